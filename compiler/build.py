@@ -1,0 +1,98 @@
+"""A lowered graph becomes an executable: memory is planned, LLVM text emitted, compiled and loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adjit.compiler.llvm.driver import HOST, MAIN, Driver
+from adjit.compiler.llvm.emit import FIRST, Program
+from adjit.compiler.llvm.emit_state import Options
+from adjit.compiler.llvm.jit import compile_library
+from adjit.compiler.llvm.pool import PARALLEL_FOR, parallel_for_address
+from adjit.compiler.llvm.target import Target, host_target
+from adjit.compiler.llvm.text import Module
+from adjit.compiler.loops.lower import least_sizes
+from adjit.compiler.memory import MemoryPlan, plan_memory
+from adjit.ir.graph import Graph
+from adjit.runtime.executable import Executable, HostOperation, Layout, host_call_address
+from adjit.runtime.threads import get_num_threads
+
+# Kernels are emitted as vectors, so LLVM's cheaper pipelines are as good as its dearer ones.
+LEVEL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """LLVM text of a program, and what its caller must know to run it."""
+
+    text: str
+    plan: MemoryPlan
+    driver: Driver
+    sizes: tuple[str, ...]
+
+
+def emit_program(
+    lowered: Graph,
+    *,
+    strict: bool = True,
+    threads: int | None = None,
+    target: Target | None = None,
+    lanes: int | None = None,
+) -> Emitted:
+    """The program of a lowered graph.
+
+    `threads` is the most that a call uses (None: as many as `get_num_threads` says); `lanes` forces the vectors' width.
+    """
+    module = Module()
+    plan = plan_memory(lowered, FIRST)
+    sizes = tuple(sorted(lowered.size_names))
+    count = get_num_threads() if threads is None else threads
+    options = Options(target or host_target(), strict, lanes)
+    driver = Driver(Program(module, sizes, least_sizes(lowered.guards), options, count), plan, count)
+    driver.emit(lowered)
+    return Emitted(str(module), plan, driver, sizes)
+
+
+def llvm_text(
+    lowered: Graph,
+    *,
+    strict: bool = True,
+    threads: int | None = None,
+    target: Target | None = None,
+    lanes: int | None = None,
+) -> str:
+    """The LLVM text of a lowered graph."""
+    return emit_program(lowered, strict=strict, threads=threads, target=target, lanes=lanes).text
+
+
+def build(
+    lowered: Graph,
+    *,
+    strict: bool = True,
+    threads: int | None = None,
+    target: Target | None = None,
+    lanes: int | None = None,
+    level: int = LEVEL,
+) -> Executable:
+    """The executable of a lowered graph.  With `strict`, no multiplication is fused with an addition after it.
+
+    Errors: CompileError for what the native backend cannot compile.
+    """
+    emitted = emit_program(lowered, strict=strict, threads=threads, target=target, lanes=lanes)
+    plan, driver = emitted.plan, emitted.driver
+    imports = {}
+    if f"@{PARALLEL_FOR}(" in emitted.text:
+        imports[PARALLEL_FOR] = parallel_for_address()
+    if driver.host_calls:
+        imports[HOST] = host_call_address()
+    library = compile_library(emitted.text, (MAIN,), imports=imports, target=target, level=level)
+    layout = Layout(
+        sizes=emitted.sizes,
+        entries=plan.count,
+        inputs=plan.inputs,
+        results=plan.results,
+        arena=plan.arena,
+        workspaces=tuple(driver.workspaces - {0}),
+        host_calls=tuple(HostOperation(call.function, call.operands, call.results) for call in driver.host_calls),
+    )
+    return Executable(lowered, library, library.address(MAIN), layout)

@@ -1,0 +1,313 @@
+"""Fusion: tensor ops are put in groups, each of which one kernel computes.
+
+Every op either is *stored*, its result written to memory by the kernel of its group, or is *inlined*: computed again
+inside each kernel that uses it.  Two passes decide, each over every op once:
+
+1. Backwards, from users to operands: what is stored.  Results and operands of control flow are; so are ops with kernels
+   of their own (packed dot, scatter, running reductions, sort, concat).  Of the rest, views are inlined; arithmetic is
+   inlined where computing it as often as its users ask costs at most what a store and its loads would (`WORTH`);
+   a reduction only into elementwise ops at its own index.
+2. Forwards: each stored op joins the kernel of an operand, or one that reads the same values, if both have the same
+   dims, it needs that kernel's results only at its own index, and no other kernel stands between them.  It also joins
+   the kernel of an operand where both have the same rows and it needs that kernel's results only in its own row: the
+   kernel goes row by row then, as in softmax.
+
+Costs are counted in arithmetic instructions an element, named sizes as `TYPICAL`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from adjit.compiler.fuse_cost import (
+    Frame,
+    chain_costs,
+    contraction_ends,
+    estimate,
+    is_free,
+    is_reduction,
+    operand_frames,
+)
+from adjit.compiler.loops.ir import FUSE
+from adjit.compiler.loops.rows import Reach, reads_of
+from adjit.compiler.loops.special import SPECIAL
+from adjit.ir.builder import Builder
+from adjit.ir.graph import Attribute, Graph, Node, Region, Value
+from adjit.ir.shape import Size, product
+
+# A store and a load that a recomputation saves, in instructions.
+WORTH = 12.0
+# The dearest arithmetic that is done while an operand is packed: packing may happen more than once.
+PROLOGUE = 8.0
+# The most scalar ops in a kernel: LLVM's vectoriser takes quadratic time in a loop's body.
+LARGEST = 400
+# The most places that compute a value again, and the longest chain of views that one kernel looks through.
+MOST_USERS = 8
+DEEPEST = 24
+# Rows are what threads share out in a kernel that goes row by row.
+FEWEST_ROWS = 16
+VIEWS = frozenset({"reshape", "permute", "expand", "slice", "window", "pad"})
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why `producer` and `consumer` are in different kernels."""
+
+    producer: Node
+    consumer: Node
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.producer.op.name} into {self.consumer.op.name}: {self.reason}"
+
+
+def fuse(graph: Graph) -> Graph:
+    """The graph with all ops but control flow in `fuse` nodes."""
+    body = _fuse_region(graph)
+    return Graph(graph.name, body.inputs, body.nodes, body.outputs, graph.guards, graph.writes)
+
+
+def refusals(graph: Region) -> Iterator[Refusal]:
+    """Why ops of a fused graph stand in different groups, regions of control flow included."""
+    for node in graph.walk():
+        if node.op is FUSE and isinstance(node.attached, tuple):
+            yield from node.attached
+
+
+def _fuse_region(region: Region) -> Region:
+    plan = _Plan(region)
+    plan.decide()
+    plan.group()
+    return plan.build()
+
+
+class _Group:
+    """Stored ops that one kernel computes; `nodes` are those and what is inlined for them."""
+
+    __slots__ = ("dims", "members", "nodes", "refused", "rows")
+
+    def __init__(self, dims: tuple[Size, ...] | None) -> None:
+        self.dims = dims  # None where nothing may join
+        self.rows = 0  # how many axes a kernel that goes row by row has in its outer loop
+        self.members: list[Node] = []
+        self.nodes: set[Node] = set()
+        self.refused: list[Refusal] = []
+
+
+class _Plan:
+    """The decisions about one region."""
+
+    def __init__(self, region: Region) -> None:
+        self.region = region
+        self.order = {node: place for place, node in enumerate(region.nodes)}
+        self.users: dict[Value, list[Node]] = {}
+        for node in region.nodes:
+            for value in dict.fromkeys(node.inputs):
+                self.users.setdefault(value, []).append(node)
+        self.outputs = set(region.outputs)
+        self.ends = contraction_ends(region, self.users, self.outputs)
+        self.contractions = set(self.ends.values())
+        self.required = {node: reason for node in region.nodes if (reason := self._required(node))}
+        self.costs = chain_costs(region, self.required)
+        self.stored: dict[Node, str] = {}
+        self.inlined: dict[Node, int] = {}  # by stored op: how many ops are inlined into it
+        self.kernels: dict[Node, int] = {}  # in how many groups an op is computed
+        self.groups: list[_Group] = []
+        self.group_of: dict[Node, int] = {}
+
+    # -- what is stored -----------------------------------------------------------------------------------------------
+    def decide(self) -> None:
+        """Fill `stored`, with the reasons."""
+        frames: dict[Node, dict[Frame, None]] = {}
+        for node in reversed(self.region.nodes):
+            if node.op.family == "control":
+                continue
+            reached = list(frames.pop(node, {}))
+            reason = self.required.get(node) or self._preferred(node, reached)
+            if reason:
+                self.stored[node] = reason
+                self.inlined[node] = 1
+                reached = [Frame(node, estimate(node.outputs[0].type.size), True, 0)]
+            elif not reached:
+                continue
+            else:
+                for root in {frame.root for frame in reached}:
+                    self.inlined[root] += 1
+            for frame in reached:
+                for value, inner in operand_frames(node, frame):
+                    if value.node is not None:
+                        frames.setdefault(value.node, {})[inner] = None
+
+    def _required(self, node: Node) -> str | None:
+        """Why the result of `node` must be in memory, or None."""
+        if node in self.contractions:
+            return "a contraction is stored"
+        if node in self.ends:
+            return None
+        if any(value in self.outputs for value in node.outputs):
+            return "it is a result"
+        users = [user for value in node.outputs for user in self.users.get(value, ())]
+        if any(user.op.family == "control" or user.op.name == "sort" for user in users):
+            return "control flow and sort read memory"
+        if users and node.op.name in SPECIAL:
+            return f"{node.op.name} has a kernel of its own"
+        return None
+
+    def _preferred(self, node: Node, frames: Sequence[Frame]) -> str | None:
+        """Why it is better to store `node` than to compute it in each of `frames`, or None."""
+        if not frames or is_free(node) or node in self.ends:
+            return None
+        if len(frames) > MOST_USERS:
+            return f"{len(frames)} places use it"
+        if any(frame.depth > DEEPEST for frame in frames):
+            return "the chain of views is long"
+        if any(self.inlined[frame.root] >= LARGEST for frame in frames):
+            return f"the kernel has {LARGEST} ops"
+        if is_reduction(node):
+            alone = len(frames) == 1 and frames[0].same_index and frames[0].root.op.name not in SPECIAL
+            return None if alone and frames[0].root not in self.contractions else "a reduction is used at other indices"
+        if node.op.name in VIEWS:
+            return None
+        cost = self.costs[node]
+        if cost > PROLOGUE and any(frame.root in self.contractions for frame in frames):
+            return "it is too dear to compute while packing"
+        times = sum(frame.evaluations for frame in frames) / max(1.0, estimate(node.outputs[0].type.size))
+        if (times - 1) * cost > WORTH:
+            return f"it would be computed {times:.3g} times"
+        return None
+
+    # -- which stored ops share a kernel ------------------------------------------------------------------------------
+    def group(self) -> None:
+        """Fill `groups`; every edge between groups goes from an earlier one to a later one, so there is no cycle."""
+        readers: dict[Value, int] = {}
+        for node in self.region.nodes:
+            if node.op.family == "control":
+                self._open(node, None)
+                continue
+            if node not in self.stored:
+                continue
+            nodes, reads = reads_of(node, self._is_read)
+            place = self._join(node, nodes, reads, readers)
+            if place is None:
+                joins = node.op.name not in SPECIAL and node not in self.contractions
+                place = self._open(node, node.output.dims if joins else None)
+            group = self.groups[place]
+            for inner in nodes - group.nodes:
+                self.kernels[inner] = self.kernels.get(inner, 0) + 1
+            group.nodes |= nodes
+            for value in reads:
+                readers[value] = place
+            if group.members[-1] is not node:
+                group.members.append(node)
+                self.group_of[node] = place
+
+    def _open(self, node: Node, dims: tuple[Size, ...] | None) -> int:
+        group = _Group(dims)
+        group.members.append(node)
+        self.groups.append(group)
+        self.group_of[node] = len(self.groups) - 1
+        return self.group_of[node]
+
+    def _is_read(self, value: Value) -> bool:
+        """Whether a kernel loads `value` rather than computing it."""
+        producer = value.node
+        return producer is None or producer in self.stored or producer.op.family == "control"
+
+    def _join(
+        self, node: Node, nodes: set[Node], reads: dict[Value, Reach], readers: dict[Value, int]
+    ) -> int | None:
+        """The group that `node` can join, or None."""
+        if node.op.name in SPECIAL or node in self.contractions:
+            return None
+        made = [(self.group_of[v.node], v) for v in reads if v.node is not None]
+        latest = max((place for place, _ in made), default=-1)
+        candidates = [latest, *sorted({readers[v] for v in reads if v in readers}, reverse=True)]
+        for place in dict.fromkeys(candidates):
+            if place < latest or place < 0:
+                continue
+            group = self.groups[place]
+            rows, reason = self._fits(group, node, nodes, [reads[value] for source, value in made if source == place])
+            if reason is None:
+                group.rows = rows
+                return place
+            if group.members[0].op.family != "control" and len(group.refused) < MOST_USERS:
+                group.refused.append(Refusal(group.members[-1], node, reason))
+        return None
+
+    def _fits(
+        self, group: _Group, node: Node, nodes: set[Node], reaches: Sequence[Reach]
+    ) -> tuple[int, str | None]:
+        """How many axes are rows if `node`, which reads results of `group` so, joins it; and why it cannot, or None."""
+        dims = node.output.dims
+        if group.dims is None:
+            return 0, "its kernel is complete"
+        if len(group.nodes | nodes) > LARGEST:
+            return 0, f"the kernel would have more than {LARGEST} ops"
+        if group.rows == 0 and group.dims == dims and all(reach.same for reach in reaches):
+            return 0, None
+        lead = min((reach.lead for reach in reaches), default=0)
+        rows = group.rows
+        if rows == 0:
+            common = [a == b for a, b in zip(group.dims, dims, strict=False)]
+            rows = min(lead, common.index(False) if False in common else len(common))
+        if rows == 0 or lead < rows or group.dims[:rows] != dims[:rows]:
+            return 0, "the shapes differ" if group.dims != dims else "elements at other indices are needed"
+        if estimate(product(dims[:rows])) < FEWEST_ROWS:
+            return 0, f"there are fewer than {FEWEST_ROWS} rows"
+        return rows, None
+
+    # -- the new region -----------------------------------------------------------------------------------------------
+    def build(self) -> Region:
+        """The region with a `fuse` node for each group."""
+        result = Region(self.region.inputs)
+        mapping: dict[Value, Value] = {}
+        for group in self.groups:
+            first = group.members[0]
+            if first.op.family == "control":
+                regions = [_fuse_region(inner) for inner in first.regions]
+                types = [value.type for value in first.outputs]
+                inputs = [mapping.get(value, value) for value in first.inputs]
+                node = Node(first.op, inputs, first.attributes, types, first.location, regions)
+                old: Sequence[Value] = first.outputs
+            else:
+                node, old = self._fused(group, mapping)
+            for before, after in zip(old, node.outputs, strict=True):
+                after.name = before.name
+                mapping[before] = after
+            result.nodes.append(node)
+        result.outputs = tuple(mapping.get(value, value) for value in self.region.outputs)
+        return result
+
+    def _fused(self, group: _Group, mapping: dict[Value, Value]) -> tuple[Node, list[Value]]:
+        """The `fuse` node of a group and the values that its results stand for."""
+        region = Region()
+        builder = Builder(region)
+        inner: dict[Value, Value] = {}
+        operands: list[Value] = []
+        for node in sorted(group.nodes, key=self.order.__getitem__):
+            for value in node.inputs:
+                if value not in inner:
+                    inner[value] = builder.input(value.type, value.name)
+                    operands.append(mapping.get(value, value))
+            types = [value.type for value in node.outputs]
+            copy = Node(node.op, [inner[v] for v in node.inputs], node.attributes, types, node.location)
+            region.nodes.append(copy)
+            for before, after in zip(node.outputs, copy.outputs, strict=True):
+                after.name = before.name
+                inner[before] = after
+        results = [value for member in group.members for value in member.outputs if self._leaves(value, group)]
+        region.outputs = tuple(inner[value] for value in results)
+        types = [value.type for value in results]
+        attributes: dict[str, Attribute] = {"rows": group.rows} if group.rows else {}
+        fused = Node(FUSE, operands, attributes, types, group.members[-1].location, (region,))
+        fused.attached = tuple(group.refused)
+        return fused, results
+
+    def _leaves(self, value: Value, group: _Group) -> bool:
+        """Whether a value is a result of its group: used outside, or perhaps read back by a kernel by rows."""
+        node = value.node
+        if group.rows or value in self.outputs or (node is not None and node.op.name in SPECIAL):
+            return True
+        # An inlined user computes in kernels of other groups too.
+        return any(user not in group.nodes or self.kernels[user] > 1 for user in self.users.get(value, ()))

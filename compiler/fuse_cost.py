@@ -1,0 +1,125 @@
+"""What fusion has to know of each op: what it costs, how often its operands are read, what belongs to a contraction."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from adjit.compiler.loops.contract import is_packed
+from adjit.compiler.loops.special import SPECIAL
+from adjit.ir.graph import Node, Region, Value
+from adjit.ir.shape import Size, evaluate, product, size_names
+
+# What a named size is taken to be where only an estimate is needed.
+TYPICAL = 64
+# Instructions an element beyond the one of plain arithmetic; polynomials of some 20 terms for functions.
+FUNCTIONS = frozenset({"exp", "log", "log1p", "expm1", "sin", "cos", "tanh", "atan2", "erf", "pow"})
+COSTS = {**dict.fromkeys(FUNCTIONS, 20.0), "div": 4.0, "sqrt": 4.0, "mod": 6.0, "gather": 4.0, "random_bits": 150.0}
+# Above this, sums along long chains would only lose time.
+DEAREST = 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A place in the kernel of `root` where an op is computed: how often, and whether at the index of root's result.
+
+    `depth` counts the views between root and the op.
+    """
+
+    root: Node
+    evaluations: float
+    same_index: bool
+    depth: int
+
+
+def estimate(size: Size) -> float:
+    """About how large a size is."""
+    return float(size) if isinstance(size, int) else float(evaluate(size, dict.fromkeys(size_names(size), TYPICAL)))
+
+
+def is_free(node: Node) -> bool:
+    """Whether computing the op needs no more than its index."""
+    return node.op.name in ("const", "iota")
+
+
+def is_reduction(node: Node) -> bool:
+    """Whether the op computes each element by a loop."""
+    return node.op.name == "fold" or (node.op.family in ("reduction", "contraction") and node.op.name not in SPECIAL)
+
+
+def chain_costs(region: Region, stored: Container[Node]) -> dict[Node, float]:
+    """Of each op: the cost of an element together with the arithmetic and the loads that lead to it.
+
+    `stored` are ops whose results are loaded.
+    """
+    costs: dict[Node, float] = {}
+    for node in region.nodes:
+        if is_free(node):
+            costs[node] = 0.0
+            continue
+        total = COSTS.get(node.op.name, 1.0 if node.op.family == "scalar" else 0.0)
+        for value in dict.fromkeys(node.inputs):
+            if not value.dims:
+                continue
+            producer = value.node
+            is_loaded = producer is None or is_reduction(producer) or producer in stored
+            total += 1.0 if is_loaded else costs.get(producer, 1.0)  # type: ignore[arg-type]
+        costs[node] = min(total, DEAREST)
+    return costs
+
+
+def contraction_ends(
+    region: Region, users: Mapping[Value, Sequence[Node]], outputs: set[Value]
+) -> dict[Node, Node]:
+    """For each packed dot, and each layout op that its kernel does while storing: the last op of these."""
+    ends: dict[Node, Node] = {}
+    for node in region.nodes:
+        if node.op.name != "dot" or not is_packed(node):
+            continue
+        chain = [node]
+        wanted = {"permute", "reshape"}
+        while chain[-1].output not in outputs and len(users.get(chain[-1].output, ())) == 1:
+            (user,) = users[chain[-1].output]
+            if user.op.name not in wanted:
+                break
+            # After a reshape only the order in memory is known.
+            wanted = {"reshape"}
+            chain.append(user)
+        ends.update(dict.fromkeys(chain, chain[-1]))
+    return ends
+
+
+def operand_frames(node: Node, frame: Frame) -> Iterator[tuple[Value, Frame]]:
+    """Where the operands of `node` are computed when `node` is computed in `frame`."""
+    reads_once = node.op.name in SPECIAL or (node.op.name == "dot" and is_packed(node))
+    for value in dict.fromkeys(node.inputs):
+        name, evaluations, depth = node.op.name, frame.evaluations, frame.depth
+        if node.op.family == "scalar" and value.type.ndim == node.output.type.ndim:
+            yield value, frame
+            continue
+        if not value.dims:
+            # Hoisted out of all loops.
+            evaluations = 1.0
+        elif reads_once or (name in ("expand", "random_bits") and estimate(value.type.size) <= 2):
+            evaluations = estimate(value.type.size)
+        elif is_reduction(node):
+            evaluations *= _terms(node)
+            depth += 1
+        else:
+            depth += 1
+        yield value, Frame(frame.root, evaluations, False, depth)
+
+
+def _terms(node: Node) -> float:
+    """How many elements of an operand an element of a reduction takes."""
+    x = node.inputs[0].type
+    match node.op.name:
+        case "fold":
+            return estimate(product(node.attributes["size"]))  # type: ignore[arg-type]
+        case "dot":
+            return estimate(product(x.dims[axis] for axis in node.attributes["contract"][0]))  # type: ignore[index, union-attr]
+        case "argmax" | "argmin":
+            return estimate(x.dims[node.attributes["axis"]])  # type: ignore[index, call-overload]
+        case "conv":
+            return estimate(product(node.inputs[1].dims[1:]))
+    return estimate(product(x.dims[axis] for axis in node.attributes["axes"]))  # type: ignore[union-attr, misc, index]

@@ -1,0 +1,125 @@
+"""Legalization: every op that has no kernel of its own is written in ops that have.
+
+Calls are inlined, named scalar ops expanded, half precision is computed in f32 and rounded once an op, a convolution
+becomes a contraction with windows of the image, a sort moves to the last axis, and a boundary disappears.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from adjit.ir.builder import Builder, Expr
+from adjit.ir.graph import Attribute, Graph, Node, Value
+from adjit.ir.ops.arrays import cast, moved, permute, reshape
+from adjit.ir.ops.contraction import dot
+from adjit.ir.ops.structure import concat, pad
+from adjit.ir.ops.windows import window
+from adjit.ir.primitive import Primitive
+from adjit.ir.rewrite import inline_calls, rewrite
+from adjit.ir.shape import Size
+from adjit.ir.types import BF16, F16, F32, DType
+
+HALVES = (F16, BF16)
+# Ops that only move elements do so in any dtype.
+MOVES = frozenset({"where", "cast", "bitcast", "scatter_set", "gather", "detach"})
+# A kernel has a loop for each operand of a concat.
+WIDEST_CONCAT = 32
+
+
+def legalize(graph: Graph) -> Graph:
+    """The same program in ops that lowering knows."""
+    return rewrite(inline_calls(graph), _legalized)
+
+
+class _Expanding(Builder):
+    """Writes a named scalar op as its definition, also where it occurs in one."""
+
+    __slots__ = ()
+
+    def apply(
+        self, op: Primitive, operands: Sequence[object], attributes: dict[str, Attribute]
+    ) -> Expr | tuple[Expr, ...]:
+        if op.body is None:
+            return super().apply(op, operands, attributes)
+        results = op.body(*self.exprs(self.values(op, operands)), **attributes)
+        assert isinstance(results, Expr)
+        return results
+
+
+def _legalized(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value] | None:
+    is_half = any(value.dtype in HALVES for value in operands) and node.op.name not in MOVES
+    if not is_half and node.op.body is None and node.op.name not in _RULES:
+        return None
+    if node.op.family == "control" or (is_half and node.op.family == "structure" and node.op.name != "fold"):
+        return None
+    expanding = _Expanding(builder.region, builder.location)
+    inputs = expanding.exprs(operands)
+    if is_half:
+        inputs = tuple(cast(x, F32) if x.dtype in HALVES else x for x in inputs)
+    rule = _RULES.get(node.op.name)
+    found = rule(node, *inputs) if rule else node.op(*inputs, **node.attributes)
+    results = found if isinstance(found, tuple) else (found,)
+    return [_rounded(x, value.dtype).value for x, value in zip(results, node.outputs, strict=True)]
+
+
+def _rounded(x: Expr, dtype: DType) -> Expr:
+    return x if x.dtype is dtype else cast(x, dtype)  # type: ignore[no-any-return]
+
+
+# -- convolution -------------------------------------------------------------------------------------------------------
+def _conv(node: Node, x: Expr, w: Expr) -> Expr:
+    """The contraction of the kernel with all windows of the padded image; the windows are never stored."""
+    a = node.attributes
+    gaps: tuple[int, ...] = a["input_dilation"]  # type: ignore[assignment]
+    padding: tuple[tuple[Size, Size], ...] = a["padding"]  # type: ignore[assignment]
+    if any((low, high) != (0, 0) for low, high in padding) or any(gap != 1 for gap in gaps):
+        x = pad(
+            x,
+            low=(0, 0, *(low for low, _ in padding)),
+            high=(0, 0, *(high for _, high in padding)),
+            interior=(0, 0, *(gap - 1 for gap in gaps)),
+            value=0,
+        )
+    groups: Size = a["groups"]  # type: ignore[assignment]
+    samples, _, *extents = x.shape
+    features, each, *taps = w.shape
+    # With groups, every axis stands one further right.
+    shift = 0 if groups == 1 else 1
+    if shift:
+        x = reshape(x, (samples, groups, each, *extents))
+        w = reshape(w, (groups, features // groups, each, *taps))
+    spatial = range(len(extents))
+    axes = tuple(2 + shift + axis for axis in spatial)
+    windows = window(x, axes=axes, size=tuple(taps), stride=a["stride"], dilation=a["kernel_dilation"])
+    place = 2 + shift + len(extents)
+    contract = ((1 + shift, *axes), (1 + shift, *(place + axis for axis in spatial)))
+    found = dot(w, windows, contract=contract, batch=((0,), (1,)) if shift else ((), ()))
+    # Axes: [group,] feature, sample, place...
+    if not shift:
+        return permute(found, (1, 0, *(2 + axis for axis in spatial)))  # type: ignore[no-any-return]
+    found = permute(found, (2, 0, 1, *(3 + axis for axis in spatial)))
+    return reshape(found, (samples, features, *found.shape[3:]))  # type: ignore[no-any-return]
+
+
+# -- others ------------------------------------------------------------------------------------------------------------
+def _sort(node: Node, x: Expr) -> tuple[Expr, ...]:
+    axis: int = node.attributes["axis"]  # type: ignore[assignment]
+    last = x.ndim - 1
+    results = node.op(moved(x, axis, last), axis=last, descending=node.attributes["descending"])
+    return tuple(moved(result, last, axis) for result in results)
+
+
+def _concat(node: Node, *operands: Expr) -> Expr:
+    axis = node.attributes["axis"]
+    while len(operands) > WIDEST_CONCAT:
+        parts = [operands[start : start + WIDEST_CONCAT] for start in range(0, len(operands), WIDEST_CONCAT)]
+        operands = tuple(concat(*part, axis=axis) for part in parts)
+    return concat(*operands, axis=axis)  # type: ignore[no-any-return]
+
+
+_RULES: dict[str, Callable[..., Expr | tuple[Expr, ...]]] = {
+    "concat": _concat,
+    "conv": _conv,
+    "detach": lambda node, x: x,
+    "sort": _sort,
+}

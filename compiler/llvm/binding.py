@@ -1,0 +1,58 @@
+"""The one module that imports llvmlite: LLVM started for the host, its versions, and its lock made safe to fork."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import llvmlite
+from llvmlite import binding
+
+from adjit.ir.errors import CompileError
+
+llvm: Any = binding
+LLVMLITE_VERSION: str = llvmlite.__version__
+LLVM_VERSION: str = ".".join(str(part) for part in llvm.llvm_version_info)
+
+_all_targets_started = False
+
+
+def _start_host() -> None:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+
+
+def find_target(triple: str) -> Any:
+    """llvmlite's target of `triple`; the other back ends are started at their first need.
+
+    Errors: CompileError if this LLVM has no back end for it.
+    """
+    global _all_targets_started
+    if not _all_targets_started and _architecture(triple) != _architecture(llvm.get_process_triple()):
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+        _all_targets_started = True
+    try:
+        return llvm.Target.from_triple(triple)
+    except RuntimeError as error:
+        raise CompileError(f"LLVM has no back end for {triple!r}: {error}") from error
+
+
+def _architecture(triple: str) -> str:
+    return triple.partition("-")[0]
+
+
+def _keep_lock_over_fork() -> None:
+    """Hold llvmlite's lock while the process forks.
+
+    Every LLVM call takes that lock.  A child forked while another thread held it would inherit it locked by a thread
+    that the child does not have, and LLVM's own state half changed: its first compile would hang.
+    """
+    if not hasattr(os, "register_at_fork"):
+        return
+    lock = llvm.ffi.lib._lock._lock
+    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+
+
+_start_host()
+_keep_lock_over_fork()

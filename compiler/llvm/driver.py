@@ -1,0 +1,302 @@
+"""The driver: `void @main(buffers, sizes)` runs a program's kernels in order, and its control flow.
+
+Each region of a program becomes functions of at most `CHUNK` steps, since LLVM's time is quadratic in a function's
+size.  They return whether the program must stop: after a fault, before anything is written to an input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from adjit.compiler.llvm.emit import (
+    ARENA,
+    STATUS,
+    Part,
+    Program,
+    emit_kernel,
+    load_entry,
+    open_function,
+)
+from adjit.compiler.llvm.emit_choice import Dependence
+from adjit.compiler.llvm.emit_index import greatest, uniform
+from adjit.compiler.llvm.emit_sort import copy_bytes
+from adjit.compiler.llvm.emit_state import Writer
+from adjit.compiler.llvm.gemm_tile import offset
+from adjit.compiler.llvm.pool import PARALLEL_FOR
+from adjit.compiler.llvm.text import LLType, literal
+from adjit.compiler.loops.ir import KERNEL
+from adjit.compiler.memory import Copy, MemoryPlan, Temporary
+from adjit.ir.errors import CompileError
+from adjit.ir.graph import Graph, Node, Region
+from adjit.ir.shape import Size
+from adjit.ir.types import BOOL, I64, TensorType
+
+MAIN = "adjit_main"
+HOST = "adjit_host_call"
+# Steps in one function of the driver.
+CHUNK = 200
+# Work units (see `emit.Part`) worth a thread of its own: some 15 microseconds.
+GRAIN = 1_000_000
+_PARAMETERS = "ptr %buffers, ptr %sizes"
+Step = Callable[[Writer], None]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class HostCall:
+    """A call of a function of the host: its name, and the entries and types of operands and results."""
+
+    function: str
+    operands: tuple[tuple[int, TensorType], ...]
+    results: tuple[tuple[int, TensorType], ...]
+
+
+@dataclass(slots=True)
+class Driver:
+    """Emission of a program; afterwards `workspaces` are the needs of its kernels, `host_calls` its calls in order."""
+
+    program: Program
+    plan: MemoryPlan
+    threads: int
+    workspaces: set[Size] = field(default_factory=set)
+    host_calls: list[HostCall] = field(default_factory=list)
+    _kernels: int = 0
+    _functions: int = 0
+
+    def emit(self, graph: Graph) -> None:
+        """`@adjit_main` and all it calls."""
+        steps: list[Step] = [self._place_temporaries(chunk) for chunk in _chunks(self.plan.temporaries)]
+        steps += self._steps(graph)
+        written = {self.plan.results[output] for _, output in graph.writes}
+        copies = self.plan.copies.get(graph, [])
+        steps += self._copy_steps([c for c in copies if c.target not in written])
+        last = [c for c in copies if c.target in written]
+        if last:
+            steps += [self._stop_on_fault, *self._copy_steps(last)]
+        body = self._function(steps)
+        w = self._open(MAIN, "void", linkage="")
+        w.f.let(f"call i1 @{body}({_PARAMETERS})")
+        w.f.line("ret void")
+        w.f.finish()
+
+    # -- functions ----------------------------------------------------------------------------------------------------
+    def _open(self, name: str, result: str = "i1", linkage: str = "internal") -> Writer:
+        w = open_function(self.program, name, _PARAMETERS, {}, Dependence(Region()), result)
+        w.f.linkage = linkage
+        return w
+
+    def _function(self, steps: Sequence[Step]) -> str:
+        """A function that runs steps until one stops the program."""
+        if len(steps) > CHUNK:
+            names = [self._function(chunk) for chunk in _chunks(steps)]
+            return self._function([_call_step(name) for name in names])
+        name = f"driver{self._functions}"
+        self._functions += 1
+        w = self._open(name)
+        for step in steps:
+            with w.scope():
+                step(w)
+        w.f.line("ret i1 false")
+        w.f.finish()
+        return name
+
+    def _steps(self, region: Region) -> list[Step]:
+        steps: list[Step] = []
+        for node in region.nodes:
+            if node is self.plan.guarded:
+                steps.append(self._stop_on_fault)
+            steps += self._node_steps(node)
+        return steps
+
+    def _node_steps(self, node: Node) -> list[Step]:
+        if node.op is KERNEL:
+            values = (*node.inputs, *node.outputs)
+            name = f"k{self._kernels}"
+            self._kernels += 1
+            parts = emit_kernel(self.program, name, node, [self.plan.slots[value] for value in values])
+            self.workspaces |= {part.workspace for part in parts}
+            return [self._run_part(part) for part in parts]
+        rule: dict[str, Callable[[Node], list[Step]]] = {
+            "cond": self._cond, "while": self._while, "scan": self._scan, "host_call": self._host_call,
+            "const": self._const,
+        }  # fmt: skip
+        if node.op.name not in rule:
+            raise CompileError(f"{node.op.name} stands outside all kernels and cannot be compiled there")
+        return rule[node.op.name](node)
+
+    # -- steps --------------------------------------------------------------------------------------------------------
+    def _place_temporaries(self, chunk: Sequence[Temporary]) -> Step:
+        def step(w: Writer) -> None:
+            arena = load_entry(w.f, "ptr", "%buffers", ARENA)
+            for temporary in chunk:
+                at = offset(w.f, "i8", arena, uniform(w, temporary.offset))
+                self._point(w, temporary.slot, at)
+
+        return step
+
+    def _point(self, w: Writer, slot: int, address: str) -> None:
+        place = w.f.let(f"getelementptr ptr, ptr %buffers, i64 {slot}")
+        w.f.line(f"store ptr {address}, ptr {place}, align 8")
+
+    def _run_part(self, part: Part) -> Step:
+        def step(w: Writer) -> None:
+            f = w.f
+            if part.tasks:
+                extent, grain = f.let(f"call i64 @{part.tasks}({_PARAMETERS})"), "1"
+            elif isinstance(part.extent, int) and isinstance(part.work, int):
+                small = self.threads == 1 or part.extent * part.work < 2 * GRAIN
+                extent = str(part.extent)
+                grain = extent if small else str(max(1, GRAIN // max(1, part.work)))
+            else:
+                extent = uniform(w, part.extent)
+                least = f.let(f"udiv i64 {GRAIN}, {greatest(w, uniform(w, part.work), '1')}")
+                grain = greatest(w, least, "1")
+            if self.threads == 1 or (extent == grain and not part.tasks):
+                f.line(f"call void @{part.name}({_PARAMETERS}, i64 0, i64 {extent})")
+                return
+            w.module.declare(f"declare void @{PARALLEL_FOR}(ptr, ptr, ptr, i64, i64)")
+            f.line(f"call void @{PARALLEL_FOR}(ptr @{part.name}, {_PARAMETERS}, i64 {extent}, i64 {grain})")
+
+        return step
+
+    def _copy_steps(self, copies: Sequence[Copy]) -> list[Step]:
+        def step_of(copy: Copy) -> Step:
+            def step(w: Writer) -> None:
+                source, target = (load_entry(w.f, "ptr", "%buffers", slot) for slot in (copy.source, copy.target))
+                copy_bytes(w, target, source, uniform(w, copy.type.size * copy.type.dtype.itemsize))
+
+            return step
+
+        return [step_of(copy) for copy in copies]
+
+    def _stop_on_fault(self, w: Writer) -> None:
+        f = w.f
+        flags = f.let(f"load i64, ptr {load_entry(f, 'ptr', '%buffers', STATUS)}, align 8")
+        _stop_if(w, f.let(f"icmp ne i64 {flags}, 0"))
+
+    def _const(self, node: Node) -> list[Step]:
+        type, value = node.output.type, node.attributes["value"]
+
+        def step(w: Writer) -> None:
+            target = load_entry(w.f, "ptr", "%buffers", self.plan.slots[node.output])
+            if type.dtype is BOOL:
+                w.f.line(f"store i8 {int(bool(value))}, ptr {target}")
+            else:
+                assert isinstance(value, (int, float))
+                w.f.line(f"store {LLType(type.dtype).llvm} {literal(type.dtype, value)}, ptr {target}")
+
+        return [step]
+
+    # -- control flow -------------------------------------------------------------------------------------------------
+    def _region(self, region: Region, extra: Sequence[Step] = ()) -> str:
+        """The function of a region, with the copies of its outputs at the end."""
+        return self._function([*self._steps(region), *self._copy_steps(self.plan.copies.get(region, [])), *extra])
+
+    def _cond(self, node: Node) -> list[Step]:
+        true, false = (self._region(region) for region in node.regions)
+
+        def step(w: Writer) -> None:
+            f = w.f
+            yes, no, after = f.label("true"), f.label("false"), f.label("after")
+            f.branch(self._predicate(w, self.plan.slots[node.inputs[0]]), yes, no)
+            for label, name in ((yes, true), (no, false)):
+                f.start(label)
+                _call_step(name)(w)
+                f.jump(after)
+            f.start(after)
+
+        return [step]
+
+    def _predicate(self, w: Writer, slot: int) -> str:
+        byte = w.f.let(f"load i8, ptr {load_entry(w.f, 'ptr', '%buffers', slot)}")
+        return w.f.let(f"icmp ne i8 {byte}, 0")
+
+    def _while(self, node: Node) -> list[Step]:
+        condition, body = (self._region(region) for region in node.regions)
+        predicate = self.plan.slots[node.regions[0].outputs[0]]
+
+        def step(w: Writer) -> None:
+            f = w.f
+            head, inside, after = f.label("while"), f.label("body"), f.label("after")
+            f.jump(head)
+            f.start(head)
+            _call_step(condition)(w)
+            self._stop_on_fault(w)
+            f.branch(self._predicate(w, predicate), inside, after)
+            f.start(inside)
+            _call_step(body)(w)
+            f.jump(head)
+            f.start(after)
+
+        return [*self._copy_steps(self.plan.copies.get(node, [])), step]
+
+    def _scan(self, node: Node) -> list[Step]:
+        first = int(node.attributes["invariants"]) + int(node.attributes["carries"])  # type: ignore[arg-type]
+        (body,) = node.regions
+        carries = first - int(node.attributes["invariants"])  # type: ignore[arg-type]
+        stacks = list(zip(body.inputs[first:], node.inputs[first:], strict=True))
+        results = list(zip(body.outputs[carries:], node.outputs[carries:], strict=True))
+        pointed = [(self.plan.slots[value], stack, value.type) for value, stack in stacks]
+        pointed += [(self.plan.slices[stack], stack, value.type) for value, stack in results]
+        name = self._region(body)
+        length: Size = node.attributes["length"]  # type: ignore[assignment]
+
+        def step(w: Writer) -> None:
+            f = w.f
+            turn = w.slot(LLType(I64))
+            w.write(turn, "0")
+            head, inside, after = f.label("scan"), f.label("body"), f.label("after")
+            f.jump(head)
+            f.start(head)
+            t = w.read(turn)
+            f.branch(f.let(f"icmp slt i64 {t}, {uniform(w, length)}"), inside, after)
+            f.start(inside)
+            at = t
+            if node.attributes["reverse"]:
+                at = f.let(f"sub nsw i64 {f.let(f'sub nsw i64 {uniform(w, length)}, 1')}, {t}")
+            for slot, stack, type in pointed:
+                self._point(w, slot, self._slice(w, self.plan.slots[stack], type, at))
+            _call_step(name)(w)
+            self._stop_on_fault(w)
+            w.write(turn, f.let(f"add nsw i64 {t}, 1"))
+            f.jump(head)
+            f.start(after)
+
+        return [*self._copy_steps(self.plan.copies.get(node, [])), step]
+
+    def _slice(self, w: Writer, slot: int, type: TensorType, at: str) -> str:
+        size = uniform(w, type.size * type.dtype.itemsize)
+        return offset(w.f, "i8", load_entry(w.f, "ptr", "%buffers", slot), w.f.let(f"mul nsw i64 {at}, {size}"))
+
+    def _host_call(self, node: Node) -> list[Step]:
+        number = len(self.host_calls)
+        places = [tuple((self.plan.slots[v], v.type) for v in values) for values in (node.inputs, node.outputs)]
+        self.host_calls.append(HostCall(str(node.attributes["function"]), *places))
+
+        def step(w: Writer) -> None:
+            w.module.declare(f"declare i64 @{HOST}(i64, ptr, ptr)")
+            failed = w.f.let(f"call i64 @{HOST}(i64 {number}, {_PARAMETERS})")
+            _stop_if(w, w.f.let(f"icmp ne i64 {failed}, 0"))
+
+        return [step]
+
+
+def _chunks(items: Sequence[_T]) -> list[Sequence[_T]]:
+    return [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
+
+
+def _call_step(name: str) -> Step:
+    """A call of a driver function, and its wish to stop passed on."""
+    return lambda w: _stop_if(w, w.f.let(f"call i1 @{name}({_PARAMETERS})"))
+
+
+def _stop_if(w: Writer, condition: str) -> None:
+    f = w.f
+    stop, go = f.label("stop"), f.label("go")
+    f.branch(condition, stop, go)
+    f.start(stop)
+    f.line("ret i1 true")
+    f.start(go)
+

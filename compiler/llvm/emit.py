@@ -1,0 +1,218 @@
+"""Kernels as LLVM functions: each statement of a kernel becomes a part, `void (buffers, sizes, begin, end)`.
+
+`buffers` points to the table of addresses: the status word, the workspace, the arena, then the program's buffers;
+`sizes` to the named sizes.  A part runs the iterations begin..end-1 of its outermost parallel loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from adjit.compiler.llvm.emit_access import emit_index, emit_inside, emit_load, emit_position, emit_store, emit_update
+from adjit.compiler.llvm.emit_choice import HEAVY, Dependence, extents_of
+from adjit.compiler.llvm.emit_contract import emit_contract
+from adjit.compiler.llvm.emit_loops import emit_const, emit_for, emit_scalar
+from adjit.compiler.llvm.emit_reduce import emit_reduce
+from adjit.compiler.llvm.emit_sort import emit_sort_rows, scratch_bytes
+from adjit.compiler.llvm.emit_state import Options, Rule, Uniform, Writer, size_of
+from adjit.compiler.llvm.text import Function, Module
+from adjit.compiler.loops.affine import Bounds
+from adjit.compiler.loops.ir import CONTRACT, FOR, LOAD, POSITION, REDUCE, SORT_ROWS, STORE, UPDATE
+from adjit.ir.errors import CompileError
+from adjit.ir.graph import Node, Region, Value
+from adjit.ir.shape import Size, product
+
+STATUS, WORKSPACE, ARENA, FIRST = 0, 1, 2, 3
+PARAMETERS = "ptr %buffers, ptr %sizes, i64 %begin, i64 %end"
+STATEMENTS = (FOR, STORE, UPDATE, CONTRACT, SORT_ROWS)
+RULES: Mapping[str, Rule] = {
+    "for": emit_for, "load": emit_load, "store": emit_store, "update": emit_update, "index": emit_index,
+    "inside": emit_inside, "position": emit_position, "reduce": emit_reduce, "const": emit_const, "scalar": emit_scalar,
+}  # fmt: skip
+# The unit of work is the time of one element of a cheap vector operation, some 1/64 ns; memory takes longer.
+_MEMORY_WORK, _HEAVY_WORK, _SORT_WORK = 16, 8, 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A function that computes a statement of a kernel.
+
+    It takes `extent` iterations, each of `work` units; where `tasks` is set, that function tells the extent.
+    `workspace` is the bytes of scratch memory it needs.
+    """
+
+    name: str
+    extent: Size
+    work: Size
+    tasks: str = ""
+    workspace: Size = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What all kernels of a program share: its module, the order of the named sizes, their least values."""
+
+    module: Module
+    sizes: tuple[str, ...]
+    least: Mapping[str, int]
+    options: Options
+    tasks: int = 1
+
+
+def emit_kernel(program: Program, name: str, kernel: Node, slots: Sequence[int]) -> list[Part]:
+    """The parts of a `kernel` node, to be run in order; `slots` are the table entries of its region's inputs."""
+    (region,) = kernel.regions
+    table = dict(zip(region.inputs, slots, strict=True))
+    dependence = Dependence(region)
+    parts = []
+    for number, nodes in enumerate(split(region)):
+        last = nodes[-1]
+        own = name if number == 0 else f"{name}.{number}"
+        if last.op is CONTRACT:
+            parts.append(_emit_contract(program, own, last, table, dependence))
+        else:
+            parts.append(_emit_part(program, own, nodes, table, dependence))
+    return parts
+
+
+def split(region: Region) -> list[list[Node]]:
+    """The nodes of each statement: the scalars it needs, then itself.
+
+    Scalars that several statements need are computed again; where these read what the kernel writes, so that the
+    moment of reading matters, all statements stay together.
+    """
+    statements = [node for node in region.nodes if node.op in STATEMENTS]
+    if len(statements) == 1:
+        return [_needed(region, statements[0])]
+    written = {buffer for node in region.walk() for buffer in written_buffers(node)}
+    groups = [_needed(region, statement) for statement in statements]
+    for group in groups:
+        for node in group[:-1]:
+            if any(value in written for value in _reads(node)):
+                return [[node for node in region.nodes if node.op in STATEMENTS or node in _all_needed(groups)]]
+    return groups
+
+
+def _all_needed(groups: Iterable[Iterable[Node]]) -> set[Node]:
+    return {node for group in groups for node in group}
+
+
+def _needed(region: Region, statement: Node) -> list[Node]:
+    """The scalars outside that a statement uses, directly or not, in order, and the statement."""
+    wanted = set(_uses(statement))
+    found = [statement]
+    for node in reversed(region.nodes):
+        if node.op not in STATEMENTS and not wanted.isdisjoint(node.outputs):
+            found.append(node)
+            wanted.update(_uses(node))
+    return found[::-1]
+
+
+def _uses(node: Node) -> Iterable[Value]:
+    yield from node.inputs
+    for region in node.regions:
+        yield from region.outputs
+        for inner in region.walk():
+            yield from inner.inputs
+            for deeper in inner.regions:
+                yield from deeper.outputs
+
+
+def _reads(node: Node) -> Iterable[Value]:
+    for inner in (node, *(n for region in node.regions for n in region.walk())):
+        if inner.op is LOAD:
+            yield inner.inputs[0]
+
+
+def written_buffers(node: Node) -> tuple[Value, ...]:
+    """The buffers that a statement writes itself."""
+    if node.op in (STORE, UPDATE, CONTRACT):
+        return node.inputs[:1]
+    return node.inputs[1:] if node.op is SORT_ROWS else ()
+
+
+def open_function(
+    program: Program,
+    name: str,
+    parameters: str,
+    buffers: Mapping[Value, int],
+    dependence: Dependence,
+    result: str = "void",
+) -> Writer:
+    """A function with the addresses of `buffers` and the named sizes loaded."""
+    f = Function(program.module, name, parameters, result=result, contract=not program.options.strict)
+    return attach(program, f, buffers, dependence)
+
+
+def attach(program: Program, f: Function, buffers: Mapping[Value, int], dependence: Dependence) -> Writer:
+    """A writer in `f`, with the addresses of `buffers` and the named sizes loaded where `f` stands."""
+    pointers = {value: load_entry(f, "ptr", "%buffers", slot) for value, slot in buffers.items()}
+    w = Writer(f, program.options, RULES, pointers, Bounds(program.least), dependence)
+    for number, size in enumerate(program.sizes):
+        w.variables[size] = Uniform(load_entry(f, "i64", "%sizes", number))
+    return w
+
+
+def load_entry(f: Function, type: str, table: str, index: int) -> str:
+    """Entry `index` of a table."""
+    place = f.let(f"getelementptr {type}, ptr {table}, i64 {index}")
+    return f.let(f"load {type}, ptr {place}, align 8")
+
+
+def used_buffers(nodes: Iterable[Node], table: Mapping[Value, int]) -> dict[Value, int]:
+    """The part of the table that `nodes` touch."""
+    used = {value for node in nodes for value in _uses(node)}
+    return {value: slot for value, slot in table.items() if value in used}
+
+
+def _emit_part(
+    program: Program, name: str, nodes: Sequence[Node], table: Mapping[Value, int], dependence: Dependence
+) -> Part:
+    w = open_function(program, name, PARAMETERS, used_buffers(nodes, table), dependence)
+    last = nodes[-1]
+    alone = sum(node.op in STATEMENTS for node in nodes) == 1
+    if alone and last.op is SORT_ROWS:
+        emit_sort_rows(w, last, load_entry(w.f, "ptr", "%buffers", WORKSPACE))
+        w.finish()
+        rows, length = size_of(last.attributes["rows"]), size_of(last.attributes["length"])
+        return Part(name, rows, _SORT_WORK * length, workspace=scratch_bytes(last))
+    for node in nodes[:-1]:
+        w.emit_node(node)
+    if alone and last.op is FOR and last.attributes["parallel"]:
+        emit_for(w, last, ("%begin", "%end"))
+        extent, *rest = extents_of(last)
+        work = product(rest) * _work(last.regions[0])
+    else:
+        w.emit_node(last)
+        extent, work = 1, sum((_work_of(node) for node in nodes), start=0)
+    w.finish()
+    return Part(name, extent, work)
+
+
+def _work(region: Region) -> Size:
+    total: Size = 0
+    for node in region.nodes:
+        total = total + _work_of(node)
+    return total
+
+
+def _work_of(node: Node) -> Size:
+    if node.op in (FOR, REDUCE):
+        return product(extents_of(node)) * _work(node.regions[0])
+    if node.op in (LOAD, STORE, UPDATE, POSITION):
+        return _MEMORY_WORK
+    return _HEAVY_WORK if node.op.name in HEAVY else 1
+
+
+def _emit_contract(
+    program: Program, name: str, node: Node, table: Mapping[Value, int], dependence: Dependence
+) -> Part:
+    if node.inputs[0] not in table:
+        raise CompileError("a contraction writes a buffer that is none of its kernel's")
+    buffers = used_buffers([node], table)
+    workspace = emit_contract(
+        program.module, name, node, program.options, program.tasks, WORKSPACE,
+        lambda f: attach(program, f, buffers, dependence),
+    )  # fmt: skip
+    return Part(name, 1, 0, f"{name}.tasks", workspace)

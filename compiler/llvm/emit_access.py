@@ -1,0 +1,312 @@
+"""Memory of the loop level: `load`, `store`, `update`, and the ops that say where: `position`, `index`, `inside`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from adjit.compiler.llvm.emit_index import (
+    Place,
+    fits,
+    integer_type,
+    is_varying,
+    place,
+    uniform,
+    vector,
+)
+from adjit.compiler.llvm.emit_state import ZEROS, Register, Writer, any_lane, memory_type, size_of
+from adjit.compiler.llvm.gemm_tile import masked_load, masked_store, offset, splat
+from adjit.compiler.llvm.text import LLType
+from adjit.compiler.loops.ir import address
+from adjit.ir.graph import Node, Value
+from adjit.ir.shape import Dim, Size, substitute
+from adjit.ir.types import BOOL, I64, DType
+from adjit.runtime.faults import Fault
+
+
+def emit_load(w: Writer, node: Node) -> None:
+    """`load`: one element, `lanes` elements that follow each other, or a gather."""
+    buffer, *rest = node.inputs
+    where, mask = _address(w, node, buffer, rest)
+    dtype = buffer.type.dtype
+    w.registers[node.output] = _from_memory(w, dtype, _load(w, w.buffers[buffer], dtype, where, mask))
+
+
+def emit_store(w: Writer, node: Node) -> None:
+    """`store`: the counterpart of `load`."""
+    buffer, scalar, *rest = node.inputs
+    where, mask = _address(w, node, buffer, rest)
+    _store(w, w.buffers[buffer], _to_memory(w, w.register(scalar)), where, mask)
+
+
+def emit_update(w: Writer, node: Node) -> None:
+    """`update`: load, combine, store.  Lanes of one vector never meet in an element: see `emit_choice`."""
+    buffer, scalar, *rest = node.inputs
+    where, mask = _address(w, node, buffer, rest)
+    kind, dtype = str(node.attributes["kind"]), buffer.type.dtype
+    register = w.register(scalar)
+    if kind != "set":
+        old = _from_memory(w, dtype, _load(w, w.buffers[buffer], dtype, where, mask))
+        lanes = max(old.type.lanes, register.type.lanes)
+        type = LLType(dtype, lanes)
+        name = combine(w, kind, type, w.spread(old, lanes), w.spread(register, lanes))
+        register = Register(name, type)
+    _store(w, w.buffers[buffer], _to_memory(w, register), where, mask)
+
+
+def combine(w: Writer, kind: str, type: LLType, left: str, right: str) -> str:
+    """left (kind) right, of two registers of `type`: sum or add, prod or mul, max, min, any, all."""
+    f, dtype = w.f, type.dtype
+    if kind in ("any", "all") or dtype is BOOL:
+        verb = "or" if kind in ("any", "max", "sum", "add") else "and"
+        return f.let(f"{verb} {type.llvm} {left}, {right}")
+    if kind in ("max", "min"):
+        if dtype.is_float:
+            return f.intrinsic("maximum" if kind == "max" else "minimum", type, left, right)
+        return f.intrinsic(f"{'u' if dtype.kind == 'uint' else 's'}{kind}", type, left, right)
+    verb = "add" if kind in ("sum", "add") else "mul"
+    # Partial results that stand in a fixed order must not be contracted into others.
+    return f.let(f"{'f' if dtype.is_float else ''}{verb} {type.llvm} {left}, {right}")
+
+
+def emit_position(w: Writer, node: Node) -> None:
+    """`position`: the operand as i64 where it is in [0, extent), else a fault and 0."""
+    f, operand = w.f, w.register(node.inputs[0])
+    mask = w.register(node.inputs[1]) if node.attributes["masked"] else None
+    lanes = max(operand.type.lanes, mask.type.lanes if mask else 1)
+    type = LLType(I64, lanes)
+    name = convert_integer(w, w.spread(operand, lanes), operand.type.dtype, type)
+    extent = uniform(w, size_of(node.attributes["extent"]))
+    limit = splat(f, type, extent) if extent.startswith("%") else type.constant(int(extent))
+    good = f.let(f"icmp ult {type.llvm} {name}, {limit}")
+    bools = LLType(BOOL, lanes)
+    bad = f.let(f"xor {bools.llvm} {good}, {bools.constant(True)}")
+    if mask is not None:
+        bad = f.let(f"and {bools.llvm} {bad}, {w.spread(mask, lanes)}")
+    w.fault(int(Fault.INDEX), bad, lanes)
+    value = f.let(f"select {bools.llvm} {good}, {type.llvm} {name}, {type.llvm} {type.constant(0)}")
+    w.registers[node.output] = Register(value, type)
+
+
+def convert_integer(w: Writer, name: str, dtype: DType, type: LLType) -> str:
+    """An integer of `dtype` as the integer `type`: cut, or extended by its sign."""
+    source = LLType(dtype, type.lanes)
+    if dtype.bits == type.dtype.bits:
+        return name
+    verb = "trunc" if dtype.bits > type.dtype.bits else "zext" if dtype.kind in ("uint", "bool") else "sext"
+    return w.f.let(f"{verb} {source.llvm} {name} to {type.llvm}")
+
+
+def emit_index(w: Writer, node: Node) -> None:
+    """`index`: the value of an index expression."""
+    with _positions(w, node.inputs) as renamed:
+        value = substitute(size_of(node.attributes["value"]), renamed)
+        dtype = node.attributes["dtype"]
+        assert isinstance(dtype, DType)
+        if is_varying(w, value):
+            bits = 32 if fits(w, value) else 64
+            source, name = integer_type(w, bits), vector(w, value, bits)
+        else:
+            source, name = LLType(I64), uniform(w, value)
+    type = LLType(dtype, source.lanes)
+    if dtype.is_float:
+        name = w.f.let(f"sitofp {source.llvm} {name} to {type.llvm}")
+    else:
+        name = convert_integer(w, name, source.dtype, type)
+    w.registers[node.output] = Register(name, type)
+
+
+def emit_inside(w: Writer, node: Node) -> None:
+    """`inside`: one unsigned comparison for each pair, as no extent is negative."""
+    f, total, lanes = w.f, "", 1
+    with _positions(w, node.inputs) as renamed:
+        pairs: tuple[tuple[Size, Size], ...] = node.attributes["of"]  # type: ignore[assignment]
+        for expression, extent in pairs:
+            low, high = substitute(expression, renamed), substitute(extent, renamed)
+            one, wide = _is_inside(w, low, high)
+            if not total:
+                total, lanes = one, wide
+                continue
+            if wide != lanes:
+                both = LLType(BOOL, max(wide, lanes))
+                total, one = (
+                    x if have > 1 else splat(f, both, x) for x, have in ((total, lanes), (one, wide))
+                )
+                lanes = both.lanes
+            total = f.let(f"and {LLType(BOOL, lanes).llvm} {total}, {one}")
+    w.registers[node.output] = Register(total or "true", LLType(BOOL, lanes))
+
+
+def _is_inside(w: Writer, expression: Size, extent: Size) -> tuple[str, int]:
+    if not is_varying(w, expression) and not is_varying(w, extent):
+        return w.f.let(f"icmp ult i64 {uniform(w, expression)}, {uniform(w, extent)}"), 1
+    bits = 32 if fits(w, expression) and fits(w, extent) else 64
+    type = integer_type(w, bits)
+    return w.f.let(f"icmp ult {type.llvm} {vector(w, expression, bits)}, {vector(w, extent, bits)}"), w.lanes
+
+
+# -- addresses --------------------------------------------------------------------------------------------------------
+@contextmanager
+def _positions(w: Writer, values: Sequence[Value]) -> Iterator[dict[str, Size]]:
+    """Names for `_0`, `_1`, ... that tell the positions of one node from those of another."""
+    yield {f"_{number}": Dim.named(w.position_name(value)) for number, value in enumerate(values)}
+
+
+def _address(w: Writer, node: Node, buffer: Value, rest: Sequence[Value]) -> tuple[Place, Register | None]:
+    """Where an access goes, and the mask it stands under."""
+    mask = None
+    if node.attributes["masked"]:
+        *rest, condition = rest
+        mask = w.register(condition)
+    with _positions(w, rest) as renamed:
+        at: tuple[Size, ...] = tuple(node.attributes["at"])  # type: ignore[arg-type]
+        return place(w, substitute(address(buffer.type, at), renamed)), mask
+
+
+def _load(w: Writer, pointer: str, dtype: DType, where: Place, mask: Register | None) -> Register:
+    scalar = memory_type(LLType(dtype))
+    if not where.scattered and where.stride == 0:
+        return _load_one(w, pointer, scalar, where.base, mask)
+    type = LLType(scalar.dtype, w.lanes)
+    lanes = _lane_mask(w, mask)
+    if where.stride in (1, -1):
+        return Register(_load_row(w, pointer, type, where, mask, lanes), type)
+    pointers = _pointers(w, pointer, type, where)
+    name = f"@llvm.masked.gather.{type.suffix}.v{w.lanes}p0"
+    ptrs, bools = f"<{w.lanes} x ptr>", f"<{w.lanes} x i1>"
+    w.module.declare(f"declare {type.llvm} {name}({ptrs}, i32, {bools}, {type.llvm})")
+    operands = f"{ptrs} {pointers}, i32 {scalar.dtype.itemsize}, {bools} {lanes or 'splat (i1 true)'}, {type.llvm}"
+    return Register(w.f.let(f"call {type.llvm} {name}({operands} {type.constant(0)})"), type)
+
+
+def _load_one(w: Writer, pointer: str, type: LLType, base: str, mask: Register | None) -> Register:
+    """An element that all lanes share; where no lane may read, a zero is read in its place."""
+    f = w.f
+    at = offset(f, type.llvm, pointer, base)
+    if mask is None:
+        return Register(_plain_load(w, type, at), type)
+    w.module.declare(ZEROS)
+    condition = any_lane(f, _lane_mask(w, mask), mask.type.lanes) if mask.varies else mask.name  # type: ignore[arg-type]
+    at = f.let(f"select i1 {condition}, ptr {at}, ptr @adjit.zeros")
+    name = _plain_load(w, type, at)
+    if not mask.varies:
+        return Register(name, type)
+    wide = LLType(type.dtype, mask.type.lanes)
+    spread = w.spread(Register(name, type), wide.lanes)
+    bools = LLType(BOOL, wide.lanes).llvm
+    zero = wide.constant(0)
+    return Register(f.let(f"select {bools} {mask.name}, {wide.llvm} {spread}, {wide.llvm} {zero}"), wide)
+
+
+def _load_row(
+    w: Writer, pointer: str, type: LLType, where: Place, mask: Register | None, lanes: str | None
+) -> str:
+    """Elements that follow each other, forwards or backwards."""
+    f = w.f
+    backward = where.stride == -1
+    base = f.let(f"sub nsw i64 {where.base}, {type.lanes - 1}") if backward else where.base
+    at = offset(f, type.element, pointer, base)
+    if lanes is None:
+        name = _plain_load(w, type, at)
+    elif w.mask is None and mask is not None and not mask.varies:
+        w.module.declare(ZEROS)
+        name = _plain_load(w, type, f.let(f"select i1 {mask.name}, ptr {at}, ptr @adjit.zeros"))
+    else:
+        if backward:
+            lanes = _reverse(w, LLType(BOOL, type.lanes), lanes)
+        name = masked_load(f, type, at, lanes, type.constant(0))
+    return _reverse(w, type, name) if backward else name
+
+
+def _reverse(w: Writer, type: LLType, name: str) -> str:
+    order = ", ".join(f"i32 {type.lanes - 1 - lane}" for lane in range(type.lanes))
+    return w.f.let(f"shufflevector {type.llvm} {name}, {type.llvm} poison, <{type.lanes} x i32> <{order}>")
+
+
+def _plain_load(w: Writer, type: LLType, at: str) -> str:
+    return w.f.let(f"load {type.llvm}, ptr {at}, align {type.dtype.itemsize}")
+
+
+def _store(w: Writer, pointer: str, register: Register, where: Place, mask: Register | None) -> None:
+    f = w.f
+    scalar = LLType(register.type.dtype)
+    if not where.scattered and where.stride == 0:
+        _store_one(w, pointer, register, where.base, mask)
+        return
+    type = LLType(scalar.dtype, w.lanes)
+    value, lanes = w.spread(register), _lane_mask(w, mask)
+    if where.stride in (1, -1):
+        backward = where.stride == -1
+        base = f.let(f"sub nsw i64 {where.base}, {type.lanes - 1}") if backward else where.base
+        at = offset(f, type.element, pointer, base)
+        if backward:
+            value = _reverse(w, type, value)
+            lanes = _reverse(w, LLType(BOOL, type.lanes), lanes) if lanes else None
+        if lanes is None:
+            f.line(f"store {type.llvm} {value}, ptr {at}, align {scalar.dtype.itemsize}")
+        else:
+            masked_store(f, type, value, at, lanes)
+        return
+    pointers = _pointers(w, pointer, type, where)
+    name = f"@llvm.masked.scatter.{type.suffix}.v{w.lanes}p0"
+    ptrs, bools = f"<{w.lanes} x ptr>", f"<{w.lanes} x i1>"
+    w.module.declare(f"declare void {name}({type.llvm}, {ptrs}, i32, {bools})")
+    operands = f"{type.llvm} {value}, {ptrs} {pointers}, i32 {scalar.dtype.itemsize}, {bools}"
+    f.line(f"call void {name}({operands} {lanes or 'splat (i1 true)'})")
+
+
+def _store_one(w: Writer, pointer: str, register: Register, base: str, mask: Register | None) -> None:
+    f, type = w.f, register.type
+    at = offset(f, type.element, pointer, base)
+    if mask is None:
+        f.line(f"store {type.llvm} {register.name}, ptr {at}, align {type.dtype.itemsize}")
+        return
+    then, after = f.label("store"), f.label("stored")
+    f.branch(mask.name, then, after)
+    f.start(then)
+    f.line(f"store {type.llvm} {register.name}, ptr {at}, align {type.dtype.itemsize}")
+    f.jump(after)
+    f.start(after)
+
+
+def _pointers(w: Writer, pointer: str, type: LLType, where: Place) -> str:
+    """The addresses of the lanes."""
+    f = w.f
+    if where.scattered:
+        index = f"<{w.lanes} x i{where.bits}> {where.scattered}"
+        return f.let(f"getelementptr {type.element}, ptr {pointer}, {index}")
+    base = offset(f, type.element, pointer, where.base)
+    numbers = LLType(I64, w.lanes)
+    if isinstance(where.stride, int):
+        steps = "<" + ", ".join(f"i64 {lane * where.stride}" for lane in range(w.lanes)) + ">"
+    else:
+        lanes = "<" + ", ".join(f"i64 {lane}" for lane in range(w.lanes)) + ">"
+        stride = w.once(("stride", where.stride, w.lanes), lambda: splat(f, numbers, str(where.stride)))
+        steps = f.let(f"mul nsw {numbers.llvm} {stride}, {lanes}")
+    return f.let(f"getelementptr {type.element}, ptr {base}, {numbers.llvm} {steps}")
+
+
+def _lane_mask(w: Writer, mask: Register | None) -> str | None:
+    """The lanes that exist and for which the access's own mask holds; None: all."""
+    if mask is None:
+        return w.mask
+    own = w.spread(mask)
+    if w.mask is None:
+        return own
+    return w.once(("both", own, w.mask), lambda: w.f.let(f"and <{w.lanes} x i1> {own}, {w.mask}"))
+
+
+def _from_memory(w: Writer, dtype: DType, register: Register) -> Register:
+    """What was read, as it stands in registers: a byte of a bool becomes a bit."""
+    if dtype is not BOOL:
+        return register
+    bits = LLType(BOOL, register.type.lanes)
+    return Register(w.f.let(f"icmp ne {register.type.llvm} {register.name}, {register.type.constant(0)}"), bits)
+
+
+def _to_memory(w: Writer, register: Register) -> Register:
+    """A register as it stands in memory: a bool is widened to a byte."""
+    if register.type.dtype is not BOOL:
+        return register
+    wide = memory_type(register.type)
+    return Register(w.f.let(f"zext {register.type.llvm} {register.name} to {wide.llvm}"), wide)

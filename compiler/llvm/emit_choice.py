@@ -1,0 +1,240 @@
+"""Which loop variable is cut into vectors: the one whose memory accesses cost least."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from adjit.compiler.loops.ir import FOR, INDEX, INSIDE, LOAD, REDUCE, SORT_ROWS, STORE, UPDATE, address, lanes_of
+from adjit.ir.graph import Node, Region, Value
+from adjit.ir.shape import Dim, Size, product, size_names
+from adjit.ir.types import BF16, BOOL, F16, F32, F64, U8, DType
+
+# Time of a vector of accesses, in units of one plain vector access: all lanes one element, neighbours backwards; and,
+# for each lane, elements at a constant distance and elements anywhere.
+_SHARED, _BACKWARD, _STRIDED, _ANYWHERE = 0.3, 1.5, 0.6, 0.8
+# A reduction of at most this many terms is written out, term by term.
+UNROLLED = 16
+_UNROLLED_NODES = 128
+
+
+class Dependence:
+    """The loop variables that each scalar of a kernel depends on."""
+
+    __slots__ = ("_of",)
+
+    def __init__(self, region: Region) -> None:
+        self._of: dict[Value, frozenset[str]] = {}
+        self._note(region)
+
+    def of(self, value: Value) -> frozenset[str]:
+        return self._of.get(value, frozenset())
+
+    def _note(self, region: Region) -> None:
+        for node in region.nodes:
+            found = {name for value in node.inputs for name in self.of(value)}
+            found |= {name for size in _expressions(node) for name in size_names(size)}
+            for inner in node.regions:
+                self._note(inner)
+                found |= {name for value in inner.outputs for name in self.of(value)}
+            found -= set(variables_of(node))
+            for value in node.outputs:
+                self._of[value] = frozenset(found)
+
+
+def _expressions(node: Node) -> Iterator[Size]:
+    """The index expressions in a node's attributes, extents of loops left out."""
+    pending: list[object] = [node.attributes.get(name) for name in ("at", "value", "of")]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, Dim):
+            yield item
+        elif isinstance(item, tuple):
+            pending.extend(item)
+
+
+def variables_of(node: Node) -> tuple[str, ...]:
+    """The names of the variables that a `for` or `reduce` runs over."""
+    return tuple(map(str, node.attributes.get("var", ())))  # type: ignore[arg-type]
+
+
+def extents_of(node: Node) -> tuple[Size, ...]:
+    """The extents of a `for` or `reduce`."""
+    return tuple(node.attributes["extent"])  # type: ignore[arg-type]
+
+
+def flexible(node: Node) -> bool:
+    """Whether a `reduce` keeps its bits when its own terms are not what is put into vectors."""
+    return not in_lanes(node) or is_unrolled(node)
+
+
+def in_lanes(node: Node) -> bool:
+    """Whether a `reduce` is a floating sum or product in the order `lanes`."""
+    return node.attributes["order"] == "lanes" and node.outputs[0].type.dtype.is_float
+
+
+def in_order(node: Node) -> bool:
+    """Whether a `reduce` is a floating sum or product term after term."""
+    return node.attributes["order"] in ("sequential", "products") and node.outputs[0].type.dtype.is_float
+
+
+def is_unrolled(node: Node) -> bool:
+    """Whether a `reduce` is short enough to be written out."""
+    terms = product(extents_of(node))
+    size = sum(1 for _ in node.regions[0].walk())
+    return isinstance(terms, int) and terms <= UNROLLED and terms * size <= _UNROLLED_NODES
+
+
+def loop_dtype(region: Region) -> DType:
+    """The dtype that decides how many lanes a loop has: its widest float, else the widest of what it moves."""
+    floats = {value.type.dtype for node in region.walk() for value in node.outputs if value.type.dtype.is_float}
+    if F64 in floats:
+        return F64
+    if floats - {F16, BF16}:
+        return F32
+    if floats:
+        return F32 if any(node.op.family == "scalar" for node in region.walk()) else F16
+    moved = [
+        node.inputs[0].type.dtype for node in region.walk() if node.op in (LOAD, STORE, UPDATE)
+    ] or [value.type.dtype for node in region.walk() for value in node.outputs]
+    widest = max(moved, key=lambda dtype: dtype.itemsize, default=F32)
+    return U8 if widest is BOOL else widest
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The variable that is cut into vectors of `lanes` (None: none is), and whether several vectors run abreast."""
+
+    variable: str | None
+    lanes: int = 1
+    abreast: bool = False
+
+
+def choose(node: Node, dependence: Dependence, native: int) -> Choice:
+    """The variable of a `for` to cut into vectors; `native` is the number of lanes of one vector."""
+    (region,) = node.regions
+    reduces = [inner for inner in _direct(region) if inner.op is REDUCE]
+    if native == 1 or not _can_stand_in_lanes(region) or any(not flexible(inner) for inner in reduces):
+        return Choice(None)
+    best, best_time = Choice(None), float("inf")
+    for name, extent in zip(_independent(node), extents_of(node), strict=True):
+        if name is None:
+            continue
+        lanes = lanes_for(extent, native)
+        time = time_along(region, name, extent, lanes, dependence)
+        if lanes > 1 and time <= best_time:  # of equals the innermost
+            best, best_time = Choice(name, lanes, any(in_order(inner) for inner in reduces)), time
+    if best.variable is not None and reduces and not any(in_order(inner) for inner in reduces):
+        own = sum(time_of_reduce(inner, dependence, native) for inner in reduces)
+        if own < best_time:
+            return Choice(None)
+    return best
+
+
+def lanes_for(extent: Size, native: int) -> int:
+    """Lanes for a loop of this extent: fewer than `native` where that many never exist."""
+    if isinstance(extent, int) and extent < native:
+        return 1 << max(0, extent - 1).bit_length()
+    return native
+
+
+def _direct(region: Region) -> Iterator[Node]:
+    """The nodes of a loop's body and of `for`s in it, but not of its reductions."""
+    for node in region.nodes:
+        yield node
+        if node.op is FOR:
+            yield from _direct(node.regions[0])
+
+
+def _can_stand_in_lanes(region: Region) -> bool:
+    """Whether no loop inside would rather be cut into vectors itself."""
+    for node in _direct(region):
+        if node.op is SORT_ROWS:
+            return False
+        if node.op is FOR and variables_of(node) and not node.attributes["sequential"]:
+            return False
+    return True
+
+
+def _independent(node: Node) -> list[str | None]:
+    """The variables whose iterations do not depend on each other, None for the others."""
+    names: list[str | None] = list(variables_of(node))
+    if names and not node.attributes["parallel"]:
+        names[0] = None
+    if names and node.attributes["sequential"]:
+        names[-1] = None
+    return names
+
+
+def time_of_reduce(node: Node, dependence: Dependence, native: int) -> float:
+    """The estimated time for a term of a `reduce` that is cut into vectors along its last variable."""
+    name, extent = variables_of(node)[-1], extents_of(node)[-1]
+    return time_along(node.regions[0], name, extent, lanes_for(extent, native), dependence)
+
+
+def time_along(region: Region, name: str, extent: Size, lanes: int, dependence: Dependence) -> float:
+    """The estimated time for an element when `name` is cut into vectors; infinite where that is wrong."""
+    total = 0.0
+    for node in region.walk():
+        total += 0.5
+        if node.op in (LOAD, STORE, UPDATE):
+            time = _access_time(node, name, lanes, dependence)
+            if node.op is not LOAD and time == _SHARED:
+                return float("inf")
+            if node.op is UPDATE and time == lanes * _ANYWHERE:
+                return float("inf")
+            total += time if node.op is LOAD else 1.5 * time
+        elif node.op in (INDEX, INSIDE):
+            divided = [atom for size in _expressions(node) for atom in _atoms(size) if name in _atom_names(atom)]
+            total += 4.0 * len(divided)
+    if isinstance(extent, int):
+        groups = -(-extent // lanes)
+        return total * groups / max(1, extent)
+    return total / lanes
+
+
+def _access_time(node: Node, name: str, lanes: int, dependence: Dependence) -> float:
+    flat = address(node.inputs[0].type, node.attributes["at"])  # type: ignore[arg-type]
+    positions = node.inputs[1 if node.op is LOAD else 2 :]
+    if node.attributes["masked"]:
+        positions = positions[:-1]
+    if any(name in dependence.of(value) for value in positions):
+        return lanes * _ANYWHERE
+    coefficient: Size | None = flat.coefficient(name) if isinstance(flat, Dim) else 0
+    if coefficient is None:
+        return lanes * _ANYWHERE
+    if isinstance(coefficient, int):
+        known = {0: _SHARED, 1: 1.0, -1: _BACKWARD}
+        if coefficient in known:
+            return known[coefficient]
+    return lanes * _STRIDED
+
+
+def _atoms(size: Size) -> Iterable[tuple[str, Dim, Dim]]:
+    if isinstance(size, int):
+        return ()
+    return [atom for monomial, _ in size.terms for atom in monomial if not isinstance(atom, str)]
+
+
+def _atom_names(atom: tuple[str, Dim, Dim]) -> frozenset[str]:
+    return atom[1].names | atom[2].names
+
+
+def partials(node: Node) -> int:
+    """The partial results of a `reduce` in the order `lanes` that can differ from its neutral element."""
+    count = lanes_of(node.outputs[0].type.dtype)
+    terms = product(extents_of(node))
+    return min(count, 1 << max(0, terms - 1).bit_length()) if isinstance(terms, int) else count
+
+
+def cost(region: Region) -> int:
+    """A rough count of the operations in a body, nested loops not repeated."""
+    return sum(8 if node.op.name in HEAVY else 1 for node in region.walk())
+
+
+HEAVY = frozenset({"exp", "log", "log1p", "expm1", "sin", "cos", "tanh", "atan2", "erf", "pow", "div", "mod", "sqrt"})
+
+
+def weight(nodes: Sequence[Node]) -> int:
+    """`cost` of some nodes."""
+    return sum((8 if n.op.name in HEAVY else 1) + sum(cost(r) for r in n.regions) for n in nodes)

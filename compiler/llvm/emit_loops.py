@@ -1,0 +1,162 @@
+"""`for` nests: one variable is cut into vectors, the others are counted; and the scalars inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from adjit.compiler.llvm import scalar
+from adjit.compiler.llvm.emit_choice import Choice, choose, cost, extents_of, loop_dtype, variables_of
+from adjit.compiler.llvm.emit_index import uniform
+from adjit.compiler.llvm.emit_state import Ramp, Register, Uniform, Writer
+from adjit.compiler.llvm.gemm_tile import below, counted, when
+from adjit.compiler.llvm.text import LLType
+from adjit.ir.graph import Node
+from adjit.ir.shape import Size
+from adjit.ir.types import DType
+from adjit.runtime.faults import Fault
+
+Body: TypeAlias = Callable[[], None]
+# A body of more operations stands once, always masked, instead of once for whole vectors and once for the rest.
+_LARGE = 150
+# Bodies of fewer operations run as several vectors abreast, so that sums in order do not wait for each other.
+_SMALL = 12
+_ABREAST = 4
+
+
+def emit_for(w: Writer, node: Node, span: tuple[str, str] | None = None) -> None:
+    """A nest; `span` restricts its first variable."""
+    (region,) = node.regions
+    names, extents = variables_of(node), extents_of(node)
+    for name, extent in zip(names, extents, strict=True):
+        w.bounds.declare(name, extent)
+    choice = Choice(None)
+    if w.lanes == 1:
+        choice = choose(node, w.dependence, w.native_lanes(loop_dtype(region)))
+    once = cost(region) > _LARGE
+    abreast = _ABREAST if choice.abreast and cost(region) <= _SMALL else 1
+
+    def nest(depth: int) -> None:
+        if depth == len(names):
+            with w.scope():
+                w.run(region)
+            return
+        name, extent = names[depth], extents[depth]
+        whole = span is None or depth > 0
+        begin, end = ("0", uniform(w, extent)) if whole or span is None else span
+        if name == choice.variable:
+            known = extent if whole and isinstance(extent, int) else None
+            vector_loop(w, name, begin, end, choice.lanes, lambda: nest(depth + 1), known, abreast, once)
+        else:
+            scalar_loop(w, name, begin, end, lambda: nest(depth + 1))
+
+    nest(0)
+
+
+def scalar_loop(w: Writer, name: str, begin: str, end: str, body: Body) -> None:
+    """`body` for each value of a variable."""
+    with counted(w.f, begin, end, 1) as i, w.bound({name: Uniform(i)}):
+        body()
+
+
+def vector_loop(
+    w: Writer,
+    name: str,
+    begin: str,
+    end: str,
+    lanes: int,
+    body: Body,
+    known: int | None = None,
+    abreast: int = 1,
+    once: bool = False,
+) -> None:
+    """`body` for `lanes` values of a variable at a time, the last ones under a mask.
+
+    `known` is the extent, where begin is 0 and the extent is a number; with `abreast`, that many vectors at a time are
+    taken first, as one wider one; with `once`, the body is written once and runs under a mask always.
+    """
+    f = w.f
+    if lanes == 1:
+        scalar_loop(w, name, begin, end, body)
+        return
+    if once and not (known is not None and known % lanes == 0):
+        with counted(f, begin, end, lanes) as i:
+            masked(w, name, i, end, lanes, body)
+        return
+    for wide in dict.fromkeys((lanes * abreast, lanes)):
+        if known is not None:
+            stop = str(known - known % wide)
+            if int(begin) >= int(stop):
+                continue
+        else:
+            span = f.let(f"sub nsw i64 {end}, {begin}")
+            stop = f.let(f"add nsw i64 {begin}, {f.let(f'and i64 {span}, {-wide}')}")
+        with counted(f, begin, stop, wide) as i, w.bound({name: Ramp(i)}), w.vector(wide, None):
+            body()
+        begin = stop
+    if known is None:
+        rest = f.let(f"icmp slt i64 {begin}, {end}")
+        with when(f, rest):
+            masked(w, name, begin, end, lanes, body)
+    elif int(begin) < known:
+        masked(w, name, begin, end, lanes, body)
+
+
+def masked(w: Writer, name: str, begin: str, end: str, lanes: int, body: Body) -> None:
+    """`body` for the values begin..end-1, at most `lanes` of them, of a variable."""
+    f = w.f
+    left = f.let(f"sub nsw i64 {end}, {begin}")
+    if not end.startswith("%") and not begin.startswith("%"):
+        left = str(int(end) - int(begin))
+    elif lanes > 1:
+        f.module.declare("declare i64 @llvm.smin.i64(i64, i64)")
+        left = f.let(f"call i64 @llvm.smin.i64(i64 {left}, i64 {lanes})")
+    mask = below(f, lanes, left)
+    with w.bound({name: Ramp(begin)}), w.vector(lanes, mask):
+        body()
+
+
+def emit_const(w: Writer, node: Node) -> None:
+    """`const`: a literal."""
+    type = LLType(node.output.type.dtype)
+    value = node.attributes["value"]
+    assert isinstance(value, (int, float))
+    w.registers[node.output] = Register(type.constant(value), type, value)
+
+
+def emit_scalar(w: Writer, node: Node) -> None:
+    """A scalar primitive, in as many lanes as its operands have."""
+    operands = [w.register(value) for value in node.inputs]
+    lanes = max((register.type.lanes for register in operands), default=1)
+    types = [LLType(register.type.dtype, lanes) for register in operands]
+    names = [w.spread(register, lanes) for register in operands]
+    result = LLType(node.output.type.dtype, lanes)
+
+    def fault(code: Fault, where: str) -> None:
+        w.fault(int(code), where, lanes)
+
+    w.registers[node.output] = Register(scalar.emit(w.f, node, types, names, result, fault), result)
+
+
+def neutral(kind: str, dtype: DType) -> int | float | bool:
+    """The value that changes nothing under `kind`; for max and min the least and the greatest value there is."""
+    if kind in ("sum", "any"):
+        return False if dtype.kind == "bool" else 0
+    if kind in ("prod", "all"):
+        return True if dtype.kind == "bool" else 1
+    low = kind in ("max", "argmax")
+    if dtype.is_float:
+        return float("-inf") if low else float("inf")
+    if dtype.kind == "bool":
+        return not low
+    least = -(1 << dtype.bits - 1) if dtype.kind == "int" else 0
+    most = (1 << dtype.bits - (dtype.kind == "int")) - 1
+    return least if low else most
+
+
+def total_of(w: Writer, extents: tuple[Size, ...]) -> str:
+    """The i64 product of extents."""
+    total: Size = 1
+    for extent in extents:
+        total = total * extent
+    return uniform(w, total)

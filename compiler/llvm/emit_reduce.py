@@ -1,0 +1,410 @@
+"""`reduce`: folds over a domain, with bits that do not depend on how the code is cut into vectors.
+
+A reduction is either cut along its own last variable (`along`), or runs term after term in the lanes of the scope it
+stands in (`across`).  The orders `sequential` and `lanes` are those of `adjit.compiler.loops.ir`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from adjit.compiler.llvm.emit_access import combine
+from adjit.compiler.llvm.emit_choice import (
+    cost,
+    extents_of,
+    in_lanes,
+    in_order,
+    is_unrolled,
+    lanes_for,
+    loop_dtype,
+    partials,
+    time_of_reduce,
+    variables_of,
+)
+from adjit.compiler.llvm.emit_domain import cut_domain, odometer, whole_domain
+from adjit.compiler.llvm.emit_fold import Partials, fold_lanes, pick_first
+from adjit.compiler.llvm.emit_index import greatest, least, uniform, vector
+from adjit.compiler.llvm.emit_loops import neutral, scalar_loop, total_of, vector_loop
+from adjit.compiler.llvm.emit_state import Lanes, Ramp, Register, Uniform, Writer
+from adjit.compiler.llvm.gemm_tile import below, counted
+from adjit.compiler.llvm.text import LLType
+from adjit.compiler.loops.ir import BLOCK, INDEX, RUN
+from adjit.ir.graph import Node
+from adjit.ir.primitive import primitive_named
+from adjit.ir.shape import Dim, product
+from adjit.ir.types import BOOL, I64
+
+# Bodies of fewer operations take all partial sums of the order `lanes` as one wide vector.
+_SMALL = 12
+
+
+def emit_reduce(w: Writer, node: Node) -> None:
+    """A fold of the region's outputs."""
+    for name, extent in zip(variables_of(node), extents_of(node), strict=True):
+        w.bounds.declare(name, extent)
+    kind = str(node.attributes["kind"])
+    own = 1 if w.lanes > 1 else _own_lanes(w, node)
+    if kind in ("argmax", "argmin"):
+        if own > 1 and _counts_itself(node):
+            _first_along(w, node, own)
+        else:
+            _first_across(w, node)
+    elif in_lanes(node) and is_unrolled(node) and w.lanes > 1:
+        _unrolled(w, node)
+    elif in_lanes(node) and own > 1:
+        _lanes_along(w, node, own)
+    elif in_lanes(node):
+        _lanes_across(w, node)
+    elif in_order(node):
+        _in_order(w, node)
+    elif own > 1:
+        _any_along(w, node, own)
+    else:
+        _any_across(w, node)
+
+
+def _own_lanes(w: Writer, node: Node) -> int:
+    """The lanes to cut the reduction's own last variable into; 1 where it is better left whole."""
+    native = w.native_lanes(loop_dtype(node.regions[0]))
+    if native == 1 or in_order(node):
+        return 1
+    if in_lanes(node):
+        return min(native, partials(node))
+    lanes = lanes_for(extents_of(node)[-1], native)
+    return lanes if time_of_reduce(node, w.dependence, native) < float(cost(node.regions[0])) else 1
+
+
+def _term(w: Writer, node: Node, output: int = 0) -> Register:
+    return w.register(node.regions[0].outputs[output])
+
+
+# -- any order ---------------------------------------------------------------------------------------------------------
+def _any_across(w: Writer, node: Node) -> None:
+    kind, type = str(node.attributes["kind"]), LLType(node.output.type.dtype, w.lanes)
+    total = w.slot(type)
+    w.write(total, type.constant(neutral(kind, type.dtype)))
+
+    def body() -> None:
+        w.run(node.regions[0])
+        w.write(total, combine(w, kind, type, w.read(total), w.spread(_term(w, node))))
+
+    whole_domain(w, node, body)
+    w.registers[node.output] = Register(w.read(total), type)
+
+
+def _any_along(w: Writer, node: Node, lanes: int) -> None:
+    """One total for each lane, of each width that the loop runs at, folded at the end."""
+    kind, dtype, region = str(node.attributes["kind"]), node.output.type.dtype, node.regions[0]
+    names, extents = variables_of(node), extents_of(node)
+    abreast = max(1, min(4, 64 // lanes)) if cost(region) <= _SMALL else 1
+    totals = {width: w.slot(LLType(dtype, width)) for width in dict.fromkeys((lanes * abreast, lanes))}
+    for slot in totals.values():
+        w.write(slot, slot.type.constant(neutral(kind, dtype)))
+
+    def body() -> None:
+        w.run(region)
+        total, term = totals[w.lanes], w.spread(_term(w, node))
+        if w.mask is not None:
+            term = _where_exists(w, total.type, term, total.type.constant(neutral(kind, dtype)))
+        w.write(total, combine(w, kind, total.type, w.read(total), term))
+
+    def nest(depth: int) -> None:
+        name, extent = names[depth], extents[depth]
+        if depth + 1 < len(names):
+            scalar_loop(w, name, "0", uniform(w, extent), lambda: nest(depth + 1))
+        else:
+            known = extent if isinstance(extent, int) else None
+            vector_loop(w, name, "0", uniform(w, extent), lanes, body, known, abreast)
+
+    nest(0)
+    parts = [fold_lanes(w, kind, dtype, w.read(slot), width) for width, slot in totals.items()]
+    result = parts[0]
+    for part in parts[1:]:
+        result = combine(w, kind, LLType(dtype), result, part)
+    w.registers[node.output] = Register(result, LLType(dtype))
+
+
+def _where_exists(w: Writer, type: LLType, value: str, other: str) -> str:
+    return w.f.let(f"select <{type.lanes} x i1> {w.mask}, {type.llvm} {value}, {type.llvm} {other}")
+
+
+# -- in order ----------------------------------------------------------------------------------------------------------
+def _in_order(w: Writer, node: Node) -> None:
+    """Runs of terms, each added from zero; the runs added in order.
+
+    As in a packed product, the first run is the total's first value, so that one run alone keeps a -0.
+    """
+    kind, type = str(node.attributes["kind"]), LLType(node.output.type.dtype, w.lanes)
+    zero = type.constant(neutral(kind, type.dtype))
+    total, run = w.slot(type), w.slot(type)
+    fused = _product(w, node) if node.attributes["order"] == "products" else None
+    w.write(total, type.constant(-0.0 if kind == "sum" else 1.0))
+
+    def begin() -> None:
+        w.write(run, zero)
+
+    def body() -> None:
+        w.run(node.regions[0])
+        if fused is not None:
+            left, right = (w.spread(w.register(value)) for value in fused.inputs)
+            w.write(run, w.f.intrinsic("fma", type, left, right, w.read(run)))
+        else:
+            w.write(run, combine(w, kind, type, w.read(run), w.spread(_term(w, node))))
+
+    def end() -> None:
+        w.write(total, combine(w, kind, type, w.read(total), w.read(run)))
+
+    terms = product(extents_of(node))
+    if isinstance(terms, int) and terms <= RUN:
+        begin()
+        whole_domain(w, node, body)
+        end()
+    else:
+        cut_domain(w, node, run_length(w, total_of(w, extents_of(node))), begin, body, end)
+    w.registers[node.output] = Register(w.read(total), type)
+
+
+def run_length(w: Writer, terms: str) -> str:
+    """The length of the runs that `terms` are cut into: the least number of runs, of nearly equal length."""
+    f = w.f
+    runs = greatest(w, f.let(f"udiv i64 {f.let(f'add nsw i64 {terms}, {RUN - 1}')}, {RUN}"), "1")
+    above = f.let(f"add nsw i64 {terms}, {f.let(f'sub nsw i64 {runs}, 1')}")
+    return greatest(w, f.let(f"udiv i64 {above}, {runs}"), "1")
+
+
+def _product(w: Writer, node: Node) -> Node | None:
+    """The multiplication that is the last step of each term, where it can be fused with the addition."""
+    term = node.regions[0].outputs[0].node
+    if not w.options.target.has_fma or node.attributes["kind"] != "sum":
+        return None
+    if term is None or term.op is not primitive_named("mul") or term not in node.regions[0].nodes:
+        return None
+    return term
+
+
+# -- lanes -------------------------------------------------------------------------------------------------------------
+def _unrolled(w: Writer, node: Node) -> None:
+    """Few terms, each a partial result of its own, added as a tree."""
+    kind, type = str(node.attributes["kind"]), LLType(node.output.type.dtype, w.lanes)
+    zero = type.constant(neutral(kind, type.dtype))
+    terms: list[str] = []
+
+    def body() -> None:
+        w.run(node.regions[0])
+        terms.append(combine(w, kind, type, zero, w.spread(_term(w, node))))
+
+    _each_written_out(w, node, body)
+    count = partials(node)
+    while count > 1:
+        count //= 2
+        for number in range(max(0, len(terms) - count)):
+            terms[number] = combine(w, kind, type, terms[number], terms[number + count])
+        del terms[count:]
+    w.registers[node.output] = Register(terms[0] if terms else zero, type)
+
+
+def _each_written_out(w: Writer, node: Node, body: Callable[[], None]) -> None:
+    names, extents = variables_of(node), extents_of(node)
+
+    def nest(depth: int) -> None:
+        if depth == len(names):
+            body()
+            return
+        extent = extents[depth]
+        assert isinstance(extent, int)
+        for value in range(extent):
+            with w.bound({names[depth]: Uniform(str(value))}):
+                nest(depth + 1)
+
+    nest(0)
+
+
+def _lanes_across(w: Writer, node: Node) -> None:
+    """All partial results stand in memory, each a vector of the scope's lanes."""
+    kind, type = str(node.attributes["kind"]), LLType(node.output.type.dtype, w.lanes)
+    count = partials(node)
+    parts = Partials(w, kind, type, count, 1)
+    total = w.slot(type)
+    w.write(total, type.constant(neutral(kind, type.dtype)))
+    at = w.slot(LLType(I64))
+
+    def begin() -> None:
+        parts.clear()
+        w.write(at, "0")
+
+    def body() -> None:
+        w.run(node.regions[0])
+        place = w.read(at)
+        parts.add(w.f.let(f"and i64 {place}, {count - 1}"), w.spread(_term(w, node)))
+        w.write(at, w.f.let(f"add nsw i64 {place}, 1"))
+
+    def end() -> None:
+        w.write(total, combine(w, kind, type, w.read(total), parts.total()))
+
+    terms = product(extents_of(node))
+    if isinstance(terms, int) and terms <= BLOCK:
+        begin()
+        whole_domain(w, node, body)
+        end()
+    else:
+        cut_domain(w, node, str(BLOCK), begin, body, end)
+    w.registers[node.output] = Register(w.read(total), type)
+
+
+def _lanes_along(w: Writer, node: Node, lanes: int) -> None:
+    """Neighbouring terms in the lanes of a vector: all partial results at once where the body is small."""
+    kind, dtype, region = str(node.attributes["kind"]), node.output.type.dtype, node.regions[0]
+    count, extents = partials(node), extents_of(node)
+    last = extents[-1]
+    whole_rows = isinstance(last, int) and last % lanes == 0 and last % count != 0 and len(extents) > 1
+    if cost(region) <= _SMALL and not whole_rows and w.options.lanes is None:
+        lanes = count
+    parts = Partials(w, kind, LLType(dtype, lanes), count // lanes, lanes)
+    type, scalar = LLType(dtype, lanes), LLType(dtype)
+    total = w.slot(scalar)
+    w.write(total, scalar.constant(neutral(kind, dtype)))
+
+    def add(start: str) -> Callable[[], None]:
+        def body() -> None:
+            w.run(region)
+            term = w.spread(_term(w, node))
+            if w.mask is not None:
+                term = _where_exists(w, type, term, type.constant(neutral(kind, dtype)))
+            parts.add(w.f.let(f"and i64 {start}, {count - 1}") if count > lanes else "0", term)
+
+        return body
+
+    def block(begin: str, end: str, known: int | None) -> None:
+        parts.clear()
+        if len(extents) == 1:
+            name = variables_of(node)[0]
+            vector_loop(w, name, begin, end, lanes, lambda: add(_lane_zero(w, name))(), known)
+        else:
+            _flat_vectors(w, node, begin, end, lanes, add)
+        w.write(total, combine(w, kind, scalar, w.read(total), parts.total()))
+
+    terms = product(extents)
+    if isinstance(terms, int) and terms <= BLOCK:
+        block("0", str(terms), terms)
+    else:
+        size = uniform(w, terms)
+        with counted(w.f, "0", size, BLOCK) as begin, w.scope():
+            block(begin, least(w, w.f.let(f"add nsw i64 {begin}, {BLOCK}"), size), None)
+    w.registers[node.output] = Register(w.read(total), scalar)
+
+
+def _lane_zero(w: Writer, name: str) -> str:
+    variable = w.variables[name]
+    assert isinstance(variable, Ramp)
+    return variable.base
+
+
+def _flat_vectors(
+    w: Writer, node: Node, begin: str, end: str, lanes: int, add: Callable[[str], Callable[[], None]]
+) -> None:
+    """The terms begin..end-1 of a domain of several variables, `lanes` at a time.
+
+    A vector within one row of the last variable is read as such; one that straddles rows has indices lane by lane.
+    """
+    f = w.f
+    *outer, last = zip(variables_of(node), extents_of(node), strict=True)
+    name, extent = last
+    length = greatest(w, uniform(w, extent), "1")
+    with counted(f, begin, end, lanes) as start, w.scope():
+        row, column = f.let(f"udiv i64 {start}, {length}"), f.let(f"urem i64 {start}, {length}")
+        stop = f.let(f"add nsw i64 {start}, {lanes}")
+        in_row = f.let(f"icmp sle i64 {f.let(f'add nsw i64 {column}, {lanes}')}, {length}")
+        fast = f.let(f"and i1 {in_row}, {f.let(f'icmp sle i64 {stop}, {end}')}")
+        one, other, done = f.label("row"), f.label("straddle"), f.label("done")
+        never = isinstance(extent, int) and extent < lanes
+        f.branch("false" if never else fast, one, other)
+        f.start(one)
+        if not never:
+            rows = {key: Uniform(value) for key, value in odometer(w, node, row).items()}
+            with w.bound({**rows, name: Ramp(column)}), w.vector(lanes, None):
+                add(start)()
+        f.jump(done)
+        f.start(other)
+        flat = Dim.named("@flat")
+        w.bounds.declare("@flat", product(extents_of(node)))
+        mask = below(f, lanes, least(w, f.let(f"sub nsw i64 {end}, {start}"), str(lanes)))
+        with w.vector(lanes, mask), w.bound({"@flat": Ramp(start)}):
+            places: dict[str, Lanes] = {}
+            step = product([extent])
+            places[name] = Lanes(vector(w, flat % extent, 64))
+            for key, size in reversed(outer):
+                places[key] = Lanes(vector(w, (flat // step) % size, 64))
+                step = step * size
+            with w.bound(places):
+                add(start)()
+        f.jump(done)
+        f.start(done)
+
+
+# -- first greatest, first least ---------------------------------------------------------------------------------------
+def _counts_itself(node: Node) -> bool:
+    """Whether a reduction over one variable gives that variable as the index."""
+    index = node.regions[0].outputs[1].node
+    names = variables_of(node)
+    if index is None or index.op is not INDEX or len(names) != 1:
+        return False
+    return index.attributes["value"] == Dim.named(names[0])
+
+
+def _first_across(w: Writer, node: Node) -> None:
+    kind = str(node.attributes["kind"])
+    value_type, index_type = (LLType(value.type.dtype, w.lanes) for value in node.outputs)
+    best, index, fresh = w.slot(value_type), w.slot(index_type), w.slot(LLType(BOOL))
+    w.write(best, value_type.constant(neutral(kind, value_type.dtype)))
+    w.write(index, index_type.constant(0))
+    w.write(fresh, "true")
+
+    def body() -> None:
+        w.run(node.regions[0])
+        old = w.read(best), w.read(index)
+        new = w.spread(_term(w, node)), w.spread(_term(w, node, 1))
+        pick_first(w, kind, (best, index), old, new, w.spread(Register(w.read(fresh), LLType(BOOL))))
+        w.write(fresh, "false")
+
+    whole_domain(w, node, body)
+    w.registers[node.outputs[0]] = Register(w.read(best), value_type)
+    w.registers[node.outputs[1]] = Register(w.read(index), index_type)
+
+
+def _first_along(w: Writer, node: Node, lanes: int) -> None:
+    """The first in each lane, then among the lanes; a lane without terms has index -1 and loses."""
+    f, kind = w.f, str(node.attributes["kind"])
+    scalar, number = (LLType(value.type.dtype) for value in node.outputs)
+    value_type, index_type = LLType(scalar.dtype, lanes), LLType(number.dtype, lanes)
+    best, index = w.slot(value_type), w.slot(index_type)
+    w.write(best, value_type.constant(neutral(kind, scalar.dtype)))
+    w.write(index, index_type.constant(-1))
+    bools = f"<{lanes} x i1>"
+
+    def body() -> None:
+        w.run(node.regions[0])
+        old = w.read(best), w.read(index)
+        new = w.spread(_term(w, node)), w.spread(_term(w, node, 1))
+        fresh = f.let(f"icmp slt {index_type.llvm} {old[1]}, zeroinitializer")
+        pick_first(w, kind, (best, index), old, new, fresh, w.mask)
+
+    name, extent = variables_of(node)[0], extents_of(node)[0]
+    known = extent if isinstance(extent, int) else None
+    vector_loop(w, name, "0", uniform(w, extent), lanes, body, known)
+    values, numbers = w.slot(scalar), w.slot(number)
+    w.write(values, scalar.constant(neutral(kind, scalar.dtype)))
+    w.write(numbers, number.constant(-1))
+    found = w.read(best), w.read(index)
+    some = f.let(f"icmp sge {index_type.llvm} {found[1]}, zeroinitializer")
+    with counted(f, "0", str(lanes), 1) as lane:
+        new = (
+            f.let(f"extractelement {value_type.llvm} {found[0]}, i64 {lane}"),
+            f.let(f"extractelement {index_type.llvm} {found[1]}, i64 {lane}"),
+        )
+        exists = f.let(f"extractelement {bools} {some}, i64 {lane}")
+        old = w.read(values), w.read(numbers)
+        fresh = f.let(f"icmp slt {number.llvm} {old[1]}, 0")
+        pick_first(w, kind, (values, numbers), old, new, fresh, exists, smaller_index=True)
+    w.registers[node.outputs[0]] = Register(w.read(values), scalar)
+    w.registers[node.outputs[1]] = Register(w.read(numbers), number)
+

@@ -1,0 +1,270 @@
+"""`Writer`: one kernel function under construction, and what its names stand for at the place where code is written.
+
+A scalar of the loop level is uniform (one LLVM scalar) or varies along the loop variable that is cut into vectors (one
+LLVM vector).  Values that change in loops stand in stack slots; LLVM turns these into registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from adjit.compiler.llvm.emit_choice import Dependence
+from adjit.compiler.llvm.gemm_tile import splat
+from adjit.compiler.llvm.target import Target
+from adjit.compiler.llvm.text import Function, LLType, Module
+from adjit.compiler.loops.affine import Bounds
+from adjit.ir.errors import CompileError
+from adjit.ir.graph import Node, Region, Value
+from adjit.ir.shape import Dim, Size
+from adjit.ir.types import BOOL, I64, U8, DType
+
+# More bytes than the widest vector that is emitted: what a masked-off plain load reads.
+ZEROS = "@adjit.zeros = internal constant [1024 x i8] zeroinitializer, align 64"
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """A scalar as it was emitted: its LLVM name, its type, and its value where that is a literal."""
+
+    name: str
+    type: LLType
+    literal: float | int | bool | None = None
+
+    @property
+    def varies(self) -> bool:
+        return self.type.lanes > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Uniform:
+    """A variable with one value in all lanes: an i64."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ramp:
+    """A variable that is `base + l` in lane l; `base` is an i64."""
+
+    base: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """A variable with any values in the lanes: a vector of i64."""
+
+    name: str
+
+
+Variable: TypeAlias = "Uniform | Ramp | Lanes"
+Rule: TypeAlias = "Callable[[Writer, Node], None]"
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A place on the stack that holds one value of `type`."""
+
+    pointer: str
+    type: LLType
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How kernels are emitted: `lanes` forces vectors of that many elements (None: as the target has them)."""
+
+    target: Target
+    strict: bool = True
+    lanes: int | None = None
+
+
+class Writer:
+    """Emission of one kernel function: its lines, and the registers, buffers and variables in scope."""
+
+    def __init__(
+        self,
+        function: Function,
+        options: Options,
+        rules: Mapping[str, Rule],
+        buffers: dict[Value, str],
+        bounds: Bounds,
+        dependence: Dependence,
+    ) -> None:
+        self.f = function
+        self.options = options
+        self.rules = rules
+        self.buffers = buffers  # pointers to the first element
+        self.bounds = bounds
+        self.dependence = dependence
+        self.registers: dict[Value, Register] = {}
+        self.variables: dict[str, Variable] = {}
+        self.lanes = 1  # of the vectors in the present scope
+        self.mask: str | None = None  # the lanes that exist; None: all
+        self._memos: list[dict[object, str]] = [{}]
+        self._faults: Slot | None = None
+        self._positions: dict[Value, str] = {}
+
+    @property
+    def module(self) -> Module:
+        return self.f.module
+
+    def native_lanes(self, dtype: DType) -> int:
+        """Lanes of one vector register of `dtype`, at most 64; the number that the options force, if they do."""
+        return self.options.lanes or max(1, min(64, self.options.target.lanes(dtype)))
+
+    # -- scopes -------------------------------------------------------------------------------------------------------
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """What is computed inside is not known outside: the code may not run."""
+        self._memos.append({})
+        try:
+            yield
+        finally:
+            self._memos.pop()
+
+    @contextmanager
+    def vector(self, lanes: int, mask: str | None) -> Iterator[None]:
+        """Code for `lanes` elements at once, of which those in `mask` exist."""
+        before = self.lanes, self.mask
+        self.lanes, self.mask = lanes, mask
+        try:
+            with self.scope():
+                yield
+        finally:
+            self.lanes, self.mask = before
+
+    @contextmanager
+    def bound(self, variables: Mapping[str, Variable]) -> Iterator[None]:
+        """Code in which variables have these values."""
+        before = {name: self.variables.get(name) for name in variables}
+        self.variables.update(variables)
+        try:
+            with self.scope():
+                yield
+        finally:
+            for name, old in before.items():
+                if old is None:
+                    del self.variables[name]
+                else:
+                    self.variables[name] = old
+
+    def once(self, key: object, make: Callable[[], str]) -> str:
+        """The name that `make` emitted under this key, here or in a scope around."""
+        for memo in reversed(self._memos):
+            if (found := memo.get(key)) is not None:
+                return found
+        name = self._memos[-1][key] = make()
+        return name
+
+    def run(self, region: Region) -> None:
+        """Emit the nodes of a region."""
+        for node in region.nodes:
+            self.emit_node(node)
+
+    def emit_node(self, node: Node) -> None:
+        """Emit one node."""
+        rule = self.rules.get(node.op.name)
+        if rule is None and node.op.family != "scalar":
+            raise CompileError(f"{node.op.name} is no op of the loop level")
+        (rule or self.rules["scalar"])(self, node)
+
+    # -- registers ----------------------------------------------------------------------------------------------------
+    def register(self, value: Value) -> Register:
+        found = self.registers.get(value)
+        if found is None:
+            raise CompileError(f"{value!r} is used before its place in the kernel")
+        return found
+
+    def spread(self, register: Register, lanes: int | None = None) -> str:
+        """The name of a register at `lanes` lanes (those of the scope if None): a uniform one is repeated."""
+        lanes = self.lanes if lanes is None else lanes
+        if register.type.lanes == lanes:
+            return register.name
+        if register.type.lanes != 1:
+            raise CompileError(f"a scalar of {register.type.lanes} lanes is used at {lanes}")
+        wide = LLType(register.type.dtype, lanes)
+        if register.literal is not None:
+            return wide.constant(register.literal)
+        return self.once(("spread", register.name, lanes), lambda: splat(self.f, wide, register.name))
+
+    # -- stack slots --------------------------------------------------------------------------------------------------
+    def slot(self, type: LLType, count: int = 1) -> Slot:
+        """Room on the stack for `count` values of `type`."""
+        name = self.f.reserve()
+        many = type.llvm if count == 1 else f"[{count} x {type.llvm}]"
+        align = min(64, max(1, type.lanes * type.dtype.itemsize))
+        self.f.lines.insert(1, f"  {name} = alloca {many}, align {align}")
+        return Slot(name, type)
+
+    def read(self, slot: Slot) -> str:
+        return self.f.let(f"load {slot.type.llvm}, ptr {slot.pointer}")
+
+    def write(self, slot: Slot, value: str) -> None:
+        self.f.line(f"store {slot.type.llvm} {value}, ptr {slot.pointer}")
+
+    # -- faults -------------------------------------------------------------------------------------------------------
+    def fault(self, code: int, where: str, lanes: int) -> None:
+        """Remember fault `code` if the bool(s) `where` hold in a lane that exists."""
+        f = self.f
+        if lanes > 1:
+            if self.mask is not None and lanes == self.lanes:
+                where = f.let(f"and <{lanes} x i1> {where}, {self.mask}")
+            where = any_lane(f, where, lanes)
+        if self._faults is None:
+            self._faults = self.slot(LLType(I64))
+            f.lines.insert(2, f"  store i64 0, ptr {self._faults.pointer}")
+        flags = f.let(f"select i1 {where}, i64 {code}, i64 0")
+        self.write(self._faults, f.let(f"or i64 {self.read(self._faults)}, {flags}"))
+
+    def flush_faults(self) -> None:
+        """Tell the remembered faults to the status word."""
+        f = self.f
+        if self._faults is None:
+            return
+        flags = self.read(self._faults)
+        bad, done = f.label("fault"), f.label("done")
+        f.branch(f.let(f"icmp ne i64 {flags}, 0"), bad, done)
+        f.start(bad)
+        status = f.let("load ptr, ptr %buffers, align 8")
+        f.line(f"atomicrmw or ptr {status}, i64 {flags} monotonic, align 8")
+        f.jump(done)
+        f.start(done)
+
+    def finish(self) -> None:
+        """Tell the faults, and return."""
+        self.flush_faults()
+        self.f.line("ret void")
+        self.f.finish()
+
+    # -- positions ----------------------------------------------------------------------------------------------------
+    def position_name(self, value: Value) -> str:
+        """The variable that stands for a dynamic position in index expressions."""
+        name = self._positions.setdefault(value, f"@{len(self._positions)}")
+        register = self.register(value)
+        self.variables[name] = Lanes(register.name) if register.varies else Uniform(register.name)
+        extent = value.node.attributes.get("extent") if value.node is not None else None
+        if isinstance(extent, (int, Dim)):
+            self.bounds.extents[name] = extent
+        return name
+
+
+def memory_type(type: LLType) -> LLType:
+    """The type that stands in memory: a bool is a byte."""
+    return type.with_dtype(U8) if type.dtype is BOOL else type
+
+
+def any_lane(f: Function, mask: str, lanes: int) -> str:
+    """Whether a bool vector holds in any lane."""
+    if lanes == 1:
+        return mask
+    name = f"@llvm.vector.reduce.or.v{lanes}i1"
+    f.module.declare(f"declare i1 {name}(<{lanes} x i1>)")
+    return f.let(f"call i1 {name}(<{lanes} x i1> {mask})")
+
+
+def size_of(attribute: object) -> Size:
+    """An attribute that is a size."""
+    assert isinstance(attribute, (int, Dim))
+    return attribute

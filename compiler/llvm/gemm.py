@@ -1,0 +1,249 @@
+"""Matrix products as LLVM text: C[b, m, n] = sum over k of A(b, m, k) B(b, k, n), operands given by packing functions.
+
+Dot, batched dot, convolution and their gradients all become this.  The order of summation over k depends on K alone:
+runs of equal length, at most `plan.kc`, each summed in order, then added to C in order.  So an element's bits do not
+depend on M, N, strides, tiles, edges or the number of tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from adjit.compiler.llvm.gemm_pack import PackSource, StridedOperand, emit_pack, emit_pack_strided
+from adjit.compiler.llvm.gemm_plan import GRAIN, LINE, GemmPlan, plan_gemm, round_up, workspace_bytes
+from adjit.compiler.llvm.gemm_tile import Epilogue, TileSite, counted, emit_tile, maximum, minimum, offset, when
+from adjit.compiler.llvm.text import Function, LLType, Module
+
+__all__ = [
+    "Epilogue",
+    "GemmOperands",
+    "GemmPlan",
+    "PackSource",
+    "StridedOperand",
+    "TileSite",
+    "emit_gemm",
+    "emit_pack",
+    "emit_pack_strided",
+    "emit_task_count",
+    "plan_gemm",
+    "task_count",
+    "workspace_bytes",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class GemmOperands:
+    """The names or literals of a product's sizes and places: i64, but for the pointers `c` and `workspace`.
+
+    Strides of C are in elements and any; unit `c_column_stride` is the fast one (exchange A and B to get it).  C must
+    not overlap itself, the workspace, or what the packing functions read.  Where batches of C have no single stride,
+    `c_batch_offset` emits the first element's position of a batch, and the batch stride is not used.
+    """
+
+    m: str
+    n: str
+    k: str
+    batch_count: str
+    c: str
+    c_batch_stride: str
+    c_row_stride: str
+    c_column_stride: str
+    workspace: str
+    c_batch_offset: Callable[[str], str] | None = None
+
+
+Prologue = Callable[[Function], GemmOperands]
+
+
+def emit_gemm(
+    module: Module,
+    name: str,
+    plan: GemmPlan,
+    pack_a: str,
+    pack_b: str,
+    prologue: Prologue,
+    epilogue: Epilogue | None = None,
+    linkage: str = "internal",
+) -> None:
+    """`void @name(buffers, sizes, begin, end)`: the tasks begin..end-1 of a product; begin is also the workspace slot.
+
+    `pack_a`, `pack_b` name functions as `emit_pack` makes them; `prologue` emits what yields the operands from
+    `%buffers` and `%sizes`; `epilogue` runs on each element of C once, when its sum is complete, before its store.
+    The number of tasks is `emit_task_count`'s or `task_count`'s.
+    """
+    tile = f"{name}.tile"
+    emit_tile(module, tile, plan, epilogue)
+    f = Function(module, name, "ptr %buffers, ptr %sizes, i64 %begin, i64 %end", linkage=linkage)
+    driver = _Driver(f, plan, prologue(f), pack_a, pack_b, tile)
+    driver.emit()
+    f.line("ret void")
+    f.finish()
+
+
+def emit_task_count(module: Module, name: str, plan: GemmPlan, prologue: Prologue, linkage: str = "internal") -> None:
+    """`i64 @name(buffers, sizes)`: the number of tasks of a product, `task_count`'s formula."""
+    f = Function(module, name, "ptr %buffers, ptr %sizes", result="i64", linkage=linkage)
+    operands = prologue(f)
+    f.line(f"ret i64 {_tasks(f, plan, operands, _strips(f, plan, operands)[1])}")
+    f.finish()
+
+
+def task_count(plan: GemmPlan, batch: int, m: int, n: int, k: int) -> int:
+    """min(plan.tasks, strips of all batches, multiply-adds / GRAIN), at least 1."""
+    strips = max(1, -(-m // plan.mr) if m >= n else -(-n // plan.nr))
+    return max(1, min(plan.tasks, strips * batch, batch * m * n * k // GRAIN))
+
+
+def _strips(f: Function, plan: GemmPlan, operands: GemmOperands) -> tuple[str, str]:
+    """Whether tasks split the rows (else the columns), and the strips (panels of A or of B) of one batch, at least 1.
+
+    The longer side is split, so that what several tasks pack again is the smaller operand.
+    """
+    rows = f.let(f"icmp sge i64 {operands.m}, {operands.n}")
+    width = f.let(f"select i1 {rows}, i64 {plan.mr}, i64 {plan.nr}")
+    length = f.let(f"select i1 {rows}, i64 {operands.m}, i64 {operands.n}")
+    return rows, maximum(f, _quotient_up(f, length, width), 1)
+
+
+def _tasks(f: Function, plan: GemmPlan, operands: GemmOperands, strips: str) -> str:
+    total = f.let(f"mul nsw i64 {strips}, {operands.batch_count}")
+    area = f.let(f"mul nsw i64 {operands.m}, {operands.n}")
+    work = f.let(f"mul nsw i64 {f.let(f'mul nsw i64 {area}, {operands.k}')}, {operands.batch_count}")
+    grains = f.let(f"udiv i64 {work}, {GRAIN}")
+    return maximum(f, minimum(f, plan.tasks, minimum(f, total, grains)), 1)
+
+
+def _quotient_up(f: Function, value: str, divisor: str) -> str:
+    """ceil(value / divisor), of i64 that are not negative."""
+    above = f.let(f"add nsw i64 {value}, {f.let(f'sub nsw i64 {divisor}, 1')}")
+    return f.let(f"udiv i64 {above}, {divisor}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Rows m0..m1 and columns n0..n1 of one batch, whose C starts at `c`."""
+
+    batch: str
+    c: str
+    m0: str
+    m1: str
+    n0: str
+    n1: str
+
+
+class _Driver:
+    """The loops of one product, emitted into `f`: tasks to spans, spans to blocks, blocks to tiles."""
+
+    def __init__(
+        self, f: Function, plan: GemmPlan, operands: GemmOperands, pack_a: str, pack_b: str, tile: str
+    ) -> None:
+        self.f, self.plan, self.operands, self.tile = f, plan, operands, tile
+        self.element = LLType(plan.dtype).llvm
+        self.packs = {"a": pack_a, "b": pack_b}
+
+    def emit(self) -> None:
+        f, plan, operands = self.f, self.plan, self.operands
+        address = f.let(f"ptrtoint ptr {operands.workspace} to i64")
+        aligned = f.let(f"and i64 {f.let(f'add i64 {address}, {LINE - 1}')}, {-LINE}")
+        slack = f.let(f"sub i64 {aligned}, {address}")
+        place = f.let(f"add i64 {slack}, {f.let(f'mul nsw i64 %begin, {plan.slot_bytes}')}")
+        self.a_panels = offset(f, "i8", operands.workspace, place)
+        self.b_panels = offset(f, "i8", self.a_panels, round_up(plan.a_elements * plan.dtype.itemsize, LINE))
+        # Runs of equal length, so that no short one pays for another pass over C; one empty run if K is 0.
+        runs = maximum(f, _quotient_up(f, operands.k, str(plan.kc)), 1)
+        self.run = maximum(f, _quotient_up(f, operands.k, runs), 1)
+        self.k_stop = maximum(f, operands.k, 1)
+        rows, strips = _strips(f, plan, operands)
+        total = f.let(f"mul nsw i64 {strips}, {operands.batch_count}")
+        tasks = _tasks(f, plan, operands, strips)
+        first = f.let(f"udiv i64 {f.let(f'mul nsw i64 %begin, {total}')}, {tasks}")
+        stop = f.let(f"udiv i64 {f.let(f'mul nsw i64 %end, {total}')}, {tasks}")
+        first_batch = f.let(f"udiv i64 {first}, {strips}")
+        with counted(f, first_batch, _quotient_up(f, stop, strips), 1) as batch:
+            self._span(self._part(batch, rows, strips, first, stop))
+
+    def _part(self, batch: str, rows: str, strips: str, first: str, stop: str) -> _Span:
+        """The part of a batch that lies in the strips first..stop-1 of all batches."""
+        f, plan, operands = self.f, self.plan, self.operands
+        base = f.let(f"mul nsw i64 {batch}, {strips}")
+        begin = maximum(f, f.let(f"sub nsw i64 {first}, {base}"), 0)
+        end = minimum(f, f.let(f"sub nsw i64 {stop}, {base}"), strips)
+        limits = []
+        for width, size, chosen in ((plan.mr, operands.m, "01"), (plan.nr, operands.n, "10")):
+            lower = f.let(f"mul nsw i64 {begin}, {width}")
+            upper = minimum(f, f.let(f"mul nsw i64 {end}, {width}"), size)
+            for own, whole in ((lower, "0"), (upper, size)):
+                pair = (own, whole) if chosen == "01" else (whole, own)
+                limits.append(f.let(f"select i1 {rows}, i64 {pair[0]}, i64 {pair[1]}"))
+        if operands.c_batch_offset is not None:
+            c = offset(f, self.element, operands.c, operands.c_batch_offset(batch))
+        else:
+            c = offset(f, self.element, operands.c, f.let(f"mul nsw i64 {batch}, {operands.c_batch_stride}"))
+        return _Span(batch, c, *limits)
+
+    def _span(self, span: _Span) -> None:
+        if self.plan.resident:
+            self._resident(span)
+        else:
+            self._blocked(span)
+
+    def _blocked(self, span: _Span) -> None:
+        f, plan = self.f, self.plan
+        with counted(f, span.n0, span.n1, plan.nc) as n0:
+            columns = minimum(f, f.let(f"sub nsw i64 {span.n1}, {n0}"), plan.nc)
+            with counted(f, "0", self.k_stop, self.run) as k0:
+                depth = self._depth(k0)
+                self._pack("b", span, n0, columns, k0, depth, self.b_panels)
+                with counted(f, span.m0, span.m1, plan.mc) as m0:
+                    rows = minimum(f, f.let(f"sub nsw i64 {span.m1}, {m0}"), plan.mc)
+                    self._pack("a", span, m0, rows, k0, depth, self.a_panels)
+                    self._tiles(span, m0, rows, n0, columns, k0, depth, self.a_panels)
+
+    def _resident(self, span: _Span) -> None:
+        f, plan = self.f, self.plan
+        rows = f.let(f"sub nsw i64 {span.m1}, {span.m0}")
+        padded = f.let(f"mul nsw i64 {_quotient_up(f, rows, str(plan.mr))}, {plan.mr}")
+        some = f.let(f"icmp slt i64 {span.n0}, {span.n1}")
+        with when(f, some), counted(f, "0", self.k_stop, self.run) as k0:
+            panels = offset(f, self.element, self.a_panels, f.let(f"mul nsw i64 {padded}, {k0}"))
+            self._pack("a", span, span.m0, rows, k0, self._depth(k0), panels)
+        with counted(f, span.n0, span.n1, plan.nc) as n0:
+            columns = minimum(f, f.let(f"sub nsw i64 {span.n1}, {n0}"), plan.nc)
+            with counted(f, "0", self.k_stop, self.run) as k0:
+                depth = self._depth(k0)
+                panels = offset(f, self.element, self.a_panels, f.let(f"mul nsw i64 {padded}, {k0}"))
+                self._pack("b", span, n0, columns, k0, depth, self.b_panels)
+                self._tiles(span, span.m0, rows, n0, columns, k0, depth, panels)
+
+    def _depth(self, k0: str) -> str:
+        return minimum(self.f, self.f.let(f"sub nsw i64 {self.operands.k}, {k0}"), self.run)
+
+    def _pack(self, side: str, span: _Span, start: str, count: str, k0: str, depth: str, panels: str) -> None:
+        self.f.line(
+            f"call void @{self.packs[side]}(ptr %buffers, ptr %sizes, i64 {span.batch}, i64 {start}, i64 {count}, "
+            f"i64 {k0}, i64 {depth}, ptr {panels})"
+        )
+
+    def _tiles(
+        self, span: _Span, m0: str, rows: str, n0: str, columns: str, k0: str, depth: str, a_panels: str
+    ) -> None:
+        """All tiles of packed A times packed B; a panel of B stays in L1 while the panels of A pass."""
+        f, plan, operands = self.f, self.plan, self.operands
+        again = f.let(f"icmp sgt i64 {k0}, 0")
+        last = f.let(f"icmp sge i64 {f.let(f'add nsw i64 {k0}, {depth}')}, {operands.k}")
+        with counted(f, "0", columns, plan.nr) as j:
+            column = f.let(f"add nsw i64 {n0}, {j}")
+            b = offset(f, self.element, self.b_panels, f.let(f"mul nsw i64 {j}, {depth}"))
+            c_column = offset(f, self.element, span.c, f.let(f"mul nsw i64 {column}, {operands.c_column_stride}"))
+            width = minimum(f, f.let(f"sub nsw i64 {columns}, {j}"), plan.nr)
+            with counted(f, "0", rows, plan.mr) as i:
+                row = f.let(f"add nsw i64 {m0}, {i}")
+                a = offset(f, self.element, a_panels, f.let(f"mul nsw i64 {i}, {depth}"))
+                c = offset(f, self.element, c_column, f.let(f"mul nsw i64 {row}, {operands.c_row_stride}"))
+                height = minimum(f, f.let(f"sub nsw i64 {rows}, {i}"), plan.mr)
+                f.line(
+                    f"call void @{self.tile}(i64 {depth}, ptr {a}, ptr {b}, ptr {c}, i64 {operands.c_row_stride}, "
+                    f"i64 {operands.c_column_stride}, i64 {height}, i64 {width}, i1 {again}, ptr %buffers, ptr %sizes, "
+                    f"i64 {span.batch}, i64 {row}, i64 {column}, i1 {last})"
+                )

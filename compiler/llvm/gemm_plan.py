@@ -1,0 +1,132 @@
+"""How a matrix product is cut: the register tile, the cache blocks, and the workspace they need.
+
+Blocks follow Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", 2008: panels of B stay in L1,
+a block of A in L2.  Where the whole of A fits in L2 (`resident`), it is packed once and B is packed a few panels at a
+time, so that neither operand is written to memory beyond L2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from adjit.ir.errors import CompileError
+from adjit.ir.types import F32, F64, DType
+
+if TYPE_CHECKING:
+    from adjit.compiler.llvm.target import Target
+
+# The longest run of k that is summed in registers.  It decides the bits of a sum, so it is one number for every shape
+# and every target; 256 keeps a 128-byte wide panel of B (32 KiB) in the smallest L1 in use.
+DEPTH = 256
+# Part of L2 given to packed A: half of 512 KiB, the least in use.  Larger blocks of a larger L2 gain under 2 %.
+A_BYTES = 256 * 1024
+# Packed B of the blocked order lives in L3; of the resident order, beside A in L2.
+B_BYTES = 1024 * 1024
+B_RESIDENT_BYTES = 128 * 1024
+# Workspace addresses are multiples of a cache line.
+LINE = 64
+# A task of fewer multiply-adds (some 2 microseconds) is not worth a wake-up.
+GRAIN = 1 << 18
+_UNKNOWN = 1 << 14
+
+
+@dataclass(frozen=True, slots=True)
+class GemmPlan:
+    """The cut of C[m, n] = sum over k of A[m, k] B[k, n].
+
+    The register tile is `mr` rows by `nr` columns (`nr` a multiple of `lanes`); `mc`, `nc` are the packed blocks
+    (multiples of `mr`, `nr`); `kc` is the longest run of k summed before it meets C; `tasks` is the largest number of
+    parallel tasks; `a_elements` and `b_elements` are the workspace of one task.  With `resident`, A is packed whole.
+    """
+
+    dtype: DType
+    target: Target
+    lanes: int
+    mr: int
+    nr: int
+    mc: int
+    nc: int
+    kc: int
+    resident: bool
+    tasks: int
+    a_elements: int
+    b_elements: int
+
+    def __post_init__(self) -> None:
+        if self.mc % self.mr or self.nc % self.nr or self.nr % self.lanes:
+            raise ValueError(f"blocks {self.mc} x {self.nc} are not whole tiles {self.mr} x {self.nr}")
+
+    @property
+    def slot_bytes(self) -> int:
+        """Workspace of one task, a multiple of a cache line."""
+        itemsize = self.dtype.itemsize
+        return round_up(self.a_elements * itemsize, LINE) + round_up(self.b_elements * itemsize, LINE)
+
+
+def workspace_bytes(plan: GemmPlan) -> int:
+    """Bytes of workspace that one product needs: a slot for each of `plan.tasks`, and room to align the first.
+
+    A run over tasks `begin..end` uses slot `begin` only, so a serial run touches the first slot alone.
+    """
+    return plan.slot_bytes * plan.tasks + LINE
+
+
+def plan_gemm(dtype: DType, target: Target, m: int | None, n: int | None, k: int | None, tasks: int = 1) -> GemmPlan:
+    """The plan for sizes m, n, k, None where they are known only at run time, for up to `tasks` parallel tasks.
+
+    Errors: CompileError for dtypes that have no product of their own (bool, f16, bf16: compute in f32).
+    """
+    if not (dtype in (F32, F64) or dtype.is_integer):
+        raise CompileError(f"no matrix product in {dtype}: convert the operands, float16 and bfloat16 to f32")
+    lanes = max(2, target.vector_bytes // dtype.itemsize)
+    if dtype.is_integer:  # small integers are not the field's hot path: keep their transposes and tiles small
+        lanes = min(lanes, 16)
+    depth = DEPTH if k is None else max(1, min(DEPTH, k))
+    mr, vectors = _tile(dtype, target, m or _UNKNOWN, n or _UNKNOWN, depth, lanes)
+    nr = vectors * lanes
+    rows = round_up(_UNKNOWN if m is None else max(1, m), mr)
+    columns = round_up(_UNKNOWN if n is None else max(1, n), nr)
+    resident = m is not None and k is not None and rows * k * dtype.itemsize <= A_BYTES
+    if resident:
+        assert k is not None
+        nc = min(columns, round_up(max(1, B_RESIDENT_BYTES // (DEPTH * dtype.itemsize)), nr))
+        mc, a_elements = rows, rows * k
+    else:
+        mc = min(rows, round_down(A_BYTES // (DEPTH * dtype.itemsize), mr))
+        nc = min(columns, round_down(B_BYTES // (DEPTH * dtype.itemsize), nr))
+        a_elements = mc * depth
+    return GemmPlan(dtype, target, lanes, mr, nr, mc, nc, DEPTH, resident, tasks, a_elements, nc * depth)
+
+
+def _tile(dtype: DType, target: Target, m: int, n: int, depth: int, lanes: int) -> tuple[int, int]:
+    """The tile (rows, vectors a row) with the least estimated time for an m x n product, padding included."""
+
+    def time(tile: tuple[int, int]) -> tuple[float, int]:
+        mr, vectors = tile
+        tiles = -(-m // mr) * -(-n // (vectors * lanes))
+        # Two multiply-adds and two loads a cycle, a latency of four, half a cycle for the loop; 20 cycles a tile.
+        step = max(mr * vectors / 2, (mr + vectors) / 2, 4.0) + 0.5
+        return tiles * (step * depth + 20 + mr * vectors), -mr * vectors
+
+    return min(_tiles(dtype, target), key=time)
+
+
+def _tiles(dtype: DType, target: Target) -> Iterator[tuple[int, int]]:
+    """The tiles whose accumulators, one row of B and one broadcast of A fit the registers."""
+    budget = target.vector_registers if dtype.is_float else 12
+    for vectors in (1, 2, 3, 4):
+        for mr in range(1, 25):
+            if mr * vectors + vectors + 1 <= budget:
+                yield mr, vectors
+
+
+def round_up(value: int, step: int) -> int:
+    """The least multiple of `step` that is not below `value`."""
+    return -(-value // step) * step
+
+
+def round_down(value: int, step: int) -> int:
+    """The largest multiple of `step` that is not above `value`, and at least `step`."""
+    return max(step, value // step * step)

@@ -1,0 +1,301 @@
+"""The register tile of a matrix product: C[i, j] (+)= sum over k of a[k, i] b[k, j] over packed panels.
+
+Each element of C is one chain of multiply-adds over k, then one addition to C: its bits depend on neither the tile's
+size nor its place in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from adjit.compiler.llvm.gemm_plan import GemmPlan
+from adjit.compiler.llvm.text import Function, LLType, Module
+from adjit.ir.types import BOOL, I32
+
+
+@dataclass(frozen=True, slots=True)
+class TileSite:
+    """Where an epilogue stands: `value` holds lanes `column..` of row `row` of batch `batch`, complete sums over k.
+
+    `mask` (`<lanes x i1>`, or None for all) tells the lanes that exist: memory of the others must not be touched.
+    The names of row, column and batch are i64; `%buffers` and `%sizes` are in scope.
+    """
+
+    type: LLType
+    value: str
+    mask: str | None
+    batch: str
+    row: str
+    column: str
+
+
+Epilogue = Callable[[Function, TileSite], str]
+"""Emits code on finished elements of C and returns the name of the value to store in their place."""
+
+
+# A metadata number that no other emitter uses: `counted` loops end in blocks that carry it.
+_NO_UNROLL = ("!770 = distinct !{!770, !771}", '!771 = !{!"llvm.loop.unroll.disable"}')
+
+
+@contextmanager
+def counted(function: Function, start: str, stop: str, step: str | int) -> Iterator[str]:
+    """A loop over `index` from start while below stop (signed); yields the index's name."""
+    head, body, latch, after = (function.label(hint) for hint in ("head", "body", "latch", "after"))
+    before, index, following = function.block, function.reserve(), function.reserve()
+    function.jump(head)
+    function.start(head)
+    function.set(index, f"phi i64 [ {start}, %{before} ], [ {following}, %{latch} ]")
+    function.branch(function.let(f"icmp slt i64 {index}, {stop}"), body, after)
+    function.start(body)
+    yield index
+    function.jump(latch)
+    function.start(latch)
+    function.set(following, f"add nsw i64 {index}, {step}")
+    # Left to itself LLVM unrolls these loops, which doubles the time to compile and gains nothing.
+    for line in _NO_UNROLL:
+        function.module.declare(line)
+    function.line(f"br label %{head}, !llvm.loop !770")
+    function.start(after)
+
+
+@contextmanager
+def when(function: Function, condition: str) -> Iterator[None]:
+    """The code inside runs if the i1 `condition` holds; it may not define names used after it."""
+    then, after = function.label("then"), function.label("after")
+    function.branch(condition, then, after)
+    function.start(then)
+    yield
+    function.jump(after)
+    function.start(after)
+
+
+def offset(function: Function, element: str, pointer: str, index: str | int) -> str:
+    """The address of `pointer[index]` for elements of the LLVM type `element`."""
+    return function.let(f"getelementptr {element}, ptr {pointer}, i64 {index}")
+
+
+def minimum(function: Function, left: str | int, right: str | int) -> str:
+    """The smaller of two i64."""
+    function.module.declare("declare i64 @llvm.smin.i64(i64, i64)")
+    return function.let(f"call i64 @llvm.smin.i64(i64 {left}, i64 {right})")
+
+
+def maximum(function: Function, left: str | int, right: str | int) -> str:
+    """The larger of two i64."""
+    function.module.declare("declare i64 @llvm.smax.i64(i64, i64)")
+    return function.let(f"call i64 @llvm.smax.i64(i64 {left}, i64 {right})")
+
+
+def splat(function: Function, type: LLType, scalar: str) -> str:
+    """`scalar` in every lane of `type`."""
+    if type.lanes == 1:
+        return scalar
+    single = function.let(f"insertelement {type.llvm} poison, {type.element} {scalar}, i32 0")
+    return function.let(f"shufflevector {type.llvm} {single}, {type.llvm} poison, <{type.lanes} x i32> zeroinitializer")
+
+
+def below(function: Function, lanes: int, count: str) -> str:
+    """The mask of the lanes (two or more) whose number is below the i64 `count`, which fits an i32."""
+    limit = splat(function, LLType(I32, lanes), function.let(f"trunc i64 {count} to i32"))
+    numbers = ", ".join(f"i32 {lane}" for lane in range(lanes))
+    return function.let(f"icmp slt <{lanes} x i32> <{numbers}>, {limit}")
+
+
+def masked_load(function: Function, type: LLType, pointer: str, mask: str, other: str) -> str:
+    """The elements at `pointer` in the lanes of `mask`, `other` elsewhere; `type` has two lanes or more."""
+    masks = f"<{type.lanes} x i1>"
+    name = f"@llvm.masked.load.{type.suffix}.p0"
+    function.module.declare(f"declare {type.llvm} {name}(ptr, i32, {masks}, {type.llvm})")
+    align = type.dtype.itemsize
+    return function.let(f"call {type.llvm} {name}(ptr {pointer}, i32 {align}, {masks} {mask}, {type.llvm} {other})")
+
+
+def masked_store(function: Function, type: LLType, value: str, pointer: str, mask: str) -> None:
+    """Store the lanes of `mask`; `type` has two lanes or more."""
+    masks = f"<{type.lanes} x i1>"
+    name = f"@llvm.masked.store.{type.suffix}.p0"
+    function.module.declare(f"declare void {name}({type.llvm}, ptr, i32, {masks})")
+    align = type.dtype.itemsize
+    function.line(f"call void {name}({type.llvm} {value}, ptr {pointer}, i32 {align}, {masks} {mask})")
+
+
+def emit_tile(module: Module, name: str, plan: GemmPlan, epilogue: Epilogue | None) -> None:
+    """`void @name(...)`: one tile of C from a panel of A and one of B over `%depth` steps of k.
+
+    `%rows` x `%columns` is the part of the tile that exists; `%accumulate` adds to C, else C is overwritten.
+    """
+    parameters = (
+        "i64 %depth, ptr noalias readonly %a, ptr noalias readonly %b, ptr %c, i64 %row_stride, i64 %column_stride, "
+        "i64 %rows, i64 %columns, i1 %accumulate, ptr %buffers, ptr %sizes, i64 %batch, i64 %row, i64 %column, i1 %last"
+    )
+    # Inlining would let the driver's values compete for the registers that hold the accumulators.
+    f = Function(module, name, parameters, attributes='noinline nounwind "prefer-vector-width"="512"')
+    element = LLType(plan.dtype).llvm
+    tile = f.let(f"alloca [{plan.mr * plan.nr} x {element}], align 64")
+    sums = _sum(f, plan)
+    full, partial, done = f.label("full"), f.label("partial"), f.label("done")
+    whole = [f"icmp eq i64 %rows, {plan.mr}", f"icmp eq i64 %columns, {plan.nr}", "icmp eq i64 %column_stride, 1"]
+    if epilogue is not None:  # the epilogue's code stands once, in the loop over the tile's rows
+        whole.append("icmp eq i1 %last, false")
+    condition = f.let(whole[0])
+    for part in whole[1:]:
+        condition = f.let(f"and i1 {condition}, {f.let(part)}")
+    f.branch(condition, full, partial)
+    f.start(full)
+    _store_whole(f, plan, sums)
+    f.jump(done)
+    f.start(partial)
+    vector = LLType(plan.dtype, plan.lanes)
+    align = plan.lanes * plan.dtype.itemsize
+    for index, value in enumerate(sums):
+        f.line(f"store {vector.llvm} {value}, ptr {offset(f, element, tile, index * plan.lanes)}, align {align}")
+    _store_part(f, plan, tile, epilogue)
+    f.jump(done)
+    f.start(done)
+    f.line("ret void")
+    f.finish()
+
+
+def _sum(f: Function, plan: GemmPlan) -> list[str]:
+    """The tile's sums over k, row by row, vector by vector; zeros if depth is 0."""
+    vector = LLType(plan.dtype, plan.lanes)
+    vectors = plan.nr // plan.lanes
+    count = plan.mr * vectors
+    current, updated = [f.reserve() for _ in range(count)], [f.reserve() for _ in range(count)]
+    results = [f.reserve() for _ in range(count)]
+    zero = vector.constant(0)
+    head, latch, after = f.label("sum"), f.label("next"), f.label("summed")
+    before, index = f.block, f.reserve()
+    some = f.let("icmp sgt i64 %depth, 0")
+    f.branch(some, head, after)
+    f.start(head)
+    following = f.reserve()
+    f.set(index, f"phi i64 [ 0, %{before} ], [ {following}, %{latch} ]")
+    for old, new in zip(current, updated, strict=True):
+        f.set(old, f"phi {vector.llvm} [ {zero}, %{before} ], [ {new}, %{latch} ]")
+    a = offset(f, vector.element, "%a", f.let(f"mul nsw i64 {index}, {plan.mr}"))
+    b = offset(f, vector.element, "%b", f.let(f"mul nsw i64 {index}, {plan.nr}"))
+    align = plan.lanes * plan.dtype.itemsize  # panels start at cache lines, and rows of B are whole vectors
+    columns = [
+        f.let(f"load {vector.llvm}, ptr {offset(f, vector.element, b, v * plan.lanes)}, align {align}")
+        for v in range(vectors)
+    ]
+    for i in range(plan.mr):
+        scalar = f.let(f"load {vector.element}, ptr {offset(f, vector.element, a, i)}, align {plan.dtype.itemsize}")
+        row = splat(f, vector, scalar)
+        for v in range(vectors):
+            place = i * vectors + v
+            f.set(updated[place], multiply_add(f, plan, vector, row, columns[v], current[place]))
+    f.jump(latch)
+    f.start(latch)
+    f.set(following, f"add nsw i64 {index}, 1")
+    f.line(f"br i1 {f.let(f'icmp slt i64 {following}, %depth')}, label %{head}, label %{after}, !llvm.loop !770")
+    f.start(after)
+    for result, new in zip(results, updated, strict=True):
+        f.set(result, f"phi {vector.llvm} [ {zero}, %{before} ], [ {new}, %{latch} ]")
+    return results
+
+
+def multiply_add(f: Function, plan: GemmPlan, vector: LLType, left: str, right: str, addend: str) -> str:
+    """The text of left * right + addend, in one rounding where the target has the instruction."""
+    if plan.dtype.is_integer:
+        return f"add {vector.llvm} {addend}, {f.let(f'mul {vector.llvm} {left}, {right}')}"
+    if not plan.target.has_fma:  # llvm.fma would be a library call
+        return f"fadd {vector.llvm} {addend}, {f.let(f'fmul {vector.llvm} {left}, {right}')}"
+    name = f"@llvm.fma.{vector.suffix}"
+    f.module.declare(f"declare {vector.llvm} {name}({vector.llvm}, {vector.llvm}, {vector.llvm})")
+    return f"call {vector.llvm} {name}({vector.llvm} {left}, {vector.llvm} {right}, {vector.llvm} {addend})"
+
+
+def add(f: Function, type: LLType, left: str, right: str) -> str:
+    """left + right, of floats or integers."""
+    return f.let(f"{'fadd' if type.dtype.is_float else 'add'} {type.llvm} {left}, {right}")
+
+
+def _store_whole(f: Function, plan: GemmPlan, sums: list[str]) -> None:
+    """Put a tile that exists whole into rows of C of unit column stride."""
+    vector = LLType(plan.dtype, plan.lanes)
+    vectors = plan.nr // plan.lanes
+    align = plan.dtype.itemsize
+    some = splat(f, LLType(BOOL, plan.lanes), "%accumulate")
+    for i in range(plan.mr):
+        row = offset(f, vector.element, "%c", f.let(f"mul nsw i64 %row_stride, {i}"))
+        for v in range(vectors):
+            place = offset(f, vector.element, row, v * plan.lanes)
+            total = add(f, vector, _current(f, vector, place, some), sums[i * vectors + v])
+            f.line(f"store {vector.llvm} {total}, ptr {place}, align {align}")
+
+
+def _current(f: Function, vector: LLType, place: str, mask: str) -> str:
+    """C's elements in the lanes of `mask`, and elsewhere the number whose addition changes nothing: -0.0, or 0."""
+    return masked_load(f, vector, place, mask, vector.constant(-0.0))
+
+
+def _store_part(f: Function, plan: GemmPlan, tile: str, epilogue: Epilogue | None) -> None:
+    """Put `%rows` x `%columns` of the tile in memory into C, by masked vectors or, for other strides, one by one."""
+    element = LLType(plan.dtype).llvm
+    unit, strided, stored = f.label("unit"), f.label("strided"), f.label("stored")
+    f.branch(f.let("icmp eq i64 %column_stride, 1"), unit, strided)
+    f.start(unit)
+    with counted(f, "0", "%rows", 1) as i:
+        source = offset(f, element, tile, f.let(f"mul nsw i64 {i}, {plan.nr}"))
+        place = offset(f, element, "%c", f.let(f"mul nsw i64 {i}, %row_stride"))
+        with counted(f, "0", "%columns", plan.lanes) as j:
+            _store_vector(f, plan, source, place, i, j, epilogue)
+    f.jump(stored)
+    f.start(strided)
+    with counted(f, "0", "%rows", 1) as i:
+        source = offset(f, element, tile, f.let(f"mul nsw i64 {i}, {plan.nr}"))
+        place = offset(f, element, "%c", f.let(f"mul nsw i64 {i}, %row_stride"))
+        with counted(f, "0", "%columns", 1) as j:
+            _store_scalar(f, plan, source, place, i, j, epilogue)
+    f.jump(stored)
+    f.start(stored)
+
+
+def _store_vector(
+    f: Function, plan: GemmPlan, source: str, place: str, i: str, j: str, epilogue: Epilogue | None
+) -> None:
+    vector = LLType(plan.dtype, plan.lanes)
+    value = f.let(f"load {vector.llvm}, ptr {offset(f, vector.element, source, j)}, align {plan.dtype.itemsize}")
+    target = offset(f, vector.element, place, j)
+    mask = below(f, plan.lanes, f.let(f"sub nsw i64 %columns, {j}"))
+    added = f.let(f"select i1 %accumulate, <{plan.lanes} x i1> {mask}, <{plan.lanes} x i1> zeroinitializer")
+    value = add(f, vector, _current(f, vector, target, added), value)
+    if epilogue is not None:
+        value = _finish(f, vector, value, mask, i, j, epilogue)
+    masked_store(f, vector, value, target, mask)
+
+
+def _store_scalar(
+    f: Function, plan: GemmPlan, source: str, place: str, i: str, j: str, epilogue: Epilogue | None
+) -> None:
+    scalar = LLType(plan.dtype)
+    value = f.let(f"load {scalar.llvm}, ptr {offset(f, scalar.element, source, j)}, align {plan.dtype.itemsize}")
+    target = offset(f, scalar.element, place, f.let(f"mul nsw i64 {j}, %column_stride"))
+    before, more, join = f.block, f.label("more"), f.label("join")
+    f.branch("%accumulate", more, join)
+    f.start(more)
+    old = f.let(f"load {scalar.llvm}, ptr {target}, align {plan.dtype.itemsize}")
+    total = add(f, scalar, old, value)
+    f.jump(join)
+    f.start(join)
+    value = f.let(f"phi {scalar.llvm} [ {value}, %{before} ], [ {total}, %{more} ]")
+    if epilogue is not None:
+        value = _finish(f, scalar, value, None, i, j, epilogue)
+    f.line(f"store {scalar.llvm} {value}, ptr {target}, align {plan.dtype.itemsize}")
+
+
+def _finish(f: Function, type: LLType, value: str, mask: str | None, i: str, j: str, epilogue: Epilogue) -> str:
+    """The value after the epilogue where this was the last block of k, the value itself otherwise."""
+    before, finish, join = f.block, f.label("finish"), f.label("join")
+    f.branch("%last", finish, join)
+    f.start(finish)
+    row, column = f.let(f"add nsw i64 %row, {i}"), f.let(f"add nsw i64 %column, {j}")
+    result = epilogue(f, TileSite(type, value, mask, "%batch", row, column))
+    end = f.block
+    f.jump(join)
+    f.start(join)
+    return f.let(f"phi {type.llvm} [ {value}, %{before} ], [ {result}, %{end} ]")

@@ -1,0 +1,227 @@
+"""LLVM text -> machine code: objects, loaded libraries, and views of the steps between."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from adjit.compiler.llvm.binding import LLVM_VERSION, LLVMLITE_VERSION, llvm
+from adjit.compiler.llvm.target import Target, host_target, target_machine
+from adjit.ir.errors import CompileError
+from adjit.runtime.cache import cache_key, default_cache
+
+# Raised when the same text would be compiled otherwise than before: it is part of every cache key.
+PIPELINE_VERSION = 1
+
+# Held while a library is looked up and compiled, so that threads asking for the same text compile it once.  LLVM's
+# own lock makes compiles serial anyway.
+_compiling = threading.RLock()
+
+
+def compile_lock() -> threading.RLock:
+    """The lock under which this process compiles, one text at a time."""
+    return _compiling
+
+
+def _renew_lock() -> None:
+    """Give a forked child a lock of its own: the thread that held the old one is not in the child."""
+    global _compiling
+    _compiling = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+class Library:
+    """Loaded code: the addresses of its exports, valid for exactly as long as this object lives."""
+
+    __slots__ = ("__weakref__", "_addresses", "_engine", "_tracker")
+
+    def __init__(self, tracker: Any, engine: Any, addresses: Mapping[str, int]) -> None:
+        self._tracker = tracker
+        self._engine = engine
+        self._addresses = dict(addresses)
+
+    def address(self, name: str) -> int:
+        """The address of the exported symbol `name`; KeyError if it was not exported."""
+        return self._addresses[name]
+
+
+def compile_library(
+    text: str,
+    exports: Iterable[str],
+    *,
+    imports: Mapping[str, int] | None = None,
+    target: Target | None = None,
+    level: int = 2,
+    vectorize: bool = False,
+) -> Library:
+    """Compile LLVM `text`, or take its object from the disk cache, and load it into this process.
+
+    `imports` gives addresses to names that the text declares; other names are looked up in the process.
+    Errors: CompileError if LLVM refuses the text, or a name has no address.
+    """
+    target = target or host_target()
+    key = object_key(text, target, level, vectorize)
+    with compile_lock():
+        cache = default_cache()
+        code = cache.get(key) if cache else None
+        if code is None:
+            code = compile_object(text, target, level, vectorize=vectorize)
+            if cache:
+                cache.put(key, code)
+    try:
+        return load(code, exports, imports or {})
+    except CompileError as error:
+        missing = _without_address(text, imports or {})
+        if missing:
+            raise CompileError(f"{error}\n  declared, but without an address: {', '.join(missing)}") from error
+        raise
+
+
+def object_key(text: str, target: Target, level: int, vectorize: bool) -> bytes:
+    """The cache key of the object: everything that its bytes depend on."""
+    machine = (target.triple, target.cpu, target.features, target.abi)
+    options = (str(level), str(vectorize))
+    return cache_key("object", str(PIPELINE_VERSION), LLVMLITE_VERSION, LLVM_VERSION, *machine, *options, text)
+
+
+def compile_object(text: str, target: Target | None = None, level: int = 2, *, vectorize: bool = False) -> bytes:
+    """Compile LLVM `text` to a relocatable object for `target` (the host, if None).
+
+    `level` is 0 (no passes, fastest to compile) to 3.  `vectorize` turns on LLVM's own vectorisers; kernels are
+    emitted as vectors, so they are off.
+    Errors: CompileError naming the line that LLVM refuses.
+    """
+    with _optimised(text, target or host_target(), level, vectorize) as (module, machine):
+        code: bytes = machine.emit_object(module)
+        return code
+
+
+def assembly(text: str, target: Target | None = None, level: int = 2, *, vectorize: bool = False) -> str:
+    """The assembly that `text` compiles to."""
+    with _optimised(text, target or host_target(), level, vectorize) as (module, machine):
+        return str(machine.emit_assembly(module))
+
+
+def optimized(text: str, target: Target | None = None, level: int = 2, *, vectorize: bool = False) -> str:
+    """`text` after LLVM's passes."""
+    with _optimised(text, target or host_target(), level, vectorize) as (module, _):
+        return str(module)
+
+
+def load(code: bytes, exports: Iterable[str], imports: Mapping[str, int]) -> Library:
+    """Link an object into this process, in an engine of its own.
+
+    One engine per library: a shared one keeps some memory of every library it ever held.
+    Errors: CompileError if the object cannot be read, or a name has no address.
+    """
+    names = tuple(exports)
+    builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
+    for name, address in imports.items():
+        builder.import_symbol(name, address)
+    for name in names:
+        builder.export_symbol(name)
+    engine = llvm.create_lljit_compiler(_engine_machine(), suppress_errors=True)
+    try:
+        tracker = builder.link(engine, "library")
+    except RuntimeError as error:
+        raise CompileError(f"compiled code cannot be linked: {error}") from error
+    return Library(tracker, engine, {name: tracker[name] for name in names})
+
+
+@functools.cache
+def _engine_machine() -> Any:
+    """The machine that engines copy their settings from; without one, each engine detects the host anew."""
+    return target_machine(host_target())
+
+
+def _without_address(text: str, imports: Mapping[str, int]) -> list[str]:
+    """Functions that `text` declares, and that neither `imports` nor the process has."""
+    declared = re.findall(r"^declare\b[^@\n]*@([\w.$]+)\(", text, re.MULTILINE)
+    unknown = [name for name in declared if not name.startswith("llvm.") and name not in imports]
+    return [name for name in unknown if llvm.address_of_symbol(name) is None]
+
+
+@contextlib.contextmanager
+def _optimised(text: str, target: Target, level: int, vectorize: bool) -> Iterator[tuple[Any, Any]]:
+    """The module of `text` after LLVM's passes, and the machine to emit it with."""
+    machine = target_machine(target, level)
+    # A context of its own frees all that parsing made; the global one would keep it.
+    context = llvm.create_context()
+    try:
+        module = _parse(text, context)
+        try:
+            module.triple = target.triple
+            module.data_layout = str(machine.target_data)
+            _verify(module, text)
+            if level > 0:
+                _run_passes(module, machine, level, vectorize)
+            yield module, machine
+        finally:
+            module.close()
+    finally:
+        context.close()
+        machine.close()
+
+
+def _run_passes(module: Any, machine: Any, level: int, vectorize: bool) -> None:
+    """Run LLVM's default pipeline of `level` over `module`, once.
+
+    Builder and manager serve one run: a second run of the same manager aborts the process (LLVM issue 58939).
+    """
+    options = llvm.create_pipeline_tuning_options(speed_level=level)
+    options.loop_vectorization = vectorize
+    options.slp_vectorization = vectorize
+    builder = llvm.create_pass_builder(machine, options)
+    passes = builder.getModulePassManager()
+    passes.run(module, builder)
+    # llvmlite 0.50 never frees a ModulePassManager: ObjectRef's empty _dispose hides the real one.
+    llvm.NewPassManager._dispose(passes)
+    passes.detach()
+    builder.close()
+    options.close()
+
+
+def _parse(text: str, context: Any) -> Any:
+    if "\0" in text:
+        raise CompileError("LLVM text has a NUL character")
+    try:
+        return llvm.parse_assembly(text, context=context)
+    except RuntimeError as error:
+        raise CompileError(_parse_message(text, str(error))) from error
+
+
+def _verify(module: Any, text: str) -> None:
+    try:
+        module.verify()
+    except RuntimeError as error:
+        raise CompileError(_verify_message(text, str(error))) from error
+
+
+def _parse_message(text: str, said: str) -> str:
+    """LLVM's complaint, then the line of `text` it is about, with a mark under the column."""
+    found = re.search(r"<string>:(\d+):(\d+): error: (.*)", said)
+    if found is None:
+        return f"LLVM text cannot be read: {said}"
+    number, column = int(found[1]), int(found[2])
+    lines = text.split("\n")
+    line = lines[number - 1] if number <= len(lines) else ""
+    head = f"  line {number}: "
+    return f"LLVM text cannot be read: {found[3]}\n{head}{line}\n{' ' * (len(head) + column - 1)}^"
+
+
+def _verify_message(text: str, said: str) -> str:
+    """LLVM's complaint (which prints the instruction), with the line of `text` that holds the instruction."""
+    complaint = said.strip()
+    printed = {" ".join(line.split()) for line in complaint.splitlines()[1:]}
+    for number, line in enumerate(text.split("\n"), 1):
+        if " ".join(line.split()) in printed - {""}:
+            return f"LLVM text breaks a rule: {complaint}\n  line {number}: {line}"
+    return f"LLVM text breaks a rule: {complaint}"

@@ -1,0 +1,173 @@
+"""LLVM IR as text: one module, its functions, and the element types that code is emitted at.
+
+Text is written directly: it is several times faster than building it through llvmlite's objects, and it can be read.
+Every emitting function of the backend takes a `Function` and an `LLType`, so one piece of code serves scalars and
+vectors of any width.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+
+from adjit.ir.types import DType
+
+_SCALAR = {"bool": "i1", "f16": "half", "bf16": "bfloat", "f32": "float", "f64": "double"}
+
+
+@dataclass(frozen=True, slots=True)
+class LLType:
+    """A dtype at a number of lanes: `<16 x float>`, or `float` for one lane.
+
+    `bool` is `i1` in registers and a byte in memory; integers have no sign in LLVM, the dtype keeps it.
+    """
+
+    dtype: DType
+    lanes: int = 1
+
+    @property
+    def element(self) -> str:
+        """The LLVM type of one lane."""
+        return _SCALAR.get(self.dtype.name, f"i{self.dtype.bits}")
+
+    @property
+    def llvm(self) -> str:
+        """The LLVM type of the whole."""
+        return self.element if self.lanes == 1 else f"<{self.lanes} x {self.element}>"
+
+    @property
+    def suffix(self) -> str:
+        """The intrinsic suffix: `f32`, `v16f32`."""
+        name = self.dtype.name if self.dtype.is_float else self.element
+        return name if self.lanes == 1 else f"v{self.lanes}{name}"
+
+    def with_dtype(self, dtype: DType) -> LLType:
+        return LLType(dtype, self.lanes)
+
+    def constant(self, value: float | int | bool) -> str:
+        """The literal of `value`, splat over the lanes."""
+        text = literal(self.dtype, value)
+        return text if self.lanes == 1 else f"splat ({self.element} {text})"
+
+
+def literal(dtype: DType, value: float | int | bool) -> str:
+    """The LLVM literal of one element; floats are written as their exact bits."""
+    if dtype.kind == "bool":
+        return "true" if value else "false"
+    if dtype.is_integer:
+        return str(int(value))
+    if dtype.name == "f64":
+        return f"0x{struct.unpack('<Q', struct.pack('<d', float(value)))[0]:016X}"
+    if dtype.name == "f32":  # LLVM spells a float literal as the double of the same value
+        single = _round_to_single(float(value))
+        return f"0x{struct.unpack('<Q', struct.pack('<d', single))[0]:016X}"
+    if dtype.name == "f16":
+        return f"0xH{struct.unpack('<H', struct.pack('<e', float(value)))[0]:04X}"
+    bits = struct.unpack("<I", struct.pack("<f", float(value)))[0]
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 if value == value else 0x7FC0
+    return f"0xR{rounded:04X}"
+
+
+def _round_to_single(value: float) -> float:
+    try:
+        return float(struct.unpack("<f", struct.pack("<f", value))[0])
+    except OverflowError:  # beyond float32's range
+        return float("inf") if value > 0 else float("-inf")
+
+
+class Module:
+    """LLVM text under construction: declarations and globals (each once), then functions."""
+
+    def __init__(self) -> None:
+        self._heads: dict[str, None] = {}
+        self._bodies: dict[str, str] = {}
+
+    def declare(self, text: str) -> None:
+        """Add a top-level line (`declare ...`, `@x = ...`, `attributes ...`) unless it stands already."""
+        self._heads[text] = None
+
+    def define(self, name: str, text: str) -> None:
+        """Add the text of function `name`; the same name must have the same text."""
+        if self._bodies.setdefault(name, text) != text:
+            raise ValueError(f"function {name} is defined twice with different bodies")
+
+    def has(self, name: str) -> bool:
+        return name in self._bodies
+
+    def __str__(self) -> str:
+        return "\n".join([*self._heads, "", *self._bodies.values()])
+
+
+@dataclass(slots=True)
+class Function:
+    """One LLVM function under construction: a straight list of lines with fresh names.
+
+    `contract` adds the `contract` flag to plain float arithmetic (allowing a*b+c in one rounding); it is the only
+    fast-math flag ever emitted.
+    """
+
+    module: Module
+    name: str
+    parameters: str
+    result: str = "void"
+    attributes: str = 'nounwind "prefer-vector-width"="512"'
+    linkage: str = "internal"
+    contract: bool = False
+    lines: list[str] = field(default_factory=list)
+    block: str = "entry"
+    _names: int = 0
+    _blocks: int = 0
+
+    def __post_init__(self) -> None:
+        self.lines.append("entry:")
+
+    def line(self, text: str) -> None:
+        """Emit an instruction without result."""
+        self.lines.append("  " + text)
+
+    def let(self, text: str) -> str:
+        """Emit `%v = text` and return `%v`."""
+        name = f"%v{self._names}"
+        self._names += 1
+        self.lines.append(f"  {name} = {text}")
+        return name
+
+    def reserve(self) -> str:
+        """A fresh value name, to be defined later by `set` (for phis)."""
+        self._names += 1
+        return f"%v{self._names - 1}"
+
+    def set(self, name: str, text: str) -> None:
+        self.lines.append(f"  {name} = {text}")
+
+    def label(self, hint: str) -> str:
+        """A fresh block label (without `%`)."""
+        self._blocks += 1
+        return f"{hint}{self._blocks}"
+
+    def start(self, label: str) -> None:
+        """Begin the block `label`; `block` is always the label of the block being written."""
+        self.lines.append(f"{label}:")
+        self.block = label
+
+    def jump(self, label: str) -> None:
+        self.line(f"br label %{label}")
+
+    def branch(self, condition: str, then: str, other: str) -> None:
+        self.line(f"br i1 {condition}, label %{then}, label %{other}")
+
+    def intrinsic(self, name: str, ty: LLType, *operands: str) -> str:
+        """Call `@llvm.<name>.<suffix>` whose operands and result all have type `ty`."""
+        full = f"@llvm.{name}.{ty.suffix}"
+        self.module.declare(f"declare {ty.llvm} {full}({', '.join([ty.llvm] * len(operands))})")
+        return self.let(f"call {ty.llvm} {full}({', '.join(f'{ty.llvm} {o}' for o in operands)})")
+
+    @property
+    def flags(self) -> str:
+        """The flag text to put after `fadd`, `fmul`, ...: `' contract'` or nothing."""
+        return " contract" if self.contract else ""
+
+    def finish(self) -> None:
+        """Close the function and put it into its module."""
+        head = f"define {self.linkage} {self.result} @{self.name}({self.parameters}) {self.attributes} {{"
+        self.module.define(self.name, "\n".join([head.replace("  ", " "), *self.lines, "}", ""]))

@@ -1,0 +1,36 @@
+"""The math functions: `f(function, ty, *operands) -> result`, for f32 and f64 at any number of lanes.
+
+Each is emitted once per module and width as an always-inlined LLVM function without fast-math flags, so its bits are
+the same at every width and in every mode.  They need a target with fused multiply-add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from adjit.compiler.llvm.vecmath_arctangent import atan2
+from adjit.compiler.llvm.vecmath_erf import erf
+from adjit.compiler.llvm.vecmath_exponential import exp, expm1, tanh
+from adjit.compiler.llvm.vecmath_logarithm import log, log1p
+from adjit.compiler.llvm.vecmath_power import integer_power, pow
+from adjit.compiler.llvm.vecmath_remainder import remainder
+from adjit.compiler.llvm.vecmath_trigonometric import cos, sin
+
+__all__ = [
+    "MATH", "atan2", "cos", "erf", "exp", "expm1", "integer_power", "log", "log1p", "pow", "remainder", "sin", "tanh",
+]  # fmt: skip
+
+# The primitives that are math functions on floats.
+MATH: Mapping[str, Callable[..., str]] = {
+    "atan2": atan2,
+    "cos": cos,
+    "erf": erf,
+    "exp": exp,
+    "expm1": expm1,
+    "log": log,
+    "log1p": log1p,
+    "mod": remainder,
+    "pow": pow,
+    "sin": sin,
+    "tanh": tanh,
+}

@@ -1,0 +1,110 @@
+"""Reduction of large arguments modulo pi/2, after Payne and Hanek (1983): one product of wide integers.
+
+A float is m 2^e with an integer m, so x 2/pi modulo 4 needs only the bits of 2/pi from weight 2^(1-e) down: a window
+of them is loaded from a table, multiplied by m modulo the window's width, and what remains is a fixed-point number
+whose top two bits are the quadrant.
+"""
+
+from __future__ import annotations
+
+from adjit.compiler.llvm.text import Function, LLType
+from adjit.compiler.llvm.vecmath_lanes import FORMATS, Lanes, Table, fma, power_of_two
+from adjit.ir.types import F32, F64, DType
+
+# The first 1280 bits of 2/pi (computed with mpmath; a test compares them), 64 to a line but for the last.
+_TWO_OVER_PI = int(
+    "a2f9836e4e441529fc2757d1f534ddc0db6295993c439041fe5163abdebbc561"
+    "b7246e3a424dd2e006492eea09d1921cfe1deb1cb129a73ee88235f52ebb4484"
+    "e99c7026b45f7e413991d639835339f49c845f8bbdf9283b1ff897ffde05980f"
+    "ef2f118b5a0a6d1f6d367ecf27cb09b74f463f669e5fea2d7527bac7ebe5f17b"
+    "3d0739f78a5292ea6bfb5fb11f8d5d0856033046fc7b6babf0cfbc209af4361d",
+    16,
+)
+_TABLE_BITS = 1280
+# Zeros above the binary point, for windows that begin before it.
+_TABLE_WORDS = _TABLE_BITS // 64 + 1
+# A window holds the two quadrant bits, the mantissa, the bits that cancel where x is next to a multiple of pi/2 (30 in
+# f32, 62 in f64: Muller et al., Handbook of Floating-Point Arithmetic, 2nd ed., section 11.1), and two mantissas more.
+_WINDOW: dict[DType, int] = {F32: 128, F64: 256}
+# pi/2 as the sum of three numbers of the dtype.
+HALF_PI: Table = {
+    F32: tuple(map(float.fromhex, ("0x1.921fb6p+0", "-0x1.777a5cp-25", "-0x1.ee59dap-50"))),
+    F64: tuple(map(float.fromhex, ("0x1.921fb54442d18p+0", "0x1.1a62633145c07p-54", "-0x1.f1976b7ed8fbcp-110"))),
+}
+
+
+def reduce_large(x: Lanes) -> tuple[Lanes, Lanes, Lanes]:
+    """(r, its correction, q) with x = q pi/2 + r and |r| <= pi/4, q modulo 4, for one lane with 2^17 <= |x| < inf."""
+    function, dtype = x.function, x.type.dtype
+    layout, width = FORMATS[dtype], _WINDOW[dtype]
+    wide = f"i{width}"
+    bits = x.bits()
+    exponent = ((bits >> layout.mantissa) & (1 << (layout.integer.bits - 1 - layout.mantissa)) - 1) - (
+        layout.bias + layout.mantissa
+    )
+    mantissa = (bits & (1 << layout.mantissa) - 1) | (1 << layout.mantissa)
+
+    # The window starts at a byte, so the product is short of full scale by 0 to 7 bits, added after it.
+    skipped = (_TABLE_BITS + 2 - width) - exponent
+    byte = (skipped + 7) >> 3
+    missing = (byte << 3) - skipped
+    window = _load(function, wide, byte)
+    product = function.let(f"mul {wide} {_widen(mantissa, wide)}, {window}")
+    turns = function.let(f"shl {wide} {product}, {_widen(missing, wide)}")
+
+    rounded = function.let(f"add {wide} {turns}, {1 << (width - 3)}")
+    quadrant = _narrow(x, wide, function.let(f"lshr {wide} {rounded}, {width - 2}"))
+    fraction = function.let(f"shl {wide} {turns}, 2")
+    r, correction = _times_half_pi(*_fraction_to_float(x, wide, fraction))
+    # The sign of x turns both parts.
+    negative = bits < 0
+    return negative.choose(-r, r), negative.choose(-correction, correction), negative.choose(0 - quadrant, quadrant)
+
+
+def _fraction_to_float(x: Lanes, wide: str, fraction: str) -> tuple[Lanes, Lanes]:
+    """The signed integer `fraction` over 2^width as a sum of two numbers of x's type."""
+    function, dtype = x.function, x.type.dtype
+    layout, width = FORMATS[dtype], _WINDOW[dtype]
+    function.module.declare(f"declare {wide} @llvm.abs.{wide}({wide}, i1)")
+    function.module.declare(f"declare {wide} @llvm.ctlz.{wide}({wide}, i1)")
+    size = function.let(f"call {wide} @llvm.abs.{wide}({wide} {fraction}, i1 false)")
+    zeros = function.let(f"call {wide} @llvm.ctlz.{wide}({wide} {size}, i1 true)")
+    normal = function.let(f"shl {wide} {size}, {zeros}")
+    rest = function.let(f"shl {wide} {normal}, {layout.precision}")
+    unit = power_of_two(-layout.precision - _narrow(x, wide, zeros), dtype)
+    negative = function.let(f"icmp slt {wide} {fraction}, 0")
+    signed = Lanes(function, x.type, function.let(f"select i1 {negative}, {_pair(-unit, unit)}"))
+
+    def leading(value: str) -> Lanes:
+        return _narrow(x, wide, function.let(f"lshr {wide} {value}, {width - layout.precision}")).convert("sitofp", dtype)
+
+    return leading(normal) * signed, leading(rest) * (signed * 2.0**-layout.precision)
+
+
+def _times_half_pi(high: Lanes, low: Lanes) -> tuple[Lanes, Lanes]:
+    half_pi, half_pi_low, _ = HALF_PI[high.type.dtype]
+    product = high * half_pi
+    return product, fma(high, half_pi, -product) + fma(high, half_pi_low, low * half_pi)
+
+
+def _load(function: Function, wide: str, byte: Lanes) -> str:
+    """The integer of type `wide` that starts at `byte` of the table, whose least significant byte comes first."""
+    words = [(_TWO_OVER_PI >> (64 * i)) & (2**64 - 1) for i in range(_TABLE_WORDS)]
+    text = ", ".join(f"i64 {word}" for word in words)
+    function.module.declare(f"@adjit.two_over_pi = internal constant [{_TABLE_WORDS} x i64] [{text}]")
+    place = function.let(f"getelementptr i8, ptr @adjit.two_over_pi, {byte.type.llvm} {byte.text}")
+    return function.let(f"load {wide}, ptr {place}, align 1")
+
+
+def _pair(first: Lanes, second: Lanes) -> str:
+    return f"{first.type.llvm} {first.text}, {second.type.llvm} {second.text}"
+
+
+def _widen(value: Lanes, wide: str) -> str:
+    return value.function.let(f"zext {value.type.llvm} {value.text} to {wide}")
+
+
+def _narrow(x: Lanes, wide: str, value: str) -> Lanes:
+    """The low bits of `value` in the integer type of x's width."""
+    ty = LLType(x.format.integer)
+    return Lanes(x.function, ty, x.function.let(f"trunc {wide} {value} to {ty.llvm}"))

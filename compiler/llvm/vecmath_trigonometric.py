@@ -1,0 +1,142 @@
+"""sin, cos: x = q pi/2 + r with |r| <= pi/4, then a polynomial in r chosen and signed by q.
+
+Up to a bound the reduction subtracts three parts of pi/2 by fma (Cody and Waite 1980); lanes beyond it are computed
+one by one, under a branch, from as many bits of 2/pi as they need (Payne and Hanek 1983).  The polynomials and the
+measured bounds are made as in `vecmath_exponential`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from adjit.compiler.llvm.text import Function, LLType
+from adjit.compiler.llvm.vecmath_lanes import (
+    Lanes,
+    Table,
+    call_shared,
+    fma,
+    loop_while,
+    nearest_multiple,
+    polynomial,
+)
+from adjit.compiler.llvm.vecmath_reduction import HALF_PI, reduce_large
+from adjit.ir.types import F32, F64, I32
+
+_INVERSE_HALF_PI = 2 / math.pi
+# The error of q times the parts' last bit stays far below the smallest |r| under these bounds.
+_LARGE: Table = {F32: (2.0**17,), F64: (2.0**30,)}
+# Below this magnitude sin(x) rounds to x.
+_TINY: Table = {F32: (2.0**-13,), F64: (2.0**-27,)}
+# sin(r) = r + r^3 S(r^2): relative error 2^-28 and 2^-58.
+_SIN: Table = {
+    F32: (-0.16666655, 0.008332187, -0.0001951791),
+    F64: (
+        -0.1666666666666663,
+        0.00833333333332184,
+        -0.0001984126982935839,
+        2.7557313538440123e-06,
+        -2.5050734378932638e-08,
+        1.589543310042879e-10,
+    ),
+}
+# cos(r) = 1 - r^2/2 + r^4 C(r^2): relative error 2^-33 and 2^-64.
+_COS: Table = {
+    F32: (0.041666646, -0.001388731, 2.4432335e-05),
+    F64: (
+        0.041666666666666595,
+        -0.0013888888888873307,
+        2.480158728896526e-05,
+        -2.7557314203083294e-07,
+        2.0875703138122968e-09,
+        -1.1358616799536888e-11,
+    ),
+}
+
+
+def sin(function: Function, ty: LLType, x: str) -> str:
+    """The sine, for every finite x; NaN at infinity.  Error: 0.6 ULP in f32, 0.6 in f64."""
+    return call_shared(function, "sin", ty, (x,), _sin)
+
+
+def cos(function: Function, ty: LLType, x: str) -> str:
+    """The cosine, for every finite x; NaN at infinity.  Error: 0.6 ULP in f32, 0.6 in f64."""
+    return call_shared(function, "cos", ty, (x,), _cos)
+
+
+def _sin(x: Lanes) -> Lanes:
+    (tiny,) = _TINY[x.type.dtype]
+    return (abs(x) < tiny).choose(x, _with_large_lanes(x, "sin", 0))
+
+
+def _cos(x: Lanes) -> Lanes:
+    return _with_large_lanes(x, "cos", 1)
+
+
+def _with_large_lanes(x: Lanes, name: str, turn: int) -> Lanes:
+    """sin(x + turn pi/2): all lanes by the short reduction, then the large ones again by the long."""
+    (bound,) = _LARGE[x.type.dtype]
+
+    def sine_of_large(lane: Lanes) -> Lanes:
+        return _sine_of_turned(*reduce_large(lane), turn)
+
+    def shared(lane: Lanes) -> Lanes:
+        shared_name = f"{name}_large"
+        return Lanes(
+            lane.function,
+            lane.type,
+            call_shared(lane.function, shared_name, lane.type, (lane.text,), sine_of_large, inline=False),
+        )
+
+    size = abs(x)
+    small = _sine_of_turned(*_reduce_small(x), turn)
+    large = (size >= bound) & (size < math.inf)
+    value = large.choose(_each_lane(shared, large.any(), large.choose(x, bound)), small)
+    return (size < math.inf).choose(value, math.nan)
+
+
+def _each_lane(scalar: Callable[[Lanes], Lanes], needed: str, x: Lanes) -> Lanes:
+    """scalar(x) lane by lane in a loop, entered only if the i1 `needed` is true; any value otherwise."""
+    function, lanes = x.function, x.type.lanes
+    one, counter = LLType(x.type.dtype), LLType(I32)
+    first = Lanes(function, counter, function.let(f"select i1 {needed}, i32 0, i32 {lanes}"))
+
+    def step(i: Lanes, values: Lanes) -> tuple[Lanes, Lanes]:
+        if lanes == 1:
+            return i + 1, scalar(values)
+        lane = function.let(f"extractelement {x.type.llvm} {values.text}, i32 {i.text}")
+        new = scalar(Lanes(function, one, lane))
+        inserted = f"insertelement {x.type.llvm} {values.text}, {one.llvm} {new.text}, i32 {i.text}"
+        return i + 1, Lanes(function, x.type, function.let(inserted))
+
+    return loop_while((first, x), lambda i, _: (i < lanes).text, step)[1]
+
+
+def _reduce_small(x: Lanes) -> tuple[Lanes, Lanes, Lanes]:
+    """(r, its correction, q).
+
+    The first difference is short, so its fma is exact; it is a multiple of the second product's last bit, so that
+    the error of the second difference is found by two subtractions (Dekker 1971).
+    """
+    first_part, second_part, third_part = HALF_PI[x.type.dtype]
+    n, q = nearest_multiple(x, _INVERSE_HALF_PI)
+    first = fma(-n, first_part, x)
+    product = n * second_part
+    r = first - product
+    correction = ((first - r) - product) + fma(-n, second_part, product)
+    return r, fma(-n, third_part, correction), q
+
+
+def _sine_of_turned(r: Lanes, correction: Lanes, q: Lanes, turn: int) -> Lanes:
+    """sin(r + correction + (q + turn) pi/2)."""
+    dtype = r.type.dtype
+    z = r * r
+    half = z * 0.5
+    rough = 1.0 - half
+    tail = fma(z * z, polynomial(z, _COS[dtype]), -(r * correction))
+    cosine = rough + (((1.0 - rough) - half) + tail)
+    sine = r + fma(r * z, polynomial(z, _SIN[dtype]), correction * cosine)
+    quarter = q + turn if turn else q
+    value = (quarter & 1).equal(1).choose(cosine, sine)
+    sign_bit = r.format.integer.bits - 1
+    return (value.bits() ^ ((quarter << (sign_bit - 1)) & (-1 << sign_bit))).as_float(dtype)

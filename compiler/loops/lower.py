@@ -1,0 +1,151 @@
+"""Lowering: every `fuse` group becomes a `kernel` of loops over buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from adjit.compiler.loops.affine import Bounds
+from adjit.compiler.loops.contract import behind_layout, is_packed, lower_contraction
+from adjit.compiler.loops.ir import FUSE, INDEX, INSIDE, KERNEL, LOAD, STORE
+from adjit.compiler.loops.place import PlacingBuilder
+from adjit.compiler.loops.rows import lower_rows, share_buffers
+from adjit.compiler.loops.scalars import KernelScalars
+from adjit.compiler.loops.special import SPECIAL
+from adjit.ir.analysis import size_names_used
+from adjit.ir.graph import Graph, Guard, Node, Region, Value
+from adjit.ir.shape import Dim, Size
+
+
+def lower(graph: Graph) -> Graph:
+    """The graph with every `fuse` replaced by a `kernel`; control flow stays, its regions lowered.
+
+    Errors: CompileError for an op outside a group that only a kernel can compute.
+    """
+    least = least_sizes(graph.guards)
+    taken = size_names_used(graph)
+    nodes, outputs = _lower_nodes(graph, least, taken)
+    return Graph(graph.name, graph.inputs, nodes, outputs, graph.guards, graph.writes)
+
+
+def least_sizes(guards: Sequence[Guard]) -> dict[str, int]:
+    """Lower bounds of named sizes, read off guards such as `n >= 2`."""
+    least: dict[str, int] = {}
+    for guard in guards:
+        if isinstance(guard.left, Dim) and isinstance(guard.right, int) and str(guard.left).isidentifier():
+            bound = guard.right + (guard.relation == ">")
+            if guard.relation in (">=", ">", "=="):
+                least[str(guard.left)] = max(bound, least.get(str(guard.left), 0))
+    return least
+
+
+def _lower_nodes(region: Region, least: dict[str, int], taken: frozenset[str]) -> tuple[list[Node], list[Value]]:
+    new: dict[Value, Value] = {}
+    nodes: list[Node] = []
+    used = {*region.outputs, *(value for node in region.nodes for value in node.inputs)}
+    for node in region.nodes:
+        inputs = [new.get(value, value) for value in node.inputs]
+        if node.op is FUSE:
+            kept, kernel = lower_group(node, inputs, used, least, taken)
+        else:
+            kept, regions = list(node.outputs), []
+            for inner in node.regions:
+                inner_nodes, inner_outputs = _lower_nodes(inner, least, taken)
+                regions.append(Region(inner.inputs, inner_nodes, inner_outputs))
+            types = [value.type for value in node.outputs]
+            kernel = Node(node.op, inputs, node.attributes, types, node.location, regions)
+        for old, value in zip(kept, kernel.outputs, strict=True):
+            value.name = old.name
+            new[old] = value
+        nodes.append(kernel)
+    return nodes, [new.get(value, value) for value in region.outputs]
+
+
+def lower_group(
+    node: Node, inputs: Sequence[Value], used: Collection[Value], least: dict[str, int], taken: frozenset[str]
+) -> tuple[list[Value], Node]:
+    """The kernel of a `fuse` node on `inputs`, and the results of the node that the kernel's results stand for.
+
+    Of a kernel by rows, results outside `used` are stored only if the kernel itself reads them back.
+    """
+    (group,) = node.regions
+    rows = node.attributes.get("rows")
+    kept = list(zip(node.outputs, group.outputs, strict=True))
+    shared: dict[Value, Value] = {}
+    if isinstance(rows, int):
+        live = {inner: _buffer(inner) for outer, inner in kept if outer in used}
+        shared, missing = share_buffers(group.outputs, rows, live)
+        shared |= {inner: _buffer(inner) for inner in missing}
+        kept = [(outer, inner) for outer, inner in kept if inner in live or inner in missing]
+    kernel = Node(KERNEL, inputs, {}, [inner.type for _, inner in kept], node.location, (Region(),))
+    (body,) = kernel.regions
+    buffers = {value: Value(value.type, value.name) for value in group.inputs}
+    results = {inner: shared.get(inner) or _buffer(inner) for _, inner in kept}
+    body.inputs = (*buffers.values(), *results.values())
+    scalars = KernelScalars(PlacingBuilder(body, Bounds(least), taken), buffers)
+    with scalars.builder.at(node.location):
+        if isinstance(rows, int):
+            lower_rows(scalars, rows, group.outputs, shared)
+        else:
+            _lower_body(scalars, group, results)
+    _drop_unused(body)
+    return [outer for outer, _ in kept], kernel
+
+
+def _buffer(value: Value) -> Value:
+    return Value(value.type, f"{value.name}_out" if value.name else None)
+
+
+def _lower_body(scalars: KernelScalars, group: Region, results: Mapping[Value, Value]) -> None:
+    first = group.outputs[0]
+    if first.node is not None and first.node.op.name in SPECIAL:
+        with scalars.builder.at(first.node.location):
+            SPECIAL[first.node.op.name](scalars, first.node, [results[value] for value in first.node.outputs])
+        return
+    dot = behind_layout(first)
+    if dot is not None and dot.op.name == "dot" and is_packed(dot):
+        lower_contraction(scalars, first, results[first])
+        return
+    _lower_maps(scalars, group, results)
+
+
+def _lower_maps(scalars: KernelScalars, group: Region, results: Mapping[Value, Value]) -> None:
+    """A loop nest for each shape among the outputs, which stores all outputs of that shape."""
+    nests: dict[tuple[Size, ...], list[tuple[Value, Value]]] = {}
+    for value, buffer in results.items():
+        nests.setdefault(value.dims, []).append((value, buffer))
+    for dims, stored in nests.items():
+        split = _split(group, dims)
+        with scalars.loop(dims[:split]) as outer, scalars.loop(dims[split:]) as inner:
+            for value, buffer in stored:
+                location = scalars.builder.location if value.node is None else value.node.location
+                with scalars.builder.at(location):
+                    index = (*outer, *inner)
+                    scalars.write(STORE, buffer, index, scalars.element(value, index))
+        # What a later nest needs of these it reads back.
+        for value, buffer in stored:
+            scalars.buffers[value] = buffer
+
+
+def _split(group: Region, dims: tuple[Size, ...]) -> int:
+    """Where a nest over `dims` is cut: after the axes of a gather's index, so that a row's place is found once."""
+    for node in group.nodes:
+        if node.op.name == "gather" and node.output.dims == dims:
+            return node.inputs[1].type.ndim
+    return 0
+
+
+def _drop_unused(body: Region) -> None:
+    """Remove scalars that nothing uses and that cannot fault, such as the zero that a masked load gives by itself."""
+    used: set[Value] = set()
+    for node in body.walk():
+        used.update(node.inputs, *(region.outputs for region in node.regions))
+    stack = [body]
+    while stack:
+        region = stack.pop()
+        kept: list[Node] = []
+        for node in reversed(region.nodes):
+            is_idle = node.outputs and not used.intersection(node.outputs)
+            if not (is_idle and (node.op in (LOAD, INSIDE, INDEX) or node.op.name == "const")):
+                kept.append(node)
+        region.nodes = kept[::-1]
+        stack.extend(inner for node in region.nodes for inner in node.regions)

@@ -1,0 +1,164 @@
+"""Kernels by rows: `for rows { sums over the row; loops over the row }`, as softmax and layer_norm want it.
+
+All values of such a kernel start with the same axes, and a row of one needs only the same row of the others.  What is
+read back along the row is stored first, in a buffer of its own or in that of a result that is stored later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from adjit.compiler.loops.ir import STORE
+from adjit.compiler.loops.scalars import KernelScalars
+from adjit.ir.graph import Node, Value
+from adjit.ir.shape import Size
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How a value is read: at the reader's own index (`same`), or with its first `lead` indices."""
+
+    same: bool
+    lead: int
+
+    def __and__(self, other: Reach) -> Reach:
+        return Reach(self.same and other.same, min(self.lead, other.lead))
+
+
+def reads_of(root: Node, is_read: Callable[[Value], bool]) -> tuple[set[Node], dict[Value, Reach]]:
+    """The nodes that compute `root` from values that `is_read`, and how these are read."""
+    nodes = {root: Reach(True, root.outputs[0].type.ndim)}
+    reads: dict[Value, Reach] = {}
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        for value in node.inputs:
+            reach = _through(node, value, nodes[node])
+            if is_read(value):
+                reads[value] = reads.get(value, reach) & reach
+                continue
+            producer = value.node
+            assert producer is not None
+            known = nodes.get(producer)
+            if known is None or known & reach != known:
+                nodes[producer] = reach if known is None else known & reach
+                stack.append(producer)
+    return set(nodes), reads
+
+
+def _through(node: Node, value: Value, reach: Reach) -> Reach:
+    """How the operand `value` of `node` is read where the result is read as `reach` says."""
+    dims, out = value.dims, node.outputs[0].dims
+    if node.op.family == "scalar":
+        return reach if len(dims) == len(out) else Reach(False, 0)
+    attributes: Mapping[str, Any] = node.attributes
+    match node.op.name:
+        case "reshape":
+            lead = _first(reach.lead, lambda axis: axis < len(dims) and dims[axis] == out[axis])
+        case "expand":
+            lead = _first(reach.lead, lambda axis: len(dims) == len(out) and dims[axis] == out[axis])
+        case "permute":
+            lead = _first(reach.lead, lambda axis: attributes["perm"][axis] == axis)
+        case "slice":
+            start, step = attributes["start"], attributes["step"]
+            lead = _first(reach.lead, lambda axis: dims[axis] == out[axis] and start[axis] == 0 and step[axis] == 1)
+        case "pad":
+            lead = _first(reach.lead, lambda axis: dims[axis] == out[axis] and attributes["low"][axis] == 0)
+        case "argmax" | "argmin":
+            lead = min(reach.lead, attributes["axis"])
+        case _ if "axes" in attributes and node.op.family in ("reduction", "structure"):
+            lead = min(reach.lead, *attributes["axes"])
+        case _:
+            lead = 0
+    return Reach(False, lead)
+
+
+def _first(limit: int, holds: Callable[[int], bool]) -> int:
+    """The first axis below `limit` for which `holds` does not, else `limit`."""
+    return next((axis for axis in range(limit) if not holds(axis)), limit)
+
+
+def lower_rows(
+    scalars: KernelScalars, rows: int, outputs: Sequence[Value], buffers: Mapping[Value, Value]
+) -> None:
+    """One loop over the first `rows` axes of `outputs`.  Those without a buffer are computed where they are needed."""
+    stages = levels(outputs, rows)
+    loops: dict[tuple[int, tuple[Size, ...]], list[Value]] = {}
+    for value in outputs:
+        # A value of the row as a whole is computed before the loops that use it, stored or not.
+        if value in buffers or value.type.ndim == rows:
+            loops.setdefault((stages[value], value.dims[rows:]), []).append(value)
+    every = list(buffers.values())
+    scalars.written.update(buffer for buffer in every if every.count(buffer) > 1)
+    with scalars.loop(outputs[0].dims[:rows]) as row:
+        for (_, columns), values in sorted(loops.items(), key=lambda item: (item[0][0], len(item[0][1]))):
+            with scalars.loop(columns) as column:
+                elements = [scalars.element(value, (*row, *column)) for value in values]
+                for value, element in zip(values, elements, strict=True):
+                    if value in buffers:
+                        with scalars.builder.at(value.node.location if value.node else scalars.builder.location):
+                            scalars.write(STORE, buffers[value], (*row, *column), element)
+            if columns:
+                scalars.buffers.update((value, buffers[value]) for value in values)
+
+
+def levels(outputs: Sequence[Value], rows: int) -> dict[Value, int]:
+    """For each value the place of its loop in the row's sequence: after the loops that store what it reads back."""
+    found: dict[Value, int] = {}
+    among = set(outputs)
+    for value in outputs:
+        assert value.node is not None
+        _, reads = reads_of(value.node, lambda v: v in among or v.node is None)
+        level = 0
+        for source, reach in reads.items():
+            if source not in found:
+                continue
+            is_wide = value.type.ndim > rows, source.type.ndim > rows
+            together = is_wide == (False, False) or (is_wide == (True, True) and reach.same)
+            level = max(level, found[source] + (not together))
+        found[value] = level
+    return found
+
+
+def share_buffers(
+    outputs: Sequence[Value], rows: int, live: Mapping[Value, Value]
+) -> tuple[dict[Value, Value], list[Value]]:
+    """The buffers of `outputs`: of `live` ones their own; of others none, a live one's, or one to be made.
+
+    Returns the buffers, and the values that need one made.  A value that is read back along its row needs one: that of a
+    result of its type, stored in a later loop or in the loop that reads it last, there at the same index.
+    """
+    stages = levels(outputs, rows)
+    among = set(outputs)
+    readers: dict[Value, list[tuple[Value, Reach]]] = {value: [] for value in outputs}
+    for value in outputs:
+        assert value.node is not None
+        for source, reach in reads_of(value.node, lambda v: v in among or v.node is None)[1].items():
+            if source in readers:
+                readers[source].append((value, reach))
+    buffers = dict(live)
+    taken: set[Value] = set()
+    missing: list[Value] = []
+    for value in outputs:
+        if value in live or value.type.ndim == rows:
+            continue
+        later = [(user, reach) for user, reach in readers[value] if stages[user] > stages[value]]
+        if not later:
+            continue
+        last = max(stages[user] for user, _ in later)
+        host = next(
+            (
+                other for other in live
+                if other.type == value.type and other not in taken and stages[other] > stages[value]
+                and (stages[other] > last or (stages[other] == last and all(r.same for u, r in later if stages[u] == last)))
+            ),
+            None,
+        )  # fmt: skip
+        if host is None:
+            missing.append(value)
+        else:
+            taken.add(host)
+            buffers[value] = live[host]
+    return buffers, missing

@@ -1,0 +1,291 @@
+"""`KernelScalars`: the index forms of tensor ops become loop-level scalars (`adjit.ir.index.Scalars`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from adjit.compiler.loops.affine import is_polynomial, rejoin
+from adjit.compiler.loops.collapse import collapse
+from adjit.compiler.loops.ir import FOR, INSIDE, LOAD, POSITION, REDUCE, address
+from adjit.compiler.loops.place import PlacingBuilder
+from adjit.ir.builder import Expr
+from adjit.ir.errors import CompileError
+from adjit.ir.graph import Attribute, Node, Value
+from adjit.ir.primitive import Primitive, primitive_named
+from adjit.ir.shape import Dim, Size, size_names
+from adjit.ir.types import BOOL, I64, DType, TensorType
+
+Number = float | int | bool
+ORDERLESS = frozenset({"max", "min", "any", "all", "argmax", "argmin"})
+
+
+class Operand:
+    """An operand of an index form: a function from an index to an element."""
+
+    __slots__ = ("scalars", "value")
+
+    def __init__(self, scalars: KernelScalars, value: Value) -> None:
+        self.scalars = scalars
+        self.value = value
+
+    @property
+    def type(self) -> TensorType:
+        return self.value.type
+
+    def __call__(self, *index: Size) -> Expr:
+        return self.scalars.element(self.value, index)
+
+
+class KernelScalars:
+    """The scalars of one kernel.  `buffers` gives the buffer that holds a tensor value; any other value is computed."""
+
+    __slots__ = ("_guarded", "_order", "buffers", "builder", "written")
+
+    def __init__(self, builder: PlacingBuilder, buffers: dict[Value, Value]) -> None:
+        self.builder = builder
+        self.buffers = buffers
+        self.written: set[Value] = set()  # buffers whose elements change
+        self._guarded: dict[str, Size] = {}  # positions on axes that may be empty
+        self._order = "sequential"
+
+    # -- elements -----------------------------------------------------------------------------------------------------
+    def element(self, value: Value, index: Sequence[Size]) -> Expr:
+        """The scalar `value[index]`: a load, or the computation of a producer that is not stored."""
+        start = (value, tuple(self.builder.scope.bounds.simplify(i) for i in index))
+        work = [start]
+        while work:
+            value, index = work[-1]
+            if self._known(value, index) is not None:
+                work.pop()
+                continue
+            node = value.node
+            if value in self.buffers or node is None or node.op.family != "scalar":
+                self._remember(value, index, self._compute(value, index))
+                work.pop()
+                continue
+            # Chains of elementwise ops are long; the stack of Python is not.
+            needs = [(operand, index if operand.type.dims else ()) for operand in node.inputs]
+            missing = [need for need in needs if self._known(*need) is None]
+            if missing:
+                work.extend(missing)
+                continue
+            with self.builder.at(node.location):
+                result = self.builder.apply(node.op, [self._known(*need) for need in needs], node.attributes)
+            assert isinstance(result, Expr)
+            self._remember(value, index, result)
+            work.pop()
+        found = self._known(*start)
+        assert found is not None
+        return found
+
+    def _known(self, value: Value, index: tuple[Size, ...]) -> Expr | None:
+        mask = self.builder.mask
+        for scope in reversed(self.builder.scopes):
+            found = scope.elements.get((value, index, mask)) or scope.elements.get((value, index, ()))
+            if found:
+                return found
+        return None
+
+    def _remember(self, value: Value, index: tuple[Size, ...], element: Expr) -> None:
+        builder = self.builder
+        depths = builder.depths(index) | {builder.depth_of(condition) for condition, _ in builder.mask}
+        # The element of a buffer that changes is known until the next write, see `write`.
+        depth = builder.scope.depth if self.buffers.get(value) in self.written else builder.depth_of(element.value)
+        builder.scopes[max(depths | {depth})].elements[value, index, builder.mask] = element
+
+    def _compute(self, value: Value, index: tuple[Size, ...]) -> Expr:
+        buffer, node = self.buffers.get(value), value.node
+        if buffer is not None:
+            return self.load(buffer, index)
+        if node is None:
+            raise CompileError(f"a kernel reads {value!r}, which is none of its operands")
+        if node.op.name == "const":
+            return self.constant(node.attributes["value"], value.type.dtype)  # type: ignore[arg-type]
+        if node.op.index_rule is None:
+            raise CompileError(f"{node.op.name} has no index form and cannot be part of this kernel")
+        order, self._order = self._order, _order_of(node)
+        with self.builder.at(node.location):
+            operands = [Operand(self, operand) for operand in node.inputs]
+            result = node.op.index_rule(self, index, *operands, **node.attributes)
+        self._order = order
+        return self._element_of(result, value.type.dtype)
+
+    def _element_of(self, result: Expr | Number, dtype: DType) -> Expr:
+        return result if isinstance(result, Expr) else self.constant(result, dtype)
+
+    # -- memory -------------------------------------------------------------------------------------------------------
+    def load(self, buffer: Value, index: Sequence[Size]) -> Expr:
+        """The element of `buffer` at `index`, or 0 where the present mask is false."""
+        builder = self.builder
+        at, operands, attributes = self._addressed(buffer, index)
+        depths = builder.depths(at)
+        type = buffer.type.with_dims(())
+        if buffer in self.written:
+            node = Node(LOAD, (buffer, *operands), attributes, (type,), builder.location)
+            builder.perform(node, depths)
+            return builder.expr(node.output)
+        # Where an inner loop does not run at all, what it reads need not exist.
+        outside = builder.scopes[max({0, *depths, *map(builder.depth_of, operands)})]
+        pinned = outside is not builder.scope and not all(
+            outside.bounds.is_inside(i, n) for i, n in zip(at, buffer.type.dims, strict=True)
+        )
+        node = builder.place(LOAD, (buffer, *operands), attributes, (type,), depths, pinned=pinned)
+        return builder.expr(node.output)
+
+    def write(self, op: Primitive, buffer: Value, index: Sequence[Size], scalar: Expr, **attributes: Attribute) -> None:
+        """Append a `store` or `update` of `buffer` at `index`."""
+        at, operands, where = self._addressed(buffer, index)
+        node = Node(op, (buffer, scalar.value, *operands), {**where, **attributes}, (), self.builder.location)
+        self.builder.perform(node, self.builder.depths(at))
+        for scope in self.builder.scopes if buffer in self.written else ():
+            stale = [key for key in scope.elements if self.buffers.get(key[0]) is buffer]
+            for key in stale:
+                del scope.elements[key]
+
+    def _addressed(
+        self, buffer: Value, index: Sequence[Size]
+    ) -> tuple[tuple[Size, ...], list[Value], dict[str, Attribute]]:
+        """The index, and the operands after the scalar and the attributes of an access."""
+        builder = self.builder
+        at = tuple(builder.scope.bounds.simplify(i) for i in index)
+        masks = [builder.expr(builder.mask_value())] if builder.mask else []
+        names = frozenset().union(*map(size_names, at))
+        if conditions := [(Dim.named(name), extent) for name, extent in self._guarded.items() if name in names]:
+            masks.append(self.inside(conditions))
+        operands, flat = builder.positions(at)
+        if masks:
+            operands.append((masks[0] if len(masks) == 1 else masks[0] & masks[1]).value)
+        if not all(map(is_polynomial, flat)):
+            # Quotient and remainder of the same division may make up a plain position.
+            whole = rejoin(address(buffer.type, flat))
+            flat = (whole,) if is_polynomial(whole) else flat
+        return at, operands, {"at": flat, "masked": bool(masks)}
+
+    # -- loops --------------------------------------------------------------------------------------------------------
+    @contextmanager
+    def loop(
+        self, extents: Sequence[Size], *, parallel: bool = True, sequential: bool = False
+    ) -> Iterator[tuple[Size, ...]]:
+        """A `for` over `extents`; yields the index.  Axes of extent 1 get no variable; without others, no `for`."""
+        builder = self.builder
+        variables, kept, index = self._domain("i", extents)
+        if not kept:
+            yield index
+            return
+        with builder.inside(variables, kept) as scope:
+            yield index
+        attributes: dict[str, Attribute] = {
+            "var": tuple(variables), "extent": tuple(kept), "parallel": parallel, "sequential": sequential,
+        }  # fmt: skip
+        if not sequential:
+            collapse(attributes, scope.region)
+        builder.perform(Node(FOR, (), attributes, (), builder.location, (scope.region,)), scope.reaches)
+
+    def _domain(self, hint: str, extents: Sequence[Size]) -> tuple[list[Dim], list[Size], tuple[Size, ...]]:
+        kept = [extent for extent in extents if extent != 1]
+        variables = [self.builder.variable(hint) for _ in kept]
+        names = iter(variables)
+        return variables, kept, tuple(0 if extent == 1 else next(names) for extent in extents)
+
+    # -- the verbs of index forms -------------------------------------------------------------------------------------
+    def constant(self, value: Number, dtype: DType) -> Expr:
+        """A literal."""
+        return self.builder.expr(self.builder.constant(value, dtype))
+
+    def index(self, value: Size, dtype: DType) -> Expr:
+        """The integer `value` of an index expression, as a scalar of `dtype`."""
+        return self.builder.expr(self.builder.constant(self.builder.scope.bounds.simplify(value), dtype))
+
+    def inside(self, conditions: Sequence[tuple[Size, Size]]) -> Expr:
+        """The bool: every `(expression, extent)` has 0 <= expression < extent."""
+        builder, bounds = self.builder, self.builder.scope.bounds
+        simplified = [(bounds.simplify(e), bounds.simplify(n)) for e, n in conditions]
+        uncertain = [(e, n) for e, n in simplified if not bounds.is_inside(e, n)]
+        if not uncertain or any(bounds.is_outside(e, n) for e, n in uncertain):
+            return self.constant(not uncertain, BOOL)
+        parts = tuple(part for pair in uncertain for part in pair)
+        positions, flat = builder.positions(parts)
+        attributes: dict[str, Attribute] = {"of": tuple(zip(flat[::2], flat[1::2], strict=True))}
+        node = builder.place(INSIDE, positions, attributes, (TensorType(BOOL, ()),), builder.depths(parts))
+        return builder.expr(node.output)
+
+    def select(self, condition: Expr, then: Callable[[], Any], other: Callable[[], Any]) -> Any:
+        """`then()` where the condition holds, else `other()`; reads of the other side are masked."""
+        known = condition.value.constant
+        if known is not None:
+            return then() if known else other()
+        with self.builder.chosen(condition.value, True):
+            chosen = then()
+        with self.builder.chosen(condition.value, False):
+            default = other()
+        if isinstance(chosen, Expr):
+            default = self._element_of(default, chosen.dtype)
+            node = chosen.value.node
+            # A masked read gives 0 by itself.
+            if node is not None and node.op is LOAD and node.inputs[-1] is condition.value and _is_zero(default):
+                return chosen
+        return primitive_named("where")(condition, chosen, default)
+
+    def reduce(self, kind: str, extents: Sequence[Size], body: Callable[..., Any]) -> Any:
+        """A `reduce` over `extents`; where all are 1, its only term."""
+        builder, order = self.builder, self._order
+        variables, kept, index = self._domain("r", extents)
+        if not kept:
+            only = body(*index)
+            # A sum starts from 0: that of -0 alone is 0.
+            return only + 0 if kind == "sum" and only.dtype.is_float else only
+        with builder.inside(variables, kept) as scope:
+            result = body(*index)
+        results: tuple[Expr, ...] = result if isinstance(result, tuple) else (result,)
+        scope.region.outputs = tuple(element.value for element in results)
+        attributes: dict[str, Attribute] = {
+            "kind": kind, "var": tuple(variables), "extent": tuple(kept),
+            "order": "any" if kind in ORDERLESS or not results[0].dtype.is_float else order,
+        }  # fmt: skip
+        collapse(attributes, scope.region)
+        depths = scope.reaches | {builder.depth_of(value) for value in scope.region.outputs}
+        node = builder.place(
+            REDUCE, (), attributes, [element.type for element in results],
+            {depth for depth in depths if depth < scope.depth}, regions=(scope.region,), pinned=scope.pinned,
+        )  # fmt: skip
+        outputs = builder.exprs(node.outputs)
+        return outputs if isinstance(result, tuple) else outputs[0]
+
+    def position(self, element: Expr, extent: Size) -> Size:
+        """A checked position; where its axis may be empty, accesses at it are masked too."""
+        builder = self.builder
+        operands = [element.value, *([builder.mask_value()] if builder.mask else [])]
+        attributes: dict[str, Attribute] = {"extent": extent, "masked": bool(builder.mask)}
+        node = builder.place(POSITION, operands, attributes, (TensorType(I64, ()),))
+        variable = builder.name_position(node.output)
+        if not builder.scope.bounds.is_natural(extent - 1):
+            self._guarded[str(variable)] = extent
+        else:
+            for scope in builder.scopes[builder.depth_of(node.output) :]:
+                scope.bounds.extents[str(variable)] = extent
+        return variable
+
+
+def _is_zero(element: Expr) -> bool:
+    """Whether an element is the literal +0."""
+    value = element.value.constant
+    return isinstance(value, (int, float)) and value == 0 and repr(value) != "-0.0"
+
+
+def _order_of(node: Node) -> str:
+    """The order of the sums in a node's index form: by lanes where the summed terms stand side by side in memory."""
+    attributes: Mapping[str, Any] = node.attributes
+    last = [value.type.ndim - 1 for value in node.inputs]
+    if node.op.name == "dot":
+        sides = zip(node.inputs, attributes["contract"], attributes["batch"], last, strict=True)
+        # An operand that is all summed and batched is read as the other one is.
+        beside = [
+            end in contract for value, contract, batch, end in sides if len(contract) + len(batch) < value.type.ndim
+        ]
+        return "lanes" if all(beside) else "products"
+    if node.op.name == "conv":
+        return "products"
+    axes = attributes.get("axes") if node.op.family == "reduction" else None
+    return "lanes" if axes is not None and last[0] in axes else "sequential"

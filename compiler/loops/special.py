@@ -1,0 +1,88 @@
+"""Lowering of ops whose elements are no closed form of few: running reductions, scatters, sorts; and of `concat`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from adjit.compiler.loops.ir import SORT_ROWS, STORE, UPDATE
+from adjit.compiler.loops.scalars import KernelScalars
+from adjit.ir.graph import Node, Value
+from adjit.ir.primitive import primitive_named
+from adjit.ir.shape import Size, product
+
+Lowering = Callable[[KernelScalars, Node, Sequence[Value]], None]
+RUNNING = {"cumulate_sum": "add", "cumulate_prod": "mul", "cumulate_max": "maximum", "cumulate_min": "minimum"}
+
+
+def lower_running(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
+    """out[.., t, ..] = out[.., t-1, ..] op x[.., t, ..]; axes after the running one are the innermost loop."""
+    (x,), (out,) = node.inputs, buffers
+    axis, reverse = node.attributes["axis"], node.attributes["reverse"]
+    assert isinstance(axis, int)
+    extent = x.dims[axis]
+    scalars.written.add(out)
+    combine = primitive_named(RUNNING[node.op.name])
+    outside, inside = x.dims[: axis + 1], x.dims[axis + 1 :]
+    is_parallel = any(dim != 1 for dim in x.dims[:axis])
+    with scalars.loop(outside, parallel=is_parallel, sequential=True) as outer, scalars.loop(inside) as rest:
+        *before, step = outer
+        place, previous = (extent - 1 - step, extent - step) if reverse else (step, step - 1)
+        new = scalars.element(x, (*before, place, *rest))
+        value = scalars.select(
+            scalars.inside([(previous, extent)]),
+            lambda: combine(scalars.load(out, (*before, previous, *rest)), new),
+            lambda: new,
+        )
+        scalars.write(STORE, out, (*before, place, *rest), value)
+
+
+def lower_scatter(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
+    """A copy of x, then the updates in their order; axes that are not indexed are the innermost loop."""
+    x, updates, *indices = node.inputs
+    (out,) = buffers
+    axes = node.attributes["axes"]
+    assert isinstance(axes, tuple)
+    scalars.written.add(out)
+    with scalars.loop(x.dims) as index:
+        scalars.write(STORE, out, index, scalars.element(x, index))
+    count = indices[0].type.ndim
+    kind = node.op.name.removeprefix("scatter_")
+    with scalars.loop(updates.dims[:count], parallel=False, sequential=True) as outer:
+        at = {
+            axis: scalars.position(scalars.element(place, outer), x.dims[axis])  # type: ignore[index]
+            for axis, place in zip(axes, indices, strict=True)
+        }
+        with scalars.loop(updates.dims[count:]) as rest:
+            others = iter(rest)
+            where = tuple(at[axis] if axis in at else next(others) for axis in range(x.type.ndim))
+            scalars.write(UPDATE, out, where, scalars.element(updates, (*outer, *rest)), kind=kind)
+
+
+def lower_sort(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
+    """The rows along the last axis."""
+    (x,) = node.inputs
+    rows: Size = product(x.dims[:-1])
+    attributes = {"rows": rows, "length": x.dims[-1], "descending": node.attributes["descending"]}
+    builder = scalars.builder
+    builder.perform(Node(SORT_ROWS, (scalars.buffers[x], *buffers), attributes, (), node.location))  # type: ignore[arg-type]
+
+
+def lower_concat(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
+    """A loop for each operand, stored at its offset."""
+    (out,) = buffers
+    axis = node.attributes["axis"]
+    assert isinstance(axis, int)
+    offset: Size = 0
+    for x in node.inputs:
+        with scalars.loop(x.dims) as index:
+            where = (*index[:axis], offset + index[axis], *index[axis + 1 :])
+            scalars.write(STORE, out, where, scalars.element(x, index))
+        offset = offset + x.dims[axis]
+
+
+SPECIAL: dict[str, Lowering] = {
+    "concat": lower_concat,
+    "sort": lower_sort,
+    **dict.fromkeys(RUNNING, lower_running),
+    **{f"scatter_{kind}": lower_scatter for kind in ("set", "add", "mul", "max", "min")},
+}

@@ -1,0 +1,369 @@
+"""Memory planning: where every value of a lowered program stands.
+
+Results have memory of their own; all other values share one arena, by liveness.  Where all sizes are numbers a value
+takes the smallest free hole; one of named size takes over a dead value of equal size, or new room at the end.
+A value that is written to an input at the end is computed there directly where nothing can tell the difference.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from adjit.compiler.loops.ir import KERNEL, LOAD, POSITION, STORE, UPDATE, address
+from adjit.ir.graph import Graph, Node, Region, Value
+from adjit.ir.shape import Size
+from adjit.ir.types import TensorType
+
+LINE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Temporary:
+    """Bytes offset.. of the arena, for the value of table entry `slot`."""
+
+    slot: int
+    offset: Size
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A value to be copied from one table entry to another."""
+
+    source: int
+    target: int
+    type: TensorType
+
+
+@dataclass(slots=True)
+class MemoryPlan:
+    """The table entries of a program's values, and what must be moved.
+
+    `copies` happen before a loop (by node), at the end of a region, and at the end of the graph.  `guarded` is the
+    first kernel that writes an input: a fault before it must stop the program there.  `pointed` are the entries that a scan
+    points to a slice of one of its stacks; `slices` gives those of its stacked results.
+    """
+
+    slots: dict[Value, int]
+    count: int
+    inputs: tuple[int, ...]
+    results: tuple[int, ...]
+    temporaries: list[Temporary] = field(default_factory=list)
+    arena: Size = 0
+    copies: dict[Region | Node, list[Copy]] = field(default_factory=dict)
+    guarded: Node | None = None
+    pointed: set[int] = field(default_factory=set)
+    slices: dict[Value, int] = field(default_factory=dict)
+
+
+def plan_memory(graph: Graph, first: int) -> MemoryPlan:
+    """The plan of a lowered graph whose table entries begin at `first`."""
+    return _Planner(graph, first).plan()
+
+
+def byte_count(type: TensorType) -> Size:
+    """The bytes of a value, in whole cache lines."""
+    return (type.size * type.dtype.itemsize + (LINE - 1)) // LINE * LINE
+
+
+def may_fault(node: Node) -> bool:
+    """Whether a node, or one inside it, can raise a fault."""
+    for inner in (node, *(n for region in node.regions for n in region.walk())):
+        if inner.op is POSITION or inner.op.name == "host_call":
+            return True
+        if inner.op.name in ("div", "mod") and inner.outputs[0].type.dtype.is_integer:
+            return True
+    return False
+
+
+class _Planner:
+    def __init__(self, graph: Graph, first: int) -> None:
+        self.graph = graph
+        self.next = first
+        self.slots: dict[Value, int] = {}
+        self.begins: dict[int, int] = {}  # by table entry: the step at which memory is needed, and the last one
+        self.ends: dict[int, int] = {}
+        self.types: dict[int, TensorType] = {}
+        self.step = 0
+        self.copies: dict[Region | Node, list[Copy]] = {}
+        self.guarded: Node | None = None
+        self.pointed: set[int] = set()
+        self.slices: dict[Value, int] = {}
+        self.place = {node: number for number, node in enumerate(graph.nodes)}
+        self.last_fault = max((number for node, number in self.place.items() if may_fault(node)), default=-1)
+        self.last_use: dict[Value, int] = {}
+        for node, number in self.place.items():
+            self.last_use.update(dict.fromkeys(node.inputs, number))
+
+    def plan(self) -> MemoryPlan:
+        graph = self.graph
+        inputs = tuple(self._new(value) for value in graph.inputs)
+        targets = dict(self._written(inputs))
+        results: list[int] = []
+        taken: set[Value] = set(graph.inputs)
+        for index, value in enumerate(graph.outputs):
+            slot = targets.get(index)
+            own = value not in taken and value.node is not None and index not in targets
+            slot = self._entry() if slot is None else slot
+            if own or (index in targets and self._is_direct(value, inputs.index(slot), taken)):
+                self.slots[value] = slot
+                taken.add(value)
+            results.append(slot)
+        outside = {*inputs, *results}
+        self._region(graph)
+        self._move(graph, [Copy(self.slots[value], slot, value.type)
+                           for value, slot in zip(graph.outputs, results, strict=True)])  # fmt: skip
+        plan = MemoryPlan(self.slots, self.next, inputs, tuple(results), copies=self.copies, guarded=self.guarded)
+        plan.pointed, plan.slices = self.pointed, self.slices
+        plan.temporaries, plan.arena = _place(self.begins, self.ends, self.types, outside | self.pointed)
+        return plan
+
+    def _entry(self) -> int:
+        self.next += 1
+        return self.next - 1
+
+    def _new(self, value: Value) -> int:
+        """The table entry of a value; a new one unless it has one."""
+        if value not in self.slots:
+            self.slots[value] = self._entry()
+        return self.slots[value]
+
+    # -- inputs that are written --------------------------------------------------------------------------------------
+    def _written(self, inputs: Sequence[int]) -> Iterator[tuple[int, int]]:
+        for source, output in self.graph.writes:
+            yield output, inputs[source]
+
+    def _is_direct(self, value: Value, index: int, taken: set[Value]) -> bool:
+        """Whether the kernel that computes `value` may store it over input `index`."""
+        graph, kernel, given = self.graph, value.node, self.graph.inputs[index]
+        if kernel is None or kernel.op is not KERNEL or value.type != given.type:
+            return False
+        if value in taken or given in graph.outputs:
+            return False
+        place = self.place[kernel]
+        if place <= self.last_fault or self.last_use.get(given, -1) > place:
+            return False
+        if given in kernel.inputs and not same_element(kernel, kernel.inputs.index(given), value.index):
+            return False
+        if self.guarded is None or place < self.place[self.guarded]:
+            self.guarded = kernel
+        return True
+
+    # -- regions ------------------------------------------------------------------------------------------------------
+    def _region(self, region: Region) -> None:
+        """Entries and lifetimes of the values in a region."""
+        for node in region.nodes:
+            self.step += 1
+            if node.regions and node.op is not KERNEL:
+                self._control(node)
+            else:
+                for value in node.outputs:
+                    self._begin(value)
+            for value in node.inputs:
+                self._end(value)
+            for value in node.outputs:
+                self._end(value)
+        self.step += 1
+        for value in region.outputs:
+            self._end(value)
+
+    def _begin(self, value: Value) -> None:
+        slot = self._new(value)
+        self.begins.setdefault(slot, self.step)
+        self.types.setdefault(slot, value.type)
+
+    def _end(self, value: Value) -> None:
+        self.ends[self.slots[value]] = self.step
+
+    def _control(self, node: Node) -> None:
+        """What a control node computes has its memory from the node's beginning on."""
+        for value in node.outputs:
+            self._begin(value)
+        match node.op.name:
+            case "cond":
+                self._cond(node)
+            case "while":
+                self._while(node)
+            case "scan":
+                self._scan(node)
+
+    def _cond(self, node: Node) -> None:
+        for region in node.regions:
+            self._alias(region.inputs, node.inputs[1:])
+            self._direct(region, region.outputs, node.outputs)
+            self._region(region)
+            self._carry(region, region.outputs, node.outputs)
+
+    def _while(self, node: Node) -> None:
+        invariants = int(node.attributes["invariants"])  # type: ignore[arg-type]
+        condition, body = node.regions
+        self._carry(node, node.inputs[invariants:], node.outputs)
+        for region in (condition, body):
+            self._alias(region.inputs, (*node.inputs[:invariants], *node.outputs))
+            self._region(region)
+        self._carry(body, body.outputs, node.outputs)
+
+    def _scan(self, node: Node) -> None:
+        invariants, carries = (int(node.attributes[name]) for name in ("invariants", "carries"))  # type: ignore[arg-type]
+        (body,) = node.regions
+        results = node.outputs[:carries]
+        self._carry(node, node.inputs[invariants : invariants + carries], results)
+        self._alias(body.inputs[: invariants + carries], (*node.inputs[:invariants], *results))
+        for value in body.inputs[invariants + carries :]:
+            self.pointed.add(self._new(value))
+        owned = set(self._owned(body, body.outputs[carries:]))
+        stacked = list(zip(body.outputs[carries:], node.outputs[carries:], strict=True))
+        for value, stack in stacked:
+            self.slices[stack] = self._new(value) if value in owned else self._entry()
+            self.pointed.add(self.slices[stack])
+        self._region(body)
+        copies = [Copy(self._new(v), self.slices[stack], v.type) for v, stack in stacked]
+        copies += [Copy(self._new(v), self._new(t), v.type)
+                   for v, t in zip(body.outputs[:carries], results, strict=True)]  # fmt: skip
+        self._move(body, copies)
+
+    def _alias(self, values: Sequence[Value], of: Sequence[Value]) -> None:
+        for value, other in zip(values, of, strict=True):
+            self.slots[value] = self._new(other)
+
+    def _owned(self, region: Region, values: Sequence[Value]) -> list[Value]:
+        """Those of a region's outputs that it computes itself and gives out once."""
+        counts = Counter(region.outputs)
+        return [v for v in values if v.node is not None and v not in region.inputs and counts[v] == 1]
+
+    def _direct(self, region: Region, values: Sequence[Value], targets: Sequence[Value]) -> None:
+        """Let a region compute its outputs where they are wanted."""
+        owned = set(self._owned(region, values))
+        for value, target in zip(values, targets, strict=True):
+            if value in owned:
+                self.slots[value] = self._new(target)
+
+    def _carry(self, place: Region | Node, values: Sequence[Value], targets: Sequence[Value]) -> None:
+        copies = [Copy(self._new(v), self._new(t), v.type) for v, t in zip(values, targets, strict=True)]
+        self._move(place, copies)
+
+    def _move(self, place: Region | Node, copies: Sequence[Copy]) -> None:
+        """Copies that mean to happen at once: one goes when nobody waits to read its target; a cycle is put aside."""
+        waiting = [copy for copy in copies if copy.source != copy.target]
+        ordered = self.copies.setdefault(place, [])
+        while waiting:
+            read = Counter(copy.source for copy in waiting)
+            ready = [copy for copy in waiting if not read[copy.target]]
+            if ready:
+                ordered += ready
+                done = set(ready)
+                waiting = [copy for copy in waiting if copy not in done]
+                continue
+            first = waiting[0]
+            aside = self._entry()
+            self.types[aside] = first.type
+            self.begins[aside] = self.ends[aside] = self.step
+            ordered.append(Copy(first.source, aside, first.type))
+            waiting = [Copy(aside, c.target, c.type) if c.source == first.source else c for c in waiting]
+
+
+def same_element(kernel: Node, operand: int, result: int) -> bool:
+    """Whether a kernel reads an operand only where, and just before, it stores that element of a result."""
+    (region,) = kernel.regions
+    source, target = region.inputs[operand], region.inputs[len(kernel.inputs) + result]
+    stores = [node for node in region.walk() if target in node.inputs]
+    if len(stores) != 1 or stores[0].op is not STORE or stores[0].attributes["masked"]:
+        return False
+    (store,) = stores
+    body = next((r for r in _regions(region) if store in r.nodes), None)
+    if body is None:
+        return False
+    before = set(body.nodes[: body.nodes.index(store)])
+    where = address(target.type, store.attributes["at"])  # type: ignore[arg-type]
+    for node in region.walk():
+        if source not in node.inputs:
+            continue
+        if node.op is not LOAD or node not in before or len(node.inputs) != 1:
+            return False
+        if address(source.type, node.attributes["at"]) != where:  # type: ignore[arg-type]
+            return False
+    return not any(node.op is UPDATE and source in node.inputs for node in region.walk())
+
+
+def _regions(region: Region) -> Iterator[Region]:
+    yield region
+    for node in region.walk():
+        yield from node.regions
+
+
+# -- the arena --------------------------------------------------------------------------------------------------------
+def _place(
+    begins: dict[int, int], ends: dict[int, int], types: dict[int, TensorType], outside: set[int]
+) -> tuple[list[Temporary], Size]:
+    """Offsets for all entries with a lifetime, and the size of the arena."""
+    events = sorted((step, slot) for slot, step in begins.items() if slot not in outside)
+    numbers, named = _Holes(), _Equal()
+    placed: list[tuple[int, Size, bool]] = []
+    alive: list[tuple[int, int, int | Size, Size]] = []
+    for step, slot in events:
+        for ended in [item for item in alive if item[0] < step]:
+            alive.remove(ended)
+            (numbers if isinstance(ended[3], int) else named).free(ended[2], ended[3])  # type: ignore[arg-type]
+        size = byte_count(types[slot])
+        offset = numbers.take(size) if isinstance(size, int) else named.take(size)
+        placed.append((slot, offset, isinstance(size, int)))
+        alive.append((ends.get(slot, step), slot, offset, size))
+    found = [Temporary(slot, offset if static else numbers.end + offset) for slot, offset, static in placed]
+    return found, numbers.end + named.end
+
+
+class _Holes:
+    """Room of numeric size: the smallest free hole that is large enough, else the end."""
+
+    def __init__(self) -> None:
+        self.end = 0
+        self._free: list[tuple[int, int]] = []  # (offset, size), by offset
+
+    def take(self, size: int) -> int:
+        fitting = [hole for hole in self._free if hole[1] >= size]
+        if not fitting or size == 0:
+            last = self._free[-1] if self._free else (0, 0)
+            if size and last[1] and last[0] + last[1] == self.end:  # the last hole grows
+                self._free.pop()
+                self.end = last[0] + size
+                return last[0]
+            self.end += size
+            return self.end - size
+        offset, room = min(fitting, key=lambda hole: hole[1])
+        self._free.remove((offset, room))
+        if room > size:
+            bisect.insort(self._free, (offset + size, room - size))
+        return offset
+
+    def free(self, offset: int, size: int) -> None:
+        if size == 0:
+            return
+        place = bisect.bisect(self._free, (offset, size))
+        if place < len(self._free) and self._free[place][0] == offset + size:
+            size += self._free.pop(place)[1]
+        if place and sum(self._free[place - 1]) == offset:
+            offset, before = self._free.pop(place - 1)
+            size += before
+        bisect.insort(self._free, (offset, size))
+
+
+class _Equal:
+    """Room of named sizes: a dead value of equal size, else the end."""
+
+    def __init__(self) -> None:
+        self.end: Size = 0
+        self._free: dict[Size, list[Size]] = {}
+
+    def take(self, size: Size) -> Size:
+        if self._free.get(size):
+            return self._free[size].pop()
+        offset = self.end
+        self.end = self.end + size
+        return offset
+
+    def free(self, offset: Size, size: Size) -> None:
+        self._free.setdefault(size, []).append(offset)
+
+

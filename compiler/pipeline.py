@@ -1,0 +1,69 @@
+"""The compiler from top to bottom: one line a stage, a snapshot after each on request."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+from adjit.compiler.fuse import fuse
+from adjit.compiler.legalize import legalize
+from adjit.compiler.loops.lower import lower
+from adjit.compiler.simplify import simplify
+from adjit.ir.graph import Graph
+from adjit.ir.verify import verify
+from adjit.runtime.executable import Executable
+
+STAGES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
+    ("legalize", legalize),  # named functions, composites and half precision become plain primitives
+    ("simplify", simplify),  # common subexpressions, exact identities, constants, dead code
+    ("fuse", fuse),  # groups that one kernel computes
+    ("lower", lower),  # kernels: loops over buffers
+)
+
+
+def stages(graph: Graph) -> Iterator[tuple[str, Graph]]:
+    """The graph as traced, then after each stage; each is verified when ADJIT_CHECK=1."""
+    checked = os.environ.get("ADJIT_CHECK") == "1"
+    if checked:
+        verify(graph)
+    yield "trace", graph
+    for name, stage in STAGES:
+        graph = stage(graph)
+        if checked:
+            verify(graph)
+        yield name, graph
+
+
+def lowered(graph: Graph) -> Graph:
+    """The graph after the last stage."""
+    last = graph
+    for _, last in stages(graph):
+        pass
+    return last
+
+
+def compile_graph(graph: Graph, *, strict: bool = False, threads: int | None = None) -> Executable:
+    """The executable of a graph.
+
+    With `strict`, no multiplication is fused with an addition, so results equal eager mode's to the last bit.
+    """
+    from adjit.compiler.build import build
+
+    return build(lowered(graph), strict=strict, threads=threads)
+
+
+def llvm_of(graph: Graph, *, strict: bool = False, threads: int | None = None, optimized: bool = False) -> str:
+    """The LLVM text of a graph, as emitted or after LLVM's passes."""
+    from adjit.compiler.build import llvm_text
+    from adjit.compiler.llvm import jit
+
+    text = llvm_text(lowered(graph), strict=strict, threads=threads)
+    return jit.optimized(text) if optimized else text
+
+
+def assembly_of(graph: Graph, *, strict: bool = False, threads: int | None = None) -> str:
+    """The machine code of a graph, as assembly."""
+    from adjit.compiler.build import llvm_text
+    from adjit.compiler.llvm import jit
+
+    return jit.assembly(llvm_text(lowered(graph), strict=strict, threads=threads))

@@ -1,0 +1,134 @@
+"""Pulling cotangents back through nodes, one rule at a time: the heart of reverse mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from adjit.ir.builder import Builder, Expr
+from adjit.ir.errors import DifferentiationError
+from adjit.ir.graph import Node, Value
+from adjit.ir.ops.scalar import scalar_vjp
+from adjit.ir.primitive import primitive_named
+from adjit.ir.types import TensorType
+
+
+# Sees each finished cotangent of a value, and may replace it: how hooks take part.
+Observer: TypeAlias = Callable[[Value, Expr], Expr]
+
+
+def pull_back(
+    builder: Builder,
+    nodes: Sequence[Node],
+    outputs: Sequence[Value],
+    cotangents: Sequence[Expr],
+    inputs: Sequence[Value],
+    names: Mapping[Value, str],
+    observe: Observer | None = None,
+) -> list[Expr | None]:
+    """Emit the cotangents of `inputs`, given those of `outputs`; None where no path leads.
+
+    `nodes` computed `outputs` from `inputs`, in order.  Nodes are emitted into `builder` and use forward values freely.
+    """
+    active = active_values(nodes, inputs)
+    wanted = set(inputs)
+    complete: dict[Value, Expr | None] = {}
+    pending: dict[Value, list[Expr]] = {}
+    for value, cotangent in zip(outputs, cotangents, strict=True):
+        if value in active:
+            pending.setdefault(value, []).append(cotangent)
+    for node in reversed(nodes):
+        if not any(value in pending for value in node.outputs):
+            continue
+        arriving = [_settle(builder, value, pending, names, node, observe) for value in node.outputs]
+        complete.update((value, c) for value, c in zip(node.outputs, arriving, strict=True) if value in wanted)
+        builder.location = node.location.derived("∂", _note(node))
+        for value, cotangent in zip(node.inputs, _cotangents(builder, node, arriving, active, names), strict=True):
+            if cotangent is not None and value in active:
+                pending.setdefault(value, []).append(cotangent)
+    for value in inputs:
+        if value not in complete:
+            complete[value] = _settle(builder, value, pending, names, None, observe)
+    return [complete[value] for value in inputs]
+
+
+def active_values(nodes: Sequence[Node], inputs: Sequence[Value]) -> set[Value]:
+    """The floating values that vary with `inputs`."""
+    active = {value for value in inputs if value.dtype.is_float}
+    for node in nodes:
+        if not node.op.constant_result and any(value in active for value in node.inputs):
+            active.update(value for value in node.outputs if value.dtype.is_float)
+    return active
+
+
+def _settle(
+    builder: Builder,
+    value: Value,
+    pending: dict[Value, list[Expr]],
+    names: Mapping[Value, str],
+    node: Node | None,
+    observe: Observer | None,
+) -> Expr | None:
+    """The sum of the contributions that reached `value`, named after it."""
+    contributions = pending.pop(value, None)
+    if contributions is None:
+        return None
+    if len(contributions) > 1 and node is not None:
+        builder.location = node.location.derived("∂", "sum of the uses' cotangents")
+    total = contributions[0]
+    for contribution in contributions[1:]:
+        total = total + contribution
+    if total.value.name is None and total.value.constant is None:
+        total.value.name = "d" + names.get(value, value.name or "")
+    return total if observe is None else observe(value, total)
+
+
+def _cotangents(
+    builder: Builder, node: Node, arriving: Sequence[Expr | None], active: set[Value], names: Mapping[Value, str]
+) -> Sequence[Expr | None]:
+    """One cotangent (or None) per operand of `node`."""
+    op = node.op
+    if op.family == "control":
+        from adjit.compiler.pullback_control import control_cotangents
+
+        return control_cotangents(builder, node, arriving, active)
+    operands = builder.exprs(node.inputs)
+    attributes: dict[str, Any] = dict(node.attributes)
+    if len(node.outputs) == 1:
+        g: Any = arriving[0]
+        out: Any = builder.expr(node.outputs[0])
+    else:
+        g = tuple(
+            zeros(builder, value.type) if cotangent is None and value.dtype.is_float else cotangent
+            for value, cotangent in zip(node.outputs, arriving, strict=True)
+        )
+        out = builder.exprs(node.outputs)
+    if op.family == "scalar":
+        found = scalar_vjp(op, g, out, *operands, **attributes)
+    elif op.vjp_rule is not None:
+        found = op.vjp_rule(g, out, *operands, **attributes)
+    elif op.transpose_rule is not None:
+        found = op.transpose_rule(g, *operands, **attributes)
+    else:
+        raise DifferentiationError(f"{op.name} has no derivative ({node.location})")
+    return found if isinstance(found, (tuple, list)) else (found,)
+
+
+def zeros(builder: Builder, type: TensorType) -> Expr:
+    """A zero of `type`."""
+    zero = builder.expr(builder.constant(0, type.dtype))
+    if not type.dims:
+        return zero
+    result = primitive_named("expand")(zero, shape=type.dims)
+    assert isinstance(result, Expr)
+    return result
+
+
+def _note(node: Node) -> str:
+    """What the reader of a backward line wants to know: the derivative's formula, for a scalar function."""
+    if node.op.family != "scalar" or node.op.name in ("add", "sub", "mul", "div", "neg", "where", "cast"):
+        return ""
+    from adjit.ir.derive import partial_text
+
+    texts = [partial_text(node.op, index) for index in range(len(node.inputs))]
+    return "; ".join(f"{node.op.name}' = {text}" for text in texts if text)

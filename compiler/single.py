@@ -1,0 +1,87 @@
+"""Kernels of single ops, for eager mode: one compiled program per op and dtype, open in its sizes.
+
+They come from the same pipeline as whole programs, strictly compiled; sums keep their order whatever the sizes are known
+to be, so an op alone and the same op inside a compiled program give the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adjit.ir.builder import Builder
+from adjit.ir.graph import Graph
+from adjit.ir.primitive import Primitive
+from adjit.ir.shape import Dim, Size
+from adjit.ir.types import BF16, DType, TensorType, dtype_of_storage
+from adjit.runtime.executable import Executable
+
+_programs: dict[Any, Executable] = {}
+_lock = Lock()
+
+
+def run_single(op: Primitive, arrays: Sequence[NDArray[Any]], attributes: Mapping[str, Any]) -> list[NDArray[Any]]:
+    """The results of one op on arrays, by its native kernel."""
+    if op.family == "scalar":
+        return _run_scalar(op, arrays, attributes)
+    dtypes = tuple(_dtype(array) for array in arrays)
+    types = _open_types(op, arrays, dtypes, attributes)
+    return _program(op, types, attributes).run(arrays)
+
+
+def _dtype(array: NDArray[Any]) -> DType:
+    if array.dtype == BF16.storage:
+        return BF16
+    found = dtype_of_storage(array.dtype)
+    assert found is not None, f"no dtype is stored as {array.dtype}"
+    return found
+
+
+def _run_scalar(op: Primitive, arrays: Sequence[NDArray[Any]], attributes: Mapping[str, Any]) -> list[NDArray[Any]]:
+    """A scalar op sees its operands flat; only those of rank 0 stand apart."""
+    shape = max((array.shape for array in arrays), key=len)
+    n = Dim.named("n")
+    types = tuple(TensorType(_dtype(a), () if a.ndim == 0 else (n,)) for a in arrays)
+    flat = [a if a.ndim == 0 else np.ascontiguousarray(a).reshape(-1) for a in arrays]
+    results = _program(op, types, attributes).run(flat)
+    return [result.reshape(shape) for result in results]
+
+
+def _open_types(
+    op: Primitive, arrays: Sequence[NDArray[Any]], dtypes: Sequence[DType], attributes: Mapping[str, Any]
+) -> tuple[TensorType, ...]:
+    """The operands' types with sizes left open, where the op's attributes do not fix them."""
+    dims: list[list[Size]] = [list(array.shape) for array in arrays]
+    names = iter("abcdefghijklmnopqrstuvwxyz")
+    if op.name in ("reduce_sum", "reduce_prod"):
+        dims = [[Dim.named(next(names)) for _ in own] for own in dims]
+    elif op.name == "dot":
+        left, right = dims
+        for kind in ("batch", "contract"):
+            for i, j in zip(*attributes[kind], strict=True):
+                left[i] = right[j] = Dim.named(next(names))
+        for own in dims:
+            own[:] = [Dim.named(next(names)) if isinstance(extent, int) else extent for extent in own]
+    elif op.name == "conv":
+        dims[0][0] = Dim.named(next(names))
+    return tuple(TensorType(dtype, tuple(own)) for dtype, own in zip(dtypes, dims, strict=True))
+
+
+def _program(op: Primitive, types: tuple[TensorType, ...], attributes: Mapping[str, Any]) -> Executable:
+    key = (op, types, tuple(attributes.items()))
+    found = _programs.get(key)
+    if found is None:
+        with _lock:
+            found = _programs.get(key)
+            if found is None:
+                from adjit.compiler.pipeline import compile_graph
+
+                graph = Graph(op.name)
+                builder = Builder(graph)
+                graph.outputs = builder.emit(op, [builder.input(t) for t in types], dict(attributes)).outputs
+                found = _programs[key] = compile_graph(graph, strict=True)
+    return found

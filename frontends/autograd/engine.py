@@ -1,0 +1,250 @@
+"""Backward: cotangents through the recorded nodes, last recorded first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from heapq import heappop, heappush
+from typing import Any
+
+import numpy as np
+
+from adjit.autograd.record import Record, Saved, Watch
+from adjit.compiler.nodewise import pullback_of
+from adjit.execute import run_graph, run_graph_recorded
+from adjit.ir.graph import Graph, Node, Value
+from adjit.state import STATE
+from adjit.tensor import Tensor
+
+FREED = (
+    "Trying to backward through the graph a second time (or directly access saved tensors after they have already been "
+    "freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). Specify "
+    "retain_graph=True if you need to backward through the graph a second time or if you need to access saved tensors "
+    "after calling backward."
+)
+
+
+class Pass:
+    """One backward pass: pending cotangents by value, nodes by time of recording."""
+
+    def __init__(self, retain_graph: bool, create_graph: bool, targets: set[Value] | None) -> None:
+        self.retain_graph = retain_graph
+        self.create_graph = create_graph
+        self.targets = targets
+        self.cotangents: dict[Value, Tensor] = {}
+        self.results: dict[Value, Tensor] = {}
+        self.heap: list[tuple[int, int, Node]] = []
+        self.queued: set[Node] = set()
+        self.useful: set[Node] | None = None
+
+    def add(self, value: Value, cotangent: Tensor) -> None:
+        """Add a contribution to a value's cotangent."""
+        present = self.cotangents.get(value)
+        self.cotangents[value] = cotangent if present is None else _add(present, cotangent, self.create_graph)
+        node = value.node
+        if node is not None and node not in self.queued and isinstance(node.attached, Record):
+            self.queued.add(node)
+            heappush(self.heap, (-node.attached.sequence, id(node), node))
+
+    def run(self) -> None:
+        """Process all nodes, then the leaves."""
+        if self.targets is not None:
+            self.useful = _nodes_leading_to(list(self.cotangents), self.targets)
+        while self.heap:
+            node = heappop(self.heap)[2]
+            if self.useful is not None and node not in self.useful:
+                for value in node.outputs:
+                    self._finish(value, self.cotangents.pop(value, None))
+                continue
+            self._step(node)
+        for value in list(self.cotangents):
+            self._finish(value, self.cotangents.pop(value))
+
+    def _finish(self, value: Value, cotangent: Tensor | None) -> Tensor | None:
+        """A value's cotangent is complete: hooks, retained gradients, results, leaves."""
+        if cotangent is None:
+            return None
+        watch = value.attached
+        if isinstance(watch, Watch):
+            for hook in tuple(watch.hooks.values()):
+                replaced = hook(cotangent)
+                if replaced is not None:
+                    if not isinstance(replaced, Tensor):
+                        raise RuntimeError(f"hook returned a {type(replaced).__name__}; expected Tensor or None")
+                    cotangent = replaced
+            tensor = None if watch.retained is None else watch.retained()
+            if tensor is not None:
+                tensor._grad = cotangent if self.targets is None or tensor._grad is None else tensor._grad
+            leaf = None if watch.leaf is None else watch.leaf()
+            if leaf is not None and value.node is None and (self.targets is None or value in self.targets):
+                if self.targets is None:
+                    accumulate(leaf, cotangent, self.create_graph)
+                    for hook in tuple(watch.post_hooks.values()):
+                        hook(leaf)
+        if self.targets is not None and value in self.targets:
+            self.results[value] = cotangent
+        return cotangent
+
+    def _step(self, node: Node) -> None:
+        entry = node.attached
+        assert isinstance(entry, Record)
+        arriving = [self._finish(value, self.cotangents.pop(value, None)) for value in node.outputs]
+        if entry.freed:
+            raise RuntimeError(FREED)
+        found, reached = self._pull_back(node, entry, arriving)
+        for index, cotangent in zip(reached, found, strict=True):
+            if cotangent is not None:
+                self.add(node.inputs[index], cotangent)
+        if not self.retain_graph:
+            release(entry)
+
+    def _pull_back(
+        self, node: Node, entry: Record, arriving: Sequence[Tensor | None]
+    ) -> tuple[Sequence[Tensor | None], Sequence[int]]:
+        graph, saved, reached = entry.pullback, entry.saved, entry.reached
+        if self.create_graph and entry.full:
+            graph, saved, reached = _differentiable_form(node, entry)
+        assert graph is not None
+        for kept in saved:
+            check_version(kept, node)
+        given = [
+            cotangent if cotangent is not None else _zeros(node.outputs[index])
+            for index, cotangent in zip(entry.seeded, [arriving[i] for i in entry.seeded], strict=True)
+        ]
+        if self.create_graph:
+            return run_graph_recorded(graph, [*given, *(_revive(kept) for kept in saved)]), reached
+        run = run_graph if entry.custom is None else entry.custom.run
+        arrays = run(graph, [*(g._array for g in given), *(kept.array for kept in saved)])
+        return [
+            Tensor._wrap(array, value.dtype, type=value.type)
+            for array, value in zip(arrays, graph.outputs, strict=True)
+        ], reached
+
+
+def _differentiable_form(node: Node, entry: Record) -> tuple[Graph, tuple[Saved, ...], tuple[int, ...]]:
+    """A composite's pullback in terms of its operands and results alone, which have histories."""
+    needs = [index in entry.reached for index in range(len(node.inputs))]
+    literals = [None if v.constant is None else (type(v.constant), v.constant) for v in node.inputs]
+    found = pullback_of(
+        node.op,
+        [v.type for v in node.inputs],
+        node.attributes,
+        literals,  # type: ignore[arg-type]
+        needs,
+        [v.type for v in node.outputs],
+        node.regions,
+    )
+    by_value = {kept.value: kept for kept in entry.full}
+    sides = {"in": node.inputs, "out": node.outputs}
+    return found.graph, tuple(by_value[sides[side][index]] for side, index in found.saved), found.reached
+
+
+def release(entry: Record) -> None:
+    """Free what a node saved; a node that saved nothing can be passed again."""
+    if entry.saved or entry.full:
+        entry.freed = True
+        entry.saved = entry.full = ()
+
+
+def check_version(kept: Saved, node: Node) -> None:
+    """RuntimeError if a saved value was overwritten since."""
+    if kept.memory is None or kept.memory.version == kept.version:
+        return
+    from adjit.autograd.grad_fn import _function_of
+
+    value = kept.value
+    producer = _function_of(value)[0]
+    made = f", which is output {value.index} of {producer.name()}," if producer is not None else ""
+    kind = {"f32": "FloatTensor", "f64": "DoubleTensor", "f16": "HalfTensor", "bf16": "BFloat16Tensor"}
+    name = kind.get(kept.dtype.name, kept.dtype.long_name.capitalize() + "Tensor")
+    where = f"\n  saved by {node.op.name}, {node.location}    {node.location.expression}" if node.location.line else ""
+    raise RuntimeError(
+        "one of the variables needed for gradient computation has been modified by an inplace operation: "
+        f"[torch.{name} {list(kept.array.shape)}]{made} is at version {kept.memory.version}; expected version "
+        f"{kept.version} instead. Hint: enable anomaly detection to find the operation that failed to compute its "
+        f"gradient, with torch.autograd.set_detect_anomaly(True).{where}"
+    )
+
+
+def accumulate(leaf: Tensor, cotangent: Tensor, create_graph: bool) -> None:
+    """Add to a leaf's `.grad`; in place where no graph is made of it."""
+    present = leaf._grad
+    if present is None:
+        leaf._grad = cotangent if create_graph else _owned(cotangent)
+    elif create_graph or present.requires_grad:
+        leaf._grad = _add(present, cotangent, create_graph)
+    else:
+        assert present._array is not None and cotangent._array is not None
+        np.add(present._array, cotangent._array, out=present._array)
+        present._memory.version += 1
+
+
+def _owned(cotangent: Tensor) -> Tensor:
+    """A gradient that nobody else holds: copied where it is a view or shared."""
+    assert cotangent._array is not None
+    array = cotangent._array
+    if array.base is not None or not array.flags.writeable or not array.flags.owndata:
+        array = np.array(array, order="C")
+    return Tensor._wrap(array, cotangent._dtype, type=cotangent._tensor_type)
+
+
+def _add(left: Tensor, right: Tensor, create_graph: bool) -> Tensor:
+    if create_graph:
+        from adjit.dispatch import apply
+        from adjit.ir.ops.scalar import add
+
+        result = apply(add, (left, right), name="Add")
+        assert isinstance(result, Tensor)
+        return result
+    assert left._array is not None and right._array is not None
+    from adjit.execute import add_arrays
+
+    return Tensor._wrap(add_arrays(left._array, right._array, left._dtype), left._dtype, type=left._tensor_type)
+
+
+def _zeros(value: Value) -> Tensor:
+    dims = tuple(int(d) for d in value.dims)  # type: ignore[call-overload]
+    return Tensor._wrap(np.zeros(dims, value.dtype.storage), value.dtype, type=value.type)
+
+
+def _revive(kept: Saved) -> Tensor:
+    """A saved value as a tensor with its history."""
+    tensor = Tensor._wrap(kept.array, kept.dtype, memory=kept.memory, type=kept.value.type)
+    tensor._value = kept.value
+    tensor._requires_grad = kept.requires_grad
+    tensor._leaf = kept.value.node is None
+    return tensor
+
+
+def _nodes_leading_to(roots: Sequence[Value], targets: set[Value]) -> set[Node]:
+    """The recorded nodes on a path from a root to a target."""
+    useful: dict[Node, bool] = {}
+    stack: list[tuple[Node, bool]] = [(v.node, False) for v in roots if v.node is not None]
+    while stack:
+        node, done = stack.pop()
+        if done:
+            useful[node] = any(v in targets or (v.node is not None and useful.get(v.node, False)) for v in node.inputs)
+        elif node not in useful:
+            useful[node] = False
+            stack.append((node, True))
+            stack.extend((v.node, False) for v in node.inputs if v.node is not None and v.node not in useful)
+    return {node for node, flag in useful.items() if flag}
+
+
+def run_pass(
+    roots: Sequence[Value],
+    cotangents: Sequence[Tensor],
+    retain_graph: bool,
+    create_graph: bool,
+    targets: Sequence[Value] | None = None,
+) -> dict[Value, Any]:
+    """One backward pass from `roots`; the targets' cotangents, or nothing when it accumulates into leaves."""
+    sweep = Pass(retain_graph, create_graph, None if targets is None else set(targets))
+    before = STATE.recording
+    STATE.recording = create_graph
+    try:
+        for value, cotangent in zip(roots, cotangents, strict=True):
+            sweep.add(value, cotangent)
+        sweep.run()
+    finally:
+        STATE.recording = before
+    return sweep.results

@@ -1,0 +1,96 @@
+"""`grad_fn`: a thin view of a recorded node, named as PyTorch names it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from adjit.autograd.record import Record, Watch, value_of
+from adjit.execute import title
+from adjit.ir.graph import Node, Value
+from adjit.tensor import Tensor
+
+
+class GradFn:
+    """A node of the backward graph; its class is called after the operation, as in `MulBackward0`."""
+
+    __slots__ = ("node",)
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def name(self) -> str:
+        """The class's name."""
+        return type(self).__name__
+
+    @property
+    def next_functions(self) -> tuple[tuple[GradFn | None, int], ...]:
+        """For each operand: the function its gradient goes to, and which of that function's results it is."""
+        return tuple(_function_of(value) for value in self.node.inputs if value.constant is None)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return {}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, GradFn) and other.node is self.node
+
+    def __hash__(self) -> int:
+        return hash(self.node)
+
+    def __repr__(self) -> str:
+        return f"<{self.name()} object at {id(self.node):#x}>"
+
+
+class AccumulateGrad(GradFn):
+    """Where a leaf's gradient is accumulated; `variable` is the leaf."""
+
+    __slots__ = ("variable",)
+
+    def __init__(self, variable: Tensor) -> None:
+        self.variable = variable
+
+    @property
+    def next_functions(self) -> tuple[tuple[GradFn | None, int], ...]:
+        return ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AccumulateGrad) and other.variable is self.variable
+
+    def __hash__(self) -> int:
+        return id(self.variable)
+
+    def __repr__(self) -> str:
+        return f"<AccumulateGrad object at {id(self.variable):#x}>"
+
+
+@lru_cache(maxsize=None)
+def _class_named(name: str) -> type[GradFn]:
+    return type(name, (GradFn,), {"__slots__": ()})
+
+
+def grad_fn_of(tensor: Tensor) -> GradFn | None:
+    """The view of the node that computed `tensor`."""
+    if tensor.is_leaf:
+        return None
+    if tensor._tracer is not None:
+        value = tensor._tracer.value_of(tensor)
+        return None if value.node is None else _class_named(title(value.node.op.name) + "Backward0")(value.node)
+    return _function_of(value_of(tensor))[0]
+
+
+def _function_of(value: Value) -> tuple[GradFn | None, int]:
+    """The function of a value; steps that the user did not write are passed over."""
+    node = value.node
+    while node is not None and isinstance(node.attached, Record) and not node.attached.name:
+        value = node.inputs[0]
+        node = value.node
+    if node is None:
+        leaf = value.attached.leaf if isinstance(value.attached, Watch) else None
+        variable = None if leaf is None else leaf()
+        return (None if variable is None or not variable.requires_grad else AccumulateGrad(variable)), 0
+    record = node.attached
+    if not isinstance(record, Record):
+        return None, 0
+    name = record.name if record.name.endswith("Backward") else record.name + "Backward0"
+    return _class_named(name)(node), value.index

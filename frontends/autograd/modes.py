@@ -1,0 +1,156 @@
+"""Modes of recording: contexts, and decorators of functions and generators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from functools import wraps
+from inspect import isgeneratorfunction
+from typing import Any
+
+from adjit.state import STATE
+
+
+class _Mode:
+    """A context manager that is also a decorator; it can be entered more than once."""
+
+    __slots__ = ("_before",)
+
+    def __init__(self) -> None:
+        self._before: list[tuple[bool, bool]] = []
+
+    def _enter(self) -> None:
+        raise TypeError("a mode says what it switches")
+
+    def __enter__(self) -> None:
+        self._before.append((STATE.recording, STATE.inference))
+        self._enter()
+
+    def __exit__(self, *exception: object) -> None:
+        STATE.recording, STATE.inference = self._before.pop()
+
+    def clone(self) -> _Mode:
+        """A fresh mode of the same kind."""
+        return type(self)()
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        if isgeneratorfunction(function):
+            return self._wrap_generator(function)
+
+        @wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with self.clone():
+                return function(*args, **kwargs)
+
+        return wrapped
+
+    def _wrap_generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The mode holds while the generator runs, never in the code that drives it."""
+
+        @wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+            generator = function(*args, **kwargs)
+            try:
+                with self.clone():
+                    item = next(generator)
+                while True:
+                    try:
+                        sent = yield item
+                    except GeneratorExit:
+                        with self.clone():
+                            generator.close()
+                        raise
+                    except BaseException as error:
+                        with self.clone():
+                            item = generator.throw(error)
+                    else:
+                        with self.clone():
+                            item = generator.send(sent)
+            except StopIteration as stop:
+                return stop.value
+
+        return wrapped
+
+
+class no_grad(_Mode):  # noqa: N801 - PyTorch's name
+    """Operations inside are not recorded.  As context, or `@no_grad()`, or `@no_grad`."""
+
+    __slots__ = ()
+
+    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+        mode = object.__new__(cls)
+        if function is None:
+            return mode
+        _Mode.__init__(mode)
+        return mode(function)
+
+    def __init__(self, function: Callable[..., Any] | None = None) -> None:
+        super().__init__()
+
+    def _enter(self) -> None:
+        STATE.recording = False
+
+
+class enable_grad(no_grad):  # noqa: N801 - PyTorch's name
+    """Operations inside are recorded, also within `no_grad`."""
+
+    __slots__ = ()
+
+    def _enter(self) -> None:
+        STATE.recording = True
+
+
+class set_grad_enabled(_Mode):  # noqa: N801 - PyTorch's name
+    """Switch recording on or off: at once as a function, for a block as a context."""
+
+    __slots__ = ("mode",)
+
+    def __init__(self, mode: bool) -> None:
+        super().__init__()
+        self.mode = bool(mode)
+        self._before.append((STATE.recording, STATE.inference))
+        STATE.recording = self.mode
+
+    def __enter__(self) -> None:
+        return  # it is in force since it was made
+
+    def _enter(self) -> None:
+        STATE.recording = self.mode
+
+    def clone(self) -> _Mode:
+        return type(self)(self.mode)
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        STATE.recording, STATE.inference = self._before.pop()  # a decorator leaves the present mode alone
+        return super().__call__(function)
+
+
+class inference_mode(_Mode):  # noqa: N801 - PyTorch's name
+    """No recording, and tensors made inside cannot take part in recording later."""
+
+    __slots__ = ("mode",)
+
+    def __new__(cls, mode: Any = True) -> Any:
+        made = object.__new__(cls)
+        if isinstance(mode, bool):
+            return made
+        made.__init__()  # type: ignore[misc]
+        return made(mode)
+
+    def __init__(self, mode: Any = True) -> None:
+        super().__init__()
+        self.mode = bool(mode)
+
+    def _enter(self) -> None:
+        if self.mode:
+            STATE.recording, STATE.inference = False, True
+        else:
+            STATE.recording, STATE.inference = True, False
+
+    def clone(self) -> _Mode:
+        made: _Mode = type(self)(self.mode)
+        return made
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are being recorded."""
+    return STATE.recording

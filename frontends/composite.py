@@ -1,0 +1,227 @@
+"""Composites: functions of several primitives that the graph shows as one `call`.
+
+The function is ordinary tensor code.  It is traced once per signature; in eager mode the traced body runs and one node
+is recorded, in a trace one `call @name` is emitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache, wraps
+from inspect import signature
+from typing import Any
+
+from adjit.autograd.record import Record, Saved, link, mark_leaf, save, value_of
+from adjit.execute import run_graph
+from adjit.ir.graph import Graph, Node
+from adjit.ir.primitive import primitive_named
+from adjit.ir.types import TensorType
+from adjit.state import STATE, user_location
+from adjit.symbolic_size import as_dim
+from adjit.tensor import Tensor
+
+_cache: dict[Any, tuple[Graph, Any]] = {}
+_LIMIT = 4096
+
+
+def composite(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a function over tensors a composite; `name` is PyTorch's name of the operation in `grad_fn`.
+
+    Arguments are tensors, None, tuples and lists of tensors, or static values (hashable).  Results are a tensor or a
+    tuple of tensors.  The function must be pure.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        parameters = signature(function)
+
+        @wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            bound = parameters.bind(*args, **kwargs)
+            bound.apply_defaults()
+            tensors: list[Tensor] = []
+            pattern = tuple(_flatten(value, tensors) for value in bound.arguments.values())
+            types = tuple(tensor._tensor_type for tensor in tensors)
+            key = (function, pattern, types, _hint_key(types))
+            found = _cache.get(key)
+            if found is None:
+                if len(_cache) > _LIMIT:
+                    _cache.clear()
+                found = _cache[key] = _trace(function, list(bound.arguments), pattern, types)
+            graph, single = found
+            results = apply_callee(graph, tensors, name)
+            return results[0] if single else tuple(results)
+
+        return wrapped
+
+    return decorate
+
+
+def _hint_key(types: Sequence[TensorType]) -> Any:
+    """Open sizes belong to one trace: bodies traced with them are not shared with another."""
+    tracer = STATE.tracer
+    return None if tracer is None or all(type.is_static for type in types) else id(tracer)
+
+
+def _flatten(value: Any, tensors: list[Tensor]) -> Any:
+    """The static pattern of an argument; its tensors are appended to `tensors`."""
+    if isinstance(value, Tensor):
+        tensors.append(value)
+        return _PLACE
+    if isinstance(value, (tuple, list)):
+        return tuple(_flatten(item, tensors) for item in value)
+    return _Static(as_dim(value))
+
+
+class _Place:
+    __slots__ = ()
+
+
+class _Static:
+    """A static argument; equal only to one of the same type (1, 1.0 and True are different programs)."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Static) and type(other.value) is type(self.value) and other.value == self.value
+
+    def __hash__(self) -> int:
+        return hash((type(self.value), self.value))
+
+
+_PLACE = _Place()
+
+
+def _restore(pattern: Any, tensors: Any, tracer: Any) -> Any:
+    from adjit.ir.shape import Dim
+    from adjit.symbolic_size import as_size
+
+    if pattern is _PLACE:
+        return next(tensors)
+    if isinstance(pattern, tuple):
+        return tuple(_restore(item, tensors, tracer) for item in pattern)
+    return as_size(pattern.value, tracer) if isinstance(pattern.value, Dim) else pattern.value
+
+
+def _trace(
+    function: Callable[..., Any], names: Sequence[str], pattern: tuple[Any, ...], types: Sequence[TensorType]
+) -> tuple[Graph, bool]:
+    from adjit.trace import Tracer
+
+    outer = STATE.tracer
+    tracer = Tracer(function.__name__, {} if outer is None else outer.hints)
+    if outer is not None:
+        tracer.guards = outer.guards
+    recording, STATE.recording = STATE.recording, False
+    try:
+        with tracer:
+            inputs = [tracer.argument(type, f"a{index}", index) for index, type in enumerate(types)]
+            given = iter(inputs)
+            arguments = [_restore(item, given, tracer) for item in pattern]
+            positional = dict(zip(names, arguments, strict=True))
+            result = function(**positional)
+            results = (result,) if isinstance(result, Tensor) else tuple(result)
+            tracer.graph.outputs = tuple(tracer.value_of(tensor) for tensor in results)
+    finally:
+        STATE.recording = recording
+    graph = tracer.graph
+    for value, tensor_name in zip(graph.inputs, _input_names(names, pattern), strict=False):
+        value.name = tensor_name
+    return graph, isinstance(result, Tensor)
+
+
+def _input_names(names: Sequence[str], pattern: tuple[Any, ...]) -> list[str]:
+    found: list[str] = []
+    for name, item in zip(names, pattern, strict=True):
+        if item is _PLACE:
+            found.append(name)
+        elif isinstance(item, tuple):
+            found.extend(f"{name}{index}" for index, part in enumerate(item) if part is _PLACE)
+    return found
+
+
+# -- applying -------------------------------------------------------------------------------------------------------
+def apply_callee(callee: Graph, operands: Sequence[Tensor], name: str) -> list[Tensor]:
+    """Apply a traced body as one `call` node."""
+    call = primitive_named("call")
+    tracer = STATE.tracer
+    if tracer is not None:
+        found = tracer.apply(call, operands, {"callee": callee}, name)
+        return [found] if isinstance(found, Tensor) else list(found)
+    needs = tuple(operand.requires_grad for operand in operands)
+    arrays = []
+    for operand in operands:
+        if operand._array is None:
+            from adjit.dispatch import leaked
+
+            raise leaked(operand)
+        arrays.append(operand._array)
+    if STATE.recording and any(needs) and any(value.dtype.is_float for value in callee.outputs):
+        return _recorded(callee, operands, needs, name)
+    return [
+        Tensor._wrap(_owned(array, arrays), value.dtype, type=value.type)
+        for array, value in zip(run_graph(callee, arrays), callee.outputs, strict=True)
+    ]
+
+
+def _owned(array: Any, inputs: Sequence[Any]) -> Any:
+    """A result that shares no memory with an operand."""
+    import numpy as np
+
+    if array.base is None and all(array is not given for given in inputs):
+        return array
+    return np.array(array, order="C")
+
+
+def _recorded(callee: Graph, operands: Sequence[Tensor], needs: tuple[bool, ...], name: str) -> list[Tensor]:
+    """Run the body together with what its backward graph takes, and record one node."""
+    derivative = derivative_of(callee, needs)
+    arrays = [operand._array for operand in operands]
+    found = run_graph(derivative.forward, arrays)  # type: ignore[arg-type]
+    count = len(callee.outputs)
+    results = [
+        Tensor._wrap(_owned(array, arrays), value.dtype, type=value.type)
+        for array, value in zip(found[:count], callee.outputs, strict=True)
+    ]
+    values = [mark_leaf(o) if o.requires_grad and o._leaf else value_of(o) for o in operands]
+    node = Node(
+        primitive_named("call"), values, {"callee": callee}, [v.type for v in callee.outputs], user_location()
+    )
+    entry = node.attached = Record(name, next_sequence())
+    entry.leaves = tuple(o for o in operands if o.requires_grad and o._leaf)
+    entry.pullback, entry.seeded, entry.reached = derivative.backward, derivative.seeded, derivative.reached
+    link(node, results)
+    place = {value: index for index, value in enumerate(callee.inputs)}
+    saved: list[Saved] = []
+    for value, array in zip(derivative.residuals, found[count:], strict=True):
+        if value in place:
+            index = place[value]
+            saved.append(save(operands[index], values[index], needs[index]))
+        else:
+            saved.append(Saved(array, value.dtype, value, False, None, 0))
+    entry.saved = tuple(saved)
+    entry.full = tuple(
+        save(tensor, value, need)
+        for tensor, value, need in [
+            *zip(operands, values, needs, strict=True),
+            *zip(results, node.outputs, [True] * count, strict=True),
+        ]
+    )
+    return results
+
+
+def next_sequence() -> int:
+    """The next number in the order of recording."""
+    from adjit.autograd.record import _sequence
+
+    return next(_sequence)
+
+
+@lru_cache(maxsize=4096)
+def derivative_of(callee: Graph, needs: tuple[bool, ...]) -> Any:
+    """The derivative of a composite's body with respect to the operands that need it."""
+    from adjit.compiler.differentiate import differentiate
+
+    return differentiate(callee, [i for i, (v, need) in enumerate(zip(callee.inputs, needs, strict=True)) if need and v.dtype.is_float])

@@ -1,0 +1,83 @@
+"""The one gate from functions over tensors to ops: run now and perhaps record, or emit into the running trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from adjit.autograd.record import Record, record
+from adjit.execute import run_op
+from adjit.ir.builder import literal_dtype
+from adjit.ir.errors import TraceError
+from adjit.ir.graph import Attribute, Graph, Region
+from adjit.ir.primitive import Primitive
+from adjit.ir.types import TensorType
+from adjit.state import STATE
+from adjit.tensor import Tensor
+
+
+def apply(
+    op: Primitive,
+    operands: Sequence[Any],
+    attributes: dict[str, Attribute] | None = None,
+    *,
+    name: str = "",
+    regions: Sequence[Region] = (),
+) -> Any:
+    """Apply a primitive to tensors and numbers; one tensor, or a tuple of them.
+
+    Operands must already have the dtypes and shapes that the op takes (`adjit.promotion` sees to that).  A number takes
+    the dtype of the tensors beside it.  `name` is PyTorch's name of the operation; without one the step is passed over
+    when `grad_fn` is shown.
+    """
+    attributes = {} if attributes is None else attributes
+    tracer = STATE.tracer
+    if tracer is not None:
+        return tracer.apply(op, operands, attributes, name, regions)
+    dtype = None
+    if not all(isinstance(operand, Tensor) for operand in operands):
+        dtype = literal_dtype(op, [o._dtype if isinstance(o, Tensor) else None for o in operands])
+    arrays: list[np.ndarray] = []
+    types: list[TensorType] = []
+    recording = False
+    for operand in operands:
+        if isinstance(operand, Tensor):
+            if operand._array is None:
+                raise leaked(operand)
+            arrays.append(operand._array)
+            types.append(operand._tensor_type)
+            recording = recording or operand.requires_grad
+        else:
+            assert dtype is not None
+            arrays.append(np.asarray(operand, dtype.storage))
+            types.append(TensorType(dtype, ()))
+    results = run_op(op, arrays, types, attributes, regions)
+    tensors = [Tensor._wrap(array, type.dtype, type=type) for array, type in results]
+    if recording and STATE.recording and not op.constant_result and any(t._dtype.is_float for t in tensors):
+        record(op, operands, attributes, tensors, name, dtype, regions)
+    return tensors[0] if len(tensors) == 1 else tuple(tensors)
+
+
+def apply_graph(callee: Graph, operands: Sequence[Tensor], *, name: str = "") -> Any:
+    """Apply a composite: one `call` node in the graph, whose insides are `callee`."""
+    from adjit.composite import apply_callee
+
+    return apply_callee(callee, operands, name)
+
+
+def rename(tensor: Tensor, name: str) -> Tensor:
+    """Give the node that computed `tensor` PyTorch's name of the operation."""
+    value = tensor._value
+    if value is not None and value.node is not None and isinstance(value.node.attached, Record):
+        value.node.attached.name = name
+    return tensor
+
+
+def leaked(tensor: Tensor) -> TraceError:
+    """The error for a traced tensor used after its trace ended."""
+    return TraceError(
+        f"a traced tensor ({tensor._tensor_type}) was used outside the compiled function that made it\n"
+        "  hint: return it from the function instead of storing it in a list, a global or an attribute"
+    )

@@ -1,0 +1,127 @@
+"""The Python state that a trace relied on: globals, closures, attributes of modules, hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import CodeType, FunctionType, MethodType
+from typing import Any
+
+from adjit.tensor import Tensor
+
+_SIMPLE = (bool, int, float, complex, str, bytes, type(None), tuple)
+
+
+class Environment:
+    """A snapshot of what a function reads beside its arguments, and whether it still holds.
+
+    Global and closed-over numbers, strings, tensors and functions are compared at every call; modules only when
+    something announced a change (see epoch.py).
+    """
+
+    def __init__(self, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
+        self._names: list[tuple[dict[str, Any], str, Any]] = []
+        self._cells: list[tuple[Any, Any]] = []
+        self._modules: list[Any] = []
+        self._snapshot: list[Any] = []
+        self._seen: set[int] = set()
+        for item in (function, *arguments):
+            self._visit(item)
+
+    @property
+    def volatile(self) -> bool:
+        """Whether there is anything to compare at every call."""
+        return bool(self._names or self._cells)
+
+    def _visit(self, item: Any) -> None:
+        from adjit.jit import CompiledFunction
+        from adjit.nn.module import Module
+
+        if id(item) in self._seen:
+            return
+        self._seen.add(id(item))
+        if isinstance(item, CompiledFunction):
+            self._visit(item.function)
+        elif isinstance(item, Module):
+            if not any(item is known for known in self._modules):
+                self._modules.extend(m for m in item.modules() if not any(m is known for known in self._modules))
+                for module in item.modules():
+                    self._visit(type(module).forward)
+        elif isinstance(item, MethodType):
+            self._visit(item.__self__)
+            self._visit(item.__func__)
+        elif isinstance(item, FunctionType):
+            self._visit_function(item)
+        elif isinstance(item, (list, tuple)) and len(item) < 64:
+            for part in item:
+                self._visit(part)
+
+    def _visit_function(self, function: FunctionType) -> None:
+        if function.__module__ == "adjit" or function.__module__.startswith("adjit."):
+            return
+        for name in _names_in(function.__code__):
+            if name in function.__globals__:
+                self._note(function.__globals__, name)
+        for cell in function.__closure__ or ():
+            try:
+                content = cell.cell_contents
+            except ValueError:  # a name that is bound later
+                continue
+            if isinstance(content, (*_SIMPLE, Tensor)):
+                self._cells.append((cell, content))
+            self._visit(content)
+
+    def _note(self, namespace: dict[str, Any], name: str) -> None:
+        content = namespace[name]
+        if isinstance(content, (*_SIMPLE, Tensor, FunctionType)):
+            self._names.append((namespace, name, content))
+        self._visit(content)
+
+    def name_tensors(self) -> None:
+        """Give parameters and global tensors the names that the IR shows."""
+        for module in self._modules[:1] if self._modules else ():
+            for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+                tensor.__dict__.setdefault("_trace_name", name.replace(".", "_"))
+        for _, name, content in self._names:
+            if isinstance(content, Tensor):
+                content.__dict__.setdefault("_trace_name", name)
+
+    def freeze(self) -> None:
+        """Take the snapshot of the modules, as they are after the trace."""
+        self._snapshot = [_state(module) for module in self._modules]
+
+    def holds(self) -> bool:
+        """Whether nothing that was read has changed."""
+        for namespace, name, content in self._names:
+            found = namespace.get(name, self)
+            if found is not content and not _same(found, content):
+                return False
+        for cell, content in self._cells:
+            found = cell.cell_contents
+            if found is not content and not _same(found, content):
+                return False
+        return all(_state(m) == before for m, before in zip(self._modules, self._snapshot, strict=True))
+
+
+def _same(found: Any, content: Any) -> bool:
+    return isinstance(content, _SIMPLE) and type(found) is type(content) and found == content
+
+
+def _names_in(code: CodeType) -> set[str]:
+    """The names that a function and those defined inside it look up."""
+    names = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            names |= _names_in(constant)
+    return names
+
+
+def _state(module: Any) -> list[Any]:
+    """What a module's `forward` can read that is not a tensor's data."""
+    simple = [(k, v) for k, v in module.__dict__.items() if isinstance(v, _SIMPLE) and not k.startswith("__")]
+    held = [
+        [(name, id(item)) for name, item in module.__dict__.get(key, {}).items()]
+        for key in ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks", "_backward_hooks",
+                    "_backward_pre_hooks")
+    ]  # fmt: skip
+    flags = [p.requires_grad for p in module.__dict__.get("_parameters", {}).values() if p is not None]
+    return [simple, held, flags, type(module).forward]

@@ -1,0 +1,100 @@
+"""Running single ops and small graphs on arrays, for eager mode.
+
+An op whose NumPy result is fixed to the last bit runs in NumPy.  The others (transcendental functions, floating sums,
+contractions) run the kernel that a compiled program would run, so eager and strictly compiled code agree exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from adjit.ir.graph import Attribute, Graph, Region
+from adjit.ir.primitive import Primitive
+from adjit.ir.types import BF16, F16, DType, TensorType
+from adjit.runtime import interpreter
+from adjit.tensor import Tensor
+
+
+def run_op(
+    op: Primitive,
+    arrays: Sequence[np.ndarray],
+    types: Sequence[TensorType],
+    attributes: dict[str, Attribute],
+    regions: Sequence[Region] = (),
+) -> list[tuple[np.ndarray, TensorType]]:
+    """The results of one op with their types."""
+    extra: dict[str, Any] = {"regions": tuple(regions)} if regions else {}
+    result_types = op.infer(types, {**attributes, **extra})
+    if op.name == "call":
+        callee = attributes["callee"]
+        assert isinstance(callee, Graph)
+        return list(zip(run_graph(callee, arrays), result_types, strict=True))
+    programs = [partial(_run_region, region) for region in regions]
+    results = interpreter.run_node(op, arrays, result_types, attributes, programs, execute)
+    return [(_apart(result, arrays), type) for result, type in zip(results, result_types, strict=True)]
+
+
+def _run_region(region: Region, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    return run_graph(Graph("region", region.inputs, region.nodes, region.outputs), arrays)
+
+
+def _apart(result: np.ndarray, arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """The result in memory of its own, in row-major order: references may return windows on an operand."""
+    if result.flags.owndata and result.flags.c_contiguous and all(result is not array for array in arrays):
+        return result
+    return np.array(result, order="C")
+
+
+def execute(
+    op: Primitive, arrays: Sequence[np.ndarray], types: Sequence[TensorType], attributes: Mapping[str, Any]
+) -> Sequence[np.ndarray] | None:
+    """The results of an op by its native kernel, where NumPy's bits could differ; else None."""
+    if op.exact or op.family in ("control", "source") or not any(type.dtype.is_float for type in types):
+        return None
+    from adjit.compiler.single import run_single
+
+    return run_single(op, arrays, attributes)
+
+
+def run_graph(graph: Graph, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Run a graph node by node; no result shares memory with an input."""
+    return interpreter.run(graph, *arrays, execute=execute)
+
+
+def run_graph_recorded(graph: Graph, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Run a graph of ops on tensors, recording."""
+    from adjit.dispatch import apply
+
+    found: dict[Any, Any] = dict(zip(graph.inputs, tensors, strict=True))
+    for node in graph.nodes:
+        if node.op.name == "const":
+            found[node.output] = node.attributes["value"]
+            continue
+        operands = [found[value] for value in node.inputs]
+        if not any(isinstance(operand, Tensor) for operand in operands):
+            operands = [
+                Tensor._wrap(np.asarray(number, value.dtype.storage), value.dtype)
+                for number, value in zip(operands, node.inputs, strict=True)
+            ]
+        results = apply(node.op, operands, node.attributes, regions=node.regions, name=title(node.op.name))
+        results = (results,) if isinstance(results, Tensor) else results
+        found.update(zip(node.outputs, results, strict=True))
+    return [found[value] for value in graph.outputs]
+
+
+def title(name: str) -> str:
+    """`reduce_sum` as `ReduceSum`."""
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def add_arrays(left: np.ndarray, right: np.ndarray, dtype: DType) -> np.ndarray:
+    """left + right of one dtype."""
+    if dtype is BF16 or dtype is F16:
+        from adjit.ir.ops.scalar import add
+
+        return interpreter.run_node(add, (left, right), (TensorType(dtype, left.shape),), {})[0]
+    return np.asarray(np.add(left, right))

@@ -1,0 +1,27 @@
+"""What aliasing tensors share."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import numpy as np
+
+from adjit.ir.types import DType
+
+_serial = count()
+
+
+class Memory:
+    """One piece of memory: its whole array, and how many times it was written in place.
+
+    Every tensor that aliases the memory (views, `detach`, `data`) holds this object, so a write through one is seen by
+    the version that another saved.  In a trace there is no array; the tracer keeps the current symbolic value.
+    """
+
+    __slots__ = ("__weakref__", "array", "dtype", "serial", "version")
+
+    def __init__(self, array: np.ndarray | None, dtype: DType) -> None:
+        self.array = array
+        self.dtype = dtype
+        self.version = 0
+        self.serial = next(_serial)

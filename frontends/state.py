@@ -1,0 +1,49 @@
+"""What is in force in the running thread: whether gradients are recorded, and which trace collects operations."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from adjit.ir.graph import UNKNOWN, Location
+
+if TYPE_CHECKING:
+    from types import CodeType
+
+    from adjit.trace import Tracer
+
+
+class _State(threading.local):
+    def __init__(self) -> None:
+        self.recording = True
+        self.inference = False
+        self.tracer: Tracer | None = None
+
+
+STATE = _State()
+
+_HERE = __name__.rpartition(".")[0]  # the package whose frames are not the user's
+_LOCATIONS: dict[tuple[CodeType, int], Location] = {}
+
+
+def user_location() -> Location:
+    """The line of the innermost caller outside adjit."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name != _HERE and not name.startswith(_HERE + "."):
+            break
+        frame = frame.f_back  # type: ignore[assignment]
+    if frame is None:
+        return UNKNOWN
+    key = (frame.f_code, frame.f_lineno)
+    found = _LOCATIONS.get(key)
+    if found is None:
+        import linecache
+
+        path = frame.f_code.co_filename
+        source = linecache.getline(path, frame.f_lineno).strip()
+        found = Location(path.replace("\\", "/").rpartition("/")[2], frame.f_lineno, path=path, expression=source)
+        _LOCATIONS[key] = found
+    return found

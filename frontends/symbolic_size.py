@@ -1,0 +1,150 @@
+"""Sizes that a trace keeps open: they behave like the integers they are in the example, and note what was asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from adjit.ir.graph import Guard
+from adjit.ir.shape import Dim, Size, evaluate, size_names
+
+if TYPE_CHECKING:
+    from adjit.trace import Tracer
+
+Integer: TypeAlias = "int | SymbolicSize"
+
+
+class Respecialize(Exception):  # noqa: N818 - control flow, not an error
+    """The trace needs these named sizes as plain numbers: it starts again with them fixed."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        super().__init__(", ".join(sorted(names)))
+        self.names = names
+
+
+def as_dim(value: Any) -> Any:
+    """The IR's form of sizes, through nested tuples and lists; other values unchanged."""
+    if isinstance(value, SymbolicSize):
+        return value.dim
+    if isinstance(value, (tuple, list)):
+        return tuple(as_dim(item) for item in value)
+    return value
+
+
+def as_size(dim: Size, tracer: Tracer | None) -> Integer:
+    """A size as the user sees it."""
+    return dim if isinstance(dim, int) or tracer is None else SymbolicSize(dim, tracer)
+
+
+class SymbolicSize:
+    """An open size.  Comparing it is noted as a guard; using it as a plain number fixes it."""
+
+    __slots__ = ("dim", "tracer")
+
+    def __init__(self, dim: Dim, tracer: Tracer) -> None:
+        self.dim = dim
+        self.tracer = tracer
+
+    @property
+    def hint(self) -> int:
+        """Its value in the example."""
+        return evaluate(self.dim, self.tracer.hints)
+
+    def _arithmetic(self, result: Size) -> Integer:
+        return as_size(result, self.tracer)
+
+    def __add__(self, other: Any) -> Any:
+        return self._arithmetic(self.dim + as_dim(other)) if _is_size(other) else NotImplemented
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Any:
+        return self._arithmetic(self.dim - as_dim(other)) if _is_size(other) else NotImplemented
+
+    def __rsub__(self, other: Any) -> Any:
+        return self._arithmetic(as_dim(other) - self.dim) if _is_size(other) else NotImplemented
+
+    def __mul__(self, other: Any) -> Any:
+        return self._arithmetic(self.dim * as_dim(other)) if _is_size(other) else NotImplemented
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: Any) -> Any:
+        return self._arithmetic(self.dim // as_dim(other)) if _is_size(other) else NotImplemented
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return self._arithmetic(as_dim(other) // self.dim) if _is_size(other) else NotImplemented
+
+    def __mod__(self, other: Any) -> Any:
+        return self._arithmetic(self.dim % as_dim(other)) if _is_size(other) else NotImplemented
+
+    def __neg__(self) -> Any:
+        return self._arithmetic(-self.dim)
+
+    def __abs__(self) -> Any:
+        return self if self >= 0 else -self
+
+    def __truediv__(self, other: Any) -> Any:
+        return float(self) / float(other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return float(other) / float(self)
+
+    def __pow__(self, other: Any) -> Any:
+        if isinstance(other, int) and 0 <= other <= 4:
+            result: Any = 1
+            for _ in range(other):
+                result = self * result
+            return result
+        return int(self) ** other
+
+    def __eq__(self, other: object) -> bool:
+        if not _is_size(other):
+            return NotImplemented
+        right = as_dim(other)
+        if right == self.dim:
+            return True
+        if evaluate(right, self.tracer.hints) == self.hint:
+            raise Respecialize(size_names(self.dim) | size_names(right))
+        self.tracer.add_guard(Guard(self.dim, "!=", right))
+        return False
+
+    def __hash__(self) -> int:
+        return hash(self.dim)
+
+    def _compare(self, left: Size, relation: str, right: Size) -> bool:
+        guard = Guard(left, relation, right)
+        holds = guard.holds(self.tracer.hints)
+        if not holds:
+            guard = Guard(right, ">" if relation == ">=" else ">=", left)
+        self.tracer.add_guard(guard)
+        return holds
+
+    def __ge__(self, other: Any) -> bool:
+        return self._compare(self.dim, ">=", as_dim(other)) if _is_size(other) else NotImplemented
+
+    def __gt__(self, other: Any) -> bool:
+        return self._compare(self.dim, ">", as_dim(other)) if _is_size(other) else NotImplemented
+
+    def __le__(self, other: Any) -> bool:
+        return self._compare(as_dim(other), ">=", self.dim) if _is_size(other) else NotImplemented
+
+    def __lt__(self, other: Any) -> bool:
+        return self._compare(as_dim(other), ">", self.dim) if _is_size(other) else NotImplemented
+
+    def __bool__(self) -> bool:
+        return self != 0
+
+    def __index__(self) -> int:
+        raise Respecialize(self.dim.names)
+
+    __int__ = __index__
+
+    def __float__(self) -> float:
+        raise Respecialize(self.dim.names)
+
+    def __repr__(self) -> str:
+        return str(self.dim)
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, SymbolicSize) or (isinstance(value, int) and not isinstance(value, bool))

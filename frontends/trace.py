@@ -1,0 +1,466 @@
+"""Tracing: tensor code runs once on symbolic tensors and leaves a graph.
+
+Memory is symbolic in a trace: a cell holds the current value of each piece of memory, so in-place operations, views and
+`x[i] = v` become pure.  Tensors of the world outside (parameters, buffers, optimizer moments, the random state) become
+inputs when they are first touched; what was written to them, and gradients given to them, become outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from adjit.autograd.record import Watch, watch_of
+from adjit.ir.builder import Builder, Expr, literal_dtype
+from adjit.ir.errors import ShapeError, TraceError
+from adjit.ir.graph import Attribute, Graph, Guard, Region, Value, from_outputs
+from adjit.ir.primitive import Primitive, primitive_named
+from adjit.ir.shape import Size, strides_of
+from adjit.ir.types import F64, TensorType
+from adjit.memory import Memory
+from adjit.state import STATE, user_location
+from adjit.symbolic_size import Respecialize, SymbolicSize, as_dim
+from adjit.tensor import Chain, Tensor
+
+__all__ = ["Source", "SymbolicSize", "Tracer", "as_dim", "outside"]
+
+
+@dataclass(slots=True)
+class Source:
+    """Where an input's array comes from at a call: `kind` is argument, tensor, grad or scalar."""
+
+    kind: str
+    index: int = -1
+    tensor: Tensor | None = None
+    memory: Memory | None = None
+    read: Callable[[], float] | None = None
+
+
+@dataclass(slots=True)
+class _Cell:
+    """The current symbolic value of one piece of memory."""
+
+    value: Value
+    original: Value | None
+    epoch: int = 0
+
+
+class Tracer:
+    """One running trace."""
+
+    def __init__(self, name: str, hints: dict[str, int] | None = None) -> None:
+        self.graph = Graph(name)
+        self.builder = Builder(self.graph)
+        self.hints: dict[str, int] = {} if hints is None else hints
+        self.sources: list[Source] = []
+        self.guards: dict[Guard, None] = {}
+        self.checks: list[Callable[[], bool]] = []
+        self.grads: dict[Tensor, Tensor | None] = {}
+        self.first_grads: dict[Tensor, Tensor | None] = {}
+        self._cells: dict[Memory, _Cell] = {}
+        self._leaves: dict[Value, Tensor] = {}
+        self._depends: set[Value] = set()
+        self._detached: dict[Value, Value] = {}
+        self._scalars: dict[tuple[int, str], Tensor] = {}
+        self._views: dict[int, tuple[Tensor, int, Value]] = {}  # of captured tensors, kept alive by the entry
+        self._undo: list[tuple[Tensor, bool, bool]] = []
+        self._parent: Tracer | None = None
+
+    # -- running ----------------------------------------------------------------------------------------------------
+    def __enter__(self) -> Tracer:
+        self._parent = STATE.tracer
+        STATE.tracer = self
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        STATE.tracer = self._parent
+        for tensor, requires_grad, leaf in reversed(self._undo):
+            tensor._requires_grad, tensor._leaf = requires_grad, leaf
+
+    def argument(self, type: TensorType, name: str, index: int, origin: Tensor | None = None) -> Tensor:
+        """A traced tensor for an argument; it stands for `origin` where gradients and flags are concerned."""
+        value = self.builder.input(type, name)
+        self.sources.append(Source("argument", index, tensor=origin))
+        tensor = self._new(value, origin=True)
+        if origin is not None and origin.requires_grad:
+            tensor._requires_grad = True
+        return tensor
+
+    def add_guard(self, guard: Guard) -> None:
+        """Note a condition on sizes that this trace relies on."""
+        if guard.names:
+            self.guards[guard] = None
+
+    # -- tensors and values -----------------------------------------------------------------------------------------
+    def _new(self, value: Value, *, origin: bool = False) -> Tensor:
+        memory = Memory(None, value.dtype)
+        self._cells[memory] = _Cell(value, value if origin else None)
+        return self._tensor(value, memory, ())
+
+    def _tensor(self, value: Value, memory: Memory, chain: Chain) -> Tensor:
+        tensor = Tensor._wrap(None, value.dtype, memory=memory, type=value.type)
+        tensor._tracer = self
+        tensor._value = value
+        tensor._chain = chain
+        tensor._epoch = self._cells[memory].epoch
+        return tensor
+
+    def _cell(self, tensor: Tensor) -> _Cell:
+        cell = self._cells.get(tensor._memory)
+        if cell is not None:
+            return cell
+        if tensor._tracer is not None or tensor._memory.array is None:
+            from adjit.dispatch import leaked
+
+            raise leaked(tensor)
+        memory = tensor._memory
+        assert memory.array is not None
+        value = self.builder.input(TensorType(memory.dtype, memory.array.shape), _name_of(tensor))
+        self.sources.append(Source("tensor", tensor=tensor, memory=memory))
+        cell = self._cells[memory] = _Cell(value, value)
+        return cell
+
+    def value_of(self, tensor: Tensor) -> Value:
+        """The tensor's current value."""
+        cell = self._cell(tensor)
+        if not tensor._chain:
+            return cell.value
+        if tensor._tracer is self and tensor._epoch == cell.epoch:
+            assert tensor._value is not None
+            return tensor._value
+        known = self._views.get(id(tensor))
+        if known is not None and known[1] == cell.epoch:
+            return known[2]
+        value = cell.value
+        self.builder.location = user_location()
+        for op, items in tensor._chain:
+            value = self._emit(op, [value], dict(items))[0]
+        if tensor._tracer is self:
+            tensor._value, tensor._epoch = value, cell.epoch
+        else:
+            self._views[id(tensor)] = (tensor, cell.epoch, value)
+        return value
+
+    def refresh(self, tensor: Tensor) -> None:
+        """Bring a view's flags up to date with its base."""
+        base = tensor._base
+        assert base is not None
+        tensor._seen = base._history
+        tensor._requires_grad = base.requires_grad
+        tensor._leaf = tensor._leaf and not tensor._requires_grad
+
+    def _emit(
+        self, op: Primitive, values: Sequence[Value], attributes: dict[str, Attribute], regions: Sequence[Region] = ()
+    ) -> tuple[Value, ...]:
+        try:
+            node = self.builder.emit(op, values, attributes, regions)
+        except ShapeError as error:
+            if self.hints:  # sizes that are equal in the example, but not by name
+                raise Respecialize(frozenset(self.hints)) from error
+            raise
+        if any(value in self._depends for value in values):
+            self._depends.update(node.outputs)
+        return node.outputs
+
+    # -- operations -------------------------------------------------------------------------------------------------
+    def apply(
+        self,
+        op: Primitive,
+        operands: Sequence[Any],
+        attributes: dict[str, Attribute],
+        name: str,
+        regions: Sequence[Region] = (),
+    ) -> Any:
+        """Emit an operation; its results are traced tensors."""
+        attributes = {key: as_dim(value) for key, value in attributes.items()}
+        dtype = literal_dtype(op, [o._dtype if isinstance(o, Tensor) else None for o in operands])
+        recording = self._is_recording(op, operands)
+        values: list[Value] = []
+        for operand in operands:
+            if isinstance(operand, Tensor):
+                values.append(self._operand(operand, recording))
+            else:
+                assert dtype is not None
+                values.append(self.builder.constant(as_dim(operand), dtype))
+        self.builder.location = user_location()
+        results = [self._new(value) for value in self._emit(op, values, attributes, regions)]
+        if recording:
+            self._mark(results)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    @staticmethod
+    def _is_recording(op: Primitive, operands: Sequence[Any]) -> bool:
+        return (
+            STATE.recording
+            and not op.constant_result
+            and any(isinstance(operand, Tensor) and operand.requires_grad for operand in operands)
+        )
+
+    def _operand(self, tensor: Tensor, recording: bool) -> Value:
+        """The value of an operand; one that does not require grad is cut off from those that do."""
+        value = self.value_of(tensor)
+        if tensor.requires_grad:
+            self._depends.add(value)
+            if tensor._leaf:
+                self._leaves[value] = tensor
+        elif recording and value in self._depends and value.dtype.is_float:
+            cut = self._detached.get(value)
+            if cut is None:
+                cut = self._detached[value] = self.builder.emit(primitive_named("detach"), [value]).output
+            return cut
+        return value
+
+    @staticmethod
+    def _mark(results: Sequence[Tensor]) -> None:
+        for tensor in results:
+            if tensor._dtype.is_float:
+                tensor._requires_grad, tensor._leaf = True, False
+
+    def view(self, op: Primitive, tensor: Tensor, attributes: dict[str, Attribute], name: str) -> Tensor:
+        """A view: a traced tensor on the same memory."""
+        attributes = {key: as_dim(value) for key, value in attributes.items()}
+        recording = self._is_recording(op, (tensor,))
+        value = self._operand(tensor, recording)
+        self.builder.location = user_location()
+        (result_value,) = self._emit(op, [value], attributes)
+        result = self._tensor(result_value, tensor._memory, (*tensor._chain, (op, tuple(attributes.items()))))
+        result._base = tensor if tensor._base is None else tensor._base
+        result._seen = result._base._history
+        result._strides = _strides_of_view(op, tensor, attributes, result_value.dims)
+        if recording:
+            self._mark((result,))
+        return result
+
+    def detach(self, tensor: Tensor) -> Tensor:
+        """A tensor on the same memory that gradients do not pass."""
+        op = primitive_named("detach")
+        self.builder.location = user_location()
+        (value,) = self._emit(op, [self.value_of(tensor)], {})
+        result = self._tensor(value, tensor._memory, (*tensor._chain, (op, ())))
+        result._strides = tensor._strides
+        return result
+
+    def write(self, target: Tensor, result: Tensor) -> Tensor:
+        """Make `target` hold `result`: its memory has a new value from here on."""
+        from adjit.views import write_through
+
+        cell = self._cell(target)
+        whole = result
+        if target._chain:
+            root = self._tensor(cell.value, target._memory, ())
+            base = target if target._base is None else target._base
+            root._requires_grad, root._leaf = base.requires_grad, base._leaf
+            whole = write_through(root, target._chain, result)
+        value = self.value_of(whole)
+        if whole._tracer is not self:  # a captured tensor's own value: keep the two memories apart
+            value = self._emit(primitive_named("reshape"), [value], {"shape": value.dims})[0]
+        cell.value = value
+        cell.epoch += 1
+        base = target if target._base is None else target._base
+        base._history += 1
+        if STATE.recording and whole.requires_grad:
+            if base._tracer is None:
+                self._undo.append((base, base._requires_grad, base._leaf))
+            base._requires_grad, base._leaf = True, False
+        return target
+
+    def set_data(self, tensor: Tensor, value: Tensor) -> None:
+        """`tensor.data = value`: the memory takes the value, outside autograd."""
+        if tensor._tensor_type != value._tensor_type:
+            raise TraceError("in a trace, `.data` can only be set to a tensor of the same shape and dtype")
+        before, STATE.recording = STATE.recording, False
+        try:
+            self.write(tensor, self.apply(primitive_named("detach"), (value,), {}, ""))
+        finally:
+            STATE.recording = before
+
+    # -- values from outside ----------------------------------------------------------------------------------------
+    def dynamic_scalar(self, holder: Any, key: str) -> Tensor:
+        """A 0-d float64 tensor read from `holder[key]` at every call."""
+        found = self._scalars.get((id(holder), key))
+        if found is None:
+            value = self.builder.input(TensorType(F64, ()), key)
+            self.sources.append(Source("scalar", read=lambda: float(holder[key])))
+            found = self._scalars[id(holder), key] = self._new(value, origin=True)
+        return found
+
+    def guard_value(self, holder: Any, key: str) -> Any:
+        """`holder[key]`, on which the trace relies: a change leads to a new trace."""
+        value = holder[key]
+        self.checks.append(lambda: holder[key] is value or holder[key] == value)
+        return value
+
+    def concrete_needed(self, tensor: Tensor, what: str) -> TraceError:
+        """Raise the error for an operation that needs a traced tensor's numbers."""
+        location = user_location()
+        raise TraceError(
+            f"{what} needs the numbers of a traced tensor, which has none while the function is compiled\n"
+            f"  in {location.file}:{location.line}    {location.expression}\n"
+            f"    tensor : {tensor._tensor_type}\n"
+            "  hint: use adjit.where(condition, a, b) instead of `if`, return the tensor and read it after the call, or "
+            "move this line out of the compiled function"
+        )
+
+    # -- gradients --------------------------------------------------------------------------------------------------
+    def grad_of(self, tensor: Tensor) -> Tensor | None:
+        """`tensor.grad` as it stands at this point of the trace."""
+        if tensor in self.grads:
+            return self.grads[tensor]
+        found: Tensor | None = None
+        if tensor._tracer is None:
+            present = tensor._grad
+            if present is None:
+                self.checks.append(lambda: tensor._grad is None)
+            else:
+                type = present._tensor_type
+                self.checks.append(lambda: tensor._grad is not None and tensor._grad._tensor_type == type)
+                name = _name_of(tensor)
+                value = self.builder.input(type, None if name is None else f"{name}_grad")
+                self.sources.append(Source("grad", tensor=tensor))
+                found = self._new(value, origin=True)
+        self.grads[tensor] = self.first_grads[tensor] = found
+        return found
+
+    def set_grad(self, tensor: Tensor, value: Tensor | None) -> None:
+        """`tensor.grad = value`."""
+        self.grads[tensor] = value
+
+    def backward(
+        self, outputs: Sequence[Tensor], seeds: Sequence[Tensor], create_graph: bool, inputs: Sequence[Tensor] | None
+    ) -> None:
+        """Emit the backward pass, and accumulate into the leaves' gradients."""
+        for output in outputs:
+            self._operand(output, False)
+        wanted = list(self._leaves)
+        if inputs is not None:
+            chosen = set(inputs)
+            wanted = [value for value, leaf in self._leaves.items() if leaf in chosen]
+        found = self._pull_back(outputs, seeds, wanted, create_graph)
+        for value, gradient in zip(wanted, found, strict=True):
+            if gradient is None:
+                continue
+            leaf = self._leaves[value]
+            present = self.grad_of(leaf)
+            if present is None:
+                self.set_grad(leaf, gradient)
+            else:
+                total = self.apply(primitive_named("add"), (present, gradient), {}, "Add")
+                if create_graph:
+                    self.set_grad(leaf, total)
+                else:
+                    self.write(present, total)
+            watch = watch_of(leaf) if leaf._tracer is None else value.attached
+            for hook in tuple(watch.post_hooks.values()) if isinstance(watch, Watch) else ():
+                hook(leaf)
+
+    def gradients(
+        self, outputs: Sequence[Tensor], seeds: Sequence[Tensor], targets: Sequence[Tensor], create_graph: bool
+    ) -> list[Tensor | None]:
+        """The gradients of `outputs` with respect to `targets`."""
+        return self._pull_back(outputs, seeds, [self._operand(target, False) for target in targets], create_graph)
+
+    def _pull_back(
+        self, outputs: Sequence[Tensor], seeds: Sequence[Tensor], wanted: Sequence[Value], create_graph: bool
+    ) -> list[Tensor | None]:
+        from adjit.compiler.pullback import pull_back
+        from adjit.ir.printer import value_names
+
+        roots = [self._operand(output, False) for output in outputs]
+        nodes = from_outputs("", list(self._leaves), roots).nodes
+        start = len(self.graph.nodes)
+        before, STATE.recording = STATE.recording, create_graph
+        try:
+            found = pull_back(
+                self.builder,
+                nodes,
+                roots,
+                [self.builder.expr(self.value_of(seed)) for seed in seeds],
+                wanted,
+                value_names(self.graph),
+                lambda value, cotangent: self._observe(value, cotangent, create_graph),
+            )
+        finally:
+            STATE.recording = before
+        for node in self.graph.nodes[start:]:
+            if any(value in self._depends for value in node.inputs):
+                self._depends.update(node.outputs)
+        return [None if c is None else self._gradient(c.value, create_graph) for c in found]
+
+    def _gradient(self, value: Value, create_graph: bool) -> Tensor:
+        tensor = self._new(value)
+        if create_graph and value in self._depends:
+            self._mark((tensor,))
+        return tensor
+
+    def _observe(self, value: Value, cotangent: Expr, create_graph: bool) -> Expr:
+        """Run the hooks of a value on its complete cotangent."""
+        leaf = self._leaves.get(value)
+        watch = value.attached if leaf is None or leaf._tracer is not None else watch_of(leaf)
+        if not isinstance(watch, Watch):
+            return cotangent
+        gradient = self._gradient(cotangent.value, create_graph)
+        for hook in tuple(watch.hooks.values()):
+            replaced = hook(gradient)
+            if replaced is not None:
+                gradient = replaced
+        kept = None if watch.retained is None else watch.retained()
+        if kept is not None:
+            self.set_grad(kept, gradient)
+        return self.builder.expr(self.value_of(gradient))
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+    def written(self) -> list[tuple[int, Value]]:
+        """The inputs whose memory has another value at the end, with that value."""
+        found = []
+        position = {value: index for index, value in enumerate(self.graph.inputs)}
+        for cell in self._cells.values():
+            if cell.original is not None and cell.value is not cell.original:
+                found.append((position[cell.original], cell.value))
+        return found
+
+    def input_of(self, tensor: Tensor) -> int | None:
+        """The input whose memory `tensor` lies in, if it is one's."""
+        cell = self._cells.get(tensor._memory)
+        if cell is None or cell.original is None:
+            return None
+        return self.graph.inputs.index(cell.original)
+
+
+def _name_of(tensor: Tensor) -> str | None:
+    return tensor.__dict__.get("_trace_name")
+
+
+def _strides_of_view(
+    op: Primitive, tensor: Tensor, attributes: dict[str, Any], dims: tuple[Size, ...]
+) -> tuple[Size, ...]:
+    """The strides that the view would have in eager mode."""
+    from adjit.views import strides, viewable_strides
+
+    steps = strides(tensor)
+    old = tensor._tensor_type.dims
+    match op.name:
+        case "permute":
+            return tuple(steps[axis] for axis in attributes["perm"])
+        case "expand":
+            lead = len(dims) - len(old)
+            return (0,) * lead + tuple(
+                0 if a != b else s for a, b, s in zip(old, dims[lead:], steps, strict=True)
+            )
+        case "slice":
+            return tuple(s * k for s, k in zip(steps, attributes["step"], strict=True))
+        case "reshape":
+            found = viewable_strides(old, steps, dims)
+            return strides_of(dims) if found is None else found
+    return strides_of(dims)
+
+
+@contextmanager
+def outside() -> Iterator[None]:
+    """Suspend the running trace: what happens inside is ordinary eager work, whose tensors the trace then captures."""
+    tracer, STATE.tracer = STATE.tracer, None
+    try:
+        yield
+    finally:
+        STATE.tracer = tracer

@@ -1,0 +1,43 @@
+"""Handles of registered hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from itertools import count
+from typing import Any
+from weakref import ref
+
+from adjit.epoch import EPOCH
+
+_identity = count()
+
+
+class RemovableHandle:
+    """Returned by the `register_*` functions; `remove()` takes the hook away.  Also a context manager that removes."""
+
+    __slots__ = ("__weakref__", "_hooks", "id")
+
+    def __init__(self, hooks: MutableMapping[int, Callable[..., Any]], hook: Callable[..., Any] | None = None) -> None:
+        self.id = next(_identity)
+        self._hooks = ref(hooks)
+        if hook is not None:
+            hooks[self.id] = hook
+        EPOCH.advance()
+
+    def remove(self) -> None:
+        """Take the hook away; doing it twice is no error."""
+        hooks = self._hooks()
+        if hooks is not None and hooks.pop(self.id, None) is not None:
+            EPOCH.advance()
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.remove()
+
+
+class Hooks(dict[int, Callable[..., Any]]):
+    """An ordered set of hooks that handles can refer to weakly."""
+
+    __slots__ = ("__weakref__",)

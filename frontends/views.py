@@ -1,0 +1,225 @@
+"""Views: tensors on the memory of another, and writing through them.
+
+In eager mode a view is a NumPy view.  In a trace, where memory is a symbolic value, a view replays its chain of ops on
+the memory's current value, and a write goes back through the chain's inverse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from adjit.autograd.record import record
+from adjit.ir.graph import Attribute
+from adjit.ir.primitive import Primitive, primitive_named
+from adjit.ir.shape import Size, strides_of
+from adjit.ir.types import BOOL
+from adjit.state import STATE
+from adjit.tensor import Tensor
+
+
+def view(op: Primitive, tensor: Tensor, attributes: dict[str, Attribute], name: str) -> Tensor:
+    """The view `op(tensor)`: reshape (where strides allow), permute, expand or slice, on the same memory."""
+    if STATE.tracer is not None:
+        return STATE.tracer.view(op, tensor, attributes, name)
+    assert tensor._array is not None
+    type = op.infer([tensor._tensor_type], attributes)[0]
+    array = op.reference(tensor._array, **attributes)
+    result = Tensor._wrap(array, tensor._dtype, memory=tensor._memory, type=type)
+    requires_grad = tensor.requires_grad
+    result._base = tensor if tensor._base is None else tensor._base
+    result._chain = (*tensor._chain, (op, tuple(attributes.items())))
+    result._seen = result._base._history
+    if STATE.recording and requires_grad:
+        record(op, (tensor,), attributes, (result,), name, None)
+    return result
+
+
+def strides(tensor: Tensor) -> tuple[Size, ...]:
+    """Strides in elements."""
+    if tensor._array is not None:
+        size = tensor._array.itemsize
+        return tuple(stride // size for stride in tensor._array.strides)
+    if tensor._strides is None:
+        tensor._strides = strides_of(tensor._tensor_type.dims)
+    return tensor._strides
+
+
+def is_contiguous(tensor: Tensor) -> bool:
+    """Whether the elements lie in row-major order without gaps."""
+    if tensor._array is not None:
+        return bool(tensor._array.flags.c_contiguous)
+    dims = tensor._tensor_type.dims
+    return all(d == 1 or a == b for d, a, b in zip(dims, strides(tensor), strides_of(dims), strict=True))
+
+
+def viewable_strides(
+    dims: Sequence[Size], steps: Sequence[Size], shape: Sequence[Size]
+) -> tuple[Size, ...] | None:
+    """The strides with which memory of `dims` and `steps` shows as `shape`; None where only a copy can."""
+    if any(d == 0 for d in dims) or any(d == 0 for d in shape):
+        return strides_of(tuple(shape))
+    old = [(d, s) for d, s in zip(dims, steps, strict=True) if d != 1]
+    found: list[Size] = []
+    position = len(old) - 1
+    # Axes are matched from the last: a run of old axes that lie one after another can be cut anew.
+    pending: list[Size] = [d for d in shape]
+    while pending:
+        extent = pending.pop()
+        if extent == 1:
+            found.append(found[-1] if found else 1)
+            continue
+        if position < 0:
+            return None
+        total, step = old[position]
+        position -= 1
+        current: Size = step
+        remaining: Size = extent
+        while True:
+            if remaining == total:
+                found.append(current)
+                break
+            if _divides(remaining, total):  # the old axis holds this new one and more
+                found.append(current)
+                current = current * remaining
+                total = total // remaining
+                while pending and pending[-1] == 1:
+                    pending.pop()
+                    found.append(current)
+                if not pending:
+                    return None
+                remaining = pending.pop()
+                continue
+            if position < 0 or old[position][1] != total * step:
+                return None  # the new axis needs the next old one, which does not continue this one
+            step_total = old[position][0]
+            position -= 1
+            total = total * step_total
+    return tuple(reversed(found)) if position < 0 else None
+
+
+def _divides(part: Size, whole: Size) -> bool:
+    remainder = whole % part if part != 0 else 1
+    return remainder == 0 and whole != part
+
+
+# -- writing --------------------------------------------------------------------------------------------------------
+def check_writable(tensor: Tensor) -> None:
+    """RuntimeError where PyTorch forbids an in-place operation."""
+    if not STATE.recording:
+        return
+    if tensor.requires_grad and tensor._leaf:
+        raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+    base = tensor._base
+    if base is not None and base.requires_grad and base._leaf:
+        raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+
+
+def check_overlap(tensor: Tensor) -> None:
+    """RuntimeError for a tensor some of whose elements share memory (an expanded one)."""
+    if any(step == 0 and extent != 1 for step, extent in zip(strides(tensor), tensor._tensor_type.dims, strict=True)):
+        raise RuntimeError(
+            "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
+            "Please clone() the tensor before performing the operation."
+        )
+
+
+def write(target: Tensor, result: Tensor) -> Tensor:
+    """Make `target` hold `result` (of its shape and dtype), in place; its history becomes that of `result`.
+
+    Callers check with `check_writable` before they compute `result`.
+    """
+    check_overlap(target)
+    if STATE.tracer is not None:
+        return STATE.tracer.write(target, result)
+    assert target._array is not None and result._array is not None
+    recorded = STATE.recording and (result.requires_grad or target.requires_grad)
+    if not recorded:
+        np.copyto(target._array, result._array)
+        target._memory.version += 1
+        return target
+    base = target._base
+    if base is None:
+        np.copyto(target._array, result._array)
+        target._memory.version += 1
+        _adopt(target, result)
+        return target
+    # The base's new value is what it was with the view's part replaced: the chain's inverse, recorded.
+    whole = write_through(base, target._chain[len(base._chain) :], result)
+    np.copyto(target._array, result._array)
+    target._memory.version += 1
+    _adopt(base, whole)
+    return target
+
+
+def _adopt(target: Tensor, result: Tensor) -> None:
+    """Give `target` the history of `result`; views of it derive theirs again when asked."""
+    target._history += 1
+    if result.requires_grad:
+        target._value, target._requires_grad, target._leaf = result._value, True, result._leaf
+        entry = None if result._value is None or result._value.node is None else result._value.node.attached
+        for kept in getattr(entry, "saved", ()):
+            if kept.array is result._array:  # a saved result is now in the target's memory, watched from here on
+                kept.array, kept.memory, kept.version = target._array, target._memory, target._memory.version
+    else:
+        target._value, target._requires_grad, target._leaf = None, False, True
+
+
+def write_through(root: Tensor, chain: Sequence[Any], new: Tensor) -> Tensor:
+    """`root` with the part that `chain` shows replaced by `new`, as recorded or traced operations."""
+    from adjit.dispatch import apply
+
+    stages = [root]
+    for op, items in chain[:-1]:
+        stages.append(apply(op, (stages[-1],), dict(items)))
+    for (op, items), outer in zip(reversed(chain), reversed(stages), strict=True):
+        new = _invert(op, dict(items), outer, new)
+    return new
+
+
+def _invert(op: Primitive, attributes: dict[str, Any], outer: Tensor, new: Tensor) -> Tensor:
+    """`outer` after its view `op(outer)` was overwritten by `new`."""
+    from adjit.dispatch import apply
+
+    dims = outer._tensor_type.dims
+    match op.name:
+        case "reshape":
+            return apply(op, (new,), {"shape": dims})
+        case "permute":
+            perm = attributes["perm"]
+            return apply(op, (new,), {"perm": tuple(perm.index(axis) for axis in range(len(perm)))})
+        case "detach":
+            return new
+        case "slice":
+            return _overwrite_slice(outer, new, **attributes)
+    raise RuntimeError(f"a view made by {op.name} cannot be written")
+
+
+def _overwrite_slice(
+    outer: Tensor, new: Tensor, start: Sequence[Size], size: Sequence[Size], step: Sequence[int]
+) -> Tensor:
+    """`new` where the slice reaches, `outer` elsewhere."""
+    from adjit.dispatch import apply
+
+    dims = outer._tensor_type.dims
+    if any(s < 0 for s in step):  # count the same positions upwards
+        flip = {
+            "start": tuple(n - 1 if s < 0 else 0 for n, s in zip(size, step, strict=True)),
+            "size": tuple(size),
+            "step": tuple(-1 if s < 0 else 1 for s in step),
+        }
+        new = apply(primitive_named("slice"), (new,), flip)
+        start = tuple(a + (n - 1) * s if s < 0 else a for a, n, s in zip(start, size, step, strict=True))
+        step = tuple(abs(s) for s in step)
+    low = tuple(start)
+    covered = [(n - 1) * s + 1 if n != 0 else 0 for n, s in zip(size, step, strict=True)]
+    high = tuple(d - a - c for d, a, c in zip(dims, start, covered, strict=True))
+    padding = {"low": low, "high": high, "interior": tuple(s - 1 for s in step)}
+    pad, expand, where = primitive_named("pad"), primitive_named("expand"), primitive_named("where")
+    everywhere = apply(expand, (Tensor._wrap(np.asarray(True), BOOL),), {"shape": tuple(size)})
+    inside = apply(pad, (everywhere,), {**padding, "value": False})
+    return apply(where, (inside, apply(pad, (new,), {**padding, "value": 0}), outer))
+
+

@@ -1,0 +1,223 @@
+"""The program classes: `Value`, `Node`, `Region`, `Graph`, `Location`.  Every stage of every program is made of these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from adjit.ir.shape import Dim, Size, evaluate, size_names
+from adjit.ir.types import DType, TensorType
+
+if TYPE_CHECKING:
+    from adjit.ir.primitive import Primitive
+
+Attribute: TypeAlias = "int | float | bool | str | None | Dim | DType | TensorType | Graph | tuple[Attribute, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where in the user's program a node comes from.
+
+    `origin` is empty for what the user wrote and names the pass otherwise: one `∂` for each differentiation.  `note`
+    says why a derived node exists; `path` is the whole path of `file`; `expression` is the user's source line.
+    """
+
+    file: str
+    line: int
+    origin: str = ""
+    note: str = ""
+    path: str = ""
+    expression: str = ""
+
+    def derived(self, origin: str, note: str = "") -> Location:
+        """The location of a node that a pass made from one standing here."""
+        return replace(self, origin=origin + self.origin, note=note)
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}"
+        return "   ".join(filter(None, [f"{self.origin} {place}" if self.origin else place, self.note]))
+
+
+UNKNOWN = Location("", 0)
+
+
+class Value:
+    """What a node computes, or an input of a region.  Identity is equality.
+
+    `node` is the producer (None for a region's input), `index` its place among the producer's outputs.  `attached`
+    belongs to the floors above (the eager tape keeps its leaf tensors there).
+    """
+
+    __slots__ = ("__weakref__", "attached", "index", "name", "node", "type")
+
+    def __init__(self, type: TensorType, name: str | None = None, node: Node | None = None, index: int = 0) -> None:
+        self.type = type
+        self.name = name
+        self.node = node
+        self.index = index
+        self.attached: object = None
+
+    @property
+    def dtype(self) -> DType:
+        return self.type.dtype
+
+    @property
+    def dims(self) -> tuple[Size, ...]:
+        return self.type.dims
+
+    @property
+    def constant(self) -> int | float | bool | Dim | None:
+        """The literal this value is, or None."""
+        if self.node is None or self.node.op.name != "const":
+            return None
+        return self.node.attributes["value"]  # type: ignore[return-value]
+
+    def __repr__(self) -> str:
+        return f"<Value %{self.name or '?'}: {self.type}>"
+
+
+class Node:
+    """One operation: a primitive, its operands, attributes and regions, and the values it defines."""
+
+    __slots__ = ("__weakref__", "attached", "attributes", "inputs", "location", "op", "outputs", "regions")
+
+    def __init__(
+        self,
+        op: Primitive,
+        inputs: Sequence[Value],
+        attributes: dict[str, Attribute],
+        types: Sequence[TensorType],
+        location: Location = UNKNOWN,
+        regions: Sequence[Region] = (),
+    ) -> None:
+        self.op = op
+        self.inputs = tuple(inputs)
+        self.attributes = attributes
+        self.regions = tuple(regions)
+        self.location = location
+        self.outputs = tuple(Value(type, None, self, index) for index, type in enumerate(types))
+        self.attached: object = None
+
+    @property
+    def output(self) -> Value:
+        """The only output."""
+        (value,) = self.outputs
+        return value
+
+    def __repr__(self) -> str:
+        return f"<Node {self.op.name} -> {', '.join(str(v.type) for v in self.outputs)}>"
+
+
+class Region:
+    """A straight list of nodes with inputs and outputs; nodes stand after what they use."""
+
+    __slots__ = ("inputs", "nodes", "outputs")
+
+    def __init__(
+        self, inputs: Sequence[Value] = (), nodes: Iterable[Node] = (), outputs: Sequence[Value] = ()
+    ) -> None:
+        self.inputs = tuple(inputs)
+        self.nodes = list(nodes)
+        self.outputs = tuple(outputs)
+
+    def walk(self) -> Iterator[Node]:
+        """Every node, those of nested regions after their owner."""
+        stack = [iter(self.nodes)]
+        while stack:
+            node = next(stack[-1], None)
+            if node is None:
+                stack.pop()
+                continue
+            yield node
+            stack.extend(iter(region.nodes) for region in reversed(node.regions))
+
+    @property
+    def size_names(self) -> frozenset[str]:
+        """The named sizes of the inputs' types."""
+        return frozenset().union(*(value.type.names for value in self.inputs))
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A condition on sizes that holds in a graph: `left relation right`, checked when the program is called."""
+
+    left: Size
+    relation: str
+    right: Size
+
+    def holds(self, sizes: dict[str, int]) -> bool:
+        """Whether the condition is met by concrete sizes."""
+        left, right = evaluate(self.left, sizes), evaluate(self.right, sizes)
+        match self.relation:
+            case "==":
+                return left == right
+            case "!=":
+                return left != right
+            case ">=":
+                return left >= right
+            case ">":
+                return left > right
+        raise ValueError(f"unknown relation {self.relation!r}")
+
+    @property
+    def names(self) -> frozenset[str]:
+        return size_names(self.left) | size_names(self.right)
+
+    def __str__(self) -> str:
+        return f"{self.left} {self.relation} {self.right}"
+
+
+class Graph(Region):
+    """A named program: a region, the guards under which it is valid, and the inputs that it overwrites.
+
+    `writes` pairs an input's index with the index of the output that is stored into it when the call ends.
+    """
+
+    __slots__ = ("guards", "name", "writes")
+
+    def __init__(
+        self,
+        name: str,
+        inputs: Sequence[Value] = (),
+        nodes: Iterable[Node] = (),
+        outputs: Sequence[Value] = (),
+        guards: Sequence[Guard] = (),
+        writes: Sequence[tuple[int, int]] = (),
+    ) -> None:
+        super().__init__(inputs, nodes, outputs)
+        self.name = name
+        self.guards = tuple(guards)
+        self.writes = tuple(writes)
+
+    def __str__(self) -> str:
+        from adjit.ir.printer import format_graph
+
+        return format_graph(self)
+
+    def __repr__(self) -> str:
+        return f"<Graph @{self.name}: {len(self.inputs)} inputs, {len(self.nodes)} nodes>"
+
+
+def from_outputs(name: str, inputs: Sequence[Value], outputs: Sequence[Value]) -> Graph:
+    """The graph of all nodes between `inputs` and `outputs`, in an order where operands come first.
+
+    No recursion, so that a chain of any length is captured.
+    """
+    stop = set(inputs)
+    order: list[Node] = []
+    state: dict[Node, bool] = {}
+    stack = [value.node for value in reversed(outputs) if value.node is not None and value not in stop]
+    while stack:
+        node = stack[-1]
+        if node in state:
+            stack.pop()
+            if not state[node]:
+                state[node] = True
+                order.append(node)
+            continue
+        state[node] = False
+        for value in reversed(node.inputs):
+            if value.node is not None and value not in stop and value.node not in state:
+                stack.append(value.node)
+    return Graph(name, inputs, order, outputs)

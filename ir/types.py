@@ -1,0 +1,112 @@
+"""Types: a dtype and dims, written `f32[n, 3]`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from adjit.ir.shape import Dim, Size, format_shape, product, size_names
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DType:
+    """An element type.  There is one object per dtype, so `is` compares them.
+
+    `name` is the IR's name (`f32`), `long_name` PyTorch's (`float32`), `kind` one of bool, uint, int, float, `bits` its
+    width, `storage` the NumPy dtype that holds it (bfloat16 is held as its 16 bits in a uint16).
+    Complex would need two kinds more: scalar rules over pairs of reals, conjugation in every transpose rule, and
+    interleaved loads in the kernels.
+    """
+
+    name: str
+    long_name: str
+    kind: str
+    bits: int
+    storage: np.dtype[np.generic]
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes per element."""
+        return self.storage.itemsize
+
+    @property
+    def is_float(self) -> bool:
+        return self.kind == "float"
+
+    @property
+    def is_integer(self) -> bool:
+        return self.kind in ("int", "uint")
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"DType({self.name})"
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return dtype_named, (self.name,)
+
+
+BOOL = DType("bool", "bool", "bool", 8, np.dtype(np.bool_))
+U8 = DType("u8", "uint8", "uint", 8, np.dtype(np.uint8))
+I8 = DType("i8", "int8", "int", 8, np.dtype(np.int8))
+I16 = DType("i16", "int16", "int", 16, np.dtype(np.int16))
+I32 = DType("i32", "int32", "int", 32, np.dtype(np.int32))
+I64 = DType("i64", "int64", "int", 64, np.dtype(np.int64))
+F16 = DType("f16", "float16", "float", 16, np.dtype(np.float16))
+BF16 = DType("bf16", "bfloat16", "float", 16, np.dtype(np.uint16))
+F32 = DType("f32", "float32", "float", 32, np.dtype(np.float32))
+F64 = DType("f64", "float64", "float", 64, np.dtype(np.float64))
+
+DTYPES: dict[str, DType] = {d.name: d for d in (BOOL, U8, I8, I16, I32, I64, F16, BF16, F32, F64)}
+_BY_STORAGE = {d.storage: d for d in DTYPES.values() if d is not BF16}
+
+
+def dtype_named(name: str) -> DType:
+    """The dtype with the IR name `name`; KeyError if there is none."""
+    return DTYPES[name]
+
+
+def dtype_of_storage(storage: np.dtype[np.generic]) -> DType | None:
+    """The dtype that NumPy's `storage` holds, or None where no dtype is held so."""
+    return _BY_STORAGE.get(storage)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """The type of a value: `dtype[dims]`.
+
+    >>> str(TensorType(F32, (Dim.named("n"), 3)))
+    'f32[n, 3]'
+    """
+
+    dtype: DType
+    dims: tuple[Size, ...]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.dims)
+
+    @property
+    def size(self) -> Size:
+        """The number of elements."""
+        return product(self.dims)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The named sizes in the dims."""
+        return frozenset().union(*(size_names(d) for d in self.dims))
+
+    @property
+    def is_static(self) -> bool:
+        return not any(isinstance(d, Dim) for d in self.dims)
+
+    def with_dims(self, dims: tuple[Size, ...]) -> TensorType:
+        return TensorType(self.dtype, dims)
+
+    def with_dtype(self, dtype: DType) -> TensorType:
+        return TensorType(dtype, self.dims)
+
+    def __str__(self) -> str:
+        return f"{self.dtype}{format_shape(self.dims)}"

@@ -1,0 +1,349 @@
+"""`Executable`: a compiled program that runs on NumPy arrays.
+
+A call takes its inputs where they stand; one that is not contiguous or not aligned is copied first, and copied back if
+the program writes it.  The GIL is released while native code runs; any number of threads may call at once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adjit.ir.errors import DTypeError, ShapeError
+from adjit.ir.graph import Graph
+from adjit.ir.shape import Size, evaluate
+from adjit.ir.types import TensorType, dtype_of_storage
+from adjit.runtime.faults import raise_fault
+from adjit.runtime.host import call_host
+from adjit.runtime.interpreter import bind_sizes
+
+Array: TypeAlias = NDArray[Any]
+Shapes: TypeAlias = "tuple[tuple[int, ...], ...]"
+
+_LINE = 64
+# Plans of as many different sets of shapes are kept.
+_PLANS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class HostOperation:
+    """A call back into Python: the function's name, and table entries and types of its operands and results."""
+
+    function: str
+    operands: tuple[tuple[int, TensorType], ...]
+    results: tuple[tuple[int, TensorType], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What native code expects: `sizes` in the order of its size table, and the entries of its address table.
+
+    The first entries are the status word, the workspace and the arena; `arena` and each of `workspaces` are bytes.
+    """
+
+    sizes: tuple[str, ...]
+    entries: int
+    inputs: tuple[int, ...]
+    results: tuple[int, ...]
+    arena: Size
+    workspaces: tuple[Size, ...]
+    host_calls: tuple[HostOperation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A call's numbers, for given shapes: values of the sizes, shapes of the results, bytes of memory."""
+
+    sizes: dict[str, int]
+    packed: bytes
+    results: tuple[tuple[tuple[int, ...], np.dtype[Any]] | None, ...]
+    arena: int
+    workspace: int
+
+
+class _Frame:
+    """The memory of one running call: the table of addresses, the sizes, the status word, arena and workspace."""
+
+    __slots__ = ("_arena", "_workspace", "arena", "status", "table", "words", "workspace")
+
+    def __init__(self, entries: int, sizes: int) -> None:
+        self.words = (ctypes.c_uint64 * (entries + sizes + 1))()
+        start = ctypes.addressof(self.words)
+        self.table = (start, start + 8 * entries)
+        self.status = ctypes.c_int64.from_buffer(self.words, 8 * (entries + sizes))
+        self._arena = self._workspace = np.empty(0, np.uint8)
+        self.arena = self.workspace = 0
+
+    def reserve(self, arena: int, workspace: int) -> None:
+        """Make both at least so large."""
+        if arena + _LINE > self._arena.size:
+            self._arena = np.empty(arena + _LINE, np.uint8)
+            self.arena = -(-address_of(self._arena) // _LINE) * _LINE
+        if workspace + _LINE > self._workspace.size:
+            self._workspace = np.empty(workspace + _LINE, np.uint8)
+            self.workspace = -(-address_of(self._workspace) // _LINE) * _LINE
+
+
+class Executable:
+    """A compiled program.  `library` is whatever keeps its code loaded; `entry` the address of its main function."""
+
+    __slots__ = (
+        "__weakref__", "_entry", "_frames", "_fresh", "_plans", "_readers", "_store", "_written", "graph", "layout",
+        "library",
+    )  # fmt: skip
+
+    def __init__(self, graph: Graph, library: object, entry: int, layout: Layout) -> None:
+        self.graph = graph
+        self.library = library
+        self.layout = layout
+        self._entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(entry)
+        self._readers = tuple(value.type.dtype.storage for value in graph.inputs)
+        targets = {output: source for source, output in graph.writes}
+        self._written = tuple(dict.fromkeys(source for source, _ in graph.writes))
+        # A result that is written to an input is that input; the others stand in new arrays.
+        self._fresh = tuple(targets.get(index) for index in range(len(graph.outputs)))
+        self._store = struct.Struct(f"={3 + len(layout.inputs) + self._fresh.count(None)}Q").pack_into
+        fresh = [slot for slot, source in zip(layout.results, self._fresh, strict=True) if source is None]
+        expected = range(3, 3 + len(layout.inputs) + len(fresh))
+        if [*layout.inputs, *fresh] != list(expected):
+            raise ValueError("table entries of inputs and results must follow each other")
+        self._frames: list[_Frame] = []
+        self._plans: dict[Shapes, _Plan] = {}
+
+    def __repr__(self) -> str:
+        return f"<Executable @{self.graph.name}>"
+
+    def run(self, inputs: Sequence[Array], outputs: Sequence[Array | None] | None = None) -> list[Array]:
+        """The program's results; a result that the program writes to an input is that input's array.
+
+        `outputs` may give arrays to put results into.
+        Errors: DTypeError, ShapeError for arrays that do not fit; ValueError for a written input that is read-only or
+        overlaps another written one; what the program's faults say (see runtime/faults.py): inputs are unchanged then.
+        """
+        if len(inputs) != len(self._readers):
+            raise ShapeError(f"@{self.graph.name} takes {len(self._readers)} inputs, not {len(inputs)}")
+        operands: list[Array] = list(inputs)
+        for number, (array, storage) in enumerate(zip(inputs, self._readers, strict=True)):
+            if not isinstance(array, np.ndarray):
+                raise TypeError(f"@{self.graph.name} takes NumPy arrays, not {type(array).__name__}")
+            if array.dtype is not storage and array.dtype != storage:
+                raise self._wrong_dtype(number, array)
+            flags = array.flags
+            if not (flags.c_contiguous and flags.aligned):
+                operands[number] = np.array(array, storage, order="C", copy=True)
+        plan = self._plan(tuple([array.shape for array in operands]))
+        addresses = [address_of(array) for array in operands]
+        if self._written:
+            self._protect(inputs, operands, addresses)
+        results, placed = self._results(plan, operands, outputs, addresses)
+        addresses += placed
+        self._call(plan, addresses)
+        for number in self._written:
+            if operands[number] is not inputs[number]:
+                inputs[number][...] = operands[number]
+        if outputs is not None:
+            return _delivered(results, outputs)
+        return [inputs[s] if s is not None else r for s, r in zip(self._fresh, results, strict=True)]
+
+    def _call(self, plan: _Plan, addresses: Sequence[int]) -> None:
+        frame = self._frames.pop() if self._frames else _Frame(self.layout.entries, len(self.layout.sizes))
+        try:
+            frame.reserve(plan.arena, plan.workspace)
+            status = frame.table[0] + 8 * (self.layout.entries + len(self.layout.sizes))
+            self._store(frame.words, 0, status, frame.workspace, frame.arena, *addresses)
+            ctypes.memmove(frame.table[1], plan.packed, len(plan.packed))
+            frame.status.value = 0
+            if self.layout.host_calls:
+                self._enter(frame, plan)
+            else:
+                self._entry(*frame.table)
+            flags = frame.status.value
+        finally:
+            self._frames.append(frame)
+        if flags:
+            raise_fault(flags)
+
+    # -- arguments ----------------------------------------------------------------------------------------------------
+    def _plan(self, shapes: Shapes) -> _Plan:
+        plan = self._plans.get(shapes)
+        if plan is None:
+            sizes = bind_sizes(self.graph, shapes)
+            layout = self.layout
+            results = tuple(
+                None
+                if source is not None
+                else (tuple(evaluate(dim, sizes) for dim in value.dims), value.type.dtype.storage)
+                for source, value in zip(self._fresh, self.graph.outputs, strict=True)
+            )
+            packed = struct.pack(f"={len(layout.sizes)}q", *(sizes[name] for name in layout.sizes))
+            arena = evaluate(layout.arena, sizes)
+            workspace = max((evaluate(size, sizes) for size in layout.workspaces), default=0)
+            if len(self._plans) >= _PLANS:
+                self._plans.clear()
+            plan = self._plans[shapes] = _Plan(sizes, packed, results, arena, workspace)
+        return plan
+
+    def _wrong_dtype(self, number: int, array: Array) -> DTypeError:
+        value = self.graph.inputs[number]
+        found = dtype_of_storage(array.dtype) or array.dtype
+        return DTypeError(f"@{self.graph.name}: {value.name or number} is {value.type}, and is given {found}")
+
+    def _protect(self, inputs: Sequence[Array], operands: list[Array], addresses: list[int]) -> None:
+        """Give inputs that overlap a written one memory of their own, so that none sees the writes."""
+        for number in self._written:
+            if not inputs[number].flags.writeable:
+                name = self.graph.inputs[number].name or number
+                raise ValueError(f"@{self.graph.name} writes {name}, which is read-only")
+        written = set(self._written)
+        spans = sorted((a, a + array.nbytes, n) for n, (a, array) in enumerate(zip(addresses, operands, strict=True)))
+        end, last = -1, -1
+        for start, stop, number in spans:
+            if start < end and stop > start and (number in written or last in written):
+                if number in written and last in written:
+                    raise ValueError(f"@{self.graph.name} writes two inputs that overlap in memory")
+                victim = last if number in written else number
+                operands[victim] = operands[victim].copy()
+                addresses[victim] = address_of(operands[victim])
+                self._protect(inputs, operands, addresses)
+                return
+            if stop > end:
+                end, last = stop, number
+
+    def _results(
+        self, plan: _Plan, operands: Sequence[Array], outputs: Sequence[Array | None] | None, addresses: Sequence[int]
+    ) -> tuple[list[Array], list[int]]:
+        """The arrays that results are computed in, and the addresses of those that are new."""
+        results: list[Array] = []
+        placed: list[int] = []
+        for number, (new, source) in enumerate(zip(plan.results, self._fresh, strict=True)):
+            if new is None:
+                assert source is not None
+                results.append(operands[source])
+                continue
+            given = outputs[number] if outputs is not None else None
+            array = np.empty(*new) if given is None or not self._serves(given, new, operands, results) else given
+            results.append(array)
+            placed.append(address_of(array))
+        return results, placed
+
+    def _serves(
+        self,
+        given: Array,
+        new: tuple[tuple[int, ...], np.dtype[Any]],
+        operands: Sequence[Array],
+        others: Sequence[Array],
+    ) -> bool:
+        """Whether a result can be computed in the array given for it; if not it is copied there."""
+        if given.shape != new[0] or given.dtype != new[1]:
+            raise ShapeError(f"@{self.graph.name}: a result is {new[1]}{list(new[0])}, and is to be put into "
+                             f"{given.dtype}{list(given.shape)}")  # fmt: skip
+        if not given.flags.carray:
+            return False
+        return not any(np.may_share_memory(given, other) for other in (*operands, *others))
+
+    # -- calls back into Python ---------------------------------------------------------------------------------------
+    def _enter(self, frame: _Frame, plan: _Plan) -> None:
+        stack: list[_Active] = _active.__dict__.setdefault("stack", [])
+        call = _Active(self.layout.host_calls, plan.sizes)
+        stack.append(call)
+        try:
+            self._entry(*frame.table)
+        finally:
+            stack.pop()
+        if call.error is not None:
+            raise call.error
+
+
+def _delivered(results: Sequence[Array], outputs: Sequence[Array | None]) -> list[Array]:
+    final = []
+    for result, given in zip(results, outputs, strict=True):
+        if given is not None and given is not result:
+            given[...] = result
+        final.append(result if given is None else given)
+    return final
+
+
+# -- addresses --------------------------------------------------------------------------------------------------------
+# The offset of the data pointer in CPython's ndarray object: after the reference count and the type.
+_DATA = 2 * ctypes.sizeof(ctypes.c_void_p)
+
+
+def _address_by_interface(array: Array) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def _address_by_layout(array: Array) -> int:
+    return ctypes.c_size_t.from_address(id(array) + _DATA).value
+
+
+def _layout_is_known() -> bool:
+    """Whether this interpreter's arrays are laid out as `_address_by_layout` supposes."""
+    if sys.implementation.name != "cpython":
+        return False
+    samples = (np.empty(3), np.arange(5)[2:], np.zeros((0, 4)), np.array(1.5), np.arange(6).reshape(2, 3)[::-1])
+    return all(_address_by_layout(sample) == _address_by_interface(sample) for sample in samples)
+
+
+address_of: Callable[[Array], int] = _address_by_layout if _layout_is_known() else _address_by_interface
+
+
+# -- the host's side of a call -----------------------------------------------------------------------------------------
+class _Active:
+    """A call that may call back: what it may call, and the error that such a call raised."""
+
+    __slots__ = ("calls", "error", "sizes")
+
+    def __init__(self, calls: tuple[HostOperation, ...], sizes: dict[str, int]) -> None:
+        self.calls = calls
+        self.sizes = sizes
+        self.error: BaseException | None = None
+
+
+_active = threading.local()
+
+
+def _answer(number: int, table: int, sizes: int) -> int:
+    """Run a host function on the values in a call's table; 1 tells native code to stop."""
+    call: _Active = _active.stack[-1]
+    try:
+        operation = call.calls[number]
+        operands = [_view(table, slot, type, call.sizes) for slot, type in operation.operands]
+        found = call_host(operation.function, *operands)
+        for (slot, type), result in zip(operation.results, found, strict=True):
+            target = _view(table, slot, type, call.sizes)
+            if result.shape != target.shape or result.dtype != target.dtype:
+                found_type = f"{result.dtype}{list(result.shape)}"
+                raise ShapeError(f"host function {operation.function} gave {found_type} for {type}")
+            target[...] = result
+    except BaseException as error:  # raised again when native code has returned
+        call.error = error
+        return 1
+    return 0
+
+
+def _view(table: int, slot: int, type: TensorType, sizes: dict[str, int]) -> Array:
+    """The array that a table entry points to."""
+    address = ctypes.c_size_t.from_address(table + 8 * slot).value
+    shape = tuple(evaluate(dim, sizes) for dim in type.dims)
+    count = int(np.prod(shape, dtype=np.int64))
+    storage = type.dtype.storage
+    if count == 0:
+        return np.empty(shape, storage)
+    memory = (ctypes.c_uint8 * (count * storage.itemsize)).from_address(address)
+    return np.frombuffer(memoryview(memory).cast("B"), storage, count).reshape(shape)
+
+
+_trampoline = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_size_t, ctypes.c_size_t)(_answer)
+
+
+def host_call_address() -> int:
+    """The address of `i64 adjit_host_call(i64 number, ptr buffers, ptr sizes)`."""
+    return ctypes.cast(_trampoline, ctypes.c_void_p).value or 0

@@ -1,0 +1,27 @@
+"""Faults: what native code reports in a program's status word, and the errors they become."""
+
+from __future__ import annotations
+
+from enum import IntFlag
+
+
+class Fault(IntFlag):
+    """Flags of the status word; several may be set by one call."""
+
+    OK = 0
+    DIVISION_BY_ZERO = 1
+    NEGATIVE_POWER = 2
+    INDEX = 4
+
+
+def raise_fault(status: int) -> None:
+    """Raise what the flags say; PyTorch's class and text.
+
+    Errors: IndexError, ZeroDivisionError, RuntimeError.  Nothing for OK.
+    """
+    if status & Fault.INDEX:
+        raise IndexError("index out of range in self")
+    if status & Fault.DIVISION_BY_ZERO:
+        raise ZeroDivisionError("ZeroDivisionError")
+    if status & Fault.NEGATIVE_POWER:
+        raise RuntimeError("Integers to negative integer powers are not allowed.")

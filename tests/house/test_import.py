@@ -1,0 +1,63 @@
+"""`import adjit`: quick, quiet, and nothing but adjit."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.house.project import FLOORS, ROOT
+
+# Each costs more to import than adjit itself; they come at first use.
+HEAVY = ("sympy", "mpmath", "rich", "llvmlite", "torch", "jax", "scipy", "hypothesis", "pytest")
+
+LIST_MODULES = """
+import sys
+before = set(sys.modules)
+import adjit, json, os
+loaded = [(name, getattr(module, "__file__", None)) for name, module in sys.modules.items() if name not in before]
+print(json.dumps([(name, file and os.path.realpath(file)) for name, file in loaded]))
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
+    """The modules that `import adjit` loads in a fresh interpreter, each with its file."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", LIST_MODULES],
+        cwd=tmp_path_factory.mktemp("elsewhere"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return dict(json.loads(done.stdout))
+
+
+def test_adjit_is_imported(loaded: dict[str, str | None]) -> None:
+    file = loaded["adjit"]
+    assert file is not None
+    assert os.path.basename(file) == "__init__.py"
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_heavy_libraries_wait_for_first_use(loaded: dict[str, str | None], name: str) -> None:
+    assert [module for module in loaded if module.split(".")[0] == name] == []
+
+
+def test_the_projects_files_are_loaded_as_adjit(loaded: dict[str, str | None]) -> None:
+    folders = tuple(str(ROOT / floor) + os.sep for floor in FLOORS)
+    ours = [name for name, file in loaded.items() if file is not None and file.startswith(folders)]
+    assert [name for name in ours if name.split(".")[0] != "adjit"] == []
+
+
+def test_importing_leaves_no_file(tmp_path: Path) -> None:
+    environment = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", "import adjit"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=60)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,554 @@
+"""One generator of samples for each primitive: operands and attributes over dtypes, ranks, empty axes, ties and NaNs.
+
+`samples(op)` is what every law over the registry runs on.  All values are drawn from a generator seeded by the op's
+name, so a failure is seen again.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from adjit.ir.builder import Builder
+from adjit.ir.graph import Graph, Region
+from adjit.ir.halfs import round_bf16, storage_dtype
+from adjit.ir.primitive import Primitive
+from adjit.ir.types import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, U8, DType, TensorType
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Generator = Callable[["Draw"], Iterator["Sample"]]
+
+FLOATS = (F32, F64)
+NUMBERS = (F32, F64, I32, I64, U8)
+ALL = (*NUMBERS, BOOL)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One use of an op.  `smooth` says that the result is differentiable here in the operands of float64."""
+
+    name: str
+    operands: tuple[Array, ...]
+    attributes: dict[str, Any] = field(default_factory=dict)
+    regions: tuple[Region, ...] = ()
+    smooth: bool = True
+
+    @property
+    def types(self) -> tuple[TensorType, ...]:
+        return tuple(TensorType(storage_dtype(x), x.shape) for x in self.operands)
+
+
+class Draw:
+    """Arrays of repeatable random values."""
+
+    def __init__(self, name: str) -> None:
+        self.random = np.random.default_rng(zlib.crc32(name.encode()))
+
+    def array(self, shape: Sequence[int], dtype: DType = F64) -> Array:
+        """Distinct floats of both signs, small integers other than 0, or bools."""
+        size = math.prod(shape)
+        if dtype.is_float:
+            # Distinct, at least 0.1 apart and away from 0: no tie, and no kink within a difference step.
+            places = self.random.permutation(size) - size // 2
+            values = 0.2 * places + self.random.uniform(0.05, 0.15, size)
+            values = values.reshape(shape)
+            return round_bf16(values.astype(np.float32)) if dtype is BF16 else values.astype(dtype.storage)
+        if dtype is BOOL:
+            return self.random.integers(0, 2, size).astype(bool).reshape(shape)
+        return self.random.integers(1, 6, size).astype(dtype.storage).reshape(shape)
+
+    def indices(self, extent: int, shape: Sequence[int], dtype: DType = I64) -> Array:
+        """Indices into an axis, some of them twice."""
+        return self.random.integers(0, extent, shape).astype(dtype.storage)
+
+
+def samples(op: Primitive) -> list[Sample]:
+    """The samples of `op`; KeyError for an op that has no generator."""
+    make = scalar_samples(op) if op.family == "scalar" else SAMPLES[op.name]
+    return list(make(Draw(op.name)))
+
+
+SAMPLES: dict[str, Generator] = {}
+
+
+def samples_of(*names: str) -> Callable[[Generator], Generator]:
+    """Make a generator that of the ops called `names`."""
+
+    def enter(make: Generator) -> Generator:
+        SAMPLES.update(dict.fromkeys(names, make))
+        return make
+
+    return enter
+
+
+# -- scalar ------------------------------------------------------------------------------------------------------------
+SCALAR_ATTRIBUTES = {
+    "nan_to_num": {"nan": 0.5, "posinf": 9.0, "neginf": -9.0},
+    "hardtanh": {"low": -0.5, "high": 0.75},
+    "elu": {"alpha": 0.7},
+    "celu": {"alpha": 0.7},
+    "leaky_relu": {"slope": 0.1},
+    "threshold": {"bound": 0.3, "value": -2.0},
+    "softshrink": {"bound": 0.5},
+    "hardshrink": {"bound": 0.5},
+}
+CASTS = ((F32, F64), (F64, F32), (F32, I32), (I64, F32), (BOOL, F32), (I32, BOOL), (I64, U8), (U8, I8), (F32, BF16))
+BITCASTS = ((F32, I32), (I64, F64), (F64, I64), (I16, F16), (U8, I8))
+
+
+def scalar_samples(op: Primitive) -> Generator:
+    """Samples of an elementwise op: each dtype that it accepts, ranks 0 to 4, rank-0 operands, nothing, special values."""
+    if op.name in ("cast", "bitcast"):
+        return conversions(CASTS if op.name == "cast" else BITCASTS)
+    attributes = SCALAR_ATTRIBUTES.get(op.name, {})
+    count = len(op.operands)
+    condition = op.name == "where"
+
+    def operands(draw: Draw, dtype: DType, shapes: Sequence[Sequence[int]]) -> tuple[Array, ...]:
+        dtypes = [BOOL, dtype, dtype] if condition else [dtype] * count
+        return tuple(draw.array(shape, each) for shape, each in zip(shapes, dtypes, strict=True))
+
+    def make(draw: Draw) -> Iterator[Sample]:
+        dtypes = [dtype for dtype in (*ALL, I8, BF16, F16) if accepts(op, dtype, condition, attributes)]
+        for dtype in dtypes:
+            yield Sample(f"{dtype}", operands(draw, dtype, [(2, 3)] * count), attributes)
+        for shape in ((), (5,), (2, 0), (2, 1, 3), (2, 1, 2, 2)):
+            yield Sample(f"shape {shape}", operands(draw, dtypes[0], [shape] * count), attributes)
+        for place in range(count if count > 1 else 0):
+            shapes = [() if other == place else (2, 2) for other in range(count)]
+            yield Sample(f"rank 0 at {place}", operands(draw, dtypes[0], shapes), attributes)
+        if dtypes[0].is_float:
+            special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, 1.0, -1.0, 0.5], dtypes[0].storage)
+            rows = [np.roll(special, 2 * place) for place in range(count)]
+            if condition:
+                rows[0] = rows[0] > 0
+            yield Sample("special values", tuple(rows), attributes, smooth=False)
+
+    return make
+
+
+def accepts(op: Primitive, dtype: DType, condition: bool, attributes: dict[str, Any]) -> bool:
+    """Whether the op's inference takes operands of `dtype`; anything but a refusal of the dtype is an error."""
+    from adjit.ir.errors import DTypeError
+
+    dtypes = [BOOL, dtype, dtype] if condition else [dtype] * len(op.operands)
+    try:
+        op.infer([TensorType(each, ()) for each in dtypes], attributes)
+    except DTypeError:
+        return False
+    return True
+
+
+def conversions(pairs: Sequence[tuple[DType, DType]]) -> Generator:
+    def make(draw: Draw) -> Iterator[Sample]:
+        for source, target in pairs:
+            for shape in ((), (2, 3)):
+                yield Sample(f"{source} to {target} {shape}", (draw.array(shape, source),), {"dtype": target})
+
+    return make
+
+
+# -- structure ---------------------------------------------------------------------------------------------------------
+@samples_of("reshape")
+def _(draw: Draw) -> Iterator[Sample]:
+    pairs: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
+        ((2, 3), (6,)), ((6,), (2, 3)), ((2, 3, 4), (6, 4)), ((6, 4), (2, 3, 4)), ((4, 3), (6, 2)), ((2, 6), (4, 3)),
+        ((), (1, 1)), ((1,), ()), ((1, 3, 1, 2), (3, 2)), ((3, 2), (3, 1, 2, 1)), ((0, 3), (3, 0, 2)), ((2, 3), (2, 3)),
+        ((2, 3, 2), (2, 2, 3)), ((2, 2, 3, 2), (4, 6)),
+    )  # fmt: skip
+    for old, new in pairs:
+        yield Sample(f"{old} to {new}", (draw.array(old),), {"shape": new})
+    for dtype in ALL:
+        yield Sample(f"{dtype}", (draw.array((2, 3), dtype),), {"shape": (3, 2)})
+
+
+@samples_of("permute")
+def _(draw: Draw) -> Iterator[Sample]:
+    for shape, perm in (((), ()), ((3,), (0,)), ((2, 3), (1, 0)), ((2, 3, 4), (2, 0, 1)), ((2, 1, 3, 2), (3, 1, 0, 2))):
+        yield Sample(f"{shape} {perm}", (draw.array(shape),), {"perm": perm})
+    for dtype in ALL:
+        yield Sample(f"{dtype}", (draw.array((0, 2) if dtype is F32 else (2, 3), dtype),), {"perm": (1, 0)})
+
+
+@samples_of("expand")
+def _(draw: Draw) -> Iterator[Sample]:
+    pairs: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
+        ((), ()), ((), (2, 3)), ((3,), (2, 3)), ((2, 1), (2, 3)), ((1, 3), (4, 2, 3)), ((1,), (0,)), ((2, 3), (2, 3)),
+        ((1, 1), (1, 2)), ((2, 1, 3, 1), (2, 2, 3, 2)), ((0, 1), (2, 0, 3)),
+    )  # fmt: skip
+    for old, new in pairs:
+        yield Sample(f"{old} to {new}", (draw.array(old),), {"shape": new})
+    for dtype in ALL:
+        yield Sample(f"{dtype}", (draw.array((2, 1), dtype),), {"shape": (2, 3)})
+
+
+@samples_of("slice")
+def _(draw: Draw) -> Iterator[Sample]:
+    cuts: tuple[tuple[tuple[int, ...], ...], ...] = (
+        ((), (), (), ()), ((5,), (1,), (3,), (1,)), ((5,), (4,), (5,), (-1,)), ((7,), (5,), (3,), (-2,)),
+        ((7,), (0,), (4,), (2,)), ((7,), (1,), (2,), (3,)), ((4, 6), (0, 4), (2, 2), (3, -3)), ((3, 2), (3, 0), (0, 2), (1, 1)),
+        ((3,), (0,), (0,), (-1,)), ((1,), (0,), (1,), (-4,)), ((2, 3, 4), (1, 0, 3), (1, 3, 2), (1, 1, -2)),
+        ((2, 0), (0, 0), (2, 0), (1, 1)),
+    )  # fmt: skip
+    for shape, start, size, step in cuts:
+        attributes = {"start": start, "size": size, "step": step}
+        yield Sample(f"{shape} {start} {size} {step}", (draw.array(shape),), attributes)
+    for dtype in ALL:
+        yield Sample(f"{dtype}", (draw.array((5,), dtype),), {"start": (3,), "size": (2,), "step": (-2,)})
+
+
+@samples_of("pad")
+def _(draw: Draw) -> Iterator[Sample]:
+    pads: tuple[tuple[tuple[int, ...], ...], ...] = (
+        ((), (), (), ()), ((3,), (0,), (0,), (0,)), ((3,), (1,), (2,), (0,)), ((3,), (0,), (1,), (2,)),
+        ((2, 3), (0, 2), (1, 0), (1, 0)), ((1, 2), (1, 0), (0, 0), (3, 1)), ((0, 2), (1, 0), (1, 1), (2, 0)),
+        ((2, 1, 2), (0, 1, 0), (0, 0, 1), (0, 0, 1)), ((0,), (0,), (0,), (1,)),
+    )  # fmt: skip
+    for value in (0, 1.5, -math.inf):
+        for shape, low, high, interior in pads:
+            attributes = {"low": low, "high": high, "interior": interior, "value": value}
+            yield Sample(f"{shape} {low} {high} {interior} {value}", (draw.array(shape),), attributes)
+    for dtype in ALL:
+        attributes = {"low": (1,), "high": (1,), "interior": (1,), "value": dtype is BOOL or 2}
+        yield Sample(f"{dtype}", (draw.array((3,), dtype),), attributes)
+
+
+@samples_of("concat")
+def _(draw: Draw) -> Iterator[Sample]:
+    rows: tuple[tuple[list[tuple[int, ...]], int], ...] = (
+        ([(3,)], 0), ([(2,), (3,)], 0), ([(2, 3), (2, 1), (2, 2)], 1), ([(1, 2), (0, 2), (2, 2)], 0),
+        ([(2, 1, 2), (2, 3, 2)], 1),
+    )  # fmt: skip
+    for shapes, axis in rows:
+        yield Sample(f"{shapes} {axis}", tuple(map(draw.array, shapes)), {"axis": axis})
+    for dtype in ALL:
+        yield Sample(f"{dtype}", (draw.array((2, 2), dtype), draw.array((1, 2), dtype)), {"axis": 0})
+
+
+@samples_of("detach")
+def _(draw: Draw) -> Iterator[Sample]:
+    for shape in ((), (3,), (0, 2), (2, 3, 1, 2)):
+        yield Sample(f"{shape}", (draw.array(shape),))
+    for dtype in ALL:
+        yield Sample(f"{dtype}", (draw.array((2, 2), dtype),))
+
+
+WINDOWS: tuple[tuple[tuple[int, ...], ...], ...] = (  # shape, axes, size, stride, dilation
+    ((5,), (0,), (3,), (1,), (1,)), ((7,), (0,), (2,), (2,), (3,)), ((4, 5), (1, 0), (2, 3), (1, 1), (2, 1)),
+    ((2, 6, 5), (1, 2), (3, 2), (2, 3), (1, 2)), ((3,), (0,), (3,), (5,), (1,)), ((3,), (), (), (), ()),
+    ((0, 4), (1,), (2,), (1,), (1,)), ((6,), (0,), (1,), (2,), (1,)), ((6,), (0,), (1,), (1,), (1,)),
+)  # fmt: skip
+
+
+@samples_of("window")
+def _(draw: Draw) -> Iterator[Sample]:
+    for shape, axes, size, stride, dilation in WINDOWS:
+        attributes = {"axes": axes, "size": size, "stride": stride, "dilation": dilation}
+        yield Sample(f"{shape} {axes} {size} {stride} {dilation}", (draw.array(shape),), attributes)
+    for dtype in ALL:
+        attributes = {"axes": (0,), "size": (2,), "stride": (2,), "dilation": (2,)}
+        yield Sample(f"{dtype}", (draw.array((6,), dtype),), attributes)
+
+
+@samples_of("fold")
+def _(draw: Draw) -> Iterator[Sample]:
+    def counts(shape: tuple[int, ...], axes: Sequence[int], *rows: Sequence[int]) -> tuple[int, ...]:
+        found = list(shape)
+        for axis, size, stride, dilation in zip(axes, *rows, strict=True):
+            found[axis] = (shape[axis] - (size - 1) * dilation - 1) // stride + 1
+        return (*found, *rows[0])
+
+    for shape, axes, size, stride, dilation in WINDOWS:
+        attributes = {"axes": axes, "size": size, "stride": stride, "dilation": dilation, "shape": shape}
+        x = draw.array(counts(shape, axes, size, stride, dilation))
+        yield Sample(f"{shape} {axes} {size} {stride} {dilation}", (x,), attributes)
+    for dtype in NUMBERS:
+        attributes = {"axes": (0,), "size": (2,), "stride": (1,), "dilation": (2,), "shape": (5,)}
+        yield Sample(f"{dtype}", (draw.array((3, 2), dtype),), attributes)
+
+
+# -- contraction -------------------------------------------------------------------------------------------------------
+@samples_of("dot")
+def _(draw: Draw) -> Iterator[Sample]:
+    none: tuple[int, ...] = ()
+    matrix = ((1,), (0,))
+    cases: tuple[tuple[tuple[int, ...], tuple[int, ...], Any, Any], ...] = (
+        ((2, 3), (3, 4), matrix, (none, none)), ((3,), (3,), ((0,), (0,)), (none, none)),
+        ((2, 3), (3,), matrix, (none, none)), ((3,), (3, 2), ((0,), (0,)), (none, none)),
+        ((2,), (3,), (none, none), (none, none)), ((), (2, 2), (none, none), (none, none)),
+        ((2, 3), (4, 3), ((1,), (1,)), (none, none)), ((3, 2), (3, 4), ((0,), (0,)), (none, none)),
+        ((2, 3, 2), (2, 2, 4), ((2,), (1,)), ((0,), (0,))), ((3, 2, 2), (2, 4, 3), ((1,), (0,)), ((0,), (2,))),
+        ((2, 3, 4), (4, 2, 3), ((0, 2), (1, 0)), (none, none)), ((2, 3, 4), (3, 5, 4, 2), ((2, 0), (2, 3)), ((1,), (0,))),
+        ((2, 2, 3), (2, 2, 3), ((2,), (2,)), ((1, 0), (0, 1))), ((2, 3), (2, 3), (none, none), ((0, 1), (0, 1))),
+        ((2, 0), (0, 3), matrix, (none, none)), ((0, 2), (2, 3), matrix, (none, none)),
+        ((2, 2, 1, 3), (2, 2, 3, 2), ((3,), (2,)), ((0, 1), (0, 1))),
+    )  # fmt: skip
+    for left, right, contract, batch in cases:
+        attributes = {"contract": contract, "batch": batch}
+        yield Sample(f"{left} {right} {contract} {batch}", (draw.array(left), draw.array(right)), attributes)
+    for dtype in NUMBERS:
+        operands = (draw.array((2, 3), dtype), draw.array((3, 2), dtype))
+        yield Sample(f"{dtype}", operands, {"contract": matrix, "batch": (none, none)})
+    spoiled = draw.array((2, 3), F32)
+    spoiled[0, 1] = np.nan
+    spoiled[1, 0] = np.inf
+    yield Sample("NaN and inf", (spoiled, draw.array((3, 2), F32)), {"contract": matrix, "batch": (none, none)}, smooth=False)
+
+
+@samples_of("conv")
+def _(draw: Draw) -> Iterator[Sample]:
+    # x, w, stride, padding, input dilation, kernel dilation, groups
+    cases: tuple[tuple[Any, ...], ...] = (
+        ((2, 3), (4, 3), (), (), (), (), 1),
+        ((2, 2, 5), (3, 2, 3), (1,), ((0, 0),), (1,), (1,), 1),
+        ((1, 2, 6), (2, 2, 3), (2,), ((1, 1),), (1,), (1,), 1),
+        ((1, 2, 7), (2, 2, 2), (3,), ((0, 0),), (1,), (1,), 1),
+        ((1, 1, 8), (1, 1, 2), (3,), ((0, 2),), (1,), (2,), 1),
+        ((1, 1, 3), (2, 1, 2), (1,), ((3, 0),), (1,), (1,), 1),
+        ((1, 1, 3), (1, 1, 1), (2,), ((2, 3),), (1,), (1,), 1),
+        ((1, 1, 1), (1, 1, 1), (10,), ((5, 0),), (1,), (1,), 1),
+        ((1, 1, 4), (1, 1, 1), (1,), ((0, 5),), (1,), (1,), 1),
+        ((1, 2, 3), (2, 2, 2), (1,), ((1, 0),), (3,), (2,), 1),
+        ((2, 1, 4), (1, 1, 3), (2,), ((0, 1),), (2,), (1,), 1),
+        ((1, 1, 3), (1, 1, 2), (4,), ((0, 3),), (3,), (2,), 1),
+        ((2, 4, 5), (6, 2, 2), (2,), ((1, 0),), (1,), (1,), 2),
+        ((1, 3, 4), (6, 1, 3), (1,), ((1, 1),), (1,), (1,), 3),
+        ((2, 2, 3), (2, 1, 2), (1,), ((0, 1),), (2,), (1,), 2),
+        ((2, 2, 4, 3), (3, 2, 3, 2), (1, 1), ((1, 1), (0, 0)), (1, 1), (1, 1), 1),
+        ((1, 2, 5, 4), (2, 2, 2, 3), (2, 1), ((0, 1), (2, 1)), (1, 1), (2, 1), 1),
+        ((1, 2, 3, 3), (2, 1, 2, 2), (1, 2), ((0, 0), (1, 0)), (2, 1), (1, 2), 2),
+        ((1, 1, 2, 3, 2), (1, 1, 1, 2, 2), (1, 1, 1), ((0, 0), (1, 0), (0, 1)), (1, 1, 1), (1, 1, 1), 1),
+        ((0, 2, 4), (3, 2, 2), (1,), ((0, 0),), (1,), (1,), 1),
+    )
+    for x, w, stride, padding, input_dilation, kernel_dilation, groups in cases:
+        attributes = {
+            "stride": stride, "padding": padding, "input_dilation": input_dilation,
+            "kernel_dilation": kernel_dilation, "groups": groups,
+        }  # fmt: skip
+        name = f"{x} {w} {' '.join(map(str, attributes.values()))}"
+        yield Sample(name, (draw.array(x), draw.array(w)), attributes)
+    plain = {"stride": (1,), "padding": ((1, 0),), "input_dilation": (1,), "kernel_dilation": (1,), "groups": 1}
+    for dtype in NUMBERS:
+        yield Sample(f"{dtype}", (draw.array((1, 2, 4), dtype), draw.array((2, 2, 2), dtype)), plain)
+
+
+# -- reduction ---------------------------------------------------------------------------------------------------------
+REDUCED: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
+    ((), ()), ((4,), (0,)), ((2, 3), (0,)), ((2, 3), (1,)), ((2, 3), (1, 0)), ((2, 3), ()), ((2, 3, 2, 2), (1, 3)),
+    ((3, 1), (1,)), ((0, 3), (1,)),
+)  # fmt: skip
+EMPTY: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (((0,), (0,)), ((2, 0), (1,)), ((0, 3), (0,)))
+
+
+@samples_of("reduce_sum", "reduce_prod", "reduce_max", "reduce_min")
+def _(draw: Draw) -> Iterator[Sample]:
+    for shape, axes in REDUCED:
+        yield Sample(f"{shape} {axes}", (draw.array(shape),), {"axes": axes})
+    for dtype in NUMBERS:
+        yield Sample(f"{dtype}", (draw.array((2, 3), dtype),), {"axes": (1,)})
+    special = np.array([[1, np.nan, 2], [np.inf, -np.inf, 0.0], [-0.0, 0.0, -0.0]], np.float32)
+    yield Sample("special values", (special,), {"axes": (1,)}, smooth=False)
+    yield Sample("ties", (np.array([[1.0, 2, 2], [3, 3, 3]]),), {"axes": (1,)}, smooth=False)
+
+
+def with_empty(make: Generator) -> Generator:
+    """The samples of `make`, and reductions over nothing."""
+
+    def extended(draw: Draw) -> Iterator[Sample]:
+        yield from make(draw)
+        for shape, axes in EMPTY:
+            yield Sample(f"{shape} {axes}", (draw.array(shape),), {"axes": axes})
+
+    return extended
+
+
+def with_zeros(make: Generator, attributes: Callable[[], dict[str, Any]]) -> Generator:
+    """The samples of `make`, and rows with no, one and two zeros: products are smooth there."""
+
+    def extended(draw: Draw) -> Iterator[Sample]:
+        yield from make(draw)
+        rows = draw.array((4, 4))
+        rows[1, 2] = rows[2, 0] = rows[2, 3] = rows[3, 1] = rows[3, 2] = 0
+        yield Sample("zeros", (rows,), attributes())
+        yield Sample("zeros, other way", (rows,), {**attributes(), **({"reverse": True} if attributes().get("axis") else {})})
+
+    return extended
+
+
+SAMPLES["reduce_sum"] = with_empty(SAMPLES["reduce_sum"])
+SAMPLES["reduce_prod"] = with_empty(with_zeros(SAMPLES["reduce_prod"], lambda: {"axes": (1,)}))
+
+
+@samples_of("reduce_any", "reduce_all")
+def _(draw: Draw) -> Iterator[Sample]:
+    for shape, axes in (*REDUCED, *EMPTY):
+        yield Sample(f"{shape} {axes}", (draw.array(shape, BOOL),), {"axes": axes})
+
+
+@samples_of("argmax", "argmin")
+def _(draw: Draw) -> Iterator[Sample]:
+    for shape, axis in (((4,), 0), ((2, 3), 0), ((2, 3), 1), ((2, 1, 3, 2), 2), ((0, 3), 1)):
+        yield Sample(f"{shape} {axis}", (draw.array(shape),), {"axis": axis})
+    for dtype in ALL:
+        yield Sample(f"{dtype}", (draw.array((2, 4), dtype),), {"axis": 1})
+    special = np.array([[1, np.nan, np.nan, 2], [np.inf, -np.inf, np.inf, 0], [-0.0, 0.0, -0.0, 0.0]], np.float32)
+    yield Sample("special values", (special,), {"axis": 1})
+
+
+@samples_of("cumulate_sum", "cumulate_prod", "cumulate_max", "cumulate_min")
+def _(draw: Draw) -> Iterator[Sample]:
+    for reverse in (False, True):
+        for shape, axis in (((4,), 0), ((2, 3), 0), ((2, 3), 1), ((2, 1, 3, 2), 2), ((0, 3), 1), ((2, 0), 1)):
+            yield Sample(f"{shape} {axis} {reverse}", (draw.array(shape),), {"axis": axis, "reverse": reverse})
+        special = np.array([[1, np.nan, 2, 0], [np.inf, 1, -np.inf, 0], [-0.0, 0.0, -0.0, 3]], np.float32)
+        yield Sample(f"special values {reverse}", (special,), {"axis": 1, "reverse": reverse}, smooth=False)
+    for dtype in NUMBERS:
+        yield Sample(f"{dtype}", (draw.array((2, 4), dtype),), {"axis": 1, "reverse": False})
+
+
+SAMPLES["cumulate_prod"] = with_zeros(SAMPLES["cumulate_prod"], lambda: {"axis": 1, "reverse": False})
+
+
+@samples_of("sort")
+def _(draw: Draw) -> Iterator[Sample]:
+    for descending in (False, True):
+        for shape, axis in (((5,), 0), ((2, 3), 0), ((2, 3), 1), ((2, 1, 3, 2), 2), ((0, 3), 1), ((2, 0), 1)):
+            yield Sample(f"{shape} {axis} {descending}", (draw.array(shape),), {"axis": axis, "descending": descending})
+        special = np.array([[1, np.nan, 2, 1, np.nan, -np.inf], [np.inf, 1, 1, 1, 0.0, -0.0]], np.float32)
+        yield Sample(f"special values {descending}", (special,), {"axis": 1, "descending": descending}, smooth=False)
+        for dtype in ALL:
+            yield Sample(f"{dtype} {descending}", (draw.array((2, 5), dtype),), {"axis": 1, "descending": descending})
+
+
+# -- indexing ----------------------------------------------------------------------------------------------------------
+INDEXED: tuple[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]], ...] = (  # x, axes, shape of the indices
+    ((5,), (0,), (3,)), ((5,), (0,), ()), ((4, 3), (0,), (6,)), ((3, 4), (1,), (2, 2)), ((3, 4), (0, 1), (5,)),
+    ((3, 4, 2), (2, 0), (3,)), ((2, 3, 2), (1,), (0,)), ((2, 1, 3, 2), (3, 1), (2,)), ((3, 0), (0,), (2,)),
+)  # fmt: skip
+
+
+@samples_of("gather")
+def _(draw: Draw) -> Iterator[Sample]:
+    for shape, axes, places in INDEXED:
+        indices = [draw.indices(shape[axis], places) for axis in axes]
+        yield Sample(f"{shape} {axes} {places}", (draw.array(shape), *indices), {"axes": axes})
+    for dtype in ALL:
+        yield Sample(f"{dtype}", (draw.array((4, 2), dtype), draw.indices(4, (3,))), {"axes": (0,)})
+    for dtype in (U8, I8, I32):
+        yield Sample(f"index {dtype}", (draw.array((4, 2)), draw.indices(4, (3,), dtype)), {"axes": (0,)})
+
+
+@samples_of("scatter_set", "scatter_add", "scatter_max", "scatter_min", "scatter_mul")
+def _(draw: Draw) -> Iterator[Sample]:
+    def sample(name: str, shape: Sequence[int], axes: tuple[int, ...], places: Sequence[int], dtype: DType) -> Sample:
+        indices = [draw.indices(shape[axis], places) for axis in axes]
+        rest = [dim for axis, dim in enumerate(shape) if axis not in axes]
+        updates = draw.array((*places, *rest), dtype)
+        if dtype.is_float:
+            updates = (updates + 0.03).astype(dtype.storage)  # no tie with an element of x
+        return Sample(name, (draw.array(shape, dtype), updates, *indices), {"axes": axes})
+
+    for shape, axes, places in INDEXED:
+        yield sample(f"{shape} {axes} {places}", shape, axes, places, F64)
+    for dtype in NUMBERS:
+        yield sample(f"{dtype}", (4, 2), (0,), (6,), dtype)
+    x, updates = np.array([1, np.nan, 0, 2], np.float32), np.array([np.nan, 3, -0.0, 5, 2], np.float32)
+    yield Sample("special values", (x, updates, np.array([0, 1, 2, 3, 3])), {"axes": (0,)}, smooth=False)
+
+
+def scatter_zeros(draw: Draw) -> Iterator[Sample]:
+    yield from PLAIN_SCATTER(draw)
+    x, updates = np.array([0.0, 2, 0, 3, 4]), np.array([3.0, 0, 5, 0, 0, 7, 2])
+    yield Sample("zeros", (x, updates, np.array([0, 1, 1, 2, 3, 3, 4])), {"axes": (0,)})
+
+
+PLAIN_SCATTER = SAMPLES["scatter_mul"]
+SAMPLES["scatter_mul"] = scatter_zeros
+
+
+# -- source ------------------------------------------------------------------------------------------------------------
+@samples_of("const")
+def _(draw: Draw) -> Iterator[Sample]:
+    for value, dtype in ((1.5, F32), (-0.0, F64), (math.nan, F64), (math.inf, F32), (7, I64), (200, U8), (True, BOOL)):
+        yield Sample(f"{value} {dtype}", (), {"value": value, "dtype": dtype})
+
+
+@samples_of("iota")
+def _(draw: Draw) -> Iterator[Sample]:
+    for shape, axis in (((4,), 0), ((2, 3), 0), ((2, 3), 1), ((0, 2), 1), ((2, 1, 2, 3), 3)):
+        for dtype in (I64, I32, F32):
+            yield Sample(f"{shape} {axis} {dtype}", (), {"shape": shape, "axis": axis, "dtype": dtype})
+
+
+@samples_of("random_bits")
+def _(draw: Draw) -> Iterator[Sample]:
+    for key in ((0, 0), (42, 7), (-1, -1), (2**62 + 5, -(2**61) - 3)):
+        for shape in ((), (5,), (2, 3), (0, 2)):
+            yield Sample(f"{key} {shape}", (np.array(key, np.int64),), {"shape": shape})
+
+
+# -- control -----------------------------------------------------------------------------------------------------------
+VECTOR, COUNT, FLAG = TensorType(F64, (3,)), TensorType(I64, ()), TensorType(BOOL, ())
+
+
+def region(types: Sequence[TensorType], body: Callable[..., Sequence[Any]]) -> Region:
+    """The region on inputs of `types` that `body` writes, over expressions."""
+    built = Region()
+    builder = Builder(built)
+    inputs = builder.exprs([builder.input(type) for type in types])
+    built.outputs = tuple(result.value for result in body(*inputs))
+    return built
+
+
+def function(name: str, types: Sequence[TensorType], body: Callable[..., Sequence[Any]]) -> Graph:
+    """The same as a graph."""
+    built = region(types, body)
+    return Graph(name, built.inputs, built.nodes, built.outputs)
+
+
+@samples_of("call")
+def _(draw: Draw) -> Iterator[Sample]:
+    from adjit.ir.shape import Dim
+
+    n = Dim.named("n")
+    fixed = function("double", (VECTOR,), lambda x: (x + x, x * 3.0))
+    named = function("sum", (TensorType(F64, (n,)), TensorType(F64, (n,))), lambda x, y: (x * y,))
+    yield Sample("two results", (draw.array((3,)),), {"callee": fixed})
+    yield Sample("named sizes", (draw.array((4,)), draw.array((4,))), {"callee": named})
+
+
+@samples_of("cond")
+def _(draw: Draw) -> Iterator[Sample]:
+    branches = (region((VECTOR,), lambda x: (x * 2.0,)), region((VECTOR,), lambda x: (x * x,)))
+    for chosen in (True, False):
+        yield Sample(f"{chosen}", (np.array(chosen), draw.array((3,))), {}, branches)
+
+
+@samples_of("while")
+def _(draw: Draw) -> Iterator[Sample]:
+    types = (VECTOR, COUNT, VECTOR)
+    loop = (region(types, lambda w, i, x: (i < 3,)), region(types, lambda w, i, x: (i + 1, x * w)))
+    for start in (0, 3):
+        operands = (draw.array((3,)), np.array(start), draw.array((3,)))
+        yield Sample(f"from {start}", operands, {"invariants": 1}, loop)
+
+
+@samples_of("scan")
+def _(draw: Draw) -> Iterator[Sample]:
+    body = region((VECTOR, VECTOR, VECTOR), lambda w, c, x: (c * w + x, c * x))
+    for reverse in (False, True):
+        for length in (4, 1):
+            attributes = {"invariants": 1, "carries": 1, "length": length, "reverse": reverse}
+            operands = (draw.array((3,)), draw.array((3,)), draw.array((length, 3)))
+            yield Sample(f"{length} {reverse}", operands, attributes, (body,))
+
+
+@samples_of("host_call")
+def _(draw: Draw) -> Iterator[Sample]:
+    attributes = {"function": "tests.cumulative_sum", "types": (VECTOR,)}
+    yield Sample("one result", (draw.array((3,)),), attributes)
