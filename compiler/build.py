@@ -17,8 +17,8 @@ from adjit.ir.graph import Graph
 from adjit.runtime.executable import Executable, HostOperation, Layout, host_call_address
 from adjit.runtime.threads import get_num_threads
 
-# Kernels are emitted as vectors, so LLVM's cheaper pipelines are as good as its dearer ones.
-LEVEL = 2
+# Kernels are emitted as vectors, so LLVM's short pipeline gives code as good as its long ones.
+LEVEL = 1
 
 
 @dataclass(frozen=True, slots=True)

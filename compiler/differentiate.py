@@ -22,9 +22,9 @@ from adjit.ir.printer import value_names
 from adjit.ir.rewrite import eliminate_dead, inline_calls
 
 CHEAP = frozenset(
-    "reshape permute expand slice pad iota const add sub mul neg abs maximum minimum lt le eq and or not where cast "
-    "relu square detach".split()
-)
+    ("reshape", "permute", "expand", "slice", "pad", "iota", "const", "detach", "add", "sub", "mul", "neg", "abs",
+     "maximum", "minimum", "lt", "le", "eq", "and", "or", "not", "where", "cast", "relu", "square")
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,9 @@ class Derivative:
     reached: tuple[int, ...]
 
 
-def differentiate(graph: Graph, inputs: Sequence[int] | None = None, outputs: Sequence[int] | None = None) -> Derivative:
+def differentiate(
+    graph: Graph, inputs: Sequence[int] | None = None, outputs: Sequence[int] | None = None
+) -> Derivative:
     """The derivative of `outputs` (default: all floating ones) with respect to `inputs` (likewise).
 
     The given graph is not changed.  Errors: DifferentiationError where an op on the way has no derivative.
@@ -52,7 +54,8 @@ def differentiate(graph: Graph, inputs: Sequence[int] | None = None, outputs: Se
     seeds = [i for i, v in enumerate(source.outputs) if v.dtype.is_float] if outputs is None else list(outputs)
     for index in seeds:
         if not source.outputs[index].dtype.is_float:
-            raise DifferentiationError(f"output {index} of @{graph.name} has dtype {source.outputs[index].dtype}: no gradient")
+            dtype = source.outputs[index].dtype
+            raise DifferentiationError(f"output {index} of @{graph.name} has dtype {dtype}: no gradient")
     backward, residuals, reached = backward_of(source, wrt, seeds)
     forward = Graph(
         source.name, source.inputs, source.nodes, (*source.outputs, *residuals), source.guards, source.writes
@@ -60,9 +63,7 @@ def differentiate(graph: Graph, inputs: Sequence[int] | None = None, outputs: Se
     return Derivative(forward, backward, residuals, tuple(seeds), tuple(reached))
 
 
-def backward_of(
-    graph: Graph, wrt: Sequence[int], seeds: Sequence[int]
-) -> tuple[Graph, tuple[Value, ...], list[int]]:
+def backward_of(graph: Graph, wrt: Sequence[int], seeds: Sequence[int]) -> tuple[Graph, tuple[Value, ...], list[int]]:
     """The backward graph, the forward values it takes after its cotangents, and the inputs that a cotangent reaches."""
     names = value_names(graph)
     backward = Graph(f"{graph.name}.vjp", guards=graph.guards)

@@ -6,7 +6,7 @@ inside each kernel that uses it.  Two passes decide, each over every op once:
 1. Backwards, from users to operands: what is stored.  Results and operands of control flow are; so are ops with kernels
    of their own (packed dot, scatter, running reductions, sort, concat).  Of the rest, views are inlined; arithmetic is
    inlined where computing it as often as its users ask costs at most what a store and its loads would (`WORTH`);
-   a reduction only into elementwise ops at its own index.
+   a reduction only where each element of it is used once.
 2. Forwards: each stored op joins the kernel of an operand, or one that reads the same values, if both have the same
    dims, it needs that kernel's results only at its own index, and no other kernel stands between them.  It also joins
    the kernel of an operand where both have the same rows and it needs that kernel's results only in its own row: the
@@ -165,8 +165,8 @@ class _Plan:
         if any(self.inlined[frame.root] >= LARGEST for frame in frames):
             return f"the kernel has {LARGEST} ops"
         if is_reduction(node):
-            alone = len(frames) == 1 and frames[0].same_index and frames[0].root.op.name not in SPECIAL
-            return None if alone and frames[0].root not in self.contractions else "a reduction is used at other indices"
+            alone = len(frames) == 1 and frames[0].once and frames[0].root.op.name not in SPECIAL
+            return None if alone and frames[0].root not in self.contractions else "a reduction is used more than once"
         if node.op.name in VIEWS:
             return None
         cost = self.costs[node]

@@ -21,14 +21,14 @@ DEAREST = 1000.0
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A place in the kernel of `root` where an op is computed: how often, and whether at the index of root's result.
+    """A place in the kernel of `root` where an op is computed: how often, and whether once for each element.
 
     `depth` counts the views between root and the op.
     """
 
     root: Node
     evaluations: float
-    same_index: bool
+    once: bool
     depth: int
 
 
@@ -97,6 +97,7 @@ def operand_frames(node: Node, frame: Frame) -> Iterator[tuple[Value, Frame]]:
         if node.op.family == "scalar" and value.type.ndim == node.output.type.ndim:
             yield value, frame
             continue
+        once = frame.once and name in ("reshape", "permute")
         if not value.dims:
             # Hoisted out of all loops.
             evaluations = 1.0
@@ -107,7 +108,7 @@ def operand_frames(node: Node, frame: Frame) -> Iterator[tuple[Value, Frame]]:
             depth += 1
         else:
             depth += 1
-        yield value, Frame(frame.root, evaluations, False, depth)
+        yield value, Frame(frame.root, evaluations, once, depth)
 
 
 def _terms(node: Node) -> float:

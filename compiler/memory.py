@@ -42,8 +42,8 @@ class MemoryPlan:
     """The table entries of a program's values, and what must be moved.
 
     `copies` happen before a loop (by node), at the end of a region, and at the end of the graph.  `guarded` is the
-    first kernel that writes an input: a fault before it must stop the program there.  `pointed` are the entries that a scan
-    points to a slice of one of its stacks; `slices` gives those of its stacked results.
+    first kernel that writes an input: a fault before it must stop the program there.  `pointed` are the entries that a
+    scan points to a slice of one of its stacks; `slices` gives those of its stacked results.
     """
 
     slots: dict[Value, int]

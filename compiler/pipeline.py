@@ -36,9 +36,7 @@ def stages(graph: Graph) -> Iterator[tuple[str, Graph]]:
 
 def lowered(graph: Graph) -> Graph:
     """The graph after the last stage."""
-    last = graph
-    for _, last in stages(graph):
-        pass
+    *_, (_, last) = stages(graph)
     return last
 
 

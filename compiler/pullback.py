@@ -15,6 +15,8 @@ from adjit.ir.types import TensorType
 
 # Sees each finished cotangent of a value, and may replace it: how hooks take part.
 Observer: TypeAlias = Callable[[Value, Expr], Expr]
+# Sees the cotangents of a node's results and operands, and may replace the operands'.
+NodeObserver: TypeAlias = Callable[[Node, Sequence[Expr | None], Sequence[Expr | None]], Sequence[Expr | None]]
 
 
 def pull_back(
@@ -25,6 +27,7 @@ def pull_back(
     inputs: Sequence[Value],
     names: Mapping[Value, str],
     observe: Observer | None = None,
+    observe_node: NodeObserver | None = None,
 ) -> list[Expr | None]:
     """Emit the cotangents of `inputs`, given those of `outputs`; None where no path leads.
 
@@ -43,7 +46,10 @@ def pull_back(
         arriving = [_settle(builder, value, pending, names, node, observe) for value in node.outputs]
         complete.update((value, c) for value, c in zip(node.outputs, arriving, strict=True) if value in wanted)
         builder.location = node.location.derived("∂", _note(node))
-        for value, cotangent in zip(node.inputs, _cotangents(builder, node, arriving, active, names), strict=True):
+        found = _cotangents(builder, node, arriving, active, names)
+        if observe_node is not None and node.attached is not None:
+            found = observe_node(node, arriving, found)
+        for value, cotangent in zip(node.inputs, found, strict=True):
             if cotangent is not None and value in active:
                 pending.setdefault(value, []).append(cotangent)
     for value in inputs:

@@ -23,7 +23,9 @@ def control_cotangents(
     """The cotangents of a control op's operands."""
     rule = {"call": _call, "cond": _cond, "scan": _scan, "while": _while}.get(node.op.name)
     if rule is None:
-        raise DifferentiationError(f"{node.op.name} has no derivative ({node.location}); give it one with a custom rule")
+        raise DifferentiationError(
+            f"{node.op.name} has no derivative ({node.location}); give it one with a custom rule"
+        )
     return rule(builder, node, arriving, active)
 
 
@@ -62,17 +64,10 @@ def _or_zeros(builder: Builder, values: Sequence[Value], found: Sequence[Expr | 
 
 
 def _call(builder: Builder, node: Node, arriving: Sequence[Expr | None], active: set[Value]) -> list[Expr | None]:
-    """A call's own rule `vjp(operands, results, cotangents)`, or the callee run again and pulled back."""
-    rule = node.attributes.get("vjp")
-    if rule is None:
-        callee = node.attributes["callee"]
-        assert isinstance(callee, Graph)
-        return pull_back_region(builder, callee, node.inputs, arriving)
-    assert isinstance(rule, Graph)
-    cotangents = [c.value for c in _filled(builder, node.outputs, arriving) if c is not None]
-    found = inline(builder, rule, (*node.inputs, *node.outputs, *cotangents))
-    results = iter(found)
-    return [builder.expr(next(results)) if v.dtype.is_float else None for v in node.inputs]
+    """The callee run again and pulled back."""
+    callee = node.attributes["callee"]
+    assert isinstance(callee, Graph)
+    return pull_back_region(builder, callee, node.inputs, arriving)
 
 
 def _cond(builder: Builder, node: Node, arriving: Sequence[Expr | None], active: set[Value]) -> list[Expr | None]:
@@ -210,7 +205,9 @@ def _count(builder: Builder, node: Node, condition: Region, body: Region, invari
     return builder.expr(loop.outputs[0])
 
 
-def _advance(builder: Builder, body: Region, fixed: Sequence[Value], start: Sequence[Value], steps: Expr) -> list[Value]:
+def _advance(
+    builder: Builder, body: Region, fixed: Sequence[Value], start: Sequence[Value], steps: Expr
+) -> list[Value]:
     """The carries after `steps` steps from `start`."""
     test, step = Region(), Region()
     for region in (test, step):

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+import adjit.compiler.simplify_structure  # noqa: F401  (enters its rules)
 from adjit.compiler.simplify_rules import RULES, Site
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Attribute, Graph, Node, Region, Value

@@ -1,4 +1,4 @@
-"""The identities of `simplify`, by op: each takes the site of an op and gives the value it equals, or None.
+"""The identities of `simplify` on scalar ops: each takes the site of an op and gives the value it equals, or None.
 
 A rule holds bit for bit: `x + 0` is not x for x = -0, `x * 0` is not 0 for an infinite x, `x - x` not for NaN.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import adjit.ir.ops.scalar  # noqa: F401  (registers the ops that rules are entered for)
 from adjit.ir.builder import Expr
@@ -103,13 +103,13 @@ def without_expand(site: Site) -> Value | None:
     """An operand that is a rank-0 value spread out is that value: scalar ops broadcast rank 0 by themselves."""
     if site.op.family != "scalar" or not site.types[0].dims:
         return None
-    inputs = [_spread(value) or value for value in site.inputs]
+    inputs = [spread_scalar(value) or value for value in site.inputs]
     if all(a is b for a, b in zip(inputs, site.inputs, strict=True)):
         return None
     return site.full(site.make(site.op.name, *inputs, **site.attributes))
 
 
-def _spread(value: Value) -> Value | None:
+def spread_scalar(value: Value) -> Value | None:
     node = made_by(value, "expand")
     return node.inputs[0] if node is not None and not node.inputs[0].dims else None
 
@@ -292,133 +292,3 @@ def bitcast_back(site: Site) -> Value | None:
     if x.dtype is site.types[0].dtype:
         return x
     return node.inputs[0] if node is not None and node.inputs[0].dtype is site.types[0].dtype else None
-
-
-# -- structure ---------------------------------------------------------------------------------------------------------
-@rule("reshape", "permute", "expand", "slice", "pad", "window", "fold", "concat")
-def moves_nothing(site: Site) -> Value | None:
-    """A structure op that leaves every element in its place."""
-    x = site.inputs[0]
-    a: Mapping[str, Any] = site.attributes
-    match site.op.name:
-        case "reshape" | "expand":
-            nothing = x.dims == site.types[0].dims
-        case "permute":
-            nothing = list(a["perm"]) == list(range(x.type.ndim))
-        case "slice":
-            nothing = x.dims == a["size"] and all(s == 0 for s in a["start"]) and all(s == 1 for s in a["step"])
-        case "pad":
-            nothing = all(size == 0 for name in ("low", "high", "interior") for size in a[name])
-        case "concat":
-            nothing = len(site.inputs) == 1
-        case _:
-            nothing = not a["axes"]
-    return x if nothing else None
-
-
-@rule("reshape", "permute", "slice", "window")
-def of_constant(site: Site) -> Value | None:
-    """A view of a rank-0 value spread out is that value spread out."""
-    scalar = _spread(site.inputs[0])
-    return None if scalar is None else site.full(scalar)
-
-
-@rule("reshape")
-def reshape_twice(site: Site) -> Value | None:
-    """The second shape counts."""
-    node = made_by(site.inputs[0], "reshape")
-    return None if node is None else site.make("reshape", node.inputs[0], shape=site.types[0].dims)
-
-
-@rule("permute")
-def permute_twice(site: Site) -> Value | None:
-    """One permutation, composed."""
-    node = made_by(site.inputs[0], "permute")
-    perm: tuple[int, ...] = site.attributes["perm"]  # type: ignore[assignment]
-    if node is None:
-        return None
-    first: tuple[int, ...] = node.attributes["perm"]  # type: ignore[assignment]
-    return site.make("permute", node.inputs[0], perm=tuple(first[axis] for axis in perm))
-
-
-@rule("permute")
-def permute_of_ones(site: Site) -> Value | None:
-    """Where only axes of extent 1 move, a reshape."""
-    (x,) = site.inputs
-    perm: tuple[int, ...] = site.attributes["perm"]  # type: ignore[assignment]
-    moving = [axis for axis in perm if x.dims[axis] != 1]
-    return site.make("reshape", x, shape=site.types[0].dims) if moving == sorted(moving) else None
-
-
-@rule("expand")
-def expand_twice(site: Site) -> Value | None:
-    """The second shape counts; and a reshape that only puts ones in front does nothing for an expand."""
-    (x,) = site.inputs
-    node = made_by(x, "expand") or made_by(x, "reshape")
-    if node is None:
-        return None
-    source = node.inputs[0]
-    if node.op.name == "reshape":
-        new = x.type.ndim - source.type.ndim
-        if new < 0 or x.dims != (1,) * new + source.dims:
-            return None
-    return site.make("expand", source, shape=site.types[0].dims)
-
-
-@rule("slice")
-def slice_twice(site: Site) -> Value | None:
-    """out[i] = x[a + (b + i*t)*s]."""
-    node = made_by(site.inputs[0], "slice")
-    if node is None:
-        return None
-    inner: Mapping[str, Any] = node.attributes
-    outer: Mapping[str, Any] = site.attributes
-    parts = list(zip(inner["start"], inner["step"], outer["start"], outer["step"], strict=True))
-    start, step = tuple(a + b * s for a, s, b, _ in parts), tuple(s * t for _, s, _, t in parts)
-    return site.make("slice", node.inputs[0], start=start, size=outer["size"], step=step)
-
-
-@rule("pad")
-def pad_twice(site: Site) -> Value | None:
-    """Two borders of the same value are one."""
-    node = made_by(site.inputs[0], "pad")
-    inner: Mapping[str, Any] = {} if node is None else node.attributes
-    outer: Mapping[str, Any] = site.attributes
-    if node is None or repr(inner["value"]) != repr(outer["value"]) or any((*inner["interior"], *outer["interior"])):
-        return None
-    low, high = (tuple(a + b for a, b in zip(inner[s], outer[s], strict=True)) for s in ("low", "high"))
-    return site.make("pad", node.inputs[0], low=low, high=high, interior=outer["interior"], value=outer["value"])
-
-
-@rule("reduce_sum", "reduce_prod", "reduce_max", "reduce_min", "reduce_any", "reduce_all")
-def reduce_nothing(site: Site) -> Value | None:
-    """A reduction over no axes; a sum starts from 0 even so."""
-    (x,) = site.inputs
-    if site.attributes["axes"]:
-        return None
-    return site.make("add", x, 0.0) if site.op.name == "reduce_sum" and x.dtype.is_float else x
-
-
-# -- contraction -------------------------------------------------------------------------------------------------------
-@rule("dot")
-def dot_of_permuted(site: Site) -> Value | None:
-    """A dot names its axes, so it reads through a permutation that keeps the order of the free ones."""
-    contract: Any = site.attributes["contract"]
-    batch: Any = site.attributes["batch"]
-    inputs, changed = list(site.inputs), False
-    pairs = [list(contract), list(batch)]
-    for side, value in enumerate(site.inputs):
-        node = made_by(value, "permute")
-        if node is None:
-            continue
-        perm: Any = node.attributes["perm"]
-        free = [perm[axis] for axis in range(len(perm)) if axis not in (*contract[side], *batch[side])]
-        if free == sorted(free):
-            inputs[side], changed = node.inputs[0], True
-            for pair in pairs:
-                pair[side] = tuple(perm[axis] for axis in pair[side])
-    if not changed:
-        return None
-    return site.make("dot", *inputs, contract=tuple(pairs[0]), batch=tuple(pairs[1]))
-
-

@@ -186,9 +186,7 @@ def _recorded(callee: Graph, operands: Sequence[Tensor], needs: tuple[bool, ...]
         for array, value in zip(found[:count], callee.outputs, strict=True)
     ]
     values = [mark_leaf(o) if o.requires_grad and o._leaf else value_of(o) for o in operands]
-    node = Node(
-        primitive_named("call"), values, {"callee": callee}, [v.type for v in callee.outputs], user_location()
-    )
+    node = Node(primitive_named("call"), values, {"callee": callee}, [v.type for v in callee.outputs], user_location())
     entry = node.attached = Record(name, next_sequence())
     entry.leaves = tuple(o for o in operands if o.requires_grad and o._leaf)
     entry.pullback, entry.seeded, entry.reached = derivative.backward, derivative.seeded, derivative.reached
@@ -224,4 +222,5 @@ def derivative_of(callee: Graph, needs: tuple[bool, ...]) -> Any:
     """The derivative of a composite's body with respect to the operands that need it."""
     from adjit.compiler.differentiate import differentiate
 
-    return differentiate(callee, [i for i, (v, need) in enumerate(zip(callee.inputs, needs, strict=True)) if need and v.dtype.is_float])
+    wanted = [i for i, (v, need) in enumerate(zip(callee.inputs, needs, strict=True)) if need and v.dtype.is_float]
+    return differentiate(callee, wanted)

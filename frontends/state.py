@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from adjit.ir.graph import UNKNOWN, Location
 
 if TYPE_CHECKING:
-    from types import CodeType
+    from types import CodeType, FrameType
 
     from adjit.trace import Tracer
 
@@ -29,12 +29,12 @@ _LOCATIONS: dict[tuple[CodeType, int], Location] = {}
 
 def user_location() -> Location:
     """The line of the innermost caller outside adjit."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
         if name != _HERE and not name.startswith(_HERE + "."):
             break
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     if frame is None:
         return UNKNOWN
     key = (frame.f_code, frame.f_lineno)

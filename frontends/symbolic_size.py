@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Integer: TypeAlias = "int | SymbolicSize"
 
 
-class Respecialize(Exception):  # noqa: N818 - control flow, not an error
+class Respecialize(Exception):
     """The trace needs these named sizes as plain numbers: it starts again with them fixed."""
 
     def __init__(self, names: frozenset[str]) -> None:
@@ -32,7 +32,11 @@ def as_dim(value: Any) -> Any:
 
 def as_size(dim: Size, tracer: Tracer | None) -> Integer:
     """A size as the user sees it."""
-    return dim if isinstance(dim, int) or tracer is None else SymbolicSize(dim, tracer)
+    if isinstance(dim, int):
+        return dim
+    if tracer is None:
+        raise ValueError(f"the open size {dim} belongs to no trace")
+    return SymbolicSize(dim, tracer)
 
 
 class SymbolicSize:

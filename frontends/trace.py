@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from adjit.autograd.record import Watch, watch_of
+from adjit.autograd.record import NodeHooks, Watch, watch_of
 from adjit.ir.builder import Builder, Expr, literal_dtype
 from adjit.ir.errors import ShapeError, TraceError
-from adjit.ir.graph import Attribute, Graph, Guard, Region, Value, from_outputs
+from adjit.ir.graph import Attribute, Graph, Guard, Node, Region, Value, from_outputs
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.shape import Size, strides_of
 from adjit.ir.types import F64, TensorType
@@ -380,6 +380,7 @@ class Tracer:
                 wanted,
                 value_names(self.graph),
                 lambda value, cotangent: self._observe(value, cotangent, create_graph),
+                lambda node, arriving, found: self._observe_node(node, arriving, found, create_graph),
             )
         finally:
             STATE.recording = before
@@ -409,6 +410,29 @@ class Tracer:
         if kept is not None:
             self.set_grad(kept, gradient)
         return self.builder.expr(self.value_of(gradient))
+
+    def _observe_node(
+        self, node: Node, arriving: Sequence[Expr | None], found: Sequence[Expr | None], create_graph: bool
+    ) -> Sequence[Expr | None]:
+        """Run the hooks of a node on the cotangents of its operands and results."""
+        if not isinstance(node.attached, NodeHooks):
+            return found
+        result = [None if c is None else self._gradient(c.value, create_graph) for c in arriving]
+        places = [index for index, value in enumerate(node.inputs) if value.constant is None]
+        given = tuple(
+            None if c is None or node.inputs[i] not in self._depends else self._gradient(c.value, create_graph)
+            for i, c in enumerate(found)
+            if i in places
+        )
+        for hook in tuple(node.attached.hooks.values()):
+            replaced = hook(given, tuple(result))
+            if replaced is not None:
+                given = (replaced,) if isinstance(replaced, Tensor) else tuple(replaced)
+        changed = list(found)
+        for place, gradient in zip(places, given, strict=True):
+            if found[place] is not None and gradient is not None:
+                changed[place] = self.builder.expr(self.value_of(gradient))
+        return changed
 
     # -- the end ----------------------------------------------------------------------------------------------------
     def written(self) -> list[tuple[int, Value]]:
@@ -445,9 +469,7 @@ def _strides_of_view(
             return tuple(steps[axis] for axis in attributes["perm"])
         case "expand":
             lead = len(dims) - len(old)
-            return (0,) * lead + tuple(
-                0 if a != b else s for a, b, s in zip(old, dims[lead:], steps, strict=True)
-            )
+            return (0,) * lead + tuple(0 if a != b else s for a, b, s in zip(old, dims[lead:], steps, strict=True))
         case "slice":
             return tuple(s * k for s, k in zip(steps, attributes["step"], strict=True))
         case "reshape":

@@ -55,9 +55,7 @@ def is_contiguous(tensor: Tensor) -> bool:
     return all(d == 1 or a == b for d, a, b in zip(dims, strides(tensor), strides_of(dims), strict=True))
 
 
-def viewable_strides(
-    dims: Sequence[Size], steps: Sequence[Size], shape: Sequence[Size]
-) -> tuple[Size, ...] | None:
+def viewable_strides(dims: Sequence[Size], steps: Sequence[Size], shape: Sequence[Size]) -> tuple[Size, ...] | None:
     """The strides with which memory of `dims` and `steps` shows as `shape`; None where only a copy can."""
     if any(d == 0 for d in dims) or any(d == 0 for d in shape):
         return strides_of(tuple(shape))
@@ -92,7 +90,7 @@ def viewable_strides(
                     return None
                 remaining = pending.pop()
                 continue
-            if position < 0 or old[position][1] != total * step:
+            if position < 0 or old[position][1] != total * current:
                 return None  # the new axis needs the next old one, which does not continue this one
             step_total = old[position][0]
             position -= 1
@@ -169,11 +167,9 @@ def _adopt(target: Tensor, result: Tensor) -> None:
 
 def write_through(root: Tensor, chain: Sequence[Any], new: Tensor) -> Tensor:
     """`root` with the part that `chain` shows replaced by `new`, as recorded or traced operations."""
-    from adjit.dispatch import apply
-
     stages = [root]
     for op, items in chain[:-1]:
-        stages.append(apply(op, (stages[-1],), dict(items)))
+        stages.append(_applied(op, (stages[-1],), dict(items)))
     for (op, items), outer in zip(reversed(chain), reversed(stages), strict=True):
         new = _invert(op, dict(items), outer, new)
     return new
@@ -181,15 +177,13 @@ def write_through(root: Tensor, chain: Sequence[Any], new: Tensor) -> Tensor:
 
 def _invert(op: Primitive, attributes: dict[str, Any], outer: Tensor, new: Tensor) -> Tensor:
     """`outer` after its view `op(outer)` was overwritten by `new`."""
-    from adjit.dispatch import apply
-
     dims = outer._tensor_type.dims
     match op.name:
         case "reshape":
-            return apply(op, (new,), {"shape": dims})
+            return _applied(op, (new,), {"shape": dims})
         case "permute":
             perm = attributes["perm"]
-            return apply(op, (new,), {"perm": tuple(perm.index(axis) for axis in range(len(perm)))})
+            return _applied(op, (new,), {"perm": tuple(perm.index(axis) for axis in range(len(perm)))})
         case "detach":
             return new
         case "slice":
@@ -201,25 +195,29 @@ def _overwrite_slice(
     outer: Tensor, new: Tensor, start: Sequence[Size], size: Sequence[Size], step: Sequence[int]
 ) -> Tensor:
     """`new` where the slice reaches, `outer` elsewhere."""
-    from adjit.dispatch import apply
-
     dims = outer._tensor_type.dims
     if any(s < 0 for s in step):  # count the same positions upwards
-        flip = {
+        flip: dict[str, Attribute] = {
             "start": tuple(n - 1 if s < 0 else 0 for n, s in zip(size, step, strict=True)),
             "size": tuple(size),
             "step": tuple(-1 if s < 0 else 1 for s in step),
         }
-        new = apply(primitive_named("slice"), (new,), flip)
+        new = _applied(primitive_named("slice"), (new,), flip)
         start = tuple(a + (n - 1) * s if s < 0 else a for a, n, s in zip(start, size, step, strict=True))
         step = tuple(abs(s) for s in step)
     low = tuple(start)
     covered = [(n - 1) * s + 1 if n != 0 else 0 for n, s in zip(size, step, strict=True)]
     high = tuple(d - a - c for d, a, c in zip(dims, start, covered, strict=True))
-    padding = {"low": low, "high": high, "interior": tuple(s - 1 for s in step)}
+    padding: dict[str, Attribute] = {"low": low, "high": high, "interior": tuple(s - 1 for s in step)}
     pad, expand, where = primitive_named("pad"), primitive_named("expand"), primitive_named("where")
-    everywhere = apply(expand, (Tensor._wrap(np.asarray(True), BOOL),), {"shape": tuple(size)})
-    inside = apply(pad, (everywhere,), {**padding, "value": False})
-    return apply(where, (inside, apply(pad, (new,), {**padding, "value": 0}), outer))
+    everywhere = _applied(expand, (Tensor._wrap(np.asarray(True), BOOL),), {"shape": tuple(size)})
+    inside = _applied(pad, (everywhere,), {**padding, "value": False})
+    return _applied(where, (inside, _applied(pad, (new,), {**padding, "value": 0}), outer), {})
 
 
+def _applied(op: Primitive, operands: Sequence[Tensor], attributes: dict[str, Attribute]) -> Tensor:
+    from adjit.dispatch import apply
+
+    result = apply(op, operands, attributes)
+    assert isinstance(result, Tensor)
+    return result

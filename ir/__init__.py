@@ -1,0 +1,1 @@
+"""What a program is: types, shapes, graphs, text, primitives and their rules."""

@@ -114,9 +114,7 @@ class Region:
 
     __slots__ = ("inputs", "nodes", "outputs")
 
-    def __init__(
-        self, inputs: Sequence[Value] = (), nodes: Iterable[Node] = (), outputs: Sequence[Value] = ()
-    ) -> None:
+    def __init__(self, inputs: Sequence[Value] = (), nodes: Iterable[Node] = (), outputs: Sequence[Value] = ()) -> None:
         self.inputs = tuple(inputs)
         self.nodes = list(nodes)
         self.outputs = tuple(outputs)

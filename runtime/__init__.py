@@ -1,0 +1,1 @@
+"""What runs: the interpreter, executables, threads, caches."""

@@ -72,24 +72,28 @@ class _Plan:
 class _Frame:
     """The memory of one running call: the table of addresses, the sizes, the status word, arena and workspace."""
 
-    __slots__ = ("_arena", "_workspace", "arena", "status", "table", "words", "workspace")
+    __slots__ = ("_arena", "_workspace", "arena", "place", "plan", "status", "table", "words", "workspace")
 
     def __init__(self, entries: int, sizes: int) -> None:
         self.words = (ctypes.c_uint64 * (entries + sizes + 1))()
         start = ctypes.addressof(self.words)
         self.table = (start, start + 8 * entries)
+        self.place = start + 8 * (entries + sizes)
         self.status = ctypes.c_int64.from_buffer(self.words, 8 * (entries + sizes))
+        self.plan: _Plan | None = None
         self._arena = self._workspace = np.empty(0, np.uint8)
         self.arena = self.workspace = 0
 
-    def reserve(self, arena: int, workspace: int) -> None:
-        """Make both at least so large."""
-        if arena + _LINE > self._arena.size:
-            self._arena = np.empty(arena + _LINE, np.uint8)
+    def prepare(self, plan: _Plan) -> None:
+        """Set the sizes, and make arena and workspace at least as large as the plan wants."""
+        if plan.arena + _LINE > self._arena.size:
+            self._arena = np.empty(plan.arena + _LINE, np.uint8)
             self.arena = -(-address_of(self._arena) // _LINE) * _LINE
-        if workspace + _LINE > self._workspace.size:
-            self._workspace = np.empty(workspace + _LINE, np.uint8)
+        if plan.workspace + _LINE > self._workspace.size:
+            self._workspace = np.empty(plan.workspace + _LINE, np.uint8)
             self.workspace = -(-address_of(self._workspace) // _LINE) * _LINE
+        ctypes.memmove(self.table[1], plan.packed, len(plan.packed))
+        self.plan = plan
 
 
 class Executable:
@@ -156,10 +160,9 @@ class Executable:
     def _call(self, plan: _Plan, addresses: Sequence[int]) -> None:
         frame = self._frames.pop() if self._frames else _Frame(self.layout.entries, len(self.layout.sizes))
         try:
-            frame.reserve(plan.arena, plan.workspace)
-            status = frame.table[0] + 8 * (self.layout.entries + len(self.layout.sizes))
-            self._store(frame.words, 0, status, frame.workspace, frame.arena, *addresses)
-            ctypes.memmove(frame.table[1], plan.packed, len(plan.packed))
+            if frame.plan is not plan:
+                frame.prepare(plan)
+            self._store(frame.words, 0, frame.place, frame.workspace, frame.arena, *addresses)
             frame.status.value = 0
             if self.layout.host_calls:
                 self._enter(frame, plan)

@@ -10,18 +10,15 @@ class Fault(IntFlag):
 
     OK = 0
     DIVISION_BY_ZERO = 1
-    NEGATIVE_POWER = 2
-    INDEX = 4
+    INDEX = 2
 
 
 def raise_fault(status: int) -> None:
     """Raise what the flags say; PyTorch's class and text.
 
-    Errors: IndexError, ZeroDivisionError, RuntimeError.  Nothing for OK.
+    Errors: IndexError, ZeroDivisionError.  Nothing for OK.
     """
     if status & Fault.INDEX:
         raise IndexError("index out of range in self")
     if status & Fault.DIVISION_BY_ZERO:
         raise ZeroDivisionError("ZeroDivisionError")
-    if status & Fault.NEGATIVE_POWER:
-        raise RuntimeError("Integers to negative integer powers are not allowed.")

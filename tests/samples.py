@@ -1,156 +1,28 @@
 """One generator of samples for each primitive: operands and attributes over dtypes, ranks, empty axes, ties and NaNs.
 
-`samples(op)` is what every law over the registry runs on.  All values are drawn from a generator seeded by the op's
-name, so a failure is seen again.
+`samples(op)` is what every law over the registry runs on.
 """
 
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph, Region
-from adjit.ir.halfs import round_bf16, storage_dtype
 from adjit.ir.primitive import Primitive
-from adjit.ir.types import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, U8, DType, TensorType
-
-Array = np.ndarray[Any, np.dtype[Any]]
-Generator = Callable[["Draw"], Iterator["Sample"]]
-
-FLOATS = (F32, F64)
-NUMBERS = (F32, F64, I32, I64, U8)
-ALL = (*NUMBERS, BOOL)
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One use of an op.  `smooth` says that the result is differentiable here in the operands of float64."""
-
-    name: str
-    operands: tuple[Array, ...]
-    attributes: dict[str, Any] = field(default_factory=dict)
-    regions: tuple[Region, ...] = ()
-    smooth: bool = True
-
-    @property
-    def types(self) -> tuple[TensorType, ...]:
-        return tuple(TensorType(storage_dtype(x), x.shape) for x in self.operands)
-
-
-class Draw:
-    """Arrays of repeatable random values."""
-
-    def __init__(self, name: str) -> None:
-        self.random = np.random.default_rng(zlib.crc32(name.encode()))
-
-    def array(self, shape: Sequence[int], dtype: DType = F64) -> Array:
-        """Distinct floats of both signs, small integers other than 0, or bools."""
-        size = math.prod(shape)
-        if dtype.is_float:
-            # Distinct, at least 0.1 apart and away from 0: no tie, and no kink within a difference step.
-            places = self.random.permutation(size) - size // 2
-            values = 0.2 * places + self.random.uniform(0.05, 0.15, size)
-            values = values.reshape(shape)
-            return round_bf16(values.astype(np.float32)) if dtype is BF16 else values.astype(dtype.storage)
-        if dtype is BOOL:
-            return self.random.integers(0, 2, size).astype(bool).reshape(shape)
-        return self.random.integers(1, 6, size).astype(dtype.storage).reshape(shape)
-
-    def indices(self, extent: int, shape: Sequence[int], dtype: DType = I64) -> Array:
-        """Indices into an axis, some of them twice."""
-        return self.random.integers(0, extent, shape).astype(dtype.storage)
+from adjit.ir.shape import Dim
+from adjit.ir.types import BOOL, F32, F64, I8, I32, I64, U8, DType, TensorType
+from tests.sampling import ALL, NUMBERS, SAMPLES, Draw, Generator, Sample, samples_of, scalar_samples
 
 
 def samples(op: Primitive) -> list[Sample]:
     """The samples of `op`; KeyError for an op that has no generator."""
     make = scalar_samples(op) if op.family == "scalar" else SAMPLES[op.name]
     return list(make(Draw(op.name)))
-
-
-SAMPLES: dict[str, Generator] = {}
-
-
-def samples_of(*names: str) -> Callable[[Generator], Generator]:
-    """Make a generator that of the ops called `names`."""
-
-    def enter(make: Generator) -> Generator:
-        SAMPLES.update(dict.fromkeys(names, make))
-        return make
-
-    return enter
-
-
-# -- scalar ------------------------------------------------------------------------------------------------------------
-SCALAR_ATTRIBUTES = {
-    "nan_to_num": {"nan": 0.5, "posinf": 9.0, "neginf": -9.0},
-    "hardtanh": {"low": -0.5, "high": 0.75},
-    "elu": {"alpha": 0.7},
-    "celu": {"alpha": 0.7},
-    "leaky_relu": {"slope": 0.1},
-    "threshold": {"bound": 0.3, "value": -2.0},
-    "softshrink": {"bound": 0.5},
-    "hardshrink": {"bound": 0.5},
-}
-CASTS = ((F32, F64), (F64, F32), (F32, I32), (I64, F32), (BOOL, F32), (I32, BOOL), (I64, U8), (U8, I8), (F32, BF16))
-BITCASTS = ((F32, I32), (I64, F64), (F64, I64), (I16, F16), (U8, I8))
-
-
-def scalar_samples(op: Primitive) -> Generator:
-    """Samples of an elementwise op: each dtype that it accepts, ranks 0 to 4, rank-0 operands, nothing, special values."""
-    if op.name in ("cast", "bitcast"):
-        return conversions(CASTS if op.name == "cast" else BITCASTS)
-    attributes = SCALAR_ATTRIBUTES.get(op.name, {})
-    count = len(op.operands)
-    condition = op.name == "where"
-
-    def operands(draw: Draw, dtype: DType, shapes: Sequence[Sequence[int]]) -> tuple[Array, ...]:
-        dtypes = [BOOL, dtype, dtype] if condition else [dtype] * count
-        return tuple(draw.array(shape, each) for shape, each in zip(shapes, dtypes, strict=True))
-
-    def make(draw: Draw) -> Iterator[Sample]:
-        dtypes = [dtype for dtype in (*ALL, I8, BF16, F16) if accepts(op, dtype, condition, attributes)]
-        for dtype in dtypes:
-            yield Sample(f"{dtype}", operands(draw, dtype, [(2, 3)] * count), attributes)
-        for shape in ((), (5,), (2, 0), (2, 1, 3), (2, 1, 2, 2)):
-            yield Sample(f"shape {shape}", operands(draw, dtypes[0], [shape] * count), attributes)
-        for place in range(count if count > 1 else 0):
-            shapes = [() if other == place else (2, 2) for other in range(count)]
-            yield Sample(f"rank 0 at {place}", operands(draw, dtypes[0], shapes), attributes)
-        if dtypes[0].is_float:
-            special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, 1.0, -1.0, 0.5], dtypes[0].storage)
-            rows = [np.roll(special, 2 * place) for place in range(count)]
-            if condition:
-                rows[0] = rows[0] > 0
-            yield Sample("special values", tuple(rows), attributes, smooth=False)
-
-    return make
-
-
-def accepts(op: Primitive, dtype: DType, condition: bool, attributes: dict[str, Any]) -> bool:
-    """Whether the op's inference takes operands of `dtype`; anything but a refusal of the dtype is an error."""
-    from adjit.ir.errors import DTypeError
-
-    dtypes = [BOOL, dtype, dtype] if condition else [dtype] * len(op.operands)
-    try:
-        op.infer([TensorType(each, ()) for each in dtypes], attributes)
-    except DTypeError:
-        return False
-    return True
-
-
-def conversions(pairs: Sequence[tuple[DType, DType]]) -> Generator:
-    def make(draw: Draw) -> Iterator[Sample]:
-        for source, target in pairs:
-            for shape in ((), (2, 3)):
-                yield Sample(f"{source} to {target} {shape}", (draw.array(shape, source),), {"dtype": target})
-
-    return make
 
 
 # -- structure ---------------------------------------------------------------------------------------------------------
@@ -191,7 +63,8 @@ def _(draw: Draw) -> Iterator[Sample]:
 def _(draw: Draw) -> Iterator[Sample]:
     cuts: tuple[tuple[tuple[int, ...], ...], ...] = (
         ((), (), (), ()), ((5,), (1,), (3,), (1,)), ((5,), (4,), (5,), (-1,)), ((7,), (5,), (3,), (-2,)),
-        ((7,), (0,), (4,), (2,)), ((7,), (1,), (2,), (3,)), ((4, 6), (0, 4), (2, 2), (3, -3)), ((3, 2), (3, 0), (0, 2), (1, 1)),
+        ((7,), (0,), (4,), (2,)), ((7,), (1,), (2,), (3,)), ((4, 6), (0, 4), (2, 2), (3, -3)),
+        ((3, 2), (3, 0), (0, 2), (1, 1)),
         ((3,), (0,), (0,), (-1,)), ((1,), (0,), (1,), (-4,)), ((2, 3, 4), (1, 0, 3), (1, 3, 2), (1, 1, -2)),
         ((2, 0), (0, 0), (2, 0), (1, 1)),
     )  # fmt: skip
@@ -212,7 +85,8 @@ def _(draw: Draw) -> Iterator[Sample]:
     for value in (0, 1.5, -math.inf):
         for shape, low, high, interior in pads:
             attributes = {"low": low, "high": high, "interior": interior, "value": value}
-            yield Sample(f"{shape} {low} {high} {interior} {value}", (draw.array(shape),), attributes)
+            smooth = math.isfinite(value)
+            yield Sample(f"{shape} {low} {high} {interior} {value}", (draw.array(shape),), attributes, smooth=smooth)
     for dtype in ALL:
         attributes = {"low": (1,), "high": (1,), "interior": (1,), "value": dtype is BOOL or 2}
         yield Sample(f"{dtype}", (draw.array((3,), dtype),), attributes)
@@ -283,7 +157,8 @@ def _(draw: Draw) -> Iterator[Sample]:
         ((2,), (3,), (none, none), (none, none)), ((), (2, 2), (none, none), (none, none)),
         ((2, 3), (4, 3), ((1,), (1,)), (none, none)), ((3, 2), (3, 4), ((0,), (0,)), (none, none)),
         ((2, 3, 2), (2, 2, 4), ((2,), (1,)), ((0,), (0,))), ((3, 2, 2), (2, 4, 3), ((1,), (0,)), ((0,), (2,))),
-        ((2, 3, 4), (4, 2, 3), ((0, 2), (1, 0)), (none, none)), ((2, 3, 4), (3, 5, 4, 2), ((2, 0), (2, 3)), ((1,), (0,))),
+        ((2, 3, 4), (4, 2, 3), ((0, 2), (1, 0)), (none, none)),
+        ((2, 3, 4), (3, 5, 4, 2), ((2, 0), (2, 3)), ((1,), (0,))),
         ((2, 2, 3), (2, 2, 3), ((2,), (2,)), ((1, 0), (0, 1))), ((2, 3), (2, 3), (none, none), ((0, 1), (0, 1))),
         ((2, 0), (0, 3), matrix, (none, none)), ((0, 2), (2, 3), matrix, (none, none)),
         ((2, 2, 1, 3), (2, 2, 3, 2), ((3,), (2,)), ((0, 1), (0, 1))),
@@ -297,7 +172,8 @@ def _(draw: Draw) -> Iterator[Sample]:
     spoiled = draw.array((2, 3), F32)
     spoiled[0, 1] = np.nan
     spoiled[1, 0] = np.inf
-    yield Sample("NaN and inf", (spoiled, draw.array((3, 2), F32)), {"contract": matrix, "batch": (none, none)}, smooth=False)
+    attributes = {"contract": matrix, "batch": (none, none)}
+    yield Sample("NaN and inf", (spoiled, draw.array((3, 2), F32)), attributes, smooth=False)
 
 
 @samples_of("conv")
@@ -367,21 +243,21 @@ def with_empty(make: Generator) -> Generator:
     return extended
 
 
-def with_zeros(make: Generator, attributes: Callable[[], dict[str, Any]]) -> Generator:
+def with_zeros(make: Generator, *uses: dict[str, Any]) -> Generator:
     """The samples of `make`, and rows with no, one and two zeros: products are smooth there."""
 
     def extended(draw: Draw) -> Iterator[Sample]:
         yield from make(draw)
         rows = draw.array((4, 4))
         rows[1, 2] = rows[2, 0] = rows[2, 3] = rows[3, 1] = rows[3, 2] = 0
-        yield Sample("zeros", (rows,), attributes())
-        yield Sample("zeros, other way", (rows,), {**attributes(), **({"reverse": True} if attributes().get("axis") else {})})
+        for attributes in uses:
+            yield Sample(f"zeros {attributes}", (rows,), attributes)
 
     return extended
 
 
 SAMPLES["reduce_sum"] = with_empty(SAMPLES["reduce_sum"])
-SAMPLES["reduce_prod"] = with_empty(with_zeros(SAMPLES["reduce_prod"], lambda: {"axes": (1,)}))
+SAMPLES["reduce_prod"] = with_empty(with_zeros(SAMPLES["reduce_prod"], {"axes": (1,)}, {"axes": (1, 0)}))
 
 
 @samples_of("reduce_any", "reduce_all")
@@ -411,7 +287,9 @@ def _(draw: Draw) -> Iterator[Sample]:
         yield Sample(f"{dtype}", (draw.array((2, 4), dtype),), {"axis": 1, "reverse": False})
 
 
-SAMPLES["cumulate_prod"] = with_zeros(SAMPLES["cumulate_prod"], lambda: {"axis": 1, "reverse": False})
+SAMPLES["cumulate_prod"] = with_zeros(
+    SAMPLES["cumulate_prod"], {"axis": 1, "reverse": False}, {"axis": 1, "reverse": True}
+)
 
 
 @samples_of("sort")
@@ -513,8 +391,6 @@ def function(name: str, types: Sequence[TensorType], body: Callable[..., Sequenc
 
 @samples_of("call")
 def _(draw: Draw) -> Iterator[Sample]:
-    from adjit.ir.shape import Dim
-
     n = Dim.named("n")
     fixed = function("double", (VECTOR,), lambda x: (x + x, x * 3.0))
     named = function("sum", (TensorType(F64, (n,)), TensorType(F64, (n,))), lambda x, y: (x * y,))

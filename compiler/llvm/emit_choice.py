@@ -13,6 +13,8 @@ from adjit.ir.types import BF16, BOOL, F16, F32, F64, U8, DType
 # Time of a vector of accesses, in units of one plain vector access: all lanes one element, neighbours backwards; and,
 # for each lane, elements at a constant distance and elements anywhere.
 _SHARED, _BACKWARD, _STRIDED, _ANYWHERE = 0.3, 1.5, 0.6, 0.8
+# What a term of the order `lanes` costs more where the partial results are vectors in memory.
+_PARTIAL = 2.0
 # A reduction of at most this many terms is written out, term by term.
 UNROLLED = 16
 _UNROLLED_NODES = 128
@@ -63,11 +65,6 @@ def extents_of(node: Node) -> tuple[Size, ...]:
     return tuple(node.attributes["extent"])  # type: ignore[arg-type]
 
 
-def flexible(node: Node) -> bool:
-    """Whether a `reduce` keeps its bits when its own terms are not what is put into vectors."""
-    return not in_lanes(node) or is_unrolled(node)
-
-
 def in_lanes(node: Node) -> bool:
     """Whether a `reduce` is a floating sum or product in the order `lanes`."""
     return node.attributes["order"] == "lanes" and node.outputs[0].type.dtype.is_float
@@ -113,18 +110,20 @@ class Choice:
 def choose(node: Node, dependence: Dependence, native: int) -> Choice:
     """The variable of a `for` to cut into vectors; `native` is the number of lanes of one vector."""
     (region,) = node.regions
-    reduces = [inner for inner in _direct(region) if inner.op is REDUCE]
-    if native == 1 or not _can_stand_in_lanes(region) or any(not flexible(inner) for inner in reduces):
+    if native == 1 or not _can_stand_in_lanes(region):
         return Choice(None)
+    reduces = [inner for inner in _direct(region) if inner.op is REDUCE]
+    fixed = any(in_order(inner) for inner in reduces)
     best, best_time = Choice(None), float("inf")
     for name, extent in zip(_independent(node), extents_of(node), strict=True):
         if name is None:
             continue
         lanes = lanes_for(extent, native)
         time = time_along(region, name, extent, lanes, dependence)
+        time += sum(_PARTIAL / lanes for inner in reduces if in_lanes(inner) and not is_unrolled(inner))
         if lanes > 1 and time <= best_time:  # of equals the innermost
-            best, best_time = Choice(name, lanes, any(in_order(inner) for inner in reduces)), time
-    if best.variable is not None and reduces and not any(in_order(inner) for inner in reduces):
+            best, best_time = Choice(name, lanes, fixed), time
+    if best.variable is not None and reduces and not fixed:
         own = sum(time_of_reduce(inner, dependence, native) for inner in reduces)
         if own < best_time:
             return Choice(None)
@@ -167,9 +166,16 @@ def _independent(node: Node) -> list[str | None]:
 
 
 def time_of_reduce(node: Node, dependence: Dependence, native: int) -> float:
-    """The estimated time for a term of a `reduce` that is cut into vectors along its last variable."""
-    name, extent = variables_of(node)[-1], extents_of(node)[-1]
-    return time_along(node.regions[0], name, extent, lanes_for(extent, native), dependence)
+    """The estimated time for a term of a `reduce` that is cut into vectors along its last variable.
+
+    In the order `lanes` a vector may straddle rows of the last variable: its elements can then be anywhere.
+    """
+    names, extents = variables_of(node), extents_of(node)
+    region, lanes = node.regions[0], lanes_for(extents[-1], native)
+    if in_lanes(node) and len(names) > 1 and isinstance(extents[-1], int) and extents[-1] < native:
+        moved = sum(inner.op in (LOAD, INSIDE, INDEX) for inner in region.walk())
+        return cost(region) / native + moved * (_ANYWHERE + 4.0 / native)
+    return time_along(region, names[-1], extents[-1], lanes, dependence)
 
 
 def time_along(region: Region, name: str, extent: Size, lanes: int, dependence: Dependence) -> float:

@@ -6,19 +6,19 @@ along its own index or along k, whichever reads memory better.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from adjit.compiler.llvm.emit_choice import Dependence, lanes_for, time_along
-from adjit.compiler.llvm.emit_index import greatest, uniform, vector
-from adjit.compiler.llvm.emit_state import Lanes, Options, Ramp, Uniform, Variable, Writer
+from adjit.compiler.llvm.emit_domain import Pairs, split_flat
+from adjit.compiler.llvm.emit_index import uniform
+from adjit.compiler.llvm.emit_pack import Unit, emit_pack_region
+from adjit.compiler.llvm.emit_state import Options, Writer
 from adjit.compiler.llvm.gemm import (
     GemmOperands,
-    PackSource,
     StridedOperand,
     emit_gemm,
-    emit_pack,
     emit_pack_strided,
     emit_task_count,
     plan_gemm,
@@ -31,7 +31,6 @@ from adjit.ir.errors import CompileError
 from adjit.ir.graph import Node, Region
 from adjit.ir.shape import Dim, Size, product, substitute
 
-Pairs = tuple[tuple[str, Size], ...]
 Attach = Callable[[Function], Writer]
 Side = Literal["a", "b"]
 
@@ -143,17 +142,9 @@ def _emit_packing(
 
         emit_pack_strided(module, name, plan, side, operand)
         return
-    unit: Literal["index", "k"] = "k" if _is_better_along_k(region, own, axes.k, plan, dependence) else "index"
-
-    def ways(f: Function) -> list[tuple[str, PackSource]]:
-        w = attach(f)
-        w.dependence = dependence
-        for pairs in (axes.batch, own, axes.k):
-            for variable, extent in pairs:
-                w.bounds.declare(variable, extent)
-        return [("true", PackSource(unit, _Evaluator(w, region, own, axes, unit).evaluate))]
-
-    emit_pack(module, name, plan, side, ways)
+    unit: Unit = "k" if _is_better_along_k(region, own, axes.k, plan, dependence) else "index"
+    width = plan.mr if side == "a" else plan.nr
+    emit_pack_region(module, name, plan, width, unit, region, (axes.batch, own, axes.k), attach)
 
 
 def _strides_of_operand(region: Region, own: Pairs, axes: _Axes) -> tuple[Node, Size, list[Size]] | None:
@@ -186,88 +177,3 @@ def _is_better_along_k(region: Region, own: Pairs, k: Pairs, plan: GemmPlan, dep
         name, extent = pairs[-1]
         times.append(time_along(region, name, extent, lanes_for(extent, plan.lanes), dependence))
     return times[1] < 0.7 * times[0]  # the transposes that this way needs take time too
-
-
-class _Evaluator:
-    """Elements of a region at flattened (batch, index, k)."""
-
-    def __init__(self, w: Writer, region: Region, own: Pairs, axes: _Axes, unit: Literal["index", "k"]) -> None:
-        self.w, self.region, self.own, self.axes, self.unit = w, region, own, axes, unit
-
-    def evaluate(self, f: Function, type: LLType, batch: str, index: str, k: str, mask: str | None) -> str:
-        """`type.lanes` elements that follow each other along the unit."""
-        w = self.w
-        moving = self.own if self.unit == "index" else self.axes.k
-        start = index if self.unit == "index" else k
-        fixed = {**split_flat(w, self.axes.batch, batch)}
-        if self.unit == "index":
-            fixed |= split_flat(w, self.axes.k, k)
-        else:
-            fixed |= split_flat(w, self.own, index)
-        with w.bound(fixed):
-            if type.lanes == 1:
-                with w.bound(split_flat(w, moving, start)):
-                    return self._one(type, None)
-            return self._vector(type, moving, start, mask)
-
-    def _vector(self, type: LLType, moving: Pairs, start: str, mask: str | None) -> str:
-        """A vector along flattened variables: within one row of the last of them, or straddling rows."""
-        w, f = self.w, self.w.f
-        if len(moving) <= 1:
-            with w.bound({name: Ramp(start) for name, _ in moving}), w.vector(type.lanes, mask):
-                return self._one(type, mask)
-        *outer, (name, extent) = moving
-        if isinstance(extent, int) and extent < type.lanes:
-            return self._straddling(type, moving, start, mask)
-        length = greatest(w, uniform(w, extent), "1")
-        row, column = f.let(f"udiv i64 {start}, {length}"), f.let(f"urem i64 {start}, {length}")
-        fits = f.let(f"icmp sle i64 {f.let(f'add nsw i64 {column}, {type.lanes}')}, {length}")
-        result = w.slot(type)
-        one, other, done = f.label("row"), f.label("straddle"), f.label("done")
-        f.branch(fits, one, other)
-        f.start(one)
-        with w.bound({**split_flat(w, tuple(outer), row), name: Ramp(column)}), w.vector(type.lanes, mask):
-            w.write(result, self._one(type, mask))
-        f.jump(done)
-        f.start(other)
-        with w.scope():
-            w.write(result, self._straddling(type, moving, start, mask))
-        f.jump(done)
-        f.start(done)
-        return w.read(result)
-
-    def _straddling(self, type: LLType, moving: Pairs, start: str, mask: str | None) -> str:
-        w, flat = self.w, Dim.named("@flat")
-        w.bounds.declare("@flat", product(size for _, size in moving))
-        with w.vector(type.lanes, mask), w.bound({"@flat": Ramp(start)}):
-            places: dict[str, Variable] = {}
-            step: Size = 1
-            for name, size in reversed(moving):
-                whole = flat // step
-                places[name] = Lanes(vector(w, whole if name == moving[0][0] else whole % size, 64))
-                step = step * size
-            with w.bound(places):
-                return self._one(type, mask)
-
-    def _one(self, type: LLType, mask: str | None) -> str:
-        """The region's element(s) here; 0 in lanes that do not exist."""
-        w = self.w
-        w.run(self.region)
-        name = w.spread(w.register(self.region.outputs[0]), type.lanes)
-        w.flush_faults()
-        if mask is None:
-            return name
-        return w.f.let(f"select <{type.lanes} x i1> {mask}, {type.llvm} {name}, {type.llvm} {type.constant(0)}")
-
-
-def split_flat(w: Writer, pairs: Sequence[tuple[str, Size]], flat: str) -> dict[str, Variable]:
-    """The values of variables whose flattened index is `flat`, the first being the outermost."""
-    found: dict[str, Variable] = {}
-    for number, (name, extent) in enumerate(reversed(pairs)):
-        if number + 1 == len(pairs):
-            found[name] = Uniform(flat)
-            break
-        size = greatest(w, uniform(w, extent), "1")
-        found[name] = Uniform(w.f.let(f"urem i64 {flat}, {size}"))
-        flat = w.f.let(f"udiv i64 {flat}, {size}")
-    return found

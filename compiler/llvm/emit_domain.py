@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeAlias
 
 from adjit.compiler.llvm.emit_choice import extents_of, variables_of
 from adjit.compiler.llvm.emit_index import greatest, least, uniform
 from adjit.compiler.llvm.emit_loops import Body, scalar_loop, total_of
-from adjit.compiler.llvm.emit_state import Slot, Uniform, Writer
+from adjit.compiler.llvm.emit_state import Slot, Uniform, Variable, Writer
 from adjit.compiler.llvm.gemm_tile import counted
 from adjit.compiler.llvm.text import LLType
 from adjit.ir.graph import Node
+from adjit.ir.shape import Size
 from adjit.ir.types import I64
+
+Pairs: TypeAlias = "tuple[tuple[str, Size], ...]"
 
 
 def whole_domain(w: Writer, node: Node, body: Body) -> None:
@@ -30,43 +34,50 @@ def whole_domain(w: Writer, node: Node, body: Body) -> None:
 
 def cut_domain(w: Writer, node: Node, length: str, begin: Body, body: Body, end: Body) -> None:
     """`body` for every index, in order, with `begin` and `end` around every `length` of them; once if there is none."""
-    total = total_of(w, extents_of(node))
-    with counted(w.f, "0", greatest(w, total, "1"), length) as start, w.scope():
+    extents = extents_of(node)
+    pairs = tuple(zip(variables_of(node), extents, strict=True))
+    total = total_of(w, extents)
+    mark = len(w.f.lines)
+    with counted(w.f, "0", greatest(w, total, "1"), length) as start, w.scope(mark):
         stop = least(w, w.f.let(f"add nsw i64 {start}, {length}"), total)
         begin()
-        if len(variables_of(node)) == 1:
-            scalar_loop(w, variables_of(node)[0], start, stop, body)
-        else:
-            _rows(w, node, start, stop, body)
+        walk_rows(w, pairs, start, stop, lambda _: body())
         end()
 
 
-def _rows(w: Writer, node: Node, start: str, stop: str, body: Body) -> None:
-    """The flat positions start..stop-1 of a domain of several variables, by pieces of rows of the last one."""
+def walk_rows(w: Writer, pairs: Pairs, start: str, stop: str, body: Callable[[str], None]) -> None:
+    """`body(flat)` for the flat positions start..stop-1 of a domain, by pieces of rows of its last variable."""
     f = w.f
-    names, extents = variables_of(node), extents_of(node)
-    length = greatest(w, uniform(w, extents[-1]), "1")
+    if len(pairs) <= 1:
+        mark = len(f.lines)
+        with counted(f, start, stop, 1) as flat, w.bound({name: Uniform(flat) for name, _ in pairs}, mark):
+            body(flat)
+        return
+    *outer, (name, extent) = pairs
+    length = greatest(w, uniform(w, extent), "1")
     at = w.slot(LLType(I64))
     w.write(at, start)
-    with _until(w, at, stop) as flat, w.scope():
-        row, column = f.let(f"udiv i64 {flat}, {length}"), f.let(f"urem i64 {flat}, {length}")
-        end = least(w, length, f.let(f"add nsw i64 {column}, {f.let(f'sub nsw i64 {stop}, {flat}')}"))
-        with w.bound({name: Uniform(value) for name, value in odometer(w, node, row).items()}):
-            scalar_loop(w, names[-1], column, end, body)
-        w.write(at, f.let(f"add nsw i64 {flat}, {f.let(f'sub nsw i64 {end}, {column}')}"))
+    with _until(w, at, stop) as piece, w.scope():
+        row, column = f.let(f"udiv i64 {piece}, {length}"), f.let(f"urem i64 {piece}, {length}")
+        end = least(w, length, f.let(f"add nsw i64 {column}, {f.let(f'sub nsw i64 {stop}, {piece}')}"))
+        shift = f.let(f"sub nsw i64 {piece}, {column}")
+        with w.bound(split_flat(w, outer, row)):
+            mark = len(f.lines)
+            with counted(f, column, end, 1) as i, w.bound({name: Uniform(i)}, mark):
+                body(f.let(f"add nsw i64 {shift}, {i}"))
+        w.write(at, f.let(f"add nsw i64 {shift}, {end}"))
 
 
-def odometer(w: Writer, node: Node, row: str) -> dict[str, str]:
-    """The values of all variables but the last in row number `row`."""
-    outer = list(zip(variables_of(node), extents_of(node), strict=True))[:-1]
-    found: dict[str, str] = {}
-    for number, (name, extent) in enumerate(reversed(outer)):
-        if number + 1 == len(outer):
-            found[name] = row
+def split_flat(w: Writer, pairs: Sequence[tuple[str, Size]], flat: str) -> dict[str, Variable]:
+    """The values of variables whose flattened index is `flat`, the first being the outermost."""
+    found: dict[str, Variable] = {}
+    for number, (name, extent) in enumerate(reversed(pairs)):
+        if number + 1 == len(pairs):
+            found[name] = Uniform(flat)
             break
         size = greatest(w, uniform(w, extent), "1")
-        found[name] = w.f.let(f"urem i64 {row}, {size}")
-        row = w.f.let(f"udiv i64 {row}, {size}")
+        found[name] = Uniform(w.f.let(f"urem i64 {flat}, {size}"))
+        flat = w.f.let(f"udiv i64 {flat}, {size}")
     return found
 
 
@@ -77,9 +88,9 @@ def _until(w: Writer, at: Slot, stop: str) -> Iterator[str]:
     head, inside, after = f.label("head"), f.label("piece"), f.label("after")
     f.jump(head)
     f.start(head)
-    flat = w.read(at)
-    f.branch(f.let(f"icmp slt i64 {flat}, {stop}"), inside, after)
+    place = w.read(at)
+    f.branch(f.let(f"icmp slt i64 {place}, {stop}"), inside, after)
     f.start(inside)
-    yield flat
+    yield place
     f.jump(head)
     f.start(after)

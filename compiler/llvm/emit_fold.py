@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from adjit.compiler.llvm.emit_access import combine
 from adjit.compiler.llvm.emit_loops import neutral
 from adjit.compiler.llvm.emit_state import Slot, Writer
 from adjit.compiler.llvm.gemm_tile import counted, offset
 from adjit.compiler.llvm.text import LLType
-from adjit.ir.types import DType
+from adjit.ir.types import BOOL, DType
 
 
 class Partials:
@@ -54,55 +56,95 @@ def fold_lanes(w: Writer, kind: str, dtype: DType, name: str, lanes: int) -> str
     while lanes > 1:
         half = lanes // 2
         wide, narrow = LLType(dtype, lanes), LLType(dtype, half)
-        if half == 1:
-            low, high = (w.f.let(f"extractelement {wide.llvm} {name}, i32 {lane}") for lane in (0, 1))
-        else:
-            low, high = (
-                w.f.let(
-                    f"shufflevector {wide.llvm} {name}, {wide.llvm} poison, "
-                    f"<{half} x i32> <{', '.join(f'i32 {lane}' for lane in range(start, start + half))}>"
-                )
-                for start in (0, half)
-            )
+        low, high = _halves(w, wide, name)
         name = combine(w, kind, narrow, low, high)
         lanes = half
     return name
 
 
-def pick_first(
-    w: Writer,
-    kind: str,
-    slots: tuple[Slot, Slot],
-    old: tuple[str, str],
-    new: tuple[str, str],
-    fresh: str,
-    exists: str | None = None,
-    smaller_index: bool = False,
-) -> None:
-    """Put the better of two pairs (value, index) into the slots: a NaN, else the greater (less); the first of equals.
+def _halves(w: Writer, type: LLType, name: str) -> tuple[str, str]:
+    """The lower and the upper lanes of a vector."""
+    half = type.lanes // 2
+    if half == 1:
+        low, high = (w.f.let(f"extractelement {type.llvm} {name}, i32 {lane}") for lane in (0, 1))
+        return low, high
+    low, high = (
+        w.f.let(
+            f"shufflevector {type.llvm} {name}, {type.llvm} poison, "
+            f"<{half} x i32> <{', '.join(f'i32 {lane}' for lane in range(start, start + half))}>"
+        )
+        for start in (0, half)
+    )
+    return low, high
 
-    `fresh` says that there is no old pair, `exists` that there is a new one.  `smaller_index` decides between equals
-    by the index, not by which came first.
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A value and its index, in as many lanes as `value` has."""
+
+    value: str
+    index: str
+
+
+def pick_first(
+    w: Writer, kind: str, types: tuple[LLType, LLType], old: Pair, new: Pair, fresh: str, *, by_index: bool = False
+) -> Pair:
+    """The better of two pairs: a NaN, else the greater (less); of equals the old one, or that of smaller index.
+
+    `fresh` says that there is no old pair.
     """
-    f, (value, index) = w.f, (slots[0].type, slots[1].type)
-    bools = "i1" if value.lanes == 1 else f"<{value.lanes} x i1>"
-    greater = kind == "argmax"
+    f, (value, index) = w.f, types
+    bools = LLType(BOOL, value.lanes).llvm
     if value.dtype.is_float:
-        # Unordered or greater; and the old one is no NaN.
-        better = f.let(f"fcmp {'ugt' if greater else 'ult'} {value.llvm} {new[0]}, {old[0]}")
-        better = f.let(f"and {bools} {better}, {f.let(f'fcmp ord {value.llvm} {old[0]}, {old[0]}')}")
-        new_nan, old_nan = (f.let(f"fcmp uno {value.llvm} {v}, {v}") for v in (new[0], old[0]))
-        equal = f.let(f"or {bools} {f.let(f'fcmp oeq {value.llvm} {new[0]}, {old[0]}')}, "
-                      f"{f.let(f'and {bools} {new_nan}, {old_nan}')}")  # fmt: skip
+        # Unordered or greater, while the old one is no NaN.
+        better = f.let(f"fcmp {'ugt' if kind == 'argmax' else 'ult'} {value.llvm} {new.value}, {old.value}")
+        better = f.let(f"and {bools} {better}, {f.let(f'fcmp ord {value.llvm} {old.value}, {old.value}')}")
     else:
         sign = "u" if value.dtype.kind in ("uint", "bool") else "s"
-        better = f.let(f"icmp {sign}{'gt' if greater else 'lt'} {value.llvm} {new[0]}, {old[0]}")
-        equal = f.let(f"icmp eq {value.llvm} {new[0]}, {old[0]}")
-    if smaller_index:
-        sooner = f.let(f"icmp slt {index.llvm} {new[1]}, {old[1]}")
-        better = f.let(f"or {bools} {better}, {f.let(f'and {bools} {equal}, {sooner}')}")
+        relation = f"icmp {sign}{'gt' if kind == 'argmax' else 'lt'}"
+        better = f.let(f"{relation} {value.llvm} {new.value}, {old.value}")
+    if by_index:
+        sooner = f.let(f"icmp slt {index.llvm} {new.index}, {old.index}")
+        equal = f.let(f"and {bools} {_equal(w, value, old.value, new.value)}, {sooner}")
+        better = f.let(f"or {bools} {better}, {equal}")
     better = f.let(f"or {bools} {better}, {fresh}")
-    if exists is not None:
-        better = f.let(f"and {bools} {better}, {exists}")
-    for slot, before, after in zip(slots, old, new, strict=True):
-        w.write(slot, f.let(f"select {bools} {better}, {slot.type.llvm} {after}, {slot.type.llvm} {before}"))
+    return Pair(
+        *(
+            f.let(f"select {bools} {better}, {type.llvm} {after}, {type.llvm} {before}")
+            for type, before, after in ((value, old.value, new.value), (index, old.index, new.index))
+        )
+    )
+
+
+def _equal(w: Writer, type: LLType, left: str, right: str) -> str:
+    """Whether values are equal, two NaNs being so."""
+    f = w.f
+    if not type.dtype.is_float:
+        return f.let(f"icmp eq {type.llvm} {left}, {right}")
+    same = f.let(f"fcmp oeq {type.llvm} {left}, {right}")
+    nans = [f.let(f"fcmp uno {type.llvm} {v}, {v}") for v in (left, right)]
+    bools = LLType(BOOL, type.lanes).llvm
+    return f.let(f"or {bools} {same}, {f.let(f'and {bools} {nans[0]}, {nans[1]}')}")
+
+
+def fold_pairs(w: Writer, kind: str, types: tuple[LLType, LLType], pair: Pair) -> Pair:
+    """The best pair among lanes; a lane whose index is negative holds none."""
+    while types[0].lanes > 1:
+        half = types[0].lanes // 2
+        narrow = types[0].dtype, types[1].dtype
+        halves = [_halves(w, type, name) for type, name in zip(types, (pair.value, pair.index), strict=True)]
+        types = LLType(narrow[0], half), LLType(narrow[1], half)
+        old, new = Pair(halves[0][0], halves[1][0]), Pair(halves[0][1], halves[1][1])
+        zero = types[1].constant(0)
+        fresh = w.f.let(f"icmp slt {types[1].llvm} {old.index}, {zero}")
+        found = pick_first(w, kind, types, old, new, fresh, by_index=True)
+        # Where the second half holds none, the first stands.
+        bools = LLType(BOOL, half).llvm
+        none = w.f.let(f"icmp slt {types[1].llvm} {new.index}, {zero}")
+        pair = Pair(
+            *(
+                w.f.let(f"select {bools} {none}, {type.llvm} {before}, {type.llvm} {after}")
+                for type, before, after in ((types[0], old.value, found.value), (types[1], old.index, found.index))
+            )
+        )
+    return pair

@@ -48,7 +48,20 @@ def uniform(w: Writer, size: Size) -> str:
     """The i64 of an index expression in lane 0."""
     if isinstance(size, int):
         return str(size)
-    return w.once(("uniform", size, *_values(w, size)), lambda: _sum(w, size))
+    key = ("uniform", size, *_values(w, size))
+    depths = {monomial: _depth(w, monomial) for monomial, _ in size.terms}
+    deepest = max(depths.values())
+    outer = Dim({m: c for m, c in size.terms if depths[m] < deepest}) + 0
+    inner = Dim({m: c for m, c in size.terms if depths[m] == deepest})
+    if outer == 0 or isinstance(outer, int):
+        return w.hoisted(size.names, key, lambda: _sum(w, size))
+    # What outer loops decide is summed there.
+    return w.hoisted(size.names, key, lambda: w.f.let(f"add nsw i64 {uniform(w, outer)}, {_sum(w, inner)}"))
+
+
+def _depth(w: Writer, monomial: Monomial) -> int:
+    names = Dim({monomial: 1}).names
+    return max((w.depth(name) for name in names), default=0)
 
 
 def _values(w: Writer, size: Dim) -> tuple[object, ...]:
@@ -85,7 +98,8 @@ def _atom(w: Writer, atom: Atom) -> str:
                 return w.f.let(f"extractelement <{w.lanes} x i64> {name}, i32 0")
         raise CompileError(f"an index uses {atom!r}, which is neither a size nor a variable around it")
     kind, left, right = atom
-    return w.once(("atom", atom, *_values(w, left), *_values(w, right)), lambda: _divide(w, kind, left, right))
+    key = ("atom", atom, *_values(w, left), *_values(w, right))
+    return w.hoisted(left.names | right.names, key, lambda: _divide(w, kind, left, right))
 
 
 def _divide(w: Writer, kind: str, left: Dim, right: Dim) -> str:
@@ -112,12 +126,16 @@ def _divisor(w: Writer, right: Dim) -> str:
 
 def greatest(w: Writer, left: str, right: str) -> str:
     """The greater of two i64."""
+    if not left.startswith("%") and not right.startswith("%"):
+        return str(max(int(left), int(right)))
     w.module.declare("declare i64 @llvm.smax.i64(i64, i64)")
     return w.f.let(f"call i64 @llvm.smax.i64(i64 {left}, i64 {right})")
 
 
 def least(w: Writer, left: str, right: str) -> str:
     """The lesser of two i64."""
+    if not left.startswith("%") and not right.startswith("%"):
+        return str(min(int(left), int(right)))
     w.module.declare("declare i64 @llvm.smin.i64(i64, i64)")
     return w.f.let(f"call i64 @llvm.smin.i64(i64 {left}, i64 {right})")
 
@@ -162,7 +180,8 @@ def vector(w: Writer, size: Size, bits: int) -> str:
     """An index expression in every lane, as a vector of i`bits`."""
     if isinstance(size, int):
         return integer_type(w, bits).constant(size)
-    return w.once(("vector", size, bits, w.lanes, *_values(w, size)), lambda: _vector_sum(w, size, bits))
+    key = ("vector", size, bits, w.lanes, *_values(w, size))
+    return w.hoisted(size.names, key, lambda: _vector_sum(w, size, bits))
 
 
 def integer_type(w: Writer, bits: int) -> LLType:

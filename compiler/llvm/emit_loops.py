@@ -55,7 +55,8 @@ def emit_for(w: Writer, node: Node, span: tuple[str, str] | None = None) -> None
 
 def scalar_loop(w: Writer, name: str, begin: str, end: str, body: Body) -> None:
     """`body` for each value of a variable."""
-    with counted(w.f, begin, end, 1) as i, w.bound({name: Uniform(i)}):
+    mark = len(w.f.lines)
+    with counted(w.f, begin, end, 1) as i, w.bound({name: Uniform(i)}, mark):
         body()
 
 
@@ -83,23 +84,26 @@ def vector_loop(
         with counted(f, begin, end, lanes) as i:
             masked(w, name, i, end, lanes, body)
         return
-    for wide in dict.fromkeys((lanes * abreast, lanes)):
-        if known is not None:
-            stop = str(known - known % wide)
-            if int(begin) >= int(stop):
-                continue
-        else:
-            span = f.let(f"sub nsw i64 {end}, {begin}")
-            stop = f.let(f"add nsw i64 {begin}, {f.let(f'and i64 {span}, {-wide}')}")
-        with counted(f, begin, stop, wide) as i, w.bound({name: Ramp(i)}), w.vector(wide, None):
+    wide = lanes * abreast
+    if known is not None:
+        stop = str(known - known % wide)
+    else:
+        span = f.let(f"sub nsw i64 {end}, {begin}")
+        stop = f.let(f"add nsw i64 {begin}, {f.let(f'and i64 {span}, {-wide}')}")
+    if stop != begin:
+        mark = len(f.lines)
+        with counted(f, begin, stop, wide) as i, w.bound({name: Ramp(i)}, mark), w.vector(wide, None):
             body()
-        begin = stop
-    if known is None:
-        rest = f.let(f"icmp slt i64 {begin}, {end}")
-        with when(f, rest):
-            masked(w, name, begin, end, lanes, body)
-    elif int(begin) < known:
-        masked(w, name, begin, end, lanes, body)
+    if stop == end:
+        return
+    if known is not None and known - int(stop) <= lanes:
+        masked(w, name, stop, end, lanes, body)
+    elif abreast == 1:
+        with when(f, f.let(f"icmp slt i64 {stop}, {end}")):
+            masked(w, name, stop, end, lanes, body)
+    else:
+        with counted(f, stop, end, lanes) as i:
+            masked(w, name, i, end, lanes, body)
 
 
 def masked(w: Writer, name: str, begin: str, end: str, lanes: int, body: Body) -> None:

@@ -21,18 +21,19 @@ from adjit.compiler.llvm.emit_choice import (
     time_of_reduce,
     variables_of,
 )
-from adjit.compiler.llvm.emit_domain import cut_domain, odometer, whole_domain
-from adjit.compiler.llvm.emit_fold import Partials, fold_lanes, pick_first
+from adjit.compiler.llvm.emit_domain import cut_domain, split_flat, whole_domain
+from adjit.compiler.llvm.emit_first import emit_first
+from adjit.compiler.llvm.emit_fold import Partials, fold_lanes
 from adjit.compiler.llvm.emit_index import greatest, least, uniform, vector
 from adjit.compiler.llvm.emit_loops import neutral, scalar_loop, total_of, vector_loop
 from adjit.compiler.llvm.emit_state import Lanes, Ramp, Register, Uniform, Writer
 from adjit.compiler.llvm.gemm_tile import below, counted
 from adjit.compiler.llvm.text import LLType
-from adjit.compiler.loops.ir import BLOCK, INDEX, RUN
+from adjit.compiler.loops.ir import BLOCK, RUN
 from adjit.ir.graph import Node
 from adjit.ir.primitive import primitive_named
 from adjit.ir.shape import Dim, product
-from adjit.ir.types import BOOL, I64
+from adjit.ir.types import I64
 
 # Bodies of fewer operations take all partial sums of the order `lanes` as one wide vector.
 _SMALL = 12
@@ -45,10 +46,7 @@ def emit_reduce(w: Writer, node: Node) -> None:
     kind = str(node.attributes["kind"])
     own = 1 if w.lanes > 1 else _own_lanes(w, node)
     if kind in ("argmax", "argmin"):
-        if own > 1 and _counts_itself(node):
-            _first_along(w, node, own)
-        else:
-            _first_across(w, node)
+        emit_first(w, node, own)
     elif in_lanes(node) and is_unrolled(node) and w.lanes > 1:
         _unrolled(w, node)
     elif in_lanes(node) and own > 1:
@@ -320,8 +318,7 @@ def _flat_vectors(
         f.branch("false" if never else fast, one, other)
         f.start(one)
         if not never:
-            rows = {key: Uniform(value) for key, value in odometer(w, node, row).items()}
-            with w.bound({**rows, name: Ramp(column)}), w.vector(lanes, None):
+            with w.bound({**split_flat(w, outer, row), name: Ramp(column)}), w.vector(lanes, None):
                 add(start)()
         f.jump(done)
         f.start(other)
@@ -339,72 +336,3 @@ def _flat_vectors(
                 add(start)()
         f.jump(done)
         f.start(done)
-
-
-# -- first greatest, first least ---------------------------------------------------------------------------------------
-def _counts_itself(node: Node) -> bool:
-    """Whether a reduction over one variable gives that variable as the index."""
-    index = node.regions[0].outputs[1].node
-    names = variables_of(node)
-    if index is None or index.op is not INDEX or len(names) != 1:
-        return False
-    return index.attributes["value"] == Dim.named(names[0])
-
-
-def _first_across(w: Writer, node: Node) -> None:
-    kind = str(node.attributes["kind"])
-    value_type, index_type = (LLType(value.type.dtype, w.lanes) for value in node.outputs)
-    best, index, fresh = w.slot(value_type), w.slot(index_type), w.slot(LLType(BOOL))
-    w.write(best, value_type.constant(neutral(kind, value_type.dtype)))
-    w.write(index, index_type.constant(0))
-    w.write(fresh, "true")
-
-    def body() -> None:
-        w.run(node.regions[0])
-        old = w.read(best), w.read(index)
-        new = w.spread(_term(w, node)), w.spread(_term(w, node, 1))
-        pick_first(w, kind, (best, index), old, new, w.spread(Register(w.read(fresh), LLType(BOOL))))
-        w.write(fresh, "false")
-
-    whole_domain(w, node, body)
-    w.registers[node.outputs[0]] = Register(w.read(best), value_type)
-    w.registers[node.outputs[1]] = Register(w.read(index), index_type)
-
-
-def _first_along(w: Writer, node: Node, lanes: int) -> None:
-    """The first in each lane, then among the lanes; a lane without terms has index -1 and loses."""
-    f, kind = w.f, str(node.attributes["kind"])
-    scalar, number = (LLType(value.type.dtype) for value in node.outputs)
-    value_type, index_type = LLType(scalar.dtype, lanes), LLType(number.dtype, lanes)
-    best, index = w.slot(value_type), w.slot(index_type)
-    w.write(best, value_type.constant(neutral(kind, scalar.dtype)))
-    w.write(index, index_type.constant(-1))
-    bools = f"<{lanes} x i1>"
-
-    def body() -> None:
-        w.run(node.regions[0])
-        old = w.read(best), w.read(index)
-        new = w.spread(_term(w, node)), w.spread(_term(w, node, 1))
-        fresh = f.let(f"icmp slt {index_type.llvm} {old[1]}, zeroinitializer")
-        pick_first(w, kind, (best, index), old, new, fresh, w.mask)
-
-    name, extent = variables_of(node)[0], extents_of(node)[0]
-    known = extent if isinstance(extent, int) else None
-    vector_loop(w, name, "0", uniform(w, extent), lanes, body, known)
-    values, numbers = w.slot(scalar), w.slot(number)
-    w.write(values, scalar.constant(neutral(kind, scalar.dtype)))
-    w.write(numbers, number.constant(-1))
-    found = w.read(best), w.read(index)
-    some = f.let(f"icmp sge {index_type.llvm} {found[1]}, zeroinitializer")
-    with counted(f, "0", str(lanes), 1) as lane:
-        new = (
-            f.let(f"extractelement {value_type.llvm} {found[0]}, i64 {lane}"),
-            f.let(f"extractelement {index_type.llvm} {found[1]}, i64 {lane}"),
-        )
-        exists = f.let(f"extractelement {bools} {some}, i64 {lane}")
-        old = w.read(values), w.read(numbers)
-        fresh = f.let(f"icmp slt {number.llvm} {old[1]}, 0")
-        pick_first(w, kind, (values, numbers), old, new, fresh, exists, smaller_index=True)
-    w.registers[node.outputs[0]] = Register(w.read(values), scalar)
-    w.registers[node.outputs[1]] = Register(w.read(numbers), number)
-

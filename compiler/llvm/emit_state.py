@@ -6,7 +6,7 @@ LLVM vector).  Values that change in loops stand in stack slots; LLVM turns thes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -71,6 +71,17 @@ class Slot:
     type: LLType
 
 
+@dataclass(slots=True)
+class Frame:
+    """A scope of the code being written: what was computed in it, and the line before which code outside it can go.
+
+    `mark` is None where the code just before the scope may not run, or is not straight.
+    """
+
+    memo: dict[object, str]
+    mark: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """How kernels are emitted: `lanes` forces vectors of that many elements (None: as the target has them)."""
@@ -102,7 +113,9 @@ class Writer:
         self.variables: dict[str, Variable] = {}
         self.lanes = 1  # of the vectors in the present scope
         self.mask: str | None = None  # the lanes that exist; None: all
-        self._memos: list[dict[object, str]] = [{}]
+        self._body = function.lines
+        self._every = self._frames = [Frame({})]
+        self._depths: dict[str, int] = {}  # of variables: the frame that binds them
         self._faults: Slot | None = None
         self._positions: dict[Value, str] = {}
 
@@ -116,13 +129,16 @@ class Writer:
 
     # -- scopes -------------------------------------------------------------------------------------------------------
     @contextmanager
-    def scope(self) -> Iterator[None]:
-        """What is computed inside is not known outside: the code may not run."""
-        self._memos.append({})
+    def scope(self, mark: int | None = None) -> Iterator[None]:
+        """What is computed inside is not known outside: the code may not run.
+
+        `mark` is the line (of the function) of the branch into the scope, if the scope is the body of a loop.
+        """
+        self._frames.append(Frame({}, mark))
         try:
             yield
         finally:
-            self._memos.pop()
+            self._frames.pop()
 
     @contextmanager
     def vector(self, lanes: int, mask: str | None) -> Iterator[None]:
@@ -136,27 +152,61 @@ class Writer:
             self.lanes, self.mask = before
 
     @contextmanager
-    def bound(self, variables: Mapping[str, Variable]) -> Iterator[None]:
-        """Code in which variables have these values."""
-        before = {name: self.variables.get(name) for name in variables}
+    def bound(self, variables: Mapping[str, Variable], mark: int | None = None) -> Iterator[None]:
+        """Code in which variables have these values; `mark` as in `scope`."""
+        before = {name: (self.variables.get(name), self._depths.get(name, 0)) for name in variables}
         self.variables.update(variables)
+        self._depths.update(dict.fromkeys(variables, len(self._frames)))
         try:
-            with self.scope():
+            with self.scope(mark):
                 yield
         finally:
-            for name, old in before.items():
+            for name, (old, depth) in before.items():
+                self._depths[name] = depth
                 if old is None:
                     del self.variables[name]
                 else:
                     self.variables[name] = old
 
+    def depth(self, name: str) -> int:
+        """The scope that binds a variable, counted from the function's own."""
+        return self._depths.get(name, 0)
+
     def once(self, key: object, make: Callable[[], str]) -> str:
         """The name that `make` emitted under this key, here or in a scope around."""
-        for memo in reversed(self._memos):
-            if (found := memo.get(key)) is not None:
+        for frame in reversed(self._frames):
+            if (found := frame.memo.get(key)) is not None:
                 return found
-        name = self._memos[-1][key] = make()
+        name = self._frames[-1].memo[key] = make()
         return name
+
+    def hoisted(self, names: Iterable[str], key: object, make: Callable[[], str]) -> str:
+        """The same for arithmetic on the variables `names`, which is put before all loops that bind none of them."""
+        for frame in reversed(self._frames):
+            if (found := frame.memo.get(key)) is not None:
+                return found
+        deepest = max((self._depths.get(name, 0) for name in names), default=0)
+        depth = next((d for d in range(deepest, len(self._frames) - 1) if self._frames[d + 1].mark is not None), None)
+        if depth is None:
+            name = self._frames[-1].memo[key] = make()
+            return name
+        frames, lines = self._frames, self.f.lines
+        self._frames, self.f.lines = frames[: depth + 1], []
+        try:
+            name = make()
+            new = self.f.lines
+        finally:
+            self._frames, self.f.lines = frames, lines
+        self._insert(frames[depth + 1].mark or 0, new)
+        frames[depth].memo[key] = name
+        return name
+
+    def _insert(self, place: int, lines: Sequence[str]) -> None:
+        """Put lines into the function before line `place`."""
+        self._body[place:place] = lines
+        for frame in self._every:
+            if frame.mark is not None and frame.mark >= place:
+                frame.mark += len(lines)
 
     def run(self, region: Region) -> None:
         """Emit the nodes of a region."""
@@ -195,7 +245,7 @@ class Writer:
         name = self.f.reserve()
         many = type.llvm if count == 1 else f"[{count} x {type.llvm}]"
         align = min(64, max(1, type.lanes * type.dtype.itemsize))
-        self.f.lines.insert(1, f"  {name} = alloca {many}, align {align}")
+        self._insert(1, [f"  {name} = alloca {many}, align {align}"])
         return Slot(name, type)
 
     def read(self, slot: Slot) -> str:
@@ -214,7 +264,7 @@ class Writer:
             where = any_lane(f, where, lanes)
         if self._faults is None:
             self._faults = self.slot(LLType(I64))
-            f.lines.insert(2, f"  store i64 0, ptr {self._faults.pointer}")
+            self._insert(2, [f"  store i64 0, ptr {self._faults.pointer}"])
         flags = f.let(f"select i1 {where}, i64 {code}, i64 0")
         self.write(self._faults, f.let(f"or i64 {self.read(self._faults)}, {flags}"))
 
@@ -244,6 +294,7 @@ class Writer:
         name = self._positions.setdefault(value, f"@{len(self._positions)}")
         register = self.register(value)
         self.variables[name] = Lanes(register.name) if register.varies else Uniform(register.name)
+        self._depths[name] = len(self._frames) - 1
         extent = value.node.attributes.get("extent") if value.node is not None else None
         if isinstance(extent, (int, Dim)):
             self.bounds.extents[name] = extent

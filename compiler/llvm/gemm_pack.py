@@ -185,7 +185,7 @@ def _pack_across(
     """
     vector = LLType(plan.dtype, plan.lanes)
     align = plan.lanes * plan.dtype.itemsize
-    transpose = _emit_transpose(f.module, vector)
+    transpose = emit_transpose(f.module, vector)
     single, across, done = f.label("single"), f.label("across"), f.label("done")
     f.branch(f.let(f"icmp slt i64 %kc, {plan.lanes}"), single, across)
     f.start(single)
@@ -216,7 +216,7 @@ def _pack_across(
     f.start(done)
 
 
-def _emit_transpose(module: Module, vector: LLType) -> str:
+def emit_transpose(module: Module, vector: LLType) -> str:
     """`void @transpose...(square, to, stride, count)`: write `count` lanes of each column of a square in memory.
 
     Column c goes to `to + c * stride`.  A function of its own, so that a module holds the exchange once.

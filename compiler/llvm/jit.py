@@ -16,7 +16,11 @@ from adjit.ir.errors import CompileError
 from adjit.runtime.cache import cache_key, default_cache
 
 # Raised when the same text would be compiled otherwise than before: it is part of every cache key.
-PIPELINE_VERSION = 1
+PIPELINE_VERSION = 2
+
+# Level 1: what makes stack slots registers and tidies up.  Kernels are emitted as vectors with invariants outside
+# loops, so the rest of LLVM's pipeline takes several times longer and finds next to nothing.
+_SHORT = ("always_inliner", "sroa", "instruction_combine", "simplify_cfg")
 
 # Held while a library is looked up and compiled, so that threads asking for the same text compile it once.  LLVM's
 # own lock makes compiles serial anyway.
@@ -172,7 +176,7 @@ def _optimised(text: str, target: Target, level: int, vectorize: bool) -> Iterat
 
 
 def _run_passes(module: Any, machine: Any, level: int, vectorize: bool) -> None:
-    """Run LLVM's default pipeline of `level` over `module`, once.
+    """Run the passes of `level` over `module`, once: LLVM's default pipeline, or at level 1 the `_SHORT` one.
 
     Builder and manager serve one run: a second run of the same manager aborts the process (LLVM issue 58939).
     """
@@ -180,7 +184,12 @@ def _run_passes(module: Any, machine: Any, level: int, vectorize: bool) -> None:
     options.loop_vectorization = vectorize
     options.slp_vectorization = vectorize
     builder = llvm.create_pass_builder(machine, options)
-    passes = builder.getModulePassManager()
+    if level == 1:
+        passes = llvm.create_new_module_pass_manager()
+        for name in _SHORT:
+            getattr(passes, f"add_{name}_pass")()
+    else:
+        passes = builder.getModulePassManager()
     passes.run(module, builder)
     # llvmlite 0.50 never frees a ModulePassManager: ObjectRef's empty _dispose hides the real one.
     llvm.NewPassManager._dispose(passes)

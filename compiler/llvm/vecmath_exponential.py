@@ -108,7 +108,7 @@ def normal_exp(x: Lanes, precision: DType | None = None) -> Lanes:
 
 
 def exp_of_sum(high: Lanes, low: Lanes) -> Lanes:
-    """e^(high + low) for high in exp's range and |low| of the order of one ULP of it: a last rounding and little more."""
+    """e^(high + low), one rounding and little more, for high in exp's range and |low| of the order of its ULP."""
     n, exponent = nearest_multiple(high, LOG2_E)
     reduced, rest = _reduce(high, n)
     r = reduced + low

@@ -60,6 +60,11 @@ class Lanes:
     def format(self) -> FloatFormat:
         return FORMATS[self.type.dtype]
 
+    @property
+    def varies(self) -> bool:
+        """Whether this is a computed value, not a literal."""
+        return self.text.startswith("%")
+
     def constant(self, value: Number) -> Lanes:
         """`value` in every lane, in this value's type."""
         return Lanes(self.function, self.type, self.type.constant(value))
@@ -115,10 +120,10 @@ class Lanes:
     def __invert__(self) -> Lanes:
         return self ^ (True if self.type.dtype is BOOL else -1)
 
-    def __lshift__(self, count: int) -> Lanes:
+    def __lshift__(self, count: Lanes | int) -> Lanes:
         return self._binary("", "shl", count)
 
-    def __rshift__(self, count: int) -> Lanes:
+    def __rshift__(self, count: Lanes | int) -> Lanes:
         """The shift that keeps the sign of a signed integer."""
         return self._binary("", "ashr" if self.type.dtype.kind == "int" else "lshr", count)
 
@@ -302,7 +307,7 @@ def call_shared(
             full,
             ", ".join(f"{ty.llvm} {n}" for n in names),
             ty.llvm,
-            attributes=f'{"alwaysinline" if inline else "noinline"} nounwind willreturn memory(none) '
+            attributes=f"{'alwaysinline' if inline else 'noinline'} nounwind willreturn memory(none) "
             '"prefer-vector-width"="512"',
         )
         result = body(*(Lanes(inner, ty, n) for n in names))

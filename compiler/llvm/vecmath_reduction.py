@@ -12,7 +12,7 @@ from adjit.compiler.llvm.vecmath_lanes import FORMATS, Lanes, Table, fma, power_
 from adjit.ir.types import F32, F64, DType
 
 # The first 1280 bits of 2/pi (computed with mpmath; a test compares them), 64 to a line but for the last.
-_TWO_OVER_PI = int(
+TWO_OVER_PI = int(
     "a2f9836e4e441529fc2757d1f534ddc0db6295993c439041fe5163abdebbc561"
     "b7246e3a424dd2e006492eea09d1921cfe1deb1cb129a73ee88235f52ebb4484"
     "e99c7026b45f7e413991d639835339f49c845f8bbdf9283b1ff897ffde05980f"
@@ -20,9 +20,9 @@ _TWO_OVER_PI = int(
     "3d0739f78a5292ea6bfb5fb11f8d5d0856033046fc7b6babf0cfbc209af4361d",
     16,
 )
-_TABLE_BITS = 1280
+TABLE_BITS = 1280
 # Zeros above the binary point, for windows that begin before it.
-_TABLE_WORDS = _TABLE_BITS // 64 + 1
+_TABLE_WORDS = TABLE_BITS // 64 + 1
 # A window holds the two quadrant bits, the mantissa, the bits that cancel where x is next to a multiple of pi/2 (30 in
 # f32, 62 in f64: Muller et al., Handbook of Floating-Point Arithmetic, 2nd ed., section 11.1), and two mantissas more.
 _WINDOW: dict[DType, int] = {F32: 128, F64: 256}
@@ -45,7 +45,7 @@ def reduce_large(x: Lanes) -> tuple[Lanes, Lanes, Lanes]:
     mantissa = (bits & (1 << layout.mantissa) - 1) | (1 << layout.mantissa)
 
     # The window starts at a byte, so the product is short of full scale by 0 to 7 bits, added after it.
-    skipped = (_TABLE_BITS + 2 - width) - exponent
+    skipped = (TABLE_BITS + 2 - width) - exponent
     byte = (skipped + 7) >> 3
     missing = (byte << 3) - skipped
     window = _load(function, wide, byte)
@@ -76,7 +76,8 @@ def _fraction_to_float(x: Lanes, wide: str, fraction: str) -> tuple[Lanes, Lanes
     signed = Lanes(function, x.type, function.let(f"select i1 {negative}, {_pair(-unit, unit)}"))
 
     def leading(value: str) -> Lanes:
-        return _narrow(x, wide, function.let(f"lshr {wide} {value}, {width - layout.precision}")).convert("sitofp", dtype)
+        digits = function.let(f"lshr {wide} {value}, {width - layout.precision}")
+        return _narrow(x, wide, digits).convert("sitofp", dtype)
 
     return leading(normal) * signed, leading(rest) * (signed * 2.0**-layout.precision)
 
@@ -89,7 +90,7 @@ def _times_half_pi(high: Lanes, low: Lanes) -> tuple[Lanes, Lanes]:
 
 def _load(function: Function, wide: str, byte: Lanes) -> str:
     """The integer of type `wide` that starts at `byte` of the table, whose least significant byte comes first."""
-    words = [(_TWO_OVER_PI >> (64 * i)) & (2**64 - 1) for i in range(_TABLE_WORDS)]
+    words = [(TWO_OVER_PI >> (64 * i)) & (2**64 - 1) for i in range(_TABLE_WORDS)]
     text = ", ".join(f"i64 {word}" for word in words)
     function.module.declare(f"@adjit.two_over_pi = internal constant [{_TABLE_WORDS} x i64] [{text}]")
     place = function.let(f"getelementptr i8, ptr @adjit.two_over_pi, {byte.type.llvm} {byte.text}")

@@ -1,0 +1,1 @@
+"""The loop level: kernels as loops over buffers."""

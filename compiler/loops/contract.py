@@ -116,7 +116,7 @@ def _destination(result: Value, index: tuple[Size, ...]) -> Size:
     assert node is not None
     dims = node.output.dims
     if node.op.name == "permute":
-        index = tuple(index[axis] for axis in node.attributes["perm"])  # type: ignore[union-attr, misc, index]
+        index = tuple(index[axis] for axis in node.attributes["perm"])  # type: ignore[union-attr, index]
     return address(TensorType(result.dtype, dims), index) if len(dims) != 1 else index[0]
 
 

@@ -1,9 +1,9 @@
 """The loop level: the ops that kernels are made of.
 
 A `kernel` node's region takes buffers (its operands, then its results) and holds statements: `for` nests around scalar
-arithmetic, `load`, `reduce` and `store`.  Scalars are values of type `dtype[]`, computed by the scalar primitives of the
-tensor level (and `const`, whose value is a number here: sizes become `index`).  Indices are size polynomials over loop
-variables, as in
+arithmetic, `load`, `reduce` and `store`.  Scalars are values of type `dtype[]`, computed by the scalar primitives of
+the tensor level (and `const`, whose value is a number here: sizes become `index`).  Indices are size polynomials over
+loop variables, as in
 
     for {var=[i, j], extent=[n, 3], parallel=true, sequential=false} {
       %0 = load %x {at=[i, j], masked=false} : f32[]
@@ -11,53 +11,63 @@ variables, as in
       store %y, %1 {at=[i, j], masked=false}
     }
 
-| op | meaning |
-|---|---|
-| `fuse` | tensor-level group: one kernel will compute it; its region is ordinary tensor code; with `rows`, the kernel loops over the first `rows` axes outside |
-| `kernel` | a lowered group; region inputs are operand buffers, then result buffers |
-| `for` | loop nest over `var` with `extent`, first outermost; `parallel`: iterations of the first variable are independent; `sequential`: those of the last variable depend on earlier ones |
-| `load` | element of a buffer; further operands `%p` are dynamic positions, named `_0`, `_1`, ... in `at`; with `masked`, the last operand is a bool, and where it is false nothing is read and the result is 0 |
-| `store` | element of a buffer becomes the scalar; further operands as in `load` |
-| `update` | read-modify-write: element (kind)= scalar, kind in set, add, mul, max, min; further operands as in `load` |
-| `index` | the integer `value` of an index expression |
-| `inside` | true where every `[expression, extent]` of `of` has 0 <= expression < extent |
-| `position` | the integer operand as an i64 in [0, extent): outside it the fault INDEX is raised and 0 is the result |
-| `reduce` | fold of the region's outputs over `var`, `extent`; kinds as in `adjit.ir.index`; `order` says the order of a floating sum or product |
-| `contract` | `out[b, m, n] = sum_k a(b, m, k) * b(b, k, n)`, by packed panels; two regions give the elements of both operands |
-| `sort_rows` | stable sort of each row of a [rows, length] buffer into value and index buffers |
+Meanings:
 
-Exact forms.  `var` is a tuple of `Dim.named(name)`, names unique in a kernel and no size's name; `extent` a tuple of sizes,
-which never depend on loop variables.  No region of a loop op has inputs; regions see the values and variables around them.
+- `fuse`: tensor-level group: one kernel will compute it; its region is ordinary tensor code.  With `rows`, the kernel
+  loops over the first `rows` axes outside.
+- `kernel`: a lowered group; region inputs are operand buffers, then result buffers.
+- `for`: loop nest over `var` with `extent`, first outermost.  `parallel`: iterations of the first variable are
+  independent; `sequential`: those of the last variable depend on earlier ones.
+- `load`: element of a buffer; further operands `%p` are dynamic positions, named `_0`, `_1`, ... in `at`; with
+  `masked`, the last operand is a bool, and where it is false nothing is read and the result is 0.
+- `store`: element of a buffer becomes the scalar; further operands as in `load`.
+- `update`: read-modify-write: element (kind)= scalar, kind in set, add, mul, max, min; further operands as in `load`.
+- `index`: the integer `value` of an index expression.
+- `inside`: true where every `[expression, extent]` of `of` has 0 <= expression < extent.
+- `position`: the integer operand as an i64 in [0, extent): outside it the fault INDEX is raised and 0 is the result.
+- `reduce`: fold of the region's outputs over `var`, `extent`; kinds as in `adjit.ir.index`; `order` says the order of a
+  floating sum or product.
+- `contract`: `out[b, m, n] = sum_k a(b, m, k) * b(b, k, n)`, by packed panels; two regions give the operands' elements.
+- `sort_rows`: stable sort of each row of a [rows, length] buffer into value and index buffers.
 
-| op | operands | attributes | regions | results |
-|---|---|---|---|---|
-| `kernel` | tensors | | body: statements, no outputs | tensors |
-| `for` | | var, extent, parallel: bool, sequential: bool | body, no outputs | |
-| `load` | buffer, *positions, [mask] | at, masked: bool | | dtype[] |
-| `store` | buffer, scalar, *positions, [mask] | at, masked: bool | | |
-| `update` | buffer, scalar, *positions, [mask] | at, masked: bool, kind: str | | |
-| `index` | *positions | value: Size, dtype | | dtype[] |
-| `inside` | *positions | of: tuple of (Size, Size) | | bool[] |
-| `position` | integer scalar, [mask] | extent: Size, masked: bool | | i64[] |
-| `reduce` | | kind: str, var, extent, order: str | body: 1 output, or (value, i64 index) for argmax and argmin | as the region's outputs |
-| `contract` | out buffer | batch, m, n, k: each a tuple of (var, extent) pairs, first outermost; at | a(batch, m, k), b(batch, k, n): 1 output each | |
-| `sort_rows` | source, values, indices buffers | rows: Size, length: Size, descending: bool | | |
+Exact forms: operands; attributes; regions; results.
 
-`at` has one index for each axis of the buffer, or a single one that is the flat row-major position (`address` gives the flat
-position of both).  A masked `position` raises no fault where its mask is false.  A buffer may be read after it was written.
-Statements of a kernel run one after the other: what one stored, the next may load.  All iterations of a nest inside a `for`
-are complete before the statement after that nest begins, in the same iteration of the outer loop.  `inside` and `index` take
-positions by the names `_0`, `_1`, ... as `load` does.  In a `contract`, `at` depends on the variables of batch, m and n; n is
-the side that holds the destination's unit stride; any of the four may be empty (a product of extents of 1), and the sum over
+    kernel      tensors; ; body: statements, no outputs; tensors
+    for         ; var, extent, parallel: bool, sequential: bool; body, no outputs;
+    load        buffer, *positions, [mask]; at, masked: bool; ; dtype[]
+    store       buffer, scalar, *positions, [mask]; at, masked: bool; ;
+    update      buffer, scalar, *positions, [mask]; at, masked: bool, kind: str; ;
+    index       *positions; value: Size, dtype; ; dtype[]
+    inside      *positions; of: tuple of (Size, Size); ; bool[]
+    position    integer scalar, [mask]; extent: Size, masked: bool; ; i64[]
+    reduce      ; kind: str, var, extent, order: str; body: 1 output, (value, i64 index) for argmax and argmin; the same
+    contract    out; batch, m, n, k: tuples of (var, extent) pairs, at; a(batch, m, k), b(batch, k, n): 1 output each;
+    sort_rows   source, values, indices; rows: Size, length: Size, descending: bool; ;
+
+`var` is a tuple of `Dim.named(name)`, names unique in a kernel and no size's name; `extent` a tuple of sizes, which
+never depend on loop variables.  No region of a loop op has inputs; regions see the values and variables around them.
+`at` has one index for each axis of the buffer, or a single one that is the flat row-major position (`address` gives
+the flat position of both).  A masked `position` raises no fault where its mask is false.  `inside` and `index` take
+positions by the names `_0`, `_1`, ... as `load` does.
+
+A buffer may be read after it was written.  Statements of a kernel run one after the other: what one stored, the next
+may load.  All iterations of a nest inside a `for` are complete before the statement after that nest begins, in the
+same iteration of the outer loop.  In a `contract`, `at` depends on the variables of batch, m and n; n is the side
+that holds the destination's unit stride; any of the four may be empty (a product of extents of 1), and the sum over
 an empty k is 0.
 
 `order` makes sums reproducible: their bits depend on the extents alone, never on fusion, threads or vector width.
-`lanes`: the flattened domain is cut into blocks of BLOCK; in a block, partial sum `l` of LANES takes the terms at positions
-congruent to `l`; the partials are added as a balanced tree (l with l + LANES/2, ...); blocks are added in order.
-`sequential`: the domain is cut into the fewest runs of at most RUN terms, of nearly equal length, each added in order from
-zero; the runs are added in order, the first as it stands.
-`products`: the same for a sum of products, each multiplied and added in one rounding where the target can: as in `contract`.
-`any`: kinds and dtypes whose result no order changes.  Every partial result starts from 0 (a product from 1).
+
+- `lanes`: the flattened domain is cut into blocks of BLOCK; in a block, partial sum `l` of LANES takes the terms at
+  positions congruent to `l`; the partials are added as a balanced tree (l with l + LANES/2, ...); blocks are added in
+  order.
+- `sequential`: the domain is cut into the fewest runs of at most RUN terms, of nearly equal length, each added in order
+  from zero; the runs are added in order, the first as it stands.
+- `products`: the same for a sum of products, each multiplied and added in one rounding where the target can: as in
+  `contract`.
+- `any`: kinds and dtypes whose result no order changes.
+
+Every partial result starts from 0 (a product from 1).
 """
 
 from __future__ import annotations

@@ -79,6 +79,15 @@ class PlacingBuilder(Builder):
         """The scopes that index expressions depend on."""
         return {self._scope_of[name][0] for e in expressions for name in size_names(e) if name in self._scope_of}
 
+    def facts_of(self, expressions: Iterable[Size]) -> Bounds:
+        """What is known of index expressions wherever the loops over their own variables run."""
+        bounds = self.scopes[0].bounds.copy()
+        for name in sorted({name for e in expressions for name in size_names(e)}):
+            extent = self.scope.bounds.extents.get(name)
+            if extent is not None:
+                bounds.declare(name, extent)
+        return bounds
+
     def positions(self, expressions: tuple[Size, ...]) -> tuple[list[Value], tuple[Size, ...]]:
         """The computed positions in expressions, as operands, and the expressions over `_0`, `_1`, ..."""
         found: dict[str, Value] = {}

@@ -127,8 +127,8 @@ def share_buffers(
 ) -> tuple[dict[Value, Value], list[Value]]:
     """The buffers of `outputs`: of `live` ones their own; of others none, a live one's, or one to be made.
 
-    Returns the buffers, and the values that need one made.  A value that is read back along its row needs one: that of a
-    result of its type, stored in a later loop or in the loop that reads it last, there at the same index.
+    Returns the buffers, and the values that need one made.  A value that is read back along its row needs one: that of
+    a result of its type, stored in a later loop or in the loop that reads it last, there at the same index.
     """
     stages = levels(outputs, rows)
     among = set(outputs)
@@ -148,11 +148,12 @@ def share_buffers(
         if not later:
             continue
         last = max(stages[user] for user, _ in later)
+        at_end = all(reach.same for user, reach in later if stages[user] == last)
         host = next(
             (
                 other for other in live
                 if other.type == value.type and other not in taken and stages[other] > stages[value]
-                and (stages[other] > last or (stages[other] == last and all(r.same for u, r in later if stages[u] == last)))
+                and (stages[other] > last or (stages[other] == last and at_end))
             ),
             None,
         )  # fmt: skip

@@ -126,11 +126,9 @@ class KernelScalars:
             node = Node(LOAD, (buffer, *operands), attributes, (type,), builder.location)
             builder.perform(node, depths)
             return builder.expr(node.output)
-        # Where an inner loop does not run at all, what it reads need not exist.
-        outside = builder.scopes[max({0, *depths, *map(builder.depth_of, operands)})]
-        pinned = outside is not builder.scope and not all(
-            outside.bounds.is_inside(i, n) for i, n in zip(at, buffer.type.dims, strict=True)
-        )
+        # What a loop reads need not exist where it does not run: only what the load's own variables assure is hoisted.
+        known = builder.facts_of(at)
+        pinned = not all(known.is_inside(i, n) for i, n in zip(at, buffer.type.dims, strict=True))
         node = builder.place(LOAD, (buffer, *operands), attributes, (type,), depths, pinned=pinned)
         return builder.expr(node.output)
 

@@ -64,7 +64,7 @@ def lower_sort(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> 
     rows: Size = product(x.dims[:-1])
     attributes = {"rows": rows, "length": x.dims[-1], "descending": node.attributes["descending"]}
     builder = scalars.builder
-    builder.perform(Node(SORT_ROWS, (scalars.buffers[x], *buffers), attributes, (), node.location))  # type: ignore[arg-type]
+    builder.perform(Node(SORT_ROWS, (scalars.buffers[x], *buffers), attributes, (), node.location))
 
 
 def lower_concat(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:

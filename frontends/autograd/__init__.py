@@ -116,7 +116,9 @@ def grad(
     roots, targets = _as_tuple(outputs), _as_tuple(inputs)
     gradients = _as_tuple(grad_outputs) if grad_outputs is not None else (None,) * len(roots)
     if materialize_grads and allow_unused is False:
-        raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False.")
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
+        )
     seeds = _seeds(roots, gradients, create_graph)
     for target in targets:
         if not target.requires_grad:
@@ -155,11 +157,12 @@ def _batched_grad(
 
     weights = _as_tuple(grad_outputs)
     count = next(w._tensor_type.dims[0] for w in weights if w is not None)
-    rows = [
-        grad(
-            outputs, inputs, [None if w is None else w[index] for w in weights], True, create_graph, True,
-            allow_unused, False, materialize_grads,
-        )  # fmt: skip
-        for index in range(count)
-    ]
+    rows = []
+    for index in range(count):
+        row = [None if w is None else w[index] for w in weights]
+        rows.append(
+            grad(
+                outputs, inputs, row, True, create_graph, allow_unused=allow_unused, materialize_grads=materialize_grads
+            )
+        )
     return tuple(None if column[0] is None else stack(column) for column in zip(*rows, strict=True))

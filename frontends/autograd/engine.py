@@ -12,6 +12,7 @@ from adjit.autograd.record import Record, Saved, Watch
 from adjit.compiler.nodewise import pullback_of
 from adjit.execute import run_graph, run_graph_recorded
 from adjit.ir.graph import Graph, Node, Value
+from adjit.ir.shape import evaluate
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
@@ -75,11 +76,10 @@ class Pass:
             if tensor is not None:
                 tensor._grad = cotangent if self.targets is None or tensor._grad is None else tensor._grad
             leaf = None if watch.leaf is None else watch.leaf()
-            if leaf is not None and value.node is None and (self.targets is None or value in self.targets):
-                if self.targets is None:
-                    accumulate(leaf, cotangent, self.create_graph)
-                    for hook in tuple(watch.post_hooks.values()):
-                        hook(leaf)
+            if leaf is not None and value.node is None and self.targets is None:
+                accumulate(leaf, cotangent, self.create_graph)
+                for hook in tuple(watch.post_hooks.values()):
+                    hook(leaf)
         if self.targets is not None and value in self.targets:
             self.results[value] = cotangent
         return cotangent
@@ -91,6 +91,8 @@ class Pass:
         if entry.freed:
             raise RuntimeError(FREED)
         found, reached = self._pull_back(node, entry, arriving)
+        if entry.hooks:
+            found, reached = _run_hooks(node, entry, arriving, found, reached)
         for index, cotangent in zip(reached, found, strict=True):
             if cotangent is not None:
                 self.add(node.inputs[index], cotangent)
@@ -113,11 +115,33 @@ class Pass:
         if self.create_graph:
             return run_graph_recorded(graph, [*given, *(_revive(kept) for kept in saved)]), reached
         run = run_graph if entry.custom is None else entry.custom.run
-        arrays = run(graph, [*(g._array for g in given), *(kept.array for kept in saved)])
+        arrays = run(graph, [*(_data(g) for g in given), *(kept.array for kept in saved)])
         return [
             Tensor._wrap(array, value.dtype, type=value.type)
             for array, value in zip(arrays, graph.outputs, strict=True)
         ], reached
+
+
+def _run_hooks(
+    node: Node,
+    entry: Record,
+    arriving: Sequence[Tensor | None],
+    found: Sequence[Tensor | None],
+    reached: Sequence[int],
+) -> tuple[Sequence[Tensor | None], Sequence[int]]:
+    """Show a node's hooks the cotangents of its operands and results; a returned tuple replaces the operands'."""
+    places = [index for index, value in enumerate(node.inputs) if value.constant is None]
+    by_place = dict(zip(reached, found, strict=True))
+    given: tuple[Tensor | None, ...] = tuple(by_place.get(index) for index in places)
+    for hook in tuple(entry.hooks.values()):
+        replaced = hook(given, tuple(arriving))
+        if replaced is not None:
+            given = (replaced,) if isinstance(replaced, Tensor) else tuple(replaced)
+            if len(given) != len(places):
+                raise RuntimeError(
+                    f"hook has returned an incorrect number of values (got {len(given)}, but expected {len(places)})"
+                )
+    return given, places
 
 
 def _differentiable_form(node: Node, entry: Record) -> tuple[Graph, tuple[Saved, ...], tuple[int, ...]]:
@@ -201,8 +225,13 @@ def _add(left: Tensor, right: Tensor, create_graph: bool) -> Tensor:
     return Tensor._wrap(add_arrays(left._array, right._array, left._dtype), left._dtype, type=left._tensor_type)
 
 
+def _data(tensor: Tensor) -> np.ndarray:
+    assert tensor._array is not None
+    return tensor._array
+
+
 def _zeros(value: Value) -> Tensor:
-    dims = tuple(int(d) for d in value.dims)  # type: ignore[call-overload]
+    dims = tuple(evaluate(dim, {}) for dim in value.dims)
     return Tensor._wrap(np.zeros(dims, value.dtype.storage), value.dtype, type=value.type)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
-from adjit.autograd.record import Record, Watch, value_of
+from adjit.autograd.record import NodeHooks, Record, Watch, value_of
 from adjit.execute import title
 from adjit.ir.graph import Node, Value
 from adjit.tensor import Tensor
+from adjit.utils.hooks import RemovableHandle
 
 
 class GradFn:
@@ -31,6 +33,17 @@ class GradFn:
     @property
     def metadata(self) -> dict[str, Any]:
         return {}
+
+    def register_hook(self, hook: Callable[[Any, Any], Any]) -> RemovableHandle:
+        """Call `hook(grad_inputs, grad_outputs)` when this function has been pulled back.
+
+        `grad_inputs` has an entry for each operand; a returned tuple replaces it.
+        """
+        attached = self.node.attached
+        if attached is None:
+            attached = self.node.attached = NodeHooks()
+        assert isinstance(attached, (Record, NodeHooks))
+        return RemovableHandle(attached.hooks, hook)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, GradFn) and other.node is self.node
@@ -64,7 +77,7 @@ class AccumulateGrad(GradFn):
         return f"<AccumulateGrad object at {id(self.variable):#x}>"
 
 
-@lru_cache(maxsize=None)
+@cache
 def _class_named(name: str) -> type[GradFn]:
     return type(name, (GradFn,), {"__slots__": ()})
 

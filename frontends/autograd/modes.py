@@ -71,7 +71,7 @@ class _Mode:
         return wrapped
 
 
-class no_grad(_Mode):  # noqa: N801 - PyTorch's name
+class no_grad(_Mode):
     """Operations inside are not recorded.  As context, or `@no_grad()`, or `@no_grad`."""
 
     __slots__ = ()
@@ -90,7 +90,7 @@ class no_grad(_Mode):  # noqa: N801 - PyTorch's name
         STATE.recording = False
 
 
-class enable_grad(no_grad):  # noqa: N801 - PyTorch's name
+class enable_grad(no_grad):
     """Operations inside are recorded, also within `no_grad`."""
 
     __slots__ = ()
@@ -99,7 +99,7 @@ class enable_grad(no_grad):  # noqa: N801 - PyTorch's name
         STATE.recording = True
 
 
-class set_grad_enabled(_Mode):  # noqa: N801 - PyTorch's name
+class set_grad_enabled(_Mode):
     """Switch recording on or off: at once as a function, for a block as a context."""
 
     __slots__ = ("mode",)
@@ -124,7 +124,7 @@ class set_grad_enabled(_Mode):  # noqa: N801 - PyTorch's name
         return super().__call__(function)
 
 
-class inference_mode(_Mode):  # noqa: N801 - PyTorch's name
+class inference_mode(_Mode):
     """No recording, and tensors made inside cannot take part in recording later."""
 
     __slots__ = ("mode",)

@@ -57,10 +57,12 @@ class Record:
     `name` is PyTorch's name of the operation without `Backward0`, or empty for a step that the user did not write (a
     broadcast, a promotion).  `saved` is None after the graph was freed.  `full` holds operands and results of a
     composite, which a recorded backward pass (`create_graph`) needs instead of `saved`.  `custom` runs the pullback in its
-    own way: natively for a compiled function.
+    own way: natively for a compiled function.  `hooks` see what the pullback took and gave.
     """
 
-    __slots__ = ("custom", "freed", "full", "leaves", "name", "pullback", "reached", "saved", "seeded", "sequence")
+    __slots__ = (
+        "custom", "freed", "full", "hooks", "leaves", "name", "pullback", "reached", "saved", "seeded", "sequence",
+    )  # fmt: skip
 
     def __init__(self, name: str, sequence: int) -> None:
         self.name = name
@@ -73,6 +75,16 @@ class Record:
         self.leaves: tuple[Tensor, ...] = ()
         self.freed = False
         self.custom: Any = None
+        self.hooks = Hooks()
+
+
+class NodeHooks:
+    """The hooks of a node in a trace, which has no record."""
+
+    __slots__ = ("hooks",)
+
+    def __init__(self) -> None:
+        self.hooks = Hooks()
 
 
 # -- values of tensors ----------------------------------------------------------------------------------------------

@@ -306,7 +306,7 @@ def _(
         if gap:
             conditions.append((distance % (gap + 1), 1))
             distance = distance // (gap + 1)
-        if gap or before != 0 or after != 0:
+        if before != 0 or after != 0:
             conditions.append((distance, dim))
         inner.append(distance)
     if not conditions:

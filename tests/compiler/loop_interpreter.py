@@ -16,6 +16,7 @@ from adjit.ir.ops.reduction import sort
 from adjit.ir.primitive import primitive_named
 from adjit.ir.shape import Size, evaluate, map_sizes, strides_of
 from adjit.ir.types import DType
+from adjit.runtime.host import call_host
 from tests.compiler.sizes import sizes_of
 
 Env = dict[Value, Any]
@@ -50,6 +51,8 @@ def _run_control(node: Node, operands: Sequence[Any], sizes: Mapping[str, int]) 
     def program(region: Region) -> Callable[..., tuple[Any, ...]]:
         return lambda *arrays: tuple(_run_region(region, [np.array(a, order="C") for a in arrays], sizes))
 
+    if node.op.name == "host_call":
+        return call_host(str(node.attributes["function"]), *operands)
     attributes = {name: map_sizes(value, lambda s: evaluate(s, sizes)) for name, value in node.attributes.items()}
     return node.op.reference(*operands, regions=[program(region) for region in node.regions], **attributes)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-import adjit.ir.ops.control  # noqa: F401
-import adjit.ir.ops.named  # noqa: F401
+import adjit.ir.ops.control
+import adjit.ir.ops.named
 import adjit.ir.ops.source  # noqa: F401
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Graph, Guard, Region
@@ -98,6 +98,12 @@ def linear(x: Expr, w: Expr, b: Expr) -> Expr:
 def batched(x: Expr, y: Expr) -> Expr:
     """Of attention: scores over the last axes, batched over the first two."""
     return contraction.dot(x, y, contract=((3,), (3,)), batch=((0, 1), (0, 1)))
+
+
+def heads(x: Expr, w: Expr) -> Expr:
+    """Of attention: a projection, its last axis split and moved."""
+    found = contraction.dot(x, w, contract=((2,), (0,)), batch=((), ()))
+    return permute(reshape(found, (*found.shape[:2], 2, 3)), (0, 2, 1, 3))
 
 
 def convolution(stride: Any, padding: Any, spread_: Any, gap: Any, groups: int) -> Function:
@@ -228,6 +234,7 @@ PROGRAMS: dict[str, Program] = {
     "normalized": Program(normalized, (f32(N, M), f32(M)), least=1),
     "linear": Program(linear, (f32(N, M), f32(M, 5), f32(5))),
     "batched": Program(batched, (f32(N, 2, M, 3), f32(N, 2, 4, 3))),
+    "heads": Program(heads, (f32(N, M, 5), f32(5, 6))),
     "outer": Program(outer, (f32(N), f32(M, 2))),
     "vectors": Program(vectors, (f32(N, M), f32(M), f32(N))),
     "integers": Program(lambda x, y: scalar("mod")(outer(x, y), 5) * 3, (i64(N), i64(M))),

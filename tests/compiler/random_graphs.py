@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-import adjit.ir.ops.control  # noqa: F401
-import adjit.ir.ops.named  # noqa: F401
+import adjit.ir.ops.control
+import adjit.ir.ops.named
 import adjit.ir.ops.source  # noqa: F401
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Graph

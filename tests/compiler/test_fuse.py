@@ -116,6 +116,16 @@ def test_dear_values_are_stored_before_a_contraction() -> None:
     assert found == [["exp"], ["dot"]]
 
 
+def test_heads_are_split_by_the_contraction() -> None:
+    (group,) = prepare(PROGRAMS["heads"].graph()).nodes
+    assert ops(group) == ["reshape", "dot", "permute"]
+
+
+def test_a_sum_joins_the_copy_that_moves_it() -> None:
+    found = groups(lambda x: permute(reduction.reduce_sum(x, axes=(0,)), (1, 0)), f32(3, 40, 50))
+    assert found == [["reduce_sum", "permute"]]
+
+
 @pytest.mark.parametrize("name", ["softmax", "normalized"])
 def test_rows_are_one_group(name: str) -> None:
     result = prepare(PROGRAMS[name].graph())

@@ -12,15 +12,19 @@ import pytest
 from adjit.compiler.loops.affine import Bounds, collapsed
 from adjit.compiler.loops.lower import lower
 from adjit.compiler.prepare import prepare
+from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph, Node
 from adjit.ir.halfs import widen_bf16
 from adjit.ir.parser import parse
+from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.shape import Dim, Size, evaluate
 from adjit.ir.verify import verify
+from adjit.runtime.host import register_host_function
 from adjit.runtime.interpreter import run as interpret
 from tests.compiler.loop_interpreter import Fault, run
 from tests.compiler.programs import PROGRAMS, Program, f32, i64
 from tests.compiler.random_graphs import random_arrays, random_graph
+from tests.samples import samples
 
 SIZES = [{"n": 3, "m": 4}, {"n": 1, "m": 1}, {"n": 5, "m": 3}, {"n": 0, "m": 2}, {"n": 2, "m": 0}]
 
@@ -91,7 +95,8 @@ def test_a_broadcast_axis_stays_a_loop_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("axes", "order", "extents"), [((2,), "lanes", 1), ((0,), "sequential", 1), ((1, 2), "lanes", 1), ((0, 2), "lanes", 2)]
+    ("axes", "order", "extents"),
+    [((2,), "lanes", 1), ((0,), "sequential", 1), ((1, 2), "lanes", 1), ((0, 2), "lanes", 2)],
 )
 def test_the_order_of_a_sum_follows_from_its_axes(axes: tuple[int, ...], order: str, extents: int) -> None:
     from adjit.ir.ops.reduction import reduce_sum
@@ -159,7 +164,7 @@ def test_a_division_that_is_asked_for_still_faults() -> None:
 
 
 # -- index arithmetic -----------------------------------------------------------------------------------------------
-I, J, N = Dim.named("i"), Dim.named("j"), Dim.named("n")
+ROW, COLUMN, N = Dim.named("i"), Dim.named("j"), Dim.named("n")
 
 
 def bounds(extents: dict[str, Size]) -> Bounds:
@@ -172,12 +177,12 @@ def bounds(extents: dict[str, Size]) -> Bounds:
 @pytest.mark.parametrize(
     ("expression", "simple"),
     [
-        ((3 * I + J) // 3, I),
-        ((3 * I + J) % 3, J),
-        ((I * N + J) // N, I + J // N),
-        (((I * 6 + J) // 2) // 3, I),
-        ((I + J) // 3, (I + J) // 3),
-        (3 * ((I + J) // 3) + (I + J) % 3, I + J),
+        ((3 * ROW + COLUMN) // 3, ROW),
+        ((3 * ROW + COLUMN) % 3, COLUMN),
+        ((ROW * N + COLUMN) // N, ROW + COLUMN // N),
+        (((ROW * 6 + COLUMN) // 2) // 3, ROW),
+        ((ROW + COLUMN) // 3, (ROW + COLUMN) // 3),
+        (3 * ((ROW + COLUMN) // 3) + (ROW + COLUMN) % 3, ROW + COLUMN),
     ],
 )
 def test_quotients_are_resolved_by_ranges(expression: Size, simple: Size) -> None:
@@ -186,17 +191,17 @@ def test_quotients_are_resolved_by_ranges(expression: Size, simple: Size) -> Non
 
 def test_quotients_by_sizes_are_resolved_by_ranges() -> None:
     known = bounds({"i": 5, "j": N})
-    assert known.simplify((I * N + J) // N) == I
-    assert known.simplify((I * N + J) % N) == J
+    assert known.simplify((ROW * N + COLUMN) // N) == ROW
+    assert known.simplify((ROW * N + COLUMN) % N) == COLUMN
 
 
 def test_simplified_expressions_have_the_same_values() -> None:
     random = Random(0)
     for _ in range(300):
         extents = {"i": random.randint(1, 5), "j": random.randint(1, 5)}
-        expression: Size = random.randint(0, 4) * I + random.randint(0, 4) * J + random.randint(-3, 6)
+        expression: Size = random.randint(0, 4) * ROW + random.randint(0, 4) * COLUMN + random.randint(-3, 6)
         divisor = random.randint(1, 6)
-        expression = random.choice([expression // divisor, expression % divisor]) * random.randint(1, 3) + J
+        expression = random.choice([expression // divisor, expression % divisor]) * random.randint(1, 3) + COLUMN
         divisor = random.randint(1, 6)
         expression = random.choice([expression // divisor, expression % divisor, expression])
         known = bounds(extents)
@@ -214,8 +219,39 @@ def test_simplified_expressions_have_the_same_values() -> None:
 
 @pytest.mark.parametrize(
     ("expression", "joins"),
-    [(3 * I + J, True), (6 * I + 2 * J + 1, True), (I + J, False), (3 * I, False), ((3 * I + J) // 4, True),
-     ((I + J) // 4, False), (N, True)],
+    [(3 * ROW + COLUMN, True), (6 * ROW + 2 * COLUMN + 1, True), (ROW + COLUMN, False), (3 * ROW, False),
+     ((3 * ROW + COLUMN) // 4, True), ((ROW + COLUMN) // 4, False), (N, True)],
 )  # fmt: skip
 def test_variables_merge_only_as_a_flat_index(expression: Size, joins: bool) -> None:
-    assert collapsed(I, J, 3, [expression]) is joins
+    assert collapsed(ROW, COLUMN, 3, [expression]) is joins
+
+
+# -- every op -------------------------------------------------------------------------------------------------------
+# A sample of host_call needs the function that it names; see the test after this one.
+SAMPLED = [name for name, op in PRIMITIVES.items() if op.family != "loop" and name != "host_call"]
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_samples_of_every_op_keep_their_meaning(name: str) -> None:
+    op = PRIMITIVES[name]
+    for sample in samples(op):
+        graph = Graph(name)
+        builder = Builder(graph)
+        operands = [builder.input(type) for type in sample.types]
+        graph.outputs = builder.emit(op, operands, dict(sample.attributes), sample.regions).outputs
+        expected = interpret(graph, *sample.operands)
+        for ours, theirs in zip(run(lowered(graph), sample.operands), expected, strict=True):
+            same(ours, theirs)
+
+
+def test_a_call_of_the_host_stays_between_kernels() -> None:
+    register_host_function("tests.negated", lambda x: (-x,))
+    graph = Graph("program")
+    builder = Builder(graph)
+    x = builder.expr(builder.input(f32(3), "x"))
+    node = builder.emit(PRIMITIVES["host_call"], [(x * 2.0).value], {"function": "tests.negated", "types": (x.type,)})
+    graph.outputs = ((builder.expr(node.output) + x).value,)
+    loops = lowered(graph)
+    assert [node.op.name for node in loops.nodes] == ["kernel", "host_call", "kernel"]
+    (found,) = run(loops, [np.array([1, 2, 3], np.float32)])
+    assert found.tolist() == [-1, -2, -3]

@@ -80,7 +80,7 @@ FIRES: dict[str, tuple[Function, list[TensorType], dict[str, int]]] = {
     "i + 0": (lambda x: x + 0, [LONG], {}),
     "x + -y": (lambda x, y: x + -y, [X, Y], {"sub": 1}),
     "x - 0": (lambda x: x - 0.0, [X], {}),
-    "x - -y": (lambda x, y: x - -y, [X, Y], {"add": 1}),
+    "x - -y": (lambda x, y: x - (-y), [X, Y], {"add": 1}),
     "x * 1": (lambda x: x * 1.0, [X], {}),
     "x * -1": (lambda x: x * -1.0, [X], {"neg": 1}),
     "i * 0": (lambda x: x * 0, [LONG], {"const": 1, "expand": 1}),
@@ -88,8 +88,8 @@ FIRES: dict[str, tuple[Function, list[TensorType], dict[str, int]]] = {
     "x / 1": (lambda x: x / 1.0, [X], {}),
     "x / -1": (lambda x: x / -1.0, [X], {"neg": 1}),
     "x / 4": (lambda x: x / 4.0, [X], {"mul": 1, "const": 1}),
-    "--x": (lambda x: -(-x), [X], {}),
-    "~~c": (lambda c: ~~c, [FLAG], {}),
+    "-(-x)": (lambda x: scalar("neg")(-x), [X], {}),
+    "~~c": (lambda c: ~(~c), [FLAG], {}),
     "||x||": (lambda x: scalar("abs")(scalar("abs")(x)), [X], {"abs": 1}),
     "|-x|": (lambda x: scalar("abs")(-x), [X], {"abs": 1}),
     "x ** 2": (lambda x: x**2.0, [X], {"mul": 1}),
@@ -126,7 +126,10 @@ FIRES: dict[str, tuple[Function, list[TensorType], dict[str, int]]] = {
     "window over no axis": (lambda x: windows.window(x, axes=(), size=(), stride=(), dilation=()), [ROW], {}),
     "sum over no axis": (lambda x: reduction.reduce_sum(x, axes=()), [ROW], {"add": 1, "const": 1}),
     "max over no axis": (lambda x: reduction.reduce_max(x, axes=()), [ROW], {}),
-    "dot of permuted": (lambda x, y: dotted(permute(x, (1, 0)), y), [TensorType(F32, (3, 2)), TensorType(F32, (3, 4))], {"dot": 1}),
+    "dot of permuted": (
+        lambda x, y: dotted(permute(x, (1, 0)), y), [TensorType(F32, (3, 2)), TensorType(F32, (3, 4))], {"dot": 1}),
+    "reshape of dot": (
+        lambda x, y: reshape(dotted(x, y), (2, 2, 2)), [SQUARE, TensorType(F32, (3, 4))], {"dot": 1, "reshape": 1}),
     "constants": (lambda x: x + (full(x, 3.0, (), F32) * 0.1 - 7.0), [X], {"add": 1, "const": 1}),
     "equal ops": (lambda x, y: (x * y) - (y * x), [X, Y], {"mul": 1, "sub": 1}),
 }  # fmt: skip
@@ -158,6 +161,10 @@ STAYS: dict[str, tuple[Function, list[TensorType]]] = {
     "slice of a part": (select((0, 0), (2, 2), (1, 1)), [SQUARE]),
     "slice reversed": (select((1, 0), (2, 3), (-1, 1)), [SQUARE]),
     "division by zero": (lambda x: x + scalar("div")(full(x, 1, (), I64), 0), [LONG]),
+    "reshape across the axes of a dot": (
+        lambda x, y: reshape(dotted(x, y), (4, 2)), [SQUARE, TensorType(F32, (3, 4))]),
+    "reshape of a dot with ones": (
+        lambda x, y: reshape(dotted(x, y), (2, 4, 1)), [SQUARE, TensorType(F32, (3, 4))]),
     "sum of one": (lambda x: reduction.reduce_sum(x, axes=(1,)), [TensorType(F32, (13, 1))]),
 }
 
@@ -265,4 +272,3 @@ def test_locations_are_kept() -> None:
     graph = graph_of(lambda x: scalar("gelu")(x), [X])
     graph.nodes[0].location = Location("train.py", 12)
     assert {node.location.line for node in legalize(graph).nodes} == {12}
-

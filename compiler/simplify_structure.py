@@ -1,0 +1,171 @@
+"""The identities of `simplify` on ops that move elements, reduce and contract; see `simplify_rules`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from adjit.compiler.simplify_rules import Site, made_by, rule, spread_scalar
+from adjit.ir.graph import Value
+from adjit.ir.ops.contraction import free_axes
+from adjit.ir.ops.structure import matching_groups
+
+
+# -- structure ---------------------------------------------------------------------------------------------------------
+@rule("reshape", "permute", "expand", "slice", "pad", "window", "fold", "concat")
+def moves_nothing(site: Site) -> Value | None:
+    """A structure op that leaves every element in its place."""
+    x = site.inputs[0]
+    a: Mapping[str, Any] = site.attributes
+    match site.op.name:
+        case "reshape" | "expand":
+            nothing = x.dims == site.types[0].dims
+        case "permute":
+            nothing = list(a["perm"]) == list(range(x.type.ndim))
+        case "slice":
+            nothing = x.dims == a["size"] and all(s == 0 for s in a["start"]) and all(s == 1 for s in a["step"])
+        case "pad":
+            nothing = all(size == 0 for name in ("low", "high", "interior") for size in a[name])
+        case "concat":
+            nothing = len(site.inputs) == 1
+        case _:
+            nothing = not a["axes"]
+    return x if nothing else None
+
+
+@rule("reshape", "permute", "slice", "window")
+def of_constant(site: Site) -> Value | None:
+    """A view of a rank-0 value spread out is that value spread out."""
+    scalar = spread_scalar(site.inputs[0])
+    return None if scalar is None else site.full(scalar)
+
+
+@rule("reshape")
+def reshape_twice(site: Site) -> Value | None:
+    """The second shape counts."""
+    node = made_by(site.inputs[0], "reshape")
+    return None if node is None else site.make("reshape", node.inputs[0], shape=site.types[0].dims)
+
+
+@rule("permute")
+def permute_twice(site: Site) -> Value | None:
+    """One permutation, composed."""
+    node = made_by(site.inputs[0], "permute")
+    perm: tuple[int, ...] = site.attributes["perm"]  # type: ignore[assignment]
+    if node is None:
+        return None
+    first: tuple[int, ...] = node.attributes["perm"]  # type: ignore[assignment]
+    return site.make("permute", node.inputs[0], perm=tuple(first[axis] for axis in perm))
+
+
+@rule("permute")
+def permute_of_ones(site: Site) -> Value | None:
+    """Where only axes of extent 1 move, a reshape."""
+    (x,) = site.inputs
+    perm: tuple[int, ...] = site.attributes["perm"]  # type: ignore[assignment]
+    moving = [axis for axis in perm if x.dims[axis] != 1]
+    return site.make("reshape", x, shape=site.types[0].dims) if moving == sorted(moving) else None
+
+
+@rule("expand")
+def expand_twice(site: Site) -> Value | None:
+    """The second shape counts; and a reshape that only puts ones in front does nothing for an expand."""
+    (x,) = site.inputs
+    node = made_by(x, "expand") or made_by(x, "reshape")
+    if node is None:
+        return None
+    source = node.inputs[0]
+    if node.op.name == "reshape":
+        new = x.type.ndim - source.type.ndim
+        if new < 0 or x.dims != (1,) * new + source.dims:
+            return None
+    return site.make("expand", source, shape=site.types[0].dims)
+
+
+@rule("slice")
+def slice_twice(site: Site) -> Value | None:
+    """out[i] = x[a + (b + i*t)*s]."""
+    node = made_by(site.inputs[0], "slice")
+    if node is None:
+        return None
+    inner: Mapping[str, Any] = node.attributes
+    outer: Mapping[str, Any] = site.attributes
+    parts = list(zip(inner["start"], inner["step"], outer["start"], outer["step"], strict=True))
+    start, step = tuple(a + b * s for a, s, b, _ in parts), tuple(s * t for _, s, _, t in parts)
+    return site.make("slice", node.inputs[0], start=start, size=outer["size"], step=step)
+
+
+@rule("pad")
+def pad_twice(site: Site) -> Value | None:
+    """Two borders of the same value are one."""
+    node = made_by(site.inputs[0], "pad")
+    inner: Mapping[str, Any] = {} if node is None else node.attributes
+    outer: Mapping[str, Any] = site.attributes
+    if node is None or repr(inner["value"]) != repr(outer["value"]) or any((*inner["interior"], *outer["interior"])):
+        return None
+    low, high = (tuple(a + b for a, b in zip(inner[s], outer[s], strict=True)) for s in ("low", "high"))
+    return site.make("pad", node.inputs[0], low=low, high=high, interior=outer["interior"], value=outer["value"])
+
+
+@rule("reduce_sum", "reduce_prod", "reduce_max", "reduce_min", "reduce_any", "reduce_all")
+def reduce_nothing(site: Site) -> Value | None:
+    """A reduction over no axes; a sum starts from 0 even so."""
+    (x,) = site.inputs
+    if site.attributes["axes"]:
+        return None
+    return site.make("add", x, 0.0) if site.op.name == "reduce_sum" and x.dtype.is_float else x
+
+
+# -- contraction -------------------------------------------------------------------------------------------------------
+@rule("dot")
+def dot_of_permuted(site: Site) -> Value | None:
+    """A dot names its axes, so it reads through a permutation that keeps the order of the free ones."""
+    contract: Any = site.attributes["contract"]
+    batch: Any = site.attributes["batch"]
+    inputs, changed = list(site.inputs), False
+    pairs = [list(contract), list(batch)]
+    for side, value in enumerate(site.inputs):
+        node = made_by(value, "permute")
+        if node is None:
+            continue
+        perm: Any = node.attributes["perm"]
+        free = [perm[axis] for axis in range(len(perm)) if axis not in (*contract[side], *batch[side])]
+        if free == sorted(free):
+            inputs[side], changed = node.inputs[0], True
+            for pair in pairs:
+                pair[side] = tuple(perm[axis] for axis in pair[side])
+    if not changed:
+        return None
+    return site.make("dot", *inputs, contract=tuple(pairs[0]), batch=tuple(pairs[1]))
+
+
+@rule("reshape")
+def reshape_of_dot(site: Site) -> Value | None:
+    """A reshape that only splits axes of a dot is the dot of operands with split axes: views, where it is a copy."""
+    node = made_by(site.inputs[0], "dot")
+    if node is None or 0 in site.types[0].dims:
+        return None
+    shape, dims = site.types[0].dims, node.output.dims
+    groups = list(matching_groups(shape, dims))
+    if len(shape) <= len(dims) or any(len(theirs) != 1 for _, theirs in groups):
+        return None
+    parts = {theirs[0]: tuple(shape[axis] for axis in ours) for ours, theirs in groups}
+    if sum(map(len, parts.values())) != len(shape) or len(parts) != len(dims):
+        return None
+    contract: Any = node.attributes["contract"]
+    batch: Any = node.attributes["batch"]
+    place = len(batch[0])
+    operands: list[Value] = []
+    contracts: list[tuple[int, ...]] = []
+    batches: list[tuple[int, ...]] = []
+    for side, value in enumerate(node.inputs):
+        free = free_axes(value.type.ndim, contract[side], batch[side])
+        split = {axis: parts[number] for number, axis in enumerate(batch[side])}
+        split |= {axis: parts[place + number] for number, axis in enumerate(free)}
+        place += len(free)
+        sizes = [split.get(axis, (dim,)) for axis, dim in enumerate(value.dims)]
+        starts = [sum(map(len, sizes[:axis])) for axis in range(len(sizes))]
+        operands.append(site.make("reshape", value, shape=tuple(part for group in sizes for part in group)))
+        contracts.append(tuple(starts[axis] for axis in contract[side]))
+        batches.append(tuple(starts[axis] + number for axis in batch[side] for number in range(len(sizes[axis]))))
+    return site.make("dot", *operands, contract=tuple(contracts), batch=tuple(batches))

@@ -1,0 +1,126 @@
+"""One call of a compiled function: its arguments, and whether a program serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optree
+
+from adjit.epoch import EPOCH
+from adjit.ir.errors import ShapeError
+from adjit.ir.shape import Dim, Size, evaluate
+from adjit.runtime.interpreter import bind_sizes
+from adjit.state import STATE
+from adjit.tensor import Tensor
+
+if TYPE_CHECKING:
+    from adjit.entry import Entry
+
+_NAMES = ("n", "m", "p", "q", "r", "s")
+
+
+class Call:
+    """The arguments of one call, split into tensors and the static rest."""
+
+    __slots__ = ("arrays", "key", "leaves", "shapes", "structure", "tensors")
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.leaves: list[Any]
+        self.leaves, self.structure = optree.tree_flatten((args, kwargs), none_is_leaf=True)
+        self.tensors: list[Tensor] = []
+        signature: list[Any] = []
+        for index, leaf in enumerate(self.leaves):
+            if isinstance(leaf, np.ndarray):
+                from adjit.creation import from_numpy
+
+                leaf = self.leaves[index] = from_numpy(leaf)
+            if isinstance(leaf, Tensor):
+                if leaf._array is None:
+                    from adjit.dispatch import leaked
+
+                    raise leaked(leaf)
+                self.tensors.append(leaf)
+                signature.append((leaf._dtype, leaf._array.ndim, leaf.requires_grad, leaf._leaf))
+            else:
+                signature.append((type(leaf), leaf if _is_value(leaf) else id(leaf)))
+        self.arrays = [tensor._array for tensor in self.tensors]
+        self.shapes = tuple(array.shape for array in self.arrays if array is not None)
+        self.key = (self.structure, tuple(signature), STATE.recording)
+
+
+def _is_value(leaf: Any) -> bool:
+    """Whether equality says that two static arguments are the same; others are told apart by identity."""
+    if isinstance(leaf, (tuple, frozenset)):
+        return all(_is_value(item) for item in leaf)
+    return leaf is None or isinstance(leaf, (bool, int, float, complex, str, bytes))
+
+
+def fits(entry: Entry, call: Call) -> bool:
+    shapes = iter(call.shapes)
+    for value, source in zip(entry.graph.inputs, entry.sources, strict=True):
+        if source.kind == "argument":
+            shape = next(shapes)
+            if any(isinstance(d, int) and d != extent for d, extent in zip(value.dims, shape, strict=True)):
+                return False
+        elif source.kind == "tensor":
+            assert source.tensor is not None
+            if source.tensor._memory is not source.memory:
+                return False
+    if entry.graph.size_names:
+        try:
+            bind_sizes(entry.graph, _all_shapes(entry, call))
+        except ShapeError:
+            return False
+    if not all(check() for check in entry.checks):
+        return False
+    if entry.epoch != EPOCH.count or entry.environment.volatile:
+        if not entry.environment.holds():
+            return False
+        entry.epoch = EPOCH.count
+    return True
+
+
+def _all_shapes(entry: Entry, call: Call) -> list[Sequence[int]]:
+    shapes = iter(call.shapes)
+    return [
+        next(shapes) if source.kind == "argument" else tuple(evaluate(dim, {}) for dim in v.dims)
+        for v, source in zip(entry.graph.inputs, entry.sources, strict=True)
+    ]
+
+
+def difference(before: tuple[tuple[int, ...], ...], call: Call) -> str:
+    for index, (old, new) in enumerate(zip(before, call.shapes, strict=True)):
+        for axis, (a, b) in enumerate(zip(old, new, strict=True)):
+            if a != b:
+                return f"size of tensor argument {index}, axis {axis}: {a} -> {b}"
+    return "a guard on captured state failed"
+
+
+def open_dims(
+    call: Call, seen: list[tuple[tuple[int, ...], ...]], fixed: set[tuple[int, int]], dynamic: bool | None
+) -> tuple[list[tuple[Size, ...]], dict[str, int]]:
+    """The dims to trace with: a size that has changed between calls gets a name; equal histories share one.
+
+    Sizes 0 and 1 stay numbers: they broadcast, and programs differ.
+    """
+    names: dict[tuple[int, ...], str] = {}
+    hints: dict[str, int] = {}
+    dims: list[tuple[Size, ...]] = []
+    for index, shape in enumerate(call.shapes):
+        own: list[Size] = []
+        for axis, extent in enumerate(shape):
+            history = (*(earlier[index][axis] for earlier in seen), extent)
+            changed = dynamic is True or (dynamic is None and len(set(history)) > 1)
+            if not changed or extent < 2 or (index, axis) in fixed:
+                own.append(extent)
+                continue
+            name = names.get(history)
+            if name is None:
+                count = len(names)
+                name = names[history] = _NAMES[count] if count < len(_NAMES) else f"n{count}"
+                hints[name] = extent
+            own.append(Dim.named(name))
+        dims.append(tuple(own))
+    return dims, hints

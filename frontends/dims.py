@@ -1,0 +1,76 @@
+"""Axes and sizes as arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from adjit.ir.shape import Size as IRSize
+from adjit.size import Size
+from adjit.state import STATE
+from adjit.symbolic_size import SymbolicSize, as_size
+from adjit.tensor import Tensor
+
+
+def shape_of(tensor: Tensor) -> Size:
+    """The tensor's shape as the user sees it; open sizes of a trace note how they are used."""
+    dims = tensor._tensor_type.dims
+    if tensor._tracer is None:
+        return Size(dims)
+    return Size(as_size(dim, STATE.tracer or tensor._tracer) for dim in dims)
+
+
+def wrap_dim(dim: int, ndim: int) -> int:
+    """`dim` counted from 0.  IndexError outside [-ndim, ndim-1]; a 0-d tensor takes 0 and -1."""
+    if isinstance(dim, bool) or not hasattr(dim, "__index__"):
+        raise TypeError(f"dim must be an int, not {type(dim).__name__}")
+    dim = int(dim)
+    extent = max(ndim, 1)
+    if not -extent <= dim < extent:
+        raise IndexError(
+            f"Dimension out of range (expected to be in range of [{-extent}, {extent - 1}], but got {dim})"
+        )
+    return dim % extent
+
+
+def wrap_dims(dims: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    """The axes in `dims`, counted from 0; all for None.  RuntimeError for an axis named twice."""
+    if dims is None:
+        return tuple(range(ndim))
+    found = tuple(wrap_dim(dim, ndim) for dim in ((dims,) if isinstance(dims, int) else dims))
+    for dim in found:
+        if found.count(dim) > 1:
+            raise RuntimeError(f"dim {dim} appears multiple times in the list of dims")
+    return tuple(dim for dim in found if dim < ndim)
+
+
+def sizes_argument(sizes: Sequence[Any]) -> tuple[Any, ...]:
+    """`f(2, 3)` and `f((2, 3))` alike."""
+    if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
+        sizes = sizes[0]
+    return tuple(_integer(size) for size in sizes)
+
+
+def _integer(size: Any) -> Any:
+    if isinstance(size, SymbolicSize):
+        return size
+    if isinstance(size, Tensor):
+        return int(size)
+    if isinstance(size, float):
+        raise TypeError(f"sizes must be ints, not float ({size})")
+    return size.__index__()
+
+
+def numel_of(sizes: Sequence[Any]) -> Any:
+    """The product of sizes."""
+    total: Any = 1
+    for size in sizes:
+        total = total * size
+    return total
+
+
+def raw(sizes: Sequence[Any]) -> tuple[IRSize, ...]:
+    """Sizes as the IR writes them."""
+    from adjit.symbolic_size import as_dim
+
+    return tuple(as_dim(size) for size in sizes)

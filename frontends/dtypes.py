@@ -1,0 +1,103 @@
+"""PyTorch's dtype objects: `adjit.float32` and its kin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from adjit.ir import types
+from adjit.ir.types import DType, dtype_of_storage
+
+
+class dtype:
+    """An element type as users name it, printed as `torch.float32`; there is one object per dtype."""
+
+    __slots__ = ("ir",)
+
+    def __init__(self, ir: DType) -> None:
+        self.ir = ir
+
+    @property
+    def is_floating_point(self) -> bool:
+        return self.ir.is_float
+
+    @property
+    def is_complex(self) -> bool:
+        return False
+
+    @property
+    def is_signed(self) -> bool:
+        return self.ir.kind in ("int", "float")
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes per element."""
+        return self.ir.itemsize
+
+    def __repr__(self) -> str:
+        return f"torch.{self.ir.long_name}"
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return _named, (self.ir.name,)
+
+
+_BY_IR = {ir: dtype(ir) for ir in types.DTYPES.values()}
+
+
+def _named(name: str) -> dtype:
+    return _BY_IR[types.DTYPES[name]]
+
+
+def public(ir: DType) -> dtype:
+    """The user's object for an IR dtype."""
+    return _BY_IR[ir]
+
+
+bool_ = public(types.BOOL)
+uint8 = public(types.U8)
+int8 = public(types.I8)
+int16 = short = public(types.I16)
+int32 = int_ = public(types.I32)
+int64 = long = public(types.I64)
+float16 = half = public(types.F16)
+bfloat16 = public(types.BF16)
+float32 = float_ = public(types.F32)
+float64 = double = public(types.F64)
+
+_PYTHON = {bool: types.BOOL, int: types.I64, float: types.F64}
+_DEFAULT = [types.F32]
+
+
+def get_default_dtype() -> dtype:
+    """The dtype of new tensors made from Python floats."""
+    return public(_DEFAULT[0])
+
+
+def set_default_dtype(d: dtype) -> None:
+    """Set the dtype of new tensors made from Python floats.  TypeError if it is not a floating one."""
+    if not isinstance(d, dtype) or not d.is_floating_point:
+        raise TypeError(f"only floating-point types are supported as the default type, got {d}")
+    _DEFAULT[0] = d.ir
+
+
+def default_float() -> DType:
+    """The IR dtype that Python floats have."""
+    return _DEFAULT[0]
+
+
+def to_ir(given: Any) -> DType:
+    """The IR dtype of a user's dtype, a NumPy dtype, or Python's bool, int and float."""
+    if isinstance(given, dtype):
+        return given.ir
+    if isinstance(given, DType):
+        return given
+    if isinstance(given, type) and given in _PYTHON:
+        return _PYTHON[given]
+    try:
+        found = dtype_of_storage(np.dtype(given))
+    except TypeError:
+        found = None
+    if found is None:
+        raise TypeError(f"dtype must be a torch.dtype, got {given!r}")
+    return found

@@ -1,0 +1,175 @@
+"""One traced program of a compiled function, and what it takes to use it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import optree
+
+from adjit.call import Call
+from adjit.environment import Environment
+from adjit.epoch import EPOCH
+from adjit.ir.graph import Graph, Value
+from adjit.ir.shape import Size
+from adjit.ir.types import TensorType
+from adjit.tensor import Tensor
+from adjit.trace import Source, Tracer
+
+
+@dataclass(slots=True)
+class Output:
+    """One leaf of the result: `kind` is graph (a computed tensor), input (a tensor given or captured, by way of views),
+    or static (a Python value)."""
+
+    kind: str
+    index: int = -1
+    tensor: Tensor | None = None
+    value: Any = None
+    requires_grad: bool = False
+
+
+@dataclass(slots=True)
+class Entry:
+    """One traced program and what it takes to use it again."""
+
+    graph: Graph
+    sources: list[Source]
+    outputs: list[Output]
+    structure: Any
+    checks: list[Callable[[], bool]]
+    grads: list[tuple[Tensor | int, int | None]]
+    environment: Environment
+    reason: str
+    epoch: int = -1
+    differentiable: bool = False
+    executables: dict[Any, Any] = field(default_factory=dict)
+    keep: list[Any] = field(default_factory=list)
+    calls: int = 0
+
+
+def trace_entry(
+    function: Callable[..., Any], call: Call, dims: list[tuple[Size, ...]], hints: dict[str, int], reason: str
+) -> Entry:
+    name = getattr(function, "__name__", type(function).__name__)
+    tracer = Tracer(name if name.isidentifier() else "function", hints)
+    environment = Environment(function, [leaf for leaf in call.leaves if not isinstance(leaf, Tensor)])
+    environment.name_tensors()
+    names = _argument_names(function, call)
+    with tracer:
+        leaves: list[Any] = []
+        proxies: list[Tensor] = []
+        for leaf in call.leaves:
+            if isinstance(leaf, Tensor):
+                index = len(proxies)
+                leaf = tracer.argument(TensorType(leaf._dtype, dims[index]), names[index], index, leaf)
+                proxies.append(leaf)
+            leaves.append(leaf)
+        args, kwargs = optree.tree_unflatten(call.structure, leaves)
+        result = function(*args, **kwargs)
+        found, structure = optree.tree_flatten(result, none_is_leaf=True)
+        outputs, values = _outputs(tracer, found, proxies)
+        grads = _grads(tracer, proxies, values)
+        writes = []
+        for position, value in tracer.written():
+            writes.append((position, len(values)))
+            values.append(value)
+    graph = tracer.graph
+    graph.outputs = tuple(values)
+    graph.writes = tuple(writes)
+    graph.guards = tuple(tracer.guards)
+    keep = _drop_unused_inputs(tracer, graph)
+    environment.freeze()
+    entry = Entry(graph, tracer.sources, outputs, structure, tracer.checks, grads, environment, reason)
+    entry.keep = [keep, list(tracer._views.values()), call.leaves]
+    entry.epoch = EPOCH.count
+    entry.differentiable = any(output.requires_grad for output in outputs)
+    return entry
+
+
+def _argument_names(function: Callable[..., Any], call: Call) -> list[str]:
+    """Names for the tensor arguments, from the function's parameters."""
+    from inspect import signature
+
+    try:
+        parameters = [p for p in signature(function).parameters.values() if p.kind is not p.VAR_POSITIONAL]
+    except (TypeError, ValueError):
+        parameters = []
+    names: list[str] = []
+    paths = optree.tree_paths(optree.tree_unflatten(call.structure, call.leaves), none_is_leaf=True)
+    for path, leaf in zip(paths, call.leaves, strict=True):
+        if not isinstance(leaf, Tensor):
+            continue
+        kind, *rest = path
+        if kind == 0 and rest and isinstance(rest[0], int):
+            first = parameters[rest[0]].name if rest[0] < len(parameters) else f"x{rest[0]}"
+            rest = rest[1:]
+        else:
+            first = str(rest[0]) if rest else "x"
+            rest = rest[1:]
+        text = "_".join([first, *map(str, rest)])
+        names.append("".join(c if c.isalnum() or c == "_" else "_" for c in text))
+    return names
+
+
+def _outputs(tracer: Tracer, found: Sequence[Any], proxies: Sequence[Tensor]) -> tuple[list[Output], list[Value]]:
+    """What each leaf of the result is, and the values that the graph returns for them."""
+    outputs: list[Output] = []
+    values: list[Value] = []
+    places = {id(proxy): index for index, proxy in enumerate(proxies)}
+    for leaf in found:
+        if not isinstance(leaf, Tensor):
+            outputs.append(Output("static", value=leaf))
+        elif id(leaf) in places:
+            outputs.append(Output("argument", places[id(leaf)]))
+        elif leaf._tracer is not tracer:
+            outputs.append(Output("tensor", tensor=leaf))
+        else:
+            outputs.append(Output("graph", len(values), requires_grad=leaf.requires_grad))
+            values.append(tracer.value_of(leaf))
+    return outputs, values
+
+
+def _grads(tracer: Tracer, proxies: Sequence[Tensor], values: list[Value]) -> list[tuple[Tensor | int, int | None]]:
+    """The gradients to hand to tensors after a call: (tensor or argument index, graph output or None)."""
+    found: list[tuple[Tensor | int, int | None]] = []
+    places = {id(proxy): index for index, proxy in enumerate(proxies)}
+    for tensor, gradient in tracer.grads.items():
+        if gradient is not None and gradient is tracer.first_grads.get(tensor):
+            continue
+        if gradient is None and tensor in tracer.first_grads and tracer.first_grads[tensor] is None:
+            continue
+        target: Tensor | int
+        if id(tensor) in places:
+            target = places[id(tensor)]
+        elif tensor._tracer is None:
+            target = tensor
+        else:
+            continue
+        if gradient is None:
+            found.append((target, None))
+        else:
+            found.append((target, len(values)))
+            values.append(tracer.value_of(gradient))
+    return found
+
+
+def _drop_unused_inputs(tracer: Tracer, graph: Graph) -> list[Any]:
+    """Remove captured inputs that nothing reads (a gradient that was only looked at)."""
+    from adjit.ir.rewrite import eliminate_dead
+
+    slim = eliminate_dead(graph)
+    used = {value for node in slim.nodes for value in node.inputs} | set(slim.outputs)
+    written = {source for source, _ in graph.writes}
+    mapping = [
+        index
+        for index, (value, source) in enumerate(zip(graph.inputs, tracer.sources, strict=True))
+        if source.kind == "argument" or value in used or index in written
+    ]
+    graph.nodes = slim.nodes
+    renumbered = {old: new for new, old in enumerate(mapping)}
+    graph.inputs = tuple(graph.inputs[index] for index in mapping)
+    graph.writes = tuple((renumbered[source], output) for source, output in graph.writes)
+    tracer.sources = [tracer.sources[index] for index in mapping]
+    return [source.tensor for source in tracer.sources]

@@ -1,0 +1,80 @@
+"""Functions become methods, properties and operators of `Tensor`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from adjit import (
+    comparison,
+    conversion,
+    creation,
+    elementwise,
+    indexing,
+    inplace,
+    linalg,
+    random,
+    reductions,
+    shaping,
+    sorting,
+)
+from adjit.tensor import Tensor
+
+MODULES = (
+    conversion, creation, elementwise, comparison, reductions, linalg, sorting, shaping, indexing, random, inplace,
+)  # fmt: skip
+
+_OPERATORS = {
+    "__add__": "add", "__sub__": "sub", "__mul__": "mul", "__truediv__": "div", "__floordiv__": "floor_divide",
+    "__mod__": "remainder", "__pow__": "pow", "__matmul__": "matmul", "__and__": "bitwise_and", "__or__": "bitwise_or",
+    "__xor__": "bitwise_xor", "__lshift__": "bitwise_left_shift", "__rshift__": "bitwise_right_shift", "__eq__": "eq",
+    "__ne__": "ne", "__lt__": "lt", "__le__": "le", "__gt__": "gt", "__ge__": "ge",
+}  # fmt: skip
+_REFLECTED = {
+    "__radd__": "add", "__rsub__": "sub", "__rmul__": "mul", "__rtruediv__": "div", "__rfloordiv__": "floor_divide",
+    "__rmod__": "remainder", "__rpow__": "pow", "__rmatmul__": "matmul", "__rand__": "bitwise_and", "__ror__": "bitwise_or",
+    "__rxor__": "bitwise_xor",
+}  # fmt: skip
+_UNARY = {"__neg__": "neg", "__pos__": "positive", "__abs__": "abs", "__invert__": "bitwise_not"}
+
+
+def _operand(value: Any) -> bool:
+    """Whether an operator takes `value`; others get their chance to reflect."""
+    import numpy as np
+
+    return isinstance(value, (Tensor, bool, int, float, np.ndarray, np.generic)) or hasattr(value, "__index__")
+
+
+def _binary(function: Callable[..., Any], *, reflected: bool = False) -> Callable[..., Any]:
+    if reflected:
+
+        def operator(self: Tensor, other: Any) -> Any:
+            return function(other, self) if _operand(other) else NotImplemented
+
+    else:
+
+        def operator(self: Tensor, other: Any) -> Any:
+            return function(self, other) if _operand(other) else NotImplemented
+
+    return operator
+
+
+def bind() -> None:
+    """Attach everything to `Tensor`."""
+    methods: dict[str, Callable[..., Any]] = {}
+    for module in MODULES:
+        methods.update(module.METHODS)
+        for name, attribute in getattr(module, "PROPERTIES", {}).items():
+            setattr(Tensor, name, attribute)
+    methods.update({name: method for name, method in inplace.derive(methods).items() if name not in methods})
+    for name, method in methods.items():
+        setattr(Tensor, name, method)
+    for operator, name in _OPERATORS.items():
+        setattr(Tensor, operator, _binary(methods[name]))
+        augmented = f"__i{operator[2:]}"
+        if f"{name}_" in methods and name not in ("eq", "ne", "lt", "le", "gt", "ge"):
+            setattr(Tensor, augmented, methods[f"{name}_"])
+    for operator, name in _REFLECTED.items():
+        setattr(Tensor, operator, _binary(methods[name], reflected=True))
+    for operator, name in _UNARY.items():
+        setattr(Tensor, operator, methods[name])

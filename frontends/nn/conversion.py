@@ -1,0 +1,108 @@
+"""Moving a module's tensors to another dtype or device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from adjit.autograd.modes import no_grad
+from adjit.epoch import EPOCH
+from adjit.tensor import Tensor
+
+Self = TypeVar("Self", bound="Conversion")
+
+
+class Conversion:
+    """The part of `Module` that converts parameters and buffers; every parameter stays the same object."""
+
+    _parameters: dict[str, Any]
+    _buffers: dict[str, Any]
+
+    def children(self) -> Iterator[Any]:
+        """The direct sub-modules."""
+        raise NotImplementedError
+
+    def _apply(self: Self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        EPOCH.advance()
+        if recurse:
+            for module in self.children():
+                module._apply(fn)
+        with no_grad():
+            for parameter in self._parameters.values():
+                if parameter is None:
+                    continue
+                gradient = parameter.grad
+                if gradient is not None:
+                    parameter.grad = None
+                converted = fn(parameter)
+                if converted is not parameter:
+                    parameter.data = converted
+                if gradient is not None:
+                    parameter.grad = fn(gradient)
+            for name, buffer in self._buffers.items():
+                if buffer is not None:
+                    self._buffers[name] = fn(buffer)
+        return self
+
+    def to(self: Self, *args: Any, **kwargs: Any) -> Self:
+        """Convert floating parameters and buffers to a dtype, and all to a device, in place.
+
+        Errors: TypeError for a dtype that is not floating.
+        """
+        from adjit.dtypes import dtype as dtype_class
+
+        target = kwargs.get("dtype")
+        for arg in args:
+            if isinstance(arg, dtype_class):
+                target = arg
+            elif isinstance(arg, Tensor):
+                target = arg.dtype
+        if target is not None and not target.is_floating_point:
+            raise TypeError(
+                f"nn.Module.to only accepts floating point or complex dtypes, but got desired dtype={target}"
+            )
+        rest = [arg for arg in args if not isinstance(arg, (dtype_class, Tensor))]
+        named = {key: value for key, value in kwargs.items() if key != "dtype"}
+
+        def convert(tensor: Tensor) -> Tensor:
+            moved: Tensor = tensor.to(*rest, **named) if rest or named else tensor
+            if target is not None and moved.is_floating_point():
+                moved = moved.to(target)
+            return moved
+
+        return self._apply(convert)
+
+    def cpu(self: Self) -> Self:
+        """Move to the CPU, where everything is."""
+        return self._apply(lambda tensor: tensor.cpu())
+
+    def cuda(self: Self, device: Any = None) -> Self:
+        """Move to a GPU.  Errors: as `Tensor.cuda`."""
+        return self._apply(lambda tensor: tensor.cuda(device))
+
+    def type(self: Self, dst_type: Any) -> Self:
+        """Convert all parameters and buffers to a dtype."""
+        return self._apply(lambda tensor: tensor.type(dst_type))
+
+    def _float_to(self: Self, name: str) -> Self:
+        return self._apply(lambda tensor: getattr(tensor, name)() if tensor.is_floating_point() else tensor)
+
+    def float(self: Self) -> Self:
+        """Convert floating parameters and buffers to float32."""
+        return self._float_to("float")
+
+    def double(self: Self) -> Self:
+        """Convert floating parameters and buffers to float64."""
+        return self._float_to("double")
+
+    def half(self: Self) -> Self:
+        """Convert floating parameters and buffers to float16."""
+        return self._float_to("half")
+
+    def bfloat16(self: Self) -> Self:
+        """Convert floating parameters and buffers to bfloat16."""
+        return self._float_to("bfloat16")
+
+    def share_memory(self: Self) -> Self:
+        """This module: its memory is shared between threads already."""
+        return self

@@ -1,0 +1,278 @@
+"""Activation functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from adjit.composite import composite
+from adjit.dispatch import apply
+from adjit.ir.ops import named
+from adjit.ir.ops.scalar import tanh as _tanh
+from adjit.ir.ops.structure import reshape
+from adjit.ir.primitive import Primitive
+from adjit.state import STATE
+from adjit.tensor import Tensor
+from adjit.views import check_writable, write
+
+
+def elementwise(op: Primitive, input: Tensor, name: str, inplace: bool = False, **attributes: Any) -> Tensor:
+    """`op` of every element; `inplace` writes the result into `input`."""
+    if not inplace:
+        result: Tensor = apply(op, (input,), attributes, name=name)
+        return result
+    check_writable(input)
+    source = input
+    if STATE.tracer is None and STATE.recording and input.requires_grad:  # the derivative may need what is overwritten
+        source = apply(reshape, (input,), {"shape": input._tensor_type.dims})
+    return write(input, apply(op, (source,), attributes, name=name))
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(input, 0); the derivative at 0 is 0."""
+    return elementwise(named.relu, input, "Relu", inplace)
+
+
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+    """min(max(input, 0), 6)."""
+    return elementwise(named.relu6, input, "Hardtanh", inplace)
+
+
+def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
+    """min(max(input, min_val), max_val)."""
+    if min_val > max_val:
+        raise ValueError("min_val cannot be greater than max_val")
+    return elementwise(named.hardtanh, input, "Hardtanh", inplace, low=float(min_val), high=float(max_val))
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """1/(1 + exp(-input))."""
+    return elementwise(named.sigmoid, input, "Sigmoid")
+
+
+def tanh(input: Tensor) -> Tensor:
+    """The hyperbolic tangent."""
+    return elementwise(_tanh, input, "Tanh")
+
+
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    """relu6(input + 3)/6."""
+    return elementwise(named.hardsigmoid, input, "Hardsigmoid", inplace)
+
+
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
+    """input*relu6(input + 3)/6."""
+    return elementwise(named.hardswish, input, "Hardswish", inplace)
+
+
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
+    """input*sigmoid(input)."""
+    return elementwise(named.silu, input, "Silu", inplace)
+
+
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    """input*tanh(softplus(input))."""
+    return elementwise(named.mish, input, "Mish", inplace)
+
+
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """input above 0, alpha*(exp(input) - 1) below."""
+    return elementwise(named.elu, input, "Elu", inplace, alpha=float(alpha))
+
+
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
+    """Scaled elu, whose activations keep mean 0 and variance 1."""
+    return elementwise(named.selu, input, "Elu", inplace)
+
+
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """input above 0, alpha*(exp(input/alpha) - 1) below."""
+    return elementwise(named.celu, input, "Elu", inplace, alpha=float(alpha))
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """input above 0, negative_slope*input below."""
+    return elementwise(named.leaky_relu, input, "LeakyRelu", inplace, slope=float(negative_slope))
+
+
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """input above `threshold`, `value` at and below it."""
+    return elementwise(named.threshold, input, "Threshold", inplace, bound=float(threshold), value=float(value))
+
+
+def logsigmoid(input: Tensor) -> Tensor:
+    """log(sigmoid(input))."""
+    return elementwise(named.logsigmoid, input, "LogSigmoid")
+
+
+def softsign(input: Tensor) -> Tensor:
+    """input/(1 + |input|)."""
+    return elementwise(named.softsign, input, "Div")
+
+
+def tanhshrink(input: Tensor) -> Tensor:
+    """input - tanh(input)."""
+    return elementwise(named.tanhshrink, input, "Sub")
+
+
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """input less `lambd` in size; 0 up to that size."""
+    if lambd < 0:
+        raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd:g}.")
+    return elementwise(named.softshrink, input, "Softshrink", bound=float(lambd))
+
+
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """input where |input| > `lambd`, else 0."""
+    return elementwise(named.hardshrink, input, "Hardshrink", bound=float(lambd))
+
+
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    """input times the normal distribution function, or its approximation by "tanh"."""
+    if approximate not in ("none", "tanh"):
+        raise RuntimeError("approximate argument must be either none or tanh.")
+    return elementwise(named.gelu if approximate == "none" else named.gelu_tanh, input, "Gelu")
+
+
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + exp(beta*input))/beta; input itself where beta*input > threshold."""
+    found: Tensor = scaled_softplus(input, float(beta), float(threshold))
+    return found
+
+
+@composite("Softplus")
+def scaled_softplus(input: Tensor, beta: float, threshold: float) -> Tensor:
+    """log(1 + exp(beta*input))/beta below the threshold."""
+    scaled = input * beta
+    curved = apply(named.softplus, (scaled,)) / beta
+    return _where(scaled > threshold, input, curved)
+
+
+def _where(condition: Tensor, one: Tensor, other: Any) -> Tensor:
+    from adjit.ir.ops.scalar import where
+
+    found: Tensor = apply(where, (condition, one, other))
+    return found
+
+
+def glu(input: Tensor, dim: int = -1) -> Tensor:
+    """first*sigmoid(second), for the two halves of `input` along `dim`."""
+    if input.ndim == 0:
+        raise RuntimeError("glu does not support 0-dimensional tensors")
+    if input.shape[dim] % 2 != 0:
+        axis = dim % input.ndim
+        raise RuntimeError(f"Halving dimension must be even, but dimension {axis} is size {input.shape[dim]}")
+    found: Tensor = gated(input, dim % input.ndim)
+    return found
+
+
+@composite("Glu")
+def gated(input: Tensor, dim: int) -> Tensor:
+    """first*sigmoid(second) of the halves along `dim`."""
+    half = input.shape[dim] // 2
+    return input.narrow(dim, 0, half) * sigmoid(input.narrow(dim, half, half))
+
+
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """input above 0, weight*input below; `weight` has one element or one for each channel (axis 1)."""
+    if weight.ndim not in (0, 1):
+        raise RuntimeError(f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.ndim}")
+    if weight.numel() != 1:
+        channels = input.shape[1] if input.ndim > 1 else 1
+        if input.ndim == 0:
+            raise RuntimeError("Not allow zero-dim input tensor.")
+        if channels != weight.numel():
+            raise RuntimeError(
+                "Mismatch of parameter numbers and input channel size. Found parameter numbers = "
+                f"{weight.numel()} and channel size = {channels}."
+            )
+    found: Tensor = parametric_relu(input, weight)
+    return found
+
+
+@composite("PreluKernel")
+def parametric_relu(input: Tensor, weight: Tensor) -> Tensor:
+    """input above 0, weight*input below."""
+    if weight.ndim == 1 and input.ndim != 1:
+        weight = weight.reshape(() if input.ndim == 0 else (-1, *(1,) * (input.ndim - 2)))
+    return _where(input > 0, input, weight * input)
+
+
+def rrelu(
+    input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False
+) -> Tensor:
+    """input at and above 0; below, input times a slope drawn from lower..upper, or their mean when not training."""
+    if not training:
+        return leaky_relu(input, (lower + upper) / 2, inplace)
+    import adjit
+
+    slope = adjit.rand(input.shape, dtype=input.dtype) * (upper - lower) + lower
+    result: Tensor = random_relu(input, slope)
+    if not inplace:
+        return result
+    check_writable(input)
+    return write(input, result)
+
+
+@composite("RreluWithNoise")
+def random_relu(input: Tensor, slope: Tensor) -> Tensor:
+    """input at and above 0, slope*input below."""
+    return _where(input >= 0, input, input * slope)
+
+
+def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+    """exp(-input) divided by its sum along `dim`."""
+    from adjit.nn.functional import softmax
+
+    found: Tensor = softmax(-input, dim=implicit_dim("softmin", input, dim), dtype=dtype)
+    return found
+
+
+def implicit_dim(name: str, input: Tensor, dim: int | None) -> int:
+    """`dim`, or with a warning the one that old programs expect."""
+    if dim is not None:
+        return dim
+    import warnings
+
+    warnings.warn(
+        f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an argument.",
+        UserWarning,
+        stacklevel=3,
+    )
+    return 0 if input.ndim in (0, 1, 3) else 1
+
+
+def gumbel_softmax(
+    logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
+) -> Tensor:
+    """Softmax of (logits + noise)/tau, the noise from the Gumbel distribution; `hard`: one-hot in the forward value."""
+    import adjit
+    from adjit.nn.functional import one_hot, softmax
+
+    tiny = 1e-45 if logits.dtype is adjit.float32 else 1e-300
+    noise = -(-(adjit.rand(logits.shape, dtype=logits.dtype) + tiny).log()).log()
+    soft: Tensor = softmax((logits + noise) / tau, dim=dim)
+    if not hard:
+        return soft
+    chosen = one_hot(soft.argmax(dim), logits.shape[dim]).movedim(-1, dim).to(logits.dtype)
+    straight: Tensor = chosen - soft.detach() + soft
+    return straight
+
+
+def _in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def wrapped(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return function(input, *args, inplace=True, **kwargs)
+
+    wrapped.__name__ = f"{function.__name__}_"
+    wrapped.__doc__ = f"`{function.__name__}` in place."
+    return wrapped
+
+
+relu_ = _in_place(relu)
+elu_ = _in_place(elu)
+selu_ = _in_place(selu)
+celu_ = _in_place(celu)
+leaky_relu_ = _in_place(leaky_relu)
+hardtanh_ = _in_place(hardtanh)
+threshold_ = _in_place(threshold)
+rrelu_ = _in_place(rrelu)

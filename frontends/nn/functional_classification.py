@@ -1,0 +1,290 @@
+"""Losses against classes, and losses that compare samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adjit.composite import composite
+from adjit.dispatch import apply
+from adjit.ir.errors import DimError
+from adjit.ir.ops import named
+from adjit.ir.ops.indexing import gather
+from adjit.ir.ops.scalar import where
+from adjit.ir.ops.source import iota
+from adjit.ir.types import I64
+from adjit.nn.functional_loss import check_reduction
+from adjit.nn.functional_loss import reduce as reduced
+from adjit.nn.functional_normalization import cosine_similarity, pairwise_distance
+from adjit.tensor import Tensor
+
+
+def _choose(condition: Tensor, one: Any, other: Any) -> Tensor:
+    found: Tensor = apply(where, (condition, one, other))
+    return found
+
+
+def _rows(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores as [samples, classes] and classes as [samples]: axis 1 holds the classes, further axes more samples."""
+    if input.ndim == 1:
+        return input.unsqueeze(0), target.reshape(1)
+    if input.ndim > 2:
+        input = input.movedim(1, -1).reshape(-1, input.shape[1])
+    return input, target.reshape(-1)
+
+
+@composite("NllLoss")
+def nll(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str) -> Tensor:
+    """-weight[target]*input[target] by sample, 0 where target is `ignore_index`; the mean is weighted."""
+    scores, classes = _rows(input, target)
+    kept = classes != ignore_index
+    index = _choose(kept, classes, 0)
+    row = apply(iota, (), {"shape": index.shape, "axis": 0, "dtype": index._dtype})
+    picked = apply(gather, (scores, row, index), {"axes": (0, 1)})
+    factor = kept.to(input.dtype)
+    if weight is not None:
+        factor = factor * apply(gather, (weight, index), {"axes": (0,)})
+    losses = _choose(kept, -picked * factor, 0)
+    if reduction == "none":
+        return losses.reshape(target.shape)
+    total = losses.sum()
+    return total / factor.sum() if reduction == "mean" else total
+
+
+def nll_loss(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+    ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """-weight[target]*input[target], for log-probabilities `input`.
+
+    Shapes: input [N, C, *] or [C], target i64[N, *] or [].  Errors: IndexError for a class outside 0..C-1.
+    """
+    reduction = check_reduction(reduction, size_average, reduce)
+    _check_classes(input, target, weight)
+    try:
+        found: Tensor = nll(input, target, weight, ignore_index, reduction)
+    except DimError as error:
+        raise _out_of_bounds(input, target, ignore_index) from error
+    return found
+
+
+def _check_classes(input: Tensor, target: Tensor, weight: Tensor | None) -> None:
+    if target._dtype.name not in ("i64", "u8"):
+        scalar = {"float32": "Float", "float64": "Double", "int32": "Int", "int16": "Short", "int8": "Char"}
+        name = target._dtype.long_name
+        raise RuntimeError(f'expected scalar type Long but found {scalar.get(name, name.capitalize())}')
+    if input.ndim == 0:
+        raise RuntimeError("input tensor should be 1D or 2D")
+    if input.ndim == 1:
+        if target.ndim != 0:
+            raise RuntimeError(f"size mismatch (got input: {list(input.shape)}, target: {list(target.shape)})")
+    elif target.ndim != input.ndim - 1:
+        raise RuntimeError(
+            "0D or 1D target tensor expected, multi-target not supported"
+            if input.ndim == 2 and target.ndim > 1
+            else f"Expected target size {[input.shape[0], *input.shape[2:]]}, got {list(target.shape)}"
+        )
+    elif input.shape[0] != target.shape[0]:
+        raise ValueError(
+            f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0]})."
+        )
+    elif any(a != b for a, b in zip(input.shape[2:], target.shape[1:], strict=True)):
+        raise RuntimeError(f"Expected target size {[input.shape[0], *input.shape[2:]]}, got {list(target.shape)}")
+    classes = input.shape[0 if input.ndim == 1 else 1]
+    if weight is not None and tuple(weight.shape) != (classes,):
+        raise RuntimeError(
+            f"weight tensor should be defined either for all {classes} classes or no classes but got weight tensor of "
+            f"shape: {list(weight.shape)}"
+        )
+
+
+def _out_of_bounds(input: Tensor, target: Tensor, ignore_index: int) -> IndexError:
+    classes = input.shape[0 if input.ndim == 1 else 1]
+    wrong = [c for c in target.reshape(-1).tolist() if c != ignore_index and not 0 <= c < classes]
+    return IndexError(f"Target {wrong[0]} is out of bounds.")
+
+
+@composite("CrossEntropy")
+def soft_cross_entropy(
+    logs: Tensor, target: Tensor, weight: Tensor | None, label_smoothing: float, reduction: str
+) -> Tensor:
+    """-sum over classes of target*weight*logs, for targets that are probabilities; the mean is over samples."""
+    axis = 0 if logs.ndim == 1 else 1
+    classes = logs.shape[axis]
+    if label_smoothing > 0:
+        target = target * (1 - label_smoothing) + label_smoothing / classes
+    terms = logs * target
+    if weight is not None:
+        terms = terms * weight.reshape(-1, *(1,) * (logs.ndim - axis - 1))
+    losses = -terms.sum(axis)
+    if reduction == "mean":
+        count = 1
+        for extent in losses.shape:
+            count = count * extent
+        return losses.sum() / count
+    return reduced(losses, reduction)
+
+
+@composite("Add")
+def smoothed_cross_entropy(
+    logs: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, label_smoothing: float, reduction: str
+) -> Tensor:
+    """(1 - s)*nll + s/classes*(-sum over classes of weight*logs)."""
+    plain = nll(logs, target, weight, ignore_index, reduction)
+    scores, classes = _rows(logs, target)
+    kept = classes != ignore_index
+    spread = -(scores if weight is None else scores * weight).sum(1)
+    losses = _choose(kept, spread, 0)
+    if reduction == "none":
+        uniform = losses.reshape(target.shape)
+    elif reduction == "sum":
+        uniform = losses.sum()
+    else:
+        factor = kept.to(logs.dtype)
+        if weight is not None:
+            factor = factor * apply(gather, (weight, _choose(kept, classes, 0)), {"axes": (0,)})
+        uniform = losses.sum() / factor.sum()
+    return plain * (1 - label_smoothing) + uniform * (label_smoothing / scores.shape[1])
+
+
+def cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+    ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean", label_smoothing: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """Mean over samples of logsumexp(input[i]) - input[i, target[i]].
+
+    Shapes: input [N, C, *] or [C]; target i64[N, *] of classes, or probabilities of input's shape.
+    Units: nats.  Errors: IndexError for a class outside 0..C-1.
+    """
+    from adjit.nn.functional import log_softmax
+
+    reduction = check_reduction(reduction, size_average, reduce)
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing:g}")
+    if input.ndim == 0:
+        raise RuntimeError("input tensor should be 1D or 2D")
+    logs: Tensor = log_softmax(input, 0 if input.ndim == 1 else 1)
+    if target._dtype.is_float and tuple(target.shape) == tuple(input.shape):
+        if ignore_index >= 0:
+            raise RuntimeError("ignore_index is not supported for floating point target")
+        found: Tensor = soft_cross_entropy(logs, target, weight, float(label_smoothing), reduction)
+        return found
+    if label_smoothing == 0:
+        return nll_loss(logs, target, weight, None, ignore_index, None, reduction)
+    _check_classes(input, target, weight)
+    try:
+        smoothed: Tensor = smoothed_cross_entropy(logs, target, weight, ignore_index, float(label_smoothing), reduction)
+    except DimError as error:
+        raise _out_of_bounds(input, target, ignore_index) from error
+    return smoothed
+
+
+@composite("MultiMarginLoss")
+def class_margins(
+    input: Tensor, target: Tensor, p: int, margin: float, weight: Tensor | None, reduction: str
+) -> Tensor:
+    """Mean over the other classes j of max(0, margin - input[target] + input[j])**p, by sample."""
+    scores, classes = _rows(input, target)
+    count = scores.shape[1]
+    row = apply(iota, (), {"shape": classes.shape, "axis": 0, "dtype": I64})
+    own = apply(gather, (scores, row, classes), {"axes": (0, 1)})
+    terms = (margin - own.unsqueeze(1) + scores).clamp(min=0)
+    if p == 2:
+        terms = terms * terms
+    if weight is not None:
+        terms = terms * apply(gather, (weight, classes), {"axes": (0,)}).unsqueeze(1)
+    column = apply(iota, (), {"shape": scores.shape, "axis": 1, "dtype": I64})
+    losses = _choose(column == classes.unsqueeze(1), 0, terms).sum(1) / count
+    return reduced(losses.reshape(target.shape), reduction)
+
+
+def multi_margin_loss(
+    input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None,
+    size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """Mean over the other classes of max(0, margin - score of the target + score)**p."""
+    reduction = check_reduction(reduction, size_average, reduce)
+    if p not in (1, 2):
+        raise ValueError("only p == 1 and p == 2 supported")
+    found: Tensor = class_margins(input, target, p, float(margin), weight, reduction)
+    return found
+
+
+@composite("Mean")
+def label_margins(input: Tensor, target: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
+    """Mean over classes of the logistic loss of each label."""
+    losses = target * apply(named.softplus, (-input,)) + (1 - target) * apply(named.softplus, (input,))
+    if weight is not None:
+        losses = losses * weight
+    return reduced(losses.mean(-1), reduction)
+
+
+def multilabel_soft_margin_loss(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """Mean over classes of the logistic loss of each label."""
+    reduction = check_reduction(reduction, size_average, reduce)
+    found: Tensor = label_margins(input, target, weight, reduction)
+    return found
+
+
+@composite("Mean")
+def hinges(input: Tensor, target: Tensor, margin: float, reduction: str) -> Tensor:
+    """input where target is 1, max(0, margin - input) where it is -1."""
+    near = _choose(target != 1, (margin - input).clamp(min=0), 0)
+    far = _choose(target != -1, input, 0)
+    return reduced(near + far, reduction)
+
+
+def hinge_embedding_loss(
+    input: Tensor, target: Tensor, margin: float = 1.0, size_average: bool | None = None, reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """input where target is 1, max(0, margin - input) where it is -1."""
+    reduction = check_reduction(reduction, size_average, reduce)
+    found: Tensor = hinges(input, target, float(margin), reduction)
+    return found
+
+
+@composite("Mean")
+def ranking(input1: Tensor, input2: Tensor, target: Tensor, margin: float, reduction: str) -> Tensor:
+    """max(0, -target*(input1 - input2) + margin), reduced."""
+    return reduced((-target * (input1 - input2) + margin).clamp(min=0), reduction)
+
+
+def margin_ranking_loss(
+    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """max(0, -target*(input1 - input2) + margin): input1 should rank above input2 where target is 1."""
+    reduction = check_reduction(reduction, size_average, reduce)
+    if input1.ndim != input2.ndim or input1.ndim != target.ndim:
+        raise RuntimeError(
+            "margin_ranking_loss : All input tensors should have same dimension but got sizes: "
+            f"input1: {input1.shape}, input2: {input2.shape}, target: {target.shape} "
+        )
+    found: Tensor = ranking(input1, input2, target, float(margin), reduction)
+    return found
+
+
+def cosine_embedding_loss(
+    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """1 - cosine where target is 1, max(0, cosine - margin) where it is -1."""
+    reduction = check_reduction(reduction, size_average, reduce)
+    cosine = cosine_similarity(input1, input2, -1, 1e-12)
+    return reduced(_choose(target == 1, 1 - cosine, (cosine - margin).clamp(min=0)), reduction)
+
+
+def triplet_margin_loss(
+    anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2, eps: float = 1e-6,
+    swap: bool = False, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """max(0, |anchor - positive| - |anchor - negative| + margin); `swap` takes the nearer of the two negatives."""
+    reduction = check_reduction(reduction, size_average, reduce)
+    near = pairwise_distance(anchor, positive, p, eps)
+    far = pairwise_distance(anchor, negative, p, eps)
+    if swap:
+        far = far.minimum(pairwise_distance(positive, negative, p, eps))
+    return reduced((margin + near - far).clamp(min=0), reduction)

@@ -1,0 +1,293 @@
+"""Losses between predictions and targets of the same shape, and between pairs."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+from adjit.composite import composite
+from adjit.dispatch import apply
+from adjit.ir.ops import named
+from adjit.ir.ops.scalar import where
+from adjit.tensor import Tensor
+
+
+def reduce(losses: Tensor, reduction: str) -> Tensor:
+    """The mean, the sum, or the losses themselves."""
+    found: Tensor = losses.mean() if reduction == "mean" else losses.sum() if reduction == "sum" else losses
+    return found
+
+
+def check_reduction(reduction: str, size_average: bool | None = None, reduce: bool | None = None) -> str:
+    """The name of a reduction; the two old flags are understood with a warning.  Errors: ValueError."""
+    if size_average is not None or reduce is not None:
+        average, reducing = size_average is not False, reduce is not False
+        reduction = "mean" if average and reducing else "sum" if reducing else "none"
+        warnings.warn(
+            f"size_average and reduce args will be deprecated, please use reduction='{reduction}' instead.",
+            UserWarning,
+            stacklevel=3,
+        )
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    return reduction
+
+
+def _warn_of_sizes(input: Tensor, target: Tensor) -> None:
+    if target.shape != input.shape:
+        warnings.warn(
+            f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This will "
+            "likely lead to incorrect results due to broadcasting. Please ensure they have the same size.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _choose(condition: Tensor, one: Any, other: Any) -> Tensor:
+    found: Tensor = apply(where, (condition, one, other))
+    return found
+
+
+@composite("MseLoss")
+def squared_error(input: Tensor, target: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
+    """(input - target)**2, reduced."""
+    difference = input - target
+    losses = difference * difference
+    if weight is None:
+        return reduce(losses, reduction)
+    losses = losses * weight
+    if reduction == "mean":
+        return losses.sum() / weight.expand(losses.shape).sum()
+    return reduce(losses, reduction)
+
+
+def mse_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
+    reduction: str = "mean", weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """(input - target)**2, reduced by mean, sum or not at all."""
+    reduction = check_reduction(reduction, size_average, reduce)
+    _warn_of_sizes(input, target)
+    found: Tensor = squared_error(input, target, weight, reduction)
+    return found
+
+
+def l1_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
+    reduction: str = "mean", weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """|input - target|, reduced by mean, sum or not at all."""
+    reduction = check_reduction(reduction, size_average, reduce)
+    _warn_of_sizes(input, target)
+    losses: Tensor = (input - target).abs()
+    if weight is not None:
+        losses = losses * weight
+        return losses.sum() / weight.expand(losses.shape).sum() if reduction == "mean" else _reduced(losses, reduction)
+    return _reduced(losses, reduction)
+
+
+_reduced = reduce
+
+
+@composite("SmoothL1Loss")
+def smooth_error(input: Tensor, target: Tensor, beta: float, reduction: str) -> Tensor:
+    """0.5*d*d/beta where |d| < beta, else |d| - beta/2, with d = input - target."""
+    size = (input - target).abs()
+    return reduce(_choose(size < beta, size * 0.5 * size / beta, size - 0.5 * beta), reduction)
+
+
+def smooth_l1_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
+    reduction: str = "mean", beta: float = 1.0,
+) -> Tensor:  # fmt: skip
+    """Quadratic where |input - target| < beta, linear beyond, of slope 1."""
+    reduction = check_reduction(reduction, size_average, reduce)
+    _warn_of_sizes(input, target)
+    if beta < 0:
+        raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
+    if beta == 0:
+        return l1_loss(input, target, reduction=reduction)
+    found: Tensor = smooth_error(input, target, float(beta), reduction)
+    return found
+
+
+@composite("HuberLoss")
+def huber_error(input: Tensor, target: Tensor, delta: float, reduction: str) -> Tensor:
+    """0.5*d*d where |d| <= delta, else delta*(|d| - delta/2), with d = input - target."""
+    size = (input - target).abs()
+    return reduce(_choose(size <= delta, size * 0.5 * size, (size - 0.5 * delta) * delta), reduction)
+
+
+def huber_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
+) -> Tensor:
+    """Quadratic where |input - target| <= delta, linear beyond, of slope delta."""
+    check_reduction(reduction)
+    _warn_of_sizes(input, target)
+    if delta <= 0:
+        raise RuntimeError("huber_loss does not support non-positive values for delta.")
+    if weight is None:
+        found: Tensor = huber_error(input, target, float(delta), reduction)
+        return found
+    losses: Tensor = huber_error(input, target, float(delta), "none") * weight
+    if reduction == "mean":
+        return losses.sum() / weight.expand(losses.shape).sum()
+    return _reduced(losses, reduction)
+
+
+@composite("BinaryCrossEntropy")
+def bernoulli_loss(input: Tensor, target: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
+    """-(target*log(input) + (1 - target)*log(1 - input)), the logarithms not below -100."""
+    # The bound acts on the value only: in the derivative the denominator has a bound of its own.
+    log_one = clamped_log(input)
+    log_zero = clamped_log(1 - input)
+    losses = (target - 1) * log_zero - target * log_one
+    return reduce(losses if weight is None else losses * weight, reduction)
+
+
+def clamped_log(input: Tensor) -> Tensor:
+    """max(log(input), -100)."""
+    found: Tensor = input.log().clamp(min=-100)
+    return found
+
+
+def binary_cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """-(target*log(input) + (1 - target)*log(1 - input)) of probabilities, the logarithms not below -100.
+
+    Errors: ValueError for different shapes; RuntimeError for an input outside 0..1, where its numbers are at hand.
+    """
+    reduction = check_reduction(reduction, size_average, reduce)
+    if target.shape != input.shape:
+        raise ValueError(
+            f"Using a target size ({target.shape}) that is different to the input size ({input.shape}) is deprecated. "
+            "Please ensure they have the same size."
+        )
+    from adjit.state import STATE
+
+    if STATE.tracer is None and input.numel() and not bool(((input >= 0) & (input <= 1)).all()):
+        raise RuntimeError("all elements of input should be between 0 and 1")
+    found: Tensor = bernoulli_loss(input, target, weight, reduction)
+    return found
+
+
+@composite("BinaryCrossEntropyWithLogits")
+def logistic_loss(
+    input: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, reduction: str
+) -> Tensor:
+    """(1 - target)*input + factor*softplus(-input), with factor 1 + (pos_weight - 1)*target."""
+    negative = apply(named.softplus, (-input,))
+    if pos_weight is not None:
+        negative = negative * ((pos_weight - 1) * target + 1)
+    losses = (1 - target) * input + negative
+    return reduce(losses if weight is None else losses * weight, reduction)
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean", pos_weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """-(target*log(p) + (1 - target)*log(1 - p)) with p = sigmoid(input), computed without overflow."""
+    reduction = check_reduction(reduction, size_average, reduce)
+    if target.shape != input.shape:
+        raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
+    found: Tensor = logistic_loss(input, target, weight, pos_weight, reduction)
+    return found
+
+
+def soft_margin_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """log(1 + exp(-target*input)), reduced."""
+    reduction = check_reduction(reduction, size_average, reduce)
+    found: Tensor = margin_of_sign(input, target, reduction)
+    return found
+
+
+@composite("SoftMarginLoss")
+def margin_of_sign(input: Tensor, target: Tensor, reduction: str) -> Tensor:
+    """log(1 + exp(-target*input)), reduced."""
+    return reduce(apply(named.softplus, (-target * input,)), reduction)
+
+
+@composite("KlDiv")
+def divergence(input: Tensor, target: Tensor, reduction: str, log_target: bool) -> Tensor:
+    """target*(log(target) - input), reduced; 0 where target is 0."""
+    if log_target:
+        losses = target.exp() * (target - input)
+    else:
+        losses = apply(named.xlogy, (target, target)) - target * input
+    return losses.sum() / losses.shape[0] if reduction == "batchmean" else reduce(losses, reduction)
+
+
+def kl_div(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
+    reduction: str = "mean", log_target: bool = False,
+) -> Tensor:  # fmt: skip
+    """target*(log(target) - input) for log-probabilities `input`; "batchmean" is the divergence's definition."""
+    if reduction != "batchmean":
+        reduction = check_reduction(reduction, size_average, reduce)
+    if reduction == "mean":
+        warnings.warn(
+            "reduction: 'mean' divides the total loss by both the batch size and the support size.'batchmean' divides "
+            "only by the batch size, and aligns with the KL div math definition.'mean' will be changed to behave the "
+            "same as 'batchmean' in the next major release.",
+            UserWarning,
+            stacklevel=2,
+        )
+    found: Tensor = divergence(input, target, reduction, log_target)
+    return found
+
+
+@composite("PoissonNllLoss")
+def poisson_loss(
+    input: Tensor, target: Tensor, log_input: bool, full: bool, eps: float, reduction: str
+) -> Tensor:
+    """exp(input) - target*input, or input - target*log(input + eps); `full` adds Stirling's term where target > 1."""
+    losses = input.exp() - target * input if log_input else input - target * (input + eps).log()
+    if full:
+        inner = _choose(target > 1, target, 1)  # keeps the logarithm's derivative finite where it is not used
+        stirling = inner * inner.log() - inner + 0.5 * (2 * math.pi * inner).log()
+        losses = losses + _choose(target > 1, stirling, 0)
+    return reduce(losses, reduction)
+
+
+def poisson_nll_loss(
+    input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, size_average: bool | None = None,
+    eps: float = 1e-8, reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """The negative log-likelihood of counts under a Poisson distribution."""
+    reduction = check_reduction(reduction, size_average, reduce)
+    found: Tensor = poisson_loss(input, target, log_input, full, eps, reduction)
+    return found
+
+
+def gaussian_nll_loss(
+    input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+) -> Tensor:
+    """0.5*(log(var) + (input - target)**2/var), with var not below eps; `full` adds 0.5*log(2*pi)."""
+    check_reduction(reduction)
+    if isinstance(var, (int, float)):
+        from adjit.creation import full as filled
+
+        var = filled(input.shape, float(var), dtype=input.dtype)
+    if var.shape != input.shape:
+        if input.shape[:-1] == var.shape:
+            var = var.unsqueeze(-1)
+        elif not (input.shape[:-1] == var.shape[:-1] and var.shape[-1] == 1):
+            raise ValueError("var is of incorrect size")
+    found: Tensor = normal_loss(input, target, var, full, eps, reduction)
+    return found
+
+
+@composite("GaussianNllLoss")
+def normal_loss(input: Tensor, target: Tensor, var: Tensor, full: bool, eps: float, reduction: str) -> Tensor:
+    """0.5*(log(var) + (input - target)**2/var), reduced; the bound on var has derivative 1."""
+    var = var + (var.clamp(min=eps) - var).detach()
+    difference = input - target
+    losses = 0.5 * (var.log() + difference * difference / var)
+    return reduce(losses + 0.5 * math.log(2 * math.pi) if full else losses, reduction)

@@ -1,0 +1,279 @@
+"""Normalisation: by batch, layer, group, instance, root mean square, or vector norm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from adjit.autograd.modes import no_grad
+from adjit.composite import composite
+from adjit.tensor import Tensor
+
+
+def _by_channel(tensor: Tensor, ndim: int) -> Tensor:
+    """A vector over the channels (axis 1), ready to broadcast."""
+    found: Tensor = tensor.reshape(-1, *(1,) * (ndim - 2))
+    return found
+
+
+def _affine(input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    if weight is not None:
+        input = input * weight
+    return input if bias is None else input + bias
+
+
+@composite("NativeBatchNorm")
+def batch_norm_training(
+    input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(x - mean)/sqrt(var + eps)*weight + bias, with the moments over all axes but the channels'; and the moments."""
+    axes = (0, *range(2, input.ndim))
+    mean = input.mean(axes, keepdim=True)
+    centred = input - mean
+    variance = (centred * centred).mean(axes, keepdim=True)
+    scale = (variance + eps).rsqrt()
+    if weight is not None:
+        scale = scale * _by_channel(weight, input.ndim)
+    result = centred * scale
+    if bias is not None:
+        result = result + _by_channel(bias, input.ndim)
+    channels = input.shape[1]
+    return result, mean.reshape(channels), variance.reshape(channels)
+
+
+@composite("NativeBatchNorm")
+def batch_norm_evaluation(
+    input: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    """(x - mean)/sqrt(variance + eps)*weight + bias, with given moments by channel."""
+    scale = (variance + eps).rsqrt()
+    if weight is not None:
+        scale = scale * weight
+    shift = -mean * scale
+    if bias is not None:
+        shift = shift + bias
+    return input * _by_channel(scale, input.ndim) + _by_channel(shift, input.ndim)
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each channel (axis 1), by the batch's moments when `training`, else by the running ones.
+
+    When training, the running moments become (1 - momentum)*running + momentum*batch's, in place; the running variance
+    takes the unbiased one.
+    """
+    if not training:
+        if running_mean is None or running_var is None:
+            raise RuntimeError("Expected running_mean and running_var to be defined when training=False")
+        found: Tensor = batch_norm_evaluation(input, running_mean, running_var, weight, bias, eps)
+        return found
+    count = math.prod(input.shape) // input.shape[1]
+    if count == 1:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
+    result, mean, variance = batch_norm_training(input, weight, bias, eps)
+    if running_mean is not None and running_var is not None:
+        with no_grad():
+            running_mean.mul_(1 - momentum).add_(mean.detach() * momentum)
+            running_var.mul_(1 - momentum).add_(variance.detach() * count / (count - 1) * momentum)
+    normalised: Tensor = result
+    return normalised
+
+
+@composite("NativeBatchNorm")
+def instance_norm_of(input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, ...]:
+    """Each channel of each sample normalised by its own moments; and the moments, averaged over the samples."""
+    axes = tuple(range(2, input.ndim))
+    mean = input.mean(axes, keepdim=True)
+    centred = input - mean
+    variance = (centred * centred).mean(axes, keepdim=True)
+    result = centred * (variance + eps).rsqrt()
+    result = _affine(
+        result,
+        None if weight is None else _by_channel(weight, input.ndim),
+        None if bias is None else _by_channel(bias, input.ndim),
+    )
+    channels = input.shape[1]
+    return result, mean.mean(0).reshape(channels), variance.mean(0).reshape(channels)
+
+
+def instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each channel of each sample."""
+    if not use_input_stats:
+        assert running_mean is not None and running_var is not None
+        found: Tensor = batch_norm_evaluation(input, running_mean, running_var, weight, bias, eps)
+        return found
+    count = math.prod(input.shape[2:])
+    if count == 1:
+        raise ValueError(f"Expected more than 1 spatial element when training, got input size {input.shape}")
+    result, mean, variance = instance_norm_of(input, weight, bias, eps)
+    if running_mean is not None and running_var is not None:
+        with no_grad():
+            running_mean.mul_(1 - momentum).add_(mean.detach() * momentum)
+            running_var.mul_(1 - momentum).add_(variance.detach() * count / (count - 1) * momentum)
+    normalised: Tensor = result
+    return normalised
+
+
+@composite("NativeLayerNorm")
+def layer_norm_of(input: Tensor, weight: Tensor | None, bias: Tensor | None, axes: int, eps: float) -> Tensor:
+    """(x - mean)/sqrt(var + eps)*weight + bias, with the moments over the last `axes` axes."""
+    last = tuple(range(input.ndim - axes, input.ndim))
+    mean = input.mean(last, keepdim=True)
+    centred = input - mean
+    variance = (centred * centred).mean(last, keepdim=True)
+    return _affine(centred * (variance + eps).rsqrt(), weight, bias)
+
+
+def _check_normalized(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None) -> None:
+    shape = list(normalized_shape)
+    if not shape:
+        raise RuntimeError(
+            "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got "
+            "normalized_shape = []"
+        )
+    if weight is not None and list(weight.shape) != shape:
+        raise RuntimeError(
+            "Expected weight to be of same shape as normalized_shape, but got weight of shape "
+            f"{list(weight.shape)} and normalized_shape = {shape}"
+        )
+    if list(input.shape[-len(shape) :]) != shape:
+        star = ", ".join(map(str, shape))
+        raise RuntimeError(
+            f"Given normalized_shape={shape}, expected input with shape [*, {star}], but got input of size"
+            f"{list(input.shape)}"
+        )
+
+
+def layer_norm(
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
+    """Normalise over the last axes, whose sizes are `normalized_shape`."""
+    _check_normalized(input, normalized_shape, weight)
+    found: Tensor = layer_norm_of(input, weight, bias, len(normalized_shape), eps)
+    return found
+
+
+@composite("FusedRmsNorm")
+def rms_norm_of(input: Tensor, weight: Tensor | None, axes: int, eps: float) -> Tensor:
+    """x/sqrt(mean(x*x) + eps)*weight over the last `axes` axes."""
+    last = tuple(range(input.ndim - axes, input.ndim))
+    return _affine(input * ((input * input).mean(last, keepdim=True) + eps).rsqrt(), weight, None)
+
+
+def rms_norm(
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
+    """Divide by the root of the mean square over the last axes; `eps` None means the dtype's machine epsilon."""
+    import numpy as np
+
+    _check_normalized(input, normalized_shape, weight)
+    if eps is None:
+        eps = {"f16": 2.0**-10, "bf16": 2.0**-7}.get(input._dtype.name) or float(np.finfo(input._dtype.storage).eps)
+    found: Tensor = rms_norm_of(input, weight, len(normalized_shape), eps)
+    return found
+
+
+@composite("NativeGroupNorm")
+def group_norm_of(input: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    """Each group of channels of each sample normalised by its own moments, then weight and bias by channel."""
+    grouped = input.reshape(input.shape[0], groups, -1)
+    mean = grouped.mean(2, keepdim=True)
+    centred = grouped - mean
+    variance = (centred * centred).mean(2, keepdim=True)
+    result = (centred * (variance + eps).rsqrt()).reshape(input.shape)
+    return _affine(
+        result,
+        None if weight is None else _by_channel(weight, input.ndim),
+        None if bias is None else _by_channel(bias, input.ndim),
+    )
+
+
+def group_norm(
+    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """Normalise over groups of channels (axis 1)."""
+    if input.ndim < 2:
+        raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {input.ndim}")
+    if input.shape[1] % num_groups != 0:
+        raise RuntimeError(
+            "Expected number of channels in input to be divisible by num_groups, but got input of shape "
+            f"{list(input.shape)} and num_groups={num_groups}"
+        )
+    found: Tensor = group_norm_of(input, num_groups, weight, bias, eps)
+    return found
+
+
+def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """input/(k + alpha*mean of squares over `size` neighbouring channels)**beta."""
+    if input.ndim < 3:
+        raise ValueError(f"Expected 3D or higher dimensionality                          input (got {input.ndim} dimensions)")
+    found: Tensor = response_norm(input, size, alpha, beta, k)
+    return found
+
+
+@composite("Div")
+def response_norm(input: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
+    """input/(k + alpha*mean of squares over `size` neighbouring channels)**beta."""
+    from adjit.nn.functional_pooling import mean_windows
+
+    squares = (input * input).movedim(1, -1)
+    around = ((size // 2, (size - 1) // 2),)
+    mean = mean_windows(squares, (size,), (1,), around, (size // 2,), True, size).movedim(-1, 1)
+    return input / (mean * alpha + k).pow(beta)
+
+
+@composite("Div")
+def unit_vectors(input: Tensor, p: float, dim: Any, eps: float) -> Tensor:
+    """input/max(norm, eps) along `dim`."""
+    return input / input.norm(p, dim, keepdim=True).clamp(min=eps)
+
+
+def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
+    """input/max(p-norm along `dim`, eps)."""
+    found: Tensor = unit_vectors(input, float(p), dim, eps)
+    return found if out is None else out.copy_(found)
+
+
+@composite("Sum")
+def cosine_of(x1: Tensor, x2: Tensor, dim: int, eps: float) -> Tensor:
+    """Sum of x1*x2 over the product of the norms, neither below eps."""
+    first = (x1 * x1).sum(dim, keepdim=True).sqrt().clamp(min=eps)
+    second = (x2 * x2).sum(dim, keepdim=True).sqrt().clamp(min=eps)
+    return (x1 / first * (x2 / second)).sum(dim)
+
+
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """The cosine of the angle between x1 and x2 along `dim`."""
+    found: Tensor = cosine_of(x1, x2, dim, eps)
+    return found
+
+
+@composite("Norm")
+def distance_of(x1: Tensor, x2: Tensor, p: float, eps: float, keepdim: bool) -> Tensor:
+    """The p-norm of x1 - x2 + eps along the last axis."""
+    return (x1 - x2 + eps).norm(p, -1, keepdim=keepdim)
+
+
+def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
+    """The p-norm of x1 - x2 + eps along the last axis."""
+    found: Tensor = distance_of(x1, x2, float(p), eps, keepdim)
+    return found

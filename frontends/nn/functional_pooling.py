@@ -1,0 +1,369 @@
+"""Pooling: the maximum, the mean or a norm over sliding windows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from adjit.composite import composite
+from adjit.dispatch import apply
+from adjit.ir.ops.reduction import argmax, reduce_sum
+from adjit.ir.ops.scalar import eq, where
+from adjit.ir.ops.source import iota
+from adjit.ir.ops.structure import expand, pad, permute, reshape, slice_
+from adjit.ir.ops.windows import window
+from adjit.ir.types import I64
+from adjit.nn.functional_linear import spread
+from adjit.tensor import Tensor
+
+
+def _extra(extent: int, size: int, step: int, side: int, gap: int) -> int:
+    """What `ceil_mode` adds after the padding, so that a last, incomplete window has its full size."""
+    span = gap * (size - 1) + 1
+    rest = extent + 2 * side - span
+    count = -(-rest // step) + 1
+    if (count - 1) * step >= extent + side:  # the last window would lie in the padding only
+        count -= 1
+    return max((count - 1) * step + span - extent - 2 * side, 0)
+
+
+def _padded(input: Tensor, padding: Sequence[tuple[int, int]], value: float) -> Tensor:
+    if all(pair == (0, 0) for pair in padding):
+        return input
+    lead = (0,) * (input.ndim - len(padding))
+    attributes: dict[str, Any] = {
+        "low": (*lead, *(low for low, _ in padding)),
+        "high": (*lead, *(high for _, high in padding)),
+        "interior": (0,) * input.ndim,
+        "value": value,
+    }
+    found: Tensor = apply(pad, (input,), attributes)
+    return found
+
+
+def windows(
+    input: Tensor, size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> Tensor:
+    """The windows over the last axes, flattened into one more axis: [*, *counts, product of size].
+
+    Windows that lie side by side are only a permutation of the input, whose transpose costs no sums.
+    """
+    rank, lead = len(size), input.ndim - len(size)
+    axes = tuple(range(lead, input.ndim))
+    if size == stride and all(gap == 1 for gap in dilation):
+        counts = [input.shape[axis] // extent for axis, extent in zip(axes, size, strict=True)]
+        covered = (*input.shape[:lead], *(n * extent for n, extent in zip(counts, size, strict=True)))
+        if any(a != b for a, b in zip(covered, input.shape, strict=True)):
+            whole = {"start": (0,) * input.ndim, "size": covered, "step": (1,) * input.ndim}
+            input = apply(slice_, (input,), whole)
+        pairs = [extent for pair in zip(counts, size, strict=True) for extent in pair]
+        found = apply(reshape, (input,), {"shape": (*input.shape[:lead], *pairs)})
+        order = (*range(lead), *range(lead, lead + 2 * rank, 2), *range(lead + 1, lead + 2 * rank, 2))
+        found = apply(permute, (found,), {"perm": order})
+    else:
+        found = apply(window, (input,), {"axes": axes, "size": size, "stride": stride, "dilation": dilation})
+    flat: Tensor = apply(reshape, (found,), {"shape": (*found.shape[: input.ndim], math.prod(size))})
+    return flat
+
+
+def first_greatest(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The greatest element along the last axis and its place; the gradient goes to that element, the first of equals."""
+    last = values.ndim - 1
+    place = apply(argmax, (values,), {"axis": last})
+    column = apply(reshape, (place,), {"shape": (*place.shape, 1)})
+    chosen = apply(eq, (
+        apply(iota, (), {"shape": values.shape, "axis": last, "dtype": I64}),
+        apply(expand, (column,), {"shape": values.shape}),
+    ))  # fmt: skip
+    return apply(reduce_sum, (apply(where, (chosen, values, 0)),), {"axes": (last,)}), place
+
+
+@composite("MaxPool2DWithIndices")
+def max_pool2d_windows(
+    input: Tensor,
+    size: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[tuple[int, int], ...],
+    dilation: tuple[int, ...],
+    with_indices: bool,
+) -> Any:
+    """The greatest element of each window over the last axes, and where asked its place in the plane."""
+    lowest = -math.inf if input._dtype.is_float else int(np.iinfo(input._dtype.storage).min)
+    found, place = first_greatest(windows(_padded(input, padding, lowest), size, stride, dilation))
+    if not with_indices:
+        return found
+    lead = input.ndim - len(size)
+    flat: Any = 0
+    divisor = math.prod(size)
+    for number, (extent, step, (low, _), gap) in enumerate(zip(size, stride, padding, dilation, strict=True)):
+        divisor //= extent
+        inside = place // divisor % extent
+        origin = apply(iota, (), {"shape": place.shape, "axis": lead + number, "dtype": I64})
+        flat = flat * input.shape[lead + number] + (origin * step + inside * gap - low)
+    return found, flat
+
+
+def _max_pool(
+    rank: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool,
+    return_indices: bool,
+) -> Any:  # fmt: skip
+    if input.ndim not in (rank + 1, rank + 2):
+        shapes = {1: "2D or 3D", 2: "3D or 4D", 3: "4D or 5D"}[rank]
+        raise RuntimeError(f"max_pool{rank}d: Expected {shapes} (batch mode) tensor for input, but got: {input.ndim}D")
+    size = spread(kernel_size, rank)
+    step = size if stride is None or stride == [] else spread(stride, rank)
+    side, gap = spread(padding, rank), spread(dilation, rank)
+    if any(p > k // 2 for p, k in zip(side, size, strict=True)):
+        raise RuntimeError(
+            f"pad should be at most half of effective kernel size, but got pad={max(side)}, kernel_size={size[0]} and "
+            f"dilation={gap[0]}"
+        )
+    padding = _sides(input.shape[-rank:], size, step, side, gap, ceil_mode)
+    _check_result(f"max_pool{rank}d", input, size, step, padding, gap)
+    return max_pool2d_windows(input, size, step, padding, gap, return_indices)
+
+
+def _sides(
+    extents: Sequence[int], size: Sequence[int], stride: Sequence[int], padding: Sequence[int],
+    dilation: Sequence[int], ceil_mode: bool,
+) -> tuple[tuple[int, int], ...]:  # fmt: skip
+    return tuple(
+        (p, p + (_extra(n, k, s, p, g) if ceil_mode else 0))
+        for n, k, s, p, g in zip(extents, size, stride, padding, dilation, strict=True)
+    )
+
+
+def _check_result(
+    name: str, input: Tensor, size: Sequence[int], stride: Sequence[int], padding: Any, dilation: Sequence[int]
+) -> None:
+    rank = len(size)
+    inner = input.shape[-rank:]
+    counts = [
+        (n + low + high - gap * (k - 1) - 1) // s + 1
+        for n, k, s, (low, high), gap in zip(inner, size, stride, padding, dilation, strict=True)
+    ]
+    if any(count < 1 for count in counts):
+        channels = input.shape[-rank - 1]
+        shape = "x".join(map(str, (channels, *inner)))
+        result = "x".join(map(str, (channels, *counts)))
+        raise RuntimeError(f"Given input size: ({shape}). Calculated output size: ({result}). Output size is too small")
+
+
+def max_pool1d(
+    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:  # fmt: skip
+    """The greatest element of each window over the last axis."""
+    return _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def max_pool2d(
+    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:  # fmt: skip
+    """The greatest element of each window over the last two axes; of equal ones the first gets the gradient.
+
+    Shapes: input [N, C, H, W] -> [N, C, H', W'], with `return_indices` also i64 places in the H x W plane.
+    """
+    return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def max_pool3d(
+    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:  # fmt: skip
+    """The greatest element of each window over the last three axes."""
+    return _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+@composite("AvgPool2D")
+def mean_windows(
+    input: Tensor,
+    size: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[tuple[int, int], ...],
+    symmetric: tuple[int, ...],
+    count_include_pad: bool,
+    divisor: int | None,
+) -> Tensor:
+    """The sum of each window over the last axes, divided by its count of elements or by `divisor`."""
+    rank = len(size)
+    cells = windows(_padded(input, padding, 0), size, stride, (1,) * rank)
+    total = cells.sum(-1)
+    if divisor is not None:
+        return total / divisor
+    if all(pair == (0, 0) for pair in padding) or (
+        count_include_pad and all(a == b for a, b in padding)
+    ):
+        return total / math.prod(size)
+    lead = input.ndim - rank
+    for number, (extent, step, (low, _), side) in enumerate(zip(size, stride, padding, symmetric, strict=True)):
+        first = apply(iota, (), {"shape": (total.shape[lead + number],), "axis": 0, "dtype": I64}) * step - low
+        reach = side if count_include_pad else 0
+        count = (first + extent).clamp(max=input.shape[lead + number] + reach) - first.clamp(min=-reach)
+        total = total / count.reshape(-1, *(1,) * (rank - 1 - number)).to(input.dtype)
+    return total
+
+
+def _avg_pool(
+    rank: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool,
+    divisor_override: int | None,
+) -> Tensor:  # fmt: skip
+    if input.ndim not in (rank + 1, rank + 2):
+        shapes = {1: "2D or 3D", 2: "3D or 4D", 3: "4D or 5D"}[rank]
+        raise RuntimeError(f"Expected {shapes} (batch mode) tensor for input, but got: {input.ndim}D")
+    if divisor_override == 0:
+        raise RuntimeError("divisor must be not zero")
+    size = spread(kernel_size, rank)
+    step = size if stride is None or stride == [] else spread(stride, rank)
+    side = spread(padding, rank)
+    if any(p > k // 2 for p, k in zip(side, size, strict=True)):
+        raise RuntimeError(
+            f"pad should be at most half of effective kernel size, but got pad={max(side)}, kernel_size={size[0]} and "
+            "dilation=1"
+        )
+    sides = _sides(input.shape[-rank:], size, step, side, (1,) * rank, ceil_mode)
+    _check_result(f"avg_pool{rank}d", input, size, step, sides, (1,) * rank)
+    found: Tensor = mean_windows(input, size, step, sides, side, count_include_pad, divisor_override)
+    return found
+
+
+def avg_pool1d(
+    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:  # fmt: skip
+    """The mean of each window over the last axis."""
+    return _avg_pool(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
+
+
+def avg_pool2d(
+    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+    count_include_pad: bool = True, divisor_override: int | None = None,
+) -> Tensor:  # fmt: skip
+    """The mean of each window over the last two axes."""
+    return _avg_pool(2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+
+def avg_pool3d(
+    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+    count_include_pad: bool = True, divisor_override: int | None = None,
+) -> Tensor:  # fmt: skip
+    """The mean of each window over the last three axes."""
+    return _avg_pool(3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+
+def lp_pool1d(
+    input: Tensor, norm_type: float, kernel_size: int, stride: int | None = None, ceil_mode: bool = False
+) -> Tensor:
+    """(sum of x**norm_type over each window)**(1/norm_type), over the last axis."""
+    mean = avg_pool1d(input.pow(norm_type), kernel_size, stride, 0, ceil_mode)
+    found: Tensor = (mean.sign() * mean.abs().relu() * kernel_size).pow(1.0 / norm_type)
+    return found
+
+
+def lp_pool2d(
+    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
+) -> Tensor:
+    """(sum of x**norm_type over each window)**(1/norm_type), over the last two axes."""
+    mean = avg_pool2d(input.pow(norm_type), kernel_size, stride, 0, ceil_mode)
+    found: Tensor = (mean.sign() * mean.abs().relu() * math.prod(spread(kernel_size, 2))).pow(1.0 / norm_type)
+    return found
+
+
+# -- adaptive ----------------------------------------------------------------------------------------------------------
+def _adaptive_sizes(input: Tensor, output_size: Any, rank: int) -> tuple[int, ...]:
+    if isinstance(output_size, Sequence):
+        return tuple(n if o is None else o for o, n in zip(output_size, input.shape[-rank:], strict=True))
+    return tuple(n if output_size is None else output_size for n in input.shape[-rank:])
+
+
+def _members(count: int, extent: int) -> Tensor:
+    """bool[count, extent]: whether element j belongs to bin i, floor(i*extent/count) <= j < ceil((i+1)*extent/count)."""
+    shape = (count, extent)
+    row = apply(iota, (), {"shape": shape, "axis": 0, "dtype": I64})
+    column = apply(iota, (), {"shape": shape, "axis": 1, "dtype": I64})
+    found: Tensor = (column >= row * extent // count) & (column < ((row + 1) * extent + count - 1) // count)
+    return found
+
+
+@composite("AdaptiveAvgPool2D")
+def adaptive_mean(input: Tensor, output_size: tuple[int, ...]) -> Tensor:
+    """The mean of each bin along each of the last axes."""
+    rank = len(output_size)
+    for axis, count in zip(range(input.ndim - rank, input.ndim), output_size, strict=True):
+        extent = input.shape[axis]
+        if extent == count:
+            continue
+        if extent % count == 0:
+            shape = (*input.shape[:axis], count, extent // count, *input.shape[axis + 1 :])
+            input = input.reshape(shape).mean(axis + 1)
+        else:
+            weights = _members(count, extent).to(input.dtype)
+            weights = weights / weights.sum(1, keepdim=True)
+            input = input.movedim(axis, -1).matmul(weights.t()).movedim(-1, axis)
+    return input
+
+
+@composite("AdaptiveMaxPool2D")
+def adaptive_greatest(input: Tensor, output_size: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """The greatest element of each bin, and its place in the plane of the last axes."""
+    rank = len(output_size)
+    places: Tensor | None = None
+    extents = input.shape[input.ndim - rank :]
+    # Last axis first: of equal elements the first in row-major order is found, as one scan over the plane finds it.
+    for axis, count in reversed(list(zip(range(input.ndim - rank, input.ndim), output_size, strict=True))):
+        extent = input.shape[axis]
+        rows = input.movedim(axis, -1).unsqueeze(-2)
+        cells = rows.expand(*rows.shape[:-2], count, extent)
+        inside = _members(count, extent).expand(cells.shape)
+        found, place = first_greatest(apply(where, (inside, cells, -math.inf)))
+        if places is None:
+            index = place
+        else:
+            carried = places.movedim(axis, -1).gather(-1, place)
+            weight = math.prod(extents[axis - (input.ndim - rank) + 1 :])
+            index = place * weight + carried
+        input, places = found.movedim(-1, axis), index.movedim(-1, axis)
+    assert places is not None
+    return input, places
+
+
+def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
+    """The mean over as many bins as `output_size` says, along the last axis."""
+    found: Tensor = adaptive_mean(input, _adaptive_sizes(input, output_size, 1))
+    return found
+
+
+def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
+    """The mean over as many bins as `output_size` says, along the last two axes."""
+    found: Tensor = adaptive_mean(input, _adaptive_sizes(input, output_size, 2))
+    return found
+
+
+def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
+    """The mean over as many bins as `output_size` says, along the last three axes."""
+    found: Tensor = adaptive_mean(input, _adaptive_sizes(input, output_size, 3))
+    return found
+
+
+def _adaptive_max(input: Tensor, output_size: Any, rank: int, return_indices: bool) -> Any:
+    found = adaptive_greatest(input, _adaptive_sizes(input, output_size, rank))
+    return tuple(found) if return_indices else found[0]
+
+
+def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+    """The greatest element of as many bins as `output_size` says, along the last axis."""
+    return _adaptive_max(input, output_size, 1, return_indices)
+
+
+def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+    """The greatest element of as many bins as `output_size` says, along the last two axes."""
+    return _adaptive_max(input, output_size, 2, return_indices)
+
+
+def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+    """The greatest element of as many bins as `output_size` says, along the last three axes."""
+    return _adaptive_max(input, output_size, 3, return_indices)

@@ -1,0 +1,184 @@
+"""Embeddings, one-hot vectors, dropout: functions that select."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from adjit.composite import composite
+from adjit.dispatch import apply
+from adjit.ir.errors import DimError
+from adjit.ir.ops.indexing import gather
+from adjit.ir.ops.scalar import where
+from adjit.ir.ops.source import iota
+from adjit.ir.types import I64
+from adjit.state import STATE
+from adjit.tensor import Tensor
+from adjit.views import check_writable, write
+
+
+# -- embedding ---------------------------------------------------------------------------------------------------------
+@composite("Embedding")
+def rows_of(weight: Tensor, input: Tensor, padding_idx: int) -> Tensor:
+    """weight[input]; the row `padding_idx` gets no gradient (-1: every row does)."""
+    found: Tensor = apply(gather, (weight, input), {"axes": (0,)})
+    if padding_idx < 0:
+        return found
+    return apply(where, ((input == padding_idx).unsqueeze(-1).expand(found.shape), found.detach(), found))
+
+
+def embedding(
+    input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None,
+    norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False,
+) -> Tensor:  # fmt: skip
+    """weight[input].
+
+    Shapes: input integer[*], weight [rows, features] -> [*, features].  Errors: IndexError for an index outside 0..rows-1.
+    """
+    if input._dtype.name not in ("i64", "i32"):
+        raise RuntimeError(
+            "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
+            f"{input.type()} instead (while checking arguments for embedding)"
+        )
+    if weight.ndim != 2:
+        raise RuntimeError("'weight' must be 2-D")
+    if scale_grad_by_freq or sparse:
+        raise NotImplementedError("scale_grad_by_freq and sparse gradients are not available")
+    rows = weight.shape[0]
+    if padding_idx is not None:
+        if not -rows <= padding_idx < rows:
+            raise AssertionError("Padding_idx must be within num_embeddings")
+        padding_idx = padding_idx + rows if padding_idx < 0 else padding_idx
+    if max_norm is not None:
+        _renormalise(weight, input, max_norm, norm_type)
+    try:
+        found: Tensor = rows_of(weight, input, -1 if padding_idx is None else padding_idx)
+    except DimError as error:
+        raise IndexError("index out of range in self") from error
+    return found
+
+
+def _renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -> None:
+    """Scale the rows that `input` names down to `max_norm`, in place."""
+    from adjit.autograd.modes import no_grad
+
+    with no_grad():
+        norms = weight.norm(norm_type, 1, keepdim=True)
+        named = one_hot(input.reshape(-1), weight.shape[0]).sum(0).unsqueeze(1) > 0
+        factor = apply(where, ((norms > max_norm) & named, max_norm / (norms + 1e-7), 1))
+        weight.mul_(factor)
+
+
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    """i64 with one more axis: 1 at each class, 0 elsewhere; -1 classes means one more than the greatest."""
+    if tensor._dtype is not I64:
+        raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
+    if STATE.tracer is None and tensor.numel():
+        if int(tensor.min()) < 0:
+            raise RuntimeError("Class values must be non-negative.")
+        greatest = int(tensor.max())
+        if num_classes != -1 and greatest >= num_classes:
+            raise RuntimeError("Class values must be smaller than num_classes.")
+        num_classes = greatest + 1 if num_classes == -1 else num_classes
+    if num_classes == -1:
+        if STATE.tracer is not None:
+            raise STATE.tracer.concrete_needed(tensor, "one_hot without num_classes")
+        raise RuntimeError("Can not infer total number of classes from empty tensor.")
+    found: Tensor = indicator(tensor, num_classes)
+    return found
+
+
+@composite("OneHot")
+def indicator(tensor: Tensor, num_classes: int) -> Tensor:
+    """1 where the last index equals the class, else 0."""
+    shape = (*tensor.shape, num_classes)
+    column = apply(iota, (), {"shape": shape, "axis": tensor.ndim, "dtype": I64})
+    return (column == tensor.unsqueeze(-1)).to(tensor.dtype)
+
+
+# -- dropout -----------------------------------------------------------------------------------------------------------
+@composite("Mul")
+def masked(input: Tensor, mask: Tensor, factor: float) -> Tensor:
+    """input*factor where the mask is set, input*0 elsewhere."""
+    return input * (mask.to(input.dtype) * factor)
+
+
+def _drop(input: Tensor, p: float, training: bool, inplace: bool, shape: Sequence[int]) -> Tensor:
+    import adjit
+
+    if p < 0.0 or p > 1.0:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    if not training or p == 0:
+        return input
+    result: Tensor
+    if p == 1:
+        result = input * 0.0
+    else:
+        result = masked(input, adjit.rand(tuple(shape)) < 1 - p, 1 / (1 - p))
+    if not inplace:
+        return result
+    check_writable(input)
+    return write(input, result)
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Each element 0 with probability p, else scaled by 1/(1 - p)."""
+    return _drop(input, p, training, inplace, input.shape)
+
+
+def _drop_channels(
+    name: str, ranks: tuple[int, ...], unbatched: int, input: Tensor, p: float, training: bool, inplace: bool
+) -> Tensor:
+    import warnings
+
+    if input.ndim not in ranks:
+        warnings.warn(
+            f"{name}: Received a {input.ndim}-D input to {name}, which is deprecated and will result in an error in a "
+            "future release.",
+            UserWarning,
+            stacklevel=3,
+        )
+    lead = 1 if input.ndim == unbatched else 2
+    shape = (*input.shape[:lead], *(1,) * (input.ndim - lead))
+    return _drop(input, p, training, inplace, shape)
+
+
+def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Whole channels of [N, C, L] dropped with probability p."""
+    return _drop_channels("dropout1d", (2, 3), 2, input, p, training, inplace)
+
+
+def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Whole channels of [N, C, H, W] dropped with probability p."""
+    return _drop_channels("dropout2d", (3, 4), -1, input, p, training, inplace)
+
+
+def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Whole channels of [N, C, D, H, W] dropped with probability p."""
+    return _drop_channels("dropout3d", (4, 5), 4, input, p, training, inplace)
+
+
+# The mean of selu's negative saturation.  Source: Klambauer, Unterthiner, Mayr and Hochreiter, 2017.
+_SATURATION = -1.7580993408473766
+
+
+def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+    """Dropped elements take selu's saturation; then mean and variance are restored."""
+    import adjit
+
+    if p < 0.0 or p > 1.0:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    if not training or p == 0:
+        return input
+    scale = ((1 - p) * (1 + p * _SATURATION**2)) ** -0.5 if p < 1 else 0.0
+    result: Tensor = saturated(input, adjit.rand(input.shape) < 1 - p, scale, -scale * _SATURATION * p)
+    if not inplace:
+        return result
+    check_writable(input)
+    return write(input, result)
+
+
+@composite("Add")
+def saturated(input: Tensor, mask: Tensor, scale: float, shift: float) -> Tensor:
+    """scale*input + shift where the mask is set, scale*saturation + shift elsewhere."""
+    return apply(where, (mask, input, _SATURATION)) * scale + shift

@@ -1,0 +1,113 @@
+"""Programs as text: a `.adjit` file can be loaded, differentiated, compiled and run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adjit.ir.errors import ShapeError
+from adjit.ir.graph import Graph
+from adjit.tensor import Tensor
+
+
+class Program:
+    """An IR graph as a function over tensors or arrays.
+
+    Calling it runs native code, compiled at the first call; `interpret` runs the reference interpreter; `vjp` is the
+    backward program.  `str(program)` is its text.
+    """
+
+    def __init__(self, graph: Graph, *, strict: bool = False) -> None:
+        self.graph = graph
+        self.strict = strict
+        self._executable: Any = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        arrays = self._arrays(arguments)
+        if self._executable is None:
+            from adjit.compiler.pipeline import compile_graph
+
+            self._executable = compile_graph(self.graph, strict=self.strict)
+        return self._wrapped(self._executable.run(arrays))
+
+    def interpret(self, *arguments: Any) -> Any:
+        """The results by the reference interpreter, op by op in NumPy."""
+        from adjit.runtime import interpreter
+
+        arrays = self._arrays(arguments)
+        return self._wrapped(interpreter.run(self.graph, *arrays))
+
+    def vjp(self, inputs: Sequence[int] | None = None) -> Program:
+        """The backward program: cotangents of the outputs, then the saved values, to cotangents of the inputs."""
+        return Program(self.derivative(inputs)[1].graph, strict=self.strict)
+
+    def derivative(self, inputs: Sequence[int] | None = None) -> tuple[Program, Program]:
+        """The forward program, which also returns what backward takes, and the backward program."""
+        from adjit.compiler.differentiate import differentiate
+
+        found = differentiate(self.graph, inputs)
+        return Program(found.forward, strict=self.strict), Program(found.backward, strict=self.strict)
+
+    def stages(self) -> dict[str, str]:
+        """The text after each stage of the compiler, then LLVM and assembly."""
+        from adjit.compiler.pipeline import assembly_of, llvm_of, stages
+
+        texts = {name: str(stage) for name, stage in stages(self.graph)}
+        texts["llvm"] = llvm_of(self.graph, strict=self.strict)
+        texts["asm"] = assembly_of(self.graph, strict=self.strict)
+        return texts
+
+    def save(self, path: str | Path) -> None:
+        """Write the text to a file."""
+        Path(path).write_text(str(self.graph), encoding="utf-8")
+
+    def __str__(self) -> str:
+        return str(self.graph)
+
+    def __repr__(self) -> str:
+        return f"<Program @{self.graph.name}>"
+
+    def _arrays(self, arguments: Sequence[Any]) -> list[np.ndarray]:
+        if len(arguments) != len(self.graph.inputs):
+            names = [f"{v.name}: {v.type}" for v in self.graph.inputs]
+            raise ShapeError(
+                f"@{self.graph.name} takes {len(names)} arguments ({', '.join(names)}), not {len(arguments)}"
+            )
+        return [_array(a, v.dtype.storage) for a, v in zip(arguments, self.graph.inputs, strict=True)]
+
+    def _wrapped(self, arrays: Sequence[np.ndarray]) -> Any:
+        tensors = [Tensor._wrap(a, v.dtype) for a, v in zip(arrays, self.graph.outputs, strict=True)]
+        return tensors[0] if len(tensors) == 1 else tuple(tensors)
+
+
+def _array(argument: Any, storage: np.dtype[Any]) -> np.ndarray:
+    if isinstance(argument, Tensor):
+        assert argument._array is not None
+        return argument._array
+    return np.asarray(argument, storage) if not isinstance(argument, np.ndarray) else argument
+
+
+def parse(text: str) -> Program:
+    """The program that IR text describes.
+
+    >>> double = parse("func @double(%x: f32[n]) -> (f32[n]) {\\n  %0 = mul %x, 2.0 : f32[n]\\n  return %0\\n}")
+    >>> double([1.0, 2.5])
+    tensor([2., 5.])
+
+    Errors: ParseError with line and column; VerifyError for a program that breaks a rule of the IR.
+    """
+    from adjit.ir import ops as _ops  # noqa: F401 - the registry
+    from adjit.ir.parser import parse as parse_graph
+    from adjit.ir.verify import verify
+
+    graph = parse_graph(text)
+    verify(graph)
+    return Program(graph)
+
+
+def load_program(path: str | Path) -> Program:
+    """The program in a `.adjit` file."""
+    return parse(Path(path).read_text(encoding="utf-8"))

@@ -1,0 +1,182 @@
+"""Running a traced program: inputs from where they stand, results, writes and gradients to where they belong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optree
+
+from adjit.autograd.record import Record, Saved, link, mark_leaf, save, value_of
+from adjit.call import Call
+from adjit.composite import derivative_of, next_sequence
+from adjit.entry import Entry, Output
+from adjit.ir.graph import Graph, Node, Value
+from adjit.ir.primitive import primitive_named
+from adjit.state import STATE, user_location
+from adjit.tensor import Tensor
+
+if TYPE_CHECKING:
+    from adjit.jit import CompiledFunction
+
+
+# -- running --------------------------------------------------------------------------------------------------------
+def _inputs(entry: Entry, call: Call) -> list[np.ndarray]:
+    arrays: list[np.ndarray] = []
+    given = iter(call.arrays)
+    for source in entry.sources:
+        array: np.ndarray | None
+        match source.kind:
+            case "argument":
+                array = next(given)
+            case "tensor":
+                assert source.memory is not None
+                array = source.memory.array
+            case "grad":
+                assert source.tensor is not None and source.tensor._grad is not None
+                array = source.tensor._grad._array
+            case _:
+                assert source.read is not None
+                array = np.asarray(source.read(), np.float64)
+        assert array is not None
+        arrays.append(array)
+    return arrays
+
+
+def run_entry(compiled: CompiledFunction, entry: Entry, call: Call) -> Any:
+    arrays = _inputs(entry, call)
+    if entry.differentiable and STATE.recording:
+        results, tensors = _run_recorded(compiled, entry, call, arrays)
+    else:
+        executable = entry.executables.get("forward")
+        if executable is None:
+            executable = entry.executables["forward"] = _compile(compiled, entry.graph)
+        results = executable.run(arrays)
+        tensors = [Tensor._wrap(array, value.dtype) for array, value in zip(results, entry.graph.outputs, strict=True)]
+    _after(entry, call, tensors)
+    leaves = [_leaf(output, call, tensors) for output in entry.outputs]
+    return optree.tree_unflatten(entry.structure, leaves)
+
+
+def _compile(compiled: CompiledFunction, graph: Graph) -> Any:
+    from adjit.compiler.pipeline import compile_graph
+
+    return compile_graph(graph, strict=compiled.strict, threads=compiled.threads)
+
+
+def _after(entry: Entry, call: Call, tensors: Sequence[Tensor]) -> None:
+    """Count the writes, hand over the gradients."""
+    arguments = [i for i, source in enumerate(entry.sources) if source.kind == "argument"]
+    for position, _ in entry.graph.writes:
+        source = entry.sources[position]
+        if source.kind == "argument":
+            call.tensors[arguments.index(position)]._memory.version += 1
+        elif source.memory is not None:
+            source.memory.version += 1
+        elif source.kind == "grad" and source.tensor is not None and source.tensor._grad is not None:
+            source.tensor._grad._memory.version += 1
+    for target, output in entry.grads:
+        tensor = call.tensors[target] if isinstance(target, int) else target
+        tensor._grad = None if output is None else tensors[output]
+
+
+def _leaf(output: Output, call: Call, tensors: Sequence[Tensor]) -> Any:
+    match output.kind:
+        case "graph":
+            return tensors[output.index]
+        case "argument":
+            return call.tensors[output.index]
+        case "tensor":
+            return output.tensor
+    return output.value
+
+
+def _run_recorded(
+    compiled: CompiledFunction, entry: Entry, call: Call, arrays: list[np.ndarray]
+) -> tuple[list[np.ndarray], list[Tensor]]:
+    """Run the forward program with its residuals, and record one node whose pullback is the compiled backward."""
+    operands = _operands(entry, call)
+    needs = tuple(operand is not None and operand.requires_grad for operand in operands)
+    derivative = derivative_of(entry.graph, needs)
+    executable = entry.executables.get(needs)
+    if executable is None:
+        executable = entry.executables[needs] = _compile(compiled, derivative.forward)
+    written = {position for position, _ in entry.graph.writes}
+    before = [array.copy() if index in written else array for index, array in enumerate(arrays)]
+    found = executable.run(arrays)
+    count = len(entry.graph.outputs)
+    results = [Tensor._wrap(a, v.dtype) for a, v in zip(found[:count], entry.graph.outputs, strict=True)]
+    values = [
+        Value(v.type) if o is None else mark_leaf(o) if o.requires_grad and o._leaf else value_of(o)
+        for o, v in zip(operands, entry.graph.inputs, strict=True)
+    ]
+    node = Node(
+        primitive_named("call"),
+        values,
+        {"callee": entry.graph},
+        [tensor._tensor_type for tensor in results],
+        user_location(),
+    )
+    record = node.attached = Record("Compiled", next_sequence())
+    record.leaves = tuple(o for o in operands if o is not None and o.requires_grad and o._leaf)
+    record.pullback, record.seeded, record.reached = derivative.backward, derivative.seeded, derivative.reached
+    record.custom = CompiledPullback(compiled, entry, needs)
+    link(node, results)
+    place = {value: index for index, value in enumerate(entry.graph.inputs)}
+    saved: list[Saved] = []
+    for value, array in zip(derivative.residuals, found[count:], strict=True):
+        index = place.get(value)
+        operand = None if index is None else operands[index]
+        if index is None or operand is None or index in written:
+            kept = array if index is None else before[index]
+            saved.append(Saved(kept, value.dtype, value if index is None else values[index], False, None, 0))
+        else:
+            saved.append(save(operand, values[index], needs[index]))
+    record.saved = tuple(saved)
+    record.full = tuple(
+        Saved(array, value.dtype, value, need, None, 0)
+        for array, value, need in [
+            *zip(before, values, needs, strict=True),
+            *zip(found[:count], node.outputs, [True] * count, strict=True),
+        ]
+    )
+    for output in entry.outputs:
+        if output.kind == "graph" and not output.requires_grad:
+            tensor = results[output.index]
+            tensor._requires_grad, tensor._value, tensor._leaf = False, None, True
+    for _, index in entry.graph.writes:
+        results[index]._requires_grad, results[index]._value, results[index]._leaf = False, None, True
+    return found, results
+
+
+class CompiledPullback:
+    """The native backward program of a compiled function."""
+
+    __slots__ = ("compiled", "entry", "needs")
+
+    def __init__(self, compiled: CompiledFunction, entry: Entry, needs: tuple[bool, ...]) -> None:
+        self.compiled = compiled
+        self.entry = entry
+        self.needs = needs
+
+    def run(self, graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """The backward program's results."""
+        key = ("backward", self.needs)
+        executable = self.entry.executables.get(key)
+        if executable is None:
+            executable = self.entry.executables[key] = _compile(self.compiled, graph)
+        found: Sequence[np.ndarray] = executable.run(list(arrays))
+        return found
+
+
+def _operands(entry: Entry, call: Call) -> list[Tensor | None]:
+    """The tensors behind the inputs, as autograd sees them."""
+    given = iter(call.tensors)
+    found: list[Tensor | None] = []
+    for source in entry.sources:
+        if source.kind == "argument":
+            found.append(next(given))
+        else:
+            found.append(source.tensor if source.kind == "tensor" else None)
+    return found

@@ -1,0 +1,1 @@
+"""Helpers around tensors and training: hook handles, data loading."""
