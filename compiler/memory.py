@@ -145,7 +145,8 @@ class _Planner:
         place = self.place[kernel]
         if place <= self.last_fault or self.last_use.get(given, -1) > place:
             return False
-        if given in kernel.inputs and not same_element(kernel, kernel.inputs.index(given), value.index):
+        places = [number for number, operand in enumerate(kernel.inputs) if operand is given]
+        if not all(same_element(kernel, number, value.index) for number in places):
             return False
         if self.guarded is None or place < self.place[self.guarded]:
             self.guarded = kernel
@@ -365,5 +366,3 @@ class _Equal:
 
     def free(self, offset: Size, size: Size) -> None:
         self._free.setdefault(size, []).append(offset)
-
-

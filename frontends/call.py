@@ -42,7 +42,8 @@ class Call:
 
                     raise leaked(leaf)
                 self.tensors.append(leaf)
-                signature.append((leaf._dtype, leaf._array.ndim, leaf.requires_grad, leaf._leaf))
+                grad = None if leaf._grad is None else leaf._grad._tensor_type
+                signature.append((leaf._dtype, leaf._array.ndim, leaf.requires_grad, leaf._leaf, grad))
             else:
                 signature.append((type(leaf), leaf if _is_value(leaf) else id(leaf)))
         self.arrays = [tensor._array for tensor in self.tensors]

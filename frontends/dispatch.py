@@ -11,9 +11,9 @@ from adjit.autograd.record import Record, record
 from adjit.execute import run_op
 from adjit.ir.builder import literal_dtype
 from adjit.ir.errors import TraceError
-from adjit.ir.graph import Attribute, Graph, Region
+from adjit.ir.graph import Attribute, Region
 from adjit.ir.primitive import Primitive
-from adjit.ir.types import TensorType
+from adjit.ir.types import DType, TensorType
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
@@ -60,11 +60,11 @@ def apply(
     return tensors[0] if len(tensors) == 1 else tuple(tensors)
 
 
-def apply_graph(callee: Graph, operands: Sequence[Tensor], *, name: str = "") -> Any:
-    """Apply a composite: one `call` node in the graph, whose insides are `callee`."""
-    from adjit.composite import apply_callee
-
-    return apply_callee(callee, operands, name)
+def literal(value: int | float | bool, dtype: DType) -> Tensor:
+    """A 0-d tensor holding a number: a constant of the program in a trace, not an input."""
+    if STATE.tracer is not None:
+        return STATE.tracer.constant(value, dtype)
+    return Tensor._wrap(np.asarray(value, dtype.storage), dtype)
 
 
 def rename(tensor: Tensor, name: str) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from adjit.dims import numel_of, shape_of, wrap_dim
-from adjit.dispatch import apply, rename
+from adjit.dispatch import apply, literal, rename
 from adjit.ir.ops.indexing import gather as gather_op
 from adjit.ir.ops.structure import permute as permute_op
 from adjit.ir.ops.structure import reshape as reshape_op
@@ -259,6 +259,8 @@ def _value_like(value: Any, target: Tensor) -> Tensor:
     from adjit.dtypes import public
     from adjit.trace import outside
 
+    if isinstance(value, (bool, int, float)):
+        return literal(_number(value, target), target._dtype)
     if not isinstance(value, Tensor):
         with outside():
             value = tensor(value, dtype=public(target._dtype))

@@ -34,8 +34,9 @@ def _inputs(entry: Entry, call: Call) -> list[np.ndarray]:
                 assert source.memory is not None
                 array = source.memory.array
             case "grad":
-                assert source.tensor is not None and source.tensor._grad is not None
-                array = source.tensor._grad._array
+                tensor = call.tensors[source.index] if source.tensor is None else source.tensor
+                assert tensor._grad is not None
+                array = tensor._grad._array
             case _:
                 assert source.read is not None
                 array = np.asarray(source.read(), np.float64)
@@ -74,8 +75,10 @@ def _after(entry: Entry, call: Call, tensors: Sequence[Tensor]) -> None:
             call.tensors[arguments.index(position)]._memory.version += 1
         elif source.memory is not None:
             source.memory.version += 1
-        elif source.kind == "grad" and source.tensor is not None and source.tensor._grad is not None:
-            source.tensor._grad._memory.version += 1
+        elif source.kind == "grad":
+            tensor = call.tensors[source.index] if source.tensor is None else source.tensor
+            assert tensor._grad is not None
+            tensor._grad._memory.version += 1
     for target, output in entry.grads:
         tensor = call.tensors[target] if isinstance(target, int) else target
         tensor._grad = None if output is None else tensors[output]

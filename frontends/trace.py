@@ -18,7 +18,7 @@ from adjit.ir.errors import ShapeError, TraceError
 from adjit.ir.graph import Attribute, Graph, Guard, Node, Region, Value, from_outputs
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.shape import Size, strides_of
-from adjit.ir.types import F64, TensorType
+from adjit.ir.types import F64, DType, TensorType
 from adjit.memory import Memory
 from adjit.state import STATE, user_location
 from adjit.symbolic_size import Respecialize, SymbolicSize, as_dim
@@ -59,6 +59,7 @@ class Tracer:
         self.checks: list[Callable[[], bool]] = []
         self.grads: dict[Tensor, Tensor | None] = {}
         self.first_grads: dict[Tensor, Tensor | None] = {}
+        self._arguments: dict[Tensor, tuple[int, Tensor]] = {}
         self._cells: dict[Memory, _Cell] = {}
         self._leaves: dict[Value, Tensor] = {}
         self._depends: set[Value] = set()
@@ -84,8 +85,10 @@ class Tracer:
         value = self.builder.input(type, name)
         self.sources.append(Source("argument", index, tensor=origin))
         tensor = self._new(value, origin=True)
-        if origin is not None and origin.requires_grad:
-            tensor._requires_grad = True
+        tensor.__dict__["_trace_name"] = name
+        if origin is not None:
+            self._arguments[tensor] = (index, origin)
+            tensor._requires_grad = origin.requires_grad
         return tensor
 
     def add_guard(self, guard: Guard) -> None:
@@ -106,6 +109,10 @@ class Tracer:
         tensor._chain = chain
         tensor._epoch = self._cells[memory].epoch
         return tensor
+
+    def constant(self, value: int | float | bool, dtype: DType) -> Tensor:
+        """A 0-d constant of the program."""
+        return self._new(self.builder.constant(value, dtype))
 
     def _cell(self, tensor: Tensor) -> _Cell:
         cell = self._cells.get(tensor._memory)
@@ -309,17 +316,16 @@ class Tracer:
         if tensor in self.grads:
             return self.grads[tensor]
         found: Tensor | None = None
-        if tensor._tracer is None:
-            present = tensor._grad
-            if present is None:
-                self.checks.append(lambda: tensor._grad is None)
-            else:
-                type = present._tensor_type
-                self.checks.append(lambda: tensor._grad is not None and tensor._grad._tensor_type == type)
-                name = _name_of(tensor)
-                value = self.builder.input(type, None if name is None else f"{name}_grad")
-                self.sources.append(Source("grad", tensor=tensor))
-                found = self._new(value, origin=True)
+        place = self._arguments.get(tensor)
+        present = tensor._grad if place is None else place[1]._grad
+        if present is not None:
+            name = tensor.__dict__.get("_trace_name")
+            value = self.builder.input(present._tensor_type, None if name is None else f"{name}_grad")
+            self.sources.append(Source("grad", tensor=tensor) if place is None else Source("grad", place[0]))
+            found = self._new(value, origin=True)
+        if place is None and tensor._tracer is None:  # an argument's gradient is part of the call's signature
+            type = None if present is None else present._tensor_type
+            self.checks.append(lambda: type == (None if tensor._grad is None else tensor._grad._tensor_type))
         self.grads[tensor] = self.first_grads[tensor] = found
         return found
 

@@ -205,12 +205,14 @@ def _overwrite_slice(
         new = _applied(primitive_named("slice"), (new,), flip)
         start = tuple(a + (n - 1) * s if s < 0 else a for a, n, s in zip(start, size, step, strict=True))
         step = tuple(abs(s) for s in step)
+    from adjit.dispatch import literal
+
     low = tuple(start)
     covered = [(n - 1) * s + 1 if n != 0 else 0 for n, s in zip(size, step, strict=True)]
     high = tuple(d - a - c for d, a, c in zip(dims, start, covered, strict=True))
     padding: dict[str, Attribute] = {"low": low, "high": high, "interior": tuple(s - 1 for s in step)}
     pad, expand, where = primitive_named("pad"), primitive_named("expand"), primitive_named("where")
-    everywhere = _applied(expand, (Tensor._wrap(np.asarray(True), BOOL),), {"shape": tuple(size)})
+    everywhere = _applied(expand, (literal(True, BOOL),), {"shape": tuple(size)})
     inside = _applied(pad, (everywhere,), {**padding, "value": False})
     return _applied(where, (inside, _applied(pad, (new,), {**padding, "value": 0}), outer), {})
 

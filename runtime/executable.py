@@ -134,22 +134,29 @@ class Executable:
         """
         if len(inputs) != len(self._readers):
             raise ShapeError(f"@{self.graph.name} takes {len(self._readers)} inputs, not {len(inputs)}")
-        operands: list[Array] = list(inputs)
-        for number, (array, storage) in enumerate(zip(inputs, self._readers, strict=True)):
+        operands: list[Array] = []
+        shapes: list[tuple[int, ...]] = []
+        for array, storage in zip(inputs, self._readers, strict=True):
             if not isinstance(array, np.ndarray):
                 raise TypeError(f"@{self.graph.name} takes NumPy arrays, not {type(array).__name__}")
             if array.dtype is not storage and array.dtype != storage:
-                raise self._wrong_dtype(number, array)
+                raise self._wrong_dtype(len(operands), array)
             flags = array.flags
             if not (flags.c_contiguous and flags.aligned):
-                operands[number] = np.array(array, storage, order="C", copy=True)
-        plan = self._plan(tuple([array.shape for array in operands]))
+                array = np.array(array, storage, order="C", copy=True)
+            operands.append(array)
+            shapes.append(array.shape)
+        key = tuple(shapes)
+        plan = self._plans.get(key) or self._plan(key)
         addresses = [address_of(array) for array in operands]
+        if outputs is None and not self._written:
+            results = [np.empty(*new) for new in plan.results if new is not None]
+            self._call(plan, addresses + [address_of(result) for result in results])
+            return results
         if self._written:
             self._protect(inputs, operands, addresses)
-        results, placed = self._results(plan, operands, outputs, addresses)
-        addresses += placed
-        self._call(plan, addresses)
+        results, placed = self._results(plan, operands, outputs)
+        self._call(plan, addresses + placed)
         for number in self._written:
             if operands[number] is not inputs[number]:
                 inputs[number][...] = operands[number]
@@ -158,7 +165,10 @@ class Executable:
         return [inputs[s] if s is not None else r for s, r in zip(self._fresh, results, strict=True)]
 
     def _call(self, plan: _Plan, addresses: Sequence[int]) -> None:
-        frame = self._frames.pop() if self._frames else _Frame(self.layout.entries, len(self.layout.sizes))
+        try:  # another thread may take the last one between a look and a pop
+            frame = self._frames.pop()
+        except IndexError:
+            frame = _Frame(self.layout.entries, len(self.layout.sizes))
         try:
             if frame.plan is not plan:
                 frame.prepare(plan)
@@ -176,22 +186,21 @@ class Executable:
 
     # -- arguments ----------------------------------------------------------------------------------------------------
     def _plan(self, shapes: Shapes) -> _Plan:
-        plan = self._plans.get(shapes)
-        if plan is None:
-            sizes = bind_sizes(self.graph, shapes)
-            layout = self.layout
-            results = tuple(
-                None
-                if source is not None
-                else (tuple(evaluate(dim, sizes) for dim in value.dims), value.type.dtype.storage)
-                for source, value in zip(self._fresh, self.graph.outputs, strict=True)
-            )
-            packed = struct.pack(f"={len(layout.sizes)}q", *(sizes[name] for name in layout.sizes))
-            arena = evaluate(layout.arena, sizes)
-            workspace = max((evaluate(size, sizes) for size in layout.workspaces), default=0)
-            if len(self._plans) >= _PLANS:
-                self._plans.clear()
-            plan = self._plans[shapes] = _Plan(sizes, packed, results, arena, workspace)
+        """A new plan for these shapes."""
+        sizes = bind_sizes(self.graph, shapes)
+        layout = self.layout
+        results = tuple(
+            None
+            if source is not None
+            else (tuple(evaluate(dim, sizes) for dim in value.dims), value.type.dtype.storage)
+            for source, value in zip(self._fresh, self.graph.outputs, strict=True)
+        )
+        packed = struct.pack(f"={len(layout.sizes)}q", *(sizes[name] for name in layout.sizes))
+        arena = evaluate(layout.arena, sizes)
+        workspace = max((evaluate(size, sizes) for size in layout.workspaces), default=0)
+        if len(self._plans) >= _PLANS:
+            self._plans.clear()
+        plan = self._plans[shapes] = _Plan(sizes, packed, results, arena, workspace)
         return plan
 
     def _wrong_dtype(self, number: int, array: Array) -> DTypeError:
@@ -221,7 +230,7 @@ class Executable:
                 end, last = stop, number
 
     def _results(
-        self, plan: _Plan, operands: Sequence[Array], outputs: Sequence[Array | None] | None, addresses: Sequence[int]
+        self, plan: _Plan, operands: Sequence[Array], outputs: Sequence[Array | None] | None
     ) -> tuple[list[Array], list[int]]:
         """The arrays that results are computed in, and the addresses of those that are new."""
         results: list[Array] = []

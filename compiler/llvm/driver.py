@@ -299,4 +299,3 @@ def _stop_if(w: Writer, condition: str) -> None:
     f.start(stop)
     f.line("ret i1 true")
     f.start(go)
-

@@ -121,7 +121,7 @@ def choose(node: Node, dependence: Dependence, native: int) -> Choice:
         lanes = lanes_for(extent, native)
         time = time_along(region, name, extent, lanes, dependence)
         time += sum(_PARTIAL / lanes for inner in reduces if in_lanes(inner) and not is_unrolled(inner))
-        if lanes > 1 and time <= best_time:  # of equals the innermost
+        if lanes > 1 and time < float("inf") and time <= best_time:  # of equals the innermost
             best, best_time = Choice(name, lanes, fixed), time
     if best.variable is not None and reduces and not fixed:
         own = sum(time_of_reduce(inner, dependence, native) for inner in reduces)
@@ -158,6 +158,8 @@ def _can_stand_in_lanes(region: Region) -> bool:
 def _independent(node: Node) -> list[str | None]:
     """The variables whose iterations do not depend on each other, None for the others."""
     names: list[str | None] = list(variables_of(node))
+    if node.attributes["sequential"] and not node.attributes["parallel"]:
+        return [None] * len(names)
     if names and not node.attributes["parallel"]:
         names[0] = None
     if names and node.attributes["sequential"]:

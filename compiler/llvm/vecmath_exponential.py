@@ -1,7 +1,8 @@
 """exp, expm1, tanh: x = n ln 2 + r with |r| <= ln 2 / 2, then a polynomial in r, scaled by 2^n.
 
-The polynomials are minimax fits (Remez, 50 digits, coefficients rounded to the dtype).  The ULP bounds are measured
-against references of higher precision: f32 over every 61st of all bit patterns, f64 over 10^6 random arguments.
+The polynomials are minimax fits (Remez, 50 digits, coefficients rounded to the dtype).  The errors stated are the
+greatest found against references of higher precision: in f32 over every 7th of all bit patterns (erf every 1037th,
+functions of two operands over 4 million pairs), in f64 over some million arguments (erf 150,000).
 """
 
 from __future__ import annotations
@@ -73,17 +74,17 @@ _TANH_MOST: Table = {F32: (9.5,), F64: (20.0,)}
 
 
 def exp(function: Function, ty: LLType, x: str) -> str:
-    """e^x, with overflow to inf and gradual underflow.  Error: 0.89 ULP in f32, 0.88 in f64."""
+    """e^x, with overflow to inf and gradual underflow.  Error: 0.99 ULP in f32, 0.95 in f64."""
     return call_shared(function, "exp", ty, (x,), _exp)
 
 
 def expm1(function: Function, ty: LLType, x: str) -> str:
-    """e^x - 1 without cancellation at 0.  Error: 0.52 ULP in f32, 0.52 in f64."""
+    """e^x - 1 without cancellation at 0.  Error: 0.84 ULP in f32, 1.04 in f64."""
     return call_shared(function, "expm1", ty, (x,), _expm1)
 
 
 def tanh(function: Function, ty: LLType, x: str) -> str:
-    """1 - 2 / (e^2x + 1).  Error: 0.52 ULP in f32, 0.52 in f64."""
+    """1 - 2 / (e^2x + 1).  Error: 1.33 ULP in f32, 1.31 in f64."""
     return call_shared(function, "tanh", ty, (x,), _tanh)
 
 

@@ -24,7 +24,7 @@ _RANGE: Table = {F32: (-104.0, 89.0), F64: (-746.0, 710.0)}
 
 
 def pow(function: Function, ty: LLType, x: str, y: str) -> str:
-    """x^y with IEEE 754's special cases.  Error: 0.6 ULP in f32, 0.8 in f64."""
+    """x^y with IEEE 754's special cases.  Error: 0.52 ULP in f32, 0.92 in f64."""
     return call_shared(function, "pow", ty, (x, y), _pow)
 
 

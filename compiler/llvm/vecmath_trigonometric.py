@@ -2,7 +2,7 @@
 
 Up to a bound the reduction subtracts three parts of pi/2 by fma (Cody and Waite 1980); lanes beyond it are computed
 one by one, under a branch, from as many bits of 2/pi as they need (Payne and Hanek 1983).  The polynomials and the
-measured bounds are made as in `vecmath_exponential`.
+stated errors are made as in `vecmath_exponential`.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ _COS: Table = {
 
 
 def sin(function: Function, ty: LLType, x: str) -> str:
-    """The sine, for every finite x; NaN at infinity.  Error: 0.6 ULP in f32, 0.6 in f64."""
+    """The sine, for every finite x; NaN at infinity.  Error: 0.81 ULP in f32, 0.83 in f64."""
     return call_shared(function, "sin", ty, (x,), _sin)
 
 
 def cos(function: Function, ty: LLType, x: str) -> str:
-    """The cosine, for every finite x; NaN at infinity.  Error: 0.6 ULP in f32, 0.6 in f64."""
+    """The cosine, for every finite x; NaN at infinity.  Error: 0.81 ULP in f32, 0.82 in f64."""
     return call_shared(function, "cos", ty, (x,), _cos)
 
 

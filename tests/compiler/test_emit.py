@@ -13,6 +13,7 @@ import pytest
 import adjit.compiler.llvm.driver as driver
 import adjit.ir.ops.windows  # noqa: F401
 from adjit.compiler.build import build, llvm_text
+from adjit.compiler.differentiate import backward_of
 from adjit.compiler.llvm.target import host_target
 from adjit.compiler.loops.ir import BLOCK, RUN, lanes_of
 from adjit.compiler.loops.lower import lower
@@ -113,6 +114,21 @@ def test_random_programs_compute_what_they_mean(seed: int) -> None:
         arrays = random_arrays(graph, seed, n, m)
         for ours, theirs in zip(executable.run(arrays), interpret(graph, *arrays), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("seed", [3, 14, 21, 30])
+def test_gradients_of_random_programs_compute_what_they_mean(seed: int) -> None:
+    graph = random_graph(seed, 20 + seed)
+    arrays = random_arrays(graph, seed, 17, 5)
+    backward, residuals, _ = backward_of(graph, range(len(graph.inputs)), tuple(range(len(graph.outputs))))
+    saved = interpret(Graph("saved", graph.inputs, graph.nodes, residuals), *arrays)
+    generator = np.random.default_rng(seed)
+    cotangents = [generator.standard_normal(x.shape, np.float32) for x in interpret(graph, *arrays)]
+    for ours, theirs in zip(
+        compiled(backward).run([*cotangents, *saved]), interpret(backward, *cotangents, *saved), strict=True
+    ):
+        size = max(1.0, float(np.abs(theirs).max()))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=2e-4 * size)
 
 
 # -- bits --------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,68 @@
+"""Scaled dot-product attention."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from adjit.composite import composite
+from adjit.dispatch import apply
+from adjit.ir.ops.scalar import where
+from adjit.ir.ops.source import iota
+from adjit.ir.types import I64
+from adjit.nn.functional_selection import dropout
+from adjit.tensor import Tensor
+
+
+@composite("ScaledDotProductAttention")
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, is_causal: bool, scale: float
+) -> Tensor:
+    """softmax(query @ key.T*scale + mask) @ value."""
+    return weights_of(query, key, attn_mask, is_causal, scale).matmul(value)
+
+
+def weights_of(query: Tensor, key: Tensor, attn_mask: Tensor | None, is_causal: bool, scale: float) -> Tensor:
+    """softmax(query @ key.T*scale + mask); a row with nothing to attend to is 0."""
+    scores = query.matmul(key.transpose(-2, -1)) * scale
+    mask = attn_mask
+    if is_causal:
+        shape = (query.shape[-2], key.shape[-2])
+        row = apply(iota, (), {"shape": shape, "axis": 0, "dtype": I64})
+        mask = apply(iota, (), {"shape": shape, "axis": 1, "dtype": I64}) <= row
+    if mask is None:
+        return scores.softmax(-1)
+    if mask._dtype.is_float:
+        return (scores + mask).softmax(-1)
+    seen = mask.expand(scores.shape)
+    weights = apply(where, (seen, scores, -math.inf)).softmax(-1)
+    found: Tensor = apply(where, (seen.any(-1, keepdim=True).expand(scores.shape), weights, 0))
+    return found
+
+
+@composite("Softmax")
+def attention_weights(
+    query: Tensor, key: Tensor, attn_mask: Tensor | None, is_causal: bool, scale: float
+) -> Tensor:
+    """softmax(query @ key.T*scale + mask)."""
+    return weights_of(query, key, attn_mask, is_causal, scale)
+
+
+def scaled_dot_product_attention(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
+    is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
+) -> Any:  # fmt: skip
+    """softmax(query @ key.T*scale + mask) @ value, with dropout on the weights; scale defaults to 1/sqrt(features).
+
+    Shapes: query [*, L, E], key [*, S, E], value [*, S, F], mask bool (true: attend) or floating [*, L, S] -> [*, L, F].
+    """
+    if is_causal and attn_mask is not None:
+        raise RuntimeError("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
+    if enable_gqa:
+        repeats = query.shape[-3] // key.shape[-3]
+        key, value = key.repeat_interleave(repeats, -3), value.repeat_interleave(repeats, -3)
+    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else float(scale)
+    if dropout_p > 0.0:
+        weights = attention_weights(query, key, attn_mask, is_causal, factor)
+        return dropout(weights, dropout_p).matmul(value)
+    return attention(query, key, value, attn_mask, is_causal, factor)

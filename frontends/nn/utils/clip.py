@@ -1,0 +1,64 @@
+"""Bounding gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from adjit.autograd.modes import no_grad
+from adjit.state import STATE
+from adjit.tensor import Tensor
+
+
+def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    listed = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    return [gradient for gradient in (parameter.grad for parameter in listed) if gradient is not None]
+
+
+@no_grad()
+def get_total_norm(
+    tensors: Tensor | Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> Tensor:  # fmt: skip
+    """The norm of all elements of the tensors together."""
+    from adjit.creation import tensor
+    from adjit.shaping import stack
+
+    listed = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    norm_type = float(norm_type)
+    if not listed:
+        return tensor(0.0)
+    norms = stack([item.norm(norm_type) for item in listed])
+    total: Tensor = norms.max() if norm_type == math.inf else norms.norm(norm_type)
+    if error_if_nonfinite and STATE.tracer is None and not math.isfinite(float(total)):
+        raise RuntimeError(
+            f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot be "
+            "clipped. To disable this error and scale the gradients by the non-finite norm anyway, set "
+            "`error_if_nonfinite=False`"
+        )
+    return total
+
+
+@no_grad()
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> Tensor:  # fmt: skip
+    """Scale all gradients, in place, so that their norm together is at most `max_norm`; the norm before."""
+    gradients = _gradients(parameters)
+    total = get_total_norm(gradients, norm_type, error_if_nonfinite)
+    # The same product in every case, so that nothing depends on the norm's value.
+    factor = (float(max_norm) / (total + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(factor.to(gradient.dtype))
+    return total
+
+
+@no_grad()
+def clip_grad_value_(
+    parameters: Tensor | Iterable[Tensor], clip_value: float, foreach: bool | None = None
+) -> None:
+    """Bound every element of the gradients to -clip_value..clip_value, in place."""
+    bound = float(clip_value)
+    for gradient in _gradients(parameters):
+        gradient.clamp_(-bound, bound)

@@ -1,0 +1,93 @@
+"""Adam, and Adam with decoupled weight decay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adjit.optim.optimizer import (
+    Group,
+    Optimizer,
+    ParamsT,
+    check_not_negative,
+    count_of_steps,
+    root,
+    steps_taken,
+    zeros_like,
+)
+from adjit.tensor import Tensor
+
+
+class Adam(Optimizer):
+    """p -= lr*m/(sqrt(v) + eps), with m and v the running means of gradient and square, freed of their bias.
+
+    `decoupled_weight_decay` shrinks p by lr*weight_decay instead of adding weight_decay*p to the gradient; `amsgrad`
+    divides by the greatest v so far.  Source: Kingma and Ba, 2015; Loshchilov and Hutter, 2019; Reddi, Kale and Kumar,
+    2018.
+    """
+
+    def __init__(
+        self, params: ParamsT, lr: Any = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0, amsgrad: bool = False, *, foreach: bool | None = None, maximize: bool = False,
+        capturable: bool = False, differentiable: bool = False, fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
+    ) -> None:  # fmt: skip
+        check_not_negative(lr=lr, eps=eps)
+        for index, beta in enumerate(betas):
+            if not 0.0 <= beta < 1.0:
+                raise ValueError(f"Invalid beta parameter at index {index}: {beta}")
+        check_not_negative(weight_decay=weight_decay)
+        super().__init__(params, {
+            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad,
+            "maximize": maximize, "foreach": foreach, "capturable": capturable, "differentiable": differentiable,
+            "fused": fused, "decoupled_weight_decay": decoupled_weight_decay,
+        })  # fmt: skip
+
+    def _update(self, group: Group) -> None:
+        lr, eps = self._rate(group), self._setting(group, "eps")
+        beta1, beta2 = self._setting(group, "betas")
+        weight_decay, maximize = self._setting(group, "weight_decay"), self._setting(group, "maximize")
+        decoupled, amsgrad = self._setting(group, "decoupled_weight_decay"), self._setting(group, "amsgrad")
+
+        def make(param: Tensor) -> dict[str, Any]:
+            averages = {name: zeros_like(param) for name in ("exp_avg", "exp_avg_sq")}
+            if amsgrad:
+                averages["max_exp_avg_sq"] = zeros_like(param)
+            return {"step": count_of_steps(), **averages}
+
+        for param, gradient in self._gradients(group):
+            state = self._state_of(param, make)
+            gradient = -gradient if maximize else gradient
+            state["step"].add_(1)
+            if weight_decay != 0:
+                if decoupled:
+                    param.mul_(1 - lr * weight_decay)
+                else:
+                    gradient = gradient + param * weight_decay
+            mean, square = state["exp_avg"], state["exp_avg_sq"]
+            mean.lerp_(gradient, 1 - beta1)
+            square.mul_(beta2).add_(gradient * (1 - beta2) * gradient)
+            step = steps_taken(state["step"])
+            size = lr / (1 - beta1**step)
+            scale = root(1 - beta2**step)
+            if amsgrad:
+                greatest = state["max_exp_avg_sq"]
+                greatest.copy_(greatest.maximum(square))
+                square = greatest
+            param.sub_(mean * size / ((square.sqrt() / scale).add_(eps)))
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay.
+
+    Source: Loshchilov and Hutter, 2019.
+    """
+
+    def __init__(
+        self, params: ParamsT, lr: Any = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 1e-2, amsgrad: bool = False, *, maximize: bool = False, foreach: bool | None = None,
+        capturable: bool = False, differentiable: bool = False, fused: bool | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            params, lr, betas, eps, weight_decay, amsgrad, foreach=foreach, maximize=maximize, capturable=capturable,
+            differentiable=differentiable, fused=fused, decoupled_weight_decay=True,
+        )  # fmt: skip

@@ -1,0 +1,71 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adjit.optim.optimizer import Group, Optimizer, ParamsT, check_not_negative, zeros_like
+from adjit.state import STATE
+from adjit.tensor import Tensor
+from adjit.trace import outside
+
+
+class SGD(Optimizer):
+    """p -= lr*d with d = gradient + weight_decay*p; with momentum, d is b = momentum*b + (1 - dampening)*d.
+
+    Nesterov's form takes d + momentum*b.  Source: Sutskever, Martens, Dahl and Hinton, 2013.
+    """
+
+    def __init__(
+        self, params: ParamsT, lr: Any = 1e-3, momentum: float = 0, dampening: float = 0, weight_decay: float = 0,
+        nesterov: bool = False, *, maximize: bool = False, foreach: bool | None = None, differentiable: bool = False,
+        fused: bool | None = None,
+    ) -> None:  # fmt: skip
+        check_not_negative(lr=lr, momentum=momentum, weight_decay=weight_decay)
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError("Nesterov momentum requires a momentum and zero dampening")
+        super().__init__(params, {
+            "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
+            "maximize": maximize, "foreach": foreach, "differentiable": differentiable, "fused": fused,
+        })  # fmt: skip
+
+    def _update(self, group: Group) -> None:
+        lr, weight_decay = self._rate(group), self._setting(group, "weight_decay")
+        momentum, nesterov = self._setting(group, "momentum"), self._setting(group, "nesterov")
+        maximize = self._setting(group, "maximize")
+        for param, gradient in self._gradients(group):
+            gradient = -gradient if maximize else gradient
+            if weight_decay != 0:
+                gradient = gradient + param * weight_decay
+            if momentum != 0:
+                average = self._average(group, param, gradient, momentum)
+                gradient = gradient + average * momentum if nesterov else average
+            param.sub_(gradient * lr)
+
+    def _average(self, group: Group, param: Tensor, gradient: Tensor, momentum: float) -> Tensor:
+        """The momentum buffer after this step; at the first it is the gradient, without dampening."""
+        state, dampening = self.state[param], self._setting(group, "dampening")
+        average = state.get("momentum_buffer")
+        if average is None and STATE.tracer is None:
+            average = state["momentum_buffer"] = gradient.detach().clone()
+            return average
+        if average is None:
+            # A compiled step is one program for the first step and all others.  From zeros it gives the same as the
+            # gradient itself if the factor of the gradient is 1 at first, and carried on like the buffer.
+            with outside():
+                average = state["momentum_buffer"] = zeros_like(param)
+                if dampening != 0:
+                    self._factors[param] = zeros_like(param).sum() + 1
+        factor: Any = 1 - dampening
+        if param in self._factors:
+            carried = self._factors[param]
+            factor = carried.clone()
+            carried.fill_(1 - dampening)
+        average.mul_(momentum).add_(gradient if dampening == 0 else gradient * factor)
+        return average
+
+    @property
+    def _factors(self) -> dict[Tensor, Tensor]:
+        """What the next gradient counts in a buffer that a compiled step made."""
+        found: dict[Tensor, Tensor] = self.__dict__.setdefault("_gradient_factors", {})
+        return found
