@@ -17,11 +17,10 @@ STAGES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("legalize", legalize),  # named functions, composites and half precision become plain primitives
     ("simplify", simplify),  # common subexpressions, exact identities, constants, dead code
     ("fuse", fuse),  # groups that one kernel computes
-    ("lower", lower),  # kernels: loops over buffers
 )
 
 
-def stages(graph: Graph) -> Iterator[tuple[str, Graph]]:
+def stages(graph: Graph, *, strict: bool = False) -> Iterator[tuple[str, Graph]]:
     """The graph as traced, then after each stage; each is verified when ADJIT_CHECK=1."""
     checked = os.environ.get("ADJIT_CHECK") == "1"
     if checked:
@@ -32,22 +31,27 @@ def stages(graph: Graph) -> Iterator[tuple[str, Graph]]:
         if checked:
             verify(graph)
         yield name, graph
+    graph = lower(graph, strict=strict)  # kernels: loops over buffers
+    if checked:
+        verify(graph)
+    yield "lower", graph
 
 
-def lowered(graph: Graph) -> Graph:
+def lowered(graph: Graph, *, strict: bool = False) -> Graph:
     """The graph after the last stage."""
-    *_, (_, last) = stages(graph)
+    *_, (_, last) = stages(graph, strict=strict)
     return last
 
 
 def compile_graph(graph: Graph, *, strict: bool = False, threads: int | None = None) -> Executable:
     """The executable of a graph.
 
-    With `strict`, no multiplication is fused with an addition, so results equal eager mode's to the last bit.
+    With `strict`, no multiplication is fused with an addition and contractions have one order of summation, so results
+    equal eager mode's to the last bit.
     """
     from adjit.compiler.build import build
 
-    return build(lowered(graph), strict=strict, threads=threads)
+    return build(lowered(graph, strict=strict), strict=strict, threads=threads)
 
 
 def llvm_of(graph: Graph, *, strict: bool = False, threads: int | None = None, optimized: bool = False) -> str:
@@ -55,7 +59,7 @@ def llvm_of(graph: Graph, *, strict: bool = False, threads: int | None = None, o
     from adjit.compiler.build import llvm_text
     from adjit.compiler.llvm import jit
 
-    text = llvm_text(lowered(graph), strict=strict, threads=threads)
+    text = llvm_text(lowered(graph, strict=strict), strict=strict, threads=threads)
     return jit.optimized(text) if optimized else text
 
 
@@ -64,4 +68,4 @@ def assembly_of(graph: Graph, *, strict: bool = False, threads: int | None = Non
     from adjit.compiler.build import llvm_text
     from adjit.compiler.llvm import jit
 
-    return jit.assembly(llvm_text(lowered(graph), strict=strict, threads=threads))
+    return jit.assembly(llvm_text(lowered(graph, strict=strict), strict=strict, threads=threads))

@@ -76,7 +76,7 @@ class CompiledFunction:
         from adjit.compiler.pipeline import assembly_of, llvm_of, stages
 
         graph = self.graph(*args, **kwargs)
-        texts = {name: str(stage) for name, stage in stages(graph)}
+        texts = {name: str(stage) for name, stage in stages(graph, strict=self.strict)}
         texts["llvm"] = llvm_of(graph, strict=self.strict, threads=self.threads)
         texts["asm"] = assembly_of(graph, strict=self.strict, threads=self.threads)
         return texts

@@ -55,7 +55,7 @@ class Program:
         """The text after each stage of the compiler, then LLVM and assembly."""
         from adjit.compiler.pipeline import assembly_of, llvm_of, stages
 
-        texts = {name: str(stage) for name, stage in stages(self.graph)}
+        texts = {name: str(stage) for name, stage in stages(self.graph, strict=self.strict)}
         texts["llvm"] = llvm_of(self.graph, strict=self.strict)
         texts["asm"] = assembly_of(self.graph, strict=self.strict)
         return texts

@@ -102,7 +102,7 @@ def _region(scalars: KernelScalars, value: Value, index: Sequence[Size], kinds: 
     for kind in kinds:
         for variable, extent in kind.pairs:
             builder.scope.bounds.declare(str(variable), extent)
-    element = KernelScalars(builder, scalars.buffers).element(value, index)
+    element = KernelScalars(builder, scalars.buffers, scalars.strict).element(value, index)
     region.outputs = (element.value,)
     outside.taken |= builder.taken
     return region

@@ -16,14 +16,15 @@ from adjit.ir.graph import Graph, Guard, Node, Region, Value
 from adjit.ir.shape import Dim, Size
 
 
-def lower(graph: Graph) -> Graph:
+def lower(graph: Graph, *, strict: bool = False) -> Graph:
     """The graph with every `fuse` replaced by a `kernel`; control flow stays, its regions lowered.
 
+    With `strict`, contractions are summed in the order `products` even where `lanes` would be faster.
     Errors: CompileError for an op outside a group that only a kernel can compute.
     """
     least = least_sizes(graph.guards)
     taken = size_names_used(graph)
-    nodes, outputs = _lower_nodes(graph, least, taken)
+    nodes, outputs = _lower_nodes(graph, least, taken, strict)
     return Graph(graph.name, graph.inputs, nodes, outputs, graph.guards, graph.writes)
 
 
@@ -38,18 +39,20 @@ def least_sizes(guards: Sequence[Guard]) -> dict[str, int]:
     return least
 
 
-def _lower_nodes(region: Region, least: dict[str, int], taken: frozenset[str]) -> tuple[list[Node], list[Value]]:
+def _lower_nodes(
+    region: Region, least: dict[str, int], taken: frozenset[str], strict: bool
+) -> tuple[list[Node], list[Value]]:
     new: dict[Value, Value] = {}
     nodes: list[Node] = []
     used = {*region.outputs, *(value for node in region.nodes for value in node.inputs)}
     for node in region.nodes:
         inputs = [new.get(value, value) for value in node.inputs]
         if node.op is FUSE:
-            kept, kernel = lower_group(node, inputs, used, least, taken)
+            kept, kernel = lower_group(node, inputs, used, least, taken, strict)
         else:
             kept, regions = list(node.outputs), []
             for inner in node.regions:
-                inner_nodes, inner_outputs = _lower_nodes(inner, least, taken)
+                inner_nodes, inner_outputs = _lower_nodes(inner, least, taken, strict)
                 regions.append(Region(inner.inputs, inner_nodes, inner_outputs))
             types = [value.type for value in node.outputs]
             kernel = Node(node.op, inputs, node.attributes, types, node.location, regions)
@@ -61,7 +64,12 @@ def _lower_nodes(region: Region, least: dict[str, int], taken: frozenset[str]) -
 
 
 def lower_group(
-    node: Node, inputs: Sequence[Value], used: Collection[Value], least: dict[str, int], taken: frozenset[str]
+    node: Node,
+    inputs: Sequence[Value],
+    used: Collection[Value],
+    least: dict[str, int],
+    taken: frozenset[str],
+    strict: bool,
 ) -> tuple[list[Value], Node]:
     """The kernel of a `fuse` node on `inputs`, and the results of the node that the kernel's results stand for.
 
@@ -81,7 +89,7 @@ def lower_group(
     buffers = {value: Value(value.type, value.name) for value in group.inputs}
     results = {inner: shared.get(inner) or _buffer(inner) for _, inner in kept}
     body.inputs = (*buffers.values(), *results.values())
-    scalars = KernelScalars(PlacingBuilder(body, Bounds(least), taken), buffers)
+    scalars = KernelScalars(PlacingBuilder(body, Bounds(least), taken), buffers, strict)
     with scalars.builder.at(node.location):
         if isinstance(rows, int):
             lower_rows(scalars, rows, group.outputs, shared)

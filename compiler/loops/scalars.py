@@ -39,12 +39,16 @@ class Operand:
 
 
 class KernelScalars:
-    """The scalars of one kernel.  `buffers` gives the buffer that holds a tensor value; any other value is computed."""
+    """The scalars of one kernel.  `buffers` gives the buffer that holds a tensor value; any other value is computed.
 
-    __slots__ = ("_guarded", "_order", "buffers", "builder", "written")
+    With `strict`, sums of products have one order whatever the layout of the operands.
+    """
 
-    def __init__(self, builder: PlacingBuilder, buffers: dict[Value, Value]) -> None:
+    __slots__ = ("_guarded", "_order", "buffers", "builder", "strict", "written")
+
+    def __init__(self, builder: PlacingBuilder, buffers: dict[Value, Value], strict: bool = False) -> None:
         self.builder = builder
+        self.strict = strict
         self.buffers = buffers
         self.written: set[Value] = set()  # buffers whose elements change
         self._guarded: dict[str, Size] = {}  # positions on axes that may be empty
@@ -105,7 +109,7 @@ class KernelScalars:
             return self.constant(node.attributes["value"], value.type.dtype)  # type: ignore[arg-type]
         if node.op.index_rule is None:
             raise CompileError(f"{node.op.name} has no index form and cannot be part of this kernel")
-        order, self._order = self._order, _order_of(node)
+        order, self._order = self._order, _order_of(node, self.strict)
         with self.builder.at(node.location):
             operands = [Operand(self, operand) for operand in node.inputs]
             result = node.op.index_rule(self, index, *operands, **node.attributes)
@@ -272,7 +276,7 @@ def _is_zero(element: Expr) -> bool:
     return isinstance(value, (int, float)) and value == 0 and repr(value) != "-0.0"
 
 
-def _order_of(node: Node) -> str:
+def _order_of(node: Node, strict: bool) -> str:
     """The order of the sums in a node's index form: by lanes where the summed terms stand side by side in memory."""
     attributes: Mapping[str, Any] = node.attributes
     last = [value.type.ndim - 1 for value in node.inputs]
@@ -282,7 +286,7 @@ def _order_of(node: Node) -> str:
         beside = [
             end in contract for value, contract, batch, end in sides if len(contract) + len(batch) < value.type.ndim
         ]
-        return "lanes" if all(beside) else "products"
+        return "lanes" if all(beside) and not strict else "products"
     if node.op.name == "conv":
         return "products"
     axes = attributes.get("axes") if node.op.family == "reduction" else None

@@ -36,6 +36,7 @@ class Optimizer:
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[Group] = []
         self._changes = 0  # of what a trace of `step` holds on to: groups and loaded state
+        self._stepped = False  # schedules warn when they are stepped first
         self._step_pre_hooks, self._step_post_hooks = Hooks(), Hooks()
         listed = list(params)
         if not listed:
@@ -100,6 +101,7 @@ class Optimizer:
         if tracer is not None:
             changes = self._changes
             tracer.checks.append(lambda: self._changes == changes)
+        self._stepped = True
         with no_grad():
             for group in self.param_groups:
                 self._update(group)
@@ -206,6 +208,7 @@ class Optimizer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._changes = 0
+        self._stepped = True
         self._step_pre_hooks, self._step_post_hooks = Hooks(), Hooks()
 
 
