@@ -1,1 +1,102 @@
-"""adjit: tensors with PyTorch's API, traced, differentiated symbolically and compiled to native code."""
+"""adjit: tensors with PyTorch's API, traced, differentiated symbolically and compiled to native code.
+
+`import adjit as torch` serves PyTorch code: tensors, autograd, `nn`, `optim`, data loading.  `adjit.compile` makes a
+function, a module or a whole training step a native program that can be looked into at every stage.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from adjit.ir import ops as _ops  # noqa: F401 - fills the registry of primitives
+
+from adjit.tensor import Tensor  # isort: skip
+from adjit import methods as _methods
+from adjit.autograd import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from adjit.dtypes import (
+    bfloat16,
+    bool_,
+    double,
+    dtype,
+    float16,
+    float32,
+    float64,
+    float_,
+    get_default_dtype,
+    half,
+    int8,
+    int16,
+    int32,
+    int64,
+    int_,
+    long,
+    set_default_dtype,
+    short,
+    uint8,
+)
+from adjit.jit import compile
+from adjit.program import Program, load_program, parse
+from adjit.size import Size
+
+__version__ = "0.1.0"
+
+_methods.bind()
+
+
+def _export() -> list[str]:
+    """The public functions of the modules over tensors."""
+    names: list[str] = []
+    for module in _methods.MODULES:
+        for name in getattr(module, "__all__", ()):
+            globals()[name] = getattr(module, name)
+            names.append(name)
+    return names
+
+
+__all__ = [
+    "Program",
+    "Size",
+    "Tensor",
+    "autograd",
+    "bfloat16",
+    "compile",
+    "double",
+    "dtype",
+    "enable_grad",
+    "float16",
+    "float32",
+    "float64",
+    "get_default_dtype",
+    "half",
+    "inference_mode",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "is_grad_enabled",
+    "load_program",
+    "long",
+    "no_grad",
+    "parse",
+    "set_default_dtype",
+    "set_grad_enabled",
+    "short",
+    "uint8",
+]  # fmt: skip
+__all__ += _export()
+globals().update(bool=bool_, float=float_, int=int_)
+
+_LAZY = ("data", "demo", "nn", "optim", "utils")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return import_module(f"adjit.{name}")
+    raise AttributeError(f"module 'adjit' has no attribute {name!r}")

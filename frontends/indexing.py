@@ -152,8 +152,8 @@ def _check_mask(mask: Tensor, shape: Sequence[Any], axis: int) -> None:
     for place, (a, b) in enumerate(zip(shape_of(mask), shape[axis:], strict=False)):
         if a != b:
             raise IndexError(
-                f"The shape of the mask {list(shape_of(mask))} at index {place} does not match the shape of the indexed "
-                f"tensor {list(shape)} at index {axis + place}"
+                f"The shape of the mask {list(shape_of(mask))} at index {place} does not match the shape of the "
+                f"indexed tensor {list(shape)} at index {axis + place}"
             )
 
 
@@ -402,8 +402,8 @@ def scatter_reduce(
     """`scatter` combined by sum, prod, amax or amin."""
     if reduce not in ("sum", "prod", "amax", "amin") or not include_self:
         raise NotImplementedError(
-            f"scatter_reduce: reduce={reduce!r}, include_self={include_self}: sum, prod, amax and amin that include self "
-            "are supported"
+            f"scatter_reduce: reduce={reduce!r}, include_self={include_self}: sum, prod, amax and amin that "
+            "include self are supported"
         )
     kind = "mul" if reduce == "prod" else _REDUCTIONS[reduce]
     return _scattered(input, dim, index, src, kind, "ScatterReduce")

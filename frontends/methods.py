@@ -9,10 +9,14 @@ from adjit import (
     comparison,
     conversion,
     creation,
+    device,
     elementwise,
     indexing,
     inplace,
     linalg,
+    numeric_limits,
+    printing,
+    promotion,
     random,
     reductions,
     shaping,
@@ -21,7 +25,7 @@ from adjit import (
 from adjit.tensor import Tensor
 
 MODULES = (
-    conversion, creation, elementwise, comparison, reductions, linalg, sorting, shaping, indexing, random, inplace,
+    promotion, device, numeric_limits, printing, conversion, creation, elementwise, comparison, reductions, linalg, sorting, shaping, indexing, random, inplace,
 )  # fmt: skip
 
 _OPERATORS = {
@@ -32,8 +36,8 @@ _OPERATORS = {
 }  # fmt: skip
 _REFLECTED = {
     "__radd__": "add", "__rsub__": "sub", "__rmul__": "mul", "__rtruediv__": "div", "__rfloordiv__": "floor_divide",
-    "__rmod__": "remainder", "__rpow__": "pow", "__rmatmul__": "matmul", "__rand__": "bitwise_and", "__ror__": "bitwise_or",
-    "__rxor__": "bitwise_xor",
+    "__rmod__": "remainder", "__rpow__": "pow", "__rmatmul__": "matmul", "__rand__": "bitwise_and",
+    "__ror__": "bitwise_or", "__rxor__": "bitwise_xor",
 }  # fmt: skip
 _UNARY = {"__neg__": "neg", "__pos__": "positive", "__abs__": "abs", "__invert__": "bitwise_not"}
 

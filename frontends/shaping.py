@@ -50,7 +50,7 @@ def _resolved(input: Tensor, sizes: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def view(input: Tensor, *shape: Any) -> Tensor:
-    """The same memory in another shape.  RuntimeError where strides do not allow it.  `view(dtype)` reinterprets bits."""
+    """The same memory in another shape; `view(dtype)` reinterprets bits.  RuntimeError where strides forbid it."""
     from adjit.dtypes import dtype
 
     if len(shape) == 1 and isinstance(shape[0], dtype):
@@ -124,8 +124,8 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
         parts[parts.index(-1)] = shape[axis] // rest
     if numel_of(parts) != shape[axis]:
         raise RuntimeError(
-            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {dim} ({shape[axis]}) in the "
-            "input tensor"
+            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {dim} ({shape[axis]}) in "
+            "the input tensor"
         )
     return view(input, *shape[:axis], *parts, *shape[axis + 1 :])
 
@@ -185,8 +185,8 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     destinations = wrap_dims(destination, ndim)
     if len(sources) != len(destinations):
         raise RuntimeError(
-            f"movedim: Invalid source or destination dims: source ({list(sources)} dims) should contain the same number "
-            f"of dims as destination ({list(destinations)} dims)"
+            f"movedim: Invalid source or destination dims: source ({list(sources)} dims) should contain the same "
+            f"number of dims as destination ({list(destinations)} dims)"
         )
     order: list[int | None] = [None] * ndim
     for a, b in zip(sources, destinations, strict=True):
@@ -218,8 +218,8 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
     shape = tuple(shape_of(input))
     if len(wanted) < len(shape):
         raise RuntimeError(
-            f"expand(torch.{input._dtype.long_name.capitalize()}Tensor{{{list(shape)}}}, size={list(wanted)}): the number "
-            f"of sizes provided ({len(wanted)}) must be greater or equal to the number of dimensions in the tensor "
+            f"expand(torch.{input._dtype.long_name.capitalize()}Tensor{{{list(shape)}}}, size={list(wanted)}): the "
+            f"number of sizes provided ({len(wanted)}) must be greater or equal to the number of dimensions in the tensor "
             f"({len(shape)})"
         )
     lead = len(wanted) - len(shape)
@@ -462,8 +462,8 @@ def repeat_interleave(input: Tensor, repeats: int, dim: int | None = None) -> Te
 
 _FUNCTIONS: tuple[Callable[..., Any], ...] = (
     broadcast_to, chunk, clone, contiguous, expand, expand_as, flatten, flip, movedim, narrow, permute, ravel, repeat,
-    repeat_interleave, reshape, reshape_as, roll, select, split, squeeze, t, tile, transpose, unbind, unflatten, unsqueeze,
-    view, view_as,
+    repeat_interleave, reshape, reshape_as, roll, select, split, squeeze, t, tile, transpose, unbind, unflatten,
+    unsqueeze, view, view_as,
 )  # fmt: skip
 METHODS: dict[str, Callable[..., Any]] = {function.__name__: function for function in _FUNCTIONS}
 METHODS.update(swapaxes=transpose, swapdims=transpose, moveaxis=movedim)

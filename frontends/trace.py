@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from adjit.autograd.record import NodeHooks, Watch, watch_of
 from adjit.ir.builder import Builder, Expr, literal_dtype
 from adjit.ir.errors import ShapeError, TraceError
@@ -52,6 +54,7 @@ class Tracer:
 
     def __init__(self, name: str, hints: dict[str, int] | None = None) -> None:
         self.graph = Graph(name)
+        self._serial = Memory(None, F64).serial  # memories made from here on were made by the traced function itself
         self.builder = Builder(self.graph)
         self.hints: dict[str, int] = {} if hints is None else hints
         self.sources: list[Source] = []
@@ -306,9 +309,16 @@ class Tracer:
             f"{what} needs the numbers of a traced tensor, which has none while the function is compiled\n"
             f"  in {location.file}:{location.line}    {location.expression}\n"
             f"    tensor : {tensor._tensor_type}\n"
-            "  hint: use adjit.where(condition, a, b) instead of `if`, return the tensor and read it after the call, or "
-            "move this line out of the compiled function"
+            "  hint: use adjit.where(condition, a, b) instead of `if`, return the tensor and read it after the call, "
+            "or move this line out of the compiled function"
         )
+
+    def known_array(self, tensor: Tensor, what: str) -> np.ndarray:
+        """The numbers of a tensor from outside, if they are sure to stay: it was not written since its creation."""
+        cell = self._cells.get(tensor._memory)
+        if cell is not None or tensor._memory.serial < self._serial or tensor._array is None:
+            raise self.concrete_needed(tensor, what)
+        return tensor._array
 
     # -- gradients --------------------------------------------------------------------------------------------------
     def grad_of(self, tensor: Tensor) -> Tensor | None:

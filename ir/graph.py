@@ -1,4 +1,4 @@
-"""The program classes: `Value`, `Node`, `Region`, `Graph`, `Location`.  Every stage of every program is made of these."""
+"""The program classes: `Value`, `Node`, `Region`, `Graph`, `Location`.  Every stage is made of these."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from adjit.ir.types import DType, TensorType
 if TYPE_CHECKING:
     from adjit.ir.primitive import Primitive
 
-Attribute: TypeAlias = "int | float | bool | str | None | Dim | DType | TensorType | Graph | tuple[Attribute, ...]"
+Attribute: TypeAlias = "int | float | bool | str | Dim | DType | TensorType | Graph | tuple[Attribute, ...] | None"
 
 
 @dataclass(frozen=True, slots=True)

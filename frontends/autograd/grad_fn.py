@@ -105,5 +105,5 @@ def _function_of(value: Value) -> tuple[GradFn | None, int]:
     record = node.attached
     if not isinstance(record, Record):
         return None, 0
-    name = record.name if record.name.endswith("Backward") else record.name + "Backward0"
+    name = record.name if "Backward" in record.name else record.name + "Backward0"
     return _class_named(name)(node), value.index

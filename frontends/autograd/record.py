@@ -1,7 +1,7 @@
 """The tape of eager mode: IR nodes, with what their pullbacks need attached.
 
 A recorded operation makes one `Node` on its operands' values.  `Node.attached` is a `Record` (name, saved values,
-pullback); `Value.attached` is a `Watch` (hooks, retained gradient, the leaf tensor that a gradient is accumulated into).
+pullback); `Value.attached` is a `Watch` (hooks, retained gradient, the leaf that a gradient is accumulated into).
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Record:
 
     `name` is PyTorch's name of the operation without `Backward0`, or empty for a step that the user did not write (a
     broadcast, a promotion).  `saved` is None after the graph was freed.  `full` holds operands and results of a
-    composite, which a recorded backward pass (`create_graph`) needs instead of `saved`.  `custom` runs the pullback in its
-    own way: natively for a compiled function.  `hooks` see what the pullback took and gave.
+    composite, which a recorded backward pass (`create_graph`) needs instead of `saved`.  `custom` runs the pullback in
+    its own way: natively for a compiled function.  `hooks` see what the pullback took and gave.
     """
 
     __slots__ = (

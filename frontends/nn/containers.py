@@ -237,7 +237,7 @@ class _Parameters(Module):
             if parameter is not None:
                 kind = "Parameter" if isinstance(parameter, Parameter) else "Tensor"
                 size = "x".join(map(str, parameter.shape))
-                lines.append(f"  ({name}): {kind} containing: [{parameter.type()} of size {size}]")
+                lines.append(f"  ({name}): {kind} containing: [{parameter.dtype} of size {size}]")
         return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from adjit.autograd.modes import no_grad
+from adjit.dtypes import dtype as dtype_class
 from adjit.epoch import EPOCH
 from adjit.tensor import Tensor
 
@@ -49,8 +50,6 @@ class Conversion:
 
         Errors: TypeError for a dtype that is not floating.
         """
-        from adjit.dtypes import dtype as dtype_class
-
         target = kwargs.get("dtype")
         for arg in args:
             if isinstance(arg, dtype_class):

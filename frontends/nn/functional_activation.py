@@ -7,10 +7,12 @@ from typing import Any
 
 from adjit.composite import composite
 from adjit.dispatch import apply
+from adjit.dtypes import float32
 from adjit.ir.ops import named
 from adjit.ir.ops.scalar import tanh as _tanh
 from adjit.ir.ops.structure import reshape
 from adjit.ir.primitive import Primitive
+from adjit.random import rand
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.views import check_writable, write
@@ -170,7 +172,8 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
 def gated(input: Tensor, dim: int) -> Tensor:
     """first*sigmoid(second) of the halves along `dim`."""
     half = input.shape[dim] // 2
-    return input.narrow(dim, 0, half) * sigmoid(input.narrow(dim, half, half))
+    found: Tensor = input.narrow(dim, 0, half) * sigmoid(input.narrow(dim, half, half))
+    return found
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
@@ -204,9 +207,7 @@ def rrelu(
     """input at and above 0; below, input times a slope drawn from lower..upper, or their mean when not training."""
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
-    import adjit
-
-    slope = adjit.rand(input.shape, dtype=input.dtype) * (upper - lower) + lower
+    slope = rand(input.shape, dtype=input.dtype) * (upper - lower) + lower
     result: Tensor = random_relu(input, slope)
     if not inplace:
         return result
@@ -246,11 +247,10 @@ def gumbel_softmax(
     logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
 ) -> Tensor:
     """Softmax of (logits + noise)/tau, the noise from the Gumbel distribution; `hard`: one-hot in the forward value."""
-    import adjit
     from adjit.nn.functional import one_hot, softmax
 
-    tiny = 1e-45 if logits.dtype is adjit.float32 else 1e-300
-    noise = -(-(adjit.rand(logits.shape, dtype=logits.dtype) + tiny).log()).log()
+    tiny = 1e-45 if logits.dtype is float32 else 1e-300
+    noise = -(-(rand(logits.shape, dtype=logits.dtype) + tiny).log()).log()
     soft: Tensor = softmax((logits + noise) / tau, dim=dim)
     if not hard:
         return soft

@@ -19,7 +19,8 @@ def attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, is_causal: bool, scale: float
 ) -> Tensor:
     """softmax(query @ key.T*scale + mask) @ value."""
-    return weights_of(query, key, attn_mask, is_causal, scale).matmul(value)
+    found: Tensor = weights_of(query, key, attn_mask, is_causal, scale).matmul(value)
+    return found
 
 
 def weights_of(query: Tensor, key: Tensor, attn_mask: Tensor | None, is_causal: bool, scale: float) -> Tensor:
@@ -30,13 +31,13 @@ def weights_of(query: Tensor, key: Tensor, attn_mask: Tensor | None, is_causal: 
         shape = (query.shape[-2], key.shape[-2])
         row = apply(iota, (), {"shape": shape, "axis": 0, "dtype": I64})
         mask = apply(iota, (), {"shape": shape, "axis": 1, "dtype": I64}) <= row
-    if mask is None:
-        return scores.softmax(-1)
-    if mask._dtype.is_float:
-        return (scores + mask).softmax(-1)
+    found: Tensor
+    if mask is None or mask._dtype.is_float:
+        found = (scores if mask is None else scores + mask).softmax(-1)
+        return found
     seen = mask.expand(scores.shape)
     weights = apply(where, (seen, scores, -math.inf)).softmax(-1)
-    found: Tensor = apply(where, (seen.any(-1, keepdim=True).expand(scores.shape), weights, 0))
+    found = apply(where, (seen.any(-1, keepdim=True).expand(scores.shape), weights, 0))
     return found
 
 
@@ -52,9 +53,10 @@ def scaled_dot_product_attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
     is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
 ) -> Any:  # fmt: skip
-    """softmax(query @ key.T*scale + mask) @ value, with dropout on the weights; scale defaults to 1/sqrt(features).
+    """softmax(query @ key.T*scale + mask) @ value, with dropout on the weights; scale None: 1/sqrt(E).
 
-    Shapes: query [*, L, E], key [*, S, E], value [*, S, F], mask bool (true: attend) or floating [*, L, S] -> [*, L, F].
+    Shapes: query [*, L, E], key [*, S, E], value [*, S, F], mask [*, L, S] (bool, true to attend, or floating)
+    -> [*, L, F].
     """
     if is_causal and attn_mask is not None:
         raise RuntimeError("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")

@@ -44,10 +44,8 @@ def nll(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int,
     if weight is not None:
         factor = factor * apply(gather, (weight, index), {"axes": (0,)})
     losses = _choose(kept, -picked * factor, 0)
-    if reduction == "none":
-        return losses.reshape(target.shape)
-    total = losses.sum()
-    return total / factor.sum() if reduction == "mean" else total
+    found: Tensor = losses.reshape(target.shape) if reduction == "none" else losses.sum()
+    return found / factor.sum() if reduction == "mean" else found
 
 
 def nll_loss(
@@ -71,7 +69,9 @@ def _check_classes(input: Tensor, target: Tensor, weight: Tensor | None) -> None
     if target._dtype.name not in ("i64", "u8"):
         scalar = {"float32": "Float", "float64": "Double", "int32": "Int", "int16": "Short", "int8": "Char"}
         name = target._dtype.long_name
-        raise RuntimeError(f'expected scalar type Long but found {scalar.get(name, name.capitalize())}')
+        raise RuntimeError(
+            f"expected target dtype to be Long or Byte, but got {scalar.get(name, name.capitalize())}"
+        )
     if input.ndim == 0:
         raise RuntimeError("input tensor should be 1D or 2D")
     if input.ndim == 1:
@@ -120,7 +120,8 @@ def soft_cross_entropy(
         count = 1
         for extent in losses.shape:
             count = count * extent
-        return losses.sum() / count
+        found: Tensor = losses.sum() / count
+        return found
     return reduced(losses, reduction)
 
 
@@ -143,7 +144,8 @@ def smoothed_cross_entropy(
         if weight is not None:
             factor = factor * apply(gather, (weight, _choose(kept, classes, 0)), {"axes": (0,)})
         uniform = losses.sum() / factor.sum()
-    return plain * (1 - label_smoothing) + uniform * (label_smoothing / scores.shape[1])
+    found: Tensor = plain * (1 - label_smoothing) + uniform * (label_smoothing / scores.shape[1])
+    return found
 
 
 def cross_entropy(

@@ -17,18 +17,16 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     Shapes: input [*, features], weight [out, features], bias [out] -> [*, out].
     """
-    if weight.ndim != 2 or input.ndim == 0:
-        found: Tensor = input.matmul(weight.t())
+    found: Tensor
+    if input.ndim < 2 or weight.ndim != 2 or (bias is None and input.ndim > 2):
+        found = input.matmul(weight.t())
         return found if bias is None else found + bias
     if input.ndim == 2:
-        return input.mm(weight.t()) if bias is None else bias.addmm(input, weight.t())
-    if bias is None:
-        return input.matmul(weight.t())
-    if input.ndim == 1:
-        return input.matmul(weight.t()) + bias
-    rows = input.reshape(-1, input.shape[-1])
-    flat: Tensor = bias.addmm(rows, weight.t())
-    return flat.view(*input.shape[:-1], weight.shape[0])
+        found = input.mm(weight.t()) if bias is None else bias.addmm(input, weight.t())
+        return found
+    assert bias is not None
+    found = bias.addmm(input.reshape(-1, input.shape[-1]), weight.t()).view(*input.shape[:-1], weight.shape[0])
+    return found
 
 
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -44,7 +42,8 @@ def trilinear(input1: Tensor, input2: Tensor, weight: Tensor) -> Tensor:
     right = input2.reshape(-1, input2.shape[-1])
     features, first, second = weight.shape
     mixed = left.matmul(weight.permute(1, 0, 2).reshape(first, features * second)).reshape(-1, features, second)
-    return (mixed * right.unsqueeze(1)).sum(-1).reshape(*input1.shape[:-1], features)
+    found: Tensor = (mixed * right.unsqueeze(1)).sum(-1).reshape(*input1.shape[:-1], features)
+    return found
 
 
 def spread(value: Any, count: int) -> tuple[int, ...]:
@@ -101,7 +100,8 @@ def _check_rank(name: str, rank: int, input: Tensor) -> bool:
             f"Expected {rank + 1}D (unbatched) or {rank + 2}D (batched) input to {name}, but got input of size: "
             f"{list(input.shape)}"
         )
-    return input.ndim == rank + 2
+    found: bool = input.ndim == rank + 2
+    return found
 
 
 def _named_padding(
@@ -142,7 +142,7 @@ def _check_channels(
 
 
 def _check_types(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
-    for other, what in ((weight, "weight"), (bias, "bias")):
+    for other, what in ((bias, "bias"), (weight, "weight")):
         if other is not None and other._dtype is not input._dtype:
             raise RuntimeError(
                 f"Input type ({_scalar_name(input)}) and {what} type ({_scalar_name(other)}) "
@@ -163,7 +163,8 @@ def conv1d(
 ) -> Tensor:  # fmt: skip
     """Cross-correlation over one axis.
 
-    Shapes: input [N, C, L], weight [O, C/groups, k], bias [O] -> [N, O, (L + 2*padding - dilation*(k-1) - 1)//stride + 1].
+    Shapes: input [N, C, L], weight [O, C/groups, k], bias [O]
+    -> [N, O, (L + 2*padding - dilation*(k-1) - 1)//stride + 1].
     """
     return _convolve(1, input, weight, bias, stride, padding, dilation, groups)
 
@@ -265,7 +266,8 @@ def conv_transpose1d(
 ) -> Tensor:  # fmt: skip
     """The transpose of `conv1d`.
 
-    Shapes: input [N, C, L], weight [C, O/groups, k] -> [N, O, (L-1)*stride - 2*padding + dilation*(k-1) + output_padding + 1].
+    Shapes: input [N, C, L], weight [C, O/groups, k]
+    -> [N, O, (L-1)*stride - 2*padding + dilation*(k-1) + output_padding + 1].
     """
     return _convolve_transposed(1, input, weight, bias, stride, padding, output_padding, groups, dilation)
 

@@ -7,9 +7,11 @@ import warnings
 from typing import Any
 
 from adjit.composite import composite
+from adjit.creation import full as filled
 from adjit.dispatch import apply
 from adjit.ir.ops import named
 from adjit.ir.ops.scalar import where
+from adjit.state import STATE
 from adjit.tensor import Tensor
 
 
@@ -58,7 +60,8 @@ def squared_error(input: Tensor, target: Tensor, weight: Tensor | None, reductio
         return reduce(losses, reduction)
     losses = losses * weight
     if reduction == "mean":
-        return losses.sum() / weight.expand(losses.shape).sum()
+        found: Tensor = losses.sum() / weight.expand(losses.shape).sum()
+        return found
     return reduce(losses, reduction)
 
 
@@ -130,9 +133,9 @@ def huber_loss(
     if weight is None:
         found: Tensor = huber_error(input, target, float(delta), reduction)
         return found
+    if weight.shape != input.shape:
+        raise ValueError("Weights and input must have the same size.")
     losses: Tensor = huber_error(input, target, float(delta), "none") * weight
-    if reduction == "mean":
-        return losses.sum() / weight.expand(losses.shape).sum()
     return _reduced(losses, reduction)
 
 
@@ -166,8 +169,6 @@ def binary_cross_entropy(
             f"Using a target size ({target.shape}) that is different to the input size ({input.shape}) is deprecated. "
             "Please ensure they have the same size."
         )
-    from adjit.state import STATE
-
     if STATE.tracer is None and input.numel() and not bool(((input >= 0) & (input <= 1)).all()):
         raise RuntimeError("all elements of input should be between 0 and 1")
     found: Tensor = bernoulli_loss(input, target, weight, reduction)
@@ -217,10 +218,8 @@ def margin_of_sign(input: Tensor, target: Tensor, reduction: str) -> Tensor:
 @composite("KlDiv")
 def divergence(input: Tensor, target: Tensor, reduction: str, log_target: bool) -> Tensor:
     """target*(log(target) - input), reduced; 0 where target is 0."""
-    if log_target:
-        losses = target.exp() * (target - input)
-    else:
-        losses = apply(named.xlogy, (target, target)) - target * input
+    logs = target.exp() * target if log_target else apply(named.xlogy, (target, target))
+    losses = logs - (target.exp() if log_target else target) * input
     return losses.sum() / losses.shape[0] if reduction == "batchmean" else reduce(losses, reduction)
 
 
@@ -272,8 +271,6 @@ def gaussian_nll_loss(
     """0.5*(log(var) + (input - target)**2/var), with var not below eps; `full` adds 0.5*log(2*pi)."""
     check_reduction(reduction)
     if isinstance(var, (int, float)):
-        from adjit.creation import full as filled
-
         var = filled(input.shape, float(var), dtype=input.dtype)
     if var.shape != input.shape:
         if input.shape[:-1] == var.shape:

@@ -183,11 +183,9 @@ def rms_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
     """Divide by the root of the mean square over the last axes; `eps` None means the dtype's machine epsilon."""
-    import numpy as np
-
     _check_normalized(input, normalized_shape, weight)
     if eps is None:
-        eps = {"f16": 2.0**-10, "bf16": 2.0**-7}.get(input._dtype.name) or float(np.finfo(input._dtype.storage).eps)
+        eps = 2.0 ** -{"f16": 10, "bf16": 7, "f32": 23, "f64": 52}[input._dtype.name]
     found: Tensor = rms_norm_of(input, weight, len(normalized_shape), eps)
     return found
 
@@ -225,7 +223,8 @@ def group_norm(
 def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
     """input/(k + alpha*mean of squares over `size` neighbouring channels)**beta."""
     if input.ndim < 3:
-        raise ValueError(f"Expected 3D or higher dimensionality                          input (got {input.ndim} dimensions)")
+        gap = " " * 26  # as PyTorch writes it
+        raise ValueError(f"Expected 3D or higher dimensionality{gap}input (got {input.ndim} dimensions)")
     found: Tensor = response_norm(input, size, alpha, beta, k)
     return found
 
@@ -238,13 +237,15 @@ def response_norm(input: Tensor, size: int, alpha: float, beta: float, k: float)
     squares = (input * input).movedim(1, -1)
     around = ((size // 2, (size - 1) // 2),)
     mean = mean_windows(squares, (size,), (1,), around, (size // 2,), True, size).movedim(-1, 1)
-    return input / (mean * alpha + k).pow(beta)
+    found: Tensor = input / (mean * alpha + k).pow(beta)
+    return found
 
 
 @composite("Div")
 def unit_vectors(input: Tensor, p: float, dim: Any, eps: float) -> Tensor:
     """input/max(norm, eps) along `dim`."""
-    return input / input.norm(p, dim, keepdim=True).clamp(min=eps)
+    found: Tensor = input / input.norm(p, dim, keepdim=True).clamp(min=eps)
+    return found
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
@@ -258,7 +259,8 @@ def cosine_of(x1: Tensor, x2: Tensor, dim: int, eps: float) -> Tensor:
     """Sum of x1*x2 over the product of the norms, neither below eps."""
     first = (x1 * x1).sum(dim, keepdim=True).sqrt().clamp(min=eps)
     second = (x2 * x2).sum(dim, keepdim=True).sqrt().clamp(min=eps)
-    return (x1 / first * (x2 / second)).sum(dim)
+    found: Tensor = (x1 / first * (x2 / second)).sum(dim)
+    return found
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
@@ -270,7 +272,8 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
 @composite("Norm")
 def distance_of(x1: Tensor, x2: Tensor, p: float, eps: float, keepdim: bool) -> Tensor:
     """The p-norm of x1 - x2 + eps along the last axis."""
-    return (x1 - x2 + eps).norm(p, -1, keepdim=keepdim)
+    found: Tensor = (x1 - x2 + eps).norm(p, -1, keepdim=keepdim)
+    return found
 
 
 def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:

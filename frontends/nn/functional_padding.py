@@ -7,6 +7,7 @@ from typing import Any
 
 from adjit.composite import composite
 from adjit.dispatch import apply
+from adjit.dtypes import float32, float64
 from adjit.ir.ops.indexing import gather
 from adjit.ir.ops.source import iota
 from adjit.ir.ops.structure import pad as pad_op
@@ -37,7 +38,11 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         raise AssertionError(f'Padding mode "{mode}" doesn\'t take in value argument')
     if not len(sides) <= input.ndim - 1 <= len(sides) + 1 or len(sides) > 3:
         raise NotImplementedError(
-            "Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now"
+            f"Padding size {len(pad)} is not supported for {input.ndim}D input tensor.\n"
+            "Supported combinations for non-constant padding:\n"
+            "  - 2D or 3D input: padding size = 2 (pads last dimension)\n"
+            "  - 3D or 4D input: padding size = 4 (pads last 2 dimensions)\n"
+            "  - 4D or 5D input: padding size = 6 (pads last 3 dimensions)"
         )
     for number, (low, high) in enumerate(sides):
         extent = input.shape[-1 - number]
@@ -186,9 +191,7 @@ def resample_nearest(
 
 def _floating(index: Tensor, like: Tensor) -> Tensor:
     """Positions in float32, or in float64 beside float64 data: what the rounding of positions depends on."""
-    import adjit
-
-    found: Tensor = index.to(adjit.float64 if like._dtype.name == "f64" else adjit.float32)
+    found: Tensor = index.to(float64 if like._dtype.name == "f64" else float32)
     return found
 
 
@@ -233,7 +236,8 @@ def shuffled(input: Tensor, factor: int) -> Tensor:
     *lead, channels, height, width = input.shape
     out = channels // (factor * factor)
     cells = input.reshape(-1, out, factor, factor, height, width).permute(0, 1, 4, 2, 5, 3)
-    return cells.reshape(*lead, out, height * factor, width * factor)
+    found: Tensor = cells.reshape(*lead, out, height * factor, width * factor)
+    return found
 
 
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
@@ -247,7 +251,8 @@ def unshuffled(input: Tensor, factor: int) -> Tensor:
     """Space moved into channels."""
     *lead, channels, height, width = input.shape
     cells = input.reshape(-1, channels, height // factor, factor, width // factor, factor).permute(0, 1, 3, 5, 2, 4)
-    return cells.reshape(*lead, channels * factor * factor, height // factor, width // factor)
+    found: Tensor = cells.reshape(*lead, channels * factor * factor, height // factor, width // factor)
+    return found
 
 
 def _sliding(values: Sequence[int] | int) -> tuple[int, int]:
@@ -285,7 +290,16 @@ def fold(
     """The transpose of `unfold`: columns summed into an image, [N, C*kh*kw, windows] -> [N, C, H, W]."""
     batched = input.ndim == 3
     given = input if batched else input.unsqueeze(0)
-    found: Tensor = image_of(given, *map(_sliding, (output_size, kernel_size, dilation, padding, stride)))
+    lists = [_sliding(values) for values in (output_size, kernel_size, dilation, padding, stride)]
+    counts = [(n + 2 * p - g * (k - 1) - 1) // s + 1 for n, k, g, p, s in zip(*lists, strict=True)]
+    if given.shape[2] != counts[0] * counts[1]:
+        names = ("output_size", "kernel_size", "dilation", "padding", "stride")
+        listed = ", ".join(f"{name}={values}" for name, values in zip(names, lists, strict=True))
+        raise RuntimeError(
+            f"Given {listed}, expected size of input's dimension 2 to match the calculated number of sliding blocks "
+            f"{counts[0]} * {counts[1]} = {counts[0] * counts[1]}, but got input.size(2)={given.shape[2]}."
+        )
+    found: Tensor = image_of(given, *lists)
     return found if batched else found.squeeze(0)
 
 
@@ -308,4 +322,5 @@ def image_of(
         "axes": (2, 3), "size": size, "stride": stride, "dilation": dilation, "shape": (samples, channels, *extents)
     }  # fmt: skip
     summed: Tensor = apply(fold_op, (cells,), attributes)
-    return summed.narrow(2, padding[0], output[0]).narrow(3, padding[1], output[1])
+    found: Tensor = summed.narrow(2, padding[0], output[0]).narrow(3, padding[1], output[1])
+    return found

@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from adjit.composite import composite
 from adjit.dispatch import apply
 from adjit.ir.ops.reduction import argmax, reduce_sum
@@ -70,7 +68,7 @@ def windows(
 
 
 def first_greatest(values: Tensor) -> tuple[Tensor, Tensor]:
-    """The greatest element along the last axis and its place; the gradient goes to that element, the first of equals."""
+    """The greatest element along the last axis and its place; the first of equal ones, to which the gradient goes."""
     last = values.ndim - 1
     place = apply(argmax, (values,), {"axis": last})
     column = apply(reshape, (place,), {"shape": (*place.shape, 1)})
@@ -79,6 +77,11 @@ def first_greatest(values: Tensor) -> tuple[Tensor, Tensor]:
         apply(expand, (column,), {"shape": values.shape}),
     ))  # fmt: skip
     return apply(reduce_sum, (apply(where, (chosen, values, 0)),), {"axes": (last,)}), place
+
+
+def _least(input: Tensor) -> int:
+    """The least integer of a tensor's dtype."""
+    return 0 if input._dtype.kind == "uint" else -(1 << (input._dtype.bits - 1))
 
 
 @composite("MaxPool2DWithIndices")
@@ -91,7 +94,7 @@ def max_pool2d_windows(
     with_indices: bool,
 ) -> Any:
     """The greatest element of each window over the last axes, and where asked its place in the plane."""
-    lowest = -math.inf if input._dtype.is_float else int(np.iinfo(input._dtype.storage).min)
+    lowest = -math.inf if input._dtype.is_float else _least(input)
     found, place = first_greatest(windows(_padded(input, padding, lowest), size, stride, dilation))
     if not with_indices:
         return found
@@ -112,7 +115,7 @@ def _max_pool(
 ) -> Any:  # fmt: skip
     if input.ndim not in (rank + 1, rank + 2):
         shapes = {1: "2D or 3D", 2: "3D or 4D", 3: "4D or 5D"}[rank]
-        raise RuntimeError(f"max_pool{rank}d: Expected {shapes} (batch mode) tensor for input, but got: {input.ndim}D")
+        raise RuntimeError(f"non-empty {shapes} (batch mode) tensor expected for input")
     size = spread(kernel_size, rank)
     step = size if stride is None or stride == [] else spread(stride, rank)
     side, gap = spread(padding, rank), spread(dilation, rank)
@@ -192,12 +195,10 @@ def mean_windows(
     """The sum of each window over the last axes, divided by its count of elements or by `divisor`."""
     rank = len(size)
     cells = windows(_padded(input, padding, 0), size, stride, (1,) * rank)
-    total = cells.sum(-1)
+    total: Tensor = cells.sum(-1)
     if divisor is not None:
         return total / divisor
-    if all(pair == (0, 0) for pair in padding) or (
-        count_include_pad and all(a == b for a, b in padding)
-    ):
+    if all(pair == (0, 0) for pair in padding) or (count_include_pad and all(a == b for a, b in padding)):
         return total / math.prod(size)
     lead = input.ndim - rank
     for number, (extent, step, (low, _), side) in enumerate(zip(size, stride, padding, symmetric, strict=True)):
@@ -281,7 +282,7 @@ def _adaptive_sizes(input: Tensor, output_size: Any, rank: int) -> tuple[int, ..
 
 
 def _members(count: int, extent: int) -> Tensor:
-    """bool[count, extent]: whether element j belongs to bin i, floor(i*extent/count) <= j < ceil((i+1)*extent/count)."""
+    """bool[count, extent]: whether j is in bin i, floor(i*extent/count) <= j < ceil((i+1)*extent/count)."""
     shape = (count, extent)
     row = apply(iota, (), {"shape": shape, "axis": 0, "dtype": I64})
     column = apply(iota, (), {"shape": shape, "axis": 1, "dtype": I64})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from adjit.composite import composite
 from adjit.dispatch import apply
@@ -12,6 +11,7 @@ from adjit.ir.ops.indexing import gather
 from adjit.ir.ops.scalar import where
 from adjit.ir.ops.source import iota
 from adjit.ir.types import I64
+from adjit.random import rand
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.views import check_writable, write
@@ -24,7 +24,8 @@ def rows_of(weight: Tensor, input: Tensor, padding_idx: int) -> Tensor:
     found: Tensor = apply(gather, (weight, input), {"axes": (0,)})
     if padding_idx < 0:
         return found
-    return apply(where, ((input == padding_idx).unsqueeze(-1).expand(found.shape), found.detach(), found))
+    result: Tensor = apply(where, ((input == padding_idx).unsqueeze(-1).expand(found.shape), found.detach(), found))
+    return result
 
 
 def embedding(
@@ -33,7 +34,8 @@ def embedding(
 ) -> Tensor:  # fmt: skip
     """weight[input].
 
-    Shapes: input integer[*], weight [rows, features] -> [*, features].  Errors: IndexError for an index outside 0..rows-1.
+    Shapes: input integer[*], weight [rows, features] -> [*, features].
+    Errors: IndexError for an index outside 0..rows-1.
     """
     if input._dtype.name not in ("i64", "i32"):
         raise RuntimeError(
@@ -93,28 +95,25 @@ def indicator(tensor: Tensor, num_classes: int) -> Tensor:
     """1 where the last index equals the class, else 0."""
     shape = (*tensor.shape, num_classes)
     column = apply(iota, (), {"shape": shape, "axis": tensor.ndim, "dtype": I64})
-    return (column == tensor.unsqueeze(-1)).to(tensor.dtype)
+    found: Tensor = (column == tensor.unsqueeze(-1)).to(tensor.dtype)
+    return found
 
 
 # -- dropout -----------------------------------------------------------------------------------------------------------
 @composite("Mul")
 def masked(input: Tensor, mask: Tensor, factor: float) -> Tensor:
     """input*factor where the mask is set, input*0 elsewhere."""
-    return input * (mask.to(input.dtype) * factor)
+    found: Tensor = input * (mask.to(input.dtype) * factor)
+    return found
 
 
 def _drop(input: Tensor, p: float, training: bool, inplace: bool, shape: Sequence[int]) -> Tensor:
-    import adjit
-
     if p < 0.0 or p > 1.0:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
     if not training or p == 0:
         return input
-    result: Tensor
-    if p == 1:
-        result = input * 0.0
-    else:
-        result = masked(input, adjit.rand(tuple(shape)) < 1 - p, 1 / (1 - p))
+    # With p = 1 nothing is kept, and the factor of what is kept has no value.
+    result: Tensor = masked(input, rand(tuple(shape)) < 1 - p, 1 / (1 - p) if p < 1 else 0.0)
     if not inplace:
         return result
     check_writable(input)
@@ -164,14 +163,12 @@ _SATURATION = -1.7580993408473766
 
 def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
     """Dropped elements take selu's saturation; then mean and variance are restored."""
-    import adjit
-
     if p < 0.0 or p > 1.0:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
     if not training or p == 0:
         return input
     scale = ((1 - p) * (1 + p * _SATURATION**2)) ** -0.5 if p < 1 else 0.0
-    result: Tensor = saturated(input, adjit.rand(input.shape) < 1 - p, scale, -scale * _SATURATION * p)
+    result: Tensor = saturated(input, rand(input.shape) < 1 - p, scale, -scale * _SATURATION * p)
     if not inplace:
         return result
     check_writable(input)
@@ -181,4 +178,5 @@ def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace
 @composite("Add")
 def saturated(input: Tensor, mask: Tensor, scale: float, shift: float) -> Tensor:
     """scale*input + shift where the mask is set, scale*saturation + shift elsewhere."""
-    return apply(where, (mask, input, _SATURATION)) * scale + shift
+    found: Tensor = apply(where, (mask, input, _SATURATION)) * scale + shift
+    return found

@@ -37,8 +37,8 @@ def tap(tensors: Sequence[Tensor], watch: Callable[[Gradients], Sequence[Tensor 
 
         single.register_hook(pass_on)
         return [single]
-    # Of several tensors some may get no gradient.  The outer identity's results collect what comes; when the inner one's
-    # results are reached, all that will come has come.
+    # Of several tensors some may get no gradient.  The outer identity's results collect what comes; when the inner
+    # one's results are reached, all that will come has come.
     inner = _together(tuple(tensors))
     outer = _together(inner)
     arrived: dict[int, Tensor] = {}

@@ -6,7 +6,11 @@ import math
 import warnings
 from typing import Any
 
+import numpy as np
+
 from adjit.autograd.modes import no_grad
+from adjit.creation import as_tensor, eye
+from adjit.random import randn, randperm
 from adjit.tensor import Tensor
 
 
@@ -59,7 +63,8 @@ def trunc_normal_(
     """Values from the normal distribution cut to a..b, by the inverse of its distribution function."""
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn(
-            "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The distribution of values may be incorrect.",
+            "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The distribution of values may be "
+            "incorrect.",
             stacklevel=2,
         )
 
@@ -94,8 +99,6 @@ def eye_(tensor: Tensor) -> Tensor:
     """The identity matrix."""
     if tensor.ndim != 2:
         raise ValueError("Only tensors with 2 dimensions are supported")
-    from adjit.creation import eye
-
     with no_grad():
         tensor.copy_(eye(*tensor.shape))
     return tensor
@@ -182,17 +185,13 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
         raise ValueError("Only tensors with 2 or more dimensions are supported")
     if tensor.numel() == 0:
         return tensor
-    import numpy as np
-
-    import adjit
-
     rows = tensor.shape[0]
     columns = tensor.numel() // rows
-    drawn = adjit.randn(rows, columns, generator=generator).numpy().astype(np.float64)
+    drawn = randn(rows, columns, generator=generator).numpy().astype(np.float64)
     q, r = np.linalg.qr(drawn.T if rows < columns else drawn)
     q = q * np.sign(np.diag(r))
     with no_grad():
-        tensor.copy_(adjit.tensor(q.T if rows < columns else q).reshape(tensor.shape) * gain)
+        tensor.copy_(as_tensor(q.T if rows < columns else q).reshape(tensor.shape) * gain)
     return tensor
 
 
@@ -203,12 +202,10 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any =
     """
     if tensor.ndim != 2:
         raise ValueError("Only tensors with 2 dimensions are supported")
-    import adjit
-
     rows, columns = tensor.shape
     count = math.ceil(sparsity * rows)
     normal_(tensor, 0.0, std, generator)
     with no_grad():
         for column in range(columns):
-            tensor[adjit.randperm(rows, generator=generator)[:count], column] = 0
+            tensor[randperm(rows, generator=generator)[:count], column] = 0
     return tensor

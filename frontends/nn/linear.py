@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from adjit.creation import empty
 from adjit.nn import functional, init
 from adjit.nn.module import Module
 from adjit.nn.parameter import Parameter
@@ -13,8 +14,6 @@ from adjit.tensor import Tensor
 
 def new_parameter(*shape: int, device: Any = None, dtype: Any = None) -> Parameter:
     """A parameter whose values are set later."""
-    from adjit.creation import empty
-
     return Parameter(empty(shape, device=device, dtype=dtype))
 
 

@@ -33,7 +33,7 @@ class Module(StateDict, Conversion):
     training: bool
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Tensor | None]
-    _modules: dict[str, Module | None]  # type: ignore[assignment]
+    _modules: dict[str, Module | None]
     _non_persistent_buffers_set: set[str]
     _is_full_backward_hook: bool | None
     _backward_pre_hooks: Hooks
@@ -70,7 +70,7 @@ class Module(StateDict, Conversion):
         return self._call_with_hooks(args, kwargs)
 
     def _call_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        for hook, with_kwargs, _ in tuple(self._forward_pre_hooks.values()):  # type: ignore[misc]
+        for hook, with_kwargs, _ in _listed(self._forward_pre_hooks).values():
             args, kwargs = _before(self, hook, with_kwargs, args, kwargs)
         full = self._is_full_backward_hook is not False
         backward = None
@@ -81,7 +81,7 @@ class Module(StateDict, Conversion):
         done: set[int] = set()
         try:
             result = self.forward(*args, **kwargs)
-            for identity, (hook, with_kwargs, _) in tuple(self._forward_hooks.items()):  # type: ignore[misc]
+            for identity, (hook, with_kwargs, _) in _listed(self._forward_hooks).items():
                 done.add(identity)
                 replaced = hook(self, args, kwargs, result) if with_kwargs else hook(self, args, result)
                 result = result if replaced is None else replaced
@@ -96,7 +96,7 @@ class Module(StateDict, Conversion):
 
     def _call_always(self, done: set[int], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Run the forward hooks that asked to be called also when `forward` fails."""
-        for identity, (hook, with_kwargs, always) in tuple(self._forward_hooks.items()):  # type: ignore[misc]
+        for identity, (hook, with_kwargs, always) in _listed(self._forward_hooks).items():
             if not always or identity in done:
                 continue
             try:
@@ -161,7 +161,7 @@ class Module(StateDict, Conversion):
         EPOCH.advance()
         for table in (self._parameters, self._buffers, self._modules):
             if name in table:
-                del table[name]  # type: ignore[attr-defined]
+                del table[name]
                 self._non_persistent_buffers_set.discard(name)
                 return
         object.__delattr__(self, name)
@@ -178,7 +178,7 @@ class Module(StateDict, Conversion):
         """Make room for `name` under another role."""
         self.__dict__.pop(name, None)
         for table in (self._parameters, self._buffers, self._modules):
-            table.pop(name, None)  # type: ignore[attr-defined]
+            table.pop(name, None)
         self._non_persistent_buffers_set.discard(name)
 
     # -- registering ------------------------------------------------------------------------------------------------
@@ -188,23 +188,22 @@ class Module(StateDict, Conversion):
         if not isinstance(name, str):
             raise TypeError(f"{what} name should be a string. Got {_type_name(name)}")
         if "." in name:
-            contained = f', got: {name}' if what == "module" else ""
-            raise KeyError(f"{what} name can't contain \".\"{contained}")
+            raise KeyError(f"{what} name can't contain \".\"" + (f", got: {name}" if what == "module" else ""))
         if name == "":
-            suffix = ', got: ""' if what == "module" else ""
-            raise KeyError(f"{what} name can't be empty string \"\"" if what != "module" else f"module name can't be empty string{suffix}")
+            raise KeyError(f'{what} name can\'t be empty string ""')
         if hasattr(self, name) and name not in table:
             raise KeyError(f"attribute '{name}' already exists")
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a parameter, or None to keep the name.
 
-        Errors: KeyError for a name that is taken, TypeError for what is no `Parameter`, ValueError for one with history.
+        Errors: KeyError for a name that is taken, TypeError for no `Parameter`, ValueError for a tensor with history.
         """
         self._check_name(name, self.__dict__.get("_parameters", {}), "parameter")
         if param is not None and not isinstance(param, Parameter):
             raise TypeError(
-                f"cannot assign '{_type_name(param)}' object to parameter '{name}' (torch.nn.Parameter or None required)"
+                f"cannot assign '{_type_name(param)}' object to parameter '{name}' (torch.nn.Parameter or None "
+                "required)"
             )
         if param is not None and param.grad_fn is not None:
             raise ValueError(
@@ -229,7 +228,7 @@ class Module(StateDict, Conversion):
             self._non_persistent_buffers_set.add(name)
 
     def add_module(self, name: str, module: Module | None) -> None:
-        """Add a sub-module under a name.  Errors: TypeError for what is no module, KeyError for a name that is taken."""
+        """Add a sub-module.  Errors: TypeError for what is no module, KeyError for a name that is taken."""
         if not isinstance(module, Module) and module is not None:
             raise TypeError(f"{_type_name(module)} is not a Module subclass")
         self._check_name(name, self.__dict__.get("_modules", {}), "module")
@@ -450,6 +449,11 @@ def _type_name(value: Any) -> str:
         return str(value.type())
     kind = value if isinstance(value, type) else type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _listed(hooks: Hooks) -> dict[int, Any]:
+    """A copy of forward hooks, each with its options, so that a hook may remove itself while it runs."""
+    return dict(hooks)
 
 
 def _register(hooks: Hooks, hook: Any, prepend: bool) -> RemovableHandle:

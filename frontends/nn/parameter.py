@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from adjit.creation import empty
 from adjit.tensor import Tensor
 
 
@@ -22,8 +23,6 @@ class Parameter(Tensor):
 
     def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> Parameter:
         if data is None:
-            from adjit.creation import empty
-
             data = empty(0)
         if not isinstance(data, Tensor):
             raise TypeError(f"Parameter data must be a Tensor, not {type(data).__name__}")
@@ -57,8 +56,6 @@ class Buffer(Tensor):
 
     def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Buffer:
         if data is None:
-            from adjit.creation import empty
-
             data = empty(0)
         made = _share(cls, data)
         assert isinstance(made, Buffer)

@@ -27,8 +27,6 @@ class _IncompatibleKeys(NamedTuple):
             return "<All keys matched successfully>"
         return f"_IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
 
-    __str__ = __repr__
-
 
 class StateDict:
     """The part of `Module` that saves and restores its parameters and persistent buffers."""
@@ -112,7 +110,7 @@ class StateDict:
         return RemovableHandle(self._state_dict_hooks, checked)
 
     def register_load_state_dict_pre_hook(self, hook: Callable[..., None]) -> RemovableHandle:
-        """Call `hook(module, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)`."""
+        """Before loading, call `hook` with the module and the arguments of `_load_from_state_dict`."""
         return RemovableHandle(self._load_state_dict_pre_hooks, lambda *args: hook(self, *args))
 
     def register_load_state_dict_post_hook(self, hook: Callable[..., None]) -> RemovableHandle:

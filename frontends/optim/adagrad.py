@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from adjit.creation import full_like
 from adjit.optim.optimizer import (
     Group,
     Optimizer,
@@ -56,7 +57,5 @@ class Adagrad(Optimizer):
 
 
 def _new_state(param: Tensor, group: Group) -> dict[str, Any]:
-    from adjit.creation import full_like
-
     with outside():
         return {"step": count_of_steps(), "sum": full_like(param.detach(), group["initial_accumulator_value"])}

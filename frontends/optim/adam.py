@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from adjit.creation import zeros_like
 from adjit.optim.optimizer import (
     Group,
     Optimizer,
@@ -12,7 +13,6 @@ from adjit.optim.optimizer import (
     count_of_steps,
     root,
     steps_taken,
-    zeros_like,
 )
 from adjit.tensor import Tensor
 

@@ -13,6 +13,8 @@ from itertools import chain
 from typing import Any, TypeAlias
 
 from adjit.autograd.modes import enable_grad, no_grad
+from adjit.creation import tensor
+from adjit.dtypes import float32, float64
 from adjit.epoch import EPOCH
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -42,7 +44,7 @@ class Optimizer:
         if not listed:
             raise ValueError("optimizer got an empty parameter list")
         if not isinstance(listed[0], dict):
-            listed = [{"params": listed}]  # type: ignore[list-item]
+            listed = [{"params": listed}]
         for group in listed:
             self.add_param_group(group)  # type: ignore[arg-type]
 
@@ -224,16 +226,12 @@ def _fitted(key: str, value: Any, param: Tensor) -> Any:
 
 def count_of_steps() -> Tensor:
     """A count of steps at 0, as a tensor, so that a compiled step can carry it on."""
-    from adjit.creation import tensor
-    from adjit.dtypes import float32
-
-    return tensor(0.0, dtype=float32)
+    found: Tensor = tensor(0.0, dtype=float32)
+    return found
 
 
 def steps_taken(step: Tensor) -> Any:
     """The count as a number, or in a trace as a float64 tensor: what bias corrections are computed from."""
-    from adjit.dtypes import float64
-
     return step.item() if STATE.tracer is None else step.to(float64)
 
 
@@ -252,11 +250,3 @@ def check_not_negative(**settings: Any) -> None:
     for name, value in settings.items():
         if not isinstance(value, Tensor) and not value >= 0.0:
             raise ValueError(f"Invalid {words[name]}: {value}")
-
-
-def zeros_like(param: Tensor) -> Tensor:
-    """Zeros of the shape and dtype of a parameter."""
-    from adjit.creation import zeros_like as zeros
-
-    found: Tensor = zeros(param)
-    return found

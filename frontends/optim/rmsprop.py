@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from adjit.optim.optimizer import Group, Optimizer, ParamsT, check_not_negative, count_of_steps, zeros_like
+from adjit.creation import zeros_like
+from adjit.optim.optimizer import Group, Optimizer, ParamsT, check_not_negative, count_of_steps
 from adjit.tensor import Tensor
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from adjit.optim.optimizer import Group, Optimizer, ParamsT, check_not_negative, zeros_like
+from adjit.creation import zeros_like
+from adjit.optim.optimizer import Group, Optimizer, ParamsT, check_not_negative
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.trace import outside
@@ -48,7 +49,8 @@ class SGD(Optimizer):
         average = state.get("momentum_buffer")
         if average is None and STATE.tracer is None:
             average = state["momentum_buffer"] = gradient.detach().clone()
-            return average
+            found: Tensor = average
+            return found
         if average is None:
             # A compiled step is one program for the first step and all others.  From zeros it gives the same as the
             # gradient itself if the factor of the gradient is 1 at first, and carried on like the buffer.

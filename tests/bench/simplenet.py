@@ -90,13 +90,15 @@ def main() -> None:
             times[name].append(time.perf_counter() - start)
     setting = os.environ.get("OPENBLAS_CORETYPE", "unset")
     print(
-        f"SimpleNet step, batch {chosen.batch}, {chosen.threads} thread(s), OPENBLAS_CORETYPE={setting}; losses agree to {worst:.1e}"
+        f"SimpleNet step, batch {chosen.batch}, {chosen.threads} thread(s), OPENBLAS_CORETYPE={setting}; "
+        f"losses agree to {worst:.1e}"
     )
     base = times["torch eager"]
     for name, found in times.items():
         ratio = statistics.median(a / b for a, b in zip(found, base, strict=True))
         print(
-            f"{name:16s} {1e3 * statistics.median(found):8.2f} ms   {ratio:5.2f}x torch eager   first ten steps {first[name]:.2f} s"
+            f"{name:16s} {1e3 * statistics.median(found):8.2f} ms   {ratio:5.2f}x torch eager   "
+            f"first ten steps {first[name]:.2f} s"
         )
 
 

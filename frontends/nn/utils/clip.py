@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 
 from adjit.autograd.modes import no_grad
+from adjit.creation import tensor
+from adjit.shaping import stack
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
@@ -21,13 +23,11 @@ def get_total_norm(
     foreach: bool | None = None,
 ) -> Tensor:  # fmt: skip
     """The norm of all elements of the tensors together."""
-    from adjit.creation import tensor
-    from adjit.shaping import stack
-
     listed = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     norm_type = float(norm_type)
     if not listed:
-        return tensor(0.0)
+        found: Tensor = tensor(0.0)
+        return found
     norms = stack([item.norm(norm_type) for item in listed])
     total: Tensor = norms.max() if norm_type == math.inf else norms.norm(norm_type)
     if error_if_nonfinite and STATE.tracer is None and not math.isfinite(float(total)):
@@ -51,7 +51,8 @@ def clip_grad_norm_(
     factor = (float(max_norm) / (total + 1e-6)).clamp(max=1.0)
     for gradient in gradients:
         gradient.mul_(factor.to(gradient.dtype))
-    return total
+    found: Tensor = total
+    return found
 
 
 @no_grad()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from adjit.shaping import cat
 from adjit.tensor import Tensor
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     """The parameters, flattened, one after another."""
-    from adjit.shaping import cat
-
     found: Tensor = cat([parameter.reshape(-1) for parameter in parameters])
     return found
 

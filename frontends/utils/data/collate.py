@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from adjit.creation import as_tensor, tensor
+from adjit.dtypes import float64
+from adjit.shaping import stack
 from adjit.tensor import Tensor
 
 
@@ -15,24 +18,22 @@ def default_collate(batch: Sequence[Any]) -> Any:
 
     Errors: TypeError for other types; RuntimeError for samples of different lengths.
     """
-    import adjit
-
     first = batch[0]
     if isinstance(first, Tensor):
-        return adjit.stack(list(batch), 0)
+        return stack(list(batch), 0)
     if isinstance(first, np.ndarray):
         if first.dtype.kind in "SUO":
             raise TypeError(
                 "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found "
                 f"{first.dtype}"
             )
-        return adjit.stack([adjit.as_tensor(item) for item in batch], 0)
+        return stack([as_tensor(item) for item in batch], 0)
     if isinstance(first, np.generic):
-        return adjit.as_tensor(np.asarray(batch))
+        return as_tensor(np.asarray(batch))
     if isinstance(first, float):
-        return adjit.tensor(batch, dtype=adjit.float64)
+        return tensor(batch, dtype=float64)
     if isinstance(first, int):
-        return adjit.tensor(batch)
+        return tensor(batch)
     if isinstance(first, (str, bytes)):
         return list(batch)
     if isinstance(first, Mapping):
@@ -51,10 +52,8 @@ def default_collate(batch: Sequence[Any]) -> Any:
 
 def default_convert(data: Any) -> Any:
     """A sample with its arrays as tensors."""
-    import adjit
-
     if isinstance(data, (np.ndarray, np.generic)) and data.dtype.kind not in "SUO":
-        return adjit.as_tensor(data)
+        return as_tensor(data)
     if isinstance(data, Mapping):
         return {key: default_convert(value) for key, value in data.items()}
     if isinstance(data, tuple) and not hasattr(data, "_fields"):

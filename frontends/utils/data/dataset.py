@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, Generic, TypeVar
 
+from adjit.random import randperm
 from adjit.tensor import Tensor
 
 T = TypeVar("T")
@@ -134,8 +135,6 @@ def random_split(dataset: Dataset[T], lengths: Sequence[int | float], generator:
 
     Errors: ValueError where the sizes do not add up to the dataset's, or the shares to 1.
     """
-    import adjit
-
     total = len(dataset)  # type: ignore[arg-type]
     if math.isclose(sum(lengths), 1) and sum(lengths) <= 1 + 1e-9 and not all(isinstance(n, int) for n in lengths):
         sizes = []
@@ -148,6 +147,6 @@ def random_split(dataset: Dataset[T], lengths: Sequence[int | float], generator:
         lengths = sizes
     if sum(lengths) != total:
         raise ValueError("Sum of input lengths does not equal the length of the input dataset!")
-    order: list[int] = adjit.randperm(total, generator=generator).tolist()
+    order: list[int] = randperm(total, generator=generator).tolist()
     ends = list(accumulate(int(n) for n in lengths))
     return [Subset(dataset, order[end - int(n) : end]) for end, n in zip(ends, lengths, strict=True)]

@@ -16,13 +16,13 @@ from adjit.utils.data.sampler import BatchSampler, RandomSampler, SequentialSamp
 class DataLoader:
     """Batches of a dataset: iterate over it once per epoch.
 
-    `num_workers` > 0 fetches samples in as many threads, `prefetch_factor` batches ahead each.  `pin_memory`, `timeout`,
-    `multiprocessing_context` and `persistent_workers` are accepted as PyTorch has them and change nothing here.
+    `num_workers` > 0 fetches samples in as many threads, `prefetch_factor` batches ahead each.  `pin_memory`,
+    `timeout`, `multiprocessing_context` and `persistent_workers` are accepted as PyTorch has them and change nothing.
     """
 
     def __init__(
-        self, dataset: Any, batch_size: int | None = 1, shuffle: bool | None = None, sampler: Iterable[Any] | None = None,
-        batch_sampler: Iterable[Any] | None = None, num_workers: int = 0,
+        self, dataset: Any, batch_size: int | None = 1, shuffle: bool | None = None,
+        sampler: Iterable[Any] | None = None, batch_sampler: Iterable[Any] | None = None, num_workers: int = 0,
         collate_fn: Callable[[Any], Any] | None = None, pin_memory: bool = False, drop_last: bool = False,
         timeout: float = 0, worker_init_fn: Callable[[int], None] | None = None, multiprocessing_context: Any = None,
         generator: Any = None, *, prefetch_factor: int | None = None, persistent_workers: bool = False,

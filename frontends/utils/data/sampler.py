@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence, Sized
+from itertools import accumulate
 from typing import Any, Generic, TypeVar
+
+from adjit.creation import as_tensor
+from adjit.dtypes import float64
+from adjit.random import rand, randint, randperm
 
 T = TypeVar("T", covariant=True)
 
@@ -49,15 +55,13 @@ class RandomSampler(Sampler[int]):
         return len(self.data_source) if self._num_samples is None else self._num_samples
 
     def __iter__(self) -> Iterator[int]:
-        import adjit
-
         count = len(self.data_source)
         if self.replacement:
-            yield from adjit.randint(0, count, (self.num_samples,), generator=self.generator).tolist()
+            yield from randint(0, count, (self.num_samples,), generator=self.generator).tolist()
             return
         left = self.num_samples
         while left > 0:
-            yield from adjit.randperm(count, generator=self.generator).tolist()[:left]
+            yield from randperm(count, generator=self.generator).tolist()[:left]
             left -= count
 
     def __len__(self) -> int:
@@ -72,9 +76,7 @@ class SubsetRandomSampler(Sampler[int]):
         self.generator = generator
 
     def __iter__(self) -> Iterator[int]:
-        import adjit
-
-        for place in adjit.randperm(len(self.indices), generator=self.generator).tolist():
+        for place in randperm(len(self.indices), generator=self.generator).tolist():
             yield self.indices[place]
 
     def __len__(self) -> int:
@@ -82,16 +84,17 @@ class SubsetRandomSampler(Sampler[int]):
 
 
 class WeightedRandomSampler(Sampler[int]):
-    """Numbers drawn with probabilities proportional to weights."""
+    """Numbers drawn with probabilities proportional to weights.
+
+    Source: Efraimidis and Spirakis, 2006 (without replacement: the greatest of share**(1/weight)).
+    """
 
     def __init__(
         self, weights: Sequence[float], num_samples: int, replacement: bool = True, generator: Any = None
     ) -> None:
-        import adjit
-
         if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples <= 0:
             raise ValueError(f"num_samples should be a positive integer value, but got num_samples={num_samples}")
-        self.weights = adjit.as_tensor(weights, dtype=adjit.float64)
+        self.weights = as_tensor(weights, dtype=float64)
         if self.weights.ndim != 1:
             raise ValueError(
                 f"weights should be a 1d sequence but given weights have shape {tuple(self.weights.shape)}"
@@ -101,10 +104,19 @@ class WeightedRandomSampler(Sampler[int]):
         self.generator = generator
 
     def __iter__(self) -> Iterator[int]:
-        import adjit
-
-        drawn = adjit.multinomial(self.weights, self.num_samples, self.replacement, generator=self.generator)
-        return iter(drawn.tolist())
+        weights: list[float] = self.weights.tolist()
+        if self.replacement:
+            sums = list(accumulate(weights))
+            drawn: list[float] = rand(self.num_samples, dtype=float64, generator=self.generator).tolist()
+            return iter([min(bisect_right(sums, share * sums[-1]), len(sums) - 1) for share in drawn])
+        drawn = rand(len(weights), dtype=float64, generator=self.generator).tolist()
+        keys = [share ** (1 / weight) if weight > 0 else -1.0 for share, weight in zip(drawn, weights, strict=True)]
+        chosen = sorted(range(len(keys)), key=keys.__getitem__, reverse=True)[: self.num_samples]
+        if len(chosen) < self.num_samples or any(keys[number] < 0 for number in chosen):
+            raise RuntimeError(
+                "invalid multinomial distribution (with replacement=False, not enough non-negative category to sample)"
+            )
+        return iter(chosen)
 
     def __len__(self) -> int:
         return self.num_samples

@@ -1,0 +1,83 @@
+"""Comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from adjit.dims import shape_of
+from adjit.elementwise import abs, add, emit, isnan, logical_and, logical_not, logical_or, mul, operands_of, sub
+from adjit.ir.types import F32
+from adjit.promotion import result_dtype
+from adjit.tensor import Tensor
+
+
+def eq(input: Any, other: Any) -> Tensor:
+    """input == other."""
+    return emit("eq", "", *operands_of("eq", input, other))
+
+
+def ne(input: Any, other: Any) -> Tensor:
+    """input != other."""
+    return logical_not(eq(input, other))
+
+
+def lt(input: Any, other: Any) -> Tensor:
+    """input < other."""
+    return emit("lt", "", *operands_of("lt", input, other))
+
+
+def le(input: Any, other: Any) -> Tensor:
+    """input <= other."""
+    return emit("le", "", *operands_of("le", input, other))
+
+
+def gt(input: Any, other: Any) -> Tensor:
+    """input > other."""
+    a, b = operands_of("gt", input, other)
+    return emit("lt", "", b, a, target=result_dtype((a, b)))
+
+
+def ge(input: Any, other: Any) -> Tensor:
+    """input >= other."""
+    a, b = operands_of("ge", input, other)
+    return emit("le", "", b, a, target=result_dtype((a, b)))
+
+
+def equal(input: Tensor, other: Tensor) -> bool:
+    """Whether shape and all elements are the same."""
+    if tuple(shape_of(input)) != tuple(shape_of(other)):
+        return False
+    return bool(eq(input, other).all())
+
+
+def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
+    """|input - other| <= atol + rtol * |other|, or equal."""
+    if input._dtype is not other._dtype:
+        raise RuntimeError(f"{_name(input)} did not match {_name(other)}")
+    close = eq(input, other)
+    if equal_nan and input._dtype.is_float:
+        close = logical_or(close, logical_and(isnan(input), isnan(other)))
+    wide = (input, other) if input._dtype.is_float else (input.to(F32), other.to(F32))
+    difference = abs(sub(*wide))
+    finite = lt(difference, float("inf"))
+    return logical_or(close, logical_and(finite, le(difference, add(mul(abs(wide[1]), rtol), atol))))
+
+
+def _name(tensor: Tensor) -> str:
+    names = {"f32": "Float", "f64": "Double", "i64": "Long", "i32": "Int"}
+    return names.get(tensor._dtype.name, tensor._dtype.long_name)
+
+
+def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
+    """Whether all elements are close."""
+    return bool(isclose(input, other, rtol, atol, equal_nan).all())
+
+
+greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne
+_PUBLIC = (
+    "allclose", "eq", "equal", "ge", "greater", "greater_equal", "gt", "isclose", "le", "less", "less_equal", "lt",
+    "ne", "not_equal",
+)  # fmt: skip
+METHODS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in _PUBLIC}
+__all__ = list(_PUBLIC)

@@ -1,0 +1,131 @@
+"""Dtype promotion and broadcasting by PyTorch's rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from adjit.dims import shape_of
+from adjit.dispatch import apply
+from adjit.dtypes import default_float, dtype, public
+from adjit.errors import explained
+from adjit.ir.primitive import primitive_named
+from adjit.ir.types import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, U8, DType
+from adjit.tensor import Tensor
+
+_ORDER = [BOOL, U8, I8, I16, I32, I64, F16, BF16, F32, F64]
+
+
+def promote_types_ir(a: DType, b: DType) -> DType:
+    """The dtype that holds both."""
+    if a is b:
+        return a
+    if {a, b} == {U8, I8}:
+        return I16
+    if {a, b} == {F16, BF16}:
+        return F32
+    return max(a, b, key=_ORDER.index)
+
+
+def _category(dtype: DType) -> int:
+    return 2 if dtype.is_float else 0 if dtype is BOOL else 1
+
+
+def _number_dtype(value: Any) -> DType:
+    return BOOL if isinstance(value, bool) else default_float() if isinstance(value, float) else I64
+
+
+def result_dtype(operands: Sequence[Any]) -> DType:
+    """The dtype of an operation on tensors and numbers: 0-d tensors and numbers are weaker in their category."""
+    best: list[DType | None] = [None, None, None]
+    for operand in operands:
+        if isinstance(operand, Tensor):
+            level, dtype = (0 if shape_of(operand) else 1), operand._dtype
+        else:
+            level, dtype = 2, _number_dtype(operand)
+        present = best[level]
+        best[level] = dtype if present is None else promote_types_ir(present, dtype)
+    found: DType | None = None
+    for dtype in best:
+        if dtype is None:
+            continue
+        if found is None or _category(dtype) > _category(found):
+            found = dtype
+    assert found is not None
+    return found
+
+
+def cast_to(tensor: Tensor, dtype: DType) -> Tensor:
+    """The tensor in another dtype."""
+    if tensor._dtype is dtype:
+        return tensor
+    result = apply(primitive_named("cast"), (tensor,), {"dtype": dtype})
+    assert isinstance(result, Tensor)
+    return result
+
+
+def broadcast_shapes(*shapes: Sequence[Any]) -> tuple[Any, ...]:
+    """The common shape.  RuntimeError where sizes differ and none is 1."""
+    ndim = max((len(shape) for shape in shapes), default=0)
+    found: list[Any] = [1] * ndim
+    for shape in shapes:
+        lead = ndim - len(shape)
+        for axis, size in enumerate(shape):
+            present = found[lead + axis]
+            if size == 1:
+                continue
+            if present == 1:
+                found[lead + axis] = size
+            elif present != size:
+                raise RuntimeError(
+                    f"The size of tensor a ({present}) must match the size of tensor b ({size}) at non-singleton "
+                    f"dimension {lead + axis}"
+                )
+    return tuple(found)
+
+
+def spread(tensor: Tensor, shape: Sequence[Any]) -> Tensor:
+    """The tensor expanded to `shape`; rank 0 stays as it is."""
+    own = shape_of(tensor)
+    if not own or tuple(own) == tuple(shape):
+        return tensor
+    result = apply(primitive_named("expand"), (tensor,), {"shape": tuple(shape)})
+    assert isinstance(result, Tensor)
+    return result
+
+
+def promote(*operands: Any, target: DType | None = None, op: str = "") -> list[Any]:
+    """Operands of one dtype and shape; numbers stay numbers."""
+    target = result_dtype(operands) if target is None else target
+    tensors = [operand for operand in operands if isinstance(operand, Tensor)]
+    try:
+        shape = broadcast_shapes(*(shape_of(tensor) for tensor in tensors))
+    except RuntimeError as error:
+        names = dict(zip("abcdef", tensors, strict=False))
+        raise explained(RuntimeError, str(error), op, names) from None
+    return [spread(cast_to(o, target), shape) if isinstance(o, Tensor) else o for o in operands]
+
+
+def promote_types(type1: dtype, type2: dtype) -> dtype:
+    """The smallest dtype that holds both."""
+    return public(promote_types_ir(type1.ir, type2.ir))
+
+
+def result_type(tensor1: Any, tensor2: Any) -> dtype:
+    """The dtype of an operation on two operands."""
+    return public(result_dtype((tensor1, tensor2)))
+
+
+def can_cast(from_: dtype, to: dtype) -> bool:
+    """Whether a result of one dtype may be stored in the other: the category must not be lost."""
+    return _category(from_.ir) <= _category(to.ir)
+
+
+def promote_dtypes(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors in their common dtype, whatever their shapes."""
+    target = result_dtype(tensors)
+    return [cast_to(tensor, target) for tensor in tensors]
+
+
+METHODS: dict[str, Any] = {}
+__all__ = ["broadcast_shapes", "can_cast", "promote_types", "result_type"]
