@@ -41,8 +41,6 @@ from adjit.dtypes import (
     short,
     uint8,
 )
-from adjit.jit import compile
-from adjit.program import Program, load_program, parse
 from adjit.size import Size
 
 __version__ = "0.1.0"
@@ -93,10 +91,15 @@ __all__ = [
 __all__ += _export()
 globals().update(bool=bool_, float=float_, int=int_)
 
-_LAZY = ("data", "demo", "nn", "optim", "utils")
+# What a script may never touch is imported at first use.
+_LAZY_MODULES = ("data", "demo", "nn", "optim", "utils")
+_LAZY = {"Program": "program", "compile": "jit", "load_program": "program", "parse": "program"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
+    if name in _LAZY_MODULES:
         return import_module(f"adjit.{name}")
+    if name in _LAZY:
+        found = globals()[name] = getattr(import_module(f"adjit.{_LAZY[name]}"), name)
+        return found
     raise AttributeError(f"module 'adjit' has no attribute {name!r}")

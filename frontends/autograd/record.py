@@ -14,7 +14,6 @@ from weakref import ReferenceType, ref
 
 import numpy as np
 
-from adjit.compiler.nodewise import pullback_of
 from adjit.ir.graph import Attribute, Graph, Location, Node, Region, Value, from_outputs
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.types import DType, TensorType
@@ -208,6 +207,8 @@ def attach_pullback(
     results: Sequence[Tensor],
 ) -> None:
     """Find the node's pullback and keep the values that it takes."""
+    from adjit.compiler.nodewise import pullback_of  # the compiler is not needed to import adjit
+
     found = pullback_of(
         node.op,
         [v.type for v in node.inputs],
