@@ -120,7 +120,7 @@ def _terms(node: Node) -> float:
         case "dot":
             return estimate(product(x.dims[axis] for axis in node.attributes["contract"][0]))  # type: ignore[index, union-attr]
         case "argmax" | "argmin":
-            return estimate(x.dims[node.attributes["axis"]])  # type: ignore[index, call-overload]
+            return estimate(x.dims[node.attributes["axis"]])  # type: ignore[index]
         case "conv":
             return estimate(product(node.inputs[1].dims[1:]))
-    return estimate(product(x.dims[axis] for axis in node.attributes["axes"]))  # type: ignore[union-attr, misc, index]
+    return estimate(product(x.dims[axis] for axis in node.attributes["axes"]))  # type: ignore[union-attr, index]

@@ -63,7 +63,7 @@ def _legalized(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Seq
 
 
 def _rounded(x: Expr, dtype: DType) -> Expr:
-    return x if x.dtype is dtype else cast(x, dtype)  # type: ignore[no-any-return]
+    return x if x.dtype is dtype else cast(x, dtype)
 
 
 # -- convolution -------------------------------------------------------------------------------------------------------

@@ -49,9 +49,9 @@ def pull_back(
         found = _cotangents(builder, node, arriving, active, names)
         if observe_node is not None and node.attached is not None:
             found = observe_node(node, arriving, found)
-        for value, cotangent in zip(node.inputs, found, strict=True):
-            if cotangent is not None and value in active:
-                pending.setdefault(value, []).append(cotangent)
+        for value, contribution in zip(node.inputs, found, strict=True):
+            if contribution is not None and value in active:
+                pending.setdefault(value, []).append(contribution)
     for value in inputs:
         if value not in complete:
             complete[value] = _settle(builder, value, pending, names, None, observe)

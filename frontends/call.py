@@ -28,7 +28,7 @@ class Call:
 
     def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.leaves: list[Any]
-        self.leaves, self.structure = optree.tree_flatten((args, kwargs), none_is_leaf=True)
+        self.leaves, self.structure = optree.tree_flatten((args, kwargs), none_is_leaf=True)  # type: ignore[arg-type]
         self.tensors: list[Tensor] = []
         signature: list[Any] = []
         for index, leaf in enumerate(self.leaves):
@@ -59,6 +59,7 @@ def _is_value(leaf: Any) -> bool:
 
 
 def fits(entry: Entry, call: Call) -> bool:
+    """Whether a traced program serves a call: sizes, guards, captured state."""
     shapes = iter(call.shapes)
     for value, source in zip(entry.graph.inputs, entry.sources, strict=True):
         if source.kind == "argument":
@@ -92,6 +93,7 @@ def _all_shapes(entry: Entry, call: Call) -> list[Sequence[int]]:
 
 
 def difference(before: tuple[tuple[int, ...], ...], call: Call) -> str:
+    """What changed since an earlier call, as the reason of a new trace."""
     for index, (old, new) in enumerate(zip(before, call.shapes, strict=True)):
         for axis, (a, b) in enumerate(zip(old, new, strict=True)):
             if a != b:

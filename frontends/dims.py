@@ -16,8 +16,8 @@ def shape_of(tensor: Tensor) -> Size:
     """The tensor's shape as the user sees it; open sizes of a trace note how they are used."""
     dims = tensor._tensor_type.dims
     if tensor._tracer is None:
-        return Size(dims)
-    return Size(as_size(dim, STATE.tracer or tensor._tracer) for dim in dims)
+        return Size(dims)  # type: ignore[arg-type]  # an eager tensor has numbers only
+    return Size(as_size(dim, STATE.tracer or tensor._tracer) for dim in dims)  # type: ignore[misc]  # open sizes
 
 
 def wrap_dim(dim: int, ndim: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from adjit.tensor import Tensor
 def apply(
     op: Primitive,
     operands: Sequence[Any],
-    attributes: dict[str, Attribute] | None = None,
+    attributes: Mapping[str, Attribute] | None = None,
     *,
     name: str = "",
     regions: Sequence[Region] = (),
@@ -32,7 +32,7 @@ def apply(
     the dtype of the tensors beside it.  `name` is PyTorch's name of the operation; without one the step is passed over
     when `grad_fn` is shown.
     """
-    attributes = {} if attributes is None else attributes
+    attributes = {} if attributes is None else dict(attributes)
     tracer = STATE.tracer
     if tracer is not None:
         return tracer.apply(op, operands, attributes, name, regions)

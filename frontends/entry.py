@@ -52,6 +52,7 @@ class Entry:
 def trace_entry(
     function: Callable[..., Any], call: Call, dims: list[tuple[Size, ...]], hints: dict[str, int], reason: str
 ) -> Entry:
+    """Trace a function on a call's arguments, with `dims` for its tensors (open ones have the value in `hints`)."""
     name = getattr(function, "__name__", type(function).__name__)
     tracer = Tracer(name if name.isidentifier() else "function", hints)
     environment = Environment(function, [leaf for leaf in call.leaves if not isinstance(leaf, Tensor)])

@@ -46,6 +46,7 @@ def _inputs(entry: Entry, call: Call) -> list[np.ndarray]:
 
 
 def run_entry(compiled: CompiledFunction, entry: Entry, call: Call) -> Any:
+    """The result of a call by a traced program."""
     arrays = _inputs(entry, call)
     if entry.differentiable and STATE.recording:
         results, tensors = _run_recorded(compiled, entry, call, arrays)

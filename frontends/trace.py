@@ -19,12 +19,12 @@ from adjit.ir.builder import Builder, Expr, literal_dtype
 from adjit.ir.errors import ShapeError, TraceError
 from adjit.ir.graph import Attribute, Graph, Guard, Node, Region, Value, from_outputs
 from adjit.ir.primitive import Primitive, primitive_named
-from adjit.ir.shape import Size, strides_of
 from adjit.ir.types import F64, DType, TensorType
 from adjit.memory import Memory
 from adjit.state import STATE, user_location
 from adjit.symbolic_size import Respecialize, SymbolicSize, as_dim
 from adjit.tensor import Chain, Tensor
+from adjit.view_strides import strides_of_view
 
 __all__ = ["Source", "SymbolicSize", "Tracer", "as_dim", "outside"]
 
@@ -238,7 +238,7 @@ class Tracer:
         result = self._tensor(result_value, tensor._memory, (*tensor._chain, (op, tuple(attributes.items()))))
         result._base = tensor if tensor._base is None else tensor._base
         result._seen = result._base._history
-        result._strides = _strides_of_view(op, tensor, attributes, result_value.dims)
+        result._strides = strides_of_view(op, tensor, attributes, result_value.dims)
         if recording:
             self._mark((result,))
         return result
@@ -470,28 +470,6 @@ class Tracer:
 
 def _name_of(tensor: Tensor) -> str | None:
     return tensor.__dict__.get("_trace_name")
-
-
-def _strides_of_view(
-    op: Primitive, tensor: Tensor, attributes: dict[str, Any], dims: tuple[Size, ...]
-) -> tuple[Size, ...]:
-    """The strides that the view would have in eager mode."""
-    from adjit.views import strides, viewable_strides
-
-    steps = strides(tensor)
-    old = tensor._tensor_type.dims
-    match op.name:
-        case "permute":
-            return tuple(steps[axis] for axis in attributes["perm"])
-        case "expand":
-            lead = len(dims) - len(old)
-            return (0,) * lead + tuple(0 if a != b else s for a, b, s in zip(old, dims[lead:], steps, strict=True))
-        case "slice":
-            return tuple(s * k for s, k in zip(steps, attributes["step"], strict=True))
-        case "reshape":
-            found = viewable_strides(old, steps, dims)
-            return strides_of(dims) if found is None else found
-    return strides_of(dims)
 
 
 @contextmanager

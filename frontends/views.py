@@ -6,7 +6,7 @@ the memory's current value, and a write goes back through the chain's inverse.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,9 @@ from adjit.state import STATE
 from adjit.tensor import Tensor
 
 
-def view(op: Primitive, tensor: Tensor, attributes: dict[str, Attribute], name: str) -> Tensor:
+def view(op: Primitive, tensor: Tensor, attributes: Mapping[str, Attribute], name: str) -> Tensor:
     """The view `op(tensor)`: reshape (where strides allow), permute, expand or slice, on the same memory."""
+    attributes = dict(attributes)
     if STATE.tracer is not None:
         return STATE.tracer.view(op, tensor, attributes, name)
     assert tensor._array is not None

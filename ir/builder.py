@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from adjit.ir.errors import DTypeError
@@ -127,12 +127,12 @@ class Builder:
         self,
         op: Primitive,
         inputs: Sequence[Value],
-        attributes: dict[str, Attribute] | None = None,
+        attributes: Mapping[str, Attribute] | None = None,
         regions: Sequence[Region] = (),
         types: Sequence[TensorType] | None = None,
     ) -> Node:
         """Append a node; its types are inferred unless given."""
-        attributes = {} if attributes is None else attributes
+        attributes = {} if attributes is None else dict(attributes)
         if types is None:
             extra = {"regions": tuple(regions)} if regions else {}
             types = op.infer([value.type for value in inputs], {**attributes, **extra})  # type: ignore[dict-item]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from adjit.compiler.loops.affine import Bounds
@@ -182,12 +182,12 @@ class PlacingBuilder(Builder):
         self,
         op: Primitive,
         inputs: Sequence[Value],
-        attributes: dict[str, Attribute] | None = None,
+        attributes: Mapping[str, Attribute] | None = None,
         regions: Sequence[Region] = (),
         types: Sequence[TensorType] | None = None,
     ) -> Node:
         """The node for a scalar op."""
-        attributes = {} if attributes is None else attributes
+        attributes = {} if attributes is None else dict(attributes)
         if types is None:
             types = op.infer([value.type for value in inputs], attributes)
         return self.place(op, inputs, attributes, types, regions=regions, pinned=_may_fault(op, inputs))

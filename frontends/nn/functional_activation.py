@@ -89,7 +89,7 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """input above 0, alpha*(exp(input/alpha) - 1) below."""
-    return elementwise(named.celu, input, "Elu", inplace, alpha=float(alpha))
+    return elementwise(named.celu, input, "Celu", inplace, alpha=float(alpha))
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
@@ -153,7 +153,7 @@ def scaled_softplus(input: Tensor, beta: float, threshold: float) -> Tensor:
 def _where(condition: Tensor, one: Tensor, other: Any) -> Tensor:
     from adjit.ir.ops.scalar import where
 
-    found: Tensor = apply(where, (condition, one, other))
+    found: Tensor = apply(where, (condition, one, other), name="Where")
     return found
 
 

@@ -19,7 +19,7 @@ from adjit.tensor import Tensor
 
 
 def _choose(condition: Tensor, one: Any, other: Any) -> Tensor:
-    found: Tensor = apply(where, (condition, one, other))
+    found: Tensor = apply(where, (condition, one, other), name="Where")
     return found
 
 
@@ -32,7 +32,6 @@ def _rows(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return input, target.reshape(-1)
 
 
-@composite("NllLoss")
 def nll(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str) -> Tensor:
     """-weight[target]*input[target] by sample, 0 where target is `ignore_index`; the mean is weighted."""
     scores, classes = _rows(input, target)
@@ -48,6 +47,9 @@ def nll(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int,
     return found / factor.sum() if reduction == "mean" else found
 
 
+_NLL = {False: composite("NllLoss")(nll), True: composite("NllLoss2D")(nll)}
+
+
 def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
     ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean",
@@ -59,7 +61,7 @@ def nll_loss(
     reduction = check_reduction(reduction, size_average, reduce)
     _check_classes(input, target, weight)
     try:
-        found: Tensor = nll(input, target, weight, ignore_index, reduction)
+        found: Tensor = _NLL[input.ndim > 2](input, target, weight, ignore_index, reduction)
     except DimError as error:
         raise _out_of_bounds(input, target, ignore_index) from error
     return found

@@ -47,7 +47,7 @@ def _warn_of_sizes(input: Tensor, target: Tensor) -> None:
 
 
 def _choose(condition: Tensor, one: Any, other: Any) -> Tensor:
-    found: Tensor = apply(where, (condition, one, other))
+    found: Tensor = apply(where, (condition, one, other), name="Where")
     return found
 
 

@@ -232,11 +232,11 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
 @composite("Div")
 def response_norm(input: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
     """input/(k + alpha*mean of squares over `size` neighbouring channels)**beta."""
-    from adjit.nn.functional_pooling import mean_windows
+    from adjit.nn.functional_pooling import avg_pool
 
     squares = (input * input).movedim(1, -1)
     around = ((size // 2, (size - 1) // 2),)
-    mean = mean_windows(squares, (size,), (1,), around, (size // 2,), True, size).movedim(-1, 1)
+    mean = avg_pool(squares, (size,), (1,), around, (size // 2,), True, size).movedim(-1, 1)
     found: Tensor = input / (mean * alpha + k).pow(beta)
     return found
 

@@ -84,8 +84,7 @@ def _least(input: Tensor) -> int:
     return 0 if input._dtype.kind == "uint" else -(1 << (input._dtype.bits - 1))
 
 
-@composite("MaxPool2DWithIndices")
-def max_pool2d_windows(
+def max_pool(
     input: Tensor,
     size: tuple[int, ...],
     stride: tuple[int, ...],
@@ -109,6 +108,11 @@ def max_pool2d_windows(
     return found, flat
 
 
+_MAX_POOLS = {
+    rank: composite(f"MaxPool{axes}DWithIndices")(max_pool) for rank, axes in ((1, 2), (2, 2), (3, 3))
+}
+
+
 def _max_pool(
     rank: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool,
     return_indices: bool,
@@ -126,7 +130,7 @@ def _max_pool(
         )
     padding = _sides(input.shape[-rank:], size, step, side, gap, ceil_mode)
     _check_result(f"max_pool{rank}d", input, size, step, padding, gap)
-    return max_pool2d_windows(input, size, step, padding, gap, return_indices)
+    return _MAX_POOLS[rank](input, size, step, padding, gap, return_indices)
 
 
 def _sides(
@@ -182,8 +186,7 @@ def max_pool3d(
     return _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
-@composite("AvgPool2D")
-def mean_windows(
+def avg_pool(
     input: Tensor,
     size: tuple[int, ...],
     stride: tuple[int, ...],
@@ -209,6 +212,9 @@ def mean_windows(
     return total
 
 
+_AVG_POOLS = {rank: composite(f"AvgPool{rank}D")(avg_pool) for rank in (1, 2, 3)}
+
+
 def _avg_pool(
     rank: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool,
     divisor_override: int | None,
@@ -228,7 +234,7 @@ def _avg_pool(
         )
     sides = _sides(input.shape[-rank:], size, step, side, (1,) * rank, ceil_mode)
     _check_result(f"avg_pool{rank}d", input, size, step, sides, (1,) * rank)
-    found: Tensor = mean_windows(input, size, step, sides, side, count_include_pad, divisor_override)
+    found: Tensor = _AVG_POOLS[rank](input, size, step, sides, side, count_include_pad, divisor_override)
     return found
 
 

@@ -44,9 +44,10 @@ class SequentialLR(LRScheduler):
             set_rate(group, group["initial_lr"])
         for scheduler in self._schedulers:
             scheduler.last_epoch -= 1
-        self._schedulers[0]._is_initial = True
-        self._schedulers[0].step()
-        self._schedulers[0]._is_initial = False
+        first = self._schedulers[0]
+        first._is_initial, first._step_count = True, 0
+        first.step()
+        first._is_initial = False
         self._last_lr = self._schedulers[0].get_last_lr()
 
     def step(self, epoch: int | None = None) -> None:

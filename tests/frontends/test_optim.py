@@ -118,7 +118,7 @@ def test_updates_follow_the_formula(name: str, compiled: bool) -> None:
     for count in range(1, 8):
         step()
         expected = formula(expected, count, state)
-        np.testing.assert_allclose(p.detach().numpy(), expected, rtol=1e-9)
+        np.testing.assert_allclose(p.detach().numpy(), expected, rtol=1e-9, atol=1e-14)
 
 
 def test_a_compiled_step_reads_the_rate_at_every_call() -> None:
