@@ -84,8 +84,9 @@ def _settle(
     total = contributions[0]
     for contribution in contributions[1:]:
         total = total + contribution
-    if total.value.name is None and total.value.constant is None:
-        total.value.name = "d" + names.get(value, value.name or "")
+    name = names.get(value, value.name)
+    if name and total.value.name is None and total.value.constant is None:
+        total.value.name = f"d{name}"
     return total if observe is None else observe(value, total)
 
 

@@ -7,6 +7,7 @@ the operands of the control op, not the insides of its regions.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from adjit.compiler.pullback import pull_back, zeros
 from adjit.ir.builder import Builder, Expr
@@ -35,6 +36,7 @@ def pull_back_region(
     """Run `region` on `arguments` in `builder`, and pull the cotangents of its outputs back to the arguments."""
     start = len(builder.region.nodes)
     location = builder.location
+    builder.location = replace(location, origin=location.origin.removeprefix("∂"), note="run again")
     results = inline(builder, region, arguments)
     nodes = builder.region.nodes[start:]
     given = [(value, c) for value, c in zip(results, cotangents, strict=True) if c is not None]

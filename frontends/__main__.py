@@ -1,4 +1,4 @@
-"""The command line: `python -m adjit demo`, `python -m adjit run FILE.adjit`."""
+"""The command line: `python -m adjit demo`, `example`, `run FILE.adjit`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.add_argument("--batch-size", type=int, default=64)
     demo.add_argument("--seed", type=int, default=0)
     demo.add_argument("--show", metavar="STAGE", help="print the training step's program after a stage instead")
+    commands.add_parser("example", help="print a small function's program and its backward program")
     run = commands.add_parser("run", help="run a .adjit program on arrays of ones, or show its backward program")
     run.add_argument("file")
     run.add_argument("--grad", action="store_true", help="print the backward program instead of running")
@@ -27,6 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.show:
             return demonstration.show(chosen.show, chosen.batch_size, chosen.seed)
         return demonstration.main(chosen.epochs, chosen.batch_size, chosen.seed, progress=sys.stderr.isatty())
+    if chosen.command == "example":
+        from adjit import example
+
+        return example.main()
     return _run(chosen.file, chosen.grad, chosen.size)
 
 

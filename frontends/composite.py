@@ -13,7 +13,7 @@ from typing import Any
 
 from adjit.autograd.record import Record, Saved, link, mark_leaf, save, value_of
 from adjit.execute import run_graph
-from adjit.ir.graph import Graph, Node
+from adjit.ir.graph import UNKNOWN, Graph, Node
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import TensorType
 from adjit.state import STATE, user_location
@@ -111,7 +111,7 @@ def _trace(
     from adjit.trace import Tracer
 
     outer = STATE.tracer
-    tracer = Tracer(function.__name__, {} if outer is None else outer.hints)
+    tracer = Tracer(function.__name__.strip("_"), {} if outer is None else outer.hints)
     if outer is not None:
         tracer.guards = outer.guards
     recording, STATE.recording = STATE.recording, False
@@ -127,6 +127,8 @@ def _trace(
     finally:
         STATE.recording = recording
     graph = tracer.graph
+    for node in graph.walk():  # the body serves many callers: each call's line stands on its `call`
+        node.location = UNKNOWN
     for value, tensor_name in zip(graph.inputs, _input_names(names, pattern), strict=False):
         value.name = tensor_name
     return graph, isinstance(result, Tensor)

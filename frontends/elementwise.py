@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from adjit.composite import composite
 from adjit.dims import shape_of
-from adjit.dispatch import apply
-from adjit.dtypes import default_float
+from adjit.dispatch import apply, literal
+from adjit.dtypes import default_float, title_of
+from adjit.ir.errors import DTypeError
 from adjit.ir.primitive import PRIMITIVES
-from adjit.ir.types import BOOL, DType
+from adjit.ir.types import BOOL, F64, I64, DType
 from adjit.promotion import broadcast_shapes, cast_to, promote, result_dtype, spread
+from adjit.state import STATE
 from adjit.tensor import Tensor
+
+# Arithmetic on truth values.
+_ON_BOOL = {"add": "or", "mul": "and", "maximum": "or", "minimum": "and", "sign": "or"}
 
 
 def operands_of(op: str, *operands: Any) -> tuple[Any, ...]:
@@ -26,52 +32,105 @@ def operands_of(op: str, *operands: Any) -> tuple[Any, ...]:
     if not any(isinstance(operand, Tensor) for operand in found):
         found[0] = tensor(found[0])
     for position, operand in enumerate(found):
-        if not isinstance(operand, Tensor) and not isinstance(operand, (bool, int, float)):
+        if not isinstance(operand, (Tensor, bool, int, float)):
             if hasattr(operand, "dim") and hasattr(operand, "hint"):  # an open size
                 continue
-            if hasattr(operand, "__index__"):
-                found[position] = operand.__index__()
-                continue
-            raise TypeError(
-                f"{op}(): argument '{'input' if position == 0 else 'other'}' (position {position + 1}) must be Tensor, "
-                f"not {type(operand).__name__}"
-            )
+            if not hasattr(operand, "__index__"):
+                raise not_a_tensor(op, "other" if position else "input", position, operand)
+            found[position] = operand.__index__()
     return tuple(found)
 
 
-def emit(op: str, name: str, *operands: Any, target: DType | None = None, **attributes: Any) -> Tensor:
-    """A primitive on promoted operands; the result follows them."""
-    result = apply(PRIMITIVES[op], promote(*operands, target=target, op=name.lower()), attributes, name=name)
+def not_a_tensor(op: str, argument: str, position: int, value: Any) -> TypeError:
+    """The error for an argument that must be a tensor."""
+    return TypeError(
+        f"{op}(): argument '{argument}' (position {position + 1}) must be Tensor, not {type(value).__name__}"
+    )
+
+
+def emit(op: str, name: str, *operands: Any, target: DType | None = None, kernel: str = "", **attributes: Any) -> Tensor:
+    """A primitive on promoted operands; `name` is PyTorch's of the function, `kernel` that in its errors."""
+    target = result_dtype(operands) if target is None else target
+    chosen = _ON_BOOL.get(op, op) if target is BOOL else op
+    parts = promote(*operands, target=target, op=kernel or op)
+    try:
+        result = apply(PRIMITIVES[chosen], parts, attributes, name=name)
+    except DTypeError:
+        raise unsupported(kernel or op, target) from None
     assert isinstance(result, Tensor)
     return result
+
+
+def unsupported(kernel: str, dtype: DType) -> NotImplementedError:
+    """The error for a dtype that a function does not take."""
+    text = {"ceil": "ceil_vml_cpu", "floor": "floor_vml_cpu", "round": "round_vml_cpu", "trunc": "trunc_vml_cpu",
+            "pow": "pow"}.get(kernel, f"{kernel}_cpu")  # fmt: skip
+    return NotImplementedError(f"\"{text}\" not implemented for '{title_of(dtype)}'")
 
 
 def _floating(dtype: DType) -> DType:
     return dtype if dtype.is_float else default_float()
 
 
-def _unary(op: str, name: str, doc: str, *, floating: bool = True) -> Callable[..., Tensor]:
+def _unary(op: str, name: str, doc: str, *, floating: bool = True, kernel: str = "") -> Callable[..., Tensor]:
     def function(input: Tensor) -> Tensor:
         (x,) = operands_of(op, input)
-        if floating and not x._dtype.is_float:
-            x = cast_to(x, default_float())
-        result = apply(PRIMITIVES[op], (x,), name=name)
-        assert isinstance(result, Tensor)
-        return result
+        return emit(op, name, x, target=_floating(x._dtype) if floating else x._dtype, kernel=kernel)
 
-    return _named(function, op.rstrip("_"), doc)
+    return named(function, op.rstrip("_"), doc)
 
 
-def _binary(op: str, name: str, doc: str, *, floating: bool = False) -> Callable[..., Tensor]:
+def _binary(
+    op: str,
+    name: str,
+    doc: str,
+    *,
+    floating: bool = False,
+    kernel: str = "",
+    tensors: bool = False,
+    numbered: tuple[str, str, str] = ("", "", ""),
+) -> Callable[..., Tensor]:
+    """A function of two operands.
+
+    `tensors` refuses a number as the second; `numbered` is what PyTorch adds to the name for two tensors, a number on
+    the right, and a number on the left.
+    """
+    title = kernel or op
+
     def function(input: Any, other: Any) -> Tensor:
-        operands = operands_of(op, input, other)
+        operands = operands_of(title, input, other)
+        if tensors and not isinstance(operands[1], Tensor):
+            raise not_a_tensor(title, "other", 1, other)
         dtype = result_dtype(operands)
-        return emit(op, name, *operands, target=_floating(dtype) if floating else dtype)
+        which = [isinstance(operand, Tensor) for operand in operands]
+        suffix = numbered[0 if all(which) else 1 if which[0] else 2]
+        return emit(op, name + suffix, *operands, target=_floating(dtype) if floating else dtype, kernel=title)
 
-    return _named(function, op, doc)
+    return named(function, title, doc)
 
 
-def _named(function: Callable[..., Tensor], name: str, doc: str) -> Callable[..., Tensor]:
+def _stepwise(op: str, doc: str) -> Callable[..., Tensor]:
+    """A function that is constant but for its steps; its gradient is 0, and recorded as such."""
+
+    def step(input: Tensor) -> Tensor:
+        return where(literal(False, BOOL), input, apply(PRIMITIVES[op], (input,)))  # type: ignore[no-any-return]
+
+    step.__name__ = op
+    recorded = composite(op.capitalize())(step)
+
+    def function(input: Tensor) -> Tensor:
+        (x,) = operands_of(op, input)
+        if x._dtype.is_integer and op != "sign":
+            return apply(PRIMITIVES["reshape"], (x,), {"shape": tuple(shape_of(x))})  # type: ignore[no-any-return]
+        if STATE.recording and x.requires_grad:
+            return recorded(x)  # type: ignore[no-any-return]
+        return emit(op, op.capitalize(), x, target=x._dtype)
+
+    return named(function, op, doc)
+
+
+def named(function: Callable[..., Tensor], name: str, doc: str) -> Callable[..., Tensor]:
+    """The function under its public name."""
     function.__name__ = function.__qualname__ = name
     function.__doc__ = doc
     return function
@@ -81,27 +140,45 @@ def _named(function: Callable[..., Tensor], name: str, doc: str) -> Callable[...
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input + alpha * other."""
     operands = operands_of("add", input, other)
-    return emit("add", "Add", operands[0], operands[1] if _is_one(alpha) else mul(operands[1], alpha))
+    return emit("add", "Add", operands[0], _scaled(operands, alpha))
 
 
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input - alpha * other."""
     operands = operands_of("sub", input, other)
-    if result_dtype(operands) is BOOL:
-        raise RuntimeError(
-            "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` "
-            "operator instead."
-        )
-    return emit("sub", "Sub", operands[0], operands[1] if _is_one(alpha) else mul(operands[1], alpha))
-
-
-def _is_one(alpha: Any) -> bool:
-    return not isinstance(alpha, Tensor) and bool(alpha == 1)
+    _refuse_bool(operands)
+    return emit("sub", "Sub", operands[0], _scaled(operands, alpha))
 
 
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """other - alpha * input."""
-    return sub(other, input, alpha=alpha)
+    second, first = operands_of("rsub", input, other)
+    _refuse_bool((first, second))
+    name = "Rsub" if isinstance(first, Tensor) and isinstance(second, Tensor) else "RsubBackward1"
+    return emit("sub", name, first, _scaled((first, second), alpha))
+
+
+def _scaled(operands: tuple[Any, ...], alpha: Any) -> Any:
+    """alpha times the second operand."""
+    if not isinstance(alpha, Tensor) and bool(alpha == 1):
+        return operands[1]
+    if isinstance(alpha, float) and not result_dtype(operands).is_float:
+        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+    return emit("mul", "", operands[1], alpha) if isinstance(operands[1], Tensor) else operands[1] * alpha
+
+
+def _refuse_bool(operands: tuple[Any, ...]) -> None:
+    count = sum(result_dtype((operand,)) is BOOL for operand in operands)
+    if count == 2:
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` "
+            "operator instead."
+        )
+    if count:
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, "
+            "use the `~` or `logical_not()` operator instead."
+        )
 
 
 mul = _binary("mul", "Mul", "input * other.")
@@ -120,80 +197,107 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     if rounding_mode is None or dtype.is_float:
         quotient = emit("div", "Div", *operands, target=_floating(dtype))
         return quotient if rounding_mode is None else trunc(quotient)
-    down = emit("div", "Div", *operands)
-    inexact = ne(mul(down, operands[1]), operands[0])
-    return where(logical_and(lt(down, 0), inexact), add(down, 1), down)
+    down = emit("div", "Div", *operands, kernel="div_trunc")
+    inexact = emit("ne", "", emit("mul", "", down, operands[1]), operands[0])
+    negative = emit("lt", "", down, 0)
+    return where(emit("and", "", negative, inexact), emit("add", "", down, 1), down)  # type: ignore[no-any-return]
+
+
+def reflected_div(input: Tensor, other: Any) -> Tensor:
+    """other / input, as other times the reciprocal: what `1 / x` means."""
+    return mul(reciprocal(input), other)
 
 
 def floor_divide(input: Any, other: Any) -> Tensor:
     """floor(input / other).  ZeroDivisionError for an integer divided by 0."""
     operands = operands_of("floor_divide", input, other)
     if not result_dtype(operands).is_float:
-        return emit("div", "FloorDivide", *operands)
-    a, b = promote(*operands, op="floor_divide")
-    return _floor_quotient(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else _floor_plain(a, b)
+        return emit("div", "FloorDivide", *operands, kernel="div_floor")
+    return floor(emit("div", "Div", *operands))
 
 
-def _floor_plain(a: Any, b: Any) -> Tensor:
-    return floor(emit("div", "Div", a, b))
+remainder = _binary(
+    "mod", "Remainder", "input - floor(input / other) * other: the sign is that of `other`.", kernel="remainder",
+    numbered=("Backward1", "", ""),
+)  # fmt: skip
+_fmod = _binary("fmod", "Fmod", "The remainder with the sign of `input`.", numbered=("Backward1", "", ""))
 
 
-@composite("FloorDivide")
-def _floor_quotient(a: Tensor, b: Tensor) -> Tensor:
-    return _floor_plain(a, b)
+def fmod(input: Any, other: Any) -> Tensor:
+    """The remainder with the sign of `input`."""
+    operands = operands_of("fmod", input, other)
+    if not result_dtype(operands).is_integer:
+        return _fmod(*operands)
+    a, b = operands
+    rest = emit("mod", "", abs(a), abs(b) if isinstance(b, Tensor) else max(b, -b))
+    return where(emit("lt", "", a, 0), emit("neg", "", rest), rest)  # type: ignore[no-any-return]
 
 
-remainder = _binary("mod", "Remainder", "input - floor(input / other) * other: the sign is that of `other`.")
-fmod = _binary("fmod", "Fmod", "The remainder with the sign of `input`.")
-neg = _unary("neg", "Neg", "-input.", floating=False)
+def neg(input: Tensor) -> Tensor:
+    """-input."""
+    (x,) = operands_of("neg", input)
+    if x._dtype is BOOL:
+        raise RuntimeError(
+            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use "
+            "the `~` or `logical_not()` operator instead."
+        )
+    return emit("neg", "Neg", x)
+
+
+def positive(input: Tensor) -> Tensor:
+    """The tensor itself."""
+    if input._dtype is BOOL:
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
+    return input
+
+
 abs = _unary("abs", "Abs", "|input|; the derivative at 0 is 0.", floating=False)
 
 
 def pow(input: Any, exponent: Any) -> Tensor:
     """input ** exponent."""
-    operands = operands_of("pow", input, exponent)
-    if isinstance(operands[0], Tensor) and not isinstance(operands[1], Tensor):
-        base, number = operands
-        if isinstance(number, int) and not base._dtype.is_float and number < 0:
-            raise RuntimeError("Integers to negative integer powers are not allowed.")
-        target = result_dtype(operands)
-        # The powers that have a plainer form are computed by it, as PyTorch does.
-        plain = {2: "square", 0.5: "sqrt", -1: "reciprocal", -0.5: "rsqrt"}.get(number)
-        if plain is not None and (number == 2 or target.is_float):
-            result = apply(PRIMITIVES[plain], (cast_to(base, target),), name="Pow")
-            assert isinstance(result, Tensor)
-            return result
-    return emit("pow", "Pow", *operands)
+    base, number = operands_of("pow", input, exponent)
+    target = result_dtype((base, number))
+    if isinstance(number, Tensor):
+        return emit("pow", "PowBackward1" if isinstance(base, Tensor) else "PowBackward2", base, number, target=target)
+    if isinstance(number, int) and not base._dtype.is_float and number < 0:
+        raise RuntimeError("Integers to negative integer powers are not allowed.")
+    # The powers that have a plainer form are computed by it, as PyTorch does.
+    plain = {2: "square", 0.5: "sqrt", -1: "reciprocal", -0.5: "rsqrt"}.get(number)
+    if plain is not None and (number == 2 or target.is_float):
+        return emit(plain, "Pow", base, target=target, kernel="pow")
+    return emit("pow", "Pow", base, number, target=target)
 
 
 def float_power(input: Any, exponent: Any) -> Tensor:
     """input ** exponent in float64."""
-    from adjit.ir.types import F64
-
     operands = [cast_to(x, F64) if isinstance(x, Tensor) else float(x) for x in operands_of("pow", input, exponent)]
     return pow(*operands)
 
 
-def positive(input: Tensor) -> Tensor:
-    """The tensor itself."""
-    return input
+def square(input: Tensor) -> Tensor:
+    """input * input."""
+    return emit("square", "Pow", input, target=I64 if input._dtype is BOOL else input._dtype)
 
 
-square = _unary("square", "Pow", "input * input.", floating=False)
-sign = _unary("sign", "Sign", "-1, 0 or 1.", floating=False)
-maximum = _binary("maximum", "Maximum", "The greater; NaN wins; ties share the gradient.")
-minimum = _binary("minimum", "Minimum", "The smaller; NaN wins; ties share the gradient.")
-atan2 = _binary("atan2", "Atan2", "The angle of (other, input).", floating=True)
-hypot = _binary("hypot", "Hypot", "sqrt(input**2 + other**2).")
-copysign = _binary("copysign", "Copysign", "|input| with the sign of other.", floating=True)
-xlogy = _binary("xlogy", "Xlogy", "input * log(other), 0 where input is 0.", floating=True)
-logaddexp = _binary("logaddexp", "Logaddexp", "log(exp(input) + exp(other)).")
-heaviside = _binary("heaviside", "Heaviside", "0 for negative, other at 0, 1 for positive.")
+# -- by table -------------------------------------------------------------------------------------------------------
+maximum = _binary("maximum", "Maximum", "The greater; NaN wins; ties share the gradient.", tensors=True)
+minimum = _binary("minimum", "Minimum", "The smaller; NaN wins; ties share the gradient.", tensors=True)
+atan2 = _binary("atan2", "Atan2", "The angle of (other, input).", floating=True, tensors=True)
+hypot = _binary("hypot", "Hypot", "sqrt(input**2 + other**2).", tensors=True)
+copysign = _binary(
+    "copysign", "Copysign", "|input| with the sign of other.", floating=True, numbered=("", "Backward1", "")
+)
+xlogy = _binary(
+    "xlogy", "Xlogy", "input * log(other), 0 where input is 0.", floating=True, numbered=("", "Backward2", "Backward1")
+)
+logaddexp = _binary("logaddexp", "Logaddexp", "log(exp(input) + exp(other)).", tensors=True)
+heaviside = _binary("heaviside", "Heaviside", "0 for negative, other at 0, 1 for positive.", tensors=True)
 exp = _unary("exp", "Exp", "e ** input.")
 exp2 = _unary("exp2", "Exp2", "2 ** input.")
 expm1 = _unary("expm1", "Expm1", "e ** input - 1.")
 log = _unary("log", "Log", "The natural logarithm.")
-log1p = _unary("log1p", "Log1p", "log(1 + input).")
+log1p = _unary("log1p", "Log1P", "log(1 + input).")
 log2 = _unary("log2", "Log2", "The logarithm to base 2.")
 log10 = _unary("log10", "Log10", "The logarithm to base 10.")
 sqrt = _unary("sqrt", "Sqrt", "The square root.")
@@ -215,22 +319,56 @@ sigmoid = _unary("sigmoid", "Sigmoid", "1 / (1 + exp(-input)).")
 erf = _unary("erf", "Erf", "The error function.")
 sinc = _unary("sinc", "Sinc", "sin(pi input) / (pi input).")
 logit = _unary("logit", "Logit", "log(input / (1 - input)).")
-relu = _unary("relu", "Relu", "max(input, 0); the derivative at 0 is 0.", floating=False)
-floor = _unary("floor", "Floor", "The greatest integer not above.", floating=False)
-ceil = _unary("ceil", "Ceil", "The least integer not below.", floating=False)
-trunc = _unary("trunc", "Trunc", "The integer part.", floating=False)
+floor = _stepwise("floor", "The greatest integer not above.")
+ceil = _stepwise("ceil", "The least integer not below.")
+trunc = _stepwise("trunc", "The integer part.")
+sign = _stepwise("sign", "-1, 0 or 1.")
+_round = _stepwise("round", "The nearest integer, halves to even.")
 frac = _unary("frac", "Frac", "The part after the point.", floating=False)
+
+
+def relu(input: Tensor) -> Tensor:
+    """max(input, 0); the derivative at 0 is 0."""
+    if input._dtype is BOOL:
+        raise RuntimeError("Boolean inputs not supported for relu")
+    return emit("relu", "Relu", input)
 
 
 def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """The nearest integer, halves to even; to `decimals` places."""
-    op = PRIMITIVES["round"]
     if decimals == 0:
-        return apply(op, (input,), name="Round")  # type: ignore[no-any-return]
-    scale = 10.0 ** (decimals if decimals > 0 else -decimals)
-    scaled = mul(input, scale) if decimals > 0 else div(input, scale)
-    rounded = apply(op, (scaled,), name="Round")
-    return div(rounded, scale) if decimals > 0 else mul(rounded, scale)
+        return _round(input)
+    scale = 10.0**max(decimals, -decimals)
+    into, back = (mul, div) if decimals > 0 else (div, mul)
+    return back(_round(into(input, scale)), scale)
+
+
+def deg2rad(input: Tensor) -> Tensor:
+    """Degrees as radians."""
+    return mul(input, math.pi / 180)
+
+
+def rad2deg(input: Tensor) -> Tensor:
+    """Radians as degrees."""
+    return mul(input, 180 / math.pi)
+
+
+def fmax(input: Tensor, other: Tensor) -> Tensor:
+    """The greater, a number rather than NaN."""
+    return _beside_nan("maximum", "Fmax", input, other)
+
+
+def fmin(input: Tensor, other: Tensor) -> Tensor:
+    """The smaller, a number rather than NaN."""
+    return _beside_nan("minimum", "Fmin", input, other)
+
+
+def _beside_nan(op: str, name: str, input: Tensor, other: Tensor) -> Tensor:
+    a, b = promote(*operands_of(name.lower(), input, other), op=name.lower())
+    if not a._dtype.is_float:
+        return emit(op, name, a, b)
+    inner = where(emit("isnan", "", b), a, emit(op, name, a, b))
+    return where(emit("isnan", "", a), b, inner)  # type: ignore[no-any-return]
 
 
 # -- choices --------------------------------------------------------------------------------------------------------
@@ -318,74 +456,20 @@ def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neg
     return result
 
 
-# -- bits and truth -------------------------------------------------------------------------------------------------
-bitwise_and = _binary("and", "And", "Bits set in both.")
-bitwise_or = _binary("or", "Or", "Bits set in either.")
-bitwise_xor = _binary("xor", "Xor", "Bits set in one of both.")
-bitwise_not = _unary("not", "Not", "Bits turned over.", floating=False)
-bitwise_left_shift = _binary("shl", "Shl", "Bits moved up.")
-bitwise_right_shift = _binary("shr", "Shr", "Bits moved down, the sign kept.")
-
-
-def _truth(value: Any) -> Any:
-    return cast_to(value, BOOL) if isinstance(value, Tensor) else bool(value)
-
-
-def logical_and(input: Tensor, other: Any) -> Tensor:
-    """Both true."""
-    return emit("and", "", _truth(input), _truth(other))
-
-
-def logical_or(input: Tensor, other: Any) -> Tensor:
-    """One true."""
-    return emit("or", "", _truth(input), _truth(other))
-
-
-def logical_xor(input: Tensor, other: Any) -> Tensor:
-    """One true, not both."""
-    return emit("xor", "", _truth(input), _truth(other))
-
-
-def logical_not(input: Tensor) -> Tensor:
-    """Not true."""
-    return emit("not", "", _truth(input))
-
-
-def _test(op: str, doc: str, integers: bool) -> Callable[..., Tensor]:
-    def function(input: Tensor) -> Tensor:
-        if input._dtype.is_float:
-            return emit(op, "", input)
-        return emit("eq", "", input, input) if integers else emit("lt", "", input, input)
-
-    return _named(function, op, doc)
-
-
-isnan = _test("isnan", "Whether an element is NaN.", False)
-isinf = _test("isinf", "Whether an element is infinite.", False)
-isfinite = _test("isfinite", "Whether an element is neither NaN nor infinite.", True)
-
-
-def lt(a: Any, b: Any) -> Tensor:
-    """a < b."""
-    return emit("lt", "", a, b)
-
-
-def ne(a: Any, b: Any) -> Tensor:
-    """a != b."""
-    return logical_not(emit("eq", "", a, b))
-
-
 _PUBLIC = (
-    "abs", "acos", "acosh", "add", "addcdiv", "addcmul", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_and",
-    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "ceil", "clamp",
-    "clamp_max", "clamp_min", "copysign", "cos", "cosh", "div", "erf", "exp", "exp2", "expm1", "float_power", "floor",
-    "floor_divide", "fmod", "frac", "heaviside", "hypot", "isfinite", "isinf", "isnan", "lerp", "log", "log10", "log1p", "log2",
-    "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "maximum", "minimum", "mul",
-    "nan_to_num", "neg", "positive", "pow", "reciprocal", "relu", "remainder", "round", "rsqrt", "rsub", "sigmoid",
-    "sign", "sin", "sinc", "sinh", "sqrt", "square", "sub", "tan", "tanh", "trunc", "xlogy",
+    "abs", "acos", "acosh", "add", "addcdiv", "addcmul", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "clamp",
+    "clamp_max", "clamp_min", "copysign", "cos", "cosh", "deg2rad", "div", "erf", "exp", "exp2", "expm1",
+    "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "heaviside", "hypot", "lerp", "log",
+    "log10", "log1p", "log2", "logaddexp", "logit", "maximum", "minimum", "mul", "nan_to_num", "neg", "positive", "pow",
+    "rad2deg", "reciprocal", "relu", "remainder", "round", "rsqrt", "rsub", "sigmoid", "sign", "sin", "sinc", "sinh",
+    "sqrt", "square", "sub", "tan", "tanh", "trunc", "xlogy",
 )  # fmt: skip
-absolute, negative, multiply, divide, true_divide, subtract, clip = abs, neg, mul, div, div, sub, clamp
-_ALIASES = ("absolute", "negative", "multiply", "divide", "true_divide", "subtract", "clip")
+_ALIASES = {
+    "absolute": abs, "arccos": acos, "arccosh": acosh, "arcsin": asin, "arcsinh": asinh, "arctan": atan,
+    "arctan2": atan2, "arctanh": atanh, "clip": clamp, "divide": div, "fix": trunc, "multiply": mul, "negative": neg,
+    "sgn": sign, "subtract": sub, "true_divide": div,
+}  # fmt: skip
+globals().update(_ALIASES)
 METHODS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in (*_PUBLIC, *_ALIASES)}
 METHODS["where"] = lambda input, condition, other: where(condition, input, other)
 __all__ = [*_PUBLIC, *_ALIASES, "where"]

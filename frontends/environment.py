@@ -26,6 +26,9 @@ class Environment:
         self._seen: set[int] = set()
         for item in (function, *arguments):
             self._visit(item)
+        if not self._modules and not isinstance(function, (FunctionType, MethodType)):
+            self._visit_instance(function)  # an object with a `__call__` of its own
+            self._visit(getattr(type(function), "__call__", None))
 
     @property
     def volatile(self) -> bool:
@@ -47,13 +50,20 @@ class Environment:
                 for module in item.modules():
                     self._visit(type(module).forward)
         elif isinstance(item, MethodType):
-            self._visit(item.__self__)
+            self._visit_instance(item.__self__)
             self._visit(item.__func__)
         elif isinstance(item, FunctionType):
             self._visit_function(item)
         elif isinstance(item, (list, tuple)) and len(item) < 64:
             for part in item:
                 self._visit(part)
+
+    def _visit_instance(self, instance: Any) -> None:
+        """What a method's object holds: modules, tensors, plain values."""
+        self._visit(instance)
+        if id(instance) not in {id(module) for module in self._modules}:
+            for name in list(getattr(instance, "__dict__", ())):
+                self._note(instance.__dict__, name)
 
     def _visit_function(self, function: FunctionType) -> None:
         if function.__module__ == "adjit" or function.__module__.startswith("adjit."):
@@ -86,7 +96,15 @@ class Environment:
                 content.__dict__.setdefault("_trace_name", name)
 
     def freeze(self) -> None:
-        """Take the snapshot of the modules, as they are after the trace."""
+        """Take the snapshot of the modules, as they are after the trace.
+
+        A name that the traced function itself changed (a counter, say) is left out: it would never hold.
+        """
+        self._names = [
+            (namespace, name, content)
+            for namespace, name, content in self._names
+            if namespace.get(name) is content or _same(namespace.get(name), content)
+        ]
         self._snapshot = [_state(module) for module in self._modules]
 
     def holds(self) -> bool:

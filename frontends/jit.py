@@ -6,7 +6,7 @@ size changes from one call to the next is kept open in the second trace, so that
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from threading import RLock
 from typing import Any
@@ -65,11 +65,13 @@ class CompiledFunction:
         """The traced program for these arguments; the function is traced if need be, and not run."""
         return self._entry(Call(args, kwargs)).graph
 
-    def backward_graph(self, *args: Any, **kwargs: Any) -> Graph:
-        """The backward graph of the traced program, with respect to all its floating inputs."""
+    def backward_graph(self, *args: Any, wrt: Sequence[str] | None = None, **kwargs: Any) -> Graph:
+        """The backward graph of the traced program, with respect to the inputs named in `wrt` (default: all floating)."""
         from adjit.compiler.differentiate import differentiate
 
-        return differentiate(self.graph(*args, **kwargs)).backward
+        graph = self.graph(*args, **kwargs)
+        chosen = None if wrt is None else [i for i, v in enumerate(graph.inputs) if v.name in wrt]
+        return differentiate(graph, chosen).backward
 
     def stages(self, *args: Any, **kwargs: Any) -> dict[str, str]:
         """The program's text after each stage of the compiler, the last ones being LLVM and assembly."""

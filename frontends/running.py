@@ -149,8 +149,9 @@ def _run_recorded(
         if output.kind == "graph" and not output.requires_grad:
             tensor = results[output.index]
             tensor._requires_grad, tensor._value, tensor._leaf = False, None, True
-    for _, index in entry.graph.writes:
-        results[index]._requires_grad, results[index]._value, results[index]._leaf = False, None, True
+    for index in (*(index for _, index in entry.graph.writes), *(index for _, index in entry.grads)):
+        if index is not None:
+            results[index]._requires_grad, results[index]._value, results[index]._leaf = False, None, True
     return found, results
 
 

@@ -24,6 +24,7 @@ class _State(threading.local):
 STATE = _State()
 
 _HERE = __name__.rpartition(".")[0]  # the package whose frames are not the user's
+_USERS = (f"{_HERE}.demo", f"{_HERE}.example")  # programs that come with it
 _LOCATIONS: dict[tuple[CodeType, int], Location] = {}
 
 
@@ -32,7 +33,7 @@ def user_location() -> Location:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
-        if name != _HERE and not name.startswith(_HERE + "."):
+        if (name != _HERE and not name.startswith(_HERE + ".")) or name in _USERS:
             break
         frame = frame.f_back
     if frame is None:

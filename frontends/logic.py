@@ -1,0 +1,97 @@
+"""Bits, truth values, and tests of single elements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from adjit.elementwise import copysign, emit, named, operands_of
+from adjit.ir.types import BOOL
+from adjit.promotion import cast_to
+from adjit.tensor import Tensor
+
+
+def _bitwise(op: str, name: str, doc: str) -> Callable[..., Tensor]:
+    def function(input: Any, other: Any) -> Tensor:
+        return emit(op, "", *operands_of(name, input, other), kernel=name)
+
+    return named(function, name, doc)
+
+
+bitwise_and = _bitwise("and", "bitwise_and", "Bits set in both.")
+bitwise_or = _bitwise("or", "bitwise_or", "Bits set in either.")
+bitwise_xor = _bitwise("xor", "bitwise_xor", "Bits set in one of both.")
+bitwise_left_shift = _bitwise("shl", "bitwise_left_shift", "Bits moved up.")
+bitwise_right_shift = _bitwise("shr", "bitwise_right_shift", "Bits moved down, the sign kept.")
+
+
+def bitwise_not(input: Tensor) -> Tensor:
+    """Bits turned over."""
+    return emit("not", "", input, kernel="bitwise_not")
+
+
+def _truth(value: Any) -> Any:
+    return cast_to(value, BOOL) if isinstance(value, Tensor) else bool(value)
+
+
+def logical_and(input: Tensor, other: Any) -> Tensor:
+    """Both true."""
+    return emit("and", "", _truth(input), _truth(other), kernel="logical_and")
+
+
+def logical_or(input: Tensor, other: Any) -> Tensor:
+    """One true."""
+    return emit("or", "", _truth(input), _truth(other), kernel="logical_or")
+
+
+def logical_xor(input: Tensor, other: Any) -> Tensor:
+    """One true, not both."""
+    return emit("xor", "", _truth(input), _truth(other), kernel="logical_xor")
+
+
+def logical_not(input: Tensor) -> Tensor:
+    """Not true."""
+    return emit("not", "", _truth(input))
+
+
+def _always(input: Tensor, value: bool) -> Tensor:
+    """One truth value in the tensor's shape."""
+    return emit("or" if value else "and", "", cast_to(input, BOOL), value)
+
+
+def _test(op: str, doc: str, integers: bool) -> Callable[..., Tensor]:
+    def function(input: Tensor) -> Tensor:
+        return emit(op, "", input) if input._dtype.is_float else _always(input, integers)
+
+    return named(function, op, doc)
+
+
+isnan = _test("isnan", "Whether an element is NaN.", False)
+isinf = _test("isinf", "Whether an element is infinite.", False)
+isfinite = _test("isfinite", "Whether an element is neither NaN nor infinite.", True)
+
+
+def isposinf(input: Tensor) -> Tensor:
+    """Whether an element is plus infinity."""
+    return emit("eq", "", input, float("inf")) if input._dtype.is_float else _always(input, False)
+
+
+def isneginf(input: Tensor) -> Tensor:
+    """Whether an element is minus infinity."""
+    return emit("eq", "", input, float("-inf")) if input._dtype.is_float else _always(input, False)
+
+
+def signbit(input: Tensor) -> Tensor:
+    """Whether the sign is minus, that of -0.0 included."""
+    if not input._dtype.is_float:
+        return emit("lt", "", input, 0) if input._dtype is not BOOL else _always(input, False)
+    one = emit("add", "", emit("mul", "", input.detach(), 0), 1)
+    return emit("lt", "", copysign(one, input.detach()), 0)
+
+
+_PUBLIC = (
+    "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "isfinite",
+    "isinf", "isnan", "isneginf", "isposinf", "logical_and", "logical_not", "logical_or", "logical_xor", "signbit",
+)  # fmt: skip
+METHODS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in _PUBLIC}
+__all__ = list(_PUBLIC)
