@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from adjit.dims import shape_of
-from adjit.elementwise import abs, add, emit, isnan, logical_and, logical_not, logical_or, mul, operands_of, sub
+from adjit.dtypes import title_of
+from adjit.elementwise import abs, add, emit, mul, operands_of, sub
 from adjit.ir.types import F32
-from adjit.promotion import result_dtype
+from adjit.logic import isnan, logical_and, logical_not, logical_or
+from adjit.promotion import promote
 from adjit.tensor import Tensor
 
 
@@ -34,14 +36,14 @@ def le(input: Any, other: Any) -> Tensor:
 
 def gt(input: Any, other: Any) -> Tensor:
     """input > other."""
-    a, b = operands_of("gt", input, other)
-    return emit("lt", "", b, a, target=result_dtype((a, b)))
+    a, b = promote(*operands_of("gt", input, other), op="gt")
+    return emit("lt", "", b, a)
 
 
 def ge(input: Any, other: Any) -> Tensor:
     """input >= other."""
-    a, b = operands_of("ge", input, other)
-    return emit("le", "", b, a, target=result_dtype((a, b)))
+    a, b = promote(*operands_of("ge", input, other), op="ge")
+    return emit("le", "", b, a)
 
 
 def equal(input: Tensor, other: Tensor) -> bool:
@@ -54,7 +56,7 @@ def equal(input: Tensor, other: Tensor) -> bool:
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
     """|input - other| <= atol + rtol * |other|, or equal."""
     if input._dtype is not other._dtype:
-        raise RuntimeError(f"{_name(input)} did not match {_name(other)}")
+        raise RuntimeError(f"{title_of(input._dtype)} did not match {title_of(other._dtype)}")
     close = eq(input, other)
     if equal_nan and input._dtype.is_float:
         close = logical_or(close, logical_and(isnan(input), isnan(other)))
@@ -62,11 +64,6 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
     difference = abs(sub(*wide))
     finite = lt(difference, float("inf"))
     return logical_or(close, logical_and(finite, le(difference, add(mul(abs(wide[1]), rtol), atol))))
-
-
-def _name(tensor: Tensor) -> str:
-    names = {"f32": "Float", "f64": "Double", "i64": "Long", "i32": "Int"}
-    return names.get(tensor._dtype.name, tensor._dtype.long_name)
 
 
 def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:

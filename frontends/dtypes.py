@@ -65,6 +65,18 @@ bfloat16 = public(types.BF16)
 float32 = float_ = public(types.F32)
 float64 = double = public(types.F64)
 
+# The name in PyTorch's messages and legacy classes: `Float` as in FloatTensor.
+_TITLES = {
+    types.BOOL: "Bool", types.U8: "Byte", types.I8: "Char", types.I16: "Short", types.I32: "Int", types.I64: "Long",
+    types.F16: "Half", types.BF16: "BFloat16", types.F32: "Float", types.F64: "Double",
+}  # fmt: skip
+
+
+def title_of(ir: DType) -> str:
+    """PyTorch's name of a dtype in its messages."""
+    return _TITLES[ir]
+
+
 _PYTHON = {bool: types.BOOL, int: types.I64, float: types.F64}
 _DEFAULT = [types.F32]
 

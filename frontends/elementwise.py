@@ -18,7 +18,7 @@ from adjit.state import STATE
 from adjit.tensor import Tensor
 
 # Arithmetic on truth values.
-_ON_BOOL = {"add": "or", "mul": "and", "maximum": "or", "minimum": "and", "sign": "or"}
+_ON_BOOL = {"add": "or", "mul": "and", "maximum": "or", "minimum": "and"}
 
 
 def operands_of(op: str, *operands: Any) -> tuple[Any, ...]:
@@ -120,7 +120,7 @@ def _stepwise(op: str, doc: str) -> Callable[..., Tensor]:
 
     def function(input: Tensor) -> Tensor:
         (x,) = operands_of(op, input)
-        if x._dtype.is_integer and op != "sign":
+        if (x._dtype is BOOL) if op == "sign" else x._dtype.is_integer:
             return apply(PRIMITIVES["reshape"], (x,), {"shape": tuple(shape_of(x))})  # type: ignore[no-any-return]
         if STATE.recording and x.requires_grad:
             return recorded(x)  # type: ignore[no-any-return]

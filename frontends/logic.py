@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from adjit.elementwise import copysign, emit, named, operands_of
+from adjit.elementwise import emit, named, operands_of
 from adjit.ir.types import BOOL
 from adjit.promotion import cast_to
 from adjit.tensor import Tensor
@@ -85,8 +85,7 @@ def signbit(input: Tensor) -> Tensor:
     """Whether the sign is minus, that of -0.0 included."""
     if not input._dtype.is_float:
         return emit("lt", "", input, 0) if input._dtype is not BOOL else _always(input, False)
-    one = emit("add", "", emit("mul", "", input.detach(), 0), 1)
-    return emit("lt", "", copysign(one, input.detach()), 0)
+    return emit("lt", "", emit("copysign", "", 1.0, input), 0)
 
 
 _PUBLIC = (

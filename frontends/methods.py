@@ -14,6 +14,7 @@ from adjit import (
     indexing,
     inplace,
     linalg,
+    logic,
     numeric_limits,
     printing,
     promotion,
@@ -25,7 +26,8 @@ from adjit import (
 from adjit.tensor import Tensor
 
 MODULES = (
-    promotion, device, numeric_limits, printing, conversion, creation, elementwise, comparison, reductions, linalg, sorting, shaping, indexing, random, inplace,
+    promotion, device, numeric_limits, printing, conversion, creation, elementwise, logic, comparison, reductions,
+    linalg, sorting, shaping, indexing, random, inplace,
 )  # fmt: skip
 
 _OPERATORS = {
@@ -35,10 +37,12 @@ _OPERATORS = {
     "__ne__": "ne", "__lt__": "lt", "__le__": "le", "__gt__": "gt", "__ge__": "ge",
 }  # fmt: skip
 _REFLECTED = {
-    "__radd__": "add", "__rsub__": "sub", "__rmul__": "mul", "__rtruediv__": "div", "__rfloordiv__": "floor_divide",
-    "__rmod__": "remainder", "__rpow__": "pow", "__rmatmul__": "matmul", "__rand__": "bitwise_and",
-    "__ror__": "bitwise_or", "__rxor__": "bitwise_xor",
+    "__radd__": "add", "__rmul__": "mul", "__rfloordiv__": "floor_divide", "__rmod__": "remainder", "__rpow__": "pow",
+    "__rmatmul__": "matmul", "__rand__": "bitwise_and", "__ror__": "bitwise_or", "__rxor__": "bitwise_xor",
+    "__rlshift__": "bitwise_left_shift", "__rrshift__": "bitwise_right_shift",
 }  # fmt: skip
+# Functions that take the operands in the reflected order already.
+_SWAPPED = {"__rsub__": elementwise.rsub, "__rtruediv__": elementwise.reflected_div}
 _UNARY = {"__neg__": "neg", "__pos__": "positive", "__abs__": "abs", "__invert__": "bitwise_not"}
 
 
@@ -80,5 +84,7 @@ def bind() -> None:
             setattr(Tensor, augmented, methods[f"{name}_"])
     for operator, name in _REFLECTED.items():
         setattr(Tensor, operator, _binary(methods[name], reflected=True))
+    for operator, function in _SWAPPED.items():
+        setattr(Tensor, operator, _binary(function))
     for operator, name in _UNARY.items():
         setattr(Tensor, operator, methods[name])

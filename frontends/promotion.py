@@ -70,8 +70,8 @@ def broadcast_shapes(*shapes: Sequence[Any]) -> tuple[Any, ...]:
     found: list[Any] = [1] * ndim
     for shape in shapes:
         lead = ndim - len(shape)
-        for axis, size in enumerate(shape):
-            present = found[lead + axis]
+        for axis in reversed(range(len(shape))):
+            size, present = shape[axis], found[lead + axis]
             if size == 1:
                 continue
             if present == 1:

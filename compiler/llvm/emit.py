@@ -66,7 +66,7 @@ def emit_kernel(program: Program, name: str, kernel: Node, slots: Sequence[int])
     table = dict(zip(region.inputs, slots, strict=True))
     dependence = Dependence(region)
     parts = []
-    for number, nodes in enumerate(split(region)):
+    for number, nodes in enumerate(split(region, table)):
         last = nodes[-1]
         own = name if number == 0 else f"{name}.{number}"
         if last.op is CONTRACT:
@@ -76,20 +76,21 @@ def emit_kernel(program: Program, name: str, kernel: Node, slots: Sequence[int])
     return parts
 
 
-def split(region: Region) -> list[list[Node]]:
+def split(region: Region, table: Mapping[Value, int]) -> list[list[Node]]:
     """The nodes of each statement: the scalars it needs, then itself.
 
     Scalars that several statements need are computed again; where these read what the kernel writes, so that the
-    moment of reading matters, all statements stay together.
+    moment of reading matters, all statements stay together.  Two buffers may have one entry in the table: a result that
+    is computed in the place of an operand.
     """
     statements = [node for node in region.nodes if node.op in STATEMENTS]
     if len(statements) == 1:
         return [_needed(region, statements[0])]
-    written = {buffer for node in region.walk() for buffer in written_buffers(node)}
+    written = {table.get(buffer, buffer) for node in region.walk() for buffer in written_buffers(node)}
     groups = [_needed(region, statement) for statement in statements]
     for group in groups:
         for node in group[:-1]:
-            if any(value in written for value in _reads(node)):
+            if any(table.get(value, value) in written for value in _reads(node)):
                 return [[node for node in region.nodes if node.op in STATEMENTS or node in _all_needed(groups)]]
     return groups
 

@@ -1,0 +1,207 @@
+"""Python and NumPy data as arrays: the dtype that PyTorch infers, and its errors for data that make no tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, NoReturn
+
+import numpy as np
+
+from adjit.dtypes import default_float
+from adjit.ir.halfs import cast_array
+from adjit.ir.types import BF16, BOOL, F64, I64, DType, dtype_of_storage
+from adjit.promotion import promote_types_ir
+from adjit.tensor import Tensor
+
+_SUPPORTED = "float64, float32, float16, int64, int32, int16, int8, uint8, and bool"
+_NUMBERS = frozenset((bool, int, float))
+
+
+def dtype_of_array(array: np.ndarray) -> DType:
+    """The dtype of a NumPy array.  TypeError where no tensor has it."""
+    found = dtype_of_storage(array.dtype)
+    if found is None:
+        if not array.dtype.isnative:
+            raise ValueError(
+                "given numpy array has byte order different from the native byte order. Conversion between byte orders "
+                "is currently not supported."
+            )
+        name = array.dtype.type.__name__
+        raise TypeError(f"can't convert np.ndarray of type numpy.{name}. The only supported types are: {_SUPPORTED}.")
+    return found
+
+
+def check_strides(array: np.ndarray) -> None:
+    """ValueError for an array that runs backwards."""
+    if any(stride < 0 for stride in array.strides):
+        raise ValueError(
+            "At least one stride in the given numpy array is negative, and tensors with negative strides are not "
+            "currently supported. (You can probably work around this by making a copy of your array  with array.copy().) "
+        )
+
+
+def stored(array: np.ndarray, source: DType, target: DType) -> np.ndarray:
+    """A new array in row-major order: the numbers held as `source`, in the storage of `target`."""
+    return np.array(cast_array(array, source, target), order="C")
+
+
+def array_of(data: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
+    """A new array of `data` (numbers, nested sequences, arrays, and tensors of one element), with its dtype.
+
+    Errors: ValueError and TypeError for ragged data, TypeError and RuntimeError for what is no number, RuntimeError
+    for a number that an integer `dtype` cannot hold.
+    """
+    if isinstance(data, (np.ndarray, np.generic)):
+        array = np.asarray(data)
+        known = dtype_of_array(array)
+        check_strides(array)
+        target = known if dtype is None else dtype
+        return stored(array, known, target), target
+    kinds = _leaf_types(data)
+    if not kinds <= _NUMBERS:
+        data, known = _plain(data)
+    elif float in kinds:
+        known = default_float()
+    else:
+        known = I64 if int in kinds else BOOL if kinds else default_float()
+    target = known if dtype is None else dtype
+    return _converted(data, target), target
+
+
+def _leaf_types(data: Any) -> set[type]:
+    if not isinstance(data, (list, tuple, range)):
+        return {type(data)}
+    kinds = set(map(type, data))
+    if any(issubclass(kind, (list, tuple, range)) for kind in kinds):
+        return set(chain.from_iterable(_leaf_types(item) for item in data))
+    return kinds
+
+
+def _plain(data: Any) -> tuple[Any, DType]:
+    """Data with NumPy scalars, arrays and tensors in them, as numbers; and the dtype that holds them all."""
+    if isinstance(data, Tensor):
+        if data._tensor_type.size != 1:
+            raise ValueError("only one element tensors can be converted to Python scalars")
+        return data.item(), data._dtype
+    if isinstance(data, (np.ndarray, np.generic)):
+        return data.tolist(), dtype_of_array(np.asarray(data))
+    if isinstance(data, (list, tuple, range)):
+        pairs = [_plain(item) for item in data]
+        known = pairs[0][1] if pairs else default_float()
+        for _, other in pairs[1:]:
+            known = promote_types_ir(known, other)
+        return [value for value, _ in pairs], known
+    if isinstance(data, bool):
+        return data, BOOL
+    if isinstance(data, float):
+        return data, default_float()
+    if hasattr(data, "__index__"):
+        return data.__index__(), I64
+    if isinstance(data, complex):
+        raise TypeError("complex tensors are not supported")
+    if isinstance(data, str):
+        raise TypeError("new(): invalid data type 'str'")
+    raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
+
+
+def _converted(data: Any, target: DType) -> np.ndarray:
+    """Plain nested numbers in the storage of `target`."""
+    try:
+        array = np.array(data)
+    except ValueError:
+        _explain_ragged(data, _sizes(data), target)
+    if array.dtype == np.bool_:
+        return stored(array, BOOL, target)
+    if array.size == 0:
+        return np.zeros(array.shape, target.storage)
+    if array.dtype.kind == "f":
+        if target.is_integer:
+            _check_range(array, target)
+        return stored(array, F64, target)
+    # Integers beyond 64 bits come as Python objects, or unsigned.
+    if array.dtype != np.int64:
+        if target.is_integer:
+            raise ValueError("Overflow when unpacking long long")
+        return stored(array.astype(np.float64), F64, target)
+    if target.is_integer:
+        _check_range(array, target)
+    return stored(array, I64, target)
+
+
+def _check_range(array: np.ndarray, target: DType) -> None:
+    """RuntimeError for numbers that an integer dtype cannot hold; unsigned ones take negatives modulo their range."""
+    limits = np.iinfo(target.storage)
+    low = -limits.max if target.kind == "uint" else limits.min
+    if array.dtype.kind == "f":
+        whole = np.trunc(array)
+        fits = bool(np.all((whole >= float(low)) & (whole < float(limits.max) + 1.0)))
+    else:
+        fits = bool(array.min() >= low and array.max() <= limits.max)
+    if not fits:
+        raise RuntimeError(f"value cannot be converted to type {target.long_name} without overflow")
+
+
+def _sizes(data: Any) -> list[int]:
+    """The sizes that the first element at each depth has."""
+    sizes: list[int] = []
+    while isinstance(data, (list, tuple, range)):
+        sizes.append(len(data))
+        if not data:
+            break
+        data = data[0]
+    return sizes
+
+
+def _explain_ragged(data: Any, sizes: Sequence[int], target: DType, depth: int = 0) -> NoReturn:
+    """Raise the error for the first place where nested sequences disagree with `sizes`."""
+    found = _ragged(data, sizes, target, depth)
+    assert found is not None, "NumPy refuses data whose sizes agree"
+    raise found
+
+
+def _ragged(data: Any, sizes: Sequence[int], target: DType, depth: int) -> Exception | None:
+    is_sequence = isinstance(data, (list, tuple, range))
+    if depth == len(sizes):
+        if not is_sequence:
+            return None
+        if target.is_float:
+            return TypeError(f"must be real number, not {type(data).__name__}")
+        return TypeError(f"'{type(data).__name__}' object cannot be interpreted as an integer")
+    if not is_sequence:
+        return TypeError("not a sequence")
+    if len(data) != sizes[depth]:
+        return ValueError(f"expected sequence of length {sizes[depth]} at dim {depth} (got {len(data)})")
+    errors = (_ragged(item, sizes, target, depth + 1) for item in data)
+    return next((error for error in errors if error is not None), None)
+
+
+_C_NAMES = {
+    "u8": "uint8_t", "i8": "int8_t", "i16": "int16_t", "i32": "int", "i64": "int64_t", "f16": "c10::Half",
+    "bf16": "c10::BFloat16", "f32": "float", "f64": "double",
+}  # fmt: skip
+
+
+def number_of(value: int | float | bool, dtype: DType) -> np.ndarray:
+    """A number as a 0-d array.  RuntimeError where `dtype` cannot hold it."""
+    array = np.asarray(value)
+    source = BOOL if array.dtype == np.bool_ else I64 if array.dtype == np.int64 else F64
+    wide = array.astype(np.float64) if source is F64 else array
+    if dtype.is_integer and source is not BOOL:
+        try:
+            _check_range(wide, dtype)
+        except RuntimeError:
+            raise _overflow(dtype) from None
+    with np.errstate(all="ignore"):
+        found = stored(wide, source, dtype)
+    if dtype.is_float and np.isfinite(float(value)) and not _is_finite(found, dtype):
+        raise _overflow(dtype)
+    return found
+
+
+def _is_finite(array: np.ndarray, dtype: DType) -> bool:
+    return bool(np.isfinite(cast_array(array, dtype, F64) if dtype is BF16 else array).all())
+
+
+def _overflow(dtype: DType) -> RuntimeError:
+    return RuntimeError(f"value cannot be converted to type {_C_NAMES[dtype.name]} without overflow")
