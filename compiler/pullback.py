@@ -12,7 +12,6 @@ from adjit.ir.ops.scalar import scalar_vjp
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import TensorType
 
-
 # Sees each finished cotangent of a value, and may replace it: how hooks take part.
 Observer: TypeAlias = Callable[[Value, Expr], Expr]
 # Sees the cotangents of a node's results and operands, and may replace the operands'.

@@ -110,6 +110,7 @@ def without_expand(site: Site) -> Value | None:
 
 
 def spread_scalar(value: Value) -> Value | None:
+    """The scalar that `value` repeats everywhere, or None."""
     node = made_by(value, "expand")
     return node.inputs[0] if node is not None and not node.inputs[0].dims else None
 

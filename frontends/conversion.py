@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from adjit.device import CPU
+from adjit.device import CPU, strided
 from adjit.device import device as as_device
 from adjit.dims import numel_of, shape_of
 from adjit.dtypes import dtype as public_dtype
@@ -25,6 +25,9 @@ def concrete(input: Tensor, what: str) -> np.ndarray:
     """The tensor's array; TraceError naming the user's line where it has none."""
     if input._array is None:
         tracer = STATE.tracer
+        known = input.__dict__.get("_known")
+        if known is not None and tracer is not None and tracer.is_unwritten(input):
+            return known  # type: ignore[no-any-return]
         if tracer is None or input._tracer is not tracer:
             from adjit.dispatch import leaked
 
@@ -47,10 +50,10 @@ def _numbers(input: Tensor, what: str) -> np.ndarray:
 # -- to Python ------------------------------------------------------------------------------------------------------
 def item(input: Tensor) -> Any:
     """The only element, as a Python number."""
-    array = _numbers(input, "item()")
-    if array.size != 1:
-        raise RuntimeError(f"a Tensor with {array.size} elements cannot be converted to Scalar")
-    return array.reshape(())[()].item()
+    count = numel_of(shape_of(input))
+    if count != 1:
+        raise RuntimeError(f"a Tensor with {count} elements cannot be converted to Scalar")
+    return _numbers(input, "item()").reshape(())[()].item()
 
 
 def tolist(input: Tensor) -> Any:
@@ -87,12 +90,19 @@ def truth(input: Tensor) -> bool:
     return bool(_numbers(input, "a branch (if, while, and, or, not)").reshape(())[()])
 
 
+def _single(input: Tensor, what: str) -> Any:
+    """The only element.  ValueError where there are more, or none."""
+    if numel_of(shape_of(input)) != 1:
+        raise ValueError("only one element tensors can be converted to Python scalars")
+    return _numbers(input, what).reshape(())[()].item()
+
+
 def _as_float(input: Tensor) -> float:
-    return float(item(input))
+    return float(_single(input, "float()"))
 
 
 def _as_int(input: Tensor) -> int:
-    return int(item(input))
+    return int(_single(input, "int()"))
 
 
 def _as_index(input: Tensor) -> int:
@@ -102,7 +112,7 @@ def _as_index(input: Tensor) -> int:
 
 
 def _as_complex(input: Tensor) -> complex:
-    return complex(item(input))
+    return complex(_single(input, "complex()"))
 
 
 def length(input: Tensor) -> Any:
@@ -123,8 +133,19 @@ def iterate(input: Tensor) -> Iterator[Tensor]:
     return iter(unbind(input, 0))
 
 
+def reverse(input: Tensor) -> Tensor:
+    """The entries of the first axis in opposite order."""
+    from adjit.shaping import flip
+
+    return flip(input, 0) if shape_of(input) else input
+
+
 def contains(input: Tensor, element: Any) -> bool:
     """Whether an element equals a number or tensor."""
+    if not isinstance(element, (Tensor, bool, int, float, np.generic)):
+        raise RuntimeError(
+            f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}."
+        )
     return bool((input == element).any())
 
 
@@ -147,18 +168,44 @@ def universal(input: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: An
 
 # -- to other dtypes ------------------------------------------------------------------------------------------------
 def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """The tensor in another dtype (or the dtype of another tensor); itself if nothing changes."""
-    copy = kwargs.pop("copy", False)
+    """`to(dtype)`, `to(device, dtype)`, `to(other)`: the tensor itself if nothing changes and `copy` is not set."""
+    places = list(args)
     target: DType | None = None
-    for given in (*args, kwargs.get("dtype"), kwargs.get("other"), kwargs.get("device")):
-        if isinstance(given, Tensor):
+    flags: list[Any] = []
+    for position, given in enumerate(places):
+        if isinstance(given, Tensor) and position == 0:
             target = given._dtype
-        elif isinstance(given, (str, as_device)) and not isinstance(given, public_dtype):
-            as_device(given).require()
-        elif isinstance(given, (public_dtype, DType)) or (isinstance(given, type) and given in (bool, int, float)):
+        elif isinstance(given, (public_dtype, DType)) or given in (bool, int, float):
+            if target is not None:
+                raise _no_overload(args, kwargs)
             target = to_ir(given)
+        elif isinstance(given, bool):
+            flags.append(given)
+        elif isinstance(given, (str, as_device)) or (isinstance(given, int) and position == 0):
+            as_device(given).require()
+        elif given is not None:
+            raise _no_overload(args, kwargs)
+    copy = flags[1] if len(flags) > 1 else kwargs.get("copy", False)
+    if not kwargs.keys() <= {"dtype", "device", "non_blocking", "copy", "memory_format"} or len(flags) > 2:
+        raise _no_overload(args, kwargs)
+    if kwargs.get("device") is not None:
+        as_device(kwargs["device"]).require()
+    if kwargs.get("dtype") is not None:
+        if not isinstance(kwargs["dtype"], (public_dtype, DType)) and kwargs["dtype"] not in (bool, int, float):
+            raise _no_overload(args, kwargs)
+        target = to_ir(kwargs["dtype"])
     found = input if target is None else _cast(input, target)
-    return found.clone() if copy and found is input else found
+    return found.clone() if copy and found is input else found  # type: ignore[no-any-return]
+
+
+def _no_overload(args: tuple[Any, ...], kwargs: dict[str, Any]) -> TypeError:
+    got = [type(x).__name__ for x in args] + [f"{name}={type(x).__name__}" for name, x in kwargs.items()]
+    return TypeError(
+        f"to() received an invalid combination of arguments - got ({', '.join(got)}, ), but expected one of:\n"
+        " * (torch.device device = None, torch.dtype dtype = None, bool non_blocking = False, bool copy = False)\n"
+        " * (torch.dtype dtype, bool non_blocking = False, bool copy = False)\n"
+        " * (Tensor tensor, bool non_blocking = False, bool copy = False)"
+    )
 
 
 def _cast(input: Tensor, target: DType) -> Tensor:
@@ -175,23 +222,15 @@ def _caster(target: DType) -> Callable[[Tensor], Tensor]:
     return method
 
 
-def type_(input: Tensor, dtype: Any = None) -> Any:
+def type_(input: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     """The legacy name of the tensor's type, or the tensor in another dtype."""
+    from adjit.legacy import LegacyType, dtype_named, legacy_name
+
     if dtype is None:
-        return f"torch.{_LEGACY[input._dtype]}"
+        return legacy_name(input._dtype)
     if isinstance(dtype, str):
-        names = {f"torch.{name}": ir for ir, name in _LEGACY.items()}
-        return _cast(input, names[dtype])
-    if callable(dtype) and not isinstance(dtype, (type, public_dtype)):
-        names = {name: ir for ir, name in _LEGACY.items()}
-        return _cast(input, names[dtype.__name__])
-    return _cast(input, to_ir(dtype))
-
-
-_LEGACY = {
-    BOOL: "BoolTensor", U8: "ByteTensor", I8: "CharTensor", I16: "ShortTensor", I32: "IntTensor", I64: "LongTensor",
-    F16: "HalfTensor", BF16: "BFloat16Tensor", F32: "FloatTensor", F64: "DoubleTensor",
-}  # fmt: skip
+        return _cast(input, dtype_named(dtype))
+    return _cast(input, dtype.ir if isinstance(dtype, LegacyType) else to_ir(dtype))
 
 
 def cpu(input: Tensor, memory_format: Any = None) -> Tensor:
@@ -215,8 +254,23 @@ def size(input: Tensor, dim: int | None = None) -> Any:
 
 def stride(input: Tensor, dim: int | None = None) -> Any:
     """Strides in elements."""
+    from adjit.dims import wrap_dim
+
+    shape = shape_of(input)
     found = tuple(strides(input))
-    return found if dim is None else found[dim]
+    if 0 in found and any(isinstance(extent, int) and extent == 0 for extent in shape):
+        # Nothing is there to step over; PyTorch counts an empty axis as one entry.
+        found = tuple(numel_of([extent or 1 for extent in shape[axis + 1 :]]) for axis in range(len(shape)))
+    return found if dim is None else found[wrap_dim(dim, len(found))]
+
+
+def storage_offset(input: Tensor) -> int:
+    """How many elements of the memory lie before the tensor's first."""
+    array, whole = concrete(input, "storage_offset()"), input._memory.array
+    if whole is None or array.size == 0:
+        return 0
+    start = array.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+    return int(start) // array.itemsize
 
 
 def dim(input: Tensor) -> int:
@@ -254,46 +308,37 @@ def is_complex(input: Tensor) -> bool:
     return False
 
 
+def is_signed(input: Tensor) -> bool:
+    """Whether the dtype has negative numbers."""
+    return input._dtype.kind in ("int", "float")
+
+
+def is_nonzero(input: Tensor) -> bool:
+    """Whether the only element is not 0."""
+    return truth(input)
+
+
+def is_same_size(input: Tensor, other: Tensor) -> bool:
+    """Whether the shapes are equal."""
+    return tuple(shape_of(input)) == tuple(shape_of(other))
+
+
+def pin_memory(input: Tensor, device: Any = None) -> Tensor:
+    """There is no accelerator to pin memory for."""
+    raise RuntimeError("Cannot access accelerator device when none is available.")
+
+
 def get_device(input: Tensor) -> int:
     """-1: the CPU."""
     return -1
 
 
-# -- copies ---------------------------------------------------------------------------------------------------------
-def deep_copy(input: Tensor, memo: dict[int, Any]) -> Tensor:
-    """A leaf's copy with its data and gradient."""
-    import copy
-
-    if id(input) in memo:
-        return memo[id(input)]  # type: ignore[no-any-return]
-    if not input.is_leaf:
-        raise RuntimeError(
-            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment.  If "
-            "you were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage, see "
-            "https://github.com/pytorch/pytorch/pull/103001"
-        )
-    made = Tensor._wrap(np.array(concrete(input, "deepcopy"), order="C"), input._dtype, cls=type(input))
-    memo[id(input)] = made
-    made._requires_grad = input.requires_grad
-    made._grad = None if input._grad is None else copy.deepcopy(input._grad, memo)
-    made.__dict__.update(copy.deepcopy(input.__dict__, memo))
-    return made
+def never(input: Tensor) -> bool:
+    """False: what the question is about does not exist here."""
+    return False
 
 
-def reduce_(input: Tensor, protocol: int = 2) -> Any:
-    """What pickling keeps: data, dtype, whether it requires grad."""
-    array = np.array(concrete(input, "pickling"), order="C")
-    return _rebuilt, (type(input), array, input._dtype.name, input.requires_grad)
-
-
-def _rebuilt(cls: type[Tensor], array: np.ndarray, name: str, requires_grad: bool) -> Tensor:
-    from adjit.ir.types import dtype_named
-
-    made = Tensor._wrap(array, dtype_named(name), cls=cls)
-    made._requires_grad = requires_grad
-    return made
-
-
+# -- text ----------------------------------------------------------------------------------------------------------
 def text(input: Tensor) -> str:
     """The tensor as PyTorch prints it."""
     from adjit.printing import format_tensor
@@ -302,8 +347,10 @@ def text(input: Tensor) -> str:
 
 
 def formatted(input: Tensor, spec: str) -> str:
-    """`f"{tensor:.3f}"`, for one element."""
-    return format(item(input), spec) if spec and not shape_of(input) else str(input)
+    """`f"{tensor:.3f}"`: the number of a 0-d tensor, the text of others."""
+    if shape_of(input):
+        return object.__format__(input, spec)
+    return format(item(input), spec) if input._array is not None else object.__format__(input, spec)
 
 
 METHODS: dict[str, Callable[..., Any]] = {
@@ -312,15 +359,14 @@ METHODS: dict[str, Callable[..., Any]] = {
     "__bool__": truth,
     "__complex__": _as_complex,
     "__contains__": contains,
-    "__deepcopy__": deep_copy,
     "__float__": _as_float,
     "__format__": formatted,
     "__index__": _as_index,
     "__int__": _as_int,
     "__iter__": iterate,
     "__len__": length,
-    "__reduce_ex__": reduce_,
     "__repr__": text,
+    "__reversed__": reverse,
     "bfloat16": _caster(BF16),
     "bool": _caster(BOOL),
     "byte": _caster(U8),
@@ -337,15 +383,23 @@ METHODS: dict[str, Callable[..., Any]] = {
     "int": _caster(I32),
     "is_complex": is_complex,
     "is_contiguous": is_contiguous,
+    "is_conj": never,
     "is_floating_point": is_floating_point,
+    "is_nonzero": is_nonzero,
+    "is_pinned": never,
+    "is_same_size": is_same_size,
+    "is_shared": never,
+    "is_signed": is_signed,
     "item": item,
     "long": _caster(I64),
     "ndimension": dim,
     "nelement": numel,
     "numel": numel,
     "numpy": numpy,
+    "pin_memory": pin_memory,
     "short": _caster(I16),
     "size": size,
+    "storage_offset": storage_offset,
     "stride": stride,
     "to": to,
     "tolist": tolist,
@@ -355,9 +409,16 @@ METHODS: dict[str, Callable[..., Any]] = {
 PROPERTIES: dict[str, property] = {
     "device": property(lambda self: CPU),
     "dtype": property(lambda self: public(self._dtype)),
-    "is_cuda": property(lambda self: False),
+    "is_cuda": property(never),
+    "is_meta": property(never),
+    "is_mps": property(never),
+    "is_quantized": property(never),
+    "is_sparse": property(never),
+    "is_xpu": property(never),
     "itemsize": property(element_size),
+    "layout": property(lambda self: strided),
+    "nbytes": property(lambda self: numel(self) * element_size(self)),
     "ndim": property(dim),
     "shape": property(shape_of),
 }
-__all__ = ["is_complex", "is_floating_point", "numel"]
+__all__ = ["get_device", "is_complex", "is_floating_point", "is_nonzero", "is_same_size", "is_signed", "numel"]

@@ -1,331 +1,391 @@
-"""Making tensors."""
+"""Making tensors: from data, and of one value.
+
+In a trace a made tensor is part of the program: a constant, or a copy of captured data, never the data itself.  So the
+program may write it, and finds it as it was made at every call.
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from adjit.dims import shape_of, sizes_argument
+from adjit.dims import shape_of
 from adjit.dispatch import apply, literal
-from adjit.dtypes import default_float, to_ir
+from adjit.dtypes import default_float, dtype_argument
+from adjit.ir.halfs import cast_array
 from adjit.ir.primitive import PRIMITIVES
-from adjit.ir.types import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, U8, DType, dtype_of_storage
+from adjit.ir.types import BF16, BOOL, F32, I64, DType
+from adjit.promotion import cast_to
+from adjit.python_data import array_of, check_strides, dtype_of_array, number_of
 from adjit.state import STATE
+from adjit.symbolic_size import SymbolicSize, as_dim
 from adjit.tensor import Tensor
 
-
-def from_storage(array: np.ndarray, dtype: DType, requires_grad: bool = False) -> Tensor:
-    """A tensor on an array that holds `dtype`."""
-    made = Tensor._wrap(array, dtype)
-    if requires_grad:
-        made.requires_grad = True
-    return made
+_COPY_CONSTRUCT = (
+    "To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
+    "sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor)."
+)
 
 
-def stored(array: np.ndarray, dtype: DType) -> np.ndarray:
-    """A new array of the numbers in `array`, as `dtype` is stored."""
-    if dtype is BF16:
-        from adjit.ir.halfs import round_bf16
-
-        return round_bf16(array.astype(np.float32))
-    with np.errstate(all="ignore"):
-        return np.array(array, dtype.storage, order="C")
-
-
-def _check_device(device: Any) -> None:
+# -- arguments that many functions share ----------------------------------------------------------------------------
+def check_device(device: Any) -> None:
+    """The error of a device that does not serve."""
     if device is not None:
         from adjit.device import device as as_device
 
         as_device(device).require()
 
 
-def _dtype_of(data: Any, array: np.ndarray) -> DType:
-    """The dtype of Python data: floats have the default dtype, ints int64."""
-    if isinstance(data, (np.ndarray, np.generic)):
-        found = dtype_of_storage(array.dtype)
-        if found is None:
+def check_tensor(input: Any, function: str, name: str = "input") -> None:
+    """TypeError for an argument that is no tensor."""
+    if not isinstance(input, Tensor):
+        raise TypeError(f"{function}(): argument '{name}' (position 1) must be Tensor, not {type(input).__name__}")
+
+
+def checked_sizes(sizes: Sequence[Any], function: str) -> tuple[Any, ...]:
+    """Sizes given one by one, or as one sequence.  TypeError for what is no size, RuntimeError for a negative one."""
+    if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
+        sizes = sizes[0]
+    elif len(sizes) == 1 and not _is_size(sizes[0]):
+        kind = type(sizes[0]).__name__
+        raise TypeError(f"{function}(): argument 'size' (position 1) must be tuple of ints, not {kind}")
+    found: list[Any] = []
+    for place, size in enumerate(sizes):
+        if not _is_size(size):
             raise TypeError(
-                f"can't convert np.ndarray of type numpy.{array.dtype}. The only supported types are: float64, float32, "
-                "float16, int64, int32, int16, int8, uint8, and bool."
+                f"{function}(): argument 'size' failed to unpack the object at pos {place + 1} with error \"type must "
+                f'be tuple of ints,but got {type(size).__name__}"'
             )
-        return found
-    if array.dtype == np.bool_:
-        return BOOL
-    if array.dtype.kind in "iu":
-        return I64
-    if array.dtype.kind == "f":
-        return default_float()
-    if array.dtype.kind == "c":
-        raise TypeError("complex tensors are not supported")
-    raise TypeError(f"new(): invalid data type '{type(_first(data)).__name__}'")
+        found.append(size if isinstance(size, SymbolicSize) else size.__index__())
+    if any(isinstance(size, int) and size < 0 for size in found):
+        if function in ("zeros", "ones", "empty"):
+            raise RuntimeError(f"{function}: Dimension size must be non-negative.")
+        least = next(size for size in found if isinstance(size, int) and size < 0)
+        raise RuntimeError(f"Trying to create tensor with negative dimension {least}: {found}")
+    return tuple(found)
 
 
-def _first(data: Any) -> Any:
-    while isinstance(data, (list, tuple)) and data:
-        data = data[0]
-    return data
+def _is_size(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return value._dtype.is_integer and value._tensor_type.ndim == 0
+    return isinstance(value, SymbolicSize) or hasattr(value, "__index__")
 
 
-def _plain(data: Any) -> Any:
-    """Nested lists with tensors in them, as numbers."""
-    if isinstance(data, Tensor):
-        return data.tolist()
-    if isinstance(data, (list, tuple)):
-        return [_plain(item) for item in data]
-    return data
+def given_sizes(size: tuple[Any, ...], keywords: dict[str, Any], function: str) -> tuple[Any, ...]:
+    """The sizes of `function(2, 3)`, `function((2, 3))` and `function(size=(2, 3))`."""
+    if "size" in keywords:
+        size = (keywords.pop("size"),)
+    elif not size:
+        raise TypeError(f'{function}() missing 1 required positional arguments: "size"')
+    if keywords:
+        raise TypeError(f"{function}() got an unexpected keyword argument '{next(iter(keywords))}'")
+    return checked_sizes(size, function)
+
+
+def finished(made: Tensor, requires_grad: bool, out: Tensor | None = None) -> Tensor:
+    """The made tensor as a leaf that requires grad, or written to `out`."""
+    if out is not None:
+        from adjit.inplace import copy_
+
+        return copy_(out, made)
+    if requires_grad:
+        if not made._dtype.is_float:
+            raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
+        made._requires_grad = True
+    return made
+
+
+# -- from data ------------------------------------------------------------------------------------------------------
+def of_array(array: np.ndarray, dtype: DType) -> Tensor:
+    """A tensor on a new array that holds `dtype`; in a trace, a constant or a copy of the captured array."""
+    made = Tensor._wrap(array, dtype)
+    if STATE.tracer is None:
+        return made
+    if array.ndim == 0:
+        number = cast_array(array, dtype, F32) if dtype is BF16 else array
+        traced = literal(number.item(), dtype)
+    else:
+        traced = apply(PRIMITIVES["reshape"], (made,), {"shape": array.shape})
+    # Its numbers are known until it is written: `item()` and `bool()` need no error.
+    traced.__dict__["_known"] = array
+    return traced
 
 
 def tensor(
     data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
 ) -> Tensor:
-    """A tensor with a copy of `data`: a number, nested sequences, or an array.
+    """A tensor with a copy of `data`: a number, nested sequences, an array.
 
-    Floats become the default dtype, ints int64.  ValueError for sequences of unequal lengths.
+    Floats become the default dtype, ints int64.
+    Errors: ValueError for sequences of unequal lengths, RuntimeError for numbers that `dtype` cannot hold.
 
     >>> tensor([1.0, 2.5])
     tensor([1.0000, 2.5000])
     """
-    _check_device(device)
+    check_device(device)
+    target = dtype_argument(dtype, "tensor")
+    if STATE.tracer is not None and _has_traced(data):
+        return finished(_traced(data, target), requires_grad)
     if isinstance(data, Tensor):
-        if data._array is None:
-            from adjit.shaping import clone
+        from adjit.shaping import clone
 
-            return clone(data.detach())
-        source, known = data._array, data._dtype
-        if known is BF16 and dtype is not None:
-            return tensor(data.float().numpy(), dtype=dtype, requires_grad=requires_grad)
-        target = known if dtype is None else to_ir(dtype)
-        made = source.copy("C") if target is known else stored(source, target)
-        return from_storage(made, target, requires_grad)
-    try:
-        array = np.asarray(data if isinstance(data, (np.ndarray, np.generic)) else _plain(data))
-    except ValueError as error:
-        raise ValueError(f"expected sequence of equal lengths: {error}") from None
-    if array.size == 0 and not isinstance(data, (np.ndarray, np.generic)):
-        array = array.astype(default_float().storage)
-    target = to_ir(dtype) if dtype is not None else _dtype_of(data, array)
-    return from_storage(stored(array, target), target, requires_grad)
+        warnings.warn(_COPY_CONSTRUCT, UserWarning, stacklevel=2)
+        return finished(clone(cast_to(data.detach(), target or data._dtype)), requires_grad)
+    return finished(of_array(*array_of(data, target)), requires_grad)
+
+
+def _has_traced(data: Any) -> bool:
+    if isinstance(data, (list, tuple)):
+        return any(_has_traced(item) for item in data)
+    return isinstance(data, SymbolicSize) or (isinstance(data, Tensor) and data._tracer is not None)
+
+
+def _traced(data: Any, target: DType | None) -> Tensor:
+    """Data with traced tensors and open sizes in it, as a computed tensor."""
+    from adjit.promotion import result_dtype
+    from adjit.shaping import clone, stack
+
+    if isinstance(data, Tensor):
+        return clone(cast_to(data.detach(), target or data._dtype))
+    if isinstance(data, SymbolicSize):
+        return literal(as_dim(data), I64 if target is None else target)
+    if isinstance(data, (list, tuple)):
+        parts = [_scalar(item) if isinstance(item, Tensor) else _traced(item, None) for item in data]
+        common = result_dtype(parts) if target is None else target
+        return stack([cast_to(part, common) for part in parts])
+    return tensor(data, dtype=target)
+
+
+def _scalar(input: Tensor) -> Tensor:
+    from adjit.shaping import reshape
+
+    if input._tensor_type.size != 1:
+        raise ValueError("only one element tensors can be converted to Python scalars")
+    return reshape(input.detach())
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """`data` as a tensor, without copying where it can be shared."""
+    check_device(device)
     if isinstance(data, Tensor):
-        return data if dtype is None else data.to(dtype)
+        return data if dtype is None else data.to(dtype)  # type: ignore[no-any-return]
     if isinstance(data, np.ndarray):
         found = from_numpy(data)
-        return found if dtype is None else found.to(dtype)
-    return tensor(data, dtype=dtype, device=device)
+        return found if dtype is None else found.to(dtype)  # type: ignore[no-any-return]
+    return tensor(data, dtype=dtype)
+
+
+def asarray(
+    obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
+) -> Tensor:
+    """`obj` as a tensor, shared or copied as `copy` says.  ValueError where it cannot be shared and must be."""
+    shareable = isinstance(obj, (Tensor, np.ndarray))
+    found = as_tensor(obj, dtype, device)
+    shared = found is obj or (isinstance(obj, np.ndarray) and found._array is not None and found._array.base is obj)
+    if copy is False and not (shareable and shared):
+        raise ValueError("can't alias arbitrary sequence into a tensor.")
+    if copy and shared:
+        found = found.clone()
+    return finished(found.detach() if found is not obj else found, True) if requires_grad else found
 
 
 def from_numpy(ndarray: np.ndarray) -> Tensor:
     """A tensor on the array's own memory."""
     if not isinstance(ndarray, np.ndarray):
-        raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
-    if any(stride < 0 for stride in ndarray.strides):
-        raise ValueError(
-            "At least one stride in the given numpy array is negative, and tensors with negative strides are not currently "
-            "supported. (You can probably work around this by making a copy of your array  with array.copy().) "
-        )
-    if not ndarray.dtype.isnative:
-        raise ValueError("given numpy array has byte order different from the native byte order.")
-    return Tensor._wrap(ndarray, _dtype_of(ndarray, ndarray))
+        raise TypeError(f"expected np.ndarray (got {_full_name(ndarray)})")
+    dtype = dtype_of_array(ndarray)
+    check_strides(ndarray)
+    # A view of its own: an in-place change of the tensor's shape must not reach the array.
+    return Tensor._wrap(ndarray.view(), dtype)
 
 
-# -- constants ------------------------------------------------------------------------------------------------------
+def _full_name(value: object) -> str:
+    kind = type(value)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+
+
+def scalar_tensor(s: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A number as a 0-d tensor of the default dtype."""
+    check_device(device)
+    target = dtype_argument(dtype, "scalar_tensor") or default_float()
+    return finished(constant((), s, target), requires_grad)
+
+
+# -- of one value ---------------------------------------------------------------------------------------------------
+def constant(size: Sequence[Any], value: Any, target: DType) -> Tensor:
+    """`value` everywhere."""
+    if isinstance(value, (Tensor, SymbolicSize)):
+        number = value.detach() if isinstance(value, Tensor) else literal(as_dim(value), I64)
+        return apply(PRIMITIVES["expand"], (cast_to(number, target),), {"shape": tuple(size)})  # type: ignore[no-any-return]
+    if STATE.tracer is None and type(value) is int and value == 0:
+        return Tensor._wrap(np.zeros(tuple(size), target.storage), target)
+    held = number_of(value, target)
+    if STATE.tracer is None:
+        return Tensor._wrap(np.full(tuple(size), held), target)
+    return apply(PRIMITIVES["expand"], (of_array(held, target),), {"shape": tuple(size)})  # type: ignore[no-any-return]
+
+
 def full(
     size: Any,
     fill_value: Any,
     *,
+    out: Tensor | None = None,
     dtype: Any = None,
+    layout: Any = None,
     device: Any = None,
     requires_grad: bool = False,
-    layout: Any = None,
-    memory_format: Any = None,
     pin_memory: bool = False,
 ) -> Tensor:
-    """A tensor of one value."""
-    _check_device(device)
-    if isinstance(fill_value, Tensor):
-        fill_value = fill_value.item()
-    if dtype is not None:
-        target = to_ir(dtype)
-    elif isinstance(fill_value, bool):
-        target = BOOL
-    else:
-        target = I64 if isinstance(fill_value, int) else default_float()
-    return _constant(
-        sizes_argument((size,)) if isinstance(size, int) else tuple(size), fill_value, target, requires_grad
-    )
+    """A tensor of one value, of the value's dtype unless one is given."""
+    check_device(device)
+    if not isinstance(size, (tuple, list)):
+        raise TypeError(f"full(): argument 'size' (position 1) must be tuple of ints, not {type(size).__name__}")
+    target = dtype_argument(dtype, "full") or _dtype_of_number(fill_value)
+    return finished(constant(checked_sizes((size,), "full"), _number(fill_value), target), requires_grad, out)
 
 
-def _constant(size: Sequence[Any], value: Any, target: DType, requires_grad: bool) -> Tensor:
-    if any(isinstance(extent, int) and extent < 0 for extent in size):
-        raise RuntimeError(f"Trying to create tensor with negative dimension {min(size)}: {list(size)}")
-    if STATE.tracer is None:
-        array = np.empty(tuple(size), target.storage)
-        array.fill(stored(np.asarray(value), target)[()])
-        return from_storage(array, target, requires_grad)
-    made = apply(PRIMITIVES["expand"], (literal(value, target),), {"shape": tuple(size)})
-    assert isinstance(made, Tensor)
-    if requires_grad:
-        made.requires_grad = True
-    return made
+def _dtype_of_number(value: Any) -> DType:
+    if isinstance(value, Tensor):
+        return value._dtype
+    if isinstance(value, (bool, np.bool_)):
+        return BOOL
+    if isinstance(value, (float, np.floating)):
+        return default_float()
+    if isinstance(value, complex):
+        raise TypeError("complex tensors are not supported")
+    return I64
 
 
-def _filled(value: float, doc: str) -> Callable[..., Tensor]:
-    def function(
+def _number(value: Any) -> Any:
+    """A fill value as a Python number; one that a trace computes stays a tensor."""
+    if isinstance(value, Tensor):
+        if value._tensor_type.size != 1:
+            raise RuntimeError(f"a Tensor with {value._tensor_type.size} elements cannot be converted to Scalar")
+        if STATE.tracer is not None:
+            from adjit.shaping import reshape
+
+            return reshape(value)
+        return value.item()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _filled(function: str, value: int, doc: str) -> Callable[..., Tensor]:
+    def make(
         *size: Any,
-        dtype: Any = None,
-        device: Any = None,
-        requires_grad: bool = False,
-        layout: Any = None,
-        memory_format: Any = None,
-        pin_memory: bool = False,
         out: Tensor | None = None,
-    ) -> Tensor:
-        _check_device(device)
-        target = default_float() if dtype is None else to_ir(dtype)
-        return _constant(sizes_argument(size), value, target, requires_grad)
-
-    function.__doc__ = doc
-    return function
-
-
-zeros = _filled(0, "A tensor of zeros.")
-ones = _filled(1, "A tensor of ones.")
-empty = _filled(0, "A tensor of unstated values (zeros here).")
-
-
-def _like(value: float, doc: str) -> Callable[..., Tensor]:
-    def function(
-        input: Tensor,
-        *,
         dtype: Any = None,
+        layout: Any = None,
         device: Any = None,
         requires_grad: bool = False,
-        layout: Any = None,
+        pin_memory: bool = False,
         memory_format: Any = None,
+        **keywords: Any,
     ) -> Tensor:
-        _check_device(device)
-        return _constant(shape_of(input), value, input._dtype if dtype is None else to_ir(dtype), requires_grad)
+        check_device(device)
+        sizes = given_sizes(size, keywords, function)
+        target = dtype_argument(dtype, function) or (default_float() if out is None else out._dtype)
+        return finished(constant(sizes, value, target), requires_grad, out)
 
-    function.__doc__ = doc
-    return function
+    make.__name__ = make.__qualname__ = function
+    make.__doc__ = doc
+    return make
 
 
-zeros_like = _like(0, "Zeros of another tensor's shape and dtype.")
-ones_like = _like(1, "Ones of another tensor's shape and dtype.")
-empty_like = _like(0, "Unstated values (zeros here) of another tensor's shape and dtype.")
+zeros = _filled("zeros", 0, "A tensor of zeros.")
+ones = _filled("ones", 1, "A tensor of ones.")
+empty = _filled("empty", 0, "A tensor of unstated values (zeros here).")
 
 
 def full_like(
-    input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    input: Tensor,
+    fill_value: Any,
+    *,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
 ) -> Tensor:
     """One value in another tensor's shape and dtype."""
-    return _constant(shape_of(input), fill_value, input._dtype if dtype is None else to_ir(dtype), requires_grad)
+    check_device(device)
+    check_tensor(input, "full_like")
+    target = dtype_argument(dtype, "full_like") or input._dtype
+    return finished(constant(shape_of(input), _number(fill_value), target), requires_grad)
 
 
-def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """Ones on the diagonal, zeros elsewhere."""
-    target = default_float() if dtype is None else to_ir(dtype)
-    return from_storage(stored(np.eye(n, n if m is None else m), target), target, requires_grad)
+def _like(function: str, value: int, doc: str) -> Callable[..., Tensor]:
+    def make(
+        input: Tensor,
+        *,
+        dtype: Any = None,
+        layout: Any = None,
+        device: Any = None,
+        requires_grad: bool = False,
+        memory_format: Any = None,
+        pin_memory: bool = False,
+    ) -> Tensor:
+        check_device(device)
+        check_tensor(input, function)
+        target = dtype_argument(dtype, function) or input._dtype
+        return finished(constant(shape_of(input), value, target), requires_grad)
+
+    make.__name__ = make.__qualname__ = function
+    make.__doc__ = doc
+    return make
 
 
-# -- ranges ---------------------------------------------------------------------------------------------------------
-def arange(
-    start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+zeros_like = _like("zeros_like", 0, "Zeros in another tensor's shape and dtype.")
+ones_like = _like("ones_like", 1, "Ones in another tensor's shape and dtype.")
+empty_like = _like("empty_like", 0, "Unstated values (zeros here) in another tensor's shape and dtype.")
+
+
+def eye(
+    n: Any,
+    m: Any = None,
+    *,
+    out: Tensor | None = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
-    """start, start + step, ... below end."""
-    _check_device(device)
-    if end is None:
-        start, end = 0, start
-    parts = [x.item() if isinstance(x, Tensor) else x for x in (start, end, step)]
-    if parts[2] == 0:
-        raise RuntimeError("step must be nonzero")
-    plain = all(isinstance(x, (int, float)) for x in parts)
-    if dtype is not None:
-        target = to_ir(dtype)
-    else:
-        target = default_float() if any(isinstance(x, float) for x in parts) else I64
-    if plain:
-        if (parts[1] - parts[0]) * parts[2] < 0:
-            raise RuntimeError("upper bound and lower bound inconsistent with step sign")
-        wide = np.arange(*parts, dtype=np.float64 if target.is_float else np.int64)
-        return from_storage(stored(wide, target), target, requires_grad)
-    size = (parts[1] - parts[0] + parts[2] - 1) // parts[2]
-    counted = apply(PRIMITIVES["iota"], (), {"shape": (size,), "axis": 0, "dtype": target})
-    scaled = counted if parts[2] == 1 else counted * parts[2]
-    return scaled if isinstance(parts[0], int) and parts[0] == 0 else scaled + parts[0]  # type: ignore[no-any-return]
-
-
-def linspace(
-    start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Tensor:
-    """`steps` points from start to end, both included, at equal distances."""
-    target = default_float() if dtype is None else to_ir(dtype)
-    if steps < 0:
-        raise RuntimeError("number of steps must be non-negative")
-    return from_storage(stored(np.linspace(start, end, steps), target), target, requires_grad)
-
-
-def logspace(
-    start: float, end: float, steps: int, base: float = 10.0, *, dtype: Any = None, requires_grad: bool = False
-) -> Tensor:
-    """base ** points from start to end."""
-    target = default_float() if dtype is None else to_ir(dtype)
-    return from_storage(stored(np.logspace(start, end, steps, base=base), target), target, requires_grad)
-
-
-def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
-    """Vectors expanded to the grid that they span."""
-    from adjit.shaping import expand, transpose, view
-
-    vectors = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else tensors
-    sizes = [int(np.prod(shape_of(v), dtype=int)) for v in vectors]
-    order = list(range(len(vectors)))
-    if indexing == "xy" and len(order) > 1:
-        order[0], order[1] = 1, 0
-    grids = []
-    for place, vector in enumerate(vectors):
-        shape = [1] * len(vectors)
-        shape[place] = sizes[place]
-        grid = expand(view(vector, *shape), *sizes)
-        grids.append(transpose(grid, 0, 1) if order[:2] == [1, 0] else grid)
-    return tuple(grids)
+    """1 on the diagonal, 0 elsewhere: out[i, j] = (i == j)."""
+    check_device(device)
+    m = n if m is None else m
+    for place, (name, extent) in enumerate((("n", n), ("m", m)), start=1):
+        if not _is_size(extent):
+            raise TypeError(f"eye(): argument '{name}' (position {place}) must be int, not {type(extent).__name__}")
+        if isinstance(extent, int) and extent < 0:
+            raise RuntimeError(f"{name} must be greater or equal to 0, got {extent}")
+    target = dtype_argument(dtype, "eye") or default_float()
+    if STATE.tracer is None:
+        held = np.zeros((n, m), target.storage)
+        if held.size:
+            np.fill_diagonal(held, number_of(1, target))
+        return finished(Tensor._wrap(held, target), requires_grad, out)
+    row, column = (apply(PRIMITIVES["iota"], (), {"shape": (n, m), "axis": axis, "dtype": I64}) for axis in (0, 1))
+    return finished(cast_to(apply(PRIMITIVES["eq"], (row, column)), target), requires_grad, out)
 
 
 # -- legacy ---------------------------------------------------------------------------------------------------------
 def legacy_tensor(*args: Any, dtype: DType | None = None) -> Tensor:
     """`Tensor(2, 3)`: unstated values of a shape; `Tensor([1, 2])`: data in the class's dtype."""
     target = default_float() if dtype is None else dtype
-    if len(args) == 1 and not isinstance(args[0], int):
-        data = args[0]
-        if isinstance(data, Tensor):
-            return data.to(target)
-        if type(data).__name__ == "Size":
-            return zeros(*data, dtype=target)
-        if isinstance(data, float):
+    if not args:
+        return constant((0,), 0, target)
+    data = args[0]
+    if len(args) == 1 and isinstance(data, Tensor) and data._tensor_type.ndim:
+        if dtype is not None and data._dtype is not dtype:
+            raise TypeError(f"expected a tensor of dtype {dtype.long_name} (got {data._dtype.long_name})")
+        return data.detach()
+    if len(args) == 1 and type(data).__name__ != "Size" and (isinstance(data, np.ndarray) or not _is_size(data)):
+        if isinstance(data, float) or data is None:
             raise TypeError(f"new(): data must be a sequence (got {type(data).__name__})")
-        return tensor(data, dtype=target)
-    return zeros(*args, dtype=target) if args else zeros(0, dtype=target)
-
-
-def _legacy(name: str, target: DType) -> Callable[..., Tensor]:
-    def constructor(*args: Any) -> Tensor:
-        return legacy_tensor(*args, dtype=target)
-
-    constructor.__name__ = constructor.__qualname__ = name
-    constructor.__doc__ = f"A tensor of dtype {target.long_name}, from data or sizes."
-    return constructor
-
-
-FloatTensor, DoubleTensor = _legacy("FloatTensor", F32), _legacy("DoubleTensor", F64)
-HalfTensor, BFloat16Tensor = _legacy("HalfTensor", F16), _legacy("BFloat16Tensor", BF16)
-LongTensor, IntTensor = _legacy("LongTensor", I64), _legacy("IntTensor", I32)
-ShortTensor, CharTensor = _legacy("ShortTensor", I16), _legacy("CharTensor", I8)
-ByteTensor, BoolTensor = _legacy("ByteTensor", U8), _legacy("BoolTensor", BOOL)
+        return of_array(*array_of(data, target))
+    return constant(checked_sizes(args, "new"), 0, target)
 
 
 def is_tensor(obj: object) -> bool:
@@ -341,7 +401,13 @@ def _new(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return method
 
 
+def new(input: Tensor, *args: Any) -> Tensor:
+    """`Tensor(...)` in the tensor's own dtype."""
+    return legacy_tensor(*args, dtype=input._dtype)
+
+
 METHODS: dict[str, Callable[..., Any]] = {
+    "new": new,
     "new_empty": _new(empty),
     "new_full": _new(full),
     "new_ones": _new(ones),
@@ -349,7 +415,6 @@ METHODS: dict[str, Callable[..., Any]] = {
     "new_zeros": _new(zeros),
 }
 __all__ = [
-    "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "DoubleTensor", "FloatTensor", "HalfTensor", "IntTensor",
-    "LongTensor", "ShortTensor", "arange", "as_tensor", "empty", "empty_like", "eye", "from_numpy", "full", "full_like",
-    "is_tensor", "linspace", "logspace", "meshgrid", "ones", "ones_like", "tensor", "zeros", "zeros_like",
+    "as_tensor", "asarray", "empty", "empty_like", "eye", "from_numpy", "full", "full_like", "is_tensor", "ones",
+    "ones_like", "scalar_tensor", "tensor", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -1,32 +1,61 @@
-"""Devices: there is one, the CPU."""
+"""Devices: there is one, the CPU.  What asks for others is answered as PyTorch built without them answers."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any
+
+# The names that PyTorch's device strings may start with.
+_KNOWN = (
+    "cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve", "fpga", "maia", "xla", "lazy",
+    "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone",
+)  # fmt: skip
+_NO_CUDA = "Torch not compiled with CUDA enabled"
+_NO_ACCELERATOR = "Cannot access accelerator device when none is available."
 
 
 class device:
-    """Where a tensor stands: `cpu`.  Other names are accepted, and refused when used."""
+    """Where a tensor stands: `cpu`.  Other names are accepted, and refused when used.
+
+    Errors: RuntimeError for a string that names no device.
+    """
 
     __slots__ = ("index", "type")
 
     def __init__(self, type: Any = "cpu", index: int | None = None) -> None:
         if isinstance(type, device):
             type, index = type.type, type.index
-        name, colon, number = str(type).partition(":")
-        if name not in ("cpu", "cuda", "mps", "xpu", "meta"):
-            raise RuntimeError(
-                f"Expected one of cpu, cuda, xpu, mps, meta device type at start of device string: {name}"
+        if isinstance(type, int):
+            raise RuntimeError(_NO_ACCELERATOR)
+        if not isinstance(type, str):
+            raise TypeError(
+                f"device() received an invalid combination of arguments - got ({type.__class__.__name__}), but expected "
+                "one of:\n * (torch.device device)\n * (str type, int index = -1)"
             )
+        name, colon, number = type.partition(":")
+        if name not in _KNOWN:
+            raise RuntimeError(
+                f"Expected one of {', '.join(_KNOWN)} device type at start of device string: {name}"
+            )
+        if colon and not re.fullmatch("0|[1-9][0-9]*", number):
+            raise RuntimeError(f"Invalid device string: '{type}'")
         self.type = name
         self.index = int(number) if colon else index
 
     def require(self) -> None:
-        """RuntimeError unless tensors can stand here."""
+        """The error of a device that is not there."""
         if self.type == "cuda":
-            raise AssertionError("Torch not compiled with CUDA enabled")
+            raise AssertionError(_NO_CUDA)
         if self.type != "cpu":
             raise RuntimeError(f"no {self.type} device serves here; adjit.device('cpu') does")
+
+    def __enter__(self) -> device:
+        self.require()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, device) and (other.type, other.index) == (self.type, self.index)
@@ -38,27 +67,143 @@ class device:
         return self.type if self.index is None else f"{self.type}:{self.index}"
 
     def __repr__(self) -> str:
-        return (
-            f"device(type='{self.type}')" if self.index is None else f"device(type='{self.type}', index={self.index})"
-        )
+        return f"device(type='{self.type}')" if self.index is None else f"device(type='{self.type}', index={self.index})"
 
 
 CPU = device("cpu")
 
 
-class cuda:
-    """There is no CUDA device."""
+def get_default_device() -> device:
+    """The CPU."""
+    return CPU
 
-    @staticmethod
-    def is_available() -> bool:
+
+def set_default_device(device: Any) -> None:
+    """Accept the CPU.  The error of a device that is not there, for others."""
+    _as_device(device).require()
+
+
+_as_device = device
+
+
+# -- accelerators ---------------------------------------------------------------------------------------------------
+class _Accelerator:
+    """A kind of device of which there is none: questions have answers, work is refused, settings change nothing."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def is_available(self) -> bool:
         """False."""
         return False
 
-    @staticmethod
-    def device_count() -> int:
+    def is_initialized(self) -> bool:
+        """False."""
+        return False
+
+    def is_built(self) -> bool:
+        """False."""
+        return False
+
+    def is_bf16_supported(self) -> bool:
+        """False."""
+        return False
+
+    def device_count(self) -> int:
         """0."""
         return 0
 
+    def empty_cache(self) -> None:
+        """Nothing to free."""
 
-METHODS: dict[str, Any] = {}
-__all__ = ["cuda", "device"]
+    def manual_seed(self, seed: int) -> None:
+        """Nothing to seed; PyTorch keeps the seed for a device that never comes."""
+
+    manual_seed_all = manual_seed
+
+    def current_accelerator(self, check_available: bool = False) -> None:
+        """None."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in _WORK:
+            raise AttributeError(f"module 'adjit.{self._name}' has no attribute '{name}'")
+        error: Exception = AssertionError(_NO_CUDA) if self._name == "cuda" else RuntimeError(_NO_ACCELERATOR)
+
+        def refuse(*args: Any, **kwargs: Any) -> Any:
+            raise error
+
+        return refuse
+
+    def __repr__(self) -> str:
+        return f"<no {self._name} device>"
+
+
+_WORK = frozenset((
+    "Event", "Stream", "current_device", "current_stream", "device", "get_device_capability", "get_device_name",
+    "get_device_properties", "max_memory_allocated", "mem_get_info", "memory_allocated", "memory_summary",
+    "set_device", "stream", "synchronize",
+))  # fmt: skip
+
+cuda, mps, xpu, accelerator = (_Accelerator(name) for name in ("cuda", "mps", "xpu", "accelerator"))
+
+
+class _CuDNN:
+    """Settings of a library that is not there."""
+
+    def __init__(self) -> None:
+        self.benchmark = False
+        self.deterministic = False
+        self.enabled = True
+        self.allow_tf32 = True
+
+    def is_available(self) -> bool:
+        """False."""
+        return False
+
+
+class _Backends:
+    """`adjit.backends`: what scripts ask before they choose a device."""
+
+    def __init__(self) -> None:
+        self.cudnn = _CuDNN()
+        self.cuda = cuda
+        self.mps = mps
+
+
+backends = _Backends()
+
+
+# -- layouts and memory formats -------------------------------------------------------------------------------------
+class layout:
+    """How a tensor lies in memory: strided."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return f"torch.{self._name}"
+
+    def __reduce__(self) -> str:
+        return self._name
+
+
+class memory_format(layout):
+    """An order of axes in memory, which functions accept; results lie in row-major order."""
+
+    __slots__ = ()
+
+
+strided = layout("strided")
+contiguous_format = memory_format("contiguous_format")
+preserve_format = memory_format("preserve_format")
+channels_last = memory_format("channels_last")
+
+METHODS: dict[str, Callable[..., Any]] = {}
+__all__ = [
+    "accelerator", "backends", "channels_last", "contiguous_format", "cuda", "device", "get_default_device", "layout",
+    "memory_format", "mps", "preserve_format", "set_default_device", "strided", "xpu",
+]  # fmt: skip

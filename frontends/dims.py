@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar
 
 from adjit.ir.shape import Size as IRSize
 from adjit.size import Size
 from adjit.state import STATE
 from adjit.symbolic_size import SymbolicSize, as_size
 from adjit.tensor import Tensor
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def numpy_names(function: Function) -> Function:
+    """The function also taking `axis` for `dim` and `keepdims` for `keepdim`."""
+
+    @wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if "axis" in kwargs:
+            kwargs["dim"] = kwargs.pop("axis")
+        if "keepdims" in kwargs:
+            kwargs["keepdim"] = kwargs.pop("keepdims")
+        return function(*args, **kwargs)
+
+    return wrapped  # type: ignore[return-value]
 
 
 def shape_of(tensor: Tensor) -> Size:

@@ -12,8 +12,9 @@ from adjit.execute import run_op
 from adjit.ir.builder import literal_dtype
 from adjit.ir.errors import TraceError
 from adjit.ir.graph import Attribute, Region
+from adjit.ir.halfs import round_bf16
 from adjit.ir.primitive import Primitive
-from adjit.ir.types import DType, TensorType
+from adjit.ir.types import BF16, DType, TensorType
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
@@ -51,7 +52,7 @@ def apply(
             recording = recording or operand.requires_grad
         else:
             assert dtype is not None
-            arrays.append(np.asarray(operand, dtype.storage))
+            arrays.append(_number(operand, dtype))
             types.append(TensorType(dtype, ()))
     results = run_op(op, arrays, types, attributes, regions)
     tensors = [Tensor._wrap(array, type.dtype, type=type) for array, type in results]
@@ -64,7 +65,12 @@ def literal(value: int | float | bool, dtype: DType) -> Tensor:
     """A 0-d tensor holding a number: a constant of the program in a trace, not an input."""
     if STATE.tracer is not None:
         return STATE.tracer.constant(value, dtype)
-    return Tensor._wrap(np.asarray(value, dtype.storage), dtype)
+    return Tensor._wrap(_number(value, dtype), dtype)
+
+
+def _number(value: int | float | bool, dtype: DType) -> np.ndarray:
+    """A number as an array of rank 0."""
+    return round_bf16(np.asarray(value, np.float32)) if dtype is BF16 else np.asarray(value, dtype.storage)
 
 
 def rename(tensor: Tensor, name: str) -> Tensor:

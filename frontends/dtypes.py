@@ -113,3 +113,12 @@ def to_ir(given: Any) -> DType:
     if found is None:
         raise TypeError(f"dtype must be a torch.dtype, got {given!r}")
     return found
+
+
+def dtype_argument(given: Any, function: str) -> DType | None:
+    """The IR dtype of a function's `dtype` argument; None for None.  TypeError for what names no dtype to PyTorch."""
+    if given is None:
+        return None
+    if isinstance(given, (dtype, DType)) or (isinstance(given, type) and given in _PYTHON):
+        return to_ir(given)
+    raise TypeError(f"{function}(): argument 'dtype' must be torch.dtype, not {type(given).__name__}")

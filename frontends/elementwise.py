@@ -8,7 +8,7 @@ from typing import Any
 
 from adjit.composite import composite
 from adjit.dims import shape_of
-from adjit.dispatch import apply, literal
+from adjit.dispatch import apply, literal, rename
 from adjit.dtypes import default_float, title_of
 from adjit.ir.errors import DTypeError
 from adjit.ir.primitive import PRIMITIVES
@@ -188,7 +188,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """input / other; `rounding_mode` floor or trunc rounds the quotient."""
     operands = operands_of("div", input, other)
     if rounding_mode == "floor":
-        return floor_divide(*operands)
+        return rename(floor_divide(*operands), "DivBackward2")
     if rounding_mode not in (None, "trunc"):
         raise RuntimeError(
             f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'"
@@ -196,7 +196,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     dtype = result_dtype(operands)
     if rounding_mode is None or dtype.is_float:
         quotient = emit("div", "Div", *operands, target=_floating(dtype))
-        return quotient if rounding_mode is None else trunc(quotient)
+        return quotient if rounding_mode is None else rename(trunc(quotient), "DivBackward2")
     down = emit("div", "Div", *operands, kernel="div_trunc")
     inexact = emit("ne", "", emit("mul", "", down, operands[1]), operands[0])
     negative = emit("lt", "", down, 0)
@@ -340,35 +340,38 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
         return _round(input)
     scale = 10.0**max(decimals, -decimals)
     into, back = (mul, div) if decimals > 0 else (div, mul)
-    return back(_round(into(input, scale)), scale)
+    return rename(back(_round(into(input, scale)), scale), "RoundBackward1")
 
 
 def deg2rad(input: Tensor) -> Tensor:
     """Degrees as radians."""
-    return mul(input, math.pi / 180)
+    return emit("mul", "Deg2Rad", input, math.pi / 180)
 
 
 def rad2deg(input: Tensor) -> Tensor:
     """Radians as degrees."""
-    return mul(input, 180 / math.pi)
+    return emit("mul", "Rad2Deg", input, 180 / math.pi)
 
 
 def fmax(input: Tensor, other: Tensor) -> Tensor:
-    """The greater, a number rather than NaN."""
-    return _beside_nan("maximum", "Fmax", input, other)
+    """The greater, a number rather than NaN; of equals the first."""
+    return _preferred("fmax", input, other)
 
 
 def fmin(input: Tensor, other: Tensor) -> Tensor:
-    """The smaller, a number rather than NaN."""
-    return _beside_nan("minimum", "Fmin", input, other)
+    """The smaller, a number rather than NaN; of equals the first."""
+    return _preferred("fmin", input, other)
 
 
-def _beside_nan(op: str, name: str, input: Tensor, other: Tensor) -> Tensor:
-    a, b = promote(*operands_of(name.lower(), input, other), op=name.lower())
-    if not a._dtype.is_float:
-        return emit(op, name, a, b)
-    inner = where(emit("isnan", "", b), a, emit(op, name, a, b))
-    return where(emit("isnan", "", a), b, inner)  # type: ignore[no-any-return]
+def _preferred(op: str, input: Tensor, other: Tensor) -> Tensor:
+    for position, operand in enumerate((input, other)):
+        if not isinstance(operand, Tensor):
+            raise not_a_tensor(op, ("input", "other")[position], position, operand)
+    a, b = promote(input, other, op=op)
+    first = emit("le", "", b, a) if op == "fmax" else emit("le", "", a, b)
+    if a._dtype.is_float:
+        first = emit("or", "", first, emit("isnan", "", b))
+    return apply(PRIMITIVES["where"], (first, a, b), name=op.capitalize())  # type: ignore[no-any-return]
 
 
 # -- choices --------------------------------------------------------------------------------------------------------
@@ -376,11 +379,12 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """input, but at least min and at most max; the derivative is 1 at both bounds."""
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    name = "Clamp" if isinstance(min, Tensor) or isinstance(max, Tensor) else "ClampBackward1"
     if max is None:
-        return emit("clamp_min", "Clamp", input, min)
+        return emit("clamp_min", name, input, min, kernel="clamp")
     if min is None:
-        return emit("clamp_max", "Clamp", input, max)
-    return emit("clamp", "Clamp", input, min, max)
+        return emit("clamp_max", name, input, max, kernel="clamp")
+    return emit("clamp", name, input, min, max)
 
 
 def clamp_min(input: Tensor, min: Any) -> Tensor:
@@ -401,7 +405,8 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
         return nonzero(condition, as_tuple=True)
     if condition._dtype is not BOOL:
         raise RuntimeError(
-            f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition._dtype.long_name}"
+            f"where expected condition to be a boolean tensor, but got a tensor with dtype "
+            f"{title_of(condition._dtype)}"
         )
     operands = operands_of("where", input, other)
     a, b = promote(*operands, op="where")
@@ -418,7 +423,8 @@ def _spread_fully(tensor: Tensor, shape: Any) -> Tensor:
 
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """input + weight * (end - input)."""
-    return emit("lerp", "Lerp", *operands_of("lerp", input, end, weight))
+    name = "LerpBackward1" if isinstance(weight, Tensor) else "Lerp"
+    return emit("lerp", name, *operands_of("lerp", input, end, weight))
 
 
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:

@@ -127,8 +127,11 @@ def _outputs(tracer: Tracer, found: Sequence[Any], proxies: Sequence[Tensor]) ->
         elif leaf._tracer is not tracer:
             outputs.append(Output("tensor", tensor=leaf))
         else:
-            outputs.append(Output("graph", len(values), requires_grad=leaf.requires_grad))
-            values.append(tracer.value_of(leaf))
+            value = tracer.value_of(leaf)
+            # A loss that the step itself went back from cannot be gone back from again: nothing is saved for it.
+            open_graph = leaf.requires_grad and value not in tracer.passed
+            outputs.append(Output("graph", len(values), requires_grad=open_graph))
+            values.append(value)
     return outputs, values
 
 

@@ -22,13 +22,14 @@ class Environment:
         self._names: list[tuple[dict[str, Any], str, Any]] = []
         self._cells: list[tuple[Any, Any]] = []
         self._modules: list[Any] = []
+        self._roots: list[Any] = []  # modules that were not found through another one
         self._snapshot: list[Any] = []
         self._seen: set[int] = set()
         for item in (function, *arguments):
             self._visit(item)
         if not self._modules and not isinstance(function, (FunctionType, MethodType)):
             self._visit_instance(function)  # an object with a `__call__` of its own
-            self._visit(getattr(type(function), "__call__", None))
+            self._visit(vars(type(function)).get("__call__"))
 
     @property
     def volatile(self) -> bool:
@@ -46,6 +47,7 @@ class Environment:
             self._visit(item.function)
         elif isinstance(item, Module):
             if not any(item is known for known in self._modules):
+                self._roots.append(item)
                 self._modules.extend(m for m in item.modules() if not any(m is known for known in self._modules))
                 for module in item.modules():
                     self._visit(type(module).forward)
@@ -88,7 +90,7 @@ class Environment:
 
     def name_tensors(self) -> None:
         """Give parameters and global tensors the names that the IR shows."""
-        for module in self._modules[:1] if self._modules else ():
+        for module in self._roots:
             for name, tensor in (*module.named_parameters(), *module.named_buffers()):
                 tensor.__dict__.setdefault("_trace_name", name.replace(".", "_"))
         for _, name, content in self._names:

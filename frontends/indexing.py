@@ -37,6 +37,11 @@ def _items(input: Tensor, index: Any) -> list[Any]:
     items = [_as_item(item) for item in items]
     used = sum(_axes_of(item) for item in items)
     ndim = len(shape_of(input))
+    if used > ndim == 0 and isinstance(items[0], int):
+        raise IndexError(
+            "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a "
+            "0-dim tensor to a number"
+        )
     if used > ndim:
         raise IndexError(f"too many indices for tensor of dimension {ndim}")
     dots = [position for position, item in enumerate(items) if item is Ellipsis]

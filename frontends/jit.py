@@ -66,7 +66,7 @@ class CompiledFunction:
         return self._entry(Call(args, kwargs)).graph
 
     def backward_graph(self, *args: Any, wrt: Sequence[str] | None = None, **kwargs: Any) -> Graph:
-        """The backward graph of the traced program, with respect to the inputs named in `wrt` (default: all floating)."""
+        """The traced program's backward graph, with respect to the inputs named in `wrt` (default: all floating)."""
         from adjit.compiler.differentiate import differentiate
 
         graph = self.graph(*args, **kwargs)

@@ -11,9 +11,9 @@ from adjit.promotion import cast_to
 from adjit.tensor import Tensor
 
 
-def _bitwise(op: str, name: str, doc: str) -> Callable[..., Tensor]:
+def _bitwise(op: str, name: str, doc: str, kernel: str = "") -> Callable[..., Tensor]:
     def function(input: Any, other: Any) -> Tensor:
-        return emit(op, "", *operands_of(name, input, other), kernel=name)
+        return emit(op, "", *operands_of(name, input, other), kernel=kernel or name)
 
     return named(function, name, doc)
 
@@ -21,8 +21,8 @@ def _bitwise(op: str, name: str, doc: str) -> Callable[..., Tensor]:
 bitwise_and = _bitwise("and", "bitwise_and", "Bits set in both.")
 bitwise_or = _bitwise("or", "bitwise_or", "Bits set in either.")
 bitwise_xor = _bitwise("xor", "bitwise_xor", "Bits set in one of both.")
-bitwise_left_shift = _bitwise("shl", "bitwise_left_shift", "Bits moved up.")
-bitwise_right_shift = _bitwise("shr", "bitwise_right_shift", "Bits moved down, the sign kept.")
+bitwise_left_shift = _bitwise("shl", "bitwise_left_shift", "Bits moved up.", "lshift")
+bitwise_right_shift = _bitwise("shr", "bitwise_right_shift", "Bits moved down, the sign kept.", "rshift")
 
 
 def bitwise_not(input: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from typing import Any
 
 import numpy as np
 
@@ -25,3 +26,8 @@ class Memory:
         self.dtype = dtype
         self.version = 0
         self.serial = next(_serial)
+
+    def __reduce__(self) -> Any:
+        from adjit.copying import reduce_memory
+
+        return reduce_memory(self)

@@ -6,19 +6,25 @@ from collections.abc import Callable
 from typing import Any
 
 from adjit import (
+    along_axis,
     comparison,
     conversion,
+    copying,
     creation,
     device,
     elementwise,
+    extremes,
     indexing,
     inplace,
+    legacy,
     linalg,
     logic,
     numeric_limits,
     printing,
     promotion,
     random,
+    random_inplace,
+    ranges,
     reductions,
     shaping,
     sorting,
@@ -26,8 +32,8 @@ from adjit import (
 from adjit.tensor import Tensor
 
 MODULES = (
-    promotion, device, numeric_limits, printing, conversion, creation, elementwise, logic, comparison, reductions,
-    linalg, sorting, shaping, indexing, random, inplace,
+    promotion, device, numeric_limits, printing, conversion, copying, creation, ranges, legacy, elementwise, logic, comparison, reductions,
+    extremes, along_axis, linalg, sorting, shaping, indexing, random, random_inplace, inplace,
 )  # fmt: skip
 
 _OPERATORS = {

@@ -25,7 +25,7 @@ class finfo:
         else:
             known = np.finfo(ir.storage)
             self.eps, self.max, self.tiny = float(known.eps), float(known.max), float(known.tiny)
-            self.resolution = float(known.resolution)
+            self.resolution = 10.0**-known.precision
         self.min = -self.max
         self.smallest_normal = self.tiny
 
@@ -48,7 +48,7 @@ class iinfo:
         self.dtype = ir.long_name
 
     def __repr__(self) -> str:
-        return f"iinfo(min={self.min}, max={self.max}, dtype={self.dtype})"
+        return f"iinfo(min={self.min:g}, max={self.max:g}, dtype={self.dtype})"
 
 
 METHODS: dict[str, Any] = {}

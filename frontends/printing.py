@@ -60,7 +60,6 @@ class _Formatter:
         wide = values.astype(np.float64).ravel()
         finite = wide[np.isfinite(wide) & (wide != 0)]
         if finite.size == 0:
-            self._fit(wide)
             return
         sizes = np.abs(finite)
         largest, smallest = float(sizes.max()), float(sizes.min())
@@ -68,7 +67,8 @@ class _Formatter:
         self.scientific = largest / smallest > 1000.0 or largest > 1.0e8 or (not self.integral and smallest < 1.0e-4)
         if _options.sci_mode is not None:
             self.scientific = _options.sci_mode
-        self._fit(wide)
+        # Zeros, NaN and infinities do not count, so that they may be wider than the column.
+        self._fit(finite)
 
     def _fit(self, values: np.ndarray) -> None:
         self.width = max((len(self._plain(v)) for v in values.tolist()), default=1)
@@ -96,7 +96,7 @@ def _summarised(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _lines(array: np.ndarray, indent: int, summarise: bool, write: Callable[[Any], str]) -> str:
+def _lines(array: np.ndarray, indent: int, summarise: bool, write: _Formatter) -> str:
     edge = _options.edgeitems
     if array.ndim == 0:
         return write(array[()].item())
@@ -112,10 +112,9 @@ def _lines(array: np.ndarray, indent: int, summarise: bool, write: Callable[[Any
     return "[" + ("," + "\n" * (array.ndim - 1) + " " * (indent + 1)).join(parts) + "]"
 
 
-def _row(array: np.ndarray, indent: int, summarise: bool, write: Callable[[Any], str]) -> str:
+def _row(array: np.ndarray, indent: int, summarise: bool, write: _Formatter) -> str:
     edge = _options.edgeitems
-    width = len(write(array.flat[0].item())) if array.size else 1
-    per_line = max(1, (_options.linewidth - indent) // (width + 2))
+    per_line = max(1, (_options.linewidth - indent) // (write.width + 2))
     values = array.tolist()
     if summarise and len(values) > 2 * edge:
         shown = [write(v) for v in values[:edge]] + [" ..."] + [write(v) for v in values[-edge:]]

@@ -87,7 +87,7 @@ def broadcast_shapes(*shapes: Sequence[Any]) -> tuple[Any, ...]:
 def spread(tensor: Tensor, shape: Sequence[Any]) -> Tensor:
     """The tensor expanded to `shape`; rank 0 stays as it is."""
     own = shape_of(tensor)
-    if not own or tuple(own) == tuple(shape):
+    if not own or (len(own) == len(shape) and tuple(own) == tuple(shape)):  # axis by axis: open sizes note it
         return tensor
     result = apply(primitive_named("expand"), (tensor,), {"shape": tuple(shape)})
     assert isinstance(result, Tensor)

@@ -87,6 +87,8 @@ def _plain(data: Any) -> tuple[Any, DType]:
     if isinstance(data, (np.ndarray, np.generic)):
         return data.tolist(), dtype_of_array(np.asarray(data))
     if isinstance(data, (list, tuple, range)):
+        if data and isinstance(data[0], str):
+            raise ValueError("too many dimensions 'str'")
         pairs = [_plain(item) for item in data]
         known = pairs[0][1] if pairs else default_float()
         for _, other in pairs[1:]:

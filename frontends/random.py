@@ -1,305 +1,388 @@
-"""Random numbers: counter-based, so that a seed gives the same bits in eager and compiled code.
+"""Random tensors.
 
-A generator is a key (seed, offset) in a tensor.  A draw of n numbers takes the words at the key and moves the offset on;
-in a trace the key is read and written like any other state.
+A generator gives words of 32 bits; distributions are composites over them, the same in eager and compiled code.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from adjit.composite import composite
-from adjit.dims import numel_of, shape_of, sizes_argument
+from adjit.creation import check_device, check_tensor, checked_sizes, finished, given_sizes
+from adjit.dims import numel_of, shape_of
 from adjit.dispatch import apply
-from adjit.dtypes import default_float, to_ir
+from adjit.dtypes import default_float, dtype_argument
+from adjit.generator import (
+    Generator,
+    default_generator,
+    fork_rng,
+    generator_or_default,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
+)
 from adjit.ir.primitive import PRIMITIVES
-from adjit.ir.types import BF16, F16, F32, F64, I64, DType
-from adjit.promotion import cast_to
+from adjit.ir.types import BF16, BOOL, F16, F32, F64, I64, U8, DType
+from adjit.promotion import broadcast_shapes, cast_to, spread
 from adjit.state import STATE
 from adjit.tensor import Tensor
-from adjit.views import check_writable, write
+
+_TYPE_NAMES = {
+    "bool": "Bool", "u8": "Byte", "i8": "Char", "i16": "Short", "i32": "Int", "i64": "Long", "f16": "Half",
+    "bf16": "BFloat16", "f32": "Float", "f64": "Double",
+}  # fmt: skip
+_C_NAMES = {"u8": "unsigned char", "i8": "signed char", "i16": "short", "i32": "int", "i64": "int64_t"}
 
 
-class Generator:
-    """A source of random numbers with a state of its own."""
-
-    def __init__(self, device: Any = "cpu") -> None:
-        self._key = Tensor._wrap(np.array([67280421310721, 0], np.int64), I64)
-
-    def manual_seed(self, seed: int) -> Generator:
-        """Start again from a seed."""
-        if not isinstance(seed, int):
-            seed = int(seed)
-        assert self._key._array is not None
-        self._key._array[:] = [seed % (1 << 64) - (1 << 64 if seed % (1 << 64) >= 1 << 63 else 0), 0]
-        self._key._memory.version += 1
-        return self
-
-    def initial_seed(self) -> int:
-        """The seed that was set."""
-        assert self._key._array is not None
-        return int(self._key._array[0]) % (1 << 64)
-
-    def seed(self) -> int:
-        """Start again from a seed of the operating system's choice."""
-        chosen = int.from_bytes(os.urandom(7), "little")
-        self.manual_seed(chosen)
-        return chosen
-
-    def get_state(self) -> Tensor:
-        """The key."""
-        assert self._key._array is not None
-        return Tensor._wrap(self._key._array.copy(), I64)
-
-    def set_state(self, new_state: Tensor) -> None:
-        """Set the key."""
-        assert self._key._array is not None and new_state._array is not None
-        self._key._array[:] = new_state._array
-        self._key._memory.version += 1
-
-    def words(self, shape: tuple[Any, ...]) -> Tensor:
-        """Random int32 words; the offset moves on."""
-        recording, STATE.recording = STATE.recording, False
-        try:
-            found = apply(PRIMITIVES["random_bits"], (self._key,), {"shape": shape})
-            used = (numel_of(shape) + 3) // 4
-            if STATE.tracer is None:
-                assert self._key._array is not None
-                self._key._array[1] += used
-                self._key._memory.version += 1
-            else:
-                write(self._key, _advanced(self._key, used))
-        finally:
-            STATE.recording = recording
-        assert isinstance(found, Tensor)
-        return found
-
-
-def _advanced(key: Tensor, used: Any) -> Tensor:
-    """The key with `used` added to its offset."""
-    place = apply(PRIMITIVES["iota"], (), {"shape": (2,), "axis": 0, "dtype": I64})
-    result = apply(PRIMITIVES["add"], (key, apply(PRIMITIVES["mul"], (place, used))))
-    assert isinstance(result, Tensor)
-    return result
-
-
-default_generator = Generator()
-
-
-def manual_seed(seed: int) -> Generator:
-    """Seed the default generator."""
-    return default_generator.manual_seed(seed)
-
-
-def initial_seed() -> int:
-    """The default generator's seed."""
-    return default_generator.initial_seed()
-
-
-def seed() -> int:
-    """Seed the default generator by chance."""
-    return default_generator.seed()
-
-
-def get_rng_state() -> Tensor:
-    """The default generator's state."""
-    return default_generator.get_state()
-
-
-def set_rng_state(new_state: Tensor) -> None:
-    """Set the default generator's state."""
-    default_generator.set_state(new_state)
+def _op(name: str, *operands: Any, **attributes: Any) -> Any:
+    return apply(PRIMITIVES[name], operands, attributes)
 
 
 # -- distributions --------------------------------------------------------------------------------------------------
 @composite("")
 def _unit(words: Tensor) -> Tensor:
-    """Uniform in [0, 1), from the top 24 bits of a word."""
-    top = apply(PRIMITIVES["and"], (apply(PRIMITIVES["shr"], (words, 8)), 0xFFFFFF))
-    return apply(PRIMITIVES["mul"], (apply(PRIMITIVES["cast"], (top,), {"dtype": F32}), 2.0**-24))  # type: ignore[no-any-return]
+    """Uniform in [0, 1): the upper 24 bits of a word over 2^24."""
+    top = _op("and", _op("shr", words, 8), 0xFFFFFF)
+    return _op("mul", _op("cast", top, dtype=F32), 2.0**-24)  # type: ignore[no-any-return]
 
 
 @composite("")
 def _unit_double(high: Tensor, low: Tensor) -> Tensor:
-    """Uniform in [0, 1), from 53 bits of two words."""
-    op = PRIMITIVES
-    a = apply(op["cast"], (apply(op["and"], (apply(op["shr"], (high, 6)), 0x3FFFFFF)),), {"dtype": F64})
-    b = apply(op["cast"], (apply(op["and"], (apply(op["shr"], (low, 5)), 0x7FFFFFF)),), {"dtype": F64})
-    scaled = apply(op["add"], (apply(op["mul"], (a, 2.0**27)), b))
-    return apply(op["mul"], (scaled, 2.0**-53))  # type: ignore[no-any-return]
+    """Uniform in [0, 1): 26 bits of one word and 27 of another over 2^53."""
+    a = _op("cast", _op("and", _op("shr", high, 6), 0x3FFFFFF), dtype=F64)
+    b = _op("cast", _op("and", _op("shr", low, 5), 0x7FFFFFF), dtype=F64)
+    return _op("mul", _op("add", _op("mul", a, 2.0**27), b), 2.0**-53)  # type: ignore[no-any-return]
 
 
 @composite("")
 def _gauss(first: Tensor, second: Tensor) -> Tensor:
-    """Standard normal, by Box and Muller: sqrt(-2 log(1 - u)) cos(2 pi v)."""
-    op = PRIMITIVES
-    radius = apply(op["sqrt"], (apply(op["mul"], (apply(op["log1p"], (apply(op["neg"], (first,)),)), -2.0)),))
-    return apply(op["mul"], (radius, apply(op["cos"], (apply(op["mul"], (second, 2 * math.pi)),))))  # type: ignore[no-any-return]
+    """Standard normal, by Box and Muller: sqrt(-2 log(1 - u)) cos(2 pi v).
+
+    Source: Box and Muller, "A note on the generation of random normal deviates", 1958.
+    """
+    radius = _op("sqrt", _op("mul", _op("log1p", _op("neg", first)), -2.0))
+    return _op("mul", radius, _op("cos", _op("mul", second, 2 * math.pi)))  # type: ignore[no-any-return]
 
 
 def uniform(shape: tuple[Any, ...], dtype: DType, generator: Generator | None) -> Tensor:
     """Uniform numbers in [0, 1)."""
-    source = default_generator if generator is None else generator
-    if dtype is F64:
-        return _unit_double(source.words(shape), source.words(shape))  # type: ignore[no-any-return]
-    found = _unit(source.words(shape))
-    return found if dtype is F32 else _below_one(found, dtype)
+    source = generator_or_default(generator, "rand")
+    if not dtype.is_float:
+        raise NotImplementedError(f"\"check_uniform_bounds\" not implemented for '{_TYPE_NAMES[dtype.name]}'")
+    recording, STATE.recording = STATE.recording, False
+    try:
+        if dtype is F64:
+            return _unit_double(source.words(shape), source.words(shape))  # type: ignore[no-any-return]
+        found = _unit(source.words(shape))
+        return found if dtype is F32 else _below_one(found, dtype)
+    finally:
+        STATE.recording = recording
 
 
 def _below_one(found: Tensor, dtype: DType) -> Tensor:
-    """Rounded to half precision without reaching 1."""
-    bits = {F16: 11, BF16: 8}[dtype]
-    scale = 2.0**bits
-    kept = apply(PRIMITIVES["floor"], (apply(PRIMITIVES["mul"], (found, scale)),))
-    return cast_to(apply(PRIMITIVES["mul"], (kept, 1 / scale)), dtype)
+    """As many leading bits as the half precision holds, so that nothing rounds to 1."""
+    scale = 2.0 ** {F16: 11, BF16: 8}[dtype]
+    return cast_to(_op("mul", _op("floor", _op("mul", found, scale)), 1 / scale), dtype)
 
 
 def gaussian(shape: tuple[Any, ...], dtype: DType, generator: Generator | None) -> Tensor:
     """Standard normal numbers."""
+    if not dtype.is_float:
+        raise NotImplementedError(f"\"normal_kernel_cpu\" not implemented for '{_TYPE_NAMES[dtype.name]}'")
     wide = F64 if dtype is F64 else F32
-    found = _gauss(uniform(shape, wide, generator), uniform(shape, wide, generator))
-    return cast_to(found, dtype)
+    return cast_to(_gauss(uniform(shape, wide, generator), uniform(shape, wide, generator)), dtype)
 
 
-def integers(low: int, high: int, shape: tuple[Any, ...], generator: Generator | None) -> Tensor:
-    """Uniform integers in [low, high)."""
+def integers(low: Any, high: Any, shape: tuple[Any, ...], dtype: DType, generator: Generator | None) -> Tensor:
+    """Uniform integers in [low, high), in `dtype`: 63 random bits modulo the range, which favours none by over 2^-31
+    for ranges below 2^32.
+
+    Errors: RuntimeError for an empty range, or one that `dtype` cannot hold.
+    """
     if high <= low:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
-    source = default_generator if generator is None else generator
-    op = PRIMITIVES
-    high_word = apply(op["cast"], (source.words(shape),), {"dtype": I64})
-    low_word = apply(op["cast"], (source.words(shape),), {"dtype": I64})
-    word = apply(op["xor"], (apply(op["shl"], (high_word, 31)), apply(op["and"], (low_word, 0x7FFFFFFF))))
-    positive = apply(op["and"], (word, (1 << 63) - 1))
-    return apply(op["add"], (apply(op["mod"], (positive, high - low)), low))  # type: ignore[no-any-return]
+    _check_bounds(low, high, dtype)
+    source = generator_or_default(generator, "randint")
+    first, second = (_op("cast", source.words(shape), dtype=I64) for _ in range(2))
+    word = _op("xor", _op("shl", first, 31), _op("and", second, 0x7FFFFFFF))
+    positive = _op("and", word, (1 << 63) - 1)
+    span = high - low
+    drawn = positive if isinstance(span, int) and span >= 1 << 63 else _op("mod", positive, span)
+    return cast_to(drawn if isinstance(low, int) and low == 0 else _op("add", drawn, low), dtype)
 
 
-def _finish(made: Tensor, requires_grad: bool) -> Tensor:
-    if requires_grad:
-        made.requires_grad = True
-    return made
+def _check_bounds(low: Any, high: Any, dtype: DType) -> None:
+    if not isinstance(low, int) or not isinstance(high, int) or dtype.is_float:
+        return
+    least, most = (0, 1) if dtype is BOOL else (0, 255) if dtype is U8 else (-(1 << dtype.bits - 1), (1 << dtype.bits - 1) - 1)
+    name = "bool" if dtype is BOOL else _C_NAMES[dtype.name]
+    if not least <= low <= most:
+        raise RuntimeError(f"from is out of bounds for {name}")
+    if not least <= high - 1 <= most:
+        raise RuntimeError(f"to - 1 is out of bounds for {name}")
 
 
-def _float_target(dtype: Any) -> DType:
-    return default_float() if dtype is None else to_ir(dtype)
+# -- new tensors ----------------------------------------------------------------------------------------------------
+def _drawer(
+    function: str, draw: Callable[[tuple[Any, ...], DType, Generator | None], Tensor], doc: str
+) -> Callable[..., Tensor]:
+    def make(
+        *size: Any,
+        generator: Generator | None = None,
+        out: Tensor | None = None,
+        dtype: Any = None,
+        layout: Any = None,
+        device: Any = None,
+        requires_grad: bool = False,
+        pin_memory: bool = False,
+        **keywords: Any,
+    ) -> Tensor:
+        check_device(device)
+        target = dtype_argument(dtype, function) or default_float()
+        return finished(draw(given_sizes(size, keywords, function), target, generator), requires_grad, out)
+
+    make.__name__ = make.__qualname__ = function
+    make.__doc__ = doc
+    return make
 
 
-def rand(
-    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Tensor:
-    """Uniform numbers in [0, 1)."""
-    return _finish(uniform(sizes_argument(size), _float_target(dtype), generator), requires_grad)
+rand = _drawer("rand", uniform, "Uniform numbers in [0, 1).")
+randn = _drawer("randn", gaussian, "Standard normal numbers.")
 
 
-def randn(
-    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Tensor:
-    """Standard normal numbers."""
-    return _finish(gaussian(sizes_argument(size), _float_target(dtype), generator), requires_grad)
+def _like(
+    function: str, draw: Callable[[tuple[Any, ...], DType, Generator | None], Tensor], doc: str
+) -> Callable[..., Tensor]:
+    def make(
+        input: Tensor,
+        *,
+        generator: Generator | None = None,
+        dtype: Any = None,
+        layout: Any = None,
+        device: Any = None,
+        requires_grad: bool = False,
+        memory_format: Any = None,
+    ) -> Tensor:
+        check_device(device)
+        check_tensor(input, function)
+        target = dtype_argument(dtype, function) or input._dtype
+        return finished(draw(tuple(shape_of(input)), target, generator), requires_grad)
+
+    make.__name__ = make.__qualname__ = function
+    make.__doc__ = doc
+    return make
+
+
+rand_like = _like("rand_like", uniform, "Uniform numbers in [0, 1) in another tensor's shape.")
+randn_like = _like("randn_like", gaussian, "Standard normal numbers in another tensor's shape.")
 
 
 def randint(
-    low: int,
+    *args: Any,
+    low: Any = None,
     high: Any = None,
     size: Any = None,
-    *,
     generator: Generator | None = None,
+    out: Tensor | None = None,
     dtype: Any = None,
+    layout: Any = None,
     device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Uniform integers in [low, high), or [0, high)."""
-    if size is None:
-        low, high, size = 0, low, high
-    found = integers(low, high, tuple(size), generator)
-    return _finish(found if dtype is None else cast_to(found, to_ir(dtype)), requires_grad)
+    """`randint(low=0, high, size)`: uniform integers in [low, high)."""
+    check_device(device)
+    places = list(args)
+    if places and size is None and (len(places) == 3 or high is not None or isinstance(places[-1], (tuple, list))):
+        size = places.pop()
+    bounds = [*places, *(bound for bound in (low, high) if bound is not None)]
+    if size is None and len(bounds) == 2:
+        kind = type(bounds[1]).__name__
+        raise TypeError(f"randint(): argument 'size' (position 2) must be tuple of ints, not {kind}")
+    if size is None or not 1 <= len(bounds) <= 2:
+        got = ", ".join(type(argument).__name__ for argument in args)
+        raise TypeError(
+            f"randint() received an invalid combination of arguments - got ({got}), but expected one of:\n"
+            " * (int high, tuple of ints size)\n * (int low, int high, tuple of ints size)"
+        )
+    first, last = (0, bounds[0]) if len(bounds) == 1 else bounds
+    target = dtype_argument(dtype, "randint") or I64
+    sizes = checked_sizes((size,), "randint")
+    return finished(integers(first, last, sizes, target, generator), requires_grad, out)
+
+
+def randint_like(
+    input: Tensor,
+    low: Any,
+    high: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
+    """Uniform integers in [low, high), or [0, low), in another tensor's shape."""
+    check_device(device)
+    check_tensor(input, "randint_like")
+    first, last = (0, low) if high is None else (low, high)
+    target = dtype_argument(dtype, "randint_like") or input._dtype
+    return finished(integers(first, last, tuple(shape_of(input)), target, generator), requires_grad)
 
 
 def randperm(
-    n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    n: Any,
+    *,
+    generator: Generator | None = None,
+    out: Tensor | None = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
 ) -> Tensor:
-    """The integers below n in random order."""
-    keys = integers(0, (1 << 62), (n,), generator)
-    order = apply(PRIMITIVES["sort"], (keys,), {"axis": 0, "descending": False})[1] if n else keys
-    return order if dtype is None else cast_to(order, to_ir(dtype))
+    """The integers below n in random order: the order that sorts n random keys."""
+    check_device(device)
+    target = dtype_argument(dtype, "randperm") or I64
+    (n,) = checked_sizes(((n,),), "randperm")
+    keys = integers(0, 1 << 63, (n,), I64, generator)
+    order = _op("sort", keys, axis=0, descending=False)[1]
+    return finished(cast_to(order, target), requires_grad, out)
 
 
-def rand_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False, generator: Any = None) -> Tensor:
-    """Uniform numbers in another tensor's shape."""
-    target = input._dtype if dtype is None else to_ir(dtype)
-    return _finish(uniform(tuple(shape_of(input)), target, generator), requires_grad)
+def normal(
+    mean: Any = 0.0,
+    std: Any = 1.0,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    out: Tensor | None = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """mean + std * N(0, 1), with numbers and a size, or with tensors.  RuntimeError for a negative std."""
+    check_device(device)
+    tensors = [x for x in (mean, std) if isinstance(x, Tensor)]
+    if not tensors and size is None:
+        raise TypeError(
+            f"normal() received an invalid combination of arguments - got ({type(mean).__name__}, "
+            f"{type(std).__name__}), but expected one of:"
+        )
+    check_std(std)
+    shape = broadcast_shapes(*(shape_of(x) for x in tensors)) if tensors else checked_sizes((size,), "normal")
+    target = dtype_argument(dtype, "normal") or (tensors[0]._dtype if tensors else default_float())
+    drawn = gaussian(tuple(shape), target, generator)
+    parts = [spread(cast_to(x.detach(), target), shape) if isinstance(x, Tensor) else x for x in (mean, std)]
+    return finished(_op("add", _op("mul", drawn, parts[1]), parts[0]), requires_grad, out)
 
 
-def randn_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False, generator: Any = None) -> Tensor:
-    """Standard normal numbers in another tensor's shape."""
-    target = input._dtype if dtype is None else to_ir(dtype)
-    return _finish(gaussian(tuple(shape_of(input)), target, generator), requires_grad)
+def check_std(std: Any) -> None:
+    """RuntimeError for a negative standard deviation."""
+    if not isinstance(std, Tensor) and not std >= 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
 
 
-def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype: Any = None) -> Tensor:
-    """Uniform integers in another tensor's shape."""
-    if high is None:
-        low, high = 0, low
-    return cast_to(integers(low, high, tuple(shape_of(input)), None), input._dtype if dtype is None else to_ir(dtype))
+def bernoulli(input: Tensor, p: Any = None, *, generator: Generator | None = None, out: Tensor | None = None) -> Tensor:
+    """1 with the probability that each element says (or p), else 0."""
+    check_tensor(input, "bernoulli")
+    if p is not None:
+        return finished(trials(input, p, generator), False, out)
+    if not input._dtype.is_float:
+        raise NotImplementedError(
+            f"\"bernoulli_tensor_cpu_p_\" not implemented for '{_TYPE_NAMES[input._dtype.name]}'"
+        )
+    _check_probabilities(input)
+    return finished(trials(input, input, generator), False, out)
 
 
-def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None) -> Tensor:
-    """Normal numbers with a mean and a standard deviation, given as numbers or tensors."""
-    from adjit.promotion import broadcast_shapes
-
-    shapes = [shape_of(x) for x in (mean, std) if isinstance(x, Tensor)]
-    shape = tuple(size) if size is not None else tuple(broadcast_shapes(*shapes))
-    return gaussian(shape, default_float(), generator) * std + mean  # type: ignore[no-any-return]
-
-
-def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
-    """1 with the probability that each element says, else 0."""
-    drawn = uniform(tuple(shape_of(input)), F64 if input._dtype is F64 else F32, generator)
-    return cast_to(drawn < input.detach(), input._dtype)
+def trials(like: Tensor, p: Any, generator: Generator | None) -> Tensor:
+    """1 with probability p, else 0, in the shape and dtype of `like`."""
+    if isinstance(p, Tensor):
+        wide = F64 if p._dtype is F64 else F32
+        p = spread(cast_to(p.detach(), wide), shape_of(like))
+    else:
+        wide = F32
+        if not 0 <= p <= 1:
+            raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p:g}")
+    return cast_to(_op("lt", uniform(tuple(shape_of(like)), wide, generator), p), like._dtype)
 
 
-# -- in place -------------------------------------------------------------------------------------------------------
-def uniform_(input: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Any = None, **given: float) -> Tensor:
-    """Fill with uniform numbers in [from, to)."""
-    low = given.get("a", given.get("from", from_))
-    high = given.get("b", to)
-    check_writable(input)
-    return write(input, uniform(tuple(shape_of(input)), input._dtype, generator) * (high - low) + low)
+def _check_probabilities(input: Tensor) -> None:
+    """RuntimeError for a number outside [0, 1]; in a trace, where there are none, nothing is checked."""
+    if STATE.tracer is None and not bool(((input >= 0) & (input <= 1)).all()):
+        raise RuntimeError(
+            "Expected p_in >= 0 && p_in <= 1 to be true, but got false.  (Could this error message be improved?  If so, "
+            "please report an enhancement request to PyTorch.)"
+        )
 
 
-def normal_(input: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Tensor:
-    """Fill with normal numbers."""
-    check_writable(input)
-    return write(input, gaussian(tuple(shape_of(input)), input._dtype, generator) * std + mean)
+def multinomial(
+    input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
+) -> Tensor:
+    """Indices drawn with the probabilities that each row is proportional to.
+
+    Without replacement: the greatest log(p) - log(-log(u)), whose order is that of successive draws (Gumbel); with it:
+    the first index whose cumulated probability exceeds u.
+    Shapes: [n] -> i64[num_samples]; [m, n] -> i64[m, num_samples].
+    Errors: RuntimeError for rows that are no distribution, or fewer than num_samples entries without replacement.
+    """
+    check_tensor(input, "multinomial")
+    ndim, shape = input._tensor_type.ndim, tuple(shape_of(input))
+    if ndim not in (1, 2):
+        raise RuntimeError("prob_dist must be 1 or 2 dim")
+    if not input._dtype.is_float:
+        raise RuntimeError(
+            f"multinomial only supports floating-point dtypes for input, got: {_TYPE_NAMES[input._dtype.name]}"
+        )
+    if num_samples <= 0:
+        raise RuntimeError("cannot sample n_sample <= 0 samples")
+    if not replacement and num_samples > shape[-1]:
+        raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
+    _check_distribution(input)
+    wide = cast_to(input.detach(), F64)
+    if not replacement:
+        u = uniform(shape, F64, generator)
+        noise = _op("neg", _op("log", _op("neg", _op("log1p", _op("neg", u)))))
+        keys = _op("add", _op("log", wide), noise)
+        order = _op("sort", keys, axis=ndim - 1, descending=True)[1]
+        sizes = (*shape[:-1], num_samples)
+        return _op("slice", order, start=(0,) * ndim, size=sizes, step=(1,) * ndim)  # type: ignore[no-any-return]
+    cumulated = _op("cumulate_sum", wide, axis=ndim - 1, reverse=False)
+    return _first_above(cumulated, uniform((*shape[:-1], num_samples), F64, generator), shape, num_samples)
 
 
-def bernoulli_(input: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
-    """Fill with 1 at probability p, else 0."""
-    check_writable(input)
-    drawn = uniform(tuple(shape_of(input)), F32, generator)
-    return write(input, cast_to(drawn < p, input._dtype))
+def _first_above(cumulated: Tensor, u: Tensor, shape: tuple[Any, ...], samples: int) -> Tensor:
+    """For each u: how many cumulated probabilities are not above u times their total."""
+    lead = shape[:-1]
+    n = shape[-1]
+    start = (*(0 for _ in lead), n - 1)
+    total = _op("slice", cumulated, start=start, size=(*lead, 1), step=(1,) * len(shape))
+    goal = _op("mul", u, _op("expand", total, shape=(*lead, samples)))
+    goals = _op("expand", _op("reshape", goal, shape=(*lead, samples, 1)), shape=(*lead, samples, n))
+    sums = _op("expand", _op("reshape", cumulated, shape=(*lead, 1, n)), shape=(*lead, samples, n))
+    below = _op("cast", _op("le", sums, goals), dtype=I64)
+    return _op("reduce_sum", below, axes=(len(shape),))  # type: ignore[no-any-return]
 
 
-def random_(input: Tensor, from_: int = 0, to: int | None = None, *, generator: Any = None) -> Tensor:
-    """Fill with uniform integers in [from, to), or [0, from)."""
-    check_writable(input)
-    low, high = (from_, to) if to is not None else (0, from_ or (1 << 24 if input._dtype.is_float else 127))
-    return write(input, cast_to(integers(low, high, tuple(shape_of(input)), generator), input._dtype))
+def _check_distribution(input: Tensor) -> None:
+    """RuntimeError for rows that are no distribution; in a trace, where there are no numbers, nothing is checked."""
+    if STATE.tracer is not None or numel_of(shape_of(input)) == 0:
+        return
+    if not bool(((input >= 0) & (input < math.inf)).all()):
+        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+    if not bool((input.sum(-1) > 0).all()):
+        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
 
 
-METHODS: dict[str, Callable[..., Any]] = {
-    "bernoulli": bernoulli,
-    "bernoulli_": bernoulli_,
-    "normal_": normal_,
-    "random_": random_,
-    "uniform_": uniform_,
-}
+METHODS: dict[str, Callable[..., Any]] = {"bernoulli": bernoulli, "multinomial": multinomial}
 __all__ = [
-    "Generator", "bernoulli", "default_generator", "get_rng_state", "initial_seed", "manual_seed", "normal", "rand",
-    "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "seed", "set_rng_state",
+    "Generator", "bernoulli", "default_generator", "fork_rng", "get_rng_state", "initial_seed", "manual_seed",
+    "multinomial", "normal", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "seed",
+    "set_rng_state",
 ]  # fmt: skip

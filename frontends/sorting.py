@@ -2,50 +2,33 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from adjit.dims import shape_of, wrap_dim
+from adjit.composite import composite
+from adjit.dims import numpy_names, shape_of, wrap_dim
 from adjit.dispatch import apply
 from adjit.ir.primitive import PRIMITIVES
-from adjit.reductions import _NamedResult
+from adjit.ir.types import F32, I64
+from adjit.results import named_result
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
-_Pair = namedtuple("sort", ("values", "indices"))
+sort_result = named_result("sort", "values", "indices")
+topk_result = named_result("topk", "values", "indices")
 
 
-class sort_result(_NamedResult, _Pair):
-    """Values and indices."""
-
-    __slots__ = ()
-
-
-class topk_result(_NamedResult, _Pair):
-    """Values and indices."""
-
-    __slots__ = ()
-
-
-class median_result(_NamedResult, _Pair):
-    """Values and indices."""
-
-    __slots__ = ()
-
-
-sort_result.__name__, topk_result.__name__, median_result.__name__ = "sort", "topk", "median"
-
-
+@numpy_names
 def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
     """(values, indices) in order along an axis; always stable, NaN counts as the greatest."""
     if not shape_of(input):
         from adjit.creation import zeros
         from adjit.shaping import clone
 
-        return sort_result(clone(input), zeros((), dtype="i8"))
+        wrap_dim(dim, 0)
+        return sort_result(clone(input), zeros((), dtype=I64))
     attributes = {"axis": wrap_dim(dim, len(shape_of(input))), "descending": descending}
     return sort_result(*apply(PRIMITIVES["sort"], (input,), attributes, name="Sort"))
 
@@ -55,34 +38,29 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool
     return sort(input, dim, descending)[1]  # type: ignore[no-any-return]
 
 
-def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
-    """The k greatest (or least) along an axis, with indices."""
+@composite("Topk")
+def _topk(input: Tensor, k: int, dim: int, largest: bool) -> tuple[Tensor, Tensor]:
+    from adjit.indexing import gather
     from adjit.shaping import narrow
 
+    _, order = apply(PRIMITIVES["sort"], (input.detach(),), {"axis": dim, "descending": largest})
+    places = narrow(order, dim, 0, k)
+    return gather(input, dim, places), places
+
+
+_topk.__wrapped__.__name__ = "topk"  # type: ignore[attr-defined]
+
+
+@numpy_names
+def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+    """The k greatest (or least) along an axis in order, with indices."""
     axis = wrap_dim(dim, len(shape_of(input)))
-    if not 0 <= k <= shape_of(input)[axis]:
+    extent = shape_of(input)[axis] if shape_of(input) else 1
+    if not 0 <= k <= extent:
         raise RuntimeError("selected index k out of range")
-    values, indices = sort(input, axis, largest)
-    return topk_result(narrow(values, axis, 0, k), narrow(indices, axis, 0, k))
-
-
-def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
-    """The k-th least along an axis, with its index."""
-    from adjit.shaping import select, unsqueeze
-
-    axis = wrap_dim(dim, len(shape_of(input)))
-    values, indices = sort(input, axis)
-    found = select(values, axis, k - 1), select(indices, axis, k - 1)
-    return sort_result(*(unsqueeze(x, axis) for x in found)) if keepdim else sort_result(*found)
-
-
-def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
-    """The middle value (the lower of two); along `dim`, (values, indices)."""
-    if dim is None:
-        flat = input.reshape(-1)
-        return kthvalue(flat, (int(shape_of(flat)[0]) + 1) // 2)[0]
-    axis = wrap_dim(dim, len(shape_of(input)))
-    return median_result(*kthvalue(input, (int(shape_of(input)[axis]) + 1) // 2, axis, keepdim))
+    if not shape_of(input):
+        return topk_result(*sort(input))
+    return topk_result(*_topk(input, k, axis, largest))
 
 
 def _concrete(input: Tensor, what: str) -> np.ndarray:
@@ -120,7 +98,9 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
 
     weight = None if weights is None else _concrete(weights, "bincount()")
     found = np.bincount(_concrete(input, "bincount()"), weight, minlength)
-    return from_numpy(found.astype(np.int64 if weights is None else found.dtype))
+    if weights is None:
+        return from_numpy(found.astype(np.int64))
+    return from_numpy(found.astype(np.float32 if weights._dtype is F32 else np.float64))
 
 
 def searchsorted(sorted_sequence: Tensor, input: Any, *, right: bool = False, side: str | None = None) -> Tensor:
@@ -143,10 +123,22 @@ def bucketize(input: Any, boundaries: Tensor, *, right: bool = False) -> Tensor:
     return searchsorted(boundaries, input, right=right)
 
 
+def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
+    """Whether each element is one of `test_elements`."""
+    from adjit.creation import as_tensor
+    from adjit.logic import logical_not
+    from adjit.reductions import any as holds_for_any
+    from adjit.shaping import reshape, unsqueeze
+
+    given, wanted = as_tensor(elements), as_tensor(test_elements)
+    found = holds_for_any(unsqueeze(given, -1) == reshape(wanted, -1), -1)
+    return logical_not(found) if invert else found
+
+
 _PUBLIC = (
-    "argsort", "bincount", "bucketize", "kthvalue", "median", "searchsorted", "sort", "topk", "unique",
+    "argsort", "bincount", "bucketize", "isin", "searchsorted", "sort", "topk", "unique",
 )  # fmt: skip
 METHODS: dict[str, Callable[..., Any]] = {
-    name: globals()[name] for name in _PUBLIC if name not in ("bucketize", "searchsorted")
+    name: globals()[name] for name in _PUBLIC if name not in ("bucketize", "isin", "searchsorted")
 }
 __all__ = list(_PUBLIC)

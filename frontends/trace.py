@@ -62,6 +62,7 @@ class Tracer:
         self.checks: list[Callable[[], bool]] = []
         self.grads: dict[Tensor, Tensor | None] = {}
         self.first_grads: dict[Tensor, Tensor | None] = {}
+        self.passed: set[Value] = set()  # roots of a backward pass whose graph was not retained
         self._arguments: dict[Tensor, tuple[int, Tensor]] = {}
         self._cells: dict[Memory, _Cell] = {}
         self._leaves: dict[Value, Tensor] = {}
@@ -313,6 +314,11 @@ class Tracer:
             "or move this line out of the compiled function"
         )
 
+    def is_unwritten(self, tensor: Tensor) -> bool:
+        """Whether a tensor that this trace made still holds what it was made with."""
+        cell = self._cells.get(tensor._memory)
+        return cell is not None and cell.epoch == 0
+
     def known_array(self, tensor: Tensor, what: str) -> np.ndarray:
         """The numbers of a tensor from outside, if they are sure to stay: it was not written since its creation."""
         cell = self._cells.get(tensor._memory)
@@ -344,11 +350,17 @@ class Tracer:
         self.grads[tensor] = value
 
     def backward(
-        self, outputs: Sequence[Tensor], seeds: Sequence[Tensor], create_graph: bool, inputs: Sequence[Tensor] | None
+        self,
+        outputs: Sequence[Tensor],
+        seeds: Sequence[Tensor],
+        retain_graph: bool,
+        create_graph: bool,
+        inputs: Sequence[Tensor] | None,
     ) -> None:
         """Emit the backward pass, and accumulate into the leaves' gradients."""
-        for output in outputs:
-            self._operand(output, False)
+        roots = [self._operand(output, False) for output in outputs]
+        if not retain_graph:
+            self.passed.update(roots)
         wanted = list(self._leaves)
         if inputs is not None:
             chosen = set(inputs)

@@ -65,7 +65,9 @@ def backward(
     retain = create_graph if retain_graph is None else retain_graph
     seeds = _seeds(outputs, gradients, create_graph)
     if STATE.tracer is not None:
-        STATE.tracer.backward(outputs, seeds, create_graph, None if inputs is None else _as_tuple(inputs))
+        STATE.tracer.backward(
+            outputs, seeds, retain, create_graph, None if inputs is None else _as_tuple(inputs)
+        )
         return
     from adjit.autograd.engine import accumulate, run_pass
     from adjit.autograd.record import value_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from adjit.autograd.modes import no_grad
@@ -18,16 +18,14 @@ class Conversion:
 
     _parameters: dict[str, Any]
     _buffers: dict[str, Any]
-
-    def children(self) -> Iterator[Any]:
-        """The direct sub-modules."""
-        raise NotImplementedError
+    _modules: dict[str, Any]
 
     def _apply(self: Self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         EPOCH.advance()
         if recurse:
-            for module in self.children():
-                module._apply(fn)
+            for module in self._modules.values():
+                if module is not None:
+                    module._apply(fn)
         with no_grad():
             for parameter in self._parameters.values():
                 if parameter is None:

@@ -135,6 +135,8 @@ class Optimizer:
         if not state:
             with outside(), no_grad():
                 state.update(make(param))
+        if STATE.tracer is not None:
+            name_state(param, state)
         return state
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -222,6 +224,14 @@ def _fitted(key: str, value: Any, param: Tensor) -> Any:
     if isinstance(value, OrderedDict | dict):
         return {inner: _fitted(inner, item, param) for inner, item in value.items()}
     return deepcopy(value)
+
+
+def name_state(param: Tensor, state: dict[str, Any]) -> None:
+    """Give the state of a parameter the names that a compiled step's program shows."""
+    name = param.__dict__.get("_trace_name")
+    for key, value in state.items():
+        if name is not None and isinstance(value, Tensor):
+            value.__dict__.setdefault("_trace_name", f"{name}_{key}")
 
 
 def count_of_steps() -> Tensor:

@@ -17,6 +17,7 @@ from adjit.tensor import Tensor
 
 
 def set_rate(group: dict[str, Any], rate: Any) -> None:
+    """Set a group's rate; a rate that is a tensor stays the same tensor."""
     if isinstance(group["lr"], Tensor):
         group["lr"].fill_(rate)
     else:

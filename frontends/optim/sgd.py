@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from adjit.creation import zeros_like
-from adjit.optim.optimizer import Group, Optimizer, ParamsT, check_not_negative
+from adjit.optim.optimizer import Group, Optimizer, ParamsT, check_not_negative, name_state
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.trace import outside
@@ -58,6 +58,8 @@ class SGD(Optimizer):
                 average = state["momentum_buffer"] = zeros_like(param)
                 if dampening != 0:
                     self._factors[param] = zeros_like(param).sum() + 1
+        if STATE.tracer is not None:
+            name_state(param, state)
         factor: Any = 1 - dampening
         if param in self._factors:
             carried = self._factors[param]

@@ -1,0 +1,67 @@
+"""The classes that name a tensor's dtype: `FloatTensor`, `LongTensor` and their kin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from adjit.creation import legacy_tensor
+from adjit.ir.types import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, U8, DType
+from adjit.tensor import Tensor
+
+
+class LegacyType(type):
+    """The class of these classes: calling one makes a tensor, and a tensor of its dtype is an instance."""
+
+    ir: DType
+
+    def __call__(cls, *args: Any) -> Tensor:
+        return legacy_tensor(*args, dtype=cls.ir)
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, Tensor) and instance._dtype is cls.ir
+
+    @property
+    def dtype(cls) -> Any:
+        """The public dtype."""
+        from adjit.dtypes import public
+
+        return public(cls.ir)
+
+
+_NAMES = {
+    BOOL: "BoolTensor", U8: "ByteTensor", I8: "CharTensor", I16: "ShortTensor", I32: "IntTensor", I64: "LongTensor",
+    F16: "HalfTensor", BF16: "BFloat16Tensor", F32: "FloatTensor", F64: "DoubleTensor",
+}  # fmt: skip
+
+
+def _class_of(ir: DType, name: str) -> LegacyType:
+    doc = f"Makes tensors of dtype {ir.long_name} from sizes or data; those tensors are its instances."
+    return LegacyType(name, (), {"ir": ir, "__doc__": doc, "__module__": "adjit"})
+
+
+_CLASSES = {ir: _class_of(ir, name) for ir, name in _NAMES.items()}
+
+FloatTensor, DoubleTensor, HalfTensor = _CLASSES[F32], _CLASSES[F64], _CLASSES[F16]
+BFloat16Tensor, BoolTensor, ByteTensor = _CLASSES[BF16], _CLASSES[BOOL], _CLASSES[U8]
+CharTensor, ShortTensor, IntTensor, LongTensor = _CLASSES[I8], _CLASSES[I16], _CLASSES[I32], _CLASSES[I64]
+
+
+def legacy_name(dtype: DType) -> str:
+    """`torch.FloatTensor` for float32."""
+    return f"torch.{_NAMES[dtype]}"
+
+
+def dtype_named(name: str) -> DType:
+    """The dtype of `torch.FloatTensor`.  ValueError for an unknown name."""
+    for ir, known in _NAMES.items():
+        if name == f"torch.{known}":
+            return ir
+    raise ValueError(f"invalid type: '{name}'")
+
+
+METHODS: dict[str, Callable[..., Any]] = {}
+__all__ = [
+    "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "DoubleTensor", "FloatTensor", "HalfTensor", "IntTensor",
+    "LongTensor", "ShortTensor",
+]  # fmt: skip

@@ -1,0 +1,225 @@
+"""Evenly spaced numbers, grids, and the indices of triangles."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from adjit.creation import check_device, finished, of_array
+from adjit.dims import numel_of, shape_of
+from adjit.dispatch import apply
+from adjit.dtypes import default_float, dtype_argument
+from adjit.ir.primitive import PRIMITIVES
+from adjit.ir.types import BOOL, F64, I64, DType
+from adjit.python_data import stored
+from adjit.state import STATE
+from adjit.symbolic_size import SymbolicSize
+from adjit.tensor import Tensor
+
+
+def arange(
+    start: Any = None,
+    end: Any = None,
+    step: Any = 1,
+    *,
+    out: Tensor | None = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:
+    """start + i*step for i = 0, 1, ... while below end (above it, for a negative step).
+
+    Errors: RuntimeError for a step of 0, or one that leads away from `end`.
+    """
+    check_device(device)
+    if end is None:
+        if start is None:
+            raise TypeError("arange() received an invalid combination of arguments - got (), but expected one of:")
+        start, end = 0, start
+    parts = [_bound(x, name) for x, name in ((0 if start is None else start, "start"), (end, "end"), (step, "step"))]
+    target = dtype_argument(dtype, "arange")
+    if target is None:
+        target = default_float() if any(isinstance(x, float) for x in parts) else I64
+    if target is BOOL:
+        raise NotImplementedError("\"arange_cpu\" not implemented for 'Bool'")
+    if STATE.tracer is not None and not any(isinstance(x, float) for x in parts):
+        return finished(_counted(*parts, target), requires_grad, out)
+    return finished(of_array(*_spaced(*map(_plain, parts), target)), requires_grad, out)
+
+
+def _bound(value: Any, name: str) -> Any:
+    if isinstance(value, Tensor):
+        value = value.item()
+    if isinstance(value, np.generic):
+        value = value.item()
+    if not isinstance(value, (int, float, SymbolicSize)):
+        raise TypeError(f"arange(): argument '{name}' must be Number, not {type(value).__name__}")
+    return int(value) if isinstance(value, bool) else value
+
+
+def _plain(value: Any) -> Any:
+    return int(value) if isinstance(value, SymbolicSize) else value
+
+
+def _check_direction(start: Any, end: Any, step: Any) -> None:
+    if step == 0:
+        raise RuntimeError("step must be nonzero")
+    if not all(isinstance(x, SymbolicSize) or math.isfinite(x) for x in (start, end)):
+        raise RuntimeError(f"unsupported range: {start:g} -> {end:g}")
+    if (start > end) if step > 0 else (start < end):
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+
+
+def _spaced(start: Any, end: Any, step: Any, target: DType) -> tuple[np.ndarray, DType]:
+    _check_direction(start, end, step)
+    # PyTorch counts the elements of int64 ranges in integers, those of all others in float64.
+    if target is I64:
+        start, end, step = int(start), int(end), int(step)
+        count = -((start - end) // step)
+    else:
+        count = math.ceil((end - start) / step)
+    if target.is_integer:
+        wide = int(start) + np.arange(count, dtype=np.int64) * int(step)
+        return stored(wide, I64, target), target
+    return stored(start + np.arange(count, dtype=np.float64) * step, F64, target), target
+
+
+def _counted(start: Any, end: Any, step: Any, target: DType) -> Tensor:
+    """The range as a program, for integers and open sizes."""
+    _check_direction(start, end, step)
+    size = -((start - end) // step)
+    counted = apply(PRIMITIVES["iota"], (), {"shape": (size,), "axis": 0, "dtype": target})
+    if isinstance(step, SymbolicSize) or step != 1:
+        counted = apply(PRIMITIVES["mul"], (counted, step))
+    if isinstance(start, SymbolicSize) or start != 0:
+        counted = apply(PRIMITIVES["add"], (counted, start))
+    return counted  # type: ignore[no-any-return]
+
+
+def linspace(
+    start: Any,
+    end: Any,
+    steps: int,
+    *,
+    out: Tensor | None = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """`steps` points from start to end, both included: start + i*(end - start)/(steps - 1)."""
+    check_device(device)
+    target = dtype_argument(dtype, "linspace") or default_float()
+    first, last = _ends(start, end, target)
+    return finished(of_array(stored(_points(first, last, steps, target), F64, target), target), requires_grad, out)
+
+
+def logspace(
+    start: Any,
+    end: Any,
+    steps: int,
+    base: float = 10.0,
+    *,
+    out: Tensor | None = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """base ** x for x in linspace(start, end, steps)."""
+    check_device(device)
+    target = dtype_argument(dtype, "logspace") or default_float()
+    wide = target if target.is_float else F64
+    first, last = _ends(start, end, wide)
+    exponents = stored(_points(first, last, steps, wide), F64, wide)
+    with np.errstate(all="ignore"):
+        powers = np.power(float(base), stored(exponents, wide, F64))
+    return finished(of_array(stored(powers, F64, target), target), requires_grad, out)
+
+
+def _ends(start: Any, end: Any, target: DType) -> tuple[float, float]:
+    """Start and end as `target` holds them."""
+    values = [np.asarray(float(x.item() if isinstance(x, Tensor) else x)) for x in (start, end)]
+    first, last = (float(stored(stored(value, F64, target), target, F64)) for value in values)
+    return first, last
+
+
+def _points(start: float, end: float, steps: Any, target: DType) -> np.ndarray:
+    """The points in float64: counted from `start` in the first half, from `end` in the second, so both are exact.
+
+    The step is rounded to the target first; with one rounding at the end that equals PyTorch's fused arithmetic.
+    """
+    steps = steps.__index__()
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
+    if steps < 2:
+        return np.full(steps, start)
+    step = (end - start) / (steps - 1)
+    if target.is_float:
+        step = float(stored(stored(np.asarray(step), F64, target), target, F64))
+    place = np.arange(steps, dtype=np.float64)
+    return np.asarray(np.where(place < steps // 2, start + step * place, end - step * (steps - 1 - place)))
+
+
+def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
+    """Vectors expanded to the grid that they span: out[k][i, j, ...] = tensors[k][index k].
+
+    Shapes: [n], [m], ... -> [n, m, ...] each; [m, n, ...] for indexing="xy".
+    """
+    from adjit.shaping import expand, reshape, transpose
+
+    if indexing is None:
+        warnings.warn(
+            "torch.meshgrid: in an upcoming release, it will be required to pass the indexing argument.",
+            UserWarning,
+            stacklevel=2,
+        )
+        indexing = "ij"
+    if indexing not in ("ij", "xy"):
+        raise RuntimeError(
+            f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}'
+        )
+    vectors = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else tensors
+    if not vectors:
+        raise RuntimeError("meshgrid expects a non-empty TensorList")
+    for vector in vectors:
+        if vector._tensor_type.ndim > 1:
+            raise RuntimeError(f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {vector!r}")
+        if vector._dtype is not vectors[0]._dtype:
+            raise RuntimeError("torch.meshgrid expects all tensors to have the same dtype")
+    sizes = [numel_of(shape_of(vector)) for vector in vectors]
+    grids = []
+    for place, vector in enumerate(vectors):
+        shape: list[Any] = [1] * len(vectors)
+        shape[place] = sizes[place]
+        grid = expand(reshape(vector, *shape), *sizes)
+        grids.append(transpose(grid, 0, 1) if indexing == "xy" and len(vectors) > 1 else grid)
+    return tuple(grids)
+
+
+def _triangle(numpy_function: Callable[..., Any], name: str, doc: str) -> Callable[..., Tensor]:
+    def indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None) -> Tensor:
+        check_device(device)
+        for label, extent in (("row", row), ("col", col)):
+            if extent < 0:
+                raise RuntimeError(f"{label} must be non-negative, got{extent}")
+        found = np.stack(numpy_function(row, offset, col))
+        target = dtype_argument(dtype, name) or I64
+        return of_array(stored(found.astype(np.int64), I64, target), target)
+
+    indices.__name__ = indices.__qualname__ = name
+    indices.__doc__ = doc
+    return indices
+
+
+tril_indices = _triangle(np.tril_indices, "tril_indices", "Rows and columns of the lower triangle, row by row.")
+triu_indices = _triangle(np.triu_indices, "triu_indices", "Rows and columns of the upper triangle, row by row.")
+
+METHODS: dict[str, Callable[..., Any]] = {}
+__all__ = ["arange", "linspace", "logspace", "meshgrid", "tril_indices", "triu_indices"]
