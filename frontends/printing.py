@@ -116,7 +116,9 @@ def _row(array: np.ndarray, indent: int, summarise: bool, write: _Formatter) -> 
     edge = _options.edgeitems
     per_line = max(1, (_options.linewidth - indent) // (write.width + 2))
     values = array.tolist()
-    if summarise and len(values) > 2 * edge:
+    if summarise and edge == 0:
+        shown = ["..."]
+    elif summarise and len(values) > 2 * edge:
         shown = [write(v) for v in values[:edge]] + [" ..."] + [write(v) for v in values[-edge:]]
     else:
         shown = [write(v) for v in values]
@@ -142,6 +144,8 @@ def format_tensor(tensor: Tensor) -> str:
         summarise = array.size > _options.threshold
         formatter = _Formatter(_summarised(array) if summarise else array)
         body = _lines(array, len("tensor("), summarise, formatter)
+        if _options.edgeitems == 0:
+            suffixes.append(f"size={tuple(array.shape)}")
     natural = (default_float(), I64, BOOL) if array.size else (default_float(),)
     if tensor._dtype not in natural:
         suffixes.append(f"dtype={public(tensor._dtype)!r}")
@@ -155,7 +159,7 @@ def format_tensor(tensor: Tensor) -> str:
 
 def _with_suffixes(text: str, suffixes: list[str]) -> str:
     """The suffixes on the last line where they fit, else on lines of their own."""
-    width = len(text) - text.rfind("\n") - 1 if "\n" in text else len(text)
+    width = len(text) - text.rfind("\n") + 1  # two more than stand there, as PyTorch counts
     parts = [text]
     for suffix in suffixes:
         if width + len(suffix) + 2 > _options.linewidth:

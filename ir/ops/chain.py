@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from adjit.ir.derive import partial_terms
 from adjit.ir.halfs import storage_dtype
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.term import Apply, Evaluation, Number, Symbol, Term, is_number, subterms
@@ -19,10 +18,17 @@ from adjit.ir.term import Apply, Evaluation, Number, Symbol, Term, is_number, su
 _POLYNOMIAL = ("add", "sub", "mul", "neg")
 
 
+def _partials(op: Primitive) -> Sequence[Term]:
+    """The op's partial derivatives; the table is not read before a gradient is asked for."""
+    from adjit.ir.derive import partial_terms
+
+    return partial_terms(op)
+
+
 def partial_factors(op: Primitive, out: Any, *operands: Any, **attributes: Any) -> tuple[Any, ...]:
     """d out/d operand for each operand: an array, an expression or a number; None where it is 0."""
     evaluation = Evaluation(_values(op, out, operands, attributes))
-    terms = [evaluation.folded(term) for term in partial_terms(op)]
+    terms = [evaluation.folded(term) for term in _partials(op)]
     return tuple(None if term == Number(0) else evaluation(term) for term in terms)
 
 
@@ -87,7 +93,7 @@ class _Chain:
     def __init__(self, op: Primitive, out: Any, operands: Sequence[Any], attributes: dict[str, Any]) -> None:
         values = _values(op, out, operands, attributes)
         self.evaluation = Evaluation(values)
-        self.terms = [self.evaluation.folded(term) for term in partial_terms(op)]
+        self.terms = [self.evaluation.folded(term) for term in _partials(op)]
         # x**2 has no singular partial, though x**y has: with numbers put in, a polynomial is known to be finite.
         self.folded = any(name in self.evaluation.numbers for name in op.operands)
         self.singular = op.singular
