@@ -24,8 +24,9 @@ _cache: dict[Any, tuple[Graph, Any]] = {}
 _LIMIT = 4096
 
 
-def composite(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Make a function over tensors a composite; `name` is PyTorch's name of the operation in `grad_fn`.
+def composite(name: str, title: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a function over tensors a composite; `name` is PyTorch's name of the operation in `grad_fn`, `title` the
+    body's name in the IR (by default the function's).
 
     Arguments are tensors, None, tuples and lists of tensors, or static values (hashable).  Results are a tensor or a
     tuple of tensors.  The function must be pure.
@@ -33,6 +34,7 @@ def composite(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         parameters = signature(function)
+        shown = function.__name__.strip("_") if title is None else title
 
         @wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -46,7 +48,7 @@ def composite(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             if found is None:
                 if len(_cache) > _LIMIT:
                     _cache.clear()
-                found = _cache[key] = _trace(function, list(bound.arguments), pattern, types)
+                found = _cache[key] = _trace(function, shown, list(bound.arguments), pattern, types)
             graph, single = found
             results = apply_callee(graph, tensors, name)
             return results[0] if single else tuple(results)
@@ -106,12 +108,16 @@ def _restore(pattern: Any, tensors: Any, tracer: Any) -> Any:
 
 
 def _trace(
-    function: Callable[..., Any], names: Sequence[str], pattern: tuple[Any, ...], types: Sequence[TensorType]
+    function: Callable[..., Any],
+    title: str,
+    names: Sequence[str],
+    pattern: tuple[Any, ...],
+    types: Sequence[TensorType],
 ) -> tuple[Graph, bool]:
     from adjit.trace import Tracer
 
     outer = STATE.tracer
-    tracer = Tracer(function.__name__.strip("_"), {} if outer is None else outer.hints)
+    tracer = Tracer(title, {} if outer is None else outer.hints)
     if outer is not None:
         tracer.guards = outer.guards
     recording, STATE.recording = STATE.recording, False

@@ -195,7 +195,7 @@ def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             raise _no_overload(args, kwargs)
         target = to_ir(kwargs["dtype"])
     found = input if target is None else _cast(input, target)
-    return found.clone() if copy and found is input else found  # type: ignore[no-any-return]
+    return found.clone() if copy and found is input else found
 
 
 def _no_overload(args: tuple[Any, ...], kwargs: dict[str, Any]) -> TypeError:

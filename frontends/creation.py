@@ -171,10 +171,10 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """`data` as a tensor, without copying where it can be shared."""
     check_device(device)
     if isinstance(data, Tensor):
-        return data if dtype is None else data.to(dtype)  # type: ignore[no-any-return]
+        return data if dtype is None else data.to(dtype)
     if isinstance(data, np.ndarray):
         found = from_numpy(data)
-        return found if dtype is None else found.to(dtype)  # type: ignore[no-any-return]
+        return found if dtype is None else found.to(dtype)
     return tensor(data, dtype=dtype)
 
 

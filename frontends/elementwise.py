@@ -48,7 +48,9 @@ def not_a_tensor(op: str, argument: str, position: int, value: Any) -> TypeError
     )
 
 
-def emit(op: str, name: str, *operands: Any, target: DType | None = None, kernel: str = "", **attributes: Any) -> Tensor:
+def emit(
+    op: str, name: str, *operands: Any, target: DType | None = None, kernel: str = "", **attributes: Any
+) -> Tensor:
     """A primitive on promoted operands; `name` is PyTorch's of the function, `kernel` that in its errors."""
     target = result_dtype(operands) if target is None else target
     chosen = _ON_BOOL.get(op, op) if target is BOOL else op
@@ -454,7 +456,8 @@ def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neg
 
     if not input._dtype.is_float:
         return input
-    limits = np.finfo(input._dtype.storage) if input._dtype.name != "bf16" else np.finfo(np.float32)
+    storage: Any = input._dtype.storage if input._dtype.name != "bf16" else np.float32
+    limits = np.finfo(storage)
     high = float(limits.max) if posinf is None else posinf
     low = float(limits.min) if neginf is None else neginf
     result = apply(PRIMITIVES["nan_to_num"], (input,), {"nan": nan, "posinf": high, "neginf": low}, name="NanToNum")

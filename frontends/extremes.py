@@ -31,8 +31,8 @@ def require_elements(op: str, input: Tensor, dim: Any, *, counted: bool = True) 
     if dim is None or dim == ():
         if numel_of(shape) == 0:
             raise RuntimeError(
-                f"{op}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with "
-                "the 'dim' argument."
+                f"{op}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim "
+                "with the 'dim' argument."
             )
         return
     for given in (dim,) if isinstance(dim, int) else tuple(dim):
@@ -147,7 +147,7 @@ def _position(op: str, input: Tensor, dim: Any, keepdim: bool) -> Tensor:
     axis = None if dim is None else wrap_dim(dim, rank)
     if axis is None or rank == 0:
         found = apply(PRIMITIVES[op], (reshape(input, -1),), {"axis": 0})
-        return reshape(found, *(1,) * rank) if keepdim else found  # type: ignore[no-any-return]
+        return reshape(found, *(1,) * rank) if keepdim else found
     if keepdim:
         return _place(op, input, axis)
     return apply(PRIMITIVES[op], (input,), {"axis": axis})  # type: ignore[no-any-return]
@@ -199,17 +199,14 @@ def _middle(input: Tensor, dim: int) -> Tensor:
     return where(spoilt, _place("argmax", input, dim), positions)  # type: ignore[no-any-return]
 
 
-@composite("MedianBackward1")
+@composite("MedianBackward1", "median")
 def _median_along(input: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, Tensor]:
     return chosen(input, dim, keepdim, _middle(input, dim))
 
 
-@composite("MedianBackward0")
+@composite("MedianBackward0", "median")
 def _median(input: Tensor) -> Tensor:
     return chosen(input, 0, False, _middle(input, 0))[0]
-
-
-_median_along.__wrapped__.__name__ = _median.__wrapped__.__name__ = "median"
 
 
 @numpy_names

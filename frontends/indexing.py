@@ -494,7 +494,6 @@ _FUNCTIONS: tuple[Callable[..., Any], ...] = (
 )  # fmt: skip
 METHODS: dict[str, Callable[..., Any]] = {function.__name__: function for function in _FUNCTIONS}
 METHODS.update(__getitem__=getitem, __setitem__=setitem)
-PROPERTIES: dict[str, property] = {}
 __all__ = [
     "gather", "index_add", "index_copy", "index_fill", "index_put", "index_select", "masked_fill", "masked_select",
     "nonzero", "scatter", "scatter_add", "scatter_reduce", "take_along_dim",

@@ -40,10 +40,10 @@ def _dot(a: Tensor, b: Tensor, contract: tuple[Sequence[int], Sequence[int]], ba
     return result
 
 
-def _unfit(a: Tensor, b: Tensor, m: Any, k: Any, l: Any, n: Any, op: str) -> RuntimeError:
+def _unfit(a: Tensor, b: Tensor, m: Any, k: Any, inner: Any, n: Any, op: str) -> RuntimeError:
     return explained(
         RuntimeError,
-        f"mat1 and mat2 shapes cannot be multiplied ({m}x{k} and {l}x{n})",
+        f"mat1 and mat2 shapes cannot be multiplied ({m}x{k} and {inner}x{n})",
         op,
         {"mat1": a, "mat2": b},
         "transpose one of them, as in mat2.t()" if k == n else "",
@@ -80,7 +80,8 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     if a[0] != b[0] or a[2] != b[1]:
         raise explained(
             RuntimeError,
-            f"Expected size for first two dimensions of batch2 tensor to be: [{a[0]}, {a[2]}] but got: [{b[0]}, {b[1]}].",
+            f"Expected size for first two dimensions of batch2 tensor to be: [{a[0]}, {a[2]}] but got: "
+            f"[{b[0]}, {b[1]}].",
             "bmm",
             {"batch1": input, "batch2": mat2},
         )
@@ -283,7 +284,8 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
 
 ger = outer
 _PUBLIC = (
-    "addmm", "addmv", "baddbmm", "bmm", "dot", "einsum", "ger", "matmul", "mm", "mv", "outer", "tensordot", "tril", "triu",
+    "addmm", "addmv", "baddbmm", "bmm", "dot", "einsum", "ger", "matmul", "mm", "mv", "outer", "tensordot", "tril",
+    "triu",
 )  # fmt: skip
 METHODS: dict[str, Callable[..., Any]] = {
     name: globals()[name] for name in _PUBLIC if name not in ("einsum", "tensordot")

@@ -32,7 +32,8 @@ from adjit import (
 from adjit.tensor import Tensor
 
 MODULES = (
-    promotion, device, numeric_limits, printing, conversion, copying, creation, ranges, legacy, elementwise, logic, comparison, reductions,
+    promotion, device, numeric_limits, printing, conversion, copying, creation, ranges, legacy, elementwise, logic,
+    comparison, reductions,
     extremes, along_axis, linalg, sorting, shaping, indexing, random, random_inplace, inplace,
 )  # fmt: skip
 

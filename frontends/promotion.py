@@ -46,11 +46,9 @@ def result_dtype(operands: Sequence[Any]) -> DType:
         present = best[level]
         best[level] = dtype if present is None else promote_types_ir(present, dtype)
     found: DType | None = None
-    for dtype in best:
-        if dtype is None:
-            continue
-        if found is None or _category(dtype) > _category(found):
-            found = dtype
+    for candidate in best:
+        if candidate is not None and (found is None or _category(candidate) > _category(found)):
+            found = candidate
     assert found is not None
     return found
 

@@ -118,7 +118,8 @@ def integers(low: Any, high: Any, shape: tuple[Any, ...], dtype: DType, generato
 def _check_bounds(low: Any, high: Any, dtype: DType) -> None:
     if not isinstance(low, int) or not isinstance(high, int) or dtype.is_float:
         return
-    least, most = (0, 1) if dtype is BOOL else (0, 255) if dtype is U8 else (-(1 << dtype.bits - 1), (1 << dtype.bits - 1) - 1)
+    half = 1 << dtype.bits - 1
+    least, most = (0, 1) if dtype is BOOL else (0, 255) if dtype is U8 else (-half, half - 1)
     name = "bool" if dtype is BOOL else _C_NAMES[dtype.name]
     if not least <= low <= most:
         raise RuntimeError(f"from is out of bounds for {name}")
@@ -317,8 +318,8 @@ def _check_probabilities(input: Tensor) -> None:
     """RuntimeError for a number outside [0, 1]; in a trace, where there are none, nothing is checked."""
     if STATE.tracer is None and not bool(((input >= 0) & (input <= 1)).all()):
         raise RuntimeError(
-            "Expected p_in >= 0 && p_in <= 1 to be true, but got false.  (Could this error message be improved?  If so, "
-            "please report an enhancement request to PyTorch.)"
+            "Expected p_in >= 0 && p_in <= 1 to be true, but got false.  (Could this error message be improved?  If "
+            "so, please report an enhancement request to PyTorch.)"
         )
 
 

@@ -49,8 +49,9 @@ def arange(
     if target is BOOL:
         raise NotImplementedError("\"arange_cpu\" not implemented for 'Bool'")
     if STATE.tracer is not None and not any(isinstance(x, float) for x in parts):
-        return finished(_counted(*parts, target), requires_grad, out)
-    return finished(of_array(*_spaced(*map(_plain, parts), target)), requires_grad, out)
+        return finished(_counted(parts[0], parts[1], parts[2], target), requires_grad, out)
+    first, last, every = map(_plain, parts)
+    return finished(of_array(*_spaced(first, last, every, target)), requires_grad, out)
 
 
 def _bound(value: Any, name: str) -> Any:

@@ -58,7 +58,7 @@ def _nansum(input: Tensor, dim: Any, keepdim: bool) -> Tensor:
 @numpy_names
 def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum over axes, NaN counted as 0."""
-    return _nansum(summed(input, dtype), static(dim), keepdim)
+    return _nansum(summed(input, dtype), static(dim), keepdim)  # type: ignore[no-any-return]
 
 
 @numpy_names
@@ -94,17 +94,14 @@ def _need_float(input: Tensor, op: str, dtype: Any) -> None:
         )
 
 
-@composite("MeanBackward0")
+@composite("MeanBackward0", "mean")
 def _mean_all(input: Tensor) -> Tensor:
     return div(reduced("reduce_sum", input, None, False, ""), _count(input, None))
 
 
-@composite("MeanBackward1")
+@composite("MeanBackward1", "mean")
 def _mean(input: Tensor, dim: Any, keepdim: bool) -> Tensor:
     return div(reduced("reduce_sum", input, dim, keepdim, ""), _count(input, dim))
-
-
-_mean_all.__wrapped__.__name__ = _mean.__wrapped__.__name__ = "mean"
 
 
 @numpy_names
@@ -175,8 +172,8 @@ def _moment(function: Callable[..., Any], input: Tensor, args: tuple[Any, ...], 
         raise RuntimeError(f"{title} only support floating point and complex dtypes")
     if _count(input, dim) <= correction:
         warnings.warn(
-            f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor (input "
-            "numel divided by output numel).",
+            f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor "
+            "(input numel divided by output numel).",
             UserWarning,
             stacklevel=4,
         )

@@ -219,8 +219,8 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
     if len(wanted) < len(shape):
         raise RuntimeError(
             f"expand(torch.{input._dtype.long_name.capitalize()}Tensor{{{list(shape)}}}, size={list(wanted)}): the "
-            f"number of sizes provided ({len(wanted)}) must be greater or equal to the number of dimensions in the tensor "
-            f"({len(shape)})"
+            f"number of sizes provided ({len(wanted)}) must be greater or equal to the number of dimensions in the "
+            f"tensor ({len(shape)})"
         )
     lead = len(wanted) - len(shape)
     full = list(wanted)
