@@ -23,6 +23,9 @@ class device:
 
     __slots__ = ("index", "type")
 
+    index: int | None
+    type: str
+
     def __init__(self, type: Any = "cpu", index: int | None = None) -> None:
         if isinstance(type, device):
             type, index = type.type, type.index
@@ -30,14 +33,12 @@ class device:
             raise RuntimeError(_NO_ACCELERATOR)
         if not isinstance(type, str):
             raise TypeError(
-                f"device() received an invalid combination of arguments - got ({type.__class__.__name__}), but expected "
-                "one of:\n * (torch.device device)\n * (str type, int index = -1)"
+                f"device() received an invalid combination of arguments - got ({type.__class__.__name__}), but "
+                "expected one of:\n * (torch.device device)\n * (str type, int index = -1)"
             )
         name, colon, number = type.partition(":")
         if name not in _KNOWN:
-            raise RuntimeError(
-                f"Expected one of {', '.join(_KNOWN)} device type at start of device string: {name}"
-            )
+            raise RuntimeError(f"Expected one of {', '.join(_KNOWN)} device type at start of device string: {name}")
         if colon and not re.fullmatch("0|[1-9][0-9]*", number):
             raise RuntimeError(f"Invalid device string: '{type}'")
         self.type = name
@@ -67,7 +68,8 @@ class device:
         return self.type if self.index is None else f"{self.type}:{self.index}"
 
     def __repr__(self) -> str:
-        return f"device(type='{self.type}')" if self.index is None else f"device(type='{self.type}', index={self.index})"
+        index = "" if self.index is None else f", index={self.index}"
+        return f"device(type='{self.type}'{index})"
 
 
 CPU = device("cpu")

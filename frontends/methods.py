@@ -12,28 +12,33 @@ from adjit import (
     copying,
     creation,
     device,
+    diagonals,
     elementwise,
     extremes,
     indexing,
     inplace,
+    joining,
     legacy,
-    linalg,
     logic,
     numeric_limits,
     printing,
+    products,
     promotion,
     random,
     random_inplace,
     ranges,
+    rearranging,
     reductions,
+    selecting,
     shaping,
     sorting,
 )
 from adjit.tensor import Tensor
 
 MODULES = (
-    promotion, device, numeric_limits, printing, conversion, copying, creation, ranges, legacy, elementwise, logic, comparison, reductions,
-    extremes, along_axis, linalg, sorting, shaping, indexing, random, random_inplace, inplace,
+    promotion, device, numeric_limits, printing, conversion, copying, creation, ranges, legacy, elementwise, logic,
+    comparison, reductions, extremes, along_axis, products, sorting, shaping, joining, rearranging, diagonals,
+    indexing, selecting, random, random_inplace, inplace,
 )  # fmt: skip
 
 _OPERATORS = {

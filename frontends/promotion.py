@@ -46,11 +46,9 @@ def result_dtype(operands: Sequence[Any]) -> DType:
         present = best[level]
         best[level] = dtype if present is None else promote_types_ir(present, dtype)
     found: DType | None = None
-    for dtype in best:
-        if dtype is None:
-            continue
-        if found is None or _category(dtype) > _category(found):
-            found = dtype
+    for candidate in best:
+        if candidate is not None and (found is None or _category(candidate) > _category(found)):
+            found = candidate
     assert found is not None
     return found
 
@@ -128,4 +126,4 @@ def promote_dtypes(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 METHODS: dict[str, Any] = {}
-__all__ = ["broadcast_shapes", "can_cast", "promote_types", "result_type"]
+__all__ = ["can_cast", "promote_types", "result_type"]

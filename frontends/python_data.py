@@ -37,7 +37,8 @@ def check_strides(array: np.ndarray) -> None:
     if any(stride < 0 for stride in array.strides):
         raise ValueError(
             "At least one stride in the given numpy array is negative, and tensors with negative strides are not "
-            "currently supported. (You can probably work around this by making a copy of your array  with array.copy().) "
+            "currently supported. (You can probably work around this by making a copy of your array  with array.copy()."
+            ") "
         )
 
 
@@ -133,7 +134,7 @@ def _converted(data: Any, target: DType) -> np.ndarray:
 
 def _check_range(array: np.ndarray, target: DType) -> None:
     """RuntimeError for numbers that an integer dtype cannot hold; unsigned ones take negatives modulo their range."""
-    limits = np.iinfo(target.storage)
+    limits = np.iinfo(target.storage)  # type: ignore[type-var]
     low = -limits.max if target.kind == "uint" else limits.min
     if array.dtype.kind == "f":
         whole = np.trunc(array)

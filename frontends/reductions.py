@@ -58,7 +58,7 @@ def _nansum(input: Tensor, dim: Any, keepdim: bool) -> Tensor:
 @numpy_names
 def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum over axes, NaN counted as 0."""
-    return _nansum(summed(input, dtype), static(dim), keepdim)
+    return _nansum(summed(input, dtype), static(dim), keepdim)  # type: ignore[no-any-return]
 
 
 @numpy_names
@@ -104,7 +104,7 @@ def _mean(input: Tensor, dim: Any, keepdim: bool) -> Tensor:
     return div(reduced("reduce_sum", input, dim, keepdim, ""), _count(input, dim))
 
 
-_mean_all.__wrapped__.__name__ = _mean.__wrapped__.__name__ = "mean"
+_mean_all.__wrapped__.__name__ = _mean.__wrapped__.__name__ = "mean"  # type: ignore[attr-defined]
 
 
 @numpy_names
@@ -175,8 +175,8 @@ def _moment(function: Callable[..., Any], input: Tensor, args: tuple[Any, ...], 
         raise RuntimeError(f"{title} only support floating point and complex dtypes")
     if _count(input, dim) <= correction:
         warnings.warn(
-            f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor (input "
-            "numel divided by output numel).",
+            f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor "
+            "(input numel divided by output numel).",
             UserWarning,
             stacklevel=4,
         )
@@ -251,8 +251,7 @@ def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, 
     """The p-norm over axes; the derivative at 0 is 0."""
     if not input._dtype.is_float:
         raise RuntimeError(
-            "linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
-            f"{title_of(input._dtype)}"
+            f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {title_of(input._dtype)}"
         )
     if dtype is not None:
         input = cast_to(input, to_ir(dtype))
