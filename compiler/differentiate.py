@@ -4,17 +4,20 @@
 the list of what is saved), and returns the cotangents of the inputs asked for.  The cotangent of `%4` is named `%d4`,
 and every line keeps the forward's line.  The pass runs on its own output, so it gives any order.
 
-What is saved: the forward values that the rules mention.  A mentioned value is recomputed instead where that needs
-nothing more to be kept: its op is a view, a constant or cheap arithmetic (CHEAP), and all its operands are inputs or
-saved for another reason.
+What is saved: the forward values that the rules mention, but for two kinds.  A mentioned value is recomputed where
+that needs nothing more to be kept: its op is a constant, a view or cheap arithmetic (CHEAP), and all its operands are
+inputs, saved for another reason, or views of such.  And where a value only repeats or rearranges one that is no larger
+(COMPACT), that one is saved in its place.  Inputs cost nothing: the caller has them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from heapq import heapify, heappop, heappush
 
 from adjit.compiler.pullback import pull_back
+from adjit.ir.analysis import bound_sizes, size_names_used, sizes_in
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.errors import DifferentiationError
 from adjit.ir.graph import Graph, Node, Value
@@ -25,6 +28,8 @@ CHEAP = frozenset(
     ("reshape", "permute", "expand", "slice", "pad", "iota", "const", "detach", "add", "sub", "mul", "neg", "abs",
      "maximum", "minimum", "lt", "le", "eq", "and", "or", "not", "where", "cast", "relu", "square")
 )  # fmt: skip
+VIEWS = frozenset(("reshape", "permute", "expand", "slice", "detach"))
+COMPACT = frozenset(("reshape", "permute", "expand", "detach", "cast"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +74,9 @@ def backward_of(graph: Graph, wrt: Sequence[int], seeds: Sequence[int]) -> tuple
     backward = Graph(f"{graph.name}.vjp", guards=graph.guards)
     builder = Builder(backward)
     cotangents: list[Expr] = []
+    taken = set(names.values())
     for position, index in enumerate(seeds):
-        name = "g" if len(seeds) == 1 else f"g{position}"
+        name = _free("g" if len(seeds) == 1 else f"g{position}", taken)
         cotangents.append(builder.expr(builder.input(graph.outputs[index].type, name)))
     found = pull_back(
         builder,
@@ -87,24 +93,30 @@ def backward_of(graph: Graph, wrt: Sequence[int], seeds: Sequence[int]) -> tuple
     return backward, residuals, reached
 
 
+def _free(name: str, taken: set[str]) -> str:
+    """`name`, with a number where the forward program uses it: its values keep their names."""
+    found, number = name, 0
+    while found in taken:
+        number += 1
+        found = f"{name}_{number}"
+    taken.add(found)
+    return found
+
+
 def _close(graph: Graph, backward: Graph, names: dict[Value, str]) -> tuple[Value, ...]:
     """Make the forward values that `backward` mentions its inputs, recomputing those that cost nothing to keep."""
     own = {value for node in backward.nodes for value in node.outputs} | set(backward.inputs)
     mentioned = _mentioned(backward.nodes, backward.outputs, own)
     kept, recomputed = _choose_saved(graph, mentioned)
-    replacement: dict[Value, Value] = {}
-    saved = list(kept)
-    bound = frozenset().union(*(v.type.names for v in (*backward.inputs, *saved)))
-    for value in graph.inputs:  # a size that only attributes mention still has to be read off some input
-        if value.type.names - bound and _uses_sizes(backward, value.type.names - bound):
-            saved.append(value)
-            bound |= value.type.names
-    for value in saved:
-        copy = replacement[value] = Value(value.type, names.get(value, value.name))
-        backward.inputs = (*backward.inputs, copy)
+    used = size_names_used(backward).union(*(v.type.names for v in kept), *_sizes_of(recomputed))
+    saved = [*kept, *_binding(graph, [*backward.inputs, *kept], used)]
+    replacement = {value: Value(value.type, names.get(value, value.name)) for value in saved}
+    backward.inputs = (*backward.inputs, *replacement.values())
     again = [_renew(node, replacement, names, always=True) for node in recomputed]
     backward.nodes = again + [_renew(node, replacement, names, always=False) for node in backward.nodes]
     backward.outputs = tuple(replacement.get(value, value) for value in backward.outputs)
+    bound = bound_sizes(backward.inputs)
+    backward.guards = tuple(guard for guard in backward.guards if guard.names <= bound)
     return tuple(saved)
 
 
@@ -115,32 +127,79 @@ def _mentioned(nodes: Iterable[Node], outputs: Iterable[Value], own: set[Value])
 
 
 def _choose_saved(graph: Graph, mentioned: list[Value]) -> tuple[list[Value], list[Node]]:
+    """What is kept of the `mentioned` values, inputs first, and the nodes that compute the others from it."""
     position = {node: index for index, node in enumerate(graph.nodes)}
-    inputs = set(graph.inputs)
+    inputs = {value: index for index, value in enumerate(graph.inputs)}
     kept = set(mentioned)
-    recomputed: list[Node] = []
-    for value in sorted(mentioned, key=lambda v: -1 if v.node is None else position[v.node], reverse=True):
-        node = value.node
-        if node is None or value in inputs or node.op.name not in CHEAP:
+    recomputed: set[Node] = set()
+    # Last ones first: what a value is recomputed from stands before it.
+    waiting = [-position[value.node] for value in mentioned if value.node is not None and value not in inputs]
+    heapify(waiting)
+    while waiting:
+        node = graph.nodes[-heappop(waiting)]
+        values = [value for value in node.outputs if value in kept]
+        if not values or node.op.name not in CHEAP:
             continue
-        constants = [v.node for v in node.inputs if v.constant is not None and v not in kept]
-        if all(v in kept or v in inputs or v.constant is not None for v in node.inputs):
-            kept.discard(value)
-            recomputed.append(node)
-            recomputed.extend(c for c in constants if c is not None)
-            kept.update(v for v in node.inputs if v in inputs)
-    unique = sorted(set(recomputed), key=position.__getitem__)
-    order = {value: index for index, value in enumerate(graph.inputs)}
-    saved = sorted(
-        kept, key=lambda v: (0, order[v]) if v in inputs else (1, -1 if v.node is None else position[v.node])
-    )
-    return saved, unique
+        chains = [_chain(value, kept, inputs) for value in node.inputs]
+        found = [chain for chain in chains if chain is not None]
+        if len(found) == len(chains):
+            kept.update(chain.root for chain in found if chain.root is not None)
+            recomputed.update(n for chain in found for n in chain.nodes)
+        elif _compacts(node) and (source := node.inputs[0]).node is not None:
+            kept.add(source)
+            heappush(waiting, -position[source.node])
+        else:
+            continue
+        kept.difference_update(values)
+        recomputed.add(node)
+    saved = sorted(kept, key=lambda v: (0, inputs[v]) if v in inputs else (1, position[v.node], v.index))
+    return saved, sorted(recomputed, key=position.__getitem__)
 
 
-def _uses_sizes(backward: Graph, names: frozenset[str]) -> bool:
-    from adjit.ir.analysis import size_names_used
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """A value as views of `root`, which is there already; `nodes` compute it from `root`, in no order."""
 
-    return bool(size_names_used(backward) & names)
+    root: Value | None
+    nodes: tuple[Node, ...]
+
+
+def _chain(value: Value, kept: set[Value], inputs: Container[Value]) -> _Chain | None:
+    """How `value` comes from an input, a kept value or nothing by views alone; None if it does not."""
+    nodes: list[Node] = []
+    while value not in kept and value not in inputs:
+        node = value.node
+        if node is None or node.op.name not in (VIEWS if node.inputs else CHEAP):
+            return None
+        nodes.append(node)
+        if not node.inputs:
+            return _Chain(None, tuple(nodes))
+        (value,) = node.inputs
+    return _Chain(value, tuple(nodes))
+
+
+def _compacts(node: Node) -> bool:
+    """Whether the node's operand says as much as its result, in no more bytes."""
+    if node.op.name != "cast":
+        return node.op.name in COMPACT
+    return node.inputs[0].dtype.storage.itemsize <= node.output.dtype.storage.itemsize
+
+
+def _sizes_of(nodes: Sequence[Node]) -> Iterator[frozenset[str]]:
+    """The named sizes in what each node computes and is told."""
+    for node in nodes:
+        yield frozenset().union(*map(sizes_in, (*node.attributes.values(), *(v.type for v in node.outputs))))
+
+
+def _binding(graph: Graph, given: Sequence[Value], used: frozenset[str]) -> list[Value]:
+    """Inputs of `graph` off which, beside `given`, the sizes in `used` can be read."""
+    found: list[Value] = []
+    missing = used - bound_sizes(given)
+    for value in graph.inputs:
+        if missing & value.type.names and value not in given:
+            found.append(value)
+            missing = used - bound_sizes([*given, *found])
+    return found
 
 
 def _renew(node: Node, replacement: dict[Value, Value], names: dict[Value, str], *, always: bool) -> Node:
@@ -152,7 +211,7 @@ def _renew(node: Node, replacement: dict[Value, Value], names: dict[Value, str],
         [replacement.get(v, v) for v in node.inputs],
         node.attributes,
         [v.type for v in node.outputs],
-        node.location,
+        replace(node.location, note="run again") if always else node.location,
         node.regions,
     )
     for old, new in zip(node.outputs, copy.outputs, strict=True):

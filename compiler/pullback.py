@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from adjit.ir.builder import Builder, Expr
@@ -78,8 +79,9 @@ def _settle(
     contributions = pending.pop(value, None)
     if contributions is None:
         return None
-    if len(contributions) > 1 and node is not None:
-        builder.location = node.location.derived("∂", "sum of the uses' cotangents")
+    if len(contributions) > 1:
+        location = builder.location if node is None else node.location.derived("∂")
+        builder.location = replace(location, note="sum of the uses' cotangents")
     total = contributions[0]
     for contribution in contributions[1:]:
         total = total + contribution
@@ -132,7 +134,7 @@ def zeros(builder: Builder, type: TensorType) -> Expr:
 
 def _note(node: Node) -> str:
     """What the reader of a backward line wants to know: the derivative's formula, for a scalar function."""
-    if node.op.family != "scalar" or node.op.name in ("add", "sub", "mul", "div", "neg", "where", "cast"):
+    if node.op.family != "scalar" or node.op.name in ("add", "sub", "mul", "div", "neg", "where", "cast", "safe_mul"):
         return ""
     from adjit.ir.derive import partial_text
 

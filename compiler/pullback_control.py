@@ -6,7 +6,7 @@ the operands of the control op, not the insides of its regions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from adjit.compiler.pullback import pull_back, zeros
@@ -15,7 +15,7 @@ from adjit.ir.errors import DifferentiationError
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.primitive import primitive_named
 from adjit.ir.rewrite import inline
-from adjit.ir.types import I64, TensorType
+from adjit.ir.types import I64
 
 
 def control_cotangents(
@@ -45,10 +45,6 @@ def pull_back_region(
     return found
 
 
-def _float_indices(types: Sequence[TensorType]) -> list[int]:
-    return [index for index, type in enumerate(types) if type.dtype.is_float]
-
-
 def _filled(builder: Builder, values: Sequence[Value], arriving: Sequence[Expr | None]) -> list[Expr | None]:
     """The cotangents, with zeros for floating results that none reached."""
     return [
@@ -57,11 +53,30 @@ def _filled(builder: Builder, values: Sequence[Value], arriving: Sequence[Expr |
     ]
 
 
-def _or_zeros(builder: Builder, values: Sequence[Value], found: Sequence[Expr | None]) -> list[Value]:
+def _dealt(items: Iterable[Expr], wanted: Sequence[bool]) -> list[Expr | None]:
+    """`items` in turn where they are wanted, None elsewhere."""
+    rest = iter(items)
+    return [next(rest) if flag else None for flag in wanted]
+
+
+def _floating(values: Sequence[Value]) -> list[bool]:
+    return [value.dtype.is_float for value in values]
+
+
+def _added(totals: Sequence[Expr | None], found: Sequence[Expr | None]) -> list[Value]:
+    """Each total that there is, with what one step adds to it."""
+    pairs = [(total, c) for total, c in zip(totals, found, strict=True) if total is not None]
+    return [(total if c is None else total + c).value for total, c in pairs]
+
+
+def _or_zeros(
+    builder: Builder, values: Sequence[Value], found: Sequence[Expr | None], wanted: Sequence[bool]
+) -> list[Value]:
+    """The cotangents of the wanted values, zeros where nothing reached one."""
     return [
         (zeros(builder, v.type) if c is None else c).value
-        for v, c in zip(values, found, strict=True)
-        if v.dtype.is_float
+        for v, c, flag in zip(values, found, wanted, strict=True)
+        if flag
     ]
 
 
@@ -75,124 +90,120 @@ def _call(builder: Builder, node: Node, arriving: Sequence[Expr | None], active:
 def _cond(builder: Builder, node: Node, arriving: Sequence[Expr | None], active: set[Value]) -> list[Expr | None]:
     """`cond` over the branches' pullbacks: the same predicate chooses."""
     operands = node.inputs[1:]
-    given = [c for c in _filled(builder, node.outputs, arriving) if c is not None]
+    wanted = [value in active for value in operands]
+    given = [c for c in arriving if c is not None]
     regions = []
     for branch in node.regions:
         region = Region()
         inner = Builder(region, builder.location)
         arguments = [inner.input(v.type, v.name) for v in branch.inputs]
-        incoming = iter([inner.expr(inner.input(c.type)) for c in given])
-        cotangents = [next(incoming) if v.dtype.is_float else None for v in node.outputs]
-        found = pull_back_region(inner, branch, arguments, cotangents)
-        region.outputs = tuple(_or_zeros(inner, arguments, found))
+        incoming = inner.exprs([inner.input(c.type) for c in given])
+        found = pull_back_region(inner, branch, arguments, _dealt(incoming, [c is not None for c in arriving]))
+        region.outputs = tuple(_or_zeros(inner, arguments, found, wanted))
         regions.append(region)
     inputs = (node.inputs[0], *operands, *(c.value for c in given))
-    result = iter(builder.emit(primitive_named("cond"), inputs, {}, regions).outputs)
-    return [None, *(builder.expr(next(result)) if v.dtype.is_float else None for v in operands)]
+    outputs = builder.emit(primitive_named("cond"), inputs, {}, regions).outputs
+    return [None, *_dealt(builder.exprs(outputs), wanted)]
 
 
 def _scan(builder: Builder, node: Node, arriving: Sequence[Expr | None], active: set[Value]) -> list[Expr | None]:
     """A scan the other way: the carries on entry of each step are stacked by a second forward scan, then each step is
-    pulled back, last first."""
-    invariants, carries = int(node.attributes["invariants"]), int(node.attributes["carries"])  # type: ignore[arg-type]
-    reverse, length = bool(node.attributes["reverse"]), node.attributes["length"]
+    pulled back, last first.  What is carried: the carries' cotangents, and sums of those of the invariants."""
+    first, carries = int(node.attributes["invariants"]), int(node.attributes["carries"])  # type: ignore[arg-type]
+    second = first + carries
+    attributes = dict(node.attributes)
     body = node.regions[0]
-    fixed, start, slices = (
-        node.inputs[:invariants],
-        node.inputs[invariants : invariants + carries],
-        node.inputs[invariants + carries :],
-    )
-    stacking = Region()
-    inner = Builder(stacking, builder.location)
-    arguments = [inner.input(v.type, v.name) for v in body.inputs]
-    results = inline(inner, body, arguments)
-    stacking.outputs = (*results[:carries], *arguments[invariants : invariants + carries])
-    attributes = {"invariants": invariants, "carries": carries, "length": length, "reverse": reverse}
-    stacked = builder.emit(primitive_named("scan"), node.inputs, attributes, [stacking]).outputs[carries:]
+    fixed, start, slices = node.inputs[:first], node.inputs[first:second], node.inputs[second:]
+    stacked = _entries(builder, node)
 
-    given = _filled(builder, node.outputs, arriving)
-    carried = [c for c in given[:carries] if c is not None]
-    stepped = [c for c in given[carries:] if c is not None]
+    carried = [c for c in _filled(builder, node.outputs[:carries], arriving[:carries]) if c is not None]
+    stepped = [c for c in arriving[carries:] if c is not None]
+    summed, sliced = [v in active for v in fixed], [v in active for v in slices]
     step = Region()
     inner = Builder(step, builder.location)
-    fixed_in = [inner.input(v.type) for v in body.inputs[:invariants]]
-    incoming = [inner.expr(inner.input(c.type)) for c in carried]
-    sums = [inner.expr(inner.input(v.type)) for v in fixed if v.dtype.is_float]
-    entered = [inner.input(v.type) for v in body.inputs[invariants : invariants + carries]]
-    sliced = [inner.input(v.type) for v in body.inputs[invariants + carries :]]
-    outgoing = [inner.expr(inner.input(v.type)) for v in body.outputs[carries:] if v.dtype.is_float]
-    seeds, arrived = iter(incoming), iter(outgoing)
+    fixed_in = [inner.input(v.type) for v in body.inputs[:first]]
+    incoming = inner.exprs([inner.input(c.type) for c in carried])
+    totals = inner.exprs([inner.input(v.type) for v, flag in zip(fixed, summed, strict=True) if flag])
+    entered = [inner.input(v.type) for v in body.inputs[first:second]]
+    slices_in = [inner.input(v.type) for v in body.inputs[second:]]
+    of_rows = inner.exprs([inner.input(c.type.with_dims(c.shape[1:])) for c in stepped])
     cotangents = [
-        (next(seeds) if position < carries else next(arrived)) if v.dtype.is_float else None
-        for position, v in enumerate(body.outputs)
+        *_dealt(incoming, _floating(node.outputs[:carries])),
+        *_dealt(of_rows, [c is not None for c in arriving[carries:]]),
     ]
-    found = pull_back_region(inner, body, [*fixed_in, *entered, *sliced], cotangents)
-    to_fixed = [
-        total if c is None else total + c
-        for total, c in zip(sums, [found[i] for i in _float_indices([v.type for v in fixed])], strict=True)
-    ]
+    found = pull_back_region(inner, body, [*fixed_in, *entered, *slices_in], cotangents)
     step.outputs = (
-        *_or_zeros(inner, entered, found[invariants : invariants + carries]),
-        *(total.value for total in to_fixed),
-        *_or_zeros(inner, sliced, found[invariants + carries :]),
+        *_or_zeros(inner, entered, found[first:second], _floating(entered)),
+        *_added(_dealt(totals, summed), found[:first]),
+        *_or_zeros(inner, slices_in, found[second:], sliced),
     )
-    initial = [*carried, *(zeros(builder, v.type) for v in fixed if v.dtype.is_float)]
+    initial = [*carried, *(zeros(builder, v.type) for v, flag in zip(fixed, summed, strict=True) if flag)]
     inputs = [*fixed, *(c.value for c in initial), *stacked, *slices, *(c.value for c in stepped)]
-    attributes = {"invariants": invariants, "carries": len(initial), "length": length, "reverse": not reverse}
+    attributes |= {"carries": len(initial), "reverse": not node.attributes["reverse"]}
     outputs = builder.exprs(builder.emit(primitive_named("scan"), inputs, attributes, [step]).outputs)
-    of_carries, rest = iter(outputs[: len(carried)]), outputs[len(carried) :]
-    of_fixed, of_slices = iter(rest[: len(sums)]), iter(rest[len(sums) :])
+    of_carries, of_fixed = outputs[: len(carried)], outputs[len(carried) : len(initial)]
     return [
-        *(next(of_fixed) if v.dtype.is_float else None for v in fixed),
-        *(next(of_carries) if v.dtype.is_float else None for v in start),
-        *(next(of_slices) if v.dtype.is_float else None for v in slices),
+        *_dealt(of_fixed, summed),
+        *_dealt(of_carries, _floating(start)),
+        *_dealt(outputs[len(initial) :], sliced),
     ]
+
+
+def _entries(builder: Builder, node: Node) -> tuple[Value, ...]:
+    """The carries on entry of each step of a scan, stacked."""
+    first, carries = int(node.attributes["invariants"]), int(node.attributes["carries"])  # type: ignore[arg-type]
+    region = Region()
+    inner = Builder(region, builder.location)
+    arguments = [inner.input(v.type, v.name) for v in node.regions[0].inputs]
+    results = inline(inner, node.regions[0], arguments)
+    region.outputs = (*results[:carries], *arguments[first : first + carries])
+    return builder.emit(primitive_named("scan"), node.inputs, node.attributes, [region]).outputs[carries:]
 
 
 def _while(builder: Builder, node: Node, arriving: Sequence[Expr | None], active: set[Value]) -> list[Expr | None]:
     """Reverse through an unknown number of steps: a forward loop counts them; then a loop goes down from the last step,
     running forward again to each step's entry.  Time is quadratic in the count, memory does not grow with it."""
-    invariants = int(node.attributes["invariants"])  # type: ignore[arg-type]
-    condition, body = node.regions
+    invariants, count = int(node.attributes["invariants"]), len(node.inputs)  # type: ignore[arg-type]
+    body = node.regions[1]
     fixed, start = node.inputs[:invariants], node.inputs[invariants:]
     carried = [c for c in _filled(builder, node.outputs, arriving) if c is not None]
-    count = _count(builder, node, condition, body, invariants)
-    sums = [zeros(builder, v.type) for v in fixed if v.dtype.is_float]
+    summed = [v in active for v in fixed]
+    steps = _count(builder, node)
+    sums = [zeros(builder, v.type) for v, flag in zip(fixed, summed, strict=True) if flag]
+    types = [v.type for v in node.inputs] + [steps.type] + [c.type for c in (*carried, *sums)]
 
     test = Region()
     inner = Builder(test, builder.location)
-    types = [v.type for v in node.inputs] + [count.type] + [c.type for c in (*carried, *sums)]
     seen = [inner.input(type) for type in types]
-    remaining = inner.expr(seen[len(node.inputs)])
-    test.outputs = ((remaining > 0).value,)
+    test.outputs = ((inner.expr(seen[count]) > 0).value,)
 
     step = Region()
     inner = Builder(step, builder.location)
     seen = [inner.input(type) for type in types]
-    fixed_in, start_in = seen[:invariants], seen[invariants : len(node.inputs)]
-    left = inner.expr(seen[len(node.inputs)]) - 1
-    cotangents = iter(inner.exprs(seen[len(node.inputs) + 1 :][: len(carried)]))
-    totals = inner.exprs(seen[len(node.inputs) + 1 + len(carried) :])
+    fixed_in, start_in = seen[:invariants], seen[invariants:count]
+    left = inner.expr(seen[count]) - 1
+    cotangents = inner.exprs(seen[count + 1 :][: len(carried)])
+    totals = inner.exprs(seen[count + 1 + len(carried) :])
     entered = _advance(inner, body, fixed_in, start_in, left)
-    seeds = [next(cotangents) if v.dtype.is_float else None for v in node.outputs]
-    found = pull_back_region(inner, body, [*fixed_in, *entered], seeds)
-    to_fixed = [
-        total if c is None else total + c
-        for total, c in zip(totals, [found[i] for i in _float_indices([v.type for v in fixed])], strict=True)
-    ]
-    step.outputs = (left.value, *_or_zeros(inner, entered, found[invariants:]), *(t.value for t in to_fixed))
-    inputs = [*node.inputs, count.value, *(c.value for c in (*carried, *sums))]
-    attributes = {"invariants": len(node.inputs)}
-    outputs = builder.exprs(builder.emit(primitive_named("while"), inputs, attributes, [test, step]).outputs)[1:]
-    of_carries, of_fixed = iter(outputs[: len(carried)]), iter(outputs[len(carried) :])
+    found = pull_back_region(inner, body, [*fixed_in, *entered], _dealt(cotangents, _floating(node.outputs)))
+    step.outputs = (
+        left.value,
+        *_or_zeros(inner, entered, found[invariants:], _floating(entered)),
+        *_added(_dealt(totals, summed), found[:invariants]),
+    )
+    inputs = [*node.inputs, steps.value, *(c.value for c in (*carried, *sums))]
+    loop = builder.emit(primitive_named("while"), inputs, {"invariants": count}, [test, step])
+    outputs = builder.exprs(loop.outputs[1:])
     return [
-        *(next(of_fixed) if v.dtype.is_float else None for v in fixed),
-        *(next(of_carries) if v.dtype.is_float else None for v in start),
+        *_dealt(outputs[len(carried) :], summed),
+        *_dealt(outputs[: len(carried)], _floating(start)),
     ]
 
 
-def _count(builder: Builder, node: Node, condition: Region, body: Region, invariants: int) -> Expr:
+def _count(builder: Builder, node: Node) -> Expr:
     """The number of steps that the loop makes."""
+    invariants = int(node.attributes["invariants"])  # type: ignore[arg-type]
+    condition, body = node.regions
     counter = builder.constant(0, I64)
     test, step = Region(), Region()
     for region, source in ((test, condition), (step, body)):

@@ -13,6 +13,7 @@ from adjit.ir import ops as _ops  # noqa: F401 - fills the registry of primitive
 
 from adjit.tensor import Tensor  # isort: skip
 from adjit import methods as _methods
+from adjit import trace as _trace  # noqa: F401 - before the function `trace` takes the module's name
 from adjit.autograd import (
     enable_grad,
     inference_mode,
@@ -92,7 +93,7 @@ __all__ += _export()
 globals().update(bool=bool_, float=float_, int=int_)
 
 # What a script may never touch is imported at first use.
-_LAZY_MODULES = ("data", "demo", "nn", "optim", "utils")
+_LAZY_MODULES = ("data", "demo", "linalg", "nn", "optim", "utils")
 _LAZY = {"Program": "program", "compile": "jit", "load_program": "program", "parse": "program"}
 
 

@@ -83,7 +83,8 @@ def diff(
     input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None
 ) -> Tensor:
     """Each entry of an axis less the one before it, `n` times over."""
-    from adjit.shaping import cat, narrow
+    from adjit.joining import cat
+    from adjit.shaping import narrow
 
     if not shape_of(input):
         raise RuntimeError("diff expects input to be at least one-dimensional")

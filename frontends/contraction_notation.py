@@ -21,7 +21,7 @@ def contract(equation: str, tensors: Sequence[Tensor]) -> Tensor:
         result, letters = _pair(result, letters, tensor, own, needed)
     extra = [letters.index(letter) for letter in letters if letter not in output]
     if extra:
-        result = apply(PRIMITIVES["reduce_sum"], (result,), {"axes": tuple(extra)})
+        result = apply(PRIMITIVES["reduce_sum"], (result,), {"axes": tuple(extra)}, name="SumBackward1")
         letters = "".join(letter for letter in letters if letter in output)
     order = tuple(letters.index(letter) for letter in output)
     if order != tuple(range(len(order))):
@@ -55,13 +55,34 @@ def _subscripts(equation: str, tensors: Sequence[Tensor]) -> tuple[list[str], st
         output = dots + "".join(sorted(c for c in set(joined) if joined.count(c) == 1 and c not in dots))
     else:
         output = output.replace("...", dots)
+    _check(inputs, output, tensors)
     return inputs, output
+
+
+def _check(inputs: Sequence[str], output: str, tensors: Sequence[Tensor]) -> None:
+    """RuntimeError for a subscript with two sizes, or one of the output that no operand has."""
+    sizes: dict[str, Any] = {}
+    for position, (letters, tensor) in enumerate(zip(inputs, tensors, strict=True)):
+        for letter, size in zip(letters, shape_of(tensor), strict=True):
+            known = sizes.setdefault(letter, size)
+            if known != size:
+                raise RuntimeError(
+                    f"einsum(): subscript {letter} has size {size} for operand {position} which does not broadcast "
+                    f"with previously seen size {known}"
+                )
+    for letter in output:
+        if letter not in sizes:
+            raise RuntimeError(
+                f"einsum(): output subscript {letter} does not appear in the equation for any input operand"
+            )
+        if output.count(letter) > 1:
+            raise RuntimeError(f"einsum(): output subscript {letter} appears more than once in the output")
 
 
 def _traced(tensor: Tensor, letters: str) -> tuple[Tensor, str]:
     """Repeated subscripts of one operand reduced to their diagonal."""
-    from adjit.indexing import iota_like
     from adjit.ir.ops.indexing import gather as gather_op
+    from adjit.selecting import iota_like
 
     while len(set(letters)) < len(letters):
         letter = next(c for c in letters if letters.count(c) > 1)
@@ -88,7 +109,7 @@ def _pair(a: Tensor, left: str, b: Tensor, right: str, needed: set[str]) -> tupl
         "contract": (tuple(left.index(c) for c in summed), tuple(right.index(c) for c in summed)),
         "batch": (tuple(left.index(c) for c in batch), tuple(right.index(c) for c in batch)),
     }
-    result = apply(PRIMITIVES["dot"], (a, b), attributes, name="Bmm")
+    result = apply(PRIMITIVES["dot"], (a, b), attributes, name="View")
     rest = [c for c in left if c not in shared] + [c for c in right if c not in shared]
     return result, "".join([*batch, *rest])
 
@@ -98,5 +119,5 @@ def _presummed(tensor: Tensor, own: str, other: str, needed: set[str]) -> tuple[
     alone = tuple(axis for axis, c in enumerate(own) if c not in other and c not in needed)
     if not alone:
         return tensor, own
-    summed = apply(PRIMITIVES["reduce_sum"], (tensor,), {"axes": alone})
+    summed = apply(PRIMITIVES["reduce_sum"], (tensor,), {"axes": alone}, name="SumBackward1")
     return summed, "".join(c for axis, c in enumerate(own) if axis not in alone)

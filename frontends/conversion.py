@@ -126,7 +126,7 @@ def length(input: Tensor) -> Any:
 
 def iterate(input: Tensor) -> Iterator[Tensor]:
     """The entries of the first axis."""
-    from adjit.shaping import unbind
+    from adjit.joining import unbind
 
     if not shape_of(input):
         raise TypeError("iteration over a 0-d tensor")
@@ -135,7 +135,7 @@ def iterate(input: Tensor) -> Iterator[Tensor]:
 
 def reverse(input: Tensor) -> Tensor:
     """The entries of the first axis in opposite order."""
-    from adjit.shaping import flip
+    from adjit.rearranging import flip
 
     return flip(input, 0) if shape_of(input) else input
 
@@ -143,9 +143,7 @@ def reverse(input: Tensor) -> Tensor:
 def contains(input: Tensor, element: Any) -> bool:
     """Whether an element equals a number or tensor."""
     if not isinstance(element, (Tensor, bool, int, float, np.generic)):
-        raise RuntimeError(
-            f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}."
-        )
+        raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
     return bool((input == element).any())
 
 

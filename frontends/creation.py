@@ -145,8 +145,9 @@ def _has_traced(data: Any) -> bool:
 
 def _traced(data: Any, target: DType | None) -> Tensor:
     """Data with traced tensors and open sizes in it, as a computed tensor."""
+    from adjit.joining import stack
     from adjit.promotion import result_dtype
-    from adjit.shaping import clone, stack
+    from adjit.shaping import clone
 
     if isinstance(data, Tensor):
         return clone(cast_to(data.detach(), target or data._dtype))
@@ -220,12 +221,18 @@ def constant(size: Sequence[Any], value: Any, target: DType) -> Tensor:
     if isinstance(value, (Tensor, SymbolicSize)):
         number = value.detach() if isinstance(value, Tensor) else literal(as_dim(value), I64)
         return apply(PRIMITIVES["expand"], (cast_to(number, target),), {"shape": tuple(size)})  # type: ignore[no-any-return]
-    if STATE.tracer is None and type(value) is int and value == 0:
-        return Tensor._wrap(np.zeros(tuple(size), target.storage), target)
     held = number_of(value, target)
     if STATE.tracer is None:
-        return Tensor._wrap(np.full(tuple(size), held), target)
+        return Tensor._wrap(_filled_array(tuple(size), held), target)
     return apply(PRIMITIVES["expand"], (of_array(held, target),), {"shape": tuple(size)})  # type: ignore[no-any-return]
+
+
+def _filled_array(size: tuple[int, ...], held: np.ndarray) -> np.ndarray:
+    try:
+        # Zeroed memory comes from the system without being touched.
+        return np.full(size, held) if any(held.tobytes()) else np.zeros(size, held.dtype)
+    except ValueError:
+        raise RuntimeError(f"Storage size calculation overflowed with sizes={list(size)}") from None
 
 
 def full(

@@ -23,8 +23,8 @@ class device:
 
     __slots__ = ("index", "type")
 
-    type: str
     index: int | None
+    type: str
 
     def __init__(self, type: Any = "cpu", index: int | None = None) -> None:
         if isinstance(type, device):
@@ -38,9 +38,7 @@ class device:
             )
         name, colon, number = type.partition(":")
         if name not in _KNOWN:
-            raise RuntimeError(
-                f"Expected one of {', '.join(_KNOWN)} device type at start of device string: {name}"
-            )
+            raise RuntimeError(f"Expected one of {', '.join(_KNOWN)} device type at start of device string: {name}")
         if colon and not re.fullmatch("0|[1-9][0-9]*", number):
             raise RuntimeError(f"Invalid device string: '{type}'")
         self.type = name

@@ -77,6 +77,19 @@ def title_of(ir: DType) -> str:
     return _TITLES[ir]
 
 
+# The C++ type's name, which some messages give.
+_C_NAMES = {
+    types.BOOL: "bool", types.U8: "unsigned char", types.I8: "signed char", types.I16: "short", types.I32: "int",
+    types.I64: "long int", types.F16: "c10::Half", types.BF16: "c10::BFloat16", types.F32: "float",
+    types.F64: "double",
+}  # fmt: skip
+
+
+def c_name(ir: DType) -> str:
+    """The C++ type's name of a dtype."""
+    return _C_NAMES[ir]
+
+
 _PYTHON = {bool: types.BOOL, int: types.I64, float: types.F64}
 _DEFAULT = [types.F32]
 

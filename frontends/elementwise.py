@@ -340,7 +340,7 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """The nearest integer, halves to even; to `decimals` places."""
     if decimals == 0:
         return _round(input)
-    scale = 10.0**max(decimals, -decimals)
+    scale = 10.0 ** max(decimals, -decimals)
     into, back = (mul, div) if decimals > 0 else (div, mul)
     return rename(back(_round(into(input, scale)), scale), "RoundBackward1")
 
@@ -402,13 +402,12 @@ def clamp_max(input: Tensor, max: Any) -> Tensor:
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     """input where the condition holds, else other; with the condition alone, its indices."""
     if input is None and other is None:
-        from adjit.indexing import nonzero
+        from adjit.selecting import nonzero
 
         return nonzero(condition, as_tuple=True)
     if condition._dtype is not BOOL:
         raise RuntimeError(
-            f"where expected condition to be a boolean tensor, but got a tensor with dtype "
-            f"{title_of(condition._dtype)}"
+            f"where expected condition to be a boolean tensor, but got a tensor with dtype {title_of(condition._dtype)}"
         )
     operands = operands_of("where", input, other)
     a, b = promote(*operands, op="where")
@@ -452,14 +451,13 @@ def _addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, value: Any) -> Ten
 
 def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
     """NaN and infinities replaced: by default with 0 and the dtype's greatest and least."""
-    import numpy as np
+    from adjit.numeric_limits import finfo
 
     if not input._dtype.is_float:
         return input
-    storage: Any = input._dtype.storage if input._dtype.name != "bf16" else np.float32
-    limits = np.finfo(storage)
-    high = float(limits.max) if posinf is None else posinf
-    low = float(limits.min) if neginf is None else neginf
+    limits = finfo(input._dtype)
+    high = limits.max if posinf is None else posinf
+    low = limits.min if neginf is None else neginf
     result = apply(PRIMITIVES["nan_to_num"], (input,), {"nan": nan, "posinf": high, "neginf": low}, name="NanToNum")
     assert isinstance(result, Tensor)
     return result

@@ -74,9 +74,9 @@ def _kept(tensor: Tensor, dim: int, keepdim: bool) -> Tensor:
 
 def chosen(input: Tensor, dim: int, keepdim: bool, positions: Tensor) -> tuple[Tensor, Tensor]:
     """The elements at `positions` along an axis, and the positions."""
-    from adjit.indexing import gather
+    from adjit.selecting import taken
 
-    return _kept(gather(input, dim, positions), dim, keepdim), _kept(positions, dim, keepdim)
+    return _kept(taken(input, dim, positions), dim, keepdim), _kept(positions, dim, keepdim)
 
 
 def _extreme(name: str) -> Callable[[Tensor, int, bool], tuple[Tensor, Tensor]]:
@@ -209,6 +209,9 @@ def _median(input: Tensor) -> Tensor:
     return chosen(input, 0, False, _middle(input, 0))[0]
 
 
+_median_along.__wrapped__.__name__ = _median.__wrapped__.__name__ = "median"  # type: ignore[attr-defined]
+
+
 @numpy_names
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The middle value (the lower of two); along `dim`, (values, indices).  NaN if there is one."""
@@ -229,7 +232,7 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
 # -- so far ---------------------------------------------------------------------------------------------------------
 def _so_far(name: str, op: str) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
     def function(input: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-        from adjit.indexing import gather, iota_like
+        from adjit.selecting import iota_like, taken
 
         fixed = input.detach()
         best = apply(PRIMITIVES[op], (fixed,), {"axis": dim, "reverse": False})
@@ -238,7 +241,7 @@ def _so_far(name: str, op: str) -> Callable[[Tensor, int], tuple[Tensor, Tensor]
             hit = emit("or", "", hit, emit("isnan", "", fixed))
         places = where(hit, iota_like(fixed, dim), 0)
         positions = apply(PRIMITIVES["cumulate_max"], (places,), {"axis": dim, "reverse": False})
-        return gather(input, dim, positions), positions
+        return taken(input, dim, positions), positions
 
     function.__name__ = name
     return composite(name.capitalize())(function)

@@ -1,4 +1,4 @@
-"""Indexing in NumPy's forms: views for ints and slices, gathers for tensors and masks; and assignment."""
+"""`x[...]` in NumPy's forms: views for ints and slices, gathers for tensors and masks; and assignment."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from adjit.dims import numel_of, shape_of, wrap_dim
+from adjit.dims import numel_of, shape_of
 from adjit.dispatch import apply, literal, rename
 from adjit.ir.ops.indexing import gather as gather_op
 from adjit.ir.ops.structure import permute as permute_op
 from adjit.ir.ops.structure import reshape as reshape_op
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import BOOL, I64, U8
-from adjit.shaping import expand, part, permute, reshape, unsqueeze
+from adjit.shaping import expand, part, permute, reshape
 from adjit.state import STATE
 from adjit.symbolic_size import SymbolicSize
 from adjit.tensor import Tensor
@@ -28,7 +28,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     viewed, advanced = _basic(input, _items(input, index))
     if not advanced:
         return viewed
-    return _gather(viewed, advanced)
+    return gathered(viewed, advanced)
 
 
 def _items(input: Tensor, index: Any) -> list[Any]:
@@ -45,11 +45,9 @@ def _items(input: Tensor, index: Any) -> list[Any]:
     if used > ndim:
         raise IndexError(f"too many indices for tensor of dimension {ndim}")
     dots = [position for position, item in enumerate(items) if item is Ellipsis]
-    if len(dots) > 1:
-        raise IndexError("an index can only have a single ellipsis ('...')")
     fill: list[Any] = [slice(None)] * (ndim - used)
     if dots:
-        return items[: dots[0]] + fill + items[dots[0] + 1 :]
+        return items[: dots[0]] + fill + [item for item in items[dots[0] + 1 :] if item is not Ellipsis]
     return items + fill
 
 
@@ -72,14 +70,14 @@ def _as_item(item: Any) -> Any:
     )
 
 
-def _is_mask(item: Any) -> bool:
+def is_mask(item: Any) -> bool:
     return isinstance(item, Tensor) and item._dtype in (BOOL, U8)
 
 
 def _axes_of(item: Any) -> int:
     if item is None or item is Ellipsis or isinstance(item, bool):
         return 0
-    return len(shape_of(item)) if _is_mask(item) else 1
+    return len(shape_of(item)) if is_mask(item) else 1
 
 
 def _basic(input: Tensor, items: Sequence[Any]) -> tuple[Tensor, list[tuple[int, Tensor]]]:
@@ -107,7 +105,7 @@ def _basic(input: Tensor, items: Sequence[Any]) -> tuple[Tensor, list[tuple[int,
             kept.append(size)
             axis += 1
         elif isinstance(item, Tensor):
-            if _is_mask(item):
+            if is_mask(item):
                 _check_mask(item, shape, axis)
                 advanced.append((len(kept), item))
                 count = len(shape_of(item))
@@ -135,7 +133,9 @@ def _basic(input: Tensor, items: Sequence[Any]) -> tuple[Tensor, list[tuple[int,
 def slice_bounds(item: slice, extent: Any) -> tuple[Any, Any, int]:
     """(start, size, step) of a slice over an axis; the step must be positive."""
     step = 1 if item.step is None else item.step.__index__()
-    if step <= 0:
+    if step == 0:
+        raise ValueError("slice step cannot be zero")
+    if step < 0:
         raise ValueError("step must be greater than zero")
     start = _clipped(0 if item.start is None else item.start, extent)
     stop = extent if item.stop is None else _clipped(item.stop, extent)
@@ -166,14 +166,25 @@ def _positions(advanced: Sequence[tuple[int, Tensor]]) -> list[tuple[int, Tensor
     """Integer index tensors, a mask becoming one for each of its axes."""
     found: list[tuple[int, Tensor]] = []
     for axis, item in advanced:
-        if _is_mask(item):
-            found.extend((axis + place, column) for place, column in enumerate(nonzero(item, as_tuple=True)))
+        if is_mask(item):
+            found.extend((axis + place, column) for place, column in enumerate(true_positions(item)))
         else:
             found.append((axis, item))
     return found
 
 
-def _prepared(input: Tensor, advanced: Sequence[tuple[int, Tensor]]) -> tuple[list[int], list[Tensor], tuple[Any, ...]]:
+def true_positions(mask: Tensor) -> tuple[Tensor, ...]:
+    """For each axis, the positions of the elements that are not zero."""
+    from adjit.conversion import concrete
+    from adjit.creation import from_numpy
+
+    array = concrete(mask if mask._dtype is BOOL else mask != 0, "nonzero() (a mask as index)")
+    if array.ndim == 0:
+        return ()
+    return tuple(from_numpy(np.ascontiguousarray(column)) for column in np.nonzero(array))
+
+
+def prepared(input: Tensor, advanced: Sequence[tuple[int, Tensor]]) -> tuple[list[int], list[Tensor], tuple[Any, ...]]:
     """Axes, index tensors (counted from 0, of one shape) and that shape."""
     from adjit.promotion import broadcast_shapes
 
@@ -186,12 +197,12 @@ def _prepared(input: Tensor, advanced: Sequence[tuple[int, Tensor]]) -> tuple[li
             f"shape mismatch: indexing tensors could not be broadcast together with shapes {shapes}"
         ) from None
     shape = tuple(shape_of(input))
-    tensors = [_from_zero(expand(item, *common), shape[axis], axis) for axis, item in positions]
+    tensors = [from_zero(expand(item, *common), shape[axis], axis) for axis, item in positions]
     return [axis for axis, _ in positions], tensors, common
 
 
-def _from_zero(index: Tensor, extent: Any, axis: int) -> Tensor:
-    """An index tensor with negative entries counted from the end.  IndexError for one out of bounds, in eager mode."""
+def from_zero(index: Tensor, extent: Any, axis: int, error: type[Exception] = IndexError) -> Tensor:
+    """An index tensor with negative entries counted from the end; `error` for one out of bounds, in eager mode."""
     if index._dtype is not I64:
         index = apply(primitive_named("cast"), (index,), {"dtype": I64})
     if index._array is not None and STATE.tracer is None:
@@ -200,7 +211,7 @@ def _from_zero(index: Tensor, extent: Any, axis: int) -> Tensor:
             low, high = int(array.min()), int(array.max())
             if low < -extent or high >= extent:
                 wrong = low if low < -extent else high
-                raise IndexError(f"index {wrong} is out of bounds for dimension {axis} with size {extent}")
+                raise error(f"index {wrong} is out of bounds for dimension {axis} with size {extent}")
             if low >= 0:
                 return index
     negative = apply(primitive_named("lt"), (index, 0))
@@ -215,8 +226,8 @@ def _place_of(axes: Sequence[int]) -> int | None:
     return axes[0] if list(axes) == list(range(axes[0], axes[0] + len(axes))) else None
 
 
-def _gather(input: Tensor, advanced: Sequence[tuple[int, Tensor]]) -> Tensor:
-    axes, tensors, common = _prepared(input, advanced)
+def gathered(input: Tensor, advanced: Sequence[tuple[int, Tensor]]) -> Tensor:
+    axes, tensors, common = prepared(input, advanced)
     result = apply(gather_op, (input, *tensors), {"axes": tuple(axes)}, name="Index")
     assert isinstance(result, Tensor)
     place = _place_of(axes)
@@ -239,33 +250,32 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
 
     check_writable(input)
     viewed, advanced = _basic(input, _items(input, index))
-    value = _value_like(value, input)
+    value = value_like(value, input)
     if not advanced:
-        target = shape_of(viewed)
-        copy_(viewed, _fitted(value, target))
+        copy_(viewed, expand(_trimmed(value, shape_of(viewed)), *shape_of(viewed)))
         return
-    if len(advanced) == 1 and _is_mask(advanced[0][1]) and numel_of(shape_of(value)) == 1:
+    if len(advanced) == 1 and is_mask(advanced[0][1]) and numel_of(shape_of(value)) == 1:
         _fill_mask(viewed, *advanced[0], value)
         return
-    axes, tensors, common = _prepared(viewed, advanced)
+    axes, tensors, common = prepared(viewed, advanced)
     rest = [size for axis, size in enumerate(shape_of(viewed)) if axis not in axes]
     place = _place_of(axes) or 0
     shape = (*rest[:place], *common, *rest[place:])
-    value = _fitted(value, shape)
+    value = fitted(value, shape)
     order = (*range(place, place + len(common)), *range(place), *range(place + len(common), len(shape)))
     updates = permute(expand(value, *shape), *order) if shape else value
     op = primitive_named("scatter_set")
     write(viewed, apply(op, (viewed, updates, *tensors), {"axes": tuple(axes)}, name="IndexPut"))
 
 
-def _value_like(value: Any, target: Tensor) -> Tensor:
+def value_like(value: Any, target: Tensor) -> Tensor:
     """The value as a tensor of the target's dtype."""
     from adjit.creation import tensor
     from adjit.dtypes import public
     from adjit.trace import outside
 
     if isinstance(value, (bool, int, float)):
-        return literal(_number(value, target), target._dtype)
+        return literal(number_like(value, target), target._dtype)
     if not isinstance(value, Tensor):
         with outside():
             value = tensor(value, dtype=public(target._dtype))
@@ -275,226 +285,37 @@ def _value_like(value: Any, target: Tensor) -> Tensor:
     return value
 
 
-def _fitted(value: Tensor, shape: Sequence[Any]) -> Tensor:
+def number_like(value: Any, like: Tensor) -> Any:
+    return float(value) if like._dtype.is_float else bool(value) if like._dtype is BOOL else int(value)
+
+
+def _trimmed(value: Tensor, shape: Sequence[Any]) -> Tensor:
     """The value without leading axes of size 1 that the place does not have."""
     own = tuple(shape_of(value))
     while len(own) > len(shape) and own[0] == 1:
         own = own[1:]
+    return value if own == tuple(shape_of(value)) else reshape(value, *own)
+
+
+def fitted(value: Tensor, shape: Sequence[Any]) -> Tensor:
+    """The value, trimmed.  RuntimeError where it does not expand to the place."""
+    value = _trimmed(value, shape)
+    own = tuple(shape_of(value))
     if len(own) > len(shape) or any(a != 1 and a != b for a, b in zip(reversed(own), reversed(shape), strict=False)):
         raise RuntimeError(
-            f"shape mismatch: value tensor of shape {list(shape_of(value))} cannot be broadcast to indexing result of "
-            f"shape {list(shape)}"
+            f"shape mismatch: value tensor of shape {list(own)} cannot be broadcast to indexing result of shape "
+            f"{list(shape)}"
         )
-    return value if own == tuple(shape_of(value)) else reshape(value, *own)
+    return value
 
 
 def _fill_mask(target: Tensor, axis: int, mask: Tensor, value: Tensor) -> None:
     """Put one value wherever the mask is true."""
-    from adjit.inplace import masked_fill_
+    from adjit.selecting import masked_fill
 
     trailing = len(shape_of(target)) - axis - len(shape_of(mask))
-    wide = mask
-    for _ in range(trailing):
-        wide = unsqueeze(wide, -1)
-    masked_fill_(target, wide, reshape(value, ()))
+    wide = reshape(mask, *shape_of(mask), *(1,) * trailing)
+    write(target, rename(masked_fill(target, wide, reshape(value, ())), "IndexPut"))
 
 
-# -- functions ------------------------------------------------------------------------------------------------------
-def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
-    """The indices of elements that are not zero: rows of a matrix, or one vector for each axis."""
-    from adjit.creation import from_numpy
-
-    if input._array is None:
-        assert STATE.tracer is not None
-        raise STATE.tracer.concrete_needed(input, "nonzero() (a mask as index)")
-    columns = np.nonzero(input._array)
-    if as_tuple:
-        return tuple(from_numpy(np.ascontiguousarray(column)) for column in columns)
-    return from_numpy(np.ascontiguousarray(np.stack(columns, 1) if columns else np.zeros((1, 0), np.int64)))
-
-
-def masked_select(input: Tensor, mask: Tensor) -> Tensor:
-    """The elements where the mask is true, in a vector."""
-    from adjit.promotion import broadcast_shapes
-
-    shape = broadcast_shapes(shape_of(input), shape_of(mask))
-    return rename(getitem(expand(input, *shape), expand(mask, *shape)), "MaskedSelect")
-
-
-def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
-    """The entries of axis `dim` that the vector `index` names."""
-    if len(shape_of(index)) > 1:
-        raise IndexError("index_select(): Index is supposed to be a vector")
-    axis = wrap_dim(dim, len(shape_of(input)))
-    result = _gather(input, [(axis, reshape(index, -1))])
-    return rename(result, "IndexSelect")
-
-
-def _along(input: Tensor, dim: int, index: Tensor) -> tuple[int, list[Tensor]]:
-    """The axis, and full index tensors for an index that runs along it."""
-    own, shape = tuple(shape_of(index)), tuple(shape_of(input))
-    axis = wrap_dim(dim, len(shape))
-    if len(own) != len(shape):
-        raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
-    for place, (a, b) in enumerate(zip(own, shape, strict=True)):
-        if place != axis and a > b:
-            raise RuntimeError(
-                f"Size does not match at dimension {place} expected index {list(own)} to be no larger than self "
-                f"{list(shape)} apart from dimension {axis}"
-            )
-    found = []
-    for place in range(len(shape)):
-        if place == axis:
-            found.append(_from_zero(index, shape[axis], axis))
-        else:
-            found.append(iota_like(index, place))
-    return axis, found
-
-
-def iota_like(index: Tensor, axis: int) -> Tensor:
-    """The tensor of `index`'s shape that counts along `axis`."""
-    result = apply(primitive_named("iota"), (), {"shape": tuple(shape_of(index)), "axis": axis, "dtype": I64})
-    assert isinstance(result, Tensor)
-    return result
-
-
-def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
-    """out[i][j][k] = input[index[i][j][k]][j][k] for dim = 0, and so on."""
-    if not shape_of(input):
-        return reshape(gather(reshape(input, 1), 0, reshape(index, -1)), *shape_of(index))
-    _, positions = _along(input, dim, index)
-    result = apply(gather_op, (input, *positions), {"axes": tuple(range(len(positions)))}, name="Gather")
-    assert isinstance(result, Tensor)
-    return result
-
-
-def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
-    """`gather` with the other axes broadcast."""
-    from adjit.promotion import broadcast_shapes
-
-    if dim is None:
-        return gather(reshape(input, -1), 0, reshape(indices, -1))
-    axis = wrap_dim(dim, len(shape_of(input)))
-    a, b = list(shape_of(input)), list(shape_of(indices))
-    a[axis] = b[axis] = 1
-    common = list(broadcast_shapes(a, b))
-    common[axis] = shape_of(indices)[axis]
-    indices = expand(indices, *common)
-    common[axis] = shape_of(input)[axis]
-    return gather(expand(input, *common), axis, indices)
-
-
-_REDUCTIONS = {"add": "add", "sum": "add", "multiply": "mul", "prod": "mul", "amax": "max", "amin": "min"}
-
-
-def scatter(
-    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None
-) -> Tensor:
-    """A copy of `input` with out[index[i][j]][j] = src[i][j] for dim = 0 (or combined by `reduce`)."""
-    source = _value_like(value if src is None else src, input)
-    kind = "set" if reduce is None else _REDUCTIONS[reduce]
-    return _scattered(input, dim, index, source, kind, "Scatter")
-
-
-def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
-    """A copy of `input` with src[i][j] added to out[index[i][j]][j] for dim = 0."""
-    return _scattered(input, dim, index, src, "add", "ScatterAdd")
-
-
-def scatter_reduce(
-    input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
-) -> Tensor:
-    """`scatter` combined by sum, prod, amax or amin."""
-    if reduce not in ("sum", "prod", "amax", "amin") or not include_self:
-        raise NotImplementedError(
-            f"scatter_reduce: reduce={reduce!r}, include_self={include_self}: sum, prod, amax and amin that "
-            "include self are supported"
-        )
-    kind = "mul" if reduce == "prod" else _REDUCTIONS[reduce]
-    return _scattered(input, dim, index, src, kind, "ScatterReduce")
-
-
-def _scattered(input: Tensor, dim: int, index: Tensor, src: Tensor, kind: str, name: str) -> Tensor:
-    own = tuple(shape_of(index))
-    if src._dtype is not input._dtype:
-        raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
-    if shape_of(src):
-        src = part(src, {axis: (0, size, 1) for axis, size in enumerate(own)}, "") if own else src
-    else:
-        src = expand(src, *own)
-    _, positions = _along(input, dim, index)
-    op = primitive_named(f"scatter_{kind}")
-    result = apply(op, (input, src, *positions), {"axes": tuple(range(len(positions)))}, name=name)
-    assert isinstance(result, Tensor)
-    return result
-
-
-def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
-    """A copy of `input` with alpha times the entries of `source` added at `index` along an axis."""
-    return _index_combined(input, dim, index, source if alpha == 1 else source * alpha, "add", "IndexAdd")
-
-
-def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
-    """A copy of `input` with the entries of `source` put at `index` along an axis."""
-    return _index_combined(input, dim, index, source, "set", "IndexCopy")
-
-
-def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
-    """A copy of `input` with a value at `index` along an axis."""
-    axis = wrap_dim(dim, len(shape_of(input)))
-    shape = list(shape_of(input))
-    shape[axis] = shape_of(index)[0]
-    return _index_combined(input, dim, index, expand(_value_like(value, input), *shape), "set", "IndexFill")
-
-
-def _index_combined(input: Tensor, dim: int, index: Tensor, source: Tensor, kind: str, name: str) -> Tensor:
-    ndim = len(shape_of(input))
-    axis = wrap_dim(dim, ndim)
-    position = _from_zero(reshape(index, -1), shape_of(input)[axis], axis)
-    updates = permute(source, axis, *(a for a in range(ndim) if a != axis)) if ndim else source
-    op = primitive_named(f"scatter_{kind}")
-    result = apply(op, (input, updates, position), {"axes": (axis,)}, name=name)
-    assert isinstance(result, Tensor)
-    return result
-
-
-def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """`value` where the mask is true, `input` elsewhere."""
-    from adjit.promotion import broadcast_shapes
-
-    if mask._dtype is not BOOL:
-        raise RuntimeError(f"expected mask dtype to be Bool but got {mask._dtype.long_name.capitalize()}")
-    shape = broadcast_shapes(shape_of(input), shape_of(mask))
-    where = primitive_named("where")
-    operand = _value_like(value, input) if isinstance(value, Tensor) else _number(value, input)
-    result = apply(where, (expand(mask, *shape), operand, expand(input, *shape)), name="MaskedFill")
-    assert isinstance(result, Tensor)
-    return result
-
-
-def _number(value: Any, like: Tensor) -> Any:
-    return float(value) if like._dtype.is_float else bool(value) if like._dtype is BOOL else int(value)
-
-
-def index_put(input: Tensor, indices: Sequence[Tensor], values: Tensor, accumulate: bool = False) -> Tensor:
-    """A copy of `input` with `values` put (or added) at `indices`."""
-    axes, tensors, common = _prepared(input, list(enumerate(indices)))
-    rest = [size for axis, size in enumerate(shape_of(input)) if axis not in axes]
-    shape = (*common, *rest)
-    op = primitive_named("scatter_add" if accumulate else "scatter_set")
-    updates = expand(_fitted(_value_like(values, input), shape), *shape)
-    result = apply(op, (input, updates, *tensors), {"axes": tuple(axes)}, name="IndexPut")
-    assert isinstance(result, Tensor)
-    return result
-
-
-_FUNCTIONS: tuple[Callable[..., Any], ...] = (
-    gather, index_add, index_copy, index_fill, index_put, index_select, masked_fill, masked_select, nonzero, scatter,
-    scatter_add, scatter_reduce, take_along_dim,
-)  # fmt: skip
-METHODS: dict[str, Callable[..., Any]] = {function.__name__: function for function in _FUNCTIONS}
-METHODS.update(__getitem__=getitem, __setitem__=setitem)
-__all__ = [
-    "gather", "index_add", "index_copy", "index_fill", "index_put", "index_select", "masked_fill", "masked_select",
-    "nonzero", "scatter", "scatter_add", "scatter_reduce", "take_along_dim",
-]  # fmt: skip
+METHODS: dict[str, Callable[..., Any]] = {"__getitem__": getitem, "__setitem__": setitem}

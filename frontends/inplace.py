@@ -7,20 +7,19 @@ from functools import wraps
 from typing import Any
 
 from adjit.dims import shape_of
-from adjit.dispatch import apply
+from adjit.dispatch import apply, literal
+from adjit.dtypes import title_of
 from adjit.errors import explained
-from adjit.indexing import METHODS as INDEXING
+from adjit.indexing import value_like
 from adjit.ir.ops.structure import reshape as reshape_op
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import BOOL, DType
+from adjit.promotion import broadcast_shapes
+from adjit.selecting import masked_fill
 from adjit.shaping import expand
+from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.views import check_writable, write
-
-_TYPE_NAMES = {
-    "bool": "Bool", "u8": "Byte", "i8": "Char", "i16": "Short", "i32": "Int", "i64": "Long", "f16": "Half",
-    "bf16": "BFloat16", "f32": "Float", "f64": "Double",
-}  # fmt: skip
 
 
 def store(target: Tensor, result: Tensor, op: str) -> Tensor:
@@ -41,8 +40,8 @@ def store(target: Tensor, result: Tensor, op: str) -> Tensor:
         if _rank(result._dtype) > _rank(target._dtype):
             raise explained(
                 RuntimeError,
-                f"result type {_TYPE_NAMES[result._dtype.name]} can't be cast to the desired output type "
-                f"{_TYPE_NAMES[target._dtype.name]}",
+                f"result type {title_of(result._dtype)} can't be cast to the desired output type "
+                f"{title_of(target._dtype)}",
                 op,
                 {"self": target},
             )
@@ -71,33 +70,54 @@ def copy_(input: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     """Make `input` hold the elements of `src`, cast and broadcast."""
     check_writable(input)
     if not isinstance(src, Tensor):
-        from adjit.indexing import _value_like
-
-        src = _value_like(src, input)
+        src = value_like(src, input)
     if src._dtype is not input._dtype:
         src = apply(primitive_named("cast"), (src,), {"dtype": input._dtype}, name="ToCopy")
+    broadcast_shapes(shape_of(input), shape_of(src))
     wide = expand(src, *shape_of(input))
-    return write(input, apply(reshape_op, (wide,), {"shape": tuple(shape_of(input))}, name="Copy"))
+    return write(input, apply(reshape_op, (wide,), {"shape": tuple(shape_of(input))}, name="CopyBackwards"))
 
 
 def fill_(input: Tensor, value: Any) -> Tensor:
     """Set every element to `value`."""
-    from adjit.indexing import _value_like
-
-    check_writable(input)
     if isinstance(value, Tensor) and shape_of(value):
         raise RuntimeError(
             f"fill_ only supports 0-dimension value tensor but got tensor with {len(shape_of(value))} dimensions."
         )
-    return write(
-        input,
-        apply(primitive_named("expand"), (_value_like(value, input),), {"shape": tuple(shape_of(input))}, name="Fill"),
-    )
+    return _overwrite(input, value, "FillBackward2")
 
 
 def zero_(input: Tensor) -> Tensor:
     """Set every element to 0."""
-    return fill_(input, 0)
+    return _overwrite(input, 0, "Zero")
+
+
+def _overwrite(input: Tensor, value: Any, name: str) -> Tensor:
+    check_writable(input)
+    number = value_like(value, input)
+    shape = tuple(shape_of(input))
+    if STATE.recording and input.requires_grad:  # what was there has a gradient still: 0
+        never = apply(primitive_named("expand"), (literal(False, BOOL),), {"shape": shape})
+        return write(input, apply(primitive_named("where"), (never, input, number), name=name))
+    return write(input, apply(primitive_named("expand"), (number,), {"shape": shape}, name=name))
+
+
+def fill_diagonal_(input: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
+    """Set the main diagonal of a matrix to a value."""
+    from adjit.selecting import iota_like
+
+    check_writable(input)
+    shape = tuple(shape_of(input))
+    if len(shape) != 2:
+        few = len(shape) < 2
+        raise RuntimeError(
+            "dimensions must larger than 1" if few else "all dimensions of input must be of equal length"
+        )
+    row, column = iota_like(input, 0), iota_like(input, 1)
+    if wrap:
+        row = apply(primitive_named("mod"), (row, shape[1] + 1))
+    hit = apply(primitive_named("eq"), (row, column))
+    return write(input, masked_fill(input, hit, fill_value))
 
 
 def set_(input: Tensor, source: Tensor) -> Tensor:
@@ -142,7 +162,7 @@ def _become(input: Tensor, view: Tensor) -> Tensor:
     return input
 
 
-masked_fill_ = in_place(INDEXING["masked_fill"], "masked_fill_")
+masked_fill_ = in_place(masked_fill, "masked_fill_")
 
 # Functions with an in-place form of the same name and an underscore.
 IN_PLACE = (
@@ -153,15 +173,16 @@ IN_PLACE = (
     "divide", "eq", "erf", "exp", "exp2", "expm1", "fix", "float_power", "floor", "floor_divide", "fmod", "frac", "ge",
     "greater", "greater_equal", "gt", "heaviside", "hypot", "index_add", "index_copy", "index_fill", "index_put", "le",
     "lerp", "less", "less_equal", "log", "log10", "log1p", "log2", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "logit", "lt", "mul", "multiply", "nan_to_num", "ne", "neg", "negative", "not_equal", "pow",
-    "rad2deg", "reciprocal", "relu", "remainder", "round", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "sgn",
-    "sigmoid", "sign", "sin", "sinc", "sinh", "sqrt", "square", "sub", "subtract", "tan", "tanh", "tril", "triu",
-    "true_divide", "trunc", "xlogy",
+    "logical_xor", "logit", "lt", "masked_scatter", "mul", "multiply", "nan_to_num", "ne", "neg", "negative",
+    "not_equal", "pow", "rad2deg", "reciprocal", "relu", "remainder", "round", "rsqrt", "scatter", "scatter_add",
+    "scatter_reduce", "sgn", "sigmoid", "sign", "sin", "sinc", "sinh", "sqrt", "square", "sub", "subtract", "tan",
+    "tanh", "tril", "triu", "true_divide", "trunc", "xlogy",
 )  # fmt: skip
 
 METHODS: dict[str, Callable[..., Any]] = {
     "copy_": copy_,
     "fill_": fill_,
+    "fill_diagonal_": fill_diagonal_,
     "masked_fill_": masked_fill_,
     "set_": set_,
     "squeeze_": squeeze_,

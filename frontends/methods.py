@@ -12,20 +12,24 @@ from adjit import (
     copying,
     creation,
     device,
+    diagonals,
     elementwise,
     extremes,
     indexing,
     inplace,
+    joining,
     legacy,
-    linalg,
     logic,
     numeric_limits,
     printing,
+    products,
     promotion,
     random,
     random_inplace,
     ranges,
+    rearranging,
     reductions,
+    selecting,
     shaping,
     sorting,
 )
@@ -33,8 +37,8 @@ from adjit.tensor import Tensor
 
 MODULES = (
     promotion, device, numeric_limits, printing, conversion, copying, creation, ranges, legacy, elementwise, logic,
-    comparison, reductions,
-    extremes, along_axis, linalg, sorting, shaping, indexing, random, random_inplace, inplace,
+    comparison, reductions, extremes, along_axis, products, sorting, shaping, joining, rearranging, diagonals,
+    indexing, selecting, random, random_inplace, inplace,
 )  # fmt: skip
 
 _OPERATORS = {

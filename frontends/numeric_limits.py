@@ -23,7 +23,7 @@ class finfo:
             self.eps, self.max, self.tiny = 2.0**-7, 2.0**127 * (2 - 2.0**-7), 2.0**-126
             self.resolution = 0.01
         else:
-            known: Any = np.finfo(ir.storage)
+            known = np.finfo(ir.storage)  # type: ignore[type-var]
             self.eps, self.max, self.tiny = float(known.eps), float(known.max), float(known.tiny)
             self.resolution = 10.0**-known.precision
         self.min = -self.max
@@ -43,7 +43,7 @@ class iinfo:
         ir = to_ir(type)
         if not ir.is_integer:
             raise TypeError(f"torch.iinfo() requires an integer input type. Use torch.finfo to handle '{type}'")
-        known: Any = np.iinfo(ir.storage)
+        known = np.iinfo(ir.storage)  # type: ignore[type-var]
         self.bits, self.min, self.max = ir.bits, int(known.min), int(known.max)
         self.dtype = ir.long_name
 

@@ -126,4 +126,4 @@ def promote_dtypes(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 METHODS: dict[str, Any] = {}
-__all__ = ["broadcast_shapes", "can_cast", "promote_types", "result_type"]
+__all__ = ["can_cast", "promote_types", "result_type"]

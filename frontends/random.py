@@ -28,6 +28,7 @@ from adjit.generator import (
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BF16, BOOL, F16, F32, F64, I64, U8, DType
 from adjit.promotion import broadcast_shapes, cast_to, spread
+from adjit.python_data import number_of
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
@@ -118,8 +119,8 @@ def integers(low: Any, high: Any, shape: tuple[Any, ...], dtype: DType, generato
 def _check_bounds(low: Any, high: Any, dtype: DType) -> None:
     if not isinstance(low, int) or not isinstance(high, int) or dtype.is_float:
         return
-    half = 1 << dtype.bits - 1
-    least, most = (0, 1) if dtype is BOOL else (0, 255) if dtype is U8 else (-half, half - 1)
+    half = 1 << (dtype.bits - 1)
+    least, most = (0, 1) if dtype is BOOL else (0, 2 * half - 1) if dtype is U8 else (-half, half - 1)
     name = "bool" if dtype is BOOL else _C_NAMES[dtype.name]
     if not least <= low <= most:
         raise RuntimeError(f"from is out of bounds for {name}")
@@ -250,6 +251,8 @@ def randperm(
     check_device(device)
     target = dtype_argument(dtype, "randperm") or I64
     (n,) = checked_sizes(((n,),), "randperm")
+    if isinstance(n, int) and n > 0:
+        number_of(n - 1, target)  # the greatest result must fit
     keys = integers(0, 1 << 63, (n,), I64, generator)
     order = _op("sort", keys, axis=0, descending=False)[1]
     return finished(cast_to(order, target), requires_grad, out)
@@ -295,9 +298,7 @@ def bernoulli(input: Tensor, p: Any = None, *, generator: Generator | None = Non
     if p is not None:
         return finished(trials(input, p, generator), False, out)
     if not input._dtype.is_float:
-        raise NotImplementedError(
-            f"\"bernoulli_tensor_cpu_p_\" not implemented for '{_TYPE_NAMES[input._dtype.name]}'"
-        )
+        raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{_TYPE_NAMES[input._dtype.name]}'")
     _check_probabilities(input)
     return finished(trials(input, input, generator), False, out)
 

@@ -50,8 +50,8 @@ def arange(
         raise NotImplementedError("\"arange_cpu\" not implemented for 'Bool'")
     if STATE.tracer is not None and not any(isinstance(x, float) for x in parts):
         return finished(_counted(parts[0], parts[1], parts[2], target), requires_grad, out)
-    first, last, every = map(_plain, parts)
-    return finished(of_array(*_spaced(first, last, every, target)), requires_grad, out)
+    first, last, by = map(_plain, parts)
+    return finished(of_array(*_spaced(first, last, by, target)), requires_grad, out)
 
 
 def _bound(value: Any, name: str) -> Any:
@@ -156,6 +156,8 @@ def _points(start: float, end: float, steps: Any, target: DType) -> np.ndarray:
 
     The step is rounded to the target first; with one rounding at the end that equals PyTorch's fused arithmetic.
     """
+    if not hasattr(steps, "__index__"):
+        raise TypeError(f"linspace(): argument 'steps' (position 3) must be int, not {type(steps).__name__}")
     steps = steps.__index__()
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
@@ -183,9 +185,7 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
         )
         indexing = "ij"
     if indexing not in ("ij", "xy"):
-        raise RuntimeError(
-            f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}'
-        )
+        raise RuntimeError(f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
     vectors = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else tensors
     if not vectors:
         raise RuntimeError("meshgrid expects a non-empty TensorList")

@@ -104,6 +104,9 @@ def _mean(input: Tensor, dim: Any, keepdim: bool) -> Tensor:
     return div(reduced("reduce_sum", input, dim, keepdim, ""), _count(input, dim))
 
 
+_mean_all.__wrapped__.__name__ = _mean.__wrapped__.__name__ = "mean"  # type: ignore[attr-defined]
+
+
 @numpy_names
 def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The mean over axes; NaN for none."""
@@ -248,8 +251,7 @@ def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, 
     """The p-norm over axes; the derivative at 0 is 0."""
     if not input._dtype.is_float:
         raise RuntimeError(
-            "linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
-            f"{title_of(input._dtype)}"
+            f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {title_of(input._dtype)}"
         )
     if dtype is not None:
         input = cast_to(input, to_ir(dtype))

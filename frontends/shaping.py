@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from adjit.dims import numel_of, raw, shape_of, sizes_argument, wrap_dim, wrap_dims
-from adjit.dispatch import apply, rename
+from adjit.dispatch import apply
+from adjit.dtypes import title_of
 from adjit.errors import explained
-from adjit.ir.ops.structure import concat
 from adjit.ir.ops.structure import expand as expand_op
 from adjit.ir.ops.structure import permute as permute_op
 from adjit.ir.ops.structure import reshape as reshape_op
 from adjit.ir.primitive import primitive_named
+from adjit.size import Size
 from adjit.tensor import Tensor
 from adjit.views import is_contiguous, strides, viewable_strides
 from adjit.views import view as make_view
@@ -30,7 +31,7 @@ def _resolved(input: Tensor, sizes: Sequence[Any]) -> tuple[Any, ...]:
         raise RuntimeError("only one dimension can be inferred")
     for size in found:
         if isinstance(size, int) and size < -1:
-            raise RuntimeError(f"invalid shape dimension {size}")
+            raise RuntimeError(f"invalid shape dimension {size} at index {found.index(size)} of shape {list(sizes)}")
     known = numel_of([size for axis, size in enumerate(found) if axis not in unknown])
     if unknown:
         if known == 0:
@@ -202,7 +203,8 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     chosen = range(len(shape)) if dim is None else wrap_dims(dim, len(shape))
     dropped = {axis for axis in chosen if shape[axis] == 1}
     kept = tuple(size for axis, size in enumerate(shape) if axis not in dropped)
-    return make_view(reshape_op, input, {"shape": kept}, "Squeeze")
+    name = "Squeeze" if dim is None else "SqueezeBackward1" if isinstance(dim, int) else "SqueezeBackward2"
+    return make_view(reshape_op, input, {"shape": kept}, name)
 
 
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
@@ -218,7 +220,7 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
     shape = tuple(shape_of(input))
     if len(wanted) < len(shape):
         raise RuntimeError(
-            f"expand(torch.{input._dtype.long_name.capitalize()}Tensor{{{list(shape)}}}, size={list(wanted)}): the "
+            f"expand(torch.{title_of(input._dtype)}Tensor{{{list(shape)}}}, size={list(wanted)}): the "
             f"number of sizes provided ({len(wanted)}) must be greater or equal to the number of dimensions in the "
             f"tensor ({len(shape)})"
         )
@@ -250,30 +252,29 @@ def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
     return expand(input, *size)
 
 
+def broadcast_shapes(*shapes: Any) -> Size:
+    """The shape that all shapes expand to."""
+    from adjit.promotion import broadcast_shapes as common
+
+    given = [(shape,) if isinstance(shape, int) else tuple(shape) for shape in shapes]
+    found: tuple[Any, ...] = ()
+    for place, shape in enumerate(given):
+        for axis in range(1, min(len(shape), len(found)) + 1):
+            if shape[-axis] not in (1, found[-axis]) and found[-axis] != 1:
+                raise RuntimeError(
+                    f"Attempting to broadcast a dimension of length {shape[-axis]} at {-axis}! Mismatching argument at "
+                    f"index {place} had {shape}; but expected shape should be broadcastable to {list(found)}"
+                )
+        found = common(found, shape)
+    return Size(found)
+
+
 def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
     """The tensors expanded to their common shape."""
     from adjit.promotion import broadcast_shapes
 
     shape = broadcast_shapes(*(shape_of(tensor) for tensor in tensors))
     return tuple(expand(tensor, *shape) for tensor in tensors)
-
-
-def repeat(input: Tensor, *repeats: Any) -> Tensor:
-    """Copies side by side, `repeats[i]` along axis i."""
-    counts = sizes_argument(repeats)
-    shape = tuple(shape_of(input))
-    if len(counts) < len(shape):
-        raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
-    shape = (1,) * (len(counts) - len(shape)) + shape
-    paired = reshape(input, *[part for size in shape for part in (1, size)])
-    wide = expand(paired, *[part for count, size in zip(counts, shape, strict=True) for part in (count, size)])
-    return rename(reshape(clone(wide), *[count * size for count, size in zip(counts, shape, strict=True)]), "Repeat")
-
-
-def tile(input: Tensor, *dims: Any) -> Tensor:
-    """`repeat`, with counts of 1 filled in on the left."""
-    counts = sizes_argument(dims)
-    return repeat(input, *((1,) * (len(shape_of(input)) - len(counts)) + counts))
 
 
 # -- copies ---------------------------------------------------------------------------------------------------------
@@ -287,62 +288,6 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
 def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
     """The tensor itself if its elements lie in row-major order, else a copy where they do."""
     return input if is_contiguous(input) else clone(input)
-
-
-# -- joining and cutting --------------------------------------------------------------------------------------------
-def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
-    """Tensors joined along an axis."""
-    from adjit.promotion import promote_dtypes
-
-    dim = dim if axis is None else axis
-    tensors = list(tensors)
-    if not tensors:
-        raise ValueError("torch.cat(): expected a non-empty list of Tensors")
-    joined = [x for x in tensors if tuple(shape_of(x)) != (0,)] or tensors[:1]
-    first = tuple(shape_of(joined[0]))
-    if not first:
-        raise RuntimeError("zero-dimensional tensor (at position 0) cannot be concatenated")
-    along = wrap_dim(dim, len(first))
-    for position, tensor in enumerate(joined):
-        shape = tuple(shape_of(tensor))
-        if len(shape) != len(first):
-            raise RuntimeError(f"Tensors must have same number of dimensions: got {len(first)} and {len(shape)}")
-        for place, (a, b) in enumerate(zip(first, shape, strict=True)):
-            if place != along and a != b:
-                raise RuntimeError(
-                    f"Sizes of tensors must match except in dimension {along}. Expected size {a} but got size {b} for "
-                    f"tensor number {position} in the list."
-                )
-    result = apply(concat, promote_dtypes(joined), {"axis": along}, name="Cat")
-    assert isinstance(result, Tensor)
-    return result
-
-
-def stack(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
-    """Tensors of one shape along a new axis."""
-    dim = dim if axis is None else axis
-    tensors = list(tensors)
-    if not tensors:
-        raise RuntimeError("stack expects a non-empty TensorList")
-    first = tuple(shape_of(tensors[0]))
-    for position, tensor in enumerate(tensors):
-        if tuple(shape_of(tensor)) != first:
-            raise RuntimeError(
-                f"stack expects each tensor to be equal size, but got {list(first)} at entry 0 and "
-                f"{list(shape_of(tensor))} at entry {position}"
-            )
-    return rename(cat([unsqueeze(tensor, dim) for tensor in tensors], wrap_dim(dim, len(first) + 1)), "Stack")
-
-
-def hstack(tensors: Sequence[Tensor]) -> Tensor:
-    """Joined along axis 1 (axis 0 for vectors)."""
-    parts = [reshape(x, 1) if not shape_of(x) else x for x in tensors]
-    return cat(parts, 0 if len(shape_of(parts[0])) == 1 else 1)
-
-
-def vstack(tensors: Sequence[Tensor]) -> Tensor:
-    """Joined as rows."""
-    return cat([reshape(x, 1, -1) if len(shape_of(x)) < 2 else x for x in tensors], 0)
 
 
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
@@ -380,90 +325,9 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
     return make_view(reshape_op, taken, {"shape": (*shape[:axis], *shape[axis + 1 :])}, "Select")
 
 
-def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-    """All entries of an axis."""
-    axis = wrap_dim(dim, len(shape_of(input)))
-    return tuple(rename(select(input, axis, index), "Unbind") for index in range(shape_of(input)[axis]))
-
-
-def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """Pieces of a size (the last may be smaller), or of the listed sizes, as views."""
-    axis = wrap_dim(dim, len(shape_of(tensor)))
-    extent = shape_of(tensor)[axis]
-    if isinstance(split_size_or_sections, int):
-        step = split_size_or_sections
-        if step < 0 or (step == 0 and extent != 0):
-            raise RuntimeError(f"split expects split_size be non-negative, but got split_size={step}")
-        count = max((int(extent) + step - 1) // step, 1) if step else 1
-        sizes = [min(step, int(extent) - index * step) for index in range(count)]
-    else:
-        sizes = list(split_size_or_sections)
-        if sum(sizes) != extent:
-            raise RuntimeError(
-                "split_with_sizes expects split_sizes to sum exactly to "
-                f"{extent} (input tensor's size at dimension {axis}), but got split_sizes={sizes}"
-            )
-    found, start = [], 0
-    for size in sizes:
-        found.append(part(tensor, {axis: (start, size, 1)}, "Split"))
-        start += size
-    return tuple(found)
-
-
-def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """At most `chunks` pieces of equal size, the last may be smaller."""
-    if chunks <= 0:
-        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
-    extent = int(shape_of(input)[wrap_dim(dim, len(shape_of(input)))])
-    return split(input, max((extent + chunks - 1) // chunks, 1), dim)
-
-
-def flip(input: Tensor, *dims: Any) -> Tensor:
-    """A copy with axes reversed."""
-    shape = tuple(shape_of(input))
-    axes = wrap_dims(sizes_argument(dims), len(shape))
-    attributes = {
-        "start": tuple(size - 1 if axis in axes else 0 for axis, size in enumerate(shape)),
-        "size": shape,
-        "step": tuple(-1 if axis in axes else 1 for axis in range(len(shape))),
-    }
-    result = apply(_slice, (input,), attributes, name="Flip")
-    assert isinstance(result, Tensor)
-    return result
-
-
-def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
-    """Entries moved along axes, those that fall off coming in at the other end."""
-    if dims is None:
-        return reshape(roll(reshape(input, -1), shifts, 0), *shape_of(input))
-    moves = zip(
-        (shifts,) if isinstance(shifts, int) else shifts, (dims,) if isinstance(dims, int) else dims, strict=True
-    )
-    for shift, dim in moves:
-        axis = wrap_dim(dim, len(shape_of(input)))
-        extent = shape_of(input)[axis]
-        if extent == 0:
-            continue
-        cut = (extent - shift) % extent
-        pieces = [part(input, {axis: (cut, extent - cut, 1)}, ""), part(input, {axis: (0, cut, 1)}, "")]
-        input = rename(cat(pieces, axis), "Roll")
-    return input
-
-
-def repeat_interleave(input: Tensor, repeats: int, dim: int | None = None) -> Tensor:
-    """Each entry of an axis `repeats` times in a row."""
-    if dim is None:
-        input, dim = reshape(input, -1), 0
-    shape = tuple(shape_of(input))
-    axis = wrap_dim(dim, len(shape))
-    wide = expand(unsqueeze(input, axis + 1), *shape[: axis + 1], repeats, *shape[axis + 1 :])
-    return reshape(clone(wide), *shape[:axis], shape[axis] * repeats, *shape[axis + 1 :])
-
-
 _FUNCTIONS: tuple[Callable[..., Any], ...] = (
-    broadcast_to, chunk, clone, contiguous, expand, expand_as, flatten, flip, movedim, narrow, permute, ravel, repeat,
-    repeat_interleave, reshape, reshape_as, roll, select, split, squeeze, t, tile, transpose, unbind, unflatten,
-    unsqueeze, view, view_as,
+    broadcast_to, clone, contiguous, expand, expand_as, flatten, movedim, narrow, permute, ravel, reshape, reshape_as,
+    select, squeeze, t, transpose, unflatten, unsqueeze, view, view_as,
 )  # fmt: skip
 METHODS: dict[str, Callable[..., Any]] = {function.__name__: function for function in _FUNCTIONS}
 METHODS.update(swapaxes=transpose, swapdims=transpose, moveaxis=movedim)
@@ -471,7 +335,7 @@ PROPERTIES = {"T": property(_reversed), "mT": property(_matrix_transpose)}
 swapaxes = swapdims = transpose
 moveaxis = movedim
 __all__ = [
-    "broadcast_tensors", "broadcast_to", "cat", "chunk", "clone", "flatten", "flip", "hstack", "moveaxis", "movedim",
-    "narrow", "permute", "ravel", "repeat_interleave", "reshape", "roll", "select", "split", "squeeze", "stack",
-    "swapaxes", "swapdims", "t", "tile", "transpose", "unbind", "unflatten", "unsqueeze", "vstack",
+    "broadcast_shapes", "broadcast_tensors", "broadcast_to", "clone", "flatten", "moveaxis", "movedim", "narrow",
+    "permute", "ravel", "reshape", "select", "squeeze", "swapaxes", "swapdims", "t", "transpose", "unflatten",
+    "unsqueeze",
 ]  # fmt: skip

@@ -40,15 +40,12 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool
 
 @composite("Topk")
 def _topk(input: Tensor, k: int, dim: int, largest: bool) -> tuple[Tensor, Tensor]:
-    from adjit.indexing import gather
+    from adjit.selecting import taken
     from adjit.shaping import narrow
 
     _, order = apply(PRIMITIVES["sort"], (input.detach(),), {"axis": dim, "descending": largest})
     places = narrow(order, dim, 0, k)
-    return gather(input, dim, places), places
-
-
-_topk.__wrapped__.__name__ = "topk"  # type: ignore[attr-defined]
+    return taken(input, dim, places), places
 
 
 @numpy_names

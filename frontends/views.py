@@ -145,8 +145,10 @@ def write(target: Tensor, result: Tensor) -> Tensor:
         target._memory.version += 1
         _adopt(target, result)
         return target
+    from adjit.dispatch import rename
+
     # The base's new value is what it was with the view's part replaced: the chain's inverse, recorded.
-    whole = write_through(base, target._chain[len(base._chain) :], result)
+    whole = rename(write_through(base, target._chain[len(base._chain) :], result), "CopySlices")
     np.copyto(target._array, result._array)
     target._memory.version += 1
     _adopt(base, whole)

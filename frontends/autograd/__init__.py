@@ -138,11 +138,13 @@ def grad(
         found = [results.get(value) for value in values]
     if materialize_grads:
         return tuple(zeros_like(t.detach()) if g is None else g for t, g in zip(targets, found, strict=True))
-    if not allow_unused and any(gradient is None for gradient in found):
-        raise RuntimeError(
-            "One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if "
-            "this is the desired behavior."
-        )
+    if not allow_unused:
+        for index, gradient in enumerate(found):
+            if gradient is None:
+                raise RuntimeError(
+                    f"The differentiated Tensor at index {index} appears to not have been used in the graph. Set "
+                    "allow_unused=True if this is the desired behavior."
+                )
     return tuple(found)
 
 
@@ -155,7 +157,7 @@ def _batched_grad(
     materialize_grads: bool,
 ) -> tuple[Tensor | None, ...]:
     """One gradient for each entry of the leading axis of `grad_outputs`, stacked."""
-    from adjit.shaping import stack
+    from adjit.joining import stack
 
     weights = _as_tuple(grad_outputs)
     count = next(w._tensor_type.dims[0] for w in weights if w is not None)

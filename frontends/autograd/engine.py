@@ -97,7 +97,7 @@ class Pass:
             if cotangent is not None:
                 self.add(node.inputs[index], cotangent)
         if not self.retain_graph:
-            release(entry)
+            release(entry, node)
 
     def _pull_back(
         self, node: Node, entry: Record, arriving: Sequence[Tensor | None]
@@ -162,9 +162,13 @@ def _differentiable_form(node: Node, entry: Record) -> tuple[Graph, tuple[Saved,
     return found.graph, tuple(by_value[sides[side][index]] for side, index in found.saved), found.reached
 
 
-def release(entry: Record) -> None:
-    """Free what a node saved; a node that saved nothing can be passed again."""
-    if entry.saved or entry.full:
+def release(entry: Record, node: Node) -> None:
+    """Free what a node saved; a node that saved nothing can be passed again.
+
+    A number beside a tensor counts as saved (the 3 of `3 * x`), but where it is only added.
+    """
+    number = node.op.name not in ("add", "sub") and any(value.constant is not None for value in node.inputs)
+    if entry.saved or entry.full or number:
         entry.freed = True
         entry.saved = entry.full = ()
 
@@ -176,8 +180,10 @@ def check_version(kept: Saved, node: Node) -> None:
     from adjit.autograd.grad_fn import _function_of
 
     value = kept.value
-    producer = _function_of(value)[0]
-    made = f", which is output {value.index} of {producer.name()}," if producer is not None else ""
+    producer = _function_of(value)[0] if value.node is not None else None
+    made = ""
+    if producer is not None:
+        made = f", which is output {value.index} of {producer.name().removesuffix('Backward0')},"
     kind = {"f32": "FloatTensor", "f64": "DoubleTensor", "f16": "HalfTensor", "bf16": "BFloat16Tensor"}
     name = kind.get(kept.dtype.name, kept.dtype.long_name.capitalize() + "Tensor")
     where = f"\n  saved by {node.op.name}, {node.location}    {node.location.expression}" if node.location.line else ""
@@ -185,7 +191,7 @@ def check_version(kept: Saved, node: Node) -> None:
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
         f"[torch.{name} {list(kept.array.shape)}]{made} is at version {kept.memory.version}; expected version "
         f"{kept.version} instead. Hint: enable anomaly detection to find the operation that failed to compute its "
-        f"gradient, with torch.autograd.set_detect_anomaly(True).{where}"
+        f"gradient, with torch.autograd.set_detect_anomaly(True, check_nan=False).{where}"
     )
 
 

@@ -89,7 +89,11 @@ def grad_fn_of(tensor: Tensor) -> GradFn | None:
     if tensor._tracer is not None:
         value = tensor._tracer.value_of(tensor)
         return None if value.node is None else _class_named(title(value.node.op.name) + "Backward0")(value.node)
-    return _function_of(value_of(tensor))[0]
+    value = value_of(tensor)
+    found = _function_of(value)[0]
+    if isinstance(found, AccumulateGrad) and value.node is not None:  # steps without a name alone
+        return _class_named(title(value.node.op.name) + "Backward0")(value.node)
+    return found
 
 
 def _function_of(value: Value) -> tuple[GradFn | None, int]:
@@ -105,5 +109,6 @@ def _function_of(value: Value) -> tuple[GradFn | None, int]:
     record = node.attached
     if not isinstance(record, Record):
         return None, 0
-    name = record.name if "Backward" in record.name else record.name + "Backward0"
+    whole = "Backward" in record.name or record.name == "CopySlices"
+    name = record.name if whole else record.name + "Backward0"
     return _class_named(name)(node), value.index

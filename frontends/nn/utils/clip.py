@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from adjit.autograd.modes import no_grad
 from adjit.creation import tensor
-from adjit.shaping import stack
+from adjit.joining import stack
 from adjit.state import STATE
 from adjit.tensor import Tensor
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from adjit.shaping import cat
+from adjit.joining import cat
 from adjit.tensor import Tensor
 
 

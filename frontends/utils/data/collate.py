@@ -9,7 +9,7 @@ import numpy as np
 
 from adjit.creation import as_tensor, tensor
 from adjit.dtypes import float64
-from adjit.shaping import stack
+from adjit.joining import stack
 from adjit.tensor import Tensor
 
 

@@ -1,0 +1,409 @@
+"""Products of matrices and vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from adjit.composite import composite
+from adjit.dims import numel_of, shape_of, wrap_dim
+from adjit.dispatch import apply, rename
+from adjit.dtypes import c_name, title_of
+from adjit.elementwise import add, mul, sub
+from adjit.errors import explained
+from adjit.ir.errors import DTypeError
+from adjit.ir.primitive import PRIMITIVES
+from adjit.promotion import broadcast_shapes, promote
+from adjit.tensor import Tensor
+
+
+def _same_dtype(a: Tensor, b: Tensor) -> None:
+    if a._dtype is not b._dtype:
+        one, other = (c_name(x._dtype) for x in (a, b))
+        raise explained(
+            RuntimeError,
+            f"expected m1 and m2 to have the same dtype, but got: {one} != {other}",
+            "matmul",
+            {"mat1": a, "mat2": b},
+            "convert one of them, as in mat2.to(mat1.dtype)",
+        )
+
+
+def _dot(a: Tensor, b: Tensor, contract: tuple[Sequence[int], Sequence[int]], batch: int, name: str) -> Tensor:
+    leading = tuple(range(batch))
+    attributes: dict[str, Any] = {
+        "contract": (tuple(contract[0]), tuple(contract[1])),
+        "batch": (leading, leading),
+    }
+    try:
+        result = apply(PRIMITIVES["dot"], (a, b), attributes, name=name)
+    except DTypeError:
+        kernel = {"Mm": "addmm_impl_cpu_", "Mv": "addmv_impl_cpu", "Dot": "dot", "Bmm": "bmm"}.get(name, "matmul")
+        raise NotImplementedError(f"\"{kernel}\" not implemented for '{title_of(a._dtype)}'") from None
+    assert isinstance(result, Tensor)
+    return result
+
+
+def _unfit(a: Tensor, b: Tensor, m: Any, k: Any, rows: Any, n: Any, op: str) -> RuntimeError:
+    return explained(
+        RuntimeError,
+        f"mat1 and mat2 shapes cannot be multiplied ({m}x{k} and {rows}x{n})",
+        op,
+        {"mat1": a, "mat2": b},
+        "transpose one of them, as in mat2.t()" if k == n else "",
+    )
+
+
+def mm(input: Tensor, mat2: Tensor) -> Tensor:
+    """The product of two matrices.
+
+    Shapes: [m, k], [k, n] -> [m, n].
+    """
+    a, b = shape_of(input), shape_of(mat2)
+    if len(a) != 2:
+        raise explained(RuntimeError, "self must be a matrix", "mm", {"self": input, "mat2": mat2})
+    if len(b) != 2:
+        raise explained(RuntimeError, "mat2 must be a matrix", "mm", {"self": input, "mat2": mat2})
+    _same_dtype(input, mat2)
+    if a[1] != b[0]:
+        raise _unfit(input, mat2, *a, *b, "mm")
+    return _dot(input, mat2, ((1,), (0,)), 0, "Mm")
+
+
+def bmm(input: Tensor, mat2: Tensor) -> Tensor:
+    """The products of pairs of matrices.
+
+    Shapes: [b, m, k], [b, k, n] -> [b, m, n].
+    """
+    a, b = shape_of(input), shape_of(mat2)
+    if len(a) != 3:
+        raise explained(RuntimeError, "batch1 must be a 3D tensor", "bmm", {"batch1": input, "batch2": mat2})
+    if len(b) != 3:
+        raise explained(RuntimeError, "batch2 must be a 3D tensor", "bmm", {"batch1": input, "batch2": mat2})
+    _same_dtype(input, mat2)
+    if a[0] != b[0] or a[2] != b[1]:
+        raise explained(
+            RuntimeError,
+            f"Expected size for first two dimensions of batch2 tensor to be: [{a[0]}, {a[2]}] but got: "
+            f"[{b[0]}, {b[1]}].",
+            "bmm",
+            {"batch1": input, "batch2": mat2},
+        )
+    return _dot(input, mat2, ((2,), (1,)), 1, "Bmm")
+
+
+def mv(input: Tensor, vec: Tensor) -> Tensor:
+    """The product of a matrix and a vector."""
+    a, b = shape_of(input), shape_of(vec)
+    if len(a) != 2 or len(b) != 1:
+        raise RuntimeError(f"vector + matrix @ vector expected, got 1, {len(a)}, {len(b)}")
+    _same_dtype(input, vec)
+    if a[1] != b[0]:
+        raise explained(
+            RuntimeError,
+            f"size mismatch, got input ({a[0]}), mat ({a[0]}x{a[1]}), vec ({b[0]})",
+            "mv",
+            {"input": input, "vec": vec},
+        )
+    return _dot(input, vec, ((1,), (0,)), 0, "Mv")
+
+
+def dot(input: Tensor, tensor: Tensor) -> Tensor:
+    """The sum of products of two vectors."""
+    a, b = shape_of(input), shape_of(tensor)
+    if len(a) != 1 or len(b) != 1:
+        raise explained(
+            RuntimeError,
+            f"1D tensors expected, but got {len(a)}D and {len(b)}D tensors",
+            "dot",
+            {"self": input, "tensor": tensor},
+            "use mm or matmul for matrices",
+        )
+    if input._dtype is not tensor._dtype:
+        raise RuntimeError(
+            f"dot : expected both vectors to have same dtype, but found {title_of(input._dtype)} and "
+            f"{title_of(tensor._dtype)}"
+        )
+    if a[0] != b[0]:
+        raise explained(
+            RuntimeError,
+            f"inconsistent tensor size, expected tensor [{a[0]}] and src [{b[0]}] to have the same number of elements, "
+            f"but got {a[0]} and {b[0]} elements respectively",
+            "dot",
+            {"self": input, "tensor": tensor},
+        )
+    return _dot(input, tensor, ((0,), (0,)), 0, "Dot")
+
+
+def outer(input: Tensor, vec2: Tensor) -> Tensor:
+    """out[i, j] = input[i] * vec2[j]."""
+    from adjit.shaping import unsqueeze
+
+    if len(shape_of(input)) != 1 or len(shape_of(vec2)) != 1:
+        raise RuntimeError(f"outer: Expected 1-D argument self, but got {len(shape_of(input))}-D")
+    return mul(unsqueeze(input, 1), unsqueeze(vec2, 0))
+
+
+def matmul(input: Tensor, other: Tensor) -> Tensor:
+    """The matrix product, with vectors as rows and columns, and leading axes broadcast."""
+    a, b = shape_of(input), shape_of(other)
+    if not a or not b:
+        raise explained(
+            RuntimeError,
+            f"both arguments to matmul need to be at least 1D, but they are {len(a)}D and {len(b)}D",
+            "matmul",
+            {"input": input, "other": other},
+        )
+    if len(a) == 1 and len(b) == 1:
+        return dot(input, other)
+    if len(a) == 2 and len(b) == 1:
+        return mv(input, other)
+    if len(a) == 2 and len(b) == 2:
+        return mm(input, other)
+    _same_dtype(input, other)
+    _check_inner(input, other)
+    if len(b) <= 2:  # one matrix or vector on the right: the left one's rows in a row
+        return _dot(input, other, ((len(a) - 1,), (0,)), 0, "UnsafeView")
+    if len(a) == 1:
+        from adjit.shaping import unsqueeze
+
+        return rename(_batched(unsqueeze(input, 0), other).squeeze(-2), "Squeeze")
+    return _batched(input, other)
+
+
+def _check_inner(input: Tensor, other: Tensor) -> None:
+    """RuntimeError where the axes that are summed differ."""
+    a, b = shape_of(input), shape_of(other)
+    if a[-1] == b[-2 if len(b) > 1 else 0]:
+        return
+    if len(b) == 1:
+        count = numel_of(a[:-1])
+        first = f"size mismatch, got input ({count}), mat ({count}x{a[-1]}), vec ({b[0]})"
+        raise explained(RuntimeError, first, "matmul", {"input": input, "other": other})
+    if len(a) > 2 and len(b) > 2:
+        count = numel_of(broadcast_shapes(a[:-2], b[:-2]))
+        raise explained(
+            RuntimeError,
+            f"Expected size for first two dimensions of batch2 tensor to be: [{count}, {a[-1]}] but got: "
+            f"[{count}, {b[-2]}].",
+            "matmul",
+            {"input": input, "other": other},
+        )
+    raise _unfit(input, other, numel_of(a[:-1]), a[-1], b[-2], b[-1], "matmul")
+
+
+def _batched(input: Tensor, other: Tensor) -> Tensor:
+    a, b = tuple(shape_of(input)), tuple(shape_of(other))
+    lead = broadcast_shapes(a[:-2], b[:-2])
+    left = _led(input, (*lead, *a[-2:]))
+    right = _led(other, (*lead, *b[-2:]))
+    count = len(lead)
+    return _dot(left, right, ((count + 1,), (count,)), count, "UnsafeView")
+
+
+def _led(tensor: Tensor, shape: Sequence[Any]) -> Tensor:
+    if tuple(shape_of(tensor)) == tuple(shape):
+        return tensor
+    result = apply(PRIMITIVES["expand"], (tensor,), {"shape": tuple(shape)})
+    assert isinstance(result, Tensor)
+    return result
+
+
+@composite("Addmm")
+def _addmm(input: Tensor, mat1: Tensor, mat2: Tensor, beta: Any, alpha: Any) -> Tensor:
+    return _scaled_sum(input, mm(mat1, mat2), beta, alpha)
+
+
+def _scaled_sum(input: Tensor, product: Tensor, beta: Any, alpha: Any) -> Tensor:
+    product = product if alpha == 1 else mul(product, alpha)
+    if beta == 0:
+        return product
+    return add(input if beta == 1 else mul(input, beta), product)
+
+
+def _fits(input: Tensor, shape: tuple[Any, ...]) -> Tensor:
+    """The tensor, if it expands to `shape`; else the error that `expand` has."""
+    from adjit.shaping import expand
+
+    expand(input.detach(), *shape)
+    return input
+
+
+def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    """beta * input + alpha * mat1 @ mat2."""
+    a, b = shape_of(mat1), shape_of(mat2)
+    if len(a) != 2 or len(b) != 2:
+        which, rank = ("mat1", len(a)) if len(a) != 2 else ("mat2", len(b))
+        raise RuntimeError(f"{which} must be a matrix, got {rank}-D tensor")
+    _same_dtype(mat1, mat2)
+    if a[1] != b[0]:
+        raise _unfit(mat1, mat2, *a, *b, "addmm")
+    return _addmm(_fits(input, (a[0], b[1])), mat1, mat2, beta, alpha)  # type: ignore[no-any-return]
+
+
+@composite("Addmv")
+def _addmv(input: Tensor, mat: Tensor, vec: Tensor, beta: Any, alpha: Any) -> Tensor:
+    return _scaled_sum(input, mv(mat, vec), beta, alpha)
+
+
+def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    """beta * input + alpha * mat @ vec."""
+    return _addmv(input, mat, vec, beta, alpha)  # type: ignore[no-any-return]
+
+
+@composite("Baddbmm")
+def _baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, beta: Any, alpha: Any) -> Tensor:
+    return _scaled_sum(input, bmm(batch1, batch2), beta, alpha)
+
+
+def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    """beta * input + alpha * batch1 @ batch2, pair by pair."""
+    return _baddbmm(input, batch1, batch2, beta, alpha)  # type: ignore[no-any-return]
+
+
+def einsum(equation: str, *operands: Any) -> Tensor:
+    """Sums of products in Einstein's notation, as in einsum("bij,bjk->bik", a, b)."""
+    from adjit.contraction_notation import contract
+
+    tensors = operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
+    return contract(equation, list(tensors))
+
+
+def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
+    """Sums of products over the last `dims` axes of `a` and the first of `b`, or over listed axes."""
+    if isinstance(dims, int):
+        rank = len(shape_of(a))
+        left, right = tuple(range(rank - dims, rank)), tuple(range(dims))
+    else:
+        left, right = tuple(dims[0]), tuple(dims[1])
+    ranks = len(shape_of(a)), len(shape_of(b))
+    pairs = tuple(d % ranks[0] for d in left), tuple(d % ranks[1] for d in right)
+    return _dot(a, b, pairs, 0, "View")
+
+
+# -- built from the above -------------------------------------------------------------------------------------------
+@composite("Addbmm")
+def _addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, beta: Any, alpha: Any) -> Tensor:
+    return _scaled_sum(input, _dot(batch1, batch2, ((0, 2), (0, 1)), 0, ""), beta, alpha)
+
+
+def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    """beta * input + alpha * the sum of batch1 @ batch2 over pairs."""
+    return _addbmm(input, batch1, batch2, beta, alpha)  # type: ignore[no-any-return]
+
+
+@composite("Addr")
+def _addr(input: Tensor, vec1: Tensor, vec2: Tensor, beta: Any, alpha: Any) -> Tensor:
+    return _scaled_sum(input, outer(vec1, vec2), beta, alpha)
+
+
+def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    """beta * input + alpha * outer(vec1, vec2)."""
+    return _addr(input, vec1, vec2, beta, alpha)  # type: ignore[no-any-return]
+
+
+def inner(input: Tensor, other: Tensor) -> Tensor:
+    """Sums of products over the last axes."""
+    a, b = shape_of(input), shape_of(other)
+    if not a or not b:
+        return mul(input, other)
+    if a[-1] != b[-1]:
+        raise explained(
+            RuntimeError,
+            f"inner() the last dimension must match on both input tensors but got shapes {list(a)} and {list(b)}",
+            "inner",
+            {"input": input, "other": other},
+        )
+    return _dot(input, other, ((len(a) - 1,), (len(b) - 1,)), 0, "View")
+
+
+def kron(input: Tensor, other: Tensor) -> Tensor:
+    """Every element of `input` times all of `other`, as blocks."""
+    from adjit.shaping import reshape
+
+    rank = max(len(shape_of(input)), len(shape_of(other)))
+    a = (1,) * (rank - len(shape_of(input))) + tuple(shape_of(input))
+    b = (1,) * (rank - len(shape_of(other))) + tuple(shape_of(other))
+    left = reshape(input, *[part for size in a for part in (size, 1)])
+    right = reshape(other, *[part for size in b for part in (1, size)])
+    return reshape(mul(left, right), *[m * n for m, n in zip(a, b, strict=True)])
+
+
+def matrix_power(input: Tensor, n: int) -> Tensor:
+    """input @ input @ ..., `n` times; the unit matrix for 0."""
+    from adjit.creation import eye
+    from adjit.shaping import clone, expand
+
+    shape = shape_of(input)
+    if len(shape) < 2 or shape[-1] != shape[-2]:
+        raise RuntimeError(
+            "linalg.matrix_power: A must be batches of square matrices, but they are "
+            f"{shape[-2]} by {shape[-1]} matrices"
+            if len(shape) > 1
+            else "linalg.matrix_power: The input tensor A must have at least 2 dimensions."
+        )
+    if n < 0:
+        raise NotImplementedError("matrix_power: negative powers need an inverse, which is not offered")
+    if n == 0:
+        return clone(expand(eye(shape[-1], dtype=input.dtype), *shape))
+    result, square = None, input
+    while n:
+        if n & 1:
+            result = square if result is None else matmul(result, square)
+        n >>= 1
+        square = matmul(square, square) if n else square
+    assert result is not None
+    return clone(result) if result is input else result
+
+
+def chain_matmul(*matrices: Tensor) -> Tensor:
+    """The product of matrices, from the left."""
+    result = matrices[0]
+    for matrix in matrices[1:]:
+        result = mm(result, matrix)
+    return result
+
+
+@composite("LinalgCross")
+def _cross(input: Tensor, other: Tensor, dim: int) -> Tensor:
+    from adjit.rearranging import roll
+
+    return sub(
+        mul(roll(input, -1, dim), roll(other, -2, dim)),
+        mul(roll(input, -2, dim), roll(other, -1, dim)),
+    )
+
+
+def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
+    """The vector product along an axis of size 3 (the first such, or `dim`)."""
+    left, right = promote(input, other, op="cross")
+    shape = tuple(shape_of(left))
+    axis = wrap_dim(dim, len(shape)) if dim is not None else next((i for i, n in enumerate(shape) if n == 3), None)
+    if axis is None:
+        raise RuntimeError("no dimension of size 3 in input")
+    if shape[axis] != 3:
+        raise RuntimeError(
+            f"linalg.cross: inputs dimension {dim} must have length 3. Got {shape[axis]} and {shape[axis]}"
+        )
+    return _cross(left, right, axis)  # type: ignore[no-any-return]
+
+
+def cdist(x1: Tensor, x2: Tensor, p: float = 2.0) -> Tensor:
+    """The p-norms of the differences between all rows of x1 and x2."""
+    from adjit.reductions import norm
+    from adjit.shaping import unsqueeze
+
+    if shape_of(x1)[-1] != shape_of(x2)[-1]:
+        raise RuntimeError(
+            f"X1 and X2 must have the same number of columns. X1: {shape_of(x1)[-1]} X2: {shape_of(x2)[-1]}"
+        )
+    return rename(norm(sub(unsqueeze(x1, -2), unsqueeze(x2, -3)), p, -1), "Cdist")
+
+
+ger, vdot = outer, dot
+_METHODS = (
+    "addbmm", "addmm", "addmv", "addr", "baddbmm", "bmm", "cross", "dot", "ger", "inner", "kron", "matmul",
+    "matrix_power", "mm", "mv", "outer", "vdot",
+)  # fmt: skip
+METHODS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in _METHODS}
+__all__ = [*_METHODS, "cdist", "chain_matmul", "einsum", "tensordot"]
