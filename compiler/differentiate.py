@@ -152,7 +152,13 @@ def _choose_saved(graph: Graph, mentioned: list[Value]) -> tuple[list[Value], li
             continue
         kept.difference_update(values)
         recomputed.add(node)
-    saved = sorted(kept, key=lambda v: (0, inputs[v]) if v in inputs else (1, position[v.node], v.index))
+
+    def place(value: Value) -> tuple[int, int, int]:
+        if value in inputs or value.node is None:
+            return 0, inputs[value], 0
+        return 1, position[value.node], value.index
+
+    saved = sorted(kept, key=place)
     return saved, sorted(recomputed, key=position.__getitem__)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from adjit.composite import composite
 from adjit.dims import shape_of
 from adjit.dispatch import apply, literal, rename
-from adjit.dtypes import default_float, title_of
+from adjit.dtypes import default_float, public, title_of
 from adjit.ir.errors import DTypeError
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL, F64, I64, DType
@@ -455,7 +455,7 @@ def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neg
 
     if not input._dtype.is_float:
         return input
-    limits = finfo(input._dtype)
+    limits = finfo(public(input._dtype))
     high = limits.max if posinf is None else posinf
     low = limits.min if neginf is None else neginf
     result = apply(PRIMITIVES["nan_to_num"], (input,), {"nan": nan, "posinf": high, "neginf": low}, name="NanToNum")

@@ -71,6 +71,7 @@ def _as_item(item: Any) -> Any:
 
 
 def is_mask(item: Any) -> bool:
+    """Whether an index item is a mask."""
     return isinstance(item, Tensor) and item._dtype in (BOOL, U8)
 
 
@@ -227,6 +228,7 @@ def _place_of(axes: Sequence[int]) -> int | None:
 
 
 def gathered(input: Tensor, advanced: Sequence[tuple[int, Tensor]]) -> Tensor:
+    """The elements at index tensors, their axes placed as PyTorch places them."""
     axes, tensors, common = prepared(input, advanced)
     result = apply(gather_op, (input, *tensors), {"axes": tuple(axes)}, name="Index")
     assert isinstance(result, Tensor)
@@ -286,6 +288,7 @@ def value_like(value: Any, target: Tensor) -> Tensor:
 
 
 def number_like(value: Any, like: Tensor) -> Any:
+    """A number as a literal of the tensor's dtype."""
     return float(value) if like._dtype.is_float else bool(value) if like._dtype is BOOL else int(value)
 
 

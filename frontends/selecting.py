@@ -10,7 +10,7 @@ import numpy as np
 from adjit.composite import composite
 from adjit.dims import numel_of, numpy_names, shape_of, wrap_dim
 from adjit.dispatch import apply, literal, rename
-from adjit.dtypes import c_name
+from adjit.dtypes import c_name, public
 from adjit.indexing import fitted, from_zero, gathered, getitem, number_like, prepared, true_positions, value_like
 from adjit.ir.ops.indexing import gather as gather_op
 from adjit.ir.primitive import primitive_named
@@ -175,7 +175,7 @@ def _neutral(reduce: str, dtype: DType) -> Any:
         return 1
     if dtype.is_float:
         return float("-inf") if reduce == "amax" else float("inf")
-    limits = iinfo(dtype)
+    limits = iinfo(public(dtype))
     return limits.min if reduce == "amax" else limits.max
 
 

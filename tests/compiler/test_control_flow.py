@@ -1,4 +1,4 @@
-"""Programs with control flow equal themselves unrolled: values and gradients to second order, interpreted and compiled."""
+"""Programs with control flow equal themselves unrolled: values, gradients and second order, both ways of running."""
 
 from __future__ import annotations
 
