@@ -17,7 +17,8 @@ import numpy as np
 from adjit.dims import numel_of
 from adjit.dispatch import apply
 from adjit.ir.primitive import PRIMITIVES
-from adjit.ir.types import I64
+from adjit.ir.types import I32, I64
+from adjit.random_words import random_words
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.views import write
@@ -85,18 +86,16 @@ class Generator:
 
     def words(self, shape: tuple[Any, ...]) -> Tensor:
         """Random int32 words; the offset moves on."""
-        recording, STATE.recording = STATE.recording, False
-        try:
-            with _drawing:
+        used = (numel_of(shape) + 3) // 4
+        with _drawing:
+            if STATE.tracer is not None:
                 found = apply(PRIMITIVES["random_bits"], (self._key,), {"shape": shape})
-                used = (numel_of(shape) + 3) // 4
-                if STATE.tracer is not None:
-                    write(self._key, _advanced(self._key, used))
-                elif self._key._array is not None:
-                    self._key._array[1] += used
-                    self._key._memory.version += 1
-        finally:
-            STATE.recording = recording
+                write(self._key, _advanced(self._key, used))
+            else:
+                assert self._key._array is not None
+                found = Tensor._wrap(random_words(self._key._array, shape), I32)
+                self._key._array[1] += used
+                self._key._memory.version += 1
         assert isinstance(found, Tensor)
         return found
 

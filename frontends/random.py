@@ -46,17 +46,17 @@ def _op(name: str, *operands: Any, **attributes: Any) -> Any:
 # -- distributions --------------------------------------------------------------------------------------------------
 @composite("")
 def _unit(words: Tensor) -> Tensor:
-    """Uniform in [0, 1): the upper 24 bits of a word over 2^24."""
-    top = _op("and", _op("shr", words, 8), 0xFFFFFF)
-    return _op("mul", _op("cast", top, dtype=F32), 2.0**-24)  # type: ignore[no-any-return]
+    """Uniform in [0, 1): 1/2 + w / 2^32 with the upper 24 bits of a signed word w.  Every step is exact."""
+    top = _op("cast", _op("and", words, -0x100), dtype=F32)
+    return _op("add", _op("mul", top, 2.0**-32), 0.5)  # type: ignore[no-any-return]
 
 
 @composite("")
 def _unit_double(high: Tensor, low: Tensor) -> Tensor:
-    """Uniform in [0, 1): 26 bits of one word and 27 of another over 2^53."""
-    a = _op("cast", _op("and", _op("shr", high, 6), 0x3FFFFFF), dtype=F64)
-    b = _op("cast", _op("and", _op("shr", low, 5), 0x7FFFFFF), dtype=F64)
-    return _op("mul", _op("add", _op("mul", a, 2.0**27), b), 2.0**-53)  # type: ignore[no-any-return]
+    """Uniform in [0, 1): 1/2 + w / 2^32 with the upper 26 bits of a signed word w, and 27 bits more over 2^53."""
+    first = _op("add", _op("mul", _op("cast", _op("and", high, -0x40), dtype=F64), 2.0**-32), 0.5)
+    second = _op("mul", _op("cast", _op("and", low, 0x7FFFFFF), dtype=F64), 2.0**-53)
+    return _op("add", first, second)  # type: ignore[no-any-return]
 
 
 @composite("")
@@ -99,20 +99,29 @@ def gaussian(shape: tuple[Any, ...], dtype: DType, generator: Generator | None) 
 
 
 def integers(low: Any, high: Any, shape: tuple[Any, ...], dtype: DType, generator: Generator | None) -> Tensor:
-    """Uniform integers in [low, high), in `dtype`: 63 random bits modulo the range, which favours none by over 2^-31
-    for ranges below 2^32.
+    """Uniform integers in [low, high), in `dtype`.
 
+    A range of up to 2^31 is a word's share of 2^32, a longer one 63 bits modulo the range.  No number is more likely
+    than another by more than range/2^32, and range/2^63.
     Errors: RuntimeError for an empty range, or one that `dtype` cannot hold.
+    Source: Lemire, "Fast random integer generation in an interval", 2019, without the rejection.
     """
     if high <= low:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
     _check_bounds(low, high, dtype)
     source = generator_or_default(generator, "randint")
-    first, second = (_op("cast", source.words(shape), dtype=I64) for _ in range(2))
-    word = _op("xor", _op("shl", first, 31), _op("and", second, 0x7FFFFFFF))
-    positive = _op("and", word, (1 << 63) - 1)
-    span = high - low
-    drawn = positive if isinstance(span, int) and span >= 1 << 63 else _op("mod", positive, span)
+    recording, STATE.recording = STATE.recording, False
+    try:
+        span = high - low
+        word = _op("cast", source.words(shape), dtype=I64)
+        if span <= 1 << 31:
+            drawn = _op("div", _op("mul", _op("add", word, 1 << 31), span), 1 << 32)
+        else:
+            second = _op("and", _op("cast", source.words(shape), dtype=I64), 0x7FFFFFFF)
+            positive = _op("and", _op("xor", _op("mul", word, 1 << 31), second), (1 << 63) - 1)
+            drawn = positive if isinstance(span, int) and span >= 1 << 63 else _op("mod", positive, span)
+    finally:
+        STATE.recording = recording
     return cast_to(drawn if isinstance(low, int) and low == 0 else _op("add", drawn, low), dtype)
 
 

@@ -82,6 +82,8 @@ def _spaced(start: Any, end: Any, step: Any, target: DType) -> tuple[np.ndarray,
     # PyTorch counts the elements of int64 ranges in integers, those of all others in float64.
     if target is I64:
         start, end, step = int(start), int(end), int(step)
+        if step == 0:
+            raise RuntimeError("step must be nonzero")
         count = -((start - end) // step)
     else:
         count = math.ceil((end - start) / step)
@@ -136,19 +138,24 @@ def logspace(
     """base ** x for x in linspace(start, end, steps)."""
     check_device(device)
     target = dtype_argument(dtype, "logspace") or default_float()
-    wide = target if target.is_float else F64
-    first, last = _ends(start, end, wide)
-    exponents = stored(_points(first, last, steps, wide), F64, wide)
+    first, last = _ends(start, end, target)
+    exponents = _points(first, last, steps, target)
+    if target.is_float:
+        exponents = stored(stored(exponents, F64, target), target, F64)
     with np.errstate(all="ignore"):
-        powers = np.power(float(base), stored(exponents, wide, F64))
+        powers = np.power(float(base), exponents)
     return finished(of_array(stored(powers, F64, target), target), requires_grad, out)
 
 
 def _ends(start: Any, end: Any, target: DType) -> tuple[float, float]:
     """Start and end as `target` holds them."""
-    values = [np.asarray(float(x.item() if isinstance(x, Tensor) else x)) for x in (start, end)]
-    first, last = (float(stored(stored(value, F64, target), target, F64)) for value in values)
-    return first, last
+    first, last = (float(x.item() if isinstance(x, Tensor) else x) for x in (start, end))
+    return _rounded(first, target), _rounded(last, target)
+
+
+def _rounded(value: float, target: DType) -> float:
+    """The number that `target` holds for `value`."""
+    return float(stored(stored(np.asarray(value), F64, target), target, F64))
 
 
 def _points(start: float, end: float, steps: Any, target: DType) -> np.ndarray:
@@ -163,9 +170,12 @@ def _points(start: float, end: float, steps: Any, target: DType) -> np.ndarray:
         raise RuntimeError("number of steps must be non-negative")
     if steps < 2:
         return np.full(steps, start)
-    step = (end - start) / (steps - 1)
+    distance = end - start
     if target.is_float:
-        step = float(stored(stored(np.asarray(step), F64, target), target, F64))
+        distance = _rounded(distance, target)
+    step = distance / (steps - 1)
+    if target.is_float:
+        step = _rounded(step, target)
     place = np.arange(steps, dtype=np.float64)
     return np.asarray(np.where(place < steps // 2, start + step * place, end - step * (steps - 1 - place)))
 

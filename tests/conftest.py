@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import settings
 
+Golden = Callable[[str, str], None]
 ROOT = Path(__file__).resolve().parent.parent
 
 # Derandomised: a failure seen once is seen again by anyone who runs the same commit.
@@ -64,3 +65,22 @@ def one_copy_of_each_module() -> Iterator[None]:
         if path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in ("ir", "runtime", "compiler", "frontends"):
             strays.append(f"{name} from {path.relative_to(ROOT)}")
     assert not strays, f"loaded twice, outside adjit: {strays}"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write tests/golden/ anew from what the tests find")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """`golden(name, text)`: the text is that of tests/golden/<name>; a file that is missing is a failure."""
+
+    def check(name: str, text: str) -> None:
+        path = ROOT / "tests" / "golden" / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text + "\n", encoding="utf-8")
+        assert path.exists(), f"there is no tests/golden/{name}: --update-golden writes it"
+        assert text + "\n" == path.read_text(encoding="utf-8"), f"not tests/golden/{name}; see --update-golden"
+
+    return check

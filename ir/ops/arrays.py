@@ -70,8 +70,9 @@ def moved(x: Array, source_axis: int, target: int) -> Array:
 
 def spread(x: Array, shape: Shape, axes: Sequence[int]) -> Array:
     """out[i...] = x[i without axes]: the values of a reduction put back over the reduced axes."""
-    kept = tuple(1 if axis in axes else dim for axis, dim in enumerate(shape))
-    return expand(reshape(x, kept), tuple(shape))
+    kept = [1 if axis in axes else dim for axis, dim in enumerate(shape)]
+    first = next((axis for axis in range(len(shape)) if axis not in axes), len(shape))
+    return expand(reshape(x, tuple(kept[first:])), tuple(shape))
 
 
 def along(index: Array, axis: int) -> tuple[Array, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import adjit as torch
+from adjit import random_words
 
 DRAWS: list[Callable[[], Any]] = [
     lambda: torch.rand(5),
@@ -71,6 +72,17 @@ def test_seeding_inside_a_compiled_function() -> None:
     compiled = torch.compile(function)
     assert [compiled().tolist(), compiled().tolist()] == [expected[0]] * 2
     assert torch.rand(2).tolist() == expected[1]
+
+
+@pytest.mark.parametrize("shape", [(0,), (3,), (255,), (257,), (3, 100), ()])
+def test_native_words_are_the_reference_s(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    key = np.array([-3, 5], np.int64)
+    monkeypatch.setattr(random_words, "_COMPILE", float("inf"))
+    expected = random_words.random_words(key, shape)
+    monkeypatch.setattr(random_words, "_COMPILE", 0.0)
+    found = random_words.random_words(key, shape)
+    assert found.shape == expected.shape == shape
+    assert found.tolist() == expected.tolist()
 
 
 # -- state ----------------------------------------------------------------------------------------------------------
