@@ -35,14 +35,24 @@ def pull_back_region(
 ) -> list[Expr | None]:
     """Run `region` on `arguments` in `builder`, and pull the cotangents of its outputs back to the arguments."""
     start = len(builder.region.nodes)
-    location = builder.location
-    builder.location = replace(location, origin=location.origin.removeprefix("∂"), note="run again")
-    results = inline(builder, region, arguments)
+    results = _run_again(builder, region, arguments)
     nodes = builder.region.nodes[start:]
     given = [(value, c) for value, c in zip(results, cotangents, strict=True) if c is not None]
+    location = builder.location
     found = pull_back(builder, nodes, [v for v, _ in given], [c for _, c in given], arguments, {})
     builder.location = location
     return found
+
+
+def _run_again(builder: Builder, region: Region, arguments: Sequence[Value]) -> tuple[Value, ...]:
+    """The results of a forward region on `arguments`; its copied lines say that they are run again."""
+    start, location = len(builder.region.nodes), builder.location
+    builder.location = replace(location, origin=location.origin.removeprefix("∂"))
+    results = inline(builder, region, arguments)
+    builder.location = location
+    for node in Region(nodes=builder.region.nodes[start:]).walk():
+        node.location = replace(node.location, note="run again")
+    return results
 
 
 def _filled(builder: Builder, values: Sequence[Value], arriving: Sequence[Expr | None]) -> list[Expr | None]:
@@ -155,7 +165,7 @@ def _entries(builder: Builder, node: Node) -> tuple[Value, ...]:
     region = Region()
     inner = Builder(region, builder.location)
     arguments = [inner.input(v.type, v.name) for v in node.regions[0].inputs]
-    results = inline(inner, node.regions[0], arguments)
+    results = _run_again(inner, node.regions[0], arguments)
     region.outputs = (*results[:carries], *arguments[first : first + carries])
     return builder.emit(primitive_named("scan"), node.inputs, node.attributes, [region]).outputs[carries:]
 
@@ -211,7 +221,7 @@ def _count(builder: Builder, node: Node) -> Expr:
         fixed = [inner.input(v.type) for v in source.inputs[:invariants]]
         steps = inner.input(counter.type)
         carries = [inner.input(v.type) for v in source.inputs[invariants:]]
-        results = inline(inner, source, [*fixed, *carries])
+        results = _run_again(inner, source, [*fixed, *carries])
         region.outputs = tuple(results) if region is test else ((inner.expr(steps) + 1).value, *results)
     inputs = [*node.inputs[:invariants], counter, *node.inputs[invariants:]]
     loop = builder.emit(primitive_named("while"), inputs, {"invariants": invariants}, [test, step])
@@ -231,7 +241,7 @@ def _advance(
         if region is test:
             region.outputs = ((done < goal).value,)
         else:
-            region.outputs = ((done + 1).value, *inline(inner, body, [*outer, *carries]))
+            region.outputs = ((done + 1).value, *_run_again(inner, body, [*outer, *carries]))
     inputs = [*fixed, steps.value, builder.constant(0, I64), *start]
     loop = builder.emit(primitive_named("while"), inputs, {"invariants": len(fixed) + 1}, [test, step])
     return list(loop.outputs[1:])

@@ -268,7 +268,10 @@ def pow(input: Any, exponent: Any) -> Tensor:
     plain = {2: "square", 0.5: "sqrt", -1: "reciprocal", -0.5: "rsqrt"}.get(number)
     if plain is not None and (number == 2 or target.is_float):
         return emit(plain, "Pow", base, target=target, kernel="pow")
-    return emit("pow", "Pow", base, number, target=target)
+    result = emit("pow", "Pow", base, number, target=target)
+    if number == 0 and STATE.recording and base.requires_grad:  # a constant, recorded with its gradient of 0
+        return apply(PRIMITIVES["where"], (literal(False, BOOL), cast_to(base, target), result), name="Pow")  # type: ignore[no-any-return]
+    return result
 
 
 def float_power(input: Any, exponent: Any) -> Tensor:

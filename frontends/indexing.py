@@ -250,8 +250,8 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     """`input[index] = value`."""
     from adjit.inplace import copy_
 
-    check_writable(input)
     viewed, advanced = _basic(input, _items(input, index))
+    check_writable(viewed)
     value = value_like(value, input)
     if not advanced:
         copy_(viewed, expand(_trimmed(value, shape_of(viewed)), *shape_of(viewed)))

@@ -74,8 +74,7 @@ def copy_(input: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     if src._dtype is not input._dtype:
         src = apply(primitive_named("cast"), (src,), {"dtype": input._dtype}, name="ToCopy")
     broadcast_shapes(shape_of(input), shape_of(src))
-    wide = expand(src, *shape_of(input))
-    return write(input, apply(reshape_op, (wide,), {"shape": tuple(shape_of(input))}, name="CopyBackwards"))
+    return _replace(input, expand(src, *shape_of(input)), "CopyBackwards")
 
 
 def fill_(input: Tensor, value: Any) -> Tensor:
@@ -94,12 +93,17 @@ def zero_(input: Tensor) -> Tensor:
 
 def _overwrite(input: Tensor, value: Any, name: str) -> Tensor:
     check_writable(input)
-    number = value_like(value, input)
+    return _replace(input, value_like(value, input), name)
+
+
+def _replace(input: Tensor, new: Tensor, name: str) -> Tensor:
+    """Make `input` hold `new`; what was there has a gradient still, which is 0."""
     shape = tuple(shape_of(input))
-    if STATE.recording and input.requires_grad:  # what was there has a gradient still: 0
-        never = apply(primitive_named("expand"), (literal(False, BOOL),), {"shape": shape})
-        return write(input, apply(primitive_named("where"), (never, input, number), name=name))
-    return write(input, apply(primitive_named("expand"), (number,), {"shape": shape}, name=name))
+    if STATE.recording and input.requires_grad:
+        return write(input, apply(primitive_named("where"), (literal(False, BOOL), input, new), name=name))
+    if not shape_of(new) and shape:
+        return write(input, apply(primitive_named("expand"), (new,), {"shape": shape}, name=name))
+    return write(input, apply(reshape_op, (new,), {"shape": shape}, name=name))
 
 
 def fill_diagonal_(input: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:

@@ -40,7 +40,7 @@ def view(op: Primitive, tensor: Tensor, attributes: Mapping[str, Attribute], nam
 
 def strides(tensor: Tensor) -> tuple[Size, ...]:
     """Strides in elements."""
-    if tensor._array is not None:
+    if tensor._array is not None and tensor._array.size:
         size = tensor._array.itemsize
         return tuple(stride // size for stride in tensor._array.strides)
     if tensor._strides is None:

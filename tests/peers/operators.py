@@ -383,12 +383,12 @@ def _samples(row: Row, op: Any, dtype: torch.dtype, random: bool, options: argpa
     for number, sample in enumerate(op.sample_inputs("cpu", dtype, requires_grad=differentiable)):
         if options.limit is not None and number >= options.limit:
             break
-        about = f"{str(dtype)[6:]} #{number} {_shown(sample)}"
         try:
             case = Case(op, sample, dtype, random)
         except (Unsupported, Missing):
             row.skipped["result"] += 1
             continue
+        about = f"{str(dtype)[6:]} #{number} {_shown(sample)}"
         try:
             case.run_torch()
         except Exception:

@@ -1,0 +1,179 @@
+"""Indexing: every form that NumPy has too, read, written and differentiated as NumPy does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import adjit as torch
+
+SHAPE = (4, 3, 5)
+MASK = np.arange(12).reshape(4, 3) % 5 < 2
+FORMS: dict[str, Any] = {
+    "int": 1, "negative int": -2, "two ints": (1, -1), "all ints": (3, 0, 4), "slice": slice(1, 3),
+    "slice with a step": slice(None, None, 2), "slice past the end": slice(2, 99), "empty slice": slice(3, 1),
+    "negative bounds": slice(-3, -1), "slices": (slice(1, None), slice(None, 2), slice(0, 5, 3)),
+    "int and slice": (2, slice(None), slice(1, 4)), "none": None, "none inside": (slice(None), None, 1),
+    "dots": ..., "dots first": (..., 2), "dots in the middle": (1, ..., 3), "dots and none": (..., None, 0),
+    "list": [2, 0, 0], "array": np.array([3, -1]), "matrix of ints": np.array([[0, 1], [2, 3]]),
+    "array and slice": (np.array([0, 2]), slice(1, 3)), "slice and array": (slice(None), np.array([0, 2])),
+    "two arrays": (np.array([0, 2]), np.array([1, 1])), "broadcast arrays": (np.array([[0], [2]]), np.array([1, 2])),
+    "arrays apart": (np.array([0, 2]), slice(None), np.array([4, 1])), "array and int": (np.array([0, 2]), 1),
+    "last two": (slice(2), np.array([0, 1]), np.array([3, 3])),
+    "mask of rows": np.array([True, False, True, True]), "mask of two axes": MASK, "mask and int": (MASK, 2),
+    "mask of all": np.arange(60).reshape(SHAPE) % 7 == 0, "mask inside": (slice(1, 3), np.array([True, False, True])),
+    "mask with nothing": np.zeros(4, bool), "list of bools": [True, False, False, True],
+    "array and none": (np.array([1, 2]), None, slice(1)), "0-d array": np.array(2), "true": True,
+}  # fmt: skip
+
+
+def values() -> np.ndarray:
+    return np.arange(60, dtype=np.float64).reshape(SHAPE)
+
+
+def ours(form: Any) -> Any:
+    """The index with its arrays as tensors."""
+    if isinstance(form, tuple):
+        return tuple(map(ours, form))
+    return torch.from_numpy(form) if isinstance(form, np.ndarray) else form
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_reading(name: str) -> None:
+    found, expected = torch.tensor(values())[ours(FORMS[name])], values()[FORMS[name]]
+    assert tuple(found.shape) == expected.shape
+    np.testing.assert_array_equal(found.numpy(), expected)
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("kind", ["number", "tensor", "row"])
+def test_writing(name: str, kind: str) -> None:
+    form, x, expected = FORMS[name], torch.tensor(values()), values()
+    shape = expected[form].shape
+    new = -7.0 if kind == "number" else -np.arange(1.0, np.prod(shape, dtype=int) + 1).reshape(shape)
+    if kind == "row" and shape:
+        new = new[..., :1]
+    expected[form] = new
+    x[ours(form)] = new if kind == "number" else torch.tensor(new)
+    np.testing.assert_array_equal(x.numpy(), expected)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_gradient_counts_what_was_read(name: str) -> None:
+    x = torch.tensor(values(), requires_grad=True)
+    found = x[ours(FORMS[name])]
+    weights = np.arange(1.0, found.numel() + 1).reshape(tuple(found.shape))
+    (found * torch.tensor(weights)).sum().backward()
+    expected = np.zeros(SHAPE)
+    np.add.at(expected, FORMS[name], weights)
+    np.testing.assert_array_equal(x.grad.numpy(), expected)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_gradient_of_what_was_overwritten_is_zero(name: str) -> None:
+    x = torch.tensor(values(), requires_grad=True)
+    new = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    y = x * 1
+    y[ours(FORMS[name])] = new
+    y.sum().backward()
+    expected = np.ones(SHAPE)
+    expected[FORMS[name]] = 0
+    np.testing.assert_array_equal(x.grad.numpy(), expected)
+    assert new.grad.item() == 60 - expected.sum()
+
+
+@pytest.mark.parametrize("name", [n for n, form in FORMS.items() if "mask" not in n and "bool" not in n])
+def test_traced_reading_and_writing(name: str) -> None:
+    index = ours(FORMS[name])
+
+    def function(x: Any) -> Any:
+        y = x * 2
+        y[index] = y[index] + 1
+        return y
+
+    found = torch.compile(function)(torch.tensor(values()))
+    np.testing.assert_array_equal(found.numpy(), function(torch.tensor(values())).numpy())
+
+
+@given(hnp.basic_indices(SHAPE, allow_newaxis=True, max_dims=6))
+def test_basic_indices(form: Any) -> None:
+    parts = form if isinstance(form, tuple) else (form,)
+    if any(isinstance(part, slice) and (part.step or 1) < 0 for part in parts):
+        return  # PyTorch has no slices backwards
+    view = torch.tensor(values())[form]
+    np.testing.assert_array_equal(view.numpy(), values()[form])
+
+
+@given(hnp.integer_array_indices(SHAPE, result_shape=hnp.array_shapes(max_dims=2, max_side=4)))
+def test_integer_array_indices(form: Any) -> None:
+    np.testing.assert_array_equal(torch.tensor(values())[ours(form)].numpy(), values()[form])
+
+
+@given(hnp.arrays(np.bool_, st.sampled_from([(4,), (4, 3), SHAPE])), st.booleans())
+def test_masks(mask: np.ndarray, write: bool) -> None:
+    x, expected = torch.tensor(values()), values()
+    np.testing.assert_array_equal(x[torch.from_numpy(mask)].numpy(), expected[mask])
+    if write:
+        x[torch.from_numpy(mask)] *= -1
+        expected[mask] *= -1
+        np.testing.assert_array_equal(x.numpy(), expected)
+
+
+def test_an_int_is_taken_before_arrays() -> None:
+    """Unlike NumPy, where the int would be an array apart from the other one, and their axis come first."""
+    x = torch.tensor(values())
+    np.testing.assert_array_equal(x[0, :, torch.tensor([4, 1])].numpy(), values()[0][:, [4, 1]])
+
+
+def test_ints_and_slices_are_views_and_arrays_are_copies() -> None:
+    x = torch.zeros(3, 4)
+    for form in (1, slice(1, 2), (slice(None), 2), None, ..., (1, slice(0, 4, 2))):
+        view = x[form]
+        before = x._version
+        view.add_(1)
+        assert x._version == before + 1
+        assert view.data_ptr() >= x.data_ptr()
+        assert bool((x[form] == view).all())
+    for form in (torch.tensor([1]), [0, 1], x > 0):
+        total = x.sum().item()
+        x[form].add_(1)
+        assert x.sum().item() == total
+
+
+ERRORS: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
+    (lambda x: x[5], IndexError, "index 5 is out of bounds for dimension 0 with size 4"),
+    (lambda x: x[0, -4], IndexError, "index -4 is out of bounds for dimension 1 with size 3"),
+    (lambda x: x[0, 0, 0, 0], IndexError, "too many indices for tensor of dimension 3"),
+    (lambda x: x[torch.tensor([4])], IndexError, "index 4 is out of bounds for dimension 0 with size 4"),
+    (lambda x: x[torch.tensor([0.5])], IndexError, "tensors used as indices must be long, int, byte or bool tensors"),
+    (lambda x: x[torch.tensor([0, 1]), torch.tensor([0, 1, 2])], IndexError,
+     "shape mismatch: indexing tensors could not be broadcast together with shapes [2], [3]"),
+    (lambda x: x[torch.tensor([True, False])], IndexError,
+     "The shape of the mask [2] at index 0 does not match the shape of the indexed tensor [4, 3, 5] at index 0"),
+    (lambda x: x[::-1], ValueError, "step must be greater than zero"),
+    (lambda x: x[::0], ValueError, "slice step cannot be zero"),
+    (lambda x: x.sum()[0], IndexError,
+     "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim "
+     "tensor to a number"),
+    (lambda x: x.gather(1, torch.tensor([[[9]]])), RuntimeError,
+     "index 9 is out of bounds for dimension 1 with size 3"),
+    (lambda x: x.gather(1, torch.tensor([1])), RuntimeError,
+     "Index tensor must have the same number of dimensions as input tensor"),
+    (lambda x: x.select(1, 3), IndexError, "select(): index 3 out of range for tensor of size [4, 3, 5] at dimension 1"),
+    (lambda x: x.narrow(0, 3, 2), RuntimeError, "start (3) + length (2) exceeds dimension size (4)."),
+    (lambda x: x.masked_fill(x, 0), RuntimeError,
+     "masked_fill_ only supports boolean masks, but got mask with dtype double"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("function", "kind", "first"), ERRORS, ids=[first[:40] for _, _, first in ERRORS])
+def test_errors_start_with_pytorchs_line(function: Callable[[Any], Any], kind: type[Exception], first: str) -> None:
+    with pytest.raises(kind) as caught:
+        function(torch.tensor(values()))
+    assert str(caught.value).split("\n")[0] == first

@@ -1,0 +1,111 @@
+"""Dtypes of results: PyTorch's table for every pair, and broadcasting."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis.extra import numpy as hnp
+
+import adjit as torch
+
+# Written by PyTorch, not by adjit: the one golden file that --update-golden leaves alone.
+TABLES = Path(__file__).parent.parent / "golden" / "promotion.txt"
+NUMBERS = {"bool": True, "int": 1, "float": 1.0}
+
+
+def entries() -> list[tuple[str, str, str, str]]:
+    """(table, row, column, entry) of every entry."""
+    found = []
+    for block in re.split(r"\n\n", TABLES.read_text(encoding="utf-8").strip()):
+        title, *lines = block.split("\n")
+        if not title.startswith("["):
+            continue
+        columns = lines[0].split()
+        for line in lines[1:]:
+            row, *cells = line.split()
+            found += [(title.strip("[]"), row, column, cell) for column, cell in zip(columns, cells, strict=True)]
+    return found
+
+
+def operand(name: str, *shape: int) -> Any:
+    return torch.ones(shape, dtype=getattr(torch, name))
+
+
+def outcome(table: str, row: str, column: str) -> str:
+    match table.split(" and "):
+        case ["can_cast"]:
+            return str(torch.can_cast(getattr(torch, row), getattr(torch, column)))
+        case ["quotient of vector", "vector"]:
+            return str((operand(row, 2) / operand(column, 2)).dtype)[6:]
+        case [left, "number"]:
+            other: Any = NUMBERS[column]
+        case [left, right]:
+            other = operand(column, *((2,) if right == "vector" else ()))
+    tensor = operand(row, *((2,) if left == "vector" else ()))
+    assert torch.result_type(tensor, other) == (tensor + other).dtype
+    assert torch.result_type(other, tensor) == (other + tensor).dtype
+    return str((tensor + other).dtype)[6:]
+
+
+@pytest.mark.parametrize("table", sorted({entry[0] for entry in entries()}))
+def test_promotion(table: str) -> None:
+    expected = {(row, column): cell for title, row, column, cell in entries() if title == table}
+    assert len(expected) in (30, 100)
+    assert {place: outcome(table, *place) for place in expected} == expected
+
+
+@pytest.mark.parametrize("name", ["eq", "lt", "ge", "isfinite", "logical_not", "logical_and"])
+def test_tests_give_truth_values(name: str) -> None:
+    for dtype in (torch.int32, torch.float16, torch.float64, torch.bool):
+        x = torch.ones(2, dtype=dtype)
+        found = getattr(torch, name)(*((x,) if name in ("isfinite", "logical_not") else (x, x)))
+        assert found.dtype == torch.bool
+
+
+@pytest.mark.parametrize("name", ["sum", "prod", "cumsum", "cumprod"])
+def test_integers_are_summed_in_int64(name: str) -> None:
+    for dtype in (torch.bool, torch.uint8, torch.int32):
+        x = torch.ones(3, dtype=dtype)
+        assert getattr(x, name)(0).dtype == torch.int64
+        assert getattr(x, name)(0, dtype=torch.float32).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["exp", "sqrt", "sin", "sigmoid", "tanh", "log1p", "reciprocal"])
+def test_functions_of_integers_are_floats(name: str) -> None:
+    assert getattr(torch, name)(torch.tensor([1, 2])).dtype == torch.get_default_dtype()
+
+
+def test_the_default_dtype_is_that_of_python_floats() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.tensor([0.5]).dtype == torch.float64
+        assert (torch.tensor([1]) * 0.5).dtype == torch.float64
+        assert torch.zeros(2).dtype == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.tensor([0.5]).dtype == torch.float32
+
+
+@given(hnp.mutually_broadcastable_shapes(num_shapes=2, min_side=0, max_side=3))
+def test_broadcasting(shapes: Any) -> None:
+    first, second = (np.arange(np.prod(s, dtype=int), dtype=np.float32).reshape(s) for s in shapes.input_shapes)
+    found = torch.from_numpy(first) + torch.from_numpy(second)
+    assert tuple(found.shape) == shapes.result_shape
+    np.testing.assert_array_equal(found.numpy(), first + second)
+    assert tuple(torch.broadcast_shapes(*shapes.input_shapes)) == shapes.result_shape
+
+
+def test_gradients_are_summed_over_what_was_broadcast() -> None:
+    x = torch.ones(3, 1, requires_grad=True)
+    y = torch.ones(4, requires_grad=True)
+    z = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    (x * y * z).sum().backward()
+    assert x.grad.tolist() == [[8.0]] * 3
+    assert y.grad.tolist() == [6.0] * 4
+    assert z.grad.item() == 12.0
+    assert z.grad.dtype == torch.float64
