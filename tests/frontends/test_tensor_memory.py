@@ -13,13 +13,16 @@ import adjit as torch
 VIEWS: dict[str, Callable[[Any], Any]] = {
     "view": lambda x: x.view(6, 2), "reshape": lambda x: x.reshape(2, -1), "flatten": lambda x: x.flatten(),
     "ravel": lambda x: x.ravel(), "t": lambda x: x.t(), "T": lambda x: x.T, "mT": lambda x: x.mT,
-    "transpose": lambda x: x.transpose(0, 1), "permute": lambda x: x.permute(1, 0), "movedim": lambda x: x.movedim(0, 1),
+    "transpose": lambda x: x.transpose(0, 1), "permute": lambda x: x.permute(1, 0),
+    "movedim": lambda x: x.movedim(0, 1),
     "int": lambda x: x[1], "slice": lambda x: x[:, 1:3], "slice with a step": lambda x: x[::2, ::3],
     "none": lambda x: x[:, None], "dots": lambda x: x[..., 0], "squeeze": lambda x: x[:1].squeeze(0),
     "unsqueeze": lambda x: x.unsqueeze(1), "select": lambda x: x.select(1, 2), "narrow": lambda x: x.narrow(1, 1, 2),
     "unbind": lambda x: x.unbind()[1], "split": lambda x: x.split(2, 1)[1], "chunk": lambda x: x.chunk(2)[0],
-    "unflatten": lambda x: x.unflatten(1, (2, 2)), "diagonal": lambda x: x.diagonal(1), "detach": lambda x: x.detach(),
-    "data": lambda x: x.data, "view of a view": lambda x: x.t()[1:].t(), "view_as": lambda x: x.view_as(torch.ones(2, 6)),
+    "unflatten": lambda x: x.unflatten(1, (2, 2)), "diagonal": lambda x: x.diagonal(1),
+    "detach": lambda x: x.detach(),
+    "data": lambda x: x.data, "view of a view": lambda x: x.t()[1:].t(),
+    "view_as": lambda x: x.view_as(torch.ones(2, 6)),
     "swapaxes": lambda x: x.swapaxes(0, 1), "tensor_split": lambda x: x.tensor_split(2)[1], "numpy": lambda x:
     torch.from_numpy(x.detach().numpy()),
 }  # fmt: skip
@@ -81,7 +84,8 @@ def test_writes_in_a_trace_are_those_of_eager(name: str) -> None:
 
 def test_copies_share_nothing() -> None:
     x = numbers()
-    for copy in (x.clone(), x.t().reshape(12), x[[0, 1]], x[x > 3], x + 0, x.t().contiguous(), x.repeat(1, 1), x.flip(0)):
+    copies = x.clone(), x.t().reshape(12), x[[0, 1]], x[x > 3], x + 0, x.t().contiguous(), x.repeat(1, 1), x.flip(0)
+    for copy in copies:
         copy.zero_()
     assert torch.equal(x, numbers())
     assert x.contiguous() is x
@@ -116,8 +120,9 @@ def test_strides(make: Callable[[], Any], strides: tuple[int, ...], contiguous: 
 
 NOT_OPERAND = {"addmm_", "addmv_", "addr_", "addbmm_", "baddbmm_", "index_add_", "index_copy_", "index_fill_",
                "index_put_", "scatter_", "scatter_add_", "scatter_reduce_", "masked_scatter_", "addcmul_", "addcdiv_",
-               "lerp_", "tril_", "triu_", "cumsum_", "cumprod_", "clamp_", "clip_", "clamp_min_", "clamp_max_"}  # fmt: skip
-INTEGER = {"bitwise_and_", "bitwise_or_", "bitwise_xor_", "bitwise_not_", "bitwise_left_shift_", "bitwise_right_shift_"}
+               "lerp_", "tril_", "triu_", "cumsum_", "cumprod_", "clamp_", "clip_", "clamp_min_",
+               "clamp_max_"}  # fmt: skip
+INTEGER = {f"bitwise_{name}_" for name in ("and", "or", "xor", "not", "left_shift", "right_shift")}
 
 
 def derived() -> list[str]:
@@ -177,12 +182,10 @@ def test_an_overwritten_operand_is_noticed() -> None:
     with pytest.raises(RuntimeError) as caught:
         z.sum().backward()
     first = str(caught.value).split("\n")[0]
-    assert first == (
+    assert first.startswith(
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
-        "[torch.FloatTensor [2]], which is output 0 of AddBackward0, is at version 1; expected version 0 instead. Hint: "
-        "enable anomaly detection to find the operation that failed to compute its gradient, with "
-        "torch.autograd.set_detect_anomaly(True, check_nan=False)."
-    ) or first.startswith("one of the variables needed for gradient computation has been modified by an inplace operation")
+        "[torch.FloatTensor [2]]"
+    )
     assert "test_tensor_memory.py" in str(caught.value)
 
 
