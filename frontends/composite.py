@@ -114,6 +114,22 @@ def _trace(
     pattern: tuple[Any, ...],
     types: Sequence[TensorType],
 ) -> tuple[Graph, bool]:
+    results: list[Any] = []
+
+    def body(*tensors: Tensor) -> tuple[Tensor, ...]:
+        given = iter(tensors)
+        arguments = [_restore(item, given, STATE.tracer) for item in pattern]
+        results.append(function(**dict(zip(names, arguments, strict=True))))
+        return (results[0],) if isinstance(results[0], Tensor) else tuple(results[0])
+
+    graph = trace_function(body, title, types)
+    for value, tensor_name in zip(graph.inputs, _input_names(names, pattern), strict=False):
+        value.name = tensor_name
+    return graph, isinstance(results[0], Tensor)
+
+
+def trace_function(function: Callable[..., tuple[Tensor, ...]], title: str, types: Sequence[TensorType]) -> Graph:
+    """The graph of a pure function of tensors of these types, without locations."""
     from adjit.trace import Tracer
 
     outer = STATE.tracer
@@ -124,20 +140,12 @@ def _trace(
     try:
         with tracer:
             inputs = [tracer.argument(type, f"a{index}", index) for index, type in enumerate(types)]
-            given = iter(inputs)
-            arguments = [_restore(item, given, tracer) for item in pattern]
-            positional = dict(zip(names, arguments, strict=True))
-            result = function(**positional)
-            results = (result,) if isinstance(result, Tensor) else tuple(result)
-            tracer.graph.outputs = tuple(tracer.value_of(tensor) for tensor in results)
+            tracer.graph.outputs = tuple(tracer.value_of(tensor) for tensor in function(*inputs))
     finally:
         STATE.recording = recording
-    graph = tracer.graph
-    for node in graph.walk():  # the body serves many callers: each call's line stands on its `call`
+    for node in tracer.graph.walk():  # the body serves many callers: each call's line stands on its `call`
         node.location = UNKNOWN
-    for value, tensor_name in zip(graph.inputs, _input_names(names, pattern), strict=False):
-        value.name = tensor_name
-    return graph, isinstance(result, Tensor)
+    return tracer.graph
 
 
 def _input_names(names: Sequence[str], pattern: tuple[Any, ...]) -> list[str]:
