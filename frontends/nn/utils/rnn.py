@@ -233,7 +233,7 @@ def _joined(first: Tensor, second: Tensor) -> Tensor:
 def sequence_count(sequence: PackedSequence) -> int:
     """How many sequences there are: the size of the first step."""
     if sequence.sorted_indices is not None:
-        return sequence.sorted_indices.shape[0]
+        return int(sequence.sorted_indices.shape[0])
     return int(sequence.batch_sizes[0])
 
 
