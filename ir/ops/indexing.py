@@ -28,6 +28,7 @@ from adjit.ir.ops.arrays import (
     zeros,
 )
 from adjit.ir.ops.checks import require, require_axes, require_integers, require_kind, require_one_dtype, without
+from adjit.ir.ops.signed_zeros import extreme
 from adjit.ir.primitive import Primitive, primitive
 from adjit.ir.shape import Size, format_shape, product
 from adjit.ir.types import I64, TensorType
@@ -110,13 +111,31 @@ def _(k: Scalars, index: Sequence[Size], x: ElementFunction, *indices: ElementFu
 
 
 def scattered(
-    op: str, write: Callable[[Any, tuple[Any, ...], Any], None], x: Array, updates: Array, indices: Any, axes: Axes
+    op: str,
+    write: Callable[[Any, tuple[Any, ...], Any], None],
+    x: Array,
+    updates: Array,
+    indices: Any,
+    axes: Axes,
+    least: bool | None = None,
 ) -> Array:
-    """A copy of x with `write(view, places, updates)` done to it, the indexed axes in front in `view`."""
+    """A copy of x with `write(view, places, updates)` done to it, the indexed axes in front in `view`.
+
+    `least` says that it writes minima, or maxima, which settle the signs of zeros.
+    """
     out = np.array(x)
+    places = checked(op, out, indices, axes)
     with np.errstate(all="ignore"):
-        write(axes_first(out, axes), checked(op, out, indices, axes), np.asarray(updates))
-    return out
+        write(axes_first(out, axes), places, np.asarray(updates))
+    if least is None:
+        return out
+
+    def signs(own: Any) -> Any:
+        arriving = (np.asarray(updates) == 0) & (np.signbit(updates) == least)
+        np.logical_or.at(axes_first(own, axes), places, arriving)
+        return own
+
+    return extreme(x, least, lambda _: out, signs)
 
 
 def scatter(op: Primitive, accepts: tuple[str, ...]) -> None:
@@ -177,7 +196,7 @@ def scatter_max(x: Array, updates: Array, *indices: Array, axes: Axes) -> Array:
 
     Shapes: x [*dims], updates [*S, *dims without axes], indices integer[*S] -> [*dims].  Errors: DimError.
     """
-    return scattered("scatter_max", np.maximum.at, x, updates, indices, axes)
+    return scattered("scatter_max", np.maximum.at, x, updates, indices, axes, least=False)
 
 
 @primitive("indexing")
@@ -186,7 +205,7 @@ def scatter_min(x: Array, updates: Array, *indices: Array, axes: Axes) -> Array:
 
     Shapes: x [*dims], updates [*S, *dims without axes], indices integer[*S] -> [*dims].  Errors: DimError.
     """
-    return scattered("scatter_min", np.minimum.at, x, updates, indices, axes)
+    return scattered("scatter_min", np.minimum.at, x, updates, indices, axes, least=True)
 
 
 scatter(scatter_set, ("bool", "uint", "int", "float"))

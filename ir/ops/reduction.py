@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from adjit.ir.ops.arrays import (
     zeros,
 )
 from adjit.ir.ops.checks import require, require_axes, require_kind, without
+from adjit.ir.ops.signed_zeros import extreme
 from adjit.ir.primitive import Primitive, primitive
 from adjit.ir.shape import Size, product
 from adjit.ir.types import I64, TensorType
@@ -131,7 +133,8 @@ def reduce_max(x: Array, *, axes: Axes) -> Array:
 
     Shapes: x [*dims] -> [*dims without axes].  Errors: ShapeError over no elements.
     """
-    return np.max(np.asarray(x), axis=tuple(axes))
+    along_axes = tuple(axes)
+    return extreme(x, False, lambda v: np.max(v, axis=along_axes), lambda v: np.any(v, axis=along_axes))
 
 
 @primitive("reduction")
@@ -140,7 +143,8 @@ def reduce_min(x: Array, *, axes: Axes) -> Array:
 
     Shapes: x [*dims] -> [*dims without axes].  Errors: ShapeError over no elements.
     """
-    return np.min(np.asarray(x), axis=tuple(axes))
+    along_axes = tuple(axes)
+    return extreme(x, True, lambda v: np.min(v, axis=along_axes), lambda v: np.any(v, axis=along_axes))
 
 
 reduction(reduce_max, "max", ORDERED, has_unit=False)
@@ -272,13 +276,20 @@ def cumulate_prod(x: Array, *, axis: int, reverse: bool) -> Array:
     )
 
 
+def running_extreme(function: np.ufunc, x: Array, axis: int) -> Array:
+    """The running maximum or minimum of an array."""
+    least = function is np.minimum
+    signs = partial(np.logical_or.accumulate, axis=axis)
+    return extreme(x, least, partial(function.accumulate, axis=axis), signs)
+
+
 @primitive("reduction")
 def cumulate_max(x: Array, *, axis: int, reverse: bool) -> Array:
     """out[..., i] = max of x[..., j] over j <= i, or over j >= i in reverse; NaN from the first NaN on.
 
     Shapes: x [*dims] -> [*dims].
     """
-    return from_the_end(lambda row: np.maximum.accumulate(row, axis), x, axis, reverse)
+    return from_the_end(lambda row: running_extreme(np.maximum, row, axis), x, axis, reverse)
 
 
 @primitive("reduction")
@@ -287,7 +298,7 @@ def cumulate_min(x: Array, *, axis: int, reverse: bool) -> Array:
 
     Shapes: x [*dims] -> [*dims].
     """
-    return from_the_end(lambda row: np.minimum.accumulate(row, axis), x, axis, reverse)
+    return from_the_end(lambda row: running_extreme(np.minimum, row, axis), x, axis, reverse)
 
 
 running(cumulate_sum, NUMBERS)
