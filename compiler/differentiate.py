@@ -54,7 +54,7 @@ def differentiate(
 
     The given graph is not changed.  Errors: DifferentiationError where an op on the way has no derivative.
     """
-    source = inline_calls(graph)
+    source = inline_calls(graph, keep_rules=True)
     wrt = [i for i, v in enumerate(source.inputs) if v.dtype.is_float] if inputs is None else list(inputs)
     seeds = [i for i, v in enumerate(source.outputs) if v.dtype.is_float] if outputs is None else list(outputs)
     for index in seeds:

@@ -91,9 +91,15 @@ def _or_zeros(
 
 
 def _call(builder: Builder, node: Node, arriving: Sequence[Expr | None], active: set[Value]) -> list[Expr | None]:
-    """The callee run again and pulled back."""
-    callee = node.attributes["callee"]
+    """The callee run again and pulled back, or the call's own rule."""
+    callee, rule = node.attributes["callee"], node.attributes.get("vjp")
     assert isinstance(callee, Graph)
+    if isinstance(rule, Graph):
+        given = [c.value for c in _filled(builder, node.outputs, arriving) if c is not None]
+        wrt = node.attributes["wrt"]
+        assert isinstance(wrt, tuple)
+        found = dict(zip(wrt, inline(builder, rule, [*given, *node.inputs, *node.outputs]), strict=True))
+        return [builder.expr(found[i]) if i in found else None for i in range(len(node.inputs))]
     return pull_back_region(builder, callee, node.inputs, arriving)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from adjit.autograd.record import Record, record
+from adjit.autograd.record import Record, TraceNode, record
 from adjit.execute import run_op
 from adjit.ir.builder import literal_dtype
 from adjit.ir.errors import TraceError
@@ -76,7 +76,7 @@ def _number(value: int | float | bool, dtype: DType) -> np.ndarray:
 def rename(tensor: Tensor, name: str) -> Tensor:
     """Give the node that computed `tensor` PyTorch's name of the operation."""
     value = tensor._value
-    if value is not None and value.node is not None and isinstance(value.node.attached, Record):
+    if value is not None and value.node is not None and isinstance(value.node.attached, (Record, TraceNode)):
         value.node.attached.name = name
     return tensor
 

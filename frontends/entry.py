@@ -11,7 +11,7 @@ import optree
 from adjit.call import Call
 from adjit.environment import Environment
 from adjit.epoch import EPOCH
-from adjit.ir.graph import Graph, Value
+from adjit.ir.graph import Graph, Value, from_outputs
 from adjit.ir.shape import Size
 from adjit.ir.types import TensorType
 from adjit.tensor import Tensor
@@ -21,13 +21,16 @@ from adjit.trace import Source, Tracer
 @dataclass(slots=True)
 class Output:
     """One leaf of the result: `kind` is graph (a computed tensor), input (a tensor given or captured, by way of views),
-    or static (a Python value)."""
+    or static (a Python value).  `fault` is set where autograd could not go back from the tensor, and says why; then
+    `name` is that of its `grad_fn`."""
 
     kind: str
     index: int = -1
     tensor: Tensor | None = None
     value: Any = None
     requires_grad: bool = False
+    fault: str | None = None
+    name: str = ""
 
 
 @dataclass(slots=True)
@@ -128,11 +131,23 @@ def _outputs(tracer: Tracer, found: Sequence[Any], proxies: Sequence[Tensor]) ->
             outputs.append(Output("tensor", tensor=leaf))
         else:
             value = tracer.value_of(leaf)
-            # A loss that the step itself went back from cannot be gone back from again: nothing is saved for it.
-            open_graph = leaf.requires_grad and value not in tracer.passed
-            outputs.append(Output("graph", len(values), requires_grad=open_graph))
+            outputs.append(_output(tracer, leaf, value, len(values)))
             values.append(value)
     return outputs, values
+
+
+def _output(tracer: Tracer, tensor: Tensor, value: Value, index: int) -> Output:
+    """A computed result; nothing is saved for a loss that the step itself went back from."""
+    if not tensor.requires_grad:
+        return Output("graph", index)
+    from adjit.autograd.traced import fault
+
+    leaves = list(tracer.leaves)
+    found = fault(tracer, from_outputs("", leaves, [value]).nodes, [value], leaves)
+    if found is None:
+        return Output("graph", index, requires_grad=True)
+    function = tensor.grad_fn
+    return Output("graph", index, fault=found, name="" if function is None else function.name())
 
 
 def _grads(tracer: Tracer, proxies: Sequence[Tensor], values: list[Value]) -> list[tuple[Tensor | int, int | None]]:

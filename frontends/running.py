@@ -88,12 +88,23 @@ def _after(entry: Entry, call: Call, tensors: Sequence[Tensor]) -> None:
 def _leaf(output: Output, call: Call, tensors: Sequence[Tensor]) -> Any:
     match output.kind:
         case "graph":
-            return tensors[output.index]
+            tensor = tensors[output.index]
+            if output.fault is not None:
+                _close(tensor, output)
+            return tensor
         case "argument":
             return call.tensors[output.index]
         case "tensor":
             return output.tensor
     return output.value
+
+
+def _close(tensor: Tensor, output: Output) -> None:
+    """Give a result a function that cannot be gone back through: the program itself went back, or overwrote."""
+    node = Node(primitive_named("host_call"), (), {}, [tensor._tensor_type])
+    record = node.attached = Record(output.name, next_sequence())
+    record.fault = output.fault
+    link(node, [tensor])
 
 
 def _run_recorded(

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
-from adjit.autograd.record import NodeHooks, Watch, watch_of
-from adjit.ir.builder import Builder, Expr, literal_dtype
+from adjit.autograd.record import TraceNode, Watch
+from adjit.ir.builder import Builder, literal_dtype
 from adjit.ir.errors import ShapeError, TraceError
-from adjit.ir.graph import Attribute, Graph, Guard, Node, Region, Value, from_outputs
+from adjit.ir.graph import Attribute, Graph, Guard, Node, Region, Value
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.types import F64, DType, TensorType
 from adjit.memory import Memory
@@ -42,11 +43,16 @@ class Source:
 
 @dataclass(slots=True)
 class _Cell:
-    """The current symbolic value of one piece of memory."""
+    """The current symbolic value of one piece of memory; `epoch` counts the values, `version` the writes.
+
+    After a write outside autograd, `history` is the value through which gradients still go.
+    """
 
     value: Value
     original: Value | None
     epoch: int = 0
+    version: int = 0
+    history: Value | None = None
 
 
 class Tracer:
@@ -62,10 +68,13 @@ class Tracer:
         self.checks: list[Callable[[], bool]] = []
         self.grads: dict[Tensor, Tensor | None] = {}
         self.first_grads: dict[Tensor, Tensor | None] = {}
-        self.passed: set[Value] = set()  # roots of a backward pass whose graph was not retained
+        self.freed: set[Node] = set()  # nodes that a backward pass went through without keeping the graph
+        self.has_writes = False
         self._arguments: dict[Tensor, tuple[int, Tensor]] = {}
         self._cells: dict[Memory, _Cell] = {}
-        self._leaves: dict[Value, Tensor] = {}
+        self.leaves: dict[Value, Tensor] = {}
+        self._roots: dict[Value, Value] = {}
+        self._places: dict[Value, tuple[_Cell, int]] = {}  # the memory that held a value, and its version then
         self._depends: set[Value] = set()
         self._detached: dict[Value, Value] = {}
         self._scalars: dict[tuple[int, str], Tensor] = {}
@@ -111,7 +120,9 @@ class Tracer:
         tensor._tracer = self
         tensor._value = value
         tensor._chain = chain
-        tensor._epoch = self._cells[memory].epoch
+        cell = self._cells[memory]
+        tensor._epoch = cell.epoch
+        self._places.setdefault(value, (cell, cell.version))
         return tensor
 
     def constant(self, value: int | float | bool, dtype: DType) -> Tensor:
@@ -130,7 +141,8 @@ class Tracer:
         assert memory.array is not None
         value = self.builder.input(TensorType(memory.dtype, memory.array.shape), _name_of(tensor))
         self.sources.append(Source("tensor", tensor=tensor, memory=memory))
-        cell = self._cells[memory] = _Cell(value, value)
+        cell = self._cells[memory] = _Cell(value, value, version=memory.version)
+        self._places[value] = (cell, cell.version)
         return cell
 
     def value_of(self, tensor: Tensor) -> Value:
@@ -148,6 +160,7 @@ class Tracer:
         self.builder.location = user_location()
         for op, items in tensor._chain:
             value = self._emit(op, [value], dict(items))[0]
+        self._places[value] = (cell, cell.version)
         if tensor._tracer is self:
             tensor._value, tensor._epoch = value, cell.epoch
         else:
@@ -191,14 +204,14 @@ class Tracer:
         values: list[Value] = []
         for operand in operands:
             if isinstance(operand, Tensor):
-                values.append(self._operand(operand, recording))
+                values.append(self.operand(operand, recording))
             else:
                 assert dtype is not None
                 values.append(self.builder.constant(as_dim(operand), dtype))
         self.builder.location = user_location()
         results = [self._new(value) for value in self._emit(op, values, attributes, regions)]
         if recording:
-            self._mark(results)
+            self._mark(results, name)
         return results[0] if len(results) == 1 else tuple(results)
 
     @staticmethod
@@ -209,13 +222,19 @@ class Tracer:
             and any(isinstance(operand, Tensor) and operand.requires_grad for operand in operands)
         )
 
-    def _operand(self, tensor: Tensor, recording: bool) -> Value:
+    def operand(self, tensor: Tensor, recording: bool) -> Value:
         """The value of an operand; one that does not require grad is cut off from those that do."""
+        if recording and tensor.requires_grad:
+            self._join_history(self._cell(tensor))
         value = self.value_of(tensor)
         if tensor.requires_grad:
             self._depends.add(value)
             if tensor._leaf:
-                self._leaves[value] = tensor
+                root = self._roots.get(value, value)
+                self.leaves[root] = tensor
+                if root.attached is None:
+                    root.attached = Watch()
+                    root.attached.leaf = ref(tensor)
         elif recording and value in self._depends and value.dtype.is_float:
             cut = self._detached.get(value)
             if cut is None:
@@ -223,17 +242,40 @@ class Tracer:
             return cut
         return value
 
+    def _join_history(self, cell: _Cell) -> None:
+        """After a write outside autograd: the memory's value, with gradients that go to the value it had before."""
+        if cell.history is None or not cell.value.dtype.is_float:
+            return
+        from adjit.autograd.custom import with_gradient_of
+
+        self.builder.location = user_location()
+        value = with_gradient_of(self.builder, cell.history, cell.value)
+        self._depends.add(value)
+        self._roots[value] = self._roots.get(cell.history, cell.history)
+        self._places[value] = (cell, cell.version)
+        cell.value, cell.history = value, None
+        cell.epoch += 1
+
+    def gradient_value(self, tensor: Tensor) -> Value:
+        """The value whose cotangent is the tensor's gradient: the first of those that were written outside autograd."""
+        cell = self._cell(tensor)
+        value = self.value_of(tensor) if tensor._chain or cell.history is None else cell.history
+        return self._roots.get(value, value)
+
     @staticmethod
-    def _mark(results: Sequence[Tensor]) -> None:
+    def _mark(results: Sequence[Tensor], name: str) -> None:
         for tensor in results:
             if tensor._dtype.is_float:
                 tensor._requires_grad, tensor._leaf = True, False
+                node = None if tensor._value is None else tensor._value.node
+                if node is not None and node.attached is None:
+                    node.attached = TraceNode(name)
 
     def view(self, op: Primitive, tensor: Tensor, attributes: dict[str, Attribute], name: str) -> Tensor:
         """A view: a traced tensor on the same memory."""
         attributes = {key: as_dim(value) for key, value in attributes.items()}
         recording = self._is_recording(op, (tensor,))
-        value = self._operand(tensor, recording)
+        value = self.operand(tensor, recording)
         self.builder.location = user_location()
         (result_value,) = self._emit(op, [value], attributes)
         result = self._tensor(result_value, tensor._memory, (*tensor._chain, (op, tuple(attributes.items()))))
@@ -241,7 +283,7 @@ class Tracer:
         result._seen = result._base._history
         result._strides = strides_of_view(op, tensor, attributes, result_value.dims)
         if recording:
-            self._mark((result,))
+            self._mark((result,), name)
         return result
 
     def detach(self, tensor: Tensor) -> Tensor:
@@ -267,11 +309,20 @@ class Tracer:
         value = self.value_of(whole)
         if whole._tracer is not self:  # a captured tensor's own value: keep the two memories apart
             value = self._emit(primitive_named("reshape"), [value], {"shape": value.dims})[0]
+        adopted = STATE.recording and whole.requires_grad
+        if adopted:
+            cell.history = None
+        elif cell.history is None and (cell.original is not None or cell.value in self._depends):
+            cell.history = cell.value
         cell.value = value
         cell.epoch += 1
+        cell.version += 1
+        self.has_writes = True
+        if not target._chain:
+            self._places[value] = (cell, cell.version)
         base = target if target._base is None else target._base
         base._history += 1
-        if STATE.recording and whole.requires_grad:
+        if adopted:
             if base._tracer is None:
                 self._undo.append((base, base._requires_grad, base._leaf))
             base._requires_grad, base._leaf = True, False
@@ -349,118 +400,33 @@ class Tracer:
         """`tensor.grad = value`."""
         self.grads[tensor] = value
 
-    def backward(
-        self,
-        outputs: Sequence[Tensor],
-        seeds: Sequence[Tensor],
-        retain_graph: bool,
-        create_graph: bool,
-        inputs: Sequence[Tensor] | None,
-    ) -> None:
-        """Emit the backward pass, and accumulate into the leaves' gradients."""
-        roots = [self._operand(output, False) for output in outputs]
-        if not retain_graph:
-            self.passed.update(roots)
-        wanted = list(self._leaves)
-        if inputs is not None:
-            chosen = set(inputs)
-            wanted = [value for value, leaf in self._leaves.items() if leaf in chosen]
-        found = self._pull_back(outputs, seeds, wanted, create_graph)
-        for value, gradient in zip(wanted, found, strict=True):
-            if gradient is None:
-                continue
-            leaf = self._leaves[value]
-            present = self.grad_of(leaf)
-            if present is None:
-                self.set_grad(leaf, gradient)
-            else:
-                total = self.apply(primitive_named("add"), (present, gradient), {}, "Add")
-                if create_graph:
-                    self.set_grad(leaf, total)
-                else:
-                    self.write(present, total)
-            watch = watch_of(leaf) if leaf._tracer is None else value.attached
-            for hook in tuple(watch.post_hooks.values()) if isinstance(watch, Watch) else ():
-                hook(leaf)
+    # -- what backward asks (autograd/traced.py) --------------------------------------------------------------------
+    def depends(self, value: Value) -> bool:
+        """Whether a value comes from one that requires grad."""
+        return value in self._depends
 
-    def gradients(
-        self, outputs: Sequence[Tensor], seeds: Sequence[Tensor], targets: Sequence[Tensor], create_graph: bool
-    ) -> list[Tensor | None]:
-        """The gradients of `outputs` with respect to `targets`."""
-        return self._pull_back(outputs, seeds, [self._operand(target, False) for target in targets], create_graph)
-
-    def _pull_back(
-        self, outputs: Sequence[Tensor], seeds: Sequence[Tensor], wanted: Sequence[Value], create_graph: bool
-    ) -> list[Tensor | None]:
-        from adjit.compiler.pullback import pull_back
-        from adjit.ir.printer import value_names
-
-        roots = [self._operand(output, False) for output in outputs]
-        nodes = from_outputs("", list(self._leaves), roots).nodes
-        start = len(self.graph.nodes)
-        before, STATE.recording = STATE.recording, create_graph
-        try:
-            found = pull_back(
-                self.builder,
-                nodes,
-                roots,
-                [self.builder.expr(self.value_of(seed)) for seed in seeds],
-                wanted,
-                value_names(self.graph),
-                lambda value, cotangent: self._observe(value, cotangent, create_graph),
-                lambda node, arriving, found: self._observe_node(node, arriving, found, create_graph),
-            )
-        finally:
-            STATE.recording = before
+    def note_dependence(self, start: int) -> None:
+        """Carry `depends` on to the nodes emitted from the position `start` on."""
         for node in self.graph.nodes[start:]:
             if any(value in self._depends for value in node.inputs):
                 self._depends.update(node.outputs)
-        return [None if c is None else self._gradient(c.value, create_graph) for c in found]
 
-    def _gradient(self, value: Value, create_graph: bool) -> Tensor:
+    def wrap(self, value: Value, *, requires_grad: bool = False) -> Tensor:
+        """A tensor in memory of its own that holds a value of the program."""
         tensor = self._new(value)
-        if create_graph and value in self._depends:
-            self._mark((tensor,))
+        if requires_grad:
+            self._mark((tensor,), "")
         return tensor
 
-    def _observe(self, value: Value, cotangent: Expr, create_graph: bool) -> Expr:
-        """Run the hooks of a value on its complete cotangent."""
-        leaf = self._leaves.get(value)
-        watch = value.attached if leaf is None or leaf._tracer is not None else watch_of(leaf)
-        if not isinstance(watch, Watch):
-            return cotangent
-        gradient = self._gradient(cotangent.value, create_graph)
-        for hook in tuple(watch.hooks.values()):
-            replaced = hook(gradient)
-            if replaced is not None:
-                gradient = replaced
-        kept = None if watch.retained is None else watch.retained()
-        if kept is not None:
-            self.set_grad(kept, gradient)
-        return self.builder.expr(self.value_of(gradient))
+    def is_overwritten(self, value: Value) -> bool:
+        """Whether the memory that held this value has been written since."""
+        place = self._places.get(value)
+        return place is not None and place[0].version != place[1]
 
-    def _observe_node(
-        self, node: Node, arriving: Sequence[Expr | None], found: Sequence[Expr | None], create_graph: bool
-    ) -> Sequence[Expr | None]:
-        """Run the hooks of a node on the cotangents of its operands and results."""
-        if not isinstance(node.attached, NodeHooks):
-            return found
-        result = [None if c is None else self._gradient(c.value, create_graph) for c in arriving]
-        places = [index for index, value in enumerate(node.inputs) if value.constant is None]
-        given = tuple(
-            None if c is None or node.inputs[i] not in self._depends else self._gradient(c.value, create_graph)
-            for i, c in enumerate(found)
-            if i in places
-        )
-        for hook in tuple(node.attached.hooks.values()):
-            replaced = hook(given, tuple(result))
-            if replaced is not None:
-                given = (replaced,) if isinstance(replaced, Tensor) else tuple(replaced)
-        changed = list(found)
-        for place, gradient in zip(places, given, strict=True):
-            if found[place] is not None and gradient is not None:
-                changed[place] = self.builder.expr(self.value_of(gradient))
-        return changed
+    def versions_of(self, value: Value) -> tuple[int, int]:
+        """The version that a value's memory has, and the one it had."""
+        cell, version = self._places[value]
+        return cell.version, version
 
     # -- the end ----------------------------------------------------------------------------------------------------
     def written(self) -> list[tuple[int, Value]]:

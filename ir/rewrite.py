@@ -119,12 +119,15 @@ def _inline_node(builder: Builder, node: Node, mapping: dict[Value, Value], size
     mapping.update(zip(node.outputs, copy.outputs, strict=True))
 
 
-def inline_calls(graph: Graph) -> Graph:
-    """`graph` with every `call` replaced by the callee's nodes, in nested regions and in callees too."""
+def inline_calls(graph: Graph, *, keep_rules: bool = False) -> Graph:
+    """`graph` with every `call` replaced by the callee's nodes, in nested regions and in callees too.
+
+    With `keep_rules` a call that has a derivative of its own (`vjp`) stays.
+    """
     flat: dict[Graph, Graph] = {}
 
     def expand(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value] | None:
-        if node.op.name != "call":
+        if node.op.name != "call" or (keep_rules and "vjp" in node.attributes):
             return None
         callee = node.attributes["callee"]
         assert isinstance(callee, Graph)

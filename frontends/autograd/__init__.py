@@ -65,9 +65,10 @@ def backward(
     retain = create_graph if retain_graph is None else retain_graph
     seeds = _seeds(outputs, gradients, create_graph)
     if STATE.tracer is not None:
-        STATE.tracer.backward(
-            outputs, seeds, retain, create_graph, None if inputs is None else _as_tuple(inputs)
-        )
+        from adjit.autograd import traced
+
+        chosen = None if inputs is None else _as_tuple(inputs)
+        traced.backward(STATE.tracer, outputs, seeds, retain, create_graph, chosen)
         return
     from adjit.autograd.engine import accumulate, run_pass
     from adjit.autograd.record import value_of
@@ -126,13 +127,15 @@ def grad(
         if not target.requires_grad:
             raise RuntimeError("One of the differentiated Tensors does not require grad")
     found: list[Tensor | None]
+    retain = create_graph if retain_graph is None else retain_graph
     if STATE.tracer is not None:
-        found = STATE.tracer.gradients(roots, seeds, targets, create_graph)
+        from adjit.autograd import traced
+
+        found = traced.gradients(STATE.tracer, roots, seeds, targets, retain, create_graph)
     else:
         from adjit.autograd.engine import run_pass
         from adjit.autograd.record import value_of
 
-        retain = create_graph if retain_graph is None else retain_graph
         values = [value_of(target) for target in targets]
         results = run_pass([value_of(root) for root in roots], seeds, retain, create_graph, values)
         found = [results.get(value) for value in values]

@@ -88,8 +88,8 @@ class Pass:
         entry = node.attached
         assert isinstance(entry, Record)
         arriving = [self._finish(value, self.cotangents.pop(value, None)) for value in node.outputs]
-        if entry.freed:
-            raise RuntimeError(FREED)
+        if entry.freed or entry.fault is not None:
+            raise RuntimeError(entry.fault or FREED)
         found, reached = self._pull_back(node, entry, arriving)
         if entry.hooks:
             found, reached = _run_hooks(node, entry, arriving, found, reached)
@@ -163,14 +163,15 @@ def _differentiable_form(node: Node, entry: Record) -> tuple[Graph, tuple[Saved,
 
 
 def release(entry: Record, node: Node) -> None:
-    """Free what a node saved; a node that saved nothing can be passed again.
-
-    A number beside a tensor counts as saved (the 3 of `3 * x`), but where it is only added.
-    """
-    number = node.op.name not in ("add", "sub") and any(value.constant is not None for value in node.inputs)
-    if entry.saved or entry.full or number:
+    """Free what a node saved; a node that saved nothing can be passed again."""
+    if entry.saved or saves_number(node):
         entry.freed = True
         entry.saved = entry.full = ()
+
+
+def saves_number(node: Node) -> bool:
+    """Whether a number beside a tensor counts as saved: the 3 of `3 * x`, but not where it is only added."""
+    return node.op.name not in ("add", "sub") and any(value.constant is not None for value in node.inputs)
 
 
 def check_version(kept: Saved, node: Node) -> None:
@@ -179,19 +180,22 @@ def check_version(kept: Saved, node: Node) -> None:
         return
     from adjit.autograd.grad_fn import _function_of
 
-    value = kept.value
-    producer = _function_of(value)[0] if value.node is not None else None
-    made = ""
-    if producer is not None:
-        made = f", which is output {value.index} of {producer.name().removesuffix('Backward0')},"
+    producer = _function_of(kept.value)[0] if kept.value.node is not None else None
+    name = "" if producer is None else producer.name()
+    raise RuntimeError(modified(kept.value, name, kept.memory.version, kept.version, node))
+
+
+def modified(value: Value, producer: str, version: int, expected: int, node: Node) -> str:
+    """The text of the error for a saved value that was overwritten; `producer` is the name of its function."""
+    made = f", which is output {value.index} of {producer.removesuffix('Backward0')}," if producer else ""
     kind = {"f32": "FloatTensor", "f64": "DoubleTensor", "f16": "HalfTensor", "bf16": "BFloat16Tensor"}
-    name = kind.get(kept.dtype.name, kept.dtype.long_name.capitalize() + "Tensor")
+    name = kind.get(value.dtype.name, value.dtype.long_name.capitalize() + "Tensor")
     where = f"\n  saved by {node.op.name}, {node.location}    {node.location.expression}" if node.location.line else ""
-    raise RuntimeError(
+    return (
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
-        f"[torch.{name} {list(kept.array.shape)}]{made} is at version {kept.memory.version}; expected version "
-        f"{kept.version} instead. Hint: enable anomaly detection to find the operation that failed to compute its "
-        f"gradient, with torch.autograd.set_detect_anomaly(True, check_nan=False).{where}"
+        f"[torch.{name} {list(value.dims)}]{made} is at version {version}; expected version {expected} instead. Hint: "
+        "enable anomaly detection to find the operation that failed to compute its gradient, with "
+        f"torch.autograd.set_detect_anomaly(True, check_nan=False).{where}"
     )
 
 

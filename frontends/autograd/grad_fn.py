@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from adjit.autograd.record import NodeHooks, Record, Watch, value_of
+from adjit.autograd.record import Record, TraceNode, Watch, value_of
 from adjit.execute import title
 from adjit.ir.graph import Node, Value
 from adjit.tensor import Tensor
@@ -41,8 +41,8 @@ class GradFn:
         """
         attached = self.node.attached
         if attached is None:
-            attached = self.node.attached = NodeHooks()
-        assert isinstance(attached, (Record, NodeHooks))
+            attached = self.node.attached = TraceNode("")
+        assert isinstance(attached, (Record, TraceNode))
         return RemovableHandle(attached.hooks, hook)
 
     def __eq__(self, other: object) -> bool:
@@ -86,12 +86,9 @@ def grad_fn_of(tensor: Tensor) -> GradFn | None:
     """The view of the node that computed `tensor`."""
     if tensor.is_leaf:
         return None
-    if tensor._tracer is not None:
-        value = tensor._tracer.value_of(tensor)
-        return None if value.node is None else _class_named(title(value.node.op.name) + "Backward0")(value.node)
     value = value_of(tensor)
     found = _function_of(value)[0]
-    if isinstance(found, AccumulateGrad) and value.node is not None:  # steps without a name alone
+    if (found is None or isinstance(found, AccumulateGrad)) and value.node is not None:  # steps without a name alone
         return _class_named(title(value.node.op.name) + "Backward0")(value.node)
     return found
 
@@ -99,7 +96,9 @@ def grad_fn_of(tensor: Tensor) -> GradFn | None:
 def _function_of(value: Value) -> tuple[GradFn | None, int]:
     """The function of a value; steps that the user did not write are passed over."""
     node = value.node
-    while node is not None and isinstance(node.attached, Record) and not node.attached.name:
+    while node is not None and node.inputs:
+        if not isinstance(node.attached, (Record, TraceNode)) or node.attached.name:
+            break
         value = node.inputs[0]
         node = value.node
     if node is None:
@@ -107,7 +106,7 @@ def _function_of(value: Value) -> tuple[GradFn | None, int]:
         variable = None if leaf is None else leaf()
         return (None if variable is None or not variable.requires_grad else AccumulateGrad(variable)), 0
     record = node.attached
-    if not isinstance(record, Record):
+    if not isinstance(record, (Record, TraceNode)):
         return None, 0
     whole = "Backward" in record.name or record.name == "CopySlices"
     name = record.name if whole else record.name + "Backward0"

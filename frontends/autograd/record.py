@@ -56,11 +56,13 @@ class Record:
     `name` is PyTorch's name of the operation without `Backward0`, or empty for a step that the user did not write (a
     broadcast, a promotion).  `saved` is None after the graph was freed.  `full` holds operands and results of a
     composite, which a recorded backward pass (`create_graph`) needs instead of `saved`.  `custom` runs the pullback in
-    its own way: natively for a compiled function.  `hooks` see what the pullback took and gave.
+    its own way: natively for a compiled function.  `hooks` see what the pullback took and gave.  `fault` says why the
+    node cannot be gone back through.
     """
 
     __slots__ = (
-        "custom", "freed", "full", "hooks", "leaves", "name", "pullback", "reached", "saved", "seeded", "sequence",
+        "custom", "fault", "freed", "full", "hooks", "leaves", "name", "pullback", "reached", "saved", "seeded",
+        "sequence",
     )  # fmt: skip
 
     def __init__(self, name: str, sequence: int) -> None:
@@ -73,16 +75,18 @@ class Record:
         self.reached: tuple[int, ...] = ()
         self.leaves: tuple[Tensor, ...] = ()
         self.freed = False
+        self.fault: str | None = None
         self.custom: Any = None
         self.hooks = Hooks()
 
 
-class NodeHooks:
-    """The hooks of a node in a trace, which has no record."""
+class TraceNode:
+    """Autograd's part of a node in a trace, which keeps no record: PyTorch's name of the operation, and hooks."""
 
-    __slots__ = ("hooks",)
+    __slots__ = ("hooks", "name")
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.hooks = Hooks()
 
 

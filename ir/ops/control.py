@@ -53,22 +53,38 @@ def require_regions(op: str, regions: Sequence[Region], count: int) -> None:
 
 
 @primitive("control")
-def call(*operands: Array, callee: Graph, regions: Sequence[Program]) -> tuple[Array, ...]:
+def call(
+    *operands: Array,
+    callee: Graph,
+    regions: Sequence[Program],
+    vjp: Graph | None = None,
+    wrt: tuple[int, ...] = (),
+) -> tuple[Array, ...]:
     """outs = callee(operands).
 
+    With `vjp` the derivative is not the callee's own: the graph takes the cotangents of the floating results, the
+    operands and the results, and returns the cotangents of the operands listed in `wrt`; the others get none.
     Shapes: operands of the callee's input types -> its output types, its named sizes replaced by the operands' sizes.
     """
     return tuple(regions[0](*operands))
 
 
 @call.infers
-def _(*operands: TensorType, callee: Graph) -> tuple[TensorType, ...]:
+def _(
+    *operands: TensorType, callee: Graph, vjp: Graph | None = None, wrt: tuple[int, ...] = ()
+) -> tuple[TensorType, ...]:
     parameters = input_types(callee)
     message = f"call: operands of @{callee.name} are {listed(operands)}, not {listed(parameters)}"
     alike = [(type.dtype, type.ndim) for type in parameters] == [(type.dtype, type.ndim) for type in operands]
     require(alike, message)
     sizes = match_sizes([type.dims for type in parameters], [type.dims for type in operands])
     require(tuple(substitute_type(type, sizes) for type in parameters) == operands, message)
+    if vjp is not None:
+        results = output_types(callee)
+        given = (*(type for type in results if type.dtype.is_float), *parameters, *results)
+        require_types("call", f"inputs of @{vjp.name}", input_types(vjp), given)
+        require(all(0 <= index < len(operands) for index in wrt), f"call: wrt={list(wrt)} of {len(operands)} operands")
+        require_types("call", f"results of @{vjp.name}", output_types(vjp), [parameters[index] for index in wrt])
     return tuple(substitute_type(type, sizes) for type in output_types(callee))
 
 

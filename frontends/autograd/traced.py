@@ -1,0 +1,217 @@
+"""Backward inside a trace: cotangents are emitted into the running program, last node first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from adjit.autograd.record import TraceNode, Watch, watch_of
+from adjit.compiler.nodewise import pullback_of
+from adjit.compiler.pullback import active_values, pull_back
+from adjit.ir.builder import Expr
+from adjit.ir.graph import Graph, Node, Value, from_outputs
+from adjit.ir.primitive import primitive_named
+from adjit.ir.printer import value_names
+from adjit.state import STATE
+from adjit.tensor import Tensor
+
+if TYPE_CHECKING:
+    from adjit.trace import Tracer
+
+
+def backward(
+    tracer: Tracer,
+    outputs: Sequence[Tensor],
+    seeds: Sequence[Tensor],
+    retain_graph: bool,
+    create_graph: bool,
+    inputs: Sequence[Tensor] | None,
+) -> None:
+    """Emit the backward pass, and accumulate into the leaves' gradients."""
+    wanted = list(tracer.leaves)
+    if inputs is not None:
+        chosen = set(inputs)
+        wanted = [value for value, leaf in tracer.leaves.items() if leaf in chosen]
+    found = gradients_of_values(tracer, outputs, seeds, wanted, retain_graph, create_graph)
+    for value, gradient in zip(wanted, found, strict=True):
+        if gradient is None:
+            continue
+        leaf = tracer.leaves[value]
+        present = tracer.grad_of(leaf)
+        if present is None:
+            tracer.set_grad(leaf, gradient)
+        else:
+            total = tracer.apply(primitive_named("add"), (present, gradient), {}, "Add")
+            if create_graph:
+                tracer.set_grad(leaf, total)
+            else:
+                tracer.write(present, total)
+        watch = watch_of(leaf) if leaf._tracer is None else value.attached
+        for hook in tuple(watch.post_hooks.values()) if isinstance(watch, Watch) else ():
+            hook(leaf)
+
+
+def gradients(
+    tracer: Tracer,
+    outputs: Sequence[Tensor],
+    seeds: Sequence[Tensor],
+    targets: Sequence[Tensor],
+    retain_graph: bool,
+    create_graph: bool,
+) -> list[Tensor | None]:
+    """The gradients of `outputs` with respect to `targets`."""
+    wanted = [tracer.gradient_value(target) for target in targets]
+    return gradients_of_values(tracer, outputs, seeds, wanted, retain_graph, create_graph)
+
+
+def gradients_of_values(
+    tracer: Tracer,
+    outputs: Sequence[Tensor],
+    seeds: Sequence[Tensor],
+    wanted: Sequence[Value],
+    retain_graph: bool,
+    create_graph: bool,
+) -> list[Tensor | None]:
+    """The cotangents of `wanted`, given those of `outputs`, as traced tensors."""
+    roots = [tracer.operand(output, True) for output in outputs]
+    nodes = from_outputs("", list(tracer.leaves), roots).nodes
+    found_fault = fault(tracer, nodes, roots, wanted)
+    if found_fault is not None:
+        raise RuntimeError(found_fault)
+    start = len(tracer.graph.nodes)
+    before, STATE.recording = STATE.recording, create_graph
+    try:
+        found = pull_back(
+            tracer.builder,
+            nodes,
+            roots,
+            [tracer.builder.expr(tracer.value_of(seed)) for seed in seeds],
+            wanted,
+            value_names(tracer.graph),
+            lambda value, cotangent: _observe(tracer, value, cotangent, create_graph),
+            lambda node, arriving, found: _observe_node(tracer, node, arriving, found, create_graph),
+        )
+    finally:
+        STATE.recording = before
+    if not retain_graph:
+        tracer.freed.update(node for node, _ in _passed(nodes, roots, wanted))
+    tracer.note_dependence(start)
+    return [None if c is None else _gradient(tracer, c.value, create_graph) for c in found]
+
+
+# -- saved values -----------------------------------------------------------------------------------------------------
+def fault(tracer: Tracer, nodes: Sequence[Node], roots: Sequence[Value], wanted: Sequence[Value]) -> str | None:
+    """Why eager mode could not go back from `roots` to `wanted`: values it saved were freed, or overwritten since.
+
+    A trace keeps every value, so this is a rule of the language, not a need.
+    """
+    if not tracer.freed and not tracer.has_writes:
+        return None
+    from adjit.autograd.engine import FREED, modified, saves_number
+
+    for node, needs in _passed(nodes, roots, wanted):
+        written = any(tracer.is_overwritten(value) for value in (*node.inputs, *node.outputs))
+        if node not in tracer.freed and not written:
+            continue
+        saved = _saved_by(node, needs)
+        if node in tracer.freed and (saved or saves_number(node)):
+            return FREED
+        for value in saved if written else ():
+            if tracer.is_overwritten(value):
+                made, expected = tracer.versions_of(value)
+                return modified(value, _function_of(value), made, expected, node)
+    return None
+
+
+def _passed(
+    nodes: Sequence[Node], roots: Sequence[Value], wanted: Sequence[Value]
+) -> Iterator[tuple[Node, tuple[bool, ...]]]:
+    """The nodes that a backward pass goes through, last first, and which of their operands it goes on to."""
+    active = active_values(nodes, wanted)
+    reached = {value for value in roots if value in active}
+    for node in reversed(nodes):
+        if not any(value in reached for value in node.outputs):
+            continue
+        wrt = node.attributes.get("wrt") if "vjp" in node.attributes else None
+        needs = tuple(
+            value in active and (not isinstance(wrt, tuple) or index in wrt) for index, value in enumerate(node.inputs)
+        )
+        reached.update(value for value, need in zip(node.inputs, needs, strict=True) if need)
+        yield node, needs
+
+
+def _saved_by(node: Node, needs: tuple[bool, ...]) -> list[Value]:
+    """The values that eager mode keeps for a node's pullback."""
+    callee, rule = node.attributes.get("callee"), node.attributes.get("vjp")
+    if isinstance(rule, Graph):
+        used = {value for inner in rule.nodes for value in inner.inputs} | set(rule.outputs)
+        sides = [*node.inputs, *node.outputs]
+        return [value for value, inner in zip(sides, rule.inputs[-len(sides) :], strict=True) if inner in used]
+    if isinstance(callee, Graph):
+        from adjit.composite import derivative_of
+
+        place = dict(zip((*callee.inputs, *callee.outputs), (*node.inputs, *node.outputs), strict=True))
+        return [place.get(value, value) for value in derivative_of(callee, needs).residuals]
+    found = pullback_of(
+        node.op,
+        [value.type for value in node.inputs],
+        node.attributes,
+        [None if v.constant is None else (type(v.constant), v.constant) for v in node.inputs],  # type: ignore[misc]
+        needs,
+        [value.type for value in node.outputs],
+        node.regions,
+    )
+    return [(node.inputs if side == "in" else node.outputs)[index] for side, index in found.saved]
+
+
+def _function_of(value: Value) -> str:
+    attached = None if value.node is None else value.node.attached
+    return attached.name if isinstance(attached, TraceNode) else ""
+
+
+# -- hooks ------------------------------------------------------------------------------------------------------------
+def _gradient(tracer: Tracer, value: Value, create_graph: bool) -> Tensor:
+    return tracer.wrap(value, requires_grad=create_graph and tracer.depends(value))
+
+
+def _observe(tracer: Tracer, value: Value, cotangent: Expr, create_graph: bool) -> Expr:
+    """Run the hooks of a value on its complete cotangent."""
+    leaf = tracer.leaves.get(value)
+    watch = value.attached if leaf is None or leaf._tracer is not None else watch_of(leaf)
+    if not isinstance(watch, Watch):
+        return cotangent
+    gradient = _gradient(tracer, cotangent.value, create_graph)
+    for hook in tuple(watch.hooks.values()):
+        replaced = hook(gradient)
+        if replaced is not None:
+            if not isinstance(replaced, Tensor):
+                raise RuntimeError(f"hook returned a {type(replaced).__name__}; expected Tensor or None")
+            gradient = replaced
+    kept = None if watch.retained is None else watch.retained()
+    if kept is not None:
+        tracer.set_grad(kept, gradient)
+    return tracer.builder.expr(tracer.value_of(gradient))
+
+
+def _observe_node(
+    tracer: Tracer, node: Node, arriving: Sequence[Expr | None], found: Sequence[Expr | None], create_graph: bool
+) -> Sequence[Expr | None]:
+    """Run the hooks of a node on the cotangents of its operands and results."""
+    if not isinstance(node.attached, TraceNode) or not node.attached.hooks:
+        return found
+    result = [None if c is None else _gradient(tracer, c.value, create_graph) for c in arriving]
+    places = [index for index, value in enumerate(node.inputs) if value.constant is None]
+    given = tuple(
+        None if c is None or not tracer.depends(node.inputs[i]) else _gradient(tracer, c.value, create_graph)
+        for i, c in enumerate(found)
+        if i in places
+    )
+    for hook in tuple(node.attached.hooks.values()):
+        replaced = hook(given, tuple(result))
+        if replaced is not None:
+            given = (replaced,) if isinstance(replaced, Tensor) else tuple(replaced)
+    changed = list(found)
+    for place, gradient in zip(places, given, strict=True):
+        if found[place] is not None and gradient is not None:
+            changed[place] = tracer.builder.expr(tracer.value_of(gradient))
+    return changed
