@@ -13,6 +13,7 @@ from adjit.ir import ops as _ops  # noqa: F401 - fills the registry of primitive
 
 from adjit.tensor import Tensor  # isort: skip
 from adjit import methods as _methods
+from adjit import surface as _surface
 from adjit import trace as _trace  # noqa: F401 - before the function `trace` takes the module's name
 from adjit.autograd import (
     enable_grad,
@@ -89,7 +90,8 @@ __all__ = [
     "short",
     "uint8",
 ]  # fmt: skip
-__all__ += _export()
+_DEFERRED = _surface.functions()
+__all__ += [*_export(), *_DEFERRED]
 globals().update(bool=bool_, float=float_, int=int_)
 
 # What a script may never touch is imported at first use.
@@ -103,4 +105,11 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         found = globals()[name] = getattr(import_module(f"adjit.{_LAZY[name]}"), name)
         return found
+    if name in _DEFERRED:
+        found = globals()[name] = getattr(_surface.load(_DEFERRED[name]), name)
+        return found
     raise AttributeError(f"module 'adjit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_LAZY_MODULES})

@@ -6,39 +6,27 @@ from collections.abc import Callable
 from typing import Any
 
 from adjit import (
-    along_axis,
     comparison,
     conversion,
-    copying,
     creation,
     device,
     diagonals,
     elementwise,
-    extremes,
     indexing,
     inplace,
-    joining,
-    legacy,
     logic,
-    numeric_limits,
-    printing,
-    products,
     promotion,
-    random,
-    random_inplace,
-    ranges,
-    rearranging,
     reductions,
     selecting,
     shaping,
-    sorting,
+    surface,
 )
 from adjit.tensor import Tensor
 
+# Loaded with the package; adjit.surface has those that wait for their first use.
 MODULES = (
-    promotion, device, numeric_limits, printing, conversion, copying, creation, ranges, legacy, elementwise, logic,
-    comparison, reductions, extremes, along_axis, products, sorting, shaping, joining, rearranging, diagonals,
-    indexing, selecting, random, random_inplace, inplace,
+    promotion, device, conversion, creation, elementwise, logic, comparison, reductions, shaping, diagonals, indexing,
+    selecting, inplace,
 )  # fmt: skip
 
 _OPERATORS = {
@@ -78,6 +66,11 @@ def _binary(function: Callable[..., Any], *, reflected: bool = False) -> Callabl
     return operator
 
 
+def _waiting(name: str) -> Callable[..., Any]:
+    """A method that is looked up at each call: its module may not be loaded yet."""
+    return lambda *operands: getattr(Tensor, name)(*operands)
+
+
 def bind() -> None:
     """Attach everything to `Tensor`."""
     methods: dict[str, Callable[..., Any]] = {}
@@ -88,13 +81,14 @@ def bind() -> None:
     methods.update({name: method for name, method in inplace.derive(methods).items() if name not in methods})
     for name, method in methods.items():
         setattr(Tensor, name, method)
+    surface.defer(methods)
     for operator, name in _OPERATORS.items():
-        setattr(Tensor, operator, _binary(methods[name]))
+        setattr(Tensor, operator, _binary(methods.get(name) or _waiting(name)))
         augmented = f"__i{operator[2:]}"
         if f"{name}_" in methods and name not in ("eq", "ne", "lt", "le", "gt", "ge"):
             setattr(Tensor, augmented, methods[f"{name}_"])
     for operator, name in _REFLECTED.items():
-        setattr(Tensor, operator, _binary(methods[name], reflected=True))
+        setattr(Tensor, operator, _binary(methods.get(name) or _waiting(name), reflected=True))
     for operator, function in _SWAPPED.items():
         setattr(Tensor, operator, _binary(function))
     for operator, name in _UNARY.items():
