@@ -63,6 +63,10 @@ class Linear(Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
+class NonDynamicallyQuantizableLinear(Linear):
+    """The linear layer of attention's output, under the name that PyTorch prints."""
+
+
 class Bilinear(Module):
     """out[..., o] = sum over i, j of input1[..., i]*weight[o, i, j]*input2[..., j], plus bias."""
 

@@ -57,8 +57,15 @@ def ours(value: Any) -> Any:
 
 
 def same_layer(layer: torch.nn.Module) -> Any:
-    """adjit's layer for one that was built without arguments worth keeping (activations as arguments)."""
-    return getattr(adjit.nn, type(layer).__name__)()
+    """adjit's layer for one that is an argument of another."""
+    made = getattr(adjit.nn, type(layer).__name__)
+    if not isinstance(layer, torch.nn.TransformerEncoderLayer):
+        return made()
+    own = layer.self_attn
+    return made(
+        own.embed_dim, own.num_heads, layer.linear1.out_features, layer.dropout.p, ours(layer.activation),
+        layer.norm1.eps, own.batch_first, layer.norm_first, layer.linear1.bias is not None,
+    )  # fmt: skip
 
 
 def fresh(value: Any) -> Any:

@@ -8,7 +8,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-NAMES = ["Linear", "Conv2d", "BatchNorm2d", "LayerNorm", "RNN", "LSTM", "GRU", "GRUCell", "NLLLoss", "SmoothL1Loss"]
+NAMES = [
+    "Linear", "Conv2d", "BatchNorm2d", "LayerNorm", "RNN", "LSTM", "GRU", "GRUCell", "NLLLoss", "SmoothL1Loss",
+    "MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer",
+]  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore")
