@@ -15,7 +15,7 @@ from adjit.ir.graph import Graph, Value, from_outputs
 from adjit.ir.shape import Size
 from adjit.ir.types import TensorType
 from adjit.tensor import Tensor
-from adjit.trace import Source, Tracer
+from adjit.trace import Explanation, Source, Tracer
 
 
 @dataclass(slots=True)
@@ -49,6 +49,7 @@ class Entry:
     differentiable: bool = False
     executables: dict[Any, Any] = field(default_factory=dict)
     keep: list[Any] = field(default_factory=list)
+    explanations: list[Explanation] = field(default_factory=list)
     calls: int = 0
 
 
@@ -87,6 +88,7 @@ def trace_entry(
     environment.freeze()
     entry = Entry(graph, tracer.sources, outputs, structure, tracer.checks, grads, environment, reason)
     entry.keep = [keep, list(tracer._views.values()), call.leaves]
+    entry.explanations = tracer.explanations
     entry.epoch = EPOCH.count
     entry.differentiable = any(output.requires_grad for output in outputs)
     return entry

@@ -12,7 +12,7 @@ from adjit.autograd.record import Record, Saved, link, mark_leaf, save, value_of
 from adjit.call import Call
 from adjit.composite import derivative_of, next_sequence
 from adjit.entry import Entry, Output
-from adjit.ir.graph import Graph, Node, Value
+from adjit.ir.graph import Graph, Node, Value, from_outputs
 from adjit.ir.primitive import primitive_named
 from adjit.state import STATE, user_location
 from adjit.tensor import Tensor
@@ -48,17 +48,41 @@ def _inputs(entry: Entry, call: Call) -> list[np.ndarray]:
 def run_entry(compiled: CompiledFunction, entry: Entry, call: Call) -> Any:
     """The result of a call by a traced program."""
     arrays = _inputs(entry, call)
-    if entry.differentiable and STATE.recording:
-        results, tensors = _run_recorded(compiled, entry, call, arrays)
-    else:
-        executable = entry.executables.get("forward")
-        if executable is None:
-            executable = entry.executables["forward"] = _compile(compiled, entry.graph)
-        results = executable.run(arrays)
-        tensors = [Tensor._wrap(array, value.dtype) for array, value in zip(results, entry.graph.outputs, strict=True)]
+    try:
+        tensors = _tensors(compiled, entry, call, arrays)
+    except IndexError as error:
+        raise _explained(entry, arrays, error) from error
     _after(entry, call, tensors)
     leaves = [_leaf(output, call, tensors) for output in entry.outputs]
     return optree.tree_unflatten(entry.structure, leaves)
+
+
+def _tensors(compiled: CompiledFunction, entry: Entry, call: Call, arrays: list[np.ndarray]) -> list[Tensor]:
+    """The program's outputs, recorded where gradients may be asked of them."""
+    if entry.differentiable and STATE.recording:
+        return _run_recorded(compiled, entry, call, arrays)
+    executable = entry.executables.get("forward")
+    if executable is None:
+        executable = entry.executables["forward"] = _compile(compiled, entry.graph)
+    results = executable.run(arrays)
+    return [Tensor._wrap(array, value.dtype) for array, value in zip(results, entry.graph.outputs, strict=True)]
+
+
+def _explained(entry: Entry, arrays: Sequence[np.ndarray], error: Exception) -> Exception:
+    """The error in the words of the function that it comes from; a fault leaves the inputs as they were."""
+    from adjit.runtime import interpreter
+
+    inputs = entry.graph.inputs
+    for known in entry.explanations:
+        graph = from_outputs("fault", list(inputs), list(known.values))
+        try:
+            numbers = interpreter.run(graph, *arrays)
+        except IndexError:  # an earlier fault stands in the way of these numbers
+            continue
+        found = known.explain(*numbers)
+        if found is not None:
+            return found
+    return error
 
 
 def _compile(compiled: CompiledFunction, graph: Graph) -> Any:
@@ -109,7 +133,7 @@ def _close(tensor: Tensor, output: Output) -> None:
 
 def _run_recorded(
     compiled: CompiledFunction, entry: Entry, call: Call, arrays: list[np.ndarray]
-) -> tuple[list[np.ndarray], list[Tensor]]:
+) -> list[Tensor]:
     """Run the forward program with its residuals, and record one node whose pullback is the compiled backward."""
     operands = _operands(entry, call)
     needs = tuple(operand is not None and operand.requires_grad for operand in operands)
@@ -163,7 +187,7 @@ def _run_recorded(
     for index in (*(index for _, index in entry.graph.writes), *(index for _, index in entry.grads)):
         if index is not None:
             results[index]._requires_grad, results[index]._value, results[index]._leaf = False, None, True
-    return found, results
+    return results
 
 
 class CompiledPullback:

@@ -41,6 +41,15 @@ class Source:
     read: Callable[[], float] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How a fault of the running program is told: `explain` looks at the numbers of `values`, and returns the error or
+    None where they are sound."""
+
+    values: tuple[Value, ...]
+    explain: Callable[..., Exception | None]
+
+
 @dataclass(slots=True)
 class _Cell:
     """The current symbolic value of one piece of memory; `epoch` counts the values, `version` the writes.
@@ -70,6 +79,7 @@ class Tracer:
         self.first_grads: dict[Tensor, Tensor | None] = {}
         self.freed: set[Node] = set()  # nodes that a backward pass went through without keeping the graph
         self.has_writes = False
+        self.explanations: list[Explanation] = []
         self._arguments: dict[Tensor, tuple[int, Tensor]] = {}
         self._cells: dict[Memory, _Cell] = {}
         self.leaves: dict[Value, Tensor] = {}
@@ -364,6 +374,10 @@ class Tracer:
             "  hint: use adjit.where(condition, a, b) instead of `if`, return the tensor and read it after the call, "
             "or move this line out of the compiled function"
         )
+
+    def on_fault(self, tensors: Sequence[Tensor], explain: Callable[..., Exception | None]) -> None:
+        """If a call of the program fails, ask `explain` for the error, given the tensors' numbers."""
+        self.explanations.append(Explanation(tuple(self.value_of(tensor) for tensor in tensors), explain))
 
     def is_unwritten(self, tensor: Tensor) -> bool:
         """Whether a tensor that this trace made still holds what it was made with."""

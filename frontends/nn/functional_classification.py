@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from adjit.composite import composite
@@ -15,6 +16,7 @@ from adjit.ir.types import I64
 from adjit.nn.functional_loss import check_reduction
 from adjit.nn.functional_loss import reduce as reduced
 from adjit.nn.functional_normalization import cosine_similarity, pairwise_distance
+from adjit.state import STATE
 from adjit.tensor import Tensor
 
 
@@ -60,10 +62,11 @@ def nll_loss(
     """
     reduction = check_reduction(reduction, size_average, reduce)
     _check_classes(input, target, weight)
+    _explain_faults(input, target, ignore_index)
     try:
         found: Tensor = _NLL[input.ndim > 2](input, target, weight, ignore_index, reduction)
     except DimError as error:
-        raise _out_of_bounds(input, target, ignore_index) from error
+        raise _out_of_bounds(input, target, ignore_index) or error from error
     return found
 
 
@@ -99,10 +102,16 @@ def _check_classes(input: Tensor, target: Tensor, weight: Tensor | None) -> None
         )
 
 
-def _out_of_bounds(input: Tensor, target: Tensor, ignore_index: int) -> IndexError:
+def _out_of_bounds(input: Tensor, target: Tensor, ignore_index: int) -> Exception | None:
     classes = input.shape[0 if input.ndim == 1 else 1]
     wrong = [c for c in target.reshape(-1).tolist() if c != ignore_index and not 0 <= c < classes]
-    return IndexError(f"Target {wrong[0]} is out of bounds.")
+    return IndexError(f"Target {wrong[0]} is out of bounds.") if wrong else None
+
+
+def _explain_faults(input: Tensor, target: Tensor, ignore_index: int) -> None:
+    """A compiled program only notes that an index was wrong: which one is looked up afterwards."""
+    if STATE.tracer is not None:
+        STATE.tracer.on_fault((input, target), partial(_out_of_bounds, ignore_index=ignore_index))
 
 
 @composite("CrossEntropy")
@@ -175,10 +184,11 @@ def cross_entropy(
     if label_smoothing == 0:
         return nll_loss(logs, target, weight, None, ignore_index, None, reduction)
     _check_classes(input, target, weight)
+    _explain_faults(input, target, ignore_index)
     try:
         smoothed: Tensor = smoothed_cross_entropy(logs, target, weight, ignore_index, float(label_smoothing), reduction)
     except DimError as error:
-        raise _out_of_bounds(input, target, ignore_index) from error
+        raise _out_of_bounds(input, target, ignore_index) or error from error
     return smoothed
 
 

@@ -46,30 +46,36 @@ class SGD(Optimizer):
     def _average(self, group: Group, param: Tensor, gradient: Tensor, momentum: float) -> Tensor:
         """The momentum buffer after this step; at the first it is the gradient, without dampening."""
         state, dampening = self.state[param], self._setting(group, "dampening")
+        tracer = STATE.tracer
         average = state.get("momentum_buffer")
-        if average is None and STATE.tracer is None:
+        if average is None and tracer is None:
             average = state["momentum_buffer"] = gradient.detach().clone()
             found: Tensor = average
             return found
         if average is None:
-            # A compiled step is one program for the first step and all others.  From zeros it gives the same as the
-            # gradient itself if the factor of the gradient is 1 at first, and carried on like the buffer.
             with outside():
-                average = state["momentum_buffer"] = zeros_like(param)
-                if dampening != 0:
-                    self._factors[param] = zeros_like(param).sum() + 1
-        if STATE.tracer is not None:
+                average = state["momentum_buffer"] = self._made[param] = zeros_like(param)
+        if tracer is not None:
             name_state(param, state)
-        factor: Any = 1 - dampening
-        if param in self._factors:
-            carried = self._factors[param]
-            factor = carried.clone()
-            carried.fill_(1 - dampening)
-        average.mul_(momentum).add_(gradient if dampening == 0 else gradient * factor)
+        if dampening != 0:
+            # Without dampening, zeros give at the first step what the gradient itself would.  With it the first step
+            # is a program of its own, for as long as nothing has been written to the buffer.
+            first = self._is_empty(param, average)
+            if tracer is not None:
+                tracer.checks.append(lambda: self._is_empty(param, average) == first)
+            if first:
+                average.copy_(gradient)
+                return average
+            gradient = gradient * (1 - dampening)
+        average.mul_(momentum).add_(gradient)
         return average
 
     @property
-    def _factors(self) -> dict[Tensor, Tensor]:
-        """What the next gradient counts in a buffer that a compiled step made."""
-        found: dict[Tensor, Tensor] = self.__dict__.setdefault("_gradient_factors", {})
+    def _made(self) -> dict[Tensor, Tensor]:
+        """The buffers that were made for compiled steps to fill."""
+        found: dict[Tensor, Tensor] = self.__dict__.setdefault("_made_buffers", {})
         return found
+
+    def _is_empty(self, param: Tensor, average: Tensor) -> bool:
+        """Whether the buffer is one that no step has filled yet."""
+        return self._made.get(param) is average and average._version == 0
