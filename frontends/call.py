@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from adjit.ir.errors import ShapeError
 from adjit.ir.shape import Dim, Size, evaluate
 from adjit.runtime.interpreter import bind_sizes
 from adjit.state import STATE
-from adjit.tensor import Tensor
+from adjit.tensor import Chain, Tensor
 
 if TYPE_CHECKING:
     from adjit.entry import Entry
@@ -21,10 +22,24 @@ if TYPE_CHECKING:
 _NAMES = ("n", "m", "p", "q", "r", "s")
 
 
+@dataclass(frozen=True, slots=True)
+class Aliases:
+    """Tensor arguments on one piece of memory: their positions, the memory's shape, and their ways from it.
+
+    `shared` says that none of them requires grad, so that one input serves them all.
+    """
+
+    members: tuple[int, ...]
+    dims: tuple[int, ...]
+    chains: tuple[Chain, ...]
+    same: tuple[int, ...]
+    shared: bool
+
+
 class Call:
     """The arguments of one call, split into tensors and the static rest."""
 
-    __slots__ = ("arrays", "key", "leaves", "shapes", "structure", "tensors")
+    __slots__ = ("aliases", "arrays", "key", "leaves", "shapes", "structure", "tensors")
 
     def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.leaves: list[Any]
@@ -48,7 +63,28 @@ class Call:
                 signature.append((type(leaf), leaf if _is_value(leaf) else id(leaf)))
         self.arrays = [tensor._array for tensor in self.tensors]
         self.shapes = tuple(array.shape for array in self.arrays if array is not None)
-        self.key = (self.structure, tuple(signature), STATE.recording)
+        self.aliases: tuple[Aliases, ...] = ()
+        if len({id(tensor._memory) for tensor in self.tensors}) < len(self.tensors):
+            self.aliases = _aliases(self.tensors)
+        self.key = (self.structure, tuple(signature), STATE.recording, self.aliases)
+
+
+def _aliases(tensors: Sequence[Tensor]) -> tuple[Aliases, ...]:
+    """The groups of arguments that share memory."""
+    groups: dict[int, list[int]] = {}
+    for index, tensor in enumerate(tensors):
+        groups.setdefault(id(tensor._memory), []).append(index)
+    found = []
+    for members in groups.values():
+        if len(members) > 1:
+            group = [tensors[index] for index in members]
+            array = group[0]._memory.array
+            assert array is not None
+            first = {id(tensor): index for index, tensor in reversed(list(zip(members, group, strict=True)))}
+            same = tuple(first[id(tensor)] for tensor in group)
+            shared = not any(tensor.requires_grad for tensor in group)
+            found.append(Aliases(tuple(members), array.shape, tuple(t._chain for t in group), same, shared))
+    return tuple(found)
 
 
 def _is_value(leaf: Any) -> bool:
@@ -60,16 +96,19 @@ def _is_value(leaf: Any) -> bool:
 
 def fits(entry: Entry, call: Call) -> bool:
     """Whether a traced program serves a call: sizes, guards, captured state."""
-    shapes = iter(call.shapes)
     for value, source in zip(entry.graph.inputs, entry.sources, strict=True):
         if source.kind == "argument":
-            shape = next(shapes)
+            shape = call.shapes[source.index]
             if any(isinstance(d, int) and d != extent for d, extent in zip(value.dims, shape, strict=True)):
                 return False
         elif source.kind == "tensor":
             assert source.tensor is not None
             if source.tensor._memory is not source.memory:
                 return False
+    if entry.memories:
+        memories = entry.memories
+        if [i for i, tensor in enumerate(call.tensors) if tensor._memory in memories] != entry.coinciding:
+            return False
     if entry.graph.size_names:
         try:
             bind_sizes(entry.graph, _all_shapes(entry, call))
@@ -85,9 +124,8 @@ def fits(entry: Entry, call: Call) -> bool:
 
 
 def _all_shapes(entry: Entry, call: Call) -> list[Sequence[int]]:
-    shapes = iter(call.shapes)
     return [
-        next(shapes) if source.kind == "argument" else tuple(evaluate(dim, {}) for dim in v.dims)
+        call.shapes[source.index] if source.kind == "argument" else tuple(evaluate(dim, {}) for dim in v.dims)
         for v, source in zip(entry.graph.inputs, entry.sources, strict=True)
     ]
 

@@ -14,8 +14,10 @@ from adjit.epoch import EPOCH
 from adjit.ir.graph import Graph, Value, from_outputs
 from adjit.ir.shape import Size
 from adjit.ir.types import TensorType
+from adjit.memory import Memory
 from adjit.tensor import Tensor
 from adjit.trace import Explanation, Source, Tracer
+from adjit.trace_arguments import check_aliases, shared_argument
 
 
 @dataclass(slots=True)
@@ -50,6 +52,8 @@ class Entry:
     executables: dict[Any, Any] = field(default_factory=dict)
     keep: list[Any] = field(default_factory=list)
     explanations: list[Explanation] = field(default_factory=list)
+    memories: frozenset[Memory] = frozenset()  # of captured tensors
+    coinciding: list[int] = field(default_factory=list)  # the tensor arguments that stand in one of them
     calls: int = 0
 
 
@@ -65,10 +69,17 @@ def trace_entry(
     with tracer:
         leaves: list[Any] = []
         proxies: list[Tensor] = []
+        groups = {index: (group, place) for group in call.aliases for place, index in enumerate(group.members)}
         for leaf in call.leaves:
             if isinstance(leaf, Tensor):
                 index = len(proxies)
-                leaf = tracer.argument(TensorType(leaf._dtype, dims[index]), names[index], index, leaf)
+                group, place = groups.get(index, (None, 0))
+                if group is not None and group.same[place] != index:
+                    leaf = proxies[group.same[place]]
+                elif group is not None and group.shared:
+                    leaf = shared_argument(tracer, leaf, names[index], index)
+                else:
+                    leaf = tracer.argument(TensorType(leaf._dtype, dims[index]), names[index], index, leaf)
                 proxies.append(leaf)
             leaves.append(leaf)
         args, kwargs = optree.tree_unflatten(call.structure, leaves)
@@ -76,6 +87,7 @@ def trace_entry(
         found, structure = optree.tree_flatten(result, none_is_leaf=True)
         outputs, values = _outputs(tracer, found, proxies)
         grads = _grads(tracer, proxies, values)
+        check_aliases(tracer)
         writes = []
         for position, value in tracer.written():
             writes.append((position, len(values)))
@@ -89,6 +101,9 @@ def trace_entry(
     entry = Entry(graph, tracer.sources, outputs, structure, tracer.checks, grads, environment, reason)
     entry.keep = [keep, list(tracer._views.values()), call.leaves]
     entry.explanations = tracer.explanations
+    entry.memories = frozenset(source.memory for source in tracer.sources if source.memory is not None)
+    entry.coinciding = [i for i, tensor in enumerate(call.tensors) if tensor._memory in tracer.coinciding]
+    entry.memories |= tracer.coinciding
     entry.epoch = EPOCH.count
     entry.differentiable = any(output.requires_grad for output in outputs)
     return entry
@@ -123,7 +138,7 @@ def _outputs(tracer: Tracer, found: Sequence[Any], proxies: Sequence[Tensor]) ->
     """What each leaf of the result is, and the values that the graph returns for them."""
     outputs: list[Output] = []
     values: list[Value] = []
-    places = {id(proxy): index for index, proxy in enumerate(proxies)}
+    places = {id(proxy): index for index, proxy in reversed(list(enumerate(proxies)))}
     for leaf in found:
         if not isinstance(leaf, Tensor):
             outputs.append(Output("static", value=leaf))
@@ -155,7 +170,7 @@ def _output(tracer: Tracer, tensor: Tensor, value: Value, index: int) -> Output:
 def _grads(tracer: Tracer, proxies: Sequence[Tensor], values: list[Value]) -> list[tuple[Tensor | int, int | None]]:
     """The gradients to hand to tensors after a call: (tensor or argument index, graph output or None)."""
     found: list[tuple[Tensor | int, int | None]] = []
-    places = {id(proxy): index for index, proxy in enumerate(proxies)}
+    places = {id(proxy): index for index, proxy in reversed(list(enumerate(proxies)))}
     for tensor, gradient in tracer.grads.items():
         if gradient is not None and gradient is tracer.first_grads.get(tensor):
             continue

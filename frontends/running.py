@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 # -- running --------------------------------------------------------------------------------------------------------
 def _inputs(entry: Entry, call: Call) -> list[np.ndarray]:
     arrays: list[np.ndarray] = []
-    given = iter(call.arrays)
     for source in entry.sources:
         array: np.ndarray | None
         match source.kind:
             case "argument":
-                array = next(given)
+                array = call.arrays[source.index]
+            case "memory":
+                array = call.tensors[source.index]._memory.array
             case "tensor":
                 assert source.memory is not None
                 array = source.memory.array
@@ -93,17 +94,16 @@ def _compile(compiled: CompiledFunction, graph: Graph) -> Any:
 
 def _after(entry: Entry, call: Call, tensors: Sequence[Tensor]) -> None:
     """Count the writes, hand over the gradients."""
-    arguments = [i for i, source in enumerate(entry.sources) if source.kind == "argument"]
     for position, _ in entry.graph.writes:
         source = entry.sources[position]
-        if source.kind == "argument":
-            call.tensors[arguments.index(position)]._memory.version += 1
+        if source.kind in ("argument", "memory"):
+            call.tensors[source.index]._memory.version += source.writes
         elif source.memory is not None:
-            source.memory.version += 1
+            source.memory.version += source.writes
         elif source.kind == "grad":
             tensor = call.tensors[source.index] if source.tensor is None else source.tensor
             assert tensor._grad is not None
-            tensor._grad._memory.version += 1
+            tensor._grad._memory.version += source.writes
     for target, output in entry.grads:
         tensor = call.tensors[target] if isinstance(target, int) else target
         tensor._grad = None if output is None else tensors[output]
@@ -212,11 +212,10 @@ class CompiledPullback:
 
 def _operands(entry: Entry, call: Call) -> list[Tensor | None]:
     """The tensors behind the inputs, as autograd sees them."""
-    given = iter(call.tensors)
     found: list[Tensor | None] = []
     for source in entry.sources:
         if source.kind == "argument":
-            found.append(next(given))
+            found.append(call.tensors[source.index])
         else:
             found.append(source.tensor if source.kind == "tensor" else None)
     return found

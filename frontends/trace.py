@@ -32,13 +32,17 @@ __all__ = ["Source", "SymbolicSize", "Tracer", "as_dim", "outside"]
 
 @dataclass(slots=True)
 class Source:
-    """Where an input's array comes from at a call: `kind` is argument, tensor, grad or scalar."""
+    """Where an input's array comes from at a call: `kind` is argument, memory (of one), tensor, grad or scalar.
+
+    `writes` counts how often a call writes to it.
+    """
 
     kind: str
     index: int = -1
     tensor: Tensor | None = None
     memory: Memory | None = None
     read: Callable[[], float] | None = None
+    writes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class _Cell:
     original: Value | None
     epoch: int = 0
     version: int = 0
+    first: int = 0
     history: Value | None = None
 
 
@@ -80,8 +85,12 @@ class Tracer:
         self.freed: set[Node] = set()  # nodes that a backward pass went through without keeping the graph
         self.has_writes = False
         self.explanations: list[Explanation] = []
-        self._arguments: dict[Tensor, tuple[int, Tensor]] = {}
-        self._cells: dict[Memory, _Cell] = {}
+        self.arguments: dict[Tensor, tuple[int, Tensor]] = {}
+        self.proxies: dict[Tensor, Tensor] = {}  # of arguments that the function also reaches by another way
+        self.lent: dict[Memory, list[Tensor]] = {}  # arguments with an input each, by their memory
+        self.shared: dict[Memory, Tensor] = {}
+        self.coinciding: set[Memory] = set()  # of arguments and at the same time of captured tensors
+        self.cells: dict[Memory, _Cell] = {}
         self.leaves: dict[Value, Tensor] = {}
         self._roots: dict[Value, Value] = {}
         self._places: dict[Value, tuple[_Cell, int]] = {}  # the memory that held a value, and its version then
@@ -110,8 +119,10 @@ class Tracer:
         tensor = self._new(value, origin=True)
         tensor.__dict__["_trace_name"] = name
         if origin is not None:
-            self._arguments[tensor] = (index, origin)
+            self.arguments[tensor] = (index, origin)
             tensor._requires_grad = origin.requires_grad
+            self.lent.setdefault(origin._memory, []).append(tensor)
+            self.proxies[origin] = tensor
         return tensor
 
     def add_guard(self, guard: Guard) -> None:
@@ -122,15 +133,16 @@ class Tracer:
     # -- tensors and values -----------------------------------------------------------------------------------------
     def _new(self, value: Value, *, origin: bool = False) -> Tensor:
         memory = Memory(None, value.dtype)
-        self._cells[memory] = _Cell(value, value if origin else None)
-        return self._tensor(value, memory, ())
+        self.cells[memory] = _Cell(value, value if origin else None)
+        return self.tensor_in(value, memory, ())
 
-    def _tensor(self, value: Value, memory: Memory, chain: Chain) -> Tensor:
+    def tensor_in(self, value: Value, memory: Memory, chain: Chain) -> Tensor:
+        """A traced tensor that shows `value`, which `chain` makes of what the memory holds."""
         tensor = Tensor._wrap(None, value.dtype, memory=memory, type=value.type)
         tensor._tracer = self
         tensor._value = value
         tensor._chain = chain
-        cell = self._cells[memory]
+        cell = self.cells[memory]
         tensor._epoch = cell.epoch
         self._places.setdefault(value, (cell, cell.version))
         return tensor
@@ -140,7 +152,7 @@ class Tracer:
         return self._new(self.builder.constant(value, dtype))
 
     def _cell(self, tensor: Tensor) -> _Cell:
-        cell = self._cells.get(tensor._memory)
+        cell = self.cells.get(tensor._memory)
         if cell is not None:
             return cell
         if tensor._tracer is not None or tensor._memory.array is None:
@@ -149,9 +161,15 @@ class Tracer:
             raise leaked(tensor)
         memory = tensor._memory
         assert memory.array is not None
+        lent = self.lent.get(memory)
+        if lent is not None:
+            self.coinciding.add(memory)
+            if len(lent) == 1 and not self.arguments[lent[0]][1]._chain:
+                cell = self.cells[memory] = self.cells[lent[0]._memory]
+                return cell
         value = self.builder.input(TensorType(memory.dtype, memory.array.shape), _name_of(tensor))
         self.sources.append(Source("tensor", tensor=tensor, memory=memory))
-        cell = self._cells[memory] = _Cell(value, value, version=memory.version)
+        cell = self.cells[memory] = _Cell(value, value, version=memory.version, first=memory.version)
         self._places[value] = (cell, cell.version)
         return cell
 
@@ -169,7 +187,7 @@ class Tracer:
         value = cell.value
         self.builder.location = user_location()
         for op, items in tensor._chain:
-            value = self._emit(op, [value], dict(items))[0]
+            value = self.emit(op, [value], dict(items))[0]
         self._places[value] = (cell, cell.version)
         if tensor._tracer is self:
             tensor._value, tensor._epoch = value, cell.epoch
@@ -185,9 +203,10 @@ class Tracer:
         tensor._requires_grad = base.requires_grad
         tensor._leaf = tensor._leaf and not tensor._requires_grad
 
-    def _emit(
+    def emit(
         self, op: Primitive, values: Sequence[Value], attributes: dict[str, Attribute], regions: Sequence[Region] = ()
     ) -> tuple[Value, ...]:
+        """Append a node; the values it makes."""
         try:
             node = self.builder.emit(op, values, attributes, regions)
         except ShapeError as error:
@@ -219,7 +238,7 @@ class Tracer:
                 assert dtype is not None
                 values.append(self.builder.constant(as_dim(operand), dtype))
         self.builder.location = user_location()
-        results = [self._new(value) for value in self._emit(op, values, attributes, regions)]
+        results = [self._new(value) for value in self.emit(op, values, attributes, regions)]
         if recording:
             self._mark(results, name)
         return results[0] if len(results) == 1 else tuple(results)
@@ -234,6 +253,7 @@ class Tracer:
 
     def operand(self, tensor: Tensor, recording: bool) -> Value:
         """The value of an operand; one that does not require grad is cut off from those that do."""
+        tensor = self.proxies.get(tensor, tensor)
         if recording and tensor.requires_grad:
             self._join_history(self._cell(tensor))
         value = self.value_of(tensor)
@@ -287,8 +307,8 @@ class Tracer:
         recording = self._is_recording(op, (tensor,))
         value = self.operand(tensor, recording)
         self.builder.location = user_location()
-        (result_value,) = self._emit(op, [value], attributes)
-        result = self._tensor(result_value, tensor._memory, (*tensor._chain, (op, tuple(attributes.items()))))
+        (result_value,) = self.emit(op, [value], attributes)
+        result = self.tensor_in(result_value, tensor._memory, (*tensor._chain, (op, tuple(attributes.items()))))
         result._base = tensor if tensor._base is None else tensor._base
         result._seen = result._base._history
         result._strides = strides_of_view(op, tensor, attributes, result_value.dims)
@@ -300,8 +320,8 @@ class Tracer:
         """A tensor on the same memory that gradients do not pass."""
         op = primitive_named("detach")
         self.builder.location = user_location()
-        (value,) = self._emit(op, [self.value_of(tensor)], {})
-        result = self._tensor(value, tensor._memory, (*tensor._chain, (op, ())))
+        (value,) = self.emit(op, [self.value_of(tensor)], {})
+        result = self.tensor_in(value, tensor._memory, (*tensor._chain, (op, ())))
         result._strides = tensor._strides
         return result
 
@@ -312,13 +332,13 @@ class Tracer:
         cell = self._cell(target)
         whole = result
         if target._chain:
-            root = self._tensor(cell.value, target._memory, ())
+            root = self.tensor_in(cell.value, target._memory, ())
             base = target if target._base is None else target._base
             root._requires_grad, root._leaf = base.requires_grad, base._leaf
             whole = write_through(root, target._chain, result)
         value = self.value_of(whole)
         if whole._tracer is not self:  # a captured tensor's own value: keep the two memories apart
-            value = self._emit(primitive_named("reshape"), [value], {"shape": value.dims})[0]
+            value = self.emit(primitive_named("reshape"), [value], {"shape": value.dims})[0]
         adopted = STATE.recording and whole.requires_grad
         if adopted:
             cell.history = None
@@ -381,12 +401,12 @@ class Tracer:
 
     def is_unwritten(self, tensor: Tensor) -> bool:
         """Whether a tensor that this trace made still holds what it was made with."""
-        cell = self._cells.get(tensor._memory)
+        cell = self.cells.get(tensor._memory)
         return cell is not None and cell.epoch == 0
 
     def known_array(self, tensor: Tensor, what: str) -> np.ndarray:
         """The numbers of a tensor from outside, if they are sure to stay: it was not written since its creation."""
-        cell = self._cells.get(tensor._memory)
+        cell = self.cells.get(tensor._memory)
         if cell is not None or tensor._memory.serial < self._serial or tensor._array is None:
             raise self.concrete_needed(tensor, what)
         return tensor._array
@@ -394,10 +414,11 @@ class Tracer:
     # -- gradients --------------------------------------------------------------------------------------------------
     def grad_of(self, tensor: Tensor) -> Tensor | None:
         """`tensor.grad` as it stands at this point of the trace."""
+        tensor = self.proxies.get(tensor, tensor)
         if tensor in self.grads:
             return self.grads[tensor]
         found: Tensor | None = None
-        place = self._arguments.get(tensor)
+        place = self.arguments.get(tensor)
         present = tensor._grad if place is None else place[1]._grad
         if present is not None:
             name = tensor.__dict__.get("_trace_name")
@@ -412,7 +433,7 @@ class Tracer:
 
     def set_grad(self, tensor: Tensor, value: Tensor | None) -> None:
         """`tensor.grad = value`."""
-        self.grads[tensor] = value
+        self.grads[self.proxies.get(tensor, tensor)] = value
 
     # -- what backward asks (autograd/traced.py) --------------------------------------------------------------------
     def depends(self, value: Value) -> bool:
@@ -424,6 +445,10 @@ class Tracer:
         for node in self.graph.nodes[start:]:
             if any(value in self._depends for value in node.inputs):
                 self._depends.update(node.outputs)
+
+    def wrap_input(self, value: Value) -> Tensor:
+        """A tensor in memory of its own that an input of the program fills."""
+        return self._new(value, origin=True)
 
     def wrap(self, value: Value, *, requires_grad: bool = False) -> Tensor:
         """A tensor in memory of its own that holds a value of the program."""
@@ -445,19 +470,14 @@ class Tracer:
     # -- the end ----------------------------------------------------------------------------------------------------
     def written(self) -> list[tuple[int, Value]]:
         """The inputs whose memory has another value at the end, with that value."""
-        found = []
+        found = {}
         position = {value: index for index, value in enumerate(self.graph.inputs)}
-        for cell in self._cells.values():
+        for cell in self.cells.values():
             if cell.original is not None and cell.value is not cell.original:
-                found.append((position[cell.original], cell.value))
-        return found
-
-    def input_of(self, tensor: Tensor) -> int | None:
-        """The input whose memory `tensor` lies in, if it is one's."""
-        cell = self._cells.get(tensor._memory)
-        if cell is None or cell.original is None:
-            return None
-        return self.graph.inputs.index(cell.original)
+                place = position[cell.original]
+                found[place] = cell.value
+                self.sources[place].writes = cell.version - cell.first
+        return list(found.items())
 
 
 def _name_of(tensor: Tensor) -> str | None:

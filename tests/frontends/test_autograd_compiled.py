@@ -204,3 +204,13 @@ def test_an_embedding_renormalised_in_a_compiled_function() -> None:
         gradients.append((out.tolist(), weight.tolist(), weight.grad.tolist()))
     assert gradients[0] == gradients[1]
     assert gradients[0][2] == [[1.0, 2.0], [0.0, 0.0], [2.0, 4.0]]
+
+
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}, {"weight": torch.ones(3)}])
+def test_a_class_out_of_range_is_named(options: dict[str, Any]) -> None:
+    def loss(scores: Any, target: Any) -> Any:
+        return torch.nn.functional.cross_entropy(scores * 2, target, **options)
+
+    for run in (loss, torch.compile(loss)):
+        with pytest.raises(IndexError, match=r"^Target 10 is out of bounds\."):
+            run(torch.zeros(2, 3), torch.tensor([1, 10]))

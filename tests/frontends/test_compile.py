@@ -287,3 +287,74 @@ def test_threads_do_not_change_bits() -> None:
 
     one, two = (torch.compile(f, threads=count)(x, y) for count in (1, 2))
     assert [a.numpy().tobytes() for a in one] == [b.numpy().tobytes() for b in two]
+
+
+def writes_one(x: Any, y: Any) -> Any:
+    x.add_(1)
+    return y * 2
+
+
+def writes_both(x: Any, y: Any) -> Any:
+    x.add_(1)
+    y.mul_(3)
+    return x.sum() - y.sum()
+
+
+def reads(x: Any, y: Any) -> Any:
+    return (x * 2).sum() + y.sum()
+
+
+ALIASES: dict[str, Callable[[Any], tuple[Any, Any]]] = {
+    "the same tensor": lambda t: (t, t),
+    "a row": lambda t: (t, t[0]),
+    "a transpose": lambda t: (t.t(), t),
+    "two overlapping windows": lambda t: (t[:, 1:], t[:, :2]),
+    "detached": lambda t: (t, t.detach()),
+    "apart": lambda t: (t, t.clone()),
+}
+
+
+@pytest.mark.parametrize("arrange", ALIASES.values(), ids=ALIASES.keys())
+def test_arguments_may_share_memory(arrange: Callable[[Any], tuple[Any, Any]]) -> None:
+    for function in (writes_one, writes_both, reads):
+        compiled = torch.compile(function, strict=True)
+        for _ in range(2):
+            found = []
+            for run in (function, compiled):
+                memory = filled(3, 3)
+                result = run(*arrange(memory))
+                found.append((result.tolist(), memory.tolist(), memory._version))
+            assert found[0] == found[1]
+        for other in ALIASES.values():  # the program of one pattern does not serve another
+            memories = filled(3, 3), filled(3, 3)
+            assert compiled(*other(memories[0])).tolist() == function(*other(memories[1])).tolist()
+
+
+def test_an_argument_may_be_a_captured_tensor() -> None:
+    captured = filled(3)
+
+    def function(x: Any) -> Any:
+        captured.add_(1)
+        return x * 2 + captured
+
+    compiled = torch.compile(function)
+    for argument in (captured, filled(3, seed=1), captured):
+        before = captured.clone()
+        expected = (before + 1) * 3 if argument is captured else argument * 2 + before + 1
+        assert compiled(argument).tolist() == expected.tolist()
+
+
+def test_gradients_of_arguments_that_share_memory() -> None:
+    for run in (reads, torch.compile(reads)):
+        x = filled(3, 3, requires_grad=True)
+        run(x, x).backward()
+        assert x.grad.tolist() == [[3.0] * 3] * 3
+        run(x, x[0]).backward()
+        assert x.grad.tolist() == [[6.0] * 3, [5.0] * 3, [5.0] * 3]
+
+
+def test_writes_through_aliases_that_require_grad_are_refused() -> None:
+    x = filled(3, 3, requires_grad=True)
+    with pytest.raises(TraceError, match="shares memory with another tensor"):
+        torch.compile(writes_one)(x.detach(), x)
+    assert x._version == 0

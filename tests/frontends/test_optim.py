@@ -295,3 +295,18 @@ def test_a_schedule_before_the_optimizer_is_warned_of() -> None:
     scheduler = lr_scheduler.StepLR(optim.SGD([P], lr=1.0), 2)
     with pytest.warns(UserWarning, match="Detected call of `lr_scheduler.step\\(\\)` before `optimizer.step\\(\\)`"):
         scheduler.step()
+
+
+def test_a_compiled_step_leaves_the_state_that_pytorch_names() -> None:
+    states = []
+    for compiled in (False, True):
+        p = torch.tensor([1.0, 2.0], requires_grad=True)
+        optimizer = optim.SGD([p], lr=0.1, momentum=0.9, dampening=0.5)
+        step = new_step(optimizer, p)
+        step = torch.compile(step, strict=True) if compiled else step
+        for _ in range(3):
+            step()
+        state = optimizer.state_dict()["state"][0]
+        states.append({name: value.tolist() for name, value in state.items()})
+    assert list(states[0]) == ["momentum_buffer"]
+    assert states[0] == states[1]

@@ -1,0 +1,50 @@
+"""Arguments of a traced function that share memory with each other or with tensors it captures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from adjit.ir.errors import TraceError
+from adjit.ir.types import TensorType
+from adjit.tensor import Tensor
+from adjit.views import strides
+
+if TYPE_CHECKING:
+    from adjit.trace import Tracer
+
+
+def shared_argument(tracer: Tracer, origin: Tensor, name: str, index: int) -> Tensor:
+    """A traced tensor for an argument that shares memory with another one: the memory is the input."""
+    from adjit.trace import Source
+
+    root = tracer.shared.get(origin._memory)
+    if root is None:
+        array = origin._memory.array
+        assert array is not None
+        tracer.sources.append(Source("memory", index))
+        value = tracer.builder.input(TensorType(origin._memory.dtype, array.shape), name)
+        root = tracer.shared[origin._memory] = tracer.wrap_input(value)
+        tracer.cells[origin._memory] = tracer.cells[root._memory]
+        tracer.coinciding.add(origin._memory)
+    value = tracer.value_of(root)
+    for op, items in origin._chain:
+        value = tracer.emit(op, [value], dict(items))[0]
+    tensor = tracer.tensor_in(value, root._memory, origin._chain)
+    if origin._chain:
+        tensor._base, tensor._seen, tensor._strides = root, root._history, strides(origin)
+    tracer.arguments[tensor] = (index, origin)
+    tracer.proxies[origin] = tensor
+    return tensor
+
+
+def check_aliases(tracer: Tracer) -> None:
+    """TraceError where a write to one argument would have to be seen through another tensor, and would not be."""
+    for origin, tensors in tracer.lent.items():
+        captured = tracer.cells.get(origin)
+        cells = [tracer.cells[tensor._memory] for tensor in tensors]
+        cells += [] if captured is None or captured in cells else [captured]
+        if len(cells) > 1 and any(cell.value is not cell.original for cell in cells):
+            raise TraceError(
+                "a compiled function writes to an argument that shares memory with another tensor it uses, and one of "
+                "them requires grad\n  hint: pass one of them, and make the other from it inside the function"
+            )
