@@ -262,13 +262,11 @@ def stride(input: Tensor, dim: int | None = None) -> Any:
     return found if dim is None else found[wrap_dim(dim, len(found))]
 
 
-def storage_offset(input: Tensor) -> int:
+def storage_offset(input: Tensor) -> Any:
     """How many elements of the memory lie before the tensor's first."""
-    array, whole = concrete(input, "storage_offset()"), input._memory.array
-    if whole is None or array.size == 0:
-        return 0
-    start = array.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
-    return int(start) // array.itemsize
+    from adjit.strided import offset_of
+
+    return offset_of(input)
 
 
 def dim(input: Tensor) -> int:

@@ -134,31 +134,31 @@ def transpose_(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Exchange two axes of the tensor itself."""
     from adjit.shaping import transpose
 
-    return _become(input, transpose(input, dim0, dim1))
+    return become(input, transpose(input, dim0, dim1))
 
 
 def t_(input: Tensor) -> Tensor:
     """Transpose the matrix itself."""
     from adjit.shaping import t
 
-    return _become(input, t(input))
+    return become(input, t(input))
 
 
 def unsqueeze_(input: Tensor, dim: int) -> Tensor:
     """Give the tensor itself an axis of size 1."""
     from adjit.shaping import unsqueeze
 
-    return _become(input, unsqueeze(input, dim))
+    return become(input, unsqueeze(input, dim))
 
 
 def squeeze_(input: Tensor, dim: Any = None) -> Tensor:
     """Take axes of size 1 from the tensor itself."""
     from adjit.shaping import squeeze
 
-    return _become(input, squeeze(input, dim))
+    return become(input, squeeze(input, dim))
 
 
-def _become(input: Tensor, view: Tensor) -> Tensor:
+def become(input: Tensor, view: Tensor) -> Tensor:
     """Make a tensor what a view of it is."""
     check_writable(input)
     for slot in ("_array", "_chain", "_strides", "_type", "_value", "_epoch", "_requires_grad", "_leaf"):

@@ -11,7 +11,9 @@ from adjit.dispatch import apply, rename
 from adjit.ir.ops.structure import concat as concat_op
 from adjit.ir.ops.structure import reshape as reshape_op
 from adjit.shaping import part, reshape, select
+from adjit.symbolic_size import SymbolicSize
 from adjit.tensor import Tensor
+from adjit.views import several
 
 
 @numpy_names
@@ -110,47 +112,104 @@ def column_stack(tensors: Sequence[Tensor]) -> Tensor:
 # -- cutting --------------------------------------------------------------------------------------------------------
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """All entries of an axis."""
+    if not shape_of(input):
+        wrap_dim(dim, 0)
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     axis = wrap_dim(dim, len(shape_of(input)))
-    return tuple(rename(select(input, axis, index), "Unbind") for index in range(shape_of(input)[axis]))
+    found = tuple(rename(select(input, axis, index), "Unbind") for index in range(shape_of(input)[axis]))
+    return several(found, "Unbind")
 
 
 def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of a size (the last may be smaller), or of the listed sizes, as views."""
+    if not isinstance(split_size_or_sections, int):
+        return split_with_sizes(tensor, split_size_or_sections, dim)
+    return several(_pieces(tensor, split_size_or_sections, dim), "Split")
+
+
+def _pieces(tensor: Tensor, step: int, dim: int) -> tuple[Tensor, ...]:
+    if not shape_of(tensor):
+        raise RuntimeError("split expects at least a 1-dimensional tensor")
     axis = wrap_dim(dim, len(shape_of(tensor)))
     extent = shape_of(tensor)[axis]
-    if isinstance(split_size_or_sections, int):
-        step = split_size_or_sections
-        if step < 0 or (step == 0 and extent != 0):
-            raise RuntimeError(f"split expects split_size be non-negative, but got split_size={step}")
-        count = max((int(extent) + step - 1) // step, 1) if step else 1
-        sizes = [min(step, int(extent) - index * step) for index in range(count)]
-    else:
-        sizes = list(split_size_or_sections)
-        if sum(sizes) != extent:
-            raise RuntimeError(
-                "split_with_sizes expects split_sizes to sum exactly to "
-                f"{extent} (input tensor's size at dimension {axis}), but got split_sizes={sizes}"
-            )
-    name = "Split" if isinstance(split_size_or_sections, int) else "SplitWithSizes"
-    found, start = [], 0
+    if step < 0:
+        raise RuntimeError(f"split expects split_size be non-negative, but got split_size={step}")
+    if step == 0 and extent != 0:
+        raise RuntimeError(f"split_size can only be 0 if dimension size is 0, but got dimension size of {extent}")
+    count = max((int(extent) + step - 1) // step, 1) if step else 1
+    sizes = [min(step, int(extent) - index * step) for index in range(count)]
+    return _cut(tensor, axis, sizes, "Split")
+
+
+def _cut(tensor: Tensor, axis: int, sizes: Sequence[Any], name: str) -> tuple[Tensor, ...]:
+    found: list[Tensor] = []
+    start: Any = 0
     for size in sizes:
         found.append(part(tensor, {axis: (start, size, 1)}, name))
         start += size
     return tuple(found)
 
 
+def split_with_sizes(input: Tensor, split_sizes: Sequence[Any], dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces of the listed sizes, as views."""
+    return several(_listed(input, split_sizes, dim), "SplitWithSizes")
+
+
+def _listed(input: Tensor, split_sizes: Sequence[Any], dim: int) -> tuple[Tensor, ...]:
+    if not shape_of(input):
+        raise RuntimeError("split expects at least a 1-dimensional tensor")
+    axis = wrap_dim(dim, len(shape_of(input)))
+    extent = shape_of(input)[axis]
+    sizes = [size if isinstance(size, SymbolicSize) else size.__index__() for size in split_sizes]
+    if any(size < 0 for size in sizes):
+        raise RuntimeError(
+            f"split_with_sizes expects split_sizes have only non-negative entries, but got split_sizes={sizes}"
+        )
+    if sum(sizes) != extent:
+        raise RuntimeError(
+            "split_with_sizes expects split_sizes to sum exactly to "
+            f"{extent} (input tensor's size at dimension {axis}), but got split_sizes={sizes}"
+        )
+    return _cut(input, axis, sizes, "SplitWithSizes")
+
+
+def unsafe_split(input: Tensor, split_size: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """`split` whose pieces may be written in place."""
+    return _pieces(input, split_size, dim)
+
+
+def unsafe_split_with_sizes(input: Tensor, split_sizes: Sequence[Any], dim: int = 0) -> tuple[Tensor, ...]:
+    """`split_with_sizes` whose pieces may be written in place."""
+    return _listed(input, split_sizes, dim)
+
+
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` pieces of equal size, the last may be smaller."""
+    return split(input, _chunk_size(input, chunks, dim), dim)
+
+
+def unsafe_chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """`chunk` whose pieces may be written in place."""
+    return unsafe_split(input, _chunk_size(input, chunks, dim), dim)
+
+
+def _chunk_size(input: Tensor, chunks: int, dim: int) -> int:
+    if not shape_of(input):
+        raise RuntimeError("chunk expects at least a 1-dimensional tensor")
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     extent = int(shape_of(input)[wrap_dim(dim, len(shape_of(input)))])
-    return split(input, max((extent + chunks - 1) // chunks, 1), dim)
+    return max((extent + chunks - 1) // chunks, 1)
 
 
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """A number of pieces whose sizes differ by 1 at most, or the pieces between indices, as views."""
+    if not shape_of(input):
+        raise RuntimeError("tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims")
     axis = wrap_dim(dim, len(shape_of(input)))
     extent = shape_of(input)[axis]
+    if isinstance(indices_or_sections, Tensor):
+        indices_or_sections = _split_marks(indices_or_sections)
     if isinstance(indices_or_sections, int):
         count = indices_or_sections
         if count <= 0:
@@ -164,22 +223,66 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
     return tuple(part(input, {axis: (start, max(stop - start, 0), 1)}, "Slice") for start, stop in pieces)
 
 
+def _split_marks(given: Tensor) -> Any:
+    """A tensor's number of pieces, or its indices."""
+    from adjit.conversion import concrete
+    from adjit.ir.types import I64
+
+    ndim = len(shape_of(given))
+    if ndim > 1:
+        raise RuntimeError(
+            "tensor_split expected tensor_indices_or_sections to be a zero-dimensional or one-dimensional tensor, but "
+            f"got a tensor with {ndim} dims"
+        )
+    if given._dtype is not I64:
+        raise RuntimeError(
+            "tensor_split expected tensor_indices_or_sections to have dtype of long, but got "
+            f"{given._dtype.long_name.capitalize()}"
+        )
+    return concrete(given, "tensor_split() at the places in a tensor").tolist()
+
+
 def hsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
     """`tensor_split` along axis 1 (axis 0 for vectors)."""
-    return tensor_split(input, indices_or_sections, 0 if len(shape_of(input)) == 1 else 1)
+    return _split_evenly("hsplit", input, indices_or_sections, 0 if len(shape_of(input)) == 1 else 1, 1)
 
 
 def vsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
     """`tensor_split` along axis 0."""
-    return tensor_split(input, indices_or_sections, 0)
+    return _split_evenly("vsplit", input, indices_or_sections, 0, 2)
+
+
+def dsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+    """`tensor_split` along axis 2."""
+    return _split_evenly("dsplit", input, indices_or_sections, 2, 3)
+
+
+def _split_evenly(name: str, input: Tensor, indices_or_sections: Any, axis: int, least: int) -> tuple[Tensor, ...]:
+    """`tensor_split` of at least `least` axes; a number of pieces must divide the extent."""
+    ndim = len(shape_of(input))
+    if ndim < least:
+        raise RuntimeError(
+            f"torch.{name} requires a tensor with at least {least} dimension, but got a tensor with {ndim} dimensions!"
+        )
+    if isinstance(indices_or_sections, int):
+        extent = shape_of(input)[axis]
+        if indices_or_sections == 0 or extent % indices_or_sections:
+            raise RuntimeError(
+                f"torch.{name} attempted to split along dimension {axis}, but the size of the dimension {extent} is "
+                f"not divisible by the split_size {indices_or_sections}!"
+            )
+    return tensor_split(input, indices_or_sections, axis)
 
 
 concat = concatenate = cat
 row_stack = vstack
-_CUTTING: tuple[Callable[..., Any], ...] = (chunk, hsplit, split, tensor_split, unbind, vsplit)
+_CUTTING: tuple[Callable[..., Any], ...] = (
+    chunk, dsplit, hsplit, split, split_with_sizes, tensor_split, unbind, unsafe_chunk, unsafe_split,
+    unsafe_split_with_sizes, vsplit,
+)  # fmt: skip
 METHODS: dict[str, Callable[..., Any]] = {function.__name__: function for function in _CUTTING}
-METHODS["split_with_sizes"] = split
 __all__ = [
-    "atleast_1d", "atleast_2d", "atleast_3d", "cat", "chunk", "column_stack", "concat", "concatenate", "dstack",
-    "hsplit", "hstack", "row_stack", "split", "stack", "tensor_split", "unbind", "vsplit", "vstack",
+    "atleast_1d", "atleast_2d", "atleast_3d", "cat", "chunk", "column_stack", "concat", "concatenate", "dsplit",
+    "dstack", "hsplit", "hstack", "row_stack", "split", "split_with_sizes", "stack", "tensor_split", "unbind",
+    "unsafe_chunk", "unsafe_split", "unsafe_split_with_sizes", "vsplit", "vstack",
 ]  # fmt: skip

@@ -129,20 +129,8 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     return _roll(input, moves, tuple(wrap_dim(dim, len(shape_of(input))) for dim in given))  # type: ignore[no-any-return]
 
 
-def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
-    """Windows of an axis, `step` apart, along a new last axis.  A copy, where PyTorch's is a view."""
-    axis = wrap_dim(dimension, len(shape_of(input)))
-    extent = shape_of(input)[axis]
-    if size > extent:
-        raise RuntimeError(f"maximum size for tensor at dimension {axis} is {extent} but size is {size}")
-    if step <= 0:
-        raise RuntimeError(f"step is {step} but must be > 0")
-    attributes: dict[str, Any] = {"axes": (axis,), "size": (size,), "stride": (step,), "dilation": (1,)}
-    return apply(primitive_named("window"), (input,), attributes, name="Unfold")  # type: ignore[no-any-return]
-
-
 _FUNCTIONS: tuple[Callable[..., Any], ...] = (
-    flip, fliplr, flipud, repeat, repeat_interleave, roll, rot90, tile, unfold,
+    flip, fliplr, flipud, repeat, repeat_interleave, roll, rot90, tile,
 )  # fmt: skip
 METHODS: dict[str, Callable[..., Any]] = {function.__name__: function for function in _FUNCTIONS}
 __all__ = ["flip", "fliplr", "flipud", "repeat_interleave", "roll", "rot90", "tile"]

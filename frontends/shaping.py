@@ -55,7 +55,9 @@ def view(input: Tensor, *shape: Any) -> Tensor:
     from adjit.dtypes import dtype
 
     if len(shape) == 1 and isinstance(shape[0], dtype):
-        return _view_dtype(input, shape[0])
+        from adjit.strided import view_dtype
+
+        return view_dtype(input, shape[0])
     sizes = _resolved(input, sizes_argument(shape))
     if viewable_strides(input._tensor_type.dims, strides(input), raw(sizes)) is None:
         raise explained(
@@ -66,14 +68,6 @@ def view(input: Tensor, *shape: Any) -> Tensor:
             {"input": input},
         )
     return make_view(reshape_op, input, {"shape": sizes}, "View")
-
-
-def _view_dtype(input: Tensor, target: Any) -> Tensor:
-    if target.itemsize != input._dtype.itemsize:
-        raise RuntimeError("view(dtype) is only possible between dtypes of the same size")
-    result = apply(primitive_named("bitcast"), (input,), {"dtype": target.ir}, name="View")
-    assert isinstance(result, Tensor)
-    return result
 
 
 def reshape(input: Tensor, *shape: Any) -> Tensor:

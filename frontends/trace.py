@@ -26,6 +26,7 @@ from adjit.state import STATE, user_location
 from adjit.symbolic_size import Respecialize, SymbolicSize, as_dim
 from adjit.tensor import Chain, Tensor
 from adjit.view_strides import strides_of_view
+from adjit.views import strides
 
 __all__ = ["Source", "SymbolicSize", "Tracer", "as_dim", "outside"]
 
@@ -311,7 +312,7 @@ class Tracer:
         result = self.tensor_in(result_value, tensor._memory, (*tensor._chain, (op, tuple(attributes.items()))))
         result._base = tensor if tensor._base is None else tensor._base
         result._seen = result._base._history
-        result._strides = strides_of_view(op, tensor, attributes, result_value.dims)
+        result._strides = strides_of_view(op, value.dims, strides(tensor), attributes, result_value.dims)
         if recording:
             self._mark((result,), name)
         return result

@@ -6,17 +6,16 @@ from typing import Any
 
 from adjit.ir.primitive import Primitive
 from adjit.ir.shape import Size, strides_of
-from adjit.tensor import Tensor
+from adjit.ir.types import DType, TensorType
+from adjit.tensor import Chain
 
 
 def strides_of_view(
-    op: Primitive, tensor: Tensor, attributes: dict[str, Any], dims: tuple[Size, ...]
+    op: Primitive, old: tuple[Size, ...], steps: tuple[Size, ...], attributes: dict[str, Any], dims: tuple[Size, ...]
 ) -> tuple[Size, ...]:
-    """The strides that the view would have in eager mode."""
-    from adjit.views import strides, viewable_strides
+    """The strides that the view, of `dims`, has on what has `old` dims and `steps`."""
+    from adjit.views import viewable_strides
 
-    steps = strides(tensor)
-    old = tensor._tensor_type.dims
     match op.name:
         case "permute":
             return tuple(steps[axis] for axis in attributes["perm"])
@@ -25,7 +24,40 @@ def strides_of_view(
             return (0,) * lead + tuple(0 if a != b else s for a, b, s in zip(old, dims[lead:], steps, strict=True))
         case "slice":
             return tuple(s * k for s, k in zip(steps, attributes["step"], strict=True))
+        case "window":
+            return (
+                *_stepped(steps, attributes["axes"], attributes["stride"]),
+                *(steps[axis] * gap for axis, gap in zip(attributes["axes"], attributes["dilation"], strict=True)),
+            )
+        case "as_strided":
+            return tuple(attributes["strides"])
+        case "bitcast":
+            return steps
         case "reshape":
             found = viewable_strides(old, steps, dims)
             return strides_of(dims) if found is None else found
     return strides_of(dims)
+
+
+def offset_of_chain(dims: tuple[Size, ...], dtype: DType, chain: Chain) -> Size:
+    """How many elements lie before the first that a chain of views shows, of dense memory of `dims`."""
+    type = TensorType(dtype, dims)
+    steps = strides_of(dims)
+    offset: Size = 0
+    for op, items in chain:
+        attributes: dict[str, Any] = dict(items)
+        if op.name == "slice":
+            for start, step in zip(attributes["start"], steps, strict=True):
+                offset = offset + start * step
+        elif op.name == "as_strided":
+            offset = offset + attributes["offset"]
+        (made,) = op.infer([type], attributes)
+        steps = strides_of_view(op, type.dims, steps, attributes, made.dims)
+        type = made
+    return offset
+
+
+def _stepped(steps: tuple[Size, ...], axes: tuple[int, ...], strides: tuple[int, ...]) -> tuple[Size, ...]:
+    """Strides times those of windows along some axes."""
+    factors = dict(zip(axes, strides, strict=True))
+    return tuple(step * factors.get(axis, 1) for axis, step in enumerate(steps))

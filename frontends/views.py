@@ -15,20 +15,20 @@ from adjit.autograd.record import record
 from adjit.ir.graph import Attribute
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.shape import Size, strides_of
-from adjit.ir.types import BOOL
+from adjit.ir.types import BOOL, I64
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
 
 def view(op: Primitive, tensor: Tensor, attributes: Mapping[str, Attribute], name: str) -> Tensor:
-    """The view `op(tensor)`: reshape (where strides allow), permute, expand or slice, on the same memory."""
+    """The view `op(tensor)`, on the same memory: of an op whose NumPy meaning is a view of its operand."""
     attributes = dict(attributes)
     if STATE.tracer is not None:
         return STATE.tracer.view(op, tensor, attributes, name)
     assert tensor._array is not None
     type = op.infer([tensor._tensor_type], attributes)[0]
     array = op.reference(tensor._array, **attributes)
-    result = Tensor._wrap(array, tensor._dtype, memory=tensor._memory, type=type)
+    result = Tensor._wrap(array, type.dtype, memory=tensor._memory, type=type)
     requires_grad = tensor.requires_grad
     result._base = tensor if tensor._base is None else tensor._base
     result._chain = (*tensor._chain, (op, tuple(attributes.items())))
@@ -104,7 +104,27 @@ def _divides(part: Size, whole: Size) -> bool:
     return remainder == 0 and whole != part
 
 
+def several(pieces: tuple[Tensor, ...], name: str) -> tuple[Tensor, ...]:
+    """Views that one function made together, which may not be written in place while recording."""
+    for number, piece in enumerate(pieces):
+        piece.__dict__["_several"] = f"Output {number} of {name}"
+    return pieces
+
+
 # -- writing --------------------------------------------------------------------------------------------------------
+_SEVERAL = (
+    ". This view is the output of a function that returns multiple views. Such "
+    "functions do not allow the output views to be modified inplace. You should replace the inplace operation by an "
+    "out-of-place one."
+)
+_LATE = "A view was created in no_grad mode and is being modified inplace with grad mode enabled"
+_NO_GRAD_VIEW = (
+    f"{_LATE}. Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by "
+    "moving both the view and the inplace either both inside the no_grad block (if you don't want the inplace to be "
+    "tracked) or both outside (if you want the inplace to be tracked)."
+)
+
+
 def check_writable(tensor: Tensor) -> None:
     """RuntimeError where PyTorch forbids an in-place operation."""
     if not STATE.recording:
@@ -112,8 +132,21 @@ def check_writable(tensor: Tensor) -> None:
     if tensor.requires_grad and tensor._leaf:
         raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
     base = tensor._base
-    if base is not None and base.requires_grad and base._leaf:
+    if base is None or not base.requires_grad:
+        return
+    if base._leaf:
         raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+    check_one_view(tensor)
+    if not tensor.requires_grad and tensor._dtype.is_float and tensor._tracer is None:
+        raise RuntimeError(_NO_GRAD_VIEW)
+
+
+def check_one_view(tensor: Tensor) -> None:
+    """RuntimeError for one of several views that a function made together."""
+    made = tensor.__dict__.get("_several")
+    if made is not None:
+        recorded = tensor._base is not None and tensor._base.requires_grad
+        raise RuntimeError((made + " is a view and is being modified inplace" if recorded else _LATE) + _SEVERAL)
 
 
 def check_overlap(tensor: Tensor) -> None:
@@ -131,17 +164,20 @@ def write(target: Tensor, result: Tensor) -> Tensor:
     Callers check with `check_writable` before they compute `result`.
     """
     check_overlap(target)
+    recorded = STATE.recording and (result.requires_grad or target.requires_grad)
+    if recorded and target._base is not None:
+        check_one_view(target)
     if STATE.tracer is not None:
         return STATE.tracer.write(target, result)
     assert target._array is not None and result._array is not None
-    recorded = STATE.recording and (result.requires_grad or target.requires_grad)
+    place = _writable(target)
     if not recorded:
-        np.copyto(target._array, result._array)
+        np.copyto(place, result._array)
         target._memory.version += 1
         return target
     base = target._base
     if base is None:
-        np.copyto(target._array, result._array)
+        np.copyto(place, result._array)
         target._memory.version += 1
         _adopt(target, result)
         return target
@@ -149,10 +185,20 @@ def write(target: Tensor, result: Tensor) -> Tensor:
 
     # The base's new value is what it was with the view's part replaced: the chain's inverse, recorded.
     whole = rename(write_through(base, target._chain[len(base._chain) :], result), "CopySlices")
-    np.copyto(target._array, result._array)
+    np.copyto(place, result._array)
     target._memory.version += 1
     _adopt(base, whole)
     return target
+
+
+def _writable(target: Tensor) -> np.ndarray:
+    """The target's array; made again where NumPy marks a broadcast or a window as not to be written."""
+    array, whole = target._array, target._memory.array
+    assert array is not None
+    if array.flags.writeable or whole is None or not (whole.flags.writeable and whole.flags.c_contiguous):
+        return array
+    start = array.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+    return np.ndarray(array.shape, array.dtype, whole.view(np.uint8) if whole.ndim else whole, start, array.strides)
 
 
 def _adopt(target: Tensor, result: Tensor) -> None:
@@ -189,9 +235,28 @@ def _invert(op: Primitive, attributes: dict[str, Any], outer: Tensor, new: Tenso
             return _applied(op, (new,), {"perm": tuple(perm.index(axis) for axis in range(len(perm)))})
         case "detach":
             return new
+        case "bitcast":
+            return _applied(op, (new,), {"dtype": outer._dtype})
         case "slice":
             return _overwrite_slice(outer, new, **attributes)
-    raise RuntimeError(f"a view made by {op.name} cannot be written")
+    return _overwrite_places(op, attributes, outer, new)
+
+
+def _overwrite_places(op: Primitive, attributes: dict[str, Any], outer: Tensor, new: Tensor) -> Tensor:
+    """`new` put where `op` takes its elements from: the positions in `outer`, seen through `op`, say where."""
+    from adjit.dims import numel_of, shape_of
+
+    dims, total, count = outer._tensor_type.dims, numel_of(shape_of(outer)), numel_of(shape_of(new))
+    reshape, scatter = primitive_named("reshape"), primitive_named("scatter_set")
+    places = _applied(op, (_applied(reshape, (_counted(total),), {"shape": dims}),), attributes)
+    flat = _applied(reshape, (outer,), {"shape": (total,)})
+    parts = [_applied(reshape, (part,), {"shape": (count,)}) for part in (new, places)]
+    return _applied(reshape, (_applied(scatter, (flat, *parts), {"axes": (0,)}),), {"shape": dims})
+
+
+def _counted(count: Size) -> Tensor:
+    """0, 1, ... count - 1."""
+    return _applied(primitive_named("iota"), (), {"shape": (count,), "axis": 0, "dtype": I64})
 
 
 def _overwrite_slice(

@@ -129,6 +129,21 @@ def _(draw: Draw) -> Iterator[Sample]:
         yield Sample(f"{dtype}", (draw.array((6,), dtype),), attributes)
 
 
+@samples_of("as_strided")
+def _(draw: Draw) -> Iterator[Sample]:
+    rows: tuple[tuple[Any, ...], ...] = (  # shape of x, shape, strides, offset
+        ((6,), (2, 3), (3, 1), 0), ((6,), (3, 2), (1, 3), 0), ((6,), (2, 2), (2, 1), 1), ((2, 3), (3,), (2,), 1),
+        ((4,), (3, 2), (1, 1), 0), ((3,), (2, 3), (0, 1), 0), ((2, 2, 3), (2, 2), (6, 2), 1), ((3,), (), (), 2),
+        ((3,), (0, 2), (1, 1), 0), ((0,), (0,), (1,), 0), ((), (2,), (0,), 0), ((3, 3), (3,), (4,), 0),
+    )  # fmt: skip
+    for shape, view, strides, offset in rows:
+        attributes = {"shape": view, "strides": strides, "offset": offset}
+        yield Sample(f"{shape} {view} {strides} {offset}", (draw.array(shape),), attributes)
+    for dtype in ALL:
+        attributes = {"shape": (2, 2), "strides": (1, 2), "offset": 1}
+        yield Sample(f"{dtype}", (draw.array((5,), dtype),), attributes)
+
+
 @samples_of("fold")
 def _(draw: Draw) -> Iterator[Sample]:
     def counts(shape: tuple[int, ...], axes: Sequence[int], *rows: Sequence[int]) -> tuple[int, ...]:

@@ -110,7 +110,7 @@ def refresh_view(tensor: Tensor) -> None:
     base = tensor._base
     assert base is not None
     tensor._seen = base._history
-    tensor._requires_grad = base.requires_grad
+    tensor._requires_grad = base.requires_grad and tensor._dtype.is_float
     if not tensor._requires_grad:
         return
     value = value_of(base)

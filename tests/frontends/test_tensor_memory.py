@@ -23,6 +23,9 @@ VIEWS: dict[str, Callable[[Any], Any]] = {
     "detach": lambda x: x.detach(),
     "data": lambda x: x.data, "view of a view": lambda x: x.t()[1:].t(),
     "view_as": lambda x: x.view_as(torch.ones(2, 6)),
+    "unsafe_split": lambda x: x.unsafe_split(2, 1)[1], "unsafe_chunk": lambda x: x.unsafe_chunk(2)[0],
+    "unfold": lambda x: x.unfold(1, 2, 2), "expand": lambda x: x.expand(1, 3, 4), "as_strided": lambda x:
+    x.as_strided((2, 2), (5, 2), 1), "as_strided of a view": lambda x: x[1:].t().as_strided((3,), (4,), 0),
     "swapaxes": lambda x: x.swapaxes(0, 1), "tensor_split": lambda x: x.tensor_split(2)[1], "numpy": lambda x:
     torch.from_numpy(x.detach().numpy()),
 }  # fmt: skip
@@ -30,6 +33,10 @@ VIEWS: dict[str, Callable[[Any], Any]] = {
 
 def numbers() -> Any:
     return torch.arange(12.0).view(3, 4)
+
+
+# Functions that give several views: while recording these may not be written.
+SEVERAL = ("unbind", "split", "chunk")
 
 
 @pytest.mark.parametrize("name", VIEWS)
@@ -44,7 +51,7 @@ def test_views_alias(name: str) -> None:
     assert view.abs().sum().item() == 0
 
 
-@pytest.mark.parametrize("name", [n for n in VIEWS if n not in ("detach", "data", "numpy")])
+@pytest.mark.parametrize("name", [n for n in VIEWS if n not in ("detach", "data", "numpy", *SEVERAL)])
 def test_writing_through_a_view_reaches_the_bases_history(name: str) -> None:
     """y with its view tripled: d(sum(y**2))/dx is 18 y where the view reaches, 2 y elsewhere."""
     x = numbers().requires_grad_()
@@ -54,6 +61,25 @@ def test_writing_through_a_view_reaches_the_bases_history(name: str) -> None:
     reach = torch.zeros(3, 4)
     VIEWS[name](reach).fill_(1)
     assert torch.equal(x.grad, 2 * numbers() * (1 + 8 * reach))
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_views_made_together_may_not_be_written_while_recording(name: str) -> None:
+    y = numbers().requires_grad_() * 1
+    title = {"unbind": "Output 1 of Unbind", "split": "Output 1 of Split", "chunk": "Output 0 of Split"}[name]
+    with pytest.raises(RuntimeError, match=f"^{title} is a view and is being modified inplace. This view is the"):
+        VIEWS[name](y).mul_(3)
+    with torch.no_grad():
+        VIEWS[name](y).mul_(3)
+    assert not torch.equal(y.detach(), numbers())
+
+
+def test_a_view_made_without_recording_may_not_be_written_while_recording() -> None:
+    y = numbers().requires_grad_() * 1
+    with torch.no_grad():
+        view = y[1:]
+    with pytest.raises(RuntimeError, match="^A view was created in no_grad mode and is being modified inplace"):
+        view.add_(1)
 
 
 @pytest.mark.parametrize("name", [n for n in VIEWS if n not in ("detach", "data", "numpy")])
