@@ -78,7 +78,7 @@ def test_a_view_made_without_recording_may_not_be_written_while_recording() -> N
     y = numbers().requires_grad_() * 1
     with torch.no_grad():
         view = y[1:]
-    with pytest.raises(RuntimeError, match="^A view was created in no_grad mode and is being modified inplace"):
+    with pytest.raises(RuntimeError, match=r"^A view was created in no_grad mode and is being modified inplace"):
         view.add_(1)
 
 
