@@ -264,7 +264,7 @@ def stride(input: Tensor, dim: int | None = None) -> Any:
 
 def storage_offset(input: Tensor) -> Any:
     """How many elements of the memory lie before the tensor's first."""
-    from adjit.strided import offset_of
+    from adjit.strided_views import offset_of
 
     return offset_of(input)
 

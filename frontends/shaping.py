@@ -55,7 +55,7 @@ def view(input: Tensor, *shape: Any) -> Tensor:
     from adjit.dtypes import dtype
 
     if len(shape) == 1 and isinstance(shape[0], dtype):
-        from adjit.strided import view_dtype
+        from adjit.strided_views import view_dtype
 
         return view_dtype(input, shape[0])
     sizes = _resolved(input, sizes_argument(shape))

@@ -26,7 +26,7 @@ from adjit.shaping import (
     unsqueeze,
     view,
 )
-from adjit.strided import as_strided, offset_of, unfold, whole_memory
+from adjit.strided_views import as_strided, offset_of, unfold, whole_memory
 from adjit.tensor import Tensor
 from adjit.views import is_contiguous, write_through
 
