@@ -88,7 +88,7 @@ def _root(input: Tensor) -> Tensor:
     if tracer is None:
         raise leaked(input)
     cell = tracer._cell(input)
-    root = tracer._tensor(cell.value, input._memory, ())
+    root = tracer.tensor_in(cell.value, input._memory, ())
     base = input if input._base is None else input._base
     root._requires_grad, root._leaf = base.requires_grad, base._leaf
     return root
