@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode, resolve_name
+from torch.testing._internal import common_methods_invocations as database
 
 import adjit
 
@@ -192,10 +193,27 @@ def exchanged(sample: Any, known: dict[int, Stand]) -> Any:
 
 def call(function: Any, args: Any, kwargs: Any) -> Any:
     """What torch's `function` gives when adjit answers for it."""
-    if isinstance(function, (type(torch.Tensor.add), type(torch.Tensor.__getitem__))):
+    if isinstance(function, _METHODS):
         return stand(named(f"torch.Tensor.{function.__name__}")(*ours(args), **ours(kwargs)))
+    if getattr(function, "__module__", "") == "torch.masked._ops":  # Python code that looks into its tensors
+        return stand(named(f"torch.masked.{function.__name__}")(*ours(args), **ours(kwargs)))
     with Factories():
         return function(*args, **kwargs)
+
+
+_METHODS = (type(torch.Tensor.add), type(torch.Tensor.__getitem__))
+_seeded = database.wrapper_set_seed
+
+
+def _seeded_call(op: Any, *args: Any, **kwargs: Any) -> Any:
+    """The database's call with a fixed seed, which torch's methods do not take a stand in."""
+    if isinstance(op, _METHODS) and args and isinstance(args[0], Stand):
+        adjit.manual_seed(42)
+        return call(op, args, kwargs)
+    return _seeded(op, *args, **kwargs)
+
+
+database.wrapper_set_seed = _seeded_call
 
 
 def tensors_in(value: Any, kind: type) -> list[Any]:

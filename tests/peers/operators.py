@@ -112,7 +112,8 @@ def compare_numbers(tensor: Any, theirs: torch.Tensor, where: str) -> None:
 def as_numpy(tensor: Any) -> np.ndarray:
     """The numbers, in float32 where NumPy has no type."""
     plain = tensor.detach()
-    return np.asarray((plain.float() if "bfloat16" in str(plain.dtype) else plain).numpy())
+    plain = plain.float() if "bfloat16" in str(plain.dtype) else plain
+    return np.asarray(plain.numpy(force=True) if isinstance(plain, torch.Tensor) else plain.numpy())
 
 
 # -- the checks ------------------------------------------------------------------------------------------------------
