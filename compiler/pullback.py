@@ -17,6 +17,8 @@ from adjit.ir.types import TensorType
 Observer: TypeAlias = Callable[[Value, Expr], Expr]
 # Sees the cotangents of a node's results and operands, and may replace the operands'.
 NodeObserver: TypeAlias = Callable[[Node, Sequence[Expr | None], Sequence[Expr | None]], Sequence[Expr | None]]
+# Gives the cotangents of a node's operands in place of its op's rule, or None to leave them to it.
+NodeRule: TypeAlias = Callable[[Node, Sequence[Expr | None], set[Value]], "Sequence[Expr | None] | None"]
 
 
 def pull_back(
@@ -28,6 +30,7 @@ def pull_back(
     names: Mapping[Value, str],
     observe: Observer | None = None,
     observe_node: NodeObserver | None = None,
+    rule: NodeRule | None = None,
 ) -> list[Expr | None]:
     """Emit the cotangents of `inputs`, given those of `outputs`; None where no path leads.
 
@@ -46,7 +49,8 @@ def pull_back(
         arriving = [_settle(builder, value, pending, names, node, observe) for value in node.outputs]
         complete.update((value, c) for value, c in zip(node.outputs, arriving, strict=True) if value in wanted)
         builder.location = node.location.derived("∂", _note(node))
-        found = _cotangents(builder, node, arriving, active, names)
+        own = None if rule is None else rule(node, arriving, active)
+        found = _cotangents(builder, node, arriving, active, names) if own is None else own
         if observe_node is not None and node.attached is not None:
             found = observe_node(node, arriving, found)
         for value, contribution in zip(node.inputs, found, strict=True):

@@ -441,6 +441,10 @@ class Tracer:
         """Whether a value comes from one that requires grad."""
         return value in self._depends
 
+    def note_values(self, values: Sequence[Value]) -> None:
+        """Say of values that they come from one that requires grad."""
+        self._depends.update(values)
+
     def note_dependence(self, start: int) -> None:
         """Carry `depends` on to the nodes emitted from the position `start` on."""
         for node in self.graph.nodes[start:]:

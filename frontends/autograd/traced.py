@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from adjit.autograd.record import TraceNode, Watch, watch_of
+from adjit.compiler.differentiate import Derivative, differentiate
 from adjit.compiler.nodewise import pullback_of
 from adjit.compiler.pullback import active_values, pull_back
 from adjit.ir.builder import Expr
 from adjit.ir.graph import Graph, Node, Value, from_outputs
 from adjit.ir.primitive import primitive_named
 from adjit.ir.printer import value_names
+from adjit.ir.rewrite import inline
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
@@ -90,6 +94,7 @@ def gradients_of_values(
             value_names(tracer.graph),
             lambda value, cotangent: _observe(tracer, value, cotangent, create_graph),
             lambda node, arriving, found: _observe_node(tracer, node, arriving, found, create_graph),
+            lambda node, arriving, active: _through_call(tracer, node, arriving, active),
         )
     finally:
         STATE.recording = before
@@ -97,6 +102,51 @@ def gradients_of_values(
         tracer.freed.update(node for node, _ in _passed(nodes, roots, wanted))
     tracer.note_dependence(start)
     return [None if c is None else _gradient(tracer, c.value, create_graph) for c in found]
+
+
+# -- calls ------------------------------------------------------------------------------------------------------------
+def _through_call(
+    tracer: Tracer, node: Node, arriving: Sequence[Expr | None], active: set[Value]
+) -> Sequence[Expr | None] | None:
+    """The cotangents of a composite's operands; the call is made to return also what its backward body takes."""
+    callee = node.attributes.get("callee")
+    if not isinstance(callee, Graph) or "vjp" in node.attributes:
+        return None
+    wrt = tuple(index for index, value in enumerate(node.inputs) if value in active)
+    seeded = tuple(index for index, cotangent in enumerate(arriving) if cotangent is not None)
+    derivative = _derivative(callee, wrt, seeded)
+    source = derivative.forward
+    count = len(callee.outputs)
+    place = dict(zip((*source.inputs, *source.outputs[:count]), (*node.inputs, *node.outputs), strict=True))
+    more = [value for value in dict.fromkeys(derivative.residuals) if value not in place]
+    if more:
+        outputs = (*source.outputs[:count], *more)
+        extended = Graph(callee.name, source.inputs, source.nodes, outputs, callee.guards)
+        made = Node(node.op, node.inputs, {"callee": extended}, [value.type for value in outputs]).outputs[count:]
+        for value in made:
+            value.node = node
+        node.attributes = {**node.attributes, "callee": extended}
+        node.outputs = (*node.outputs, *made)
+        place.update(zip(more, made, strict=True))
+        if any(tracer.depends(value) for value in node.inputs):
+            tracer.note_values(made)
+    builder = tracer.builder
+    start, location = len(tracer.graph.nodes), builder.location
+    given = [c.value for c in arriving if c is not None]
+    reached = inline(builder, derivative.backward, [*given, *(place[value] for value in derivative.residuals)])
+    for each in tracer.graph.nodes[start:]:  # the body serves many callers: its lines get this call's place
+        each.location = replace(location, note=each.location.note)
+        for value in each.outputs:
+            value.name = None
+    found: list[Expr | None] = [None] * len(node.inputs)
+    for index, value in zip(derivative.reached, reached, strict=True):
+        found[index] = builder.expr(value)
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _derivative(callee: Graph, wrt: tuple[int, ...], seeded: tuple[int, ...]) -> Derivative:
+    return differentiate(callee, wrt, seeded)
 
 
 # -- saved values -----------------------------------------------------------------------------------------------------

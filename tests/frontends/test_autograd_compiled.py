@@ -214,3 +214,16 @@ def test_a_class_out_of_range_is_named(options: dict[str, Any]) -> None:
     for run in (loss, torch.compile(loss)):
         with pytest.raises(IndexError, match=r"^Target 10 is out of bounds\."):
             run(torch.zeros(2, 3), torch.tensor([1, 10]))
+
+
+def test_backward_in_a_trace_takes_what_the_composite_saved() -> None:
+    def step(w: Any) -> Any:
+        loss = torch.softmax(w, 0)[0].log()
+        loss.backward()
+        return loss
+
+    w = torch.tensor([1.0, 2.0], requires_grad=True)
+    graph = torch.compile(step).graph(w)
+    assert [node.op.name for node in graph.nodes].count("call") == 1
+    assert not any(node.op.name in ("exp", "reduce_max", "div") for node in graph.nodes)  # they stand in the callee
+    assert "%dw = " in str(graph)
