@@ -13,6 +13,7 @@ from adjit.ir import ops as _ops  # noqa: F401 - fills the registry of primitive
 
 from adjit.tensor import Tensor  # isort: skip
 from adjit import methods as _methods
+from adjit import out as _out
 from adjit import surface as _surface
 from adjit import trace as _trace  # noqa: F401 - before the function `trace` takes the module's name
 from adjit.autograd import (
@@ -55,7 +56,7 @@ def _export() -> list[str]:
     names: list[str] = []
     for module in _methods.MODULES:
         for name in getattr(module, "__all__", ()):
-            globals()[name] = getattr(module, name)
+            globals()[name] = _out.public(name, getattr(module, name))
             names.append(name)
     return names
 
@@ -106,7 +107,7 @@ def __getattr__(name: str) -> Any:
         found = globals()[name] = getattr(import_module(f"adjit.{_LAZY[name]}"), name)
         return found
     if name in _DEFERRED:
-        found = globals()[name] = getattr(_surface.load(_DEFERRED[name]), name)
+        found = globals()[name] = _out.public(name, getattr(_surface.load(_DEFERRED[name]), name))
         return found
     raise AttributeError(f"module 'adjit' has no attribute {name!r}")
 

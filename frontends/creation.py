@@ -88,9 +88,9 @@ def given_sizes(size: tuple[Any, ...], keywords: dict[str, Any], function: str) 
 def finished(made: Tensor, requires_grad: bool, out: Tensor | None = None) -> Tensor:
     """The made tensor as a leaf that requires grad, or written to `out`."""
     if out is not None:
-        from adjit.inplace import copy_
+        from adjit.out import store_in
 
-        return copy_(out, made)
+        return store_in(out, made)
     if requires_grad:
         if not made._dtype.is_float:
             raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")

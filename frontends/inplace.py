@@ -13,8 +13,8 @@ from adjit.errors import explained
 from adjit.indexing import value_like
 from adjit.ir.ops.structure import reshape as reshape_op
 from adjit.ir.primitive import primitive_named
-from adjit.ir.types import BOOL, DType
-from adjit.promotion import broadcast_shapes
+from adjit.ir.types import BOOL
+from adjit.promotion import broadcast_shapes, category_of
 from adjit.selecting import masked_fill
 from adjit.shaping import expand
 from adjit.state import STATE
@@ -37,7 +37,7 @@ def store(target: Tensor, result: Tensor, op: str) -> Tensor:
             "an in-place operation cannot change the shape: assign the result to a new name",
         )
     if result._dtype is not target._dtype:
-        if _rank(result._dtype) > _rank(target._dtype):
+        if category_of(result._dtype) > category_of(target._dtype):
             raise explained(
                 RuntimeError,
                 f"result type {title_of(result._dtype)} can't be cast to the desired output type "
@@ -47,10 +47,6 @@ def store(target: Tensor, result: Tensor, op: str) -> Tensor:
             )
         result = apply(primitive_named("cast"), (result,), {"dtype": target._dtype})
     return write(target, result)
-
-
-def _rank(dtype: DType) -> int:
-    return 2 if dtype.is_float else 0 if dtype is BOOL else 1
 
 
 def in_place(function: Callable[..., Tensor], name: str) -> Callable[..., Tensor]:
@@ -124,12 +120,6 @@ def fill_diagonal_(input: Tensor, fill_value: Any, wrap: bool = False) -> Tensor
     return write(input, masked_fill(input, hit, fill_value))
 
 
-def set_(input: Tensor, source: Tensor) -> Tensor:
-    """Make `input` stand on the memory of `source`."""
-    input.data = source
-    return input
-
-
 def transpose_(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Exchange two axes of the tensor itself."""
     from adjit.shaping import transpose
@@ -188,7 +178,6 @@ METHODS: dict[str, Callable[..., Any]] = {
     "fill_": fill_,
     "fill_diagonal_": fill_diagonal_,
     "masked_fill_": masked_fill_,
-    "set_": set_,
     "squeeze_": squeeze_,
     "t_": t_,
     "transpose_": transpose_,

@@ -27,7 +27,8 @@ def promote_types_ir(a: DType, b: DType) -> DType:
     return max(a, b, key=_ORDER.index)
 
 
-def _category(dtype: DType) -> int:
+def category_of(dtype: DType) -> int:
+    """0 for bool, 1 for integers, 2 for floats: a result is stored in its category or a higher one."""
     return 2 if dtype.is_float else 0 if dtype is BOOL else 1
 
 
@@ -47,7 +48,7 @@ def result_dtype(operands: Sequence[Any]) -> DType:
         best[level] = dtype if present is None else promote_types_ir(present, dtype)
     found: DType | None = None
     for candidate in best:
-        if candidate is not None and (found is None or _category(candidate) > _category(found)):
+        if candidate is not None and (found is None or category_of(candidate) > category_of(found)):
             found = candidate
     assert found is not None
     return found
@@ -116,7 +117,7 @@ def result_type(tensor1: Any, tensor2: Any) -> dtype:
 
 def can_cast(from_: dtype, to: dtype) -> bool:
     """Whether a result of one dtype may be stored in the other: the category must not be lost."""
-    return _category(from_.ir) <= _category(to.ir)
+    return category_of(from_.ir) <= category_of(to.ir)
 
 
 def promote_dtypes(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -97,12 +97,13 @@ def _root(input: Tensor) -> Tensor:
 def _of_root(input: Tensor, shape: tuple[Any, ...], steps: tuple[Any, ...], start: Any) -> Tensor:
     """In a trace: the view of the memory's whole value."""
     root = _root(input)
-    _check_inside(shape, steps, start, numel_of(shape_of(root)), root._dtype.itemsize)
+    check_inside(shape, steps, start, numel_of(shape_of(root)), root._dtype.itemsize)
     attributes = {"shape": raw(shape), "strides": raw(steps), "offset": start}
     return make_view(as_strided_op, root, attributes, "AsStrided")
 
 
-def _check_inside(shape: tuple[Any, ...], steps: tuple[Any, ...], start: Any, total: Any, itemsize: int) -> None:
+def check_inside(shape: tuple[Any, ...], steps: tuple[Any, ...], start: Any, total: Any, itemsize: int) -> None:
+    """RuntimeError where a geometry reaches beyond memory of `total` elements."""
     last = _last(shape, steps, start)
     if last >= total:
         raise RuntimeError(
@@ -135,7 +136,7 @@ def _of_memory(input: Tensor, shape: tuple[int, ...], steps: tuple[int, ...], st
     """In eager mode: the view of the memory, with the part of `input`'s history that it shows."""
     flat = memory_flat(input)
     bits = () if input._memory.dtype is input._dtype else ((_bitcast, (("dtype", input._dtype),)),)
-    _check_inside(shape, steps, start, flat.size, flat.itemsize)
+    check_inside(shape, steps, start, flat.size, flat.itemsize)
     attributes: dict[str, Any] = {"shape": shape, "strides": steps, "offset": start}
     array = as_strided_op.reference(flat, **attributes)
     base = input if input._base is None else input._base

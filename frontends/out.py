@@ -1,0 +1,175 @@
+"""`out=`: results written to tensors that the caller gives.
+
+Functions of the namespace take it; methods do not.  The result is computed as without it, then copied: so `out` may
+lie in an operand's memory where PyTorch allows that, and is as it was when the function fails.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+from adjit.dims import numel_of, shape_of
+from adjit.dtypes import c_name, title_of
+from adjit.ir.types import DType
+from adjit.state import STATE
+from adjit.tensor import Tensor
+
+# PyTorch's functions with `out`, but for those that make tensors (they take it themselves).
+_LISTED = """
+    abs absolute acos acosh add addbmm addcdiv addcmul addmm addmv addr alias_copy all amax amin aminmax any arccos
+    arccosh arcsin arcsinh arctan arctan2 arctanh argmax argmin argsort as_strided_copy as_strided_scatter asin asinh
+    atan atan2 atanh baddbmm binary_cross_entropy_with_logits bincount binomial bitwise_and bitwise_left_shift
+    bitwise_not bitwise_or bitwise_right_shift bitwise_xor block_diag bmm bucketize cat ceil celu chain_matmul
+    cholesky cholesky_inverse cholesky_solve clamp clamp_max clamp_min clip column_stack concat concatenate
+    constant_pad_nd copysign cos cosh count_nonzero cross cummax cummin cumprod cumsum deg2rad detach_copy diag
+    diag_embed diagonal_copy diagonal_scatter diff digamma dist div divide dot dstack eq erf erfc erfinv exp exp2
+    expand_copy expm1 fill fix flip float_power floor floor_divide fmax fmin fmod frac frexp gather gcd ge geqrf ger
+    greater greater_equal gt hardshrink hash_tensor heaviside histc histogram histogramdd hstack hypot i0 igamma
+    igammac index_add index_copy index_fill index_put index_reduce index_select inner inverse isin isinf isnan
+    isneginf isposinf kron kthvalue lcm ldexp le lerp less less_equal lgamma log log10 log1p log2 log_softmax
+    logaddexp logaddexp2 logcumsumexp logical_and logical_not logical_or logical_xor logit logsumexp lt lu_solve
+    lu_unpack masked_fill masked_scatter masked_select matmul matrix_power max maximum mean median min minimum mm mode
+    msort mul multiply mv mvlgamma nan_to_num nanmean nanmedian nanquantile nansum narrow_copy ne neg negative
+    nextafter nonzero nonzero_static norm not_equal orgqr ormqr outer permute_copy poisson polygamma pow prod put qr
+    quantile rad2deg reciprocal relu remainder renorm repeat_interleave roll rot90 round row_stack rsqrt rsub scatter
+    scatter_add scatter_reduce searchsorted segment_reduce select_copy select_scatter sgn sigmoid sign signbit sin
+    sinc sinh slice_copy slice_scatter slogdet softmax sort split_copy split_with_sizes_copy sqrt square squeeze_copy
+    stack std sub subtract sum t_copy take take_along_dim tan tanh tensordot threshold topk trace transpose_copy
+    triangular_solve tril triu true_divide trunc unbind_copy unfold_copy unique_consecutive unsafe_split
+    unsafe_split_with_sizes unsqueeze_copy var vdot view_copy vstack where xlogy
+"""
+NAMES = frozenset(_LISTED.split())
+# These want exactly the dtype of their result; the others cast where the category stays.
+_EXACT = frozenset((
+    "addbmm", "addmm", "addmv", "argmax", "argmin", "argsort", "baddbmm", "bmm", "cummax", "cummin", "dot", "gather",
+    "index_add", "index_copy", "index_select", "kthvalue", "masked_select", "max", "median", "min", "mm", "mode", "mv",
+    "nanmedian", "nonzero", "sort", "take", "topk", "where",
+))  # fmt: skip
+# These refuse an `out` that shares memory with an operand; elementwise functions one that overlaps in part.
+_APART = frozenset(("cat", "concat", "concatenate", "gather", "index_select", "masked_select", "nonzero", "take"))
+
+_SHARED = (
+    "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory "
+    "location. Please clone() the tensor before performing the operation."
+)
+
+
+def public(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as the namespace has it: with `out=` where PyTorch's takes it."""
+    return takes_out(function) if name in NAMES else function
+
+
+def takes_out(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with a keyword `out`: a tensor, or a tuple of them for several results."""
+
+    @wraps(function)
+    def wrapped(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+        if out is None:
+            return function(*args, **kwargs)
+        return _given(function, args, kwargs, out)
+
+    return wrapped
+
+
+def _given(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
+    name = function.__name__
+    places = (out,) if isinstance(out, Tensor) else out
+    if not isinstance(places, (tuple, list)) or not all(isinstance(place, Tensor) for place in places):
+        raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(out).__name__}")
+    operands = _tensors((args, kwargs))
+    if STATE.recording and any(tensor.requires_grad for tensor in (*operands, *places)):
+        raise RuntimeError(
+            f"{name}(): functions with out=... arguments don't support automatic differentiation, but one of the "
+            "arguments requires grad."
+        )
+    for place in places:
+        _check_overlap(name, place, operands)
+    found = function(*args, **kwargs)
+    results: Sequence[Tensor] = (found,) if isinstance(found, Tensor) else found
+    if len(results) != len(places):
+        raise TypeError(f"{name}(): argument 'out' must hold {len(results)} tensors, not {len(places)}")
+    for place, result in zip(places, results, strict=True):
+        check_cast(name, result._dtype, place._dtype)
+    for place, result in zip(places, results, strict=True):
+        store_in(place, result)
+    if isinstance(found, Tensor):
+        return places[0]
+    return type(found)(*places) if hasattr(found, "_fields") else tuple(places)
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, (tuple, list)):
+        return []
+    return [found for item in value for found in _tensors(item)]
+
+
+def _check_overlap(name: str, place: Tensor, operands: Sequence[Tensor]) -> None:
+    """RuntimeError where reading and writing would meet."""
+    from adjit.views import check_overlap
+
+    check_overlap(place)
+    for operand in operands:
+        if operand._memory is not place._memory:
+            continue
+        if _same_place(operand, place):
+            if name in _APART:
+                raise RuntimeError(_SHARED)
+        elif _touch(operand, place):
+            raise RuntimeError(_SHARED)
+
+
+def _same_place(a: Tensor, b: Tensor) -> bool:
+    if a is b:
+        return True
+    if a._array is None or b._array is None:
+        return False
+    return (a._array.__array_interface__["data"], a._array.shape, a._array.strides) == (
+        b._array.__array_interface__["data"], b._array.shape, b._array.strides
+    )  # fmt: skip
+
+
+def _touch(a: Tensor, b: Tensor) -> bool:
+    import numpy as np
+
+    return a._array is not None and b._array is not None and np.may_share_memory(a._array, b._array)
+
+
+def check_cast(name: str, found: DType, wanted: DType) -> None:
+    """RuntimeError where a result cannot be stored in `out`'s dtype."""
+    from adjit.promotion import category_of
+
+    if found is wanted:
+        return
+    if name in _EXACT:
+        raise RuntimeError(f"Expected out tensor to have dtype {c_name(found)}, but got {c_name(wanted)} instead")
+    if category_of(found) > category_of(wanted):
+        if name in ("cat", "concat", "concatenate"):
+            raise TypeError(f"torch.cat(): input types can't be cast to the desired output type {title_of(wanted)}")
+        raise RuntimeError(f"result type {title_of(found)} can't be cast to the desired output type {title_of(wanted)}")
+
+
+def store_in(place: Tensor, result: Tensor) -> Tensor:
+    """Write a result to `place`, which takes its shape; a warning where it was not empty."""
+    from adjit.inplace import copy_
+    from adjit.resizing import resize_
+
+    own, shape = tuple(shape_of(place)), tuple(shape_of(result))
+    if own != shape:
+        if numel_of(own) != 0:
+            warnings.warn(
+                f"An output with one or more elements was resized since it had shape {list(own)}, which does not match "
+                f"the required output shape {list(shape)}. This behavior is deprecated, and in a future PyTorch "
+                "release outputs will not be resized unless they have zero elements. You can explicitly reuse an out "
+                "tensor t by resizing it, inplace, to zero elements with t.resize_(0).",
+                UserWarning,
+                stacklevel=4,
+            )
+        resize_(place, shape)
+    return copy_(place, result)
