@@ -93,8 +93,8 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: torch.ones(2, requires_grad=True).resize_(3), RuntimeError,
      "cannot resize variables that require grad"),
     (lambda: X.as_strided((2, 2), (3, 3)), RuntimeError,
-     "setStorage: sizes [2, 2], strides [3, 3], storage offset 0, and itemsize 4 requiring a storage size of 28 are out "
-     "of bounds for storage of size 12"),
+     "setStorage: sizes [2, 2], strides [3, 3], storage offset 0, and itemsize 4 requiring a storage size of 28 are "
+     "out of bounds for storage of size 12"),
     (lambda: X.as_strided((2,), (-1,)), RuntimeError,
      "as_strided: Negative strides are not supported at the moment, got strides: [-1]"),
     (lambda: X.view(torch.int64), RuntimeError,
