@@ -86,7 +86,7 @@ def set_(
     stride: Sequence[int] | None = None,
 ) -> Tensor:
     """Make `input` stand on the memory of a tensor, or on a storage at an offset with sizes and strides."""
-    from adjit.storage import TypedStorage, UntypedStorage
+    from adjit.storage import UntypedStorage
 
     if source is None:
         source = UntypedStorage(Memory(np.zeros(0, input._dtype.storage), input._dtype))
@@ -94,7 +94,7 @@ def set_(
         input.data = source
         return input
     memory = source._memory
-    if isinstance(source, (TypedStorage, UntypedStorage)):
+    if isinstance(source, UntypedStorage):
         count = source.nbytes() // input._dtype.itemsize
         shape = (count - storage_offset,) if size is None else tuple(size)
     else:

@@ -14,13 +14,17 @@ from adjit.memory import Memory
 from adjit.tensor import Tensor
 
 
-class _Storage:
-    """One piece of memory, which tensors may share."""
+class UntypedStorage:
+    """The bytes of a piece of memory, which tensors may share."""
 
-    _memory: Memory
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
 
     def _flat(self) -> np.ndarray:
-        raise NotImplementedError
+        from adjit.strided_views import memory_flat
+
+        found = memory_flat(Tensor._wrap(self._memory.array, self._memory.dtype, memory=self._memory))
+        return found.view(np.uint8)
 
     def data_ptr(self) -> int:
         """The address of the first byte."""
@@ -92,37 +96,24 @@ class _Storage:
         return id(self._memory)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Storage) and other._memory is self._memory
+        return isinstance(other, UntypedStorage) and other._memory is self._memory
 
     def __hash__(self) -> int:
         return id(self._memory)
 
-
-class UntypedStorage(_Storage):
-    """The bytes of a piece of memory."""
-
-    def __init__(self, memory: Memory) -> None:
-        self._memory = memory
-
-    def _flat(self) -> np.ndarray:
-        from adjit.strided_views import memory_flat
-
-        found = memory_flat(Tensor._wrap(self._memory.array, self._memory.dtype, memory=self._memory))
-        return found.view(np.uint8)
+    def _text(self, kind: str) -> str:
+        lines = "".join(f" {value}\n" for value in self.tolist())
+        return f"{lines}[torch.storage.{kind}device=cpu) of size {self.size()}]"
 
     def __repr__(self) -> str:
-        lines = "".join(f" {value}\n" for value in self.tolist())
-        return f"{lines}[torch.storage.UntypedStorage(device=cpu) of size {self.size()}]"
+        return self._text("UntypedStorage(")
 
 
-class TypedStorage(_Storage):
+class TypedStorage(UntypedStorage):
     """The elements of a piece of memory."""
 
-    def __init__(self, memory: Memory) -> None:
-        self._memory = memory
-
     def _flat(self) -> np.ndarray:
-        return UntypedStorage(self._memory)._flat().view(self._memory.dtype.storage)
+        return super()._flat().view(self._memory.dtype.storage)
 
     @property
     def dtype(self) -> Any:
@@ -134,8 +125,7 @@ class TypedStorage(_Storage):
         return UntypedStorage(self._memory)
 
     def __repr__(self) -> str:
-        lines = "".join(f" {value}\n" for value in self.tolist())
-        return f"{lines}[torch.storage.TypedStorage(dtype={self.dtype}, device=cpu) of size {self.size()}]"
+        return self._text(f"TypedStorage(dtype={self.dtype}, ")
 
 
 _DEPRECATED = (
@@ -161,7 +151,7 @@ def storage(input: Tensor) -> TypedStorage:
 
 def is_storage(obj: Any) -> bool:
     """Whether an object is a storage."""
-    return isinstance(obj, _Storage)
+    return isinstance(obj, UntypedStorage)
 
 
 def is_set_to(input: Tensor, tensor: Tensor) -> bool:
