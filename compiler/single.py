@@ -85,3 +85,15 @@ def _program(op: Primitive, types: tuple[TensorType, ...], attributes: Mapping[s
                 graph.outputs = builder.emit(op, [builder.input(t) for t in types], dict(attributes)).outputs
                 found = _programs[key] = compile_graph(graph, strict=True)
     return found
+
+
+def program_of(
+    op: Primitive, arrays: Sequence[NDArray[Any]], attributes: Mapping[str, Any]
+) -> tuple[Executable, tuple[tuple[int, ...], ...]]:
+    """The kernel that serves one op on such arrays, and the shapes in which it sees them."""
+    if op.family != "scalar":
+        types = _open_types(op, arrays, tuple(_dtype(array) for array in arrays), attributes)
+        return _program(op, types, attributes), tuple(array.shape for array in arrays)
+    n = Dim.named("n")
+    types = tuple(TensorType(_dtype(a), () if a.ndim == 0 else (n,)) for a in arrays)
+    return _program(op, types, attributes), tuple(() if a.ndim == 0 else (a.size,) for a in arrays)

@@ -156,8 +156,10 @@ def universal(input: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: An
     name = {"true_divide": "div", "multiply": "mul", "subtract": "sub", "power": "pow", "negative": "neg"}.get(
         ufunc.__name__, ufunc.__name__
     )
-    own = getattr(Tensor, name, None)
-    if own is not None and not kwargs:
+    import adjit
+
+    own = getattr(adjit, name, None)  # a method would want a tensor first
+    if own is not None and hasattr(Tensor, name) and not kwargs:
         return own(*(as_tensor(x) if isinstance(x, np.ndarray) else x for x in inputs))
     plain = [numpy(x) if isinstance(x, Tensor) else x for x in inputs]
     result = getattr(ufunc, method)(*plain, **kwargs)

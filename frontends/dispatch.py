@@ -18,6 +18,9 @@ from adjit.ir.types import BF16, DType, TensorType
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
+# Operations after which it pays to load the native entry: a short script never does.
+_before_native = 200
+
 
 def apply(
     op: Primitive,
@@ -33,6 +36,13 @@ def apply(
     the dtype of the tensors beside it.  `name` is PyTorch's name of the operation; without one the step is passed over
     when `grad_fn` is shown.
     """
+    global _before_native
+    if _before_native:
+        _before_native -= 1
+        if not _before_native:
+            from adjit.native.install import install
+
+            install()
     attributes = {} if attributes is None else dict(attributes)
     tracer = STATE.tracer
     if tracer is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import TYPE_CHECKING
+from array import array
+from typing import TYPE_CHECKING, Any
 
 from adjit.ir.graph import UNKNOWN, Location
 
@@ -14,11 +15,20 @@ if TYPE_CHECKING:
     from adjit.trace import Tracer
 
 
+# What native entries read of the state: the number of the thread whose it is, whether that thread records, whether it
+# traces.  0 for the thread makes them ask again.
+MODE = array("q", (0, 0, 0))
+
+
 class _State(threading.local):
     def __init__(self) -> None:
         self.recording = True
         self.inference = False
         self.tracer: Tracer | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        MODE[0] = 0
 
 
 STATE = _State()

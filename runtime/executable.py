@@ -96,18 +96,34 @@ class _Frame:
         self.plan = plan
 
 
+@dataclass(frozen=True, slots=True)
+class NativeCall:
+    """What it takes to call a program's main function oneself, for given shapes.
+
+    `main` is its address, `sizes` its size table, `arena` and `workspace` the bytes of memory it wants; `results` are
+    shapes and dtypes of the new arrays that follow the inputs in its table.
+    """
+
+    main: int
+    sizes: bytes
+    arena: int
+    workspace: int
+    results: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
+
+
 class Executable:
     """A compiled program.  `library` is whatever keeps its code loaded; `entry` the address of its main function."""
 
     __slots__ = (
-        "__weakref__", "_entry", "_frames", "_fresh", "_plans", "_readers", "_store", "_written", "graph", "layout",
-        "library",
+        "__weakref__", "_address", "_entry", "_frames", "_fresh", "_plans", "_readers", "_store", "_written", "graph",
+        "layout", "library",
     )  # fmt: skip
 
     def __init__(self, graph: Graph, library: object, entry: int, layout: Layout) -> None:
         self.graph = graph
         self.library = library
         self.layout = layout
+        self._address = entry
         self._entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(entry)
         self._readers = tuple(value.type.dtype.storage for value in graph.inputs)
         targets = {output: source for source, output in graph.writes}
@@ -163,6 +179,14 @@ class Executable:
         if outputs is not None:
             return _delivered(results, outputs)
         return [inputs[s] if s is not None else r for s, r in zip(self._fresh, results, strict=True)]
+
+    def native_call(self, shapes: Shapes) -> NativeCall | None:
+        """How to call the program on inputs of these shapes; None if it writes inputs or calls back into Python."""
+        if self._written or self.layout.host_calls:
+            return None
+        plan = self._plans.get(shapes) or self._plan(shapes)
+        results = tuple(new for new in plan.results if new is not None)
+        return NativeCall(self._address, plan.packed, plan.arena, plan.workspace, results)
 
     def _call(self, plan: _Plan, addresses: Sequence[int]) -> None:
         try:  # another thread may take the last one between a look and a pop

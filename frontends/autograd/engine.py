@@ -133,7 +133,7 @@ def _run_hooks(
     places = [index for index, value in enumerate(node.inputs) if value.constant is None]
     by_place = dict(zip(reached, found, strict=True))
     given: tuple[Tensor | None, ...] = tuple(by_place.get(index) for index in places)
-    for hook in tuple(entry.hooks.values()):
+    for hook in tuple((entry.hooks or {}).values()):
         replaced = hook(given, tuple(arriving))
         if replaced is not None:
             given = (replaced,) if isinstance(replaced, Tensor) else tuple(replaced)

@@ -10,7 +10,7 @@ from adjit.autograd.record import Record, TraceNode, Watch, value_of
 from adjit.execute import title
 from adjit.ir.graph import Node, Value
 from adjit.tensor import Tensor
-from adjit.utils.hooks import RemovableHandle
+from adjit.utils.hooks import Hooks, RemovableHandle
 
 
 class GradFn:
@@ -43,6 +43,8 @@ class GradFn:
         if attached is None:
             attached = self.node.attached = TraceNode("")
         assert isinstance(attached, (Record, TraceNode))
+        if attached.hooks is None:
+            attached.hooks = Hooks()
         return RemovableHandle(attached.hooks, hook)
 
     def __eq__(self, other: object) -> bool:

@@ -77,7 +77,7 @@ class Record:
         self.freed = False
         self.fault: str | None = None
         self.custom: Any = None
-        self.hooks = Hooks()
+        self.hooks: Hooks | None = None  # made when the first one comes
 
 
 class TraceNode:

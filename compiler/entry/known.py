@@ -1,0 +1,76 @@
+"""The blocks of words that the native entry reads, by position.
+
+Three kinds of block: the one table of known addresses and offsets, a table per function, a signature per kind of call.
+All are NumPy arrays of 64-bit words that Python fills and keeps alive.
+"""
+
+from __future__ import annotations
+
+# -- the known table ------------------------------------------------------------------------------------------------
+# The address of the mode: the number of the thread whose it is (0 for none), whether it records, whether it traces.
+MODE = 0
+OWNER, IS_RECORDING, IS_TRACING = 0, 8, 16
+# Objects.
+NONE, TRUE, FALSE, EMPTY, ZERO = 3, 4, 5, 6, 7
+# Types.
+TENSOR, PARAMETER, ARRAY, FLOAT, INTEGER, MEMORY, NODE, VALUE, RECORD, SAVED = 8, 9, 10, 11, 12, 13, 14, 15, 16, 17
+# Functions: Python's, and NumPy's PyArray_New.
+REFRESH_MODE, LOCATE, MARK_LEAF, NEW_ARRAY = 18, 19, 20, 21
+# Iterators that number memories and records.
+SERIALS, SEQUENCE = 22, 23
+# Slots of a tensor.
+T_ARRAY, T_BASE, T_CHAIN, T_DTYPE, T_EPOCH, T_GRAD, T_HISTORY, T_LEAF = 24, 25, 26, 27, 28, 29, 30, 31
+T_MEMORY, T_REQUIRES, T_SEEN, T_STRIDES, T_TRACER, T_TYPE, T_VALUE = 32, 33, 34, 35, 36, 37, 38
+# Slots of a memory.
+M_ARRAY, M_DTYPE, M_SERIAL, M_VERSION = 39, 40, 41, 42
+# Slots of the recorded graph.
+N_ATTACHED, N_ATTRIBUTES, N_INPUTS, N_LOCATION, N_OP, N_OUTPUTS, N_REGIONS = 43, 44, 45, 46, 47, 48, 49
+V_ATTACHED, V_INDEX, V_NAME, V_NODE, V_TYPE = 50, 51, 52, 53, 54
+R_CUSTOM, R_FREED, R_FULL, R_HOOKS, R_LEAVES, R_NAME, R_PULLBACK = 55, 56, 57, 58, 59, 60, 61
+R_REACHED, R_SAVED, R_SEEDED, R_SEQUENCE = 62, 63, 64, 65
+S_ARRAY, S_DTYPE, S_VALUE, S_REQUIRES, S_MEMORY, S_VERSION = 66, 67, 68, 69, 70, 71
+W_LEAF, R_FAULT = 72, 73
+# Places of code seen before: the address of a block of PLACES entries (code, offset, location).
+LOCATIONS = 74
+PLACES = 256
+# The tables of methods stand from here on.
+TABLES = 80
+METHODS = 96
+KNOWN_WORDS = TABLES + METHODS
+
+# -- a function's table ---------------------------------------------------------------------------------------------
+# The Python function that serves any call, and the one that is asked where no signature fits.
+SLOW, MISS = 0, 1
+# Whether numbers are part of a signature.
+FIXED = 2
+BUCKETS, BUCKET_COUNT = 8, 64
+TABLE_WORDS = BUCKETS + BUCKET_COUNT
+
+# -- a signature ----------------------------------------------------------------------------------------------------
+NEXT, OPERANDS, NEEDS, GUARDS, MAIN, SIZES, WORKSPACE, ARENA, BUSY, FLAGS = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
+INPUTS, INPUT_LIST, RESULTS, RESULT_LIST, OUTPUTS, RECORDING = 10, 11, 12, 13, 14, 15
+OPERAND_LIST = 16
+# Bits of FLAGS: the GIL is released while the program runs; it needs the signature's memory.
+RELEASE, OWN_MEMORY = 1, 2
+# The most operands of a call, and entries of a program's table.
+MOST_OPERANDS, MOST_ENTRIES = 16, 96
+
+# An operand: kind, then dtype object (or bits of a number, or object), NumPy's dtype, rank, address of the sizes.
+OPERAND_WORDS = 5
+IS_TENSOR, IS_ARRAY, IS_FLOAT, IS_FIXED_FLOAT, IS_INTEGER, IS_FIXED_INTEGER, IS_OBJECT = 0, 1, 2, 3, 4, 5, 6
+# An input of the program: where it comes from, then the operand's number or an address.
+INPUT_WORDS = 2
+FROM_OPERAND, NUMBER_F32, NUMBER_F64, NUMBER_I64, FROM_ADDRESS = 0, 1, 2, 3, 4
+# A result: dtype object, NumPy's type number, rank, address of the sizes, type object.
+RESULT_WORDS = 5
+# An output: kind, then number of a result or operand, or an object.
+OUTPUT_WORDS = 2
+A_RESULT, AN_OPERAND, AN_OBJECT = 0, 1, 2
+
+# -- what a signature records ---------------------------------------------------------------------------------------
+L_OP, L_ATTRIBUTES, L_NAME, L_PULLBACK, L_SEEDED, L_REACHED, L_CUSTOM = 0, 1, 2, 3, 4, 5, 6
+L_INPUTS, L_SAVED, L_REGIONS = 7, 8, 9
+RECORD_LIST = 10
+# An input of the node: the operand's number, or -1, then the value of a literal, or the type of the operand's value.
+# A saved value: 0 for an input and 1 for a result, its number, dtype object, whether it requires grad.
+SAVED_WORDS = 4

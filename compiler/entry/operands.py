@@ -1,0 +1,244 @@
+"""Word functions over a call's operands: what they are, whether a signature takes them, and their data."""
+
+from __future__ import annotations
+
+from adjit.compiler.entry.interpreter import PyDict_GetItem, PyLong_AsLongLongAndOverflow
+from adjit.compiler.entry.known import (
+    ARRAY,
+    BUCKET_COUNT,
+    BUCKETS,
+    FIXED,
+    FLOAT,
+    FROM_ADDRESS,
+    FROM_OPERAND,
+    GUARDS,
+    INPUT_LIST,
+    INPUT_WORDS,
+    INPUTS,
+    INTEGER,
+    IS_ARRAY,
+    IS_FIXED_FLOAT,
+    IS_FIXED_INTEGER,
+    IS_FLOAT,
+    IS_INTEGER,
+    IS_OBJECT,
+    IS_TENSOR,
+    NEEDS,
+    NEXT,
+    NONE,
+    NUMBER_F32,
+    NUMBER_I64,
+    OPERAND_LIST,
+    OPERAND_WORDS,
+    OPERANDS,
+    PARAMETER,
+    T_ARRAY,
+    T_BASE,
+    T_DTYPE,
+    T_HISTORY,
+    T_REQUIRES,
+    T_SEEN,
+    TENSOR,
+    TRUE,
+)
+from adjit.compiler.llvm.words import double, half, known, room, set_word, single, word
+from adjit.runtime.layout import CONTENT, DATA, DESCRIPTION, DIMENSIONS, FLAGS, IN_ORDER, NDIM, TYPE
+
+# The mixing constant of Fibonacci hashing: 2**64 over the golden ratio (Knuth, The Art of Computer Programming, 6.4).
+MIX = 0x9E3779B97F4A7C15 - 2**64
+# A float64 without its sign bit; the greatest finite float32, and infinity, as float64 bits; the integers that float64
+# holds exactly.
+MAGNITUDE, GREATEST_SINGLE, INFINITY, EXACT = 2**63 - 1, 0x47EFFFFFE0000000, 0x7FF0000000000000, 2**53
+# What `integer` answers for one beyond 64 bits, and `needed` for a view whose base was written since.
+OUTSIDE, STALE = -(2**63), -1
+
+
+def is_tensor(value: int) -> int:
+    """Whether an object is a tensor whose class adds no behaviour."""
+    return word(value + TYPE) == known(TENSOR) or word(value + TYPE) == known(PARAMETER)
+
+
+def array_of(value: int) -> int:
+    """The array behind an operand, or 0."""
+    array = value
+    if is_tensor(value):
+        array = word(value + known(T_ARRAY))
+    if word(array + TYPE) == known(ARRAY):
+        return array
+    return 0
+
+
+def integer(number: int) -> int:
+    """The value of an int object."""
+    overflow = room(1)
+    set_word(overflow, 0)
+    value = PyLong_AsLongLongAndOverflow(number, overflow)
+    if half(overflow) != 0:
+        return OUTSIDE
+    return value
+
+
+def needed(operands: int, count: int, recording: int) -> int:
+    """A bit for each operand whose gradient is wanted; STALE for a view that must look at its base."""
+    found = 0
+    k = 0
+    while k < count:
+        value = word(operands + 8 * k)
+        if is_tensor(value):
+            base = word(value + known(T_BASE))
+            if base != known(NONE) and word(base + known(T_HISTORY)) != word(value + known(T_SEEN)):
+                return STALE
+            if recording and word(value + known(T_REQUIRES)) == known(TRUE):
+                found = found | (1 << k)
+        k += 1
+    return found
+
+
+def mixed(code: int, part: int) -> int:
+    """A hash with one more part."""
+    code = (code ^ part) * MIX
+    return code ^ (code >> 29)
+
+
+def bucket(table: int, operands: int, count: int, needs: int) -> int:
+    """The address of the list of signatures that may take these operands."""
+    fixed = needs | word(table + 8 * FIXED)
+    code = needs + count * 64
+    k = 0
+    while k < count:
+        value = word(operands + 8 * k)
+        array = array_of(value)
+        if array != 0:
+            code = mixed(code, word(array + DESCRIPTION) >> 4)
+            rank = half(array + NDIM)
+            dims = word(array + DIMENSIONS)
+            axis = 0
+            while axis < rank:
+                code = mixed(code, word(dims + 8 * axis))
+                axis += 1
+        elif fixed and word(value + TYPE) == known(FLOAT):
+            code = mixed(code, word(value + CONTENT))
+        k += 1
+    return table + 8 * BUCKETS + 8 * (code & (BUCKET_COUNT - 1))
+
+
+def takes_array(wanted: int, array: int) -> int:
+    """Whether an array has the dtype, sizes and order that a signature wants."""
+    if array == 0 or word(array + DESCRIPTION) != word(wanted + 16):
+        return 0
+    rank = half(array + NDIM)
+    if rank != word(wanted + 24) or half(array + FLAGS) & IN_ORDER != IN_ORDER:
+        return 0
+    dims = word(array + DIMENSIONS)
+    sizes = word(wanted + 32)
+    axis = 0
+    while axis < rank:
+        if word(dims + 8 * axis) != word(sizes + 8 * axis):
+            return 0
+        axis += 1
+    return 1
+
+
+def takes(wanted: int, value: int) -> int:
+    """Whether an operand is what a signature wants."""
+    kind = word(wanted)
+    type = word(value + TYPE)
+    if kind == IS_TENSOR:
+        if not is_tensor(value) or word(value + known(T_DTYPE)) != word(wanted + 8):
+            return 0
+        return takes_array(wanted, array_of(value))
+    if kind == IS_ARRAY:
+        return type == known(ARRAY) and takes_array(wanted, value)
+    if kind == IS_FLOAT:
+        return type == known(FLOAT)
+    if kind == IS_FIXED_FLOAT:
+        return type == known(FLOAT) and word(value + CONTENT) == word(wanted + 8)
+    if kind == IS_INTEGER:
+        return type == known(INTEGER)
+    if kind == IS_FIXED_INTEGER:
+        return type == known(INTEGER) and integer(value) == word(wanted + 8)
+    return kind == IS_OBJECT and value == word(wanted + 8)
+
+
+def guards_hold(guards: int) -> int:
+    """Whether words stand where a trace saw them, and names in namespaces mean what they meant."""
+    if guards == 0:
+        return 1
+    count = word(guards)
+    place = guards + 8
+    while count > 0:
+        if word(word(place)) != word(place + 8):
+            return 0
+        place += 16
+        count -= 1
+    count = word(place)
+    place += 8
+    while count > 0:
+        found = PyDict_GetItem(word(place), word(place + 8))
+        if found != word(place + 16):
+            return 0
+        place += 24
+        count -= 1
+    return 1
+
+
+def fitting(table: int, operands: int, count: int, needs: int) -> int:
+    """The signature that takes these operands, or 0."""
+    signature = word(bucket(table, operands, count, needs))
+    while signature != 0:
+        if word(signature + 8 * OPERANDS) == count and word(signature + 8 * NEEDS) == needs:
+            wanted = signature + 8 * OPERAND_LIST
+            k = 0
+            while k < count and takes(wanted, word(operands + 8 * k)):
+                wanted += 8 * OPERAND_WORDS
+                k += 1
+            if k == count and guards_hold(word(signature + 8 * GUARDS)):
+                return signature
+        signature = word(signature + 8 * NEXT)
+    return 0
+
+
+def number(kind: int, value: int, cell: int) -> int:
+    """Put a Python number into `cell` in the program's dtype; 0 where Python must decide what it becomes."""
+    if word(value + TYPE) == known(FLOAT):
+        bits = word(value + CONTENT)
+        size = bits & MAGNITUDE
+        if kind == NUMBER_F32 and size > GREATEST_SINGLE and size < INFINITY:
+            return 0
+    else:
+        whole = integer(value)
+        if kind == NUMBER_I64:
+            set_word(cell, whole)
+            return whole != OUTSIDE
+        if whole < -EXACT or whole > EXACT:
+            return 0
+        bits = double(whole)
+    if kind == NUMBER_F32:
+        bits = single(bits)
+    set_word(cell, bits)
+    return 1
+
+
+def place_inputs(signature: int, operands: int, buffers: int, cells: int) -> int:
+    """Fill a program's table with the addresses of its inputs; 0 where a number does not fit."""
+    source = word(signature + 8 * INPUT_LIST)
+    count = word(signature + 8 * INPUTS)
+    k = 0
+    while k < count:
+        kind = word(source)
+        which = word(source + 8)
+        if kind == FROM_OPERAND:
+            which = word(array_of(word(operands + 8 * which)) + DATA)
+        elif kind != FROM_ADDRESS:
+            if not number(kind, word(operands + 8 * which), cells + 8 * k):
+                return 0
+            which = cells + 8 * k
+        set_word(buffers + 8 * k, which)
+        source += 8 * INPUT_WORDS
+        k += 1
+    return 1
+
+
+FUNCTIONS = (
+    is_tensor, array_of, integer, needed, mixed, bucket, takes_array, takes, guards_hold, fitting, number, place_inputs,
+)  # fmt: skip

@@ -1,0 +1,223 @@
+"""Word functions that serve a call from the operands to the result, and the entries that Python calls."""
+
+from __future__ import annotations
+
+from adjit.compiler.entry.interpreter import (
+    Py_DecRef,
+    Py_IncRef,
+    PyErr_NoMemory,
+    PyEval_RestoreThread,
+    PyEval_SaveThread,
+    PyMem_Free,
+    PyMem_Malloc,
+    PyObject_Vectorcall,
+    PyThreadState_Get,
+    PyThreadState_GetID,
+    PyTuple_Size,
+)
+from adjit.compiler.entry.known import (
+    ARENA,
+    BUSY,
+    FLAGS,
+    INPUTS,
+    IS_RECORDING,
+    IS_TRACING,
+    MAIN,
+    MISS,
+    MODE,
+    MOST_OPERANDS,
+    OPERANDS,
+    OWN_MEMORY,
+    OWNER,
+    RECORDING,
+    REFRESH_MODE,
+    RELEASE,
+    RESULTS,
+    SIZES,
+    SLOW,
+    TABLES,
+    WORKSPACE,
+)
+from adjit.compiler.entry.operands import array_of, fitting, integer, needed, place_inputs
+from adjit.compiler.entry.record import record
+from adjit.compiler.entry.results import drop, make_arrays, make_tensors, returned
+from adjit.compiler.llvm.words import KNOWN, known, room, run, set_word, word
+from adjit.runtime.layout import DATA
+
+# What `served` answers where Python must serve the call: no signature fits, or none may be asked.
+UNKNOWN, PLAIN = -1, -2
+
+
+def mode_is_known() -> int:
+    """Whether the known mode is this thread's, after asking Python for it if need be; 0 with an error set."""
+    arguments = room(2)
+    thread = PyThreadState_GetID(PyThreadState_Get())
+    if word(known(MODE) + OWNER) == thread:
+        return 1
+    set_word(arguments, 0)
+    found = PyObject_Vectorcall(known(REFRESH_MODE), arguments + 8, 0, 0)
+    if found == 0:
+        return 0
+    bits = integer(found)
+    Py_DecRef(found)
+    set_word(known(MODE) + IS_RECORDING, bits & 1)
+    set_word(known(MODE) + IS_TRACING, bits >> 1)
+    set_word(known(MODE) + OWNER, thread)
+    return 1
+
+
+def hold_arrays(operands: int, count: int, arrays: int) -> int:
+    """Note the arrays behind the operands, with references: another thread may give a tensor other data."""
+    k = 0
+    while k < count:
+        array = array_of(word(operands + 8 * k))
+        set_word(arrays + 8 * k, array)
+        if array != 0:
+            Py_IncRef(array)
+        k += 1
+    return 0
+
+
+def execute(signature: int, operands: int, buffers: int) -> int:
+    """Run the program; without the GIL where it takes long."""
+    held = room(16)
+    main = word(signature + 8 * MAIN)
+    sizes = word(signature + 8 * SIZES)
+    if word(signature + 8 * FLAGS) & RELEASE:
+        count = word(signature + 8 * OPERANDS)
+        hold_arrays(operands, count, held)
+        state = PyEval_SaveThread()
+        run(main, buffers, sizes)
+        PyEval_RestoreThread(state)
+        drop(held, count)
+    else:
+        run(main, buffers, sizes)
+    return 0
+
+
+def computed(signature: int, operands: int, arrays: int) -> int:
+    """New arrays with the program's results: 1, or PLAIN where Python must compute them, or 0 for an error."""
+    buffers = room(100)
+    cells = room(16)
+    status = room(1)
+    own = word(signature + 8 * FLAGS) & OWN_MEMORY
+    if own and word(signature + 8 * BUSY):
+        return PLAIN
+    count = word(signature + 8 * RESULTS)
+    inputs = word(signature + 8 * INPUTS)
+    if not place_inputs(signature, operands, buffers + 24, cells):
+        return PLAIN
+    if not make_arrays(signature, count, arrays):
+        return 0
+    place = buffers + 24 + 8 * inputs
+    k = 0
+    while k < count:
+        set_word(place + 8 * k, word(word(arrays + 8 * k) + DATA))
+        k += 1
+    set_word(status, 0)
+    set_word(buffers, status)
+    set_word(buffers + 8, word(signature + 8 * WORKSPACE))
+    set_word(buffers + 16, word(signature + 8 * ARENA))
+    set_word(signature + 8 * BUSY, 1)
+    execute(signature, operands, buffers)
+    set_word(signature + 8 * BUSY, 0)
+    if word(status) != 0:
+        drop(arrays, count)
+        return PLAIN
+    return 1
+
+
+def served(table: int, operands: int, count: int) -> int:
+    """The result of a call, a new reference; UNKNOWN or PLAIN where Python must serve it; 0 for an error."""
+    arrays = room(32)
+    tensors = room(32)
+    if not mode_is_known():
+        return 0
+    if word(known(MODE) + IS_TRACING):
+        return PLAIN
+    needs = needed(operands, count, word(known(MODE) + IS_RECORDING))
+    if needs < 0:
+        return PLAIN
+    signature = fitting(table, operands, count, needs)
+    if signature == 0:
+        return UNKNOWN
+    done = computed(signature, operands, arrays)
+    if done != 1:
+        return done
+    made = word(signature + 8 * RESULTS)
+    if not make_tensors(signature, made, arrays, tensors):
+        return 0
+    found = 0
+    if word(signature + 8 * RECORDING) == 0 or record(signature, operands, word(tensors)):
+        found = returned(signature, operands, tensors)
+    drop(tensors, made)
+    return found
+
+
+def by_python(table: int, found: int, operands: int, count: int, names: int) -> int:
+    """Let Python serve a call: and learn what it did, where no signature fitted."""
+    if found == UNKNOWN:
+        return PyObject_Vectorcall(word(table + 8 * MISS), operands, count, names)
+    return PyObject_Vectorcall(word(table + 8 * SLOW), operands, count, names)
+
+
+def with_self(table: int, self: int, arguments: int, count: int, names: int) -> int:
+    """Serve a method's call."""
+    operands = room(18)
+    if names != 0 or count >= MOST_OPERANDS:
+        return spread(table, self, arguments, count, names)
+    set_word(operands + 8, self)
+    k = 0
+    while k < count:
+        set_word(operands + 16 + 8 * k, word(arguments + 8 * k))
+        k += 1
+    found = served(table, operands + 8, count + 1)
+    if found < 0 and found >= PLAIN:
+        return by_python(table, found, operands + 8, count + 1, 0)
+    return found
+
+
+def spread(table: int, self: int, arguments: int, count: int, names: int) -> int:
+    """Let Python serve a method's call with named, or with many, arguments."""
+    total = count
+    if names != 0:
+        total += PyTuple_Size(names)
+    given = PyMem_Malloc(8 * (total + 2))
+    if given == 0:
+        return PyErr_NoMemory()
+    set_word(given + 8, self)
+    k = 0
+    while k < total:
+        set_word(given + 16 + 8 * k, word(arguments + 8 * k))
+        k += 1
+    found = PyObject_Vectorcall(word(table + 8 * SLOW), given + 8, count + 1, names)
+    PyMem_Free(given)
+    return found
+
+
+def adjit_function(self: int, arguments: int, count: int, names: int) -> int:
+    """The entry of a builtin function whose `self` is the array that holds its table."""
+    table = word(self + DATA)
+    found = PLAIN
+    if names == 0 and count <= MOST_OPERANDS and count > 0:
+        found = served(table, arguments, count)
+    if found < 0 and found >= PLAIN:
+        return by_python(table, found, arguments, count, names)
+    return found
+
+
+FUNCTIONS = (
+    mode_is_known, hold_arrays, execute, computed, served, by_python, with_self, spread, adjit_function,
+)  # fmt: skip
+
+
+def method_text(number: int) -> str:
+    """LLVM text of the entry of method `number`, whose table stands in the known table."""
+    return f"""
+define i64 @adjit_method{number}(i64 %self, i64 %arguments, i64 %count, i64 %names) nounwind {{
+  %place = getelementptr i64, ptr @{KNOWN}, i64 {TABLES + number}
+  %table = load i64, ptr %place
+  %found = call i64 @with_self(i64 %table, i64 %self, i64 %arguments, i64 %count, i64 %names)
+  ret i64 %found
+}}
+"""

@@ -1,0 +1,166 @@
+"""The native entry of this process: the table of what it knows, and the builtin functions that it serves."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from adjit import memory as memories
+from adjit.autograd import record as records
+from adjit.compiler.entry import known as k
+from adjit.ir.graph import Location, Node, Value
+from adjit.memory import Memory
+from adjit.nn.parameter import Parameter
+from adjit.runtime import layout
+from adjit.state import MODE, STATE, user_location
+from adjit.tensor import Tensor
+
+# METH_FASTCALL | METH_KEYWORDS
+_CONVENTION = 0x0082
+# The slots that the native entry fills; a class with others cannot be made by it.
+_SLOTS: dict[type, dict[str, int]] = {
+    Tensor: {
+        "_array": k.T_ARRAY, "_base": k.T_BASE, "_chain": k.T_CHAIN, "_dtype": k.T_DTYPE, "_epoch": k.T_EPOCH,
+        "_grad": k.T_GRAD, "_history": k.T_HISTORY, "_leaf": k.T_LEAF, "_memory": k.T_MEMORY,
+        "_requires_grad": k.T_REQUIRES, "_seen": k.T_SEEN, "_strides": k.T_STRIDES, "_tracer": k.T_TRACER,
+        "_type": k.T_TYPE, "_value": k.T_VALUE,
+    },
+    Memory: {"array": k.M_ARRAY, "dtype": k.M_DTYPE, "serial": k.M_SERIAL, "version": k.M_VERSION},
+    Node: {
+        "attached": k.N_ATTACHED, "attributes": k.N_ATTRIBUTES, "inputs": k.N_INPUTS, "location": k.N_LOCATION,
+        "op": k.N_OP, "outputs": k.N_OUTPUTS, "regions": k.N_REGIONS,
+    },
+    Value: {
+        "attached": k.V_ATTACHED, "index": k.V_INDEX, "name": k.V_NAME, "node": k.V_NODE, "type": k.V_TYPE,
+    },
+    records.Record: {
+        "custom": k.R_CUSTOM, "fault": k.R_FAULT, "freed": k.R_FREED, "full": k.R_FULL, "hooks": k.R_HOOKS,
+        "leaves": k.R_LEAVES, "name": k.R_NAME, "pullback": k.R_PULLBACK, "reached": k.R_REACHED, "saved": k.R_SAVED,
+        "seeded": k.R_SEEDED, "sequence": k.R_SEQUENCE,
+    },
+    records.Saved: {
+        "array": k.S_ARRAY, "dtype": k.S_DTYPE, "memory": k.S_MEMORY, "requires_grad": k.S_REQUIRES,
+        "value": k.S_VALUE, "version": k.S_VERSION,
+    },
+}  # fmt: skip
+_TYPES: dict[int, type] = {
+    k.TENSOR: Tensor, k.PARAMETER: Parameter, k.ARRAY: np.ndarray, k.FLOAT: float, k.INTEGER: int, k.MEMORY: Memory,
+    k.NODE: Node, k.VALUE: Value, k.RECORD: records.Record, k.SAVED: records.Saved,
+}  # fmt: skip
+
+
+def address(words: np.ndarray) -> int:
+    """Where a block of words stands."""
+    return int(words.__array_interface__["data"][0])
+
+
+# Builtin functions and methods point into their entry for as long as the process lives.
+_FOREVER: list[Entry] = []
+
+
+class Entry:
+    """The loaded library with its table; everything that the table points to is kept alive here."""
+
+    def __init__(self) -> None:
+        from adjit.compiler.entry.module import load_entry
+
+        self.known = np.zeros(k.KNOWN_WORDS, np.uint64)
+        self.places = np.zeros(3 * k.PLACES, np.uint64)
+        self._kept: list[Any] = []
+        self._methods = 0
+        for number, item in (
+            *_TYPES.items(), (k.NONE, None), (k.TRUE, True), (k.FALSE, False), (k.EMPTY, ()), (k.ZERO, 0),
+            (k.REFRESH_MODE, _mode), (k.LOCATE, self._locate), (k.MARK_LEAF, records.mark_leaf),
+            (k.SERIALS, memories._serial), (k.SEQUENCE, records._sequence),
+        ):  # fmt: skip
+            self.known[number] = self.keep(item)
+        for cls, slots in _SLOTS.items():
+            for name, number in slots.items():
+                self.known[number] = layout.slot_offset(cls, name)
+        self.known[k.W_LEAF] = layout.slot_offset(records.Watch, "leaf")
+        self.known[k.MODE] = MODE.buffer_info()[0]
+        self.known[k.LOCATIONS] = address(self.places)
+        self.known[k.NEW_ARRAY] = layout.new_array_address()
+        self._library = load_entry(address(self.known))
+        _FOREVER.append(self)
+
+    def keep(self, item: Any) -> int:
+        """Keep an object alive, and its address."""
+        self._kept.append(item)
+        return id(item)
+
+    def new_table(self, slow: Callable[..., Any], miss: Callable[..., Any], *, fixed: bool = False) -> np.ndarray:
+        """A function's table without signatures; the caller keeps it and both functions alive."""
+        table = np.zeros(k.TABLE_WORDS, np.uint64)
+        table[k.SLOW], table[k.MISS], table[k.FIXED] = id(slow), id(miss), fixed
+        return table
+
+    def function(self, name: str, doc: str, table: np.ndarray) -> Any:
+        """A builtin function served by a table."""
+        make = ctypes.pythonapi.PyCFunction_NewEx
+        make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
+        return make(self._definition(name, doc, self._library.address("adjit_function")), table, None)
+
+    def method(self, cls: type, name: str, doc: str, table: np.ndarray) -> Any:
+        """A method descriptor of `cls` served by a table; None when all entries are taken."""
+        from adjit.compiler.entry.module import method_name
+
+        if self._methods == k.METHODS:
+            return None
+        number = self._methods
+        self._methods += 1
+        self.known[k.TABLES + number] = address(table)
+        make = ctypes.pythonapi.PyDescr_NewMethod
+        make.restype, make.argtypes = ctypes.py_object, [ctypes.py_object, ctypes.c_void_p]
+        self.keep(table)
+        return make(cls, self._definition(name, doc, self._library.address(method_name(number))))
+
+    def _definition(self, name: str, doc: str, function: int) -> int:
+        """A PyMethodDef."""
+        texts = [ctypes.create_string_buffer(text.encode()) for text in (name, doc)]
+        words = np.array([ctypes.addressof(texts[0]), function, _CONVENTION, ctypes.addressof(texts[1])], np.uint64)
+        self._kept += [texts, words]
+        return address(words)
+
+    def _locate(self) -> Location:
+        """The user's line, noted for the instruction at which the native entry was called."""
+        import sys
+
+        found = user_location()
+        frame = sys._getframe(1)
+        if frame.f_code.co_filename == found.path and frame.f_lineno == found.line:
+            code, offset = id(frame.f_code), frame.f_lasti
+            place = 3 * (_mixed(code >> 4, offset) % k.PLACES)
+            self._kept += [frame.f_code, found]
+            self.places[place : place + 3] = code, offset, id(found)
+        return found
+
+
+def _mixed(code: int, part: int) -> int:
+    """As the native entry mixes hashes."""
+    from adjit.compiler.entry.operands import MIX
+
+    code = (code ^ part) * MIX % 2**64
+    return code ^ (code >> 29)
+
+
+def _mode() -> int:
+    """The running thread's mode: bit 0 for recording, bit 1 for tracing."""
+    return STATE.recording + 2 * (STATE.tracer is not None)
+
+
+@functools.cache
+def native_entry() -> Entry | None:
+    """The entry of this process; None where objects are laid out otherwise than it knows."""
+    if not layout.is_known() or not _classes_are_known():
+        return None
+    return Entry()
+
+
+def _classes_are_known() -> bool:
+    """Whether the classes have the slots that the entry fills, no less and no more."""
+    return all({*cls.__slots__} - {"__dict__", "__weakref__"} == set(slots) for cls, slots in _SLOTS.items())  # type: ignore[attr-defined]

@@ -1,0 +1,72 @@
+"""Which operations are served natively, and how they come to stand on `Tensor` and in the namespace."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+from adjit.native.entry import Entry, native_entry
+from adjit.native.operation import Operation
+from adjit.tensor import Tensor
+
+# Numbers beside a tensor are only ever operands of the one primitive.
+_FREE = ("add", "sub", "mul", "div", "lt", "le", "gt", "ge", "eq")
+_OTHERS = (
+    "abs", "cos", "erf", "exp", "log", "log1p", "matmul", "maximum", "mean", "minimum", "mm", "neg", "pow",
+    "reciprocal", "relu", "rsqrt", "sigmoid", "sin", "sqrt", "square", "sum", "tanh",
+)  # fmt: skip
+_OPERATORS = (
+    "__add__", "__sub__", "__mul__", "__truediv__", "__radd__", "__rsub__", "__rmul__", "__lt__", "__le__", "__gt__",
+    "__ge__", "__eq__", "__ne__", "__pow__", "__matmul__", "__neg__", "__abs__",
+)  # fmt: skip
+_NOT_FREE = ("__pow__",)
+
+_installed: dict[str, Operation] = {}
+
+
+def install() -> bool:
+    """Serve the operations natively from here on; False where this interpreter's objects are not known.
+
+    ADJIT_NATIVE=0 in the environment keeps them in Python.
+    """
+    if _installed or os.environ.get("ADJIT_NATIVE") == "0":
+        return bool(_installed)
+    entry = native_entry()
+    if entry is None:
+        return False
+    for name in _OPERATORS:
+        _install_method(entry, name, free=name not in _NOT_FREE)
+    for name in (*_FREE, *_OTHERS):
+        _install_method(entry, name, free=name in _FREE)
+        _install_function(entry, name)
+    return True
+
+
+def _install_method(entry: Entry, name: str, *, free: bool) -> None:
+    function = getattr(Tensor, name)  # which loads one that is deferred
+    operation = Operation(entry, function, free=free)
+    descriptor = entry.method(Tensor, name, _doc(name, function), operation.table)
+    if descriptor is not None:
+        _installed[f"Tensor.{name}"] = operation
+        setattr(Tensor, name, descriptor)
+
+
+def _install_function(entry: Entry, name: str) -> None:
+    """Serve `adjit.<name>`, if it is the method's own function."""
+    import adjit
+
+    operation = _installed[f"Tensor.{name}"]
+    if getattr(adjit, name, None) is operation.function:
+        setattr(adjit, name, entry.function(name, _doc(name, operation.function), operation.table))
+
+
+def _doc(name: str, function: Callable[..., Any]) -> str:
+    """The signature in the form that CPython reads, then the function's text."""
+    from inspect import signature
+
+    parameters = signature(function).replace(return_annotation="")
+    plain = [p.replace(annotation=p.empty) for p in parameters.parameters.values()]
+    text = function.__doc__ if isinstance(function, FunctionType) else None
+    return f"{name}{parameters.replace(parameters=plain)}\n--\n\n{text or ''}"

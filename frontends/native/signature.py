@@ -1,0 +1,171 @@
+"""Signatures: blocks of words that describe one kind of call to the native entry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from adjit.autograd.record import Record
+from adjit.compiler.entry import known as k
+from adjit.ir.graph import Node, Value
+from adjit.ir.types import F32, F64, I64, DType, TensorType, dtype_of_storage
+from adjit.native.entry import address
+from adjit.runtime.executable import Executable
+from adjit.tensor import Tensor
+
+# Work (elements, multiplications) from which a program runs without the GIL: some 20 microseconds.
+RELEASED_WORK = 1 << 17
+_NUMBERS = {F32: k.NUMBER_F32, F64: k.NUMBER_F64, I64: k.NUMBER_I64}
+_LINE = 64
+
+
+@dataclass(slots=True)
+class Operand:
+    """What a signature wants at one place of a call: its words are those that the native entry compares."""
+
+    kind: int
+    what: int = 0
+    storage: int = 0
+    dims: tuple[int, ...] = ()
+    kept: Any = None
+
+
+def operand_for(value: Any, *, fixed: bool) -> Operand:
+    """What takes exactly the calls that have a `value` like this; of numbers any, unless `fixed`."""
+    if isinstance(value, Tensor):
+        array = value._array
+        assert array is not None
+        return Operand(k.IS_TENSOR, id(value._dtype), id(array.dtype), array.shape, (value._dtype, array.dtype))
+    if isinstance(value, np.ndarray):
+        return Operand(k.IS_ARRAY, 0, id(value.dtype), value.shape, value.dtype)
+    if type(value) is float:
+        bits = int(np.float64(value).view(np.uint64))
+        return Operand(k.IS_FIXED_FLOAT, bits) if fixed else Operand(k.IS_FLOAT)
+    if type(value) is int and -(2**62) < value < 2**62:
+        return Operand(k.IS_FIXED_INTEGER, value % 2**64) if fixed else Operand(k.IS_INTEGER)
+    return Operand(k.IS_OBJECT, id(value), kept=value)
+
+
+@dataclass(slots=True)
+class Signature:
+    """A signature under construction; `kept` is all that its words point to."""
+
+    operands: list[Operand]
+    needs: int
+    executable: Executable
+    inputs: list[tuple[int, int]]
+    outputs: list[tuple[int, int]] | tuple[int, int]
+    shapes: tuple[tuple[int, ...], ...]
+    results: Sequence[TensorType]
+    work: int
+    recorded: np.ndarray | None = None
+    guards: np.ndarray | None = None
+    kept: list[Any] = field(default_factory=list)
+
+    def words(self) -> np.ndarray | None:
+        """The block; None for a program that cannot be called so."""
+        call = self.executable.native_call(self.shapes)
+        entries = 3 + len(self.inputs) + len(self.results)
+        if call is None or entries > k.MOST_ENTRIES or len(self.inputs) > 16 or len(self.results) > 30:
+            return None
+        own = bool(call.arena or call.workspace)
+        arena, workspace = (self._aligned(size) for size in (call.arena, call.workspace))
+        sizes = np.frombuffer(call.sizes + bytes(8), np.uint64)
+        head = np.zeros(k.OPERAND_LIST, np.uint64)
+        head[k.OPERANDS], head[k.NEEDS] = len(self.operands), self.needs
+        head[k.MAIN], head[k.SIZES] = call.main, address(sizes)
+        head[k.WORKSPACE], head[k.ARENA] = workspace, arena
+        head[k.FLAGS] = k.RELEASE * (self.work >= RELEASED_WORK) + k.OWN_MEMORY * own
+        head[k.INPUTS], head[k.INPUT_LIST] = len(self.inputs), self._list(w for pair in self.inputs for w in pair)
+        head[k.RESULTS], head[k.RESULT_LIST] = len(self.results), self._list(self._result_words(call.results))
+        head[k.OUTPUTS] = self._list(self._output_words())
+        head[k.RECORDING] = 0 if self.recorded is None else address(self.recorded)
+        head[k.GUARDS] = 0 if self.guards is None else address(self.guards)
+        tail: list[int] = []
+        for operand in self.operands:
+            dims = self._list(operand.dims)
+            tail += [operand.kind, operand.what, operand.storage, len(operand.dims), dims]
+        self.kept += [self.executable, sizes, self.operands, self.results, self.recorded, self.guards]
+        return np.concatenate([head, np.array(tail, np.uint64)])
+
+    def _list(self, words: Any) -> int:
+        block = np.array([int(w) % 2**64 for w in words] or [0], np.uint64)
+        self.kept.append(block)
+        return address(block)
+
+    def _aligned(self, size: int) -> int:
+        memory = np.empty(size + _LINE, np.uint8)
+        self.kept.append(memory)
+        return -(-address(memory) // _LINE) * _LINE
+
+    def _result_words(self, made: Sequence[tuple[tuple[int, ...], np.dtype[Any]]]) -> list[int]:
+        words: list[int] = []
+        for type, (shape, storage) in zip(self.results, made, strict=True):
+            shape = type.dims  # type: ignore[assignment]  # an operation's kernel sees its result flat
+            words += [id(type.dtype), storage.num, len(shape), self._list(shape), id(type)]
+        return words
+
+    def _output_words(self) -> list[int]:
+        if isinstance(self.outputs, tuple):
+            return [-1, *self.outputs]
+        return [len(self.outputs), *(w for pair in self.outputs for w in pair)]
+
+
+def number_input(dtype: DType, position: int) -> tuple[int, int] | None:
+    """The input that a number at `position` gives a program; None for a dtype that Python converts to."""
+    kind = _NUMBERS.get(dtype)
+    return None if kind is None else (kind, position)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether the native entry may read an operand's data where it stands."""
+    if isinstance(value, Tensor):
+        array = value._array
+        if array is None or dtype_of_storage(array.dtype) is not value._dtype:
+            return False
+    else:
+        array = value
+    return bool(array.flags.c_contiguous and array.flags.aligned)
+
+
+def record_words(node: Node, arguments: Sequence[Any], kept: list[Any]) -> np.ndarray | None:
+    """How to record calls like the one that Python recorded as `node`; None where its parts are not a call's own."""
+    entry = node.attached
+    if not isinstance(entry, Record) or entry.full or entry.hooks or entry.custom is not None or node.regions:
+        return None
+    inputs: list[int] = [len(node.inputs)]
+    for value in node.inputs:
+        if value.constant is not None:
+            inputs += [-1, id(value)]
+            kept.append(value)
+            continue
+        position = _argument_of(value, arguments)
+        if position is None:
+            return None
+        inputs += [position, id(value.type)]
+        kept.append(value.type)
+    saved: list[int] = [len(entry.saved)]
+    for item in entry.saved:
+        if item.memory is None:
+            return None
+        side, number = (1, 0) if item.value is node.outputs[0] else (0, node.inputs.index(item.value))
+        saved += [side, number, id(item.dtype), id(item.requires_grad)]
+        kept.append(item.dtype)
+    blocks = [np.array([w % 2**64 for w in words], np.uint64) for words in (inputs, saved)]
+    words = np.zeros(k.RECORD_LIST, np.uint64)
+    parts = (node.op, node.attributes, entry.name, entry.pullback, entry.seeded, entry.reached, None)
+    words[: len(parts)] = [id(part) for part in parts]
+    words[k.L_INPUTS], words[k.L_SAVED] = (address(block) for block in blocks)
+    words[k.L_REGIONS] = id(node.regions)
+    kept += [*parts, *blocks, node.regions]
+    return words
+
+
+def _argument_of(value: Value, arguments: Sequence[Any]) -> int | None:
+    for position, argument in enumerate(arguments):
+        if isinstance(argument, Tensor) and argument._value is value:
+            return position
+    return None

@@ -1,0 +1,140 @@
+"""Where CPython and NumPy keep the parts of their objects, and whether this interpreter is one whose layout we know.
+
+Native entries read arguments where they stand.  `is_known` compares every offset used with what Python itself says of
+sample objects; where anything differs, or threads run without the GIL, the Python paths serve all calls.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+import sysconfig
+
+import numpy as np
+
+WORD = 8
+# PyObject: the reference count, then the type.
+TYPE = 8
+# PyFloatObject, PyCellObject: what they hold comes after the head.
+CONTENT = 16
+# PyArrayObject_fields: data, int nd, dimensions, strides, base, descr, int flags.
+DATA, NDIM, DIMENSIONS, STRIDES, DESCRIPTION, FLAGS = 16, 24, 32, 40, 56, 64
+# NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED, and with NPY_ARRAY_WRITEABLE.
+IN_ORDER, WRITEABLE = 0x0101, 0x0400
+# The place of PyArray_New in NumPy's table of C functions, fixed by its ABI.
+_NEW_ARRAY = 93
+# PyMemberDescrObject: its PyMemberDef; in that, the offset of the slot.
+_MEMBER, _OFFSET = 40, 16
+
+
+def word_at(address: int) -> int:
+    """The 64-bit word at an address."""
+    return ctypes.c_uint64.from_address(address).value
+
+
+def slot_offset(cls: type, name: str) -> int:
+    """Where instances of `cls` keep the slot `name`."""
+    for base in cls.__mro__:
+        if name in base.__dict__:
+            return word_at(word_at(id(base.__dict__[name]) + _MEMBER) + _OFFSET)
+    raise AttributeError(f"{cls.__name__} has no slot {name}")
+
+
+def c_function(name: str) -> int:
+    """The address of a function of the interpreter's C interface."""
+    return ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
+
+
+def new_array_address() -> int:
+    """The address of NumPy's `PyArray_New`."""
+    from importlib import import_module
+
+    numpys = import_module("numpy._core._multiarray_umath")
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    table = pointer(numpys._ARRAY_API, None)
+    return word_at(table + WORD * _NEW_ARRAY)
+
+
+@functools.cache
+def is_known() -> bool:
+    """Whether native entries may read objects of this interpreter."""
+    if sys.implementation.name != "cpython" or sys.byteorder != "little" or ctypes.sizeof(ctypes.c_void_p) != WORD:
+        return False
+    if sysconfig.get_config_var("Py_GIL_DISABLED") or int(np.__version__.partition(".")[0]) not in (1, 2):
+        return False
+    try:
+        return _heads_hold() and _arrays_hold() and _slots_hold() and _arrays_are_made()
+    except (AttributeError, ImportError, ValueError):
+        return False
+
+
+def _heads_hold() -> bool:
+    numbers = all(ctypes.c_double.from_address(id(x) + CONTENT).value == x for x in (1.5, -2.0**70))
+    content = object()
+
+    def inner() -> object:
+        return content
+
+    assert inner.__closure__ is not None
+    return (
+        numbers
+        and word_at(id(inner.__closure__[0]) + CONTENT) == id(content)
+        and all(word_at(id(x) + TYPE) == id(type(x)) for x in (1, 1.5, "x", np.empty(2), inner))
+    )
+
+
+def _arrays_hold() -> bool:
+    whole = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    frozen = np.ones(3)
+    frozen.flags.writeable = False
+    raw = np.zeros(17, np.uint8)[1:].view(np.float64)
+    samples = [whole, whole[:, ::-1], whole.T, whole[1:], np.array(2.5), np.zeros((0, 3), np.int64), frozen, raw]
+    return all(_array_holds(sample) for sample in samples)
+
+
+def _array_holds(array: np.ndarray) -> bool:
+    place, ndim = id(array), array.ndim
+    dims, strides = word_at(place + DIMENSIONS), word_at(place + STRIDES)
+    flags = ctypes.c_int32.from_address(place + FLAGS).value
+    return (
+        word_at(place + DATA) == array.__array_interface__["data"][0]
+        and ctypes.c_int32.from_address(place + NDIM).value == ndim
+        and tuple(word_at(dims + WORD * k) for k in range(ndim)) == array.shape
+        and tuple(ctypes.c_int64.from_address(strides + WORD * k).value for k in range(ndim)) == array.strides
+        and word_at(place + DESCRIPTION) == id(array.dtype)
+        and (flags & IN_ORDER == IN_ORDER) == (array.flags.c_contiguous and array.flags.aligned)
+        and bool(flags & WRITEABLE) == array.flags.writeable
+    )
+
+
+class _Sample:
+    __slots__ = ("__dict__", "__weakref__", "first", "second")
+
+    first: object
+    second: object
+
+
+class _Heir(_Sample):
+    pass
+
+
+def _slots_hold() -> bool:
+    for cls in (_Sample, _Heir):
+        sample = cls()
+        sample.first, sample.second = object(), object()
+        sample.other = 1  # type: ignore[attr-defined]
+        for name in ("first", "second"):
+            if word_at(id(sample) + slot_offset(cls, name)) != id(getattr(sample, name)):
+                return False
+    return True
+
+
+def _arrays_are_made() -> bool:
+    """Whether the function in NumPy's table makes the array it is asked for."""
+    kind = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object, *[ctypes.c_int64] * 8)
+    dims = (ctypes.c_int64 * 2)(2, 3)
+    make = kind(new_array_address())
+    made = make(np.ndarray, 2, ctypes.addressof(dims), np.dtype(np.float32).num, 0, 0, 0, 0, 0)
+    return type(made) is np.ndarray and made.shape == (2, 3) and made.dtype is np.dtype(np.float32)
