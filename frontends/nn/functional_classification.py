@@ -1,4 +1,4 @@
-"""Losses against classes, and losses that compare samples."""
+"""Losses against classes: negative log-likelihood and cross entropy."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ from typing import Any
 from adjit.composite import composite
 from adjit.dispatch import apply
 from adjit.ir.errors import DimError
-from adjit.ir.ops import named
 from adjit.ir.ops.indexing import gather
 from adjit.ir.ops.scalar import where
 from adjit.ir.ops.source import iota
-from adjit.ir.types import I64
 from adjit.nn.functional_loss import check_reduction
 from adjit.nn.functional_loss import reduce as reduced
-from adjit.nn.functional_normalization import cosine_similarity, pairwise_distance
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
@@ -192,113 +189,41 @@ def cross_entropy(
     return smoothed
 
 
-@composite("MultiMarginLoss")
-def class_margins(
-    input: Tensor, target: Tensor, p: int, margin: float, weight: Tensor | None, reduction: str
-) -> Tensor:
-    """Mean over the other classes j of max(0, margin - input[target] + input[j])**p, by sample."""
-    scores, classes = _rows(input, target)
-    count = scores.shape[1]
-    row = apply(iota, (), {"shape": classes.shape, "axis": 0, "dtype": I64})
-    own = apply(gather, (scores, row, classes), {"axes": (0, 1)})
-    terms = (margin - own.unsqueeze(1) + scores).clamp(min=0)
-    if p == 2:
-        terms = terms * terms
-    if weight is not None:
-        terms = terms * apply(gather, (weight, classes), {"axes": (0,)}).unsqueeze(1)
-    column = apply(iota, (), {"shape": scores.shape, "axis": 1, "dtype": I64})
-    losses = _choose(column == classes.unsqueeze(1), 0, terms).sum(1) / count
-    return reduced(losses.reshape(target.shape), reduction)
-
-
-def multi_margin_loss(
-    input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None,
-    size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
+def linear_cross_entropy(
+    input: Tensor, linear_weight: Tensor, target: Tensor, *, linear_bias: Tensor | None = None,
+    weight: Tensor | None = None, reduction: str = "mean", ignore_index: int | None = None,
+    label_smoothing: float = 0.0, options: Any = None,
 ) -> Tensor:  # fmt: skip
-    """Mean over the other classes of max(0, margin - score of the target + score)**p."""
-    reduction = check_reduction(reduction, size_average, reduce)
-    if p not in (1, 2):
-        raise ValueError("only p == 1 and p == 2 supported")
-    found: Tensor = class_margins(input, target, p, float(margin), weight, reduction)
-    return found
+    """cross_entropy(linear(input, linear_weight, linear_bias), target).
 
+    Shapes: input [N, features] or [features], linear_weight [C, *, features], linear_bias [C, *].  `options` are
+    accepted as PyTorch has them: there is one way to compute.
+    """
+    from adjit.nn.functional_linear import linear
 
-@composite("Mean")
-def label_margins(input: Tensor, target: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
-    """Mean over classes of the logistic loss of each label."""
-    losses = target * apply(named.softplus, (-input,)) + (1 - target) * apply(named.softplus, (input,))
-    if weight is not None:
-        losses = losses * weight
-    return reduced(losses.mean(-1), reduction)
-
-
-def multilabel_soft_margin_loss(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
-    reduce: bool | None = None, reduction: str = "mean",
-) -> Tensor:  # fmt: skip
-    """Mean over classes of the logistic loss of each label."""
-    reduction = check_reduction(reduction, size_average, reduce)
-    found: Tensor = label_margins(input, target, weight, reduction)
-    return found
-
-
-@composite("Mean")
-def hinges(input: Tensor, target: Tensor, margin: float, reduction: str) -> Tensor:
-    """input where target is 1, max(0, margin - input) where it is -1."""
-    near = _choose(target != 1, (margin - input).clamp(min=0), 0)
-    far = _choose(target != -1, input, 0)
-    return reduced(near + far, reduction)
-
-
-def hinge_embedding_loss(
-    input: Tensor, target: Tensor, margin: float = 1.0, size_average: bool | None = None, reduce: bool | None = None,
-    reduction: str = "mean",
-) -> Tensor:  # fmt: skip
-    """input where target is 1, max(0, margin - input) where it is -1."""
-    reduction = check_reduction(reduction, size_average, reduce)
-    found: Tensor = hinges(input, target, float(margin), reduction)
-    return found
-
-
-@composite("Mean")
-def ranking(input1: Tensor, input2: Tensor, target: Tensor, margin: float, reduction: str) -> Tensor:
-    """max(0, -target*(input1 - input2) + margin), reduced."""
-    return reduced((-target * (input1 - input2) + margin).clamp(min=0), reduction)
-
-
-def margin_ranking_loss(
-    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: bool | None = None,
-    reduce: bool | None = None, reduction: str = "mean",
-) -> Tensor:  # fmt: skip
-    """max(0, -target*(input1 - input2) + margin): input1 should rank above input2 where target is 1."""
-    reduction = check_reduction(reduction, size_average, reduce)
-    if input1.ndim != input2.ndim or input1.ndim != target.ndim:
+    if input.ndim not in (1, 2):
+        raise RuntimeError(f"expected input with dimensionality 1 or 2, got {input.ndim}")
+    if linear_weight.ndim < 2:
+        raise RuntimeError(f"expected linear_weight with dimensionality at least 2, got {linear_weight.ndim}")
+    features = input.shape[-1]
+    if features != linear_weight.shape[-1]:
         raise RuntimeError(
-            "margin_ranking_loss : All input tensors should have same dimension but got sizes: "
-            f"input1: {input1.shape}, input2: {input2.shape}, target: {target.shape} "
+            "expected equal input and linear_weight last dimensions (in_features), got "
+            f"{features} and {linear_weight.shape[-1]}, respectively"
         )
-    found: Tensor = ranking(input1, input2, target, float(margin), reduction)
-    return found
-
-
-def cosine_embedding_loss(
-    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: bool | None = None,
-    reduce: bool | None = None, reduction: str = "mean",
-) -> Tensor:  # fmt: skip
-    """1 - cosine where target is 1, max(0, cosine - margin) where it is -1."""
-    reduction = check_reduction(reduction, size_average, reduce)
-    cosine = cosine_similarity(input1, input2, -1, 1e-12)
-    return reduced(_choose(target == 1, 1 - cosine, (cosine - margin).clamp(min=0)), reduction)
-
-
-def triplet_margin_loss(
-    anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2, eps: float = 1e-6,
-    swap: bool = False, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
-) -> Tensor:  # fmt: skip
-    """max(0, |anchor - positive| - |anchor - negative| + margin); `swap` takes the nearer of the two negatives."""
-    reduction = check_reduction(reduction, size_average, reduce)
-    near = pairwise_distance(anchor, positive, p, eps)
-    far = pairwise_distance(anchor, negative, p, eps)
-    if swap:
-        far = far.minimum(pairwise_distance(positive, negative, p, eps))
-    return reduced((margin + near - far).clamp(min=0), reduction)
+    classes, *inner = linear_weight.shape[:-1]
+    if linear_bias is not None and tuple(linear_bias.shape) != (classes, *inner):
+        raise RuntimeError(f"expected linear_bias shape {(classes, *inner)}, got {tuple(linear_bias.shape)}")
+    if inner and input.ndim == 1:
+        raise RuntimeError(
+            f"K-dimensional loss defined by linear_weight shape {tuple(linear_weight.shape)} requires batched input, "
+            f"(N, {features}), got unbatched input with shape {tuple(input.shape)}"
+        )
+    shape = (*input.shape[:-1], classes, *inner)
+    if tuple(target.shape) == shape and ignore_index is not None:
+        raise RuntimeError("ignore_index cannot be specified when target contains probabilities")
+    bias = None if linear_bias is None else linear_bias.reshape(-1)
+    logits = linear(input, linear_weight.reshape(-1, features), bias).reshape(shape)
+    return cross_entropy(
+        logits, target, weight, None, -100 if ignore_index is None else ignore_index, None, reduction, label_smoothing
+    )

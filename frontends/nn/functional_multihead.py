@@ -52,7 +52,7 @@ def check_shapes(
                 tuple(attn_mask.shape) == expected,
                 f"Expected `attn_mask` shape to be {expected} but got {attn_mask.shape}",
             )
-    return rank == 3
+    return bool(rank == 3)
 
 
 def canonical_mask(mask: Tensor | None, name: str, other: Tensor | None, other_name: str, like: Tensor) -> Any:

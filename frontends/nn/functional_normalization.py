@@ -6,8 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from adjit.autograd.modes import no_grad
 from adjit.composite import composite
+from adjit.creation import tensor
+from adjit.dims import wrap_dim
+from adjit.shaping import broadcast_tensors
 from adjit.tensor import Tensor
 
 
@@ -56,6 +61,14 @@ def batch_norm_evaluation(
     return input * _by_channel(scale, input.ndim) + _by_channel(shift, input.ndim)
 
 
+def _check_channels(input: Tensor, **vectors: Tensor | None) -> None:
+    """Each vector has one element for each channel."""
+    channels = input.shape[1] if input.ndim > 1 else 0
+    for name, vector in vectors.items():
+        if vector is not None and vector.numel() != channels:
+            raise RuntimeError(f"{name} should contain {channels} elements not {vector.numel()}")
+
+
 def batch_norm(
     input: Tensor,
     running_mean: Tensor | None,
@@ -71,6 +84,10 @@ def batch_norm(
     When training, the running moments become (1 - momentum)*running + momentum*batch's, in place; the running variance
     takes the unbiased one.
     """
+    _check_channels(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    if input.ndim < 2:
+        nothing: Tensor = input.clone()  # only no elements at all pass the check
+        return nothing
     if not training:
         if running_mean is None or running_var is None:
             raise RuntimeError("Expected running_mean and running_var to be defined when training=False")
@@ -195,7 +212,7 @@ def rms_norm(
 @composite("NativeGroupNorm")
 def group_norm_of(input: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
     """Each group of channels of each sample normalised by its own moments, then weight and bias by channel."""
-    grouped = input.reshape(input.shape[0], groups, -1)
+    grouped = input.reshape(input.shape[0], groups, math.prod(input.shape[1:]) // groups)
     mean = grouped.mean(2, keepdim=True)
     centred = grouped - mean
     variance = (centred * centred).mean(2, keepdim=True)
@@ -267,7 +284,8 @@ def cosine_of(x1: Tensor, x2: Tensor, dim: int, eps: float) -> Tensor:
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """The cosine of the angle between x1 and x2 along `dim`."""
-    found: Tensor = cosine_of(x1, x2, dim, eps)
+    x1, x2 = broadcast_tensors(x1, x2)
+    found: Tensor = cosine_of(x1, x2, wrap_dim(dim, x1.ndim), float(eps))
     return found
 
 
@@ -281,4 +299,32 @@ def distance_of(x1: Tensor, x2: Tensor, p: float, eps: float, keepdim: bool) -> 
 def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
     """The p-norm of x1 - x2 + eps along the last axis."""
     found: Tensor = distance_of(x1, x2, float(p), eps, keepdim)
+    return found
+
+
+def pdist(input: Tensor, p: float = 2.0) -> Tensor:
+    """The p-norm of input[i] - input[j] for each pair i < j, in row-major order.
+
+    Shapes: input [n, features] -> [n*(n - 1)/2].
+    """
+    if input.ndim != 2:
+        raise RuntimeError(f"pdist only supports 2D tensors, got: {input.ndim}D")
+    if not input._dtype.is_float:
+        raise RuntimeError("pdist only supports floating-point dtypes")
+    if p < 0:
+        raise RuntimeError("pdist only supports non-negative p values")
+    rows = input.shape[0]
+    if rows <= 1:
+        return input.new_empty(0)  # type: ignore[no-any-return]
+    found: Tensor = pair_distances(input, float(p))
+    return found
+
+
+@composite("Pdist")
+def pair_distances(input: Tensor, p: float) -> Tensor:
+    """The p-norm of input[i] - input[j] for each pair i < j."""
+    first, second = np.triu_indices(int(input.shape[0]), 1)
+    index = tensor(np.stack([first, second]))
+    rows = input.index_select(0, index[0]) - input.index_select(0, index[1])
+    found: Tensor = rows.norm(p, -1)
     return found

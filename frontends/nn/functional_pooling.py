@@ -121,7 +121,7 @@ def _max_pool(
         shapes = {1: "2D or 3D", 2: "3D or 4D", 3: "4D or 5D"}[rank]
         raise RuntimeError(f"non-empty {shapes} (batch mode) tensor expected for input")
     size = spread(kernel_size, rank)
-    step = size if stride is None or stride == [] else spread(stride, rank)
+    step = spread(stride, rank) if stride or stride == 0 else size
     side, gap = spread(padding, rank), spread(dilation, rank)
     if any(p > k // 2 for p, k in zip(side, size, strict=True)):
         raise RuntimeError(
@@ -225,7 +225,7 @@ def _avg_pool(
     if divisor_override == 0:
         raise RuntimeError("divisor must be not zero")
     size = spread(kernel_size, rank)
-    step = size if stride is None or stride == [] else spread(stride, rank)
+    step = spread(stride, rank) if stride or stride == 0 else size
     side = spread(padding, rank)
     if any(p > k // 2 for p, k in zip(side, size, strict=True)):
         raise RuntimeError(
@@ -262,115 +262,31 @@ def avg_pool3d(
     return _avg_pool(3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
+def _lp_pool(rank: int, input: Tensor, norm_type: float, kernel_size: Any, stride: Any, ceil_mode: bool) -> Tensor:
+    if norm_type in (math.inf, -math.inf):
+        sign = 1 if norm_type > 0 else -1
+        return sign * _max_pool(rank, sign * input.abs(), kernel_size, stride, 0, 1, ceil_mode, False)  # type: ignore[no-any-return]
+    mean = _avg_pool(rank, input.pow(norm_type), kernel_size, stride, 0, ceil_mode, True, None)
+    found: Tensor = (mean.sign() * mean.abs().relu() * math.prod(spread(kernel_size, rank))).pow(1.0 / norm_type)
+    return found
+
+
 def lp_pool1d(
-    input: Tensor, norm_type: float, kernel_size: int, stride: int | None = None, ceil_mode: bool = False
+    input: Tensor, norm_type: float, kernel_size: int, stride: Any = None, ceil_mode: bool = False
 ) -> Tensor:
     """(sum of x**norm_type over each window)**(1/norm_type), over the last axis."""
-    mean = avg_pool1d(input.pow(norm_type), kernel_size, stride, 0, ceil_mode)
-    found: Tensor = (mean.sign() * mean.abs().relu() * kernel_size).pow(1.0 / norm_type)
-    return found
+    return _lp_pool(1, input, norm_type, kernel_size, stride, ceil_mode)
 
 
 def lp_pool2d(
     input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
 ) -> Tensor:
     """(sum of x**norm_type over each window)**(1/norm_type), over the last two axes."""
-    mean = avg_pool2d(input.pow(norm_type), kernel_size, stride, 0, ceil_mode)
-    found: Tensor = (mean.sign() * mean.abs().relu() * math.prod(spread(kernel_size, 2))).pow(1.0 / norm_type)
-    return found
+    return _lp_pool(2, input, norm_type, kernel_size, stride, ceil_mode)
 
 
-# -- adaptive ----------------------------------------------------------------------------------------------------------
-def _adaptive_sizes(input: Tensor, output_size: Any, rank: int) -> tuple[int, ...]:
-    if isinstance(output_size, Sequence):
-        return tuple(n if o is None else o for o, n in zip(output_size, input.shape[-rank:], strict=True))
-    return tuple(n if output_size is None else output_size for n in input.shape[-rank:])
-
-
-def _members(count: int, extent: int) -> Tensor:
-    """bool[count, extent]: whether j is in bin i, floor(i*extent/count) <= j < ceil((i+1)*extent/count)."""
-    shape = (count, extent)
-    row = apply(iota, (), {"shape": shape, "axis": 0, "dtype": I64})
-    column = apply(iota, (), {"shape": shape, "axis": 1, "dtype": I64})
-    found: Tensor = (column >= row * extent // count) & (column < ((row + 1) * extent + count - 1) // count)
-    return found
-
-
-@composite("AdaptiveAvgPool2D")
-def adaptive_mean(input: Tensor, output_size: tuple[int, ...]) -> Tensor:
-    """The mean of each bin along each of the last axes."""
-    rank = len(output_size)
-    for axis, count in zip(range(input.ndim - rank, input.ndim), output_size, strict=True):
-        extent = input.shape[axis]
-        if extent == count:
-            continue
-        if extent % count == 0:
-            shape = (*input.shape[:axis], count, extent // count, *input.shape[axis + 1 :])
-            input = input.reshape(shape).mean(axis + 1)
-        else:
-            weights = _members(count, extent).to(input.dtype)
-            weights = weights / weights.sum(1, keepdim=True)
-            input = input.movedim(axis, -1).matmul(weights.t()).movedim(-1, axis)
-    return input
-
-
-@composite("AdaptiveMaxPool2D")
-def adaptive_greatest(input: Tensor, output_size: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """The greatest element of each bin, and its place in the plane of the last axes."""
-    rank = len(output_size)
-    places: Tensor | None = None
-    extents = input.shape[input.ndim - rank :]
-    # Last axis first: of equal elements the first in row-major order is found, as one scan over the plane finds it.
-    for axis, count in reversed(list(zip(range(input.ndim - rank, input.ndim), output_size, strict=True))):
-        extent = input.shape[axis]
-        rows = input.movedim(axis, -1).unsqueeze(-2)
-        cells = rows.expand(*rows.shape[:-2], count, extent)
-        inside = _members(count, extent).expand(cells.shape)
-        found, place = first_greatest(apply(where, (inside, cells, -math.inf)))
-        if places is None:
-            index = place
-        else:
-            carried = places.movedim(axis, -1).gather(-1, place)
-            weight = math.prod(extents[axis - (input.ndim - rank) + 1 :])
-            index = place * weight + carried
-        input, places = found.movedim(-1, axis), index.movedim(-1, axis)
-    assert places is not None
-    return input, places
-
-
-def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
-    """The mean over as many bins as `output_size` says, along the last axis."""
-    found: Tensor = adaptive_mean(input, _adaptive_sizes(input, output_size, 1))
-    return found
-
-
-def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
-    """The mean over as many bins as `output_size` says, along the last two axes."""
-    found: Tensor = adaptive_mean(input, _adaptive_sizes(input, output_size, 2))
-    return found
-
-
-def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
-    """The mean over as many bins as `output_size` says, along the last three axes."""
-    found: Tensor = adaptive_mean(input, _adaptive_sizes(input, output_size, 3))
-    return found
-
-
-def _adaptive_max(input: Tensor, output_size: Any, rank: int, return_indices: bool) -> Any:
-    found = adaptive_greatest(input, _adaptive_sizes(input, output_size, rank))
-    return tuple(found) if return_indices else found[0]
-
-
-def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
-    """The greatest element of as many bins as `output_size` says, along the last axis."""
-    return _adaptive_max(input, output_size, 1, return_indices)
-
-
-def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
-    """The greatest element of as many bins as `output_size` says, along the last two axes."""
-    return _adaptive_max(input, output_size, 2, return_indices)
-
-
-def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
-    """The greatest element of as many bins as `output_size` says, along the last three axes."""
-    return _adaptive_max(input, output_size, 3, return_indices)
+def lp_pool3d(
+    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
+) -> Tensor:
+    """(sum of x**norm_type over each window)**(1/norm_type), over the last three axes."""
+    return _lp_pool(3, input, norm_type, kernel_size, stride, ceil_mode)

@@ -52,7 +52,7 @@ def embedding(
             raise AssertionError("Padding_idx must be within num_embeddings")
         padding_idx = padding_idx + rows if padding_idx < 0 else padding_idx
     if max_norm is not None:
-        _renormalise(weight, input, max_norm, norm_type)
+        renormalise(weight, input, max_norm, norm_type)
     try:
         found: Tensor = rows_of(weight, input, -1 if padding_idx is None else padding_idx)
     except DimError as error:
@@ -60,7 +60,7 @@ def embedding(
     return found
 
 
-def _renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -> None:
+def renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -> None:
     """Scale the rows that `input` names down to `max_norm`, in place."""
     from adjit.autograd.modes import no_grad
 
@@ -167,12 +167,28 @@ def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
     if not training or p == 0:
         return input
+    return _saturate(input, p, inplace, input.shape)
+
+
+def _saturate(input: Tensor, p: float, inplace: bool, shape: Sequence[int]) -> Tensor:
     scale = ((1 - p) * (1 + p * _SATURATION**2)) ** -0.5 if p < 1 else 0.0
-    result: Tensor = saturated(input, rand(input.shape) < 1 - p, scale, -scale * _SATURATION * p)
+    mask = (rand(tuple(shape)) < 1 - p).expand(input.shape)
+    result: Tensor = saturated(input, mask, scale, -scale * _SATURATION * p)
     if not inplace:
         return result
     check_writable(input)
     return write(input, result)
+
+
+def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+    """`alpha_dropout` of whole channels (axis 1)."""
+    if p < 0.0 or p > 1.0:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    if not training or p == 0:
+        return input
+    if input.ndim < 2:
+        raise RuntimeError("Feature dropout requires at least 2 dimensions in the input")
+    return _saturate(input, p, inplace, (*input.shape[:2], *(1,) * (input.ndim - 2)))
 
 
 @composite("Add")

@@ -1,0 +1,110 @@
+"""Pooling into a given number of bins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from adjit.composite import composite
+from adjit.dispatch import apply
+from adjit.ir.ops.scalar import where
+from adjit.ir.ops.source import iota
+from adjit.ir.types import I64
+from adjit.nn.functional_pooling import first_greatest
+from adjit.tensor import Tensor
+
+
+def _adaptive_sizes(input: Tensor, output_size: Any, rank: int) -> tuple[int, ...]:
+    if isinstance(output_size, Sequence):
+        return tuple(n if o is None else o for o, n in zip(output_size, input.shape[-rank:], strict=True))
+    return tuple(n if output_size is None else output_size for n in input.shape[-rank:])
+
+
+def _members(count: int, extent: int) -> Tensor:
+    """bool[count, extent]: whether j is in bin i, floor(i*extent/count) <= j < ceil((i+1)*extent/count)."""
+    shape = (count, extent)
+    row = apply(iota, (), {"shape": shape, "axis": 0, "dtype": I64})
+    column = apply(iota, (), {"shape": shape, "axis": 1, "dtype": I64})
+    found: Tensor = (column >= row * extent // count) & (column < ((row + 1) * extent + count - 1) // count)
+    return found
+
+
+@composite("AdaptiveAvgPool2D")
+def adaptive_mean(input: Tensor, output_size: tuple[int, ...]) -> Tensor:
+    """The mean of each bin along each of the last axes."""
+    rank = len(output_size)
+    for axis, count in zip(range(input.ndim - rank, input.ndim), output_size, strict=True):
+        extent = input.shape[axis]
+        if extent == count:
+            continue
+        if extent % count == 0:
+            shape = (*input.shape[:axis], count, extent // count, *input.shape[axis + 1 :])
+            input = input.reshape(shape).mean(axis + 1)
+        else:
+            weights = _members(count, extent).to(input.dtype)
+            weights = weights / weights.sum(1, keepdim=True)
+            input = input.movedim(axis, -1).matmul(weights.t()).movedim(-1, axis)
+    return input
+
+
+@composite("AdaptiveMaxPool2D")
+def adaptive_greatest(input: Tensor, output_size: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """The greatest element of each bin, and its place in the plane of the last axes."""
+    rank = len(output_size)
+    places: Tensor | None = None
+    extents = input.shape[input.ndim - rank :]
+    # Last axis first: of equal elements the first in row-major order is found, as one scan over the plane finds it.
+    for axis, count in reversed(list(zip(range(input.ndim - rank, input.ndim), output_size, strict=True))):
+        extent = input.shape[axis]
+        rows = input.movedim(axis, -1).unsqueeze(-2)
+        cells = rows.expand(*rows.shape[:-2], count, extent)
+        inside = _members(count, extent).expand(cells.shape)
+        found, place = first_greatest(apply(where, (inside, cells, -math.inf)))
+        if places is None:
+            index = place
+        else:
+            carried = places.movedim(axis, -1).gather(-1, place)
+            weight = math.prod(extents[axis - (input.ndim - rank) + 1 :])
+            index = place * weight + carried
+        input, places = found.movedim(-1, axis), index.movedim(-1, axis)
+    assert places is not None
+    return input, places
+
+
+def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
+    """The mean over as many bins as `output_size` says, along the last axis."""
+    found: Tensor = adaptive_mean(input, _adaptive_sizes(input, output_size, 1))
+    return found
+
+
+def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
+    """The mean over as many bins as `output_size` says, along the last two axes."""
+    found: Tensor = adaptive_mean(input, _adaptive_sizes(input, output_size, 2))
+    return found
+
+
+def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
+    """The mean over as many bins as `output_size` says, along the last three axes."""
+    found: Tensor = adaptive_mean(input, _adaptive_sizes(input, output_size, 3))
+    return found
+
+
+def _adaptive_max(input: Tensor, output_size: Any, rank: int, return_indices: bool) -> Any:
+    found = adaptive_greatest(input, _adaptive_sizes(input, output_size, rank))
+    return tuple(found) if return_indices else found[0]
+
+
+def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+    """The greatest element of as many bins as `output_size` says, along the last axis."""
+    return _adaptive_max(input, output_size, 1, return_indices)
+
+
+def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+    """The greatest element of as many bins as `output_size` says, along the last two axes."""
+    return _adaptive_max(input, output_size, 2, return_indices)
+
+
+def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+    """The greatest element of as many bins as `output_size` says, along the last three axes."""
+    return _adaptive_max(input, output_size, 3, return_indices)
