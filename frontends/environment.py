@@ -18,6 +18,12 @@ class Environment:
     something announced a change (see epoch.py).
     """
 
+    # What a module's namespace holds by name: compared by identity.
+    TABLES = (
+        "_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks", "_backward_hooks",
+        "_backward_pre_hooks",
+    )  # fmt: skip
+
     def __init__(self, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
         self._names: list[tuple[dict[str, Any], str, Any]] = []
         self._cells: list[tuple[Any, Any]] = []
@@ -135,13 +141,15 @@ def _names_in(code: CodeType) -> set[str]:
     return names
 
 
+def simple_attributes(module: Any) -> list[str]:
+    """The names of a module's attributes that are plain values."""
+    return [k for k, v in module.__dict__.items() if isinstance(v, _SIMPLE) and not k.startswith("__")]
+
+
 def _state(module: Any) -> list[Any]:
     """What a module's `forward` can read that is not a tensor's data."""
-    simple = [(k, v) for k, v in module.__dict__.items() if isinstance(v, _SIMPLE) and not k.startswith("__")]
-    held = [
-        [(name, id(item)) for name, item in module.__dict__.get(key, {}).items()]
-        for key in ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks", "_backward_hooks",
-                    "_backward_pre_hooks")
-    ]  # fmt: skip
-    flags = [p.requires_grad for p in module.__dict__.get("_parameters", {}).values() if p is not None]
+    own = module.__dict__
+    simple = [(name, own[name]) for name in simple_attributes(module)]
+    held = [[(name, id(item)) for name, item in own.get(key, {}).items()] for key in Environment.TABLES]
+    flags = [p.requires_grad for p in own.get("_parameters", {}).values() if p is not None]
     return [simple, held, flags, type(module).forward]

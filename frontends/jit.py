@@ -27,6 +27,10 @@ class CompiledFunction:
     `graph`, `stages`, `llvm` and `asm` show the program for given arguments; `explain` says why each was made.
     """
 
+    __slots__ = ("__dict__", "__weakref__", "_table")
+
+    _table: Any  # read by native code
+
     def __init__(
         self, function: Callable[..., Any], *, strict: bool, dynamic: bool | None, threads: int | None
     ) -> None:
@@ -38,6 +42,7 @@ class CompiledFunction:
         self._shapes: dict[Any, list[tuple[tuple[int, ...], ...]]] = {}
         self._fixed: dict[Any, set[tuple[int, int]]] = {}
         self._lock = RLock()
+        self._native: Any = None
         update_wrapper(self, function, updated=())
 
     def __getattr__(self, name: str) -> Any:
@@ -58,7 +63,18 @@ class CompiledFunction:
         call = Call(args, kwargs)
         entry = self._entry(call)
         entry.calls += 1
-        return run_entry(self, entry, call)
+        result = run_entry(self, entry, call)
+        if entry.calls > 1 and not kwargs:
+            self._learn(entry, call, args)
+        return result
+
+    def _learn(self, entry: Entry, call: Call, args: tuple[Any, ...]) -> None:
+        """Let native code serve the next call of this kind."""
+        if self._native is None:
+            from adjit.native.compiled import NativeCalls
+
+            self._native = NativeCalls(self)
+        self._native.learn(entry, call, args)
 
     # -- looking in -------------------------------------------------------------------------------------------------
     def graph(self, *args: Any, **kwargs: Any) -> Graph:
@@ -102,8 +118,11 @@ class CompiledFunction:
             for entry in entries:
                 guards = " where " + ", ".join(map(str, entry.graph.guards)) if entry.graph.guards else ""
                 types = ", ".join(f"{v.name}: {v.type}" for v in entry.graph.inputs)
-                lines.append(f"@{entry.graph.name}({types}){guards}: {entry.reason}; {entry.calls} calls")
+                lines.append(f"@{entry.graph.name}({types}){guards}: {entry.reason}; {self._calls(entry)} calls")
         return "\n".join(lines) or f"@{self.__name__}: not called yet"
+
+    def _calls(self, entry: Entry) -> int:
+        return entry.calls + (0 if self._native is None else int(self._native.calls(entry)))
 
     @property
     def compile_count(self) -> int:

@@ -16,8 +16,8 @@ import numpy as np
 WORD = 8
 # PyObject: the reference count, then the type.
 TYPE = 8
-# PyFloatObject, PyCellObject: what they hold comes after the head.
-CONTENT = 16
+# PyFloatObject, PyCellObject: what they hold comes after the head; PyDictObject: how many entries it has.
+CONTENT = USED = 16
 # PyArrayObject_fields: data, int nd, dimensions, strides, base, descr, int flags.
 DATA, NDIM, DIMENSIONS, STRIDES, DESCRIPTION, FLAGS = 16, 24, 32, 40, 56, 64
 # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED, and with NPY_ARRAY_WRITEABLE.
@@ -81,6 +81,7 @@ def _heads_hold() -> bool:
     return (
         numbers
         and word_at(id(inner.__closure__[0]) + CONTENT) == id(content)
+        and all(word_at(id(x) + USED) == len(x) for x in ({}, {"a": 1}, vars(sys), dict.fromkeys(range(50))))
         and all(word_at(id(x) + TYPE) == id(type(x)) for x in (1, 1.5, "x", np.empty(2), inner))
     )
 

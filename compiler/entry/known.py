@@ -33,6 +33,8 @@ W_LEAF, R_FAULT = 72, 73
 # Places of code seen before: the address of a block of PLACES entries (code, offset, location).
 LOCATIONS = 74
 PLACES = 256
+# Where a compiled function keeps the array that holds its table; the Python function that serves its calls.
+C_TABLE, C_CALL = 75, 76
 # The tables of methods stand from here on.
 TABLES = 80
 METHODS = 96
@@ -41,22 +43,27 @@ KNOWN_WORDS = TABLES + METHODS
 # -- a function's table ---------------------------------------------------------------------------------------------
 # The Python function that serves any call, and the one that is asked where no signature fits.
 SLOW, MISS = 0, 1
-# Whether numbers are part of a signature.
-FIXED = 2
+# Whether numbers are part of a signature; whether recording is.
+FIXED, BY_MODE = 2, 3
+# Set in the needs of a call that records, where recording is part of the signature.
+IN_RECORDING = 1 << 32
 BUCKETS, BUCKET_COUNT = 8, 64
 TABLE_WORDS = BUCKETS + BUCKET_COUNT
 
 # -- a signature ----------------------------------------------------------------------------------------------------
 NEXT, OPERANDS, NEEDS, GUARDS, MAIN, SIZES, WORKSPACE, ARENA, BUSY, FLAGS = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
 INPUTS, INPUT_LIST, RESULTS, RESULT_LIST, OUTPUTS, RECORDING = 10, 11, 12, 13, 14, 15
-OPERAND_LIST = 16
+# How often it served; where set, the memories that no operand may stand in (nor may two operands share one).
+CALLS, APART = 16, 17
+OPERAND_LIST = 18
 # Bits of FLAGS: the GIL is released while the program runs; it needs the signature's memory.
 RELEASE, OWN_MEMORY = 1, 2
 # The most operands of a call, and entries of a program's table.
 MOST_OPERANDS, MOST_ENTRIES = 16, 96
 
-# An operand: kind, then dtype object (or bits of a number, or object), NumPy's dtype, rank, address of the sizes.
-OPERAND_WORDS = 5
+# An operand: kind, then dtype object (or bits of a number, or object), NumPy's dtype, rank, address of the sizes; what
+# `requires_grad` and `_leaf` are (0: whatever they are), and then there is no gradient.
+OPERAND_WORDS = 7
 IS_TENSOR, IS_ARRAY, IS_FLOAT, IS_FIXED_FLOAT, IS_INTEGER, IS_FIXED_INTEGER, IS_OBJECT = 0, 1, 2, 3, 4, 5, 6
 # An input of the program: where it comes from, then the operand's number or an address.
 INPUT_WORDS = 2

@@ -10,20 +10,20 @@ from adjit.compiler.llvm.words import KNOWN, translate
 from adjit.runtime.layout import c_function
 
 _PARTS = (operands, results, record, serve)
-FUNCTION = "adjit_function"
+FUNCTION, COMPILED = "adjit_function", "adjit_compiled"
 
 
 def entry_text() -> str:
     """LLVM text of the library; it is the same in every process."""
     functions = [function for part in _PARTS for function in part.FUNCTIONS]
-    text = translate(functions, EXTERNALS, (FUNCTION,))
+    text = translate(functions, EXTERNALS, (FUNCTION, COMPILED))
     return text + "".join(serve.method_text(number) for number in range(METHODS))
 
 
 def load_entry(known: int) -> Library:
     """The library, bound to the known table at an address."""
     imports = {KNOWN: known, **{name: c_function(name) for name in EXTERNALS}}
-    return compile_library(entry_text(), (FUNCTION, *map(method_name, range(METHODS))), imports=imports)
+    return compile_library(entry_text(), (FUNCTION, COMPILED, *map(method_name, range(METHODS))), imports=imports)
 
 
 def method_name(number: int) -> str:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from adjit.compiler.entry.interpreter import PyDict_GetItem, PyLong_AsLongLongAndOverflow
 from adjit.compiler.entry.known import (
+    APART,
     ARRAY,
     BUCKET_COUNT,
     BUCKETS,
+    BY_MODE,
+    CALLS,
     FIXED,
     FLOAT,
     FROM_ADDRESS,
     FROM_OPERAND,
     GUARDS,
+    IN_RECORDING,
     INPUT_LIST,
     INPUT_WORDS,
     INPUTS,
@@ -35,7 +39,10 @@ from adjit.compiler.entry.known import (
     T_ARRAY,
     T_BASE,
     T_DTYPE,
+    T_GRAD,
     T_HISTORY,
+    T_LEAF,
+    T_MEMORY,
     T_REQUIRES,
     T_SEEN,
     TENSOR,
@@ -78,9 +85,11 @@ def integer(number: int) -> int:
     return value
 
 
-def needed(operands: int, count: int, recording: int) -> int:
+def needed(table: int, operands: int, count: int, recording: int) -> int:
     """A bit for each operand whose gradient is wanted; STALE for a view that must look at its base."""
     found = 0
+    if recording and word(table + 8 * BY_MODE):
+        found = IN_RECORDING
     k = 0
     while k < count:
         value = word(operands + 8 * k)
@@ -139,12 +148,21 @@ def takes_array(wanted: int, array: int) -> int:
     return 1
 
 
+def takes_leaf(wanted: int, tensor: int) -> int:
+    """Whether autograd sees a tensor as a signature wants it."""
+    if word(tensor + known(T_REQUIRES)) != word(wanted + 40) or word(tensor + known(T_LEAF)) != word(wanted + 48):
+        return 0
+    return word(tensor + known(T_GRAD)) == known(NONE)
+
+
 def takes(wanted: int, value: int) -> int:
     """Whether an operand is what a signature wants."""
     kind = word(wanted)
     type = word(value + TYPE)
     if kind == IS_TENSOR:
         if not is_tensor(value) or word(value + known(T_DTYPE)) != word(wanted + 8):
+            return 0
+        if word(wanted + 40) != 0 and not takes_leaf(wanted, value):
             return 0
         return takes_array(wanted, array_of(value))
     if kind == IS_ARRAY:
@@ -182,18 +200,54 @@ def guards_hold(guards: int) -> int:
     return 1
 
 
+def stand_apart(memories: int, operands: int, count: int) -> int:
+    """Whether no two tensors share memory, and none stands in one of the memories listed."""
+    seen = room(16)
+    listed = word(memories)
+    found = 0
+    k = 0
+    while k < count:
+        if is_tensor(word(operands + 8 * k)):
+            memory = word(word(operands + 8 * k) + known(T_MEMORY))
+            j = 0
+            while j < found:
+                if word(seen + 8 * j) == memory:
+                    return 0
+                j += 1
+            j = 0
+            while j < listed:
+                if word(memories + 8 + 8 * j) == memory:
+                    return 0
+                j += 1
+            set_word(seen + 8 * found, memory)
+            found += 1
+        k += 1
+    return 1
+
+
+def fits(signature: int, operands: int, count: int) -> int:
+    """Whether a signature takes these operands, as many as it has."""
+    wanted = signature + 8 * OPERAND_LIST
+    k = 0
+    while k < count:
+        if not takes(wanted, word(operands + 8 * k)):
+            return 0
+        wanted += 8 * OPERAND_WORDS
+        k += 1
+    memories = word(signature + 8 * APART)
+    if memories != 0 and not stand_apart(memories, operands, count):
+        return 0
+    return guards_hold(word(signature + 8 * GUARDS))
+
+
 def fitting(table: int, operands: int, count: int, needs: int) -> int:
     """The signature that takes these operands, or 0."""
     signature = word(bucket(table, operands, count, needs))
     while signature != 0:
-        if word(signature + 8 * OPERANDS) == count and word(signature + 8 * NEEDS) == needs:
-            wanted = signature + 8 * OPERAND_LIST
-            k = 0
-            while k < count and takes(wanted, word(operands + 8 * k)):
-                wanted += 8 * OPERAND_WORDS
-                k += 1
-            if k == count and guards_hold(word(signature + 8 * GUARDS)):
-                return signature
+        counted = word(signature + 8 * OPERANDS) == count and word(signature + 8 * NEEDS) == needs
+        if counted and fits(signature, operands, count):
+            set_word(signature + 8 * CALLS, word(signature + 8 * CALLS) + 1)
+            return signature
         signature = word(signature + 8 * NEXT)
     return 0
 
@@ -240,5 +294,6 @@ def place_inputs(signature: int, operands: int, buffers: int, cells: int) -> int
 
 
 FUNCTIONS = (
-    is_tensor, array_of, integer, needed, mixed, bucket, takes_array, takes, guards_hold, fitting, number, place_inputs,
+    is_tensor, array_of, integer, needed, mixed, bucket, takes_array, takes_leaf, takes, guards_hold, stand_apart, fits,
+    fitting, number, place_inputs,
 )  # fmt: skip

@@ -17,7 +17,10 @@ from adjit.compiler.entry.interpreter import (
 )
 from adjit.compiler.entry.known import (
     ARENA,
+    ARRAY,
     BUSY,
+    C_CALL,
+    C_TABLE,
     FLAGS,
     INPUTS,
     IS_RECORDING,
@@ -42,7 +45,7 @@ from adjit.compiler.entry.operands import array_of, fitting, integer, needed, pl
 from adjit.compiler.entry.record import record
 from adjit.compiler.entry.results import drop, make_arrays, make_tensors, returned
 from adjit.compiler.llvm.words import KNOWN, known, room, run, set_word, word
-from adjit.runtime.layout import DATA
+from adjit.runtime.layout import DATA, TYPE
 
 # What `served` answers where Python must serve the call: no signature fits, or none may be asked.
 UNKNOWN, PLAIN = -1, -2
@@ -135,7 +138,7 @@ def served(table: int, operands: int, count: int) -> int:
         return 0
     if word(known(MODE) + IS_TRACING):
         return PLAIN
-    needs = needed(operands, count, word(known(MODE) + IS_RECORDING))
+    needs = needed(table, operands, count, word(known(MODE) + IS_RECORDING))
     if needs < 0:
         return PLAIN
     signature = fitting(table, operands, count, needs)
@@ -165,7 +168,7 @@ def with_self(table: int, self: int, arguments: int, count: int, names: int) -> 
     """Serve a method's call."""
     operands = room(18)
     if names != 0 or count >= MOST_OPERANDS:
-        return spread(table, self, arguments, count, names)
+        return spread(word(table + 8 * SLOW), self, arguments, count, names)
     set_word(operands + 8, self)
     k = 0
     while k < count:
@@ -177,8 +180,8 @@ def with_self(table: int, self: int, arguments: int, count: int, names: int) -> 
     return found
 
 
-def spread(table: int, self: int, arguments: int, count: int, names: int) -> int:
-    """Let Python serve a method's call with named, or with many, arguments."""
+def spread(function: int, self: int, arguments: int, count: int, names: int) -> int:
+    """Let a Python function serve a method's call with named, or with many, arguments."""
     total = count
     if names != 0:
         total += PyTuple_Size(names)
@@ -190,7 +193,7 @@ def spread(table: int, self: int, arguments: int, count: int, names: int) -> int
     while k < total:
         set_word(given + 16 + 8 * k, word(arguments + 8 * k))
         k += 1
-    found = PyObject_Vectorcall(word(table + 8 * SLOW), given + 8, count + 1, names)
+    found = PyObject_Vectorcall(function, given + 8, count + 1, names)
     PyMem_Free(given)
     return found
 
@@ -206,8 +209,19 @@ def adjit_function(self: int, arguments: int, count: int, names: int) -> int:
     return found
 
 
+def adjit_compiled(self: int, arguments: int, count: int, names: int) -> int:
+    """The entry of a compiled function, which may have an array that holds its table."""
+    holder = word(self + known(C_TABLE))
+    found = PLAIN
+    if holder != 0 and word(holder + TYPE) == known(ARRAY) and names == 0 and count <= MOST_OPERANDS:
+        found = served(word(holder + DATA), arguments, count)
+    if found < 0 and found >= PLAIN:
+        return spread(known(C_CALL), self, arguments, count, names)
+    return found
+
+
 FUNCTIONS = (
-    mode_is_known, hold_arrays, execute, computed, served, by_python, with_self, spread, adjit_function,
+    mode_is_known, hold_arrays, execute, computed, served, by_python, with_self, spread, adjit_function, adjit_compiled,
 )  # fmt: skip
 
 

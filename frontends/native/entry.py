@@ -93,11 +93,24 @@ class Entry:
         self._kept.append(item)
         return id(item)
 
-    def new_table(self, slow: Callable[..., Any], miss: Callable[..., Any], *, fixed: bool = False) -> np.ndarray:
+    def new_table(self, slow: Callable[..., Any], miss: Callable[..., Any], *, fixed: bool) -> np.ndarray:
         """A function's table without signatures; the caller keeps it and both functions alive."""
         table = np.zeros(k.TABLE_WORDS, np.uint64)
         table[k.SLOW], table[k.MISS], table[k.FIXED] = id(slow), id(miss), fixed
         return table
+
+    def new_compiled_table(self) -> np.ndarray:
+        """The table of a compiled function."""
+        table = np.zeros(k.TABLE_WORDS, np.uint64)
+        table[k.FIXED] = table[k.BY_MODE] = 1
+        return table
+
+    def serve_class(self, cls: type, slot: str, call: Callable[..., Any]) -> None:
+        """Serve calls of instances natively, by the table in a slot of theirs; `call` serves the others."""
+        self.known[k.C_TABLE], self.known[k.C_CALL] = layout.slot_offset(cls, slot), self.keep(call)
+        make = _new_method()
+        definition = self._definition("__call__", call.__doc__ or "", self._library.address("adjit_compiled"))
+        type.__setattr__(cls, "__call__", make(cls, definition))
 
     def function(self, name: str, doc: str, table: np.ndarray) -> Any:
         """A builtin function served by a table."""
@@ -114,10 +127,8 @@ class Entry:
         number = self._methods
         self._methods += 1
         self.known[k.TABLES + number] = address(table)
-        make = ctypes.pythonapi.PyDescr_NewMethod
-        make.restype, make.argtypes = ctypes.py_object, [ctypes.py_object, ctypes.c_void_p]
         self.keep(table)
-        return make(cls, self._definition(name, doc, self._library.address(method_name(number))))
+        return _new_method()(cls, self._definition(name, doc, self._library.address(method_name(number))))
 
     def _definition(self, name: str, doc: str, function: int) -> int:
         """A PyMethodDef."""
@@ -138,6 +149,12 @@ class Entry:
             self._kept += [frame.f_code, found]
             self.places[place : place + 3] = code, offset, id(found)
         return found
+
+
+def _new_method() -> Any:
+    make = ctypes.pythonapi.PyDescr_NewMethod
+    make.restype, make.argtypes = ctypes.py_object, [ctypes.py_object, ctypes.c_void_p]
+    return make
 
 
 def _mixed(code: int, part: int) -> int:

@@ -41,7 +41,15 @@ def install() -> bool:
     for name in (*_FREE, *_OTHERS):
         _install_method(entry, name, free=name in _FREE)
         _install_function(entry, name)
+    _install_compiled(entry)
     return True
+
+
+def _install_compiled(entry: Entry) -> None:
+    """Serve compiled functions; their class is loaded with the compiler, which native code needs anyway."""
+    from adjit.jit import CompiledFunction
+
+    entry.serve_class(CompiledFunction, "_table", CompiledFunction.__call__)
 
 
 def _install_method(entry: Entry, name: str, *, free: bool) -> None:

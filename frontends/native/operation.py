@@ -124,7 +124,7 @@ class Operation:
         )
         words = signature.words()
         if words is not None:
-            install(self.table, words, operands, needs, fixed=fixed)
+            put_into(self.table, words, operands, needs, fixed=fixed)
             self._signatures.append((signature, words))
 
 
@@ -181,7 +181,7 @@ def _inputs(
     return inputs, arrays
 
 
-def install(table: np.ndarray, words: np.ndarray, operands: tuple[Any, ...], needs: int, *, fixed: bool) -> None:
+def put_into(table: np.ndarray, words: np.ndarray, operands: tuple[Any, ...], needs: int, *, fixed: bool) -> None:
     """Put a signature where the native entry looks for calls with these operands."""
     place = k.BUCKETS + _bucket(operands, needs, fixed=fixed)
     words[k.NEXT] = table[place]

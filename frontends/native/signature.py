@@ -31,6 +31,8 @@ class Operand:
     storage: int = 0
     dims: tuple[int, ...] = ()
     kept: Any = None
+    requires_grad: int = 0
+    leaf: int = 0
 
 
 def operand_for(value: Any, *, fixed: bool) -> Operand:
@@ -63,6 +65,7 @@ class Signature:
     work: int
     recorded: np.ndarray | None = None
     guards: np.ndarray | None = None
+    apart: np.ndarray | None = None
     kept: list[Any] = field(default_factory=list)
 
     def words(self) -> np.ndarray | None:
@@ -84,11 +87,13 @@ class Signature:
         head[k.OUTPUTS] = self._list(self._output_words())
         head[k.RECORDING] = 0 if self.recorded is None else address(self.recorded)
         head[k.GUARDS] = 0 if self.guards is None else address(self.guards)
+        head[k.APART] = 0 if self.apart is None else address(self.apart)
         tail: list[int] = []
         for operand in self.operands:
             dims = self._list(operand.dims)
             tail += [operand.kind, operand.what, operand.storage, len(operand.dims), dims]
-        self.kept += [self.executable, sizes, self.operands, self.results, self.recorded, self.guards]
+            tail += [operand.requires_grad, operand.leaf]
+        self.kept += [self.executable, sizes, self.operands, self.results, self.recorded, self.guards, self.apart]
         return np.concatenate([head, np.array(tail, np.uint64)])
 
     def _list(self, words: Any) -> int:

@@ -19,9 +19,11 @@ from adjit.ir.graph import Node, Value
 from adjit.memory import Memory
 from adjit.native import install
 from adjit.native.operation import Operation
+from adjit.runtime import layout
 from adjit.tensor import Tensor
 
-pytestmark = pytest.mark.skipif(not install.install(), reason="objects of this interpreter are not known")
+pytestmark = pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
+install.install()
 
 BINARY = ["__add__", "__sub__", "__mul__", "__truediv__", "__lt__", "__ge__", "__eq__", "maximum", "minimum"]
 UNARY = ["__neg__", "relu", "exp", "log", "tanh", "sigmoid", "sqrt", "square", "abs", "sum", "sin"]

@@ -1,0 +1,179 @@
+"""Calls of compiled functions served natively: positional arguments, none of them nested, results one or a tuple.
+
+The Python path finds the program for a call; when it has served a kind of call twice, the program, what its guards
+compare and where its results go become a signature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adjit.call import Call
+from adjit.compiler.entry import known as k
+from adjit.entry import Entry
+from adjit.ir.graph import Graph
+from adjit.ir.shape import evaluate
+from adjit.ir.types import TensorType
+from adjit.native.entry import native_entry
+from adjit.native.guards import guards_of
+from adjit.native.install import install
+from adjit.native.operation import put_into
+from adjit.native.signature import Operand, Signature, is_plain, operand_for
+from adjit.runtime.executable import Executable
+from adjit.runtime.interpreter import bind_sizes
+from adjit.runtime.layout import DATA, word_at
+from adjit.state import STATE
+from adjit.tensor import Tensor
+
+if TYPE_CHECKING:
+    from adjit.jit import CompiledFunction
+
+# Kinds of call of one function, and attempts to serve one of them.
+_LIMIT, _ATTEMPTS = 64, 4
+
+
+class NativeCalls:
+    """The signatures of one compiled function."""
+
+    def __init__(self, compiled: CompiledFunction) -> None:
+        entry = native_entry() if install() else None
+        self.table = None if entry is None else entry.new_compiled_table()
+        self._signatures: list[tuple[Signature, np.ndarray]] = []
+        self._served: dict[int, list[np.ndarray]] = {}
+        self._attempts: dict[Any, int] = {}
+        if self.table is not None:
+            compiled._table = self.table
+
+    def calls(self, entry: Entry) -> int:
+        """How many calls a program served without Python."""
+        return sum(int(words[k.CALLS]) for words in self._served.get(id(entry), ()))
+
+    def learn(self, entry: Entry, call: Call, args: tuple[Any, ...]) -> None:
+        """Make a signature of calls like this one, if the native entry can serve them."""
+        if self.table is None or len(self._signatures) >= _LIMIT:
+            return
+        key = (id(entry), call.key, call.shapes)
+        attempts = self._attempts.get(key, 0)
+        if attempts == _ATTEMPTS or len(self._attempts) > 4 * _LIMIT:
+            return
+        self._attempts[key] = attempts + 1
+        signature = _signature(entry, call, args)
+        words = None if signature is None else signature.words()
+        if words is not None and signature is not None:
+            signature.kept += [entry, args]
+            put_into(self.table, words, args, signature.needs, fixed=True)
+            self._signatures.append((signature, words))
+            self._served.setdefault(id(entry), []).append(words)
+
+
+def _signature(entry: Entry, call: Call, args: tuple[Any, ...]) -> Signature | None:
+    executable = entry.executables.get("forward")
+    if not isinstance(executable, Executable) or not _is_flat(call, args) or (entry.differentiable and STATE.recording):
+        return None
+    if call.aliases or entry.coinciding or entry.grads or entry.graph.writes:
+        return None
+    inputs = _inputs(entry, call, args)
+    outputs = _outputs(entry, call, args)
+    guards = guards_of(entry)
+    if inputs is None or outputs is None or guards is None:
+        return None
+    shapes = tuple(
+        call.shapes[source.index] if source.kind == "argument" else tuple(evaluate(dim, {}) for dim in value.dims)
+        for value, source in zip(entry.graph.inputs, entry.sources, strict=True)
+    )
+    native = executable.native_call(shapes)
+    if native is None:
+        return None
+    results = [TensorType(v.dtype, shape) for v, (shape, _) in zip(entry.graph.outputs, native.results, strict=True)]
+    needs = sum((isinstance(x, Tensor) and x.requires_grad) << i for i, x in enumerate(args)) if STATE.recording else 0
+    apart = np.array([len(entry.memories), *map(id, entry.memories)], np.uint64)
+    return Signature(
+        [_operand(x) for x in args], needs + k.IN_RECORDING * STATE.recording, executable, inputs, outputs, shapes,
+        results, work_of(entry.graph, bind_sizes(entry.graph, shapes)), None, guards.block(), apart,
+        [guards.kept, entry.memories],
+    )  # fmt: skip
+
+
+def _is_flat(call: Call, args: tuple[Any, ...]) -> bool:
+    """Whether the arguments are the leaves, and all arrays can be read where they stand."""
+    if len(args) != len(call.leaves) or len(args) > k.MOST_OPERANDS:
+        return False
+    for arg, leaf in zip(args, call.leaves, strict=True):
+        if isinstance(arg, (Tensor, np.ndarray)):
+            if not is_plain(arg) or type(arg) not in _plain_types():
+                return False
+            if isinstance(arg, Tensor) and arg._grad is not None:
+                return False
+        elif arg is not leaf:
+            return False
+    return True
+
+
+def _plain_types() -> tuple[type, ...]:
+    from adjit.nn.parameter import Parameter
+
+    return (Tensor, Parameter, np.ndarray)
+
+
+def _operand(value: Any) -> Operand:
+    operand = operand_for(value, fixed=True)
+    if isinstance(value, Tensor):
+        operand.requires_grad, operand.leaf = id(bool(value.requires_grad)), id(bool(value._leaf))
+    return operand
+
+
+def _inputs(entry: Entry, call: Call, args: Sequence[Any]) -> list[tuple[int, int]] | None:
+    """Where the program's inputs come from."""
+    places = [place for place, leaf in enumerate(call.leaves) if isinstance(leaf, Tensor)]
+    found: list[tuple[int, int]] = []
+    for source in entry.sources:
+        if source.kind == "argument":
+            found.append((k.FROM_OPERAND, places[source.index]))
+            continue
+        array = None if source.memory is None else source.memory.array
+        if source.kind != "tensor" or array is None or not is_plain(array):
+            return None
+        found.append((k.FROM_ADDRESS, word_at(id(array) + DATA)))
+    return found
+
+
+def _outputs(entry: Entry, call: Call, args: Sequence[Any]) -> list[tuple[int, int]] | tuple[int, int] | None:
+    """What the call returns; None for a nested result, or one that must be seen by autograd."""
+    places = [place for place, leaf in enumerate(call.leaves) if isinstance(leaf, Tensor)]
+    found: list[tuple[int, int]] = []
+    for output in entry.outputs:
+        if output.fault is not None:
+            return None
+        match output.kind:
+            case "graph":
+                found.append((k.A_RESULT, output.index))
+            case "argument" if isinstance(args[places[output.index]], Tensor):
+                found.append((k.AN_OPERAND, places[output.index]))
+            case "tensor":
+                found.append((k.AN_OBJECT, id(output.tensor)))
+            case "static":
+                found.append((k.AN_OBJECT, id(output.value)))
+            case _:
+                return None
+    structure = entry.structure
+    if structure.is_leaf():
+        return found[0]
+    flat = structure.type is tuple and all(child.is_leaf() for child in structure.children())
+    return found if flat else None
+
+
+def work_of(graph: Graph, sizes: dict[str, int]) -> int:
+    """A measure of a program's work: elements computed, and multiplications of contractions."""
+    total = 0
+    for node in graph.walk():
+        if node.regions:
+            return 1 << 40  # a loop: as long as it pleases
+        for value in (*node.outputs, *node.inputs):
+            total += prod(evaluate(dim, sizes) for dim in value.dims)
+        if node.op.name in ("dot", "conv", "call", "host_call"):
+            total += 64 * max(prod(evaluate(dim, sizes) for dim in value.dims) for value in node.inputs)
+    return total

@@ -1,0 +1,120 @@
+"""What a traced program relied on, as words that native code compares: identities of objects at known places."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import numpy as np
+
+from adjit.entry import Entry
+from adjit.environment import Environment, simple_attributes
+from adjit.epoch import EPOCH
+from adjit.runtime.layout import CONTENT, TYPE, USED, slot_offset
+from adjit.tensor import Tensor
+
+# More names than this are compared faster by Python's own loop, or belong to a model whose call takes long anyway.
+_MOST = 4000
+
+
+class Guards:
+    """Guards under construction: words at addresses, names in namespaces, and the objects that both hold on to."""
+
+    def __init__(self) -> None:
+        self.words: list[int] = []
+        self.names: list[int] = []
+        self.kept: list[Any] = []
+
+    def word(self, address: int, item: Any) -> None:
+        """The word at an address is the object `item`'s identity."""
+        self.words += [address, id(item)]
+        self.kept.append(item)
+
+    def slot(self, owner: Any, name: str) -> None:
+        """A slot of an object holds what it holds now."""
+        self.word(id(owner) + slot_offset(type(owner), name), getattr(owner, name))
+        self.kept.append(owner)
+
+    def name(self, namespace: dict[str, Any], name: str) -> None:
+        """A name means the object that it means now, or nothing as now."""
+        found = namespace.get(name, self)
+        self.names += [id(namespace), id(name), 0 if found is self else id(found)]
+        self.kept += [namespace, name, found]
+
+    def count(self, namespace: dict[str, Any]) -> None:
+        """A namespace has as many names as now."""
+        self.words += [id(namespace) + USED, len(namespace)]
+        self.kept.append(namespace)
+
+    def block(self) -> np.ndarray:
+        """The block that the native entry reads."""
+        return np.array([len(self.words) // 2, *self.words, len(self.names) // 3, *self.names], np.uint64)
+
+
+def guards_of(entry: Entry) -> Guards | None:
+    """The guards of a traced program; None where only Python can check them."""
+    found = Guards()
+    if entry.checks:
+        return None
+    found.slot(EPOCH, "count")
+    for source in entry.sources:
+        if source.kind == "tensor":
+            assert source.tensor is not None
+            found.slot(source.tensor, "_memory")
+            found.slot(source.tensor._memory, "array")
+    environment = entry.environment
+    if environment.volatile and not _add_environment(found, environment):
+        return None
+    return found if len(found.words) + len(found.names) < _MOST else None
+
+
+def _add_environment(found: Guards, environment: Environment) -> bool:
+    """Add what is compared at every call; False where a namespace is not a plain one."""
+    for namespace, name, _ in environment._names:
+        if type(namespace) is not dict:
+            return False
+        found.name(namespace, name)
+    for cell, _ in environment._cells:
+        found.word(id(cell) + CONTENT, cell.cell_contents)
+        found.kept.append(cell)
+    return all(_add_module(found, module) for module in environment._modules)
+
+
+def _add_module(found: Guards, module: Any) -> bool:
+    """Add the state of a module that its `forward` can read."""
+    own = module.__dict__
+    if type(own) is not dict:
+        return False
+    found.word(id(module) + TYPE, type(module))
+    found.kept.append(module)
+    found.count(own)
+    for name in simple_attributes(module):
+        found.name(own, name)
+    for table in Environment.TABLES:
+        content = own.get(table)
+        found.name(own, table)
+        if content is None:
+            continue
+        if not isinstance(content, dict):
+            return False
+        found.count(content)
+        for name in content:
+            found.name(content, name)
+    for parameter in own.get("_parameters", {}).values():
+        if isinstance(parameter, Tensor):
+            if parameter._base is not None:
+                return False
+            found.slot(parameter, "_requires_grad")
+    return _add_forward(found, type(module))
+
+
+def _add_forward(found: Guards, cls: type) -> bool:
+    """Add that the class's `forward` is the one that it is."""
+    for base in cls.__mro__:
+        names = next((item for item in gc.get_referents(base.__dict__) if isinstance(item, dict)), None)
+        if names is None:
+            return False
+        found.name(names, "forward")
+        if "forward" in names:
+            return True
+    return False

@@ -1,0 +1,329 @@
+"""Compiled functions served natively: the same results, and no guard, mode or error is passed over."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+import adjit as torch
+from adjit.compiler.entry import known
+from adjit.native import install
+from adjit.native.entry import native_entry
+from adjit.runtime import layout
+from adjit.tensor import Tensor
+
+pytestmark = pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
+install.install()
+FACTOR = 2.0
+
+
+def test_the_entry_is_there() -> None:
+    assert install.install()
+
+
+def _refuse(*_: Any, **__: Any) -> Any:
+    raise AssertionError("Python was asked")
+
+
+@contextmanager
+def without_python() -> Iterator[None]:
+    """Inside, a call of a compiled function that is not served natively fails."""
+    entry = native_entry()
+    assert entry is not None
+    before = int(entry.known[known.C_CALL])
+    entry.known[known.C_CALL] = id(_refuse)
+    try:
+        yield
+    finally:
+        entry.known[known.C_CALL] = before
+
+
+def native(function: Callable[..., Any], *args: Any) -> Any:
+    """The result of a call that is certainly served natively, after calls that taught it."""
+    for _ in range(3):
+        function(*args)
+    with without_python():
+        return function(*args)
+
+
+def by_python(function: Callable[..., Any], *args: Any) -> Any:
+    """The result of a call that native code must leave to Python."""
+    with without_python(), pytest.raises(AssertionError, match="Python was asked"):
+        function(*args)
+    return function(*args)
+
+
+@pytest.mark.parametrize("count", [1, 3, 10, 16])
+def test_tensors(count: int) -> None:
+    function = torch.compile(lambda *xs: sum(xs[1:], xs[0] * xs[0]))
+    tensors = [torch.rand(4, 3) for _ in range(count)]
+    found, expected = native(function, *tensors), sum(tensors[1:], tensors[0] * tensors[0])
+    assert np.allclose(found.numpy(), expected.numpy())
+
+
+def test_arrays_numbers_and_constants() -> None:
+    function = torch.compile(lambda a, k, flag, name: (a * k if flag else a, name, k, None))
+    array = np.arange(6.0).reshape(2, 3)
+    found = native(function, array, 3.0, True, "name")
+    assert type(found) is tuple
+    assert found[0].tolist() == (array * 3).tolist()
+    assert found[1:] == ("name", 3.0, None)
+    assert by_python(function, array, 3.5, True, "name")[0].tolist() == (array * 3.5).tolist()
+    assert by_python(function, array, 3, True, "name")[0].tolist() == (array * 3).tolist()
+    assert by_python(function, array, 3.0, False, "name")[0].tolist() == array.tolist()
+    assert by_python(function, array.astype(np.float32), 3.0, True, "name")[0].dtype is torch.float32
+    assert by_python(function, array.T.copy().T, 3.0, True, "name")[0].tolist() == (array * 3).tolist()
+
+
+def test_other_sizes_and_keywords_go_to_python() -> None:
+    function = torch.compile(lambda a, b: a + b)
+    x = torch.rand(4)
+    native(function, x, torch.rand(4))
+    assert by_python(function, torch.rand(5), torch.rand(5)).shape == (5,)
+    for _ in range(3):
+        assert function(x, b=x.clone()).shape == (4,)
+    with pytest.raises(TypeError):
+        function(x)
+    with pytest.raises(RuntimeError):
+        function(x, torch.rand(3))
+
+
+def test_open_sizes_are_served_for_each_size() -> None:
+    function = torch.compile(lambda a: (a * 2).sum())
+    for size in (3, 5, 8):
+        x = torch.ones(size)
+        assert native(function, x).item() == 2 * size
+    assert function.compile_count == 2
+
+
+def test_results_that_are_operands_or_captured() -> None:
+    captured = torch.rand(3)
+    function = torch.compile(lambda a: (a, captured, a + captured))
+    x = torch.rand(3)
+    found = native(function, x)
+    assert found[0] is x
+    assert found[1] is captured
+    assert np.array_equal(found[2].numpy(), (x + captured).numpy())
+    captured.add_(1)  # in the same memory: the program reads it where it stands
+    assert np.array_equal(native(function, x)[2].numpy(), (x + captured).numpy())
+    captured.data = torch.zeros(3)
+    assert np.array_equal(by_python(function, x)[2].numpy(), x.numpy())
+
+
+def test_globals_and_closures(monkeypatch: pytest.MonkeyPatch) -> None:
+    offset = 1.0
+
+    @torch.compile
+    def function(a: Any) -> Any:
+        return a * FACTOR + offset
+
+    x = torch.ones(2)
+    assert native(function, x).tolist() == [3.0, 3.0]
+    monkeypatch.setitem(globals(), "FACTOR", 5.0)
+    assert by_python(function, x).tolist() == [6.0, 6.0]
+    offset = 7.0
+    assert by_python(function, x).tolist() == [12.0, 12.0]
+    monkeypatch.setitem(globals(), "FACTOR", float("5"))  # another object of the same value
+    assert native(function, x).tolist() == [12.0, 12.0]
+    assert function.compile_count == 3
+
+
+class Scaled(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = 2.0
+        self.linear = torch.nn.Linear(3, 3)
+
+    def forward(self, x: Any) -> Any:
+        return self.linear(x) * self.scale
+
+
+def changes() -> dict[str, Callable[[Any], object]]:
+    def other_forward(self: Any, x: Any) -> Any:
+        return x * 0
+
+    return {
+        "attribute": lambda m: setattr(m, "scale", 3.0),
+        "attribute behind its back": lambda m: m.__dict__.update(scale=3.0),
+        "parameter": lambda m: setattr(m.linear, "weight", torch.nn.Parameter(torch.zeros(3, 3))),
+        "parameter behind its back": lambda m: m.linear._parameters.update(bias=torch.nn.Parameter(torch.ones(3))),
+        "hook": lambda m: m.register_forward_hook(lambda module, given, result: result + 1),
+        "module": lambda m: setattr(m, "linear", torch.nn.Identity()),
+        "mode": lambda m: m.eval(),
+        "forward": lambda m: setattr(type(m), "forward", other_forward),
+        "data": lambda m: setattr(m.linear.weight, "data", torch.ones(3, 3)),
+    }
+
+
+@pytest.mark.parametrize("what", sorted(changes()))
+@pytest.mark.parametrize("volatile", [False, True])
+def test_modules(what: str, volatile: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fresh(Scaled):
+        pass
+
+    module = Fresh()
+    factor = 1.0
+    function = torch.compile((lambda x: module(x) * factor) if volatile else module)
+    x = torch.rand(2, 3)
+    with torch.no_grad():
+        native(function, x)
+        if not volatile and "behind" in what:
+            pytest.skip("nothing announces it, and nothing is compared at every call")
+        if not volatile and what == "forward":
+            pytest.skip("nothing announces it, and nothing is compared at every call")
+        changes()[what](module)
+        with without_python(), pytest.raises(AssertionError):
+            function(x)
+        assert np.allclose(function(x).numpy(), module(x).numpy(), atol=1e-6)
+
+
+def test_modes() -> None:
+    function = torch.compile(lambda a: a * 2 if torch.is_grad_enabled() else a * 3)
+    x = torch.ones(2)
+    assert native(function, x).tolist() == [2.0, 2.0]
+    with torch.no_grad():
+        assert by_python(function, x).tolist() == [3.0, 3.0]
+        assert native(function, x).tolist() == [3.0, 3.0]
+    assert native(function, x).tolist() == [2.0, 2.0]
+
+
+def test_gradients_are_recorded() -> None:
+    function = torch.compile(lambda a: (a * a).sum())
+    x = torch.ones(3)
+    native(function, x)
+    w = torch.ones(3, requires_grad=True)
+    for _ in range(4):
+        loss = function(w)
+        assert loss.requires_grad
+        w.grad = None
+        loss.backward()
+        assert w.grad.tolist() == [2.0] * 3
+    with torch.no_grad():
+        assert not native(function, w.detach()).requires_grad
+    x.requires_grad_()
+    assert by_python(function, x).requires_grad
+
+
+def test_operands_that_share_memory() -> None:
+    function = torch.compile(lambda a, b: a * 2 + b)
+    x, y = torch.ones(3), torch.ones(3)
+    native(function, x, y)
+    assert by_python(function, x, x).tolist() == [3.0] * 3
+    assert by_python(function, x, x.view(3)).tolist() == [3.0] * 3
+    captured = torch.ones(3)
+    with_captured = torch.compile(lambda a: a + captured)
+    native(with_captured, x)
+    assert by_python(with_captured, captured).tolist() == [2.0] * 3
+
+
+def test_writes_and_faults() -> None:
+    def step(a: Any) -> Any:
+        a.add_(1)
+        return a * 2
+
+    x = torch.zeros(2)
+    function = torch.compile(step)
+    for count in range(1, 6):
+        assert function(x).tolist() == [2.0 * count] * 2
+        assert x._version == count
+    select = torch.compile(lambda a, i: a[i])
+    a, i = torch.rand(5), torch.tensor([1, 4])
+    native(select, a, i)
+    i.fill_(7)
+    for _ in range(2):
+        with pytest.raises(IndexError, match="out of range"):
+            select(a, i)
+    i.fill_(2)
+    assert native(select, a, i).tolist() == [a[2].item()] * 2
+
+
+def test_inside_another_trace() -> None:
+    inner = torch.compile(lambda a: a.exp())
+    x = torch.rand(3)
+    native(inner, x)
+    outer = torch.compile(lambda a: inner(a) + 1)
+    assert [node.op.name for node in outer.graph(x).nodes] == ["exp", "const", "add"]
+    assert np.array_equal(outer(x).numpy(), (inner(x) + 1).numpy())
+
+
+def test_views_of_written_bases() -> None:
+    function = torch.compile(lambda a: a * 2)
+    base = torch.ones(6)
+    view = base[:3]
+    native(function, view)
+    base.mul_(torch.ones(6, requires_grad=True))
+    assert function(view).requires_grad
+
+
+def test_methods_and_attributes() -> None:
+    class Model:
+        def __init__(self) -> None:
+            self.factor = 3.0
+
+        def forward(self, a: Any) -> Any:
+            return a * self.factor
+
+    model = Model()
+    function = torch.compile(model.forward)
+    x = torch.ones(2)
+    assert native(function, x).tolist() == [3.0, 3.0]
+    model.factor = 4.0
+    assert by_python(function, x).tolist() == [4.0, 4.0]
+
+
+def test_calls_are_counted() -> None:
+    function = torch.compile(lambda a: a + 1)
+    for _ in range(9):
+        function(torch.ones(2))
+    assert "9 calls" in function.explain()
+
+
+def test_nothing_leaks() -> None:
+    captured = torch.rand(4)
+    function = torch.compile(lambda a, b: (a + b * captured, a, None))
+    x, y = torch.rand(4), np.ones(4, np.float32)
+    native(function, x, y)
+    constants = (None, True, False, 0, (), x, y, captured, Tensor)
+    gc.collect()
+    before = [sys.getrefcount(item) for item in constants]
+    for _ in range(500):
+        function(x, y)
+    gc.collect()
+    assert all(abs(sys.getrefcount(c) - b) < 60 for c, b in zip(constants, before, strict=True))
+
+
+def test_dropped_functions_go() -> None:
+    from weakref import ref
+
+    function = torch.compile(lambda a: a + 1)
+    native(function, torch.ones(2))
+    gone = ref(function)
+    del function
+    gc.collect()
+    assert gone() is None
+
+
+def test_threads() -> None:
+    function = torch.compile(lambda a, b: (a @ b).tanh() + a.sum(0))
+    a, b = torch.rand(200, 200), torch.rand(200, 200)
+    expected = native(function, a, b).numpy()
+    wrong: list[int] = []
+
+    def work() -> None:
+        for _ in range(50):
+            if not np.array_equal(function(a, b).numpy(), expected):
+                wrong.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
