@@ -90,14 +90,16 @@ __all__ = [
     "set_grad_enabled",
     "short",
     "uint8",
+    "vmap",
 ]  # fmt: skip
 _DEFERRED = _surface.functions()
 __all__ += [*_export(), *_DEFERRED]
 globals().update(bool=bool_, float=float_, int=int_)
 
 # What a script may never touch is imported at first use.
-_LAZY_MODULES = ("data", "demo", "linalg", "nn", "optim", "utils")
-_LAZY = {"Program": "program", "compile": "jit", "load_program": "program", "parse": "program"}
+_LAZY_MODULES = ("data", "demo", "func", "linalg", "nn", "optim", "utils")
+_LAZY = {"Program": "program", "compile": "jit", "load_program": "program", "parse": "program",
+         "vmap": "func"}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -43,6 +43,7 @@ class Generator:
         self.device = as_device(device)
         self.device.require()
         self._key = Tensor._wrap(np.array([_FIRST_SEED, 0], np.int64), I64)
+        self._key.__dict__["_is_key"] = True
 
     def manual_seed(self, seed: int) -> Generator:
         """Start again from a seed.  ValueError where it does not fit in 64 bits."""
@@ -114,6 +115,11 @@ class Generator:
         assert self._key._array is not None
         self._key._array[:] = numbers
         self._key._memory.version += 1
+
+
+def is_key(tensor: Tensor) -> bool:
+    """Whether a tensor is a generator's state."""
+    return "_is_key" in tensor.__dict__
 
 
 def _advanced(key: Tensor, used: Any) -> Tensor:

@@ -1,0 +1,305 @@
+"""Reverse mode: `grad`, `grad_and_value`, `vjp`, `jacrev`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+from adjit import trees
+from adjit.autograd import grad as gradients
+from adjit.autograd.modes import enable_grad
+from adjit.autograd.record import Watch, value_of
+from adjit.dispatch import apply
+from adjit.func.arguments import Argnums, chosen, flatten, replaced, split_aux, title
+from adjit.inner_trace import Traced, call_inner, trace_inner
+from adjit.ir.errors import TraceError
+from adjit.ir.graph import Value
+from adjit.ir.primitive import primitive_named
+from adjit.state import STATE
+from adjit.tensor import Tensor
+
+
+def grad(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
+    """The gradient of a function with a scalar result: grad(f)(x) = df/dx.
+
+    With `has_aux`, `func` returns (output, aux) and the result is (gradient, aux).  Composes with itself, with the
+    other transformations, and with `compile`.
+    Errors: RuntimeError where the output is no scalar tensor.
+
+    >>> import adjit as torch
+    >>> torch.func.grad(torch.func.grad(torch.sin))(torch.tensor(1.0))
+    tensor(-0.8415)
+    """
+    both = grad_and_value(func, argnums, has_aux)
+
+    @wraps(func)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        found, value = both(*args, **kwargs)
+        return (found, value[1]) if has_aux else found
+
+    return wrapped
+
+
+def grad_and_value(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
+    """(gradient, output), or (gradient, (output, aux)) with `has_aux`."""
+
+    @wraps(func)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        leaves, structure = trees.flatten(chosen(args, argnums))
+        with enable_grad():
+            inner = [_alias(leaf, "grad") for leaf in leaves]
+            given = replaced(args, argnums, trees.unflatten(structure, inner))
+            output, aux = split_aux(func(*given, **kwargs), has_aux, "grad_and_value(f)(*args)")
+            _require_scalar(output)
+            keep = _is_tracked(leaves) or _other_leaves([output], inner)
+            found = gradients(output, inner, create_graph=keep, allow_unused=True) if output.requires_grad else None
+        if found is None:
+            found = (None,) * len(inner)
+        filled = [_zeros(leaf) if g is None else g for g, leaf in zip(found, leaves, strict=True)]
+        result = trees.unflatten(structure, filled)
+        output, aux = (output, aux) if keep else _released((output, aux), inner)
+        return result, (output, aux) if has_aux else output
+
+    return wrapped
+
+
+def value_and_grad(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
+    """(output, gradient), JAX's order; with `has_aux` ((output, aux), gradient)."""
+    both = grad_and_value(func, argnums, has_aux)
+
+    @wraps(func)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        found, value = both(*args, **kwargs)
+        return value, found
+
+    return wrapped
+
+
+def _require_scalar(output: Any) -> None:
+    name = "grad_and_value(f)(*args): Expected f(*args) to return a"
+    if not isinstance(output, Tensor):
+        raise RuntimeError(f"{name} Tensor, got type {type(output)}")
+    if output.dim() != 0:
+        raise RuntimeError(
+            f"{name} scalar Tensor, got tensor with {output.dim()} dims. Maybe you wanted to use the vjp or jacrev "
+            "APIs instead?"
+        )
+
+
+def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
+    """(output, pullback) with pullback(g) = the cotangents of the primals; and aux with `has_aux`.
+
+    `pullback` returns a tuple: a cotangent for each primal.
+    Errors: RuntimeError where cotangents do not have the outputs' structure.
+    """
+    if not primals:
+        raise RuntimeError("vjp(f, *primals): Expected at least one primal")
+    leaves, structure = trees.flatten(primals)
+    level = STATE.tracer
+    with enable_grad():
+        inner = [_alias(leaf, "vjp") for leaf in leaves]
+        result = func(*trees.unflatten(structure, inner))
+        output, aux = split_aux(result, has_aux, "vjp(f, *primals)")
+        outputs, shape = flatten(output, "vjp(f, *primals): Expected output of f")
+        keep = _is_tracked(leaves) or _other_leaves(outputs, inner)
+    later: list[Callable[[Sequence[Tensor]], list[Tensor | None]]] = []
+
+    def pullback(*cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None) -> Any:
+        given = cotangents[0] if len(cotangents) == 1 else cotangents
+        seeds, arrived = trees.flatten(given)
+        if arrived != shape:
+            raise RuntimeError(
+                "Expected pytree structure of cotangents to be the same as pytree structure of outputs to the "
+                f"function. cotangents: {arrived}, primal output: {shape}"
+            )
+        if STATE.tracer is level:
+            found = _pulled(outputs, inner, seeds, retain_graph, keep if create_graph is None else create_graph)
+        else:
+            if not later:
+                later.append(_transposed(func, leaves, structure, has_aux, level))
+            found = later[0](seeds)
+        filled = [_zeros(leaf) if g is None else g for g, leaf in zip(found, leaves, strict=True)]
+        return trees.unflatten(structure, filled)
+
+    output, aux = (output, aux) if keep else _released((output, aux), inner)
+    return (output, pullback, aux) if has_aux else (output, pullback)
+
+
+def _pulled(
+    outputs: Sequence[Tensor], inner: Sequence[Tensor], seeds: Sequence[Tensor], retain: bool, create: bool
+) -> Sequence[Tensor | None]:
+    """Cotangents off the tape."""
+    pairs = [(output, seed) for output, seed in zip(outputs, seeds, strict=True) if output.requires_grad]
+    if not pairs:
+        return [None] * len(inner)
+    roots, given = zip(*pairs, strict=True)
+    found: Sequence[Tensor | None] = gradients(
+        roots, inner, given, retain_graph=retain, create_graph=create, allow_unused=True
+    )
+    return found
+
+
+def _transposed(
+    func: Callable[..., Any], leaves: Sequence[Tensor], structure: Any, has_aux: bool, level: Any
+) -> Callable[[Sequence[Tensor]], list[Tensor | None]]:
+    """The pullback as a program on values computed outside: for use in a trace that began after the forward pass."""
+    from adjit.compiler.differentiate import differentiate
+
+    inside, STATE.tracer = STATE.tracer, level
+    try:
+        traced, operands = traced_function(func, leaves, structure, has_aux)
+        derivative = differentiate(traced.graph, range(len(leaves)), _floating(traced))
+        count = len(traced.graph.outputs)
+        residuals = call_inner(derivative.forward, operands, title(func).capitalize())[count:]
+    finally:
+        STATE.tracer = inside
+
+    def pull(seeds: Sequence[Tensor]) -> list[Tensor | None]:
+        given = [seeds[index] for index in derivative.seeded]
+        found = call_inner(derivative.backward, [*given, *residuals], f"{title(func).capitalize()}Vjp")
+        of_leaf = dict(zip(derivative.reached, found, strict=True))
+        return [of_leaf.get(index) for index in range(len(leaves))]
+
+    return pull
+
+
+def traced_function(
+    func: Callable[..., Any], leaves: Sequence[Tensor], structure: Any, has_aux: bool = False
+) -> tuple[Traced, list[Tensor]]:
+    """`func` as a graph of the tensors of its arguments and of what it closes over, with these operands.
+
+    With `has_aux` the leaves of aux are kept as outputs after those of the output.
+    """
+    traced = trace_inner(
+        title(func), lambda *tensors: func(*trees.unflatten(structure, tensors)), [x._tensor_type for x in leaves]
+    )
+    return traced, [*leaves, *traced.captured]
+
+
+def _floating(traced: Traced) -> list[int]:
+    return [i for i, v in enumerate(traced.graph.outputs[: traced.count]) if v.dtype.is_float]
+
+
+def jacrev(
+    func: Callable[..., Any],
+    argnums: Argnums = 0,
+    *,
+    has_aux: bool = False,
+    chunk_size: int | None = None,
+    _preallocate_and_copy: bool = False,
+) -> Callable[..., Any]:
+    """The Jacobian by reverse mode: J[i..., j...] = d output[i...] / d input[j...], all rows at once.
+
+    The pullback is vectorised over the rows; `chunk_size` bounds how many are computed at once.
+    Shapes: output.shape + input.shape for each pair of an output and an input.
+    """
+    if chunk_size is not None and chunk_size <= 0:
+        raise ValueError("jacrev: `chunk_size` should be greater than 0.")
+
+    @wraps(func)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        from adjit.func.batching import vmap
+
+        picked = chosen(args, argnums)
+        leaves, structure = trees.flatten(picked)
+
+        def of_leaves(*tensors: Tensor) -> Any:
+            return func(*replaced(args, argnums, trees.unflatten(structure, tensors)), **kwargs)
+
+        found = vjp(of_leaves, *leaves, has_aux=has_aux)
+        output, pullback = found[0], found[1]
+        outputs, shape = flatten(output, "jacrev: Expected output of f")
+        rows = []
+        for place, each in enumerate(outputs):
+
+            def pull(row: Tensor, place: int = place) -> Any:
+                seeds = [row if i == place else _zeros(x) for i, x in enumerate(outputs)]
+                return pullback(trees.unflatten(shape, seeds))
+
+            basis = unit_rows(each)
+            columns = _each_row(pull, basis, chunk_size, vmap)
+            parts = [c.reshape(*each.shape, *leaf.shape) for c, leaf in zip(columns, leaves, strict=True)]
+            rows.append(trees.unflatten(structure, parts))
+        result = trees.unflatten(shape, rows)
+        return (result, found[2]) if has_aux else result
+
+    return wrapped
+
+
+def _each_row(
+    pull: Callable[[Tensor], Any], basis: Tensor, chunk_size: int | None, vmap: Callable[..., Any]
+) -> Sequence[Tensor]:
+    """`pull` of every row: vectorised, or one after the other where the function's course depends on numbers."""
+    from adjit.joining import stack
+
+    try:
+        found: Sequence[Tensor] = vmap(pull, chunk_size=chunk_size)(basis)
+    except TraceError:
+        if STATE.tracer is not None:
+            raise
+        found = [stack(column) for column in zip(*(pull(row) for row in basis), strict=True)]
+    return found
+
+
+def unit_rows(tensor: Tensor) -> Tensor:
+    """A tensor for each element: 1 there, 0 elsewhere."""
+    from adjit.creation import eye
+
+    count = tensor.numel()
+    rows: Tensor = eye(count, dtype=tensor.dtype).reshape(count, *tensor.shape)
+    return rows
+
+
+# -- levels -----------------------------------------------------------------------------------------------------------
+def _alias(tensor: Any, api: str) -> Tensor:
+    """The tensor as a variable of this transformation: what is differentiated elsewhere stays attached to it."""
+    if not isinstance(tensor, Tensor):
+        raise ValueError(f"Thing passed to transform API must be Tensor, got {type(tensor)}")
+    if tensor.requires_grad:
+        seen: Tensor = tensor.view_as(tensor)
+        return seen
+    if STATE.tracer is None:
+        return tensor.detach().requires_grad_()
+    # A value of its own, through which transformations of this program still see `tensor`.
+    same = apply(primitive_named("reshape"), (tensor,), {"shape": tuple(tensor.shape)})
+    assert isinstance(same, Tensor)
+    return same.requires_grad_()
+
+
+def _is_tracked(tensors: Sequence[Tensor]) -> bool:
+    return any(tensor.requires_grad for tensor in tensors)
+
+
+def _other_leaves(outputs: Sequence[Any], inner: Sequence[Tensor]) -> bool:
+    """Whether an output comes from a leaf that requires grad beside the transformation's own variables."""
+    own = {value_of(tensor) for tensor in inner}
+    tracer = STATE.tracer
+    known: set[Value] = set() if tracer is None else set(tracer.leaves)
+    pending = [value_of(x) for x in outputs if isinstance(x, Tensor) and x.requires_grad]
+    seen: set[Value] = set(pending)
+    while pending:
+        value = pending.pop()
+        if value in own:
+            continue
+        if value.node is None:
+            watch = value.attached
+            if value in known or (isinstance(watch, Watch) and watch.leaf is not None):
+                return True
+            continue
+        for operand in value.node.inputs:
+            if operand not in seen:
+                seen.add(operand)
+                pending.append(operand)
+    return False
+
+
+def _released(tree: Any, inner: Sequence[Tensor]) -> Any:
+    """The tensors of a tree without the history of a transformation that has ended."""
+    return trees.mapped(lambda x: x.detach() if isinstance(x, Tensor) else x, tree, none_is_leaf=True)
+
+
+def _zeros(tensor: Tensor) -> Tensor:
+    from adjit.creation import zeros_like
+
+    return zeros_like(tensor)
