@@ -1,7 +1,8 @@
 """Legalization: every op that has no kernel of its own is written in ops that have.
 
 Calls are inlined, named scalar ops expanded, half precision is computed in f32 and rounded once an op, a convolution
-becomes a contraction with windows of the image, a sort moves to the last axis, and a boundary disappears.
+becomes a contraction with windows of the image, a sort moves to the last axis, a boundary disappears, and a matrix is
+factorized by the host.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from adjit.ir.ops.arrays import cast, moved, permute, reshape
 from adjit.ir.ops.contraction import dot
 from adjit.ir.ops.structure import concat, pad
 from adjit.ir.ops.windows import window
-from adjit.ir.primitive import Primitive
+from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.rewrite import inline_calls, rewrite
 from adjit.ir.shape import Size
 from adjit.ir.types import BF16, F16, F32, DType
@@ -47,6 +48,8 @@ class _Expanding(Builder):
 
 
 def _legalized(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value] | None:
+    if node.op.family == "linalg":
+        return _hosted(builder, node, operands)
     is_half = any(value.dtype in HALVES for value in operands) and node.op.name not in MOVES
     if not is_half and node.op.body is None and node.op.name not in _RULES:
         return None
@@ -99,6 +102,14 @@ def _conv(node: Node, x: Expr, w: Expr) -> Expr:
         return permute(found, (1, 0, *(2 + axis for axis in spatial)))  # type: ignore[no-any-return]
     found = permute(found, (2, 0, 1, *(3 + axis for axis in spatial)))
     return reshape(found, (samples, features, *found.shape[3:]))  # type: ignore[no-any-return]
+
+
+def _hosted(builder: Builder, node: Node, operands: Sequence[Value]) -> Sequence[Value]:
+    """The host's function for an op on matrices."""
+    from adjit.runtime.linear_algebra import host_name
+
+    attributes = {"function": host_name(node.op, node.attributes), "types": tuple(v.type for v in node.outputs)}
+    return builder.emit(primitive_named("host_call"), operands, attributes).outputs  # type: ignore[arg-type]
 
 
 # -- others ------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ FAMILIES = (
     ("structure", "Structure"),
     ("contraction", "Contractions"),
     ("reduction", "Reductions"),
+    ("linalg", "Linear algebra"),
     ("indexing", "Indexing"),
     ("control", "Control"),
     ("boundary", "Boundary"),

@@ -37,3 +37,7 @@ class DifferentiationError(AdjitError, RuntimeError):
 
 class CompileError(AdjitError, RuntimeError):
     """A graph that the native backend cannot compile."""
+
+
+class LinAlgError(AdjitError, RuntimeError):
+    """A matrix for which a problem of linear algebra has no solution."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 HostFunction = Callable[..., "tuple[NDArray[Any], ...]"]
 
 _FUNCTIONS: dict[str, HostFunction] = {}
+# The first word of a name -> the module that registers the functions so called, loaded when one is asked for.
+_MODULES = {"linalg": "adjit.runtime.linear_algebra"}
 
 
 def register_host_function(name: str, function: HostFunction) -> HostFunction:
@@ -23,6 +26,8 @@ def register_host_function(name: str, function: HostFunction) -> HostFunction:
 
 def host_function(name: str) -> HostFunction:
     """The host function called `name`; KeyError if there is none."""
+    if name not in _FUNCTIONS and (module := _MODULES.get(name.partition(".")[0])) is not None:
+        import_module(module)
     if name not in _FUNCTIONS:
         raise KeyError(f"no host function is called {name!r}")
     return _FUNCTIONS[name]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+import tests.matrix_samples  # noqa: F401  (enters its generators)
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph, Region
 from adjit.ir.primitive import Primitive

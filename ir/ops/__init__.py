@@ -1,7 +1,21 @@
 """All primitives: importing this package fills the registry."""
 
-from adjit.ir.ops import contraction, control, indexing, named, reduction, scalar, source, strided, structure, windows
+from adjit.ir.ops import (
+    contraction,
+    control,
+    factorization,
+    indexing,
+    named,
+    reduction,
+    scalar,
+    solving,
+    source,
+    strided,
+    structure,
+    windows,
+)
 
 __all__ = [
-    "contraction", "control", "indexing", "named", "reduction", "scalar", "source", "strided", "structure", "windows",
+    "contraction", "control", "factorization", "indexing", "named", "reduction", "scalar", "solving", "source",
+    "strided", "structure", "windows",
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from adjit.runtime.interpreter import run
 from tests.sampling import Array, Sample
 
 assert ops.structure  # importing the package fills the registry
-FAMILIES = ("scalar", "structure", "contraction", "reduction", "indexing", "source", "control", "boundary")
+FAMILIES = ("scalar", "structure", "contraction", "reduction", "indexing", "source", "linalg", "control", "boundary")
 OPS = [op for op in PRIMITIVES.values() if op.family in FAMILIES]
 TENSOR_OPS = [op for op in OPS if op.family != "scalar"]
 TOLERANCE = {"f16": 2e-2, "bf16": 2e-2, "f32": 2e-5, "f64": 1e-9}

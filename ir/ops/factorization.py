@@ -1,0 +1,354 @@
+"""Factorizations of batches of matrices: Cholesky, LU, QR, eigenvectors of symmetric matrices, singular values.
+
+Leading axes are a batch.  The references are NumPy's; programs call the host for them (`host_call`), which has faster
+ways.  The derivatives hold where the factors are differentiable functions: for distinct eigenvalues or singular values,
+for matrices of full rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from adjit.ir.errors import DTypeError, LinAlgError
+from adjit.ir.ops.arrays import Array, counted, zeros
+from adjit.ir.ops.checks import require
+from adjit.ir.ops.matrices import (
+    as_columns,
+    as_rows,
+    columns,
+    lower_part,
+    on_diagonal,
+    product,
+    quotient,
+    rows,
+    transposed,
+    upper_part,
+    with_diagonal,
+)
+from adjit.ir.primitive import primitive
+from adjit.ir.shape import Size
+from adjit.ir.types import F32, F64, I32, I64, TensorType
+
+NONFINITE = "The algorithm failed to converge because the input matrix contained non-finite values."
+
+
+def require_matrices(op: str, a: TensorType, *, square: bool = False) -> None:
+    """The operand is a batch of matrices of float32 or float64."""
+    if a.dtype not in (F32, F64):
+        raise DTypeError(f"{op}: an operand is {a}; it takes f32, f64")
+    require(a.ndim >= 2, f"{op}: {a} is no matrix")
+    require(not square or a.dims[-1] == a.dims[-2], f"{op}: {a} is not square")
+
+
+def least(op: str, m: Size, n: Size) -> Size:
+    """The smaller of two sizes, which must be known to be."""
+    if m == n:
+        return m
+    require(isinstance(m, int) and isinstance(n, int), f"{op}: the smaller of {m} and {n} is not known")
+    return min(m, n)  # type: ignore[type-var]
+
+
+def _symmetric(x: Array) -> Array:
+    return (x + transposed(x)) * 0.5
+
+
+# -- Cholesky ----------------------------------------------------------------------------------------------------------
+
+
+@primitive("linalg", exact=False)
+def cholesky(a: Array) -> tuple[Array, Array]:
+    """factor with factor @ factor^T = a, lower triangular; info = 0, or the order of a leading minor not positive.
+
+    Only the lower triangle of `a` is read.  Shapes: [*, n, n] -> [*, n, n], i32[*].
+    """
+    a = np.asarray(a)
+    factor, info = np.empty(a.shape, a.dtype), np.zeros(a.shape[:-2], np.int32)
+    try:
+        factor[...] = np.linalg.cholesky(a)
+    except np.linalg.LinAlgError:
+        for place in np.ndindex(*info.shape):
+            info[place] = _first_bad_minor(a[place])
+            factor[place] = np.nan if info[place] else np.linalg.cholesky(a[place])
+    return factor, info
+
+
+def _first_bad_minor(a: Any) -> int:
+    """The least order of a leading minor that is not positive-definite, or 0: every greater one is not either."""
+    low, high = 0, a.shape[0] + 1  # minors up to `low` are good, from `high` on bad
+    while high - low > 1:
+        order = (low + high) // 2
+        try:
+            np.linalg.cholesky(a[:order, :order])
+            low = order
+        except np.linalg.LinAlgError:
+            high = order
+    return high if high <= a.shape[0] else 0
+
+
+@cholesky.infers
+def _(a: TensorType) -> tuple[TensorType, TensorType]:
+    require_matrices("cholesky", a, square=True)
+    return a, TensorType(I32, a.dims[:-2])
+
+
+@cholesky.vjps
+def _(g: tuple[Array, Any], out: tuple[Array, Array], a: Array) -> Array:
+    # a = L L^T, so L^-1 da L^-T = X + X^T with X = L^-1 dL lower triangular.
+    from adjit.ir.ops.solving import triangular_solve
+
+    factor = out[0]
+    inner = lower_part(product(transposed(factor), g[0]))
+    inner = with_diagonal(inner, inner * 0.5)
+    left = triangular_solve(factor, _symmetric(inner), lower=True, transpose=True, unit=False)
+    return transposed(triangular_solve(factor, transposed(left), lower=True, transpose=True, unit=False))
+
+
+# -- LU ----------------------------------------------------------------------------------------------------------------
+
+
+@primitive("linalg", exact=False)
+def lu(a: Array) -> tuple[Array, Array, Array, Array]:
+    """factors, pivots, order, info: a[order] = L @ U, with L below the diagonal of `factors` and U on and above it.
+
+    pivots[i] is the row, counted from 1, that step i exchanged with row i; info the first 0 on U's diagonal, counted
+    from 1, or 0.  Shapes: [*, m, n] -> [*, m, n], i32[*, min(m, n)], i64[*, m], i32[*].
+    """
+    factors = np.array(a)
+    *lead, m, n = factors.shape
+    count = min(m, n)
+    pivots = np.zeros((*lead, count), np.int32)
+    order = np.zeros((*lead, m), np.int64)
+    info = np.zeros(tuple(lead), np.int32)
+    for place in np.ndindex(*lead):
+        order[place] = np.arange(m)
+        matrix = factors[place]
+        for step in range(count):
+            found = step + int(np.argmax(np.abs(matrix[step:, step])))
+            pivots[(*place, step)] = found + 1
+            if found != step:
+                matrix[[step, found]] = matrix[[found, step]]
+                order[place][[step, found]] = order[place][[found, step]]
+            if matrix[step, step] == 0:
+                info[place] = info[place] or step + 1
+                continue
+            matrix[step + 1 :, step] /= matrix[step, step]
+            matrix[step + 1 :, step + 1 :] -= np.outer(matrix[step + 1 :, step], matrix[step, step + 1 :])
+    return factors, pivots, order, info
+
+
+@lu.infers
+def _(a: TensorType) -> tuple[TensorType, ...]:
+    require_matrices("lu", a)
+    *lead, m, n = a.dims
+    count = least("lu", m, n)
+    return a, TensorType(I32, (*lead, count)), TensorType(I64, (*lead, m)), TensorType(I32, tuple(lead))
+
+
+@lu.vjps
+def _(g: tuple[Any, ...], out: tuple[Array, ...], a: Array) -> Array:
+    from adjit.ir.ops.solving import triangular_solve
+
+    factors, _, order, _ = out
+    m, n = factors.shape[-2:]
+    count = least("lu", m, n)
+    square = rows(columns(factors, 0, count), 0, count)
+    given = rows(columns(g[0], 0, count), 0, count)
+
+    def within(x: Array, y: Array) -> Array:
+        """L^-T (tril(x, -1) + triu(y)) U^-T."""
+        inner = lower_part(x, -1) + upper_part(y)
+        left = triangular_solve(square, inner, lower=True, transpose=True, unit=True)
+        return transposed(triangular_solve(square, transposed(left), lower=False, transpose=False, unit=False))
+
+    unit = with_diagonal(lower_part(square), zeros(square) + 1)
+    upper = upper_part(square)
+    if m == n:
+        found = within(product(transposed(unit), lower_part(given, -1)), product(upper_part(given), transposed(upper)))
+    elif m == count:  # wide: a = P L [U1 U2]
+        g_rest, rest = columns(g[0], count, n - count), columns(factors, count, n - count)
+        lower = product(transposed(unit), lower_part(given, -1)) - product(g_rest, transposed(rest))
+        first = within(lower, product(upper_part(given), transposed(upper)))
+        second = triangular_solve(square, g_rest, lower=True, transpose=True, unit=True)
+        found = _joined(first, second, factors.ndim - 1)
+    else:  # tall: a = P [L1; L2] U
+        g_rest, rest = rows(g[0], count, m - count), rows(factors, count, m - count)
+        above = product(upper_part(given), transposed(upper)) - product(transposed(rest), g_rest)
+        first = within(product(transposed(unit), lower_part(given, -1)), above)
+        second = transposed(triangular_solve(square, transposed(g_rest), lower=False, transpose=False, unit=False))
+        found = _joined(first, second, factors.ndim - 2)
+    return put_rows(found, order)
+
+
+def _joined(first: Array, second: Array, axis: int) -> Array:
+    from adjit.ir.ops.structure import concat
+
+    return concat(first, second, axis=axis)
+
+
+def put_rows(x: Array, order: Array) -> Array:
+    """out[..., order[i], :] = x[..., i, :]: the inverse of taking rows in an order."""
+    from adjit.ir.ops.indexing import scatter_add
+
+    shape = tuple(x.shape)
+    places = [counted(x, shape, axis) for axis in range(x.ndim)]
+    places[-2] = as_columns(order, shape[-1])
+    return scatter_add(zeros(x), x, *places, axes=tuple(range(x.ndim)))
+
+
+# -- QR ----------------------------------------------------------------------------------------------------------------
+
+
+@primitive("linalg", exact=False)
+def qr(a: Array, *, complete: bool) -> tuple[Array, Array]:
+    """q, r with q @ r = a: q has orthonormal columns, r is upper triangular.
+
+    Shapes: [*, m, n] -> [*, m, k], [*, k, n] with k = m if complete, else min(m, n).
+    """
+    a = np.asarray(a)
+    q, r = np.linalg.qr(a, "complete" if complete else "reduced")
+    return q.astype(a.dtype, copy=False), r.astype(a.dtype, copy=False)
+
+
+@qr.infers
+def _(a: TensorType, *, complete: bool) -> tuple[TensorType, TensorType]:
+    require_matrices("qr", a)
+    *lead, m, n = a.dims
+    count = m if complete else least("qr", m, n)
+    return a.with_dims((*lead, m, count)), a.with_dims((*lead, count, n))
+
+
+@qr.vjps
+def _(g: tuple[Array, Array], out: tuple[Array, Array], a: Array, *, complete: bool) -> Array:
+    from adjit.ir.ops.solving import triangular_solve
+
+    (gq, gr), (q, r) = g, out
+    m, n = a.shape[-2:]
+    count = least("qr", m, n)
+    if q.shape[-1] != count:  # the columns beyond count are any complement: only the others vary with a
+        q, gq, r, gr = columns(q, 0, count), columns(gq, 0, count), rows(r, 0, count), rows(gr, 0, count)
+    g_rest = None
+    if count != n:  # wide: a = q [r1 r2], and r2 = q^T a2
+        g_rest = columns(gr, count, n - count)
+        gq = gq + product(columns(a, count, n - count), transposed(g_rest))
+        gr, r = columns(gr, 0, count), columns(r, 0, count)
+    inner = upper_part(product(gr, transposed(r)) - product(transposed(q), gq))
+    inner = with_diagonal(inner + transposed(inner), inner)
+    total = gq + product(q, inner)
+    first = transposed(triangular_solve(r, transposed(total), lower=False, transpose=False, unit=False))
+    return first if g_rest is None else _joined(first, product(q, g_rest), a.ndim - 1)
+
+
+# -- eigenvectors ------------------------------------------------------------------------------------------------------
+
+
+@primitive("linalg", exact=False)
+def eigh(a: Array) -> tuple[Array, Array]:
+    """values, vectors of symmetric matrices: a @ vectors = vectors * values, values ascending.
+
+    Only the lower triangle of `a` is read.  Shapes: [*, n, n] -> [*, n], [*, n, n].  Errors: LinAlgError where NaN or
+    infinity keeps the algorithm from an end.
+    """
+    a = np.asarray(a)
+    try:
+        values, vectors = np.linalg.eigh(a)
+    except np.linalg.LinAlgError:
+        raise LinAlgError(f"linalg.eigh: {_element(a)}{NONFINITE}") from None
+    return values.astype(a.dtype, copy=False), vectors.astype(a.dtype, copy=False)
+
+
+def _element(a: Any) -> str:
+    """Which element of a batch has a value that is not finite."""
+    if a.ndim == 2:
+        return ""
+    flat = a.reshape(-1, *a.shape[-2:])
+    number = next((index for index, matrix in enumerate(flat) if not np.isfinite(matrix).all()), 0)
+    return f"(Batch element {number}): "
+
+
+@eigh.infers
+def _(a: TensorType) -> tuple[TensorType, TensorType]:
+    require_matrices("eigh", a, square=True)
+    return a.with_dims(a.dims[:-1]), a
+
+
+@eigh.vjps
+def _(g: tuple[Array, Array], out: tuple[Array, Array], a: Array) -> Array:
+    (g_values, g_vectors), (values, vectors) = g, out
+    count = values.shape[-1]
+    gaps = as_rows(values, count) - as_columns(values, count)
+    inner = quotient(product(transposed(vectors), g_vectors), with_diagonal(gaps, zeros(gaps) + 1))
+    inner = with_diagonal(inner, on_diagonal(g_values))
+    return product(product(vectors, inner), transposed(vectors))
+
+
+# -- singular values ---------------------------------------------------------------------------------------------------
+
+
+@primitive("linalg", exact=False)
+def svd(a: Array, *, full: bool) -> tuple[Array, Array, Array]:
+    """u, s, vh with (u * s) @ vh = a: u's columns and vh's rows are orthonormal, s >= 0 descends.
+
+    Shapes: [*, m, n] -> [*, m, k], [*, min(m, n)], [*, l, n] with k, l = m, n if full, else min(m, n).  Errors:
+    LinAlgError where NaN or infinity keeps the algorithm from an end.
+    """
+    a = np.asarray(a)
+    try:
+        found = np.linalg.svd(a, full)
+    except np.linalg.LinAlgError:
+        raise LinAlgError(f"linalg.svd: {_element(a)}{NONFINITE}") from None
+    u, s, vh = (x.astype(a.dtype, copy=False) for x in found)
+    return u, s, vh
+
+
+@svd.infers
+def _(a: TensorType, *, full: bool) -> tuple[TensorType, TensorType, TensorType]:
+    require_matrices("svd", a)
+    *lead, m, n = a.dims
+    count = least("svd", m, n)
+    left, right = (m, n) if full else (count, count)
+    return a.with_dims((*lead, m, left)), a.with_dims((*lead, count)), a.with_dims((*lead, right, n))
+
+
+@svd.vjps
+def _(g: tuple[Array, Array, Array], out: tuple[Array, Array, Array], a: Array, *, full: bool) -> Array:
+    (gu, gs, gvh), (u, s, vh) = g, out
+    m, n = a.shape[-2:]
+    count = s.shape[-1]
+    if full:
+        u, gu, vh, gvh = columns(u, 0, count), columns(gu, 0, count), rows(vh, 0, count), rows(gvh, 0, count)
+    of_u = product(transposed(u), gu)
+    of_v = product(vh, transposed(gvh))
+    across, down = as_rows(s, count), as_columns(s, count)
+    gaps = (across - down) * (across + down)
+    gaps = with_diagonal(gaps, zeros(gaps) + 1)
+    turned_u = quotient(of_u - transposed(of_u), gaps) * across
+    turned_v = quotient(of_v - transposed(of_v), gaps) * down
+    inner = turned_u + turned_v + on_diagonal(gs)
+    left = product(u, inner)
+    if m != count:
+        outside = gu - product(u, of_u)
+        left = left + quotient(outside, as_rows(s, m))
+    found = product(left, vh)
+    if n != count:
+        outside = gvh - product(transposed(of_v), vh)
+        found = found + product(u, quotient(outside, as_columns(s, n)))
+    return found
+
+
+# -- batches -----------------------------------------------------------------------------------------------------------
+
+
+def _batched(op: Any) -> None:
+    """Leading axes are a batch already."""
+
+    def rule(batched: Sequence[bool], a: Array, **attributes: Any) -> Any:
+        return op(a, **attributes)
+
+    op.batches(rule)
+
+
+for _op in (cholesky, lu, qr, eigh, svd):
+    _batched(_op)

@@ -1,0 +1,89 @@
+"""LAPACK's LU and BLAS's triangular solve, from the library that NumPy itself runs on.
+
+NumPy offers neither.  Its compiled module for linear algebra is linked with an OpenBLAS, whose functions are found
+through it under the names that NumPy's builds give them; a NumPy built otherwise leaves `getrf` and `trsm` None.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+# How a build decorates a name, and the integers that its functions take.
+SPELLINGS = (("scipy_{}_64_", ctypes.c_int64), ("{}_64_", ctypes.c_int64), ("{}64_", ctypes.c_int64))
+_LETTERS = {np.dtype(np.float32): ("s", ctypes.c_float), np.dtype(np.float64): ("d", ctypes.c_double)}
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    try:
+        from numpy.linalg import _umath_linalg
+
+        return ctypes.CDLL(_umath_linalg.__file__)  # a look-up goes through what it is linked with
+    except (ImportError, OSError, AttributeError):
+        return None
+
+
+@cache
+def _function(name: str) -> tuple[Any, Any] | None:
+    """A function of the library, and its type of integers."""
+    for spelling, integer in SPELLINGS:
+        found = getattr(_library(), spelling.format(name), None)
+        if found is not None:
+            found.restype = None
+            return found, integer
+    return None
+
+
+def available() -> bool:
+    """Whether this NumPy's library has what is wanted."""
+    return all(_function(name) is not None for name in ("dgetrf", "sgetrf", "dtrsm", "strsm"))
+
+
+def _pointer(array: Array) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+def factorize(matrix: Array) -> tuple[Array, int]:
+    """Overwrite a matrix in Fortran's order with its LU factors; the pivots, counted from 1, and LAPACK's info."""
+    found = _function(f"{_LETTERS[matrix.dtype][0]}getrf")
+    assert found is not None and matrix.flags.f_contiguous
+    getrf, integer = found
+    m, n = matrix.shape
+    pivots = np.zeros(min(m, n), np.dtype(integer))
+    info = integer(0)
+    sizes = [ctypes.byref(integer(size)) for size in (m, n)]
+    leading = ctypes.byref(integer(max(m, 1)))
+    getrf(*sizes, _pointer(matrix), leading, _pointer(pivots), ctypes.byref(info))
+    return pivots, int(info.value)
+
+
+def triangle_solver(
+    dtype: np.dtype[Any], count: int, columns: int, *, lower: bool, transpose: bool, unit: bool
+) -> Callable[[Array, Array], None]:
+    """solve(a, x) overwrites x, [count, columns] in C's order, with the solution of a @ y = x or a^T @ y = x.
+
+    In Fortran's order the memory of `a` and `x` holds their transposes, so y^T a^T = x^T is what is solved: from the
+    right, with the other triangle.
+    """
+    letter, real = _LETTERS[dtype]
+    found = _function(f"{letter}trsm")
+    assert found is not None
+    trsm, integer = found
+    flags = [b"R", b"U" if lower else b"L", b"T" if transpose else b"N", b"U" if unit else b"N"]
+    sizes = [ctypes.byref(integer(size)) for size in (columns, count)]
+    one = ctypes.byref(real(1))
+    leading = [ctypes.byref(integer(max(size, 1))) for size in (count, columns)]
+    # Fortran passes the lengths of strings after all other arguments.
+    lengths = [ctypes.c_size_t(1)] * 4
+
+    def solve(a: Array, x: Array) -> None:
+        trsm(*flags, *sizes, one, _pointer(a), leading[0], _pointer(x), leading[1], *lengths)
+
+    return solve

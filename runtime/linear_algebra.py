@@ -1,0 +1,141 @@
+"""The host's ways of the ops on matrices: what eager mode and compiled programs run for the family `linalg`.
+
+Where NumPy has the algorithm the op's own reference is the way; LU and triangular systems go to LAPACK and BLAS.  The
+checks raise PyTorch's errors for what a factorization says of its matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adjit.ir.errors import LinAlgError
+from adjit.ir.ops import factorization, solving
+from adjit.ir.primitive import PRIMITIVES, Primitive
+from adjit.runtime import lapack
+from adjit.runtime.host import HostFunction, register_host_function
+
+Array = NDArray[Any]
+
+
+def host_name(op: Primitive, attributes: Mapping[str, Any]) -> str:
+    """The name of the host's function for an op with these attributes, which are flags."""
+    return ".".join(("linalg", op.name, *(name for name, flag in sorted(attributes.items()) if flag)))
+
+
+# -- LU and triangles --------------------------------------------------------------------------------------------------
+def lu(a: Array) -> tuple[Array, Array, Array, Array]:
+    """`ir.ops.factorization.lu` by LAPACK, where there is one."""
+    if not lapack.available():
+        return factorization.lu.reference(a)  # type: ignore[no-any-return]
+    *lead, m, n = a.shape
+    count = min(m, n)
+    factors = np.empty(a.shape, a.dtype)
+    pivots, order = np.zeros((*lead, count), np.int32), np.zeros((*lead, m), np.int64)
+    info = np.zeros(tuple(lead), np.int32)
+    for place in np.ndindex(*lead):
+        rows = list(range(m))
+        if count:
+            matrix = np.array(a[place], order="F")
+            exchanged, info[place] = lapack.factorize(matrix)
+            factors[place] = matrix
+            pivots[place] = exchanged
+            for step, other in enumerate(exchanged.tolist()):
+                rows[step], rows[other - 1] = rows[other - 1], rows[step]
+        order[place] = rows
+    return factors, pivots, order, info
+
+
+def triangular_solve(a: Array, b: Array, *, lower: bool, transpose: bool, unit: bool) -> Array:
+    """`ir.ops.solving.triangular_solve` by BLAS, where there is one."""
+    if not lapack.available():
+        return solving.triangular_solve.reference(a, b, lower=lower, transpose=transpose, unit=unit)  # type: ignore[no-any-return]
+    x = np.array(b, order="C")
+    if x.size:
+        a = np.ascontiguousarray(a)
+        count, columns = x.shape[-2:]
+        solve = lapack.triangle_solver(x.dtype, count, columns, lower=lower, transpose=transpose, unit=unit)
+        for place in np.ndindex(*x.shape[:-2]):
+            solve(a[place], x[place])
+    return x
+
+
+def lu_solve(a: Array, factors: Array, order: Array, b: Array, *, transpose: bool) -> Array:
+    """`ir.ops.solving.lu_solve` by substitution."""
+    order = np.broadcast_to(order[..., None], b.shape)
+    if not transpose:
+        x = np.take_along_axis(b, order, -2)
+        x = triangular_solve(factors, x, lower=True, transpose=False, unit=True)
+        return triangular_solve(factors, x, lower=False, transpose=False, unit=False)
+    found = triangular_solve(factors, b, lower=False, transpose=True, unit=False)
+    found = triangular_solve(factors, found, lower=True, transpose=True, unit=True)
+    x = np.empty_like(found)
+    np.put_along_axis(x, order, found, -2)
+    return x
+
+
+_FASTER: dict[str, Callable[..., Any]] = {"lu": lu, "triangular_solve": triangular_solve, "lu_solve": lu_solve}
+
+
+def _way(op: Primitive, attributes: dict[str, bool]) -> HostFunction:
+    function = _FASTER.get(op.name, op.reference)
+
+    def run(*operands: Array) -> tuple[Array, ...]:
+        with np.errstate(all="ignore"):
+            results = function(*operands, **attributes)
+        return results if isinstance(results, tuple) else (results,)
+
+    return run
+
+
+def _register_ops() -> None:
+    assert factorization and solving  # they fill the registry
+    for op in [op for op in PRIMITIVES.values() if op.family == "linalg"]:
+        for flags in product((False, True), repeat=len(op.attributes)):
+            attributes = dict(zip(op.attributes, flags, strict=True))
+            register_host_function(host_name(op, attributes), _way(op, attributes))
+
+
+# -- checks ------------------------------------------------------------------------------------------------------------
+_INVERSION = (
+    "The diagonal element {info} is zero, the inversion could not be completed because the input matrix is singular."
+)
+_SOLVE = "The solver failed because the input matrix is singular."
+_CHOLESKY = (
+    "The factorization could not be completed because the input is not positive-definite (the leading minor of order "
+    "{info} is not positive-definite)."
+)
+_LU = (
+    "U[{info},{info}] is zero and using it on lu_solve would result in a division by zero. If you still want to "
+    "perform the factorization, consider calling linalg.lu(A, pivot) or linalg.lu_factor_ex(A, pivot)"
+)
+CHECKS = {
+    "linalg.inv": _INVERSION, "linalg.inv_ex": _INVERSION, "torch.linalg.solve": _SOLVE,
+    "torch.linalg.solve_ex": _SOLVE, "linalg.cholesky": _CHOLESKY, "linalg.cholesky_ex": _CHOLESKY,
+    "cholesky": _CHOLESKY, "cholesky_inverse": _INVERSION, "torch.linalg.lu_factor": _LU,
+    "torch.linalg.lu_factor_ex": _LU,
+}  # fmt: skip
+
+
+def _check(name: str, info: Array) -> tuple[()]:
+    """LinAlgError for the first matrix whose `info` is not 0."""
+    bad = np.flatnonzero(info)
+    if bad.size:
+        element = "" if info.ndim == 0 else f"(Batch element {bad[0]}): "
+        error = RuntimeError if CHECKS[name] is _LU else LinAlgError
+        raise error(f"{name}: {element}{CHECKS[name].format(info=info.reshape(-1)[bad[0]])}")
+    return ()
+
+
+def _register_checks() -> None:
+    for name in CHECKS:
+        register_host_function(f"linalg.check.{name}", partial(_check, name))
+
+
+_register_ops()
+_register_checks()
