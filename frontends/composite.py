@@ -11,7 +11,7 @@ from functools import lru_cache, wraps
 from inspect import signature
 from typing import Any
 
-from adjit.autograd.record import Record, Saved, link, mark_leaf, save, value_of
+from adjit.autograd.record import Record, Saved, link, mark_leaf, next_sequence, save, value_of
 from adjit.execute import run_graph
 from adjit.ir.graph import UNKNOWN, Graph, Node
 from adjit.ir.primitive import primitive_named
@@ -224,13 +224,6 @@ def _recorded(callee: Graph, operands: Sequence[Tensor], needs: tuple[bool, ...]
         ]
     )
     return results
-
-
-def next_sequence() -> int:
-    """The next number in the order of recording."""
-    from adjit.autograd.record import _sequence
-
-    return next(_sequence)
 
 
 @lru_cache(maxsize=4096)

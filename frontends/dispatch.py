@@ -15,7 +15,7 @@ from adjit.ir.graph import Attribute, Region
 from adjit.ir.halfs import round_bf16
 from adjit.ir.primitive import Primitive
 from adjit.ir.types import BF16, DType, TensorType
-from adjit.state import STATE
+from adjit.state import STATE, user_location
 from adjit.tensor import Tensor
 
 # Operations after which it pays to load the native entry: a short script never does.
@@ -96,4 +96,16 @@ def leaked(tensor: Tensor) -> TraceError:
     return TraceError(
         f"a traced tensor ({tensor._tensor_type}) was used outside the compiled function that made it\n"
         "  hint: return it from the function instead of storing it in a list, a global or an attribute"
+    )
+
+
+def numbers_needed(tensor: Tensor, what: str) -> TraceError:
+    """The error for an operation that needs a traced tensor's numbers."""
+    location = user_location()
+    return TraceError(
+        f"{what} needs the numbers of a traced tensor, which has none while the function is compiled\n"
+        f"  in {location.file}:{location.line}    {location.expression}\n"
+        f"    tensor : {tensor._tensor_type}\n"
+        "  hint: use adjit.where(condition, a, b) instead of `if`, return the tensor and read it after the call, "
+        "or move this line out of the compiled function"
     )

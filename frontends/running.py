@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optree
 
-from adjit.autograd.record import Record, Saved, link, mark_leaf, save, value_of
+from adjit.autograd.record import Record, Saved, link, mark_leaf, next_sequence, save, value_of
 from adjit.call import Call
-from adjit.composite import derivative_of, next_sequence
+from adjit.composite import derivative_of
 from adjit.entry import Entry, Output
 from adjit.ir.graph import Graph, Node, Value, from_outputs
 from adjit.ir.primitive import primitive_named

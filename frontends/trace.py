@@ -56,7 +56,7 @@ class Explanation:
 
 
 @dataclass(slots=True)
-class _Cell:
+class Cell:
     """The current symbolic value of one piece of memory; `epoch` counts the values, `version` the writes.
 
     After a write outside autograd, `history` is the value through which gradients still go.
@@ -90,26 +90,28 @@ class Tracer:
         self.proxies: dict[Tensor, Tensor] = {}  # of arguments that the function also reaches by another way
         self.lent: dict[Memory, list[Tensor]] = {}  # arguments with an input each, by their memory
         self.shared: dict[Memory, Tensor] = {}
+        self.captured: dict[Value, Value] | None = None  # what a trace inside another one reads of it
+        self.borrowed: set[Memory] = set()
         self.coinciding: set[Memory] = set()  # of arguments and at the same time of captured tensors
-        self.cells: dict[Memory, _Cell] = {}
+        self.cells: dict[Memory, Cell] = {}
         self.leaves: dict[Value, Tensor] = {}
         self._roots: dict[Value, Value] = {}
-        self._places: dict[Value, tuple[_Cell, int]] = {}  # the memory that held a value, and its version then
+        self._places: dict[Value, tuple[Cell, int]] = {}  # the memory that held a value, and its version then
         self._depends: set[Value] = set()
         self._detached: dict[Value, Value] = {}
         self._scalars: dict[tuple[int, str], Tensor] = {}
         self._views: dict[int, tuple[Tensor, int, Value]] = {}  # of captured tensors, kept alive by the entry
         self._undo: list[tuple[Tensor, bool, bool]] = []
-        self._parent: Tracer | None = None
+        self.parent: Tracer | None = None
 
     # -- running ----------------------------------------------------------------------------------------------------
     def __enter__(self) -> Tracer:
-        self._parent = STATE.tracer
+        self.parent = STATE.tracer
         STATE.tracer = self
         return self
 
     def __exit__(self, *exception: object) -> None:
-        STATE.tracer = self._parent
+        STATE.tracer = self.parent
         for tensor, requires_grad, leaf in reversed(self._undo):
             tensor._requires_grad, tensor._leaf = requires_grad, leaf
 
@@ -134,7 +136,7 @@ class Tracer:
     # -- tensors and values -----------------------------------------------------------------------------------------
     def _new(self, value: Value, *, origin: bool = False) -> Tensor:
         memory = Memory(None, value.dtype)
-        self.cells[memory] = _Cell(value, value if origin else None)
+        self.cells[memory] = Cell(value, value if origin else None)
         return self.tensor_in(value, memory, ())
 
     def tensor_in(self, value: Value, memory: Memory, chain: Chain) -> Tensor:
@@ -152,10 +154,15 @@ class Tracer:
         """A 0-d constant of the program."""
         return self._new(self.builder.constant(value, dtype))
 
-    def _cell(self, tensor: Tensor) -> _Cell:
+    def cell_of(self, tensor: Tensor) -> Cell:
+        """The memory of a tensor; one from outside becomes an input."""
         cell = self.cells.get(tensor._memory)
         if cell is not None:
             return cell
+        if self.captured is not None:
+            from adjit.trace_arguments import borrow
+
+            return borrow(self, tensor, self.captured)
         if tensor._tracer is not None or tensor._memory.array is None:
             from adjit.dispatch import leaked
 
@@ -170,13 +177,13 @@ class Tracer:
                 return cell
         value = self.builder.input(TensorType(memory.dtype, memory.array.shape), _name_of(tensor))
         self.sources.append(Source("tensor", tensor=tensor, memory=memory))
-        cell = self.cells[memory] = _Cell(value, value, version=memory.version, first=memory.version)
+        cell = self.cells[memory] = Cell(value, value, version=memory.version, first=memory.version)
         self._places[value] = (cell, cell.version)
         return cell
 
     def value_of(self, tensor: Tensor) -> Value:
         """The tensor's current value."""
-        cell = self._cell(tensor)
+        cell = self.cell_of(tensor)
         if not tensor._chain:
             return cell.value
         if tensor._tracer is self and tensor._epoch == cell.epoch:
@@ -256,7 +263,7 @@ class Tracer:
         """The value of an operand; one that does not require grad is cut off from those that do."""
         tensor = self.proxies.get(tensor, tensor)
         if recording and tensor.requires_grad:
-            self._join_history(self._cell(tensor))
+            self.join_history(self.cell_of(tensor))
         value = self.value_of(tensor)
         if tensor.requires_grad:
             self._depends.add(value)
@@ -273,7 +280,7 @@ class Tracer:
             return cut
         return value
 
-    def _join_history(self, cell: _Cell) -> None:
+    def join_history(self, cell: Cell) -> None:
         """After a write outside autograd: the memory's value, with gradients that go to the value it had before."""
         if cell.history is None or not cell.value.dtype.is_float:
             return
@@ -289,7 +296,7 @@ class Tracer:
 
     def gradient_value(self, tensor: Tensor) -> Value:
         """The value whose cotangent is the tensor's gradient: the first of those that were written outside autograd."""
-        cell = self._cell(tensor)
+        cell = self.cell_of(tensor)
         value = self.value_of(tensor) if tensor._chain or cell.history is None else cell.history
         return self._roots.get(value, value)
 
@@ -330,7 +337,7 @@ class Tracer:
         """Make `target` hold `result`: its memory has a new value from here on."""
         from adjit.views import write_through
 
-        cell = self._cell(target)
+        cell = self.cell_of(target)
         whole = result
         if target._chain:
             root = self.tensor_in(cell.value, target._memory, ())
@@ -386,15 +393,10 @@ class Tracer:
         return value
 
     def concrete_needed(self, tensor: Tensor, what: str) -> TraceError:
-        """Raise the error for an operation that needs a traced tensor's numbers."""
-        location = user_location()
-        raise TraceError(
-            f"{what} needs the numbers of a traced tensor, which has none while the function is compiled\n"
-            f"  in {location.file}:{location.line}    {location.expression}\n"
-            f"    tensor : {tensor._tensor_type}\n"
-            "  hint: use adjit.where(condition, a, b) instead of `if`, return the tensor and read it after the call, "
-            "or move this line out of the compiled function"
-        )
+        """The error for an operation that needs a traced tensor's numbers."""
+        from adjit.dispatch import numbers_needed
+
+        return numbers_needed(tensor, what)
 
     def on_fault(self, tensors: Sequence[Tensor], explain: Callable[..., Exception | None]) -> None:
         """If a call of the program fails, ask `explain` for the error, given the tensors' numbers."""
@@ -455,11 +457,17 @@ class Tracer:
         """A tensor in memory of its own that an input of the program fills."""
         return self._new(value, origin=True)
 
-    def wrap(self, value: Value, *, requires_grad: bool = False) -> Tensor:
+    def new_cell(self, value: Value, tensor: Tensor) -> Cell:
+        """The cell of memory that `tensor` stands in, which holds `value`."""
+        cell = self.cells[tensor._memory] = Cell(value, None)
+        self._places.setdefault(value, (cell, 0))
+        return cell
+
+    def wrap(self, value: Value, *, requires_grad: bool = False, name: str = "") -> Tensor:
         """A tensor in memory of its own that holds a value of the program."""
         tensor = self._new(value)
         if requires_grad:
-            self._mark((tensor,), "")
+            self._mark((tensor,), name)
         return tensor
 
     def is_overwritten(self, value: Value) -> bool:

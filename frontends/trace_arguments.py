@@ -10,7 +10,8 @@ from adjit.tensor import Tensor
 from adjit.views import strides
 
 if TYPE_CHECKING:
-    from adjit.trace import Tracer
+    from adjit.ir.graph import Value
+    from adjit.trace import Cell, Tracer
 
 
 def shared_argument(tracer: Tracer, origin: Tensor, name: str, index: int) -> Tensor:
@@ -48,3 +49,18 @@ def check_aliases(tracer: Tracer) -> None:
                 "a compiled function writes to an argument that shares memory with another tensor it uses, and one of "
                 "them requires grad\n  hint: pass one of them, and make the other from it inside the function"
             )
+
+
+def borrow(tracer: Tracer, tensor: Tensor, captured: dict[Value, Value]) -> Cell:
+    """The memory of a tensor from outside a trace that runs inside another: an input, for which the outer one's value
+    is given."""
+    outer = tracer.parent
+    assert outer is not None
+    cell = outer.cell_of(tensor)
+    if tensor.requires_grad:
+        outer.join_history(cell)
+    value = captured.get(cell.value)
+    if value is None:
+        value = captured[cell.value] = tracer.builder.input(cell.value.type)
+    tracer.borrowed.add(tensor._memory)
+    return tracer.new_cell(value, tensor)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from adjit.autograd.record import record
-from adjit.ir.graph import Attribute
+from adjit.ir.graph import Attribute, Value
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.shape import Size, strides_of
 from adjit.ir.types import BOOL, I64
@@ -212,6 +212,19 @@ def _adopt(target: Tensor, result: Tensor) -> None:
                 kept.array, kept.memory, kept.version = target._array, target._memory, target._memory.version
     else:
         target._value, target._requires_grad, target._leaf = None, False, True
+
+
+def write_history(target: Tensor, value: Value) -> None:
+    """Give `target`, whose memory holds the new numbers already, the history of `value`."""
+    new = Tensor._wrap(target._array, target._dtype, memory=target._memory, type=target._tensor_type)
+    new._value, new._requires_grad, new._leaf = value, True, False
+    base = target._base
+    if base is None:
+        _adopt(target, new)
+        return
+    from adjit.dispatch import rename
+
+    _adopt(base, rename(write_through(base, target._chain[len(base._chain) :], new), "CopySlices"))
 
 
 def write_through(root: Tensor, chain: Sequence[Any], new: Tensor) -> Tensor:

@@ -11,6 +11,24 @@ from adjit.tensor import Tensor
 
 __all__ = ["backward", "enable_grad", "grad", "inference_mode", "is_grad_enabled", "no_grad", "set_grad_enabled"]
 
+# What few programs use is imported at first use.
+_LAZY = {
+    "Function": "function",
+}  # fmt: skip
+_LAZY_MODULES = ("function",)
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name in _LAZY_MODULES:
+        return import_module(f"adjit.autograd.{name}")
+    if name in _LAZY:
+        found = globals()[name] = getattr(import_module(f"adjit.autograd.{_LAZY[name]}"), name)
+        return found
+    raise AttributeError(f"module 'adjit.autograd' has no attribute {name!r}")
+
+
 # Recorded values have a Watch on their leaf tensor and a Record on their node: see `record` and `engine`.
 
 

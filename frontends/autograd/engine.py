@@ -102,6 +102,8 @@ class Pass:
     def _pull_back(
         self, node: Node, entry: Record, arriving: Sequence[Tensor | None]
     ) -> tuple[Sequence[Tensor | None], Sequence[int]]:
+        if entry.rule is not None:
+            return entry.rule.pull_back(node, arriving, self.create_graph)
         graph, saved, reached = entry.pullback, entry.saved, entry.reached
         if self.create_graph and entry.full:
             graph, saved, reached = _differentiable_form(node, entry)
@@ -113,7 +115,7 @@ class Pass:
             for index, cotangent in zip(entry.seeded, [arriving[i] for i in entry.seeded], strict=True)
         ]
         if self.create_graph:
-            return run_graph_recorded(graph, [*given, *(_revive(kept) for kept in saved)]), reached
+            return run_graph_recorded(graph, [*given, *(revive(kept) for kept in saved)]), reached
         run = run_graph if entry.custom is None else entry.custom.run
         arrays = run(graph, [*(_data(g) for g in given), *(kept.array for kept in saved)])
         return [
@@ -164,7 +166,9 @@ def _differentiable_form(node: Node, entry: Record) -> tuple[Graph, tuple[Saved,
 
 def release(entry: Record, node: Node) -> None:
     """Free what a node saved; a node that saved nothing can be passed again."""
-    if entry.saved or saves_number(node):
+    if entry.rule is not None:
+        entry.rule.release()
+    elif entry.saved or saves_number(node):
         entry.freed = True
         entry.saved = entry.full = ()
 
@@ -245,7 +249,7 @@ def _zeros(value: Value) -> Tensor:
     return Tensor._wrap(np.zeros(dims, value.dtype.storage), value.dtype, type=value.type)
 
 
-def _revive(kept: Saved) -> Tensor:
+def revive(kept: Saved) -> Tensor:
     """A saved value as a tensor with its history."""
     tensor = Tensor._wrap(kept.array, kept.dtype, memory=kept.memory, type=kept.value.type)
     tensor._value = kept.value

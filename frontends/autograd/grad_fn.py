@@ -47,6 +47,13 @@ class GradFn:
             attached.hooks = Hooks()
         return RemovableHandle(attached.hooks, hook)
 
+    def __getattr__(self, name: str) -> Any:
+        """What `forward` left on the context of a user's function."""
+        rule = None if name.startswith("__") else getattr(self.node.attached, "rule", None)
+        if rule is not None and hasattr(rule, "ctx"):
+            return getattr(rule.ctx, name)
+        raise AttributeError(f"{self.name()!r} object has no attribute {name!r}")
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, GradFn) and other.node is self.node
 

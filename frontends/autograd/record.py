@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 from weakref import ReferenceType, ref
 
 import numpy as np
@@ -23,6 +23,13 @@ from adjit.tensor import Tensor
 from adjit.utils.hooks import Hooks, RemovableHandle
 
 _sequence = count()
+
+
+def next_sequence() -> int:
+    """The next number in the order of recording."""
+    return next(_sequence)
+
+
 _CONST = primitive_named("const")
 
 
@@ -50,19 +57,31 @@ class Saved:
     version: int
 
 
+class Rule(Protocol):
+    """A pullback in Python."""
+
+    def pull_back(
+        self, node: Node, arriving: Sequence[Tensor | None], create_graph: bool
+    ) -> tuple[Sequence[Tensor | None], Sequence[int]]:
+        """The cotangents of the operands that need one, and which these are."""
+
+    def release(self) -> None:
+        """Free what was saved."""
+
+
 class Record:
     """Autograd's part of a recorded node.
 
     `name` is PyTorch's name of the operation without `Backward0`, or empty for a step that the user did not write (a
     broadcast, a promotion).  `saved` is None after the graph was freed.  `full` holds operands and results of a
     composite, which a recorded backward pass (`create_graph`) needs instead of `saved`.  `custom` runs the pullback in
-    its own way: natively for a compiled function.  `hooks` see what the pullback took and gave.  `fault` says why the
-    node cannot be gone back through.
+    its own way: natively for a compiled function.  `rule` stands in for the pullback where the user wrote it.  `hooks`
+    see what the pullback took and gave.  `fault` says why the node cannot be gone back through.
     """
 
     __slots__ = (
-        "custom", "fault", "freed", "full", "hooks", "leaves", "name", "pullback", "reached", "saved", "seeded",
-        "sequence",
+        "custom", "fault", "freed", "full", "hooks", "leaves", "name", "pullback", "reached", "rule", "saved",
+        "seeded", "sequence",
     )  # fmt: skip
 
     def __init__(self, name: str, sequence: int) -> None:
@@ -77,6 +96,7 @@ class Record:
         self.freed = False
         self.fault: str | None = None
         self.custom: Any = None
+        self.rule: Rule | None = None
         self.hooks: Hooks | None = None  # made when the first one comes
 
 
@@ -117,7 +137,7 @@ def refresh_view(tensor: Tensor) -> None:
     for op, items in tensor._chain[len(base._chain) :]:
         attributes = dict(items)
         node = Node(op, [value], attributes, op.infer([value.type], attributes), user_location())
-        record = node.attached = Record("AsStrided", next(_sequence))
+        record = node.attached = Record("AsStrided", next_sequence())
         attach_pullback(record, node, [None], [True], [None], [])
         value = node.output
     tensor._value = value
@@ -180,7 +200,7 @@ def record(
             needs.append(False)
             literals.append(values[-1].constant)  # type: ignore[arg-type]
     node = Node(op, values, attributes, [t._tensor_type for t in results], location, regions)
-    entry = node.attached = Record(name, next(_sequence))
+    entry = node.attached = Record(name, next_sequence())
     entry.leaves = tuple(leaves)
     attach_pullback(entry, node, tensors, needs, literals, results)
     link(node, results)
