@@ -16,8 +16,9 @@ from adjit.ir.shape import Size
 from adjit.ir.types import TensorType
 from adjit.memory import Memory
 from adjit.tensor import Tensor
-from adjit.trace import Explanation, Source, Tracer
+from adjit.trace import Tracer
 from adjit.trace_arguments import check_aliases, shared_argument
+from adjit.trace_parts import Explanation, Source
 
 
 @dataclass(slots=True)

@@ -87,7 +87,7 @@ def _root(input: Tensor) -> Tensor:
     tracer = STATE.tracer
     if tracer is None:
         raise leaked(input)
-    cell = tracer._cell(input)
+    cell = tracer.cell_of(input)
     root = tracer.tensor_in(cell.value, input._memory, ())
     base = input if input._base is None else input._base
     root._requires_grad, root._leaf = base.requires_grad, base._leaf

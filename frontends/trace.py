@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 from weakref import ref
 
@@ -25,49 +24,11 @@ from adjit.memory import Memory
 from adjit.state import STATE, user_location
 from adjit.symbolic_size import Respecialize, SymbolicSize, as_dim
 from adjit.tensor import Chain, Tensor
+from adjit.trace_parts import Cell, Explanation, Source
 from adjit.view_strides import strides_of_view
 from adjit.views import strides
 
 __all__ = ["Source", "SymbolicSize", "Tracer", "as_dim", "outside"]
-
-
-@dataclass(slots=True)
-class Source:
-    """Where an input's array comes from at a call: `kind` is argument, memory (of one), tensor, grad or scalar.
-
-    `writes` counts how often a call writes to it.
-    """
-
-    kind: str
-    index: int = -1
-    tensor: Tensor | None = None
-    memory: Memory | None = None
-    read: Callable[[], float] | None = None
-    writes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """How a fault of the running program is told: `explain` looks at the numbers of `values`, and returns the error or
-    None where they are sound."""
-
-    values: tuple[Value, ...]
-    explain: Callable[..., Exception | None]
-
-
-@dataclass(slots=True)
-class Cell:
-    """The current symbolic value of one piece of memory; `epoch` counts the values, `version` the writes.
-
-    After a write outside autograd, `history` is the value through which gradients still go.
-    """
-
-    value: Value
-    original: Value | None
-    epoch: int = 0
-    version: int = 0
-    first: int = 0
-    history: Value | None = None
 
 
 class Tracer:

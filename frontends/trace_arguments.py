@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 from adjit.ir.errors import TraceError
 from adjit.ir.types import TensorType
 from adjit.tensor import Tensor
+from adjit.trace_parts import Cell, Source
 from adjit.views import strides
 
 if TYPE_CHECKING:
     from adjit.ir.graph import Value
-    from adjit.trace import Cell, Tracer
+    from adjit.trace import Tracer
 
 
 def shared_argument(tracer: Tracer, origin: Tensor, name: str, index: int) -> Tensor:
     """A traced tensor for an argument that shares memory with another one: the memory is the input."""
-    from adjit.trace import Source
-
     root = tracer.shared.get(origin._memory)
     if root is None:
         array = origin._memory.array

@@ -117,6 +117,12 @@ _SEVERAL = (
     "functions do not allow the output views to be modified inplace. You should replace the inplace operation by an "
     "out-of-place one."
 )
+_IN_FUNCTION = (
+    " is a view and is being modified inplace. This view was created inside a custom Function (or because an input was "
+    "returned as-is) and the autograd logic to handle view+inplace would override the custom backward associated with "
+    "the custom Function, leading to incorrect gradients. This behavior is forbidden. You can fix this by cloning the "
+    "output of the custom Function."
+)
 _LATE = "A view was created in no_grad mode and is being modified inplace with grad mode enabled"
 _NO_GRAD_VIEW = (
     f"{_LATE}. Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by "
@@ -142,7 +148,10 @@ def check_writable(tensor: Tensor) -> None:
 
 
 def check_one_view(tensor: Tensor) -> None:
-    """RuntimeError for one of several views that a function made together."""
+    """RuntimeError for one of several views that a function made together, or one that a user's function made."""
+    maker = tensor.__dict__.get("_made_in")
+    if maker is not None:
+        raise RuntimeError(maker + _IN_FUNCTION)
     made = tensor.__dict__.get("_several")
     if made is not None:
         recorded = tensor._base is not None and tensor._base.requires_grad

@@ -28,11 +28,12 @@ _NEITHER = (
     "mode AD."
 )
 _BOTH = (
-    "Implementing both 'backward' and 'vjp' for a custom Function is not allowed. You should only implement one of them."
+    "Implementing both 'backward' and 'vjp' for a custom Function is not allowed. You should only implement one of "
+    "them."
 )
 _LEGACY = (
-    "Legacy autograd function with non-static forward method is deprecated. Please use new-style autograd function with "
-    "static forward method. (Example: https://pytorch.org/docs/stable/autograd.html#torch.autograd.Function)"
+    "Legacy autograd function with non-static forward method is deprecated. Please use new-style autograd function "
+    "with static forward method. (Example: https://pytorch.org/docs/stable/autograd.html#torch.autograd.Function)"
 )
 
 
@@ -225,14 +226,16 @@ def _record(cls: type[Function], ctx: FunctionCtx, args: Sequence[Any], outputs:
                 write_history(item, value)
             else:
                 item._value, item._requires_grad, item._leaf = value, True, False
+                if item._base is not None:
+                    item.__dict__["_made_in"] = f"Output {value.index} of {cls.__name__}"
         found.append(item)
     saved: list[tuple[Any, Node | None]] = []
     for tensor in ctx._chosen:
         if tensor is None:
             saved.append((None, None))
         else:
-            value = saved_values.get(id(tensor))
-            kept = save(tensor, value_of(tensor) if value is None else value, tensor.requires_grad)
+            known = saved_values.get(id(tensor))
+            kept = save(tensor, value_of(tensor) if known is None else known, tensor.requires_grad)
             saved.append((kept, node))
     ctx._chosen = ()
     ctx._finish(saved)
@@ -269,8 +272,7 @@ class _Rule:
             if type is None:
                 continue
             if need:
-                keep = gradient is None or create_graph or not gradient.requires_grad
-                needed.append(gradient if gradient is None or keep else gradient.detach())
+                needed.append(gradient if gradient is None or create_graph else _lent(gradient))
                 reached.append(position)
             position += 1
         return needed, reached
@@ -278,6 +280,12 @@ class _Rule:
     def release(self) -> None:
         """Free what was saved."""
         self.ctx._finish(None)
+
+
+def _lent(gradient: Tensor) -> Tensor:
+    """The gradient without history, in memory that the user may hold on to: who keeps it, copies it."""
+    assert gradient._array is not None
+    return Tensor._wrap(gradient._array.view(), gradient._dtype, type=gradient._tensor_type)
 
 
 def once_differentiable(fn: Callable[..., Any]) -> Callable[..., Any]:

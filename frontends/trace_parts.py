@@ -1,0 +1,49 @@
+"""What a trace keeps count of: where inputs come from, what memory holds, how faults are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from adjit.ir.graph import Value
+from adjit.memory import Memory
+from adjit.tensor import Tensor
+
+
+@dataclass(slots=True)
+class Source:
+    """Where an input's array comes from at a call: `kind` is argument, memory (of one), tensor, grad or scalar.
+
+    `writes` counts how often a call writes to it.
+    """
+
+    kind: str
+    index: int = -1
+    tensor: Tensor | None = None
+    memory: Memory | None = None
+    read: Callable[[], float] | None = None
+    writes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How a fault of the running program is told: `explain` looks at the numbers of `values`, and returns the error or
+    None where they are sound."""
+
+    values: tuple[Value, ...]
+    explain: Callable[..., Exception | None]
+
+
+@dataclass(slots=True)
+class Cell:
+    """The current symbolic value of one piece of memory; `epoch` counts the values, `version` the writes.
+
+    After a write outside autograd, `history` is the value through which gradients still go.
+    """
+
+    value: Value
+    original: Value | None
+    epoch: int = 0
+    version: int = 0
+    first: int = 0
+    history: Value | None = None
