@@ -19,12 +19,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from adjit.ir.errors import DifferentiationError
-from adjit.ir.primitive import PRIMITIVES, Primitive, primitive_named
+from adjit.ir.primitive import LATE, PRIMITIVES, Primitive, primitive_named
 from adjit.ir.term import Apply, Number, Symbol, Term, make, parse_term, record
 
 TABLE = "partials.txt"
@@ -65,6 +66,8 @@ def write_table() -> str:
 
 def differentiable() -> list[Primitive]:
     """The scalar ops that have partials, by name."""
+    for module in LATE:
+        import_module(module)
     named = [op for _, op in sorted(PRIMITIVES.items()) if op.family == "scalar"]
     return [op for op in named if not op.constant_result and op.name not in STRUCTURAL]
 

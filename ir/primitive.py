@@ -15,6 +15,7 @@ as ordinary code can be run, checked, and emitted.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from inspect import CO_VARARGS, CO_VARKEYWORDS
 from typing import Any, Protocol, TypeVar
 
@@ -169,8 +170,15 @@ def primitive(
     return define
 
 
+# Ops that few programs use: these modules are imported when a name is asked for that is not there yet.
+LATE = ("adjit.ir.ops.special", "adjit.ir.ops.special_bessel")
+
+
 def primitive_named(name: str) -> Primitive:
     """The primitive called `name`; KeyError if there is none."""
+    if name not in PRIMITIVES:
+        for module in LATE:
+            import_module(module)
     return PRIMITIVES[name]
 
 

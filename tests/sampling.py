@@ -89,6 +89,7 @@ SCALAR_ATTRIBUTES = {
     "threshold": {"bound": 0.3, "value": -2.0},
     "softshrink": {"bound": 0.5},
     "hardshrink": {"bound": 0.5},
+    "polygamma": {"n": 2},
 }
 CASTS = ((F32, F64), (F64, F32), (F32, I32), (I64, F32), (BOOL, F32), (I32, BOOL), (I64, U8), (U8, I8), (F32, BF16))
 BITCASTS = ((F32, I32), (I64, F64), (F64, I64), (I16, F16), (U8, I8))

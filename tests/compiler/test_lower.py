@@ -25,6 +25,7 @@ from tests.compiler.loop_interpreter import Fault, run
 from tests.compiler.programs import PROGRAMS, Program, f32, i64
 from tests.compiler.random_graphs import random_arrays, random_graph
 from tests.samples import samples
+from tests.special import SPECIAL
 
 SIZES = [{"n": 3, "m": 4}, {"n": 1, "m": 1}, {"n": 5, "m": 3}, {"n": 0, "m": 2}, {"n": 2, "m": 0}]
 
@@ -228,7 +229,7 @@ def test_variables_merge_only_as_a_flat_index(expression: Size, joins: bool) -> 
 
 # -- every op -------------------------------------------------------------------------------------------------------
 # A sample of host_call needs the function that it names; see the test after this one.
-SAMPLED = [name for name, op in PRIMITIVES.items() if op.family != "loop" and name != "host_call"]
+SAMPLED = [name for name, op in PRIMITIVES.items() if op.family != "loop" and name not in {"host_call", *SPECIAL}]
 
 
 @pytest.mark.parametrize("name", SAMPLED)

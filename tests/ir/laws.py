@@ -10,6 +10,7 @@ import numpy as np
 from adjit.ir import ops
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Graph
+from adjit.ir.ops import special_bessel
 from adjit.ir.primitive import PRIMITIVES, Primitive
 from adjit.ir.types import TensorType
 from adjit.ir.verify import verify
@@ -17,7 +18,7 @@ from adjit.runtime.host import register_host_function
 from adjit.runtime.interpreter import run
 from tests.sampling import Array, Sample
 
-assert ops.structure  # importing the package fills the registry
+assert ops.structure and special_bessel  # importing them fills the registry
 FAMILIES = ("scalar", "structure", "contraction", "reduction", "indexing", "source", "linalg", "control", "boundary")
 OPS = [op for op in PRIMITIVES.values() if op.family in FAMILIES]
 TENSOR_OPS = [op for op in OPS if op.family != "scalar"]

@@ -21,13 +21,17 @@ from adjit.ir.ops.chain import scalar_jvp, scalar_vjp
 from adjit.ir.primitive import PRIMITIVES, Primitive, primitive_named
 from adjit.ir.types import F32, F64, TensorType
 from tests.ir.oracles import ATTRIBUTES, ORACLES, slope
+from tests.special import SPECIAL
 
 OPS = differentiable()
 INF = float("inf")
 
 
 # -- the chain rule ----------------------------------------------------------------------------------------------------
-SMALL = [op for op in PRIMITIVES.values() if op.family == "scalar" and not op.constant_result and op.name != "cast"]
+SMALL = [
+    op for op in PRIMITIVES.values()
+    if op.family == "scalar" and not op.constant_result and op.name not in {"cast", *SPECIAL}
+]  # fmt: skip
 
 
 def samples(op: Primitive, ranks: tuple[int, ...]) -> list[np.ndarray]:

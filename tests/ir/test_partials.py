@@ -33,9 +33,12 @@ from adjit.ir.ops.named import scalar
 from adjit.ir.primitive import PRIMITIVES, Primitive, primitive_named
 from adjit.ir.term import Apply, Number, Symbol, Term, evaluate, parse_term, subterms
 from tests.ir.oracles import ATTRIBUTES, ORACLES, slope
+from tests.special import SPECIAL
 
-OPS = differentiable()
-CONSTANT = [op for op in PRIMITIVES.values() if op.family == "scalar" and op.constant_result]
+OPS = [op for op in differentiable() if op.name not in SPECIAL]
+CONSTANT = [
+    op for op in PRIMITIVES.values() if op.family == "scalar" and op.constant_result and op.name not in SPECIAL
+]
 EDGES = [s * m for m in (1e10, 1000.0, 90.0, 30.0, 5.5, 1.0, 0.75, 0.3, 1e-3, 1e-8) for s in (-1.0, 1.0)] + [0.0]
 INF, NAN = float("inf"), float("nan")
 
