@@ -40,6 +40,8 @@ from adjit.ir.shape import Size, product
 WORTH = 12.0
 # The dearest arithmetic that is done while an operand is packed: packing may happen more than once.
 PROLOGUE = 8.0
+# A padded image that packing reads more often than this is stored: its windows are then plain memory.
+MOST_PADDED = 2.0
 # The most scalar ops in a kernel: LLVM's vectoriser takes quadratic time in a loop's body.
 LARGEST = 400
 # The most places that compute a value again, and the longest chain of views that one kernel looks through.
@@ -167,12 +169,15 @@ class _Plan:
         if is_reduction(node):
             alone = len(frames) == 1 and frames[0].once and frames[0].root.op.name not in SPECIAL
             return None if alone and frames[0].root not in self.contractions else "a reduction is used more than once"
+        times = sum(frame.evaluations for frame in frames) / max(1.0, estimate(node.outputs[0].type.size))
+        packed = any(frame.root in self.contractions for frame in frames)
+        if node.op.name == "pad" and packed and times > MOST_PADDED:
+            return f"its padding would be looked at {times:.3g} times while packing"
         if node.op.name in VIEWS:
             return None
         cost = self.costs[node]
-        if cost > PROLOGUE and any(frame.root in self.contractions for frame in frames):
+        if cost > PROLOGUE and packed:
             return "it is too dear to compute while packing"
-        times = sum(frame.evaluations for frame in frames) / max(1.0, estimate(node.outputs[0].type.size))
         if (times - 1) * cost > WORTH:
             return f"it would be computed {times:.3g} times"
         return None

@@ -15,6 +15,7 @@ from adjit.compiler.llvm.emit_domain import Pairs, split_flat
 from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_pack import Unit, emit_pack_region
 from adjit.compiler.llvm.emit_state import Options, Writer
+from adjit.compiler.llvm.emit_window import emit_pack_window, window_of
 from adjit.compiler.llvm.gemm import (
     GemmOperands,
     StridedOperand,
@@ -142,8 +143,12 @@ def _emit_packing(
 
         emit_pack_strided(module, name, plan, side, operand)
         return
-    unit: Unit = "k" if _is_better_along_k(region, own, axes.k, plan, dependence) else "index"
     width = plan.mr if side == "a" else plan.nr
+    window = window_of(region, (axes.batch, own, axes.k), plan, width)
+    if window is not None:
+        emit_pack_window(module, name, plan, width, window, attach)
+        return
+    unit: Unit = "k" if _is_better_along_k(region, own, axes.k, plan, dependence) else "index"
     emit_pack_region(module, name, plan, width, unit, region, (axes.batch, own, axes.k), attach)
 
 

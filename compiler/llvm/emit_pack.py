@@ -21,7 +21,7 @@ from adjit.ir.graph import Region
 from adjit.ir.shape import Dim, product
 
 Unit: TypeAlias = Literal["index", "k"]
-_PARAMETERS = "ptr %buffers, ptr %sizes, i64 %batch, i64 %first, i64 %count, i64 %k0, i64 %kc, ptr noalias %destination"
+PARAMETERS = "ptr %buffers, ptr %sizes, i64 %batch, i64 %first, i64 %count, i64 %k0, i64 %kc, ptr noalias %destination"
 
 
 def emit_pack_region(
@@ -38,7 +38,7 @@ def emit_pack_region(
 
     `axes` are the variables of the batch, of the operand's own index and of k; `width` is the panel's.
     """
-    f = Function(module, name, _PARAMETERS, attributes='noinline nounwind "prefer-vector-width"="512"')
+    f = Function(module, name, PARAMETERS, attributes='noinline nounwind "prefer-vector-width"="512"')
     w = attach(f)
     for pairs in axes:
         for variable, extent in pairs:

@@ -1,0 +1,135 @@
+"""Packing of the windows of an array, as a convolution reads them: the operand's index runs over rows of memory.
+
+The element with index (.., row, x) and k stands at `start(row) + x + shift(k)`.  A vector of indices covers parts of a
+few rows.  Where these parts stand, and which lanes they fill, is worked out once for all k; each vector is then as many
+masked loads as it has parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import gcd
+
+from adjit.compiler.llvm.emit_domain import Pairs, split_flat, walk_rows
+from adjit.compiler.llvm.emit_index import greatest, least, uniform
+from adjit.compiler.llvm.emit_pack import PARAMETERS
+from adjit.compiler.llvm.emit_state import Uniform, Variable, Writer
+from adjit.compiler.llvm.gemm_plan import GemmPlan
+from adjit.compiler.llvm.gemm_tile import below, counted, masked_load, masked_store, offset, splat
+from adjit.compiler.llvm.text import Function, LLType, Module
+from adjit.compiler.loops.ir import LOAD, address
+from adjit.ir.graph import Node, Region
+from adjit.ir.shape import Dim, Size, size_names, substitute
+from adjit.ir.types import I32
+
+# With more parts a vector, to read along k and to transpose is as fast.
+MOST_PARTS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """An operand that is loaded from the flat position `at`, linear in all variables and of slope 1 in the last own."""
+
+    load: Node
+    at: Size
+    batch: Pairs
+    own: Pairs
+    k: Pairs
+
+    def parts(self, lanes: int, width: int) -> int:
+        """The most rows that a vector covers; vectors begin at multiples of `lanes` if panels hold whole ones."""
+        row = self.own[-1][1]
+        assert isinstance(row, int)
+        step = gcd(row, lanes) if width % lanes == 0 else 1
+        return (row - step + lanes - 1) // row + 1
+
+
+def window_of(region: Region, axes: tuple[Pairs, Pairs, Pairs], plan: GemmPlan, width: int) -> Window | None:
+    """The operand as a `Window`, or None where it is none, or where other ways are faster."""
+    node = region.outputs[0].node
+    if node is None or node.op is not LOAD or len(node.inputs) != 1 or plan.target.vector_bytes < 32:
+        return None
+    flat = address(node.inputs[0].type, node.attributes["at"])  # type: ignore[arg-type]
+    batch, own, k = axes
+    names = {name for pairs in axes for name, _ in pairs}
+    if not own or not isinstance(own[-1][1], int) or own[-1][1] < 1 or not isinstance(flat, Dim):
+        return None
+    for name in names:
+        slope = flat.coefficient(name)
+        if slope is None or names & size_names(slope):
+            return None
+    window = Window(node, flat, batch, own, k)
+    if flat.coefficient(own[-1][0]) != 1 or window.parts(plan.lanes, width) > MOST_PARTS:
+        return None
+    return window
+
+
+def emit_pack_window(
+    module: Module, name: str, plan: GemmPlan, width: int, window: Window, attach: Callable[[Function], Writer]
+) -> None:
+    """`void @name(buffers, sizes, batch, first, count, k0, kc, destination)`, as `gemm_pack.emit_pack` makes it."""
+    f = Function(module, name, PARAMETERS, attributes='noinline nounwind "prefer-vector-width"="512"')
+    w = attach(f)
+    for pairs in (window.batch, window.own, window.k):
+        for variable, extent in pairs:
+            w.bounds.declare(variable, extent)
+    # The position is a sum: what batch and own index say, and what k says.
+    steady = substitute(window.at, {variable: 0 for variable, _ in window.k})
+    shift = substitute(window.at, {variable: 0 for variable, _ in (*window.batch, *window.own)}) - substitute(
+        steady, {variable: 0 for variable, _ in (*window.batch, *window.own)}
+    )
+    type = LLType(plan.dtype, plan.lanes)
+    with w.bound(split_flat(w, window.batch, "%batch")), counted(f, "0", "%count", width) as start, w.scope():
+        panel = offset(f, type.element, "%destination", f.let(f"mul nsw i64 {start}, %kc"))
+        vectors = [(at, _parts(w, window, steady, type, width, start, at)) for at in range(0, width, plan.lanes)]
+
+        def element(k: str) -> None:
+            row = f.let(f"mul nsw i64 {f.let(f'sub nsw i64 {k}, %k0')}, {width}")
+            to = offset(f, type.element, panel, row)
+            step = uniform(w, shift)
+            for at, parts in vectors:
+                value = type.constant(0)
+                for pointer, mask in parts:
+                    value = masked_load(f, type, offset(f, type.element, pointer, step), mask, value)
+                place = offset(f, type.element, to, at)
+                if at + type.lanes <= width:
+                    f.line(f"store {type.llvm} {value}, ptr {place}, align {type.dtype.itemsize}")
+                else:
+                    masked_store(f, type, value, place, below(f, type.lanes, str(width - at)))
+
+        walk_rows(w, window.k, "%k0", f.let("add nsw i64 %k0, %kc"), element)
+    w.finish()
+
+
+def _parts(
+    w: Writer, window: Window, steady: Size, type: LLType, width: int, start: str, at: int
+) -> list[tuple[str, str]]:
+    """For each row that the vector at `start + at` may cover: where its lane 0 would stand, and the mask of its lanes.
+
+    Lanes beyond the operand's edge are in no mask.
+    """
+    f = w.f
+    *outer, (name, extent) = window.own
+    assert isinstance(extent, int)
+    base = f.let(f"add nsw i64 {start}, {at}")
+    exist = f.let(f"sub nsw i64 %count, {base}")
+    index = f.let(f"add nsw i64 %first, {base}")
+    row, column = f.let(f"udiv i64 {index}, {extent}"), f.let(f"urem i64 {index}, {extent}")
+    numbers = LLType(I32, type.lanes)
+    lane = "<" + ", ".join(f"i32 {number}" for number in range(type.lanes)) + ">"
+    found = []
+    for part in range(window.parts(type.lanes, width)):
+        own: dict[str, Variable] = {**split_flat(w, outer, f.let(f"add nsw i64 {row}, {part}")), name: Uniform("0")}
+        with w.bound(own):
+            first = f.let(f"sub nsw i64 {f.let(f'add nsw i64 {uniform(w, steady)}, {column}')}, {part * extent}")
+        pointer = offset(f, type.element, w.buffers[window.load.inputs[0]], first)
+        stop = least(w, exist, f.let(f"sub nsw i64 {(part + 1) * extent}, {column}"))
+        mask = below(f, type.lanes, greatest(w, least(w, stop, str(type.lanes)), "0"))
+        if part:
+            begin = f.let(f"trunc i64 {f.let(f'sub nsw i64 {part * extent}, {column}')} to i32")
+            after = f.let(f"icmp sge {numbers.llvm} {lane}, {splat(f, numbers, begin)}")
+            mask = f.let(f"and <{type.lanes} x i1> {mask}, {after}")
+        found.append((pointer, mask))
+    return found
+

@@ -1,0 +1,117 @@
+"""Windows of images packed row by row: exact sums in their order, inside memory, for rows of every length."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adjit.compiler.pipeline import compile_graph, llvm_of
+from adjit.ir.builder import Builder
+from adjit.ir.graph import Graph
+from adjit.ir.ops.contraction import conv
+from adjit.ir.types import F32, F64, DType, TensorType
+from tests.compiler.guarded import guarded
+
+# image, kernel, stride, padding, dilation, groups: rows of 1 to 40 outputs, sums of more than one run, several parts
+CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], int, int, int, int]] = {
+    "rows of 24": ((3, 1, 28, 28), (10, 1, 5, 5), 1, 0, 1, 1),
+    "rows of 8": ((5, 10, 12, 12), (20, 10, 5, 5), 1, 0, 1, 1),
+    "rows of 12, padded": ((3, 20, 8, 8), (10, 20, 5, 5), 1, 4, 1, 1),
+    "rows of 28, padded": ((2, 32, 28, 28), (17, 32, 3, 3), 1, 1, 1, 1),
+    "rows of 7": ((2, 12, 9, 9), (33, 12, 3, 3), 1, 0, 1, 1),
+    "rows of 3": ((4, 30, 5, 5), (18, 30, 3, 3), 1, 0, 1, 1),
+    "rows of 40, apart": ((2, 6, 44, 44), (16, 6, 3, 3), 1, 0, 2, 1),
+    "steps of 2": ((2, 6, 21, 21), (16, 6, 3, 3), 2, 1, 1, 1),
+    "groups": ((3, 12, 14, 14), (24, 4, 3, 3), 1, 0, 1, 3),
+    "points": ((3, 40, 10, 10), (24, 40, 1, 1), 1, 0, 1, 1),
+}
+
+
+def program(name: str, dtype: DType) -> Graph:
+    image, kernel, stride, padding, dilation, groups = CASES[name]
+    graph = Graph("convolution")
+    builder = Builder(graph)
+    x, w = (builder.expr(builder.input(TensorType(dtype, shape), "x")) for shape in (image, kernel))
+    pair = (stride, stride), ((padding, padding),) * 2, (1, 1), (dilation, dilation)
+    result = conv(
+        x, w, stride=pair[0], padding=pair[1], input_dilation=pair[2], kernel_dilation=pair[3], groups=groups
+    )
+    graph.outputs = (result.value,)
+    return graph
+
+
+def arrays(graph: Graph, dtype: DType) -> list[Any]:
+    generator = np.random.default_rng(1)
+    return [generator.standard_normal([int(d) for d in value.dims]).astype(dtype.storage) for value in graph.inputs]
+
+
+def in_order(name: str, x: Any, w: Any) -> Any:
+    """The convolution by sums in the stated order: runs of at most 256 terms, each term added in one rounding.
+
+    Products and sums are formed in twice the precision and rounded once a term, which is that for f32.
+    """
+    _, (features, each, *taps), stride, padding, dilation, groups = CASES[name]
+    x = np.pad(x, ((0, 0), (0, 0), (padding,) * 2, (padding,) * 2)).astype(np.float64)
+    reach = [(tap - 1) * dilation + 1 for tap in taps]
+    windows = np.lib.stride_tricks.sliding_window_view(x, reach, (2, 3))
+    windows = windows[:, :, ::stride, ::stride, ::dilation, ::dilation]
+    terms = [(c, i, j) for c in range(each) for i in range(taps[0]) for j in range(taps[1])]
+    runs = -(-len(terms) // 256)
+    length = -(-len(terms) // runs)
+    result = np.zeros((x.shape[0], features, *windows.shape[2:4]), np.float32)
+    for feature in range(features):
+        first = feature // (features // groups) * each
+        for begin in range(0, len(terms), length):
+            total = np.zeros(windows[:, 0, :, :, 0, 0].shape, np.float32)
+            for c, i, j in terms[begin : begin + length]:
+                exact = windows[:, first + c, :, :, i, j] * np.float64(w[feature, c, i, j]) + total
+                total = exact.astype(np.float32)
+            result[:, feature] = total if begin == 0 else result[:, feature] + total
+    return result
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_sums_over_windows_have_the_order_that_is_written(name: str) -> None:
+    graph = program(name, F32)
+    x, w = arrays(graph, F32)
+    (found,) = compile_graph(graph, strict=True, threads=1).run([x, w])
+    expected = in_order(name, x, w)
+    # The double product is exact; its sum with the total is rounded twice, which shows in one of some 2**29 terms.
+    np.testing.assert_array_equal(found, expected)
+    for threads in (2, 3):
+        np.testing.assert_array_equal(compile_graph(graph, threads=threads).run([x, w])[0], found)
+
+
+@pytest.mark.parametrize("name", ["rows of 8", "rows of 12, padded", "rows of 3"])
+def test_windows_of_doubles(name: str) -> None:
+    graph = program(name, F64)
+    x, w = arrays(graph, F64)
+    (found,) = compile_graph(graph, strict=True).run([x, w])
+    np.testing.assert_allclose(found, in_order(name, x, w), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["rows of 24", "rows of 12, padded", "rows of 3"])
+def test_windows_are_packed_as_rows(name: str) -> None:
+    text = llvm_of(program(name, F32))
+    packing = text[text.index(".pack_b(") :]
+    packing = packing[: packing.index("\n}")]
+    assert "masked.load" in packing
+    assert "gather" not in packing
+
+
+def check_guarded_windows() -> None:
+    for name in CASES:
+        graph = program(name, F32)
+        executable = compile_graph(graph, threads=1)
+        for at_end in (False, True):
+            with guarded(arrays(graph, F32), at_end) as copies:
+                executable.run(copies)
+
+
+def test_windows_stay_inside_their_arrays() -> None:
+    code = "from tests.compiler.test_windows import check_guarded_windows; check_guarded_windows()"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
