@@ -132,4 +132,3 @@ def _parts(
             mask = f.let(f"and <{type.lanes} x i1> {mask}, {after}")
         found.append((pointer, mask))
     return found
-
