@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from adjit.autograd.record import Record, Saved, Watch
+from adjit.autograd.record import Record, Rule, Saved, Watch
 from adjit.compiler.nodewise import pullback_of
 from adjit.execute import run_graph, run_graph_recorded
 from adjit.ir.graph import Graph, Node, Value
@@ -102,8 +102,8 @@ class Pass:
     def _pull_back(
         self, node: Node, entry: Record, arriving: Sequence[Tensor | None]
     ) -> tuple[Sequence[Tensor | None], Sequence[int]]:
-        if entry.rule is not None:
-            return entry.rule.pull_back(node, arriving, self.create_graph)
+        if isinstance(entry.custom, Rule):
+            return entry.custom.pull_back(node, arriving, self.create_graph)
         graph, saved, reached = entry.pullback, entry.saved, entry.reached
         if self.create_graph and entry.full:
             graph, saved, reached = _differentiable_form(node, entry)
@@ -166,8 +166,8 @@ def _differentiable_form(node: Node, entry: Record) -> tuple[Graph, tuple[Saved,
 
 def release(entry: Record, node: Node) -> None:
     """Free what a node saved; a node that saved nothing can be passed again."""
-    if entry.rule is not None:
-        entry.rule.release()
+    if isinstance(entry.custom, Rule):
+        entry.custom.release()
     elif entry.saved or saves_number(node):
         entry.freed = True
         entry.saved = entry.full = ()

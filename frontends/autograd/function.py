@@ -12,7 +12,7 @@ import numpy as np
 
 from adjit.autograd.engine import FREED, check_version, revive
 from adjit.autograd.modes import no_grad
-from adjit.autograd.record import Record, Saved, mark_leaf, next_sequence, save, value_of
+from adjit.autograd.record import Record, Rule, Saved, mark_leaf, next_sequence, save, value_of
 from adjit.autograd.rules import validated
 from adjit.ir.graph import Node
 from adjit.ir.ops.structure import reshape
@@ -205,7 +205,7 @@ def _record(cls: type[Function], ctx: FunctionCtx, args: Sequence[Any], outputs:
     node = Node(primitive_named("host_call"), values, attributes, types, user_location())
     entry = node.attached = Record(f"{cls.__name__}Backward", next_sequence())
     entry.leaves = tuple(t for t in tensors if t.requires_grad and t._leaf)
-    entry.rule = _Rule(cls, ctx, tuple(args), tuple(isinstance(item, Tensor) for item in outputs))
+    entry.custom = FunctionRule(cls, ctx, tuple(args), tuple(isinstance(item, Tensor) for item in outputs))
     operands = {id(tensor): value for tensor, value in zip(tensors, values, strict=True)}
     found: list[Any] = []
     made = iter(node.outputs)
@@ -242,7 +242,7 @@ def _record(cls: type[Function], ctx: FunctionCtx, args: Sequence[Any], outputs:
     return tuple(found)
 
 
-class _Rule:
+class FunctionRule(Rule):
     """How the engine goes back through a recorded function."""
 
     __slots__ = ("arguments", "cls", "ctx", "tensors")

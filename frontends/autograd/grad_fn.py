@@ -49,7 +49,7 @@ class GradFn:
 
     def __getattr__(self, name: str) -> Any:
         """What `forward` left on the context of a user's function."""
-        rule = None if name.startswith("__") else getattr(self.node.attached, "rule", None)
+        rule = None if name.startswith("__") else getattr(self.node.attached, "custom", None)
         if rule is not None and hasattr(rule, "ctx"):
             return getattr(rule.ctx, name)
         raise AttributeError(f"{self.name()!r} object has no attribute {name!r}")

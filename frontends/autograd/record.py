@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Protocol
+from typing import Any
 from weakref import ReferenceType, ref
 
 import numpy as np
@@ -57,13 +57,16 @@ class Saved:
     version: int
 
 
-class Rule(Protocol):
-    """A pullback in Python."""
+class Rule:
+    """A pullback in Python: what stands in `Record.custom` for a user's function."""
+
+    __slots__ = ()
 
     def pull_back(
         self, node: Node, arriving: Sequence[Tensor | None], create_graph: bool
     ) -> tuple[Sequence[Tensor | None], Sequence[int]]:
         """The cotangents of the operands that need one, and which these are."""
+        raise NotImplementedError(f"{type(self).__name__} says how cotangents pass")
 
     def release(self) -> None:
         """Free what was saved."""
@@ -75,13 +78,13 @@ class Record:
     `name` is PyTorch's name of the operation without `Backward0`, or empty for a step that the user did not write (a
     broadcast, a promotion).  `saved` is None after the graph was freed.  `full` holds operands and results of a
     composite, which a recorded backward pass (`create_graph`) needs instead of `saved`.  `custom` runs the pullback in
-    its own way: natively for a compiled function.  `rule` stands in for the pullback where the user wrote it.  `hooks`
-    see what the pullback took and gave.  `fault` says why the node cannot be gone back through.
+    its own way: natively for a compiled function, as a `Rule` where the user wrote it.  `hooks` see what the pullback
+    took and gave.  `fault` says why the node cannot be gone back through.
     """
 
     __slots__ = (
-        "custom", "fault", "freed", "full", "hooks", "leaves", "name", "pullback", "reached", "rule", "saved",
-        "seeded", "sequence",
+        "custom", "fault", "freed", "full", "hooks", "leaves", "name", "pullback", "reached", "saved", "seeded",
+        "sequence",
     )  # fmt: skip
 
     def __init__(self, name: str, sequence: int) -> None:
@@ -96,7 +99,6 @@ class Record:
         self.freed = False
         self.fault: str | None = None
         self.custom: Any = None
-        self.rule: Rule | None = None
         self.hooks: Hooks | None = None  # made when the first one comes
 
 

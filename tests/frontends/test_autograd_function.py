@@ -374,7 +374,7 @@ def test_a_function_and_its_context_are_collected() -> None:
 
     x = torch.tensor(LEAF, requires_grad=True)
     out = Exponential.apply(x)
-    context = ref(out.grad_fn.node.attached.rule.ctx)
+    context = ref(out.grad_fn.node.attached.custom.ctx)
     del out
     gc.collect()
     assert context() is None
