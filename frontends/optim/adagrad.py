@@ -5,14 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from adjit.creation import full_like
-from adjit.optim.optimizer import (
-    Group,
-    Optimizer,
-    ParamsT,
-    check_not_negative,
-    count_of_steps,
-    steps_taken,
-)
+from adjit.optim.numbers import check_forms, check_not_negative, check_rate, count_of_steps, steps_taken
+from adjit.optim.optimizer import Group, Optimizer, ParamsT
 from adjit.tensor import Tensor
 from adjit.trace import outside
 
@@ -28,8 +22,9 @@ class Adagrad(Optimizer):
         initial_accumulator_value: float = 0, eps: float = 1e-10, foreach: bool | None = None, *,
         maximize: bool = False, differentiable: bool = False, fused: bool | None = None,
     ) -> None:  # fmt: skip
+        check_rate(lr)
         check_not_negative(
-            lr=lr, lr_decay=lr_decay, weight_decay=weight_decay, initial_accumulator_value=initial_accumulator_value,
+            lr_decay=lr_decay, weight_decay=weight_decay, initial_accumulator_value=initial_accumulator_value,
             eps=eps,
         )  # fmt: skip
         super().__init__(params, {
@@ -37,17 +32,17 @@ class Adagrad(Optimizer):
             "initial_accumulator_value": initial_accumulator_value, "foreach": foreach, "maximize": maximize,
             "differentiable": differentiable, "fused": fused,
         })  # fmt: skip
+        check_forms(foreach, fused, differentiable)
         for group in self.param_groups:
             for param in group["params"]:
                 self._state_of(param, lambda p, group=group: _new_state(p, group))  # type: ignore[misc]
 
     def _update(self, group: Group) -> None:
         lr, lr_decay, eps = self._rate(group), self._setting(group, "lr_decay"), self._setting(group, "eps")
-        weight_decay, maximize = self._setting(group, "weight_decay"), self._setting(group, "maximize")
+        weight_decay = self._setting(group, "weight_decay")
         for param, gradient in self._gradients(group):
             state = self._state_of(param, lambda p: _new_state(p, group))
             state["step"].add_(1)
-            gradient = -gradient if maximize else gradient
             if weight_decay != 0:
                 gradient = gradient + param * weight_decay
             rate = lr if lr_decay == 0 else lr / (1 + (steps_taken(state["step"]) - 1) * lr_decay)

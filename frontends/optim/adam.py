@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from adjit.creation import zeros_like
-from adjit.optim.optimizer import (
-    Group,
-    Optimizer,
-    ParamsT,
+from adjit.optim.numbers import (
+    check_betas,
+    check_forms,
     check_not_negative,
+    check_rate,
     count_of_steps,
+    plain,
     root,
     steps_taken,
 )
+from adjit.optim.optimizer import Group, Optimizer, ParamsT
 from adjit.tensor import Tensor
 
 
@@ -31,21 +33,22 @@ class Adam(Optimizer):
         capturable: bool = False, differentiable: bool = False, fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ) -> None:  # fmt: skip
-        check_not_negative(lr=lr, eps=eps)
-        for index, beta in enumerate(betas):
-            if not 0.0 <= beta < 1.0:
-                raise ValueError(f"Invalid beta parameter at index {index}: {beta}")
+        check_rate(lr, foreach, capturable)
+        check_not_negative(eps=eps)
+        betas = (plain(betas[0]), plain(betas[1]))
+        check_betas(betas)
         check_not_negative(weight_decay=weight_decay)
         super().__init__(params, {
             "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad,
             "maximize": maximize, "foreach": foreach, "capturable": capturable, "differentiable": differentiable,
             "fused": fused, "decoupled_weight_decay": decoupled_weight_decay,
         })  # fmt: skip
+        check_forms(foreach, fused, differentiable)
 
     def _update(self, group: Group) -> None:
         lr, eps = self._rate(group), self._setting(group, "eps")
         beta1, beta2 = self._setting(group, "betas")
-        weight_decay, maximize = self._setting(group, "weight_decay"), self._setting(group, "maximize")
+        weight_decay = self._setting(group, "weight_decay")
         decoupled, amsgrad = self._setting(group, "decoupled_weight_decay"), self._setting(group, "amsgrad")
 
         def make(param: Tensor) -> dict[str, Any]:
@@ -56,7 +59,6 @@ class Adam(Optimizer):
 
         for param, gradient in self._gradients(group):
             state = self._state_of(param, make)
-            gradient = -gradient if maximize else gradient
             state["step"].add_(1)
             if weight_decay != 0:
                 if decoupled:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from adjit.optim.optimizer import Optimizer
-from adjit.optim.schedules import LRScheduler, set_rate
+from adjit.optim.schedules import LRScheduler, callable_state, copied, set_rate
 
 
 class CosineAnnealingLR(LRScheduler):
@@ -87,7 +87,12 @@ class CosineAnnealingWarmRestarts(LRScheduler):
             self.T_cur = epoch - self.T_0 * (self.T_mult**count - 1) / (self.T_mult - 1)
             self.T_i = self.T_0 * self.T_mult**count
         self.last_epoch = math.floor(epoch)
-        for group, rate in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
+        self._get_lr_called_within_step = True
+        try:
+            rates = self.get_lr()
+        finally:
+            self._get_lr_called_within_step = False
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             set_rate(group, rate)
         self._last_lr = self._rates()
 
@@ -116,20 +121,21 @@ class OneCycleLR(LRScheduler):
             self.total_steps = epochs * steps_per_epoch
         else:
             raise ValueError("You must define either total_steps OR (epochs AND steps_per_epoch)")
-        if not 0 <= pct_start <= 1:
-            raise ValueError(f"Expected float between 0 and 1 pct_start, but got {pct_start}")
-        if anneal_strategy not in ("cos", "linear"):
-            raise ValueError(f"anneal_strategy must be one of 'cos' or 'linear', instead got {anneal_strategy}")
-        self._anneal_func_type = anneal_strategy
         rise = float(pct_start * self.total_steps) - 1
-        phases = [(rise, "initial_lr", "max_lr", "max_momentum", "base_momentum")]
+        phases: list[tuple[Any, ...]] = [(rise, "initial_lr", "max_lr", "max_momentum", "base_momentum")]
         if three_phase:
             fall = float(2 * pct_start * self.total_steps) - 2
             phases.append((fall, "max_lr", "initial_lr", "base_momentum", "max_momentum"))
             phases.append((self.total_steps - 1, "initial_lr", "min_lr", "max_momentum", "max_momentum"))
         else:
             phases.append((self.total_steps - 1, "max_lr", "min_lr", "base_momentum", "max_momentum"))
-        self._phases = phases
+        keys = ("end_step", "start_lr", "end_lr", "start_momentum", "end_momentum")
+        self._schedule_phases = [dict(zip(keys, phase, strict=True)) for phase in phases]
+        if not 0 <= pct_start <= 1 or not isinstance(pct_start, float):
+            raise ValueError(f"Expected float between 0 and 1 pct_start, but got {pct_start}")
+        if anneal_strategy not in ("cos", "linear"):
+            raise ValueError(f"anneal_strategy must be one of 'cos' or 'linear', instead got {anneal_strategy}")
+        self._anneal_func_type = anneal_strategy
         greatest = for_each_group("max_lr", optimizer, max_lr)
         if last_epoch == -1:
             for group, rate in zip(optimizer.param_groups, greatest, strict=True):
@@ -148,15 +154,9 @@ class OneCycleLR(LRScheduler):
                     strict=True,
                 )
                 for group, (high, low) in zip(optimizer.param_groups, pairs, strict=True):
-                    self._set_momentum(group, high)
+                    set_momentum(group, high, self.use_beta1)
                     group["max_momentum"], group["base_momentum"] = high, low
         super().__init__(optimizer, last_epoch)
-
-    def _set_momentum(self, group: dict[str, Any], momentum: float) -> None:
-        if self.use_beta1:
-            group["betas"] = (momentum, *group["betas"][1:])
-        else:
-            group["momentum"] = momentum
 
     def _between(self, start: float, end: float, share: float) -> float:
         if self._anneal_func_type == "cos":
@@ -173,15 +173,107 @@ class OneCycleLR(LRScheduler):
         rates = []
         for group in self.optimizer.param_groups:
             start = 0.0
-            for index, (end, first, last, first_momentum, last_momentum) in enumerate(self._phases):
-                if number <= end or index == len(self._phases) - 1:
+            for index, phase in enumerate(self._schedule_phases):
+                end: float = phase["end_step"]
+                if number <= end or index == len(self._schedule_phases) - 1:
                     share = (number - start) / (end - start)
-                    rates.append(self._between(group[first], group[last], share))
+                    rates.append(self._between(group[phase["start_lr"]], group[phase["end_lr"]], share))
                     if self.cycle_momentum:
-                        self._set_momentum(group, self._between(group[first_momentum], group[last_momentum], share))
+                        first, last = group[phase["start_momentum"]], group[phase["end_momentum"]]
+                        set_momentum(group, self._between(first, last, share), self.use_beta1)
                     break
                 start = end
         return rates
+
+
+class CyclicLR(LRScheduler):
+    """Between base_lr and max_lr and back, over and over; the height of a cycle is scaled by `mode` or `scale_fn`.
+
+    Momentum, where there is one, goes the other way.  Source: Smith, 2017.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, base_lr: float | Sequence[float], max_lr: float | Sequence[float],
+        step_size_up: int = 2000, step_size_down: int | None = None, mode: str = "triangular", gamma: float = 1.0,
+        scale_fn: Callable[[float], float] | None = None, scale_mode: str = "cycle", cycle_momentum: bool = True,
+        base_momentum: float | Sequence[float] = 0.8, max_momentum: float | Sequence[float] = 0.9,
+        last_epoch: int = -1,
+    ) -> None:  # fmt: skip
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"{type(optimizer).__name__} is not an Optimizer")
+        self.optimizer = optimizer
+        lowest = for_each_group("base_lr", optimizer, base_lr)
+        if last_epoch == -1:
+            for group, rate in zip(optimizer.param_groups, lowest, strict=True):
+                set_rate(group, rate)
+        self.max_lrs = for_each_group("max_lr", optimizer, max_lr)
+        up = float(step_size_up)
+        self.total_size = up + (up if step_size_down is None else float(step_size_down))
+        self.step_ratio = up / self.total_size
+        if mode not in ("triangular", "triangular2", "exp_range") and scale_fn is None:
+            raise ValueError("mode is invalid and scale_fn is None")
+        self.mode = mode
+        self.gamma = gamma
+        self._scale_fn_custom = scale_fn
+        self.scale_mode = scale_mode if scale_fn is not None else "iterations" if mode == "exp_range" else "cycle"
+        self.cycle_momentum = cycle_momentum
+        if cycle_momentum:
+            if "momentum" not in optimizer.defaults and "betas" not in optimizer.defaults:
+                raise ValueError("optimizer must support momentum or beta1 with `cycle_momentum` option enabled")
+            self.use_beta1 = "betas" in optimizer.defaults
+            self.base_momentums = for_each_group("base_momentum", optimizer, base_momentum)
+            self.max_momentums = for_each_group("max_momentum", optimizer, max_momentum)
+            if last_epoch == -1:
+                for group, high, low in zip(
+                    optimizer.param_groups, self.max_momentums, self.base_momentums, strict=True
+                ):
+                    set_momentum(group, high, self.use_beta1)
+                    group["max_momentum"], group["base_momentum"] = high, low
+        super().__init__(optimizer, last_epoch)
+        self.base_lrs = lowest
+
+    def scale_fn(self, x: float) -> float:
+        """The height of a cycle as a share of the first one's."""
+        if self._scale_fn_custom is not None:
+            return self._scale_fn_custom(x)
+        if self.mode == "triangular":
+            return 1.0
+        height: float = 1 / (2.0 ** (x - 1)) if self.mode == "triangular2" else self.gamma**x
+        return height
+
+    def get_lr(self) -> list[float]:
+        """The rates at `last_epoch`; the momenta are set beside."""
+        cycle = math.floor(1 + self.last_epoch / self.total_size)
+        place = 1.0 + self.last_epoch / self.total_size - cycle
+        share = place / self.step_ratio if place <= self.step_ratio else (place - 1) / (self.step_ratio - 1)
+        height = self.scale_fn(cycle if self.scale_mode == "cycle" else self.last_epoch)
+        if self.cycle_momentum:
+            pairs = zip(self.optimizer.param_groups, self.base_momentums, self.max_momentums, strict=True)
+            for group, low, high in pairs:
+                set_momentum(group, high - (high - low) * share * height, self.use_beta1)
+        return [low + (high - low) * share * height for low, high in zip(self.base_lrs, self.max_lrs, strict=True)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """All attributes but the optimizer; of `scale_fn`, what an object with a `__call__` holds."""
+        state = super().state_dict()
+        function = state.pop("_scale_fn_custom")
+        return {**state, "_scale_fn_custom": None if function is None else callable_state(function)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        state = dict(state_dict)
+        saved = state.pop("_scale_fn_custom")
+        super().load_state_dict(state)
+        if saved is not None and self._scale_fn_custom is not None:
+            self._scale_fn_custom.__dict__.update(saved)
+
+
+def set_momentum(group: dict[str, Any], momentum: float, use_beta1: bool) -> None:
+    """Set a group's momentum, or the first of its betas."""
+    if use_beta1:
+        group["betas"] = (momentum, *group["betas"][1:])
+    else:
+        group["momentum"] = momentum
 
 
 def for_each_group(name: str, optimizer: Optimizer, value: float | Sequence[float]) -> list[float]:
@@ -189,6 +281,9 @@ def for_each_group(name: str, optimizer: Optimizer, value: float | Sequence[floa
     count = len(optimizer.param_groups)
     if isinstance(value, (list, tuple)):
         if len(value) != count:
-            raise ValueError(f"expected {count} values for {name}, got {len(value)}")
-        return list(value)
-    return [value] * count  # type: ignore[list-item]
+            raise ValueError(
+                f"{name} must have the same length as optimizer.param_groups. {name} has {len(value)} values, "
+                f"param_groups has {count}."
+            )
+        return [copied(item) for item in value]
+    return [copied(value) for _ in range(count)]

@@ -1,7 +1,7 @@
 """Schedules of learning rates; PyTorch's `torch.optim.lr_scheduler`."""
 
 from adjit.optim.combined import ChainedScheduler, ReduceLROnPlateau, SequentialLR
-from adjit.optim.cycles import CosineAnnealingLR, CosineAnnealingWarmRestarts, OneCycleLR
+from adjit.optim.cycles import CosineAnnealingLR, CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR
 from adjit.optim.schedules import (
     ConstantLR,
     ExponentialLR,
@@ -15,7 +15,7 @@ from adjit.optim.schedules import (
 )
 
 __all__ = [
-    "ChainedScheduler", "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "ExponentialLR",
+    "ChainedScheduler", "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "CyclicLR", "ExponentialLR",
     "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR", "MultiplicativeLR", "OneCycleLR", "PolynomialLR",
     "ReduceLROnPlateau", "SequentialLR", "StepLR",
 ]  # fmt: skip

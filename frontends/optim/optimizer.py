@@ -6,16 +6,17 @@ other settings are what the trace relies on, and state is made outside of it, as
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
+from functools import partial
 from itertools import chain
 from typing import Any, TypeAlias
 
-from adjit.autograd.modes import enable_grad, no_grad
-from adjit.creation import tensor
-from adjit.dtypes import float32, float64
+from adjit.autograd.modes import enable_grad, no_grad, set_grad_enabled
 from adjit.epoch import EPOCH
+from adjit.optim.stepping import hooked
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.trace import outside
@@ -25,6 +26,25 @@ ParamsT: TypeAlias = "Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tup
 Group: TypeAlias = "dict[str, Any]"
 
 
+class _Required:
+    """The default of a setting that every group must give."""
+
+    def __repr__(self) -> str:
+        return "<required parameter>"
+
+
+required = _Required()
+
+
+def typename(value: Any) -> str:
+    """The name of a value's type: `torch.FloatTensor` for a tensor, else its qualified name."""
+    if isinstance(value, Tensor):
+        found: str = value.type()
+        return found
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
 class Optimizer:
     """The base of all optimizers: a subclass says in `_update` what a step does to one group."""
 
@@ -32,14 +52,14 @@ class Optimizer:
         if isinstance(params, Tensor):
             raise TypeError(
                 "params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
-                f"{params.type()}"
+                f"{typename(params)}"
             )
         self.defaults = defaults
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[Group] = []
         self._changes = 0  # of what a trace of `step` holds on to: groups and loaded state
         self._stepped = False  # schedules warn when they are stepped first
-        self._step_pre_hooks, self._step_post_hooks = Hooks(), Hooks()
+        self._hooks: dict[str, Hooks] = defaultdict(Hooks)
         listed = list(params)
         if not listed:
             raise ValueError("optimizer got an empty parameter list")
@@ -72,11 +92,27 @@ class Optimizer:
         param_group["params"] = listed
         for param in listed:
             if not isinstance(param, Tensor):
-                raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(param).__name__}")
+                raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {typename(param)}")
             if not self.defaults.get("differentiable") and not (param.is_leaf or param.retains_grad):
                 raise ValueError("can't optimize a non-leaf Tensor")
         for name, default in self.defaults.items():
+            if default is required and name not in param_group:
+                raise ValueError(
+                    f"parameter group didn't specify a value of required optimization parameter {name}"
+                )
             param_group.setdefault(name, default)
+        if len({id(param) for param in listed}) != len(listed):
+            warnings.warn(
+                "optimizer contains a parameter group with duplicate parameters; in future, this will cause an error; "
+                "see github.com/pytorch/pytorch/issues/40967 for more information",
+                stacklevel=3,
+            )
+        named = "param_names" in param_group
+        if any(("param_names" in group) != named for group in self.param_groups):
+            raise ValueError(
+                "all optimizer param groups should be with/without names. cannot add param group "
+                f"{'with' if named else 'without'} names to the optimizer"
+            )
         known = {id(param) for group in self.param_groups for param in group["params"]}
         if any(id(param) in known for param in listed):
             raise ValueError("some parameters appear in more than one parameter group")
@@ -91,25 +127,37 @@ class Optimizer:
     def _update(self, group: Group) -> None:
         raise NotImplementedError(f"{type(self).__name__} says what a step does")
 
+    @partial(hooked, own=True)
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient; `closure` computes the loss again, and its result is returned."""
-        for hook in tuple(self._step_pre_hooks.values()):
-            hook(self, (closure,) if closure is not None else (), {})
         loss = None
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        self._check_traceable()
+        with set_grad_enabled(bool(self.defaults.get("differentiable"))):
+            for group in self.param_groups:
+                self._check_group(group)
+                self._update(group)
+        return loss
+
+    def _check_traceable(self) -> None:
+        """Make a running trace watch the groups and the state."""
         tracer = STATE.tracer
         if tracer is not None:
             changes = self._changes
             tracer.checks.append(lambda: self._changes == changes)
-        self._stepped = True
-        with no_grad():
-            for group in self.param_groups:
-                self._update(group)
-        for hook in tuple(self._step_post_hooks.values()):
-            hook(self, (closure,) if closure is not None else (), {})
-        return loss
+
+    def _check_group(self, group: Group) -> None:
+        """AssertionError for forms that PyTorch does not run on a CPU, or not with autograd."""
+        if group.get("capturable") and STATE.tracer is None:
+            # A compiled step is always what `capturable` asks for.
+            raise AssertionError(
+                "If capturable=True, params and state_steps must be on supported devices: "
+                "['cuda', 'xpu', 'hpu', 'privateuseone', 'xla']."
+            )
+        if group.get("foreach") and group.get("differentiable"):
+            raise AssertionError("_foreach ops don't support autograd")
 
     def _setting(self, group: Group, name: str) -> Any:
         """A setting of a group that a trace relies on."""
@@ -123,11 +171,13 @@ class Optimizer:
         return STATE.tracer.dynamic_scalar(group, name)
 
     def _gradients(self, group: Group) -> Iterator[tuple[Tensor, Tensor]]:
-        """The parameters that have a gradient, with it."""
+        """The parameters that have a gradient, with it; its negative where the group maximizes."""
+        if "maximize" in group:
+            self._setting(group, "maximize")
         for param in group["params"]:
             gradient = param.grad
             if gradient is not None:
-                yield param, gradient
+                yield param, -gradient if group.get("maximize") else gradient
 
     def _state_of(self, param: Tensor, make: Callable[[Tensor], dict[str, Any]]) -> dict[str, Any]:
         """The state of a parameter; `make` gives it at the first step."""
@@ -153,17 +203,37 @@ class Optimizer:
 
     # -- hooks ------------------------------------------------------------------------------------------------------
     def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call `hook(optimizer, args, kwargs)` before each step."""
-        return RemovableHandle(self._step_pre_hooks, hook)
+        """Call `hook(optimizer, args, kwargs)` before each step; it may return new ones."""
+        return RemovableHandle(self._hooks["step_pre"], hook)
 
     def register_step_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call `hook(optimizer, args, kwargs)` after each step."""
-        return RemovableHandle(self._step_post_hooks, hook)
+        return RemovableHandle(self._hooks["step_post"], hook)
+
+    def register_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call `hook(optimizer)` before `state_dict`."""
+        return self._hooks["state_dict_pre"].registered(hook, prepend)
+
+    def register_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call `hook(optimizer, state_dict)` after `state_dict`; what it returns takes its place."""
+        return self._hooks["state_dict_post"].registered(hook, prepend)
+
+    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call `hook(optimizer, state_dict)` before loading; what it returns is loaded instead."""
+        return self._hooks["load_state_dict_pre"].registered(hook, prepend)
+
+    def register_load_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call `hook(optimizer)` after loading."""
+        return self._hooks["load_state_dict_post"].registered(hook, prepend)
 
     # -- saving and loading -----------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
         """The state by number of the parameter, and the groups' settings."""
-        order = {id(p): i for i, p in enumerate(chain.from_iterable(g["params"] for g in self.param_groups))}
+        for hook in tuple(self._hooks["state_dict_pre"].values()):
+            hook(self)
+        order: dict[int, int] = {}
+        for number, param in enumerate(chain.from_iterable(group["params"] for group in self.param_groups)):
+            order.setdefault(id(param), number)
         groups = [
             {
                 **{key: value for key, value in group.items() if key != "params"},
@@ -171,11 +241,19 @@ class Optimizer:
             }
             for group in self.param_groups
         ]
-        state = {order[id(param)]: values for param, values in self.state.items() if id(param) in order}
-        return {"state": state, "param_groups": groups}
+        state = {order[id(key)] if isinstance(key, Tensor) else key: values for key, values in self.state.items()}
+        found = {"state": state, "param_groups": groups}
+        for hook in tuple(self._hooks["state_dict_post"].values()):
+            changed = hook(self, found)
+            found = found if changed is None else changed
+        return found
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take state and settings from `state_dict`.  Errors: ValueError where the groups do not fit."""
+        state_dict = dict(state_dict)
+        for hook in tuple(self._hooks["load_state_dict_pre"].values()):
+            changed = hook(self, state_dict)
+            state_dict = state_dict if changed is None else changed
         groups, saved = self.param_groups, state_dict["param_groups"]
         if len(groups) != len(saved):
             raise ValueError("loaded state dict has a different number of parameter groups")
@@ -186,25 +264,31 @@ class Optimizer:
         numbers = chain.from_iterable(group["params"] for group in saved)
         params = chain.from_iterable(group["params"] for group in groups)
         by_number = dict(zip(numbers, params, strict=True))
-        state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        state: defaultdict[Any, Any] = defaultdict(dict)
         for number, values in state_dict["state"].items():
             param = by_number.get(number)
-            if param is not None:
+            if param is None:
+                state[number] = values
+            else:
                 state[param] = {key: _fitted(key, value, param) for key, value in values.items()}
         self.state = state
         for group, given in zip(groups, saved, strict=True):
-            kept = group["params"]
+            kept = {key: group[key] for key in ("params", "param_names") if key in group}
             group.clear()
             group.update(deepcopy({key: value for key, value in given.items() if key != "params"}))
-            group["params"] = kept
+            group.update({key: value for key, value in kept.items() if key == "params" or key not in group})
+            for key, default in self.defaults.items():  # settings that are younger than the file
+                group.setdefault(key, default)
         self._has_changed()
+        for hook in tuple(self._hooks["load_state_dict_post"].values()):
+            hook(self)
 
     def __repr__(self) -> str:
-        lines = [f"{type(self).__name__} ("]
+        text = f"{type(self).__name__} ("
         for number, group in enumerate(self.param_groups):
-            lines.append(f"Parameter Group {number}")
-            lines += [f"    {key}: {group[key]}" for key in sorted(group) if key != "params"]
-        return "\n".join([*lines, ")"])
+            text += f"\nParameter Group {number}\n"
+            text += "".join(f"    {key}: {group[key]}\n" for key in sorted(group) if key != "params")
+        return text + ")"
 
     def __getstate__(self) -> dict[str, Any]:
         return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
@@ -213,16 +297,25 @@ class Optimizer:
         self.__dict__.update(state)
         self._changes = 0
         self._stepped = True
-        self._step_pre_hooks, self._step_post_hooks = Hooks(), Hooks()
+        self._hooks = defaultdict(Hooks)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "step" in cls.__dict__:
+            cls.step = hooked(cls.__dict__["step"], own=cls.__module__.partition(".")[0] == "adjit")  # type: ignore[method-assign]
 
 
-def _fitted(key: str, value: Any, param: Tensor) -> Any:
+def _fitted(key: Any, value: Any, param: Tensor) -> Any:
     """A copy of a saved value; tensors but the count of steps take the parameter's dtype."""
     if isinstance(value, Tensor):
         value = value.detach().clone()
-        return value if key == "step" or not param.is_floating_point() else value.to(param.dtype)
-    if isinstance(value, OrderedDict | dict):
+        if key == "step":
+            return value
+        return value.to(param.dtype) if param.is_floating_point() else value
+    if isinstance(value, dict):
         return {inner: _fitted(inner, item, param) for inner, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_fitted(None, item, param) for item in value)
     return deepcopy(value)
 
 
@@ -232,31 +325,3 @@ def name_state(param: Tensor, state: dict[str, Any]) -> None:
     for key, value in state.items():
         if name is not None and isinstance(value, Tensor):
             value.__dict__.setdefault("_trace_name", f"{name}_{key}")
-
-
-def count_of_steps() -> Tensor:
-    """A count of steps at 0, as a tensor, so that a compiled step can carry it on."""
-    found: Tensor = tensor(0.0, dtype=float32)
-    return found
-
-
-def steps_taken(step: Tensor) -> Any:
-    """The count as a number, or in a trace as a float64 tensor: what bias corrections are computed from."""
-    return step.item() if STATE.tracer is None else step.to(float64)
-
-
-def root(value: Any) -> Any:
-    """The square root of a number or of a tensor."""
-    return value.sqrt() if isinstance(value, Tensor) else value**0.5
-
-
-def check_not_negative(**settings: Any) -> None:
-    """ValueError, in PyTorch's words, for a setting below 0."""
-    words = {
-        "lr": "learning rate", "eps": "epsilon value", "weight_decay": "weight_decay value",
-        "momentum": "momentum value", "alpha": "alpha value", "lr_decay": "lr_decay value",
-        "initial_accumulator_value": "initial_accumulator_value value",
-    }  # fmt: skip
-    for name, value in settings.items():
-        if not isinstance(value, Tensor) and not value >= 0.0:
-            raise ValueError(f"Invalid {words[name]}: {value}")

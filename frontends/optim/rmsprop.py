@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from adjit.creation import zeros_like
-from adjit.optim.optimizer import Group, Optimizer, ParamsT, check_not_negative, count_of_steps
+from adjit.optim.numbers import check_not_negative, check_rate, count_of_steps
+from adjit.optim.optimizer import Group, Optimizer, ParamsT
 from adjit.tensor import Tensor
 
 
@@ -20,7 +21,8 @@ class RMSprop(Optimizer):
         momentum: float = 0, centered: bool = False, capturable: bool = False, foreach: bool | None = None,
         maximize: bool = False, differentiable: bool = False,
     ) -> None:  # fmt: skip
-        check_not_negative(lr=lr, eps=eps, momentum=momentum, weight_decay=weight_decay, alpha=alpha)
+        check_rate(lr)
+        check_not_negative(eps=eps, momentum=momentum, weight_decay=weight_decay, alpha=alpha)
         super().__init__(params, {
             "lr": lr, "momentum": momentum, "alpha": alpha, "eps": eps, "centered": centered,
             "weight_decay": weight_decay, "capturable": capturable, "foreach": foreach, "maximize": maximize,
@@ -30,7 +32,7 @@ class RMSprop(Optimizer):
     def _update(self, group: Group) -> None:
         lr, alpha, eps = self._rate(group), self._setting(group, "alpha"), self._setting(group, "eps")
         weight_decay, momentum = self._setting(group, "weight_decay"), self._setting(group, "momentum")
-        centered, maximize = self._setting(group, "centered"), self._setting(group, "maximize")
+        centered = self._setting(group, "centered")
 
         def make(param: Tensor) -> dict[str, Any]:
             state: dict[str, Any] = {"step": count_of_steps(), "square_avg": zeros_like(param)}
@@ -43,7 +45,6 @@ class RMSprop(Optimizer):
         for param, gradient in self._gradients(group):
             state = self._state_of(param, make)
             state["step"].add_(1)
-            gradient = -gradient if maximize else gradient
             if weight_decay != 0:
                 gradient = gradient + param * weight_decay
             square = state["square_avg"]

@@ -9,9 +9,12 @@ from __future__ import annotations
 import warnings
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from functools import wraps
+from types import FunctionType
 from typing import Any
 
+from adjit.optim.numbers import plain
 from adjit.optim.optimizer import Optimizer
 from adjit.tensor import Tensor
 
@@ -19,13 +22,36 @@ from adjit.tensor import Tensor
 def set_rate(group: dict[str, Any], rate: Any) -> None:
     """Set a group's rate; a rate that is a tensor stays the same tensor."""
     if isinstance(group["lr"], Tensor):
-        group["lr"].fill_(rate)
+        group["lr"].fill_(plain(rate))
     else:
         group["lr"] = rate
 
 
+_EPOCH = (
+    "The epoch parameter in `scheduler.step()` was not necessary and is being deprecated where possible. Please use "
+    "`scheduler.step()` to step the scheduler. During the deprecation, if epoch is different from None, the closed "
+    "form is used instead of the new chainable form, where available. Please open an issue if you are unable to "
+    "replicate your use case: https://github.com/pytorch/pytorch/issues/new/choose."
+)
+_ORDER = (
+    "Detected call of `lr_scheduler.step()` before `optimizer.step()`. In PyTorch 1.1.0 and later, you should call "
+    "them in the opposite order: `optimizer.step()` before `lr_scheduler.step()`.  Failure to do this will result in "
+    "PyTorch skipping the first value of the learning rate schedule. See more details at "
+    "https://pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate"
+)
+_RESUMED = (
+    "param 'initial_lr' is not specified in param_groups[{}] when resuming scheduler with last_epoch >= 0.\n"
+    "This typically happens when:\n"
+    "1. You're trying to resume training from a checkpoint but haven't properly loaded the optimizer state\n"
+    "2. You're using last_epoch >= 0 for a fresh training run (not recommended)"
+)
+
+
 class LRScheduler:
     """The base of the schedules: `get_lr` says the rates at `last_epoch`, from the present ones."""
+
+    _get_lr_called_within_step = False
+    _is_initial = False
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         if not isinstance(optimizer, Optimizer):
@@ -33,60 +59,58 @@ class LRScheduler:
         self.optimizer = optimizer
         for index, group in enumerate(optimizer.param_groups):
             if last_epoch == -1:
-                rate = group["lr"]
-                group.setdefault("initial_lr", rate.item() if isinstance(rate, Tensor) else rate)
+                group.setdefault("initial_lr", copied(group["lr"]))
             elif "initial_lr" not in group:
-                raise KeyError(
-                    f"param 'initial_lr' is not specified in param_groups[{index}] when resuming scheduler with "
-                    f"last_epoch >= 0."
-                )
-        self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+                raise KeyError(_RESUMED.format(index))
+        self.base_lrs = [copied(group["initial_lr"]) for group in optimizer.param_groups]
         self.last_epoch = last_epoch
-        self._step_count = 0
-        self._last_lr: list[float] = []
-        self._is_initial = True
-        self.step()
-        self._is_initial = False
+        self._begin()
 
-    def get_lr(self) -> list[float]:
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__module__.startswith("adjit.") and "get_lr" in cls.__dict__:
+            cls.get_lr = _inside_steps(cls.__dict__["get_lr"])  # type: ignore[method-assign]
+
+    def _begin(self) -> None:
+        """The first step, which sets the rates of epoch 0."""
+        self._step_count = 0
+        self._is_initial = True
+        try:
+            self.step()
+        finally:
+            self._is_initial = False
+
+    def get_lr(self) -> list[Any]:
         """The rates at `last_epoch`."""
         raise NotImplementedError(f"{type(self).__name__} says what the rates are")
 
-    def get_last_lr(self) -> list[float]:
+    def get_last_lr(self) -> list[Any]:
         """The rates that the last step set."""
         return self._last_lr
 
     def _rates(self) -> list[Any]:
-        return [group["lr"] for group in self.optimizer.param_groups]
+        return [copied(group["lr"]) for group in self.optimizer.param_groups]
 
     def step(self, epoch: int | None = None) -> None:
         """Go on by one epoch, or to `epoch` (deprecated), and set the rates."""
         if self._step_count == 1 and not self.optimizer._stepped:
-            warnings.warn(
-                "Detected call of `lr_scheduler.step()` before `optimizer.step()`. In PyTorch 1.1.0 and later, you "
-                "should call them in the opposite order: `optimizer.step()` before `lr_scheduler.step()`.  Failure to "
-                "do this will result in PyTorch skipping the first value of the learning rate schedule. See more "
-                "details at https://pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate",
-                UserWarning,
-                stacklevel=2,
-            )
+            warnings.warn(_ORDER, UserWarning, stacklevel=2)
         self._step_count += 1
-        if epoch is None:
-            self.last_epoch += 1
-            rates = self.get_lr()
-        else:
-            warnings.warn(
-                "The epoch parameter in `scheduler.step()` was not necessary and is being deprecated where possible. "
-                "Please use `scheduler.step()` to step the scheduler.",
-                UserWarning,
-                stacklevel=2,
-            )
-            self.last_epoch = epoch
+        if epoch is not None:
+            warnings.warn(_EPOCH, UserWarning, stacklevel=2)
+        self._set_rates(epoch)
+
+    def _set_rates(self, epoch: int | None = None) -> None:
+        self._get_lr_called_within_step = True
+        try:
+            self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
             closed = getattr(self, "_get_closed_form_lr", None)
-            rates = self.get_lr() if closed is None else closed()
+            rates = self.get_lr() if epoch is None or closed is None else closed()
+        finally:
+            self._get_lr_called_within_step = False
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             set_rate(group, rate)
-        self._last_lr = [rate.item() if isinstance(rate, Tensor) else rate for rate in self._rates()]
+        self._last_lr: list[Any] = self._rates()
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs: all attributes but the optimizer."""
@@ -97,15 +121,39 @@ class LRScheduler:
         self.__dict__.update(state_dict)
 
 
+def copied(rate: Any) -> Any:
+    """A rate that does not change with the group's, if it is a tensor."""
+    return rate.detach().clone() if isinstance(rate, Tensor) else rate
+
+
+def _inside_steps(get_lr: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(get_lr)
+    def asked(self: LRScheduler) -> Any:
+        if not self._get_lr_called_within_step:
+            warnings.warn(
+                "To get the last learning rate computed by the scheduler, please use `get_last_lr()`.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return get_lr(self)
+
+    return asked
+
+
+def callable_state(function: Any) -> dict[str, Any] | None:
+    """What a schedule saves of a function that it was given: the attributes of an object, nothing of a function."""
+    return None if isinstance(function, FunctionType) else dict(function.__dict__)
+
+
 class LambdaLR(LRScheduler):
     """initial rate * lr_lambda(epoch), with one function for all groups or one for each."""
 
     def __init__(
-        self, optimizer: Optimizer, lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]],
+        self, optimizer: Optimizer, lr_lambda: Callable[[int], float] | list[Callable[[int], float]],
         last_epoch: int = -1,
     ) -> None:  # fmt: skip
         count = len(optimizer.param_groups)
-        self.lr_lambdas = list(lr_lambda) if isinstance(lr_lambda, Sequence) else [lr_lambda] * count
+        self.lr_lambdas = list(lr_lambda) if isinstance(lr_lambda, (list, tuple)) else [lr_lambda] * count
         if len(self.lr_lambdas) != count:
             raise ValueError(f"Expected {count} lr_lambdas, but got {len(self.lr_lambdas)}")
         super().__init__(optimizer, last_epoch)
@@ -115,12 +163,30 @@ class LambdaLR(LRScheduler):
         return [base * factor(self.last_epoch) for factor, base in zip(self.lr_lambdas, self.base_lrs, strict=True)]
 
     def state_dict(self) -> dict[str, Any]:
-        """All attributes but the optimizer and the functions."""
-        return {key: value for key, value in super().state_dict().items() if key != "lr_lambdas"}
+        """All attributes but the optimizer; of the functions, what objects with a `__call__` hold."""
+        state = {key: value for key, value in super().state_dict().items() if key != "lr_lambdas"}
+        return {**state, "lr_lambdas": [callable_state(function) for function in self.lr_lambdas]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        state = dict(state_dict)
+        for function, saved in zip(self.lr_lambdas, state.pop("lr_lambdas"), strict=True):
+            if saved is not None:
+                function.__dict__.update(saved)
+        super().load_state_dict(state)
 
 
 class MultiplicativeLR(LambdaLR):
     """The present rate * lr_lambda(epoch), from epoch 1 on."""
+
+    def __init__(
+        self, optimizer: Optimizer, lr_lambda: Callable[[int], float] | list[Callable[[int], float]],
+        last_epoch: int = -1,
+    ) -> None:  # fmt: skip
+        for function in lr_lambda if isinstance(lr_lambda, (list, tuple)) else [lr_lambda]:
+            if not callable(function):
+                raise TypeError(f"lr_lambda should be a function, but got {type(function).__name__}")
+        super().__init__(optimizer, lr_lambda, last_epoch)
 
     def get_lr(self) -> list[float]:
         """The present rates times the functions' values."""

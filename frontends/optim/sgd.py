@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from adjit.creation import zeros_like
-from adjit.optim.optimizer import Group, Optimizer, ParamsT, check_not_negative, name_state
+from adjit.optim.numbers import check_forms, check_not_negative, check_rate
+from adjit.optim.optimizer import Group, Optimizer, ParamsT, name_state
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.trace import outside
@@ -22,20 +23,20 @@ class SGD(Optimizer):
         nesterov: bool = False, *, maximize: bool = False, foreach: bool | None = None, differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:  # fmt: skip
-        check_not_negative(lr=lr, momentum=momentum, weight_decay=weight_decay)
+        check_rate(lr)
+        check_not_negative(momentum=momentum, weight_decay=weight_decay)
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
         super().__init__(params, {
             "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
             "maximize": maximize, "foreach": foreach, "differentiable": differentiable, "fused": fused,
         })  # fmt: skip
+        check_forms(foreach, fused, differentiable)
 
     def _update(self, group: Group) -> None:
         lr, weight_decay = self._rate(group), self._setting(group, "weight_decay")
         momentum, nesterov = self._setting(group, "momentum"), self._setting(group, "nesterov")
-        maximize = self._setting(group, "maximize")
         for param, gradient in self._gradients(group):
-            gradient = -gradient if maximize else gradient
             if weight_decay != 0:
                 gradient = gradient + param * weight_decay
             if momentum != 0:

@@ -41,3 +41,12 @@ class Hooks(dict[int, Callable[..., Any]]):
     """An ordered set of hooks that handles can refer to weakly."""
 
     __slots__ = ("__weakref__",)
+
+    def registered(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Add a hook, as the first one if `prepend`."""
+        others = list(self.items()) if prepend else []
+        handle = RemovableHandle(self, hook)
+        for key, other in others:
+            del self[key]
+            self[key] = other
+        return handle
