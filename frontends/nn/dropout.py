@@ -60,3 +60,11 @@ class AlphaDropout(_Dropout):
     def forward(self, input: Tensor) -> Tensor:
         """The input with elements dropped."""
         return functional.alpha_dropout(input, self.p, self.training)
+
+
+class FeatureAlphaDropout(_Dropout):
+    """Whole channels take selu's saturation in training, and mean and variance stay."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The input with channels dropped."""
+        return functional.feature_alpha_dropout(input, self.p, self.training)

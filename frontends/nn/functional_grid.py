@@ -56,22 +56,28 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
         )
     if min(size) <= 0:
         raise ValueError(f"Expected non-zero, positive output size. Got {size}")
-    found: Tensor = mapped_grid(theta, tuple(size[2:]), bool(align_corners))
+    found: Tensor = mapped_grid(theta, _regular_grid(theta, tuple(size[2:]), bool(align_corners)))
     return found
 
 
-@composite("AffineGridGenerator")
-def mapped_grid(theta: Tensor, sizes: tuple[int, ...], align_corners: bool) -> Tensor:
-    """theta times (x, y, ..., 1) for each point of the grid."""
+def _regular_grid(theta: Tensor, sizes: tuple[int, ...], align_corners: bool) -> Tensor:
+    """(x, y, ..., 1) at each point of a grid from -1 to 1."""
     axes = []
     for number, extent in enumerate(sizes):
         line = linspace(-1, 1, extent, dtype=theta.dtype) if extent > 1 else linspace(0, 0, 1, dtype=theta.dtype)
         if not align_corners:
             line = line * ((extent - 1) / extent)
         axes.append(line.reshape(-1, *(1,) * (len(sizes) - 1 - number)).expand(sizes))
-    points = stack([*reversed(axes), ones(sizes, dtype=theta.dtype)], -1).reshape(1, -1, len(sizes) + 1)
-    found: Tensor = points.expand(theta.shape[0], *points.shape[1:]).matmul(theta.transpose(1, 2))
-    result: Tensor = found.reshape(theta.shape[0], *sizes, len(sizes))
+    return stack([*reversed(axes), ones(sizes, dtype=theta.dtype)], -1)
+
+
+@composite("AffineGridGenerator")
+def mapped_grid(theta: Tensor, points: Tensor) -> Tensor:
+    """theta times each point."""
+    samples, rank = theta.shape[:2]
+    flat = points.reshape(1, -1, rank + 1)
+    found: Tensor = flat.expand(samples, *flat.shape[1:]).matmul(theta.transpose(1, 2))
+    result: Tensor = found.reshape(samples, *points.shape[:-1], rank)
     return result
 
 

@@ -128,6 +128,8 @@ def huber_loss(
     """Quadratic where |input - target| <= delta, linear beyond, of slope delta."""
     check_reduction(reduction)
     _warn_of_sizes(input, target)
+    if not isinstance(delta, (int, float)):
+        raise TypeError(f"delta must be a float or int, got: {type(delta)}")
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     if weight is None:
@@ -220,7 +222,10 @@ def divergence(input: Tensor, target: Tensor, reduction: str, log_target: bool) 
     """target*(log(target) - input), reduced; 0 where target is 0."""
     logs = target.exp() * target if log_target else apply(named.xlogy, (target, target))
     losses = logs - (target.exp() if log_target else target) * input
-    return losses.sum() / losses.shape[0] if reduction == "batchmean" else reduce(losses, reduction)
+    if reduction == "batchmean" and input.ndim > 0:
+        found: Tensor = losses.sum() / input.shape[0]
+        return found
+    return reduce(losses, "mean" if reduction == "batchmean" else reduction)
 
 
 def kl_div(
@@ -275,8 +280,10 @@ def gaussian_nll_loss(
     if var.shape != input.shape:
         if input.shape[:-1] == var.shape:
             var = var.unsqueeze(-1)
-        elif not (input.shape[:-1] == var.shape[:-1] and var.shape[-1] == 1):
+        elif not (var.ndim > 0 and input.shape[:-1] == var.shape[:-1] and var.shape[-1] == 1):
             raise ValueError("var is of incorrect size")
+    if STATE.tracer is None and bool((var < 0).any()):
+        raise ValueError("var has negative entry/entries")
     found: Tensor = normal_loss(input, target, var, full, eps, reduction)
     return found
 

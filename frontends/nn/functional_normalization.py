@@ -316,15 +316,14 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     rows = input.shape[0]
     if rows <= 1:
         return input.new_empty(0)  # type: ignore[no-any-return]
-    found: Tensor = pair_distances(input, float(p))
+    pairs = tensor(np.stack(np.triu_indices(int(rows), 1)))
+    found: Tensor = pair_distances(input, pairs[0], pairs[1], float(p))
     return found
 
 
 @composite("Pdist")
-def pair_distances(input: Tensor, p: float) -> Tensor:
-    """The p-norm of input[i] - input[j] for each pair i < j."""
-    first, second = np.triu_indices(int(input.shape[0]), 1)
-    index = tensor(np.stack([first, second]))
-    rows = input.index_select(0, index[0]) - input.index_select(0, index[1])
+def pair_distances(input: Tensor, first: Tensor, second: Tensor, p: float) -> Tensor:
+    """The p-norm of input[i] - input[j] for each pair i, j."""
+    rows = input.index_select(0, first) - input.index_select(0, second)
     found: Tensor = rows.norm(p, -1)
     return found

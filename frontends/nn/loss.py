@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from adjit.nn import functional
 from adjit.nn.functional_loss import check_reduction
+from adjit.nn.linear import Linear
 from adjit.nn.module import Module
 from adjit.tensor import Tensor
 
 
-class _Loss(Module):
+class Loss(Module):
     """What losses share: how they are reduced."""
 
     def __init__(
@@ -21,7 +25,7 @@ class _Loss(Module):
         self.reduction = check_reduction(reduction, size_average, reduce) if old else reduction
 
 
-class _WeightedLoss(_Loss):
+class WeightedLoss(Loss):
     """A loss with a weight for each class or element."""
 
     weight: Tensor | None
@@ -34,7 +38,7 @@ class _WeightedLoss(_Loss):
         self.register_buffer("weight", weight)
 
 
-class L1Loss(_Loss):
+class L1Loss(Loss):
     """|input - target|."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -42,7 +46,7 @@ class L1Loss(_Loss):
         return functional.l1_loss(input, target, reduction=self.reduction)
 
 
-class MSELoss(_Loss):
+class MSELoss(Loss):
     """(input - target)**2."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -50,7 +54,7 @@ class MSELoss(_Loss):
         return functional.mse_loss(input, target, reduction=self.reduction)
 
 
-class SmoothL1Loss(_Loss):
+class SmoothL1Loss(Loss):
     """Quadratic where |input - target| < beta, linear beyond."""
 
     def __init__(
@@ -65,7 +69,7 @@ class SmoothL1Loss(_Loss):
         return functional.smooth_l1_loss(input, target, beta=self.beta, reduction=self.reduction)
 
 
-class HuberLoss(_Loss):
+class HuberLoss(Loss):
     """Quadratic where |input - target| <= delta, linear of slope delta beyond."""
 
     def __init__(
@@ -79,7 +83,7 @@ class HuberLoss(_Loss):
         return functional.huber_loss(input, target, delta=self.delta, reduction=self.reduction)
 
 
-class NLLLoss(_WeightedLoss):
+class NLLLoss(WeightedLoss):
     """-weight[target]*input[target], for log-probabilities."""
 
     def __init__(
@@ -96,7 +100,7 @@ class NLLLoss(_WeightedLoss):
         )
 
 
-class CrossEntropyLoss(_WeightedLoss):
+class CrossEntropyLoss(WeightedLoss):
     """logsumexp(input) - input[target], for classes; also for probabilities."""
 
     def __init__(
@@ -115,7 +119,7 @@ class CrossEntropyLoss(_WeightedLoss):
         )  # fmt: skip
 
 
-class BCELoss(_WeightedLoss):
+class BCELoss(WeightedLoss):
     """-(target*log(input) + (1 - target)*log(1 - input)) of probabilities."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -123,7 +127,7 @@ class BCELoss(_WeightedLoss):
         return functional.binary_cross_entropy(input, target, weight=self.weight, reduction=self.reduction)
 
 
-class BCEWithLogitsLoss(_WeightedLoss):
+class BCEWithLogitsLoss(WeightedLoss):
     """Binary cross-entropy of sigmoid(input), without overflow."""
 
     def __init__(
@@ -140,7 +144,7 @@ class BCEWithLogitsLoss(_WeightedLoss):
         )
 
 
-class KLDivLoss(_Loss):
+class KLDivLoss(Loss):
     """target*(log(target) - input), for log-probabilities."""
 
     def __init__(
@@ -155,7 +159,23 @@ class KLDivLoss(_Loss):
         return functional.kl_div(input, target, log_target=self.log_target, reduction=self.reduction)
 
 
-class PoissonNLLLoss(_Loss):
+class NLLLoss2d(NLLLoss):
+    """The former name of `NLLLoss` for images."""
+
+    def __init__(
+        self, weight: Tensor | None = None, size_average: bool | None = None, ignore_index: int = -100,
+        reduce: bool | None = None, reduction: str = "mean",
+    ) -> None:  # fmt: skip
+        warnings.warn(
+            "`NLLLoss2d` has been deprecated. Please use `NLLLoss` instead as a drop-in replacement and see "
+            "https://pytorch.org/docs/main/nn.html#torch.nn.NLLLoss for more details.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        super().__init__(weight, size_average, ignore_index, reduce, reduction)
+
+
+class PoissonNLLLoss(Loss):
     """The negative log-likelihood of counts under a Poisson distribution."""
 
     def __init__(
@@ -174,7 +194,7 @@ class PoissonNLLLoss(_Loss):
         )
 
 
-class GaussianNLLLoss(_Loss):
+class GaussianNLLLoss(Loss):
     """0.5*(log(var) + (input - target)**2/var)."""
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
@@ -187,103 +207,70 @@ class GaussianNLLLoss(_Loss):
         return functional.gaussian_nll_loss(input, target, var, self.full, self.eps, self.reduction)
 
 
-class SoftMarginLoss(_Loss):
-    """log(1 + exp(-target*input))."""
+class CTCLoss(Loss):
+    """-log of the probability of label sequences, whatever their alignment with the steps; see `functional.ctc_loss`.
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+    Source: Graves, Fernandez, Gomez and Schmidhuber, 2006.
+    """
+
+    def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False) -> None:
+        super().__init__(reduction=reduction)
+        self.blank = blank
+        self.zero_infinity = zero_infinity
+
+    def forward(self, log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any) -> Tensor:
         """The reduced loss."""
-        return functional.soft_margin_loss(input, target, reduction=self.reduction)
-
-
-class HingeEmbeddingLoss(_Loss):
-    """input where target is 1, max(0, margin - input) where it is -1."""
-
-    def __init__(
-        self, margin: float = 1.0, size_average: bool | None = None, reduce: bool | None = None, reduction: str =
-        "mean",
-    ) -> None:  # fmt: skip
-        super().__init__(size_average, reduce, reduction)
-        self.margin = margin
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """The reduced loss."""
-        return functional.hinge_embedding_loss(input, target, margin=self.margin, reduction=self.reduction)
-
-
-class MarginRankingLoss(_Loss):
-    """max(0, -target*(input1 - input2) + margin)."""
-
-    def __init__(
-        self, margin: float = 0.0, size_average: bool | None = None, reduce: bool | None = None, reduction: str =
-        "mean",
-    ) -> None:  # fmt: skip
-        super().__init__(size_average, reduce, reduction)
-        self.margin = margin
-
-    def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
-        """The reduced loss."""
-        return functional.margin_ranking_loss(input1, input2, target, margin=self.margin, reduction=self.reduction)
-
-
-class CosineEmbeddingLoss(_Loss):
-    """1 - cosine where target is 1, max(0, cosine - margin) where it is -1."""
-
-    def __init__(
-        self, margin: float = 0.0, size_average: bool | None = None, reduce: bool | None = None, reduction: str =
-        "mean",
-    ) -> None:  # fmt: skip
-        super().__init__(size_average, reduce, reduction)
-        self.margin = margin
-
-    def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
-        """The reduced loss."""
-        return functional.cosine_embedding_loss(input1, input2, target, margin=self.margin, reduction=self.reduction)
-
-
-class TripletMarginLoss(_Loss):
-    """max(0, |anchor - positive| - |anchor - negative| + margin)."""
-
-    def __init__(
-        self, margin: float = 1.0, p: float = 2.0, eps: float = 1e-6, swap: bool = False, size_average: bool | None =
-        None, reduce: bool | None = None, reduction: str = "mean",
-    ) -> None:  # fmt: skip
-        super().__init__(size_average, reduce, reduction)
-        self.margin = margin
-        self.p = p
-        self.eps = eps
-        self.swap = swap
-
-    def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """The reduced loss."""
-        return functional.triplet_margin_loss(
-            anchor, positive, negative, margin=self.margin, p=self.p, eps=self.eps, swap=self.swap,
-            reduction=self.reduction,
-        )  # fmt: skip
-
-
-class MultiMarginLoss(_WeightedLoss):
-    """Mean over the other classes of max(0, margin - score of the target + score)**p."""
-
-    def __init__(
-        self, p: int = 1, margin: float = 1.0, weight: Tensor | None = None, size_average: bool | None = None,
-        reduce: bool | None = None, reduction: str = "mean",
-    ) -> None:  # fmt: skip
-        super().__init__(weight, size_average, reduce, reduction)
-        if p not in (1, 2):
-            raise ValueError("only p == 1 and p == 2 supported")
-        self.p = p
-        self.margin = margin
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """The reduced loss."""
-        return functional.multi_margin_loss(
-            input, target, self.p, self.margin, self.weight, reduction=self.reduction
+        return functional.ctc_loss(
+            log_probs, targets, input_lengths, target_lengths, self.blank, self.reduction, self.zero_infinity
         )
 
 
-class MultiLabelSoftMarginLoss(_WeightedLoss):
-    """Mean over classes of the logistic loss of each label."""
+@dataclass(frozen=True, slots=True)
+class LinearCrossEntropyOptions:
+    """How PyTorch computes `linear_cross_entropy` in pieces; accepted, and of no effect: there is one way."""
+
+    allow_retain_graph: bool = False
+    batch_chunk_size: int | None = None
+    chunking_method: str | None = "auto"
+    acc_policy: str = "auto"
+    acc_dtype: Any = None
+
+
+class LinearCrossEntropyLoss(WeightedLoss):
+    """Cross entropy of a linear layer's output; see `functional.linear_cross_entropy`."""
+
+    def __init__(
+        self, in_features: int, num_classes: int, *, out_features: tuple[int, ...] = (), bias: bool = False,
+        device: Any = None, dtype: Any = None, reduction: str = "mean", weight: Tensor | None = None,
+        ignore_index: int | None = None, label_smoothing: float = 0.0,
+        options: LinearCrossEntropyOptions | None = None,
+    ) -> None:  # fmt: skip
+        if weight is not None and tuple(weight.shape) != (num_classes,):
+            raise RuntimeError(f"expected weight shape to be {(num_classes,)}, got {tuple(weight.shape)}")
+        if label_smoothing < 0 or label_smoothing > 1.0:
+            raise RuntimeError(f"expected label_smoothing to be in range [0, 1], got {label_smoothing}")
+        super().__init__(weight, None, None, reduction)
+        self.num_classes = num_classes
+        self.out_features = out_features
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+        self.linear = Linear(in_features, prod(out_features, start=num_classes), bias, device, dtype)
+        self.options = options
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The reduced loss."""
-        return functional.multilabel_soft_margin_loss(input, target, weight=self.weight, reduction=self.reduction)
+        shape = (self.num_classes, *self.out_features)
+        bias = self.linear.bias
+        return functional.linear_cross_entropy(
+            input, self.linear.weight.reshape(*shape, self.linear.in_features), target,
+            linear_bias=None if bias is None else bias.reshape(shape), weight=self.weight, reduction=self.reduction,
+            ignore_index=self.ignore_index, label_smoothing=self.label_smoothing, options=self.options,
+        )  # fmt: skip
+
+    def extra_repr(self) -> str:
+        """The sizes and options."""
+        return (
+            f"in_features={self.linear.in_features}, num_classes={self.num_classes}, out_features={self.out_features}, "
+            f"bias={self.linear.bias is not None}, reduction={self.reduction}, ignore_index={self.ignore_index}, "
+            f"label_smoothing={self.label_smoothing}, options={self.options}"
+        )

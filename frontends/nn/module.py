@@ -10,7 +10,7 @@ from adjit.autograd.modes import no_grad
 from adjit.epoch import EPOCH
 from adjit.nn.conversion import Conversion
 from adjit.nn.hooks import BackwardHooks, attach_legacy
-from adjit.nn.parameter import Buffer, Parameter
+from adjit.nn.parameter import Buffer, Parameter, UninitializedBuffer
 from adjit.nn.state_dict import StateDict
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -125,15 +125,15 @@ class Module(StateDict, Conversion):
         own = self.__dict__
         if isinstance(value, Parameter):
             self._require_init("parameters")
-            self._forget(name)
+            self._forget(name, self._parameters)
             self.register_parameter(name, value)
         elif isinstance(value, Module):
             self._require_init("module")
-            self._forget(name)
+            self._forget(name, self._modules)
             self._modules[name] = value
-        elif isinstance(value, Buffer):
+        elif isinstance(value, (Buffer, UninitializedBuffer)):
             self._require_init("buffer")
-            self._forget(name)
+            self._forget(name, self._buffers)
             self.register_buffer(name, value, value.persistent)
         elif name in own.get("_parameters", ()):
             if value is not None:
@@ -174,11 +174,12 @@ class Module(StateDict, Conversion):
         if "_parameters" not in self.__dict__:
             raise AttributeError(f"cannot assign {what} before Module.__init__() call")
 
-    def _forget(self, name: str) -> None:
-        """Make room for `name` under another role."""
+    def _forget(self, name: str, own: dict[str, Any]) -> None:
+        """Make room for `name` in the table `own`; what stands there already keeps its place in the order."""
         self.__dict__.pop(name, None)
         for table in (self._parameters, self._buffers, self._modules):
-            table.pop(name, None)
+            if table is not own:
+                table.pop(name, None)
         self._non_persistent_buffers_set.discard(name)
 
     # -- registering ------------------------------------------------------------------------------------------------

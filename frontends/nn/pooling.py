@@ -231,3 +231,11 @@ class LPPool2d(_LPPool):
     def forward(self, input: Tensor) -> Tensor:
         """The norms."""
         return functional.lp_pool2d(input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode)
+
+
+class LPPool3d(_LPPool):
+    """(sum of x**norm_type over each window)**(1/norm_type), over the last three axes."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The norms."""
+        return functional.lp_pool3d(input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode)

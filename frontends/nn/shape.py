@@ -1,8 +1,8 @@
-"""Layers that change the shape: flattening, padding, resampling, sliding windows; and distances."""
+"""Layers that change the shape: flattening, blocks, sliding windows; and distances."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from adjit.nn import functional
 from adjit.nn.module import Module
@@ -47,34 +47,6 @@ class Unflatten(Module):
         return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
 
 
-class Upsample(Module):
-    """Resampling to a size or by a factor; see `functional.interpolate`."""
-
-    def __init__(
-        self, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
-        recompute_scale_factor: bool | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.size = size
-        if isinstance(scale_factor, tuple):
-            scale_factor = tuple(float(factor) for factor in scale_factor)
-        self.scale_factor = float(scale_factor) if isinstance(scale_factor, int) and scale_factor else scale_factor
-        self.mode = mode
-        self.align_corners = align_corners
-        self.recompute_scale_factor = recompute_scale_factor
-
-    def forward(self, input: Tensor) -> Tensor:
-        """The resampled input."""
-        return functional.interpolate(
-            input, self.size, self.scale_factor, self.mode, self.align_corners, self.recompute_scale_factor
-        )
-
-    def extra_repr(self) -> str:
-        """The size or factor, and the mode."""
-        first = f"size={self.size}" if self.scale_factor is None else f"scale_factor={self.scale_factor}"
-        return f"{first}, mode={self.mode!r}"
-
-
 class PixelShuffle(Module):
     """[*, C*r*r, H, W] -> [*, C, H*r, W*r]."""
 
@@ -105,6 +77,22 @@ class PixelUnshuffle(Module):
     def extra_repr(self) -> str:
         """The factor."""
         return f"downscale_factor={self.downscale_factor}"
+
+
+class ChannelShuffle(Module):
+    """Channels [groups, rest] as [rest, groups]."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The input with its channels in another order."""
+        return functional.channel_shuffle(input, self.groups)
+
+    def extra_repr(self) -> str:
+        """The number of groups."""
+        return f"groups={self.groups}"
 
 
 class Unfold(Module):
@@ -180,142 +168,3 @@ class PairwiseDistance(Module):
     def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
         """The distances."""
         return functional.pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)
-
-
-# -- padding -----------------------------------------------------------------------------------------------------------
-class _Pad(Module):
-    """What padding layers share: how far, and in which mode."""
-
-    rank: ClassVar[int]
-    mode: ClassVar[str]
-
-    def __init__(self, padding: Any) -> None:
-        super().__init__()
-        self.padding = (padding,) * (2 * self.rank) if isinstance(padding, int) else tuple(padding)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """The padded input."""
-        return functional.pad(input, self.padding, self.mode)
-
-    def extra_repr(self) -> str:
-        """The widths."""
-        return f"{self.padding}"
-
-
-class _ConstantPad(_Pad):
-    """What padding with a constant shares."""
-
-    mode = "constant"
-
-    def __init__(self, padding: Any, value: float) -> None:
-        super().__init__(padding)
-        self.value = value
-
-    def forward(self, input: Tensor) -> Tensor:
-        """The padded input."""
-        return functional.pad(input, self.padding, "constant", self.value)
-
-    def extra_repr(self) -> str:
-        """The widths and the value."""
-        return f"padding={self.padding}, value={self.value}"
-
-
-class ConstantPad1d(_ConstantPad):
-    """A constant around the last axis."""
-
-    rank = 1
-
-
-class ConstantPad2d(_ConstantPad):
-    """A constant around the last two axes."""
-
-    rank = 2
-
-
-class ConstantPad3d(_ConstantPad):
-    """A constant around the last three axes."""
-
-    rank = 3
-
-
-class _ZeroPad(_ConstantPad):
-    """What padding with zeros shares."""
-
-    def __init__(self, padding: Any) -> None:
-        super().__init__(padding, 0.0)
-
-    def extra_repr(self) -> str:
-        """The widths."""
-        return f"{self.padding}"
-
-
-class ZeroPad1d(_ZeroPad):
-    """Zeros around the last axis."""
-
-    rank = 1
-
-
-class ZeroPad2d(_ZeroPad):
-    """Zeros around the last two axes."""
-
-    rank = 2
-
-
-class ZeroPad3d(_ZeroPad):
-    """Zeros around the last three axes."""
-
-    rank = 3
-
-
-class ReflectionPad1d(_Pad):
-    """The last axis mirrored at its ends."""
-
-    rank, mode = 1, "reflect"
-
-
-class ReflectionPad2d(_Pad):
-    """The last two axes mirrored at their ends."""
-
-    rank, mode = 2, "reflect"
-
-
-class ReflectionPad3d(_Pad):
-    """The last three axes mirrored at their ends."""
-
-    rank, mode = 3, "reflect"
-
-
-class ReplicationPad1d(_Pad):
-    """The ends of the last axis repeated."""
-
-    rank, mode = 1, "replicate"
-
-
-class ReplicationPad2d(_Pad):
-    """The ends of the last two axes repeated."""
-
-    rank, mode = 2, "replicate"
-
-
-class ReplicationPad3d(_Pad):
-    """The ends of the last three axes repeated."""
-
-    rank, mode = 3, "replicate"
-
-
-class CircularPad1d(_Pad):
-    """The last axis repeated periodically."""
-
-    rank, mode = 1, "circular"
-
-
-class CircularPad2d(_Pad):
-    """The last two axes repeated periodically."""
-
-    rank, mode = 2, "circular"
-
-
-class CircularPad3d(_Pad):
-    """The last three axes repeated periodically."""
-
-    rank, mode = 3, "circular"

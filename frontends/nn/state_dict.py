@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from adjit.autograd.modes import no_grad
 from adjit.epoch import EPOCH
-from adjit.nn.parameter import Parameter
+from adjit.nn.parameter import Parameter, is_lazy
 from adjit.tensor import Tensor
 from adjit.utils.hooks import Hooks, RemovableHandle
 
@@ -58,7 +58,7 @@ class StateDict:
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         for name, tensor in self._saved_tensors():
-            destination[prefix + name] = tensor if keep_vars else tensor.detach()
+            destination[prefix + name] = tensor if keep_vars or is_lazy(tensor) else tensor.detach()
         if self._has_extra_state():
             destination[prefix + _EXTRA] = self.get_extra_state()
 
@@ -111,7 +111,7 @@ class StateDict:
 
     def register_load_state_dict_pre_hook(self, hook: Callable[..., None]) -> RemovableHandle:
         """Before loading, call `hook` with the module and the arguments of `_load_from_state_dict`."""
-        return RemovableHandle(self._load_state_dict_pre_hooks, lambda *args: hook(self, *args))
+        return RemovableHandle(self._load_state_dict_pre_hooks, hook)
 
     def register_load_state_dict_post_hook(self, hook: Callable[..., None]) -> RemovableHandle:
         """Call `hook(module, incompatible_keys)` after loading; it may change the lists of keys in place."""
@@ -155,7 +155,7 @@ class StateDict:
         error_msgs: list[str],
     ) -> None:
         for hook in tuple(self._load_state_dict_pre_hooks.values()):
-            hook(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
+            hook(self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
         assign = bool(local_metadata.get("assign_to_params_buffers", False))
         known = {name for name, _ in self._saved_tensors()}
         for name, tensor in list(self._saved_tensors()):
@@ -182,6 +182,8 @@ class StateDict:
                     unexpected_keys.append(key)
 
     def _take(self, name: str, tensor: Tensor, given: Tensor, assign: bool) -> None:
+        if is_lazy(given):
+            return
         if not assign:
             with no_grad():
                 tensor.copy_(given)
@@ -206,6 +208,8 @@ def _problem(key: str, tensor: Tensor, given: Any) -> str | None:
             f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from checkpoint '
             f"but received {type(given)}"
         )
+    if is_lazy(tensor):
+        return None if is_lazy(given) else f"{key} has no shape yet"
     if given.shape != tensor.shape and not (tensor.ndim == 0 and tuple(given.shape) == (1,)):
         return (
             f"size mismatch for {key}: copying a param with shape {given.shape} from checkpoint, the shape in current "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
+from copy import deepcopy
 from itertools import count
 from typing import Any
 from weakref import ref
@@ -29,6 +30,16 @@ class RemovableHandle:
         hooks = self._hooks()
         if hooks is not None and hooks.pop(self.id, None) is not None:
             EPOCH.advance()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RemovableHandle:
+        """The handle of the copied hook: it refers to the copy of the hooks."""
+        made = object.__new__(type(self))
+        made.id = self.id
+        hooks = self._hooks()
+        copied = Hooks() if hooks is None else deepcopy(hooks, memo)
+        memo[id(copied)] = copied  # kept alive until whoever owns the copy has it
+        made._hooks = ref(copied)
+        return made
 
     def __enter__(self) -> RemovableHandle:
         return self

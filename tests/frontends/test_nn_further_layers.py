@@ -1,0 +1,118 @@
+"""Lazy layers, unpooling, adaptive softmax, bags, alignment losses, sampling grids: values written down or derived."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+import adjit
+from adjit.nn import functional
+
+
+def test_lazy_layers_take_their_sizes_from_the_first_input() -> None:
+    model = adjit.nn.Sequential(
+        adjit.nn.LazyConv2d(3, 2), adjit.nn.LazyBatchNorm2d(), adjit.nn.Flatten(), adjit.nn.LazyLinear(4)
+    )
+    copied = copy.deepcopy(model)
+    assert repr(model[0].weight) == "<UninitializedParameter>"
+    with pytest.raises(RuntimeError, match="Can't access the shape of an uninitialized parameter"):
+        _ = model[0].weight.shape
+    assert model(adjit.randn(2, 1, 4, 4)).shape == (2, 4)
+    assert [type(layer).__name__ for layer in model] == ["Conv2d", "BatchNorm2d", "Flatten", "Linear"]
+    assert model[3].weight.shape == (4, 27)
+    copied.load_state_dict(model.state_dict())
+    x = adjit.randn(2, 1, 4, 4)
+    assert adjit.allclose(copied(x), model(x))
+    assert type(copied[3]) is adjit.nn.Linear
+
+
+def test_lazy_layers_are_made_inside_a_compiled_function() -> None:
+    model = adjit.nn.Sequential(adjit.nn.LazyLinear(3), adjit.nn.ReLU(), adjit.nn.LazyLinear(2))
+    x = adjit.randn(5, 4)
+    compiled = adjit.compile(model)(x)
+    assert adjit.allclose(compiled, model(x))
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_unpooling_puts_the_greatest_back(rank: int) -> None:
+    x = adjit.randn(2, 3, *(4,) * rank)
+    pool = getattr(functional, f"max_pool{rank}d")
+    found, places = pool(x, 2, return_indices=True)
+    back = getattr(functional, f"max_unpool{rank}d")(found, places, 2)
+    assert back.shape == x.shape
+    kept = back != 0
+    assert int(kept.sum()) == found.numel()
+    assert adjit.equal(back[kept], x[kept])
+
+
+def test_adaptive_softmax_is_a_distribution() -> None:
+    layer = adjit.nn.AdaptiveLogSoftmaxWithLoss(8, 10, [3, 6], div_value=2.0)
+    x, target = adjit.randn(10, 8), adjit.arange(10)
+    logs = layer.log_prob(x)
+    np.testing.assert_allclose(logs.exp().sum(1).detach().numpy(), np.ones(10), rtol=1e-5)
+    output, loss = layer(x, target)
+    np.testing.assert_allclose(output.detach().numpy(), logs.gather(1, target.unsqueeze(1)).squeeze(1).detach().numpy(),
+                               rtol=1e-5)  # fmt: skip
+    assert float(loss) == pytest.approx(-float(output.mean()))
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_bags_by_offset_are_bags_by_row(mode: str) -> None:
+    weight = adjit.randn(6, 3, dtype=adjit.float64, requires_grad=True)
+    index = adjit.tensor([[1, 2, 5], [0, 1, 2]])
+    whole = functional.embedding_bag(index, weight, mode=mode, padding_idx=2)
+    runs = functional.embedding_bag(index.reshape(-1), weight, adjit.tensor([0, 3]), mode=mode, padding_idx=2)
+    reduce = {"sum": np.sum, "mean": np.mean, "max": np.max}[mode]
+    table = weight.detach().numpy()
+    expected = np.stack([reduce(table[[1, 5]], 0), reduce(table[[0, 1]], 0)])
+    np.testing.assert_allclose(whole.detach().numpy(), expected)
+    np.testing.assert_allclose(runs.detach().numpy(), expected)
+    first = adjit.autograd.grad(whole.sin().sum(), weight)[0]
+    second = adjit.autograd.grad(runs.sin().sum(), weight)[0]
+    np.testing.assert_allclose(first.numpy(), second.numpy())
+
+
+def test_alignment_loss_is_the_sum_over_alignments() -> None:
+    steps, classes, label = 4, 3, [1, 2]
+    logs = adjit.randn(steps, 1, classes, dtype=adjit.float64).log_softmax(-1)
+    total = 0.0
+    for path in itertools.product(range(classes), repeat=steps):
+        merged = [c for i, c in enumerate(path) if i == 0 or path[i - 1] != c]
+        if [c for c in merged if c != 0] == label:
+            total += math.exp(sum(float(logs[t, 0, c]) for t, c in enumerate(path)))
+    found = functional.ctc_loss(logs, adjit.tensor([label]), (steps,), (2,), reduction="sum")
+    assert float(found) == pytest.approx(-math.log(total))
+
+
+def test_alignment_gradient_is_a_difference() -> None:
+    scores = adjit.randn(5, 2, 4, dtype=adjit.float64, requires_grad=True)
+    targets = adjit.tensor([[1, 1], [3, 2]])
+
+    def loss(x: adjit.Tensor) -> adjit.Tensor:
+        return functional.ctc_loss(x.log_softmax(-1), targets, (5, 4), (2, 1))
+
+    loss(scores).backward()
+    direction = adjit.randn(5, 2, 4, dtype=adjit.float64)
+    with adjit.no_grad():
+        slope = (loss(scores + 1e-6 * direction) - loss(scores - 1e-6 * direction)) / 2e-6
+    assert float((scores.grad * direction).sum()) == pytest.approx(float(slope), rel=1e-6)
+
+
+def test_the_identity_grid_gives_the_image_back() -> None:
+    image = adjit.randn(2, 3, 4, 5)
+    theta = adjit.tensor([[1.0, 0, 0], [0, 1, 0]]).expand(2, 2, 3)
+    grid = functional.affine_grid(theta, (2, 3, 4, 5), align_corners=False)
+    for mode in ("bilinear", "nearest", "bicubic"):
+        found = functional.grid_sample(image, grid, mode, align_corners=False)
+        np.testing.assert_allclose(found.numpy(), image.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("antialias", [False, True])
+def test_resampling_keeps_constants(mode: str, antialias: bool) -> None:
+    found = functional.interpolate(adjit.full((1, 2, 6, 7), 3.0), (4, 9), mode=mode, antialias=antialias)
+    np.testing.assert_allclose(found.numpy(), np.full((1, 2, 4, 9), 3.0), rtol=1e-6)
