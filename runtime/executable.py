@@ -100,11 +100,12 @@ class _Frame:
 class NativeCall:
     """What it takes to call a program's main function oneself, for given shapes.
 
-    `main` is its address, `sizes` its size table, `arena` and `workspace` the bytes of memory it wants; `results` are
-    shapes and dtypes of the new arrays that follow the inputs in its table.
+    `main` is its address, `entries` the length of its table, `sizes` its size table, `arena` and `workspace` the bytes
+    of memory it wants; `results` are shapes and dtypes of the new arrays that follow the inputs in its table.
     """
 
     main: int
+    entries: int
     sizes: bytes
     arena: int
     workspace: int
@@ -186,7 +187,7 @@ class Executable:
             return None
         plan = self._plans.get(shapes) or self._plan(shapes)
         results = tuple(new for new in plan.results if new is not None)
-        return NativeCall(self._address, plan.packed, plan.arena, plan.workspace, results)
+        return NativeCall(self._address, self.layout.entries, plan.packed, plan.arena, plan.workspace, results)
 
     def _call(self, plan: _Plan, addresses: Sequence[int]) -> None:
         try:  # another thread may take the last one between a look and a pop

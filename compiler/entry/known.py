@@ -35,8 +35,11 @@ LOCATIONS = 74
 PLACES = 256
 # Where a compiled function keeps the array that holds its table; the Python function that serves its calls.
 C_TABLE, C_CALL = 75, 76
+# For backward: the list of plans; the functions that serve any call, that add to a gradient, and that copy an array to
+# one in order; the other slots of a watch, and its type.
+PLANS, B_SLOW, ACCUMULATE, IN_ORDER_COPY, W_HOOKS, W_POST, W_RETAINED, WATCH = 77, 78, 79, 80, 81, 82, 83, 84
 # The tables of methods stand from here on.
-TABLES = 80
+TABLES = 88
 METHODS = 96
 KNOWN_WORDS = TABLES + METHODS
 
@@ -55,11 +58,13 @@ NEXT, OPERANDS, NEEDS, GUARDS, MAIN, SIZES, WORKSPACE, ARENA, BUSY, FLAGS = 0, 1
 INPUTS, INPUT_LIST, RESULTS, RESULT_LIST, OUTPUTS, RECORDING = 10, 11, 12, 13, 14, 15
 # How often it served; where set, the memories that no operand may stand in (nor may two operands share one).
 CALLS, APART = 16, 17
-OPERAND_LIST = 18
+# The program's table, where it is too long for the stack.
+LONG_TABLE = 18
+OPERAND_LIST = 19
 # Bits of FLAGS: the GIL is released while the program runs; it needs the signature's memory.
 RELEASE, OWN_MEMORY = 1, 2
-# The most operands of a call, and entries of a program's table.
-MOST_OPERANDS, MOST_ENTRIES = 16, 96
+# The most operands of a call and results of its program; the longest table on the stack, and the most numbers.
+MOST_OPERANDS, MOST_RESULTS, SHORT_TABLE, MOST_NUMBERS = 16, 32, 100, 16
 
 # An operand: kind, then dtype object (or bits of a number, or object), NumPy's dtype, rank, address of the sizes; what
 # `requires_grad` and `_leaf` are (0: whatever they are), and then there is no gradient.
@@ -81,3 +86,15 @@ RECORD_LIST = 10
 # An input of the node: the operand's number, or -1, then the value of a literal, or the type of the operand's value.
 # A saved value: 0 for an input and 1 for a result, its number, dtype object, whether it requires grad.
 SAVED_WORDS = 4
+
+# -- a plan of a backward pass --------------------------------------------------------------------------------------
+# Its program is that of a signature, whose first input is the seed.  Then the nodes in the order in which they are gone
+# back through, and room for what is found on the way: nodes, leaves, saved arrays, the program's table.
+P_NEXT, P_SIGNATURE, P_ROOT, P_SEED, P_NODES, P_STEPS, P_LEAVES, P_SAVED, P_CALLS = 0, 1, 2, 3, 4, 5, 6, 7, 8
+P_NODE_ROOM, P_LEAF_ROOM, P_ARRAY_ROOM, P_TABLE, P_RESULT_ROOM = 9, 10, 11, 12, 13
+PLAN_WORDS = 14
+# A step: the pullback, how many results and operands the node has, its operands, its saved values, whether it is freed.
+STEP_WORDS = 7
+B_PULLBACK, B_OUTPUTS, B_INPUTS, B_INPUT_LIST, B_SAVED, B_SAVED_LIST, B_FREED = 0, 1, 2, 3, 4, 5, 6
+# An operand of a step: kind, number of the node or leaf, and which of the node's results.
+NOT_REACHED, TO_NODE, TO_LEAF = 0, 1, 2

@@ -131,12 +131,17 @@ def bucket(table: int, operands: int, count: int, needs: int) -> int:
     return table + 8 * BUCKETS + 8 * (code & (BUCKET_COUNT - 1))
 
 
-def takes_array(wanted: int, array: int) -> int:
-    """Whether an array has the dtype, sizes and order that a signature wants."""
+def in_order(array: int) -> int:
+    """Whether an array's elements stand aligned, one after another."""
+    return half(array + FLAGS) & IN_ORDER == IN_ORDER
+
+
+def is_shaped(wanted: int, array: int) -> int:
+    """Whether an array has the dtype and sizes that a signature wants."""
     if array == 0 or word(array + DESCRIPTION) != word(wanted + 16):
         return 0
     rank = half(array + NDIM)
-    if rank != word(wanted + 24) or half(array + FLAGS) & IN_ORDER != IN_ORDER:
+    if rank != word(wanted + 24):
         return 0
     dims = word(array + DIMENSIONS)
     sizes = word(wanted + 32)
@@ -146,6 +151,11 @@ def takes_array(wanted: int, array: int) -> int:
             return 0
         axis += 1
     return 1
+
+
+def takes_array(wanted: int, array: int) -> int:
+    """Whether an array is as a signature wants it, and can be read where it stands."""
+    return is_shaped(wanted, array) and in_order(array)
 
 
 def takes_leaf(wanted: int, tensor: int) -> int:
@@ -284,9 +294,10 @@ def place_inputs(signature: int, operands: int, buffers: int, cells: int) -> int
         if kind == FROM_OPERAND:
             which = word(array_of(word(operands + 8 * which)) + DATA)
         elif kind != FROM_ADDRESS:
-            if not number(kind, word(operands + 8 * which), cells + 8 * k):
+            if not number(kind, word(operands + 8 * which), cells):
                 return 0
-            which = cells + 8 * k
+            which = cells
+            cells += 8
         set_word(buffers + 8 * k, which)
         source += 8 * INPUT_WORDS
         k += 1
@@ -294,6 +305,6 @@ def place_inputs(signature: int, operands: int, buffers: int, cells: int) -> int
 
 
 FUNCTIONS = (
-    is_tensor, array_of, integer, needed, mixed, bucket, takes_array, takes_leaf, takes, guards_hold, stand_apart, fits,
-    fitting, number, place_inputs,
+    is_tensor, array_of, integer, needed, mixed, bucket, in_order, is_shaped, takes_array, takes_leaf, takes,
+    guards_hold, stand_apart, fits, fitting, number, place_inputs,
 )  # fmt: skip

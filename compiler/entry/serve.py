@@ -25,9 +25,11 @@ from adjit.compiler.entry.known import (
     INPUTS,
     IS_RECORDING,
     IS_TRACING,
+    LONG_TABLE,
     MAIN,
     MISS,
     MODE,
+    MOST_NUMBERS,
     MOST_OPERANDS,
     OPERANDS,
     OWN_MEMORY,
@@ -36,6 +38,7 @@ from adjit.compiler.entry.known import (
     REFRESH_MODE,
     RELEASE,
     RESULTS,
+    SHORT_TABLE,
     SIZES,
     SLOW,
     TABLES,
@@ -100,9 +103,11 @@ def execute(signature: int, operands: int, buffers: int) -> int:
 
 def computed(signature: int, operands: int, arrays: int) -> int:
     """New arrays with the program's results: 1, or PLAIN where Python must compute them, or 0 for an error."""
-    buffers = room(100)
-    cells = room(16)
+    buffers = room(SHORT_TABLE)
+    cells = room(MOST_NUMBERS)
     status = room(1)
+    if word(signature + 8 * LONG_TABLE) != 0:
+        buffers = word(signature + 8 * LONG_TABLE)
     own = word(signature + 8 * FLAGS) & OWN_MEMORY
     if own and word(signature + 8 * BUSY):
         return PLAIN

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
@@ -24,6 +24,10 @@ FREED = (
 )
 
 
+# Told of every pass that went node by node without a graph of its own: the nodes in order, and the root.
+watch: Callable[[list[Node], Value], None] | None = None
+
+
 class Pass:
     """One backward pass: pending cotangents by value, nodes by time of recording."""
 
@@ -36,6 +40,7 @@ class Pass:
         self.heap: list[tuple[int, int, Node]] = []
         self.queued: set[Node] = set()
         self.useful: set[Node] | None = None
+        self.order: list[Node] = []
 
     def add(self, value: Value, cotangent: Tensor) -> None:
         """Add a contribution to a value's cotangent."""
@@ -56,6 +61,7 @@ class Pass:
                 for value in node.outputs:
                     self._finish(value, self.cotangents.pop(value, None))
                 continue
+            self.order.append(node)
             self._step(node)
         for value in list(self.cotangents):
             self._finish(value, self.cotangents.pop(value))
@@ -290,4 +296,6 @@ def run_pass(
         sweep.run()
     finally:
         STATE.recording = before
+    if watch is not None and targets is None and not create_graph and len(roots) == 1:
+        watch(sweep.order, roots[0])
     return sweep.results

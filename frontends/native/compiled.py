@@ -7,7 +7,6 @@ compare and where its results go become a signature.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,14 +14,13 @@ import numpy as np
 from adjit.call import Call
 from adjit.compiler.entry import known as k
 from adjit.entry import Entry
-from adjit.ir.graph import Graph
 from adjit.ir.shape import evaluate
 from adjit.ir.types import TensorType
 from adjit.native.entry import native_entry
 from adjit.native.guards import guards_of
 from adjit.native.install import install
 from adjit.native.operation import put_into
-from adjit.native.signature import Operand, Signature, is_plain, operand_for
+from adjit.native.signature import Operand, Signature, is_plain, operand_for, work_of
 from adjit.runtime.executable import Executable
 from adjit.runtime.interpreter import bind_sizes
 from adjit.runtime.layout import DATA, word_at
@@ -79,7 +77,7 @@ def _signature(entry: Entry, call: Call, args: tuple[Any, ...]) -> Signature | N
     inputs = _inputs(entry, call, args)
     outputs = _outputs(entry, call, args)
     guards = guards_of(entry)
-    if inputs is None or outputs is None or guards is None:
+    if inputs is None or outputs is None or guards is None or len(entry.graph.outputs) > k.MOST_RESULTS:
         return None
     shapes = tuple(
         call.shapes[source.index] if source.kind == "argument" else tuple(evaluate(dim, {}) for dim in value.dims)
@@ -164,16 +162,3 @@ def _outputs(entry: Entry, call: Call, args: Sequence[Any]) -> list[tuple[int, i
         return found[0]
     flat = structure.type is tuple and all(child.is_leaf() for child in structure.children())
     return found if flat else None
-
-
-def work_of(graph: Graph, sizes: dict[str, int]) -> int:
-    """A measure of a program's work: elements computed, and multiplications of contractions."""
-    total = 0
-    for node in graph.walk():
-        if node.regions:
-            return 1 << 40  # a loop: as long as it pleases
-        for value in (*node.outputs, *node.inputs):
-            total += prod(evaluate(dim, sizes) for dim in value.dims)
-        if node.op.name in ("dot", "conv", "call", "host_call"):
-            total += 64 * max(prod(evaluate(dim, sizes) for dim in value.dims) for value in node.inputs)
-    return total

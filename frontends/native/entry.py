@@ -11,6 +11,7 @@ import numpy as np
 
 from adjit import memory as memories
 from adjit.autograd import record as records
+from adjit.autograd.engine import accumulate
 from adjit.compiler.entry import known as k
 from adjit.ir.graph import Location, Node, Value
 from adjit.memory import Memory
@@ -50,6 +51,7 @@ _SLOTS: dict[type, dict[str, int]] = {
 _TYPES: dict[int, type] = {
     k.TENSOR: Tensor, k.PARAMETER: Parameter, k.ARRAY: np.ndarray, k.FLOAT: float, k.INTEGER: int, k.MEMORY: Memory,
     k.NODE: Node, k.VALUE: Value, k.RECORD: records.Record, k.SAVED: records.Saved,
+    k.WATCH: records.Watch,
 }  # fmt: skip
 
 
@@ -60,6 +62,9 @@ def address(words: np.ndarray) -> int:
 
 # Builtin functions and methods point into their entry for as long as the process lives.
 _FOREVER: list[Entry] = []
+
+
+_WATCH = {"leaf": k.W_LEAF, "hooks": k.W_HOOKS, "post_hooks": k.W_POST, "retained": k.W_RETAINED}
 
 
 class Entry:
@@ -81,7 +86,10 @@ class Entry:
         for cls, slots in _SLOTS.items():
             for name, number in slots.items():
                 self.known[number] = layout.slot_offset(cls, name)
-        self.known[k.W_LEAF] = layout.slot_offset(records.Watch, "leaf")
+        for name, number in _WATCH.items():
+            self.known[number] = layout.slot_offset(records.Watch, name)
+        self.known[k.ACCUMULATE] = self.keep(accumulate)
+        self.known[k.IN_ORDER_COPY] = self.keep(_in_order)
         self.known[k.MODE] = MODE.buffer_info()[0]
         self.known[k.LOCATIONS] = address(self.places)
         self.known[k.NEW_ARRAY] = layout.new_array_address()
@@ -104,6 +112,14 @@ class Entry:
         table = np.zeros(k.TABLE_WORDS, np.uint64)
         table[k.FIXED] = table[k.BY_MODE] = 1
         return table
+
+    def serve_backward(self, backward: Callable[..., Any]) -> None:
+        """Let `Tensor.backward` go by plans; `backward` serves where there is none."""
+        self.known[k.B_SLOW] = self.keep(backward)
+        text = documented("backward", backward)
+        Tensor.backward = _new_method()(  # type: ignore[method-assign]
+            Tensor, self._definition("backward", text, self._library.address("adjit_backward"))
+        )
 
     def serve_class(self, cls: type, slot: str, call: Callable[..., Any]) -> None:
         """Serve calls of instances natively, by the table in a slot of theirs; `call` serves the others."""
@@ -149,6 +165,21 @@ class Entry:
             self._kept += [frame.f_code, found]
             self.places[place : place + 3] = code, offset, id(found)
         return found
+
+
+def _in_order(array: np.ndarray) -> np.ndarray:
+    return np.array(array, order="C", copy=True)
+
+
+def documented(name: str, function: Callable[..., Any]) -> str:
+    """A builtin's text: the signature in the form that CPython reads, then the function's own."""
+    from inspect import signature
+    from types import FunctionType
+
+    parameters = signature(function).replace(return_annotation="")
+    plain = [p.replace(annotation=p.empty) for p in parameters.parameters.values()]
+    text = function.__doc__ if isinstance(function, FunctionType) else None
+    return f"{name}{parameters.replace(parameters=plain)}\n--\n\n{text or ''}"
 
 
 def _new_method() -> Any:

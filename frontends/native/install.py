@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from types import FunctionType
-from typing import Any
 
-from adjit.native.entry import Entry, native_entry
+from adjit.autograd import engine
+from adjit.native.entry import Entry, documented, native_entry
 from adjit.native.operation import Operation
+from adjit.native.plans import Plans
 from adjit.tensor import Tensor
 
 # Numbers beside a tensor are only ever operands of the one primitive.
@@ -42,6 +41,8 @@ def install() -> bool:
         _install_method(entry, name, free=name in _FREE)
         _install_function(entry, name)
     _install_compiled(entry)
+    entry.serve_backward(Tensor.backward)
+    engine.watch = Plans(entry).watch
     return True
 
 
@@ -55,7 +56,7 @@ def _install_compiled(entry: Entry) -> None:
 def _install_method(entry: Entry, name: str, *, free: bool) -> None:
     function = getattr(Tensor, name)  # which loads one that is deferred
     operation = Operation(entry, function, free=free)
-    descriptor = entry.method(Tensor, name, _doc(name, function), operation.table)
+    descriptor = entry.method(Tensor, name, documented(name, function), operation.table)
     if descriptor is not None:
         _installed[f"Tensor.{name}"] = operation
         setattr(Tensor, name, descriptor)
@@ -67,14 +68,4 @@ def _install_function(entry: Entry, name: str) -> None:
 
     operation = _installed[f"Tensor.{name}"]
     if getattr(adjit, name, None) is operation.function:
-        setattr(adjit, name, entry.function(name, _doc(name, operation.function), operation.table))
-
-
-def _doc(name: str, function: Callable[..., Any]) -> str:
-    """The signature in the form that CPython reads, then the function's text."""
-    from inspect import signature
-
-    parameters = signature(function).replace(return_annotation="")
-    plain = [p.replace(annotation=p.empty) for p in parameters.parameters.values()]
-    text = function.__doc__ if isinstance(function, FunctionType) else None
-    return f"{name}{parameters.replace(parameters=plain)}\n--\n\n{text or ''}"
+        setattr(adjit, name, entry.function(name, documented(name, operation.function), operation.table))

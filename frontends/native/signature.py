@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from adjit.autograd.record import Record
 from adjit.compiler.entry import known as k
-from adjit.ir.graph import Node, Value
+from adjit.ir.graph import Graph, Node, Value
+from adjit.ir.shape import evaluate
 from adjit.ir.types import F32, F64, I64, DType, TensorType, dtype_of_storage
 from adjit.native.entry import address
 from adjit.runtime.executable import Executable
@@ -71,10 +73,10 @@ class Signature:
     def words(self) -> np.ndarray | None:
         """The block; None for a program that cannot be called so."""
         call = self.executable.native_call(self.shapes)
-        entries = 3 + len(self.inputs) + len(self.results)
-        if call is None or entries > k.MOST_ENTRIES or len(self.inputs) > 16 or len(self.results) > 30:
+        if call is None:
             return None
-        own = bool(call.arena or call.workspace)
+        long = call.entries > k.SHORT_TABLE
+        own = bool(call.arena or call.workspace or long)
         arena, workspace = (self._aligned(size) for size in (call.arena, call.workspace))
         sizes = np.frombuffer(call.sizes + bytes(8), np.uint64)
         head = np.zeros(k.OPERAND_LIST, np.uint64)
@@ -82,6 +84,7 @@ class Signature:
         head[k.MAIN], head[k.SIZES] = call.main, address(sizes)
         head[k.WORKSPACE], head[k.ARENA] = workspace, arena
         head[k.FLAGS] = k.RELEASE * (self.work >= RELEASED_WORK) + k.OWN_MEMORY * own
+        head[k.LONG_TABLE] = self._list([0] * call.entries) if long else 0
         head[k.INPUTS], head[k.INPUT_LIST] = len(self.inputs), self._list(w for pair in self.inputs for w in pair)
         head[k.RESULTS], head[k.RESULT_LIST] = len(self.results), self._list(self._result_words(call.results))
         head[k.OUTPUTS] = self._list(self._output_words())
@@ -174,3 +177,16 @@ def _argument_of(value: Value, arguments: Sequence[Any]) -> int | None:
         if isinstance(argument, Tensor) and argument._value is value:
             return position
     return None
+
+
+def work_of(graph: Graph, sizes: dict[str, int]) -> int:
+    """A measure of a program's work: elements computed, and multiplications of contractions."""
+    total = 0
+    for node in graph.walk():
+        if node.regions:
+            return 1 << 40  # a loop: as long as it pleases
+        for value in (*node.outputs, *node.inputs):
+            total += prod(evaluate(dim, sizes) for dim in value.dims)
+        if node.op.name in ("dot", "conv", "call", "host_call"):
+            total += 64 * max(prod(evaluate(dim, sizes) for dim in value.dims) for value in node.inputs)
+    return total

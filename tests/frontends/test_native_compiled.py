@@ -244,6 +244,21 @@ def test_writes_and_faults() -> None:
     assert native(select, a, i).tolist() == [a[2].item()] * 2
 
 
+def test_programs_with_many_values() -> None:
+    weights = [torch.rand(3, 3) for _ in range(70)]
+
+    def function(a: Any) -> Any:
+        found = []
+        for weight in weights:
+            a = (a @ weight).softmax(0)
+            found.append(a)
+        return torch.stack([(x @ x).sum() for x in found])
+
+    x = torch.rand(3, 3)
+    compiled = torch.compile(function)
+    assert np.allclose(native(compiled, x).numpy(), function(x).numpy(), rtol=1e-4)
+
+
 def test_inside_another_trace() -> None:
     inner = torch.compile(lambda a: a.exp())
     x = torch.rand(3)

@@ -1,0 +1,428 @@
+"""Word functions of a whole backward pass: the recorded nodes are compared with a plan, then one program runs.
+
+A plan was made from a pass that Python did node by node.  A tape fits if its nodes have the plan's pullbacks, are wired
+and ordered alike, nothing was freed or overwritten, and nobody watches: no hooks, no retained gradients.  Until the
+program has run nothing is changed, so that Python can start afresh whenever something differs.
+"""
+
+from __future__ import annotations
+
+from adjit.compiler.entry.interpreter import Py_DecRef, Py_IncRef, PyObject_Vectorcall, PyTuple_GetItem, PyTuple_Size
+from adjit.compiler.entry.known import (
+    ACCUMULATE,
+    ARENA,
+    ARRAY,
+    B_FREED,
+    B_INPUT_LIST,
+    B_INPUTS,
+    B_OUTPUTS,
+    B_PULLBACK,
+    B_SAVED,
+    B_SAVED_LIST,
+    B_SLOW,
+    BUSY,
+    EMPTY,
+    FALSE,
+    IN_ORDER_COPY,
+    IS_TRACING,
+    M_VERSION,
+    MODE,
+    N_ATTACHED,
+    N_INPUTS,
+    N_OUTPUTS,
+    NONE,
+    OPERAND_WORDS,
+    P_ARRAY_ROOM,
+    P_CALLS,
+    P_LEAF_ROOM,
+    P_LEAVES,
+    P_NEXT,
+    P_NODE_ROOM,
+    P_NODES,
+    P_RESULT_ROOM,
+    P_ROOT,
+    P_SAVED,
+    P_SEED,
+    P_SIGNATURE,
+    P_STEPS,
+    P_TABLE,
+    PLANS,
+    R_CUSTOM,
+    R_FAULT,
+    R_FREED,
+    R_FULL,
+    R_HOOKS,
+    R_PULLBACK,
+    R_SAVED,
+    R_SEQUENCE,
+    RECORD,
+    RESULT_LIST,
+    RESULT_WORDS,
+    S_ARRAY,
+    S_MEMORY,
+    S_VERSION,
+    STEP_WORDS,
+    T_BASE,
+    T_GRAD,
+    T_HISTORY,
+    T_LEAF,
+    T_REQUIRES,
+    T_SEEN,
+    T_VALUE,
+    TO_LEAF,
+    TO_NODE,
+    TRUE,
+    V_ATTACHED,
+    V_INDEX,
+    V_NODE,
+    W_HOOKS,
+    W_LEAF,
+    W_POST,
+    W_RETAINED,
+    WATCH,
+    WORKSPACE,
+)
+from adjit.compiler.entry.operands import array_of, in_order, integer, is_shaped, is_tensor, takes_array
+from adjit.compiler.entry.results import drop, make_array, make_tensor
+from adjit.compiler.entry.serve import execute, mode_is_known, spread
+from adjit.compiler.llvm.words import known, room, set_word, word
+from adjit.runtime.layout import DATA, TYPE, USED
+
+# More than any number of a record.
+LAST = 2**62
+
+
+def is_quiet(watch: int) -> int:
+    """Whether a leaf's watch has only the leaf to tell."""
+    if word(watch + TYPE) != known(WATCH) or word(watch + known(W_LEAF)) == known(NONE):
+        return 0
+    if word(word(watch + known(W_HOOKS)) + USED) != 0 or word(word(watch + known(W_POST)) + USED) != 0:
+        return 0
+    return word(watch + known(W_RETAINED)) == known(NONE)
+
+
+def is_open(entry: int, pullback: int) -> int:
+    """Whether a record has a pullback that can be run unseen."""
+    if word(entry + TYPE) != known(RECORD) or word(entry + known(R_PULLBACK)) != pullback:
+        return 0
+    if word(entry + known(R_FREED)) != known(FALSE) or word(entry + known(R_FAULT)) != known(NONE):
+        return 0
+    return word(entry + known(R_HOOKS)) == known(NONE) and word(entry + known(R_CUSTOM)) == known(NONE)
+
+
+def is_unwatched(outputs: int, count: int) -> int:
+    """Whether a node has that many results, and nobody wants their gradients."""
+    if PyTuple_Size(outputs) != count:
+        return 0
+    k = 0
+    while k < count:
+        if word(PyTuple_GetItem(outputs, k) + known(V_ATTACHED)) != known(NONE):
+            return 0
+        k += 1
+    return 1
+
+
+def same_place(rooms: int, number: int, found: int) -> int:
+    """Note what stands at a numbered place when it is first met; afterwards it must be the same."""
+    if word(rooms + 8 * number) == 0:
+        set_word(rooms + 8 * number, found)
+        return 1
+    return word(rooms + 8 * number) == found
+
+
+def wired(plan: int, step: int, inputs: int) -> int:
+    """Whether a node's operands come from where the plan says."""
+    count = word(step + 8 * B_INPUTS)
+    entry = word(step + 8 * B_INPUT_LIST)
+    if PyTuple_Size(inputs) != count:
+        return 0
+    k = 0
+    while k < count:
+        kind = word(entry)
+        value = PyTuple_GetItem(inputs, k)
+        if kind == TO_NODE:
+            node = word(value + known(V_NODE))
+            if node == known(NONE) or integer(word(value + known(V_INDEX))) != word(entry + 16):
+                return 0
+            if not same_place(word(plan + 8 * P_NODE_ROOM), word(entry + 8), node):
+                return 0
+        elif kind == TO_LEAF:
+            if word(value + known(V_NODE)) != known(NONE) or not is_quiet(word(value + known(V_ATTACHED))):
+                return 0
+            if not same_place(word(plan + 8 * P_LEAF_ROOM), word(entry + 8), value):
+                return 0
+        entry += 24
+        k += 1
+    return 1
+
+
+def kept_intact(plan: int, step: int, saved: int, place: int) -> int:
+    """Whether a node's saved values are as they were and as the plan wants them; their arrays are noted."""
+    count = word(step + 8 * B_SAVED)
+    wanted = word(step + 8 * B_SAVED_LIST)
+    arrays = word(plan + 8 * P_ARRAY_ROOM)
+    if PyTuple_Size(saved) != count:
+        return 0
+    k = 0
+    while k < count:
+        kept = PyTuple_GetItem(saved, k)
+        memory = word(kept + known(S_MEMORY))
+        if memory != known(NONE) and integer(word(memory + known(M_VERSION))) != integer(word(kept + known(S_VERSION))):
+            return 0
+        array = word(kept + known(S_ARRAY))
+        if word(array + TYPE) != known(ARRAY) or not is_shaped(wanted, array):
+            return 0
+        set_word(arrays + 8 * (place + k), array)
+        wanted += 8 * OPERAND_WORDS
+        k += 1
+    return 1
+
+
+def clear(rooms: int, count: int) -> int:
+    """Forget what was noted."""
+    while count > 0:
+        count -= 1
+        set_word(rooms + 8 * count, 0)
+    return 0
+
+
+def follows(plan: int, root: int) -> int:
+    """Whether the tape behind a node is the plan's; its nodes, leaves and saved arrays are noted in the plan."""
+    nodes = word(plan + 8 * P_NODE_ROOM)
+    count = word(plan + 8 * P_NODES)
+    clear(nodes, count)
+    clear(word(plan + 8 * P_LEAF_ROOM), word(plan + 8 * P_LEAVES))
+    set_word(nodes, root)
+    step = word(plan + 8 * P_STEPS)
+    last = LAST
+    place = 0
+    k = 0
+    while k < count:
+        node = word(nodes + 8 * k)
+        if node == 0:
+            return 0
+        entry = word(node + known(N_ATTACHED))
+        if not is_open(entry, word(step + 8 * B_PULLBACK)):
+            return 0
+        sequence = integer(word(entry + known(R_SEQUENCE)))
+        if sequence >= last or not is_unwatched(word(node + known(N_OUTPUTS)), word(step + 8 * B_OUTPUTS)):
+            return 0
+        if not wired(plan, step, word(node + known(N_INPUTS))):
+            return 0
+        if not kept_intact(plan, step, word(entry + known(R_SAVED)), place):
+            return 0
+        last = sequence
+        place += word(step + 8 * B_SAVED)
+        step += 8 * STEP_WORDS
+        k += 1
+    return 1
+
+
+def hold_in_order(arrays: int, count: int) -> int:
+    """Take references to arrays, or to copies of those that are not in order; 0 with a Python error set.
+
+    Another thread may free the tape while the GIL is released.
+    """
+    arguments = room(2)
+    set_word(arguments, 0)
+    k = 0
+    while k < count:
+        array = word(arrays + 8 * k)
+        if in_order(array):
+            Py_IncRef(array)
+        else:
+            set_word(arguments + 8, array)
+            array = PyObject_Vectorcall(known(IN_ORDER_COPY), arguments + 8, 1, 0)
+            if array == 0:
+                drop(arrays, k)
+                return 0
+            set_word(arrays + 8 * k, array)
+        k += 1
+    return 1
+
+
+def run_plan(plan: int, seed: int) -> int:
+    """The gradients as new arrays in the plan's room; 0 with a Python error, -1 where Python must find the fault."""
+    signature = word(plan + 8 * P_SIGNATURE)
+    table = word(plan + 8 * P_TABLE)
+    arrays = word(plan + 8 * P_ARRAY_ROOM)
+    made = word(plan + 8 * P_RESULT_ROOM)
+    saved = word(plan + 8 * P_SAVED)
+    leaves = word(plan + 8 * P_LEAVES)
+    status = room(1)
+    set_word(status, 0)
+    set_word(table, status)
+    set_word(table + 8, word(signature + 8 * WORKSPACE))
+    set_word(table + 16, word(signature + 8 * ARENA))
+    set_word(table + 24, seed)
+    if not hold_in_order(arrays, saved):
+        return 0
+    k = 0
+    while k < saved:
+        set_word(table + 32 + 8 * k, word(word(arrays + 8 * k) + DATA))
+        k += 1
+    result = word(signature + 8 * RESULT_LIST)
+    k = 0
+    while k < leaves:
+        array = make_array(result)
+        if array == 0:
+            drop(made, k)
+            drop(arrays, saved)
+            return 0
+        set_word(made + 8 * k, array)
+        set_word(table + 32 + 8 * (saved + k), word(array + DATA))
+        result += 8 * RESULT_WORDS
+        k += 1
+    execute(signature, 0, table)
+    drop(arrays, saved)
+    if word(status) != 0:
+        drop(made, leaves)
+        return -1
+    return 1
+
+
+def give(value: int, tensor: int) -> int:
+    """Make a tensor the gradient of a leaf, or add it to the one that is there; 0 with a Python error set."""
+    arguments = room(4)
+    set_word(arguments, 0)
+    leaf = PyObject_Vectorcall(word(word(value + known(V_ATTACHED)) + known(W_LEAF)), arguments + 8, 0, 0)
+    if leaf == 0:
+        return 0
+    done = 1
+    if is_tensor(leaf) and word(leaf + known(T_GRAD)) == known(NONE):
+        Py_IncRef(tensor)
+        set_word(leaf + known(T_GRAD), tensor)
+        Py_DecRef(known(NONE))
+    elif leaf != known(NONE):
+        set_word(arguments + 8, leaf)
+        set_word(arguments + 16, tensor)
+        set_word(arguments + 24, known(FALSE))
+        done = PyObject_Vectorcall(known(ACCUMULATE), arguments + 8, 3, 0)
+        if done != 0:
+            Py_DecRef(done)
+    Py_DecRef(leaf)
+    return done
+
+
+def free_tape(plan: int) -> int:
+    """Free what the nodes saved."""
+    nodes = word(plan + 8 * P_NODE_ROOM)
+    step = word(plan + 8 * P_STEPS)
+    count = word(plan + 8 * P_NODES)
+    k = 0
+    while k < count:
+        if word(step + 8 * B_FREED):
+            entry = word(word(nodes + 8 * k) + known(N_ATTACHED))
+            replace(entry + known(R_FREED), known(TRUE))
+            replace(entry + known(R_SAVED), known(EMPTY))
+            replace(entry + known(R_FULL), known(EMPTY))
+        step += 8 * STEP_WORDS
+        k += 1
+    return 0
+
+
+def replace(place: int, value: int) -> int:
+    """Put another object into a slot."""
+    before = word(place)
+    Py_IncRef(value)
+    set_word(place, value)
+    Py_DecRef(before)
+    return 0
+
+
+def deliver(plan: int) -> int:
+    """Give the leaves their gradients; 0 with a Python error set."""
+    made = word(plan + 8 * P_RESULT_ROOM)
+    values = word(plan + 8 * P_LEAF_ROOM)
+    result = word(word(plan + 8 * P_SIGNATURE) + 8 * RESULT_LIST)
+    leaves = word(plan + 8 * P_LEAVES)
+    done = 1
+    k = 0
+    while k < leaves:
+        tensor = 0
+        if done:
+            tensor = make_tensor(result, word(made + 8 * k))
+        if tensor == 0:
+            Py_DecRef(word(made + 8 * k))
+            done = 0
+        else:
+            if not give(word(values + 8 * k), tensor):
+                done = 0
+            Py_DecRef(tensor)
+        result += 8 * RESULT_WORDS
+        k += 1
+    return done
+
+
+def planned(tensor: int) -> int:
+    """Go back from a scalar by a plan: 1 when done, 0 with a Python error, -1 where Python must do it."""
+    if not mode_is_known():
+        return 0
+    if word(known(MODE) + IS_TRACING) or not is_tensor(tensor):
+        return -1
+    base = word(tensor + known(T_BASE))
+    if base != known(NONE) and word(base + known(T_HISTORY)) != word(tensor + known(T_SEEN)):
+        return -1
+    if word(tensor + known(T_REQUIRES)) != known(TRUE) or word(tensor + known(T_LEAF)) != known(FALSE):
+        return -1
+    node = word(word(tensor + known(T_VALUE)) + known(V_NODE))
+    if node == known(NONE) or word(word(node + known(N_ATTACHED)) + TYPE) != known(RECORD):
+        return -1
+    pullback = word(word(node + known(N_ATTACHED)) + known(R_PULLBACK))
+    array = array_of(tensor)
+    plan = known(PLANS)
+    while plan != 0:
+        signature = word(plan + 8 * P_SIGNATURE)
+        likely = word(word(plan + 8 * P_STEPS) + 8 * B_PULLBACK) == pullback and not word(signature + 8 * BUSY)
+        if likely and takes_array(word(plan + 8 * P_ROOT), array) and follows(plan, node):
+            return gone_back(plan, signature, tensor)
+        plan = word(plan + 8 * P_NEXT)
+    return -1
+
+
+def gone_back(plan: int, signature: int, tensor: int) -> int:
+    """Run a plan that the tape follows."""
+    nodes = word(plan + 8 * P_NODE_ROOM)
+    count = word(plan + 8 * P_NODES)
+    leaves = word(plan + 8 * P_LEAVES)
+    values = word(plan + 8 * P_LEAF_ROOM)
+    set_word(signature + 8 * BUSY, 1)
+    hold_all(nodes, count)
+    hold_all(values, leaves)
+    done = run_plan(plan, word(plan + 8 * P_SEED))
+    if done == 1:
+        set_word(plan + 8 * P_CALLS, word(plan + 8 * P_CALLS) + 1)
+        free_tape(plan)
+        done = deliver(plan)
+    drop(nodes, count)
+    drop(values, leaves)
+    set_word(signature + 8 * BUSY, 0)
+    return done
+
+
+def hold_all(objects: int, count: int) -> int:
+    """Take references to a list of objects."""
+    while count > 0:
+        count -= 1
+        Py_IncRef(word(objects + 8 * count))
+    return 0
+
+
+def adjit_backward(self: int, arguments: int, count: int, names: int) -> int:
+    """The entry of `Tensor.backward`."""
+    done = -1
+    if count == 0 and names == 0:
+        done = planned(self)
+    if done < 0:
+        return spread(known(B_SLOW), self, arguments, count, names)
+    if done == 0:
+        return 0
+    Py_IncRef(known(NONE))
+    return known(NONE)
+
+
+FUNCTIONS = (
+    is_quiet, is_open, is_unwatched, same_place, wired, kept_intact, clear, follows, hold_in_order,
+    run_plan, give, free_tape, replace,
+    deliver, planned, gone_back, hold_all, adjit_backward,
+)  # fmt: skip
