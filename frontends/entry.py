@@ -204,7 +204,7 @@ def _drop_unused_inputs(tracer: Tracer, graph: Graph) -> list[Any]:
         for index, (value, source) in enumerate(zip(graph.inputs, tracer.sources, strict=True))
         if source.kind == "argument" or value in used or index in written
     ]
-    graph.nodes = slim.nodes
+    graph.nodes, graph.outputs = slim.nodes, slim.outputs
     renumbered = {old: new for new, old in enumerate(mapping)}
     graph.inputs = tuple(graph.inputs[index] for index in mapping)
     graph.writes = tuple((renumbered[source], output) for source, output in graph.writes)
