@@ -25,7 +25,7 @@ def as_strided(x: Array, *, shape: tuple[int, ...], strides: tuple[int, ...], of
     Shapes: x [*dims] -> [*shape]; strides at least 0.
     """
     flat = np.asarray(x).reshape(-1)
-    steps = tuple(stride * flat.itemsize for stride in strides)
+    steps = tuple(stride * flat.strides[0] for stride in strides)
     return np.lib.stride_tricks.as_strided(flat[offset:] if 0 not in shape else flat[:0], shape, steps)
 
 
