@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adjit.compiler.simplify_rules import Site, made_by, rule, spread_scalar
+from adjit.compiler.simplify_rules import Site, is_number, made_by, rule, spread_scalar
 from adjit.ir.graph import Value
 from adjit.ir.ops.contraction import free_axes
 from adjit.ir.ops.structure import matching_groups
@@ -114,6 +114,37 @@ def reduce_nothing(site: Site) -> Value | None:
     if site.attributes["axes"]:
         return None
     return site.make("add", x, 0.0) if site.op.name == "reduce_sum" and x.dtype.is_float else x
+
+
+@rule("reduce_sum")
+def sum_of_the_extreme(site: Site) -> Value | None:
+    """The sum of x at the position of its greatest element and 0 elsewhere is that element, a zero being +0."""
+    chosen = made_by(site.inputs[0], "where")
+    axes: Any = site.attributes["axes"]
+    if chosen is None or len(axes) != 1 or not is_number(chosen.inputs[2], 0.0):
+        return None
+    same, x = made_by(chosen.inputs[0], "eq"), chosen.inputs[1]
+    for counted, spread in (same.inputs, same.inputs[::-1]) if same is not None else ():
+        iota, position = made_by(counted, "iota"), _kept_axis(spread, axes[0])
+        if iota is None or iota.attributes["axis"] != axes[0] or position is None or position.node is None:
+            continue
+        name = {"argmax": "reduce_max", "argmin": "reduce_min"}.get(position.node.op.name)
+        if name is None or position.node.attributes["axis"] != axes[0] or position.node.inputs[0] is not x:
+            continue
+        extreme = site.make(name, x, axes=axes)
+        return site.make("add", extreme, 0.0) if x.dtype.is_float else extreme
+    return None
+
+
+def _kept_axis(value: Value, axis: int) -> Value | None:
+    """The value that `value` repeats along `axis` alone."""
+    spread = made_by(value, "expand")
+    kept = made_by(spread.inputs[0], "reshape") if spread is not None else None
+    if spread is None or kept is None:
+        return None
+    dims, source = spread.output.dims, kept.inputs[0]
+    is_kept = kept.output.dims == (*dims[:axis], 1, *dims[axis + 1 :])
+    return source if is_kept and source.dims == (*dims[:axis], *dims[axis + 1 :]) else None
 
 
 # -- contraction -------------------------------------------------------------------------------------------------------

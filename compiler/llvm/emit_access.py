@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from adjit.compiler.llvm.emit_choice import WIDEST_STRIDE
 from adjit.compiler.llvm.emit_index import (
     Place,
     fits,
@@ -14,10 +15,11 @@ from adjit.compiler.llvm.emit_index import (
     uniform,
     vector,
 )
+from adjit.compiler.llvm.emit_spaced import load_repeated, load_strided
 from adjit.compiler.llvm.emit_state import ZEROS, Register, Writer, any_lane, memory_type, size_of
 from adjit.compiler.llvm.gemm_tile import masked_load, masked_store, offset, splat
 from adjit.compiler.llvm.text import LLType
-from adjit.compiler.loops.ir import address
+from adjit.compiler.loops.ir import LOAD, address
 from adjit.ir.graph import Node, Value
 from adjit.ir.shape import Dim, Size, substitute
 from adjit.ir.types import BOOL, I64, DType
@@ -160,7 +162,7 @@ def _address(w: Writer, node: Node, buffer: Value, rest: Sequence[Value]) -> tup
         mask = w.register(condition)
     with _positions(w, rest) as renamed:
         at: tuple[Size, ...] = tuple(node.attributes["at"])  # type: ignore[arg-type]
-        return place(w, substitute(address(buffer.type, at), renamed)), mask
+        return place(w, substitute(address(buffer.type, at), renamed), repeating=node.op is LOAD), mask
 
 
 def _load(w: Writer, pointer: str, dtype: DType, where: Place, mask: Register | None) -> Register:
@@ -169,8 +171,12 @@ def _load(w: Writer, pointer: str, dtype: DType, where: Place, mask: Register | 
         return _load_one(w, pointer, scalar, where.base, mask)
     type = LLType(scalar.dtype, w.lanes)
     lanes = _lane_mask(w, mask)
+    if where.repeat > 1:
+        return Register(load_repeated(w, pointer, type, where, mask, lanes), type)
     if where.stride in (1, -1):
         return Register(_load_row(w, pointer, type, where, mask, lanes), type)
+    if isinstance(where.stride, int) and 1 < where.stride <= WIDEST_STRIDE and w.lanes >= where.stride:
+        return Register(load_strided(w, pointer, type, where.base, where.stride, lanes), type)
     pointers = _pointers(w, pointer, type, where)
     name = f"@llvm.masked.gather.{type.suffix}.v{w.lanes}p0"
     ptrs, bools = f"<{w.lanes} x ptr>", f"<{w.lanes} x i1>"

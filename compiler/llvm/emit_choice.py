@@ -13,8 +13,13 @@ from adjit.ir.types import BF16, BOOL, F16, F32, F64, U8, DType
 # Time of a vector of accesses, in units of one plain vector access: all lanes one element, neighbours backwards; and,
 # for each lane, elements at a constant distance and elements anywhere.
 _SHARED, _BACKWARD, _STRIDED, _ANYWHERE = 0.3, 1.5, 0.6, 0.8
+# Elements each for several lanes, or every second, third or fourth element: vectors of neighbours, rearranged.
+_REPEATED = 1.5
+WIDEST_STRIDE = 4
 # What a term of the order `lanes` costs more where the partial results are vectors in memory.
 _PARTIAL = 2.0
+# The fold of a vector's lanes into one result.
+_FOLD = 8.0
 # A reduction of at most this many terms is written out, term by term.
 UNROLLED = 16
 _UNROLLED_NODES = 128
@@ -124,10 +129,16 @@ def choose(node: Node, dependence: Dependence, native: int) -> Choice:
         if lanes > 1 and time < float("inf") and time <= best_time:  # of equals the innermost
             best, best_time = Choice(name, lanes, fixed), time
     if best.variable is not None and reduces and not fixed:
-        own = sum(time_of_reduce(inner, dependence, native) for inner in reduces)
+        own = sum(time_of_reduce(inner, dependence, native) + _fold_time(inner) for inner in reduces)
         if own < best_time:
             return Choice(None)
     return best
+
+
+def _fold_time(node: Node) -> float:
+    """What a term costs more where the lanes of a `reduce` are folded at the end."""
+    terms = product(extents_of(node))
+    return _FOLD / max(1, terms) if isinstance(terms, int) else 0.0
 
 
 def lanes_for(extent: Size, native: int) -> int:
@@ -210,12 +221,26 @@ def _access_time(node: Node, name: str, lanes: int, dependence: Dependence) -> f
         return lanes * _ANYWHERE
     coefficient: Size | None = flat.coefficient(name) if isinstance(flat, Dim) else 0
     if coefficient is None:
-        return lanes * _ANYWHERE
+        return _REPEATED if node.op is LOAD and repeats(flat, name) else lanes * _ANYWHERE
     if isinstance(coefficient, int):
         known = {0: _SHARED, 1: 1.0, -1: _BACKWARD}
         if coefficient in known:
             return known[coefficient]
+        if node.op is LOAD and 1 < coefficient <= WIDEST_STRIDE:
+            return min(lanes * _STRIDED, coefficient * _REPEATED)
     return lanes * _STRIDED
+
+
+def repeats(size: Size, name: str) -> int | None:
+    """The number q if an index expression depends on the variable by the single term `name // q`, else None."""
+    terms = [(m, c) for m, c in size.terms if name in Dim({m: c}).names] if isinstance(size, Dim) else []
+    if len(terms) != 1 or terms[0][1] != 1 or len(terms[0][0]) != 1:
+        return None
+    atom = terms[0][0][0]
+    if isinstance(atom, str) or atom[0] != "//" or atom[1] + 0 != Dim.named(name):
+        return None
+    divisor = atom[2] + 0
+    return divisor if isinstance(divisor, int) and divisor > 1 else None
 
 
 def _atoms(size: Size) -> Iterable[tuple[str, Dim, Dim]]:

@@ -32,6 +32,23 @@ def whole_domain(w: Writer, node: Node, body: Body) -> None:
     nest(0)
 
 
+def each_written_out(w: Writer, node: Node, body: Body) -> None:
+    """`body` for every index, in order, each time in code of its own."""
+    names, extents = variables_of(node), extents_of(node)
+
+    def nest(depth: int) -> None:
+        if depth == len(names):
+            body()
+            return
+        extent = extents[depth]
+        assert isinstance(extent, int)
+        for value in range(extent):
+            with w.bound({names[depth]: Uniform(str(value))}):
+                nest(depth + 1)
+
+    nest(0)
+
+
 def cut_domain(w: Writer, node: Node, length: str, begin: Body, body: Body, end: Body) -> None:
     """`body` for every index, in order, with `begin` and `end` around every `length` of them; once if there is none."""
     extents = extents_of(node)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from adjit.compiler.llvm.emit_choice import extents_of, variables_of
-from adjit.compiler.llvm.emit_domain import whole_domain
+from adjit.compiler.llvm.emit_choice import extents_of, is_unrolled, variables_of
+from adjit.compiler.llvm.emit_domain import each_written_out, whole_domain
 from adjit.compiler.llvm.emit_fold import Pair, fold_pairs, pick_first
 from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_loops import neutral, vector_loop
@@ -19,8 +19,26 @@ def emit_first(w: Writer, node: Node, lanes: int) -> None:
     """A fold of pairs, cut along its own variable into vectors of `lanes` where that helps and its index says so."""
     if lanes > 1 and _counts_itself(node):
         _along(w, node, lanes)
+    elif w.lanes > 1 and is_unrolled(node):
+        _written_out(w, node)
     else:
         _across(w, node)
+
+
+def _written_out(w: Writer, node: Node) -> None:
+    """Few terms, each in code of its own."""
+    kind = str(node.attributes["kind"])
+    types = LLType(node.outputs[0].type.dtype, w.lanes), LLType(node.outputs[1].type.dtype, w.lanes)
+    found: list[Pair] = []
+
+    def body() -> None:
+        w.run(node.regions[0])
+        new = _pair(w, node)
+        found[:] = [pick_first(w, kind, types, found[0], new, LLType(BOOL, w.lanes).constant(False)) if found else new]
+
+    each_written_out(w, node, body)
+    for output, type, name in zip(node.outputs, types, (found[0].value, found[0].index), strict=True):
+        w.registers[output] = Register(name, type)
 
 
 def _counts_itself(node: Node) -> bool:

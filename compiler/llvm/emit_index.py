@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from adjit.compiler.llvm.emit_choice import repeats
 from adjit.compiler.llvm.emit_state import Lanes, Ramp, Uniform, Writer
 from adjit.compiler.llvm.gemm_tile import splat
 from adjit.compiler.llvm.text import LLType
@@ -14,7 +15,7 @@ from adjit.ir.types import I32, I64
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An index expression in the present scope: `base + l*stride` in lane l, or the vector `scattered`.
+    """An index expression in the present scope: `base + l // repeat * stride` in lane l, or the vector `scattered`.
 
     `stride` is an i64 name or a number; 0 where all lanes agree.  `scattered` is a vector of `bits`.
     """
@@ -23,6 +24,7 @@ class Place:
     stride: str | int = 0
     scattered: str = ""
     bits: int = 64
+    repeat: int = 1
 
 
 def is_varying(w: Writer, size: Size) -> bool:
@@ -30,8 +32,8 @@ def is_varying(w: Writer, size: Size) -> bool:
     return w.lanes > 1 and any(isinstance(w.variables.get(name), (Ramp, Lanes)) for name in size_names(size))
 
 
-def place(w: Writer, size: Size) -> Place:
-    """The cheapest form of an index expression."""
+def place(w: Writer, size: Size, *, repeating: bool = False) -> Place:
+    """The cheapest form of an index expression; one that repeats elements is given only if asked for."""
     if not is_varying(w, size):
         return Place(uniform(w, size))
     assert isinstance(size, Dim)
@@ -40,6 +42,9 @@ def place(w: Writer, size: Size) -> Place:
         stride = size.coefficient(moving[0])
         if stride is not None:
             return Place(uniform(w, size), stride if isinstance(stride, int) else uniform(w, stride))
+        count = repeats(size, moving[0]) if repeating else None
+        if count and w.lanes % count == 0 and w.variables[moving[0]].multiple % count == 0:  # type: ignore[union-attr]
+            return Place(uniform(w, size), 1, repeat=count)
     bits = 32 if fits(w, size) else 64
     return Place("", 0, vector(w, size, bits), bits)
 

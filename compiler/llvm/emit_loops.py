@@ -80,11 +80,12 @@ def vector_loop(
     if lanes == 1:
         scalar_loop(w, name, begin, end, body)
         return
+    wide = lanes * abreast
+    multiple = lanes if begin == "0" else 1
     if once and not (known is not None and known % lanes == 0):
         with counted(f, begin, end, lanes) as i:
-            masked(w, name, i, end, lanes, body)
+            masked(w, name, i, end, lanes, body, multiple)
         return
-    wide = lanes * abreast
     if known is not None:
         stop = str(known - known % wide)
     else:
@@ -92,22 +93,24 @@ def vector_loop(
         stop = f.let(f"add nsw i64 {begin}, {f.let(f'and i64 {span}, {-wide}')}")
     if stop != begin:
         mark = len(f.lines)
-        with counted(f, begin, stop, wide) as i, w.bound({name: Ramp(i)}, mark), w.vector(wide, None):
-            body()
+        with counted(f, begin, stop, wide) as i:
+            ramp = Ramp(i, wide if begin == "0" else 1)
+            with w.bound({name: ramp}, mark), w.vector(wide, None):
+                body()
     if stop == end:
         return
     if known is not None and known - int(stop) <= lanes:
-        masked(w, name, stop, end, lanes, body)
+        masked(w, name, stop, end, lanes, body, multiple)
     elif abreast == 1:
         with when(f, f.let(f"icmp slt i64 {stop}, {end}")):
-            masked(w, name, stop, end, lanes, body)
+            masked(w, name, stop, end, lanes, body, multiple)
     else:
         with counted(f, stop, end, lanes) as i:
-            masked(w, name, i, end, lanes, body)
+            masked(w, name, i, end, lanes, body, multiple)
 
 
-def masked(w: Writer, name: str, begin: str, end: str, lanes: int, body: Body) -> None:
-    """`body` for the values begin..end-1, at most `lanes` of them, of a variable."""
+def masked(w: Writer, name: str, begin: str, end: str, lanes: int, body: Body, multiple: int = 1) -> None:
+    """`body` for the values begin..end-1, at most `lanes` of them, of a variable; `multiple` divides begin."""
     f = w.f
     left = f.let(f"sub nsw i64 {end}, {begin}")
     if not end.startswith("%") and not begin.startswith("%"):
@@ -116,7 +119,7 @@ def masked(w: Writer, name: str, begin: str, end: str, lanes: int, body: Body) -
         f.module.declare("declare i64 @llvm.smin.i64(i64, i64)")
         left = f.let(f"call i64 @llvm.smin.i64(i64 {left}, i64 {lanes})")
     mask = below(f, lanes, left)
-    with w.bound({name: Ramp(begin)}), w.vector(lanes, mask):
+    with w.bound({name: Ramp(begin, multiple)}), w.vector(lanes, mask):
         body()
 
 

@@ -21,12 +21,12 @@ from adjit.compiler.llvm.emit_choice import (
     time_of_reduce,
     variables_of,
 )
-from adjit.compiler.llvm.emit_domain import cut_domain, split_flat, whole_domain
+from adjit.compiler.llvm.emit_domain import cut_domain, each_written_out, split_flat, whole_domain
 from adjit.compiler.llvm.emit_first import emit_first
 from adjit.compiler.llvm.emit_fold import Partials, fold_lanes
 from adjit.compiler.llvm.emit_index import greatest, least, uniform, vector
 from adjit.compiler.llvm.emit_loops import neutral, scalar_loop, total_of, vector_loop
-from adjit.compiler.llvm.emit_state import Lanes, Ramp, Register, Uniform, Writer
+from adjit.compiler.llvm.emit_state import Lanes, Ramp, Register, Writer
 from adjit.compiler.llvm.gemm_tile import below, counted
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import BLOCK, RUN
@@ -191,7 +191,7 @@ def _unrolled(w: Writer, node: Node) -> None:
         w.run(node.regions[0])
         terms.append(combine(w, kind, type, zero, w.spread(_term(w, node))))
 
-    _each_written_out(w, node, body)
+    each_written_out(w, node, body)
     count = partials(node)
     while count > 1:
         count //= 2
@@ -199,22 +199,6 @@ def _unrolled(w: Writer, node: Node) -> None:
             terms[number] = combine(w, kind, type, terms[number], terms[number + count])
         del terms[count:]
     w.registers[node.output] = Register(terms[0] if terms else zero, type)
-
-
-def _each_written_out(w: Writer, node: Node, body: Callable[[], None]) -> None:
-    names, extents = variables_of(node), extents_of(node)
-
-    def nest(depth: int) -> None:
-        if depth == len(names):
-            body()
-            return
-        extent = extents[depth]
-        assert isinstance(extent, int)
-        for value in range(extent):
-            with w.bound({names[depth]: Uniform(str(value))}):
-                nest(depth + 1)
-
-    nest(0)
 
 
 def _lanes_across(w: Writer, node: Node) -> None:

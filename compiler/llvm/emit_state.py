@@ -47,9 +47,10 @@ class Uniform:
 
 @dataclass(frozen=True, slots=True)
 class Ramp:
-    """A variable that is `base + l` in lane l; `base` is an i64."""
+    """A variable that is `base + l` in lane l; `base` is an i64, and a multiple of `multiple`."""
 
     base: str
+    multiple: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from adjit.ir.analysis import size_names_used
 from adjit.ir.graph import Graph, Guard, Node, Region, Value
 from adjit.ir.shape import Dim, Size
 
+_EXTREMES = {"argmax": "reduce_max", "argmin": "reduce_min"}
+
 
 def lower(graph: Graph, *, strict: bool = False) -> Graph:
     """The graph with every `fuse` replaced by a `kernel`; control flow stays, its regions lowered.
@@ -90,6 +92,7 @@ def lower_group(
     results = {inner: shared.get(inner) or _buffer(inner) for _, inner in kept}
     body.inputs = (*buffers.values(), *results.values())
     scalars = KernelScalars(PlacingBuilder(body, Bounds(least), taken), buffers, strict)
+    scalars.positions = _positions(group)
     with scalars.builder.at(node.location):
         if isinstance(rows, int):
             lower_rows(scalars, rows, group.outputs, shared)
@@ -97,6 +100,19 @@ def lower_group(
             _lower_body(scalars, group, results)
     _drop_unused(body)
     return [outer for outer, _ in kept], kernel
+
+
+def _positions(group: Region) -> dict[Value, Value]:
+    """By each `reduce_max` and `reduce_min` over one axis: the argmax or argmin of the same, where there is one."""
+    found = {(n.op.name, n.inputs[0], n.attributes["axis"]): n.output for n in group.nodes if n.op.name in _EXTREMES}
+    positions: dict[Value, Value] = {}
+    for node in group.nodes if found else ():
+        for position, extreme in _EXTREMES.items():
+            if node.op.name == extreme and len(node.attributes["axes"]) == 1:  # type: ignore[arg-type]
+                same = found.get((position, node.inputs[0], node.attributes["axes"][0]))  # type: ignore[index]
+                if same is not None:
+                    positions[node.output] = same
+    return positions
 
 
 def _buffer(value: Value) -> Value:

@@ -44,7 +44,7 @@ class KernelScalars:
     With `strict`, sums of products have one order whatever the layout of the operands.
     """
 
-    __slots__ = ("_guarded", "_order", "buffers", "builder", "strict", "written")
+    __slots__ = ("_guarded", "_order", "buffers", "builder", "positions", "strict", "written")
 
     def __init__(self, builder: PlacingBuilder, buffers: dict[Value, Value], strict: bool = False) -> None:
         self.builder = builder
@@ -53,6 +53,7 @@ class KernelScalars:
         self.written: set[Value] = set()  # buffers whose elements change
         self._guarded: dict[str, Size] = {}  # positions on axes that may be empty
         self._order = "sequential"
+        self.positions: dict[Value, Value] = {}  # by a greatest or least element: the position of the same
 
     # -- elements -----------------------------------------------------------------------------------------------------
     def element(self, value: Value, index: Sequence[Size]) -> Expr:
@@ -109,6 +110,10 @@ class KernelScalars:
             return self.constant(node.attributes["value"], value.type.dtype)  # type: ignore[arg-type]
         if node.op.index_rule is None:
             raise CompileError(f"{node.op.name} has no index form and cannot be part of this kernel")
+        if (position := self.positions.get(value)) is not None and position not in self.buffers:
+            found = self.element(position, index).value.node
+            if found is not None and found.op is REDUCE:  # one loop finds the position and the element
+                return self.builder.exprs(found.outputs)[0]
         order, self._order = self._order, _order_of(node, self.strict)
         with self.builder.at(node.location):
             operands = [Operand(self, operand) for operand in node.inputs]

@@ -1,0 +1,90 @@
+"""Loads of elements that stand close together: several lanes share one, or every second, third or fourth is taken.
+
+A gather takes a step for each lane; these are a few plain vector loads, rearranged in registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from adjit.compiler.llvm.emit_index import Place
+from adjit.compiler.llvm.emit_state import Register, Writer
+from adjit.compiler.llvm.gemm_tile import masked_load, offset, splat
+from adjit.compiler.llvm.text import LLType
+from adjit.ir.types import BOOL
+
+
+def load_repeated(
+    w: Writer, pointer: str, type: LLType, where: Place, own: Register | None, lanes: str | None
+) -> str:
+    """Element `base + l // repeat` in lane l; zero where the access's own mask does not hold."""
+    f, count = w.f, where.repeat
+    narrow = LLType(type.dtype, type.lanes // count)
+    at = offset(f, type.element, pointer, where.base)
+    if lanes is None:
+        name = f.let(f"load {narrow.llvm}, ptr {at}, align {type.dtype.itemsize}")
+    elif narrow.lanes == 1:
+        # One element for all lanes: taken as the first lane of a vector, which need not exist.
+        wide = _any(w, type.lanes, 1, lanes, count)
+        first = _first_lane(w, type.lanes, wide)
+        name = f.let(f"extractelement {type.llvm} {masked_load(f, type, at, first, type.constant(0))}, i32 0")
+    else:
+        wanted = _any(w, type.lanes, narrow.lanes, lanes, count if own is not None else 1)
+        name = masked_load(f, narrow, at, wanted, narrow.constant(0))
+    if narrow.lanes == 1:
+        value = splat(f, type, name)
+    else:
+        order = [lane // count for lane in range(type.lanes)]
+        value = _shuffle(w, narrow, name, "poison", order)
+    if own is None:
+        return value
+    return f.let(f"select <{type.lanes} x i1> {lanes}, {type.llvm} {value}, {type.llvm} {type.constant(0)}")
+
+
+def _any(w: Writer, lanes: int, groups: int, mask: str, looked: int) -> str:
+    """For each group of neighbouring lanes, whether one of the first `looked` of them is in the mask."""
+    f, bools, size = w.f, LLType(BOOL, lanes), lanes // groups
+    if groups == 1:
+        f.module.declare(f"declare i1 @llvm.vector.reduce.or.v{lanes}i1(<{lanes} x i1>)")
+        return f.let(f"call i1 @llvm.vector.reduce.or.v{lanes}i1(<{lanes} x i1> {mask})")
+    total = _shuffle(w, bools, mask, "poison", [group * size for group in range(groups)])
+    for number in range(1, looked):
+        other = _shuffle(w, bools, mask, "poison", [group * size + number for group in range(groups)])
+        total = f.let(f"or <{groups} x i1> {total}, {other}")
+    return total
+
+
+def _first_lane(w: Writer, lanes: int, condition: str) -> str:
+    return w.f.let(f"insertelement <{lanes} x i1> zeroinitializer, i1 {condition}, i32 0")
+
+
+def load_strided(w: Writer, pointer: str, type: LLType, base: str, stride: int, lanes: str | None) -> str:
+    """Element `base + l * stride` in lane l: `stride` vectors, the last ending at the last element."""
+    f, count = w.f, type.lanes
+    starts = [number * count for number in range(stride)]
+    starts[-1] = stride * (count - 1) + 1 - count
+    result, filled = "", 0
+    for number, start in enumerate(starts):
+        at = offset(f, type.element, offset(f, type.element, pointer, base), start)
+        if lanes is None:
+            vector = f.let(f"load {type.llvm}, ptr {at}, align {type.dtype.itemsize}")
+        else:
+            # Lane `count` of the mask and an empty one is never set.
+            wanted = [e // stride if e % stride == 0 else count for e in range(start, start + count)]
+            mask = _shuffle(w, LLType(BOOL, count), lanes, "zeroinitializer", wanted)
+            vector = masked_load(f, type, at, mask, type.constant(0))
+        stop = count if number + 1 == stride else -(-(start + count) // stride)
+        if number:
+            order = [lane if lane < filled else count + lane * stride - start if lane < stop else lane
+                     for lane in range(count)]  # fmt: skip
+            result = _shuffle(w, type, result, vector, order)
+        else:
+            order = [lane * stride if lane < stop else 0 for lane in range(count)]
+            result = _shuffle(w, type, vector, "poison", order)
+        filled = stop
+    return result
+
+
+def _shuffle(w: Writer, type: LLType, left: str, right: str, order: Sequence[int]) -> str:
+    places = ", ".join(f"i32 {place}" for place in order)
+    return w.f.let(f"shufflevector {type.llvm} {left}, {type.llvm} {right}, <{len(order)} x i32> <{places}>")
