@@ -195,6 +195,11 @@ def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             raise _no_overload(args, kwargs)
         target = to_ir(kwargs["dtype"])
     found = input if target is None else _cast(input, target)
+    layout = kwargs.get("memory_format")
+    if layout is not None:
+        from adjit.shaping import contiguous
+
+        found = contiguous(found, layout)
     return found.clone() if copy and found is input else found
 
 
@@ -282,7 +287,11 @@ def numel(input: Tensor) -> Any:
 
 
 def is_contiguous(input: Tensor, memory_format: Any = None) -> bool:
-    """Whether the elements lie in row-major order."""
+    """Whether the elements lie in row-major order, or in the order of a memory format."""
+    if memory_format is not None:
+        from adjit.memory_layout import lies_in
+
+        return lies_in(input, memory_format)
     return lies_in_order(input)
 
 

@@ -194,7 +194,11 @@ class layout:
 
 
 class memory_format(layout):
-    """An order of axes in memory, which functions accept; results lie in row-major order."""
+    """An order of axes in memory.
+
+    `clone`, `contiguous` and `to` give it to a copy, and `is_contiguous` tells it; what is computed from such a tensor
+    lies in row-major order again, so that a format changes no number and no speed of later operations.
+    """
 
     __slots__ = ()
 
@@ -203,9 +207,12 @@ strided = layout("strided")
 contiguous_format = memory_format("contiguous_format")
 preserve_format = memory_format("preserve_format")
 channels_last = memory_format("channels_last")
+channels_last_3d = memory_format("channels_last_3d")
+legacy_contiguous_format = contiguous_format
 
 METHODS: dict[str, Callable[..., Any]] = {}
 __all__ = [
-    "accelerator", "backends", "channels_last", "contiguous_format", "cuda", "device", "get_default_device", "layout",
-    "memory_format", "mps", "preserve_format", "set_default_device", "strided", "xpu",
+    "accelerator", "backends", "channels_last", "channels_last_3d", "contiguous_format", "cuda", "device",
+    "get_default_device", "layout", "legacy_contiguous_format", "memory_format", "mps", "preserve_format",
+    "set_default_device", "strided", "xpu",
 ]  # fmt: skip

@@ -183,6 +183,10 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any
     """The k-th least along an axis, with its index."""
     axis = wrap_dim(dim, len(shape_of(input)))
     extent = shape_of(input)[axis] if shape_of(input) else 1
+    if extent == 0:
+        raise IndexError(f"kthvalue(): Expected reduction dim {axis} to have non-zero size.")
+    if input._dtype is BOOL:
+        raise NotImplementedError("\"kthvalue_cpu\" not implemented for 'Bool'")
     if not 1 <= k <= extent:
         raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {axis}")
     if not shape_of(input):

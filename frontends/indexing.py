@@ -13,9 +13,9 @@ from adjit.ir.ops.indexing import gather as gather_op
 from adjit.ir.ops.structure import permute as permute_op
 from adjit.ir.ops.structure import reshape as reshape_op
 from adjit.ir.primitive import primitive_named
-from adjit.ir.types import BOOL, I64, U8
+from adjit.ir.types import BOOL, U8
+from adjit.positions import index_error, positions
 from adjit.shaping import expand, part, permute, reshape
-from adjit.state import STATE
 from adjit.symbolic_size import SymbolicSize
 from adjit.tensor import Tensor
 from adjit.views import check_writable, write
@@ -189,37 +189,16 @@ def prepared(input: Tensor, advanced: Sequence[tuple[int, Tensor]]) -> tuple[lis
     """Axes, index tensors (counted from 0, of one shape) and that shape."""
     from adjit.promotion import broadcast_shapes
 
-    positions = _positions(advanced)
+    found = _positions(advanced)
     try:
-        common = tuple(broadcast_shapes(*(shape_of(item) for _, item in positions)))
+        common = tuple(broadcast_shapes(*(shape_of(item) for _, item in found)))
     except RuntimeError:
-        shapes = ", ".join(str(list(shape_of(item))) for _, item in positions)
+        shapes = ", ".join(str(list(shape_of(item))) for _, item in found)
         raise IndexError(
             f"shape mismatch: indexing tensors could not be broadcast together with shapes {shapes}"
         ) from None
-    shape = tuple(shape_of(input))
-    tensors = [from_zero(expand(item, *common), shape[axis], axis) for axis, item in positions]
-    return [axis for axis, _ in positions], tensors, common
-
-
-def from_zero(index: Tensor, extent: Any, axis: int, error: type[Exception] = IndexError) -> Tensor:
-    """An index tensor with negative entries counted from the end; `error` for one out of bounds, in eager mode."""
-    if index._dtype is not I64:
-        index = apply(primitive_named("cast"), (index,), {"dtype": I64})
-    if index._array is not None and STATE.tracer is None:
-        array = index._array
-        if array.size:
-            low, high = int(array.min()), int(array.max())
-            if low < -extent or high >= extent:
-                wrong = low if low < -extent else high
-                raise error(f"index {wrong} is out of bounds for dimension {axis} with size {extent}")
-            if low >= 0:
-                return index
-    negative = apply(primitive_named("lt"), (index, 0))
-    shifted = apply(primitive_named("add"), (index, extent))
-    result = apply(primitive_named("where"), (negative, shifted, index))
-    assert isinstance(result, Tensor)
-    return result
+    tensors = [positions(expand(item, *common), input, axis, index_error, negative=True) for axis, item in found]
+    return [axis for axis, _ in found], tensors, common
 
 
 def _place_of(axes: Sequence[int]) -> int | None:
@@ -260,14 +239,19 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
         _fill_mask(viewed, *advanced[0], value)
         return
     axes, tensors, common = prepared(viewed, advanced)
-    rest = [size for axis, size in enumerate(shape_of(viewed)) if axis not in axes]
+    updates = placed_updates(viewed, axes, common, value)
+    op = primitive_named("scatter_set")
+    write(viewed, apply(op, (viewed, updates, *tensors), {"axes": tuple(axes)}, name="IndexPut"))
+
+
+def placed_updates(input: Tensor, axes: Sequence[int], common: tuple[Any, ...], value: Tensor) -> Tensor:
+    """The value expanded to the place that indices of the shape `common` name, their axes in front."""
+    rest = [size for axis, size in enumerate(shape_of(input)) if axis not in axes]
     place = _place_of(axes) or 0
     shape = (*rest[:place], *common, *rest[place:])
     value = fitted(value, shape)
     order = (*range(place, place + len(common)), *range(place), *range(place + len(common), len(shape)))
-    updates = permute(expand(value, *shape), *order) if shape else value
-    op = primitive_named("scatter_set")
-    write(viewed, apply(op, (viewed, updates, *tensors), {"axes": tuple(axes)}, name="IndexPut"))
+    return permute(expand(value, *shape), *order) if shape else value
 
 
 def value_like(value: Any, target: Tensor) -> Tensor:

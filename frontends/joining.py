@@ -21,13 +21,22 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors joined along an axis."""
     from adjit.promotion import promote_dtypes
 
+    if not isinstance(tensors, (tuple, list)):
+        kind = type(tensors).__name__
+        raise TypeError(f"cat(): argument 'tensors' (position 1) must be tuple of Tensors, not {kind}")
     tensors = list(tensors)
     if not tensors:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
+    for position, tensor in enumerate(tensors):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"expected Tensor as element {position} in argument 0, but got {type(tensor).__name__}"
+            )
     joined = [x for x in tensors if tuple(shape_of(x)) != (0,)] or tensors[:1]
     first = tuple(shape_of(joined[0]))
-    if not first:
-        raise RuntimeError("zero-dimensional tensor (at position 0) cannot be concatenated")
+    for position, tensor in enumerate(joined):
+        if not shape_of(tensor):
+            raise RuntimeError(f"zero-dimensional tensor (at position {position}) cannot be concatenated")
     along = wrap_dim(dim, len(first))
     for position, tensor in enumerate(joined):
         shape = tuple(shape_of(tensor))
@@ -90,23 +99,31 @@ def _at_least(tensors: Sequence[Any], rank: int, widen: Callable[[Tensor], Tenso
 
 def hstack(tensors: Sequence[Tensor]) -> Tensor:
     """Joined along axis 1 (axis 0 for vectors)."""
-    parts = atleast_1d(tuple(tensors))
+    parts = atleast_1d(_some(tensors, "hstack"))
     return cat(parts, 0 if len(shape_of(parts[0])) == 1 else 1)
 
 
 def vstack(tensors: Sequence[Tensor]) -> Tensor:
     """Joined as rows."""
-    return cat(atleast_2d(tuple(tensors)), 0)
+    return cat(atleast_2d(_some(tensors, "vstack")), 0)
 
 
 def dstack(tensors: Sequence[Tensor]) -> Tensor:
     """Joined along axis 2."""
-    return cat(atleast_3d(tuple(tensors)), 2)
+    return cat(atleast_3d(_some(tensors, "dstack")), 2)
 
 
 def column_stack(tensors: Sequence[Tensor]) -> Tensor:
     """Vectors as the columns of a matrix."""
-    return hstack([reshape(x, -1, 1) if len(shape_of(x)) < 2 else x for x in tensors])
+    given = _some(tensors, "column_stack")
+    return hstack([reshape(x, -1, 1) if len(shape_of(x)) < 2 else x for x in given])
+
+
+def _some(tensors: Sequence[Tensor], function: str) -> tuple[Tensor, ...]:
+    given = tuple(tensors)
+    if not given:
+        raise RuntimeError(f"{function} expects a non-empty TensorList")
+    return given
 
 
 # -- cutting --------------------------------------------------------------------------------------------------------

@@ -49,7 +49,9 @@ _EXACT = frozenset((
     "nanmedian", "nonzero", "sort", "take", "topk", "where",
 ))  # fmt: skip
 # These refuse an `out` that shares memory with an operand; elementwise functions one that overlaps in part.
-_APART = frozenset(("cat", "concat", "concatenate", "gather", "index_select", "masked_select", "nonzero", "take"))
+_APART = frozenset((
+    "cat", "concat", "concatenate", "gather", "index_select", "kthvalue", "masked_select", "nonzero", "take",
+))  # fmt: skip
 
 _SHARED = (
     "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory "

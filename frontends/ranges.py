@@ -43,7 +43,7 @@ def arange(
             raise TypeError("arange() received an invalid combination of arguments - got (), but expected one of:")
         start, end = 0, start
     parts = [_bound(x, name) for x, name in ((0 if start is None else start, "start"), (end, "end"), (step, "step"))]
-    target = dtype_argument(dtype, "arange")
+    target = dtype_argument(dtype, "arange") or (None if out is None else out._dtype)
     if target is None:
         target = default_float() if any(isinstance(x, float) for x in parts) else I64
     if target is BOOL:
@@ -83,7 +83,7 @@ def _spaced(start: Any, end: Any, step: Any, target: DType) -> tuple[np.ndarray,
     if target is I64:
         start, end, step = int(start), int(end), int(step)
         if step == 0:
-            raise RuntimeError("step must be nonzero")
+            raise ValueError("step must be nonzero")
         count = -((start - end) // step)
     else:
         count = math.ceil((end - start) / step)
@@ -119,7 +119,7 @@ def linspace(
     """`steps` points from start to end, both included: start + i*(end - start)/(steps - 1)."""
     check_device(device)
     target = dtype_argument(dtype, "linspace") or default_float()
-    first, last = _ends(start, end, target)
+    first, last = _ends("linspace", start, end, target)
     return finished(of_array(stored(_points(first, last, steps, target), F64, target), target), requires_grad, out)
 
 
@@ -138,7 +138,7 @@ def logspace(
     """base ** x for x in linspace(start, end, steps)."""
     check_device(device)
     target = dtype_argument(dtype, "logspace") or default_float()
-    first, last = _ends(start, end, target)
+    first, last = _ends("logspace", start, end, target)
     exponents = _points(first, last, steps, target)
     if target.is_float:
         exponents = stored(stored(exponents, F64, target), target, F64)
@@ -147,8 +147,14 @@ def logspace(
     return finished(of_array(stored(powers, F64, target), target), requires_grad, out)
 
 
-def _ends(start: Any, end: Any, target: DType) -> tuple[float, float]:
+def _ends(name: str, start: Any, end: Any, target: DType) -> tuple[float, float]:
     """Start and end as `target` holds them."""
+    ndims = [x._tensor_type.ndim if isinstance(x, Tensor) else 0 for x in (start, end)]
+    if any(ndims):
+        raise RuntimeError(
+            f"{name} only supports 0-dimensional start and end tensors, but got start with {ndims[0]} dimension(s) and "
+            f"end with {ndims[1]} dimension(s)."
+        )
     first, last = (float(x.item() if isinstance(x, Tensor) else x) for x in (start, end))
     return _rounded(first, target), _rounded(last, target)
 

@@ -34,13 +34,13 @@ def _resolved(input: Tensor, sizes: Sequence[Any]) -> tuple[Any, ...]:
             raise RuntimeError(f"invalid shape dimension {size} at index {found.index(size)} of shape {list(sizes)}")
     known = numel_of([size for axis, size in enumerate(found) if axis not in unknown])
     if unknown:
-        if known == 0:
+        if known == 0 and total == 0:
             raise RuntimeError(
                 f"cannot reshape tensor of 0 elements into shape {list(sizes)} because the unspecified dimension size "
                 "-1 can be any value and is ambiguous"
             )
-        fits = total % known == 0
-        found[unknown[0]] = total // known
+        fits = known != 0 and total % known == 0
+        found[unknown[0]] = total // known if fits else 0
     else:
         fits = total == known
     if not fits:
@@ -114,9 +114,13 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     shape = tuple(shape_of(input))
     axis = wrap_dim(dim, len(shape))
     parts = list(sizes)
+    if not parts:
+        raise RuntimeError("unflatten: sizes must be non-empty")
+    if parts.count(-1) > 1:
+        raise RuntimeError("unflatten got an unexpected error:\nonly one dimension can be inferred")
     if -1 in parts:
         rest = numel_of([p for p in parts if p != -1])
-        parts[parts.index(-1)] = shape[axis] // rest
+        parts[parts.index(-1)] = shape[axis] // rest if rest else 0
     if numel_of(parts) != shape[axis]:
         raise RuntimeError(
             f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {dim} ({shape[axis]}) in "
@@ -168,21 +172,48 @@ def _reversed(input: Tensor) -> Tensor:
 
 
 def _matrix_transpose(input: Tensor) -> Tensor:
-    if len(shape_of(input)) < 2:
+    if len(shape_of(input)) == 1:
         raise RuntimeError("tensor.mT is only supported on matrices or batches of matrices. Got 1-D tensor.")
-    return transpose(input, -2, -1)
+    return adjoint(input)
+
+
+def adjoint(input: Tensor) -> Tensor:
+    """The last two axes exchanged: numbers are real."""
+    ndim = len(shape_of(input))
+    if ndim == 1:
+        raise RuntimeError("tensor.adjoint() is only supported on matrices or batches of matrices. Got 1-D tensor.")
+    return transpose(input, -2, -1) if ndim else make_view(reshape_op, input, {"shape": ()}, "Alias")
+
+
+def _batched_adjoint(input: Tensor) -> Tensor:
+    if len(shape_of(input)) == 1:
+        raise RuntimeError("tensor.mH is only supported on matrices or batches of matrices. Got 1-D tensor.")
+    return adjoint(input)
+
+
+def _matrix_adjoint(input: Tensor) -> Tensor:
+    ndim = len(shape_of(input))
+    if ndim not in (0, 2):
+        text = f"tensor.H is only supported on matrices (2-D tensors). Got {ndim}-D tensor."
+        raise RuntimeError(text if ndim == 1 else f"{text} For batches of matrices, consider using tensor.mH")
+    return transpose(input, 0, 1) if ndim else make_view(reshape_op, input, {"shape": ()}, "Alias")
 
 
 def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     """Axes moved to other places, the rest in order."""
     ndim = len(shape_of(input))
-    sources = wrap_dims(source, ndim)
-    destinations = wrap_dims(destination, ndim)
-    if len(sources) != len(destinations):
+    given = [(dims,) if isinstance(dims, int) else tuple(dims) for dims in (source, destination)]
+    if len(given[0]) != len(given[1]):
         raise RuntimeError(
-            f"movedim: Invalid source or destination dims: source ({list(sources)} dims) should contain the same "
-            f"number of dims as destination ({list(destinations)} dims)"
+            f"movedim: Invalid source or destination dims: source ({list(given[0])} dims) should contain the same "
+            f"number of dims as destination ({list(given[1])} dims)"
         )
+    sources, destinations = (tuple(wrap_dim(dim, ndim) for dim in dims) for dims in given)
+    for name, dims, places in zip(("source", "destination"), given, (sources, destinations), strict=True):
+        if len(set(places)) != len(places):
+            raise RuntimeError(f"movedim: repeated dim in `{name}` ({list(dims)})")
+    if not ndim:
+        return make_view(reshape_op, input, {"shape": ()}, "Alias")
     order: list[int | None] = [None] * ndim
     for a, b in zip(sources, destinations, strict=True):
         order[b] = a
@@ -274,23 +305,44 @@ def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
 # -- copies ---------------------------------------------------------------------------------------------------------
 def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     """A copy in memory of its own."""
+    if memory_format is not None:
+        from adjit.memory_layout import laid_out
+
+        return laid_out(input, memory_format)
     result = apply(reshape_op, (input,), {"shape": tuple(shape_of(input))}, name="Clone")
     assert isinstance(result, Tensor)
     return result
 
 
 def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
-    """The tensor itself if its elements lie in row-major order, else a copy where they do."""
+    """The tensor itself if its elements lie in row-major order (or as the format says), else a copy where they do."""
+    if memory_format is not None:
+        from adjit.memory_layout import lies_in
+
+        return input if lies_in(input, memory_format) else clone(input, memory_format=memory_format)
     return input if is_contiguous(input) else clone(input)
 
 
-def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
+def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     """`length` entries of an axis from `start`, as a view."""
     shape = tuple(shape_of(input))
+    if not shape:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
+    if isinstance(start, Tensor):
+        if shape_of(start) or not start._dtype.is_integer:
+            raise RuntimeError("start must be an 0-dim integral Tensor.")
+        start = int(start)
     axis = wrap_dim(dim, len(shape))
-    start = start + shape[axis] if start < 0 else start
-    if start + length > shape[axis]:
-        raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({shape[axis]}).")
+    extent = shape[axis]
+    if length < 0:
+        raise RuntimeError("narrow(): length must be non-negative.")
+    if start > extent or start < -extent:
+        raise IndexError(
+            f"start out of range (expected to be in range of [{-extent}, {extent}], but got {start})"
+        )
+    start = start + extent if start < 0 else start
+    if start + length > extent:
+        raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({extent}).")
     return part(input, {axis: (start, length, 1)}, "Slice")
 
 
@@ -320,16 +372,21 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
 
 
 _FUNCTIONS: tuple[Callable[..., Any], ...] = (
-    broadcast_to, clone, contiguous, expand, expand_as, flatten, movedim, narrow, permute, ravel, reshape, reshape_as,
-    select, squeeze, t, transpose, unflatten, unsqueeze, view, view_as,
+    adjoint, broadcast_to, clone, contiguous, expand, expand_as, flatten, movedim, narrow, permute, ravel, reshape,
+    reshape_as, select, squeeze, t, transpose, unflatten, unsqueeze, view, view_as,
 )  # fmt: skip
 METHODS: dict[str, Callable[..., Any]] = {function.__name__: function for function in _FUNCTIONS}
 METHODS.update(swapaxes=transpose, swapdims=transpose, moveaxis=movedim)
-PROPERTIES = {"T": property(_reversed), "mT": property(_matrix_transpose)}
+PROPERTIES = {
+    "H": property(_matrix_adjoint),
+    "T": property(_reversed),
+    "mH": property(_batched_adjoint),
+    "mT": property(_matrix_transpose),
+}
 swapaxes = swapdims = transpose
 moveaxis = movedim
 __all__ = [
-    "broadcast_shapes", "broadcast_tensors", "broadcast_to", "clone", "flatten", "moveaxis", "movedim", "narrow",
-    "permute", "ravel", "reshape", "select", "squeeze", "swapaxes", "swapdims", "t", "transpose", "unflatten",
+    "adjoint", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "clone", "flatten", "moveaxis", "movedim",
+    "narrow", "permute", "ravel", "reshape", "select", "squeeze", "swapaxes", "swapdims", "t", "transpose", "unflatten",
     "unsqueeze",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Order: sort, topk, unique, search."""
+"""Order: sort, topk; and how often small integers occur."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from adjit.composite import composite
 from adjit.dims import numpy_names, shape_of, wrap_dim
 from adjit.dispatch import apply
 from adjit.ir.primitive import PRIMITIVES
-from adjit.ir.types import F32, I64
+from adjit.ir.types import BOOL, F32, I64
 from adjit.results import named_result
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -33,6 +33,12 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
     return sort_result(*apply(PRIMITIVES["sort"], (input,), attributes, name="Sort"))
 
 
+def msort(input: Tensor) -> Tensor:
+    """The values in order along the first axis."""
+    return sort(input, 0)[0]  # type: ignore[no-any-return]
+
+
+@numpy_names
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
     """The indices that put an axis in order."""
     return sort(input, dim, descending)[1]  # type: ignore[no-any-return]
@@ -55,6 +61,8 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     extent = shape_of(input)[axis] if shape_of(input) else 1
     if not 0 <= k <= extent:
         raise RuntimeError("selected index k out of range")
+    if input._dtype is BOOL:
+        raise RuntimeError("topk does not support bool dtypes on CPU")
     if not shape_of(input):
         return topk_result(*sort(input))
     return topk_result(*_topk(input, k, axis, largest))
@@ -65,28 +73,6 @@ def _concrete(input: Tensor, what: str) -> np.ndarray:
         assert STATE.tracer is not None
         raise STATE.tracer.concrete_needed(input, what)
     return input._array
-
-
-def unique(
-    input: Tensor,
-    sorted: bool = True,
-    return_inverse: bool = False,
-    return_counts: bool = False,
-    dim: int | None = None,
-) -> Any:
-    """The distinct values in order, and on request each element's place and how often each occurs."""
-    from adjit.creation import from_numpy
-
-    found = np.unique(_concrete(input, "unique()"), return_inverse=True, return_counts=True, axis=dim)
-    values, inverse, counts = found
-    if dim is None:
-        inverse = inverse.reshape(_concrete(input, "unique()").shape)
-    results = [from_numpy(values)]
-    if return_inverse:
-        results.append(from_numpy(inverse.astype(np.int64)))
-    if return_counts:
-        results.append(from_numpy(counts.astype(np.int64)))
-    return results[0] if len(results) == 1 else tuple(results)
 
 
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
@@ -100,42 +86,6 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     return from_numpy(found.astype(np.float32 if weights._dtype is F32 else np.float64))
 
 
-def searchsorted(sorted_sequence: Tensor, input: Any, *, right: bool = False, side: str | None = None) -> Tensor:
-    """Where values would be inserted to keep the last axis in order: how many entries are less (or not greater)."""
-    from adjit.elementwise import operands_of
-    from adjit.promotion import promote_dtypes
-    from adjit.reductions import sum as total
-    from adjit.shaping import unsqueeze
-
-    (values,) = operands_of("searchsorted", input)
-    edges, values = promote_dtypes([sorted_sequence, values])
-    wide = unsqueeze(values, -1)
-    if len(shape_of(edges)) > 1:
-        edges = unsqueeze(edges, -2)
-    return total(edges <= wide if right or side == "right" else edges < wide, -1)
-
-
-def bucketize(input: Any, boundaries: Tensor, *, right: bool = False) -> Tensor:
-    """The bucket between boundaries that each value falls in."""
-    return searchsorted(boundaries, input, right=right)
-
-
-def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
-    """Whether each element is one of `test_elements`."""
-    from adjit.creation import as_tensor
-    from adjit.logic import logical_not
-    from adjit.reductions import any as holds_for_any
-    from adjit.shaping import reshape, unsqueeze
-
-    given, wanted = as_tensor(elements), as_tensor(test_elements)
-    found = holds_for_any(unsqueeze(given, -1) == reshape(wanted, -1), -1)
-    return logical_not(found) if invert else found
-
-
-_PUBLIC = (
-    "argsort", "bincount", "bucketize", "isin", "searchsorted", "sort", "topk", "unique",
-)  # fmt: skip
-METHODS: dict[str, Callable[..., Any]] = {
-    name: globals()[name] for name in _PUBLIC if name not in ("bucketize", "isin", "searchsorted")
-}
+_PUBLIC = ("argsort", "bincount", "msort", "sort", "topk")
+METHODS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in _PUBLIC}
 __all__ = list(_PUBLIC)

@@ -18,7 +18,7 @@ from adjit.tensor import Tensor
 MODULES = (
     "numeric_limits", "printing", "copying", "ranges", "legacy", "extremes", "along_axis", "products", "sorting",
     "joining", "rearranging", "random", "random_inplace", "strided_views", "view_copies", "layer_functions",
-    "resizing", "storage", "control",
+    "resizing", "storage", "control", "scattering", "searching", "memory_layout",
 )  # fmt: skip
 TABLE = Path(__file__).with_name("surface.txt")
 

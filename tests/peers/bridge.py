@@ -141,8 +141,8 @@ def ours(value: Any) -> Any:
     return value
 
 
-def converted(tensor: torch.Tensor) -> Any:
-    """An adjit tensor with the same numbers, strides and `requires_grad`."""
+def converted(tensor: torch.Tensor, storages: dict[Any, Any] | None = None) -> Any:
+    """An adjit tensor with the same numbers, strides and `requires_grad`; `storages` has the memory made so far."""
     if tensor.is_complex() or tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
         raise Unsupported(f"{tensor.dtype} {tensor.layout} {tensor.device}")
     plain = tensor.detach()
@@ -151,13 +151,14 @@ def converted(tensor: torch.Tensor) -> Any:
     if tensor.dtype is torch.bfloat16:
         result = adjit.from_numpy(plain.float().numpy()).to(adjit.bfloat16)
     else:
-        size = plain.untyped_storage().nbytes() // plain.element_size()
-        memory = np.array(plain.as_strided((size,), (1,), 0).numpy())
-        result = adjit.from_numpy(
-            np.lib.stride_tricks.as_strided(
-                memory[plain.storage_offset() :], plain.shape, [s * plain.element_size() for s in plain.stride()]
-            )
-        )
+        known = {} if storages is None else storages
+        bytes_there = plain.untyped_storage()
+        key = (bytes_there.data_ptr(), bytes_there.nbytes(), tensor.dtype)
+        if key not in known or not key[0]:
+            size = bytes_there.nbytes() // plain.element_size()
+            known[key] = adjit.from_numpy(np.array(plain.as_strided((size,), (1,), 0).numpy())).untyped_storage()
+        result = adjit.empty(0, dtype=getattr(adjit, str(tensor.dtype).removeprefix("torch.")))
+        result.set_(known[key], plain.storage_offset(), tuple(plain.shape), plain.stride())
     return result.requires_grad_() if tensor.requires_grad else result
 
 
@@ -172,11 +173,11 @@ def stand(value: Any) -> Any:
     return value
 
 
-def exchanged(sample: Any, known: dict[int, Stand]) -> Any:
+def exchanged(sample: Any, known: dict[Any, Any]) -> Any:
     """The sample's values with each torch tensor replaced by its stand, the same for the same tensor."""
     if isinstance(sample, torch.Tensor):
         if id(sample) not in known:
-            known[id(sample)] = Stand(converted(sample))
+            known[id(sample)] = Stand(converted(sample, known))
         return known[id(sample)]
     if isinstance(sample, tuple) and hasattr(sample, "_fields"):
         return type(sample)(*(exchanged(item, known) for item in sample))
