@@ -82,10 +82,12 @@ __all__ = [
     "int32",
     "int64",
     "is_grad_enabled",
+    "load",
     "load_program",
     "long",
     "no_grad",
     "parse",
+    "save",
     "set_default_dtype",
     "set_grad_enabled",
     "short",
@@ -99,7 +101,7 @@ globals().update(bool=bool_, float=float_, int=int_)
 # What a script may never touch is imported at first use.
 _LAZY_MODULES = ("data", "demo", "func", "linalg", "nn", "optim", "utils")
 _LAZY = {"Program": "program", "compile": "jit", "load_program": "program", "parse": "program",
-         "vmap": "func"}  # fmt: skip
+         "load": "saving", "save": "saving", "vmap": "func"}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

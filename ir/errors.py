@@ -41,3 +41,7 @@ class CompileError(AdjitError, RuntimeError):
 
 class LinAlgError(AdjitError, RuntimeError):
     """A matrix for which a problem of linear algebra has no solution."""
+
+
+class ModelFormatError(AdjitError, RuntimeError, ValueError):
+    """A file of tensors that is damaged, or of a format that is not read."""
