@@ -12,7 +12,7 @@ from inspect import signature
 from typing import Any
 
 from adjit.autograd.record import Record, Saved, link, mark_leaf, next_sequence, save, value_of
-from adjit.execute import run_graph
+from adjit.bodies import run_body
 from adjit.ir.graph import UNKNOWN, Graph, Node
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import TensorType
@@ -178,7 +178,7 @@ def apply_callee(callee: Graph, operands: Sequence[Tensor], name: str) -> list[T
         return _recorded(callee, operands, needs, name)
     return [
         Tensor._wrap(_owned(array, arrays), value.dtype, type=value.type)
-        for array, value in zip(run_graph(callee, arrays), callee.outputs, strict=True)
+        for array, value in zip(run_body(callee, arrays), callee.outputs, strict=True)
     ]
 
 
@@ -195,7 +195,7 @@ def _recorded(callee: Graph, operands: Sequence[Tensor], needs: tuple[bool, ...]
     """Run the body together with what its backward graph takes, and record one node."""
     derivative = derivative_of(callee, needs)
     arrays = [operand._array for operand in operands]
-    found = run_graph(derivative.forward, arrays)  # type: ignore[arg-type]
+    found = run_body(derivative.forward, arrays)  # type: ignore[arg-type]
     count = len(callee.outputs)
     results = [
         Tensor._wrap(_owned(array, arrays), value.dtype, type=value.type)

@@ -172,7 +172,7 @@ class Graph(Region):
     `writes` pairs an input's index with the index of the output that is stored into it when the call ends.
     """
 
-    __slots__ = ("guards", "name", "writes")
+    __slots__ = ("__weakref__", "guards", "name", "writes")
 
     def __init__(
         self,

@@ -1,0 +1,74 @@
+"""Bodies of composites run natively when they come again: same bits, same errors."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import adjit as torch
+from adjit import bodies
+from adjit.nn import functional as F
+
+torch.manual_seed(3)
+X = torch.randn(5, 7)
+W, B = torch.randn(4, 7), torch.randn(4)
+LABELS = torch.tensor([0, 6, 2, 2, 5])
+FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "linear": lambda x: F.linear(x, W, B),
+    "softmax": lambda x: F.softmax(x, 1),
+    "cross_entropy": lambda x: F.cross_entropy(x, LABELS),
+    "gelu": F.gelu,
+    "layer_norm": lambda x: F.layer_norm(x, (7,)),
+    "mean": lambda x: x.mean(0),
+    "var": lambda x: x.var(1),
+    "logsumexp": lambda x: x.logsumexp(1),
+}
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+@pytest.mark.parametrize("grad", [False, True])
+def test_later_runs_have_the_bits_of_the_first(name: str, grad: bool) -> None:
+    found = []
+    for _ in range(bodies._TIMES + 3):
+        x = X.clone().requires_grad_(grad)
+        result = FUNCTIONS[name](x)
+        row = [result.detach().numpy().tobytes()]
+        if grad:
+            torch.autograd.backward(result.sum())
+            row.append(x.grad.numpy().tobytes())
+        found.append(row)
+    assert all(row == found[0] for row in found)
+
+
+def test_faults_are_said_as_before() -> None:
+    texts = set()
+    for _ in range(bodies._TIMES + 3):
+        F.cross_entropy(X, LABELS)
+        with pytest.raises(IndexError) as caught:
+            F.cross_entropy(X, torch.tensor([0, 7, 1, 1, 1]))
+        texts.add(str(caught.value).splitlines()[0])
+    assert len(texts) == 1
+
+
+def test_results_stand_apart_from_operands() -> None:
+    x = torch.randn(3, 3)
+    for _ in range(bodies._TIMES + 2):
+        y = F.dropout(x, 0.5, training=False) * 1
+        z = x.mean()
+        y.add_(1)
+        z.add_(1)
+    assert x._version == 0
+
+
+def test_a_body_goes_with_its_graph() -> None:
+    count = len(bodies._bodies)
+    graph = torch.parse("func @twice(%x: f32[3]) -> (f32[3]) {\n  %0 = mul %x, 2.0 : f32[3]\n  return %0\n}").graph
+    for _ in range(bodies._TIMES + 1):
+        assert bodies.run_body(graph, [torch.ones(3).numpy()])[0].tolist() == [2.0] * 3
+    assert len(bodies._bodies) == count + 1
+    del graph
+    gc.collect()
+    assert len(bodies._bodies) == count
