@@ -99,7 +99,7 @@ __all__ += [*_export(), *_DEFERRED]
 globals().update(bool=bool_, float=float_, int=int_)
 
 # What a script may never touch is imported at first use.
-_LAZY_MODULES = ("data", "demo", "func", "linalg", "nn", "optim", "utils")
+_LAZY_MODULES = ("data", "demo", "func", "linalg", "nn", "optim", "special", "utils")
 _LAZY = {"Program": "program", "compile": "jit", "load_program": "program", "parse": "program",
          "load": "saving", "save": "saving", "vmap": "func"}  # fmt: skip
 

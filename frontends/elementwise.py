@@ -74,7 +74,9 @@ def _floating(dtype: DType) -> DType:
     return dtype if dtype.is_float else default_float()
 
 
-def _unary(op: str, name: str, doc: str, *, floating: bool = True, kernel: str = "") -> Callable[..., Tensor]:
+def unary(op: str, name: str, doc: str, *, floating: bool = True, kernel: str = "") -> Callable[..., Tensor]:
+    """A function of one tensor; `floating` makes integers floats first."""
+
     def function(input: Tensor) -> Tensor:
         (x,) = operands_of(op, input)
         return emit(op, name, x, target=_floating(x._dtype) if floating else x._dtype, kernel=kernel)
@@ -82,7 +84,7 @@ def _unary(op: str, name: str, doc: str, *, floating: bool = True, kernel: str =
     return named(function, op.rstrip("_"), doc)
 
 
-def _binary(
+def binary(
     op: str,
     name: str,
     doc: str,
@@ -183,7 +185,7 @@ def _refuse_bool(operands: tuple[Any, ...]) -> None:
         )
 
 
-mul = _binary("mul", "Mul", "input * other.")
+mul = binary("mul", "Mul", "input * other.")
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
@@ -218,11 +220,11 @@ def floor_divide(input: Any, other: Any) -> Tensor:
     return floor(emit("div", "Div", *operands))
 
 
-remainder = _binary(
+remainder = binary(
     "mod", "Remainder", "input - floor(input / other) * other: the sign is that of `other`.", kernel="remainder",
     numbered=("Backward1", "", ""),
 )  # fmt: skip
-_fmod = _binary("fmod", "Fmod", "The remainder with the sign of `input`.", numbered=("Backward1", "", ""))
+_fmod = binary("fmod", "Fmod", "The remainder with the sign of `input`.", numbered=("Backward1", "", ""))
 
 
 def fmod(input: Any, other: Any) -> Tensor:
@@ -253,7 +255,7 @@ def positive(input: Tensor) -> Tensor:
     return input
 
 
-abs = _unary("abs", "Abs", "|input|; the derivative at 0 is 0.", floating=False)
+abs = unary("abs", "Abs", "|input|; the derivative at 0 is 0.", floating=False)
 
 
 def pow(input: Any, exponent: Any) -> Tensor:
@@ -286,50 +288,50 @@ def square(input: Tensor) -> Tensor:
 
 
 # -- by table -------------------------------------------------------------------------------------------------------
-maximum = _binary("maximum", "Maximum", "The greater; NaN wins; ties share the gradient.", tensors=True)
-minimum = _binary("minimum", "Minimum", "The smaller; NaN wins; ties share the gradient.", tensors=True)
-atan2 = _binary("atan2", "Atan2", "The angle of (other, input).", floating=True, tensors=True)
-hypot = _binary("hypot", "Hypot", "sqrt(input**2 + other**2).", tensors=True)
-copysign = _binary(
+maximum = binary("maximum", "Maximum", "The greater; NaN wins; ties share the gradient.", tensors=True)
+minimum = binary("minimum", "Minimum", "The smaller; NaN wins; ties share the gradient.", tensors=True)
+atan2 = binary("atan2", "Atan2", "The angle of (other, input).", floating=True, tensors=True)
+hypot = binary("hypot", "Hypot", "sqrt(input**2 + other**2).", tensors=True)
+copysign = binary(
     "copysign", "Copysign", "|input| with the sign of other.", floating=True, numbered=("", "Backward1", "")
 )
-xlogy = _binary(
+xlogy = binary(
     "xlogy", "Xlogy", "input * log(other), 0 where input is 0.", floating=True, numbered=("", "Backward2", "Backward1")
 )
-logaddexp = _binary("logaddexp", "Logaddexp", "log(exp(input) + exp(other)).", tensors=True)
-heaviside = _binary("heaviside", "Heaviside", "0 for negative, other at 0, 1 for positive.", tensors=True)
-exp = _unary("exp", "Exp", "e ** input.")
-exp2 = _unary("exp2", "Exp2", "2 ** input.")
-expm1 = _unary("expm1", "Expm1", "e ** input - 1.")
-log = _unary("log", "Log", "The natural logarithm.")
-log1p = _unary("log1p", "Log1P", "log(1 + input).")
-log2 = _unary("log2", "Log2", "The logarithm to base 2.")
-log10 = _unary("log10", "Log10", "The logarithm to base 10.")
-sqrt = _unary("sqrt", "Sqrt", "The square root.")
-rsqrt = _unary("rsqrt", "Rsqrt", "1 / sqrt(input).")
-reciprocal = _unary("reciprocal", "Reciprocal", "1 / input.")
-sin = _unary("sin", "Sin", "The sine.")
-cos = _unary("cos", "Cos", "The cosine.")
-tan = _unary("tan", "Tan", "The tangent.")
-asin = _unary("asin", "Asin", "The inverse sine.")
-acos = _unary("acos", "Acos", "The inverse cosine.")
-atan = _unary("atan", "Atan", "The inverse tangent.")
-sinh = _unary("sinh", "Sinh", "The hyperbolic sine.")
-cosh = _unary("cosh", "Cosh", "The hyperbolic cosine.")
-tanh = _unary("tanh", "Tanh", "The hyperbolic tangent.")
-asinh = _unary("asinh", "Asinh", "The inverse hyperbolic sine.")
-acosh = _unary("acosh", "Acosh", "The inverse hyperbolic cosine.")
-atanh = _unary("atanh", "Atanh", "The inverse hyperbolic tangent.")
-sigmoid = _unary("sigmoid", "Sigmoid", "1 / (1 + exp(-input)).")
-erf = _unary("erf", "Erf", "The error function.")
-sinc = _unary("sinc", "Sinc", "sin(pi input) / (pi input).")
-logit = _unary("logit", "Logit", "log(input / (1 - input)).")
+logaddexp = binary("logaddexp", "Logaddexp", "log(exp(input) + exp(other)).", tensors=True)
+heaviside = binary("heaviside", "Heaviside", "0 for negative, other at 0, 1 for positive.", tensors=True)
+exp = unary("exp", "Exp", "e ** input.")
+exp2 = unary("exp2", "Exp2", "2 ** input.")
+expm1 = unary("expm1", "Expm1", "e ** input - 1.")
+log = unary("log", "Log", "The natural logarithm.")
+log1p = unary("log1p", "Log1P", "log(1 + input).")
+log2 = unary("log2", "Log2", "The logarithm to base 2.")
+log10 = unary("log10", "Log10", "The logarithm to base 10.")
+sqrt = unary("sqrt", "Sqrt", "The square root.")
+rsqrt = unary("rsqrt", "Rsqrt", "1 / sqrt(input).")
+reciprocal = unary("reciprocal", "Reciprocal", "1 / input.")
+sin = unary("sin", "Sin", "The sine.")
+cos = unary("cos", "Cos", "The cosine.")
+tan = unary("tan", "Tan", "The tangent.")
+asin = unary("asin", "Asin", "The inverse sine.")
+acos = unary("acos", "Acos", "The inverse cosine.")
+atan = unary("atan", "Atan", "The inverse tangent.")
+sinh = unary("sinh", "Sinh", "The hyperbolic sine.")
+cosh = unary("cosh", "Cosh", "The hyperbolic cosine.")
+tanh = unary("tanh", "Tanh", "The hyperbolic tangent.")
+asinh = unary("asinh", "Asinh", "The inverse hyperbolic sine.")
+acosh = unary("acosh", "Acosh", "The inverse hyperbolic cosine.")
+atanh = unary("atanh", "Atanh", "The inverse hyperbolic tangent.")
+sigmoid = unary("sigmoid", "Sigmoid", "1 / (1 + exp(-input)).")
+erf = unary("erf", "Erf", "The error function.")
+sinc = unary("sinc", "Sinc", "sin(pi input) / (pi input).")
+logit = unary("logit", "Logit", "log(input / (1 - input)).")
 floor = _stepwise("floor", "The greatest integer not above.")
 ceil = _stepwise("ceil", "The least integer not below.")
 trunc = _stepwise("trunc", "The integer part.")
 sign = _stepwise("sign", "-1, 0 or 1.")
 _round = _stepwise("round", "The nearest integer, halves to even.")
-frac = _unary("frac", "Frac", "The part after the point.", floating=False)
+frac = unary("frac", "Frac", "The part after the point.", floating=False)
 
 
 def relu(input: Tensor) -> Tensor:

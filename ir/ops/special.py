@@ -8,7 +8,7 @@ place (ULP) of the result, or of the greatest term where terms cancel; tests/ir/
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from adjit.ir.ops import special_tables as tables
@@ -161,15 +161,22 @@ def lgamma(x: Any) -> Any:
 _ENOUGH = 9
 
 
+def _raised(y: Any, term: Callable[[Any], Any]) -> tuple[Any, Any]:
+    """The sum of term(y), term(y + 1), ... below `_ENOUGH`, and the first argument that is not."""
+    total, z = 0, y
+    for k in range(_ENOUGH):
+        below = y < _ENOUGH - k
+        total = total + choose(below, term(y + k), 0)
+        z = choose(below, y + (k + 1), z)
+    return total, z
+
+
 @scalar(singular=True, x="trigamma(x)")
 def digamma(x: Any) -> Any:
     """d log(gamma(x))/dx; minus infinity at 0, NaN at the negative integers.  Error: 4 ULP of the greatest term."""
     left = x < 0
     y = choose(left, 1 - x, x)
-    total: Any = 0
-    for k in range(_ENOUGH):
-        total = total + choose(y < _ENOUGH - k, 1 / (y + k), 0)
-    z = y + maximum(-floor(y - _ENOUGH), 0)
+    total, z = _raised(y, lambda term: 1 / term)
     inverse = 1 / z
     series = inverse * inverse * polynomial(inverse * inverse, _STIRLING_SLOPE)
     right = log(z) - 0.5 * inverse - series - total
@@ -183,10 +190,7 @@ def trigamma(x: Any) -> Any:
     """The second derivative of log(gamma(x)).  Error: 4 ULP of the greatest term."""
     left = x < 0.5
     y = choose(left, 1 - x, x)
-    total: Any = 0
-    for k in range(_ENOUGH):
-        total = total + choose(y < _ENOUGH - k, 1 / ((y + k) * (y + k)), 0)
-    z = y + maximum(-floor(y - _ENOUGH), 0)
+    total, z = _raised(y, lambda term: 1 / (term * term))
     inverse = 1 / z
     square = inverse * inverse
     right = total + inverse + 0.5 * square + inverse * square * polynomial(square, _BERNOULLI)
