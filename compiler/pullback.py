@@ -17,8 +17,9 @@ from adjit.ir.types import TensorType
 Observer: TypeAlias = Callable[[Value, Expr], Expr]
 # Sees the cotangents of a node's results and operands, and may replace the operands'.
 NodeObserver: TypeAlias = Callable[[Node, Sequence[Expr | None], Sequence[Expr | None]], Sequence[Expr | None]]
-# Gives the cotangents of a node's operands in place of its op's rule, or None to leave them to it.
-NodeRule: TypeAlias = Callable[[Node, Sequence[Expr | None], set[Value]], "Sequence[Expr | None] | None"]
+# Gives the cotangents of a node's operands in place of its op's rule, or None to leave them to it; may replace those of
+# its results in the list.
+NodeRule: TypeAlias = Callable[[Node, "list[Expr | None]", set[Value]], "Sequence[Expr | None] | None"]
 
 
 def pull_back(

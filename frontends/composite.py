@@ -11,7 +11,7 @@ from functools import lru_cache, wraps
 from inspect import signature
 from typing import Any
 
-from adjit.autograd.record import Record, Saved, link, mark_leaf, next_sequence, save, value_of
+from adjit.autograd.record import Record, Saved, link, mark_leaf, next_sequence, pack, save, value_of
 from adjit.bodies import run_body
 from adjit.ir.graph import UNKNOWN, Graph, Node
 from adjit.ir.primitive import primitive_named
@@ -214,10 +214,11 @@ def _recorded(callee: Graph, operands: Sequence[Tensor], needs: tuple[bool, ...]
             index = place[value]
             saved.append(save(operands[index], values[index], needs[index]))
         else:
-            saved.append(Saved(array, value.dtype, value, False, None, 0))
+            kept = Saved(array, value.dtype, value, False, None, 0)
+            saved.append(pack(Tensor._wrap(array, value.dtype), kept) if STATE.packing else kept)
     entry.saved = tuple(saved)
     entry.full = tuple(
-        save(tensor, value, need)
+        Saved(tensor._array, tensor._dtype, value, need, tensor._memory, tensor._memory.version)  # type: ignore[arg-type]
         for tensor, value, need in [
             *zip(operands, values, needs, strict=True),
             *zip(results, node.outputs, [True] * count, strict=True),

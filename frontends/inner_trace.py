@@ -48,6 +48,10 @@ class InnerTracer(Tracer):
             found._strides = operand._strides
         return found
 
+    def stand_for(self, tensors: dict[int, Tensor]) -> None:
+        """Use tensors of this trace for outer ones, which are given by their identities."""
+        self._locals.update(tensors)
+
     def apply(
         self,
         op: Primitive,

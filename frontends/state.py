@@ -25,6 +25,10 @@ class _State(threading.local):
         self.recording = True
         self.inference = False
         self.tracer: Tracer | None = None
+        self.anomaly = (False, True)  # whether anomalies are looked for, nan among them
+        self.packing: tuple[Any, ...] = ()  # the hooks on what is saved for backward, innermost last
+        self.hooks_disabled: str | None = None
+        self.sweep: Any = None  # the running backward pass
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -38,13 +42,16 @@ _USERS = (f"{_HERE}.demo", f"{_HERE}.example")  # programs that come with it
 _LOCATIONS: dict[tuple[CodeType, int], Location] = {}
 
 
+def is_user_frame(frame: FrameType) -> bool:
+    """Whether a frame runs code outside adjit."""
+    name = frame.f_globals.get("__name__", "")
+    return (name != _HERE and not name.startswith(_HERE + ".")) or name in _USERS
+
+
 def user_location() -> Location:
     """The line of the innermost caller outside adjit."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if (name != _HERE and not name.startswith(_HERE + ".")) or name in _USERS:
-            break
+    while frame is not None and not is_user_frame(frame):
         frame = frame.f_back
     if frame is None:
         return UNKNOWN

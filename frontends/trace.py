@@ -51,8 +51,6 @@ class Tracer:
         self.proxies: dict[Tensor, Tensor] = {}  # of arguments that the function also reaches by another way
         self.lent: dict[Memory, list[Tensor]] = {}  # arguments with an input each, by their memory
         self.shared: dict[Memory, Tensor] = {}
-        self.captured: dict[Value, Value] | None = None  # what a trace inside another one reads of it
-        self.borrowed: set[Memory] = set()
         self.coinciding: set[Memory] = set()  # of arguments and at the same time of captured tensors
         self.cells: dict[Memory, Cell] = {}
         self.leaves: dict[Value, Tensor] = {}
@@ -120,10 +118,6 @@ class Tracer:
         cell = self.cells.get(tensor._memory)
         if cell is not None:
             return cell
-        if self.captured is not None:
-            from adjit.trace_arguments import borrow
-
-            return borrow(self, tensor, self.captured)
         if tensor._tracer is not None or tensor._memory.array is None:
             from adjit.dispatch import leaked
 
@@ -417,12 +411,6 @@ class Tracer:
     def wrap_input(self, value: Value) -> Tensor:
         """A tensor in memory of its own that an input of the program fills."""
         return self._new(value, origin=True)
-
-    def new_cell(self, value: Value, tensor: Tensor) -> Cell:
-        """The cell of memory that `tensor` stands in, which holds `value`."""
-        cell = self.cells[tensor._memory] = Cell(value, None)
-        self._places.setdefault(value, (cell, 0))
-        return cell
 
     def wrap(self, value: Value, *, requires_grad: bool = False, name: str = "") -> Tensor:
         """A tensor in memory of its own that holds a value of the program."""

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from adjit.ir.errors import TraceError
 from adjit.ir.types import TensorType
 from adjit.tensor import Tensor
-from adjit.trace_parts import Cell, Source
+from adjit.trace_parts import Source
 from adjit.views import strides
 
 if TYPE_CHECKING:
-    from adjit.ir.graph import Value
     from adjit.trace import Tracer
 
 
@@ -48,18 +47,3 @@ def check_aliases(tracer: Tracer) -> None:
                 "a compiled function writes to an argument that shares memory with another tensor it uses, and one of "
                 "them requires grad\n  hint: pass one of them, and make the other from it inside the function"
             )
-
-
-def borrow(tracer: Tracer, tensor: Tensor, captured: dict[Value, Value]) -> Cell:
-    """The memory of a tensor from outside a trace that runs inside another: an input, for which the outer one's value
-    is given."""
-    outer = tracer.parent
-    assert outer is not None
-    cell = outer.cell_of(tensor)
-    if tensor.requires_grad:
-        outer.join_history(cell)
-    value = captured.get(cell.value)
-    if value is None:
-        value = captured[cell.value] = tracer.builder.input(cell.value.type)
-    tracer.borrowed.add(tensor._memory)
-    return tracer.new_cell(value, tensor)

@@ -13,9 +13,10 @@ __all__ = ["backward", "enable_grad", "grad", "inference_mode", "is_grad_enabled
 
 # What few programs use is imported at first use.
 _LAZY = {
-    "Function": "function",
+    "Function": "function", "detect_anomaly": "anomaly", "set_detect_anomaly": "anomaly",
+    "gradcheck": "gradient_check", "gradgradcheck": "gradient_check", "GradcheckError": "gradient_check",
 }  # fmt: skip
-_LAZY_MODULES = ("function",)
+_LAZY_MODULES = ("anomaly", "function", "functional", "graph")
 
 
 def __getattr__(name: str) -> Any:

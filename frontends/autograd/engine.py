@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from adjit.autograd.record import Record, Rule, Saved, Watch
+from adjit.autograd.record import Record, Rule, Saved, Watch, value_of
 from adjit.compiler.nodewise import pullback_of
 from adjit.execute import run_graph, run_graph_recorded
 from adjit.ir.graph import Graph, Node, Value
 from adjit.ir.shape import evaluate
 from adjit.state import STATE
 from adjit.tensor import Tensor
+from adjit.utils.hooks import Prehook
 
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they have already been "
@@ -41,6 +42,21 @@ class Pass:
         self.queued: set[Node] = set()
         self.useful: set[Node] | None = None
         self.order: list[Node] = []
+        self.roots: tuple[Value, ...] = ()
+        self._reached: set[Value] | None = None
+
+    def reaches(self, tensor: Tensor) -> bool:
+        """Whether this pass computes the tensor's gradient."""
+        if self._reached is None:
+            self._reached = set(self.roots)
+            stack = list(self.roots)
+            while stack:
+                node = stack.pop().node
+                if node is not None and (self.useful is None or node in self.useful):
+                    fresh = [value for value in node.inputs if value not in self._reached]
+                    self._reached.update(fresh)
+                    stack.extend(fresh)
+        return value_of(tensor) in self._reached
 
     def add(self, value: Value, cotangent: Tensor) -> None:
         """Add a contribution to a value's cotangent."""
@@ -96,6 +112,9 @@ class Pass:
         arriving = [self._finish(value, self.cotangents.pop(value, None)) for value in node.outputs]
         if entry.freed or entry.fault is not None:
             raise RuntimeError(entry.fault or FREED)
+        for hook in tuple(entry.hooks.values()) if entry.hooks else ():
+            if isinstance(hook, Prehook):
+                arriving = list(hook(tuple(arriving)))
         found, reached = self._pull_back(node, entry, arriving)
         if entry.hooks:
             found, reached = _run_hooks(node, entry, arriving, found, reached)
@@ -142,6 +161,8 @@ def _run_hooks(
     by_place = dict(zip(reached, found, strict=True))
     given: tuple[Tensor | None, ...] = tuple(by_place.get(index) for index in places)
     for hook in tuple((entry.hooks or {}).values()):
+        if isinstance(hook, Prehook):
+            continue
         replaced = hook(given, tuple(arriving))
         if replaced is not None:
             given = (replaced,) if isinstance(replaced, Tensor) else tuple(replaced)
@@ -287,15 +308,21 @@ def run_pass(
     targets: Sequence[Value] | None = None,
 ) -> dict[Value, Any]:
     """One backward pass from `roots`; the targets' cotangents, or nothing when it accumulates into leaves."""
-    sweep = Pass(retain_graph, create_graph, None if targets is None else set(targets))
-    before = STATE.recording
-    STATE.recording = create_graph
+    kind = Pass
+    if STATE.anomaly[0]:
+        from adjit.autograd.anomaly import WatchedPass
+
+        kind = WatchedPass
+    sweep = kind(retain_graph, create_graph, None if targets is None else set(targets))
+    sweep.roots = tuple(roots)
+    before, outer = STATE.recording, STATE.sweep
+    STATE.recording, STATE.sweep = create_graph, sweep
     try:
         for value, cotangent in zip(roots, cotangents, strict=True):
             sweep.add(value, cotangent)
         sweep.run()
     finally:
-        STATE.recording = before
+        STATE.recording, STATE.sweep = before, outer
     if watch is not None and targets is None and not create_graph and len(roots) == 1:
         watch(sweep.order, roots[0])
     return sweep.results

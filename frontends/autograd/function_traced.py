@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from adjit.autograd.function import Function, FunctionCtx, backward_of
 from adjit.autograd.rules import validated
+from adjit.inner_trace import InnerTracer
 from adjit.ir.errors import TraceError
 from adjit.ir.graph import Graph, Value
 from adjit.ir.primitive import primitive_named
@@ -28,11 +29,10 @@ def record_traced(
         if isinstance(item, Tensor) and item._dtype.is_float and not any(item is fixed for fixed in ctx._fixed)
     ]
     operands = [tracer.operand(tensor, True) for tensor in tensors]
-    before = dict(zip(map(id, tensors), operands, strict=True))
     for tensor in ctx._dirty:  # its value before it was written is what the gradient goes to
         operands = [tracer.gradient_value(t) if t is tensor else o for t, o in zip(tensors, operands, strict=True)]
     results = [tracer.value_of(tensor) for tensor in open_results]
-    rule = _BackwardTrace(tracer, cls, ctx, args, outputs, open_results, operands, results, before)
+    rule = _BackwardTrace(tracer, cls, ctx, args, outputs, open_results, operands, results)
     graph, wrt, captured = rule.run()
     inputs = [*operands, *results, *captured]
     if not wrt:  # the user's backward gives nothing back
@@ -69,10 +69,7 @@ class _BackwardTrace:
         open_results: Sequence[Tensor],
         operands: Sequence[Value],
         results: Sequence[Value],
-        before: dict[int, Value],
     ) -> None:
-        from adjit.trace import Tracer
-
         self.outer = tracer
         self.cls = cls
         self.ctx = ctx
@@ -81,24 +78,18 @@ class _BackwardTrace:
         self.open_results = open_results
         self.operands = operands
         self.results = results
-        self.before = before
-        self.inner = Tracer(f"{cls.__name__}.vjp", tracer.hints)
-        self.inner.guards = tracer.guards
+        self.inner = InnerTracer(f"{cls.__name__}.vjp")
 
     def run(self) -> tuple[Graph, list[int], list[Value]]:
         """The graph of the backward, the operands that it gives gradients to, and what else it reads."""
         inner = self.inner
-        saved_mode, STATE.recording = STATE.recording, False
+        recording, STATE.recording = STATE.recording, False
         try:
             with inner:
                 cotangents = [inner.argument(v.type, f"g{i}", i) for i, v in enumerate(self.results)]
                 mine = [inner.argument(value.type, f"x{i}", i) for i, value in enumerate(self.operands)]
                 shown = [inner.argument(value.type, f"y{i}", i) for i, value in enumerate(self.results)]
-                heads = [tensor._value for tensor in (*mine, *shown)]
-                inner.captured = {}
-                for value, tensor in zip((*self.operands, *self.results), (*mine, *shown), strict=True):
-                    assert tensor._value is not None
-                    inner.captured.setdefault(value, tensor._value)
+                heads = [inner.value_of(tensor) for tensor in (*cotangents, *mine, *shown)]
                 self._save(mine, shown)
                 returned = backward_of(self.cls)(self.ctx, *self._gradients(cotangents))
                 types = [arg._tensor_type if isinstance(arg, Tensor) else None for arg in self.args]
@@ -106,20 +97,21 @@ class _BackwardTrace:
                 given = [g for g, type in zip(found, types, strict=True) if type is not None]
                 needs = [n for n, type in zip(self.ctx.needs_input_grad, types, strict=True) if type is not None]
                 wrt = [i for i, (g, need) in enumerate(zip(given, needs, strict=True)) if need and g is not None]
-                chosen = [g for i, g in enumerate(given) if i in wrt and g is not None]
-                values = [inner.value_of(gradient) for gradient in chosen]
+                values = [inner.value_of(g) for i, g in enumerate(given) if i in wrt and g is not None]
         finally:
-            STATE.recording = saved_mode
-        self._check_writes()
+            STATE.recording = recording
+        if inner.writes():
+            raise TraceError(
+                f"the backward of {self.cls.__name__} writes to a tensor that it did not make\n"
+                "  hint: clone() the tensor before the in-place operation"
+            )
         graph = inner.graph
-        extra = {outer: value for outer, value in inner.captured.items() if value not in heads}
-        first = [tensor._value for tensor in cotangents]
-        operand_inputs, result_inputs = heads[: len(mine)], heads[len(mine) :]
+        extra = graph.inputs[len(heads) :]
+        first, last = heads[: -len(shown)], heads[-len(shown) :]
         unread = [Value(value.type) for value in self.results]  # the forward's results stand among the operands too
-        inputs = (*first, *operand_inputs, *unread, *extra.values(), *result_inputs)
-        graph.inputs = tuple(value for value in inputs if value is not None)
+        graph.inputs = (*first, *unread, *extra, *last)
         graph.outputs = tuple(values)
-        return graph, wrt, list(extra)
+        return graph, wrt, [self.outer.operand(tensor, True) for tensor in inner.captured]
 
     def _gradients(self, cotangents: Sequence[Tensor]) -> list[Tensor | None]:
         """What the user's backward is given: one for each result."""
@@ -135,19 +127,14 @@ class _BackwardTrace:
         return given
 
     def _save(self, mine: Sequence[Tensor], shown: Sequence[Tensor]) -> None:
-        """Let the context hand out this trace's stand-ins for arguments and results."""
+        """Let the context hand out this trace's own tensors for arguments, results and what else was saved."""
         stand_ins = {id(tensor): proxy for tensor, proxy in zip(self.open_results, shown, strict=True)}
         tensors = [arg for arg in self.args if isinstance(arg, Tensor)]
         for tensor, proxy in zip(tensors, mine, strict=True):
             if not any(tensor is dirty for dirty in self.ctx._dirty):
                 stand_ins[id(tensor)] = proxy
-        self.ctx._finish([(None if t is None else stand_ins.get(id(t), t), None) for t in self.ctx._chosen])
+        inner = self.inner
+        inner.stand_for(stand_ins)
+        saved = [None if t is None else inner.local(t) for t in self.ctx._chosen]
+        self.ctx._finish([(tensor, None) for tensor in saved])
         self.ctx._chosen = ()
-
-    def _check_writes(self) -> None:
-        for memory, cell in self.inner.cells.items():
-            if memory in self.inner.borrowed and cell.version:
-                raise TraceError(
-                    f"the backward of {self.cls.__name__} writes to a tensor that it did not make\n"
-                    "  hint: clone() the tensor before the in-place operation"
-                )

@@ -10,7 +10,7 @@ from adjit.autograd.record import Record, TraceNode, Watch, value_of
 from adjit.execute import title
 from adjit.ir.graph import Node, Value
 from adjit.tensor import Tensor
-from adjit.utils.hooks import Hooks, RemovableHandle
+from adjit.utils.hooks import Handles, Hooks, Prehook, RemovableHandle
 
 
 class GradFn:
@@ -32,20 +32,30 @@ class GradFn:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        return {}
+        """What is noted of the function; anomaly detection puts the forward's lines there."""
+        from adjit.autograd.anomaly import METADATA
+
+        return METADATA.setdefault(self.node, {})
 
     def register_hook(self, hook: Callable[[Any, Any], Any]) -> RemovableHandle:
         """Call `hook(grad_inputs, grad_outputs)` when this function has been pulled back.
 
         `grad_inputs` has an entry for each operand; a returned tuple replaces it.
         """
+        return RemovableHandle(self._hooks(), hook)
+
+    def register_prehook(self, hook: Callable[[Any], Any]) -> RemovableHandle:
+        """Call `hook(grad_outputs)` before this function is pulled back; a returned tuple replaces them."""
+        return RemovableHandle(self._hooks(), Prehook(hook))
+
+    def _hooks(self) -> Hooks:
         attached = self.node.attached
         if attached is None:
             attached = self.node.attached = TraceNode("")
         assert isinstance(attached, (Record, TraceNode))
         if attached.hooks is None:
             attached.hooks = Hooks()
-        return RemovableHandle(attached.hooks, hook)
+        return attached.hooks
 
     def __getattr__(self, name: str) -> Any:
         """What `forward` left on the context of a user's function."""
@@ -75,6 +85,26 @@ class AccumulateGrad(GradFn):
     @property
     def next_functions(self) -> tuple[tuple[GradFn | None, int], ...]:
         return ()
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return {}
+
+    def register_hook(self, hook: Callable[[Any, Any], Any]) -> RemovableHandle:
+        """Call `hook((), grad_outputs)` when the gradient has been accumulated."""
+        arrived: list[Tensor] = []
+        first = self.variable.register_hook(lambda gradient: arrived.append(gradient))
+        last = self.variable.register_post_accumulate_grad_hook(lambda leaf: hook((), (arrived.pop(),)))
+        return Handles((first, last))
+
+    def register_prehook(self, hook: Callable[[Any], Any]) -> RemovableHandle:
+        """Call `hook(grad_outputs)` before the gradient is accumulated; a returned tuple replaces it."""
+
+        def before(gradient: Tensor) -> Tensor | None:
+            found: Tensor = Prehook(hook)((gradient,))[0]
+            return found
+
+        return self.variable.register_hook(before)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, AccumulateGrad) and other.variable is self.variable

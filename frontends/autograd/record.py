@@ -57,6 +57,22 @@ class Saved:
     version: int
 
 
+class Packed(Saved):
+    """A saved value in the form that hooks gave it, unpacked whenever it is read."""
+
+    __slots__ = ("form", "unpack")
+
+    def __init__(self, form: Any, unpack: Callable[[Any], np.ndarray], kept: Saved) -> None:
+        self.form = form
+        self.unpack = unpack
+        self.dtype, self.value, self.requires_grad = kept.dtype, kept.value, kept.requires_grad
+        self.memory, self.version = None, 0
+
+    @property
+    def array(self) -> np.ndarray:  # type: ignore[override]
+        return self.unpack(self.form)
+
+
 class Rule:
     """A pullback in Python: what stands in `Record.custom` for a user's function."""
 
@@ -211,6 +227,10 @@ def record(
 
 def link(node: Node, results: Sequence[Tensor]) -> None:
     """Make the results the outputs of `node`."""
+    if STATE.anomaly[0]:
+        from adjit.autograd.anomaly import note_lines
+
+        note_lines(node)
     for tensor, value in zip(results, node.outputs, strict=True):
         if value.dtype.is_float and not node.op.constant_result:
             tensor._value = value
@@ -257,7 +277,15 @@ def attach_pullback(
 def save(tensor: Tensor, value: Value, requires_grad: bool) -> Saved:
     """Keep a tensor's data for the backward pass."""
     assert tensor._array is not None
-    return Saved(tensor._array, tensor._dtype, value, requires_grad, tensor._memory, tensor._memory.version)
+    kept = Saved(tensor._array, tensor._dtype, value, requires_grad, tensor._memory, tensor._memory.version)
+    return pack(tensor, kept) if STATE.packing else kept
+
+
+def pack(tensor: Tensor, kept: Saved) -> Saved:
+    """What the hooks on saved tensors make of `kept`."""
+    from adjit.autograd.graph import packed
+
+    return packed(tensor, kept)
 
 
 # -- detaching, hooks -----------------------------------------------------------------------------------------------

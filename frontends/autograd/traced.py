@@ -18,6 +18,7 @@ from adjit.ir.printer import value_names
 from adjit.ir.rewrite import inline
 from adjit.state import STATE
 from adjit.tensor import Tensor
+from adjit.utils.hooks import Prehook
 
 if TYPE_CHECKING:
     from adjit.trace import Tracer
@@ -83,7 +84,8 @@ def gradients_of_values(
     if found_fault is not None:
         raise RuntimeError(found_fault)
     start = len(tracer.graph.nodes)
-    before, STATE.recording = STATE.recording, create_graph
+    before, outer = STATE.recording, STATE.sweep
+    STATE.recording, STATE.sweep = create_graph, _Sweep(tracer, nodes, roots, wanted)
     try:
         found = pull_back(
             tracer.builder,
@@ -94,14 +96,29 @@ def gradients_of_values(
             value_names(tracer.graph),
             lambda value, cotangent: _observe(tracer, value, cotangent, create_graph),
             lambda node, arriving, found: _observe_node(tracer, node, arriving, found, create_graph),
-            lambda node, arriving, active: _through_call(tracer, node, arriving, active),
+            lambda node, arriving, active: _before_node(tracer, node, arriving, active, create_graph),
         )
     finally:
-        STATE.recording = before
+        STATE.recording, STATE.sweep = before, outer
     if not retain_graph:
         tracer.freed.update(node for node, _ in _passed(nodes, roots, wanted))
     tracer.note_dependence(start)
     return [None if c is None else _gradient(tracer, c.value, create_graph) for c in found]
+
+
+class _Sweep:
+    """What hooks on several gradients ask of a backward pass."""
+
+    def __init__(self, tracer: Tracer, nodes: Sequence[Node], roots: Sequence[Value], wanted: Sequence[Value]) -> None:
+        self.tracer = tracer
+        self.parts = (nodes, roots, wanted)
+
+    def reaches(self, tensor: Tensor) -> bool:
+        """Whether this pass computes the tensor's gradient."""
+        found = set(self.parts[1])
+        for node, needs in _passed(*self.parts):
+            found.update(value for value, need in zip(node.inputs, needs, strict=True) if need)
+        return self.tracer.gradient_value(tensor) in found
 
 
 # -- calls ------------------------------------------------------------------------------------------------------------
@@ -243,6 +260,18 @@ def _observe(tracer: Tracer, value: Value, cotangent: Expr, create_graph: bool) 
     return tracer.builder.expr(tracer.value_of(gradient))
 
 
+def _before_node(
+    tracer: Tracer, node: Node, arriving: list[Expr | None], active: set[Value], create_graph: bool
+) -> Sequence[Expr | None] | None:
+    """Let a node's prehooks replace the cotangents of its results; then those of a call's operands."""
+    attached = node.attached
+    for hook in tuple(attached.hooks.values()) if isinstance(attached, TraceNode) and attached.hooks else ():
+        if isinstance(hook, Prehook):
+            found = hook(tuple(None if c is None else _gradient(tracer, c.value, create_graph) for c in arriving))
+            arriving[:] = [None if g is None else tracer.builder.expr(tracer.value_of(g)) for g in found]
+    return _through_call(tracer, node, arriving, active)
+
+
 def _observe_node(
     tracer: Tracer, node: Node, arriving: Sequence[Expr | None], found: Sequence[Expr | None], create_graph: bool
 ) -> Sequence[Expr | None]:
@@ -257,6 +286,8 @@ def _observe_node(
         if i in places
     )
     for hook in tuple(node.attached.hooks.values()):
+        if isinstance(hook, Prehook):
+            continue
         replaced = hook(given, tuple(result))
         if replaced is not None:
             given = (replaced,) if isinstance(replaced, Tensor) else tuple(replaced)

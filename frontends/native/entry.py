@@ -197,8 +197,8 @@ def _mixed(code: int, part: int) -> int:
 
 
 def _mode() -> int:
-    """The running thread's mode: bit 0 for recording, bit 1 for tracing."""
-    return STATE.recording + 2 * (STATE.tracer is not None)
+    """The running thread's mode: bit 0 for recording, bit 1 where Python must see every operation, as in a trace."""
+    return STATE.recording + 2 * (STATE.tracer is not None or STATE.anomaly[0] or bool(STATE.packing))
 
 
 @functools.cache

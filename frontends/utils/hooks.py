@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from copy import deepcopy
 from itertools import count
 from typing import Any
@@ -61,3 +61,37 @@ class Hooks(dict[int, Callable[..., Any]]):
             del self[key]
             self[key] = other
         return handle
+
+class Handles(RemovableHandle):
+    """The handles of several hooks, removed together."""
+
+    __slots__ = ("handles",)
+
+    def __init__(self, handles: Sequence[RemovableHandle]) -> None:
+        self.handles = tuple(handles)
+
+    def remove(self) -> None:
+        """Take all hooks away."""
+        for handle in self.handles:
+            handle.remove()
+
+
+class Prehook:
+    """A hook of a node that is called before it is pulled back, with the gradients of its results alone."""
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+
+    def __call__(self, gradients: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The gradients to go on with."""
+        found = self.function(gradients)
+        if found is None:
+            return gradients
+        found = tuple(found) if isinstance(found, (tuple, list)) else (found,)
+        if len(found) != len(gradients):
+            raise RuntimeError(
+                f"hook has returned an incorrect number of values (got {len(found)}, but expected {len(gradients)})"
+            )
+        return found
