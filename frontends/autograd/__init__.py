@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from adjit.autograd.modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from adjit.autograd.modes import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
-__all__ = ["backward", "enable_grad", "grad", "inference_mode", "is_grad_enabled", "no_grad", "set_grad_enabled"]
+__all__ = [
+    "backward", "enable_grad", "grad", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "no_grad",
+    "set_grad_enabled",
+]  # fmt: skip
 
 # What few programs use is imported at first use.
 _LAZY = {
@@ -68,7 +79,7 @@ def backward(
     grad_tensors: Tensor | Sequence[Tensor | None] | None = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
-    grad_variables: None = None,
+    grad_variables: Tensor | Sequence[Tensor | None] | None = None,
     inputs: Tensor | Sequence[Tensor] | None = None,
 ) -> None:
     """Accumulate the gradients of `tensors`, weighted by `grad_tensors`, into the leaves' `.grad` (or only `inputs`').
@@ -76,11 +87,18 @@ def backward(
     Errors: RuntimeError if a tensor does not require grad, is not a scalar and has no weight, or was freed.
     """
     outputs = _as_tuple(tensors)
+    if grad_variables is not None:
+        warnings.warn("`grad_variables` is deprecated. Use `grad_tensors` instead.", FutureWarning, stacklevel=2)
+        if grad_tensors is not None:
+            raise RuntimeError(
+                "`grad_tensors` and `grad_variables` (deprecated) arguments both passed to `backward()`. Please only "
+                "use `grad_tensors`."
+            )
+        grad_tensors = grad_variables
     gradients = _as_tuple(grad_tensors) if grad_tensors is not None else (None,) * len(outputs)
     if inputs is not None and len(_as_tuple(inputs)) == 0:
         raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
-    if len(gradients) != len(outputs):
-        raise RuntimeError(f"got {len(outputs)} tensors and {len(gradients)} gradients")
+    _check_count(outputs, gradients)
     retain = create_graph if retain_graph is None else retain_graph
     seeds = _seeds(outputs, gradients, create_graph)
     if STATE.tracer is not None:
@@ -100,11 +118,16 @@ def backward(
     targets = _as_tuple(inputs)
     for target in targets:
         if not target.requires_grad:
-            raise RuntimeError("One of the differentiated Tensors does not require grad")
+            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
     results = run_pass(roots, seeds, retain, create_graph, [value_of(target) for target in targets])
     for target in targets:
         if value_of(target) in results:
             accumulate(target, results[value_of(target)], create_graph)
+
+
+def _check_count(outputs: Sequence[Any], gradients: Sequence[Any]) -> None:
+    if len(gradients) != len(outputs):
+        raise RuntimeError(f"got {len(outputs)} tensors and {len(gradients)} gradients")
 
 
 def _watch_leaves(outputs: Sequence[Tensor]) -> None:
@@ -141,6 +164,9 @@ def grad(
         raise ValueError(
             "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
         )
+    if not targets:
+        raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
+    _check_count(roots, gradients)
     seeds = _seeds(roots, gradients, create_graph)
     for target in targets:
         if not target.requires_grad:

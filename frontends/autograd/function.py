@@ -205,6 +205,10 @@ def _record(cls: type[Function], ctx: FunctionCtx, args: Sequence[Any], outputs:
     node = Node(primitive_named("host_call"), values, attributes, types, user_location())
     entry = node.attached = Record(f"{cls.__name__}Backward", next_sequence())
     entry.leaves = tuple(t for t in tensors if t.requires_grad and t._leaf)
+    if STATE.anomaly[0]:
+        from adjit.autograd.anomaly import note_lines
+
+        note_lines(node)
     entry.custom = FunctionRule(cls, ctx, tuple(args), tuple(isinstance(item, Tensor) for item in outputs))
     operands = {id(tensor): value for tensor, value in zip(tensors, values, strict=True)}
     found: list[Any] = []

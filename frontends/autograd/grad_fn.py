@@ -82,6 +82,10 @@ class AccumulateGrad(GradFn):
     def __init__(self, variable: Tensor) -> None:
         self.variable = variable
 
+    def name(self) -> str:
+        """The class's name in PyTorch's namespaces."""
+        return "torch::autograd::AccumulateGrad"
+
     @property
     def next_functions(self) -> tuple[tuple[GradFn | None, int], ...]:
         return ()

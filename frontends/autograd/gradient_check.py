@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from adjit.autograd import grad
 from adjit.creation import zeros, zeros_like
 from adjit.dtypes import float64
@@ -95,9 +97,8 @@ def _numerical(func: Callable[..., Any], given: Sequence[Any], eps: float) -> li
     columns: list[list[list[Tensor]]] = []
     for item in _open(given):
         own: list[list[Tensor]] = []
-        flat = item.detach().view(-1) if item.is_contiguous() else None
         for element in range(item.numel()):
-            above, below = (_moved(func, given, item, flat, element, step) for step in (eps, -eps))
+            above, below = (_moved(func, given, item, element, step) for step in (eps, -eps))
             _check_alike(above, below, eps)
             own.append([((a - b) / (2 * eps)).reshape(-1) for a, b in zip(above, below, strict=True)])
         columns.append(own)
@@ -109,23 +110,17 @@ def _numerical(func: Callable[..., Any], given: Sequence[Any], eps: float) -> li
 
 
 def _moved(
-    func: Callable[..., Any], given: Sequence[Any], item: Tensor, flat: Tensor | None, element: int, step: float
+    func: Callable[..., Any], given: Sequence[Any], item: Tensor, element: int, step: float
 ) -> list[Tensor]:
-    """The results with one element of one input moved by `step`."""
-    target = flat
-    position: Any = element
-    if target is None:
-        target, place = item.detach(), []
-        for extent in reversed(item.shape):
-            place.append(element % extent)
-            element //= extent
-        position = tuple(reversed(place))
-    before = target[position].item()
-    target[position] = before + step
+    """The results with one element of one input moved by `step`, which counts as no write."""
+    memory = item.detach().numpy()
+    place = np.unravel_index(element, memory.shape)
+    before = memory[place]
+    memory[place] = before + step
     try:
         return [o.detach().clone() for o in _as_tuple(func(*given))]
     finally:
-        target[position] = before
+        memory[place] = before
 
 
 def _check_alike(first: Sequence[Tensor], second: Sequence[Tensor], eps: float) -> None:

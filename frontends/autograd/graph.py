@@ -100,8 +100,9 @@ def packed(tensor: Tensor, kept: Saved) -> Saved:
         STATE.packing, STATE.recording = hooks, recording
     if tensor._memory.version != version:
         raise RuntimeError(
-            "A saved tensor pack hook is modifying its input in place. Tensors passed as input to pack hook can not be "
-            "modified by in-place operations without changing the results."
+            "A saved tensor pack hook is modifying its input in place. Tensors provided as input to pack hook cannot "
+            "be modified by in-place operations as this can lead to unexpected side-effects. Please open an issue if "
+            "you need to perform in-place operations on the input to a pack hook."
         )
     return Packed(form, lambda item: _unpacked(unpack, item), kept)
 

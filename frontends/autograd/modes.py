@@ -154,3 +154,8 @@ class inference_mode(_Mode):
 def is_grad_enabled() -> bool:
     """Whether operations are being recorded."""
     return STATE.recording
+
+
+def is_inference_mode_enabled() -> bool:
+    """Whether inference mode is on."""
+    return STATE.inference
