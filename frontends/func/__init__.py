@@ -44,5 +44,5 @@ def stack_module_state(models: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def __getattr__(name: str) -> Any:
     if name == "functional_call":
-        return import_module("adjit.nn.utils.stateless").functional_call
+        return import_module("adjit.nn.utils.stateless").call_with
     raise AttributeError(f"module 'adjit.func' has no attribute {name!r}")

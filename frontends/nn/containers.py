@@ -164,13 +164,13 @@ class ModuleList(Module):
             else:
                 groups.append((index, index, text))
         if not groups:
-            return "ModuleList()"
+            return f"{self._get_name()}()"
         lines = []
         for first, last, text in groups:
             name = f"({first})" if first == last else f"({first}-{last})"
             text = text if first == last else f"{last - first + 1} x {text}"
             lines.append(f"{name}: " + text.replace("\n", "\n  "))
-        return "ModuleList(\n  " + "\n  ".join(lines) + "\n)"
+        return f"{self._get_name()}(\n  " + "\n  ".join(lines) + "\n)"
 
 
 class ModuleDict(Module):
@@ -279,48 +279,146 @@ class ParameterList(_Parameters):
 
 
 class ParameterDict(_Parameters):
-    """A dictionary of parameters; tensors become parameters."""
+    """A dictionary of parameters; tensors become parameters, and other values are kept as they are."""
 
-    def __init__(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None) -> None:
+    def __init__(self, parameters: Any = None) -> None:
         super().__init__()
+        self._keys: dict[str, None] = {}
         if parameters is not None:
             self.update(parameters)
 
+    def _key_to_attr(self, key: str) -> str:
+        if not isinstance(key, str):
+            raise TypeError(
+                "Index given to ParameterDict cannot be used as a key as it is not a string (type is "
+                f"'{type(key).__name__}'). Open an issue on github if you need non-string keys."
+            )
+        return key
+
     def __getitem__(self, key: str) -> Any:
-        return self._parameters[key]
+        return getattr(self, self._key_to_attr(key))
 
     def __setitem__(self, key: str, value: Any) -> None:
-        self.register_parameter(str(key), _as_parameter(value))
+        name = self._key_to_attr(key)
+        self._keys[key] = None
+        setattr(self, name, Parameter(value) if isinstance(value, Tensor) and not isinstance(value, Parameter) else
+                value)  # fmt: skip
 
     def __delitem__(self, key: str) -> None:
-        EPOCH.advance()
-        del self._parameters[key]
+        del self._keys[key]
+        delattr(self, self._key_to_attr(key))
 
     def __len__(self) -> int:
-        return len(self._parameters)
+        return len(self._keys)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._parameters)
+        return iter(self._keys)
 
-    def __contains__(self, key: str) -> bool:
-        return key in self._parameters
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(list(self._keys))
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
+
+    def __or__(self, other: ParameterDict) -> ParameterDict:
+        found = self.copy()
+        found.update(other)
+        return found
+
+    def __ror__(self, other: ParameterDict) -> ParameterDict:
+        found = other.copy()
+        found.update(self)
+        return found
+
+    def __ior__(self, other: ParameterDict) -> ParameterDict:
+        self.update(other)
+        return self
+
+    def copy(self) -> ParameterDict:
+        """Another dictionary of the same parameters."""
+        return ParameterDict(OrderedDict((key, self[key]) for key in self._keys))
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """The value of `key`, which is `default` if there was none."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of `key`, or `default`."""
+        found = default
+        if key in self._keys:
+            found = self[key]
+        return found
+
+    def clear(self) -> None:
+        """Take everything out."""
+        for key in list(self._keys):
+            del self[key]
+
+    def pop(self, key: str) -> Any:
+        """Take a value out."""
+        value = self[key]
+        del self[key]
+        return value
+
+    def popitem(self) -> tuple[str, Any]:
+        """Take the last key and value out."""
+        key = next(reversed(self._keys))
+        return key, self.pop(key)
+
+    def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
+        """A dictionary of these keys, all with the value `default`."""
+        return ParameterDict((key, default) for key in keys)
 
     def keys(self) -> Any:
         """The names."""
-        return self._parameters.keys()
+        return self._keys.keys()
 
     def items(self) -> Any:
-        """The names with their parameters."""
-        return self._parameters.items()
+        """The names with their values."""
+        return ((key, self[key]) for key in self._keys)
 
     def values(self) -> Any:
-        """The parameters."""
-        return self._parameters.values()
+        """The values."""
+        return (self[key] for key in self._keys)
 
-    def update(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
-        """Add parameters by name."""
-        for key, value in parameters.items() if isinstance(parameters, Mapping) else parameters:
-            self[key] = value
+    def update(self, parameters: Any) -> None:
+        """Add values by name."""
+        if not isinstance(parameters, Iterable):
+            raise TypeError(
+                "ParametersDict.update should be called with an iterable of key/value pairs, but got "
+                + type(parameters).__name__
+            )
+        if isinstance(parameters, (Mapping, ParameterDict)):
+            for key, value in parameters.items():
+                self[key] = value
+            return
+        for number, item in enumerate(parameters):
+            if not isinstance(item, Iterable):
+                raise TypeError(
+                    f"ParameterDict update sequence element #{number} should be Iterable; is{type(item).__name__}"
+                )
+            pair = tuple(item)
+            if len(pair) != 2:
+                raise ValueError(
+                    f"ParameterDict update sequence element #{number} has length {len(pair)}; 2 is required"
+                )
+            self[pair[0]] = pair[1]
+
+    def extra_repr(self) -> str:
+        """The type and size of each value."""
+        lines = []
+        for key, value in self.items():
+            text = f"Object of type: {type(value).__name__}"
+            if isinstance(value, Tensor):
+                kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
+                text = f"{kind} containing: [{value.type()} of size {'x'.join(map(str, value.shape))}]"
+            lines.append(f"  ({key}): {text}")
+        return "\n".join(lines)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("ParameterDict should not be called.")
 
 
 def _as_parameter(value: Any) -> Parameter:

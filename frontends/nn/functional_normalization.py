@@ -327,3 +327,26 @@ def pair_distances(input: Tensor, first: Tensor, second: Tensor, p: float) -> Te
     rows = input.index_select(0, first) - input.index_select(0, second)
     found: Tensor = rows.norm(p, -1)
     return found
+
+
+# -- weights -----------------------------------------------------------------------------------------------------------
+def norm_except_dim(v: Tensor, pow: int = 2, dim: int = 0) -> Tensor:
+    """The norms of the slices along `dim`, whose other axes have size 1; of the whole tensor for -1."""
+    if dim == -1:
+        whole: Tensor = v.norm(pow)
+        return whole
+    axes = tuple(axis for axis in range(v.ndim) if axis != wrap_dim(dim, v.ndim))
+    found: Tensor = v.norm(pow, axes, keepdim=True) if axes else v.abs()
+    return found
+
+
+def normalised_weight(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    """g*v/|v|, with the norms of the slices along `dim`."""
+    found: Tensor = scaled_direction(v, g, dim)
+    return found
+
+
+@composite("WeightNormInterface")
+def scaled_direction(v: Tensor, g: Tensor, dim: int) -> Tensor:
+    """g*v/|v|."""
+    return v * (g / norm_except_dim(v, 2, dim))

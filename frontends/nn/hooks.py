@@ -245,3 +245,9 @@ def _warn_of_legacy(function: Any, args: tuple[Any, ...], result: Any) -> None:
             "be removed in future versions. This hook will be missing some grad_input."
         )
     warnings.warn(f"{problem} {advice}", FutureWarning, stacklevel=5)
+
+
+def forward_pre_hooks(module: Any, kind: type) -> list[tuple[int, Any]]:
+    """The hooks of class `kind` before a module's `forward`, each with its key."""
+    listed = [(key, entry[0]) for key, entry in module._forward_pre_hooks.items()]
+    return [(key, hook) for key, hook in listed if isinstance(hook, kind)]
