@@ -66,6 +66,7 @@ __all__ = [
     "Program",
     "Size",
     "Tensor",
+    "autocast",
     "autograd",
     "bfloat16",
     "compile",
@@ -101,9 +102,11 @@ __all__ += [*_export(), *_DEFERRED]
 globals().update(bool=bool_, float=float_, int=int_)
 
 # What a script may never touch is imported at first use.
-_LAZY_MODULES = ("data", "demo", "func", "linalg", "nn", "optim", "special", "utils")
+_LAZY_MODULES = (
+    "amp", "data", "demo", "func", "linalg", "nn", "optim", "special", "utils", "version",
+)  # fmt: skip
 _LAZY = {"Program": "program", "compile": "jit", "load_program": "program", "parse": "program",
-         "load": "saving", "save": "saving", "vmap": "func"}  # fmt: skip
+         "autocast": "amp", "load": "saving", "save": "saving", "vmap": "func"}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -125,6 +125,19 @@ class _Accelerator:
 
     manual_seed_all = manual_seed
 
+    def memory_allocated(self, device: Any = None) -> int:
+        """0 bytes."""
+        return 0
+
+    max_memory_allocated = memory_reserved = max_memory_reserved = memory_allocated
+
+    @property
+    def amp(self) -> Any:
+        """`adjit.amp`, under the name that older scripts use."""
+        from adjit import amp
+
+        return amp
+
     def current_accelerator(self, check_available: bool = False) -> None:
         """None."""
 
@@ -144,7 +157,7 @@ class _Accelerator:
 
 _WORK = frozenset((
     "Event", "Stream", "current_device", "current_stream", "device", "get_device_capability", "get_device_name",
-    "get_device_properties", "max_memory_allocated", "mem_get_info", "memory_allocated", "memory_summary",
+    "get_device_properties", "mem_get_info", "memory_summary",
     "set_device", "stream", "synchronize",
 ))  # fmt: skip
 
@@ -164,14 +177,44 @@ class _CuDNN:
         """False."""
         return False
 
+    def version(self) -> None:
+        """None."""
+
+
+class _CudaSettings:
+    """Settings of products on devices that are not there."""
+
+    def __init__(self) -> None:
+        self.matmul = _Matmul()
+
+    def is_built(self) -> bool:
+        """False."""
+        return False
+
+
+class _Matmul:
+    def __init__(self) -> None:
+        self.allow_tf32 = False
+        self.allow_fp16_reduced_precision_reduction = True
+        self.allow_bf16_reduced_precision_reduction = True
+
+
+class _Library:
+    """A library that PyTorch may be built with; adjit has no use for it."""
+
+    def is_available(self) -> bool:
+        """False."""
+        return False
+
 
 class _Backends:
     """`adjit.backends`: what scripts ask before they choose a device."""
 
     def __init__(self) -> None:
         self.cudnn = _CuDNN()
-        self.cuda = cuda
+        self.cuda = _CudaSettings()
         self.mps = mps
+        self.mkl = self.mkldnn = self.openmp = _Library()
 
 
 backends = _Backends()

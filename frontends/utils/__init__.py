@@ -1,1 +1,14 @@
-"""Helpers around tensors and training: hook handles, data loading."""
+"""Helpers around tensors and training: data loading, hook handles, checkpoints of activations, DLPack."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__all__ = ["checkpoint", "data", "dlpack", "hooks"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return import_module(f"adjit.utils.{name}")
+    raise AttributeError(f"module 'adjit.utils' has no attribute {name!r}")

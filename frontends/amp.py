@@ -1,0 +1,197 @@
+"""`adjit.amp`: the loops that scripts write for mixed precision, computed in the tensors' own dtypes.
+
+`autocast` never changes a dtype: for a CUDA device, of which there is none, it is disabled as in PyTorch; for the CPU
+it says so.  `GradScaler` scales as PyTorch's does where it is enabled for the CPU, and is disabled for CUDA.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from adjit.autograd.modes import no_grad
+from adjit.device import device as _device
+from adjit.tensor import Tensor
+
+__all__ = ["GradScaler", "autocast", "custom_bwd", "custom_fwd", "is_autocast_available"]
+
+_NO_CUDA = "CUDA is not available or torch_xla is imported. Disabling autocast."
+_NO_AUTOCAST = "adjit computes in the tensors' own dtypes: autocast on the CPU is disabled. Convert the model instead."
+
+
+class autocast:
+    """A context, also a decorator, in which PyTorch would choose lower precision; here dtypes stay as they are."""
+
+    def __init__(
+        self, device_type: str = "cuda", dtype: Any = None, enabled: bool = True, cache_enabled: bool | None = None
+    ) -> None:
+        self.device = _device(device_type).type
+        self.fast_dtype = dtype
+        if enabled:
+            warnings.warn(_NO_CUDA if self.device == "cuda" else _NO_AUTOCAST, UserWarning, stacklevel=2)
+        self._enabled = False
+
+    def __enter__(self) -> autocast:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        return called
+
+
+def is_autocast_available(device_type: str) -> bool:
+    """False: dtypes stay as they are."""
+    return False
+
+
+def custom_fwd(fwd: Any = None, *, device_type: str, cast_inputs: Any = None) -> Any:
+    """The forward of an `autograd.Function`, as it is."""
+    return fwd if fwd is not None else lambda function: function
+
+
+def custom_bwd(bwd: Any = None, *, device_type: str) -> Any:
+    """The backward of an `autograd.Function`, as it is."""
+    return bwd if bwd is not None else lambda function: function
+
+
+class GradScaler:
+    """Scales a loss so that small gradients survive in low precision; skips steps whose gradients overflow.
+
+    The scale shrinks by `backoff_factor` after an overflow, and grows by `growth_factor` after `growth_interval` steps
+    without one.
+    """
+
+    def __init__(
+        self, device: str = "cuda", init_scale: float = 2.0**16, growth_factor: float = 2.0,
+        backoff_factor: float = 0.5, growth_interval: int = 2000, enabled: bool = True,
+    ) -> None:  # fmt: skip
+        self._device = _device(device).type
+        if enabled and self._device == "cuda":
+            warnings.warn(
+                "torch.cuda.amp.GradScaler is enabled, but CUDA is not available.  Disabling.",
+                UserWarning,
+                stacklevel=2,
+            )
+            enabled = False
+        self._enabled = enabled
+        if enabled and not growth_factor > 1.0:
+            raise AssertionError("The growth factor must be > 1.0.")
+        if enabled and not backoff_factor < 1.0:
+            raise AssertionError("The backoff factor must be < 1.0.")
+        self._scale = init_scale
+        self._growth_factor = growth_factor
+        self._backoff_factor = backoff_factor
+        self._growth_interval = growth_interval
+        self._growth_tracker = 0
+        self._found: dict[int, bool] = {}  # by optimizer: whether its gradients, freed of the scale, are not finite
+        self._stepped: set[int] = set()
+
+    def scale(self, outputs: Any) -> Any:
+        """The loss, or several in a list or tuple, times the scale."""
+        if not self._enabled:
+            return outputs
+        if isinstance(outputs, Tensor):
+            return outputs * self._scale
+        if isinstance(outputs, (list, tuple)):
+            return type(outputs)(self.scale(output) for output in outputs)
+        raise ValueError("outputs must be a Tensor or an iterable of Tensors")
+
+    def unscale_(self, optimizer: Any) -> None:
+        """Divide the gradients of an optimizer's parameters by the scale, once between two updates."""
+        if not self._enabled:
+            return
+        if id(optimizer) in self._stepped:
+            raise RuntimeError("unscale_() is being called after step().")
+        if id(optimizer) in self._found:
+            raise RuntimeError("unscale_() has already been called on this optimizer since the last update().")
+        found = False
+        with no_grad():
+            for param in (param for group in optimizer.param_groups for param in group["params"]):
+                if param.grad is not None:
+                    param.grad.mul_(1.0 / self._scale)
+                    found = found or not bool(param.grad.isfinite().all())
+        self._found[id(optimizer)] = found
+
+    def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+        """`optimizer.step()`, unless a gradient is not finite."""
+        if not self._enabled:
+            return optimizer.step(*args, **kwargs)
+        if "closure" in kwargs:
+            raise RuntimeError("Closure use is not currently supported if GradScaler is enabled.")
+        if id(optimizer) in self._stepped:
+            raise RuntimeError("step() has already been called since the last update().")
+        if id(optimizer) not in self._found:
+            self.unscale_(optimizer)
+        self._stepped.add(id(optimizer))
+        return None if self._found[id(optimizer)] else optimizer.step(*args, **kwargs)
+
+    def update(self, new_scale: Any = None) -> None:
+        """Set the scale for the next step, from what was found or to `new_scale`."""
+        if not self._enabled:
+            return
+        if new_scale is not None:
+            self._scale = new_scale.item() if isinstance(new_scale, Tensor) else float(new_scale)
+        elif not self._found:
+            raise AssertionError("No inf checks were recorded prior to update.")
+        elif any(self._found.values()):
+            self._scale *= self._backoff_factor
+            self._growth_tracker = 0
+        else:
+            self._growth_tracker += 1
+            if self._growth_tracker == self._growth_interval:
+                self._scale *= self._growth_factor
+                self._growth_tracker = 0
+        self._found.clear()
+        self._stepped.clear()
+
+    def get_scale(self) -> float:
+        """The scale; 1 where disabled."""
+        return self._scale if self._enabled else 1.0
+
+    def get_growth_factor(self) -> float:
+        """What the scale grows by."""
+        return self._growth_factor
+
+    def get_backoff_factor(self) -> float:
+        """What the scale shrinks by."""
+        return self._backoff_factor
+
+    def get_growth_interval(self) -> int:
+        """The steps without overflow before the scale grows."""
+        return self._growth_interval
+
+    def is_enabled(self) -> bool:
+        """Whether the loss is scaled."""
+        return self._enabled
+
+    def state_dict(self) -> dict[str, Any]:
+        """Scale, factors and counts; empty where disabled."""
+        if not self._enabled:
+            return {}
+        return {
+            "scale": self.get_scale(), "growth_factor": self._growth_factor, "backoff_factor": self._backoff_factor,
+            "growth_interval": self._growth_interval, "_growth_tracker": self._growth_tracker,
+        }  # fmt: skip
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        if not self._enabled:
+            return
+        if not state_dict:
+            raise RuntimeError(
+                "The source state dict is empty, possibly because it was saved from a disabled instance of GradScaler."
+            )
+        self._scale = state_dict["scale"]
+        self._growth_factor = state_dict["growth_factor"]
+        self._backoff_factor = state_dict["backoff_factor"]
+        self._growth_interval = state_dict["growth_interval"]
+        self._growth_tracker = state_dict["_growth_tracker"]
