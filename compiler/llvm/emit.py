@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from adjit.compiler.llvm.emit_access import emit_index, emit_inside, emit_load, emit_position, emit_store, emit_update
 from adjit.compiler.llvm.emit_choice import HEAVY, Dependence, extents_of
+from adjit.compiler.llvm.emit_columns import emit_nest
 from adjit.compiler.llvm.emit_contract import emit_contract
-from adjit.compiler.llvm.emit_loops import emit_const, emit_for, emit_scalar
+from adjit.compiler.llvm.emit_loops import emit_const, emit_scalar
 from adjit.compiler.llvm.emit_reduce import emit_reduce
 from adjit.compiler.llvm.emit_sort import emit_sort_rows, scratch_bytes
 from adjit.compiler.llvm.emit_state import Options, Rule, Uniform, Writer, size_of
@@ -27,7 +28,7 @@ STATUS, WORKSPACE, ARENA, FIRST = 0, 1, 2, 3
 PARAMETERS = "ptr %buffers, ptr %sizes, i64 %begin, i64 %end"
 STATEMENTS = (FOR, STORE, UPDATE, CONTRACT, SORT_ROWS)
 RULES: Mapping[str, Rule] = {
-    "for": emit_for, "load": emit_load, "store": emit_store, "update": emit_update, "index": emit_index,
+    "for": emit_nest, "load": emit_load, "store": emit_store, "update": emit_update, "index": emit_index,
     "inside": emit_inside, "position": emit_position, "reduce": emit_reduce, "const": emit_const, "scalar": emit_scalar,
 }  # fmt: skip
 # The unit of work is the time of one element of a cheap vector operation, some 1/64 ns; memory takes longer.
@@ -181,7 +182,7 @@ def _emit_part(
     for node in nodes[:-1]:
         w.emit_node(node)
     if alone and last.op is FOR and last.attributes["parallel"]:
-        emit_for(w, last, ("%begin", "%end"))
+        emit_nest(w, last, ("%begin", "%end"))
         extent, *rest = extents_of(last)
         work = product(rest) * _work(last.regions[0])
     else:

@@ -231,6 +231,12 @@ def _access_time(node: Node, name: str, lanes: int, dependence: Dependence) -> f
     return lanes * _STRIDED
 
 
+def column_stride(node: Node, name: str) -> Size | None:
+    """How far apart in memory an access's elements are for neighbouring values of a variable; None: not equally."""
+    flat = address(node.inputs[0].type, node.attributes["at"])  # type: ignore[arg-type]
+    return flat.coefficient(name) if isinstance(flat, Dim) else 0
+
+
 def repeats(size: Size, name: str) -> int | None:
     """The number q if an index expression depends on the variable by the single term `name // q`, else None."""
     terms = [(m, c) for m, c in size.terms if name in Dim({m: c}).names] if isinstance(size, Dim) else []

@@ -135,7 +135,7 @@ def _in_order(w: Writer, node: Node) -> None:
     kind, type = str(node.attributes["kind"]), LLType(node.output.type.dtype, w.lanes)
     zero = type.constant(neutral(kind, type.dtype))
     total, run = w.slot(type), w.slot(type)
-    fused = _product(w, node) if node.attributes["order"] == "products" else None
+    fused = fused_product(w, node) if node.attributes["order"] == "products" else None
     w.write(total, type.constant(-0.0 if kind == "sum" else 1.0))
 
     def begin() -> None:
@@ -170,7 +170,7 @@ def run_length(w: Writer, terms: str) -> str:
     return greatest(w, f.let(f"udiv i64 {above}, {runs}"), "1")
 
 
-def _product(w: Writer, node: Node) -> Node | None:
+def fused_product(w: Writer, node: Node) -> Node | None:
     """The multiplication that is the last step of each term, where it can be fused with the addition."""
     term = node.regions[0].outputs[0].node
     if not w.options.target.has_fma or node.attributes["kind"] != "sum":

@@ -1,0 +1,199 @@
+"""Sums over rows: the totals of many columns stand in L1 while the rows pass, so that memory is read as it lies.
+
+Column after column, a sum down a wide matrix would jump from row to row.  The order of each column's sum is that of
+`emit_reduce`: runs of terms, each added from zero, and the runs added in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from adjit.compiler.llvm.emit_access import combine
+from adjit.compiler.llvm.emit_choice import (
+    Choice,
+    Dependence,
+    choose,
+    column_stride,
+    cost,
+    extents_of,
+    in_order,
+    loop_dtype,
+    variables_of,
+)
+from adjit.compiler.llvm.emit_index import greatest, least, uniform
+from adjit.compiler.llvm.emit_loops import Body, emit_for, neutral, vector_loop
+from adjit.compiler.llvm.emit_reduce import fused_product, run_length
+from adjit.compiler.llvm.emit_state import Ramp, Register, Slot, Uniform, Writer
+from adjit.compiler.llvm.gemm_tile import counted, offset
+from adjit.compiler.llvm.text import LLType
+from adjit.compiler.loops.ir import LOAD, REDUCE
+from adjit.ir.graph import Node, Region
+
+# Bytes of one row of totals.  Rows that are added while a total is in a register.
+_TILE = 4096
+_ROWS = 8
+# Fewer rows or columns than these are summed column by column; bodies of more operations too.
+_FEWEST_ROWS, _FEWEST_COLUMNS, _LARGEST = 32, 256, 24
+
+
+def goes_by_rows(node: Node, choice: Choice, dependence: Dependence) -> bool:
+    """Whether a `for` over columns holds sums over rows, each as long as the others, that `emit_columns` can do."""
+    (region,) = node.regions
+    names, extents = variables_of(node), extents_of(node)
+    sums = [inner for inner in region.nodes if inner.op is REDUCE]
+    if len(names) != 1 or choice.variable != names[0] or choice.lanes < 4 or not sums:
+        return False
+    if isinstance(extents[0], int) and extents[0] < _FEWEST_COLUMNS:
+        return False
+    for inner in sums:
+        rows = extents_of(inner)
+        if not in_order(inner) or len(rows) != 1 or rows != extents_of(sums[0]):
+            return False
+        if (isinstance(rows[0], int) and rows[0] < _FEWEST_ROWS) or cost(inner.regions[0]) > _LARGEST:
+            return False
+        if any(n.regions for n in inner.regions[0].nodes):
+            return False
+        loads = [n for n in inner.regions[0].walk() if n.op is LOAD]
+        if not any(column_stride(n, names[0]) == 1 and _moves(n, inner) for n in loads):
+            return False
+    if any(inner.op is REDUCE for inner in _needed(region, sums, names[0], dependence)):
+        return False
+    return not any(inner.regions and inner.op is not REDUCE for inner in region.nodes)
+
+
+def _moves(load: Node, sum: Node) -> bool:
+    return column_stride(load, variables_of(sum)[0]) not in (0, None)
+
+
+def _needed(region: Region, sums: Sequence[Node], column: str, dependence: Dependence) -> list[Node]:
+    """What the terms of sums need of the body around them that differs from column to column, in order."""
+    bodies = [inner.regions[0] for inner in sums]
+    wanted = {value for body in bodies for node in body.walk() for value in node.inputs}
+    wanted |= {value for body in bodies for value in body.outputs}
+    found = []
+    for node in reversed(region.nodes):
+        if not wanted.isdisjoint(node.outputs) and any(column in dependence.of(value) for value in node.outputs):
+            found.append(node)
+            wanted.update(node.inputs)
+    return found[::-1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sum:
+    """A sum: the totals and the run under way of each column of the tile, and its product if that is fused."""
+
+    node: Node
+    totals: Slot
+    run: Slot
+    fused: Node | None
+
+
+def emit_nest(w: Writer, node: Node, span: tuple[str, str] | None = None) -> None:
+    """A `for`, row by row where that reads memory as it lies; `span` restricts its first variable."""
+    (region,) = node.regions
+    sums = any(inner.op is REDUCE and in_order(inner) for inner in region.nodes)
+    if sums and w.lanes == 1 and len(variables_of(node)) == 1:
+        choice = choose(node, w.dependence, w.native_lanes(loop_dtype(region)))
+        if goes_by_rows(node, choice, w.dependence):
+            w.bounds.declare(variables_of(node)[0], extents_of(node)[0])
+            emit_columns(w, node, span, choice.lanes)
+            return
+    emit_for(w, node, span)
+
+
+def emit_columns(w: Writer, node: Node, span: tuple[str, str] | None, lanes: int) -> None:
+    """The `for`, a tile of columns after another; `span` restricts its variable."""
+    f, (region,), (name,) = w.f, node.regions, variables_of(node)
+    nodes = [inner for inner in region.nodes if inner.op is REDUCE]
+    tile = max(lanes, _TILE // max(n.output.type.dtype.itemsize for n in nodes))
+    sums = []
+    for inner in nodes:
+        w.bounds.declare(variables_of(inner)[0], extents_of(inner)[0])
+        type = LLType(inner.output.type.dtype, lanes)
+        product = fused_product(w, inner) if inner.attributes["order"] == "products" else None
+        sums.append(_Sum(inner, w.slot(type, tile // lanes), w.slot(type, tile // lanes), product))
+    for inner in region.nodes:  # what all columns share
+        if inner.op is not REDUCE and inner.outputs and name not in w.dependence.of(inner.output):
+            w.emit_node(inner)
+    needed = _needed(region, nodes, name, w.dependence)
+    rows = uniform(w, extents_of(nodes[0])[0])
+    length = run_length(w, rows)
+    begin, end = span or ("0", uniform(w, extents_of(node)[0]))
+    with counted(f, begin, end, tile) as start, w.scope():
+        stop = least(w, f.let(f"add nsw i64 {start}, {tile}"), end)
+
+        def columns(body: Body) -> None:
+            vector_loop(w, name, start, stop, lanes, body)
+
+        def at(slot: Slot) -> Slot:
+            ramp = w.variables[name]
+            assert isinstance(ramp, Ramp)
+            place = f.let(f"sub nsw i64 {ramp.base}, {start}")
+            return Slot(offset(f, slot.type.element, slot.pointer, place), slot.type)
+
+        def clear() -> None:
+            for each in sums:
+                w.write(at(each.totals), each.totals.type.constant(-0.0 if _is_sum(each.node) else 1.0))
+
+        columns(clear)
+        with counted(f, "0", greatest(w, rows, "1"), length) as first, w.scope():
+            last = least(w, f.let(f"add nsw i64 {first}, {length}"), rows)
+
+            def fresh() -> None:
+                for each in sums:
+                    zero = neutral(str(each.node.attributes["kind"]), each.run.type.dtype)
+                    w.write(at(each.run), each.run.type.constant(zero))
+
+            columns(fresh)
+            odd = f.let(f"urem i64 {f.let(f'sub nsw i64 {last}, {first}')}, {_ROWS}")
+            whole = f.let(f"sub nsw i64 {last}, {odd}")
+            for begins, ends, step in ((first, whole, _ROWS), (whole, last, 1)):
+                with counted(f, begins, ends, step) as row, w.scope():
+                    numbers = [row, *(f.let(f"add nsw i64 {row}, {n}") for n in range(1, step))]
+                    columns(lambda numbers=numbers: _add_rows(w, sums, needed, at, numbers))  # type: ignore[misc]
+
+            def close() -> None:
+                for each in sums:
+                    kind, type = str(each.node.attributes["kind"]), each.totals.type
+                    total = at(each.totals)
+                    w.write(total, combine(w, kind, type, w.read(total), w.read(at(each.run))))
+
+            columns(close)
+
+        def finish() -> None:
+            for each in sums:
+                w.registers[each.node.output] = Register(w.read(at(each.totals)), each.totals.type)
+            for inner in region.nodes:
+                if inner.op is not REDUCE:
+                    w.emit_node(inner)
+
+        columns(finish)
+
+
+def _is_sum(node: Node) -> bool:
+    return node.attributes["kind"] == "sum"
+
+
+def _add_rows(
+    w: Writer, sums: Sequence[_Sum], needed: Sequence[Node], at: Callable[[Slot], Slot], rows: Sequence[str]
+) -> None:
+    """Add the terms of some rows, in order, to the runs of one vector of columns."""
+    for node in needed:
+        w.emit_node(node)
+    runs = [at(each.run) for each in sums]
+    values = [w.read(run) for run in runs]
+    for row in rows:
+        for number, each in enumerate(sums):
+            (variable,) = variables_of(each.node)
+            with w.bound({variable: Uniform(row)}):
+                w.run(each.node.regions[0])
+                kind, type = str(each.node.attributes["kind"]), each.run.type
+                if each.fused is not None:
+                    left, right = (w.spread(w.register(value)) for value in each.fused.inputs)
+                    values[number] = w.f.intrinsic("fma", type, left, right, values[number])
+                else:
+                    term = w.spread(w.register(each.node.regions[0].outputs[0]))
+                    values[number] = combine(w, kind, type, values[number], term)
+    for run, value in zip(runs, values, strict=True):
+        w.write(run, value)

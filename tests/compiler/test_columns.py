@@ -1,0 +1,97 @@
+"""Sums over rows go through memory as it lies, with the order of each column's sum unchanged."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adjit.compiler.loops.ir import RUN
+from adjit.compiler.pipeline import compile_graph, llvm_of
+from adjit.ir.builder import Builder
+from adjit.ir.graph import Graph
+from adjit.ir.ops.arrays import expand
+from adjit.ir.ops.reduction import reduce_prod, reduce_sum
+from adjit.ir.shape import Dim, Size
+from adjit.ir.types import F32, F64, DType, TensorType
+from tests.compiler.guarded import guarded
+
+SHAPES = [(32, 256), (33, 257), (255, 300), (257, 1024), (700, 1025), (1000, 5000), (8, 300), (40, 7)]
+
+
+def program(rows: Size, columns: Size, dtype: DType) -> Graph:
+    """Over the rows of x: the sum, and that of x scaled by its row and its column and by another matrix."""
+    graph = Graph("program")
+    builder = Builder(graph)
+    x, y = (builder.expr(builder.input(TensorType(dtype, (rows, columns)))) for _ in range(2))
+    scale = builder.expr(builder.input(TensorType(dtype, (columns,))))
+    plain = reduce_sum(x, axes=(0,))
+    results = (plain * 2 + scale, reduce_sum(x * y - expand(scale, (rows, columns)), axes=(0,)))
+    graph.outputs = tuple(result.value for result in results)
+    return graph
+
+
+def arrays(rows: int, columns: int, dtype: DType) -> list[Any]:
+    generator = np.random.default_rng(rows)
+    return [generator.standard_normal(s).astype(dtype.storage) for s in ((rows, columns), (rows, columns), (columns,))]
+
+
+def in_runs(terms: Any) -> Any:
+    """The sum over axis 0 in the order `sequential`."""
+    count = max(1, -(-len(terms) // RUN))
+    length = max(1, -(-len(terms) // count))
+    total = None
+    for begin in range(0, len(terms), length):
+        run = np.zeros(terms.shape[1:], terms.dtype)
+        for row in terms[begin : begin + length]:
+            run = run + row
+        total = run if total is None else total + run
+    return np.zeros(terms.shape[1:], terms.dtype) if total is None else total
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [F32, F64], ids=str)
+def test_sums_over_rows_have_the_order_that_is_written(shape: tuple[int, int], dtype: DType) -> None:
+    x, y, scale = arrays(*shape, dtype)
+    expected = in_runs(x) * 2 + scale, in_runs(x * y - scale)
+    for sizes in (shape, (Dim.named("n"), Dim.named("m"))):
+        graph = program(*sizes, dtype)
+        for threads in (1, 2, 3):
+            found = compile_graph(graph, strict=True, threads=threads).run([x, y, scale])
+            for ours, theirs in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+
+
+def test_sums_and_products_of_nothing() -> None:
+    graph = program(Dim.named("n"), Dim.named("m"), F32)
+    for found in compile_graph(graph).run([np.zeros((0, 300), np.float32)] * 2 + [np.zeros(300, np.float32)]):
+        np.testing.assert_array_equal(found, np.zeros(300, np.float32))
+        assert not np.signbit(found).any()
+    graph = Graph("product")
+    builder = Builder(graph)
+    x = builder.expr(builder.input(TensorType(F32, (Dim.named("n"), 300))))
+    graph.outputs = (reduce_prod(x, axes=(0,)).value,)
+    given = np.random.default_rng(0).uniform(0.9, 1.1, (40, 300)).astype(np.float32)
+    np.testing.assert_allclose(compile_graph(graph).run([given])[0], given.prod(axis=0), rtol=1e-5)
+    np.testing.assert_array_equal(compile_graph(graph).run([given[:0]])[0], np.ones(300, np.float32))
+
+
+def test_rows_are_added_while_totals_are_in_registers() -> None:
+    text = llvm_of(program(1000, 2000, F32), threads=1)
+    assert "[64 x <16 x float>]" in text or "[128 x <8 x float>]" in text or "[256 x <4 x float>]" in text
+
+
+def check_guarded() -> None:
+    for shape in SHAPES:
+        executable = compile_graph(program(*shape, F32), threads=1)
+        for at_end in (False, True):
+            with guarded(arrays(*shape, F32), at_end) as copies:
+                executable.run(copies)
+
+
+def test_sums_over_rows_stay_inside_their_arrays() -> None:
+    code = "from tests.compiler.test_columns import check_guarded; check_guarded()"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
