@@ -6,12 +6,14 @@ function, a module or a whole training step a native program that can be looked 
 
 from __future__ import annotations
 
+import math
 from importlib import import_module
 from typing import Any
 
 from adjit.ir import ops as _ops  # noqa: F401 - fills the registry of primitives
 
 from adjit.tensor import Tensor  # isort: skip
+from adjit import inplace as _inplace
 from adjit import methods as _methods
 from adjit import out as _out
 from adjit import surface as _surface
@@ -50,6 +52,7 @@ from adjit.size import Size
 __version__ = "0.1.0"
 
 _methods.bind()
+_IN_PLACE = frozenset(name for name in _inplace.FUNCTIONS if hasattr(Tensor, name))
 
 
 def _export() -> list[str]:
@@ -100,6 +103,7 @@ __all__ = [
 _DEFERRED = _surface.functions()
 __all__ += [*_export(), *_DEFERRED]
 globals().update(bool=bool_, float=float_, int=int_)
+e, inf, nan, newaxis, pi = math.e, math.inf, math.nan, None, math.pi
 
 # What a script may never touch is imported at first use.
 _LAZY_MODULES = (
@@ -118,8 +122,11 @@ def __getattr__(name: str) -> Any:
     if name in _DEFERRED:
         found = globals()[name] = _out.public(name, getattr(_surface.load(_DEFERRED[name]), name))
         return found
+    if name in _IN_PLACE:
+        found = globals()[name] = getattr(Tensor, name)
+        return found
     raise AttributeError(f"module 'adjit' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_LAZY_MODULES})
+    return sorted({*globals(), *__all__, *_LAZY_MODULES, *_IN_PLACE})

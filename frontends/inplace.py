@@ -82,6 +82,23 @@ def fill_(input: Tensor, value: Any) -> Tensor:
     return _overwrite(input, value, "FillBackward2")
 
 
+def fill(input: Tensor, value: Any) -> Tensor:
+    """A tensor of the shape and dtype of `input` that holds one value."""
+    if isinstance(value, Tensor) and shape_of(value):
+        raise RuntimeError(
+            f"fill only supports 0-dimension value tensor but got tensor with {len(shape_of(value))} dimensions."
+        )
+    name = "FillBackward1" if isinstance(value, Tensor) else "Fill"
+    return _filled(input, value_like(value, input), name)
+
+
+def _filled(input: Tensor, new: Tensor, name: str) -> Tensor:
+    """`new` everywhere; what was in `input` has a gradient of 0."""
+    if STATE.recording and input.requires_grad:
+        return apply(primitive_named("where"), (literal(False, BOOL), input, new), name=name)  # type: ignore[no-any-return]
+    return apply(primitive_named("expand"), (new,), {"shape": tuple(shape_of(input))}, name=name)  # type: ignore[no-any-return]
+
+
 def zero_(input: Tensor) -> Tensor:
     """Set every element to 0."""
     return _overwrite(input, 0, "Zero")
@@ -95,10 +112,8 @@ def _overwrite(input: Tensor, value: Any, name: str) -> Tensor:
 def _replace(input: Tensor, new: Tensor, name: str) -> Tensor:
     """Make `input` hold `new`; what was there has a gradient still, which is 0."""
     shape = tuple(shape_of(input))
-    if STATE.recording and input.requires_grad:
-        return write(input, apply(primitive_named("where"), (literal(False, BOOL), input, new), name=name))
-    if not shape_of(new) and shape:
-        return write(input, apply(primitive_named("expand"), (new,), {"shape": shape}, name=name))
+    if (STATE.recording and input.requires_grad) or (not shape_of(new) and shape):
+        return write(input, _filled(input, new, name))
     return write(input, apply(reshape_op, (new,), {"shape": shape}, name=name))
 
 
@@ -125,6 +140,9 @@ def transpose_(input: Tensor, dim0: int, dim1: int) -> Tensor:
     from adjit.shaping import transpose
 
     return become(input, transpose(input, dim0, dim1))
+
+
+swapaxes_ = swapdims_ = transpose_
 
 
 def t_(input: Tensor) -> Tensor:
@@ -167,26 +185,39 @@ IN_PLACE = (
     "cumprod", "cumsum", "deg2rad", "digamma", "div", "divide", "eq", "erf", "erfc", "erfinv", "exp", "exp2",
     "expm1", "fix", "float_power", "floor", "floor_divide", "fmod", "frac", "gcd", "ge", "greater", "greater_equal",
     "gt", "heaviside", "hypot", "i0", "igamma", "igammac", "index_add", "index_copy", "index_fill", "index_put",
-    "lcm", "ldexp", "le", "lerp", "less", "less_equal", "lgamma", "log", "log10", "log1p", "log2", "logical_and",
+    "index_reduce", "lcm", "ldexp", "le", "lerp", "less", "less_equal", "lgamma", "log", "log10", "log1p", "log2",
+    "logical_and",
     "logical_not", "logical_or", "logical_xor", "logit", "lt", "masked_scatter", "mul", "multiply", "mvlgamma",
-    "nan_to_num", "ne", "neg", "negative", "nextafter", "not_equal", "polygamma", "pow", "rad2deg", "reciprocal",
+    "nan_to_num", "ne", "neg", "negative", "nextafter", "not_equal", "polygamma", "pow", "put", "rad2deg", "reciprocal",
     "relu", "remainder", "round", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "sgn", "sigmoid", "sign",
     "sin", "sinc", "sinh", "sqrt", "square", "sub", "subtract", "tan", "tanh", "tril", "triu", "true_divide",
     "trunc", "xlogy",
 )  # fmt: skip
 
+# Methods that PyTorch's namespace has as functions too.
+FUNCTIONS = frozenset((
+    "abs_", "acos_", "acosh_", "addmv_", "arccos_", "arccosh_", "arcsin_", "arcsinh_", "arctan_", "arctanh_", "asin_",
+    "asinh_", "atan_", "atanh_", "ceil_", "clamp_", "clamp_max_", "clamp_min_", "clip_", "conj_physical_", "cos_",
+    "cosh_", "deg2rad_", "detach_", "erf_", "erfc_", "exp2_", "exp_", "expm1_", "fill_", "fix_", "floor_", "frac_",
+    "gcd_", "i0_", "index_put_", "lcm_", "ldexp_", "log10_", "log1p_", "log2_", "log_", "logit_", "nan_to_num_", "neg_",
+    "negative_", "rad2deg_", "reciprocal_", "relu_", "round_", "rsqrt_", "sigmoid_", "sin_", "sinc_", "sinh_", "sqrt_",
+    "square_", "tan_", "tanh_", "trunc_", "xlogy_", "zero_",
+))  # fmt: skip
 METHODS: dict[str, Callable[..., Any]] = {
     "copy_": copy_,
     "fill_": fill_,
     "fill_diagonal_": fill_diagonal_,
     "masked_fill_": masked_fill_,
     "squeeze_": squeeze_,
+    "swapaxes_": swapaxes_,
+    "swapdims_": swapdims_,
     "t_": t_,
     "transpose_": transpose_,
     "unsqueeze_": unsqueeze_,
     "zero_": zero_,
 }
 PROPERTIES: dict[str, property] = {}
+__all__ = ["fill"]
 
 
 def derive(methods: Mapping[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:

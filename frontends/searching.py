@@ -227,8 +227,8 @@ def unique_consecutive(
     """The first of each run of equal values, and on request each element's run and how long each is."""
     array = concrete(input, "unique_consecutive()")
     axis = None if dim is None else _axis(input, dim, "unique")
-    if axis is not None and array.size == 0:
-        return _nothing(input, array, return_inverse, return_counts)
+    if array.size == 0:
+        return _nothing(input, array if axis is not None else array.reshape(-1), return_inverse, return_counts)
     rows = array.reshape(-1) if axis is None else np.moveaxis(array, axis, 0)
     flat = rows.reshape(len(rows), -1)
     starts = np.ones(len(rows), bool)

@@ -136,4 +136,6 @@ METHODS: dict[str, Callable[..., Any]] = {
     "select_scatter": select_scatter,
     "slice_scatter": slice_scatter,
 }
-__all__ = ["narrow_copy", *_COPIES, "as_strided_scatter", "diagonal_scatter", "select_scatter", "slice_scatter"]
+__all__ = [
+    "as_strided_scatter", "detach", "diagonal_scatter", "narrow_copy", "select_scatter", "slice_scatter", *_COPIES,
+]  # fmt: skip
