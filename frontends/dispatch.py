@@ -10,7 +10,7 @@ import numpy as np
 from adjit.autograd.record import Record, TraceNode, record
 from adjit.execute import run_op
 from adjit.ir.builder import literal_dtype
-from adjit.ir.errors import TraceError
+from adjit.ir.errors import NumbersNeeded, TraceError
 from adjit.ir.graph import Attribute, Region
 from adjit.ir.halfs import round_bf16
 from adjit.ir.primitive import Primitive
@@ -99,10 +99,10 @@ def leaked(tensor: Tensor) -> TraceError:
     )
 
 
-def numbers_needed(tensor: Tensor, what: str) -> TraceError:
+def numbers_needed(tensor: Tensor, what: str) -> NumbersNeeded:
     """The error for an operation that needs a traced tensor's numbers."""
     location = user_location()
-    return TraceError(
+    return NumbersNeeded(
         f"{what} needs the numbers of a traced tensor, which has none while the function is compiled\n"
         f"  in {location.file}:{location.line}    {location.expression}\n"
         f"    tensor : {tensor._tensor_type}\n"

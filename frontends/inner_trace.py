@@ -32,7 +32,7 @@ class InnerTracer(Tracer):
         super().__init__(name, {} if outer is None else outer.hints)
         if outer is not None:
             self.guards = outer.guards
-        self.captured: list[Tensor] = []
+        self.closure: list[Tensor] = []
         self._locals: dict[int, Tensor] = {}
         self._written: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -43,7 +43,7 @@ class InnerTracer(Tracer):
         found = self._locals.get(id(operand))
         if found is None:
             value = self.builder.input(operand._tensor_type, operand.__dict__.get("_trace_name"))
-            self.captured.append(operand)
+            self.closure.append(operand)
             found = self._locals[id(operand)] = self._new(value, origin=True)
             found._strides = operand._strides
         return found
@@ -129,7 +129,7 @@ def trace_inner(name: str, function: Callable[..., Any], types: Sequence[TensorT
     # Arguments stand first, as they were made first: captured tensors follow in the order of their first use.
     assert arguments == set(graph.inputs) - set(graph.inputs[len(types) :])
     marks = [None if isinstance(leaf, Tensor) else Other(leaf) for leaf in leaves]
-    return Traced(graph, len(types), tracer.captured, [target for target, _ in written], marks, structure)
+    return Traced(graph, len(types), tracer.closure, [target for target, _ in written], marks, structure)
 
 
 def interned(graph: Graph) -> Graph:

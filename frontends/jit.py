@@ -7,11 +7,12 @@ size changes from one call to the next is kept open in the second trace, so that
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from threading import RLock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adjit.call import Call, difference, fits, open_dims
+from adjit.capture import capturing
 from adjit.entry import Entry, trace_entry
 from adjit.ir.errors import ShapeError
 from adjit.ir.graph import Graph
@@ -19,6 +20,9 @@ from adjit.ir.shape import Dim
 from adjit.running import run_entry
 from adjit.state import STATE
 from adjit.symbolic_size import Respecialize
+
+if TYPE_CHECKING:
+    from adjit.capture.source import Captured
 
 
 class CompiledFunction:
@@ -32,12 +36,20 @@ class CompiledFunction:
     _table: Any  # read by native code
 
     def __init__(
-        self, function: Callable[..., Any], *, strict: bool, dynamic: bool | None, threads: int | None
+        self,
+        function: Callable[..., Any],
+        *,
+        strict: bool,
+        dynamic: bool | None,
+        threads: int | None,
+        capture: bool,
     ) -> None:
         self.function = function
         self.strict = strict
         self.dynamic = dynamic
         self.threads = threads
+        self.capture = capture
+        self._captured: Captured | None = None
         self._entries: dict[Any, list[Entry]] = {}
         self._shapes: dict[Any, list[tuple[tuple[int, ...], ...]]] = {}
         self._fixed: dict[Any, set[tuple[int, int]]] = {}
@@ -124,6 +136,10 @@ class CompiledFunction:
     def _calls(self, entry: Entry) -> int:
         return entry.calls + (0 if self._native is None else int(self._native.calls(entry)))
 
+    def captured_source(self) -> str:
+        """The functions whose control flow on traced tensors was captured, as they were rewritten."""
+        return "" if self._captured is None else "\n\n".join(self._captured.texts)
+
     @property
     def compile_count(self) -> int:
         """How many programs were traced."""
@@ -152,7 +168,12 @@ class CompiledFunction:
         while True:
             dims, hints = open_dims(call, seen, fixed, self.dynamic)
             try:
-                return trace_entry(self.function, call, dims, hints, reason)
+                if not self.capture:
+                    return trace_entry(self.function, call, dims, hints, reason)
+                entry, self._captured = capturing(
+                    partial(trace_entry, self.function, call, dims, hints, reason), self._captured
+                )
+                return entry
             except Respecialize as request:
                 if not hints:
                     raise ShapeError(f"sizes {request} could not be fixed") from request
@@ -173,16 +194,19 @@ def compile(
     disable: bool = False,
     strict: bool = False,
     threads: int | None = None,
+    capture: bool = True,
 ) -> Any:
     """Compile a function, a module, or a whole training step to native code; also a decorator.
 
     `dynamic`: None keeps a size open once it has changed, True from the first call, False never.  `strict`: no
     multiplication is fused with an addition, so that results equal eager mode's to the last bit.  `threads`: the most
-    threads a call uses.  `fullgraph`, `backend`, `mode` and `options` are accepted as PyTorch has them: there is one
-    backend, and it always compiles the full graph.
+    threads a call uses.  `capture`: Python's own `if`, `while`, `for`, `and`, `or` and `print` on traced tensors are
+    taken into the program, from the source (`captured_source()` shows it).  `fullgraph`, `backend`, `mode` and
+    `options` are accepted as PyTorch has them: there is one backend, and it always compiles the full graph.
     """
     if model is None:
-        return lambda function: compile(function, dynamic=dynamic, disable=disable, strict=strict, threads=threads)
+        options = {"dynamic": dynamic, "disable": disable, "strict": strict, "threads": threads, "capture": capture}
+        return partial(compile, **options)
     if disable:
         return model
-    return CompiledFunction(model, strict=strict, dynamic=dynamic, threads=threads)
+    return CompiledFunction(model, strict=strict, dynamic=dynamic, threads=threads, capture=capture)

@@ -31,6 +31,10 @@ class TraceError(AdjitError, RuntimeError, TypeError):
     """A traced value used where only a concrete one can serve."""
 
 
+class NumbersNeeded(TraceError):
+    """An operation asked for the numbers of a traced tensor."""
+
+
 class DifferentiationError(AdjitError, RuntimeError):
     """A program, or a part of one, that has no derivative."""
 

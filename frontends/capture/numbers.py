@@ -1,0 +1,120 @@
+"""Python numbers whose value is known only when the program runs: a counter of a captured loop, a flag of an `if`.
+
+A `Number` is a tensor of rank 0 that keeps Python's arithmetic: with other numbers it is int64 or float64, and beside a
+tensor it is as weak as a Python number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from adjit.dispatch import apply, literal
+from adjit.ir.primitive import primitive_named
+from adjit.ir.types import BOOL, F64, I64, DType
+from adjit.promotion import result_dtype
+from adjit.tensor import Tensor
+
+_KINDS = (bool, int, float)
+_DTYPES = {bool: BOOL, int: I64, float: F64}
+
+
+@dataclass(frozen=True, slots=True)
+class NumberKind:
+    """What is known of a number while its program is traced: whether it is a bool, an int or a float."""
+
+    python: type
+
+    @property
+    def dtype(self) -> DType:
+        """The dtype that holds it."""
+        return _DTYPES[self.python]
+
+    def __str__(self) -> str:
+        return f"a Python {self.python.__name__}"
+
+    def joined(self, other: NumberKind) -> NumberKind:
+        """The kind that holds both."""
+        return max(self, other, key=lambda kind: _KINDS.index(kind.python))
+
+
+def kind_of(value: Any) -> NumberKind | None:
+    """The kind of a number, known or not; None for what is none."""
+    if isinstance(value, NumberKind):
+        return value
+    if isinstance(value, Number):
+        return NumberKind(next(python for python, dtype in _DTYPES.items() if dtype is value._dtype))
+    return NumberKind(type(value)) if type(value) in _KINDS else None
+
+
+class Number(Tensor):
+    """A number that is not known yet."""
+
+    __slots__ = ()
+
+    def plain(self, dtype: DType) -> Tensor:
+        """The number as an ordinary tensor."""
+        result = apply(primitive_named("cast"), (self,), {"dtype": dtype})
+        assert isinstance(result, Tensor)
+        return result
+
+
+def number(tensor: Tensor) -> Number:
+    """A tensor of rank 0 seen as a Python number."""
+    tensor.__class__ = Number
+    assert isinstance(tensor, Number)
+    return tensor
+
+
+def as_plain(value: Any, dtype: DType) -> Tensor:
+    """A number, known or not, as an ordinary tensor."""
+    if isinstance(value, Number):
+        return value.plain(dtype)
+    return literal(float(value) if dtype.is_float else value, dtype)
+
+
+def _operator(name: str, result: str) -> Callable[[Any, Any], Any]:
+    """Python's operator; `result` is "same", "float" for a quotient, or "bool" for a comparison."""
+    plain: Callable[[Any, Any], Any] = getattr(Tensor, name)
+
+    def operate(self: Number, other: Any) -> Any:
+        own, its = kind_of(self), kind_of(other)
+        assert own is not None
+        if its is None:
+            if not isinstance(other, Tensor):
+                return NotImplemented
+            weak = own.python(1)
+            return plain(self.plain(result_dtype((other, weak))), other)
+        kind = own.joined(its).joined(NumberKind(int if result != "bool" else bool))
+        if result == "float":
+            kind = NumberKind(float)
+        found = plain(as_plain(self, kind.dtype), as_plain(other, kind.dtype))
+        return found if result == "bool" else number(found)
+
+    return operate
+
+
+for _name in ("add", "sub", "mul", "floordiv", "mod", "pow"):
+    for _form in (f"__{_name}__", f"__r{_name}__"):
+        setattr(Number, _form, _operator(_form, "same"))
+for _form in ("__truediv__", "__rtruediv__"):
+    setattr(Number, _form, _operator(_form, "float"))
+for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
+    setattr(Number, f"__{_name}__", _operator(f"__{_name}__", "bool"))
+Number.__hash__ = Tensor.__hash__  # type: ignore[method-assign]
+for _name in ("add", "sub", "mul", "floordiv", "mod", "pow", "truediv"):
+    # Numbers are values: `count += 1` makes another one.
+    setattr(Number, f"__i{_name}__", getattr(Number, f"__{_name}__"))
+
+
+def _negative(self: Number) -> Number:
+    return number(Tensor.__neg__(as_plain(self, I64 if self._dtype is BOOL else self._dtype)))
+
+
+def _magnitude(self: Number) -> Number:
+    return number(abs(as_plain(self, I64 if self._dtype is BOOL else self._dtype)))
+
+
+setattr(Number, "__neg__", _negative)  # noqa: B010 - the class is filled from tables
+setattr(Number, "__abs__", _magnitude)  # noqa: B010

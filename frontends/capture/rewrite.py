@@ -1,0 +1,378 @@
+"""Rewriting a function's syntax tree: control flow becomes calls of `adjit.capture.runtime`.
+
+An `if` or a loop becomes functions for its parts, which share the variables of the function around them; those that a
+part assigns are its state.  Before that, `return` inside an `if` is made the last thing of both branches, and `break`,
+`continue` and `return` inside a loop become flags.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+
+RUNTIME = "_adjit_"
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_CALLS = ("print", "min", "max")
+
+
+class NotCapturable(Exception):
+    """The function has something that cannot be rewritten; the text says what."""
+
+
+def rewritten(function: ast.FunctionDef) -> ast.FunctionDef:
+    """The function with its control flow as calls of the runtime, which it imports first.
+
+    Errors: NotCapturable for generators and coroutines.
+    """
+    for node in _own(function.body):
+        if isinstance(node, (ast.Yield, ast.YieldFrom, ast.Await)):
+            raise NotCapturable("it is a generator or a coroutine")
+    result = deepcopy(function)
+    result.decorator_list = []
+    _Function(result).rewrite()
+    result.body.insert(0, _statement(f"import adjit.capture.runtime as {RUNTIME}"))
+    return ast.fix_missing_locations(result)
+
+
+# -- looking ----------------------------------------------------------------------------------------------------------
+def _own(body: Sequence[ast.AST]) -> Iterator[ast.AST]:
+    """Every node of a function's own code: what nested functions and classes hold is theirs."""
+    pending = list(body)
+    while pending:
+        node = pending.pop()
+        yield node
+        if not isinstance(node, _SCOPES):
+            pending.extend(ast.iter_child_nodes(node))
+
+
+def _assigned(body: Sequence[ast.AST]) -> list[str]:
+    """The names that statements bind."""
+    names: dict[str, None] = {}
+    for node in _own(body):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Store, ast.Del)):
+            names[node.id] = None
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names[node.name] = None
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names.update(dict.fromkeys((alias.asname or alias.name).split(".")[0] for alias in node.names))
+    for node in _own(body):
+        if isinstance(node, _COMPREHENSIONS):  # their targets are their own
+            for generator in node.generators:
+                for target in ast.walk(generator.target):
+                    if isinstance(target, ast.Name):
+                        names.pop(target.id, None)
+    return sorted(names)
+
+
+def _has(body: Sequence[ast.AST], kinds: tuple[type, ...], *, loops: bool = True) -> bool:
+    """Whether a statement of these kinds is among the function's own; without `loops` not one of an inner loop."""
+    pending = list(body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, kinds):
+            return True
+        if isinstance(node, _SCOPES) or (not loops and isinstance(node, (ast.For, ast.While))):
+            continue
+        pending.extend(ast.iter_child_nodes(node))
+    return False
+
+
+def _ends(body: Sequence[ast.stmt]) -> bool:
+    """Whether control never falls off the end."""
+    if not body:
+        return False
+    last = body[-1]
+    if isinstance(last, ast.If):
+        return _ends(last.body) and _ends(last.orelse)
+    return isinstance(last, (ast.Return, ast.Raise))
+
+
+# -- making -----------------------------------------------------------------------------------------------------------
+def _statement(text: str) -> ast.stmt:
+    return ast.parse(text).body[0]
+
+
+def _expression(text: str) -> ast.expr:
+    found = ast.parse(text, mode="eval").body
+    return found
+
+
+def _at(node: ast.AST, *made: ast.stmt) -> list[ast.stmt]:
+    """The statements, said to stand where `node` does."""
+    for statement in made:
+        for part in ast.walk(statement):
+            if not hasattr(part, "lineno") and isinstance(part, (ast.stmt, ast.expr, ast.arg, ast.alias)):
+                ast.copy_location(part, node)
+    return list(made)
+
+
+class _Function(ast.NodeTransformer):
+    """One function's rewriting."""
+
+    def __init__(self, function: ast.FunctionDef) -> None:
+        self.function = function
+        self.count = 0
+        self.state: dict[str, None] = {}
+        arguments = function.args
+        given = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+        given += [extra for extra in (arguments.vararg, arguments.kwarg) if extra is not None]
+        self.parameters = {argument.arg for argument in given}
+        self.foreign = {
+            name for node in _own(function.body) if isinstance(node, (ast.Global, ast.Nonlocal)) for name in node.names
+        }
+
+    def rewrite(self) -> None:
+        """Rewrite the body in place."""
+        body = self.statements(self.returns_last(self.function.body))
+        start = [
+            _statement(f"{name} = {RUNTIME}.Undefined({name!r})") for name in self.state if name not in self.parameters
+        ]
+        keep = 1 if ast.get_docstring(self.function) is not None else 0
+        self.function.body = body[:keep] + start + body[keep:]
+
+    def fresh(self, stem: str) -> str:
+        """A name that no program uses."""
+        self.count += 1
+        return f"{RUNTIME}{stem}{self.count}"
+
+    # -- returns ------------------------------------------------------------------------------------------------------
+    def returns_last(self, body: Sequence[ast.stmt]) -> list[ast.stmt]:
+        """The statements with every `if` that returns made the last: what follows it goes into its branches."""
+        result: list[ast.stmt] = []
+        for place, statement in enumerate(body):
+            rest = list(body[place + 1 :])
+            if isinstance(statement, ast.If) and _has([*statement.body, *statement.orelse], (ast.Return,)):
+                branches = []
+                for branch in (statement.body, statement.orelse):
+                    whole = self.returns_last([*branch, *deepcopy(rest)] if not _ends(branch) else branch)
+                    if not _ends(whole):
+                        whole += _at(statement, ast.Return(ast.Constant(None)))
+                    branches.append(whole)
+                result += _at(statement, ast.If(statement.test, *branches))
+                return result
+            if isinstance(statement, (ast.For, ast.While)) and _has(statement.body, (ast.Return,)):
+                return result + self.returns_last([*self.out_of_loop(statement), *rest])
+            result.append(statement)
+        return result
+
+    def out_of_loop(self, loop: ast.For | ast.While) -> list[ast.stmt]:
+        """A loop whose `return` is a flag and a `break`, and an `if` after it."""
+        flag, value = self.fresh("returned"), self.fresh("value")
+
+        class Leave(ast.NodeTransformer):
+            def visit_Return(self, node: ast.Return) -> list[ast.stmt]:
+                kept = ast.Assign([ast.Name(value, ast.Store())], node.value or ast.Constant(None))
+                return _at(node, _statement(f"{flag} = True"), kept, ast.Break())
+
+            def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+                return node
+
+            def visit_Lambda(self, node: ast.Lambda) -> ast.Lambda:
+                return node
+
+            def visit_For(self, node: ast.For) -> list[ast.stmt]:
+                self.generic_visit(node)
+                return [node, *_at(node, ast.If(ast.Name(flag, ast.Load()), [ast.Break()], []))]
+
+            def visit_While(self, node: ast.While) -> list[ast.stmt]:
+                self.generic_visit(node)
+                return [node, *_at(node, ast.If(ast.Name(flag, ast.Load()), [ast.Break()], []))]
+
+        leave = Leave()
+        changed: list[ast.stmt] = []
+        for statement in loop.body:
+            found = leave.visit(statement) if _has([statement], (ast.Return,)) else statement
+            changed += found if isinstance(found, list) else [found]
+        loop.body = changed
+        after = ast.If(ast.Name(flag, ast.Load()), [ast.Return(ast.Name(value, ast.Load()))], [])
+        return [*_at(loop, _statement(f"{flag} = False")), loop, *_at(loop, after)]
+
+    # -- breaks -------------------------------------------------------------------------------------------------------
+    def with_flags(self, loop: ast.For | ast.While) -> tuple[list[ast.stmt], str]:
+        """A loop's body without `break` and `continue`, and the name of the flag that says it was left."""
+        broken, skipped = self.fresh("broken"), self.fresh("skipped")
+
+        def guarded(body: Sequence[ast.stmt]) -> list[ast.stmt]:
+            result: list[ast.stmt] = []
+            for place, statement in enumerate(body):
+                if isinstance(statement, (ast.Break, ast.Continue)):
+                    flag = broken if isinstance(statement, ast.Break) else skipped
+                    return result + _at(statement, _statement(f"{flag} = True"))
+                if not _has([statement], (ast.Break, ast.Continue), loops=False):
+                    result.append(statement)
+                    continue
+                if isinstance(statement, (ast.With, ast.Try)):
+                    raise NotCapturable("break or continue stands inside with or try")
+                if isinstance(statement, ast.If):
+                    branches = guarded(statement.body), guarded(statement.orelse)
+                    result += _at(statement, ast.If(statement.test, *branches))
+                else:
+                    result.append(statement)
+                rest = guarded(body[place + 1 :])
+                if rest:
+                    result += _at(statement, ast.If(_expression(f"not ({' or '.join(flags)})"), rest, []))
+                return result
+            return result
+
+        leaves, skips = (_has(loop.body, (kind,), loops=False) for kind in (ast.Break, ast.Continue))
+        flags = [flag for flag, used in ((broken, leaves), (skipped, skips)) if used]
+        if not flags:
+            return list(loop.body), ""
+        start = _at(loop, _statement(f"{skipped} = False")) if skips else []
+        return [*start, *guarded(loop.body)], broken if leaves else ""
+
+    # -- statements ---------------------------------------------------------------------------------------------------
+    def statements(self, body: Sequence[ast.stmt]) -> list[ast.stmt]:
+        """Each statement rewritten."""
+        result: list[ast.stmt] = []
+        for statement in body:
+            found = self.visit(statement)
+            result += found if isinstance(found, list) else [found]
+        return result
+
+    def parts(self, node: ast.stmt, body: Sequence[ast.AST]) -> tuple[list[str], list[ast.stmt], str]:
+        """The state of a part of the program, the functions that read and set it, and their names as arguments."""
+        names = _assigned(body)
+        foreign = self.foreign & set(names)
+        if foreign:
+            raise NotCapturable(f"line {node.lineno} assigns {', '.join(sorted(foreign))} from outside the function")
+        self.state.update(dict.fromkeys(names))
+        get, put = self.fresh("get"), self.fresh("put")
+        listed = "".join(f"{name}, " for name in names)
+        made = [_statement(f"def {get}():\n    return ({listed})")]
+        shared = f"    nonlocal {', '.join(names)}\n    {listed}= _values\n" if names else "    pass\n"
+        made.append(_statement(f"def {put}(_values):\n{shared}"))
+        return names, _at(node, *made), f"{get}, {put}, {tuple(names)!r}"
+
+    def function_of(
+        self, node: ast.stmt, stem: str, body: Sequence[ast.stmt], names: Sequence[str], argument: str = ""
+    ) -> tuple[str, ast.stmt]:
+        """A nested function for statements that assign `names` of the function around."""
+        name = self.fresh(stem)
+        made = _statement(f"def {name}({argument}): pass")
+        assert isinstance(made, ast.FunctionDef)
+        shared = [_statement(f"nonlocal {', '.join(names)}")] if names else []
+        made.body = [*shared, *body] or [ast.Pass()]
+        return name, _at(node, made)[0]
+
+    def visit_If(self, node: ast.If) -> list[ast.stmt]:
+        returns = _has([*node.body, *node.orelse], (ast.Return,))
+        test = self.visit(node.test)
+        names, made, state = self.parts(node, [*node.body, *node.orelse])
+        then, first = self.function_of(node, "then", self.statements(node.body), names)
+        other, second = self.function_of(node, "else", self.statements(node.orelse) or [ast.Pass()], names)
+        call = _expression(f"{RUNTIME}.if_(None, {then}, {other}, {state}, {returns})")
+        assert isinstance(call, ast.Call)
+        call.args[0] = test
+        final: ast.stmt = ast.Return(call) if returns else ast.Expr(call)
+        return [*made, first, second, *_at(node, final)]
+
+    def visit_While(self, node: ast.While) -> list[ast.stmt]:
+        body, broken = self.with_flags(node)
+        test = node.test
+        start: list[ast.stmt] = []
+        if broken:
+            start = _at(node, _statement(f"{broken} = False"))
+            test = ast.BoolOp(ast.And(), [_expression(f"not {broken}"), test])
+        names, made, state = self.parts(node, [*body, ast.Expr(test)])
+        question, first = self.function_of(node, "test", _at(node, ast.Return(self.visit(test))), names)
+        step, second = self.function_of(node, "body", self.statements(body), names)
+        call = _statement(f"{RUNTIME}.while_({question}, {step}, {state})")
+        return [*start, *made, first, second, *_at(node, call), *self.otherwise(node, broken)]
+
+    def visit_For(self, node: ast.For) -> list[ast.stmt]:
+        body, broken = self.with_flags(node)
+        start: list[ast.stmt] = []
+        if broken:
+            start = _at(node, _statement(f"{broken} = False"))
+            body = _at(node, ast.If(_expression(f"not {broken}"), body, []))
+        item = self.fresh("item")
+        taken = _at(node, ast.Assign([node.target], ast.Name(item, ast.Load())))
+        names, made, state = self.parts(node, [*taken, *body])
+        step, second = self.function_of(node, "body", [*taken, *self.statements(body)], names, item)
+        call = _expression(f"{RUNTIME}.for_(None, {step}, {state}, {broken!r})")
+        assert isinstance(call, ast.Call)
+        rows = self.visit(node.iter)
+        if isinstance(rows, ast.Call) and isinstance(rows.func, ast.Name) and rows.func.id == "range":
+            rows.func = _expression(f"{RUNTIME}.range_")
+        call.args[0] = rows
+        return [*start, *made, second, *_at(node, ast.Expr(call)), *self.otherwise(node, broken)]
+
+    def otherwise(self, node: ast.For | ast.While, broken: str) -> list[ast.stmt]:
+        """What stands in a loop's `else`."""
+        if not node.orelse:
+            return []
+        if not broken:
+            return self.statements(node.orelse)
+        return self.statements(_at(node, ast.If(_expression(f"not {broken}"), node.orelse, [])))
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        if not any(isinstance(inner, (ast.Yield, ast.YieldFrom, ast.Await)) for inner in _own(node.body)):
+            _Function(node).rewrite()
+        return node
+
+    def visit_Return(self, node: ast.Return) -> ast.Return:
+        self.generic_visit(node)
+        if isinstance(node.value, ast.Name):
+            call = _expression(f"{RUNTIME}.given({node.value.id})")
+            node.value = ast.copy_location(call, node.value)
+        return node
+
+    # -- expressions --------------------------------------------------------------------------------------------------
+    def visit_Lambda(self, node: ast.Lambda) -> ast.Lambda:
+        node.body = self.visit(node.body)
+        return node
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
+        self.generic_visit(node)
+        if any(isinstance(part, ast.NamedExpr) for part in ast.walk(node)):
+            return node
+        name = "and_" if isinstance(node.op, ast.And) else "or_"
+        return self.deferred(name, node, node.values)
+
+    def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
+        self.generic_visit(node)
+        if any(isinstance(part, ast.NamedExpr) for part in ast.walk(node)):
+            return node
+        call = self.deferred("choose", node, [node.test, node.body, node.orelse])
+        call.args[0] = node.test
+        return call
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
+        self.generic_visit(node)
+        if not isinstance(node.op, ast.Not):
+            return node
+        call = self.deferred("not_", node, [node.operand])
+        call.args[0] = node.operand
+        return call
+
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:
+        self.generic_visit(node)
+        if len(node.ops) < 2 or any(isinstance(op, (ast.In, ast.NotIn)) for op in node.ops):
+            return node
+        sides = [node.left, *node.comparators]
+        pairs: list[ast.expr] = [
+            ast.copy_location(ast.Compare(left, [op], [right]), node)
+            for left, op, right in zip(sides, node.ops, sides[1:], strict=False)
+        ]
+        # The middle operands are written twice, so only plain ones may be.
+        if not all(isinstance(side, (ast.Name, ast.Constant, ast.Attribute)) for side in sides[1:-1]):
+            return node
+        return self.deferred("and_", node, pairs)
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Name) and node.func.id in _CALLS and node.func.id not in self.parameters:
+            node.func = ast.copy_location(_expression(f"{RUNTIME}.{node.func.id}_"), node.func)
+        return node
+
+    def deferred(self, name: str, node: ast.expr, values: Sequence[ast.expr]) -> ast.Call:
+        """A call of the runtime with each value as a function of no arguments."""
+        nothing = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
+        call = ast.Call(_expression(f"{RUNTIME}.{name}"), [ast.Lambda(nothing, value) for value in values], [])
+        for part in ast.walk(call):
+            if isinstance(part, ast.expr) and not hasattr(part, "lineno"):
+                ast.copy_location(part, node)
+        return ast.copy_location(call, node)
