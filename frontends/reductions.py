@@ -255,6 +255,10 @@ def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, 
         )
     if dtype is not None:
         input = cast_to(input, to_ir(dtype))
+    if p == "nuc":
+        from adjit.linalg import matrix_norm
+
+        return matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim)
     return _norm(input, 2.0 if p in ("fro", None) else float(p), static(dim), keepdim)  # type: ignore[no-any-return]
 
 

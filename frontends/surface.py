@@ -17,6 +17,7 @@ from adjit.tensor import Tensor
 # Their names are found in surface.txt; a new module of functions goes here unless nearly every script needs it.
 MODULES = (
     "special_functions", "interop", "settings",
+    "number_parts", "statistics", "histograms", "calculus",
     "numeric_limits", "printing", "copying", "ranges", "legacy", "extremes", "along_axis", "products", "sorting",
     "joining", "rearranging", "random", "random_inplace", "strided_views", "view_copies", "layer_functions",
     "resizing", "storage", "control", "scattering", "searching", "memory_layout",

@@ -216,7 +216,7 @@ def xlogy(x: Any, y: Any) -> Any:
     return where(eq(x, 0) & eq(y, y), 0, x * log(y))
 
 
-@scalar(x="sigmoid(x - y)", y="sigmoid(y - x)")
+@scalar(x="where(x == y, 0.5, sigmoid(x - y))", y="where(x == y, 0.5, sigmoid(y - x))")
 def logaddexp(x: Any, y: Any) -> Any:
     """log(exp(x) + exp(y))."""
     # Equal operands are their own case because inf - inf is NaN.

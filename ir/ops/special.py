@@ -115,7 +115,10 @@ def xlog1py(x: Any, y: Any) -> Any:
     return choose(eq(x, 0) & eq(y, y), 0, x * log1p(y))
 
 
-@scalar(x=f"sigmoid({math.log(2)!r}*(x - y))", y=f"sigmoid({math.log(2)!r}*(y - x))")
+@scalar(
+    x=f"where(x == y, 0.5, sigmoid({math.log(2)!r}*(x - y)))",
+    y=f"where(x == y, 0.5, sigmoid({math.log(2)!r}*(y - x)))",
+)
 def logaddexp2(x: Any, y: Any) -> Any:
     """log2(2**x + 2**y)."""
     # Equal operands are their own case because inf - inf is NaN.

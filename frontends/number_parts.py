@@ -1,0 +1,170 @@
+"""What numbers are made of: mantissa and exponent, angle, neighbours, common divisors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from adjit.composite import composite
+from adjit.control import while_loop
+from adjit.dims import shape_of
+from adjit.dispatch import apply
+from adjit.dtypes import title_of
+from adjit.elementwise import abs, add, emit, mul, pow, sub, unsupported, where
+from adjit.ir.primitive import PRIMITIVES
+from adjit.ir.types import BF16, BOOL, F16, F32, F64, I16, I32, I64, DType
+from adjit.logic import isnan
+from adjit.promotion import broadcast_shapes, cast_to, promote
+from adjit.reductions import any as any_of
+from adjit.results import named_result
+from adjit.tensor import Tensor
+
+frexp_result = named_result("frexp", "mantissa", "exponent")
+# The layout of each format: the integers of its width, stored bits of the mantissa, bias of the exponent.
+_FORMATS: dict[DType, tuple[DType, int, int]] = {
+    F16: (I16, 10, 15), BF16: (I16, 7, 127), F32: (I32, 23, 127), F64: (I64, 52, 1023)
+}  # fmt: skip
+
+
+# -- of real numbers as complex ones ----------------------------------------------------------------------------------
+def isreal(input: Tensor) -> Tensor:
+    """Whether an element has no imaginary part: always."""
+    return emit("or", "", cast_to(input, BOOL), True)
+
+
+@composite("Angle")
+def _angle(input: Tensor) -> Tensor:
+    flat = where(emit("lt", "", input, 0), math.pi, mul(where(isnan(input), input, 0.0), 0.0))
+    return where(emit("eq", "", input, input), flat.detach(), input.detach())  # type: ignore[no-any-return]
+
+
+def angle(input: Tensor) -> Tensor:
+    """pi where an element is negative, else 0; NaN stays."""
+    if not input._dtype.is_float:
+        from adjit.dtypes import default_float
+
+        return where(emit("lt", "", cast_to(input, I64), 0), math.pi, 0.0).to(default_float())  # type: ignore[no-any-return]
+    return _angle(input)  # type: ignore[no-any-return]
+
+
+# -- mantissa, exponent, neighbours -----------------------------------------------------------------------------------
+def _bits(input: Tensor) -> Tensor:
+    return apply(PRIMITIVES["bitcast"], (input,), {"dtype": _FORMATS[input._dtype][0]})  # type: ignore[no-any-return]
+
+
+def _of_bits(bits: Tensor, dtype: DType) -> Tensor:
+    return apply(PRIMITIVES["bitcast"], (bits,), {"dtype": dtype})  # type: ignore[no-any-return]
+
+
+def _power_of_two(exponent: Tensor, dtype: DType) -> Tensor:
+    """2**exponent for the exponents of normal numbers."""
+    _, mantissa, bias = _FORMATS[dtype]
+    return _of_bits(emit("shl", "", add(exponent, bias), mantissa), dtype)
+
+
+@composite("Frexp")
+def _frexp(input: Tensor) -> tuple[Tensor, Tensor]:
+    dtype = input._dtype
+    integer, mantissa, bias = _FORMATS[dtype]
+    fixed = input.detach()
+    # A denormal number is made normal first.
+    small = emit("lt", "", abs(fixed), 2.0 ** (1 - bias))
+    lift = mantissa + 1
+    scaled = where(small, mul(fixed, 2.0**lift), fixed)
+    mask = (1 << (integer.bits - 1 - mantissa)) - 1
+    field = emit("and", "", emit("shr", "", _bits(scaled), mantissa), mask)
+    exponent = sub(field, cast_to(where(small, bias - 1 + lift, bias - 1), integer))
+    plain = emit("and", "", emit("ne", "", fixed, 0), emit("isfinite", "", fixed))
+    exponent = where(plain, exponent, 0)
+    # 2**-exponent in two factors, which do not overflow.
+    half = emit("shr", "", exponent, 1)
+    first, second = (_power_of_two(emit("neg", "", part), dtype) for part in (half, sub(exponent, half)))
+    return mul(mul(input, first), second), cast_to(exponent, I32)
+
+
+def frexp(input: Tensor) -> Any:
+    """(mantissa, exponent) with input = mantissa * 2**exponent and 0.5 <= |mantissa| < 1."""
+    if not input._dtype.is_float:
+        raise RuntimeError(f"torch.frexp() only supports floating-point dtypes, got input {title_of(input._dtype)}.")
+    wide = cast_to(input, F32) if input._dtype in (F16, BF16) else input
+    mantissa, exponent = _frexp(wide)
+    return frexp_result(cast_to(mantissa, input._dtype), exponent)
+
+
+def ldexp(input: Tensor, other: Tensor) -> Tensor:
+    """input * 2**other."""
+    return mul(input, pow(2.0, other))
+
+
+@composite("Nextafter")
+def _nextafter(input: Tensor, other: Tensor) -> Tensor:
+    x, y = input.detach(), other.detach()
+    integer, _, _ = _FORMATS[x._dtype]
+    bits = _bits(x)
+    # Away from 0 the bits count up, towards it down.
+    away = emit("eq", "", emit("lt", "", x, y), emit("lt", "", 0, x))
+    moved = _of_bits(add(bits, where(away, 1, -1).to(integer)), x._dtype)
+    least = _of_bits(where(emit("lt", "", 0, y), 1, 1 - (1 << (integer.bits - 1))).to(integer), x._dtype)
+    found = where(emit("eq", "", x, 0), least, moved)
+    found = where(isnan(y), y, where(isnan(x), x, found))
+    # As in PyTorch the derivative is 1 where there is a step; x + (found - x) is exact for neighbours.
+    step = emit("isfinite", "", emit("add", "", abs(x), abs(found)))
+    stepped = where(step, add(input, sub(found, x)), found)
+    return where(emit("eq", "", x, y), y, stepped)  # type: ignore[no-any-return]
+
+
+def nextafter(input: Tensor, other: Tensor) -> Tensor:
+    """The next number after input in the direction of other."""
+    a, b = promote(input, other, op="nextafter")
+    if not a._dtype.is_float:
+        raise unsupported("nextafter", a._dtype)
+    a, b = _alike(a, b)
+    return _nextafter(a, b.detach())  # type: ignore[no-any-return]
+
+
+def _alike(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in one shape: promotion leaves rank 0 as it is."""
+    from adjit.shaping import expand
+
+    shape = broadcast_shapes(shape_of(a), shape_of(b))
+    if not shape:
+        return a, b
+    return (a if shape_of(a) else expand(a, *shape)), (b if shape_of(b) else expand(b, *shape))
+
+
+# -- common divisors --------------------------------------------------------------------------------------------------
+@composite("Gcd")
+def _gcd(input: Tensor, other: Tensor) -> Tensor:
+    """Euclid's algorithm, on all elements at once."""
+
+    def step(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        done = emit("eq", "", b, 0)
+        return where(done, a, b), where(done, 0, emit("mod", "", a, where(done, 1, b)))
+
+    return while_loop(lambda a, b: any_of(emit("ne", "", b, 0)), step, (abs(input), abs(other)))[0]  # type: ignore[no-any-return]
+
+
+def gcd(input: Tensor, other: Tensor) -> Tensor:
+    """The greatest common divisor; 0 for two zeros."""
+    a, b = promote(input, other, op="gcd")
+    if not a._dtype.is_integer or a._dtype is BOOL:
+        raise unsupported("gcd", a._dtype)
+    return _gcd(*_alike(a, b))  # type: ignore[no-any-return]
+
+
+def lcm(input: Tensor, other: Tensor) -> Tensor:
+    """The least common multiple; 0 where an operand is 0."""
+    a, b = promote(input, other, op="lcm")
+    if not a._dtype.is_integer or a._dtype is BOOL:
+        raise unsupported("lcm", a._dtype)
+    a, b = _alike(a, b)
+    divisor = _gcd(a, b)
+    return abs(mul(emit("div", "", a, where(emit("eq", "", divisor, 0), 1, divisor)), b))
+
+
+_PUBLIC = (
+    "angle", "frexp", "gcd", "isreal", "lcm", "ldexp", "nextafter",
+)  # fmt: skip
+METHODS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in _PUBLIC}
+__all__ = list(_PUBLIC)
