@@ -87,7 +87,7 @@ def _fuse_region(region: Region) -> Region:
 class _Group:
     """Stored ops that one kernel computes; `nodes` are those and what is inlined for them."""
 
-    __slots__ = ("dims", "members", "nodes", "refused", "rows")
+    __slots__ = ("dims", "members", "nodes", "refused", "rows", "sources")
 
     def __init__(self, dims: tuple[Size, ...] | None) -> None:
         self.dims = dims  # None where nothing may join
@@ -95,6 +95,7 @@ class _Group:
         self.members: list[Node] = []
         self.nodes: set[Node] = set()
         self.refused: list[Refusal] = []
+        self.sources: dict[int, bool] = {}  # the groups whose results it reads; whether at its own index only
 
 
 class _Plan:
@@ -116,6 +117,7 @@ class _Plan:
         self.inlined: dict[Node, int] = {}  # by stored op: how many ops are inlined into it
         self.kernels: dict[Node, int] = {}  # in how many groups an op is computed
         self.groups: list[_Group] = []
+        self.moved: dict[int, int] = {}  # a group that became part of a later one
         self.group_of: dict[Node, int] = {}
 
     # -- what is stored -----------------------------------------------------------------------------------------------
@@ -188,7 +190,9 @@ class _Plan:
         readers: dict[Value, int] = {}
         for node in self.region.nodes:
             if node.op.family == "control":
-                self._open(node, None)
+                place = self._open(node, None)
+                made = [value.node for value in node.inputs if value.node is not None]
+                self.groups[place].sources = dict.fromkeys((self.group_of[maker] for maker in made), False)
                 continue
             if node not in self.stored:
                 continue
@@ -201,8 +205,11 @@ class _Plan:
             for inner in nodes - group.nodes:
                 self.kernels[inner] = self.kernels.get(inner, 0) + 1
             group.nodes |= nodes
-            for value in reads:
+            for value, reach in reads.items():
                 readers[value] = place
+                source = place if value.node is None else self.group_of.get(value.node, place)
+                if source != place:
+                    group.sources[source] = group.sources.get(source, True) and reach.same
             if group.members[-1] is not node:
                 group.members.append(node)
                 self.group_of[node] = place
@@ -225,9 +232,10 @@ class _Plan:
         """The group that `node` can join, or None."""
         if node.op.name in SPECIAL or node in self.contractions:
             return None
+        self._unite(node, nodes, reads)
         made = [(self.group_of[v.node], v) for v in reads if v.node is not None]
         latest = max((place for place, _ in made), default=-1)
-        candidates = [latest, *sorted({readers[v] for v in reads if v in readers}, reverse=True)]
+        candidates = [latest, *sorted({self._place(readers[v]) for v in reads if v in readers}, reverse=True)]
         for place in dict.fromkeys(candidates):
             if place < latest or place < 0:
                 continue
@@ -236,9 +244,44 @@ class _Plan:
             if reason is None:
                 group.rows = rows
                 return place
-            if group.members[0].op.family != "control" and len(group.refused) < MOST_USERS:
+            if group.members and group.members[0].op.family != "control" and len(group.refused) < MOST_USERS:
                 group.refused.append(Refusal(group.members[-1], node, reason))
         return None
+
+    def _place(self, place: int) -> int:
+        """Where the group that stood at `place` is."""
+        while place in self.moved:
+            place = self.moved[place]
+        return place
+
+    def _unite(self, node: Node, nodes: set[Node], reads: dict[Value, Reach]) -> None:
+        """Make one group of those whose results `node` reads at its own index, where nothing stands between them."""
+        made = {self.group_of[value.node] for value, reach in reads.items() if value.node is not None and reach.same}
+        *earlier, latest = sorted(made) or (0,)
+        into = self.groups[latest] if self.groups else None
+        if not earlier or into is None or into.rows or into.dims is None or into.dims != node.output.dims:
+            return
+        for place in reversed(earlier):
+            group = self.groups[place]
+            if group.rows or group.dims != into.dims or len(group.nodes | into.nodes | nodes) > LARGEST:
+                continue
+            between = self.groups[place + 1 : latest]
+            if not into.sources.get(place, True) or any(place in other.sources for other in between):
+                continue
+            for inner in group.nodes & into.nodes:
+                self.kernels[inner] -= 1
+            into.members = sorted([*group.members, *into.members], key=self.order.__getitem__)
+            into.nodes |= group.nodes
+            into.refused += group.refused
+            self.group_of.update(dict.fromkeys(group.members, latest))
+            self.moved[place] = latest
+            for other in self.groups[latest:]:
+                if place in other.sources:
+                    other.sources[latest] = other.sources.pop(place) and other.sources.get(latest, True)
+            into.sources = {source: same for source, same in into.sources.items() if source != latest}
+            for source, same in group.sources.items():
+                into.sources[source] = same and into.sources.get(source, True)
+            group.members, group.nodes, group.dims, group.sources = [], set(), None, {}
 
     def _fits(
         self, group: _Group, node: Node, nodes: set[Node], reaches: Sequence[Reach]
@@ -268,6 +311,8 @@ class _Plan:
         result = Region(self.region.inputs)
         mapping: dict[Value, Value] = {}
         for group in self.groups:
+            if not group.members:  # it became part of a later one
+                continue
             first = group.members[0]
             if first.op.family == "control":
                 regions = [_fuse_region(inner) for inner in first.regions]

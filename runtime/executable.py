@@ -24,6 +24,7 @@ from adjit.ir.types import TensorType, dtype_of_storage
 from adjit.runtime.faults import raise_fault
 from adjit.runtime.host import call_host
 from adjit.runtime.interpreter import bind_sizes
+from adjit.runtime.results import RESULTS, is_large
 
 Array: TypeAlias = NDArray[Any]
 Shapes: TypeAlias = "tuple[tuple[int, ...], ...]"
@@ -167,7 +168,7 @@ class Executable:
         plan = self._plans.get(key) or self._plan(key)
         addresses = [address_of(array) for array in operands]
         if outputs is None and not self._written:
-            results = [np.empty(*new) for new in plan.results if new is not None]
+            results = [RESULTS.array(*new) for new in plan.results if new is not None]
             self._call(plan, addresses + [address_of(result) for result in results])
             return results
         if self._written:
@@ -182,11 +183,16 @@ class Executable:
         return [inputs[s] if s is not None else r for s, r in zip(self._fresh, results, strict=True)]
 
     def native_call(self, shapes: Shapes) -> NativeCall | None:
-        """How to call the program on inputs of these shapes; None if it writes inputs or calls back into Python."""
+        """How to call the program on inputs of these shapes.
+
+        None if it writes inputs, calls back into Python, or has large results.
+        """
         if self._written or self.layout.host_calls:
             return None
         plan = self._plans.get(shapes) or self._plan(shapes)
         results = tuple(new for new in plan.results if new is not None)
+        if any(is_large(*new) for new in results):  # their memory is used again, see runtime/results.py
+            return None
         return NativeCall(self._address, self.layout.entries, plan.packed, plan.arena, plan.workspace, results)
 
     def _call(self, plan: _Plan, addresses: Sequence[int]) -> None:
@@ -266,7 +272,7 @@ class Executable:
                 results.append(operands[source])
                 continue
             given = outputs[number] if outputs is not None else None
-            array = np.empty(*new) if given is None or not self._serves(given, new, operands, results) else given
+            array = RESULTS.array(*new) if given is None or not self._serves(given, new, operands, results) else given
             results.append(array)
             placed.append(address_of(array))
         return results, placed

@@ -174,3 +174,11 @@ def test_kernels_are_bounded_and_long_programs_are_quick() -> None:
         expected = np.sin(expected) + array if number % 3 else expected * np.float32(0.5)
     (found,) = run(lower(result), [array])
     np.testing.assert_allclose(found, expected, 1e-4)
+
+
+def test_groups_that_meet_in_one_consumer_become_one() -> None:
+    def function(x: Any, y: Any) -> Any:
+        left, right = scalar("exp", x), scalar("tanh", y)
+        return left, right, left * right
+
+    assert groups(function, *(TensorType(F32, (1000,)) for _ in range(2))) == [["exp", "tanh", "mul"]]
