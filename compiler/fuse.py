@@ -190,9 +190,9 @@ class _Plan:
         readers: dict[Value, int] = {}
         for node in self.region.nodes:
             if node.op.family == "control":
-                place = self._open(node, None)
-                made = [value.node for value in node.inputs if value.node is not None]
-                self.groups[place].sources = dict.fromkeys((self.group_of[maker] for maker in made), False)
+                opened = self._open(node, None)
+                makers = [value.node for value in node.inputs if value.node is not None]
+                self.groups[opened].sources = dict.fromkeys((self.group_of[maker] for maker in makers), False)
                 continue
             if node not in self.stored:
                 continue

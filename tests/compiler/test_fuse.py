@@ -178,7 +178,7 @@ def test_kernels_are_bounded_and_long_programs_are_quick() -> None:
 
 def test_groups_that_meet_in_one_consumer_become_one() -> None:
     def function(x: Any, y: Any) -> Any:
-        left, right = scalar("exp", x), scalar("tanh", y)
+        left, right = scalar("exp")(x), scalar("tanh")(y)
         return left, right, left * right
 
     assert groups(function, *(TensorType(F32, (1000,)) for _ in range(2))) == [["exp", "tanh", "mul"]]
