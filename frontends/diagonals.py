@@ -6,17 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 from adjit.composite import composite
-from adjit.dims import shape_of, wrap_dim
+from adjit.dims import raw, shape_of, wrap_dim
 from adjit.dispatch import apply, rename
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL, I64
 from adjit.reductions import reduced, summed
 from adjit.shaping import movedim, part, reshape
 from adjit.tensor import Tensor
+from adjit.views import strides, viewable_strides
 
 
 def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """The entries input[i, i + offset] of two axes, along a new last axis; a view where the axes lie in order."""
+    """The entries input[i, i + offset] of two axes, along a new last axis, as a view."""
     rank = len(shape_of(input))
     first, second = wrap_dim(dim1, rank), wrap_dim(dim2, rank)
     if first == second:
@@ -25,8 +26,14 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
         input = movedim(input, (first, second), (-2, -1))
     *lead, rows, columns = shape_of(input)
     start = offset if offset >= 0 else -offset * columns
-    across, down = columns - max(offset, 0), rows - max(-offset, 0)
-    count = max(across if across < down else down, 0)
+    right, below = columns - max(offset, 0), rows - max(-offset, 0)
+    count = max(right if right < below else below, 0)
+    if viewable_strides(input._tensor_type.dims, strides(input), raw((*lead, rows * columns))) is None:
+        from adjit.strided_views import as_strided, offset_of
+
+        *outer, down, across = strides(input)
+        place = offset_of(input) + (0 if count == 0 else offset * across if offset >= 0 else -offset * down)
+        return rename(as_strided(input, (*lead, count), (*outer, down + across), place), "Diagonal")  # type: ignore[arg-type]
     flat = reshape(input, *lead, rows * columns)
     cut = (start if count != 0 else 0, count, columns + 1)
     return rename(part(flat, {len(lead): cut}, "Diagonal"), "Diagonal")
