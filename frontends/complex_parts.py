@@ -50,6 +50,5 @@ def is_neg(input: Tensor) -> bool:
 
 _PUBLIC: tuple[Callable[..., Any], ...] = (conj, conj_physical, is_conj, is_neg, resolve_conj, resolve_neg)
 METHODS: dict[str, Callable[..., Any]] = {function.__name__: function for function in _PUBLIC}
-METHODS["conj_physical_"] = conj_physical
 PROPERTIES = {"imag": property(imag), "real": property(real)}
 __all__ = ["conj", "conj_physical", "imag", "is_conj", "is_neg", "real", "resolve_conj", "resolve_neg"]
