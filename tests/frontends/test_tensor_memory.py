@@ -146,9 +146,11 @@ def test_strides(make: Callable[[], Any], strides: tuple[int, ...], contiguous: 
 
 NOT_OPERAND = {"addmm_", "addmv_", "addr_", "addbmm_", "baddbmm_", "index_add_", "index_copy_", "index_fill_",
                "index_put_", "scatter_", "scatter_add_", "scatter_reduce_", "masked_scatter_", "addcmul_", "addcdiv_",
-               "lerp_", "tril_", "triu_", "cumsum_", "cumprod_", "clamp_", "clip_", "clamp_min_",
+               "lerp_", "put_", "index_reduce_", "mvlgamma_", "polygamma_",
+               "tril_", "triu_", "cumsum_", "cumprod_", "clamp_", "clip_", "clamp_min_",
                "clamp_max_"}  # fmt: skip
-INTEGER = {f"bitwise_{name}_" for name in ("and", "or", "xor", "not", "left_shift", "right_shift")}
+INTEGER = {f"bitwise_{name}_" for name in ("and", "or", "xor", "not", "left_shift", "right_shift")} | {
+    "gcd_", "lcm_"}  # fmt: skip
 
 
 def derived() -> list[str]:
