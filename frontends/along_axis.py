@@ -11,6 +11,7 @@ from adjit.dispatch import apply
 from adjit.dtypes import title_of, to_ir
 from adjit.elementwise import add, div, exp, log, mul, sub
 from adjit.ir.primitive import PRIMITIVES
+from adjit.ir.types import BOOL
 from adjit.promotion import cast_to
 from adjit.reductions import reduced, summed
 from adjit.tensor import Tensor
@@ -84,18 +85,24 @@ def diff(
 ) -> Tensor:
     """Each entry of an axis less the one before it, `n` times over."""
     from adjit.joining import cat
-    from adjit.shaping import narrow
+    from adjit.logic import logical_xor
+    from adjit.shaping import clone, narrow
 
     if not shape_of(input):
         raise RuntimeError("diff expects input to be at least one-dimensional")
     axis = wrap_dim(dim, len(shape_of(input)))
+    if n < 0:
+        raise RuntimeError(f"order must be non-negative but got {n}")
+    if n == 0:
+        return clone(input)
     ends = [part for part in (prepend, input, append) if part is not None]
     found = cat(ends, axis) if len(ends) > 1 else input
     for _ in range(n):
         extent = shape_of(found)[axis]
         if extent < 2:
             return narrow(found, axis, 0, 0)
-        found = sub(narrow(found, axis, 1, extent - 1), narrow(found, axis, 0, extent - 1))
+        later, earlier = narrow(found, axis, 1, extent - 1), narrow(found, axis, 0, extent - 1)
+        found = logical_xor(later, earlier) if found._dtype is BOOL else sub(later, earlier)
     return found
 
 

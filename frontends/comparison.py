@@ -57,6 +57,9 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
     """|input - other| <= atol + rtol * |other|, or equal."""
     if input._dtype is not other._dtype:
         raise RuntimeError(f"{title_of(input._dtype)} did not match {title_of(other._dtype)}")
+    for name, bound in (("rtol", rtol), ("atol", atol)):
+        if bound < 0:
+            raise RuntimeError(f"{name} must be greater than or equal to zero, but got {bound:g}")
     close = eq(input, other)
     if equal_nan and input._dtype.is_float:
         close = logical_or(close, logical_and(isnan(input), isnan(other)))

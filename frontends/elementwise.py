@@ -18,7 +18,8 @@ from adjit.state import STATE
 from adjit.tensor import Tensor
 
 # Arithmetic on truth values.
-_ON_BOOL = {"add": "or", "mul": "and", "maximum": "or", "minimum": "and"}
+_ON_BOOL = {"add": "or", "mul": "and", "maximum": "or", "minimum": "and", "heaviside": "or", "clamp_min": "or",
+            "clamp_max": "and"}  # fmt: skip
 
 
 def operands_of(op: str, *operands: Any) -> tuple[Any, ...]:
@@ -325,7 +326,6 @@ atanh = unary("atanh", "Atanh", "The inverse hyperbolic tangent.")
 sigmoid = unary("sigmoid", "Sigmoid", "1 / (1 + exp(-input)).")
 erf = unary("erf", "Erf", "The error function.")
 sinc = unary("sinc", "Sinc", "sin(pi input) / (pi input).")
-logit = unary("logit", "Logit", "log(input / (1 - input)).")
 floor = _stepwise("floor", "The greatest integer not above.")
 ceil = _stepwise("ceil", "The least integer not below.")
 trunc = _stepwise("trunc", "The integer part.")
@@ -387,6 +387,8 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     name = "Clamp" if isinstance(min, Tensor) or isinstance(max, Tensor) else "ClampBackward1"
+    if input._dtype is BOOL:
+        raise unsupported("clamp", BOOL)
     if max is None:
         return emit("clamp_min", name, input, min, kernel="clamp")
     if min is None:
@@ -472,7 +474,7 @@ _PUBLIC = (
     "abs", "acos", "acosh", "add", "addcdiv", "addcmul", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "clamp",
     "clamp_max", "clamp_min", "copysign", "cos", "cosh", "deg2rad", "div", "erf", "exp", "exp2", "expm1",
     "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "heaviside", "hypot", "lerp", "log",
-    "log10", "log1p", "log2", "logaddexp", "logit", "maximum", "minimum", "mul", "nan_to_num", "neg", "positive", "pow",
+    "log10", "log1p", "log2", "logaddexp", "maximum", "minimum", "mul", "nan_to_num", "neg", "positive", "pow",
     "rad2deg", "reciprocal", "relu", "remainder", "round", "rsqrt", "rsub", "sigmoid", "sign", "sin", "sinc", "sinh",
     "sqrt", "square", "sub", "tan", "tanh", "trunc", "xlogy",
 )  # fmt: skip

@@ -25,7 +25,7 @@ cummax_result = named_result("cummax", "values", "indices")
 cummin_result = named_result("cummin", "values", "indices")
 
 
-def require_elements(op: str, input: Tensor, dim: Any, *, counted: bool = True) -> None:
+def require_elements(op: str, input: Tensor, dim: Any, *, counted: bool = True, call: str = "()") -> None:
     """RuntimeError or IndexError where there is nothing to choose from; `counted` names the axis counted from 0."""
     shape = tuple(shape_of(input))
     if dim is None or dim == ():
@@ -38,7 +38,7 @@ def require_elements(op: str, input: Tensor, dim: Any, *, counted: bool = True) 
     for given in (dim,) if isinstance(dim, int) else tuple(dim):
         axis = wrap_dim(given, len(shape))
         if shape and shape[axis] == 0:
-            raise IndexError(f"{op}(): Expected reduction dim {axis if counted else given} to have non-zero size.")
+            raise IndexError(f"{op}{call}: Expected reduction dim {axis if counted else given} to have non-zero size.")
 
 
 @numpy_names
@@ -58,7 +58,11 @@ def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
 @numpy_names
 def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Any:
     """The least and the greatest, over an axis or all."""
-    require_elements("aminmax", input, dim)
+    if dim is None and numel_of(shape_of(input)) == 0:
+        raise RuntimeError(
+            "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity."
+        )
+    require_elements("aminmax", input, dim, call="")
     least = reduced("reduce_min", input, dim, keepdim, "Aminmax")
     return aminmax_result(least, reduced("reduce_max", input, dim, keepdim, "Aminmax"))
 

@@ -44,9 +44,9 @@ _LISTED = """
 NAMES = frozenset(_LISTED.split())
 # These want exactly the dtype of their result; the others cast where the category stays.
 _EXACT = frozenset((
-    "addbmm", "addmm", "addmv", "argmax", "argmin", "argsort", "baddbmm", "bmm", "cummax", "cummin", "dot", "gather",
-    "index_add", "index_copy", "index_select", "kthvalue", "masked_select", "max", "median", "min", "mm", "mode", "mv",
-    "nanmedian", "nonzero", "sort", "take", "topk", "where",
+    "addbmm", "addmm", "addmv", "aminmax", "argmax", "argmin", "argsort", "baddbmm", "bmm", "cummax", "cummin", "dot",
+    "gather", "index_add", "index_copy", "index_select", "kthvalue", "masked_select", "max", "median", "min", "mm",
+    "mode", "mv", "nanmedian", "nonzero", "sort", "take", "topk", "where",
 ))  # fmt: skip
 # These refuse an `out` that shares memory with an operand; elementwise functions one that overlaps in part.
 _APART = frozenset((

@@ -355,7 +355,9 @@ def multinomial(
         raise RuntimeError("cannot sample n_sample <= 0 samples")
     if not replacement and num_samples > shape[-1]:
         raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
-    _check_distribution(input)
+    if shape[-1] > 1 << 24:
+        raise RuntimeError("number of categories cannot exceed 2^24")
+    _check_distribution(input, replacement and num_samples > 1)
     wide = cast_to(input.detach(), F64)
     if not replacement:
         u = uniform(shape, F64, generator)
@@ -381,11 +383,17 @@ def _first_above(cumulated: Tensor, u: Tensor, shape: tuple[Any, ...], samples: 
     return _op("reduce_sum", below, axes=(len(shape),))  # type: ignore[no-any-return]
 
 
-def _check_distribution(input: Tensor) -> None:
-    """RuntimeError for rows that are no distribution; in a trace, where there are no numbers, nothing is checked."""
+def _check_distribution(input: Tensor, in_order: bool) -> None:
+    """RuntimeError for rows that are no distribution; in a trace, where there are no numbers, nothing is checked.
+
+    PyTorch's text depends on whether it draws the samples one after the other.
+    """
     if STATE.tracer is not None or numel_of(shape_of(input)) == 0:
         return
     if not bool(((input >= 0) & (input < math.inf)).all()):
+        if in_order:
+            what = "entry < 0" if bool((input < 0).any()) else "entry = infinity or NaN"
+            raise RuntimeError(f"invalid multinomial distribution (encountering probability {what})")
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
     if not bool((input.sum(-1) > 0).all()):
         raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")

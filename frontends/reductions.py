@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from builtins import all as all_of
 from collections.abc import Callable
 from typing import Any
 
 from adjit.composite import composite
-from adjit.dims import numel_of, numpy_names, shape_of, wrap_dims
+from adjit.dims import numel_of, numpy_names, shape_of, sizes_argument, wrap_dims
 from adjit.dispatch import apply
 from adjit.dtypes import default_float, title_of, to_ir
 from adjit.elementwise import abs as absolute
@@ -46,6 +47,8 @@ def static(dim: Any) -> Any:
 @numpy_names
 def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum over axes; 0 for none."""
+    if dtype is not None and to_ir(dtype) is BOOL:
+        return reduced("reduce_any", cast_to(input, BOOL), dim, keepdim, "")
     name = "SumBackward0" if dim is None else "SumBackward1"
     return reduced("reduce_sum", summed(input, dtype), dim, keepdim, name)
 
@@ -76,8 +79,26 @@ def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any
 @numpy_names
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The product over one axis, or all."""
+    if dtype is not None and to_ir(dtype) is BOOL:
+        return reduced("reduce_all", cast_to(input, BOOL), dim, keepdim, "")
     name = "ProdBackward0" if dim is None else "ProdBackward1"
     return reduced("reduce_prod", summed(input, dtype), dim, keepdim, name)
+
+
+def sum_to_size(input: Tensor, *size: Any) -> Tensor:
+    """The sums over the axes that broadcasting from `size` to the tensor's shape would make."""
+    from adjit.shaping import reshape
+
+    shape, wanted = tuple(shape_of(input)), sizes_argument(size)
+    lead = len(shape) - len(wanted)
+    if lead < 0 or not all_of(b in (1, a) for a, b in zip(shape[lead:], wanted, strict=True)):
+        raise RuntimeError(
+            f"size {{[{', '.join(map(str, wanted))}]}} is not expandable to size {{[{', '.join(map(str, shape))}]}}."
+        )
+    axes = tuple(axis for axis in range(len(shape)) if axis < lead or (wanted[axis - lead] == 1 != shape[axis]))
+    if not axes:
+        return input
+    return reshape(reduced("reduce_sum", input, axes, False, ""), *wanted)
 
 
 # -- means and moments ----------------------------------------------------------------------------------------------
@@ -87,10 +108,12 @@ def _count(input: Tensor, dim: Any) -> Any:
 
 
 def _need_float(input: Tensor, op: str, dtype: Any) -> None:
-    if dtype is None and not input._dtype.is_float:
+    given = input._dtype if dtype is None else to_ir(dtype)
+    if not given.is_float:
+        which = "Input" if dtype is None else "Optional"
         raise RuntimeError(
-            f"{op}(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. Got: "
-            f"{title_of(input._dtype)}"
+            f"{op}(): could not infer output dtype. {which} dtype must be either a floating point or complex dtype. "
+            f"Got: {title_of(given)}"
         )
 
 
@@ -298,4 +321,5 @@ _PUBLIC = (
 METHODS: dict[str, Callable[..., Any]] = {
     name: globals()[name] for name in _PUBLIC if name not in ("std_mean", "var_mean")
 }
+METHODS["sum_to_size"] = sum_to_size
 __all__ = list(_PUBLIC)

@@ -11,7 +11,6 @@ from adjit.elementwise import erf as _erf
 from adjit.elementwise import exp2 as _exp2
 from adjit.elementwise import expm1 as _expm1
 from adjit.elementwise import log1p as _log1p
-from adjit.elementwise import logit as _logit
 from adjit.elementwise import round as _round
 from adjit.elementwise import sigmoid as _sigmoid
 from adjit.elementwise import sinc as _sinc
@@ -24,6 +23,7 @@ from adjit.special_functions import erfc as _erfc
 from adjit.special_functions import erfinv as _erfinv
 from adjit.special_functions import i0 as _i0
 from adjit.special_functions import lgamma as _lgamma
+from adjit.special_functions import logit as _logit
 from adjit.special_functions import mvlgamma as _mvlgamma
 from adjit.special_functions import polygamma as _polygamma
 from adjit.state import STATE

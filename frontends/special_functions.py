@@ -9,7 +9,7 @@ from typing import Any
 from adjit.composite import composite
 from adjit.dispatch import apply
 from adjit.dtypes import default_float
-from adjit.elementwise import add, binary, emit, operands_of, unary
+from adjit.elementwise import add, binary, clamp, emit, operands_of, unary
 from adjit.ir.ops import special, special_bessel
 from adjit.ir.primitive import primitive_named
 from adjit.promotion import cast_to
@@ -44,6 +44,21 @@ def _mvlgamma(input: Tensor, p: int) -> Tensor:
     return total  # type: ignore[no-any-return]
 
 
+_plain_logit = unary("logit", "Logit", "log(input / (1 - input)).")
+
+
+@composite("Logit")
+def _clamped_logit(input: Tensor, eps: float) -> Tensor:
+    return _plain_logit(clamp(input, eps, 1 - eps))
+
+
+def logit(input: Tensor, eps: float | None = None) -> Tensor:
+    """log(input / (1 - input)), of the input held in eps..1 - eps."""
+    if eps is None:
+        return _plain_logit(input)
+    return _clamped_logit(input if input._dtype.is_float else cast_to(input, default_float()), eps)  # type: ignore[no-any-return]
+
+
 def mvlgamma(input: Tensor, p: int) -> Tensor:
     """The logarithm of the multivariate gamma function of dimension p."""
     if p < 1:
@@ -51,7 +66,7 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
     return _mvlgamma(input if input._dtype.is_float else cast_to(input, default_float()), p)  # type: ignore[no-any-return]
 
 
-_PUBLIC = ("digamma", "erfc", "erfinv", "i0", "lgamma", "logaddexp2", "mvlgamma", "polygamma")
+_PUBLIC = ("digamma", "erfc", "erfinv", "i0", "lgamma", "logaddexp2", "logit", "mvlgamma", "polygamma")
 METHODS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in _PUBLIC}
 METHODS["polygamma"] = lambda input, n: polygamma(n, input)
 __all__ = list(_PUBLIC)

@@ -112,7 +112,7 @@ def frac(x: Any) -> Any:
     return x - trunc(x)
 
 
-@scalar
+@scalar(takes="number")
 def heaviside(x: Any, value: Any) -> Any:
     """0 below 0, `value` at 0, 1 above."""
     return where(eq(x, 0), value, where(x > 0, 1, 0))

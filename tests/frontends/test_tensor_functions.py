@@ -280,3 +280,34 @@ def test_what_needs_numbers_says_so_in_a_trace(function: Callable[[Any], Any], w
     assert text.startswith(what)
     assert "test_tensor_functions.py" in text
     assert "hint:" in text
+
+
+def test_bounds_steps_and_truth_values() -> None:
+    """What PyTorch does on bool and integers, written down from its documents."""
+    yes, no = torch.tensor([True, False]), torch.tensor([False, False])
+    assert torch.clamp_max(yes, no).tolist() == [False, False]
+    assert torch.clamp_min(no, yes).tolist() == [True, False]
+    assert torch.diff(torch.tensor([True, False, False])).tolist() == [True, False]
+    assert torch.heaviside(torch.tensor([-2, 0, 3]), torch.tensor(7)).tolist() == [0, 7, 1]
+    assert torch.prod(torch.tensor([2, 0]), dtype=torch.bool).item() is False
+    assert torch.sum(torch.tensor([0, 3]), dtype=torch.bool).item() is True
+    with pytest.raises(RuntimeError, match=r"rtol must be greater than or equal to zero, but got -0\.5"):
+        torch.isclose(torch.ones(1), torch.ones(1), rtol=-0.5)
+    with pytest.raises(RuntimeError, match=r"Optional dtype must be either a floating point .* Got: Long"):
+        torch.mean(torch.ones(2), dtype=torch.int64)
+
+
+def test_logit_between_bounds() -> None:
+    x = torch.tensor([0.1, 0.2, 0.5, 0.9], dtype=torch.float64, requires_grad=True)
+    found = torch.logit(x, eps=0.2)
+    np.testing.assert_allclose(found.detach().numpy(), [np.log(0.25), np.log(0.25), 0.0, np.log(4.0)], atol=1e-15)
+    found.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), [0.0, 6.25, 4.0, 0.0])
+
+
+def test_sum_to_size() -> None:
+    x = draw(2, 3, 4)
+    np.testing.assert_allclose(torch.tensor(x).sum_to_size(3, 1).numpy(), x.sum((0, 2))[:, None], rtol=1e-13)
+    assert torch.tensor(x).sum_to_size((2, 3, 4)).shape == (2, 3, 4)
+    with pytest.raises(RuntimeError, match=r"size \{\[2, 4\]\} is not expandable to size \{\[2, 3, 4\]\}\."):
+        torch.tensor(x).sum_to_size(2, 4)

@@ -146,6 +146,8 @@ def converted(tensor: torch.Tensor, storages: dict[Any, Any] | None = None) -> A
     if tensor.is_complex() or tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
         raise Unsupported(f"{tensor.dtype} {tensor.layout} {tensor.device}")
     plain = tensor.detach()
+    if tensor.ndim > 64:
+        raise Unsupported("more than NumPy's 64 dimensions")
     if not hasattr(adjit, str(tensor.dtype).removeprefix("torch.")):
         raise Unsupported(str(tensor.dtype))
     if tensor.dtype is torch.bfloat16:
