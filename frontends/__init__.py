@@ -52,7 +52,7 @@ from adjit.size import Size
 __version__ = "0.1.0"
 
 _methods.bind()
-_IN_PLACE = frozenset(name for name in _inplace.FUNCTIONS if hasattr(Tensor, name))
+_IN_PLACE = frozenset(name for name in _inplace.FUNCTIONS if name in vars(Tensor))  # looked at, not loaded
 
 
 def _export() -> list[str]:

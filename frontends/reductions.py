@@ -12,7 +12,7 @@ from adjit.dims import numel_of, numpy_names, shape_of, sizes_argument, wrap_dim
 from adjit.dispatch import apply
 from adjit.dtypes import default_float, title_of, to_ir
 from adjit.elementwise import abs as absolute
-from adjit.elementwise import add, div, emit, exp, log, mul, nan_to_num, pow, sqrt, sub, where
+from adjit.elementwise import add, div, emit, exp, log, mul, nan_to_num, pow, sub, where
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL, I64, U8
 from adjit.logic import isfinite, isnan, logical_not
@@ -150,6 +150,11 @@ def _variance(input: Tensor, dim: Any, correction: float, keepdim: bool) -> Tens
     return div(total, left if left > 0 else 0)
 
 
+def _magnitude(squares: Tensor) -> Tensor:
+    """The square root, whose derivative at 0 is taken as 0."""
+    return apply(PRIMITIVES["magnitude"], (squares,))  # type: ignore[no-any-return]
+
+
 @composite("Var")
 def _var(input: Tensor, dim: Any, correction: float, keepdim: bool) -> Tensor:
     return _variance(input, dim, correction, keepdim)
@@ -157,7 +162,7 @@ def _var(input: Tensor, dim: Any, correction: float, keepdim: bool) -> Tensor:
 
 @composite("Std")
 def _std(input: Tensor, dim: Any, correction: float, keepdim: bool) -> Tensor:
-    return sqrt(_variance(input, dim, correction, keepdim))
+    return _magnitude(_variance(input, dim, correction, keepdim))
 
 
 def _moment_arguments(args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, Any, bool]:
@@ -187,7 +192,7 @@ def _var_mean(input: Tensor, dim: Any, correction: float, keepdim: bool) -> tupl
 
 @composite("StdMean")
 def _std_mean(input: Tensor, dim: Any, correction: float, keepdim: bool) -> tuple[Tensor, Tensor]:
-    return sqrt(_variance(input, dim, correction, keepdim)), mean(input, dim, keepdim)
+    return _magnitude(_variance(input, dim, correction, keepdim)), mean(input, dim, keepdim)
 
 
 def _moment(function: Callable[..., Any], input: Tensor, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -258,7 +263,7 @@ def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
 @composite("LinalgVectorNorm")
 def _norm(input: Tensor, p: float, dim: Any, keepdim: bool) -> Tensor:
     if p == 2:
-        return sqrt(reduced("reduce_sum", mul(input, input), dim, keepdim, ""))
+        return _magnitude(reduced("reduce_sum", mul(input, input), dim, keepdim, ""))
     size = absolute(input)
     if p in (float("inf"), float("-inf")):
         return reduced("reduce_max" if p > 0 else "reduce_min", size, dim, keepdim, "")
@@ -266,7 +271,8 @@ def _norm(input: Tensor, p: float, dim: Any, keepdim: bool) -> Tensor:
         return reduced("reduce_sum", cast_to(emit("ne", "", input, 0), input._dtype), dim, keepdim, "")
     if p == 1:
         return reduced("reduce_sum", size, dim, keepdim, "")
-    return pow(reduced("reduce_sum", pow(size, p), dim, keepdim, ""), 1 / p)
+    total = reduced("reduce_sum", pow(size, p), dim, keepdim, "")
+    return where(emit("ne", "", total, 0), pow(total, 1 / p), 0.0)  # flat at 0
 
 
 @numpy_names
@@ -289,7 +295,8 @@ def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, 
 def _logsumexp(input: Tensor, dim: Any, keepdim: bool) -> Tensor:
     greatest = reduced("reduce_max", input, dim, True, "").detach()
     greatest = where(isfinite(greatest), greatest, 0.0)
-    total = log(reduced("reduce_sum", exp(sub(input, greatest)), dim, True, ""))
+    total = reduced("reduce_sum", exp(sub(input, greatest)), dim, True, "")
+    total = where(emit("ne", "", total, 0), log(total), float("-inf"))  # flat where nothing is finite
     found = add(total, greatest)
     if keepdim:
         return found

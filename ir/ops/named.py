@@ -192,6 +192,12 @@ def exp2(x: Any) -> Any:
     return pow_(2, x)
 
 
+@scalar(singular=True, x="where(out == 0, 0, 0.5/out)")
+def magnitude(x: Any) -> Any:
+    """sqrt(x) of a sum of squares; flat at 0, as a norm is taken to be."""
+    return sqrt(x)
+
+
 @scalar(singular=True)
 def log2(x: Any) -> Any:
     """The logarithm to base 2."""

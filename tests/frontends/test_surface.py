@@ -71,6 +71,11 @@ def run(text: str) -> str:
     return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout.strip()
 
 
+def test_importing_adjit_loads_none_of_them() -> None:
+    text = "import sys, adjit; print([name for name in {} if f'adjit.{{name}}' in sys.modules])"
+    assert run(text.format(surface.MODULES)) == "[]"
+
+
 USES = ["torch.ones(3).sort()", "torch.sort(torch.ones(3))", "torch.Tensor.sort(torch.ones(3))"]
 
 

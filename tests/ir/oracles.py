@@ -47,6 +47,7 @@ UNARY: dict[str, Callable[..., Any]] = {
     "log1p": mp.log1p,
     "expm1": mp.expm1,
     "sqrt": mp.sqrt,
+    "magnitude": mp.sqrt,
     "sin": mp.sin,
     "cos": mp.cos,
     "tanh": mp.tanh,
