@@ -17,6 +17,7 @@ from adjit.compiler.llvm.emit_index import (
 )
 from adjit.compiler.llvm.emit_spaced import load_repeated, load_strided
 from adjit.compiler.llvm.emit_state import ZEROS, Register, Writer, any_lane, memory_type, size_of
+from adjit.compiler.llvm.emit_stream import stream
 from adjit.compiler.llvm.gemm_tile import masked_load, masked_store, offset, splat
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import LOAD, address
@@ -248,7 +249,9 @@ def _store(w: Writer, pointer: str, register: Register, where: Place, mask: Regi
         if backward:
             value = _reverse(w, type, value)
             lanes = _reverse(w, LLType(BOOL, type.lanes), lanes) if lanes else None
-        if lanes is None:
+        if lanes is None and pointer in w.streamed and not backward:
+            f.line(stream(w, type, value, at))
+        elif lanes is None:
             f.line(f"store {type.llvm} {value}, ptr {at}, align {scalar.dtype.itemsize}")
         else:
             masked_store(f, type, value, at, lanes)

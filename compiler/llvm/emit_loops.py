@@ -9,6 +9,7 @@ from adjit.compiler.llvm import scalar
 from adjit.compiler.llvm.emit_choice import Choice, choose, cost, extents_of, loop_dtype, variables_of
 from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_state import Ramp, Register, Uniform, Writer
+from adjit.compiler.llvm.emit_stream import emit_streaming, streamed_buffers
 from adjit.compiler.llvm.gemm_tile import below, counted, when
 from adjit.compiler.llvm.text import LLType
 from adjit.ir.graph import Node
@@ -50,7 +51,11 @@ def emit_for(w: Writer, node: Node, span: tuple[str, str] | None = None) -> None
         else:
             scalar_loop(w, name, begin, end, lambda: nest(depth + 1))
 
-    nest(0)
+    streamed = streamed_buffers(w, node, choice) if w.mask is None else []
+    if streamed:
+        emit_streaming(w, streamed, span[0] if span else "0", lambda: nest(0))
+    else:
+        nest(0)
 
 
 def scalar_loop(w: Writer, name: str, begin: str, end: str, body: Body) -> None:

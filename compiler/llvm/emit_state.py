@@ -114,6 +114,7 @@ class Writer:
         self.variables: dict[str, Variable] = {}
         self.lanes = 1  # of the vectors in the present scope
         self.mask: str | None = None  # the lanes that exist; None: all
+        self.streamed: frozenset[str] = frozenset()  # buffers (pointers) whose vectors go past the caches
         self._body = function.lines
         self._every = self._frames = [Frame({})]
         self._depths: dict[str, int] = {}  # of variables: the frame that binds them

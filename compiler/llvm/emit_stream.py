@@ -1,0 +1,77 @@
+"""Stores of large results past the caches: memory is then not read before it is written, and other data stay cached.
+
+The vectors must stand at whole cache lines, which is known when the program runs: code that streams stands beside code
+that does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from adjit.compiler.llvm.emit_choice import Choice, column_stride, variables_of
+from adjit.compiler.llvm.emit_state import Writer
+from adjit.compiler.llvm.text import LLType
+from adjit.compiler.loops.ir import LOAD, STORE
+from adjit.ir.graph import Node, Value
+
+# Arrays of fewer bytes may still be in the last cache when they are read.
+LEAST = 16 << 20
+_LINE = 64
+_METADATA = "!772 = !{i32 1}"
+
+
+def streamed_buffers(w: Writer, node: Node, choice: Choice) -> list[Value]:
+    """The large buffers that a `for` fills from one end to the other and does not read."""
+    if w.options.target.architecture != "x86_64" or choice.lanes < 2 or variables_of(node) != (choice.variable,):
+        return []
+    (region,) = node.regions
+    read = {inner.inputs[0] for inner in region.walk() if inner.op is LOAD}
+    found = []
+    for inner in region.nodes:
+        if inner.op is not STORE or inner.attributes["masked"] or inner.inputs[0] in read:
+            continue
+        type = inner.inputs[0].type
+        size = type.size * type.dtype.itemsize if isinstance(type.size, int) else 0
+        if isinstance(size, int) and size >= LEAST and column_stride(inner, str(choice.variable)) == 1:
+            found.append(inner.inputs[0])
+    return found
+
+
+def emit_streaming(w: Writer, buffers: Sequence[Value], begin: str, loop: Callable[[], None]) -> None:
+    """The loop with stores past the caches where all buffers stand at cache lines, else as it is."""
+    f = w.f
+    bits = f.let(f"and i64 {begin}, {_LINE - 1}")  # elements have a byte at least
+    for buffer in buffers:
+        bits = f.let(f"or i64 {bits}, {f.let(f'ptrtoint ptr {w.buffers[buffer]} to i64')}")
+    aligned = f.let(f"icmp eq i64 {f.let(f'and i64 {bits}, {_LINE - 1}')}, 0")
+    past, through, done = f.label("past"), f.label("through"), f.label("done")
+    f.branch(aligned, past, through)
+    f.start(past)
+    with w.scope(), _streaming(w, buffers):
+        loop()
+    # Other threads see what was stored only after a fence.
+    w.module.declare("declare void @llvm.x86.sse.sfence()")
+    f.line("call void @llvm.x86.sse.sfence()")
+    f.jump(done)
+    f.start(through)
+    with w.scope():
+        loop()
+    f.jump(done)
+    f.start(done)
+
+
+@contextmanager
+def _streaming(w: Writer, buffers: Sequence[Value]) -> Iterator[None]:
+    w.streamed = frozenset(w.buffers[buffer] for buffer in buffers)
+    try:
+        yield
+    finally:
+        w.streamed = frozenset()
+
+
+def stream(w: Writer, type: LLType, value: str, at: str) -> str:
+    """The text of a store past the caches of a vector at a multiple of its size."""
+    w.module.declare(_METADATA)
+    align = min(_LINE, type.lanes * type.dtype.itemsize)
+    return f"store {type.llvm} {value}, ptr {at}, align {align}, !nontemporal !772"
