@@ -1,5 +1,8 @@
 """Layers, losses and containers; PyTorch's `torch.nn`."""
 
+from importlib import import_module
+from typing import Any
+
 from adjit.nn import functional, init, utils
 from adjit.nn.activation import (
     CELU,
@@ -45,6 +48,7 @@ from adjit.nn.containers import (
 from adjit.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from adjit.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from adjit.nn.embedding import Embedding, EmbeddingBag
+from adjit.nn.keywords import factory_kwargs
 from adjit.nn.lazy import (
     LazyBatchNorm1d,
     LazyBatchNorm2d,
@@ -159,6 +163,7 @@ from adjit.nn.transformer import (
     TransformerEncoder,
     TransformerEncoderLayer,
 )
+from adjit.nn.tree import Tree
 from adjit.nn.unpooling import FractionalMaxPool2d, FractionalMaxPool3d, MaxUnpool1d, MaxUnpool2d, MaxUnpool3d
 from adjit.nn.upsampling import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 
@@ -186,7 +191,13 @@ __all__ = [
     "ReplicationPad3d", "Sequential", "SiLU", "Sigmoid", "SmoothL1Loss", "SoftMarginLoss", "Softmax", "Softmax2d",
     "Softmin", "Softplus", "Softshrink", "Softsign", "SyncBatchNorm", "Tanh", "Tanhshrink", "Threshold",
     "Transformer", "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer",
-    "TripletMarginLoss", "TripletMarginWithDistanceLoss", "Unflatten", "Unfold", "UninitializedBuffer",
+    "Tree", "TripletMarginLoss", "TripletMarginWithDistanceLoss", "Unflatten", "Unfold", "UninitializedBuffer",
     "UninitializedParameter", "Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d", "ZeroPad1d", "ZeroPad2d",
-    "ZeroPad3d", "functional", "init", "utils",
+    "ZeroPad3d", "factory_kwargs", "functional", "init", "utils",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name == "modules":
+        return import_module("adjit.nn.modules")
+    raise AttributeError(f"module 'adjit.nn' has no attribute {name!r}")

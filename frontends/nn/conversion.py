@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from adjit.autograd.modes import no_grad
+from adjit.creation import empty_like
 from adjit.dtypes import dtype as dtype_class
 from adjit.epoch import EPOCH
 from adjit.tensor import Tensor
@@ -69,6 +70,10 @@ class Conversion:
 
         return self._apply(convert)
 
+    def to_empty(self: Self, *, device: Any, recurse: bool = True) -> Self:
+        """Put parameters and buffers into new memory on a device, whose contents are left open."""
+        return self._apply(lambda tensor: empty_like(tensor, device=device), recurse)
+
     def cpu(self: Self) -> Self:
         """Move to the CPU, where everything is."""
         return self._apply(lambda tensor: tensor.cpu())
@@ -76,6 +81,18 @@ class Conversion:
     def cuda(self: Self, device: Any = None) -> Self:
         """Move to a GPU.  Errors: as `Tensor.cuda`."""
         return self._apply(lambda tensor: tensor.cuda(device))
+
+    def xpu(self: Self, device: Any = None) -> Self:
+        """Move to an XPU.  Errors: as `Module.to` for a device that is not there."""
+        return self.to("xpu" if device is None else device)
+
+    def ipu(self: Self, device: Any = None) -> Self:
+        """Move to an IPU.  Errors: as `Module.to` for a device that is not there."""
+        return self.to("ipu" if device is None else device)
+
+    def mtia(self: Self, device: Any = None) -> Self:
+        """Move to an MTIA device.  Errors: as `Module.to` for a device that is not there."""
+        return self.to("mtia" if device is None else device)
 
     def type(self: Self, dst_type: Any) -> Self:
         """Convert all parameters and buffers to a dtype."""

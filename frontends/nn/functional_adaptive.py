@@ -108,3 +108,27 @@ def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = 
 def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """The greatest element of as many bins as `output_size` says, along the last three axes."""
     return _adaptive_max(input, output_size, 3, return_indices)
+
+
+def adaptive_max_pool1d_with_indices(
+    input: Tensor, output_size: Any, return_indices: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The greatest element of as many bins as `output_size` says, along the last axis, and its place."""
+    found: tuple[Tensor, Tensor] = _adaptive_max(input, output_size, 1, True)
+    return found
+
+
+def adaptive_max_pool2d_with_indices(
+    input: Tensor, output_size: Any, return_indices: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The greatest element of as many bins as `output_size` says, along the last two axes, and its place."""
+    found: tuple[Tensor, Tensor] = _adaptive_max(input, output_size, 2, True)
+    return found
+
+
+def adaptive_max_pool3d_with_indices(
+    input: Tensor, output_size: Any, return_indices: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The greatest element of as many bins as `output_size` says, along the last three axes, and its place."""
+    found: tuple[Tensor, Tensor] = _adaptive_max(input, output_size, 3, True)
+    return found

@@ -314,8 +314,6 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     if p < 0:
         raise RuntimeError("pdist only supports non-negative p values")
     rows = input.shape[0]
-    if rows <= 1:
-        return input.new_empty(0)  # type: ignore[no-any-return]
     pairs = tensor(np.stack(np.triu_indices(int(rows), 1)))
     found: Tensor = pair_distances(input, pairs[0], pairs[1], float(p))
     return found

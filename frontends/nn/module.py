@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from adjit.autograd.modes import no_grad
 from adjit.epoch import EPOCH
+from adjit.nn import global_hooks as shared
 from adjit.nn.conversion import Conversion
 from adjit.nn.hooks import BackwardHooks, attach_legacy
 from adjit.nn.parameter import Buffer, Parameter, UninitializedBuffer
 from adjit.nn.state_dict import StateDict
+from adjit.nn.tree import Tree
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.utils.hooks import Hooks, RemovableHandle
@@ -24,7 +26,7 @@ _HOOKS = (
 )  # fmt: skip
 
 
-class Module(StateDict, Conversion):
+class Module(StateDict, Conversion, Tree):
     """The base of all neural network modules: a subclass says what `forward` computes.
 
     Parameters, buffers and modules are registered by assigning them as attributes, after `super().__init__()`.
@@ -65,23 +67,27 @@ class Module(StateDict, Conversion):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         own = self.__dict__
         if not (own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"]
-                or own["_backward_pre_hooks"]):  # fmt: skip
+                or own["_backward_pre_hooks"] or shared.FORWARD or shared.FORWARD_PRE or shared.BACKWARD
+                or shared.BACKWARD_PRE or shared.LEGACY_BACKWARD):  # fmt: skip
             return self.forward(*args, **kwargs)
         return self._call_with_hooks(args, kwargs)
 
     def _call_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        for hook, with_kwargs, _ in _listed(self._forward_pre_hooks).values():
+        for hook, with_kwargs, _ in _listed(shared.FORWARD_PRE, self._forward_pre_hooks).values():
             args, kwargs = _before(self, hook, with_kwargs, args, kwargs)
+        own_hooks = tuple(self._backward_hooks.values())
         full = self._is_full_backward_hook is not False
+        hooks = (*shared.BACKWARD.values(), *(own_hooks if full else ()))
+        legacy = (*shared.LEGACY_BACKWARD.values(), *(() if full else own_hooks))
+        pre_hooks = (*shared.BACKWARD_PRE.values(), *self._backward_pre_hooks.values())
         backward = None
-        if (self._backward_hooks and full) or self._backward_pre_hooks:
-            hooks = tuple(self._backward_hooks.values()) if full else ()
-            backward = BackwardHooks(self, hooks, tuple(self._backward_pre_hooks.values()))
+        if hooks or pre_hooks:
+            backward = BackwardHooks(self, hooks, pre_hooks)
             args = backward.inputs(args)
         done: set[int] = set()
         try:
             result = self.forward(*args, **kwargs)
-            for identity, (hook, with_kwargs, _) in _listed(self._forward_hooks).items():
+            for identity, (hook, with_kwargs, _) in _listed(shared.FORWARD, self._forward_hooks).items():
                 done.add(identity)
                 replaced = hook(self, args, kwargs, result) if with_kwargs else hook(self, args, result)
                 result = result if replaced is None else replaced
@@ -90,13 +96,13 @@ class Module(StateDict, Conversion):
             raise
         if backward is not None:
             result = backward.outputs(result)
-        if self._backward_hooks and not full and STATE.recording:
-            attach_legacy(self, args, result, tuple(self._backward_hooks.values()))
+        if legacy and STATE.recording:
+            attach_legacy(self, args, result, legacy)
         return result
 
     def _call_always(self, done: set[int], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Run the forward hooks that asked to be called also when `forward` fails."""
-        for identity, (hook, with_kwargs, always) in _listed(self._forward_hooks).items():
+        for identity, (hook, with_kwargs, always) in _listed(shared.FORWARD, self._forward_hooks).items():
             if not always or identity in done:
                 continue
             try:
@@ -110,6 +116,19 @@ class Module(StateDict, Conversion):
                     f"error was raised in forward: {error}",
                     stacklevel=2,
                 )
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """From here on calls of this module run its `forward` compiled; the arguments are those of `adjit.compile`."""
+        from adjit.jit import compile as compiled
+
+        self.__dict__["forward"] = compiled(type(self).forward.__get__(self), *args, **kwargs)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for name in _HOOKS:
+            self.__dict__.setdefault(name, Hooks())
+        self.__dict__.setdefault("_non_persistent_buffers_set", set())
+        self.__dict__.setdefault("_is_full_backward_hook", None)
 
     # -- attributes -------------------------------------------------------------------------------------------------
     def __getattr__(self, name: str) -> Any:
@@ -130,7 +149,7 @@ class Module(StateDict, Conversion):
         elif isinstance(value, Module):
             self._require_init("module")
             self._forget(name, self._modules)
-            self._modules[name] = value
+            self._modules[name] = shared.registered(shared.MODULE_REGISTRATION, self, name, value)
         elif isinstance(value, (Buffer, UninitializedBuffer)):
             self._require_init("buffer")
             self._forget(name, self._buffers)
@@ -212,6 +231,8 @@ class Module(StateDict, Conversion):
                 f"express '{name}' as a function of another Tensor, compute the value in the forward() method."
             )
         EPOCH.advance()
+        if shared.PARAMETER_REGISTRATION:
+            param = shared.registered(shared.PARAMETER_REGISTRATION, self, name, param)
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
@@ -222,6 +243,8 @@ class Module(StateDict, Conversion):
                 f"cannot assign '{_type_name(tensor)}' object to buffer '{name}' (torch Tensor or None required)"
             )
         EPOCH.advance()
+        if shared.BUFFER_REGISTRATION:
+            tensor = shared.registered(shared.BUFFER_REGISTRATION, self, name, tensor)
         self._buffers[name] = tensor
         if persistent:
             self._non_persistent_buffers_set.discard(name)
@@ -234,7 +257,7 @@ class Module(StateDict, Conversion):
             raise TypeError(f"{_type_name(module)} is not a Module subclass")
         self._check_name(name, self.__dict__.get("_modules", {}), "module")
         EPOCH.advance()
-        self._modules[name] = module
+        self._modules[name] = shared.registered(shared.MODULE_REGISTRATION, self, name, module)
 
     def register_module(self, name: str, module: Module | None) -> None:
         """The same as `add_module`."""
@@ -282,115 +305,6 @@ class Module(StateDict, Conversion):
                 "one of them."
             )
         self._is_full_backward_hook = full
-
-    # -- walking ----------------------------------------------------------------------------------------------------
-    def _named_members(
-        self, table: str, prefix: str, recurse: bool, remove_duplicate: bool
-    ) -> Iterator[tuple[str, Any]]:
-        seen: set[int] = set()
-        for path, module in self.named_modules(prefix=prefix) if recurse else [(prefix, self)]:
-            for name, member in module.__dict__[table].items():
-                if member is None or (remove_duplicate and id(member) in seen):
-                    continue
-                seen.add(id(member))
-                yield f"{path}.{name}" if path else name, member
-
-    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
-        """All parameters, each once, in the order of registration."""
-        for _, parameter in self.named_parameters(recurse=recurse):
-            yield parameter
-
-    def named_parameters(
-        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Parameter]]:
-        """All parameters with their dotted names."""
-        yield from self._named_members("_parameters", prefix, recurse, remove_duplicate)
-
-    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
-        """All buffers, each once."""
-        for _, buffer in self.named_buffers(recurse=recurse):
-            yield buffer
-
-    def named_buffers(
-        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Tensor]]:
-        """All buffers with their dotted names."""
-        yield from self._named_members("_buffers", prefix, recurse, remove_duplicate)
-
-    def children(self) -> Iterator[Module]:
-        """The direct sub-modules, each once."""
-        for _, module in self.named_children():
-            yield module
-
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The direct sub-modules with their names."""
-        seen: set[int] = set()
-        for name, module in self._modules.items():
-            if module is not None and id(module) not in seen:
-                seen.add(id(module))
-                yield name, module
-
-    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
-        """This module and all inside it, each once."""
-        for _, module in self.named_modules(remove_duplicate=remove_duplicate):
-            yield module
-
-    def named_modules(
-        self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Module]]:
-        """This module and all inside it, with their dotted names."""
-        memo = set() if memo is None else memo
-        if self in memo:
-            return
-        if remove_duplicate:
-            memo.add(self)
-        yield prefix, self
-        for name, module in self._modules.items():
-            if module is not None:
-                inner = f"{prefix}.{name}" if prefix else name
-                yield from module.named_modules(memo, inner, remove_duplicate)
-
-    def get_submodule(self, target: str) -> Module:
-        """The module with the dotted name `target`.  Errors: AttributeError."""
-        module: Module = self
-        for name in target.split(".") if target else ():
-            if not hasattr(module, name):
-                raise AttributeError(f"{type(module).__name__} has no attribute `{name}`")
-            found = getattr(module, name)
-            if not isinstance(found, Module):
-                raise AttributeError(f"`{name}` is not an nn.Module")
-            module = found
-        return module
-
-    def get_parameter(self, target: str) -> Parameter:
-        """The parameter with the dotted name `target`.  Errors: AttributeError."""
-        found = self._member(target)
-        if not isinstance(found, Parameter):
-            raise AttributeError(f"`{target.rpartition('.')[2]}` is not an nn.Parameter")
-        return found
-
-    def get_buffer(self, target: str) -> Tensor:
-        """The buffer with the dotted name `target`.  Errors: AttributeError."""
-        path, _, name = target.rpartition(".")
-        found = self._member(target)
-        if name not in self.get_submodule(path)._buffers:
-            raise AttributeError(f"`{name}` is not a buffer")
-        assert isinstance(found, Tensor)
-        return found
-
-    def _member(self, target: str) -> Any:
-        path, _, name = target.rpartition(".")
-        module = self.get_submodule(path)
-        if not hasattr(module, name):
-            raise AttributeError(f"{type(module).__name__} has no attribute `{name}`")
-        return getattr(module, name)
-
-    def apply(self: Self, fn: Callable[[Module], None]) -> Self:
-        """Call `fn` on every module inside, children first, then on this one."""
-        for module in self.children():
-            module.apply(fn)
-        fn(self)
-        return self
 
     # -- modes ------------------------------------------------------------------------------------------------------
     def train(self: Self, mode: bool = True) -> Self:
@@ -452,9 +366,9 @@ def _type_name(value: Any) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _listed(hooks: Hooks) -> dict[int, Any]:
+def _listed(common: Hooks, own: Hooks) -> dict[int, Any]:
     """A copy of forward hooks, each with its options, so that a hook may remove itself while it runs."""
-    return dict(hooks)
+    return {**common, **own}
 
 
 def _register(hooks: Hooks, hook: Any, prepend: bool) -> RemovableHandle:

@@ -28,6 +28,16 @@ class _IncompatibleKeys(NamedTuple):
         return f"_IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
 
 
+class _WithoutModule:
+    """A hook that does not take the module."""
+
+    def __init__(self, hook: Callable[..., None]) -> None:
+        self.hook = hook
+
+    def __call__(self, module: Any, *args: Any) -> None:
+        self.hook(*args)
+
+
 class StateDict:
     """The part of `Module` that saves and restores its parameters and persistent buffers."""
 
@@ -108,6 +118,16 @@ class StateDict:
                 raise RuntimeError("state_dict post-hook must return None")
 
         return RemovableHandle(self._state_dict_hooks, checked)
+
+    def _register_state_dict_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call `hook(module, state_dict, prefix, metadata)`, which may return another dictionary."""
+        return RemovableHandle(self._state_dict_hooks, hook)
+
+    def _register_load_state_dict_pre_hook(
+        self, hook: Callable[..., None], with_module: bool = False
+    ) -> RemovableHandle:
+        """`register_load_state_dict_pre_hook` of a hook that takes the module only if `with_module`."""
+        return RemovableHandle(self._load_state_dict_pre_hooks, hook if with_module else _WithoutModule(hook))
 
     def register_load_state_dict_pre_hook(self, hook: Callable[..., None]) -> RemovableHandle:
         """Before loading, call `hook` with the module and the arguments of `_load_from_state_dict`."""

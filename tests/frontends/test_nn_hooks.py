@@ -149,3 +149,67 @@ def test_hooks_of_functions() -> None:
         warnings.simplefilter("error")
         (x * 3).backward()
     assert float(x.grad) == 33.0
+
+
+def test_hooks_of_all_modules_run_before_a_module_s_own() -> None:
+    from adjit.nn.modules import module as shared
+
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
+    seen: list[str] = []
+    handles = [
+        shared.register_module_forward_pre_hook(lambda m, args: seen.append(f"pre {type(m).__name__}")),
+        shared.register_module_forward_hook(lambda m, args, out: seen.append(f"post {type(m).__name__}")),
+        shared.register_module_full_backward_hook(lambda m, gi, go: seen.append(f"back {type(m).__name__}")),
+    ]
+    model[1].register_forward_hook(lambda m, args, out: seen.append("own"))
+    model(torch.ones(1, 2, requires_grad=True)).sum().backward()
+    assert seen == [
+        "pre Sequential", "pre Linear", "post Linear", "pre ReLU", "post ReLU", "own", "post Sequential",
+        "back ReLU", "back Linear", "back Sequential",
+    ]  # fmt: skip
+    for handle in handles:
+        handle.remove()
+    seen.clear()
+    model(torch.ones(1, 2))
+    assert seen == ["own"]
+
+
+def test_hooks_of_registration_replace_what_is_registered() -> None:
+    from adjit.nn.modules import module as shared
+
+    names: list[str] = []
+    handle = shared.register_module_parameter_registration_hook(lambda m, name, value: names.append(name))
+    with handle:
+        torch.nn.Linear(2, 2)
+    torch.nn.Linear(2, 2)
+    assert names == ["weight", "bias"]
+
+
+def test_a_copied_module_has_hooks_and_handles_of_its_own() -> None:
+    import copy
+
+    model = torch.nn.Linear(2, 2)
+    model.handle = model.register_forward_hook(lambda m, args, out: out + 1)
+    copied = copy.deepcopy(model)
+    copied.handle.remove()
+    x = torch.ones(1, 2)
+    assert torch.allclose(model(x), copied(x) + 1)
+
+
+def test_a_module_compiles_itself() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Tanh())
+    x = torch.ones(4, 2)
+    before = model(x)
+    model.compile()
+    assert torch.allclose(model(x), before)
+    assert model.forward.compile_count == 1
+
+
+def test_a_submodule_is_set_by_name_and_keeps_its_place() -> None:
+    model = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU()), torch.nn.Linear(2, 1))
+    model.set_submodule("0.0", torch.nn.Identity())
+    assert isinstance(model[0][0], torch.nn.Identity)
+    with pytest.raises(AttributeError, match="has no attribute `z`"):
+        model.set_submodule("0.z", torch.nn.Identity(), strict=True)
+    model[1].weight = torch.nn.Parameter(torch.ones(1, 2))
+    assert list(model.state_dict()) == ["1.weight", "1.bias"]

@@ -1,0 +1,33 @@
+"""PyTorch's second address of the layers: `nn.modules`, and the modules below it that programs name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adjit.nn.modules import (
+    batchnorm,
+    container,
+    conv,
+    instancenorm,
+    lazy,
+    linear,
+    loss,
+    module,
+    rnn,
+    transformer,
+    utils,
+)
+from adjit.nn.modules.module import Module
+
+__all__ = [
+    "Module", "batchnorm", "container", "conv", "instancenorm", "lazy", "linear", "loss", "module", "rnn",
+    "transformer", "utils",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    from adjit import nn
+
+    if name in nn.__all__:
+        return getattr(nn, name)
+    raise AttributeError(f"module 'adjit.nn.modules' has no attribute {name!r}")
