@@ -15,10 +15,41 @@ from adjit.nn.functional_pooling import first_greatest
 from adjit.tensor import Tensor
 
 
-def _adaptive_sizes(input: Tensor, output_size: Any, rank: int) -> tuple[int, ...]:
-    if isinstance(output_size, Sequence):
-        return tuple(n if o is None else o for o, n in zip(output_size, input.shape[-rank:], strict=True))
-    return tuple(n if output_size is None else output_size for n in input.shape[-rank:])
+def _adaptive_sizes(name: str, input: Tensor, output_size: Any, rank: int) -> tuple[int, ...]:
+    """How many bins each of the last axes gets.  Errors: RuntimeError and ValueError for ranks that do not fit."""
+    listed = tuple(output_size) if isinstance(output_size, Sequence) else (output_size,) * rank
+    own = f"{name}{rank}d"
+    if rank == 1 and len(listed) != 1:
+        raise RuntimeError(f"{own}() argument 'output_size' should contain one int (got {len(listed)})")
+    if rank > 1 and input.ndim <= len(listed):
+        raise ValueError(f"Input dimension should be at least {len(listed) + 1}")
+    if len(listed) != rank:
+        raise RuntimeError(f"{own}: output_size must be {rank}")
+    if input.ndim not in (rank + 1, rank + 2):
+        if rank == 1:
+            raise RuntimeError(
+                f"Expected 2 to 3 dimensions, but got {input.ndim}-dimensional tensor for argument #1 'self' (while "
+                f"checking arguments for {own})"
+            )
+        colon = ":" if name == "adaptive_max_pool" else ""
+        raise RuntimeError(
+            f"{own}(): Expected {rank + 1}D or {rank + 2}D tensor, but got{colon} {list(input.shape)}"
+        )
+    sizes = tuple(n if o is None else o for o, n in zip(listed, input.shape[input.ndim - rank :], strict=True))
+    if any(size < 0 for size in sizes):
+        shown = (1, *sizes) if rank == 1 else sizes
+        text = ", ".join(map(str, shown[:2])) + "".join(f",{size}" for size in shown[2:])
+        raise RuntimeError(
+            f"adaptive_avg_pool{max(rank, 2)}d: elements of output_size must be greater than or equal to 0 but "
+            f"received {{{text}}}"
+        )
+    for axis in range(input.ndim - rank, input.ndim):
+        if input.shape[axis] == 0:
+            raise RuntimeError(
+                f"{own}(): Expected input to have non-zero size for non-batch dimensions, but input has sizes "
+                f"{list(input.shape)} with dimension {axis} being empty"
+            )
+    return sizes
 
 
 def _members(count: int, extent: int) -> Tensor:
@@ -74,24 +105,24 @@ def adaptive_greatest(input: Tensor, output_size: tuple[int, ...]) -> tuple[Tens
 
 def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
     """The mean over as many bins as `output_size` says, along the last axis."""
-    found: Tensor = adaptive_mean(input, _adaptive_sizes(input, output_size, 1))
+    found: Tensor = adaptive_mean(input, _adaptive_sizes("adaptive_avg_pool", input, output_size, 1))
     return found
 
 
 def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     """The mean over as many bins as `output_size` says, along the last two axes."""
-    found: Tensor = adaptive_mean(input, _adaptive_sizes(input, output_size, 2))
+    found: Tensor = adaptive_mean(input, _adaptive_sizes("adaptive_avg_pool", input, output_size, 2))
     return found
 
 
 def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
     """The mean over as many bins as `output_size` says, along the last three axes."""
-    found: Tensor = adaptive_mean(input, _adaptive_sizes(input, output_size, 3))
+    found: Tensor = adaptive_mean(input, _adaptive_sizes("adaptive_avg_pool", input, output_size, 3))
     return found
 
 
 def _adaptive_max(input: Tensor, output_size: Any, rank: int, return_indices: bool) -> Any:
-    found = adaptive_greatest(input, _adaptive_sizes(input, output_size, rank))
+    found = adaptive_greatest(input, _adaptive_sizes("adaptive_max_pool", input, output_size, rank))
     return tuple(found) if return_indices else found[0]
 
 

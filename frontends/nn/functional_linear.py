@@ -9,6 +9,7 @@ from adjit.composite import composite
 from adjit.dispatch import apply
 from adjit.ir.ops.contraction import conv
 from adjit.ir.ops.structure import slice_
+from adjit.nn.convolution_checks import check_channels, check_rank, check_transposed, check_types, check_windows
 from adjit.tensor import Tensor
 
 
@@ -79,29 +80,19 @@ def convolution(
 def _convolve(
     rank: int, input: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Tensor:
-    name = f"conv{rank}d"
-    batched = _check_rank(name, rank, input)
-    steps, gaps = spread(stride, rank), spread(dilation, rank)
-    if isinstance(padding, str):
-        sides = _named_padding(padding, weight.shape[2:], steps, gaps)
-    else:
-        sides = tuple((side, side) for side in spread(padding, rank))
-    _check_channels(input if batched else input.unsqueeze(0), weight, groups, sides, gaps)
-    _check_types(input, weight, bias)
+    batched = check_rank(f"conv{rank}d", rank, input)
     images = input if batched else input.unsqueeze(0)
-    found: Tensor = convolution(images, weight, bias, steps, sides, (1,) * rank, gaps, groups)
+    check_types(input, weight, bias)
+    named = isinstance(padding, str)
+    steps, sides, gaps = check_windows(
+        images, weight, groups, {"stride": stride, "padding": 0 if named else padding, "dilation": dilation}
+    )
+    pairs = tuple((side, side) for side in sides)
+    if named:
+        pairs = _named_padding(padding, weight.shape[2:], steps, gaps)
+    check_channels(images, weight, bias, groups, pairs, gaps)
+    found: Tensor = convolution(images, weight, bias, steps, pairs, (1,) * rank, gaps, groups)
     return found if batched else found.squeeze(0)
-
-
-def _check_rank(name: str, rank: int, input: Tensor) -> bool:
-    """Whether `input` has a batch axis."""
-    if input.ndim not in (rank + 1, rank + 2):
-        raise RuntimeError(
-            f"Expected {rank + 1}D (unbatched) or {rank + 2}D (batched) input to {name}, but got input of size: "
-            f"{list(input.shape)}"
-        )
-    found: bool = input.ndim == rank + 2
-    return found
 
 
 def _named_padding(
@@ -115,46 +106,6 @@ def _named_padding(
         raise RuntimeError("padding='same' is not supported for strided convolutions")
     totals = [gap * (extent - 1) for gap, extent in zip(dilation, kernel, strict=True)]
     return tuple((total // 2, total - total // 2) for total in totals)
-
-
-def _check_channels(
-    input: Tensor, weight: Tensor, groups: int, padding: Sequence[tuple[int, int]], dilation: Sequence[int]
-) -> None:
-    if weight.ndim != input.ndim:
-        raise RuntimeError(
-            f"weight should have at least three dimensions, but got {weight.ndim} dimensions instead"
-            if weight.ndim < 3
-            else f"expected stride to be a single integer value or a list of {weight.ndim - 2} values to match the "
-            f"convolution dimensions, but got stride of {input.ndim - 2} values"
-        )
-    if input.shape[1] != weight.shape[1] * groups:
-        raise RuntimeError(
-            f"Given groups={groups}, weight of size {list(weight.shape)}, expected input{list(input.shape)} to have "
-            f"{weight.shape[1] * groups} channels, but got {input.shape[1]} channels instead"
-        )
-    padded = [n + low + high for n, (low, high) in zip(input.shape[2:], padding, strict=True)]
-    kernel = [gap * (extent - 1) + 1 for gap, extent in zip(dilation, weight.shape[2:], strict=True)]
-    if any(have < need for have, need in zip(padded, kernel, strict=True)):
-        raise RuntimeError(
-            f"Calculated padded input size per channel: ({' x '.join(map(str, padded))}). Kernel size: "
-            f"({' x '.join(map(str, kernel))}). Kernel size can't be greater than actual input size"
-        )
-
-
-def _check_types(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
-    for other, what in ((bias, "bias"), (weight, "weight")):
-        if other is not None and other._dtype is not input._dtype:
-            raise RuntimeError(
-                f"Input type ({_scalar_name(input)}) and {what} type ({_scalar_name(other)}) "
-                "should be the same"
-            )
-
-
-def _scalar_name(tensor: Tensor) -> str:
-    """The name of the element type in C++."""
-    names = {"float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16"}
-    name = tensor._dtype.long_name
-    return names.get(name, {"int64": "long", "int32": "int"}.get(name, name))
 
 
 def conv1d(
@@ -240,22 +191,13 @@ def _convolve_transposed(
     groups: int,
     dilation: Any,
 ) -> Tensor:
-    batched = _check_rank(f"conv_transpose{rank}d", rank, input)
+    batched = check_rank(f"conv_transpose{rank}d", rank, input)
     images = input if batched else input.unsqueeze(0)
-    if images.shape[1] != weight.shape[0]:
-        raise RuntimeError(
-            f"Given transposed=1, weight of size {list(weight.shape)}, expected input{list(images.shape)} to have "
-            f"{weight.shape[0]} channels, but got {images.shape[1]} channels instead"
-        )
-    _check_types(input, weight, bias)
-    lists = [spread(value, rank) for value in (stride, padding, output_padding)]
-    gaps = spread(dilation, rank)
-    for extra, step, gap in zip(lists[2], lists[0], gaps, strict=True):
-        if extra >= step and extra >= gap:
-            raise RuntimeError(
-                "output padding must be smaller than either stride or dilation, but got output_padding: "
-                f"{list(lists[2])}, stride: {list(lists[0])}, dilation: {list(gaps)}"
-            )
+    check_types(input, weight, bias)
+    given = {"stride": stride, "padding": padding, "dilation": dilation, "output_padding": output_padding}
+    steps, sides, gaps, extras = check_windows(images, weight, groups, given)
+    check_transposed(images, weight, bias, groups, steps, sides, gaps, extras)
+    lists = (steps, sides, extras)
     found: Tensor = transposed_convolution(images, weight, bias, *lists, groups, gaps)
     return found if batched else found.squeeze(0)
 

@@ -113,21 +113,57 @@ _MAX_POOLS = {
 }
 
 
+_AXES = {1: ("H", "W"), 2: ("H", "W"), 3: ("T", "H", "W")}
+
+
+def _shown(prefix: str, values: Sequence[int]) -> str:
+    """The numbers by axis, as PyTorch shows them: one-dimensional windows are flat two-dimensional ones."""
+    padded = (1, *values) if len(values) == 1 else values
+    return " ".join(f"{prefix}{axis}: {value}" for axis, value in zip(_AXES[len(values)], padded, strict=True))
+
+
+def _check_window(
+    name: str, size: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
+) -> None:
+    """The window's numbers make sense.  Errors: RuntimeError."""
+    rank = len(dilation)
+    count = {1: "one int", 2: "two ints", 3: "three ints"}[rank]
+    for what, values in (("kernel_size", size), ("stride", stride), ("padding", padding)):
+        if len(values) != rank:
+            raise RuntimeError(f"{name}: {what} must either be a single int, or a tuple of {count}")
+    if any(step == 0 for step in stride):
+        raise RuntimeError("stride should not be zero")
+    if any(extent <= 0 for extent in size):
+        raise RuntimeError(f"kernel size should be greater than zero, but got {_shown('k', size)}")
+    if any(step < 0 for step in stride):
+        raise RuntimeError(f"stride should be greater than zero, but got {_shown('d', stride)}")
+    if any(side < 0 for side in padding):
+        raise RuntimeError(f"pad must be non-negative, but got pad: {min(padding)}")
+    if any(gap <= 0 for gap in dilation):
+        raise RuntimeError(f"dilation should be greater than zero, but got {_shown('dilation', dilation)}")
+    if any(p > (gap * (k - 1) + 1) // 2 for p, k, gap in zip(padding, size, dilation, strict=True)):
+        raise RuntimeError(
+            f"pad should be at most half of effective kernel size, but got pad={max(padding)}, kernel_size={size[0]} "
+            f"and dilation={dilation[0]}"
+        )
+
+
 def _max_pool(
     rank: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool,
     return_indices: bool,
 ) -> Any:  # fmt: skip
     if input.ndim not in (rank + 1, rank + 2):
         shapes = {1: "2D or 3D", 2: "3D or 4D", 3: "4D or 5D"}[rank]
-        raise RuntimeError(f"non-empty {shapes} (batch mode) tensor expected for input")
+        raise RuntimeError(
+            "max_pool1d: Expected 2D or 3D (batch mode) tensor with optional 0 dim batch size for input, but "
+            f"got:{list(input.shape)}"
+            if rank == 1
+            else f"non-empty {shapes} (batch mode) tensor expected for input"
+        )
     size = spread(kernel_size, rank)
     step = spread(stride, rank) if stride or stride == 0 else size
     side, gap = spread(padding, rank), spread(dilation, rank)
-    if any(p > k // 2 for p, k in zip(side, size, strict=True)):
-        raise RuntimeError(
-            f"pad should be at most half of effective kernel size, but got pad={max(side)}, kernel_size={size[0]} and "
-            f"dilation={gap[0]}"
-        )
+    _check_window(f"max_pool{rank}d", size, step, side, gap)
     padding = _sides(input.shape[-rank:], size, step, side, gap, ceil_mode)
     _check_result(f"max_pool{rank}d", input, size, step, padding, gap)
     return _MAX_POOLS[rank](input, size, step, padding, gap, return_indices)
@@ -228,16 +264,22 @@ def avg_pool(
     cells = windows(_padded(input, padding, 0), size, stride, (1,) * rank)
     total: Tensor = cells.sum(-1)
     if divisor is not None:
-        return total / divisor
+        return _quotient(total, divisor)
     if all(pair == (0, 0) for pair in padding) or (count_include_pad and all(a == b for a, b in padding)):
-        return total / math.prod(size)
+        return _quotient(total, math.prod(size))
     lead = input.ndim - rank
     for number, (extent, step, (low, _), side) in enumerate(zip(size, stride, padding, symmetric, strict=True)):
         first = apply(iota, (), {"shape": (total.shape[lead + number],), "axis": 0, "dtype": I64}) * step - low
         reach = side if count_include_pad else 0
         count = (first + extent).clamp(max=input.shape[lead + number] + reach) - first.clamp(min=-reach)
-        total = total / count.reshape(-1, *(1,) * (rank - 1 - number)).to(input.dtype)
+        total = _quotient(total, count.reshape(-1, *(1,) * (rank - 1 - number)).to(input.dtype))
     return total
+
+
+def _quotient(total: Tensor, count: Any) -> Tensor:
+    """total/count, of integers cut toward 0."""
+    found: Tensor = total / count if total._dtype.is_float else total.div(count, rounding_mode="trunc")
+    return found
 
 
 _AVG_POOLS = {rank: composite(f"AvgPool{rank}D")(avg_pool) for rank in (1, 2, 3)}
@@ -248,18 +290,19 @@ def _avg_pool(
     divisor_override: int | None,
 ) -> Tensor:  # fmt: skip
     if input.ndim not in (rank + 1, rank + 2):
-        shapes = {1: "2D or 3D", 2: "3D or 4D", 3: "4D or 5D"}[rank]
-        raise RuntimeError(f"Expected {shapes} (batch mode) tensor for input, but got: {input.ndim}D")
+        if rank == 1:
+            raise RuntimeError(
+                f"Expected 2 to 3 dimensions, but got {input.ndim}-dimensional tensor for argument #1 'self' (while "
+                "checking arguments for avg_pool1d)"
+            )
+        shapes = {2: "3D or 4D", 3: "4D or 5D"}[rank]
+        raise RuntimeError(f"non-empty {shapes} (batch mode) tensor expected for input")
     if divisor_override == 0:
         raise RuntimeError("divisor must be not zero")
     size = spread(kernel_size, rank)
     step = spread(stride, rank) if stride or stride == 0 else size
     side = spread(padding, rank)
-    if any(p > k // 2 for p, k in zip(side, size, strict=True)):
-        raise RuntimeError(
-            f"pad should be at most half of effective kernel size, but got pad={max(side)}, kernel_size={size[0]} and "
-            "dilation=1"
-        )
+    _check_window(f"avg_pool{rank}d", size, step, side, (1,) * rank)
     sides = _sides(input.shape[-rank:], size, step, side, (1,) * rank, ceil_mode)
     _check_result(f"avg_pool{rank}d", input, size, step, sides, (1,) * rank)
     found: Tensor = _AVG_POOLS[rank](input, size, step, sides, side, count_include_pad, divisor_override)

@@ -128,6 +128,8 @@ def ours(value: Any) -> Any:
         return adjit.Generator().manual_seed(value.initial_seed())
     if isinstance(value, torch.Size):
         return tuple(value)
+    if isinstance(value, torch.nn.Module):
+        return getattr(adjit.nn, type(value).__name__)()
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*map(ours, value))
     if isinstance(value, (tuple, list)):
