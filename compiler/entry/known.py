@@ -60,11 +60,15 @@ INPUTS, INPUT_LIST, RESULTS, RESULT_LIST, OUTPUTS, RECORDING = 10, 11, 12, 13, 1
 CALLS, APART = 16, 17
 # The program's table, where it is too long for the stack.
 LONG_TABLE = 18
-OPERAND_LIST = 19
+# The names of the last operands, a tuple, or 0; how many of the results become tensors: the others are only kept.
+NAMES, TENSORS = 19, 20
+OPERAND_LIST = 21
 # Bits of FLAGS: the GIL is released while the program runs; it needs the signature's memory.
 RELEASE, OWN_MEMORY = 1, 2
 # The most operands of a call and results of its program; the longest table on the stack, and the most numbers.
 MOST_OPERANDS, MOST_RESULTS, SHORT_TABLE, MOST_NUMBERS = 16, 32, 100, 16
+# Room for operands with a word before them and one more; for arrays after a tensor.
+GIVEN_ROOM, MADE_ROOM = MOST_OPERANDS + 2, MOST_RESULTS + 1
 
 # An operand: kind, then dtype object (or bits of a number, or object), NumPy's dtype, rank, address of the sizes; what
 # `requires_grad` and `_leaf` are (0: whatever they are), and then there is no gradient.
@@ -80,12 +84,19 @@ OUTPUT_WORDS = 2
 A_RESULT, AN_OPERAND, AN_OBJECT = 0, 1, 2
 
 # -- what a signature records ---------------------------------------------------------------------------------------
+# RECORDING is the address of a count and of as many nodes' templates, in order; the last one made the result.
+MOST_NODES = 16
 L_OP, L_ATTRIBUTES, L_NAME, L_PULLBACK, L_SEEDED, L_REACHED, L_CUSTOM = 0, 1, 2, 3, 4, 5, 6
-L_INPUTS, L_SAVED, L_REGIONS = 7, 8, 9
-RECORD_LIST = 10
-# An input of the node: the operand's number, or -1, then the value of a literal, or the type of the operand's value.
-# A saved value: 0 for an input and 1 for a result, its number, dtype object, whether it requires grad.
-SAVED_WORDS = 4
+L_INPUTS, L_SAVED, L_REGIONS, L_FULL, L_TYPE = 7, 8, 9, 10, 11
+RECORD_LIST = 12
+# An input of a node: what it is, the number of the operand or the node, the value of a literal or the type of a value.
+LINK_WORDS = 3
+OF_OPERAND, OF_NODE, A_LITERAL, A_FRESH_VALUE = 0, 1, 2, 3
+# A saved value: the array's source and number, the value's source and number (or the value itself), dtype object,
+# whether it requires grad, and the function that makes a view of the array, or 0.
+SAVED_WORDS = 7
+OF_TENSOR, OF_RESULT, OF_ARRAY = 0, 1, 2
+AN_INPUT, THE_OUTPUT, A_VALUE = 0, 1, 2
 
 # -- a plan of a backward pass --------------------------------------------------------------------------------------
 # Its program is that of a signature, whose first input is the seed.  Then the nodes in the order in which they are gone

@@ -27,6 +27,7 @@ from adjit.compiler.entry.known import (
     IS_INTEGER,
     IS_OBJECT,
     IS_TENSOR,
+    NAMES,
     NEEDS,
     NEXT,
     NONE,
@@ -109,10 +110,10 @@ def mixed(code: int, part: int) -> int:
     return code ^ (code >> 29)
 
 
-def bucket(table: int, operands: int, count: int, needs: int) -> int:
+def bucket(table: int, operands: int, count: int, needs: int, names: int) -> int:
     """The address of the list of signatures that may take these operands."""
     fixed = needs | word(table + 8 * FIXED)
-    code = needs + count * 64
+    code = needs + count * 64 + (names >> 4)
     k = 0
     while k < count:
         value = word(operands + 8 * k)
@@ -250,12 +251,12 @@ def fits(signature: int, operands: int, count: int) -> int:
     return guards_hold(word(signature + 8 * GUARDS))
 
 
-def fitting(table: int, operands: int, count: int, needs: int) -> int:
+def fitting(table: int, operands: int, count: int, needs: int, names: int) -> int:
     """The signature that takes these operands, or 0."""
-    signature = word(bucket(table, operands, count, needs))
+    signature = word(bucket(table, operands, count, needs, names))
     while signature != 0:
         counted = word(signature + 8 * OPERANDS) == count and word(signature + 8 * NEEDS) == needs
-        if counted and fits(signature, operands, count):
+        if counted and word(signature + 8 * NAMES) == names and fits(signature, operands, count):
             set_word(signature + 8 * CALLS, word(signature + 8 * CALLS) + 1)
             return signature
         signature = word(signature + 8 * NEXT)

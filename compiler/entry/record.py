@@ -20,10 +20,13 @@ from adjit.compiler.entry.interpreter import (
     PyType_GenericAlloc,
 )
 from adjit.compiler.entry.known import (
+    A_FRESH_VALUE,
+    AN_INPUT,
     EMPTY,
     FALSE,
     L_ATTRIBUTES,
     L_CUSTOM,
+    L_FULL,
     L_INPUTS,
     L_NAME,
     L_OP,
@@ -32,10 +35,13 @@ from adjit.compiler.entry.known import (
     L_REGIONS,
     L_SAVED,
     L_SEEDED,
+    L_TYPE,
+    LINK_WORDS,
     LOCATE,
     LOCATIONS,
     M_VERSION,
     MARK_LEAF,
+    MOST_NODES,
     N_ATTACHED,
     N_ATTRIBUTES,
     N_INPUTS,
@@ -46,6 +52,10 @@ from adjit.compiler.entry.known import (
     NEEDS,
     NODE,
     NONE,
+    OF_ARRAY,
+    OF_NODE,
+    OF_OPERAND,
+    OF_TENSOR,
     PLACES,
     R_CUSTOM,
     R_FAULT,
@@ -74,18 +84,15 @@ from adjit.compiler.entry.known import (
     T_LEAF,
     T_MEMORY,
     T_REQUIRES,
-    T_TYPE,
     T_VALUE,
+    THE_OUTPUT,
     TRUE,
     V_ATTACHED,
     W_LEAF,
     ZERO,
 )
 from adjit.compiler.entry.operands import mixed
-from adjit.compiler.entry.results import (
-    hold,
-    make_value,
-)
+from adjit.compiler.entry.results import drop, hold, make_value
 from adjit.compiler.llvm.words import known, room, set_word, word
 
 
@@ -132,8 +139,23 @@ def value_of(tensor: int, type: int, wanted: int) -> int:
     return value
 
 
-def input_values(recorded: int, operands: int, needs: int) -> int:
-    """The tuple of a node's inputs: values of operands, and literals."""
+def input_value(entry: int, operands: int, needs: int, outputs: int) -> int:
+    """One input of a node: a new reference."""
+    kind = word(entry)
+    which = word(entry + 8)
+    if kind == OF_OPERAND:
+        return value_of(word(operands + 8 * which), word(entry + 16), (needs >> which) & 1)
+    if kind == A_FRESH_VALUE:
+        return make_value(word(entry + 16), known(NONE), known(ZERO))
+    value = word(entry + 16)
+    if kind == OF_NODE:
+        value = word(outputs + 8 * which)
+    Py_IncRef(value)
+    return value
+
+
+def input_values(recorded: int, operands: int, needs: int, outputs: int) -> int:
+    """The tuple of a node's inputs: values of operands and of earlier nodes, and literals."""
     block = word(recorded + 8 * L_INPUTS)
     count = word(block)
     values = PyTuple_New(count)
@@ -141,18 +163,24 @@ def input_values(recorded: int, operands: int, needs: int) -> int:
         return 0
     k = 0
     while k < count:
-        which = word(block + 8 + 16 * k)
-        value = word(block + 16 + 16 * k)
-        if which < 0:
-            Py_IncRef(value)
-        else:
-            value = value_of(word(operands + 8 * which), value, (needs >> which) & 1)
-            if value == 0:
-                Py_DecRef(values)
-                return 0
+        value = input_value(block + 8 + 8 * LINK_WORDS * k, operands, needs, outputs)
+        if value == 0:
+            Py_DecRef(values)
+            return 0
         PyTuple_SetItem(values, k, value)
         k += 1
     return values
+
+
+def leaf_at(entry: int, operands: int, needs: int) -> int:
+    """The leaf that an input of a node is, if it is one that requires grad; else 0."""
+    which = word(entry + 8)
+    if word(entry) != OF_OPERAND or not (needs >> which) & 1:
+        return 0
+    tensor = word(operands + 8 * which)
+    if word(tensor + known(T_LEAF)) == known(TRUE):
+        return tensor
+    return 0
 
 
 def leaves(recorded: int, operands: int, needs: int) -> int:
@@ -162,8 +190,7 @@ def leaves(recorded: int, operands: int, needs: int) -> int:
     count = 0
     k = 0
     while k < inputs:
-        which = word(block + 8 + 16 * k)
-        if which >= 0 and (needs >> which) & 1 and word(word(operands + 8 * which) + known(T_LEAF)) == known(TRUE):
+        if leaf_at(block + 8 + 8 * LINK_WORDS * k, operands, needs) != 0:
             count += 1
         k += 1
     if count == 0:
@@ -175,57 +202,85 @@ def leaves(recorded: int, operands: int, needs: int) -> int:
     count = 0
     k = 0
     while k < inputs:
-        which = word(block + 8 + 16 * k)
-        if which >= 0 and (needs >> which) & 1 and word(word(operands + 8 * which) + known(T_LEAF)) == known(TRUE):
-            Py_IncRef(word(operands + 8 * which))
-            PyTuple_SetItem(found, count, word(operands + 8 * which))
+        leaf = leaf_at(block + 8 + 8 * LINK_WORDS * k, operands, needs)
+        if leaf != 0:
+            Py_IncRef(leaf)
+            PyTuple_SetItem(found, count, leaf)
             count += 1
         k += 1
     return found
 
 
-def saved_value(entry: int, tensor: int, value: int) -> int:
-    """What is kept of a tensor for the backward pass, with the version of its memory."""
+def viewed(function: int, array: int) -> int:
+    """A view of an array, or the array itself: a new reference."""
+    arguments = room(2)
+    if function == 0:
+        Py_IncRef(array)
+        return array
+    set_word(arguments, 0)
+    set_word(arguments + 8, array)
+    return PyObject_Vectorcall(function, arguments + 8, 1, 0)
+
+
+def saved_value(entry: int, operands: int, made: int, values: int, output: int) -> int:
+    """What is kept for the backward pass, with the version of its memory; `made` is the results' arrays and tensor."""
     kept = PyType_GenericAlloc(known(SAVED), 0)
-    if kept != 0:
+    if kept == 0:
+        return 0
+    source = word(entry)
+    which = word(entry + 8)
+    array = 0
+    memory = known(NONE)
+    version = known(ZERO)
+    if source == OF_ARRAY:
+        array = word(made + 8 + 8 * which)
+    else:
+        tensor = word(made)
+        if source == OF_TENSOR:
+            tensor = word(operands + 8 * which)
+        array = word(tensor + known(T_ARRAY))
         memory = word(tensor + known(T_MEMORY))
-        hold(kept + known(S_ARRAY), word(tensor + known(T_ARRAY)))
-        hold(kept + known(S_DTYPE), word(entry + 16))
-        hold(kept + known(S_VALUE), value)
-        hold(kept + known(S_REQUIRES), word(entry + 24))
-        hold(kept + known(S_MEMORY), memory)
-        hold(kept + known(S_VERSION), word(memory + known(M_VERSION)))
+        version = word(memory + known(M_VERSION))
+    array = viewed(word(entry + 48), array)
+    if array == 0:
+        Py_DecRef(kept)
+        return 0
+    value = word(entry + 24)
+    if word(entry + 16) == AN_INPUT:
+        value = PyTuple_GetItem(values, value)
+    elif word(entry + 16) == THE_OUTPUT:
+        value = output
+    set_word(kept + known(S_ARRAY), array)
+    hold(kept + known(S_MEMORY), memory)
+    hold(kept + known(S_VERSION), version)
+    hold(kept + known(S_VALUE), value)
+    hold(kept + known(S_DTYPE), word(entry + 32))
+    hold(kept + known(S_REQUIRES), word(entry + 40))
     return kept
 
 
-def saved_values(recorded: int, operands: int, tensor: int, values: int, output: int) -> int:
-    """The tuple of what the backward pass takes."""
-    block = word(recorded + 8 * L_SAVED)
-    inputs = word(recorded + 8 * L_INPUTS)
+def saved_values(block: int, operands: int, made: int, values: int, output: int) -> int:
+    """The tuple of a list of saved values."""
     count = word(block)
+    if count == 0:
+        Py_IncRef(known(EMPTY))
+        return known(EMPTY)
     found = PyTuple_New(count)
     if found == 0:
         return 0
-    entry = block + 8
     k = 0
     while k < count:
-        if word(entry) == 0:
-            which = word(entry + 8)
-            tensor_in = word(operands + 8 * word(inputs + 8 + 16 * which))
-            kept = saved_value(entry, tensor_in, PyTuple_GetItem(values, which))
-        else:
-            kept = saved_value(entry, tensor, output)
+        kept = saved_value(block + 8 + 8 * SAVED_WORDS * k, operands, made, values, output)
         if kept == 0:
             Py_DecRef(found)
             return 0
         PyTuple_SetItem(found, k, kept)
-        entry += 8 * SAVED_WORDS
         k += 1
     return found
 
 
-def filled_record(recorded: int, saved: int, leaf_tensors: int) -> int:
-    """Autograd's part of a node; the references to both tuples pass to it."""
+def filled_record(recorded: int, saved: int, full: int, leaf_tensors: int) -> int:
+    """Autograd's part of a node; the references to the tuples pass to it."""
     sequence = PyIter_Next(known(SEQUENCE))
     if sequence == 0:
         return 0
@@ -241,7 +296,7 @@ def filled_record(recorded: int, saved: int, leaf_tensors: int) -> int:
     hold(entry + known(R_SEEDED), word(recorded + 8 * L_SEEDED))
     hold(entry + known(R_REACHED), word(recorded + 8 * L_REACHED))
     hold(entry + known(R_CUSTOM), word(recorded + 8 * L_CUSTOM))
-    hold(entry + known(R_FULL), known(EMPTY))
+    set_word(entry + known(R_FULL), full)
     hold(entry + known(R_FREED), known(FALSE))
     hold(entry + known(R_HOOKS), known(NONE))
     hold(entry + known(R_FAULT), known(NONE))
@@ -259,62 +314,86 @@ def link(tensor: int, output: int) -> int:
     return 0
 
 
-def record(signature: int, operands: int, tensor: int) -> int:
-    """Link a fresh result to its operands, as `adjit.autograd.record.record` does; 0 with a Python error set."""
-    recorded = word(signature + 8 * RECORDING)
+def record(signature: int, operands: int, made: int) -> int:
+    """Link a fresh result to the operands, as `adjit.autograd.record.record` does; 0 with a Python error set.
+
+    `made` is the result's tensor, then the arrays of all results.
+    """
+    outputs = room(MOST_NODES)
+    block = word(signature + 8 * RECORDING)
     needs = word(signature + 8 * NEEDS)
+    count = word(block)
     where = location()
     if where == 0:
         return 0
-    values = input_values(recorded, operands, needs)
+    k = 0
+    while k < count:
+        output = recorded_node(word(block + 8 + 8 * k), operands, made, needs, where, outputs)
+        if output == 0:
+            drop(outputs, k)
+            Py_DecRef(where)
+            return 0
+        set_word(outputs + 8 * k, output)
+        k += 1
+    link(word(made), word(outputs + 8 * (count - 1)))
+    drop(outputs, count)
+    Py_DecRef(where)
+    return 1
+
+
+def recorded_node(recorded: int, operands: int, made: int, needs: int, where: int, outputs: int) -> int:
+    """The output, a new reference, of a new node with its record."""
+    values = input_values(recorded, operands, needs, outputs)
     if values == 0:
-        Py_DecRef(where)
         return 0
     node = PyType_GenericAlloc(known(NODE), 0)
     if node == 0:
-        Py_DecRef(where)
         Py_DecRef(values)
         return 0
-    set_word(node + known(N_LOCATION), where)
+    hold(node + known(N_LOCATION), where)
     set_word(node + known(N_INPUTS), values)
     hold(node + known(N_OP), word(recorded + 8 * L_OP))
     hold(node + known(N_ATTRIBUTES), word(recorded + 8 * L_ATTRIBUTES))
     hold(node + known(N_REGIONS), word(recorded + 8 * L_REGIONS))
-    output = make_value(word(tensor + known(T_TYPE)), node, known(ZERO))
-    found = 0
-    if output != 0:
-        found = finished(recorded, operands, tensor, needs, node, output)
+    output = make_value(word(recorded + 8 * L_TYPE), node, known(ZERO))
+    if output != 0 and not finished(recorded, operands, made, needs, node, output):
         Py_DecRef(output)
+        output = 0
     Py_DecRef(node)
-    return found
+    return output
 
 
-def finished(recorded: int, operands: int, tensor: int, needs: int, node: int, output: int) -> int:
-    """The rest of `record`, once the node and its output are there."""
+def finished(recorded: int, operands: int, made: int, needs: int, node: int, output: int) -> int:
+    """The rest of a node, once it and its output are there."""
     outputs = PyTuple_New(1)
     if outputs == 0:
         return 0
     Py_IncRef(output)
     PyTuple_SetItem(outputs, 0, output)
     set_word(node + known(N_OUTPUTS), outputs)
-    saved = saved_values(recorded, operands, tensor, word(node + known(N_INPUTS)), output)
+    values = word(node + known(N_INPUTS))
+    saved = saved_values(word(recorded + 8 * L_SAVED), operands, made, values, output)
     if saved == 0:
         return 0
-    leaf_tensors = leaves(recorded, operands, needs)
-    if leaf_tensors == 0:
-        Py_DecRef(saved)
-        return 0
-    entry = filled_record(recorded, saved, leaf_tensors)
-    if entry == 0:
-        Py_DecRef(saved)
+    full = saved_values(word(recorded + 8 * L_FULL), operands, made, values, output)
+    leaf_tensors = 0
+    if full != 0:
+        leaf_tensors = leaves(recorded, operands, needs)
+    entry = 0
+    if leaf_tensors != 0:
+        entry = filled_record(recorded, saved, full, leaf_tensors)
+    if entry != 0:
+        set_word(node + known(N_ATTACHED), entry)
+        return 1
+    Py_DecRef(saved)
+    if full != 0:
+        Py_DecRef(full)
+    if leaf_tensors != 0:
         Py_DecRef(leaf_tensors)
-        return 0
-    set_word(node + known(N_ATTACHED), entry)
-    link(tensor, output)
-    return 1
+    return 0
 
 
 FUNCTIONS = (
-    location, knows_leaf, value_of, input_values, leaves, saved_value, saved_values, filled_record, link, record,
-    finished,
+    location, knows_leaf, value_of, input_value, input_values, leaf_at, leaves, viewed, saved_value, saved_values,
+    filled_record, link, record, recorded_node, finished,
 )  # fmt: skip

@@ -22,15 +22,19 @@ from adjit.compiler.entry.known import (
     C_CALL,
     C_TABLE,
     FLAGS,
+    GIVEN_ROOM,
     INPUTS,
     IS_RECORDING,
     IS_TRACING,
     LONG_TABLE,
+    MADE_ROOM,
     MAIN,
     MISS,
     MODE,
     MOST_NUMBERS,
     MOST_OPERANDS,
+    MOST_RESULTS,
+    NONE,
     OPERANDS,
     OWN_MEMORY,
     OWNER,
@@ -42,6 +46,7 @@ from adjit.compiler.entry.known import (
     SIZES,
     SLOW,
     TABLES,
+    TENSORS,
     WORKSPACE,
 )
 from adjit.compiler.entry.operands import array_of, fitting, integer, needed, place_inputs
@@ -135,10 +140,13 @@ def computed(signature: int, operands: int, arrays: int) -> int:
     return 1
 
 
-def served(table: int, operands: int, count: int) -> int:
-    """The result of a call, a new reference; UNKNOWN or PLAIN where Python must serve it; 0 for an error."""
-    arrays = room(32)
-    tensors = room(32)
+def served(table: int, operands: int, count: int, names: int) -> int:
+    """The result of a call, a new reference; UNKNOWN or PLAIN where Python must serve it; 0 for an error.
+
+    `names` is the tuple of names that the last operands were given with, or 0.
+    """
+    made = room(MADE_ROOM)
+    tensors = room(MOST_RESULTS)
     if not mode_is_known():
         return 0
     if word(known(MODE) + IS_TRACING):
@@ -146,42 +154,61 @@ def served(table: int, operands: int, count: int) -> int:
     needs = needed(table, operands, count, word(known(MODE) + IS_RECORDING))
     if needs < 0:
         return PLAIN
-    signature = fitting(table, operands, count, needs)
+    signature = fitting(table, operands, count, needs, names)
     if signature == 0:
         return UNKNOWN
+    arrays = made + 8
     done = computed(signature, operands, arrays)
     if done != 1:
         return done
-    made = word(signature + 8 * RESULTS)
-    if not make_tensors(signature, made, arrays, tensors):
+    shown = word(signature + 8 * TENSORS)
+    kept = word(signature + 8 * RESULTS) - shown
+    if not make_tensors(signature, shown, arrays, tensors):
+        drop(arrays + 8 * shown, kept)
         return 0
+    set_word(made, word(tensors))
     found = 0
-    if word(signature + 8 * RECORDING) == 0 or record(signature, operands, word(tensors)):
+    if word(signature + 8 * RECORDING) == 0 or record(signature, operands, made):
         found = returned(signature, operands, tensors)
-    drop(tensors, made)
+    drop(tensors, shown)
+    drop(arrays + 8 * shown, kept)
     return found
 
 
 def by_python(table: int, found: int, operands: int, count: int, names: int) -> int:
-    """Let Python serve a call: and learn what it did, where no signature fitted."""
-    if found == UNKNOWN:
-        return PyObject_Vectorcall(word(table + 8 * MISS), operands, count, names)
-    return PyObject_Vectorcall(word(table + 8 * SLOW), operands, count, names)
+    """Let Python serve a call; one that no signature fitted goes, after the names, to the function that learns."""
+    given = room(GIVEN_ROOM)
+    if found == PLAIN:
+        positional = count
+        if names != 0:
+            positional = count - PyTuple_Size(names)
+        return PyObject_Vectorcall(word(table + 8 * SLOW), operands, positional, names)
+    set_word(given + 8, names)
+    if names == 0:
+        set_word(given + 8, known(NONE))
+    k = 0
+    while k < count:
+        set_word(given + 16 + 8 * k, word(operands + 8 * k))
+        k += 1
+    return PyObject_Vectorcall(word(table + 8 * MISS), given + 8, count + 1, 0)
 
 
-def with_self(table: int, self: int, arguments: int, count: int, names: int) -> int:
+def with_self(table: int, self: int, arguments: int, positional: int, names: int) -> int:
     """Serve a method's call."""
-    operands = room(18)
-    if names != 0 or count >= MOST_OPERANDS:
-        return spread(word(table + 8 * SLOW), self, arguments, count, names)
+    operands = room(GIVEN_ROOM)
+    count = positional
+    if names != 0:
+        count += PyTuple_Size(names)
+    if count >= MOST_OPERANDS:
+        return spread(word(table + 8 * SLOW), self, arguments, positional, names)
     set_word(operands + 8, self)
     k = 0
     while k < count:
         set_word(operands + 16 + 8 * k, word(arguments + 8 * k))
         k += 1
-    found = served(table, operands + 8, count + 1)
+    found = served(table, operands + 8, count + 1, names)
     if found < 0 and found >= PLAIN:
-        return by_python(table, found, operands + 8, count + 1, 0)
+        return by_python(table, found, operands + 8, count + 1, names)
     return found
 
 
@@ -203,12 +230,15 @@ def spread(function: int, self: int, arguments: int, count: int, names: int) -> 
     return found
 
 
-def adjit_function(self: int, arguments: int, count: int, names: int) -> int:
+def adjit_function(self: int, arguments: int, positional: int, names: int) -> int:
     """The entry of a builtin function whose `self` is the array that holds its table."""
     table = word(self + DATA)
-    found = PLAIN
-    if names == 0 and count <= MOST_OPERANDS and count > 0:
-        found = served(table, arguments, count)
+    count = positional
+    if names != 0:
+        count += PyTuple_Size(names)
+    if count > MOST_OPERANDS or count == 0:
+        return PyObject_Vectorcall(word(table + 8 * SLOW), arguments, positional, names)
+    found = served(table, arguments, count, names)
     if found < 0 and found >= PLAIN:
         return by_python(table, found, arguments, count, names)
     return found
@@ -219,7 +249,7 @@ def adjit_compiled(self: int, arguments: int, count: int, names: int) -> int:
     holder = word(self + known(C_TABLE))
     found = PLAIN
     if holder != 0 and word(holder + TYPE) == known(ARRAY) and names == 0 and count <= MOST_OPERANDS:
-        found = served(word(holder + DATA), arguments, count)
+        found = served(word(holder + DATA), arguments, count, 0)
     if found < 0 and found >= PLAIN:
         return spread(known(C_CALL), self, arguments, count, names)
     return found

@@ -63,7 +63,7 @@ class NativeCalls:
         words = None if signature is None else signature.words()
         if words is not None and signature is not None:
             signature.kept += [entry, args]
-            put_into(self.table, words, args, signature.needs, fixed=True)
+            put_into(self.table, words, args, signature.needs, None, fixed=True)
             self._signatures.append((signature, words))
             self._served.setdefault(id(entry), []).append(words)
 
@@ -92,7 +92,7 @@ def _signature(entry: Entry, call: Call, args: tuple[Any, ...]) -> Signature | N
     return Signature(
         [_operand(x) for x in args], needs + k.IN_RECORDING * STATE.recording, executable, inputs, outputs, shapes,
         results, work_of(entry.graph, bind_sizes(entry.graph, shapes)), None, guards.block(), apart,
-        [guards.kept, entry.memories],
+        kept=[guards.kept, entry.memories],
     )  # fmt: skip
 
 

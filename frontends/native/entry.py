@@ -161,7 +161,7 @@ class Entry:
         frame = sys._getframe(1)
         if frame.f_code.co_filename == found.path and frame.f_lineno == found.line:
             code, offset = id(frame.f_code), frame.f_lasti
-            place = 3 * (_mixed(code >> 4, offset) % k.PLACES)
+            place = 3 * (mixed(code >> 4, offset) % k.PLACES)
             self._kept += [frame.f_code, found]
             self.places[place : place + 3] = code, offset, id(found)
         return found
@@ -188,7 +188,7 @@ def _new_method() -> Any:
     return make
 
 
-def _mixed(code: int, part: int) -> int:
+def mixed(code: int, part: int) -> int:
     """As the native entry mixes hashes."""
     from adjit.compiler.entry.operands import MIX
 

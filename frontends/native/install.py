@@ -1,8 +1,10 @@
-"""Which operations are served natively, and how they come to stand on `Tensor` and in the namespace."""
+"""Which operations are served natively, and how they come to stand on `Tensor` and in the namespaces."""
 
 from __future__ import annotations
 
 import os
+import sys
+from typing import Any
 
 from adjit.autograd import engine
 from adjit.native.entry import Entry, documented, native_entry
@@ -10,17 +12,25 @@ from adjit.native.operation import Operation
 from adjit.native.plans import Plans
 from adjit.tensor import Tensor
 
+# Functions of their operands alone: no random numbers, no state, nothing read from data.
 # Numbers beside a tensor are only ever operands of the one primitive.
 _FREE = ("add", "sub", "mul", "div", "lt", "le", "gt", "ge", "eq")
 _OTHERS = (
-    "abs", "cos", "erf", "exp", "log", "log1p", "matmul", "maximum", "mean", "minimum", "mm", "neg", "pow",
-    "reciprocal", "relu", "rsqrt", "sigmoid", "sin", "sqrt", "square", "sum", "tanh",
+    "abs", "amax", "amin", "argmax", "clamp", "cos", "erf", "exp", "expm1", "log", "log1p", "log_softmax", "logsumexp",
+    "matmul", "maximum", "mean", "minimum", "mm", "mv", "neg", "pow", "prod", "reciprocal", "relu", "rsqrt", "sigmoid",
+    "sin", "softmax", "sqrt", "square", "std", "sum", "tanh", "var", "where",
 )  # fmt: skip
 _OPERATORS = (
     "__add__", "__sub__", "__mul__", "__truediv__", "__radd__", "__rsub__", "__rmul__", "__lt__", "__le__", "__gt__",
-    "__ge__", "__eq__", "__ne__", "__pow__", "__matmul__", "__neg__", "__abs__",
+    "__ge__", "__eq__", "__ne__", "__pow__", "__rtruediv__", "__matmul__", "__neg__", "__abs__",
 )  # fmt: skip
-_NOT_FREE = ("__pow__",)
+_NOT_FREE = ("__pow__", "__rtruediv__")
+_OF_NN = (
+    "avg_pool2d", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d", "conv2d", "cross_entropy",
+    "elu", "embedding", "gelu", "huber_loss", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax",
+    "logsigmoid", "max_pool2d", "mse_loss", "nll_loss", "normalize", "relu", "relu6", "rms_norm", "sigmoid", "silu",
+    "smooth_l1_loss", "softmax", "softplus", "tanh",
+)  # fmt: skip
 
 _installed: dict[str, Operation] = {}
 
@@ -35,15 +45,50 @@ def install() -> bool:
     entry = native_entry()
     if entry is None:
         return False
-    for name in _OPERATORS:
-        _install_method(entry, name, free=name not in _NOT_FREE)
-    for name in (*_FREE, *_OTHERS):
-        _install_method(entry, name, free=name in _FREE)
-        _install_function(entry, name)
+    _install_methods(entry)
+    _install_functions(entry)
     _install_compiled(entry)
     entry.serve_backward(Tensor.backward)
     engine.watch = Plans(entry).watch
     return True
+
+
+def _install_methods(entry: Entry) -> None:
+    for name in (*_OPERATORS, *_FREE, *_OTHERS):
+        function = getattr(Tensor, name)  # which loads one that is deferred
+        free = name in _FREE or (name in _OPERATORS and name not in _NOT_FREE)
+        operation = Operation(entry, function, free=free)
+        descriptor = entry.method(Tensor, name, documented(name, function), operation.table)
+        if descriptor is not None:
+            _installed[f"Tensor.{name}"] = operation
+            setattr(Tensor, name, descriptor)
+
+
+def _install_functions(entry: Entry) -> None:
+    """Serve the functions of the namespaces: those that are methods too share what the methods learn."""
+    import adjit
+    import adjit.nn.functional as functional
+
+    served: dict[Any, Operation] = {op.function: op for key, op in _installed.items() if "__" not in key}
+    for name in (*_FREE, *_OTHERS):
+        function = getattr(adjit, name, None)
+        if function is not None and function in served:
+            _replace(function, entry.function(name, documented(name, function), served[function].table))
+    for name in _OF_NN:
+        function = getattr(functional, name)
+        if isinstance(function, type(len)):
+            continue  # it is one of the namespace's
+        operation = _installed[f"nn.functional.{name}"] = Operation(entry, function)
+        _replace(function, entry.function(name, documented(name, function), operation.table))
+
+
+def _replace(function: Any, builtin: Any) -> None:
+    """Let every name that modules have for a function mean the builtin one."""
+    for path, module in list(sys.modules.items()):
+        if path == "adjit" or path.startswith("adjit."):
+            for name, found in list(vars(module).items()):
+                if found is function:
+                    setattr(module, name, builtin)
 
 
 def _install_compiled(entry: Entry) -> None:
@@ -51,21 +96,3 @@ def _install_compiled(entry: Entry) -> None:
     from adjit.jit import CompiledFunction
 
     entry.serve_class(CompiledFunction, "_table", CompiledFunction.__call__)
-
-
-def _install_method(entry: Entry, name: str, *, free: bool) -> None:
-    function = getattr(Tensor, name)  # which loads one that is deferred
-    operation = Operation(entry, function, free=free)
-    descriptor = entry.method(Tensor, name, documented(name, function), operation.table)
-    if descriptor is not None:
-        _installed[f"Tensor.{name}"] = operation
-        setattr(Tensor, name, descriptor)
-
-
-def _install_function(entry: Entry, name: str) -> None:
-    """Serve `adjit.<name>`, if it is the method's own function."""
-    import adjit
-
-    operation = _installed[f"Tensor.{name}"]
-    if getattr(adjit, name, None) is operation.function:
-        setattr(adjit, name, entry.function(name, documented(name, operation.function), operation.table))

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from adjit.autograd.record import Record
 from adjit.compiler.entry import known as k
-from adjit.ir.graph import Graph, Node, Value
+from adjit.ir.graph import Graph
 from adjit.ir.shape import evaluate
 from adjit.ir.types import F32, F64, I64, DType, TensorType, dtype_of_storage
 from adjit.native.entry import address
@@ -68,6 +67,8 @@ class Signature:
     recorded: np.ndarray | None = None
     guards: np.ndarray | None = None
     apart: np.ndarray | None = None
+    names: tuple[str, ...] | None = None
+    tensors: int | None = None  # how many of the results become tensors; None for all
     kept: list[Any] = field(default_factory=list)
 
     def words(self) -> np.ndarray | None:
@@ -91,12 +92,15 @@ class Signature:
         head[k.RECORDING] = 0 if self.recorded is None else address(self.recorded)
         head[k.GUARDS] = 0 if self.guards is None else address(self.guards)
         head[k.APART] = 0 if self.apart is None else address(self.apart)
+        head[k.NAMES] = 0 if self.names is None else id(self.names)
+        head[k.TENSORS] = len(self.results) if self.tensors is None else self.tensors
         tail: list[int] = []
         for operand in self.operands:
             dims = self._list(operand.dims)
             tail += [operand.kind, operand.what, operand.storage, len(operand.dims), dims]
             tail += [operand.requires_grad, operand.leaf]
         self.kept += [self.executable, sizes, self.operands, self.results, self.recorded, self.guards, self.apart]
+        self.kept.append(self.names)
         return np.concatenate([head, np.array(tail, np.uint64)])
 
     def _list(self, words: Any) -> int:
@@ -137,46 +141,6 @@ def is_plain(value: Any) -> bool:
     else:
         array = value
     return bool(array.flags.c_contiguous and array.flags.aligned)
-
-
-def record_words(node: Node, arguments: Sequence[Any], kept: list[Any]) -> np.ndarray | None:
-    """How to record calls like the one that Python recorded as `node`; None where its parts are not a call's own."""
-    entry = node.attached
-    if not isinstance(entry, Record) or entry.full or entry.hooks or entry.custom is not None or node.regions:
-        return None
-    inputs: list[int] = [len(node.inputs)]
-    for value in node.inputs:
-        if value.constant is not None:
-            inputs += [-1, id(value)]
-            kept.append(value)
-            continue
-        position = _argument_of(value, arguments)
-        if position is None:
-            return None
-        inputs += [position, id(value.type)]
-        kept.append(value.type)
-    saved: list[int] = [len(entry.saved)]
-    for item in entry.saved:
-        if item.memory is None:
-            return None
-        side, number = (1, 0) if item.value is node.outputs[0] else (0, node.inputs.index(item.value))
-        saved += [side, number, id(item.dtype), id(item.requires_grad)]
-        kept.append(item.dtype)
-    blocks = [np.array([w % 2**64 for w in words], np.uint64) for words in (inputs, saved)]
-    words = np.zeros(k.RECORD_LIST, np.uint64)
-    parts = (node.op, node.attributes, entry.name, entry.pullback, entry.seeded, entry.reached, None)
-    words[: len(parts)] = [id(part) for part in parts]
-    words[k.L_INPUTS], words[k.L_SAVED] = (address(block) for block in blocks)
-    words[k.L_REGIONS] = id(node.regions)
-    kept += [*parts, *blocks, node.regions]
-    return words
-
-
-def _argument_of(value: Value, arguments: Sequence[Any]) -> int | None:
-    for position, argument in enumerate(arguments):
-        if isinstance(argument, Tensor) and argument._value is value:
-            return position
-    return None
 
 
 def work_of(graph: Graph, sizes: dict[str, int]) -> int:

@@ -1,0 +1,124 @@
+"""Seeing what a function over tensors does: the operations that it applies, one after another."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from adjit import dispatch
+from adjit.composite import apply_callee
+from adjit.ir.primitive import Primitive
+from adjit.state import STATE
+from adjit.tensor import Tensor
+from adjit.views import view
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operation that was applied: what it took and what it gave."""
+
+    op: Primitive
+    operands: tuple[Any, ...]
+    attributes: dict[str, Any]
+    result: Any
+
+
+class _Unwatchable(BaseException):
+    """The function did what only Python can."""
+
+
+class _Watcher:
+    """Stands where a trace would, and lets operations run as they are, noting them."""
+
+    __slots__ = ("steps",)
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    def apply(
+        self, op: Primitive, operands: Sequence[Any], attributes: dict[str, Any], name: str, regions: Any = ()
+    ) -> Any:
+        if regions:
+            raise _Unwatchable
+        STATE.tracer = None
+        result: Any
+        try:
+            if op.name == "call":
+                found = apply_callee(attributes["callee"], operands, name)
+                result = found[0] if len(found) == 1 else tuple(found)
+            else:
+                result = dispatch.apply(op, operands, attributes, name=name)
+        finally:
+            STATE.tracer = self  # type: ignore[assignment]
+        self.steps.append(Step(op, tuple(operands), dict(attributes), result))
+        return result
+
+    def view(self, op: Primitive, tensor: Tensor, attributes: dict[str, Any], name: str) -> Tensor:
+        """A view is an operation like others, on memory that it shares."""
+        STATE.tracer = None
+        try:
+            result = view(op, tensor, attributes, name)
+        finally:
+            STATE.tracer = self  # type: ignore[assignment]
+        self.steps.append(Step(op, (tensor,), dict(attributes), result))
+        return result
+
+    def detach(self, tensor: Tensor) -> Tensor:
+        """A tensor without history: good for looking at, as it comes from no step."""
+        STATE.tracer = None
+        try:
+            return tensor.detach()
+        finally:
+            STATE.tracer = self  # type: ignore[assignment]
+
+    def on_fault(self, *_: Any) -> None:
+        """A call with a fault is left to Python, which explains it."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise _Unwatchable
+
+
+def watch(
+    function: Callable[..., Any], operands: Sequence[Any], named: dict[str, Any]
+) -> tuple[list[Step], Tensor] | None:
+    """The steps of a call and its result; None if it fails, warns, or does more than apply operations."""
+    watcher = _Watcher()
+    STATE.tracer = watcher  # type: ignore[assignment]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            result = function(*operands, **named)
+    except (_Unwatchable, Exception):  # the call itself says what is wrong
+        return None
+    finally:
+        STATE.tracer = None
+    if not isinstance(result, Tensor):
+        return None
+    steps = _leading_to(result, watcher.steps)
+    return (steps, result) if steps else None
+
+
+def _leading_to(result: Tensor, steps: Sequence[Step]) -> list[Step]:
+    """The steps that the result depends on; others only checked something."""
+    needed = {id(result)}
+    found: list[Step] = []
+    for step in reversed(steps):
+        made = step.result if isinstance(step.result, tuple) else (step.result,)
+        if needed & {id(tensor) for tensor in made}:
+            found.append(step)
+            needed |= {id(operand) for operand in step.operands}
+    return found[::-1]
+
+
+def example(operand: Any) -> Any:
+    """A leaf tensor of an operand's type, each its own; anything else as it is."""
+    if not isinstance(operand, Tensor):
+        return operand
+    assert operand._array is not None
+    made = Tensor._wrap(np.ones(operand._array.shape, operand._array.dtype), operand._dtype)
+    made._requires_grad = operand.requires_grad
+    return made
