@@ -22,6 +22,8 @@ from adjit.special_functions import digamma as _digamma
 from adjit.special_functions import erfc as _erfc
 from adjit.special_functions import erfinv as _erfinv
 from adjit.special_functions import i0 as _i0
+from adjit.special_functions import igamma as _igamma
+from adjit.special_functions import igammac as _igammac
 from adjit.special_functions import lgamma as _lgamma
 from adjit.special_functions import logit as _logit
 from adjit.special_functions import mvlgamma as _mvlgamma
@@ -32,6 +34,7 @@ from adjit.tensor import Tensor
 digamma = psi = takes_out(_digamma)
 erf, erfc, erfinv = takes_out(_erf), takes_out(_erfc), takes_out(_erfinv)
 exp2, expm1, log1p = takes_out(_exp2), takes_out(_expm1), takes_out(_log1p)
+gammainc, gammaincc = takes_out(_igamma), takes_out(_igammac)
 expit, gammaln, i0, logit = takes_out(_sigmoid), takes_out(_lgamma), takes_out(_i0), takes_out(_logit)
 logsumexp, multigammaln, polygamma = takes_out(_logsumexp), takes_out(_mvlgamma), takes_out(_polygamma)
 round, sinc, softmax, xlogy = takes_out(_round), takes_out(_sinc), _softmax, takes_out(_xlogy)
@@ -81,9 +84,10 @@ def zeta(input: Any, other: Any) -> Tensor:
 globals().update({name: takes_out(function) for name, function in POLYNOMIALS.items()})
 
 __all__ = [
-    "airy_ai", "bessel_j0", "bessel_j1", "bessel_y0", "bessel_y1", "digamma", "entr", "erf", "erfc", "erfcx", "erfinv",
-    "exp2", "expit", "expm1", "gammaln", "i0", "i0e", "i1", "i1e", "log1p", "log_ndtr", "log_softmax", "logit",
-    "logsumexp", "modified_bessel_i0", "modified_bessel_i1", "modified_bessel_k0", "modified_bessel_k1", "multigammaln",
-    "ndtr", "ndtri", "polygamma", "psi", "round", "scaled_modified_bessel_k0", "scaled_modified_bessel_k1", "sinc",
-    "softmax", "spherical_bessel_j0", "xlog1py", "xlogy", "zeta", *sorted(POLYNOMIALS),
+    "airy_ai", "bessel_j0", "bessel_j1", "bessel_y0", "bessel_y1", "digamma", "entr", "erf", "erfc", "erfcx",
+    "erfinv", "exp2", "expit", "expm1", "gammainc", "gammaincc", "gammaln", "i0", "i0e", "i1", "i1e", "log1p",
+    "log_ndtr", "log_softmax", "logit", "logsumexp", "modified_bessel_i0", "modified_bessel_i1", "modified_bessel_k0",
+    "modified_bessel_k1", "multigammaln", "ndtr", "ndtri", "polygamma", "psi", "round", "scaled_modified_bessel_k0",
+    "scaled_modified_bessel_k1", "sinc", "softmax", "spherical_bessel_j0", "xlog1py", "xlogy", "zeta",
+    *sorted(POLYNOMIALS),
 ]  # fmt: skip

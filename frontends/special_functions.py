@@ -9,13 +9,14 @@ from typing import Any
 from adjit.composite import composite
 from adjit.dispatch import apply
 from adjit.dtypes import default_float
-from adjit.elementwise import add, binary, clamp, emit, operands_of, unary
-from adjit.ir.ops import special, special_bessel
+from adjit.elementwise import add, binary, clamp, emit, named, operands_of, unary
+from adjit.ir.ops import special, special_bessel, special_incomplete
 from adjit.ir.primitive import primitive_named
 from adjit.promotion import cast_to
+from adjit.state import STATE
 from adjit.tensor import Tensor
 
-assert special and special_bessel  # importing them fills the registry
+assert special and special_bessel and special_incomplete  # importing them fills the registry
 
 erfc = unary("erfc", "Erfc", "1 - erf(input), without cancellation.")
 erfinv = unary("erfinv", "Erfinv", "The y with erf(y) = input.")
@@ -34,6 +35,21 @@ def polygamma(n: int, input: Tensor) -> Tensor:
     if n < 2:
         return emit("trigamma" if n else "digamma", "Polygamma", x, target=target, kernel="polygamma")
     return apply(primitive_named("polygamma"), (cast_to(x, target),), {"n": int(n)}, name="Polygamma")  # type: ignore[no-any-return]
+
+
+def _incomplete(name: str, doc: str) -> Callable[..., Tensor]:
+    function = binary(name, name.capitalize(), doc, tensors=True)
+
+    def checked(input: Tensor, other: Tensor) -> Tensor:
+        if STATE.recording and isinstance(input, Tensor) and input.requires_grad:
+            raise NotImplementedError(f"the derivative for '{name}: input' is not implemented.")
+        return function(input, other)
+
+    return named(checked, name, doc)
+
+
+igamma = _incomplete("igamma", "The share of gamma(input) that lies below other; differentiable with respect to other.")
+igammac = _incomplete("igammac", "1 - igamma(input, other), without cancellation.")
 
 
 @composite("Mvlgamma")
@@ -66,7 +82,9 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
     return _mvlgamma(input if input._dtype.is_float else cast_to(input, default_float()), p)  # type: ignore[no-any-return]
 
 
-_PUBLIC = ("digamma", "erfc", "erfinv", "i0", "lgamma", "logaddexp2", "logit", "mvlgamma", "polygamma")
+_PUBLIC = (
+    "digamma", "erfc", "erfinv", "i0", "igamma", "igammac", "lgamma", "logaddexp2", "logit", "mvlgamma", "polygamma",
+)  # fmt: skip
 METHODS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in _PUBLIC}
 METHODS["polygamma"] = lambda input, n: polygamma(n, input)
 __all__ = list(_PUBLIC)

@@ -171,7 +171,7 @@ def primitive(
 
 
 # Ops that few programs use: these modules are imported when a name is asked for that is not there yet.
-LATE = ("adjit.ir.ops.special", "adjit.ir.ops.special_bessel")
+LATE = ("adjit.ir.ops.special", "adjit.ir.ops.special_bessel", "adjit.ir.ops.special_incomplete")
 
 
 def primitive_named(name: str) -> Primitive:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from mpmath import mp
 
-from adjit.ir.ops import special, special_bessel
+from adjit.ir.ops import special, special_bessel, special_incomplete
 from adjit.ir.primitive import Primitive
 
 SPECIAL = {
     op.name
-    for module in (special, special_bessel)
+    for module in (special, special_bessel, special_incomplete)
     for op in vars(module).values()
     if isinstance(op, Primitive) and op.body is not None
 }
@@ -68,6 +68,7 @@ CASES: dict[str, tuple[Callable[[Any], Any], np.ndarray, float, Callable[[float,
     ),
     "digamma": (mp.digamma, _joined(_between(-8, 20), _decades(-8, 8)), 6, _at_least_one),
     "trigamma": (lambda x: mp.polygamma(1, x), _joined(_between(-8, 20), _decades(-8, 8)), 6, _at_least_one),
+    "log_rest": (lambda x: x - mp.log1p(x), _joined(_between(-0.9, 3), _both(_decades(-8, -1))), 5, None),
     "i0e": (lambda x: mp.exp(-abs(x)) * mp.besseli(0, x), _joined(_both(_between(0, 30)), _decades(-5, 4)), 6, None),
     "i1e": (lambda x: mp.exp(-abs(x)) * mp.besseli(1, x), _joined(_both(_between(0, 30)), _decades(-5, 4)), 8, None),
     "i0": (lambda x: mp.besseli(0, x), _both(_between(0, 20)), 8, None),

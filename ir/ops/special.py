@@ -129,7 +129,7 @@ def logaddexp2(x: Any, y: Any) -> Any:
 # -- the gamma function -----------------------------------------------------------------------------------------------
 # Coefficients of Stirling's series for log(gamma) and its derivatives: B(2k)/(2k(2k - 1)), B(2k)/(2k), B(2k).
 _BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798)
-_STIRLING = tuple(b / (2 * k * (2 * k - 1)) for k, b in enumerate(_BERNOULLI, 1))
+STIRLING = tuple(b / (2 * k * (2 * k - 1)) for k, b in enumerate(_BERNOULLI, 1))
 _STIRLING_SLOPE = tuple(b / (2 * k) for k, b in enumerate(_BERNOULLI, 1))
 
 
@@ -153,7 +153,7 @@ def lgamma(x: Any) -> Any:
     shift = log(choose(low, y, product))
     near = choose(low, -shift, shift) + (z - 1) * (z - 2) * polynomial(2 * z - 4, tables.LGAMMA)
     inverse = 1 / y
-    series = inverse * polynomial(inverse * inverse, _STIRLING)
+    series = inverse * polynomial(inverse * inverse, STIRLING)
     far = (y - 0.5) * (log(y) - 1) + (0.5 * math.log(2 * math.pi) - 0.5 + series)
     right = choose(y < 8, near, choose(eq(y, math.inf), y, far))
     sine = _sin_pi(x)

@@ -43,6 +43,8 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "i0e": special.i0e, "i1": special.i1, "i1e": special.i1e, "ndtr": special.ndtr, "log_ndtr": special.log_ndtr,
     "ndtri": lambda x: special.ndtri(x / 4), "erfcx": special.erfcx, "entr": special.entr,
     "xlog1py": lambda x: special.xlog1py(x, x * 2), "zeta": lambda x: special.zeta(3.0, x),
+    "igamma": lambda x: torch.igamma(torch.tensor([2.5], dtype=torch.float64), x),
+    "igammac": lambda x: torch.igammac(torch.tensor([0.5], dtype=torch.float64), x),
     "logaddexp2": lambda x: torch.logaddexp2(x, x * x),
 }  # fmt: skip
 

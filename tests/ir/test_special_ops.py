@@ -83,6 +83,40 @@ def test_functions_of_two_operands(name: str) -> None:
     np.testing.assert_allclose(native(name, *x), expected, rtol=2e-15)
 
 
+def incomplete_points() -> list[tuple[float, float]]:
+    """Pairs in all ranges: both small, a large with x near it, and x far from a on either side."""
+    random = np.random.default_rng(6)
+    a = np.concatenate([10.0 ** random.uniform(-3, 3, 40), random.uniform(0.1, 30, 40), 20 + random.uniform(0, 3, 20)])
+    x = a * np.exp(random.normal(size=100) * np.where(a > 50, 0.2, 1.0))
+    return list(zip(a.tolist(), x.tolist(), strict=True))
+
+
+def test_incomplete_gamma_functions() -> None:
+    points = incomplete_points()
+    a, x = (np.array(column) for column in zip(*points, strict=True))
+    lower, upper = native("igamma", a, x), native("igammac", a, x)
+    with mp.workdps(30):
+        exact = [(mp.gammainc(s, 0, z, regularized=True), mp.gammainc(s, z, regularized=True)) for s, z in points]
+    np.testing.assert_allclose(lower, [float(p) for p, _ in exact], rtol=1e-13, atol=1e-300)
+    np.testing.assert_allclose(upper, [float(q) for _, q in exact], rtol=1e-13, atol=1e-14)
+    _, slope = partial_factors(primitive_named("igamma"), None, a, x)
+    with mp.workdps(30):
+        expected = [float(mp.mpf(z) ** (s - 1) * mp.exp(-z) / mp.gamma(s)) for s, z in points]
+    np.testing.assert_allclose(slope, expected, rtol=1e-11, atol=1e-300)
+    narrow = native("igamma", a.astype(np.float32), x.astype(np.float32))
+    np.testing.assert_allclose(narrow, lower, rtol=3e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("a", "x", "lower"),
+    [(0.0, 1.0, 1.0), (0.0, 0.0, NAN), (1.0, 0.0, 0.0), (2.0, INF, 1.0), (INF, 2.0, 0.0), (INF, INF, NAN),
+     (-1.0, 1.0, NAN), (1.0, -1.0, NAN), (NAN, 1.0, NAN), (1.0, NAN, NAN), (1e10, 1e10, 0.50000132980762)],
+)  # fmt: skip
+def test_incomplete_gamma_functions_at_the_edges(a: float, x: float, lower: float) -> None:
+    np.testing.assert_allclose(native("igamma", a, x)[0], lower, rtol=1e-9)
+    np.testing.assert_allclose(native("igammac", a, x)[0], 1 - lower, rtol=1e-9)
+
+
 EDGES = [
     ("erfc", -INF, 2.0), ("erfc", INF, 0.0), ("erfc", 0.0, 1.0), ("erfcx", INF, 0.0), ("erfcx", -30.0, INF),
     ("erfinv", 1.0, INF), ("erfinv", -1.0, -INF), ("erfinv", 1.5, NAN), ("erfinv", 0.0, 0.0), ("ndtr", -INF, 0.0),
@@ -110,7 +144,8 @@ def test_nan_stays(name: str) -> None:
 
 
 # Points where no derivative is lost to cancellation; zeta and polygamma have their own test above.
-SLOPES = {"erfinv": (-0.9, 0.9), "ndtri": (0.05, 0.95), "gaussian": (-3.0, 3.0), "erfcx": (-3.0, 3.0)}
+SLOPES = {"erfinv": (-0.9, 0.9), "ndtri": (0.05, 0.95), "gaussian": (-3.0, 3.0), "erfcx": (-3.0, 3.0),
+          "log_rest": (-0.9, 3.0)}  # fmt: skip
 DIFFERENTIABLE = [name for name in CASES if not primitive_named(name).constant_result]
 
 
@@ -152,6 +187,7 @@ def test_singular_ops_are_those_with_partials_that_blow_up(op: Primitive) -> Non
 
 def test_every_special_op_is_documented_and_has_an_oracle() -> None:
     assert [op.name for op in OPS if not op.summary] == []
-    assert set(CASES) | set(BINARY) | {"zeta", "hurwitz", "polygamma"} == SPECIAL
+    parts = {"gamma_weight", "gamma_series", "gamma_fraction", "gamma_correction"}  # of igamma
+    assert set(CASES) | set(BINARY) | {"zeta", "hurwitz", "polygamma", "igamma", "igammac"} | parts == SPECIAL
     assert all(str(term) for op in OPS if not op.constant_result for term in partial_terms(op))
     assert len(list(itertools.chain(OPS))) == len(SPECIAL)

@@ -31,6 +31,7 @@ from torch.testing._internal.common_methods_invocations import op_db
 import adjit
 from adjit.ir.errors import TraceError
 from tests.peers.bridge import Missing, Stand, Unsupported, call, exchanged, tensors_in
+from tests.peers.bridge import ours as ours_of
 from tests.peers.gaps import GAPS, INACCURATE
 
 # |ours - torch's| <= absolute + relative * |torch's|: four times what torch allows between its own devices for
@@ -186,11 +187,10 @@ def check_gradient(case: Case, run: Callable[[], Any] | None = None, second: boo
     left = adjit.autograd.grad(
         [ours[i].tensor for i in wanted],
         [o for o, _ in leaves],
-        [adjit.from_numpy(c.numpy()) if c.dtype is not torch.bfloat16 else adjit.tensor(c.float().tolist()).bfloat16()
-         for c in cotangents],
+        [ours_of(c) for c in cotangents],
         allow_unused=True,
         create_graph=second,
-    )  # fmt: skip
+    )
     _compare_gradients(left, right, "gradient")
     if second:
         _check_second(left, right, leaves)
