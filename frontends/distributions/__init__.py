@@ -1,0 +1,31 @@
+"""Probability distributions; PyTorch's `torch.distributions`.
+
+Values, densities and divergences equal PyTorch's.  Random values come from adjit's generators: equal seeds give equal
+values in eager and compiled code.
+"""
+
+from adjit.distributions import constraints, transforms
+from adjit.distributions.categorical import (
+    Categorical,
+    Multinomial,
+    OneHotCategorical,
+    OneHotCategoricalStraightThrough,
+)
+from adjit.distributions.continuous import Cauchy, Exponential, Gumbel, HalfCauchy, Laplace, Uniform
+from adjit.distributions.discrete import Bernoulli, Binomial, Geometric, Poisson
+from adjit.distributions.distribution import Distribution
+from adjit.distributions.gamma import Beta, Chi2, Dirichlet, Gamma, StudentT
+from adjit.distributions.kl import kl_divergence, register_kl
+from adjit.distributions.multivariate import MultivariateNormal
+from adjit.distributions.normal import HalfNormal, Normal
+from adjit.distributions.transformed import LogNormal, TransformedDistribution
+from adjit.distributions.transforms import *  # noqa: F403
+from adjit.distributions.wrapped import Independent, MixtureSameFamily
+
+__all__ = [
+    "Bernoulli", "Beta", "Binomial", "Categorical", "Cauchy", "Chi2", "Dirichlet", "Distribution", "Exponential",
+    "Gamma", "Geometric", "Gumbel", "HalfCauchy", "HalfNormal", "Independent", "Laplace", "LogNormal",
+    "MixtureSameFamily", "Multinomial", "MultivariateNormal", "Normal", "OneHotCategorical",
+    "OneHotCategoricalStraightThrough", "Poisson", "StudentT", "TransformedDistribution", "Uniform", "constraints",
+    "kl_divergence", "register_kl", "transforms", *transforms.__all__,
+]  # fmt: skip
