@@ -26,7 +26,9 @@ from adjit.compiler.fuse_cost import (
     contraction_ends,
     estimate,
     is_free,
+    is_large,
     is_reduction,
+    large_sources,
     operand_frames,
 )
 from adjit.compiler.loops.ir import FUSE
@@ -38,6 +40,9 @@ from adjit.ir.shape import Size, product
 
 # A store and a load that a recomputation saves, in instructions.
 WORTH = 12.0
+# The same for an array in memory, and one more load of such an array.
+WORTH_LARGE = 30.0
+LOAD_LARGE = 14.0
 # The dearest arithmetic that is done while an operand is packed: packing may happen more than once.
 PROLOGUE = 8.0
 # A padded image that packing reads more often than this is stored: its windows are then plain memory.
@@ -113,6 +118,7 @@ class _Plan:
         self.contractions = set(self.ends.values())
         self.required = {node: reason for node in region.nodes if (reason := self._required(node))}
         self.costs = chain_costs(region, self.required)
+        self.sources = large_sources(region, self.required)
         self.stored: dict[Node, str] = {}
         self.inlined: dict[Node, int] = {}  # by stored op: how many ops are inlined into it
         self.kernels: dict[Node, int] = {}  # in how many groups an op is computed
@@ -180,7 +186,11 @@ class _Plan:
         cost = self.costs[node]
         if cost > PROLOGUE and packed:
             return "it is too dear to compute while packing"
-        if (times - 1) * cost > WORTH:
+        worth = WORTH
+        if is_large(node.outputs[0]):
+            # Memory is far away: its traffic decides.
+            worth, cost = WORTH_LARGE, cost + LOAD_LARGE * max(0, len(self.sources[node]) - 1)
+        if (times - 1) * cost > worth:
             return f"it would be computed {times:.3g} times"
         return None
 

@@ -15,6 +15,9 @@ TYPICAL = 64
 # Instructions an element beyond the one of plain arithmetic; polynomials of some 20 terms for functions.
 FUNCTIONS = frozenset({"exp", "log", "log1p", "expm1", "sin", "cos", "tanh", "atan2", "erf", "pow"})
 COSTS = {**dict.fromkeys(FUNCTIONS, 20.0), "div": 4.0, "sqrt": 4.0, "mod": 6.0, "gather": 4.0, "random_bits": 150.0}
+# Bytes of an array that memory holds, not a cache; sources of a value beyond which their number does not matter.
+LARGE = 8 << 20
+MANY = 4
 # Above this, sums along long chains would only lose time.
 DEAREST = 1000.0
 
@@ -66,6 +69,27 @@ def chain_costs(region: Region, stored: Container[Node]) -> dict[Node, float]:
             total += 1.0 if is_loaded else costs.get(producer, 1.0)  # type: ignore[arg-type]
         costs[node] = min(total, DEAREST)
     return costs
+
+
+def large_sources(region: Region, stored: Container[Node]) -> dict[Node, frozenset[Value]]:
+    """Of each op: the large arrays that computing it reads, at most `MANY` of them.  `stored` as in `chain_costs`."""
+    found: dict[Node, frozenset[Value]] = {}
+    for node in region.nodes:
+        sources: set[Value] = set()
+        for value in node.inputs:
+            producer = value.node
+            if producer is None or is_reduction(producer) or producer in stored or producer not in found:
+                if is_large(value):
+                    sources.add(value)
+            elif len(sources) < MANY:
+                sources |= found[producer]
+        found[node] = frozenset(list(sources)[:MANY])
+    return found
+
+
+def is_large(value: Value) -> bool:
+    """Whether an array surely does not stay in a core's own cache."""
+    return isinstance(value.type.size, int) and value.type.size * value.dtype.itemsize >= LARGE
 
 
 def contraction_ends(

@@ -12,6 +12,8 @@ from adjit.compiler.llvm.target import host_target
 from adjit.compiler.pipeline import compile_graph, llvm_of
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph
+from adjit.ir.ops.arrays import expand, reshape
+from adjit.ir.ops.reduction import reduce_sum
 from adjit.ir.types import F32, TensorType
 
 COUNT = LEAST // 4 + 67
@@ -41,6 +43,16 @@ def test_large_results_are_right_wherever_they_stand(threads: int) -> None:
         found = executable.run([x], outputs)
         np.testing.assert_array_equal(found[0], x * np.float32(2) + 1)
         np.testing.assert_array_equal(found[1], x <= 0)
+
+
+def test_rows_that_are_read_again_stay_in_the_caches() -> None:
+    graph = Graph("program")
+    builder = Builder(graph)
+    x = builder.expr(builder.input(TensorType(F32, (4096, 2048))))
+    scaled = x * 2
+    total = reduce_sum(scaled, axes=(1,))
+    graph.outputs = ((scaled * expand(reshape(total, (4096, 1)), (4096, 2048))).value, scaled.value)
+    assert "!nontemporal" not in llvm_of(graph, threads=1)
 
 
 @pytest.mark.skipif(host_target().architecture != "x86_64", reason="only x86-64 has such stores")
