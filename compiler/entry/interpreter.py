@@ -24,6 +24,8 @@ EXTERNALS: dict[str, External] = {
     "PyEval_SaveThread": ("i64", ()),
     "PyEval_RestoreThread": ("void", ("i64",)),
     "PyTuple_Size": ("i64", ("i64",)),
+    "PyLong_FromLongLong": ("i64", ("i64",)),
+    "memcpy": ("i64", ("i64", "i64", "i64")),
     "PyMem_Malloc": ("i64", ("i64",)),
     "PyMem_Free": ("void", ("i64",)),
     "PyErr_NoMemory": ("i64", ()),
@@ -118,6 +120,16 @@ def PyEval_RestoreThread(state: int) -> None:
 def PyTuple_Size(tuple: int) -> int:
     """As the interpreter documents it."""
     return native_only(tuple)
+
+
+def PyLong_FromLongLong(value: int) -> int:
+    """As the interpreter documents it."""
+    return native_only(value)
+
+
+def memcpy(target: int, source: int, count: int) -> int:
+    """As C documents it."""
+    return native_only(target, source, count)
 
 
 def PyMem_Malloc(size: int) -> int:

@@ -62,7 +62,10 @@ CALLS, APART = 16, 17
 LONG_TABLE = 18
 # The names of the last operands, a tuple, or 0; how many of the results become tensors: the others are only kept.
 NAMES, TENSORS = 19, 20
-OPERAND_LIST = 21
+# Whether the result goes into the first operand's memory: straight, or when it is complete.
+WRITES = 21
+STRAIGHT, AFTERWARDS = 1, 2
+OPERAND_LIST = 22
 # Bits of FLAGS: the GIL is released while the program runs; it needs the signature's memory.
 RELEASE, OWN_MEMORY = 1, 2
 # The most operands of a call and results of its program; the longest table on the stack, and the most numbers.
@@ -71,8 +74,8 @@ MOST_OPERANDS, MOST_RESULTS, SHORT_TABLE, MOST_NUMBERS = 16, 32, 100, 16
 GIVEN_ROOM, MADE_ROOM = MOST_OPERANDS + 2, MOST_RESULTS + 1
 
 # An operand: kind, then dtype object (or bits of a number, or object), NumPy's dtype, rank, address of the sizes; what
-# `requires_grad` and `_leaf` are (0: whatever they are), and then there is no gradient.
-OPERAND_WORDS = 7
+# `requires_grad` and `_leaf` are (0: whatever they are), and then there is no gradient; the bytes of its data.
+OPERAND_WORDS = 8
 IS_TENSOR, IS_ARRAY, IS_FLOAT, IS_FIXED_FLOAT, IS_INTEGER, IS_FIXED_INTEGER, IS_OBJECT = 0, 1, 2, 3, 4, 5, 6
 # An input of the program: where it comes from, then the operand's number or an address.
 INPUT_WORDS = 2

@@ -50,7 +50,17 @@ from adjit.compiler.entry.known import (
     TRUE,
 )
 from adjit.compiler.llvm.words import double, half, known, room, set_word, single, word
-from adjit.runtime.layout import CONTENT, DATA, DESCRIPTION, DIMENSIONS, FLAGS, IN_ORDER, NDIM, TYPE
+from adjit.runtime.layout import (
+    CONTENT,
+    DATA,
+    DESCRIPTION,
+    DIMENSIONS,
+    FLAGS,
+    IN_ORDER,
+    NDIM,
+    TYPE,
+    WRITEABLE,
+)
 
 # The mixing constant of Fibonacci hashing: 2**64 over the golden ratio (Knuth, The Art of Computer Programming, 6.4).
 MIX = 0x9E3779B97F4A7C15 - 2**64
@@ -305,7 +315,32 @@ def place_inputs(signature: int, operands: int, buffers: int, cells: int) -> int
     return 1
 
 
+def may_be_written(signature: int, operands: int, count: int, recording: int) -> int:
+    """Whether the first operand can be overwritten unseen, and no other one lies across its memory."""
+    target = word(operands)
+    array = array_of(target)
+    wanted = signature + 8 * OPERAND_LIST
+    if half(array + FLAGS) & WRITEABLE == 0:
+        return 0
+    base = word(target + known(T_BASE))
+    if recording and base != known(NONE) and word(base + known(T_REQUIRES)) == known(TRUE):
+        return 0
+    start = word(array + DATA)
+    end = start + word(wanted + 56)
+    k = 1
+    while k < count:
+        wanted += 8 * OPERAND_WORDS
+        other = array_of(word(operands + 8 * k))
+        if other != 0:
+            first = word(other + DATA)
+            last = first + word(wanted + 56)
+            if first < end and last > start and (first != start or last != end):
+                return 0
+        k += 1
+    return 1
+
+
 FUNCTIONS = (
     is_tensor, array_of, integer, needed, mixed, bucket, in_order, is_shaped, takes_array, takes_leaf, takes,
-    guards_hold, stand_apart, fits, fitting, number, place_inputs,
+    guards_hold, stand_apart, fits, fitting, may_be_written, number, place_inputs,
 )  # fmt: skip

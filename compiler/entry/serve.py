@@ -8,14 +8,17 @@ from adjit.compiler.entry.interpreter import (
     PyErr_NoMemory,
     PyEval_RestoreThread,
     PyEval_SaveThread,
+    PyLong_FromLongLong,
     PyMem_Free,
     PyMem_Malloc,
     PyObject_Vectorcall,
     PyThreadState_Get,
     PyThreadState_GetID,
     PyTuple_Size,
+    memcpy,
 )
 from adjit.compiler.entry.known import (
+    AFTERWARDS,
     ARENA,
     ARRAY,
     BUSY,
@@ -27,6 +30,7 @@ from adjit.compiler.entry.known import (
     IS_RECORDING,
     IS_TRACING,
     LONG_TABLE,
+    M_VERSION,
     MADE_ROOM,
     MAIN,
     MISS,
@@ -35,6 +39,7 @@ from adjit.compiler.entry.known import (
     MOST_OPERANDS,
     MOST_RESULTS,
     NONE,
+    OPERAND_LIST,
     OPERANDS,
     OWN_MEMORY,
     OWNER,
@@ -45,11 +50,14 @@ from adjit.compiler.entry.known import (
     SHORT_TABLE,
     SIZES,
     SLOW,
+    STRAIGHT,
+    T_MEMORY,
     TABLES,
     TENSORS,
     WORKSPACE,
+    WRITES,
 )
-from adjit.compiler.entry.operands import array_of, fitting, integer, needed, place_inputs
+from adjit.compiler.entry.operands import array_of, fitting, integer, may_be_written, needed, place_inputs
 from adjit.compiler.entry.record import record
 from adjit.compiler.entry.results import drop, make_arrays, make_tensors, returned
 from adjit.compiler.llvm.words import KNOWN, known, room, run, set_word, word
@@ -118,6 +126,7 @@ def computed(signature: int, operands: int, arrays: int) -> int:
         return PLAIN
     count = word(signature + 8 * RESULTS)
     inputs = word(signature + 8 * INPUTS)
+    writes = word(signature + 8 * WRITES)
     if not place_inputs(signature, operands, buffers + 24, cells):
         return PLAIN
     if not make_arrays(signature, count, arrays):
@@ -127,6 +136,8 @@ def computed(signature: int, operands: int, arrays: int) -> int:
     while k < count:
         set_word(place + 8 * k, word(word(arrays + 8 * k) + DATA))
         k += 1
+    if writes == STRAIGHT:
+        set_word(place, word(array_of(word(operands)) + DATA))
     set_word(status, 0)
     set_word(buffers, status)
     set_word(buffers + 8, word(signature + 8 * WORKSPACE))
@@ -137,6 +148,21 @@ def computed(signature: int, operands: int, arrays: int) -> int:
     if word(status) != 0:
         drop(arrays, count)
         return PLAIN
+    if writes == AFTERWARDS:
+        target = word(array_of(word(operands)) + DATA)
+        memcpy(target, word(word(arrays) + DATA), word(signature + 8 * OPERAND_LIST + 56))
+    return 1
+
+
+def written(target: int) -> int:
+    """Count a write to a tensor's memory; 0 with a Python error set."""
+    memory = word(target + known(T_MEMORY))
+    before = word(memory + known(M_VERSION))
+    after = PyLong_FromLongLong(integer(before) + 1)
+    if after == 0:
+        return 0
+    set_word(memory + known(M_VERSION), after)
+    Py_DecRef(before)
     return 1
 
 
@@ -157,10 +183,17 @@ def served(table: int, operands: int, count: int, names: int) -> int:
     signature = fitting(table, operands, count, needs, names)
     if signature == 0:
         return UNKNOWN
+    recording = word(known(MODE) + IS_RECORDING)
+    writes = word(signature + 8 * WRITES)
+    if writes and not may_be_written(signature, operands, count, recording):
+        return PLAIN
     arrays = made + 8
     done = computed(signature, operands, arrays)
     if done != 1:
         return done
+    if writes and not written(word(operands)):
+        drop(arrays, word(signature + 8 * RESULTS))
+        return 0
     shown = word(signature + 8 * TENSORS)
     kept = word(signature + 8 * RESULTS) - shown
     if not make_tensors(signature, shown, arrays, tensors):
@@ -256,7 +289,8 @@ def adjit_compiled(self: int, arguments: int, count: int, names: int) -> int:
 
 
 FUNCTIONS = (
-    mode_is_known, hold_arrays, execute, computed, served, by_python, with_self, spread, adjit_function, adjit_compiled,
+    mode_is_known, hold_arrays, execute, computed, written, served, by_python, with_self, spread, adjit_function,
+    adjit_compiled,
 )  # fmt: skip
 
 

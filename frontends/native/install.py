@@ -25,6 +25,12 @@ _OPERATORS = (
     "__ge__", "__eq__", "__ne__", "__pow__", "__rtruediv__", "__matmul__", "__neg__", "__abs__",
 )  # fmt: skip
 _NOT_FREE = ("__pow__", "__rtruediv__")
+# In place: the functional form, written to the first operand.
+_IN_PLACE = (
+    "add_", "sub_", "mul_", "div_", "addcmul_", "addcdiv_", "clamp_", "copy_", "exp_", "lerp_", "neg_", "pow_", "relu_",
+    "sigmoid_", "sqrt_", "tanh_", "__iadd__", "__isub__", "__imul__", "__itruediv__",
+)  # fmt: skip
+_FREE_IN_PLACE = ("add_", "sub_", "mul_", "div_", "__iadd__", "__isub__", "__imul__", "__itruediv__")
 _OF_NN = (
     "avg_pool2d", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d", "conv2d", "cross_entropy",
     "elu", "embedding", "gelu", "huber_loss", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax",
@@ -54,10 +60,10 @@ def install() -> bool:
 
 
 def _install_methods(entry: Entry) -> None:
-    for name in (*_OPERATORS, *_FREE, *_OTHERS):
+    for name in (*_OPERATORS, *_FREE, *_OTHERS, *_IN_PLACE):
         function = getattr(Tensor, name)  # which loads one that is deferred
-        free = name in _FREE or (name in _OPERATORS and name not in _NOT_FREE)
-        operation = Operation(entry, function, free=free)
+        free = name in (*_FREE, *_FREE_IN_PLACE) or (name in _OPERATORS and name not in _NOT_FREE)
+        operation = Operation(entry, function, free=free, in_place=name in _IN_PLACE)
         descriptor = entry.method(Tensor, name, documented(name, function), operation.table)
         if descriptor is not None:
             _installed[f"Tensor.{name}"] = operation

@@ -34,12 +34,16 @@ _SOON, _LATER = 2, 6
 class Operation:
     """One function over tensors with its signatures.
 
-    `free` says that a number among the operands is only ever an operand of the primitive, whatever its value.
+    `free` says that a number among the operands is only ever an operand of the primitive, whatever its value;
+    `in_place` that the first operand is overwritten and returned.
     """
 
-    def __init__(self, entry: Entry, function: Callable[..., Any], *, free: bool = False) -> None:
+    def __init__(
+        self, entry: Entry, function: Callable[..., Any], *, free: bool = False, in_place: bool = False
+    ) -> None:
         self.function = function
         self.free = free
+        self.in_place = in_place
         self._signatures: list[Any] = []
         self._seen: dict[Any, int] = {}
         self._miss = self.miss  # one object, which the table may point to
@@ -66,7 +70,8 @@ class Operation:
         """Make the signature of calls like this one; `compiled` allows it a program of its own."""
         examples = tuple(example(x) for x in operands)
         split = len(examples) - (0 if names is None else len(names))
-        found = watch(self.function, examples[:split], dict(zip(names or (), examples[split:], strict=True)))
+        named = dict(zip(names or (), examples[split:], strict=True))
+        found = watch(self.function, examples[:split], named, in_place=self.in_place)
         if found is None:
             return
         watched = Watched(examples, *found)
@@ -75,6 +80,10 @@ class Operation:
         needs = sum((isinstance(x, Tensor) and x.requires_grad) << i for i, x in enumerate(examples))
         needs = needs if STATE.recording else 0
         recorded = None
+        if self.in_place and not _fits_in(watched.result, examples[0]):
+            return
+        if self.in_place and needs:
+            return  # the target's history changes, and that of its views
         if watched.result.requires_grad:
             recorded = watched.recorded()
             if recorded is None:
@@ -82,23 +91,38 @@ class Operation:
         fixed = not self.free or bool(needs)
         try:
             made = _kernel(watched, fixed=fixed)
-            if made is None and compiled and (fixed or _is_closed(watched)):
+            loose = made is not None and not fixed  # a kernel takes any number
+            if made is None and compiled:
                 made = _program(watched)
         except CompileError:
             return
         if made is None:
             return
         executable, inputs, shapes, work = made
-        wanted = [operand_for(x, fixed=fixed) for x in operands]
+        wanted = [operand_for(x, fixed=not loose) for x in operands]
         results = [watched.result._tensor_type, *(type for _, type in watched.extra)]
+        output = (k.AN_OPERAND, 0) if self.in_place else (k.A_RESULT, 0)
         signature = Signature(
-            wanted, needs, executable, inputs, (k.A_RESULT, 0), shapes, results, work, recorded, names=names, tensors=1,
-            kept=watched.kept,
+            wanted, needs, executable, inputs, output, shapes, results, work, recorded, names=names,
+            tensors=0 if self.in_place else 1, writes=self._writes(watched), kept=watched.kept,
         )  # fmt: skip
         words = signature.words()
         if words is not None:
             put_into(self.table, words, operands, needs, names, fixed=fixed)
             self._signatures.append((signature, words))
+
+
+    def _writes(self, watched: Watched) -> int:
+        """How the result comes into the first operand: straight from a kernel that goes element by element."""
+        if not self.in_place:
+            return 0
+        (step, *rest) = watched.steps
+        straight = not rest and step.op.family == "scalar" and watched.result._dtype.is_float
+        return k.STRAIGHT if straight else k.AFTERWARDS
+
+
+def _fits_in(result: Tensor, target: Tensor) -> bool:
+    return result._tensor_type == target._tensor_type
 
 
 Made = tuple[Executable, list[tuple[int, int]], tuple[tuple[int, ...], ...], int]
@@ -112,12 +136,6 @@ def _is_servable(watched: Watched) -> bool:
     # Which float an integer becomes is a setting that may change.
     tensors = [x for x in watched.operands if isinstance(x, Tensor)]
     return not result._dtype.is_float or any(x._dtype.is_float for x in tensors)
-
-
-def _is_closed(watched: Watched) -> bool:
-    """Whether no number of the call is an operand of a step."""
-    numbers = [x for x in watched.operands if not isinstance(x, Tensor)]
-    return not any(x is number for step in watched.steps for x in step.operands for number in numbers)
 
 
 def _kernel(watched: Watched, *, fixed: bool) -> Made | None:

@@ -184,7 +184,7 @@ class _Tape:
         words: list[int] = []
         for type in types:
             self.kept.append(type.dtype.storage)
-            words += [k.IS_ARRAY, 0, id(type.dtype.storage), len(type.dims), self._list(type.dims), 0, 0]
+            words += [k.IS_ARRAY, 0, id(type.dtype.storage), len(type.dims), self._list(type.dims), 0, 0, 0]
         return words
 
     def _list(self, words: Any) -> int:

@@ -34,6 +34,7 @@ class Operand:
     kept: Any = None
     requires_grad: int = 0
     leaf: int = 0
+    nbytes: int = 0
 
 
 def operand_for(value: Any, *, fixed: bool) -> Operand:
@@ -41,9 +42,10 @@ def operand_for(value: Any, *, fixed: bool) -> Operand:
     if isinstance(value, Tensor):
         array = value._array
         assert array is not None
-        return Operand(k.IS_TENSOR, id(value._dtype), id(array.dtype), array.shape, (value._dtype, array.dtype))
+        kept = (value._dtype, array.dtype)
+        return Operand(k.IS_TENSOR, id(value._dtype), id(array.dtype), array.shape, kept, nbytes=array.nbytes)
     if isinstance(value, np.ndarray):
-        return Operand(k.IS_ARRAY, 0, id(value.dtype), value.shape, value.dtype)
+        return Operand(k.IS_ARRAY, 0, id(value.dtype), value.shape, value.dtype, nbytes=value.nbytes)
     if type(value) is float:
         bits = int(np.float64(value).view(np.uint64))
         return Operand(k.IS_FIXED_FLOAT, bits) if fixed else Operand(k.IS_FLOAT)
@@ -69,6 +71,7 @@ class Signature:
     apart: np.ndarray | None = None
     names: tuple[str, ...] | None = None
     tensors: int | None = None  # how many of the results become tensors; None for all
+    writes: int = 0
     kept: list[Any] = field(default_factory=list)
 
     def words(self) -> np.ndarray | None:
@@ -87,7 +90,9 @@ class Signature:
         head[k.FLAGS] = k.RELEASE * (self.work >= RELEASED_WORK) + k.OWN_MEMORY * own
         head[k.LONG_TABLE] = self._list([0] * call.entries) if long else 0
         head[k.INPUTS], head[k.INPUT_LIST] = len(self.inputs), self._list(w for pair in self.inputs for w in pair)
-        head[k.RESULTS], head[k.RESULT_LIST] = len(self.results), self._list(self._result_words(call.results))
+        new = 0 if self.writes == k.STRAIGHT else len(self.results)
+        head[k.RESULTS], head[k.RESULT_LIST] = new, self._list(self._result_words(call.results))
+        head[k.WRITES] = self.writes
         head[k.OUTPUTS] = self._list(self._output_words())
         head[k.RECORDING] = 0 if self.recorded is None else address(self.recorded)
         head[k.GUARDS] = 0 if self.guards is None else address(self.guards)
@@ -98,7 +103,7 @@ class Signature:
         for operand in self.operands:
             dims = self._list(operand.dims)
             tail += [operand.kind, operand.what, operand.storage, len(operand.dims), dims]
-            tail += [operand.requires_grad, operand.leaf]
+            tail += [operand.requires_grad, operand.leaf, operand.nbytes]
         self.kept += [self.executable, sizes, self.operands, self.results, self.recorded, self.guards, self.apart]
         self.kept.append(self.names)
         return np.concatenate([head, np.array(tail, np.uint64)])

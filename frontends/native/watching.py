@@ -34,10 +34,11 @@ class _Unwatchable(BaseException):
 class _Watcher:
     """Stands where a trace would, and lets operations run as they are, noting them."""
 
-    __slots__ = ("steps",)
+    __slots__ = ("steps", "written")
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
+        self.written: tuple[Tensor, Tensor] | None = None
 
     def apply(
         self, op: Primitive, operands: Sequence[Any], attributes: dict[str, Any], name: str, regions: Any = ()
@@ -67,6 +68,13 @@ class _Watcher:
         self.steps.append(Step(op, (tensor,), dict(attributes), result))
         return result
 
+    def write(self, target: Tensor, result: Tensor) -> Tensor:
+        """What an in-place operation does last; its result is the target."""
+        if self.written is not None:
+            raise _Unwatchable
+        self.written = target, result
+        return target
+
     def detach(self, tensor: Tensor) -> Tensor:
         """A tensor without history: good for looking at, as it comes from no step."""
         STATE.tracer = None
@@ -83,9 +91,12 @@ class _Watcher:
 
 
 def watch(
-    function: Callable[..., Any], operands: Sequence[Any], named: dict[str, Any]
+    function: Callable[..., Any], operands: Sequence[Any], named: dict[str, Any], *, in_place: bool
 ) -> tuple[list[Step], Tensor] | None:
-    """The steps of a call and its result; None if it fails, warns, or does more than apply operations."""
+    """The steps of a call and its result, for one in place what it writes to its first operand.
+
+    None if the call fails, warns, or does more than apply operations.
+    """
     watcher = _Watcher()
     STATE.tracer = watcher  # type: ignore[assignment]
     try:
@@ -97,6 +108,12 @@ def watch(
     finally:
         STATE.tracer = None
     if not isinstance(result, Tensor):
+        return None
+    if in_place:
+        if watcher.written is None or watcher.written[0] is not result or result is not operands[0]:
+            return None
+        result = watcher.written[1]
+    elif watcher.written is not None:
         return None
     steps = _leading_to(result, watcher.steps)
     return (steps, result) if steps else None
