@@ -89,7 +89,7 @@ def backward_of(graph: Graph, wrt: Sequence[int], seeds: Sequence[int]) -> tuple
     reached = [i for i, cotangent in zip(wrt, found, strict=True) if cotangent is not None]
     backward.outputs = tuple(cotangent.value for cotangent in found if cotangent is not None)
     backward = eliminate_dead(backward)
-    residuals = _close(graph, backward, names)
+    residuals = close(graph, backward, names)
     return backward, residuals, reached
 
 
@@ -103,7 +103,7 @@ def _free(name: str, taken: set[str]) -> str:
     return found
 
 
-def _close(graph: Graph, backward: Graph, names: dict[Value, str]) -> tuple[Value, ...]:
+def close(graph: Graph, backward: Graph, names: dict[Value, str]) -> tuple[Value, ...]:
     """Make the forward values that `backward` mentions its inputs, recomputing those that cost nothing to keep."""
     own = {value for node in backward.nodes for value in node.outputs} | set(backward.inputs)
     mentioned = _mentioned(backward.nodes, backward.outputs, own)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optree
 
+from adjit.autograd.record import hook_numbers
 from adjit.epoch import EPOCH
 from adjit.ir.errors import ShapeError
 from adjit.ir.shape import Dim, Size, evaluate
@@ -58,7 +59,9 @@ class Call:
                     raise leaked(leaf)
                 self.tensors.append(leaf)
                 grad = None if leaf._grad is None else leaf._grad._tensor_type
-                signature.append((leaf._dtype, leaf._array.ndim, leaf.requires_grad, leaf._leaf, grad))
+                requires_grad = leaf.requires_grad
+                hooks = hook_numbers(leaf) if requires_grad else ()
+                signature.append((leaf._dtype, leaf._array.ndim, requires_grad, leaf._leaf, grad, hooks))
             else:
                 signature.append((type(leaf), leaf if _is_value(leaf) else id(leaf)))
         self.arrays = [tensor._array for tensor in self.tensors]

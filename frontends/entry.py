@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optree
 
@@ -19,6 +19,9 @@ from adjit.tensor import Tensor
 from adjit.trace import Tracer
 from adjit.trace_arguments import check_aliases, shared_argument
 from adjit.trace_parts import Explanation, Source
+
+if TYPE_CHECKING:
+    from adjit.compiler.differentiate import Derivative
 
 
 @dataclass(slots=True)
@@ -52,6 +55,7 @@ class Entry:
     differentiable: bool = False
     executables: dict[Any, Any] = field(default_factory=dict)
     keep: list[Any] = field(default_factory=list)
+    hooked: Derivative | None = None  # where hooks in the function see gradients that come from outside
     explanations: list[Explanation] = field(default_factory=list)
     memories: frozenset[Memory] = frozenset()  # of captured tensors
     coinciding: list[int] = field(default_factory=list)  # the tensor arguments that stand in one of them
@@ -99,6 +103,7 @@ def trace_entry(
     graph.guards = tuple(tracer.guards)
     keep = _drop_unused_inputs(tracer, graph)
     environment.freeze()
+    environment.watch(source.tensor for source in tracer.sources if source.tensor is not None)
     entry = Entry(graph, tracer.sources, outputs, structure, tracer.checks, grads, environment, reason)
     entry.keep = [keep, list(tracer._views.values()), call.leaves]
     entry.explanations = tracer.explanations
@@ -107,6 +112,11 @@ def trace_entry(
     entry.memories |= tracer.coinciding
     entry.epoch = EPOCH.count
     entry.differentiable = any(output.requires_grad for output in outputs)
+    if entry.differentiable:
+        from adjit.autograd.hooked import derivative_with_hooks
+
+        open_outputs = [output.index for output in outputs if output.requires_grad]
+        entry.hooked = derivative_with_hooks(tracer, call.tensors, open_outputs)
     return entry
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
+from adjit.autograd.record import hook_numbers
 from adjit.tensor import Tensor
 
 _SIMPLE = (bool, int, float, complex, str, bytes, type(None), tuple)
@@ -30,6 +31,7 @@ class Environment:
         self._modules: list[Any] = []
         self._roots: list[Any] = []  # modules that were not found through another one
         self._snapshot: list[Any] = []
+        self._hooked: list[tuple[Tensor, tuple[int, ...]]] = []
         self._seen: set[int] = set()
         for item in (function, *arguments):
             self._visit(item)
@@ -125,7 +127,13 @@ class Environment:
             found = cell.cell_contents
             if found is not content and not _same(found, content):
                 return False
+        if any(hook_numbers(tensor) != before for tensor, before in self._hooked):
+            return False
         return all(_state(m) == before for m, before in zip(self._modules, self._snapshot, strict=True))
+
+    def watch(self, tensors: Iterable[Tensor]) -> None:
+        """Take the hooks on the gradients of captured tensors into the snapshot."""
+        self._hooked = [(tensor, hook_numbers(tensor)) for tensor in tensors if tensor.requires_grad]
 
 
 def _same(found: Any, content: Any) -> bool:

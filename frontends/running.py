@@ -137,7 +137,7 @@ def _run_recorded(
     """Run the forward program with its residuals, and record one node whose pullback is the compiled backward."""
     operands = _operands(entry, call)
     needs = tuple(operand is not None and operand.requires_grad for operand in operands)
-    derivative = derivative_of(entry.graph, needs)
+    derivative = derivative_of(entry.graph, needs) if entry.hooked is None else entry.hooked
     executable = entry.executables.get(needs)
     if executable is None:
         executable = entry.executables[needs] = _compile(compiled, derivative.forward)
@@ -193,11 +193,12 @@ def _run_recorded(
 class CompiledPullback:
     """The native backward program of a compiled function."""
 
-    __slots__ = ("compiled", "entry", "needs")
+    __slots__ = ("compiled", "entry", "hooked", "needs")
 
     def __init__(self, compiled: CompiledFunction, entry: Entry, needs: tuple[bool, ...]) -> None:
         self.compiled = compiled
         self.entry = entry
+        self.hooked = entry.hooked is not None
         self.needs = needs
 
     def run(self, graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:

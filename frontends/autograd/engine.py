@@ -129,6 +129,11 @@ class Pass:
     ) -> tuple[Sequence[Tensor | None], Sequence[int]]:
         if isinstance(entry.custom, Rule):
             return entry.custom.pull_back(node, arriving, self.create_graph)
+        if self.create_graph and getattr(entry.custom, "hooked", False):
+            raise RuntimeError(
+                "create_graph=True cannot go through a compiled function with hooks on tensors or modules inside it\n"
+                "  hint: go back inside the compiled function, or leave out the hooks"
+            )
         graph, saved, reached = entry.pullback, entry.saved, entry.reached
         if self.create_graph and entry.full:
             graph, saved, reached = _differentiable_form(node, entry)

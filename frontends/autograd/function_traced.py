@@ -111,7 +111,7 @@ class _BackwardTrace:
         unread = [Value(value.type) for value in self.results]  # the forward's results stand among the operands too
         graph.inputs = (*first, *unread, *extra, *last)
         graph.outputs = tuple(values)
-        return graph, wrt, [self.outer.operand(tensor, True) for tensor in inner.captured]
+        return graph, wrt, [self.outer.operand(tensor, True) for tensor in inner.closure]
 
     def _gradients(self, cotangents: Sequence[Tensor]) -> list[Tensor | None]:
         """What the user's backward is given: one for each result."""

@@ -171,6 +171,18 @@ def watch_of(tensor: Tensor, create: bool = False) -> Watch | None:
     return value.attached
 
 
+def outer_watch(tensor: Tensor) -> Watch | None:
+    """The watch on a leaf outside all traces, if there is one."""
+    watch = None if tensor._tracer is not None or tensor._value is None else tensor._value.attached
+    return watch if isinstance(watch, Watch) else None
+
+
+def hook_numbers(tensor: Tensor) -> tuple[int, ...]:
+    """The hooks on a leaf's gradient, by the numbers of their handles."""
+    watch = outer_watch(tensor)
+    return () if watch is None else (*watch.hooks, *watch.post_hooks)
+
+
 def mark_leaf(tensor: Tensor) -> Value:
     """The value of a leaf, through which its gradient finds the tensor."""
     value = value_of(tensor)

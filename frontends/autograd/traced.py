@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from adjit.autograd.record import TraceNode, Watch, watch_of
+from adjit.autograd.record import TraceNode, Watch, outer_watch
 from adjit.compiler.differentiate import Derivative, differentiate
 from adjit.compiler.nodewise import pullback_of
 from adjit.compiler.pullback import active_values, pull_back
@@ -51,9 +51,9 @@ def backward(
                 tracer.set_grad(leaf, total)
             else:
                 tracer.write(present, total)
-        watch = watch_of(leaf) if leaf._tracer is None else value.attached
-        for hook in tuple(watch.post_hooks.values()) if isinstance(watch, Watch) else ():
-            hook(leaf)
+        for watch in _watches(tracer, value):
+            for hook in tuple(watch.post_hooks.values()):
+                hook(leaf)
 
 
 def gradients(
@@ -85,7 +85,7 @@ def gradients_of_values(
         raise RuntimeError(found_fault)
     start = len(tracer.graph.nodes)
     before, outer = STATE.recording, STATE.sweep
-    STATE.recording, STATE.sweep = create_graph, _Sweep(tracer, nodes, roots, wanted)
+    STATE.recording, STATE.sweep = create_graph, Sweep(tracer, nodes, roots, wanted)
     try:
         found = pull_back(
             tracer.builder,
@@ -94,9 +94,9 @@ def gradients_of_values(
             [tracer.builder.expr(tracer.value_of(seed)) for seed in seeds],
             wanted,
             value_names(tracer.graph),
-            lambda value, cotangent: _observe(tracer, value, cotangent, create_graph),
-            lambda node, arriving, found: _observe_node(tracer, node, arriving, found, create_graph),
-            lambda node, arriving, active: _before_node(tracer, node, arriving, active, create_graph),
+            lambda value, cotangent: observe(tracer, value, cotangent, create_graph),
+            lambda node, arriving, found: observe_node(tracer, node, arriving, found, create_graph),
+            lambda node, arriving, active: before_node(tracer, node, arriving, active, create_graph),
         )
     finally:
         STATE.recording, STATE.sweep = before, outer
@@ -106,7 +106,7 @@ def gradients_of_values(
     return [None if c is None else _gradient(tracer, c.value, create_graph) for c in found]
 
 
-class _Sweep:
+class Sweep:
     """What hooks on several gradients ask of a backward pass."""
 
     def __init__(self, tracer: Tracer, nodes: Sequence[Node], roots: Sequence[Value], wanted: Sequence[Value]) -> None:
@@ -241,26 +241,37 @@ def _gradient(tracer: Tracer, value: Value, create_graph: bool) -> Tensor:
     return tracer.wrap(value, requires_grad=create_graph and tracer.depends(value))
 
 
-def _observe(tracer: Tracer, value: Value, cotangent: Expr, create_graph: bool) -> Expr:
+def observe(tracer: Tracer, value: Value, cotangent: Expr, create_graph: bool) -> Expr:
     """Run the hooks of a value on its complete cotangent."""
-    leaf = tracer.leaves.get(value)
-    watch = value.attached if leaf is None or leaf._tracer is not None else watch_of(leaf)
-    if not isinstance(watch, Watch):
+    watches = _watches(tracer, value)
+    if not watches:
         return cotangent
     gradient = _gradient(tracer, cotangent.value, create_graph)
-    for hook in tuple(watch.hooks.values()):
-        replaced = hook(gradient)
-        if replaced is not None:
-            if not isinstance(replaced, Tensor):
-                raise RuntimeError(f"hook returned a {type(replaced).__name__}; expected Tensor or None")
-            gradient = replaced
-    kept = None if watch.retained is None else watch.retained()
-    if kept is not None:
-        tracer.set_grad(kept, gradient)
+    for watch in watches:
+        for hook in tuple(watch.hooks.values()):
+            replaced = hook(gradient)
+            if replaced is not None:
+                if not isinstance(replaced, Tensor):
+                    raise RuntimeError(f"hook returned a {type(replaced).__name__}; expected Tensor or None")
+                gradient = replaced
+        kept = None if watch.retained is None else watch.retained()
+        if kept is not None:
+            tracer.set_grad(kept, gradient)
     return tracer.builder.expr(tracer.value_of(gradient))
 
 
-def _before_node(
+def _watches(tracer: Tracer, value: Value) -> list[Watch]:
+    """What watches a value: in the trace, and for a leaf from outside also what was put there before."""
+    found = [value.attached] if isinstance(value.attached, Watch) else []
+    leaf = tracer.leaves.get(value)
+    if leaf is not None:
+        watch = outer_watch(tracer.arguments[leaf][1] if leaf in tracer.arguments else leaf)
+        if watch is not None and watch not in found:
+            found.insert(0, watch)
+    return found
+
+
+def before_node(
     tracer: Tracer, node: Node, arriving: list[Expr | None], active: set[Value], create_graph: bool
 ) -> Sequence[Expr | None] | None:
     """Let a node's prehooks replace the cotangents of its results; then those of a call's operands."""
@@ -272,7 +283,7 @@ def _before_node(
     return _through_call(tracer, node, arriving, active)
 
 
-def _observe_node(
+def observe_node(
     tracer: Tracer, node: Node, arriving: Sequence[Expr | None], found: Sequence[Expr | None], create_graph: bool
 ) -> Sequence[Expr | None]:
     """Run the hooks of a node on the cotangents of its operands and results."""
