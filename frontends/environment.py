@@ -76,7 +76,7 @@ class Environment:
                 self._note(instance.__dict__, name)
 
     def _visit_function(self, function: FunctionType) -> None:
-        if function.__module__ == "adjit" or function.__module__.startswith("adjit."):
+        if f"{function.__module__}.".startswith("adjit."):
             return
         for name in _names_in(function.__code__):
             if name in function.__globals__:
