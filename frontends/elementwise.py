@@ -199,9 +199,10 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
             f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'"
         )
     dtype = result_dtype(operands)
-    if rounding_mode is None or dtype.is_float:
-        quotient = emit("div", "Div", *operands, target=_floating(dtype))
-        return quotient if rounding_mode is None else rename(trunc(quotient), "DivBackward2")
+    if rounding_mode is None:
+        return emit("div", "Div", *operands, target=_floating(dtype))
+    if dtype.is_float:
+        return rename(trunc(emit("div", "Div", *operands)), "DivBackward2")
     down = emit("div", "Div", *operands, kernel="div_trunc")
     inexact = emit("ne", "", emit("mul", "", down, operands[1]), operands[0])
     negative = emit("lt", "", down, 0)
@@ -218,7 +219,10 @@ def floor_divide(input: Any, other: Any) -> Tensor:
     operands = operands_of("floor_divide", input, other)
     if not result_dtype(operands).is_float:
         return emit("div", "FloorDivide", *operands, kernel="div_floor")
-    return floor(emit("div", "Div", *operands))
+    result = emit("floor_div", "FloorDivide", *operands)
+    if STATE.recording and any(getattr(x, "requires_grad", False) for x in operands):  # a gradient of 0 is recorded
+        return where(literal(False, BOOL), emit("add", "", *operands), result)  # type: ignore[no-any-return]
+    return result
 
 
 remainder = binary(

@@ -161,6 +161,18 @@ def copysign(x: Any, y: Any) -> Any:
     return where((y < 0) | (1 / y < 0), -abs_(x), abs_(x))
 
 
+@scalar(constant=True)
+def floor_div(x: Any, y: Any) -> Any:
+    """The floor of the exact quotient x/y, not of the rounded one; x/y for a y of 0."""
+    rest = fmod(x, y)
+    opposite = where(rest < 0, y > 0, (y < 0) & (rest > 0))
+    whole = (x - rest) / y
+    whole = where(opposite, whole - 1, whole)
+    below = floor(whole)
+    nearest = where(whole - below > 0.5, below + 1, below)
+    return floor(where(eq(y, 0), x / y, where(eq(whole, 0), x / y * 0, nearest)))
+
+
 @scalar(start="1 - weight", end="weight", weight="end - start")
 def lerp(start: Any, end: Any, weight: Any) -> Any:
     """start + weight*(end - start), exact at weight 0 and 1."""

@@ -297,6 +297,23 @@ def test_bounds_steps_and_truth_values() -> None:
         torch.mean(torch.ones(2), dtype=torch.int64)
 
 
+def test_floor_division_floors_the_exact_quotient() -> None:
+    """1/0.1 rounds to 10, but 0.1 is more than a tenth; signs of zeros and infinities are those of the quotient."""
+    values = [1.0, 0.1, -1.0, 5.0, -5.0, 0.0, float("inf"), 0.3, 3.0]
+    x, y = (torch.tensor(values, dtype=torch.float64).reshape(shape) for shape in ((-1, 1), (1, -1)))
+    with np.errstate(all="ignore"):
+        expected = np.array([[np.floor_divide(a, b) for b in values] for a in values])
+    expected[:, 6][:6] = [0.0, 0.0, -1.0, 0.0, -1.0, 0.0]  # Python's: a finite number over infinity
+    found = torch.floor_divide(x, y).numpy()
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(found[finite], expected[finite])
+    np.testing.assert_array_equal(torch.compile(torch.floor_divide)(x, y).numpy(), found)
+    assert (torch.tensor(1.0, dtype=torch.float64) // 0.1).item() == 9.0
+    leaf = torch.tensor([5.0, 7.0], requires_grad=True)
+    torch.div(leaf, 2.0, rounding_mode="floor").sum().backward()
+    assert leaf.grad.tolist() == [0.0, 0.0]
+
+
 def test_logit_between_bounds() -> None:
     x = torch.tensor([0.1, 0.2, 0.5, 0.9], dtype=torch.float64, requires_grad=True)
     found = torch.logit(x, eps=0.2)

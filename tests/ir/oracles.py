@@ -124,6 +124,7 @@ BINARY: dict[str, Callable[..., Any]] = {
     "pow": lambda x, y: x**y,
     "mod": lambda x, y: x - y * mp.floor(x / y),
     "fmod": lambda x, y: x - y * mp.floor(abs(x / y)) * _sign(x / y),
+    "floor_div": lambda x, y: mp.floor(x / y),
     "maximum": max,
     "minimum": min,
     "clamp_min": max,
