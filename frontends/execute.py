@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from adjit.ir.primitive import Primitive
 from adjit.ir.types import BF16, F16, DType, TensorType
 from adjit.runtime import interpreter
 from adjit.tensor import Tensor
+
+if TYPE_CHECKING:
+    from adjit.runtime.executable import Executable
 
 
 def run_op(
@@ -66,8 +69,37 @@ def execute(
 
 
 def run_graph(graph: Graph, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Run a graph node by node; no result shares memory with an input."""
+    """Run a graph node by node, or as one program if it loops; no result shares memory with an input."""
+    program = _looping_program(graph)
+    if program is not None:
+        return tuple(program.run(arrays))
     return interpreter.run(graph, *arrays, execute=execute)
+
+
+# A graph with loops is compiled as a whole at this run: its steps then cost no Python.  The first runs are interpreted,
+# since a length that never comes again is not worth a compilation.
+_PATIENCE = 3
+_looping: dict[Graph, int | Executable] = {}
+_KEPT = 1024
+
+
+def _looping_program(graph: Graph) -> Executable | None:
+    """The strictly compiled graph, whose bits are the interpreter's; None where it is not worth it, or not yet."""
+    state = _looping.get(graph)
+    if isinstance(state, int):
+        if state == 0:
+            return None
+        if state < _PATIENCE:
+            _looping[graph] = state + 1
+            return None
+        from adjit.compiler.pipeline import compile_graph
+
+        state = _looping[graph] = compile_graph(graph, strict=True)
+    elif state is None:
+        if len(_looping) >= _KEPT:
+            _looping.clear()
+        _looping[graph] = int(any(node.op.name in ("scan", "while") for node in graph.walk()))
+    return state
 
 
 def run_graph_recorded(graph: Graph, tensors: Sequence[Tensor]) -> list[Tensor]:

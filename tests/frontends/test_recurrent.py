@@ -130,3 +130,17 @@ def test_packing_and_padding_undo_each_other() -> None:
     assert [row.tolist() for row in unpad_sequence(again, lengths, batch_first=True)] == [row.tolist() for row in rows]
     left = pad_sequence(rows, padding_side="left")
     assert left.tolist() == [[30, 0, 0], [31, 0, 20], [32, 10, 21]]
+
+
+def test_repeated_eager_calls_keep_their_bits() -> None:
+    """From the fourth call on the loop runs as one native program."""
+    layer = adjit.nn.LSTM(3, 4)
+    x = adjit.randn(5, 2, 3)
+    found = []
+    for _ in range(6):
+        layer.zero_grad()
+        output, _ = layer(x)
+        output.sin().sum().backward()
+        found.append([output.detach(), *(weight.grad.clone() for weight in layer.parameters())])
+    for later in found[1:]:
+        assert all(adjit.equal(one, other) for one, other in zip(found[0], later, strict=True))
