@@ -7,7 +7,7 @@ from typing import Any
 
 from adjit.composite import composite
 from adjit.dispatch import apply
-from adjit.dtypes import float32
+from adjit.dtypes import float32, get_default_dtype
 from adjit.ir.ops import named
 from adjit.ir.ops.scalar import tanh as _tanh
 from adjit.ir.ops.structure import reshape
@@ -30,6 +30,13 @@ def elementwise(op: Primitive, input: Tensor, name: str, inplace: bool = False, 
     return write(input, apply(op, (source,), attributes, name=name))
 
 
+def _in_integers(result: Tensor, input: Tensor, inplace: bool) -> Tensor:
+    if not inplace:
+        return result
+    check_writable(input)
+    return write(input, result)
+
+
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(input, 0); the derivative at 0 is 0."""
     return elementwise(named.relu, input, "Relu", inplace)
@@ -37,13 +44,17 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(input, 0), 6)."""
-    return elementwise(named.relu6, input, "Hardtanh", inplace)
+    return hardtanh(input, 0, 6, inplace) if not input._dtype.is_float else elementwise(
+        named.relu6, input, "Hardtanh", inplace
+    )
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """min(max(input, min_val), max_val)."""
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
+    if not input._dtype.is_float:
+        return _in_integers(input.clamp(int(min_val), int(max_val)), input, inplace)
     return elementwise(named.hardtanh, input, "Hardtanh", inplace, low=float(min_val), high=float(max_val))
 
 
@@ -99,6 +110,8 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """input above `threshold`, `value` at and below it."""
+    if not input._dtype.is_float:
+        return _in_integers(_where(input > threshold, input, int(value)), input, inplace)
     return elementwise(named.threshold, input, "Threshold", inplace, bound=float(threshold), value=float(value))
 
 
@@ -107,20 +120,30 @@ def logsigmoid(input: Tensor) -> Tensor:
     return elementwise(named.logsigmoid, input, "LogSigmoid")
 
 
+def _floating(input: Tensor) -> Tensor:
+    """The input, integers in the default dtype."""
+    return input if input._dtype.is_float else input.to(get_default_dtype())
+
+
 def softsign(input: Tensor) -> Tensor:
     """input/(1 + |input|)."""
-    return elementwise(named.softsign, input, "Div")
+    return elementwise(named.softsign, _floating(input), "Div")
 
 
 def tanhshrink(input: Tensor) -> Tensor:
     """input - tanh(input)."""
-    return elementwise(named.tanhshrink, input, "Sub")
+    return elementwise(named.tanhshrink, _floating(input), "Sub")
 
 
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """input less `lambd` in size; 0 up to that size."""
     if lambd < 0:
-        raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd:g}.")
+        greatest = {"f16": 65504.0, "f32": 3.4028234663852886e38, "f64": 1.7976931348623157e308}
+        name = {"f16": "Half", "bf16": "BFloat16", "f64": "Double"}.get(input._dtype.name, "Float")
+        most = greatest.get(input._dtype.name, 3.3895313892515355e38)
+        raise RuntimeError(
+            f"lambda must be in range [0, {most:g}] for input dtype {name}, but found {lambd:g}"
+        )
     return elementwise(named.softshrink, input, "Softshrink", bound=float(lambd))
 
 
@@ -205,6 +228,8 @@ def rrelu(
     input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False
 ) -> Tensor:
     """input at and above 0; below, input times a slope drawn from lower..upper, or their mean when not training."""
+    if lower > upper:
+        raise RuntimeError("Lower bound should be less than or equal to the upper bound")
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
     slope = rand(input.shape, dtype=input.dtype) * (upper - lower) + lower

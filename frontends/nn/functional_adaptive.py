@@ -24,7 +24,11 @@ def _adaptive_sizes(name: str, input: Tensor, output_size: Any, rank: int) -> tu
     if rank > 1 and input.ndim <= len(listed):
         raise ValueError(f"Input dimension should be at least {len(listed) + 1}")
     if len(listed) != rank:
-        raise RuntimeError(f"{own}: output_size must be {rank}")
+        raise RuntimeError(
+            f"{own}(): internal error: output_size.size() must be {rank}"
+            if name == "adaptive_max_pool"
+            else f"{own}: output_size must be {rank}"
+        )
     if input.ndim not in (rank + 1, rank + 2):
         if rank == 1:
             raise RuntimeError(
@@ -38,6 +42,9 @@ def _adaptive_sizes(name: str, input: Tensor, output_size: Any, rank: int) -> tu
     sizes = tuple(n if o is None else o for o, n in zip(listed, input.shape[input.ndim - rank :], strict=True))
     if any(size < 0 for size in sizes):
         shown = (1, *sizes) if rank == 1 else sizes
+        if name == "adaptive_max_pool":
+            made = [*input.shape[: input.ndim - rank], *shown]
+            raise RuntimeError(f"Trying to create tensor with negative dimension {min(sizes)}: {made}")
         text = ", ".join(map(str, shown[:2])) + "".join(f",{size}" for size in shown[2:])
         raise RuntimeError(
             f"adaptive_avg_pool{max(rank, 2)}d: elements of output_size must be greater than or equal to 0 but "

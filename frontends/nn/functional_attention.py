@@ -11,10 +11,12 @@ from adjit.ir.ops.scalar import where
 from adjit.ir.ops.source import iota
 from adjit.ir.types import I64
 from adjit.nn.functional_selection import dropout
+from adjit.nn.half_precision import in_single
 from adjit.tensor import Tensor
 
 
 @composite("ScaledDotProductAttention")
+@in_single
 def attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, is_causal: bool, scale: float
 ) -> Tensor:
@@ -42,6 +44,7 @@ def weights_of(query: Tensor, key: Tensor, attn_mask: Tensor | None, is_causal: 
 
 
 @composite("Softmax")
+@in_single
 def attention_weights(
     query: Tensor, key: Tensor, attn_mask: Tensor | None, is_causal: bool, scale: float
 ) -> Tensor:

@@ -11,6 +11,7 @@ from adjit.ir.errors import DimError
 from adjit.ir.ops.indexing import gather, scatter_add, scatter_max
 from adjit.ir.ops.scalar import where
 from adjit.nn.functional_selection import renormalise
+from adjit.nn.half_precision import in_single
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
@@ -113,6 +114,7 @@ def _kept(input: Tensor, rows: Tensor, padding: int) -> tuple[Tensor, Tensor]:
 
 
 @composite("EmbeddingBag", "embedding_bag")
+@in_single
 def bags_of_rows(weight: Tensor, input: Tensor, factors: Tensor | None, mode: str, padding: int) -> Tensor:
     """Each row of `input` a bag."""
     rows = apply(gather, (weight, input), {"axes": (0,)})
@@ -128,6 +130,7 @@ def bags_of_rows(weight: Tensor, input: Tensor, factors: Tensor | None, mode: st
 
 
 @composite("EmbeddingBag", "embedding_bag")
+@in_single
 def bags_of_runs(
     weight: Tensor, input: Tensor, starts: Tensor, factors: Tensor | None, mode: str, padding: int
 ) -> Tensor:

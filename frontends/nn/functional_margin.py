@@ -7,6 +7,7 @@ from typing import Any
 
 from adjit.composite import composite
 from adjit.dispatch import apply
+from adjit.dtypes import title_of
 from adjit.ir.errors import DimError
 from adjit.ir.ops import named
 from adjit.ir.ops.indexing import gather
@@ -51,6 +52,10 @@ def multi_margin_loss(
     reduction = check_reduction(reduction, size_average, reduce)
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
+    if input.ndim > 2 or any(extent == 0 for extent in input.shape[input.ndim - 1 :]):
+        raise RuntimeError(
+            f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: {list(input.shape)}"
+        )
     samples = input.shape[0] if input.ndim == 2 else 1
     if target.ndim > 1 or target.numel() != samples:
         raise RuntimeError(
@@ -58,6 +63,13 @@ def multi_margin_loss(
             f"size). Expected target size [{samples}], but got {list(target.shape)}. Input has shape "
             f"{list(input.shape)}."
         )
+    if weight is not None and weight.ndim != 1:
+        raise ValueError("weight must be one-dimensional")
+    classes = input.shape[-1] if input.ndim else 1
+    if weight is not None and weight.shape[0] != classes:
+        raise RuntimeError(f"inconsistent weight size, expected {classes} but got {list(weight.shape)}")
+    if target._dtype is not I64:
+        raise RuntimeError(f"expected scalar type Long but found {title_of(target._dtype)}")
     if input.ndim == 0:
         input = input.reshape(1)
     found: Tensor = class_margins(input, target, p, float(margin), weight, reduction)
@@ -138,6 +150,13 @@ def triplet_margin_loss(
 ) -> Tensor:  # fmt: skip
     """max(0, |anchor - positive| - |anchor - negative| + margin); `swap` takes the nearer of the two negatives."""
     reduction = check_reduction(reduction, size_average, reduce)
+    if margin <= 0:
+        raise ValueError(f"margin must be greater than 0, got {margin}")
+    if not anchor.ndim == positive.ndim == negative.ndim:
+        raise RuntimeError(
+            "The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: "
+            f"anchor {anchor.ndim}D, positive {positive.ndim}D, and negative {negative.ndim}D inputs"
+        )
     near = pairwise_distance(anchor, positive, p, eps)
     far = pairwise_distance(anchor, negative, p, eps)
     if swap:
@@ -190,10 +209,14 @@ def multilabel_margin_loss(
     Shapes: input [N, C] or [C], target i64 of the same shape: labels, ended by -1.
     """
     reduction = check_reduction(reduction, size_average, reduce)
-    if target._dtype is not I64:
-        raise RuntimeError(f"expected scalar type Long but found {target._dtype.long_name.capitalize()}")
-    if tuple(target.shape) != tuple(input.shape) or input.ndim > 2:
+    if input.ndim > 2 or any(extent == 0 for extent in input.shape[input.ndim - 1 :]):
+        raise RuntimeError(
+            f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: {list(input.shape)}"
+        )
+    if tuple(target.shape) != tuple(input.shape):
         raise RuntimeError(f"inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}")
+    if target._dtype is not I64:
+        raise RuntimeError(f"expected scalar type Long but found {title_of(target._dtype)}")
     batched = input.ndim == 2
     try:
         rows = (input, target) if batched else (input.reshape(1, -1), target.reshape(1, -1))

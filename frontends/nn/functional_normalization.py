@@ -12,6 +12,7 @@ from adjit.autograd.modes import no_grad
 from adjit.composite import composite
 from adjit.creation import tensor
 from adjit.dims import wrap_dim
+from adjit.nn.half_precision import in_single
 from adjit.shaping import broadcast_tensors
 from adjit.tensor import Tensor
 
@@ -29,6 +30,7 @@ def _affine(input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor
 
 
 @composite("NativeBatchNorm")
+@in_single
 def batch_norm_training(
     input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -48,6 +50,7 @@ def batch_norm_training(
 
 
 @composite("NativeBatchNorm")
+@in_single
 def batch_norm_evaluation(
     input: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor:
@@ -108,6 +111,7 @@ def batch_norm(
 
 
 @composite("NativeBatchNorm")
+@in_single
 def instance_norm_of(input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, ...]:
     """Each channel of each sample normalised by its own moments; and the moments, averaged over the samples."""
     axes = tuple(range(2, input.ndim))
@@ -152,6 +156,7 @@ def instance_norm(
 
 
 @composite("NativeLayerNorm")
+@in_single
 def layer_norm_of(input: Tensor, weight: Tensor | None, bias: Tensor | None, axes: int, eps: float) -> Tensor:
     """(x - mean)/sqrt(var + eps)*weight + bias, with the moments over the last `axes` axes."""
     last = tuple(range(input.ndim - axes, input.ndim))
@@ -192,6 +197,7 @@ def layer_norm(
 
 
 @composite("FusedRmsNorm")
+@in_single
 def rms_norm_of(input: Tensor, weight: Tensor | None, axes: int, eps: float) -> Tensor:
     """x/sqrt(mean(x*x) + eps)*weight over the last `axes` axes."""
     last = tuple(range(input.ndim - axes, input.ndim))
@@ -210,6 +216,7 @@ def rms_norm(
 
 
 @composite("NativeGroupNorm")
+@in_single
 def group_norm_of(input: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
     """Each group of channels of each sample normalised by its own moments, then weight and bias by channel."""
     grouped = input.reshape(input.shape[0], groups, math.prod(input.shape[1:]) // groups)

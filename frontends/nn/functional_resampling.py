@@ -11,6 +11,7 @@ from adjit.dispatch import apply
 from adjit.dtypes import float32, float64
 from adjit.ir.ops.scalar import where
 from adjit.nn.functional_padding import counted, take
+from adjit.nn.half_precision import in_single
 from adjit.tensor import Tensor
 
 # The axes that a mode takes; 0 for any number from one to three.
@@ -159,6 +160,7 @@ def resample_nearest(
     return input
 
 
+@in_single
 def resample_linear(
     input: Tensor, sizes: tuple[int, ...], scales: tuple[float | None, ...], align_corners: bool
 ) -> Tensor:
@@ -187,6 +189,7 @@ def cubic_weights(offset: Tensor, a: float) -> list[Tensor]:
 
 
 @composite("UpsampleBicubic2D")
+@in_single
 def resample_cubic(
     input: Tensor, sizes: tuple[int, ...], scales: tuple[float | None, ...], align_corners: bool
 ) -> Tensor:
@@ -204,6 +207,7 @@ def resample_cubic(
     return input
 
 
+@in_single
 def resample_smoothed(
     input: Tensor, sizes: tuple[int, ...], scales: tuple[float | None, ...], align_corners: bool, cubic: bool
 ) -> Tensor:
