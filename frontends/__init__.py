@@ -107,7 +107,8 @@ e, inf, nan, newaxis, pi = math.e, math.inf, math.nan, None, math.pi
 
 # What a script may never touch is imported at first use.
 _LAZY_MODULES = (
-    "amp", "data", "demo", "distributions", "func", "linalg", "nn", "optim", "special", "testing", "utils", "version",
+    "amp", "data", "demo", "distributions", "func", "linalg", "masked", "nn", "optim", "special", "testing", "utils",
+    "version",
 )  # fmt: skip
 _LAZY = {"Program": "program", "compile": "jit", "load_program": "program", "parse": "program",
          "autocast": "amp", "load": "saving", "save": "saving", "vmap": "func"}  # fmt: skip

@@ -95,6 +95,8 @@ def _given(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
         raise TypeError(f"{name}(): argument 'out' must hold {len(results)} tensors, not {len(places)}")
     for place, result in zip(places, results, strict=True):
         check_cast(name, result._dtype, place._dtype)
+        if name in _APART and shape_of(place) != shape_of(result) and any(x._memory is place._memory for x in operands):
+            raise RuntimeError(_SHARED)  # grown, it would reach over them
     for place, result in zip(places, results, strict=True):
         store_in(place, result)
     if isinstance(found, Tensor):

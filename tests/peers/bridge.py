@@ -160,6 +160,8 @@ def converted(tensor: torch.Tensor, storages: dict[Any, Any] | None = None) -> A
         key = (bytes_there.data_ptr(), bytes_there.nbytes(), tensor.dtype)
         if key not in known or not key[0]:
             size = bytes_there.nbytes() // plain.element_size()
+            if size < plain.numel() and 0 not in plain.stride():
+                raise Unsupported("a tensor without memory")
             known[key] = adjit.from_numpy(np.array(plain.as_strided((size,), (1,), 0).numpy())).untyped_storage()
         result = adjit.empty(0, dtype=getattr(adjit, str(tensor.dtype).removeprefix("torch.")))
         result.set_(known[key], plain.storage_offset(), tuple(plain.shape), plain.stride())
@@ -201,6 +203,8 @@ def call(function: Any, args: Any, kwargs: Any) -> Any:
     if isinstance(function, _METHODS):
         return stand(named(f"torch.Tensor.{function.__name__}")(*ours(args), **ours(kwargs)))
     if getattr(function, "__module__", "") == "torch.masked._ops":  # Python code that looks into its tensors
+        return stand(named(f"torch.masked.{function.__name__}")(*ours(args), **ours(kwargs)))
+    if getattr(function, "__module__", "").startswith("torch.masked"):  # these look at their arguments themselves
         return stand(named(f"torch.masked.{function.__name__}")(*ours(args), **ours(kwargs)))
     with Factories():
         return function(*args, **kwargs)

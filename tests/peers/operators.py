@@ -30,25 +30,17 @@ from torch.testing._internal.common_methods_invocations import op_db
 
 import adjit
 from adjit.ir.errors import TraceError
+from tests.peers.agreement import FACTOR, Different, as_numpy, compare
 from tests.peers.bridge import Missing, Stand, Unsupported, call, exchanged, tensors_in
 from tests.peers.bridge import ours as ours_of
-from tests.peers.gaps import GAPS, INACCURATE
+from tests.peers.gaps import DIFFERENT, GAPS, INACCURATE
 
-# |ours - torch's| <= absolute + relative * |torch's|: four times what torch allows between its own devices for
-# float32, since two right summation orders differ by as much.
-TOLERANCES = {torch.float64: (1e-7, 1e-7), torch.float32: (1e-5, 6e-6), torch.float16: (2e-3, 2e-3),
-              torch.bfloat16: (2e-2, 2e-2)}  # fmt: skip
 # Their results are random or uninitialised memory: only dtype and shape can be compared.
 RANDOM = re.compile(
     r"(bernoulli|cauchy|exponential|geometric|log_normal|normal|uniform|rand|multinomial|empty|dropout|rrelu|resize|"
     r"gumbel_softmax|multi_head_attention|fractional_max_pool|new_empty|lowrank)"
 )
 SECONDS = 120
-_factor = [1.0]  # by how much the tolerance of the operator at hand is wider
-
-
-class Different(AssertionError):
-    """The two libraries disagree."""
 
 
 @dataclass
@@ -66,56 +58,6 @@ class Row:
     def right(self) -> bool:
         """Whether all that ran passed, and something ran."""
         return self.state == "exists" and not self.failed and bool(self.passed)
-
-
-def compare(ours: Any, theirs: Any, random: bool, where: str = "result") -> None:
-    """Raise Different unless the values agree."""
-    if isinstance(theirs, torch.Tensor):
-        if not isinstance(ours, Stand):
-            raise Different(f"{where}: {type(ours).__name__} in place of a tensor")
-        tensor = ours.tensor
-        if str(tensor.dtype) != str(theirs.dtype):
-            raise Different(f"{where}: dtype {tensor.dtype}, torch has {theirs.dtype}")
-        if tuple(tensor.shape) != tuple(theirs.shape):
-            raise Different(f"{where}: shape {tuple(tensor.shape)}, torch has {tuple(theirs.shape)}")
-        if not random:
-            compare_numbers(tensor, theirs, where)
-    elif isinstance(theirs, dict):
-        for key, item in theirs.items():
-            compare(ours[key], item, random, f"{where}[{key!r}]")
-    elif isinstance(theirs, (tuple, list)):
-        if not isinstance(ours, (tuple, list)) or len(ours) != len(theirs):
-            raise Different(f"{where}: {ours!r:.80} in place of {len(theirs)} values")
-        for index, (left, right) in enumerate(zip(ours, theirs, strict=True)):
-            compare(left, right, random, f"{where}[{index}]")
-    elif isinstance(theirs, float):
-        if not np.isclose(float(ours), theirs, rtol=1e-5, atol=1e-6, equal_nan=True):
-            raise Different(f"{where}: {ours!r}, torch has {theirs!r}")
-    elif isinstance(theirs, (bool, int, str)) and ours != theirs:
-        raise Different(f"{where}: {ours!r}, torch has {theirs!r}")
-
-
-def compare_numbers(tensor: Any, theirs: torch.Tensor, where: str) -> None:
-    """Raise Different unless each element is within the tolerance."""
-    left, right = as_numpy(tensor), as_numpy(theirs.detach().resolve_neg())
-    if theirs.dtype in TOLERANCES:
-        relative, absolute = (_factor[0] * bound for bound in TOLERANCES[theirs.dtype])
-        close = np.isclose(left, right, rtol=relative, atol=absolute, equal_nan=True)
-    else:
-        close = left == right
-    if not close.all():
-        at = tuple(int(i) for i in np.argwhere(~close)[0])
-        raise Different(
-            f"{where}: {int((~close).sum())} of {close.size} elements differ, first at {at}: "
-            f"{left[at]!r}, torch has {right[at]!r}"
-        )
-
-
-def as_numpy(tensor: Any) -> np.ndarray:
-    """The numbers, in float32 where NumPy has no type."""
-    plain = tensor.detach()
-    plain = plain.float() if "bfloat16" in str(plain.dtype) else plain
-    return np.asarray(plain.numpy(force=True) if isinstance(plain, torch.Tensor) else plain.numpy())
 
 
 # -- the checks ------------------------------------------------------------------------------------------------------
@@ -152,9 +94,34 @@ class Case:
         return self.sample.output_process_fn_grad(value)
 
 
+# Which of equal elements torch takes depends on its kernel: indices agree if they lead to the same values.  With the
+# place of the argument `dim` behind the input.
+ANY_OF_EQUALS = {"argsort": 0, "kthvalue": 1, "sort": 0, "topk": 1}
+
+
 def check_result(case: Case) -> None:
     """Results agree."""
-    compare(case.run_ours(), case.run_torch(), case.random)
+    agree(case, case.run_ours(), case.run_torch(), "result")
+
+
+def agree(case: Case, ours: Any, theirs: Any, where: str) -> None:
+    """Raise Different unless the results agree."""
+    place = ANY_OF_EQUALS.get(case.op.name)
+    if place is not None and case.sample.input.dim():
+        given = case.sample.args[place : place + 1]
+        dim = case.sample.kwargs.get("dim", given[0] if given else -1)
+        ours, theirs = _led_to(ours, case.stands[0].tensor, dim), _led_to(theirs, case.sample.input, dim)
+    compare(ours, theirs, case.random, where)
+
+
+def _led_to(result: Any, input: Any, dim: int) -> Any:
+    """The result with the elements that its indices lead to in their place."""
+    if isinstance(result, (tuple, list)):
+        return (*result[:-1], _led_to(result[-1], input, dim))
+    index = result.tensor if isinstance(result, Stand) else result
+    index = index.unsqueeze(dim) if index.dim() < input.dim() else index
+    found = input.detach().gather(dim, index)
+    return Stand(found) if isinstance(result, Stand) else found
 
 
 def _cotangents(outputs: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -247,7 +214,7 @@ def check_compiled(case: Case) -> None:
     compiled = adjit.compile(traced)
     tensors = [stand.tensor for stand in case.stands]
     found = compiled(*tensors)
-    compare([Stand(t) for t in found], tensors_in(case.run_torch(), torch.Tensor), case.random, "compiled")
+    agree(case, [Stand(t) for t in found], tensors_in(case.run_torch(), torch.Tensor), "compiled")
 
     def run() -> Any:
         results = iter([Stand(t) for t in compiled(*tensors)])
@@ -361,7 +328,7 @@ def examine(op: Any, options: argparse.Namespace) -> Row:
     name = op.name + (f".{op.variant_test_name}" if op.variant_test_name else "")
     row = Row(name)
     random = bool(RANDOM.search(op.name))
-    _factor[0] = max((n for name, n in INACCURATE.items() if fnmatch.fnmatchcase(op.name, name)), default=1.0)
+    FACTOR[0] = max((n for name, n in INACCURATE.items() if fnmatch.fnmatchcase(op.name, name)), default=1.0)
     try:
         with limit(SECONDS), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -462,7 +429,8 @@ def report(row: Row, verbose: bool) -> None:
     counts = " ".join(f"{what} {row.passed[what]}/{row.passed[what] + row.failed[what]}"
                       for what in sorted({*row.passed, *row.failed}))  # fmt: skip
     skipped = " ".join(f"skipped {what} {count}" for what, count in row.skipped.items())
-    print(f"{row.name:40} {word:8} {counts} {skipped}", flush=True)
+    reason = f"  ({DIFFERENT[row.name]})" if row.failed and row.name in DIFFERENT else ""
+    print(f"{row.name:40} {word:8} {counts} {skipped}{reason}", flush=True)
     for message in row.messages if verbose else [m for m in row.messages if not m.startswith("[")][:2]:
         print("    " + message.replace("\n", "\n    ")[: 4000 if verbose else 400])
 
@@ -488,7 +456,7 @@ def table(rows: list[Row]) -> str:
         cells = [
             f"{row.passed[k]}/{row.passed[k] + row.failed[k]}" if row.passed[k] + row.failed[k] else "" for k in kinds
         ]
-        note = GAPS.get(row.name, "missing") if row.state == "missing" else ""
+        note = GAPS.get(row.name, "missing") if row.state == "missing" else DIFFERENT.get(row.name, "")
         lines.append(f"| {row.name} | " + " | ".join(cells) + f" | {note} |")
     return "\n".join(lines) + "\n"
 
