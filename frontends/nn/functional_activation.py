@@ -25,7 +25,7 @@ def elementwise(op: Primitive, input: Tensor, name: str, inplace: bool = False, 
         return result
     check_writable(input)
     source = input
-    if STATE.tracer is None and STATE.recording and input.requires_grad:  # the derivative may need what is overwritten
+    if STATE.recording and input.requires_grad:  # the derivative may need what is overwritten
         source = apply(reshape, (input,), {"shape": input._tensor_type.dims})
     return write(input, apply(op, (source,), attributes, name=name))
 
