@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
+from adjit.autograd.record import keep_overwritten, next_sequence
 from adjit.dims import shape_of
 from adjit.dispatch import apply, literal
 from adjit.dtypes import title_of
@@ -55,7 +56,15 @@ def in_place(function: Callable[..., Tensor], name: str) -> Callable[..., Tensor
     @wraps(function)
     def method(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         check_writable(input)
-        return store(input, function(input, *args, **kwargs), name)
+        if not (STATE.recording and input.requires_grad):
+            return store(input, function(input, *args, **kwargs), name)
+        if STATE.tracer is not None:  # a value of its own, which the write does not count as overwritten
+            source = apply(reshape_op, (input,), {"shape": input._tensor_type.dims})
+            return store(input, function(source, *args, **kwargs), name)
+        start = next_sequence()
+        result = function(input, *args, **kwargs)
+        keep_overwritten(result, input, start)
+        return store(input, result, name)
 
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"In-place form of `{name.rstrip('_')}`."

@@ -118,7 +118,11 @@ class Builder:
         return tuple(Expr(self, value) for value in values)
 
     def input(self, type: TensorType, name: str | None = None) -> Value:
-        """Add an input to the region."""
+        """Add an input to the region; a name that another input has gets a number."""
+        taken = {value.name for value in self.region.inputs}
+        given, count = name, 2
+        while name is not None and name in taken:
+            name, count = f"{given}_{count}", count + 1
         value = Value(type, name)
         self.region.inputs = (*self.region.inputs, value)
         return value

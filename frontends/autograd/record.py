@@ -293,6 +293,20 @@ def save(tensor: Tensor, value: Value, requires_grad: bool) -> Saved:
     return pack(tensor, kept) if STATE.packing else kept
 
 
+def keep_overwritten(result: Tensor, target: Tensor, start: int) -> None:
+    """Give the nodes recorded since `start` a copy of what they keep of `target`, which `result` is to overwrite."""
+    waiting = [] if result._value is None else [result._value.node]
+    while waiting:
+        node = waiting.pop()
+        record = None if node is None else node.attached
+        if not isinstance(record, Record) or record.sequence <= start:
+            continue
+        for kept in (*record.saved, *record.full):
+            if kept.memory is target._memory:
+                kept.array, kept.memory = kept.array.copy(), None
+        waiting += [value.node for value in node.inputs]  # type: ignore[union-attr]
+
+
 def pack(tensor: Tensor, kept: Saved) -> Saved:
     """What the hooks on saved tensors make of `kept`."""
     from adjit.autograd.graph import packed

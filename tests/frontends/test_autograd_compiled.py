@@ -227,3 +227,18 @@ def test_backward_in_a_trace_takes_what_the_composite_saved() -> None:
     assert [node.op.name for node in graph.nodes].count("call") == 1
     assert not any(node.op.name in ("exp", "reduce_max", "div") for node in graph.nodes)  # they stand in the callee
     assert "%dw = " in str(graph)
+
+
+@pytest.mark.parametrize("name", ["relu_", "sin_", "abs_", "square_", "log1p_", "reciprocal_", "sigmoid_"])
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_in_place_functions_keep_what_they_overwrite(name: str, compiled: bool) -> None:
+    w = torch.tensor([0.3, 0.5, 0.9], requires_grad=True)
+
+    def loss(w: torch.Tensor, function: str) -> torch.Tensor:
+        y = w * 2
+        getattr(y, function)()
+        return y.sum()
+
+    (expected,) = torch.autograd.grad(getattr(w * 2, name.rstrip("_"))().sum(), w)
+    found = (torch.compile(loss) if compiled else loss)(w, name)
+    assert torch.autograd.grad(found, w)[0].tolist() == pytest.approx(expected.tolist())
