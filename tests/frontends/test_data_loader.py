@@ -84,19 +84,6 @@ def test_any_dataset() -> None:
     assert listed(DataLoader(Squares(4), sampler=[2, 2], batch_size=2)) == [[4, 4]]
 
 
-def test_workers_start_and_raise() -> None:
-    started: list[int] = []
-    loader = DataLoader(Squares(6), batch_size=2, num_workers=2, worker_init_fn=started.append)
-    assert listed(loader) == [[0, 1], [4, 9], [16, 25]] and started == [0, 1]
-
-    class Broken(Squares):
-        def __getitem__(self, index: Any) -> int:
-            raise KeyError(index)
-
-    with pytest.raises(KeyError):
-        list(DataLoader(Broken(3), num_workers=2))
-
-
 def test_collation_goes_through_structures() -> None:
     sample = {"a": 1, "b": (2.0, np.float32(3)), "c": "x", "d": np.ones(2, np.float32)}
     batch = default_collate([sample, sample])

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from functools import partial
+from itertools import islice, repeat
 from typing import Any
+from weakref import finalize
 
+from adjit.random import randint
 from adjit.utils.data.collate import default_collate, default_convert
 from adjit.utils.data.dataset import IterableDataset, Subset, TensorDataset
 from adjit.utils.data.sampler import BatchSampler, RandomSampler, SequentialSampler
+from adjit.utils.data.workers import Plan, Workers
 
 
 class DataLoader:
     """Batches of a dataset: iterate over it once per epoch.
 
-    `num_workers` > 0 fetches samples in as many threads, `prefetch_factor` batches ahead each.  `pin_memory`,
-    `timeout`, `multiprocessing_context` and `persistent_workers` are accepted as PyTorch has them and change nothing.
+    `num_workers` > 0 fetches batches in as many processes, `prefetch_factor` batches ahead each; `timeout` is the most
+    seconds that a batch may take, `persistent_workers` keeps the processes between passes.  `pin_memory` is accepted
+    and changes nothing: there is no device that needs it.
     """
 
     def __init__(
@@ -73,6 +76,9 @@ class DataLoader:
         self.timeout = timeout
         self.worker_init_fn = worker_init_fn
         self.persistent_workers = persistent_workers
+        self.multiprocessing_context = multiprocessing_context
+        self.in_order = in_order
+        self._workers: Workers | None = None
         batched = batch_sampler is not None or (self._is_iterable and batch_size is not None)
         self._batched = batched
         self._rows = batched and collate_fn is None
@@ -87,10 +93,20 @@ class DataLoader:
         return len(self.batch_sampler if self._batched else self.sampler)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[Any]:
+        if self.num_workers > 0:
+            return self._from_workers()
         if self._is_iterable:
             return self._iterate()
-        numbers: Iterable[Any] = self.batch_sampler if self._batched else self.sampler  # type: ignore[assignment]
-        return map(self._fetch, numbers) if self.num_workers == 0 else self._fetch_ahead(numbers)
+        return map(partial(_fetch, self._way(), self.dataset), self._numbers())
+
+    def _numbers(self) -> Iterable[Any]:
+        if self._is_iterable:
+            return repeat(None)
+        found: Iterable[Any] = self.batch_sampler if self._batched else self.sampler  # type: ignore[assignment]
+        return found
+
+    def _way(self) -> tuple[bool, bool, Callable[[Any], Any]]:
+        return self._batched, self._rows, self.collate_fn
 
     def _iterate(self) -> Iterator[Any]:
         samples = iter(self.dataset)
@@ -102,37 +118,39 @@ class DataLoader:
                 return
             yield self.collate_fn(batch)
 
-    def _fetch(self, numbers: Any) -> Any:
-        if not self._batched:
-            return self.collate_fn(self.dataset[numbers])
-        if self._rows:
-            taken = _take_rows(self.dataset, numbers)
-            if taken is not None:
-                return taken
-        if hasattr(self.dataset, "__getitems__"):
-            return self.collate_fn(self.dataset.__getitems__(numbers))
-        return self.collate_fn([self.dataset[number] for number in numbers])
-
-    def _fetch_ahead(self, numbers: Iterable[Any]) -> Iterator[Any]:
-        """Fetch in threads, in order, a few batches ahead."""
-        initialise = self.worker_init_fn
+    def _from_workers(self) -> Iterator[Any]:
+        """The batches of one pass, fetched by processes; with `persistent_workers` they stay for the next one."""
+        workers = self._workers
+        if workers is None:
+            plan = Plan(
+                self.dataset, self._is_iterable, self.batch_size, self.drop_last, self.collate_fn,
+                partial(_fetch, self._way()), self.worker_init_fn,
+            )  # fmt: skip
+            workers = Workers(plan, self.num_workers, self.multiprocessing_context, self.timeout, self.in_order)
+            if self.persistent_workers:
+                self._workers = workers
+                finalize(self, workers.close)
         assert self.prefetch_factor is not None
-        ahead = self.num_workers * self.prefetch_factor
-        with ThreadPoolExecutor(self.num_workers) as pool:
-            for worker in range(self.num_workers) if initialise is not None else ():
-                pool.submit(initialise, worker).result()  # type: ignore[arg-type]
-            waiting: deque[Future[Any]] = deque()
-            pending = iter(numbers)
-            try:
-                for number in islice(pending, ahead):
-                    waiting.append(pool.submit(self._fetch, number))
-                while waiting:
-                    result = waiting.popleft().result()
-                    waiting.extend(pool.submit(self._fetch, number) for number in islice(pending, 1))
-                    yield result
-            finally:
-                for future in waiting:
-                    future.cancel()
+        seed = int(randint(0, 2**62, (), generator=self.generator).item())
+        try:
+            yield from workers.epoch(iter(self._numbers()), self.num_workers * self.prefetch_factor, seed)
+        finally:
+            if not self.persistent_workers:
+                workers.close()
+
+
+def _fetch(way: tuple[bool, bool, Callable[[Any], Any]], dataset: Any, numbers: Any) -> Any:
+    """One batch, or one sample where there are no batches."""
+    batched, rows, collate = way
+    if not batched:
+        return collate(dataset[numbers])
+    if rows:
+        taken = _take_rows(dataset, numbers)
+        if taken is not None:
+            return taken
+    if hasattr(dataset, "__getitems__"):
+        return collate(dataset.__getitems__(numbers))
+    return collate([dataset[number] for number in numbers])
 
 
 def _check_iterable(shuffle: bool | None, sampler: Any, batch_sampler: Any) -> None:
