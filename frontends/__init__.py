@@ -79,6 +79,7 @@ __all__ = [
     "float16",
     "float32",
     "float64",
+    "from_sympy",
     "get_default_dtype",
     "half",
     "inference_mode",
@@ -88,6 +89,7 @@ __all__ = [
     "int64",
     "is_grad_enabled",
     "is_inference_mode_enabled",
+    "lambdify",
     "load",
     "load_program",
     "long",
@@ -97,6 +99,7 @@ __all__ = [
     "set_default_dtype",
     "set_grad_enabled",
     "short",
+    "to_sympy",
     "uint8",
     "vmap",
 ]  # fmt: skip
@@ -107,11 +110,12 @@ e, inf, nan, newaxis, pi = math.e, math.inf, math.nan, None, math.pi
 
 # What a script may never touch is imported at first use.
 _LAZY_MODULES = (
-    "amp", "data", "demo", "distributions", "func", "linalg", "masked", "nn", "optim", "special", "testing", "utils",
-    "version",
+    "amp", "data", "demo", "distributions", "func", "linalg", "masked", "nn", "optim", "special", "symbolic", "testing",
+    "utils", "version",
 )  # fmt: skip
 _LAZY = {"Program": "program", "compile": "jit", "load_program": "program", "parse": "program",
-         "autocast": "amp", "load": "saving", "save": "saving", "vmap": "func"}  # fmt: skip
+         "autocast": "amp", "load": "saving", "save": "saving", "vmap": "func",
+         "from_sympy": "symbolic", "lambdify": "symbolic", "to_sympy": "symbolic"}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
