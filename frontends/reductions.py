@@ -272,7 +272,8 @@ def _norm(input: Tensor, p: float, dim: Any, keepdim: bool) -> Tensor:
     if p == 1:
         return reduced("reduce_sum", size, dim, keepdim, "")
     total = reduced("reduce_sum", pow(size, p), dim, keepdim, "")
-    return where(emit("ne", "", total, 0), pow(total, 1 / p), 0.0)  # flat at 0
+    found: Tensor = where(emit("ne", "", total, 0), pow(total, 1 / p), 0.0)  # flat at 0
+    return found
 
 
 @numpy_names

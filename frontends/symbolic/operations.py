@@ -22,20 +22,20 @@ def elementwise_op(name: str, expression: Any, args: Sequence[Any] | None = None
 
     >>> import sympy, adjit
     >>> x = sympy.Symbol("x")
-    >>> bump = adjit.elementwise("doctest_bump", sympy.exp(-x**2))
+    >>> bump = adjit.symbolic.elementwise_op("doctest_bump", sympy.exp(-x**2))
     >>> bump(adjit.tensor([0.0]))
     tensor([1.])
     """
     import sympy
 
     if not name.isidentifier():
-        raise ValueError(f"elementwise: {name!r} is no identifier")
+        raise ValueError(f"elementwise_op: {name!r} is no identifier")
     if name in PRIMITIVES:
-        raise ValueError(f"elementwise: an op named {name!r} exists already")
+        raise ValueError(f"elementwise_op: an op named {name!r} exists already")
     expression = sympy.sympify(expression)
     symbols = sorted(expression.free_symbols, key=str) if args is None else [sympy.sympify(a) for a in args]
     if not symbols:
-        raise ValueError("elementwise: the expression has no symbols")
+        raise ValueError("elementwise_op: the expression has no symbols")
     names = [f"x{place}" if len(symbols) > 1 else "x" for place in range(len(symbols))]
 
     def compute(*operands: Any) -> Any:
@@ -79,7 +79,7 @@ def _with_parameters(compute: Callable[..., Any], name: str, names: Sequence[str
         6: lambda a, b, c, d, e, f: compute(a, b, c, d, e, f),
     }  # fmt: skip
     if len(names) not in bodies:
-        raise ValueError(f"elementwise: an op takes at most {max(bodies)} operands, not {len(names)}")
+        raise ValueError(f"elementwise_op: an op takes at most {max(bodies)} operands, not {len(names)}")
     body = bodies[len(names)]
     body.__code__ = body.__code__.replace(co_varnames=tuple(names), co_name=name)
     body.__name__ = name
