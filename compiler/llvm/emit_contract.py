@@ -63,6 +63,9 @@ def emit_contract(
     for side, region, own in sides:
         _emit_packing(module, f"{name}.pack_{side}", plan, side, region, own, axes, attach, Dependence(region))
 
+    a = node.regions[0]
+    a_shared = Dependence(a).of(a.outputs[0]).isdisjoint(name for name, _ in axes.batch)
+
     def prologue(f: Function) -> GemmOperands:
         w = attach(f)
         rows: dict[str, Size] = {name: 0 for name, _ in (*axes.m, *axes.n)}
@@ -78,7 +81,8 @@ def emit_contract(
         place = f.let(f"getelementptr ptr, ptr %buffers, i64 {workspace_slot}")
         workspace = f.let(f"load ptr, ptr {place}, align 8")
         c = w.buffers[node.inputs[0]]
-        return GemmOperands(m, n, k, batches, c, "0", row, column if axes.n else "1", workspace, batch_offset)
+        column = column if axes.n else "1"
+        return GemmOperands(m, n, k, batches, c, "0", row, column, workspace, batch_offset, a_shared)
 
     emit_gemm(module, name, plan, f"{name}.pack_a", f"{name}.pack_b", prologue)
     emit_task_count(module, f"{name}.tasks", plan, prologue)

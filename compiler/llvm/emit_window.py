@@ -1,8 +1,8 @@
 """Packing of the windows of an array, as a convolution reads them: the operand's index runs over rows of memory.
 
 The element with index (.., row, x) and k stands at `start(row) + x + shift(k)`.  A vector of indices covers parts of a
-few rows.  Where these parts stand, and which lanes they fill, is worked out once for all k; each vector is then as many
-masked loads as it has parts.
+few rows.  Where these parts stand, and which lanes they fill, is worked out once for all k, and the shifts once for all
+vectors; each vector is then as many masked loads as it has parts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.loops.ir import LOAD, address
 from adjit.ir.graph import Node, Region
 from adjit.ir.shape import Dim, Size, size_names, substitute
-from adjit.ir.types import I32
+from adjit.ir.types import I32, I64
 
 # With more parts a vector, to read along k and to transpose is as fast.
 MOST_PARTS = 6
@@ -80,14 +80,20 @@ def emit_pack_window(
         steady, {variable: 0 for variable, _ in (*window.batch, *window.own)}
     )
     type = LLType(plan.dtype, plan.lanes)
+    shifts = w.slot(LLType(I64), plan.kc)
+
+    def note(k: str) -> None:
+        place = offset(f, "i64", shifts.pointer, f.let(f"sub nsw i64 {k}, %k0"))
+        f.line(f"store i64 {uniform(w, shift)}, ptr {place}")
+
+    with w.scope():
+        walk_rows(w, window.k, "%k0", f.let("add nsw i64 %k0, %kc"), note)
     with w.bound(split_flat(w, window.batch, "%batch")), counted(f, "0", "%count", width) as start, w.scope():
         panel = offset(f, type.element, "%destination", f.let(f"mul nsw i64 {start}, %kc"))
         vectors = [(at, _parts(w, window, steady, type, width, start, at)) for at in range(0, width, plan.lanes)]
-
-        def element(k: str) -> None:
-            row = f.let(f"mul nsw i64 {f.let(f'sub nsw i64 {k}, %k0')}, {width}")
-            to = offset(f, type.element, panel, row)
-            step = uniform(w, shift)
+        with counted(f, "0", "%kc", 1) as k:
+            to = offset(f, type.element, panel, f.let(f"mul nsw i64 {k}, {width}"))
+            step = f.let(f"load i64, ptr {offset(f, 'i64', shifts.pointer, k)}")
             for at, parts in vectors:
                 value = type.constant(0)
                 for pointer, mask in parts:
@@ -97,8 +103,6 @@ def emit_pack_window(
                     f.line(f"store {type.llvm} {value}, ptr {place}, align {type.dtype.itemsize}")
                 else:
                     masked_store(f, type, value, place, below(f, type.lanes, str(width - at)))
-
-        walk_rows(w, window.k, "%k0", f.let("add nsw i64 %k0, %kc"), element)
     w.finish()
 
 

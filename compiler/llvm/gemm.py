@@ -38,7 +38,8 @@ class GemmOperands:
 
     Strides of C are in elements and any; unit `c_column_stride` is the fast one (exchange A and B to get it).  C must
     not overlap itself, the workspace, or what the packing functions read.  Where batches of C have no single stride,
-    `c_batch_offset` emits the first element's position of a batch, and the batch stride is not used.
+    `c_batch_offset` emits the first element's position of a batch, and the batch stride is not used.  With `a_shared`,
+    A is the same in all batches.
     """
 
     m: str
@@ -51,6 +52,7 @@ class GemmOperands:
     c_column_stride: str
     workspace: str
     c_batch_offset: Callable[[str], str] | None = None
+    a_shared: bool = False
 
 
 Prologue = Callable[[Function], GemmOperands]
@@ -141,6 +143,7 @@ class _Driver:
         self.f, self.plan, self.operands, self.tile = f, plan, operands, tile
         self.element = LLType(plan.dtype).llvm
         self.packs = {"a": pack_a, "b": pack_b}
+        self.packs_a = "true"
 
     def emit(self) -> None:
         f, plan, operands = self.f, self.plan, self.operands
@@ -161,6 +164,10 @@ class _Driver:
         stop = f.let(f"udiv i64 {f.let(f'mul nsw i64 %end, {total}')}, {tasks}")
         first_batch = f.let(f"udiv i64 {first}, {strips}")
         with counted(f, first_batch, _quotient_up(f, stop, strips), 1) as batch:
+            # Panels of a shared A that were packed for the first batch serve the others, unless its rows are cut.
+            self.packs_a = "true"
+            if operands.a_shared:
+                self.packs_a = f.let(f"or i1 {rows}, {f.let(f'icmp eq i64 {batch}, {first_batch}')}")
             self._span(self._part(batch, rows, strips, first, stop))
 
     def _part(self, batch: str, rows: str, strips: str, first: str, stop: str) -> _Span:
@@ -204,7 +211,7 @@ class _Driver:
         f, plan = self.f, self.plan
         rows = f.let(f"sub nsw i64 {span.m1}, {span.m0}")
         padded = f.let(f"mul nsw i64 {_quotient_up(f, rows, str(plan.mr))}, {plan.mr}")
-        some = f.let(f"icmp slt i64 {span.n0}, {span.n1}")
+        some = f.let(f"and i1 {self.packs_a}, {f.let(f'icmp slt i64 {span.n0}, {span.n1}')}")
         with when(f, some), counted(f, "0", self.k_stop, self.run) as k0:
             panels = offset(f, self.element, self.a_panels, f.let(f"mul nsw i64 {padded}, {k0}"))
             self._pack("a", span, span.m0, rows, k0, self._depth(k0), panels)

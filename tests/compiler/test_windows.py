@@ -35,7 +35,9 @@ def program(name: str, dtype: DType) -> Graph:
     image, kernel, stride, padding, dilation, groups = CASES[name]
     graph = Graph("convolution")
     builder = Builder(graph)
-    x, w = (builder.expr(builder.input(TensorType(dtype, shape), "x")) for shape in (image, kernel))
+    x, w = (
+        builder.expr(builder.input(TensorType(dtype, shape), name)) for shape, name in ((image, "x"), (kernel, "w"))
+    )
     pair = (stride, stride), ((padding, padding),) * 2, (1, 1), (dilation, dilation)
     result = conv(
         x, w, stride=pair[0], padding=pair[1], input_dilation=pair[2], kernel_dilation=pair[3], groups=groups
