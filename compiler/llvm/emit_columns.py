@@ -24,6 +24,7 @@ from adjit.compiler.llvm.emit_choice import (
 from adjit.compiler.llvm.emit_index import greatest, least, uniform
 from adjit.compiler.llvm.emit_loops import Body, emit_for, neutral, vector_loop
 from adjit.compiler.llvm.emit_reduce import fused_product, run_length
+from adjit.compiler.llvm.emit_split import emit_split, is_split
 from adjit.compiler.llvm.emit_state import Ramp, Register, Slot, Uniform, Writer
 from adjit.compiler.llvm.gemm_tile import counted, offset
 from adjit.compiler.llvm.text import LLType
@@ -90,7 +91,7 @@ class _Sum:
 
 
 def emit_nest(w: Writer, node: Node, span: tuple[str, str] | None = None) -> None:
-    """A `for`, row by row where that reads memory as it lies; `span` restricts its first variable."""
+    """A `for` in the way that suits its reductions; `span` restricts its first variable."""
     (region,) = node.regions
     sums = any(inner.op is REDUCE and in_order(inner) for inner in region.nodes)
     if sums and w.lanes == 1 and len(variables_of(node)) == 1:
@@ -99,6 +100,9 @@ def emit_nest(w: Writer, node: Node, span: tuple[str, str] | None = None) -> Non
             w.bounds.declare(variables_of(node)[0], extents_of(node)[0])
             emit_columns(w, node, span, choice.lanes)
             return
+    if is_split(w, node):
+        emit_split(w, node, span)
+        return
     emit_for(w, node, span)
 
 
