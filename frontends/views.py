@@ -25,7 +25,10 @@ def view(op: Primitive, tensor: Tensor, attributes: Mapping[str, Attribute], nam
     attributes = dict(attributes)
     if STATE.tracer is not None:
         return STATE.tracer.view(op, tensor, attributes, name)
-    assert tensor._array is not None
+    if tensor._array is None:
+        from adjit.dispatch import leaked
+
+        raise leaked(tensor)
     type = op.infer([tensor._tensor_type], attributes)[0]
     array = op.reference(tensor._array, **attributes)
     result = Tensor._wrap(array, type.dtype, memory=tensor._memory, type=type)

@@ -118,9 +118,10 @@ def _check_values(lengths: Tensor, name: str, most: int | None) -> None:
             raise RuntimeError(f"Expected {name} to have value at most {most}, but got value {length} {_WHERE}")
 
 
-def _greatest(lengths: Tensor) -> int:
+def _greatest(lengths: Tensor, bound: int) -> int:
+    """The greatest length; in a trace, where it is not known, the bound."""
     if STATE.tracer is not None and lengths._array is None:
-        raise STATE.tracer.concrete_needed(lengths, "ctc_loss with targets of one dimension")
+        return bound
     return max(lengths.tolist(), default=0)
 
 
@@ -148,19 +149,19 @@ def ctc_loss(
     _check_values(inputs, "input_lengths", log_probs.shape[0])
     targets = targets.long()
     if targets.ndim == 1:
-        total = sum(labels.tolist()) if STATE.tracer is None else targets.shape[0]
+        total = sum(labels.tolist()) if labels._array is not None else targets.shape[0]
         if total != targets.shape[0]:
             raise RuntimeError(
                 f"Expected tensor to have size {total} at dimension 0, but got size {targets.shape[0]} for argument #2 "
                 f"'targets' {_WHERE}"
             )
-        longest = max(_greatest(labels), 1)
+        longest = max(_greatest(labels, targets.shape[0]), 1)
         if targets.shape[0] == 0:
             targets = targets.new_zeros(count, longest)
         else:
             targets = padded_targets(targets, labels, longest)
     else:
-        longest = _greatest(labels) if STATE.tracer is None else 0
+        longest = _greatest(labels, 0)
         if targets.shape[1] < longest:
             raise RuntimeError(
                 f"Expected tensor to have size at least {longest} at dimension 1, but got size {targets.shape[1]} for "
