@@ -114,7 +114,7 @@ def _leaf(output: Output, call: Call, tensors: Sequence[Tensor]) -> Any:
         case "graph":
             tensor = tensors[output.index]
             if output.fault is not None:
-                _close(tensor, output)
+                close(tensor, output)
             return tensor
         case "argument":
             return call.tensors[output.index]
@@ -123,7 +123,7 @@ def _leaf(output: Output, call: Call, tensors: Sequence[Tensor]) -> Any:
     return output.value
 
 
-def _close(tensor: Tensor, output: Output) -> None:
+def close(tensor: Tensor, output: Output) -> None:
     """Give a result a function that cannot be gone back through: the program itself went back, or overwrote."""
     node = Node(primitive_named("host_call"), (), {}, [tensor._tensor_type])
     record = node.attached = Record(output.name, next_sequence())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from adjit.epoch import EPOCH
 from adjit.ir.graph import Attribute, Graph, Value
 from adjit.ir.primitive import Primitive
 from adjit.ir.shape import Size
@@ -181,6 +182,8 @@ class Tensor:
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
         if value and STATE.inference:
             raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
+        if type(self) is not Tensor and value is not self._requires_grad:  # compiled programs know it
+            EPOCH.advance()
         self._requires_grad = value
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:

@@ -185,9 +185,10 @@ class Executable:
     def native_call(self, shapes: Shapes) -> NativeCall | None:
         """How to call the program on inputs of these shapes.
 
-        None if it writes inputs, calls back into Python, or has large results.
+        None if it calls back into Python, or has large results.  The caller sees to it that inputs which the program
+        writes can be written, and overlap no others.
         """
-        if self._written or self.layout.host_calls:
+        if self.layout.host_calls:
             return None
         plan = self._plans.get(shapes) or self._plan(shapes)
         results = tuple(new for new in plan.results if new is not None)

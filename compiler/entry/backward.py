@@ -83,7 +83,7 @@ from adjit.compiler.entry.known import (
     WORKSPACE,
 )
 from adjit.compiler.entry.operands import array_of, in_order, integer, is_shaped, is_tensor, takes_array
-from adjit.compiler.entry.results import drop, make_array, make_tensor
+from adjit.compiler.entry.results import drop, make_array, make_tensor, replace
 from adjit.compiler.entry.serve import execute, mode_is_known, spread
 from adjit.compiler.llvm.words import known, room, set_word, word
 from adjit.runtime.layout import DATA, TYPE, USED
@@ -321,15 +321,6 @@ def free_tape(plan: int) -> int:
     return 0
 
 
-def replace(place: int, value: int) -> int:
-    """Put another object into a slot."""
-    before = word(place)
-    Py_IncRef(value)
-    set_word(place, value)
-    Py_DecRef(before)
-    return 0
-
-
 def deliver(plan: int) -> int:
     """Give the leaves their gradients; 0 with a Python error set."""
     made = word(plan + 8 * P_RESULT_ROOM)
@@ -423,6 +414,6 @@ def adjit_backward(self: int, arguments: int, count: int, names: int) -> int:
 
 FUNCTIONS = (
     is_quiet, is_open, is_unwatched, same_place, wired, kept_intact, clear, follows, hold_in_order,
-    run_plan, give, free_tape, replace,
+    run_plan, give, free_tape,
     deliver, planned, gone_back, hold_all, adjit_backward,
 )  # fmt: skip

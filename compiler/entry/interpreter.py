@@ -26,6 +26,7 @@ EXTERNALS: dict[str, External] = {
     "PyTuple_Size": ("i64", ("i64",)),
     "PyLong_FromLongLong": ("i64", ("i64",)),
     "memcpy": ("i64", ("i64", "i64", "i64")),
+    "PyErr_Clear": ("void", ()),
     "PyMem_Malloc": ("i64", ("i64",)),
     "PyMem_Free": ("void", ("i64",)),
     "PyErr_NoMemory": ("i64", ()),
@@ -130,6 +131,11 @@ def PyLong_FromLongLong(value: int) -> int:
 def memcpy(target: int, source: int, count: int) -> int:
     """As C documents it."""
     return native_only(target, source, count)
+
+
+def PyErr_Clear() -> None:
+    """As the interpreter documents it."""
+    native_only()
 
 
 def PyMem_Malloc(size: int) -> int:

@@ -65,11 +65,16 @@ NAMES, TENSORS = 19, 20
 # Whether the result goes into the first operand's memory: straight, or when it is complete.
 WRITES = 21
 STRAIGHT, AFTERWARDS = 1, 2
-OPERAND_LIST = 22
+# Memories outside that the program writes, and tensors whose gradients are results: addresses of counted lists, or 0.
+WRITTEN, GRADIENTS = 22, 23
+# A written memory: the object, its array, the array's bytes, how many writes that is.  A gradient: the tensor, and the
+# number of the result, or -1 for none.
+WRITTEN_WORDS, GRADIENT_WORDS = 4, 2
+OPERAND_LIST = 24
 # Bits of FLAGS: the GIL is released while the program runs; it needs the signature's memory.
 RELEASE, OWN_MEMORY = 1, 2
 # The most operands of a call and results of its program; the longest table on the stack, and the most numbers.
-MOST_OPERANDS, MOST_RESULTS, SHORT_TABLE, MOST_NUMBERS = 16, 32, 100, 16
+MOST_OPERANDS, MOST_RESULTS, SHORT_TABLE, MOST_NUMBERS = 16, 256, 100, 16
 # Room for operands with a word before them and one more; for arrays after a tensor.
 GIVEN_ROOM, MADE_ROOM = MOST_OPERANDS + 2, MOST_RESULTS + 1
 
@@ -79,11 +84,11 @@ OPERAND_WORDS = 8
 IS_TENSOR, IS_ARRAY, IS_FLOAT, IS_FIXED_FLOAT, IS_INTEGER, IS_FIXED_INTEGER, IS_OBJECT = 0, 1, 2, 3, 4, 5, 6
 # An input of the program: where it comes from, then the operand's number or an address.
 INPUT_WORDS = 2
-FROM_OPERAND, NUMBER_F32, NUMBER_F64, NUMBER_I64, FROM_ADDRESS = 0, 1, 2, 3, 4
+FROM_OPERAND, NUMBER_F32, NUMBER_F64, NUMBER_I64, FROM_ADDRESS, FROM_READER = 0, 1, 2, 3, 4, 5
 # A result: dtype object, NumPy's type number, rank, address of the sizes, type object.
 RESULT_WORDS = 5
-# An output: kind, then number of a result or operand, or an object.
-OUTPUT_WORDS = 2
+# An output: kind, then number of a result or operand, or an object; a function that is told of it, or 0.
+OUTPUT_WORDS = 3
 A_RESULT, AN_OPERAND, AN_OBJECT = 0, 1, 2
 
 # -- what a signature records ---------------------------------------------------------------------------------------

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from adjit.compiler.entry.interpreter import PyDict_GetItem, PyLong_AsLongLongAndOverflow
+from adjit.compiler.entry.interpreter import (
+    Py_DecRef,
+    PyDict_GetItem,
+    PyErr_Clear,
+    PyLong_AsLongLongAndOverflow,
+    PyObject_Vectorcall,
+)
 from adjit.compiler.entry.known import (
     APART,
     ARRAY,
@@ -14,6 +20,7 @@ from adjit.compiler.entry.known import (
     FLOAT,
     FROM_ADDRESS,
     FROM_OPERAND,
+    FROM_READER,
     GUARDS,
     IN_RECORDING,
     INPUT_LIST,
@@ -48,6 +55,8 @@ from adjit.compiler.entry.known import (
     T_SEEN,
     TENSOR,
     TRUE,
+    WRITTEN,
+    WRITTEN_WORDS,
 )
 from adjit.compiler.llvm.words import double, half, known, room, set_word, single, word
 from adjit.runtime.layout import (
@@ -199,6 +208,25 @@ def takes(wanted: int, value: int) -> int:
     return kind == IS_OBJECT and value == word(wanted + 8)
 
 
+def asked(function: int) -> int:
+    """What a Python function without arguments gives, a new reference; 0 where it fails."""
+    arguments = room(2)
+    set_word(arguments, 0)
+    found = PyObject_Vectorcall(function, arguments + 8, 0, 0)
+    if found == 0:
+        PyErr_Clear()  # the Python path asks again, and says what is wrong
+    return found
+
+
+def says_true(function: int) -> int:
+    """Whether a Python function gives True."""
+    found = asked(function)
+    if found == 0:
+        return 0
+    Py_DecRef(found)
+    return found == known(TRUE)
+
+
 def guards_hold(guards: int) -> int:
     """Whether words stand where a trace saw them, and names in namespaces mean what they meant."""
     if guards == 0:
@@ -217,6 +245,12 @@ def guards_hold(guards: int) -> int:
         if found != word(place + 16):
             return 0
         place += 24
+        count -= 1
+    count = word(place)
+    while count > 0:
+        place += 8
+        if not says_true(word(place)):
+            return 0
         count -= 1
     return 1
 
@@ -294,6 +328,18 @@ def number(kind: int, value: int, cell: int) -> int:
     return 1
 
 
+def read(function: int, cell: int) -> int:
+    """Put the float that a Python function gives into `cell`; 0 where it gives none."""
+    found = asked(function)
+    if found == 0:
+        return 0
+    is_float = word(found + TYPE) == known(FLOAT)
+    if is_float:
+        set_word(cell, word(found + CONTENT))
+    Py_DecRef(found)
+    return is_float
+
+
 def place_inputs(signature: int, operands: int, buffers: int, cells: int) -> int:
     """Fill a program's table with the addresses of its inputs; 0 where a number does not fit."""
     source = word(signature + 8 * INPUT_LIST)
@@ -304,6 +350,11 @@ def place_inputs(signature: int, operands: int, buffers: int, cells: int) -> int
         which = word(source + 8)
         if kind == FROM_OPERAND:
             which = word(array_of(word(operands + 8 * which)) + DATA)
+        elif kind == FROM_READER:
+            if not read(which, cells):
+                return 0
+            which = cells
+            cells += 8
         elif kind != FROM_ADDRESS:
             if not number(kind, word(operands + 8 * which), cells):
                 return 0
@@ -312,6 +363,30 @@ def place_inputs(signature: int, operands: int, buffers: int, cells: int) -> int
         set_word(buffers + 8 * k, which)
         source += 8 * INPUT_WORDS
         k += 1
+    return 1
+
+
+def stand_clear(signature: int, operands: int, count: int) -> int:
+    """Whether what the program writes can be written, and no operand lies in it."""
+    block = word(signature + 8 * WRITTEN)
+    written = word(block)
+    place = block + 8
+    while written > 0:
+        array = word(place + 8)
+        if half(array + FLAGS) & WRITEABLE == 0:
+            return 0
+        start = word(array + DATA)
+        end = start + word(place + 16)
+        wanted = signature + 8 * OPERAND_LIST
+        k = 0
+        while k < count:
+            other = array_of(word(operands + 8 * k))
+            if other != 0 and word(other + DATA) < end and word(other + DATA) + word(wanted + 56) > start:
+                return 0
+            wanted += 8 * OPERAND_WORDS
+            k += 1
+        place += 8 * WRITTEN_WORDS
+        written -= 1
     return 1
 
 
@@ -341,6 +416,6 @@ def may_be_written(signature: int, operands: int, count: int, recording: int) ->
 
 
 FUNCTIONS = (
-    is_tensor, array_of, integer, needed, mixed, bucket, in_order, is_shaped, takes_array, takes_leaf, takes,
-    guards_hold, stand_apart, fits, fitting, may_be_written, number, place_inputs,
+    is_tensor, array_of, integer, needed, mixed, bucket, in_order, is_shaped, takes_array, takes_leaf, takes, asked,
+    says_true, guards_hold, stand_apart, fits, fitting, stand_clear, may_be_written, number, read, place_inputs,
 )  # fmt: skip

@@ -9,6 +9,7 @@ from adjit.compiler.entry.interpreter import (
     Py_DecRef,
     Py_IncRef,
     PyIter_Next,
+    PyObject_Vectorcall,
     PyTuple_New,
     PyTuple_SetItem,
     PyType_GenericAlloc,
@@ -56,13 +57,22 @@ from adjit.compiler.entry.known import (
     VALUE,
     ZERO,
 )
-from adjit.compiler.llvm.words import invoke, known, set_word, word
+from adjit.compiler.llvm.words import invoke, known, room, set_word, word
 
 
 def hold(place: int, value: int) -> int:
     """Store an object in an empty slot, with a reference of its own."""
     Py_IncRef(value)
     set_word(place, value)
+    return 0
+
+
+def replace(place: int, value: int) -> int:
+    """Put another object into a slot."""
+    before = word(place)
+    Py_IncRef(value)
+    set_word(place, value)
+    Py_DecRef(before)
     return 0
 
 
@@ -168,8 +178,20 @@ def make_tensors(signature: int, count: int, arrays: int, tensors: int) -> int:
     return 1
 
 
+def told(function: int, value: int) -> int:
+    """Call a Python function with an object; 0 with a Python error set."""
+    arguments = room(2)
+    set_word(arguments, 0)
+    set_word(arguments + 8, value)
+    done = PyObject_Vectorcall(function, arguments + 8, 1, 0)
+    if done == 0:
+        return 0
+    Py_DecRef(done)
+    return 1
+
+
 def chosen(output: int, operands: int, tensors: int) -> int:
-    """The object that an output is."""
+    """The object that an output is, a new reference; 0 with a Python error set."""
     kind = word(output)
     which = word(output + 8)
     found = which
@@ -177,6 +199,8 @@ def chosen(output: int, operands: int, tensors: int) -> int:
         found = word(tensors + 8 * which)
     elif kind == AN_OPERAND:
         found = word(operands + 8 * which)
+    if word(output + 16) != 0 and not told(word(output + 16), found):
+        return 0
     Py_IncRef(found)
     return found
 
@@ -192,11 +216,16 @@ def returned(signature: int, operands: int, tensors: int) -> int:
         return 0
     k = 0
     while k < count:
-        PyTuple_SetItem(found, k, chosen(output + 8 + 8 * OUTPUT_WORDS * k, operands, tensors))
+        item = chosen(output + 8 + 8 * OUTPUT_WORDS * k, operands, tensors)
+        if item == 0:
+            Py_DecRef(found)
+            return 0
+        PyTuple_SetItem(found, k, item)
         k += 1
     return found
 
 
 FUNCTIONS = (
-    hold, drop, make_array, make_memory, make_tensor, make_value, make_arrays, make_tensors, chosen, returned,
+    hold, replace, drop, make_array, make_memory, make_tensor, make_value, make_arrays, make_tensors, told, chosen,
+    returned,
 )  # fmt: skip

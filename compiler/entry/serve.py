@@ -26,6 +26,8 @@ from adjit.compiler.entry.known import (
     C_TABLE,
     FLAGS,
     GIVEN_ROOM,
+    GRADIENT_WORDS,
+    GRADIENTS,
     INPUTS,
     IS_RECORDING,
     IS_TRACING,
@@ -51,15 +53,18 @@ from adjit.compiler.entry.known import (
     SIZES,
     SLOW,
     STRAIGHT,
+    T_GRAD,
     T_MEMORY,
     TABLES,
     TENSORS,
     WORKSPACE,
     WRITES,
+    WRITTEN,
+    WRITTEN_WORDS,
 )
-from adjit.compiler.entry.operands import array_of, fitting, integer, may_be_written, needed, place_inputs
+from adjit.compiler.entry.operands import array_of, fitting, integer, may_be_written, needed, place_inputs, stand_clear
 from adjit.compiler.entry.record import record
-from adjit.compiler.entry.results import drop, make_arrays, make_tensors, returned
+from adjit.compiler.entry.results import drop, make_arrays, make_tensors, replace, returned
 from adjit.compiler.llvm.words import KNOWN, known, room, run, set_word, word
 from adjit.runtime.layout import DATA, TYPE
 
@@ -154,16 +159,43 @@ def computed(signature: int, operands: int, arrays: int) -> int:
     return 1
 
 
-def written(target: int) -> int:
-    """Count a write to a tensor's memory; 0 with a Python error set."""
-    memory = word(target + known(T_MEMORY))
+def written(memory: int, times: int) -> int:
+    """Count writes to a memory; 0 with a Python error set."""
     before = word(memory + known(M_VERSION))
-    after = PyLong_FromLongLong(integer(before) + 1)
+    after = PyLong_FromLongLong(integer(before) + times)
     if after == 0:
         return 0
     set_word(memory + known(M_VERSION), after)
     Py_DecRef(before)
     return 1
+
+
+def all_written(signature: int) -> int:
+    """Count the writes to memories outside; 0 with a Python error set."""
+    block = word(signature + 8 * WRITTEN)
+    count = word(block)
+    place = block + 8
+    while count > 0:
+        if not written(word(place), word(place + 24)):
+            return 0
+        place += 8 * WRITTEN_WORDS
+        count -= 1
+    return 1
+
+
+def give_gradients(signature: int, tensors: int) -> int:
+    """Hand results over as gradients."""
+    block = word(signature + 8 * GRADIENTS)
+    count = word(block)
+    place = block + 8
+    while count > 0:
+        gradient = known(NONE)
+        if word(place + 8) >= 0:
+            gradient = word(tensors + 8 * word(place + 8))
+        replace(word(place) + known(T_GRAD), gradient)
+        place += 8 * GRADIENT_WORDS
+        count -= 1
+    return 0
 
 
 def served(table: int, operands: int, count: int, names: int) -> int:
@@ -187,11 +219,19 @@ def served(table: int, operands: int, count: int, names: int) -> int:
     writes = word(signature + 8 * WRITES)
     if writes and not may_be_written(signature, operands, count, recording):
         return PLAIN
+    outside = word(signature + 8 * WRITTEN)
+    if outside != 0 and not stand_clear(signature, operands, count):
+        return PLAIN
     arrays = made + 8
     done = computed(signature, operands, arrays)
     if done != 1:
         return done
-    if writes and not written(word(operands)):
+    counted = 1
+    if writes:
+        counted = written(word(word(operands) + known(T_MEMORY)), 1)
+    elif outside != 0:
+        counted = all_written(signature)
+    if not counted:
         drop(arrays, word(signature + 8 * RESULTS))
         return 0
     shown = word(signature + 8 * TENSORS)
@@ -199,6 +239,8 @@ def served(table: int, operands: int, count: int, names: int) -> int:
     if not make_tensors(signature, shown, arrays, tensors):
         drop(arrays + 8 * shown, kept)
         return 0
+    if word(signature + 8 * GRADIENTS) != 0:
+        give_gradients(signature, tensors)
     set_word(made, word(tensors))
     found = 0
     if word(signature + 8 * RECORDING) == 0 or record(signature, operands, made):
@@ -289,8 +331,8 @@ def adjit_compiled(self: int, arguments: int, count: int, names: int) -> int:
 
 
 FUNCTIONS = (
-    mode_is_known, hold_arrays, execute, computed, written, served, by_python, with_self, spread, adjit_function,
-    adjit_compiled,
+    mode_is_known, hold_arrays, execute, computed, written, all_written, give_gradients, served, by_python, with_self,
+    spread, adjit_function, adjit_compiled,
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ compare and where its results go become a signature.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from adjit.native.guards import guards_of
 from adjit.native.install import install
 from adjit.native.operation import put_into
 from adjit.native.signature import Operand, Signature, is_plain, operand_for, work_of
+from adjit.running import close
 from adjit.runtime.executable import Executable
 from adjit.runtime.interpreter import bind_sizes
 from adjit.runtime.layout import DATA, word_at
@@ -62,7 +64,7 @@ class NativeCalls:
         signature = _signature(entry, call, args)
         words = None if signature is None else signature.words()
         if words is not None and signature is not None:
-            signature.kept += [entry, args]
+            signature.kept.append(entry)
             put_into(self.table, words, args, signature.needs, None, fixed=True)
             self._signatures.append((signature, words))
             self._served.setdefault(id(entry), []).append(words)
@@ -72,12 +74,16 @@ def _signature(entry: Entry, call: Call, args: tuple[Any, ...]) -> Signature | N
     executable = entry.executables.get("forward")
     if not isinstance(executable, Executable) or not _is_flat(call, args) or (entry.differentiable and STATE.recording):
         return None
-    if call.aliases or entry.coinciding or entry.grads or entry.graph.writes:
+    if call.aliases or entry.coinciding:
         return None
-    inputs = _inputs(entry, call, args)
-    outputs = _outputs(entry, call, args)
+    fresh = _fresh(entry)
+    inputs = _inputs(entry, call)
+    outputs = _outputs(entry, call, args, fresh)
     guards = guards_of(entry)
-    if inputs is None or outputs is None or guards is None or len(entry.graph.outputs) > k.MOST_RESULTS:
+    if inputs is None or outputs is None or guards is None or len(fresh) > k.MOST_RESULTS:
+        return None
+    written, gradients = _written(entry), _gradients(entry, fresh)
+    if written is None or gradients is None:
         return None
     shapes = tuple(
         call.shapes[source.index] if source.kind == "argument" else tuple(evaluate(dim, {}) for dim in value.dims)
@@ -86,14 +92,55 @@ def _signature(entry: Entry, call: Call, args: tuple[Any, ...]) -> Signature | N
     native = executable.native_call(shapes)
     if native is None:
         return None
-    results = [TensorType(v.dtype, shape) for v, (shape, _) in zip(entry.graph.outputs, native.results, strict=True)]
+    values = [entry.graph.outputs[index] for index in fresh]
+    results = [TensorType(v.dtype, shape) for v, (shape, _) in zip(values, native.results, strict=True)]
     needs = sum((isinstance(x, Tensor) and x.requires_grad) << i for i, x in enumerate(args)) if STATE.recording else 0
     apart = np.array([len(entry.memories), *map(id, entry.memories)], np.uint64)
-    return Signature(
-        [_operand(x) for x in args], needs + k.IN_RECORDING * STATE.recording, executable, inputs, outputs, shapes,
+    signature = Signature(
+        [_operand(x) for x in args], needs + k.IN_RECORDING * STATE.recording, executable, inputs, outputs[0], shapes,
         results, work_of(entry.graph, bind_sizes(entry.graph, shapes)), None, guards.block(), apart,
-        kept=[guards.kept, entry.memories],
+        kept=[guards.kept, guards.checks, entry.memories, outputs[1]],
     )  # fmt: skip
+    signature.written = written if entry.graph.writes else None
+    signature.gradients = gradients if entry.grads else None
+    return signature
+
+
+def _fresh(entry: Entry) -> dict[int, int]:
+    """The program's outputs that are new arrays, not written to an input: by their index, their number."""
+    targets = {output for _, output in entry.graph.writes}
+    return {index: n for n, index in enumerate(i for i in range(len(entry.graph.outputs)) if i not in targets)}
+
+
+def _written(entry: Entry) -> np.ndarray | None:
+    """The memories that the program writes; None where one is an argument's, or shares its place with another input."""
+    words: list[int] = [len(entry.graph.writes)]
+    spans = [_span(source.memory.array) for source in entry.sources if source.memory is not None]
+    for position, _ in entry.graph.writes:
+        source = entry.sources[position]
+        if source.kind != "tensor" or source.memory is None or source.memory.array is None:
+            return None
+        start, end = own = _span(source.memory.array)
+        if sum(first < end and last > start for first, last in spans) != 1 or own not in spans:
+            return None
+        words += [id(source.memory), id(source.memory.array), source.memory.array.nbytes, source.writes]
+    return np.array(words, np.uint64)
+
+
+def _span(array: np.ndarray | None) -> tuple[int, int]:
+    assert array is not None
+    start = word_at(id(array) + DATA)
+    return start, start + array.nbytes
+
+
+def _gradients(entry: Entry, fresh: dict[int, int]) -> np.ndarray | None:
+    """The tensors that get gradients; None where one is an argument, or the gradient no new array."""
+    words: list[int] = [len(entry.grads)]
+    for tensor, output in entry.grads:
+        if not isinstance(tensor, Tensor) or (output is not None and output not in fresh):
+            return None
+        words += [id(tensor), 2**64 - 1 if output is None else fresh[output]]
+    return np.array(words, np.uint64)
 
 
 def _is_flat(call: Call, args: tuple[Any, ...]) -> bool:
@@ -124,41 +171,54 @@ def _operand(value: Any) -> Operand:
     return operand
 
 
-def _inputs(entry: Entry, call: Call, args: Sequence[Any]) -> list[tuple[int, int]] | None:
+def _inputs(entry: Entry, call: Call) -> list[tuple[int, int]] | None:
     """Where the program's inputs come from."""
     places = [place for place, leaf in enumerate(call.leaves) if isinstance(leaf, Tensor)]
     found: list[tuple[int, int]] = []
+    readers = 0
     for source in entry.sources:
         if source.kind == "argument":
             found.append((k.FROM_OPERAND, places[source.index]))
+            continue
+        if source.kind == "scalar" and source.read is not None:
+            readers += 1
+            found.append((k.FROM_READER, id(source.read)))
             continue
         array = None if source.memory is None else source.memory.array
         if source.kind != "tensor" or array is None or not is_plain(array):
             return None
         found.append((k.FROM_ADDRESS, word_at(id(array) + DATA)))
-    return found
+    return found if readers <= k.MOST_NUMBERS else None
 
 
-def _outputs(entry: Entry, call: Call, args: Sequence[Any]) -> list[tuple[int, int]] | tuple[int, int] | None:
-    """What the call returns; None for a nested result, or one that must be seen by autograd."""
+Output = tuple[int, int, int]
+
+
+def _outputs(
+    entry: Entry, call: Call, args: Sequence[Any], fresh: dict[int, int]
+) -> tuple[list[Output] | Output, list[Any]] | None:
+    """What the call returns, and what must be kept for it; None for a nested result."""
     places = [place for place, leaf in enumerate(call.leaves) if isinstance(leaf, Tensor)]
-    found: list[tuple[int, int]] = []
+    found: list[Output] = []
+    kept: list[Any] = []
     for output in entry.outputs:
-        if output.fault is not None:
-            return None
+        told = 0
+        if output.fault is not None:  # the result cannot be gone back from, and says why
+            kept.append(partial(close, output=output))
+            told = id(kept[-1])
         match output.kind:
-            case "graph":
-                found.append((k.A_RESULT, output.index))
+            case "graph" if output.index in fresh:
+                found.append((k.A_RESULT, fresh[output.index], told))
             case "argument" if isinstance(args[places[output.index]], Tensor):
-                found.append((k.AN_OPERAND, places[output.index]))
+                found.append((k.AN_OPERAND, places[output.index], 0))
             case "tensor":
-                found.append((k.AN_OBJECT, id(output.tensor)))
+                found.append((k.AN_OBJECT, id(output.tensor), 0))
             case "static":
-                found.append((k.AN_OBJECT, id(output.value)))
+                found.append((k.AN_OBJECT, id(output.value), 0))
             case _:
                 return None
     structure = entry.structure
     if structure.is_leaf():
-        return found[0]
+        return found[0], kept
     flat = structure.type is tuple and all(child.is_leaf() for child in structure.children())
-    return found if flat else None
+    return (found, kept) if flat else None

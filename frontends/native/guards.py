@@ -18,11 +18,12 @@ _MOST = 4000
 
 
 class Guards:
-    """Guards under construction: words at addresses, names in namespaces, and the objects that both hold on to."""
+    """Guards under construction: words at addresses, names in namespaces, functions that must say True."""
 
     def __init__(self) -> None:
         self.words: list[int] = []
         self.names: list[int] = []
+        self.checks: list[Any] = []
         self.kept: list[Any] = []
 
     def word(self, address: int, item: Any) -> None:
@@ -48,14 +49,14 @@ class Guards:
 
     def block(self) -> np.ndarray:
         """The block that the native entry reads."""
-        return np.array([len(self.words) // 2, *self.words, len(self.names) // 3, *self.names], np.uint64)
+        words = [len(self.words) // 2, *self.words, len(self.names) // 3, *self.names]
+        return np.array([*words, len(self.checks), *map(id, self.checks)], np.uint64)
 
 
 def guards_of(entry: Entry) -> Guards | None:
     """The guards of a traced program; None where only Python can check them."""
     found = Guards()
-    if entry.checks:
-        return None
+    found.checks = list(entry.checks)
     found.slot(EPOCH, "count")
     for source in entry.sources:
         if source.kind == "tensor":

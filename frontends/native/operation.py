@@ -101,7 +101,7 @@ class Operation:
         executable, inputs, shapes, work = made
         wanted = [operand_for(x, fixed=not loose) for x in operands]
         results = [watched.result._tensor_type, *(type for _, type in watched.extra)]
-        output = (k.AN_OPERAND, 0) if self.in_place else (k.A_RESULT, 0)
+        output = (k.AN_OPERAND, 0, 0) if self.in_place else (k.A_RESULT, 0, 0)
         signature = Signature(
             wanted, needs, executable, inputs, output, shapes, results, work, recorded, names=names,
             tensors=0 if self.in_place else 1, writes=self._writes(watched), kept=watched.kept,

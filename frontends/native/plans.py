@@ -25,7 +25,7 @@ from adjit.native.signature import Signature, work_of
 # A tape becomes a plan when it came this often, and once more for every few of its nodes: a larger one takes longer to
 # compile.
 _TIMES, _NODES_PER_TIME = 3, 8
-_MOST_NODES, _MOST_PLANS = 400, 64
+_MOST_NODES, _MOST_PLANS = 400, 256
 
 
 class Plans:

@@ -62,7 +62,7 @@ class Signature:
     needs: int
     executable: Executable
     inputs: list[tuple[int, int]]
-    outputs: list[tuple[int, int]] | tuple[int, int]
+    outputs: list[tuple[int, int, int]] | tuple[int, int, int]
     shapes: tuple[tuple[int, ...], ...]
     results: Sequence[TensorType]
     work: int
@@ -72,6 +72,8 @@ class Signature:
     names: tuple[str, ...] | None = None
     tensors: int | None = None  # how many of the results become tensors; None for all
     writes: int = 0
+    written: np.ndarray | None = None
+    gradients: np.ndarray | None = None
     kept: list[Any] = field(default_factory=list)
 
     def words(self) -> np.ndarray | None:
@@ -93,6 +95,8 @@ class Signature:
         new = 0 if self.writes == k.STRAIGHT else len(self.results)
         head[k.RESULTS], head[k.RESULT_LIST] = new, self._list(self._result_words(call.results))
         head[k.WRITES] = self.writes
+        head[k.WRITTEN] = 0 if self.written is None else address(self.written)
+        head[k.GRADIENTS] = 0 if self.gradients is None else address(self.gradients)
         head[k.OUTPUTS] = self._list(self._output_words())
         head[k.RECORDING] = 0 if self.recorded is None else address(self.recorded)
         head[k.GUARDS] = 0 if self.guards is None else address(self.guards)
@@ -105,7 +109,7 @@ class Signature:
             tail += [operand.kind, operand.what, operand.storage, len(operand.dims), dims]
             tail += [operand.requires_grad, operand.leaf, operand.nbytes]
         self.kept += [self.executable, sizes, self.operands, self.results, self.recorded, self.guards, self.apart]
-        self.kept.append(self.names)
+        self.kept += [self.names, self.written, self.gradients]
         return np.concatenate([head, np.array(tail, np.uint64)])
 
     def _list(self, words: Any) -> int:
@@ -128,7 +132,7 @@ class Signature:
     def _output_words(self) -> list[int]:
         if isinstance(self.outputs, tuple):
             return [-1, *self.outputs]
-        return [len(self.outputs), *(w for pair in self.outputs for w in pair)]
+        return [len(self.outputs), *(word for output in self.outputs for word in output)]
 
 
 def number_input(dtype: DType, position: int) -> tuple[int, int] | None:

@@ -1,0 +1,190 @@
+"""Whole training steps served natively: writes, gradients, versions and settings are those of the Python path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+import adjit as torch
+from adjit.compiler.entry import known
+from adjit.jit import CompiledFunction
+from adjit.native import install
+from adjit.native.entry import native_entry
+from adjit.nn import functional as F
+from adjit.runtime import layout
+
+pytestmark = pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
+install.install()
+
+
+def _refuse(*_: Any, **__: Any) -> Any:
+    raise AssertionError("Python was asked")
+
+
+@contextmanager
+def without_python() -> Iterator[None]:
+    """Inside, a call of a compiled function that is not served natively fails."""
+    entry = native_entry()
+    assert entry is not None
+    before = int(entry.known[known.C_CALL])
+    entry.known[known.C_CALL] = id(_refuse)
+    try:
+        yield
+    finally:
+        entry.known[known.C_CALL] = before
+
+
+class Task:
+    """A small net with its optimizer, and a compiled step that returns the loss."""
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        torch.manual_seed(0)
+        self.net = torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+        self.optimizer = make(self.net.parameters())
+        self.x, self.y = torch.randn(7, 5), torch.tensor([0, 1, 2, 2, 1, 0, 1])
+        net, optimizer = self.net, self.optimizer
+
+        def step(x: Any, y: Any) -> Any:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(net(x), y)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        self.step = torch.compile(step)
+
+    def state(self) -> list[Any]:
+        """Numbers and versions of all that a step changes."""
+        held = [t for s in self.optimizer.state.values() for t in s.values() if isinstance(t, torch.Tensor)]
+        tensors = [*self.net.parameters(), *(p.grad for p in self.net.parameters()), *held]
+        return [(t.detach().numpy().tobytes(), t._version, t.requires_grad, t.is_leaf) for t in tensors]
+
+
+OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
+    "SGD": lambda p: torch.optim.SGD(p, lr=0.1),
+    "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.01),
+    "Adam": lambda p: torch.optim.Adam(p, lr=0.01),
+}
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_steps_equal_those_of_python(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, other = Task(OPTIMIZERS[name]), Task(OPTIMIZERS[name])
+    losses = []
+    for count in range(12):
+        if count < 6:
+            losses.append(task.step(task.x, task.y))
+        else:
+            with without_python():
+                losses.append(task.step(task.x, task.y))
+    monkeypatch.setattr(CompiledFunction, "_learn", lambda *_: None)
+    expected = [other.step(other.x, other.y) for _ in range(12)]
+    assert [loss.item() for loss in losses] == [loss.item() for loss in expected]
+    assert task.state() == other.state()
+    assert [loss.requires_grad for loss in losses] == [loss.requires_grad for loss in expected]
+    assert {type(loss.grad_fn).__name__ for loss in losses} == {type(loss.grad_fn).__name__ for loss in expected}
+    for loss in (losses[-1], expected[-1]):
+        with pytest.raises(RuntimeError):
+            loss.backward()
+
+
+@pytest.fixture
+def task() -> Task:
+    made = Task(OPTIMIZERS["momentum"])
+    for _ in range(5):
+        made.step(made.x, made.y)
+    with without_python():
+        made.step(made.x, made.y)
+    return made
+
+
+def by_python(task: Task, *args: Any) -> Any:
+    with without_python(), pytest.raises(AssertionError, match="Python was asked"):
+        task.step(*args)
+    return task.step(*args)
+
+
+def test_settings_are_read_each_time(task: Task) -> None:
+    before = [p.detach().clone() for p in task.net.parameters()]
+    task.optimizer.param_groups[0]["lr"] = 0.0
+    with without_python():
+        task.step(task.x, task.y)
+    for p, old in zip(task.net.parameters(), before, strict=True):
+        assert np.array_equal(p.detach().numpy(), old.numpy())
+    task.optimizer.param_groups[0]["momentum"] = 0.5
+    by_python(task, task.x, task.y)
+
+
+def test_gradients_are_handed_over(task: Task) -> None:
+    first = [p.grad for p in task.net.parameters()]
+    with without_python():
+        task.step(task.x, task.y)
+    second = [p.grad for p in task.net.parameters()]
+    assert all(a is not b for a, b in zip(first, second, strict=True))
+    assert all(not g.requires_grad and g.is_leaf for g in second)
+
+
+def test_parameters_that_were_replaced(task: Task) -> None:
+    weight = task.net[0].weight
+    weight.data = torch.zeros(8, 5)
+    by_python(task, task.x, task.y)
+    assert np.abs(weight.detach().numpy()).max() > 0
+
+
+def test_hooks_and_modes(task: Task) -> None:
+    seen: list[int] = []
+    task.net.register_forward_hook(lambda *_: seen.append(1))
+    by_python(task, task.x, task.y)
+    assert seen
+    task.net.eval()
+    by_python(task, task.x, task.y)
+
+
+def test_frozen_parameters(task: Task) -> None:
+    task.net[0].bias.requires_grad_(False)
+    before = task.net[0].bias.detach().numpy().copy()
+    task.net[0].bias.grad = None
+    by_python(task, task.x, task.y)
+    assert np.array_equal(task.net[0].bias.detach().numpy(), before)
+    assert task.net[0].bias.grad is None
+
+
+def test_arguments_in_a_parameter_s_memory() -> None:
+    w = torch.ones(4, requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=0.5)
+
+    def step(x: Any) -> Any:
+        optimizer.zero_grad()
+        (w * x).sum().backward()
+        optimizer.step()
+        return x * 1
+
+    compiled = torch.compile(step)
+    x = torch.ones(4)
+    for _ in range(4):
+        compiled(x)
+    with without_python():
+        compiled(x)
+    with without_python(), pytest.raises(AssertionError, match="Python was asked"):
+        compiled(w.detach().numpy())  # the same numbers, under another name
+    before = w.detach().numpy().copy()
+    found = compiled(torch.from_numpy(w.detach().numpy()))
+    assert np.array_equal(found.numpy(), before)
+
+
+def test_read_only_parameters() -> None:
+    w = torch.zeros(3)
+    compiled = torch.compile(lambda x: w.add_(x) * 2)
+    x = torch.ones(3)
+    for count in range(1, 6):
+        assert compiled(x).tolist() == [2.0 * count] * 3
+        assert w._version == count
+    w._array.flags.writeable = False
+    w._memory.array.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        compiled(x)
+    assert w.tolist() == [5.0] * 3
