@@ -13,7 +13,7 @@ from adjit.ir.ops.indexing import gather as gather_op
 from adjit.ir.ops.structure import permute as permute_op
 from adjit.ir.ops.structure import reshape as reshape_op
 from adjit.ir.primitive import primitive_named
-from adjit.ir.types import BOOL, U8
+from adjit.ir.types import BOOL, I64, U8
 from adjit.positions import index_error, positions
 from adjit.shaping import expand, part, permute, reshape
 from adjit.symbolic_size import SymbolicSize
@@ -33,7 +33,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
 
 def _items(input: Tensor, index: Any) -> list[Any]:
     """The index as a list without Ellipsis, one item for each axis (a mask counts for its rank)."""
-    items = list(index) if isinstance(index, tuple) else [index]
+    items = list(index) if isinstance(index, tuple) or _is_tuple_in_brackets(index) else [index]
     items = [_as_item(item) for item in items]
     used = sum(_axes_of(item) for item in items)
     ndim = len(shape_of(input))
@@ -51,19 +51,36 @@ def _items(input: Tensor, index: Any) -> list[Any]:
     return items + fill
 
 
+def _is_tuple_in_brackets(index: Any) -> bool:
+    """Whether a list is read as a tuple: it is short, and holds more than numbers, as in `x[[0, ...]]`."""
+    if not isinstance(index, list) or len(index) >= 32:
+        return False
+    return any(
+        item is None or item is Ellipsis or isinstance(item, (list, tuple, slice, Tensor, np.ndarray, range))
+        for item in index
+    )
+
+
 def _as_item(item: Any) -> Any:
+    if isinstance(item, Tensor) and item._dtype is BOOL and not shape_of(item):
+        return bool(item)
     if item is None or item is Ellipsis or isinstance(item, (slice, SymbolicSize, Tensor)):
         return item
     if isinstance(item, (bool, np.bool_)):
         return bool(item)
     if isinstance(item, (list, tuple, np.ndarray, range)):
         from adjit.creation import tensor
+        from adjit.dtypes import public
         from adjit.trace import outside
 
         with outside():
+            if isinstance(item, (list, tuple)) and not item:
+                return tensor([], dtype=public(I64))
             return tensor(list(item) if isinstance(item, range) else item)
     if hasattr(item, "__index__"):
         return item.__index__()
+    if isinstance(item, str):
+        raise TypeError("new(): invalid data type 'str'")
     raise IndexError(
         "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices "
         f"(got {type(item).__name__})"
@@ -257,12 +274,15 @@ def placed_updates(input: Tensor, axes: Sequence[int], common: tuple[Any, ...], 
 def value_like(value: Any, target: Tensor) -> Tensor:
     """The value as a tensor of the target's dtype."""
     from adjit.creation import tensor
-    from adjit.dtypes import public
+    from adjit.dtypes import public, title_of
     from adjit.trace import outside
 
     if isinstance(value, (bool, int, float)):
         return literal(number_like(value, target), target._dtype)
     if not isinstance(value, Tensor):
+        if value is None or isinstance(value, str):
+            kind = f"torch.{title_of(target._dtype)}Tensor"
+            raise TypeError(f"can't assign a {type(value).__name__} to a {kind}")
         with outside():
             value = tensor(value, dtype=public(target._dtype))
     if value._dtype is not target._dtype:
@@ -305,4 +325,9 @@ def _fill_mask(target: Tensor, axis: int, mask: Tensor, value: Tensor) -> None:
     write(target, rename(masked_fill(target, wide, reshape(value, ())), "IndexPut"))
 
 
-METHODS: dict[str, Callable[..., Any]] = {"__getitem__": getitem, "__setitem__": setitem}
+def delitem(input: Tensor, index: Any) -> None:
+    """TypeError: a tensor's elements stay."""
+    raise TypeError("Tensor does not support deleting items")
+
+
+METHODS: dict[str, Callable[..., Any]] = {"__delitem__": delitem, "__getitem__": getitem, "__setitem__": setitem}

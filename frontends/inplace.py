@@ -20,7 +20,7 @@ from adjit.selecting import masked_fill
 from adjit.shaping import expand
 from adjit.state import STATE
 from adjit.tensor import Tensor
-from adjit.views import check_writable, write
+from adjit.views import check_partial_overlap, check_writable, write
 
 
 def store(target: Tensor, result: Tensor, op: str) -> Tensor:
@@ -56,6 +56,8 @@ def in_place(function: Callable[..., Tensor], name: str) -> Callable[..., Tensor
     @wraps(function)
     def method(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         check_writable(input)
+        for operand in args:
+            check_partial_overlap(input, operand)
         if not (STATE.recording and input.requires_grad):
             return store(input, function(input, *args, **kwargs), name)
         if STATE.tracer is not None:  # a value of its own, which the write does not count as overwritten
@@ -74,6 +76,7 @@ def in_place(function: Callable[..., Tensor], name: str) -> Callable[..., Tensor
 def copy_(input: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     """Make `input` hold the elements of `src`, cast and broadcast."""
     check_writable(input)
+    check_partial_overlap(input, src)
     if not isinstance(src, Tensor):
         src = value_like(src, input)
     if src._dtype is not input._dtype:

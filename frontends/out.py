@@ -16,6 +16,7 @@ from adjit.dtypes import c_name, title_of
 from adjit.ir.types import DType
 from adjit.state import STATE
 from adjit.tensor import Tensor
+from adjit.views import SHARED, check_overlap, check_partial_overlap
 
 # PyTorch's functions with `out`, but for those that make tensors (they take it themselves).
 _LISTED = """
@@ -52,12 +53,6 @@ _EXACT = frozenset((
 _APART = frozenset((
     "cat", "concat", "concatenate", "gather", "index_select", "kthvalue", "masked_select", "nonzero", "take",
 ))  # fmt: skip
-
-_SHARED = (
-    "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory "
-    "location. Please clone() the tensor before performing the operation."
-)
-
 
 def public(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """The function as the namespace has it: with `out=` where PyTorch's takes it."""
@@ -96,7 +91,7 @@ def _given(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     for place, result in zip(places, results, strict=True):
         check_cast(name, result._dtype, place._dtype)
         if name in _APART and shape_of(place) != shape_of(result) and any(x._memory is place._memory for x in operands):
-            raise RuntimeError(_SHARED)  # grown, it would reach over them
+            raise RuntimeError(SHARED)  # grown, it would reach over them
     for place, result in zip(places, results, strict=True):
         store_in(place, result)
     if isinstance(found, Tensor):
@@ -116,33 +111,17 @@ def _tensors(value: Any) -> list[Tensor]:
 
 def _check_overlap(name: str, place: Tensor, operands: Sequence[Tensor]) -> None:
     """RuntimeError where reading and writing would meet."""
-    from adjit.views import check_overlap
-
     check_overlap(place)
     for operand in operands:
-        if operand._memory is not place._memory:
-            continue
-        if _same_place(operand, place):
-            if name in _APART:
-                raise RuntimeError(_SHARED)
-        elif _touch(operand, place):
-            raise RuntimeError(_SHARED)
-
-
-def _same_place(a: Tensor, b: Tensor) -> bool:
-    if a is b:
-        return True
-    if a._array is None or b._array is None:
-        return False
-    return (a._array.__array_interface__["data"], a._array.shape, a._array.strides) == (
-        b._array.__array_interface__["data"], b._array.shape, b._array.strides
-    )  # fmt: skip
+        check_partial_overlap(place, operand)
+        if name in _APART and operand._memory is place._memory and _touch(operand, place):
+            raise RuntimeError(SHARED)
 
 
 def _touch(a: Tensor, b: Tensor) -> bool:
     import numpy as np
 
-    return a._array is not None and b._array is not None and np.may_share_memory(a._array, b._array)
+    return a is b or (a._array is not None and b._array is not None and np.may_share_memory(a._array, b._array))
 
 
 def check_cast(name: str, found: DType, wanted: DType) -> None:

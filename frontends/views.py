@@ -170,6 +170,43 @@ def check_overlap(tensor: Tensor) -> None:
         )
 
 
+SHARED = (
+    "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory "
+    "location. Please clone() the tensor before performing the operation."
+)
+
+
+def check_partial_overlap(target: Tensor, operand: Any) -> None:
+    """RuntimeError for an operand that shares some of the target's memory but does not show the same elements.
+
+    As in PyTorch, tensors with gaps are let through: what is read is read before anything is written.
+    """
+    if not isinstance(operand, Tensor) or operand is target or operand._memory is not target._memory:
+        return
+    a, b = target._array, operand._array
+    if a is None or b is None or same_place(a, b):
+        return
+    if _is_dense(a) and _is_dense(b) and np.may_share_memory(a, b):
+        raise RuntimeError(SHARED)
+
+
+def same_place(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays show the same elements of the same memory in the same order."""
+    start = a.__array_interface__["data"][0] == b.__array_interface__["data"][0]
+    return start and a.shape == b.shape and a.strides == b.strides
+
+
+def _is_dense(array: np.ndarray) -> bool:
+    """Whether an array's elements fill a piece of memory, each place once, in whatever order."""
+    expected = array.itemsize
+    for step, extent in sorted(zip(array.strides, array.shape, strict=True)):
+        if extent > 1:
+            if step != expected:
+                return False
+            expected *= extent
+    return array.size > 0
+
+
 def write(target: Tensor, result: Tensor) -> Tensor:
     """Make `target` hold `result` (of its shape and dtype), in place; its history becomes that of `result`.
 

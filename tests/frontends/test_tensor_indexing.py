@@ -131,6 +131,25 @@ def test_an_int_is_taken_before_arrays() -> None:
     np.testing.assert_array_equal(x[0, :, torch.tensor([4, 1])].numpy(), values()[0][:, [4, 1]])
 
 
+def test_lists_that_hold_more_than_numbers_are_tuples() -> None:
+    """As NumPy did once, and PyTorch does."""
+    x = torch.tensor(values())
+    np.testing.assert_array_equal(x[[[0, 1], [1, 2]]].numpy(), values()[[0, 1], [1, 2]])
+    np.testing.assert_array_equal(x[[1, slice(0, 2)]].numpy(), values()[1, 0:2])
+    np.testing.assert_array_equal(x[[0, ...]].numpy(), values()[0])
+    assert x[[]].shape == (0, 3, 5)
+
+
+def test_a_mask_without_axes() -> None:
+    x = torch.tensor(values())
+    assert x[torch.tensor(True)].shape == (1, *SHAPE)
+    assert x[torch.tensor(False)].shape == (0, *SHAPE)
+    x[torch.tensor(False)] = 9
+    np.testing.assert_array_equal(x.numpy(), values())
+    x[torch.tensor(True)] = 9
+    assert bool((x == 9).all())
+
+
 def test_ints_and_slices_are_views_and_arrays_are_copies() -> None:
     x = torch.zeros(3, 4)
     for form in (1, slice(1, 2), (slice(None), 2), None, ..., (1, slice(0, 4, 2))):
@@ -156,6 +175,9 @@ ERRORS: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
      "shape mismatch: indexing tensors could not be broadcast together with shapes [2], [3]"),
     (lambda x: x[torch.tensor([True, False])], IndexError,
      "The shape of the mask [2] at index 0 does not match the shape of the indexed tensor [4, 3, 5] at index 0"),
+    (lambda x: x["a"], TypeError, "new(): invalid data type 'str'"),
+    (lambda x: x.__setitem__(0, None), TypeError, "can't assign a NoneType to a torch.DoubleTensor"),
+    (lambda x: x.__delitem__(0), TypeError, "Tensor does not support deleting items"),
     (lambda x: x[::-1], ValueError, "step must be greater than zero"),
     (lambda x: x[::0], ValueError, "slice step cannot be zero"),
     (lambda x: x.sum()[0], IndexError,

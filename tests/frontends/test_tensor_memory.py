@@ -193,6 +193,15 @@ def test_augmented_assignment_is_in_place() -> None:
     assert x._version == 7
 
 
+def test_operands_with_gaps_may_lie_in_what_is_written() -> None:
+    x = numbers()
+    x[:, :2].add_(x[:, 1:3])
+    assert torch.equal(x[:, :2], numbers()[:, :2] + numbers()[:, 1:3])
+    x = numbers()
+    x[0] += x[1]
+    assert torch.equal(x[0], numbers()[0] + numbers()[1])
+
+
 def test_versions() -> None:
     x = torch.ones(3)
     view = x[1:]
@@ -217,6 +226,8 @@ def test_an_overwritten_operand_is_noticed() -> None:
     assert "test_tensor_memory.py" in str(caught.value)
 
 
+SHARED = ("unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory "
+          "location. Please clone() the tensor before performing the operation.")  # fmt: skip
 LEAF = "a leaf Variable that requires grad is being used in an in-place operation."
 ERRORS: list[tuple[Callable[[], Any], str]] = [
     (lambda: torch.ones(2, requires_grad=True).add_(1), LEAF),
@@ -234,6 +245,10 @@ ERRORS: list[tuple[Callable[[], Any], str]] = [
     (lambda: torch.ones(1, 3).expand(2, 3).add_(1),
      "unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please "
      "clone() the tensor before performing the operation."),
+    (lambda: (lambda x: x[:2].add_(x[1:]))(numbers()), SHARED),
+    (lambda: (lambda x: x[1:].copy_(x[:2]))(numbers()), SHARED),
+    (lambda: (lambda x: x.__setitem__(slice(2), x[1:]))(numbers()), SHARED),
+    (lambda: (lambda x: x[0].mul_(x[0, 0]))(numbers()), SHARED),
     (lambda: numbers().t().view(12),
      "view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
      "contiguous subspaces). Use .reshape(...) instead."),
