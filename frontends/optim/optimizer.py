@@ -16,11 +16,20 @@ from typing import Any, TypeAlias
 
 from adjit.autograd.modes import enable_grad, no_grad, set_grad_enabled
 from adjit.epoch import EPOCH
-from adjit.optim.stepping import hooked
+from adjit.optim.stepping import (
+    hooked,
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.trace import outside
 from adjit.utils.hooks import Hooks, RemovableHandle
+
+__all__ = [
+    "Group", "Optimizer", "ParamsT", "name_state", "register_optimizer_step_post_hook",
+    "register_optimizer_step_pre_hook", "required",
+]  # fmt: skip
 
 ParamsT: TypeAlias = "Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]"
 Group: TypeAlias = "dict[str, Any]"

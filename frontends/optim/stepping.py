@@ -61,14 +61,20 @@ def _traceable(optimizer: Optimizer, step: Callable[..., Any], args: tuple[Any, 
     optimizer._check_traceable()
     result = step(optimizer, *args, **kwargs)
     tracer.checks.append(lambda: _settings(optimizer) == before)
-    for values in optimizer.state.values():
-        for name, value in values.items() if isinstance(values, dict) else ():
-            if isinstance(value, Tensor) and value._tracer is not None:
-                raise TraceError(
-                    f"{type(optimizer).__name__}.step put a traced tensor into its state as {name!r}\n"
-                    "  hint: take the first step outside of the compiled function, and write to the state in place "
-                    "(state[name].copy_(...))"
-                )
+    traced = [
+        (param, name)
+        for param, values in optimizer.state.items()
+        for name, value in (values.items() if isinstance(values, dict) else ())
+        if isinstance(value, Tensor) and value._tracer is not None
+    ]
+    if traced:
+        for param, name in traced:
+            del optimizer.state[param][name]
+        raise TraceError(
+            f"{type(optimizer).__name__}.step put a traced tensor into its state as {traced[0][1]!r}\n"
+            "  hint: take the first step outside of the compiled function, and write to the state in place "
+            "(state[name].copy_(...))"
+        )
     return result
 
 

@@ -310,3 +310,77 @@ def test_a_compiled_step_leaves_the_state_that_pytorch_names() -> None:
         states.append({name: value.tolist() for name, value in state.items()})
     assert list(states[0]) == ["momentum_buffer"]
     assert states[0] == states[1]
+
+
+class Heavy(optim.Optimizer):
+    """A user's optimizer: gradient descent with momentum, as one writes it."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, {"lr": lr})
+
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                if "m" not in state:
+                    state["m"] = torch.zeros_like(p)
+                with torch.no_grad():
+                    state["m"].mul_(0.9).add_(p.grad)
+                    p.add_(state["m"], alpha=-group["lr"])
+
+
+def test_a_users_optimizer_compiles_after_its_first_step() -> None:
+    results = []
+    for compiled in (False, True):
+        p = torch.tensor(START.copy(), requires_grad=True)
+        optimizer = Heavy([p], lr=0.1)
+        calls: list[str] = []
+        optimizer.register_step_post_hook(lambda *_, calls=calls: calls.append("stepped"))
+        step = new_step(optimizer, p)
+        if compiled:
+            with pytest.raises(torch.ir.errors.TraceError, match="put a traced tensor into its state as 'm'"):
+                torch.compile(step)()
+            assert not optimizer.state[p]
+        p.grad = None
+        step()
+        run = torch.compile(step) if compiled else step
+        for rate in (0.1, 0.1, 0.02):
+            optimizer.param_groups[0]["lr"] = rate
+            run()
+        assert calls
+        results.append(p.detach().numpy())
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-12)
+
+
+def test_groups_compile_with_rates_of_their_own() -> None:
+    a, b = torch.ones(3, requires_grad=True), torch.ones(2, requires_grad=True)
+    optimizer = optim.SGD([{"params": [a]}, {"params": [b], "lr": 0.25}], lr=0.1)
+
+    @torch.compile
+    def step() -> None:
+        optimizer.zero_grad()
+        ((a**2).sum() + (b**2).sum()).backward()
+        optimizer.step()
+
+    step()
+    optimizer.param_groups[0]["lr"] = 0.5
+    step()
+    assert a.tolist() == [0, 0, 0] and b.tolist() == [0.25, 0.25] and step.compile_count == 1
+
+
+def test_hooks_around_steps_and_states() -> None:
+    p = torch.ones(2, requires_grad=True)
+    optimizer = optim.SGD([p], lr=0.1)
+    seen: list[str] = []
+    every = optim.optimizer.register_optimizer_step_pre_hook(lambda *_: seen.append("every"))
+    optimizer.register_step_pre_hook(lambda opt, args, kwargs: seen.append("pre"))
+    optimizer.register_step_post_hook(lambda opt, args, kwargs: seen.append("post"))
+    optimizer.register_state_dict_post_hook(lambda opt, state: {**state, "extra": 1})
+    optimizer.register_load_state_dict_pre_hook(lambda opt, state: {k: v for k, v in state.items() if k != "extra"})
+    optimizer.register_load_state_dict_post_hook(lambda opt: seen.append("loaded"))
+    p.grad = torch.ones(2)
+    optimizer.step()
+    every.remove()
+    optimizer.load_state_dict(optimizer.state_dict())
+    optimizer.step()
+    assert seen == ["every", "pre", "post", "loaded", "pre", "post"] and optimizer.state_dict()["extra"] == 1
