@@ -14,6 +14,14 @@ from adjit.distributions.categorical import (
 from adjit.distributions.continuous import Cauchy, Exponential, Gumbel, HalfCauchy, Laplace, Uniform
 from adjit.distributions.discrete import Bernoulli, Binomial, Geometric, Poisson
 from adjit.distributions.distribution import Distribution
+from adjit.distributions.further import (
+    InverseGamma,
+    NegativeBinomial,
+    Pareto,
+    RelaxedBernoulli,
+    RelaxedOneHotCategorical,
+    Weibull,
+)
 from adjit.distributions.gamma import Beta, Chi2, Dirichlet, Gamma, StudentT
 from adjit.distributions.kl import kl_divergence, register_kl
 from adjit.distributions.multivariate import MultivariateNormal
@@ -24,8 +32,9 @@ from adjit.distributions.wrapped import Independent, MixtureSameFamily
 
 __all__ = [
     "Bernoulli", "Beta", "Binomial", "Categorical", "Cauchy", "Chi2", "Dirichlet", "Distribution", "Exponential",
-    "Gamma", "Geometric", "Gumbel", "HalfCauchy", "HalfNormal", "Independent", "Laplace", "LogNormal",
-    "MixtureSameFamily", "Multinomial", "MultivariateNormal", "Normal", "OneHotCategorical",
-    "OneHotCategoricalStraightThrough", "Poisson", "StudentT", "TransformedDistribution", "Uniform", "constraints",
+    "Gamma", "Geometric", "Gumbel", "HalfCauchy", "HalfNormal", "Independent", "InverseGamma", "Laplace", "LogNormal",
+    "MixtureSameFamily", "Multinomial", "MultivariateNormal", "NegativeBinomial", "Normal",
+    "OneHotCategorical", "OneHotCategoricalStraightThrough", "Pareto", "Poisson", "RelaxedBernoulli",
+    "RelaxedOneHotCategorical", "StudentT", "TransformedDistribution", "Uniform", "Weibull", "constraints",
     "kl_divergence", "register_kl", "transforms", *transforms.__all__,
 ]  # fmt: skip

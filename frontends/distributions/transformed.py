@@ -43,7 +43,7 @@ class TransformedDistribution(Distribution):
         joined = whole.domain.event_dim - base_dim
         if joined > 0:
             base_distribution = Independent(base_distribution, joined)
-        self.base_dist = base_distribution
+        self.base_dist: Any = base_distribution
         event_dim = whole.codomain.event_dim + max(base_dim - whole.domain.event_dim, 0)
         split = len(shape) - event_dim
         super().__init__(shape[:split], shape[split:], validate_args=validate_args)

@@ -19,6 +19,11 @@ def t(lib: Any, values: Any) -> Any:
     return lib.tensor(values, dtype=lib.float64, requires_grad=True)
 
 
+def torch_like(a: Any, value: float) -> Any:
+    """A number as a 0-d tensor of the library of `a`."""
+    return a.detach()[0] * 0 + value
+
+
 LINALG = pytest.mark.skipif(not hasattr(adjit.linalg, "cholesky"), reason="needs linalg.cholesky")
 P, Q = [0.3, 0.8, 1.7], [0.5, 1.2, 2.5]
 # Name: the distribution of two rows of parameters, and values to score.
@@ -48,6 +53,12 @@ CASES: dict[str, tuple[Any, Any]] = {
     "Categorical logits": (lambda D, a, b: D.Categorical(logits=a), [0, 1, 2]),
     "OneHotCategorical": (lambda D, a, b: D.OneHotCategorical(a), [0.0, 1.0, 0.0]),
     "Multinomial": (lambda D, a, b: D.Multinomial(4, a), [1.0, 1.0, 2.0]),
+    "Pareto": (lambda D, a, b: D.Pareto(a, b + 4), [0.4, 1.5, 2.0]),
+    "Weibull": (lambda D, a, b: D.Weibull(a, b), [0.4, 1.5, 2.0]),
+    "InverseGamma": (lambda D, a, b: D.InverseGamma(a + 5, b), [0.4, 1.5, 2.0]),
+    "NegativeBinomial": (lambda D, a, b: D.NegativeBinomial(3, a / 2), [0.0, 1.0, 5.0]),
+    "RelaxedBernoulli": (lambda D, a, b: D.RelaxedBernoulli(torch_like(a, 0.7), a / 2), [0.2, 0.5, 0.9]),
+    "RelaxedOneHot": (lambda D, a, b: D.RelaxedOneHotCategorical(torch_like(a, 0.7), logits=a), [0.2, 0.5, 0.3]),
     "Independent": (lambda D, a, b: D.Independent(D.Normal(a, b), 1), [-1.0, 0.5, 3.0]),
     "Mixture": (lambda D, a, b: D.MixtureSameFamily(D.Categorical(a), D.Normal(a, b)), [-1.0, 0.5, 3.0]),
     "Transformed": (
