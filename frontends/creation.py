@@ -61,7 +61,7 @@ def checked_sizes(sizes: Sequence[Any], function: str) -> tuple[Any, ...]:
             )
         found.append(size if isinstance(size, SymbolicSize) else size.__index__())
     if any(isinstance(size, int) and size < 0 for size in found):
-        if function in ("zeros", "ones", "empty"):
+        if function == "zeros":
             raise RuntimeError(f"{function}: Dimension size must be non-negative.")
         least = next(size for size in found if isinstance(size, int) and size < 0)
         raise RuntimeError(f"Trying to create tensor with negative dimension {least}: {found}")

@@ -7,6 +7,7 @@ from typing import Any
 
 from adjit.composite import composite
 from adjit.dispatch import apply
+from adjit.dtypes import title_of
 from adjit.ir.errors import DimError
 from adjit.ir.ops.indexing import gather
 from adjit.ir.ops.scalar import where
@@ -97,6 +98,10 @@ def _check_classes(input: Tensor, target: Tensor, weight: Tensor | None) -> None
             f"weight tensor should be defined either for all {classes} classes or no classes but got weight tensor of "
             f"shape: {list(weight.shape)}"
         )
+    if weight is not None and weight._dtype is not input._dtype:
+        raise RuntimeError(
+            f"expected scalar type {title_of(input._dtype)} but found {title_of(weight._dtype)}"
+        )
 
 
 def _out_of_bounds(input: Tensor, target: Tensor, ignore_index: int) -> Exception | None:
@@ -172,6 +177,10 @@ def cross_entropy(
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing:g}")
     if input.ndim == 0:
         raise RuntimeError("input tensor should be 1D or 2D")
+    if not target._dtype.is_float and tuple(target.shape) == tuple(input.shape):
+        raise RuntimeError(
+            f"Expected floating point type for target with class probabilities, got {title_of(target._dtype)}"
+        )
     logs: Tensor = log_softmax(input, 0 if input.ndim == 1 else 1)
     if target._dtype.is_float and tuple(target.shape) == tuple(input.shape):
         if ignore_index >= 0:

@@ -128,8 +128,6 @@ def huber_loss(
     """Quadratic where |input - target| <= delta, linear beyond, of slope delta."""
     check_reduction(reduction)
     _warn_of_sizes(input, target)
-    if not isinstance(delta, (int, float)):
-        raise TypeError(f"delta must be a float or int, got: {type(delta)}")
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     if weight is None:

@@ -72,10 +72,10 @@ class SmoothL1Loss(Loss):
 class HuberLoss(Loss):
     """Quadratic where |input - target| <= delta, linear of slope delta beyond."""
 
-    def __init__(
-        self, reduction: str = "mean", delta: float = 1.0,
-    ) -> None:  # fmt: skip
+    def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(None, None, reduction)
+        if not isinstance(delta, (int, float)):
+            raise TypeError(f"delta must be a float or int, got: {type(delta)}")
         self.delta = delta
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
