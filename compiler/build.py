@@ -43,11 +43,12 @@ def emit_program(
 
     `threads` is the most that a call uses (None: as many as `get_num_threads` says); `lanes` forces the vectors' width.
     """
-    module = Module()
+    target = target or host_target()
+    module = Module(halves=target.converts_halves)
     plan = plan_memory(lowered, FIRST)
     sizes = tuple(sorted(lowered.size_names))
     count = get_num_threads() if threads is None else threads
-    options = Options(target or host_target(), strict, lanes)
+    options = Options(target, strict, lanes)
     driver = Driver(Program(module, sizes, least_sizes(lowered.guards), options, count), plan, count)
     driver.emit(lowered)
     return Emitted(str(module), plan, driver, sizes)

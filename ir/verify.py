@@ -45,6 +45,7 @@ class _Verifier:
         self.graph = graph
         self.bound: frozenset[str] = bound_sizes(graph.inputs)
         self.defined: set[Value] = set()
+        self.regions: set[Region] = set()
         self.sizes_of: dict[TensorType, frozenset[str]] = {}
 
     def fail(self, rule: str, node: Node | None = None) -> NoReturn:
@@ -144,6 +145,9 @@ class _Verifier:
             if fault:
                 self.fail(fault, node)
         for region in node.regions:
+            if region in self.regions:
+                self.fail("a region of it belongs to another node too", node)
+            self.regions.add(region)
             self.region(region, set() if node.op.isolated else visible, inner, node)
         rule = _REGION_RULES.get(node.op.name)
         fault = rule(node) if rule else None

@@ -16,10 +16,11 @@ from adjit.compiler.llvm.emit_index import (
     vector,
 )
 from adjit.compiler.llvm.emit_spaced import load_repeated, load_strided
-from adjit.compiler.llvm.emit_state import ZEROS, Register, Writer, any_lane, memory_type, size_of
+from adjit.compiler.llvm.emit_state import ZEROS, Register, Writer, memory_type, size_of
 from adjit.compiler.llvm.emit_stream import stream
 from adjit.compiler.llvm.gemm_tile import masked_load, masked_store, offset, splat
 from adjit.compiler.llvm.text import LLType
+from adjit.compiler.llvm.vecmath_lanes import any_lane
 from adjit.compiler.loops.ir import LOAD, address
 from adjit.ir.graph import Node, Value
 from adjit.ir.shape import Dim, Size, substitute
@@ -193,7 +194,7 @@ def _load_one(w: Writer, pointer: str, type: LLType, base: str, mask: Register |
     if mask is None:
         return Register(_plain_load(w, type, at), type)
     w.module.declare(ZEROS)
-    condition = any_lane(f, _lane_mask(w, mask), mask.type.lanes) if mask.varies else mask.name  # type: ignore[arg-type]
+    condition = any_lane(f, mask.type.lanes, _lane_mask(w, mask) or "") if mask.varies else mask.name
     at = f.let(f"select i1 {condition}, ptr {at}, ptr @adjit.zeros")
     name = _plain_load(w, type, at)
     if not mask.varies:

@@ -11,6 +11,7 @@ from adjit.compiler.llvm.emit_index import Place
 from adjit.compiler.llvm.emit_state import Register, Writer
 from adjit.compiler.llvm.gemm_tile import masked_load, offset, splat
 from adjit.compiler.llvm.text import LLType
+from adjit.compiler.llvm.vecmath_lanes import any_lane
 from adjit.ir.types import BOOL
 
 
@@ -45,8 +46,7 @@ def _any(w: Writer, lanes: int, groups: int, mask: str, looked: int) -> str:
     """For each group of neighbouring lanes, whether one of the first `looked` of them is in the mask."""
     f, bools, size = w.f, LLType(BOOL, lanes), lanes // groups
     if groups == 1:
-        f.module.declare(f"declare i1 @llvm.vector.reduce.or.v{lanes}i1(<{lanes} x i1>)")
-        return f.let(f"call i1 @llvm.vector.reduce.or.v{lanes}i1(<{lanes} x i1> {mask})")
+        return any_lane(f, lanes, mask)
     total = _shuffle(w, bools, mask, "poison", [group * size for group in range(groups)])
     for number in range(1, looked):
         other = _shuffle(w, bools, mask, "poison", [group * size + number for group in range(groups)])

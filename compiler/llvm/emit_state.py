@@ -15,6 +15,7 @@ from adjit.compiler.llvm.emit_choice import Dependence
 from adjit.compiler.llvm.gemm_tile import splat
 from adjit.compiler.llvm.target import Target
 from adjit.compiler.llvm.text import Function, LLType, Module
+from adjit.compiler.llvm.vecmath_lanes import any_lane
 from adjit.compiler.loops.affine import Bounds
 from adjit.ir.errors import CompileError
 from adjit.ir.graph import Node, Region, Value
@@ -263,7 +264,7 @@ class Writer:
         if lanes > 1:
             if self.mask is not None and lanes == self.lanes:
                 where = f.let(f"and <{lanes} x i1> {where}, {self.mask}")
-            where = any_lane(f, where, lanes)
+            where = any_lane(f, lanes, where)
         if self._faults is None:
             self._faults = self.slot(LLType(I64))
             self._insert(2, [f"  store i64 0, ptr {self._faults.pointer}"])
@@ -306,15 +307,6 @@ class Writer:
 def memory_type(type: LLType) -> LLType:
     """The type that stands in memory: a bool is a byte."""
     return type.with_dtype(U8) if type.dtype is BOOL else type
-
-
-def any_lane(f: Function, mask: str, lanes: int) -> str:
-    """Whether a bool vector holds in any lane."""
-    if lanes == 1:
-        return mask
-    name = f"@llvm.vector.reduce.or.v{lanes}i1"
-    f.module.declare(f"declare i1 {name}(<{lanes} x i1>)")
-    return f.let(f"call i1 {name}(<{lanes} x i1> {mask})")
 
 
 def size_of(attribute: object) -> Size:

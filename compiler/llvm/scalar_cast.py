@@ -1,13 +1,14 @@
 """Casts between all dtypes.
 
-Integers wrap; floats saturate to integers, NaN to 0; everything but 0 is true, NaN too; floats round to nearest even.
+Half precision is held as its bits.  Integers wrap; floats saturate to integers, NaN to 0; everything but 0 is true,
+NaN too; floats round to nearest even.
 To bf16, and from integers to f16, the way is by f32 (`adjit.ir.halfs.cast_array` says the same).
 """
 
 from __future__ import annotations
 
 from adjit.compiler.llvm.vecmath_lanes import Lanes
-from adjit.ir.types import BF16, BOOL, F16, F32, F64, I16, DType
+from adjit.ir.types import BF16, BOOL, F16, F32, F64, I32, DType
 
 _HALVES = (F16, BF16)
 
@@ -17,8 +18,9 @@ def cast(x: Lanes, target: DType) -> Lanes:
     source = x.type.dtype
     if source is target:
         return x
-    if source in _HALVES and target not in (F32, F64):
-        return cast(x.convert("fpext", F32), target)
+    if source in _HALVES:
+        single = _from_half(x) if source is F16 else (x.convert("zext", I32) << 16).as_float(F32)
+        return cast(single, target)
     if target is F16:
         return _to_half(x)
     if target is BF16:
@@ -58,7 +60,39 @@ def _to_half(x: Lanes) -> Lanes:
     2008).  Integers that f32 rounds are beyond f16.
     """
     single = _rounded_to_odd(x) if x.type.dtype is F64 else cast(x, F32)
-    return single.convert("fptrunc", F16)
+    if x.function.module.halves:
+        f, half = x.function, _half_type(x)
+        rounded = f.let(f"fptrunc {single.type.llvm} {single.text} to {half}")
+        type = x.type.with_dtype(F16)
+        return Lanes(f, type, f.let(f"bitcast {half} {rounded} to {type.llvm}"))
+    bits = single.bits()
+    size = bits & 0x7FFFFFFF
+    # Below the least normal number, 2**-14, adding 1/2 leaves the result's bits, rounded, at the end of the sum.
+    small = (size.as_float(F32) + 0.5).bits() - 0x3F000000
+    # Else the exponent counts from 15 in place of 127, and half a unit goes off the end.
+    normal = (size + (((15 - 127) << 23) + 0xFFF) + ((size >> 13) & 1)) >> 13
+    # From 2**16 on it is infinite; a NaN stays one and keeps the upper bits that tell it from others.
+    special = (size > 0x7F800000).choose(((size >> 13) & 0x3FF) | 0x7E00, size.lift(0x7C00))
+    found = (size < 0x38800000).choose(small, (size < 0x47800000).choose(normal, special))
+    return (found | ((bits >> 16) & 0x8000)).convert("trunc", F16)
+
+
+def _from_half(x: Lanes) -> Lanes:
+    """The f32 that f16 bits mean."""
+    if x.function.module.halves:
+        f, half, type = x.function, _half_type(x), x.type.with_dtype(F32)
+        text = f.let(f"bitcast {x.type.llvm} {x.text} to {half}")
+        return Lanes(f, type, f.let(f"fpext {half} {text} to {type.llvm}"))
+    wide = x.convert("zext", I32)
+    size = (wide & 0x7FFF) << 13
+    # As f32 the bits mean 2**112 times less; infinities and NaNs have the exponent of neither.
+    value = (size.as_float(F32) * 2.0**112).bits()
+    quiet = (size > 0x0F800000).choose(value | 0x7FC00000, value | 0x7F800000)
+    return ((size < 0x0F800000).choose(value, quiet) | ((wide & 0x8000) << 16)).as_float(F32)
+
+
+def _half_type(x: Lanes) -> str:
+    return "half" if x.type.lanes == 1 else f"<{x.type.lanes} x half>"
 
 
 def _rounded_to_odd(x: Lanes) -> Lanes:
@@ -78,4 +112,4 @@ def _to_brain(x: Lanes) -> Lanes:
     upper = bits >> 16
     rounded = (bits + 0x7FFF + (upper & 1)) >> 16
     chosen = x.is_nan().choose(upper | 0x40, rounded)
-    return chosen.convert("trunc", I16).convert("bitcast", BF16)
+    return chosen.convert("trunc", BF16)

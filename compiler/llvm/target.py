@@ -42,6 +42,11 @@ class Target:
         return self.triple.partition("-")[0]
 
     @property
+    def converts_halves(self) -> bool:
+        """Whether an instruction converts between f16 and f32; LLVM calls a library where none does."""
+        return "+f16c" in self.features.split(",") or self.architecture == "aarch64"
+
+    @property
     def system(self) -> str:
         """The triple's system: `linux`, `darwin`, `windows`, ..., or the empty text."""
         parts = self.triple.split("-")

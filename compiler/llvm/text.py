@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from adjit.ir.types import DType
 
-_SCALAR = {"bool": "i1", "f16": "half", "bf16": "bfloat", "f32": "float", "f64": "double"}
+# Half precision is held as its bits: only casts look at what they mean (scalar_cast.py).
+_SCALAR = {"bool": "i1", "f16": "i16", "bf16": "i16", "f32": "float", "f64": "double"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class LLType:
     @property
     def suffix(self) -> str:
         """The intrinsic suffix: `f32`, `v16f32`."""
-        name = self.dtype.name if self.dtype.is_float else self.element
+        name = self.dtype.name if self.element in ("float", "double") else self.element
         return name if self.lanes == 1 else f"v{self.lanes}{name}"
 
     def with_dtype(self, dtype: DType) -> LLType:
@@ -62,10 +63,10 @@ def literal(dtype: DType, value: float | int | bool) -> str:
         single = _round_to_single(float(value))
         return f"0x{struct.unpack('<Q', struct.pack('<d', single))[0]:016X}"
     if dtype.name == "f16":
-        return f"0xH{struct.unpack('<H', struct.pack('<e', float(value)))[0]:04X}"
+        return str(struct.unpack("<H", struct.pack("<e", float(value)))[0])
     bits = struct.unpack("<I", struct.pack("<f", float(value)))[0]
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 if value == value else 0x7FC0
-    return f"0xR{rounded:04X}"
+    return str(rounded)
 
 
 def _round_to_single(value: float) -> float:
@@ -76,9 +77,13 @@ def _round_to_single(value: float) -> float:
 
 
 class Module:
-    """LLVM text under construction: declarations and globals (each once), then functions."""
+    """LLVM text under construction: declarations and globals (each once), then functions.
 
-    def __init__(self) -> None:
+    `halves` says that the target converts between f16 and f32 by an instruction.
+    """
+
+    def __init__(self, *, halves: bool = False) -> None:
+        self.halves = halves
         self._heads: dict[str, None] = {}
         self._bodies: dict[str, str] = {}
 

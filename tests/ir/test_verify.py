@@ -260,6 +260,16 @@ def test_groups_return_what_they_say() -> None:
         verify(graph)
 
 
+def test_a_region_belongs_to_one_node() -> None:
+    graph = Graph("f", [Value(TensorType(BOOL, ()), "c")])
+    (condition,) = graph.inputs
+    shared = Region([], [], [])
+    op = control.cond
+    graph.nodes = [Node(op, [condition], {}, [], regions=[shared, shared])]
+    with pytest.raises(VerifyError, match="a region of it belongs to another node too"):
+        verify(graph)
+
+
 def test_conditions_are_bool() -> None:
     graph = sound()
     graph.inputs[2].type = TensorType(BOOL, (N,))
