@@ -61,6 +61,7 @@ from adjit.compiler.entry.known import (
     S_ARRAY,
     S_MEMORY,
     S_VERSION,
+    SAVED,
     STEP_WORDS,
     T_BASE,
     T_GRAD,
@@ -166,6 +167,8 @@ def kept_intact(plan: int, step: int, saved: int, place: int) -> int:
     k = 0
     while k < count:
         kept = PyTuple_GetItem(saved, k)
+        if word(kept + TYPE) != known(SAVED):  # in a form that a hook gave it
+            return 0
         memory = word(kept + known(S_MEMORY))
         if memory != known(NONE) and integer(word(memory + known(M_VERSION))) != integer(word(kept + known(S_VERSION))):
             return 0

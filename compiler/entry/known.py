@@ -7,7 +7,8 @@ All are NumPy arrays of 64-bit words that Python fills and keeps alive.
 from __future__ import annotations
 
 # -- the known table ------------------------------------------------------------------------------------------------
-# The address of the mode: the number of the thread whose it is (0 for none), whether it records, whether it traces.
+# The address of the mode: the number of the thread whose it is (0 for none), whether it records, whether Python
+# must serve all calls (in a trace, say).
 MODE = 0
 OWNER, IS_RECORDING, IS_TRACING = 0, 8, 16
 # Objects.
@@ -32,7 +33,7 @@ S_ARRAY, S_DTYPE, S_VALUE, S_REQUIRES, S_MEMORY, S_VERSION = 66, 67, 68, 69, 70,
 W_LEAF, R_FAULT = 72, 73
 # Places of code seen before: the address of a block of PLACES entries (code, offset, location).
 LOCATIONS = 74
-PLACES = 256
+PLACES = 4096
 # Where a compiled function keeps the array that holds its table; the Python function that serves its calls.
 C_TABLE, C_CALL = 75, 76
 # For backward: the list of plans; the functions that serve any call, that add to a gradient, and that copy an array to

@@ -154,7 +154,10 @@ class Entry:
         return address(words)
 
     def _locate(self) -> Location:
-        """The user's line, noted for the instruction at which the native entry was called."""
+        """The user's line, noted for the instruction at which the native entry was called.
+
+        `user_location` keeps both the code and the location for ever.
+        """
         import sys
 
         found = user_location()
@@ -162,7 +165,6 @@ class Entry:
         if frame.f_code.co_filename == found.path and frame.f_lineno == found.line:
             code, offset = id(frame.f_code), frame.f_lasti
             place = 3 * (mixed(code >> 4, offset) % k.PLACES)
-            self._kept += [frame.f_code, found]
             self.places[place : place + 3] = code, offset, id(found)
         return found
 
@@ -197,8 +199,9 @@ def mixed(code: int, part: int) -> int:
 
 
 def _mode() -> int:
-    """The running thread's mode: bit 0 for recording, bit 1 where Python must see every operation, as in a trace."""
-    return STATE.recording + 2 * (STATE.tracer is not None or STATE.anomaly[0] or bool(STATE.packing))
+    """The running thread's mode: bit 0 for recording; bit 1 where only Python knows what to do with a call."""
+    special = STATE.tracer is not None or STATE.anomaly[0] or bool(STATE.packing)
+    return STATE.recording + 2 * special
 
 
 @functools.cache

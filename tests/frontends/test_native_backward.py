@@ -173,6 +173,40 @@ def test_watchers_are_served() -> None:
     assert bits(w.grad) != expected
 
 
+def test_anomalies_are_looked_for() -> None:
+    u = (-torch.ones(4)).requires_grad_()
+    loss = lambda: (u.sqrt() * 2.0).sum()  # noqa: E731
+    taught(loss, [u])
+    with without_python():
+        loss().backward()
+    with pytest.warns(UserWarning, match="Anomaly Detection"):
+        mode = torch.autograd.detect_anomaly()
+    with mode, pytest.warns(UserWarning), pytest.raises(RuntimeError, match="returned nan values"):
+        loss().backward()
+    with without_python():
+        loss().backward()
+
+
+def test_hooks_on_what_is_saved() -> None:
+    u = leaf(4)
+    loss = lambda: (u.exp() * u).sum()  # noqa: E731
+    taught(loss, [u])
+    loss().backward()
+    expected, packed, unpacked = bits(u.grad), [], []
+
+    def unpack(form: Any) -> Any:
+        unpacked.append(1)
+        return form
+
+    u.grad = None
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: packed.append(1) or t, unpack):
+        result = loss()
+    assert packed
+    result.backward()
+    assert unpacked
+    assert bits(u.grad) == expected
+
+
 def test_other_wirings_of_the_same_nodes() -> None:
     u, v = leaf(4), leaf(4, seed=5)
     taught(lambda: ((u * v) * (u * u)).sum(), [u, v])
