@@ -228,9 +228,9 @@ def _recorded(callee: Graph, operands: Sequence[Tensor], needs: tuple[bool, ...]
 
 
 @lru_cache(maxsize=4096)
-def derivative_of(callee: Graph, needs: tuple[bool, ...]) -> Any:
-    """The derivative of a composite's body with respect to the operands that need it."""
+def derivative_of(callee: Graph, needs: tuple[bool, ...], outputs: tuple[int, ...] | None = None) -> Any:
+    """The derivative of a composite's body (of `outputs`) with respect to the operands that need it."""
     from adjit.compiler.differentiate import differentiate
 
     wanted = [i for i, (v, need) in enumerate(zip(callee.inputs, needs, strict=True)) if need and v.dtype.is_float]
-    return differentiate(callee, wanted)
+    return differentiate(callee, wanted, outputs)

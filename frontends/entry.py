@@ -158,7 +158,7 @@ def _outputs(tracer: Tracer, found: Sequence[Any], proxies: Sequence[Tensor]) ->
         elif leaf._tracer is not tracer:
             outputs.append(Output("tensor", tensor=leaf))
         else:
-            value = tracer.value_of(leaf)
+            value = tracer.operand(leaf, leaf.requires_grad)
             outputs.append(_output(tracer, leaf, value, len(values)))
             values.append(value)
     return outputs, values

@@ -137,7 +137,10 @@ def _run_recorded(
     """Run the forward program with its residuals, and record one node whose pullback is the compiled backward."""
     operands = _operands(entry, call)
     needs = tuple(operand is not None and operand.requires_grad for operand in operands)
-    derivative = derivative_of(entry.graph, needs) if entry.hooked is None else entry.hooked
+    derivative = entry.hooked
+    if derivative is None:  # what the call writes is no result: gradients come through the open ones alone
+        open_outputs = (output.index for output in entry.outputs if output.kind == "graph" and output.requires_grad)
+        derivative = derivative_of(entry.graph, needs, tuple(open_outputs))
     executable = entry.executables.get(needs)
     if executable is None:
         executable = entry.executables[needs] = _compile(compiled, derivative.forward)

@@ -46,6 +46,7 @@ class Tracer:
         self.first_grads: dict[Tensor, Tensor | None] = {}
         self.freed: set[Node] = set()  # nodes that a backward pass went through without keeping the graph
         self.has_writes = False
+        self.kept_apart: set[tuple[Node, Value]] = set()  # operands that the node's own result overwrote
         self.explanations: list[Explanation] = []
         self.arguments: dict[Tensor, tuple[int, Tensor]] = {}
         self.proxies: dict[Tensor, Tensor] = {}  # of arguments that the function also reaches by another way
@@ -290,7 +291,7 @@ class Tracer:
 
     def write(self, target: Tensor, result: Tensor) -> Tensor:
         """Make `target` hold `result`: its memory has a new value from here on."""
-        from adjit.views import write_through
+        from adjit.views import own_nodes, write_through
 
         cell = self.cell_of(target)
         whole = result
@@ -303,7 +304,14 @@ class Tracer:
         if whole._tracer is not self:  # a captured tensor's own value: keep the two memories apart
             value = self.emit(primitive_named("reshape"), [value], {"shape": value.dims})[0]
         adopted = STATE.recording and whole.requires_grad
+        if adopted and any(op.name == "detach" for op, _ in target._chain):
+            raise TraceError(
+                "in a trace, a tensor that shares memory by way of detach() cannot take a value that requires grad in "
+                "place\n  hint: clone() it before the in-place operation"
+            )
         if adopted:
+            for node in own_nodes(self.value_of(result)):
+                self.kept_apart.update((node, v) for v in node.inputs if self._places.get(v, (None, 0))[0] is cell)
             cell.history = None
         elif cell.history is None and (cell.original is not None or cell.value in self._depends):
             cell.history = cell.value

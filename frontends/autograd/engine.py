@@ -196,11 +196,15 @@ def _differentiable_form(node: Node, entry: Record) -> tuple[Graph, tuple[Saved,
     return found.graph, tuple(by_value[sides[side][index]] for side, index in found.saved), found.reached
 
 
+# Operations of whose operands nothing is left: they have no values to free.
+OVERWRITES = ("Zero", "FillBackward0", "FillBackward1", "FillBackward2")
+
+
 def release(entry: Record, node: Node) -> None:
     """Free what a node saved; a node that saved nothing can be passed again."""
     if isinstance(entry.custom, Rule):
         entry.custom.release()
-    elif entry.saved or saves_number(node):
+    elif entry.name not in OVERWRITES and (entry.saved or saves_number(node)):
         entry.freed = True
         entry.saved = entry.full = ()
 

@@ -174,17 +174,17 @@ def fault(tracer: Tracer, nodes: Sequence[Node], roots: Sequence[Value], wanted:
     """
     if not tracer.freed and not tracer.has_writes:
         return None
-    from adjit.autograd.engine import FREED, modified, saves_number
+    from adjit.autograd.engine import FREED, OVERWRITES, modified, saves_number
 
     for node, needs in _passed(nodes, roots, wanted):
         written = any(tracer.is_overwritten(value) for value in (*node.inputs, *node.outputs))
         if node not in tracer.freed and not written:
             continue
         saved = _saved_by(node, needs)
-        if node in tracer.freed and (saved or saves_number(node)):
+        if node in tracer.freed and _function_of(node.outputs[0]) not in OVERWRITES and (saved or saves_number(node)):
             return FREED
         for value in saved if written else ():
-            if tracer.is_overwritten(value):
+            if tracer.is_overwritten(value) and (node, value) not in tracer.kept_apart:
                 made, expected = tracer.versions_of(value)
                 return modified(value, _function_of(value), made, expected, node)
     return None

@@ -242,3 +242,12 @@ def test_in_place_functions_keep_what_they_overwrite(name: str, compiled: bool) 
     (expected,) = torch.autograd.grad(getattr(w * 2, name.rstrip("_"))().sum(), w)
     found = (torch.compile(loss) if compiled else loss)(w, name)
     assert torch.autograd.grad(found, w)[0].tolist() == pytest.approx(expected.tolist())
+
+
+def test_a_detached_tensor_with_a_history_of_its_own_is_refused() -> None:
+    def step(x: Any, y: Any) -> Any:
+        x.detach().mul_(y)
+        return x * y
+
+    with pytest.raises(RuntimeError, match="cannot take a value that requires grad"):
+        torch.compile(step)(torch.tensor([1.0], requires_grad=True), torch.tensor([2.0], requires_grad=True))
