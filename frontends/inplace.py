@@ -58,7 +58,8 @@ def in_place(function: Callable[..., Tensor], name: str) -> Callable[..., Tensor
         check_writable(input)
         for operand in args:
             check_partial_overlap(input, operand)
-        if not (STATE.recording and input.requires_grad):
+        operands = (input, *args, *kwargs.values())
+        if not (STATE.recording and any(isinstance(x, Tensor) and x.requires_grad for x in operands)):
             return store(input, function(input, *args, **kwargs), name)
         if STATE.tracer is not None:  # a value of its own, which the write does not count as overwritten
             source = apply(reshape_op, (input,), {"shape": input._tensor_type.dims})

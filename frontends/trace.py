@@ -46,7 +46,6 @@ class Tracer:
         self.first_grads: dict[Tensor, Tensor | None] = {}
         self.freed: set[Node] = set()  # nodes that a backward pass went through without keeping the graph
         self.has_writes = False
-        self.kept_apart: set[tuple[Node, Value]] = set()  # operands that the node's own result overwrote
         self.explanations: list[Explanation] = []
         self.arguments: dict[Tensor, tuple[int, Tensor]] = {}
         self.proxies: dict[Tensor, Tensor] = {}  # of arguments that the function also reaches by another way
@@ -291,7 +290,7 @@ class Tracer:
 
     def write(self, target: Tensor, result: Tensor) -> Tensor:
         """Make `target` hold `result`: its memory has a new value from here on."""
-        from adjit.views import own_nodes, write_through
+        from adjit.views import write_through
 
         cell = self.cell_of(target)
         whole = result
@@ -310,8 +309,6 @@ class Tracer:
                 "place\n  hint: clone() it before the in-place operation"
             )
         if adopted:
-            for node in own_nodes(self.value_of(result)):
-                self.kept_apart.update((node, v) for v in node.inputs if self._places.get(v, (None, 0))[0] is cell)
             cell.history = None
         elif cell.history is None and (cell.original is not None or cell.value in self._depends):
             cell.history = cell.value

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from adjit.autograd.record import Record, TraceNode, record
-from adjit.ir.graph import Attribute, Node, Value
+from adjit.autograd.record import record
+from adjit.ir.graph import Attribute, Value
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.shape import Size, strides_of
 from adjit.ir.types import BOOL, I64
@@ -224,11 +224,6 @@ def write(target: Tensor, result: Tensor) -> Tensor:
         np.copyto(place, result._array)
         target._memory.version += 1
         return target
-    if result._value is not None:
-        for node in own_nodes(result._value):
-            for kept in node.attached.saved:  # type: ignore[attr-defined]
-                if kept.memory is target._memory and kept.array is not result._array:
-                    kept.array, kept.memory = kept.array.copy(), None
     base = target._base
     if base is None:
         np.copyto(place, result._array)
@@ -243,22 +238,6 @@ def write(target: Tensor, result: Tensor) -> Tensor:
     target._memory.version += 1
     _adopt(base, whole)
     return target
-
-
-def own_nodes(value: Value) -> list[Node]:
-    """The nodes of the operation that made `value`: the last one, and steps before it that the user did not write.
-
-    What they saved of the memory that the operation overwrites, they must keep apart.
-    """
-    found: list[Node] = []
-    node, named = value.node, False
-    while node is not None and isinstance(node.attached, (Record, TraceNode)):
-        if named and node.attached.name:
-            break
-        found.append(node)
-        named = named or bool(node.attached.name)
-        node = node.inputs[0].node if node.inputs else None
-    return found
 
 
 def _writable(target: Tensor) -> np.ndarray:

@@ -184,7 +184,7 @@ def fault(tracer: Tracer, nodes: Sequence[Node], roots: Sequence[Value], wanted:
         if node in tracer.freed and _function_of(node.outputs[0]) not in OVERWRITES and (saved or saves_number(node)):
             return FREED
         for value in saved if written else ():
-            if tracer.is_overwritten(value) and (node, value) not in tracer.kept_apart:
+            if tracer.is_overwritten(value):
                 made, expected = tracer.versions_of(value)
                 return modified(value, _function_of(value), made, expected, node)
     return None
