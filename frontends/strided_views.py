@@ -142,9 +142,8 @@ def _of_memory(input: Tensor, shape: tuple[int, ...], steps: tuple[int, ...], st
     base = input if input._base is None else input._base
     result = Tensor._wrap(array, input._dtype, memory=input._memory, type=TensorType(input._dtype, shape))
     result._chain = (*bits, (as_strided_op, tuple(attributes.items())))
-    if base._chain:
-        return result  # the base is itself a part of the memory: the view stands on its own
-    result._base, result._seen = base, base._history
+    if not base._chain:  # a base that is itself a part of the memory has no part that is this view
+        result._base, result._seen = base, base._history
     if STATE.recording and input.requires_grad:
         shown = _shown(input, array, shape, steps, start, flat.size)
         result._value, result._requires_grad, result._leaf = shown._value, True, False

@@ -8,6 +8,7 @@ GAPS: dict[str, str] = {
 }
 # Where the two libraries differ and adjit keeps its way.
 DIFFERENT: dict[str, str] = {
+    "as_strided.partial_views": "compiled, the memory of an argument is what the argument shows of it",
     "as_strided_scatter": "torch's gradient of the input is wrong: its own gradcheck refuses it",
     "masked.logaddexp": "torch's second gradient is NaN where both are masked, ours is 0",
     "narrow_copy": "torch's text for a dim out of range is that of an internal check",
