@@ -12,7 +12,7 @@ from adjit.dispatch import apply, literal, rename
 from adjit.dtypes import default_float, public, title_of
 from adjit.ir.errors import DTypeError
 from adjit.ir.primitive import PRIMITIVES
-from adjit.ir.types import BOOL, F64, I64, DType
+from adjit.ir.types import BF16, BOOL, F16, F32, F64, I64, DType
 from adjit.promotion import broadcast_shapes, cast_to, promote, result_dtype, spread
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -439,6 +439,11 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     return emit("lerp", name, *operands_of("lerp", input, end, weight))
 
 
+def single(*tensors: Tensor) -> list[Tensor]:
+    """Halves as float32, for what is rounded once at the end."""
+    return [cast_to(tensor, F32) if tensor._dtype in (F16, BF16) else tensor for tensor in tensors]
+
+
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 * tensor2."""
     return _addcmul(*promote(input, tensor1, tensor2, op="addcmul"), value)  # type: ignore[no-any-return]
@@ -446,8 +451,9 @@ def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
 
 @composite("Addcmul")
 def _addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, value: Any) -> Tensor:
-    product = mul(tensor1, tensor2)
-    return add(input, product if value == 1 else mul(product, value))
+    start, first, second = single(input, tensor1, tensor2)
+    product = mul(first, second)
+    return cast_to(add(start, product if value == 1 else mul(product, value)), input._dtype)
 
 
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
@@ -457,7 +463,8 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
 
 @composite("Addcdiv")
 def _addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, value: Any) -> Tensor:
-    return add(input, div(tensor1 if value == 1 else mul(tensor1, value), tensor2))
+    start, above, below = single(input, tensor1, tensor2)
+    return cast_to(add(start, div(above if value == 1 else mul(above, value), below)), input._dtype)
 
 
 def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:

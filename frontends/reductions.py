@@ -12,7 +12,7 @@ from adjit.dims import numel_of, numpy_names, shape_of, sizes_argument, wrap_dim
 from adjit.dispatch import apply
 from adjit.dtypes import default_float, title_of, to_ir
 from adjit.elementwise import abs as absolute
-from adjit.elementwise import add, div, emit, exp, log, mul, nan_to_num, pow, sub, where
+from adjit.elementwise import add, div, emit, exp, log, mul, nan_to_num, pow, single, sub, where
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL, I64, U8
 from adjit.logic import isfinite, isnan, logical_not
@@ -96,9 +96,9 @@ def sum_to_size(input: Tensor, *size: Any) -> Tensor:
             f"size {{[{', '.join(map(str, wanted))}]}} is not expandable to size {{[{', '.join(map(str, shape))}]}}."
         )
     axes = tuple(axis for axis in range(len(shape)) if axis < lead or (wanted[axis - lead] == 1 != shape[axis]))
-    if not axes:
+    if wanted and not axes:
         return input
-    return reshape(reduced("reduce_sum", input, axes, False, ""), *wanted)
+    return reshape(reduced("reduce_sum", summed(input, None), axes, False, ""), *wanted)
 
 
 # -- means and moments ----------------------------------------------------------------------------------------------
@@ -262,6 +262,11 @@ def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
 # -- norms and exponentials -----------------------------------------------------------------------------------------
 @composite("LinalgVectorNorm")
 def _norm(input: Tensor, p: float, dim: Any, keepdim: bool) -> Tensor:
+    (source,) = single(input)  # the powers of halves would overflow
+    return cast_to(_norm_of(source, p, dim, keepdim), input._dtype)
+
+
+def _norm_of(input: Tensor, p: float, dim: Any, keepdim: bool) -> Tensor:
     if p == 2:
         return _magnitude(reduced("reduce_sum", mul(input, input), dim, keepdim, ""))
     size = absolute(input)

@@ -328,3 +328,12 @@ def test_sum_to_size() -> None:
     assert torch.tensor(x).sum_to_size((2, 3, 4)).shape == (2, 3, 4)
     with pytest.raises(RuntimeError, match=r"size \{\[2, 4\]\} is not expandable to size \{\[2, 3, 4\]\}\."):
         torch.tensor(x).sum_to_size(2, 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_halves_are_rounded_once(dtype: Any) -> None:
+    a, b, c = (torch.tensor(draw(50), dtype=dtype) for _ in range(3))
+    wide = [part.float() for part in (a, b, c)]
+    assert torch.equal(torch.addcmul(a, b, c, value=3), torch.addcmul(*wide, value=3).to(dtype))
+    assert torch.equal(torch.addcdiv(a, b, c, value=3), torch.addcdiv(*wide, value=3).to(dtype))
+    assert torch.norm(a * 10, 6).item() == torch.norm((a * 10).float(), 6).to(dtype).item() != float("inf")

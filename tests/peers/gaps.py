@@ -4,6 +4,7 @@ GAPS: dict[str, str] = {
     "_chunk_cat": "private: the packing of distributed parameters",
     "_unsafe_masked_index": "private: what torch's compiler makes of a masked index",
     "_unsafe_masked_index_put_accumulate": "private: what torch's compiler makes of a masked index",
+    "hash_tensor": "private to torch's debugging: an exclusive or of bits",
     "slice": "an operator of ATen that torch's namespace does not have; `x[a:b:c]` and `slice_copy` do its work",
 }
 # Where the two libraries differ and adjit keeps its way.
@@ -11,6 +12,7 @@ DIFFERENT: dict[str, str] = {
     "as_strided.partial_views": "compiled, the memory of an argument is what the argument shows of it",
     "as_strided_scatter": "torch's gradient of the input is wrong: its own gradcheck refuses it",
     "masked.logaddexp": "torch's second gradient is NaN where both are masked, ours is 0",
+    "mode": "of equal values the last is named; torch names one that its unstable sort leaves there",
     "narrow_copy": "torch's text for a dim out of range is that of an internal check",
 }
 
