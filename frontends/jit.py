@@ -72,21 +72,25 @@ class CompiledFunction:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if STATE.tracer is not None:
             return self.function(*args, **kwargs)
+        if self._native is not None and self._native.nested:
+            found = self._native.call_nested(args, kwargs)
+            if found is not NotImplemented:
+                return found
         call = Call(args, kwargs)
         entry = self._entry(call)
         entry.calls += 1
         result = run_entry(self, entry, call)
-        if entry.calls > 1 and not kwargs:
-            self._learn(entry, call, args)
+        if entry.calls > 1:
+            self._learn(entry, call, args, kwargs)
         return result
 
-    def _learn(self, entry: Entry, call: Call, args: tuple[Any, ...]) -> None:
+    def _learn(self, entry: Entry, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Let native code serve the next call of this kind."""
         if self._native is None:
             from adjit.native.compiled import NativeCalls
 
             self._native = NativeCalls(self)
-        self._native.learn(entry, call, args)
+        self._native.learn(entry, call, args, kwargs)
 
     # -- looking in -------------------------------------------------------------------------------------------------
     def graph(self, *args: Any, **kwargs: Any) -> Graph:

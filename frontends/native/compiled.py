@@ -1,5 +1,7 @@
 """Calls of compiled functions served natively: positional arguments, none of them nested, results one or a tuple.
 
+Around nested arguments and results, and named ones, Python takes the leaves apart and puts them together.
+
 The Python path finds the program for a call; when it has served a kind of call twice, the program, what its guards
 compare and where its results go become a signature.
 """
@@ -11,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import optree
 
 from adjit.call import Call
 from adjit.compiler.entry import known as k
@@ -40,8 +43,10 @@ class NativeCalls:
     """The signatures of one compiled function."""
 
     def __init__(self, compiled: CompiledFunction) -> None:
-        entry = native_entry() if install() else None
+        self._entry = entry = native_entry() if install() else None
         self.table = None if entry is None else entry.new_compiled_table()
+        self.nested: dict[Any, Any] = {}  # by the arguments' structure: a builtin function of the leaves
+        self._tables: dict[Any, np.ndarray] = {}
         self._signatures: list[tuple[Signature, np.ndarray]] = []
         self._served: dict[int, list[np.ndarray]] = {}
         self._attempts: dict[Any, int] = {}
@@ -52,25 +57,56 @@ class NativeCalls:
         """How many calls a program served without Python."""
         return sum(int(words[k.CALLS]) for words in self._served.get(id(entry), ()))
 
-    def learn(self, entry: Entry, call: Call, args: tuple[Any, ...]) -> None:
+    def call_nested(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result of a call by way of its leaves; NotImplemented where no signature fits."""
+        leaves: list[Any]
+        leaves, structure = optree.tree_flatten((args, kwargs), none_is_leaf=True)  # type: ignore[arg-type]
+        function = self.nested.get(structure)
+        found = NotImplemented if function is None else function(*leaves)
+        return found if found is NotImplemented else optree.tree_unflatten(found[0], found[1:])
+
+    def _table_of(self, structure: Any) -> np.ndarray:
+        """The table for leaves of nested arguments."""
+        table = self._tables.get(structure)
+        if table is None:
+            assert self._entry is not None
+            table = self._tables[structure] = self._entry.new_compiled_table()
+            table[k.SLOW] = table[k.MISS] = id(_decline)
+            self.nested[structure] = self._entry.function("leaves", "", table)
+        return table
+
+    def learn(self, entry: Entry, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Make a signature of calls like this one, if the native entry can serve them."""
         if self.table is None or len(self._signatures) >= _LIMIT:
             return
+        flat = not kwargs and len(args) == len(call.leaves) and _is_flat_result(entry)
+        if not flat:
+            args = tuple(optree.tree_leaves((args, kwargs), none_is_leaf=True))  # type: ignore[arg-type]
         key = (id(entry), call.key, call.shapes)
         attempts = self._attempts.get(key, 0)
         if attempts == _ATTEMPTS or len(self._attempts) > 4 * _LIMIT:
             return
         self._attempts[key] = attempts + 1
-        signature = _signature(entry, call, args)
+        signature = _signature(entry, call, args, flat=flat)
         words = None if signature is None else signature.words()
         if words is not None and signature is not None:
             signature.kept.append(entry)
-            put_into(self.table, words, args, signature.needs, None, fixed=True)
+            table = self.table if flat else self._table_of(call.structure)
+            put_into(table, words, args, signature.needs, None, fixed=True)
             self._signatures.append((signature, words))
             self._served.setdefault(id(entry), []).append(words)
 
 
-def _signature(entry: Entry, call: Call, args: tuple[Any, ...]) -> Signature | None:
+def _decline(*_: Any) -> Any:
+    return NotImplemented
+
+
+def _is_flat_result(entry: Entry) -> bool:
+    structure = entry.structure
+    return structure.is_leaf() or (structure.type is tuple and all(child.is_leaf() for child in structure.children()))
+
+
+def _signature(entry: Entry, call: Call, args: tuple[Any, ...], *, flat: bool) -> Signature | None:
     executable = entry.executables.get("forward")
     if not isinstance(executable, Executable) or not _is_flat(call, args) or (entry.differentiable and STATE.recording):
         return None
@@ -78,7 +114,7 @@ def _signature(entry: Entry, call: Call, args: tuple[Any, ...]) -> Signature | N
         return None
     fresh = _fresh(entry)
     inputs = _inputs(entry, call)
-    outputs = _outputs(entry, call, args, fresh)
+    outputs = _outputs(entry, call, args, fresh, flat=flat)
     guards = guards_of(entry)
     if inputs is None or outputs is None or guards is None or len(fresh) > k.MOST_RESULTS:
         return None
@@ -195,9 +231,9 @@ Output = tuple[int, int, int]
 
 
 def _outputs(
-    entry: Entry, call: Call, args: Sequence[Any], fresh: dict[int, int]
+    entry: Entry, call: Call, args: Sequence[Any], fresh: dict[int, int], *, flat: bool
 ) -> tuple[list[Output] | Output, list[Any]] | None:
-    """What the call returns, and what must be kept for it; None for a nested result."""
+    """What the call returns, and what must be kept for it; around leaves the structure comes first."""
     places = [place for place, leaf in enumerate(call.leaves) if isinstance(leaf, Tensor)]
     found: list[Output] = []
     kept: list[Any] = []
@@ -217,8 +253,6 @@ def _outputs(
                 found.append((k.AN_OBJECT, id(output.value), 0))
             case _:
                 return None
-    structure = entry.structure
-    if structure.is_leaf():
-        return found[0], kept
-    flat = structure.type is tuple and all(child.is_leaf() for child in structure.children())
-    return (found, kept) if flat else None
+    if not flat:
+        return [(k.AN_OBJECT, id(entry.structure), 0), *found], [*kept, entry.structure]
+    return (found[0] if entry.structure.is_leaf() else found), kept

@@ -82,6 +82,30 @@ def test_arrays_numbers_and_constants() -> None:
     assert by_python(function, array.T.copy().T, 3.0, True, "name")[0].tolist() == (array * 3).tolist()
 
 
+def test_nested_and_named_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    function = torch.compile(lambda d, scale=1.0: {"sum": d["a"] + d["b"] * scale, "rest": [d["c"], (d["a"],)]})
+    x = {"a": torch.rand(3), "b": torch.rand(3), "c": 7}
+    expected = function(x, scale=2.0)
+    for _ in range(3):
+        function(x, scale=2.0)
+    monkeypatch.setattr("adjit.jit.run_entry", _refuse)
+    found = function(x, scale=2.0)
+    assert found["sum"].tolist() == expected["sum"].tolist()
+    assert found["rest"][0] == 7
+    assert found["rest"][1][0] is x["a"]
+    for other in ({**x, "c": 8}, {**x, "a": torch.rand(4), "b": torch.rand(4)}, {**x, "b": x["a"]}):
+        with pytest.raises(AssertionError, match="Python was asked"):
+            function(other, scale=2.0)
+    with pytest.raises(AssertionError, match="Python was asked"):
+        function(x, scale=3.0)
+    with pytest.raises(AssertionError, match="Python was asked"), torch.no_grad():
+        function(x, scale=2.0)
+    monkeypatch.undo()
+    assert function({**x, "b": x["a"]}, scale=2.0)["sum"].tolist() == (x["a"] * 3).tolist()
+    w = x["a"].clone().requires_grad_()
+    assert function({**x, "a": w}, scale=2.0)["sum"].requires_grad
+
+
 def test_other_sizes_and_keywords_go_to_python() -> None:
     function = torch.compile(lambda a, b: a + b)
     x = torch.rand(4)

@@ -20,6 +20,7 @@ from adjit.memory import Memory
 from adjit.native import install
 from adjit.native.operation import Operation
 from adjit.runtime import layout
+from adjit.state import STATE
 from adjit.tensor import Tensor
 
 pytestmark = pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
@@ -355,6 +356,13 @@ def test_threads_share_the_tables() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_the_entry_knows_every_mode() -> None:
+    """Whoever adds a mode says in `adjit.native.entry._mode` whether native calls must leave it to Python."""
+    assert set(vars(STATE)) == {
+        "recording", "inference", "tracer", "anomaly", "packing", "hooks_disabled", "sweep",
+    }  # fmt: skip
 
 
 def test_an_unknown_layout_leaves_python_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
