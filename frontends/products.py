@@ -215,6 +215,8 @@ def _addmm(input: Tensor, mat1: Tensor, mat2: Tensor, beta: Any, alpha: Any) -> 
 
 
 def _scaled_sum(input: Tensor, product: Tensor, beta: Any, alpha: Any) -> Tensor:
+    if not product._dtype.is_float:
+        beta, alpha = int(beta), int(alpha)
     product = product if alpha == 1 else mul(product, alpha)
     if beta == 0:
         return product
@@ -329,33 +331,6 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
     return reshape(mul(left, right), *[m * n for m, n in zip(a, b, strict=True)])
 
 
-def matrix_power(input: Tensor, n: int) -> Tensor:
-    """input @ input @ ..., `n` times; the unit matrix for 0."""
-    from adjit.creation import eye
-    from adjit.shaping import clone, expand
-
-    shape = shape_of(input)
-    if len(shape) < 2 or shape[-1] != shape[-2]:
-        raise RuntimeError(
-            "linalg.matrix_power: A must be batches of square matrices, but they are "
-            f"{shape[-2]} by {shape[-1]} matrices"
-            if len(shape) > 1
-            else "linalg.matrix_power: The input tensor A must have at least 2 dimensions."
-        )
-    if n < 0:
-        raise NotImplementedError("matrix_power: negative powers need an inverse, which is not offered")
-    if n == 0:
-        return clone(expand(eye(shape[-1], dtype=input.dtype), *shape))
-    result, square = None, input
-    while n:
-        if n & 1:
-            result = square if result is None else matmul(result, square)
-        n >>= 1
-        square = matmul(square, square) if n else square
-    assert result is not None
-    return clone(result) if result is input else result
-
-
 def chain_matmul(*matrices: Tensor) -> Tensor:
     """The product of matrices, from the left."""
     result = matrices[0]
@@ -388,22 +363,38 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     return _cross(left, right, axis)  # type: ignore[no-any-return]
 
 
-def cdist(x1: Tensor, x2: Tensor, p: float = 2.0) -> Tensor:
-    """The p-norms of the differences between all rows of x1 and x2."""
+def cdist(
+    x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary"
+) -> Tensor:
+    """The p-norms of the differences between all rows of x1 and x2, by differences in every mode.
+
+    Shapes: [*, m, k], [*, n, k] -> [*, m, n].
+    """
     from adjit.reductions import norm
     from adjit.shaping import unsqueeze
 
-    if shape_of(x1)[-1] != shape_of(x2)[-1]:
-        raise RuntimeError(
-            f"X1 and X2 must have the same number of columns. X1: {shape_of(x1)[-1]} X2: {shape_of(x2)[-1]}"
-        )
+    for tensor, name in ((x1, "X1"), (x2, "X2")):
+        if not tensor._dtype.is_float:
+            raise RuntimeError(f"cdist only supports floating-point dtypes, {name} got: {title_of(tensor._dtype)}")
+    a, b = shape_of(x1), shape_of(x2)
+    for shape, name in ((a, "X1"), (b, "X2")):
+        if len(shape) < 2:
+            raise RuntimeError(f"cdist only supports at least 2D tensors, {name} got: {len(shape)}D")
+    if a[-1] != b[-1]:
+        raise RuntimeError(f"X1 and X2 must have the same number of columns. X1: {a[-1]} X2: {b[-1]}")
+    if p < 0:
+        raise RuntimeError("cdist only supports non-negative p values")
+    if compute_mode not in (
+        "use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist"
+    ):  # fmt: skip
+        raise ValueError(f"{compute_mode} is not a valid value for compute_mode")
     return rename(norm(sub(unsqueeze(x1, -2), unsqueeze(x2, -3)), p, -1), "Cdist")
 
 
 ger, vdot = outer, dot
 _METHODS = (
     "addbmm", "addmm", "addmv", "addr", "baddbmm", "bmm", "cross", "dot", "ger", "inner", "kron", "matmul",
-    "matrix_power", "mm", "mv", "outer", "vdot",
+    "mm", "mv", "outer", "vdot",
 )  # fmt: skip
 METHODS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in _METHODS}
 __all__ = [*_METHODS, "cdist", "chain_matmul", "einsum", "tensordot"]

@@ -276,14 +276,21 @@ def _norm_of(input: Tensor, p: float, dim: Any, keepdim: bool) -> Tensor:
         return reduced("reduce_sum", cast_to(emit("ne", "", input, 0), input._dtype), dim, keepdim, "")
     if p == 1:
         return reduced("reduce_sum", size, dim, keepdim, "")
-    total = reduced("reduce_sum", pow(size, p), dim, keepdim, "")
-    found: Tensor = where(emit("ne", "", total, 0), pow(total, 1 / p), 0.0)  # flat at 0
-    return found
+    nothing = emit("eq", "", size, 0)
+    powers = where(nothing, 0.0 if p > 0 else float("inf"), pow(where(nothing, 1.0, size), p))
+    total = reduced("reduce_sum", powers, dim, keepdim, "")
+    nothing = emit("eq", "", total, 0)
+    return where(nothing, 0.0 if p > 0 else float("inf"), pow(where(nothing, 1.0, total), 1 / p))  # type: ignore[no-any-return]
 
 
 @numpy_names
 def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
-    """The p-norm over axes; the derivative at 0 is 0."""
+    """The p-norm over axes; the derivative at 0 is 0.  "nuc" is the sum of a matrix's singular values."""
+    if p == "nuc":
+        from adjit.linalg import matrix_norm
+
+        found: Tensor = matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim, dtype=dtype)
+        return found
     if not input._dtype.is_float:
         raise RuntimeError(
             f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {title_of(input._dtype)}"
@@ -293,7 +300,7 @@ def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, 
     if p == "nuc":
         from adjit.linalg import matrix_norm
 
-        return matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim)
+        return matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim)  # type: ignore[no-any-return]
     return _norm(input, 2.0 if p in ("fro", None) else float(p), static(dim), keepdim)  # type: ignore[no-any-return]
 
 

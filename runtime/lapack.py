@@ -87,3 +87,34 @@ def triangle_solver(
         trsm(*flags, *sizes, one, _pointer(a), leading[0], _pointer(x), leading[1], *lengths)
 
     return solve
+
+
+def factorize_symmetric(matrix: Array) -> tuple[Array, int]:
+    """Overwrite the lower triangle of a matrix in Fortran's order with its factors by `sytrf`; pivots and info."""
+    found = _function(f"{_LETTERS[matrix.dtype][0]}sytrf")
+    if found is None:
+        raise NotImplementedError("ldl_factor: this NumPy's library has no sytrf")
+    sytrf, integer = found
+    count = matrix.shape[0]
+    pivots = np.zeros(count, np.dtype(integer))
+    room = max(64 * count, 1)
+    work = np.empty(room, matrix.dtype)
+    info = integer(0)
+    n, leading, length = (ctypes.byref(integer(size)) for size in (count, max(count, 1), room))
+    one = ctypes.c_size_t(1)
+    sytrf(b"L", n, _pointer(matrix), leading, _pointer(pivots), _pointer(work), length, ctypes.byref(info), one)
+    return pivots, int(info.value)
+
+
+def solve_symmetric(factors: Array, pivots: Array, b: Array) -> None:
+    """Overwrite b, in Fortran's order, with the solution by `sytrs`, given the factors in Fortran's order."""
+    found = _function(f"{_LETTERS[factors.dtype][0]}sytrs")
+    if found is None:
+        raise NotImplementedError("ldl_solve: this NumPy's library has no sytrs")
+    sytrs, integer = found
+    count, columns = b.shape
+    exchanged = np.ascontiguousarray(pivots, np.dtype(integer))
+    info = integer(0)
+    n, k, leading = (ctypes.byref(integer(size)) for size in (count, columns, max(count, 1)))
+    one = ctypes.c_size_t(1)
+    sytrs(b"L", n, k, _pointer(factors), leading, _pointer(exchanged), _pointer(b), leading, ctypes.byref(info), one)

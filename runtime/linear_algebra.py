@@ -82,7 +82,7 @@ def lu_solve(a: Array, factors: Array, order: Array, b: Array, *, transpose: boo
 _FASTER: dict[str, Callable[..., Any]] = {"lu": lu, "triangular_solve": triangular_solve, "lu_solve": lu_solve}
 
 
-def _way(op: Primitive, attributes: dict[str, bool]) -> HostFunction:
+def _way(op: Primitive, attributes: dict[str, Any]) -> HostFunction:
     function = _FASTER.get(op.name, op.reference)
 
     def run(*operands: Array) -> tuple[Array, ...]:
@@ -114,11 +114,12 @@ _LU = (
     "U[{info},{info}] is zero and using it on lu_solve would result in a division by zero. If you still want to "
     "perform the factorization, consider calling linalg.lu(A, pivot) or linalg.lu_factor_ex(A, pivot)"
 )
+_LDL = "D[{info},{info}] is zero: the factors cannot be used to solve a system."
 CHECKS = {
     "linalg.inv": _INVERSION, "linalg.inv_ex": _INVERSION, "torch.linalg.solve": _SOLVE,
     "torch.linalg.solve_ex": _SOLVE, "linalg.cholesky": _CHOLESKY, "linalg.cholesky_ex": _CHOLESKY,
     "cholesky": _CHOLESKY, "cholesky_inverse": _INVERSION, "torch.linalg.lu_factor": _LU,
-    "torch.linalg.lu_factor_ex": _LU,
+    "torch.linalg.lu_factor_ex": _LU, "torch.linalg.ldl_factor": _LDL, "torch.linalg.ldl_factor_ex": _LDL,
 }  # fmt: skip
 
 
@@ -127,7 +128,7 @@ def _check(name: str, info: Array) -> tuple[()]:
     bad = np.flatnonzero(info)
     if bad.size:
         element = "" if info.ndim == 0 else f"(Batch element {bad[0]}): "
-        error = RuntimeError if CHECKS[name] is _LU else LinAlgError
+        error = RuntimeError if CHECKS[name] in (_LU, _LDL) else LinAlgError
         raise error(f"{name}: {element}{CHECKS[name].format(info=info.reshape(-1)[bad[0]])}")
     return ()
 
@@ -137,5 +138,59 @@ def _register_checks() -> None:
         register_host_function(f"linalg.check.{name}", partial(_check, name))
 
 
+def rows_after(pivots: Array, order: Array) -> tuple[Array]:
+    """The rows in `order` after the exchanges that `pivots` lists, from 1."""
+    found = np.array(order)
+    count = order.shape[-1]
+    for place in np.ndindex(*pivots.shape[:-1]):
+        rows = found[place].tolist()
+        for step, other in enumerate(pivots[place].tolist()):
+            if not 1 <= other <= count:
+                raise RuntimeError(
+                    "Pivots given to lu_solve must all be "
+                    + ("greater or equal to 1" if other < 1 else "smaller or equal to LU.size(-2)")
+                    + ". Did you properly pass the result of lu_factor?"
+                )
+            rows[step], rows[other - 1] = rows[other - 1], rows[step]
+        found[place] = rows
+    return (found,)
+
+
+def ldl_factor(a: Array) -> tuple[Array, Array, Array]:
+    """LAPACK's factors of symmetric matrices, of which the lower triangle is read; its pivots and info."""
+    factors, pivots, info = a.copy(), np.zeros(a.shape[:-1], np.int32), np.zeros(a.shape[:-2], np.int32)
+    for place in np.ndindex(*info.shape):
+        if a.shape[-1]:
+            matrix = np.array(np.tril(a[place]), order="F")
+            pivots[place], info[place] = lapack.factorize_symmetric(matrix)
+            factors[place] = matrix
+    return factors, pivots, info
+
+
+def ldl_solve(factors: Array, pivots: Array, b: Array) -> tuple[Array]:
+    """The solution given what `ldl_factor` found."""
+    x = b.copy()
+    for place in np.ndindex(*b.shape[:-2]):
+        if x[place].size:
+            column = np.array(b[place], order="F")
+            lapack.solve_symmetric(np.array(factors[place], order="F"), pivots[place], column)
+            x[place] = column
+    return (x,)
+
+
+def geqrf(a: Array) -> tuple[Array, Array]:
+    """LAPACK's QR factorization as reflections, by NumPy's mode "raw"."""
+    *lead, m, n = a.shape
+    factors, tau = np.array(a), np.zeros((*lead, min(m, n)), a.dtype)
+    for place in np.ndindex(*lead):
+        if a[place].size:
+            turned, scales = np.linalg.qr(a[place], "raw")
+            factors[place], tau[place] = turned.T, scales
+    return factors, tau
+
+
+for _function in (ldl_factor, ldl_solve, geqrf):
+    register_host_function(f"linalg.{_function.__name__}", _function)
+register_host_function("linalg.order", rows_after)
 _register_ops()
 _register_checks()

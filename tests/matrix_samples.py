@@ -27,12 +27,22 @@ def _positive(draw: Draw, shape: tuple[int, ...], dtype: DType = F64) -> Any:
     return (values @ np.swapaxes(values, -1, -2) + np.eye(shape[-1])).astype(dtype.storage)
 
 
-@samples_of("cholesky", "eigh")
+@samples_of("cholesky")
 def _(draw: Draw) -> Iterator[Sample]:
+    yield from _symmetric(draw, {})
+
+
+@samples_of("eigh")
+def _(draw: Draw) -> Iterator[Sample]:
+    yield from _symmetric(draw, {"upper": False})
+    yield Sample("upper", (_positive(draw, (2, 3, 3)),), {"upper": True}, smooth=False)
+
+
+def _symmetric(draw: Draw, attributes: dict[str, Any]) -> Iterator[Sample]:
     # Only a triangle is read, and the derivative is that of symmetric matrices: differences see another one.
     for shape in ((1, 1), (2, 1, 1), (3, 3), (2, 3, 3), (0, 0), (0, 2, 2)):
-        yield Sample(f"{shape}", (_positive(draw, shape),), smooth=shape[-1] == 1)
-    yield Sample("f32", (_positive(draw, (3, 3), F32),))
+        yield Sample(f"{shape}", (_positive(draw, shape),), attributes, smooth=shape[-1] == 1)
+    yield Sample("f32", (_positive(draw, (3, 3), F32),), attributes)
 
 
 @samples_of("lu")

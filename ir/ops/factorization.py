@@ -245,15 +245,15 @@ def _(g: tuple[Array, Array], out: tuple[Array, Array], a: Array, *, complete: b
 
 
 @primitive("linalg", exact=False)
-def eigh(a: Array) -> tuple[Array, Array]:
+def eigh(a: Array, *, upper: bool) -> tuple[Array, Array]:
     """values, vectors of symmetric matrices: a @ vectors = vectors * values, values ascending.
 
-    Only the lower triangle of `a` is read.  Shapes: [*, n, n] -> [*, n], [*, n, n].  Errors: LinAlgError where NaN or
+    Only one triangle of `a` is read.  Shapes: [*, n, n] -> [*, n], [*, n, n].  Errors: LinAlgError where NaN or
     infinity keeps the algorithm from an end.
     """
     a = np.asarray(a)
     try:
-        values, vectors = np.linalg.eigh(a)
+        values, vectors = np.linalg.eigh(a, "U" if upper else "L")
     except np.linalg.LinAlgError:
         raise LinAlgError(f"linalg.eigh: {_element(a)}{NONFINITE}") from None
     return values.astype(a.dtype, copy=False), vectors.astype(a.dtype, copy=False)
@@ -269,17 +269,19 @@ def _element(a: Any) -> str:
 
 
 @eigh.infers
-def _(a: TensorType) -> tuple[TensorType, TensorType]:
+def _(a: TensorType, *, upper: bool) -> tuple[TensorType, TensorType]:
     require_matrices("eigh", a, square=True)
     return a.with_dims(a.dims[:-1]), a
 
 
 @eigh.vjps
-def _(g: tuple[Array, Array], out: tuple[Array, Array], a: Array) -> Array:
+def _(g: tuple[Array, Array], out: tuple[Array, Array], a: Array, *, upper: bool) -> Array:
     (g_values, g_vectors), (values, vectors) = g, out
     count = values.shape[-1]
     gaps = as_rows(values, count) - as_columns(values, count)
-    inner = quotient(product(transposed(vectors), g_vectors), with_diagonal(gaps, zeros(gaps) + 1))
+    turned = product(transposed(vectors), g_vectors)
+    # Vectors turn into one another at skew rates: the symmetric part has no influence.
+    inner = quotient((turned - transposed(turned)) * 0.5, with_diagonal(gaps, zeros(gaps) + 1))
     inner = with_diagonal(inner, on_diagonal(g_values))
     return product(product(vectors, inner), transposed(vectors))
 

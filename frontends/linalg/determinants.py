@@ -1,0 +1,101 @@
+"""Determinants and their logarithms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adjit.dims import shape_of
+from adjit.dispatch import apply
+from adjit.elementwise import abs as absolute
+from adjit.elementwise import log, sign, where
+from adjit.ir.primitive import PRIMITIVES
+from adjit.linalg.checks import identity, require_float, require_kernel, require_square
+from adjit.linalg.factors import factored
+from adjit.linalg.ruled import apply_with_rule
+from adjit.linalg.systems import by_factors
+from adjit.promotion import cast_to
+from adjit.results import named_result
+from adjit.shaping import unsqueeze
+from adjit.tensor import Tensor
+
+Slogdet = named_result("linalg_slogdet", "sign", "logabsdet")
+
+
+def _diagonal(factors: Tensor) -> Tensor:
+    from adjit.diagonals import diagonal
+
+    return diagonal(factors, 0, -2, -1)
+
+
+def _parity(pivots: Tensor, like: Tensor) -> Tensor:
+    """1 for an even number of exchanges of rows, else -1."""
+    position = apply(PRIMITIVES["iota"], (), {
+        "shape": tuple(shape_of(pivots)), "axis": len(shape_of(pivots)) - 1, "dtype": pivots._dtype,
+    })  # fmt: skip
+    exchanged = cast_to(pivots != position + 1, like._dtype)
+    return (1 - 2 * exchanged).prod(-1)  # type: ignore[no-any-return]
+
+
+def _scaled_inverse(a: Tensor, factors: Tensor, order: Tensor, scale: Tensor) -> Tensor:
+    """scale * a^-T."""
+    units = identity(a, shape_of(a)[-1], tuple(shape_of(a))[:-2])
+    return by_factors(a, factors, order, units * unsqueeze(unsqueeze(scale, -1), -1), transpose=True)
+
+
+def _det(a: Tensor, factors: Tensor, order: Tensor, pivots: Tensor) -> tuple[Tensor]:
+    return (_diagonal(factors).prod(-1) * _parity(pivots, factors),)
+
+
+def _det_rule(
+    g: Tensor, a: Tensor, factors: Tensor, order: Tensor, pivots: Tensor, found: Tensor
+) -> tuple[Tensor]:
+    # The derivative is the matrix of cofactors, det(a) a^-T.  Where a is singular, a 0 on U's diagonal is moved by a
+    # rounding error: the cofactors of what results are those of a but for rounding.
+    from adjit.numeric_limits import finfo
+
+    line = _diagonal(factors)
+    moved = where(line == 0, finfo(factors.dtype).eps, line)
+    near = factors + (moved - line).diag_embed()
+    value = where(found == 0, moved.prod(-1) * _parity(pivots, factors), found)
+    return (_scaled_inverse(a, near, order, g * value),)
+
+
+def det(A: Tensor) -> Tensor:
+    """The determinants of square matrices; the derivative is the matrix of cofactors, for singular ones too.
+
+    Shapes: [*, n, n] -> [*].
+    """
+    require_square("linalg.det", A)
+    require_float("linalg.det", A, kernel="lu_cpu")
+    factors, pivots, order, _ = factored(A.detach())
+    return apply_with_rule("LinalgDet", _det, _det_rule, (0,), A, factors, order, pivots)  # type: ignore[no-any-return]
+
+
+def _slogdet(a: Tensor, factors: Tensor, order: Tensor, pivots: Tensor) -> tuple[Tensor, Tensor]:
+    line = _diagonal(factors)
+    return sign(line).prod(-1) * _parity(pivots, factors), log(absolute(line)).sum(-1)
+
+
+def _slogdet_rule(
+    g_sign: Tensor, g: Tensor, a: Tensor, factors: Tensor, order: Tensor, pivots: Tensor, *found: Tensor
+) -> tuple[Tensor]:
+    return (_scaled_inverse(a, factors, order, g),)
+
+
+def slogdet(A: Tensor) -> Any:
+    """The signs of determinants, and the logarithms of their sizes.  Shapes: [*, n, n] -> [*], [*]."""
+    return _signed("linalg.slogdet", A)
+
+
+def _signed(name: str, A: Tensor) -> Any:
+    require_square(name, A)
+    require_float(name, A)
+    require_kernel("lu_cpu", A)
+    factors, pivots, order, _ = factored(A.detach())
+    return Slogdet(*apply_with_rule("LinalgSlogdet", _slogdet, _slogdet_rule, (0,), A, factors, order, pivots))
+
+
+def logdet(A: Tensor) -> Tensor:
+    """The logarithms of determinants; NaN for a negative one, minus infinity for 0."""
+    signs, size = _signed("logdet", A)
+    return where(signs == -1, float("nan"), size)  # type: ignore[no-any-return]

@@ -1,0 +1,90 @@
+"""`torch.linalg`: values by definition, gradients by differences, PyTorch's errors, eager and compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import adjit as torch
+
+RANDOM = np.random.default_rng(5)
+GENERAL = RANDOM.standard_normal((2, 3, 3)) + 3 * np.eye(3)
+SYMMETRIC = GENERAL @ np.swapaxes(GENERAL, -1, -2)
+TALL = RANDOM.standard_normal((4, 3))
+linalg = torch.linalg
+
+FUNCTIONS: dict[str, tuple[Callable[[Any], Any], Any]] = {
+    "inv": (linalg.inv, GENERAL), "det": (linalg.det, GENERAL), "slogdet": (lambda a: linalg.slogdet(a)[1], GENERAL),
+    "logdet": (torch.logdet, SYMMETRIC), "solve": (lambda a: linalg.solve(a, a.mT.sin()), GENERAL),
+    "solve left": (lambda a: linalg.solve(a, a.sin(), left=False), GENERAL),
+    "cholesky": (lambda a: linalg.cholesky((a + a.mT) / 2), SYMMETRIC),
+    "eigvalsh": (lambda a: linalg.eigvalsh((a + a.mT) / 2), SYMMETRIC),
+    "svdvals": (linalg.svdvals, TALL), "pinv": (linalg.pinv, TALL), "nuc": (lambda a: linalg.norm(a, "nuc"), TALL),
+    "qr": (lambda a: linalg.qr(a)[0] @ linalg.qr(a)[1].tanh(), TALL), "exp": (linalg.matrix_exp, GENERAL / 4),
+    "power": (lambda a: linalg.matrix_power(a, -2), GENERAL), "lu": (lambda a: linalg.lu(a)[2], GENERAL),
+    "lstsq": (lambda a: linalg.lstsq(a, a[:, :2].cos())[0], TALL), "cond": (linalg.cond, GENERAL),
+    "cdist": (lambda a: torch.cdist(a, a.sin()), TALL), "cov": (torch.cov, TALL),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_gradients_agree_with_differences_and_compiled(name: str) -> None:
+    function, array = FUNCTIONS[name]
+    step = RANDOM.standard_normal(array.shape)
+
+    def scalar(a: Any) -> Any:
+        return function(a).sin().sum()
+
+    def slope(a: Any) -> Any:
+        (g,) = torch.autograd.grad(scalar(a), a, create_graph=True)
+        return (g * torch.from_numpy(step)).sum()
+
+    for first, order in ((scalar, 1), (slope, 2)):
+        x = torch.tensor(array, requires_grad=True)
+        (found,) = torch.autograd.grad(first(x), x)
+        high, low = (
+            first(torch.tensor(array + sign * 1e-6 * step, requires_grad=True)).item() for sign in (1, -1)
+        )
+        wanted = (high - low) / 2e-6
+        assert float((found.numpy() * step).sum()) == pytest.approx(wanted, rel=2e-4, abs=1e-5), order
+
+    def trained(a: Any) -> Any:
+        a = a.detach().requires_grad_()
+        return torch.autograd.grad(scalar(a), a)[0]
+
+    np.testing.assert_allclose(
+        torch.compile(trained)(torch.tensor(array)).numpy(), trained(torch.tensor(array)).numpy(), rtol=1e-9, atol=1e-12
+    )
+
+
+def test_the_determinants_derivative_is_the_cofactors_also_where_singular() -> None:
+    a = torch.tensor([[1.0, 2], [2, 4]], dtype=torch.float64, requires_grad=True)
+    linalg.det(a).backward()
+    np.testing.assert_allclose(a.grad.numpy(), [[4, -2], [-2, 1]], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: linalg.inv(torch.diag(torch.tensor([1.0, 0]))), "linalg.inv: The diagonal element 2 is zero, the inv"),
+        (lambda: linalg.cholesky(-torch.eye(2)), "linalg.cholesky: The factorization could not be completed because"),
+        (lambda: linalg.solve(torch.zeros(2, 2), torch.ones(2)), "torch.linalg.solve: The solver failed because the"),
+    ],
+)
+def test_what_cannot_be_solved_is_named(call: Callable[[], Any], message: str) -> None:
+    for way in (call, torch.compile(call)):
+        with pytest.raises(linalg.LinAlgError) as caught:
+            way()
+        assert str(caught.value).startswith(message)
+
+
+def test_blocks_products_and_combinations() -> None:
+    assert torch.block_diag(torch.tensor([[1, 2]]), torch.tensor(3)).tolist() == [[1, 2, 0], [0, 0, 3]]
+    assert torch.cartesian_prod(torch.tensor([1, 2]), torch.tensor([3, 4])).tolist() == [[1, 3], [1, 4], [2, 3], [2, 4]]
+    assert torch.combinations(torch.tensor([1, 2, 3])).tolist() == [[1, 2], [1, 3], [2, 3]]
+    assert torch.renorm(torch.tensor([[3.0, 4], [0.3, 0.4]]), 2, 0, 1).numpy() == pytest.approx(
+        np.array([[0.6, 0.8], [0.3, 0.4]])
+    )
