@@ -121,6 +121,11 @@ def _uses(node: Node) -> Iterable[Value]:
                 yield from deeper.outputs
 
 
+def _reads_of(nodes: Iterable[Node]) -> Iterable[Value]:
+    for node in nodes:
+        yield from _reads(node)
+
+
 def _reads(node: Node) -> Iterable[Value]:
     for inner in (node, *(n for region in node.regions for n in region.walk())):
         if inner.op is LOAD:
@@ -172,6 +177,7 @@ def _emit_part(
     program: Program, name: str, nodes: Sequence[Node], table: Mapping[Value, int], dependence: Dependence
 ) -> Part:
     w = open_function(program, name, PARAMETERS, used_buffers(nodes, table), dependence)
+    w.sources = frozenset(_reads_of(nodes))
     last = nodes[-1]
     alone = sum(node.op in STATEMENTS for node in nodes) == 1
     if alone and last.op is SORT_ROWS:

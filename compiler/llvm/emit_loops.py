@@ -51,10 +51,9 @@ def emit_for(w: Writer, node: Node, span: tuple[str, str] | None = None) -> None
         else:
             scalar_loop(w, name, begin, end, lambda: nest(depth + 1))
 
-    # Loops inside others store what these may soon read.
-    streamed = streamed_buffers(w, node, choice) if span is not None else []
-    if streamed and span is not None:
-        emit_streaming(w, streamed, span[0], lambda: nest(0))
+    streamed = streamed_buffers(w, node, choice) if w.lanes == 1 else []
+    if streamed:
+        emit_streaming(w, streamed, span[0] if span and len(names) == 1 else "0", lambda: nest(0))
     else:
         nest(0)
 

@@ -115,7 +115,9 @@ class Writer:
         self.variables: dict[str, Variable] = {}
         self.lanes = 1  # of the vectors in the present scope
         self.mask: str | None = None  # the lanes that exist; None: all
+        self.sources: frozenset[Value] = frozenset()  # buffers that the function reads
         self.streamed: frozenset[str] = frozenset()  # buffers (pointers) whose vectors go past the caches
+        self.streams = False  # whether any do
         self._body = function.lines
         self._every = self._frames = [Frame({})]
         self._depths: dict[str, int] = {}  # of variables: the frame that binds them
@@ -288,6 +290,9 @@ class Writer:
     def finish(self) -> None:
         """Tell the faults, and return."""
         self.flush_faults()
+        if self.streams:  # other threads see what went past the caches only after a fence
+            self.module.declare("declare void @llvm.x86.sse.sfence()")
+            self.f.line("call void @llvm.x86.sse.sfence()")
         self.f.line("ret void")
         self.f.finish()
 

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from adjit.compiler.llvm.emit_choice import Choice, column_stride, variables_of
 from adjit.compiler.llvm.emit_state import Writer
 from adjit.compiler.llvm.text import LLType
-from adjit.compiler.loops.ir import LOAD, STORE
+from adjit.compiler.loops.ir import STORE, address
 from adjit.ir.graph import Node, Value
+from adjit.ir.shape import substitute
 
 # Arrays of fewer bytes may still be in the last cache when they are read.
 LEAST = 16 << 20
@@ -22,20 +23,30 @@ _METADATA = "!772 = !{i32 1}"
 
 
 def streamed_buffers(w: Writer, node: Node, choice: Choice) -> list[Value]:
-    """The large buffers that a `for` fills from one end to the other and does not read."""
-    if w.options.target.architecture != "x86_64" or choice.lanes < 2 or variables_of(node) != (choice.variable,):
+    """The large buffers that a `for` fills, and that nothing in the function reads."""
+    if w.options.target.architecture != "x86_64" or choice.lanes < 2 or variables_of(node)[-1:] != (choice.variable,):
         return []
     (region,) = node.regions
-    read = {inner.inputs[0] for inner in region.walk() if inner.op is LOAD}
     found = []
     for inner in region.nodes:
-        if inner.op is not STORE or inner.attributes["masked"] or inner.inputs[0] in read:
+        if inner.op is not STORE or inner.attributes["masked"] or inner.inputs[0] in w.sources:
             continue
         type = inner.inputs[0].type
         size = type.size * type.dtype.itemsize if isinstance(type.size, int) else 0
-        if isinstance(size, int) and size >= LEAST and column_stride(inner, str(choice.variable)) == 1:
+        if size >= LEAST and _begins_at_lines(inner, str(choice.variable)):
             found.append(inner.inputs[0])
     return found
+
+
+def _begins_at_lines(store: Node, name: str) -> bool:
+    """Whether a store goes along `name` from cache lines on, if its buffer begins at one."""
+    type = store.inputs[0].type
+    flat = address(type, store.attributes["at"])  # type: ignore[arg-type]
+    if column_stride(store, name) != 1:
+        return False
+    rest = substitute(flat, {name: 0})
+    coefficients = [rest] if isinstance(rest, int) else [coefficient for _, coefficient in rest.terms]
+    return all(coefficient * type.dtype.itemsize % _LINE == 0 for coefficient in coefficients)
 
 
 def emit_streaming(w: Writer, buffers: Sequence[Value], begin: str, loop: Callable[[], None]) -> None:
@@ -50,9 +61,6 @@ def emit_streaming(w: Writer, buffers: Sequence[Value], begin: str, loop: Callab
     f.start(past)
     with w.scope(), _streaming(w, buffers):
         loop()
-    # Other threads see what was stored only after a fence.
-    w.module.declare("declare void @llvm.x86.sse.sfence()")
-    f.line("call void @llvm.x86.sse.sfence()")
     f.jump(done)
     f.start(through)
     with w.scope():
@@ -64,6 +72,7 @@ def emit_streaming(w: Writer, buffers: Sequence[Value], begin: str, loop: Callab
 @contextmanager
 def _streaming(w: Writer, buffers: Sequence[Value]) -> Iterator[None]:
     w.streamed = frozenset(w.buffers[buffer] for buffer in buffers)
+    w.streams = True
     try:
         yield
     finally:
