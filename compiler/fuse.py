@@ -41,7 +41,7 @@ from adjit.ir.shape import Size, product
 # A store and a load that a recomputation saves, in instructions.
 WORTH = 12.0
 # The same for an array in memory, and one more load of such an array.
-WORTH_LARGE = 30.0
+WORTH_LARGE = 18.0
 LOAD_LARGE = 14.0
 # The dearest arithmetic that is done while an operand is packed: packing may happen more than once.
 PROLOGUE = 8.0
