@@ -154,9 +154,12 @@ def spherical_bessel_j0(x: Any) -> Any:
 
 
 # -- the Airy function ------------------------------------------------------------------------------------------------
-@scalar(constant=True)
+@scalar(singular=True, x="log(0*x - 1)")
 def airy_ai(x: Any) -> Any:
-    """The Airy function Ai.  Error: 2e-15, and relative above -1.75: 5 ULP of 1 + x**1.5."""
+    """The Airy function Ai.  Error: 2e-15, and relative above -1.75: 5 ULP of 1 + x**1.5.
+
+    The derivative is not given: NaN.
+    """
     size = maximum(abs_(x), 1)
     root = sqrt(size)
     z = size * root * (2 / 3)
