@@ -16,7 +16,7 @@ from adjit.ir.analysis import count_ops
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph
 from adjit.ir.ops import contraction, reduction, structure, windows
-from adjit.ir.ops.arrays import cast, full, permute, reshape, where
+from adjit.ir.ops.arrays import cast, counted, equal, expand, full, permute, reshape, where
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import BOOL, F16, F32, F64, I32, I64, TensorType
 from adjit.ir.verify import verify
@@ -73,6 +73,13 @@ def dotted(x: Any, y: Any) -> Any:
 
 # Program, operand types, and the ops that are left.
 FIRES: dict[str, tuple[Function, list[TensorType], dict[str, int]]] = {
+    "sum of the greatest": (
+        lambda x: reduction.reduce_sum(
+            where(
+                equal(counted(x, x.shape, 1), expand(reshape(reduction.argmax(x, axis=1), (x.shape[0], 1)), x.shape)),
+                x, 0.0,
+            ), axes=(1,)),
+        [TensorType(F32, (4, 5))], {"reduce_max": 1, "add": 1, "const": 1}),
     "expand is implicit": (lambda x: x * spread(x, 3.0), [X], {"mul": 1, "const": 1}),
     "x + -0": (lambda x: x + spread(x, -0.0), [X], {}),
     "|x| + 0": (lambda x: scalar("abs")(x) + 0.0, [X], {"abs": 1}),
