@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from types import CodeType, FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from adjit.autograd.record import hook_numbers
@@ -32,9 +32,13 @@ class Environment:
         self._roots: list[Any] = []  # modules that were not found through another one
         self._snapshot: list[Any] = []
         self._hooked: list[tuple[Tensor, tuple[int, ...]]] = []
+        self._containers: list[tuple[Any, tuple[Any, ...]]] = []  # lists and dicts, with what they held
         self._seen: set[int] = set()
         for item in (function, *arguments):
             self._visit(item)
+        for item in arguments:
+            if _is_users_object(item):
+                self._visit_instance(item)
         if not self._modules and not isinstance(function, (FunctionType, MethodType)):
             self._visit_instance(function)  # an object with a `__call__` of its own
             self._visit(vars(type(function)).get("__call__"))
@@ -42,7 +46,7 @@ class Environment:
     @property
     def volatile(self) -> bool:
         """Whether there is anything to compare at every call."""
-        return bool(self._names or self._cells)
+        return bool(self._names or self._cells or self._containers)
 
     def _visit(self, item: Any) -> None:
         from adjit.jit import CompiledFunction
@@ -64,8 +68,11 @@ class Environment:
             self._visit(item.__func__)
         elif isinstance(item, FunctionType):
             self._visit_function(item)
-        elif isinstance(item, (list, tuple)) and len(item) < 64:
-            for part in item:
+        elif isinstance(item, (list, tuple, dict)) and len(item) < _LONGEST:
+            parts = _parts_of(item)
+            if not isinstance(item, tuple):
+                self._containers.append((item, parts))
+            for part in parts:
                 self._visit(part)
 
     def _visit_instance(self, instance: Any) -> None:
@@ -115,7 +122,12 @@ class Environment:
             for namespace, name, content in self._names
             if namespace.get(name) is content or _same(namespace.get(name), content)
         ]
+        self._containers = [pair for pair in self._containers if _holds_still(*pair)]
         self._snapshot = [_state(module) for module in self._modules]
+
+    def containers_hold(self) -> bool:
+        """Whether the lists and dicts that were read hold what they held."""
+        return all(_holds_still(container, parts) for container, parts in self._containers)
 
     def holds(self) -> bool:
         """Whether nothing that was read has changed."""
@@ -127,6 +139,8 @@ class Environment:
             found = cell.cell_contents
             if found is not content and not _same(found, content):
                 return False
+        if not self.containers_hold():
+            return False
         if any(hook_numbers(tensor) != before for tensor, before in self._hooked):
             return False
         return all(_state(m) == before for m, before in zip(self._modules, self._snapshot, strict=True))
@@ -134,6 +148,29 @@ class Environment:
     def watch(self, tensors: Iterable[Tensor]) -> None:
         """Take the hooks on the gradients of captured tensors into the snapshot."""
         self._hooked = [(tensor, hook_numbers(tensor)) for tensor in tensors if tensor.requires_grad]
+
+
+_LONGEST = 1024  # longer lists and dicts are data, not settings
+
+
+def _parts_of(container: Any) -> tuple[Any, ...]:
+    """What a list, tuple or dict holds, keys first."""
+    return (*container, *container.values()) if isinstance(container, dict) else tuple(container)
+
+
+def _holds_still(container: Any, parts: tuple[Any, ...]) -> bool:
+    """Whether a list or dict holds what it held: the same objects, or equal plain values."""
+    found = _parts_of(container)
+    return len(found) == len(parts) and all(a is b or _same(a, b) for a, b in zip(found, parts, strict=True))
+
+
+def _is_users_object(item: Any) -> bool:
+    """Whether an argument is an object of a class of the user's, whose attributes the function may read."""
+    from adjit.nn.module import Module
+
+    if isinstance(item, (Tensor, Module, type, FunctionType, MethodType, ModuleType)):
+        return False
+    return hasattr(item, "__dict__") and not f"{type(item).__module__}.".startswith(("adjit.", "builtins."))
 
 
 def _same(found: Any, content: Any) -> bool:

@@ -75,6 +75,9 @@ def _add_environment(found: Guards, environment: Environment) -> bool:
         if type(namespace) is not dict:
             return False
         found.name(namespace, name)
+    if environment._containers:
+        found.checks.append(environment.containers_hold)
+        found.kept.append(environment)
     for cell, _ in environment._cells:
         found.word(id(cell) + CONTENT, cell.cell_contents)
         found.kept.append(cell)

@@ -355,3 +355,40 @@ def test_writes_through_aliases_that_require_grad_are_refused() -> None:
     with pytest.raises(TraceError, match="shares memory with another tensor"):
         torch.compile(writes_one)(x.detach(), x)
     assert x._version == 0
+
+
+class Scaled:
+    """An object whose method is compiled where the class is defined."""
+
+    def __init__(self) -> None:
+        self.factor = 2.0
+        self.weight = torch.ones(2)
+        self.settings = {"shift": 1.0}
+        self.powers = [1, 2]
+
+    @torch.compile
+    def compiled(self, x: torch.Tensor) -> torch.Tensor:
+        return self.plain(x)
+
+    def plain(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.factor + self.weight * self.settings["shift"] + x ** self.powers[1]
+
+
+def test_an_objects_attributes_and_what_they_hold_are_guarded() -> None:
+    x, item = torch.tensor([3.0, 4.0]), Scaled()
+
+    def change_setting() -> None:
+        item.settings["shift"] = 7.0
+
+    def change_power() -> None:
+        item.powers[1] = 3
+
+    changes = [lambda: None, lambda: setattr(item, "factor", 5.0), lambda: setattr(item, "weight", torch.zeros(2)),
+               change_setting, lambda: setattr(item, "weight", torch.ones(2)), change_power]  # fmt: skip
+    outside = torch.compile(lambda item, x: item.plain(x) + 0)
+    for change in changes:
+        change()
+        for _ in range(3):  # the later calls are native
+            assert torch.equal(item.compiled(x), item.plain(x))
+            assert torch.equal(outside(item, x), item.plain(x))
+    assert torch.equal(Scaled().compiled(x), Scaled().plain(x))
