@@ -146,7 +146,7 @@ def norm(
             f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {title_of(source._dtype)}"
         )
     neutral = float("inf") if ord == float("-inf") else 0.0
-    found = linear_algebra.vector_norm(_counting(source, mask, neutral), ord, _axes(input, dim), keepdim)
+    found: Tensor = linear_algebra.vector_norm(_counting(source, mask, neutral), ord, _axes(input, dim), keepdim)
     return found
 
 
