@@ -64,7 +64,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     choose: Callable[..., Any] = _multisets if with_replacement else _subsets
     rows = list(choose(range(int(shape_of(input)[0])), r))
     if not rows:
-        return input.new_empty((0, r))  # type: ignore[no-any-return]
+        return reshape(input[:0], 0, 1).expand(0, r)  # type: ignore[no-any-return]
     places = tensor([place for row in rows for place in row], dtype=None)
     return reshape(input.index_select(0, places), len(rows), r)
 

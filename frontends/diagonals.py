@@ -60,6 +60,8 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
     found = _diag_embed(input, offset)
     rank = len(shape_of(found))
     first, second = wrap_dim(dim1, rank), wrap_dim(dim2, rank)
+    if first == second:
+        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
     if (first, second) == (rank - 2, rank - 1):
         return found  # type: ignore[no-any-return]
     return movedim(found, (-2, -1), (first, second))

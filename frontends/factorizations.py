@@ -127,14 +127,18 @@ def triangular_solve(
     return TriangularSolve(found, matrix.clone())
 
 
-def lu(A: Tensor, pivot: bool = True, get_infos: bool = False) -> tuple[Tensor, ...]:
+def lu(A: Tensor, pivot: bool = True, get_infos: bool = False, out: Any = None) -> tuple[Tensor, ...]:
     """The LU factors in one matrix, the exchanges of rows, and with `get_infos` info."""
     from adjit.linalg.factors import lu_factor_ex
 
     found = lu_factor_ex(A, pivot=pivot)
     if not get_infos:
         require_regular("torch.linalg.lu_factor_ex", found.info, A)
-    return tuple(found) if get_infos else tuple(found)[:2]
+    results = tuple(found) if get_infos else tuple(found)[:2]
+    if out is not None:
+        for target, result in zip(out, results, strict=True):
+            target.copy_(result)
+    return results if out is None else tuple(out)
 
 
 def lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:

@@ -280,6 +280,13 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
         left, right = tuple(dims[0]), tuple(dims[1])
     ranks = len(shape_of(a)), len(shape_of(b))
     pairs = tuple(d % ranks[0] for d in left), tuple(d % ranks[1] for d in right)
+    sizes = [(shape_of(a)[i], shape_of(b)[j]) for i, j in zip(*pairs, strict=True)]
+    # An axis of size 1 meets one of any size: it is summed first, or its partner is.
+    single = [place for place, (m, n) in enumerate(sizes) if m != n and 1 in (m, n)]
+    for place in single:
+        other, axis = (b, pairs[1][place]) if sizes[place][0] == 1 else (a, pairs[0][place])
+        total = other.sum(axis, keepdim=True)
+        a, b = (a, total) if other is b else (total, b)
     return _dot(a, b, pairs, 0, "View")
 
 

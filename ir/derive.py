@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from adjit.ir.errors import DifferentiationError
-from adjit.ir.primitive import LATE, PRIMITIVES, Primitive, primitive_named
+from adjit.ir.primitive import LATE, PRIMITIVES, USERS, Primitive, primitive_named
 from adjit.ir.term import Apply, Number, Symbol, Term, make, parse_term, record
 
 TABLE = "partials.txt"
@@ -65,10 +65,10 @@ def write_table() -> str:
 
 
 def differentiable() -> list[Primitive]:
-    """The scalar ops that have partials, by name."""
+    """The scalar ops of this package that have partials, by name; users' own are derived at first need."""
     for module in LATE:
         import_module(module)
-    named = [op for _, op in sorted(PRIMITIVES.items()) if op.family == "scalar"]
+    named = [op for name, op in sorted(PRIMITIVES.items()) if op.family == "scalar" and name not in USERS]
     return [op for op in named if not op.constant_result and op.name not in STRUCTURAL]
 
 

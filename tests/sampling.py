@@ -17,6 +17,7 @@ from adjit.ir.errors import DTypeError
 from adjit.ir.graph import Region
 from adjit.ir.halfs import round_bf16, storage_dtype
 from adjit.ir.primitive import Primitive
+from adjit.ir.term import record, subterms
 from adjit.ir.types import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, U8, DType, TensorType
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -111,6 +112,8 @@ def scalar_samples(op: Primitive) -> Generator:
         dtypes = [dtype for dtype in (*ALL, I8, BF16, F16) if accepts(op, dtype, condition, attributes)]
         for dtype in dtypes:
             yield Sample(f"{dtype}", operands(draw, dtype, [(2, 3)] * count), attributes)
+        if is_long(op):  # each use costs the compiler as much as a hundred of another op
+            return
         for shape in ((), (5,), (2, 0), (2, 1, 3), (2, 1, 2, 2)):
             yield Sample(f"shape {shape}", operands(draw, dtypes[0], [shape] * count), attributes)
         for place in range(count if count > 1 else 0):
@@ -124,6 +127,11 @@ def scalar_samples(op: Primitive) -> Generator:
             yield Sample("special values", tuple(rows), attributes, smooth=False)
 
     return make
+
+
+def is_long(op: Primitive) -> bool:
+    """Whether an op's body is over a hundred ops long."""
+    return op.body is not None and len(set(subterms(record(op.body, op.operands, op.attributes)))) > 100
 
 
 def accepts(op: Primitive, dtype: DType, condition: bool, attributes: dict[str, Any]) -> bool:

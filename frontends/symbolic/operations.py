@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from adjit.ir.ops.define import define_scalar
-from adjit.ir.primitive import PRIMITIVES
+from adjit.ir.primitive import PRIMITIVES, USERS
 from adjit.ir.term import Number, Term, functions_in, lift, make
 from adjit.symbolic.translate import Translator
 
@@ -55,6 +55,7 @@ def elementwise_op(name: str, expression: Any, args: Sequence[Any] | None = None
         constant=isinstance(term, Number), exact=all(PRIMITIVES[used].exact for used in functions_in(term)),
         singular=True, pinned={},
     )  # fmt: skip
+    USERS.add(name)
     from adjit.dtypes import default_float
     from adjit.elementwise import emit
     from adjit.promotion import result_dtype
