@@ -170,9 +170,9 @@ def primitive(
     return define
 
 
-# Ops that few programs use: these modules are imported when a name is asked for that is not there yet.
 # Ops that a program made of expressions while it ran: no file of this package tells of them.
 USERS: set[str] = set()
+# Ops that few programs use: these modules are imported when a name is asked for that is not there yet.
 LATE = ("adjit.ir.ops.special", "adjit.ir.ops.special_bessel", "adjit.ir.ops.special_incomplete")
 
 
