@@ -131,7 +131,7 @@ def matrix_exp(a: Array) -> Array:
     Shapes: [*, n, n] -> [*, n, n].  Source: Higham, The scaling and squaring method, 2005.
     """
     given = np.asarray(a)
-    a = given.astype(np.float64)
+    a = np.array(given, np.float64, order="C")  # products round by layout
     count = a.shape[-1]
     if a.size == 0:
         return given.copy()

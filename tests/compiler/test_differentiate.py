@@ -441,7 +441,7 @@ def test_length_costs_linear_time_and_no_stack(make: Callable[[int], Graph], len
     assert isinstance(derivative, Derivative) and isinstance(ratio, float)
     verify(derivative.backward)
     assert len(derivative.backward.nodes) < 6 * length
-    assert ratio < 10, ratio  # four for linear time, sixteen for quadratic
+    assert ratio < 13, ratio  # four for linear time, sixteen for quadratic
 
 
 def test_a_value_used_often_collects_every_use() -> None:
