@@ -76,6 +76,7 @@ __all__ = [
     "double",
     "dtype",
     "enable_grad",
+    "example_inputs",
     "float16",
     "float32",
     "float64",
@@ -114,7 +115,7 @@ _LAZY_MODULES = (
     "utils", "version",
 )  # fmt: skip
 _LAZY = {"Program": "program", "compile": "jit", "load_program": "program", "parse": "program",
-         "autocast": "amp", "load": "saving", "save": "saving", "vmap": "func",
+         "example_inputs": "sample_arguments", "autocast": "amp", "load": "saving", "save": "saving", "vmap": "func",
          "from_sympy": "symbolic", "lambdify": "symbolic", "to_sympy": "symbolic"}  # fmt: skip
 
 

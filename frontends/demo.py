@@ -32,15 +32,21 @@ class SimpleNet(nn.Module):
         return self.out(x)
 
 
+def first_batch(size: int = 64) -> tuple[Any, Any]:
+    """The first training images and their labels."""
+    return tuple(torch.from_numpy(array[:size]) for array in digits(train=True))
+
+
 class Trainer:
     """A network, its optimizer, and a training step written as PyTorch users write it."""
 
-    def __init__(self, seed: int, learning_rate: float = 0.05) -> None:
+    def __init__(self, seed: int = 0, learning_rate: float = 0.05) -> None:
         torch.manual_seed(seed)
         self.net = SimpleNet()
         self.criterion = nn.CrossEntropyLoss()
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr=learning_rate, momentum=0.9)
 
+    @torch.example_inputs(lambda: first_batch())
     def step(self, images: Any, labels: Any) -> Any:
         """One step on a batch; the loss before it."""
         self.optimizer.zero_grad()
@@ -108,7 +114,7 @@ def main(epochs: int = 8, batch_size: int = 64, seed: int = 0, progress: bool = 
 
 def show(stage: str, batch_size: int = 64, seed: int = 0) -> int:
     """Print the training step's program after `stage`."""
-    images, labels = (torch.from_numpy(array[:batch_size]) for array in digits(train=True))
+    images, labels = first_batch(batch_size)
     texts = torch.compile(Trainer(seed).step).stages(images, labels)
     if stage not in texts:
         print(f"no stage {stage!r}; there are {', '.join(texts)}")

@@ -125,7 +125,9 @@ def _argument_names(function: Callable[..., Any], call: Call) -> list[str]:
     from inspect import signature
 
     try:
-        parameters = [p for p in signature(function).parameters.values() if p.kind is not p.VAR_POSITIONAL]
+        # A module's own call takes anything.
+        declared = signature(getattr(function, "forward", function)).parameters.values()
+        parameters = [p for p in declared if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     except (TypeError, ValueError):
         parameters = []
     names: list[str] = []

@@ -45,6 +45,10 @@ _LOCATIONS: dict[tuple[CodeType, int], Location] = {}
 def is_user_frame(frame: FrameType) -> bool:
     """Whether a frame runs code outside adjit."""
     name = frame.f_globals.get("__name__", "")
+    if name == "__main__":  # ours when run by `python -m adjit`
+        return bool(frame.f_globals.get("__package__") != _HERE)
+    if name == "runpy":
+        return False
     return (name != _HERE and not name.startswith(_HERE + ".")) or name in _USERS
 
 

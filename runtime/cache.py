@@ -110,6 +110,10 @@ class DiskCache:
         """Bytes in the cache's entries."""
         return sum(size for _, size, _ in self._entries(_SUFFIX))
 
+    def count(self) -> int:
+        """The number of entries."""
+        return sum(1 for _ in self._entries(_SUFFIX))
+
     def sweep(self) -> None:
         """Delete the least recently used entries until 7/8 of the limit remains, if the limit is passed."""
         now = time.time()
