@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adjit.compiler.pullback import active_values, pull_back, zeros
+from adjit.compiler.pullback import active_values, pull_back, seed, zeros
+from adjit.ir.analysis import varies_with
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.errors import DifferentiationError
 from adjit.ir.graph import Graph, Node, Region, Value
@@ -79,6 +80,7 @@ def _push_region(
     """Run `region` on `primals` in `builder` with tangents of some of them, by place."""
     mapping = dict(zip(region.inputs, primals, strict=True))
     known: Tangents = {region.inputs[index]: tangent for index, tangent in tangents.items()}
+    wanted = _wanted(region)
     before = builder.location
     for node in region.nodes:
         if node.op.name == "const":
@@ -86,19 +88,35 @@ def _push_region(
             mapping[node.output] = builder.constant(node.attributes["value"], node.output.dtype)  # type: ignore[arg-type]
             continue
         builder.location = node.location
-        _push(builder, node, mapping, known, names)
+        _push(builder, node, mapping, known, any(value in wanted for value in node.outputs), names)
     builder.location = before
     return _Pushed(
         tuple(mapping[value] for value in region.outputs), tuple(known.get(value) for value in region.outputs)
     )
 
 
-def _push(builder: Builder, node: Node, mapping: dict[Value, Value], known: Tangents, names: dict[Value, str]) -> None:
-    """Emit a node and the tangents of its results."""
+def _wanted(region: Region) -> set[Value]:
+    """The values on whose tangents those of the region's outputs depend."""
+    found = set(region.outputs)
+    for node in reversed(region.nodes):
+        if any(value in found for value in node.outputs):
+            found.update(varies_with(node))
+    return found
+
+
+def _push(
+    builder: Builder,
+    node: Node,
+    mapping: dict[Value, Value],
+    known: Tangents,
+    wanted: bool,
+    names: dict[Value, str],
+) -> None:
+    """Emit a node and, where they are wanted, the tangents of its results."""
     operands = [mapping[value] for value in node.inputs]
     tangents = [known.get(value) for value in node.inputs]
-    flows = not node.op.constant_result and any(t is not None for t in tangents)
-    rule = _CONTROL.get(node.op.name) if flows and "vjp" not in node.attributes else None
+    flows = wanted and any(value in known for value in varies_with(node))
+    rule = _CONTROL.get(node.op.name) if flows else None
     if rule is not None:
         outputs, found = rule(builder, node, operands, tangents, names)
     else:
@@ -121,6 +139,11 @@ def _tangents(builder: Builder, node: Node, tangents: Sequence[Expr | None]) -> 
     op = node.op
     operands = builder.exprs(node.inputs)
     attributes: dict[str, Any] = dict(node.attributes)
+    if isinstance(pushing := attributes.get("jvp"), Graph):
+        wrt: tuple[int, ...] = attributes["wrt"]
+        moving = [_or_zero(builder, tangents[index], operands[index]).value for index in wrt]
+        found = iter(builder.exprs(inline(builder, pushing, [*moving, *node.inputs, *node.outputs])))
+        return [next(found) if value.dtype.is_float else None for value in node.outputs]
     if op.family == "scalar":
         return [scalar_jvp(op, tangents, builder.expr(node.outputs[0]), *operands, **attributes)]
     if op.transpose_rule is None:
@@ -137,10 +160,10 @@ def _tangents(builder: Builder, node: Node, tangents: Sequence[Expr | None]) -> 
         for part in parts[1:]:
             total = total + part
         return [total]
-    moving = [
+    given = [
         _or_zero(builder, tangent, x) if x.dtype.is_float else x for x, tangent in zip(operands, tangents, strict=True)
     ]
-    return [op(*moving, **attributes)]
+    return [op(*given, **attributes)]
 
 
 def _or_zero(builder: Builder, tangent: Expr | None, operand: Expr) -> Expr:
@@ -154,16 +177,11 @@ def _transposed(builder: Builder, node: Node, tangents: Sequence[Expr | None]) -
     needs is dead afterwards.
     """
     marks = [value for value in node.outputs if value.dtype.is_float]
-    # A node of its own for each, so that the second pass can tell it from other zeros.
-    seeds = [builder.emit(primitive_named("detach"), [zeros(builder, value.type).value]).output for value in marks]
+    seeds = [seed(builder, value.type) for value in marks]
     start = len(builder.region.nodes)
-    operands = [value for value, t in zip(node.inputs, tangents, strict=True) if t is not None]
-    back = pull_back(builder, [node], marks, builder.exprs(seeds), operands, {})
-    pairs = [
-        (cotangent.value, tangent)
-        for cotangent, tangent in zip(back, (t for t in tangents if t is not None), strict=True)
-        if cotangent is not None
-    ]
+    moving = {value: t for value, t in zip(node.inputs, tangents, strict=True) if t is not None}
+    back = pull_back(builder, [node], marks, builder.exprs(seeds), list(moving), {})
+    pairs = [(c.value, t) for c, t in zip(back, moving.values(), strict=True) if c is not None]
     nodes = builder.region.nodes[start:]
     location = builder.location
     found = pull_back(builder, nodes, [v for v, _ in pairs], [t for _, t in pairs], seeds, {})

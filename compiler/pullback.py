@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
+from adjit.ir.analysis import varies_with
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.errors import DifferentiationError
 from adjit.ir.graph import Node, Value
@@ -67,7 +68,7 @@ def active_values(nodes: Sequence[Node], inputs: Sequence[Value]) -> set[Value]:
     """The floating values that vary with `inputs`."""
     active = {value for value in inputs if value.dtype.is_float}
     for node in nodes:
-        if not node.op.constant_result and any(value in active for value in node.inputs):
+        if any(value in active for value in varies_with(node)):
             active.update(value for value in node.outputs if value.dtype.is_float)
     return active
 
@@ -135,6 +136,11 @@ def zeros(builder: Builder, type: TensorType) -> Expr:
     result = primitive_named("expand")(zero, shape=type.dims)
     assert isinstance(result, Expr)
     return result
+
+
+def seed(builder: Builder, type: TensorType) -> Value:
+    """A zero to transpose a linear program at: a node of its own, so that a pass tells it from other zeros."""
+    return builder.emit(primitive_named("detach"), [zeros(builder, type).value]).output
 
 
 def _note(node: Node) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from adjit.compiler.pullback import pull_back, zeros
+from adjit.compiler.pullback import pull_back, seed, zeros
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.errors import DifferentiationError
 from adjit.ir.graph import Graph, Node, Region, Value
@@ -92,15 +92,34 @@ def _or_zeros(
 
 def _call(builder: Builder, node: Node, arriving: Sequence[Expr | None], active: set[Value]) -> list[Expr | None]:
     """The callee run again and pulled back, or the call's own rule."""
-    callee, rule = node.attributes["callee"], node.attributes.get("vjp")
+    callee, rule, pushing = node.attributes["callee"], node.attributes.get("vjp"), node.attributes.get("jvp")
     assert isinstance(callee, Graph)
     if isinstance(rule, Graph):
         given = [c.value for c in _filled(builder, node.outputs, arriving) if c is not None]
-        wrt = node.attributes["wrt"]
-        assert isinstance(wrt, tuple)
-        found = dict(zip(wrt, inline(builder, rule, [*given, *node.inputs, *node.outputs]), strict=True))
-        return [builder.expr(found[i]) if i in found else None for i in range(len(node.inputs))]
+        return _placed(node, builder.exprs(inline(builder, rule, [*given, *node.inputs, *node.outputs])))
+    if isinstance(pushing, Graph):
+        return _placed(node, _transposed(builder, node, pushing, arriving))
     return pull_back_region(builder, callee, node.inputs, arriving)
+
+
+def _placed(node: Node, found: Sequence[Expr | None]) -> list[Expr | None]:
+    """A cotangent for each operand of a call with a rule, which gives those of the operands in `wrt`."""
+    of_operand = dict(zip(node.attributes["wrt"], found, strict=True))  # type: ignore[arg-type]
+    return [of_operand.get(index) for index in range(len(node.inputs))]
+
+
+def _transposed(builder: Builder, node: Node, rule: Graph, arriving: Sequence[Expr | None]) -> list[Expr | None]:
+    """The cotangents of the tangents that `rule` takes: it is linear in them, so zeros stand for them."""
+    seeds = [seed(builder, rule.inputs[place].type) for place, _ in enumerate(node.attributes["wrt"])]  # type: ignore[arg-type]
+    start = len(builder.region.nodes)
+    results = inline(builder, rule, [*seeds, *node.inputs, *node.outputs])
+    floating = [c for c, flag in zip(arriving, _floating(node.outputs), strict=True) if flag]
+    pairs = [(value, c) for value, c in zip(results, floating, strict=True) if c is not None]
+    nodes = builder.region.nodes[start:]
+    location = builder.location
+    found = pull_back(builder, nodes, [v for v, _ in pairs], [c for _, c in pairs], seeds, {})
+    builder.location = location
+    return found
 
 
 def _cond(builder: Builder, node: Node, arriving: Sequence[Expr | None], active: set[Value]) -> list[Expr | None]:

@@ -152,20 +152,22 @@ class _Batch:
 
     # -- control ------------------------------------------------------------------------------------------------------
     def _call(self, node: Node, values: Sequence[Value], flags: Sequence[bool]) -> list[Marked]:
-        """A call with a derivative of its own: the callee and the rule, each for the batch."""
-        callee, rule, wrt = node.attributes["callee"], node.attributes["vjp"], node.attributes["wrt"]
-        assert isinstance(callee, Graph) and isinstance(rule, Graph) and isinstance(wrt, tuple)
-        whole = self._graph(callee, flags, [True] * len(callee.outputs))
-        count = len(rule.inputs) - len(callee.inputs) - len(callee.outputs)
-        given = [*([True] * count), *flags, *([True] * len(callee.outputs))]
-        back = self._graph(rule, given, [True] * len(rule.outputs))
-        builder = Builder(back)
-        summed = [
-            value if flags[int(index)] else _total(builder, value)  # type: ignore[arg-type]
-            for index, value in zip(wrt, back.outputs, strict=True)
-        ]
-        back.outputs = tuple(summed)
-        attributes: dict[str, Attribute] = {"callee": whole, "vjp": back, "wrt": wrt}
+        """A call with a derivative of its own: the callee and the rules, each for the batch."""
+        callee, wrt = node.attributes["callee"], node.attributes["wrt"]
+        assert isinstance(callee, Graph) and isinstance(wrt, tuple)
+        moving = [flags[int(index)] for index in wrt]  # type: ignore[arg-type]
+        floating = [True for value in callee.outputs if value.dtype.is_float]
+        known = [*flags, *(True for _ in callee.outputs)]
+        attributes: dict[str, Attribute] = {"wrt": wrt, "callee": self._graph(callee, flags, known[len(flags) :])}
+        rule = node.attributes.get("vjp")
+        if isinstance(rule, Graph):
+            back = self._graph(rule, [*floating, *known], [True for _ in rule.outputs])
+            builder = Builder(back)
+            back.outputs = tuple(v if own else _total(builder, v) for own, v in zip(moving, back.outputs, strict=True))
+            attributes["vjp"] = back
+        rule = node.attributes.get("jvp")
+        if isinstance(rule, Graph):
+            attributes["jvp"] = self._graph(rule, [*moving, *known], floating)
         outputs = self.builder.emit(primitive_named("call"), values, attributes).outputs
         return [(value, True) for value in outputs]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optree
 
-from adjit.autograd.record import Record, Saved, link, mark_leaf, next_sequence, save, value_of
+from adjit.autograd.record import Record, Saved, close, link, mark_leaf, next_sequence, save, value_of
 from adjit.call import Call
 from adjit.composite import derivative_of
 from adjit.entry import Entry, Output
@@ -114,21 +114,13 @@ def _leaf(output: Output, call: Call, tensors: Sequence[Tensor]) -> Any:
         case "graph":
             tensor = tensors[output.index]
             if output.fault is not None:
-                close(tensor, output)
+                close(tensor, output.name, output.fault)
             return tensor
         case "argument":
             return call.tensors[output.index]
         case "tensor":
             return output.tensor
     return output.value
-
-
-def close(tensor: Tensor, output: Output) -> None:
-    """Give a result a function that cannot be gone back through: the program itself went back, or overwrote."""
-    node = Node(primitive_named("host_call"), (), {}, [tensor._tensor_type])
-    record = node.attached = Record(output.name, next_sequence())
-    record.fault = output.fault
-    link(node, [tensor])
 
 
 def _run_recorded(

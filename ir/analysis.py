@@ -57,6 +57,18 @@ def uses(node: Node) -> tuple[Value, ...]:
     return (*node.inputs, *captured(node)) if node.regions else node.inputs
 
 
+def has_rule(node: Node) -> bool:
+    """Whether `node` is a call with a derivative of its own."""
+    return "vjp" in node.attributes or "jvp" in node.attributes
+
+
+def varies_with(node: Node) -> tuple[Value, ...]:
+    """The operands with which the results of `node` vary, as its derivative has it."""
+    if node.op.constant_result:
+        return ()
+    return tuple(node.inputs[index] for index in node.attributes["wrt"]) if has_rule(node) else node.inputs  # type: ignore[index, union-attr]
+
+
 # -- liveness ---------------------------------------------------------------------------------------------------------
 def has_effect(node: Node) -> bool:
     """Whether `node` does more than compute its outputs: it calls the host, or writes something that is not its own."""

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from adjit.ir.analysis import (
     callees,
     graphs_in,
+    has_rule,
     live_nodes,
     match_sizes,
     substitute_attribute,
@@ -122,12 +123,12 @@ def _inline_node(builder: Builder, node: Node, mapping: dict[Value, Value], size
 def inline_calls(graph: Graph, *, keep_rules: bool = False) -> Graph:
     """`graph` with every `call` replaced by the callee's nodes, in nested regions and in callees too.
 
-    With `keep_rules` a call that has a derivative of its own (`vjp`) stays.
+    With `keep_rules` a call that has a derivative of its own stays.
     """
     flat: dict[Graph, Graph] = {}
 
     def expand(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value] | None:
-        if node.op.name != "call" or (keep_rules and "vjp" in node.attributes):
+        if node.op.name != "call" or (keep_rules and has_rule(node)):
             return None
         callee = node.attributes["callee"]
         assert isinstance(callee, Graph)

@@ -12,7 +12,7 @@ import numpy as np
 
 from adjit.autograd.engine import FREED, check_version, revive
 from adjit.autograd.modes import no_grad
-from adjit.autograd.record import Record, Rule, Saved, mark_leaf, next_sequence, save, value_of
+from adjit.autograd.record import Record, Rule, Saved, close, mark_leaf, next_sequence, save, value_of
 from adjit.autograd.rules import validated
 from adjit.ir.graph import Node
 from adjit.ir.ops.structure import reshape
@@ -303,7 +303,7 @@ def once_differentiable(fn: Callable[..., Any]) -> Callable[..., Any]:
             return outputs
         single = not isinstance(outputs, tuple)
         results = (outputs,) if single else outputs
-        closed = tuple(_closed(item) if isinstance(item, Tensor) else item for item in results)
+        closed = tuple(_closed(x) if isinstance(x, Tensor) else x for x in results)
         return closed[0] if single else closed
 
     return wrapper
@@ -312,8 +312,5 @@ def once_differentiable(fn: Callable[..., Any]) -> Callable[..., Any]:
 def _closed(tensor: Tensor) -> Tensor:
     """The tensor with a history that cannot be gone back through."""
     result = tensor.detach()
-    node = Node(primitive_named("host_call"), (), {}, [tensor._tensor_type])
-    record = node.attached = Record("DelayedError", next_sequence())
-    record.fault = "trying to differentiate twice a function that was marked with @once_differentiable"
-    result._value, result._requires_grad, result._leaf = node.output, True, False
+    close(result, "DelayedError", "trying to differentiate twice a function that was marked with @once_differentiable")
     return result

@@ -250,6 +250,14 @@ def link(node: Node, results: Sequence[Tensor]) -> None:
             tensor._leaf = False
 
 
+def close(tensor: Tensor, name: str, fault: str) -> None:
+    """Give a result a function that cannot be gone back through, for the reason `fault`."""
+    node = Node(primitive_named("host_call"), (), {}, [tensor._tensor_type])
+    record = node.attached = Record(name, next_sequence())
+    record.fault = fault
+    link(node, [tensor])
+
+
 def literal(number: int | float | bool, dtype: DType, location: Location) -> Value:
     """A number as a value of the graph."""
     number = float(number) if dtype.is_float else bool(number) if dtype.kind == "bool" else int(number)

@@ -11,6 +11,7 @@ from adjit.autograd.record import TraceNode, Watch, outer_watch
 from adjit.compiler.differentiate import Derivative, differentiate
 from adjit.compiler.nodewise import pullback_of
 from adjit.compiler.pullback import active_values, pull_back
+from adjit.ir.analysis import has_rule
 from adjit.ir.builder import Expr
 from adjit.ir.graph import Graph, Node, Value, from_outputs
 from adjit.ir.primitive import primitive_named
@@ -127,7 +128,7 @@ def _through_call(
 ) -> Sequence[Expr | None] | None:
     """The cotangents of a composite's operands; the call is made to return also what its backward body takes."""
     callee = node.attributes.get("callee")
-    if not isinstance(callee, Graph) or "vjp" in node.attributes:
+    if not isinstance(callee, Graph) or has_rule(node):
         return None
     wrt = tuple(index for index, value in enumerate(node.inputs) if value in active)
     seeded = tuple(index for index, cotangent in enumerate(arriving) if cotangent is not None)
@@ -199,17 +200,15 @@ def _passed(
     for node in reversed(nodes):
         if not any(value in reached for value in node.outputs):
             continue
-        wrt = node.attributes.get("wrt") if "vjp" in node.attributes else None
-        needs = tuple(
-            value in active and (not isinstance(wrt, tuple) or index in wrt) for index, value in enumerate(node.inputs)
-        )
+        wrt = node.attributes["wrt"] if has_rule(node) else range(len(node.inputs))
+        needs = tuple(value in active and index in wrt for index, value in enumerate(node.inputs))  # type: ignore[operator]
         reached.update(value for value, need in zip(node.inputs, needs, strict=True) if need)
         yield node, needs
 
 
 def _saved_by(node: Node, needs: tuple[bool, ...]) -> list[Value]:
     """The values that eager mode keeps for a node's pullback."""
-    callee, rule = node.attributes.get("callee"), node.attributes.get("vjp")
+    callee, rule = node.attributes.get("callee"), node.attributes.get("vjp", node.attributes.get("jvp"))
     if isinstance(rule, Graph):
         used = {value for inner in rule.nodes for value in inner.inputs} | set(rule.outputs)
         sides = [*node.inputs, *node.outputs]

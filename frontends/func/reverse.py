@@ -13,6 +13,7 @@ from adjit.autograd.record import Watch, value_of
 from adjit.dispatch import apply
 from adjit.func.arguments import Argnums, chosen, flatten, replaced, split_aux, title
 from adjit.inner_trace import Traced, call_inner, trace_inner
+from adjit.ir.analysis import varies_with
 from adjit.ir.errors import TraceError
 from adjit.ir.graph import Value
 from adjit.ir.primitive import primitive_named
@@ -282,12 +283,10 @@ def _other_leaves(outputs: Sequence[Any], inner: Sequence[Tensor]) -> bool:
         value = pending.pop()
         if value in own:
             continue
-        if value.node is None:
-            watch = value.attached
-            if value in known or (isinstance(watch, Watch) and watch.leaf is not None):
-                return True
-            continue
-        for operand in value.node.inputs:
+        watch = value.attached
+        if value in known or (value.node is None and isinstance(watch, Watch) and watch.leaf is not None):
+            return True
+        for operand in () if value.node is None else varies_with(value.node):
             if operand not in seen:
                 seen.add(operand)
                 pending.append(operand)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optree
 
+from adjit.autograd.record import close
 from adjit.call import Call
 from adjit.compiler.entry import known as k
 from adjit.entry import Entry
@@ -25,7 +26,6 @@ from adjit.native.guards import guards_of
 from adjit.native.install import install
 from adjit.native.operation import put_into
 from adjit.native.signature import Operand, Signature, is_plain, operand_for, work_of
-from adjit.running import close
 from adjit.runtime.executable import Executable
 from adjit.runtime.interpreter import bind_sizes
 from adjit.runtime.layout import DATA, word_at
@@ -240,7 +240,7 @@ def _outputs(
     for output in entry.outputs:
         told = 0
         if output.fault is not None:  # the result cannot be gone back from, and says why
-            kept.append(partial(close, output=output))
+            kept.append(partial(close, name=output.name, fault=output.fault))
             told = id(kept[-1])
         match output.kind:
             case "graph" if output.index in fresh:

@@ -58,12 +58,15 @@ def call(
     callee: Graph,
     regions: Sequence[Program],
     vjp: Graph | None = None,
+    jvp: Graph | None = None,
     wrt: tuple[int, ...] = (),
 ) -> tuple[Array, ...]:
     """outs = callee(operands).
 
     With `vjp` the derivative is not the callee's own: the graph takes the cotangents of the floating results, the
-    operands and the results, and returns the cotangents of the operands listed in `wrt`; the others get none.
+    operands and the results, and returns the cotangents of the operands listed in `wrt`; the others get none.  With
+    `jvp` the graph takes the tangents of the operands in `wrt`, the operands and the results, and returns the tangents
+    of the floating results; it is linear in the tangents.
     Shapes: operands of the callee's input types -> its output types, its named sizes replaced by the operands' sizes.
     """
     return tuple(regions[0](*operands))
@@ -71,7 +74,11 @@ def call(
 
 @call.infers
 def _(
-    *operands: TensorType, callee: Graph, vjp: Graph | None = None, wrt: tuple[int, ...] = ()
+    *operands: TensorType,
+    callee: Graph,
+    vjp: Graph | None = None,
+    jvp: Graph | None = None,
+    wrt: tuple[int, ...] = (),
 ) -> tuple[TensorType, ...]:
     parameters = input_types(callee)
     message = f"call: operands of @{callee.name} are {listed(operands)}, not {listed(parameters)}"
@@ -79,12 +86,14 @@ def _(
     require(alike, message)
     sizes = match_sizes([type.dims for type in parameters], [type.dims for type in operands])
     require(tuple(substitute_type(type, sizes) for type in parameters) == operands, message)
-    if vjp is not None:
-        results = output_types(callee)
-        given = (*(type for type in results if type.dtype.is_float), *parameters, *results)
-        require_types("call", f"inputs of @{vjp.name}", input_types(vjp), given)
+    if vjp is not None or jvp is not None:
         require(all(0 <= index < len(operands) for index in wrt), f"call: wrt={list(wrt)} of {len(operands)} operands")
-        require_types("call", f"results of @{vjp.name}", output_types(vjp), [parameters[index] for index in wrt])
+        results = output_types(callee)
+        moving, floating = [parameters[index] for index in wrt], [type for type in results if type.dtype.is_float]
+        for rule, given, found in ((vjp, floating, moving), (jvp, moving, floating)):
+            if rule is not None:
+                require_types("call", f"inputs of @{rule.name}", input_types(rule), (*given, *parameters, *results))
+                require_types("call", f"results of @{rule.name}", output_types(rule), found)
     return tuple(substitute_type(type, sizes) for type in output_types(callee))
 
 
