@@ -33,6 +33,8 @@ RULES: Mapping[str, Rule] = {
 }  # fmt: skip
 # The unit of work is the time of one element of a cheap vector operation, some 1/64 ns; memory takes longer.
 _MEMORY_WORK, _HEAVY_WORK, _SORT_WORK = 16, 8, 1024
+# Tasks that were counted by their work are each worth a thread.
+_TASK_WORK = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +221,10 @@ def _emit_contract(
     if node.inputs[0] not in table:
         raise CompileError("a contraction writes a buffer that is none of its kernel's")
     buffers = used_buffers([node], table)
-    workspace = emit_contract(
+    workspace, tasks = emit_contract(
         program.module, name, node, program.options, program.tasks, WORKSPACE,
         lambda f: attach(program, f, buffers, dependence),
     )  # fmt: skip
-    return Part(name, 1, 0, f"{name}.tasks", workspace)
+    if tasks is None:
+        return Part(name, 1, 0, f"{name}.tasks", workspace)
+    return Part(name, tasks, _TASK_WORK, workspace=workspace)

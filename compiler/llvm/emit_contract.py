@@ -23,9 +23,11 @@ from adjit.compiler.llvm.gemm import (
     emit_pack_strided,
     emit_task_count,
     plan_gemm,
+    task_count,
     workspace_bytes,
 )
 from adjit.compiler.llvm.gemm_plan import GemmPlan
+from adjit.compiler.llvm.gemm_tile import offset
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.loops.ir import LOAD, address
 from adjit.ir.errors import CompileError
@@ -49,10 +51,11 @@ class _Axes:
 
 def emit_contract(
     module: Module, name: str, node: Node, options: Options, tasks: int, workspace_slot: int, attach: Attach
-) -> int:
-    """`@name(buffers, sizes, begin, end)`, `@name.tasks(buffers, sizes)`; returns the bytes of workspace.
+) -> tuple[int, int | None]:
+    """`@name(buffers, sizes, begin, end)`; returns the bytes of workspace, and the number of tasks.
 
-    `attach` makes the writer of a function, with the kernel's buffers and sizes loaded.
+    The latter is None where only run time tells it, by `@name.tasks(buffers, sizes)`.  `attach` makes the writer of a
+    function, with the kernel's buffers and sizes loaded.
     """
     axes = _arrange(node)
     dtype = node.inputs[0].type.dtype
@@ -78,15 +81,21 @@ def emit_contract(
         m, n, k = (uniform(w, extent) for extent in extents)
         batches = uniform(w, product(size for _, size in axes.batch))
         row, column = (uniform(w, _stride(axes.destination, pairs)) for pairs in (axes.m, axes.n))
-        place = f.let(f"getelementptr ptr, ptr %buffers, i64 {workspace_slot}")
-        workspace = f.let(f"load ptr, ptr {place}, align 8")
+        slot = f.let(f"getelementptr ptr, ptr %buffers, i64 {workspace_slot}")
+        workspace = f.let(f"load ptr, ptr {slot}, align 8")
         c = w.buffers[node.inputs[0]]
         column = column if axes.n else "1"
-        return GemmOperands(m, n, k, batches, c, "0", row, column, workspace, batch_offset, a_shared)
+        if not axes.batch:
+            c = offset(f, LLType(dtype).llvm, c, uniform(w, origin))
+        place = batch_offset if axes.batch else None
+        return GemmOperands(m, n, k, batches, c, "0", row, column, workspace, place, a_shared)
 
     emit_gemm(module, name, plan, f"{name}.pack_a", f"{name}.pack_b", prologue)
+    m, n, k, batches = (*known, product(size for _, size in axes.batch))
+    if isinstance(batches, int) and m is not None and n is not None and k is not None:
+        return workspace_bytes(plan), task_count(plan, batches, m, n, k)
     emit_task_count(module, f"{name}.tasks", plan, prologue)
-    return workspace_bytes(plan)
+    return workspace_bytes(plan), None
 
 
 def _pairs(attribute: object) -> Pairs:

@@ -74,11 +74,30 @@ def emit_gemm(
     `%buffers` and `%sizes`; `epilogue` runs on each element of C once, when its sum is complete, before its store.
     The number of tasks is `emit_task_count`'s or `task_count`'s.
     """
-    tile = f"{name}.tile"
-    emit_tile(module, tile, plan, epilogue)
+    tile = emit_tile(module, f"{name}.tile", plan, epilogue)
+    loops = _emit_loops(module, plan)
+    place = "null"
     f = Function(module, name, "ptr %buffers, ptr %sizes, i64 %begin, i64 %end", linkage=linkage)
-    driver = _Driver(f, plan, prologue(f), pack_a, pack_b, tile)
-    driver.emit()
+    operands = prologue(f)
+    if operands.c_batch_offset is not None:
+        place = f"@{name}.place"
+        g = Function(module, f"{name}.place", "ptr %buffers, ptr %sizes, i64 %batch", result="i64")
+        own = prologue(g)
+        assert own.c_batch_offset is not None
+        g.line(f"ret i64 {own.c_batch_offset('%batch')}")
+        g.finish()
+    rows, strips = _strips(f, plan, operands)
+    given = {
+        "pack_a": f"@{pack_a}", "pack_b": f"@{pack_b}", "tile": f"@{tile}", "place": place, "m": operands.m,
+        "n": operands.n, "k": operands.k, "c": operands.c, "c_batch_stride": operands.c_batch_stride,
+        "c_row_stride": operands.c_row_stride, "c_column_stride": operands.c_column_stride,
+        "workspace": operands.workspace, "a_shared": "true" if operands.a_shared else "false", "rows": rows,
+        "strips": strips, "total": f.let(f"mul nsw i64 {strips}, {operands.batch_count}"),
+        "tasks": _tasks(f, plan, operands, strips), "mr": plan.mr, "nr": plan.nr, "mc": plan.mc, "nc": plan.nc,
+        "slot_bytes": plan.slot_bytes, "a_bytes": round_up(plan.a_elements * plan.dtype.itemsize, LINE),
+    }  # fmt: skip
+    arguments = ", ".join(f"{type} {given[parameter]}" for parameter, type in _PARAMETERS.items())
+    f.line(f"call void @{loops}(ptr %buffers, ptr %sizes, i64 %begin, i64 %end, {arguments})")
     f.line("ret void")
     f.finish()
 
@@ -122,6 +141,30 @@ def _quotient_up(f: Function, value: str, divisor: str) -> str:
     return f.let(f"udiv i64 {above}, {divisor}")
 
 
+# What the loops of a product are given: functions, sizes and places of its operands, and its plan's numbers.
+_PARAMETERS = {
+    "pack_a": "ptr", "pack_b": "ptr", "tile": "ptr", "place": "ptr", "m": "i64", "n": "i64", "k": "i64", "c": "ptr",
+    "c_batch_stride": "i64", "c_row_stride": "i64", "c_column_stride": "i64", "workspace": "ptr", "a_shared": "i1",
+    "rows": "i1", "strips": "i64", "total": "i64", "tasks": "i64", "mr": "i64", "nr": "i64", "mc": "i64", "nc": "i64",
+    "slot_bytes": "i64", "a_bytes": "i64",
+}  # fmt: skip
+
+
+def _emit_loops(module: Module, plan: GemmPlan) -> str:
+    """The function of the loops around the tiles: one for all products of a module of one dtype and order.
+
+    Loops over blocks gain nothing from constants, and a function of some 150 lines takes LLVM as long as a tile.
+    """
+    name = f"gemm.{'resident' if plan.resident else 'blocked'}.{LLType(plan.dtype).suffix}.{plan.kc}"
+    if not module.has(name):
+        parameters = ", ".join(f"{type} %{parameter}" for parameter, type in _PARAMETERS.items())
+        f = Function(module, name, f"ptr %buffers, ptr %sizes, i64 %begin, i64 %end, {parameters}")
+        _Loops(f, plan).emit()
+        f.line("ret void")
+        f.finish()
+    return name
+
+
 @dataclass(frozen=True, slots=True)
 class _Span:
     """Rows m0..m1 and columns n0..n1 of one batch, whose C starts at `c`."""
@@ -134,60 +177,57 @@ class _Span:
     n1: str
 
 
-class _Driver:
-    """The loops of one product, emitted into `f`: tasks to spans, spans to blocks, blocks to tiles."""
+class _Loops:
+    """The loops of a product, emitted into `f`: tasks to spans, spans to blocks, blocks to tiles."""
 
-    def __init__(
-        self, f: Function, plan: GemmPlan, operands: GemmOperands, pack_a: str, pack_b: str, tile: str
-    ) -> None:
-        self.f, self.plan, self.operands, self.tile = f, plan, operands, tile
+    def __init__(self, f: Function, plan: GemmPlan) -> None:
+        self.f, self.plan = f, plan
         self.element = LLType(plan.dtype).llvm
-        self.packs = {"a": pack_a, "b": pack_b}
-        self.packs_a = "true"
 
     def emit(self) -> None:
-        f, plan, operands = self.f, self.plan, self.operands
-        address = f.let(f"ptrtoint ptr {operands.workspace} to i64")
+        f, plan = self.f, self.plan
+        address = f.let("ptrtoint ptr %workspace to i64")
         aligned = f.let(f"and i64 {f.let(f'add i64 {address}, {LINE - 1}')}, {-LINE}")
         slack = f.let(f"sub i64 {aligned}, {address}")
-        place = f.let(f"add i64 {slack}, {f.let(f'mul nsw i64 %begin, {plan.slot_bytes}')}")
-        self.a_panels = offset(f, "i8", operands.workspace, place)
-        self.b_panels = offset(f, "i8", self.a_panels, round_up(plan.a_elements * plan.dtype.itemsize, LINE))
+        place = f.let(f"add i64 {slack}, {f.let('mul nsw i64 %begin, %slot_bytes')}")
+        self.a_panels = offset(f, "i8", "%workspace", place)
+        self.b_panels = offset(f, "i8", self.a_panels, "%a_bytes")
         # Runs of equal length, so that no short one pays for another pass over C; one empty run if K is 0.
-        runs = maximum(f, _quotient_up(f, operands.k, str(plan.kc)), 1)
-        self.run = maximum(f, _quotient_up(f, operands.k, runs), 1)
-        self.k_stop = maximum(f, operands.k, 1)
-        rows, strips = _strips(f, plan, operands)
-        total = f.let(f"mul nsw i64 {strips}, {operands.batch_count}")
-        tasks = _tasks(f, plan, operands, strips)
-        first = f.let(f"udiv i64 {f.let(f'mul nsw i64 %begin, {total}')}, {tasks}")
-        stop = f.let(f"udiv i64 {f.let(f'mul nsw i64 %end, {total}')}, {tasks}")
-        first_batch = f.let(f"udiv i64 {first}, {strips}")
-        with counted(f, first_batch, _quotient_up(f, stop, strips), 1) as batch:
+        runs = maximum(f, _quotient_up(f, "%k", str(plan.kc)), 1)
+        self.run = maximum(f, _quotient_up(f, "%k", runs), 1)
+        self.k_stop = maximum(f, "%k", 1)
+        first = f.let(f"udiv i64 {f.let('mul nsw i64 %begin, %total')}, %tasks")
+        stop = f.let(f"udiv i64 {f.let('mul nsw i64 %end, %total')}, %tasks")
+        first_batch = f.let(f"udiv i64 {first}, %strips")
+        apart = f.let("xor i1 %a_shared, true")
+        with counted(f, first_batch, _quotient_up(f, stop, "%strips"), 1) as batch:
             # Panels of a shared A that were packed for the first batch serve the others, unless its rows are cut.
-            self.packs_a = "true"
-            if operands.a_shared:
-                self.packs_a = f.let(f"or i1 {rows}, {f.let(f'icmp eq i64 {batch}, {first_batch}')}")
-            self._span(self._part(batch, rows, strips, first, stop))
+            packed = f.let(f"or i1 %rows, {f.let(f'icmp eq i64 {batch}, {first_batch}')}")
+            self.packs_a = f.let(f"or i1 {apart}, {packed}")
+            self._span(self._part(batch, first, stop))
 
-    def _part(self, batch: str, rows: str, strips: str, first: str, stop: str) -> _Span:
+    def _part(self, batch: str, first: str, stop: str) -> _Span:
         """The part of a batch that lies in the strips first..stop-1 of all batches."""
-        f, plan, operands = self.f, self.plan, self.operands
-        base = f.let(f"mul nsw i64 {batch}, {strips}")
+        f = self.f
+        base = f.let(f"mul nsw i64 {batch}, %strips")
         begin = maximum(f, f.let(f"sub nsw i64 {first}, {base}"), 0)
-        end = minimum(f, f.let(f"sub nsw i64 {stop}, {base}"), strips)
+        end = minimum(f, f.let(f"sub nsw i64 {stop}, {base}"), "%strips")
         limits = []
-        for width, size, chosen in ((plan.mr, operands.m, "01"), (plan.nr, operands.n, "10")):
+        for width, size, chosen in (("%mr", "%m", "01"), ("%nr", "%n", "10")):
             lower = f.let(f"mul nsw i64 {begin}, {width}")
             upper = minimum(f, f.let(f"mul nsw i64 {end}, {width}"), size)
             for own, whole in ((lower, "0"), (upper, size)):
                 pair = (own, whole) if chosen == "01" else (whole, own)
-                limits.append(f.let(f"select i1 {rows}, i64 {pair[0]}, i64 {pair[1]}"))
-        if operands.c_batch_offset is not None:
-            c = offset(f, self.element, operands.c, operands.c_batch_offset(batch))
-        else:
-            c = offset(f, self.element, operands.c, f.let(f"mul nsw i64 {batch}, {operands.c_batch_stride}"))
-        return _Span(batch, c, *limits)
+                limits.append(f.let(f"select i1 %rows, i64 {pair[0]}, i64 {pair[1]}"))
+        before, asked, placed = f.block, f.label("place"), f.label("placed")
+        regular = f.let(f"mul nsw i64 {batch}, %c_batch_stride")
+        f.branch(f.let("icmp eq ptr %place, null"), placed, asked)
+        f.start(asked)
+        found = f.let(f"call i64 %place(ptr %buffers, ptr %sizes, i64 {batch})")
+        f.jump(placed)
+        f.start(placed)
+        position = f.let(f"phi i64 [ {regular}, %{before} ], [ {found}, %{asked} ]")
+        return _Span(batch, offset(f, self.element, "%c", position), *limits)
 
     def _span(self, span: _Span) -> None:
         if self.plan.resident:
@@ -196,27 +236,27 @@ class _Driver:
             self._blocked(span)
 
     def _blocked(self, span: _Span) -> None:
-        f, plan = self.f, self.plan
-        with counted(f, span.n0, span.n1, plan.nc) as n0:
-            columns = minimum(f, f.let(f"sub nsw i64 {span.n1}, {n0}"), plan.nc)
+        f = self.f
+        with counted(f, span.n0, span.n1, "%nc") as n0:
+            columns = minimum(f, f.let(f"sub nsw i64 {span.n1}, {n0}"), "%nc")
             with counted(f, "0", self.k_stop, self.run) as k0:
                 depth = self._depth(k0)
                 self._pack("b", span, n0, columns, k0, depth, self.b_panels)
-                with counted(f, span.m0, span.m1, plan.mc) as m0:
-                    rows = minimum(f, f.let(f"sub nsw i64 {span.m1}, {m0}"), plan.mc)
+                with counted(f, span.m0, span.m1, "%mc") as m0:
+                    rows = minimum(f, f.let(f"sub nsw i64 {span.m1}, {m0}"), "%mc")
                     self._pack("a", span, m0, rows, k0, depth, self.a_panels)
                     self._tiles(span, m0, rows, n0, columns, k0, depth, self.a_panels)
 
     def _resident(self, span: _Span) -> None:
-        f, plan = self.f, self.plan
+        f = self.f
         rows = f.let(f"sub nsw i64 {span.m1}, {span.m0}")
-        padded = f.let(f"mul nsw i64 {_quotient_up(f, rows, str(plan.mr))}, {plan.mr}")
+        padded = f.let(f"mul nsw i64 {_quotient_up(f, rows, '%mr')}, %mr")
         some = f.let(f"and i1 {self.packs_a}, {f.let(f'icmp slt i64 {span.n0}, {span.n1}')}")
         with when(f, some), counted(f, "0", self.k_stop, self.run) as k0:
             panels = offset(f, self.element, self.a_panels, f.let(f"mul nsw i64 {padded}, {k0}"))
             self._pack("a", span, span.m0, rows, k0, self._depth(k0), panels)
-        with counted(f, span.n0, span.n1, plan.nc) as n0:
-            columns = minimum(f, f.let(f"sub nsw i64 {span.n1}, {n0}"), plan.nc)
+        with counted(f, span.n0, span.n1, "%nc") as n0:
+            columns = minimum(f, f.let(f"sub nsw i64 {span.n1}, {n0}"), "%nc")
             with counted(f, "0", self.k_stop, self.run) as k0:
                 depth = self._depth(k0)
                 panels = offset(f, self.element, self.a_panels, f.let(f"mul nsw i64 {padded}, {k0}"))
@@ -224,11 +264,11 @@ class _Driver:
                 self._tiles(span, span.m0, rows, n0, columns, k0, depth, panels)
 
     def _depth(self, k0: str) -> str:
-        return minimum(self.f, self.f.let(f"sub nsw i64 {self.operands.k}, {k0}"), self.run)
+        return minimum(self.f, self.f.let(f"sub nsw i64 %k, {k0}"), self.run)
 
     def _pack(self, side: str, span: _Span, start: str, count: str, k0: str, depth: str, panels: str) -> None:
         self.f.line(
-            f"call void @{self.packs[side]}(ptr %buffers, ptr %sizes, i64 {span.batch}, i64 {start}, i64 {count}, "
+            f"call void %pack_{side}(ptr %buffers, ptr %sizes, i64 {span.batch}, i64 {start}, i64 {count}, "
             f"i64 {k0}, i64 {depth}, ptr {panels})"
         )
 
@@ -236,21 +276,21 @@ class _Driver:
         self, span: _Span, m0: str, rows: str, n0: str, columns: str, k0: str, depth: str, a_panels: str
     ) -> None:
         """All tiles of packed A times packed B; a panel of B stays in L1 while the panels of A pass."""
-        f, plan, operands = self.f, self.plan, self.operands
+        f = self.f
         again = f.let(f"icmp sgt i64 {k0}, 0")
-        last = f.let(f"icmp sge i64 {f.let(f'add nsw i64 {k0}, {depth}')}, {operands.k}")
-        with counted(f, "0", columns, plan.nr) as j:
+        last = f.let(f"icmp sge i64 {f.let(f'add nsw i64 {k0}, {depth}')}, %k")
+        with counted(f, "0", columns, "%nr") as j:
             column = f.let(f"add nsw i64 {n0}, {j}")
             b = offset(f, self.element, self.b_panels, f.let(f"mul nsw i64 {j}, {depth}"))
-            c_column = offset(f, self.element, span.c, f.let(f"mul nsw i64 {column}, {operands.c_column_stride}"))
-            width = minimum(f, f.let(f"sub nsw i64 {columns}, {j}"), plan.nr)
-            with counted(f, "0", rows, plan.mr) as i:
+            c_column = offset(f, self.element, span.c, f.let(f"mul nsw i64 {column}, %c_column_stride"))
+            width = minimum(f, f.let(f"sub nsw i64 {columns}, {j}"), "%nr")
+            with counted(f, "0", rows, "%mr") as i:
                 row = f.let(f"add nsw i64 {m0}, {i}")
                 a = offset(f, self.element, a_panels, f.let(f"mul nsw i64 {i}, {depth}"))
-                c = offset(f, self.element, c_column, f.let(f"mul nsw i64 {row}, {operands.c_row_stride}"))
-                height = minimum(f, f.let(f"sub nsw i64 {rows}, {i}"), plan.mr)
+                c = offset(f, self.element, c_column, f.let(f"mul nsw i64 {row}, %c_row_stride"))
+                height = minimum(f, f.let(f"sub nsw i64 {rows}, {i}"), "%mr")
                 f.line(
-                    f"call void @{self.tile}(i64 {depth}, ptr {a}, ptr {b}, ptr {c}, i64 {operands.c_row_stride}, "
-                    f"i64 {operands.c_column_stride}, i64 {height}, i64 {width}, i1 {again}, ptr %buffers, ptr %sizes, "
+                    f"call void %tile(i64 {depth}, ptr {a}, ptr {b}, ptr {c}, i64 %c_row_stride, "
+                    f"i64 %c_column_stride, i64 {height}, i64 {width}, i1 {again}, ptr %buffers, ptr %sizes, "
                     f"i64 {span.batch}, i64 {row}, i64 {column}, i1 {last})"
                 )

@@ -18,6 +18,7 @@ from adjit.compiler.llvm.text import Function, LLType, Module
 _TOGETHER = 8
 
 Side = Literal["a", "b"]
+Unit = Literal["index", "k"]
 Evaluate = Callable[[Function, LLType, str, str, str, str | None], str]
 
 
@@ -30,7 +31,7 @@ class PackSource:
     that exist; the others must not be read, and must come out as zeros.  Masks come only with `unit="index"`.
     """
 
-    unit: Literal["index", "k"] | None
+    unit: Unit | None
     evaluate: Evaluate
 
 
@@ -58,8 +59,7 @@ def emit_pack(
     f = Function(module, name, parameters, attributes='noinline nounwind "prefer-vector-width"="512"')
     ways = prologue(f)
     if any(source.unit == "k" for _, source in ways):
-        square = f"alloca [{plan.lanes * plan.lanes} x {LLType(plan.dtype).llvm}], align 64"
-        f.lines.insert(1, f"  %square = {square}")
+        _make_square(f, plan)
     done = f.label("packed")
     for number, (condition, source) in enumerate(ways):
         other = f.label("way")
@@ -81,34 +81,73 @@ def emit_pack_strided(
 ) -> None:
     """`emit_pack` for an array of any strides: copies of vectors where a stride is 1, register transposes across it.
 
-    A stride given as the literal `"1"` leaves the other ways out of the code.
+    The copying is done by functions that all arrays of a module share; a stride given as the literal `"1"` leaves the
+    other ways out.
     """
+    parameters = (
+        "ptr %buffers, ptr %sizes, i64 %batch, i64 %first, i64 %count, i64 %k0, i64 %kc, ptr noalias %destination"
+    )
+    f = Function(module, name, parameters, attributes='noinline nounwind "prefer-vector-width"="512"')
+    operand = prologue(f)
+    base = offset(f, LLType(plan.dtype).llvm, operand.pointer, _product(f, "%batch", operand.batch_stride))
+    width = plan.mr if side == "a" else plan.nr
+    units: tuple[tuple[Unit, str], ...] = (("index", operand.index_stride), ("k", operand.k_stride))
+    known: list[Unit] = [unit for unit, stride in units if stride == "1"]
+    done = f.label("packed")
 
-    def ways(f: Function) -> list[tuple[str, PackSource]]:
-        operand = prologue(f)
-        base = offset(f, LLType(plan.dtype).llvm, operand.pointer, _product(f, "%batch", operand.batch_stride))
-        evaluate = _strided(operand, base)
-        found: list[tuple[str, PackSource]] = []
-        for unit, stride in (("index", operand.index_stride), ("k", operand.k_stride)):
-            source = PackSource("index" if unit == "index" else "k", evaluate)
-            if stride == "1":
-                return [*found, ("true", source)]
-            if stride.startswith("%"):
-                found.append((f.let(f"icmp eq i64 {stride}, 1"), source))
-        return [*found, ("true", PackSource(None, evaluate))]
+    def copy(unit: Unit | None) -> None:
+        f.line(
+            f"call void @{_strided_copy(module, plan, width, unit)}(ptr {base}, i64 {operand.index_stride}, "
+            f"i64 {operand.k_stride}, i64 %batch, i64 %first, i64 %count, i64 %k0, i64 %kc, ptr %destination)"
+        )
+        f.jump(done)
 
-    emit_pack(module, name, plan, side, ways)
+    for unit, stride in units if not known else ():
+        if stride.startswith("%"):
+            chosen, other = f.label("way"), f.label("way")
+            f.branch(f.let(f"icmp eq i64 {stride}, 1"), chosen, other)
+            f.start(chosen)
+            copy(unit)
+            f.start(other)
+    copy(known[0] if known else None)
+    f.start(done)
+    f.line("ret void")
+    f.finish()
 
 
-def _strided(operand: StridedOperand, base: str) -> Evaluate:
+def _strided_copy(module: Module, plan: GemmPlan, width: int, unit: Unit | None) -> str:
+    """`void @...(base, index_stride, k_stride, batch, first, count, k0, kc, destination)`: panels of an array.
+
+    `unit` tells which stride is 1.
+    """
+    name = f"gemm.pack.{unit or 'single'}.{width}.{LLType(plan.dtype, plan.lanes).suffix}"
+    if module.has(name):
+        return name
+    parameters = (
+        "ptr readonly %base, i64 %index_stride, i64 %k_stride, i64 %batch, i64 %first, i64 %count, i64 %k0, i64 %kc, "
+        "ptr noalias %destination"
+    )
+    f = Function(module, name, parameters, attributes='noinline nounwind "prefer-vector-width"="512"')
+    strides = "1" if unit == "index" else "%index_stride", "1" if unit == "k" else "%k_stride"
+
     def evaluate(f: Function, type: LLType, batch: str, index: str, k: str, mask: str | None) -> str:
-        place = f.let(f"add nsw i64 {_product(f, index, operand.index_stride)}, {_product(f, k, operand.k_stride)}")
-        address = offset(f, type.element, base, place)
+        place = f.let(f"add nsw i64 {_product(f, index, strides[0])}, {_product(f, k, strides[1])}")
+        address = offset(f, type.element, "%base", place)
         if mask is not None:
             return masked_load(f, type, address, mask, "zeroinitializer")
         return f.let(f"load {type.llvm}, ptr {address}, align {type.dtype.itemsize}")
 
-    return evaluate
+    if unit == "k":
+        _make_square(f, plan)
+    _pack(f, plan, width, PackSource(unit, evaluate))
+    f.line("ret void")
+    f.finish()
+    return name
+
+
+def _make_square(f: Function, plan: GemmPlan) -> None:
+    """Room for a square of `plan.lanes` vectors."""
+    f.lines.insert(1, f"  %square = alloca [{plan.lanes * plan.lanes} x {LLType(plan.dtype).llvm}], align 64")
 
 
 def _product(f: Function, left: str, right: str) -> str:

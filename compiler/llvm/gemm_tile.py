@@ -121,15 +121,20 @@ def masked_store(function: Function, type: LLType, value: str, pointer: str, mas
     function.line(f"call void {name}({type.llvm} {value}, ptr {pointer}, i32 {align}, {masks} {mask})")
 
 
-def emit_tile(module: Module, name: str, plan: GemmPlan, epilogue: Epilogue | None) -> None:
-    """`void @name(...)`: one tile of C from a panel of A and one of B over `%depth` steps of k.
+def emit_tile(module: Module, name: str, plan: GemmPlan, epilogue: Epilogue | None) -> str:
+    """`void @name(...)`: one tile of C from a panel of A and one of B over `%depth` steps of k; its name is returned.
 
+    Without epilogue all products of a module with tiles of one kind share a function, so `name` is not used.
     `%rows` x `%columns` is the part of the tile that exists; `%accumulate` adds to C, else C is overwritten.
     """
     parameters = (
         "i64 %depth, ptr noalias readonly %a, ptr noalias readonly %b, ptr %c, i64 %row_stride, i64 %column_stride, "
         "i64 %rows, i64 %columns, i1 %accumulate, ptr %buffers, ptr %sizes, i64 %batch, i64 %row, i64 %column, i1 %last"
     )
+    if epilogue is None:
+        name = f"gemm.tile.{plan.mr}x{plan.nr}.{LLType(plan.dtype, plan.lanes).suffix}"
+        if module.has(name):
+            return name
     # Inlining would let the driver's values compete for the registers that hold the accumulators.
     f = Function(module, name, parameters, attributes='noinline nounwind "prefer-vector-width"="512"')
     element = LLType(plan.dtype).llvm
@@ -156,6 +161,7 @@ def emit_tile(module: Module, name: str, plan: GemmPlan, epilogue: Epilogue | No
     f.start(done)
     f.line("ret void")
     f.finish()
+    return name
 
 
 def _sum(f: Function, plan: GemmPlan) -> list[str]:
