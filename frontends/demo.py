@@ -9,6 +9,7 @@ import adjit as torch
 from adjit import nn
 from adjit.data import digits
 from adjit.nn import functional as F
+from adjit.sample_arguments import example_inputs
 from adjit.utils.data import DataLoader, TensorDataset
 
 
@@ -46,7 +47,7 @@ class Trainer:
         self.criterion = nn.CrossEntropyLoss()
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr=learning_rate, momentum=0.9)
 
-    @torch.example_inputs(lambda: first_batch())
+    @example_inputs(lambda: first_batch())
     def step(self, images: Any, labels: Any) -> Any:
         """One step on a batch; the loss before it."""
         self.optimizer.zero_grad()

@@ -193,6 +193,32 @@ class Graph(Region):
 
         return format_graph(self)
 
+    def to_dot(self) -> str:
+        """The graph in the language of Graphviz."""
+        from adjit.ir.diagram import to_dot
+
+        return to_dot(self)
+
+    def to_mermaid(self) -> str:
+        """The graph in the language of Mermaid, for Markdown."""
+        from adjit.ir.diagram import to_mermaid
+
+        return to_mermaid(self)
+
+    def to_svg(self) -> str:
+        """A drawing of the graph: forward operations, beside them the backward ones, arrows for values."""
+        from adjit.ir.drawing import graph_svg
+
+        return graph_svg(self)
+
+    def _repr_svg_(self) -> str:
+        return self.to_svg()
+
+    def _repr_html_(self) -> str:
+        from adjit.ir.notebook import graph_html
+
+        return graph_html(self)
+
     def __repr__(self) -> str:
         return f"<Graph @{self.name}: {len(self.inputs)} inputs, {len(self.nodes)} nodes>"
 

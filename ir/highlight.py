@@ -1,9 +1,10 @@
-"""The parts of a program's text: keywords, values, operations, types, numbers, comments."""
+"""The parts of a program's text, told apart: keywords, values, operations, types, comments; in colours as HTML."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from html import escape
 
 from adjit.ir.types import DTYPES
 
@@ -34,3 +35,24 @@ def pieces(text: str) -> Iterator[tuple[str, str]]:
         at = match.end()
     if at < len(text):
         yield "", text[at:]
+
+
+def highlighted(text: str) -> str:
+    """The text as HTML: each piece in a span of class `adjit-KIND`, everything escaped."""
+    return "".join(
+        f'<span class="adjit-{kind}">{escape(piece)}</span>' if kind else escape(piece) for kind, piece in pieces(text)
+    )
+
+
+STYLE = """
+.adjit-program{--p-keyword:#8250df;--p-value:#0550ae;--p-type:#116329;--p-number:#953800;--p-soft:#6a737d}
+@media(prefers-color-scheme:dark){.adjit-program{--p-keyword:#d2a8ff;--p-value:#79c0ff;--p-type:#7ee787;
+--p-number:#ffa657;--p-soft:#8b949e}}
+.adjit-program pre{line-height:1.45;overflow:auto;max-height:36em;margin:.2em 0;background:none;color:inherit}
+.adjit-program .adjit-keyword,.adjit-program .adjit-callee{color:var(--p-keyword)}
+.adjit-program .adjit-value{color:var(--p-value)}
+.adjit-program .adjit-op{font-weight:600}
+.adjit-program .adjit-type{color:var(--p-type)}
+.adjit-program .adjit-number,.adjit-program .adjit-string{color:var(--p-number)}
+.adjit-program .adjit-comment{color:var(--p-soft)}
+""".strip().replace("\n", "")

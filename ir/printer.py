@@ -23,12 +23,17 @@ ALIGN_TYPES = 32
 
 def format_graph(graph: Graph, locations: bool = True) -> str:
     """The text of `graph`, then of the graphs it calls; ends without a newline."""
+    return "\n".join([line for line, _ in format_lines(graph, locations)])
+
+
+def format_lines(graph: Graph, locations: bool = True) -> Iterator[tuple[str, Node | None]]:
+    """The lines of `format_graph`, each with the node that it prints (None for headers, `return` and braces)."""
     names = graph_names(graph)
-    texts: dict[str, str] = {}
+    printed: set[str] = set()
     for each, name in names.items():
-        if name not in texts:
-            texts[name] = "\n".join(_Printer(each, names, locations).lines())
-    return "\n".join(texts.values())
+        if name not in printed:
+            printed.add(name)
+            yield from _Printer(each, names, locations).lines()
 
 
 def format_node(node: Node, names: dict[Value, str], graphs: dict[Graph, str] | None = None) -> str:
@@ -159,10 +164,10 @@ class _Printer:
         self.locations = locations
         self.names = value_names(graph)
 
-    def lines(self) -> Iterator[str]:
-        yield self.header()
+    def lines(self) -> Iterator[tuple[str, Node | None]]:
+        yield self.header(), None
         yield from self.body(self.graph, 1)
-        yield "}"
+        yield "}", None
 
     def header(self) -> str:
         graph = self.graph
@@ -178,7 +183,7 @@ class _Printer:
     def declared(self, values: Iterable[Value]) -> str:
         return ", ".join([f"%{self.names[value]}: {value.type}" for value in values])
 
-    def body(self, region: Region, depth: int) -> Iterator[str]:
+    def body(self, region: Region, depth: int) -> Iterator[tuple[str, Node | None]]:
         """The statements of a region, in columns, and its `return`."""
         indent = "  " * depth
         written = [(node, self.line(node)) for node in region.nodes if node.op.name != "const"]
@@ -191,17 +196,17 @@ class _Printer:
             text += line.brace
             if line.comment:
                 text = f"{text.ljust(head_width + type_width + 3)}  # {line.comment}"
-            yield indent + text
+            yield indent + text, node
             if line.brace:
                 yield from self.body(node.regions[0], depth + 1)
-                yield indent + "}"
+                yield indent + "}", None
                 continue
             for nested in node.regions:
-                yield f"{indent}  region({self.declared(nested.inputs)}) {{"
+                yield f"{indent}  region({self.declared(nested.inputs)}) {{", None
                 yield from self.body(nested, depth + 2)
-                yield indent + "  }"
+                yield indent + "  }", None
         if region.outputs:
-            yield f"{indent}return {', '.join([self.output(value) for value in region.outputs])}"
+            yield f"{indent}return {', '.join([self.output(value) for value in region.outputs])}", None
 
     def line(self, node: Node) -> _Line:
         head, types = _Line.of(node, self.names, self.graphs)
