@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph
+from adjit.ir.halfs import storage_dtype
 from adjit.ir.primitive import Primitive
 from adjit.ir.shape import Dim, Size
-from adjit.ir.types import BF16, DType, TensorType, dtype_of_storage
+from adjit.ir.types import DType, TensorType
 from adjit.runtime.executable import Executable
 
 _programs: dict[Any, Executable] = {}
@@ -28,24 +29,16 @@ def run_single(op: Primitive, arrays: Sequence[NDArray[Any]], attributes: Mappin
     """The results of one op on arrays, by its native kernel."""
     if op.family == "scalar":
         return _run_scalar(op, arrays, attributes)
-    dtypes = tuple(_dtype(array) for array in arrays)
+    dtypes = tuple(storage_dtype(array) for array in arrays)
     types = _open_types(op, arrays, dtypes, attributes)
     return _program(op, types, attributes).run(arrays)
-
-
-def _dtype(array: NDArray[Any]) -> DType:
-    if array.dtype == BF16.storage:
-        return BF16
-    found = dtype_of_storage(array.dtype)
-    assert found is not None, f"no dtype is stored as {array.dtype}"
-    return found
 
 
 def _run_scalar(op: Primitive, arrays: Sequence[NDArray[Any]], attributes: Mapping[str, Any]) -> list[NDArray[Any]]:
     """A scalar op sees its operands flat; only those of rank 0 stand apart."""
     shape = max((array.shape for array in arrays), key=len)
     n = Dim.named("n")
-    types = tuple(TensorType(_dtype(a), () if a.ndim == 0 else (n,)) for a in arrays)
+    types = tuple(TensorType(storage_dtype(a), () if a.ndim == 0 else (n,)) for a in arrays)
     flat = [a if a.ndim == 0 else np.ascontiguousarray(a).reshape(-1) for a in arrays]
     results = _program(op, types, attributes).run(flat)
     return [result.reshape(shape) for result in results]
@@ -92,8 +85,8 @@ def program_of(
 ) -> tuple[Executable, tuple[tuple[int, ...], ...]]:
     """The kernel that serves one op on such arrays, and the shapes in which it sees them."""
     if op.family != "scalar":
-        types = _open_types(op, arrays, tuple(_dtype(array) for array in arrays), attributes)
+        types = _open_types(op, arrays, tuple(storage_dtype(array) for array in arrays), attributes)
         return _program(op, types, attributes), tuple(array.shape for array in arrays)
     n = Dim.named("n")
-    types = tuple(TensorType(_dtype(a), () if a.ndim == 0 else (n,)) for a in arrays)
+    types = tuple(TensorType(storage_dtype(a), () if a.ndim == 0 else (n,)) for a in arrays)
     return _program(op, types, attributes), tuple(() if a.ndim == 0 else (a.size,) for a in arrays)

@@ -46,6 +46,9 @@ from adjit.dtypes import (
     set_default_dtype,
     short,
     uint8,
+    uint16,
+    uint32,
+    uint64,
 )
 from adjit.size import Size
 
@@ -102,6 +105,9 @@ __all__ = [
     "short",
     "to_sympy",
     "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
     "vmap",
 ]  # fmt: skip
 _DEFERRED = _surface.functions()

@@ -200,7 +200,7 @@ def from_numpy(ndarray: np.ndarray) -> Tensor:
     dtype = dtype_of_array(ndarray)
     check_strides(ndarray)
     # A view of its own: an in-place change of the tensor's shape must not reach the array.
-    return Tensor._wrap(ndarray.view(), dtype)
+    return Tensor._wrap(ndarray.view(dtype.storage), dtype)
 
 
 def _full_name(value: object) -> str:

@@ -56,6 +56,9 @@ def public(ir: DType) -> dtype:
 
 bool_ = public(types.BOOL)
 uint8 = public(types.U8)
+uint16 = public(types.U16)
+uint32 = public(types.U32)
+uint64 = public(types.U64)
 int8 = public(types.I8)
 int16 = short = public(types.I16)
 int32 = int_ = public(types.I32)
@@ -69,6 +72,7 @@ float64 = double = public(types.F64)
 _TITLES = {
     types.BOOL: "Bool", types.U8: "Byte", types.I8: "Char", types.I16: "Short", types.I32: "Int", types.I64: "Long",
     types.F16: "Half", types.BF16: "BFloat16", types.F32: "Float", types.F64: "Double",
+    types.U16: "UInt16", types.U32: "UInt32", types.U64: "UInt64",
 }  # fmt: skip
 
 
@@ -81,7 +85,7 @@ def title_of(ir: DType) -> str:
 _C_NAMES = {
     types.BOOL: "bool", types.U8: "unsigned char", types.I8: "signed char", types.I16: "short", types.I32: "int",
     types.I64: "long int", types.F16: "c10::Half", types.BF16: "c10::BFloat16", types.F32: "float",
-    types.F64: "double",
+    types.F64: "double", types.U16: "unsigned short", types.U32: "unsigned int", types.U64: "unsigned long",
 }  # fmt: skip
 
 

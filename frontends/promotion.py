@@ -7,21 +7,28 @@ from typing import Any
 
 from adjit.dims import shape_of
 from adjit.dispatch import apply
-from adjit.dtypes import default_float, dtype, public
+from adjit.dtypes import default_float, dtype, public, title_of
 from adjit.errors import explained
 from adjit.ir.primitive import primitive_named
-from adjit.ir.types import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, U8, DType
+from adjit.ir.types import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, DType
 from adjit.tensor import Tensor
 
-_ORDER = [BOOL, U8, I8, I16, I32, I64, F16, BF16, F32, F64]
+_ORDER = [BOOL, U8, I8, U16, I16, U32, I32, U64, I64, F16, BF16, F32, F64]
+_SIGNED_BY_BITS = {8: I8, 16: I16, 32: I32, 64: I64}
 
 
 def promote_types_ir(a: DType, b: DType) -> DType:
-    """The dtype that holds both."""
+    """The dtype that holds both.  RuntimeError for uint64 beside a signed integer: no integer holds both."""
     if a is b:
         return a
-    if {a, b} == {U8, I8}:
-        return I16
+    if {a.kind, b.kind} == {"int", "uint"}:
+        signed, unsigned = (a, b) if a.kind == "int" else (b, a)
+        if unsigned is U64:
+            raise RuntimeError(
+                "Promotion for uint16, uint32, uint64 types is not supported, attempted to promote "
+                f"{title_of(a)} and {title_of(b)}"
+            )
+        return signed if signed.bits > unsigned.bits else _SIGNED_BY_BITS[2 * unsigned.bits]
     if {a, b} == {F16, BF16}:
         return F32
     return max(a, b, key=_ORDER.index)

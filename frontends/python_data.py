@@ -9,12 +9,12 @@ from typing import Any, NoReturn
 import numpy as np
 
 from adjit.dtypes import default_float
-from adjit.ir.halfs import cast_array
-from adjit.ir.types import BF16, BOOL, F64, I64, DType, dtype_of_storage
+from adjit.ir.halfs import cast_array, marked
+from adjit.ir.types import BF16, BOOL, F64, I64, U64, DType, dtype_of_storage
 from adjit.promotion import promote_types_ir
 from adjit.tensor import Tensor
 
-_SUPPORTED = "float64, float32, float16, int64, int32, int16, int8, uint8, and bool"
+_SUPPORTED = "float64, float32, float16, int64, int32, int16, int8, uint64, uint32, uint16, uint8, and bool"
 _NUMBERS = frozenset((bool, int, float))
 
 
@@ -44,7 +44,7 @@ def check_strides(array: np.ndarray) -> None:
 
 def stored(array: np.ndarray, source: DType, target: DType) -> np.ndarray:
     """A new array in row-major order: the numbers held as `source`, in the storage of `target`."""
-    return np.array(cast_array(array, source, target), order="C")
+    return marked(np.array(cast_array(array, source, target), order="C"), target)
 
 
 def array_of(data: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
@@ -124,6 +124,8 @@ def _converted(data: Any, target: DType) -> np.ndarray:
         return stored(array, F64, target)
     # Integers beyond 64 bits come as Python objects, or unsigned.
     if array.dtype != np.int64:
+        if target is U64 and array.dtype == np.uint64:
+            return array
         if target.is_integer:
             raise ValueError("Overflow when unpacking long long")
         return stored(array.astype(np.float64), F64, target)
@@ -180,15 +182,16 @@ def _ragged(data: Any, sizes: Sequence[int], target: DType, depth: int) -> Excep
 
 
 _C_NAMES = {
-    "u8": "uint8_t", "i8": "int8_t", "i16": "int16_t", "i32": "int", "i64": "int64_t", "f16": "c10::Half",
-    "bf16": "c10::BFloat16", "f32": "float", "f64": "double",
+    "u8": "uint8_t", "u16": "uint16_t", "u32": "uint32_t", "u64": "uint64_t", "i8": "int8_t", "i16": "int16_t",
+    "i32": "int", "i64": "int64_t", "f16": "c10::Half", "bf16": "c10::BFloat16", "f32": "float", "f64": "double",
 }  # fmt: skip
+_NUMBER_KINDS = {np.dtype(np.bool_): BOOL, np.dtype(np.int64): I64, np.dtype(np.uint64): U64}
 
 
 def number_of(value: int | float | bool, dtype: DType) -> np.ndarray:
     """A number as a 0-d array.  RuntimeError where `dtype` cannot hold it."""
     array = np.asarray(value)
-    source = BOOL if array.dtype == np.bool_ else I64 if array.dtype == np.int64 else F64
+    source = _NUMBER_KINDS.get(array.dtype, F64)
     wide = array.astype(np.float64) if source is F64 else array
     if dtype.is_integer and source is not BOOL:
         try:

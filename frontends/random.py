@@ -13,7 +13,7 @@ from adjit.composite import composite
 from adjit.creation import check_device, check_tensor, checked_sizes, finished, given_sizes
 from adjit.dims import numel_of, shape_of
 from adjit.dispatch import apply
-from adjit.dtypes import default_float, dtype_argument
+from adjit.dtypes import c_name, default_float, dtype_argument, title_of
 from adjit.generator import (
     Generator,
     default_generator,
@@ -26,17 +26,11 @@ from adjit.generator import (
     set_rng_state,
 )
 from adjit.ir.primitive import PRIMITIVES
-from adjit.ir.types import BF16, BOOL, F16, F32, F64, I64, U8, DType
+from adjit.ir.types import BF16, BOOL, F16, F32, F64, I64, DType
 from adjit.promotion import broadcast_shapes, cast_to, spread
 from adjit.python_data import number_of
 from adjit.state import STATE
 from adjit.tensor import Tensor
-
-_TYPE_NAMES = {
-    "bool": "Bool", "u8": "Byte", "i8": "Char", "i16": "Short", "i32": "Int", "i64": "Long", "f16": "Half",
-    "bf16": "BFloat16", "f32": "Float", "f64": "Double",
-}  # fmt: skip
-_C_NAMES = {"u8": "unsigned char", "i8": "signed char", "i16": "short", "i32": "int", "i64": "int64_t"}
 
 
 def _op(name: str, *operands: Any, **attributes: Any) -> Any:
@@ -73,7 +67,7 @@ def uniform(shape: tuple[Any, ...], dtype: DType, generator: Generator | None) -
     """Uniform numbers in [0, 1)."""
     source = generator_or_default(generator, "rand")
     if not dtype.is_float:
-        raise NotImplementedError(f"\"check_uniform_bounds\" not implemented for '{_TYPE_NAMES[dtype.name]}'")
+        raise NotImplementedError(f"\"check_uniform_bounds\" not implemented for '{title_of(dtype)}'")
     recording, STATE.recording = STATE.recording, False
     try:
         if dtype is F64:
@@ -93,7 +87,7 @@ def _below_one(found: Tensor, dtype: DType) -> Tensor:
 def gaussian(shape: tuple[Any, ...], dtype: DType, generator: Generator | None) -> Tensor:
     """Standard normal numbers."""
     if not dtype.is_float:
-        raise NotImplementedError(f"\"normal_kernel_cpu\" not implemented for '{_TYPE_NAMES[dtype.name]}'")
+        raise NotImplementedError(f"\"normal_kernel_cpu\" not implemented for '{title_of(dtype)}'")
     wide = F64 if dtype is F64 else F32
     return cast_to(_gauss(uniform(shape, wide, generator), uniform(shape, wide, generator)), dtype)
 
@@ -129,8 +123,8 @@ def _check_bounds(low: Any, high: Any, dtype: DType) -> None:
     if not isinstance(low, int) or not isinstance(high, int) or dtype.is_float:
         return
     half = 1 << (dtype.bits - 1)
-    least, most = (0, 1) if dtype is BOOL else (0, 2 * half - 1) if dtype is U8 else (-half, half - 1)
-    name = "bool" if dtype is BOOL else _C_NAMES[dtype.name]
+    least, most = (0, 1) if dtype is BOOL else (0, 2 * half - 1) if dtype.kind == "uint" else (-half, half - 1)
+    name = "int64_t" if dtype is I64 else c_name(dtype)
     if not least <= low <= most:
         raise RuntimeError(f"from is out of bounds for {name}")
     if not least <= high - 1 <= most:
@@ -307,7 +301,7 @@ def bernoulli(input: Tensor, p: Any = None, *, generator: Generator | None = Non
     if p is not None:
         return finished(trials(input, p, generator), False, out)
     if not input._dtype.is_float:
-        raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{_TYPE_NAMES[input._dtype.name]}'")
+        raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{title_of(input._dtype)}'")
     _check_probabilities(input)
     return finished(trials(input, input, generator), False, out)
 
@@ -349,7 +343,7 @@ def multinomial(
         raise RuntimeError("prob_dist must be 1 or 2 dim")
     if not input._dtype.is_float:
         raise RuntimeError(
-            f"multinomial only supports floating-point dtypes for input, got: {_TYPE_NAMES[input._dtype.name]}"
+            f"multinomial only supports floating-point dtypes for input, got: {title_of(input._dtype)}"
         )
     if num_samples <= 0:
         raise RuntimeError("cannot sample n_sample <= 0 samples")

@@ -164,7 +164,7 @@ def _shown(
     index = from_numpy(np.maximum(found, 0))
     inside = from_numpy(found >= 0)
     taken = apply(primitive_named("gather"), (reshape(input, -1), index), {"axes": (0,)})
-    outside = Tensor._wrap(np.array(array), input._dtype)
+    outside = Tensor._wrap(array.copy(), input._dtype)
     return apply(primitive_named("where"), (inside, taken, outside), name="AsStrided")  # type: ignore[no-any-return]
 
 

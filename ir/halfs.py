@@ -1,7 +1,7 @@
 """bfloat16 in NumPy, which has no such dtype, and casts between all dtypes.
 
-A bfloat16 array is held as uint16.  No dtype of the IR is held as uint16 otherwise, so inside references the storage
-alone says that an array is bfloat16.
+A bfloat16 array is held as uint16.  The storage of uint16 itself is marked, so inside references the storage alone says
+which of the two an array is.
 """
 
 from __future__ import annotations
@@ -11,9 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adjit.ir.types import BF16, F16, F32, DType, dtype_of_storage
+from adjit.ir.types import BF16, F16, F32, U16, DType, dtype_of_storage
 
-BF16_STORAGE = BF16.storage
+
+def half_of(storage: np.dtype[Any]) -> DType | None:
+    """The dtype of 16 floating bits that a reference's operand holds; None if it holds another."""
+    if storage == F16.storage:
+        return F16
+    return BF16 if storage == BF16.storage and storage.metadata is None else None
+
+
+def marked(array: NDArray[Any], dtype: DType) -> NDArray[Any]:
+    """The array with its storage marked where it holds uint16: NumPy's functions drop the mark."""
+    return array.view(U16.storage) if dtype is U16 and array.dtype.metadata is None else array
 
 
 def widen_bf16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
@@ -41,9 +51,7 @@ def round_bf16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
 
 def storage_dtype(array: NDArray[Any]) -> DType:
     """The dtype that a reference's operand holds; KeyError if none is held so."""
-    if array.dtype == BF16_STORAGE:
-        return BF16
-    dtype = dtype_of_storage(array.dtype)
+    dtype = half_of(array.dtype) or dtype_of_storage(array.dtype)
     if dtype is None:
         raise KeyError(f"no dtype is held as {array.dtype}")
     return dtype
@@ -51,10 +59,10 @@ def storage_dtype(array: NDArray[Any]) -> DType:
 
 def widened(operand: Any) -> Any:
     """A float16 or bfloat16 array as float32; anything else as it is."""
-    storage = getattr(operand, "dtype", None)
-    if storage == BF16_STORAGE:
-        return widen_bf16(operand)
-    return operand.astype(np.float32) if storage == F16.storage else operand
+    half = half_of(operand.dtype) if isinstance(operand, (np.ndarray, np.generic)) else None
+    if half is None:
+        return operand
+    return widen_bf16(operand) if half is BF16 else operand.astype(np.float32)
 
 
 def cast_array(array: NDArray[Any], source: DType, target: DType) -> NDArray[Any]:

@@ -50,6 +50,10 @@ class DType:
 
 BOOL = DType("bool", "bool", "bool", 8, np.dtype(np.bool_))
 U8 = DType("u8", "uint8", "uint", 8, np.dtype(np.uint8))
+# NumPy has one dtype of 16 unsigned bits and two of ours are held so: the metadata tells them apart.
+U16 = DType("u16", "uint16", "uint", 16, np.dtype(np.uint16, metadata={"dtype": "u16"}))
+U32 = DType("u32", "uint32", "uint", 32, np.dtype(np.uint32))
+U64 = DType("u64", "uint64", "uint", 64, np.dtype(np.uint64))
 I8 = DType("i8", "int8", "int", 8, np.dtype(np.int8))
 I16 = DType("i16", "int16", "int", 16, np.dtype(np.int16))
 I32 = DType("i32", "int32", "int", 32, np.dtype(np.int32))
@@ -59,7 +63,7 @@ BF16 = DType("bf16", "bfloat16", "float", 16, np.dtype(np.uint16))
 F32 = DType("f32", "float32", "float", 32, np.dtype(np.float32))
 F64 = DType("f64", "float64", "float", 64, np.dtype(np.float64))
 
-DTYPES: dict[str, DType] = {d.name: d for d in (BOOL, U8, I8, I16, I32, I64, F16, BF16, F32, F64)}
+DTYPES: dict[str, DType] = {d.name: d for d in (BOOL, U8, U16, U32, U64, I8, I16, I32, I64, F16, BF16, F32, F64)}
 _BY_STORAGE = {d.storage: d for d in DTYPES.values() if d is not BF16}
 
 
@@ -69,7 +73,7 @@ def dtype_named(name: str) -> DType:
 
 
 def dtype_of_storage(storage: np.dtype[np.generic]) -> DType | None:
-    """The dtype that NumPy's `storage` holds, or None where no dtype is held so."""
+    """The dtype that a user's NumPy array has, or None where no dtype is held so; bfloat16 is none of NumPy's."""
     return _BY_STORAGE.get(storage)
 
 

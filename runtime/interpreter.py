@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from adjit.ir.analysis import last_uses, match_sizes, substitute_attribute, substitute_type
 from adjit.ir.errors import DTypeError, ShapeError, VerifyError
 from adjit.ir.graph import Attribute, Graph, Node, Region, Value
-from adjit.ir.halfs import round_bf16, widen_bf16
+from adjit.ir.halfs import marked, round_bf16, widened
 from adjit.ir.primitive import Primitive
 from adjit.ir.shape import Dim, evaluate, format_shape
 from adjit.ir.types import BF16, F16, F32, TensorType, dtype_of_storage
@@ -182,19 +182,12 @@ def _reference(
         stacked = [np.zeros(_shape(type), type.dtype.storage) for type in types[carries:]]
         return [*arrays[first : first + carries], *stacked]
     keywords = {**attributes, "regions": tuple(regions)} if regions else dict(attributes)
-    narrow = () if op.name in _ANY_DTYPE or op.family == "control" else (BF16.storage, F16.storage)
-    if any(array.dtype in narrow for array in arrays):
-        arrays = [_widened(array) for array in arrays]
+    if op.name not in _ANY_DTYPE and op.family != "control":
+        arrays = [widened(array) for array in arrays]
     if keywords.get("dtype") is BF16 and op.family == "source":
         keywords["dtype"] = F32
     results = op.reference(*arrays, **keywords)
     return results if isinstance(results, tuple) else (results,)
-
-
-def _widened(array: Array) -> Array:
-    if array.dtype == BF16.storage:
-        return widen_bf16(array)
-    return array.astype(np.float32) if array.dtype == F16.storage else array
 
 
 def _checked(op: Primitive, result: Any, type: TensorType) -> Array:
@@ -205,7 +198,7 @@ def _checked(op: Primitive, result: Any, type: TensorType) -> Array:
             array = round_bf16(array) if type.dtype is BF16 else array.astype(np.float16)
     assert array.dtype == type.dtype.storage, f"{op.name} gave {array.dtype}, not {type}"
     assert array.shape == _shape(type), f"{op.name} gave the shape {list(array.shape)}, not {type}"
-    return array
+    return marked(array, type.dtype)
 
 
 def _shape(type: TensorType) -> tuple[int, ...]:

@@ -62,7 +62,7 @@ def shift(op: str, x: Lanes, y: Lanes) -> Lanes:
     """x shifted left (`op` shl) or right (shr); by a negative count, the width or more only zeros or signs are left."""
     width = x.type.dtype.bits
     # The width is a power of two, so a count within it has no higher bit, no sign either.
-    inside = (y & (-width if x.type.dtype.kind == "int" else 256 - width)).equal(0)
+    inside = (y & (-width if x.type.dtype.kind == "int" else (1 << width) - width)).equal(0)
     if op == "shr" and x.type.dtype.kind == "int":
         return x >> inside.choose(y, width - 1)
     count = inside.choose(y, 0)

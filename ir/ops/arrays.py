@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+from adjit.ir.halfs import storage_dtype
 from adjit.ir.primitive import primitive_named, source
 from adjit.ir.shape import Size
-from adjit.ir.types import I64, DType, dtype_of_storage
+from adjit.ir.types import I64, DType
 
 # An `Expr` or a NumPy array: rules do not care which.
 Array: TypeAlias = Any
@@ -19,9 +20,7 @@ def dtype_of(x: Array) -> DType:
     """The dtype of an expression or of a NumPy array."""
     if isinstance(x.dtype, DType):
         return x.dtype
-    dtype = dtype_of_storage(x.dtype)
-    assert dtype is not None, f"no dtype is held as {x.dtype}"
-    return dtype
+    return storage_dtype(x)
 
 
 def full(like: Array, value: float | int | bool, shape: Shape, dtype: DType) -> Array:

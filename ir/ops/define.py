@@ -14,14 +14,14 @@ from typing import Any, overload
 import numpy as np
 
 from adjit.ir.errors import DTypeError, ShapeError
-from adjit.ir.halfs import round_bf16, widened
+from adjit.ir.halfs import half_of, round_bf16, widened
 from adjit.ir.index import Element, ElementFunction, Scalars
 from adjit.ir.ops.arrays import expand, reshape
 from adjit.ir.ops.chain import partial_factors
 from adjit.ir.primitive import Primitive, primitive_named, register
 from adjit.ir.shape import Size
 from adjit.ir.term import Term, evaluate, functions_in, record
-from adjit.ir.types import BF16, BOOL, F16, TensorType
+from adjit.ir.types import BF16, BOOL, TensorType
 
 KINDS = {
     "any": ("bool", "uint", "int", "float"),
@@ -31,7 +31,6 @@ KINDS = {
     "float": ("float",),
     "bool": ("bool",),
 }
-HALVES = (F16.storage, BF16.storage)
 
 
 # -- what all scalar ops share --------------------------------------------------------------------------------------
@@ -76,12 +75,13 @@ def _expanded(op: Primitive, term: Term, *operands: Any, **attributes: Any) -> A
 
 def _on_storage(reference: Callable[..., Any], *operands: Any, **attributes: Any) -> Any:
     """A reference without warnings, halves computed in float32 and rounded once."""
-    half = next((x.dtype for x in operands if getattr(x, "dtype", None) in HALVES), None)
+    arrays = [x for x in operands if isinstance(x, (np.ndarray, np.generic))]
+    half = next((found for x in arrays if (found := half_of(x.dtype)) is not None), None)
     with np.errstate(all="ignore"):
         result = np.asarray(reference(*map(widened, operands), **attributes))
         if half is None or result.dtype != np.float32:
             return result
-        return round_bf16(result) if half == BF16.storage else result.astype(np.float16)
+        return round_bf16(result) if half is BF16 else result.astype(np.float16)
 
 
 def scalar_op(takes: str, **facts: Any) -> Callable[[Callable[..., Any]], Primitive]:

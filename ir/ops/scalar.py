@@ -286,7 +286,8 @@ def shl(x: Any, y: Any) -> Any:
 def shr(x: Any, y: Any) -> Any:
     """x shifted right by y bits, the sign kept; the sign alone where y is negative or not less than the width."""
     shifted = np.right_shift(x, np.where(_in_width(x, y), y, 0))
-    return np.where(_in_width(x, y), shifted, np.where(np.less(x, 0), -1, 0)).astype(np.result_type(x, y))
+    dtype = np.result_type(x, y)
+    return np.where(_in_width(x, y), shifted, np.negative(np.less(x, 0).astype(dtype))).astype(dtype)
 
 
 def _in_width(x: Any, y: Any) -> Any:

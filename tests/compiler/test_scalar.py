@@ -16,7 +16,7 @@ from adjit.compiler.llvm.vecmath_lanes import Lanes
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.errors import CompileError, DTypeError
 from adjit.ir.graph import Region
-from adjit.ir.halfs import cast_array, round_bf16, widen_bf16
+from adjit.ir.halfs import cast_array, marked, round_bf16, widened
 from adjit.ir.primitive import PRIMITIVES, Primitive, primitive_named
 from adjit.ir.types import BF16, BOOL, DTYPES, F16, F32, F64, I8, I16, I32, I64, DType, TensorType
 from adjit.runtime.faults import Fault, raise_fault
@@ -39,7 +39,7 @@ def values(dtype: DType) -> Array:
         least, most = np.iinfo(dtype.storage).min, np.iinfo(dtype.storage).max
         edges = [least, least + 1, most - 1, most, 0, 1, 2, 3, 7, 8, 15, 16, 31, 32, 63, 64, 100]
         signed = [-1, -2, -3, -7, -8, -100] if least else []
-        return np.concatenate([np.array(edges + signed, dtype.storage), _random_bits(random, dtype, 12)])
+        return marked(np.concatenate([np.array(edges + signed, dtype.storage), _random_bits(random, dtype, 12)]), dtype)
     magnitudes = [0.0, 0.5, 1.0, 1.5, 2.5, 3.0, 1e-6, 5e-8, 127.5, 255.0, 256.5, 65519.0, 65520.0, 2.0**31, 2.0**63]
     magnitudes += [1e30, 1e-40, math.inf, 1.0 + 2.0**-11, 1.0 + 2.0**-11 + 2.0**-40, 1.0 + 3 * 2.0**-8]
     with np.errstate(over="ignore"):
@@ -61,7 +61,7 @@ def tuples(dtypes: tuple[DType, ...]) -> list[Array]:
 def assert_same_bits(found: Array, expected: Array, operands: list[Array]) -> None:
     """Equal bits, but for those of a NaN."""
     assert found.dtype == expected.dtype
-    wide = (widen_bf16(found), widen_bf16(expected)) if found.dtype == np.uint16 else (found, expected)
+    wide = (widened(found), widened(expected))
     same = found.view(f"u{found.itemsize}") == expected.view(f"u{found.itemsize}")
     if wide[0].dtype.kind == "f":
         same |= np.isnan(wide[0]) & np.isnan(wide[1])

@@ -14,7 +14,8 @@ import adjit as torch
 from adjit.ir.errors import TraceError
 
 X = torch.tensor([[1.5, -2.0, 0.0], [4.0, 5.0, 6.0]])
-DTYPES = ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64"]
+DTYPES = ["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"]
+DTYPES += ["float16", "bfloat16", "float32", "float64"]
 
 
 # What PyTorch 2.13 gives.

@@ -20,6 +20,7 @@ import adjit
 from adjit.ir.errors import ModelFormatError
 
 DTYPES = ["float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"]
+DTYPES += ["uint16", "uint32", "uint64"]
 
 
 def through(obj: Any) -> Any:

@@ -109,3 +109,37 @@ def test_gradients_are_summed_over_what_was_broadcast() -> None:
     assert y.grad.tolist() == [6.0] * 4
     assert z.grad.item() == 12.0
     assert z.grad.dtype == torch.float64
+
+
+UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
+
+
+@pytest.mark.parametrize("name", UNSIGNED)
+def test_unsigned_integers_compute_as_numpy_does_compiled_too(name: str) -> None:
+    most = np.iinfo(name).max
+    left = np.array([0, 1, 7, most - 1, most], name)
+    right = np.array([3, most, 2, 1, most], name)
+
+    def compute(function: Any, a: Any, b: Any) -> list[Any]:
+        return [a + b, a * b, a - b, a // b, a % b, a < b, a >= b, a & b, ~a, a >> 1, function(a, b)]
+
+    for run in (compute, torch.compile(compute)):
+        found = run(torch.maximum, torch.from_numpy(left), torch.from_numpy(right))
+        expected = compute(np.maximum, left, right)
+        assert [t.numpy().tolist() for t in found] == [a.tolist() for a in expected]
+        assert [str(t.dtype)[6:] for t in found] == [a.dtype.name for a in expected]
+    sums = torch.from_numpy(left).sort().values.max() + torch.tensor(0.5)
+    assert sums.dtype is torch.float32
+    assert float(torch.from_numpy(left).to(torch.float64)[-1]) == float(most)
+
+
+def test_unsigned_integers_promote_to_the_least_dtype_that_holds_both() -> None:
+    for unsigned in UNSIGNED:
+        for other in (*UNSIGNED, "int8", "int16", "int32", "int64"):
+            expected = np.promote_types(unsigned, other)
+            given = getattr(torch, unsigned), getattr(torch, other)
+            if expected.kind == "f":
+                with pytest.raises(RuntimeError, match="Promotion for uint16, uint32, uint64 types is not supported"):
+                    torch.promote_types(*given)
+            else:
+                assert torch.promote_types(*given) == torch.promote_types(*given[::-1]) == getattr(torch, expected.name)
