@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from adjit.compiler.llvm.driver import HOST, MAIN, Driver
 from adjit.compiler.llvm.emit import FIRST, Program
+from adjit.compiler.llvm.emit_finite import Checks
 from adjit.compiler.llvm.emit_state import Options
 from adjit.compiler.llvm.jit import compile_library
 from adjit.compiler.llvm.pool import PARALLEL_FOR, parallel_for_address
@@ -38,18 +39,20 @@ def emit_program(
     threads: int | None = None,
     target: Target | None = None,
     lanes: int | None = None,
+    checks: Checks | None = None,
 ) -> Emitted:
     """The program of a lowered graph.
 
-    `threads` is the most that a call uses (None: as many as `get_num_threads` says); `lanes` forces the vectors' width.
+    `threads` is the most that a call uses (None: as many as `get_num_threads` says); `lanes` forces the vectors' width;
+    `checks` makes the program stop where a kernel stored what they look for.
     """
     target = target or host_target()
     module = Module(halves=target.converts_halves)
-    plan = plan_memory(lowered, FIRST)
+    plan = plan_memory(lowered, FIRST, may_stop=checks is not None)
     sizes = tuple(sorted(lowered.size_names))
     count = get_num_threads() if threads is None else threads
     options = Options(target, strict, lanes)
-    driver = Driver(Program(module, sizes, least_sizes(lowered.guards), options, count), plan, count)
+    driver = Driver(Program(module, sizes, least_sizes(lowered.guards), options, count), plan, count, checks)
     driver.emit(lowered)
     return Emitted(str(module), plan, driver, sizes)
 
@@ -74,12 +77,13 @@ def build(
     target: Target | None = None,
     lanes: int | None = None,
     level: int = LEVEL,
+    checks: Checks | None = None,
 ) -> Executable:
     """The executable of a lowered graph.  With `strict`, no multiplication is fused with an addition after it.
 
     Errors: CompileError for what the native backend cannot compile.
     """
-    emitted = emit_program(lowered, strict=strict, threads=threads, target=target, lanes=lanes)
+    emitted = emit_program(lowered, strict=strict, threads=threads, target=target, lanes=lanes, checks=checks)
     plan, driver = emitted.plan, emitted.driver
     imports = {}
     if f"@{PARALLEL_FOR}(" in emitted.text:

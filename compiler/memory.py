@@ -58,9 +58,9 @@ class MemoryPlan:
     slices: dict[Value, int] = field(default_factory=dict)
 
 
-def plan_memory(graph: Graph, first: int) -> MemoryPlan:
-    """The plan of a lowered graph whose table entries begin at `first`."""
-    return _Planner(graph, first).plan()
+def plan_memory(graph: Graph, first: int, *, may_stop: bool = False) -> MemoryPlan:
+    """The plan of a lowered graph whose table entries begin at `first`; with `may_stop`, any kernel may fault."""
+    return _Planner(graph, first, may_stop).plan()
 
 
 def byte_count(type: TensorType) -> Size:
@@ -79,7 +79,7 @@ def may_fault(node: Node) -> bool:
 
 
 class _Planner:
-    def __init__(self, graph: Graph, first: int) -> None:
+    def __init__(self, graph: Graph, first: int, may_stop: bool) -> None:
         self.graph = graph
         self.next = first
         self.slots: dict[Value, int] = {}
@@ -92,7 +92,8 @@ class _Planner:
         self.pointed: set[int] = set()
         self.slices: dict[Value, int] = {}
         self.place = {node: number for number, node in enumerate(graph.nodes)}
-        self.last_fault = max((number for node, number in self.place.items() if may_fault(node)), default=-1)
+        faults = (number for node, number in self.place.items() if may_stop or may_fault(node))
+        self.last_fault = max(faults, default=-1)
         self.last_use: dict[Value, int] = {}
         for node, number in self.place.items():
             self.last_use.update(dict.fromkeys(node.inputs, number))

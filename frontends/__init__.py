@@ -75,6 +75,7 @@ __all__ = [
     "autocast",
     "autograd",
     "bfloat16",
+    "check_nan",
     "compile",
     "double",
     "dtype",
@@ -120,8 +121,9 @@ _LAZY_MODULES = (
     "amp", "data", "demo", "distributions", "func", "linalg", "masked", "nn", "optim", "special", "symbolic", "testing",
     "utils", "version",
 )  # fmt: skip
-_LAZY = {"Program": "program", "compile": "jit", "load_program": "program", "parse": "program",
-         "example_inputs": "sample_arguments", "autocast": "amp", "load": "saving", "save": "saving", "vmap": "func",
+_LAZY = {"Program": "program", "check_nan": "nan_checks", "compile": "jit", "load_program": "program",
+         "parse": "program", "example_inputs": "sample_arguments", "autocast": "amp", "load": "saving",
+         "save": "saving", "vmap": "func",
          "from_sympy": "symbolic", "lambdify": "symbolic", "to_sympy": "symbolic"}  # fmt: skip
 
 

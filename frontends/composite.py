@@ -178,8 +178,17 @@ def apply_callee(callee: Graph, operands: Sequence[Tensor], name: str) -> list[T
         return _recorded(callee, operands, needs, name)
     return [
         Tensor._wrap(_owned(array, arrays), value.dtype, type=value.type)
-        for array, value in zip(run_body(callee, arrays), callee.outputs, strict=True)
+        for array, value in zip(_run(callee, arrays), callee.outputs, strict=True)
     ]
+
+
+def _run(callee: Graph, arrays: Sequence[Any]) -> Sequence[Any]:
+    found = run_body(callee, arrays)
+    if STATE.checks is not None:
+        from adjit.nan_checks import check_graph
+
+        check_graph(callee, arrays, found)
+    return found
 
 
 def _owned(array: Any, inputs: Sequence[Any]) -> Any:
@@ -195,7 +204,7 @@ def _recorded(callee: Graph, operands: Sequence[Tensor], needs: tuple[bool, ...]
     """Run the body together with what its backward graph takes, and record one node."""
     derivative = derivative_of(callee, needs)
     arrays = [operand._array for operand in operands]
-    found = run_body(derivative.forward, arrays)  # type: ignore[arg-type]
+    found = _run(derivative.forward, arrays)
     count = len(callee.outputs)
     results = [
         Tensor._wrap(_owned(array, arrays), value.dtype, type=value.type)

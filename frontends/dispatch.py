@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from adjit.autograd.record import Record, TraceNode, record
+from adjit.errors import explained
 from adjit.execute import run_op
 from adjit.ir.builder import literal_dtype
 from adjit.ir.errors import NumbersNeeded, TraceError
@@ -15,7 +16,7 @@ from adjit.ir.graph import Attribute, Region
 from adjit.ir.halfs import round_bf16
 from adjit.ir.primitive import Primitive
 from adjit.ir.types import BF16, DType, TensorType
-from adjit.state import STATE, user_location
+from adjit.state import STATE
 from adjit.tensor import Tensor
 
 # Operations after which it pays to load the native entry: a short script never does.
@@ -65,6 +66,10 @@ def apply(
             arrays.append(_number(operand, dtype))
             types.append(TensorType(dtype, ()))
     results = run_op(op, arrays, types, attributes, regions)
+    if STATE.checks is not None:
+        from adjit.nan_checks import check_operation
+
+        check_operation(op, arrays, types, attributes, results, regions)
     tensors = [Tensor._wrap(array, type.dtype, type=type) for array, type in results]
     if recording and STATE.recording and not op.constant_result and any(t._dtype.is_float for t in tensors):
         record(op, operands, attributes, tensors, name, dtype, regions)
@@ -101,11 +106,10 @@ def leaked(tensor: Tensor) -> TraceError:
 
 def numbers_needed(tensor: Tensor, what: str) -> NumbersNeeded:
     """The error for an operation that needs a traced tensor's numbers."""
-    location = user_location()
-    return NumbersNeeded(
-        f"{what} needs the numbers of a traced tensor, which has none while the function is compiled\n"
-        f"  in {location.file}:{location.line}    {location.expression}\n"
-        f"    tensor : {tensor._tensor_type}\n"
-        "  hint: use adjit.where(condition, a, b) instead of `if`, return the tensor and read it after the call, "
-        "or move this line out of the compiled function"
+    return explained(
+        NumbersNeeded,
+        f"{what} needs the numbers of a traced tensor, which has none while the function is compiled",
+        operands={"tensor": tensor},
+        hint="use adjit.where(condition, a, b) instead of `if`, return the tensor and read it after the call, "
+        "or move this line out of the compiled function",
     )

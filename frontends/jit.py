@@ -43,12 +43,14 @@ class CompiledFunction:
         dynamic: bool | None,
         threads: int | None,
         capture: bool,
+        checks: Any = None,
     ) -> None:
         self.function = function
         self.strict = strict
         self.dynamic = dynamic
         self.threads = threads
         self.capture = capture
+        self.checks = checks
         self._captured: Captured | None = None
         self._entries: dict[Any, list[Entry]] = {}
         self._shapes: dict[Any, list[tuple[tuple[int, ...], ...]]] = {}
@@ -199,18 +201,25 @@ def compile(
     strict: bool = False,
     threads: int | None = None,
     capture: bool = True,
+    check_nan: bool | str = False,
 ) -> Any:
     """Compile a function, a module, or a whole training step to native code; also a decorator.
 
     `dynamic`: None keeps a size open once it has changed, True from the first call, False never.  `strict`: no
     multiplication is fused with an addition, so that results equal eager mode's to the last bit.  `threads`: the most
     threads a call uses.  `capture`: Python's own `if`, `while`, `for`, `and`, `or` and `print` on traced tensors are
-    taken into the program, from the source (`captured_source()` shows it).  `fullgraph`, `backend`, `mode` and
+    taken into the program, from the source (`captured_source()` shows it).  `check_nan`: a NaN is an error that names
+    its origin, with "inf" an infinity too, as in the context `adjit.check_nan`.  `fullgraph`, `backend`, `mode` and
     `options` are accepted as PyTorch has them: there is one backend, and it always compiles the full graph.
     """
     if model is None:
         options = {"dynamic": dynamic, "disable": disable, "strict": strict, "threads": threads, "capture": capture}
-        return partial(compile, **options)
+        return partial(compile, **options, check_nan=check_nan)
     if disable:
         return model
-    return CompiledFunction(model, strict=strict, dynamic=dynamic, threads=threads, capture=capture)
+    checks = None
+    if check_nan:
+        from adjit.nan_checks import option
+
+        checks = option(check_nan)
+    return CompiledFunction(model, strict=strict, dynamic=dynamic, threads=threads, capture=capture, checks=checks)

@@ -62,10 +62,7 @@ def _tensors(compiled: CompiledFunction, entry: Entry, call: Call, arrays: list[
     """The program's outputs, recorded where gradients may be asked of them."""
     if entry.differentiable and STATE.recording:
         return _run_recorded(compiled, entry, call, arrays)
-    executable = entry.executables.get("forward")
-    if executable is None:
-        executable = entry.executables["forward"] = _compile(compiled, entry.graph)
-    results = executable.run(arrays)
+    results = _executable(compiled, entry, "forward", entry.graph).run(arrays)
     return [Tensor._wrap(array, value.dtype) for array, value in zip(results, entry.graph.outputs, strict=True)]
 
 
@@ -86,7 +83,26 @@ def _explained(entry: Entry, arrays: Sequence[np.ndarray], error: Exception) -> 
     return error
 
 
-def _compile(compiled: CompiledFunction, graph: Graph) -> Any:
+def _executable(compiled: CompiledFunction, entry: Entry, key: Any, graph: Graph) -> Any:
+    """The program of a graph; a program that looks for NaN is another one."""
+    checks = compiled.checks or STATE.checks
+    if checks is None and STATE.anomaly == (True, True):
+        from adjit.compiler.llvm.emit_finite import Checks
+
+        checks = Checks(backward=True)
+    if checks is not None and checks is not compiled.checks:
+        key = (key, checks)
+    found = entry.executables.get(key)
+    if found is None:
+        found = entry.executables[key] = _compile(compiled, graph, checks)
+    return found
+
+
+def _compile(compiled: CompiledFunction, graph: Graph, checks: Any) -> Any:
+    if checks is not None:
+        from adjit.nan_checks import checked_executable
+
+        return checked_executable(graph, checks, strict=compiled.strict, threads=compiled.threads)
     from adjit.compiler.pipeline import compile_graph
 
     return compile_graph(graph, strict=compiled.strict, threads=compiled.threads)
@@ -133,9 +149,7 @@ def _run_recorded(
     if derivative is None:  # what the call writes is no result: gradients come through the open ones alone
         open_outputs = (output.index for output in entry.outputs if output.kind == "graph" and output.requires_grad)
         derivative = derivative_of(entry.graph, needs, tuple(open_outputs))
-    executable = entry.executables.get(needs)
-    if executable is None:
-        executable = entry.executables[needs] = _compile(compiled, derivative.forward)
+    executable = _executable(compiled, entry, needs, derivative.forward)
     written = {position for position, _ in entry.graph.writes}
     before = [array.copy() if index in written else array for index, array in enumerate(arrays)]
     found = executable.run(arrays)
@@ -198,10 +212,7 @@ class CompiledPullback:
 
     def run(self, graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """The backward program's results."""
-        key = ("backward", self.needs)
-        executable = self.entry.executables.get(key)
-        if executable is None:
-            executable = self.entry.executables[key] = _compile(self.compiled, graph)
+        executable = _executable(self.compiled, self.entry, ("backward", self.needs), graph)
         found: Sequence[np.ndarray] = executable.run(list(arrays))
         return found
 

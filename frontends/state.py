@@ -26,6 +26,7 @@ class _State(threading.local):
         self.inference = False
         self.tracer: Tracer | None = None
         self.anomaly = (False, True)  # whether anomalies are looked for, nan among them
+        self.checks: Any = None  # what `check_nan` looks for (nan_checks.py)
         self.packing: tuple[Any, ...] = ()  # the hooks on what is saved for backward, innermost last
         self.hooks_disabled: str | None = None
         self.sweep: Any = None  # the running backward pass
@@ -39,7 +40,7 @@ STATE = _State()
 
 _HERE = __name__.rpartition(".")[0]  # the package whose frames are not the user's
 _USERS = (f"{_HERE}.demo", f"{_HERE}.example")  # programs that come with it
-_LOCATIONS: dict[tuple[CodeType, int], Location] = {}
+_LOCATIONS: dict[tuple[CodeType, int], Location] = {}  # by code and instruction
 
 
 def is_user_frame(frame: FrameType) -> bool:
@@ -53,19 +54,34 @@ def is_user_frame(frame: FrameType) -> bool:
 
 
 def user_location() -> Location:
-    """The line of the innermost caller outside adjit."""
+    """The line of the innermost caller outside adjit, and the place in it."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and not is_user_frame(frame):
         frame = frame.f_back
     if frame is None:
         return UNKNOWN
-    key = (frame.f_code, frame.f_lineno)
+    key = (frame.f_code, frame.f_lasti)
     found = _LOCATIONS.get(key)
     if found is None:
-        import linecache
-
-        path = frame.f_code.co_filename
-        source = linecache.getline(path, frame.f_lineno).strip()
-        found = Location(path.replace("\\", "/").rpartition("/")[2], frame.f_lineno, path=path, expression=source)
-        _LOCATIONS[key] = found
+        found = _LOCATIONS[key] = _location(frame)
     return found
+
+
+def _location(frame: FrameType) -> Location:
+    import linecache
+    from itertools import islice
+
+    path, number = frame.f_code.co_filename, frame.f_lineno
+    line = linecache.getline(path, number)
+    source = line.strip()
+    columns = (0, 0)
+    first, last, start, end = next(islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), (None,) * 4)
+    if first == number and last is not None and start is not None and end is not None:
+        # Positions count bytes of the whole line; an operation of several lines is shown to the end of the first.
+        indent = len(line) - len(line.lstrip())
+        encoded = line.encode()
+        begin = len(encoded[:start].decode(errors="ignore")) - indent
+        stop = len(encoded[:end].decode(errors="ignore")) - indent if last == first else len(source)
+        if 0 <= begin < stop <= len(source):
+            columns = (begin, stop)
+    return Location(path.replace("\\", "/").rpartition("/")[2], number, path=path, expression=source, columns=columns)

@@ -43,6 +43,12 @@ class CompileError(AdjitError, RuntimeError):
     """A graph that the native backend cannot compile."""
 
 
+class NonFiniteError(AdjitError, RuntimeError, FloatingPointError):
+    """A NaN or an infinity, found by `check_nan`; the attribute `origin` says where it was made."""
+
+    origin: object = None
+
+
 class LinAlgError(AdjitError, RuntimeError):
     """A matrix for which a problem of linear algebra has no solution."""
 

@@ -20,7 +20,8 @@ class Location:
     """Where in the user's program a node comes from.
 
     `origin` is empty for what the user wrote and names the pass otherwise: one `∂` for each differentiation.  `note`
-    says why a derived node exists; `path` is the whole path of `file`; `expression` is the user's source line.
+    says why a derived node exists; `path` is the whole path of `file`; `expression` is the user's source line,
+    and `columns` where in it the operation stands, first and last + 1.
     """
 
     file: str
@@ -29,6 +30,7 @@ class Location:
     note: str = ""
     path: str = ""
     expression: str = ""
+    columns: tuple[int, int] = (0, 0)
 
     def derived(self, origin: str, note: str = "") -> Location:
         """The location of a node that a pass made from one standing here."""

@@ -11,14 +11,21 @@ class Fault(IntFlag):
     OK = 0
     DIVISION_BY_ZERO = 1
     INDEX = 2
+    NOT_FINITE = 4
+
+
+class NotFinite(ArithmeticError):
+    """A checked program stored a NaN or, where that is looked for, an infinity."""
 
 
 def raise_fault(status: int) -> None:
     """Raise what the flags say; PyTorch's class and text.
 
-    Errors: IndexError, ZeroDivisionError.  Nothing for OK.
+    Errors: IndexError, ZeroDivisionError, NotFinite.  Nothing for OK.
     """
     if status & Fault.INDEX:
         raise IndexError("index out of range in self")
     if status & Fault.DIVISION_BY_ZERO:
         raise ZeroDivisionError("ZeroDivisionError")
+    if status & Fault.NOT_FINITE:
+        raise NotFinite

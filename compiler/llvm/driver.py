@@ -20,6 +20,7 @@ from adjit.compiler.llvm.emit import (
     open_function,
 )
 from adjit.compiler.llvm.emit_choice import Dependence
+from adjit.compiler.llvm.emit_finite import Checks, emit_finite_check, is_checked
 from adjit.compiler.llvm.emit_index import greatest, uniform
 from adjit.compiler.llvm.emit_sort import copy_bytes
 from adjit.compiler.llvm.emit_state import Writer
@@ -29,9 +30,10 @@ from adjit.compiler.llvm.text import LLType, literal
 from adjit.compiler.loops.ir import KERNEL
 from adjit.compiler.memory import Copy, MemoryPlan, Temporary
 from adjit.ir.errors import CompileError
-from adjit.ir.graph import Graph, Node, Region
+from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.shape import Size
 from adjit.ir.types import BOOL, I64, TensorType
+from adjit.runtime.faults import Fault
 
 MAIN = "adjit_main"
 HOST = "adjit_host_call"
@@ -60,6 +62,7 @@ class Driver:
     program: Program
     plan: MemoryPlan
     threads: int
+    checks: Checks | None = None
     workspaces: set[Size] = field(default_factory=set)
     host_calls: list[HostCall] = field(default_factory=list)
     _kernels: int = 0
@@ -117,7 +120,7 @@ class Driver:
             self._kernels += 1
             parts = emit_kernel(self.program, name, node, [self.plan.slots[value] for value in values])
             self.workspaces |= {part.workspace for part in parts}
-            return [self._run_part(part) for part in parts]
+            return [*(self._run_part(part) for part in parts), *self._check_steps(node)]
         rule: dict[str, Callable[[Node], list[Step]]] = {
             "cond": self._cond, "while": self._while, "scan": self._scan, "host_call": self._host_call,
             "const": self._const,
@@ -158,6 +161,29 @@ class Driver:
                 return
             w.module.declare(f"declare void @{PARALLEL_FOR}(ptr, ptr, ptr, i64, i64)")
             f.line(f"call void @{PARALLEL_FOR}(ptr @{part.name}, {_PARAMETERS}, i64 {extent}, i64 {grain})")
+
+        return step
+
+    def _check_steps(self, node: Node) -> list[Step]:
+        """Stop with a fault where a result of a kernel holds what the checks look for."""
+        checks = self.checks
+        if checks is None or not checks.concern(node):
+            return []
+        return [self._check_step(value, checks.inf) for value in node.outputs if is_checked(value.dtype)]
+
+    def _check_step(self, value: Value, inf: bool) -> Step:
+        def step(w: Writer) -> None:
+            f = w.f
+            check = emit_finite_check(w.module, value.dtype, inf=inf)
+            data = load_entry(f, "ptr", "%buffers", self.plan.slots[value])
+            wrong = f.let(f"call i1 @{check}(ptr {data}, i64 {uniform(w, value.type.size)})")
+            stop, go = f.label("wrong"), f.label("finite")
+            f.branch(wrong, stop, go)
+            f.start(stop)
+            status = load_entry(f, "ptr", "%buffers", STATUS)
+            f.line(f"atomicrmw or ptr {status}, i64 {int(Fault.NOT_FINITE)} monotonic, align 8")
+            f.line("ret i1 true")
+            f.start(go)
 
         return step
 

@@ -13,7 +13,7 @@ import numpy as np
 from adjit.autograd.engine import Pass
 from adjit.autograd.record import Record
 from adjit.execute import title
-from adjit.ir.graph import Node
+from adjit.ir.graph import Graph, Node
 from adjit.state import STATE, is_user_frame
 from adjit.tensor import Tensor
 
@@ -78,12 +78,14 @@ def note_lines(node: Node) -> None:
 
 
 class WatchedPass(Pass):
-    """A backward pass that names the node at which it fails."""
+    """A backward pass that names the node at which it fails, or that makes a NaN."""
 
     def _step(self, node: Node) -> None:
         try:
             super()._step(node)
         except Exception:
+            if not STATE.anomaly[0]:
+                raise
             lines = METADATA.get(node, {}).get("traceback_")
             name = name_of(node)
             if lines is None:
@@ -99,8 +101,14 @@ class WatchedPass(Pass):
     def _pull_back(
         self, node: Node, entry: Record, arriving: Sequence[Tensor | None]
     ) -> tuple[Sequence[Tensor | None], Sequence[int]]:
-        found, reached = super()._pull_back(node, entry, arriving)
-        if STATE.anomaly[1]:
+        if STATE.checks is None:
+            found, reached = super()._pull_back(node, entry, arriving)
+        else:
+            from adjit.nan_checks import standing_at
+
+            with standing_at(node.location.derived("∂")):
+                found, reached = super()._pull_back(node, entry, arriving)
+        if STATE.anomaly == (True, True):
             places = [index for index, value in enumerate(node.inputs) if value.constant is None]
             for index, gradient in zip(reached, found, strict=True):
                 if gradient is not None and gradient._array is not None and np.isnan(gradient._array).any():
@@ -108,6 +116,15 @@ class WatchedPass(Pass):
                         f"Function '{name_of(node)}' returned nan values in its {places.index(index)}th output."
                     )
         return found, reached
+
+
+    def _compute(self, entry: Record, graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        results = super()._compute(entry, graph, arrays)
+        if STATE.checks is not None and entry.custom is None:
+            from adjit.nan_checks import check_graph
+
+            check_graph(graph, arrays, results)
+        return results
 
 
 def name_of(node: Node) -> str:

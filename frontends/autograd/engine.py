@@ -146,12 +146,17 @@ class Pass:
         ]
         if self.create_graph:
             return run_graph_recorded(graph, [*given, *(revive(kept) for kept in saved)]), reached
-        run = run_graph if entry.custom is None else entry.custom.run
-        arrays = run(graph, [*(_data(g) for g in given), *(kept.array for kept in saved)])
+        arrays = self._compute(entry, graph, [*(_data(g) for g in given), *(kept.array for kept in saved)])
         return [
             Tensor._wrap(array, value.dtype, type=value.type)
             for array, value in zip(arrays, graph.outputs, strict=True)
         ], reached
+
+    def _compute(self, entry: Record, graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """The results of a node's pullback."""
+        run = run_graph if entry.custom is None else entry.custom.run
+        found: Sequence[np.ndarray] = run(graph, arrays)
+        return found
 
 
 def _run_hooks(
@@ -318,7 +323,7 @@ def run_pass(
 ) -> dict[Value, Any]:
     """One backward pass from `roots`; the targets' cotangents, or nothing when it accumulates into leaves."""
     kind = Pass
-    if STATE.anomaly[0]:
+    if STATE.anomaly[0] or STATE.checks is not None:
         from adjit.autograd.anomaly import WatchedPass
 
         kind = WatchedPass

@@ -24,9 +24,10 @@ from adjit.capture.values import (
     settle,
     wanted_type,
 )
+from adjit.errors import explained
 from adjit.inner_trace import trace_inner
 from adjit.ir.errors import TraceError
-from adjit.state import STATE, user_location
+from adjit.state import STATE
 from adjit.tensor import Tensor
 
 __all__ = [
@@ -56,8 +57,7 @@ def is_traced(value: Any) -> bool:
 
 
 def _refuse(what: str, hint: str) -> NoReturn:
-    location = user_location()
-    raise TraceError(f"{what}\n  in {location.file}:{location.line}    {location.expression}\n  hint: {hint}")
+    raise explained(TraceError, what, hint=hint)
 
 
 # -- if ---------------------------------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def _recompiled(code: CodeType) -> tuple[CodeType, str]:
     definition = tree.body[0]
     if not isinstance(definition, ast.FunctionDef):
         raise NotCapturable("it is a coroutine")
-    ast.increment_lineno(tree, first - 1)
+    _move(tree, first - 1, len(lines[0]) - len(lines[0].lstrip()))
     changed = rewritten(definition)
     text = ast.unparse(changed)
     compiled = compile(_around(changed, code), code.co_filename, "exec", dont_inherit=True)
@@ -104,6 +104,16 @@ def _recompiled(code: CodeType) -> tuple[CodeType, str]:
     if found is None or found.co_freevars != code.co_freevars or found.co_argcount != code.co_argcount:
         raise NotCapturable("it uses variables of the function around it in a way that its copy would not")
     return found.replace(co_qualname=code.co_qualname), text
+
+
+def _move(tree: ast.AST, lines: int, columns: int) -> None:
+    """Give the tree of dedented source the places that it has in its file."""
+    ast.increment_lineno(tree, lines)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.stmt, ast.expr, ast.arg, ast.alias, ast.keyword)):
+            node.col_offset += columns
+            if node.end_col_offset is not None:
+                node.end_col_offset += columns
 
 
 def _around(definition: ast.FunctionDef, code: CodeType) -> ast.Module:

@@ -9,11 +9,11 @@ from typing import Any, NoReturn
 from adjit import trees
 from adjit.capture.numbers import Number, NumberKind, as_plain, kind_of, number
 from adjit.dispatch import apply, literal
+from adjit.errors import explained
 from adjit.ir.errors import TraceError
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import TensorType
 from adjit.promotion import result_dtype
-from adjit.state import user_location
 from adjit.tensor import Tensor
 
 
@@ -221,6 +221,4 @@ def _given_value(carried: Carried, place: int, found: Any) -> bool:
 
 
 def _refuse(what: str, hint: str) -> NoReturn:
-    location = user_location()
-    text = f"{what}\n  in {location.file}:{location.line}    {location.expression}"
-    raise TraceError(f"{text}\n  hint: {hint}" if hint else text)
+    raise explained(TraceError, what, hint=hint)

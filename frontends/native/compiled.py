@@ -108,6 +108,7 @@ def _is_flat_result(entry: Entry) -> bool:
 
 def _signature(entry: Entry, call: Call, args: tuple[Any, ...], *, flat: bool) -> Signature | None:
     executable = entry.executables.get("forward")
+    executable = getattr(executable, "native", executable)  # a checked program: Python serves the call that it refuses
     if not isinstance(executable, Executable) or not _is_flat(call, args) or (entry.differentiable and STATE.recording):
         return None
     if call.aliases or entry.coinciding:

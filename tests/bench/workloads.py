@@ -70,13 +70,13 @@ def _tensors(library: Any, workload: Workload, operands: tuple[Any, ...], dtype:
     return tensors
 
 
-def adjit_run(workload: Workload, operands: tuple[Any, ...], threads: int) -> Run:
-    """The workload compiled by adjit."""
+def adjit_run(workload: Workload, operands: tuple[Any, ...], threads: int, **options: Any) -> Run:
+    """The workload compiled by adjit, with further options of `compile`."""
     import adjit
 
     tensors = _tensors(adjit, workload, operands)
     plain = _with_gradient(adjit, workload, lambda *given: workload.function(adjit, *given))
-    program = adjit.compile(plain, threads=threads)
+    program = adjit.compile(plain, threads=threads, **options)
     if workload.wanted:
         return lambda: program(*tensors)
     return _without_record(adjit, lambda: program(*tensors))
