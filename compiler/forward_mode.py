@@ -22,7 +22,7 @@ from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.ops.scalar import scalar_jvp
 from adjit.ir.primitive import primitive_named
 from adjit.ir.printer import value_names
-from adjit.ir.rewrite import eliminate_dead, inline, inline_calls
+from adjit.ir.rewrite import copied, eliminate_dead, inline, inline_calls
 
 Tangents = dict[Value, Expr]
 
@@ -326,10 +326,29 @@ def _while(
     return outputs[:carries], _spread(builder.exprs(outputs[carries:]), wanted)
 
 
+def _linear_solve(
+    builder: Builder, node: Node, operands: Sequence[Value], tangents: Sequence[Expr | None], names: dict[Value, str]
+) -> tuple[Sequence[Value], Sequence[Expr | None]]:
+    """With A x = b: A dx = db - dA x."""
+    invariants = int(node.attributes["invariants"])  # type: ignore[arg-type]
+    outputs = builder.emit(node.op, operands, node.attributes, [copied(region) for region in node.regions]).outputs
+    given = {place: t for place, t in enumerate(tangents[:invariants]) if t is not None}
+    pushed = _push_region(builder, node.regions[0], [*operands[:invariants], *outputs], given, {}).tangents
+    right = []
+    for value, of_vector, of_product in zip(outputs, tangents[invariants:], pushed, strict=True):
+        tangent = _or_zero(builder, of_vector, builder.expr(value))
+        right.append((tangent if of_product is None else tangent - of_product).value)
+    regions = [copied(region) for region in node.regions]
+    found = builder.emit(node.op, [*operands[:invariants], *right], node.attributes, regions).outputs
+    return outputs, builder.exprs(found)
+
+
 def _refused(
     builder: Builder, node: Node, operands: Sequence[Value], tangents: Sequence[Expr | None], names: dict[Value, str]
 ) -> tuple[Sequence[Value], Sequence[Expr | None]]:
     raise DifferentiationError(f"{node.op.name} has no derivative ({node.location}); give it one with a custom rule")
 
 
-_CONTROL: dict[str, Rule] = {"cond": _cond, "scan": _scan, "while": _while, "host_call": _refused}
+_CONTROL: dict[str, Rule] = {
+    "cond": _cond, "scan": _scan, "while": _while, "linear_solve": _linear_solve, "host_call": _refused
+}  # fmt: skip

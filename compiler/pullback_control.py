@@ -1,4 +1,4 @@
-"""Pulling cotangents back through regions: `call`, `cond`, `scan`, `while`.
+"""Pulling cotangents back through regions: `call`, `cond`, `scan`, `while`, `linear_solve`.
 
 A branch or a loop body is run again in the backward pass, then pulled back: what crosses from forward to backward is
 the operands of the control op, not the insides of its regions.
@@ -14,7 +14,7 @@ from adjit.ir.builder import Builder, Expr
 from adjit.ir.errors import DifferentiationError
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.primitive import primitive_named
-from adjit.ir.rewrite import inline
+from adjit.ir.rewrite import copied, inline
 from adjit.ir.types import I64
 
 
@@ -22,7 +22,8 @@ def control_cotangents(
     builder: Builder, node: Node, arriving: Sequence[Expr | None], active: set[Value]
 ) -> list[Expr | None]:
     """The cotangents of a control op's operands."""
-    rule = {"call": _call, "cond": _cond, "scan": _scan, "while": _while}.get(node.op.name)
+    rules = {"call": _call, "cond": _cond, "scan": _scan, "while": _while, "linear_solve": _linear_solve}
+    rule = rules.get(node.op.name)
     if rule is None:
         raise DifferentiationError(
             f"{node.op.name} has no derivative ({node.location}); give it one with a custom rule"
@@ -270,3 +271,40 @@ def _advance(
     inputs = [*fixed, steps.value, builder.constant(0, I64), *start]
     loop = builder.emit(primitive_named("while"), inputs, {"invariants": len(fixed) + 1}, [test, step])
     return list(loop.outputs[1:])
+
+
+def _linear_solve(
+    builder: Builder, node: Node, arriving: Sequence[Expr | None], active: set[Value]
+) -> list[Expr | None]:
+    """With A x = b: the cotangent of b solves A^T y = g, and that of what A is made of is -(d(A x))^T y."""
+    invariants = int(node.attributes["invariants"])  # type: ignore[arg-type]
+    product, solution, transposed = node.regions
+    fixed = node.inputs[:invariants]
+    given = [c.value for c in _filled(builder, node.outputs, arriving) if c is not None]
+    regions = [transposed_product(product, invariants, builder), _again(transposed), _again(solution)]
+    solved = builder.emit(node.op, [*fixed, *given], node.attributes, regions).outputs
+    of_vector = builder.exprs(solved)
+    if not any(value in active for value in fixed):
+        return [*(None for _ in fixed), *of_vector]
+    found = pull_back_region(builder, product, [*fixed, *node.outputs], [-y for y in of_vector])
+    return [*found[:invariants], *of_vector]
+
+
+def _again(region: Region) -> Region:
+    """A copy whose lines say that they are run again."""
+    copy = copied(region)
+    for node in copy.walk():
+        node.location = replace(node.location, note="run again")
+    return copy
+
+
+def transposed_product(product: Region, invariants: int, builder: Builder) -> Region:
+    """y -> A^T y with the same fixed values, for the region x -> A x."""
+    region = Region()
+    inner = Builder(region, builder.location)
+    fixed = [inner.input(value.type, value.name) for value in product.inputs[:invariants]]
+    given = inner.exprs([inner.input(value.type) for value in product.inputs[invariants:]])
+    seeds = [seed(inner, value.type) for value in product.inputs[invariants:]]
+    found = pull_back_region(inner, product, [*fixed, *seeds], given)[invariants:]
+    region.outputs = tuple(_or_zeros(inner, seeds, found, [True for _ in seeds]))
+    return region

@@ -249,6 +249,15 @@ class _Batch:
         outputs = self.builder.emit(primitive_named("while"), operands, node.attributes, [test, step]).outputs
         return [(value, True) for value in outputs]
 
+    def _linear_solve(self, node: Node, values: Sequence[Value], flags: Sequence[bool]) -> list[Marked]:
+        """A system for each example, solved together."""
+        first = int(node.attributes["invariants"])  # type: ignore[arg-type]
+        operands = [*values[:first], *map(self.filled, values[first:], flags[first:])]
+        wanted = [True for _ in node.outputs]
+        regions = [self.body(region, [*flags[:first], *wanted], wanted) for region in node.regions]
+        outputs = self.builder.emit(node.op, operands, node.attributes, regions).outputs
+        return [(value, True) for value in outputs]
+
     def _host_call(self, node: Node, values: Sequence[Value], flags: Sequence[bool]) -> list[Marked]:
         """One call for each example: a function of the host is known for one only."""
         region = Region()

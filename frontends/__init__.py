@@ -100,6 +100,7 @@ __all__ = [
     "long",
     "no_grad",
     "parse",
+    "root",
     "save",
     "set_default_dtype",
     "set_grad_enabled",
@@ -118,12 +119,13 @@ e, inf, nan, newaxis, pi = math.e, math.inf, math.nan, None, math.pi
 
 # What a script may never touch is imported at first use.
 _LAZY_MODULES = (
-    "amp", "data", "demo", "distributions", "func", "linalg", "masked", "nn", "optim", "special", "symbolic", "testing",
-    "utils", "version",
+    "amp", "data", "demo", "distributions", "func", "implicit", "linalg", "masked", "nn", "optim", "special",
+    "symbolic", "testing", "utils", "version",
 )  # fmt: skip
 _LAZY = {"Program": "program", "check_nan": "nan_checks", "compile": "jit", "load_program": "program",
          "parse": "program", "example_inputs": "sample_arguments", "autocast": "amp", "load": "saving",
          "save": "saving", "vmap": "func",
+         "fixed_point": "implicit", "root": "implicit",
          "from_sympy": "symbolic", "lambdify": "symbolic", "to_sympy": "symbolic"}  # fmt: skip
 
 

@@ -8,7 +8,6 @@ through it.  The functions may use tensors from outside; those become operands o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from adjit import trees
@@ -17,11 +16,10 @@ from adjit.inner_trace import Traced, trace_inner
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Region, Value
 from adjit.ir.primitive import primitive_named
-from adjit.ir.rewrite import inline
 from adjit.ir.types import BOOL, I64, TensorType
+from adjit.regions import Outside, region_of
 from adjit.state import STATE
 from adjit.tensor import Tensor
-from adjit.views import write
 
 METHODS: dict[str, Any] = {}
 __all__ = ["cond", "fori_loop", "map", "scan", "while_loop"]
@@ -48,9 +46,9 @@ def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], o
     leaves, structure = _as_tensors(operands)
     branches = [_traced(function, leaves, structure) for function in (true_fn, false_fn)]
     _require_alike(*branches)
-    outside = _Outside.of(branches)
+    outside = Outside.of(branches)
     given = [*leaves, *outside.captured]
-    regions = [_region(branch, given, range(len(leaves)), outside) for branch in branches]
+    regions = [region_of(branch, given, range(len(leaves)), outside) for branch in branches]
     found = _applied("cond", [pred.reshape(()).bool(), *given], {}, regions, outside)
     return outside.finish(branches[0], found)
 
@@ -78,11 +76,11 @@ def while_loop(cond_fn: Callable[..., Any], body_fn: Callable[..., Any], carried
         raise RuntimeError("while_loop: cond_fn must not write to tensors")
     step = _traced(lambda *values: _tuple(body_fn(*values)), leaves, structure)
     _require_carried("while_loop", "body_fn", leaves, step.graph.outputs[: step.count])
-    outside = _Outside.of([test, step])
+    outside = Outside.of([test, step])
     state = [*outside.written, *leaves]
     given = [*outside.fixed, *state]
     arguments = range(len(given) - len(leaves), len(given))
-    condition = _region(test, given, arguments, outside)
+    condition = region_of(test, given, arguments, outside)
     builder = Builder(condition)
     truth = builder.expr(condition.outputs[0])
     if truth.ndim:
@@ -90,7 +88,7 @@ def while_loop(cond_fn: Callable[..., Any], body_fn: Callable[..., Any], carried
     if truth.dtype is not BOOL:
         truth = primitive_named("cast")(truth, dtype=BOOL)
     condition.outputs = (truth.value,)
-    body = _region(step, given, arguments, outside)
+    body = region_of(step, given, arguments, outside)
     count = step.count
     body.outputs = (*body.outputs[count:], *body.outputs[:count])
     found = _applied("while", given, {"invariants": len(outside.fixed)}, [condition, body], outside)
@@ -139,11 +137,11 @@ def scan(
     step = trace_inner("step", one, types)
     kept = _carry_count(step)
     _require_carried("scan", "f", carries, step.graph.outputs[:kept])
-    outside = _Outside.of([step])
+    outside = Outside.of([step])
     state = [*outside.written, *carries]
     given = [*outside.fixed, *state, *rows]
     arguments = range(len(given) - len(carries) - len(rows), len(given))
-    body = _region(step, given, arguments, outside, slices=True)
+    body = region_of(step, given, arguments, outside, slices=True)
     count = step.count
     body.outputs = (*body.outputs[count:], *body.outputs[:count])
     attributes = {
@@ -224,32 +222,6 @@ def _no_steps(f: Callable[[Any, Any], Any], carry: Any, rows: Sequence[Tensor], 
 
 
 # -- tracing ----------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class _Outside:
-    """The outer tensors that traced functions use: those they write, and those they only read."""
-
-    captured: list[Tensor]
-    written: list[Tensor]
-
-    @staticmethod
-    def of(functions: Sequence[Traced]) -> _Outside:
-        captured = {id(x): x for traced in functions for x in traced.captured}
-        written = {id(x): x for traced in functions for x in traced.written}
-        return _Outside(list(captured.values()), list(written.values()))
-
-    @property
-    def fixed(self) -> list[Tensor]:
-        """Those that are only read."""
-        written = {id(x) for x in self.written}
-        return [x for x in self.captured if id(x) not in written]
-
-    def finish(self, traced: Traced, found: Sequence[Tensor]) -> Any:
-        """Make the writes, and put the results into the function's structure."""
-        for target, value in zip(self.written, found[traced.count :], strict=True):
-            write(target, value)
-        return traced.restore(found[: traced.count])
-
-
 def _traced(function: Callable[..., Any], leaves: Sequence[Tensor], structure: Any) -> Traced:
     def one(*values: Tensor) -> Any:
         return trees.mapped(_number, function(*trees.unflatten(structure, values)))
@@ -257,33 +229,8 @@ def _traced(function: Callable[..., Any], leaves: Sequence[Tensor], structure: A
     return trace_inner("branch", one, [x._tensor_type for x in leaves])
 
 
-def _region(
-    traced: Traced, given: Sequence[Tensor], arguments: Sequence[int], outside: _Outside, *, slices: bool = False
-) -> Region:
-    """A function's graph on inputs for the operands `given`: its results, then what the written tensors become.
-
-    `arguments` says where the function's own arguments stand; the outer tensors are the others.  With `slices`, what
-    stands after the carries is given a row at a time.
-    """
-    region = Region()
-    builder = Builder(region)
-    types = [x._tensor_type for x in given]
-    if slices:
-        for at, value in zip(arguments, traced.graph.inputs, strict=False):
-            types[at] = value.type
-    inputs = [builder.input(type) for type in types]
-    own = set(arguments)
-    place = {id(x): value for at, (x, value) in enumerate(zip(given, inputs, strict=True)) if at not in own}
-    operands = [*(inputs[at] for at in arguments), *(place[id(x)] for x in traced.captured)]
-    results = inline(builder, traced.graph, operands)
-    becomes = {id(x): value for x, value in zip(traced.written, results[traced.count :], strict=True)}
-    rest = [becomes.get(id(x), place[id(x)]) for x in outside.written]
-    region.outputs = (*results[: traced.count], *rest)
-    return region
-
-
 def _applied(
-    op: str, operands: Sequence[Tensor], attributes: dict[str, Any], regions: Sequence[Region], outside: _Outside
+    op: str, operands: Sequence[Tensor], attributes: dict[str, Any], regions: Sequence[Region], outside: Outside
 ) -> list[Tensor]:
     """The op's results.  What it writes enters as a copy: the memory will hold something else when gradients ask."""
     written = {id(x) for x in outside.written}

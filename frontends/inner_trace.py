@@ -16,6 +16,7 @@ from adjit.ir.graph import Attribute, Graph, Region
 from adjit.ir.hashing import structural_hash
 from adjit.ir.primitive import Primitive
 from adjit.ir.types import TensorType
+from adjit.memory import Memory
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.trace import Tracer
@@ -34,6 +35,7 @@ class InnerTracer(Tracer):
             self.guards = outer.guards
         self.closure: list[Tensor] = []
         self._locals: dict[int, Tensor] = {}
+        self._outer: dict[Memory, tuple[Tensor, Tensor]] = {}  # outer tensors and theirs here, by memory
         self._written: dict[int, tuple[Tensor, Tensor]] = {}
 
     def local(self, operand: Any) -> Any:
@@ -46,6 +48,7 @@ class InnerTracer(Tracer):
             self.closure.append(operand)
             found = self._locals[id(operand)] = self._new(value, origin=True)
             found._strides = operand._strides
+            self._outer[found._memory] = (operand, found)
         return found
 
     def stand_for(self, tensors: dict[int, Tensor]) -> None:
@@ -73,8 +76,9 @@ class InnerTracer(Tracer):
 
     def write(self, target: Tensor, result: Tensor) -> Tensor:
         own = self.local(target)
-        if own is not target:
-            self._written[id(target)] = (target, own)
+        pair = self._outer.get(own._memory, (target, own))  # a view of an outer tensor writes to that tensor
+        if pair[0] is not pair[1]:
+            self._written[id(pair[0])] = pair
         super().write(own, self.local(result))
         return target
 

@@ -120,14 +120,23 @@ def _inline_node(builder: Builder, node: Node, mapping: dict[Value, Value], size
     mapping.update(zip(node.outputs, copy.outputs, strict=True))
 
 
+def copied(region: Region) -> Region:
+    """A copy of a region that shares no node or value with it."""
+    return _copy_region(region, {}, {})
+
+
 def inline_calls(graph: Graph, *, keep_rules: bool = False) -> Graph:
     """`graph` with every `call` replaced by the callee's nodes, in nested regions and in callees too.
 
-    With `keep_rules` a call that has a derivative of its own stays.
+    With `keep_rules` a call that has a derivative of its own stays; without, a `linear_solve` becomes its solution.
     """
     flat: dict[Graph, Graph] = {}
 
     def expand(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value] | None:
+        if node.op.name == "linear_solve" and not keep_rules:
+            found = node.regions[1]
+            body = inline_calls(Graph("solution", found.inputs, found.nodes, found.outputs))
+            return inline(builder, body, operands)
         if node.op.name != "call" or (keep_rules and has_rule(node)):
             return None
         callee = node.attributes["callee"]

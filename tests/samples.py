@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 import tests.matrix_samples  # noqa: F401  (enters its generators)
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph, Region
-from adjit.ir.primitive import Primitive
+from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.shape import Dim
 from adjit.ir.types import BOOL, F32, F64, I8, I32, I64, U8, DType, TensorType
 from tests.sampling import ALL, NUMBERS, SAMPLES, Draw, Generator, Sample, samples_of, scalar_samples
@@ -438,6 +439,18 @@ def _(draw: Draw) -> Iterator[Sample]:
             attributes = {"invariants": 1, "carries": 1, "length": length, "reverse": reverse}
             operands = (draw.array((3,)), draw.array((3,)), draw.array((length, 3)))
             yield Sample(f"{length} {reverse}", operands, attributes, (body,))
+
+
+@samples_of("linear_solve")
+def _(draw: Draw) -> Iterator[Sample]:
+    square = TensorType(F64, (3, 3))
+    turned = partial(primitive_named("permute"), perm=(1, 0))
+    bodies: list[Callable[..., Any]] = [
+        lambda w, x: (w * turned(x),), lambda w, b: (turned(b / w),), lambda w, b: (turned(b) / w,)
+    ]  # fmt: skip
+    regions = tuple(region((square, square), body) for body in bodies)
+    operands = (draw.array((3, 3)) + 3.0, draw.array((3, 3)))
+    yield Sample("scaled transpose", operands, {"invariants": 1}, regions)
 
 
 @samples_of("host_call")

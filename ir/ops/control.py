@@ -1,4 +1,4 @@
-"""Ops that run programs: call, cond, while, scan, host_call.
+"""Ops that run programs: call, cond, while, scan, linear_solve, host_call.
 
 Their references take `regions`, functions from arrays to tuples of arrays that an interpreter makes of an op's regions
 (of the callee for call, of the host's function for host_call).  Derivatives and batching of a program are made from the
@@ -193,6 +193,29 @@ def _(
     results = output_types(regions[0])
     require_types("scan", "carries of the body", results[:carries], operands[invariants:first])
     return (*results[:carries], *(y.with_dims((length, *y.dims)) for y in results[carries:]))
+
+
+# -- linear_solve ------------------------------------------------------------------------------------------------------
+
+
+@primitive("control")
+def linear_solve(*operands: Array, invariants: int, regions: Sequence[Program]) -> tuple[Array, ...]:
+    """outs = x with product(fixed, x) = b, where product is linear in x.
+
+    Shapes: operands are `invariants` fixed values, then b; x has the types of b.  Regions are (product, solution,
+    solution of the transpose), each from the fixed values and one vector to one vector; the second one computes.
+    """
+    return tuple(regions[1](*operands))
+
+
+@linear_solve.infers
+def _(*operands: TensorType, invariants: int, regions: Sequence[Region]) -> tuple[TensorType, ...]:
+    require_regions("linear_solve", regions, 3)
+    require(0 <= invariants <= len(operands), f"linear_solve: {invariants} of {len(operands)} operands are invariant")
+    for name, region in zip(("product", "solution", "solution of the transpose"), regions, strict=True):
+        require_types("linear_solve", f"inputs of the {name}", input_types(region), operands)
+        require_types("linear_solve", f"results of the {name}", output_types(region), operands[invariants:])
+    return tuple(operands[invariants:])
 
 
 # -- host_call ------------------------------------------------------------------------------------------------------

@@ -87,6 +87,8 @@ def _node(builder: Builder, node: Node, operands: list[_Known]) -> list[_Known]:
             while _region(Builder(Region()), node.regions[0], [*fixed, *carries])[0].array:
                 carries = _region(builder, node.regions[1], [*fixed, *carries])
             return carries
+        case "linear_solve":
+            return _region(builder, node.regions[1], operands)
         case "scan":
             return _scan(builder, node, operands)
     return _plain(builder, node, operands)

@@ -68,6 +68,7 @@ def written(x: torch.Tensor) -> torch.Tensor:
 
     def step(i: torch.Tensor, y: torch.Tensor) -> Any:
         total.add_(y * i)
+        total[1:].mul_(0.5)
         return i + 1, y * x
 
     torch.while_loop(lambda i, y: i < 3, step, (0, x))
