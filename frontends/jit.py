@@ -23,6 +23,7 @@ from adjit.symbolic_size import Respecialize
 
 if TYPE_CHECKING:
     from adjit.capture.source import Captured
+    from adjit.page.making import Page
 
 
 class CompiledFunction:
@@ -128,6 +129,12 @@ class CompiledFunction:
         from adjit.compiler.pipeline import assembly_of
 
         return assembly_of(self.graph(*args, **kwargs), strict=self.strict, threads=self.threads)
+
+    def html(self, *args: Any, **kwargs: Any) -> Page:
+        """One HTML file: Python, every stage, LLVM and assembly, linked line by line; `.save(path)` writes it."""
+        from adjit.page.making import make_page
+
+        return make_page(self.graph(*args, **kwargs), strict=self.strict, threads=self.threads)
 
     def explain(self) -> str:
         """The programs in the cache, why each was made, and how often each was called."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adjit.ir.errors import ShapeError
 from adjit.ir.graph import Graph
 from adjit.tensor import Tensor
+
+if TYPE_CHECKING:
+    from adjit.page.making import Page
 
 
 class Program:
@@ -59,6 +62,12 @@ class Program:
         texts["llvm"] = llvm_of(self.graph, strict=self.strict)
         texts["asm"] = assembly_of(self.graph, strict=self.strict)
         return texts
+
+    def html(self) -> Page:
+        """One HTML file: every stage, LLVM and assembly, linked line by line; `.save(path)` writes it."""
+        from adjit.page.making import make_page
+
+        return make_page(self.graph, strict=self.strict)
 
     def save(self, path: str | Path) -> None:
         """Write the text to a file."""

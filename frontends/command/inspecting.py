@@ -10,16 +10,31 @@ from typing import Any
 
 from adjit.command.calls import arguments_of
 from adjit.command.failure import OK, UsageError
+from adjit.command.storage import size_text
 from adjit.command.target import Target, find
 from adjit.command.terminal import columns, paint, paint_program
 from adjit.ir.graph import Graph
 from adjit.program import Program
 
 
-def inspect(name: str, given: Sequence[str], seed: int, *, stage: str, grad: bool, wrt: str, as_json: bool) -> int:
-    """Print a function's program after a stage, or its backward program's."""
+def inspect(
+    name: str,
+    given: Sequence[str],
+    seed: int,
+    *,
+    stage: str,
+    html: str | None,
+    grad: bool,
+    wrt: str,
+    as_json: bool,
+) -> int:
+    """Print a function's program after a stage, or its backward program's; or write the page of all."""
     target = find(name)
     args, kwargs = arguments_of(target, given, seed)
+    if html:
+        page = target.compiled.html(*args, **kwargs)
+        print(f"{page.save(html)}: {size_text(len(str(page).encode()))}")
+        return OK
     graph = target.compiled.graph(*args, **kwargs)
     if grad:
         graph = _backward(target, graph, wrt, args, kwargs)

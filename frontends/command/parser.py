@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     look.add_argument(
         "--stage", default="trace", help="trace (default), legalize, simplify, fuse, lower, llvm, asm, all"
     )
+    look.add_argument("--html", metavar="FILE", help="write one HTML page of all stages, linked with the Python lines")
     look.add_argument("--grad", action="store_true", help="the backward program")
     look.add_argument("--wrt", default="", metavar="NAMES", help="differentiate for these inputs only: w,b")
 
@@ -110,7 +111,7 @@ def _inspect(chosen: argparse.Namespace) -> int:
 
     return inspect(
         chosen.target, chosen.arg, chosen.seed,
-        stage=chosen.stage, grad=chosen.grad, wrt=chosen.wrt, as_json=chosen.json,
+        stage=chosen.stage, html=chosen.html, grad=chosen.grad, wrt=chosen.wrt, as_json=chosen.json,
     )  # fmt: skip
 
 
