@@ -37,17 +37,12 @@ def apply(
     the dtype of the tensors beside it.  `name` is PyTorch's name of the operation; without one the step is passed over
     when `grad_fn` is shown.
     """
-    global _before_native
-    if _before_native:
-        _before_native -= 1
-        if not _before_native:
-            from adjit.native.install import install
-
-            install()
     attributes = {} if attributes is None else dict(attributes)
     tracer = STATE.tracer
     if tracer is not None:
         return tracer.apply(op, operands, attributes, name, regions)
+    if _before_native:
+        _approach_native()
     dtype = None
     if not all(isinstance(operand, Tensor) for operand in operands):
         dtype = literal_dtype(op, [o._dtype if isinstance(o, Tensor) else None for o in operands])
@@ -74,6 +69,19 @@ def apply(
     if recording and STATE.recording and not op.constant_result and any(t._dtype.is_float for t in tensors):
         record(op, operands, attributes, tensors, name, dtype, regions)
     return tensors[0] if len(tensors) == 1 else tuple(tensors)
+
+
+def _approach_native() -> None:
+    """Count an operation that ran; after enough of them, load the native entry when it is there."""
+    global _before_native
+    _before_native -= 1
+    if not _before_native:
+        from adjit.native.install import install, is_settled
+
+        if is_settled():
+            install()
+        else:
+            _before_native = 20
 
 
 def literal(value: int | float | bool, dtype: DType) -> Tensor:

@@ -90,6 +90,10 @@ class CompiledFunction:
     def _learn(self, entry: Entry, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Let native code serve the next call of this kind."""
         if self._native is None:
+            from adjit.native.install import is_settled
+
+            if not is_settled():
+                return
             from adjit.native.compiled import NativeCalls
 
             self._native = NativeCalls(self)

@@ -118,3 +118,6 @@ STEP_WORDS = 7
 B_PULLBACK, B_OUTPUTS, B_INPUTS, B_INPUT_LIST, B_SAVED, B_SAVED_LIST, B_FREED = 0, 1, 2, 3, 4, 5, 6
 # An operand of a step: kind, number of the node or leaf, and which of the node's results.
 NOT_REACHED, TO_NODE, TO_LEAF = 0, 1, 2
+
+# The mixing constant of Fibonacci hashing: 2**64 over the golden ratio (Knuth, The Art of Computer Programming, 6.4).
+MIX = 0x9E3779B97F4A7C15 - 2**64

@@ -2,31 +2,78 @@
 
 from __future__ import annotations
 
-from adjit.compiler.entry import backward, operands, record, results, serve
+import threading
+from pathlib import Path
+
 from adjit.compiler.entry.interpreter import EXTERNALS
 from adjit.compiler.entry.known import METHODS
-from adjit.compiler.llvm.jit import Library, compile_library
+from adjit.compiler.llvm.jit import Library, cached_object, compile_object, load, object_key
+from adjit.compiler.llvm.target import host_target
 from adjit.compiler.llvm.words import KNOWN, translate
+from adjit.runtime.cache import default_cache
 from adjit.runtime.layout import c_function
 
-_PARTS = (operands, results, record, serve, backward)
 FUNCTION, COMPILED, BACKWARD = "adjit_function", "adjit_compiled", "adjit_backward"
+# What calls of small functions cost is saved by inlining them, which the short pipeline does too: its code is within a
+# tenth of the long one's, for a third of the time.
+LEVEL = 1
+
+_code: bytes | None = None
+_maker: threading.Thread | None = None
 
 
 def entry_text() -> str:
     """LLVM text of the library; it is the same in every process."""
-    functions = [function for part in _PARTS for function in part.FUNCTIONS]
+    from adjit.compiler.entry import backward, operands, record, results, serve
+
+    parts = (operands, results, record, serve, backward)
+    functions = [function for part in parts for function in part.FUNCTIONS]
     text = translate(functions, EXTERNALS, (FUNCTION, COMPILED, BACKWARD))
     return text + "".join(serve.method_text(number) for number in range(METHODS))
+
+
+def is_ready() -> bool:
+    """Whether `load_entry` would not keep its caller waiting for LLVM; if it would, a thread begins to compile."""
+    global _code, _maker
+    if _code is None and _maker is None:
+        cache = default_cache()
+        _code = cache.get(_key()) if cache else None
+        if _code is None:
+            # The thread imports nothing: a fork meanwhile would leave the import's lock locked in the child.
+            _maker = threading.Thread(target=_make_ahead, args=(entry_text(),), name="adjit native entry")
+            _maker.start()
+    # A thread that failed, or was left behind by a fork, has made no code: then the caller compiles, and sees why.
+    return _code is not None or (_maker is not None and not _maker.is_alive())
 
 
 def load_entry(known: int) -> Library:
     """The library, bound to the known table at an address."""
     imports = {KNOWN: known, **{name: c_function(name) for name in EXTERNALS}}
     exports = (FUNCTION, COMPILED, BACKWARD, *map(method_name, range(METHODS)))
-    return compile_library(entry_text(), exports, imports=imports)
+    return load(_code or cached_object(_key(), _make), exports, imports)
 
 
 def method_name(number: int) -> str:
     """The symbol of method `number`'s entry."""
     return f"adjit_method{number}"
+
+
+def _make() -> bytes:
+    return compile_object(entry_text(), level=LEVEL)
+
+
+def _make_ahead(text: str) -> None:
+    """Compile outside the compile lock, so that the programs of other threads need not wait their turn."""
+    global _code
+    code = compile_object(text, level=LEVEL)
+    cache = default_cache()
+    if cache:
+        cache.put(_key(), code)
+    _code = code
+
+
+def _key() -> bytes:
+    """The cache key: the sources from which the text is made, which take a hundredth of the text's time to read."""
+    here = Path(__file__).parent
+    sources = [*sorted(here.glob("*.py")), here.parent / "llvm" / "words.py"]
+    return object_key("".join(path.read_text("utf-8") for path in sources), host_target(), LEVEL, False)

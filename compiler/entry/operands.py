@@ -34,6 +34,7 @@ from adjit.compiler.entry.known import (
     IS_INTEGER,
     IS_OBJECT,
     IS_TENSOR,
+    MIX,
     NAMES,
     NEEDS,
     NEXT,
@@ -71,8 +72,6 @@ from adjit.runtime.layout import (
     WRITEABLE,
 )
 
-# The mixing constant of Fibonacci hashing: 2**64 over the golden ratio (Knuth, The Art of Computer Programming, 6.4).
-MIX = 0x9E3779B97F4A7C15 - 2**64
 # A float64 without its sign bit; the greatest finite float32, and infinity, as float64 bits; the integers that float64
 # holds exactly.
 MAGNITUDE, GREATEST_SINGLE, INFINITY, EXACT = 2**63 - 1, 0x47EFFFFFE0000000, 0x7FF0000000000000, 2**53

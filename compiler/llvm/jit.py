@@ -7,7 +7,7 @@ import functools
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from adjit.compiler.llvm.binding import LLVM_VERSION, LLVMLITE_VERSION, llvm
@@ -73,13 +73,7 @@ def compile_library(
     """
     target = target or host_target()
     key = object_key(text, target, level, vectorize)
-    with compile_lock():
-        cache = default_cache()
-        code = cache.get(key) if cache else None
-        if code is None:
-            code = compile_object(text, target, level, vectorize=vectorize)
-            if cache:
-                cache.put(key, code)
+    code = cached_object(key, lambda: compile_object(text, target, level, vectorize=vectorize))
     try:
         return load(code, exports, imports or {})
     except CompileError as error:
@@ -87,6 +81,18 @@ def compile_library(
         if missing:
             raise CompileError(f"{error}\n  declared, but without an address: {', '.join(missing)}") from error
         raise
+
+
+def cached_object(key: bytes, make: Callable[[], bytes]) -> bytes:
+    """The object under `key` in the disk cache, where it is put once made."""
+    with compile_lock():
+        cache = default_cache()
+        code = cache.get(key) if cache else None
+        if code is None:
+            code = make()
+            if cache:
+                cache.put(key, code)
+        return code
 
 
 def object_key(text: str, target: Target, level: int, vectorize: bool) -> bytes:

@@ -26,6 +26,8 @@ from adjit.ir.errors import CompileError
 # By name: LLVM's result type, and the types of the parameters.
 External = tuple[str, tuple[str, ...]]
 KNOWN = "adjit_known"
+# A function of at most so many lines is inlined wherever it is called.
+_INLINED = 40
 
 
 def native_only(*_: int) -> NoReturn:
@@ -141,7 +143,9 @@ class _Translation:
         for statement in tree.body:
             self.statement(statement)
         linkage = "" if self.exported else "internal "
-        head = f"define {linkage}i64 @{tree.name}({', '.join(f'i64 %{name}.in' for name in parameters)}) nounwind {{"
+        small = "alwaysinline " if not self.exported and len(self.lines) <= _INLINED else ""
+        given = ", ".join(f"i64 %{name}.in" for name in parameters)
+        head = f"define {linkage}i64 @{tree.name}({given}) {small}nounwind {{"
         start = [f"  %{name} = alloca i64" for name in self.locals]
         start += [f"  %room{number} = alloca [{words} x i64], align 16" for number, words in enumerate(self.rooms)]
         start += [f"  store i64 %{name}.in, ptr %{name}" for name in parameters]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from adjit.autograd import engine
@@ -41,6 +42,15 @@ _OF_NN = (
 _installed: dict[str, Operation] = {}
 
 
+def is_settled() -> bool:
+    """Whether `install` would not keep its caller waiting for LLVM; if it would, a thread prepares for it."""
+    if _installed or os.environ.get("ADJIT_NATIVE") == "0":
+        return True
+    from adjit.compiler.entry.module import is_ready
+
+    return is_ready()
+
+
 def install() -> bool:
     """Serve the operations natively from here on; False where this interpreter's objects are not known.
 
@@ -76,25 +86,26 @@ def _install_functions(entry: Entry) -> None:
     import adjit.nn.functional as functional
 
     served: dict[Any, Operation] = {op.function: op for key, op in _installed.items() if "__" not in key}
+    builtins: dict[int, Any] = {}
     for name in (*_FREE, *_OTHERS):
         function = getattr(adjit, name, None)
         if function is not None and function in served:
-            _replace(function, entry.function(name, documented(name, function), served[function].table))
+            builtins[id(function)] = entry.function(name, documented(name, function), served[function].table)
     for name in _OF_NN:
         function = getattr(functional, name)
-        if isinstance(function, type(len)):
-            continue  # it is one of the namespace's
-        operation = _installed[f"nn.functional.{name}"] = Operation(entry, function)
-        _replace(function, entry.function(name, documented(name, function), operation.table))
+        if id(function) not in builtins:  # else it is one of the namespace's
+            operation = _installed[f"nn.functional.{name}"] = Operation(entry, function)
+            builtins[id(function)] = entry.function(name, documented(name, function), operation.table)
+    _replace(builtins)
 
 
-def _replace(function: Any, builtin: Any) -> None:
-    """Let every name that modules have for a function mean the builtin one."""
+def _replace(builtins: Mapping[int, Any]) -> None:
+    """Let every name that modules have for a function mean the builtin one; the functions live on in their tables."""
     for path, module in list(sys.modules.items()):
         if path == "adjit" or path.startswith("adjit."):
             for name, found in list(vars(module).items()):
-                if found is function:
-                    setattr(module, name, builtin)
+                if id(found) in builtins:
+                    setattr(module, name, builtins[id(found)])
 
 
 def _install_compiled(entry: Entry) -> None:
