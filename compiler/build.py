@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from adjit.compiler.llvm.debug_info import DebugInfo
 from adjit.compiler.llvm.driver import HOST, MAIN, Driver
 from adjit.compiler.llvm.emit import FIRST, Program
 from adjit.compiler.llvm.emit_finite import Checks
@@ -24,12 +25,13 @@ LEVEL = 1
 
 @dataclass(frozen=True, slots=True)
 class Emitted:
-    """LLVM text of a program, and what its caller must know to run it."""
+    """LLVM text of a program, and what its caller must know to run it; with `debug`, where its lines come from."""
 
     text: str
     plan: MemoryPlan
     driver: Driver
     sizes: tuple[str, ...]
+    debug: DebugInfo | None = None
 
 
 def emit_program(
@@ -40,21 +42,23 @@ def emit_program(
     target: Target | None = None,
     lanes: int | None = None,
     checks: Checks | None = None,
+    debug: bool = False,
 ) -> Emitted:
     """The program of a lowered graph.
 
     `threads` is the most that a call uses (None: as many as `get_num_threads` says); `lanes` forces the vectors' width;
-    `checks` makes the program stop where a kernel stored what they look for.
+    `checks` makes the program stop where a kernel stored what they look for.  With `debug`, every instruction names the
+    user's line.
     """
     target = target or host_target()
-    module = Module(halves=target.converts_halves)
+    module = Module(halves=target.converts_halves, debug=DebugInfo() if debug else None)
     plan = plan_memory(lowered, FIRST, may_stop=checks is not None)
     sizes = tuple(sorted(lowered.size_names))
     count = get_num_threads() if threads is None else threads
     options = Options(target, strict, lanes)
     driver = Driver(Program(module, sizes, least_sizes(lowered.guards), options, count), plan, count, checks)
     driver.emit(lowered)
-    return Emitted(str(module), plan, driver, sizes)
+    return Emitted(str(module), plan, driver, sizes, module.debug)
 
 
 def llvm_text(
@@ -64,9 +68,10 @@ def llvm_text(
     threads: int | None = None,
     target: Target | None = None,
     lanes: int | None = None,
+    debug: bool = False,
 ) -> str:
     """The LLVM text of a lowered graph."""
-    return emit_program(lowered, strict=strict, threads=threads, target=target, lanes=lanes).text
+    return emit_program(lowered, strict=strict, threads=threads, target=target, lanes=lanes, debug=debug).text
 
 
 def build(
@@ -78,12 +83,15 @@ def build(
     lanes: int | None = None,
     level: int = LEVEL,
     checks: Checks | None = None,
+    debug: bool = False,
 ) -> Executable:
     """The executable of a lowered graph.  With `strict`, no multiplication is fused with an addition after it.
 
     Errors: CompileError for what the native backend cannot compile.
     """
-    emitted = emit_program(lowered, strict=strict, threads=threads, target=target, lanes=lanes, checks=checks)
+    emitted = emit_program(
+        lowered, strict=strict, threads=threads, target=target, lanes=lanes, checks=checks, debug=debug
+    )
     plan, driver = emitted.plan, emitted.driver
     imports = {}
     if f"@{PARALLEL_FOR}(" in emitted.text:

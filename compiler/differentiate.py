@@ -13,7 +13,7 @@ inputs, saved for another reason, or views of such.  And where a value only repe
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
 from adjit.compiler.pullback import pull_back
@@ -217,7 +217,7 @@ def _renew(node: Node, replacement: dict[Value, Value], names: dict[Value, str],
         [replacement.get(v, v) for v in node.inputs],
         node.attributes,
         [v.type for v in node.outputs],
-        replace(node.location, note="run again") if always else node.location,
+        node.location.again() if always else node.location,
         node.regions,
     )
     for old, new in zip(node.outputs, copy.outputs, strict=True):

@@ -36,6 +36,7 @@ from adjit.compiler.loops.rows import Reach, reads_of
 from adjit.compiler.loops.special import SPECIAL
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Attribute, Graph, Node, Region, Value
+from adjit.ir.journal import note
 from adjit.ir.shape import Size, product
 
 # A store and a load that a recomputation saves, in instructions.
@@ -336,6 +337,7 @@ class _Plan:
                 after.name = before.name
                 mapping[before] = after
             result.nodes.append(node)
+        note(mapping)
         result.outputs = tuple(mapping.get(value, value) for value in self.region.outputs)
         return result
 
@@ -356,11 +358,14 @@ class _Plan:
             for before, after in zip(node.outputs, copy.outputs, strict=True):
                 after.name = before.name
                 inner[before] = after
+        note(inner)
         results = [value for member in group.members for value in member.outputs if self._leaves(value, group)]
         region.outputs = tuple(inner[value] for value in results)
         types = [value.type for value in results]
         attributes: dict[str, Attribute] = {"rows": group.rows} if group.rows else {}
-        fused = Node(FUSE, operands, attributes, types, group.members[-1].location, (region,))
+        last = group.members[-1]
+        location = last.location.made("fuse", f"{last.op.name} is stored: {self.stored[last]}")
+        fused = Node(FUSE, operands, attributes, types, location, (region,))
         fused.attached = tuple(group.refused)
         return fused, results
 

@@ -55,7 +55,7 @@ def _legalized(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Seq
         return None
     if node.op.family == "control" or (is_half and node.op.family == "structure" and node.op.name != "fold"):
         return None
-    expanding = _Expanding(builder.region, builder.location)
+    expanding = _Expanding(builder.region, builder.location.made("legalize", _why(node, is_half)))
     inputs = expanding.exprs(operands)
     if is_half:
         inputs = tuple(cast(x, F32) if x.dtype in HALVES else x for x in inputs)
@@ -63,6 +63,13 @@ def _legalized(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Seq
     found = rule(node, *inputs) if rule else node.op(*inputs, **node.attributes)
     results = found if isinstance(found, tuple) else (found,)
     return [_rounded(x, value.dtype).value for x, value in zip(results, node.outputs, strict=True)]
+
+
+def _why(node: Node, is_half: bool) -> str:
+    """The reason of the ops that stand for `node`."""
+    if is_half:
+        return f"{node.op.name} of {node.inputs[0].dtype} is computed in f32 and rounded once"
+    return f"{node.op.name} written in ops that have kernels"
 
 
 def _rounded(x: Expr, dtype: DType) -> Expr:

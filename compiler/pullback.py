@@ -50,7 +50,7 @@ def pull_back(
             continue
         arriving = [_settle(builder, value, pending, names, node, observe) for value in node.outputs]
         complete.update((value, c) for value, c in zip(node.outputs, arriving, strict=True) if value in wanted)
-        builder.location = node.location.derived("∂", _note(node))
+        builder.location = node.location.derived("∂", _note(node), f"cotangents of what {node.op.name} takes")
         own = None if rule is None else rule(node, arriving, active)
         found = _cotangents(builder, node, arriving, active, names) if own is None else own
         if observe_node is not None and node.attached is not None:
@@ -86,8 +86,9 @@ def _settle(
     if contributions is None:
         return None
     if len(contributions) > 1:
-        location = builder.location if node is None else node.location.derived("∂")
-        builder.location = replace(location, note="sum of the uses' cotangents")
+        note = "sum of the uses' cotangents"
+        before = builder.location
+        builder.location = replace(before, note=note) if node is None else node.location.derived("∂", note)
     total = contributions[0]
     for contribution in contributions[1:]:
         total = total + contribution

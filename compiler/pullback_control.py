@@ -52,7 +52,7 @@ def _run_again(builder: Builder, region: Region, arguments: Sequence[Value]) -> 
     results = inline(builder, region, arguments)
     builder.location = location
     for node in Region(nodes=builder.region.nodes[start:]).walk():
-        node.location = replace(node.location, note="run again")
+        node.location = node.location.again()
     return results
 
 

@@ -14,6 +14,7 @@ from adjit.compiler.simplify_rules import RULES, Site
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Attribute, Graph, Node, Region, Value
 from adjit.ir.halfs import round_bf16, widen_bf16
+from adjit.ir.journal import note
 from adjit.ir.primitive import Primitive
 from adjit.ir.rewrite import eliminate_dead, inline
 from adjit.ir.shape import Dim
@@ -40,6 +41,7 @@ def _simplified(region: Region) -> Region:
             if new.name is None and new.node is not None:
                 new.name = old.name
             mapping[old] = new
+    note(mapping)
     result.outputs = tuple(mapping.get(value, value) for value in region.outputs)
     return result
 
@@ -79,8 +81,11 @@ class Simplifier(Builder):
             return self.emit(op, inputs, dict(attributes), (), types).outputs
         site = Site(self, op, tuple(inputs), attributes, tuple(types))
         for rule in RULES.get(op.name, ()):
+            start = len(self.region.nodes)
             found = rule(site)
             if found is not None:
+                for node in self.region.nodes[start:]:
+                    node.location = node.location.made("simplify", rule.__name__.replace("_", " "))
                 return (found,)
         folded = self._folded(site)
         if folded is not None:

@@ -23,6 +23,7 @@ from adjit.symbolic_size import Respecialize
 
 if TYPE_CHECKING:
     from adjit.capture.source import Captured
+    from adjit.inspection.source_map import SourceMap
     from adjit.page.making import Page
 
 
@@ -139,6 +140,15 @@ class CompiledFunction:
         from adjit.page.making import make_page
 
         return make_page(self.graph(*args, **kwargs), strict=self.strict, threads=self.threads)
+
+    def source_map(self, *args: Any, **kwargs: Any) -> SourceMap:
+        """From the user's lines to nodes, kernels, LLVM and machine code for these arguments, and back."""
+        from adjit.inspection.source_map import source_map
+        from adjit.running import programs_of
+
+        call = Call(args, kwargs)
+        entry = self._entry(call)
+        return source_map(entry.graph.name, programs_of(entry, call), strict=self.strict, threads=self.threads)
 
     def explain(self) -> str:
         """The programs in the cache, why each was made, and how often each was called."""

@@ -13,6 +13,7 @@ from adjit.ir.graph import Graph
 from adjit.tensor import Tensor
 
 if TYPE_CHECKING:
+    from adjit.inspection.source_map import SourceMap
     from adjit.page.making import Page
 
 
@@ -68,6 +69,12 @@ class Program:
         from adjit.page.making import make_page
 
         return make_page(self.graph, strict=self.strict)
+
+    def source_map(self) -> SourceMap:
+        """From the lines that the text names to nodes, kernels, LLVM and machine code, and back."""
+        from adjit.inspection.source_map import source_map
+
+        return source_map(self.graph.name, {"forward": self.graph}, strict=self.strict)
 
     def save(self, path: str | Path) -> None:
         """Write the text to a file."""

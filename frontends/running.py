@@ -18,6 +18,7 @@ from adjit.state import STATE, user_location
 from adjit.tensor import Tensor
 
 if TYPE_CHECKING:
+    from adjit.compiler.differentiate import Derivative
     from adjit.jit import CompiledFunction
 
 
@@ -139,16 +140,32 @@ def _leaf(output: Output, call: Call, tensors: Sequence[Tensor]) -> Any:
     return output.value
 
 
+def derivative_in(entry: Entry, needs: tuple[bool, ...]) -> Derivative:
+    """The forward and backward programs of an entry whose inputs need gradients where `needs` says so."""
+    if entry.hooked is not None:
+        return entry.hooked
+    # What the call writes is no result: gradients come through the open ones alone.
+    open_outputs = (output.index for output in entry.outputs if output.kind == "graph" and output.requires_grad)
+    found: Derivative = derivative_of(entry.graph, needs, tuple(open_outputs))
+    return found
+
+
+def programs_of(entry: Entry, call: Call) -> dict[str, Graph]:
+    """The programs that serve a call: `forward`, and `backward` where gradients may be asked of its results."""
+    if not (entry.differentiable and STATE.recording):
+        return {"forward": entry.graph}
+    needs = tuple(operand is not None and operand.requires_grad for operand in _operands(entry, call))
+    derivative = derivative_in(entry, needs)
+    return {"forward": derivative.forward, "backward": derivative.backward}
+
+
 def _run_recorded(
     compiled: CompiledFunction, entry: Entry, call: Call, arrays: list[np.ndarray]
 ) -> list[Tensor]:
     """Run the forward program with its residuals, and record one node whose pullback is the compiled backward."""
     operands = _operands(entry, call)
     needs = tuple(operand is not None and operand.requires_grad for operand in operands)
-    derivative = entry.hooked
-    if derivative is None:  # what the call writes is no result: gradients come through the open ones alone
-        open_outputs = (output.index for output in entry.outputs if output.kind == "graph" and output.requires_grad)
-        derivative = derivative_of(entry.graph, needs, tuple(open_outputs))
+    derivative = derivative_in(entry, needs)
     executable = _executable(compiled, entry, needs, derivative.forward)
     written = {position for position, _ in entry.graph.writes}
     before = [array.copy() if index in written else array for index, array in enumerate(arrays)]

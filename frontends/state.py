@@ -40,7 +40,8 @@ STATE = _State()
 
 _HERE = __name__.rpartition(".")[0]  # the package whose frames are not the user's
 _USERS = (f"{_HERE}.demo", f"{_HERE}.example")  # programs that come with it
-_LOCATIONS: dict[tuple[CodeType, int], Location] = {}  # by code and instruction
+# By the identity of a code object and the place in it; the code object is kept, so that no other takes its identity.
+_LOCATIONS: dict[tuple[int, int], tuple[CodeType, Location]] = {}
 
 
 def is_user_frame(frame: FrameType) -> bool:
@@ -60,11 +61,11 @@ def user_location() -> Location:
         frame = frame.f_back
     if frame is None:
         return UNKNOWN
-    key = (frame.f_code, frame.f_lasti)
+    key = (id(frame.f_code), frame.f_lasti)
     found = _LOCATIONS.get(key)
     if found is None:
-        found = _LOCATIONS[key] = _location(frame)
-    return found
+        found = _LOCATIONS[key] = (frame.f_code, _location(frame))
+    return found[1]
 
 
 def _location(frame: FrameType) -> Location:
@@ -74,14 +75,15 @@ def _location(frame: FrameType) -> Location:
     path, number = frame.f_code.co_filename, frame.f_lineno
     line = linecache.getline(path, number)
     source = line.strip()
+    indent = len(line) - len(line.lstrip())
     columns = (0, 0)
     first, last, start, end = next(islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), (None,) * 4)
     if first == number and last is not None and start is not None and end is not None:
         # Positions count bytes of the whole line; an operation of several lines is shown to the end of the first.
-        indent = len(line) - len(line.lstrip())
         encoded = line.encode()
         begin = len(encoded[:start].decode(errors="ignore")) - indent
         stop = len(encoded[:end].decode(errors="ignore")) - indent if last == first else len(source)
         if 0 <= begin < stop <= len(source):
             columns = (begin, stop)
-    return Location(path.replace("\\", "/").rpartition("/")[2], number, path=path, expression=source, columns=columns)
+    file = path.replace("\\", "/").rpartition("/")[2]
+    return Location(file, number, path=path, expression=source, columns=columns, indent=indent)

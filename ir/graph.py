@@ -16,12 +16,24 @@ Attribute: TypeAlias = "int | float | bool | str | Dim | DType | TensorType | Gr
 
 
 @dataclass(frozen=True, slots=True)
-class Location:
-    """Where in the user's program a node comes from.
+class Step:
+    """That the pass `by` made a node, and why."""
 
-    `origin` is empty for what the user wrote and names the pass otherwise: one `∂` for each differentiation.  `note`
-    says why a derived node exists; `path` is the whole path of `file`; `expression` is the user's source line,
-    and `columns` where in it the operation stands, first and last + 1.
+    by: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.by}: {self.why}" if self.why else self.by
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where in the user's program a node comes from, and the passes that made it.
+
+    `origin` is empty for what the user wrote and has one `∂` for each differentiation.  `note` says why a derived node
+    exists; `steps` are all passes that made the node, the last one last.  `path` is the whole path of `file`;
+    `expression` is the user's source line without its `indent`, and `columns` where in it the operation stands, first
+    and last + 1.
     """
 
     file: str
@@ -31,10 +43,44 @@ class Location:
     path: str = ""
     expression: str = ""
     columns: tuple[int, int] = (0, 0)
+    indent: int = 0
+    steps: tuple[Step, ...] = ()
 
-    def derived(self, origin: str, note: str = "") -> Location:
-        """The location of a node that a pass made from one standing here."""
-        return replace(self, origin=origin + self.origin, note=note)
+    def derived(self, origin: str, note: str = "", why: str = "") -> Location:
+        """The location of a node of the derivative of one standing here; `why` is said where there is no `note`."""
+        steps = (*self.steps, Step("differentiate", note or why))
+        return replace(self, origin=origin + self.origin, note=note, steps=steps)
+
+    def again(self) -> Location:
+        """The location of the copy of a node that a backward program runs a second time."""
+        note = "run again"
+        return replace(self, note=note, steps=(*self.steps, Step("differentiate", note)))
+
+    def made(self, by: str, why: str) -> Location:
+        """The location of a node that the pass `by` made from one standing here; UNKNOWN stays so.
+
+        What a pass makes of its own work keeps the first reason.
+        """
+        if self is UNKNOWN or (self.steps and self.steps[-1].by == by):
+            return self
+        step = Step(by, why)
+        return replace(self, note="; ".join(filter(None, [self.note, str(step)])), steps=(*self.steps, step))
+
+    @property
+    def span(self) -> str:
+        """The operation: the part of the source line between the columns, or all of it."""
+        first, stop = self.columns
+        return self.expression[first:stop] if stop else self.expression
+
+    @property
+    def column(self) -> int:
+        """The column of the file's line at which the operation begins, counted from 1; 0 if it is not known."""
+        return self.indent + self.columns[0] + 1 if self.columns[1] else 0
+
+    @property
+    def end_column(self) -> int:
+        """The column after the operation; 0 if it is not known."""
+        return self.indent + self.columns[1] + 1 if self.columns[1] else 0
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}"

@@ -184,7 +184,7 @@ class _Printer:
         return ", ".join([f"%{self.names[value]}: {value.type}" for value in values])
 
     def body(self, region: Region, depth: int) -> Iterator[tuple[str, Node | None]]:
-        """The statements of a region, in columns, and its `return`."""
+        """The statements of a region, in columns, and its `return`; each line with its node."""
         indent = "  " * depth
         written = [(node, self.line(node)) for node in region.nodes if node.op.name != "const"]
         head_width = max([len(line.head) for _, line in written if len(line.head) <= ALIGN_HEAD], default=0)

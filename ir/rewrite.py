@@ -17,6 +17,7 @@ from adjit.ir.analysis import (
 from adjit.ir.builder import Builder
 from adjit.ir.errors import ShapeError, VerifyError
 from adjit.ir.graph import UNKNOWN, Attribute, Graph, Guard, Location, Node, Region, Value
+from adjit.ir.journal import note
 from adjit.ir.shape import Dim, Size, substitute
 
 Rule: TypeAlias = "Callable[[Builder, Node, tuple[Value, ...]], Sequence[Value] | None]"
@@ -141,6 +142,7 @@ def inline_calls(graph: Graph, *, keep_rules: bool = False) -> Graph:
             return None
         callee = node.attributes["callee"]
         assert isinstance(callee, Graph)
+        builder.location = node.location.made("inline", f"the body of @{callee.name}")
         return inline(builder, flat[callee], operands)
 
     for each in [*callees(graph), graph]:
@@ -174,6 +176,7 @@ class _Rewriter:
 
     def graph(self, graph: Graph) -> Graph:
         body = self.region(graph)
+        note(self.mapping)
         if body is graph:
             return graph
         return Graph(graph.name, body.inputs, body.nodes, body.outputs, graph.guards, graph.writes)
@@ -256,7 +259,9 @@ def eliminate_dead(graph: Graph) -> Graph:
 
     Inputs stay.  Callees are left as they are.
     """
-    body = _without_dead(graph, {})
+    mapping: dict[Value, Value] = {}
+    body = _without_dead(graph, mapping)
+    note(mapping)
     if body is graph:
         return graph
     return Graph(graph.name, body.inputs, body.nodes, body.outputs, graph.guards, graph.writes)

@@ -120,14 +120,15 @@ class Driver:
             self._kernels += 1
             parts = emit_kernel(self.program, name, node, [self.plan.slots[value] for value in values])
             self.workspaces |= {part.workspace for part in parts}
-            return [*(self._run_part(part) for part in parts), *self._check_steps(node)]
+            steps = [*(self._run_part(part) for part in parts), *self._check_steps(node)]
+            return [_standing(node, step) for step in steps]
         rule: dict[str, Callable[[Node], list[Step]]] = {
             "cond": self._cond, "while": self._while, "scan": self._scan, "host_call": self._host_call,
             "const": self._const,
         }  # fmt: skip
         if node.op.name not in rule:
             raise CompileError(f"{node.op.name} stands outside all kernels and cannot be compiled there")
-        return rule[node.op.name](node)
+        return [_standing(node, step) for step in rule[node.op.name](node)]
 
     # -- steps --------------------------------------------------------------------------------------------------------
     def _place_temporaries(self, chunk: Sequence[Temporary]) -> Step:
@@ -311,6 +312,16 @@ class Driver:
 
 def _chunks(items: Sequence[_T]) -> list[Sequence[_T]]:
     return [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
+
+
+def _standing(node: Node, step: Step) -> Step:
+    """A step whose code stands at a node's place in the user's program."""
+
+    def standing(w: Writer) -> None:
+        with w.f.at(node.location):
+            step(w)
+
+    return standing
 
 
 def _call_step(name: str) -> Step:

@@ -72,10 +72,11 @@ def emit_kernel(program: Program, name: str, kernel: Node, slots: Sequence[int])
     for number, nodes in enumerate(split(region, table)):
         last = nodes[-1]
         own = name if number == 0 else f"{name}.{number}"
-        if last.op is CONTRACT:
-            parts.append(_emit_contract(program, own, last, table, dependence))
-        else:
-            parts.append(_emit_part(program, own, nodes, table, dependence))
+        with program.module.at(last.location if last.location.line else kernel.location, own):
+            if last.op is CONTRACT:
+                parts.append(_emit_contract(program, own, last, table, dependence))
+            else:
+                parts.append(_emit_part(program, own, nodes, table, dependence))
     return parts
 
 

@@ -223,7 +223,11 @@ class Writer:
         rule = self.rules.get(node.op.name)
         if rule is None and node.op.family != "scalar":
             raise CompileError(f"{node.op.name} is no op of the loop level")
-        (rule or self.rules["scalar"])(self, node)
+        if self.module.debug is None:
+            (rule or self.rules["scalar"])(self, node)
+            return
+        with self.f.at(node.location):
+            (rule or self.rules["scalar"])(self, node)
 
     # -- registers ----------------------------------------------------------------------------------------------------
     def register(self, value: Value) -> Register:

@@ -155,7 +155,7 @@ def _emit_loops(module: Module, plan: GemmPlan) -> str:
 
     Loops over blocks gain nothing from constants, and a function of some 150 lines takes LLVM as long as a tile.
     """
-    name = f"gemm.{'resident' if plan.resident else 'blocked'}.{LLType(plan.dtype).suffix}.{plan.kc}"
+    name = module.shared(f"gemm.{'resident' if plan.resident else 'blocked'}.{LLType(plan.dtype).suffix}.{plan.kc}")
     if not module.has(name):
         parameters = ", ".join(f"{type} %{parameter}" for parameter, type in _PARAMETERS.items())
         f = Function(module, name, f"ptr %buffers, ptr %sizes, i64 %begin, i64 %end, {parameters}")

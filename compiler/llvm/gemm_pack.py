@@ -120,7 +120,7 @@ def _strided_copy(module: Module, plan: GemmPlan, width: int, unit: Unit | None)
 
     `unit` tells which stride is 1.
     """
-    name = f"gemm.pack.{unit or 'single'}.{width}.{LLType(plan.dtype, plan.lanes).suffix}"
+    name = module.shared(f"gemm.pack.{unit or 'single'}.{width}.{LLType(plan.dtype, plan.lanes).suffix}")
     if module.has(name):
         return name
     parameters = (
@@ -260,7 +260,7 @@ def emit_transpose(module: Module, vector: LLType) -> str:
 
     Column c goes to `to + c * stride`.  A function of its own, so that a module holds the exchange once.
     """
-    name = f"transpose.{vector.suffix}"
+    name = module.shared(f"transpose.{vector.suffix}")
     if module.has(name):
         return name
     attributes = 'noinline nounwind "prefer-vector-width"="512"'

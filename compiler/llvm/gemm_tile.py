@@ -132,7 +132,7 @@ def emit_tile(module: Module, name: str, plan: GemmPlan, epilogue: Epilogue | No
         "i64 %rows, i64 %columns, i1 %accumulate, ptr %buffers, ptr %sizes, i64 %batch, i64 %row, i64 %column, i1 %last"
     )
     if epilogue is None:
-        name = f"gemm.tile.{plan.mr}x{plan.nr}.{LLType(plan.dtype, plan.lanes).suffix}"
+        name = module.shared(f"gemm.tile.{plan.mr}x{plan.nr}.{LLType(plan.dtype, plan.lanes).suffix}")
         if module.has(name):
             return name
     # Inlining would let the driver's values compete for the registers that hold the accumulators.

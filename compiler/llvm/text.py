@@ -8,8 +8,12 @@ vectors of any width.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from adjit.compiler.llvm.debug_info import DebugInfo
+from adjit.ir.graph import Location
 from adjit.ir.types import DType
 
 # Half precision is held as its bits: only casts look at what they mean (scalar_cast.py).
@@ -79,11 +83,13 @@ def _round_to_single(value: float) -> float:
 class Module:
     """LLVM text under construction: declarations and globals (each once), then functions.
 
-    `halves` says that the target converts between f16 and f32 by an instruction.
+    `halves` says that the target converts between f16 and f32 by an instruction.  With `debug`, instructions name the
+    user's lines.
     """
 
-    def __init__(self, *, halves: bool = False) -> None:
+    def __init__(self, *, halves: bool = False, debug: DebugInfo | None = None) -> None:
         self.halves = halves
+        self.debug = debug
         self._heads: dict[str, None] = {}
         self._bodies: dict[str, str] = {}
 
@@ -99,8 +105,27 @@ class Module:
     def has(self, name: str) -> bool:
         return name in self._bodies
 
+    @contextmanager
+    def at(self, location: Location, owner: str) -> Iterator[None]:
+        """Functions opened inside begin at `location` and belong to the kernel `owner`."""
+        debug = self.debug
+        if debug is None:
+            yield
+            return
+        before = debug.location, debug.owner
+        debug.location, debug.owner = location, owner
+        try:
+            yield
+        finally:
+            debug.location, debug.owner = before
+
+    def shared(self, name: str) -> str:
+        """The name of a function that several kernels use; with `debug` each has its own, which stands at its lines."""
+        return f"{name}.{self.debug.owner}" if self.debug is not None and self.debug.owner else name
+
     def __str__(self) -> str:
-        return "\n".join([*self._heads, "", *self._bodies.values()])
+        ends = [] if self.debug is None else [str(self.debug)]
+        return "\n".join([*self._heads, "", *self._bodies.values(), *ends])
 
 
 @dataclass(slots=True)
@@ -122,19 +147,40 @@ class Function:
     block: str = "entry"
     _names: int = 0
     _blocks: int = 0
+    _scope: int | None = None  # the function's number in the debug information
+    _mark: str = ""  # what every instruction ends with
 
     def __post_init__(self) -> None:
         self.lines.append("entry:")
+        debug = self.module.debug
+        if debug is not None and "alwaysinline" not in self.attributes:
+            self._scope = debug.function(self.name, debug.location)
+            self._mark = debug.mark(self._scope, debug.location)
+
+    @contextmanager
+    def at(self, location: Location) -> Iterator[None]:
+        """What is emitted inside stands at `location`, in this function and in those that it opens."""
+        debug, before = self.module.debug, self._mark
+        if debug is None or not location.line:
+            yield
+            return
+        outside, debug.location = debug.location, location
+        if self._scope is not None:
+            self._mark = debug.mark(self._scope, location)
+        try:
+            yield
+        finally:
+            self._mark, debug.location = before, outside
 
     def line(self, text: str) -> None:
         """Emit an instruction without result."""
-        self.lines.append("  " + text)
+        self.lines.append(f"  {text}{self._mark}")
 
     def let(self, text: str) -> str:
         """Emit `%v = text` and return `%v`."""
         name = f"%v{self._names}"
         self._names += 1
-        self.lines.append(f"  {name} = {text}")
+        self.lines.append(f"  {name} = {text}{self._mark}")
         return name
 
     def reserve(self) -> str:
@@ -143,7 +189,7 @@ class Function:
         return f"%v{self._names - 1}"
 
     def set(self, name: str, text: str) -> None:
-        self.lines.append(f"  {name} = {text}")
+        self.lines.append(f"  {name} = {text}{self._mark}")
 
     def label(self, hint: str) -> str:
         """A fresh block label (without `%`)."""
@@ -174,5 +220,6 @@ class Function:
 
     def finish(self) -> None:
         """Close the function and put it into its module."""
-        head = f"define {self.linkage} {self.result} @{self.name}({self.parameters}) {self.attributes} {{"
+        scope = "" if self._scope is None else f" !dbg !{self._scope}"
+        head = f"define {self.linkage} {self.result} @{self.name}({self.parameters}) {self.attributes}{scope} {{"
         self.module.define(self.name, "\n".join([head.replace("  ", " "), *self.lines, "}", ""]))

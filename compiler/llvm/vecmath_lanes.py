@@ -298,6 +298,8 @@ def call_shared(
     One body per width keeps the text of a kernel short; the always-inliner copies it to its calls.
     """
     full = f"adjit.{name}.{ty.suffix}"
+    if not inline:
+        full = function.module.shared(full)
     if not function.module.has(full):
         if ty.dtype.is_float and ty.dtype not in FORMATS:
             raise CompileError(f"{name} on {ty.dtype} has to be legalised to f32 first")

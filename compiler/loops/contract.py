@@ -8,7 +8,7 @@ from adjit.compiler.loops.collapse import merge
 from adjit.compiler.loops.ir import CONTRACT, address
 from adjit.compiler.loops.place import PlacingBuilder
 from adjit.compiler.loops.scalars import KernelScalars
-from adjit.ir.graph import Node, Region, Value
+from adjit.ir.graph import Location, Node, Region, Value
 from adjit.ir.ops.contraction import free_axes
 from adjit.ir.shape import Dim, Size, product, size_names
 from adjit.ir.types import TensorType
@@ -78,7 +78,8 @@ def lower_contraction(scalars: KernelScalars, result: Value, buffer: Value) -> N
     for side, (value, own) in enumerate(((x, rows), (y, columns))):
         axes = (*batch[side], *free[side], *contract[side])  # type: ignore[index, misc]
         at = dict(zip(axes, (*outer.index, *own.index, *summed.index), strict=True))
-        regions.append(_region(scalars, value, [at[axis] for axis in range(value.type.ndim)], (outer, own, summed)))
+        index = [at[axis] for axis in range(value.type.ndim)]
+        regions.append(_region(scalars, value, index, (outer, own, summed), dot.location))
     where = [_destination(result, (*outer.index, *rows.index, *columns.index))]
     if any(_coefficient(where[0], variable) == 1 for variable in rows.variables):
         rows, columns, regions = columns, rows, regions[::-1]
@@ -94,7 +95,9 @@ def lower_contraction(scalars: KernelScalars, result: Value, buffer: Value) -> N
         )  # fmt: skip
 
 
-def _region(scalars: KernelScalars, value: Value, index: Sequence[Size], kinds: Sequence[Axes]) -> Region:
+def _region(
+    scalars: KernelScalars, value: Value, index: Sequence[Size], kinds: Sequence[Axes], location: Location
+) -> Region:
     """A region of its own that computes an operand's element: packing runs it apart from the rest of the kernel."""
     outside = scalars.builder
     region = Region()
@@ -102,6 +105,7 @@ def _region(scalars: KernelScalars, value: Value, index: Sequence[Size], kinds: 
     for kind in kinds:
         for variable, extent in kind.pairs:
             builder.scope.bounds.declare(str(variable), extent)
+    builder.location = location
     element = KernelScalars(builder, scalars.buffers, scalars.strict).element(value, index)
     region.outputs = (element.value,)
     outside.taken |= builder.taken

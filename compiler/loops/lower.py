@@ -13,6 +13,7 @@ from adjit.compiler.loops.scalars import KernelScalars
 from adjit.compiler.loops.special import SPECIAL
 from adjit.ir.analysis import size_names_used
 from adjit.ir.graph import Graph, Guard, Node, Region, Value
+from adjit.ir.journal import note
 from adjit.ir.shape import Dim, Size
 
 _EXTREMES = {"argmax": "reduce_max", "argmin": "reduce_min"}
@@ -62,6 +63,7 @@ def _lower_nodes(
             value.name = old.name
             new[old] = value
         nodes.append(kernel)
+    note(new)
     return nodes, [new.get(value, value) for value in region.outputs]
 
 

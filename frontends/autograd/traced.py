@@ -153,7 +153,8 @@ def _through_call(
     given = [c.value for c in arriving if c is not None]
     reached = inline(builder, derivative.backward, [*given, *(place[value] for value in derivative.residuals)])
     for each in tracer.graph.nodes[start:]:  # the body serves many callers: its lines get this call's place
-        each.location = replace(location, note=each.location.note)
+        own = each.location
+        each.location = replace(location, note=own.note, steps=(*location.steps, *own.steps))
         for value in each.outputs:
             value.name = None
     found: list[Expr | None] = [None] * len(node.inputs)
