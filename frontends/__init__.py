@@ -119,8 +119,8 @@ e, inf, nan, newaxis, pi = math.e, math.inf, math.nan, None, math.pi
 
 # What a script may never touch is imported at first use.
 _LAZY_MODULES = (
-    "amp", "data", "demo", "distributions", "func", "implicit", "linalg", "masked", "nn", "optim", "special",
-    "symbolic", "testing", "utils", "version",
+    "amp", "array_api", "data", "demo", "distributions", "func", "implicit", "linalg", "masked", "nn", "optim",
+    "special", "symbolic", "testing", "utils", "version",
 )  # fmt: skip
 _LAZY = {"Program": "program", "check_nan": "nan_checks", "compile": "jit", "load_program": "program",
          "parse": "program", "example_inputs": "sample_arguments", "autocast": "amp", "load": "saving",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adjit.ir.builder import literal_dtype
 from adjit.ir.graph import Attribute, Graph, Region
 from adjit.ir.primitive import Primitive
 from adjit.ir.types import BF16, F16, DType, TensorType
@@ -104,7 +105,7 @@ def _looping_program(graph: Graph) -> Executable | None:
 
 def run_graph_recorded(graph: Graph, tensors: Sequence[Tensor]) -> list[Tensor]:
     """Run a graph of ops on tensors, recording."""
-    from adjit.dispatch import apply
+    from adjit.dispatch import apply, literal
 
     found: dict[Any, Any] = dict(zip(graph.inputs, tensors, strict=True))
     for node in graph.nodes:
@@ -112,11 +113,12 @@ def run_graph_recorded(graph: Graph, tensors: Sequence[Tensor]) -> list[Tensor]:
             found[node.output] = node.attributes["value"]
             continue
         operands = [found[value] for value in node.inputs]
-        if not any(isinstance(operand, Tensor) for operand in operands):
-            operands = [
-                Tensor._wrap(np.asarray(number, value.dtype.storage), value.dtype)
-                for number, value in zip(operands, node.inputs, strict=True)
-            ]
+        # A number whose dtype the tensors beside it do not say must bring it along.
+        said = literal_dtype(node.op, [x._dtype if isinstance(x, Tensor) else None for x in operands])
+        operands = [
+            x if isinstance(x, Tensor) or value.dtype is said else literal(x, value.dtype)
+            for x, value in zip(operands, node.inputs, strict=True)
+        ]
         results = apply(node.op, operands, node.attributes, regions=node.regions, name=title(node.op.name))
         results = (results,) if isinstance(results, Tensor) else results
         found.update(zip(node.outputs, results, strict=True))

@@ -137,5 +137,27 @@ def typename(obj: Any) -> str:
     return own if module in ("", "builtins") else f"{module}.{own}"
 
 
-METHODS: dict[str, Callable[..., Any]] = {"__dlpack__": to_dlpack, "__dlpack_device__": dlpack_device}
+def array_namespace(input: Tensor, /, *, api_version: str | None = None) -> Any:
+    """The array API standard's functions.  ValueError for a version that they do not have."""
+    from adjit import array_api
+
+    known = array_api.__array_api_version__
+    if api_version is not None and not "2021.12" <= api_version <= known:
+        raise ValueError(f"the array API's version {api_version!r} is unknown; adjit has {known} and those before")
+    return array_api
+
+
+def to_device(input: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
+    """The tensor on a device.  ValueError for a stream: there is none in CPU memory."""
+    if stream is not None:
+        raise ValueError("there are no streams in CPU memory")
+    return input.to(device)  # type: ignore[no-any-return]
+
+
+METHODS: dict[str, Callable[..., Any]] = {
+    "__array_namespace__": array_namespace,
+    "__dlpack__": to_dlpack,
+    "__dlpack_device__": dlpack_device,
+    "to_device": to_device,
+}
 __all__ = ["from_dlpack", "frombuffer", "typename"]

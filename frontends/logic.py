@@ -81,16 +81,9 @@ def isneginf(input: Tensor) -> Tensor:
     return emit("eq", "", input, float("-inf")) if input._dtype.is_float else _always(input, False)
 
 
-def signbit(input: Tensor) -> Tensor:
-    """Whether the sign is minus, that of -0.0 included."""
-    if not input._dtype.is_float:
-        return emit("lt", "", input, 0) if input._dtype is not BOOL else _always(input, False)
-    return emit("lt", "", emit("copysign", "", 1.0, input), 0)
-
-
 _PUBLIC = (
     "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "isfinite",
-    "isinf", "isnan", "isneginf", "isposinf", "logical_and", "logical_not", "logical_or", "logical_xor", "signbit",
+    "isinf", "isnan", "isneginf", "isposinf", "logical_and", "logical_not", "logical_or", "logical_xor",
 )  # fmt: skip
 METHODS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in _PUBLIC}
 __all__ = list(_PUBLIC)

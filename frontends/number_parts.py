@@ -48,6 +48,13 @@ def angle(input: Tensor) -> Tensor:
     return _angle(input)  # type: ignore[no-any-return]
 
 
+def signbit(input: Tensor) -> Tensor:
+    """Whether the sign is minus, that of -0.0 and of a NaN included."""
+    if input._dtype.is_float:
+        return emit("lt", "", _bits(input), 0)
+    return emit("lt", "", cast_to(input, I64) if input._dtype is BOOL else input, 0)
+
+
 # -- mantissa, exponent, neighbours -----------------------------------------------------------------------------------
 def _bits(input: Tensor) -> Tensor:
     return apply(PRIMITIVES["bitcast"], (input,), {"dtype": _FORMATS[input._dtype][0]})  # type: ignore[no-any-return]
@@ -164,7 +171,7 @@ def lcm(input: Tensor, other: Tensor) -> Tensor:
 
 
 _PUBLIC = (
-    "angle", "frexp", "gcd", "isreal", "lcm", "ldexp", "nextafter",
+    "angle", "frexp", "gcd", "isreal", "lcm", "ldexp", "nextafter", "signbit",
 )  # fmt: skip
 METHODS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in _PUBLIC}
 __all__ = list(_PUBLIC)

@@ -163,7 +163,8 @@ def check_one_view(tensor: Tensor) -> None:
 
 def check_overlap(tensor: Tensor) -> None:
     """RuntimeError for a tensor some of whose elements share memory (an expanded one)."""
-    if any(step == 0 and extent != 1 for step, extent in zip(strides(tensor), tensor._tensor_type.dims, strict=True)):
+    dims = tensor._tensor_type.dims
+    if any(step == 0 and extent != 1 for step, extent in zip(strides(tensor), dims, strict=True)) and 0 not in dims:
         raise RuntimeError(
             "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
             "Please clone() the tensor before performing the operation."

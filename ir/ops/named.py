@@ -309,7 +309,7 @@ def asinh(x: Any) -> Any:
 def acosh(x: Any) -> Any:
     """log(x + sqrt(x*x - 1)), without cancellation at 1; NaN below 1."""
     above = x - 1
-    return where(x < _LARGE, log1p(above + sqrt(above * (above + 2))), log(x) + math.log(2))
+    return where((x > -1) & (x < _LARGE), log1p(above + sqrt(above * (above + 2))), log(x) + math.log(2))
 
 
 @scalar(singular=True, x="1/((1 - x)*(1 + x))")

@@ -79,7 +79,7 @@ SPECIAL = [
     ("sinh", (-0.0,), -0.0), ("sinh", (INF,), INF),
     ("sinh", (-710.0,), -1.1169973830808557e308), ("cosh", (-INF,), INF), ("cosh", (710.0,), 1.1169973830808557e308),
     ("asinh", (-0.0,), -0.0), ("asinh", (-INF,), -INF), ("acosh", (1.0,), 0.0), ("acosh", (0.5,), NAN),
-    ("acosh", (-2.0,), NAN), ("acosh", (INF,), INF), ("atanh", (1.0,), INF),
+    ("acosh", (-2.0,), NAN), ("acosh", (-1e30,), NAN), ("acosh", (INF,), INF), ("atanh", (1.0,), INF),
     ("atanh", (-1.0,), -INF), ("atanh", (2.0,), NAN),
     ("asin", (1.5,), NAN), ("acos", (-1.0,), np.pi), ("atan", (INF,), np.pi / 2), ("logit", (0.0,), -INF),
     ("logit", (1.0,), INF), ("sigmoid", (-1000.0,), 0.0), ("sigmoid", (INF,), 1.0), ("logsigmoid", (-INF,), -INF),
