@@ -11,6 +11,7 @@ from adjit.compiler.loops.lower import lower
 from adjit.compiler.simplify import simplify
 from adjit.ir.graph import Graph
 from adjit.ir.verify import verify
+from adjit.runtime.collection import collector_paused
 from adjit.runtime.executable import Executable
 
 STAGES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
@@ -50,7 +51,8 @@ def compile_graph(graph: Graph, *, strict: bool = False, threads: int | None = N
     """
     from adjit.compiler.build import build
 
-    return build(lowered(graph, strict=strict), strict=strict, threads=threads)
+    with collector_paused():
+        return build(lowered(graph, strict=strict), strict=strict, threads=threads)
 
 
 def llvm_of(graph: Graph, *, strict: bool = False, threads: int | None = None, optimized: bool = False) -> str:

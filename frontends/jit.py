@@ -18,6 +18,7 @@ from adjit.ir.errors import ShapeError
 from adjit.ir.graph import Graph
 from adjit.ir.shape import Dim
 from adjit.running import run_entry
+from adjit.runtime.collection import collector_paused
 from adjit.state import STATE
 from adjit.symbolic_size import Respecialize
 
@@ -181,7 +182,8 @@ class CompiledFunction:
             for entry in self._entries.get(call.key, ()):
                 if fits(entry, call):
                     return entry
-            entry = self._trace(call)
+            with collector_paused():
+                entry = self._trace(call)
             self._entries.setdefault(call.key, []).insert(0, entry)
             self._shapes.setdefault(call.key, []).append(call.shapes)
             return entry

@@ -24,7 +24,7 @@ from adjit.compiler.llvm.emit_finite import Checks, emit_finite_check, is_checke
 from adjit.compiler.llvm.emit_index import greatest, uniform
 from adjit.compiler.llvm.emit_sort import copy_bytes
 from adjit.compiler.llvm.emit_state import Writer
-from adjit.compiler.llvm.gemm_tile import offset
+from adjit.compiler.llvm.gemm_tile import counted, offset
 from adjit.compiler.llvm.pool import PARALLEL_FOR
 from adjit.compiler.llvm.text import LLType, literal
 from adjit.compiler.loops.ir import KERNEL
@@ -70,7 +70,10 @@ class Driver:
 
     def emit(self, graph: Graph) -> None:
         """`@adjit_main` and all it calls."""
-        steps: list[Step] = [self._place_temporaries(chunk) for chunk in _chunks(self.plan.temporaries)]
+        fixed = [(item.slot, item.offset) for item in self.plan.temporaries if isinstance(item.offset, int)]
+        sized = [item for item in self.plan.temporaries if not isinstance(item.offset, int)]
+        steps: list[Step] = [self._place_fixed(fixed)] if fixed else []
+        steps += [self._place_temporaries(chunk) for chunk in _chunks(sized)]
         steps += self._steps(graph)
         written = {self.plan.results[output] for _, output in graph.writes}
         copies = self.plan.copies.get(graph, [])
@@ -131,6 +134,24 @@ class Driver:
         return [_standing(node, step) for step in rule[node.op.name](node)]
 
     # -- steps --------------------------------------------------------------------------------------------------------
+    def _place_fixed(self, places: Sequence[tuple[int, int]]) -> Step:
+        """The addresses of temporaries at constant offsets, from a table of (slot, offset): one loop for all."""
+
+        def step(w: Writer) -> None:
+            f, table = w.f, "@temporaries"
+            rows = ", ".join(f"[2 x i64] [i64 {slot}, i64 {place}]" for slot, place in places)
+            w.module.declare(f"{table} = internal constant [{len(places)} x [2 x i64]] [{rows}], align 8")
+            arena = load_entry(f, "ptr", "%buffers", ARENA)
+            with counted(f, "0", str(2 * len(places)), 2) as row:
+                slot, place = (
+                    f.let(f"load i64, ptr {offset(f, 'i64', table, at)}, align 8")
+                    for at in (row, f.let(f"add nsw i64 {row}, 1"))
+                )
+                entry = offset(f, "ptr", "%buffers", slot)
+                f.line(f"store ptr {offset(f, 'i8', arena, place)}, ptr {entry}, align 8")
+
+        return step
+
     def _place_temporaries(self, chunk: Sequence[Temporary]) -> Step:
         def step(w: Writer) -> None:
             arena = load_entry(w.f, "ptr", "%buffers", ARENA)

@@ -123,6 +123,10 @@ class Module:
         """The name of a function that several kernels use; with `debug` each has its own, which stands at its lines."""
         return f"{name}.{self.debug.owner}" if self.debug is not None and self.debug.owner else name
 
+    def line_count(self, name: str) -> int:
+        """How many lines function `name` has."""
+        return self._bodies[name].count("\n")
+
     def __str__(self) -> str:
         ends = [] if self.debug is None else [str(self.debug)]
         return "\n".join([*self._heads, "", *self._bodies.values(), *ends])
@@ -145,6 +149,7 @@ class Function:
     contract: bool = False
     lines: list[str] = field(default_factory=list)
     block: str = "entry"
+    inlined: int = 0  # lines of the functions that will be copied to their calls
     _names: int = 0
     _blocks: int = 0
     _scope: int | None = None  # the function's number in the debug information

@@ -10,9 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from adjit.compiler.llvm.text import Function, LLType
+from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.ir.errors import CompileError
 from adjit.ir.types import BOOL, F32, F64, I32, I64, DType
+
+# Lines of math functions that are copied into one function; a call costs the registers that live across it.
+_INLINED_LINES = 800
 
 Number: TypeAlias = float | int
 Table = Mapping[DType, Sequence[float]]
@@ -295,25 +298,36 @@ def call_shared(
 ) -> str:
     """Call `adjit.<name>.<suffix>`, whose text `body(*operands) -> result` is emitted once per module and width.
 
-    One body per width keeps the text of a kernel short; the always-inliner copies it to its calls.
+    One body per width keeps the text of a kernel short.  The always-inliner copies it to its calls, until a function
+    has taken in `_INLINED_LINES`: LLVM's time grows faster than a function's size.
     """
-    full = f"adjit.{name}.{ty.suffix}"
+    module, full = function.module, f"adjit.{name}.{ty.suffix}"
+    names = [f"%x{i}" for i in range(len(operands))]
     if not inline:
-        full = function.module.shared(full)
-    if not function.module.has(full):
+        full = module.shared(full)
+    if not module.has(full):
         if ty.dtype.is_float and ty.dtype not in FORMATS:
             raise CompileError(f"{name} on {ty.dtype} has to be legalised to f32 first")
-        names = [f"%x{i}" for i in range(len(operands))]
-        inner = Function(
-            function.module,
-            full,
-            ", ".join(f"{ty.llvm} {n}" for n in names),
-            ty.llvm,
-            attributes=f"{'alwaysinline' if inline else 'noinline'} nounwind willreturn memory(none) "
-            '"prefer-vector-width"="512"',
-        )
+        inner = _math_function(module, full, ty, names, inline=inline)
         result = body(*(Lanes(inner, ty, n) for n in names))
         inner.line(f"ret {ty.llvm} {result.text}")
         inner.finish()
-    arguments = ", ".join(f"{ty.llvm} {operand}" for operand in operands)
-    return function.let(f"call {ty.llvm} @{full}({arguments})")
+    if inline:
+        function.inlined += module.line_count(full)
+        if function.inlined > _INLINED_LINES:
+            inlined, full = full, module.shared(f"{full}.called")
+            if not module.has(full):
+                inner = _math_function(module, full, ty, names, inline=False)
+                inner.line(f"ret {ty.llvm} {inner.let(_call(inlined, ty, names))}")
+                inner.finish()
+    return function.let(_call(full, ty, operands))
+
+
+def _math_function(module: Module, name: str, ty: LLType, names: Sequence[str], *, inline: bool) -> Function:
+    copied = "alwaysinline" if inline else "noinline"
+    attributes = f'{copied} nounwind willreturn memory(none) "prefer-vector-width"="512"'
+    return Function(module, name, ", ".join(f"{ty.llvm} {n}" for n in names), ty.llvm, attributes=attributes)
+
+
+def _call(name: str, ty: LLType, operands: Sequence[str]) -> str:
+    return f"call {ty.llvm} @{name}({', '.join(f'{ty.llvm} {operand}' for operand in operands)})"
