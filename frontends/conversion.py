@@ -353,6 +353,13 @@ def text(input: Tensor) -> str:
     return format_tensor(input)
 
 
+def table(input: Tensor) -> str:
+    """The tensor as a notebook shows it."""
+    from adjit.notebook import tensor_html
+
+    return tensor_html(input)
+
+
 def formatted(input: Tensor, spec: str) -> str:
     """`f"{tensor:.3f}"`: the number of a 0-d tensor, the text of others."""
     if shape_of(input):
@@ -374,6 +381,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "__len__": length,
     "__repr__": text,
     "__reversed__": reverse,
+    "_repr_html_": table,
     "bfloat16": _caster(BF16),
     "bool": _caster(BOOL),
     "byte": _caster(U8),

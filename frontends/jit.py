@@ -164,6 +164,11 @@ class CompiledFunction:
     def _calls(self, entry: Entry) -> int:
         return entry.calls + (0 if self._native is None else int(self._native.calls(entry)))
 
+    def _repr_html_(self) -> str:
+        from adjit.notebook import function_html
+
+        return function_html(self)
+
     def captured_source(self) -> str:
         """The functions whose control flow on traced tensors was captured, as they were rewritten."""
         return "" if self._captured is None else "\n\n".join(self._captured.texts)

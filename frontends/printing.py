@@ -126,24 +126,29 @@ def _row(array: np.ndarray, indent: int, summarise: bool, write: _Formatter) -> 
     return "[" + ("," + "\n" + " " * (indent + 1)).join(", ".join(row) for row in rows) + "]"
 
 
-def format_tensor(tensor: Tensor) -> str:
-    """`tensor([[1.0000, 2.5000]], requires_grad=True)`."""
-    if tensor._array is None:
-        return f"<traced {tensor._tensor_type}>"
+def printed_elements(tensor: Tensor) -> tuple[np.ndarray, _Formatter]:
+    """The numbers of a tensor that holds some, and how one of them is written: alike for all."""
     array = tensor._array
+    assert array is not None
     if tensor._dtype is BF16:
         from adjit.ir.halfs import widen_bf16
 
         array = widen_bf16(array)
+    return array, _Formatter(_summarised(array) if array.size > _options.threshold else array)
+
+
+def format_tensor(tensor: Tensor) -> str:
+    """`tensor([[1.0000, 2.5000]], requires_grad=True)`."""
+    if tensor._array is None:
+        return f"<traced {tensor._tensor_type}>"
+    array, formatter = printed_elements(tensor)
     suffixes: list[str] = []
     if array.size == 0:
         body = "[]"
         if array.ndim != 1:
             suffixes.append(f"size={tuple(array.shape)}")
     else:
-        summarise = array.size > _options.threshold
-        formatter = _Formatter(_summarised(array) if summarise else array)
-        body = _lines(array, len("tensor("), summarise, formatter)
+        body = _lines(array, len("tensor("), array.size > _options.threshold, formatter)
         if _options.edgeitems == 0:
             suffixes.append(f"size={tuple(array.shape)}")
     natural = (default_float(), I64, BOOL) if array.size else (default_float(),)

@@ -83,6 +83,12 @@ class Program:
     def __str__(self) -> str:
         return str(self.graph)
 
+    def _repr_html_(self) -> str:
+        return self.graph._repr_html_()
+
+    def _repr_svg_(self) -> str:
+        return self.graph.to_svg()
+
     def __repr__(self) -> str:
         return f"<Program @{self.graph.name}>"
 
