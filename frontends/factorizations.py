@@ -208,12 +208,10 @@ def ormqr(input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpos
             raise RuntimeError(f"torch.ormqr: {name} must have at least 2 dimensions.")
     rows = -2 if left else -1
     a, t, b = shape_of(input), shape_of(tau), shape_of(other)
-    if b[rows] < t[-1]:
-        raise RuntimeError(f"torch.ormqr: other.shape[{rows}] must be greater than or equal to tau.shape[-1]")
     if b[rows] != a[-2]:
         raise RuntimeError(f"torch.ormqr: other.shape[{rows}] must be equal to input.shape[-2]")
-    if t[-1] > a[-1]:
-        raise RuntimeError("torch.ormqr: tau.shape[-1] must be less than or equal to input.shape[-1]")
+    if t[-1] != min(b[rows], a[-1]):
+        raise RuntimeError(f"torch.ormqr: tau.shape[-1] must be equal to min(other.shape[{rows}], input.shape[-1])")
     if len(a) - len(t) != 1:
         raise RuntimeError(
             "torch.ormqr: Expected tau to have one dimension less than input, but got tau.ndim equal to "

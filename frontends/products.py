@@ -13,6 +13,7 @@ from adjit.elementwise import add, mul, sub
 from adjit.errors import explained
 from adjit.ir.errors import DTypeError
 from adjit.ir.primitive import PRIMITIVES
+from adjit.ir.types import BOOL
 from adjit.promotion import broadcast_shapes, promote
 from adjit.tensor import Tensor
 
@@ -216,7 +217,8 @@ def _addmm(input: Tensor, mat1: Tensor, mat2: Tensor, beta: Any, alpha: Any) -> 
 
 def _scaled_sum(input: Tensor, product: Tensor, beta: Any, alpha: Any) -> Tensor:
     if not product._dtype.is_float:
-        beta, alpha = int(beta), int(alpha)
+        kind = bool if product._dtype is BOOL else int
+        beta, alpha = kind(beta), kind(alpha)
     product = product if alpha == 1 else mul(product, alpha)
     if beta == 0:
         return product

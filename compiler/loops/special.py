@@ -9,9 +9,11 @@ from adjit.compiler.loops.scalars import KernelScalars
 from adjit.ir.graph import Node, Value
 from adjit.ir.primitive import primitive_named
 from adjit.ir.shape import Size, product
+from adjit.ir.types import BOOL
 
 Lowering = Callable[[KernelScalars, Node, Sequence[Value]], None]
 RUNNING = {"cumulate_sum": "add", "cumulate_prod": "mul", "cumulate_max": "maximum", "cumulate_min": "minimum"}
+RUNNING_TRUTH = {"cumulate_max": "or", "cumulate_min": "and"}
 
 
 def lower_running(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
@@ -21,7 +23,7 @@ def lower_running(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) 
     assert isinstance(axis, int)
     extent = x.dims[axis]
     scalars.written.add(out)
-    combine = primitive_named(RUNNING[node.op.name])
+    combine = primitive_named((RUNNING_TRUTH if x.dtype is BOOL else RUNNING)[node.op.name])
     outside, inside = x.dims[: axis + 1], x.dims[axis + 1 :]
     is_parallel = any(dim != 1 for dim in x.dims[:axis])
     with scalars.loop(outside, parallel=is_parallel, sequential=True) as outer, scalars.loop(inside) as rest:

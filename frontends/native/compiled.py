@@ -20,7 +20,7 @@ from adjit.call import Call
 from adjit.compiler.entry import known as k
 from adjit.entry import Entry
 from adjit.ir.shape import evaluate
-from adjit.ir.types import TensorType
+from adjit.ir.types import U16, TensorType
 from adjit.native.entry import native_entry
 from adjit.native.guards import guards_of
 from adjit.native.install import install
@@ -130,6 +130,8 @@ def _signature(entry: Entry, call: Call, args: tuple[Any, ...], *, flat: bool) -
     if native is None:
         return None
     values = [entry.graph.outputs[index] for index in fresh]
+    if any(value.dtype is U16 for value in values):  # its arrays carry a mark that the native entry does not make
+        return None
     results = [TensorType(v.dtype, shape) for v, (shape, _) in zip(values, native.results, strict=True)]
     needs = sum((isinstance(x, Tensor) and x.requires_grad) << i for i, x in enumerate(args)) if STATE.recording else 0
     apart = np.array([len(entry.memories), *map(id, entry.memories)], np.uint64)

@@ -16,10 +16,9 @@ import numpy as np
 from adjit.compiler.entry import known as k
 from adjit.compiler.single import program_of
 from adjit.ir.errors import CompileError
-from adjit.ir.types import BF16, F16
 from adjit.native.entry import Entry, address, mixed
 from adjit.native.program import Watched, number_array
-from adjit.native.signature import Signature, is_plain, number_input, operand_for, work_of
+from adjit.native.signature import UNSERVED, Signature, is_plain, number_input, operand_for, work_of
 from adjit.native.watching import Step, example, watch
 from adjit.runtime.executable import Executable
 from adjit.state import STATE
@@ -131,7 +130,7 @@ Made = tuple[Executable, list[tuple[int, int]], tuple[tuple[int, ...], ...], int
 def _is_servable(watched: Watched) -> bool:
     """Whether the native entry can make the call's result."""
     result = watched.result
-    if result._base is not None or result._dtype in (BF16, F16) or watched.position(result) is not None:
+    if result._base is not None or result._dtype in UNSERVED or watched.position(result) is not None:
         return False
     # Which float an integer becomes is a setting that may change.
     tensors = [x for x in watched.operands if isinstance(x, Tensor)]
@@ -180,7 +179,7 @@ def _program(watched: Watched) -> Made | None:
     if made is None:
         return None
     graph, positions = made
-    if any(value.dtype in (BF16, F16) for node in graph.walk() for value in (*node.inputs, *node.outputs)):
+    if any(value.dtype in UNSERVED for node in graph.walk() for value in (*node.inputs, *node.outputs)):
         return None
     shapes = tuple(value.type.dims for value in graph.inputs)
     inputs = [(k.FROM_OPERAND, position) for position in positions]
@@ -194,7 +193,7 @@ def _kind(operands: tuple[Any, ...], names: tuple[str, ...] | None, *, free: boo
     for x in operands:
         if type(x) in (float, int):
             parts.append(type(x) if free and not recording else (type(x), x))
-        elif isinstance(x, Tensor) and x._array is not None and x._dtype not in (BF16, F16) and is_plain(x):
+        elif isinstance(x, Tensor) and x._array is not None and x._dtype not in UNSERVED and is_plain(x):
             parts.append((x._dtype, x._array.shape, x.requires_grad))
         elif x is None or type(x) in (bool, str, tuple):
             parts.append((type(x), id(x)))

@@ -18,9 +18,9 @@ from adjit.ir.errors import CompileError
 from adjit.ir.graph import Graph, Node, Value
 from adjit.ir.ops.scalar import add
 from adjit.ir.primitive import primitive_named
-from adjit.ir.types import BF16, F16, TensorType
+from adjit.ir.types import TensorType
 from adjit.native.entry import Entry, address
-from adjit.native.signature import Signature, work_of
+from adjit.native.signature import UNSERVED, Signature, work_of
 
 # A tape becomes a plan when it came this often, and once more for every few of its nodes: a larger one takes longer to
 # compile.
@@ -92,7 +92,7 @@ class _Tape:
                 if producer is not None and producer not in self.numbers:
                     return False
         values = [value for node in self.order for value in (*node.inputs, *node.outputs)]
-        if any(value.dtype in (BF16, F16) for value in values) or not self.leaves:
+        if any(value.dtype in UNSERVED for value in values) or not self.leaves:
             return False
         return all(isinstance(value.attached, Watch) for value in self.leaves)
 

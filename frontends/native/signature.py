@@ -12,7 +12,7 @@ import numpy as np
 from adjit.compiler.entry import known as k
 from adjit.ir.graph import Graph
 from adjit.ir.shape import evaluate
-from adjit.ir.types import F32, F64, I64, DType, TensorType, dtype_of_storage
+from adjit.ir.types import BF16, F16, F32, F64, I64, U16, DType, TensorType, dtype_of_storage
 from adjit.native.entry import address
 from adjit.runtime.executable import Executable
 from adjit.tensor import Tensor
@@ -21,6 +21,8 @@ from adjit.tensor import Tensor
 RELEASED_WORK = 1 << 17
 _NUMBERS = {F32: k.NUMBER_F32, F64: k.NUMBER_F64, I64: k.NUMBER_I64}
 _LINE = 64
+# Halves are computed by way of float32; arrays of uint16 carry a mark that NumPy's type number does not say.
+UNSERVED = (BF16, F16, U16)
 
 
 @dataclass(slots=True)

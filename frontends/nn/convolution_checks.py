@@ -33,29 +33,30 @@ def _for_each_axis(name: str, value: Any, rank: int, own: int) -> tuple[int, ...
 
 
 def check_windows(
-    input: Tensor, weight: Tensor, groups: int, given: Mapping[str, Any]
+    input: Tensor, weight: Tensor, groups: int, given: Mapping[str, Any], *, same: bool = False
 ) -> tuple[tuple[int, ...], ...]:
-    """stride, padding, dilation, ... as tuples.  Errors: RuntimeError for numbers that make no window."""
+    """stride, padding, dilation, ... as tuples; `same` for padding="same", where ranks are compared first.
+
+    Errors: RuntimeError for numbers that make no window.
+    """
     if weight.ndim < 3:
-        raise RuntimeError(f"weight should have at least three dimensions, but got {weight.ndim} dimensions instead")
-    rank = weight.ndim - 2
-    found = {name: _for_each_axis(name, value, rank, input.ndim - 2) for name, value in given.items()}
+        raise RuntimeError("weight should have at least three dimensions")
     if groups <= 0:
         raise RuntimeError("non-positive groups is not supported")
+    if same:
+        _check_ranks(input, weight, "")
+    rank = weight.ndim - 2
+    found = {name: _for_each_axis(name, value, rank, input.ndim - 2) for name, value in given.items()}
     for name in ("padding", "output_padding"):
         if any(side < 0 for side in found.get(name, ())):
             raise RuntimeError(f"negative {name} is not supported")
     if any(step <= 0 for step in found["stride"]):
         raise RuntimeError("non-positive stride is not supported")
+    _check_ranks(input, weight, " ")
     gaps = found["dilation"]
     if any(gap <= 0 for gap in gaps):
         at = "" if any(gap < 0 for gap in gaps) else f", but got {list(gaps)}"
         raise RuntimeError(f"dilation should be greater than zero{at}")
-    if weight.ndim != input.ndim:
-        raise RuntimeError(
-            f"Expected {weight.ndim}-dimensional input for {weight.ndim}-dimensional weight{list(weight.shape)}, but "
-            f"got {input.ndim}-dimensional input of size {list(input.shape)} instead"
-        )
     shape = list(weight.shape)
     if shape[0] < groups:
         raise RuntimeError(
@@ -68,6 +69,16 @@ def check_windows(
             f"size [{shape}] instead"
         )
     return tuple(found.values())
+
+
+def _check_ranks(input: Tensor, weight: Tensor, blank: str) -> None:
+    """PyTorch writes the weight's shape with a blank before it in one place, and without in the other."""
+    if weight.ndim != input.ndim:
+        rank, own, shape = weight.ndim, input.ndim, list(weight.shape)
+        raise RuntimeError(
+            f"Expected {rank}-dimensional input for {rank}-dimensional weight{blank}{shape}, but got {own}-dimensional "
+            f"input of size {list(input.shape)} instead"
+        )
 
 
 def _check_bias(weight: Tensor, bias: Tensor | None, features: int, transposed: str) -> None:

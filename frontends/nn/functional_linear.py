@@ -84,9 +84,8 @@ def _convolve(
     images = input if batched else input.unsqueeze(0)
     check_types(input, weight, bias)
     named = isinstance(padding, str)
-    steps, sides, gaps = check_windows(
-        images, weight, groups, {"stride": stride, "padding": 0 if named else padding, "dilation": dilation}
-    )
+    given = {"stride": stride, "padding": 0 if named else padding, "dilation": dilation}
+    steps, sides, gaps = check_windows(images, weight, groups, given, same=padding == "same")
     pairs = tuple((side, side) for side in sides)
     if named:
         pairs = _named_padding(padding, weight.shape[2:], steps, gaps)

@@ -212,7 +212,7 @@ def soft_margin_loss(
 @composite("SoftMarginLoss")
 def margin_of_sign(input: Tensor, target: Tensor, reduction: str) -> Tensor:
     """log(1 + exp(-target*input)), reduced."""
-    return reduce(apply(named.softplus, (-target * input,)), reduction)
+    return reduce(apply(named.softplus, (input * -target,)), reduction)
 
 
 @composite("KlDiv")
@@ -272,7 +272,8 @@ def gaussian_nll_loss(
     input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Tensor:
     """0.5*(log(var) + (input - target)**2/var), with var not below eps; `full` adds 0.5*log(2*pi)."""
-    check_reduction(reduction)
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(reduction + " is not valid")
     if isinstance(var, (int, float)):
         var = filled(input.shape, float(var), dtype=input.dtype)
     if var.shape != input.shape:

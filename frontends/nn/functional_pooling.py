@@ -15,6 +15,7 @@ from adjit.ir.ops.structure import expand, pad, permute, reshape, slice_
 from adjit.ir.ops.windows import window
 from adjit.ir.types import I64
 from adjit.nn.functional_linear import spread
+from adjit.nn.pooling_checks import check_input, check_line, check_result, check_window
 from adjit.tensor import Tensor
 
 
@@ -113,59 +114,22 @@ _MAX_POOLS = {
 }
 
 
-_AXES = {1: ("H", "W"), 2: ("H", "W"), 3: ("T", "H", "W")}
-
-
-def _shown(prefix: str, values: Sequence[int]) -> str:
-    """The numbers by axis, as PyTorch shows them: one-dimensional windows are flat two-dimensional ones."""
-    padded = (1, *values) if len(values) == 1 else values
-    return " ".join(f"{prefix}{axis}: {value}" for axis, value in zip(_AXES[len(values)], padded, strict=True))
-
-
-def _check_window(
-    name: str, size: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
-) -> None:
-    """The window's numbers make sense.  Errors: RuntimeError."""
-    rank = len(dilation)
-    count = {1: "one int", 2: "two ints", 3: "three ints"}[rank]
-    for what, values in (("kernel_size", size), ("stride", stride), ("padding", padding)):
-        if len(values) != rank:
-            raise RuntimeError(f"{name}: {what} must either be a single int, or a tuple of {count}")
-    if any(step == 0 for step in stride):
-        raise RuntimeError("stride should not be zero")
-    if any(extent <= 0 for extent in size):
-        raise RuntimeError(f"kernel size should be greater than zero, but got {_shown('k', size)}")
-    if any(step < 0 for step in stride):
-        raise RuntimeError(f"stride should be greater than zero, but got {_shown('d', stride)}")
-    if any(side < 0 for side in padding):
-        raise RuntimeError(f"pad must be non-negative, but got pad: {min(padding)}")
-    if any(gap <= 0 for gap in dilation):
-        raise RuntimeError(f"dilation should be greater than zero, but got {_shown('dilation', dilation)}")
-    if any(p > (gap * (k - 1) + 1) // 2 for p, k, gap in zip(padding, size, dilation, strict=True)):
-        raise RuntimeError(
-            f"pad should be at most half of effective kernel size, but got pad={max(padding)}, kernel_size={size[0]} "
-            f"and dilation={dilation[0]}"
-        )
-
-
 def _max_pool(
     rank: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool,
     return_indices: bool,
 ) -> Any:  # fmt: skip
-    if input.ndim not in (rank + 1, rank + 2):
-        shapes = {1: "2D or 3D", 2: "3D or 4D", 3: "4D or 5D"}[rank]
-        raise RuntimeError(
-            "max_pool1d: Expected 2D or 3D (batch mode) tensor with optional 0 dim batch size for input, but "
-            f"got:{list(input.shape)}"
-            if rank == 1
-            else f"non-empty {shapes} (batch mode) tensor expected for input"
-        )
     size = spread(kernel_size, rank)
     step = spread(stride, rank) if stride or stride == 0 else size
     side, gap = spread(padding, rank), spread(dilation, rank)
-    _check_window(f"max_pool{rank}d", size, step, side, gap)
+    line = rank == 1 and not return_indices
+    if line:
+        check_input(rank, input)
+        check_line(size, step, side, gap)
+    else:
+        check_window(f"max_pool{rank}d", rank, size, step, side, gap)
+        check_input(rank, input)
     padding = _sides(input.shape[-rank:], size, step, side, gap, ceil_mode)
-    _check_result(f"max_pool{rank}d", input, size, step, padding, gap)
+    check_result(input, size, step, padding, gap, line=line)
     return _MAX_POOLS[rank](input, size, step, padding, gap, return_indices)
 
 
@@ -177,22 +141,6 @@ def _sides(
         (p, p + (_extra(n, k, s, p, g) if ceil_mode else 0))
         for n, k, s, p, g in zip(extents, size, stride, padding, dilation, strict=True)
     )
-
-
-def _check_result(
-    name: str, input: Tensor, size: Sequence[int], stride: Sequence[int], padding: Any, dilation: Sequence[int]
-) -> None:
-    rank = len(size)
-    inner = input.shape[-rank:]
-    counts = [
-        (n + low + high - gap * (k - 1) - 1) // s + 1
-        for n, k, s, (low, high), gap in zip(inner, size, stride, padding, dilation, strict=True)
-    ]
-    if any(count < 1 for count in counts):
-        channels = input.shape[-rank - 1]
-        shape = "x".join(map(str, (channels, *inner)))
-        result = "x".join(map(str, (channels, *counts)))
-        raise RuntimeError(f"Given input size: ({shape}). Calculated output size: ({result}). Output size is too small")
 
 
 def max_pool1d(
@@ -302,9 +250,9 @@ def _avg_pool(
     size = spread(kernel_size, rank)
     step = spread(stride, rank) if stride or stride == 0 else size
     side = spread(padding, rank)
-    _check_window(f"avg_pool{rank}d", size, step, side, (1,) * rank)
+    check_window(f"avg_pool{rank}d", rank, size, step, side, (1,) * rank)
     sides = _sides(input.shape[-rank:], size, step, side, (1,) * rank, ceil_mode)
-    _check_result(f"avg_pool{rank}d", input, size, step, sides, (1,) * rank)
+    check_result(input, size, step, sides, (1,) * rank, line=False)
     found: Tensor = _AVG_POOLS[rank](input, size, step, sides, side, count_include_pad, divisor_override)
     return found
 

@@ -143,3 +143,13 @@ def test_unsigned_integers_promote_to_the_least_dtype_that_holds_both() -> None:
                     torch.promote_types(*given)
             else:
                 assert torch.promote_types(*given) == torch.promote_types(*given[::-1]) == getattr(torch, expected.name)
+
+
+def test_uint16_stays_apart_from_bfloat16_in_the_native_entry_too() -> None:
+    """Both are held in 16 unsigned bits; after some calls operations and compiled functions run natively."""
+    x = torch.tensor([1, 40000], dtype=torch.uint16)
+    double = torch.compile(lambda a: a + a)
+    for _ in range(300):
+        difference = (x[1] - x[0]) + (double(x)[0] - x[0])
+    assert difference.item() == 40000 and difference.dtype is torch.uint16
+    assert (x.to(torch.bfloat16) * 2).to(torch.uint16).tolist() == [2, 65535]
