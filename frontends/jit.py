@@ -139,8 +139,11 @@ class CompiledFunction:
     def html(self, *args: Any, **kwargs: Any) -> Page:
         """One HTML file: Python, every stage, LLVM and assembly, linked line by line; `.save(path)` writes it."""
         from adjit.page.making import make_page
+        from adjit.running import programs_of
 
-        return make_page(self.graph(*args, **kwargs), strict=self.strict, threads=self.threads)
+        call = Call(args, kwargs)
+        entry = self._entry(call)
+        return make_page(entry.graph, programs_of(entry, call), strict=self.strict, threads=self.threads)
 
     def source_map(self, *args: Any, **kwargs: Any) -> SourceMap:
         """From the user's lines to nodes, kernels, LLVM and machine code for these arguments, and back."""

@@ -1,33 +1,29 @@
-"""The texts of a page: the user's source, the program after each stage, LLVM and assembly, each line with its links."""
+"""The texts of a page, each line with its links: the user's source, the programs after each stage, LLVM, assembly."""
 
 from __future__ import annotations
 
 import linecache
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from adjit.ir.graph import Graph, Location, Node
-from adjit.ir.printer import format_lines
-from adjit.page.links import Links, runs
+from adjit.inspection.source_map import Place, Row, SourceMap
+from adjit.page.links import Links, Spot, runs
 
 # A file with more lines than this is shown from a little before the first line that matters to a little after the last.
 MOST_SOURCE_LINES = 2000
 AROUND = 60
 
-_FUNCTION = {
-    "llvm": re.compile(r'define [^@]*@"?(?P<name>[\w.$-]+)'),
-    "asm": re.compile(r"(?P<name>[A-Za-z_][\w.$]*):"),
-}
-_KERNEL = re.compile(r"k(\d+)(?:\.|$)")
+_MACHINE = {"llvm": "LLVM", "asm": "assembly"}
+# The texts in which the page counts what a line became.
+_COUNTED = ("trace", "lower", "llvm", "asm")
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
     """A text in a pane (source, program or machine), with the number of the set that each line links to.
 
-    `counted`: the page says how many lines of this text come from a line.
+    `group` names the program where there are two, `first` is the number of the first line.
     """
 
     pane: str
@@ -37,70 +33,83 @@ class Document:
     sets: list[int]
     group: str = ""
     first: int = 1
-    file: int = -1
+    path: str = ""
     counted: bool = False
-    times: dict[int, float] | None = None
+    times: Mapping[int, float] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """What the page's scripts read."""
         found: dict[str, Any] = {
             "pane": self.pane, "title": self.title, "language": self.language, "group": self.group, "first": self.first,
-            "file": self.file, "counted": self.counted, "text": "\n".join(self.lines), "runs": runs(self.sets),
+            "counted": self.counted, "text": "\n".join(self.lines), "runs": runs(self.sets),
         }  # fmt: skip
         if self.times:
             found.update(times=self.times, total=sum(self.times.values()))
         return found
 
 
-def program(stage: str, graph: Graph, links: Links, group: str) -> Document:
-    """The text of a program after a stage; a node with regions links to all that is in it."""
-    printed = list(format_lines(graph))
-    sets = [links.set_of(_locations(node)) for _, node in printed]
-    return Document("program", stage, "program", [line for line, _ in printed], sets, group, counted=stage in _COUNTED)
+def stage_texts(found: SourceMap, links: Links) -> Iterator[Document]:
+    """Every stage of every program of a source map."""
+    several = len({text.program for text in found.texts}) > 1
+    for text in found.texts:
+        backward = _directions(found, text.program)
+        sets = [links.set_of(_places(row, links, backward(row)), row.kernels) for row in text.rows]
+        pane = "machine" if text.stage in _MACHINE else "program"
+        yield Document(
+            pane,
+            _MACHINE.get(text.stage, text.stage),
+            text.stage if pane == "machine" else "program",
+            [row.text for row in text.rows],
+            sets,
+            text.program if several else "",
+            counted=text.stage in _COUNTED,
+        )
 
 
-_COUNTED = ("trace", "lower")
+def _places(row: Row, links: Links, backward: bool) -> Iterator[int]:
+    """A row's own expression, then the other lines that it comes from."""
+    for index, place in enumerate(row.places):
+        columns = (row.column, row.end_column) if index == 0 else (0, 0)
+        yield links.place(
+            Spot(place.path, place.line, *columns), backward, row.made[-1] if row.made and index == 0 else ""
+        )
 
 
-def _locations(node: Node | None) -> Iterator[Location]:
-    if node is not None:
-        yield node.location
-        for region in node.regions:
-            yield from (inner.location for inner in region.walk())
+def _directions(found: SourceMap, program: str) -> Callable[[Row], bool]:
+    """Whether a row belongs to the backward pass.
+
+    A machine instruction, whose row does not say so, does where the LLVM of its place does, or else its kernel.
+    """
+    instructions = {
+        (row.kernels, row.places, row.column): row.origin for row in found.text("llvm", program).rows if row.places
+    }
+    kernels: dict[tuple[str, ...], str] = {}
+    for row in found.text("lower", program).rows:
+        kernels.setdefault(row.kernels, row.origin)
+
+    def backward(row: Row) -> bool:
+        if row.address is None:
+            return "∂" in row.origin
+        return "∂" in instructions.get((row.kernels, row.places, row.column), kernels.get(row.kernels, ""))
+
+    return backward
 
 
-def machine(title: str, language: str, text: str, lowered: Graph, links: Links, group: str) -> Document:
-    """LLVM or assembly: the functions of a kernel link to all that the kernel computes."""
-    kernels = [node for node in lowered.walk() if node.op.name == "kernel"]
-    kernel_sets = [links.set_of(_locations(node)) for node in kernels]
-    lines, sets, current = text.split("\n"), [], 0
-    for line in lines:
-        match = _FUNCTION[language].match(line)
-        if match is not None:
-            kernel = _KERNEL.match(match["name"])
-            current = kernel_sets[int(kernel[1])] if kernel and int(kernel[1]) < len(kernel_sets) else 0
-        sets.append(current)
-        if language == "llvm" and line == "}":
-            current = 0
-    return Document("machine", title, language, lines, sets, group, counted=True)
-
-
-def sources(links: Links, times: dict[tuple[str, int], float] | None = None) -> list[Document]:
+def sources(links: Links, times: Mapping[Place, float]) -> list[Document]:
     """The files that the program comes from, those with most of it first."""
     found = []
-    for path, file in links.files.items():
-        linked = links.lines_of(file)
-        lines = [line.rstrip("\n") for line in linecache.getlines(path)] or _remembered(linked)
+    for path in list(links.files):
+        linked = links.sets_by_line(path)
+        lines = [line.rstrip("\n") for line in linecache.getlines(path)]
+        if not lines:  # the source cannot be read: its lines still have numbers
+            lines = [""] * max(linked)
         first, stop = 1, len(lines)
         if len(lines) > MOST_SOURCE_LINES:
             first, stop = max(1, min(linked) - AROUND), min(stop, max(linked) + AROUND)
         sets = [linked.get(line, 0) for line in range(first, stop + 1)]
-        own = {line: seconds for (name, line), seconds in (times or {}).items() if name == path}
-        shown = Document("source", links.names[file], "python", lines[first - 1 : stop], sets, first=first, file=file)
-        found.append(replace(shown, times=own or None))
+        own = {place.line: seconds for place, seconds in times.items() if place.path == path}
+        title = path.replace("\\", "/").rpartition("/")[2]
+        found.append(
+            Document("source", title, "python", lines[first - 1 : stop], sets, first=first, path=path, times=own)
+        )
     return sorted(found, key=lambda document: -len(set(document.sets)))
-
-
-def _remembered(linked: Sequence[int] | dict[int, int]) -> list[str]:
-    """Blank lines up to the last that is linked: a program whose source cannot be read still has its numbers."""
-    return [""] * max(linked, default=0)

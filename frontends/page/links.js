@@ -10,13 +10,18 @@ const element = (name, attributes = {}, ...children) => {
 };
 const escaped = (text) => text.replace(/[&<>"]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[sign]);
 
-// A place is [spot, backward, note]; a spot is [file, line, column, end]; a set is a list of places; set 0 is empty.
-const spotsOf = data.sets.map((places) => [...new Set(places.map((place) => data.places[place][0]))]);
-const directionOf = data.sets.map((places) => {
+// A place is [spot, backward, note]; a spot is [file, line, column, end]; a set is [places, kernels]; set 0 is empty.
+const spotsOf = data.sets.map(([places]) => [...new Set(places.map((place) => data.places[place][0]))]);
+const directionOf = data.sets.map(([places]) => {
   const backward = places.some((place) => data.places[place][1]);
   const forward = places.some((place) => !data.places[place][1]);
   return (forward ? "forward " : "") + (backward ? "backward " : "");
 });
+
+// A whole line (columns 0) goes with all expressions in it.
+const lineOf = data.spots.map(([file, line]) => `${file}:${line}`);
+const relatedTo = data.spots.map(([, , column], spot) => (column ? [spot] : [...lineOf.keys()].filter((other) => lineOf[other] === lineOf[spot])));
+const related = (set) => [...new Set(spotsOf[set].flatMap((spot) => relatedTo[spot]))];
 
 for (const text of data.documents) {
   text.lines = text.text.split("\n");
@@ -41,9 +46,9 @@ for (const text of data.documents) {
 const links = {
   held: [], under: [], listeners: [], version: 0,
   get spots() { return this.under.length ? this.under : this.held; },
-  hold(set) { this.held = spotsOf[set]; this.under = []; this.changed(true); },
+  hold(set) { this.held = related(set); this.under = []; this.changed(true); },
   point(set) {
-    const spots = set ? spotsOf[set] : [];
+    const spots = related(set);
     if (spots.length === this.under.length && spots.every((spot, i) => spot === this.under[i])) return;
     this.under = spots;
     this.changed(false);

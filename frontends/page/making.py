@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from adjit.inspection.source_map import Place, source_map
 from adjit.ir.drawing import Picture, picture, to_svg
 from adjit.ir.errors import DifferentiationError
 from adjit.ir.graph import Graph
-from adjit.page.documents import Document, machine, program, sources
+from adjit.page.documents import Document, sources, stage_texts
 from adjit.page.links import Links
 
 SCRIPTS = ("links.js", "colours.js", "texts.js", "graph.js", "page.js")
@@ -41,54 +42,54 @@ class Page:
         return f"<Page of {len(self.text)} characters: .save(path) writes it>"
 
 
-def make_page(graph: Graph, *, strict: bool = False, threads: int | None = None) -> Page:
-    """The page of a traced program, and of its backward program if it has one of its own."""
+def make_page(
+    graph: Graph,
+    programs: Mapping[str, Graph] | None = None,
+    *,
+    strict: bool = False,
+    threads: int | None = None,
+    times: Mapping[Place, float] | None = None,
+) -> Page:
+    """The page of a traced program.
+
+    `programs` are those that run for it (default: itself); a derivative that does not run is shown all the same.
+    `times` are the seconds that lines of the user's take.
+    """
+    drawn, shown = _with_derivative(graph, programs or {"forward": graph})
     links = Links()
-    drawn, backward = _picture(graph)
-    documents = [*_texts(graph, links, "forward" if backward else "", strict, threads)]
-    if backward is not None:
-        documents += _texts(backward, links, "backward", strict, threads)
-    svg = to_svg(drawn, lambda box: {"data-set": str(links.set_of(node.location for node in box.nodes))})
-    documents = [*sources(links), *documents]
-    return Page(_filled(graph, documents, links, svg))
+    texts = list(stage_texts(source_map(graph.name, shown, strict=strict, threads=threads), links))
+    svg = to_svg(drawn, lambda box: {"data-set": str(links.set_at(node.location for node in box.nodes))})
+    return Page(_filled(graph, [*sources(links, times or {}), *texts], links, svg))
 
 
-def _picture(graph: Graph) -> tuple[Picture, Graph | None]:
-    """The drawing, with the backward program's boxes where there is one that the program does not hold already."""
+def _with_derivative(graph: Graph, programs: Mapping[str, Graph]) -> tuple[Picture, Mapping[str, Graph]]:
+    """The drawing, and the programs to show."""
     from adjit.compiler.differentiate import differentiate
 
+    if "backward" in programs:
+        saved = programs["forward"].outputs[len(graph.outputs) :]
+        return picture(programs["forward"], programs["backward"], saved), programs
     if any("∂" in node.location.origin for node in graph.walk()):
-        return picture(graph), None
+        return picture(graph), programs
     try:
         derivative = differentiate(graph)
     except DifferentiationError:
-        return picture(graph), None
+        return picture(graph), programs
     if not derivative.reached:
-        return picture(graph), None
-    return picture(derivative.forward, derivative.backward, derivative.residuals), derivative.backward
-
-
-def _texts(graph: Graph, links: Links, group: str, strict: bool, threads: int | None) -> Iterator[Document]:
-    from adjit.compiler.build import llvm_text
-    from adjit.compiler.llvm import jit
-    from adjit.compiler.pipeline import stages
-
-    for name, lowered in stages(graph, strict=strict):
-        yield program(name, lowered, links, group)
-    text = llvm_text(lowered, strict=strict, threads=threads)
-    yield machine("LLVM", "llvm", text, lowered, links, group)
-    yield machine("assembly", "asm", jit.assembly(text), lowered, links, group)
+        return picture(graph), programs
+    drawn = picture(derivative.forward, derivative.backward, derivative.residuals)
+    return drawn, {**programs, "backward": derivative.backward}
 
 
 def _filled(graph: Graph, documents: Sequence[Document], links: Links, svg: str) -> str:
     data: dict[str, Any] = {
         "name": graph.name,
         "facts": _facts(graph, documents),
-        "files": links.names,
+        "files": [path.replace("\\", "/").rpartition("/")[2] for path in links.files],
         "spots": list(links.spots),
         "places": list(links.places),
         "sets": list(links.sets),
-        "documents": [document.as_json() for document in documents],
+        "documents": [{**document.as_json(), "file": links.files.get(document.path, -1)} for document in documents],
     }
     folder = files("adjit.page")
     parts = {

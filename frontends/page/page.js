@@ -5,7 +5,8 @@ const box = document.getElementById("search");
 
 // What is known of a line: the user's line, what it became in each text, how long it takes.
 function say(text, line) {
-  const places = data.sets[text.sets[line]].map((place) => data.places[place]);
+  const [numbers, kernels] = data.sets[text.sets[line]];
+  const places = numbers.map((place) => data.places[place]);
   if (!places.length) { status.textContent = `${text.title}, line ${line + text.first}`; return; }
   const [file, number] = data.spots[places[0][0]];
   const source = data.documents.find((each) => each.language === "python" && each.file === file);
@@ -17,7 +18,7 @@ function say(text, line) {
   const notes = [...new Set(places.map((place) => place[2]).filter(Boolean))];
   status.innerHTML = [`<b>${escaped(data.files[file])}:${number}</b> <code>${escaped(words)}</code>`,
     seconds ? `<b>${duration(seconds)}</b>, ${(100 * seconds / source.total).toFixed(1)} %` : "",
-    escaped(parts.join(", ")), escaped(notes.slice(0, 3).join("; "))].filter(Boolean).join(" &nbsp;·&nbsp; ");
+    escaped(kernels.length ? `kernel ${kernels.join(", ")}` : ""), escaped(parts.join(", ")), escaped(notes.length < 3 ? notes.join("; ") : "")].filter(Boolean).join(" &nbsp;·&nbsp; ");
 }
 
 const inPane = (name) => data.documents.filter((text) => text.pane === name);

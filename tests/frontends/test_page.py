@@ -108,12 +108,12 @@ def test_links_share_what_is_equal() -> None:
 
     links = Links()
     here, there = Location("a.py", 3, path="/x/a.py"), Location("a.py", 3, path="/y/a.py")
-    assert links.set_of([UNKNOWN]) == 0
-    assert links.set_of([here, here]) == links.set_of([here]) == 1
-    assert links.set_of([there]) == 2
-    assert links.set_of([here.derived("∂")]) == 3
+    assert links.set_at([UNKNOWN]) == 0
+    assert links.set_at([here, here]) == links.set_at([here]) == 1
+    assert links.set_at([there]) == 2
+    assert links.set_at([here.derived("∂")]) == 3
     assert len(links.spots) == 2
-    assert links.lines_of(0) == {3: links.set_of([here, here.derived("∂")])}
+    assert links.sets_by_line("/x/a.py") == {3: links.set_at([here, here.derived("∂")])}
 
 
 # -- in a browser ---------------------------------------------------------------------------------------------------
@@ -183,6 +183,16 @@ def test_a_box_and_a_line_of_assembly_lead_back_to_python(browser: Browser, page
     assert page(f"{LINKED.format(pane='source')}.length") > 0
     assert page(f"{LINKED.format(pane='program')}.every((row) => /forward|backward/.test(row.className))")
     page("named.machine.show(named.machine.texts[0])")
+
+
+def test_one_operation_of_a_line_shows_its_own_expression(browser: Browser, page: Callable[[str], Any]) -> None:
+    browser.click(line_of(page, "program", "relu %4"))
+    assert page("document.querySelector('#pane-source u').textContent.startsWith('F.relu(')")
+    rows = page(f"{LINKED.format(pane='program')}.map((row) => row.textContent)")
+    assert len(rows) == 1
+    whole = page("links.linesIn(named.machine.texts[1]).length")
+    browser.click(line_of(page, "source", "self.conv2(x)"))
+    assert page("links.linesIn(named.machine.texts[1]).length") > 5 * whole > 0
 
 
 def test_pointing_shows_links_and_leaving_forgets_them(browser: Browser, page: Callable[[str], Any]) -> None:
