@@ -55,10 +55,10 @@ def differentiate(
     The given graph is not changed.  Errors: DifferentiationError where an op on the way has no derivative.
     """
     source = inline_calls(graph, keep_rules=True)
-    wrt = [i for i, v in enumerate(source.inputs) if v.dtype.is_float] if inputs is None else list(inputs)
-    seeds = [i for i, v in enumerate(source.outputs) if v.dtype.is_float] if outputs is None else list(outputs)
+    wrt = [i for i, v in enumerate(source.inputs) if v.dtype.is_continuous] if inputs is None else list(inputs)
+    seeds = [i for i, v in enumerate(source.outputs) if v.dtype.is_continuous] if outputs is None else list(outputs)
     for index in seeds:
-        if not source.outputs[index].dtype.is_float:
+        if not source.outputs[index].dtype.is_continuous:
             dtype = source.outputs[index].dtype
             raise DifferentiationError(f"output {index} of @{graph.name} has dtype {dtype}: no gradient")
     backward, residuals, reached = backward_of(source, wrt, seeds)

@@ -43,9 +43,9 @@ def forward_mode(graph: Graph, inputs: Sequence[int] | None = None) -> Pushforwa
     Shapes: a tangent has its value's type.  Errors: DifferentiationError where an op on the way has no derivative.
     """
     source = inline_calls(graph, keep_rules=True)
-    wrt = tuple(i for i, v in enumerate(source.inputs) if v.dtype.is_float) if inputs is None else tuple(inputs)
+    wrt = tuple(i for i, v in enumerate(source.inputs) if v.dtype.is_continuous) if inputs is None else tuple(inputs)
     for index in wrt:
-        if not source.inputs[index].dtype.is_float:
+        if not source.inputs[index].dtype.is_continuous:
             raise DifferentiationError(f"input {index} of @{graph.name} is {source.inputs[index].type}: no tangent")
     names = value_names(source)
     result = Graph(f"{graph.name}.jvp", guards=graph.guards, writes=graph.writes)
@@ -128,7 +128,7 @@ def _push(
     for value, output, tangent in zip(node.outputs, outputs, found, strict=True):
         mapping[value] = output
         output.name = output.name or names.get(value, value.name)
-        if tangent is not None and value.dtype.is_float:
+        if tangent is not None and value.dtype.is_continuous:
             known[value] = tangent
             if names.get(value) and tangent.value.name is None and tangent.value.constant is None:
                 tangent.value.name = f"t{names[value]}"
@@ -143,7 +143,7 @@ def _tangents(builder: Builder, node: Node, tangents: Sequence[Expr | None]) -> 
         wrt: tuple[int, ...] = attributes["wrt"]
         moving = [_or_zero(builder, tangents[index], operands[index]).value for index in wrt]
         found = iter(builder.exprs(inline(builder, pushing, [*moving, *node.inputs, *node.outputs])))
-        return [next(found) if value.dtype.is_float else None for value in node.outputs]
+        return [next(found) if value.dtype.is_continuous else None for value in node.outputs]
     if op.family == "scalar":
         return [scalar_jvp(op, tangents, builder.expr(node.outputs[0]), *operands, **attributes)]
     if op.transpose_rule is None:
@@ -161,7 +161,8 @@ def _tangents(builder: Builder, node: Node, tangents: Sequence[Expr | None]) -> 
             total = total + part
         return [total]
     given = [
-        _or_zero(builder, tangent, x) if x.dtype.is_float else x for x, tangent in zip(operands, tangents, strict=True)
+        _or_zero(builder, tangent, x) if x.dtype.is_continuous else x
+        for x, tangent in zip(operands, tangents, strict=True)
     ]
     return [op(*given, **attributes)]
 
@@ -176,7 +177,7 @@ def _transposed(builder: Builder, node: Node, tangents: Sequence[Expr | None]) -
     The pullback is emitted at a cotangent of zeros, whose own value never matters: it is linear in it.  What only it
     needs is dead afterwards.
     """
-    marks = [value for value in node.outputs if value.dtype.is_float]
+    marks = [value for value in node.outputs if value.dtype.is_continuous]
     seeds = [seed(builder, value.type) for value in marks]
     start = len(builder.region.nodes)
     moving = {value: t for value, t in zip(node.inputs, tangents, strict=True) if t is not None}
@@ -252,7 +253,7 @@ def _settled(body: Region, flags: list[bool], first: int, carries: int) -> list[
         grown = list(flags)
         for place in range(carries):
             value = body.outputs[place]
-            grown[first + place] = flags[first + place] or (value in varying and value.dtype.is_float)
+            grown[first + place] = flags[first + place] or (value in varying and value.dtype.is_continuous)
         if grown == flags:
             return flags
         flags = grown

@@ -55,6 +55,8 @@ MOST_USERS = 8
 DEEPEST = 24
 # Rows are what threads share out in a kernel that goes row by row.
 FEWEST_ROWS = 16
+# Families of ops that stand between kernels.
+STEPS = ("control", "memory")
 VIEWS = frozenset({"reshape", "permute", "expand", "slice", "window", "pad"})
 
 
@@ -132,7 +134,7 @@ class _Plan:
         """Fill `stored`, with the reasons."""
         frames: dict[Node, dict[Frame, None]] = {}
         for node in reversed(self.region.nodes):
-            if node.op.family == "control":
+            if node.op.family in STEPS:
                 continue
             reached = list(frames.pop(node, {}))
             reason = self.required.get(node) or self._preferred(node, reached)
@@ -159,7 +161,7 @@ class _Plan:
         if any(value in self.outputs for value in node.outputs):
             return "it is a result"
         users = [user for value in node.outputs for user in self.users.get(value, ())]
-        if any(user.op.family == "control" or user.op.name == "sort" for user in users):
+        if any(user.op.family in STEPS or user.op.name == "sort" for user in users):
             return "control flow and sort read memory"
         if users and node.op.name in SPECIAL:
             return f"{node.op.name} has a kernel of its own"
@@ -200,7 +202,7 @@ class _Plan:
         """Fill `groups`; every edge between groups goes from an earlier one to a later one, so there is no cycle."""
         readers: dict[Value, int] = {}
         for node in self.region.nodes:
-            if node.op.family == "control":
+            if node.op.family in STEPS:
                 opened = self._open(node, None)
                 makers = [value.node for value in node.inputs if value.node is not None]
                 self.groups[opened].sources = dict.fromkeys((self.group_of[maker] for maker in makers), False)
@@ -235,7 +237,7 @@ class _Plan:
     def _is_read(self, value: Value) -> bool:
         """Whether a kernel loads `value` rather than computing it."""
         producer = value.node
-        return producer is None or producer in self.stored or producer.op.family == "control"
+        return producer is None or producer in self.stored or producer.op.family in STEPS
 
     def _join(
         self, node: Node, nodes: set[Node], reads: dict[Value, Reach], readers: dict[Value, int]
@@ -255,7 +257,7 @@ class _Plan:
             if reason is None:
                 group.rows = rows
                 return place
-            if group.members and group.members[0].op.family != "control" and len(group.refused) < MOST_USERS:
+            if group.members and group.members[0].op.family not in STEPS and len(group.refused) < MOST_USERS:
                 group.refused.append(Refusal(group.members[-1], node, reason))
         return None
 
@@ -325,7 +327,7 @@ class _Plan:
             if not group.members:  # it became part of a later one
                 continue
             first = group.members[0]
-            if first.op.family == "control":
+            if first.op.family in STEPS:
                 regions = [_fuse_region(inner) for inner in first.regions]
                 types = [value.type for value in first.outputs]
                 inputs = [mapping.get(value, value) for value in first.inputs]

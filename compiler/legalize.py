@@ -1,14 +1,15 @@
 """Legalization: every op that has no kernel of its own is written in ops that have.
 
-Calls are inlined, named scalar ops expanded, half precision is computed in f32 and rounded once an op, a convolution
-becomes a contraction with windows of the image, a sort moves to the last axis, a boundary disappears, and a matrix is
-factorized by the host.
+Calls are inlined, complex numbers split into their parts, named scalar ops expanded, half precision is computed in f32
+and rounded once an op, a convolution becomes a contraction with windows of the image, a sort moves to the last axis, a
+boundary disappears, and a matrix is factorized by the host.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from adjit.compiler.split_complex import split_complex
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Attribute, Graph, Node, Value
 from adjit.ir.ops.arrays import cast, moved, permute, reshape
@@ -29,7 +30,7 @@ WIDEST_CONCAT = 32
 
 def legalize(graph: Graph) -> Graph:
     """The same program in ops that lowering knows."""
-    return rewrite(inline_calls(graph), _legalized)
+    return rewrite(split_complex(inline_calls(graph)), _legalized)
 
 
 class _Expanding(Builder):

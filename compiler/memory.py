@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from adjit.compiler.loops.ir import KERNEL, LOAD, POSITION, STORE, UPDATE, address
+from adjit.compiler.loops.ir import AS_COMPLEX, AS_REAL, KERNEL, LOAD, POSITION, STORE, UPDATE, address
 from adjit.ir.graph import Graph, Node, Region, Value
+from adjit.ir.primitive import Primitive
 from adjit.ir.shape import Size
 from adjit.ir.types import TensorType
 
@@ -103,8 +104,9 @@ class _Planner:
         inputs = tuple(self._new(value) for value in graph.inputs)
         targets = dict(self._written(inputs))
         results: list[int] = []
-        taken: set[Value] = set(graph.inputs)
-        for index, value in enumerate(graph.outputs):
+        results_in_place = map(_memory_of, graph.outputs)
+        taken = {value for value in results_in_place if _memory_of(value, AS_REAL) is not value} | {*graph.inputs}
+        for index, value in enumerate(map(_memory_of, graph.outputs)):
             slot = targets.get(index)
             own = value not in taken and value.node is not None and index not in targets
             slot = self._entry() if slot is None else slot
@@ -140,7 +142,7 @@ class _Planner:
         """Whether the kernel that computes `value` may store it over input `index`."""
         graph, kernel, given = self.graph, value.node, self.graph.inputs[index]
         if kernel is None or kernel.op is not KERNEL or value.type != given.type:
-            return False
+            return False  # one written to a complex input is of another type
         if value in taken or given in graph.outputs:
             return False
         place = self.place[kernel]
@@ -158,7 +160,9 @@ class _Planner:
         """Entries and lifetimes of the values in a region."""
         for node in region.nodes:
             self.step += 1
-            if node.regions and node.op is not KERNEL:
+            if node.op in (AS_REAL, AS_COMPLEX):
+                self._alias(node.outputs, node.inputs)
+            elif node.regions and node.op is not KERNEL:
                 self._control(node)
             else:
                 for value in node.outputs:
@@ -264,6 +268,11 @@ class _Planner:
             self.begins[aside] = self.ends[aside] = self.step
             ordered.append(Copy(first.source, aside, first.type))
             waiting = [Copy(aside, c.target, c.type) if c.source == first.source else c for c in waiting]
+
+
+def _memory_of(value: Value, view: Primitive = AS_COMPLEX) -> Value:
+    """What `value` is a view of, which is computed where `value` is wanted; `value` itself if it is none."""
+    return value.node.inputs[0] if value.node is not None and value.node.op is view else value
 
 
 def same_element(kernel: Node, operand: int, result: int) -> bool:

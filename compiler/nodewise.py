@@ -67,7 +67,7 @@ def _pullback(
     graph.outputs = node.outputs
     positions = {value: index for index, value in enumerate(graph.inputs)}
     wrt = [positions[value] for value, need in zip(operands, needs, strict=True) if need and value in positions]
-    seeded = tuple(index for index, type in enumerate(results) if type.dtype.is_float)
+    seeded = tuple(index for index, type in enumerate(results) if type.dtype.is_continuous)
     backward, residuals, reached = backward_of(graph, wrt, seeded)
     place = {value: ("in", index) for index, value in enumerate(operands)}
     place.update({value: ("out", index) for index, value in enumerate(node.outputs)})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias
 
 from adjit.ir.analysis import varies_with
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.errors import DifferentiationError
 from adjit.ir.graph import Node, Value
-from adjit.ir.ops.scalar import scalar_vjp
+from adjit.ir.ops.chain import conjugated, scalar_vjp
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import TensorType
 
@@ -21,6 +22,9 @@ NodeObserver: TypeAlias = Callable[[Node, Sequence[Expr | None], Sequence[Expr |
 # Gives the cotangents of a node's operands in place of its op's rule, or None to leave them to it; may replace those of
 # its results in the list.
 NodeRule: TypeAlias = Callable[[Node, "list[Expr | None]", set[Value]], "Sequence[Expr | None] | None"]
+
+# Families whose written rules are adjoints of complex maps as they stand; others are for multiplying by derivatives.
+ADJOINTS = ("linalg",)
 
 
 def pull_back(
@@ -66,10 +70,10 @@ def pull_back(
 
 def active_values(nodes: Sequence[Node], inputs: Sequence[Value]) -> set[Value]:
     """The floating values that vary with `inputs`."""
-    active = {value for value in inputs if value.dtype.is_float}
+    active = {value for value in inputs if value.dtype.is_continuous}
     for node in nodes:
         if any(value in active for value in varies_with(node)):
-            active.update(value for value in node.outputs if value.dtype.is_float)
+            active.update(value for value in node.outputs if value.dtype.is_continuous)
     return active
 
 
@@ -114,16 +118,18 @@ def _cotangents(
         out: Any = builder.expr(node.outputs[0])
     else:
         g = tuple(
-            zeros(builder, value.type) if cotangent is None and value.dtype.is_float else cotangent
+            zeros(builder, value.type) if cotangent is None and value.dtype.is_continuous else cotangent
             for value, cotangent in zip(node.outputs, arriving, strict=True)
         )
         out = builder.exprs(node.outputs)
     if op.family == "scalar":
         found = scalar_vjp(op, g, out, *operands, **attributes)
     elif op.vjp_rule is not None:
-        found = op.vjp_rule(g, out, *operands, **attributes)
+        rule = partial(op.vjp_rule, **attributes)
+        found = rule(g, out, *operands) if op.family in ADJOINTS else conjugated(rule, g, out, *operands)
     elif op.transpose_rule is not None:
-        found = op.transpose_rule(g, *operands, **attributes)
+        rule = partial(op.transpose_rule, **attributes)
+        found = conjugated(rule, g, *operands) if op.multilinear else rule(g, *operands)
     else:
         raise DifferentiationError(f"{op.name} has no derivative ({node.location})")
     return found if isinstance(found, (tuple, list)) else (found,)

@@ -59,7 +59,7 @@ def _run_again(builder: Builder, region: Region, arguments: Sequence[Value]) -> 
 def _filled(builder: Builder, values: Sequence[Value], arriving: Sequence[Expr | None]) -> list[Expr | None]:
     """The cotangents, with zeros for floating results that none reached."""
     return [
-        zeros(builder, value.type) if cotangent is None and value.dtype.is_float else cotangent
+        zeros(builder, value.type) if cotangent is None and value.dtype.is_continuous else cotangent
         for value, cotangent in zip(values, arriving, strict=True)
     ]
 
@@ -71,7 +71,7 @@ def _dealt(items: Iterable[Expr], wanted: Sequence[bool]) -> list[Expr | None]:
 
 
 def _floating(values: Sequence[Value]) -> list[bool]:
-    return [value.dtype.is_float for value in values]
+    return [value.dtype.is_continuous for value in values]
 
 
 def _added(totals: Sequence[Expr | None], found: Sequence[Expr | None]) -> list[Value]:

@@ -106,7 +106,7 @@ class Simplifier(Builder):
 
     def _folded(self, site: Site) -> Value | None:
         """The constant that a scalar op of constants is, where native code would give the same bits."""
-        if site.op.family != "scalar" or not site.op.exact or site.types[0].dims:
+        if site.op.family != "scalar" or not site.op.exact or site.types[0].dims or site.types[0].dtype.is_complex:
             return None
         literals = [value.constant for value in site.inputs]
         if not site.inputs or any(literal is None or isinstance(literal, Dim) for literal in literals):

@@ -93,7 +93,7 @@ def is_never_negative_zero(value: Value) -> bool:
         if node.op.name == "const":
             return not is_number(value, -0.0)
         if node.op.name == "cast":
-            return not node.inputs[0].dtype.is_float
+            return not node.inputs[0].dtype.is_continuous
         return node.op.name in ("reduce_sum", "dot", "abs", "exp", "fold")
     return False
 
@@ -125,7 +125,7 @@ def add_nothing(site: Site) -> Value | None:
     """x + -0 is x; x + 0 is x for integers, and where x is never -0."""
     x, y = site.inputs
     for value, other in ((x, y), (y, x)):
-        if is_number(other, -0.0 if value.dtype.is_float else 0):
+        if is_number(other, -0.0 if value.dtype.is_continuous else 0):
             return site.full(value)
         if is_number(other, 0.0) and is_never_negative_zero(value):
             return site.full(value)
@@ -162,7 +162,7 @@ def multiply_by_unit(site: Site) -> Value | None:
             return site.full(value)
         if is_number(other, -1):
             return site.full(site.make("neg", value))
-        if is_number(other, 0) and not value.dtype.is_float:
+        if is_number(other, 0) and not value.dtype.is_continuous:
             return site.number(0)
     left, right = made_by(x, "neg"), made_by(y, "neg")
     if left is not None and right is not None:

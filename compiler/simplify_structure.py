@@ -113,7 +113,7 @@ def reduce_nothing(site: Site) -> Value | None:
     (x,) = site.inputs
     if site.attributes["axes"]:
         return None
-    return site.make("add", x, 0.0) if site.op.name == "reduce_sum" and x.dtype.is_float else x
+    return site.make("add", x, 0.0) if site.op.name == "reduce_sum" and x.dtype.is_continuous else x
 
 
 @rule("reduce_sum")

@@ -156,7 +156,7 @@ class _Batch:
         callee, wrt = node.attributes["callee"], node.attributes["wrt"]
         assert isinstance(callee, Graph) and isinstance(wrt, tuple)
         moving = [flags[int(index)] for index in wrt]  # type: ignore[arg-type]
-        floating = [True for value in callee.outputs if value.dtype.is_float]
+        floating = [True for value in callee.outputs if value.dtype.is_continuous]
         known = [*flags, *(True for _ in callee.outputs)]
         attributes: dict[str, Attribute] = {"wrt": wrt, "callee": self._graph(callee, flags, known[len(flags) :])}
         rule = node.attributes.get("vjp")

@@ -37,13 +37,13 @@ def le(input: Any, other: Any) -> Tensor:
 def gt(input: Any, other: Any) -> Tensor:
     """input > other."""
     a, b = promote(*operands_of("gt", input, other), op="gt")
-    return emit("lt", "", b, a)
+    return emit("lt", "", b, a, kernel="gt")
 
 
 def ge(input: Any, other: Any) -> Tensor:
     """input >= other."""
     a, b = promote(*operands_of("ge", input, other), op="ge")
-    return emit("le", "", b, a)
+    return emit("le", "", b, a, kernel="ge")
 
 
 def equal(input: Tensor, other: Tensor) -> bool:
@@ -61,9 +61,9 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
         if bound < 0:
             raise RuntimeError(f"{name} must be greater than or equal to zero, but got {bound:g}")
     close = eq(input, other)
-    if equal_nan and input._dtype.is_float:
+    if equal_nan and input._dtype.is_continuous:
         close = logical_or(close, logical_and(isnan(input), isnan(other)))
-    wide = (input, other) if input._dtype.is_float else (input.to(F32), other.to(F32))
+    wide = (input, other) if input._dtype.is_continuous else (input.to(F32), other.to(F32))
     difference = abs(sub(*wide))
     finite = lt(difference, float("inf"))
     return logical_or(close, logical_and(finite, le(difference, add(mul(abs(wide[1]), rtol), atol))))

@@ -174,7 +174,7 @@ def apply_callee(callee: Graph, operands: Sequence[Tensor], name: str) -> list[T
 
             raise leaked(operand)
         arrays.append(operand._array)
-    if STATE.recording and any(needs) and any(value.dtype.is_float for value in callee.outputs):
+    if STATE.recording and any(needs) and any(value.dtype.is_continuous for value in callee.outputs):
         return _recorded(callee, operands, needs, name)
     return [
         Tensor._wrap(_owned(array, arrays), value.dtype, type=value.type)
@@ -241,5 +241,5 @@ def derivative_of(callee: Graph, needs: tuple[bool, ...], outputs: tuple[int, ..
     """The derivative of a composite's body (of `outputs`) with respect to the operands that need it."""
     from adjit.compiler.differentiate import differentiate
 
-    wanted = [i for i, (v, need) in enumerate(zip(callee.inputs, needs, strict=True)) if need and v.dtype.is_float]
+    wanted = [i for i, (v, need) in enumerate(zip(callee.inputs, needs, strict=True)) if need and v.dtype.is_continuous]
     return differentiate(callee, wanted, outputs)

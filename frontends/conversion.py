@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from adjit.dims import numel_of, shape_of
 from adjit.dtypes import dtype as public_dtype
 from adjit.dtypes import public, to_ir
 from adjit.errors import explained
-from adjit.ir.types import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, U8, DType
+from adjit.ir.types import BF16, BOOL, C64, C128, F16, F32, F64, I8, I16, I32, I64, U8, DType
 from adjit.promotion import cast_to
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -97,12 +98,21 @@ def _single(input: Tensor, what: str) -> Any:
     return _numbers(input, what).reshape(())[()].item()
 
 
+def _real(number: Any, c_name: str) -> Any:
+    """A number that has no imaginary part."""
+    if not isinstance(number, complex):
+        return number
+    if number.imag:
+        raise RuntimeError(f"value cannot be converted to type {c_name} without overflow")
+    return number.real
+
+
 def _as_float(input: Tensor) -> float:
-    return float(_single(input, "float()"))
+    return float(_real(_single(input, "float()"), "double"))
 
 
 def _as_int(input: Tensor) -> int:
-    return int(_single(input, "int()"))
+    return int(_real(_single(input, "int()"), "int64_t"))
 
 
 def _as_index(input: Tensor) -> int:
@@ -142,7 +152,7 @@ def reverse(input: Tensor) -> Tensor:
 
 def contains(input: Tensor, element: Any) -> bool:
     """Whether an element equals a number or tensor."""
-    if not isinstance(element, (Tensor, bool, int, float, np.generic)):
+    if not isinstance(element, (Tensor, bool, int, float, complex, np.generic)):
         raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
     return bool((input == element).any())
 
@@ -175,7 +185,7 @@ def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     for position, given in enumerate(places):
         if isinstance(given, Tensor) and position == 0:
             target = given._dtype
-        elif isinstance(given, (public_dtype, DType)) or given in (bool, int, float):
+        elif isinstance(given, (public_dtype, DType)) or given in (bool, int, float, complex):
             if target is not None:
                 raise _no_overload(args, kwargs)
             target = to_ir(given)
@@ -191,9 +201,10 @@ def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     if kwargs.get("device") is not None:
         as_device(kwargs["device"]).require()
     if kwargs.get("dtype") is not None:
-        if not isinstance(kwargs["dtype"], (public_dtype, DType)) and kwargs["dtype"] not in (bool, int, float):
+        given = kwargs["dtype"]
+        if not isinstance(given, (public_dtype, DType)) and given not in (bool, int, float, complex):
             raise _no_overload(args, kwargs)
-        target = to_ir(kwargs["dtype"])
+        target = to_ir(given)
     found = input if target is None else _cast(input, target)
     layout = kwargs.get("memory_format")
     if layout is not None:
@@ -216,6 +227,8 @@ def _no_overload(args: tuple[Any, ...], kwargs: dict[str, Any]) -> TypeError:
 def _cast(input: Tensor, target: DType) -> Tensor:
     from adjit.dispatch import rename
 
+    if input._dtype.is_complex and not target.is_complex and target is not BOOL:
+        warnings.warn("Casting complex values to real discards the imaginary part", UserWarning, stacklevel=3)
     return input if input._dtype is target else rename(cast_to(input, target), "ToCopy")
 
 
@@ -311,13 +324,13 @@ def is_floating_point(input: Tensor) -> bool:
 
 
 def is_complex(input: Tensor) -> bool:
-    """Whether the dtype is complex; it never is."""
-    return False
+    """Whether the dtype is complex."""
+    return input._dtype.is_complex
 
 
 def is_signed(input: Tensor) -> bool:
     """Whether the dtype has negative numbers."""
-    return input._dtype.kind in ("int", "float")
+    return input._dtype.kind in ("int", "float", "complex")
 
 
 def is_nonzero(input: Tensor) -> bool:
@@ -385,6 +398,8 @@ METHODS: dict[str, Callable[..., Any]] = {
     "bfloat16": _caster(BF16),
     "bool": _caster(BOOL),
     "byte": _caster(U8),
+    "cdouble": _caster(C128),
+    "cfloat": _caster(C64),
     "char": _caster(I8),
     "cpu": cpu,
     "cuda": cuda,

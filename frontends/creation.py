@@ -14,7 +14,7 @@ import numpy as np
 
 from adjit.dims import shape_of
 from adjit.dispatch import apply, literal
-from adjit.dtypes import default_float, dtype_argument
+from adjit.dtypes import default_complex, default_float, dtype_argument
 from adjit.ir.halfs import cast_array
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BF16, BOOL, F32, I64, DType
@@ -92,7 +92,7 @@ def finished(made: Tensor, requires_grad: bool, out: Tensor | None = None) -> Te
 
         return store_in(out, made)
     if requires_grad:
-        if not made._dtype.is_float:
+        if not made._dtype.is_continuous:
             raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
         made._requires_grad = True
     return made
@@ -261,8 +261,8 @@ def _dtype_of_number(value: Any) -> DType:
         return BOOL
     if isinstance(value, (float, np.floating)):
         return default_float()
-    if isinstance(value, complex):
-        raise TypeError("complex tensors are not supported")
+    if isinstance(value, (complex, np.complexfloating)):
+        return default_complex()
     return I64
 
 

@@ -240,7 +240,7 @@ class custom_vjp(_Custom):
         with self._tracing_rule():
             out, residuals = self.run(call, call.tensors)
             (results, structure), (kept, shape) = _flat(out), _flat(residuals)
-            floating = [x for x in _tensors(results) if x._dtype.is_float]
+            floating = [x for x in _tensors(results) if x._dtype.is_continuous]
             saved = _tensors(kept)
 
             def rule(*given: Tensor) -> Any:
@@ -250,7 +250,7 @@ class custom_vjp(_Custom):
             traced = _traced(self.name, rule, [*saved, *floating])
         attributes = _reverse_rule(self.name, traced, call.tensors, saved, floating)
         made = iter(_applied(self.name, [*call.tensors, *saved, *traced.captured, *floating], attributes))
-        return _filled(results, structure, [next(made) if x._dtype.is_float else x for x in _tensors(results)])
+        return _filled(results, structure, [next(made) if x._dtype.is_continuous else x for x in _tensors(results)])
 
 
 def _reverse_rule(
@@ -349,12 +349,12 @@ class custom_jvp(_Custom):
         from adjit.creation import zeros_like
         from adjit.func import vjp
 
-        places = [place for place, x in enumerate(tensors) if x._dtype.is_float]
+        places = [place for place, x in enumerate(tensors) if x._dtype.is_continuous]
 
         def along(*moving: Tensor) -> Any:
             return self._tangents(call, tensors, dict(zip(places, moving, strict=True)))
 
-        given = [g for g in _tensors(_flat(cotangents)[0]) if g._dtype.is_float]
+        given = [g for g in _tensors(_flat(cotangents)[0]) if g._dtype.is_continuous]
         found = iter(vjp(along, *(zeros_like(tensors[place]) for place in places))[1](given))
         return [next(found) if place in places else None for place in range(len(tensors))]
 
@@ -377,7 +377,7 @@ class custom_jvp(_Custom):
                 f"Custom JVP rule for function {self.name} must produce primal and tangent outputs with equal "
                 f"container (pytree) structures, but got {first} and {second} respectively."
             )
-        pairs = [(x, t) for x, t in zip(results, ways, strict=True) if isinstance(x, Tensor) and x._dtype.is_float]
+        pairs = [(x, t) for x, t in zip(results, ways, strict=True) if isinstance(x, Tensor) and x._dtype.is_continuous]
         return [self._fitted(x, t) for x, t in pairs]
 
     def _fitted(self, result: Tensor, tangent: Any) -> Tensor:
@@ -400,7 +400,7 @@ class custom_jvp(_Custom):
         if known is not None and known.answers(self, call):
             return known.result
         tensors = call.tensors
-        wrt = tuple(place for place, x in enumerate(tensors) if x._dtype.is_float)
+        wrt = tuple(place for place, x in enumerate(tensors) if x._dtype.is_continuous)
         body = _traced(self.name, lambda *given: self.fun(*call.all(given)), tensors)
         results = [value.type for value in body.graph.outputs]
 
@@ -447,7 +447,7 @@ def _each(results: Sequence[Any], cotangents: Sequence[Tensor]) -> list[Tensor]:
     from adjit.creation import zeros_like
 
     given = iter(cotangents)
-    return [next(given) if x._dtype.is_float else zeros_like(x) for x in _tensors(results)]
+    return [next(given) if x._dtype.is_continuous else zeros_like(x) for x in _tensors(results)]
 
 
 def _traced(

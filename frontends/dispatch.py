@@ -66,7 +66,7 @@ def apply(
 
         check_operation(op, arrays, types, attributes, results, regions)
     tensors = [Tensor._wrap(array, type.dtype, type=type) for array, type in results]
-    if recording and STATE.recording and not op.constant_result and any(t._dtype.is_float for t in tensors):
+    if recording and STATE.recording and not op.constant_result and any(t._dtype.is_continuous for t in tensors):
         record(op, operands, attributes, tensors, name, dtype, regions)
     return tensors[0] if len(tensors) == 1 else tuple(tensors)
 
@@ -84,14 +84,14 @@ def _approach_native() -> None:
             _before_native = 20
 
 
-def literal(value: int | float | bool, dtype: DType) -> Tensor:
+def literal(value: int | float | complex | bool, dtype: DType) -> Tensor:
     """A 0-d tensor holding a number: a constant of the program in a trace, not an input."""
     if STATE.tracer is not None:
         return STATE.tracer.constant(value, dtype)
     return Tensor._wrap(_number(value, dtype), dtype)
 
 
-def _number(value: int | float | bool, dtype: DType) -> np.ndarray:
+def _number(value: int | float | complex | bool, dtype: DType) -> np.ndarray:
     """A number as an array of rank 0."""
     return round_bf16(np.asarray(value, np.float32)) if dtype is BF16 else np.asarray(value, dtype.storage)
 

@@ -24,11 +24,11 @@ class dtype:
 
     @property
     def is_complex(self) -> bool:
-        return False
+        return self.ir.is_complex
 
     @property
     def is_signed(self) -> bool:
-        return self.ir.kind in ("int", "float")
+        return self.ir.kind in ("int", "float", "complex")
 
     @property
     def itemsize(self) -> int:
@@ -67,12 +67,15 @@ float16 = half = public(types.F16)
 bfloat16 = public(types.BF16)
 float32 = float_ = public(types.F32)
 float64 = double = public(types.F64)
+complex64 = cfloat = public(types.C64)
+complex128 = cdouble = public(types.C128)
 
 # The name in PyTorch's messages and legacy classes: `Float` as in FloatTensor.
 _TITLES = {
     types.BOOL: "Bool", types.U8: "Byte", types.I8: "Char", types.I16: "Short", types.I32: "Int", types.I64: "Long",
     types.F16: "Half", types.BF16: "BFloat16", types.F32: "Float", types.F64: "Double",
     types.U16: "UInt16", types.U32: "UInt32", types.U64: "UInt64",
+    types.C64: "ComplexFloat", types.C128: "ComplexDouble",
 }  # fmt: skip
 
 
@@ -86,6 +89,7 @@ _C_NAMES = {
     types.BOOL: "bool", types.U8: "unsigned char", types.I8: "signed char", types.I16: "short", types.I32: "int",
     types.I64: "long int", types.F16: "c10::Half", types.BF16: "c10::BFloat16", types.F32: "float",
     types.F64: "double", types.U16: "unsigned short", types.U32: "unsigned int", types.U64: "unsigned long",
+    types.C64: "c10::complex<float>", types.C128: "c10::complex<double>",
 }  # fmt: skip
 
 
@@ -94,7 +98,7 @@ def c_name(ir: DType) -> str:
     return _C_NAMES[ir]
 
 
-_PYTHON = {bool: types.BOOL, int: types.I64, float: types.F64}
+_PYTHON = {bool: types.BOOL, int: types.I64, float: types.F64, complex: types.C128}
 _DEFAULT = [types.F32]
 
 
@@ -115,8 +119,13 @@ def default_float() -> DType:
     return _DEFAULT[0]
 
 
+def default_complex() -> DType:
+    """The IR dtype that Python's complex numbers have."""
+    return types.complex_of(_DEFAULT[0])
+
+
 def to_ir(given: Any) -> DType:
-    """The IR dtype of a user's dtype, a NumPy dtype, or Python's bool, int and float."""
+    """The IR dtype of a user's dtype, a NumPy dtype, or Python's bool, int, float and complex."""
     if isinstance(given, dtype):
         return given.ir
     if isinstance(given, DType):

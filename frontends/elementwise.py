@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ from adjit.dispatch import apply, literal, rename
 from adjit.dtypes import default_float, public, title_of
 from adjit.ir.errors import DTypeError
 from adjit.ir.primitive import PRIMITIVES
-from adjit.ir.types import BF16, BOOL, F16, F32, F64, I64, DType
+from adjit.ir.types import BOOL, F64, I64, DType
 from adjit.promotion import broadcast_shapes, cast_to, promote, result_dtype, spread
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -33,7 +32,7 @@ def operands_of(op: str, *operands: Any) -> tuple[Any, ...]:
     if not any(isinstance(operand, Tensor) for operand in found):
         found[0] = tensor(found[0])
     for position, operand in enumerate(found):
-        if not isinstance(operand, (Tensor, bool, int, float)):
+        if not isinstance(operand, (Tensor, bool, int, float, complex)):
             if hasattr(operand, "dim") and hasattr(operand, "hint"):  # an open size
                 continue
             if not hasattr(operand, "__index__"):
@@ -72,7 +71,7 @@ def unsupported(kernel: str, dtype: DType) -> NotImplementedError:
 
 
 def _floating(dtype: DType) -> DType:
-    return dtype if dtype.is_float else default_float()
+    return dtype if dtype.is_continuous else default_float()
 
 
 def unary(op: str, name: str, doc: str, *, floating: bool = True, kernel: str = "") -> Callable[..., Tensor]:
@@ -167,7 +166,7 @@ def _scaled(operands: tuple[Any, ...], alpha: Any) -> Any:
     """alpha times the second operand."""
     if not isinstance(alpha, Tensor) and bool(alpha == 1):
         return operands[1]
-    if isinstance(alpha, float) and not result_dtype(operands).is_float:
+    if isinstance(alpha, float) and not result_dtype(operands).is_continuous:
         raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
     return emit("mul", "", operands[1], alpha) if isinstance(operands[1], Tensor) else operands[1] * alpha
 
@@ -260,7 +259,16 @@ def positive(input: Tensor) -> Tensor:
     return input
 
 
-abs = unary("abs", "Abs", "|input|; the derivative at 0 is 0.", floating=False)
+_abs = unary("abs", "Abs", "|input|; the derivative at 0 is 0.", floating=False)
+
+
+def abs(input: Tensor) -> Tensor:
+    """|input|; the derivative at 0 is 0."""
+    if not (isinstance(input, Tensor) and input._dtype.is_complex):
+        return _abs(input)
+    from adjit.complex_parts import modulus
+
+    return modulus(input)  # type: ignore[no-any-return]
 
 
 def pow(input: Any, exponent: Any) -> Tensor:
@@ -269,11 +277,11 @@ def pow(input: Any, exponent: Any) -> Tensor:
     target = result_dtype((base, number))
     if isinstance(number, Tensor):
         return emit("pow", "PowBackward1" if isinstance(base, Tensor) else "PowBackward2", base, number, target=target)
-    if isinstance(number, int) and not base._dtype.is_float and number < 0:
+    if isinstance(number, int) and not target.is_continuous and number < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
-    # The powers that have a plainer form are computed by it, as PyTorch does.
+    # The powers that have a plainer form are computed by it.
     plain = {2: "square", 0.5: "sqrt", -1: "reciprocal", -0.5: "rsqrt"}.get(number)
-    if plain is not None and (number == 2 or target.is_float):
+    if plain is not None and (number == 2 or target.is_continuous):
         return emit(plain, "Pow", base, target=target, kernel="pow")
     result = emit("pow", "Pow", base, number, target=target)
     if number == 0 and STATE.recording and base.requires_grad:  # a constant, recorded with its gradient of 0
@@ -333,7 +341,27 @@ sinc = unary("sinc", "Sinc", "sin(pi input) / (pi input).")
 floor = _stepwise("floor", "The greatest integer not above.")
 ceil = _stepwise("ceil", "The least integer not below.")
 trunc = _stepwise("trunc", "The integer part.")
-sign = _stepwise("sign", "-1, 0 or 1.")
+_sign = _stepwise("sign", "-1, 0 or 1.")
+
+
+def sign(input: Tensor) -> Tensor:
+    """-1, 0 or 1."""
+    if input._dtype.is_complex:
+        raise NotImplementedError(
+            "Unlike NumPy, torch.sign is not intended to support complex numbers. Please use torch.sgn instead."
+        )
+    return _sign(input)
+
+
+def sgn(input: Tensor) -> Tensor:
+    """-1, 0 or 1; input/|input| of a complex number."""
+    if not input._dtype.is_complex:
+        return _sign(input)
+    from adjit.complex_parts import direction
+
+    return direction(input)  # type: ignore[no-any-return]
+
+
 _round = _stepwise("round", "The nearest integer, halves to even.")
 frac = unary("frac", "Frac", "The part after the point.", floating=False)
 
@@ -352,16 +380,6 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     scale = 10.0 ** max(decimals, -decimals)
     into, back = (mul, div) if decimals > 0 else (div, mul)
     return rename(back(_round(into(input, scale)), scale), "RoundBackward1")
-
-
-def deg2rad(input: Tensor) -> Tensor:
-    """Degrees as radians."""
-    return emit("mul", "Deg2Rad", input, math.pi / 180)
-
-
-def rad2deg(input: Tensor) -> Tensor:
-    """Radians as degrees."""
-    return emit("mul", "Rad2Deg", input, 180 / math.pi)
 
 
 def fmax(input: Tensor, other: Tensor) -> Tensor:
@@ -439,34 +457,6 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     return emit("lerp", name, *operands_of("lerp", input, end, weight))
 
 
-def single(*tensors: Tensor) -> list[Tensor]:
-    """Halves as float32, for what is rounded once at the end."""
-    return [cast_to(tensor, F32) if tensor._dtype in (F16, BF16) else tensor for tensor in tensors]
-
-
-def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
-    """input + value * tensor1 * tensor2."""
-    return _addcmul(*promote(input, tensor1, tensor2, op="addcmul"), value)  # type: ignore[no-any-return]
-
-
-@composite("Addcmul")
-def _addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, value: Any) -> Tensor:
-    start, first, second = single(input, tensor1, tensor2)
-    product = mul(first, second)
-    return cast_to(add(start, product if value == 1 else mul(product, value)), input._dtype)
-
-
-def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
-    """input + value * tensor1 / tensor2."""
-    return _addcdiv(*promote(input, tensor1, tensor2, op="addcdiv"), value)  # type: ignore[no-any-return]
-
-
-@composite("Addcdiv")
-def _addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, value: Any) -> Tensor:
-    start, above, below = single(input, tensor1, tensor2)
-    return cast_to(add(start, div(above if value == 1 else mul(above, value), below)), input._dtype)
-
-
 def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
     """NaN and infinities replaced: by default with 0 and the dtype's greatest and least."""
     from adjit.numeric_limits import finfo
@@ -482,17 +472,17 @@ def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neg
 
 
 _PUBLIC = (
-    "abs", "acos", "acosh", "add", "addcdiv", "addcmul", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "clamp",
-    "clamp_max", "clamp_min", "copysign", "cos", "cosh", "deg2rad", "div", "erf", "exp", "exp2", "expm1",
-    "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "heaviside", "hypot", "lerp", "log",
-    "log10", "log1p", "log2", "logaddexp", "maximum", "minimum", "mul", "nan_to_num", "neg", "positive", "pow",
-    "rad2deg", "reciprocal", "relu", "remainder", "round", "rsqrt", "rsub", "sigmoid", "sign", "sin", "sinc", "sinh",
-    "sqrt", "square", "sub", "tan", "tanh", "trunc", "xlogy",
+    "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "clamp", "clamp_max",
+    "clamp_min", "copysign", "cos", "cosh", "div", "erf", "exp", "exp2", "expm1", "float_power", "floor",
+    "floor_divide", "fmax", "fmin", "fmod", "frac", "heaviside", "hypot", "lerp", "log", "log10", "log1p", "log2",
+    "logaddexp", "maximum", "minimum", "mul", "nan_to_num", "neg", "positive", "pow", "reciprocal", "relu",
+    "remainder", "round", "rsqrt", "rsub", "sgn", "sigmoid", "sign", "sin", "sinc", "sinh", "sqrt", "square", "sub",
+    "tan", "tanh", "trunc", "xlogy",
 )  # fmt: skip
 _ALIASES = {
     "absolute": abs, "arccos": acos, "arccosh": acosh, "arcsin": asin, "arcsinh": asinh, "arctan": atan,
     "arctan2": atan2, "arctanh": atanh, "clip": clamp, "divide": div, "fix": trunc, "multiply": mul, "negative": neg,
-    "sgn": sign, "subtract": sub, "true_divide": div,
+    "subtract": sub, "true_divide": div,
 }  # fmt: skip
 globals().update(_ALIASES)
 METHODS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in (*_PUBLIC, *_ALIASES)}

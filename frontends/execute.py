@@ -62,11 +62,21 @@ def execute(
         from adjit.runtime.linear_algebra import host_name
 
         return call_host(host_name(op, attributes), *arrays)
-    if op.exact or op.family in ("control", "source") or not any(type.dtype.is_float for type in types):
+    if op.family in ("control", "source") or not any(type.dtype.is_continuous for type in types):
+        return None
+    if op.exact and not (op.family == "scalar" and any(array.dtype.kind == "c" for array in arrays)):
+        return None
+    if op.exact and _is_exact_on_complex(op):
         return None
     from adjit.compiler.single import run_single
 
     return run_single(op, arrays, attributes)
+
+
+def _is_exact_on_complex(op: Primitive) -> bool:
+    from adjit.ir.ops.complex_parts import EXACT
+
+    return op.name in EXACT
 
 
 def run_graph(graph: Graph, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:

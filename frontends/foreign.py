@@ -53,7 +53,7 @@ def host_call(callback: Callable[..., Any], result_shape_dtypes: Any, *args: Ten
         ]
         if STATE.recording and any(x.requires_grad for x in args):
             for tensor in results:
-                if tensor._dtype.is_float:
+                if tensor._dtype.is_continuous:
                     close(tensor, "HostCall", "host_call has no derivative; give it one with a custom rule")
     return trees.unflatten(structure, results)
 

@@ -61,7 +61,7 @@ def _always(input: Tensor, value: bool) -> Tensor:
 
 def _test(op: str, doc: str, integers: bool) -> Callable[..., Tensor]:
     def function(input: Tensor) -> Tensor:
-        return emit(op, "", input) if input._dtype.is_float else _always(input, integers)
+        return emit(op, "", input) if input._dtype.is_continuous else _always(input, integers)
 
     return named(function, op, doc)
 

@@ -49,7 +49,7 @@ def _operand(value: Any) -> bool:
     """Whether an operator takes `value`; others get their chance to reflect."""
     import numpy as np
 
-    return isinstance(value, (Tensor, bool, int, float, np.ndarray, np.generic)) or hasattr(value, "__index__")
+    return isinstance(value, (Tensor, bool, int, float, complex, np.ndarray, np.generic)) or hasattr(value, "__index__")
 
 
 def _binary(function: Callable[..., Any], *, reflected: bool = False) -> Callable[..., Any]:

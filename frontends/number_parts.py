@@ -1,4 +1,4 @@
-"""What numbers are made of: mantissa and exponent, angle, neighbours, common divisors."""
+"""What numbers are made of: mantissa and exponent, neighbours, common divisors; degrees."""
 
 from __future__ import annotations
 
@@ -27,25 +27,15 @@ _FORMATS: dict[DType, tuple[DType, int, int]] = {
 }  # fmt: skip
 
 
-# -- of real numbers as complex ones ----------------------------------------------------------------------------------
-def isreal(input: Tensor) -> Tensor:
-    """Whether an element has no imaginary part: always."""
-    return emit("or", "", cast_to(input, BOOL), True)
+# -- degrees ---------------------------------------------------------------------------------------------------------
+def deg2rad(input: Tensor) -> Tensor:
+    """Degrees as radians."""
+    return emit("mul", "Deg2Rad", input, math.pi / 180)
 
 
-@composite("Angle")
-def _angle(input: Tensor) -> Tensor:
-    flat = where(emit("lt", "", input, 0), math.pi, mul(where(isnan(input), input, 0.0), 0.0))
-    return where(emit("eq", "", input, input), flat.detach(), input.detach())  # type: ignore[no-any-return]
-
-
-def angle(input: Tensor) -> Tensor:
-    """pi where an element is negative, else 0; NaN stays."""
-    if not input._dtype.is_float:
-        from adjit.dtypes import default_float
-
-        return where(emit("lt", "", cast_to(input, I64), 0), math.pi, 0.0).to(default_float())  # type: ignore[no-any-return]
-    return _angle(input)  # type: ignore[no-any-return]
+def rad2deg(input: Tensor) -> Tensor:
+    """Radians as degrees."""
+    return emit("mul", "Rad2Deg", input, 180 / math.pi)
 
 
 def signbit(input: Tensor) -> Tensor:
@@ -170,8 +160,6 @@ def lcm(input: Tensor, other: Tensor) -> Tensor:
     return abs(mul(emit("div", "", a, where(emit("eq", "", divisor, 0), 1, divisor)), b))
 
 
-_PUBLIC = (
-    "angle", "frexp", "gcd", "isreal", "lcm", "ldexp", "nextafter", "signbit",
-)  # fmt: skip
+_PUBLIC = ("deg2rad", "frexp", "gcd", "lcm", "ldexp", "nextafter", "rad2deg", "signbit")
 METHODS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in _PUBLIC}
 __all__ = list(_PUBLIC)

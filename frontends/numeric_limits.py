@@ -14,7 +14,7 @@ class finfo:
     """Limits of a floating dtype: bits, eps, max, min, tiny, smallest_normal, resolution."""
 
     def __init__(self, type: dtype | None = None) -> None:
-        ir = default_float() if type is None else to_ir(type)
+        ir = default_float() if type is None else to_ir(type).part
         if not ir.is_float:
             raise TypeError(f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle '{type}'")
         self.dtype = public(ir).__repr__().removeprefix("torch.")

@@ -20,27 +20,28 @@ from adjit.views import SHARED, check_overlap, check_partial_overlap
 
 # PyTorch's functions with `out`, but for those that make tensors (they take it themselves).
 _LISTED = """
-    abs absolute acos acosh add addbmm addcdiv addcmul addmm addmv addr alias_copy all amax amin aminmax any arccos
-    arccosh arcsin arcsinh arctan arctan2 arctanh argmax argmin argsort as_strided_copy as_strided_scatter asin
-    asinh atan atan2 atanh baddbmm binary_cross_entropy_with_logits bincount binomial bitwise_and bitwise_left_shift
-    bitwise_not bitwise_or bitwise_right_shift bitwise_xor block_diag bmm bucketize cat ceil celu chain_matmul
-    cholesky cholesky_inverse cholesky_solve clamp clamp_max clamp_min clip column_stack concat concatenate
-    constant_pad_nd copysign cos cosh count_nonzero cross cummax cummin cumprod cumsum deg2rad detach_copy diag
-    diag_embed diagonal_copy diagonal_scatter diff digamma dist div divide dot dstack eq erf erfc erfinv exp exp2
-    expand_copy expm1 fill fix flip float_power floor floor_divide fmax fmin fmod frac frexp gather gcd ge geqrf ger
-    greater greater_equal gt hardshrink hash_tensor heaviside histc histogram histogramdd hstack hypot i0 igamma
-    igammac index_add index_copy index_fill index_put index_reduce index_select inner inverse isin isinf isnan
-    isneginf isposinf kron kthvalue lcm ldexp le lerp less less_equal lgamma log log10 log1p log2 log_softmax
-    logaddexp logaddexp2 logcumsumexp logical_and logical_not logical_or logical_xor logit logsumexp lt lu_solve
-    lu_unpack masked_fill masked_scatter masked_select matmul matrix_power max maximum mean median min minimum mm
-    mode msort mul multinomial multiply mv mvlgamma nan_to_num nanmean nanmedian nanquantile nansum narrow_copy ne
-    neg negative nextafter nonzero nonzero_static norm not_equal orgqr ormqr outer permute_copy poisson polygamma
-    pow prod put qr quantile rad2deg reciprocal relu remainder renorm repeat_interleave roll rot90 round row_stack
-    rsqrt rsub scatter scatter_add scatter_reduce searchsorted segment_reduce select_copy select_scatter sgn sigmoid
-    sign signbit sin sinc sinh slice_copy slice_scatter slogdet softmax sort split_copy split_with_sizes_copy sqrt
-    square squeeze_copy stack std sub subtract sum t_copy take take_along_dim tan tanh tensordot threshold topk
-    trace transpose_copy triangular_solve tril triu true_divide trunc unbind_copy unfold_copy unique_consecutive
-    unsafe_split unsafe_split_with_sizes unsqueeze_copy var vdot view_copy vstack where xlogy
+    abs absolute acos acosh add addbmm addcdiv addcmul addmm addmv addr alias_copy all amax amin aminmax angle any
+    arccos arccosh arcsin arcsinh arctan arctan2 arctanh argmax argmin argsort as_strided_copy as_strided_scatter
+    asin asinh atan atan2 atanh baddbmm binary_cross_entropy_with_logits bincount binomial bitwise_and
+    bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor block_diag bmm bucketize cat ceil celu
+    chain_matmul cholesky cholesky_inverse cholesky_solve clamp clamp_max clamp_min clip column_stack complex concat
+    concatenate conj_physical constant_pad_nd copysign cos cosh count_nonzero cross cummax cummin cumprod cumsum
+    deg2rad detach_copy diag diag_embed diagonal_copy diagonal_scatter diff digamma dist div divide dot dstack eq
+    erf erfc erfinv exp exp2 expand_copy expm1 fill fix flip float_power floor floor_divide fmax fmin fmod frac
+    frexp gather gcd ge geqrf ger greater greater_equal gt hardshrink hash_tensor heaviside histc histogram
+    histogramdd hstack hypot i0 igamma igammac index_add index_copy index_fill index_put index_reduce index_select
+    inner inverse isin isinf isnan isneginf isposinf kron kthvalue lcm ldexp le lerp less less_equal lgamma log
+    log10 log1p log2 log_softmax logaddexp logaddexp2 logcumsumexp logical_and logical_not logical_or logical_xor
+    logit logsumexp lt lu_solve lu_unpack masked_fill masked_scatter masked_select matmul matrix_power max maximum
+    mean median min minimum mm mode msort mul multinomial multiply mv mvlgamma nan_to_num nanmean nanmedian
+    nanquantile nansum narrow_copy ne neg negative nextafter nonzero nonzero_static norm not_equal orgqr ormqr outer
+    permute_copy poisson polar polygamma pow prod put qr quantile rad2deg reciprocal relu remainder renorm
+    repeat_interleave roll rot90 round row_stack rsqrt rsub scatter scatter_add scatter_reduce searchsorted
+    segment_reduce select_copy select_scatter sgn sigmoid sign signbit sin sinc sinh slice_copy slice_scatter
+    slogdet softmax sort split_copy split_with_sizes_copy sqrt square squeeze_copy stack std sub subtract sum t_copy
+    take take_along_dim tan tanh tensordot threshold topk trace transpose_copy triangular_solve tril triu
+    true_divide trunc unbind_copy unfold_copy unique_consecutive unsafe_split unsafe_split_with_sizes unsqueeze_copy
+    var vdot view_copy vstack where xlogy
 """
 NAMES = frozenset(_LISTED.split())
 # These want exactly the dtype of their result; the others cast where the category stays.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from adjit.dtypes import default_float, public
+from adjit.dtypes import default_complex, default_float, public
 from adjit.ir.types import BF16, BOOL, I64
 from adjit.tensor import Tensor
 
@@ -86,6 +86,18 @@ class _Formatter:
         return self._plain(value).rjust(self.width)
 
 
+class _ComplexFormatter:
+    """How one complex element is written: each part in the form that suits all parts of its side."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.real, self.imag = _Formatter(values.real), _Formatter(values.imag)
+        self.width = self.real.width + self.imag.width + 1
+
+    def __call__(self, value: complex) -> str:
+        imag = f"{self.imag(value.imag)}j".lstrip()
+        return self.real(value.real) + (imag if imag.startswith(("+", "-")) else f"+{imag}")
+
+
 def _summarised(array: np.ndarray) -> np.ndarray:
     """The corners that a summary shows."""
     edge = _options.edgeitems
@@ -96,7 +108,7 @@ def _summarised(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _lines(array: np.ndarray, indent: int, summarise: bool, write: _Formatter) -> str:
+def _lines(array: np.ndarray, indent: int, summarise: bool, write: _Formatter | _ComplexFormatter) -> str:
     edge = _options.edgeitems
     if array.ndim == 0:
         return write(array[()].item())
@@ -112,7 +124,7 @@ def _lines(array: np.ndarray, indent: int, summarise: bool, write: _Formatter) -
     return "[" + ("," + "\n" * (array.ndim - 1) + " " * (indent + 1)).join(parts) + "]"
 
 
-def _row(array: np.ndarray, indent: int, summarise: bool, write: _Formatter) -> str:
+def _row(array: np.ndarray, indent: int, summarise: bool, write: _Formatter | _ComplexFormatter) -> str:
     edge = _options.edgeitems
     per_line = max(1, (_options.linewidth - indent) // (write.width + 2))
     values = array.tolist()
@@ -126,7 +138,7 @@ def _row(array: np.ndarray, indent: int, summarise: bool, write: _Formatter) -> 
     return "[" + ("," + "\n" + " " * (indent + 1)).join(", ".join(row) for row in rows) + "]"
 
 
-def printed_elements(tensor: Tensor) -> tuple[np.ndarray, _Formatter]:
+def printed_elements(tensor: Tensor) -> tuple[np.ndarray, _Formatter | _ComplexFormatter]:
     """The numbers of a tensor that holds some, and how one of them is written: alike for all."""
     array = tensor._array
     assert array is not None
@@ -134,7 +146,8 @@ def printed_elements(tensor: Tensor) -> tuple[np.ndarray, _Formatter]:
         from adjit.ir.halfs import widen_bf16
 
         array = widen_bf16(array)
-    return array, _Formatter(_summarised(array) if array.size > _options.threshold else array)
+    shown = _summarised(array) if array.size > _options.threshold else array
+    return array, _ComplexFormatter(shown) if tensor._dtype.is_complex else _Formatter(shown)
 
 
 def format_tensor(tensor: Tensor) -> str:
@@ -151,7 +164,7 @@ def format_tensor(tensor: Tensor) -> str:
         body = _lines(array, len("tensor("), array.size > _options.threshold, formatter)
         if _options.edgeitems == 0:
             suffixes.append(f"size={tuple(array.shape)}")
-    natural = (default_float(), I64, BOOL) if array.size else (default_float(),)
+    natural = (default_float(), default_complex(), I64, BOOL) if array.size else (default_float(),)
     if tensor._dtype not in natural:
         suffixes.append(f"dtype={public(tensor._dtype)!r}")
     function = tensor.grad_fn

@@ -6,14 +6,32 @@ from collections.abc import Sequence
 from typing import Any
 
 from adjit.dims import shape_of
-from adjit.dispatch import apply
-from adjit.dtypes import default_float, dtype, public, title_of
+from adjit.dispatch import apply, literal
+from adjit.dtypes import default_complex, default_float, dtype, public, title_of
 from adjit.errors import explained
 from adjit.ir.primitive import primitive_named
-from adjit.ir.types import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, DType
+from adjit.ir.types import (
+    BF16,
+    BOOL,
+    C64,
+    C128,
+    F16,
+    F32,
+    F64,
+    I8,
+    I16,
+    I32,
+    I64,
+    U8,
+    U16,
+    U32,
+    U64,
+    DType,
+    complex_of,
+)  # fmt: skip
 from adjit.tensor import Tensor
 
-_ORDER = [BOOL, U8, I8, U16, I16, U32, I32, U64, I64, F16, BF16, F32, F64]
+_ORDER = [BOOL, U8, I8, U16, I16, U32, I32, U64, I64, F16, BF16, F32, F64, C64, C128]
 _SIGNED_BY_BITS = {8: I8, 16: I16, 32: I32, 64: I64}
 
 
@@ -31,15 +49,19 @@ def promote_types_ir(a: DType, b: DType) -> DType:
         return signed if signed.bits > unsigned.bits else _SIGNED_BY_BITS[2 * unsigned.bits]
     if {a, b} == {F16, BF16}:
         return F32
+    if {a, b} == {C64, F64}:
+        return C128
     return max(a, b, key=_ORDER.index)
 
 
 def category_of(dtype: DType) -> int:
-    """0 for bool, 1 for integers, 2 for floats: a result is stored in its category or a higher one."""
-    return 2 if dtype.is_float else 0 if dtype is BOOL else 1
+    """0 for bool, 1 integers, 2 floats, 3 complex: a result is stored in its category or a higher one."""
+    return 3 if dtype.is_complex else 2 if dtype.is_float else 0 if dtype is BOOL else 1
 
 
 def _number_dtype(value: Any) -> DType:
+    if isinstance(value, complex):
+        return default_complex()
     return BOOL if isinstance(value, bool) else default_float() if isinstance(value, float) else I64
 
 
@@ -56,7 +78,8 @@ def result_dtype(operands: Sequence[Any]) -> DType:
     found: DType | None = None
     for candidate in best:
         if candidate is not None and (found is None or category_of(candidate) > category_of(found)):
-            found = candidate
+            # A weaker complex operand makes a float complex, and keeps its precision.
+            found = complex_of(found) if candidate.is_complex and found is not None and found.is_float else candidate
     assert found is not None
     return found
 
@@ -101,8 +124,9 @@ def spread(tensor: Tensor, shape: Sequence[Any]) -> Tensor:
 
 
 def promote(*operands: Any, target: DType | None = None, op: str = "") -> list[Any]:
-    """Operands of one dtype and shape; numbers stay numbers."""
+    """Operands of one dtype and shape; numbers stay numbers, but complex ones become tensors."""
     target = result_dtype(operands) if target is None else target
+    operands = tuple(literal(operand, target) if isinstance(operand, complex) else operand for operand in operands)
     tensors = [operand for operand in operands if isinstance(operand, Tensor)]
     try:
         shape = broadcast_shapes(*(shape_of(tensor) for tensor in tensors))
@@ -131,6 +155,11 @@ def promote_dtypes(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Tensors in their common dtype, whatever their shapes."""
     target = result_dtype(tensors)
     return [cast_to(tensor, target) for tensor in tensors]
+
+
+def single(*tensors: Tensor) -> list[Tensor]:
+    """Halves as float32, for what is rounded once at the end."""
+    return [cast_to(tensor, F32) if tensor._dtype in (F16, BF16) else tensor for tensor in tensors]
 
 
 METHODS: dict[str, Any] = {}

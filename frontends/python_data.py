@@ -8,14 +8,17 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from adjit.dtypes import default_float
+from adjit.dtypes import default_complex, default_float
 from adjit.ir.halfs import cast_array, marked
-from adjit.ir.types import BF16, BOOL, F64, I64, U64, DType, dtype_of_storage
+from adjit.ir.types import BF16, BOOL, C128, F64, I64, U64, DType, dtype_of_storage
 from adjit.promotion import promote_types_ir
 from adjit.tensor import Tensor
 
-_SUPPORTED = "float64, float32, float16, int64, int32, int16, int8, uint64, uint32, uint16, uint8, and bool"
-_NUMBERS = frozenset((bool, int, float))
+_SUPPORTED = (
+    "float64, float32, float16, complex64, complex128, int64, int32, int16, int8, uint64, uint32, uint16, uint8, and "
+    "bool"
+)
+_NUMBERS = frozenset((bool, int, float, complex))
 
 
 def dtype_of_array(array: np.ndarray) -> DType:
@@ -62,6 +65,8 @@ def array_of(data: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
     kinds = _leaf_types(data)
     if not kinds <= _NUMBERS:
         data, known = _plain(data)
+    elif complex in kinds:
+        known = default_complex()
     elif float in kinds:
         known = default_float()
     else:
@@ -102,7 +107,7 @@ def _plain(data: Any) -> tuple[Any, DType]:
     if hasattr(data, "__index__"):
         return data.__index__(), I64
     if isinstance(data, complex):
-        raise TypeError("complex tensors are not supported")
+        return data, default_complex()
     if isinstance(data, str):
         raise TypeError("new(): invalid data type 'str'")
     raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
@@ -118,6 +123,10 @@ def _converted(data: Any, target: DType) -> np.ndarray:
         return stored(array, BOOL, target)
     if array.size == 0:
         return np.zeros(array.shape, target.storage)
+    if array.dtype.kind == "c":
+        if not target.is_complex:
+            raise TypeError("must be real number, not complex")
+        return stored(array, C128, target)
     if array.dtype.kind == "f":
         if target.is_integer:
             _check_range(array, target)
@@ -184,12 +193,19 @@ def _ragged(data: Any, sizes: Sequence[int], target: DType, depth: int) -> Excep
 _C_NAMES = {
     "u8": "uint8_t", "u16": "uint16_t", "u32": "uint32_t", "u64": "uint64_t", "i8": "int8_t", "i16": "int16_t",
     "i32": "int", "i64": "int64_t", "f16": "c10::Half", "bf16": "c10::BFloat16", "f32": "float", "f64": "double",
+    "c64": "c10::complex<float>", "c128": "c10::complex<double>",
 }  # fmt: skip
 _NUMBER_KINDS = {np.dtype(np.bool_): BOOL, np.dtype(np.int64): I64, np.dtype(np.uint64): U64}
 
 
-def number_of(value: int | float | bool, dtype: DType) -> np.ndarray:
+def number_of(value: int | float | complex | bool, dtype: DType) -> np.ndarray:
     """A number as a 0-d array.  RuntimeError where `dtype` cannot hold it."""
+    if isinstance(value, complex):
+        if dtype.is_complex:
+            return stored(np.asarray(value), C128, dtype)
+        if value.imag:
+            raise _overflow(dtype)
+        value = value.real
     array = np.asarray(value)
     source = _NUMBER_KINDS.get(array.dtype, F64)
     wide = array.astype(np.float64) if source is F64 else array

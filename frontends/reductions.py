@@ -12,11 +12,11 @@ from adjit.dims import numel_of, numpy_names, shape_of, sizes_argument, wrap_dim
 from adjit.dispatch import apply
 from adjit.dtypes import default_float, title_of, to_ir
 from adjit.elementwise import abs as absolute
-from adjit.elementwise import add, div, emit, exp, log, mul, nan_to_num, pow, single, sub, where
+from adjit.elementwise import add, div, emit, exp, log, mul, nan_to_num, pow, sub, where
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL, I64, U8
 from adjit.logic import isfinite, isnan, logical_not
-from adjit.promotion import cast_to
+from adjit.promotion import cast_to, single
 from adjit.tensor import Tensor
 
 

@@ -174,15 +174,23 @@ def _reversed(input: Tensor) -> Tensor:
 def _matrix_transpose(input: Tensor) -> Tensor:
     if len(shape_of(input)) == 1:
         raise RuntimeError("tensor.mT is only supported on matrices or batches of matrices. Got 1-D tensor.")
-    return adjoint(input)
+    return transpose(input, -2, -1) if shape_of(input) else make_view(reshape_op, input, {"shape": ()}, "Alias")
 
 
 def adjoint(input: Tensor) -> Tensor:
-    """The last two axes exchanged: numbers are real."""
+    """The last two axes exchanged, and complex numbers conjugated."""
     ndim = len(shape_of(input))
     if ndim == 1:
         raise RuntimeError("tensor.adjoint() is only supported on matrices or batches of matrices. Got 1-D tensor.")
-    return transpose(input, -2, -1) if ndim else make_view(reshape_op, input, {"shape": ()}, "Alias")
+    return _conjugated(transpose(input, -2, -1) if ndim else make_view(reshape_op, input, {"shape": ()}, "Alias"))
+
+
+def _conjugated(input: Tensor) -> Tensor:
+    if not input._dtype.is_complex:
+        return input
+    from adjit.complex_parts import conj
+
+    return conj(input)
 
 
 def _batched_adjoint(input: Tensor) -> Tensor:
@@ -196,7 +204,7 @@ def _matrix_adjoint(input: Tensor) -> Tensor:
     if ndim not in (0, 2):
         text = f"tensor.H is only supported on matrices (2-D tensors). Got {ndim}-D tensor."
         raise RuntimeError(text if ndim == 1 else f"{text} For batches of matrices, consider using tensor.mH")
-    return transpose(input, 0, 1) if ndim else make_view(reshape_op, input, {"shape": ()}, "Alias")
+    return _conjugated(transpose(input, 0, 1) if ndim else make_view(reshape_op, input, {"shape": ()}, "Alias"))
 
 
 def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:

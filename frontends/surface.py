@@ -21,7 +21,8 @@ MODULES = (
     "numeric_limits", "printing", "copying", "ranges", "legacy", "extremes", "along_axis", "products", "sorting",
     "joining", "rearranging", "random", "random_inplace", "strided_views", "view_copies", "layer_functions",
     "resizing", "storage", "control", "scattering", "searching", "memory_layout",
-    "complex_parts", "elements", "factorizations", "assembling", "custom_rules", "foreign", "sparse_derivatives",
+    "complex_parts", "elements", "scaled_sums", "factorizations", "assembling", "custom_rules", "foreign",
+    "sparse_derivatives",
 )  # fmt: skip
 TABLE = Path(__file__).with_name("surface.txt")
 

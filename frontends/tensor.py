@@ -178,7 +178,7 @@ class Tensor:
                 "you can only change requires_grad flags of leaf variables. If you want to use a computed variable in "
                 "a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
             )
-        if value and not self._dtype.is_float:
+        if value and not self._dtype.is_continuous:
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
         if value and STATE.inference:
             raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")

@@ -109,9 +109,9 @@ class Tracer:
         self._places.setdefault(value, (cell, cell.version))
         return tensor
 
-    def constant(self, value: int | float | bool, dtype: DType) -> Tensor:
+    def constant(self, value: int | float | complex | bool, dtype: DType) -> Tensor:
         """A 0-d constant of the program."""
-        return self._new(self.builder.constant(value, dtype))
+        return self._new(self.builder.number(value, dtype))
 
     def cell_of(self, tensor: Tensor) -> Cell:
         """The memory of a tensor; one from outside becomes an input."""
@@ -228,7 +228,7 @@ class Tracer:
                 if root.attached is None:
                     root.attached = Watch()
                     root.attached.leaf = ref(tensor)
-        elif recording and value in self._depends and value.dtype.is_float:
+        elif recording and value in self._depends and value.dtype.is_continuous:
             cut = self._detached.get(value)
             if cut is None:
                 cut = self._detached[value] = self.builder.emit(primitive_named("detach"), [value]).output
@@ -237,7 +237,7 @@ class Tracer:
 
     def join_history(self, cell: Cell) -> None:
         """After a write outside autograd: the memory's value, with gradients that go to the value it had before."""
-        if cell.history is None or not cell.value.dtype.is_float:
+        if cell.history is None or not cell.value.dtype.is_continuous:
             return
         from adjit.autograd.custom import with_gradient_of
 
@@ -258,7 +258,7 @@ class Tracer:
     @staticmethod
     def _mark(results: Sequence[Tensor], name: str) -> None:
         for tensor in results:
-            if tensor._dtype.is_float:
+            if tensor._dtype.is_continuous:
                 tensor._requires_grad, tensor._leaf = True, False
                 node = None if tensor._value is None else tensor._value.node
                 if node is not None and node.attached is None:

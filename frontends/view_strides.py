@@ -33,6 +33,12 @@ def strides_of_view(
             return tuple(attributes["strides"])
         case "bitcast":
             return steps
+        case "imag" | "real":  # counted in parts, of which two make a number
+            return tuple(step * 2 for step in steps)
+        case "view_as_real":
+            return (*(step * 2 for step in steps), 1)
+        case "view_as_complex":
+            return tuple(step // 2 for step in steps[:-1])
         case "reshape":
             found = viewable_strides(old, steps, dims)
             return strides_of(dims) if found is None else found
@@ -51,6 +57,10 @@ def offset_of_chain(dims: tuple[Size, ...], dtype: DType, chain: Chain) -> Size:
                 offset = offset + start * step
         elif op.name == "as_strided":
             offset = offset + attributes["offset"]
+        elif op.name in ("imag", "real", "view_as_real"):
+            offset = 2 * offset + (op.name == "imag")
+        elif op.name == "view_as_complex":
+            offset = offset // 2
         (made,) = op.infer([type], attributes)
         steps = strides_of_view(op, type.dims, steps, attributes, made.dims)
         type = made

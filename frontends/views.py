@@ -146,7 +146,7 @@ def check_writable(tensor: Tensor) -> None:
     if base._leaf:
         raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
     check_one_view(tensor)
-    if not tensor.requires_grad and tensor._dtype.is_float and tensor._tracer is None:
+    if not tensor.requires_grad and tensor._dtype.is_continuous and tensor._tracer is None:
         raise RuntimeError(_NO_GRAD_VIEW)
 
 
@@ -302,6 +302,13 @@ def _invert(op: Primitive, attributes: dict[str, Any], outer: Tensor, new: Tenso
             return _applied(op, (new,), {"dtype": outer._dtype})
         case "slice":
             return _overwrite_slice(outer, new, **attributes)
+        case "real":
+            return _applied(primitive_named("complex"), (new, _applied(primitive_named("imag"), (outer,), {})), {})
+        case "imag":
+            return _applied(primitive_named("complex"), (_applied(primitive_named("real"), (outer,), {}), new), {})
+        case "view_as_real" | "view_as_complex":
+            other = "view_as_complex" if op.name == "view_as_real" else "view_as_real"
+            return _applied(primitive_named(other), (new,), {})
     return _overwrite_places(op, attributes, outer, new)
 
 

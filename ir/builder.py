@@ -154,13 +154,20 @@ class Builder:
     def constant(self, value: Scalar, dtype: DType) -> Value:
         """The 0-d literal `value` of `dtype`; one node for each in a region."""
         if not isinstance(value, Dim):
-            value = float(value) if dtype.is_float else bool(value) if dtype.kind == "bool" else int(value)
+            value = float(value) if dtype.is_continuous else bool(value) if dtype.kind == "bool" else int(value)
         key = _constant_key(value, dtype)
         found = self._constants.get(key)
         if found is None:
             node = self.emit(primitive_named("const"), (), {"value": value, "dtype": dtype})
             found = self._constants[key] = node.output
         return found
+
+    def number(self, value: Scalar | complex, dtype: DType) -> Value:
+        """The 0-d number `value` of `dtype`: a literal, or put together from two, since literals are real."""
+        if not isinstance(value, complex):
+            return self.constant(value, dtype)
+        parts = [self.constant(part, dtype.part) for part in (value.real, value.imag)]
+        return self.emit(primitive_named("complex"), parts).output
 
     def apply(
         self, op: Primitive, operands: Sequence[object], attributes: dict[str, Attribute]
@@ -177,10 +184,10 @@ class Builder:
         for operand in operands:
             if isinstance(operand, Expr):
                 found.append(operand.value)
-            elif isinstance(operand, (bool, int, float, Dim)):
+            elif isinstance(operand, (bool, int, float, complex, Dim)):
                 if dtype is None:
                     raise DTypeError(f"{op.name}: no operand gives the number {operand} a dtype")
-                found.append(self.constant(operand, dtype))
+                found.append(self.number(operand, dtype))
             else:
                 raise TypeError(f"{op.name}: an operand is a {type(operand).__name__}, not an IR expression")
         return found
@@ -188,7 +195,7 @@ class Builder:
 
 def _constant_key(value: Scalar, dtype: DType) -> tuple[object, ...]:
     """What tells constants apart: -0.0 equals 0.0 and nan does not equal itself, so floats go by their text."""
-    if dtype.is_float and not isinstance(value, Dim):
+    if dtype.is_continuous and not isinstance(value, Dim):
         return float, repr(float(value)), dtype
     return type(value), value, dtype
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from adjit.ir.errors import DifferentiationError
+from adjit.ir.ops.chain import STRUCTURAL
 from adjit.ir.primitive import LATE, PRIMITIVES, USERS, Primitive, primitive_named
 from adjit.ir.term import Apply, Number, Symbol, Term, make, parse_term, record
 
@@ -33,7 +34,6 @@ HEADING = (
     "# Partial derivatives of the scalar ops: op, operand, and the derivative over the operands and `out`.\n"
     "# Written by `python -m adjit.ir.derive --update`.  A `!` says that the form stands beside the op's definition.\n"
 )
-STRUCTURAL = frozenset({"add", "sub", "mul", "neg", "where", "cast"})
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------
@@ -79,6 +79,15 @@ def partial_terms(op: Primitive) -> tuple[Term, ...]:
     if all((op.name, operand) in known for operand in op.operands):
         return tuple(parse_term(known[op.name, operand]) for operand in op.operands)
     return derived_terms(op)
+
+
+@cache
+def complex_partials(op: Primitive) -> tuple[Term, ...]:
+    """The partials of an op on complex numbers: those on real ones, but where these compare sizes."""
+    from adjit.ir.ops.complex_parts import PARTIALS
+
+    texts = PARTIALS.get(op.name)
+    return partial_terms(op) if texts is None else tuple(map(parse_term, texts))
 
 
 def partial_text(op: Primitive, operand: int) -> str:

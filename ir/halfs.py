@@ -69,7 +69,8 @@ def cast_array(array: NDArray[Any], source: DType, target: DType) -> NDArray[Any
     """The values of `array`, held as `source`, in the storage of `target`.
 
     float to float rounds to nearest even (to bfloat16 by way of float32); float to integer truncates, saturates, and
-    takes NaN to 0; integer to integer wraps; anything to bool is `x != 0`; integer to a half goes by way of float32.
+    takes NaN to 0; integer to integer wraps; anything to bool is `x != 0`; integer to a half goes by way of float32;
+    complex to real takes the real part.
     """
     array = np.asarray(array)
     if source is target:
@@ -79,6 +80,8 @@ def cast_array(array: NDArray[Any], source: DType, target: DType) -> NDArray[Any
     with np.errstate(all="ignore"):
         if target.kind == "bool":
             return np.asarray(array != 0)
+        if source.is_complex and not target.is_complex:
+            array, source = array.real, source.part
         if target is BF16:
             return round_bf16(array.astype(np.float32))
         if target is F16 and source.is_integer:

@@ -34,7 +34,7 @@ def format_literal(value: object, dtype: DType) -> str:
     """The 0-d constant `value` of `dtype`, as it stands among operands."""
     if isinstance(value, Dim):
         return str(value)
-    if dtype.is_float:
+    if dtype.is_continuous:
         return repr(float(value))  # type: ignore[arg-type]
     if dtype.kind == "bool":
         return "true" if value else "false"
@@ -75,7 +75,7 @@ def literal_fault(value: object, dtype: DType) -> str | None:
     """
     if dtype.kind == "bool":
         return None if isinstance(value, bool) else f"{value} is not true or false"
-    if dtype.is_float:
+    if dtype.is_continuous:
         return None if isinstance(value, (int, float, Dim)) else f"{value!r} is not a number"
     if isinstance(value, Dim):
         return None

@@ -142,7 +142,7 @@ class Primitive:
 
     def is_differentiable(self, dtype: DType) -> bool:
         """Whether a result of `dtype` can carry a cotangent."""
-        return dtype.is_float and not self.constant_result
+        return dtype.is_continuous and not self.constant_result
 
 
 PRIMITIVES: dict[str, Primitive] = {}
@@ -173,7 +173,9 @@ def primitive(
 # Ops that a program made of expressions while it ran: no file of this package tells of them.
 USERS: set[str] = set()
 # Ops that few programs use: these modules are imported when a name is asked for that is not there yet.
-LATE = ("adjit.ir.ops.special", "adjit.ir.ops.special_bessel", "adjit.ir.ops.special_incomplete")
+LATE = (
+    "adjit.ir.ops.complex", "adjit.ir.ops.special", "adjit.ir.ops.special_bessel", "adjit.ir.ops.special_incomplete"
+)  # fmt: skip
 
 
 def primitive_named(name: str) -> Primitive:
@@ -181,6 +183,8 @@ def primitive_named(name: str) -> Primitive:
     if name not in PRIMITIVES:
         for module in LATE:
             import_module(module)
+            if name in PRIMITIVES:
+                break
     return PRIMITIVES[name]
 
 

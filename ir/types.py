@@ -13,10 +13,8 @@ from adjit.ir.shape import Dim, Size, format_shape, product, size_names
 class DType:
     """An element type.  There is one object per dtype, so `is` compares them.
 
-    `name` is the IR's name (`f32`), `long_name` PyTorch's (`float32`), `kind` one of bool, uint, int, float, `bits` its
-    width, `storage` the NumPy dtype that holds it (bfloat16 is held as its 16 bits in a uint16).
-    Complex would need two kinds more: scalar rules over pairs of reals, conjugation in every transpose rule, and
-    interleaved loads in the kernels.
+    `name` is the IR's name (`f32`), `long_name` PyTorch's (`float32`), `kind` one of bool, uint, int, float, complex,
+    `bits` its width, `storage` the NumPy dtype that holds it (bfloat16 is held as its 16 bits in a uint16).
     """
 
     name: str
@@ -33,6 +31,20 @@ class DType:
     @property
     def is_float(self) -> bool:
         return self.kind == "float"
+
+    @property
+    def is_complex(self) -> bool:
+        return self.kind == "complex"
+
+    @property
+    def is_continuous(self) -> bool:
+        """Whether numbers vary continuously, so that derivatives are taken of them: floats and complex numbers."""
+        return self.kind in ("float", "complex")
+
+    @property
+    def part(self) -> DType:
+        """The dtype of a complex number's real and imaginary parts; a real dtype is its own."""
+        return _PARTS.get(self, self)
 
     @property
     def is_integer(self) -> bool:
@@ -62,14 +74,24 @@ F16 = DType("f16", "float16", "float", 16, np.dtype(np.float16))
 BF16 = DType("bf16", "bfloat16", "float", 16, np.dtype(np.uint16))
 F32 = DType("f32", "float32", "float", 32, np.dtype(np.float32))
 F64 = DType("f64", "float64", "float", 64, np.dtype(np.float64))
+C64 = DType("c64", "complex64", "complex", 64, np.dtype(np.complex64))
+C128 = DType("c128", "complex128", "complex", 128, np.dtype(np.complex128))
 
-DTYPES: dict[str, DType] = {d.name: d for d in (BOOL, U8, U16, U32, U64, I8, I16, I32, I64, F16, BF16, F32, F64)}
+DTYPES: dict[str, DType] = {
+    d.name: d for d in (BOOL, U8, U16, U32, U64, I8, I16, I32, I64, F16, BF16, F32, F64, C64, C128)
+}
+_PARTS = {C64: F32, C128: F64}
 _BY_STORAGE = {d.storage: d for d in DTYPES.values() if d is not BF16}
 
 
 def dtype_named(name: str) -> DType:
     """The dtype with the IR name `name`; KeyError if there is none."""
     return DTYPES[name]
+
+
+def complex_of(part: DType) -> DType:
+    """The complex dtype whose parts hold numbers of `part`: those of float64 for float64, else of float32."""
+    return C128 if part in (F64, C128) else C64
 
 
 def dtype_of_storage(storage: np.dtype[np.generic]) -> DType | None:

@@ -17,7 +17,7 @@ from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph, Region
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.shape import Dim
-from adjit.ir.types import BOOL, F32, F64, I8, I32, I64, U8, DType, TensorType
+from adjit.ir.types import BOOL, C64, C128, F32, F64, I8, I32, I64, U8, DType, TensorType
 from tests.sampling import ALL, NUMBERS, SAMPLES, Draw, Generator, Sample, samples_of, scalar_samples
 
 
@@ -89,7 +89,7 @@ def _(draw: Draw) -> Iterator[Sample]:
             attributes = {"low": low, "high": high, "interior": interior, "value": value}
             smooth = math.isfinite(value)
             yield Sample(f"{shape} {low} {high} {interior} {value}", (draw.array(shape),), attributes, smooth=smooth)
-    for dtype in ALL:
+    for dtype in (*ALL, C128):
         attributes = {"low": (1,), "high": (1,), "interior": (1,), "value": dtype is BOOL or 2}
         yield Sample(f"{dtype}", (draw.array((3,), dtype),), attributes)
 
@@ -129,6 +129,13 @@ def _(draw: Draw) -> Iterator[Sample]:
     for dtype in ALL:
         attributes = {"axes": (0,), "size": (2,), "stride": (2,), "dilation": (2,)}
         yield Sample(f"{dtype}", (draw.array((6,), dtype),), attributes)
+
+
+@samples_of("view_as_real", "view_as_complex")
+def _(draw: Draw) -> Iterator[Sample]:
+    for shape in ((), (3,), (2, 3), (0, 2)):
+        for dtype in (C64, C128) if draw.name == "view_as_real" else (F32, F64):
+            yield Sample(f"{shape} {dtype}", (draw.array(shape if dtype.is_complex else (*shape, 2), dtype),))
 
 
 @samples_of("as_strided")
@@ -183,7 +190,7 @@ def _(draw: Draw) -> Iterator[Sample]:
     for left, right, contract, batch in cases:
         attributes = {"contract": contract, "batch": batch}
         yield Sample(f"{left} {right} {contract} {batch}", (draw.array(left), draw.array(right)), attributes)
-    for dtype in NUMBERS:
+    for dtype in (*NUMBERS, C64, C128):
         operands = (draw.array((2, 3), dtype), draw.array((3, 2), dtype))
         yield Sample(f"{dtype}", operands, {"contract": matrix, "batch": (none, none)})
     spoiled = draw.array((2, 3), F32)
@@ -226,7 +233,7 @@ def _(draw: Draw) -> Iterator[Sample]:
         name = f"{x} {w} {' '.join(map(str, attributes.values()))}"
         yield Sample(name, (draw.array(x), draw.array(w)), attributes)
     plain = {"stride": (1,), "padding": ((1, 0),), "input_dilation": (1,), "kernel_dilation": (1,), "groups": 1}
-    for dtype in NUMBERS:
+    for dtype in (*NUMBERS, C128):
         yield Sample(f"{dtype}", (draw.array((1, 2, 4), dtype), draw.array((2, 2, 2), dtype)), plain)
 
 
@@ -273,8 +280,21 @@ def with_zeros(make: Generator, *uses: dict[str, Any]) -> Generator:
     return extended
 
 
-SAMPLES["reduce_sum"] = with_empty(SAMPLES["reduce_sum"])
-SAMPLES["reduce_prod"] = with_empty(with_zeros(SAMPLES["reduce_prod"], {"axes": (1,)}, {"axes": (1, 0)}))
+def with_complex(make: Generator, *uses: dict[str, Any]) -> Generator:
+    """The samples of `make`, and complex numbers."""
+
+    def extended(draw: Draw) -> Iterator[Sample]:
+        yield from make(draw)
+        for attributes in uses:
+            yield Sample(f"c128 {attributes}", (draw.array((2, 3), C128),), attributes)
+
+    return extended
+
+
+SAMPLES["reduce_sum"] = with_complex(with_empty(SAMPLES["reduce_sum"]), {"axes": (1,)}, {"axes": ()})
+SAMPLES["reduce_prod"] = with_complex(
+    with_empty(with_zeros(SAMPLES["reduce_prod"], {"axes": (1,)}, {"axes": (1, 0)})), {"axes": (1,)}, {"axes": (0, 1)}
+)
 
 
 @samples_of("reduce_any", "reduce_all")
@@ -304,8 +324,10 @@ def _(draw: Draw) -> Iterator[Sample]:
         yield Sample(f"{dtype}", (draw.array((2, 4), dtype),), {"axis": 1, "reverse": False})
 
 
-SAMPLES["cumulate_prod"] = with_zeros(
-    SAMPLES["cumulate_prod"], {"axis": 1, "reverse": False}, {"axis": 1, "reverse": True}
+RUNNING = ({"axis": 1, "reverse": False}, {"axis": 0, "reverse": True})
+SAMPLES["cumulate_sum"] = with_complex(SAMPLES["cumulate_sum"], *RUNNING)
+SAMPLES["cumulate_prod"] = with_complex(
+    with_zeros(SAMPLES["cumulate_prod"], {"axis": 1, "reverse": False}, {"axis": 1, "reverse": True}), *RUNNING
 )
 
 
@@ -332,7 +354,7 @@ def _(draw: Draw) -> Iterator[Sample]:
     for shape, axes, places in INDEXED:
         indices = [draw.indices(shape[axis], places) for axis in axes]
         yield Sample(f"{shape} {axes} {places}", (draw.array(shape), *indices), {"axes": axes})
-    for dtype in ALL:
+    for dtype in (*ALL, C128):
         yield Sample(f"{dtype}", (draw.array((4, 2), dtype), draw.indices(4, (3,))), {"axes": (0,)})
     for dtype in (U8, I8, I32):
         yield Sample(f"index {dtype}", (draw.array((4, 2)), draw.indices(4, (3,), dtype)), {"axes": (0,)})
@@ -350,7 +372,7 @@ def _(draw: Draw) -> Iterator[Sample]:
 
     for shape, axes, places in INDEXED:
         yield sample(f"{shape} {axes} {places}", shape, axes, places, F64)
-    for dtype in NUMBERS:
+    for dtype in (*NUMBERS, C128) if draw.name in ("scatter_add", "scatter_set") else NUMBERS:
         yield sample(f"{dtype}", (4, 2), (0,), (6,), dtype)
     x, updates = np.array([1, np.nan, 0, 2], np.float32), np.array([np.nan, 3, -0.0, 5, 2], np.float32)
     yield Sample("special values", (x, updates, np.array([0, 1, 2, 3, 3])), {"axes": (0,)}, smooth=False)

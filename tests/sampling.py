@@ -18,7 +18,7 @@ from adjit.ir.graph import Region
 from adjit.ir.halfs import round_bf16, storage_dtype
 from adjit.ir.primitive import Primitive
 from adjit.ir.term import record, subterms
-from adjit.ir.types import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, U8, DType, TensorType
+from adjit.ir.types import BF16, BOOL, C64, C128, F16, F32, F64, I8, I16, I32, I64, U8, DType, TensorType
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Generator = Callable[["Draw"], Iterator["Sample"]]
@@ -47,11 +47,15 @@ class Draw:
     """Arrays of repeatable random values."""
 
     def __init__(self, name: str) -> None:
+        self.name = name
         self.random = np.random.default_rng(zlib.crc32(name.encode()))
 
     def array(self, shape: Sequence[int], dtype: DType = F64) -> Array:
-        """Distinct floats of both signs, small integers other than 0, or bools."""
+        """Distinct floats of both signs, complex numbers of such, small integers other than 0, or bools."""
         size = math.prod(shape)
+        if dtype.is_complex:
+            parts = [self.array(shape, dtype.part) for _ in range(2)]
+            return np.asarray(parts[0] + 1j * parts[1], dtype.storage)
         if dtype.is_float:
             # Distinct, at least 0.1 apart and away from 0: no tie, and no kink within a difference step.
             places = self.random.permutation(size) - size // 2
@@ -92,7 +96,10 @@ SCALAR_ATTRIBUTES = {
     "hardshrink": {"bound": 0.5},
     "polygamma": {"n": 2},
 }
-CASTS = ((F32, F64), (F64, F32), (F32, I32), (I64, F32), (BOOL, F32), (I32, BOOL), (I64, U8), (U8, I8), (F32, BF16))
+CASTS = (
+    (F32, F64), (F64, F32), (F32, I32), (I64, F32), (BOOL, F32), (I32, BOOL), (I64, U8), (U8, I8), (F32, BF16),
+    (F32, C64), (C64, F32), (C64, C128), (C128, F64), (I64, C128), (C64, BOOL),
+)  # fmt: skip
 BITCASTS = ((F32, I32), (I64, F64), (F64, I64), (I16, F16), (U8, I8))
 
 
@@ -109,7 +116,7 @@ def scalar_samples(op: Primitive) -> Generator:
         return tuple(draw.array(shape, each) for shape, each in zip(shapes, dtypes, strict=True))
 
     def make(draw: Draw) -> Iterator[Sample]:
-        dtypes = [dtype for dtype in (*ALL, I8, BF16, F16) if accepts(op, dtype, condition, attributes)]
+        dtypes = [dtype for dtype in (*ALL, I8, BF16, F16, C64, C128) if accepts(op, dtype, condition, attributes)]
         for dtype in dtypes:
             yield Sample(f"{dtype}", operands(draw, dtype, [(2, 3)] * count), attributes)
         if is_long(op):  # each use costs the compiler as much as a hundred of another op

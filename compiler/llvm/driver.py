@@ -127,7 +127,7 @@ class Driver:
             return [_standing(node, step) for step in steps]
         rule: dict[str, Callable[[Node], list[Step]]] = {
             "cond": self._cond, "while": self._while, "scan": self._scan, "host_call": self._host_call,
-            "const": self._const,
+            "const": self._const, "as_real": lambda node: [], "as_complex": lambda node: [],
         }  # fmt: skip
         if node.op.name not in rule:
             raise CompileError(f"{node.op.name} stands outside all kernels and cannot be compiled there")

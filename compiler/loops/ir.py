@@ -28,6 +28,7 @@ Meanings:
 - `reduce`: fold of the region's outputs over `var`, `extent`; kinds as in `adjit.ir.index`; `order` says the order of a
   floating sum or product.
 - `contract`: `out[b, m, n] = sum_k a(b, m, k) * b(b, k, n)`, by packed panels; two regions give the operands' elements.
+- `as_real`, `as_complex`: interleaved parts as complex numbers and back: the same memory, at the level of the program.
 - `sort_rows`: stable sort of each row of a [rows, length] buffer into value and index buffers.
 
 Exact forms: operands; attributes; regions; results.
@@ -76,7 +77,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from adjit.ir.errors import CompileError
-from adjit.ir.primitive import Primitive, register
+from adjit.ir.primitive import Primitive, primitive_named, register
 from adjit.ir.shape import Size, strides_of
 from adjit.ir.types import DType, TensorType
 
@@ -119,3 +120,20 @@ POSITION = _loop_op("position", "Checked dynamic index.")
 REDUCE = _loop_op("reduce", "Fold over a loop domain.")
 CONTRACT = _loop_op("contract", "Packed matrix contraction.")
 SORT_ROWS = _loop_op("sort_rows", "Stable sort of each row.")
+
+
+# -- memory under two types --------------------------------------------------------------------------------------------
+def _memory_view(name: str, of: str) -> Primitive:
+    """`view_as_real` or `view_as_complex` as a compiled program has it: no kernel, the operand's own memory."""
+
+    def reference(x: Any) -> Any:
+        return primitive_named(of).reference(x)
+
+    reference.__doc__ = f"`{of}`, on the operand's own memory."
+    op = register(Primitive(name, "memory", reference))
+    op.infer_rule = lambda x: primitive_named(of).infer((x,), {})
+    return op
+
+
+AS_REAL = _memory_view("as_real", "view_as_real")
+AS_COMPLEX = _memory_view("as_complex", "view_as_complex")

@@ -199,7 +199,7 @@ class PlacingBuilder(Builder):
             depths = self.depths((value,))
             positions, (value,) = self.positions((value,))
             return self.place(INDEX, positions, {"value": value, "dtype": dtype}, (type,), depths).output
-        value = float(value) if dtype.is_float else bool(value) if dtype.kind == "bool" else int(value)
+        value = float(value) if dtype.is_continuous else bool(value) if dtype.kind == "bool" else int(value)
         return self.place(primitive_named("const"), (), {"value": value, "dtype": dtype}, (type,)).output
 
     def apply(
@@ -214,7 +214,7 @@ class PlacingBuilder(Builder):
 
 
 def _may_fault(op: Primitive, inputs: Sequence[Value]) -> bool:
-    return op.name in ("div", "mod") and not inputs[0].type.dtype.is_float and not inputs[1].constant
+    return op.name in ("div", "mod") and not inputs[0].type.dtype.is_continuous and not inputs[1].constant
 
 
 def _literal(attribute: Attribute) -> object:

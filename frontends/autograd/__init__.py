@@ -60,6 +60,9 @@ def _seeds(outputs: Sequence[Tensor], gradients: Sequence[Tensor | None], record
         if gradient is None:
             if output._tensor_type.size != 1:
                 raise RuntimeError("grad can be implicitly created only for scalar outputs")
+            if output._dtype.is_complex:
+                name = f"torch.{output._dtype.long_name}"
+                raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {name}")
             gradient = ones_like(output.detach())
         elif not isinstance(gradient, Tensor):
             raise TypeError(f"gradients can be either Tensors or None, but got {type(gradient).__name__}")

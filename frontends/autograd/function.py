@@ -219,7 +219,7 @@ def _record(cls: type[Function], ctx: FunctionCtx, args: Sequence[Any], outputs:
             found.append(item)
             continue
         value = next(made)
-        fixed = not item._dtype.is_float or any(item is tensor for tensor in ctx._fixed)
+        fixed = not item._dtype.is_continuous or any(item is tensor for tensor in ctx._fixed)
         dirty = any(item is tensor for tensor in ctx._dirty)
         if id(item) in operands and not dirty:
             with no_grad():

@@ -26,7 +26,7 @@ def record_traced(
     open_results = [
         item
         for item in outputs
-        if isinstance(item, Tensor) and item._dtype.is_float and not any(item is fixed for fixed in ctx._fixed)
+        if isinstance(item, Tensor) and item._dtype.is_continuous and not any(item is fixed for fixed in ctx._fixed)
     ]
     operands = [tracer.operand(tensor, True) for tensor in tensors]
     for tensor in ctx._dirty:  # its value before it was written is what the gradient goes to

@@ -175,7 +175,7 @@ def _forward(func: Callable[..., Any], given: Sequence[Any]) -> list[list[Tensor
         filled = list(given)
         for place, item in zip(places, chosen, strict=True):
             filled[place] = item
-        return tuple(o for o in _as_tuple(func(*filled)) if o._dtype.is_float)
+        return tuple(o for o in _as_tuple(func(*filled)) if o._dtype.is_continuous)
 
     primals = tuple(given[place].detach() for place in places)
     columns: list[list[tuple[Tensor, ...]]] = []

@@ -148,7 +148,7 @@ def refresh_view(tensor: Tensor) -> None:
     base = tensor._base
     assert base is not None
     tensor._seen = base._history
-    tensor._requires_grad = base.requires_grad and tensor._dtype.is_float
+    tensor._requires_grad = base.requires_grad and tensor._dtype.is_continuous
     if not tensor._requires_grad:
         return
     value = value_of(base)
@@ -244,7 +244,7 @@ def link(node: Node, results: Sequence[Tensor]) -> None:
 
         note_lines(node)
     for tensor, value in zip(results, node.outputs, strict=True):
-        if value.dtype.is_float and not node.op.constant_result:
+        if value.dtype.is_continuous and not node.op.constant_result:
             tensor._value = value
             tensor._requires_grad = True
             tensor._leaf = False
@@ -260,7 +260,7 @@ def close(tensor: Tensor, name: str, fault: str) -> None:
 
 def literal(number: int | float | bool, dtype: DType, location: Location) -> Value:
     """A number as a value of the graph."""
-    number = float(number) if dtype.is_float else bool(number) if dtype.kind == "bool" else int(number)
+    number = float(number) if dtype.is_continuous else bool(number) if dtype.kind == "bool" else int(number)
     return Node(_CONST, (), {"value": number, "dtype": dtype}, [TensorType(dtype, ())], location).output
 
 

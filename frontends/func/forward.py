@@ -84,7 +84,7 @@ class _Push:
         self.name = title(func).capitalize()
         self.traced: Traced
         self.traced, self.operands = traced_function(func, leaves, structure)
-        self.floating = [place for place, leaf in enumerate(leaves) if leaf.dtype.is_floating_point]
+        self.floating = [place for place, leaf in enumerate(leaves) if leaf._dtype.is_continuous]
         self.pushed = forward_mode(self.traced.graph, self.floating)
 
     def outputs(self) -> list[Tensor]:

@@ -179,7 +179,7 @@ def traced_function(
 
 
 def _floating(traced: Traced) -> list[int]:
-    return [i for i, v in enumerate(traced.graph.outputs[: traced.count]) if v.dtype.is_float]
+    return [i for i, v in enumerate(traced.graph.outputs[: traced.count]) if v.dtype.is_continuous]
 
 
 def jacrev(

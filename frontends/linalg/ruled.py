@@ -27,7 +27,7 @@ def apply_with_rule(name: str, function: Function, rule: Function, wrt: tuple[in
     if found is None:
         callee = trace_function(function, function.__name__.strip("_"), types)
         results = tuple(value.type for value in callee.outputs)
-        given = tuple(type for type in results if type.dtype.is_float)
+        given = tuple(type for type in results if type.dtype.is_continuous)
         title = f"{callee.name}.vjp"
         found = _cache[key] = {"callee": callee, "vjp": trace_function(rule, title, (*given, *types, *results))}
     return apply(PRIMITIVES["call"], operands, {**found, "wrt": wrt}, name=name)

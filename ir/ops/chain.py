@@ -6,7 +6,8 @@ of 0 stays 0.  So a branch that `where` did not select cannot leak NaN into a gr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,16 @@ from adjit.ir.halfs import storage_dtype
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.term import Apply, Evaluation, Number, Symbol, Term, is_number, subterms
 
+# Ops whose tangents come from no partials: linear ones and the product.
+STRUCTURAL = frozenset(("add", "cast", "complex", "conj", "imag", "mul", "neg", "real", "sub", "where"))
 _POLYNOMIAL = ("add", "sub", "mul", "neg")
 
 
-def _partials(op: Primitive) -> Sequence[Term]:
+def _partials(op: Primitive, of_complex: bool = False) -> Sequence[Term]:
     """The op's partial derivatives; the table is not read before a gradient is asked for."""
-    from adjit.ir.derive import partial_terms
+    from adjit.ir.derive import complex_partials, partial_terms
 
-    return partial_terms(op)
+    return complex_partials(op) if of_complex else partial_terms(op)
 
 
 def partial_factors(op: Primitive, out: Any, *operands: Any, **attributes: Any) -> tuple[Any, ...]:
@@ -40,10 +43,36 @@ def scalar_vjp(op: Primitive, g: Any, out: Any, *operands: Any, **attributes: An
     if op.constant_result:
         return (None,) * len(operands)
     if op.transpose_rule is not None:
-        found = op.transpose_rule(g, *operands, **attributes)
+        rule = partial(op.transpose_rule, **attributes)
+        found = conjugated(rule, g, *operands) if op.multilinear else rule(g, *operands)
         return found if isinstance(found, tuple) else (found,)
     chain = _Chain(op, out, operands, attributes)
-    return tuple(fitted(lambda i=i: chain.product(i, g), x) for i, x in enumerate(operands))
+    return tuple(
+        fitted(lambda i=i: conjugated(lambda h: chain.product(i, h), g), x)
+        for i, x in enumerate(operands)
+    )
+
+
+def conjugated(rule: Callable[..., Any], g: Any, *operands: Any) -> Any:
+    """conj(rule(conj(g), *operands)) for complex g: of a rule that multiplies by a holomorphic op's derivative.
+
+    The adjoint multiplies by its conjugate.
+    """
+    if not isinstance(g, tuple) and not _is_complex(g):
+        return rule(g, *operands)
+    from adjit.ir.ops.complex import conjugate
+
+    given = tuple(map(_optional(conjugate), g)) if isinstance(g, tuple) else conjugate(g)
+    found = rule(given, *operands)
+    return tuple(map(_optional(conjugate), found)) if isinstance(found, tuple) else _optional(conjugate)(found)
+
+
+def _optional(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda x: None if x is None else function(x)
+
+
+def _is_complex(x: Any) -> bool:
+    return bool(x.dtype.is_complex if hasattr(x, "emitter") else np.iscomplexobj(x))
 
 
 def scalar_jvp(op: Primitive, tangents: Sequence[Any], out: Any, *operands: Any, **attributes: Any) -> Any:
@@ -51,7 +80,7 @@ def scalar_jvp(op: Primitive, tangents: Sequence[Any], out: Any, *operands: Any,
     flowing = [i for i, t in enumerate(tangents) if t is not None]
     if op.constant_result or not flowing:
         return None
-    if op.name in ("add", "sub", "mul", "neg", "where", "cast"):
+    if op.name in STRUCTURAL:
         parts = _structural(op.name, tangents, operands, attributes)
     else:
         chain = _Chain(op, out, operands, attributes)
@@ -70,7 +99,7 @@ def fitted(cotangent: Any, operand: Any) -> Any:
 
     A function is called for the cotangent only if there is an operand to take it.
     """
-    if is_literal(operand) or not _is_float(operand):
+    if is_literal(operand) or not _is_continuous(operand):
         return None
     if callable(cotangent):
         cotangent = cotangent()
@@ -93,7 +122,7 @@ class _Chain:
     def __init__(self, op: Primitive, out: Any, operands: Sequence[Any], attributes: dict[str, Any]) -> None:
         values = _values(op, out, operands, attributes)
         self.evaluation = Evaluation(values)
-        self.terms = [self.evaluation.folded(term) for term in _partials(op)]
+        self.terms = [self.evaluation.folded(term) for term in _partials(op, _is_complex(out))]
         # x**2 has no singular partial, though x**y has: with numbers put in, a polynomial is known to be finite.
         self.folded = any(name in self.evaluation.numbers for name in op.operands)
         self.singular = op.singular
@@ -170,8 +199,12 @@ def _structural(name: str, tangents: Sequence[Any], operands: Sequence[Any], att
             return parts
         case "where", (_, x, y):
             return [op(operands[0], 0 if x is None else x, 0 if y is None else y)]
+        case "complex", (x, y):
+            return [op(0 if x is None else x, 0 if y is None else y)]
+        case "conj" | "imag" | "real", (x,):
+            return [op(x)]
         case "neg" | "cast", (x,):
-            return [op(x, **attributes)] if _is_float(op(operands[0], **attributes)) else []
+            return [op(x, **attributes)] if _is_continuous(op(operands[0], **attributes)) else []
     return list(tangents)
 
 
@@ -179,6 +212,6 @@ def _ndim(x: Any) -> int:
     return int(x.ndim) if hasattr(x, "ndim") else 0
 
 
-def _is_float(x: Any) -> bool:
+def _is_continuous(x: Any) -> bool:
     dtype = x.dtype if hasattr(x, "emitter") else storage_dtype(np.asarray(x))
-    return bool(dtype.is_float)
+    return bool(dtype.is_continuous)

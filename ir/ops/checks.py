@@ -37,7 +37,7 @@ def require_extents(op: str, name: str, sizes: Sequence[Size], least: int = 0) -
 
 
 def require_kind(op: str, type: TensorType, *kinds: str) -> None:
-    """The operand's dtype is of one of `kinds` (bool, uint, int, float)."""
+    """The operand's dtype is of one of `kinds` (bool, uint, int, float, complex)."""
     if type.dtype.kind not in kinds:
         raise DTypeError(f"{op}: an operand is {type}; it takes {', '.join(kinds)}")
 
@@ -45,7 +45,7 @@ def require_kind(op: str, type: TensorType, *kinds: str) -> None:
 def require_numbers(op: str, *types: TensorType) -> None:
     """No operand is bool."""
     for type in types:
-        require_kind(op, type, "uint", "int", "float")
+        require_kind(op, type, "uint", "int", "float", "complex")
 
 
 def require_integers(op: str, *types: TensorType) -> None:

@@ -39,11 +39,10 @@ Padding = tuple[tuple[Size, Size], ...]
 
 
 def multiply_rows(left: Any, right: Any) -> Any:
-    """left @ right with floats accumulated in float64 and rounded once: what an oracle for float32 needs."""
+    """left @ right with floats accumulated in double precision and rounded once: what an oracle for float32 needs."""
     with np.errstate(all="ignore"):
-        if left.dtype.kind != "f":
-            return np.matmul(left, right)
-        return np.matmul(left.astype(np.float64), right.astype(np.float64)).astype(left.dtype)
+        wide = {"f": np.float64, "c": np.complex128}.get(left.dtype.kind, left.dtype)
+        return np.matmul(left.astype(wide), right.astype(wide)).astype(left.dtype)
 
 
 # -- dot ---------------------------------------------------------------------------------------------------------------

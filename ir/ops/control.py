@@ -89,7 +89,7 @@ def _(
     if vjp is not None or jvp is not None:
         require(all(0 <= index < len(operands) for index in wrt), f"call: wrt={list(wrt)} of {len(operands)} operands")
         results = output_types(callee)
-        moving, floating = [parameters[index] for index in wrt], [type for type in results if type.dtype.is_float]
+        moving, floating = [parameters[index] for index in wrt], [type for type in results if type.dtype.is_continuous]
         for rule, given, found in ((vjp, floating, moving), (jvp, moving, floating)):
             if rule is not None:
                 require_types("call", f"inputs of @{rule.name}", input_types(rule), (*given, *parameters, *results))

@@ -7,7 +7,7 @@ def silu(x):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, overload
 
@@ -21,7 +21,7 @@ from adjit.ir.ops.chain import partial_factors
 from adjit.ir.primitive import Primitive, primitive_named, register
 from adjit.ir.shape import Size
 from adjit.ir.term import Term, evaluate, functions_in, record
-from adjit.ir.types import BF16, BOOL, TensorType
+from adjit.ir.types import BF16, BOOL, C64, C128, TensorType
 
 KINDS = {
     "any": ("bool", "uint", "int", "float"),
@@ -31,6 +31,7 @@ KINDS = {
     "float": ("float",),
     "bool": ("bool",),
 }
+COMPLEX = (C64.storage, C128.storage)
 
 
 # -- what all scalar ops share --------------------------------------------------------------------------------------
@@ -54,7 +55,7 @@ def define_scalar(
     """
     op = register(Primitive(name or reference.__name__.rstrip("_"), "scalar", reference, exact=exact))
     op.body = None if term is None else partial(_expanded, op, term)
-    op.reference = partial(_on_storage, op.body or reference)
+    op.reference = partial(_on_storage, op, op.body or reference)
     op.infer_rule = partial(_infer, op, takes, gives_bool)
     op.batch_rule = partial(_batch, op)
     op.index_rule = partial(_element, op)
@@ -68,15 +69,30 @@ def define_scalar(
     return op
 
 
+def _complex_references() -> Mapping[str, Callable[..., Any]]:
+    from adjit.ir.ops.complex_parts import REFERENCES
+
+    return REFERENCES
+
+
+def takes_complex(op: Primitive) -> bool:
+    """Whether a scalar op is defined on complex numbers."""
+    from adjit.ir.ops import complex_parts
+
+    return complex_parts.takes_complex(op)
+
+
 def _expanded(op: Primitive, term: Term, *operands: Any, **attributes: Any) -> Any:
     """A named op's definition on arrays, IR expressions or terms."""
     return evaluate(term, dict(zip(op.operands, operands, strict=True)) | attributes)
 
 
-def _on_storage(reference: Callable[..., Any], *operands: Any, **attributes: Any) -> Any:
+def _on_storage(op: Primitive, reference: Callable[..., Any], *operands: Any, **attributes: Any) -> Any:
     """A reference without warnings, halves computed in float32 and rounded once."""
     arrays = [x for x in operands if isinstance(x, (np.ndarray, np.generic))]
     half = next((found for x in arrays if (found := half_of(x.dtype)) is not None), None)
+    if any(x.dtype in COMPLEX for x in arrays):
+        reference = _complex_references().get(op.name, reference)
     with np.errstate(all="ignore"):
         result = np.asarray(reference(*map(widened, operands), **attributes))
         if half is None or result.dtype != np.float32:
@@ -110,7 +126,7 @@ def _infer(op: Primitive, takes: str, gives_bool: bool, *types: TensorType, **at
         wanted = ", ".join((*op.operands, *(f"{name}=" for name in op.attributes)))
         raise TypeError(f"{op.name} takes ({wanted}), and got {len(types)} operands and {sorted(attributes)}")
     dtype = types[0].dtype
-    if dtype.kind not in KINDS[takes]:
+    if dtype.kind not in KINDS[takes] and not (dtype.is_complex and takes_complex(op)):
         raise DTypeError(f"{op.name}: an operand is {types[0]}; it takes {', '.join(KINDS[takes])}")
     for type in types[1:]:
         if type.dtype is not dtype:

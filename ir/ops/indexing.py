@@ -208,8 +208,8 @@ def scatter_min(x: Array, updates: Array, *indices: Array, axes: Axes) -> Array:
     return scattered("scatter_min", np.minimum.at, x, updates, indices, axes, least=True)
 
 
-scatter(scatter_set, ("bool", "uint", "int", "float"))
-scatter(scatter_add, ("uint", "int", "float"))
+scatter(scatter_set, ("bool", "uint", "int", "float", "complex"))
+scatter(scatter_add, ("uint", "int", "float", "complex"))
 scatter(scatter_mul, ("uint", "int", "float"))
 scatter(scatter_max, ("bool", "uint", "int", "float"))
 scatter(scatter_min, ("bool", "uint", "int", "float"))

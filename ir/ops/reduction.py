@@ -32,15 +32,16 @@ from adjit.ir.primitive import Primitive, primitive
 from adjit.ir.shape import Size, product
 from adjit.ir.types import I64, TensorType
 
-NUMBERS = ("uint", "int", "float")
-ORDERED = ("bool", *NUMBERS)
+REALS = ("uint", "int", "float")
+NUMBERS = (*REALS, "complex")
+ORDERED = ("bool", *REALS)
 
 
 def accumulated(function: Callable[..., Any], x: Array) -> Array:
-    """`function` with floats accumulated in float64 and rounded once: this is the oracle.  Integers wrap."""
+    """`function` with floats accumulated in double precision and rounded once: this is the oracle.  Integers wrap."""
     x = np.asarray(x)
     with np.errstate(all="ignore"):
-        wide = np.dtype(np.float64) if x.dtype.kind == "f" else x.dtype
+        wide = {"f": np.dtype(np.float64), "c": np.dtype(np.complex128)}.get(x.dtype.kind, x.dtype)
         return np.asarray(function(x, dtype=wide)).astype(x.dtype)
 
 
@@ -194,6 +195,7 @@ def extreme_position(op: Primitive) -> None:
     @op.infers
     def _(x: TensorType, *, axis: int) -> TensorType:
         require_axes(op.name, (axis,), x.ndim)
+        require_kind(op.name, x, *ORDERED)
         require(x.dims[axis] != 0, f"{op.name}: of no elements, axis {axis} of {x}")
         return TensorType(I64, without(x.dims, (axis,)))
 
@@ -370,6 +372,7 @@ def sort(x: Array, *, axis: int, descending: bool) -> tuple[Array, Array]:
 @sort.infers
 def _(x: TensorType, *, axis: int, descending: bool) -> tuple[TensorType, TensorType]:
     require_axes("sort", (axis,), x.ndim)
+    require_kind("sort", x, *ORDERED)
     return x, x.with_dtype(I64)
 
 

@@ -350,4 +350,4 @@ def _(x: TensorType, *, dtype: DType) -> TensorType:
 @cast.transposes
 def _(g: Any, x: Any, *, dtype: DType) -> Any:
     source = x.dtype if hasattr(x, "emitter") else storage_dtype(np.asarray(x))
-    return cast(g, dtype=source) if source.is_float and dtype.is_float else None
+    return cast(g, dtype=source) if source.is_continuous and dtype.is_continuous else None

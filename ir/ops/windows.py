@@ -92,7 +92,7 @@ def fold(
     Shapes: x [windows over `shape`, *size] -> [*shape]; the transpose of window.  Floats are summed in float64.
     """
     x = np.asarray(x)
-    out = np.zeros(shape, np.float64 if x.dtype.kind == "f" else x.dtype)
+    out = np.zeros(shape, {"f": np.float64, "c": np.complex128}.get(x.dtype.kind, x.dtype))
     for place in np.ndindex(*size):
         cuts = [slice(None)] * len(shape)
         for axis, offset, step, gap in zip(axes, place, stride, dilation, strict=True):

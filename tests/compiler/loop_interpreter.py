@@ -46,6 +46,8 @@ def _run_region(region: Region, arrays: Sequence[Any], sizes: Mapping[str, int])
 
 
 def _run_control(node: Node, operands: Sequence[Any], sizes: Mapping[str, int]) -> Sequence[Any]:
+    if node.op.family == "memory":
+        return [np.array(node.op.reference(*operands), order="C")]
     assert node.op.family == "control", f"{node.op.name} outside a kernel"
 
     def program(region: Region) -> Callable[..., tuple[Any, ...]]:

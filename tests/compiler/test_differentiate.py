@@ -69,12 +69,13 @@ def is_numeric(sample: Sample) -> bool:
 
 
 def differentiable_samples(op: Primitive) -> list[Sample]:
-    """The samples of `op` with operands of float64 at which it is smooth."""
+    """The samples of `op` with operands of float64 at which it is smooth; those of complex ones see test_complex.py."""
     if op.family != "scalar":
         return [sample for sample in samples(op) if is_numeric(sample)]
     if op.name in ("cast", "bitcast"):
         return [Sample("", (np.ones((2, 3)),), {"dtype": F64})] if op.name == "cast" else []
-    floats = [s for s in samples(op) if s.smooth and any(floating(x) for x in s.operands)]
+    floats = [s for s in samples(op) if s.smooth and all(x.dtype.kind in "fbu" for x in s.operands)]
+    floats = [s for s in floats if any(floating(x) for x in s.operands)]
     halves = (np.float16, np.uint16)
     found = [in_domain(op, s) for s in floats if all(x.dtype not in halves for x in s.operands)]
     return [sample for sample in found if sample is not None]

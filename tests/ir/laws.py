@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from adjit.ir import ops
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Graph
 from adjit.ir.ops import special_bessel
+from adjit.ir.ops.chain import conjugated
 from adjit.ir.primitive import PRIMITIVES, Primitive
 from adjit.ir.types import TensorType
 from adjit.ir.verify import verify
@@ -48,10 +50,10 @@ def assert_same(found: Any, wanted: Any, exact: bool, where: str) -> None:
     """Equal dtypes and shapes, and bits or values within the dtype's tolerance; NaN equals NaN."""
     found, wanted = np.asarray(found), np.asarray(wanted)
     assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape), where
-    if exact or wanted.dtype.kind != "f":
+    if exact or wanted.dtype.kind not in "fc":
         np.testing.assert_array_equal(found, wanted, err_msg=where)
     else:
-        bound = TOLERANCE[f"f{8 * wanted.dtype.itemsize}"]
+        bound = TOLERANCE[f"f{8 * wanted.real.dtype.itemsize}"]
         np.testing.assert_allclose(found, wanted, rtol=bound, atol=bound, err_msg=where)
 
 
@@ -95,10 +97,11 @@ def cotangent_rule(op: Primitive, attributes: dict[str, Any], count: int) -> Cal
     def rule(*arguments: Any) -> Any:
         g, operands = arguments[:count], arguments[count:]
         if op.transpose_rule is not None:
-            return op.transpose_rule(g[0], *operands, **attributes)
+            transpose = partial(op.transpose_rule, **attributes)
+            return conjugated(transpose, g[0], *operands) if op.multilinear else transpose(g[0], *operands)
         out = op(*operands, **attributes)
         assert op.vjp_rule is not None
         given = (*g, *(None for _ in out[count:])) if isinstance(out, tuple) else g[0]
-        return op.vjp_rule(given, out, *operands, **attributes)
+        return conjugated(partial(op.vjp_rule, **attributes), given, out, *operands)
 
     return rule

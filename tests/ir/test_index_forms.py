@@ -56,7 +56,7 @@ class Concrete:
                 return np.bool_({"any": any, "all": all}[kind](terms))
             case "sum" | "prod":
                 values = np.array(terms)
-                wide = np.float64 if values.dtype.kind == "f" else values.dtype
+                wide = {"f": np.float64, "c": np.complex128}.get(values.dtype.kind, values.dtype)
                 return getattr(np, kind)(values, dtype=wide)
         raise AssertionError(kind)
 

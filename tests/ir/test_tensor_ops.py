@@ -77,8 +77,12 @@ COMBINE: dict[str, Callable[[Any, Any], Any]] = {
 def by_definition(op: Primitive, sample: Sample) -> tuple[Any, ...]:
     """The op's results, computed as its docstring says, one element after the other."""
     family, _, kind = op.name.partition("_")
-    definition = {"cumulate": cumulated, "sort": ordered, "scatter": written}[family]
+    definition = {"cumulate": cumulated, "sort": ordered, "scatter": written, "view": seen_as}[family]
     return definition(kind, *sample.operands, **sample.attributes)
+
+
+def seen_as(kind: str, x: Array) -> tuple[Any, ...]:
+    return (np.stack([x.real, x.imag], -1),) if kind == "as_real" else (x[..., 0] + 1j * x[..., 1],)
 
 
 def cumulated(kind: str, x: Array, axis: int, reverse: bool) -> tuple[Any, ...]:
@@ -233,7 +237,7 @@ def t(*dims: Size, dtype: str = "f32") -> TensorType:
         ("dot", [t(2, 3), t(4, 5)], {"contract": ((1,), (0,)), "batch": ((), ())}, ShapeError,
          "dot: axis 1 of f32[2, 3] meets axis 0 of f32[4, 5]: 3 and 4 differ"),
         ("dot", [t(2, dtype="bool"), t(2, dtype="bool")], {"contract": ((0,), (0,)), "batch": ((), ())}, DTypeError,
-         "dot: an operand is bool[2]; it takes uint, int, float"),
+         "dot: an operand is bool[2]; it takes uint, int, float, complex"),
         ("dot", [t(2), t(2)], {"contract": ((1,), (0,)), "batch": ((), ())}, DimError,
          "dot: axis 1 is outside an operand of 1 axes"),
         ("conv", [t(1, 2, 5), t(3, 3, 2)], conv(1, (0, 0), 1, 1, 1), ShapeError,
@@ -243,7 +247,7 @@ def t(*dims: Size, dtype: str = "f32") -> TensorType:
          "conv: a window over 5 elements does not fit the extent 3"),
         ("reduce_sum", [t(2)], {"axes": (1,)}, DimError, "reduce_sum: axis 1 is outside an operand of 1 axes"),
         ("reduce_sum", [t(2, dtype="bool")], {"axes": (0,)}, DTypeError,
-         "reduce_sum: an operand is bool[2]; it takes uint, int, float"),
+         "reduce_sum: an operand is bool[2]; it takes uint, int, float, complex"),
         ("reduce_max", [t(2, 0)], {"axes": (1,)}, ShapeError, "reduce_max: of no elements, axis 1 of f32[2, 0]"),
         ("argmax", [t(0)], {"axis": 0}, ShapeError, "argmax: of no elements, axis 0 of f32[0]"),
         ("cumulate_sum", [t()], {"axis": 0, "reverse": False}, DimError,

@@ -12,7 +12,7 @@ from tests.peers.bridge import Stand
 # |ours - torch's| <= absolute + relative * |torch's|: four times what torch allows between its own devices for
 # float32, since two right summation orders differ by as much.
 TOLERANCES = {torch.float64: (1e-7, 1e-7), torch.float32: (1e-5, 6e-6), torch.float16: (2e-3, 2e-3),
-              torch.bfloat16: (2e-2, 2e-2)}  # fmt: skip
+              torch.bfloat16: (2e-2, 2e-2), torch.complex64: (1e-5, 6e-6), torch.complex128: (1e-7, 1e-7)}  # fmt: skip
 FACTOR = [1.0]  # by how much the tolerance of the operator at hand is wider
 
 
@@ -40,8 +40,8 @@ def compare(ours: Any, theirs: Any, random: bool, where: str = "result") -> None
             raise Different(f"{where}: {ours!r:.80} in place of {len(theirs)} values")
         for index, (left, right) in enumerate(zip(ours, theirs, strict=True)):
             compare(left, right, random, f"{where}[{index}]")
-    elif isinstance(theirs, float):
-        if not np.isclose(float(ours), theirs, rtol=1e-5, atol=1e-6, equal_nan=True):
+    elif isinstance(theirs, (float, complex)):
+        if not np.isclose(ours, theirs, rtol=1e-5, atol=1e-6, equal_nan=True):
             raise Different(f"{where}: {ours!r}, torch has {theirs!r}")
     elif isinstance(theirs, (bool, int, str)) and ours != theirs:
         raise Different(f"{where}: {ours!r}, torch has {theirs!r}")
@@ -49,7 +49,7 @@ def compare(ours: Any, theirs: Any, random: bool, where: str = "result") -> None
 
 def compare_numbers(tensor: Any, theirs: torch.Tensor, where: str) -> None:
     """Raise Different unless each element is within the tolerance."""
-    left, right = as_numpy(tensor), as_numpy(theirs.detach().resolve_neg())
+    left, right = as_numpy(tensor), as_numpy(theirs.detach().resolve_conj().resolve_neg())
     if theirs.dtype in TOLERANCES:
         relative, absolute = (FACTOR[0] * bound for bound in TOLERANCES[theirs.dtype])
         close = np.isclose(left, right, rtol=relative, atol=absolute, equal_nan=True)

@@ -23,7 +23,7 @@ class Missing(Exception):
 
 
 class Unsupported(Exception):
-    """The sample has something that adjit does not claim: complex numbers, sparse layouts, other devices."""
+    """The sample has something that adjit does not claim: sparse layouts, other devices, quantized numbers."""
 
 
 class Stand:
@@ -136,8 +136,6 @@ def ours(value: Any) -> Any:
         return type(value)(map(ours, value))
     if isinstance(value, dict):
         return {key: ours(item) for key, item in value.items()}
-    if isinstance(value, complex):
-        raise Unsupported("complex numbers")
     if isinstance(value, slice):
         return slice(ours(value.start), ours(value.stop), ours(value.step))
     return value
@@ -145,9 +143,9 @@ def ours(value: Any) -> Any:
 
 def converted(tensor: torch.Tensor, storages: dict[Any, Any] | None = None) -> Any:
     """An adjit tensor with the same numbers, strides and `requires_grad`; `storages` has the memory made so far."""
-    if tensor.is_complex() or tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
         raise Unsupported(f"{tensor.dtype} {tensor.layout} {tensor.device}")
-    plain = tensor.detach()
+    plain = tensor.detach().resolve_conj().resolve_neg()
     if tensor.ndim > 64:
         raise Unsupported("more than NumPy's 64 dimensions")
     if not hasattr(adjit, str(tensor.dtype).removeprefix("torch.")):

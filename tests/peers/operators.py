@@ -1,10 +1,10 @@
 """adjit against torch's operator database: `python -m tests.peers.operators [--ops add,linalg.*] [--dtypes float32]`.
 
 Every sample of every operator runs in both libraries.  Compared are: results (values, dtype, shape), gradients for a
-random cotangent, gradients of gradients (--second, float64), the compiled function (--compiled), and the class and
-first line of the errors of the database's bad inputs (--errors).  Printed is a line per operator and the totals; -v
-shows what failed; --json and --markdown write the table.  Operators that adjit does not have are listed, with the
-reason where one is written down in `gaps.py`.
+random cotangent, gradients of gradients (--second, in double precision), the compiled function (--compiled), and the
+class and first line of the errors of the database's bad inputs (--errors).  Printed is a line per operator and the
+totals; -v shows what failed; --json and --markdown write the table.  Operators that adjit does not have are listed,
+with the reason where one is written down in `gaps.py`.
 """
 
 from __future__ import annotations
@@ -126,7 +126,10 @@ def _led_to(result: Any, input: Any, dim: int) -> Any:
 
 def _cotangents(outputs: list[torch.Tensor]) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
-    return [torch.randn(o.shape, generator=generator, dtype=torch.float64).to(o.dtype) for o in outputs]
+    wide = [torch.complex128 if o.is_complex() else torch.float64 for o in outputs]
+    return [
+        torch.randn(o.shape, generator=generator, dtype=d).to(o.dtype) for o, d in zip(outputs, wide, strict=True)
+    ]
 
 
 def _leaves(case: Case) -> list[tuple[Any, torch.Tensor]]:
@@ -134,7 +137,7 @@ def _leaves(case: Case) -> list[tuple[Any, torch.Tensor]]:
 
 
 def _differentiable(outputs: list[torch.Tensor]) -> list[int]:
-    return [i for i, o in enumerate(outputs) if o.requires_grad and o.is_floating_point()]
+    return [i for i, o in enumerate(outputs) if o.requires_grad and (o.is_floating_point() or o.is_complex())]
 
 
 def check_gradient(case: Case, run: Callable[[], Any] | None = None, second: bool = False) -> bool:
@@ -347,7 +350,7 @@ def examine(op: Any, options: argparse.Namespace) -> Row:
 
 
 def _samples(row: Row, op: Any, dtype: torch.dtype, random: bool, options: argparse.Namespace) -> None:
-    differentiable = op.supports_autograd and dtype.is_floating_point
+    differentiable = op.supports_autograd and (dtype.is_floating_point or dtype.is_complex)
     torch.manual_seed(7)
     np.random.seed(7)
     for number, sample in enumerate(op.sample_inputs("cpu", dtype, requires_grad=differentiable)):
@@ -368,7 +371,8 @@ def _samples(row: Row, op: Any, dtype: torch.dtype, random: bool, options: argpa
                 return
             continue
         if differentiable and not case.random:
-            twice = options.second and dtype is torch.float64 and op.supports_gradgrad and "ctc" not in op.name
+            twice = options.second and dtype in (torch.float64, torch.complex128) and op.supports_gradgrad
+            twice = twice and "ctc" not in op.name
             attempt(row, "gradient", lambda case=case: check_gradient(case), about)  # type: ignore[misc]
             if twice:
                 attempt(row, "second", lambda case=case: check_gradient(case, second=True), about)  # type: ignore[misc]
