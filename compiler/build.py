@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adjit.compiler.llvm.debug_info import DebugInfo
-from adjit.compiler.llvm.driver import HOST, MAIN, Driver
+from adjit.compiler.llvm.driver import Driver
 from adjit.compiler.llvm.emit import FIRST, Program
 from adjit.compiler.llvm.emit_finite import Checks
 from adjit.compiler.llvm.emit_state import Options
-from adjit.compiler.llvm.jit import compile_library
-from adjit.compiler.llvm.pool import PARALLEL_FOR, parallel_for_address
+from adjit.compiler.llvm.jit import object_of
 from adjit.compiler.llvm.target import Target, host_target
 from adjit.compiler.llvm.text import Module
+from adjit.compiler.load import PARALLEL_FOR, load_program
 from adjit.compiler.loops.lower import least_sizes
 from adjit.compiler.memory import MemoryPlan, plan_memory
 from adjit.ir.graph import Graph
-from adjit.runtime.executable import Executable, HostOperation, Layout, host_call_address
+from adjit.runtime.executable import Executable, HostOperation, Layout
 from adjit.runtime.threads import get_num_threads
 
 # Kernels are emitted as vectors, so LLVM's short pipeline gives code as good as its long ones.
@@ -93,12 +93,6 @@ def build(
         lowered, strict=strict, threads=threads, target=target, lanes=lanes, checks=checks, debug=debug
     )
     plan, driver = emitted.plan, emitted.driver
-    imports = {}
-    if f"@{PARALLEL_FOR}(" in emitted.text:
-        imports[PARALLEL_FOR] = parallel_for_address()
-    if driver.host_calls:
-        imports[HOST] = host_call_address()
-    library = compile_library(emitted.text, (MAIN,), imports=imports, target=target, level=level)
     layout = Layout(
         sizes=emitted.sizes,
         entries=plan.count,
@@ -106,6 +100,8 @@ def build(
         results=plan.results,
         arena=plan.arena,
         workspaces=tuple(driver.workspaces - {0}),
+        parallel=f"@{PARALLEL_FOR}(" in emitted.text,
         host_calls=tuple(HostOperation(call.function, call.operands, call.results) for call in driver.host_calls),
     )
-    return Executable(lowered, library, library.address(MAIN), layout)
+    key, code = object_of(emitted.text, target, level)
+    return load_program(lowered, code, key, layout)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
+from adjit.compiler.compile import compile_graph
 from adjit.compiler.fuse import fuse
 from adjit.compiler.legalize import legalize
 from adjit.compiler.loops.lower import lower
 from adjit.compiler.simplify import simplify
 from adjit.ir.graph import Graph
 from adjit.ir.verify import verify
-from adjit.runtime.collection import collector_paused
-from adjit.runtime.executable import Executable
+
+__all__ = ["STAGES", "assembly_of", "compile_graph", "llvm_of", "lowered", "stages"]
 
 STAGES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("legalize", legalize),  # named functions, composites and half precision become plain primitives
@@ -41,18 +42,6 @@ def lowered(graph: Graph, *, strict: bool = False) -> Graph:
     """The graph after the last stage."""
     *_, (_, last) = stages(graph, strict=strict)
     return last
-
-
-def compile_graph(graph: Graph, *, strict: bool = False, threads: int | None = None) -> Executable:
-    """The executable of a graph.
-
-    With `strict`, no multiplication is fused with an addition and contractions have one order of summation, so results
-    equal eager mode's to the last bit.
-    """
-    from adjit.compiler.build import build
-
-    with collector_paused():
-        return build(lowered(graph, strict=strict), strict=strict, threads=threads)
 
 
 def llvm_of(graph: Graph, *, strict: bool = False, threads: int | None = None, optimized: bool = False) -> str:

@@ -71,7 +71,7 @@ def _program(op: Primitive, types: tuple[TensorType, ...], attributes: Mapping[s
         with _lock:
             found = _programs.get(key)
             if found is None:
-                from adjit.compiler.pipeline import compile_graph
+                from adjit.compiler.compile import compile_graph
 
                 graph = Graph(op.name)
                 builder = Builder(graph)

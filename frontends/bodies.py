@@ -48,7 +48,7 @@ def run_body(graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]
 
 
 def _compiled(graph: Graph) -> Any:
-    from adjit.compiler.pipeline import compile_graph
+    from adjit.compiler.compile import compile_graph
 
     try:
         return compile_graph(graph, strict=True)

@@ -103,7 +103,7 @@ def _looping_program(graph: Graph) -> Executable | None:
         if state < _PATIENCE:
             _looping[graph] = state + 1
             return None
-        from adjit.compiler.pipeline import compile_graph
+        from adjit.compiler.compile import compile_graph
 
         state = _looping[graph] = compile_graph(graph, strict=True)
     elif state is None:

@@ -32,7 +32,7 @@ class Program:
     def __call__(self, *arguments: Any) -> Any:
         arrays = self._arrays(arguments)
         if self._executable is None:
-            from adjit.compiler.pipeline import compile_graph
+            from adjit.compiler.compile import compile_graph
 
             self._executable = compile_graph(self.graph, strict=self.strict)
         return self._wrapped(self._executable.run(arrays))

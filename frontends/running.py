@@ -104,7 +104,7 @@ def _compile(compiled: CompiledFunction, graph: Graph, checks: Any) -> Any:
         from adjit.nan_checks import checked_executable
 
         return checked_executable(graph, checks, strict=compiled.strict, threads=compiled.threads)
-    from adjit.compiler.pipeline import compile_graph
+    from adjit.compiler.compile import compile_graph
 
     return compile_graph(graph, strict=compiled.strict, threads=compiled.threads)
 

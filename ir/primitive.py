@@ -35,7 +35,7 @@ class Primitive:
     """One op: its name, family, reference meaning and facts.  See the module's text for the facts."""
 
     __slots__ = (
-        "attributes", "batch_rule", "body", "constant_result", "exact", "family", "index_rule", "infer_rule",
+        "attributes", "batch_rule", "body", "constant_result", "exact", "family", "home", "index_rule", "infer_rule",
         "isolated", "multilinear", "name", "open_attributes", "operands", "optional", "partials_rule", "pinned",
         "reference", "singular", "summary", "symbolic", "transpose_rule", "variadic", "vjp_rule",
     )  # fmt: skip
@@ -46,6 +46,7 @@ class Primitive:
         self.name = name
         self.family = family
         self.reference = reference
+        self.home = reference.__module__
         self.exact = exact  # NumPy's result and native code's are the same bits
         self.isolated = isolated  # regions see only their own inputs
         self.summary = (reference.__doc__ or "").strip()

@@ -48,6 +48,7 @@ class Layout:
     """What native code expects: `sizes` in the order of its size table, and the entries of its address table.
 
     The first entries are the status word, the workspace and the arena; `arena` and each of `workspaces` are bytes.
+    `parallel` says that the code calls the thread pool.
     """
 
     sizes: tuple[str, ...]
@@ -56,6 +57,7 @@ class Layout:
     results: tuple[int, ...]
     arena: Size
     workspaces: tuple[Size, ...]
+    parallel: bool = False
     host_calls: tuple[HostOperation, ...] = ()
 
 

@@ -25,8 +25,8 @@ from adjit.compiler.llvm.emit_index import greatest, uniform
 from adjit.compiler.llvm.emit_sort import copy_bytes
 from adjit.compiler.llvm.emit_state import Writer
 from adjit.compiler.llvm.gemm_tile import counted, offset
-from adjit.compiler.llvm.pool import PARALLEL_FOR
 from adjit.compiler.llvm.text import LLType, literal
+from adjit.compiler.load import HOST, MAIN, PARALLEL_FOR
 from adjit.compiler.loops.ir import KERNEL
 from adjit.compiler.memory import Copy, MemoryPlan, Temporary
 from adjit.ir.errors import CompileError
@@ -35,8 +35,6 @@ from adjit.ir.shape import Size
 from adjit.ir.types import BOOL, I64, TensorType
 from adjit.runtime.faults import Fault
 
-MAIN = "adjit_main"
-HOST = "adjit_host_call"
 # Steps in one function of the driver.
 CHUNK = 200
 # Work units (see `emit.Part`) worth a thread of its own: some 15 microseconds.

@@ -43,11 +43,15 @@ if hasattr(os, "register_at_fork"):
 
 
 class Library:
-    """Loaded code: the addresses of its exports, valid for exactly as long as this object lives."""
+    """Loaded code: the addresses of its exports, valid for exactly as long as this object lives.
 
-    __slots__ = ("__weakref__", "_addresses", "_engine", "_tracker")
+    `key` is that of its object in the disk cache.
+    """
 
-    def __init__(self, tracker: Any, engine: Any, addresses: Mapping[str, int]) -> None:
+    __slots__ = ("__weakref__", "_addresses", "_engine", "_tracker", "key")
+
+    def __init__(self, tracker: Any, engine: Any, addresses: Mapping[str, int], key: bytes) -> None:
+        self.key = key
         self._tracker = tracker
         self._engine = engine
         self._addresses = dict(addresses)
@@ -71,16 +75,23 @@ def compile_library(
     `imports` gives addresses to names that the text declares; other names are looked up in the process.
     Errors: CompileError if LLVM refuses the text, or a name has no address.
     """
-    target = target or host_target()
-    key = object_key(text, target, level, vectorize)
-    code = cached_object(key, lambda: compile_object(text, target, level, vectorize=vectorize))
+    key, code = object_of(text, target, level, vectorize=vectorize)
     try:
-        return load(code, exports, imports or {})
+        return load(code, exports, imports or {}, key)
     except CompileError as error:
         missing = _without_address(text, imports or {})
         if missing:
             raise CompileError(f"{error}\n  declared, but without an address: {', '.join(missing)}") from error
         raise
+
+
+def object_of(
+    text: str, target: Target | None = None, level: int = 2, *, vectorize: bool = False
+) -> tuple[bytes, bytes]:
+    """The object of `text`, from the disk cache or compiled, after its key in the cache."""
+    target = target or host_target()
+    key = object_key(text, target, level, vectorize)
+    return key, cached_object(key, lambda: compile_object(text, target, level, vectorize=vectorize))
 
 
 def cached_object(key: bytes, make: Callable[[], bytes]) -> bytes:
@@ -126,8 +137,8 @@ def optimized(text: str, target: Target | None = None, level: int = 2, *, vector
         return str(module)
 
 
-def load(code: bytes, exports: Iterable[str], imports: Mapping[str, int]) -> Library:
-    """Link an object into this process, in an engine of its own.
+def load(code: bytes, exports: Iterable[str], imports: Mapping[str, int], key: bytes = b"") -> Library:
+    """Link an object, which has this key in the disk cache, into this process, in an engine of its own.
 
     One engine per library: a shared one keeps some memory of every library it ever held.
     Errors: CompileError if the object cannot be read, or a name has no address.
@@ -143,7 +154,7 @@ def load(code: bytes, exports: Iterable[str], imports: Mapping[str, int]) -> Lib
         tracker = builder.link(engine, "library")
     except RuntimeError as error:
         raise CompileError(f"compiled code cannot be linked: {error}") from error
-    return Library(tracker, engine, {name: tracker[name] for name in names})
+    return Library(tracker, engine, {name: tracker[name] for name in names}, key)
 
 
 @functools.cache

@@ -24,9 +24,9 @@ from __future__ import annotations
 
 from adjit.compiler.llvm import jit
 from adjit.compiler.llvm.target import host_target
+from adjit.compiler.load import PARALLEL_FOR
 from adjit.runtime import threads
 
-PARALLEL_FOR = "adjit_parallel_for"
 SET_THREADS = "adjit_set_threads"
 FORGET_WORKERS = "adjit_forget_workers"
 

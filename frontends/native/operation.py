@@ -173,7 +173,7 @@ def _dtype_of(step: Step) -> Any:
 
 def _program(watched: Watched) -> Made | None:
     """The steps as one program, for these sizes, with the bits of one step after another."""
-    from adjit.compiler.pipeline import compile_graph
+    from adjit.compiler.compile import compile_graph
 
     made = watched.graph()
     if made is None:

@@ -126,7 +126,7 @@ class _Tape:
 
     def plan(self) -> np.ndarray | None:
         """The block that the native entry reads."""
-        from adjit.compiler.pipeline import compile_graph
+        from adjit.compiler.compile import compile_graph
 
         made = self.graph()
         if made is None:

@@ -1,0 +1,102 @@
+"""Graph -> executable, through the disk cache where the same graph was compiled before.
+
+What the cache holds of a program is its layout and the key of its object.  They stand under the graph's structure, so
+that a new process needs neither the passes nor the emitter, and does not even import them.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import adjit.ir
+import adjit.runtime
+from adjit.compiler.llvm.jit import Library, object_key
+from adjit.compiler.llvm.target import host_target
+from adjit.compiler.load import load_program
+from adjit.ir.analysis import callees
+from adjit.ir.graph import Graph
+from adjit.ir.hashing import structural_hash
+from adjit.runtime.cache import cache_key, default_cache
+from adjit.runtime.collection import collector_paused
+from adjit.runtime.executable import Executable, Layout
+from adjit.runtime.threads import get_num_threads
+
+# Modules that say what ops mean; those of users' ops are not among the files that a key tells of.
+_HOMES = ("adjit.ir.", "adjit.runtime.", "adjit.compiler.")
+
+
+def compile_graph(graph: Graph, *, strict: bool = False, threads: int | None = None) -> Executable:
+    """The executable of a graph.
+
+    With `strict`, no multiplication is fused with an addition and contractions have one order of summation, so results
+    equal eager mode's to the last bit.  `threads`: the most that a call uses (None: as many as `get_num_threads` says).
+    """
+    with collector_paused():
+        key = _key(graph, strict, get_num_threads() if threads is None else threads)
+        found = _stored(graph, key) if key else None
+        if found is None:
+            from adjit.compiler.build import build
+            from adjit.compiler.pipeline import lowered
+
+            found = build(lowered(graph, strict=strict), strict=strict, threads=threads)
+            if key:
+                _store(found, key)
+        return found
+
+
+def _key(graph: Graph, strict: bool, threads: int) -> bytes | None:
+    """The program's key in the cache; None without a cache, and where this package's files do not tell its meaning."""
+    if default_cache() is None or os.environ.get("ADJIT_CHECK") == "1":
+        return None
+    ops = {node.op for each in (*callees(graph), graph) for node in each.walk()}
+    if not all(op.home.startswith(_HOMES) for op in ops):
+        return None
+    return cache_key("program", _surroundings(), str(strict), str(threads), structural_hash(graph))
+
+
+@functools.cache
+def _surroundings() -> str:
+    """What else decides a program's code: the files that make it, by name, size and time; the machine; LLVM."""
+    folders = [str(Path(__file__).parent), *adjit.ir.__path__, *adjit.runtime.__path__]
+    files = sorted(f"{path}:{size}:{time}" for folder in folders for path, size, time in _files(folder))
+    return object_key("\n".join(files), host_target(), 0, False).hex()
+
+
+def _files(folder: str) -> Iterator[tuple[str, int, int]]:
+    with os.scandir(folder) as found:
+        for item in found:
+            if item.name.endswith(".py"):
+                facts = item.stat()
+                yield item.path, facts.st_size, facts.st_mtime_ns
+            elif item.is_dir():
+                yield from _files(item.path)
+
+
+def _stored(graph: Graph, key: bytes) -> Executable | None:
+    """The program under `key`, loaded."""
+    cache = default_cache()
+    text = cache.get(key) if cache else None
+    if cache is None or text is None:
+        return None
+    facts = json.loads(text)
+    own = bytes.fromhex(facts.pop("object"))
+    code = cache.get(own)
+    if code is None:
+        return None
+    layout: Any = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in facts.items()}
+    return load_program(graph, code, own, Layout(**layout))
+
+
+def _store(program: Executable, key: bytes) -> None:
+    """Remember a program whose needs of memory are numbers, and which calls no host functions."""
+    cache, layout = default_cache(), program.layout
+    numbers = (layout.arena, *layout.workspaces)
+    if cache and not layout.host_calls and all(isinstance(number, int) for number in numbers):
+        assert isinstance(program.library, Library)
+        cache.put(key, json.dumps({**asdict(layout), "object": program.library.key.hex()}).encode())

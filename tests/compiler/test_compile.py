@@ -1,0 +1,79 @@
+"""Programs come from the disk cache by their structure: the same bits, and nothing else under the same key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+
+from adjit.compiler import pipeline
+from adjit.compiler.compile import compile_graph
+from adjit.ir.graph import Graph
+from adjit.ir.ops.define import scalar
+from adjit.ir.parser import parse
+from adjit.ir.primitive import PRIMITIVES
+
+TEXT = """
+func @f(%x: f32[4, 8], %y: f32[8, 3]) -> (f32[4, 3], f32[]) {
+  %0 = dot %x, %y {contract=[[1], [0]], batch=[[], []]} : f32[4, 3]
+  %1 = FUNCTION %0 : f32[4, 3]
+  %2 = reduce_sum %1 {axes=[0, 1]} : f32[]
+  return %1, %2
+}
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("ADJIT_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("ADJIT_CACHE", raising=False)
+    monkeypatch.delenv("ADJIT_CHECK", raising=False)
+    yield
+
+
+def graph_of(function: str = "tanh") -> Graph:
+    return parse(TEXT.replace("FUNCTION", function))
+
+
+def run(graph: Graph, **options: Any) -> list[Any]:
+    random = np.random.default_rng(0)
+    operands = [random.standard_normal(shape).astype("float32") for shape in ((4, 8), (8, 3))]
+    return [result.tobytes() for result in compile_graph(graph, **options).run(operands)]
+
+
+def no_passes(*_: object, **__: object) -> NoReturn:
+    raise AssertionError("the passes ran")
+
+
+def test_a_stored_program_needs_no_passes_and_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = run(graph_of())
+    monkeypatch.setattr(pipeline, "lowered", no_passes)
+    assert run(graph_of()) == wanted
+    for graph, options in ((graph_of("sin"), {}), (graph_of(), {"strict": True}), (graph_of(), {"threads": 7})):
+        with pytest.raises(AssertionError, match="passes"):
+            run(graph, **options)
+
+
+def test_a_program_is_compiled_again_when_its_object_is_gone(tmp_path: Path) -> None:
+    wanted = run(graph_of())
+    largest = max(tmp_path.glob("*.entry"), key=lambda path: path.stat().st_size)
+    largest.unlink()
+    assert run(graph_of()) == wanted
+
+
+def test_programs_with_users_ops_are_not_stored(tmp_path: Path) -> None:
+    @scalar
+    def test_only_doubled(x: Any) -> Any:
+        """Twice x."""
+        return x + x
+
+    try:
+        before = len(list(tmp_path.glob("*.entry")))
+        first = run(graph_of("test_only_doubled"))
+        assert len(list(tmp_path.glob("*.entry"))) == before + 1  # the object, found by its text
+        assert run(graph_of("test_only_doubled")) == first
+    finally:
+        del PRIMITIVES["test_only_doubled"]
