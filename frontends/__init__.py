@@ -85,6 +85,7 @@ __all__ = [
     "compile",
     "complex64",
     "complex128",
+    "debug",
     "double",
     "dtype",
     "enable_grad",
@@ -130,10 +131,9 @@ _LAZY_MODULES = (
     "amp", "array_api", "data", "demo", "distributions", "func", "implicit", "linalg", "masked", "nn", "optim",
     "special", "symbolic", "testing", "utils", "version",
 )  # fmt: skip
-_LAZY = {"Program": "program", "check_nan": "nan_checks", "compile": "jit", "load_program": "program",
-         "parse": "program", "example_inputs": "sample_arguments", "autocast": "amp", "load": "saving",
-         "save": "saving", "vmap": "func",
-         "fixed_point": "implicit", "root": "implicit",
+_LAZY = {"Program": "program", "check_nan": "nan_checks", "debug": "debugger", "compile": "jit",
+         "load_program": "program", "parse": "program", "example_inputs": "sample_arguments", "autocast": "amp",
+         "load": "saving", "save": "saving", "vmap": "func", "fixed_point": "implicit", "root": "implicit",
          "from_sympy": "symbolic", "lambdify": "symbolic", "to_sympy": "symbolic"}  # fmt: skip
 
 

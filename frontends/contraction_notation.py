@@ -7,6 +7,7 @@ from typing import Any
 
 from adjit.dims import shape_of
 from adjit.dispatch import apply
+from adjit.errors import explained
 from adjit.ir.primitive import PRIMITIVES
 from adjit.tensor import Tensor
 
@@ -46,9 +47,12 @@ def _subscripts(equation: str, tensors: Sequence[Tensor]) -> tuple[list[str], st
     inputs = [s.replace("...", dots[len(dots) - w :] if w else "") for s, w in zip(inputs, widths, strict=True)]
     for position, (letters, tensor) in enumerate(zip(inputs, tensors, strict=True)):
         if len(letters) != len(shape_of(tensor)):
-            raise RuntimeError(
+            raise explained(
+                RuntimeError,
                 f"einsum(): the number of subscripts in the equation ({len(letters)}) does not match the number of "
-                f"dimensions ({len(shape_of(tensor))}) for operand {position} and no ellipsis was given"
+                f"dimensions ({len(shape_of(tensor))}) for operand {position} and no ellipsis was given",
+                op="einsum",
+                hint="give each axis of each operand one letter, or write `...` for the rest",
             )
     if not arrow:
         joined = "".join(inputs)
@@ -66,9 +70,13 @@ def _check(inputs: Sequence[str], output: str, tensors: Sequence[Tensor]) -> Non
         for letter, size in zip(letters, shape_of(tensor), strict=True):
             known = sizes.setdefault(letter, size)
             if known != size:
-                raise RuntimeError(
+                raise explained(
+                    RuntimeError,
                     f"einsum(): subscript {letter} has size {size} for operand {position} which does not broadcast "
-                    f"with previously seen size {known}"
+                    f"with previously seen size {known}",
+                    op="einsum",
+            hint="a letter stands for one size wherever it is used: change the letters, or transpose an "
+                    "operand",
                 )
     for letter in output:
         if letter not in sizes:

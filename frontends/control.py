@@ -12,6 +12,7 @@ from typing import Any
 
 from adjit import trees
 from adjit.dispatch import apply
+from adjit.errors import explained
 from adjit.inner_trace import Traced, trace_inner
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Region, Value
@@ -292,10 +293,12 @@ def _pair(result: Any) -> tuple[Any, Any]:
 def _require_alike(then: Traced, other: Traced) -> None:
     types = [[v.type for v in traced.graph.outputs[: traced.count]] for traced in (then, other)]
     if then.structure != other.structure or types[0] != types[1]:
-        raise RuntimeError(
-            "cond: true_fn and false_fn must give results of the same structure and types\n"
-            f"    true_fn  : {', '.join(map_text(types[0]))}\n    false_fn : {', '.join(map_text(types[1]))}\n"
-            "  hint: convert one with .to(dtype) or expand it to the other's shape"
+        raise explained(
+            RuntimeError,
+            "cond: true_fn and false_fn must give results of the same structure and types",
+            "cond",
+            {"true_fn": ", ".join(map_text(types[0])), "false_fn": ", ".join(map_text(types[1]))},
+            "convert one with .to(dtype) or expand it to the other's shape",
         )
 
 
@@ -307,8 +310,10 @@ def map_text(types: Sequence[TensorType]) -> list[str]:
 def _require_carried(api: str, function: str, before: Sequence[Tensor], after: Sequence[Value]) -> None:
     types = [x._tensor_type for x in before], [v.type for v in after]
     if types[0] != types[1]:
-        raise RuntimeError(
-            f"{api}: what {function} carries must keep its types\n"
-            f"    before : {', '.join(map_text(types[0]))}\n    after  : {', '.join(map_text(types[1]))}\n"
-            "  hint: start from a value of the final dtype and shape"
+        raise explained(
+            RuntimeError,
+            f"{api}: what {function} carries must keep its types",
+            api,
+            {"before": ", ".join(map_text(types[0])), "after": ", ".join(map_text(types[1]))},
+            "start from a value of the final dtype and shape",
         )

@@ -53,7 +53,11 @@ def item(input: Tensor) -> Any:
     """The only element, as a Python number."""
     count = numel_of(shape_of(input))
     if count != 1:
-        raise RuntimeError(f"a Tensor with {count} elements cannot be converted to Scalar")
+        raise explained(
+            RuntimeError,
+            f"a Tensor with {count} elements cannot be converted to Scalar",
+            hint="{input}.tolist() gives all elements; {input}.sum().item() or {input}[0].item() one number",
+        )
     return _numbers(input, "item()").reshape(())[()].item()
 
 
@@ -67,7 +71,11 @@ def numpy(input: Tensor, *, force: bool = False) -> np.ndarray:
     if force:
         input = input.detach()
     if input.requires_grad:
-        raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        raise explained(
+            RuntimeError,
+            "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.",
+            hint="{input}.detach().numpy()",
+        )
     if input._dtype is BF16:
         raise TypeError("Got unsupported ScalarType BFloat16")
     return concrete(input, "numpy()")
@@ -87,7 +95,12 @@ def truth(input: Tensor) -> bool:
     if count == 0:
         raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
     if count != 1:
-        raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
+        raise explained(
+            RuntimeError,
+            "Boolean value of Tensor with more than one value is ambiguous",
+            hint="({input}).any() or ({input}).all() is one truth value; & | ~ go element by element in place of "
+            "and, or, not",
+        )
     return bool(_numbers(input, "a branch (if, while, and, or, not)").reshape(())[()])
 
 
@@ -129,7 +142,11 @@ def length(input: Tensor) -> Any:
     """The size of the first axis."""
     shape = shape_of(input)
     if not shape:
-        raise TypeError("len() of a 0-d tensor")
+        raise explained(
+            TypeError,
+            "len() of a 0-d tensor",
+            hint="it holds one number: {input}.item(), or {input}.unsqueeze(0) for one axis",
+        )
     extent = shape[0]
     return extent if isinstance(extent, int) else extent.__index__()
 
@@ -139,7 +156,11 @@ def iterate(input: Tensor) -> Iterator[Tensor]:
     from adjit.joining import unbind
 
     if not shape_of(input):
-        raise TypeError("iteration over a 0-d tensor")
+        raise explained(
+            TypeError,
+            "iteration over a 0-d tensor",
+            hint="it holds one number: {input}.item(), or {input}.unsqueeze(0) for one axis",
+        )
     return iter(unbind(input, 0))
 
 

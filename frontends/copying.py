@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from adjit.conversion import concrete
+from adjit.errors import explained
 from adjit.ir.types import dtype_named
 from adjit.memory import Memory
 from adjit.tensor import Chain, Tensor
@@ -26,7 +27,8 @@ def deep_copy(input: Tensor, memo: dict[int, Any]) -> Tensor:
     if found is not None:
         return found  # type: ignore[no-any-return]
     if not input.is_leaf:
-        raise RuntimeError(_NOT_A_LEAF)
+        hint = "copy the numbers alone: {input}.detach().clone()"
+        raise explained(RuntimeError, _NOT_A_LEAF, "deepcopy", {"input": input}, hint)
     concrete(input, "deepcopy()")
     memory, place = _parts(input)
     made = _placed(type(input), copy.deepcopy(memory, memo), place, input._chain)

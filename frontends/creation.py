@@ -15,6 +15,7 @@ import numpy as np
 from adjit.dims import shape_of
 from adjit.dispatch import apply, literal
 from adjit.dtypes import default_complex, default_float, dtype_argument
+from adjit.errors import explained
 from adjit.ir.halfs import cast_array
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BF16, BOOL, F32, I64, DType
@@ -31,6 +32,9 @@ _COPY_CONSTRUCT = (
 
 
 # -- arguments that many functions share ----------------------------------------------------------------------------
+_SIZES = "sizes are 0 or more; only reshape and view take -1, for the size that the others leave"
+
+
 def check_device(device: Any) -> None:
     """The error of a device that does not serve."""
     if device is not None:
@@ -62,9 +66,9 @@ def checked_sizes(sizes: Sequence[Any], function: str) -> tuple[Any, ...]:
         found.append(size if isinstance(size, SymbolicSize) else size.__index__())
     if any(isinstance(size, int) and size < 0 for size in found):
         if function == "zeros":
-            raise RuntimeError(f"{function}: Dimension size must be non-negative.")
+            raise explained(RuntimeError, f"{function}: Dimension size must be non-negative.", hint=_SIZES)
         least = next(size for size in found if isinstance(size, int) and size < 0)
-        raise RuntimeError(f"Trying to create tensor with negative dimension {least}: {found}")
+        raise explained(RuntimeError, f"Trying to create tensor with negative dimension {least}: {found}", hint=_SIZES)
     return tuple(found)
 
 

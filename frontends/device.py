@@ -6,12 +6,15 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from adjit.errors import explained
+
 # The names that PyTorch's device strings may start with.
 _KNOWN = (
     "cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve", "fpga", "maia", "xla", "lazy",
     "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone",
 )  # fmt: skip
 _NO_CUDA = "Torch not compiled with CUDA enabled"
+_DEVICES = 'the one device is "cpu": device = "cuda" if torch.cuda.is_available() else "cpu"'
 _NO_ACCELERATOR = "Cannot access accelerator device when none is available."
 
 
@@ -47,7 +50,7 @@ class device:
     def require(self) -> None:
         """The error of a device that is not there."""
         if self.type == "cuda":
-            raise AssertionError(_NO_CUDA)
+            raise explained(AssertionError, _NO_CUDA, hint=_DEVICES)
         if self.type != "cpu":
             raise RuntimeError(f"no {self.type} device serves here; adjit.device('cpu') does")
 

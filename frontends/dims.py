@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, TypeVar
 
+from adjit.errors import explained
 from adjit.ir.shape import Size as IRSize
 from adjit.size import Size
 from adjit.state import STATE
@@ -44,8 +45,10 @@ def wrap_dim(dim: int, ndim: int) -> int:
     dim = int(dim)
     extent = max(ndim, 1)
     if not -extent <= dim < extent:
-        raise IndexError(
-            f"Dimension out of range (expected to be in range of [{-extent}, {extent - 1}], but got {dim})"
+        raise explained(
+            IndexError,
+            f"Dimension out of range (expected to be in range of [{-extent}, {extent - 1}], but got {dim})",
+            hint="the last axis is -1, whatever the number of axes",
         )
     return dim % extent
 

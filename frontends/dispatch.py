@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from adjit.autograd.record import Record, TraceNode, record
-from adjit.errors import explained
+from adjit.errors import explained, line_of, place
 from adjit.execute import run_op
 from adjit.ir.builder import literal_dtype
 from adjit.ir.errors import NumbersNeeded, TraceError
-from adjit.ir.graph import Attribute, Region
+from adjit.ir.graph import UNKNOWN, Attribute, Region
 from adjit.ir.halfs import round_bf16
 from adjit.ir.primitive import Primitive
 from adjit.ir.types import BF16, DType, TensorType
@@ -60,7 +60,10 @@ def apply(
             assert dtype is not None
             arrays.append(_number(operand, dtype))
             types.append(TensorType(dtype, ()))
-    results = run_op(op, arrays, types, attributes, regions)
+    try:
+        results = run_op(op, arrays, types, attributes, regions)
+    except ZeroDivisionError as error:
+        raise explained(ZeroDivisionError, str(error), op.name, hint=DIVISION) from None
     if STATE.checks is not None:
         from adjit.nan_checks import check_operation
 
@@ -106,10 +109,14 @@ def rename(tensor: Tensor, name: str) -> Tensor:
 
 def leaked(tensor: Tensor) -> TraceError:
     """The error for a traced tensor used after its trace ended."""
-    return TraceError(
-        f"a traced tensor ({tensor._tensor_type}) was used outside the compiled function that made it\n"
-        "  hint: return it from the function instead of storing it in a list, a global or an attribute"
-    )
+    node = None if tensor._value is None else tensor._value.node
+    lines = [
+        f"a traced tensor ({tensor._tensor_type}) was used outside the compiled function that made it",
+        *line_of(place()),
+        *line_of(UNKNOWN if node is None else node.location, "", "made in"),
+        "  hint: return it from the function instead of storing it in a list, a global or an attribute",
+    ]
+    return TraceError("\n".join(lines))
 
 
 def numbers_needed(tensor: Tensor, what: str) -> NumbersNeeded:
@@ -118,6 +125,19 @@ def numbers_needed(tensor: Tensor, what: str) -> NumbersNeeded:
         NumbersNeeded,
         f"{what} needs the numbers of a traced tensor, which has none while the function is compiled",
         operands={"tensor": tensor},
-        hint="use adjit.where(condition, a, b) instead of `if`, return the tensor and read it after the call, "
-        "or move this line out of the compiled function",
+        hint=next((hint for words, hint in _INSTEAD if what.startswith(words)), _OUTSIDE),
     )
+
+
+DIVISION = "integers have no quotient by 0: torch.where(d == 0, 1, d) replaces it"
+_OUTSIDE = "return the tensor and read it after the call, or move this line out of the compiled function"
+# By what asked for numbers, what serves in a compiled function.
+_INSTEAD: tuple[tuple[str | tuple[str, ...], str], ...] = (
+    ("a branch", "use adjit.where({tensor}, a, b), or write the function with def: its `if` is then compiled, too; "
+                 "for a default, `a if a is not None else b`"),
+    (("item()", "float()"), "leave item() out, {tensor} counts as a number, and adjit.where(c, a, b) chooses; or "
+                            "return it and read it after the call"),
+    (("int()", "index()", "__index__"), "pass sizes and counts as Python's int; or compute outside of the function"),
+    ("nonzero()", "its size depends on numbers: torch.where(mask, x, 0) keeps the shape of x; or move the line out of "
+                  "the compiled function"),
+)  # fmt: skip

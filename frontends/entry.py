@@ -11,6 +11,7 @@ import optree
 from adjit.call import Call
 from adjit.environment import Environment
 from adjit.epoch import EPOCH
+from adjit.errors import tell
 from adjit.ir.graph import Graph, Value, from_outputs
 from adjit.ir.shape import Size
 from adjit.ir.types import TensorType
@@ -88,7 +89,11 @@ def trace_entry(
                 proxies.append(leaf)
             leaves.append(leaf)
         args, kwargs = optree.tree_unflatten(call.structure, leaves)
-        result = function(*args, **kwargs)
+        try:
+            result = function(*args, **kwargs)
+        except Exception as error:
+            tell(error)
+            raise
         found, structure = optree.tree_flatten(result, none_is_leaf=True)
         outputs, values = _outputs(tracer, found, proxies)
         grads = _grads(tracer, proxies, values)

@@ -9,6 +9,7 @@ import numpy as np
 
 from adjit.dims import numel_of, shape_of
 from adjit.dispatch import apply, literal, rename
+from adjit.errors import explained
 from adjit.ir.ops.indexing import gather as gather_op
 from adjit.ir.ops.structure import permute as permute_op
 from adjit.ir.ops.structure import reshape as reshape_op
@@ -43,7 +44,7 @@ def _items(input: Tensor, index: Any) -> list[Any]:
             "0-dim tensor to a number"
         )
     if used > ndim:
-        raise IndexError(f"too many indices for tensor of dimension {ndim}")
+        raise explained(IndexError, f"too many indices for tensor of dimension {ndim}", hint=f"give at most {ndim}")
     dots = [position for position, item in enumerate(items) if item is Ellipsis]
     fill: list[Any] = [slice(None)] * (ndim - used)
     if dots:
@@ -81,9 +82,11 @@ def _as_item(item: Any) -> Any:
         return item.__index__()
     if isinstance(item, str):
         raise TypeError("new(): invalid data type 'str'")
-    raise IndexError(
+    raise explained(
+        IndexError,
         "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices "
-        f"(got {type(item).__name__})"
+        f"(got {type(item).__name__})",
+        hint="convert it first: int(i), or i.long() for a tensor",
     )
 
 
@@ -138,7 +141,9 @@ def _basic(input: Tensor, items: Sequence[Any]) -> tuple[Tensor, list[tuple[int,
         else:
             extent = shape[axis]
             if not -extent <= item < extent:
-                raise IndexError(f"index {item} is out of bounds for dimension {axis} with size {extent}")
+                first = f"index {item} is out of bounds for dimension {axis} with size {extent}"
+                hint = f"indices of this axis go from {-extent} to {extent - 1}, -1 being the last"
+                raise explained(IndexError, first, hint=hint if extent else "the axis is empty")
             cuts[axis] = (item + extent if item < 0 else item, 1, 1)
             name = "Select"
             axis += 1

@@ -45,6 +45,7 @@ def store(target: Tensor, result: Tensor, op: str) -> Tensor:
                 f"{title_of(target._dtype)}",
                 op,
                 {"self": target},
+                "make a new tensor, y = {self} + ..., or convert it first: {self}.float()",
             )
         result = apply(primitive_named("cast"), (result,), {"dtype": target._dtype})
     return write(target, result)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from adjit.call import Call, difference, fits, open_dims
 from adjit.capture import capturing
 from adjit.entry import Entry, trace_entry
+from adjit.errors import explained
 from adjit.ir.errors import ShapeError
 from adjit.ir.graph import Graph
 from adjit.ir.shape import Dim
@@ -220,6 +221,26 @@ class CompiledFunction:
                             fixed.add((index, axis))
 
 
+def _require_compilable(model: Any) -> None:
+    """TypeError for what is no function of its arguments to a result."""
+    from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
+
+    if not callable(model):
+        raise explained(
+            TypeError,
+            f"compile takes a function or a module, not {type(model).__name__}",
+            "compile",
+            {},
+            "name the function, without calling it: compiled = torch.compile(f), then compiled(x)",
+        )
+    kinds = {isgeneratorfunction: "generator", iscoroutinefunction: "coroutine", isasyncgenfunction: "generator"}
+    for asks, kind in kinds.items():
+        if asks(model):
+            first = f"compile takes a function that returns its result; {model.__name__} is a {kind}"
+            hint = "return a tuple instead of yielding; write `await` in a function around the compiled one"
+            raise explained(TypeError, first, "compile", {}, hint)
+
+
 def compile(
     model: Callable[..., Any] | None = None,
     *,
@@ -248,6 +269,7 @@ def compile(
         return partial(compile, **options, check_nan=check_nan)
     if disable:
         return model
+    _require_compilable(model)
     checks = None
     if check_nan:
         from adjit.nan_checks import option

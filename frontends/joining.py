@@ -8,6 +8,7 @@ from typing import Any
 
 from adjit.dims import numpy_names, shape_of, wrap_dim
 from adjit.dispatch import apply, rename
+from adjit.errors import explained
 from adjit.ir.ops.structure import concat as concat_op
 from adjit.ir.ops.structure import reshape as reshape_op
 from adjit.shaping import part, reshape, select
@@ -41,12 +42,19 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     for position, tensor in enumerate(joined):
         shape = tuple(shape_of(tensor))
         if len(shape) != len(first):
-            raise RuntimeError(f"Tensors must have same number of dimensions: got {len(first)} and {len(shape)}")
+            raise explained(
+                RuntimeError,
+                f"Tensors must have same number of dimensions: got {len(first)} and {len(shape)}",
+                hint="unsqueeze(0) gives a tensor one more axis, as in b.unsqueeze(0)",
+            )
         for place, (a, b) in enumerate(zip(first, shape, strict=True)):
             if place != along and a != b:
-                raise RuntimeError(
+                raise explained(
+                    RuntimeError,
                     f"Sizes of tensors must match except in dimension {along}. Expected size {a} but got size {b} for "
-                    f"tensor number {position} in the list."
+                    f"tensor number {position} in the list.",
+                    hint="all sizes but that of the axis `dim` must be equal: choose another dim, or cut or pad one "
+                    "of the tensors",
                 )
     result = apply(concat_op, promote_dtypes(joined), {"axis": along}, name="Cat")
     assert isinstance(result, Tensor)
@@ -62,9 +70,11 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     first = tuple(shape_of(tensors[0]))
     for position, tensor in enumerate(tensors):
         if tuple(shape_of(tensor)) != first:
-            raise RuntimeError(
+            raise explained(
+                RuntimeError,
                 f"stack expects each tensor to be equal size, but got {list(first)} at entry 0 and "
-                f"{list(shape_of(tensor))} at entry {position}"
+                f"{list(shape_of(tensor))} at entry {position}",
+                hint="pad them to one size, nn.utils.rnn.pad_sequence([...]), or join them end to end with torch.cat",
             )
     axis = wrap_dim(dim, len(first) + 1)
     wide = [apply(reshape_op, (tensor,), {"shape": (*first[:axis], 1, *first[axis:])}) for tensor in tensors]

@@ -7,7 +7,6 @@ ever.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import ContextDecorator
 from functools import partial
@@ -17,7 +16,7 @@ import numpy as np
 
 from adjit.compiler.llvm.emit_finite import Checks, is_checked
 from adjit.compiler.origin import Operand, Origin, is_bad, origin_in
-from adjit.errors import line_of
+from adjit.errors import line_of, place
 from adjit.execute import execute
 from adjit.ir.builder import Builder
 from adjit.ir.errors import NonFiniteError
@@ -26,7 +25,7 @@ from adjit.ir.primitive import Primitive
 from adjit.ir.rewrite import inline_calls
 from adjit.ir.types import DType, TensorType
 from adjit.runtime import interpreter
-from adjit.state import STATE, user_location
+from adjit.state import STATE
 
 __all__ = ["check_nan"]
 
@@ -76,23 +75,6 @@ def checked_executable(graph: Graph, checks: Checks, *, strict: bool, threads: i
 
 
 # -- eager ------------------------------------------------------------------------------------------------------------
-_THREAD = threading.local()
-
-
-class standing_at:
-    """While this holds, operations are taken to stand at `location`: those of its backward."""
-
-    def __init__(self, location: Location) -> None:
-        self.location = location
-
-    def __enter__(self) -> None:
-        self.before = getattr(_THREAD, "location", None)
-        _THREAD.location = self.location
-
-    def __exit__(self, *exception: object) -> None:
-        _THREAD.location = self.before
-
-
 def check_operation(
     op: Primitive,
     arrays: Sequence[np.ndarray],
@@ -143,7 +125,7 @@ def _any_bad(results: Sequence[tuple[np.ndarray, DType]]) -> bool:
 def error_of(origin: Origin, *, first: str = "") -> NonFiniteError:
     """The error that tells an origin."""
     location = _location(origin)
-    backward = ", in the backward pass" if "∂" in location.origin or getattr(_THREAD, "location", None) else ""
+    backward = ", in the backward pass" if "∂" in location.origin else ""
     lines = [first] if first else []
     if origin.node is None:
         what = f"%{origin.name} came in with" if origin.name else "an operand has"
@@ -173,7 +155,7 @@ def _location(origin: Origin) -> Location:
     """The line of an origin: its own in a traced program, else that which runs."""
     if origin.node is not None and origin.node.location.line:
         return origin.node.location
-    return getattr(_THREAD, "location", None) or user_location()
+    return place()
 
 
 def _shown(operand: Operand) -> str:

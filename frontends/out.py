@@ -13,6 +13,7 @@ from typing import Any
 
 from adjit.dims import numel_of, shape_of
 from adjit.dtypes import c_name, title_of
+from adjit.errors import misplaced, tell
 from adjit.ir.types import DType
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -65,9 +66,16 @@ def takes_out(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def wrapped(*args: Any, out: Any = None, **kwargs: Any) -> Any:
-        if out is None:
-            return function(*args, **kwargs)
-        return _given(function, args, kwargs, out)
+        try:
+            return function(*args, **kwargs) if out is None else _given(function, args, kwargs, out)
+        except AttributeError:
+            error = misplaced(function, args)
+            if error is None:
+                raise
+            raise error from None
+        except Exception as error:
+            tell(error, function)
+            raise
 
     return wrapped
 

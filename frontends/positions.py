@@ -10,6 +10,7 @@ import numpy as np
 
 from adjit.dims import shape_of
 from adjit.dispatch import apply
+from adjit.errors import explained
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import I32, I64
 from adjit.state import STATE
@@ -17,26 +18,29 @@ from adjit.tensor import Tensor
 
 # The error for an index that is outside an axis, given index, axis and extent.
 Outside = Callable[[int, int, int], Exception]
+_RANGE = "indices lie between 0 and the size of the axis - 1"
 
 
 def index_error(index: int, axis: int, extent: int) -> Exception:
     """The error of indexing."""
-    return IndexError(f"index {index} is out of bounds for dimension {axis} with size {extent}")
+    return explained(IndexError, f"index {index} is out of bounds for dimension {axis} with size {extent}", hint=_RANGE)
 
 
 def runtime_error(index: int, axis: int, extent: int) -> Exception:
     """The error of gather and scatter."""
-    return RuntimeError(f"index {index} is out of bounds for dimension {axis} with size {extent}")
+    first = f"index {index} is out of bounds for dimension {axis} with size {extent}"
+    return explained(RuntimeError, first, hint=_RANGE)
 
 
 def range_error(index: int, axis: int, extent: int) -> Exception:
     """The error of index_select and index_reduce."""
-    return IndexError("index out of range in self")
+    return explained(IndexError, "index out of range in self", hint=_RANGE)
 
 
 def flat_error(index: int, axis: int, extent: int) -> Exception:
     """The error of take and put."""
-    return IndexError(f"out of range: tried to access index {index} on a tensor of {extent} elements.")
+    first = f"out of range: tried to access index {index} on a tensor of {extent} elements."
+    return explained(IndexError, first, hint=_RANGE)
 
 
 def positions(index: Tensor, input: Tensor, axis: int, outside: Outside, *, negative: bool = False) -> Tensor:

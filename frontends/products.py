@@ -26,7 +26,7 @@ def _same_dtype(a: Tensor, b: Tensor) -> None:
             f"expected m1 and m2 to have the same dtype, but got: {one} != {other}",
             "matmul",
             {"mat1": a, "mat2": b},
-            "convert one of them, as in mat2.to(mat1.dtype)",
+            "convert one of them: " + ("{mat2}.to({mat1}.dtype)" if a._dtype.is_float else "{mat1}.float()"),
         )
 
 
@@ -46,13 +46,15 @@ def _dot(a: Tensor, b: Tensor, contract: tuple[Sequence[int], Sequence[int]], ba
 
 
 def _unfit(a: Tensor, b: Tensor, m: Any, k: Any, rows: Any, n: Any, op: str) -> RuntimeError:
-    return explained(
-        RuntimeError,
-        f"mat1 and mat2 shapes cannot be multiplied ({m}x{k} and {rows}x{n})",
-        op,
-        {"mat1": a, "mat2": b},
-        "transpose one of them, as in mat2.t()" if k == n else "",
-    )
+    hint = f"the last size of {{mat1}} ({k}) must equal the first of {{mat2}} ({rows})"
+    if k == n:
+        hint = "transpose one of them: {mat1} @ {mat2}.T"
+    elif m == rows:
+        hint = "transpose one of them: {mat1}.T @ {mat2}"
+    elif op == "addmm":
+        hint += f"; a layer for such inputs is nn.Linear({k}, {n})"
+    first = f"mat1 and mat2 shapes cannot be multiplied ({m}x{k} and {rows}x{n})"
+    return explained(RuntimeError, first, op, {"mat1": a, "mat2": b}, hint)
 
 
 def mm(input: Tensor, mat2: Tensor) -> Tensor:

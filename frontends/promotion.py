@@ -106,11 +106,24 @@ def broadcast_shapes(*shapes: Sequence[Any]) -> tuple[Any, ...]:
             if present == 1:
                 found[lead + axis] = size
             elif present != size:
-                raise RuntimeError(
+                raise explained(
+                    RuntimeError,
                     f"The size of tensor a ({present}) must match the size of tensor b ({size}) at non-singleton "
-                    f"dimension {lead + axis}"
+                    f"dimension {lead + axis}",
+                    hint=_broadcast_hint(shapes),
                 )
     return tuple(found)
+
+
+def _broadcast_hint(shapes: Sequence[Sequence[Any]]) -> str:
+    """Where a size stands on the wrong axis, how to move it; else the rule."""
+    rule = "sizes are compared from the last axis on: they must be equal, or one of them 1"
+    if len(shapes) != 2:
+        return rule
+    longer, shorter = (shapes[0], shapes[1]) if len(shapes[0]) > len(shapes[1]) else (shapes[1], shapes[0])
+    if len(shorter) == 1 and len(longer) == 2 and shorter[0] == longer[0]:
+        return f"{rule}; a vector as a column has one more axis: v.unsqueeze(1) or v[:, None]"
+    return rule
 
 
 def spread(tensor: Tensor, shape: Sequence[Any]) -> Tensor:
@@ -131,8 +144,9 @@ def promote(*operands: Any, target: DType | None = None, op: str = "") -> list[A
     try:
         shape = broadcast_shapes(*(shape_of(tensor) for tensor in tensors))
     except RuntimeError as error:
+        first, *_ = str(error).splitlines()
         names = dict(zip("abcdef", tensors, strict=False))
-        raise explained(RuntimeError, str(error), op, names) from None
+        raise explained(RuntimeError, first, op, names, _broadcast_hint([shape_of(t) for t in tensors])) from None
     return [spread(cast_to(o, target), shape) if isinstance(o, Tensor) else o for o in operands]
 
 

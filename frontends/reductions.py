@@ -13,6 +13,7 @@ from adjit.dispatch import apply
 from adjit.dtypes import default_float, title_of, to_ir
 from adjit.elementwise import abs as absolute
 from adjit.elementwise import add, div, emit, exp, log, mul, nan_to_num, pow, sub, where
+from adjit.errors import explained
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL, I64, U8
 from adjit.logic import isfinite, isnan, logical_not
@@ -111,9 +112,11 @@ def _need_float(input: Tensor, op: str, dtype: Any) -> None:
     given = input._dtype if dtype is None else to_ir(dtype)
     if not given.is_float:
         which = "Input" if dtype is None else "Optional"
-        raise RuntimeError(
+        raise explained(
+            RuntimeError,
             f"{op}(): could not infer output dtype. {which} dtype must be either a floating point or complex dtype. "
-            f"Got: {title_of(given)}"
+            f"Got: {title_of(given)}",
+            hint="convert it first, as in {input}.float()",
         )
 
 

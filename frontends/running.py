@@ -11,9 +11,12 @@ import optree
 from adjit.autograd.record import Record, Saved, close, link, mark_leaf, next_sequence, save, value_of
 from adjit.call import Call
 from adjit.composite import derivative_of
+from adjit.dispatch import DIVISION
 from adjit.entry import Entry, Output
+from adjit.errors import explained, standing_at
 from adjit.ir.graph import Graph, Node, Value, from_outputs
 from adjit.ir.primitive import primitive_named
+from adjit.ir.types import TensorType
 from adjit.state import STATE, user_location
 from adjit.tensor import Tensor
 
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
 
 
 # -- running --------------------------------------------------------------------------------------------------------
-def _inputs(entry: Entry, call: Call) -> list[np.ndarray]:
+def inputs_of(entry: Entry, call: Call) -> list[np.ndarray]:
+    """The arrays behind the inputs of a program."""
     arrays: list[np.ndarray] = []
     for source in entry.sources:
         array: np.ndarray | None
@@ -49,10 +53,10 @@ def _inputs(entry: Entry, call: Call) -> list[np.ndarray]:
 
 def run_entry(compiled: CompiledFunction, entry: Entry, call: Call) -> Any:
     """The result of a call by a traced program."""
-    arrays = _inputs(entry, call)
+    arrays = inputs_of(entry, call)
     try:
         tensors = _tensors(compiled, entry, call, arrays)
-    except IndexError as error:
+    except (IndexError, ZeroDivisionError) as error:
         raise _explained(entry, arrays, error) from error
     _after(entry, call, tensors)
     leaves = [_leaf(output, call, tensors) for output in entry.outputs]
@@ -78,10 +82,28 @@ def _explained(entry: Entry, arrays: Sequence[np.ndarray], error: Exception) -> 
             numbers = interpreter.run(graph, *arrays)
         except IndexError:  # an earlier fault stands in the way of these numbers
             continue
-        found = known.explain(*numbers)
+        with standing_at(known.location, _types_of(known.values)):
+            found = known.explain(*numbers)
         if found is not None:
             return found
+    try:
+        interpreter.run(entry.graph, *arrays)
+    except (IndexError, ZeroDivisionError) as fault:
+        node = fault.__dict__.get("node")
+        if node is not None:
+            with standing_at(node.location, _types_of(node.inputs)):
+                return explained(type(error), str(error), hint=_FAULTS.get(type(error), ""))
     return error
+
+
+def _types_of(values: Sequence[Value]) -> dict[str, TensorType]:
+    return {value.name or f"operand {number}": value.type for number, value in enumerate(values)}
+
+
+_FAULTS: dict[type[Exception], str] = {
+    IndexError: "indices lie between 0 and the size of the axis - 1",
+    ZeroDivisionError: DIVISION,
+}
 
 
 def _executable(compiled: CompiledFunction, entry: Entry, key: Any, graph: Graph) -> Any:
@@ -154,7 +176,7 @@ def programs_of(entry: Entry, call: Call) -> dict[str, Graph]:
     """The programs that serve a call: `forward`, and `backward` where gradients may be asked of its results."""
     if not (entry.differentiable and STATE.recording):
         return {"forward": entry.graph}
-    needs = tuple(operand is not None and operand.requires_grad for operand in _operands(entry, call))
+    needs = tuple(operand is not None and operand.requires_grad for operand in operands_of(entry, call))
     derivative = derivative_in(entry, needs)
     return {"forward": derivative.forward, "backward": derivative.backward}
 
@@ -163,7 +185,7 @@ def _run_recorded(
     compiled: CompiledFunction, entry: Entry, call: Call, arrays: list[np.ndarray]
 ) -> list[Tensor]:
     """Run the forward program with its residuals, and record one node whose pullback is the compiled backward."""
-    operands = _operands(entry, call)
+    operands = operands_of(entry, call)
     needs = tuple(operand is not None and operand.requires_grad for operand in operands)
     derivative = derivative_in(entry, needs)
     executable = _executable(compiled, entry, needs, derivative.forward)
@@ -234,7 +256,7 @@ class CompiledPullback:
         return found
 
 
-def _operands(entry: Entry, call: Call) -> list[Tensor | None]:
+def operands_of(entry: Entry, call: Call) -> list[Tensor | None]:
     """The tensors behind the inputs, as autograd sees them."""
     found: list[Tensor | None] = []
     for source in entry.sources:

@@ -11,6 +11,7 @@ from adjit.composite import composite
 from adjit.dims import numel_of, numpy_names, shape_of, wrap_dim
 from adjit.dispatch import apply, rename
 from adjit.dtypes import c_name, title_of
+from adjit.errors import explained
 from adjit.indexing import getitem, number_like, true_positions, value_like
 from adjit.ir.ops.indexing import gather as gather_op
 from adjit.ir.primitive import primitive_named
@@ -235,7 +236,11 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """`value` where the mask is true, `input` elsewhere."""
     if mask._dtype is not BOOL:
-        raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {c_name(mask._dtype)}")
+        raise explained(
+            RuntimeError,
+            f"masked_fill_ only supports boolean masks, but got mask with dtype {c_name(mask._dtype)}",
+            hint="make it boolean, as in {mask}.bool() or {mask} > 0",
+        )
     if isinstance(value, Tensor) and shape_of(value):
         raise RuntimeError(
             f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {len(shape_of(value))} "

@@ -28,7 +28,11 @@ def _resolved(input: Tensor, sizes: Sequence[Any]) -> tuple[Any, ...]:
     found = list(sizes)
     unknown = [axis for axis, size in enumerate(found) if isinstance(size, int) and size == -1]
     if len(unknown) > 1:
-        raise RuntimeError("only one dimension can be inferred")
+        raise explained(
+            RuntimeError,
+            "only one dimension can be inferred",
+            hint="give all sizes but one, as in {input}.reshape(-1, 2)",
+        )
     for size in found:
         if isinstance(size, int) and size < -1:
             raise RuntimeError(f"invalid shape dimension {size} at index {found.index(size)} of shape {list(sizes)}")
@@ -45,7 +49,11 @@ def _resolved(input: Tensor, sizes: Sequence[Any]) -> tuple[Any, ...]:
         fits = total == known
     if not fits:
         raise explained(
-            RuntimeError, f"shape '{list(sizes)}' is invalid for input of size {total}", "reshape", {"input": input}
+            RuntimeError,
+            f"shape '{list(sizes)}' is invalid for input of size {total}",
+            "reshape",
+            {"input": input},
+            f"the sizes must multiply to {total}; -1 stands for the one that the others leave",
         )
     return tuple(found)
 
@@ -66,6 +74,7 @@ def view(input: Tensor, *shape: Any) -> Tensor:
             "contiguous subspaces). Use .reshape(...) instead.",
             "view",
             {"input": input},
+            "{input}.reshape(...) copies where it must; {input}.contiguous() copies now",
         )
     return make_view(reshape_op, input, {"shape": sizes}, "View")
 
@@ -135,9 +144,11 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     order = sizes_argument(dims)
     ndim = len(shape_of(input))
     if len(order) != ndim:
-        raise RuntimeError(
+        raise explained(
+            RuntimeError,
             "permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired "
-            f"ordering of dimensions i.e. input.dim() = {ndim} is not equal to len(dims) = {len(order)}"
+            f"ordering of dimensions i.e. input.dim() = {ndim} is not equal to len(dims) = {len(order)}",
+            hint="name every axis once, or swap two with {input}.transpose(0, 1)",
         )
     axes = tuple(wrap_dim(dim, ndim) for dim in order)
     if len(set(axes)) != ndim:
@@ -264,9 +275,11 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
         if isinstance(target, int) and target == -1:
             full[lead + axis] = size
         elif size != 1 and size != target:
-            raise RuntimeError(
+            raise explained(
+                RuntimeError,
                 f"The expanded size of the tensor ({target}) must match the existing size ({size}) at non-singleton "
-                f"dimension {lead + axis}.  Target sizes: {list(wanted)}.  Tensor sizes: {list(shape)}"
+                f"dimension {lead + axis}.  Target sizes: {list(wanted)}.  Tensor sizes: {list(shape)}",
+                hint="only axes of size 1 can be expanded: {input}.repeat(...) repeats others",
             )
     if any(isinstance(size, int) and size < 0 for size in full):
         raise RuntimeError(

@@ -39,6 +39,7 @@ class _State(threading.local):
 STATE = _State()
 
 _HERE = __name__.rpartition(".")[0]  # the package whose frames are not the user's
+_BETWEEN = ("copy", "contextlib", "functools", "runpy")  # the standard library, when it calls back
 _USERS = (f"{_HERE}.demo", f"{_HERE}.example")  # programs that come with it
 # By the identity of a code object and the place in it; the code object is kept, so that no other takes its identity.
 _LOCATIONS: dict[tuple[int, int], tuple[CodeType, Location]] = {}
@@ -49,7 +50,7 @@ def is_user_frame(frame: FrameType) -> bool:
     name = frame.f_globals.get("__name__", "")
     if name == "__main__":  # ours when run by `python -m adjit`
         return bool(frame.f_globals.get("__package__") != _HERE)
-    if name == "runpy":
+    if name in _BETWEEN:
         return False
     return (name != _HERE and not name.startswith(_HERE + ".")) or name in _USERS
 
@@ -64,20 +65,22 @@ def user_location() -> Location:
     key = (id(frame.f_code), frame.f_lasti)
     found = _LOCATIONS.get(key)
     if found is None:
-        found = _LOCATIONS[key] = (frame.f_code, _location(frame))
+        location = location_in(frame.f_code, frame.f_lasti, frame.f_lineno)
+        found = _LOCATIONS[key] = (frame.f_code, location)
     return found[1]
 
 
-def _location(frame: FrameType) -> Location:
+def location_in(code: CodeType, offset: int, number: int) -> Location:
+    """The line `number` of some code, and the place in it of the instruction at `offset`."""
     import linecache
     from itertools import islice
 
-    path, number = frame.f_code.co_filename, frame.f_lineno
+    path = code.co_filename
     line = linecache.getline(path, number)
     source = line.strip()
     indent = len(line) - len(line.lstrip())
     columns = (0, 0)
-    first, last, start, end = next(islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), (None,) * 4)
+    first, last, start, end = next(islice(code.co_positions(), offset // 2, None), (None,) * 4)
     if first == number and last is not None and start is not None and end is not None:
         # Positions count bytes of the whole line; an operation of several lines is shown to the end of the first.
         encoded = line.encode()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from adjit.epoch import EPOCH
+from adjit.errors import explained
 from adjit.ir.graph import Attribute, Graph, Value
 from adjit.ir.primitive import Primitive
 from adjit.ir.shape import Size
@@ -179,7 +180,13 @@ class Tensor:
                 "a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
             )
         if value and not self._dtype.is_continuous:
-            raise RuntimeError("only Tensors of floating point dtype can require gradients")
+            raise explained(
+                RuntimeError,
+                "only Tensors of floating point dtype can require gradients",
+                "requires_grad_",
+                {"self": self},
+                "convert it first: {self}.float().requires_grad_()",
+            )
         if value and STATE.inference:
             raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
         if type(self) is not Tensor and value is not self._requires_grad:  # compiled programs know it

@@ -17,7 +17,7 @@ import numpy as np
 from adjit.autograd.record import TraceNode, Watch
 from adjit.ir.builder import Builder, literal_dtype
 from adjit.ir.errors import ShapeError, TraceError
-from adjit.ir.graph import Attribute, Graph, Guard, Node, Region, Value
+from adjit.ir.graph import Attribute, Graph, Guard, Location, Node, Region, Value
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.types import F64, DType, TensorType
 from adjit.memory import Memory
@@ -315,6 +315,7 @@ class Tracer:
         cell.value = value
         cell.epoch += 1
         cell.version += 1
+        cell.lines.append(user_location())
         self.has_writes = True
         if not target._chain:
             self._places[value] = (cell, cell.version)
@@ -360,7 +361,8 @@ class Tracer:
 
     def on_fault(self, tensors: Sequence[Tensor], explain: Callable[..., Exception | None]) -> None:
         """If a call of the program fails, ask `explain` for the error, given the tensors' numbers."""
-        self.explanations.append(Explanation(tuple(self.value_of(tensor) for tensor in tensors), explain))
+        values = tuple(self.value_of(tensor) for tensor in tensors)
+        self.explanations.append(Explanation(values, explain, user_location()))
 
     def is_unwritten(self, tensor: Tensor) -> bool:
         """Whether a tensor that this trace made still holds what it was made with."""
@@ -433,6 +435,11 @@ class Tracer:
         """The version that a value's memory has, and the one it had."""
         cell, version = self._places[value]
         return cell.version, version
+
+    def line_of_write(self, value: Value) -> Location:
+        """The line of the first write over a value."""
+        cell, version = self._places[value]
+        return cell.lines[version - cell.version]
 
     # -- the end ----------------------------------------------------------------------------------------------------
     def written(self) -> list[tuple[int, Value]]:

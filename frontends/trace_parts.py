@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from adjit.ir.graph import Value
+from adjit.ir.graph import UNKNOWN, Location, Value
 from adjit.memory import Memory
 from adjit.tensor import Tensor
 
@@ -32,13 +32,15 @@ class Explanation:
 
     values: tuple[Value, ...]
     explain: Callable[..., Exception | None]
+    location: Location = UNKNOWN
 
 
 @dataclass(slots=True)
 class Cell:
     """The current symbolic value of one piece of memory; `epoch` counts the values, `version` the writes.
 
-    After a write outside autograd, `history` is the value through which gradients still go.
+    After a write outside autograd, `history` is the value through which gradients still go.  `lines` are those of the
+    writes.
     """
 
     value: Value
@@ -47,3 +49,4 @@ class Cell:
     version: int = 0
     first: int = 0
     history: Value | None = None
+    lines: list[Location] = field(default_factory=list)

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from adjit.autograd.overwriting import note_write
 from adjit.autograd.record import record
+from adjit.errors import explained
 from adjit.ir.graph import Attribute, Value
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.shape import Size, strides_of
@@ -139,7 +141,12 @@ def check_writable(tensor: Tensor) -> None:
     if not STATE.recording:
         return
     if tensor.requires_grad and tensor._leaf:
-        raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+        raise explained(
+            RuntimeError,
+            "a leaf Variable that requires grad is being used in an in-place operation.",
+            "", {"input": tensor},
+            hint="change parameters outside of autograd: with torch.no_grad(): ...",
+        )
     base = tensor._base
     if base is None or not base.requires_grad:
         return
@@ -223,12 +230,12 @@ def write(target: Tensor, result: Tensor) -> Tensor:
     place = _writable(target)
     if not recorded:
         np.copyto(place, result._array)
-        target._memory.version += 1
+        _count_write(target)
         return target
     base = target._base
     if base is None:
         np.copyto(place, result._array)
-        target._memory.version += 1
+        _count_write(target)
         _adopt(target, result)
         return target
     from adjit.dispatch import rename
@@ -236,9 +243,14 @@ def write(target: Tensor, result: Tensor) -> Tensor:
     # The base's new value is what it was with the view's part replaced: the chain's inverse, recorded.
     whole = rename(write_through(base, target._chain[len(base._chain) :], result), "CopySlices")
     np.copyto(place, result._array)
-    target._memory.version += 1
+    _count_write(target)
     _adopt(base, whole)
     return target
+
+
+def _count_write(target: Tensor) -> None:
+    target._memory.version += 1
+    note_write(target._memory)
 
 
 def _writable(target: Tensor) -> np.ndarray:

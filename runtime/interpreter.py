@@ -112,7 +112,12 @@ class _Interpreter:
             plan = self.plans[region] = last_uses(region)
         values = dict(zip(region.inputs, operands, strict=True))
         for node, ending in zip(region.nodes, plan, strict=True):
-            results = self.node(node, [values[value] for value in node.inputs])
+            try:
+                results = self.node(node, [values[value] for value in node.inputs])
+            except Exception as error:
+                if node.location.line:  # where it was raised, for messages
+                    error.__dict__.setdefault("node", node)
+                raise
             values.update(zip(node.outputs, results, strict=True))
             for value in ending:
                 del values[value]

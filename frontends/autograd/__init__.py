@@ -14,6 +14,7 @@ from adjit.autograd.modes import (
     no_grad,
     set_grad_enabled,
 )
+from adjit.errors import explained
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
@@ -55,11 +56,24 @@ def _seeds(outputs: Sequence[Tensor], gradients: Sequence[Tensor | None], record
     found: list[Tensor] = []
     for index, (output, gradient) in enumerate(zip(outputs, gradients, strict=True)):
         if not output.requires_grad:
-            raise RuntimeError(f"element {index} of tensors does not require grad and does not have a grad_fn")
+            raise explained(
+                RuntimeError,
+                f"element {index} of tensors does not require grad and does not have a grad_fn",
+                "backward", {"tensor": output},
+                hint="create the parameters with requires_grad=True, and compute the loss of them without no_grad(), "
+                "detach() or item()",
+            )
         dims = output._tensor_type.dims
         if gradient is None:
             if output._tensor_type.size != 1:
-                raise RuntimeError("grad can be implicitly created only for scalar outputs")
+                raise explained(
+                    RuntimeError,
+                    "grad can be implicitly created only for scalar outputs",
+                    "backward",
+                    {"tensor": output},
+                    "reduce it first, {tensor}.sum().backward(), or give weights, "
+                    "{tensor}.backward(torch.ones_like({tensor}))",
+                )
             if output._dtype.is_complex:
                 name = f"torch.{output._dtype.long_name}"
                 raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {name}")
@@ -67,9 +81,12 @@ def _seeds(outputs: Sequence[Tensor], gradients: Sequence[Tensor | None], record
         elif not isinstance(gradient, Tensor):
             raise TypeError(f"gradients can be either Tensors or None, but got {type(gradient).__name__}")
         elif gradient._tensor_type.dims != dims:
-            raise RuntimeError(
+            raise explained(
+                RuntimeError,
                 f"Mismatch in shape: grad_output[{index}] has a shape of torch.Size({list(gradient._tensor_type.dims)})"
-                f" and output[{index}] has a shape of torch.Size({list(dims)})."
+                f" and output[{index}] has a shape of torch.Size({list(dims)}).",
+                "backward", {"tensor": output, "gradient": gradient},
+                hint="give weights of the tensor's shape, torch.ones_like({tensor})",
             )
         elif gradient._dtype is not output._dtype:
             gradient = gradient.to(output._dtype)
@@ -192,9 +209,11 @@ def grad(
     if not allow_unused:
         for index, gradient in enumerate(found):
             if gradient is None:
-                raise RuntimeError(
+                raise explained(
+                    RuntimeError,
                     f"The differentiated Tensor at index {index} appears to not have been used in the graph. Set "
-                    "allow_unused=True if this is the desired behavior."
+                    "allow_unused=True if this is the desired behavior.",
+                    hint="torch.autograd.grad(..., allow_unused=True) gives None for it",
                 )
     return tuple(found)
 

@@ -104,7 +104,7 @@ class WatchedPass(Pass):
         if STATE.checks is None:
             found, reached = super()._pull_back(node, entry, arriving)
         else:
-            from adjit.nan_checks import standing_at
+            from adjit.errors import standing_at
 
             with standing_at(node.location.derived("∂")):
                 found, reached = super()._pull_back(node, entry, arriving)

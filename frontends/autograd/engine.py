@@ -10,8 +10,9 @@ import numpy as np
 
 from adjit.autograd.record import Record, Rule, Saved, Watch, value_of
 from adjit.compiler.nodewise import pullback_of
-from adjit.execute import run_graph, run_graph_recorded
-from adjit.ir.graph import Graph, Node, Value
+from adjit.errors import explained, line_of, standing_at
+from adjit.execute import run_graph, run_graph_recorded, title
+from adjit.ir.graph import UNKNOWN, Graph, Location, Node, Value
 from adjit.ir.shape import evaluate
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -111,7 +112,7 @@ class Pass:
         assert isinstance(entry, Record)
         arriving = [self._finish(value, self.cotangents.pop(value, None)) for value in node.outputs]
         if entry.freed or entry.fault is not None:
-            raise RuntimeError(entry.fault or FREED)
+            raise freed(node) if entry.fault is None else RuntimeError(entry.fault)
         for hook in tuple(entry.hooks.values()) if entry.hooks else ():
             if isinstance(hook, Prehook):
                 arriving = list(hook(tuple(arriving)))
@@ -219,6 +220,19 @@ def saves_number(node: Node) -> bool:
     return node.op.name not in ("add", "sub") and any(value.constant is not None for value in node.inputs)
 
 
+def freed(node: Node) -> RuntimeError:
+    """The error for a second pass through a node, at the line that recorded it."""
+    with standing_at(node.location):
+        return explained(
+            RuntimeError,
+            FREED,
+            title(node.op.name) if not isinstance(node.attached, Record) else node.attached.name,
+            {},
+            "loss.backward(retain_graph=True) keeps them for another pass; a state that one step hands to the next "
+            "wants state.detach() between",
+        )
+
+
 def check_version(kept: Saved, node: Node) -> None:
     """RuntimeError if a saved value was overwritten since."""
     if kept.memory is None or kept.memory.version == kept.version:
@@ -227,21 +241,30 @@ def check_version(kept: Saved, node: Node) -> None:
 
     producer = _function_of(kept.value)[0] if kept.value.node is not None else None
     name = "" if producer is None else producer.name()
-    raise RuntimeError(modified(kept.value, name, kept.memory.version, kept.version, node))
+    from adjit.autograd.overwriting import line_of_write
+
+    by = line_of_write(kept.memory, kept.version)
+    raise RuntimeError(modified(kept.value, name, kept.memory.version, kept.version, node, by))
 
 
-def modified(value: Value, producer: str, version: int, expected: int, node: Node) -> str:
-    """The text of the error for a saved value that was overwritten; `producer` is the name of its function."""
+def modified(value: Value, producer: str, version: int, expected: int, node: Node, by: Location | None) -> str:
+    """The text of the error for a saved value that was overwritten at the line `by`; `producer` names its function."""
     made = f", which is output {value.index} of {producer.removesuffix('Backward0')}," if producer else ""
     kind = {"f32": "FloatTensor", "f64": "DoubleTensor", "f16": "HalfTensor", "bf16": "BFloat16Tensor"}
     name = kind.get(value.dtype.name, value.dtype.long_name.capitalize() + "Tensor")
-    where = f"\n  saved by {node.op.name}, {node.location}    {node.location.expression}" if node.location.line else ""
-    return (
+    first = (
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
         f"[torch.{name} {list(value.dims)}]{made} is at version {version}; expected version {expected} instead. Hint: "
         "enable anomaly detection to find the operation that failed to compute its gradient, with "
-        f"torch.autograd.set_detect_anomaly(True, check_nan=False).{where}"
+        "torch.autograd.set_detect_anomaly(True, check_nan=False)."
     )
+    lines = [first, *line_of(node.location, node.op.name, "saved by"), *line_of(by or UNKNOWN, "", "overwritten in")]
+    if by is None:
+        lines.append("  hint: with torch.autograd.set_detect_anomaly(True) the line that overwrote it is named, too")
+    else:
+        lines.append("  hint: an operation that makes a new tensor leaves it as it was: y = y + 1 instead of y += 1, "
+                     "or let the operation that saved it take y.clone()")  # fmt: skip
+    return "\n".join(lines)
 
 
 def accumulate(leaf: Tensor, cotangent: Tensor, create_graph: bool) -> None:

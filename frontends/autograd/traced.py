@@ -188,7 +188,7 @@ def fault(tracer: Tracer, nodes: Sequence[Node], roots: Sequence[Value], wanted:
         for value in saved if written else ():
             if tracer.is_overwritten(value):
                 made, expected = tracer.versions_of(value)
-                return modified(value, _function_of(value), made, expected, node)
+                return modified(value, _function_of(value), made, expected, node, tracer.line_of_write(value))
     return None
 
 

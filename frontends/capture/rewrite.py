@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from typing import TypeVar
 
 RUNTIME = "_adjit_"
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
@@ -91,12 +92,23 @@ def _ends(body: Sequence[ast.stmt]) -> bool:
 
 # -- making -----------------------------------------------------------------------------------------------------------
 def _statement(text: str) -> ast.stmt:
-    return ast.parse(text).body[0]
+    return _placeless(ast.parse(text).body[0])
 
 
 def _expression(text: str) -> ast.expr:
-    found = ast.parse(text, mode="eval").body
-    return found
+    return _placeless(ast.parse(text, mode="eval").body)
+
+
+_Tree = TypeVar("_Tree", bound=ast.AST)
+
+
+def _placeless(tree: _Tree) -> _Tree:
+    """The tree without the places in the text that it was parsed from: it gets those of what it stands for."""
+    for part in ast.walk(tree):
+        for name in ("lineno", "col_offset", "end_lineno", "end_col_offset"):
+            if hasattr(part, name):
+                delattr(part, name)
+    return tree
 
 
 def _at(node: ast.AST, *made: ast.stmt) -> list[ast.stmt]:
@@ -266,6 +278,7 @@ class _Function(ast.NodeTransformer):
         call = _expression(f"{RUNTIME}.if_(None, {then}, {other}, {state}, {returns})")
         assert isinstance(call, ast.Call)
         call.args[0] = test
+        ast.copy_location(call, node.test)
         final: ast.stmt = ast.Return(call) if returns else ast.Expr(call)
         return [*made, first, second, *_at(node, final)]
 

@@ -10,7 +10,7 @@ import builtins
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, NoReturn
+from typing import Any
 
 from adjit import trees
 from adjit.capture.values import (
@@ -21,12 +21,11 @@ from adjit.capture.values import (
     from_type,
     is_number,
     known,
+    refuse,
     settle,
     wanted_type,
 )
-from adjit.errors import explained
 from adjit.inner_trace import trace_inner
-from adjit.ir.errors import TraceError
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
@@ -54,10 +53,6 @@ Put = Callable[[Sequence[Any]], None]
 def is_traced(value: Any) -> bool:
     """Whether a value is a tensor without numbers."""
     return isinstance(value, Tensor) and value._array is None and STATE.tracer is not None
-
-
-def _refuse(what: str, hint: str) -> NoReturn:
-    raise explained(TraceError, what, hint=hint)
 
 
 # -- if ---------------------------------------------------------------------------------------------------------------
@@ -170,7 +165,7 @@ def _planned(name: str, then: _Seen, other: _Seen) -> _Plan:
             wanted = [wanted_type(leaf) for leaf in elsewhere.leaves]
             return _Plan(wanted, elsewhere.leaves, elsewhere.structure)
     if then.structure != other.structure:
-        _refuse(
+        refuse(
             f"{name} has another structure in each branch of an `if` on a traced tensor",
             "give it the same tuples, lists and dicts in both",
         )
@@ -181,13 +176,13 @@ def _planned(name: str, then: _Seen, other: _Seen) -> _Plan:
                 types.append(None)
                 continue
             if not (is_number(left) and is_number(right)):
-                _refuse(
+                refuse(
                     f"{name} is {left!r} in one branch and {right!r} in the other of an `if` on a traced tensor",
                     "make it a tensor or a number in both",
                 )
         found = common_type(left, right)
         if found is None:
-            _refuse(
+            refuse(
                 f"{name} is {_shown(left)} in one branch and {_shown(right)} in the other of an `if` on a traced "
                 "tensor",
                 "give it the same shape in both",
@@ -242,7 +237,7 @@ def range_(*arguments: Any) -> Any:
         return builtins.range(*arguments)
     start, stop, step = (0, arguments[0], 1) if len(arguments) == 1 else (*arguments, 1)[:3]
     if is_traced(step):
-        _refuse("the step of a range is a traced tensor", "use a Python number, or a while loop")
+        refuse("the step of a range is a traced tensor", "use a Python number, or a while loop")
     return _Range(start, stop, int(step))
 
 
@@ -343,7 +338,7 @@ def _truth(value: Any) -> Any:
 
         return literal(bool(value), BOOL)
     if value._tensor_type.size != 1:
-        _refuse(
+        refuse(
             "Boolean value of Tensor with more than one value is ambiguous",
             "use .all() or .any(), or & and | for element-wise logic",
         )
@@ -370,7 +365,7 @@ def _extreme(plain: Callable[..., Any], name: str, arguments: tuple[Any, ...], o
     for value in values[1:]:
         type = common_type(known(result), known(value))
         if type is None:
-            _refuse(f"{name} of {_shown(known(result))} and {_shown(known(value))}", "compare values of one shape")
+            refuse(f"{name} of {_shown(known(result))} and {_shown(known(value))}", "compare values of one shape")
         found = getattr(elementwise, name)(as_type(result, type), as_type(value, type))
         result = from_type(found, type)
     return result

@@ -26,9 +26,12 @@ class Undefined:
         self.name = name
 
     def _raise(self, *_: object) -> NoReturn:
-        raise UnboundLocalError(
+        raise explained(
+            UnboundLocalError,
             f"cannot access local variable '{self.name}' where it is not associated with a value (or not on every way "
-            "through an `if` or a loop on a traced tensor)"
+            "through an `if` or a loop on a traced tensor)",
+            operands={},
+            hint=f"give {self.name} a value before the `if` or the loop",
         )
 
     __getattr__ = __call__ = __bool__ = __iter__ = __len__ = __getitem__ = __setitem__ = _raise
@@ -168,7 +171,7 @@ def settle(
         widened = [_widened(carried, place, found) for place, found in enumerate(seen)]
         if not any(widened):
             return carried
-    _refuse("a loop on a traced tensor has a variable that changes its type at every step", "")
+    refuse("a loop on a traced tensor has a variable that changes its type at every step", "")
 
 
 def _widened(carried: Carried, place: int, found: Any) -> bool:
@@ -179,7 +182,7 @@ def _widened(carried: Carried, place: int, found: Any) -> bool:
     if isinstance(value, Undefined) and carried.types[place] == [None]:
         return _given_value(carried, place, found)
     if found.structure != carried.structures[place]:
-        _refuse(
+        refuse(
             f"{name} changes its structure in a loop on a traced tensor",
             "a list that grows has no size in a program: write into a tensor made before the loop",
         )
@@ -194,7 +197,7 @@ def _widened(carried: Carried, place: int, found: Any) -> bool:
         if wider is None and isinstance(start, TensorType) and not start.dims and is_number(before):
             wider = common_type(before, leaf)  # it began as a number, and took the shape of what was added to it
         if wider is None:
-            _refuse(
+            refuse(
                 f"{name} is {_shown(start)} before a step and {_shown(leaf)} after it, in a loop on a traced tensor",
                 "start with a tensor of the final shape and dtype",
             )
@@ -220,5 +223,6 @@ def _given_value(carried: Carried, place: int, found: Any) -> bool:
     return True
 
 
-def _refuse(what: str, hint: str) -> NoReturn:
+def refuse(what: str, hint: str) -> NoReturn:
+    """TraceError at the user's line."""
     raise explained(TraceError, what, hint=hint)

@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any
 
 from adjit import trees
+from adjit.errors import explained
 from adjit.func.arguments import shown, title
 from adjit.inner_trace import Other, Traced, call_inner, trace_inner, write_back
 from adjit.tensor import Tensor
@@ -44,9 +45,13 @@ def vmap(
         if not sizes:
             raise ValueError("vmap: Expected at least one Tensor to vmap over")
         if any(size != sizes[0] for size in sizes):
-            raise ValueError(
+            raise explained(
+                ValueError,
                 "vmap: Expected all tensors to have the same size in the mapped dimension, got sizes "
-                f"{[int(size) for size in sizes]} for the mapped dimension"
+                f"{[int(size) for size in sizes]} for the mapped dimension",
+                "vmap", dict(zip(map(str, range(len(leaves))), leaves, strict=True)),
+                hint="in_dims names the axis of each argument that is mapped, None for an argument without: vmap(f, "
+                "in_dims=(0, None))",
             )
         front = [leaf if axis is None else leaf.movedim(axis, 0) for leaf, axis in zip(leaves, axes, strict=True)]
 
@@ -79,9 +84,12 @@ def _axes(func: Callable[..., Any], in_dims: Any, args: tuple[Any, ...]) -> tupl
     try:
         axes = trees.spread(given, args, none_is_leaf=True)
     except ValueError:
-        raise ValueError(
+        raise explained(
+            ValueError,
             f"{call}: in_dims is not compatible with the structure of `inputs`. in_dims has structure "
-            f"{trees.structure_of(given, none_is_leaf=True)} but inputs has structure {structure}."
+            f"{trees.structure_of(given, none_is_leaf=True)} but inputs has structure {structure}.",
+            op="vmap",
+            hint="one entry for each argument, as in in_dims=(0, None)",
         ) from None
     if isinstance(in_dims, int):
         axes = [axis if isinstance(leaf, Tensor) else _refuse(call, axis, leaf) for axis, leaf in zip(axes, leaves)]  # noqa: B905

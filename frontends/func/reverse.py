@@ -11,6 +11,7 @@ from adjit.autograd import grad as gradients
 from adjit.autograd.modes import enable_grad
 from adjit.autograd.record import Watch, value_of
 from adjit.dispatch import apply
+from adjit.errors import explained
 from adjit.func.arguments import Argnums, chosen, flatten, replaced, split_aux, title
 from adjit.inner_trace import Traced, call_inner, trace_inner
 from adjit.ir.analysis import varies_with
@@ -82,9 +83,13 @@ def _require_scalar(output: Any) -> None:
     if not isinstance(output, Tensor):
         raise RuntimeError(f"{name} Tensor, got type {type(output)}")
     if output.dim() != 0:
-        raise RuntimeError(
+        raise explained(
+            RuntimeError,
             f"{name} scalar Tensor, got tensor with {output.dim()} dims. Maybe you wanted to use the vjp or jacrev "
-            "APIs instead?"
+            "APIs instead?",
+            "grad",
+            {"f(*args)": output},
+            "return one number, as in f(*args).sum(), or take torch.func.jacrev(f)(*args)",
         )
 
 

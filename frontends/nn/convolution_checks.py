@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from adjit.errors import explained
 from adjit.tensor import Tensor
 
 
@@ -99,9 +100,12 @@ def check_channels(
 ) -> None:  # fmt: skip
     """Channels, bias and window fit the input of a convolution."""
     if input.shape[1] != weight.shape[1] * groups:
-        raise RuntimeError(
+        raise explained(
+            RuntimeError,
             f"Given groups={groups}, weight of size {list(weight.shape)}, expected input{list(input.shape)} to have "
-            f"{weight.shape[1] * groups} channels, but got {input.shape[1]} channels instead"
+            f"{weight.shape[1] * groups} channels, but got {input.shape[1]} channels instead",
+            hint=f"axis 1 of the input holds the channels, [batch, channels, ...]: make the layer with "
+            f"in_channels={input.shape[1]}, or permute the input",
         )
     _check_bias(weight, bias, weight.shape[0], "")
     padded = [n + low + high for n, (low, high) in zip(input.shape[2:], padding, strict=True)]

@@ -8,6 +8,7 @@ from typing import Any
 from adjit.composite import composite
 from adjit.dispatch import apply
 from adjit.dtypes import title_of
+from adjit.errors import explained
 from adjit.ir.errors import DimError
 from adjit.ir.ops.indexing import gather
 from adjit.ir.ops.scalar import where
@@ -72,8 +73,10 @@ def _check_classes(input: Tensor, target: Tensor, weight: Tensor | None) -> None
     if target._dtype.name not in ("i64", "u8"):
         scalar = {"float32": "Float", "float64": "Double", "int32": "Int", "int16": "Short", "int8": "Char"}
         name = target._dtype.long_name
-        raise RuntimeError(
-            f"expected target dtype to be Long or Byte, but got {scalar.get(name, name.capitalize())}"
+        raise explained(
+            RuntimeError,
+            f"expected target dtype to be Long or Byte, but got {scalar.get(name, name.capitalize())}",
+            hint="classes are integers: {target}.long(); for probabilities give them the input's shape",
         )
     if input.ndim == 0:
         raise RuntimeError("input tensor should be 1D or 2D")
@@ -81,10 +84,12 @@ def _check_classes(input: Tensor, target: Tensor, weight: Tensor | None) -> None
         if target.ndim != 0:
             raise RuntimeError(f"size mismatch (got input: {list(input.shape)}, target: {list(target.shape)})")
     elif target.ndim != input.ndim - 1:
-        raise RuntimeError(
+        raise explained(
+            RuntimeError,
             "0D or 1D target tensor expected, multi-target not supported"
             if input.ndim == 2 and target.ndim > 1
-            else f"Expected target size {[input.shape[0], *input.shape[2:]]}, got {list(target.shape)}"
+            else f"Expected target size {[input.shape[0], *input.shape[2:]]}, got {list(target.shape)}",
+            hint="one class a row, of shape [n]: {target}.squeeze(1)",
         )
     elif input.shape[0] != target.shape[0]:
         raise ValueError(
@@ -107,7 +112,11 @@ def _check_classes(input: Tensor, target: Tensor, weight: Tensor | None) -> None
 def _out_of_bounds(input: Tensor, target: Tensor, ignore_index: int) -> Exception | None:
     classes = input.shape[0 if input.ndim == 1 else 1]
     wrong = [c for c in target.reshape(-1).tolist() if c != ignore_index and not 0 <= c < classes]
-    return IndexError(f"Target {wrong[0]} is out of bounds.") if wrong else None
+    return explained(
+        IndexError,
+        f"Target {wrong[0]} is out of bounds.",
+        hint="classes are counted from 0: the largest must be below the size of axis 1 of the input",
+    ) if wrong else None
 
 
 def _explain_faults(input: Tensor, target: Tensor, ignore_index: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from adjit.composite import composite
 from adjit.creation import full as filled
 from adjit.dispatch import apply
+from adjit.errors import explained
 from adjit.ir.ops import named
 from adjit.ir.ops.scalar import where
 from adjit.state import STATE
@@ -165,9 +166,11 @@ def binary_cross_entropy(
     """
     reduction = check_reduction(reduction, size_average, reduce)
     if target.shape != input.shape:
-        raise ValueError(
+        raise explained(
+            ValueError,
             f"Using a target size ({target.shape}) that is different to the input size ({input.shape}) is deprecated. "
-            "Please ensure they have the same size."
+            "Please ensure they have the same size.",
+            hint="give both one shape, as in {target}.view_as({input})",
         )
     if STATE.tracer is None and input.numel() and not bool(((input >= 0) & (input <= 1)).all()):
         raise RuntimeError("all elements of input should be between 0 and 1")

@@ -12,6 +12,7 @@ from adjit.autograd.modes import no_grad
 from adjit.composite import composite
 from adjit.creation import tensor
 from adjit.dims import wrap_dim
+from adjit.errors import explained
 from adjit.nn.half_precision import in_single
 from adjit.shaping import broadcast_tensors
 from adjit.tensor import Tensor
@@ -98,7 +99,12 @@ def batch_norm(
         return found
     count = math.prod(input.shape) // input.shape[1]
     if count == 1:
-        raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
+        raise explained(
+            ValueError,
+            f"Expected more than 1 value per channel when training, got input size {input.shape}",
+            hint="call model.eval() to use the running statistics, or train with batches of 2 and more "
+            "(DataLoader(..., drop_last=True))",
+        )
     if eps <= 0.0:
         raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
     result, mean, variance = batch_norm_training(input, weight, bias, eps)

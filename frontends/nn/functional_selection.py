@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from adjit.composite import composite
 from adjit.dispatch import apply
+from adjit.errors import explained
 from adjit.ir.errors import DimError
 from adjit.ir.ops.indexing import gather
 from adjit.ir.ops.scalar import where
@@ -38,9 +39,11 @@ def embedding(
     Errors: IndexError for an index outside 0..rows-1.
     """
     if input._dtype.name not in ("i64", "i32"):
-        raise RuntimeError(
+        raise explained(
+            RuntimeError,
             "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
-            f"{input.type()} instead (while checking arguments for embedding)"
+            f"{input.type()} instead (while checking arguments for embedding)",
+            hint="indices are integers: {input}.long()",
         )
     if weight.ndim != 2:
         raise RuntimeError("'weight' must be 2-D")
@@ -56,7 +59,12 @@ def embedding(
     try:
         found: Tensor = rows_of(weight, input, -1 if padding_idx is None else padding_idx)
     except DimError as error:
-        raise IndexError("index out of range in self") from error
+        raise explained(
+            IndexError,
+            "index out of range in self",
+            hint="indices must lie in 0..num_embeddings-1: make the table larger, nn.Embedding(int({input}.max()) + "
+            "1, ...)",
+        ) from error
     return found
 
 

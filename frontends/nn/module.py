@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from adjit.autograd.modes import no_grad
 from adjit.epoch import EPOCH
+from adjit.errors import explained
 from adjit.nn import global_hooks as shared
 from adjit.nn.conversion import Conversion
 from adjit.nn.hooks import BackwardHooks, attach_legacy
@@ -24,6 +25,9 @@ _HOOKS = (
     "_backward_pre_hooks", "_backward_hooks", "_forward_hooks", "_forward_pre_hooks", "_state_dict_hooks",
     "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
 )  # fmt: skip
+
+
+_INIT_FIRST = "begin __init__ with super().__init__()"
 
 
 class Module(StateDict, Conversion, Tree):
@@ -61,7 +65,8 @@ class Module(StateDict, Conversion, Tree):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; every subclass defines it."""
-        raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
+        first = f'Module [{type(self).__name__}] is missing the required "forward" function'
+        raise explained(NotImplementedError, first, hint="define it in the class: def forward(self, x): ...")
 
     # -- calling ----------------------------------------------------------------------------------------------------
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -191,7 +196,7 @@ class Module(StateDict, Conversion, Tree):
 
     def _require_init(self, what: str) -> None:
         if "_parameters" not in self.__dict__:
-            raise AttributeError(f"cannot assign {what} before Module.__init__() call")
+            raise explained(AttributeError, f"cannot assign {what} before Module.__init__() call", hint=_INIT_FIRST)
 
     def _forget(self, name: str, own: dict[str, Any]) -> None:
         """Make room for `name` in the table `own`; what stands there already keeps its place in the order."""
@@ -204,7 +209,7 @@ class Module(StateDict, Conversion, Tree):
     # -- registering ------------------------------------------------------------------------------------------------
     def _check_name(self, name: str, table: dict[str, Any], what: str) -> None:
         if "_parameters" not in self.__dict__:
-            raise AttributeError(f"cannot assign {what} before Module.__init__() call")
+            raise explained(AttributeError, f"cannot assign {what} before Module.__init__() call", hint=_INIT_FIRST)
         if not isinstance(name, str):
             raise TypeError(f"{what} name should be a string. Got {_type_name(name)}")
         if "." in name:

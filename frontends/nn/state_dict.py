@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from adjit.autograd.modes import no_grad
 from adjit.epoch import EPOCH
+from adjit.errors import explained
 from adjit.nn.parameter import Parameter, is_lazy
 from adjit.tensor import Tensor
 from adjit.utils.hooks import Hooks, RemovableHandle
@@ -161,7 +162,12 @@ class StateDict:
                 errors.insert(0 if not missing else 1, f"Unexpected key(s) in state_dict: {_quoted(unexpected)}. ")
         if errors:
             listed = "\n\t".join(errors)
-            raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{listed}")
+            raise explained(
+                RuntimeError,
+                f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{listed}",
+                hint="build the model with the sizes and names that it was saved with; load_state_dict(state, "
+                "strict=False) passes over names that only one of the two has",
+            )
         return _IncompatibleKeys(missing, unexpected)
 
     def _load_from_state_dict(

@@ -15,7 +15,10 @@ from itertools import chain
 from typing import Any, TypeAlias
 
 from adjit.autograd.modes import enable_grad, no_grad, set_grad_enabled
+from adjit.autograd.overwriting import OPTIMIZERS
 from adjit.epoch import EPOCH
+from adjit.errors import explained
+from adjit.ir.graph import Location
 from adjit.optim.stepping import (
     hooked,
     register_optimizer_step_post_hook,
@@ -59,19 +62,29 @@ class Optimizer:
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
-            raise TypeError(
+            raise explained(
+                TypeError,
                 "params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
-                f"{typename(params)}"
+                f"{typename(params)}",
+                hint="put it into a list: [{params}]",
             )
         self.defaults = defaults
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[Group] = []
         self._changes = 0  # of what a trace of `step` holds on to: groups and loaded state
         self._stepped = False  # schedules warn when they are stepped first
+        self._stepped_at: Location | None = None  # the line of the last step
+        OPTIMIZERS.add(self)
         self._hooks: dict[str, Hooks] = defaultdict(Hooks)
         listed = list(params)
         if not listed:
-            raise ValueError("optimizer got an empty parameter list")
+            raise explained(
+                ValueError,
+                "optimizer got an empty parameter list",
+                "optimizer", {},
+                hint="give it the model's parameters, torch.optim.SGD(model.parameters(), lr=0.1); a list is not "
+                "empty where layers are attributes of the module, or stand in nn.ModuleList",
+            )
         if not isinstance(listed[0], dict):
             listed = [{"params": listed}]
         for group in listed:
@@ -103,7 +116,12 @@ class Optimizer:
             if not isinstance(param, Tensor):
                 raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {typename(param)}")
             if not self.defaults.get("differentiable") and not (param.is_leaf or param.retains_grad):
-                raise ValueError("can't optimize a non-leaf Tensor")
+                raise explained(
+                    ValueError,
+                    "can't optimize a non-leaf Tensor",
+                    "optimizer", {"param": param},
+                    hint="optimize what it was computed from, or cut it off: x = x.detach().requires_grad_()",
+                )
         for name, default in self.defaults.items():
             if default is required and name not in param_group:
                 raise ValueError(

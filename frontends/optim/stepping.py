@@ -7,7 +7,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from adjit.ir.errors import TraceError
-from adjit.state import STATE
+from adjit.state import STATE, user_location
 from adjit.tensor import Tensor
 from adjit.utils.hooks import Hooks, RemovableHandle
 
@@ -45,6 +45,7 @@ def hooked(step: Callable[..., Any], *, own: bool) -> Callable[..., Any]:
                 given, kwargs = changed
         result = step(self, *given, **kwargs) if own else _traceable(self, step, given, kwargs)
         self._stepped = True
+        self._stepped_at = user_location()
         for hook in (*self._hooks["step_post"].values(), *_AFTER.values()):
             hook(self, given, kwargs)
         return result

@@ -361,7 +361,7 @@ def test_threads_share_the_tables() -> None:
 def test_the_entry_knows_every_mode() -> None:
     """Whoever adds a mode says in `adjit.native.entry._mode` whether native calls must leave it to Python."""
     assert set(vars(STATE)) == {
-        "recording", "inference", "tracer", "anomaly", "packing", "hooks_disabled", "sweep",
+        "recording", "inference", "tracer", "anomaly", "checks", "packing", "hooks_disabled", "sweep",
     }  # fmt: skip
 
 
