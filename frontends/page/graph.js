@@ -15,7 +15,7 @@ class GraphPane {
       made.onclick = act;
       return made;
     };
-    this.grow = button("⤢", "this pane alone (f)", () => {});
+    this.grow = button(icon(GROW), "this pane alone (f)", () => {});
     this.view = element("div", { class: "graph", role: "listbox", tabindex: 0, "aria-label": title, id: `lines-${name}` }, this.svg);
     this.root = element("section", { class: "pane", id: `pane-${name}`, "aria-label": title },
       element("div", { class: "top" }, element("h2", {}, title), element("div", { class: "end" },
@@ -89,6 +89,7 @@ class GraphPane {
     links.hold(Number(this.boxes[number].dataset.set));
     this.holding = false;
     this.near(number);
+    say(Number(this.boxes[number].dataset.set));
   }
 
   move(number) {
@@ -96,6 +97,7 @@ class GraphPane {
     links.point(Number(this.boxes[this.active].dataset.set));
     this.near(this.active);
     this.scrollTo(this.active);
+    say(Number(this.boxes[this.active].dataset.set));
   }
 
   jump(by) {

@@ -44,9 +44,14 @@ for (const text of data.documents) {
 
 // What is held (clicked) and what is pointed at; the latter is shown while there is something under the pointer.
 const links = {
-  held: [], under: [], listeners: [], version: 0,
+  held: [], under: [], direction: "", listeners: [], version: 0,
   get spots() { return this.under.length ? this.under : this.held; },
-  hold(set) { this.held = related(set); this.under = []; this.changed(true); },
+  hold(set) {
+    this.held = related(set);
+    this.under = [];
+    this.direction = directionOf[set].trim();
+    this.changed(true);
+  },
   point(set) {
     const spots = related(set);
     if (spots.length === this.under.length && spots.every((spot, i) => spot === this.under[i])) return;

@@ -4,16 +4,16 @@ const status = document.getElementById("status");
 const box = document.getElementById("search");
 
 // What is known of a line: the user's line, what it became in each text, how long it takes.
-function say(text, line) {
-  const [numbers, kernels] = data.sets[text.sets[line]];
+function say(set, text, line) {
+  const [numbers, kernels] = data.sets[set];
   const places = numbers.map((place) => data.places[place]);
-  if (!places.length) { status.textContent = `${text.title}, line ${line + text.first}`; return; }
+  if (!places.length) { status.textContent = text ? `${text.title}, line ${line + text.first}` : ""; return; }
   const [file, number] = data.spots[places[0][0]];
   const source = data.documents.find((each) => each.language === "python" && each.file === file);
   const words = source?.lines[number - source.first]?.trim() ?? "";
   const parts = data.documents.filter((each) => each.language !== "python" && each.counted)
     .map((each) => [each, links.linesIn(each).length]).filter(([, count]) => count)
-    .map(([each, count]) => `${count} in ${each.group && each.group !== text.group ? `${each.group} ` : ""}${each.title}`);
+    .map(([each, count]) => `${count} in ${each.group === "backward" ? "backward " : ""}${each.title}`);
   const seconds = source?.times?.[number];
   const notes = [...new Set(places.map((place) => place[2]).filter(Boolean))];
   status.innerHTML = [`<b>${escaped(data.files[file])}:${number}</b> <code>${escaped(words)}</code>`,

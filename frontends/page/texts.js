@@ -1,7 +1,17 @@
 // A pane of texts: tabs, and the lines in view of the chosen one (a program may have tens of thousands).
 
+const COPY = "M5 5h8v8h-8z M3 10.5v-8h8";
+const GROW = "M9 3h4v4 M13 3l-4.5 4.5 M7 13h-4v-4 M3 13l4.5 -4.5";
 const ROW = 19;
 const BEYOND = 20;  // rows kept outside the view, so that scrolling shows no gaps
+
+// A picture of 16 by 16, by its strokes.
+function icon(strokes) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  for (const [name, value] of Object.entries({ viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": true })) made.setAttribute(name, value);
+  made.innerHTML = `<path d="${strokes}" fill="none" stroke="currentColor" stroke-width="1.4"/>`;
+  return made;
+}
 
 class TextPane {
   constructor(name, title, texts) {
@@ -13,8 +23,8 @@ class TextPane {
     this.word = "";
     this.tabs = element("div", { role: "tablist", "aria-label": `${title}: stages` });
     this.groups = element("div", { role: "tablist", "aria-label": `${title}: programs`, class: "groups" });
-    this.copy = element("button", { type: "button", title: "copy this text" }, "copy");
-    this.grow = element("button", { type: "button", title: "this pane alone (f)" }, "⤢");
+    this.copy = element("button", { type: "button", title: "copy this text", "aria-label": "copy this text" }, icon(COPY));
+    this.grow = element("button", { type: "button", title: "this pane alone (f)", "aria-label": "this pane alone" }, icon(GROW));
     this.sheet = element("div", { class: "sheet" });
     this.list = element("div", { class: "lines", role: "listbox", tabindex: 0, "aria-label": title, id: `lines-${name}` }, this.sheet);
     this.ruler = element("canvas", { class: "ruler", "aria-hidden": "true" });
@@ -26,7 +36,7 @@ class TextPane {
     this.copy.onclick = async () => {
       await navigator.clipboard.writeText(this.text.text);
       this.copy.textContent = "copied";
-      setTimeout(() => { this.copy.textContent = "copy"; }, 1200);
+      setTimeout(() => this.copy.replaceChildren(icon(COPY)), 1200);
     };
     this.list.onscroll = () => this.render();
     this.list.onmousemove = (event) => this.point(this.lineAt(event), event.target);
@@ -42,9 +52,8 @@ class TextPane {
 
   get focus() { return this.list; }
 
-  show(text) {
+  show(text, reveal = links.held.length > 0) {
     if (!text) return;
-    const linked = this.text !== undefined && links.held.length > 0;
     this.text = text;
     this.group = text.group;
     this.active = Math.min(this.active, text.lines.length - 1);
@@ -56,7 +65,8 @@ class TextPane {
     this.drawTabs();
     this.render();
     this.drawRuler();
-    if (linked) this.reveal();
+    if (reveal && links.linesIn(text).length) this.scrollTo(this.active = links.linesIn(text)[0], true);
+    this.restyle();
   }
 
   drawTabs() {
@@ -73,6 +83,7 @@ class TextPane {
     this.groups.hidden = groups.length < 2;
     const shown = this.texts.filter((text) => text.group === this.group);
     this.tabs.replaceChildren(...shown.map((text) => tab(text.title, text === this.text, found([text]), () => this.show(text))));
+    this.tabs.querySelector("[aria-selected=true]").scrollIntoView({ block: "nearest", inline: "nearest" });
   }
 
   step(by) {
@@ -100,7 +111,7 @@ class TextPane {
     this.holding = true;  // the line is in view here already
     links.hold(this.text.sets[line]);
     this.holding = false;
-    say(this.text, line);
+    say(this.text.sets[line], this.text, line);
   }
 
   move(line) {
@@ -109,7 +120,7 @@ class TextPane {
     this.render();
     this.restyle();
     links.point(this.text.sets[this.active]);
-    say(this.text, this.active);
+    say(this.text.sets[this.active], this.text, this.active);
   }
 
   // The next line, from the active one, that was found; or else that is linked.
@@ -121,7 +132,7 @@ class TextPane {
     this.active = next;
     this.scrollTo(next, true);
     this.restyle();
-    say(this.text, next);
+    say(this.text.sets[next], this.text, next);
   }
 
   scrollTo(line, middle) {
@@ -140,8 +151,11 @@ class TextPane {
   }
 
   reveal() {
-    const lines = links.linesIn(this.text);
-    if (!lines.length) return;
+    const alike = this.texts.filter((text) => text.title === this.text.title && links.linesIn(text).length);
+    const text = alike.find((each) => each.group === links.direction) ?? (alike.includes(this.text) ? this.text : alike[0]);
+    if (!text) return;
+    if (text !== this.text) this.show(text, false);
+    const lines = links.linesIn(text);
     this.active = lines[0];
     this.scrollTo(lines[0], true);
     this.restyle();

@@ -296,3 +296,15 @@ def test_a_screenshot_has_a_picture_in_it(browser: Browser, page: Callable[[str]
     browser.click(line_of(page, "source", "self.conv1(input)"))
     browser.screenshot(tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 50_000
+
+
+def test_a_box_of_the_derivative_shows_the_backward_program(browser: Browser, small: str, tmp_path: Path) -> None:
+    (tmp_path / "small.html").write_text(small, encoding="utf-8")
+    browser.open(tmp_path / "small.html")
+    assert browser.look("[named.program.group, named.machine.group].join()") == "forward,forward"
+    number = browser.look("named.graph.boxes.findIndex((b) => b.querySelector('.type').textContent.startsWith('%d5'))")
+    browser.look(f"named.graph.scrollTo({number})")
+    browser.click(f"#graph-{number}")
+    assert browser.look("[named.program.group, named.machine.group].join()") == "backward,backward"
+    assert browser.look("status.textContent").startswith("example.py:13")
+    assert browser.problems == []
