@@ -11,11 +11,23 @@ from dataclasses import dataclass
 from typing import Literal
 
 from adjit.compiler.llvm.gemm_plan import GemmPlan
-from adjit.compiler.llvm.gemm_tile import below, counted, masked_load, masked_store, maximum, minimum, offset, when
+from adjit.compiler.llvm.gemm_tile import (
+    below,
+    counted,
+    masked_load,
+    masked_store,
+    maximum,
+    minimum,
+    offset,
+    prefetch,
+    when,
+)
 from adjit.compiler.llvm.text import Function, LLType, Module
 
 # Panels that are filled together; more of them would evict each other's lines from L1, a panel being 2^15 bytes long.
 _TOGETHER = 8
+# Rows of memory that are asked for ahead of the one being copied: some 200 cycles, the latency of a last cache.
+_AHEAD = 8
 
 Side = Literal["a", "b"]
 Unit = Literal["index", "k"]
@@ -135,8 +147,12 @@ def _strided_copy(module: Module, plan: GemmPlan, width: int, unit: Unit | None)
         address = offset(f, type.element, "%base", place)
         if mask is not None:
             return masked_load(f, type, address, mask, "zeroinitializer")
+        if type.lanes == plan.lanes:  # hardware does not foresee the jumps from row to row
+            step = _product(f, *ahead)
+            prefetch(f, offset(f, type.element, address, step))
         return f.let(f"load {type.llvm}, ptr {address}, align {type.dtype.itemsize}")
 
+    ahead = (str(width), strides[0]) if unit == "k" else (str(_AHEAD), strides[1])
     if unit == "k":
         _make_square(f, plan)
     _pack(f, plan, width, PackSource(unit, evaluate))

@@ -25,6 +25,8 @@ A_BYTES = 256 * 1024
 # Packed B of the blocked order lives in L3; of the resident order, beside A in L2.
 B_BYTES = 1024 * 1024
 B_RESIDENT_BYTES = 128 * 1024
+# A larger C leaves L2 between two runs of k: its tiles are fetched while their sums are under way.
+C_BYTES = 512 * 1024
 # Workspace addresses are multiples of a cache line.
 LINE = 64
 # A task of fewer multiply-adds (some 2 microseconds) is not worth a wake-up.
@@ -38,7 +40,8 @@ class GemmPlan:
 
     The register tile is `mr` rows by `nr` columns (`nr` a multiple of `lanes`); `mc`, `nc` are the packed blocks
     (multiples of `mr`, `nr`); `kc` is the longest run of k summed before it meets C; `tasks` is the largest number of
-    parallel tasks; `a_elements` and `b_elements` are the workspace of one task.  With `resident`, A is packed whole.
+    parallel tasks; `a_elements` and `b_elements` are the workspace of one task.  With `resident`, A is packed whole;
+    with `fetches`, a tile of C is asked for before its sums.
     """
 
     dtype: DType
@@ -50,6 +53,7 @@ class GemmPlan:
     nc: int
     kc: int
     resident: bool
+    fetches: bool
     tasks: int
     a_elements: int
     b_elements: int
@@ -97,7 +101,8 @@ def plan_gemm(dtype: DType, target: Target, m: int | None, n: int | None, k: int
         mc = min(rows, round_down(A_BYTES // (DEPTH * dtype.itemsize), mr))
         nc = min(columns, round_down(B_BYTES // (DEPTH * dtype.itemsize), nr))
         a_elements = mc * depth
-    return GemmPlan(dtype, target, lanes, mr, nr, mc, nc, DEPTH, resident, tasks, a_elements, nc * depth)
+    fetches = (k or _UNKNOWN) > DEPTH and (m or _UNKNOWN) * (n or _UNKNOWN) * dtype.itemsize > C_BYTES
+    return GemmPlan(dtype, target, lanes, mr, nr, mc, nc, DEPTH, resident, fetches, tasks, a_elements, nc * depth)
 
 
 def _tile(dtype: DType, target: Target, m: int, n: int, depth: int, lanes: int) -> tuple[int, int]:

@@ -76,6 +76,12 @@ def offset(function: Function, element: str, pointer: str, index: str | int) -> 
     return function.let(f"getelementptr {element}, ptr {pointer}, i64 {index}")
 
 
+def prefetch(function: Function, pointer: str, *, write: bool = False) -> None:
+    """Ask for the cache line at `pointer`, which need not be memory that exists."""
+    function.module.declare("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+    function.line(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 {int(write)}, i32 3, i32 1)")
+
+
 def minimum(function: Function, left: str | int, right: str | int) -> str:
     """The smaller of two i64."""
     function.module.declare("declare i64 @llvm.smin.i64(i64, i64)")
@@ -132,13 +138,16 @@ def emit_tile(module: Module, name: str, plan: GemmPlan, epilogue: Epilogue | No
         "i64 %rows, i64 %columns, i1 %accumulate, ptr %buffers, ptr %sizes, i64 %batch, i64 %row, i64 %column, i1 %last"
     )
     if epilogue is None:
-        name = module.shared(f"gemm.tile.{plan.mr}x{plan.nr}.{LLType(plan.dtype, plan.lanes).suffix}")
+        kind = "fetching" if plan.fetches else "tile"
+        name = module.shared(f"gemm.{kind}.{plan.mr}x{plan.nr}.{LLType(plan.dtype, plan.lanes).suffix}")
         if module.has(name):
             return name
     # Inlining would let the driver's values compete for the registers that hold the accumulators.
     f = Function(module, name, parameters, attributes='noinline nounwind "prefer-vector-width"="512"')
     element = LLType(plan.dtype).llvm
     tile = f.let(f"alloca [{plan.mr * plan.nr} x {element}], align 64")
+    if plan.fetches:
+        _fetch(f, plan)
     sums = _sum(f, plan)
     full, partial, done = f.label("full"), f.label("partial"), f.label("done")
     whole = [f"icmp eq i64 %rows, {plan.mr}", f"icmp eq i64 %columns, {plan.nr}", "icmp eq i64 %column_stride, 1"]
@@ -162,6 +171,15 @@ def emit_tile(module: Module, name: str, plan: GemmPlan, epilogue: Epilogue | No
     f.line("ret void")
     f.finish()
     return name
+
+
+def _fetch(f: Function, plan: GemmPlan) -> None:
+    """Ask for the lines of C that the tile will be added to, those of unit column stride."""
+    element, row = LLType(plan.dtype).llvm, "%c"
+    for _ in range(plan.mr):
+        for v in range(0, plan.nr, plan.lanes):
+            prefetch(f, offset(f, element, row, v), write=True)
+        row = offset(f, element, row, "%row_stride")
 
 
 def _sum(f: Function, plan: GemmPlan) -> list[str]:
