@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from adjit.compiler.llvm.clock import TIMES, Clock
 from adjit.compiler.llvm.debug_info import DebugInfo
 from adjit.compiler.llvm.driver import Driver
 from adjit.compiler.llvm.emit import FIRST, Program
 from adjit.compiler.llvm.emit_finite import Checks
 from adjit.compiler.llvm.emit_state import Options
-from adjit.compiler.llvm.jit import object_of
+from adjit.compiler.llvm.jit import Library, object_of
 from adjit.compiler.llvm.target import Target, host_target
 from adjit.compiler.llvm.text import Module
 from adjit.compiler.load import PARALLEL_FOR, load_program
@@ -43,12 +44,13 @@ def emit_program(
     lanes: int | None = None,
     checks: Checks | None = None,
     debug: bool = False,
+    clock: Clock | None = None,
 ) -> Emitted:
     """The program of a lowered graph.
 
     `threads` is the most that a call uses (None: as many as `get_num_threads` says); `lanes` forces the vectors' width;
     `checks` makes the program stop where a kernel stored what they look for.  With `debug`, every instruction names the
-    user's line.
+    user's line; with `clock`, the program takes the time of each kernel.
     """
     target = target or host_target()
     module = Module(halves=target.converts_halves, debug=DebugInfo() if debug else None)
@@ -56,7 +58,7 @@ def emit_program(
     sizes = tuple(sorted(lowered.size_names))
     count = get_num_threads() if threads is None else threads
     options = Options(target, strict, lanes)
-    driver = Driver(Program(module, sizes, least_sizes(lowered.guards), options, count), plan, count, checks)
+    driver = Driver(Program(module, sizes, least_sizes(lowered.guards), options, count), plan, count, checks, clock)
     driver.emit(lowered)
     return Emitted(str(module), plan, driver, sizes, module.debug)
 
@@ -84,13 +86,15 @@ def build(
     level: int = LEVEL,
     checks: Checks | None = None,
     debug: bool = False,
+    clock: Clock | None = None,
 ) -> Executable:
     """The executable of a lowered graph.  With `strict`, no multiplication is fused with an addition after it.
 
+    A `clock` is attached to the code, and reads its times.
     Errors: CompileError for what the native backend cannot compile.
     """
     emitted = emit_program(
-        lowered, strict=strict, threads=threads, target=target, lanes=lanes, checks=checks, debug=debug
+        lowered, strict=strict, threads=threads, target=target, lanes=lanes, checks=checks, debug=debug, clock=clock
     )
     plan, driver = emitted.plan, emitted.driver
     layout = Layout(
@@ -104,4 +108,9 @@ def build(
         host_calls=tuple(HostOperation(call.function, call.operands, call.results) for call in driver.host_calls),
     )
     key, code = object_of(emitted.text, target, level)
-    return load_program(lowered, code, key, layout)
+    if clock is None:
+        return load_program(lowered, code, key, layout)
+    executable = load_program(lowered, code, key, layout, (TIMES,), clock.imports)
+    assert isinstance(executable.library, Library)
+    clock.attach(executable.library)
+    return executable

@@ -17,7 +17,7 @@ Costs are counted in arithmetic instructions an element, named sizes as `TYPICAL
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from adjit.compiler.fuse_cost import (
@@ -72,6 +72,14 @@ class Refusal:
         return f"{self.producer.op.name} into {self.consumer.op.name}: {self.reason}"
 
 
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """Why a group is as it is: of each op whose result it stores the reason, and which ops did not join it."""
+
+    stored: Mapping[Node, str]
+    refused: tuple[Refusal, ...]
+
+
 def fuse(graph: Graph) -> Graph:
     """The graph with all ops but control flow in `fuse` nodes."""
     body = _fuse_region(graph)
@@ -81,8 +89,8 @@ def fuse(graph: Graph) -> Graph:
 def refusals(graph: Region) -> Iterator[Refusal]:
     """Why ops of a fused graph stand in different groups, regions of control flow included."""
     for node in graph.walk():
-        if node.op is FUSE and isinstance(node.attached, tuple):
-            yield from node.attached
+        if node.op is FUSE and isinstance(node.attached, Grouping):
+            yield from node.attached.refused
 
 
 def _fuse_region(region: Region) -> Region:
@@ -368,7 +376,7 @@ class _Plan:
         last = group.members[-1]
         location = last.location.made("fuse", f"{last.op.name} is stored: {self.stored[last]}")
         fused = Node(FUSE, operands, attributes, types, location, (region,))
-        fused.attached = tuple(group.refused)
+        fused.attached = Grouping({member: self.stored[member] for member in group.members}, tuple(group.refused))
         return fused, results
 
     def _leaves(self, value: Value, group: _Group) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from adjit.compiler.llvm.jit import load
 from adjit.ir.graph import Graph
 from adjit.runtime.executable import Executable, Layout, host_call_address
@@ -9,14 +11,24 @@ from adjit.runtime.executable import Executable, Layout, host_call_address
 MAIN, HOST, PARALLEL_FOR = "adjit_main", "adjit_host_call", "adjit_parallel_for"
 
 
-def load_program(graph: Graph, code: bytes, key: bytes, layout: Layout) -> Executable:
-    """The executable of `graph` whose object is `code`, which stands under `key` in the disk cache."""
-    imports = {}
+def load_program(
+    graph: Graph,
+    code: bytes,
+    key: bytes,
+    layout: Layout,
+    exports: tuple[str, ...] = (),
+    addresses: Mapping[str, int] | None = None,
+) -> Executable:
+    """The executable of `graph` whose object is `code`, which stands under `key` in the disk cache.
+
+    Its library exports `exports` too; `addresses` are those of further names that the code uses.
+    """
+    imports = dict(addresses or {})
     if layout.parallel:
         from adjit.compiler.llvm.pool import parallel_for_address
 
         imports[PARALLEL_FOR] = parallel_for_address()
     if layout.host_calls:
         imports[HOST] = host_call_address()
-    library = load(code, (MAIN,), imports, key)
+    library = load(code, (MAIN, *exports), imports, key)
     return Executable(graph, library, library.address(MAIN), layout)

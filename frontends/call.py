@@ -133,15 +133,6 @@ def _all_shapes(entry: Entry, call: Call) -> list[Sequence[int]]:
     ]
 
 
-def difference(before: tuple[tuple[int, ...], ...], call: Call) -> str:
-    """What changed since an earlier call, as the reason of a new trace."""
-    for index, (old, new) in enumerate(zip(before, call.shapes, strict=True)):
-        for axis, (a, b) in enumerate(zip(old, new, strict=True)):
-            if a != b:
-                return f"size of tensor argument {index}, axis {axis}: {a} -> {b}"
-    return "a guard on captured state failed"
-
-
 def open_dims(
     call: Call, seen: list[tuple[tuple[int, ...], ...]], fixed: set[tuple[int, int]], dynamic: bool | None
 ) -> tuple[list[tuple[Size, ...]], dict[str, int]]:

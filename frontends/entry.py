@@ -61,6 +61,9 @@ class Entry:
     memories: frozenset[Memory] = frozenset()  # of captured tensors
     coinciding: list[int] = field(default_factory=list)  # the tensor arguments that stand in one of them
     calls: int = 0
+    number: int = 0  # in the order in which programs were made
+    call: Call | None = None  # the one that it was traced for
+    profile: dict[str, list[float]] | None = None  # measured seconds of the kernels of its programs
 
 
 def trace_entry(
@@ -71,7 +74,7 @@ def trace_entry(
     tracer = Tracer(name if name.isidentifier() else "function", hints)
     environment = Environment(function, [leaf for leaf in call.leaves if not isinstance(leaf, Tensor)])
     environment.name_tensors()
-    names = _argument_names(function, call)
+    names = [n for n, leaf in zip(argument_names(function, call), call.leaves, strict=True) if isinstance(leaf, Tensor)]
     with tracer:
         leaves: list[Any] = []
         proxies: list[Tensor] = []
@@ -110,7 +113,8 @@ def trace_entry(
     environment.freeze()
     environment.watch(source.tensor for source in tracer.sources if source.tensor is not None)
     entry = Entry(graph, tracer.sources, outputs, structure, tracer.checks, grads, environment, reason)
-    entry.keep = [keep, list(tracer._views.values()), call.leaves]
+    entry.keep = [keep, list(tracer._views.values())]
+    entry.call = call
     entry.explanations = tracer.explanations
     entry.memories = frozenset(source.memory for source in tracer.sources if source.memory is not None)
     entry.coinciding = [i for i, tensor in enumerate(call.tensors) if tensor._memory in tracer.coinciding]
@@ -125,8 +129,8 @@ def trace_entry(
     return entry
 
 
-def _argument_names(function: Callable[..., Any], call: Call) -> list[str]:
-    """Names for the tensor arguments, from the function's parameters."""
+def argument_names(function: Callable[..., Any], call: Call) -> list[str]:
+    """Names for all leaves of the arguments, from the function's parameters."""
     from inspect import signature
 
     try:
@@ -137,10 +141,7 @@ def _argument_names(function: Callable[..., Any], call: Call) -> list[str]:
         parameters = []
     names: list[str] = []
     paths = optree.tree_paths(optree.tree_unflatten(call.structure, call.leaves), none_is_leaf=True)
-    for path, leaf in zip(paths, call.leaves, strict=True):
-        if not isinstance(leaf, Tensor):
-            continue
-        kind, *rest = path
+    for kind, *rest in paths:
         if kind == 0 and rest and isinstance(rest[0], int):
             first = parameters[rest[0]].name if rest[0] < len(parameters) else f"x{rest[0]}"
             rest = rest[1:]

@@ -131,19 +131,29 @@ class Environment:
 
     def holds(self) -> bool:
         """Whether nothing that was read has changed."""
+        return self.change() is None
+
+    def change(self) -> str | None:
+        """The first thing that was read and has changed since, or None."""
         for namespace, name, content in self._names:
             found = namespace.get(name, self)
             if found is not content and not _same(found, content):
-                return False
+                return f"{name}: {_shown(content)} -> {'gone' if found is self else _shown(found)}"
         for cell, content in self._cells:
             found = cell.cell_contents
             if found is not content and not _same(found, content):
-                return False
-        if not self.containers_hold():
-            return False
-        if any(hook_numbers(tensor) != before for tensor, before in self._hooked):
-            return False
-        return all(_state(m) == before for m, before in zip(self._modules, self._snapshot, strict=True))
+                return f"a variable of the function around: {_shown(content)} -> {_shown(found)}"
+        for container, parts in self._containers:
+            if not _holds_still(container, parts):
+                return f"what a {type(container).__name__} holds: {_shown(parts)} -> {_shown(_parts_of(container))}"
+        for tensor, before in self._hooked:
+            if hook_numbers(tensor) != before:
+                return "the hooks on a captured tensor"
+        for module, state in zip(self._modules, self._snapshot, strict=True):
+            found = _state(module)
+            if found != state:
+                return _module_change(module, state, found)
+        return None
 
     def watch(self, tensors: Iterable[Tensor]) -> None:
         """Take the hooks on the gradients of captured tensors into the snapshot."""
@@ -189,6 +199,23 @@ def _names_in(code: CodeType) -> set[str]:
 def simple_attributes(module: Any) -> list[str]:
     """The names of a module's attributes that are plain values."""
     return [k for k, v in module.__dict__.items() if isinstance(v, _SIMPLE) and not k.startswith("__")]
+
+
+def _shown(content: Any) -> str:
+    """A plain value as it is written, cut short; of others, the kind."""
+    text = repr(content) if isinstance(content, _SIMPLE) else f"a {type(content).__name__}"
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _module_change(module: Any, before: list[Any], after: list[Any]) -> str:
+    """What differs between two states of a module."""
+    name = type(module).__name__
+    old, new = dict(before[0]), dict(after[0])
+    for key in old.keys() | new.keys():
+        if key not in old or key not in new or not _same(new[key], old[key]):
+            return f"{key} of {name}: {_shown(old.get(key))} -> {_shown(new.get(key))}"
+    what = ("attributes", "parameters, buffers, modules or hooks", "requires_grad of parameters", "forward")
+    return next((f"{w} of {name}" for w, a, b in zip(what, before, after, strict=True) if a != b), name)
 
 
 def _state(module: Any) -> list[Any]:

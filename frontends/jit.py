@@ -11,13 +11,14 @@ from functools import partial, update_wrapper
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from adjit.call import Call, difference, fits, open_dims
+from adjit.call import Call, fits, open_dims
 from adjit.capture import capturing
-from adjit.entry import Entry, trace_entry
+from adjit.entry import Entry, argument_names, trace_entry
 from adjit.errors import explained
 from adjit.ir.errors import ShapeError
 from adjit.ir.graph import Graph
 from adjit.ir.shape import Dim
+from adjit.retrace import reason_of
 from adjit.running import run_entry
 from adjit.runtime.collection import collector_paused
 from adjit.state import STATE
@@ -25,7 +26,9 @@ from adjit.symbolic_size import Respecialize
 
 if TYPE_CHECKING:
     from adjit.capture.source import Captured
+    from adjit.inspection.facts import Explanation, Profile
     from adjit.inspection.source_map import SourceMap
+    from adjit.inspection.stages import Stages
     from adjit.page.making import Page
 
 
@@ -115,15 +118,14 @@ class CompiledFunction:
         chosen = None if wrt is None else [i for i, v in enumerate(graph.inputs) if v.name in wrt]
         return differentiate(graph, chosen).backward
 
-    def stages(self, *args: Any, **kwargs: Any) -> dict[str, str]:
-        """The program's text after each stage of the compiler, the last ones being LLVM and assembly."""
-        from adjit.compiler.pipeline import assembly_of, llvm_of, stages
+    def stages(self, *args: Any, **kwargs: Any) -> Stages:
+        """The program's text after each stage of the compiler, the last ones being LLVM and assembly.
 
-        graph = self.graph(*args, **kwargs)
-        texts = {name: str(stage) for name, stage in stages(graph, strict=self.strict)}
-        texts["llvm"] = llvm_of(graph, strict=self.strict, threads=self.threads)
-        texts["asm"] = assembly_of(graph, strict=self.strict, threads=self.threads)
-        return texts
+        A dictionary; printed, it shows what each stage removed, added and changed.
+        """
+        from adjit.inspection.stages import stages_of
+
+        return stages_of(self.graph(*args, **kwargs), strict=self.strict, threads=self.threads)
 
     def llvm(self, *args: Any, optimized: bool = False, **kwargs: Any) -> str:
         """The LLVM text of the program for these arguments."""
@@ -155,15 +157,37 @@ class CompiledFunction:
         entry = self._entry(call)
         return source_map(entry.graph.name, programs_of(entry, call), strict=self.strict, threads=self.threads)
 
-    def explain(self) -> str:
-        """The programs in the cache, why each was made, and how often each was called."""
-        lines = []
-        for entries in self._entries.values():
-            for entry in entries:
-                guards = " where " + ", ".join(map(str, entry.graph.guards)) if entry.graph.guards else ""
-                types = ", ".join(f"{v.name}: {v.type}" for v in entry.graph.inputs)
-                lines.append(f"@{entry.graph.name}({types}){guards}: {entry.reason}; {self._calls(entry)} calls")
-        return "\n".join(lines) or f"@{self.__name__}: not called yet"
+    def explain(self, *args: Any, **kwargs: Any) -> Explanation:
+        """What is in the cache and why; and kernels, memory, bounds and saved values of the program for a call.
+
+        Without arguments it is the program that was made last.
+        """
+        from adjit.inspection import explaining
+        from adjit.inspection.facts import Explanation
+
+        found = self._program_for(args, kwargs)
+        if found is None:
+            return Explanation(getattr(self, "__name__", type(self.function).__name__), ())
+        return explaining.explain(self, *found)
+
+    def profile(self, *args: Any, calls: int = 10, **kwargs: Any) -> Profile:
+        """The measured time of each kernel and of each line of the user's, for these arguments.
+
+        Nothing is written to the arguments: the programs run on copies.  `explain` then shows the times too.
+        """
+        from adjit.inspection import explaining
+
+        call = Call(args, kwargs)
+        return explaining.profile(self, self._entry(call), call, calls)
+
+    def _program_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Entry, Call] | None:
+        """The entry for some arguments, or without any the one made last."""
+        if args or kwargs:
+            call = Call(args, kwargs)
+            return self._entry(call), call
+        entries = [entry for entries in self._entries.values() for entry in entries]
+        entry = max(entries, key=lambda entry: entry.number, default=None)
+        return None if entry is None or entry.call is None else (entry, entry.call)
 
     def _calls(self, entry: Entry) -> int:
         return entry.calls + (0 if self._native is None else int(self._native.calls(entry)))
@@ -193,6 +217,7 @@ class CompiledFunction:
                     return entry
             with collector_paused():
                 entry = self._trace(call)
+            entry.number = self.compile_count
             self._entries.setdefault(call.key, []).insert(0, entry)
             self._shapes.setdefault(call.key, []).append(call.shapes)
             return entry
@@ -200,9 +225,7 @@ class CompiledFunction:
     def _trace(self, call: Call) -> Entry:
         seen = self._shapes.get(call.key, [])
         fixed = self._fixed.setdefault(call.key, set())
-        reason = "first call" if not self._entries else "other argument types or values"
-        if seen:
-            reason = difference(seen[-1], call)
+        reason = reason_of(call, argument_names(self.function, call), self._entries)
         while True:
             dims, hints = open_dims(call, seen, fixed, self.dynamic)
             try:

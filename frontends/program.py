@@ -14,6 +14,7 @@ from adjit.tensor import Tensor
 
 if TYPE_CHECKING:
     from adjit.inspection.source_map import SourceMap
+    from adjit.inspection.stages import Stages
     from adjit.page.making import Page
 
 
@@ -55,14 +56,11 @@ class Program:
         found = differentiate(self.graph, inputs)
         return Program(found.forward, strict=self.strict), Program(found.backward, strict=self.strict)
 
-    def stages(self) -> dict[str, str]:
-        """The text after each stage of the compiler, then LLVM and assembly."""
-        from adjit.compiler.pipeline import assembly_of, llvm_of, stages
+    def stages(self) -> Stages:
+        """The text after each stage of the compiler, then LLVM and assembly; printed, what each stage changed."""
+        from adjit.inspection.stages import stages_of
 
-        texts = {name: str(stage) for name, stage in stages(self.graph, strict=self.strict)}
-        texts["llvm"] = llvm_of(self.graph, strict=self.strict)
-        texts["asm"] = assembly_of(self.graph, strict=self.strict)
-        return texts
+        return stages_of(self.graph, strict=self.strict)
 
     def html(self) -> Page:
         """One HTML file: every stage, LLVM and assembly, linked line by line; `.save(path)` writes it."""

@@ -172,12 +172,18 @@ def derivative_in(entry: Entry, needs: tuple[bool, ...]) -> Derivative:
     return found
 
 
+def derivative_at(entry: Entry, call: Call) -> Derivative | None:
+    """The forward and backward programs that serve a call, where gradients may be asked of its results."""
+    if not (entry.differentiable and STATE.recording):
+        return None
+    return derivative_in(entry, tuple(o is not None and o.requires_grad for o in operands_of(entry, call)))
+
+
 def programs_of(entry: Entry, call: Call) -> dict[str, Graph]:
     """The programs that serve a call: `forward`, and `backward` where gradients may be asked of its results."""
-    if not (entry.differentiable and STATE.recording):
+    derivative = derivative_at(entry, call)
+    if derivative is None:
         return {"forward": entry.graph}
-    needs = tuple(operand is not None and operand.requires_grad for operand in operands_of(entry, call))
-    derivative = derivative_in(entry, needs)
     return {"forward": derivative.forward, "backward": derivative.backward}
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from adjit.compiler.llvm.clock import Clock
 from adjit.compiler.llvm.emit import (
     ARENA,
     STATUS,
@@ -61,6 +62,7 @@ class Driver:
     plan: MemoryPlan
     threads: int
     checks: Checks | None = None
+    clock: Clock | None = None
     workspaces: set[Size] = field(default_factory=set)
     host_calls: list[HostCall] = field(default_factory=list)
     _kernels: int = 0
@@ -84,6 +86,8 @@ class Driver:
         w.f.let(f"call i1 @{body}({_PARAMETERS})")
         w.f.line("ret void")
         w.f.finish()
+        if self.clock is not None:
+            self.clock.declare(w.module, self._kernels)
 
     # -- functions ----------------------------------------------------------------------------------------------------
     def _open(self, name: str, result: str = "i1", linkage: str = "internal") -> Writer:
@@ -122,6 +126,8 @@ class Driver:
             parts = emit_kernel(self.program, name, node, [self.plan.slots[value] for value in values])
             self.workspaces |= {part.workspace for part in parts}
             steps = [*(self._run_part(part) for part in parts), *self._check_steps(node)]
+            if self.clock is not None:
+                steps = [self.clock.begin(), *steps, self.clock.end(self._kernels - 1)]
             return [_standing(node, step) for step in steps]
         rule: dict[str, Callable[[Node], list[Step]]] = {
             "cond": self._cond, "while": self._while, "scan": self._scan, "host_call": self._host_call,

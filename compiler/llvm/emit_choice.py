@@ -105,21 +105,27 @@ def loop_dtype(region: Region) -> DType:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The variable that is cut into vectors of `lanes` (None: none is), and whether several vectors run abreast."""
+    """The variable that is cut into vectors of `lanes`, and whether several vectors run abreast.
+
+    Where no variable is cut, it is None, and `reason` says why.
+    """
 
     variable: str | None
     lanes: int = 1
     abreast: bool = False
+    reason: str = ""
 
 
 def choose(node: Node, dependence: Dependence, native: int) -> Choice:
     """The variable of a `for` to cut into vectors; `native` is the number of lanes of one vector."""
     (region,) = node.regions
-    if native == 1 or not _can_stand_in_lanes(region):
-        return Choice(None)
+    if native == 1:
+        return Choice(None, reason="the target has no vectors of its elements")
+    if not _can_stand_in_lanes(region):
+        return Choice(None, reason="a loop inside is cut instead")
     reduces = [inner for inner in _direct(region) if inner.op is REDUCE]
     fixed = any(in_order(inner) for inner in reduces)
-    best, best_time = Choice(None), float("inf")
+    best, best_time = Choice(None, reason=_refusal(node)), float("inf")
     for name, extent in zip(_independent(node), extents_of(node), strict=True):
         if name is None:
             continue
@@ -131,8 +137,18 @@ def choose(node: Node, dependence: Dependence, native: int) -> Choice:
     if best.variable is not None and reduces and not fixed:
         own = sum(time_of_reduce(inner, dependence, native) + _fold_time(inner) for inner in reduces)
         if own < best_time:
-            return Choice(None)
+            return Choice(None, reason="its reductions are cut instead")
     return best
+
+
+def _refusal(node: Node) -> str:
+    """Why no variable of a `for` can be cut, as far as that is so."""
+    extents = extents_of(node)
+    if all(extent == 1 for extent in extents):
+        return "it computes one element"
+    if all(name is None for name in _independent(node)):
+        return "each iteration depends on the one before"
+    return "neighbouring iterations write one element, or elements anywhere"
 
 
 def _fold_time(node: Node) -> float:

@@ -1,0 +1,82 @@
+"""Why a call needed a program of its own: the first difference from what there is, with the argument's name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from adjit.ir.errors import ShapeError
+from adjit.runtime.interpreter import bind_sizes
+from adjit.tensor import Tensor
+
+if TYPE_CHECKING:
+    from adjit.call import Call
+    from adjit.entry import Entry
+
+# What a tensor argument's part of a signature says, in order (see call.py).
+_FACTS = ("dtype", "rank", "requires_grad", "being a leaf", "type of .grad", "hooks")
+
+
+def reason_of(call: Call, names: Sequence[str], entries: Mapping[Any, Sequence[Entry]]) -> str:
+    """Why none of the programs serves a call; `names` are those of all its arguments, tensors or not."""
+    if not entries:
+        return "first call"
+    same = entries.get(call.key)
+    if same:
+        own = [name for name, leaf in zip(names, call.leaves, strict=True) if isinstance(leaf, Tensor)]
+        return misfit(same[0], call, own)
+    return min((_differences(key, call.key, names) for key in entries), key=len)[0]
+
+
+def _differences(old: Any, new: Any, names: Sequence[str]) -> list[str]:
+    """How two signatures differ."""
+    if old[0] != new[0]:
+        return ["the arguments are nested otherwise, or are others in number"] * len(names or ("",))
+    found = []
+    for name, before, after in zip(names, old[1], new[1], strict=True):
+        if len(before) != len(after):
+            found.append(f"{name} is a tensor in one call and not in the other")
+        elif len(before) == 2:
+            if before != after:
+                found.append(f"{name}: {_shown(before)} -> {_shown(after)}")
+        else:
+            facts = zip(_FACTS, before, after, strict=True)
+            found += [f"{fact} of {name}: {a} -> {b}" for fact, a, b in facts if a != b]
+    if old[2] != new[2]:
+        found.append(f"recording of gradients: {_switch(old[2])} -> {_switch(new[2])}")
+    if old[3] != new[3]:
+        found.append("the arguments share memory in another way")
+    return found or ["a part of the signature that has no name"]
+
+
+def _shown(item: tuple[type, Any]) -> str:
+    kind, value = item
+    plain = kind in (bool, int, float, complex, str, bytes, type(None), tuple)
+    return repr(value) if plain else f"another {kind.__name__}"
+
+
+def _switch(on: bool) -> str:
+    return "on" if on else "off"
+
+
+def misfit(entry: Entry, call: Call, names: Sequence[str]) -> str:
+    """The first condition of a program that a call of the same signature does not meet; `names` are its tensors'."""
+    for value, source in zip(entry.graph.inputs, entry.sources, strict=True):
+        if source.kind == "argument":
+            shape = call.shapes[source.index]
+            for axis, (dim, extent) in enumerate(zip(value.dims, shape, strict=True)):
+                if isinstance(dim, int) and dim != extent:
+                    return f"size of {names[source.index]}, axis {axis}: {dim} -> {extent}"
+        elif source.kind == "tensor" and source.tensor is not None and source.tensor._memory is not source.memory:
+            return f"the captured tensor {value.name} stands in other memory"
+    shapes = [
+        call.shapes[source.index] if source.kind == "argument" else value.dims
+        for value, source in zip(entry.graph.inputs, entry.sources, strict=True)
+    ]
+    if entry.graph.size_names:
+        try:
+            bind_sizes(entry.graph, shapes)  # type: ignore[arg-type]
+        except ShapeError as error:
+            return str(error).partition("\n")[0]
+    changed = entry.environment.change()
+    return changed or "a value that the trace read has changed"
