@@ -99,7 +99,7 @@ def _search_loops(node: Node, stored: Values, checks: Checks, observer: Observer
         body = Graph("body", region.inputs, region.nodes, region.outputs)
 
         def run(*given: Array) -> tuple[Array, ...]:
-            inside = _run(body, [np.ascontiguousarray(array) for array in given], checks, observer)
+            inside = _run(body, [np.asarray(array, order="C") for array in given], checks, observer)
             turns[0] += region is node.regions[-1]
             return tuple(_number_of(value) if value.constant is not None else inside[value] for value in region.outputs)
 

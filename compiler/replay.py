@@ -153,7 +153,7 @@ class _Recorder:
             def run(*given: Array) -> tuple[Array, ...]:
                 inner = turns if node.op.name == "cond" else (*turns, turn[0])
                 noted = steps if turn[0] < MOST_TURNS else []
-                found = self.record(body, [np.ascontiguousarray(array) for array in given], inner, noted, frame)
+                found = self.record(body, [np.asarray(array, order="C") for array in given], inner, noted, frame)
                 turn[0] += region is node.regions[-1]
                 return tuple(found[v] if v.constant is None else _number(v) for v in region.outputs)
 

@@ -23,20 +23,29 @@ class Prompt(cmd.Cmd):
         if not session.exact:
             self.intro += "\n  note: values inside some kernels differ in the last bits from the compiled run"
         if commands is not None:
-            self.use_rawinput = False
-            self.prompt = ""
-            self.cmdqueue = [line.rstrip("\n") for line in commands] + ["quit"]
+            self.cmdqueue = [line.rstrip("\n") for line in commands] + ["EOF"]
+        self.scripted = commands is not None
 
     def say(self, text: str) -> None:
         self.stdout.write(text + "\n")
 
+    def precmd(self, line: str) -> str:
+        """Show a command that nobody typed."""
+        if self.scripted and line != "EOF":
+            self.say(self.prompt + line)
+        return line
+
+    def onecmd(self, line: str) -> bool:
+        """Run a command; what it cannot do is said, and the session goes on."""
+        try:
+            return bool(super().onecmd(line))
+        except (LookupError, ValueError) as error:
+            self.say(f"*** {error.args[0]}")
+            return False
+
     def moved(self, move: Callable[[], str]) -> None:
         """Move, and say where that led."""
-        try:
-            reason = move()
-        except LookupError as error:
-            self.say(f"*** {error.args[0]}")
-            return
+        reason = move()
         self.say((f"{reason}\n" if reason not in ("step", "end") else "") + self.session.where())
 
     # -- moving -------------------------------------------------------------------------------------------------------
@@ -79,10 +88,7 @@ class Prompt(cmd.Cmd):
     # -- looking ------------------------------------------------------------------------------------------------------
     def do_print(self, arg: str) -> None:
         """print %3 | print x | print %3[0, 2]: a value"""
-        try:
-            self.say(np.array2string(np.asarray(self.session.value(arg)), threshold=200, separator=", "))
-        except (LookupError, ValueError) as error:
-            self.say(f"*** {error.args[0]}")
+        self.say(np.array2string(self.session.value(arg), threshold=200, separator=", "))
 
     def do_args(self, arg: str) -> None:
         """args: the operands of the next operation"""
@@ -115,11 +121,7 @@ class Prompt(cmd.Cmd):
 
     def added(self, add: Callable[[], int]) -> None:
         """Add a pause, and say which."""
-        try:
-            number = add()
-        except (LookupError, ValueError) as error:
-            self.say(f"*** {error.args[0]}")
-            return
+        number = add()
         self.say(f"{number}: {self.session.pauses[-1].text}")
 
     def do_clear(self, arg: str) -> None:

@@ -18,13 +18,12 @@ import numpy as np
 from adjit.call import Call
 from adjit.compiler.observe import Array, floats
 from adjit.compiler.replay import Replay, Step, replay
-from adjit.composite import derivative_of
 from adjit.errors import line_of
 from adjit.ir.graph import Value
 from adjit.ir.printer import format_node
 from adjit.ir.types import DType
 from adjit.jit import CompiledFunction, compile
-from adjit.running import inputs_of, operands_of
+from adjit.running import derivative_in, inputs_of, operands_of
 from adjit.tensor import Tensor
 
 __all__ = ["Session", "debug"]
@@ -105,7 +104,7 @@ class Session:
         if match is None:
             raise LookupError(f"{name!r} is no value: write %3, x or %3[0, 2]")
         found, value = self._find(match[1])
-        numbers = floats(found, value)
+        numbers = np.asarray(floats(found, value))
         return numbers if match[2] is None else np.asarray(numbers[_index(match[2])])
 
     def _find(self, name: str) -> tuple[Array, Value]:
@@ -166,6 +165,11 @@ class Session:
     def __repr__(self) -> str:
         return f"<debug session, {self.where()}>"
 
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<pre>{escape(self.where())}\n\n{escape(self.list())}</pre>"
+
     # -- moving -------------------------------------------------------------------------------------------------------
     def goto(self, position: int) -> str:
         """Go to a step, counted from 0."""
@@ -224,10 +228,17 @@ class Session:
 
     def _across(self, backward: bool, none: str) -> str:
         step = self.current or (self.steps[-1] if self.steps else None)
-        for position in range(len(self.steps)):
-            if self._is_backward(position) is backward and step and _place(self.steps[position]) == _place(step):
-                return self.goto(position)
-        raise LookupError(none)
+        if step is None:
+            raise LookupError(none)
+        at, wanted = step.node.location, "∂" if backward else ""
+        there = [n for n in range(len(self.steps)) if self._is_backward(n) is backward]
+        there = [n for n in there if _place(self.steps[n]) == _place(step)]
+        # Best of all a step of the same operation, and of the derivative itself, not of what it computes again.
+        there.sort(key=lambda n: (self.steps[n].node.location.columns != at.columns,
+                                  wanted not in self.steps[n].node.location.origin))  # fmt: skip
+        if not there:
+            raise LookupError(none)
+        return self.goto(there[0])
 
     # -- pauses -------------------------------------------------------------------------------------------------------
     def break_at(self, place: int | str) -> int:
@@ -350,14 +361,13 @@ def debug(
     compiled = f if isinstance(f, CompiledFunction) else compile(f, strict=True)
     call = Call(args, kwargs)
     entry = compiled._entry(call)
-    arrays = [np.ascontiguousarray(array) for array in inputs_of(entry, call)]
+    arrays = [np.asarray(array, order="C") for array in inputs_of(entry, call)]
     operands = operands_of(entry, call)
     needs = tuple(operand is not None and operand.requires_grad for operand in operands)
     forward, back = entry.graph, None
     options: dict[str, Any] = {"strict": compiled.strict, "threads": compiled.threads}
     if entry.differentiable:
-        open_outputs = tuple(o.index for o in entry.outputs if o.kind == "graph" and o.requires_grad)
-        derivative = entry.hooked or derivative_of(entry.graph, needs, open_outputs)
+        derivative = derivative_in(entry, needs)
         forward = derivative.forward
     first = replay(forward, arrays, **options)
     if entry.differentiable:
