@@ -19,8 +19,8 @@ LANES = ("program", "derivative", "update")
 TITLES = {"program": "forward", "derivative": "backward", "update": "update"}
 # Pixels; the fonts are monospaced, so widths follow from the number of characters.
 TITLE_ADVANCE, TEXT_ADVANCE, BOX_HEIGHT, INPUT_HEIGHT, MARGIN, HEADING = 7.9, 6.05, 38.0, 34.0, 16.0, 26.0
-# Runs of operations on one line of the user's program become one box in graphs with more operations than this.
-MOST_BOXES = 400
+# In graphs with more operations than this, runs of those on one line of the user's program become one box.
+MOST_BOXES = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,8 @@ def _lanes(
                 users[source].add(node)
     for node in reversed(nodes):
         served = {lanes[user] for user in users[node]}
-        if lanes[node] == PROGRAM and len(served) == 1 and not any(value in outputs for value in node.outputs):
+        result = any(value in outputs for value in node.outputs)
+        if lanes[node] == PROGRAM and (served == {UPDATE} or (served == {DERIVATIVE} and not result)):
             lanes[node] = served.pop()
     if lanes and all(lane == DERIVATIVE for lane in lanes.values()):
         return dict.fromkeys(lanes, PROGRAM)
@@ -129,14 +130,13 @@ def _lanes(
 
 
 def _groups(nodes: Sequence[Node], lanes: Mapping[Node, int]) -> list[list[Node]]:
-    """Each node alone, or in a large graph runs of nodes with one lane and one line."""
-    if len(nodes) <= MOST_BOXES:
-        return [[node] for node in nodes]
+    """Each node alone, or in a large graph runs of nodes with one lane and one line, long runs in pieces."""
+    most = 1 if len(nodes) <= MOST_BOXES else -(-2 * len(nodes) // MOST_BOXES)
     groups: list[list[Node]] = []
     last: object = None
     for node in nodes:
         key = (lanes[node], node.location.path, node.location.line)
-        if key == last:
+        if key == last and len(groups[-1]) < most:
             groups[-1].append(node)
         else:
             groups.append([node])

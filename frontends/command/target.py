@@ -59,9 +59,9 @@ def find(text: str) -> Target:
 
 
 def load(place: str) -> ModuleType:
-    """The module of a script, under its own name and with its folder on the path, or an importable module.
+    """The module of a script, or an importable module; `if __name__ == "__main__"` does not hold in it.
 
-    `if __name__ == "__main__"` does not hold in it.
+    A script's folder is put on the path, or where it is part of a package, the package's.
     """
     file = Path(place)
     if file.suffix != ".py" and not file.exists():
@@ -71,9 +71,13 @@ def load(place: str) -> ModuleType:
     if not file.is_file():
         raise UsageError(f"no file {place}")
     file = file.resolve()
-    folder = str(file.parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    folder = file.parent
+    while (folder / "__init__.py").is_file() and folder.name.isidentifier():
+        folder = folder.parent
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    if folder != file.parent:
+        return importlib.import_module(".".join(file.relative_to(folder).with_suffix("").parts))
     name = file.stem if file.stem.isidentifier() and file.stem not in sys.modules else f"script_{abs(hash(file))}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:

@@ -220,6 +220,18 @@ def test_a_scripts_neighbours_and_a_name_already_taken(run: Run, tmp_path: Path)
     assert sys.modules["json"] is json
 
 
+def test_a_script_in_a_package_may_import_relatively(run: Run, tmp_path: Path) -> None:
+    package = tmp_path / "outer_package" / "inner"
+    package.mkdir(parents=True)
+    for folder in (package.parent, package):
+        (folder / "__init__.py").write_text("", encoding="utf-8")
+    (package / "factors.py").write_text("factor = 3.0\n", encoding="utf-8")
+    (package / "model.py").write_text(
+        "from .factors import factor\ndef f(x):\n    return x * factor\n", encoding="utf-8"
+    )
+    assert "mul %x, 3.0" in run("inspect", f"{package / 'model.py'}:f", "--arg", "f32[2]")[1]
+
+
 # -- the other commands ---------------------------------------------------------------------------------------------
 def test_run_a_function(run: Run, script: str) -> None:
     code, out, _ = run("run", f"{script}:already")
