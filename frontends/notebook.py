@@ -26,6 +26,7 @@ font-size:12px}
 .adjit-tensor td,.adjit-tensor th{text-align:right;padding:2px 8px;border:1px solid #8884;background:none}
 .adjit-tensor th{font-weight:400;opacity:.55}
 .adjit-tensor td.text{text-align:left}
+.adjit-tensor th.text{text-align:left}
 .adjit-tensor .facts{opacity:.75}
 """.strip().replace("\n", "")
 
@@ -101,7 +102,8 @@ def function_html(function: CompiledFunction) -> str:
     name = getattr(function, "__name__", type(function.function).__name__)
     if not entries:
         return _framed(f"compiled function {name}", ["not called yet"], "")
-    head = "<tr><th>inputs</th><th>guards</th><th>made because</th><th>calls</th></tr>"
+    titles = ("inputs", "guards", "made because", "calls")
+    head = "<tr>" + "".join(f'<th class="text">{title}</th>' for title in titles) + "</tr>"
     body = f"<table>{head}{''.join(rows)}</table>{''.join(_folded(entry.graph) for entry in entries)}"
     return _framed(f"compiled function {name}", [f"{len(entries)} program{'s' if len(entries) > 1 else ''}"], body)
 

@@ -13,6 +13,7 @@ from html import escape
 from adjit.ir.graph import Graph, Node, Value
 from adjit.ir.layout import layout
 from adjit.ir.printer import value_names
+from adjit.ir.theme import themed
 
 PROGRAM, DERIVATIVE, UPDATE = 0, 1, 2
 LANES = ("program", "derivative", "update")
@@ -227,13 +228,18 @@ def graph_svg(graph: Graph) -> str:
     return to_svg(picture(graph))
 
 
-STYLE = """
-.adjit-graph{--g-ink:#1f2328;--g-soft:#6a737d;--g-line:#b4bcc6;--g-paper:#fff;--g-program:#0969da;--g-program-fill:#eef5ff;
---g-derivative:#bc4c00;--g-derivative-fill:#fff4ec;--g-update:#1a7f37;--g-update-fill:#edf9f0;--g-input-fill:#f3f5f7;
-font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
-@media(prefers-color-scheme:dark){.adjit-graph{--g-ink:#e6edf3;--g-soft:#9aa4af;--g-line:#4d5661;--g-paper:#0d1117;
---g-program:#58a6ff;--g-program-fill:#10233d;--g-derivative:#f0883e;--g-derivative-fill:#331e0e;--g-update:#3fb950;
---g-update-fill:#0f2a18;--g-input-fill:#1c2128}}
+STYLE = (
+    themed(
+        "adjit-graph",
+        "--g-ink:#1f2328;--g-soft:#6a737d;--g-line:#b4bcc6;--g-program:#0969da;--g-program-fill:#eef5ff;"
+        "--g-derivative:#bc4c00;--g-derivative-fill:#fff4ec;--g-update:#1a7f37;--g-update-fill:#edf9f0;"
+        "--g-input-fill:#f3f5f7",
+        "--g-ink:#e6edf3;--g-soft:#9aa4af;--g-line:#4d5661;--g-program:#58a6ff;--g-program-fill:#10233d;"
+        "--g-derivative:#f0883e;--g-derivative-fill:#331e0e;--g-update:#3fb950;--g-update-fill:#0f2a18;"
+        "--g-input-fill:#1c2128",
+    )
+    + """
+.adjit-graph{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
 .adjit-graph .arrow{fill:none;stroke:var(--g-line);stroke-width:1.3}
 .adjit-graph .arrow.crossing{stroke-dasharray:4 4;opacity:.55}
 .adjit-graph rect{stroke-width:1.2}
@@ -246,4 +252,5 @@ font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monosp
 .adjit-graph .title{font-size:13px;font-weight:600}
 .adjit-graph .type{font-size:10px;fill:var(--g-soft)}
 .adjit-graph .lane{font-size:12px;fill:var(--g-soft);letter-spacing:.08em}
-""".strip().replace("\n", "")
+"""
+).replace("\n", "")

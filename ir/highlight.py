@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from html import escape
 
+from adjit.ir.theme import themed
 from adjit.ir.types import DTYPES
 
 _PARTS = re.compile(
@@ -44,10 +45,13 @@ def highlighted(text: str) -> str:
     )
 
 
-STYLE = """
-.adjit-program{--p-keyword:#8250df;--p-value:#0550ae;--p-type:#116329;--p-number:#953800;--p-soft:#6a737d}
-@media(prefers-color-scheme:dark){.adjit-program{--p-keyword:#d2a8ff;--p-value:#79c0ff;--p-type:#7ee787;
---p-number:#ffa657;--p-soft:#8b949e}}
+STYLE = (
+    themed(
+        "adjit-program",
+        "--p-keyword:#8250df;--p-value:#0550ae;--p-type:#116329;--p-number:#953800;--p-soft:#6a737d",
+        "--p-keyword:#d2a8ff;--p-value:#79c0ff;--p-type:#7ee787;--p-number:#ffa657;--p-soft:#8b949e",
+    )
+    + """
 .adjit-program pre{line-height:1.45;overflow:auto;max-height:36em;margin:.2em 0;background:none;color:inherit}
 .adjit-program .adjit-keyword,.adjit-program .adjit-callee{color:var(--p-keyword)}
 .adjit-program .adjit-value{color:var(--p-value)}
@@ -55,4 +59,5 @@ STYLE = """
 .adjit-program .adjit-type{color:var(--p-type)}
 .adjit-program .adjit-number,.adjit-program .adjit-string{color:var(--p-number)}
 .adjit-program .adjit-comment{color:var(--p-soft)}
-""".strip().replace("\n", "")
+"""
+).replace("\n", "")
