@@ -31,12 +31,18 @@ from adjit.runtime.threads import get_num_threads
 _HOMES = ("adjit.ir.", "adjit.runtime.", "adjit.compiler.")
 
 
-def compile_graph(graph: Graph, *, strict: bool = False, threads: int | None = None) -> Executable:
+def compile_graph(
+    graph: Graph, *, strict: bool = False, threads: int | None = None, debug: bool = False
+) -> Executable:
     """The executable of a graph.
 
     With `strict`, no multiplication is fused with an addition and contractions have one order of summation, so results
     equal eager mode's to the last bit.  `threads`: the most that a call uses (None: as many as `get_num_threads` says).
+    With `debug`, or ADJIT_DEBUG_INFO=1, debuggers see the user's lines in the code; with ADJIT_PERF=1 perf does.
     """
+    perf = os.environ.get("ADJIT_PERF") == "1"
+    if debug or perf or os.environ.get("ADJIT_DEBUG_INFO") == "1":
+        return _traceable(graph, strict, threads, perf)
     with collector_paused():
         key = _key(graph, strict, get_num_threads() if threads is None else threads)
         found = _stored(graph, key) if key else None
@@ -48,6 +54,21 @@ def compile_graph(graph: Graph, *, strict: bool = False, threads: int | None = N
             if key:
                 _store(found, key)
         return found
+
+
+def _traceable(graph: Graph, strict: bool, threads: int | None, perf: bool) -> Executable:
+    """The executable with debug information.  It is made anew: a program in the cache knows no lines."""
+    from adjit.compiler.build import LEVEL, build, llvm_text
+    from adjit.compiler.pipeline import lowered
+
+    last = lowered(graph, strict=strict)
+    found = build(last, strict=strict, threads=threads, debug=True)
+    if perf:
+        from adjit.compiler.llvm.perf import write_map
+
+        assert isinstance(found.library, Library)
+        write_map(llvm_text(last, strict=strict, threads=threads, debug=True), LEVEL, found.library)
+    return found
 
 
 def _key(graph: Graph, strict: bool, threads: int) -> bytes | None:

@@ -51,6 +51,7 @@ class CompiledFunction:
         threads: int | None,
         capture: bool,
         checks: Any = None,
+        debug_info: bool = False,
     ) -> None:
         self.function = function
         self.strict = strict
@@ -58,6 +59,7 @@ class CompiledFunction:
         self.threads = threads
         self.capture = capture
         self.checks = checks
+        self.debug_info = debug_info
         self._captured: Captured | None = None
         self._entries: dict[Any, list[Entry]] = {}
         self._shapes: dict[Any, list[tuple[tuple[int, ...], ...]]] = {}
@@ -277,6 +279,7 @@ def compile(
     threads: int | None = None,
     capture: bool = True,
     check_nan: bool | str = False,
+    debug_info: bool = False,
 ) -> Any:
     """Compile a function, a module, or a whole training step to native code; also a decorator.
 
@@ -284,12 +287,14 @@ def compile(
     multiplication is fused with an addition, so that results equal eager mode's to the last bit.  `threads`: the most
     threads a call uses.  `capture`: Python's own `if`, `while`, `for`, `and`, `or` and `print` on traced tensors are
     taken into the program, from the source (`captured_source()` shows it).  `check_nan`: a NaN is an error that names
-    its origin, with "inf" an infinity too, as in the context `adjit.check_nan`.  `fullgraph`, `backend`, `mode` and
-    `options` are accepted as PyTorch has them: there is one backend, and it always compiles the full graph.
+    its origin, with "inf" an infinity too, as in the context `adjit.check_nan`.  `debug_info`: gdb shows the lines of
+    the function in its native code, as with ADJIT_DEBUG_INFO=1; with ADJIT_PERF=1 perf does too.  `fullgraph`,
+    `backend`, `mode` and `options` are accepted as PyTorch has them: there is one backend, and it always compiles the
+    full graph.
     """
     if model is None:
         options = {"dynamic": dynamic, "disable": disable, "strict": strict, "threads": threads, "capture": capture}
-        return partial(compile, **options, check_nan=check_nan)
+        return partial(compile, **options, check_nan=check_nan, debug_info=debug_info)
     if disable:
         return model
     _require_compilable(model)
@@ -298,4 +303,6 @@ def compile(
         from adjit.nan_checks import option
 
         checks = option(check_nan)
-    return CompiledFunction(model, strict=strict, dynamic=dynamic, threads=threads, capture=capture, checks=checks)
+    return CompiledFunction(
+        model, strict=strict, dynamic=dynamic, threads=threads, capture=capture, checks=checks, debug_info=debug_info
+    )

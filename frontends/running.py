@@ -128,7 +128,7 @@ def _compile(compiled: CompiledFunction, graph: Graph, checks: Any) -> Any:
         return checked_executable(graph, checks, strict=compiled.strict, threads=compiled.threads)
     from adjit.compiler.compile import compile_graph
 
-    return compile_graph(graph, strict=compiled.strict, threads=compiled.threads)
+    return compile_graph(graph, strict=compiled.strict, threads=compiled.threads, debug=compiled.debug_info)
 
 
 def _after(entry: Entry, call: Call, tensors: Sequence[Tensor]) -> None:
