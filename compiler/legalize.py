@@ -2,7 +2,7 @@
 
 Calls are inlined, complex numbers split into their parts, named scalar ops expanded, half precision is computed in f32
 and rounded once an op, a convolution becomes a contraction with windows of the image, a sort moves to the last axis, a
-boundary disappears, and a matrix is factorized by the host.
+boundary disappears; matrices are factorized, and Fourier transforms made, by the host.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from adjit.ir.ops.windows import window
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.rewrite import inline_calls, rewrite
 from adjit.ir.shape import Size
-from adjit.ir.types import BF16, F16, F32, DType
+from adjit.ir.types import BF16, F16, F32, I64, DType
 
 HALVES = (F16, BF16)
 # Ops that only move elements do so in any dtype.
@@ -51,6 +51,8 @@ class _Expanding(Builder):
 def _legalized(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value] | None:
     if node.op.family == "linalg":
         return _hosted(builder, node, operands)
+    if node.op.family == "fourier":
+        return _transformed(builder, node, operands)
     is_half = any(value.dtype in HALVES for value in operands) and node.op.name not in MOVES
     if not is_half and node.op.body is None and node.op.name not in _RULES:
         return None
@@ -118,6 +120,17 @@ def _hosted(builder: Builder, node: Node, operands: Sequence[Value]) -> Sequence
 
     attributes = {"function": host_name(node.op, node.attributes), "types": tuple(v.type for v in node.outputs)}
     return builder.emit(primitive_named("host_call"), operands, attributes).outputs  # type: ignore[arg-type]
+
+
+def _transformed(builder: Builder, node: Node, operands: Sequence[Value]) -> Sequence[Value]:
+    """The host's function for a Fourier transform."""
+    from adjit.runtime.fourier import host_name
+
+    inputs = list(operands)
+    if "size" in node.attributes:
+        inputs.append(builder.constant(node.attributes["size"], I64))  # type: ignore[arg-type]
+    attributes = {"function": host_name(node.op, node.attributes), "types": tuple(v.type for v in node.outputs)}
+    return builder.emit(primitive_named("host_call"), inputs, attributes).outputs  # type: ignore[arg-type]
 
 
 # -- others ------------------------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     count = shape_of(x)[0] if N is None else N
     if count < 0:
         raise RuntimeError("N must be non-negative.")
-    x = x if x._dtype.is_float else x.long()
+    x = x if x._dtype.is_continuous else x.long()
     ones = x.new_ones((shape_of(x)[0], min(count, 1)))
     if count <= 1:
         return ones  # type: ignore[no-any-return]

@@ -83,7 +83,7 @@ def gradient(input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: in
             )
     steps: Sequence[Any] = given if given is not None else [1 if spacing is None else spacing] * len(axes)
     slope = _by_coordinates if coordinates else _by_distance
-    source = input if input._dtype.is_float else cast_to(input, _default())
+    source = input if input._dtype.is_continuous else cast_to(input, _default())
     return tuple(slope(source, axis, step, edge_order) for axis, step in zip(axes, steps, strict=True))
 
 

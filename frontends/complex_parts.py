@@ -170,6 +170,17 @@ def angle(input: Tensor) -> Tensor:
     return _angle(input)  # type: ignore[no-any-return]
 
 
+def each_part(function: Callable[[Tensor], Tensor], input: Tensor) -> Tensor:
+    """A real function of each part."""
+    return complex(*map(function, _both(input)))
+
+
+def squared_size(input: Tensor) -> Tensor:
+    """re**2 + im**2."""
+    re, im = _both(input)
+    return mul(re, re) + mul(im, im)
+
+
 def _set(part: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Any], None]:
     def assign(self: Tensor, value: Any) -> None:
         part(self).copy_(value if isinstance(value, Tensor) else self.new_tensor(value, dtype=part(self).dtype))

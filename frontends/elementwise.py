@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from adjit.composite import composite
@@ -103,6 +104,8 @@ def binary(
 
     def function(input: Any, other: Any) -> Tensor:
         operands = operands_of(title, input, other)
+        if op in ("maximum", "minimum") and result_dtype(operands).is_complex:
+            raise RuntimeError(f"{op} not implemented for complex tensors.")
         if tensors and not isinstance(operands[1], Tensor):
             raise not_a_tensor(title, "other", 1, other)
         dtype = result_dtype(operands)
@@ -124,6 +127,8 @@ def _stepwise(op: str, doc: str) -> Callable[..., Tensor]:
 
     def function(input: Tensor) -> Tensor:
         (x,) = operands_of(op, input)
+        if x._dtype.is_complex and op != "round":
+            raise NotImplementedError(f"{op} is not supported for complex inputs")
         if (x._dtype is BOOL) if op == "sign" else x._dtype.is_integer:
             return apply(PRIMITIVES["reshape"], (x,), {"shape": tuple(shape_of(x))})  # type: ignore[no-any-return]
         if STATE.recording and x.requires_grad:
@@ -202,6 +207,8 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
         return emit("div", "Div", *operands, target=_floating(dtype))
     if dtype.is_float:
         return rename(trunc(emit("div", "Div", *operands)), "DivBackward2")
+    if dtype.is_complex:
+        raise unsupported("div_trunc", dtype)
     down = emit("div", "Div", *operands, kernel="div_trunc")
     inexact = emit("ne", "", emit("mul", "", down, operands[1]), operands[0])
     negative = emit("lt", "", down, 0)
@@ -216,7 +223,10 @@ def reflected_div(input: Tensor, other: Any) -> Tensor:
 def floor_divide(input: Any, other: Any) -> Tensor:
     """floor(input / other).  ZeroDivisionError for an integer divided by 0."""
     operands = operands_of("floor_divide", input, other)
-    if not result_dtype(operands).is_float:
+    dtype = result_dtype(operands)
+    if dtype.is_complex:
+        raise unsupported("div_floor", dtype)
+    if not dtype.is_float:
         return emit("div", "FloorDivide", *operands, kernel="div_floor")
     result = emit("floor_div", "FloorDivide", *operands)
     if STATE.recording and any(getattr(x, "requires_grad", False) for x in operands):  # a gradient of 0 is recorded
@@ -411,6 +421,8 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     name = "Clamp" if isinstance(min, Tensor) or isinstance(max, Tensor) else "ClampBackward1"
     if input._dtype is BOOL:
         raise unsupported("clamp", BOOL)
+    if result_dtype([x for x in (input, min, max) if x is not None]).is_complex:
+        raise NotImplementedError("clamp is not supported for complex types")
     if max is None:
         return emit("clamp_min", name, input, min, kernel="clamp")
     if min is None:
@@ -451,16 +463,14 @@ def _spread_fully(tensor: Tensor, shape: Any) -> Tensor:
     return apply(PRIMITIVES["expand"], (tensor,), {"shape": tuple(shape)})  # type: ignore[no-any-return]
 
 
-def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
-    """input + weight * (end - input)."""
-    name = "LerpBackward1" if isinstance(weight, Tensor) else "Lerp"
-    return emit("lerp", name, *operands_of("lerp", input, end, weight))
-
-
 def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
     """NaN and infinities replaced: by default with 0 and the dtype's greatest and least."""
     from adjit.numeric_limits import finfo
 
+    if input._dtype.is_complex:
+        from adjit.complex_parts import each_part
+
+        return each_part(partial(nan_to_num, nan=nan, posinf=posinf, neginf=neginf), input)
     if not input._dtype.is_float:
         return input
     limits = finfo(public(input._dtype))
@@ -474,7 +484,7 @@ def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neg
 _PUBLIC = (
     "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "clamp", "clamp_max",
     "clamp_min", "copysign", "cos", "cosh", "div", "erf", "exp", "exp2", "expm1", "float_power", "floor",
-    "floor_divide", "fmax", "fmin", "fmod", "frac", "heaviside", "hypot", "lerp", "log", "log10", "log1p", "log2",
+    "floor_divide", "fmax", "fmin", "fmod", "frac", "heaviside", "hypot", "log", "log10", "log1p", "log2",
     "logaddexp", "maximum", "minimum", "mul", "nan_to_num", "neg", "positive", "pow", "reciprocal", "relu",
     "remainder", "round", "rsqrt", "rsub", "sgn", "sigmoid", "sign", "sin", "sinc", "sinh", "sqrt", "square", "sub",
     "tan", "tanh", "trunc", "xlogy",

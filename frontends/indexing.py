@@ -298,7 +298,7 @@ def value_like(value: Any, target: Tensor) -> Tensor:
 
 def number_like(value: Any, like: Tensor) -> Any:
     """A number as a literal of the tensor's dtype."""
-    return float(value) if like._dtype.is_float else bool(value) if like._dtype is BOOL else int(value)
+    return float(value) if like._dtype.is_continuous else bool(value) if like._dtype is BOOL else int(value)
 
 
 def _trimmed(value: Tensor, shape: Sequence[Any]) -> Tensor:

@@ -38,11 +38,11 @@ def _counting(input: Tensor, mask: Tensor | None, neutral: Any) -> Tensor:
 
 
 def _lowest(dtype: DType) -> Any:
-    return float("-inf") if dtype.is_float else False if dtype is BOOL else iinfo(public(dtype)).min
+    return float("-inf") if dtype.is_continuous else False if dtype is BOOL else iinfo(public(dtype)).min
 
 
 def _greatest(dtype: DType) -> Any:
-    return float("inf") if dtype.is_float else True if dtype is BOOL else iinfo(public(dtype)).max
+    return float("inf") if dtype.is_continuous else True if dtype is BOOL else iinfo(public(dtype)).max
 
 
 def _axes(input: Tensor, dim: Any) -> Any:
@@ -55,7 +55,7 @@ def _given(input: Tensor, dtype: Any) -> Tensor:
 
 def _summed(input: Tensor, dtype: Any) -> Tensor:
     """Sums and products of integers are int64."""
-    return cast_to(input, I64) if dtype is None and not input._dtype.is_float else _given(input, dtype)
+    return cast_to(input, I64) if dtype is None and not input._dtype.is_continuous else _given(input, dtype)
 
 
 # -- reductions -------------------------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def norm(
 ) -> Tensor:
     """(sum of |x|^ord)^(1/ord) over what the mask lets through."""
     source = _given(input, dtype)
-    if not source._dtype.is_float:
+    if not source._dtype.is_continuous:
         raise RuntimeError(
             f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {title_of(source._dtype)}"
         )
@@ -159,7 +159,7 @@ def var(
         raise ValueError("Only one of unbiased and correction may be given")
     lost = correction if correction is not None else 1 if unbiased is None or unbiased else 0
     source = _given(input, dtype)
-    source = source if source._dtype.is_float else cast_to(source, default_float())
+    source = source if source._dtype.is_continuous else cast_to(source, default_float())
     axes = _axes(input, dim)
     distance = elementwise.sub(source, mean(source, axes, keepdim=True, mask=mask))
     total = sum(elementwise.mul(distance, distance), axes, keepdim=keepdim, mask=mask)

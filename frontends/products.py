@@ -218,7 +218,7 @@ def _addmm(input: Tensor, mat1: Tensor, mat2: Tensor, beta: Any, alpha: Any) -> 
 
 
 def _scaled_sum(input: Tensor, product: Tensor, beta: Any, alpha: Any) -> Tensor:
-    if not product._dtype.is_float:
+    if not product._dtype.is_continuous:
         kind = bool if product._dtype is BOOL else int
         beta, alpha = kind(beta), kind(alpha)
     product = product if alpha == 1 else mul(product, alpha)
@@ -402,7 +402,12 @@ def cdist(
     return rename(norm(sub(unsqueeze(x1, -2), unsqueeze(x2, -3)), p, -1), "Cdist")
 
 
-ger, vdot = outer, dot
+def vdot(input: Tensor, other: Tensor) -> Tensor:
+    """The sum of conj(input) * other, of two vectors."""
+    return dot(input.conj() if input._dtype.is_complex else input, other)
+
+
+ger = outer
 _METHODS = (
     "addbmm", "addmm", "addmv", "addr", "baddbmm", "bmm", "cross", "dot", "ger", "inner", "kron", "matmul",
     "mm", "mv", "outer", "vdot",

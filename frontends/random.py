@@ -25,7 +25,7 @@ from adjit.generator import (
     seed,
     set_rng_state,
 )
-from adjit.ir.primitive import PRIMITIVES
+from adjit.ir.primitive import PRIMITIVES, primitive_named
 from adjit.ir.types import BF16, BOOL, F16, F32, F64, I64, DType
 from adjit.promotion import broadcast_shapes, cast_to, spread
 from adjit.python_data import number_of
@@ -64,7 +64,9 @@ def _gauss(first: Tensor, second: Tensor) -> Tensor:
 
 
 def uniform(shape: tuple[Any, ...], dtype: DType, generator: Generator | None) -> Tensor:
-    """Uniform numbers in [0, 1)."""
+    """Uniform numbers in [0, 1); of complex ones both parts."""
+    if dtype.is_complex:
+        return _of_parts(uniform((*shape, 2), dtype.part, generator))
     source = generator_or_default(generator, "rand")
     if not dtype.is_float:
         raise NotImplementedError(f"\"check_uniform_bounds\" not implemented for '{title_of(dtype)}'")
@@ -78,6 +80,11 @@ def uniform(shape: tuple[Any, ...], dtype: DType, generator: Generator | None) -
         STATE.recording = recording
 
 
+def _of_parts(pairs: Tensor) -> Tensor:
+    """Complex numbers, whose parts lie along the last axis."""
+    return apply(primitive_named("view_as_complex"), (pairs,))  # type: ignore[no-any-return]
+
+
 def _below_one(found: Tensor, dtype: DType) -> Tensor:
     """As many leading bits as the half precision holds, so that nothing rounds to 1."""
     scale = 2.0 ** {F16: 11, BF16: 8}[dtype]
@@ -85,7 +92,9 @@ def _below_one(found: Tensor, dtype: DType) -> Tensor:
 
 
 def gaussian(shape: tuple[Any, ...], dtype: DType, generator: Generator | None) -> Tensor:
-    """Standard normal numbers."""
+    """Standard normal numbers; of complex ones |x|**2 has the mean 1."""
+    if dtype.is_complex:
+        return _of_parts(_op("mul", gaussian((*shape, 2), dtype.part, generator), math.sqrt(0.5)))
     if not dtype.is_float:
         raise NotImplementedError(f"\"normal_kernel_cpu\" not implemented for '{title_of(dtype)}'")
     wide = F64 if dtype is F64 else F32
@@ -122,6 +131,8 @@ def integers(low: Any, high: Any, shape: tuple[Any, ...], dtype: DType, generato
 def _check_bounds(low: Any, high: Any, dtype: DType) -> None:
     if not isinstance(low, int) or not isinstance(high, int) or dtype.is_float:
         return
+    if dtype.is_complex:
+        raise RuntimeError("check_random_bounds handles only integral, floating-point and boolean types")
     half = 1 << (dtype.bits - 1)
     least, most = (0, 1) if dtype is BOOL else (0, 2 * half - 1) if dtype.kind == "uint" else (-half, half - 1)
     name = "int64_t" if dtype is I64 else c_name(dtype)

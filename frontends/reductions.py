@@ -37,7 +37,7 @@ def summed(input: Tensor, dtype: Any) -> Tensor:
     """The operand of a sum: integers are summed in int64."""
     if dtype is not None:
         return cast_to(input, to_ir(dtype))
-    return input if input._dtype.is_float else cast_to(input, I64)
+    return input if input._dtype.is_continuous else cast_to(input, I64)
 
 
 def static(dim: Any) -> Any:
@@ -62,13 +62,15 @@ def _nansum(input: Tensor, dim: Any, keepdim: bool) -> Tensor:
 @numpy_names
 def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum over axes, NaN counted as 0."""
+    if input._dtype.is_complex:
+        raise RuntimeError("nansum does not support complex inputs")
     return _nansum(summed(input, dtype), static(dim), keepdim)  # type: ignore[no-any-return]
 
 
 @numpy_names
 def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The mean over axes of what is not NaN."""
-    if not input._dtype.is_float:
+    if not input._dtype.is_continuous:
         raise RuntimeError(
             f"nanmean(): expected input to have floating point or complex dtype but got {title_of(input._dtype)}"
         )
@@ -110,7 +112,7 @@ def _count(input: Tensor, dim: Any) -> Any:
 
 def _need_float(input: Tensor, op: str, dtype: Any) -> None:
     given = input._dtype if dtype is None else to_ir(dtype)
-    if not given.is_float:
+    if not given.is_continuous:
         which = "Input" if dtype is None else "Optional"
         raise explained(
             RuntimeError,
@@ -148,9 +150,18 @@ def _variance(input: Tensor, dim: Any, correction: float, keepdim: bool) -> Tens
     count = _count(input, dim)
     centre = div(reduced("reduce_sum", input, dim, True, ""), count)
     distance = sub(input, centre)
-    total = reduced("reduce_sum", mul(distance, distance), dim, keepdim, "")
+    total = reduced("reduce_sum", _squares(distance), dim, keepdim, "")
     left = count - correction
     return div(total, left if left > 0 else 0)
+
+
+def _squares(input: Tensor) -> Tensor:
+    """|input|**2, a real number."""
+    if not input._dtype.is_complex:
+        return mul(input, input)
+    from adjit.complex_parts import squared_size
+
+    return squared_size(input)
 
 
 def _magnitude(squares: Tensor) -> Tensor:
@@ -201,7 +212,7 @@ def _std_mean(input: Tensor, dim: Any, correction: float, keepdim: bool) -> tupl
 def _moment(function: Callable[..., Any], input: Tensor, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     name = function.__name__.strip("_")
     dim, correction, keepdim = _moment_arguments(args, options)
-    if not input._dtype.is_float:
+    if not input._dtype.is_continuous:
         title = name if name.endswith("mean") else "std and var"
         raise RuntimeError(f"{title} only support floating point and complex dtypes")
     if _count(input, dim) <= correction:
@@ -266,17 +277,17 @@ def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
 @composite("LinalgVectorNorm")
 def _norm(input: Tensor, p: float, dim: Any, keepdim: bool) -> Tensor:
     (source,) = single(input)  # the powers of halves would overflow
-    return cast_to(_norm_of(source, p, dim, keepdim), input._dtype)
+    return cast_to(_norm_of(source, p, dim, keepdim), input._dtype.part)
 
 
 def _norm_of(input: Tensor, p: float, dim: Any, keepdim: bool) -> Tensor:
     if p == 2:
-        return _magnitude(reduced("reduce_sum", mul(input, input), dim, keepdim, ""))
+        return _magnitude(reduced("reduce_sum", _squares(input), dim, keepdim, ""))
     size = absolute(input)
     if p in (float("inf"), float("-inf")):
         return reduced("reduce_max" if p > 0 else "reduce_min", size, dim, keepdim, "")
     if p == 0:
-        return reduced("reduce_sum", cast_to(emit("ne", "", input, 0), input._dtype), dim, keepdim, "")
+        return reduced("reduce_sum", cast_to(emit("ne", "", input, 0), size._dtype), dim, keepdim, "")
     if p == 1:
         return reduced("reduce_sum", size, dim, keepdim, "")
     nothing = emit("eq", "", size, 0)
@@ -294,7 +305,7 @@ def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, 
 
         found: Tensor = matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim, dtype=dtype)
         return found
-    if not input._dtype.is_float:
+    if not input._dtype.is_continuous:
         raise RuntimeError(
             f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {title_of(input._dtype)}"
         )
@@ -309,8 +320,10 @@ def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, 
 
 @composite("Logsumexp")
 def _logsumexp(input: Tensor, dim: Any, keepdim: bool) -> Tensor:
-    greatest = reduced("reduce_max", input, dim, True, "").detach()
+    size = apply(PRIMITIVES["real"], (input.detach(),)) if input._dtype.is_complex else input
+    greatest = reduced("reduce_max", size, dim, True, "").detach()
     greatest = where(isfinite(greatest), greatest, 0.0)
+    greatest = cast_to(greatest, input._dtype)
     total = reduced("reduce_sum", exp(sub(input, greatest)), dim, True, "")
     total = where(emit("ne", "", total, 0), log(total), float("-inf"))  # flat where nothing is finite
     found = add(total, greatest)
@@ -325,7 +338,7 @@ def _logsumexp(input: Tensor, dim: Any, keepdim: bool) -> Tensor:
 @numpy_names
 def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """log(sum(exp(input))) over axes, without overflow; minus infinity for none."""
-    input = input if input._dtype.is_float else cast_to(input, default_float())
+    input = input if input._dtype.is_continuous else cast_to(input, default_float())
     if _count(input, dim) == 0:
         return log(sum(exp(input), dim, keepdim))
     return _logsumexp(input, static(dim), keepdim)  # type: ignore[no-any-return]

@@ -212,7 +212,7 @@ def tensor_of(
 
     Without one: normal numbers for floating dtypes, zeros for the others.
     """
-    maker = maker or ("randn" if dtype.is_float else "zeros")
+    maker = maker or ("randn" if dtype.is_continuous else "zeros")
     # Each with the most numbers that it takes; one that takes some needs one.
     rules: dict[str, tuple[int, Callable[..., np.ndarray]]] = {
         "randn": (0, lambda: numbers.standard_normal(shape)),

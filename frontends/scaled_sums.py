@@ -1,4 +1,4 @@
-"""Products and quotients added to a tensor, rounded once for halves."""
+"""Weighted sums: products and quotients added to a tensor, and what lies between two tensors."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from adjit.composite import composite
-from adjit.elementwise import add, div, mul
-from adjit.promotion import cast_to, promote, single
+from adjit.dispatch import rename
+from adjit.elementwise import add, div, emit, mul, operands_of, sub
+from adjit.promotion import cast_to, promote, result_dtype, single
 from adjit.tensor import Tensor
 
 
@@ -34,5 +35,14 @@ def _addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, value: Any) -> Ten
     return cast_to(add(start, div(above if value == 1 else mul(above, value), below)), input._dtype)
 
 
-METHODS: dict[str, Callable[..., Any]] = {"addcdiv": addcdiv, "addcmul": addcmul}
-__all__ = ["addcdiv", "addcmul"]
+def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
+    """input + weight * (end - input)."""
+    name = "LerpBackward1" if isinstance(weight, Tensor) else "Lerp"
+    operands = operands_of("lerp", input, end, weight)
+    if result_dtype(operands).is_complex:
+        return rename(add(input, mul(weight, sub(end, input))), name)
+    return emit("lerp", name, *operands)
+
+
+METHODS: dict[str, Callable[..., Any]] = {"addcdiv": addcdiv, "addcmul": addcmul, "lerp": lerp}
+__all__ = ["addcdiv", "addcmul", "lerp"]

@@ -165,7 +165,7 @@ def _combined(
     if reduce != "mean":
         return total
     share = emit("add", "", count, 1) if include_self else where(emit("lt", "", 0, count), count, 1)
-    return div(total, share, rounding_mode=None if input._dtype.is_float else "floor")
+    return div(total, share, rounding_mode=None if input._dtype.is_continuous else "floor")
 
 
 @composite("ScatterReduce")

@@ -180,7 +180,7 @@ def _key(args: tuple[Any, ...]) -> Any:
     found: list[Any] = []
     for leaf in leaves:
         if isinstance(leaf, Tensor):
-            found.append((leaf._tensor_type, None if leaf._dtype.is_float else leaf.numpy().tobytes()))
+            found.append((leaf._tensor_type, None if leaf._dtype.is_continuous else leaf.numpy().tobytes()))
         else:
             found.append(leaf if isinstance(leaf, (int, float, str, bool, type(None))) else id(leaf))
     return structure, tuple(found)
@@ -211,7 +211,7 @@ def _analysed(f: Function, args: tuple[Any, ...], argnums: int) -> tuple[Pattern
     if traced.count != 1 or len(traced.leaves) != 1:
         raise TypeError("sparsity: the function must return one tensor")
     variable = next(index for index, x in enumerate(tensors) if x is chosen)
-    arrays = [None if x._dtype.is_float else x._array for x in tensors] + [x._array for x in traced.captured]
+    arrays = [None if x._dtype.is_continuous else x._array for x in tensors] + [x._array for x in traced.captured]
     found = dependence(traced.graph, variable, arrays)
     rows = traced.graph.outputs[0].type.size
     assert isinstance(rows, int)

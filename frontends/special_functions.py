@@ -31,7 +31,7 @@ def polygamma(n: int, input: Tensor) -> Tensor:
     if n < 0:
         raise RuntimeError("polygamma(n, x) does not support negative n.")
     (x,) = operands_of("polygamma", input)
-    target = x._dtype if x._dtype.is_float else default_float()
+    target = x._dtype if x._dtype.is_continuous else default_float()
     if n < 2:
         return emit("trigamma" if n else "digamma", "Polygamma", x, target=target, kernel="polygamma")
     return apply(primitive_named("polygamma"), (cast_to(x, target),), {"n": int(n)}, name="Polygamma")  # type: ignore[no-any-return]
@@ -72,14 +72,14 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
     """log(input / (1 - input)), of the input held in eps..1 - eps."""
     if eps is None:
         return _plain_logit(input)
-    return _clamped_logit(input if input._dtype.is_float else cast_to(input, default_float()), eps)  # type: ignore[no-any-return]
+    return _clamped_logit(input if input._dtype.is_continuous else cast_to(input, default_float()), eps)  # type: ignore[no-any-return]
 
 
 def mvlgamma(input: Tensor, p: int) -> Tensor:
     """The logarithm of the multivariate gamma function of dimension p."""
     if p < 1:
         raise RuntimeError("p has to be greater than or equal to 1")
-    return _mvlgamma(input if input._dtype.is_float else cast_to(input, default_float()), p)  # type: ignore[no-any-return]
+    return _mvlgamma(input if input._dtype.is_continuous else cast_to(input, default_float()), p)  # type: ignore[no-any-return]
 
 
 _PUBLIC = (

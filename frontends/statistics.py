@@ -9,7 +9,7 @@ from typing import Any
 from adjit.composite import composite
 from adjit.dims import numel_of, numpy_names, shape_of, wrap_dim
 from adjit.dispatch import apply, literal
-from adjit.elementwise import ceil, clamp_min, div, emit, floor, lerp, mul, round, sqrt, sub, where
+from adjit.elementwise import ceil, clamp_min, div, emit, floor, mul, round, sqrt, sub, where
 from adjit.extremes import chosen, of_scalar, require_elements
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL, F32, F64, I64
@@ -19,6 +19,7 @@ from adjit.reductions import any as any_of
 from adjit.reductions import reduced
 from adjit.reductions import sum as total
 from adjit.results import named_result
+from adjit.scaled_sums import lerp
 from adjit.selecting import iota_like, taken
 from adjit.shaping import expand, movedim, narrow, reshape, unsqueeze
 from adjit.tensor import Tensor
@@ -132,7 +133,7 @@ def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> A
         if numel_of(shape_of(input)) == 0:
             from adjit.creation import full
 
-            return full((), float("nan") if input._dtype.is_float else 0, dtype=input._dtype)
+            return full((), float("nan") if input._dtype.is_continuous else 0, dtype=input._dtype)
         return _nanmedian(reshape(input, -1))
     require_elements("nanmedian", input, dim)
     if not shape_of(input):
@@ -193,7 +194,7 @@ def cov(
     if aweights is not None:
         _check_weights("aweights", aweights, count, integers=False)
         weights = aweights if weights is None else mul(weights, aweights)
-    rows = rows if rows._dtype.is_float else cast_to(rows, _float_of(rows))
+    rows = rows if rows._dtype.is_continuous else cast_to(rows, _float_of(rows))
     norm: Any
     if weights is None:
         centre = div(total(rows, 1, True), count)
@@ -216,13 +217,13 @@ def cov(
         other = mul(centred, weights)
     if lacking:
         warnings.warn("cov(): degrees of freedom is <= 0", UserWarning, stacklevel=2)
-    return squeeze(div(matmul(centred, t(other)), norm))
+    return squeeze(div(matmul(centred, t(other).conj()), norm))
 
 
 def _float_of(tensor: Tensor) -> Any:
     from adjit.dtypes import default_float
 
-    return tensor._dtype if tensor._dtype.is_float else default_float()
+    return tensor._dtype if tensor._dtype.is_continuous else default_float()
 
 
 def _public(tensor: Tensor) -> Any:
@@ -270,7 +271,11 @@ def corrcoef(input: Tensor) -> Tensor:
         return div(found, found)
     spread = sqrt(diagonal(found))
     found = div(div(found, unsqueeze(spread, -1)), unsqueeze(spread, -2))
-    return clamp(found, -1.0, 1.0)
+    if not found._dtype.is_complex:
+        return clamp(found, -1.0, 1.0)
+    from adjit.complex_parts import each_part
+
+    return each_part(lambda part: clamp(part, -1.0, 1.0), found)
 
 
 _PUBLIC = ("corrcoef", "cov", "mode", "nanmedian", "nanquantile", "quantile")

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from adjit.complex_parts import view_as_complex
 from adjit.conversion import concrete
 from adjit.creation import check_device as _check_device
 from adjit.creation import empty, from_numpy
-from adjit.dtypes import bfloat16, dtype, float16, float32, float64
+from adjit.dtypes import bfloat16, complex64, complex128, dtype, float16, float32, float64, public
 from adjit.ir.halfs import round_bf16, widen_bf16
 from adjit.numeric_limits import finfo, iinfo
 from adjit.tensor import Tensor
@@ -19,6 +20,7 @@ __all__ = ["assert_allclose", "assert_close", "make_tensor"]
 
 # Relative and absolute tolerance.
 _TOLERANCES = {float16: (0.001, 1e-5), bfloat16: (0.016, 1e-5), float32: (1.3e-6, 1e-5), float64: (1e-7, 1e-7)}
+_TOLERANCES |= {complex64: _TOLERANCES[float32], complex128: _TOLERANCES[float64]}
 Message = str | Callable[[str], str] | None
 
 
@@ -80,7 +82,7 @@ def _fail(message: str, path: Sequence[Any]) -> None:
 
 
 def _compare(actual: Any, expected: Any, options: _Options, path: tuple[Any, ...]) -> None:
-    numbers = (int, float, np.number)
+    numbers = (int, float, complex, np.number)
     if isinstance(actual, Mapping) and isinstance(expected, Mapping):
         _compare_mappings(actual, expected, options, path)
     elif _is_sequence(actual) and _is_sequence(expected):
@@ -175,7 +177,7 @@ def _compare_tensors(actual: Tensor, expected: Tensor, options: _Options, path: 
             return
         if a.ndim == 0:
             _check_scalar(a.item(), b.item(), rtol, atol, options, path)
-        floats = common if common.kind == "f" else np.dtype(np.float32)
+        floats = difference.dtype if common.kind in "fc" else np.dtype(np.float32)
         relative = np.where(difference == 0, 0, difference.astype(floats) / np.abs(b).astype(floats))
         if actual.dtype is bfloat16:
             difference, relative = widen_bf16(round_bf16(difference)), widen_bf16(round_bf16(relative))
@@ -195,7 +197,7 @@ def _numbers(tensor: Tensor) -> np.ndarray:
     array = concrete(tensor, "assert_close()")
     if tensor.dtype is bfloat16:
         return widen_bf16(array)
-    return array if tensor.is_floating_point() else array.astype(np.int64)
+    return array if array.dtype.kind in "fc" else array.astype(np.int64)
 
 
 def _greatest(kind: str, values: np.ndarray, matches: np.ndarray, bound: float | None) -> str:
@@ -218,21 +220,25 @@ def make_tensor(
     _check_device(device)
     sizes = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (list, tuple)) else shape
     is_bool = str(dtype) == "torch.bool"
-    if requires_grad and not dtype.is_floating_point:
+    if requires_grad and not (dtype.is_floating_point or dtype.is_complex):
         raise ValueError(f"`requires_grad=True` is not supported for boolean and integral dtypes, but got {dtype=}")
     if noncontiguous and memory_format is not None:
         raise ValueError(
             f"The parameters `noncontiguous` and `memory_format` are mutually exclusive, but got {noncontiguous=} and "
             f"{memory_format=}"
         )
-    default = (-9, 9) if dtype.is_floating_point else (0, 2) if is_bool else (0 if not dtype.is_signed else -9, 10)
+    continuous = dtype.is_floating_point or dtype.is_complex
+    default = (-9, 9) if continuous else (0, 2) if is_bool else (0 if not dtype.is_signed else -9, 10)
     low, high = (default[i] if value is None else value for i, value in enumerate((low, high)))
     if low != low or high != high:
         raise ValueError(f"`low` and `high` cannot be NaN, but got {low=} and {high=}")
-    if low >= high and not dtype.is_floating_point:
+    if low >= high and not continuous:
         raise ValueError(f"`low` must be less than `high`, but got {low} >= {high}")
     wide = (*sizes[:-1], sizes[-1] * 2) if noncontiguous and sizes else sizes
-    if dtype.is_floating_point:
+    if dtype.is_complex:
+        parts = (*wide, 2)
+        made = view_as_complex(make_tensor(parts, dtype=public(dtype.ir.part), low=low, high=high))
+    elif dtype.is_floating_point:
         limits = finfo(dtype)
         low, high = max(low, limits.min), min(high, limits.max)
         made = empty(wide, dtype=float32 if dtype in (float16, bfloat16) else dtype)
@@ -241,7 +247,7 @@ def make_tensor(
         limit = 2 if is_bool else int(iinfo(dtype).max) + 1
         made = _integers(wide, int(np.ceil(low)), min(int(np.ceil(high)), limit)).to(dtype)
     if exclude_zero:
-        made[made == 0] = finfo(dtype).tiny if dtype.is_floating_point else 1
+        made[made == 0] = finfo(dtype).tiny if continuous else 1
     if noncontiguous and sizes:
         made = made[..., ::2]
     found: Tensor = made.requires_grad_() if requires_grad else made

@@ -14,6 +14,8 @@ HostFunction = Callable[..., "tuple[NDArray[Any], ...]"]
 _FUNCTIONS: dict[str, HostFunction] = {}
 # The first word of a name -> the module that registers the functions so called, loaded when one is asked for.
 _MODULES = {"linalg": "adjit.runtime.linear_algebra"}
+# The same for modules whose `host_function` makes a function of its name.
+_MADE = {"fourier": "adjit.runtime.fourier"}
 
 
 def register_host_function(name: str, function: HostFunction) -> HostFunction:
@@ -26,6 +28,8 @@ def register_host_function(name: str, function: HostFunction) -> HostFunction:
 
 def host_function(name: str) -> HostFunction:
     """The host function called `name`; KeyError if there is none."""
+    if name not in _FUNCTIONS and (module := _MADE.get(name.partition(".")[0])) is not None:
+        _FUNCTIONS[name] = import_module(module).host_function(name)
     if name not in _FUNCTIONS and (module := _MODULES.get(name.partition(".")[0])) is not None:
         import_module(module)
     if name not in _FUNCTIONS:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-import tests.matrix_samples  # noqa: F401  (enters its generators)
+import tests.complex_samples
+import tests.matrix_samples  # noqa: F401  (they enter their generators)
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph, Region
 from adjit.ir.primitive import Primitive, primitive_named
@@ -129,13 +130,6 @@ def _(draw: Draw) -> Iterator[Sample]:
     for dtype in ALL:
         attributes = {"axes": (0,), "size": (2,), "stride": (2,), "dilation": (2,)}
         yield Sample(f"{dtype}", (draw.array((6,), dtype),), attributes)
-
-
-@samples_of("view_as_real", "view_as_complex")
-def _(draw: Draw) -> Iterator[Sample]:
-    for shape in ((), (3,), (2, 3), (0, 2)):
-        for dtype in (C64, C128) if draw.name == "view_as_real" else (F32, F64):
-            yield Sample(f"{shape} {dtype}", (draw.array(shape if dtype.is_complex else (*shape, 2), dtype),))
 
 
 @samples_of("as_strided")

@@ -65,7 +65,7 @@ def floor_divide(x1: Any, x2: Any, /) -> Tensor:
 def sign(x: Tensor, /) -> Tensor:
     """-1, 0 or 1; NaN of a NaN."""
     found: Tensor = adjit.sign(x)
-    return adjit.where(adjit.isnan(x), x, found) if x._dtype.is_float else found
+    return adjit.where(adjit.isnan(x), x, found) if x._dtype.is_continuous else found
 
 
 def clip(x: Tensor, /, min: Any = None, max: Any = None) -> Tensor:

@@ -71,7 +71,7 @@ def as_plain(value: Any, dtype: DType) -> Tensor:
     """A number, known or not, as an ordinary tensor."""
     if isinstance(value, Number):
         return value.plain(dtype)
-    return literal(float(value) if dtype.is_float else value, dtype)
+    return literal(float(value) if dtype.is_continuous else value, dtype)
 
 
 def _operator(name: str, result: str) -> Callable[[Any, Any], Any]:

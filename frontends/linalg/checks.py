@@ -38,6 +38,9 @@ def require_square(name: str, a: Tensor, argument: str = "A") -> None:
 
 def require_float(name: str, a: Tensor, *, kernel: str = "") -> None:
     """The tensor is of a floating dtype; halves are named with the kernel that has none for them."""
+    if a._dtype.is_complex:
+        text = f"{name}: not implemented for '{title_of(a._dtype)}'"
+        raise explained(NotImplementedError, text, name, {"A": a}, "factorizations take real matrices here")
     if not a._dtype.is_float:
         text = f"{name}: Expected a floating point or complex tensor as input. Got {title_of(a._dtype)}"
         raise explained(RuntimeError, text, name, {"A": a}, "convert it, as in A.double()")

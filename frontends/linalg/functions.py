@@ -163,13 +163,13 @@ def _tall_unit(like: Tensor, rows: Any, columns: Any) -> Tensor:
 
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """Sums of products along an axis."""
-    if not x._dtype.is_float:
+    if not x._dtype.is_continuous:
         from adjit.dtypes import title_of
 
         raise RuntimeError(
             f"linalg.vecdot: Expected a floating point or complex tensor as input. Got {title_of(x._dtype)}"
         )
-    return (x * y).sum(dim)  # type: ignore[no-any-return]
+    return (x.conj() * y).sum(dim)  # type: ignore[no-any-return]
 
 
 def vander(x: Tensor, *, N: int | None = None) -> Tensor:
@@ -183,7 +183,7 @@ def vander(x: Tensor, *, N: int | None = None) -> Tensor:
     count = N if N is not None else shape[-1]
     if N is not None and N <= 1:
         raise RuntimeError("N must be greater than 1.")
-    x = x if x._dtype.is_float else cast_to(x, I64)
+    x = x if x._dtype.is_continuous else cast_to(x, I64)
     column = unsqueeze(x, -1)
     powers = expand(column, *shape, max(count - 1, 0)).cumprod(-1)
     return cat([ones_like(powers[..., :1]) if count > 1 else column.new_ones((*shape, count)), powers], -1)

@@ -53,7 +53,7 @@ def _sums(a: Tensor, greatest: bool) -> Tensor:
 
 def _require_norm(A: Tensor, name: str = "linalg.matrix_norm") -> None:
     require_matrices(name, A)
-    if not A._dtype.is_float:
+    if not A._dtype.is_continuous:
         raise RuntimeError(f"{name}: Expected a floating point or complex tensor as input. Got {title_of(A._dtype)}")
     if A._dtype in (F16, BF16):
         raise RuntimeError(f"{name}: Low precision dtypes not supported. Got {title_of(A._dtype)}")
@@ -66,7 +66,7 @@ def matrix_norm(
     inf and -inf, the greatest and least sum of a column, of a row."""
     rank = len(shape_of(A))
     require_matrices("linalg.matrix_norm", A)
-    if not A._dtype.is_float:
+    if not A._dtype.is_continuous:
         require_float("linalg.matrix_norm", A)
     if not isinstance(dim, (tuple, list)) or len(dim) != 2:
         given = list(dim) if isinstance(dim, (tuple, list)) else [dim]

@@ -44,7 +44,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(input, 0), 6)."""
-    return hardtanh(input, 0, 6, inplace) if not input._dtype.is_float else elementwise(
+    return hardtanh(input, 0, 6, inplace) if not input._dtype.is_continuous else elementwise(
         named.relu6, input, "Hardtanh", inplace
     )
 
@@ -122,7 +122,7 @@ def logsigmoid(input: Tensor) -> Tensor:
 
 def _floating(input: Tensor) -> Tensor:
     """The input, integers in the default dtype."""
-    return input if input._dtype.is_float else input.to(get_default_dtype())
+    return input if input._dtype.is_continuous else input.to(get_default_dtype())
 
 
 def softsign(input: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ def max_pool(
     with_indices: bool,
 ) -> Any:
     """The greatest element of each window over the last axes, and where asked its place in the plane."""
-    lowest = -math.inf if input._dtype.is_float else _least(input)
+    lowest = -math.inf if input._dtype.is_continuous else _least(input)
     found, place = first_greatest(windows(_padded(input, padding, lowest), size, stride, dilation))
     if not with_indices:
         return found
@@ -226,7 +226,7 @@ def avg_pool(
 
 def _quotient(total: Tensor, count: Any) -> Tensor:
     """total/count, of integers cut toward 0."""
-    found: Tensor = total / count if total._dtype.is_float else total.div(count, rounding_mode="trunc")
+    found: Tensor = total / count if total._dtype.is_continuous else total.div(count, rounding_mode="trunc")
     return found
 
 

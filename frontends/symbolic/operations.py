@@ -64,7 +64,7 @@ def elementwise_op(name: str, expression: Any, args: Sequence[Any] | None = None
         if len(operands) != len(names):
             raise TypeError(f"{name}() takes {len(names)} arguments, not {len(operands)}")
         dtype = result_dtype(operands)
-        return emit(op.name, name.capitalize(), *operands, target=dtype if dtype.is_float else default_float())
+        return emit(op.name, name.capitalize(), *operands, target=dtype if dtype.is_continuous else default_float())
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"{expression}, element by element."

@@ -6,6 +6,7 @@ code over primitives, so they run on NumPy arrays and emit nodes on IR expressio
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -19,7 +20,8 @@ Pair: TypeAlias = "tuple[Any, Any]"
 PARTS: dict[str, Callable[..., Any]] = {}
 # Named ops whose definitions hold for complex numbers as they stand.
 DEFINED = frozenset(
-    ("exp2", "log10", "log2", "ne", "reciprocal", "rsqrt", "safe_div", "safe_mul", "sigmoid", "silu", "sinc", "square")
+    ("exp2", "log10", "log2", "ne", "reciprocal", "rsqrt", "safe_div", "safe_mul", "sigmoid", "silu", "sinc", "square",
+     "tanhshrink")
 )
 # Ops whose bits are NumPy's: it multiplies and divides as its build of the day likes, with fused sums or without.
 EXACT = frozenset(
@@ -28,6 +30,7 @@ EXACT = frozenset(
 # Partials of the complex function where those of the real one ask for an order of numbers.
 PARTIALS = {
     "pow": ("where(y == 0, 0, y*x**(y - 1))", "where(x == 0, 0, out*log(x))"),
+    "sinc": (f"where(x == 0, 0, (cos({math.pi!r}*x) - out)/x)",),
     "safe_div": ("where((x == 0) & (y == 0), 0, 1/y)", "where(out == 0, 0, -out/y)"),
 }
 def _log1p(x: Any) -> Any:
