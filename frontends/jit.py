@@ -92,10 +92,10 @@ class CompiledFunction:
         entry.calls += 1
         result = run_entry(self, entry, call)
         if entry.calls > 1:
-            self._learn(entry, call, args, kwargs)
+            self._learn(entry, call, args, kwargs, result)
         return result
 
-    def _learn(self, entry: Entry, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _learn(self, entry: Entry, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Let native code serve the next call of this kind."""
         if self._native is None:
             from adjit.native.install import is_settled
@@ -105,7 +105,7 @@ class CompiledFunction:
             from adjit.native.compiled import NativeCalls
 
             self._native = NativeCalls(self)
-        self._native.learn(entry, call, args, kwargs)
+        self._native.learn(entry, call, args, kwargs, result)
 
     # -- looking in -------------------------------------------------------------------------------------------------
     def graph(self, *args: Any, **kwargs: Any) -> Graph:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optree
 
-from adjit.autograd.record import close
+from adjit.autograd.record import Record, close
 from adjit.call import Call
 from adjit.compiler.entry import known as k
 from adjit.entry import Entry
@@ -25,7 +25,9 @@ from adjit.native.entry import native_entry
 from adjit.native.guards import guards_of
 from adjit.native.install import install
 from adjit.native.operation import put_into
+from adjit.native.program import Watched
 from adjit.native.signature import Operand, Signature, is_plain, operand_for, work_of
+from adjit.running import CompiledPullback
 from adjit.runtime.executable import Executable
 from adjit.runtime.interpreter import bind_sizes
 from adjit.runtime.layout import DATA, word_at
@@ -75,8 +77,8 @@ class NativeCalls:
             self.nested[structure] = self._entry.function("leaves", "", table)
         return table
 
-    def learn(self, entry: Entry, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Make a signature of calls like this one, if the native entry can serve them."""
+    def learn(self, entry: Entry, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """Make a signature of calls like this one, which gave `result`, if the native entry can serve them."""
         if self.table is None or len(self._signatures) >= _LIMIT:
             return
         flat = not kwargs and len(args) == len(call.leaves) and _is_flat_result(entry)
@@ -87,7 +89,10 @@ class NativeCalls:
         if attempts == _ATTEMPTS or len(self._attempts) > 4 * _LIMIT:
             return
         self._attempts[key] = attempts + 1
-        signature = _signature(entry, call, args, flat=flat)
+        if entry.differentiable and STATE.recording:
+            signature = _recorded_signature(entry, call, args, result) if flat else None
+        else:
+            signature = _signature(entry, call, args, flat=flat)
         words = None if signature is None else signature.words()
         if words is not None and signature is not None:
             signature.kept.append(entry)
@@ -109,9 +114,7 @@ def _is_flat_result(entry: Entry) -> bool:
 def _signature(entry: Entry, call: Call, args: tuple[Any, ...], *, flat: bool) -> Signature | None:
     executable = entry.executables.get("forward")
     executable = getattr(executable, "native", executable)  # a checked program: Python serves the call that it refuses
-    if not isinstance(executable, Executable) or not _is_flat(call, args) or (entry.differentiable and STATE.recording):
-        return None
-    if call.aliases or entry.coinciding:
+    if not isinstance(executable, Executable) or not _is_flat(call, args) or call.aliases or entry.coinciding:
         return None
     fresh = _fresh(entry)
     inputs = _inputs(entry, call)
@@ -143,6 +146,46 @@ def _signature(entry: Entry, call: Call, args: tuple[Any, ...], *, flat: bool) -
     signature.written = written if entry.graph.writes else None
     signature.gradients = gradients if entry.grads else None
     return signature
+
+
+def _recorded_signature(entry: Entry, call: Call, args: tuple[Any, ...], result: Any) -> Signature | None:
+    """The signature of calls that record a node: functions of their arguments alone with one tensor as result."""
+    graph = entry.graph
+    if not _is_flat(call, args) or call.aliases or graph.writes or entry.grads or entry.hooked is not None:
+        return None
+    is_function = all(source.kind == "argument" for source in entry.sources)
+    if not is_function or len(graph.outputs) > 1 or not entry.structure.is_leaf() or not isinstance(result, Tensor):
+        return None
+    node = None if result._value is None else result._value.node
+    record = None if node is None else node.attached
+    if node is None or not isinstance(record, Record) or not isinstance(record.custom, CompiledPullback):
+        return None
+    executable = entry.executables.get(record.custom.needs)
+    inputs, guards = _inputs(entry, call), guards_of(entry)
+    if not isinstance(executable, Executable) or inputs is None or guards is None:
+        return None
+    shapes = tuple(call.shapes[source.index] for source in entry.sources)
+    native = executable.native_call(shapes)
+    values = executable.graph.outputs
+    if native is None or len(values) > k.MOST_RESULTS or any(value.dtype is U16 for value in values):
+        return None
+    results = [TensorType(v.dtype, shape) for v, (shape, _) in zip(values, native.results, strict=True)]
+    # What the backward program takes is a result of the forward program, or an operand; no operand is taken for one.
+    saved = [(item.array if item.memory is None else _NONE, type)
+             for item, type in zip(record.saved, results[1:], strict=True)]  # fmt: skip
+    made = Watched(args, [], result, extra=saved)
+    recorded = made.templates([node])
+    if recorded is None or len(made.extra) > len(saved):
+        return None
+    needs = sum((isinstance(x, Tensor) and x.requires_grad) << i for i, x in enumerate(args))
+    return Signature(
+        [_operand(x) for x in args], needs + k.IN_RECORDING, executable, inputs, (k.A_RESULT, 0, 0), shapes, results,
+        work_of(graph, bind_sizes(graph, shapes)), recorded, guards.block(), tensors=1,
+        kept=[guards.kept, guards.checks, made.kept],
+    )  # fmt: skip
+
+
+_NONE = np.empty(0)
 
 
 def _fresh(entry: Entry) -> dict[int, int]:

@@ -94,6 +94,12 @@ class Watched:
     def recorded(self) -> np.ndarray | None:
         """The templates of the nodes that were recorded; None where they are not of the native entry's kind."""
         nodes = [node for node in map(_node_of, self.steps) if node is not None]
+        if any(node.attached.custom is not None for node in nodes):  # type: ignore[attr-defined]
+            return None
+        return self.templates(nodes)
+
+    def templates(self, nodes: Sequence[Node]) -> np.ndarray | None:
+        """The templates of nodes, the last of which has the result."""
         if not nodes or len(nodes) > k.MOST_NODES or self.result._value not in nodes[-1].outputs:
             return None
         outputs = {node.outputs[0]: number for number, node in enumerate(nodes)}
@@ -108,7 +114,7 @@ class Watched:
     def _template(self, node: Node, outputs: dict[Value, int]) -> np.ndarray | None:
         entry = node.attached
         assert isinstance(entry, Record)
-        if entry.hooks or entry.custom is not None or entry.fault is not None or node.regions or len(node.outputs) > 1:
+        if entry.hooks or entry.fault is not None or node.regions or len(node.outputs) > 1:
             return None
         inputs: list[int] = [len(node.inputs)]
         for value in node.inputs:
@@ -117,7 +123,7 @@ class Watched:
         if any(found is None for found in lists):
             return None
         words = np.zeros(k.RECORD_LIST, np.uint64)
-        parts = (node.op, node.attributes, entry.name, entry.pullback, entry.seeded, entry.reached, None)
+        parts = (node.op, node.attributes, entry.name, entry.pullback, entry.seeded, entry.reached, entry.custom)
         words[: len(parts)] = [id(part) for part in parts]
         words[k.L_INPUTS] = address(self._block(inputs))
         words[k.L_SAVED], words[k.L_FULL] = (address(found) for found in lists if found is not None)
