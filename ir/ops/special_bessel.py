@@ -31,7 +31,7 @@ def i0e(x: Any) -> Any:
     return choose(size <= 8, near, polynomial(16 / far - 1, tables.I0_FAR) / sqrt(far))
 
 
-@scalar(singular=True, x="where(x == 0, 0.5, i0e(x) - out*(sign(x) + 1/x))")
+@scalar(singular=True, x="where(x == 0, 0.5, i0e(x) - out*(sign(x) + 1/where(x == 0, 1, x)))")
 def i1e(x: Any) -> Any:
     """exp(-|x|)*I1(x).  Error: 6 ULP."""
     size = abs_(x)
@@ -53,7 +53,7 @@ def i0(x: Any) -> Any:
     return choose(eq(abs_(x), math.inf), math.inf, _grown(i0e(x), x))
 
 
-@scalar(singular=True, x="where(x == 0, 0.5, i0(x) - out/x)")
+@scalar(singular=True, x="where(x == 0, 0.5, i0(x) - out/where(x == 0, 1, x))")
 def i1(x: Any) -> Any:
     """The modified Bessel function of the first kind, order 1.  Error: 8 ULP up to 20, x/2 ULP above."""
     return choose(eq(abs_(x), math.inf), x, _grown(i1e(x), x))
