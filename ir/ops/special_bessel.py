@@ -31,7 +31,7 @@ def i0e(x: Any) -> Any:
     return choose(size <= 8, near, polynomial(16 / far - 1, tables.I0_FAR) / sqrt(far))
 
 
-@scalar(singular=True, x="where(x == 0, 0.5, i0e(x) - out*(sign(x) + 1/where(x == 0, 1, x)))")
+@scalar(x="where(x == 0, 0.5, i0e(x) - out*(sign(x) + 1/where(x == 0, 1, x)))")
 def i1e(x: Any) -> Any:
     """exp(-|x|)*I1(x).  Error: 6 ULP."""
     size = abs_(x)
