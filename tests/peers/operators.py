@@ -30,8 +30,8 @@ from adjit.ir.errors import TraceError
 from tests.peers.agreement import FACTOR, Different
 from tests.peers.bridge import Missing, Unsupported
 from tests.peers.checks import Case, check_compiled, check_error, check_gradient, check_result, first_line
-from tests.peers.common import COMMON
 from tests.peers.gaps import INACCURATE
+from tests.peers.most_used import MOST_USED
 from tests.peers.report import Row, conclude, report, table
 
 # Their results are random or uninitialised memory: only dtype and shape can be compared.
@@ -168,7 +168,7 @@ def full_name(op: Any) -> str:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--ops", default="*", help="names or patterns, separated by commas")
-    parser.add_argument("--common", action="store_true", help="the 150 most used, in place of --ops")
+    parser.add_argument("--most-used", action="store_true", help="the 150 most used, in place of --ops")
     parser.add_argument("--dtypes", default="float32,float64,int64,bool", help="torch's dtype names")
     parser.add_argument("--limit", type=int, help="at most this many samples of an operator and dtype")
     parser.add_argument("--second", action="store_true", help="gradients of gradients, in float64")
@@ -180,7 +180,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     options.dtypes = [getattr(torch, name) for name in options.dtypes.split(",")]
     rows = []
-    for op in chosen(list(COMMON) if options.common else options.ops.split(",")):
+    for op in chosen(list(MOST_USED) if options.most_used else options.ops.split(",")):
         row = examine(op, options)
         rows.append(row)
         report(row, options.verbose)

@@ -19,4 +19,4 @@ _LISTED = """
     nn.functional.kl_div nn.functional.cosine_similarity nn.functional.interpolate nn.functional.pad
     nn.functional.one_hot nn.functional.normalize
 """
-COMMON = tuple(_LISTED.split())
+MOST_USED = tuple(_LISTED.split())
