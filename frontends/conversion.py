@@ -107,7 +107,11 @@ def truth(input: Tensor) -> bool:
 def _single(input: Tensor, what: str) -> Any:
     """The only element.  ValueError where there are more, or none."""
     if numel_of(shape_of(input)) != 1:
-        raise ValueError("only one element tensors can be converted to Python scalars")
+        raise explained(
+            ValueError,
+            "only one element tensors can be converted to Python scalars",
+            hint="{input}.tolist() gives all elements, {input}[0].item() one, {input}.sum().item() their sum",
+        )
     return _numbers(input, what).reshape(())[()].item()
 
 
@@ -130,7 +134,11 @@ def _as_int(input: Tensor) -> int:
 
 def _as_index(input: Tensor) -> int:
     if not (input._dtype.is_integer or input._dtype is BOOL) or numel_of(shape_of(input)) != 1:
-        raise TypeError("only integer tensors of a single element can be converted to an index")
+        raise explained(
+            TypeError,
+            "only integer tensors of a single element can be converted to an index",
+            hint="convert it first: int({input}) for a whole number, {input}.tolist() for several",
+        )
     return int(item(input))
 
 

@@ -55,7 +55,11 @@ def checked_sizes(sizes: Sequence[Any], function: str) -> tuple[Any, ...]:
         sizes = sizes[0]
     elif len(sizes) == 1 and not _is_size(sizes[0]):
         kind = type(sizes[0]).__name__
-        raise TypeError(f"{function}(): argument 'size' (position 1) must be tuple of ints, not {kind}")
+        raise explained(
+            TypeError,
+            f"{function}(): argument 'size' (position 1) must be tuple of ints, not {kind}",
+            hint="sizes are whole numbers: torch.zeros(2, 3), or torch.zeros(*sizes)",
+        )
     found: list[Any] = []
     for place, size in enumerate(sizes):
         if not _is_size(size):

@@ -10,9 +10,10 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from inspect import CO_VARARGS, signature
+from inspect import CO_VARARGS, Parameter, signature
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from adjit.ir.errors import ShapeError
 from adjit.state import is_user_frame, location_in, user_location
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def explained(
 
 
 def tell(error: Exception, function: Callable[..., Any] | None = None) -> None:
-    """Add to a plain error that is on its way to the user what `explained` adds, unless it has it."""
+    """Add to a plain error of ours that is on its way to the user what `explained` adds, unless it has it."""
     if type(error) not in _TOLD or len(error.args) != 1 or "\n" in str(error):
         return
     frame, called = _frames()
@@ -70,11 +71,20 @@ def tell(error: Exception, function: Callable[..., Any] | None = None) -> None:
         else:
             called.append(trace.tb_frame)
         trace = trace.tb_next
-    hint = "" if function is None or type(error) is not TypeError else f"{function.__name__}{signature(function)}"
+    if not called:  # raised by the user's own code
+        return
+    asks = function is not None and type(error) is TypeError and "argument" in str(error)
+    hint = _call_of(function) if function is not None and asks else ""
     error.args = (_text(str(error), "", None, hint, location, frame, called),)
 
 
-_TOLD = (RuntimeError, IndexError, ValueError, TypeError, NotImplementedError)
+def _call_of(function: Callable[..., Any]) -> str:
+    """How a function is called, `softmax(input, dim, dtype=None)`."""
+    parts = [str(part.replace(annotation=Parameter.empty)) for part in signature(function).parameters.values()]
+    return f"{function.__name__}({', '.join(part for part in parts if part != 'self')})"
+
+
+_TOLD = (RuntimeError, IndexError, ValueError, TypeError, NotImplementedError, AssertionError, ShapeError)
 
 
 def misplaced(function: Callable[..., Any], args: tuple[Any, ...]) -> TypeError | None:

@@ -81,7 +81,11 @@ def _as_item(item: Any) -> Any:
     if hasattr(item, "__index__"):
         return item.__index__()
     if isinstance(item, str):
-        raise TypeError("new(): invalid data type 'str'")
+        raise explained(
+            TypeError,
+            "new(): invalid data type 'str'",
+            hint="axes have numbers and no names: x[0], x[:, 1], x[..., -1]",
+        )
     raise explained(
         IndexError,
         "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices "
@@ -159,7 +163,7 @@ def slice_bounds(item: slice, extent: Any) -> tuple[Any, Any, int]:
     if step == 0:
         raise ValueError("slice step cannot be zero")
     if step < 0:
-        raise ValueError("step must be greater than zero")
+        raise explained(ValueError, "step must be greater than zero", hint="torch.flip(x, dims=(0,)) reverses an axis")
     start = _clipped(0 if item.start is None else item.start, extent)
     stop = extent if item.stop is None else _clipped(item.stop, extent)
     length = stop - start

@@ -193,9 +193,11 @@ def _listed(input: Tensor, split_sizes: Sequence[Any], dim: int) -> tuple[Tensor
             f"split_with_sizes expects split_sizes have only non-negative entries, but got split_sizes={sizes}"
         )
     if sum(sizes) != extent:
-        raise RuntimeError(
+        raise explained(
+            RuntimeError,
             "split_with_sizes expects split_sizes to sum exactly to "
-            f"{extent} (input tensor's size at dimension {axis}), but got split_sizes={sizes}"
+            f"{extent} (input tensor's size at dimension {axis}), but got split_sizes={sizes}",
+            hint="the parts must add up to the size of the axis `dim`; a number splits into parts of that size",
         )
     return _cut(input, axis, sizes, "SplitWithSizes")
 

@@ -52,16 +52,25 @@ def _operand(value: Any) -> bool:
     return isinstance(value, (Tensor, bool, int, float, complex, np.ndarray, np.generic)) or hasattr(value, "__index__")
 
 
-def _binary(function: Callable[..., Any], *, reflected: bool = False) -> Callable[..., Any]:
+def _factor(value: Any) -> bool:
+    """Whether `@` takes `value`: no numbers."""
+    import numpy as np
+
+    return isinstance(value, (Tensor, np.ndarray))
+
+
+def _binary(
+    function: Callable[..., Any], *, reflected: bool = False, takes: Callable[[Any], bool] = _operand
+) -> Callable[..., Any]:
     if reflected:
 
         def operator(self: Tensor, other: Any) -> Any:
-            return function(other, self) if _operand(other) else NotImplemented
+            return function(other, self) if takes(other) else NotImplemented
 
     else:
 
         def operator(self: Tensor, other: Any) -> Any:
-            return function(self, other) if _operand(other) else NotImplemented
+            return function(self, other) if takes(other) else NotImplemented
 
     return operator
 
@@ -83,7 +92,8 @@ def bind() -> None:
         setattr(Tensor, name, method)
     surface.defer(methods)
     for operator, name in _OPERATORS.items():
-        setattr(Tensor, operator, _binary(methods.get(name) or _waiting(name)))
+        takes = _factor if name == "matmul" else _operand
+        setattr(Tensor, operator, _binary(methods.get(name) or _waiting(name), takes=takes))
         augmented = f"__i{operator[2:]}"
         if f"{name}_" in methods and name not in ("eq", "ne", "lt", "le", "gt", "ge"):
             setattr(Tensor, augmented, methods[f"{name}_"])

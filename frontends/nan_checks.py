@@ -137,12 +137,12 @@ def error_of(origin: Origin, *, first: str = "") -> NonFiniteError:
         lines.append(f"  in turn {', '.join(map(str, origin.turns))} of the loop, counted from 0")
     if origin.node is not None:
         lines.append(f"    {origin.text}" + (f"   {location.note}" if location.note else ""))
-    lines += [f"    {_shown(operand)}" for operand in origin.operands]
+    lines += dict.fromkeys(f"    {_shown(operand)}" for operand in origin.operands)
     cause = origin.cause
     if cause is not None and cause.node is not None:
         at = _location(cause)
         lines.append(f"  {cause.value} was made by {cause.node.op.name} at {list(cause.index)}, {at.file}:{at.line}")
-        lines += [f"    {_shown(operand)}" for operand in cause.operands]
+        lines += dict.fromkeys(f"    {_shown(operand)}" for operand in cause.operands)
     hint = _hint(origin if cause is None or cause.node is None else cause)
     if hint:
         lines.append(f"  hint: {hint}")
@@ -182,12 +182,16 @@ _HINTS: dict[str, Callable[[Origin], str]] = {
     "exp": lambda o: "subtract the largest operand first, as torch.softmax and torch.logsumexp do",
     "div": lambda o: "divide by d + 1e-12, or by torch.where(d == 0, 1, d)",
     "pow": lambda o: "a negative number has no power with a fraction, and 0 none below 0: use x.clamp(min=1e-12)",
-    "sub": lambda o: "inf - inf has no value; a softmax needs one element of each row that is not -inf",
-    "mul": lambda o: "0 * inf has no value; torch.check_nan(inf=True) names what made the infinity",
     "log1p": lambda o: "the operand of log1p must be above -1: use x.clamp(min=-1 + 1e-6)",
     "acos": lambda o: "the operand must lie between -1 and 1: use x.clamp(-1, 1)",
     "asin": lambda o: "the operand must lie between -1 and 1: use x.clamp(-1, 1)",
 }
+
+_OF_INFINITIES = {
+    "sub": "inf - inf has no value: a softmax needs one element of each row that is not -inf",
+    "mul": "0 * inf has no value",
+}
+_CAME_IN = "torch.check_nan(inf=True) names what made an infinity that came in"
 
 
 def _hint(origin: Origin) -> str:
@@ -197,6 +201,7 @@ def _hint(origin: Origin) -> str:
     if note.startswith(("sqrt'", "norm'", "pow'")):
         return "the derivative is infinite at 0: add a small number under the root, sqrt(x + 1e-12)"
     make = _HINTS.get(origin.node.op.name)
-    if make is None or (origin.node.op.name in ("sub", "mul") and not np.isnan(origin.value)):
-        return ""
-    return make(origin)
+    infinite = np.isnan(origin.value) and any(np.isinf(operand.value).any() for operand in origin.operands)
+    if infinite and origin.cause is None:
+        return "; ".join(filter(None, [_OF_INFINITIES.get(origin.node.op.name), _CAME_IN]))
+    return "" if make is None else make(origin)

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from adjit.dtypes import default_complex, default_float
+from adjit.errors import explained
 from adjit.ir.halfs import cast_array, marked
 from adjit.ir.types import BF16, BOOL, C128, F64, I64, U64, DType, dtype_of_storage
 from adjit.promotion import promote_types_ir
@@ -109,7 +110,11 @@ def _plain(data: Any) -> tuple[Any, DType]:
     if isinstance(data, complex):
         return data, default_complex()
     if isinstance(data, str):
-        raise TypeError("new(): invalid data type 'str'")
+        raise explained(
+            TypeError,
+            "new(): invalid data type 'str'",
+            hint="a tensor holds numbers: give each text one, {{word: number for number, word in enumerate(words)}}",
+        )
     raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
 
 
@@ -185,7 +190,11 @@ def _ragged(data: Any, sizes: Sequence[int], target: DType, depth: int) -> Excep
     if not is_sequence:
         return TypeError("not a sequence")
     if len(data) != sizes[depth]:
-        return ValueError(f"expected sequence of length {sizes[depth]} at dim {depth} (got {len(data)})")
+        return explained(
+            ValueError,
+            f"expected sequence of length {sizes[depth]} at dim {depth} (got {len(data)})",
+            hint="rows of one length make a tensor; pad the others, or keep a list of tensors",
+        )
     errors = (_ragged(item, sizes, target, depth + 1) for item in data)
     return next((error for error in errors if error is not None), None)
 

@@ -13,6 +13,7 @@ from adjit.creation import from_numpy
 from adjit.dims import numpy_names, shape_of, sizes_argument, wrap_dim, wrap_dims
 from adjit.dispatch import apply, rename
 from adjit.dtypes import title_of
+from adjit.errors import explained
 from adjit.ir.primitive import primitive_named
 from adjit.joining import cat
 from adjit.shaping import clone, expand, part, reshape, transpose, unsqueeze
@@ -33,7 +34,11 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     counts = sizes_argument(repeats)
     ndim = len(shape_of(input))
     if len(counts) < ndim:
-        raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
+        raise explained(
+            RuntimeError,
+            "Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor",
+            hint="give a count for each axis, 1 for those that stay",
+        )
     if any(isinstance(count, int) and count < 0 for count in counts):
         shape = (1,) * (len(counts) - ndim) + tuple(shape_of(input))
         sizes = [count * size for count, size in zip(counts, shape, strict=True)]

@@ -9,6 +9,7 @@ from adjit.composite import composite
 from adjit.dims import numel_of, numpy_names, shape_of, wrap_dim
 from adjit.dispatch import apply, literal
 from adjit.dtypes import public, title_of
+from adjit.errors import explained
 from adjit.indexing import is_mask, placed_updates, prepared, value_like
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import BOOL, I64, DType
@@ -110,9 +111,17 @@ def _places(
         index, own = reshape(index, 1), (1,)
         src, given = (src, given) if one else (reshape(src, -1), (numel_of(given),))
     if len(own) != len(shape):
-        raise RuntimeError("Index tensor must have the same number of dimensions as self tensor")
+        raise explained(
+            RuntimeError,
+            "Index tensor must have the same number of dimensions as self tensor",
+            hint="index has one axis for each of the target, as in {index}.unsqueeze(1)",
+        )
     if not one and len(given) != len(own):
-        raise RuntimeError("Index tensor must have the same number of dimensions as src tensor")
+        raise explained(
+            RuntimeError,
+            "Index tensor must have the same number of dimensions as src tensor",
+            hint="index and src have the same axes",
+        )
     small = all(a <= b for place, (a, b) in enumerate(zip(own, shape, strict=True)) if place != axis)
     if not small or not (one or all(a <= b for a, b in zip(own, given, strict=True))):
         text = f"Expected index {list(own)} to be no larger than self {list(shape)} apart from dimension {axis}"

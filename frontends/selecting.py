@@ -171,6 +171,14 @@ def taken(input: Tensor, axis: int, index: Tensor) -> Tensor:
 
 
 @numpy_names
+def _other_rank() -> RuntimeError:
+    return explained(
+        RuntimeError,
+        "Index tensor must have the same number of dimensions as input tensor",
+        hint="index has one axis for each of {input}, as in {index}.unsqueeze(1)",
+    )
+
+
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """out[i][j][k] = input[index[i][j][k]][j][k] for dim = 0, and so on."""
     check_index(index, "gather", 3)
@@ -183,10 +191,10 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     if not shape or not own:
         flat = reshape(input, -1), reshape(index, -1)
         if max(len(shape), len(own)) > 1:
-            raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
+            raise _other_rank()
         return reshape(gather(flat[0], 0, flat[1]), own)
     if len(own) != len(shape):
-        raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
+        raise _other_rank()
     for place, (a, b) in enumerate(zip(own, shape, strict=True)):
         if place != axis and a > b:
             raise RuntimeError(

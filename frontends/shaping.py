@@ -35,7 +35,11 @@ def _resolved(input: Tensor, sizes: Sequence[Any]) -> tuple[Any, ...]:
         )
     for size in found:
         if isinstance(size, int) and size < -1:
-            raise RuntimeError(f"invalid shape dimension {size} at index {found.index(size)} of shape {list(sizes)}")
+            raise explained(
+                RuntimeError,
+                f"invalid shape dimension {size} at index {found.index(size)} of shape {list(sizes)}",
+                hint="-1 alone stands for the size that the others leave",
+            )
     known = numel_of([size for axis, size in enumerate(found) if axis not in unknown])
     if unknown:
         if known == 0 and total == 0:
@@ -152,7 +156,7 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
         )
     axes = tuple(wrap_dim(dim, ndim) for dim in order)
     if len(set(axes)) != ndim:
-        raise RuntimeError("permute(): duplicate dims are not allowed.")
+        raise explained(RuntimeError, "permute(): duplicate dims are not allowed.", hint="name every axis once")
     return make_view(permute_op, input, {"perm": axes}, "Permute")
 
 
@@ -174,7 +178,11 @@ def t(input: Tensor) -> Tensor:
     """The transpose of a matrix; a vector stays as it is."""
     ndim = len(shape_of(input))
     if ndim > 2:
-        raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {ndim}D")
+        raise explained(
+            RuntimeError,
+            f"t() expects a tensor with <= 2 dimensions, but self is {ndim}D",
+            hint="{input}.mT swaps the last two axes, {input}.transpose(0, 1) any two",
+        )
     return _exchange(input, 0, 1, "T") if ndim == 2 else make_view(permute_op, input, {"perm": tuple(range(ndim))}, "T")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from adjit.composite import composite
 from adjit.dims import numpy_names, shape_of, wrap_dim
 from adjit.dispatch import apply
+from adjit.errors import explained
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL, F32, I64
 from adjit.results import named_result
@@ -60,7 +61,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     axis = wrap_dim(dim, len(shape_of(input)))
     extent = shape_of(input)[axis] if shape_of(input) else 1
     if not 0 <= k <= extent:
-        raise RuntimeError("selected index k out of range")
+        raise explained(RuntimeError, "selected index k out of range", hint="k is at most the size of the axis")
     if input._dtype is BOOL:
         raise RuntimeError("topk does not support bool dtypes on CPU")
     if not shape_of(input):

@@ -173,7 +173,11 @@ def binary_cross_entropy(
             hint="give both one shape, as in {target}.view_as({input})",
         )
     if STATE.tracer is None and input.numel() and not bool(((input >= 0) & (input <= 1)).all()):
-        raise RuntimeError("all elements of input should be between 0 and 1")
+        raise explained(
+            RuntimeError,
+            "all elements of input should be between 0 and 1",
+            hint="the first operand holds probabilities: torch.sigmoid of it, or binary_cross_entropy_with_logits",
+        )
     found: Tensor = bernoulli_loss(input, target, weight, reduction)
     return found
 

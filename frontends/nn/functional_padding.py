@@ -7,6 +7,7 @@ from typing import Any
 
 from adjit.composite import composite
 from adjit.dispatch import apply
+from adjit.errors import explained
 from adjit.ir.ops.indexing import gather
 from adjit.ir.ops.source import iota
 from adjit.ir.ops.structure import pad as pad_op
@@ -20,7 +21,11 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     `mode`: constant (negative numbers cut), reflect, replicate, or circular.
     """
     if len(pad) % 2 != 0:
-        raise RuntimeError("Padding length must be divisible by 2")
+        raise explained(
+            RuntimeError,
+            "Padding length must be divisible by 2",
+            hint="give two widths for each axis, the last axis first: (left, right, top, bottom)",
+        )
     if len(pad) // 2 > input.ndim:
         raise RuntimeError(
             "Padding length should be less than or equal to two times the input dimension but got padding length "

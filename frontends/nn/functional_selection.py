@@ -88,7 +88,11 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
             raise RuntimeError("Class values must be non-negative.")
         greatest = int(tensor.max())
         if num_classes != -1 and greatest >= num_classes:
-            raise RuntimeError("Class values must be smaller than num_classes.")
+            raise explained(
+                RuntimeError,
+                "Class values must be smaller than num_classes.",
+                hint="classes are counted from 0: num_classes must be above the largest, int({tensor}.max()) + 1",
+            )
         num_classes = greatest + 1 if num_classes == -1 else num_classes
     if num_classes == -1:
         if STATE.tracer is not None:

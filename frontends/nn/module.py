@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from adjit.autograd.modes import no_grad
 from adjit.epoch import EPOCH
-from adjit.errors import explained
+from adjit.errors import explained, tell
 from adjit.nn import global_hooks as shared
 from adjit.nn.conversion import Conversion
 from adjit.nn.hooks import BackwardHooks, attach_legacy
@@ -71,11 +71,15 @@ class Module(StateDict, Conversion, Tree):
     # -- calling ----------------------------------------------------------------------------------------------------
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         own = self.__dict__
-        if not (own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"]
-                or own["_backward_pre_hooks"] or shared.FORWARD or shared.FORWARD_PRE or shared.BACKWARD
-                or shared.BACKWARD_PRE or shared.LEGACY_BACKWARD):  # fmt: skip
-            return self.forward(*args, **kwargs)
-        return self._call_with_hooks(args, kwargs)
+        try:
+            if not (own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"]
+                    or own["_backward_pre_hooks"] or shared.FORWARD or shared.FORWARD_PRE or shared.BACKWARD
+                    or shared.BACKWARD_PRE or shared.LEGACY_BACKWARD):  # fmt: skip
+                return self.forward(*args, **kwargs)
+            return self._call_with_hooks(args, kwargs)
+        except Exception as error:
+            tell(error, self.forward)
+            raise
 
     def _call_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         for hook, with_kwargs, _ in _listed(shared.FORWARD_PRE, self._forward_pre_hooks).values():

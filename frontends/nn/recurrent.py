@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from adjit.creation import zeros
+from adjit.errors import explained
 from adjit.joining import cat, stack
 from adjit.nn import functional, init
 from adjit.nn.functional_recurrent import sequence
@@ -139,8 +140,10 @@ class RNNBase(Module):
         if input.ndim != wanted:
             raise RuntimeError(f"input must have {wanted} dimensions, got {input.ndim}")
         if self.input_size != input.shape[-1]:
-            raise RuntimeError(
-                f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {input.shape[-1]}"
+            raise explained(
+                RuntimeError,
+                f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {input.shape[-1]}",
+                hint=f"a layer for such inputs is nn.{type(self).__name__}({input.shape[-1]}, {self.hidden_size})",
             )
 
     def get_expected_hidden_size(self, input: Tensor, batch_sizes: Tensor | None) -> tuple[int, int, int]:

@@ -259,6 +259,37 @@ def truth_of_many(run):
     run(lambda x: bool(x > 0), torch.ones(3))
 
 
+@mistake
+def index_by_name(run):
+    run(lambda x: x["a"], torch.ones(3))
+
+
+@mistake
+def backwards_slice(run):
+    run(lambda x: x[::-1], torch.ones(3))
+
+
+@mistake
+def rows_of_unequal_lengths(run):
+    run(lambda: torch.tensor([[1, 2], [3]]))
+
+
+@mistake
+def parts_that_do_not_add_up(run):
+    run(lambda x: torch.split(x, [1, 2]), torch.ones(2, 3))
+
+
+@mistake
+def index_of_another_rank(run):
+    x, index = torch.ones(2, 3), torch.tensor([0, 1])
+    run(lambda x, index: x.gather(1, index), x, index)
+
+
+@mistake
+def product_with_a_number(run):
+    run(lambda x: torch.matmul(x, 3), torch.ones(2, 3))
+
+
 # -- calls ------------------------------------------------------------------------------------------------------------
 @mistake
 def unknown_device(run):
@@ -414,3 +445,15 @@ def vmap_of_wrong_in_dims(run):
 @mistake
 def grad_of_many(run):
     run(lambda x: torch.func.grad(lambda x: x * 2)(x), torch.ones(3))
+
+
+@mistake
+def recurrent_layer_of_wrong_width(run):
+    layer = nn.LSTM(4, 5)
+    run(lambda x: layer(x), torch.ones(2, 3, 3))
+
+
+@mistake
+def too_many_inputs(run):
+    layer = nn.Linear(3, 2)
+    run(lambda x: layer(x, x), torch.ones(2, 3))
