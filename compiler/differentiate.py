@@ -16,6 +16,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
+from adjit.compiler.keep import keeping
 from adjit.compiler.pullback import pull_back
 from adjit.ir.analysis import bound_sizes, size_names_used, sizes_in
 from adjit.ir.builder import Builder, Expr
@@ -61,6 +62,7 @@ def differentiate(
         if not source.outputs[index].dtype.is_continuous:
             dtype = source.outputs[index].dtype
             raise DifferentiationError(f"output {index} of @{graph.name} has dtype {dtype}: no gradient")
+    source = keeping(source, [source.inputs[index] for index in wrt])
     backward, residuals, reached = backward_of(source, wrt, seeds)
     forward = Graph(
         source.name, source.inputs, source.nodes, (*source.outputs, *residuals), source.guards, source.writes

@@ -91,7 +91,7 @@ class _Pushing:
             else:
                 found = self.node(node, operands)
             for value, pattern in zip(node.outputs, found, strict=True):
-                patterns[value] = pattern if value.dtype.is_float else None
+                patterns[value] = pattern if value.dtype.is_continuous else None
         return [patterns[value] for value in region.outputs]
 
     def node(self, node: Node, operands: Sequence[Pattern | None]) -> Found:
@@ -329,7 +329,7 @@ def _call(pushing: _Pushing, node: Node, operands: Sequence[Pattern | None]) -> 
     assert isinstance(rule, Graph)
     flat = inline_calls(rule, keep_rules=True)
     forward = "jvp" in node.attributes
-    floating = [value for value in node.outputs if value.dtype.is_float]
+    floating = [value for value in node.outputs if value.dtype.is_continuous]
     moving = len(wrt) if forward else len(floating)
     local = pushing.local(flat, [index < moving for index in range(len(flat.inputs))])
     given = Pattern.stacked(
@@ -337,14 +337,14 @@ def _call(pushing: _Pushing, node: Node, operands: Sequence[Pattern | None]) -> 
     )
     if forward:
         found = iter(None if pattern is None else pattern.after(given) for pattern in local)
-        return [next(found) if value.dtype.is_float else None for value in node.outputs]
+        return [next(found) if value.dtype.is_continuous else None for value in node.outputs]
     total = sum(_size(value) for value in floating)
     back = [_or_empty(pattern, node.inputs[index], total) for pattern, index in zip(local, wrt, strict=True)]
     rows = Pattern.stacked(back, total).transposed().after(given)
     result: Found = []
     start = 0
     for value in node.outputs:
-        if value.dtype.is_float:
+        if value.dtype.is_continuous:
             result.append(rows.take(np.arange(start, start + _size(value))))
             start += _size(value)
         else:
@@ -371,10 +371,10 @@ def _cond(pushing: _Pushing, node: Node, operands: Sequence[Pattern | None]) -> 
 def _while(pushing: _Pushing, node: Node, operands: Sequence[Pattern | None]) -> Found:
     """The carries after any number of steps: rounds until nothing is added."""
     first = int(node.attributes["invariants"])  # type: ignore[arg-type]
-    flags = [pattern is not None for pattern in operands[:first]] + [v.dtype.is_float for v in node.outputs]
+    flags = [pattern is not None for pattern in operands[:first]] + [v.dtype.is_continuous for v in node.outputs]
     local = pushing.local(node.regions[1], flags, node.inputs[:first])
     carried = [
-        _or_empty(pattern, value, pushing.columns) if value.dtype.is_float else None
+        _or_empty(pattern, value, pushing.columns) if value.dtype.is_continuous else None
         for pattern, value in zip(operands[first:], node.outputs, strict=True)
     ]
     for _ in range(ROUNDS):
@@ -395,12 +395,12 @@ def _scan(pushing: _Pushing, node: Node, operands: Sequence[Pattern | None]) -> 
     body = node.regions[0]
     second = first + carries
     flags = [
-        pattern is not None or (first <= place < second and body.inputs[place].dtype.is_float)
+        pattern is not None or (first <= place < second and body.inputs[place].dtype.is_continuous)
         for place, pattern in enumerate(operands)
     ]
     local = pushing.local(body, flags, node.inputs[:first])
     carried: Found = [
-        _or_empty(pattern, value, pushing.columns) if value.dtype.is_float else None
+        _or_empty(pattern, value, pushing.columns) if value.dtype.is_continuous else None
         for pattern, value in zip(operands[first:second], node.outputs, strict=False)
     ]
     rows: list[Found] = []
@@ -421,7 +421,7 @@ def _scan(pushing: _Pushing, node: Node, operands: Sequence[Pattern | None]) -> 
     stacked: Found = []
     for place, value in enumerate(body.outputs[carries:]):
         column = [_or_empty(row[place], value, pushing.columns) for row in rows]
-        stacked.append(Pattern.stacked(column, pushing.columns) if value.dtype.is_float else None)
+        stacked.append(Pattern.stacked(column, pushing.columns) if value.dtype.is_continuous else None)
     return [*carried, *stacked]
 
 

@@ -177,15 +177,38 @@ class _Batch:
 
     def _cond(self, node: Node, values: Sequence[Value], flags: Sequence[bool]) -> list[Marked]:
         if flags[0]:
-            branches = [self.region(branch, values[1:], flags[1:]) for branch in node.regions]
-            return [
-                (self.choose(values[0], self.filled(*then), self.filled(*other)), True)
-                for then, other in zip(*branches, strict=True)
-            ]
+            if any(_loops(branch) for branch in node.regions):
+                return self._some(node, values, flags)
+            return [(value, True) for value in self._both(node, values, flags)]
         wanted = [any(pair) for pair in zip(*(self.varying(b, flags[1:]) for b in node.regions), strict=True)]
         regions = [self.body(branch, flags[1:], wanted) for branch in node.regions]
         outputs = self.builder.emit(primitive_named("cond"), values, node.attributes, regions).outputs
         return list(zip(outputs, wanted, strict=True))
+
+    def _both(self, node: Node, values: Sequence[Value], flags: Sequence[bool]) -> list[Value]:
+        """Both branches, and for each example the results of one."""
+        branches = [self.region(branch, values[1:], flags[1:]) for branch in node.regions]
+        return [
+            self.choose(values[0], self.filled(*then), self.filled(*other))
+            for then, other in zip(*branches, strict=True)
+        ]
+
+    def _some(self, node: Node, values: Sequence[Value], flags: Sequence[bool]) -> list[Marked]:
+        """The same, but for a batch of which no example takes the first branch: its loops are not run for nothing."""
+        regions = []
+        for place in range(2):
+            region = Region()
+            inner = _Batch(Builder(region, self.builder.location), self.extent)
+            given = [inner.builder.input(value.type) for value in values]
+            if place == 0:
+                region.outputs = tuple(inner._both(node, given, flags))
+            else:
+                found = inner.region(node.regions[1], given[1:], flags[1:])
+                region.outputs = tuple(inner.filled(*pair) for pair in found)
+            regions.append(region)
+        some = primitive_named("reduce_any")(self.builder.expr(values[0]), axes=(0,))
+        outputs = self.builder.emit(node.op, [some.value, *values], node.attributes, regions).outputs
+        return [(value, True) for value in outputs]
 
     def _settled(self, body: Region, flags: Sequence[bool], first: int, carries: int) -> list[bool]:
         """Which inputs of a loop's body vary over the batch: a carry does if it starts so, or if a step makes it so."""
@@ -273,6 +296,10 @@ class _Batch:
         }  # fmt: skip
         outputs = self.builder.emit(primitive_named("scan"), [*fixed, *rows], attributes, [region]).outputs
         return [(value, True) for value in outputs]
+
+
+def _loops(region: Region) -> bool:
+    return any(node.op.name in ("scan", "while", "linear_solve", "call") for node in region.walk())
 
 
 def _total(builder: Builder, value: Value) -> Value:

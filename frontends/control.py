@@ -8,6 +8,8 @@ through it.  The functions may use tensors from outside; those become operands o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from math import isqrt
 from typing import Any
 
 from adjit import trees
@@ -105,10 +107,13 @@ def scan(
     reverse: bool = False,
     *,
     dim: int = 0,
+    checkpoint: bool | str = False,
 ) -> tuple[Any, Any]:
     """carry, y[i] = f(carry, x[i]) for each slice of `xs` along `dim`, first to last or in reverse: (carry, ys).
 
     `length` gives the number of steps where there are no slices.  The types of the carry do not change.
+    For gradients, what they read of every step is kept; with `checkpoint`, only the carries, and steps run again; with
+    "sqrt", only the carries of about sqrt(length) steps: two forward passes more in memory for 2 sqrt(length) steps.
     Shapes: ys have the steps along axis 0, as `dim` was moved there.
     Errors: RuntimeError where a carry changes its type, or slices differ in number.
 
@@ -122,8 +127,14 @@ def scan(
     steps = length if length is not None else sizes[0] if sizes else 0
     if any(size != steps for size in sizes):
         raise RuntimeError(f"scan: slices along dimension {dim} number {sizes}, length is {steps}")
+    if checkpoint == "sqrt":
+        return _in_blocks(f, init, rows, shape, int(steps), reverse)
     carries, structure = _as_tensors((init,))
     if STATE.tracer is None:
+        if checkpoint:
+            from adjit.utils.checkpoint import checkpoint as run_again
+
+            f = partial(run_again, f, use_reentrant=False)
         return _stepped(f, trees.unflatten(structure, carries)[0], rows, shape, int(steps), reverse)
     types = [
         *(x._tensor_type for x in carries),
@@ -148,6 +159,8 @@ def scan(
     attributes = {
         "invariants": len(outside.fixed), "carries": len(state), "length": steps, "reverse": reverse
     }  # fmt: skip
+    if checkpoint:
+        attributes["checkpoint"] = True
     found = _applied("scan", given, attributes, [body], outside)
     written = len(outside.written)
     result: tuple[Any, Any] = outside.finish(step, [*found[written:], *found[:written]])
@@ -180,6 +193,40 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_
 def map(f: Callable[..., Any], xs: Any, *args: Any) -> Any:  # the name is PyTorch's and JAX's
     """f(x[i], *args) for each slice along the first axis of `xs`, stacked; one after the other, unlike `vmap`."""
     return scan(lambda _, x: ((), f(x, *args)), (), xs)[1]
+
+
+def _in_blocks(
+    f: Callable[[Any, Any], Any], carry: Any, rows: Sequence[Tensor], shape: Any, steps: int, reverse: bool
+) -> tuple[Any, Any]:
+    """A scan over blocks of about sqrt(steps) steps, each a checkpointed scan, and over the steps that remain."""
+    from adjit.joining import cat
+
+    size = max(isqrt(steps), 1)
+    count = steps // size
+    whole = count * size
+    blocks = [row[:whole].reshape(count, size, *row.shape[1:]) for row in rows]
+
+    def part(carry: Any, some: Sequence[Tensor], length: int) -> tuple[Any, Any]:
+        return scan(f, carry, trees.unflatten(shape, some) if rows else None, length, reverse, checkpoint=True)
+
+    def one(carry: Any, block: Any) -> tuple[Any, Any]:
+        return part(carry, trees.leaves_of(block), size)
+
+    def main(carry: Any) -> tuple[Any, Any]:
+        given = trees.unflatten(shape, blocks) if rows else None
+        carry, ys = scan(one, carry, given, count, reverse, checkpoint=True)
+        return carry, trees.mapped(lambda y: y.reshape(whole, *y.shape[2:]), ys)
+
+    def rest(carry: Any) -> tuple[Any, Any]:
+        return part(carry, [row[whole:] for row in rows], steps - whole)
+
+    if whole == steps:
+        return main(carry)
+    carry, first = (rest if reverse else main)(carry)
+    carry, second = (main if reverse else rest)(carry)
+    parts = [trees.flatten(ys) for ys in ((second, first) if reverse else (first, second))]
+    joined = [cat(pair) for pair in zip(*(leaves for leaves, _ in parts), strict=True)]
+    return carry, trees.unflatten(parts[0][1], joined)
 
 
 # -- eager ------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from adjit.autograd.record import TraceNode, Watch, outer_watch
 from adjit.compiler.differentiate import Derivative, differentiate
+from adjit.compiler.keep import extended
 from adjit.compiler.nodewise import pullback_of
 from adjit.compiler.pullback import active_values, pull_back
 from adjit.ir.analysis import has_rule
@@ -17,6 +18,8 @@ from adjit.ir.graph import Graph, Node, Value, from_outputs
 from adjit.ir.primitive import primitive_named
 from adjit.ir.printer import value_names
 from adjit.ir.rewrite import inline
+from adjit.ir.shape import Size
+from adjit.ir.types import TensorType
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.utils.hooks import Prehook
@@ -84,6 +87,7 @@ def gradients_of_values(
     found_fault = fault(tracer, nodes, roots, wanted)
     if found_fault is not None:
         raise RuntimeError(found_fault)
+    _keep_steps(tracer, nodes, wanted)
     start = len(tracer.graph.nodes)
     before, outer = STATE.recording, STATE.sweep
     STATE.recording, STATE.sweep = create_graph, Sweep(tracer, nodes, roots, wanted)
@@ -139,15 +143,9 @@ def _through_call(
     more = [value for value in dict.fromkeys(derivative.residuals) if value not in place]
     if more:
         outputs = (*source.outputs[:count], *more)
-        extended = Graph(callee.name, source.inputs, source.nodes, outputs, callee.guards)
-        made = Node(node.op, node.inputs, {"callee": extended}, [value.type for value in outputs]).outputs[count:]
-        for value in made:
-            value.node = node
-        node.attributes = {**node.attributes, "callee": extended}
-        node.outputs = (*node.outputs, *made)
-        place.update(zip(more, made, strict=True))
-        if any(tracer.depends(value) for value in node.inputs):
-            tracer.note_values(made)
+        longer = Graph(callee.name, source.inputs, source.nodes, outputs, callee.guards)
+        node.attributes = {**node.attributes, "callee": longer}
+        place.update(zip(more, _more_results(tracer, node, [value.type for value in more]), strict=True))
     builder = tracer.builder
     start, location = len(tracer.graph.nodes), builder.location
     given = [c.value for c in arriving if c is not None]
@@ -161,6 +159,30 @@ def _through_call(
     for index, value in zip(derivative.reached, reached, strict=True):
         found[index] = builder.expr(value)
     return found
+
+
+def _more_results(tracer: Tracer, node: Node, types: Sequence[TensorType]) -> tuple[Value, ...]:
+    """Let a node of the trace have more results, of these types."""
+    count = len(node.outputs)
+    made = tuple(Value(type, None, node, count + index) for index, type in enumerate(types))
+    node.outputs = (*node.outputs, *made)
+    if any(tracer.depends(value) for value in node.inputs):
+        tracer.note_values(made)
+    return made
+
+
+def _keep_steps(tracer: Tracer, nodes: Sequence[Node], wanted: Sequence[Value]) -> None:
+    """Let scans keep of each step what going back to `wanted` reads."""
+    scans = [node for node in nodes if node.op.name == "scan"]
+    active = active_values(nodes, wanted) if scans else set()
+    for node in scans:
+        if not any(value in active for value in node.outputs):
+            continue
+        region = extended(node, [value in active for value in node.inputs])
+        more = region.outputs[len(node.outputs) :]
+        node.regions = (region,)
+        length: Size = node.attributes["length"]  # type: ignore[assignment]
+        _more_results(tracer, node, [value.type.with_dims((length, *value.dims)) for value in more])
 
 
 @lru_cache(maxsize=1024)

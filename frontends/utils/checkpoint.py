@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 from adjit.autograd.graph import saved_tensors_hooks
@@ -94,20 +95,31 @@ def checkpoint(
     """`function(*args, **kwargs)`, of which nothing is kept for the backward pass: it runs again there.
 
     The random state of the first run is restored for the second one.  Both of PyTorch's variants work like the
-    recommended one here.  Inside a compiled function the call is as any other: the program chooses what it keeps.
+    recommended one here.  A compiled program does the same: its backward pass runs the function again.
     """
     if use_reentrant is None:
         warnings.warn(_UNSTATED, UserWarning, stacklevel=2)
     if use_reentrant is not False and kwargs:
         raise ValueError("Unexpected keyword arguments: " + ",".join(kwargs))
-    if STATE.tracer is not None or not STATE.recording:
+    if not STATE.recording:
         return function(*args, **kwargs)
+    if STATE.tracer is not None:
+        return _traced(partial(function, *args, **kwargs))
     first, second = context_fn()
     inputs = tuple(arg.detach().requires_grad_(arg.requires_grad) if isinstance(arg, Tensor) else arg for arg in args)
     state = get_rng_state() if preserve_rng_state else None
     run = _Run(lambda: function(*inputs, **kwargs), second, state)
     with first, saved_tensors_hooks(run.leave, run.fetch):
         return function(*args, **kwargs)
+
+
+def _traced(function: Callable[[], Any]) -> Any:
+    """A call in a trace: the only step of a loop that keeps what enters it."""
+    from adjit import trees
+    from adjit.control import scan
+
+    rows = scan(lambda carry, _: (carry, function()), (), length=1, checkpoint=True)[1]
+    return trees.mapped(lambda row: row[0], rows)
 
 
 def checkpoint_sequential(

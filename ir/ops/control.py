@@ -155,10 +155,17 @@ def _(*operands: TensorType, invariants: int, regions: Sequence[Region]) -> tupl
 
 @primitive("control")
 def scan(
-    *operands: Array, invariants: int, carries: int, length: int, reverse: bool, regions: Sequence[Program]
+    *operands: Array,
+    invariants: int,
+    carries: int,
+    length: int,
+    reverse: bool,
+    checkpoint: bool = False,
+    regions: Sequence[Program],
 ) -> tuple[Array, ...]:
     """carry, y[i] = body(fixed, carry, x[i]) for i = 0 ... length-1, or down to 0 in reverse; outs = carry, y.
 
+    `checkpoint`: of each step, only the carries on entry are kept for the derivative, which runs it again.
     Shapes: operands are `invariants` fixed values, `carries` first carries, and xs [length, *dims]; results are the
     last carries, whose types are those of the first, and ys [length, *dims].  Errors: ShapeError for a length of 0,
     which an interpreter answers from the types of the results.
@@ -180,7 +187,13 @@ def scan(
 
 @scan.infers
 def _(
-    *operands: TensorType, invariants: int, carries: int, length: Size, reverse: bool, regions: Sequence[Region]
+    *operands: TensorType,
+    invariants: int,
+    carries: int,
+    length: Size,
+    reverse: bool,
+    checkpoint: bool = False,
+    regions: Sequence[Region],
 ) -> tuple[TensorType, ...]:
     require_regions("scan", regions, 1)
     require_extents("scan", "length", (length,))

@@ -119,6 +119,42 @@ def test_a_loops_program_does_not_grow() -> None:
     assert abs(loop(10) - loop(1000)) < 30
 
 
+def test_the_step_of_a_scan_runs_once_for_its_gradient() -> None:
+    def network(w: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        return torch.scan(lambda h, row: (torch.tanh(w * h + row.exp()), h.sum()), X, rows)[0].sum()
+
+    text = str(torch.compile(func.grad(network)).graph(W, ROWS))
+    assert text.count(" tanh ") == text.count(" exp ") == 1
+    step = torch.compile(lambda w: network(w, ROWS))
+    leaf = W.clone().requires_grad_()
+    step(leaf).backward()
+    close(leaf.grad, func.grad(network)(W, ROWS))
+    assert " tanh " not in str(step.backward_graph(leaf))
+
+
+def test_going_back_through_a_while_is_linear_in_its_steps() -> None:
+    runs = []
+
+    def counted(y: Any) -> Any:
+        runs.append(1)
+        return y * 1.0001
+
+    @torch.custom_vjp
+    def step(y: torch.Tensor) -> torch.Tensor:
+        return torch.host_call(counted, y, y)
+
+    step.defvjp(lambda y: (step(y), None), lambda _, g: (g * 1.0001,))
+
+    def function(x: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        return torch.while_loop(lambda i, y: i < steps, lambda i, y: (i + 1, step(y)), (0, x))[1].sum()
+
+    gradient = torch.compile(func.grad(function))
+    for steps in (0, 1, 700):
+        close(gradient(X, torch.tensor(steps)), torch.full((4,), 1.0001**steps, dtype=X.dtype))
+        assert len(runs) <= 8 * steps
+        runs.clear()
+
+
 def test_a_branch_is_kept_where_all_examples_share_its_predicate() -> None:
     def function(flag: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         return torch.vmap(lambda row: torch.cond(flag, torch.sin, torch.cos, (row,)))(x)
