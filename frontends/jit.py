@@ -142,13 +142,14 @@ class CompiledFunction:
         return assembly_of(self.graph(*args, **kwargs), strict=self.strict, threads=self.threads)
 
     def html(self, *args: Any, **kwargs: Any) -> Page:
-        """One HTML file: Python, every stage, LLVM and assembly, linked line by line; `.save(path)` writes it."""
-        from adjit.page.making import make_page
-        from adjit.running import programs_of
+        """One HTML file: Python, every stage, LLVM and assembly, linked line by line; `.save(path)` writes it.
+
+        It shows times, too, which are measured on copies of the arguments.
+        """
+        from adjit.page.making import page_of
 
         call = Call(args, kwargs)
-        entry = self._entry(call)
-        return make_page(entry.graph, programs_of(entry, call), strict=self.strict, threads=self.threads)
+        return page_of(self, self._entry(call), call)
 
     def source_map(self, *args: Any, **kwargs: Any) -> SourceMap:
         """From the user's lines to nodes, kernels, LLVM and machine code for these arguments, and back."""

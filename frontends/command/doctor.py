@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from adjit.command.failure import FAILED, OK
-from adjit.command.storage import size_text
 from adjit.command.terminal import columns, paint
+from adjit.inspection.printing import size_text
 
 _LIBRARIES = ("numpy", "llvmlite", "sympy", "optree", "platformdirs", "safetensors", "tqdm", "ml_dtypes")
 _VECTORS = ("sse4.2", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512bf16", "neon", "sve")

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
+from adjit.call import Call
 from adjit.command.calls import arguments_of
 from adjit.command.failure import OK, UsageError
-from adjit.command.storage import size_text
-from adjit.command.target import Target, find
-from adjit.command.terminal import columns, paint, paint_program
+from adjit.command.programs import program_in
+from adjit.command.target import find
+from adjit.command.terminal import paint, paint_program
+from adjit.inspection.explaining import profile as measured
+from adjit.inspection.facts import Explanation, Profile
+from adjit.inspection.printing import size_text
+from adjit.inspection.stages import Stages, stages_of
 from adjit.ir.graph import Graph
-from adjit.program import Program
+from adjit.page.making import Page
 
 
 def inspect(
@@ -26,43 +32,63 @@ def inspect(
     html: str | None,
     grad: bool,
     wrt: str,
+    changes: bool,
     as_json: bool,
 ) -> int:
     """Print a function's program after a stage, or its backward program's; or write the page of all."""
-    target = find(name)
-    args, kwargs = arguments_of(target, given, seed)
+    make: Callable[[], Page]
+    if name.endswith(".adjit"):
+        program = program_in(name)
+        graph, make, strict = program.graph, program.html, program.strict
+    else:
+        target = find(name)
+        args, kwargs = arguments_of(target, given, seed)
+        graph, strict = target.compiled.graph(*args, **kwargs), target.compiled.strict
+        make = partial(target.compiled.html, *args, **kwargs)
     if html:
-        page = target.compiled.html(*args, **kwargs)
+        page = make()
         print(f"{page.save(html)}: {size_text(len(str(page).encode()))}")
         return OK
-    graph = target.compiled.graph(*args, **kwargs)
     if grad:
-        graph = _backward(target, graph, wrt, args, kwargs)
-    texts = {"trace": str(graph)}
-    if as_json or stage != "trace":
-        texts = Program(graph, strict=target.compiled.strict).stages()
-    if as_json:
-        print(json.dumps({"function": target.name, **_facts(graph), "stages": texts}, indent=1))
-        return OK
-    if stage != "all" and stage not in texts:
-        raise UsageError(f"no stage {stage!r}; there are {', '.join(texts)}, all")
-    if stage != "all":
-        print(paint_program(texts[stage]))
+        graph = _backward(graph, wrt)
+    if stage == "trace" and not changes and not as_json:
+        print(paint_program(str(graph)))
     else:
-        for each, text in texts.items():
-            print(paint(f"# {each}", "title"), paint_program(text), sep="\n", end="\n\n")
+        _print_stages(name, graph, stages_of(graph, strict=strict), stage, changes, as_json)
     if sys.stdout.isatty():
-        print(paint("other stages: --stage simplify, fuse, lower, llvm, asm, all; --grad; --html FILE", "faint"))
+        print(
+            paint(
+                "other stages: --stage simplify, fuse, lower, llvm, asm, all; --changes; --grad; --html FILE", "faint"
+            )
+        )
     return OK
 
 
-def _backward(target: Target, graph: Graph, wrt: str, args: list[Any], kwargs: dict[str, Any]) -> Graph:
-    names = [name.strip() for name in wrt.split(",")] if wrt else None
+def _print_stages(name: str, graph: Graph, stages: Stages, stage: str, changes: bool, as_json: bool) -> None:
+    if stage != "all" and stage not in stages:
+        raise UsageError(f"no stage {stage!r}; there are {', '.join(stages)}, all")
+    if as_json:
+        made = {each: [asdict(change) for change in found] for each, found in stages.changes.items()}
+        print(json.dumps({"function": name, **_facts(graph), "stages": dict(stages), "changes": made}, indent=1))
+        return
+    texts = {each: stages.difference(each) for each in stages.changes} if changes else dict(stages)
+    if stage in texts:
+        print(paint_program(texts[stage]))
+        return
+    for each, text in texts.items():
+        print(paint(f"# {each}", "title"), paint_program(text), sep="\n", end="\n\n")
+
+
+def _backward(graph: Graph, wrt: str) -> Graph:
+    """The backward program, with respect to the inputs named in `wrt`, or all floating ones."""
+    from adjit.compiler.differentiate import differentiate
+
+    names = [name.strip() for name in wrt.split(",")] if wrt else []
     inputs = [value.name for value in graph.inputs]
-    unknown = [name for name in names or () if name not in inputs]
+    unknown = [name for name in names if name not in inputs]
     if unknown:
         raise UsageError(f"--wrt {', '.join(unknown)}: no such input; there are {', '.join(map(str, inputs))}")
-    return target.compiled.backward_graph(*args, wrt=names, **kwargs)
+    return differentiate(graph, [inputs.index(name) for name in names] or None).backward
 
 
 def _facts(graph: Graph) -> dict[str, Any]:
@@ -73,47 +99,22 @@ def _facts(graph: Graph) -> dict[str, Any]:
     }
 
 
-def explain(name: str, given: Sequence[str], seed: int) -> int:
+def explain(name: str, given: Sequence[str], seed: int, *, as_json: bool) -> int:
     """Print why a function's programs were made, and what the compiler did with them."""
     target = find(name)
     args, kwargs = arguments_of(target, given, seed)
-    target.compiled(*args, **kwargs)
-    print(target.compiled.explain())
+    _print_facts(target.compiled.explain(*args, **kwargs), as_json)
     return OK
 
 
 def profile(name: str, given: Sequence[str], seed: int, *, calls: int, as_json: bool) -> int:
-    """Print how long a function's first call and its warm calls take."""
+    """Print how long a function's call takes, kernel by kernel and line by line."""
     target = find(name)
     args, kwargs = arguments_of(target, given, seed)
-    start = time.perf_counter()
-    graph = target.compiled.graph(*args, **kwargs)
-    traced = time.perf_counter() - start
-    start = time.perf_counter()
-    target.compiled(*args, **kwargs)
-    first = time.perf_counter() - start
-    times = []
-    for _ in range(calls):
-        start = time.perf_counter()
-        target.compiled(*args, **kwargs)
-        times.append(time.perf_counter() - start)
-    times.sort()
-    found = {"trace": traced, "first call": first, "fastest call": times[0], "median call": times[len(times) // 2]}
-    if as_json:
-        print(json.dumps({"function": target.name, **_facts(graph), "calls": calls, "seconds": found}, indent=1))
-        return OK
-    print(f"{paint(target.name, 'title')}: {calls} calls after the first")
-    print(columns([(what, seconds_text(value)) for what, value in found.items()]))
+    call = Call(tuple(args), kwargs)
+    _print_facts(measured(target.compiled, target.compiled._entry(call), call, calls), as_json)
     return OK
 
 
-def seconds_text(seconds: float) -> str:
-    """A time with three digits and its unit.
-
-    >>> seconds_text(0.00123)
-    '1.23 ms'
-    """
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 1e-9:.3g} ns"
+def _print_facts(found: Explanation | Profile, as_json: bool) -> None:
+    print(json.dumps(asdict(found), indent=1) if as_json else found)

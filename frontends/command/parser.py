@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
         "--stage", default="trace", help="trace (default), legalize, simplify, fuse, lower, llvm, asm, all"
     )
     look.add_argument("--html", metavar="FILE", help="write one HTML page of all stages, linked with the Python lines")
+    look.add_argument("--changes", action="store_true", help="what each stage, or the one given, did to each operation")
     look.add_argument("--grad", action="store_true", help="the backward program")
     look.add_argument("--wrt", default="", metavar="NAMES", help="differentiate for these inputs only: w,b")
 
@@ -36,9 +37,9 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--grad", action="store_true", help="print a .adjit program's backward program instead")
     run.add_argument("--size", action="append", default=[], metavar="NAME=N", help="the value of a named size")
 
-    _of_function(commands, "explain", "why a function's programs were made, and what was done with them", as_json=False)
+    _of_function(commands, "explain", "why a function's programs were made, and what was done with them")
     profile = _of_function(commands, "profile", "measure a function's calls")
-    profile.add_argument("--calls", type=_positive, default=100, help="how many warm calls (100)")
+    profile.add_argument("--calls", type=_positive, default=10, help="how many calls; the least time counts (10)")
 
     cache = commands.add_parser("cache", help="the disk cache: folder and size; --clear empties it")
     which = cache.add_mutually_exclusive_group()
@@ -62,7 +63,6 @@ def _of_function(
     name: str,
     help: str,
     place: str = "FILE:FUNC",
-    as_json: bool = True,
 ) -> argparse.ArgumentParser:
     """A command on a function of a script."""
     made = commands.add_parser(
@@ -71,8 +71,7 @@ def _of_function(
     made.add_argument("target", metavar=place, help="a script and a function, module or method in it (or MODULE:FUNC)")
     made.add_argument("--arg", "--input", action="append", default=[], metavar="NAME=VALUE", help="see below")
     made.add_argument("--seed", type=int, default=0, help="of the random numbers in arguments (0)")
-    if as_json:
-        made.add_argument("--json", action="store_true", help="as JSON")
+    made.add_argument("--json", action="store_true", help="as JSON")
     return made
 
 
@@ -111,7 +110,8 @@ def _inspect(chosen: argparse.Namespace) -> int:
 
     return inspect(
         chosen.target, chosen.arg, chosen.seed,
-        stage=chosen.stage, html=chosen.html, grad=chosen.grad, wrt=chosen.wrt, as_json=chosen.json,
+        stage=chosen.stage, html=chosen.html, grad=chosen.grad, wrt=chosen.wrt, changes=chosen.changes,
+        as_json=chosen.json,
     )  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def _run(chosen: argparse.Namespace) -> int:
 def _explain(chosen: argparse.Namespace) -> int:
     from adjit.command.inspecting import explain
 
-    return explain(chosen.target, chosen.arg, chosen.seed)
+    return explain(chosen.target, chosen.arg, chosen.seed, as_json=chosen.json)
 
 
 def _profile(chosen: argparse.Namespace) -> int:

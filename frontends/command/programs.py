@@ -29,14 +29,19 @@ def run(file: str, given: Sequence[str], sizes: Sequence[str], seed: int, *, gra
         args, kwargs = arguments_of(target, given, seed)
         _print_results(target.compiled(*args, **kwargs), as_json)
         return OK
-    if not Path(file).is_file():
-        raise UsageError(f"no file {file}")
-    program = load_program(file)
+    program = program_in(file)
     if grad:
         print(paint_program(str(program.vjp())))
         return OK
     _print_results(program(*_inputs(program, given, sizes, seed)), as_json)
     return OK
+
+
+def program_in(file: str) -> Program:
+    """The program in a `.adjit` file.  Errors: UsageError where there is no such file."""
+    if not Path(file).is_file():
+        raise UsageError(f"no file {file}")
+    return load_program(file)
 
 
 def _inputs(program: Program, given: Sequence[str], sizes: Sequence[str], seed: int) -> list[Any]:

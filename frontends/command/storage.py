@@ -7,6 +7,7 @@ import os
 
 from adjit.command.failure import OK
 from adjit.command.terminal import columns
+from adjit.inspection.printing import size_text
 from adjit.runtime.cache import default_cache
 
 
@@ -38,17 +39,3 @@ def cache(*, path: bool, clear: bool, as_json: bool) -> int:
     ]
     print(columns(rows, indent=""))
     return OK
-
-
-def size_text(count: int) -> str:
-    """A number of bytes with its unit.
-
-    >>> size_text(1536)
-    '1.5 KiB'
-    """
-    size = float(count)
-    for unit in ("bytes", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"

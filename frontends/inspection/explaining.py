@@ -99,6 +99,6 @@ class _Job:
                 total[key] = total.get(key, 0.0) + seconds
                 places.setdefault(key, location)
         return tuple(
-            LineFacts(f"{places[key].file}:{key[1]}", linecache.getline(*key).strip(), seconds)
+            LineFacts(f"{places[key].file}:{key[1]}", linecache.getline(*key).strip(), seconds, *key)
             for key, seconds in sorted(total.items(), key=lambda pair: -pair[1])
         )

@@ -93,11 +93,13 @@ class SavedFacts:
 @dataclass(frozen=True, slots=True)
 class LineFacts:
     """A line of the user's, and the measured seconds of the instructions it causes; kernels of several lines are
-    shared out by the instructions of each."""
+    shared out by the instructions of each.  `place` is file:line, `path` the file's whole path."""
 
     place: str
     text: str
     seconds: float
+    path: str = ""
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)

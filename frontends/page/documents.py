@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from adjit.inspection.source_map import Place, Row, SourceMap
+from adjit.inspection.source_map import Row, SourceMap
 from adjit.page.links import Links, Spot, runs
 
 # A file with more lines than this is shown from a little before the first line that matters to a little after the last.
@@ -48,12 +48,25 @@ class Document:
         return found
 
 
-def stage_texts(found: SourceMap, links: Links) -> Iterator[Document]:
-    """Every stage of every program of a source map."""
+def stage_texts(
+    found: SourceMap, links: Links, kernel_sets: dict[tuple[str, str], int], seconds: Mapping[tuple[str, str], float]
+) -> Iterator[Document]:
+    """Every stage of every program of a source map.
+
+    `kernel_sets` gets the set of each kernel, by program and name; `seconds` are their times.
+    """
     several = len({text.program for text in found.texts}) > 1
     for text in found.texts:
         backward = _directions(found, text.program)
         sets = [links.set_of(_places(row, links, backward(row)), row.kernels) for row in text.rows]
+        times: dict[int, float] = {}
+        if text.stage == "lower":
+            for row, number in zip(text.rows, sets, strict=True):
+                for name in row.kernels:  # the line of the kernel itself comes first
+                    if (text.program, name) not in kernel_sets:
+                        kernel_sets[text.program, name] = number
+                        if (text.program, name) in seconds:
+                            times[row.number] = seconds[text.program, name]
         pane = "machine" if text.stage in _MACHINE else "program"
         yield Document(
             pane,
@@ -63,6 +76,7 @@ def stage_texts(found: SourceMap, links: Links) -> Iterator[Document]:
             sets,
             text.program if several else "",
             counted=text.stage in _COUNTED,
+            times=times,
         )
 
 
@@ -95,8 +109,8 @@ def _directions(found: SourceMap, program: str) -> Callable[[Row], bool]:
     return backward
 
 
-def sources(links: Links, times: Mapping[Place, float]) -> list[Document]:
-    """The files that the program comes from, those with most of it first."""
+def sources(links: Links, seconds: Mapping[tuple[str, int], float]) -> list[Document]:
+    """The files that the program comes from, those with most of it first; `seconds` of lines, by path and number."""
     found = []
     for path in list(links.files):
         linked = links.sets_by_line(path)
@@ -107,7 +121,7 @@ def sources(links: Links, times: Mapping[Place, float]) -> list[Document]:
         if len(lines) > MOST_SOURCE_LINES:
             first, stop = max(1, min(linked) - AROUND), min(stop, max(linked) + AROUND)
         sets = [linked.get(line, 0) for line in range(first, stop + 1)]
-        own = {place.line: seconds for place, seconds in times.items() if place.path == path}
+        own = {line: time for (file, line), time in seconds.items() if file == path}
         title = path.replace("\\", "/").rpartition("/")[2]
         found.append(
             Document("source", title, "python", lines[first - 1 : stop], sets, first=first, path=path, times=own)

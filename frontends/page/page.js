@@ -18,7 +18,15 @@ function say(set, text, line) {
   const notes = [...new Set(places.map((place) => place[2]).filter(Boolean))];
   status.innerHTML = [`<b>${escaped(data.files[file])}:${number}</b> <code>${escaped(words)}</code>`,
     seconds ? `<b>${duration(seconds)}</b>, ${(100 * seconds / source.total).toFixed(1)} %` : "",
-    escaped(kernels.length ? `kernel ${kernels.join(", ")}` : ""), escaped(parts.join(", ")), escaped(notes.length < 3 ? notes.join("; ") : "")].filter(Boolean).join(" &nbsp;·&nbsp; ");
+    kernels.map((name) => kernelFacts(text?.group || "forward", name)).join("; "), escaped(parts.join(", ")), escaped(notes.length < 3 ? notes.join("; ") : "")].filter(Boolean).join(" &nbsp;·&nbsp; ");
+}
+
+// A kernel's name, and its time beside the bound that arithmetic or memory sets, where it was measured.
+function kernelFacts(program, name) {
+  const [seconds, least, bound] = data.kernels[`${program} ${name}`] ?? [];
+  if (!seconds) return `kernel <b>${name}</b>`;
+  const part = seconds > least ? `, ${Math.round(100 * least / seconds)} % of the ${bound} bound` : ", from caches";
+  return `kernel <b>${name}</b> ${duration(seconds)}${part}`;
 }
 
 const inPane = (name) => data.documents.filter((text) => text.pane === name);
@@ -63,6 +71,7 @@ const columns = [[named.source, named.graph], [named.program], [named.machine]]
   .map((column) => column.filter(Boolean)).filter((column) => column.length)
   .map((column) => {
     const made = element("div", { class: "column" });
+    if (column.includes(named.program)) made.style.flexGrow = 1.25;
     column.forEach((pane, i) => {
       if (i) made.append(bar("horizontal", column[i - 1].root, pane.root));
       made.append(pane.root);

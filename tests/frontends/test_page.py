@@ -24,6 +24,12 @@ def data_of(text: str) -> Any:
     return json.loads(text.partition('id="data">')[2].partition("</script>")[0])
 
 
+def sets_of(document: Any) -> list[int]:
+    """The set of each line."""
+    runs = document["runs"]
+    return [number for count, number in zip(runs[::2], runs[1::2], strict=True) for _ in range(count)]
+
+
 @pytest.fixture(scope="module")
 def digits() -> str:
     """The page of the digits network's whole training step."""
@@ -42,17 +48,34 @@ def test_the_digits_network_fits(digits: str) -> None:
     assert len(digits.encode()) < LIMIT
     documents = data_of(digits)["documents"]
     titles = [document["title"] for document in documents]
-    assert titles == ["demo.py", "trace", "legalize", "simplify", "fuse", "lower", "LLVM", "assembly"]
+    stages = ["trace", "legalize", "simplify", "fuse", "lower"]
+    assert titles == ["demo.py", *stages, "LLVM", "assembly", "changes", "explain"]
+
+
+def test_lines_and_kernels_have_their_times(digits: str) -> None:
+    data = data_of(digits)
+    source, lower = (next(d for d in data["documents"] if d["title"] == title) for title in ("demo.py", "lower"))
+    lines = source["text"].split("\n")
+    timed = {lines[int(number) - 1].strip() for number in source["times"]}
+    assert "x = self.pool1(F.relu(self.conv1(input)))" in timed
+    kernels = [line for line in lower["text"].split("\n") if " = kernel " in line]
+    assert len(lower["times"]) == len(kernels) == len(data["kernels"])
+    assert sum(source["times"].values()) == pytest.approx(sum(lower["times"].values()))
+
+
+def test_changes_and_explanations_are_linked(digits: str) -> None:
+    documents = {document["title"]: document for document in data_of(digits)["documents"]}
+    for title, sign in (("changes", "removed"), ("explain", "k0: ")):
+        document = documents[title]
+        lines, sets = document["text"].split("\n"), sets_of(document)
+        assert len(lines) == len(sets)
+        assert any(number for line, number in zip(lines, sets, strict=True) if sign in line)
 
 
 def test_every_line_of_a_stage_that_is_an_operation_is_linked(digits: str) -> None:
     data = data_of(digits)
     for document in data["documents"][1:3]:
-        sets = [
-            number
-            for count, number in zip(document["runs"][::2], document["runs"][1::2], strict=True)
-            for _ in range(count)
-        ]
+        sets = sets_of(document)
         lines = document["text"].split("\n")
         assert len(sets) == len(lines)
         body = lines.index("}")  # of the program itself: the functions that it calls come after
