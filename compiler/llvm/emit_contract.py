@@ -60,8 +60,9 @@ def emit_contract(
     axes = _arrange(node)
     dtype = node.inputs[0].type.dtype
     extents = [product(size for _, size in pairs) for pairs in (axes.m, axes.n, axes.k)]
-    known = [extent if isinstance(extent, int) else None for extent in extents]
-    plan = plan_gemm(dtype, options.target, known[0], known[1], known[2], tasks)
+    batches = product(size for _, size in axes.batch)
+    m, n, k, count = (extent if isinstance(extent, int) else None for extent in (*extents, batches))
+    plan = plan_gemm(dtype, options.target, m, n, k, tasks, count)
     sides: tuple[tuple[Side, Region, Pairs], ...] = (("a", node.regions[0], axes.m), ("b", node.regions[1], axes.n))
     for side, region, own in sides:
         _emit_packing(module, f"{name}.pack_{side}", plan, side, region, own, axes, attach, Dependence(region))
@@ -79,7 +80,7 @@ def emit_contract(
                 return uniform(w, origin)
 
         m, n, k = (uniform(w, extent) for extent in extents)
-        batches = uniform(w, product(size for _, size in axes.batch))
+        total = uniform(w, batches)
         row, column = (uniform(w, _stride(axes.destination, pairs)) for pairs in (axes.m, axes.n))
         slot = f.let(f"getelementptr ptr, ptr %buffers, i64 {workspace_slot}")
         workspace = f.let(f"load ptr, ptr {slot}, align 8")
@@ -88,12 +89,11 @@ def emit_contract(
         if not axes.batch:
             c = offset(f, LLType(dtype).llvm, c, uniform(w, origin))
         place = batch_offset if axes.batch else None
-        return GemmOperands(m, n, k, batches, c, "0", row, column, workspace, place, a_shared)
+        return GemmOperands(m, n, k, total, c, "0", row, column, workspace, place, a_shared)
 
     emit_gemm(module, name, plan, f"{name}.pack_a", f"{name}.pack_b", prologue)
-    m, n, k, batches = (*known, product(size for _, size in axes.batch))
-    if isinstance(batches, int) and m is not None and n is not None and k is not None:
-        return workspace_bytes(plan), task_count(plan, batches, m, n, k)
+    if count is not None and m is not None and n is not None and k is not None:
+        return workspace_bytes(plan), task_count(plan, count, m, n, k)
     emit_task_count(module, f"{name}.tasks", plan, prologue)
     return workspace_bytes(plan), None
 

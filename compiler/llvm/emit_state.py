@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from adjit.compiler.llvm.emit_choice import Dependence
-from adjit.compiler.llvm.gemm_tile import splat
+from adjit.compiler.llvm.gemm_tile import splat, streaming_fence
 from adjit.compiler.llvm.target import Target
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.llvm.vecmath_lanes import any_lane
@@ -295,8 +295,7 @@ class Writer:
         """Tell the faults, and return."""
         self.flush_faults()
         if self.streams:  # other threads see what went past the caches only after a fence
-            self.module.declare("declare void @llvm.x86.sse.sfence()")
-            self.f.line("call void @llvm.x86.sse.sfence()")
+            streaming_fence(self.f)
         self.f.line("ret void")
         self.f.finish()
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from adjit.compiler.llvm.emit_choice import Choice, column_stride, variables_of
 from adjit.compiler.llvm.emit_state import Writer
+from adjit.compiler.llvm.gemm_tile import STREAMED
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import STORE, address
 from adjit.ir.graph import Node, Value
@@ -19,7 +20,6 @@ from adjit.ir.shape import substitute
 # Arrays of fewer bytes may still be in the last cache when they are read.
 LEAST = 16 << 20
 _LINE = 64
-_METADATA = "!772 = !{i32 1}"
 
 
 def streamed_buffers(w: Writer, node: Node, choice: Choice) -> list[Value]:
@@ -81,6 +81,6 @@ def _streaming(w: Writer, buffers: Sequence[Value]) -> Iterator[None]:
 
 def stream(w: Writer, type: LLType, value: str, at: str) -> str:
     """The text of a store past the caches of a vector at a multiple of its size."""
-    w.module.declare(_METADATA)
+    w.module.declare(STREAMED)
     align = min(_LINE, type.lanes * type.dtype.itemsize)
     return f"store {type.llvm} {value}, ptr {at}, align {align}, !nontemporal !772"

@@ -12,7 +12,17 @@ from dataclasses import dataclass
 
 from adjit.compiler.llvm.gemm_pack import PackSource, StridedOperand, emit_pack, emit_pack_strided
 from adjit.compiler.llvm.gemm_plan import GRAIN, LINE, GemmPlan, plan_gemm, round_up, workspace_bytes
-from adjit.compiler.llvm.gemm_tile import Epilogue, TileSite, counted, emit_tile, maximum, minimum, offset, when
+from adjit.compiler.llvm.gemm_tile import (
+    Epilogue,
+    TileSite,
+    counted,
+    emit_tile,
+    maximum,
+    minimum,
+    offset,
+    streaming_fence,
+    when,
+)
 from adjit.compiler.llvm.text import Function, LLType, Module
 
 __all__ = [
@@ -98,6 +108,8 @@ def emit_gemm(
     }  # fmt: skip
     arguments = ", ".join(f"{type} {given[parameter]}" for parameter, type in _PARAMETERS.items())
     f.line(f"call void @{loops}(ptr %buffers, ptr %sizes, i64 %begin, i64 %end, {arguments})")
+    if plan.streams:
+        streaming_fence(f)
     f.line("ret void")
     f.finish()
 

@@ -27,6 +27,8 @@ B_BYTES = 1024 * 1024
 B_RESIDENT_BYTES = 128 * 1024
 # A larger C leaves L2 between two runs of k: its tiles are fetched while their sums are under way.
 C_BYTES = 512 * 1024
+# A larger C that is written once goes past the caches: to fetch its lines first would take longer than the sums.
+STREAM_BYTES = 4 * 1024 * 1024
 # Workspace addresses are multiples of a cache line.
 LINE = 64
 # A task of fewer multiply-adds (some 2 microseconds) is not worth a wake-up.
@@ -41,7 +43,7 @@ class GemmPlan:
     The register tile is `mr` rows by `nr` columns (`nr` a multiple of `lanes`); `mc`, `nc` are the packed blocks
     (multiples of `mr`, `nr`); `kc` is the longest run of k summed before it meets C; `tasks` is the largest number of
     parallel tasks; `a_elements` and `b_elements` are the workspace of one task.  With `resident`, A is packed whole;
-    with `fetches`, a tile of C is asked for before its sums.
+    with `fetches`, a tile of C is asked for before its sums; with `streams`, whole tiles are stored past the caches.
     """
 
     dtype: DType
@@ -54,6 +56,7 @@ class GemmPlan:
     kc: int
     resident: bool
     fetches: bool
+    streams: bool
     tasks: int
     a_elements: int
     b_elements: int
@@ -77,8 +80,10 @@ def workspace_bytes(plan: GemmPlan) -> int:
     return plan.slot_bytes * plan.tasks + LINE
 
 
-def plan_gemm(dtype: DType, target: Target, m: int | None, n: int | None, k: int | None, tasks: int = 1) -> GemmPlan:
-    """The plan for sizes m, n, k, None where they are known only at run time, for up to `tasks` parallel tasks.
+def plan_gemm(
+    dtype: DType, target: Target, m: int | None, n: int | None, k: int | None, tasks: int = 1, batch: int | None = 1
+) -> GemmPlan:
+    """The plan for sizes m, n, k, batch, None where known only at run time, for up to `tasks` parallel tasks.
 
     Errors: CompileError for dtypes that have no product of their own (bool, f16, bf16: compute in f32).
     """
@@ -102,7 +107,18 @@ def plan_gemm(dtype: DType, target: Target, m: int | None, n: int | None, k: int
         nc = min(columns, round_down(B_BYTES // (DEPTH * dtype.itemsize), nr))
         a_elements = mc * depth
     fetches = (k or _UNKNOWN) > DEPTH and (m or _UNKNOWN) * (n or _UNKNOWN) * dtype.itemsize > C_BYTES
-    return GemmPlan(dtype, target, lanes, mr, nr, mc, nc, DEPTH, resident, fetches, tasks, a_elements, nc * depth)
+    return GemmPlan(
+        dtype, target, lanes, mr, nr, mc, nc, DEPTH, resident, fetches, _streams(dtype, target, m, n, k, batch), tasks,
+        a_elements, nc * depth,
+    )  # fmt: skip
+
+
+def _streams(dtype: DType, target: Target, m: int | None, n: int | None, k: int | None, batch: int | None) -> bool:
+    """Whether C is large, has one run of k, and is stored in vectors of whole cache lines."""
+    if m is None or n is None or k is None or batch is None or k > DEPTH:
+        return False
+    lines = target.architecture == "x86_64" and target.vector_bytes == LINE
+    return lines and dtype.is_float and batch * m * n * dtype.itemsize >= STREAM_BYTES
 
 
 def _tile(dtype: DType, target: Target, m: int, n: int, depth: int, lanes: int) -> tuple[int, int]:

@@ -38,6 +38,9 @@ Epilogue = Callable[[Function, TileSite], str]
 # A metadata number that no other emitter uses: `counted` loops end in blocks that carry it.
 _NO_UNROLL = ("!770 = distinct !{!770, !771}", '!771 = !{!"llvm.loop.unroll.disable"}')
 
+# The metadata of stores past the caches, `!nontemporal !772`.
+STREAMED = "!772 = !{i32 1}"
+
 
 @contextmanager
 def counted(function: Function, start: str, stop: str, step: str | int) -> Iterator[str]:
@@ -138,7 +141,7 @@ def emit_tile(module: Module, name: str, plan: GemmPlan, epilogue: Epilogue | No
         "i64 %rows, i64 %columns, i1 %accumulate, ptr %buffers, ptr %sizes, i64 %batch, i64 %row, i64 %column, i1 %last"
     )
     if epilogue is None:
-        kind = "fetching" if plan.fetches else "tile"
+        kind = "fetching" if plan.fetches else "streaming" if plan.streams else "tile"
         name = module.shared(f"gemm.{kind}.{plan.mr}x{plan.nr}.{LLType(plan.dtype, plan.lanes).suffix}")
         if module.has(name):
             return name
@@ -158,6 +161,8 @@ def emit_tile(module: Module, name: str, plan: GemmPlan, epilogue: Epilogue | No
         condition = f.let(f"and i1 {condition}, {f.let(part)}")
     f.branch(condition, full, partial)
     f.start(full)
+    if plan.streams:
+        _stream_whole(f, plan, sums, done)
     _store_whole(f, plan, sums)
     f.jump(done)
     f.start(partial)
@@ -180,6 +185,12 @@ def _fetch(f: Function, plan: GemmPlan) -> None:
         for v in range(0, plan.nr, plan.lanes):
             prefetch(f, offset(f, element, row, v), write=True)
         row = offset(f, element, row, "%row_stride")
+
+
+def streaming_fence(f: Function) -> None:
+    """Let other threads see what went past the caches before what is written after."""
+    f.module.declare("declare void @llvm.x86.sse.sfence()")
+    f.line("call void @llvm.x86.sse.sfence()")
 
 
 def _sum(f: Function, plan: GemmPlan) -> list[str]:
@@ -250,6 +261,26 @@ def _store_whole(f: Function, plan: GemmPlan, sums: list[str]) -> None:
             place = offset(f, vector.element, row, v * plan.lanes)
             total = add(f, vector, _current(f, vector, place, some), sums[i * vectors + v])
             f.line(f"store {vector.llvm} {total}, ptr {place}, align {align}")
+
+
+def _stream_whole(f: Function, plan: GemmPlan, sums: list[str], done: str) -> None:
+    """Store a tile that exists whole past the caches and go to `done`, if rows of C stand at cache lines."""
+    vector = LLType(plan.dtype, plan.lanes)
+    vectors, align = plan.nr // plan.lanes, plan.lanes * plan.dtype.itemsize
+    f.module.declare(STREAMED)
+    width = f.let(f"mul nsw i64 %row_stride, {plan.dtype.itemsize}")
+    bits = f.let(f"and i64 {f.let(f'or i64 {width}, ' + f.let('ptrtoint ptr %c to i64'))}, {align - 1}")
+    past, through = f.label("past"), f.label("through")
+    f.branch(f.let(f"icmp eq i64 {bits}, 0"), past, through)
+    f.start(past)
+    row = "%c"
+    for i in range(plan.mr):
+        for v in range(vectors):
+            place = offset(f, vector.element, row, v * plan.lanes)
+            f.line(f"store {vector.llvm} {sums[i * vectors + v]}, ptr {place}, align {align}, !nontemporal !772")
+        row = offset(f, vector.element, row, "%row_stride")
+    f.jump(done)
+    f.start(through)
 
 
 def _current(f: Function, vector: LLType, place: str, mask: str) -> str:

@@ -112,7 +112,7 @@ def any_size(dtype: DType, target: Target, tasks: int = 1) -> Product:
 def own_size(a: Array, b: Array, c: Array, dtype: DType, tasks: int = 1) -> Product:
     """The product compiled for these sizes and strides alone."""
     table = size_table(a, b, c)
-    return Product(plan_gemm(dtype, host_target(), table[0], table[1], table[2], tasks), tuple(table))
+    return Product(plan_gemm(dtype, host_target(), *table[:3], tasks, table[3]), tuple(table))
 
 
 def operands(
@@ -178,6 +178,20 @@ def test_blocks_beyond_the_caches() -> None:
     product = any_size(F32, host_target())
     assert product.plan.mc < 600 and product.plan.nc < 1100 and product.plan.kc < 300
     check(a, b, product(a, b, c))
+
+
+@pytest.mark.parametrize("dtype", (F32, F64), ids=str)
+def test_large_results_have_the_same_bits_past_the_caches(dtype: DType) -> None:
+    a, b, c = operands(dtype, 2, 515, 1056, 3)
+    product = own_size(a, b, c, dtype)
+    target = host_target()
+    assert product.plan.streams == (target.architecture == "x86_64" and target.vector_bytes == 64)
+    usual = Product(dataclasses.replace(product.plan, streams=False), tuple(size_table(a, b, c)))
+    expected = usual(a, b, c.copy())
+    for first in (0, 1):  # rows at cache lines, and beside them
+        place = guarded((c.size + 1,), dtype, at_end=False)[first : first + c.size].reshape(c.shape)
+        np.testing.assert_array_equal(product(a, b, place), expected)
+    check(a, b, expected)
 
 
 @pytest.mark.parametrize("dtype", (F32, F64, I32), ids=str)
