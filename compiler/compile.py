@@ -19,9 +19,11 @@ import adjit.runtime
 from adjit.compiler.llvm.jit import Library, object_key
 from adjit.compiler.llvm.target import host_target
 from adjit.compiler.load import load_program
+from adjit.compiler.passes import any_registered
 from adjit.ir.analysis import callees
 from adjit.ir.graph import Graph
 from adjit.ir.hashing import structural_hash
+from adjit.ir.logs import listening
 from adjit.runtime.cache import cache_key, default_cache
 from adjit.runtime.collection import collector_paused
 from adjit.runtime.executable import Executable, Layout
@@ -29,6 +31,7 @@ from adjit.runtime.threads import get_num_threads
 
 # Modules that say what ops mean; those of users' ops are not among the files that a key tells of.
 _HOMES = ("adjit.ir.", "adjit.runtime.", "adjit.compiler.")
+_SETTINGS = ("ADJIT_DEBUG_INFO", "ADJIT_PERF", "ADJIT_DUMP_DIR")
 
 
 def compile_graph(
@@ -39,13 +42,16 @@ def compile_graph(
     With `strict`, no multiplication is fused with an addition and contractions have one order of summation, so results
     equal eager mode's to the last bit.  `threads`: the most that a call uses (None: as many as `get_num_threads` says).
     With `debug`, or ADJIT_DEBUG_INFO=1, debuggers see the user's lines in the code; with ADJIT_PERF=1 perf does.
+    ADJIT_DUMP_DIR names a folder that gets every stage.
     """
-    perf = os.environ.get("ADJIT_PERF") == "1"
-    if debug or perf or os.environ.get("ADJIT_DEBUG_INFO") == "1":
-        return _traceable(graph, strict, threads, perf)
+    asked = {name for name in _SETTINGS if os.environ.get(name, "0") != "0"}
     with collector_paused():
+        if debug or asked or listening("ir") or listening("passes"):
+            return _watched(graph, strict, threads, asked, debug)
         key = _key(graph, strict, get_num_threads() if threads is None else threads)
         found = _stored(graph, key) if key else None
+        if (log := listening("cache")) is not None:
+            log.debug("@%s: %s", graph.name, "from the disk cache" if found else "compiled")
         if found is None:
             from adjit.compiler.build import build
             from adjit.compiler.pipeline import lowered
@@ -56,24 +62,31 @@ def compile_graph(
         return found
 
 
-def _traceable(graph: Graph, strict: bool, threads: int | None, perf: bool) -> Executable:
-    """The executable with debug information.  It is made anew: a program in the cache knows no lines."""
+def _watched(graph: Graph, strict: bool, threads: int | None, asked: set[str], debug: bool) -> Executable:
+    """The executable of a program that is looked at: made anew, as the cache knows no stages and no lines."""
     from adjit.compiler.build import LEVEL, build, llvm_text
-    from adjit.compiler.pipeline import lowered
+    from adjit.compiler.pipeline import stages
 
-    last = lowered(graph, strict=strict)
-    found = build(last, strict=strict, threads=threads, debug=True)
-    if perf:
+    shots = list(stages(graph, strict=strict))
+    last = shots[-1][1]
+    debug = debug or "ADJIT_DEBUG_INFO" in asked or "ADJIT_PERF" in asked
+    found = build(last, strict=strict, threads=threads, debug=debug)
+    if "ADJIT_PERF" in asked:
         from adjit.compiler.llvm.perf import write_map
 
         assert isinstance(found.library, Library)
         write_map(llvm_text(last, strict=strict, threads=threads, debug=True), LEVEL, found.library)
+    if "ADJIT_DUMP_DIR" in asked:
+        from adjit.compiler.dump import dump_program
+
+        text = llvm_text(last, strict=strict, threads=threads)
+        dump_program(os.environ["ADJIT_DUMP_DIR"], graph, shots, text, LEVEL)
     return found
 
 
 def _key(graph: Graph, strict: bool, threads: int) -> bytes | None:
     """The program's key in the cache; None without a cache, and where this package's files do not tell its meaning."""
-    if default_cache() is None or os.environ.get("ADJIT_CHECK") == "1":
+    if default_cache() is None or os.environ.get("ADJIT_CHECK") == "1" or any_registered():
         return None
     ops = {node.op for each in (*callees(graph), graph) for node in each.walk()}
     if not all(op.home.startswith(_HOMES) for op in ops):

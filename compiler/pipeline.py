@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
+from time import perf_counter
 
 from adjit.compiler.compile import compile_graph
 from adjit.compiler.fuse import fuse
 from adjit.compiler.legalize import legalize
 from adjit.compiler.loops.lower import lower
+from adjit.compiler.passes import passes_after
 from adjit.compiler.simplify import simplify
 from adjit.ir.graph import Graph
+from adjit.ir.logs import listening
 from adjit.ir.verify import verify
 
 __all__ = ["STAGES", "assembly_of", "compile_graph", "llvm_of", "lowered", "stages"]
@@ -23,19 +27,39 @@ STAGES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
 
 
 def stages(graph: Graph, *, strict: bool = False) -> Iterator[tuple[str, Graph]]:
-    """The graph as traced, which is verified, then after each stage; those are verified when ADJIT_CHECK=1."""
+    """The graph as traced, which is verified, then after each stage; those are verified when ADJIT_CHECK=1.
+
+    Users' passes (`compiler/passes.py`) are stages too, under their own names.
+    """
     checked = os.environ.get("ADJIT_CHECK") == "1"
     verify(graph)  # a value that nothing defines would be memory that nothing wrote
-    yield "trace", graph
-    for name, stage in STAGES:
+    last: Callable[[Graph], Graph] = partial(lower, strict=strict)  # kernels: loops over buffers
+    start, count = perf_counter(), len(graph.nodes)
+    for name, stage in (("trace", _unchanged), *STAGES, ("lower", last)):
         graph = stage(graph)
-        if checked:
+        if checked and name != "trace":
             verify(graph)
+        _log(name, graph, start, count)
         yield name, graph
-    graph = lower(graph, strict=strict)  # kernels: loops over buffers
-    if checked:
-        verify(graph)
-    yield "lower", graph
+        for own in passes_after(name):
+            start, count = perf_counter(), len(graph.nodes)
+            graph = own.run(graph)
+            _log(own.name, graph, start, count)
+            yield own.name, graph
+        start, count = perf_counter(), len(graph.nodes)
+
+
+def _unchanged(graph: Graph) -> Graph:
+    return graph
+
+
+def _log(name: str, graph: Graph, start: float, count: int) -> None:
+    """Tell the loggers of a stage that began at `start` with `count` nodes."""
+    if (log := listening("passes")) is not None:
+        milliseconds = 1e3 * (perf_counter() - start)
+        log.debug("@%s: %s: %d -> %d nodes, %.2f ms", graph.name, name, count, len(graph.nodes), milliseconds)
+    if (log := listening("ir")) is not None:
+        log.debug("@%s after %s\n%s", graph.name, name, graph)
 
 
 def lowered(graph: Graph, *, strict: bool = False) -> Graph:

@@ -17,6 +17,7 @@ from adjit.entry import Entry, argument_names, trace_entry
 from adjit.errors import explained
 from adjit.ir.errors import ShapeError
 from adjit.ir.graph import Graph
+from adjit.ir.logs import listening
 from adjit.ir.shape import Dim
 from adjit.retrace import reason_of
 from adjit.running import run_entry
@@ -221,6 +222,7 @@ class CompiledFunction:
             with collector_paused():
                 entry = self._trace(call)
             entry.number = self.compile_count
+            _log_entry(entry)
             self._entries.setdefault(call.key, []).insert(0, entry)
             self._shapes.setdefault(call.key, []).append(call.shapes)
             return entry
@@ -229,6 +231,8 @@ class CompiledFunction:
         seen = self._shapes.get(call.key, [])
         fixed = self._fixed.setdefault(call.key, set())
         reason = reason_of(call, argument_names(self.function, call), self._entries)
+        if (log := listening("guards")) is not None:
+            log.debug("%s is traced: %s", getattr(self, "__name__", type(self.function).__name__), reason)
         while True:
             dims, hints = open_dims(call, seen, fixed, self.dynamic)
             try:
@@ -245,6 +249,16 @@ class CompiledFunction:
                     for axis, dim in enumerate(own):
                         if isinstance(dim, Dim) and dim.names & request.names:
                             fixed.add((index, axis))
+
+
+def _log_entry(entry: Entry) -> None:
+    """Tell the loggers of a new program in the cache."""
+    graph = entry.graph
+    if (log := listening("cache")) is not None:
+        types = ", ".join(f"{value.name}: {value.type}" for value in graph.inputs)
+        log.debug("program %d: @%s(%s)", entry.number, graph.name, types)
+    if (log := listening("guards")) is not None and graph.guards:
+        log.debug("@%s serves where %s", graph.name, ", ".join(map(str, graph.guards)))
 
 
 def _require_compilable(model: Any) -> None:
