@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any
 
 import llvmlite
@@ -42,17 +43,40 @@ def _architecture(triple: str) -> str:
     return triple.partition("-")[0]
 
 
-def _keep_lock_over_fork() -> None:
-    """Hold llvmlite's lock while the process forks.
+# Held while LLVM works on several modules at once, outside llvmlite's lock.
+side_by_side = threading.Lock()
 
-    Every LLVM call takes that lock.  A child forked while another thread held it would inherit it locked by a thread
+
+def unlocked(name: str) -> Any:
+    """llvmlite's function `name` without the lock that lets in one thread at a time.
+
+    Only under `side_by_side`, and for modules, machines and passes that no other thread uses: each in a context of its
+    own, which is what LLVM asks for.
+    """
+    function = getattr(llvm.ffi.lib, name)
+    return function._cfn
+
+
+def _keep_locks_over_fork() -> None:
+    """Hold LLVM's locks while the process forks.
+
+    Every LLVM call takes one of them.  A child forked while another thread held it would inherit it locked by a thread
     that the child does not have, and LLVM's own state half changed: its first compile would hang.
     """
     if not hasattr(os, "register_at_fork"):
         return
     lock = llvm.ffi.lib._lock._lock
-    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+
+    def acquire() -> None:
+        side_by_side.acquire()
+        lock.acquire()
+
+    def release() -> None:
+        lock.release()
+        side_by_side.release()
+
+    os.register_at_fork(before=acquire, after_in_parent=release, after_in_child=release)
 
 
 _start_host()
-_keep_lock_over_fork()
+_keep_locks_over_fork()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import os
 import re
@@ -10,10 +11,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from adjit.compiler.llvm.binding import LLVM_VERSION, LLVMLITE_VERSION, llvm
+from adjit.compiler.llvm.binding import LLVM_VERSION, LLVMLITE_VERSION, llvm, side_by_side, unlocked
+from adjit.compiler.llvm.parallel import deal, pack, unpack
 from adjit.compiler.llvm.target import Target, host_target, target_machine
 from adjit.ir.errors import CompileError
 from adjit.runtime.cache import cache_key, default_cache
+from adjit.runtime.threads import get_num_threads
 
 # Raised when the same text would be compiled otherwise than before: it is part of every cache key.
 PIPELINE_VERSION = 2
@@ -91,7 +94,7 @@ def object_of(
     """The object of `text`, from the disk cache or compiled, after its key in the cache."""
     target = target or host_target()
     key = object_key(text, target, level, vectorize)
-    return key, cached_object(key, lambda: compile_object(text, target, level, vectorize=vectorize))
+    return key, cached_object(key, lambda: compile_objects(text, target, level, vectorize=vectorize))
 
 
 def cached_object(key: bytes, make: Callable[[], bytes]) -> bytes:
@@ -125,6 +128,45 @@ def compile_object(text: str, target: Target | None = None, level: int = 2, *, v
         return code
 
 
+def compile_objects(text: str, target: Target | None = None, level: int = 2, *, vectorize: bool = False) -> bytes:
+    """`compile_object` by as many threads as kernels may use; several objects are packed as `parallel.pack` does."""
+    parts = deal(text, get_num_threads()) if level == 1 and not vectorize else [text]
+    if len(parts) == 1:
+        return compile_object(text, target, level, vectorize=vectorize)
+    found: list[bytes | BaseException] = [b""] * len(parts)
+
+    def work(number: int) -> None:
+        try:
+            with _optimised(parts[number], target or host_target(), level, vectorize, alone=False) as (module, machine):
+                found[number] = _emitted(module, machine)
+        except BaseException as error:  # raised again below, in the thread that waits
+            found[number] = error
+
+    others = [threading.Thread(target=work, args=(number,)) for number in range(1, len(parts))]
+    with side_by_side:
+        for thread in others:
+            thread.start()
+        work(0)
+        for thread in others:
+            thread.join()
+    for each in found:
+        if isinstance(each, BaseException):
+            raise each
+    return pack([each for each in found if isinstance(each, bytes)])
+
+
+def _emitted(module: Any, machine: Any) -> bytes:
+    """`machine.emit_object`, beside other threads that do the same."""
+    with llvm.ffi.OutputString() as said:
+        memory = unlocked("LLVMPY_TargetMachineEmitToMemory")(machine, module, 1, said)
+        if not memory:
+            raise CompileError(f"LLVM cannot emit an object: {said}")
+    try:
+        return ctypes.string_at(llvm.ffi.lib.LLVMPY_GetBufferStart(memory), llvm.ffi.lib.LLVMPY_GetBufferSize(memory))
+    finally:
+        llvm.ffi.lib.LLVMPY_DisposeMemoryBuffer(memory)
+
+
 def assembly(text: str, target: Target | None = None, level: int = 2, *, vectorize: bool = False) -> str:
     """The assembly that `text` compiles to."""
     with _optimised(text, target or host_target(), level, vectorize) as (module, machine):
@@ -144,7 +186,9 @@ def load(code: bytes, exports: Iterable[str], imports: Mapping[str, int], key: b
     Errors: CompileError if the object cannot be read, or a name has no address.
     """
     names = tuple(exports)
-    builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
+    builder = llvm.JITLibraryBuilder().add_current_process()
+    for each in unpack(code):
+        builder.add_object_img(each)
     for name, address in imports.items():
         builder.import_symbol(name, address)
     for name in names:
@@ -171,8 +215,13 @@ def _without_address(text: str, imports: Mapping[str, int]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _optimised(text: str, target: Target, level: int, vectorize: bool) -> Iterator[tuple[Any, Any]]:
-    """The module of `text` after LLVM's passes, and the machine to emit it with."""
+def _optimised(
+    text: str, target: Target, level: int, vectorize: bool, *, alone: bool = True
+) -> Iterator[tuple[Any, Any]]:
+    """The module of `text` after LLVM's passes, and the machine to emit it with.
+
+    `alone` says that no other thread works with LLVM meanwhile but one that waits for llvmlite's lock.
+    """
     machine = target_machine(target, level)
     # A context of its own frees all that parsing made; the global one would keep it.
     context = llvm.create_context()
@@ -183,7 +232,7 @@ def _optimised(text: str, target: Target, level: int, vectorize: bool) -> Iterat
             module.data_layout = str(machine.target_data)
             _verify(module, text)
             if level > 0:
-                _run_passes(module, machine, level, vectorize)
+                _run_passes(module, machine, level, vectorize, alone)
             yield module, machine
         finally:
             module.close()
@@ -192,7 +241,7 @@ def _optimised(text: str, target: Target, level: int, vectorize: bool) -> Iterat
         machine.close()
 
 
-def _run_passes(module: Any, machine: Any, level: int, vectorize: bool) -> None:
+def _run_passes(module: Any, machine: Any, level: int, vectorize: bool, alone: bool) -> None:
     """Run the passes of `level` over `module`, once: LLVM's default pipeline, or at level 1 the `_SHORT` one.
 
     Builder and manager serve one run: a second run of the same manager aborts the process (LLVM issue 58939).
@@ -207,7 +256,10 @@ def _run_passes(module: Any, machine: Any, level: int, vectorize: bool) -> None:
             getattr(passes, f"add_{name}_pass")()
     else:
         passes = builder.getModulePassManager()
-    passes.run(module, builder)
+    if alone:
+        passes.run(module, builder)
+    else:
+        unlocked("LLVMPY_RunNewModulePassManager")(passes, module, builder)
     # llvmlite 0.50 never frees a ModulePassManager: ObjectRef's empty _dispose hides the real one.
     llvm.NewPassManager._dispose(passes)
     passes.detach()

@@ -8,49 +8,90 @@ text is dealt out.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 # Lines for which a thread of its own pays: some 30 ms of LLVM's time.
 LEAST_LINES = 800
-
-_DEFINITION = re.compile(r"^define (?:internal )?(?P<head>.*?@(?P<name>[\w.$]+)\(.*) \{$", re.MULTILINE)
+_MAGIC = b"adjitset"
+_COUNT = struct.Struct("<Q")
+_DEFINITION = re.compile(r"^define (?:internal )?(?P<head>[^\n]*?@(?P<name>[\w.$]+)\([^\n]*\)[^\n]*) \{$", re.MULTILINE)
 _REFERENCE = re.compile(r"@([\w.$]+)")
 
 
-def deal(text: str, most: int) -> list[str]:
-    """The text as at most `most` modules of about equal work; itself where one is enough.
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A module's text in parts: what stands before the functions, and by name the functions' heads and texts.
 
-    Functions that are called from another module lose their internal linkage.
+    `copied` are those that are inlined; `uses` says which functions each one names, as often as it does.
+    """
+
+    start: str
+    heads: Mapping[str, str]
+    bodies: Mapping[str, str]
+    copied: frozenset[str]
+    uses: Mapping[str, Sequence[str]]
+
+
+def deal(text: str, most: int) -> list[str]:
+    """The text as at most `most` modules of about equal work; itself where one is enough, or it has state.
+
+    Functions that another module may call lose their internal linkage.
     """
     parts = min(most, text.count("\n") // LEAST_LINES)
-    if parts < 2 or "\n!llvm.dbg.cu" in text:
+    found = _read(text) if parts > 1 else None
+    if found is None:
         return [text]
+    return [_module(found, own) for own in _balanced(found, parts) if own]
+
+
+def pack(objects: Sequence[bytes]) -> bytes:
+    """Objects as one run of bytes; a single one as it is."""
+    if len(objects) == 1:
+        return objects[0]
+    return b"".join([_MAGIC, _COUNT.pack(len(objects)), *(_COUNT.pack(len(each)) + each for each in objects)])
+
+
+def unpack(code: bytes) -> list[bytes]:
+    """The objects in a run of bytes."""
+    if not code.startswith(_MAGIC):
+        return [code]
+    (count,) = _COUNT.unpack_from(code, len(_MAGIC))
+    objects, place = [], len(_MAGIC) + _COUNT.size
+    for _ in range(count):
+        (size,) = _COUNT.unpack_from(code, place)
+        place += _COUNT.size
+        objects.append(code[place : place + size])
+        place += size
+    return objects
+
+
+def _read(text: str) -> _Text | None:
+    """The parts of a text; None for one with variables, or with something after its functions (debug information)."""
     first = text.index("\ndefine ") + 1
-    head, bodies = text[:first], [body + "\n}\n" for body in text[first:].split("\n}\n")[:-1]]
-    tail = text[first + sum(map(len, bodies)) :]
-    if tail.strip():
-        return [text]
-    functions = {match["name"]: (match["head"], body) for body in bodies if (match := _DEFINITION.search(body))}
-    copied = {name for name, (start, _) in functions.items() if " alwaysinline " in start}
-    uses = {name: _uses(name, functions) for name in functions}
-    modules = [_module(head, functions, copied, uses, own) for own in _balanced(functions, copied, uses, parts)]
-    return modules
+    start, bodies, heads = text[:first], {}, {}
+    *functions, rest = text[first:].split("\n}\n")
+    for function in functions:
+        found = _DEFINITION.search(function)
+        if found is None:
+            return None
+        heads[found["name"]], bodies[found["name"]] = found["head"], function + "\n}\n"
+    if rest.strip() or " global " in start:
+        return None
+    copied = frozenset(name for name, head in heads.items() if " alwaysinline " in head)
+    uses = {name: [used for used in _REFERENCE.findall(body) if used in bodies and used != name]
+            for name, body in bodies.items()}  # fmt: skip
+    return _Text(start, heads, bodies, copied, uses)
 
 
-def _uses(name: str, functions: dict[str, tuple[str, str]]) -> list[str]:
-    """The module's functions that a function names, as often as it does."""
-    return [found for found in _REFERENCE.findall(functions[name][1]) if found in functions and found != name]
-
-
-def _balanced(
-    functions: dict[str, tuple[str, str]], copied: set[str], uses: dict[str, list[str]], parts: int
-) -> list[list[str]]:
+def _balanced(text: _Text, parts: int) -> list[list[str]]:
     """The functions that are not copied, in lists of about equal length in lines, inlined ones counted in."""
-    lines = {name: body.count("\n") for name, (_, body) in functions.items()}
+    lines = {name: body.count("\n") for name, body in text.bodies.items()}
     weights = {
-        name: lines[name] + sum(lines[used] for used in uses[name] if used in copied)
-        for name in functions
-        if name not in copied
+        name: count + sum(lines[used] for used in text.uses[name] if used in text.copied)
+        for name, count in lines.items()
+        if name not in text.copied
     }
     dealt: list[list[str]] = [[] for _ in range(parts)]
     loads = [0] * parts
@@ -61,25 +102,20 @@ def _balanced(
     return dealt
 
 
-def _module(
-    head: str,
-    functions: dict[str, tuple[str, str]],
-    copied: set[str],
-    uses: dict[str, list[str]],
-    own: Sequence[str],
-) -> str:
+def _module(text: _Text, own: Iterable[str]) -> str:
     """The text of a module with `own` functions, those that are inlined into them, and declarations of the others."""
     present = dict.fromkeys(own)
-    queue = list(own)
     named: dict[str, None] = {}
+    queue = list(present)
     while queue:
-        for used in uses[queue.pop()]:
-            if used in copied and used not in present:
+        for used in text.uses[queue.pop()]:
+            if used in text.copied and used not in present:
                 present[used] = None
                 queue.append(used)
             named[used] = None
-    declared = [f"declare {functions[name][0]}" for name in named if name not in present]
-    bodies = [functions[name][1] for name in present]
-    texts = [body if name in copied else body.replace("define internal ", "define ", 1)
-             for name, body in zip(present, bodies, strict=True)]  # fmt: skip
-    return "\n".join([head.rstrip("\n"), *declared, "", *texts])
+    declared = [f"declare {text.heads[name]}" for name in named if name not in present]
+    bodies = [
+        text.bodies[name] if name in text.copied else text.bodies[name].replace("define internal ", "define ", 1)
+        for name in present
+    ]
+    return "\n".join([text.start.rstrip("\n"), *declared, "", *bodies])

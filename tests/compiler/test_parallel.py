@@ -1,0 +1,101 @@
+"""A module's text dealt out to several: each function stands once, the objects link, and results have the same bits."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+
+import numpy as np
+import pytest
+
+from adjit.compiler.compile import compile_graph
+from adjit.compiler.llvm import jit, parallel
+from adjit.compiler.pipeline import llvm_of
+from adjit.ir.errors import CompileError
+from adjit.ir.parser import parse
+
+TEXT = """
+func @f(%x: f32[64, 96], %y: f32[96, 80], %z: f32[64, 80]) -> (f32[64, 80], f32[80], f32[64, 96]) {
+  %0 = dot %x, %y {contract=[[1], [0]], batch=[[], []]} : f32[64, 80]
+  %1 = tanh %0 : f32[64, 80]
+  %2 = mul %1, %z : f32[64, 80]
+  %3 = reduce_sum %2 {axes=[0]} : f32[80]
+  %4 = dot %2, %y {contract=[[1], [1]], batch=[[], []]} : f32[64, 96]
+  %5 = sin %4 : f32[64, 96]
+  return %2, %3, %5
+}
+"""
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADJIT_CACHE", "0")
+    monkeypatch.setattr(parallel, "LEAST_LINES", 50)
+
+
+def results() -> list[bytes]:
+    random = np.random.default_rng(0)
+    operands = [random.standard_normal(shape).astype("float32") for shape in ((64, 96), (96, 80), (64, 80))]
+    return [found.tobytes() for found in compile_graph(parse(TEXT), threads=2).run(operands)]
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_results_do_not_depend_on_the_number_of_modules(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit, "get_num_threads", lambda: 1)
+    wanted = results()
+    objects: list[int] = []
+    pack = parallel.pack
+    monkeypatch.setattr(jit, "pack", lambda found: objects.append(len(found)) or pack(found))
+    monkeypatch.setattr(jit, "get_num_threads", lambda: count)
+    assert results() == wanted
+    assert objects == [count]
+
+
+def test_each_function_stands_in_one_module() -> None:
+    text = llvm_of(parse(TEXT), threads=2)
+    modules = parallel.deal(text, 3)
+    assert len(modules) == 3
+    wanted = re.findall(r"^define (?!.*alwaysinline).*?@([\w.$]+)\(", text, re.MULTILINE)
+    found = [name for each in modules for name in re.findall(r"^define (?!.*alwaysinline).*?@([\w.$]+)\(", each, re.M)]
+    assert sorted(found) == sorted(wanted)
+    assert parallel.deal(text, 1) == [text]
+    assert parallel.deal(f"@state = internal global i64 0\n{text}", 3) == [f"@state = internal global i64 0\n{text}"]
+
+
+@pytest.mark.parametrize("objects", [[b"one"], [b"", b"\0two", b"x" * 1000]])
+def test_objects_are_packed(objects: list[bytes]) -> None:
+    assert parallel.unpack(parallel.pack(objects)) == objects
+
+
+def test_an_error_of_any_module_is_raised() -> None:
+    text = llvm_of(parse(TEXT), threads=2)
+    lost = "define void @lost() {\n  ret i32 %nothing\n}\n"
+    broken = text.replace("define void @adjit_main", f"{lost}define void @adjit_main")
+    with pytest.raises(CompileError, match="nothing"):
+        jit.compile_objects(broken, level=1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_forked_meanwhile_can_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit, "get_num_threads", lambda: 2)
+    text = llvm_of(parse(TEXT), threads=2)
+    stop = threading.Event()
+
+    def compile_until_told() -> None:
+        while not stop.wait(0.01):  # a fork waits for this thread's locks
+            jit.compile_objects(text, level=1)
+
+    thread = threading.Thread(target=compile_until_told)
+    thread.start()
+    ends = []
+    for _ in range(2):
+        child = os.fork()
+        if child == 0:
+            jit.compile_objects(text, level=1)
+            os._exit(0)
+        ends.append(os.waitpid(child, 0)[1])
+    stop.set()
+    thread.join()
+    assert ends == [0] * 2
