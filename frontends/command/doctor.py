@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 
 from adjit.command.failure import FAILED, OK
 from adjit.command.terminal import columns, paint
-from adjit.inspection.printing import size_text
+from adjit.inspection.printing import size_text, time_text
 
 _LIBRARIES = ("numpy", "llvmlite", "sympy", "optree", "platformdirs", "safetensors", "tqdm", "ml_dtypes")
 _VECTORS = ("sse4.2", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512bf16", "neon", "sve")
@@ -35,7 +36,7 @@ class Check:
 def doctor(*, as_json: bool) -> int:
     """Print versions, machine, checks and advice; 1 if something does not work."""
     facts = {**_versions(), **_machine(), **_settings()}
-    checks = [check() for check in (_cache, _compilation, _native_calls, _bytecode, _threads)]
+    checks = [check() for check in (_cache, _compilation, _native_calls, _import, _blas, _threads)]
     if as_json:
         print(json.dumps({"facts": facts, "checks": [_as_dict(check) for check in checks]}, indent=1))
     else:
@@ -133,13 +134,27 @@ def _native_calls() -> Check:
     return Check("native calls", True, "off: each call costs some microseconds more", advice)
 
 
-def _bytecode() -> Check:
+def _import() -> Check:
+    """The time of `import adjit` in a new process, and whether Python may keep what it compiled for the next one."""
+    program = "import time; start = time.perf_counter(); import adjit; print(time.perf_counter() - start)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    if done.returncode:
+        return Check("import adjit", False, (done.stderr.strip().splitlines() or ["failed"])[-1])
     folder = Path(__file__).parent / "__pycache__"
+    advice = ""
     if sys.dont_write_bytecode:
-        return Check("bytecode", True, "not kept", "`import adjit` takes longer: unset PYTHONDONTWRITEBYTECODE")
-    if not os.access(folder if folder.exists() else folder.parent, os.W_OK):
-        return Check("bytecode", True, "not kept", f"`import adjit` takes longer: {folder} cannot be written")
-    return Check("bytecode", True, "kept")
+        advice = "Python keeps no bytecode, so each import compiles: unset PYTHONDONTWRITEBYTECODE"
+    elif not os.access(folder if folder.exists() else folder.parent, os.W_OK):
+        advice = f"Python can keep no bytecode, so each import compiles: {folder} cannot be written"
+    return Check("import adjit", True, time_text(float(done.stdout)), advice)
+
+
+def _blas() -> Check:
+    """The library behind NumPy, which factorizations and large products call."""
+    found = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    forced = os.environ.get("OPENBLAS_CORETYPE")
+    advice = f"OPENBLAS_CORETYPE={forced} makes NumPy use another processor's kernels: unset it" if forced else ""
+    return Check("NumPy's BLAS", True, f"{found.get('name', 'unknown')} {found.get('version', '')}".strip(), advice)
 
 
 def _threads() -> Check:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from adjit import __version__
 from adjit.command.failure import FAILED, OK, USAGE, ScriptEnded, UsageError, complain, report
 
 _ARGUMENTS = """\
@@ -22,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="python -m adjit", description="adjit: trace, differentiate, compile, look.", epilog=_EXIT
     )
+    top.add_argument("--version", action="version", version=f"adjit {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     look = _of_function(commands, "inspect", "print a function's program at any stage, or make one HTML page of all")

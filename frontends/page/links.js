@@ -42,35 +42,41 @@ for (const text of data.documents) {
   text.matches = [];
 }
 
+// What a line or box stands for: its spots, the kernels that compute it and of which program, and its direction.
+const NOTHING = { spots: [], kernels: [], group: "", direction: "" };
+const lookAt = (set, group) => (set ? { spots: related(set), kernels: data.sets[set][1], group, direction: directionOf[set].trim() } : NOTHING);
+
 // What is held (clicked) and what is pointed at; the latter is shown while there is something under the pointer.
 const links = {
-  held: [], under: [], direction: "", listeners: [], version: 0,
-  get spots() { return this.under.length ? this.under : this.held; },
-  hold(set) {
-    this.held = related(set);
-    this.under = [];
-    this.direction = directionOf[set].trim();
-    this.changed(true);
-  },
-  point(set) {
-    const spots = related(set);
-    if (spots.length === this.under.length && spots.every((spot, i) => spot === this.under[i])) return;
-    this.under = spots;
+  held: NOTHING, under: NOTHING, listeners: [], version: 0,
+  get shown() { return this.under.spots.length ? this.under : this.held; },
+  get spots() { return this.shown.spots; },
+  hold(set, group = "") { this.held = lookAt(set, group); this.under = NOTHING; this.changed(true); },
+  point(set, group = "") {
+    const look = lookAt(set, group);
+    if (String(look.spots) === String(this.under.spots) && String(look.kernels) === String(this.under.kernels)) return;
+    this.under = look;
     this.changed(false);
   },
-  release() { this.held = []; this.under = []; this.changed(false); },
+  release() { this.held = this.under = NOTHING; this.changed(false); },
   changed(reveal) { this.version += 1; for (const listener of this.listeners) listener(reveal); },
-  has(set) {
-    const spots = this.spots;
-    return spots.length > 0 && spotsOf[set].some((spot) => spots.includes(spot));
-  },
+  has(set) { return spotsOf[set].some((spot) => this.spots.includes(spot)); },
+  // The linked lines of a text, in order; of machine code those in the same kernel, where there are some.
   linesIn(text) {
     if (text.linkedAt !== this.version) {
+      const { spots, kernels, group } = this.shown;
+      let lines = [...new Set(spots.flatMap((spot) => text.index.get(spot) ?? []))].sort((a, b) => a - b);
+      if (text.pane === "machine" && kernels.length && text.group === group) {
+        const inside = lines.filter((line) => data.sets[text.sets[line]][1].some((kernel) => kernels.includes(kernel)));
+        if (inside.length) lines = inside;
+      }
       text.linkedAt = this.version;
-      text.linked = [...new Set(this.spots.flatMap((spot) => text.index.get(spot) ?? []))].sort((a, b) => a - b);
+      text.linked = lines;
+      text.linkedSet = new Set(lines);
     }
     return text.linked;
   },
+  hasLine(text, line) { this.linesIn(text); return text.linkedSet.has(line); },
 };
 
 // Search: the lines of every text that hold the words, capitals or not.

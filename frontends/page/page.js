@@ -161,9 +161,18 @@ const KEYS = {
     status.textContent = HINT;
   },
 };
+function nextTab(event) {
+  event.preventDefault();
+  const pane = focused();
+  const name = event.target.parentElement === pane.tabs ? "tabs" : "groups";
+  const next = event.key === "ArrowRight" ? event.target.nextElementSibling : event.target.previousElementSibling;
+  next?.click();
+  pane[name].querySelector("[aria-selected=true]").focus();
+}
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || help.open) return;
   if (event.target.matches("button, [role=separator]") && ["Enter", " "].includes(event.key)) return;
+  if (event.target.matches("[role=tab]") && ["ArrowLeft", "ArrowRight"].includes(event.key)) return nextTab(event);
   const act = KEYS[event.key];
   if (!act) return;
   event.preventDefault();

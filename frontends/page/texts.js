@@ -52,7 +52,7 @@ class TextPane {
 
   get focus() { return this.list; }
 
-  show(text, reveal = links.held.length > 0) {
+  show(text, reveal = links.held.spots.length > 0) {
     if (!text) return;
     this.text = text;
     this.group = text.group;
@@ -102,14 +102,14 @@ class TextPane {
     this.under = line;
     this.word = word;
     this.restyle();
-    links.point(line < 0 ? 0 : this.text.sets[line]);
+    links.point(line < 0 ? 0 : this.text.sets[line], this.text.group);
   }
 
   choose(line) {
     if (line < 0) return;
     this.active = line;
     this.holding = true;  // the line is in view here already
-    links.hold(this.text.sets[line]);
+    links.hold(this.text.sets[line], this.text.group);
     this.holding = false;
     say(this.text.sets[line], this.text, line);
   }
@@ -119,7 +119,7 @@ class TextPane {
     this.scrollTo(this.active, false);
     this.render();
     this.restyle();
-    links.point(this.text.sets[this.active]);
+    links.point(this.text.sets[this.active], this.text.group);
     say(this.text.sets[this.active], this.text, this.active);
   }
 
@@ -152,7 +152,7 @@ class TextPane {
 
   reveal() {
     const alike = this.texts.filter((text) => text.title === this.text.title && links.linesIn(text).length);
-    const text = alike.find((each) => each.group === links.direction) ?? (alike.includes(this.text) ? this.text : alike[0]);
+    const text = alike.find((each) => each.group === links.held.direction) ?? (alike.includes(this.text) ? this.text : alike[0]);
     if (!text) return;
     if (text !== this.text) this.show(text, false);
     const lines = links.linesIn(text);
@@ -194,7 +194,7 @@ class TextPane {
 
   style(row, line) {
     const set = this.text.sets[line];
-    const linked = links.has(set);
+    const linked = links.hasLine(this.text, line);
     row.className = `row ${directionOf[set]}${linked ? "linked " : ""}${line === this.under ? "under " : ""}${line === this.active ? "active" : ""}`;
     row.setAttribute("aria-selected", linked);
     for (const value of row.querySelectorAll(".same")) value.classList.remove("same");

@@ -312,6 +312,10 @@ def test_doctor(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "FAIL disk cache" in out
 
 
+def test_version(run: Run) -> None:
+    assert run("--version")[:2] == (0, f"adjit {torch.__version__}\n")
+
+
 def test_as_a_program(script: str, tmp_path: Path) -> None:
     """A pipe gets plain text unless colour is forced, and may close early."""
     command = [sys.executable, "-m", "adjit", "inspect", f"{script}:powered"]

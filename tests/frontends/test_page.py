@@ -219,6 +219,25 @@ def test_one_operation_of_a_line_shows_its_own_expression(browser: Browser, page
     assert page("links.linesIn(named.machine.texts[1]).length") > 5 * whole > 0
 
 
+def test_a_kernel_shows_its_own_machine_code(browser: Browser, page: Callable[[str], Any]) -> None:
+    page("named.program.show(named.program.texts.at(-1))")
+    browser.click(line_of(page, "program", "k3: "))
+    for number in (0, 1):
+        text = f"named.machine.texts[{number}]"
+        assert set(page(f"links.linesIn({text}).flatMap((line) => data.sets[{text}.sets[line]][1])")) == {"k3"}
+    assert "kernel k3" in page("status.textContent")
+    page("named.program.show(named.program.texts[0])")
+
+
+def test_tabs_answer_to_arrows(browser: Browser, page: Callable[[str], Any]) -> None:
+    page("named.program.tabs.firstChild.focus()")
+    browser.press("ArrowRight")
+    assert page(SHOWN.format(pane="program")) == "legalize"
+    assert page("document.activeElement.textContent") == "legalize"
+    browser.press("ArrowLeft")
+    assert page(SHOWN.format(pane="program")) == "trace"
+
+
 def test_pointing_shows_links_and_leaving_forgets_them(browser: Browser, page: Callable[[str], Any]) -> None:
     browser.point(line_of(page, "program", "reduce_sum"))
     assert page(f"{LINKED.format(pane='source')}.length") > 0
@@ -229,7 +248,7 @@ def test_pointing_shows_links_and_leaving_forgets_them(browser: Browser, page: C
 def test_a_held_line_stays_while_others_are_pointed_at(browser: Browser, page: Callable[[str], Any]) -> None:
     held = line_of(page, "source", "self.out(x)")
     browser.click(held)
-    spots = page("String(links.held)")
+    spots = page("String(links.held.spots)")
     browser.point(line_of(page, "source", "self.fc(x)"))
     assert page("String(links.spots)") != spots
     browser.point("footer")
@@ -266,7 +285,7 @@ def test_keys(browser: Browser, page: Callable[[str], Any]) -> None:
     browser.press("]")
     assert page(SHOWN.format(pane="program")) == "legalize"
     browser.press("[", "g", "j", "Enter")
-    assert page("links.held.length") > 0
+    assert page("links.held.spots.length") > 0
     browser.press("f")
     assert page("document.querySelectorAll('.pane.large').length") == 1
     browser.press("Escape")
