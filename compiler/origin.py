@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adjit.compiler.llvm.emit_finite import Checks, is_checked
+from adjit.compiler.llvm.emit_finite import Checks
 from adjit.compiler.loops.ir import FUSE
 from adjit.compiler.observe import Observer, Values, floats, with_numbers
 from adjit.ir.graph import Graph, Node, Region, Value
@@ -47,7 +47,7 @@ class Origin:
     node: Node | None
     name: str
     index: Index
-    value: float
+    value: complex
     operands: tuple[Operand, ...] = ()
     text: str = ""
     turns: tuple[int, ...] = ()
@@ -80,7 +80,7 @@ def _run(graph: Graph, arrays: Sequence[Array], checks: Checks, observer: Observ
     """What a graph stores; _Found where that is bad."""
     stored = observer.stored(graph, arrays)
     for node in graph.nodes:
-        bad = [v for v in node.outputs if is_checked(v.dtype) and is_bad(stored[v], v, inf=checks.inf).any()]
+        bad = [v for v in node.outputs if v.dtype.is_continuous and is_bad(stored[v], v, inf=checks.inf).any()]
         if bad and checks.concern(node):
             _search_loops(node, stored, checks, observer)
             origin = origin_in(graph, stored, bad, checks, observer)
@@ -199,7 +199,7 @@ class _Walk:
 
     def note(self, value: Value, index: Index, node: Node | None, parts: Sequence[tuple[Value, Read]]) -> None:
         """Remember an origin; an infinity that came in is none."""
-        number = float(floats(self.values[value], value)[index])
+        number = floats(self.values[value], value)[index].item()
         place = ((-1, -1) if node is None else self.order[node], index)
         if place in self.found or (node is None and not np.isnan(number)):
             return
@@ -244,6 +244,8 @@ class _Walk:
             return [(operands[0], tuple(slice(None) if axis in axes else next(rest) for axis in dims))]
         if node.op.name == "dot":
             return _of_dot(node, index)
+        if node.op.name in ("as_real", "as_complex"):  # a complex number is a pair on a last axis
+            return [(operands[0], index[:-1] if node.op.name == "as_real" else (*index, slice(None)))]
         source = self.source(node, index)
         if source is not None:
             return [(operands[0], source)]
@@ -266,7 +268,7 @@ class _Walk:
 
     def first_bad(self, value: Value, read: Read) -> Index | None:
         """The first bad element among those that are read."""
-        if not is_checked(value.dtype):
+        if not value.dtype.is_continuous:
             return None
         among = np.asarray(self.bad(value)[read])
         if not among.any():

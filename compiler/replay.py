@@ -47,6 +47,7 @@ class Replay:
 
     graph: Graph
     names: dict[Value, str]
+    inputs: Values
     steps: list[Step]
     results: list[Array]
     inexact: list[int] = field(default_factory=list)
@@ -67,7 +68,8 @@ def replay(graph: Graph, arrays: Sequence[Array], *, strict: bool, threads: int 
     if not all(same_bits(a, b) for a, b in zip(found, wanted, strict=True)):
         recorder.inexact.append(-1)
     whole = Graph(graph.name, flat.inputs, flat.nodes, flat.outputs, numbered.guards, graph.writes)
-    return Replay(whole, value_names(whole), steps, wanted, recorder.inexact)
+    inputs = dict(zip(flat.inputs, arrays, strict=True))
+    return Replay(whole, value_names(whole), inputs, steps, wanted, recorder.inexact)
 
 
 def _number(value: Value) -> Array:

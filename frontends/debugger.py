@@ -114,8 +114,8 @@ class Session:
                 if own != name:
                     continue
                 known = True
-                if value in each.graph.inputs:
-                    return each.steps[0].values[value], value
+                if value in each.inputs:
+                    return each.inputs[value], value
                 for position in range(self.position - 1, -1, -1):
                     step = self.steps[position]
                     if value in step.node.outputs and self._pass_of(position) is each:

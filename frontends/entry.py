@@ -61,6 +61,7 @@ class Entry:
     memories: frozenset[Memory] = frozenset()  # of captured tensors
     coinciding: list[int] = field(default_factory=list)  # the tensor arguments that stand in one of them
     calls: int = 0
+    nan_checks: Any = None  # what the function itself asked to be looked for: NaN
     number: int = 0  # in the order in which programs were made
     call: Call | None = None  # the one that it was traced for
     profile: dict[str, list[float]] | None = None  # measured seconds of the kernels of its programs
@@ -120,6 +121,7 @@ def trace_entry(
     entry.coinciding = [i for i, tensor in enumerate(call.tensors) if tensor._memory in tracer.coinciding]
     entry.memories |= tracer.coinciding
     entry.epoch = EPOCH.count
+    entry.nan_checks = tracer.nan_checks
     entry.differentiable = any(output.requires_grad for output in outputs)
     if entry.differentiable:
         from adjit.autograd.hooked import derivative_with_hooks

@@ -51,7 +51,7 @@ class CompiledFunction:
         dynamic: bool | None,
         threads: int | None,
         capture: bool,
-        checks: Any = None,
+        nan_checks: Any = None,
         debug_info: bool = False,
     ) -> None:
         self.function = function
@@ -59,7 +59,7 @@ class CompiledFunction:
         self.dynamic = dynamic
         self.threads = threads
         self.capture = capture
-        self.checks = checks
+        self.nan_checks = nan_checks
         self.debug_info = debug_info
         self._captured: Captured | None = None
         self._entries: dict[Any, list[Entry]] = {}
@@ -319,5 +319,5 @@ def compile(
 
         checks = option(check_nan)
     return CompiledFunction(
-        model, strict=strict, dynamic=dynamic, threads=threads, capture=capture, checks=checks, debug_info=debug_info
+        model, strict=strict, dynamic=dynamic, threads=threads, capture=capture, nan_checks=checks, debug_info=debug_info
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from adjit.compiler.llvm.emit_finite import Checks, is_checked
+from adjit.compiler.llvm.emit_finite import Checks
 from adjit.compiler.origin import Operand, Origin, is_bad, origin_in
 from adjit.errors import line_of, place
 from adjit.execute import execute
@@ -53,10 +53,20 @@ class check_nan(ContextDecorator):
     def __enter__(self) -> check_nan:
         self._before.append(STATE.checks)
         STATE.checks = self.checks
+        if self.checks is not None:
+            ask_trace(self.checks)
         return self
 
     def __exit__(self, *exception: object) -> None:
         STATE.checks = self._before.pop()
+
+
+def ask_trace(checks: Checks) -> None:
+    """Let the program that is being traced look for what the checks say, as a whole."""
+    tracer = STATE.tracer
+    while tracer is not None:
+        tracer.nan_checks = tracer.nan_checks or checks
+        tracer = tracer.parent
 
 
 def option(check_nan: bool | str) -> Checks | None:
@@ -105,7 +115,7 @@ def check_graph(graph: Graph, arrays: Sequence[np.ndarray], results: Sequence[np
     every = [value for node in flat.nodes for value in node.outputs]
     found = interpreter.run(Graph(flat.name, flat.inputs, flat.nodes, every), *arrays, execute=execute)
     values = {**dict(zip(flat.inputs, arrays, strict=True)), **dict(zip(every, found, strict=True))}
-    bad = [value for value in flat.outputs if is_checked(value.dtype) and value.constant is None]
+    bad = [value for value in flat.outputs if value.dtype.is_continuous and value.constant is None]
     origin = origin_in(flat, values, bad, checks)
     if origin is not None:
         raise error_of(origin)
@@ -116,7 +126,7 @@ def _any_bad(results: Sequence[tuple[np.ndarray, DType]]) -> bool:
 
     inf = STATE.checks is not None and STATE.checks.inf
     return any(
-        is_checked(dtype) and bool(is_bad(array, Value(TensorType(dtype, array.shape)), inf=inf).any())
+        dtype.is_continuous and bool(is_bad(array, Value(TensorType(dtype, array.shape)), inf=inf).any())
         for array, dtype in results
     )
 

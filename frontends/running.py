@@ -108,12 +108,13 @@ _FAULTS: dict[type[Exception], str] = {
 
 def _executable(compiled: CompiledFunction, entry: Entry, key: Any, graph: Graph) -> Any:
     """The program of a graph; a program that looks for NaN is another one."""
-    checks = compiled.checks or STATE.checks
+    own = compiled.nan_checks or entry.nan_checks
+    checks = own or STATE.checks
     if checks is None and STATE.anomaly == (True, True):
         from adjit.compiler.llvm.emit_finite import Checks
 
         checks = Checks(backward=True)
-    if checks is not None and checks is not compiled.checks:
+    if checks is not None and checks is not own:
         key = (key, checks)
     found = entry.executables.get(key)
     if found is None:

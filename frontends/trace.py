@@ -62,6 +62,7 @@ class Tracer:
         self._views: dict[int, tuple[Tensor, int, Value]] = {}  # of captured tensors, kept alive by the entry
         self._undo: list[tuple[Tensor, bool, bool]] = []
         self.parent: Tracer | None = None
+        self.nan_checks: Any = None  # what the traced function wants looked for (nan_checks.py)
 
     # -- running ----------------------------------------------------------------------------------------------------
     def __enter__(self) -> Tracer:

@@ -135,7 +135,10 @@ class Driver:
         }  # fmt: skip
         if node.op.name not in rule:
             raise CompileError(f"{node.op.name} stands outside all kernels and cannot be compiled there")
-        return [_standing(node, step) for step in rule[node.op.name](node)]
+        steps = rule[node.op.name](node)
+        if node.op.name == "host_call":
+            steps += self._check_steps(node)
+        return [_standing(node, step) for step in steps]
 
     # -- steps --------------------------------------------------------------------------------------------------------
     def _place_fixed(self, places: Sequence[tuple[int, int]]) -> Step:
@@ -191,7 +194,7 @@ class Driver:
         return step
 
     def _check_steps(self, node: Node) -> list[Step]:
-        """Stop with a fault where a result of a kernel holds what the checks look for."""
+        """Stop with a fault where a result of a kernel, or of the host, holds what the checks look for."""
         checks = self.checks
         if checks is None or not checks.concern(node):
             return []

@@ -29,6 +29,7 @@ class set_detect_anomaly:
     def __init__(self, mode: bool, check_nan: bool = True) -> None:
         self._before = STATE.anomaly
         STATE.anomaly = (bool(mode), bool(check_nan))
+        _ask_trace()
 
     def __enter__(self) -> None:
         return
@@ -52,9 +53,19 @@ class detect_anomaly:
 
     def __enter__(self) -> None:
         STATE.anomaly = (True, self.check_nan)
+        _ask_trace()
 
     def __exit__(self, *exception: object) -> None:
         STATE.anomaly = self._before
+
+
+def _ask_trace() -> None:
+    """In a traced function: what the program goes back through is looked at when it runs."""
+    if STATE.tracer is not None and STATE.anomaly == (True, True):
+        from adjit.compiler.llvm.emit_finite import Checks
+        from adjit.nan_checks import ask_trace
+
+        ask_trace(Checks(backward=True))
 
 
 def is_anomaly_enabled() -> bool:

@@ -341,6 +341,30 @@ def test_anomaly_detection_looks_at_compiled_backward_passes():
     assert weight.grad is None
 
 
+def guarded_step(weight, x):
+    with torch.autograd.detect_anomaly(check_nan=True):
+        loss = torch.sqrt((x @ weight) ** 2).sum()
+        loss.backward()
+    return loss
+
+
+@torch.compile
+def guarded_logarithm(x):
+    with torch.check_nan():
+        return torch.log(x)
+
+
+@pytest.mark.filterwarnings("ignore:Anomaly Detection")
+def test_asked_for_inside_a_compiled_function():
+    weight = torch.zeros(3, requires_grad=True)
+    with pytest.raises(NonFiniteError, match="in the backward pass"):
+        torch.compile(guarded_step)(weight, torch.ones(2, 3))
+    for _ in range(3):
+        assert guarded_logarithm(torch.ones(2)).tolist() == [0, 0]
+    with pytest.raises(NonFiniteError, match="log made nan"):
+        guarded_logarithm(-torch.ones(2))
+
+
 def test_off_means_the_same_program():
     compiled = torch.compile(lambda x: torch.sqrt(x) + 1)
     x = torch.tensor([4.0, -1.0])
@@ -353,6 +377,17 @@ def test_off_means_the_same_program():
     with torch.check_nan(), torch.check_nan(False):
         assert compiled(x)[0] == 3
     assert compiled(x)[0] == 3
+
+
+def test_complex_numbers_and_results_of_the_host():
+    with pytest.raises(NonFiniteError, match=r"div made nan at \[0\]"):
+        torch.compile(lambda x: x / (x - x), check_nan=True)(torch.tensor([1 + 1j, 2j]))
+    for function in (torch.exp, torch.compile(torch.exp)):
+        with pytest.raises(NonFiniteError, match=r"nan.* at \[1\]"), torch.check_nan():
+            function(torch.tensor([1 + 1j, complex("nan")]))
+    broken = torch.full((2, 2), torch.nan)
+    with pytest.raises(NonFiniteError, match="came in with nan"):
+        torch.compile(torch.linalg.eigvalsh, check_nan=True)(broken)
 
 
 def test_there_are_thirty():
