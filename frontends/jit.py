@@ -319,5 +319,6 @@ def compile(
 
         checks = option(check_nan)
     return CompiledFunction(
-        model, strict=strict, dynamic=dynamic, threads=threads, capture=capture, nan_checks=checks, debug_info=debug_info
-    )
+        model, strict=strict, dynamic=dynamic, threads=threads, capture=capture, nan_checks=checks,
+        debug_info=debug_info,
+    )  # fmt: skip
