@@ -70,7 +70,7 @@ def numpy(input: Tensor, *, force: bool = False) -> np.ndarray:
     """The elements as an array on the same memory."""
     if force:
         input = input.detach()
-    if input.requires_grad:
+    if input.requires_grad and STATE.recording:
         raise explained(
             RuntimeError,
             "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.",

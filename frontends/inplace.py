@@ -67,7 +67,9 @@ def in_place(function: Callable[..., Tensor], name: str) -> Callable[..., Tensor
             return store(input, function(source, *args, **kwargs), name)
         start = next_sequence()
         result = function(input, *args, **kwargs)
-        keep_overwritten(result, input, start)
+        # What it keeps of another operand in that memory is lost to the write, and backward says so.
+        if not any(isinstance(x, Tensor) and x._memory is input._memory for x in operands[1:]):
+            keep_overwritten(result, input, start)
         return store(input, result, name)
 
     method.__name__ = method.__qualname__ = name

@@ -38,8 +38,12 @@ def view(op: Primitive, tensor: Tensor, attributes: Mapping[str, Attribute], nam
     result._base = tensor if tensor._base is None else tensor._base
     result._chain = (*tensor._chain, (op, tuple(attributes.items())))
     result._seen = result._base._history
-    if STATE.recording and requires_grad:
+    if requires_grad and STATE.recording:
         record(op, (tensor,), attributes, (result,), name, None)
+    elif requires_grad and type.dtype.is_continuous:
+        # As PyTorch has it: a leaf, through which no gradient reaches the base.
+        result._requires_grad = True
+        result.__dict__["_unrecorded"] = True
     return result
 
 
@@ -140,6 +144,8 @@ def check_writable(tensor: Tensor) -> None:
     """RuntimeError where PyTorch forbids an in-place operation."""
     if not STATE.recording:
         return
+    if tensor._leaf and "_unrecorded" in tensor.__dict__:
+        raise RuntimeError(_NO_GRAD_VIEW)
     if tensor.requires_grad and tensor._leaf:
         raise explained(
             RuntimeError,
@@ -150,11 +156,11 @@ def check_writable(tensor: Tensor) -> None:
     base = tensor._base
     if base is None or not base.requires_grad:
         return
+    if not tensor.requires_grad and tensor._dtype.is_continuous and tensor._tracer is None:
+        raise RuntimeError(_NO_GRAD_VIEW)
     if base._leaf:
         raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
     check_one_view(tensor)
-    if not tensor.requires_grad and tensor._dtype.is_continuous and tensor._tracer is None:
-        raise RuntimeError(_NO_GRAD_VIEW)
 
 
 def check_one_view(tensor: Tensor) -> None:

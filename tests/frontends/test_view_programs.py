@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -231,3 +232,28 @@ def test_gradients_of_linear_programs(program: list[Step], compiled: bool) -> No
     (torch.compile(function) if compiled else function)(x).backward()
     ends = [total(Numpy(), array, lambda place: place + 1) for array in (start() + direction, start())]
     assert (x.grad.numpy() * direction).sum() == ends[0] - ends[1]
+
+
+def test_views_made_without_recording_require_grad_and_may_not_be_written_while_recording() -> None:
+    for x in (torch.ones(4, requires_grad=True), torch.ones(4, requires_grad=True) * 1):
+        with torch.no_grad():
+            view = x.view(2, 2)
+            assert view.requires_grad and view.is_leaf and not (view * 2).requires_grad
+            assert view.numpy().tolist() == [[1.0, 1.0], [1.0, 1.0]]
+            view.mul_(3)
+            assert not x.view(torch.int32).requires_grad and not x.detach()[0].requires_grad
+        assert x.tolist() == [3.0] * 4
+        with pytest.raises(RuntimeError, match="A view was created in no_grad mode and is being modified inplace"):
+            view.mul_(2)
+        with pytest.raises(RuntimeError, match="Can't call numpy"):
+            view.numpy()
+
+
+def test_a_product_in_place_with_itself_loses_what_backward_needs() -> None:
+    y = torch.ones(3, requires_grad=True) * 2
+    y.mul_(y)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+    z = torch.ones(3, requires_grad=True) * 2
+    z.sub_(z)
+    z.sum().backward()
