@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from adjit.compiler.loops.ir import AS_COMPLEX, AS_REAL
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.errors import DTypeError
-from adjit.ir.graph import Attribute, Graph, Node, Region, Value
+from adjit.ir.graph import UNKNOWN, Attribute, Graph, Node, Region, Value
 from adjit.ir.ops.arrays import cast, expand, permute, reshape, window_of
 from adjit.ir.ops.structure import concat
 from adjit.ir.primitive import primitive_named
@@ -47,6 +47,8 @@ def split_complex(graph: Graph) -> Graph:
         return graph
     result = Graph(graph.name, graph.inputs, guards=graph.guards, writes=graph.writes)
     splitter = _Splitter(result)
+    first = next((node.location for node in graph.nodes if node.location.line), UNKNOWN)
+    splitter.builder.location = first.made("legalize", "complex inputs as real parts")
     known = {value: splitter.entering(value) for value in graph.inputs}
     splitter.nodes(graph.nodes, known)
     result.outputs = tuple(splitter.leaving(known[value]) for value in graph.outputs)

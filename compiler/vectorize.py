@@ -96,6 +96,7 @@ class _Batch:
             types = [value.type for value in node.outputs]
             copy = self.builder.emit(node.op, values, node.attributes, node.regions, types)
             return [(value, False) for value in copy.outputs]
+        self.builder.location = node.location.made("vectorize", f"{node.op.name} for a whole batch")
         if node.op.family == "control":
             found: list[Marked] = getattr(self, f"_{node.op.name}")(node, values, flags)
             return found

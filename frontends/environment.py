@@ -155,6 +155,16 @@ class Environment:
                 return _module_change(module, state, found)
         return None
 
+    def conditions(self) -> list[str]:
+        """What must still hold, in words: plain values by name, and how many lists and modules are watched."""
+        found = [f"{name} is {_shown(content)}" for _, name, content in self._names if isinstance(content, _SIMPLE)]
+        found += [f"a variable of the function around is {_shown(c)}" for _, c in self._cells if isinstance(c, _SIMPLE)]
+        if self._containers:
+            found.append(f"{len(self._containers)} lists and dicts hold what they held")
+        if self._modules:
+            found.append(f"{len(self._modules)} modules have the same attributes, parameters and hooks")
+        return found
+
     def watch(self, tensors: Iterable[Tensor]) -> None:
         """Take the hooks on the gradients of captured tensors into the snapshot."""
         self._hooked = [(tensor, hook_numbers(tensor)) for tensor in tensors if tensor.requires_grad]

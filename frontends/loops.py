@@ -9,6 +9,7 @@ from adjit.composite import trace_function
 from adjit.dispatch import apply
 from adjit.ir.graph import Region
 from adjit.ir.primitive import primitive_named
+from adjit.state import user_location
 from adjit.tensor import Tensor
 
 
@@ -34,6 +35,9 @@ def scan(
         return (*kept, *stacked)
 
     traced = trace_function(body, "step", types)
+    where = user_location()
+    for node in traced.walk():
+        node.location = where
     attributes: dict[str, Any] = {
         "invariants": first, "carries": len(carries), "length": rows[0].shape[0], "reverse": reverse
     }  # fmt: skip

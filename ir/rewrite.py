@@ -116,6 +116,9 @@ def _inline_node(builder: Builder, node: Node, mapping: dict[Value, Value], size
     expected = [substitute_type(value.type, sizes) for value in node.inputs]
     known = node.op.infer_rule is None or [value.type for value in inputs] == expected
     regions = [_copy_region(nested, mapping, sizes) for nested in node.regions]
+    for inner in (each for region in regions for each in region.walk()):
+        if inner.location is UNKNOWN:
+            inner.location = builder.location
     copy = builder.emit(node.op, inputs, _attributes(node, sizes), regions, types if known else None)
     _carry_names(node, copy)
     mapping.update(zip(node.outputs, copy.outputs, strict=True))

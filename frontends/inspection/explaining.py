@@ -32,7 +32,7 @@ def entries_of(compiled: CompiledFunction) -> tuple[EntryFacts, ...]:
         EntryFacts(
             entry.graph.name,
             tuple(f"{value.name}: {value.type}" for value in entry.graph.inputs),
-            tuple(map(str, entry.graph.guards)),
+            (*map(str, entry.graph.guards), *entry.environment.conditions()),
             entry.reason,
             compiled._calls(entry),
         )

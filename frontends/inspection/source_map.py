@@ -12,6 +12,7 @@ from adjit.compiler.build import LEVEL, emit_program
 from adjit.compiler.llvm.debug_info import file_of
 from adjit.compiler.llvm.listing import Instruction, listing
 from adjit.inspection.snapshots import Kernels, snapshots
+from adjit.ir.analysis import callees, graphs_in
 from adjit.ir.graph import Graph, Location, Node
 from adjit.ir.printer import format_lines
 
@@ -197,8 +198,9 @@ def _texts(program: str, graph: Graph, strict: bool, threads: int | None) -> Ite
     shots = snapshots(graph, strict=strict)
     kernels = Kernels(shots)
     for shot in shots:
+        bodies = _of_bodies(shot.graph)
         lines = enumerate(format_lines(shot.graph), 1)
-        rows = tuple(_node_row(number, text, shot.name, node, kernels) for number, (text, node) in lines)
+        rows = tuple(_node_row(number, text, shot.name, node, kernels, bodies) for number, (text, node) in lines)
         yield StageText(program, shot.name, rows)
     emitted = emit_program(shots[-1].graph, strict=strict, threads=threads, debug=True)
     assert emitted.debug is not None
@@ -211,9 +213,24 @@ def _texts(program: str, graph: Graph, strict: bool, threads: int | None) -> Ite
     yield StageText(program, "asm", tuple(_machine_rows(found.lines, at, known, homes)))
 
 
-def _node_row(number: int, text: str, stage: str, node: Node | None, kernels: Kernels) -> Row:
+def _of_bodies(graph: Graph) -> dict[Node, tuple[Place, ...]]:
+    """The places of nodes in bodies of calls, which have none of their own: those of all calls."""
+    callers: dict[Graph, dict[Place, None]] = {graph: {}}
+    for each in (graph, *reversed(callees(graph))):
+        for node in each.walk():
+            for callee in graphs_in(node.attributes.values()):
+                own = [_place(node.location)] if node.location.line else callers.get(each, {})
+                callers.setdefault(callee, {}).update(dict.fromkeys(own))
+    return {node: tuple(places) for each, places in callers.items() if each is not graph for node in each.walk()}
+
+
+def _node_row(
+    number: int, text: str, stage: str, node: Node | None, kernels: Kernels, bodies: Mapping[Node, tuple[Place, ...]]
+) -> Row:
     if node is None:
         return Row(number, text)
+    if node in bodies and not node.location.line:
+        return Row(number, text, bodies[node])
     inner = (each.location for region in node.regions for each in region.walk() if each.op.name != "const")
     places = dict.fromkeys(_place(location) for location in (node.location, *inner) if location.line)
     location = node.location

@@ -92,6 +92,7 @@ def test_a_changed_global_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "SCALE", 3.0)
     assert torch.equal(function(torch.ones(2)), torch.full((2,), 3.0))
     assert reasons(function)[1] == "SCALE: 2.0 -> 3.0"
+    assert [entry.guards for entry in function.explain().entries] == [("SCALE is 2.0",), ("SCALE is 3.0",)]
 
 
 def test_a_changed_module_is_named() -> None:

@@ -15,6 +15,7 @@ from adjit.inspection.source_map import Place, SourceMap
 from adjit.ir.graph import Graph
 
 BLOCK = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+LSTM = nn.LSTM(4, 5, batch_first=True)
 
 
 def block_loss(x: Any) -> Any:
@@ -67,6 +68,27 @@ def test_every_op_of_a_transformer_block_has_a_place_after_every_stage() -> None
     loss, x = torch.compile(block_loss), torch.randn(2, 3, 8, requires_grad=True)
     check_located(loss.graph(x), {"test_inspection_map.py"})
     check_located(loss.backward_graph(x), {"test_inspection_map.py"})
+
+
+def lstm_loss(x: Any) -> Any:
+    return LSTM(x)[0].sum()
+
+
+def complex_loss(x: Any) -> Any:
+    z = torch.complex(x, x * 2)
+    return (z * z.conj()).real.sum()
+
+
+def mapped(x: Any) -> Any:
+    return torch.vmap(lambda row: row.softmax(0).sin())(x).sum()
+
+
+@pytest.mark.parametrize("function", [lstm_loss, complex_loss, mapped])
+def test_loops_complex_numbers_and_batches_keep_their_places(function: Any) -> None:
+    x = torch.randn(2, 3, 4) if function is lstm_loss else torch.randn(3, 4)
+    compiled = torch.compile(function)
+    check_located(compiled.graph(x), {"test_inspection_map.py"})
+    check_located(compiled.backward_graph(x, wrt=["x"]), {"test_inspection_map.py"})
 
 
 @pytest.mark.parametrize("program", ["forward", "backward"])
