@@ -31,16 +31,24 @@ def _factor_text(size: Dim) -> str:
     return text if text.isidentifier() or text.isdecimal() else f"({text})"
 
 
+def _term_key(term: tuple[Monomial, int]) -> tuple[int, list[str]]:
+    monomial = term[0]
+    return -len(monomial), [_atom_key(atom) for atom in monomial]
+
+
 class Dim:
     """An integer polynomial in named sizes; operations return `int` when the result is a constant."""
 
-    __slots__ = ("_hash", "terms")
+    __slots__ = ("_hash", "_names", "_text", "terms")
 
     def __init__(self, terms: Mapping[Monomial, int]) -> None:
-        self.terms: tuple[tuple[Monomial, int], ...] = tuple(
-            sorted(terms.items(), key=lambda item: (-len(item[0]), [_atom_key(a) for a in item[0]]))
-        )
+        items = list(terms.items())
+        if len(items) > 1:
+            items.sort(key=_term_key)
+        self.terms: tuple[tuple[Monomial, int], ...] = tuple(items)
         self._hash = hash(self.terms)
+        self._text: str | None = None
+        self._names: frozenset[str] | None = None
 
     @staticmethod
     def named(name: str) -> Dim:
@@ -57,6 +65,11 @@ class Dim:
         return f"Dim({self})"
 
     def __str__(self) -> str:
+        if self._text is None:
+            self._text = self._written()
+        return self._text
+
+    def _written(self) -> str:
         parts: list[str] = []
         for monomial, coefficient in self.terms:
             factors = [_atom_text(atom) if isinstance(atom, str) else f"({_atom_text(atom)})" for atom in monomial]
@@ -83,6 +96,8 @@ class Dim:
         return self * -1
 
     def __mul__(self, other: Size) -> Size:
+        if isinstance(other, int):
+            return _make({monomial: c * other for monomial, c in self.terms})
         terms: dict[Monomial, int] = {}
         for left, a in self.terms:
             for right, b in _terms(other):
@@ -108,6 +123,11 @@ class Dim:
     @property
     def names(self) -> frozenset[str]:
         """The named sizes this polynomial depends on."""
+        if self._names is None:
+            self._names = self._found_names()
+        return self._names
+
+    def _found_names(self) -> frozenset[str]:
         found: set[str] = set()
         for monomial, _ in self.terms:
             for atom in monomial:
@@ -132,6 +152,8 @@ class Dim:
 
     def substitute(self, replace: Mapping[str, Size]) -> Size:
         """The polynomial with names replaced by other sizes."""
+        if self.names and self.names.isdisjoint(replace):
+            return self
         total: Size = 0
         for monomial, coefficient in self.terms:
             product: Size = coefficient
@@ -176,6 +198,8 @@ def _make(terms: Mapping[Monomial, int]) -> Size:
 
 
 def _combine(left: Size, right: Size, sign: int) -> Size:
+    if right == 0 and size_names(left):
+        return left
     terms = dict(_terms(left))
     for monomial, c in _terms(right):
         terms[monomial] = terms.get(monomial, 0) + sign * c
