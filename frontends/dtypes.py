@@ -84,6 +84,14 @@ def title_of(ir: DType) -> str:
     return _TITLES[ir]
 
 
+def require_order(ir: DType, kernel: str = "", text: str = "") -> None:
+    """Complex numbers have no order: PyTorch's error for a function that wants one, by its kernel or in its words."""
+    if ir.is_complex and kernel:
+        raise NotImplementedError(f"\"{kernel}\" not implemented for '{title_of(ir)}'")
+    if ir.is_complex:
+        raise RuntimeError(text)
+
+
 # The C++ type's name, which some messages give.
 _C_NAMES = {
     types.BOOL: "bool", types.U8: "unsigned char", types.I8: "signed char", types.I16: "short", types.I32: "int",
@@ -109,6 +117,8 @@ def get_default_dtype() -> dtype:
 
 def set_default_dtype(d: dtype) -> None:
     """Set the dtype of new tensors made from Python floats.  TypeError if it is not a floating one."""
+    if isinstance(d, dtype) and d.is_complex:
+        raise TypeError("only floating-point types are supported as the default type")
     if not isinstance(d, dtype) or not d.is_floating_point:
         raise TypeError(f"only floating-point types are supported as the default type, got {d}")
     _DEFAULT[0] = d.ir

@@ -9,10 +9,10 @@ from typing import Any
 from adjit.composite import composite
 from adjit.dims import shape_of
 from adjit.dispatch import apply, literal, rename
-from adjit.dtypes import default_float, public, title_of
+from adjit.dtypes import default_float, public, require_order, title_of
 from adjit.ir.errors import DTypeError
 from adjit.ir.primitive import PRIMITIVES
-from adjit.ir.types import BOOL, F64, I64, DType
+from adjit.ir.types import BOOL, C128, F64, I64, DType
 from adjit.promotion import broadcast_shapes, cast_to, promote, result_dtype, spread
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -104,8 +104,8 @@ def binary(
 
     def function(input: Any, other: Any) -> Tensor:
         operands = operands_of(title, input, other)
-        if op in ("maximum", "minimum") and result_dtype(operands).is_complex:
-            raise RuntimeError(f"{op} not implemented for complex tensors.")
+        if op in ("maximum", "minimum"):
+            require_order(result_dtype(operands), text=f"{op} not implemented for complex tensors.")
         if tensors and not isinstance(operands[1], Tensor):
             raise not_a_tensor(title, "other", 1, other)
         dtype = result_dtype(operands)
@@ -171,6 +171,8 @@ def _scaled(operands: tuple[Any, ...], alpha: Any) -> Any:
     """alpha times the second operand."""
     if not isinstance(alpha, Tensor) and bool(alpha == 1):
         return operands[1]
+    if isinstance(alpha, complex) and not result_dtype(operands).is_complex:
+        raise RuntimeError("For non-complex input tensors, argument alpha must not be a complex number.")
     if isinstance(alpha, float) and not result_dtype(operands).is_continuous:
         raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
     return emit("mul", "", operands[1], alpha) if isinstance(operands[1], Tensor) else operands[1] * alpha
@@ -300,9 +302,10 @@ def pow(input: Any, exponent: Any) -> Tensor:
 
 
 def float_power(input: Any, exponent: Any) -> Tensor:
-    """input ** exponent in float64."""
-    operands = [cast_to(x, F64) if isinstance(x, Tensor) else float(x) for x in operands_of("pow", input, exponent)]
-    return pow(*operands)
+    """input ** exponent in float64, or complex128."""
+    given = operands_of("pow", input, exponent)
+    wide, kind = (C128, complex) if result_dtype(given).is_complex else (F64, float)
+    return pow(*(cast_to(x, wide) if isinstance(x, Tensor) else kind(x) for x in given))
 
 
 def square(input: Tensor) -> Tensor:
@@ -380,6 +383,8 @@ def relu(input: Tensor) -> Tensor:
     """max(input, 0); the derivative at 0 is 0."""
     if input._dtype is BOOL:
         raise RuntimeError("Boolean inputs not supported for relu")
+    if input._dtype.is_complex:
+        raise NotImplementedError("clamp is not supported for complex types")
     return emit("relu", "Relu", input)
 
 
@@ -390,27 +395,6 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     scale = 10.0 ** max(decimals, -decimals)
     into, back = (mul, div) if decimals > 0 else (div, mul)
     return rename(back(_round(into(input, scale)), scale), "RoundBackward1")
-
-
-def fmax(input: Tensor, other: Tensor) -> Tensor:
-    """The greater, a number rather than NaN; of equals the first."""
-    return _preferred("fmax", input, other)
-
-
-def fmin(input: Tensor, other: Tensor) -> Tensor:
-    """The smaller, a number rather than NaN; of equals the first."""
-    return _preferred("fmin", input, other)
-
-
-def _preferred(op: str, input: Tensor, other: Tensor) -> Tensor:
-    for position, operand in enumerate((input, other)):
-        if not isinstance(operand, Tensor):
-            raise not_a_tensor(op, ("input", "other")[position], position, operand)
-    a, b = promote(input, other, op=op)
-    first = emit("le", "", b, a) if op == "fmax" else emit("le", "", a, b)
-    if a._dtype.is_float:
-        first = emit("or", "", first, emit("isnan", "", b))
-    return apply(PRIMITIVES["where"], (first, a, b), name=op.capitalize())  # type: ignore[no-any-return]
 
 
 # -- choices --------------------------------------------------------------------------------------------------------
@@ -484,7 +468,7 @@ def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neg
 _PUBLIC = (
     "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "clamp", "clamp_max",
     "clamp_min", "copysign", "cos", "cosh", "div", "erf", "exp", "exp2", "expm1", "float_power", "floor",
-    "floor_divide", "fmax", "fmin", "fmod", "frac", "heaviside", "hypot", "log", "log10", "log1p", "log2",
+    "floor_divide", "fmod", "frac", "heaviside", "hypot", "log", "log10", "log1p", "log2",
     "logaddexp", "maximum", "minimum", "mul", "nan_to_num", "neg", "positive", "pow", "reciprocal", "relu",
     "remainder", "round", "rsqrt", "rsub", "sgn", "sigmoid", "sign", "sin", "sinc", "sinh", "sqrt", "square", "sub",
     "tan", "tanh", "trunc", "xlogy",

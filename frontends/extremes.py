@@ -8,10 +8,11 @@ from typing import Any
 from adjit.composite import composite
 from adjit.dims import numel_of, numpy_names, shape_of, wrap_dim
 from adjit.dispatch import apply
-from adjit.dtypes import title_of
-from adjit.elementwise import emit, maximum, minimum, where
+from adjit.dtypes import require_order, title_of
+from adjit.elementwise import emit, maximum, minimum, not_a_tensor, where
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL
+from adjit.promotion import promote
 from adjit.reductions import reduced
 from adjit.results import named_result
 from adjit.tensor import Tensor
@@ -44,6 +45,7 @@ def require_elements(op: str, input: Tensor, dim: Any, *, counted: bool = True, 
 @numpy_names
 def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     """The greatest over axes; ties share the gradient."""
+    require_order(input._dtype, "max_values_cpu")
     require_elements("amax", input, dim, counted=False)
     return reduced("reduce_max", input, dim, keepdim, "Amax")
 
@@ -51,6 +53,7 @@ def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
 @numpy_names
 def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     """The least over axes; ties share the gradient."""
+    require_order(input._dtype, "min_values_cpu")
     require_elements("amin", input, dim, counted=False)
     return reduced("reduce_min", input, dim, keepdim, "Amin")
 
@@ -58,6 +61,7 @@ def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
 @numpy_names
 def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Any:
     """The least and the greatest, over an axis or all."""
+    require_order(input._dtype, "aminmax_cpu")
     if dim is None and numel_of(shape_of(input)) == 0:
         raise RuntimeError(
             "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity."
@@ -116,6 +120,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The greatest of all; along `dim`, (values, indices), the first of equals; with a tensor, `maximum`."""
     if isinstance(dim, Tensor):
         return maximum(input, dim)
+    require_order(input._dtype, "max_all" if dim is None else "", "max(): does not support complex input")
     require_elements("max", input, dim)
     if dim is None:
         return reduced("reduce_max", input, None, False, "MaxBackward1")
@@ -129,6 +134,7 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The least of all; along `dim`, (values, indices), the first of equals; with a tensor, `minimum`."""
     if isinstance(dim, Tensor):
         return minimum(input, dim)
+    require_order(input._dtype, "min_all" if dim is None else "", "min(): does not support complex input")
     require_elements("min", input, dim)
     if dim is None:
         return reduced("reduce_min", input, None, False, "MinBackward1")
@@ -143,6 +149,7 @@ def _position(op: str, input: Tensor, dim: Any, keepdim: bool) -> Tensor:
 
     if input._dtype is BOOL:
         raise RuntimeError(f"{op}(): does not support bool input")
+    require_order(input._dtype, text=f"{op}(): does not support complex input")
     rank = len(shape_of(input))
     if dim is not None:
         require_elements(op, input, dim)
@@ -169,6 +176,29 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     return _position("argmin", input, dim, keepdim)
 
 
+# -- of two ---------------------------------------------------------------------------------------------------------
+def fmax(input: Tensor, other: Tensor) -> Tensor:
+    """The greater, a number rather than NaN; of equals the first."""
+    return _preferred("fmax", input, other)
+
+
+def fmin(input: Tensor, other: Tensor) -> Tensor:
+    """The smaller, a number rather than NaN; of equals the first."""
+    return _preferred("fmin", input, other)
+
+
+def _preferred(op: str, input: Tensor, other: Tensor) -> Tensor:
+    for position, operand in enumerate((input, other)):
+        if not isinstance(operand, Tensor):
+            raise not_a_tensor(op, ("input", "other")[position], position, operand)
+    a, b = promote(input, other, op=op)
+    require_order(a._dtype, text=f"{op} not implemented for complex tensors.")
+    first = emit("le", "", b, a) if op == "fmax" else emit("le", "", a, b)
+    if a._dtype.is_float:
+        first = emit("or", "", first, emit("isnan", "", b))
+    return apply(PRIMITIVES["where"], (first, a, b), name=op.capitalize())  # type: ignore[no-any-return]
+
+
 # -- in the middle --------------------------------------------------------------------------------------------------
 @composite("Kthvalue")
 def _kthvalue(input: Tensor, k: int, dim: int, keepdim: bool) -> tuple[Tensor, Tensor]:
@@ -185,6 +215,7 @@ def _ranked(input: Tensor, k: int, dim: int) -> Tensor:
 
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     """The k-th least along an axis, with its index."""
+    require_order(input._dtype, "kthvalue_cpu")
     axis = wrap_dim(dim, len(shape_of(input)))
     extent = shape_of(input)[axis] if shape_of(input) else 1
     if extent == 0:
@@ -223,6 +254,7 @@ _median_along.__wrapped__.__name__ = _median.__wrapped__.__name__ = "median"  # 
 @numpy_names
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The middle value (the lower of two); along `dim`, (values, indices).  NaN if there is one."""
+    require_order(input._dtype, "median_cpu" if dim is None else "median_out")
     if input._dtype is BOOL:
         raise NotImplementedError(f"\"median_cpu\" not implemented for '{title_of(input._dtype)}'")
     if dim is None:
@@ -261,6 +293,7 @@ _cummax, _cummin = _so_far("cummax", "cumulate_max"), _so_far("cummin", "cumulat
 @numpy_names
 def cummax(input: Tensor, dim: int) -> Any:
     """The greatest so far along an axis, and where it last stood."""
+    require_order(input._dtype, "cummax_cpu")
     found = _cummax(input, wrap_dim(dim, len(shape_of(input)))) if shape_of(input) else of_scalar(input, dim)
     return cummax_result(*found)
 
@@ -268,12 +301,14 @@ def cummax(input: Tensor, dim: int) -> Any:
 @numpy_names
 def cummin(input: Tensor, dim: int) -> Any:
     """The least so far along an axis, and where it last stood."""
+    require_order(input._dtype, "cummin_cpu")
     found = _cummin(input, wrap_dim(dim, len(shape_of(input)))) if shape_of(input) else of_scalar(input, dim)
     return cummin_result(*found)
 
 
 _PUBLIC = (
-    "amax", "amin", "aminmax", "argmax", "argmin", "cummax", "cummin", "kthvalue", "max", "median", "min",
+    "amax", "amin", "aminmax", "argmax", "argmin", "cummax", "cummin", "fmax", "fmin", "kthvalue", "max", "median",
+    "min",
 )  # fmt: skip
 METHODS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in _PUBLIC}
 __all__ = list(_PUBLIC)

@@ -286,7 +286,7 @@ def value_like(value: Any, target: Tensor) -> Tensor:
     from adjit.dtypes import public, title_of
     from adjit.trace import outside
 
-    if isinstance(value, (bool, int, float)):
+    if isinstance(value, (bool, int, float, complex)):
         return literal(number_like(value, target), target._dtype)
     if not isinstance(value, Tensor):
         if value is None or isinstance(value, str):
@@ -301,7 +301,11 @@ def value_like(value: Any, target: Tensor) -> Tensor:
 
 
 def number_like(value: Any, like: Tensor) -> Any:
-    """A number as a literal of the tensor's dtype."""
+    """A number as a literal of the tensor's dtype.  RuntimeError for a complex one beside a real tensor."""
+    if isinstance(value, complex):
+        from adjit.python_data import number_of
+
+        return number_of(value, like._dtype).item()
     return float(value) if like._dtype.is_continuous else bool(value) if like._dtype is BOOL else int(value)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from adjit.creation import legacy_tensor
-from adjit.ir.types import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, DType
+from adjit.ir.types import BF16, BOOL, C64, C128, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, DType
 from adjit.tensor import Tensor
 
 
@@ -32,7 +32,7 @@ class LegacyType(type):
 _NAMES = {
     BOOL: "BoolTensor", U8: "ByteTensor", I8: "CharTensor", I16: "ShortTensor", I32: "IntTensor", I64: "LongTensor",
     F16: "HalfTensor", BF16: "BFloat16Tensor", F32: "FloatTensor", F64: "DoubleTensor", U16: "UInt16Tensor",
-    U32: "UInt32Tensor", U64: "UInt64Tensor",
+    U32: "UInt32Tensor", U64: "UInt64Tensor", C64: "ComplexFloatTensor", C128: "ComplexDoubleTensor",
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from adjit.dtypes import require_order
 from adjit.elementwise import emit, named, operands_of
 from adjit.ir.types import BOOL
 from adjit.promotion import cast_to
@@ -73,11 +74,13 @@ isfinite = _test("isfinite", "Whether an element is neither NaN nor infinite.", 
 
 def isposinf(input: Tensor) -> Tensor:
     """Whether an element is plus infinity."""
+    require_order(input._dtype, text="isposinf does not support complex inputs.")
     return emit("eq", "", input, float("inf")) if input._dtype.is_float else _always(input, False)
 
 
 def isneginf(input: Tensor) -> Tensor:
     """Whether an element is minus infinity."""
+    require_order(input._dtype, text="isneginf does not support complex inputs.")
     return emit("eq", "", input, float("-inf")) if input._dtype.is_float else _always(input, False)
 
 

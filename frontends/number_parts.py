@@ -10,7 +10,7 @@ from adjit.composite import composite
 from adjit.control import while_loop
 from adjit.dims import shape_of
 from adjit.dispatch import apply
-from adjit.dtypes import title_of
+from adjit.dtypes import require_order, title_of
 from adjit.elementwise import abs, add, emit, mul, pow, sub, unsupported, where
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BF16, BOOL, F16, F32, F64, I16, I32, I64, DType
@@ -30,16 +30,20 @@ _FORMATS: dict[DType, tuple[DType, int, int]] = {
 # -- degrees ---------------------------------------------------------------------------------------------------------
 def deg2rad(input: Tensor) -> Tensor:
     """Degrees as radians."""
+    require_order(input._dtype, text="deg2rad is not supported for complex tensors.")
     return emit("mul", "Deg2Rad", input, math.pi / 180)
 
 
 def rad2deg(input: Tensor) -> Tensor:
     """Radians as degrees."""
+    require_order(input._dtype, text="rad2deg is not supported for complex tensors.")
     return emit("mul", "Rad2Deg", input, 180 / math.pi)
 
 
 def signbit(input: Tensor) -> Tensor:
     """Whether the sign is minus, that of -0.0 and of a NaN included."""
+    if input._dtype.is_complex:
+        raise NotImplementedError("signbit is not implemented for complex tensors.")
     if input._dtype.is_float:
         return emit("lt", "", _bits(input), 0)
     return emit("lt", "", cast_to(input, I64) if input._dtype is BOOL else input, 0)

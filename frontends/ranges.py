@@ -12,9 +12,9 @@ import numpy as np
 from adjit.creation import check_device, finished, of_array
 from adjit.dims import numel_of, shape_of
 from adjit.dispatch import apply
-from adjit.dtypes import default_float, dtype_argument
+from adjit.dtypes import default_complex, default_float, dtype_argument, require_order
 from adjit.ir.primitive import PRIMITIVES
-from adjit.ir.types import BOOL, F64, I64, DType
+from adjit.ir.types import BOOL, C128, F64, I64, DType
 from adjit.python_data import stored
 from adjit.state import STATE
 from adjit.symbolic_size import SymbolicSize
@@ -78,6 +78,7 @@ def _check_direction(start: Any, end: Any, step: Any) -> None:
 
 
 def _spaced(start: Any, end: Any, step: Any, target: DType) -> tuple[np.ndarray, DType]:
+    require_order(target, "arange_cpu")
     _check_direction(start, end, step)
     # PyTorch counts the elements of int64 ranges in integers, those of all others in float64.
     if target is I64:
@@ -118,9 +119,22 @@ def linspace(
 ) -> Tensor:
     """`steps` points from start to end, both included: start + i*(end - start)/(steps - 1)."""
     check_device(device)
-    target = dtype_argument(dtype, "linspace") or default_float()
+    ends_complex = any(isinstance(getattr(x, "item", lambda x=x: x)(), complex) for x in (start, end))
+    target = dtype_argument(dtype, "linspace") or (default_complex() if ends_complex else default_float())
+    if target.is_complex:
+        return finished(_complex_points(start, end, steps, target), requires_grad, out)
     first, last = _ends("linspace", start, end, target)
     return finished(of_array(stored(_points(first, last, steps, target), F64, target), target), requires_grad, out)
+
+
+def _complex_points(start: Any, end: Any, steps: int, target: DType) -> Tensor:
+    """The points between complex numbers: both parts run evenly."""
+    first, last = (complex(x.item() if isinstance(x, Tensor) else x) for x in (start, end))
+    re, im = (
+        _points(start, end, steps, target.part)
+        for start, end in ((first.real, last.real), (first.imag, last.imag))
+    )
+    return of_array(stored(re + 1j * im, C128, target), target)
 
 
 def logspace(

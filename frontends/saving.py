@@ -19,7 +19,7 @@ import numpy as np
 from adjit.conversion import concrete
 from adjit.device import device
 from adjit.ir.errors import ModelFormatError
-from adjit.ir.types import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, DType
+from adjit.ir.types import BF16, BOOL, C64, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, DType
 from adjit.memory import Memory
 from adjit.nn.parameter import Buffer, Parameter
 from adjit.structure import Decoder, Encoder, read
@@ -27,7 +27,7 @@ from adjit.tensor import Tensor
 
 _NAMES: dict[DType, str] = {
     F64: "F64", F32: "F32", F16: "F16", BF16: "BF16", I64: "I64", I32: "I32", I16: "I16", I8: "I8", U8: "U8",
-    U16: "U16", U32: "U32", U64: "U64", BOOL: "BOOL",
+    U16: "U16", U32: "U32", U64: "U64", BOOL: "BOOL", C64: "C64",
 }  # fmt: skip
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
 _ARRAYS = {dtype.storage: name for name, dtype in _DTYPES.items() if dtype is not BF16}
@@ -85,6 +85,11 @@ def _stored(value: Any) -> tuple[str, np.ndarray, Any]:
     """The dtype's name in the file, the array, and what tells the same memory apart from other memory."""
     if isinstance(value, Tensor):
         array = concrete(value, "save()")
+        if value._dtype not in _NAMES:
+            raise TypeError(
+                f"a file of tensors has no {value._dtype.long_name}\n  hint: save its parts, view_as_real(x), and "
+                "make the numbers again with view_as_complex"
+            )
         place = (array.__array_interface__["data"][0], array.shape, array.strides) if array.size else id(value)
         return _NAMES[value._dtype], array, (id(value._memory), value._dtype, place)
     if value.dtype not in _ARRAYS:

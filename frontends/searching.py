@@ -11,7 +11,7 @@ from adjit.composite import composite
 from adjit.conversion import concrete
 from adjit.dims import shape_of, wrap_dim
 from adjit.dispatch import apply
-from adjit.dtypes import title_of
+from adjit.dtypes import require_order, title_of
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL, I32, I64
 from adjit.tensor import Tensor
@@ -210,6 +210,7 @@ def unique(
     dim: int | None = None,
 ) -> Any:
     """The distinct values in order, and on request each element's place and how often each occurs."""
+    require_order(input._dtype, "unique")
     array = concrete(input, "unique()")
     axis = None if dim is None else _axis(input, dim, "unique")
     if axis is not None and array.size == 0:
@@ -225,6 +226,7 @@ def unique_consecutive(
     input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
 ) -> Any:
     """The first of each run of equal values, and on request each element's run and how long each is."""
+    require_order(input._dtype, "unique")
     array = concrete(input, "unique_consecutive()")
     axis = None if dim is None else _axis(input, dim, "unique")
     if array.size == 0:

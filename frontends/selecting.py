@@ -9,7 +9,7 @@ import numpy as np
 
 from adjit.composite import composite
 from adjit.dims import numel_of, numpy_names, shape_of, wrap_dim
-from adjit.dispatch import apply, rename
+from adjit.dispatch import apply, literal, rename
 from adjit.dtypes import c_name, title_of
 from adjit.errors import explained
 from adjit.indexing import getitem, number_like, true_positions, value_like
@@ -254,7 +254,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
             f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {len(shape_of(value))} "
             "dimension(s)."
         )
-    if not isinstance(value, (Tensor, bool, int, float, np.number, np.bool_)):
+    if not isinstance(value, (Tensor, bool, int, float, complex, np.number, np.bool_)):
         raise TypeError(
             "masked_fill() received an invalid combination of arguments - got (Tensor, "
             f"{type(value).__name__}), but expected one of:\n * (Tensor mask, Tensor value)\n * (Tensor mask, Number "
@@ -273,7 +273,8 @@ def _number(value: Any, input: Tensor) -> Any:
     from adjit.python_data import number_of
 
     number_of(value, input._dtype)
-    return number_like(value, input)
+    found = number_like(value, input)
+    return literal(found, input._dtype) if isinstance(found, complex) else found
 
 
 @composite("MaskedScatter")

@@ -10,6 +10,7 @@ import numpy as np
 from adjit.composite import composite
 from adjit.dims import numpy_names, shape_of, wrap_dim
 from adjit.dispatch import apply
+from adjit.dtypes import require_order
 from adjit.errors import explained
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL, F32, I64
@@ -24,6 +25,7 @@ topk_result = named_result("topk", "values", "indices")
 @numpy_names
 def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
     """(values, indices) in order along an axis; always stable, NaN counts as the greatest."""
+    require_order(input._dtype, text=" Sort does not support complex dtypes on CPU")
     if not shape_of(input):
         from adjit.creation import zeros
         from adjit.shaping import clone
@@ -64,6 +66,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
         raise explained(RuntimeError, "selected index k out of range", hint="k is at most the size of the axis")
     if input._dtype is BOOL:
         raise RuntimeError("topk does not support bool dtypes on CPU")
+    require_order(input._dtype, text=" topk does not support complex dtypes on CPU")
     if not shape_of(input):
         return topk_result(*sort(input))
     return topk_result(*_topk(input, k, axis, largest))

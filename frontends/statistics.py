@@ -9,6 +9,7 @@ from typing import Any
 from adjit.composite import composite
 from adjit.dims import numel_of, numpy_names, shape_of, wrap_dim
 from adjit.dispatch import apply, literal
+from adjit.dtypes import require_order
 from adjit.elementwise import ceil, clamp_min, div, emit, floor, mul, round, sqrt, sub, where
 from adjit.extremes import chosen, of_scalar, require_elements
 from adjit.ir.primitive import PRIMITIVES
@@ -127,6 +128,7 @@ def _nanmedian(input: Tensor) -> Tensor:
 @numpy_names
 def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The middle of what is not NaN (the lower of two); along `dim`, (values, indices)."""
+    require_order(input._dtype, "median_cpu" if dim is None else "median_out")
     if input._dtype is BOOL:
         raise NotImplementedError("\"median_out\" not implemented for 'Bool'")
     if dim is None:
@@ -163,6 +165,7 @@ def _mode(input: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, Tensor]:
 @numpy_names
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
     """The most frequent value along an axis (the least of several), and the last place where it stands."""
+    require_order(input._dtype, "mode_cpu")
     require_elements("mode", input, dim)
     if not shape_of(input):
         return mode_result(*of_scalar(input, dim))

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from adjit.autograd import grad
+from adjit.complex_parts import view_as_complex, view_as_real
 from adjit.creation import zeros, zeros_like
-from adjit.dtypes import float64
+from adjit.dtypes import complex128, float64
 from adjit.joining import stack
 from adjit.random import rand
 from adjit.tensor import Tensor
@@ -45,6 +46,7 @@ def gradcheck(
     given = _as_tuple(inputs)
     try:
         _check_inputs(given)
+        func, given = _in_parts(func, given)
         outputs = [o for o in _as_tuple(func(*given)) if o.requires_grad]
         numerical = _numerical(func, given, eps)
         if not outputs:
@@ -71,7 +73,7 @@ def gradcheck(
 def _check_inputs(given: Sequence[Any]) -> None:
     for index, item in enumerate(given):
         if isinstance(item, Tensor) and item.requires_grad:
-            if item.dtype is not float64:
+            if item.dtype not in (float64, complex128):
                 warnings.warn(
                     f"Input #{index} requires gradient and is not a double precision floating point or complex. This "
                     "check will likely fail if all the inputs are not of double precision floating point or complex. ",
@@ -88,6 +90,23 @@ def _check_inputs(given: Sequence[Any]) -> None:
         raise ValueError(
             "gradcheck expects at least one input tensor to require gradient, but none of them have requires_grad=True."
         )
+
+
+def _in_parts(func: Callable[..., Any], given: Sequence[Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """`func` and its inputs with complex tensors that require grad, and complex results, as real ones [..., 2]."""
+    if not any(isinstance(item, Tensor) and item._dtype.is_complex for item in given):
+        return func, tuple(given)
+    places = {i for i, x in enumerate(given) if isinstance(x, Tensor) and x._dtype.is_complex and x.requires_grad}
+    parts = tuple(
+        view_as_real(item.detach()).requires_grad_() if place in places else item for place, item in enumerate(given)
+    )
+
+    def of_parts(*items: Any) -> Any:
+        found = func(*(view_as_complex(item) if place in places else item for place, item in enumerate(items)))
+        results = [view_as_real(o) if o._dtype.is_complex else o for o in _as_tuple(found)]
+        return results[0] if isinstance(found, Tensor) else tuple(results)
+
+    return of_parts, parts
 
 
 # -- jacobians: one block [elements of input, elements of output] for each output and input ---------------------------

@@ -9,6 +9,7 @@ from typing import Any
 from adjit.composite import composite
 from adjit.creation import full as filled
 from adjit.dispatch import apply
+from adjit.dtypes import require_order
 from adjit.errors import explained
 from adjit.ir.ops import named
 from adjit.ir.ops.scalar import where
@@ -55,6 +56,7 @@ def _choose(condition: Tensor, one: Any, other: Any) -> Tensor:
 @composite("MseLoss")
 def squared_error(input: Tensor, target: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
     """(input - target)**2, reduced."""
+    require_order(input._dtype, "mse_cpu")
     difference = input - target
     losses = difference * difference
     if weight is None:

@@ -57,6 +57,21 @@ def typename(value: Any) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
+def in_parts(tensor: Tensor) -> Tensor:
+    """A complex tensor as a real one [..., 2] on the same memory; a real tensor itself."""
+    if not tensor._dtype.is_complex:
+        return tensor
+    from adjit.complex_parts import view_as_real
+
+    return view_as_real(tensor)
+
+
+def owner_of(param: Tensor) -> Tensor:
+    """The parameter that `in_parts` was given."""
+    base = param._base
+    return base if base is not None and base._dtype.is_complex and not param._dtype.is_complex else param
+
+
 class Optimizer:
     """The base of all optimizers: a subclass says in `_update` what a step does to one group."""
 
@@ -198,20 +213,24 @@ class Optimizer:
         return STATE.tracer.dynamic_scalar(group, name)
 
     def _gradients(self, group: Group) -> Iterator[tuple[Tensor, Tensor]]:
-        """The parameters that have a gradient, with it; its negative where the group maximizes."""
+        """The parameters that have a gradient, with it; its negative where the group maximizes.
+
+        Complex ones are given as real ones [..., 2] on the same memory: each part is a parameter.
+        """
         if "maximize" in group:
             self._setting(group, "maximize")
         for param in group["params"]:
             gradient = param.grad
             if gradient is not None:
-                yield param, -gradient if group.get("maximize") else gradient
+                gradient = in_parts(gradient)
+                yield in_parts(param), -gradient if group.get("maximize") else gradient
 
     def _state_of(self, param: Tensor, make: Callable[[Tensor], dict[str, Any]]) -> dict[str, Any]:
         """The state of a parameter; `make` gives it at the first step."""
-        state = self.state[param]
+        state = self.state[owner_of(param)]
         if not state:
             with outside(), no_grad():
-                state.update(make(param))
+                state.update(make(in_parts(param)))
         if STATE.tracer is not None:
             name_state(param, state)
         return state

@@ -6,7 +6,7 @@ from typing import Any
 
 from adjit.creation import zeros_like
 from adjit.optim.numbers import check_forms, check_not_negative, check_rate
-from adjit.optim.optimizer import Group, Optimizer, ParamsT, name_state
+from adjit.optim.optimizer import Group, Optimizer, ParamsT, name_state, owner_of
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.trace import outside
@@ -46,7 +46,7 @@ class SGD(Optimizer):
 
     def _average(self, group: Group, param: Tensor, gradient: Tensor, momentum: float) -> Tensor:
         """The momentum buffer after this step; at the first it is the gradient, without dampening."""
-        state, dampening = self.state[param], self._setting(group, "dampening")
+        state, dampening = self.state[owner_of(param)], self._setting(group, "dampening")
         tracer = STATE.tracer
         average = state.get("momentum_buffer")
         if average is None and tracer is None:
@@ -55,7 +55,7 @@ class SGD(Optimizer):
             return found
         if average is None:
             with outside():
-                average = state["momentum_buffer"] = self._made[param] = zeros_like(param)
+                average = state["momentum_buffer"] = self._made[owner_of(param)] = zeros_like(param)
         if tracer is not None:
             name_state(param, state)
         if dampening != 0:

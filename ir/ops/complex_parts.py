@@ -89,11 +89,17 @@ def multiply(x: Pair, y: Pair) -> Pair:
 
 @_rule("div")
 def divide(x: Pair, y: Pair) -> Pair:
-    """x*conj(y)/|y|**2, both scaled by the greater part of y so that no square overflows."""
-    scale = maximum(abs_(y[0]), abs_(y[1]))
-    a, b, c, d = x[0] / scale, x[1] / scale, y[0] / scale, y[1] / scale
-    size = c * c + d * d
-    return (a * c + b * d) / size, (b * c - a * d) / size
+    """x*conj(y)/|y|**2, by the ratio of the parts of y so that no square overflows; by 0 each part alone.
+
+    Source: Smith, "Algorithm 116: complex division", 1962.
+    """
+    a, b = x
+    flip = abs_(y[0]) < abs_(y[1])
+    great, small = where(flip, y[1], y[0]), where(flip, y[0], y[1])
+    ratio = where(eq(great, 0), 0, small / great)
+    size = great + small * ratio
+    re, im = where(flip, a * ratio + b, a + b * ratio), where(flip, b * ratio - a, b - a * ratio)
+    return re / size, im / size
 
 
 @_rule("where")

@@ -21,3 +21,18 @@ def test_operator(name: str) -> None:
     for op in chosen([name]):
         row = examine(op, options)
         assert row.right, row.messages
+
+
+@pytest.mark.parametrize("name", ["div", "exp", "abs", "angle", "fft.rfft", "fft.hfft"])
+def test_operator_on_complex_numbers(name: str) -> None:
+    """The same with complex tensors."""
+    import argparse
+
+    from tests.peers.operators import chosen, examine
+
+    options = argparse.Namespace(
+        dtypes=[torch.complex64, torch.complex128, torch.float64], limit=2, second=True, compiled=1, errors=False
+    )
+    for op in chosen([name]):
+        row = examine(op, options)
+        assert row.right or not (row.failed or row.passed), row.messages

@@ -1,0 +1,168 @@
+"""Complex tensors as users have them: numbers, views, gradients, Fourier transforms; eager and compiled alike."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import adjit as torch
+
+torch.manual_seed(1)
+X = torch.randn(3, 4, dtype=torch.complex128)
+Y = torch.randn(3, 4, dtype=torch.complex128)
+
+PROGRAMS: dict[str, Callable[[Any, Any], Any]] = {
+    "arithmetic": lambda x, y: (x * y - 2j) / (y + 1.5) + x.conj() * 3,
+    "functions": lambda x, y: torch.exp(x) * torch.log(y) + torch.sqrt(x) - torch.tanh(y) * torch.sin(x) ** 2,
+    "sizes": lambda x, y: x.abs() * y.angle() + x.sgn().real - y.imag,
+    "powers": lambda x, y: x**y + x**3 + y**-1,
+    "parts": lambda x, y: torch.complex(x.real * y.imag, x.imag) + torch.view_as_complex(torch.view_as_real(y) * 2),
+    "polar": lambda x, y: torch.polar(x.abs(), y.angle()),
+    "products": lambda x, y: x @ y.mH + torch.einsum("ij,kj->ik", x, y) + x.mm(y.t()),
+    "reductions": lambda x, y: x.sum(0) * y.prod(0) + x.mean(0) - y.std(0) + torch.linalg.norm(x, dim=0),
+    "running": lambda x, y: x.cumsum(0) + y.cumprod(1),
+    "shapes": lambda x, y: torch.cat([x[:, ::2].t(), y[:2, :3].t()[:2]], 1).roll(1, 0).flip(1),
+    "choices": lambda x, y: torch.where(x.real > 0, x, y).masked_fill(y.imag > 0, 1j),
+    "fft": lambda x, y: torch.fft.fft(x, 5, norm="ortho") * torch.fft.ifft(y, 5),
+    "real fft": lambda x, y: torch.fft.irfft(torch.fft.rfft(x.real, dim=0) * torch.fft.rfft(y.imag, dim=0), 3, dim=0),
+    "several axes": lambda x, y: torch.fft.irfft2(torch.fft.rfft2(x.real) * torch.fft.fftn(y)[:, :3], s=(3, 4)),
+    "hermitian": lambda x, y: torch.fft.hfft(x, 7) + torch.fft.ihfft(y.real, 12).abs().repeat(1, 7)[:, :7],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_compiled_is_eager_and_gradients_are_those_of_differences(name: str) -> None:
+    program = PROGRAMS[name]
+    compiled = torch.compile(program)
+    x, y = X.clone().requires_grad_(), Y.clone().requires_grad_()
+    eager = program(x, y)
+    assert torch.allclose(compiled(x, y), eager, rtol=1e-12, atol=1e-12)
+    weight = torch.randn(eager.shape, dtype=eager.dtype)
+    ours = torch.autograd.grad(program(x, y), (x, y), weight)
+    theirs = torch.autograd.grad(compiled(x, y), (x, y), weight)
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.allclose(a, b, rtol=1e-10, atol=1e-10)
+    # The change of Re <weight, f> along a direction is Re <gradient, direction>.
+    directions = [torch.randn(3, 4, dtype=torch.complex128) for _ in range(2)]
+
+    def moved(step: float) -> Any:
+        found = program(X + step * directions[0], Y + step * directions[1])
+        return (found * weight.conj()).real.sum() if found.is_complex() else (found * weight).sum()
+
+    slope = (moved(1e-5) - moved(-1e-5)) / 2e-5
+    expected = sum((g.conj() * d).real.sum() for g, d in zip(ours, directions, strict=True))
+    assert slope.item() == pytest.approx(expected.item(), rel=1e-6, abs=1e-6)
+
+
+def test_second_derivatives() -> None:
+    x = X[0].clone().requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda v: torch.sin(v) * v.abs(), (x,))
+    assert torch.autograd.gradgradcheck(lambda v: torch.fft.fft(v * v).abs().sum(), (x,))
+
+
+def test_views_share_memory_eager_and_compiled() -> None:
+    def written(z: Any) -> Any:
+        z = z.clone()
+        z.real[1:] = 3.0
+        z.imag.add_(2.0)
+        z[0] = 1j
+        torch.view_as_real(z)[2, 0] = 9.0
+        return z
+
+    z = torch.zeros(3, dtype=torch.complex64)
+    expected = [1j, 3 + 2j, 9 + 2j]
+    assert written(z).tolist() == torch.compile(written)(z).tolist() == expected
+    assert (z.real.stride(), z.imag.storage_offset(), torch.view_as_real(z).stride()) == ((2,), 1, (2, 1))
+
+
+@pytest.mark.parametrize(
+    ("make", "dtype"),
+    [
+        (lambda: torch.tensor(1j), "complex64"),
+        (lambda: torch.ones(2) * 1j, "complex64"),
+        (lambda: torch.ones(2, dtype=torch.float64) * 1j, "complex128"),
+        (lambda: torch.tensor([1]) + 1j, "complex64"),
+        (lambda: torch.ones(2, dtype=torch.complex64) * torch.ones(2, dtype=torch.float64), "complex128"),
+        (lambda: torch.ones(2, dtype=torch.complex64) * torch.ones((), dtype=torch.complex128), "complex64"),
+        (lambda: torch.ones(2, dtype=torch.float64) * torch.ones((), dtype=torch.complex64), "complex128"),
+        (lambda: torch.ones(2, dtype=torch.complex128).abs(), "float64"),
+        (lambda: torch.fft.fft(torch.arange(3)), "complex64"),
+        (lambda: torch.randn(2, dtype=torch.cdouble).real, "float64"),
+    ],
+)
+def test_dtypes(make: Callable[[], Any], dtype: str) -> None:
+    assert str(make().dtype) == f"torch.{dtype}"
+
+
+def test_text() -> None:
+    assert repr(torch.tensor([1 + 0j, 2.5 - 1e10j])) == "tensor([1.0000+0.0000e+00j, 2.5000-1.0000e+10j])"
+    assert repr(torch.zeros(1, dtype=torch.complex128)) == "tensor([0.+0.j], dtype=torch.complex128)"
+    assert repr(torch.tensor(complex(float("nan"), -0.0))) == "tensor(nan-0.j)"
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (lambda z: z > z, "\"gt_cpu\" not implemented for 'ComplexFloat'"),
+        (lambda z: z.max(), "\"max_all\" not implemented for 'ComplexFloat'"),
+        (lambda z: z.sort(), " Sort does not support complex dtypes on CPU"),
+        (lambda z: z // 2, "\"div_floor_cpu\" not implemented for 'ComplexFloat'"),
+        (lambda z: z.sum().requires_grad_().backward(), "grad can be implicitly created only for real scalar outputs "
+                                                        "but got torch.complex64"),
+        (lambda z: float(z[0]), "value cannot be converted to type double without overflow"),
+        (lambda z: torch.ones(1).imag, "imag is not implemented for tensors with non-complex dtypes."),
+        (lambda z: torch.view_as_complex(torch.ones(3)), "Tensor must have a last dimension of size 2"),
+        (lambda z: torch.ones(2).add_(1j), "result type ComplexFloat can't be cast to the desired output type Float"),
+        (lambda z: torch.fft.rfft(z), "rfft expects a real input tensor, but got ComplexFloat"),
+        (lambda z: torch.fft.fft(z, 0), "Invalid number of data points (0) specified"),
+        (lambda z: torch.fft.fft(z, norm="no"), 'Invalid normalization mode: "no"'),
+        (lambda z: torch.linalg.inv(z.reshape(1, 1).expand(2, 2)), "linalg.inv: not implemented for 'ComplexFloat'"),
+    ],
+)  # fmt: skip
+def test_what_has_no_meaning_is_refused(function: Callable[[Any], Any], text: str) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        function(torch.tensor([1 + 2j]))
+    assert str(caught.value).split("\n")[0] == text
+
+
+def test_a_real_number_loses_its_imaginary_part_with_a_warning() -> None:
+    with pytest.warns(UserWarning, match="Casting complex values to real discards the imaginary part"):
+        assert torch.tensor([1 + 2j]).to(torch.float32).tolist() == [1.0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.tensor([1j]).bool().tolist() == [True]
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam", "RMSprop"])
+def test_optimizers_take_each_part_for_a_parameter(optimizer: str) -> None:
+    options = {"lr": 0.05, **({"momentum": 0.5} if optimizer == "SGD" else {})}
+    complex_one = torch.zeros(3, dtype=torch.complex64, requires_grad=True)
+    real_one = torch.zeros(3, 2, requires_grad=True)
+    goal = torch.tensor([1 + 1j, 2 - 1j, 0.5j])
+    optimizers = [getattr(torch.optim, optimizer)([w], **options) for w in (complex_one, real_one)]
+    for _ in range(5):
+        for each in optimizers:
+            each.zero_grad()
+        ((complex_one - goal).abs() ** 2).sum().backward()
+        ((real_one - torch.view_as_real(goal)) ** 2).sum().backward()
+        for each in optimizers:
+            each.step()
+    assert torch.allclose(torch.view_as_real(complex_one.detach()), real_one.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_fourier_transforms_with_open_sizes() -> None:
+    calls = torch.compile(lambda x: torch.fft.irfft(torch.fft.rfft(x) * 2.0, x.shape[-1]), dynamic=True)
+    for count in (4, 5, 8):
+        x = torch.randn(count)
+        assert torch.allclose(calls(x), 2 * x, atol=1e-6)
+
+
+def test_frequencies() -> None:
+    assert torch.fft.fftfreq(5, 0.5).tolist() == pytest.approx(np.fft.fftfreq(5, 0.5).tolist())
+    assert torch.fft.rfftfreq(6).tolist() == pytest.approx(np.fft.rfftfreq(6).tolist())
+    assert torch.fft.fftshift(torch.arange(5)).tolist() == np.fft.fftshift(np.arange(5)).tolist()
+    assert torch.fft.ifftshift(torch.arange(5)).tolist() == np.fft.ifftshift(np.arange(5)).tolist()
