@@ -57,7 +57,7 @@ def run_entry(compiled: CompiledFunction, entry: Entry, call: Call) -> Any:
     try:
         tensors = _tensors(compiled, entry, call, arrays)
     except (IndexError, ZeroDivisionError) as error:
-        raise _explained(entry, arrays, error) from error
+        raise explained_fault(entry, arrays, error) from error
     _after(entry, call, tensors)
     leaves = [_leaf(output, call, tensors) for output in entry.outputs]
     return optree.tree_unflatten(entry.structure, leaves)
@@ -71,7 +71,7 @@ def _tensors(compiled: CompiledFunction, entry: Entry, call: Call, arrays: list[
     return [Tensor._wrap(array, value.dtype) for array, value in zip(results, entry.graph.outputs, strict=True)]
 
 
-def _explained(entry: Entry, arrays: Sequence[np.ndarray], error: Exception) -> Exception:
+def explained_fault(entry: Entry, arrays: Sequence[np.ndarray], error: Exception) -> Exception:
     """The error in the words of the function that it comes from; a fault leaves the inputs as they were."""
     from adjit.runtime import interpreter
 

@@ -213,9 +213,14 @@ def tensor_of(
     Without one: normal numbers for floating dtypes, zeros for the others.
     """
     maker = maker or ("randn" if dtype.is_continuous else "zeros")
+
+    def normal() -> np.ndarray:
+        real = numbers.standard_normal(shape)
+        return real + 1j * numbers.standard_normal(shape) if dtype.is_complex else real
+
     # Each with the most numbers that it takes; one that takes some needs one.
     rules: dict[str, tuple[int, Callable[..., np.ndarray]]] = {
-        "randn": (0, lambda: numbers.standard_normal(shape)),
+        "randn": (0, normal),
         "rand": (0, lambda: numbers.random(shape)),
         "zeros": (0, lambda: np.zeros(shape)),
         "ones": (0, lambda: np.ones(shape)),

@@ -6,6 +6,7 @@ import sys
 import traceback
 
 from adjit.command.terminal import paint
+from adjit.ir.errors import AdjitError
 from adjit.state import is_user_frame
 
 OK, FAILED, USAGE = 0, 1, 2  # 1: the user's program failed; 2: the command was given what it cannot use
@@ -24,17 +25,23 @@ def complain(message: str) -> None:
     print(paint("error: ", "error", sys.stderr) + message, file=sys.stderr)
 
 
-def report(error: BaseException) -> None:
-    """Print an error of the user's program with the lines of it that led there, none of adjit's own.
+# What a compiled program raises, whose own lines say nothing to a user; other errors without a user's line are adjit's.
+_TOLD = (AdjitError, ArithmeticError, IndexError, OSError, RuntimeError, ValueError)
 
-    An error without such a line is adjit's, and keeps all of them.
+
+def report(error: BaseException, everything: bool = False) -> None:
+    """Print an error of the user's program with the lines of it that led there, and of adjit's only if asked to.
+
+    An error of adjit's own keeps all lines.
     """
     found = traceback.TracebackException.from_exception(error)
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     users = [is_user_frame(frame) and not frame.f_globals["__name__"].startswith("importlib") for frame in frames]
     own = [summary for summary, users_own in zip(found.stack, users, strict=True) if users_own]
-    if own or isinstance(error, SyntaxError):
+    if not everything and (own or isinstance(error, (SyntaxError, *_TOLD))):
         found.stack = traceback.StackSummary.from_list(own)
         found.__cause__ = found.__context__ = None
     *lines, last = found.format()
+    if not found.stack and not isinstance(error, SyntaxError):
+        lines = []
     print("".join(lines) + paint(last.rstrip("\n"), "error", sys.stderr), file=sys.stderr)

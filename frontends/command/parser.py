@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m adjit", description="adjit: trace, differentiate, compile, look.", epilog=_EXIT
     )
     top.add_argument("--version", action="version", version=f"adjit {__version__}")
+    top.add_argument("--traceback", action="store_true", help="show adjit's own lines of an error too")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     look = _of_function(commands, "inspect", "print a function's program at any stage, or make one HTML page of all")
@@ -103,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        report(error)
+        report(error, chosen.traceback)
         return FAILED
 
 

@@ -17,7 +17,7 @@ from adjit.inspection.facts import EntryFacts, Explanation, LineFacts, Profile, 
 from adjit.inspection.programs import Program
 from adjit.inspection.saved import saved_facts
 from adjit.ir.graph import Graph, Location
-from adjit.running import derivative_at, inputs_of
+from adjit.running import derivative_at, explained_fault, inputs_of
 from adjit.runtime.interpreter import bind_sizes
 from adjit.runtime.threads import get_num_threads
 
@@ -62,7 +62,10 @@ def profile(compiled: CompiledFunction, entry: Entry, call: Call, calls: int) ->
         given["backward"] = [*seeds, *results[count:]]
     whole, times = 0.0, {}
     for name, program in job.programs.items():
-        seconds, times[name] = program.timed(given[name], calls)
+        try:
+            seconds, times[name] = program.timed(given[name], calls)
+        except IndexError as error:
+            raise explained_fault(entry, arrays, error) from error
         whole += seconds
     entry.profile = times
     return Profile(entry.graph.name, calls, whole, job.facts(times), job.lines(times))

@@ -56,6 +56,9 @@ def bad(x, y):
 def helper(x):
     return int("seven")
 
+def chosen(x, i):
+    return x[i]
+
 if __name__ == "__main__":
     raise SystemExit("run as a program")
 """
@@ -185,7 +188,7 @@ def test_the_command_line_comes_before_the_decorator(run: Run, script: str) -> N
     [
         (["inspect", "nowhere.py:f"], "no file nowhere.py"),
         (["inspect", "no_such_module:f"], "no module of that name"),
-        (["inspect", "{script}:lost"], "has no 'lost'; it has loss, powered, already, Net, net, bad, helper"),
+        (["inspect", "{script}:lost"], "has no 'lost'; it has loss, powered, already, Net, net, bad, helper, chosen"),
         (["inspect", "{script}:net.lost"], "has no 'lost'"),
         (["inspect", "{script}:constant"], "is int, which cannot be called"),
         (["inspect", "{script}"], "say which function"),
@@ -214,6 +217,17 @@ def test_errors_of_the_users_program_show_the_users_lines_only(run: Run, script:
     assert "RuntimeError: mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)" in err
     assert {line.split('"')[1] for line in err.splitlines() if line.startswith("  File")} == {script}
     assert run("run", f"{script}:helper", "--arg", "f32[2]")[0] == 1
+
+
+@pytest.mark.parametrize("command", ["run", "profile"])
+def test_faults_of_compiled_programs_are_told_without_adjits_lines(run: Run, script: str, command: str) -> None:
+    arguments = (command, f"{script}:chosen", "--arg", "x=f32[3]", "--arg", "i=full(9):i64[2]")
+    code, out, err = run(*arguments)
+    assert (code, out) == (1, "")
+    assert err.startswith("IndexError: index 9 is out of bounds for dimension 0 with size 3\n")
+    assert "return x[i]" in err
+    assert "Traceback" not in err
+    assert "Traceback" in run("--traceback", *arguments)[2]
 
 
 @pytest.mark.parametrize(
@@ -381,6 +395,12 @@ def test_tensors(text: str, expected: torch.Tensor) -> None:
     assert found.dtype == expected.dtype
     assert found.shape == expected.shape
     assert torch.equal(found, expected)
+
+
+def test_complex_tensors_have_two_parts() -> None:
+    found = read_argument("c64[100]", np.random.default_rng(0)).numpy()
+    assert 0.5 < np.std(found.real) < 2
+    assert 0.5 < np.std(found.imag) < 2
 
 
 def test_random_tensors_repeat_and_files_load(tmp_path: Path) -> None:
