@@ -12,16 +12,13 @@ import optree
 from adjit.autograd.record import hook_numbers
 from adjit.epoch import EPOCH
 from adjit.ir.errors import ShapeError
-from adjit.ir.shape import Dim, Size, evaluate
+from adjit.ir.shape import evaluate
 from adjit.runtime.interpreter import bind_sizes
 from adjit.state import STATE
 from adjit.tensor import Chain, Tensor
 
 if TYPE_CHECKING:
     from adjit.entry import Entry
-
-_NAMES = ("n", "m", "p", "q", "r", "s")
-
 
 @dataclass(frozen=True, slots=True)
 class Aliases:
@@ -131,31 +128,3 @@ def _all_shapes(entry: Entry, call: Call) -> list[Sequence[int]]:
         call.shapes[source.index] if source.kind == "argument" else tuple(evaluate(dim, {}) for dim in v.dims)
         for v, source in zip(entry.graph.inputs, entry.sources, strict=True)
     ]
-
-
-def open_dims(
-    call: Call, seen: list[tuple[tuple[int, ...], ...]], fixed: set[tuple[int, int]], dynamic: bool | None
-) -> tuple[list[tuple[Size, ...]], dict[str, int]]:
-    """The dims to trace with: a size that has changed between calls gets a name; equal histories share one.
-
-    Sizes 0 and 1 stay numbers: they broadcast, and programs differ.
-    """
-    names: dict[tuple[int, ...], str] = {}
-    hints: dict[str, int] = {}
-    dims: list[tuple[Size, ...]] = []
-    for index, shape in enumerate(call.shapes):
-        own: list[Size] = []
-        for axis, extent in enumerate(shape):
-            history = (*(earlier[index][axis] for earlier in seen), extent)
-            changed = dynamic is True or (dynamic is None and len(set(history)) > 1)
-            if not changed or extent < 2 or (index, axis) in fixed:
-                own.append(extent)
-                continue
-            name = names.get(history)
-            if name is None:
-                count = len(names)
-                name = names[history] = _NAMES[count] if count < len(_NAMES) else f"n{count}"
-                hints[name] = extent
-            own.append(Dim.named(name))
-        dims.append(tuple(own))
-    return dims, hints

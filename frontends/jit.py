@@ -6,19 +6,18 @@ size changes from one call to the next is kept open in the second trace, so that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, update_wrapper
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from adjit.call import Call, fits, open_dims
+from adjit.call import Call, fits
 from adjit.capture import capturing
 from adjit.entry import Entry, argument_names, trace_entry
 from adjit.errors import explained
-from adjit.ir.errors import ShapeError
 from adjit.ir.graph import Graph
 from adjit.ir.logs import listening
-from adjit.ir.shape import Dim
+from adjit.open_sizes import Attempt, OpenSizes, tensor_names
 from adjit.retrace import reason_of
 from adjit.running import run_entry
 from adjit.runtime.collection import collector_paused
@@ -53,6 +52,7 @@ class CompiledFunction:
         capture: bool,
         nan_checks: Any = None,
         debug_info: bool = False,
+        shapes: Mapping[str, Sequence[Any]] | None = None,
     ) -> None:
         self.function = function
         self.strict = strict
@@ -63,8 +63,7 @@ class CompiledFunction:
         self.debug_info = debug_info
         self._captured: Captured | None = None
         self._entries: dict[Any, list[Entry]] = {}
-        self._shapes: dict[Any, list[tuple[tuple[int, ...], ...]]] = {}
-        self._fixed: dict[Any, set[tuple[int, int]]] = {}
+        self._sizes = OpenSizes(dynamic, shapes)
         self._lock = RLock()
         self._native: Any = None
         update_wrapper(self, function, updated=())
@@ -224,31 +223,37 @@ class CompiledFunction:
             entry.number = self.compile_count
             _log_entry(entry)
             self._entries.setdefault(call.key, []).insert(0, entry)
-            self._shapes.setdefault(call.key, []).append(call.shapes)
             return entry
 
     def _trace(self, call: Call) -> Entry:
-        seen = self._shapes.get(call.key, [])
-        fixed = self._fixed.setdefault(call.key, set())
-        reason = reason_of(call, argument_names(self.function, call), self._entries)
+        names = argument_names(self.function, call)
+        reason = reason_of(call, names, self._entries)
+        attempt = self._sizes.attempt(call, tensor_names(names, call.leaves))
         if (log := listening("guards")) is not None:
             log.debug("%s is traced: %s", getattr(self, "__name__", type(self.function).__name__), reason)
         while True:
-            dims, hints = open_dims(call, seen, fixed, self.dynamic)
             try:
-                if not self.capture:
-                    return trace_entry(self.function, call, dims, hints, reason)
-                entry, self._captured = capturing(
-                    partial(trace_entry, self.function, call, dims, hints, reason), self._captured
-                )
-                return entry
+                entry = self._traced(call, attempt, reason)
             except Respecialize as request:
-                if not hints:
-                    raise ShapeError(f"sizes {request} could not be fixed") from request
-                for index, own in enumerate(dims):
-                    for axis, dim in enumerate(own):
-                        if isinstance(dim, Dim) and dim.names & request.names:
-                            fixed.add((index, axis))
+                attempt.narrow(request)
+                continue
+            except Exception:
+                if not attempt.general:
+                    raise
+                attempt.specialize()  # the function fails for other sizes than this call's
+                continue
+            if attempt.general and not fits(entry, call):
+                attempt.specialize()
+                continue
+            attempt.done()
+            return entry
+
+    def _traced(self, call: Call, attempt: Attempt, reason: str) -> Entry:
+        if not self.capture:
+            return trace_entry(self.function, call, attempt.dims, attempt.hints, reason)
+        tracing = partial(trace_entry, self.function, call, attempt.dims, attempt.hints, reason)
+        entry, self._captured = capturing(tracing, self._captured)
+        return entry
 
 
 def _log_entry(entry: Entry) -> None:
@@ -295,6 +300,7 @@ def compile(
     capture: bool = True,
     check_nan: bool | str = False,
     debug_info: bool = False,
+    shapes: Mapping[str, Sequence[Any]] | None = None,
 ) -> Any:
     """Compile a function, a module, or a whole training step to native code; also a decorator.
 
@@ -303,13 +309,14 @@ def compile(
     threads a call uses.  `capture`: Python's own `if`, `while`, `for`, `and`, `or` and `print` on traced tensors are
     taken into the program, from the source (`captured_source()` shows it).  `check_nan`: a NaN is an error that names
     its origin, with "inf" an infinity too, as in the context `adjit.check_nan`.  `debug_info`: gdb shows the lines of
-    the function in its native code, as with ADJIT_DEBUG_INFO=1; with ADJIT_PERF=1 perf does too.  `fullgraph`,
-    `backend`, `mode` and `options` are accepted as PyTorch has them: there is one backend, and it always compiles the
-    full graph.
+    the function in its native code, as with ADJIT_DEBUG_INFO=1; with ADJIT_PERF=1 perf does too.  `shapes` names sizes
+    of the arguments, as {"x": ("n", 3), "y": ("2*n",)}: they are open from the first call on, and one program serves
+    them all; a call that does not fit is an error in these names.  `fullgraph`, `backend`, `mode` and `options` are
+    accepted as PyTorch has them: there is one backend, and it always compiles the full graph.
     """
     if model is None:
         options = {"dynamic": dynamic, "disable": disable, "strict": strict, "threads": threads, "capture": capture}
-        return partial(compile, **options, check_nan=check_nan, debug_info=debug_info)
+        return partial(compile, **options, check_nan=check_nan, debug_info=debug_info, shapes=shapes)
     if disable:
         return model
     _require_compilable(model)
@@ -320,5 +327,5 @@ def compile(
         checks = option(check_nan)
     return CompiledFunction(
         model, strict=strict, dynamic=dynamic, threads=threads, capture=capture, nan_checks=checks,
-        debug_info=debug_info,
+        debug_info=debug_info, shapes=shapes,
     )  # fmt: skip

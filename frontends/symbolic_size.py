@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+from math import gcd
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adjit.ir.graph import Guard
 from adjit.ir.shape import Dim, Size, evaluate, size_names
+from adjit.state import user_location
 
 if TYPE_CHECKING:
     from adjit.trace import Tracer
@@ -19,6 +22,32 @@ class Respecialize(Exception):
     def __init__(self, names: frozenset[str]) -> None:
         super().__init__(", ".join(sorted(names)))
         self.names = names
+        self.location = user_location()
+
+
+class Divide(Respecialize):
+    """The trace needs a named size to be a multiple of `divisor`, as it is: it starts again with that known."""
+
+    def __init__(self, name: str, divisor: int) -> None:
+        super().__init__(frozenset({name}))
+        self.divisor = divisor
+
+
+def divided(sizes: Iterable[Any], operator: str, hints: Mapping[str, int]) -> Divide | None:
+    """The request that a size be a multiple of what one of `sizes` divides it by ("//" or "%"); None if none does, or
+    it is not."""
+    for size in sizes:
+        for atom in size.atoms if isinstance(size, Dim) else ():
+            if isinstance(atom, str) or atom[0] != operator or size_names(atom[2]) or len(atom[1].names) != 1:
+                continue
+            (name,) = atom[1].names
+            by, factor = evaluate(atom[2], {}), atom[1].coefficient(name)
+            rest = atom[1] - factor * Dim.named(name) if isinstance(factor, int) else None
+            if isinstance(factor, int) and isinstance(rest, int) and rest % by == 0:
+                divisor = by // gcd(by, factor)
+                if divisor > 1 and hints[name] % divisor == 0:
+                    return Divide(name, divisor)
+    return None
 
 
 def as_dim(value: Any) -> Any:
@@ -28,6 +57,15 @@ def as_dim(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return tuple(as_dim(item) for item in value)
     return value
+
+
+def flat_sizes(value: Any) -> Iterator[Size]:
+    """The sizes in an attribute."""
+    if isinstance(value, (int, Dim)):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from flat_sizes(item)
 
 
 def as_size(dim: Size, tracer: Tracer | None) -> Integer:
@@ -108,7 +146,9 @@ class SymbolicSize:
         if right == self.dim:
             return True
         if evaluate(right, self.tracer.hints) == self.hint:
-            raise Respecialize(size_names(self.dim) | size_names(right))
+            request = divided([self.dim], "%", self.tracer.hints) if right == 0 else None
+            request = request or divided([self.dim, right], "//", self.tracer.hints)
+            raise request or Respecialize(size_names(self.dim) | size_names(right))
         self.tracer.add_guard(Guard(self.dim, "!=", right))
         return False
 

@@ -22,7 +22,7 @@ from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.types import F64, DType, TensorType
 from adjit.memory import Memory
 from adjit.state import STATE, user_location
-from adjit.symbolic_size import Respecialize, SymbolicSize, as_dim
+from adjit.symbolic_size import Respecialize, SymbolicSize, as_dim, divided, flat_sizes
 from adjit.tensor import Chain, Tensor
 from adjit.trace_parts import Cell, Explanation, Source
 from adjit.view_strides import strides_of_view
@@ -175,7 +175,9 @@ class Tracer:
             node = self.builder.emit(op, values, attributes, regions)
         except ShapeError as error:
             if self.hints:  # sizes that are equal in the example, but not by name
-                raise Respecialize(frozenset(self.hints)) from error
+                sizes = [size for key in attributes for size in flat_sizes(attributes[key])]
+                request = divided(sizes, "//", self.hints)
+                raise request or Respecialize(frozenset(self.hints)) from error
             raise
         if any(value in self._depends for value in values):
             self._depends.update(node.outputs)

@@ -121,6 +121,11 @@ class Dim:
 
     # -- reading ----------------------------------------------------------------------------------------------------
     @property
+    def atoms(self) -> frozenset[Atom]:
+        """The names, divisions and remainders that this is a polynomial of."""
+        return frozenset(atom for monomial, _ in self.terms for atom in monomial)
+
+    @property
     def names(self) -> frozenset[str]:
         """The named sizes this polynomial depends on."""
         if self._names is None:
