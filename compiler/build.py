@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from adjit.compiler.llvm.binding import keep_lines
 from adjit.compiler.llvm.clock import TIMES, Clock
 from adjit.compiler.llvm.debug_info import DebugInfo
 from adjit.compiler.llvm.driver import Driver
@@ -53,6 +54,8 @@ def emit_program(
     user's line; with `clock`, the program takes the time of each kernel.
     """
     target = target or host_target()
+    if debug:
+        keep_lines()
     module = Module(halves=target.converts_halves, debug=DebugInfo() if debug else None)
     plan = plan_memory(lowered, FIRST, may_stop=checks is not None)
     sizes = tuple(sorted(lowered.size_names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from typing import Any
@@ -37,6 +38,15 @@ def find_target(triple: str) -> Any:
         return llvm.Target.from_triple(triple)
     except RuntimeError as error:
         raise CompileError(f"LLVM has no back end for {triple!r}: {error}") from error
+
+
+@functools.cache
+def keep_lines() -> None:
+    """Let instructions that LLVM makes for no place of the program stand at the line before them.
+
+    By default its line tables say line 0 there, for some 6 % of a kernel.  This is a setting of the whole process.
+    """
+    llvm.set_option("adjit", "-use-unknown-locations=Disable")
 
 
 def _architecture(triple: str) -> str:

@@ -38,8 +38,8 @@ class Row:
 
     `places` are the user's lines that it comes from, the first one its own; `column`, `end_column` the expression there
     (0: unknown).  `origin` has a `∂` for each differentiation; `made` says which passes made it, and why.  `kernels`
-    compute it; `address` is that of a machine instruction.  Where `exact` is False, the instruction belongs to no one
-    place, and `places` has its kernel's.
+    compute it; `address` is that of a machine instruction.  Where `exact` is False, the line table has no line for the
+    instruction, and `places` has its kernel's.
     """
 
     number: int

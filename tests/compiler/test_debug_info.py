@@ -41,7 +41,7 @@ def test_every_instruction_of_a_kernel_stands_at_one_of_its_lines() -> None:
     places = {(i.path, i.line) for i in found.instructions if i.line}
     assert places == {("model.py", 3), ("model.py", 5), ("other.py", 70)}
     own = [i for i in found.instructions if i.function.startswith("k")]
-    assert sum(1 for i in own if i.line) > 0.9 * len(own)
+    assert sum(1 for i in own if i.line) > 0.95 * len(own)
     addresses = [i.address for i in found.instructions]
     assert addresses[0] == 0 and addresses == sorted(addresses)  # type: ignore[type-var]
     assert all(found.lines[i.number - 1].strip() == i.text for i in found.instructions)
