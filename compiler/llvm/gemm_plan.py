@@ -25,6 +25,8 @@ A_BYTES = 256 * 1024
 # Packed B of the blocked order lives in L3; of the resident order, beside A in L2.
 B_BYTES = 1024 * 1024
 B_RESIDENT_BYTES = 128 * 1024
+# A packed B that L1 holds lets A be packed a panel at a time: memory gives the next one while this one is multiplied.
+B_NARROW_BYTES = 32 * 1024
 # A larger C leaves L2 between two runs of k: its tiles are fetched while their sums are under way.
 C_BYTES = 512 * 1024
 # A larger C that is written once goes past the caches: to fetch its lines first would take longer than the sums.
@@ -97,13 +99,14 @@ def plan_gemm(
     nr = vectors * lanes
     rows = round_up(_UNKNOWN if m is None else max(1, m), mr)
     columns = round_up(_UNKNOWN if n is None else max(1, n), nr)
+    narrow = k is not None and k <= DEPTH and columns * k * dtype.itemsize <= B_NARROW_BYTES
     resident = m is not None and k is not None and rows * k * dtype.itemsize <= A_BYTES
     if resident:
         assert k is not None
         nc = min(columns, round_up(max(1, B_RESIDENT_BYTES // (DEPTH * dtype.itemsize)), nr))
         mc, a_elements = rows, rows * k
     else:
-        mc = min(rows, round_down(A_BYTES // (DEPTH * dtype.itemsize), mr))
+        mc = mr if narrow else min(rows, round_down(A_BYTES // (DEPTH * dtype.itemsize), mr))
         nc = min(columns, round_down(B_BYTES // (DEPTH * dtype.itemsize), nr))
         a_elements = mc * depth
     fetches = (k or _UNKNOWN) > DEPTH and (m or _UNKNOWN) * (n or _UNKNOWN) * dtype.itemsize > C_BYTES
