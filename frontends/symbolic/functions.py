@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,6 +31,8 @@ class SymbolicFunction:
         self._places = _Arguments(args)
         self._outputs = _Outputs(expression)
         self.compiled = compile(self.function)
+        count = len(self._places.paths)
+        self._numbers = _Numbers(self.function, self._outputs, count) if count and self._places.flat else None
 
     def __repr__(self) -> str:
         return f"SymbolicFunction({self.expression}, {self.args})"
@@ -42,6 +45,8 @@ class SymbolicFunction:
         return self._outputs.values(Translator(values, _apply), dtype)
 
     def __call__(self, *args: Any) -> Any:
+        if self._numbers is not None and _are_numbers(args):
+            return self._numbers(args)
         leaves = _leaves(args)
         if any(isinstance(leaf, Tensor) for leaf in leaves):
             return self.compiled(*args)
@@ -85,6 +90,7 @@ class _Arguments:
     def __init__(self, args: Any) -> None:
         self.paths: dict[Any, tuple[int, ...]] = {}
         self.single = not isinstance(args, (list, tuple))
+        self.flat = self.single or not any(_is_nested(item) for item in args)
         self._enter([args] if self.single else args, ())
 
     def _enter(self, item: Any, path: tuple[int, ...]) -> None:
@@ -116,6 +122,21 @@ class _Arguments:
                 value = value[..., row, column] if _ndim(value) > 1 else value[..., max(row, column)]
             found[symbol] = value
         return found
+
+
+def _are_numbers(args: Sequence[Any]) -> bool:
+    """Whether all arguments are plain numbers; the types are looked at first, since most calls have one or two."""
+    types = {*map(type, args)}
+    return types <= _PLAIN or all(issubclass(kind, (float, int, np.floating, np.integer)) for kind in types)
+
+
+_PLAIN = {float, int}
+
+
+def _is_nested(item: Any) -> bool:
+    import sympy
+
+    return isinstance(item, (list, tuple, sympy.Tuple, sympy.MatrixBase, sympy.MatrixSymbol))
 
 
 def _ndim(value: Any) -> int:
@@ -151,6 +172,48 @@ class _Outputs:
         found = [translate(element) for element in self.elements]
         tensors = [x if isinstance(x, Tensor) else literal(float(x), dtype) for x in found]
         return tensors[0] if self.shape is None else _stacked(tensors, self.shape, dtype)
+
+    def gathered(self, found: Any) -> list[Tensor]:
+        """The results as vectors, in order."""
+        if self.kind is None:
+            return [found.reshape(-1)]
+        return [vector for part, own in zip(self.parts, found, strict=True) for vector in part.gathered(own)]
+
+    def spread(self, numbers: list[Any]) -> Any:
+        """The results from their elements, which are taken off the end of a list in reverse order."""
+        if self.kind is not None:
+            if all(part.kind is None and part.shape is None for part in self.parts) and len(numbers) == len(self.parts):
+                return self.kind(reversed(numbers))
+            return self.kind(part.spread(numbers) for part in self.parts)
+        if self.shape is None:
+            return numbers.pop()
+        count = len(self.elements)
+        own, numbers[len(numbers) - count :] = numbers[len(numbers) - count :], []
+        return np.array(own[::-1]).reshape(self.shape)
+
+
+class _Numbers:
+    """A symbolic function of `count` numbers: one program from an array of them to an array of the results.
+
+    A call then costs as much as packing the numbers, whatever their count.
+    """
+
+    def __init__(self, function: Callable[..., Any], outputs: _Outputs, count: int) -> None:
+        from adjit.jit import compile
+        from adjit.joining import cat
+
+        self.count = count
+        self._outputs = outputs
+        self._pack = struct.Struct(f"={count}d").pack_into
+        self._compiled = compile(lambda numbers: cat(outputs.gathered(function(*numbers.unbind(0)))))
+
+    def __call__(self, numbers: Sequence[Any]) -> Any:
+        """Errors: TypeError unless there are as many numbers as symbols."""
+        if len(numbers) != self.count:
+            raise TypeError(f"a function of {self.count} symbols was given {len(numbers)} numbers")
+        given = np.empty(self.count)
+        self._pack(given.data, 0, *numbers)
+        return self._outputs.spread(list(self._compiled(given)._array[::-1]))
 
 
 def _stacked(tensors: list[Tensor], shape: tuple[int, ...], dtype: DType) -> Tensor:

@@ -125,3 +125,20 @@ def test_equations_of_motion() -> None:
     jacobian = torch.compile(torch.func.jacrev(lambda s: function(s[0], s[1], *constants)[:, 0]))(state)
     exact = np.array(motion.jacobian([angle, speed]).subs({angle: 0.4, length: 2, gravity: 9.8})).astype(float)
     np.testing.assert_allclose(jacobian.numpy(), exact)
+
+
+def test_numbers_give_what_arrays_give() -> None:
+    x, y = sp.symbols("x y")
+    trees: list[Any] = [
+        x + y, [x + y, x * y], (x, [y, x * y]), sp.Matrix([[x, y, 1], [x * y, 2, x - y]]),
+        [x, sp.Matrix([x, y]), (y, sp.Matrix([[x * y]]))], [sp.Matrix([x, y])],
+    ]  # fmt: skip
+    for tree in trees:
+        function = torch.from_sympy(tree, [x, y])
+        wanted = function(np.array(2.0), np.array(3.5))
+        for point in ((2, 3.5), (np.float64(2), np.float32(3.5))):
+            found = function(*point)
+            assert str(found) == str(wanted)
+            assert type(found) is type(wanted)
+    with pytest.raises(TypeError, match="2 symbols was given 3 numbers"):
+        function(1.0, 2.0, 3.0)
