@@ -14,12 +14,15 @@ MOST_LINES = 400
 
 def graph_html(graph: Graph, title: str = "") -> str:
     """The program's text and its drawing as one piece of HTML, everything escaped."""
-    lines = str(graph).splitlines()
-    more = f"\n... {len(lines) - MOST_LINES} more lines" if len(lines) > MOST_LINES else ""
     count = sum(1 for node in graph.nodes if node.op.name != "const")
     heading = title or f"@{graph.name}: {len(graph.inputs)} inputs, {count} operations"
-    return (
-        f'<div class="adjit-program"><style>{STYLE}</style><div>{escape(heading)}</div>'
-        f"<pre>{highlighted(chr(10).join(lines[:MOST_LINES]))}{more}</pre>"
-        f'<details><summary>drawing</summary><div style="overflow:auto">{graph_svg(graph)}</div></details></div>'
-    )
+    drawing = f'<details><summary>drawing</summary><div style="overflow:auto">{graph_svg(graph)}</div></details>'
+    return text_html(str(graph), f"<div>{escape(heading)}</div>", drawing)
+
+
+def text_html(text: str, before: str = "", after: str = "") -> str:
+    """A program's text, or what is said of one, in colours; `before` and `after` are HTML around it."""
+    lines = text.splitlines()
+    more = f"\n... {len(lines) - MOST_LINES} more lines" if len(lines) > MOST_LINES else ""
+    shown = highlighted("\n".join(lines[:MOST_LINES]))
+    return f'<div class="adjit-program"><style>{STYLE}</style>{before}<pre>{shown}{more}</pre>{after}</div>'

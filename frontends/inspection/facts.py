@@ -121,6 +121,11 @@ class Explanation:
 
         return "\n".join(explanation_lines(self))
 
+    def _repr_html_(self) -> str:
+        from adjit.ir.notebook import text_html
+
+        return text_html(str(self))
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -139,3 +144,8 @@ class Profile:
         from adjit.inspection.printing import profile_lines
 
         return "\n".join(profile_lines(self))
+
+    def _repr_html_(self) -> str:
+        from adjit.ir.notebook import text_html
+
+        return text_html(str(self))

@@ -132,6 +132,11 @@ class SourceMap:
     def __str__(self) -> str:
         return "\n".join(self._lines())
 
+    def _repr_html_(self) -> str:
+        from adjit.ir.notebook import text_html
+
+        return text_html(str(self))
+
     def _lines(self) -> Iterator[str]:
         """Each Python line, and under it what it became."""
         yield f"@{self.name}"

@@ -57,6 +57,11 @@ class Stages(dict[str, str]):
     def __str__(self) -> str:
         return "\n".join(self._lines())
 
+    def _repr_html_(self) -> str:
+        from adjit.ir.notebook import text_html
+
+        return text_html(str(self))
+
     def __repr__(self) -> str:
         return f"<Stages: {', '.join(self)}>"
 

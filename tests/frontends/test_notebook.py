@@ -90,6 +90,14 @@ def test_a_compiled_function_shows_its_programs() -> None:
     assert text.count("<svg") == 2
 
 
+def test_what_is_said_of_programs_is_shown_as_text() -> None:
+    function = torch.compile(lambda x: (x * 2).sum())
+    x = torch.ones(3)
+    for found in (function.stages(x), function.source_map(x), function.explain(x), function.profile(x, calls=1)):
+        (shown,) = ElementTree.fromstring(found._repr_html_()).findall("pre")
+        assert "".join(shown.itertext()) == str(found)
+
+
 def test_programs_show_their_text_and_drawing() -> None:
     program = torch.parse("func @double(%x: f32[n]) -> (f32[n]) {\n  %0 = mul %x, 2.0 : f32[n]\n  return %0\n}")
     assert '<span class="adjit-op">mul</span>' in program._repr_html_()
