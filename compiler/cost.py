@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from adjit.compiler.llvm.emit_choice import HEAVY, extents_of
-from adjit.compiler.loops.ir import CONTRACT, FOR, INDEX, INSIDE, REDUCE, SORT_ROWS
+from adjit.compiler.loops.ir import CONTRACT, FOR, INDEX, INSIDE, KERNEL, REDUCE, SORT_ROWS
 from adjit.ir.graph import Location, Node, Region
 from adjit.ir.shape import Size, evaluate, product
 
@@ -21,6 +21,22 @@ class Cost:
 
     flops: int
     bytes: int
+
+
+def runs_of(region: Region, sizes: Mapping[str, int], times: int = 1) -> dict[Node, int]:
+    """How often each kernel of a lowered program runs: once, or for each turn of the `scan`s around it.
+
+    The turns of a `while` are not known, and count as one; both sides of a `cond` do.
+    """
+    found: dict[Node, int] = {}
+    for node in region.nodes:
+        if node.op is KERNEL:
+            found[node] = times
+            continue
+        turns = _evaluated(node.attributes["length"], sizes) if node.op.name == "scan" else 1  # type: ignore[arg-type]
+        for inner in node.regions:
+            found |= runs_of(inner, sizes, times * turns)
+    return found
 
 
 def cost_of(kernel: Node, sizes: Mapping[str, int]) -> Cost:

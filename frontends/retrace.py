@@ -31,7 +31,7 @@ def reason_of(call: Call, names: Sequence[str], entries: Mapping[Any, Sequence[E
 def _differences(old: Any, new: Any, names: Sequence[str]) -> list[str]:
     """How two signatures differ."""
     if old[0] != new[0]:
-        return ["the arguments are nested otherwise, or are others in number"] * len(names or ("",))
+        return [f"the arguments are {_nesting(new[0])}, not {_nesting(old[0])}"] * len(names or ("",))
     found = []
     for name, before, after in zip(names, old[1], new[1], strict=True):
         if len(before) != len(after):
@@ -47,6 +47,11 @@ def _differences(old: Any, new: Any, names: Sequence[str]) -> list[str]:
     if old[3] != new[3]:
         found.append("the arguments share memory in another way")
     return found or ["a part of the signature that has no name"]
+
+
+def _nesting(structure: Any) -> str:
+    """Positional and keyword arguments with a star for each leaf: `(*, *), {'flag': *}`."""
+    return str(structure).removeprefix("PyTreeSpec((").partition(", NoneIsLeaf")[0].removesuffix(")")
 
 
 def _shown(item: tuple[type, Any]) -> str:

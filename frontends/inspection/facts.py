@@ -24,9 +24,9 @@ class KernelFacts:
 
     `ops` are the tensor ops that it computes, `places` the user's lines (file:line, with a `∂` for each
     differentiation); `stored` says why each result is in memory, `refused` which ops did not join it and why;
-    `scalar` why its loops are not cut into vectors (empty where they are).  `flops` and `bytes` are counted, `least`
-    is the roofline bound in seconds, set by `bound` (compute or memory: the main memory, which caches can beat);
-    `seconds` is measured, None unless profiled.
+    `scalar` why its loops are not cut into vectors (empty where they are).  A call runs it `runs` times, as the loops
+    around it say.  `flops` and `bytes` are counted over these; `least` is the roofline bound in seconds, set by `bound`
+    (compute or memory: the main memory, which caches can beat); `seconds` is measured, None unless profiled.
     """
 
     name: str
@@ -36,6 +36,7 @@ class KernelFacts:
     stored: tuple[str, ...]
     refused: tuple[str, ...]
     scalar: tuple[str, ...]
+    runs: int
     flops: int
     bytes: int
     least: float

@@ -17,9 +17,15 @@ def explanation_lines(found: Explanation) -> Iterator[str]:
         yield f"  @{entry.name}({', '.join(entry.inputs)}): {entry.reason}; {entry.calls} calls"
         if entry.guards:
             yield f"    where {', '.join(entry.guards)}"
+    if found.peaks is not None:
+        peaks = found.peaks
+        yield (
+            f"measured peaks with {peaks.threads} threads: {peaks.flops_f32 / 1e9:.0f} GFLOP/s in f32, "
+            f"{peaks.flops_f64 / 1e9:.0f} in f64, {peaks.bandwidth / 1e9:.1f} GB/s"
+        )
     for program in found.programs:
         yield ""
-        yield from _program(program, found)
+        yield from _program(program)
     if found.saved:
         yield ""
         total = sum(saved.bytes for saved in found.saved if saved.how == "saved")
@@ -40,7 +46,7 @@ def profile_lines(found: Profile) -> Iterator[str]:
     yield from _times(found.lines)
 
 
-def _program(program: ProgramFacts, found: Explanation) -> Iterator[str]:
+def _program(program: ProgramFacts) -> Iterator[str]:
     yield (
         f"{program.name}: {len(program.kernels)} kernels, {count_text(program.flops)} flops, {size_text(program.bytes)}"
         f" moved, at least {time_text(program.least)}"
@@ -51,12 +57,6 @@ def _program(program: ProgramFacts, found: Explanation) -> Iterator[str]:
         f"{size_text(program.arena)} (at most {size_text(program.live)} live at once, {size_text(program.values)} "
         "without sharing)"
     )
-    if found.peaks is not None:
-        peaks = found.peaks
-        yield (
-            f"  measured peaks with {peaks.threads} threads: {peaks.flops_f32 / 1e9:.0f} GFLOP/s in f32, "
-            f"{peaks.flops_f64 / 1e9:.0f} in f64, {peaks.bandwidth / 1e9:.1f} GB/s"
-        )
     for kernel in program.kernels:
         yield from _kernel(kernel)
 
@@ -66,7 +66,8 @@ def _kernel(kernel: KernelFacts) -> Iterator[str]:
     times = f"at least {time_text(kernel.least)} ({kernel.bound})"
     if kernel.seconds is not None:
         times += f", measured {time_text(kernel.seconds)}"
-    yield f"    {', '.join(kernel.loops)}; {count_text(kernel.flops)} flops, {size_text(kernel.bytes)}, {times}"
+    often = f"{kernel.runs} times " if kernel.runs != 1 else ""
+    yield f"    {often}{', '.join(kernel.loops)}; {count_text(kernel.flops)} flops, {size_text(kernel.bytes)}, {times}"
     for reason in kernel.stored:
         yield f"    stored: {reason}"
     for reason in kernel.refused:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from adjit.compiler.build import build, emit_program
-from adjit.compiler.cost import cost_of, line_weights, pairs_of
+from adjit.compiler.cost import cost_of, line_weights, pairs_of, runs_of
 from adjit.compiler.fuse import Grouping
 from adjit.compiler.llvm.clock import Clock
 from adjit.compiler.llvm.emit_choice import Dependence, choose, extents_of, loop_dtype
@@ -35,6 +35,7 @@ class Program:
         self.strict, self.threads = strict, threads
         self.kernels = Kernels(snapshots(graph, strict=strict))
         self.lowered = self.kernels.shots[-1].graph
+        self.runs = runs_of(self.lowered, self.sizes)
 
     def facts(self, peaks: Peaks, seconds: Sequence[float] | None = None) -> ProgramFacts:
         """All that can be said of the program; `seconds` are its kernels' measured times."""
@@ -82,7 +83,8 @@ class Program:
         nodes = [inner for inner in group.regions[0].nodes if inner.op.name != "const"]
         cost = cost_of(node, self.sizes)
         widest = F64 if any(value.dtype is F64 for inner in nodes for value in inner.outputs) else F32
-        least, bound = peaks.least_seconds(cost.flops, cost.bytes, widest)
+        runs = self.runs[node]
+        least, bound = peaks.least_seconds(runs * cost.flops, runs * cost.bytes, widest)
         grouping = group.attached if isinstance(group.attached, Grouping) else Grouping({}, ())
         places = dict.fromkeys(place_text(inner.location) for inner in (*nodes, node) if inner.location.line)
         return KernelFacts(
@@ -93,8 +95,9 @@ class Program:
             stored=tuple(f"{member.op.name}: {reason}" for member, reason in grouping.stored.items()),
             refused=tuple(map(str, grouping.refused)),
             scalar=tuple(_scalar(node, vector)),
-            flops=cost.flops,
-            bytes=cost.bytes,
+            runs=runs,
+            flops=runs * cost.flops,
+            bytes=runs * cost.bytes,
             least=least,
             bound=bound,
         )

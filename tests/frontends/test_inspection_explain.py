@@ -78,6 +78,7 @@ def reasons(function: Any) -> list[str]:
     (lambda f: f(torch.ones(2, 3), 2), "times: 1 -> 2"),
     (lambda f: f(torch.ones(2, 3, requires_grad=True), 1), "requires_grad of x: False -> True"),
     (lambda f: f(torch.ones(2, 3), True), "times: 1 -> True"),
+    (lambda f: f(torch.ones(2, 3), flag=True), "the arguments are (*,), {'flag': *}, not (*, *), {}"),
 ])  # fmt: skip
 def test_the_reason_of_a_retrace_names_the_argument(second: Any, reason: str) -> None:
     function = torch.compile(scaled)
@@ -180,3 +181,10 @@ def test_sizes_of_a_call_are_counted() -> None:
     function = torch.compile(lambda x: x * 2.0, dynamic=True)
     small, large = (function.explain(torch.from_numpy(np.ones(n, np.float32))) for n in (10, 1000))
     assert [found.programs[0].bytes for found in (small, large)] == [80, 8000]
+
+
+def test_kernels_in_loops_count_their_turns() -> None:
+    layer = nn.RNN(3, 4)
+    found = torch.compile(lambda x: layer(x)[0]).explain(torch.randn(7, 2, 3))
+    assert {kernel.runs for kernel in found.programs[0].kernels} == {1, 7}
+    assert "7 times " in str(found)
