@@ -32,7 +32,7 @@ class CheckedExecutable:
         self.graph = prepare(graph)
         self.checks = checks
         self.tell = tell
-        self.observer = Observer(strict=strict, threads=threads)
+        self.observer = Observer(self.graph, strict=strict, threads=threads)
         self.native = build(lower(self.graph, strict=strict), strict=strict, threads=threads, checks=checks)
         self._plain: Any = None
 
@@ -41,7 +41,7 @@ class CheckedExecutable:
         try:
             return self.native.run(inputs)
         except NotFinite:
-            origin = find(self.graph, inputs, self.checks, self.observer)
+            origin = find(self.observer, inputs, self.checks)
         if origin is not None:
             raise self.tell(origin)
         # Only constants are bad, such as the infinity of a mask: the results are what the program says.

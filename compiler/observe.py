@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from adjit.compiler.build import build
 from adjit.compiler.fuse import fuse
 from adjit.compiler.loops.lower import lower
-from adjit.ir.graph import Graph, Node, Region, Value
-from adjit.ir.rewrite import substitute_sizes
+from adjit.ir.analysis import substitute_attribute, substitute_type
+from adjit.ir.graph import Attribute, Graph, Node, Region, Value
 from adjit.ir.types import BF16
 from adjit.runtime import interpreter
 from adjit.runtime.executable import Executable
@@ -28,36 +28,61 @@ Values: TypeAlias = dict[Value, Array]
 
 
 class Observer:
-    """Runs prepared graphs and keeps all they store; each is compiled once."""
+    """Runs the parts of a prepared program and keeps all they store; each part is compiled once.
 
-    def __init__(self, *, strict: bool, threads: int | None) -> None:
+    Parts keep the program's named sizes, since kernels of fixed sizes may round otherwise: they get the program's
+    inputs beside their own, off which sizes are read.
+    """
+
+    def __init__(self, program: Graph, *, strict: bool, threads: int | None) -> None:
+        self.program = program
         self.strict = strict
         self.threads = threads
+        self.sizes: dict[str, int] = {}
+        self._more = [Value(value.type) for value in program.inputs] if program.size_names else []
+        self._arrays: Sequence[Array] = ()
         self._stored: dict[Region, Executable] = {}
         self._inside: dict[Region, tuple[list[Value], Executable]] = {}
+        self._bodies: dict[Region, Graph] = {}
 
-    def stored(self, graph: Graph, arrays: Sequence[Array]) -> Values:
-        """The inputs, and what the kernels and the control flow of a prepared graph store."""
-        values = [value for node in graph.nodes for value in node.outputs]
-        executable = self._stored.get(graph)
+    def begin(self, arrays: Sequence[Array]) -> None:
+        """Turn to a run of the program on these inputs."""
+        self.sizes = interpreter.bind_sizes(self.program, [array.shape for array in arrays])
+        self._arrays = arrays if self._more else ()
+
+    def attributes(self, node: Node) -> dict[str, Attribute]:
+        """A node's attributes with numbers for sizes."""
+        return {name: substitute_attribute(value, self.sizes) for name, value in node.attributes.items()}
+
+    def body(self, region: Region) -> Graph:
+        """The body of a loop or a branch as a graph, always the same one."""
+        found = self._bodies.get(region)
+        if found is None:
+            found = self._bodies[region] = Graph("body", region.inputs, region.nodes, region.outputs)
+        return found
+
+    def stored(self, region: Region, arrays: Sequence[Array]) -> Values:
+        """The inputs, and what the kernels and the control flow of a region of the program store."""
+        values = [value for node in region.nodes for value in node.outputs]
+        executable = self._stored.get(region)
         if executable is None:
-            whole = Graph(graph.name, graph.inputs, graph.nodes, values, graph.guards)
-            executable = self._stored[graph] = self._build(whole)
-        found: Values = dict(zip(graph.inputs, arrays, strict=True))
-        found.update(zip(values, executable.run(arrays), strict=True))
+            executable = self._stored[region] = self._build(Graph("stored", region.inputs, region.nodes, values))
+        found: Values = dict(zip(region.inputs, arrays, strict=True))
+        found.update(zip(values, executable.run([*arrays, *self._arrays]), strict=True))
         return found
 
     def inside(self, group: Region, operands: Sequence[Array]) -> Values:
-        """Every value of a `fuse` group whose sizes are numbers, its constants too."""
+        """Every value of a `fuse` group, its constants too."""
         kept, executable = self._inside.get(group) or self._observed(group)
         found: Values = dict(zip(group.inputs, operands, strict=True))
-        found.update(zip(kept, executable.run(operands), strict=True))
+        found.update(zip(kept, executable.run([*operands, *self._arrays]), strict=True))
         for node in group.nodes:
             if all(value in found for value in node.outputs):
                 continue
             given = [found[value] for value in node.inputs]
-            types = [value.type for value in node.outputs]
-            found.update(zip(node.outputs, interpreter.run_node(node.op, given, types, node.attributes), strict=True))
+            types = [substitute_type(value.type, self.sizes) for value in node.outputs]
+            results = interpreter.run_node(node.op, given, types, self.attributes(node))
+            found.update(zip(node.outputs, results, strict=True))
         return found
 
     def _observed(self, group: Region) -> tuple[list[Value], Executable]:
@@ -68,18 +93,13 @@ class Observer:
         return self._inside[group]
 
     def _build(self, graph: Graph) -> Executable:
-        return build(lower(graph, strict=self.strict), strict=self.strict, threads=self.threads)
+        whole = Graph(graph.name, (*graph.inputs, *self._more), graph.nodes, graph.outputs, self.program.guards)
+        return build(lower(whole, strict=self.strict), strict=self.strict, threads=self.threads)
 
 
 def _is_fixed(node: Node) -> bool:
     """Whether a node's operands fix its results to the last bit; sums may take a product in without rounding it."""
     return node.op.exact and node.op.name not in ("add", "sub")
-
-
-def with_numbers(graph: Graph, arrays: Sequence[Array]) -> Graph:
-    """The graph for the sizes that these inputs have."""
-    sizes = interpreter.bind_sizes(graph, [array.shape for array in arrays])
-    return substitute_sizes(graph, sizes)
 
 
 def same_bits(left: Array, right: Array) -> bool:

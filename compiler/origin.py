@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from adjit.compiler.llvm.emit_finite import Checks
 from adjit.compiler.loops.ir import FUSE
-from adjit.compiler.observe import Observer, Values, floats, with_numbers
+from adjit.compiler.observe import Observer, Values, floats
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.ops.scalar import where
 from adjit.ir.printer import format_node, value_names
@@ -60,10 +60,11 @@ def is_bad(array: Array, value: Value, *, inf: bool) -> Array:
     return ~np.isfinite(numbers) if inf else np.isnan(numbers)
 
 
-def find(graph: Graph, arrays: Sequence[Array], checks: Checks, observer: Observer) -> Origin | None:
-    """The origin of what a prepared graph's kernels store on these inputs; None if they store nothing bad."""
+def find(observer: Observer, arrays: Sequence[Array], checks: Checks) -> Origin | None:
+    """The origin of what a program's kernels store on these inputs; None if they store nothing bad."""
+    observer.begin(arrays)
     try:
-        _run(with_numbers(graph, arrays), arrays, checks, observer)
+        _run(observer.program, arrays, checks, observer)
     except _Found as found:
         return found.origin
     return None
@@ -96,7 +97,7 @@ def _search_loops(node: Node, stored: Values, checks: Checks, observer: Observer
     turns = [0]
 
     def program(region: Region) -> Callable[..., tuple[Array, ...]]:
-        body = Graph("body", region.inputs, region.nodes, region.outputs)
+        body = observer.body(region)
 
         def run(*given: Array) -> tuple[Array, ...]:
             inside = _run(body, [np.asarray(array, order="C") for array in given], checks, observer)
@@ -107,7 +108,7 @@ def _search_loops(node: Node, stored: Values, checks: Checks, observer: Observer
 
     try:
         operands = [_number_of(v) if v.constant is not None else stored[v] for v in node.inputs]
-        node.op.reference(*operands, regions=tuple(map(program, node.regions)), **node.attributes)
+        node.op.reference(*operands, regions=tuple(map(program, node.regions)), **observer.attributes(node))
     except _Found as found:
         turn = () if node.op.name == "cond" else (turns[0],)
         raise _Found(replace(found.origin, turns=(*turn, *found.origin.turns))) from None
@@ -259,7 +260,8 @@ class _Walk:
         if node not in self._moved:
             numbers = np.arange(1, operand.size + 1).reshape(operand.shape)
             try:
-                self._moved[node] = np.asarray(node.op.reference(numbers, **node.attributes))
+                attributes = node.attributes if self.observer is None else self.observer.attributes(node)
+                self._moved[node] = np.asarray(node.op.reference(numbers, **attributes))
             except (TypeError, ValueError):
                 self._moved[node] = None
         moved = self._moved[node]

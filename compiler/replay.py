@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from adjit.compiler.build import build
 from adjit.compiler.loops.ir import FUSE
 from adjit.compiler.loops.lower import lower
-from adjit.compiler.observe import Observer, Values, same_bits, with_numbers
+from adjit.compiler.observe import Observer, Values, same_bits
 from adjit.compiler.prepare import prepare
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.printer import value_names
@@ -58,16 +58,16 @@ def replay(graph: Graph, arrays: Sequence[Array], *, strict: bool, threads: int 
     prepared = prepare(graph)
     run = build(lower(Graph(graph.name, prepared.inputs, prepared.nodes, prepared.outputs, prepared.guards),
                       strict=strict), strict=strict, threads=threads)  # fmt: skip
-    recorder = _Recorder(Observer(strict=strict, threads=threads))
-    numbered = with_numbers(prepared, arrays)
-    flat = recorder.opened(numbered)
+    recorder = _Recorder(Observer(prepared, strict=strict, threads=threads))
+    recorder.observer.begin(arrays)
+    flat = recorder.opened(prepared)
     steps: list[Step] = []
-    stored = recorder.record(numbered, arrays, (), steps, {})
-    found = [stored[value] if value.constant is None else _number(value) for value in numbered.outputs]
+    stored = recorder.record(prepared, arrays, (), steps, {})
+    found = [stored[value] if value.constant is None else _number(value) for value in prepared.outputs]
     wanted = run.run(arrays)
     if not all(same_bits(a, b) for a, b in zip(found, wanted, strict=True)):
         recorder.inexact.append(-1)
-    whole = Graph(graph.name, flat.inputs, flat.nodes, flat.outputs, numbered.guards, graph.writes)
+    whole = Graph(graph.name, flat.inputs, flat.nodes, flat.outputs, prepared.guards, graph.writes)
     inputs = dict(zip(flat.inputs, arrays, strict=True))
     return Replay(whole, value_names(whole), inputs, steps, wanted, recorder.inexact)
 
@@ -150,7 +150,7 @@ class _Recorder:
         turn = [0]
 
         def program(region: Region) -> Callable[..., tuple[Array, ...]]:
-            body = Graph("body", region.inputs, region.nodes, region.outputs)
+            body = self.observer.body(region)
 
             def run(*given: Array) -> tuple[Array, ...]:
                 inner = turns if node.op.name == "cond" else (*turns, turn[0])
@@ -161,4 +161,4 @@ class _Recorder:
 
             return run
 
-        node.op.reference(*operands, regions=tuple(map(program, node.regions)), **node.attributes)
+        node.op.reference(*operands, regions=tuple(map(program, node.regions)), **self.observer.attributes(node))
