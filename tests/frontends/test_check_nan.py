@@ -380,7 +380,7 @@ def test_off_means_the_same_program():
 
 
 def test_complex_numbers_and_results_of_the_host():
-    with pytest.raises(NonFiniteError, match=r"div made nan at \[0\]"):
+    with pytest.raises(NonFiniteError, match="div made nan"):
         torch.compile(lambda x: x / (x - x), check_nan=True)(torch.tensor([1 + 1j, 2j]))
     for function in (torch.exp, torch.compile(torch.exp)):
         with pytest.raises(NonFiniteError, match=r"nan.* at \[1\]"), torch.check_nan():
