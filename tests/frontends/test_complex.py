@@ -161,6 +161,19 @@ def test_fourier_transforms_with_open_sizes() -> None:
         assert torch.allclose(calls(x), 2 * x, atol=1e-6)
 
 
+@pytest.mark.parametrize("window", ["hann_window", "hamming_window", "blackman_window", "kaiser_window"])
+def test_short_time_transforms_go_back(window: str) -> None:
+    weights = getattr(torch, window)(8, dtype=torch.float64)
+    signal = torch.randn(2, 50, dtype=torch.float64)
+
+    def there_and_back(x: Any) -> Any:
+        spectrum = torch.stft(x, 10, 2, 8, weights, return_complex=True)
+        return torch.istft(spectrum, 10, 2, 8, weights, length=50)
+
+    assert torch.allclose(there_and_back(signal), signal)
+    assert torch.allclose(torch.compile(there_and_back)(signal), signal)
+
+
 def test_frequencies() -> None:
     assert torch.fft.fftfreq(5, 0.5).tolist() == pytest.approx(np.fft.fftfreq(5, 0.5).tolist())
     assert torch.fft.rfftfreq(6).tolist() == pytest.approx(np.fft.rfftfreq(6).tolist())
