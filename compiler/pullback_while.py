@@ -19,9 +19,10 @@ from adjit.ir.graph import Node, Region, Value
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import I64
 
-LEVELS = 4
+# More levels mean longer blocks and longer programs, most of all in derivatives of higher order.
+LEVELS = 3
 # Into how many segments a level cuts: their states are in memory together, so there are fewer of large ones.
-CUTS, FEWER = 16, 8
+CUTS, FEWER = 32, 12
 LARGE = 1 << 18  # bytes
 
 
