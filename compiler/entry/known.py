@@ -74,8 +74,9 @@ WRITTEN_WORDS, GRADIENT_WORDS = 4, 2
 OPERAND_LIST = 24
 # Bits of FLAGS: the GIL is released while the program runs; it needs the signature's memory.
 RELEASE, OWN_MEMORY = 1, 2
-# The most operands of a call and results of its program; the longest table on the stack, and the most numbers.
-MOST_OPERANDS, MOST_RESULTS, SHORT_TABLE, MOST_NUMBERS = 16, 256, 100, 16
+# The most operands of a call, whose bits stand below IN_RECORDING, and results of its program; the longest table on the
+# stack, and the most numbers.
+MOST_OPERANDS, MOST_RESULTS, SHORT_TABLE, MOST_NUMBERS = 32, 256, 100, 32
 # Room for operands with a word before them and one more; for arrays after a tensor.
 GIVEN_ROOM, MADE_ROOM = MOST_OPERANDS + 2, MOST_RESULTS + 1
 

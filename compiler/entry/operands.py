@@ -35,6 +35,7 @@ from adjit.compiler.entry.known import (
     IS_OBJECT,
     IS_TENSOR,
     MIX,
+    MOST_OPERANDS,
     NAMES,
     NEEDS,
     NEXT,
@@ -256,7 +257,7 @@ def guards_hold(guards: int) -> int:
 
 def stand_apart(memories: int, operands: int, count: int) -> int:
     """Whether no two tensors share memory, and none stands in one of the memories listed."""
-    seen = room(16)
+    seen = room(MOST_OPERANDS)
     listed = word(memories)
     found = 0
     k = 0

@@ -104,7 +104,7 @@ def hold_arrays(operands: int, count: int, arrays: int) -> int:
 
 def execute(signature: int, operands: int, buffers: int) -> int:
     """Run the program; without the GIL where it takes long."""
-    held = room(16)
+    held = room(MOST_OPERANDS)
     main = word(signature + 8 * MAIN)
     sizes = word(signature + 8 * SIZES)
     if word(signature + 8 * FLAGS) & RELEASE:

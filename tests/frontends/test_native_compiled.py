@@ -366,3 +366,23 @@ def test_threads() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("count", [17, known.MOST_OPERANDS])
+def test_many_operands(count: int) -> None:
+    def total(*tensors: Any) -> Any:
+        return sum(number * tensor for number, tensor in enumerate(tensors))
+
+    function = torch.compile(total)
+    found = native(function, *(torch.full((3,), float(number)) for number in range(count)))
+    assert found.tolist() == [float(sum(number**2 for number in range(count)))] * 3
+    large = torch.compile(lambda *tensors: total(*tensors).sin())  # the GIL is released
+    operands = [torch.rand(1 << 12) for _ in range(count)]
+    assert torch.equal(native(large, *operands), large(*operands))
+
+
+def test_more_operands_than_the_entry_takes_go_by_python() -> None:
+    function = torch.compile(lambda *tensors: sum(tensors))
+    operands = [torch.ones(2) for _ in range(known.MOST_OPERANDS + 1)]
+    for _ in range(4):
+        assert function(*operands).tolist() == [float(len(operands))] * 2
