@@ -407,10 +407,10 @@ def vdot(input: Tensor, other: Tensor) -> Tensor:
     return dot(input.conj() if input._dtype.is_complex else input, other)
 
 
-ger = outer
+ger, spmm = outer, mm
 _METHODS = (
     "addbmm", "addmm", "addmv", "addr", "baddbmm", "bmm", "cross", "dot", "ger", "inner", "kron", "matmul",
     "mm", "mv", "outer", "vdot",
 )  # fmt: skip
 METHODS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in _METHODS}
-__all__ = [*_METHODS, "cdist", "chain_matmul", "einsum", "tensordot"]
+__all__ = [*_METHODS, "cdist", "chain_matmul", "einsum", "spmm", "tensordot"]

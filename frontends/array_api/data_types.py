@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import adjit
-from adjit.array_api.operands import common_dtype
+from adjit.array_api.operands import beside_numbers, common_dtype
 from adjit.creation import check_device
-from adjit.dtypes import default_float, dtype, public
-from adjit.ir.types import BOOL, DTYPES, DType
+from adjit.dtypes import dtype, public
+from adjit.ir.types import DTYPES, DType
 from adjit.tensor import Tensor
 
 # The standard has no floats of 16 bits.
@@ -69,9 +69,9 @@ def can_cast(from_: Any, to: dtype, /) -> bool:
 
 
 def finfo(type: Any, /) -> FloatLimits:
-    """The limits of a floating dtype, or of a tensor's."""
-    found = _dtype_of(type)
-    known = adjit.finfo(found)
+    """The limits of a floating dtype, or of a tensor's; of complex numbers those of their parts."""
+    known = adjit.finfo(_dtype_of(type))
+    found = DATA_TYPES[known.dtype]
     return FloatLimits(known.bits, known.eps, known.max, known.min, known.smallest_normal, found)
 
 
@@ -98,10 +98,5 @@ def result_type(*arrays_and_dtypes: Any) -> dtype:
     known: list[DType] = [_dtype_of(x).ir for x in arrays_and_dtypes if isinstance(x, (Tensor, dtype))]
     if not known:
         raise ValueError("result_type needs a tensor or a dtype")
-    found = common_dtype(known)
-    numbers = {type(x) for x in arrays_and_dtypes if not isinstance(x, (Tensor, dtype))}
-    if not found.is_float and float in numbers:
-        return public(default_float())
-    if found is BOOL and int in numbers:
-        raise TypeError("an integer beside truth values has no dtype in the standard")
-    return public(found)
+    numbers = (x for x in arrays_and_dtypes if not isinstance(x, (Tensor, dtype)))
+    return public(beside_numbers(common_dtype(known), numbers))

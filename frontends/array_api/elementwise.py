@@ -63,7 +63,9 @@ def floor_divide(x1: Any, x2: Any, /) -> Tensor:
 
 
 def sign(x: Tensor, /) -> Tensor:
-    """-1, 0 or 1; NaN of a NaN."""
+    """-1, 0 or 1; NaN of a NaN; x/|x| of a complex number."""
+    if x._dtype.is_complex:
+        return adjit.sgn(x)  # type: ignore[no-any-return]
     found: Tensor = adjit.sign(x)
     return adjit.where(adjit.isnan(x), x, found) if x._dtype.is_continuous else found
 

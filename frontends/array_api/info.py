@@ -25,7 +25,9 @@ class Info:
     def default_dtypes(self, *, device: Any = None) -> dict[str, dtype]:
         """The dtypes of new tensors."""
         check_device(device)
-        return {"real floating": adjit.get_default_dtype(), "integral": adjit.int64, "indexing": adjit.int64}
+        real = adjit.get_default_dtype()
+        pairs = adjit.complex128 if real is adjit.float64 else adjit.complex64
+        return {"real floating": real, "complex floating": pairs, "integral": adjit.int64, "indexing": adjit.int64}
 
     def devices(self) -> list[device]:
         """All devices."""

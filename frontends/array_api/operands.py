@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from adjit.dispatch import literal
 from adjit.dtypes import default_float
-from adjit.ir.types import BOOL, DType
+from adjit.ir.types import BOOL, C64, DType
 from adjit.promotion import cast_to, promote_types_ir
 from adjit.tensor import Tensor
 
@@ -20,14 +20,25 @@ def common_dtype(dtypes: Sequence[DType]) -> DType:
     return found
 
 
+def beside_numbers(dtype: DType, numbers: Iterable[Any]) -> DType:
+    """The dtype of a tensor and Python's numbers, which only bring it to floats or to complex numbers.
+
+    Errors: TypeError for an integer beside truth values, which has no dtype in the standard.
+    """
+    kinds = {type(number) for number in numbers}
+    if complex in kinds:
+        return promote_types_ir(dtype if dtype.is_continuous else default_float(), C64)
+    if float in kinds and not dtype.is_continuous:
+        return default_float()
+    if int in kinds and dtype is BOOL:
+        raise TypeError("an integer beside truth values has no dtype in the standard")
+    return dtype
+
+
 def promoted(*operands: Any) -> list[Tensor]:
     """Tensors of one dtype.  TypeError where no operand is a tensor."""
-    tensors = [operand for operand in operands if isinstance(operand, Tensor)]
-    if not tensors:
+    dtypes = [operand._dtype for operand in operands if isinstance(operand, Tensor)]
+    if not dtypes:
         raise TypeError("at least one operand must be a tensor")
-    target = common_dtype([tensor._dtype for tensor in tensors])
-    if not target.is_float and any(isinstance(operand, float) for operand in operands):
-        target = default_float()
-    elif target is BOOL and any(type(operand) is int for operand in operands):
-        raise TypeError("an integer beside a tensor of truth values has no dtype in the standard")
+    target = beside_numbers(common_dtype(dtypes), (x for x in operands if not isinstance(x, Tensor)))
     return [cast_to(x, target) if isinstance(x, Tensor) else literal(x, target) for x in operands]

@@ -51,10 +51,18 @@ def searchsorted(x1: Tensor, x2: Tensor, /, *, side: str = "left", sorter: Tenso
     return adjit.searchsorted(known, sought, side=side)  # type: ignore[no-any-return]
 
 
+def _order(flat: Tensor) -> Tensor:
+    """The order that sorts a vector; complex numbers by their real parts, then by their imaginary ones."""
+    if not flat._dtype.is_complex:
+        return adjit.argsort(flat, stable=True)  # type: ignore[no-any-return]
+    by_imaginary = adjit.argsort(flat.imag, stable=True)
+    return by_imaginary[adjit.argsort(flat.real[by_imaginary], stable=True)]  # type: ignore[no-any-return]
+
+
 def unique_all(x: Tensor, /) -> UniqueAll:
     """The values in ascending order, -0.0 and 0.0 as one, each NaN apart."""
     flat = x.reshape(-1)
-    order = adjit.argsort(flat, stable=True)
+    order = _order(flat)
     ordered = flat[order]
     first = adjit.ones(shape_of(flat), dtype=adjit.bool)
     first[1:] = ordered[1:] != ordered[:-1]

@@ -11,6 +11,8 @@ GAPS: dict[str, str] = {
 DIFFERENT: dict[str, str] = {
     "as_strided.partial_views": "compiled, the memory of an argument is what the argument shows of it",
     "as_strided_scatter": "torch's gradient of the input is wrong: its own gradcheck refuses it",
+    "cumprod": "second gradients beside zeros of the input lack terms; first ones are right",
+    "linalg.norm.subgradients_at_zero": "torch's second gradient is NaN at 0, ours is 0",
     "masked.logaddexp": "torch's second gradient is NaN where both are masked, ours is 0",
     "mode": "of equal values the last is named; torch names one that its unstable sort leaves there",
     "narrow_copy": "torch's text for a dim out of range is that of an internal check",
@@ -22,4 +24,5 @@ DIFFERENT: dict[str, str] = {
 INACCURATE: dict[str, int] = {
     "special.bessel_*": 20, "polygamma": 10, "special.polygamma": 10, "digamma": 10,
     "special.hermite_polynomial_he": 20, "logcumsumexp": 500, "cov": 500,
+    "nn.functional.scaled_dot_product_attention": 4,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Parametrizations that are ready made: weight normalisation and spectral normalisation."""
+"""Parametrizations that are ready made: weight normalisation, spectral normalisation, orthogonal weights."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from adjit.nn import functional
 from adjit.nn.conv import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from adjit.nn.functional_normalization import norm_except_dim, normalised_weight
 from adjit.nn.module import Module
+from adjit.nn.utils.orthogonality import orthogonal
 from adjit.nn.utils.parametrize import register_parametrization
 from adjit.tensor import Tensor
 
-__all__ = ["spectral_norm", "weight_norm"]
+__all__ = ["orthogonal", "spectral_norm", "weight_norm"]
 
 
 class _WeightNorm(Module):
