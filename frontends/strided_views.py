@@ -87,9 +87,10 @@ def _root(input: Tensor) -> Tensor:
     tracer = STATE.tracer
     if tracer is None:
         raise leaked(input)
-    cell = tracer.cell_of(input)
-    root = tracer.tensor_in(cell.value, input._memory, ())
     base = input if input._base is None else input._base
+    if not base._chain:  # the tensor itself, to whose `grad` gradients go
+        return base
+    root = tracer.tensor_in(tracer.cell_of(input).value, input._memory, ())
     root._requires_grad, root._leaf = base.requires_grad, base._leaf
     return root
 

@@ -257,3 +257,17 @@ def test_a_product_in_place_with_itself_loses_what_backward_needs() -> None:
     z = torch.ones(3, requires_grad=True) * 2
     z.sub_(z)
     z.sum().backward()
+
+
+def test_gradients_reach_a_parameter_through_strided_views_in_a_compiled_step() -> None:
+    x = torch.arange(15.0).reshape(3, 5).clone().requires_grad_()
+
+    def step() -> torch.Tensor:
+        loss = x.mT.diagonal().square().sum() + x.as_strided((2, 2), (1, 5), 3).square().sum()
+        loss.backward()
+        return loss
+
+    step()
+    expected, x.grad = x.grad.tolist(), None
+    torch.compile(step)()
+    assert x.grad.tolist() == expected
