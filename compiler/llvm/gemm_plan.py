@@ -27,7 +27,7 @@ B_BYTES = 1024 * 1024
 B_RESIDENT_BYTES = 128 * 1024
 # A packed B that L1 holds lets A be packed a panel at a time: memory gives the next one while this one is multiplied.
 B_NARROW_BYTES = 32 * 1024
-# A larger C leaves L2 between two runs of k: its tiles are fetched while their sums are under way.
+# A larger C is not in L2, or leaves it between two runs of k: its tiles are fetched while their sums are under way.
 C_BYTES = 512 * 1024
 # A larger C that is written once goes past the caches: to fetch its lines first would take longer than the sums.
 STREAM_BYTES = 4 * 1024 * 1024
@@ -36,6 +36,8 @@ LINE = 64
 # A task of fewer multiply-adds (some 2 microseconds) is not worth a wake-up.
 GRAIN = 1 << 18
 _UNKNOWN = 1 << 14
+# Cycles for each row that a tile has in a C beyond L2, whose rows are pages apart: wide tiles have fewer.
+_PIECE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +129,14 @@ def _streams(dtype: DType, target: Target, m: int | None, n: int | None, k: int 
 def _tile(dtype: DType, target: Target, m: int, n: int, depth: int, lanes: int) -> tuple[int, int]:
     """The tile (rows, vectors a row) with the least estimated time for an m x n product, padding included."""
 
+    piece = 0 if m * n * dtype.itemsize <= C_BYTES else _PIECE
+
     def time(tile: tuple[int, int]) -> tuple[float, int]:
         mr, vectors = tile
         tiles = -(-m // mr) * -(-n // (vectors * lanes))
         # Two multiply-adds and two loads a cycle, a latency of four, half a cycle for the loop; 20 cycles a tile.
         step = max(mr * vectors / 2, (mr + vectors) / 2, 4.0) + 0.5
-        return tiles * (step * depth + 20 + mr * vectors), -mr * vectors
+        return tiles * (step * depth + 20 + mr * vectors + mr * piece), -mr * vectors
 
     return min(_tiles(dtype, target), key=time)
 
