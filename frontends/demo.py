@@ -110,6 +110,7 @@ def main(epochs: int = 8, batch_size: int = 64, seed: int = 0, progress: bool = 
     print(f"trained in {time.perf_counter() - start:.1f} s with {step.compile_count} compiled programs")
     print("look inside: step.graph(images, labels) is the traced step, step.stages(...) every stage to assembly;")
     print("  python -m adjit demo --show trace    prints one (trace, simplify, fuse, lower, llvm, asm)")
+    print("  python -m adjit inspect adjit.demo:Trainer.step --html digits.html    makes one page of all, linked")
     return 0 if reached >= 0.95 else 1
 
 

@@ -23,6 +23,9 @@ from adjit.ir.graph import Graph
 from adjit.page.making import Page
 
 
+_MORE = "other stages: --stage simplify, fuse, lower, llvm, asm, all; --changes; --grad; --html FILE"
+
+
 def inspect(
     name: str,
     given: Sequence[str],
@@ -56,11 +59,7 @@ def inspect(
     else:
         _print_stages(name, graph, stages_of(graph, strict=strict), stage, changes, as_json)
     if sys.stdout.isatty():
-        print(
-            paint(
-                "other stages: --stage simplify, fuse, lower, llvm, asm, all; --changes; --grad; --html FILE", "faint"
-            )
-        )
+        print(paint(_MORE, "faint"))
     return OK
 
 
@@ -95,7 +94,7 @@ def _facts(graph: Graph) -> dict[str, Any]:
     return {
         "inputs": [{"name": value.name, "type": str(value.type)} for value in graph.inputs],
         "outputs": [str(value.type) for value in graph.outputs],
-        "operations": sum(1 for _ in graph.walk()),
+        "operations": sum(1 for node in graph.walk() if node.op.name != "const"),
     }
 
 
