@@ -22,7 +22,6 @@ from adjit.inspection.stages import Stages, stages_of
 from adjit.ir.graph import Graph
 from adjit.page.making import Page
 
-
 _MORE = "other stages: --stage simplify, fuse, lower, llvm, asm, all; --changes; --grad; --html FILE"
 
 
