@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adjit.ir.analysis import match_sizes
 from adjit.ir.errors import ShapeError
 from adjit.ir.graph import Graph
+from adjit.ir.rewrite import substitute_sizes
+from adjit.state import STATE
 from adjit.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -21,22 +24,47 @@ if TYPE_CHECKING:
 class Program:
     """An IR graph as a function over tensors or arrays.
 
-    Calling it runs native code, compiled at the first call; `interpret` runs the reference interpreter; `vjp` is the
-    backward program.  `str(program)` is its text.
+    Calling it runs native code, compiled at the first call; autograd goes through it, and inside a compiled function it
+    is a part of that one's program.  `interpret` runs the reference interpreter; `vjp` is the backward program.
+    `str(program)` is its text.
     """
 
     def __init__(self, graph: Graph, *, strict: bool = False) -> None:
         self.graph = graph
         self.strict = strict
         self._executable: Any = None
+        self._parts: dict[Any, Graph] = {}  # the program at particular sizes, as others call it
 
     def __call__(self, *arguments: Any) -> Any:
+        recording = STATE.recording and any(isinstance(a, Tensor) and a.requires_grad for a in arguments)
+        if (recording or STATE.tracer is not None) and not self.graph.writes:
+            return self._called(arguments)
         arrays = self._arrays(arguments)
         if self._executable is None:
             from adjit.compiler.compile import compile_graph
 
             self._executable = compile_graph(self.graph, strict=self.strict)
         return self._wrapped(self._executable.run(arrays))
+
+    def _called(self, arguments: Sequence[Any]) -> Any:
+        """The results of one `call` of the program: a node of autograd's graph, or of the running trace."""
+        from adjit.composite import apply_callee
+
+        self._check_count(arguments)
+        tensors = [
+            argument if isinstance(argument, Tensor) else Tensor._wrap(_array(argument, v.dtype.storage), v.dtype)
+            for argument, v in zip(arguments, self.graph.inputs, strict=True)
+        ]
+        shapes = tuple(tensor._tensor_type.dims for tensor in tensors)
+        graph = self._parts.get(shapes)
+        if graph is None:
+            sizes = match_sizes([value.dims for value in self.graph.inputs], shapes)
+            graph = self._parts[shapes] = substitute_sizes(self.graph, sizes)
+        for value, tensor in zip(graph.inputs, tensors, strict=True):
+            if value.type != tensor._tensor_type and STATE.tracer is None:  # a trace may fix open sizes, and try again
+                raise ShapeError(f"@{graph.name}: {value.name} is {value.type}, and is given {tensor._tensor_type}")
+        found = apply_callee(graph, tensors, graph.name)
+        return found[0] if len(found) == 1 else tuple(found)
 
     def interpret(self, *arguments: Any) -> Any:
         """The results by the reference interpreter, op by op in NumPy."""
@@ -91,12 +119,15 @@ class Program:
         return f"<Program @{self.graph.name}>"
 
     def _arrays(self, arguments: Sequence[Any]) -> list[np.ndarray]:
+        self._check_count(arguments)
+        return [_array(a, v.dtype.storage) for a, v in zip(arguments, self.graph.inputs, strict=True)]
+
+    def _check_count(self, arguments: Sequence[Any]) -> None:
         if len(arguments) != len(self.graph.inputs):
             names = [f"{v.name}: {v.type}" for v in self.graph.inputs]
             raise ShapeError(
                 f"@{self.graph.name} takes {len(names)} arguments ({', '.join(names)}), not {len(arguments)}"
             )
-        return [_array(a, v.dtype.storage) for a, v in zip(arguments, self.graph.inputs, strict=True)]
 
     def _wrapped(self, arrays: Sequence[np.ndarray]) -> Any:
         tensors = [Tensor._wrap(a, v.dtype) for a, v in zip(arrays, self.graph.outputs, strict=True)]

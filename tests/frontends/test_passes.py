@@ -9,7 +9,7 @@ import pytest
 
 import adjit as torch
 from adjit.compiler.pipeline import stages
-from adjit.ir.errors import VerifyError
+from adjit.ir.errors import ShapeError, VerifyError
 from adjit.ir.graph import Graph
 from adjit.ir.ops.define import scalar
 from adjit.ir.primitive import PRIMITIVES
@@ -151,3 +151,39 @@ def test_edited_text_runs_and_differentiates() -> None:
     _, *saved = forward(x)
     gradient = backward(torch.tensor(1.0), *saved)
     assert torch.allclose(gradient, x.cos() * x + x.sin())
+
+
+WEIGHTED = """func @weighted(%x: f32[n, 3], %w: f32[3]) -> (f32[n]) {
+  %0 = expand %w {shape=[n, 3]}   : f32[n, 3]
+  %1 = mul %x, %0                 : f32[n, 3]
+  %2 = sin %1                     : f32[n, 3]
+  %3 = reduce_sum %2 {axes=[1]}   : f32[n]
+  return %3
+}"""
+
+
+@pytest.mark.parametrize("prepare", [lambda f: f, torch.compile], ids=["eager", "compiled"])
+@pytest.mark.parametrize("rows", [4, 7])
+def test_a_parsed_program_is_a_function_of_autograd(prepare: Any, rows: int) -> None:
+    weighted = torch.parse(WEIGHTED)
+    x, w = torch.randn(rows, 3, requires_grad=True), torch.randn(3, requires_grad=True)
+    prepare(lambda x, w: (weighted(x, w) * 2).sum())(x, w).backward()
+    cosine = 2 * (x * w).cos().detach()
+    assert torch.allclose(x.grad, cosine * w.detach()) and torch.allclose(w.grad, (cosine * x.detach()).sum(0))
+
+
+def test_a_parsed_program_stands_in_a_trace() -> None:
+    weighted = torch.parse(WEIGHTED)
+    function = torch.compile(lambda x: weighted(x, torch.ones(3)), dynamic=True)
+    assert "{callee=@weighted}" in str(function.graph(torch.ones(5, 3)))
+    assert torch.allclose(function(torch.ones(5, 3)), 3 * torch.ones(5).sin())
+    gradients = torch.vmap(torch.func.grad(lambda x: weighted(x.reshape(1, 3), torch.ones(3)).sum()))(torch.ones(2, 3))
+    assert torch.allclose(gradients, torch.ones(2, 3).cos())
+
+
+def test_a_parsed_program_checks_what_it_is_given() -> None:
+    weighted = torch.parse(WEIGHTED)
+    with pytest.raises(ShapeError, match="w is f32\\[3\\], and is given f32\\[4\\]"):
+        weighted(torch.ones(2, 3), torch.ones(4, requires_grad=True))
+    with pytest.raises(ShapeError, match="takes 2 arguments"):
+        weighted(torch.ones(2, 3, requires_grad=True))
