@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 from adjit.compiler.loops.ir import FUSE, KERNEL
 from adjit.compiler.pipeline import stages
@@ -31,6 +32,22 @@ def snapshots(graph: Graph, *, strict: bool = False) -> list[Snapshot]:
         if following is None:
             return found
         found.append(Snapshot(*following, journal))
+
+
+def merged_places(shots: list[Snapshot]) -> dict[str, dict[Node, set[Location]]]:
+    """Up to fusion, by stage: the further places of nodes that stand for equal ones written elsewhere."""
+    found: dict[str, dict[Node, set[Location]]] = {shots[0].name: {}}
+    for before, after in pairwise(shots):
+        known, places = found[before.name], found.setdefault(after.name, {})
+        for node in before.graph.walk():
+            for image in {v.node for output in node.outputs for v in after.journal.became(output)}:
+                if image is None or image.op is not node.op:
+                    continue
+                own = known.get(node, set()) | {node.location}
+                others = {place for place in own if place.line and _line(place) != _line(image.location)}
+                if others:
+                    places.setdefault(image, set()).update(others)
+    return found
 
 
 class Kernels:
@@ -86,6 +103,10 @@ class Kernels:
         if node.op.name == "call":  # its body's nodes stand at the same place
             found |= self._at_places.get(_expression(node.location), set())
         return tuple(sorted(found, key=lambda name: int(name[1:])))
+
+
+def _line(location: Location) -> tuple[str, int]:
+    return location.path or location.file, location.line
 
 
 def _expression(location: Location) -> tuple[object, ...]:

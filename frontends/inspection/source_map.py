@@ -11,7 +11,7 @@ from typing import Any
 from adjit.compiler.build import LEVEL, emit_program
 from adjit.compiler.llvm.debug_info import file_of
 from adjit.compiler.llvm.listing import Instruction, listing
-from adjit.inspection.snapshots import Kernels, snapshots
+from adjit.inspection.snapshots import Kernels, merged_places, snapshots
 from adjit.ir.analysis import callees, graphs_in
 from adjit.ir.graph import Graph, Location, Node
 from adjit.ir.printer import format_lines
@@ -202,10 +202,13 @@ def source_map(
 def _texts(program: str, graph: Graph, strict: bool, threads: int | None) -> Iterator[StageText]:
     shots = snapshots(graph, strict=strict)
     kernels = Kernels(shots)
+    merged = merged_places(shots)
     for shot in shots:
-        bodies = _of_bodies(shot.graph)
+        bodies, others = _of_bodies(shot.graph), merged[shot.name]
         lines = enumerate(format_lines(shot.graph), 1)
-        rows = tuple(_node_row(number, text, shot.name, node, kernels, bodies) for number, (text, node) in lines)
+        rows = tuple(
+            _node_row(number, text, shot.name, node, kernels, bodies, others) for number, (text, node) in lines
+        )
         yield StageText(program, shot.name, rows)
     emitted = emit_program(shots[-1].graph, strict=strict, threads=threads, debug=True)
     assert emitted.debug is not None
@@ -230,14 +233,22 @@ def _of_bodies(graph: Graph) -> dict[Node, tuple[Place, ...]]:
 
 
 def _node_row(
-    number: int, text: str, stage: str, node: Node | None, kernels: Kernels, bodies: Mapping[Node, tuple[Place, ...]]
+    number: int,
+    text: str,
+    stage: str,
+    node: Node | None,
+    kernels: Kernels,
+    bodies: Mapping[Node, tuple[Place, ...]],
+    others: Mapping[Node, set[Location]],
 ) -> Row:
     if node is None:
         return Row(number, text)
     if node in bodies and not node.location.line:
         return Row(number, text, bodies[node])
-    inner = (each.location for region in node.regions for each in region.walk() if each.op.name != "const")
-    places = dict.fromkeys(_place(location) for location in (node.location, *inner) if location.line)
+    inside = [node, *(each for region in node.regions for each in region.walk() if each.op.name != "const")]
+    locations = [each.location for each in inside]
+    locations += [location for each in inside for location in sorted(others.get(each, ()), key=_place)]
+    places = dict.fromkeys(_place(location) for location in locations if location.line)
     location = node.location
     made = tuple(str(step) for step in location.steps)
     return Row(

@@ -170,3 +170,16 @@ def test_a_program_from_text_maps_the_lines_it_names() -> None:
     found = torch.parse(text).source_map()
     assert found.places == (Place("model.py", 7),)
     assert found.rows(7)["forward", "asm"]
+
+
+def test_equal_operations_of_two_lines_keep_both() -> None:
+    def twice(x: Any) -> Any:
+        first = x.exp()
+        second = x.exp()
+        return first * second
+
+    found = torch.compile(twice).source_map(torch.ones(3))
+    first = twice.__code__.co_firstlineno
+    for stage in ("simplify", "fuse"):
+        (row,) = [row for row in found.text(stage).rows if " = exp " in row.text]
+        assert [place.line for place in row.places] == [first + 1, first + 2]
