@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import optree
 
+from adjit import trees
 from adjit.autograd.record import hook_numbers
 from adjit.epoch import EPOCH
 from adjit.ir.errors import ShapeError
 from adjit.ir.shape import evaluate
+from adjit.ir.types import F64, I64
+from adjit.places import Place
 from adjit.runtime.interpreter import bind_sizes
 from adjit.state import STATE
 from adjit.tensor import Chain, Tensor
@@ -35,38 +37,79 @@ class Aliases:
 
 
 class Call:
-    """The arguments of one call, split into tensors and the static rest."""
+    """The arguments of one call, split into tensors and the static rest.
 
-    __slots__ = ("aliases", "arrays", "key", "leaves", "shapes", "structure", "tensors")
+    What stands at `lifted` places counts as arguments too, after the others: tensors, and numbers as tensors.
+    `numbers` are the positions of arguments that are numbers and whose values the program reads at each call.
+    """
 
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    __slots__ = (
+        "aliases", "arguments", "arrays", "key", "leaves", "lifted", "numbers", "own_key", "shapes", "structure",
+        "tensors",
+    )  # fmt: skip
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], numbers: Collection[int] = ()) -> None:
+        self.arguments = (args, kwargs)
+        self.numbers = numbers
         self.leaves: list[Any]
-        self.leaves, self.structure = optree.tree_flatten((args, kwargs), none_is_leaf=True)  # type: ignore[arg-type]
+        self.leaves, self.structure = trees.flatten((args, kwargs), none_is_leaf=True)
         self.tensors: list[Tensor] = []
+        self.lifted: list[tuple[Place, Any]] = []
         signature: list[Any] = []
         for index, leaf in enumerate(self.leaves):
             if isinstance(leaf, np.ndarray):
                 from adjit.creation import from_numpy
 
                 leaf = self.leaves[index] = from_numpy(leaf)
-            if isinstance(leaf, Tensor):
-                if leaf._array is None:
-                    from adjit.dispatch import leaked
+            elif index in numbers:
+                leaf = self.leaves[index] = _as_tensor(leaf)
+            signature.append(self._signature(leaf))
+        self._settle()
+        self.own_key: tuple[Any, ...] = (self.structure, tuple(signature), STATE.recording, self.aliases, numbers)
+        self.key = self.own_key
 
-                    raise leaked(leaf)
-                self.tensors.append(leaf)
-                grad = None if leaf._grad is None else leaf._grad._tensor_type
-                requires_grad = leaf.requires_grad
-                hooks = hook_numbers(leaf) if requires_grad else ()
-                signature.append((leaf._dtype, leaf._array.ndim, requires_grad, leaf._leaf, grad, hooks))
-            else:
-                signature.append((type(leaf), leaf if _is_value(leaf) else id(leaf)))
+    def _signature(self, leaf: Any) -> Any:
+        """What of a leaf tells programs apart; a tensor joins the tensors."""
+        if not isinstance(leaf, Tensor):
+            return type(leaf), leaf if _is_value(leaf) else id(leaf)
+        if leaf._array is None:
+            from adjit.dispatch import leaked
+
+            raise leaked(leaf)
+        self.tensors.append(leaf)
+        grad = None if leaf._grad is None else leaf._grad._tensor_type
+        requires_grad = leaf.requires_grad
+        hooks = hook_numbers(leaf) if requires_grad else ()
+        return leaf._dtype, leaf._array.ndim, requires_grad, leaf._leaf, grad, hooks
+
+    def _settle(self) -> None:
         self.arrays = [tensor._array for tensor in self.tensors]
         self.shapes = tuple(array.shape for array in self.arrays if array is not None)
         self.aliases: tuple[Aliases, ...] = ()
         if len({id(tensor._memory) for tensor in self.tensors}) < len(self.tensors):
             self.aliases = _aliases(self.tensors)
-        self.key = (self.structure, tuple(signature), STATE.recording, self.aliases)
+
+    def lift(self, places: Sequence[Place]) -> Call:
+        """Take what stands at these places as arguments."""
+        signature: list[Any] = []
+        for place in places:
+            item = place.read()
+            kind = type(item)
+            item = _as_tensor(item)
+            self.lifted.append((place, item))
+            signature.append((place.identity, kind, self._signature(item)))
+        self._settle()
+        self.key = (*self.own_key, self.aliases, tuple(signature))
+        return self
+
+
+def _as_tensor(number: Any) -> Any:
+    """A Python number as a tensor that keeps all its digits; anything else as it is."""
+    if type(number) is float:
+        return Tensor._wrap(np.array(number, np.float64), F64)
+    if type(number) is int and -(2**63) <= number < 2**63:
+        return Tensor._wrap(np.array(number, np.int64), I64)
+    return number
 
 
 def _aliases(tensors: Sequence[Tensor]) -> tuple[Aliases, ...]:

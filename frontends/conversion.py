@@ -14,6 +14,7 @@ from adjit.dims import numel_of, shape_of
 from adjit.dtypes import dtype as public_dtype
 from adjit.dtypes import public, to_ir
 from adjit.errors import explained
+from adjit.ir.errors import NumbersNeeded
 from adjit.ir.types import BF16, BOOL, C64, C128, F16, F32, F64, I8, I16, I32, I64, U8, DType
 from adjit.promotion import cast_to
 from adjit.state import STATE
@@ -50,7 +51,7 @@ def _numbers(input: Tensor, what: str) -> np.ndarray:
 
 # -- to Python ------------------------------------------------------------------------------------------------------
 def item(input: Tensor) -> Any:
-    """The only element, as a Python number."""
+    """The only element, as a Python number; in a trace as a number whose value is known when the program runs."""
     count = numel_of(shape_of(input))
     if count != 1:
         raise explained(
@@ -58,12 +59,28 @@ def item(input: Tensor) -> Any:
             f"a Tensor with {count} elements cannot be converted to Scalar",
             hint="{input}.tolist() gives all elements; {input}.sum().item() or {input}[0].item() one number",
         )
-    return _numbers(input, "item()").reshape(())[()].item()
+    from adjit.capture.numbers import number_of
+
+    try:
+        array = _numbers(input, "item()")
+    except NumbersNeeded:
+        return number_of(input)
+    return array.reshape(())[()].item()
 
 
 def tolist(input: Tensor) -> Any:
-    """The elements as nested lists, or a number."""
-    return _numbers(input, "tolist()").tolist()
+    """The elements as nested lists, or a number; a traced tensor's numbers are known when the program runs."""
+    try:
+        array = _numbers(input, "tolist()")
+    except NumbersNeeded:
+        shape = shape_of(input)
+        if not all(isinstance(extent, int) for extent in shape) or numel_of(shape) > _MOST_UNKNOWN:
+            raise
+        return [tolist(row) for row in input.unbind(0)] if shape else item(input)
+    return array.tolist()
+
+
+_MOST_UNKNOWN = 64  # numbers that a traced tensor is taken apart into
 
 
 def numpy(input: Tensor, *, force: bool = False) -> np.ndarray:
@@ -372,16 +389,6 @@ def is_same_size(input: Tensor, other: Tensor) -> bool:
     return tuple(shape_of(input)) == tuple(shape_of(other))
 
 
-def pin_memory(input: Tensor, device: Any = None) -> Tensor:
-    """There is no accelerator to pin memory for."""
-    raise RuntimeError("Cannot access accelerator device when none is available.")
-
-
-def get_device(input: Tensor) -> int:
-    """-1: the CPU."""
-    return -1
-
-
 def never(input: Tensor) -> bool:
     """False: what the question is about does not exist here."""
     return False
@@ -404,9 +411,9 @@ def table(input: Tensor) -> str:
 
 def formatted(input: Tensor, spec: str) -> str:
     """`f"{tensor:.3f}"`: the number of a 0-d tensor, the text of others."""
-    if shape_of(input):
+    if shape_of(input) or (input._array is None and not spec):
         return object.__format__(input, spec)
-    return format(item(input), spec) if input._array is not None else object.__format__(input, spec)
+    return format(_single(input, "format()"), spec)
 
 
 METHODS: dict[str, Callable[..., Any]] = {
@@ -439,7 +446,6 @@ METHODS: dict[str, Callable[..., Any]] = {
     "double": _caster(F64),
     "element_size": element_size,
     "float": _caster(F32),
-    "get_device": get_device,
     "half": _caster(F16),
     "int": _caster(I32),
     "is_complex": is_complex,
@@ -458,7 +464,6 @@ METHODS: dict[str, Callable[..., Any]] = {
     "nelement": numel,
     "numel": numel,
     "numpy": numpy,
-    "pin_memory": pin_memory,
     "short": _caster(I16),
     "size": size,
     "storage_offset": storage_offset,
@@ -489,4 +494,4 @@ PROPERTIES: dict[str, property] = {
     "ndim": property(dim),
     "shape": property(shape_of),
 }
-__all__ = ["get_device", "is_complex", "is_floating_point", "is_nonzero", "is_same_size", "is_signed", "numel"]
+__all__ = ["is_complex", "is_floating_point", "is_nonzero", "is_same_size", "is_signed", "numel"]

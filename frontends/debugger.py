@@ -15,7 +15,6 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from adjit.call import Call
 from adjit.compiler.observe import Array, floats
 from adjit.compiler.replay import Replay, Step, replay
 from adjit.errors import line_of
@@ -359,8 +358,7 @@ def debug(
     (1, 'break', [0.0, 0.8414709568023682])
     """
     compiled = f if isinstance(f, CompiledFunction) else compile(f, strict=True)
-    call = Call(args, kwargs)
-    entry = compiled._entry(call)
+    call, entry = compiled.served(args, kwargs)
     arrays = [np.asarray(array, order="C") for array in inputs_of(entry, call)]
     operands = operands_of(entry, call)
     needs = tuple(operand is not None and operand.requires_grad for operand in operands)

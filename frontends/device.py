@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adjit.errors import explained
+
+if TYPE_CHECKING:
+    from adjit.tensor import Tensor
 
 # The names that PyTorch's device strings may start with.
 _KNOWN = (
@@ -256,9 +259,20 @@ channels_last = memory_format("channels_last")
 channels_last_3d = memory_format("channels_last_3d")
 legacy_contiguous_format = contiguous_format
 
-METHODS: dict[str, Callable[..., Any]] = {}
+
+def pin_memory(input: Tensor, device: Any = None) -> Tensor:
+    """There is no accelerator to pin memory for."""
+    raise RuntimeError(_NO_ACCELERATOR)
+
+
+def get_device(input: Tensor) -> int:
+    """-1: the CPU."""
+    return -1
+
+
+METHODS: dict[str, Callable[..., Any]] = {"get_device": get_device, "pin_memory": pin_memory}
 __all__ = [
     "accelerator", "backends", "channels_last", "channels_last_3d", "contiguous_format", "cuda", "device",
-    "get_default_device", "layout", "legacy_contiguous_format", "memory_format", "mps", "preserve_format",
+    "get_default_device", "get_device", "layout", "legacy_contiguous_format", "memory_format", "mps", "preserve_format",
     "set_default_device", "strided", "xpu",
 ]  # fmt: skip

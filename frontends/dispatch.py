@@ -114,7 +114,7 @@ def leaked(tensor: Tensor) -> TraceError:
         f"a traced tensor ({tensor._tensor_type}) was used outside the compiled function that made it",
         *line_of(place()),
         *line_of(UNKNOWN if node is None else node.location, "", "made in"),
-        "  hint: return it from the function instead of storing it in a list, a global or an attribute",
+        "  hint: return it, or keep it in a list, dict or attribute of your own: a call of the program fills it",
     ]
     return TraceError("\n".join(lines))
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import optree
-
+from adjit import trees
 from adjit.call import Call
+from adjit.capture.numbers import kind_of, number
+from adjit.effects import Changes, Effect, Refill
 from adjit.environment import Environment
 from adjit.epoch import EPOCH
 from adjit.errors import tell
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Output:
-    """One leaf of the result: `kind` is graph (a computed tensor), input (a tensor given or captured, by way of views),
-    or static (a Python value).  `fault` is set where autograd could not go back from the tensor, and says why; then
-    `name` is that of its `grad_fn`."""
+    """One leaf of the result: `kind` is graph (a computed tensor), number (one as a Python number), argument or tensor
+    (one that was given or captured), or static (a Python value).  `fault` is set where autograd could not go back from
+    the tensor, and says why; then `name` is that of its `grad_fn`."""
 
     kind: str
     index: int = -1
@@ -60,73 +61,99 @@ class Entry:
     explanations: list[Explanation] = field(default_factory=list)
     memories: frozenset[Memory] = frozenset()  # of captured tensors
     coinciding: list[int] = field(default_factory=list)  # the tensor arguments that stand in one of them
+    effects: list[Effect | Refill] = field(default_factory=list)
     calls: int = 0
     nan_checks: Any = None  # what the function itself asked to be looked for: NaN
     number: int = 0  # in the order in which programs were made
     call: Call | None = None  # the one that it was traced for
     profile: dict[str, list[float]] | None = None  # measured seconds of the kernels of its programs
 
+    def all_outputs(self) -> list[Output]:
+        """The leaves of the result and of what a call puts elsewhere."""
+        found = list(self.outputs)
+        for effect in self.effects:
+            if isinstance(effect, Effect):
+                found += effect.outputs
+            else:
+                found += [output for item in effect.items if not isinstance(item, int) for output in item[0]]
+        return found
+
+    def open_outputs(self) -> list[int]:
+        """The program's outputs that autograd can go back from."""
+        return [output.index for output in self.all_outputs() if output.kind == "graph" and output.requires_grad]
+
 
 def trace_entry(
-    function: Callable[..., Any], call: Call, dims: list[tuple[Size, ...]], hints: dict[str, int], reason: str
+    function: Callable[..., Any],
+    call: Call,
+    environment: Environment,
+    dims: list[tuple[Size, ...]],
+    hints: dict[str, int],
+    reason: str,
 ) -> Entry:
     """Trace a function on a call's arguments, with `dims` for its tensors (open ones have the value in `hints`)."""
     name = getattr(function, "__name__", type(function).__name__)
     tracer = Tracer(name if name.isidentifier() else "function", hints)
-    environment = Environment(function, [leaf for leaf in call.leaves if not isinstance(leaf, Tensor)])
-    environment.name_tensors()
-    names = [n for n, leaf in zip(argument_names(function, call), call.leaves, strict=True) if isinstance(leaf, Tensor)]
-    with tracer:
-        leaves: list[Any] = []
-        proxies: list[Tensor] = []
-        groups = {index: (group, place) for group in call.aliases for place, index in enumerate(group.members)}
-        for leaf in call.leaves:
-            if isinstance(leaf, Tensor):
-                index = len(proxies)
-                group, place = groups.get(index, (None, 0))
-                if group is not None and group.same[place] != index:
-                    leaf = proxies[group.same[place]]
-                elif group is not None and group.shared:
-                    leaf = shared_argument(tracer, leaf, names[index], index)
-                else:
-                    leaf = tracer.argument(TensorType(leaf._dtype, dims[index]), names[index], index, leaf)
-                proxies.append(leaf)
-            leaves.append(leaf)
-        args, kwargs = optree.tree_unflatten(call.structure, leaves)
-        try:
-            result = function(*args, **kwargs)
-        except Exception as error:
-            tell(error)
-            raise
-        found, structure = optree.tree_flatten(result, none_is_leaf=True)
-        outputs, values = _outputs(tracer, found, proxies)
-        grads = _grads(tracer, proxies, values)
-        check_aliases(tracer)
-        writes = []
-        for position, value in tracer.written():
-            writes.append((position, len(values)))
-            values.append(value)
+    own = [n for n, leaf in zip(argument_names(function, call), call.leaves, strict=True) if isinstance(leaf, Tensor)]
+    names = [*own, *(_plain_name(str(place)) for place, _ in call.lifted)]
+    tracer.spaces = list(environment.reach.spaces.values())
+    changes = Changes(tracer.spaces)
+    try:
+        with tracer:
+            proxies = _proxies(tracer, call, dims, names)
+            rest = iter(proxies)
+            leaves = [next(rest) if isinstance(leaf, Tensor) else leaf for leaf in call.leaves]
+            for index in call.numbers:
+                leaves[index] = number(leaves[index])
+            for place, item in call.lifted:
+                if isinstance(item, Tensor):
+                    place.write(_as_found(next(rest), place.read()))
+            args, kwargs = trees.unflatten(call.structure, leaves)
+            changes.begin((args, kwargs))
+            try:
+                result = function(*args, **kwargs)
+            except Exception as error:
+                tell(error)
+                raise
+            values: list[Value] = []
+            found, structure = trees.flatten(result, none_is_leaf=True)
+            outputs = _outputs(tracer, found, proxies, values)
+            effects = changes.found(lambda leaves: _outputs(tracer, leaves, proxies, values))
+            grads = _grads(tracer, proxies, values)
+            check_aliases(tracer)
+            writes = []
+            for position, value in tracer.written():
+                writes.append((position, len(values)))
+                values.append(value)
+    finally:
+        changes.undo()
     graph = tracer.graph
     graph.outputs = tuple(values)
     graph.writes = tuple(writes)
     graph.guards = tuple(tracer.guards)
     keep = _drop_unused_inputs(tracer, graph)
-    environment.freeze()
+    environment.ignore(environment.reach.grown())
+    environment.add(effect.place for effect in effects if isinstance(effect, Effect) and effect.owner < 0)
     environment.watch(source.tensor for source in tracer.sources if source.tensor is not None)
     entry = Entry(graph, tracer.sources, outputs, structure, tracer.checks, grads, environment, reason)
     entry.keep = [keep, list(tracer._views.values())]
     entry.call = call
+    entry.effects = effects
+    lifted = {place.identity for place, _ in call.lifted}
+    for effect in effects:
+        if isinstance(effect, Effect):
+            effect.lifted = effect.place.identity in lifted
     entry.explanations = tracer.explanations
     entry.memories = frozenset(source.memory for source in tracer.sources if source.memory is not None)
     entry.coinciding = [i for i, tensor in enumerate(call.tensors) if tensor._memory in tracer.coinciding]
     entry.memories |= tracer.coinciding
     entry.epoch = EPOCH.count
     entry.nan_checks = tracer.nan_checks
-    entry.differentiable = any(output.requires_grad for output in outputs)
+    open_outputs = entry.open_outputs()
+    entry.differentiable = bool(open_outputs)
     if entry.differentiable:
         from adjit.autograd.hooked import derivative_with_hooks
 
-        open_outputs = [output.index for output in outputs if output.requires_grad]
         entry.hooked = derivative_with_hooks(tracer, call.tensors, open_outputs)
     return entry
 
@@ -142,27 +169,51 @@ def argument_names(function: Callable[..., Any], call: Call) -> list[str]:
     except (TypeError, ValueError):
         parameters = []
     names: list[str] = []
-    paths = optree.tree_paths(optree.tree_unflatten(call.structure, call.leaves), none_is_leaf=True)
-    for kind, *rest in paths:
+    for kind, *rest in trees.paths_of(trees.unflatten(call.structure, call.leaves)):
         if kind == 0 and rest and isinstance(rest[0], int):
             first = parameters[rest[0]].name if rest[0] < len(parameters) else f"x{rest[0]}"
             rest = rest[1:]
         else:
             first = str(rest[0]) if rest else "x"
             rest = rest[1:]
-        text = "_".join([first, *map(str, rest)])
-        names.append("".join(c if c.isalnum() or c == "_" else "_" for c in text))
+        names.append(_plain_name("_".join([first, *map(str, rest)])))
     return names
 
 
-def _outputs(tracer: Tracer, found: Sequence[Any], proxies: Sequence[Tensor]) -> tuple[list[Output], list[Value]]:
-    """What each leaf of the result is, and the values that the graph returns for them."""
+def _plain_name(text: str) -> str:
+    return "".join(c if c.isalnum() or c == "_" else "_" for c in text)
+
+
+def _proxies(tracer: Tracer, call: Call, dims: Sequence[tuple[Size, ...]], names: Sequence[str]) -> list[Tensor]:
+    """The traced tensors that stand for a call's tensors."""
+    proxies: list[Tensor] = []
+    groups = {index: (group, place) for group in call.aliases for place, index in enumerate(group.members)}
+    for index, tensor in enumerate(call.tensors):
+        group, place = groups.get(index, (None, 0))
+        if group is not None and group.same[place] != index:
+            proxies.append(proxies[group.same[place]])
+        elif group is not None and group.shared:
+            proxies.append(shared_argument(tracer, tensor, names[index], index))
+        else:
+            proxies.append(tracer.argument(TensorType(tensor._dtype, dims[index]), names[index], index, tensor))
+    return proxies
+
+
+def _as_found(proxy: Tensor, content: Any) -> Tensor:
+    """What a traced function finds at a lifted place: a traced tensor, as a number where a number stood."""
+    return proxy if isinstance(content, Tensor) else number(proxy)
+
+
+def _outputs(tracer: Tracer, found: Sequence[Any], proxies: Sequence[Tensor], values: list[Value]) -> list[Output]:
+    """What each leaf of a result is; what the graph returns for them joins `values`."""
     outputs: list[Output] = []
-    values: list[Value] = []
     places = {id(proxy): index for index, proxy in reversed(list(enumerate(proxies)))}
     for leaf in found:
         if not isinstance(leaf, Tensor):
             outputs.append(Output("static", value=leaf))
+        elif kind_of(leaf) is not None:
+            outputs.append(Output("number", len(values)))
+            values.append(tracer.value_of(leaf))
         elif id(leaf) in places:
             outputs.append(Output("argument", places[id(leaf)]))
         elif leaf._tracer is not tracer:
@@ -171,7 +222,7 @@ def _outputs(tracer: Tracer, found: Sequence[Any], proxies: Sequence[Tensor]) ->
             value = tracer.operand(leaf, leaf.requires_grad)
             outputs.append(_output(tracer, leaf, value, len(values)))
             values.append(value)
-    return outputs, values
+    return outputs
 
 
 def _output(tracer: Tracer, tensor: Tensor, value: Value, index: int) -> Output:

@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Any
 from adjit.call import Call, fits
 from adjit.capture import capturing
 from adjit.entry import Entry, argument_names, trace_entry
+from adjit.environment import Environment
 from adjit.errors import explained
 from adjit.ir.graph import Graph
 from adjit.ir.logs import listening
+from adjit.lifting import Lifting
 from adjit.open_sizes import Attempt, OpenSizes, tensor_names
 from adjit.retrace import reason_of
 from adjit.running import run_entry
 from adjit.runtime.collection import collector_paused
 from adjit.state import STATE
 from adjit.symbolic_size import Respecialize
+from adjit.tensor import Tensor
 
 if TYPE_CHECKING:
     from adjit.capture.source import Captured
@@ -64,6 +67,7 @@ class CompiledFunction:
         self._captured: Captured | None = None
         self._entries: dict[Any, list[Entry]] = {}
         self._sizes = OpenSizes(dynamic, shapes)
+        self._lifting = Lifting()
         self._lock = RLock()
         self._native: Any = None
         update_wrapper(self, function, updated=())
@@ -87,11 +91,10 @@ class CompiledFunction:
             found = self._native.call_nested(args, kwargs)
             if found is not NotImplemented:
                 return found
-        call = Call(args, kwargs)
-        entry = self._entry(call)
+        call, entry = self.served(args, kwargs)
         entry.calls += 1
         result = run_entry(self, entry, call)
-        if entry.calls > 1:
+        if entry.calls > 1 and not (entry.effects or call.lifted or call.numbers):
             self._learn(entry, call, args, kwargs, result)
         return result
 
@@ -110,7 +113,7 @@ class CompiledFunction:
     # -- looking in -------------------------------------------------------------------------------------------------
     def graph(self, *args: Any, **kwargs: Any) -> Graph:
         """The traced program for these arguments; the function is traced if need be, and not run."""
-        return self._entry(Call(args, kwargs)).graph
+        return self.served(args, kwargs)[1].graph
 
     def backward_graph(self, *args: Any, wrt: Sequence[str] | None = None, **kwargs: Any) -> Graph:
         """The traced program's backward graph, with respect to the inputs named in `wrt` (default: all floating)."""
@@ -148,16 +151,15 @@ class CompiledFunction:
         """
         from adjit.page.making import page_of
 
-        call = Call(args, kwargs)
-        return page_of(self, self._entry(call), call)
+        call, entry = self.served(args, kwargs)
+        return page_of(self, entry, call)
 
     def source_map(self, *args: Any, **kwargs: Any) -> SourceMap:
         """From the user's lines to nodes, kernels, LLVM and machine code for these arguments, and back."""
         from adjit.inspection.source_map import source_map
         from adjit.running import programs_of
 
-        call = Call(args, kwargs)
-        entry = self._entry(call)
+        call, entry = self.served(args, kwargs)
         return source_map(entry.graph.name, programs_of(entry, call), strict=self.strict, threads=self.threads)
 
     def explain(self, *args: Any, **kwargs: Any) -> Explanation:
@@ -180,17 +182,17 @@ class CompiledFunction:
         """
         from adjit.inspection import explaining
 
-        call = Call(args, kwargs)
-        return explaining.profile(self, self._entry(call), call, calls)
+        call, entry = self.served(args, kwargs)
+        return explaining.profile(self, entry, call, calls)
 
     def _program_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Entry, Call] | None:
         """The entry for some arguments, or without any the one made last."""
         if args or kwargs:
-            call = Call(args, kwargs)
-            return self._entry(call), call
+            call, entry = self.served(args, kwargs)
+            return entry, call
         entries = [entry for entries in self._entries.values() for entry in entries]
-        entry = max(entries, key=lambda entry: entry.number, default=None)
-        return None if entry is None or entry.call is None else (entry, entry.call)
+        latest = max(entries, key=lambda entry: entry.number, default=None)
+        return None if latest is None or latest.call is None else (latest, latest.call)
 
     def _calls(self, entry: Entry) -> int:
         return entry.calls + (0 if self._native is None else int(self._native.calls(entry)))
@@ -210,30 +212,51 @@ class CompiledFunction:
         return sum(len(entries) for entries in self._entries.values())
 
     # -- entries ----------------------------------------------------------------------------------------------------
-    def _entry(self, call: Call) -> Entry:
-        for entry in self._entries.get(call.key, ()):
-            if fits(entry, call):
-                return entry
+    def served(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Call, Entry]:
+        """A call, and the program that serves it; traced if need be."""
+        call = self._lifting.call(args, kwargs)
+        entry = self._fitting(call)
+        if entry is not None:
+            return call, entry
         with self._lock:
-            for entry in self._entries.get(call.key, ()):
-                if fits(entry, call):
-                    return entry
-            with collector_paused():
-                entry = self._trace(call)
-            entry.number = self.compile_count
-            _log_entry(entry)
-            self._entries.setdefault(call.key, []).insert(0, entry)
-            return entry
+            while True:
+                entry = self._fitting(call)
+                if entry is None and (self._lifting.lift_numbers(call) or self._lifting.lift_changed(call)):
+                    call = self._lifting.call(args, kwargs)
+                    continue
+                if entry is not None:
+                    return call, entry
+                try:
+                    with collector_paused():
+                        entry = self._trace(call)
+                except Exception:
+                    if not self._lifting.fix_numbers(call):
+                        raise
+                    entry = None
+                if entry is None or self._lifting.lift_written(call, entry):
+                    call = self._lifting.call(args, kwargs)
+                    continue
+                entry.number = self.compile_count
+                _log_entry(entry)
+                self._entries.setdefault(call.key, []).insert(0, entry)
+                return call, entry
+
+    def _fitting(self, call: Call) -> Entry | None:
+        return next((entry for entry in self._entries.get(call.key, ()) if fits(entry, call)), None)
 
     def _trace(self, call: Call) -> Entry:
         names = argument_names(self.function, call)
         reason = reason_of(call, names, self._entries)
-        attempt = self._sizes.attempt(call, tensor_names(names, call.leaves))
+        lifted = [str(place) for place, item in call.lifted if isinstance(item, Tensor)]
+        attempt = self._sizes.attempt(call, [*tensor_names(names, call.leaves), *lifted])
         if (log := listening("guards")) is not None:
             log.debug("%s is traced: %s", getattr(self, "__name__", type(self.function).__name__), reason)
+        statics = [leaf for leaf in call.leaves if not isinstance(leaf, Tensor)]
+        environment = Environment(self.function, statics, [place for place, _ in call.lifted])
+        environment.name_tensors()
         while True:
             try:
-                entry = self._traced(call, attempt, reason)
+                entry = self._traced(call, environment, attempt, reason)
             except Respecialize as request:
                 attempt.narrow(request)
                 continue
@@ -248,10 +271,10 @@ class CompiledFunction:
             attempt.done()
             return entry
 
-    def _traced(self, call: Call, attempt: Attempt, reason: str) -> Entry:
+    def _traced(self, call: Call, environment: Environment, attempt: Attempt, reason: str) -> Entry:
+        tracing = partial(trace_entry, self.function, call, environment, attempt.dims, attempt.hints, reason)
         if not self.capture:
-            return trace_entry(self.function, call, attempt.dims, attempt.hints, reason)
-        tracing = partial(trace_entry, self.function, call, attempt.dims, attempt.hints, reason)
+            return tracing()
         entry, self._captured = capturing(tracing, self._captured)
         return entry
 

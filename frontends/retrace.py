@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adjit.ir.errors import ShapeError
+from adjit.places import Place
 from adjit.runtime.interpreter import bind_sizes
 from adjit.tensor import Tensor
 
@@ -24,17 +25,20 @@ def reason_of(call: Call, names: Sequence[str], entries: Mapping[Any, Sequence[E
     same = entries.get(call.key)
     if same:
         own = [name for name, leaf in zip(names, call.leaves, strict=True) if isinstance(leaf, Tensor)]
+        own += [str(place) for place, item in call.lifted if isinstance(item, Tensor)]
         return misfit(same[0], call, own)
-    return min((_differences(key, call.key, names) for key in entries), key=len)[0]
+    return min((_differences(key, call.key, names, [place for place, _ in call.lifted]) for key in entries), key=len)[0]
 
 
-def _differences(old: Any, new: Any, names: Sequence[str]) -> list[str]:
+def _differences(old: Any, new: Any, names: Sequence[str], places: Sequence[Place]) -> list[str]:
     """How two signatures differ."""
     if old[0] != new[0]:
         return [f"the arguments are {_nesting(new[0])}, not {_nesting(old[0])}"] * len(names or ("",))
     found = []
     for name, before, after in zip(names, old[1], new[1], strict=True):
-        if len(before) != len(after):
+        if len(before) != len(after) and before[0] in (int, float):
+            found.append(f"{name} is read at each call from here on: it had another value")
+        elif len(before) != len(after):
             found.append(f"{name} is a tensor in one call and not in the other")
         elif len(before) == 2:
             if before != after:
@@ -46,6 +50,10 @@ def _differences(old: Any, new: Any, names: Sequence[str]) -> list[str]:
         found.append(f"recording of gradients: {_switch(old[2])} -> {_switch(new[2])}")
     if old[3] != new[3]:
         found.append("the arguments share memory in another way")
+    if old[5:] != new[5:]:
+        known = {item[0] for part in old[5:] for item in part}
+        lifted = ", ".join(str(place) for place in places if place.identity not in known)
+        found.append(f"{lifted or 'a changing value'}: read at each call from here on, as it changes")
     return found or ["a part of the signature that has no name"]
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import optree
 
+from adjit import effects, trees
 from adjit.autograd.record import Record, Saved, close, link, mark_leaf, next_sequence, save, value_of
 from adjit.call import Call
 from adjit.composite import derivative_of
@@ -59,8 +59,10 @@ def run_entry(compiled: CompiledFunction, entry: Entry, call: Call) -> Any:
     except (IndexError, ZeroDivisionError) as error:
         raise explained_fault(entry, arrays, error) from error
     _after(entry, call, tensors)
-    leaves = [_leaf(output, call, tensors) for output in entry.outputs]
-    return optree.tree_unflatten(entry.structure, leaves)
+    result = trees.unflatten(entry.structure, [_leaf(output, call, tensors) for output in entry.outputs])
+    if entry.effects:
+        effects.apply(entry.effects, call.arguments, lambda found: [_leaf(item, call, tensors) for item in found])
+    return result
 
 
 def _tensors(compiled: CompiledFunction, entry: Entry, call: Call, arrays: list[np.ndarray]) -> list[Tensor]:
@@ -156,6 +158,8 @@ def _leaf(output: Output, call: Call, tensors: Sequence[Tensor]) -> Any:
             if output.fault is not None:
                 close(tensor, output.name, output.fault)
             return tensor
+        case "number":
+            return tensors[output.index].item()
         case "argument":
             return call.tensors[output.index]
         case "tensor":
@@ -168,8 +172,7 @@ def derivative_in(entry: Entry, needs: tuple[bool, ...]) -> Derivative:
     if entry.hooked is not None:
         return entry.hooked
     # What the call writes is no result: gradients come through the open ones alone.
-    open_outputs = (output.index for output in entry.outputs if output.kind == "graph" and output.requires_grad)
-    found: Derivative = derivative_of(entry.graph, needs, tuple(open_outputs))
+    found: Derivative = derivative_of(entry.graph, needs, tuple(entry.open_outputs()))
     return found
 
 
@@ -235,8 +238,8 @@ def _run_recorded(
             *zip(found[:count], node.outputs, [True] * count, strict=True),
         ]
     )
-    for output in entry.outputs:
-        if output.kind == "graph" and not output.requires_grad:
+    for output in entry.all_outputs():
+        if output.kind in ("graph", "number") and not output.requires_grad:
             tensor = results[output.index]
             tensor._requires_grad, tensor._value, tensor._leaf = False, None, True
     for index in (*(index for _, index in entry.graph.writes), *(index for _, index in entry.grads)):

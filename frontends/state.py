@@ -52,6 +52,11 @@ def is_user_frame(frame: FrameType) -> bool:
         return bool(frame.f_globals.get("__package__") != _HERE)
     if name in _BETWEEN:
         return False
+    return is_users_module(name)
+
+
+def is_users_module(name: str) -> bool:
+    """Whether a module is outside adjit, or one of the programs that come with it."""
     return (name != _HERE and not name.startswith(_HERE + ".")) or name in _USERS
 
 

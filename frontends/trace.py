@@ -63,6 +63,7 @@ class Tracer:
         self._undo: list[tuple[Tensor, bool, bool]] = []
         self.parent: Tracer | None = None
         self.nan_checks: Any = None  # what the traced function wants looked for (nan_checks.py)
+        self.spaces: list[tuple[Any, set[str] | None]] = []  # what of Python the function may write (see reach.py)
 
     # -- running ----------------------------------------------------------------------------------------------------
     def __enter__(self) -> Tracer:

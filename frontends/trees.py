@@ -1,17 +1,29 @@
-"""Trees of tuples, lists and dicts, whose leaves are tensors and values: optree's functions on values of any type."""
+"""Trees of tuples, lists, dicts and dataclasses, whose leaves are tensors and values.
+
+optree's functions on values of any type; a class made by `dataclasses.dataclass` is a node once an instance was seen.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
+from functools import cache, partial
 from typing import Any
 
 import optree
 
+_NAMESPACE = "adjit"
 
-def flatten(tree: Any, *, none_is_leaf: bool = False) -> tuple[list[Any], Any]:
+
+def flatten(
+    tree: Any, *, none_is_leaf: bool = False, is_leaf: Callable[[Any], bool] | None = None
+) -> tuple[list[Any], Any]:
     """The leaves, and the structure that `unflatten` puts them back into."""
-    leaves, structure = optree.tree_flatten(tree, none_is_leaf=none_is_leaf)
-    return leaves, structure
+    while True:
+        leaves, structure = optree.tree_flatten(tree, is_leaf, none_is_leaf=none_is_leaf, namespace=_NAMESPACE)
+        found = [type(leaf) for leaf in leaves if is_dataclass_tree(leaf) and not (is_leaf and is_leaf(leaf))]
+        if not any([_register(kind) for kind in found]):  # type: ignore[arg-type]
+            return leaves, structure
 
 
 def unflatten(structure: Any, leaves: Sequence[Any]) -> Any:
@@ -21,19 +33,63 @@ def unflatten(structure: Any, leaves: Sequence[Any]) -> Any:
 
 def structure_of(tree: Any, *, none_is_leaf: bool = False) -> Any:
     """A tree's structure."""
-    return optree.tree_structure(tree, none_is_leaf=none_is_leaf)
+    return flatten(tree, none_is_leaf=none_is_leaf)[1]
 
 
-def leaves_of(tree: Any) -> list[Any]:
+def leaves_of(tree: Any, *, none_is_leaf: bool = False) -> list[Any]:
     """A tree's leaves."""
-    return optree.tree_leaves(tree)
+    return flatten(tree, none_is_leaf=none_is_leaf)[0]
+
+
+def paths_of(tree: Any) -> list[tuple[Any, ...]]:
+    """The way to each leaf, None among them: keys, indices and names."""
+    return optree.tree_paths(tree, none_is_leaf=True, namespace=_NAMESPACE)
 
 
 def mapped(function: Callable[[Any], Any], tree: Any, *, none_is_leaf: bool = False) -> Any:
     """The tree with `function` of each leaf."""
-    return optree.tree_map(function, tree, none_is_leaf=none_is_leaf)
+    leaves, structure = flatten(tree, none_is_leaf=none_is_leaf)
+    return unflatten(structure, [function(leaf) for leaf in leaves])
 
 
 def spread(prefix: Any, tree: Any, *, none_is_leaf: bool = False) -> list[Any]:
     """For each leaf of `tree` the leaf of `prefix` above it.  ValueError where `prefix` is no prefix of the tree."""
-    return optree.broadcast_prefix(prefix, tree, none_is_leaf=none_is_leaf)
+    flatten(tree)  # makes nodes of dataclasses
+    return optree.broadcast_prefix(prefix, tree, none_is_leaf=none_is_leaf, namespace=_NAMESPACE)
+
+
+# -- dataclasses ------------------------------------------------------------------------------------------------------
+def is_dataclass_tree(item: Any) -> bool:
+    """Whether something is an instance of a dataclass of the user's, and no module."""
+    return hasattr(type(item), "__dataclass_fields__") and _is_tree_class(type(item))  # type: ignore[arg-type]
+
+
+@cache
+def _is_tree_class(kind: type) -> bool:
+    from adjit.nn.module import Module
+
+    return not issubclass(kind, Module) and not f"{kind.__module__}.".startswith("adjit.")
+
+
+def names_of(item: Any) -> tuple[str, ...]:
+    """The names of what an instance of a dataclass holds: its fields, then what else was put into it."""
+    names = tuple(field.name for field in fields(item) if hasattr(item, field.name))
+    return (*names, *(name for name in getattr(item, "__dict__", ()) if name not in names))
+
+
+@cache
+def _register(kind: type) -> bool:
+    def split(item: Any) -> tuple[list[Any], tuple[str, ...], tuple[str, ...]]:
+        names = names_of(item)
+        return [getattr(item, name) for name in names], names, names
+
+    optree.register_pytree_node(kind, split, partial(_rebuilt, kind), namespace=_NAMESPACE)
+    return True
+
+
+def _rebuilt(kind: type, names: tuple[str, ...], values: Sequence[Any]) -> Any:
+    """An instance that holds this; nothing of its own runs, as its `__init__` may check or compute."""
+    item: Any = object.__new__(kind)
+    for name, value in zip(names, values, strict=True):
+        object.__setattr__(item, name, value)
+    return item

@@ -67,6 +67,14 @@ def number(tensor: Tensor) -> Number:
     return tensor
 
 
+def number_of(tensor: Tensor) -> Number:
+    """The only element of a traced tensor, as a Python number of its kind."""
+    dtype = F64 if tensor._dtype.is_float else BOOL if tensor._dtype is BOOL else I64
+    found = apply(primitive_named("cast"), (tensor.detach().reshape(()),), {"dtype": dtype})
+    assert isinstance(found, Tensor)
+    return number(found)
+
+
 def as_plain(value: Any, dtype: DType) -> Tensor:
     """A number, known or not, as an ordinary tensor."""
     if isinstance(value, Number):

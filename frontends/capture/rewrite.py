@@ -15,7 +15,7 @@ from typing import TypeVar
 RUNTIME = "_adjit_"
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-_CALLS = ("print", "min", "max")
+_CALLS = ("print", "min", "max", "float", "int", "bool")
 
 
 class NotCapturable(Exception):
@@ -65,6 +65,34 @@ def _assigned(body: Sequence[ast.AST]) -> list[str]:
                     if isinstance(target, ast.Name):
                         names.pop(target.id, None)
     return sorted(names)
+
+
+_MUTATORS = frozenset({
+    "append", "extend", "insert", "pop", "update", "add", "remove", "discard", "clear", "setdefault", "appendleft",
+    "popleft", "reverse", "sort",
+})  # fmt: skip
+
+
+def _written_through(body: Sequence[ast.AST]) -> list[str]:
+    """The objects whose attributes or items the statements set, as expressions."""
+    found: dict[str, None] = {}
+    for node in _own(body):
+        if isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.ctx, (ast.Store, ast.Del)):
+            owner = node.value
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _MUTATORS:
+            owner = node.func.value
+        else:
+            continue
+        if _is_plain(owner):
+            found[ast.unparse(owner)] = None
+    return list(found)
+
+
+def _is_plain(node: ast.expr) -> bool:
+    """Whether an expression only looks things up by name and constant key."""
+    if isinstance(node, ast.Subscript):
+        return isinstance(node.slice, ast.Constant) and _is_plain(node.value)
+    return isinstance(node, ast.Name) or (isinstance(node, ast.Attribute) and _is_plain(node.value))
 
 
 def _has(body: Sequence[ast.AST], kinds: tuple[type, ...], *, loops: bool = True) -> bool:
@@ -256,7 +284,8 @@ class _Function(ast.NodeTransformer):
         made = [_statement(f"def {get}():\n    return ({listed})")]
         shared = f"    nonlocal {', '.join(names)}\n    {listed}= _values\n" if names else "    pass\n"
         made.append(_statement(f"def {put}(_values):\n{shared}"))
-        return names, _at(node, *made), f"{get}, {put}, {tuple(names)!r}"
+        held = "".join(f"lambda: {owner}, " for owner in _written_through(body))
+        return names, _at(node, *made), f"{get}, {put}, {tuple(names)!r}, ({held})"
 
     def function_of(
         self, node: ast.stmt, stem: str, body: Sequence[ast.stmt], names: Sequence[str], argument: str = ""
@@ -379,7 +408,19 @@ class _Function(ast.NodeTransformer):
         self.generic_visit(node)
         if isinstance(node.func, ast.Name) and node.func.id in _CALLS and node.func.id not in self.parameters:
             node.func = ast.copy_location(_expression(f"{RUNTIME}.{node.func.id}_"), node.func)
+        elif self.is_math(node):
+            assert isinstance(node.func, ast.Attribute)
+            name = ast.copy_location(ast.Constant(node.func.attr), node.func)
+            function = ast.copy_location(_expression(f"{RUNTIME}.math_"), node.func)
+            return ast.copy_location(ast.Call(function, [name, *node.args], []), node)
         return node
+
+    def is_math(self, node: ast.Call) -> bool:
+        """Whether it is a call of a function in Python's `math`."""
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="math")), keywords=[]):
+                return "math" not in self.parameters
+        return False
 
     def deferred(self, name: str, node: ast.expr, values: Sequence[ast.expr]) -> ast.Call:
         """A call of the runtime with each value as a function of no arguments."""

@@ -1,41 +1,32 @@
-"""What rewritten functions call: control flow that looks at its condition when it runs.
+"""What rewritten functions call in place of Python's statements, operators and functions.
 
-On ordinary values each does what Python's statement does.  On a traced tensor it traces the parts it is given and emits
-one op; variables that the parts assign are its operands and results.
+On ordinary values each does what Python does; on a traced tensor it emits ops.
 """
 
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from adjit import trees
-from adjit.capture.values import (
-    Known,
-    Undefined,
-    as_type,
-    common_type,
-    from_type,
-    is_number,
-    known,
-    refuse,
-    settle,
-    wanted_type,
-)
-from adjit.inner_trace import trace_inner
-from adjit.state import STATE
+from adjit.capture.flow import choose, for_, given, if_, range_, while_
+from adjit.capture.parts import is_traced
+from adjit.capture.truth import and_, not_, or_, truth_of
+from adjit.capture.values import Undefined, as_type, common_type, from_type, known, refuse, shown
 from adjit.tensor import Tensor
 
 __all__ = [
     "Undefined",
     "and_",
+    "bool_",
     "choose",
+    "float_",
     "for_",
     "given",
     "if_",
+    "int_",
+    "math_",
     "max_",
     "min_",
     "not_",
@@ -44,305 +35,6 @@ __all__ = [
     "range_",
     "while_",
 ]
-
-Part = Callable[[], Any]
-Get = Callable[[], tuple[Any, ...]]
-Put = Callable[[Sequence[Any]], None]
-
-
-def is_traced(value: Any) -> bool:
-    """Whether a value is a tensor without numbers."""
-    return isinstance(value, Tensor) and value._array is None and STATE.tracer is not None
-
-
-# -- if ---------------------------------------------------------------------------------------------------------------
-def if_(test: Any, then: Part, other: Part, get: Get, put: Put, names: tuple[str, ...], returns: bool) -> Any:
-    """`if test: then else: other`; with `returns` both end in `return`, and the result is what they return."""
-    if not is_traced(test):
-        return (then if test else other)()
-    before = get()
-
-    def part(run: Part) -> Callable[[], list[Any]]:
-        def values() -> list[Any]:
-            put(before)
-            result = run()
-            found = [] if returns else list(get())
-            return [*found, result] if returns else found
-
-        return values
-
-    labels = ("the result",) if returns else names
-    found = _chosen(test, part(then), part(other), labels)
-    put(before)
-    if returns:
-        return found[-1]
-    put(found)
-    return None
-
-
-def choose(test: Any, then: Part, other: Part) -> Any:
-    """`then if test else other`."""
-    if not is_traced(test):
-        return then() if test else other()
-    return _chosen(test, lambda: [then()], lambda: [other()], ("the result",))[0]
-
-
-def _chosen(test: Tensor, then: Part, other: Part, names: Sequence[str]) -> list[Any]:
-    """The values of one of two functions; those that are not tensors are the same in both, or become tensors."""
-    from adjit.control import cond
-
-    probes = [_probed(part, names) for part in (then, other)]
-    plans: list[_Plan] = []
-    for place, name in enumerate(names):
-        plans.append(_planned(name, *(probe[place] for probe in probes)))
-
-    def tensors(part: Part) -> Callable[[], list[Tensor]]:
-        def run() -> list[Tensor]:
-            found: list[Tensor] = []
-            for plan, value in zip(plans, part(), strict=True):
-                found += plan.tensors(value)
-            return found
-
-        return run
-
-    results = iter(cond(test, tensors(then), tensors(other), ()))
-    return [plan.value(results) for plan in plans]
-
-
-@dataclass(slots=True)
-class _Seen:
-    """A value at the end of a traced part: its leaves, tensors by their types, and its structure."""
-
-    leaves: list[Any]
-    structure: Any
-
-
-def _probed(part: Part, names: Sequence[str]) -> list[_Seen]:
-    """What a part's values are, found by tracing it for nothing."""
-    seen: list[_Seen] = []
-
-    def run() -> tuple[()]:
-        for value in part():
-            leaves, structure = trees.flatten(value, none_is_leaf=True)
-            seen.append(_Seen([known(x) for x in leaves], structure))
-        return ()
-
-    trace_inner("probe", run, [])
-    return seen
-
-
-@dataclass(slots=True)
-class _Plan:
-    """How a value leaves a branch: leaves with a type are tensors of it, the others are fixed."""
-
-    types: list[Known | None]
-    fixed: list[Any]
-    structure: Any
-
-    def tensors(self, value: Any) -> list[Tensor]:
-        """The value's leaves that are tensors, in their types."""
-        if isinstance(value, Undefined):
-            leaves: list[Any] = [value] * len(self.types)
-        else:
-            leaves, _ = trees.flatten(value, none_is_leaf=True)
-        return [as_type(leaf, type) for leaf, type in zip(leaves, self.types, strict=True) if type is not None]
-
-    def value(self, results: Iterator[Tensor]) -> Any:
-        """The value, given the tensors."""
-        leaves = [
-            fixed if type is None else from_type(next(results), type)
-            for type, fixed in zip(self.types, self.fixed, strict=True)
-        ]
-        return trees.unflatten(self.structure, leaves)
-
-
-def _planned(name: str, then: _Seen, other: _Seen) -> _Plan:
-    """How a value is joined that the branches leave differently."""
-    for seen, elsewhere in ((then, other), (other, then)):
-        if len(seen.leaves) == 1 and isinstance(seen.leaves[0], Undefined):
-            if not name.startswith("_adjit_"):
-                return _Plan([None], [seen.leaves[0]], seen.structure)  # whoever reads it is told
-            wanted = [wanted_type(leaf) for leaf in elsewhere.leaves]
-            return _Plan(wanted, elsewhere.leaves, elsewhere.structure)
-    if then.structure != other.structure:
-        refuse(
-            f"{name} has another structure in each branch of an `if` on a traced tensor",
-            "give it the same tuples, lists and dicts in both",
-        )
-    types: list[Known | None] = []
-    for left, right in zip(then.leaves, other.leaves, strict=True):
-        if not any(isinstance(leaf, Known) for leaf in (left, right)):
-            if left is right or (type(left) is type(right) and left == right):
-                types.append(None)
-                continue
-            if not (is_number(left) and is_number(right)):
-                refuse(
-                    f"{name} is {left!r} in one branch and {right!r} in the other of an `if` on a traced tensor",
-                    "make it a tensor or a number in both",
-                )
-        found = common_type(left, right)
-        if found is None:
-            refuse(
-                f"{name} is {_shown(left)} in one branch and {_shown(right)} in the other of an `if` on a traced "
-                "tensor",
-                "give it the same shape in both",
-            )
-        types.append(found)
-    return _Plan(types, then.leaves, then.structure)
-
-
-def _shown(leaf: Any) -> str:
-    return str(leaf) if isinstance(leaf, Known) else repr(leaf)
-
-
-# -- loops ------------------------------------------------------------------------------------------------------------
-def while_(test: Part, body: Part, get: Get, put: Put, names: tuple[str, ...]) -> None:
-    """`while test: body`."""
-    while True:
-        going = test()
-        if is_traced(going):
-            _loop(test, body, get, put, names)
-            return
-        if not going:
-            return
-        body()
-
-
-def for_(items: Any, body: Callable[[Any], None], get: Get, put: Put, names: tuple[str, ...], broken: str) -> None:
-    """`for item in items: body(item)`; `broken` names the flag of a `break`."""
-    place = names.index(broken) if broken else -1
-    if isinstance(items, _Range):
-        _for_range(items, body, get, put, names, place)
-        return
-    for item in items:
-        body(item)
-        if broken:
-            left = get()[place]
-            if not is_traced(left) and left:
-                return
-
-
-@dataclass(frozen=True, slots=True)
-class _Range:
-    """A range with a bound that is not known."""
-
-    start: Any
-    stop: Any
-    step: int
-
-
-def range_(*arguments: Any) -> Any:
-    """`range`, whose bounds may be traced tensors."""
-    if not any(is_traced(argument) for argument in arguments):
-        return builtins.range(*arguments)
-    start, stop, step = (0, arguments[0], 1) if len(arguments) == 1 else (*arguments, 1)[:3]
-    if is_traced(step):
-        refuse("the step of a range is a traced tensor", "use a Python number, or a while loop")
-    return _Range(start, stop, int(step))
-
-
-def _for_range(
-    items: _Range, body: Callable[[Any], None], get: Get, put: Put, names: tuple[str, ...], broken: int
-) -> None:
-    index: list[Any] = [items.start]
-
-    def test() -> Any:
-        more = index[0] < items.stop if items.step > 0 else index[0] > items.stop
-        return and_(lambda: not_(get()[broken]), lambda: more) if broken >= 0 else more
-
-    def step() -> None:
-        body(index[0])
-        index[0] = index[0] + items.step
-
-    def read() -> tuple[Any, ...]:
-        return (*get(), index[0])
-
-    def set_(values: Sequence[Any]) -> None:
-        put(values[:-1])
-        index[0] = values[-1]
-
-    while_(test, step, read, set_, (*names, "the index"))
-
-
-def _loop(test: Part, body: Part, get: Get, put: Put, names: tuple[str, ...]) -> None:
-    """Emit a `while`: what the body changes is carried, in types that no step changes."""
-    from adjit.control import while_loop
-
-    start = list(get())
-
-    def after(values: Sequence[Any]) -> list[Any]:
-        put(values)
-        body()
-        return list(get())
-
-    carried = settle(names, start, after, _probed)
-    initial = carried.start()
-
-    def condition(*leaves: Tensor) -> Any:
-        put(carried.values(leaves))
-        return test()
-
-    def step(*leaves: Tensor) -> tuple[Tensor, ...]:
-        return tuple(carried.leaves(after(carried.values(leaves))))
-
-    found = while_loop(condition, step, tuple(initial))
-    put(carried.values(found, final=True))
-
-
-def given(value: Any) -> Any:
-    """A variable's value.  UnboundLocalError where it has none."""
-    if isinstance(value, Undefined):
-        bool(value)
-    return value
-
-
-# -- truth ------------------------------------------------------------------------------------------------------------
-def and_(*parts: Part) -> Any:
-    """`a and b and ...`: on traced tensors the logical product of truth values."""
-    result: Any = True
-    for place, part in enumerate(parts):
-        value = part()
-        if is_traced(result) or (is_traced(value) and place < len(parts) - 1) or (place and is_traced(value)):
-            result = _truth(value) if result is True else _truth(result) & _truth(value)
-            continue
-        result = value
-        if not is_traced(value) and not value:
-            return value
-    return result
-
-
-def or_(*parts: Part) -> Any:
-    """`a or b or ...`: on traced tensors the logical sum of truth values."""
-    result: Any = False
-    for place, part in enumerate(parts):
-        value = part()
-        if is_traced(result) or (is_traced(value) and place < len(parts) - 1) or (place and is_traced(value)):
-            result = _truth(value) if result is False else _truth(result) | _truth(value)
-            continue
-        result = value
-        if not is_traced(value) and value:
-            return value
-    return result
-
-
-def not_(value: Any) -> Any:
-    """`not value`."""
-    return _truth(value).logical_not() if is_traced(value) else not value
-
-
-def _truth(value: Any) -> Any:
-    """A truth value as a tensor of rank 0."""
-    if not isinstance(value, Tensor):
-        from adjit.dispatch import literal
-        from adjit.ir.types import BOOL
-
-        return literal(bool(value), BOOL)
-    if value._tensor_type.size != 1:
-        refuse(
-            "Boolean value of Tensor with more than one value is ambiguous",
-            "use .all() or .any(), or & and | for element-wise logic",
-        )
-    return value.reshape(()).bool()
 
 
 def min_(*arguments: Any, **options: Any) -> Any:
@@ -365,10 +57,64 @@ def _extreme(plain: Callable[..., Any], name: str, arguments: tuple[Any, ...], o
     for value in values[1:]:
         type = common_type(known(result), known(value))
         if type is None:
-            refuse(f"{name} of {_shown(known(result))} and {_shown(known(value))}", "compare values of one shape")
+            refuse(f"{name} of {shown(known(result))} and {shown(known(value))}", "compare values of one shape")
         found = getattr(elementwise, name)(as_type(result, type), as_type(value, type))
         result = from_type(found, type)
     return result
+
+
+# -- numbers ----------------------------------------------------------------------------------------------------------
+def float_(*arguments: Any) -> Any:
+    """Python's `float`."""
+    return _converted(float, arguments)
+
+
+def int_(*arguments: Any, **options: Any) -> Any:
+    """Python's `int`; a fraction is cut off."""
+    return int(*arguments, **options) if options else _converted(int, arguments)
+
+
+def bool_(*arguments: Any) -> Any:
+    """Python's `bool`."""
+    return _converted(bool, arguments)
+
+
+def _converted(kind: type, arguments: tuple[Any, ...]) -> Any:
+    if len(arguments) != 1 or not is_traced(arguments[0]):
+        return kind(*arguments)
+    from adjit.capture.numbers import NumberKind, number, number_of
+    from adjit.dispatch import apply
+    from adjit.ir.primitive import primitive_named
+
+    (value,) = arguments
+    if value._tensor_type.size != 1:
+        return kind(value)  # raises what it should
+    found = number_of(value)
+    if kind is bool:
+        return number(truth_of(found))
+    cast = apply(primitive_named("cast"), (found,), {"dtype": NumberKind(kind).dtype})
+    assert isinstance(cast, Tensor)
+    return number(cast)
+
+
+def math_(name: str, *arguments: Any) -> Any:
+    """A function of Python's `math`; of a number that is not known yet the tensor function of that name, in float64."""
+    import math
+
+    if name not in _MATH or not any(is_traced(argument) for argument in arguments):
+        return getattr(math, name)(*arguments)
+    import adjit
+
+    known_or_float = (float_(argument) if is_traced(argument) else argument for argument in arguments)
+    found = getattr(adjit, _MATH[name])(*known_or_float)
+    return int_(found) if name in ("floor", "ceil", "trunc") else _converted(float, (found,))
+
+
+_ALIKE = "sqrt exp expm1 log log1p log2 log10 sin cos tan sinh cosh tanh erf erfc atan2 hypot floor ceil trunc copysign"
+_MATH = {name: name for name in _ALIKE.split()} | {
+    "fabs": "abs", "asin": "asin", "acos": "acos", "atan": "atan", "pow": "pow", "asinh": "asinh", "acosh": "acosh",
+    "atanh": "atanh",
+}  # fmt: skip
 
 
 # -- printing ---------------------------------------------------------------------------------------------------------

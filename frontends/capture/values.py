@@ -154,7 +154,7 @@ def settle(
     names: Sequence[str],
     start: Sequence[Any],
     after: Callable[[Sequence[Any]], list[Any]],
-    probe: Callable[[Callable[[], list[Any]], Sequence[str]], list[Any]],
+    probe: Callable[[Callable[[], list[Any]]], list[Any]],
 ) -> Carried:
     """Find the types that every step keeps, by tracing a step until they no longer change.
 
@@ -167,7 +167,7 @@ def settle(
     structures = [structure for _, structure in flat]
     carried = Carried(names, list(start), structures, types, leaves, [False] * len(names))
     for _ in range(6):
-        seen = probe(lambda: after(carried.values(carried.start())), names)
+        seen = probe(lambda: after(carried.values(carried.start())))
         widened = [_widened(carried, place, found) for place, found in enumerate(seen)]
         if not any(widened):
             return carried
@@ -198,7 +198,7 @@ def _widened(carried: Carried, place: int, found: Any) -> bool:
             wider = common_type(before, leaf)  # it began as a number, and took the shape of what was added to it
         if wider is None:
             refuse(
-                f"{name} is {_shown(start)} before a step and {_shown(leaf)} after it, in a loop on a traced tensor",
+                f"{name} is {shown(start)} before a step and {shown(leaf)} after it, in a loop on a traced tensor",
                 "start with a tensor of the final shape and dtype",
             )
         changed = changed or wider != was
@@ -206,7 +206,8 @@ def _widened(carried: Carried, place: int, found: Any) -> bool:
     return changed
 
 
-def _shown(leaf: Any) -> str:
+def shown(leaf: Any) -> str:
+    """A described leaf in a message."""
     return str(leaf) if isinstance(leaf, (TensorType, NumberKind)) else repr(leaf)
 
 

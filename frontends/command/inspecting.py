@@ -9,7 +9,6 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from adjit.call import Call
 from adjit.command.calls import arguments_of
 from adjit.command.failure import OK, UsageError
 from adjit.command.programs import program_in
@@ -109,8 +108,8 @@ def profile(name: str, given: Sequence[str], seed: int, *, calls: int, as_json: 
     """Print how long a function's call takes, kernel by kernel and line by line."""
     target = find(name)
     args, kwargs = arguments_of(target, given, seed)
-    call = Call(tuple(args), kwargs)
-    _print_facts(measured(target.compiled, target.compiled._entry(call), call, calls), as_json)
+    call, entry = target.compiled.served(tuple(args), kwargs)
+    _print_facts(measured(target.compiled, entry, call, calls), as_json)
     return OK
 
 

@@ -13,8 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import optree
 
+from adjit import trees
 from adjit.autograd.record import Record, close
 from adjit.call import Call
 from adjit.compiler.entry import known as k
@@ -61,11 +61,10 @@ class NativeCalls:
 
     def call_nested(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of a call by way of its leaves; NotImplemented where no signature fits."""
-        leaves: list[Any]
-        leaves, structure = optree.tree_flatten((args, kwargs), none_is_leaf=True)  # type: ignore[arg-type]
+        leaves, structure = trees.flatten((args, kwargs), none_is_leaf=True)
         function = self.nested.get(structure)
         found = NotImplemented if function is None else function(*leaves)
-        return found if found is NotImplemented else optree.tree_unflatten(found[0], found[1:])
+        return found if found is NotImplemented else trees.unflatten(found[0], found[1:])
 
     def _table_of(self, structure: Any) -> np.ndarray:
         """The table for leaves of nested arguments."""
@@ -83,7 +82,7 @@ class NativeCalls:
             return
         flat = not kwargs and len(args) == len(call.leaves) and _is_flat_result(entry)
         if not flat:
-            args = tuple(optree.tree_leaves((args, kwargs), none_is_leaf=True))  # type: ignore[arg-type]
+            args = tuple(trees.leaves_of((args, kwargs), none_is_leaf=True))
         key = (id(entry), call.key, call.shapes)
         attempts = self._attempts.get(key, 0)
         if attempts == _ATTEMPTS or len(self._attempts) > 4 * _LIMIT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from types import CellType
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from adjit.entry import Entry
 from adjit.environment import Environment, simple_attributes
 from adjit.epoch import EPOCH
+from adjit.places import ABSENT, Place, same
+from adjit.reach import TABLES
 from adjit.runtime.layout import CONTENT, TYPE, USED, slot_offset
 from adjit.tensor import Tensor
 
@@ -70,18 +73,23 @@ def guards_of(entry: Entry) -> Guards | None:
 
 
 def _add_environment(found: Guards, environment: Environment) -> bool:
-    """Add what is compared at every call; False where a namespace is not a plain one."""
-    for namespace, name, _ in environment._names:
-        if type(namespace) is not dict:
-            return False
-        found.name(namespace, name)
-    if environment._containers:
+    """Add what is compared at every call; False where a module's namespace is not a plain one."""
+    rest: list[tuple[Place, Any]] = []
+    for place, content in environment.places:
+        container = place.container
+        if type(container) is dict:
+            found.name(container, place.key)
+        elif isinstance(container, CellType) and content is not ABSENT:
+            found.word(id(container) + CONTENT, container.cell_contents)
+            found.kept.append(container)
+        else:
+            rest.append((place, content))
+    if rest:
+        found.checks.append(lambda: all(same(place.read(), content) for place, content in rest))
+    if environment.has_containers:
         found.checks.append(environment.containers_hold)
         found.kept.append(environment)
-    for cell, _ in environment._cells:
-        found.word(id(cell) + CONTENT, cell.cell_contents)
-        found.kept.append(cell)
-    return all(_add_module(found, module) for module in environment._modules)
+    return all(_add_module(found, module) for module in environment.modules)
 
 
 def _add_module(found: Guards, module: Any) -> bool:
@@ -94,7 +102,7 @@ def _add_module(found: Guards, module: Any) -> bool:
     found.count(own)
     for name in simple_attributes(module):
         found.name(own, name)
-    for table in Environment.TABLES:
+    for table in TABLES:
         content = own.get(table)
         found.name(own, table)
         if content is None:

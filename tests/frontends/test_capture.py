@@ -443,7 +443,7 @@ ERRORS: list[tuple[str, str]] = [
     ("out = []\n    while x.sum() > 1:\n        out = out + [x]\n        x = x / 2\n    return x",
      "changes its structure"),
     ("return x if x > 0 else -x", "Boolean value of Tensor with more than one value is ambiguous"),
-    ("return x * x.sum().item()", "hint"),
+    ("return x * x.numpy().sum()", "hint"),
 ]
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 import adjit as torch
-from adjit.call import Call
 from adjit.ir.errors import NonFiniteError
 
 F = torch.nn.functional
@@ -369,7 +368,7 @@ def test_off_means_the_same_program():
     compiled = torch.compile(lambda x: torch.sqrt(x) + 1)
     x = torch.tensor([4.0, -1.0])
     compiled(x)
-    before = compiled._entry(Call((x,), {})).executables
+    before = compiled.served((x,), {})[1].executables
     program = before["forward"]
     with pytest.raises(NonFiniteError), torch.check_nan():
         compiled(x)

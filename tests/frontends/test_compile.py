@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -212,12 +213,12 @@ def test_any_layout_of_an_argument(arrange: Callable[[Any], Any]) -> None:
 
 def test_asking_for_a_traced_number_names_the_line_and_a_fix() -> None:
     def f(x: Any) -> Any:
-        return x if x.sum().item() > 0 else -x
+        return x if x.numpy().sum() > 0 else -x
 
     with pytest.raises(TraceError) as caught:
         torch.compile(f)(filled(3))
     text = str(caught.value)
-    assert "test_compile.py" in text and "x.sum().item() > 0" in text and "adjit.where" in text
+    assert "test_compile.py" in text and "x.numpy().sum() > 0" in text and "move this line out" in text
 
 
 def test_branching_on_a_traced_tensor_where_the_source_is_not_at_hand() -> None:
@@ -228,15 +229,15 @@ def test_branching_on_a_traced_tensor_where_the_source_is_not_at_hand() -> None:
 
 
 def test_a_leaked_traced_tensor_is_an_error() -> None:
-    kept: list[Any] = []
+    kept: SimpleQueue[Any] = SimpleQueue()  # not one of the places that a compiled function may write to
 
     def f(x: Any) -> Any:
-        kept.append(x * 2)
+        kept.put(x * 2)
         return x
 
     torch.compile(f)(filled(3))
     with pytest.raises(TraceError, match="outside the compiled function"):
-        kept[0] + 1
+        kept.get() + 1
 
 
 def test_a_failing_function_leaves_no_trace_running() -> None:

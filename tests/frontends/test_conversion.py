@@ -196,7 +196,7 @@ def test_dtypes_change_in_compiled_code() -> None:
         assert found.dtype is expected.dtype and found.tolist() == expected.tolist()
 
 
-@pytest.mark.parametrize("read", [lambda x: x.item(), float, bool, int, lambda x: x.numpy(), lambda x: x.tolist()])
+@pytest.mark.parametrize("read", [complex, lambda x: x.numpy(), lambda x: f"{x.item():.3f}"])
 def test_numbers_of_a_traced_tensor_are_refused_by_name(read: Callable[[Any], Any]) -> None:
     def function(x: Any) -> Any:
         read(x[0])

@@ -329,7 +329,7 @@ class Heavy(optim.Optimizer):
                     p.add_(state["m"], alpha=-group["lr"])
 
 
-def test_a_users_optimizer_compiles_after_its_first_step() -> None:
+def test_a_users_optimizer_compiles_from_its_first_step_on() -> None:
     results = []
     for compiled in (False, True):
         p = torch.tensor(START.copy(), requires_grad=True)
@@ -337,17 +337,13 @@ def test_a_users_optimizer_compiles_after_its_first_step() -> None:
         calls: list[str] = []
         optimizer.register_step_post_hook(lambda *_, calls=calls: calls.append("stepped"))
         step = new_step(optimizer, p)
-        if compiled:
-            with pytest.raises(torch.ir.errors.TraceError, match="put a traced tensor into its state as 'm'"):
-                torch.compile(step)()
-            assert not optimizer.state[p]
-        p.grad = None
-        step()
         run = torch.compile(step) if compiled else step
-        for rate in (0.1, 0.1, 0.02):
+        for rate in (0.1, 0.1, 0.02, 0.01, 0.005, 0.0025):
             optimizer.param_groups[0]["lr"] = rate
             run()
-        assert calls
+        assert len(calls) == 6
+        if compiled:
+            assert run.compile_count <= 4  # without state; with it; with another rate; with any
         results.append(p.detach().numpy())
     np.testing.assert_allclose(results[1], results[0], rtol=1e-12)
 

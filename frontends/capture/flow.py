@@ -1,0 +1,301 @@
+"""`if` and loops that look at their condition when they run.
+
+On ordinary values each does what Python's statement does.  On a traced tensor it traces the parts it is given and emits
+one op; variables that the parts assign are its operands and results, and so is what they put into attributes and items.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from adjit import trees
+from adjit.capture.parts import Part, Seen, Shared, Values, described, is_traced, probed
+from adjit.capture.truth import and_, not_
+from adjit.capture.values import (
+    Known,
+    Undefined,
+    as_type,
+    common_type,
+    from_type,
+    is_number,
+    refuse,
+    settle,
+    shown,
+    wanted_type,
+)
+from adjit.places import ABSENT
+from adjit.tensor import Tensor
+
+Get = Callable[[], tuple[Any, ...]]
+Put = Callable[[Sequence[Any]], None]
+
+
+# -- if ---------------------------------------------------------------------------------------------------------------
+def if_(
+    test: Any, then: Part, other: Part, get: Get, put: Put, names: tuple[str, ...], held: Sequence[Part], returns: bool
+) -> Any:
+    """`if test: then else: other`; with `returns` both end in `return`, and the result is what they return.
+
+    `names` are the variables that the parts assign, `held` gives the objects whose attributes or items they set.
+    """
+    if not is_traced(test):
+        return (then if test else other)()
+    before = get()
+    shared = Shared(held)
+
+    def part(run: Part) -> Values:
+        def values() -> list[Any]:
+            put(before)
+            result = run()
+            return [result] if returns else list(get())
+
+        return values
+
+    labels = ("the result",) if returns else names
+    found = _chosen(test, part(then), part(other), labels, shared)
+    put(before)
+    if returns:
+        return found[0]
+    put(found)
+    return None
+
+
+def choose(test: Any, then: Part, other: Part) -> Any:
+    """`then if test else other`."""
+    if not is_traced(test):
+        return then() if test else other()
+    return _chosen(test, lambda: [then()], lambda: [other()], ("the result",), Shared(()))[0]
+
+
+def _chosen(
+    test: Tensor, then: Values, other: Values, names: Sequence[str], shared: Shared
+) -> list[Any]:
+    """The values of one of two functions; those that are not tensors are the same in both, or become tensors.
+
+    What either puts elsewhere is put there as it is after the one that runs.
+    """
+    from adjit.control import cond
+
+    probes = [probed(lambda part=part: shared.look(part)) for part in (then, other)]  # type: ignore[misc]
+    labels = [*names, *shared.names]
+    untouched = [described(value) for value in shared.before()]
+    for probe in probes:  # the first may have been looked at before all places were known
+        probe += untouched[len(probe) - len(names) :]
+    plans = [_planned(label, *pair) for label, pair in zip(labels, zip(*probes, strict=True), strict=True)]
+
+    def tensors(part: Values) -> Callable[[], list[Tensor]]:
+        def run() -> list[Tensor]:
+            found: list[Tensor] = []
+            for plan, value in zip(plans, shared.run(part), strict=True):
+                found += plan.tensors(value)
+            return found
+
+        return run
+
+    results = iter(cond(test, tensors(then), tensors(other), ()))
+    found = [plan.value(results) for plan in plans]
+    shared.put(found[len(names) :])
+    return found[: len(names)]
+
+
+@dataclass(slots=True)
+class _Plan:
+    """How a value leaves a branch: leaves with a type are tensors of it, the others are fixed."""
+
+    types: list[Known | None]
+    fixed: list[Any]
+    structure: Any
+
+    def tensors(self, value: Any) -> list[Tensor]:
+        """The value's leaves that are tensors, in their types."""
+        if isinstance(value, Undefined):
+            leaves: list[Any] = [value] * len(self.types)
+        else:
+            leaves, _ = trees.flatten(value, none_is_leaf=True)
+        return [as_type(leaf, type) for leaf, type in zip(leaves, self.types, strict=True) if type is not None]
+
+    def value(self, results: Iterator[Tensor]) -> Any:
+        """The value, given the tensors."""
+        leaves = [
+            fixed if type is None else from_type(next(results), type)
+            for type, fixed in zip(self.types, self.fixed, strict=True)
+        ]
+        return trees.unflatten(self.structure, leaves)
+
+
+def _planned(name: str, then: Seen, other: Seen) -> _Plan:
+    """How a value is joined that the branches leave differently."""
+    if (then.leaves == [ABSENT]) != (other.leaves == [ABSENT]):
+        refuse(
+            f"{name} is set in one branch only of an `if` on a traced tensor, and holds nothing before it",
+            "give it a value before the `if`",
+        )
+    for seen, elsewhere in ((then, other), (other, then)):
+        if len(seen.leaves) == 1 and isinstance(seen.leaves[0], Undefined):
+            if not name.startswith("_adjit_"):
+                return _Plan([None], [seen.leaves[0]], seen.structure)  # whoever reads it is told
+            wanted = [wanted_type(leaf) for leaf in elsewhere.leaves]
+            return _Plan(wanted, elsewhere.leaves, elsewhere.structure)
+    if then.structure != other.structure:
+        refuse(
+            f"{name} has another structure in each branch of an `if` on a traced tensor",
+            "give it the same tuples, lists and dicts in both",
+        )
+    types: list[Known | None] = []
+    for left, right in zip(then.leaves, other.leaves, strict=True):
+        if not any(isinstance(leaf, Known) for leaf in (left, right)):
+            if left is right or (type(left) is type(right) and left == right):
+                types.append(None)
+                continue
+            if not (is_number(left) and is_number(right)):
+                refuse(
+                    f"{name} is {left!r} in one branch and {right!r} in the other of an `if` on a traced tensor",
+                    "make it a tensor or a number in both",
+                )
+        found = common_type(left, right)
+        if found is None:
+            refuse(
+                f"{name} is {shown(left)} in one branch and {shown(right)} in the other of an `if` on a traced "
+                "tensor",
+                "give it the same shape in both",
+            )
+        types.append(found)
+    return _Plan(types, then.leaves, then.structure)
+
+
+# -- loops ------------------------------------------------------------------------------------------------------------
+def while_(test: Part, body: Part, get: Get, put: Put, names: tuple[str, ...], held: Sequence[Part]) -> None:
+    """`while test: body`."""
+    while True:
+        going = test()
+        if is_traced(going):
+            _loop(test, body, get, put, names, Shared(held))
+            return
+        if not going:
+            return
+        body()
+
+
+def for_(
+    items: Any,
+    body: Callable[[Any], None],
+    get: Get,
+    put: Put,
+    names: tuple[str, ...],
+    held: Sequence[Part],
+    broken: str,
+) -> None:
+    """`for item in items: body(item)`; `broken` names the flag of a `break`."""
+    place = names.index(broken) if broken else -1
+    if isinstance(items, _Range):
+        _for_range(items, body, get, put, names, held, place)
+        return
+    for item in items:
+        body(item)
+        if broken:
+            left = get()[place]
+            if not is_traced(left) and left:
+                return
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """A range with a bound that is not known."""
+
+    start: Any
+    stop: Any
+    step: int
+
+
+def range_(*arguments: Any) -> Any:
+    """`range`, whose bounds may be traced tensors."""
+    if not any(is_traced(argument) for argument in arguments):
+        return builtins.range(*arguments)
+    start, stop, step = (0, arguments[0], 1) if len(arguments) == 1 else (*arguments, 1)[:3]
+    if is_traced(step):
+        refuse("the step of a range is a traced tensor", "use a Python number, or a while loop")
+    return _Range(start, stop, int(step))
+
+
+def _for_range(
+    items: _Range,
+    body: Callable[[Any], None],
+    get: Get,
+    put: Put,
+    names: tuple[str, ...],
+    held: Sequence[Part],
+    broken: int,
+) -> None:
+    index: list[Any] = [items.start]
+
+    def test() -> Any:
+        more = index[0] < items.stop if items.step > 0 else index[0] > items.stop
+        return and_(lambda: not_(get()[broken]), lambda: more) if broken >= 0 else more
+
+    def step() -> None:
+        body(index[0])
+        index[0] = index[0] + items.step
+
+    def read() -> tuple[Any, ...]:
+        return (*get(), index[0])
+
+    def set_(values: Sequence[Any]) -> None:
+        put(values[:-1])
+        index[0] = values[-1]
+
+    while_(test, step, read, set_, (*names, "the index"), held)
+
+
+def _loop(test: Part, body: Part, get: Get, put: Put, names: tuple[str, ...], shared: Shared) -> None:
+    """Emit a `while`: what the body changes is carried, in types that no step changes."""
+    from adjit.control import while_loop
+
+    count = len(names)
+    start = list(get())
+
+    def step() -> list[Any]:
+        body()
+        return list(get())
+
+    probed(lambda: shared.look(step))
+    put(start)
+    names = (*names, *shared.names)
+    start += shared.before()
+
+    def after(values: Sequence[Any]) -> list[Any]:
+        def run() -> list[Any]:
+            put(values[:count])
+            shared.put(values[count:])
+            return step()
+
+        return shared.run(run)
+
+    carried = settle(names, start, after, probed)
+    initial = carried.start()
+
+    def condition(*leaves: Tensor) -> Any:
+        values = carried.values(leaves)
+
+        def run() -> list[Any]:
+            put(values[:count])
+            shared.put(values[count:])
+            return [test()]
+
+        return shared.run(run)[0]
+
+    def next_leaves(*leaves: Tensor) -> tuple[Tensor, ...]:
+        return tuple(carried.leaves(after(carried.values(leaves))))
+
+    found = carried.values(while_loop(condition, next_leaves, tuple(initial)), final=True)
+    put(found[:count])
+    shared.put(found[count:])
+
+
+def given(value: Any) -> Any:
+    """A variable's value.  UnboundLocalError where it has none."""
+    if isinstance(value, Undefined):
+        bool(value)
+    return value

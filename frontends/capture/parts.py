@@ -1,0 +1,117 @@
+"""Parts of a captured program: what they see, what they share, and how they are tried out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from adjit import trees
+from adjit.capture.values import known, refuse
+from adjit.effects import Changes
+from adjit.inner_trace import trace_inner
+from adjit.places import Place
+from adjit.reach import spaces_of
+from adjit.state import STATE
+from adjit.tensor import Tensor
+
+Part = Callable[[], Any]
+Values = Callable[[], list[Any]]
+
+
+def is_traced(value: Any) -> bool:
+    """Whether a value is a tensor without numbers."""
+    return isinstance(value, Tensor) and value._array is None and STATE.tracer is not None
+
+
+class Shared:
+    """The objects that a part of a program may write to, beside the variables that it assigns.
+
+    A part is traced more than once, and both ways of an `if` are: what it puts into attributes, lists and dicts is
+    taken back each time, and belongs to its results.
+    """
+
+    def __init__(self, held: Sequence[Part]) -> None:
+        self._spaces = list(_root_spaces())
+        for look in held:
+            try:
+                item = look()
+            except Exception:  # has no value yet: then it is made inside
+                continue
+            self._spaces += [(space, None) for space in spaces_of(item)]
+        self.places: list[Place] = []
+
+    def run(self, part: Values) -> list[Any]:
+        """The part's values, then what it leaves at the places."""
+        changes = Changes(self._spaces)
+        changes.begin()
+        try:
+            values = part()
+            return [*values, *(place.read() for place in self.places)]
+        finally:
+            changes.undo()
+
+    def look(self, part: Values) -> list[Any]:
+        """The part's values; the places that it writes to join the others."""
+        changes = Changes(self._spaces)
+        changes.begin()
+        try:
+            values = part()
+            found = changes.places()
+            if found is None:
+                refuse(
+                    "a list or set changes its length inside an `if` or a loop on a traced tensor",
+                    "it has no size in a program: write into a tensor made before",
+                )
+            known = {place.identity for place in self.places}
+            self.places += [place for place in found if place.identity not in known]
+            return [*values, *(place.read() for place in self.places)]
+        finally:
+            changes.undo()
+
+    def before(self) -> list[Any]:
+        """What stands at the places."""
+        return [place.read() for place in self.places]
+
+    def put(self, values: Sequence[Any]) -> None:
+        """Put values there."""
+        for place, value in zip(self.places, values, strict=True):
+            place.write(value)
+
+    @property
+    def names(self) -> list[str]:
+        """What messages call the places."""
+        return [str(place) for place in self.places]
+
+
+def _root_spaces() -> Sequence[Any]:
+    tracer = STATE.tracer
+    while tracer is not None and not tracer.spaces:
+        tracer = tracer.parent
+    return () if tracer is None else tracer.spaces
+
+
+@dataclass(slots=True)
+class Seen:
+    """A value at the end of a traced part: its leaves, tensors by their types, and its structure."""
+
+    leaves: list[Any]
+    structure: Any
+
+
+def described(value: Any) -> Seen:
+    """A value as it is seen at the end of a part."""
+    leaves, structure = trees.flatten(value, none_is_leaf=True)
+    return Seen([known(x) for x in leaves], structure)
+
+
+def probed(part: Values) -> list[Seen]:
+    """What a part's values are, found by tracing it for nothing."""
+    seen: list[Seen] = []
+
+    def run() -> tuple[()]:
+        seen.extend(described(value) for value in part())
+        return ()
+
+    trace_inner("probe", run, [])
+    return seen

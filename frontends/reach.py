@@ -1,0 +1,304 @@
+"""What a function can read and change beside its arguments: names, closures, objects, lists and dicts, modules.
+
+Only the user's own functions, classes and modules are looked into; those of adjit and of other libraries keep nothing
+that a program depends on, or say themselves what they read.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import sys
+from argparse import Namespace
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
+from typing import Any
+
+from adjit.places import Place
+from adjit.state import is_users_module
+from adjit.tensor import Tensor
+
+LONGEST = 1024  # longer lists and dicts are data, not settings
+# What a module's namespace holds by name: compared by identity.
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+TABLES = ("_parameters", "_buffers", "_modules", *HOOKS)
+_LIBRARIES = frozenset({"numpy", "scipy", "sympy", "optree", "llvmlite", "matplotlib", "pandas", "pytest"})
+_HEAP_TYPE = 1 << 9
+
+
+class Reach:
+    """Everything that a function can reach, found by walking from it and from objects it is given."""
+
+    def __init__(self, function: Callable[..., Any], arguments: Iterable[Any]) -> None:
+        self.places: dict[tuple[int, Any], Place] = {}
+        self.containers: list[Any] = []  # lists, dicts, deques and sets
+        self.modules: list[Any] = []
+        self.roots: list[Any] = []  # modules that were not found through another one
+        self.spaces: dict[int, tuple[Any, set[str] | None]] = {}  # what may be written: all of it, or these names
+        self.codes: list[CodeType] = []
+        self.cells: dict[int, str] = {}  # the names of closures' cells
+        self.defaults: list[tuple[str, Any]] = []  # of functions' parameters
+        self._seen: dict[int, Any] = {}
+        self._names: set[str] = set()
+        self._owners: list[Any] = []  # classes and modules, of which only the names in use count
+        self._taken: set[tuple[int, str]] = set()
+        self._pending: list[Any] = [function, *arguments]
+        self._walk()
+
+    def _walk(self) -> None:
+        while True:
+            while self._pending:
+                self._visit(self._pending.pop())
+            found = [
+                (owner, name)
+                for owner in self._owners
+                for name in self._names & vars(owner).keys()
+                if (id(owner), name) not in self._taken
+            ]
+            if not found:
+                return
+            for owner, name in found:
+                self._taken.add((id(owner), name))
+                self._attribute(owner, name)
+
+    def grown(self) -> list[Any]:
+        """The lists that the function only appends to, by every name and key that it has for them."""
+        found = [names_in(code) for code in self.codes]
+        grown = {name for names in found for name in names.grown} - {name for names in found for name in names.used}
+        keyed = {name for names in found for name in names.keyed} - {name for names in found for name in names.whole}
+        lists: dict[int, Any] = {}
+        others: set[int] = set()
+
+        def note(name: Any, content: Any) -> None:
+            if isinstance(content, list) and name in grown:
+                lists[id(content)] = content
+            else:
+                others.add(id(content))
+            if isinstance(content, dict) and name in keyed:
+                dicts.add(id(content))
+
+        dicts: set[int] = set()
+        for place in self.places.values():
+            note(self.cells.get(id(place.container), place.key), place.read())
+        for name, content in self.defaults:
+            note(name, content)
+        for item in self.containers:
+            if isinstance(item, dict):
+                for key, content in item.items():
+                    note(key if id(item) in dicts else None, content)
+            else:
+                others.update(map(id, item))
+        return [item for own, item in lists.items() if own not in others]
+
+    def _visit(self, item: Any) -> None:
+        from adjit.jit import CompiledFunction
+        from adjit.nn.module import Module
+
+        if id(item) in self._seen:
+            return
+        self._seen[id(item)] = item
+        if isinstance(item, (Tensor, *_PLAIN)):
+            return
+        if isinstance(item, CompiledFunction):
+            self._pending.append(item.function)
+        elif isinstance(item, Module):
+            self._module(item)
+        elif isinstance(item, FunctionType):
+            self._function(item)
+        elif isinstance(item, MethodType):
+            self._pending += [item.__self__, item.__func__]
+        elif isinstance(item, functools.partial):
+            self._pending += [item.func, *item.args, *item.keywords.values()]
+        elif isinstance(item, (list, tuple, dict, deque, set)):
+            self._container(item)
+        elif isinstance(item, (type, ModuleType)):
+            if is_users_class(item) if isinstance(item, type) else _is_users(item.__name__):
+                self._owners.append(item)
+        elif is_users_class(type(item)) or isinstance(item, (SimpleNamespace, Namespace)):
+            self._instance(item)
+
+    def _note(self, place: Place) -> None:
+        content = place.read()
+        if not isinstance(content, (ModuleType, BuiltinFunctionType)):
+            self.places.setdefault(place.identity, place)
+        self._pending.append(content)
+
+    def _function(self, function: FunctionType) -> None:
+        if not is_users_module(str(function.__module__)):
+            return
+        found = names_in(function.__code__)
+        self.codes.append(function.__code__)
+        self._names |= found.attributes
+        space = self.spaces.setdefault(id(function.__globals__), (function.__globals__, set()))[1]
+        assert space is not None
+        space |= found.globals
+        for name in found.globals & function.__globals__.keys():
+            self._note(Place(function.__globals__, name))
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            self.spaces.setdefault(id(cell), (cell, None))
+            self.cells[id(cell)] = name
+            self._note(Place(cell))
+        given = function.__defaults__ or ()
+        count = function.__code__.co_argcount
+        self.defaults += zip(function.__code__.co_varnames[count - len(given) : count], given, strict=True)
+        self.defaults += (function.__kwdefaults__ or {}).items()
+        self._pending += [*given, *(function.__kwdefaults__ or {}).values()]
+
+    def _container(self, item: Any) -> None:
+        if len(item) >= LONGEST:
+            return
+        if not isinstance(item, tuple):
+            self.containers.append(item)
+            self.spaces.setdefault(id(item), (item, None))
+        self._pending += item.values() if isinstance(item, dict) else item
+
+    def _instance(self, item: Any) -> None:
+        self._owners += [cls for cls in type(item).__mro__ if is_users_class(cls)]
+        own = getattr(item, "__dict__", {})
+        if len(own) < LONGEST:
+            self.spaces.setdefault(id(own), (own, None))
+            for name in own:
+                self._note(Place(own, name))
+        for cls in type(item).__mro__:
+            for name in _slots(cls):
+                self._note(Place(item, name))
+
+    def _module(self, item: Any) -> None:
+        known = {id(module) for module in self.modules}
+        if id(item) in known:
+            return
+        self.roots.append(item)
+        for module in item.modules():
+            if id(module) in known:
+                continue
+            self._seen[id(module)] = module
+            self.modules.append(module)
+            own = module.__dict__
+            for table in HOOKS:
+                self._pending += own.get(table, {}).values()
+            if "forward" in own:
+                self._pending.append(own["forward"])
+            if not is_users_class(type(module)):
+                continue
+            self._owners += [cls for cls in type(module).__mro__ if is_users_class(cls)]
+            self._names.add("forward")
+            self.spaces.setdefault(id(own), (own, None))
+            for table in ("_parameters", "_buffers", "_modules"):
+                if table in own:
+                    self.spaces.setdefault(id(own[table]), (own[table], None))
+            for name, content in own.items():
+                if name not in _module_names() and not isinstance(content, (Tensor, *_PLAIN)):
+                    self._note(Place(own, name))
+
+    def _attribute(self, owner: Any, name: str) -> None:
+        """A name of a class or a module that the code uses: functions are looked into, data is compared as well."""
+        content = vars(owner)[name]
+        if isinstance(content, property):
+            self._pending += [part for part in (content.fget, content.fset) if part is not None]
+        elif isinstance(content, (staticmethod, classmethod)):
+            self._pending.append(content.__func__)
+        elif isinstance(content, FunctionType) and isinstance(owner, type):
+            self._pending.append(content)
+        else:
+            self._note(Place(owner if isinstance(owner, type) else vars(owner), name))
+
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+
+
+def is_users_class(cls: type) -> bool:
+    """Whether a class is the user's: not built in, and from no library that is known here."""
+    return bool(cls.__flags__ & _HEAP_TYPE) and (cls.__module__ == "builtins" or _is_users(cls.__module__))
+
+
+def _is_users(module: str | None) -> bool:
+    root = str(module).partition(".")[0]
+    if root == "adjit":
+        return is_users_module(str(module))
+    return root == "__main__" or not (root in _LIBRARIES or root in sys.stdlib_module_names)
+
+
+@dataclass(slots=True)
+class Names:
+    """The names in a function's code and in that of those defined inside it.
+
+    `grown` are names and keys whose list is appended to, `used` those that are used otherwise; `keyed` are names of
+    what is looked up in by a constant string, `whole` those of what is used otherwise.
+    """
+
+    globals: set[str] = field(default_factory=set)
+    attributes: set[str] = field(default_factory=set)
+    grown: set[str] = field(default_factory=set)
+    used: set[str] = field(default_factory=set)
+    keyed: set[str] = field(default_factory=set)
+    whole: set[str] = field(default_factory=set)
+
+
+@functools.lru_cache(maxsize=4096)
+def names_in(code: CodeType) -> Names:
+    """The names in a function's code."""
+    found = Names()
+    instructions = list(dis.get_instructions(code))
+    for place, this in enumerate(instructions):
+        kind, _, what = this.opname.partition("_")
+        if kind not in ("LOAD", "STORE", "DELETE"):
+            continue
+        after = instructions[place + 1 :]
+        names = this.argval if isinstance(this.argval, tuple) else (this.argval,)
+        if what.startswith(("GLOBAL", "NAME")):
+            found.globals.update(names)
+        elif what.startswith(("ATTR", "METHOD", "SUPER")):
+            found.attributes.update(names)
+        if what == "CONST":
+            if isinstance(this.argval, str) and _is_lookup(after):
+                (found.grown if _is_append(after[1:]) else found.used).add(this.argval)
+            continue
+        plain = kind == "LOAD" and len(names) == 1
+        (found.grown if plain and _is_append(after) else found.used).update(names)
+        (found.keyed if plain and _is_key(after) else found.whole).update(names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            inner = names_in(constant)
+            for part in fields(Names):
+                getattr(found, part.name).update(getattr(inner, part.name))
+    return found
+
+
+def _is_append(after: list[dis.Instruction]) -> bool:
+    return bool(after) and after[0].opname in ("LOAD_METHOD", "LOAD_ATTR") and after[0].argval in ("append", "extend")
+
+
+def _is_key(after: list[dis.Instruction]) -> bool:
+    return bool(after) and after[0].opname == "LOAD_CONST" and isinstance(after[0].argval, str)
+
+
+def _is_lookup(after: list[dis.Instruction]) -> bool:
+    """Whether what was loaded is the key of a lookup or of an assignment."""
+    names = ("BINARY_SUBSCR", "STORE_SUBSCR", "DELETE_SUBSCR", "COPY")
+    return bool(after) and (after[0].opname in names or (after[0].opname == "BINARY_OP" and after[0].argrepr == "[]"))
+
+
+def _slots(cls: type) -> tuple[str, ...]:
+    slots = cls.__dict__.get("__slots__", ())
+    names = (slots,) if isinstance(slots, str) else tuple(slots)
+    return tuple(name for name in names if not name.startswith("__"))
+
+
+@functools.cache
+def _module_names() -> frozenset[str]:
+    """The attributes that every module has."""
+    from adjit.nn.module import Module
+
+    return frozenset(Module().__dict__)
+
+
+def spaces_of(item: Any) -> list[Any]:
+    """Where an object keeps what assignments to its attributes or items change."""
+    if isinstance(item, (list, dict, deque, set)):
+        return [item]
+    own = getattr(item, "__dict__", None)
+    if isinstance(item, Tensor) or not isinstance(own, dict):
+        return []
+    return [own, *(own[table] for table in ("_parameters", "_buffers", "_modules") if table in own)]
