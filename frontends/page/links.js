@@ -86,9 +86,9 @@ const search = {
     this.words = words.toLowerCase();
     for (const text of data.documents) {
       text.matches = [];
-      if (this.words) text.lines.forEach((line, number) => {
-        if (line.toLowerCase().includes(this.words)) text.matches.push(number);
-      });
+      if (!this.words) continue;
+      text.small ??= text.lines.map((line) => line.toLowerCase());
+      text.small.forEach((line, number) => { if (line.includes(this.words)) text.matches.push(number); });
     }
   },
   rangesIn(line) {
