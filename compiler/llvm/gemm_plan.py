@@ -36,8 +36,8 @@ LINE = 64
 # A task of fewer multiply-adds (some 2 microseconds) is not worth a wake-up.
 GRAIN = 1 << 18
 _UNKNOWN = 1 << 14
-# Cycles for each row that a tile has in a C beyond L2, whose rows are pages apart: wide tiles have fewer.
-_PIECE = 8
+# Cycles for each row that a tile has in a C beyond L2 whose rows are longer than _SHORT bytes: wide tiles have fewer.
+_PIECE, _SHORT = 8, 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def plan_gemm(
     if dtype.is_integer:  # small integers are not the field's hot path: keep their transposes and tiles small
         lanes = min(lanes, 16)
     depth = DEPTH if k is None else max(1, min(DEPTH, k))
-    mr, vectors = _tile(dtype, target, m or _UNKNOWN, n or _UNKNOWN, depth, lanes)
+    mr, vectors = _tile(dtype, target, m, n, depth, lanes)
     nr = vectors * lanes
     rows = round_up(_UNKNOWN if m is None else max(1, m), mr)
     columns = round_up(_UNKNOWN if n is None else max(1, n), nr)
@@ -126,10 +126,11 @@ def _streams(dtype: DType, target: Target, m: int | None, n: int | None, k: int 
     return lines and dtype.is_float and batch * m * n * dtype.itemsize >= STREAM_BYTES
 
 
-def _tile(dtype: DType, target: Target, m: int, n: int, depth: int, lanes: int) -> tuple[int, int]:
+def _tile(dtype: DType, target: Target, m: int | None, n: int | None, depth: int, lanes: int) -> tuple[int, int]:
     """The tile (rows, vectors a row) with the least estimated time for an m x n product, padding included."""
-
-    piece = 0 if m * n * dtype.itemsize <= C_BYTES else _PIECE
+    spread = m and n and m * n * dtype.itemsize > C_BYTES and n * dtype.itemsize > _SHORT
+    piece = _PIECE if spread else 0
+    m, n = m or _UNKNOWN, n or _UNKNOWN
 
     def time(tile: tuple[int, int]) -> tuple[float, int]:
         mr, vectors = tile
