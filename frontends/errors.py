@@ -161,7 +161,11 @@ def _filled(hint: str, texts: Mapping[str, str]) -> str:
     if "{" not in hint:
         return hint
     plain = re.compile(r"[\w.]+([(\[].*[)\]])?")
-    return hint.format_map(_Names({name: t if plain.fullmatch(t) else f"({t})" for name, t in texts.items()}))
+    words = _Names({name: text if plain.fullmatch(text) else f"({text})" for name, text in texts.items()})
+    try:
+        return hint.format_map(words)
+    except (ValueError, IndexError, AttributeError):  # braces that name no operand
+        return hint
 
 
 def _frames() -> tuple[FrameType | None, list[FrameType]]:

@@ -307,9 +307,8 @@ class _Function(ast.NodeTransformer):
         call = _expression(f"{RUNTIME}.if_(None, {then}, {other}, {state}, {returns})")
         assert isinstance(call, ast.Call)
         call.args[0] = test
-        ast.copy_location(call, node.test)
         final: ast.stmt = ast.Return(call) if returns else ast.Expr(call)
-        return [*made, first, second, *_at(node, final)]
+        return [*made, first, second, *_at(node.test, final)]  # a call of several lines would stand at the last one
 
     def visit_While(self, node: ast.While) -> list[ast.stmt]:
         body, broken = self.with_flags(node)
@@ -322,7 +321,7 @@ class _Function(ast.NodeTransformer):
         question, first = self.function_of(node, "test", _at(node, ast.Return(self.visit(test))), names)
         step, second = self.function_of(node, "body", self.statements(body), names)
         call = _statement(f"{RUNTIME}.while_({question}, {step}, {state})")
-        return [*start, *made, first, second, *_at(node, call), *self.otherwise(node, broken)]
+        return [*start, *made, first, second, *_at(node.test, call), *self.otherwise(node, broken)]
 
     def visit_For(self, node: ast.For) -> list[ast.stmt]:
         body, broken = self.with_flags(node)
@@ -340,7 +339,7 @@ class _Function(ast.NodeTransformer):
         if isinstance(rows, ast.Call) and isinstance(rows.func, ast.Name) and rows.func.id == "range":
             rows.func = _expression(f"{RUNTIME}.range_")
         call.args[0] = rows
-        return [*start, *made, second, *_at(node, ast.Expr(call)), *self.otherwise(node, broken)]
+        return [*start, *made, second, *_at(node.iter, ast.Expr(call)), *self.otherwise(node, broken)]
 
     def otherwise(self, node: ast.For | ast.While, broken: str) -> list[ast.stmt]:
         """What stands in a loop's `else`."""
