@@ -10,7 +10,7 @@ and compiled as PyTorch's can.  Source: https://data-apis.org/array-api/2024.12/
 """
 
 from adjit import e, inf, nan, newaxis, pi
-from adjit.array_api import linalg
+from adjit.array_api import fft, linalg
 from adjit.array_api.creation import (
     arange,
     asarray,
@@ -87,9 +87,9 @@ globals().update(FUNCTIONS)
 __all__ = [
     "__array_api_version__", "__array_namespace_info__", "all", "any", "arange", "argmax", "argmin", "argsort",
     "asarray", "astype", "broadcast_arrays", "broadcast_to", "can_cast", "clip", "concat", "count_nonzero",
-    "cumulative_prod", "cumulative_sum", "diff", "e", "empty", "empty_like", "expand_dims", "eye", "finfo", "flip",
-    "floor_divide", "from_dlpack", "full", "full_like", "iinfo", "inf", "isdtype", "linalg", "linspace", "matmul",
-    "matrix_transpose", "max", "mean", "meshgrid", "min", "moveaxis", "nan", "newaxis", "nonzero", "ones",
+    "cumulative_prod", "cumulative_sum", "diff", "e", "empty", "empty_like", "expand_dims", "eye", "fft", "finfo",
+    "flip", "floor_divide", "from_dlpack", "full", "full_like", "iinfo", "inf", "isdtype", "linalg", "linspace",
+    "matmul", "matrix_transpose", "max", "mean", "meshgrid", "min", "moveaxis", "nan", "newaxis", "nonzero", "ones",
     "ones_like", "permute_dims", "pi", "prod", "repeat", "reshape", "result_type", "roll", "searchsorted", "sign",
     "sort", "squeeze", "stack", "std", "sum", "take", "take_along_axis", "tensordot", "tile", "tril", "triu",
     "unique_all", "unique_counts", "unique_inverse", "unique_values", "unstack", "var", "vecdot", "where", "zeros",

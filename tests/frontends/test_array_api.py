@@ -18,6 +18,7 @@ MATRIX = np.array([[4.0, 1.0, 0.5], [1.0, 3.0, -1.0], [0.5, -1.0, 2.0]])
 SMALL = np.array([[3, 1, 2], [1, 3, 3]], np.int8)
 BYTES = np.array([[250, 7, 0], [7, 255, 1]], np.uint8)
 EDGES = np.array([np.nan, 2.0, -0.0, 0.0, 2.0, np.nan, -np.inf])
+TURNED = np.array([[1 + 2j, 1 - 1j, 3j], [1 + 2j, 0.5, -1j]])
 TRUTH = np.array([[True, False, True], [False, True, True]])
 ARRAYS = {"matrix": MATRIX, "small": SMALL, "bytes": BYTES, "truth": TRUTH}
 
@@ -40,7 +41,7 @@ def assert_same(found: Any, expected: Any) -> None:
     elif isinstance(expected, (np.ndarray, np.generic)):
         expected = np.asarray(expected)
         assert found.dtype == DATA_TYPES[expected.dtype.name]
-        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12 if expected.dtype == np.float64 else 1e-5)
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12 if expected.dtype.itemsize > 4 else 1e-5)
     else:
         assert found == expected
 
@@ -118,6 +119,11 @@ CALLS: dict[str, Callable[[Any, Callable[[Any], Any]], Any]] = {
     "concat": lambda xp, to: [xp.concat([to(SMALL), to(BYTES)]), xp.concat([to(SMALL), to(BYTES)], axis=None)],
     "cumulative_prod": lambda xp, to: xp.cumulative_prod(to(BYTES), axis=0, include_initial=True),
     "cumulative_sum": lambda xp, to: [xp.cumulative_sum(to(SMALL), axis=-1), xp.cumulative_sum(to(MATRIX[0]))],
+    "complex": lambda xp, to: [xp.conj(to(TURNED)), xp.abs(to(TURNED)), xp.sign(to(TURNED)), xp.real(to(TURNED)),
+                               xp.multiply(to(TURNED), 2j), xp.add(to(MATRIX), 1j), tuple(xp.unique_all(to(TURNED))),
+                               xp.linalg.vecdot(to(TURNED), to(TURNED)), xp.sum(to(TURNED), axis=0)],
+    "fft": lambda xp, to: [xp.fft.fft(to(MATRIX), axis=0), xp.fft.ifftn(to(TURNED)), xp.fft.rfftn(to(MATRIX)),
+                           xp.fft.irfft(to(TURNED), n=4, norm="ortho"), xp.fft.fftshift(to(MATRIX), axes=1)],
     "diff": lambda xp, to: [xp.diff(to(SMALL), n=2), xp.diff(to(MATRIX), axis=0, prepend=to(MATRIX[:1]))],
     "expand_dims": lambda xp, to: xp.expand_dims(to(MATRIX), axis=-2),
     "eye": lambda xp, to: [xp.eye(2, 4, k=k, dtype=to(np.dtype(np.int8))) for k in (-1, 0, 1, 9)],

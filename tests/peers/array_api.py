@@ -19,11 +19,11 @@ SKIPS = Path(__file__).with_name("array_api_skips.txt")
 COMPLEX = ("complex64", "complex128")
 
 
-def command(options: argparse.Namespace) -> list[str]:
+def command(options: argparse.Namespace, rest: list[str]) -> list[str]:
     """The suite's call of pytest."""
     examples = [f"--max-examples={options.max_examples}", "--disable-deadline"]
     skips = [] if options.all else [f"--skips-file={SKIPS}"]
-    chosen = options.rest or ["array_api_tests"]
+    chosen = rest if any(not argument.startswith("-") for argument in rest) else [*rest, "array_api_tests"]
     return [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *examples, *skips, *chosen]
 
 
@@ -39,9 +39,8 @@ def main() -> int:
     parser.add_argument("suite", type=Path)
     parser.add_argument("--max-examples", type=int, default=30)
     parser.add_argument("--all", action="store_true", help="run what array_api_skips.txt leaves out, too")
-    parser.add_argument("rest", nargs="*", help="further arguments of pytest, after --")
-    options = parser.parse_args()
-    return subprocess.run(command(options), cwd=options.suite, env=environment(), check=False).returncode
+    options, rest = parser.parse_known_args()  # the rest is pytest's
+    return subprocess.run(command(options, rest), cwd=options.suite, env=environment(), check=False).returncode
 
 
 if __name__ == "__main__":
