@@ -4,6 +4,10 @@ The first call of programs (tests/bench/latency_cases.py), each in a process of 
 disk cache and with a warm one; the import; the installed size; the greatest memory of a process of training steps.  In
 each round every contender runs once, in turn; a figure is the least over the rounds, since other work on the machine
 only ever adds.  Python keeps bytecode in a folder of the run's own, as an installed package has it.
+
+`--counted` counts the lines of LLVM text of each case instead, which no load of the machine changes; they decide what
+LLVM's part of a first call takes, and depend on the processor's vectors alone (tests/bench/counts.json: AVX-512).
+`python -m tests.bench.regression tests/bench/counts.json NEW.json` compares.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ _STEPS = 10
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One contender's figure and, for adjit, its bar; `unit` is `s` or `bytes`."""
+    """One contender's figure and, for adjit, its bar; `unit` is `s`, `bytes` or `lines`."""
 
     name: str
     contender: str
@@ -45,6 +49,7 @@ class Figure:
 def child(name: str, contender: str) -> None:
     """Print the seconds of the first call, of the next calls, and the greatest memory, as JSON."""
     case = next(case for case in CASES if case.name == name)
+    lines = _count_lines() if contender == "adjit" else [0]
     if contender == "jax":
         assert case.make_jax is not None
         call = case.make_jax()
@@ -59,7 +64,22 @@ def child(name: str, contender: str) -> None:
         call()
     last = time.perf_counter()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"first": first - start, "next": last - first, "memory": memory}))
+    print(json.dumps({"first": first - start, "next": last - first, "memory": memory, "lines": sum(lines)}))
+
+
+def _count_lines() -> list[int]:
+    """A list that gets the number of lines of each program that LLVM is given from here on."""
+    from adjit.compiler import build
+
+    lines: list[int] = []
+    original = build.object_of
+
+    def counted(text: str, *rest: Any, **options: Any) -> tuple[bytes, bytes]:
+        lines.append(text.count("\n"))
+        return original(text, *rest, **options)
+
+    build.object_of = counted
+    return lines
 
 
 def _spawn(case: Case, contender: str, environment: dict[str, str]) -> dict[str, float]:
@@ -95,6 +115,14 @@ def first_calls(only: str, rounds: int, scratch: Path) -> Iterator[Figure]:
         if torch:
             yield Figure(f"{case.name}: memory", "adjit", min(memory), "bytes", min(torch))
             yield Figure(f"{case.name}: memory", "torch", min(torch), "bytes")
+
+
+def counts(only: str, scratch: Path) -> Iterator[Figure]:
+    """The lines of LLVM text of the cases whose name has `only` in it, for one thread."""
+    kept = {**_environment(scratch), "ADJIT_CACHE": "0", "ADJIT_NUM_THREADS": "1"}
+    for case in CASES:
+        if only in case.name:
+            yield Figure(f"{case.name}: LLVM text", "adjit", _spawn(case, "adjit", kept)["lines"], "lines")
 
 
 def _environment(scratch: Path) -> dict[str, str]:
@@ -151,6 +179,8 @@ def _size(name: str) -> int:
 # -- the program ------------------------------------------------------------------------------------------------------
 def text_of(value: float, unit: str) -> str:
     """A figure with its unit."""
+    if unit == "lines":
+        return f"{value:.0f} lines"
     if unit == "bytes":
         return f"{value / 1e6:.0f} MB"
     return f"{1e3 * value:.0f} ms" if value < 10 else f"{value:.1f} s"
@@ -171,14 +201,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="cases whose name has this text")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--counted", action="store_true", help="count lines of LLVM text, and time nothing")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.child:
         child(*chosen.child)
         return
     with tempfile.TemporaryDirectory() as folder:
-        figures = list(first_calls(chosen.only, chosen.rounds, Path(folder)))
-        if chosen.only in "import":
+        if chosen.counted:
+            figures = list(counts(chosen.only, Path(folder)))
+        else:
+            figures = list(first_calls(chosen.only, chosen.rounds, Path(folder)))
+        if chosen.only in "import" and not chosen.counted:
             figures += [*imports(chosen.rounds, Path(folder)), *installed_size()]
     print(table(figures))
     if chosen.json is not None:
