@@ -175,8 +175,8 @@ def primitive(
 USERS: set[str] = set()
 # Ops that few programs use: these modules are imported when a name is asked for that is not there yet.
 LATE = (
-    "adjit.ir.ops.complex", "adjit.ir.ops.fourier", "adjit.ir.ops.special", "adjit.ir.ops.special_bessel",
-    "adjit.ir.ops.special_incomplete",
+    "adjit.ir.ops.complex", "adjit.ir.ops.eigen", "adjit.ir.ops.fourier", "adjit.ir.ops.special",
+    "adjit.ir.ops.special_bessel", "adjit.ir.ops.special_incomplete",
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adjit.ir.errors import LinAlgError
-from adjit.ir.ops import factorization, solving
+from adjit.ir.ops import eigen, factorization, solving
 from adjit.ir.primitive import PRIMITIVES, Primitive
 from adjit.runtime import lapack
 from adjit.runtime.host import HostFunction, register_host_function
@@ -94,7 +94,7 @@ def _way(op: Primitive, attributes: dict[str, Any]) -> HostFunction:
 
 
 def _register_ops() -> None:
-    assert factorization and solving  # they fill the registry
+    assert eigen and factorization and solving  # they fill the registry
     for op in [op for op in PRIMITIVES.values() if op.family == "linalg"]:
         for flags in product((False, True), repeat=len(op.attributes)):
             attributes = dict(zip(op.attributes, flags, strict=True))

@@ -15,6 +15,13 @@ def _(draw: Draw) -> Iterator[Sample]:
             yield Sample(f"{shape} {dtype}", (draw.array(shape if dtype.is_complex else (*shape, 2), dtype),))
 
 
+@samples_of("eig")
+def _(draw: Draw) -> Iterator[Sample]:
+    for shape in ((1, 1), (3, 3), (2, 3, 3), (0, 2, 2), (0, 0)):
+        yield Sample(f"{shape}", (draw.array(shape, C128),), smooth=False)
+    yield Sample("c64", (draw.array((2, 2), C64),), smooth=False)
+
+
 @samples_of("fft")
 def _(draw: Draw) -> Iterator[Sample]:
     for shape, axes in (((4,), (0,)), ((2, 3), (1,)), ((2, 5, 3), (0, 2)), ((0, 2), (1,)), ((1,), (0,)), ((3,), ())):

@@ -7,8 +7,8 @@ from typing import Any
 from adjit.diagonals import tril, triu
 from adjit.dims import shape_of
 from adjit.dispatch import apply
-from adjit.ir.primitive import PRIMITIVES
-from adjit.ir.types import I32, I64
+from adjit.ir.primitive import PRIMITIVES, primitive_named
+from adjit.ir.types import I32, I64, complex_of
 from adjit.linalg.checks import (
     led,
     mT,
@@ -27,6 +27,7 @@ LUFactor = named_result("linalg_lu_factor", "LU", "pivots")
 LUFactorEx = named_result("linalg_lu_factor_ex", "LU", "pivots", "info")
 LU = named_result("linalg_lu", "P", "L", "U")
 QR = named_result("linalg_qr", "Q", "R")
+Eig = named_result("linalg_eig", "eigenvalues", "eigenvectors")
 Eigh = named_result("linalg_eigh", "eigenvalues", "eigenvectors")
 SVD = named_result("linalg_svd", "U", "S", "Vh")
 
@@ -217,21 +218,20 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
 
 
 def eig(A: Tensor) -> Any:
-    """Eigenvalues and eigenvectors are complex, which adjit's tensors are not: NotImplementedError."""
+    """Eigenvalues and eigenvectors, which are complex: A @ eigenvectors = eigenvectors * eigenvalues, in no order.
+
+    Shapes: [*, n, n] -> [*, n], [*, n, n].
+    """
     require_square("linalg.eig", A)
-    raise NotImplementedError(
-        "linalg.eig: eigenvalues of a matrix that is not symmetric are complex numbers, and there is no complex dtype\n"
-        "  hint: torch.linalg.eigh serves symmetric matrices, torch.linalg.svd all"
-    )
+    if not A._dtype.is_complex:
+        require_float("linalg.eig", A, kernel="linalg_eig")
+    a = cast_to(A, complex_of(A._dtype))
+    return Eig(*apply(primitive_named("eig"), (a,), name="LinalgEig"))
 
 
-def eigvals(A: Tensor) -> Any:
-    """Eigenvalues are complex, which adjit's tensors are not: NotImplementedError."""
-    require_square("linalg.eigvals", A)
-    raise NotImplementedError(
-        "linalg.eigvals: eigenvalues of a matrix that is not symmetric are complex numbers, and there is no complex "
-        "dtype\n  hint: torch.linalg.eigvalsh serves symmetric matrices, torch.linalg.svdvals all"
-    )
+def eigvals(A: Tensor) -> Tensor:
+    """The eigenvalues of matrices, which are complex, in no order."""
+    return eig(A)[0]  # type: ignore[no-any-return]
 
 
 def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> Any:

@@ -52,8 +52,13 @@ def _inverse(A: Tensor) -> tuple[Tensor, Tensor]:
 def inv_ex(A: Tensor, *, check_errors: bool = False) -> Any:
     """The inverse, and info: the first 0 on the diagonal of the LU factors, from 1, or 0."""
     require_square("linalg.inv", A)
-    require_float("linalg.inv", A)
-    inverse, info = _inverse(A)
+    if A._dtype.is_complex:
+        from adjit.linalg.complex_systems import inverted
+
+        inverse, info = inverted(_inverse, A)
+    else:
+        require_float("linalg.inv", A)
+        inverse, info = _inverse(A)
     if check_errors:
         require_regular("linalg.inv_ex", info, A)
     return InvEx(inverse, info)
@@ -106,7 +111,8 @@ def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = Fa
 
 
 def _solved(name: str, A: Tensor, B: Tensor, left: bool) -> Any:
-    require_float(name, A)
+    if not A._dtype.is_complex:
+        require_float(name, A)
     if A._dtype is not B._dtype:
         raise explained(
             RuntimeError,
@@ -131,7 +137,12 @@ def _solved(name: str, A: Tensor, B: Tensor, left: bool) -> Any:
     else:
         matrix = A
     _, right = same_batch(matrix, right)
-    found, info = _solve(matrix, right)
+    if A._dtype.is_complex:
+        from adjit.linalg.complex_systems import solved
+
+        found, info = solved(_solve, matrix, right)
+    else:
+        found, info = _solve(matrix, right)
     found = found if left else mT(found)
     return SolveEx(squeeze(found, -1) if vector else found, info)
 

@@ -120,7 +120,7 @@ def test_text() -> None:
         (lambda z: torch.fft.rfft(z), "rfft expects a real input tensor, but got ComplexFloat"),
         (lambda z: torch.fft.fft(z, 0), "Invalid number of data points (0) specified"),
         (lambda z: torch.fft.fft(z, norm="no"), 'Invalid normalization mode: "no"'),
-        (lambda z: torch.linalg.inv(z.reshape(1, 1).expand(2, 2)), "linalg.inv: not implemented for 'ComplexFloat'"),
+        (lambda z: torch.linalg.svd(z.reshape(1, 1)), "linalg.svd: not implemented for 'ComplexFloat'"),
     ],
 )  # fmt: skip
 def test_what_has_no_meaning_is_refused(function: Callable[[Any], Any], text: str) -> None:
@@ -152,6 +152,40 @@ def test_optimizers_take_each_part_for_a_parameter(optimizer: str) -> None:
         for each in optimizers:
             each.step()
     assert torch.allclose(torch.view_as_real(complex_one.detach()), real_one.detach(), rtol=1e-5, atol=1e-6)
+
+
+MATRIX = torch.randn(2, 3, 3, dtype=torch.complex128)
+
+
+def reconstructed(a: Any) -> Any:
+    """A matrix from its eigenvalues and eigenvectors, squared: phases have no influence."""
+    values, vectors = torch.linalg.eig(a)
+    return vectors @ torch.diag_embed(values * values) @ torch.linalg.inv(vectors)
+
+
+def test_eigenvectors() -> None:
+    values, vectors = torch.linalg.eig(MATRIX)
+    assert torch.allclose(MATRIX @ vectors, vectors * values.unsqueeze(-2))
+    assert torch.allclose(torch.linalg.eigvals(MATRIX).prod(-1), values.prod(-1))
+    assert torch.allclose(reconstructed(MATRIX), MATRIX @ MATRIX)
+    assert torch.allclose(torch.compile(reconstructed)(MATRIX), MATRIX @ MATRIX)
+    rotation = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
+    assert torch.linalg.eigvals(rotation).tolist() == [1j, -1j]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        reconstructed,
+        lambda a: torch.linalg.eigvals(a).abs().sum(-1),
+        lambda a: torch.linalg.eig(a)[1].abs(),
+        torch.linalg.inv,
+        lambda a: torch.linalg.solve(a, a[..., :2] * 1j),
+    ],
+    ids=["product", "values", "sizes of vectors", "inv", "solve"],
+)
+def test_gradients_of_matrix_functions(function: Callable[[Any], Any]) -> None:
+    assert torch.autograd.gradcheck(function, (MATRIX[0].clone().requires_grad_(),))
 
 
 def test_fourier_transforms_with_open_sizes() -> None:

@@ -12,7 +12,7 @@ from adjit.ir import ops
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Graph
 from adjit.ir.ops import complex as complex_ops
-from adjit.ir.ops import fourier, special_bessel
+from adjit.ir.ops import eigen, fourier, special_bessel
 from adjit.ir.ops.chain import conjugated
 from adjit.ir.primitive import PRIMITIVES, Primitive
 from adjit.ir.types import TensorType
@@ -21,7 +21,7 @@ from adjit.runtime.host import register_host_function
 from adjit.runtime.interpreter import run
 from tests.sampling import Array, Sample
 
-assert ops.structure and special_bessel and fourier and complex_ops  # importing them fills the registry
+assert ops.structure and special_bessel and fourier and complex_ops and eigen  # importing them fills the registry
 FAMILIES = (
     "scalar", "structure", "contraction", "reduction", "indexing", "source", "linalg", "fourier", "control", "boundary"
 )  # fmt: skip

@@ -34,7 +34,7 @@ def residual(op: Primitive, operands: Any, results: Any, attributes: dict[str, A
             return lower @ np.triu(factors[..., :count, :]), np.take_along_axis(a, order[..., None], -2)
         case "qr":
             return results[0] @ results[1], a
-        case "eigh":
+        case "eigh" | "eig":
             return results[1] * results[0][..., None, :], a @ results[1]
         case "svd":
             u, s, vh = results

@@ -19,7 +19,10 @@ from tests.ir.laws import TENSOR_OPS, assert_same, both_ways, compute, cotangent
 from tests.samples import samples
 from tests.sampling import Array, Sample
 
-DIFFERENTIABLE = [op for op in TENSOR_OPS if op.transpose_rule is not None or op.vjp_rule is not None]
+# The phases of eigenvectors are arbitrary, so differences of them say nothing: see tests/frontends/test_complex.py.
+DIFFERENTIABLE = [
+    op for op in TENSOR_OPS if (op.transpose_rule is not None or op.vjp_rule is not None) and op.name != "eig"
+]
 
 
 def numeric(op: Primitive) -> list[Sample]:

@@ -12,6 +12,7 @@ DIFFERENT: dict[str, str] = {
     "as_strided.partial_views": "compiled, the memory of an argument is what the argument shows of it",
     "as_strided_scatter": "torch's gradient of the input is wrong: its own gradcheck refuses it",
     "cumprod": "second gradients beside zeros of the input lack terms; first ones are right",
+    "linalg.eig": "the phases of eigenvectors are those of the LAPACK at hand",
     "linalg.norm.subgradients_at_zero": "torch's second gradient is NaN at 0, ours is 0",
     "masked.logaddexp": "torch's second gradient is NaN where both are masked, ours is 0",
     "mode": "of equal values the last is named; torch names one that its unstable sort leaves there",
