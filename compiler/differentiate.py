@@ -111,7 +111,7 @@ def close(graph: Graph, backward: Graph, names: dict[Value, str]) -> tuple[Value
     mentioned = _mentioned(backward.nodes, backward.outputs, own)
     kept, recomputed = _choose_saved(graph, mentioned)
     used = size_names_used(backward).union(*(v.type.names for v in kept), *_sizes_of(recomputed))
-    saved = [*kept, *_binding(graph, [*backward.inputs, *kept], used)]
+    saved = [*kept, *binding(graph, [*backward.inputs, *kept], used)]
     replacement = {value: Value(value.type, names.get(value, value.name)) for value in saved}
     backward.inputs = (*backward.inputs, *replacement.values())
     again = [_renew(node, replacement, names, always=True) for node in recomputed]
@@ -199,7 +199,7 @@ def _sizes_of(nodes: Sequence[Node]) -> Iterator[frozenset[str]]:
         yield frozenset().union(*map(sizes_in, (*node.attributes.values(), *(v.type for v in node.outputs))))
 
 
-def _binding(graph: Graph, given: Sequence[Value], used: frozenset[str]) -> list[Value]:
+def binding(graph: Graph, given: Sequence[Value], used: frozenset[str]) -> list[Value]:
     """Inputs of `graph` off which, beside `given`, the sizes in `used` can be read."""
     found: list[Value] = []
     missing = used - bound_sizes(given)

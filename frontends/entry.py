@@ -63,6 +63,7 @@ class Entry:
     coinciding: list[int] = field(default_factory=list)  # the tensor arguments that stand in one of them
     effects: list[Effect | Refill] = field(default_factory=list)
     calls: int = 0
+    memory_budget: int | None = None  # of bytes kept for a backward pass
     nan_checks: Any = None  # what the function itself asked to be looked for: NaN
     number: int = 0  # in the order in which programs were made
     call: Call | None = None  # the one that it was traced for

@@ -56,6 +56,7 @@ class CompiledFunction:
         nan_checks: Any = None,
         debug_info: bool = False,
         shapes: Mapping[str, Sequence[Any]] | None = None,
+        memory_budget: int | None = None,
     ) -> None:
         self.function = function
         self.strict = strict
@@ -66,6 +67,7 @@ class CompiledFunction:
         self.debug_info = debug_info
         self._captured: Captured | None = None
         self._entries: dict[Any, list[Entry]] = {}
+        self.memory_budget = memory_budget
         self._sizes = OpenSizes(dynamic, shapes)
         self._lifting = Lifting()
         self._lock = RLock()
@@ -237,6 +239,7 @@ class CompiledFunction:
                     call = self._lifting.call(args, kwargs)
                     continue
                 entry.number = self.compile_count
+                entry.memory_budget = self.memory_budget
                 _log_entry(entry)
                 self._entries.setdefault(call.key, []).insert(0, entry)
                 return call, entry
@@ -324,6 +327,7 @@ def compile(
     check_nan: bool | str = False,
     debug_info: bool = False,
     shapes: Mapping[str, Sequence[Any]] | None = None,
+    memory_budget: int | None = None,
 ) -> Any:
     """Compile a function, a module, or a whole training step to native code; also a decorator.
 
@@ -334,12 +338,14 @@ def compile(
     its origin, with "inf" an infinity too, as in the context `adjit.check_nan`.  `debug_info`: gdb shows the lines of
     the function in its native code, as with ADJIT_DEBUG_INFO=1; with ADJIT_PERF=1 perf does too.  `shapes` names sizes
     of the arguments, as {"x": ("n", 3), "y": ("2*n",)}: they are open from the first call on, and one program serves
-    them all; a call that does not fit is an error in these names.  `fullgraph`, `backend`, `mode` and `options` are
+    them all; a call that does not fit is an error in these names.  `memory_budget`: at most so many bytes are kept by a
+    call for its backward pass, which computes the rest again.  `fullgraph`, `backend`, `mode` and `options` are
     accepted as PyTorch has them: there is one backend, and it always compiles the full graph.
     """
     if model is None:
         options = {"dynamic": dynamic, "disable": disable, "strict": strict, "threads": threads, "capture": capture}
-        return partial(compile, **options, check_nan=check_nan, debug_info=debug_info, shapes=shapes)
+        return partial(compile, **options, check_nan=check_nan, debug_info=debug_info, shapes=shapes,
+                       memory_budget=memory_budget)  # fmt: skip
     if disable:
         return model
     _require_compilable(model)
@@ -350,5 +356,5 @@ def compile(
         checks = option(check_nan)
     return CompiledFunction(
         model, strict=strict, dynamic=dynamic, threads=threads, capture=capture, nan_checks=checks,
-        debug_info=debug_info, shapes=shapes,
+        debug_info=debug_info, shapes=shapes, memory_budget=memory_budget,
     )  # fmt: skip

@@ -173,7 +173,11 @@ def derivative_in(entry: Entry, needs: tuple[bool, ...]) -> Derivative:
         return entry.hooked
     # What the call writes is no result: gradients come through the open ones alone.
     found: Derivative = derivative_of(entry.graph, needs, tuple(entry.open_outputs()))
-    return found
+    if entry.memory_budget is None:
+        return found
+    from adjit.compiler.budget import within
+
+    return within(found, entry.memory_budget)
 
 
 def derivative_at(entry: Entry, call: Call) -> Derivative | None:
