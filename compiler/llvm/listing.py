@@ -81,12 +81,12 @@ def listing(text: str, level: int) -> Listing:
 
 
 def _with_sections(assembly: Sequence[str]) -> Iterator[tuple[str, bool]]:
-    """Each line, and whether it stands among a module's code."""
+    """Each line, and whether it stands among a module's code, and is no comment."""
     is_code = False
     for line in assembly:
         if line.startswith((".text", ".section")):
             is_code = line.startswith((".text", ".section\t.text", ".section\t__TEXT,__text"))
-        yield line, is_code and line != ""
+        yield line, is_code and line != "" and not line.startswith(("#", "//"))
 
 
 def _addresses(assembly: Sequence[str]) -> Sequence[int]:
