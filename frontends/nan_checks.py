@@ -20,9 +20,9 @@ from adjit.errors import line_of, place
 from adjit.execute import execute
 from adjit.ir.builder import Builder
 from adjit.ir.errors import NonFiniteError
-from adjit.ir.graph import Graph, Location, Region
+from adjit.ir.graph import Graph, Location, Region, Value
 from adjit.ir.primitive import Primitive
-from adjit.ir.rewrite import inline_calls
+from adjit.ir.rewrite import inline_calls, substitute_sizes
 from adjit.ir.types import DType, TensorType
 from adjit.runtime import interpreter
 from adjit.state import STATE
@@ -109,8 +109,6 @@ def check_graph(graph: Graph, arrays: Sequence[np.ndarray], results: Sequence[np
     if not _any_bad([(array, value.dtype) for array, value in zip(results, graph.outputs, strict=False)]):
         return
     sizes = interpreter.bind_sizes(graph, [array.shape for array in arrays])
-    from adjit.ir.rewrite import substitute_sizes
-
     flat = inline_calls(substitute_sizes(graph, sizes))
     every = [value for node in flat.nodes for value in node.outputs]
     found = interpreter.run(Graph(flat.name, flat.inputs, flat.nodes, every), *arrays, execute=execute)
@@ -122,8 +120,6 @@ def check_graph(graph: Graph, arrays: Sequence[np.ndarray], results: Sequence[np
 
 
 def _any_bad(results: Sequence[tuple[np.ndarray, DType]]) -> bool:
-    from adjit.ir.graph import Value
-
     inf = STATE.checks is not None and STATE.checks.inf
     return any(
         dtype.is_continuous and bool(is_bad(array, Value(TensorType(dtype, array.shape)), inf=inf).any())
