@@ -96,7 +96,7 @@ class Changes:
         for (owner, container, names), before in zip(spaces, [*self._start, *self._owned_start], strict=True):
             after = _contents(container, names)
             if isinstance(before, dict):
-                for key in before.keys() | after.keys():
+                for key in dict.fromkeys((*before, *after)):
                     old, new = before.get(key, ABSENT), after.get(key, ABSENT)
                     if not same(new, old):
                         parts = ((), None) if new is ABSENT else described(new)
@@ -115,7 +115,7 @@ class Changes:
         for (container, names), before in zip(self._spaces, self._start, strict=True):
             after = _contents(container, names)
             if isinstance(before, dict):
-                keys = [*before, *(key for key in after if key not in before)]
+                keys = dict.fromkeys((*before, *after))
                 found += [Place(container, k) for k in keys if not same(after.get(k, ABSENT), before.get(k, ABSENT))]
             elif len(before) != len(after) or isinstance(container, set):
                 if len(before) != len(after) or not all(map(same, after, before)):

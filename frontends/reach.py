@@ -118,6 +118,8 @@ class Reach:
                 self._owners.append(item)
         elif is_users_class(type(item)) or isinstance(item, (SimpleNamespace, Namespace)):
             self._instance(item)
+        elif hasattr(item, "last_epoch"):
+            self._schedule(item)
 
     def _note(self, place: Place) -> None:
         content = place.read()
@@ -164,6 +166,13 @@ class Reach:
         for cls in type(item).__mro__:
             for name in _slots(cls):
                 self._note(Place(item, name))
+
+    def _schedule(self, item: Any) -> None:
+        """A schedule of learning rates: unlike an optimizer it computes in Python, from numbers that it keeps."""
+        self._instance(item)
+        optimizer = getattr(item, "optimizer", None)
+        for group in getattr(optimizer, "param_groups", ()):
+            self._container(group)
 
     def _module(self, item: Any) -> None:
         known = {id(module) for module in self.modules}

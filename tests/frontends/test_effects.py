@@ -310,3 +310,29 @@ def test_class_attributes_and_replaced_objects_are_seen(monkeypatch: pytest.Monk
     with torch.no_grad():
         layer.bias.fill_(5.0)
     assert torch.allclose(f(x), layer(x) * 3)
+
+
+def scheduled_steps(wrap: Wrap) -> tuple[list[Any], list[Any], int]:
+    model, log = linear(2, 1), {}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.5)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+
+    @wrap
+    def step(x: Any) -> Any:
+        optimizer.zero_grad()
+        loss = model(x).square().mean()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        log["loss"] = loss.item()
+        return loss.detach()
+
+    rows = [(step(torch.ones(3, 2)).item(), log["loss"], optimizer.param_groups[0]["lr"]) for _ in range(4)]
+    return rows, model.weight.detach().tolist(), schedule.last_epoch
+
+
+def test_a_schedule_of_rates_steps_inside_a_compiled_step() -> None:
+    eager, native = scheduled_steps(lambda function: function), scheduled_steps(torch.compile)
+    assert eager[2] == native[2] == 4
+    for expected, found in zip(eager[:2], native[:2], strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
