@@ -1,14 +1,37 @@
 """Operators of torch's database that adjit leaves out on purpose, each with the reason."""
 
+_KERNEL = "a kernel behind a public function, which adjit has"
 GAPS: dict[str, str] = {
+    "_batch_norm_with_update": _KERNEL,
     "_chunk_cat": "private: the packing of distributed parameters",
+    "_native_batch_norm_legit": _KERNEL,
+    "_segment_reduce.lengths": "torch.segment_reduce, a prototype",
+    "_segment_reduce.offsets": "torch.segment_reduce, a prototype",
+    "_softmax_backward_data": "the derivative of a public function; adjit derives it",
     "_unsafe_masked_index": "private: what torch's compiler makes of a masked index",
     "_unsafe_masked_index_put_accumulate": "private: what torch's compiler makes of a masked index",
+    "_upsample_bilinear2d_aa": _KERNEL,
+    "chalf": "there are no complex numbers of two halves",
+    "constant_pad_nd": _KERNEL,
+    "grid_sampler_2d": _KERNEL,
+    "grid_sampler_3d": _KERNEL,
     "hash_tensor": "private to torch's debugging: an exclusive or of bits",
+    "max_pool2d_with_indices_backward": "the derivative of a public function; adjit derives it",
+    "native_batch_norm": _KERNEL,
+    "native_dropout_backward": "the derivative of a public function; adjit derives it",
+    "native_group_norm": _KERNEL,
+    "native_layer_norm": _KERNEL,
     "slice": "an operator of ATen that torch's namespace does not have; `x[a:b:c]` and `slice_copy` do its work",
+    "to_sparse": "there are no sparse tensors",
+    "torch.ops.aten._safe_softmax.default": _KERNEL,
 }
 # Where the two libraries differ and adjit keeps its way.
+_REFLECTED = "torch has no method for a number in the tensor's place; adjit takes it"
 DIFFERENT: dict[str, str] = {
+    "__rand__": _REFLECTED,
+    "__rdiv__": _REFLECTED,
+    "__ror__": _REFLECTED,
+    "__rxor__": _REFLECTED,
     "as_strided.partial_views": "compiled, the memory of an argument is what the argument shows of it",
     "as_strided_scatter": "torch's gradient of the input is wrong: its own gradcheck refuses it",
     "cumprod": "second gradients beside zeros of the input lack terms; first ones are right",
