@@ -124,6 +124,8 @@ def _converted(data: Any, target: DType) -> np.ndarray:
         array = np.array(data)
     except ValueError:
         _explain_ragged(data, _sizes(data), target)
+    if target is U64 and array.dtype.kind == "f" and array.size and _leaf_types(data) == {int}:
+        return np.array(data, np.uint64)  # NumPy takes integers on both sides of 2**63 for floats
     if array.dtype == np.bool_:
         return stored(array, BOOL, target)
     if array.size == 0:

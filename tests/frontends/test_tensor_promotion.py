@@ -128,6 +128,7 @@ def test_unsigned_integers_compute_as_numpy_does_compiled_too(name: str) -> None
         expected = compute(np.maximum, left, right)
         assert [t.numpy().tolist() for t in found] == [a.tolist() for a in expected]
         assert [str(t.dtype)[6:] for t in found] == [a.dtype.name for a in expected]
+    assert torch.tensor([0, int(most)], dtype=getattr(torch, name)).tolist() == [0, most]
     sums = torch.from_numpy(left).sort().values.max() + torch.tensor(0.5)
     assert sums.dtype is torch.float32
     assert float(torch.from_numpy(left).to(torch.float64)[-1]) == float(most)
