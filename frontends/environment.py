@@ -32,9 +32,9 @@ class Environment:
         return bool(self.places or self._containers)
 
     @property
-    def has_containers(self) -> bool:
-        """Whether lists or dicts were read."""
-        return bool(self._containers)
+    def containers(self) -> list[Any]:
+        """The lists and dicts that were read."""
+        return [item for item, _ in self._containers]
 
     @property
     def modules(self) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from types import CellType
+from types import CellType, MemberDescriptorType
 from typing import Any
 
 import numpy as np
@@ -77,16 +77,28 @@ def _add_environment(found: Guards, environment: Environment) -> bool:
     rest: list[tuple[Place, Any]] = []
     for place, content in environment.places:
         container = place.container
+        if isinstance(container, type):
+            container = _namespace(container)
         if type(container) is dict:
             found.name(container, place.key)
         elif isinstance(container, CellType) and content is not ABSENT:
             found.word(id(container) + CONTENT, container.cell_contents)
             found.kept.append(container)
+        elif _is_slot(container, place.key) and content is not ABSENT:
+            found.slot(container, place.key)
         else:
             rest.append((place, content))
     if rest:
         found.checks.append(lambda: all(same(place.read(), content) for place, content in rest))
-    if environment.has_containers:
+    others = False
+    for item in environment.containers:
+        if type(item) is dict and all(type(key) is str for key in item):
+            found.count(item)
+            for key in item:
+                found.name(item, key)
+        else:
+            others = True
+    if others:
         found.checks.append(environment.containers_hold)
         found.kept.append(environment)
     return all(_add_module(found, module) for module in environment.modules)
@@ -120,10 +132,20 @@ def _add_module(found: Guards, module: Any) -> bool:
     return _add_forward(found, type(module))
 
 
+def _is_slot(owner: Any, name: Any) -> bool:
+    """Whether an object keeps an attribute in a slot."""
+    return any(isinstance(vars(cls).get(name), MemberDescriptorType) for cls in type(owner).__mro__)
+
+
+def _namespace(cls: type) -> dict[str, Any] | None:
+    """The dict in which a class keeps its attributes."""
+    return next((item for item in gc.get_referents(cls.__dict__) if isinstance(item, dict)), None)
+
+
 def _add_forward(found: Guards, cls: type) -> bool:
     """Add that the class's `forward` is the one that it is."""
     for base in cls.__mro__:
-        names = next((item for item in gc.get_referents(base.__dict__) if isinstance(item, dict)), None)
+        names = _namespace(base)
         if names is None:
             return False
         found.name(names, "forward")
