@@ -189,11 +189,11 @@ class Reach:
                 self._pending += own.get(table, {}).values()
             if "forward" in own:
                 self._pending.append(own["forward"])
+            self.spaces.setdefault(id(own), (own, None))
             if not is_users_class(type(module)):
                 continue
             self._owners += [cls for cls in type(module).__mro__ if is_users_class(cls)]
             self._names.add("forward")
-            self.spaces.setdefault(id(own), (own, None))
             for table in ("_parameters", "_buffers", "_modules"):
                 if table in own:
                     self.spaces.setdefault(id(own[table]), (own[table], None))

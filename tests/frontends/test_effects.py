@@ -98,6 +98,11 @@ def activations(wrap: Wrap) -> Program:
     return wrap(lambda x: layer(x).relu()), lambda: kept
 
 
+def normalized(wrap: Wrap) -> Program:
+    layer = torch.nn.utils.weight_norm(linear(3, 2))  # its hook puts the weight into an attribute
+    return wrap(lambda x: layer(x)), lambda: layer.weight
+
+
 def branches(wrap: Wrap) -> Program:
     class Best:
         def __init__(self) -> None:
@@ -206,7 +211,7 @@ def dataclasses(wrap: Wrap) -> Program:
 
 
 PROGRAMS = [
-    counter, closure, global_dict, hidden_state, activations, branches, loops, arguments, windows, numbers, dataclasses,
+    counter, closure, global_dict, hidden_state, activations, normalized, branches, loops, arguments, windows, numbers, dataclasses,
 ]  # fmt: skip
 
 
