@@ -99,7 +99,8 @@ def activations(wrap: Wrap) -> Program:
 
 
 def normalized(wrap: Wrap) -> Program:
-    layer = torch.nn.utils.weight_norm(linear(3, 2))  # its hook puts the weight into an attribute
+    with pytest.warns(FutureWarning):
+        layer = torch.nn.utils.weight_norm(linear(3, 2))  # its hook puts the weight into an attribute
     return wrap(lambda x: layer(x)), lambda: layer.weight
 
 
@@ -211,7 +212,8 @@ def dataclasses(wrap: Wrap) -> Program:
 
 
 PROGRAMS = [
-    counter, closure, global_dict, hidden_state, activations, normalized, branches, loops, arguments, windows, numbers, dataclasses,
+    counter, closure, global_dict, hidden_state, activations, normalized, branches, loops, arguments, windows, numbers,
+    dataclasses,
 ]  # fmt: skip
 
 
