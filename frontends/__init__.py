@@ -93,6 +93,7 @@ __all__ = [
     "float16",
     "float32",
     "float64",
+    "formula",
     "from_sympy",
     "get_default_dtype",
     "half",
@@ -134,7 +135,7 @@ _LAZY_MODULES = (
 _LAZY = {"Program": "program", "check_nan": "nan_checks", "debug": "debugger", "compile": "jit",
          "load_program": "program", "parse": "program", "example_inputs": "sample_arguments", "autocast": "amp",
          "load": "saving", "save": "saving", "vmap": "func", "fixed_point": "implicit", "root": "implicit",
-         "from_sympy": "symbolic", "lambdify": "symbolic", "to_sympy": "symbolic"}  # fmt: skip
+         "formula": "mathematics", "from_sympy": "symbolic", "lambdify": "symbolic", "to_sympy": "symbolic"}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from adjit.inspection.facts import Explanation, Profile
     from adjit.inspection.source_map import SourceMap
     from adjit.inspection.stages import Stages
+    from adjit.mathematics.formula import Formula
     from adjit.page.making import Page
 
 
@@ -124,6 +125,12 @@ class CompiledFunction:
         graph = self.graph(*args, **kwargs)
         chosen = None if wrt is None else [i for i, v in enumerate(graph.inputs) if v.name in wrt]
         return differentiate(graph, chosen).backward
+
+    def grad_formula(self, *args: Any, **kwargs: Any) -> Formula:
+        """The gradient for these arguments as mathematics: definitions in index notation, text and LaTeX."""
+        from adjit.mathematics import grad_formula
+
+        return grad_formula(self, *args, **kwargs)
 
     def stages(self, *args: Any, **kwargs: Any) -> Stages:
         """The program's text after each stage of the compiler, the last ones being LLVM and assembly.
