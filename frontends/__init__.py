@@ -135,7 +135,8 @@ _LAZY_MODULES = (
 _LAZY = {"Program": "program", "check_nan": "nan_checks", "debug": "debugger", "compile": "jit",
          "load_program": "program", "parse": "program", "example_inputs": "sample_arguments", "autocast": "amp",
          "load": "saving", "save": "saving", "vmap": "func", "fixed_point": "implicit", "root": "implicit",
-         "formula": "mathematics", "from_sympy": "symbolic", "lambdify": "symbolic", "to_sympy": "symbolic"}  # fmt: skip
+         "formula": "mathematics", "from_sympy": "symbolic", "lambdify": "symbolic",
+         "to_sympy": "symbolic"}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -216,9 +216,9 @@ def _joined(node: Node) -> list[tuple[tuple[Value, int], tuple[Value, int], bool
     if node.op.family == "scalar" or node.op.name in ("expand", "detach", "call"):
         joined = []
         for x in operands:
-            shift = out.type.ndim - x.type.ndim
+            ahead = out.type.ndim - x.type.ndim
             joined += [
-                ((x, a), (out, a + shift), False) for a in range(x.type.ndim) if x.dims[a] == out.dims[a + shift]
+                ((x, a), (out, a + ahead), False) for a in range(x.type.ndim) if x.dims[a] == out.dims[a + ahead]
             ]
         return joined
     return []
