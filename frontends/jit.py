@@ -6,6 +6,7 @@ size changes from one call to the next is kept open in the second trace, so that
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, update_wrapper
 from threading import RLock
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from adjit.inspection.stages import Stages
     from adjit.mathematics.formula import Formula
     from adjit.page.making import Page
+
+# Of so many programs the user is told; so many of one signature are kept.
+_MANY, _KEPT = 32, 64
 
 
 class CompiledFunction:
@@ -68,6 +72,7 @@ class CompiledFunction:
         self.debug_info = debug_info
         self._captured: Captured | None = None
         self._entries: dict[Any, list[Entry]] = {}
+        self._count = 0
         self.memory_budget = memory_budget
         self._sizes = OpenSizes(dynamic, shapes)
         self._lifting = Lifting()
@@ -218,7 +223,7 @@ class CompiledFunction:
     @property
     def compile_count(self) -> int:
         """How many programs were traced."""
-        return sum(len(entries) for entries in self._entries.values())
+        return self._count
 
     # -- entries ----------------------------------------------------------------------------------------------------
     def served(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Call, Entry]:
@@ -245,11 +250,27 @@ class CompiledFunction:
                 if entry is None or self._lifting.lift_written(call, entry):
                     call = self._lifting.call(args, kwargs)
                     continue
-                entry.number = self.compile_count
-                entry.memory_budget = self.memory_budget
-                _log_entry(entry)
-                self._entries.setdefault(call.key, []).insert(0, entry)
+                self._keep(call.key, entry)
                 return call, entry
+
+    def _keep(self, key: Any, entry: Entry) -> None:
+        """Put a new program into the cache; of one signature's the oldest give way."""
+        self._count += 1
+        entry.number = self._count
+        entry.memory_budget = self.memory_budget
+        _log_entry(entry)
+        entries = self._entries.setdefault(key, [])
+        entries.insert(0, entry)
+        del entries[_KEPT:]
+        if self._count == _MANY:
+            name = getattr(self, "__name__", type(self.function).__name__)
+            warnings.warn(
+                f"{name} has needed {_MANY} programs by now, each traced and compiled anew; the latest because: "
+                f"{entry.reason}\n  hint: {name}.explain() tells the reason of each; pass what changes as a tensor, "
+                "or keep it out of the compiled function",
+                RuntimeWarning,
+                stacklevel=4,
+            )
 
     def _fitting(self, call: Call) -> Entry | None:
         return next((entry for entry in self._entries.get(call.key, ()) if fits(entry, call)), None)

@@ -343,3 +343,17 @@ def test_a_schedule_of_rates_steps_inside_a_compiled_step() -> None:
     assert eager[2] == native[2] == 4
     for expected, found in zip(eager[:2], native[:2], strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_function_that_needs_ever_new_programs_says_so_once() -> None:
+    rows: list[int] = []
+
+    @torch.compile
+    def f(x: Any) -> Any:
+        rows.append(len(rows))
+        return x + len(rows)
+
+    with pytest.warns(RuntimeWarning, match="has needed 32 programs by now.*what a list holds") as caught:
+        for count in range(40):
+            assert f(torch.zeros(1)).item() == count + 1
+    assert len(caught) == 1 and f.compile_count == 40
