@@ -50,10 +50,16 @@ def formula(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Formula:
     return Formula(tuple(_definitions(graph, names, elements)), _expression(function, graph))
 
 
-def grad_formula(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Formula:
-    """The gradient of a function: its own definitions, the cotangents `δz`, and `∂L/∂W_ij` for each floating input."""
+def grad_formula(
+    function: Callable[..., Any], *args: Any, wrt: Sequence[str] | None = None, **kwargs: Any
+) -> Formula:
+    """The gradient of a function: its own definitions, the cotangents `δz`, and `∂L/∂W_ij` for the inputs in `wrt`.
+
+    `wrt` are their names (default: all floating).  Of a result that is no single number it is `δW_ij`, given the `δy`
+    of the results.
+    """
     graph = _readable(_traced(function, args, kwargs))
-    derivative = differentiate(graph)
+    derivative = differentiate(graph, None if wrt is None else [i for i, v in enumerate(graph.inputs) if v.name in wrt])
     forward, backward = derivative.forward, derivative.backward
     seeds = len(derivative.seeded)
     printed = value_names(forward)
@@ -67,9 +73,9 @@ def grad_formula(function: Callable[..., Any], *args: Any, **kwargs: Any) -> For
         if found is not None:
             counterparts[node.output] = found
     title = whole.get(forward.outputs[derivative.seeded[0]], "L")
+    scalar = len(derivative.seeded) == 1 and not forward.outputs[derivative.seeded[0]].type.ndim
     known: dict[Value, Piece | str] = dict(whole)
     for index, seed in zip(derivative.seeded, backward.inputs, strict=False):
-        scalar = len(derivative.seeded) == 1 and not seed.type.ndim
         known[seed] = notation.ONE if scalar else f"δ{whole.get(forward.outputs[index], 'L')}"
     letters = dict(within.letters)
     letters |= {(new, a): letters[old, a] for new, old in counterparts.items() for a in range(new.type.ndim)}
@@ -86,10 +92,11 @@ def grad_formula(function: Callable[..., Any], *args: Any, **kwargs: Any) -> For
         used = [index for index in indices if index is not None]
         right = body.at(value, indices)
         of = notation.named(whole[target], used)
-        if value in gradients:
+        if value in gradients and scalar:
             left = Piece(f"∂{title}/∂{of.text}", rf"\frac{{\partial {title}}}{{\partial {of.latex}}}")
         else:
-            known[value] = f"δ{whole[target]}"
+            if value not in gradients:
+                known[value] = f"δ{whole[target]}"
             left = notation.named(f"δ{whole[target]}", used)
         lines.append((left, right))
     return Formula(tuple(lines))

@@ -16,6 +16,7 @@ PASSED = frozenset(("cast", "detach"))
 VIEWS = frozenset(("reshape", "permute", "expand", "slice", *PASSED))
 REDUCTIONS = {"reduce_sum": ("Σ", r"\sum"), "reduce_prod": ("Π", r"\prod"), "reduce_max": ("max", r"\max"),
               "reduce_min": ("min", r"\min")}  # fmt: skip
+_UNTOLD = frozenset(("callee", "dtype", "shape", "wrt", "vjp", "jvp"))  # attributes that say nothing of the numbers
 _ARITHMETIC: dict[str, Callable[..., Piece]] = {
     "add": notation.add, "sub": notation.subtract, "mul": notation.multiply, "div": notation.divide,
     "neg": notation.negate, "safe_mul": notation.multiply, "safe_div": notation.divide, "pow": notation.power,
@@ -65,6 +66,11 @@ class Elements:
             return notation.number(given["value"])
         if op in _ARITHMETIC or op in notation.RELATIONS or op in PASSED or node.op.family == "scalar":
             return self._scalar(op, [self.at(x, indices if x.type.ndim else (), scope) for x in operands])
+        if op == "iota":
+            return indices[given["axis"]] or notation.ZERO
+        if op == "slice":
+            steps = zip(indices, given["start"], given["step"], strict=True)
+            return self.at(operands[0], [_moved(*step) for step in steps], scope)
         if op == "permute":
             moved = dict(zip(given["perm"], indices, strict=True))
             return self.at(operands[0], [moved[axis] for axis in range(len(indices))], scope)
@@ -86,7 +92,9 @@ class Elements:
         if op == "call" and given["callee"].name in ("softmax", "log_softmax"):
             return self._softmax(given["callee"], operands[0], indices, scope)
         whole = [self.at(x, (), scope) if not x.type.ndim else self._array(x) for x in operands]
-        made = notation.applied(op if op != "call" else given["callee"].name, whole)
+        name = given["callee"].name if op == "call" else op
+        told = ", ".join(f"{key}={item}" for key, item in attributes.items() if key not in _UNTOLD)
+        made = notation.applied(f"{name}[{told}]" if told else name, whole)
         return _subscripted(made, indices)
 
     def _array(self, value: Value) -> Piece:
@@ -149,6 +157,14 @@ def _same_but_ones(operand: Value, value: Value, indices: list[Any]) -> list[Any
         return None
     left = iter([index for index, size in zip(indices, value.dims, strict=True) if size != 1])
     return [None if size == 1 else next(left) for size in operand.dims]
+
+
+def _moved(index: Any, start: Any, step: Any) -> Any:
+    """The index of the whole axis for one of a part: start + step index."""
+    if index is None:
+        return None if start == 0 else notation.number(start)
+    scaled = index if step == 1 else notation.multiply(notation.number(step), index)
+    return scaled if start == 0 else notation.add(scaled, notation.number(start))
 
 
 def _subscripted(made: Piece, indices: Indices) -> Piece:

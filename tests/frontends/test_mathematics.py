@@ -38,3 +38,18 @@ def test_a_function_of_numbers_is_a_sympy_expression() -> None:
     found = torch.formula(lambda x: torch.sin(x) * x**10, torch.tensor(1.0))
     assert str(found) == "L = sin(x) x¹⁰"
     assert str(found.sympy) == "x**10*sin(x)"
+
+
+def test_parts_of_arrays_and_results_that_are_arrays() -> None:
+    difference = torch.compile(lambda x: (x[1:] - x[:-1]).square().sum()).grad_formula(torch.ones(5))
+    assert str(difference).splitlines()[0] == "L = Σ_j (x_{j + 1} − x_j)²"
+    assert str(torch.formula(lambda x: x[1:, ::2].sum(), torch.ones(5, 4))) == "L = Σ_jk x_{j + 1,2 k}"
+    sine = torch.compile(lambda x: x.sin()).grad_formula(torch.ones(5))
+    assert str(sine) == "y_i = sin(x_i)\nδx_i = δy_i cos(x_i)"
+    axis = str(torch.formula(lambda x: x.argmax(1), torch.ones(5, 4)))
+    assert "axis=1" in axis or "axes=(1,)" in axis
+
+
+def test_a_gradient_for_some_inputs() -> None:
+    found = torch.compile(network).grad_formula(*[torch.ones(shape) for shape in SHAPES], wrt=["w2"])
+    assert [line for line in str(found).splitlines() if line.startswith("∂")] == ["∂L/∂w2_jk = Σ_n δz2_nk h_nj"]
