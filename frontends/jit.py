@@ -255,8 +255,8 @@ class CompiledFunction:
 
     def _keep(self, key: Any, entry: Entry) -> None:
         """Put a new program into the cache; of one signature's the oldest give way."""
-        self._count += 1
         entry.number = self._count
+        self._count += 1
         entry.memory_budget = self.memory_budget
         _log_entry(entry)
         entries = self._entries.setdefault(key, [])
