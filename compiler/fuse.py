@@ -46,6 +46,8 @@ WORTH_LARGE = 18.0
 LOAD_LARGE = 14.0
 # The dearest arithmetic that is done while an operand is packed: packing may happen more than once.
 PROLOGUE = 8.0
+# How much more an element costs while an operand is packed than in a loop of its own: its place is worked out with it.
+PACKED = 4.0
 # A padded image that packing reads more often than this is stored: its windows are then plain memory.
 MOST_PADDED = 2.0
 # The most scalar ops in a kernel: LLVM's vectoriser takes quadratic time in a loop's body.
@@ -188,8 +190,9 @@ class _Plan:
         if is_reduction(node):
             alone = len(frames) == 1 and frames[0].once and frames[0].root.op.name not in SPECIAL
             return None if alone and frames[0].root not in self.contractions else "a reduction is used more than once"
-        times = sum(frame.evaluations for frame in frames) / max(1.0, estimate(node.outputs[0].type.size))
-        packed = any(frame.root in self.contractions for frame in frames)
+        elements = max(1.0, estimate(node.outputs[0].type.size))
+        packed = [frame.evaluations for frame in frames if frame.root in self.contractions]
+        times = sum(frame.evaluations for frame in frames) / elements
         if node.op.name == "pad" and packed and times > MOST_PADDED:
             return f"its padding would be looked at {times:.3g} times while packing"
         if node.op.name in VIEWS:
@@ -197,6 +200,7 @@ class _Plan:
         cost = self.costs[node]
         if cost > PROLOGUE and packed:
             return "it is too dear to compute while packing"
+        times += (PACKED - 1.0) * sum(packed) / elements
         worth = WORTH
         if is_large(node.outputs[0]):
             # Memory is far away: its traffic decides.
