@@ -13,7 +13,6 @@ from adjit.compiler.single import run_single
 from adjit.ir.derive import partial_terms
 from adjit.ir.ops.chain import partial_factors
 from adjit.ir.primitive import Primitive, primitive_named
-from tests.ir.laws import UNGIVEN
 from tests.ir.test_partials import blows_up
 from tests.special import CASES, SPECIAL
 
@@ -142,23 +141,6 @@ def test_edges(name: str, point: float, expected: float) -> None:
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_nan_stays(name: str) -> None:
     assert np.isnan(native(name, NAN)[0])
-
-
-# Points where no derivative is lost to cancellation; zeta and polygamma have their own test above.
-SLOPES = {"erfinv": (-0.9, 0.9), "ndtri": (0.05, 0.95), "gaussian": (-3.0, 3.0), "erfcx": (-3.0, 3.0),
-          "log_rest": (-0.9, 3.0)}  # fmt: skip
-DIFFERENTIABLE = [name for name in CASES if not primitive_named(name).constant_result and name not in UNGIVEN]
-
-
-@pytest.mark.parametrize("name", DIFFERENTIABLE)
-def test_partials_are_the_slopes_of_the_oracle(name: str) -> None:
-    oracle, *_ = CASES[name]
-    points = np.random.default_rng(8).uniform(*SLOPES.get(name, (0.1, 12.0)), 8)
-    op = primitive_named(name)
-    (factor,) = partial_factors(op, op(points), points)
-    with mp.workdps(50):
-        expected = np.array([float(mp.diff(oracle, mp.mpf(x))) for x in points.tolist()])
-    np.testing.assert_allclose(factor, expected, rtol=1e-11, atol=1e-13)
 
 
 def test_partials_of_several_operands() -> None:
