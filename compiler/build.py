@@ -56,7 +56,7 @@ def emit_program(
     target = target or host_target()
     if debug:
         keep_lines()
-    module = Module(halves=target.converts_halves, debug=DebugInfo() if debug else None)
+    module = Module(halves=target.converts_halves, scales=target.scales, debug=DebugInfo() if debug else None)
     plan = plan_memory(lowered, FIRST, may_stop=checks is not None)
     sizes = tuple(sorted(lowered.size_names))
     count = get_num_threads() if threads is None else threads

@@ -47,6 +47,11 @@ class Target:
         return "+f16c" in self.features.split(",") or self.architecture == "aarch64"
 
     @property
+    def scales(self) -> bool:
+        """Whether an instruction multiplies a vector by powers of two."""
+        return self.architecture == "x86_64" and self.vector_bytes == 64
+
+    @property
     def system(self) -> str:
         """The triple's system: `linux`, `darwin`, `windows`, ..., or the empty text."""
         parts = self.triple.split("-")

@@ -83,12 +83,13 @@ def _round_to_single(value: float) -> float:
 class Module:
     """LLVM text under construction: declarations and globals (each once), then functions.
 
-    `halves` says that the target converts between f16 and f32 by an instruction.  With `debug`, instructions name the
-    user's lines.
+    `halves` says that the target converts between f16 and f32 by an instruction, `scales` that one multiplies by powers
+    of two.  With `debug`, instructions name the user's lines.
     """
 
-    def __init__(self, *, halves: bool = False, debug: DebugInfo | None = None) -> None:
+    def __init__(self, *, halves: bool = False, scales: bool = False, debug: DebugInfo | None = None) -> None:
         self.halves = halves
+        self.scales = scales
         self.debug = debug
         self._heads: dict[str, None] = {}
         self._bodies: dict[str, str] = {}

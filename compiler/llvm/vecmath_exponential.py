@@ -19,6 +19,7 @@ from adjit.compiler.llvm.vecmath_lanes import (
     polynomial,
     power_of_two,
 )
+from adjit.compiler.llvm.vecmath_scale import scale, scale_normal
 from adjit.ir.types import F32, F64, DType
 
 # ln 2 as the sum of two numbers of the dtype.
@@ -94,18 +95,17 @@ def _exp(x: Lanes) -> Lanes:
     return scale(*_exp_parts((x < low).choose(low, x), x.type.dtype))
 
 
-def _exp_parts(x: Lanes, precision: DType) -> tuple[Lanes, Lanes]:
-    """(e^r, n) with e^x = e^r 2^n, for x in exp's range, or NaN."""
+def _exp_parts(x: Lanes, precision: DType) -> tuple[Lanes, Lanes, Lanes]:
+    """(e^r, n, n as an integer) with e^x = e^r 2^n, for x in exp's range, or NaN."""
     high, low = LN2[x.type.dtype]
     n, exponent = nearest_multiple(x, LOG2_E)
     r = fma(-n, low, fma(-n, high, x))
-    return fma(r * r, polynomial(r, _EXP[precision]), r) + 1.0, exponent
+    return fma(r * r, polynomial(r, _EXP[precision]), r) + 1.0, n, exponent
 
 
 def normal_exp(x: Lanes, precision: DType | None = None) -> Lanes:
     """e^x where that is a normal number, or x is NaN; only as precise as `precision` needs, if given."""
-    value, exponent = _exp_parts(x, precision or x.type.dtype)
-    return value * power_of_two(exponent, x.type.dtype)
+    return scale_normal(*_exp_parts(x, precision or x.type.dtype))
 
 
 def exp_of_sum(high: Lanes, low: Lanes) -> Lanes:
@@ -115,13 +115,7 @@ def exp_of_sum(high: Lanes, low: Lanes) -> Lanes:
     r = reduced + low
     tail = fma(r * r, polynomial(r, _EXP[high.type.dtype]), rest + (low - (r - reduced)))
     one = r + 1.0
-    return scale(one + ((r - (one - 1.0)) + tail), exponent)
-
-
-def scale(x: Lanes, exponent: Lanes) -> Lanes:
-    """x * 2^exponent in two exact halves, of which the second rounds once where the result is denormal."""
-    half = exponent >> 1
-    return x * power_of_two(half, x.type.dtype) * power_of_two(exponent - half, x.type.dtype)
+    return scale(one + ((r - (one - 1.0)) + tail), n, exponent)
 
 
 def _reduce(x: Lanes, n: Lanes) -> tuple[Lanes, Lanes]:

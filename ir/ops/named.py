@@ -399,21 +399,21 @@ def gelu(x: Any) -> Any:
     return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
 
 
-_TANH_SCALE = math.sqrt(2 / math.pi)
+_GELU_SLOPE = 2 * math.sqrt(2 / math.pi)
+_GELU_SIGMOID = f"sigmoid({_GELU_SLOPE!r}*(x + 0.044715*x**3))"
 
 
 @scalar(
     # The factor that vanishes meets x one power at a time, so that x**2 does not overflow beside it.
-    x=f"0.5*(1 + tanh({_TANH_SCALE!r}*(x + 0.044715*x**3))) + "
-    f"0.5*x*(1 - tanh({_TANH_SCALE!r}*(x + 0.044715*x**3))**2)*{_TANH_SCALE!r} + "
-    f"0.5*x*(1 - tanh({_TANH_SCALE!r}*(x + 0.044715*x**3))**2)*x*x*{3 * 0.044715 * _TANH_SCALE!r}"
+    x=f"{_GELU_SIGMOID} + x*({_GELU_SIGMOID}*(1 - {_GELU_SIGMOID}))*{_GELU_SLOPE!r} + "
+    f"x*({_GELU_SIGMOID}*(1 - {_GELU_SIGMOID}))*x*x*{3 * 0.044715 * _GELU_SLOPE!r}"
 )
 def gelu_tanh(x: Any) -> Any:
-    """gelu by tanh.
+    """gelu by tanh, as x*sigmoid(2u) = x*(1 + tanh(u))/2, which keeps its digits below 0.
 
     Source: Hendrycks and Gimpel, 2016.
     """
-    return 0.5 * x * (1 + tanh(_TANH_SCALE * (x + 0.044715 * x**3)))
+    return x * sigmoid(_GELU_SLOPE * (x + 0.044715 * x**3))
 
 
 @scalar(singular=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from adjit.compiler.llvm import scalar
 from adjit.compiler.llvm.jit import compile_library
+from adjit.compiler.llvm.target import host_target
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Region
@@ -24,8 +25,10 @@ Emit = Callable[[Function, Sequence[LLType], Sequence[str], LLType, scalar.Repor
 class Kernel:
     """`emit` over every element of arrays of the storage of `takes`, `lanes` at a time; `status` gathers its faults."""
 
-    def __init__(self, emit: Emit, takes: Sequence[DType], gives: DType, lanes: int) -> None:
-        self.text = _loop(emit, takes, gives, lanes)
+    def __init__(
+        self, emit: Emit, takes: Sequence[DType], gives: DType, lanes: int, *, scales: bool | None = None
+    ) -> None:
+        self.text = _loop(emit, takes, gives, lanes, host_target().scales if scales is None else scales)
         self.lanes = lanes
         self.gives = gives
         self.status = 0
@@ -59,8 +62,8 @@ def primitive_kernel(op: Primitive, takes: Sequence[DType], lanes: int, **attrib
     return Kernel(emit, takes, result.dtype, lanes)
 
 
-def _loop(emit: Emit, takes: Sequence[DType], gives: DType, lanes: int) -> str:
-    module = Module()
+def _loop(emit: Emit, takes: Sequence[DType], gives: DType, lanes: int, scales: bool) -> str:
+    module = Module(scales=scales)
     parameters = [*(f"ptr %x{i}" for i in range(len(takes))), "ptr %out", "i64 %n"]
     f = Function(module, "kernel", ", ".join(parameters), "i64", linkage="")
     f.line("%status = alloca i64")

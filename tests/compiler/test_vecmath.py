@@ -23,6 +23,8 @@ from tests.ir.oracles import BINARY, UNARY
 
 FUNCTIONS = sorted(set(MATH) - {"mod"})
 BINARIES = ("atan2", "pow")
+# Those that multiply by powers of two, with an instruction of their own where the target has one.
+SCALED = ("exp", "tanh", "pow")
 # In units in the last place: the errors that the docstrings state, rounded up.
 BOUNDS = {
     "exp": 1.0, "expm1": 1.05, "tanh": 1.35, "log": 0.85, "log1p": 0.85, "sin": 0.85, "cos": 0.85, "erf": 1.05,
@@ -35,10 +37,14 @@ NEAR = [0.5, 2.0, 3.0, 1.5, 1e-30, 1e30, 2.0**24 - 1, 2.0**24]
 
 
 @functools.cache
-def kernel(name: str, dtype: DType, lanes: int) -> Kernel:
+def kernel(name: str, dtype: DType, lanes: int, scales: bool | None = None) -> Kernel:
     arity = 2 if name in (*BINARIES, "mod") else 1
     return Kernel(
-        lambda f, types, names, result, fault: MATH[name](f, types[0], *names), (dtype,) * arity, dtype, lanes
+        lambda f, types, names, result, fault: MATH[name](f, types[0], *names),
+        (dtype,) * arity,
+        dtype,
+        lanes,
+        scales=scales,
     )
 
 
@@ -180,7 +186,10 @@ def test_bits_are_the_same_at_every_width(name: str, dtype: DType) -> None:
     bits = np.frombuffer(random.bytes(count * dtype.itemsize), dtype.storage)
     mixed = np.where(random.random(count) < 0.4, bits, random.uniform(-20, 20, count)).astype(dtype.storage)
     operands = (mixed, random.permutation(mixed)) if name in (*BINARIES, "mod") else (mixed,)
-    results = [kernel(name, dtype, lanes)(*operands) for lanes in (1, 4, native_lanes(dtype))]
+    native = native_lanes(dtype)
+    results = [kernel(name, dtype, lanes)(*operands) for lanes in (1, 4, native)]
+    if name in SCALED:
+        results += [kernel(name, dtype, 2, scales=False)(*operands), kernel(name, dtype, 4 * native)(*operands)]
     assert any(np.isfinite(results[0]))
     for other in results[1:]:
         different = (other.view(f"u{dtype.itemsize}") != results[0].view(f"u{dtype.itemsize}")) & ~(
