@@ -200,14 +200,15 @@ def call(function: Any, args: Any, kwargs: Any) -> Any:
     """What torch's `function` gives when adjit answers for it."""
     if isinstance(function, _METHODS):
         return stand(named(f"torch.Tensor.{function.__name__}")(*ours(args), **ours(kwargs)))
-    if getattr(function, "__module__", "") == "torch.masked._ops":  # Python code that looks into its tensors
-        return stand(named(f"torch.masked.{function.__name__}")(*ours(args), **ours(kwargs)))
-    if getattr(function, "__module__", "").startswith("torch.masked"):  # these look at their arguments themselves
-        return stand(named(f"torch.masked.{function.__name__}")(*ours(args), **ours(kwargs)))
+    for home in _IN_PYTHON:
+        if getattr(function, "__module__", "").startswith(home):
+            return stand(named(f"{home}.{function.__name__}")(*ours(args), **ours(kwargs)))
     with Factories():
         return function(*args, **kwargs)
 
 
+# Torch's functions that are Python code which looks into its arguments itself.
+_IN_PYTHON = ("torch.masked", "torch.signal.windows")
 _METHODS = (type(torch.Tensor.add), type(torch.Tensor.__getitem__))
 _seeded = database.wrapper_set_seed
 

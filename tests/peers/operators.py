@@ -48,18 +48,18 @@ class Late(Exception):
 
 @contextlib.contextmanager
 def limit(seconds: int) -> Iterator[None]:
-    """Raise Late in the block after this time."""
+    """Raise Late in the block after this time of the processor's."""
 
     def ring(*_: object) -> None:
         raise Late
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(seconds)
+    before = signal.signal(signal.SIGVTALRM, ring)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def attempt(row: Row, what: str, check: Callable[[], Any], about: str) -> bool:
