@@ -151,7 +151,7 @@ def open_function(
     result: str = "void",
 ) -> Writer:
     """A function with the addresses of `buffers` and the named sizes loaded."""
-    f = Function(program.module, name, parameters, result=result, contract=not program.options.strict)
+    f = Function(program.module, name, parameters, result=result)
     return attach(program, f, buffers, dependence)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from adjit.compiler.llvm.fused import fused_products
 from adjit.compiler.loops.ir import FOR, INDEX, INSIDE, LOAD, REDUCE, SORT_ROWS, STORE, UPDATE, address, lanes_of
 from adjit.ir.graph import Node, Region, Value
 from adjit.ir.shape import Dim, Size, product, size_names
@@ -26,11 +27,12 @@ _UNROLLED_NODES = 128
 
 
 class Dependence:
-    """The loop variables that each scalar of a kernel depends on."""
+    """The loop variables that each scalar of a kernel depends on, and the products that are `fused` with sums."""
 
-    __slots__ = ("_of",)
+    __slots__ = ("_of", "fused")
 
     def __init__(self, region: Region) -> None:
+        self.fused = fused_products(region)
         self._of: dict[Value, frozenset[str]] = {}
         self._note(region)
 

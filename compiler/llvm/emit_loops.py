@@ -138,6 +138,12 @@ def emit_const(w: Writer, node: Node) -> None:
 
 def emit_scalar(w: Writer, node: Node) -> None:
     """A scalar primitive, in as many lanes as its operands have."""
+    fuses = not w.options.strict and w.options.target.has_fma
+    if fuses and node in w.dependence.fused.products:
+        return
+    if fuses and node in w.dependence.fused.side:
+        _emit_fused(w, node, w.dependence.fused.side[node])
+        return
     operands = [w.register(value) for value in node.inputs]
     lanes = max((register.type.lanes for register in operands), default=1)
     types = [LLType(register.type.dtype, lanes) for register in operands]
@@ -148,6 +154,23 @@ def emit_scalar(w: Writer, node: Node) -> None:
         w.fault(int(code), where, lanes)
 
     w.registers[node.output] = Register(scalar.emit(w.f, node, types, names, result, fault), result)
+
+
+def _emit_fused(w: Writer, node: Node, index: int) -> None:
+    """A sum or difference whose operand `index` is a product, in one rounding.
+
+    a*b - c = a*b + (-c) and c - a*b = (-a)*b + c: a sign changes no bit of a rounding.
+    """
+    product = node.inputs[index].node
+    assert product is not None
+    operands = [w.register(value) for value in (*product.inputs, node.inputs[1 - index])]
+    type = LLType(node.output.type.dtype, max(register.type.lanes for register in operands))
+    left, right, added = (w.spread(register, type.lanes) for register in operands)
+    if node.op.name == "sub" and index == 0:
+        added = w.f.let(f"fneg {type.llvm} {added}")
+    elif node.op.name == "sub":
+        left = w.f.let(f"fneg {type.llvm} {left}")
+    w.registers[node.output] = Register(w.f.intrinsic("fma", type, left, right, added), type)
 
 
 def neutral(kind: str, dtype: DType) -> int | float | bool:

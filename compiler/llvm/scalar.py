@@ -68,11 +68,11 @@ def _compare(function: Function, op: str, ty: LLType, operands: Sequence[str]) -
 
 def _float(function: Function, op: str, ty: LLType, operands: Sequence[str]) -> str:
     if op in ("add", "sub", "mul"):
-        return function.let(f"f{op}{function.flags} {ty.llvm} {operands[0]}, {operands[1]}")
+        return function.let(f"f{op} {ty.llvm} {operands[0]}, {operands[1]}")
     if op == "div":
         return function.let(f"fdiv {ty.llvm} {operands[0]}, {operands[1]}")
     if op == "neg":
-        return function.let(f"fneg{function.flags} {ty.llvm} {operands[0]}")
+        return function.let(f"fneg {ty.llvm} {operands[0]}")
     if op in _INTRINSIC:
         return function.intrinsic(_INTRINSIC[op], ty, *operands)
     if op in MATH:

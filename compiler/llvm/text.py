@@ -137,8 +137,7 @@ class Module:
 class Function:
     """One LLVM function under construction: a straight list of lines with fresh names.
 
-    `contract` adds the `contract` flag to plain float arithmetic (allowing a*b+c in one rounding); it is the only
-    fast-math flag ever emitted.
+    No fast-math flag is ever emitted: products that are added in one rounding are `fma` from the start (`fused.py`).
     """
 
     module: Module
@@ -147,7 +146,6 @@ class Function:
     result: str = "void"
     attributes: str = 'nounwind "prefer-vector-width"="512"'
     linkage: str = "internal"
-    contract: bool = False
     lines: list[str] = field(default_factory=list)
     block: str = "entry"
     inlined: int = 0  # lines of the functions that will be copied to their calls
@@ -218,11 +216,6 @@ class Function:
         full = f"@llvm.{name}.{ty.suffix}"
         self.module.declare(f"declare {ty.llvm} {full}({', '.join([ty.llvm] * len(operands))})")
         return self.let(f"call {ty.llvm} {full}({', '.join(f'{ty.llvm} {o}' for o in operands)})")
-
-    @property
-    def flags(self) -> str:
-        """The flag text to put after `fadd`, `fmul`, ...: `' contract'` or nothing."""
-        return " contract" if self.contract else ""
 
     def finish(self) -> None:
         """Close the function and put it into its module."""

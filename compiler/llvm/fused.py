@@ -1,0 +1,45 @@
+"""a*b + c in one rounding: which products of a kernel are added or subtracted where they are made.
+
+The choice is made here and not by LLVM (no instruction carries its `contract` flag), so the bits of a result depend on
+the program and on whether the machine has the instruction, never on LLVM's version or on how hard it optimises.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from adjit.ir.graph import Node, Region, Value
+from adjit.ir.types import F32, F64
+
+
+@dataclass(frozen=True, slots=True)
+class FusedProducts:
+    """For each sum and difference computed with a product, the operand that is the product; and those products."""
+
+    side: Mapping[Node, int]
+    products: frozenset[Node]
+
+
+def fused_products(kernel: Region) -> FusedProducts:
+    """Products with a single use, which is an addition or subtraction; of two that meet in one, the first."""
+    uses = _count_uses(kernel)
+    side: dict[Node, int] = {}
+    for node in kernel.walk():
+        if node.op.name in ("add", "sub") and node.output.type.dtype in (F32, F64):
+            for index, value in enumerate(node.inputs):
+                if value.node is not None and value.node.op.name == "mul" and uses[value] == 1:
+                    side[node] = index
+                    break
+    products = (node.inputs[index].node for node, index in side.items())
+    return FusedProducts(side, frozenset(product for product in products if product is not None))
+
+
+def _count_uses(region: Region) -> Counter[Value]:
+    uses = Counter(region.outputs)
+    for node in region.walk():
+        uses.update(node.inputs)
+        for inner in node.regions:
+            uses.update(inner.outputs)
+    return uses
