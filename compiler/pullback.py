@@ -26,6 +26,9 @@ NodeRule: TypeAlias = Callable[[Node, "list[Expr | None]", set[Value]], "Sequenc
 # Families whose written rules are adjoints of complex maps as they stand; others are for multiplying by derivatives.
 ADJOINTS = ("linalg",)
 
+# The note at a sum of cotangents.
+SUM_OF_USES = "sum of the uses' cotangents"
+
 
 def pull_back(
     builder: Builder,
@@ -90,9 +93,10 @@ def _settle(
     if contributions is None:
         return None
     if len(contributions) > 1:
-        note = "sum of the uses' cotangents"
         before = builder.location
-        builder.location = replace(before, note=note) if node is None else node.location.derived("∂", note)
+        builder.location = (
+            replace(before, note=SUM_OF_USES) if node is None else node.location.derived("∂", SUM_OF_USES)
+        )
     total = contributions[0]
     for contribution in contributions[1:]:
         total = total + contribution

@@ -91,10 +91,11 @@ def trace_entry(
     dims: list[tuple[Size, ...]],
     hints: dict[str, int],
     reason: str,
+    strict: bool,
 ) -> Entry:
     """Trace a function on a call's arguments, with `dims` for its tensors (open ones have the value in `hints`)."""
     name = getattr(function, "__name__", type(function).__name__)
-    tracer = Tracer(name if name.isidentifier() else "function", hints)
+    tracer = Tracer(name if name.isidentifier() else "function", hints, strict=strict)
     own = [n for n, leaf in zip(argument_names(function, call), call.leaves, strict=True) if isinstance(leaf, Tensor)]
     names = [*own, *(_plain_name(str(place)) for place, _ in call.lifted)]
     tracer.spaces = list(environment.reach.spaces.values())

@@ -30,7 +30,7 @@ class InnerTracer(Tracer):
 
     def __init__(self, name: str) -> None:
         outer = STATE.tracer
-        super().__init__(name, {} if outer is None else outer.hints)
+        super().__init__(name, {} if outer is None else outer.hints, strict=outer is None or outer.strict)
         if outer is not None:
             self.guards = outer.guards
         self.closure: list[Tensor] = []

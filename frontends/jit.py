@@ -303,7 +303,9 @@ class CompiledFunction:
             return entry
 
     def _traced(self, call: Call, environment: Environment, attempt: Attempt, reason: str) -> Entry:
-        tracing = partial(trace_entry, self.function, call, environment, attempt.dims, attempt.hints, reason)
+        tracing = partial(
+            trace_entry, self.function, call, environment, attempt.dims, attempt.hints, reason, self.strict
+        )
         if not self.capture:
             return tracing()
         entry, self._captured = capturing(tracing, self._captured)

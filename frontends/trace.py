@@ -34,8 +34,9 @@ __all__ = ["Source", "SymbolicSize", "Tracer", "as_dim", "outside"]
 class Tracer:
     """One running trace."""
 
-    def __init__(self, name: str, hints: dict[str, int] | None = None) -> None:
+    def __init__(self, name: str, hints: dict[str, int] | None = None, *, strict: bool = True) -> None:
         self.graph = Graph(name)
+        self.strict = strict  # whether the program must have the bits of eager mode
         self._serial = Memory(None, F64).serial  # memories made from here on were made by the traced function itself
         self.builder = Builder(self.graph)
         self.hints: dict[str, int] = {} if hints is None else hints

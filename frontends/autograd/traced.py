@@ -107,8 +107,21 @@ def gradients_of_values(
         STATE.recording, STATE.sweep = before, outer
     if not retain_graph:
         tracer.freed.update(node for node, _ in _passed(nodes, roots, wanted))
+    if not tracer.strict and (create_graph or any(node.location.origin for node in nodes)):
+        found = _collected(tracer, nodes, start, wanted, found)
     tracer.note_dependence(start)
     return [None if c is None else _gradient(tracer, c.value, create_graph) for c in found]
+
+
+def _collected(
+    tracer: Tracer, nodes: Sequence[Node], start: int, wanted: Sequence[Value], found: Sequence[Expr | None]
+) -> list[Expr | None]:
+    """The cotangents with like terms collected."""
+    from adjit.compiler.collect import collect
+
+    outputs = [c.value for c in found if c is not None]
+    new = iter(tracer.builder.exprs(collect(tracer.builder, nodes, start, wanted, outputs)))
+    return [None if c is None else next(new) for c in found]
 
 
 class Sweep:
