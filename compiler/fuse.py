@@ -52,6 +52,8 @@ PACKED = 4.0
 MOST_PADDED = 2.0
 # The most scalar ops in a kernel: LLVM's vectoriser takes quadratic time in a loop's body.
 LARGEST = 400
+# The same for scalars, which are computed once each, without loops.
+LARGEST_STRAIGHT = 1600
 # The most places that compute a value again, and the longest chain of views that one kernel looks through.
 MOST_USERS = 8
 DEEPEST = 24
@@ -80,6 +82,10 @@ class Grouping:
 
     stored: Mapping[Node, str]
     refused: tuple[Refusal, ...]
+
+
+def _largest(dims: tuple[Size, ...] | None) -> int:
+    return LARGEST if dims else LARGEST_STRAIGHT
 
 
 def fuse(graph: Graph) -> Graph:
@@ -181,6 +187,12 @@ class _Plan:
         """Why it is better to store `node` than to compute it in each of `frames`, or None."""
         if not frames or is_free(node) or node in self.ends:
             return None
+        root = frames[0].root
+        single = node.outputs[0].type.size == 1 and not is_reduction(node)
+        if single and all(frame.root is root and frame.evaluations <= 1 for frame in frames):
+            # A scalar among those of one array is computed once, whatever uses it: see llvm/emit_straight.py.
+            full = self.inlined[root] >= LARGEST_STRAIGHT
+            return f"the kernel has {LARGEST_STRAIGHT} ops" if full else None
         if len(frames) > MOST_USERS:
             return f"{len(frames)} places use it"
         if any(frame.depth > DEEPEST for frame in frames):
@@ -288,7 +300,7 @@ class _Plan:
             return
         for place in reversed(earlier):
             group = self.groups[place]
-            if group.rows or group.dims != into.dims or len(group.nodes | into.nodes | nodes) > LARGEST:
+            if group.rows or group.dims != into.dims or len(group.nodes | into.nodes | nodes) > _largest(group.dims):
                 continue
             between = self.groups[place + 1 : latest]
             if not into.sources.get(place, True) or any(place in other.sources for other in between):
@@ -315,8 +327,8 @@ class _Plan:
         dims = node.output.dims
         if group.dims is None:
             return 0, "its kernel is complete"
-        if len(group.nodes | nodes) > LARGEST:
-            return 0, f"the kernel would have more than {LARGEST} ops"
+        if len(group.nodes | nodes) > _largest(dims):
+            return 0, f"the kernel would have more than {_largest(dims)} ops"
         if group.rows == 0 and group.dims == dims and all(reach.same for reach in reaches):
             return 0, None
         lead = min((reach.lead for reach in reaches), default=0)

@@ -17,6 +17,7 @@ from adjit.compiler.llvm.emit_loops import emit_const, emit_scalar
 from adjit.compiler.llvm.emit_reduce import emit_reduce
 from adjit.compiler.llvm.emit_sort import emit_sort_rows, scratch_bytes
 from adjit.compiler.llvm.emit_state import Options, Rule, Uniform, Writer, size_of
+from adjit.compiler.llvm.emit_straight import emit_straight, is_straight
 from adjit.compiler.llvm.text import Function, Module
 from adjit.compiler.loops.affine import Bounds
 from adjit.compiler.loops.ir import CONTRACT, FOR, LOAD, POSITION, REDUCE, SORT_ROWS, STORE, UPDATE
@@ -68,7 +69,10 @@ def emit_kernel(program: Program, name: str, kernel: Node, slots: Sequence[int])
     (region,) = kernel.regions
     table = dict(zip(region.inputs, slots, strict=True))
     dependence = Dependence(region)
-    parts = []
+    parts: list[Part] = []
+    if is_straight(region, table):
+        with program.module.at(kernel.location, name):
+            return [_emit_straight(program, name, region, table, dependence)]
     for number, nodes in enumerate(split(region, table)):
         last = nodes[-1]
         own = name if number == 0 else f"{name}.{number}"
@@ -214,6 +218,16 @@ def _work_of(node: Node) -> Size:
     if node.op in (LOAD, STORE, UPDATE, POSITION):
         return _MEMORY_WORK
     return _HEAVY_WORK if node.op.name in HEAVY else 1
+
+
+def _emit_straight(
+    program: Program, name: str, region: Region, table: Mapping[Value, int], dependence: Dependence
+) -> Part:
+    w = open_function(program, name, PARAMETERS, used_buffers(region.nodes, table), dependence)
+    w.sources = frozenset(_reads_of(region.nodes))
+    emit_straight(w, region, table)
+    w.finish()
+    return Part(name, 1, _work(region))
 
 
 def _emit_contract(

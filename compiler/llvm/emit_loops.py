@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from adjit.compiler.llvm import scalar
@@ -12,7 +12,7 @@ from adjit.compiler.llvm.emit_state import Ramp, Register, Uniform, Writer
 from adjit.compiler.llvm.emit_stream import emit_streaming, streamed_buffers
 from adjit.compiler.llvm.gemm_tile import below, counted, when
 from adjit.compiler.llvm.text import LLType
-from adjit.ir.graph import Node
+from adjit.ir.graph import Node, Value
 from adjit.ir.shape import Size
 from adjit.ir.types import DType
 from adjit.runtime.faults import Fault
@@ -138,13 +138,13 @@ def emit_const(w: Writer, node: Node) -> None:
 
 def emit_scalar(w: Writer, node: Node) -> None:
     """A scalar primitive, in as many lanes as its operands have."""
-    fuses = not w.options.strict and w.options.target.has_fma
-    if fuses and node in w.dependence.fused.products:
+    if is_fused_product(w, node):
         return
-    if fuses and node in w.dependence.fused.side:
-        _emit_fused(w, node, w.dependence.fused.side[node])
+    operands = [w.register(value) for value in operands_of(w, node)]
+    index = fused_side(w, node)
+    if index is not None:
+        w.registers[node.output] = fused_sum(w, node, index, operands)
         return
-    operands = [w.register(value) for value in node.inputs]
     lanes = max((register.type.lanes for register in operands), default=1)
     types = [LLType(register.type.dtype, lanes) for register in operands]
     names = [w.spread(register, lanes) for register in operands]
@@ -156,21 +156,35 @@ def emit_scalar(w: Writer, node: Node) -> None:
     w.registers[node.output] = Register(scalar.emit(w.f, node, types, names, result, fault), result)
 
 
-def _emit_fused(w: Writer, node: Node, index: int) -> None:
-    """A sum or difference whose operand `index` is a product, in one rounding.
+def is_fused_product(w: Writer, node: Node) -> bool:
+    """Whether a product is computed with the sum that it goes into."""
+    return not w.options.strict and w.options.target.has_fma and node in w.dependence.fused.products
+
+
+def fused_side(w: Writer, node: Node) -> int | None:
+    """Which operand of a sum or difference is a product that is computed with it."""
+    return w.dependence.fused.side.get(node) if not w.options.strict and w.options.target.has_fma else None
+
+
+def operands_of(w: Writer, node: Node) -> tuple[Value, ...]:
+    """What a scalar is computed from: a product's operands, then the other one, where a product is computed with it."""
+    index = fused_side(w, node)
+    product = None if index is None else node.inputs[index].node
+    return node.inputs if index is None or product is None else (*product.inputs, node.inputs[1 - index])
+
+
+def fused_sum(w: Writer, node: Node, index: int, operands: Sequence[Register]) -> Register:
+    """A sum or difference whose operand `index` is a product, in one rounding: of two factors and what is added.
 
     a*b - c = a*b + (-c) and c - a*b = (-a)*b + c: a sign changes no bit of a rounding.
     """
-    product = node.inputs[index].node
-    assert product is not None
-    operands = [w.register(value) for value in (*product.inputs, node.inputs[1 - index])]
     type = LLType(node.output.type.dtype, max(register.type.lanes for register in operands))
     left, right, added = (w.spread(register, type.lanes) for register in operands)
     if node.op.name == "sub" and index == 0:
         added = w.f.let(f"fneg {type.llvm} {added}")
     elif node.op.name == "sub":
         left = w.f.let(f"fneg {type.llvm} {left}")
-    w.registers[node.output] = Register(w.f.intrinsic("fma", type, left, right, added), type)
+    return Register(w.f.intrinsic("fma", type, left, right, added), type)
 
 
 def neutral(kind: str, dtype: DType) -> int | float | bool:
