@@ -13,13 +13,15 @@ from typing import Literal
 from adjit.compiler.llvm.emit_choice import Dependence, lanes_for, time_along
 from adjit.compiler.llvm.emit_domain import Pairs, split_flat
 from adjit.compiler.llvm.emit_index import uniform
-from adjit.compiler.llvm.emit_pack import Unit, emit_pack_region
+from adjit.compiler.llvm.emit_pack import Layout, emit_pack_region
 from adjit.compiler.llvm.emit_state import Options, Writer
 from adjit.compiler.llvm.emit_window import emit_pack_window, window_of
 from adjit.compiler.llvm.gemm import (
     GemmOperands,
+    LeftOperand,
     StridedOperand,
     emit_gemm,
+    emit_left,
     emit_pack_strided,
     emit_task_count,
     plan_gemm,
@@ -64,8 +66,10 @@ def emit_contract(
     m, n, k, count = (extent if isinstance(extent, int) else None for extent in (*extents, batches))
     plan = plan_gemm(dtype, options.target, m, n, k, tasks, count)
     sides: tuple[tuple[Side, Region, Pairs], ...] = (("a", node.regions[0], axes.m), ("b", node.regions[1], axes.n))
+    left = LeftOperand()
     for side, region, own in sides:
-        _emit_packing(module, f"{name}.pack_{side}", plan, side, region, own, axes, attach, Dependence(region))
+        found = _emit_packing(module, f"{name}.pack_{side}", plan, side, region, own, axes, attach)
+        left = found if side == "a" else left
 
     a = node.regions[0]
     a_shared = Dependence(a).of(a.outputs[0]).isdisjoint(name for name, _ in axes.batch)
@@ -91,7 +95,7 @@ def emit_contract(
         place = batch_offset if axes.batch else None
         return GemmOperands(m, n, k, total, c, "0", row, column, workspace, place, a_shared)
 
-    emit_gemm(module, name, plan, f"{name}.pack_a", f"{name}.pack_b", prologue)
+    emit_gemm(module, name, plan, left, f"{name}.pack_b", prologue)
     if count is not None and m is not None and n is not None and k is not None:
         return workspace_bytes(plan), task_count(plan, count, m, n, k)
     emit_task_count(module, f"{name}.tasks", plan, prologue)
@@ -140,9 +144,9 @@ def _stride(destination: Size, pairs: Pairs) -> Size:
 
 
 def _emit_packing(
-    module: Module, name: str, plan: GemmPlan, side: Side, region: Region, own: Pairs, axes: _Axes, attach: Attach,
-    dependence: Dependence,
-) -> None:  # fmt: skip
+    module: Module, name: str, plan: GemmPlan, side: Side, region: Region, own: Pairs, axes: _Axes, attach: Attach
+) -> LeftOperand:
+    """The packing function of an operand, `@name` unless A stands in place; where tiles find A if `side` is A."""
     strided = _strides_of_operand(region, own, axes)
     if strided is not None:
         load, base, sizes = strided
@@ -154,15 +158,19 @@ def _emit_packing(
             )
             return StridedOperand(pointer, *(uniform(w, size) for size in sizes))
 
-        emit_pack_strided(module, name, plan, side, operand)
-        return
+        if side == "a":
+            return emit_left(module, name, plan, operand)
+        emit_pack_strided(module, name, plan, operand)
+        return LeftOperand()
     width = plan.mr if side == "a" else plan.nr
     window = window_of(region, (axes.batch, own, axes.k), plan, width)
     if window is not None:
         emit_pack_window(module, name, plan, width, window, attach)
-        return
-    unit: Unit = "k" if _is_better_along_k(region, own, axes.k, plan, dependence) else "index"
-    emit_pack_region(module, name, plan, width, unit, region, (axes.batch, own, axes.k), attach)
+        return LeftOperand(f"@{name}")
+    along_k = _is_better_along_k(region, own, axes.k, plan, Dependence(region))
+    layout: Layout = ("rows" if side == "a" else "across") if along_k else "index"
+    emit_pack_region(module, name, plan, width, layout, region, (axes.batch, own, axes.k), attach)
+    return LeftOperand(f"@{name}", layout == "rows")
 
 
 def _strides_of_operand(region: Region, own: Pairs, axes: _Axes) -> tuple[Node, Size, list[Size]] | None:

@@ -1,4 +1,4 @@
-"""Packing of an operand that is computed: panels as in `gemm_pack`, the elements being those of a region.
+"""Packing of an operand that is computed: rows or panels as in `gemm_pack`, the elements being those of a region.
 
 An element has two flattened indices: its own (row of A, column of B) and k.  Vectors run along one of them, `moving`;
 what depends on it is worked out once, outside the loop over the other.  A vector that lies within one row of the last
@@ -13,15 +13,15 @@ from typing import Literal, TypeAlias
 from adjit.compiler.llvm.emit_domain import Pairs, split_flat, walk_rows
 from adjit.compiler.llvm.emit_index import greatest, least, uniform, vector
 from adjit.compiler.llvm.emit_state import Lanes, Ramp, Variable, Writer
-from adjit.compiler.llvm.gemm_pack import emit_transpose
+from adjit.compiler.llvm.gemm_pack import ATTRIBUTES, PARAMETERS, emit_transpose
 from adjit.compiler.llvm.gemm_plan import GemmPlan
 from adjit.compiler.llvm.gemm_tile import below, counted, masked_store, offset
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.ir.graph import Region
 from adjit.ir.shape import Dim, product
 
-Unit: TypeAlias = Literal["index", "k"]
-PARAMETERS = "ptr %buffers, ptr %sizes, i64 %batch, i64 %first, i64 %count, i64 %k0, i64 %kc, ptr noalias %destination"
+# Panels by vectors along the operand's own index; panels by vectors along k, transposed; rows by vectors along k.
+Layout: TypeAlias = Literal["index", "across", "rows"]
 
 
 def emit_pack_region(
@@ -29,16 +29,16 @@ def emit_pack_region(
     name: str,
     plan: GemmPlan,
     width: int,
-    unit: Unit,
+    layout: Layout,
     region: Region,
     axes: tuple[Pairs, Pairs, Pairs],
     attach: Callable[[Function], Writer],
 ) -> None:
-    """`void @name(buffers, sizes, batch, first, count, k0, kc, destination)`, as `gemm_pack.emit_pack` makes it.
+    """`void @name(buffers, sizes, batch, first, count, k0, kc, destination)`: rows or panels of a computed operand.
 
     `axes` are the variables of the batch, of the operand's own index and of k; `width` is the panel's.
     """
-    f = Function(module, name, PARAMETERS, attributes='noinline nounwind "prefer-vector-width"="512"')
+    f = Function(module, name, PARAMETERS, attributes=ATTRIBUTES)
     w = attach(f)
     for pairs in axes:
         for variable, extent in pairs:
@@ -47,10 +47,12 @@ def emit_pack_region(
     with w.bound(split_flat(w, axes[0], "%batch")):
         mark = len(f.lines)
         with counted(f, "0", "%count", width) as start, w.scope(mark):
-            if unit == "index":
+            if layout == "index":
                 packer.along_index(start)
+            elif layout == "across":
+                packer.across(start)
             else:
-                packer.along_k(start)
+                packer.rows(start)
     w.finish()
 
 
@@ -99,7 +101,30 @@ class _Packer:
 
             self._vectors(self.own, index, exist, mask, column)
 
-    def along_k(self, start: str) -> None:
+    def rows(self, start: str) -> None:
+        """Runs of k, stored as they are."""
+        w, f, type = self.w, self.f, self.run
+        self.lanes, self.type = type.lanes, type
+        _, first, left = self._panel(start)
+        stop = f.let(f"add nsw i64 {first}, {least(w, left, str(self.width))}")
+        with counted(f, "0", "%kc", type.lanes) as run, w.scope():
+            exist = f.let(f"sub nsw i64 %kc, {run}")
+            mask = self._below(exist)
+
+            def row(index: str) -> None:
+                number = f.let(f"sub nsw i64 {index}, %first")
+                place = f.let(f"add nsw i64 {f.let(f'mul nsw i64 {number}, %kc')}, {run}")
+                to = offset(f, type.element, "%destination", place)
+                value = self._evaluate(mask)
+                if mask is None:
+                    f.line(f"store {type.llvm} {value}, ptr {to}, align {type.dtype.itemsize}")
+                else:
+                    masked_store(f, type, value, to, mask)
+
+            begin = f.let(f"add nsw i64 %k0, {run}")
+            self._vectors(self.k, begin, exist, mask, lambda: walk_rows(w, self.own, first, stop, row))
+
+    def across(self, start: str) -> None:
         """Runs of k into a square, row by row, then its columns into the panel.
 
         The last run ends at kc, overlapping the one before; where kc is shorter than a run, elements are moved singly.

@@ -13,8 +13,8 @@ from math import gcd
 
 from adjit.compiler.llvm.emit_domain import Pairs, split_flat, walk_rows
 from adjit.compiler.llvm.emit_index import greatest, least, uniform
-from adjit.compiler.llvm.emit_pack import PARAMETERS
 from adjit.compiler.llvm.emit_state import Uniform, Variable, Writer
+from adjit.compiler.llvm.gemm_pack import ATTRIBUTES, PARAMETERS
 from adjit.compiler.llvm.gemm_plan import GemmPlan
 from adjit.compiler.llvm.gemm_tile import below, counted, masked_load, masked_store, offset, splat
 from adjit.compiler.llvm.text import Function, LLType, Module
@@ -68,8 +68,8 @@ def window_of(region: Region, axes: tuple[Pairs, Pairs, Pairs], plan: GemmPlan, 
 def emit_pack_window(
     module: Module, name: str, plan: GemmPlan, width: int, window: Window, attach: Callable[[Function], Writer]
 ) -> None:
-    """`void @name(buffers, sizes, batch, first, count, k0, kc, destination)`, as `gemm_pack.emit_pack` makes it."""
-    f = Function(module, name, PARAMETERS, attributes='noinline nounwind "prefer-vector-width"="512"')
+    """`void @name(buffers, sizes, batch, first, count, k0, kc, destination)`: panels of windows."""
+    f = Function(module, name, PARAMETERS, attributes=ATTRIBUTES)
     w = attach(f)
     for pairs in (window.batch, window.own, window.k):
         for variable, extent in pairs:

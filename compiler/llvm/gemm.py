@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from adjit.compiler.llvm.gemm_pack import PackSource, StridedOperand, emit_pack, emit_pack_strided
+from adjit.compiler.llvm.gemm_pack import LeftOperand, StridedOperand, emit_left, emit_pack_strided
 from adjit.compiler.llvm.gemm_plan import GRAIN, LINE, GemmPlan, plan_gemm, round_up, workspace_bytes
 from adjit.compiler.llvm.gemm_tile import (
     Epilogue,
@@ -29,11 +29,11 @@ __all__ = [
     "Epilogue",
     "GemmOperands",
     "GemmPlan",
-    "PackSource",
+    "LeftOperand",
     "StridedOperand",
     "TileSite",
     "emit_gemm",
-    "emit_pack",
+    "emit_left",
     "emit_pack_strided",
     "emit_task_count",
     "plan_gemm",
@@ -72,7 +72,7 @@ def emit_gemm(
     module: Module,
     name: str,
     plan: GemmPlan,
-    pack_a: str,
+    left: LeftOperand,
     pack_b: str,
     prologue: Prologue,
     epilogue: Epilogue | None = None,
@@ -80,8 +80,8 @@ def emit_gemm(
 ) -> None:
     """`void @name(buffers, sizes, begin, end)`: the tasks begin..end-1 of a product; begin is also the workspace slot.
 
-    `pack_a`, `pack_b` name functions as `emit_pack` makes them; `prologue` emits what yields the operands from
-    `%buffers` and `%sizes`; `epilogue` runs on each element of C once, when its sum is complete, before its store.
+    `left` tells where tiles find A, the function `pack_b` makes panels of B; `prologue` emits what yields the operands
+    from `%buffers` and `%sizes`; `epilogue` runs on each element of C once, when its sum is complete, before its store.
     The number of tasks is `emit_task_count`'s or `task_count`'s.
     """
     tile = emit_tile(module, f"{name}.tile", plan, epilogue)
@@ -97,8 +97,11 @@ def emit_gemm(
         g.line(f"ret i64 {own.c_batch_offset('%batch')}")
         g.finish()
     rows, strips = _strips(f, plan, operands)
+    array = StridedOperand("null", "0", "0", "0") if left.array is None else left.array(f)
     given = {
-        "pack_a": f"@{pack_a}", "pack_b": f"@{pack_b}", "tile": f"@{tile}", "place": place, "m": operands.m,
+        "a": array.pointer, "a_batch_stride": array.batch_stride, "a_row_stride": array.index_stride,
+        "a_k_stride": array.k_stride, "a_by_rows": "true" if left.by_rows else "false",
+        "pack_a": left.pack, "pack_b": f"@{pack_b}", "tile": f"@{tile}", "place": place, "m": operands.m,
         "n": operands.n, "k": operands.k, "c": operands.c, "c_batch_stride": operands.c_batch_stride,
         "c_row_stride": operands.c_row_stride, "c_column_stride": operands.c_column_stride,
         "workspace": operands.workspace, "a_shared": "true" if operands.a_shared else "false", "rows": rows,
@@ -155,6 +158,7 @@ def _quotient_up(f: Function, value: str, divisor: str) -> str:
 
 # What the loops of a product are given: functions, sizes and places of its operands, and its plan's numbers.
 _PARAMETERS = {
+    "a": "ptr", "a_batch_stride": "i64", "a_row_stride": "i64", "a_k_stride": "i64", "a_by_rows": "i1",
     "pack_a": "ptr", "pack_b": "ptr", "tile": "ptr", "place": "ptr", "m": "i64", "n": "i64", "k": "i64", "c": "ptr",
     "c_batch_stride": "i64", "c_row_stride": "i64", "c_column_stride": "i64", "workspace": "ptr", "a_shared": "i1",
     "rows": "i1", "strips": "i64", "total": "i64", "tasks": "i64", "mr": "i64", "nr": "i64", "mc": "i64", "nc": "i64",
@@ -204,6 +208,7 @@ class _Loops:
         place = f.let(f"add i64 {slack}, {f.let('mul nsw i64 %begin, %slot_bytes')}")
         self.a_panels = offset(f, "i8", "%workspace", place)
         self.b_panels = offset(f, "i8", self.a_panels, "%a_bytes")
+        self.in_place = f.let("icmp ne ptr %a, null")
         # Runs of equal length, so that no short one pays for another pass over C; one empty run if K is 0.
         runs = maximum(f, _quotient_up(f, "%k", str(plan.kc)), 1)
         self.run = maximum(f, _quotient_up(f, "%k", runs), 1)
@@ -215,7 +220,8 @@ class _Loops:
         with counted(f, first_batch, _quotient_up(f, stop, "%strips"), 1) as batch:
             # Panels of a shared A that were packed for the first batch serve the others, unless its rows are cut.
             packed = f.let(f"or i1 %rows, {f.let(f'icmp eq i64 {batch}, {first_batch}')}")
-            self.packs_a = f.let(f"or i1 {apart}, {packed}")
+            again = f.let(f"or i1 {apart}, {packed}")
+            self.packs_a = f.let(f"select i1 {self.in_place}, i1 false, i1 {again}")
             self._span(self._part(batch, first, stop))
 
     def _part(self, batch: str, first: str, stop: str) -> _Span:
@@ -256,7 +262,8 @@ class _Loops:
                 self._pack("b", span, n0, columns, k0, depth, self.b_panels)
                 with counted(f, span.m0, span.m1, "%mc") as m0:
                     rows = minimum(f, f.let(f"sub nsw i64 {span.m1}, {m0}"), "%mc")
-                    self._pack("a", span, m0, rows, k0, depth, self.a_panels)
+                    with when(f, f.let(f"xor i1 {self.in_place}, true")):
+                        self._pack("a", span, m0, rows, k0, depth, self.a_panels)
                     self._tiles(span, m0, rows, n0, columns, k0, depth, self.a_panels)
 
     def _resident(self, span: _Span) -> None:
@@ -287,8 +294,9 @@ class _Loops:
     def _tiles(
         self, span: _Span, m0: str, rows: str, n0: str, columns: str, k0: str, depth: str, a_panels: str
     ) -> None:
-        """All tiles of packed A times packed B; a panel of B stays in L1 while the panels of A pass."""
+        """All tiles of rows of A times packed B; a panel of B stays in L1 while the rows of A pass."""
         f = self.f
+        a, a_pitch, a_row, a_step = self._left(span, m0, k0, depth, a_panels)
         again = f.let(f"icmp sgt i64 {k0}, 0")
         last = f.let(f"icmp sge i64 {f.let(f'add nsw i64 {k0}, {depth}')}, %k")
         with counted(f, "0", columns, "%nr") as j:
@@ -298,11 +306,25 @@ class _Loops:
             width = minimum(f, f.let(f"sub nsw i64 {columns}, {j}"), "%nr")
             with counted(f, "0", rows, "%mr") as i:
                 row = f.let(f"add nsw i64 {m0}, {i}")
-                a = offset(f, self.element, a_panels, f.let(f"mul nsw i64 {i}, {depth}"))
+                a_rows = offset(f, self.element, a, f.let(f"mul nsw i64 {i}, {a_pitch}"))
                 c = offset(f, self.element, c_column, f.let(f"mul nsw i64 {row}, %c_row_stride"))
                 height = minimum(f, f.let(f"sub nsw i64 {rows}, {i}"), "%mr")
                 f.line(
-                    f"call void %tile(i64 {depth}, ptr {a}, ptr {b}, ptr {c}, i64 %c_row_stride, "
-                    f"i64 %c_column_stride, i64 {height}, i64 {width}, i1 {again}, ptr %buffers, ptr %sizes, "
-                    f"i64 {span.batch}, i64 {row}, i64 {column}, i1 {last})"
+                    f"call void %tile(i64 {depth}, ptr {a_rows}, i64 {a_row}, i64 {a_step}, ptr {b}, ptr {c}, "
+                    f"i64 %c_row_stride, i64 %c_column_stride, i64 {height}, i64 {width}, i1 {again}, ptr %buffers, "
+                    f"ptr %sizes, i64 {span.batch}, i64 {row}, i64 {column}, i1 {last})"
                 )
+
+    def _left(self, span: _Span, m0: str, k0: str, depth: str, a_panels: str) -> tuple[str, str, str, str]:
+        """A from row m0 on: its address, what a tile's first row adds to it, and strides from row to row and of k."""
+        f = self.f
+        places = (
+            f.let(f"mul nsw i64 {index}, {stride}")
+            for index, stride in ((span.batch, "%a_batch_stride"), (m0, "%a_row_stride"), (k0, "%a_k_stride"))
+        )
+        at = f.let(f"add nsw i64 {f.let(f'add nsw i64 {next(places)}, {next(places)}')}, {next(places)}")
+        packed = f.let(f"select i1 %a_by_rows, i64 {depth}, i64 1"), f.let("select i1 %a_by_rows, i64 1, i64 %mr")
+        pairs = (depth, "%a_row_stride"), (packed[0], "%a_row_stride"), (packed[1], "%a_k_stride")
+        pitch, row, step = (f.let(f"select i1 {self.in_place}, i64 {own}, i64 {other}") for other, own in pairs)
+        array = offset(f, self.element, "%a", at)
+        return f.let(f"select i1 {self.in_place}, ptr {array}, ptr {a_panels}"), pitch, row, step

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from adjit.compiler.llvm.gemm import GemmOperands, emit_gemm, emit_task_count
 from adjit.compiler.llvm.gemm_matvec import MatvecOperands, emit_matvec
-from adjit.compiler.llvm.gemm_pack import StridedOperand, emit_pack_strided
+from adjit.compiler.llvm.gemm_pack import StridedOperand, emit_left, emit_pack_strided
 from adjit.compiler.llvm.gemm_plan import GemmPlan
 from adjit.compiler.llvm.gemm_tile import Epilogue
 from adjit.compiler.llvm.text import Function, Module
@@ -88,9 +88,9 @@ def emit_matmul(
     if 1 in (literals["m"], literals["n"]) and epilogue is None:
         emit_matvec(module, name, plan, matvec, "")
         return
-    emit_pack_strided(module, f"{name}.pack_a", plan, "a", a)
-    emit_pack_strided(module, f"{name}.pack_b", plan, "b", b)
-    emit_gemm(module, name, plan, f"{name}.pack_a", f"{name}.pack_b", operands, epilogue, "")
+    left = emit_left(module, f"{name}.pack_a", plan, a)
+    emit_pack_strided(module, f"{name}.pack_b", plan, b)
+    emit_gemm(module, name, plan, left, f"{name}.pack_b", operands, epilogue, "")
     emit_task_count(module, f"{name}.tasks", plan, operands, "")
 
 

@@ -1,7 +1,8 @@
-"""Packing an operand of a matrix product into panels: element (k, r) of panel p stands at p*kc*width + k*width + r.
+"""Packing an array that is an operand of a matrix product, so that tiles read it from start to end.
 
-The operand need not be an array: a `PackSource` evaluates its elements, one or several consecutive ones at a time.
-Elements beyond the operand's edge are written as zeros, and are never evaluated.
+B goes into panels of `nr` columns: element (k, j) of panel p at p*kc*nr + k*nr + j, zeros beyond the edge.  A, of which
+tiles read single elements, keeps its rows: element (i, k) at i*kc + k; only where its columns are contiguous it goes
+into panels of `mr` rows, as B does.  A whose rows stand well in the caches as they are is not packed at all.
 """
 
 from __future__ import annotations
@@ -28,23 +29,17 @@ from adjit.compiler.llvm.text import Function, LLType, Module
 _TOGETHER = 8
 # Rows of memory that are asked for ahead of the one being copied: some 200 cycles, the latency of a last cache.
 _AHEAD = 8
+# Tiles beside each other for which rows of A are read in place though memory does not foresee them: each saves 3 %.
+_OFTEN = 4
 
-Side = Literal["a", "b"]
+PARAMETERS = "ptr %buffers, ptr %sizes, i64 %batch, i64 %first, i64 %count, i64 %k0, i64 %kc, ptr noalias %destination"
+ATTRIBUTES = 'noinline nounwind "prefer-vector-width"="512"'
+_COPY = (
+    "ptr readonly %base, i64 %index_stride, i64 %k_stride, i64 %batch, i64 %first, i64 %count, i64 %k0, i64 %kc, "
+    "ptr noalias %destination"
+)
+
 Unit = Literal["index", "k"]
-Evaluate = Callable[[Function, LLType, str, str, str, str | None], str]
-
-
-@dataclass(frozen=True, slots=True)
-class PackSource:
-    """The elements of one operand: (batch, index, k), `index` being the row of A or the column of B.
-
-    `evaluate(function, type, batch, index, k, mask)` emits code for `type.lanes` elements that follow each other along
-    `unit` (`index` or `k`; None: only single elements can be asked for) and returns their name.  A mask tells the lanes
-    that exist; the others must not be read, and must come out as zeros.  Masks come only with `unit="index"`.
-    """
-
-    unit: Unit | None
-    evaluate: Evaluate
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,67 +52,72 @@ class StridedOperand:
     k_stride: str
 
 
-def emit_pack(
-    module: Module, name: str, plan: GemmPlan, side: Side, prologue: Callable[[Function], list[tuple[str, PackSource]]]
-) -> None:
-    """`void @name(buffers, sizes, batch, i0, count, k0, kc, dst)`: pack ceil(count / width) panels of an operand.
+@dataclass(frozen=True, slots=True)
+class LeftOperand:
+    """How tiles find A: packed by the function `pack`, by rows or by panels; or in place, where `array` emits it."""
 
-    `prologue` emits what stands before the loops and returns the ways to evaluate the operand, each under an i1
-    condition; the first whose condition holds is taken, and the last one's condition is taken for granted.
-    """
-    parameters = (
-        "ptr %buffers, ptr %sizes, i64 %batch, i64 %first, i64 %count, i64 %k0, i64 %kc, ptr noalias %destination"
-    )
-    f = Function(module, name, parameters, attributes='noinline nounwind "prefer-vector-width"="512"')
-    ways = prologue(f)
-    if any(source.unit == "k" for _, source in ways):
-        _make_square(f, plan)
-    done = f.label("packed")
-    for number, (condition, source) in enumerate(ways):
-        other = f.label("way")
-        if number + 1 < len(ways):
-            chosen = f.label("way")
-            f.branch(condition, chosen, other)
-            f.start(chosen)
-        _pack(f, plan, plan.mr if side == "a" else plan.nr, source)
-        f.jump(done)
-        if number + 1 < len(ways):
-            f.start(other)
-    f.start(done)
-    f.line("ret void")
-    f.finish()
+    pack: str = "null"
+    by_rows: bool = False
+    array: Callable[[Function], StridedOperand] | None = None
+
+
+def emit_left(
+    module: Module, name: str, plan: GemmPlan, array: Callable[[Function], StridedOperand]
+) -> LeftOperand:
+    """A that is an array of any strides: in place, or packed by `void @name(PARAMETERS)`."""
+    f = Function(module, name, PARAMETERS, attributes=ATTRIBUTES)
+    operand = array(f)
+    if _stands_well(plan, operand):
+        return LeftOperand(array=array)
+    by_rows = operand.index_stride != "1"
+    if by_rows:
+        _emit_ways(f, plan, operand, {"k": _copy_rows(module, plan, "k"), None: _copy_rows(module, plan, None)})
+    else:
+        _emit_ways(f, plan, operand, {"index": _copy_panels(module, plan, plan.mr, "index")})
+    return LeftOperand(f"@{name}", by_rows)
+
+
+def _stands_well(plan: GemmPlan, operand: StridedOperand) -> bool:
+    """Whether A is read in place: along its rows, out of L2 or so often that the first time does not matter."""
+    return operand.k_stride == "1" and (plan.resident or plan.nc >= _OFTEN * plan.nr)
 
 
 def emit_pack_strided(
-    module: Module, name: str, plan: GemmPlan, side: Side, prologue: Callable[[Function], StridedOperand]
+    module: Module, name: str, plan: GemmPlan, array: Callable[[Function], StridedOperand]
 ) -> None:
-    """`emit_pack` for an array of any strides: copies of vectors where a stride is 1, register transposes across it.
+    """`void @name(PARAMETERS)`: panels of B, an array of any strides.
 
-    The copying is done by functions that all arrays of a module share; a stride given as the literal `"1"` leaves the
-    other ways out.
+    Vectors are copied where a stride is 1, and transposed in registers across it.
     """
-    parameters = (
-        "ptr %buffers, ptr %sizes, i64 %batch, i64 %first, i64 %count, i64 %k0, i64 %kc, ptr noalias %destination"
-    )
-    f = Function(module, name, parameters, attributes='noinline nounwind "prefer-vector-width"="512"')
-    operand = prologue(f)
+    f = Function(module, name, PARAMETERS, attributes=ATTRIBUTES)
+    operand = array(f)
+    units: tuple[Unit | None, ...] = ("index", "k", None)
+    _emit_ways(f, plan, operand, {unit: _copy_panels(module, plan, plan.nr, unit) for unit in units})
+
+
+def _emit_ways(
+    f: Function, plan: GemmPlan, operand: StridedOperand, ways: dict[Unit | None, Callable[[], str]]
+) -> None:
+    """Call the function among `ways` for the stride that is 1, known (the literal `"1"`) or asked for at run time.
+
+    The copying is done by functions that all arrays of a module share, made where they are needed.
+    """
     base = offset(f, LLType(plan.dtype).llvm, operand.pointer, _product(f, "%batch", operand.batch_stride))
-    width = plan.mr if side == "a" else plan.nr
-    units: tuple[tuple[Unit, str], ...] = (("index", operand.index_stride), ("k", operand.k_stride))
-    known: list[Unit] = [unit for unit, stride in units if stride == "1"]
+    strides: dict[Unit | None, str] = {"index": operand.index_stride, "k": operand.k_stride}
+    known = [unit for unit in ways if unit is not None and strides[unit] == "1"]
     done = f.label("packed")
 
     def copy(unit: Unit | None) -> None:
         f.line(
-            f"call void @{_strided_copy(module, plan, width, unit)}(ptr {base}, i64 {operand.index_stride}, "
-            f"i64 {operand.k_stride}, i64 %batch, i64 %first, i64 %count, i64 %k0, i64 %kc, ptr %destination)"
+            f"call void @{ways[unit]()}(ptr {base}, i64 {operand.index_stride}, i64 {operand.k_stride}, "
+            "i64 %batch, i64 %first, i64 %count, i64 %k0, i64 %kc, ptr %destination)"
         )
         f.jump(done)
 
-    for unit, stride in units if not known else ():
-        if stride.startswith("%"):
+    for unit in ways if not known else ():
+        if unit and strides[unit].startswith("%"):
             chosen, other = f.label("way"), f.label("way")
-            f.branch(f.let(f"icmp eq i64 {stride}, 1"), chosen, other)
+            f.branch(f.let(f"icmp eq i64 {strides[unit]}, 1"), chosen, other)
             f.start(chosen)
             copy(unit)
             f.start(other)
@@ -127,64 +127,92 @@ def emit_pack_strided(
     f.finish()
 
 
-def _strided_copy(module: Module, plan: GemmPlan, width: int, unit: Unit | None) -> str:
-    """`void @...(base, index_stride, k_stride, batch, first, count, k0, kc, destination)`: panels of an array.
+class _Array:
+    """The elements (index, k) of the array that a copying function is given; `unit` tells which stride is 1."""
 
-    `unit` tells which stride is 1.
-    """
-    name = module.shared(f"gemm.pack.{unit or 'single'}.{width}.{LLType(plan.dtype, plan.lanes).suffix}")
-    if module.has(name):
-        return name
-    parameters = (
-        "ptr readonly %base, i64 %index_stride, i64 %k_stride, i64 %batch, i64 %first, i64 %count, i64 %k0, i64 %kc, "
-        "ptr noalias %destination"
-    )
-    f = Function(module, name, parameters, attributes='noinline nounwind "prefer-vector-width"="512"')
-    strides = "1" if unit == "index" else "%index_stride", "1" if unit == "k" else "%k_stride"
+    def __init__(self, f: Function, unit: Unit | None) -> None:
+        self.f = f
+        self.index_stride = "1" if unit == "index" else "%index_stride"
+        self.k_stride = "1" if unit == "k" else "%k_stride"
 
-    def evaluate(f: Function, type: LLType, batch: str, index: str, k: str, mask: str | None) -> str:
-        place = f.let(f"add nsw i64 {_product(f, index, strides[0])}, {_product(f, k, strides[1])}")
-        address = offset(f, type.element, "%base", place)
+    def place(self, type: LLType, index: str, k: str) -> str:
+        at = self.f.let(
+            f"add nsw i64 {_product(self.f, index, self.index_stride)}, {_product(self.f, k, self.k_stride)}"
+        )
+        return offset(self.f, type.element, "%base", at)
+
+    def load(
+        self, type: LLType, index: str, k: str, mask: str | None = None, ahead: tuple[int, str] | None = None
+    ) -> str:
+        """Elements from (index, k) on, along the stride that is 1; `ahead` times a stride further is asked for too."""
+        address = self.place(type, index, k)
         if mask is not None:
-            return masked_load(f, type, address, mask, "zeroinitializer")
-        if type.lanes == plan.lanes:  # hardware does not foresee the jumps from row to row
-            step = _product(f, *ahead)
-            prefetch(f, offset(f, type.element, address, step))
-        return f.let(f"load {type.llvm}, ptr {address}, align {type.dtype.itemsize}")
-
-    ahead = (str(width), strides[0]) if unit == "k" else (str(_AHEAD), strides[1])
-    if unit == "k":
-        _make_square(f, plan)
-    _pack(f, plan, width, PackSource(unit, evaluate))
-    f.line("ret void")
-    f.finish()
-    return name
+            return masked_load(self.f, type, address, mask, "zeroinitializer")
+        if ahead is not None:  # hardware does not foresee the jumps from row to row
+            prefetch(self.f, offset(self.f, type.element, address, _product(self.f, str(ahead[0]), ahead[1])))
+        return self.f.let(f"load {type.llvm}, ptr {address}, align {type.dtype.itemsize}")
 
 
-def _make_square(f: Function, plan: GemmPlan) -> None:
-    """Room for a square of `plan.lanes` vectors."""
-    f.lines.insert(1, f"  %square = alloca [{plan.lanes * plan.lanes} x {LLType(plan.dtype).llvm}], align 64")
+def _copy_rows(module: Module, plan: GemmPlan, unit: Unit | None) -> Callable[[], str]:
+    """The maker of `void @...(_COPY)`: rows of an array one after another, as vectors if `unit` is k."""
+
+    def make() -> str:
+        vector = LLType(plan.dtype, plan.lanes if unit else 1)
+        name = module.shared(f"gemm.rows.{vector.suffix}")
+        if module.has(name):
+            return name
+        f = Function(module, name, _COPY, attributes=ATTRIBUTES)
+        array, align = _Array(f, unit), plan.dtype.itemsize
+        with counted(f, "0", "%count", 1) as r:
+            index = f.let(f"add nsw i64 %first, {r}")
+            row = offset(f, vector.element, "%destination", f.let(f"mul nsw i64 {r}, %kc"))
+            whole = f.let(f"and i64 %kc, {-vector.lanes}")
+            with counted(f, "0", whole, vector.lanes) as k:
+                value = array.load(vector, index, f.let(f"add nsw i64 %k0, {k}"), None, (_AHEAD, array.index_stride))
+                f.line(f"store {vector.llvm} {value}, ptr {offset(f, vector.element, row, k)}, align {align}")
+            if vector.lanes > 1:
+                with when(f, f.let(f"icmp slt i64 {whole}, %kc")):
+                    mask = below(f, vector.lanes, f.let(f"sub nsw i64 %kc, {whole}"))
+                    value = array.load(vector, index, f.let(f"add nsw i64 %k0, {whole}"), mask)
+                    masked_store(f, vector, value, offset(f, vector.element, row, whole), mask)
+        f.line("ret void")
+        f.finish()
+        return name
+
+    return make
+
+
+def _copy_panels(module: Module, plan: GemmPlan, width: int, unit: Unit | None) -> Callable[[], str]:
+    """The maker of `void @...(_COPY)`: panels of an array."""
+
+    def make() -> str:
+        name = module.shared(f"gemm.pack.{unit or 'single'}.{width}.{LLType(plan.dtype, plan.lanes).suffix}")
+        if module.has(name):
+            return name
+        f = Function(module, name, _COPY, attributes=ATTRIBUTES)
+        array = _Array(f, unit)
+        if unit == "index":
+            _pack_along(f, plan, width, array)
+        else:
+            if unit == "k":
+                f.lines.insert(1, f"  %square = alloca [{plan.lanes**2} x {LLType(plan.dtype).llvm}], align 64")
+            with counted(f, "0", "%count", width) as start:
+                panel = offset(f, LLType(plan.dtype).llvm, "%destination", f.let(f"mul nsw i64 {start}, %kc"))
+                left = minimum(f, f.let(f"sub nsw i64 %count, {start}"), width)
+                first = f.let(f"add nsw i64 %first, {start}")
+                (_pack_across if unit == "k" else _pack_single)(f, plan, width, array, panel, first, left)
+        f.line("ret void")
+        f.finish()
+        return name
+
+    return make
 
 
 def _product(f: Function, left: str, right: str) -> str:
     return left if right == "1" else f.let(f"mul nsw i64 {left}, {right}")
 
 
-def _pack(f: Function, plan: GemmPlan, width: int, source: PackSource) -> None:
-    if source.unit == "index":
-        _pack_along(f, plan, width, source)
-        return
-    with counted(f, "0", "%count", width) as start:
-        panel = offset(f, LLType(plan.dtype).llvm, "%destination", f.let(f"mul nsw i64 {start}, %kc"))
-        left = minimum(f, f.let(f"sub nsw i64 %count, {start}"), width)
-        first = f.let(f"add nsw i64 %first, {start}")
-        if source.unit == "k":
-            _pack_across(f, plan, width, source, panel, first, left)
-        else:
-            _pack_single(f, plan, width, source, panel, first, left)
-
-
-def _pack_along(f: Function, plan: GemmPlan, width: int, source: PackSource) -> None:
+def _pack_along(f: Function, plan: GemmPlan, width: int, array: _Array) -> None:
     """Copy rows of panels as vectors; those of a last, incomplete panel under masks.
 
     Several panels advance together, so that memory is read in runs longer than a panel is wide.
@@ -195,20 +223,20 @@ def _pack_along(f: Function, plan: GemmPlan, width: int, source: PackSource) -> 
     with counted(f, "0", whole, _TOGETHER * width) as group:
         stop = minimum(f, f.let(f"add nsw i64 {group}, {_TOGETHER * width}"), whole)
         with counted(f, "0", "%kc", 1) as k, counted(f, group, stop, width) as start:
-            _copy_row(f, plan, width, source, start, k, pieces, [None] * len(pieces))
+            _copy_row(f, plan, width, array, start, k, pieces, [None] * len(pieces))
     if width == 1:
         return
     with when(f, f.let(f"icmp ne i64 {incomplete}, 0")):
         masks = [below(f, type.lanes, f.let(f"sub nsw i64 {incomplete}, {at}")) for at, type in pieces]
         with counted(f, "0", "%kc", 1) as k:
-            _copy_row(f, plan, width, source, whole, k, pieces, masks)
+            _copy_row(f, plan, width, array, whole, k, pieces, masks)
 
 
 def _copy_row(
     f: Function,
     plan: GemmPlan,
     width: int,
-    source: PackSource,
+    array: _Array,
     start: str,
     k: str,
     pieces: Sequence[tuple[int, LLType]],
@@ -221,7 +249,8 @@ def _copy_row(
     panel = offset(f, element, "%destination", f.let(f"mul nsw i64 {start}, %kc"))
     row = offset(f, element, panel, f.let(f"mul nsw i64 {k}, {width}"))
     for (at, type), mask in zip(pieces, masks, strict=True):
-        value = source.evaluate(f, type, "%batch", f.let(f"add nsw i64 {first}, {at}"), depth, mask)
+        ahead = (_AHEAD, array.k_stride) if type.lanes == plan.lanes else None
+        value = array.load(type, f.let(f"add nsw i64 {first}, {at}"), depth, mask, ahead)
         f.line(f"store {type.llvm} {value}, ptr {offset(f, element, row, at)}, align {type.dtype.itemsize}")
 
 
@@ -231,9 +260,7 @@ def _pieces(plan: GemmPlan, width: int) -> list[tuple[int, LLType]]:
     return [(at, LLType(plan.dtype, min(plan.lanes, width - at))) for at in starts]
 
 
-def _pack_across(
-    f: Function, plan: GemmPlan, width: int, source: PackSource, panel: str, first: str, left: str
-) -> None:
+def _pack_across(f: Function, plan: GemmPlan, width: int, array: _Array, panel: str, first: str, left: str) -> None:
     """Read runs along k of `lanes` rows into a square, and write its columns.
 
     The last run along k ends at kc, overlapping the one before; a kc shorter than a run goes element by element.
@@ -244,7 +271,7 @@ def _pack_across(
     single, across, done = f.label("single"), f.label("across"), f.label("done")
     f.branch(f.let(f"icmp slt i64 %kc, {plan.lanes}"), single, across)
     f.start(single)
-    _pack_single(f, plan, width, source, panel, first, left)
+    _pack_single(f, plan, width, array, panel, first, left)
     f.jump(done)
     f.start(across)
     last = f.let(f"sub nsw i64 %kc, {plan.lanes}")
@@ -259,7 +286,7 @@ def _pack_across(
             depth = f.let(f"add nsw i64 %k0, {k}")
             with counted(f, "0", rows, 1) as r:
                 index = f.let(f"add nsw i64 {first}, {f.let(f'add nsw i64 {at}, {r}')}")
-                value = source.evaluate(f, vector, "%batch", index, depth, None)
+                value = array.load(vector, index, depth, None, (width, array.index_stride))
                 place = offset(f, vector.element, "%square", f.let(f"mul nsw i64 {r}, {plan.lanes}"))
                 f.line(f"store {vector.llvm} {value}, ptr {place}, align {align}")
             corner = f.let(f"add nsw i64 {f.let(f'mul nsw i64 {k}, {width}')}, {at}")
@@ -314,16 +341,14 @@ def transpose(f: Function, vector: LLType, values: list[str]) -> list[str]:
     return values
 
 
-def _pack_single(
-    f: Function, plan: GemmPlan, width: int, source: PackSource, panel: str, first: str, left: str
-) -> None:
-    """Evaluate element by element."""
+def _pack_single(f: Function, plan: GemmPlan, width: int, array: _Array, panel: str, first: str, left: str) -> None:
+    """Copy element by element."""
     scalar = LLType(plan.dtype)
     with counted(f, "0", "%kc", 1) as k:
         depth = f.let(f"add nsw i64 %k0, {k}")
         row = offset(f, scalar.llvm, panel, f.let(f"mul nsw i64 {k}, {width}"))
         with counted(f, "0", left, 1) as r:
-            value = source.evaluate(f, scalar, "%batch", f.let(f"add nsw i64 {first}, {r}"), depth, None)
+            value = array.load(scalar, f.let(f"add nsw i64 {first}, {r}"), depth)
             f.line(f"store {scalar.llvm} {value}, ptr {offset(f, scalar.llvm, row, r)}, align {plan.dtype.itemsize}")
         with counted(f, left, str(width), 1) as r:
             f.line(f"store {scalar.llvm} {scalar.constant(0)}, ptr {offset(f, scalar.llvm, row, r)}")

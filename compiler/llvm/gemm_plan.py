@@ -36,6 +36,8 @@ LINE = 64
 # A task of fewer multiply-adds (some 2 microseconds) is not worth a wake-up.
 GRAIN = 1 << 18
 _UNKNOWN = 1 << 14
+# More rows than this have no registers for their addresses.
+_MOST_ROWS = 14
 # Cycles for each row that a tile has in a C beyond L2 whose rows are longer than _SHORT bytes: wide tiles have fewer.
 _PIECE, _SHORT = 8, 2048
 
@@ -146,7 +148,7 @@ def _tiles(dtype: DType, target: Target) -> Iterator[tuple[int, int]]:
     """The tiles whose accumulators, one row of B and one broadcast of A fit the registers."""
     budget = target.vector_registers if dtype.is_float else 12
     for vectors in (1, 2, 3, 4):
-        for mr in range(1, 25):
+        for mr in range(1, _MOST_ROWS + 1):
             if mr * vectors + vectors + 1 <= budget:
                 yield mr, vectors
 

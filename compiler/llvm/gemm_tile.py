@@ -1,4 +1,4 @@
-"""The register tile of a matrix product: C[i, j] (+)= sum over k of a[k, i] b[k, j] over packed panels.
+"""The register tile of a matrix product: C[i, j] (+)= sum over k of a[i, k] b[k, j], b a packed panel.
 
 Each element of C is one chain of multiply-adds over k, then one addition to C: its bits depend on neither the tile's
 size nor its place in it.
@@ -131,14 +131,16 @@ def masked_store(function: Function, type: LLType, value: str, pointer: str, mas
 
 
 def emit_tile(module: Module, name: str, plan: GemmPlan, epilogue: Epilogue | None) -> str:
-    """`void @name(...)`: one tile of C from a panel of A and one of B over `%depth` steps of k; its name is returned.
+    """`void @name(...)`: one tile of C from rows of A and a panel of B over `%depth` steps of k; its name is returned.
 
     Without epilogue all products of a module with tiles of one kind share a function, so `name` is not used.
     `%rows` x `%columns` is the part of the tile that exists; `%accumulate` adds to C, else C is overwritten.
+    `%a_row` and `%a_step` are A's strides from row to row and along k; rows that do not exist are not read.
     """
     parameters = (
-        "i64 %depth, ptr noalias readonly %a, ptr noalias readonly %b, ptr %c, i64 %row_stride, i64 %column_stride, "
-        "i64 %rows, i64 %columns, i1 %accumulate, ptr %buffers, ptr %sizes, i64 %batch, i64 %row, i64 %column, i1 %last"
+        "i64 %depth, ptr noalias readonly %a, i64 %a_row, i64 %a_step, ptr noalias readonly %b, ptr %c, "
+        "i64 %row_stride, i64 %column_stride, i64 %rows, i64 %columns, i1 %accumulate, ptr %buffers, ptr %sizes, "
+        "i64 %batch, i64 %row, i64 %column, i1 %last"
     )
     if epilogue is None:
         kind = "fetching" if plan.fetches else "streaming" if plan.streams else "tile"
@@ -201,6 +203,10 @@ def _sum(f: Function, plan: GemmPlan) -> list[str]:
     current, updated = [f.reserve() for _ in range(count)], [f.reserve() for _ in range(count)]
     results = [f.reserve() for _ in range(count)]
     zero = vector.constant(0)
+    starts = ["0"]  # where the rows begin; those beyond the edge at the first, and what they give is not stored
+    for i in range(1, plan.mr):
+        exists = f.let(f"icmp sgt i64 %rows, {i}")
+        starts.append(f.let(f"select i1 {exists}, i64 {f.let(f'mul nsw i64 %a_row, {i}')}, i64 0"))
     head, latch, after = f.label("sum"), f.label("next"), f.label("summed")
     before, index = f.block, f.reserve()
     some = f.let("icmp sgt i64 %depth, 0")
@@ -210,15 +216,16 @@ def _sum(f: Function, plan: GemmPlan) -> list[str]:
     f.set(index, f"phi i64 [ 0, %{before} ], [ {following}, %{latch} ]")
     for old, new in zip(current, updated, strict=True):
         f.set(old, f"phi {vector.llvm} [ {zero}, %{before} ], [ {new}, %{latch} ]")
-    a = offset(f, vector.element, "%a", f.let(f"mul nsw i64 {index}, {plan.mr}"))
+    a = offset(f, vector.element, "%a", f.let(f"mul nsw i64 {index}, %a_step"))
     b = offset(f, vector.element, "%b", f.let(f"mul nsw i64 {index}, {plan.nr}"))
     align = plan.lanes * plan.dtype.itemsize  # panels start at cache lines, and rows of B are whole vectors
     columns = [
         f.let(f"load {vector.llvm}, ptr {offset(f, vector.element, b, v * plan.lanes)}, align {align}")
         for v in range(vectors)
     ]
-    for i in range(plan.mr):
-        scalar = f.let(f"load {vector.element}, ptr {offset(f, vector.element, a, i)}, align {plan.dtype.itemsize}")
+    for i, start in enumerate(starts):
+        at = offset(f, vector.element, a, start)
+        scalar = f.let(f"load {vector.element}, ptr {at}, align {plan.dtype.itemsize}")
         row = splat(f, vector, scalar)
         for v in range(vectors):
             place = i * vectors + v

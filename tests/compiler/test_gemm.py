@@ -19,9 +19,7 @@ from hypothesis import strategies as st
 from adjit.compiler.llvm import jit
 from adjit.compiler.llvm.gemm import (
     GemmPlan,
-    PackSource,
     TileSite,
-    emit_pack,
     plan_gemm,
     task_count,
     workspace_bytes,
@@ -30,7 +28,7 @@ from adjit.compiler.llvm.gemm_matmul import MATMUL_SIZES, emit_matmul
 from adjit.compiler.llvm.gemm_matvec import matvec_task_count
 from adjit.compiler.llvm.gemm_tile import masked_load
 from adjit.compiler.llvm.target import Target, host_target, make_target
-from adjit.compiler.llvm.text import Function, LLType, Module
+from adjit.compiler.llvm.text import Function, Module
 from adjit.ir.errors import CompileError
 from adjit.ir.types import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, U8, DType
 
@@ -331,45 +329,6 @@ def test_epilogue_meets_each_finished_element_once(m: int, n: int, k: int, order
     sizes = np.array(size_table(a, b, c), np.int64)
     product.run(buffers.ctypes.data, sizes.ctypes.data, 0, 1)
     np.testing.assert_array_equal(c, np.maximum(plain + bias, 0))
-
-
-@pytest.mark.parametrize("unit", ("index", "k", None))
-@pytest.mark.parametrize("width", (1, 5, 14, 17, 24))
-def test_packing_a_computed_operand(width: int, unit: Any) -> None:
-    """Panels of the squares of x, which is read along `unit`, with guards around x and around the panels."""
-    plan = dataclasses.replace(plan_gemm(F32, host_target(), None, None, None), mr=width, mc=width)
-    rows, depth, first, k0 = 100, 40, 3, 5
-    x = fill(guarded((rows, depth), F32, True, (1, 0) if unit == "index" else (0, 1)), 1)
-    strides = [stride // 4 for stride in x.strides]
-
-    def evaluate(f: Function, type: LLType, batch: str, index: str, k: str, mask: str | None) -> str:
-        del batch
-        base = f.let("load ptr, ptr %buffers")
-        place = f.let(f"add i64 {f.let(f'mul i64 {index}, {strides[0]}')}, {f.let(f'mul i64 {k}, {strides[1]}')}")
-        address = f.let(f"getelementptr float, ptr {base}, i64 {place}")
-        if mask is None:
-            value = f.let(f"load {type.llvm}, ptr {address}, align 4")
-        else:
-            value = masked_load(f, type, address, mask, "zeroinitializer")
-        return f.let(f"fmul {type.llvm} {value}, {value}")
-
-    module = Module()
-    emit_pack(module, "pack", plan, "a", lambda f: [("true", PackSource(unit, evaluate))])
-    text = str(module).replace("define internal void @pack", "define void @pack")
-    library = jit.compile_library(text, ("pack",))
-    parameters = (*[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 5, ctypes.c_void_p)
-    pack = ctypes.CFUNCTYPE(None, *parameters)(library.address("pack"))
-    buffers = np.array([x.ctypes.data], np.uint64)
-    counts = (0, 1, width - 1, width, 3 * width + 1, rows - first)
-    for count, kc in itertools.product(counts, (0, 1, 7, 16, 33, depth - k0)):
-        count = min(count, rows - first)
-        panels = -(-count // width)
-        out = guarded((panels, kc, width), F32, at_end=True)
-        out[...] = np.nan
-        pack(buffers.ctypes.data, None, 0, first, count, k0, kc, out.ctypes.data)
-        expected = np.zeros((panels * width, kc), np.float32)
-        expected[:count] = x[first : first + count, k0 : k0 + kc] ** 2
-        np.testing.assert_array_equal(out, expected.reshape(panels, width, kc).swapaxes(1, 2))
 
 
 @pytest.mark.parametrize("dtype", (BOOL, F16, BF16), ids=str)
