@@ -15,6 +15,7 @@ from adjit.compiler.llvm.emit_index import (
     uniform,
     vector,
 )
+from adjit.compiler.llvm.emit_prefetch import fetch_ahead
 from adjit.compiler.llvm.emit_spaced import load_repeated, load_strided
 from adjit.compiler.llvm.emit_state import ZEROS, Register, Writer, memory_type, size_of
 from adjit.compiler.llvm.emit_stream import stream
@@ -34,6 +35,9 @@ def emit_load(w: Writer, node: Node) -> None:
     where, mask = _address(w, node, buffer, rest)
     dtype = buffer.type.dtype
     w.registers[node.output] = _from_memory(w, dtype, _load(w, w.buffers[buffer], dtype, where, mask))
+    if node in w.fetched and w.lanes > 1:
+        type = memory_type(LLType(dtype, w.lanes))
+        fetch_ahead(w, type, offset(w.f, type.element, w.buffers[buffer], where.base), w.fetched[node])
 
 
 def emit_store(w: Writer, node: Node) -> None:

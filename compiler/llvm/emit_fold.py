@@ -56,13 +56,13 @@ def fold_lanes(w: Writer, kind: str, dtype: DType, name: str, lanes: int) -> str
     while lanes > 1:
         half = lanes // 2
         wide, narrow = LLType(dtype, lanes), LLType(dtype, half)
-        low, high = _halves(w, wide, name)
+        low, high = halves(w, wide, name)
         name = combine(w, kind, narrow, low, high)
         lanes = half
     return name
 
 
-def _halves(w: Writer, type: LLType, name: str) -> tuple[str, str]:
+def halves(w: Writer, type: LLType, name: str) -> tuple[str, str]:
     """The lower and the upper lanes of a vector."""
     half = type.lanes // 2
     if half == 1:
@@ -132,9 +132,9 @@ def fold_pairs(w: Writer, kind: str, types: tuple[LLType, LLType], pair: Pair) -
     while types[0].lanes > 1:
         half = types[0].lanes // 2
         narrow = types[0].dtype, types[1].dtype
-        halves = [_halves(w, type, name) for type, name in zip(types, (pair.value, pair.index), strict=True)]
+        pieces = [halves(w, type, name) for type, name in zip(types, (pair.value, pair.index), strict=True)]
         types = LLType(narrow[0], half), LLType(narrow[1], half)
-        old, new = Pair(halves[0][0], halves[1][0]), Pair(halves[0][1], halves[1][1])
+        old, new = Pair(pieces[0][0], pieces[1][0]), Pair(pieces[0][1], pieces[1][1])
         zero = types[1].constant(0)
         fresh = w.f.let(f"icmp slt {types[1].llvm} {old.index}, {zero}")
         found = pick_first(w, kind, types, old, new, fresh, by_index=True)

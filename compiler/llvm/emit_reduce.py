@@ -22,8 +22,9 @@ from adjit.compiler.llvm.emit_choice import (
     variables_of,
 )
 from adjit.compiler.llvm.emit_domain import cut_domain, each_written_out, split_flat, whole_domain
+from adjit.compiler.llvm.emit_extreme import Extreme, has_instruction
 from adjit.compiler.llvm.emit_first import emit_first
-from adjit.compiler.llvm.emit_fold import Partials, fold_lanes
+from adjit.compiler.llvm.emit_fold import Partials
 from adjit.compiler.llvm.emit_index import greatest, least, uniform, vector
 from adjit.compiler.llvm.emit_loops import neutral, scalar_loop, total_of, vector_loop
 from adjit.compiler.llvm.emit_state import Lanes, Ramp, Register, Writer
@@ -95,16 +96,20 @@ def _any_along(w: Writer, node: Node, lanes: int) -> None:
     kind, dtype, region = str(node.attributes["kind"]), node.output.type.dtype, node.regions[0]
     names, extents = variables_of(node), extents_of(node)
     abreast = max(1, min(4, 64 // lanes)) if cost(region) <= _SMALL else 1
-    totals = {width: w.slot(LLType(dtype, width)) for width in dict.fromkeys((lanes * abreast, lanes))}
-    for slot in totals.values():
-        w.write(slot, slot.type.constant(neutral(kind, dtype)))
+    last = extents[-1]
+    widths = [lanes * abreast]
+    if abreast > 1 and not (isinstance(last, int) and last % widths[0] == 0):
+        widths.append(lanes)
+    totals = {width: _partials(w, kind, LLType(dtype, width)) for width in widths}
+    for total in totals.values():
+        total.clear()
 
     def body() -> None:
         w.run(region)
         total, term = totals[w.lanes], w.spread(_term(w, node))
         if w.mask is not None:
             term = _where_exists(w, total.type, term, total.type.constant(neutral(kind, dtype)))
-        w.write(total, combine(w, kind, total.type, w.read(total), term))
+        total.add("0", term)
 
     def nest(depth: int) -> None:
         name, extent = names[depth], extents[depth]
@@ -115,11 +120,18 @@ def _any_along(w: Writer, node: Node, lanes: int) -> None:
             vector_loop(w, name, "0", uniform(w, extent), lanes, body, known, abreast)
 
     nest(0)
-    parts = [fold_lanes(w, kind, dtype, w.read(slot), width) for width, slot in totals.items()]
+    parts = [total.total() for total in totals.values()]
     result = parts[0]
     for part in parts[1:]:
         result = combine(w, kind, LLType(dtype), result, part)
     w.registers[node.output] = Register(result, LLType(dtype))
+
+
+def _partials(w: Writer, kind: str, type: LLType) -> Extreme | Partials:
+    """What gathers the terms of a reduction in any order, lane by lane."""
+    if kind in ("max", "min") and has_instruction(w, type):
+        return Extreme(w, kind, type)
+    return Partials(w, kind, type, 1, type.lanes)
 
 
 def _where_exists(w: Writer, type: LLType, value: str, other: str) -> str:

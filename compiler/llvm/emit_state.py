@@ -118,6 +118,7 @@ class Writer:
         self.sources: frozenset[Value] = frozenset()  # buffers that the function reads
         self.streamed: frozenset[str] = frozenset()  # buffers (pointers) whose vectors go past the caches
         self.streams = False  # whether any do
+        self.fetched: Mapping[Node, int] = {}  # loads that fetch ahead, and by how many elements
         self._body = function.lines
         self._every = self._frames = [Frame({})]
         self._depths: dict[str, int] = {}  # of variables: the frame that binds them

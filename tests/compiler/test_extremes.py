@@ -1,0 +1,31 @@
+"""The greatest and least element along rows: NaN wins, then +0 over -0, whatever the width of the vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import adjit
+
+
+def rows(dtype: str, length: int, seed: int) -> np.ndarray:  # type: ignore[type-arg]
+    random = np.random.default_rng(seed)
+    if seed == 0:
+        return random.standard_normal((7, length)).astype(dtype)
+    others = [-2.0, np.nan, -np.inf][:seed]
+    return random.choice(np.array([-0.0, 0.0, -1.0, *others]), size=(7, length)).astype(dtype)
+
+
+@pytest.mark.parametrize("name", ["amax", "amin"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("length", [5, 16, 37, 64, 100, 1027])
+def test_nan_wins_and_zeros_have_an_order(name: str, dtype: str, length: int) -> None:
+    found = adjit.compile(lambda x: getattr(x, name)(1))
+    for seed in range(4):
+        x = rows(dtype, length, seed)
+        y = np.asarray(found(adjit.from_numpy(x)))
+        np.testing.assert_array_equal(y, (np.maximum if name == "amax" else np.minimum).reduce(x, axis=1))
+        for row, value in zip(x, y, strict=True):
+            signs = np.signbit(row[row == 0])
+            if value == 0:
+                assert np.signbit(value) == (signs.all() if name == "amax" else signs.any())
