@@ -183,7 +183,8 @@ def _transposed(builder: Builder, node: Node, tangents: Sequence[Expr | None]) -
     moving = {value: t for value, t in zip(node.inputs, tangents, strict=True) if t is not None}
     back = pull_back(builder, [node], marks, builder.exprs(seeds), list(moving), {})
     pairs = [(c.value, t) for c, t in zip(back, moving.values(), strict=True) if c is not None]
-    nodes = builder.region.nodes[start:]
+    # A check of what arrives has nothing to say of zeros.
+    builder.region.nodes[start:] = nodes = [node for node in builder.region.nodes[start:] if node.outputs]
     location = builder.location
     found = pull_back(builder, nodes, [v for v, _ in pairs], [t for _, t in pairs], seeds, {})
     builder.location = location

@@ -37,7 +37,11 @@ def run_op(
         callee = attributes["callee"]
         assert isinstance(callee, Graph)
         return list(zip(run_graph(callee, arrays), result_types, strict=True))
-    programs = [partial(_run_region, region) for region in regions]
+    programs: list[Any] = [partial(_run_region, region) for region in regions]
+    if op.name == "host_call":
+        from adjit.runtime.host import call_host
+
+        programs = [partial(call_host, str(attributes["function"]))]
     results = interpreter.run_node(op, arrays, result_types, attributes, programs, execute)
     return [(_apart(result, arrays), type) for result, type in zip(results, result_types, strict=True)]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from adjit.complex_parts import conj_physical
 from adjit.creation import constant
 from adjit.dims import shape_of
 from adjit.dtypes import title_of
 from adjit.errors import explained
 from adjit.ir.types import I32
-from adjit.linalg.checks import mT, require_kernel, require_matrices, require_regular, require_square, same_batch
+from adjit.linalg.checks import mH, require_kernel, require_matrices, require_regular, require_square, same_batch
 from adjit.linalg.determinants import det, logdet, slogdet
 from adjit.linalg.factors import cholesky_of, hosted, order_of, permutation, triangles
 from adjit.linalg.factors import qr as _qr
@@ -48,7 +49,7 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
 
 # -- Cholesky -------------------------------------------------------------------------------------------------------
 def cholesky(input: Tensor, upper: bool = False) -> Tensor:
-    """L with L @ L^T = input, or U with U^T @ U = input.  Errors: LinAlgError where not positive-definite."""
+    """L with L @ L^H = input, or U with U^H @ U = input.  Errors: LinAlgError where not positive-definite."""
     require_square("cholesky", input)
     require_kernel("cholesky_cpu", input)
     factor, info = cholesky_of(input, upper)
@@ -64,9 +65,10 @@ def cholesky_solve(input: Tensor, L: Tensor, upper: bool = False) -> Tensor:
         raise RuntimeError(f"u should have at least 2 dimensions, but has {len(shape_of(L))} dimensions instead")
     _require_fit("cholesky_solve", input, L)
     factor, right = same_batch(L, input)
-    return by_triangle(
-        factor, by_triangle(factor, right, lower=not upper, transpose=upper), lower=not upper, transpose=not upper
-    )
+    turned = conj_physical(factor)
+    if upper:
+        return by_triangle(factor, by_triangle(turned, right, lower=False, transpose=True), lower=False)
+    return by_triangle(turned, by_triangle(factor, right, lower=True), lower=True, transpose=True)
 
 
 def _require_fit(name: str, b: Tensor, a: Tensor) -> None:
@@ -171,14 +173,14 @@ def qr(input: Tensor, some: bool = True) -> Any:
 
 
 def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
-    """U, S, V with input = U @ diag(S) @ V^T; U and V square where not `some`, zeros where not `compute_uv`."""
+    """U, S, V with input = U @ diag(S) @ V^H; U and V square where not `some`, zeros where not `compute_uv`."""
     if len(shape_of(input)) < 2:
         raise RuntimeError(
             f"linalg.svd: input should have at least 2 dimensions, but has {len(shape_of(input))} dimensions instead"
         )
     u, s, vh = _svd(input, not some and compute_uv)
     if compute_uv:
-        return SVD(u, s, mT(vh))
+        return SVD(u, s, mH(vh))
     *lead, m, n = shape_of(input)
     return SVD(constant((*lead, m, m), 0, input._dtype), s, constant((*lead, n, n), 0, input._dtype))
 
@@ -202,7 +204,7 @@ def orgqr(input: Tensor, input2: Tensor) -> Tensor:
 
 
 def ormqr(input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpose: bool = False) -> Tensor:
-    """Q @ other, Q^T @ other, other @ Q or other @ Q^T, for the Q of reflections."""
+    """Q @ other, Q^H @ other, other @ Q or other @ Q^H, for the Q of reflections."""
     for tensor, name in ((input, "input"), (other, "other")):
         if len(shape_of(tensor)) < 2:
             raise RuntimeError(f"torch.ormqr: {name} must have at least 2 dimensions.")
@@ -234,10 +236,10 @@ def ormqr(input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpos
                 f"{title_of(input._dtype)} and {name} has dtype {title_of(tensor._dtype)}"
             )
     vectors, inner = reflections(input, tau)
-    inner = mT(inner) if transpose else inner
+    inner = mH(inner) if transpose else inner
     if left:
-        return other - matmul(vectors, matmul(inner, matmul(mT(vectors), other)))
-    return other - matmul(matmul(matmul(other, vectors), inner), mT(vectors))
+        return other - matmul(vectors, matmul(inner, matmul(mH(vectors), other)))
+    return other - matmul(matmul(matmul(other, vectors), inner), mH(vectors))
 
 
 # -- low rank -------------------------------------------------------------------------------------------------------
@@ -252,10 +254,10 @@ def svd_lowrank(A: Tensor, q: int | None = 6, niter: int | None = 2, M: Tensor |
     m, n = shape_of(A)[-2:]
     wide = m < n
     if wide:
-        A = mT(A)
+        A = mH(A)
     basis = _range(A, q, niter)
-    u, s, vh = _svd(matmul(mT(basis), A), False)
-    u, v = matmul(basis, u), mT(vh)
+    u, s, vh = _svd(matmul(mH(basis), A), False)
+    u, v = matmul(basis, u), mH(vh)
     return (v, s, u) if wide else (u, s, v)
 
 
@@ -266,7 +268,7 @@ def _range(A: Tensor, q: int, niter: int) -> Tensor:
     found = matmul(A, randn(shape_of(A)[-1], q, dtype=A.dtype))
     basis = _qr(found)[0]
     for _ in range(niter):
-        basis = _qr(matmul(mT(A), basis))[0]
+        basis = _qr(matmul(mH(A), basis))[0]
         basis = _qr(matmul(A, basis))[0]
     return basis  # type: ignore[no-any-return]
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 # How a build decorates a name, and the integers that its functions take.
 SPELLINGS = (("scipy_{}_64_", ctypes.c_int64), ("{}_64_", ctypes.c_int64), ("{}64_", ctypes.c_int64))
-_LETTERS = {np.dtype(np.float32): ("s", ctypes.c_float), np.dtype(np.float64): ("d", ctypes.c_double)}
+_LETTERS = {np.dtype(name): letter for name, letter in zip(("f4", "f8", "c8", "c16"), "sdcz", strict=True)}
 
 
 @cache
@@ -43,7 +43,7 @@ def _function(name: str) -> tuple[Any, Any] | None:
 
 def available() -> bool:
     """Whether this NumPy's library has what is wanted."""
-    return all(_function(name) is not None for name in ("dgetrf", "sgetrf", "dtrsm", "strsm"))
+    return all(_function(letter + name) is not None for letter in "sdcz" for name in ("getrf", "trsm"))
 
 
 def _pointer(array: Array) -> ctypes.c_void_p:
@@ -52,7 +52,7 @@ def _pointer(array: Array) -> ctypes.c_void_p:
 
 def factorize(matrix: Array) -> tuple[Array, int]:
     """Overwrite a matrix in Fortran's order with its LU factors; the pivots, counted from 1, and LAPACK's info."""
-    found = _function(f"{_LETTERS[matrix.dtype][0]}getrf")
+    found = _function(f"{_LETTERS[matrix.dtype]}getrf")
     assert found is not None and matrix.flags.f_contiguous
     getrf, integer = found
     m, n = matrix.shape
@@ -72,29 +72,34 @@ def triangle_solver(
     In Fortran's order the memory of `a` and `x` holds their transposes, so y^T a^T = x^T is what is solved: from the
     right, with the other triangle.
     """
-    letter, real = _LETTERS[dtype]
-    found = _function(f"{letter}trsm")
+    found = _function(f"{_LETTERS[dtype]}trsm")
     assert found is not None
     trsm, integer = found
     flags = [b"R", b"U" if lower else b"L", b"T" if transpose else b"N", b"U" if unit else b"N"]
     sizes = [ctypes.byref(integer(size)) for size in (columns, count)]
-    one = ctypes.byref(real(1))
+    one = np.ones((), dtype)
     leading = [ctypes.byref(integer(max(size, 1))) for size in (count, columns)]
     # Fortran passes the lengths of strings after all other arguments.
     lengths = [ctypes.c_size_t(1)] * 4
 
     def solve(a: Array, x: Array) -> None:
-        trsm(*flags, *sizes, one, _pointer(a), leading[0], _pointer(x), leading[1], *lengths)
+        trsm(*flags, *sizes, _pointer(one), _pointer(a), leading[0], _pointer(x), leading[1], *lengths)
 
     return solve
 
 
-def factorize_symmetric(matrix: Array) -> tuple[Array, int]:
-    """Overwrite the lower triangle of a matrix in Fortran's order with its factors by `sytrf`; pivots and info."""
-    found = _function(f"{_LETTERS[matrix.dtype][0]}sytrf")
+def _symmetric(dtype: np.dtype[Any], step: str, hermitian: bool) -> tuple[Any, Any]:
+    """LAPACK's function for symmetric matrices, or the one for Hermitian complex ones, and its type of integers."""
+    name = f"{_LETTERS[dtype]}{'he' if hermitian and dtype.kind == 'c' else 'sy'}{step}"
+    found = _function(name)
     if found is None:
-        raise NotImplementedError("ldl_factor: this NumPy's library has no sytrf")
-    sytrf, integer = found
+        raise NotImplementedError(f"this NumPy's library has no {name}, which factors of symmetric matrices need")
+    return found
+
+
+def factorize_symmetric(matrix: Array, hermitian: bool) -> tuple[Array, int]:
+    """Overwrite the lower triangle of a matrix in Fortran's order with its factors by `sytrf`; pivots and info."""
+    sytrf, integer = _symmetric(matrix.dtype, "trf", hermitian)
     count = matrix.shape[0]
     pivots = np.zeros(count, np.dtype(integer))
     room = max(64 * count, 1)
@@ -106,12 +111,9 @@ def factorize_symmetric(matrix: Array) -> tuple[Array, int]:
     return pivots, int(info.value)
 
 
-def solve_symmetric(factors: Array, pivots: Array, b: Array) -> None:
+def solve_symmetric(factors: Array, pivots: Array, b: Array, hermitian: bool) -> None:
     """Overwrite b, in Fortran's order, with the solution by `sytrs`, given the factors in Fortran's order."""
-    found = _function(f"{_LETTERS[factors.dtype][0]}sytrs")
-    if found is None:
-        raise NotImplementedError("ldl_solve: this NumPy's library has no sytrs")
-    sytrs, integer = found
+    sytrs, integer = _symmetric(factors.dtype, "trs", hermitian)
     count, columns = b.shape
     exchanged = np.ascontiguousarray(pivots, np.dtype(integer))
     info = integer(0)

@@ -138,6 +138,34 @@ def _register_checks() -> None:
         register_host_function(f"linalg.check.{name}", partial(_check, name))
 
 
+# -- phases ------------------------------------------------------------------------------------------------------------
+_PHASE = (
+    "{name}: The {vectors} in the complex case are specified up to multiplication by e^{{i phi}}. "
+    "The specified loss {fault}"
+)
+PHASES = {
+    "linalg_eig_backward": ("eigenvectors", "function depends on this quantity, so it is ill-defined."),
+    "linalg_eigh_backward": ("eigenvectors", "function depends on this quantity, so it is ill-defined."),
+    "svd_backward": ("singular vectors", "function depends on this phase term, making it ill-defined."),
+}
+
+
+def _require_no_phase(name: str, *turned: Array) -> tuple[()]:
+    """RuntimeError where the diagonals of V^H g, with g the cotangent of V, do not sum to real numbers."""
+    *others, last = (np.diagonal(x, 0, -2, -1).imag for x in turned)
+    total = sum(others, last)
+    # PyTorch's tolerances.
+    if np.any(np.abs(total) > 0.01 + (0.01 * np.abs(last) if others else 0)):
+        vectors, fault = PHASES[name]
+        raise RuntimeError(_PHASE.format(name=name, vectors=vectors, fault=fault))
+    return ()
+
+
+def _register_phases() -> None:
+    for name in PHASES:
+        register_host_function(f"linalg.phase.{name}", partial(_require_no_phase, name))
+
+
 def rows_after(pivots: Array, order: Array) -> tuple[Array]:
     """The rows in `order` after the exchanges that `pivots` lists, from 1."""
     found = np.array(order)
@@ -156,24 +184,24 @@ def rows_after(pivots: Array, order: Array) -> tuple[Array]:
     return (found,)
 
 
-def ldl_factor(a: Array) -> tuple[Array, Array, Array]:
-    """LAPACK's factors of symmetric matrices, of which the lower triangle is read; its pivots and info."""
+def ldl_factor(hermitian: bool, a: Array) -> tuple[Array, Array, Array]:
+    """LAPACK's factors of symmetric or Hermitian matrices, of which the lower triangle is read; its pivots and info."""
     factors, pivots, info = a.copy(), np.zeros(a.shape[:-1], np.int32), np.zeros(a.shape[:-2], np.int32)
     for place in np.ndindex(*info.shape):
         if a.shape[-1]:
             matrix = np.array(np.tril(a[place]), order="F")
-            pivots[place], info[place] = lapack.factorize_symmetric(matrix)
+            pivots[place], info[place] = lapack.factorize_symmetric(matrix, hermitian)
             factors[place] = matrix
     return factors, pivots, info
 
 
-def ldl_solve(factors: Array, pivots: Array, b: Array) -> tuple[Array]:
+def ldl_solve(hermitian: bool, factors: Array, pivots: Array, b: Array) -> tuple[Array]:
     """The solution given what `ldl_factor` found."""
     x = b.copy()
     for place in np.ndindex(*b.shape[:-2]):
         if x[place].size:
             column = np.array(b[place], order="F")
-            lapack.solve_symmetric(np.array(factors[place], order="F"), pivots[place], column)
+            lapack.solve_symmetric(np.array(factors[place], order="F"), pivots[place], column, hermitian)
             x[place] = column
     return (x,)
 
@@ -189,8 +217,12 @@ def geqrf(a: Array) -> tuple[Array, Array]:
     return factors, tau
 
 
-for _function in (ldl_factor, ldl_solve, geqrf):
-    register_host_function(f"linalg.{_function.__name__}", _function)
+register_host_function("linalg.geqrf", geqrf)
+for _function in (ldl_factor, ldl_solve):
+    for _hermitian in (False, True):
+        _name = f"linalg.{_function.__name__}" + (".hermitian" if _hermitian else "")
+        register_host_function(_name, partial(_function, _hermitian))
 register_host_function("linalg.order", rows_after)
 _register_ops()
 _register_checks()
+_register_phases()

@@ -36,12 +36,9 @@ def require_square(name: str, a: Tensor, argument: str = "A") -> None:
         raise explained(RuntimeError, text, name, {argument: a})
 
 
-def require_float(name: str, a: Tensor, *, kernel: str = "") -> None:
-    """The tensor is of a floating dtype; halves are named with the kernel that has none for them."""
-    if a._dtype.is_complex:
-        text = f"{name}: not implemented for '{title_of(a._dtype)}'"
-        raise explained(NotImplementedError, text, name, {"A": a}, "factorizations take real matrices here")
-    if not a._dtype.is_float:
+def require_continuous(name: str, a: Tensor, *, kernel: str = "") -> None:
+    """The tensor is of a floating or complex dtype; halves are named with the kernel that has none for them."""
+    if not a._dtype.is_continuous:
         text = f"{name}: Expected a floating point or complex tensor as input. Got {title_of(a._dtype)}"
         raise explained(RuntimeError, text, name, {"A": a}, "convert it, as in A.double()")
     if a._dtype in (F16, BF16):
@@ -52,8 +49,8 @@ def require_float(name: str, a: Tensor, *, kernel: str = "") -> None:
 
 
 def require_kernel(kernel: str, a: Tensor) -> None:
-    """The tensor is of float32 or float64."""
-    if not a._dtype.is_float or a._dtype in (F16, BF16):
+    """The tensor is of float32, float64 or a complex dtype."""
+    if not a._dtype.is_continuous or a._dtype in (F16, BF16):
         raise NotImplementedError(f"\"{kernel}\" not implemented for '{title_of(a._dtype)}'")
 
 
@@ -72,6 +69,13 @@ def require_regular(name: str, info: Tensor, a: Tensor) -> None:
 def mT(a: Tensor) -> Tensor:
     """The transposes of matrices."""
     return transpose(a, -2, -1)
+
+
+def mH(a: Tensor) -> Tensor:
+    """The conjugate transposes of matrices."""
+    from adjit.complex_parts import conj_physical
+
+    return conj_physical(mT(a))
 
 
 def led(a: Tensor, lead: Sequence[Any], kept: int = 2) -> Tensor:

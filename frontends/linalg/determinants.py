@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from adjit.complex_parts import complex as of_parts
+from adjit.complex_parts import conj_physical, imag
 from adjit.dims import shape_of
 from adjit.dispatch import apply
 from adjit.elementwise import abs as absolute
-from adjit.elementwise import log, sign, where
+from adjit.elementwise import log, sgn, where
 from adjit.ir.primitive import PRIMITIVES
-from adjit.linalg.checks import identity, require_float, require_kernel, require_square
+from adjit.linalg.checks import identity, require_continuous, require_kernel, require_square
 from adjit.linalg.factors import factored
 from adjit.linalg.ruled import apply_with_rule
-from adjit.linalg.systems import by_factors
+from adjit.linalg.systems import by_adjoint_factors
 from adjit.promotion import cast_to
 from adjit.results import named_result
 from adjit.shaping import unsqueeze
@@ -37,9 +39,9 @@ def _parity(pivots: Tensor, like: Tensor) -> Tensor:
 
 
 def _scaled_inverse(a: Tensor, factors: Tensor, order: Tensor, scale: Tensor) -> Tensor:
-    """scale * a^-T."""
+    """scale * a^-H."""
     units = identity(a, shape_of(a)[-1], tuple(shape_of(a))[:-2])
-    return by_factors(a, factors, order, units * unsqueeze(unsqueeze(scale, -1), -1), transpose=True)
+    return by_adjoint_factors(a, factors, order, units * unsqueeze(unsqueeze(scale, -1), -1))
 
 
 def _det(a: Tensor, factors: Tensor, order: Tensor, pivots: Tensor) -> tuple[Tensor]:
@@ -49,15 +51,16 @@ def _det(a: Tensor, factors: Tensor, order: Tensor, pivots: Tensor) -> tuple[Ten
 def _det_rule(
     g: Tensor, a: Tensor, factors: Tensor, order: Tensor, pivots: Tensor, found: Tensor
 ) -> tuple[Tensor]:
-    # The derivative is the matrix of cofactors, det(a) a^-T.  Where a is singular, a 0 on U's diagonal is moved by a
-    # rounding error: the cofactors of what results are those of a but for rounding.
+    # The derivative is the matrix of cofactors, det(a) a^-T, and the adjoint multiplies by its conjugate.  Where a is
+    # singular, a 0 on U's diagonal is moved by a rounding error: the cofactors of what results are those of a but for
+    # rounding.
     from adjit.numeric_limits import finfo
 
     line = _diagonal(factors)
     moved = where(line == 0, finfo(factors.dtype).eps, line)
     near = factors + (moved - line).diag_embed()
     value = where(found == 0, moved.prod(-1) * _parity(pivots, factors), found)
-    return (_scaled_inverse(a, near, order, g * value),)
+    return (_scaled_inverse(a, near, order, g * conj_physical(value)),)
 
 
 def det(A: Tensor) -> Tensor:
@@ -66,19 +69,22 @@ def det(A: Tensor) -> Tensor:
     Shapes: [*, n, n] -> [*].
     """
     require_square("linalg.det", A)
-    require_float("linalg.det", A, kernel="lu_cpu")
+    require_continuous("linalg.det", A, kernel="lu_cpu")
     factors, pivots, order, _ = factored(A.detach())
     return apply_with_rule("LinalgDet", _det, _det_rule, (0,), A, factors, order, pivots)  # type: ignore[no-any-return]
 
 
 def _slogdet(a: Tensor, factors: Tensor, order: Tensor, pivots: Tensor) -> tuple[Tensor, Tensor]:
     line = _diagonal(factors)
-    return sign(line).prod(-1) * _parity(pivots, factors), log(absolute(line)).sum(-1)
+    return sgn(line).prod(-1) * _parity(pivots, factors), log(absolute(line)).sum(-1)
 
 
 def _slogdet_rule(
-    g_sign: Tensor, g: Tensor, a: Tensor, factors: Tensor, order: Tensor, pivots: Tensor, *found: Tensor
+    g_sign: Tensor, g: Tensor, a: Tensor, factors: Tensor, order: Tensor, pivots: Tensor, signs: Tensor, sizes: Tensor
 ) -> tuple[Tensor]:
+    # tr(a^-1 da) is the change of the logarithm: its real part moves the size, its imaginary part the sign.
+    if a._dtype.is_complex:
+        g = of_parts(g, imag(g_sign * conj_physical(signs)))
     return (_scaled_inverse(a, factors, order, g),)
 
 
@@ -89,13 +95,15 @@ def slogdet(A: Tensor) -> Any:
 
 def _signed(name: str, A: Tensor) -> Any:
     require_square(name, A)
-    require_float(name, A)
+    require_continuous(name, A)
     require_kernel("lu_cpu", A)
     factors, pivots, order, _ = factored(A.detach())
     return Slogdet(*apply_with_rule("LinalgSlogdet", _slogdet, _slogdet_rule, (0,), A, factors, order, pivots))
 
 
 def logdet(A: Tensor) -> Tensor:
-    """The logarithms of determinants; NaN for a negative one, minus infinity for 0."""
+    """The logarithms of determinants; NaN for a negative one, minus infinity for 0; complex of complex matrices."""
     signs, size = _signed("logdet", A)
+    if A._dtype.is_complex:
+        return log(signs) + size  # type: ignore[no-any-return]
     return where(signs == -1, float("nan"), size)  # type: ignore[no-any-return]

@@ -11,8 +11,8 @@ from adjit.ir.primitive import PRIMITIVES, primitive_named
 from adjit.ir.types import I32, I64, complex_of
 from adjit.linalg.checks import (
     led,
-    mT,
-    require_float,
+    mH,
+    require_continuous,
     require_kernel,
     require_matrices,
     require_regular,
@@ -35,17 +35,17 @@ SVD = named_result("linalg_svd", "U", "S", "Vh")
 # -- Cholesky -------------------------------------------------------------------------------------------------------
 def cholesky_of(a: Tensor, upper: bool) -> tuple[Tensor, Tensor]:
     """The Cholesky factor and LAPACK's info."""
-    factor, info = apply(PRIMITIVES["cholesky"], (mT(a) if upper else a,), name="LinalgCholeskyEx")
-    return mT(factor) if upper else factor, info
+    factor, info = apply(PRIMITIVES["cholesky"], (a,), {"upper": upper}, name="LinalgCholeskyEx")
+    return mH(factor) if upper else factor, info
 
 
 def cholesky_ex(input: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
-    """L with L @ L^T = input (or U with U^T @ U = input), and info: 0, or the order of the minor that is not positive.
+    """L with L @ L^H = input (or U with U^H @ U = input), and info: 0, or the order of the minor that is not positive.
 
     Shapes: [*, n, n] -> [*, n, n], int32 [*].
     """
     require_square("linalg.cholesky", input)
-    require_float("linalg.cholesky", input, kernel="cholesky_cpu")
+    require_continuous("linalg.cholesky", input, kernel="cholesky_cpu")
     factor, info = cholesky_of(input, upper)
     if check_errors:
         require_regular("linalg.cholesky_ex", info, input)
@@ -53,7 +53,7 @@ def cholesky_ex(input: Tensor, *, upper: bool = False, check_errors: bool = Fals
 
 
 def cholesky(input: Tensor, *, upper: bool = False) -> Tensor:
-    """L, lower triangular, with L @ L^T = input (or U with U^T @ U = input).
+    """L, lower triangular, with L @ L^H = input (or U with U^H @ U = input).
 
     Errors: LinAlgError for a matrix that is not positive-definite.  Shapes: [*, n, n] -> [*, n, n].
     """
@@ -151,16 +151,8 @@ def order_of(pivots: Tensor, rows: Any) -> Tensor:
 
 def hosted(operands: tuple[Tensor, ...], attributes: dict[str, Any]) -> tuple[Tensor, ...]:
     """The results of a function of the host: now, or when the traced program runs."""
-    from adjit.runtime.host import call_host
-    from adjit.state import STATE
-
-    if STATE.tracer is not None:
-        found = apply(PRIMITIVES["host_call"], operands, attributes)
-        return (found,) if isinstance(found, Tensor) else tuple(found)
-    arrays = call_host(attributes["function"], *(operand._array for operand in operands))  # type: ignore[arg-type]
-    return tuple(
-        Tensor._wrap(array, type.dtype, type=type) for array, type in zip(arrays, attributes["types"], strict=True)
-    )
+    found = apply(PRIMITIVES["host_call"], operands, attributes)
+    return (found,) if isinstance(found, Tensor) else tuple(found)
 
 
 # -- QR -------------------------------------------------------------------------------------------------------------
@@ -174,7 +166,7 @@ def qr(A: Tensor, mode: str = "reduced") -> Any:
             f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'"
         )
     require_matrices("linalg.qr", A)
-    require_float("linalg.qr", A, kernel="geqrf_cpu")
+    require_continuous("linalg.qr", A, kernel="geqrf_cpu")
     m, n = shape_of(A)[-2:]
     complete = mode == "complete"
     q, r = apply(PRIMITIVES["qr"], (A,), {"complete": complete}, name="LinalgQr")
@@ -201,7 +193,7 @@ def refuse(result: Tensor, fault: str) -> None:
 
 # -- eigenvalues and singular values --------------------------------------------------------------------------------
 def eigh(A: Tensor, UPLO: str = "L") -> Any:
-    """Eigenvalues, ascending, and eigenvectors of symmetric matrices, of which one triangle is read.
+    """Eigenvalues, ascending, and eigenvectors of Hermitian matrices, of which one triangle is read.
 
     Shapes: [*, n, n] -> [*, n], [*, n, n].
     """
@@ -213,7 +205,7 @@ def eigh(A: Tensor, UPLO: str = "L") -> Any:
 
 
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
-    """Eigenvalues of symmetric matrices, ascending."""
+    """Eigenvalues of Hermitian matrices, ascending."""
     return eigh(A, UPLO)[0]  # type: ignore[no-any-return]
 
 
@@ -223,8 +215,7 @@ def eig(A: Tensor) -> Any:
     Shapes: [*, n, n] -> [*, n], [*, n, n].
     """
     require_square("linalg.eig", A)
-    if not A._dtype.is_complex:
-        require_float("linalg.eig", A, kernel="linalg_eig")
+    require_continuous("linalg.eig", A, kernel="linalg_eig")
     a = cast_to(A, complex_of(A._dtype))
     return Eig(*apply(primitive_named("eig"), (a,), name="LinalgEig"))
 
@@ -240,7 +231,7 @@ def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> 
     Shapes: [*, m, n] -> [*, m, k], [*, min(m, n)], [*, l, n] with k, l = m, n if full_matrices, else min(m, n).
     """
     require_matrices("linalg.svd", A)
-    require_float("linalg.svd", A, kernel="linalg_svd_cpu")
+    require_continuous("linalg.svd", A, kernel="linalg_svd_cpu")
     if driver is not None:
         raise RuntimeError(
             "torch.linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend."

@@ -14,7 +14,7 @@ from adjit.elementwise import where
 from adjit.errors import explained
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BF16, BOOL, F16, F32, I64
-from adjit.linalg.checks import identity, mT, require_float, require_square
+from adjit.linalg.checks import identity, mH, require_continuous, require_square
 from adjit.linalg.systems import by_triangle, inv
 from adjit.products import matmul
 from adjit.promotion import broadcast_shapes, cast_to
@@ -27,7 +27,7 @@ def matrix_exp(A: Tensor) -> Tensor:
     require_square("linalg.matrix_exp", A)
     if A._dtype in (F16, BF16):
         return cast_to(matrix_exp(cast_to(A, F32)), A._dtype)
-    require_float("linalg.matrix_exp", A)
+    require_continuous("linalg.matrix_exp", A)
     return apply(PRIMITIVES["matrix_exp"], (A,), name="LinalgMatrixExp")  # type: ignore[no-any-return]
 
 
@@ -109,7 +109,7 @@ def _chain(tensors: Sequence[Tensor], split: dict[tuple[int, int], int], i: int,
 
 # -- reflections ----------------------------------------------------------------------------------------------------
 def householder_product(input: Tensor, tau: Tensor) -> Tensor:
-    """The first n columns of H_1 @ H_2 @ ..., H_i = I - tau[i] v v^T, v = (0, ..., 0, 1, input[i+1:, i]).
+    """The first n columns of H_1 @ H_2 @ ..., H_i = I - tau[i] v v^H, v = (0, ..., 0, 1, input[i+1:, i]).
 
     Shapes: [*, m, n], [*, k] -> [*, m, n], n >= k.
     """
@@ -138,20 +138,20 @@ def householder_product(input: Tensor, tau: Tensor) -> Tensor:
         )
     vectors, inner = reflections(input, tau)
     units = _tall_unit(input, a[-2], a[-1])
-    return rename(units - matmul(vectors, matmul(inner, matmul(mT(vectors), units))), "LinalgHouseholderProduct")
+    return rename(units - matmul(vectors, matmul(inner, matmul(mH(vectors), units))), "LinalgHouseholderProduct")
 
 
 def reflections(input: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
-    """V and T with H_1 @ H_2 @ ... = I - V @ T @ V^T.
+    """V and T with H_1 @ H_2 @ ... = I - V @ T @ V^H.
 
-    T = (I + D striu(V^T V))^-1 D with D = diag(tau).  Source: Puglisi, 1992.
+    T = (I + D striu(V^H V))^-1 D with D = diag(tau).  Source: Puglisi, 1992.
     """
     from adjit.diagonals import tril, triu
 
     count = shape_of(tau)[-1]
     below = tril(input[..., :count], -1)
     vectors = below + _tall_unit(input, shape_of(input)[-2], count)
-    scaled = unsqueeze(tau, -1) * triu(matmul(mT(vectors), vectors), 1)
+    scaled = unsqueeze(tau, -1) * triu(matmul(mH(vectors), vectors), 1)
     return vectors, by_triangle(scaled, tau.diag_embed(), lower=False, unit=True)
 
 

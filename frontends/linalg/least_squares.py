@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from adjit.complex_parts import conj_physical, real, squared_size
 from adjit.creation import constant
 from adjit.dims import shape_of
 from adjit.dtypes import title_of
 from adjit.elementwise import abs as absolute
 from adjit.elementwise import reciprocal, sign, where
 from adjit.ir.types import BF16, F16, I64
-from adjit.linalg.checks import led, mT, require_square
+from adjit.linalg.checks import led, mH, require_square
 from adjit.linalg.factors import eigh, qr, svd
 from adjit.linalg.norms import tolerance
 from adjit.linalg.ruled import apply_with_rule
@@ -31,22 +32,22 @@ def _pinv(a: Tensor, inverse: Tensor) -> tuple[Tensor]:
 
 def _pinv_rule(g: Tensor, a: Tensor, inverse: Tensor, found: Tensor) -> tuple[Tensor]:
     """Source: Golub and Pereyra, 1973, in an order that multiplies the smaller matrices first."""
-    turned = mT(g)
+    turned = mH(g)
     m, n = shape_of(a)[-2:]
     if m <= n:
         k = matmul(turned, found)
-        tall = matmul(k, mT(found))
+        tall = matmul(k, mH(found))
         return (
-            -mT(matmul(found, k))
+            -mH(matmul(found, k))
             + tall
             - matmul(matmul(a, found), tall)
-            + matmul(matmul(mT(found), found), turned - matmul(k, a)),
+            + matmul(matmul(mH(found), found), turned - matmul(k, a)),
         )
     k = matmul(found, turned)
-    wide = matmul(mT(found), k)
+    wide = matmul(mH(found), k)
     return (
-        -mT(matmul(k, found))
-        + matmul(matmul(turned - matmul(a, k), found), mT(found))
+        -mH(matmul(k, found))
+        + matmul(matmul(turned - matmul(a, k), found), mH(found))
         + wide
         - matmul(matmul(wide, found), a),
     )
@@ -59,7 +60,7 @@ def pinv(
 
     Shapes: [*, m, n] -> [*, n, m].
     """
-    if len(shape_of(A)) < 2 or not A._dtype.is_float or A._dtype in (F16, BF16):
+    if len(shape_of(A)) < 2 or not A._dtype.is_continuous or A._dtype in (F16, BF16):
         raise RuntimeError(
             f"linalg.pinv({title_of(A._dtype)}{{{list(shape_of(A))}}}): expected a tensor with 2 or more dimensions of "
             "float, double, cfloat or cdouble types"
@@ -81,11 +82,11 @@ def _pseudoinverse(a: Tensor, atol: Any, rtol: Any, hermitian: bool) -> Tensor:
         sizes = absolute(values)
         kept = sizes > tolerance(a, sizes.amax(-1, keepdim=True), atol, rtol)
         inverse = where(kept, sign(values) * reciprocal(where(kept, sizes, 1.0)), 0.0)
-        return matmul(vectors * unsqueeze(inverse, -2), mT(vectors))
+        return matmul(vectors * unsqueeze(inverse, -2), mH(vectors))
     u, s, vh = svd(a, False)
     kept = s > tolerance(a, s[..., :1], atol, rtol)
     inverse = where(kept, reciprocal(where(kept, s, 1.0)), 0.0)
-    return matmul(mT(vh) * unsqueeze(inverse, -2), mT(u))
+    return matmul(mH(vh) * unsqueeze(inverse, -2), mH(u))
 
 
 # -- least squares --------------------------------------------------------------------------------------------------
@@ -122,7 +123,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
     right = unsqueeze(B, -1) if vector else B
     lead = broadcast_shapes(a[:-2], tuple(shape_of(right))[:-2])
     matrix, right = led(A, lead), led(right, lead)
-    empty = constant((0,), 0, A._dtype)
+    empty = constant((0,), 0, A._dtype.part)
     rank = constant((0,), 0, I64)
     values = empty
     m, n = a[-2:]
@@ -139,10 +140,10 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
         rank = (s > s[..., :1] * cut).sum(-1)
         values = s if driver in ("gelsd", "gelss") else empty
         solution = matmul(pinv(matrix, rtol=cut), right)
-    residuals = solution.reshape(-1)[:0]
+    residuals = real(solution).reshape(-1)[:0]
     if m > n and driver != "gelsy" and _all_of_full_rank(rank, n, driver):
         missing = matmul(matrix, solution) - right
-        residuals = (missing * missing).sum(-2)
+        residuals = (squared_size(missing) if A._dtype.is_complex else missing * missing).sum(-2)
     if vector:
         solution = solution.squeeze(-1)
     return Lstsq(solution, residuals, rank, values)
@@ -160,6 +161,6 @@ def _full_rank(a: Tensor, b: Tensor) -> Tensor:
     m, n = shape_of(a)[-2:]
     if m >= n:
         q, r = qr(a)
-        return by_triangle(r, matmul(mT(q), b), lower=False)
-    q, r = qr(mT(a))
-    return matmul(q, by_triangle(r, b, lower=False, transpose=True))
+        return by_triangle(r, matmul(mH(q), b), lower=False)
+    q, r = qr(mH(a))
+    return matmul(q, by_triangle(conj_physical(r), b, lower=False, transpose=True))

@@ -10,7 +10,7 @@ from adjit.dtypes import title_of, to_ir
 from adjit.elementwise import abs as absolute
 from adjit.elementwise import where
 from adjit.ir.types import BF16, F16
-from adjit.linalg.checks import require_float, require_matrices, require_square
+from adjit.linalg.checks import require_continuous, require_matrices, require_square
 from adjit.linalg.factors import eigvalsh, svdvals
 from adjit.linalg.systems import inv_ex
 from adjit.promotion import cast_to
@@ -67,7 +67,7 @@ def matrix_norm(
     rank = len(shape_of(A))
     require_matrices("linalg.matrix_norm", A)
     if not A._dtype.is_continuous:
-        require_float("linalg.matrix_norm", A)
+        require_continuous("linalg.matrix_norm", A)
     if not isinstance(dim, (tuple, list)) or len(dim) != 2:
         given = list(dim) if isinstance(dim, (tuple, list)) else [dim]
         raise RuntimeError(f"linalg.matrix_norm: dim must be a 2-tuple. Got {' '.join(map(str, given))}")
@@ -143,7 +143,7 @@ def matrix_rank(
 ) -> Tensor:
     """How many singular values are greater than max(atol, rtol * the greatest)."""
     require_matrices("torch.linalg.matrix_rank", A, "input")
-    if not A._dtype.is_float or A._dtype in (F16, BF16):
+    if not A._dtype.is_continuous or A._dtype in (F16, BF16):
         raise RuntimeError("This function doesn't handle types other than float and double")
     m, n = shape_of(A)[-2:]
     if hermitian:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from adjit.complex_parts import conj_physical
 from adjit.composite import composite
 from adjit.dims import numel_of, shape_of
 from adjit.dispatch import apply
@@ -14,8 +15,9 @@ from adjit.ir.types import I32
 from adjit.linalg.checks import (
     identity,
     led,
+    mH,
     mT,
-    require_float,
+    require_continuous,
     require_matrices,
     require_regular,
     require_square,
@@ -35,6 +37,11 @@ def by_factors(a: Tensor, factors: Tensor, order: Tensor, b: Tensor, transpose: 
     return apply(PRIMITIVES["lu_solve"], (a, factors, order, b), {"transpose": transpose}, name="LinalgLuSolve")  # type: ignore[no-any-return]
 
 
+def by_adjoint_factors(a: Tensor, factors: Tensor, order: Tensor, b: Tensor) -> Tensor:
+    """a^-H @ b by a's LU factors."""
+    return by_factors(conj_physical(a), conj_physical(factors), order, b, transpose=True)
+
+
 def by_triangle(a: Tensor, b: Tensor, *, lower: bool, transpose: bool = False, unit: bool = False) -> Tensor:
     """x with a @ x = b, or a^T @ x = b, for triangular a."""
     attributes = {"lower": lower, "transpose": transpose, "unit": unit}
@@ -52,13 +59,8 @@ def _inverse(A: Tensor) -> tuple[Tensor, Tensor]:
 def inv_ex(A: Tensor, *, check_errors: bool = False) -> Any:
     """The inverse, and info: the first 0 on the diagonal of the LU factors, from 1, or 0."""
     require_square("linalg.inv", A)
-    if A._dtype.is_complex:
-        from adjit.linalg.complex_systems import inverted
-
-        inverse, info = inverted(_inverse, A)
-    else:
-        require_float("linalg.inv", A)
-        inverse, info = _inverse(A)
+    require_continuous("linalg.inv", A)
+    inverse, info = _inverse(A)
     if check_errors:
         require_regular("linalg.inv_ex", info, A)
     return InvEx(inverse, info)
@@ -111,8 +113,7 @@ def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = Fa
 
 
 def _solved(name: str, A: Tensor, B: Tensor, left: bool) -> Any:
-    if not A._dtype.is_complex:
-        require_float(name, A)
+    require_continuous(name, A)
     if A._dtype is not B._dtype:
         raise explained(
             RuntimeError,
@@ -137,12 +138,7 @@ def _solved(name: str, A: Tensor, B: Tensor, left: bool) -> Any:
     else:
         matrix = A
     _, right = same_batch(matrix, right)
-    if A._dtype.is_complex:
-        from adjit.linalg.complex_systems import solved
-
-        found, info = solved(_solve, matrix, right)
-    else:
-        found, info = _solve(matrix, right)
+    found, info = _solve(matrix, right)
     found = found if left else mT(found)
     return SolveEx(squeeze(found, -1) if vector else found, info)
 
@@ -172,9 +168,9 @@ def solve_triangular(
 
 
 def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False) -> Tensor:
-    """X with A @ X = B, A^T @ X = B (adjoint) or X @ A = B, given A's factors from `lu_factor`."""
+    """X with A @ X = B, A^H @ X = B (adjoint), X @ A = B or X @ A^H = B, given A's factors from `lu_factor`."""
     name = "linalg.lu_solve"
-    require_float(name, LU)
+    require_continuous(name, LU)
     if pivots._dtype is not I32:
         raise RuntimeError(f"{name}: pivots should be a Tensor of scalar type torch.int32")
     _require_fit(name, LU, B, left)
@@ -184,19 +180,20 @@ def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoin
         raise RuntimeError(f"{name}: Expected LU.shape[:-1] and pivots.shape to be the same, but got pivots with shape "
                            f"{list(shape_of(pivots))} instead")  # fmt: skip
     order = order_of(pivots, shape_of(LU)[-2])
-    if not left:
-        return mT(_by_given(LU, order, mT(B), not adjoint))
+    if not left:  # A^H @ X^H = B^H
+        return mH(_by_given(LU, order, mH(B), not adjoint))
     return _by_given(LU, order, B, adjoint)
 
 
-def _by_given(LU: Tensor, order: Tensor, b: Tensor, transpose: bool) -> Tensor:
+def _by_given(LU: Tensor, order: Tensor, b: Tensor, adjoint: bool) -> Tensor:
     """The system by substitution: the factors are operands whose gradients count."""
     from adjit.linalg.factors import permutation
     from adjit.products import matmul
 
     LU, b = same_batch(LU, b)
     place = permutation(order, LU)
-    if transpose:
+    if adjoint:
+        LU = conj_physical(LU)
         found = by_triangle(LU, b, lower=False, transpose=True)
         return matmul(place, by_triangle(LU, found, lower=True, transpose=True, unit=True))
     found = by_triangle(LU, _placed(place, b), lower=True, unit=True)

@@ -10,11 +10,10 @@ import numpy as np
 from adjit.ir.errors import DTypeError, LinAlgError
 from adjit.ir.ops.arrays import Array, zeros
 from adjit.ir.ops.checks import require
-from adjit.ir.ops.complex import conj, imag, make_complex, real
-from adjit.ir.ops.factorization import NONFINITE, lu
-from adjit.ir.ops.matrices import as_columns, as_rows, on_diagonal, product, rows, transposed, with_diagonal
+from adjit.ir.ops.complex import conjugate, real
+from adjit.ir.ops.factorization import NONFINITE, lu, require_no_phase
+from adjit.ir.ops.matrices import adjoint, as_columns, as_numbers_of, as_rows, on_diagonal, product, with_diagonal
 from adjit.ir.ops.solving import lu_solve
-from adjit.ir.ops.structure import concat
 from adjit.ir.primitive import primitive
 from adjit.ir.types import TensorType
 
@@ -47,32 +46,21 @@ def _(a: TensorType) -> tuple[TensorType, TensorType]:
 def _(g: tuple[Array, Array], out: tuple[Array, Array], a: Array) -> Array:
     """V^-H (diag(g_values) + (V^H g_V - V^H V Re diag(V^H g_V))/gaps) V^H, off the diagonal.
 
-    A loss that depends on the phases of vectors, which are arbitrary, has no derivative; this one leaves them as they
-    are.  Source: Boeddeker, Hanebrink, Drude, Heymann and Haeb-Umbach, 2017.
+    A loss that depends on the phases of vectors, which are arbitrary, has no derivative.
+    Source: Boeddeker, Hanebrink, Drude, Heymann and Haeb-Umbach, 2017.
     """
     (g_values, g_vectors), (values, vectors) = g, out
     count = values.shape[-1]
-    adjoint = conj(transposed(vectors))
-    turned = product(adjoint, g_vectors)
-    lengths = with_diagonal(zeros(turned), turned)
-    lengths = make_complex(real(lengths), zeros(real(lengths)))
-    turned = turned - product(adjoint, product(vectors, lengths))
-    steps = conj(as_rows(values, count) - as_columns(values, count))
+    turned_back = adjoint(vectors)
+    turned = product(turned_back, g_vectors)
+    require_no_phase("linalg_eig_backward", turned)
+    lengths = real(with_diagonal(zeros(turned), turned))
+    turned = turned - product(turned_back, product(vectors, as_numbers_of(lengths, turned)))
+    steps = conjugate(as_rows(values, count) - as_columns(values, count))
     inner = turned / with_diagonal(steps, zeros(steps) + 1)
     inner = with_diagonal(inner, on_diagonal(g_values))
-    return solved(adjoint, product(inner, adjoint))
-
-
-def solved(a: Array, b: Array) -> Array:
-    """x with a @ x = b, of complex matrices: a system of the parts, [[re, -im], [im, re]]."""
-    last = a.ndim - 1
-    count = a.shape[-1]
-    block = concat(
-        concat(real(a), -imag(a), axis=last), concat(imag(a), real(a), axis=last), axis=last - 1
-    )  # fmt: skip
-    factors, _, order, _ = lu(block)
-    found = lu_solve(block, factors, order, concat(real(b), imag(b), axis=last - 1), transpose=False)
-    return make_complex(rows(found, 0, count), rows(found, count, count))
+    factors, _, order, _ = lu(turned_back)
+    return lu_solve(turned_back, factors, order, product(inner, turned_back), transpose=False)
 
 
 @eig.batches

@@ -1,8 +1,9 @@
-"""Factorizations of batches of matrices: Cholesky, LU, QR, eigenvectors of symmetric matrices, singular values.
+"""Factorizations of batches of matrices: Cholesky, LU, QR, eigenvectors of Hermitian matrices, singular values.
 
-Leading axes are a batch.  The references are NumPy's; programs call the host for them (`host_call`), which has faster
-ways.  The derivatives hold where the factors are differentiable functions: for distinct eigenvalues or singular values,
-for matrices of full rank.
+Leading axes are a batch; A^H is the conjugate transpose, for real matrices the transpose.  The references are NumPy's;
+programs call the host for them (`host_call`), which has faster ways.  The derivatives hold where the factors are
+differentiable functions: for distinct eigenvalues or singular values, for matrices of full rank.  The rules are
+adjoints of complex maps as they stand: a cotangent is dL/dRe + i*dL/dIm.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from adjit.ir.errors import DTypeError, LinAlgError
-from adjit.ir.ops.arrays import Array, counted, zeros
+from adjit.ir.ops.arrays import Array, counted, dtype_of, zeros
 from adjit.ir.ops.checks import require
 from adjit.ir.ops.matrices import (
+    adjoint,
     as_columns,
+    as_numbers_of,
     as_rows,
     columns,
     lower_part,
@@ -24,11 +27,10 @@ from adjit.ir.ops.matrices import (
     product,
     quotient,
     rows,
-    transposed,
     upper_part,
     with_diagonal,
 )
-from adjit.ir.primitive import primitive
+from adjit.ir.primitive import primitive, primitive_named
 from adjit.ir.shape import Size
 from adjit.ir.types import F32, F64, I32, I64, TensorType
 
@@ -36,9 +38,9 @@ NONFINITE = "The algorithm failed to converge because the input matrix contained
 
 
 def require_matrices(op: str, a: TensorType, *, square: bool = False) -> None:
-    """The operand is a batch of matrices of float32 or float64."""
-    if a.dtype not in (F32, F64):
-        raise DTypeError(f"{op}: an operand is {a}; it takes f32, f64")
+    """The operand is a batch of matrices of numbers with parts in float32 or float64."""
+    if a.dtype.part not in (F32, F64):
+        raise DTypeError(f"{op}: an operand is {a}; it takes f32, f64, c64, c128")
     require(a.ndim >= 2, f"{op}: {a} is no matrix")
     require(not square or a.dims[-1] == a.dims[-2], f"{op}: {a} is not square")
 
@@ -51,20 +53,29 @@ def least(op: str, m: Size, n: Size) -> Size:
     return min(m, n)  # type: ignore[type-var]
 
 
-def _symmetric(x: Array) -> Array:
-    return (x + transposed(x)) * 0.5
+def _skew(x: Array) -> Array:
+    return x - adjoint(x)
+
+
+def require_no_phase(name: str, *turned: Array) -> None:
+    """Let the program raise PyTorch's error where the diagonal of V^H g, or of a sum of such, has imaginary parts.
+
+    Complex vectors are defined up to factors of size 1; a loss that depends on them has no derivative.
+    """
+    if dtype_of(turned[0]).is_complex:
+        primitive_named("host_call")(*turned, function=f"linalg.phase.{name}", types=())
 
 
 # -- Cholesky ----------------------------------------------------------------------------------------------------------
 
 
 @primitive("linalg", exact=False)
-def cholesky(a: Array) -> tuple[Array, Array]:
-    """factor with factor @ factor^T = a, lower triangular; info = 0, or the order of a leading minor not positive.
+def cholesky(a: Array, *, upper: bool) -> tuple[Array, Array]:
+    """factor with factor @ factor^H = a, lower triangular; info = 0, or the order of a leading minor not positive.
 
-    Only the lower triangle of `a` is read.  Shapes: [*, n, n] -> [*, n, n], i32[*].
+    Only one triangle of `a` is read.  Shapes: [*, n, n] -> [*, n, n], i32[*].
     """
-    a = np.asarray(a)
+    a = np.conjugate(np.swapaxes(a, -1, -2)) if upper else np.asarray(a)
     factor, info = np.empty(a.shape, a.dtype), np.zeros(a.shape[:-2], np.int32)
     try:
         factor[...] = np.linalg.cholesky(a)
@@ -89,21 +100,20 @@ def _first_bad_minor(a: Any) -> int:
 
 
 @cholesky.infers
-def _(a: TensorType) -> tuple[TensorType, TensorType]:
+def _(a: TensorType, *, upper: bool) -> tuple[TensorType, TensorType]:
     require_matrices("cholesky", a, square=True)
     return a, TensorType(I32, a.dims[:-2])
 
 
 @cholesky.vjps
-def _(g: tuple[Array, Any], out: tuple[Array, Array], a: Array) -> Array:
-    # a = L L^T, so L^-1 da L^-T = X + X^T with X = L^-1 dL lower triangular.
-    from adjit.ir.ops.solving import triangular_solve
+def _(g: tuple[Array, Any], out: tuple[Array, Array], a: Array, *, upper: bool) -> Array:
+    # a = L L^H, so L^-1 da L^-H = X + X^H with X = L^-1 dL lower triangular.
+    from adjit.ir.ops.solving import adjoint_solve
 
     factor = out[0]
-    inner = lower_part(product(transposed(factor), g[0]))
-    inner = with_diagonal(inner, inner * 0.5)
-    left = triangular_solve(factor, _symmetric(inner), lower=True, transpose=True, unit=False)
-    return transposed(triangular_solve(factor, transposed(left), lower=True, transpose=True, unit=False))
+    inner = lower_part(product(adjoint(factor), g[0])) * 0.5
+    left = adjoint_solve(factor, inner + adjoint(lower_part(inner, -1)), lower=True)
+    return adjoint(adjoint_solve(factor, adjoint(left), lower=True))
 
 
 # -- LU ----------------------------------------------------------------------------------------------------------------
@@ -126,7 +136,8 @@ def lu(a: Array) -> tuple[Array, Array, Array, Array]:
         order[place] = np.arange(m)
         matrix = factors[place]
         for step in range(count):
-            found = step + int(np.argmax(np.abs(matrix[step:, step])))
+            column = matrix[step:, step]
+            found = step + int(np.argmax(np.abs(column.real) + np.abs(column.imag)))  # as LAPACK measures sizes
             pivots[(*place, step)] = found + 1
             if found != step:
                 matrix[[step, found]] = matrix[[found, step]]
@@ -149,7 +160,7 @@ def _(a: TensorType) -> tuple[TensorType, ...]:
 
 @lu.vjps
 def _(g: tuple[Any, ...], out: tuple[Array, ...], a: Array) -> Array:
-    from adjit.ir.ops.solving import triangular_solve
+    from adjit.ir.ops.solving import adjoint_solve, triangular_solve
 
     factors, _, order, _ = out
     m, n = factors.shape[-2:]
@@ -158,26 +169,25 @@ def _(g: tuple[Any, ...], out: tuple[Array, ...], a: Array) -> Array:
     given = rows(columns(g[0], 0, count), 0, count)
 
     def within(x: Array, y: Array) -> Array:
-        """L^-T (tril(x, -1) + triu(y)) U^-T."""
-        inner = lower_part(x, -1) + upper_part(y)
-        left = triangular_solve(square, inner, lower=True, transpose=True, unit=True)
-        return transposed(triangular_solve(square, transposed(left), lower=False, transpose=False, unit=False))
+        """L^-H (tril(x, -1) + triu(y)) U^-H."""
+        left = adjoint_solve(square, lower_part(x, -1) + upper_part(y), lower=True, unit=True)
+        return adjoint(triangular_solve(square, adjoint(left), lower=False, transpose=False, unit=False))
 
     unit = with_diagonal(lower_part(square), zeros(square) + 1)
     upper = upper_part(square)
     if m == n:
-        found = within(product(transposed(unit), lower_part(given, -1)), product(upper_part(given), transposed(upper)))
+        found = within(product(adjoint(unit), lower_part(given, -1)), product(upper_part(given), adjoint(upper)))
     elif m == count:  # wide: a = P L [U1 U2]
         g_rest, rest = columns(g[0], count, n - count), columns(factors, count, n - count)
-        lower = product(transposed(unit), lower_part(given, -1)) - product(g_rest, transposed(rest))
-        first = within(lower, product(upper_part(given), transposed(upper)))
-        second = triangular_solve(square, g_rest, lower=True, transpose=True, unit=True)
+        lower = product(adjoint(unit), lower_part(given, -1)) - product(g_rest, adjoint(rest))
+        first = within(lower, product(upper_part(given), adjoint(upper)))
+        second = adjoint_solve(square, g_rest, lower=True, unit=True)
         found = _joined(first, second, factors.ndim - 1)
     else:  # tall: a = P [L1; L2] U
         g_rest, rest = rows(g[0], count, m - count), rows(factors, count, m - count)
-        above = product(upper_part(given), transposed(upper)) - product(transposed(rest), g_rest)
-        first = within(product(transposed(unit), lower_part(given, -1)), above)
-        second = transposed(triangular_solve(square, transposed(g_rest), lower=False, transpose=False, unit=False))
+        above = product(upper_part(given), adjoint(upper)) - product(adjoint(rest), g_rest)
+        first = within(product(adjoint(unit), lower_part(given, -1)), above)
+        second = adjoint(triangular_solve(square, adjoint(g_rest), lower=False, transpose=False, unit=False))
         found = _joined(first, second, factors.ndim - 2)
     return put_rows(found, order)
 
@@ -230,14 +240,14 @@ def _(g: tuple[Array, Array], out: tuple[Array, Array], a: Array, *, complete: b
     if q.shape[-1] != count:  # the columns beyond count are any complement: only the others vary with a
         q, gq, r, gr = columns(q, 0, count), columns(gq, 0, count), rows(r, 0, count), rows(gr, 0, count)
     g_rest = None
-    if count != n:  # wide: a = q [r1 r2], and r2 = q^T a2
+    if count != n:  # wide: a = q [r1 r2], and r2 = q^H a2
         g_rest = columns(gr, count, n - count)
-        gq = gq + product(columns(a, count, n - count), transposed(g_rest))
+        gq = gq + product(columns(a, count, n - count), adjoint(g_rest))
         gr, r = columns(gr, 0, count), columns(r, 0, count)
-    inner = upper_part(product(gr, transposed(r)) - product(transposed(q), gq))
-    inner = with_diagonal(inner + transposed(inner), inner)
-    total = gq + product(q, inner)
-    first = transposed(triangular_solve(r, transposed(total), lower=False, transpose=False, unit=False))
+    inner = upper_part(product(gr, adjoint(r)) - product(adjoint(q), gq))
+    inner = inner + adjoint(inner)
+    total = gq + product(q, with_diagonal(inner, inner * 0.5))
+    first = adjoint(triangular_solve(r, adjoint(total), lower=False, transpose=False, unit=False))
     return first if g_rest is None else _joined(first, product(q, g_rest), a.ndim - 1)
 
 
@@ -246,7 +256,7 @@ def _(g: tuple[Array, Array], out: tuple[Array, Array], a: Array, *, complete: b
 
 @primitive("linalg", exact=False)
 def eigh(a: Array, *, upper: bool) -> tuple[Array, Array]:
-    """values, vectors of symmetric matrices: a @ vectors = vectors * values, values ascending.
+    """values, vectors of Hermitian matrices: a @ vectors = vectors * values, values real and ascending.
 
     Only one triangle of `a` is read.  Shapes: [*, n, n] -> [*, n], [*, n, n].  Errors: LinAlgError where NaN or
     infinity keeps the algorithm from an end.
@@ -256,7 +266,7 @@ def eigh(a: Array, *, upper: bool) -> tuple[Array, Array]:
         values, vectors = np.linalg.eigh(a, "U" if upper else "L")
     except np.linalg.LinAlgError:
         raise LinAlgError(f"linalg.eigh: {_element(a)}{NONFINITE}") from None
-    return values.astype(a.dtype, copy=False), vectors.astype(a.dtype, copy=False)
+    return values.astype(a.real.dtype, copy=False), vectors.astype(a.dtype, copy=False)
 
 
 def _element(a: Any) -> str:
@@ -271,7 +281,7 @@ def _element(a: Any) -> str:
 @eigh.infers
 def _(a: TensorType, *, upper: bool) -> tuple[TensorType, TensorType]:
     require_matrices("eigh", a, square=True)
-    return a.with_dims(a.dims[:-1]), a
+    return TensorType(a.dtype.part, a.dims[:-1]), a
 
 
 @eigh.vjps
@@ -279,11 +289,12 @@ def _(g: tuple[Array, Array], out: tuple[Array, Array], a: Array, *, upper: bool
     (g_values, g_vectors), (values, vectors) = g, out
     count = values.shape[-1]
     gaps = as_rows(values, count) - as_columns(values, count)
-    turned = product(transposed(vectors), g_vectors)
-    # Vectors turn into one another at skew rates: the symmetric part has no influence.
-    inner = quotient((turned - transposed(turned)) * 0.5, with_diagonal(gaps, zeros(gaps) + 1))
-    inner = with_diagonal(inner, on_diagonal(g_values))
-    return product(product(vectors, inner), transposed(vectors))
+    turned = product(adjoint(vectors), g_vectors)
+    require_no_phase("linalg_eigh_backward", turned)
+    # Vectors turn into one another at skew rates: the Hermitian part has no influence.
+    inner = quotient(_skew(turned) * 0.5, as_numbers_of(with_diagonal(gaps, zeros(gaps) + 1), turned))
+    inner = with_diagonal(inner, on_diagonal(as_numbers_of(g_values, inner)))
+    return product(product(vectors, inner), adjoint(vectors))
 
 
 # -- singular values ---------------------------------------------------------------------------------------------------
@@ -301,7 +312,7 @@ def svd(a: Array, *, full: bool) -> tuple[Array, Array, Array]:
         found = np.linalg.svd(a, full)
     except np.linalg.LinAlgError:
         raise LinAlgError(f"linalg.svd: {_element(a)}{NONFINITE}") from None
-    u, s, vh = (x.astype(a.dtype, copy=False) for x in found)
+    u, s, vh = (x.astype(dtype, copy=False) for x, dtype in zip(found, (a.dtype, a.real.dtype, a.dtype), strict=True))
     return u, s, vh
 
 
@@ -311,7 +322,8 @@ def _(a: TensorType, *, full: bool) -> tuple[TensorType, TensorType, TensorType]
     *lead, m, n = a.dims
     count = least("svd", m, n)
     left, right = (m, n) if full else (count, count)
-    return a.with_dims((*lead, m, left)), a.with_dims((*lead, count)), a.with_dims((*lead, right, n))
+    values = TensorType(a.dtype.part, (*lead, count))
+    return a.with_dims((*lead, m, left)), values, a.with_dims((*lead, right, n))
 
 
 @svd.vjps
@@ -321,21 +333,25 @@ def _(g: tuple[Array, Array, Array], out: tuple[Array, Array, Array], a: Array, 
     count = s.shape[-1]
     if full:
         u, gu, vh, gvh = columns(u, 0, count), columns(gu, 0, count), rows(vh, 0, count), rows(gvh, 0, count)
-    of_u = product(transposed(u), gu)
-    of_v = product(vh, transposed(gvh))
+    of_u = product(adjoint(u), gu)
+    of_v = product(vh, adjoint(gvh))
+    require_no_phase("svd_backward", of_u, of_v)
+    s, gs = as_numbers_of(s, u), as_numbers_of(gs, u)
     across, down = as_rows(s, count), as_columns(s, count)
     gaps = (across - down) * (across + down)
     gaps = with_diagonal(gaps, zeros(gaps) + 1)
-    turned_u = quotient(of_u - transposed(of_u), gaps) * across
-    turned_v = quotient(of_v - transposed(of_v), gaps) * down
-    inner = turned_u + turned_v + on_diagonal(gs)
+    turned_u = quotient(_skew(of_u), gaps) * across
+    turned_v = quotient(_skew(of_v), gaps) * down
+    inner = with_diagonal(turned_u + turned_v, on_diagonal(gs))
+    if dtype_of(u).is_complex:  # what turns a column of u against its row of vh
+        inner = inner + with_diagonal(zeros(inner), quotient(_skew(of_u) * 0.5, across))
     left = product(u, inner)
     if m != count:
         outside = gu - product(u, of_u)
         left = left + quotient(outside, as_rows(s, m))
     found = product(left, vh)
     if n != count:
-        outside = gvh - product(transposed(of_v), vh)
+        outside = gvh - product(adjoint(of_v), vh)
         found = found + product(u, quotient(outside, as_columns(s, n)))
     return found
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from adjit.ir.ops.arrays import Array, counted, expand, full, permute, reshape, where, window_of, zeros
+from adjit.ir.ops.arrays import Array, cast, counted, dtype_of, expand, full, permute, reshape, where, window_of, zeros
+from adjit.ir.ops.complex import conjugate
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import I64
 
@@ -15,6 +16,17 @@ FAR = 1 << 40
 def transposed(x: Array) -> Array:
     """out[..., i, j] = x[..., j, i]."""
     return permute(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+
+
+def adjoint(x: Array) -> Array:
+    """out[..., i, j] = conj(x[..., j, i])."""
+    return conjugate(transposed(x))
+
+
+def as_numbers_of(x: Array, like: Array) -> Array:
+    """Real numbers `x` in the dtype of `like`, which may be complex."""
+    dtype = dtype_of(like)
+    return x if dtype_of(x) is dtype else cast(x, dtype)
 
 
 def product(x: Array, y: Array) -> Array:

@@ -12,8 +12,9 @@ import numpy as np
 
 from adjit.ir.ops.arrays import Array, batch_extent, with_batch, zeros
 from adjit.ir.ops.checks import require, require_one_dtype
+from adjit.ir.ops.complex import conjugate
 from adjit.ir.ops.factorization import require_matrices
-from adjit.ir.ops.matrices import columns, lower_part, product, rows, transposed, upper_part
+from adjit.ir.ops.matrices import adjoint, columns, lower_part, product, rows, transposed, upper_part
 from adjit.ir.ops.structure import concat
 from adjit.ir.primitive import primitive
 from adjit.ir.types import TensorType
@@ -62,10 +63,20 @@ def _(a: TensorType, b: TensorType, *, lower: bool, transpose: bool, unit: bool)
 
 @triangular_solve.vjps
 def _(g: Array, out: Array, a: Array, b: Array, *, lower: bool, transpose: bool, unit: bool) -> tuple[Array, Array]:
-    gb = triangular_solve(a, g, lower=lower, transpose=not transpose, unit=unit)
-    ga = product(out, transposed(gb)) if transpose else product(gb, transposed(out))
+    gb = triangular_solve(conjugate(a), g, lower=lower, transpose=not transpose, unit=unit)
+    ga = _cotangent_of_matrix(gb, out, transpose)
     edge = 1 if unit else 0
     return -(lower_part(ga, -edge) if lower else upper_part(ga, edge)), gb
+
+
+def _cotangent_of_matrix(gb: Array, x: Array, transpose: bool) -> Array:
+    """-da of a @ x = b, or a^T @ x = b, given the cotangent of b: a^-H g x^H."""
+    return product(conjugate(x), transposed(gb)) if transpose else product(gb, adjoint(x))
+
+
+def adjoint_solve(a: Array, b: Array, *, lower: bool, unit: bool = False) -> Array:
+    """x with a^H @ x = b for triangular a."""
+    return triangular_solve(conjugate(a), b, lower=lower, transpose=True, unit=unit)
 
 
 @triangular_solve.batches
@@ -102,9 +113,8 @@ def _(a: TensorType, factors: TensorType, order: TensorType, b: TensorType, *, t
 def _(
     g: Array, out: Array, a: Array, factors: Array, order: Array, b: Array, *, transpose: bool
 ) -> tuple[Array | None, ...]:
-    gb = lu_solve(a, factors, order, g, transpose=not transpose)
-    ga = product(out, transposed(gb)) if transpose else product(gb, transposed(out))
-    return -ga, zeros(factors), None, gb
+    gb = lu_solve(conjugate(a), conjugate(factors), order, g, transpose=not transpose)
+    return -_cotangent_of_matrix(gb, out, transpose), zeros(factors), None, gb
 
 
 @lu_solve.batches
@@ -131,7 +141,7 @@ def matrix_exp(a: Array) -> Array:
     Shapes: [*, n, n] -> [*, n, n].  Source: Higham, The scaling and squaring method, 2005.
     """
     given = np.asarray(a)
-    a = np.array(given, np.float64, order="C")  # products round by layout
+    a = np.array(given, np.result_type(given, np.float64), order="C")  # products round by layout
     count = a.shape[-1]
     if a.size == 0:
         return given.copy()
@@ -162,7 +172,7 @@ def _(a: TensorType) -> TensorType:
 @matrix_exp.vjps
 def _(g: Array, out: Array, a: Array) -> Array:
     # exp of [[x, g], [0, x]] has the derivative of exp at x along g in its upper right block (Mathias, 1996).
-    turned = transposed(a)
+    turned = adjoint(a)
     last, count = a.ndim - 1, a.shape[-1]
     block = concat(concat(turned, g, axis=last), concat(zeros(turned), turned, axis=last), axis=last - 1)
     return columns(rows(matrix_exp(block), 0, count), count, count)

@@ -15,6 +15,47 @@ torch.manual_seed(1)
 X = torch.randn(3, 4, dtype=torch.complex128)
 Y = torch.randn(3, 4, dtype=torch.complex128)
 
+linalg = torch.linalg
+
+
+def _square(x: Any) -> Any:
+    """A batch of square matrices far from singular."""
+    return torch.stack([x[:, :3] + 3 * torch.eye(3), x[:, 1:] - 3j * torch.eye(3)])
+
+
+def _hermitian(x: Any) -> Any:
+    return _square(x) + _square(x).mH
+
+
+def _projector(vectors: Any) -> Any:
+    """What of vectors does not depend on their phases."""
+    return vectors[..., :1] @ vectors[..., :1].mH
+
+
+def _singular(x: Any, full: bool) -> Any:
+    u, s, vh = linalg.svd(x, full_matrices=full)
+    return (u[:, :1] * s.sin()[:1]) @ vh[:1] + s.sum() + _projector(u).sum() + _projector(vh.mH).sum()
+
+
+FACTORS: dict[str, Callable[[Any, Any], Any]] = {
+    "solve": lambda x, y: linalg.solve(_square(x), _square(y)) + linalg.solve(_square(x), _square(y), left=False),
+    "inv": lambda x, y: linalg.inv(_square(x)) @ linalg.matrix_power(_square(y), -2),
+    "det": lambda x, y: linalg.det(_square(x)) * torch.logdet(_square(y)),
+    "slogdet": lambda x, y: linalg.slogdet(_square(x))[0] * linalg.slogdet(_square(y))[1],
+    "cholesky": lambda x, y: linalg.cholesky(_square(x) @ _square(x).mH) @ linalg.cholesky(
+        _square(y) @ _square(y).mH, upper=True),
+    "cholesky_solve": lambda x, y: torch.cholesky_solve(_square(y), linalg.cholesky(_square(x) @ _square(x).mH)),
+    "lu": lambda x, y: linalg.lu(x)[1] @ linalg.lu(y)[2] + linalg.lu(x.mT)[1].sum() * linalg.lu(y.mT)[2].sum(),
+    "lu_solve": lambda x, y: linalg.lu_solve(*linalg.lu_factor(_square(x)), _square(y), adjoint=True, left=False),
+    "qr": lambda x, y: linalg.qr(x)[0].sum() * linalg.qr(y)[1] + linalg.qr(x.mT)[0].sum() * linalg.qr(y.mT)[1].sum(),
+    "eigh": lambda x, y: linalg.eigvalsh(_hermitian(x)).sin().sum() * _projector(linalg.eigh(_hermitian(y))[1]),
+    "eig": lambda x, y: linalg.eigvals(_square(x)).sin().sum() * linalg.eig(_square(y))[1].abs(),
+    "svd": lambda x, y: _singular(x, False) * y + _singular(y.mT, True).sum(),
+    "pinv": lambda x, y: linalg.pinv(x) @ y + linalg.lstsq(x, y, driver="gels")[0],
+    "norms": lambda x, y: linalg.matrix_norm(x, "nuc") * linalg.cond(_square(y)) + linalg.matrix_norm(x, -2),
+    "exp": lambda x, y: linalg.matrix_exp(_square(x) / 3) @ _square(y),
+    "reflections": lambda x, y: torch.ormqr(x.mT, y[0, :3], y.mT) + linalg.householder_product(x.mT, y[0, :3]).sum(),
+}  # fmt: skip
 PROGRAMS: dict[str, Callable[[Any, Any], Any]] = {
     "arithmetic": lambda x, y: (x * y - 2j) / (y + 1.5) + x.conj() * 3,
     "functions": lambda x, y: torch.exp(x) * torch.log(y) + torch.sqrt(x) - torch.tanh(y) * torch.sin(x) ** 2,
@@ -32,6 +73,9 @@ PROGRAMS: dict[str, Callable[[Any, Any], Any]] = {
     "several axes": lambda x, y: torch.fft.irfft2(torch.fft.rfft2(x.real) * torch.fft.fftn(y)[:, :3], s=(3, 4)),
     "hermitian": lambda x, y: torch.fft.hfft(x, 7) + torch.fft.ihfft(y.real, 12).abs().repeat(1, 7)[:, :7],
 }  # fmt: skip
+
+
+PROGRAMS.update(FACTORS)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -56,6 +100,28 @@ def test_compiled_is_eager_and_gradients_are_those_of_differences(name: str) -> 
     slope = (moved(1e-5) - moved(-1e-5)) / 2e-5
     expected = sum((g.conj() * d).real.sum() for g, d in zip(ours, directions, strict=True))
     assert slope.item() == pytest.approx(expected.item(), rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["cholesky", "eigh", "qr", "svd"])
+def test_second_derivatives_of_factorizations(name: str) -> None:
+    x = X.clone().requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda x: FACTORS[name](x, Y).abs().sum(), (x,))
+
+
+@pytest.mark.parametrize("mode", ["eager", "compiled"])
+@pytest.mark.parametrize("name", ["svd_backward", "linalg_eigh_backward", "linalg_eig_backward"])
+def test_a_loss_that_depends_on_phases_is_refused(name: str, mode: str) -> None:
+    vectors: dict[str, Callable[[Any], Any]] = {
+        "svd_backward": lambda x: linalg.svd(x).U, "linalg_eigh_backward": lambda x: linalg.eigh(_hermitian(x))[1],
+        "linalg_eig_backward": lambda x: linalg.eig(_square(x))[1],
+    }  # fmt: skip
+
+    def gradient(x: Any) -> Any:
+        return torch.autograd.grad(vectors[name](x).real.sum(), x)[0]
+
+    x = X.clone().requires_grad_()
+    with pytest.raises(RuntimeError, match=rf"^{name}: The (eigen|singular )vectors in the complex case are specified"):
+        (torch.compile(gradient) if mode == "compiled" else gradient)(x)
 
 
 def test_second_derivatives() -> None:
@@ -120,7 +186,6 @@ def test_text() -> None:
         (lambda z: torch.fft.rfft(z), "rfft expects a real input tensor, but got ComplexFloat"),
         (lambda z: torch.fft.fft(z, 0), "Invalid number of data points (0) specified"),
         (lambda z: torch.fft.fft(z, norm="no"), 'Invalid normalization mode: "no"'),
-        (lambda z: torch.linalg.svd(z.reshape(1, 1)), "linalg.svd: not implemented for 'ComplexFloat'"),
     ],
 )  # fmt: skip
 def test_what_has_no_meaning_is_refused(function: Callable[[Any], Any], text: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from adjit.compiler.pullback import ADJOINTS
 from adjit.ir import ops
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Graph
@@ -105,6 +106,7 @@ def cotangent_rule(op: Primitive, attributes: dict[str, Any], count: int) -> Cal
         out = op(*operands, **attributes)
         assert op.vjp_rule is not None
         given = (*g, *(None for _ in out[count:])) if isinstance(out, tuple) else g[0]
-        return conjugated(partial(op.vjp_rule, **attributes), given, out, *operands)
+        vjp = partial(op.vjp_rule, **attributes)
+        return vjp(given, out, *operands) if op.family in ADJOINTS else conjugated(vjp, given, out, *operands)
 
     return rule
