@@ -17,6 +17,7 @@ from adjit.compiler.llvm.text import Module
 from adjit.compiler.load import PARALLEL_FOR, load_program
 from adjit.compiler.loops.lower import least_sizes
 from adjit.compiler.memory import MemoryPlan, plan_memory
+from adjit.compiler.quick import Made, quick_or_best
 from adjit.ir.graph import Graph
 from adjit.runtime.executable import Executable, HostOperation, Layout
 from adjit.runtime.threads import get_num_threads
@@ -90,10 +91,12 @@ def build(
     checks: Checks | None = None,
     debug: bool = False,
     clock: Clock | None = None,
+    made: Made | None = None,
 ) -> Executable:
     """The executable of a lowered graph.  With `strict`, no multiplication is fused with an addition after it.
 
-    A `clock` is attached to the code, and reads its times.
+    A `clock` is attached to the code, and reads its times.  With `made`, the first call runs code that LLVM makes
+    quickly, where that pays (compiler/quick.py), and `made` is told of each code that there is.
     Errors: CompileError for what the native backend cannot compile.
     """
     emitted = emit_program(
@@ -110,6 +113,8 @@ def build(
         parallel=f"@{PARALLEL_FOR}(" in emitted.text,
         host_calls=tuple(HostOperation(call.function, call.operands, call.results) for call in driver.host_calls),
     )
+    if made is not None:
+        return quick_or_best(lowered, emitted.text, layout, level, made)
     key, code = object_of(emitted.text, target, level)
     if clock is None:
         return load_program(lowered, code, key, layout)

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import adjit.ir
 import adjit.runtime
 from adjit.compiler.llvm.jit import Library, object_key
 from adjit.compiler.llvm.target import host_target
-from adjit.compiler.load import load_program
+from adjit.compiler.load import MAIN, load_program, quick_code_is_on
 from adjit.compiler.passes import any_registered
 from adjit.ir.analysis import callees
 from adjit.ir.graph import Graph
@@ -42,23 +43,23 @@ def compile_graph(
     With `strict`, no multiplication is fused with an addition and contractions have one order of summation, so results
     equal eager mode's to the last bit.  `threads`: the most that a call uses (None: as many as `get_num_threads` says).
     With `debug`, or ADJIT_DEBUG_INFO=1, debuggers see the user's lines in the code; with ADJIT_PERF=1 perf does.
-    ADJIT_DUMP_DIR names a folder that gets every stage.
+    ADJIT_DUMP_DIR names a folder that gets every stage.  The first call of a large program runs quickly made code
+    (compiler/quick.py); ADJIT_QUICK=0 makes the best code before it.
     """
     asked = {name for name in _SETTINGS if os.environ.get(name, "0") != "0"}
     with collector_paused():
         if debug or asked or listening("ir") or listening("passes"):
             return _watched(graph, strict, threads, asked, debug)
-        key = _key(graph, strict, get_num_threads() if threads is None else threads)
-        found = _stored(graph, key) if key else None
+        threads = get_num_threads() if threads is None else threads
+        key = _key(graph, strict, threads)
+        found = _stored(graph, key, strict, threads) if key else None
         if (log := listening("cache")) is not None:
             log.debug("@%s: %s", graph.name, "from the disk cache" if found else "compiled")
         if found is None:
             from adjit.compiler.build import build
             from adjit.compiler.pipeline import lowered
 
-            found = build(lowered(graph, strict=strict), strict=strict, threads=threads)
-            if key:
-                _store(found, key)
+            found = build(lowered(graph, strict=strict), strict=strict, threads=threads, made=partial(_store, key))
         return found
 
 
@@ -112,25 +113,37 @@ def _files(folder: str) -> Iterator[tuple[str, int, int]]:
                 yield from _files(item.path)
 
 
-def _stored(graph: Graph, key: bytes) -> Executable | None:
+def _stored(graph: Graph, key: bytes, strict: bool, threads: int) -> Executable | None:
     """The program under `key`, loaded."""
     cache = default_cache()
     text = cache.get(key) if cache else None
     if cache is None or text is None:
         return None
     facts = json.loads(text)
-    own = bytes.fromhex(facts.pop("object"))
-    code = cache.get(own)
+    own, quick = bytes.fromhex(facts.pop("object")), facts.pop("quick")
+    code = None if quick and not quick_code_is_on() else cache.get(own)
     if code is None:
         return None
-    layout: Any = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in facts.items()}
-    return load_program(graph, code, own, Layout(**layout))
+    fields: dict[str, Any] = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in facts.items()}
+    layout = Layout(**fields)
+
+    def better() -> tuple[object, int]:
+        from adjit.compiler.build import build
+        from adjit.compiler.pipeline import lowered
+
+        with collector_paused():
+            best = build(lowered(graph, strict=strict), strict=strict, threads=threads)
+        assert isinstance(best.library, Library)
+        assert best.layout == layout
+        _store(key, best.layout, best.library.key, quick=False)
+        return best.library, best.library.address(MAIN)
+
+    return load_program(graph, code, own, layout, better=better if quick else None)
 
 
-def _store(program: Executable, key: bytes) -> None:
-    """Remember a program whose needs of memory are numbers, and which calls no host functions."""
-    cache, layout = default_cache(), program.layout
+def _store(key: bytes | None, layout: Layout, own: bytes, quick: bool) -> None:
+    """Remember a program by its object's key, if its needs of memory are numbers, and it calls no host functions."""
+    cache = default_cache()
     numbers = (layout.arena, *layout.workspaces)
-    if cache and not layout.host_calls and all(isinstance(number, int) for number in numbers):
-        assert isinstance(program.library, Library)
-        cache.put(key, json.dumps({**asdict(layout), "object": program.library.key.hex()}).encode())
+    if key and cache and not layout.host_calls and all(isinstance(number, int) for number in numbers):
+        cache.put(key, json.dumps({**asdict(layout), "object": own.hex(), "quick": quick}).encode())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
-from adjit.compiler.llvm.jit import load
+from adjit.compiler.llvm.jit import Library, load
 from adjit.ir.graph import Graph
-from adjit.runtime.executable import Executable, Layout, host_call_address
+from adjit.runtime.executable import Better, Executable, Layout, host_call_address
 
 MAIN, HOST, PARALLEL_FOR = "adjit_main", "adjit_host_call", "adjit_parallel_for"
 
@@ -18,11 +19,26 @@ def load_program(
     layout: Layout,
     exports: tuple[str, ...] = (),
     addresses: Mapping[str, int] | None = None,
+    better: Better | None = None,
 ) -> Executable:
     """The executable of `graph` whose object is `code`, which stands under `key` in the disk cache.
 
-    Its library exports `exports` too; `addresses` are those of further names that the code uses.
+    Its library exports `exports` too; `addresses` are those of further names that the code uses.  Quick code has
+    `better` code (see `Executable`).
     """
+    library = load_library(code, key, layout, exports, addresses)
+    return Executable(graph, library, library.address(MAIN), layout, better)
+
+
+def quick_code_is_on() -> bool:
+    """Whether first calls may run quickly made code: unless ADJIT_QUICK=0."""
+    return os.environ.get("ADJIT_QUICK", "1") != "0"
+
+
+def load_library(
+    code: bytes, key: bytes, layout: Layout, exports: tuple[str, ...] = (), addresses: Mapping[str, int] | None = None
+) -> Library:
+    """The code of a program, with what it calls."""
     imports = dict(addresses or {})
     if layout.parallel:
         from adjit.compiler.llvm.pool import parallel_for_address
@@ -30,5 +46,4 @@ def load_program(
         imports[PARALLEL_FOR] = parallel_for_address()
     if layout.host_calls:
         imports[HOST] = host_call_address()
-    library = load(code, (MAIN, *exports), imports, key)
-    return Executable(graph, library, library.address(MAIN), layout)
+    return load(code, (MAIN, *exports), imports, key)

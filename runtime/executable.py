@@ -7,6 +7,7 @@ the program writes it.  The GIL is released while native code runs; any number o
 from __future__ import annotations
 
 import ctypes
+import os
 import struct
 import sys
 import threading
@@ -115,20 +116,45 @@ class NativeCall:
     results: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
 
 
+# Makes better code for the same layout: what keeps it loaded, and the address of its main function.
+Better: TypeAlias = "Callable[[], tuple[object, int]]"
+_NATIVE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+# Held while better code is made, so that threads that call a program a second time make it once.
+_improving = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """Give a forked child a lock of its own: the thread that held the old one is not in the child."""
+    global _improving
+    _improving = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
 class Executable:
-    """A compiled program.  `library` is whatever keeps its code loaded; `entry` the address of its main function."""
+    """A compiled program.  `library` is whatever keeps its code loaded; `entry` the address of its main function.
+
+    Code that was made quickly has `better`, which the second call makes and all calls from then on run.
+    """
 
     __slots__ = (
-        "__weakref__", "_address", "_entry", "_frames", "_fresh", "_plans", "_readers", "_store", "_written", "graph",
-        "layout", "library",
+        "__weakref__", "_address", "_better", "_called", "_entry", "_frames", "_fresh", "_plans", "_quick", "_readers",
+        "_store", "_written", "graph", "layout", "library",
     )  # fmt: skip
 
-    def __init__(self, graph: Graph, library: object, entry: int, layout: Layout) -> None:
+    def __init__(
+        self, graph: Graph, library: object, entry: int, layout: Layout, better: Better | None = None
+    ) -> None:
         self.graph = graph
         self.library = library
         self.layout = layout
         self._address = entry
-        self._entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(entry)
+        self._entry = _NATIVE(entry)
+        self._better = better
+        self._called = False
+        self._quick: object = None
         self._readers = tuple(value.type.dtype.storage for value in graph.inputs)
         targets = {output: source for source, output in graph.writes}
         self._written = tuple(dict.fromkeys(source for source, _ in graph.writes))
@@ -192,13 +218,34 @@ class Executable:
         """
         if self.layout.host_calls:
             return None
+        self.improve()
         plan = self._plans.get(shapes) or self._plan(shapes)
         results = tuple(new for new in plan.results if new is not None)
         if any(is_large(*new) for new in results):  # their memory is used again, see runtime/results.py
             return None
         return NativeCall(self._address, self.layout.entries, plan.packed, plan.arena, plan.workspace, results)
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether the code was made quickly, and better code is made at the second call."""
+        return self._better is not None
+
+    def improve(self) -> None:
+        """Make the better code now, if there is any to be made."""
+        if self._better is None:
+            return
+        with _improving:
+            if self._better is not None:
+                library, entry = self._better()
+                self._quick = self.library  # another thread may be running it
+                self.library, self._address, self._entry = library, entry, _NATIVE(entry)
+                self._better = None
+
     def _call(self, plan: _Plan, addresses: Sequence[int]) -> None:
+        if self._better is not None:
+            if self._called:
+                self.improve()
+            self._called = True
         try:  # another thread may take the last one between a look and a pop
             frame = self._frames.pop()
         except IndexError:

@@ -148,7 +148,7 @@ def emit_tile(module: Module, name: str, plan: GemmPlan, epilogue: Epilogue | No
         if module.has(name):
             return name
     # Inlining would let the driver's values compete for the registers that hold the accumulators.
-    f = Function(module, name, parameters, attributes='noinline nounwind "prefer-vector-width"="512"')
+    f = Function(module, name, parameters, attributes='noinline hot nounwind "prefer-vector-width"="512"')
     element = LLType(plan.dtype).llvm
     tile = f.let(f"alloca [{plan.mr * plan.nr} x {element}], align 64")
     if plan.fetches:

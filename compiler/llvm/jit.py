@@ -8,11 +8,11 @@ import functools
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from adjit.compiler.llvm.binding import LLVM_VERSION, LLVMLITE_VERSION, llvm, side_by_side, unlocked
-from adjit.compiler.llvm.parallel import deal, pack, unpack
+from adjit.compiler.llvm.parallel import deal, deal_by_heat, pack, unpack
 from adjit.compiler.llvm.target import Target, host_target, target_machine
 from adjit.ir.errors import CompileError
 from adjit.runtime.cache import cache_key, default_cache
@@ -24,6 +24,7 @@ PIPELINE_VERSION = 2
 # Level 1: what makes stack slots registers and tidies up.  Kernels are emitted as vectors with invariants outside
 # loops, so the rest of LLVM's pipeline takes several times longer and finds next to nothing.
 _SHORT = ("always_inliner", "sroa", "instruction_combine", "simplify_cfg")
+_LEAST = ("always_inliner", "sroa")
 
 # Held while a library is looked up and compiled, so that threads asking for the same text compile it once.  LLVM's
 # own lock makes compiles serial anyway.
@@ -97,6 +98,20 @@ def object_of(
     return key, cached_object(key, lambda: compile_objects(text, target, level, vectorize=vectorize))
 
 
+def quick_object_of(text: str, target: Target | None = None) -> tuple[bytes, bytes] | None:
+    """The quick object of `text`, from the disk cache or compiled, after its key in the cache; None as above."""
+    target = target or host_target()
+    key = object_key(text, target, 0, False)
+    with compile_lock():
+        cache = default_cache()
+        code = cache.get(key) if cache else None
+        if code is None:
+            code = quick_objects(text, target)
+            if cache and code is not None:
+                cache.put(key, code)
+    return None if code is None else (key, code)
+
+
 def cached_object(key: bytes, make: Callable[[], bytes]) -> bytes:
     """The object under `key` in the disk cache, where it is put once made."""
     with compile_lock():
@@ -119,7 +134,7 @@ def object_key(text: str, target: Target, level: int, vectorize: bool) -> bytes:
 def compile_object(text: str, target: Target | None = None, level: int = 2, *, vectorize: bool = False) -> bytes:
     """Compile LLVM `text` to a relocatable object for `target` (the host, if None).
 
-    `level` is 0 (no passes, fastest to compile) to 3.  `vectorize` turns on LLVM's own vectorisers; kernels are
+    `level` is 0 (fewest passes, fastest to compile) to 3.  `vectorize` turns on LLVM's own vectorisers; kernels are
     emitted as vectors, so they are off.
     Errors: CompileError naming the line that LLVM refuses.
     """
@@ -133,12 +148,32 @@ def compile_objects(text: str, target: Target | None = None, level: int = 2, *, 
     parts = deal(text, get_num_threads()) if level == 1 and not vectorize else [text]
     if len(parts) == 1:
         return compile_object(text, target, level, vectorize=vectorize)
-    found: list[bytes | BaseException] = [b""] * len(parts)
+    return _side_by_side([[(part, level)] for part in parts], target or host_target(), vectorize)
+
+
+def quick_objects(text: str, target: Target | None = None) -> bytes | None:
+    """Objects of code that LLVM makes in a fifth of the time, and which is slower, but in functions marked `hot`.
+
+    None where the text is one that cannot be dealt out.  Results have the same bits as those of the best code.
+    """
+    pairs = deal_by_heat(text, get_num_threads())
+    if pairs is None:
+        return None
+    parts = [[(part, level) for part, level in zip(pair, (1, 0), strict=True) if part] for pair in pairs]
+    return _side_by_side(parts, target or host_target(), vectorize=False)
+
+
+def _side_by_side(parts: Sequence[Sequence[tuple[str, int]]], target: Target, vectorize: bool) -> bytes:
+    """The packed objects of texts at their levels, each list by a thread of its own."""
+    found: list[list[bytes] | BaseException] = [[] for _ in parts]
 
     def work(number: int) -> None:
         try:
-            with _optimised(parts[number], target or host_target(), level, vectorize, alone=False) as (module, machine):
-                found[number] = _emitted(module, machine)
+            made = []
+            for text, level in parts[number]:
+                with _optimised(text, target, level, vectorize, alone=False) as (module, machine):
+                    made.append(_emitted(module, machine))
+            found[number] = made
         except BaseException as error:  # raised again below, in the thread that waits
             found[number] = error
 
@@ -152,7 +187,7 @@ def compile_objects(text: str, target: Target | None = None, level: int = 2, *, 
     for each in found:
         if isinstance(each, BaseException):
             raise each
-    return pack([each for each in found if isinstance(each, bytes)])
+    return pack([code for made in found if isinstance(made, list) for code in made])
 
 
 def _emitted(module: Any, machine: Any) -> bytes:
@@ -231,8 +266,7 @@ def _optimised(
             module.triple = target.triple
             module.data_layout = str(machine.target_data)
             _verify(module, text)
-            if level > 0:
-                _run_passes(module, machine, level, vectorize, alone)
+            _run_passes(module, machine, level, vectorize, alone)
             yield module, machine
         finally:
             module.close()
@@ -242,7 +276,7 @@ def _optimised(
 
 
 def _run_passes(module: Any, machine: Any, level: int, vectorize: bool, alone: bool) -> None:
-    """Run the passes of `level` over `module`, once: LLVM's default pipeline, or at level 1 the `_SHORT` one.
+    """Run the passes of `level` over `module`, once: LLVM's default pipeline, or the `_SHORT` one at 1, `_LEAST` at 0.
 
     Builder and manager serve one run: a second run of the same manager aborts the process (LLVM issue 58939).
     """
@@ -250,9 +284,9 @@ def _run_passes(module: Any, machine: Any, level: int, vectorize: bool, alone: b
     options.loop_vectorization = vectorize
     options.slp_vectorization = vectorize
     builder = llvm.create_pass_builder(machine, options)
-    if level == 1:
+    if level < 2:
         passes = llvm.create_new_module_pass_manager()
-        for name in _SHORT:
+        for name in _SHORT if level == 1 else _LEAST:
             getattr(passes, f"add_{name}_pass")()
     else:
         passes = builder.getModulePassManager()

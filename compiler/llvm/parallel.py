@@ -43,7 +43,23 @@ def deal(text: str, most: int) -> list[str]:
     found = _read(text) if parts > 1 else None
     if found is None:
         return [text]
-    return [_module(found, own) for own in _balanced(found, parts) if own]
+    return [_module(found, own) for own in _balanced(found, _not_copied(found), parts) if own]
+
+
+def deal_by_heat(text: str, most: int) -> list[tuple[str, str]] | None:
+    """The text as at most `most` pairs of modules: of the functions marked `hot`, and of the others, either empty.
+
+    None for a text that has state.
+    """
+    found = _read(text)
+    if found is None:
+        return None
+    names = _not_copied(found)
+    hot = [name for name in names if " hot " in found.heads[name]]
+    cold = [name for name in names if " hot " not in found.heads[name]]
+    parts = max(1, min(most, text.count("\n") // LEAST_LINES))
+    dealt = zip(_balanced(found, hot, parts), reversed(_balanced(found, cold, parts)), strict=True)
+    return [tuple(_module(found, own) if own else "" for own in pair) for pair in dealt]  # type: ignore[misc]
 
 
 def pack(objects: Sequence[bytes]) -> bytes:
@@ -85,13 +101,15 @@ def _read(text: str) -> _Text | None:
     return _Text(start, heads, bodies, copied, uses)
 
 
-def _balanced(text: _Text, parts: int) -> list[list[str]]:
-    """The functions that are not copied, in lists of about equal length in lines, inlined ones counted in."""
+def _not_copied(text: _Text) -> list[str]:
+    return [name for name in text.bodies if name not in text.copied]
+
+
+def _balanced(text: _Text, names: Iterable[str], parts: int) -> list[list[str]]:
+    """Functions in lists of about equal length in lines, inlined ones counted in; the longest list first."""
     lines = {name: body.count("\n") for name, body in text.bodies.items()}
     weights = {
-        name: count + sum(lines[used] for used in text.uses[name] if used in text.copied)
-        for name, count in lines.items()
-        if name not in text.copied
+        name: lines[name] + sum(lines[used] for used in text.uses[name] if used in text.copied) for name in names
     }
     dealt: list[list[str]] = [[] for _ in range(parts)]
     loads = [0] * parts
@@ -99,7 +117,7 @@ def _balanced(text: _Text, parts: int) -> list[list[str]]:
         least = loads.index(min(loads))
         dealt[least].append(name)
         loads[least] += weights[name]
-    return dealt
+    return [own for _, own in sorted(zip(loads, dealt, strict=True), key=lambda pair: -pair[0])]
 
 
 def _module(text: _Text, own: Iterable[str]) -> str:

@@ -1,9 +1,10 @@
 """What comes before steady speed, beside the peers: `python -m tests.bench.latency [--only TEXT] [--rounds N]`.
 
 The first call of programs (tests/bench/latency_cases.py), each in a process of its own after its imports, with an empty
-disk cache and with a warm one; the import; the installed size; the greatest memory of a process of training steps.  In
-each round every contender runs once, in turn; a figure is the least over the rounds, since other work on the machine
-only ever adds.  Python keeps bytecode in a folder of the run's own, as an installed package has it.
+disk cache and with a warm one; the second call, which makes the best code; the import; the installed size; the greatest
+memory of a process of training steps.  In each round every contender runs once, in turn; a figure is the least over the
+rounds, since other work on the machine only ever adds.  Python keeps bytecode in a folder of the run's own, as an
+installed package has it.
 
 `--counted` counts the lines of LLVM text of each case instead, which no load of the machine changes; they decide what
 LLVM's part of a first call takes, and depend on the processor's vectors alone (tests/bench/counts.json: AVX-512).
@@ -47,7 +48,7 @@ class Figure:
 
 # -- in a process of its own ------------------------------------------------------------------------------------------
 def child(name: str, contender: str) -> None:
-    """Print the seconds of the first call, of the next calls, and the greatest memory, as JSON."""
+    """Print the seconds of the first call and of the second, and the greatest memory, as JSON."""
     case = next(case for case in CASES if case.name == name)
     lines = _count_lines() if contender == "adjit" else [0]
     if contender == "jax":
@@ -60,11 +61,12 @@ def child(name: str, contender: str) -> None:
     start = time.perf_counter()
     call()
     first = time.perf_counter()
+    call()
+    second = time.perf_counter()
     for _ in range(_STEPS):
         call()
-    last = time.perf_counter()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"first": first - start, "next": last - first, "memory": memory, "lines": sum(lines)}))
+    print(json.dumps({"first": first - start, "second": second - first, "memory": memory, "lines": sum(lines)}))
 
 
 def _count_lines() -> list[int]:
@@ -72,13 +74,14 @@ def _count_lines() -> list[int]:
     from adjit.compiler import build
 
     lines: list[int] = []
-    original = build.object_of
+    original = build.emit_program
 
-    def counted(text: str, *rest: Any, **options: Any) -> tuple[bytes, bytes]:
-        lines.append(text.count("\n"))
-        return original(text, *rest, **options)
+    def counted(*given: Any, **options: Any) -> build.Emitted:
+        emitted = original(*given, **options)
+        lines.append(emitted.text.count("\n"))
+        return emitted
 
-    build.object_of = counted
+    build.emit_program = counted
     return lines
 
 
@@ -96,12 +99,13 @@ def first_calls(only: str, rounds: int, scratch: Path) -> Iterator[Figure]:
     for case in CASES:
         if only not in case.name:
             continue
-        cold, warm, memory = [], [], []
+        cold, second, warm, memory = [], [], [], []
         jax, torch = [], []
         for turn in range(rounds):
             own = {**kept, "ADJIT_CACHE_DIR": str(scratch / f"{case.name}{turn}")}
             found = _spawn(case, "adjit", own)
             cold.append(found["first"])
+            second.append(found["second"])
             memory.append(found["memory"])
             warm.append(_spawn(case, "adjit", own)["first"])
             if case.make_jax is not None and find_spec("jax"):
@@ -109,6 +113,7 @@ def first_calls(only: str, rounds: int, scratch: Path) -> Iterator[Figure]:
             if case.with_torch and find_spec("torch"):
                 torch.append(_spawn(case, "torch", kept)["memory"])
         yield Figure(case.name, "adjit, cold", min(cold), bar=case.bar)
+        yield Figure(case.name, "adjit, cold, second call", min(second))
         yield Figure(case.name, "adjit, warm cache", min(warm), bar=case.warm_bar)
         if jax:
             yield Figure(case.name, "jax", min(jax))

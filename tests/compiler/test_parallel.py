@@ -31,6 +31,7 @@ func @f(%x: f32[64, 96], %y: f32[96, 80], %z: f32[64, 80]) -> (f32[64, 80], f32[
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADJIT_CACHE", "0")
+    monkeypatch.setenv("ADJIT_QUICK", "0")
     monkeypatch.setattr(parallel, "LEAST_LINES", 50)
 
 

@@ -1,0 +1,59 @@
+"""Quick code for a program's first call, the best from its second on: LLVM's cost is paid where it buys speed.
+
+LLVM spends most of its time on selecting and scheduling instructions and on registers.  Without these it makes code in
+a fifth of the time, two to four times slower but in the inner loops of products, which are made as always.  The bits
+of results are the same.  A program that is called once never pays for the rest; the second call does, and waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from adjit.compiler.cost import cost_of, runs_of
+from adjit.compiler.fuse_cost import TYPICAL
+from adjit.compiler.llvm.jit import object_of, quick_object_of
+from adjit.compiler.load import MAIN, load_library, load_program, quick_code_is_on
+from adjit.ir.graph import Graph
+from adjit.runtime.executable import Executable, Layout
+
+# Told of the code that a program has: its layout, its object's key in the disk cache, and whether it is quick code.
+Made: TypeAlias = "Callable[[Layout, bytes, bool], None]"
+
+# Of shorter programs the best code is made at once.
+_LEAST_LINES = 250
+# Seconds, about: what quick code saves of LLVM's time on a line, and what it loses on an operation and on a byte.
+_SAVED = 33e-6
+_LOST_BY_OPERATION, _LOST_BY_BYTE = 2e-11, 5e-11
+
+
+def quick_or_best(lowered: Graph, text: str, layout: Layout, level: int, made: Made) -> Executable:
+    """The executable of a program's LLVM text, with quick code if that pays for a first call."""
+    quick = quick_object_of(text) if quick_code_is_on() and _pays(lowered, text) else None
+    if quick is None:
+        key, code = object_of(text, None, level)
+        made(layout, key, False)
+        return load_program(lowered, code, key, layout)
+
+    def better() -> tuple[object, int]:
+        key, code = object_of(text, None, level)
+        library = load_library(code, key, layout)
+        made(layout, key, False)
+        return library, library.address(MAIN)
+
+    key, code = quick
+    made(layout, key, True)
+    return load_program(lowered, code, key, layout, better=better)
+
+
+def _pays(lowered: Graph, text: str) -> bool:
+    """Whether quick code saves more of LLVM's time than the first call loses; never with a loop of unknown length."""
+    lines = text.count("\n")
+    if lines < _LEAST_LINES or any(node.op.name == "while" for node in lowered.walk()):
+        return False
+    sizes = dict.fromkeys(lowered.size_names, TYPICAL)
+    seconds = 0.0
+    for kernel, times in runs_of(lowered, sizes).items():
+        cost = cost_of(kernel, sizes)
+        seconds += times * (cost.flops * _LOST_BY_OPERATION + cost.bytes * _LOST_BY_BYTE)
+    return seconds < lines * _SAVED

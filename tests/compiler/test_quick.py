@@ -1,0 +1,161 @@
+"""Quick code for the first call, the best from the second on: the same bits, one change, nothing lost on the way."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import adjit as torch
+from adjit.compiler import quick
+from adjit.compiler.compile import compile_graph
+from adjit.ir.graph import Graph
+from adjit.ir.parser import parse
+from adjit.runtime.executable import Executable
+
+PROGRAMS = {
+    "products": """
+func @f(%x: f32[48, 96], %y: f32[96, 80], %z: f32[48, 80]) -> (f32[48, 80], f32[80], f32[48, 96]) {
+  %0 = dot %x, %y {contract=[[1], [0]], batch=[[], []]} : f32[48, 80]
+  %1 = tanh %0 : f32[48, 80]
+  %2 = mul %1, %z : f32[48, 80]
+  %3 = reduce_sum %2 {axes=[0]} : f32[80]
+  %4 = dot %2, %y {contract=[[1], [1]], batch=[[], []]} : f32[48, 96]
+  %5 = sin %4 : f32[48, 96]
+  return %2, %3, %5
+}
+""",
+    "rows": """
+func @f(%x: f64[30, 70], %y: f64[70]) -> (f64[30, 70], f64[30]) {
+  %0 = mul %x, %x : f64[30, 70]
+  %1 = reduce_max %x {axes=[1]} : f64[30]
+  %a = reshape %1 {shape=[30, 1]} : f64[30, 1]
+  %2 = expand %a {shape=[30, 70]} : f64[30, 70]
+  %3 = sub %0, %2 : f64[30, 70]
+  %4 = exp %3 : f64[30, 70]
+  %5 = expand %y {shape=[30, 70]} : f64[30, 70]
+  %6 = mul %4, %5 : f64[30, 70]
+  %7 = sub %6, %3 : f64[30, 70]
+  %8 = reduce_sum %7 {axes=[1]} : f64[30]
+  return %7, %8
+}
+""",
+}
+
+
+@pytest.fixture(autouse=True)
+def settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even small programs have quick code."""
+    monkeypatch.setenv("ADJIT_CACHE", "0")
+    monkeypatch.setenv("ADJIT_QUICK", "1")
+    monkeypatch.setattr(quick, "_LEAST_LINES", 0)
+    monkeypatch.setattr(quick, "_SAVED", 1.0)
+
+
+def graph(name: str = "products") -> Graph:
+    return parse(PROGRAMS[name])
+
+
+def operands(program: Graph) -> list[Any]:
+    random = np.random.default_rng(0)
+    return [random.standard_normal(value.type.dims).astype(value.type.dtype.storage) for value in program.inputs]
+
+
+def bits(program: Executable) -> list[bytes]:
+    return [found.tobytes() for found in program.run(operands(program.graph))]
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_bits_do_not_change(name: str, threads: int, strict: bool) -> None:
+    program = compile_graph(graph(name), strict=strict, threads=threads)
+    assert program.is_quick
+    first = bits(program)
+    assert program.is_quick
+    assert bits(program) == first
+    assert not program.is_quick
+    assert bits(program) == first
+
+
+def test_whoever_calls_it_himself_gets_the_best_code() -> None:
+    program = compile_graph(graph())
+    shapes: Any = tuple(value.type.dims for value in program.graph.inputs)
+    native = program.native_call(shapes)
+    assert not program.is_quick
+    assert native is not None
+    bits(program)
+    bits(program)
+    assert program.native_call(shapes) == native
+
+
+def test_it_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADJIT_QUICK", "0")
+    assert not compile_graph(graph()).is_quick
+
+
+def test_a_program_that_runs_for_longer_than_it_takes_to_compile_has_the_best_code_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quick, "_SAVED", 1e-12)
+    assert not compile_graph(graph()).is_quick
+
+
+def test_a_loop_of_unknown_length_has_the_best_code_at_once() -> None:
+    halved = torch.compile(lambda x: torch.while_loop(lambda x: (x > 1).all(), lambda x: (x / 2,), (x,)))
+    assert not compile_graph(halved.graph(torch.ones(10))).is_quick
+
+
+def test_code_that_could_not_be_made_is_made_at_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = compile_graph(graph())
+    first, original = bits(program), quick.object_of
+
+    def fails(*_: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(quick, "object_of", fails)
+    with pytest.raises(MemoryError):
+        bits(program)
+    monkeypatch.setattr(quick, "object_of", original)
+    assert bits(program) == first
+    assert not program.is_quick
+
+
+def test_threads_make_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    program, made, original = compile_graph(graph()), [], quick.object_of
+    monkeypatch.setattr(quick, "object_of", lambda *given: (made.append(1), original(*given))[1])
+    first, found = bits(program), []
+    threads = [threading.Thread(target=lambda: found.append(bits(program))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [first] * 4
+    assert len(made) == 1
+
+
+def test_the_disk_cache_keeps_the_better_of_both(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ADJIT_CACHE", "1")
+    monkeypatch.setenv("ADJIT_CACHE_DIR", str(tmp_path))
+    first = bits(compile_graph(graph()))
+    again = compile_graph(graph())
+    assert again.is_quick
+    assert [bits(again), bits(again)] == [first, first]
+    best = compile_graph(graph())
+    assert not best.is_quick
+    assert bits(best) == first
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_child_makes_its_own() -> None:
+    program = compile_graph(graph())
+    first = bits(program)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if bits(program) == first and not program.is_quick else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert program.is_quick
