@@ -10,17 +10,17 @@ its cotangent: reverse mode applied twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adjit.compiler.pullback import active_values, pull_back, seed, zeros
+from adjit.compiler.forward_control import BRANCHES_AND_LOOPS, Beside, Moving
+from adjit.compiler.pullback import pull_back, seed, zeros
 from adjit.ir.analysis import varies_with
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.errors import DifferentiationError
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.ops.scalar import scalar_jvp
-from adjit.ir.primitive import primitive_named
 from adjit.ir.printer import value_names
 from adjit.ir.rewrite import copied, eliminate_dead, inline, inline_calls
 
@@ -116,15 +116,21 @@ def _push(
     operands = [mapping[value] for value in node.inputs]
     tangents = [known.get(value) for value in node.inputs]
     flows = wanted and any(value in known for value in varies_with(node))
-    rule = _CONTROL.get(node.op.name) if flows else None
+    rule = BRANCHES_AND_LOOPS.get(node.op.name) if flows else None
+    found: Sequence[Expr | None]
     if rule is not None:
-        outputs, found = rule(builder, node, operands, tangents, names)
+        outputs, beside = rule(_push_beside, builder, node, operands, [None if t is None else (t,) for t in tangents])
+        found = [None if each is None else each[0] for each in beside]
+    elif flows and node.op.name == "linear_solve":
+        outputs, found = _linear_solve(builder, node, operands, tangents)
+    elif flows and node.op.name == "host_call":
+        raise DifferentiationError(f"host_call has no derivative ({node.location}); give it one with a custom rule")
     else:
         types = [value.type for value in node.outputs]
         copy = builder.emit(node.op, operands, node.attributes, node.regions, types)
         outputs = copy.outputs
         builder.location = node.location.derived("∂", "tangent")
-        found = _tangents(builder, copy, tangents) if flows else [None] * len(outputs)
+        found = tangents_of(builder, copy, tangents) if flows else [None] * len(outputs)
     for value, output, tangent in zip(node.outputs, outputs, found, strict=True):
         mapping[value] = output
         output.name = output.name or names.get(value, value.name)
@@ -134,8 +140,14 @@ def _push(
                 tangent.value.name = f"t{names[value]}"
 
 
-def _tangents(builder: Builder, node: Node, tangents: Sequence[Expr | None]) -> Sequence[Expr | None]:
-    """The tangent of each result of a node that stands in `builder`."""
+def _push_beside(builder: Builder, region: Region, primals: Sequence[Value], moving: dict[int, Moving]) -> Beside:
+    """`_push_region` for branches and loops: one tangent stands beside a value."""
+    found = _push_region(builder, region, primals, {place: t for place, (t,) in moving.items()}, {})
+    return found.outputs, [None if t is None else (t,) for t in found.tangents]
+
+
+def tangents_of(builder: Builder, node: Node, tangents: Sequence[Expr | None]) -> Sequence[Expr | None]:
+    """The tangent of each result of a node that stands in `builder`; None stands for 0."""
     op = node.op
     operands = builder.exprs(node.inputs)
     attributes: dict[str, Any] = dict(node.attributes)
@@ -192,144 +204,8 @@ def _transposed(builder: Builder, node: Node, tangents: Sequence[Expr | None]) -
     return [of_value.get(value) for value in node.outputs]
 
 
-# -- control ----
-Rule = Callable[
-    [Builder, Node, Sequence[Value], Sequence["Expr | None"], "dict[Value, str]"],
-    tuple[Sequence[Value], Sequence["Expr | None"]],
-]
-
-
-def _varying(nodes: Sequence[Node], inputs: Iterable[Value]) -> set[Value]:
-    return active_values(nodes, list(inputs))
-
-
-def _pushed_body(
-    builder: Builder, source: Region, flags: Sequence[bool], wanted: Sequence[bool], ordered: Callable[..., list[Any]]
-) -> Region:
-    """A region with tangents beside its inputs (those flagged) and outputs (those wanted, zeros where none arrives).
-
-    `ordered(primals, tangents)` puts the two lists together.
-    """
-    region = Region()
-    inner = Builder(region, builder.location)
-    values = [Value(v.type, v.name) for v in source.inputs]
-    moving = [Value(v.type) for v, flag in zip(source.inputs, flags, strict=True) if flag]
-    region.inputs = tuple(ordered(values, moving))
-    places = [i for i, flag in enumerate(flags) if flag]
-    given = {place: inner.expr(value) for place, value in zip(places, moving, strict=True)}
-    found = _push_region(inner, source, values, given, {})
-    tangents = [
-        (zeros(inner, value.type) if t is None else t).value
-        for value, t, flag in zip(source.outputs, found.tangents, wanted, strict=True)
-        if flag
-    ]
-    region.outputs = (*found.outputs, *tangents)
-    return region
-
-
-def _spread(found: Sequence[Expr], wanted: Sequence[bool]) -> list[Expr | None]:
-    rest = iter(found)
-    return [next(rest) if flag else None for flag in wanted]
-
-
-def _cond(
-    builder: Builder, node: Node, operands: Sequence[Value], tangents: Sequence[Expr | None], names: dict[Value, str]
-) -> tuple[Sequence[Value], Sequence[Expr | None]]:
-    flags = [t is not None for t in tangents[1:]]
-    wanted = [False] * len(node.outputs)
-    for branch in node.regions:
-        varying = _varying(branch.nodes, (v for v, flag in zip(branch.inputs, flags, strict=True) if flag))
-        wanted = [flag or value in varying for flag, value in zip(wanted, branch.outputs, strict=True)]
-    regions = [_pushed_body(builder, branch, flags, wanted, lambda p, t: [*p, *t]) for branch in node.regions]
-    inputs = [*operands, *(t.value for t in tangents[1:] if t is not None)]
-    outputs = builder.emit(primitive_named("cond"), inputs, node.attributes, regions).outputs
-    count = len(node.outputs)
-    return outputs[:count], _spread(builder.exprs(outputs[count:]), wanted)
-
-
-def _settled(body: Region, flags: list[bool], first: int, carries: int) -> list[bool]:
-    """Which inputs of a loop's body vary: a carry does if it starts so, or if a step makes it so."""
-    while True:
-        varying = _varying(body.nodes, (v for v, flag in zip(body.inputs, flags, strict=True) if flag))
-        grown = list(flags)
-        for place in range(carries):
-            value = body.outputs[place]
-            grown[first + place] = flags[first + place] or (value in varying and value.dtype.is_continuous)
-        if grown == flags:
-            return flags
-        flags = grown
-
-
-def _scan(
-    builder: Builder, node: Node, operands: Sequence[Value], tangents: Sequence[Expr | None], names: dict[Value, str]
-) -> tuple[Sequence[Value], Sequence[Expr | None]]:
-    first, carries = int(node.attributes["invariants"]), int(node.attributes["carries"])  # type: ignore[arg-type]
-    second = first + carries
-    body = node.regions[0]
-    flags = _settled(body, [t is not None for t in tangents], first, carries)
-    varying = _varying(body.nodes, (v for v, flag in zip(body.inputs, flags, strict=True) if flag))
-    wanted = [*flags[first:second], *(v in varying for v in body.outputs[carries:])]
-    counts = [sum(flags[:first]), sum(flags[first:second])]
-
-    def ordered(primals: Sequence[Any], moving: Sequence[Any]) -> list[Any]:
-        a, b = counts[0], counts[0] + counts[1]
-        return [*primals[:first], *moving[:a], *primals[first:second], *moving[a:b], *primals[second:], *moving[b:]]
-
-    region = _pushed_body(builder, body, flags, wanted, ordered)
-    count = len(body.outputs)
-    moved = sum(wanted[:carries])
-    region.outputs = (
-        *region.outputs[:carries],
-        *region.outputs[count : count + moved],
-        *region.outputs[carries:count],
-        *region.outputs[count + moved :],
-    )
-    moving = [
-        _or_zero(builder, t, builder.expr(x)).value
-        for x, t, flag in zip(operands, tangents, flags, strict=True)
-        if flag
-    ]
-    attributes = {**node.attributes, "invariants": first + counts[0], "carries": carries + counts[1]}
-    outputs = builder.emit(primitive_named("scan"), ordered(operands, moving), attributes, [region]).outputs
-    rows = carries + moved
-    results = [*outputs[:carries], *outputs[rows : rows + count - carries]]
-    found = builder.exprs([*outputs[carries:rows], *outputs[rows + count - carries :]])
-    return results, _spread(found, wanted)
-
-
-def _while(
-    builder: Builder, node: Node, operands: Sequence[Value], tangents: Sequence[Expr | None], names: dict[Value, str]
-) -> tuple[Sequence[Value], Sequence[Expr | None]]:
-    first = int(node.attributes["invariants"])  # type: ignore[arg-type]
-    condition, body = node.regions
-    carries = len(body.outputs)
-    flags = _settled(body, [t is not None for t in tangents], first, carries)
-    wanted = flags[first:]
-    fixed = sum(flags[:first])
-
-    def ordered(primals: Sequence[Any], moving: Sequence[Any]) -> list[Any]:
-        return [*primals[:first], *moving[:fixed], *primals[first:], *moving[fixed:]]
-
-    test = Region()
-    inner = Builder(test, builder.location)
-    values = [Value(v.type, v.name) for v in condition.inputs]
-    test.inputs = tuple(
-        ordered(values, [Value(v.type) for v, flag in zip(condition.inputs, flags, strict=True) if flag])
-    )
-    test.outputs = inline(inner, condition, values)
-    region = _pushed_body(builder, body, flags, wanted, ordered)
-    moving = [
-        _or_zero(builder, t, builder.expr(x)).value
-        for x, t, flag in zip(operands, tangents, flags, strict=True)
-        if flag
-    ]
-    attributes = {**node.attributes, "invariants": first + fixed}
-    outputs = builder.emit(primitive_named("while"), ordered(operands, moving), attributes, [test, region]).outputs
-    return outputs[:carries], _spread(builder.exprs(outputs[carries:]), wanted)
-
-
 def _linear_solve(
-    builder: Builder, node: Node, operands: Sequence[Value], tangents: Sequence[Expr | None], names: dict[Value, str]
+    builder: Builder, node: Node, operands: Sequence[Value], tangents: Sequence[Expr | None]
 ) -> tuple[Sequence[Value], Sequence[Expr | None]]:
     """With A x = b: A dx = db - dA x."""
     invariants = int(node.attributes["invariants"])  # type: ignore[arg-type]
@@ -343,14 +219,3 @@ def _linear_solve(
     regions = [copied(region) for region in node.regions]
     found = builder.emit(node.op, [*operands[:invariants], *right], node.attributes, regions).outputs
     return outputs, builder.exprs(found)
-
-
-def _refused(
-    builder: Builder, node: Node, operands: Sequence[Value], tangents: Sequence[Expr | None], names: dict[Value, str]
-) -> tuple[Sequence[Value], Sequence[Expr | None]]:
-    raise DifferentiationError(f"{node.op.name} has no derivative ({node.location}); give it one with a custom rule")
-
-
-_CONTROL: dict[str, Rule] = {
-    "cond": _cond, "scan": _scan, "while": _while, "linear_solve": _linear_solve, "host_call": _refused
-}  # fmt: skip

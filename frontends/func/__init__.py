@@ -10,7 +10,7 @@ from adjit.func.forward import hessian, hvp, jacfwd, jvp, linearize
 from adjit.func.reverse import grad, grad_and_value, jacrev, value_and_grad, vjp
 
 __all__ = [
-    "grad", "grad_and_value", "hessian", "hvp", "jacfwd", "jacrev", "jvp", "linearize",
+    "grad", "grad_and_value", "hessian", "hvp", "jacfwd", "jacrev", "jet", "jvp", "linearize",
     "stack_module_state", "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip
 
@@ -45,4 +45,6 @@ def stack_module_state(models: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 def __getattr__(name: str) -> Any:
     if name == "functional_call":
         return import_module("adjit.nn.utils.stateless").call_with
+    if name == "jet":
+        return import_module("adjit.func.taylor").jet
     raise AttributeError(f"module 'adjit.func' has no attribute {name!r}")

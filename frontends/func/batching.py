@@ -49,7 +49,8 @@ def vmap(
                 ValueError,
                 "vmap: Expected all tensors to have the same size in the mapped dimension, got sizes "
                 f"{[int(size) for size in sizes]} for the mapped dimension",
-                "vmap", dict(zip(map(str, range(len(leaves))), leaves, strict=True)),
+                "vmap",
+                dict(zip(map(str, range(len(leaves))), leaves, strict=True)),
                 hint="in_dims names the axis of each argument that is mapped, None for an argument without: vmap(f, "
                 "in_dims=(0, None))",
             )
