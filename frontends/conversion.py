@@ -30,7 +30,10 @@ def concrete(input: Tensor, what: str) -> np.ndarray:
         known = input.__dict__.get("_known")
         if known is not None and tracer is not None and tracer.is_unwritten(input):
             return known  # type: ignore[no-any-return]
-        if tracer is None or input._tracer is not tracer:
+        around = tracer
+        while around is not None and input._tracer is not around:
+            around = around.parent
+        if tracer is None or around is None:
             from adjit.dispatch import leaked
 
             raise leaked(input)
@@ -121,7 +124,7 @@ def truth(input: Tensor) -> bool:
     return bool(_numbers(input, "a branch (if, while, and, or, not)").reshape(())[()])
 
 
-def _single(input: Tensor, what: str) -> Any:
+def single(input: Tensor, what: str) -> Any:
     """The only element.  ValueError where there are more, or none."""
     if numel_of(shape_of(input)) != 1:
         raise explained(
@@ -142,11 +145,11 @@ def _real(number: Any, c_name: str) -> Any:
 
 
 def _as_float(input: Tensor) -> float:
-    return float(_real(_single(input, "float()"), "double"))
+    return float(_real(single(input, "float()"), "double"))
 
 
 def _as_int(input: Tensor) -> int:
-    return int(_real(_single(input, "int()"), "int64_t"))
+    return int(_real(single(input, "int()"), "int64_t"))
 
 
 def _as_index(input: Tensor) -> int:
@@ -160,7 +163,7 @@ def _as_index(input: Tensor) -> int:
 
 
 def _as_complex(input: Tensor) -> complex:
-    return complex(_single(input, "complex()"))
+    return complex(single(input, "complex()"))
 
 
 def length(input: Tensor) -> Any:
@@ -395,27 +398,6 @@ def never(input: Tensor) -> bool:
 
 
 # -- text ----------------------------------------------------------------------------------------------------------
-def text(input: Tensor) -> str:
-    """The tensor as PyTorch prints it."""
-    from adjit.printing import format_tensor
-
-    return format_tensor(input)
-
-
-def table(input: Tensor) -> str:
-    """The tensor as a notebook shows it."""
-    from adjit.notebook import tensor_html
-
-    return tensor_html(input)
-
-
-def formatted(input: Tensor, spec: str) -> str:
-    """`f"{tensor:.3f}"`: the number of a 0-d tensor, the text of others."""
-    if shape_of(input) or (input._array is None and not spec):
-        return object.__format__(input, spec)
-    return format(_single(input, "format()"), spec)
-
-
 METHODS: dict[str, Callable[..., Any]] = {
     "__array__": array_of,
     "__array_ufunc__": universal,
@@ -423,14 +405,11 @@ METHODS: dict[str, Callable[..., Any]] = {
     "__complex__": _as_complex,
     "__contains__": contains,
     "__float__": _as_float,
-    "__format__": formatted,
     "__index__": _as_index,
     "__int__": _as_int,
     "__iter__": iterate,
     "__len__": length,
-    "__repr__": text,
     "__reversed__": reverse,
-    "_repr_html_": table,
     "bfloat16": _caster(BF16),
     "bool": _caster(BOOL),
     "byte": _caster(U8),

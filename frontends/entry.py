@@ -100,6 +100,7 @@ def trace_entry(
     names = [*own, *(_plain_name(str(place)) for place, _ in call.lifted)]
     tracer.spaces = list(environment.reach.spaces.values())
     changes = Changes(tracer.spaces)
+    held = [(place, place.read()) for place, _ in call.lifted]
     try:
         with tracer:
             proxies = _proxies(tracer, call, dims, names)
@@ -129,6 +130,9 @@ def trace_entry(
                 values.append(value)
     finally:
         changes.undo()
+        for place, item in held:  # places of adjit's own layers are in no space
+            if place.read() is not item:
+                place.write(item)
     graph = tracer.graph
     graph.outputs = tuple(values)
     graph.writes = tuple(writes)

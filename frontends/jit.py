@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from adjit.call import Call, fits
 from adjit.capture import capturing
+from adjit.capture.prints import printing_when_run
 from adjit.entry import Entry, argument_names, trace_entry
 from adjit.environment import Environment
 from adjit.errors import explained
@@ -306,10 +307,11 @@ class CompiledFunction:
         tracing = partial(
             trace_entry, self.function, call, environment, attempt.dims, attempt.hints, reason, self.strict
         )
-        if not self.capture:
-            return tracing()
-        entry, self._captured = capturing(tracing, self._captured)
-        return entry
+        with printing_when_run():
+            if not self.capture:
+                return tracing()
+            entry, self._captured = capturing(tracing, self._captured)
+            return entry
 
 
 def _log_entry(entry: Entry) -> None:

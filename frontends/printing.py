@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from adjit.capture.prints import compiling
+from adjit.conversion import concrete, single
+from adjit.dims import shape_of
 from adjit.dtypes import default_complex, default_float, public
 from adjit.ir.types import BF16, BOOL, I64
 from adjit.tensor import Tensor
@@ -168,8 +171,9 @@ def format_tensor(tensor: Tensor) -> str:
     if tensor._dtype not in natural:
         suffixes.append(f"dtype={public(tensor._dtype)!r}")
     function = tensor.grad_fn
-    if function is not None:
-        suffixes.append(f"grad_fn=<{function.name()}>")
+    name = tensor.__dict__.get("_grad_fn_name") if function is None else function.name()
+    if name is not None:
+        suffixes.append(f"grad_fn=<{name}>")
     elif tensor.requires_grad:
         suffixes.append("requires_grad=True")
     return _with_suffixes("tensor(" + body, suffixes)
@@ -189,5 +193,34 @@ def _with_suffixes(text: str, suffixes: list[str]) -> str:
     return "".join(parts) + ")"
 
 
-METHODS: dict[str, Callable[..., Any]] = {}
+# -- methods ----------------------------------------------------------------------------------------------------------
+def string(input: Tensor) -> str:
+    """`str(tensor)`."""
+    if input._array is None and compiling():
+        concrete(input, "str()")
+    return repr(input)
+
+
+def table(input: Tensor) -> str:
+    """The tensor as a notebook shows it."""
+    from adjit.notebook import tensor_html
+
+    return tensor_html(input)
+
+
+def formatted(input: Tensor, spec: str) -> str:
+    """`f"{tensor:.3f}"`: the number of a 0-d tensor, the text of others."""
+    if input._array is None and compiling():
+        concrete(input, "format()")
+    if shape_of(input) or (input._array is None and not spec):
+        return object.__format__(input, spec)
+    return format(single(input, "format()"), spec)
+
+
+METHODS: dict[str, Callable[..., Any]] = {
+    "__format__": formatted,
+    "__repr__": format_tensor,
+    "__str__": string,
+    "_repr_html_": table,
+}
 __all__ = ["set_printoptions"]

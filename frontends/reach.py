@@ -43,6 +43,7 @@ class Reach:
         self._seen: dict[int, Any] = {}
         self._names: set[str] = set()
         self._owners: list[Any] = []  # classes and modules, of which only the names in use count
+        self._instances: list[tuple[dict[str, Any], type]] = []
         self._taken: set[tuple[int, str]] = set()
         self._pending: list[Any] = [function, *arguments]
         self._walk()
@@ -58,10 +59,20 @@ class Reach:
                 if (id(owner), name) not in self._taken
             ]
             if not found:
+                self._note_shadows()
                 return
             for owner, name in found:
                 self._taken.add((id(owner), name))
                 self._attribute(owner, name)
+
+    def _note_shadows(self) -> None:
+        """The names of data in classes that instances do not hold themselves, but may hold one day."""
+        for own, cls in self._instances:
+            for base in filter(is_users_class, cls.__mro__):
+                for name in self._names & vars(base).keys() - own.keys():
+                    if not isinstance(vars(base)[name], (FunctionType, property, staticmethod, classmethod)):
+                        place = Place(own, name)
+                        self.places.setdefault(place.identity, place)
 
     def grown(self) -> list[Any]:
         """The lists that the function only appends to, by every name and key that it has for them."""
@@ -161,6 +172,7 @@ class Reach:
         own = getattr(item, "__dict__", {})
         if len(own) < LONGEST:
             self.spaces.setdefault(id(own), (own, None))
+            self._instances.append((own, type(item)))
             for name in own:
                 self._note(Place(own, name))
         for cls in type(item).__mro__:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from adjit.capture.prints import is_users_text
+
 
 class Size(tuple[int, ...]):
     """A tuple of sizes.  In a trace an entry may be a symbolic size that behaves like an int."""
@@ -20,7 +22,11 @@ class Size(tuple[int, ...]):
     def __repr__(self) -> str:
         return f"torch.Size([{', '.join(map(str, self))}])"
 
-    __str__ = __repr__
+    def __str__(self) -> str:
+        return repr(Size(map(int, self)) if is_users_text() else self)
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(Size(map(int, self)) if is_users_text() else self), spec)
 
     def __getitem__(self, index: Any) -> Any:
         found = tuple.__getitem__(self, index)

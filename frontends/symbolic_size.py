@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from math import gcd
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from adjit.capture.prints import is_users_text
 from adjit.ir.graph import Guard
 from adjit.ir.shape import Dim, Size, evaluate, size_names
 from adjit.state import user_location
@@ -188,6 +189,12 @@ class SymbolicSize:
 
     def __repr__(self) -> str:
         return str(self.dim)
+
+    def __str__(self) -> str:
+        return str(int(self) if is_users_text() else self.dim)
+
+    def __format__(self, spec: str) -> str:
+        return format(int(self) if is_users_text() else str(self.dim), spec)
 
 
 def _is_size(value: object) -> bool:

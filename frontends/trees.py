@@ -58,6 +58,11 @@ def spread(prefix: Any, tree: Any, *, none_is_leaf: bool = False) -> list[Any]:
     return optree.broadcast_prefix(prefix, tree, none_is_leaf=none_is_leaf, namespace=_NAMESPACE)
 
 
+def add_node(kind: type, split: Callable[[Any], Any], join: Callable[[Any, Any], Any]) -> None:
+    """Make instances of a class nodes: `split` gives (children, the rest), `join(rest, children)` an instance."""
+    optree.register_pytree_node(kind, split, join, namespace=_NAMESPACE)
+
+
 # -- dataclasses ------------------------------------------------------------------------------------------------------
 def is_dataclass_tree(item: Any) -> bool:
     """Whether something is an instance of a dataclass of the user's, and no module."""
@@ -83,7 +88,7 @@ def _register(kind: type) -> bool:
         names = names_of(item)
         return [getattr(item, name) for name in names], names, names
 
-    optree.register_pytree_node(kind, split, partial(_rebuilt, kind), namespace=_NAMESPACE)
+    add_node(kind, split, partial(_rebuilt, kind))
     return True
 
 

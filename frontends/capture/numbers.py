@@ -10,9 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from adjit.dispatch import apply, literal
 from adjit.ir.primitive import primitive_named
-from adjit.ir.types import BOOL, F64, I64, DType
+from adjit.ir.types import BOOL, F64, I64, DType, TensorType
 from adjit.promotion import result_dtype
 from adjit.tensor import Tensor
 
@@ -126,3 +128,23 @@ def _magnitude(self: Number) -> Number:
 
 setattr(Number, "__neg__", _negative)  # noqa: B010 - the class is filled from tables
 setattr(Number, "__abs__", _magnitude)  # noqa: B010
+
+
+def _rounded(self: Number, digits: int | None = None) -> Number:
+    """round(x, digits), exact in decimal as Python's is; an integer to at least its ones."""
+    if self._dtype is not F64 and (digits is None or digits >= 0):
+        return number(self.plain(I64 if self._dtype is BOOL else self._dtype))
+    from adjit.runtime.host import host_function, register_host_function
+
+    name = f"adjit.round.{digits}"
+    try:
+        host_function(name)
+    except KeyError:
+        register_host_function(name, lambda x: (np.array(round(x.item(), digits)),))
+    type = TensorType(F64 if self._dtype is F64 and digits is not None else I64, ())
+    found = apply(primitive_named("host_call"), (self,), {"function": name, "types": (type,)})
+    assert isinstance(found, Tensor)
+    return number(found)
+
+
+setattr(Number, "__round__", _rounded)  # noqa: B010

@@ -15,7 +15,7 @@ from typing import TypeVar
 RUNTIME = "_adjit_"
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-_CALLS = ("print", "min", "max", "float", "int", "bool")
+_CALLS = ("min", "max", "float", "int", "bool", "str", "repr", "format")
 
 
 class NotCapturable(Exception):
@@ -146,6 +146,14 @@ def _at(node: ast.AST, *made: ast.stmt) -> list[ast.stmt]:
             if not hasattr(part, "lineno") and isinstance(part, (ast.stmt, ast.expr, ast.arg, ast.alias)):
                 ast.copy_location(part, node)
     return list(made)
+
+
+def _located(call: ast.Call, node: ast.expr) -> ast.Call:
+    """The call, said to stand where `node` does."""
+    for part in ast.walk(call):
+        if isinstance(part, ast.expr) and not hasattr(part, "lineno"):
+            ast.copy_location(part, node)
+    return ast.copy_location(call, node)
 
 
 class _Function(ast.NodeTransformer):
@@ -412,6 +420,27 @@ class _Function(ast.NodeTransformer):
             name = ast.copy_location(ast.Constant(node.func.attr), node.func)
             function = ast.copy_location(_expression(f"{RUNTIME}.math_"), node.func)
             return ast.copy_location(ast.Call(function, [name, *node.args], []), node)
+        match node.func:
+            case ast.Attribute(value=ast.Constant(value=str()) as text, attr="format"):
+                node.func = ast.copy_location(_expression(f"{RUNTIME}.template"), node.func)
+                node.args.insert(0, text)
+        return node
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.expr:
+        parts: list[ast.expr] = []
+        for part in node.values:
+            value, conversion, spec = part, "", ast.Constant("")
+            if isinstance(part, ast.FormattedValue):
+                value, conversion = self.visit(part.value), "" if part.conversion < 0 else chr(part.conversion)
+                spec = spec if part.format_spec is None else self.visit(part.format_spec)
+            parts.append(ast.Tuple([value, ast.Constant(conversion), spec], ast.Load()))
+        return _located(ast.Call(_expression(f"{RUNTIME}.joined"), parts, []), node)
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        self.generic_visit(node)
+        match node:
+            case ast.BinOp(left=ast.Constant(value=str()), op=ast.Mod()):
+                return _located(ast.Call(_expression(f"{RUNTIME}.percent"), [node.left, node.right], []), node)
         return node
 
     def is_math(self, node: ast.Call) -> bool:
@@ -424,8 +453,5 @@ class _Function(ast.NodeTransformer):
     def deferred(self, name: str, node: ast.expr, values: Sequence[ast.expr]) -> ast.Call:
         """A call of the runtime with each value as a function of no arguments."""
         nothing = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
-        call = ast.Call(_expression(f"{RUNTIME}.{name}"), [ast.Lambda(nothing, value) for value in values], [])
-        for part in ast.walk(call):
-            if isinstance(part, ast.expr) and not hasattr(part, "lineno"):
-                ast.copy_location(part, node)
-        return ast.copy_location(call, node)
+        parts: list[ast.expr] = [ast.Lambda(nothing, value) for value in values]
+        return _located(ast.Call(_expression(f"{RUNTIME}.{name}"), parts, []), node)

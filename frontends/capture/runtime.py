@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable
-from itertools import count
 from typing import Any
 
 from adjit.capture.flow import choose, for_, given, if_, range_, while_
 from adjit.capture.parts import is_traced
+from adjit.capture.text import joined, made
 from adjit.capture.truth import and_, not_, or_, truth_of
 from adjit.capture.values import Undefined, as_type, common_type, from_type, known, refuse, shown
 from adjit.tensor import Tensor
@@ -23,16 +23,21 @@ __all__ = [
     "choose",
     "float_",
     "for_",
+    "format_",
     "given",
     "if_",
     "int_",
+    "joined",
     "math_",
     "max_",
     "min_",
     "not_",
     "or_",
-    "print_",
+    "percent",
     "range_",
+    "repr_",
+    "str_",
+    "template",
     "while_",
 ]
 
@@ -117,29 +122,27 @@ _MATH = {name: name for name in _ALIKE.split()} | {
 }  # fmt: skip
 
 
-# -- printing ---------------------------------------------------------------------------------------------------------
-_numbers = count()
+# -- text -------------------------------------------------------------------------------------------------------------
+def str_(*arguments: Any, **options: Any) -> Any:
+    """Python's `str`."""
+    return made(str, *arguments) if len(arguments) == 1 and not options else str(*arguments, **options)
 
 
-def print_(*values: Any, **options: Any) -> None:
-    """`print`: traced tensors are shown when the program runs."""
-    traced = [value for value in values if is_traced(value)]
-    if not traced:
-        print(*values, **options)
-        return
-    from adjit.dispatch import apply
-    from adjit.ir.primitive import primitive_named
-    from adjit.runtime.host import register_host_function
+def repr_(value: Any) -> Any:
+    """Python's `repr`."""
+    return made(repr, value)
 
-    places = [is_traced(value) for value in values]
-    kept = [None if traced else value for traced, value in zip(places, values, strict=True)]
-    dtypes = [tensor._dtype for tensor in traced]
 
-    def show(*arrays: Any) -> tuple[()]:
-        shown = iter([Tensor._wrap(array, dtype) for array, dtype in zip(arrays, dtypes, strict=True)])
-        print(*(next(shown) if flag else k for flag, k in zip(places, kept, strict=True)), **options)
-        return ()
+def format_(*arguments: Any) -> Any:
+    """Python's `format`."""
+    return made(format, *arguments)
 
-    name = f"adjit.print.{next(_numbers)}"
-    register_host_function(name, show)
-    apply(primitive_named("host_call"), traced, {"function": name, "types": ()})
+
+def percent(text: str, values: Any) -> Any:
+    """`text % values`."""
+    return made(lambda given: text % given, values)
+
+
+def template(text: str, *values: Any, **named: Any) -> Any:
+    """`text.format(...)`."""
+    return made(lambda values, named: text.format(*values, **named), values, named)

@@ -357,3 +357,51 @@ def test_a_function_that_needs_ever_new_programs_says_so_once() -> None:
         for count in range(40):
             assert f(torch.zeros(1)).item() == count + 1
     assert len(caught) == 1 and f.compile_count == 40
+
+
+class Shadowed:
+    """Settings in the class, as a base of what instances set for themselves."""
+
+    factor = 2.0
+
+
+def test_an_instance_that_gets_what_its_class_had() -> None:
+    settings = Shadowed()
+    compiled = torch.compile(lambda x: x * settings.factor)
+    assert compiled(torch.ones(1)).item() == 2.0
+    settings.factor = 3.0
+    assert compiled(torch.ones(1)).item() == 3.0
+    del settings.factor
+    assert compiled(torch.ones(1)).item() == 2.0
+
+
+def test_a_minimum_that_is_kept_in_a_branch() -> None:
+    class Best:
+        value: float | None = None
+
+    best = Best()
+
+    def step(x: Any) -> None:
+        loss = x.sum()
+        if best.value is None or loss.item() < best.value:
+            best.value = loss.item()
+
+    compiled = torch.compile(step)
+    seen = []
+    for value in (3.0, 1.0, 2.0, 0.5):
+        compiled(torch.tensor([value]))
+        seen.append(best.value)
+    assert seen == [3.0, 1.0, 1.0, 0.5]
+
+
+def test_buffers_that_were_replaced_between_calls() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    compiled = torch.compile(model)
+    x = torch.arange(18.0).reshape(6, 3)
+    compiled(x)
+    model.double()
+    model.float()
+    handle = model[0].register_forward_hook(lambda module, given, found: found * 0)
+    compiled(x)
+    handle.remove()
+    assert torch.allclose(compiled(x), model(x), atol=1e-5)
