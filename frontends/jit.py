@@ -209,6 +209,12 @@ class CompiledFunction:
         latest = max(entries, key=lambda entry: entry.number, default=None)
         return None if latest is None or latest.call is None else (latest, latest.call)
 
+    def executable(self, *args: Any, **kwargs: Any) -> Any:
+        """The compiled program for these arguments, where nothing is recorded."""
+        from adjit.running import executable_of
+
+        return executable_of(self, self.served(args, kwargs)[1])
+
     def _calls(self, entry: Entry) -> int:
         return entry.calls + (0 if self._native is None else int(self._native.calls(entry)))
 

@@ -69,7 +69,7 @@ def _tensors(compiled: CompiledFunction, entry: Entry, call: Call, arrays: list[
     """The program's outputs, recorded where gradients may be asked of them."""
     if entry.differentiable and STATE.recording:
         return _run_recorded(compiled, entry, call, arrays)
-    results = _executable(compiled, entry, "forward", entry.graph).run(arrays)
+    results = executable_of(compiled, entry).run(arrays)
     return [Tensor._wrap(array, value.dtype) for array, value in zip(results, entry.graph.outputs, strict=True)]
 
 
@@ -122,6 +122,11 @@ def _executable(compiled: CompiledFunction, entry: Entry, key: Any, graph: Graph
     if found is None:
         found = entry.executables[key] = _compile(compiled, graph, checks)
     return found
+
+
+def executable_of(compiled: CompiledFunction, entry: Entry) -> Any:
+    """The program of calls that record nothing."""
+    return _executable(compiled, entry, "forward", entry.graph)
 
 
 def _compile(compiled: CompiledFunction, graph: Graph, checks: Any) -> Any:

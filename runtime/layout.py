@@ -18,6 +18,8 @@ WORD = 8
 TYPE = 8
 # PyFloatObject, PyCellObject: what they hold comes after the head; PyDictObject: how many entries it has.
 CONTENT = USED = 16
+# PyTupleObject: the items; PyListObject: the address of the items.
+ITEMS = 24
 # PyArrayObject_fields: data, int nd, dimensions, strides, base, descr, int flags.
 DATA, NDIM, DIMENSIONS, STRIDES, DESCRIPTION, FLAGS = 16, 24, 32, 40, 56, 64
 # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED, and with NPY_ARRAY_WRITEABLE.
@@ -71,15 +73,19 @@ def is_known() -> bool:
 
 
 def _heads_hold() -> bool:
-    numbers = all(ctypes.c_double.from_address(id(x) + CONTENT).value == x for x in (1.5, -2.0**70))
+    numbers = all(ctypes.c_double.from_address(id(x) + CONTENT).value == x for x in (1.5, -(2.0**70), np.float64(2.5)))
     content = object()
 
     def inner() -> object:
         return content
 
     assert inner.__closure__ is not None
+    items: list[object] = [content, 1, None]
+    row = tuple(items)
     return (
         numbers
+        and [word_at(id(row) + ITEMS + WORD * k) for k in range(3)] == [*map(id, items)]
+        and [word_at(word_at(id(items) + ITEMS) + WORD * k) for k in range(3)] == [*map(id, items)]
         and word_at(id(inner.__closure__[0]) + CONTENT) == id(content)
         and all(word_at(id(x) + USED) == len(x) for x in ({}, {"a": 1}, vars(sys), dict.fromkeys(range(50))))
         and all(word_at(id(x) + TYPE) == id(type(x)) for x in (1, 1.5, "x", np.empty(2), inner))

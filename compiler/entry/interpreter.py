@@ -30,6 +30,8 @@ EXTERNALS: dict[str, External] = {
     "PyMem_Malloc": ("i64", ("i64",)),
     "PyMem_Free": ("void", ("i64",)),
     "PyErr_NoMemory": ("i64", ()),
+    "PyFloat_FromDouble": ("i64", ("double",)),
+    "PyList_New": ("i64", ("i64",)),
 }
 
 
@@ -151,3 +153,13 @@ def PyMem_Free(memory: int) -> None:
 def PyErr_NoMemory() -> int:
     """As the interpreter documents it."""
     return native_only()
+
+
+def PyFloat_FromDouble(bits: int) -> int:
+    """As the interpreter documents it, of the bits of a float64."""
+    return native_only(bits)
+
+
+def PyList_New(size: int) -> int:
+    """As the interpreter documents it."""
+    return native_only(size)

@@ -39,6 +39,9 @@ C_TABLE, C_CALL = 75, 76
 # For backward: the list of plans; the functions that serve any call, that add to a gradient, and that copy an array to
 # one in order; the other slots of a watch, and its type.
 PLANS, B_SLOW, ACCUMULATE, IN_ORDER_COPY, W_HOOKS, W_POST, W_RETAINED, WATCH = 77, 78, 79, 80, 81, 82, 83, 84
+# Where a symbolic function keeps the array that holds its table; the Python function that serves its calls; the type of
+# NumPy's float64 scalars.
+S_TABLE, S_CALL, NUMPY_FLOAT = 85, 86, 87
 # The tables of methods stand from here on.
 TABLES = 88
 METHODS = 96
@@ -119,6 +122,15 @@ STEP_WORDS = 7
 B_PULLBACK, B_OUTPUTS, B_INPUTS, B_INPUT_LIST, B_SAVED, B_SAVED_LIST, B_FREED = 0, 1, 2, 3, 4, 5, 6
 # An operand of a step: kind, number of the node or leaf, and which of the node's results.
 NOT_REACHED, TO_NODE, TO_LEAF = 0, 1, 2
+
+# -- the table of a function of numbers -----------------------------------------------------------------------------
+# How many numbers it takes; its program; the plan of its result; how often it served.
+U_COUNT, U_MAIN, U_SIZES, U_WORKSPACE, U_ARENA, U_RESULT, U_CALLS = 0, 1, 2, 3, 4, 5, 6
+NUMBER_TABLE_WORDS = 7
+# A result's plan: a float; or a tuple or list, its length, its parts; or an array, its length, the result's words.
+X_FLOAT, X_TUPLE, X_LIST, X_ARRAY = 0, 1, 2, 3
+# The most numbers, and results, of such a function.
+MOST_SCALARS = 1024
 
 # The mixing constant of Fibonacci hashing: 2**64 over the golden ratio (Knuth, The Art of Computer Programming, 6.4).
 MIX = 0x9E3779B97F4A7C15 - 2**64

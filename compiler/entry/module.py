@@ -13,7 +13,7 @@ from adjit.compiler.llvm.words import KNOWN, translate
 from adjit.runtime.cache import default_cache
 from adjit.runtime.layout import c_function
 
-FUNCTION, COMPILED, BACKWARD = "adjit_function", "adjit_compiled", "adjit_backward"
+FUNCTION, COMPILED, BACKWARD, NUMBERS = "adjit_function", "adjit_compiled", "adjit_backward", "adjit_numbers"
 # What calls of small functions cost is saved by inlining them, which the short pipeline does too: its code is within a
 # tenth of the long one's, for a third of the time.
 LEVEL = 1
@@ -24,11 +24,11 @@ _maker: threading.Thread | None = None
 
 def entry_text() -> str:
     """LLVM text of the library; it is the same in every process."""
-    from adjit.compiler.entry import backward, operands, record, results, serve
+    from adjit.compiler.entry import backward, numbers, operands, record, results, serve
 
-    parts = (operands, results, record, serve, backward)
+    parts = (operands, results, record, serve, backward, numbers)
     functions = [function for part in parts for function in part.FUNCTIONS]
-    text = translate(functions, EXTERNALS, (FUNCTION, COMPILED, BACKWARD))
+    text = translate(functions, EXTERNALS, (FUNCTION, COMPILED, BACKWARD, NUMBERS))
     return text + "".join(serve.method_text(number) for number in range(METHODS))
 
 
@@ -49,7 +49,7 @@ def is_ready() -> bool:
 def load_entry(known: int) -> Library:
     """The library, bound to the known table at an address."""
     imports = {KNOWN: known, **{name: c_function(name) for name in EXTERNALS}}
-    exports = (FUNCTION, COMPILED, BACKWARD, *map(method_name, range(METHODS)))
+    exports = (FUNCTION, COMPILED, BACKWARD, NUMBERS, *map(method_name, range(METHODS)))
     return load(_code or cached_object(_key(), _make), exports, imports)
 
 

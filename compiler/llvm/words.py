@@ -318,8 +318,11 @@ class _Translation:
 
     def external(self, name: str, given: Sequence[str]) -> str:
         result, types = self.externals[name]
-        assert all(type == "i64" for type in types)
-        text = f"call {result} @{name}({', '.join(f'i64 {x}' for x in given)})"
+        passed = [
+            f"{type} {x if type == 'i64' else self.let(f'bitcast i64 {x} to {type}')}"
+            for type, x in zip(types, given, strict=True)
+        ]
+        text = f"call {result} @{name}({', '.join(passed)})"
         if result == "void":
             self.line(text)
             return "0"

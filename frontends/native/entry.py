@@ -54,7 +54,7 @@ _SLOTS: dict[type, dict[str, int]] = {
 _TYPES: dict[int, type] = {
     k.TENSOR: Tensor, k.PARAMETER: Parameter, k.ARRAY: np.ndarray, k.FLOAT: float, k.INTEGER: int, k.MEMORY: Memory,
     k.NODE: Node, k.VALUE: Value, k.RECORD: records.Record, k.SAVED: records.Saved,
-    k.WATCH: records.Watch,
+    k.NUMPY_FLOAT: np.float64, k.WATCH: records.Watch,
 }  # fmt: skip
 
 
@@ -124,12 +124,19 @@ class Entry:
             Tensor, self._definition("backward", text, self._library.address("adjit_backward"))
         )
 
-    def serve_class(self, cls: type, slot: str, call: Callable[..., Any]) -> None:
-        """Serve calls of instances natively, by the table in a slot of theirs; `call` serves the others."""
+    def serve_compiled(self, cls: type, slot: str, call: Callable[..., Any]) -> None:
+        """Serve calls of compiled functions natively, by the table in a slot of theirs; `call` serves the others."""
         self.known[k.C_TABLE], self.known[k.C_CALL] = layout.slot_offset(cls, slot), self.keep(call)
-        make = _new_method()
-        definition = self._definition("__call__", call.__doc__ or "", self._library.address("adjit_compiled"))
-        type.__setattr__(cls, "__call__", make(cls, definition))
+        self._serve_class(cls, call, "adjit_compiled")
+
+    def serve_numbers(self, cls: type, slot: str, call: Callable[..., Any]) -> None:
+        """The same for functions of numbers."""
+        self.known[k.S_TABLE], self.known[k.S_CALL] = layout.slot_offset(cls, slot), self.keep(call)
+        self._serve_class(cls, call, "adjit_numbers")
+
+    def _serve_class(self, cls: type, call: Callable[..., Any], symbol: str) -> None:
+        definition = self._definition("__call__", call.__doc__ or "", self._library.address(symbol))
+        type.__setattr__(cls, "__call__", _new_method()(cls, definition))
 
     def function(self, name: str, doc: str, table: np.ndarray) -> Any:
         """A builtin function served by a table."""

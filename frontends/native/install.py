@@ -112,4 +112,4 @@ def _install_compiled(entry: Entry) -> None:
     """Serve compiled functions; their class is loaded with the compiler, which native code needs anyway."""
     from adjit.jit import CompiledFunction
 
-    entry.serve_class(CompiledFunction, "_table", CompiledFunction.__call__)
+    entry.serve_compiled(CompiledFunction, "_table", CompiledFunction.__call__)

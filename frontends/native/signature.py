@@ -20,7 +20,7 @@ from adjit.tensor import Tensor
 # Work (elements, multiplications) from which a program runs without the GIL: some 20 microseconds.
 RELEASED_WORK = 1 << 17
 _NUMBERS = {F32: k.NUMBER_F32, F64: k.NUMBER_F64, I64: k.NUMBER_I64}
-_LINE = 64
+LINE = 64
 # Halves are computed by way of float32; arrays of uint16 carry a mark that NumPy's type number does not say.
 UNSERVED = (BF16, F16, U16)
 
@@ -120,9 +120,9 @@ class Signature:
         return address(block)
 
     def _aligned(self, size: int) -> int:
-        memory = np.empty(size + _LINE, np.uint8)
+        memory = np.empty(size + LINE, np.uint8)
         self.kept.append(memory)
-        return -(-address(memory) // _LINE) * _LINE
+        return aligned(memory)
 
     def _result_words(self, made: Sequence[tuple[tuple[int, ...], np.dtype[Any]]]) -> list[int]:
         words: list[int] = []
@@ -135,6 +135,11 @@ class Signature:
         if isinstance(self.outputs, tuple):
             return [-1, *self.outputs]
         return [len(self.outputs), *(word for output in self.outputs for word in output)]
+
+
+def aligned(memory: np.ndarray) -> int:
+    """The first address in a block of bytes at which a cache line begins."""
+    return -(-address(memory) // LINE) * LINE
 
 
 def number_input(dtype: DType, position: int) -> tuple[int, int] | None:

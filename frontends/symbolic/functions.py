@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adjit.dispatch import literal
 from adjit.dtypes import public
 from adjit.ir.primitive import primitive_named
-from adjit.ir.types import F64, DType
+from adjit.ir.types import F64, DType, TensorType
 from adjit.symbolic.translate import SymbolicError, Translator
 from adjit.tensor import Tensor
+
+if TYPE_CHECKING:
+    from adjit.native.numbers import NumberTable
 
 
 class SymbolicFunction:
     """A function made of SymPy expressions, compiled for the shapes it meets.
 
-    On tensors it gives tensors and can be differentiated, vectorised and compiled into other programs; on arrays and
-    numbers it gives NumPy's arrays and scalars of float64, element by element.
+    On tensors it gives tensors and can be differentiated, vectorised and compiled into other programs; on arrays it
+    gives NumPy's arrays of float64, element by element; on numbers floats, and arrays where the expression is a matrix.
     """
+
+    __slots__ = ("__dict__", "__weakref__", "_table")
+
+    _table: Any  # read by native code
 
     def __init__(self, expression: Any, args: Any, cse: bool = True) -> None:
         from adjit.jit import compile
@@ -31,8 +38,8 @@ class SymbolicFunction:
         self._places = _Arguments(args)
         self._outputs = _Outputs(expression)
         self.compiled = compile(self.function)
-        count = len(self._places.paths)
-        self._numbers = _Numbers(self.function, self._outputs, count) if count and self._places.flat else None
+        served = self._places.flat and self._places.paths and self._outputs.size
+        self._numbers = _Numbers(self._places, self._outputs) if served else None
 
     def __repr__(self) -> str:
         return f"SymbolicFunction({self.expression}, {self.args})"
@@ -46,7 +53,10 @@ class SymbolicFunction:
 
     def __call__(self, *args: Any) -> Any:
         if self._numbers is not None and _are_numbers(args):
-            return self._numbers(args)
+            found = self._numbers(args)
+            if self._numbers.native is not None:
+                self._table = self._numbers.native.words
+            return found
         leaves = _leaves(args)
         if any(isinstance(leaf, Tensor) for leaf in leaves):
             return self.compiled(*args)
@@ -165,19 +175,28 @@ class _Outputs:
         else:
             self.elements = [_prepared(sympy.sympify(expression))]
 
+    @property
+    def size(self) -> int:
+        """How many elements all results have."""
+        return len(self.elements) + sum(part.size for part in self.parts)
+
     def values(self, translate: Translator, dtype: DType) -> Any:
         """The results."""
         if self.kind is not None:
             return self.kind(part.values(translate, dtype) for part in self.parts)
-        found = [translate(element) for element in self.elements]
-        tensors = [x if isinstance(x, Tensor) else literal(float(x), dtype) for x in found]
+        tensors = self.scalars(translate, dtype)
         return tensors[0] if self.shape is None else _stacked(tensors, self.shape, dtype)
 
-    def gathered(self, found: Any) -> list[Tensor]:
-        """The results as vectors, in order."""
-        if self.kind is None:
-            return [found.reshape(-1)]
-        return [vector for part, own in zip(self.parts, found, strict=True) for vector in part.gathered(own)]
+    def scalars(self, translate: Translator, dtype: DType) -> list[Tensor]:
+        """The elements of all results, in order."""
+        found = [x for part in self.parts for x in part.scalars(translate, dtype)]
+        return found + [_tensor(translate(element), dtype) for element in self.elements]
+
+    def result(self) -> Any:
+        """What a call on numbers gives: None for a float, the type of an array, a tuple or list of those."""
+        if self.kind is not None:
+            return self.kind(part.result() for part in self.parts)
+        return None if self.shape is None else TensorType(F64, self.shape)
 
     def spread(self, numbers: list[Any]) -> Any:
         """The results from their elements, which are taken off the end of a list in reverse order."""
@@ -192,20 +211,30 @@ class _Outputs:
         return np.array(own[::-1]).reshape(self.shape)
 
 
-class _Numbers:
-    """A symbolic function of `count` numbers: one program from an array of them to an array of the results.
+# Calls after which a native table is worth its while.
+_SEVERAL = 2
 
-    A call then costs as much as packing the numbers, whatever their count.
+
+class _Numbers:
+    """A symbolic function of numbers: one program from an array of them to an array of all elements of the results.
+
+    After a few calls `native` is the table by which the native entry serves the others.
     """
 
-    def __init__(self, function: Callable[..., Any], outputs: _Outputs, count: int) -> None:
+    def __init__(self, places: _Arguments, outputs: _Outputs) -> None:
         from adjit.jit import compile
-        from adjit.joining import cat
+        from adjit.joining import stack
 
-        self.count = count
+        def function(numbers: Tensor) -> Tensor:
+            translate = Translator(places.values(numbers.unbind(0)), _apply)
+            return stack(outputs.scalars(translate, F64))
+
+        self.count = count = len(places.paths)
         self._outputs = outputs
         self._pack = struct.Struct(f"={count}d").pack_into
-        self._compiled = compile(lambda numbers: cat(outputs.gathered(function(*numbers.unbind(0)))))
+        self._compiled = compile(function)
+        self._calls = 0
+        self.native: NumberTable | None = None
 
     def __call__(self, numbers: Sequence[Any]) -> Any:
         """Errors: TypeError unless there are as many numbers as symbols."""
@@ -213,7 +242,25 @@ class _Numbers:
             raise TypeError(f"a function of {self.count} symbols was given {len(numbers)} numbers")
         given = np.empty(self.count)
         self._pack(given.data, 0, *numbers)
-        return self._outputs.spread(list(self._compiled(given)._array[::-1]))
+        found = self._compiled(given)
+        self._calls += 1
+        if self._calls >= _SEVERAL and self.native is None:
+            self._settle()
+        return self._outputs.spread(found._array[::-1].tolist())
+
+    def _settle(self) -> None:
+        from adjit.native.install import is_settled
+
+        if is_settled():
+            from adjit.native.numbers import NumberTable
+
+            executable = self._compiled.executable(np.empty(self.count))
+            self.native = NumberTable(executable, self.count, self._outputs.result())
+
+
+def _tensor(value: Any, dtype: DType) -> Tensor:
+    """A value as a tensor; one that depends on no argument is a number."""
+    return value if isinstance(value, Tensor) else literal(float(value), dtype)
 
 
 def _stacked(tensors: list[Tensor], shape: tuple[int, ...], dtype: DType) -> Tensor:

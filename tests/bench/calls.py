@@ -1,6 +1,7 @@
 """What a call costs, beside PyTorch where it is installed: `python -m tests.bench.calls [--rounds N] [--only TEXT]`.
 
-Compiled calls, eager operations (recording and not), backward, import.  In each round every contender runs once, in
+Compiled calls, eager operations (recording and not), backward, import; with `--only symbolic`, functions of floats made
+from SymPy, beside SymPy's own.  In each round every contender runs once, in
 turn, on one thread; a figure is the median over the rounds, a ratio the median of the rounds' ratios.
 """
 
@@ -12,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -129,6 +130,30 @@ def compiled_cases() -> Iterator[Case]:
     yield "compiled call, dict of tensors", on_dict
 
 
+def symbolic_cases() -> Iterator[tuple[str, Callable[[], object], Callable[[], object]]]:
+    """Functions of floats made from SymPy: by `from_sympy`, and by SymPy's `lambdify` with its defaults and CSE."""
+    import sympy
+
+    import adjit
+
+    x, y = sympy.symbols("x y")
+    many = sympy.symbols("x0:30")
+    total = sum(sympy.sin(v) * sympy.exp(v) * v**2 for v in many)
+    gradient = [total.diff(v) for v in many]
+    cases: tuple[tuple[str, Any, Sequence[Any]], ...] = (
+        ("one float: x**2 + 1", x**2 + 1, [x]),
+        ("two floats: exp, cos and sqrt", sympy.exp(-(x**2) / 2) * sympy.cos(3 * x) + sympy.sqrt(1 + y**2), [x, y]),
+        ("one float: two pieces", sympy.Piecewise((sympy.sin(x), x > 0), (x**2, True)), [x]),
+        ("30 floats: sum of sin*exp*x**2", total, many),
+        ("30 floats: its gradient, a list", gradient, many),
+        ("30 floats: its gradient, a matrix", sympy.Matrix(gradient), many),
+    )
+    for name, expression, symbols in cases:
+        numbers = [0.1 + 0.05 * place for place in range(len(symbols))]
+        ours, theirs = adjit.from_sympy(expression, symbols), sympy.lambdify(symbols, expression, cse=True)
+        yield f"symbolic, {name}", lambda f=ours, n=numbers: f(*n), lambda f=theirs, n=numbers: f(*n)  # type: ignore[misc]
+
+
 def _is_ours(library: Any) -> bool:
     return bool(library.__name__ == "adjit")
 
@@ -190,15 +215,27 @@ def run(rounds: int, only: str, seconds: float) -> list[Figure]:
                     call()
             contenders: list[Callable[[], float]] = [lambda call=call: measure(call, seconds) for call in calls]  # type: ignore[misc]
             figures.append(compare(name, contenders, rounds))
+    if only.startswith("symbolic"):
+        return [_symbolic(*case, rounds, seconds) for case in symbolic_cases() if only in case[0]]
     if only in "import":
         modules = [library.__name__ for library in libraries]
         figures.append(compare("import", [lambda m=m: import_seconds(m) for m in modules], max(1, rounds // 3)))  # type: ignore[misc]
     return figures
 
 
-def table(figures: list[Figure]) -> str:
+def _symbolic(
+    name: str, ours: Callable[[], object], theirs: Callable[[], object], rounds: int, seconds: float
+) -> Figure:
+    for _ in range(40):  # until the native entry, which a thread compiles in a fresh cache, is there
+        for _ in range(10):
+            ours()
+        time.sleep(0.02)
+    return compare(name, [lambda: measure(ours, seconds), lambda: measure(theirs, seconds)], rounds)
+
+
+def table(figures: list[Figure], peer: str) -> str:
     """The figures as a Markdown table, in microseconds."""
-    lines = ["| call | adjit, us | torch, us | torch / adjit |", "|---|---|---|---|"]
+    lines = [f"| call | adjit, us | {peer}, us | {peer} / adjit |", "|---|---|---|---|"]
     for figure in figures:
         theirs = "-" if figure.torch is None else f"{figure.torch * 1e6:.2f}"
         ratio = "-" if figure.ratio is None else f"{figure.ratio:.2f}"
@@ -215,7 +252,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     chosen = parser.parse_args()
     figures = run(chosen.rounds, chosen.only, chosen.seconds)
-    print(table(figures))
+    print(table(figures, "lambdify" if chosen.only.startswith("symbolic") else "torch"))
     if chosen.json is not None:
         rows = [{"name": f.name, "adjit": f.adjit, "torch": f.torch, "ratio": f.ratio} for f in figures]
         chosen.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
