@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from adjit.compiler.llvm.emit_access import emit_index, emit_inside, emit_load, emit_position, emit_store, emit_update
+from adjit.compiler.llvm.emit_access import (
+    emit_index,
+    emit_inside,
+    emit_load,
+    emit_position,
+    emit_scratch,
+    emit_store,
+    emit_update,
+)
 from adjit.compiler.llvm.emit_choice import HEAVY, Dependence, extents_of
 from adjit.compiler.llvm.emit_columns import emit_nest
 from adjit.compiler.llvm.emit_contract import emit_contract
@@ -30,7 +38,8 @@ PARAMETERS = "ptr %buffers, ptr %sizes, i64 %begin, i64 %end"
 STATEMENTS = (FOR, STORE, UPDATE, CONTRACT, SORT_ROWS)
 RULES: Mapping[str, Rule] = {
     "for": emit_nest, "load": emit_load, "store": emit_store, "update": emit_update, "index": emit_index,
-    "inside": emit_inside, "position": emit_position, "reduce": emit_reduce, "const": emit_const, "scalar": emit_scalar,
+    "inside": emit_inside, "position": emit_position, "reduce": emit_reduce, "scratch": emit_scratch,
+    "const": emit_const, "scalar": emit_scalar,
 }  # fmt: skip
 # The unit of work is the time of one element of a cheap vector operation, some 1/64 ns; memory takes longer.
 _MEMORY_WORK, _HEAVY_WORK, _SORT_WORK = 16, 8, 1024

@@ -29,13 +29,21 @@ from adjit.ir.types import BOOL, I64, DType
 from adjit.runtime.faults import Fault
 
 
+def emit_scratch(w: Writer, node: Node) -> None:
+    """`scratch`: room on the stack."""
+    size = node.output.type.size
+    assert isinstance(size, int)
+    type = memory_type(LLType(node.output.type.dtype))
+    w.buffers[node.output] = w.room(type, size)
+
+
 def emit_load(w: Writer, node: Node) -> None:
     """`load`: one element, `lanes` elements that follow each other, or a gather."""
     buffer, *rest = node.inputs
     where, mask = _address(w, node, buffer, rest)
     dtype = buffer.type.dtype
     w.registers[node.output] = _from_memory(w, dtype, _load(w, w.buffers[buffer], dtype, where, mask))
-    if node in w.fetched and w.lanes > 1:
+    if node in w.fetched and w.lanes > 1 and where.stride == 1 and not where.scattered:
         type = memory_type(LLType(dtype, w.lanes))
         fetch_ahead(w, type, offset(w.f, type.element, w.buffers[buffer], where.base), w.fetched[node])
 

@@ -23,6 +23,7 @@ from adjit.compiler.llvm.emit_choice import (
 )
 from adjit.compiler.llvm.emit_index import greatest, least, uniform
 from adjit.compiler.llvm.emit_loops import Body, emit_for, neutral, vector_loop
+from adjit.compiler.llvm.emit_prefetch import fetched_ahead
 from adjit.compiler.llvm.emit_reduce import fused_product, run_length
 from adjit.compiler.llvm.emit_split import emit_split, is_split
 from adjit.compiler.llvm.emit_state import Ramp, Register, Slot, Uniform, Writer
@@ -100,6 +101,8 @@ def emit_nest(w: Writer, node: Node, span: tuple[str, str] | None = None) -> Non
             w.bounds.declare(variables_of(node)[0], extents_of(node)[0])
             emit_columns(w, node, span, choice.lanes)
             return
+    if w.lanes == 1:
+        w.fetched = {**w.fetched, **fetched_ahead(node)}
     if is_split(w, node):
         emit_split(w, node, span)
         return

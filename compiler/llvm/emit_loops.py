@@ -8,7 +8,6 @@ from typing import TypeAlias
 from adjit.compiler.llvm import scalar
 from adjit.compiler.llvm.emit_choice import Choice, choose, cost, extents_of, loop_dtype, variables_of
 from adjit.compiler.llvm.emit_index import uniform
-from adjit.compiler.llvm.emit_prefetch import fetched_ahead
 from adjit.compiler.llvm.emit_state import Ramp, Register, Uniform, Writer
 from adjit.compiler.llvm.emit_stream import emit_streaming, streamed_buffers
 from adjit.compiler.llvm.gemm_tile import below, counted, when
@@ -52,8 +51,6 @@ def emit_for(w: Writer, node: Node, span: tuple[str, str] | None = None) -> None
         else:
             scalar_loop(w, name, begin, end, lambda: nest(depth + 1))
 
-    if choice.variable is None and w.lanes == 1:
-        w.fetched = {**w.fetched, **fetched_ahead(node)}
     streamed = streamed_buffers(w, node, choice) if w.lanes == 1 else []
     if streamed:
         emit_streaming(w, streamed, span[0] if span and len(names) == 1 else "0", lambda: nest(0))

@@ -252,11 +252,14 @@ class Writer:
     # -- stack slots --------------------------------------------------------------------------------------------------
     def slot(self, type: LLType, count: int = 1) -> Slot:
         """Room on the stack for `count` values of `type`."""
+        return Slot(self.room(type, count, min(64, max(1, type.lanes * type.dtype.itemsize))), type)
+
+    def room(self, type: LLType, count: int, align: int = 64) -> str:
+        """The address of memory on the stack for `count` values of `type`."""
         name = self.f.reserve()
         many = type.llvm if count == 1 else f"[{count} x {type.llvm}]"
-        align = min(64, max(1, type.lanes * type.dtype.itemsize))
         self._insert(1, [f"  {name} = alloca {many}, align {align}"])
-        return Slot(name, type)
+        return name
 
     def read(self, slot: Slot) -> str:
         return self.f.let(f"load {slot.type.llvm}, ptr {slot.pointer}")

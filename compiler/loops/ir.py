@@ -21,6 +21,7 @@ Meanings:
 - `load`: element of a buffer; further operands `%p` are dynamic positions, named `_0`, `_1`, ... in `at`; with
   `masked`, the last operand is a bool, and where it is false nothing is read and the result is 0.
 - `store`: element of a buffer becomes the scalar; further operands as in `load`.
+- `scratch`: memory for some elements, of each thread its own, which begins with anything.
 - `update`: read-modify-write: element (kind)= scalar, kind in set, add, mul, max, min; further operands as in `load`.
 - `index`: the integer `value` of an index expression.
 - `inside`: true where every `[expression, extent]` of `of` has 0 <= expression < extent.
@@ -35,6 +36,7 @@ Exact forms: operands; attributes; regions; results.
 
     kernel      tensors; ; body: statements, no outputs; tensors
     for         ; var, extent, parallel: bool, sequential: bool; body, no outputs;
+    scratch     ; ; ; dtype[dims]: numbers
     load        buffer, *positions, [mask]; at, masked: bool; ; dtype[]
     store       buffer, scalar, *positions, [mask]; at, masked: bool; ;
     update      buffer, scalar, *positions, [mask]; at, masked: bool, kind: str; ;
@@ -111,6 +113,7 @@ def _loop_op(name: str, summary: str) -> Primitive:
 FUSE = _loop_op("fuse", "Group of tensor ops that one kernel computes.")
 KERNEL = _loop_op("kernel", "A lowered group: loops over buffers.")
 FOR = _loop_op("for", "Loop nest.")
+SCRATCH = _loop_op("scratch", "Memory for a few elements.")
 LOAD = _loop_op("load", "Element of a buffer.")
 STORE = _loop_op("store", "Write an element of a buffer.")
 UPDATE = _loop_op("update", "Read-modify-write an element of a buffer.")

@@ -8,7 +8,7 @@ from adjit.compiler.loops.affine import Bounds
 from adjit.compiler.loops.contract import behind_layout, is_packed, lower_contraction
 from adjit.compiler.loops.ir import FUSE, INDEX, INSIDE, KERNEL, LOAD, STORE
 from adjit.compiler.loops.place import PlacingBuilder
-from adjit.compiler.loops.rows import lower_rows, share_buffers
+from adjit.compiler.loops.rows import Places, lower_rows, make_scratch, share_buffers
 from adjit.compiler.loops.scalars import KernelScalars
 from adjit.compiler.loops.special import SPECIAL
 from adjit.ir.analysis import size_names_used
@@ -82,12 +82,12 @@ def lower_group(
     (group,) = node.regions
     rows = node.attributes.get("rows")
     kept = list(zip(node.outputs, group.outputs, strict=True))
-    shared: dict[Value, Value] = {}
+    places, shared = Places({}, [], []), {}
     if isinstance(rows, int):
         live = {inner: _buffer(inner) for outer, inner in kept if outer in used}
-        shared, missing = share_buffers(group.outputs, rows, live)
-        shared |= {inner: _buffer(inner) for inner in missing}
-        kept = [(outer, inner) for outer, inner in kept if inner in live or inner in missing]
+        places = share_buffers(group.outputs, rows, live)
+        shared = {**places.buffers, **{inner: _buffer(inner) for inner in places.made}}
+        kept = [(outer, inner) for outer, inner in kept if inner in live or inner in places.made]
     kernel = Node(KERNEL, inputs, {}, [inner.type for _, inner in kept], node.location, (Region(),))
     (body,) = kernel.regions
     buffers = {value: Value(value.type, value.name) for value in group.inputs}
@@ -97,6 +97,7 @@ def lower_group(
     scalars.positions = _positions(group)
     with scalars.builder.at(node.location):
         if isinstance(rows, int):
+            shared |= make_scratch(scalars, rows, places.scratch)
             lower_rows(scalars, rows, group.outputs, shared)
         else:
             _lower_body(scalars, group, results)

@@ -1,7 +1,8 @@
 """Kernels by rows: `for rows { sums over the row; loops over the row }`, as softmax and layer_norm want it.
 
 All values of such a kernel start with the same axes, and a row of one needs only the same row of the others.  What is
-read back along the row is stored first, in a buffer of its own or in that of a result that is stored later.
+read back along the row is stored first: in scratch memory for one row where that is small, else in a buffer of its own
+or in that of a result that is stored later.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adjit.compiler.loops.ir import STORE
+from adjit.compiler.loops.ir import SCRATCH, STORE
 from adjit.compiler.loops.scalars import KernelScalars
 from adjit.ir.graph import Node, Value
-from adjit.ir.shape import Size
+from adjit.ir.shape import Size, product
+
+# Bytes of one row of a value, and of all such rows of a kernel, that scratch memory holds in the first cache.
+_ROW, _ROWS = 16 << 10, 32 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +84,7 @@ def _first(limit: int, holds: Callable[[int], bool]) -> int:
     return next((axis for axis in range(limit) if not holds(axis)), limit)
 
 
-def lower_rows(
-    scalars: KernelScalars, rows: int, outputs: Sequence[Value], buffers: Mapping[Value, Value]
-) -> None:
+def lower_rows(scalars: KernelScalars, rows: int, outputs: Sequence[Value], buffers: Mapping[Value, Value]) -> None:
     """One loop over the first `rows` axes of `outputs`.  Those without a buffer are computed where they are needed."""
     stages = levels(outputs, rows)
     loops: dict[tuple[int, tuple[Size, ...]], list[Value]] = {}
@@ -91,7 +93,7 @@ def lower_rows(
         if value in buffers or value.type.ndim == rows:
             loops.setdefault((stages[value], value.dims[rows:]), []).append(value)
     every = list(buffers.values())
-    scalars.written.update(buffer for buffer in every if every.count(buffer) > 1)
+    scalars.written.update(buffer for buffer in every if every.count(buffer) > 1 or buffer in scalars.scratch)
     with scalars.loop(outputs[0].dims[:rows]) as row:
         for (_, columns), values in sorted(loops.items(), key=lambda item: (item[0][0], len(item[0][1]))):
             with scalars.loop(columns) as column:
@@ -122,13 +124,32 @@ def levels(outputs: Sequence[Value], rows: int) -> dict[Value, int]:
     return found
 
 
-def share_buffers(
-    outputs: Sequence[Value], rows: int, live: Mapping[Value, Value]
-) -> tuple[dict[Value, Value], list[Value]]:
-    """The buffers of `outputs`: of `live` ones their own; of others none, a live one's, or one to be made.
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where values of a kernel by rows stand: in `buffers` that there are, in `scratch`, or in buffers to be `made`."""
 
-    Returns the buffers, and the values that need one made.  A value that is read back along its row needs one: that of
-    a result of its type, stored in a later loop or in the loop that reads it last, there at the same index.
+    buffers: dict[Value, Value]
+    scratch: list[Value]
+    made: list[Value]
+
+
+def make_scratch(scalars: KernelScalars, rows: int, values: Sequence[Value]) -> dict[Value, Value]:
+    """Memory for one row of each value."""
+    found = {}
+    for value in values:
+        type = value.type.with_dims(value.dims[rows:])
+        node = Node(SCRATCH, (), {}, (type,), scalars.builder.location)
+        scalars.builder.perform(node)
+        found[value] = node.output
+        scalars.scratch[node.output] = rows
+    return found
+
+
+def share_buffers(outputs: Sequence[Value], rows: int, live: Mapping[Value, Value]) -> Places:
+    """The places of `outputs`: of `live` ones their buffers; of others none, scratch, a live one's, or one to be made.
+
+    A value that is read back along its row needs one.  A live one's is that of a result of its type, stored in a later
+    loop or in the loop that reads it last, there at the same index.
     """
     stages = levels(outputs, rows)
     among = set(outputs)
@@ -140,12 +161,19 @@ def share_buffers(
                 readers[source].append((value, reach))
     buffers = dict(live)
     taken: set[Value] = set()
-    missing: list[Value] = []
+    scratch: list[Value] = []
+    made: list[Value] = []
+    room = _ROWS
     for value in outputs:
         if value in live or value.type.ndim == rows:
             continue
         later = [(user, reach) for user, reach in readers[value] if stages[user] > stages[value]]
         if not later:
+            continue
+        length = product(value.dims[rows:])
+        if isinstance(length, int) and length * value.dtype.itemsize <= min(room, _ROW):
+            room -= length * value.dtype.itemsize
+            scratch.append(value)
             continue
         last = max(stages[user] for user, _ in later)
         at_end = all(reach.same for user, reach in later if stages[user] == last)
@@ -158,8 +186,8 @@ def share_buffers(
             None,
         )  # fmt: skip
         if host is None:
-            missing.append(value)
+            made.append(value)
         else:
             taken.add(host)
             buffers[value] = live[host]
-    return buffers, missing
+    return Places(buffers, scratch, made)

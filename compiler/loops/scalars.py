@@ -44,13 +44,14 @@ class KernelScalars:
     With `strict`, sums of products have one order whatever the layout of the operands.
     """
 
-    __slots__ = ("_guarded", "_order", "buffers", "builder", "positions", "strict", "written")
+    __slots__ = ("_guarded", "_order", "buffers", "builder", "positions", "scratch", "strict", "written")
 
     def __init__(self, builder: PlacingBuilder, buffers: dict[Value, Value], strict: bool = False) -> None:
         self.builder = builder
         self.strict = strict
         self.buffers = buffers
         self.written: set[Value] = set()  # buffers whose elements change
+        self.scratch: dict[Value, int] = {}  # buffers of one row, by how many indices say the row
         self._guarded: dict[str, Size] = {}  # positions on axes that may be empty
         self._order = "sequential"
         self.positions: dict[Value, Value] = {}  # by a greatest or least element: the position of the same
@@ -156,7 +157,7 @@ class KernelScalars:
     ) -> tuple[tuple[Size, ...], list[Value], dict[str, Attribute]]:
         """The index, and the operands after the scalar and the attributes of an access."""
         builder = self.builder
-        at = tuple(builder.scope.bounds.simplify(i) for i in index)
+        at = tuple(builder.scope.bounds.simplify(i) for i in index[self.scratch.get(buffer, 0) :])
         masks = [builder.expr(builder.mask_value())] if builder.mask else []
         names = frozenset().union(*map(size_names, at))
         if conditions := [(Dim.named(name), extent) for name, extent in self._guarded.items() if name in names]:

@@ -128,6 +128,11 @@ class _Kernel:
         names = {**self.names, **{f"_{number}": int(self.env[v]) for number, v in enumerate(positions)}}
         return [evaluate(size, names) for size in sizes]
 
+    def _scratch(self, node: Node) -> None:
+        value = node.output
+        self.env[value] = np.empty([evaluate(d, self.names) for d in value.dims], value.dtype.storage)
+        self.env[value].reshape(-1).view(np.uint8)[...] = 1 if value.dtype.kind == "bool" else POISON
+
     def _load(self, node: Node) -> None:
         place = self._place(node, node.inputs[1:])
         buffer = self.env[node.inputs[0]]
