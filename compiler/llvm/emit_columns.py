@@ -23,7 +23,7 @@ from adjit.compiler.llvm.emit_choice import (
 )
 from adjit.compiler.llvm.emit_index import greatest, least, uniform
 from adjit.compiler.llvm.emit_loops import Body, emit_for, neutral, vector_loop
-from adjit.compiler.llvm.emit_prefetch import fetched_ahead
+from adjit.compiler.llvm.emit_prefetch import columns_ahead, fetched_ahead
 from adjit.compiler.llvm.emit_reduce import fused_product, run_length
 from adjit.compiler.llvm.emit_split import emit_split, is_split
 from adjit.compiler.llvm.emit_state import Ramp, Register, Slot, Uniform, Writer
@@ -32,8 +32,9 @@ from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import LOAD, REDUCE
 from adjit.ir.graph import Node, Region
 
-# Bytes of one row of totals.  Rows that are added while a total is in a register.
-_TILE = 4096
+# Bytes of the rows of totals together: with the runs under way they fit the first cache.
+# Rows that are added while a total is in a register.
+_TILE = 16384
 _ROWS = 8
 # Fewer rows or columns than these are summed column by column; bodies of more operations too.
 _FEWEST_ROWS, _FEWEST_COLUMNS, _LARGEST = 32, 256, 24
@@ -113,7 +114,7 @@ def emit_columns(w: Writer, node: Node, span: tuple[str, str] | None, lanes: int
     """The `for`, a tile of columns after another; `span` restricts its variable."""
     f, (region,), (name,) = w.f, node.regions, variables_of(node)
     nodes = [inner for inner in region.nodes if inner.op is REDUCE]
-    tile = max(lanes, _TILE // max(n.output.type.dtype.itemsize for n in nodes))
+    tile = max(lanes, _TILE // sum(n.output.type.dtype.itemsize for n in nodes) // lanes * lanes)
     sums = []
     for inner in nodes:
         w.bounds.declare(variables_of(inner)[0], extents_of(inner)[0])
@@ -123,6 +124,7 @@ def emit_columns(w: Writer, node: Node, span: tuple[str, str] | None, lanes: int
     for inner in region.nodes:  # what all columns share
         if inner.op is not REDUCE and inner.outputs and name not in w.dependence.of(inner.output):
             w.emit_node(inner)
+    w.fetched = {**w.fetched, **{load: step for inner in nodes for load, step in columns_ahead(inner, name)}}
     needed = _needed(region, nodes, name, w.dependence)
     rows = uniform(w, extents_of(nodes[0])[0])
     length = run_length(w, rows)

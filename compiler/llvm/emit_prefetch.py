@@ -17,6 +17,8 @@ from adjit.ir.graph import Node, Region, Value
 _LINE = 64
 # Bytes of an array that a core's own cache may hold; and of a row that it holds beside the next.
 _SMALL, _LONGEST = 1 << 20, 32 << 10
+# Bytes that are fetched ahead in a row of which a few vectors are read at a time.
+_AHEAD = 512
 
 
 def fetched_ahead(node: Node) -> dict[Node, int]:
@@ -44,6 +46,17 @@ def fetched_ahead(node: Node) -> dict[Node, int]:
     return {load: step for _, load, step in best.values()}
 
 
+def columns_ahead(sum: Node, column: str) -> Iterator[tuple[Node, int]]:
+    """Loads of a sum over rows, a vector of columns at a time, each with the elements that it fetches ahead in its row.
+
+    Several rows pass side by side, each too short a while for the processor to see where it goes.
+    """
+    for load in sum.regions[0].nodes:
+        plain = load.op is LOAD and len(load.inputs) == 1 and _is_large(load.inputs[0])
+        if plain and column_stride(load, column) == 1 and column_stride(load, variables_of(sum)[0]) != 0:
+            yield load, _AHEAD // load.inputs[0].type.dtype.itemsize
+
+
 def _loops(region: Region) -> Iterator[Node]:
     for node in region.walk():
         if node.op in (FOR, REDUCE) and variables_of(node):
@@ -52,8 +65,13 @@ def _loops(region: Region) -> Iterator[Node]:
 
 def _is_worth_it(buffer: Value, step: int) -> bool:
     """Whether rows `step` elements apart fit the first cache, and the array does not."""
-    size, item = buffer.type.size, buffer.type.dtype.itemsize
-    return 2 * _LINE <= step * item <= _LONGEST and not (isinstance(size, int) and size * item < _SMALL)
+    return 2 * _LINE <= step * buffer.type.dtype.itemsize <= _LONGEST and _is_large(buffer)
+
+
+def _is_large(buffer: Value) -> bool:
+    """Whether an array may lie in memory: where its size is open, it may."""
+    size = buffer.type.size
+    return not isinstance(size, int) or size * buffer.type.dtype.itemsize >= _SMALL
 
 
 def fetch_ahead(w: Writer, type: LLType, at: str, step: int) -> None:

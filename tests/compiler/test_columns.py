@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import Any
@@ -81,7 +82,7 @@ def test_sums_and_products_of_nothing() -> None:
 
 def test_rows_are_added_while_totals_are_in_registers() -> None:
     text = llvm_of(program(1000, 2000, F32), threads=1)
-    assert "[64 x <16 x float>]" in text or "[128 x <8 x float>]" in text or "[256 x <4 x float>]" in text
+    assert re.search(r"alloca \[\d+ x <\d+ x float>\]", text)
 
 
 def check_guarded() -> None:

@@ -47,7 +47,7 @@ def test_large_results_are_right_wherever_they_stand(threads: int) -> None:
 
 
 def by_rows(columns: int, dear: bool) -> Graph:
-    """Rows over their sums; of dear elements, which are kept until the sum is known: long rows in the result's place."""
+    """Rows over their sums; of dear elements, which stand in scratch memory, or in the result's place, until then."""
     graph = Graph("program")
     builder = Builder(graph)
     x = builder.expr(builder.input(TensorType(F32, (4096, columns))))
