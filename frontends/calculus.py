@@ -32,7 +32,7 @@ def _logcumsumexp(input: Tensor, dim: int) -> Tensor:
 @numpy_names
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     """log of the running sums of exp(input) along an axis, without overflow."""
-    if not input._dtype.is_float:
+    if not input._dtype.is_continuous:
         raise NotImplementedError(f"\"logcumsumexp_out_cpu\" not implemented for '{title_of(input._dtype)}'")
     axis = wrap_dim(dim, len(shape_of(input)))
     if not shape_of(input):

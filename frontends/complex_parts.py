@@ -10,10 +10,10 @@ from adjit.composite import composite
 from adjit.dims import shape_of
 from adjit.dispatch import apply
 from adjit.dtypes import default_float, title_of
-from adjit.elementwise import atan2, cos, div, emit, hypot, mul, sin, where
+from adjit.elementwise import atan2, cos, div, emit, exp, hypot, log1p, mul, sin, sub, where
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import BOOL, F32, F64, I64
-from adjit.logic import isnan
+from adjit.logic import isinf, isnan, logical_and
 from adjit.promotion import broadcast_shapes, cast_to, spread
 from adjit.tensor import Tensor
 from adjit.views import strides, view
@@ -173,6 +173,16 @@ def angle(input: Tensor) -> Tensor:
 def each_part(function: Callable[[Tensor], Tensor], input: Tensor) -> Tensor:
     """A real function of each part."""
     return complex(*map(function, _both(input)))
+
+
+@composite("Logaddexp")
+def logaddexp(input: Tensor, other: Tensor) -> Tensor:
+    """high + log(1 + exp(low - high)), where `high` has the greater real part."""
+    (first, _), (second, _) = _both(input), _both(other)
+    greater = emit("le", "", second, first)
+    high, low = where(greater, input, other), where(greater, other, input)
+    same = logical_and(isinf(first), emit("eq", "", first, second))  # their difference is NaN
+    return high + log1p(exp(where(same, 0.0, sub(low, high))))  # type: ignore[no-any-return]
 
 
 def squared_size(input: Tensor) -> Tensor:

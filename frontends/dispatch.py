@@ -11,7 +11,7 @@ from adjit.autograd.record import Record, TraceNode, record
 from adjit.errors import explained, line_of, place
 from adjit.execute import run_op
 from adjit.ir.builder import literal_dtype
-from adjit.ir.errors import NumbersNeeded, TraceError
+from adjit.ir.errors import IntegerDivisionError, NumbersNeeded, TraceError
 from adjit.ir.graph import UNKNOWN, Attribute, Region
 from adjit.ir.halfs import round_bf16
 from adjit.ir.primitive import Primitive
@@ -62,8 +62,8 @@ def apply(
             types.append(TensorType(dtype, ()))
     try:
         results = run_op(op, arrays, types, attributes, regions)
-    except ZeroDivisionError as error:
-        raise explained(ZeroDivisionError, str(error), op.name, hint=DIVISION) from None
+    except ZeroDivisionError:
+        raise explained(IntegerDivisionError, "ZeroDivisionError", op.name, hint=DIVISION) from None
     if STATE.checks is not None:
         from adjit.nan_checks import check_operation
 
@@ -95,8 +95,17 @@ def literal(value: int | float | complex | bool, dtype: DType) -> Tensor:
 
 
 def _number(value: int | float | complex | bool, dtype: DType) -> np.ndarray:
-    """A number as an array of rank 0."""
-    return round_bf16(np.asarray(value, np.float32)) if dtype is BF16 else np.asarray(value, dtype.storage)
+    """A number as an array of rank 0; integers are taken modulo the dtype's range."""
+    if dtype is BF16:
+        return round_bf16(np.asarray(value, np.float32))
+    try:
+        return np.asarray(value, dtype.storage)
+    except OverflowError:
+        if not -(1 << 63) <= value < 1 << 64:  # type: ignore[operator]
+            negative = value < 0  # type: ignore[operator]
+            text = "can't convert negative int to unsigned" if negative else "int too big to convert"
+            raise OverflowError(text) from None
+        return np.asarray(dtype.wrapped(int(value)), dtype.storage)  # type: ignore[arg-type]
 
 
 def rename(tensor: Tensor, name: str) -> Tensor:

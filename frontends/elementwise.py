@@ -14,6 +14,7 @@ from adjit.ir.errors import DTypeError
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL, C128, F64, I64, DType
 from adjit.promotion import broadcast_shapes, cast_to, promote, result_dtype, spread
+from adjit.python_data import check_numbers
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
@@ -175,6 +176,7 @@ def _scaled(operands: tuple[Any, ...], alpha: Any) -> Any:
         raise RuntimeError("For non-complex input tensors, argument alpha must not be a complex number.")
     if isinstance(alpha, float) and not result_dtype(operands).is_continuous:
         raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+    check_numbers(result_dtype(operands), alpha)
     return emit("mul", "", operands[1], alpha) if isinstance(operands[1], Tensor) else operands[1] * alpha
 
 
@@ -223,7 +225,7 @@ def reflected_div(input: Tensor, other: Any) -> Tensor:
 
 
 def floor_divide(input: Any, other: Any) -> Tensor:
-    """floor(input / other).  ZeroDivisionError for an integer divided by 0."""
+    """floor(input / other).  IntegerDivisionError for an integer divided by 0."""
     operands = operands_of("floor_divide", input, other)
     dtype = result_dtype(operands)
     if dtype.is_complex:
@@ -291,6 +293,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
         return emit("pow", "PowBackward1" if isinstance(base, Tensor) else "PowBackward2", base, number, target=target)
     if isinstance(number, int) and not target.is_continuous and number < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
+    check_numbers(target, number)
     # The powers that have a plainer form are computed by it.
     plain = {2: "square", 0.5: "sqrt", -1: "reciprocal", -0.5: "rsqrt"}.get(number)
     if plain is not None and (number == 2 or target.is_continuous):
@@ -324,7 +327,19 @@ copysign = binary(
 xlogy = binary(
     "xlogy", "Xlogy", "input * log(other), 0 where input is 0.", floating=True, numbered=("", "Backward2", "Backward1")
 )
-logaddexp = binary("logaddexp", "Logaddexp", "log(exp(input) + exp(other)).", tensors=True)
+_logaddexp = binary("logaddexp", "Logaddexp", "log(exp(input) + exp(other)).", tensors=True)
+
+
+def logaddexp(input: Tensor, other: Tensor) -> Tensor:
+    """log(exp(input) + exp(other)), without overflow."""
+    operands = operands_of("logaddexp", input, other)
+    if not (isinstance(operands[1], Tensor) and result_dtype(operands).is_complex):
+        return _logaddexp(*operands)
+    from adjit.complex_parts import logaddexp as of_complex
+
+    return of_complex(*promote(*operands))  # type: ignore[no-any-return]
+
+
 heaviside = binary("heaviside", "Heaviside", "0 for negative, other at 0, 1 for positive.", tensors=True)
 exp = unary("exp", "Exp", "e ** input.")
 exp2 = unary("exp2", "Exp2", "2 ** input.")
@@ -403,10 +418,12 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     name = "Clamp" if isinstance(min, Tensor) or isinstance(max, Tensor) else "ClampBackward1"
-    if input._dtype is BOOL:
+    target = result_dtype([x for x in (input, min, max) if x is not None])
+    if target is BOOL:
         raise unsupported("clamp", BOOL)
-    if result_dtype([x for x in (input, min, max) if x is not None]).is_complex:
+    if target.is_complex:
         raise NotImplementedError("clamp is not supported for complex types")
+    check_numbers(target, min, max)
     if max is None:
         return emit("clamp_min", name, input, min, kernel="clamp")
     if min is None:
@@ -416,11 +433,13 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
 
 def clamp_min(input: Tensor, min: Any) -> Tensor:
     """input, but at least min."""
+    check_numbers(result_dtype((input, min)), min)
     return emit("clamp_min", "ClampMin", input, min)
 
 
 def clamp_max(input: Tensor, max: Any) -> Tensor:
     """input, but at most max."""
+    check_numbers(result_dtype((input, max)), max)
     return emit("clamp_max", "ClampMax", input, max)
 
 
@@ -435,7 +454,10 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
             f"where expected condition to be a boolean tensor, but got a tensor with dtype {title_of(condition._dtype)}"
         )
     operands = operands_of("where", input, other)
-    a, b = promote(*operands, op="where")
+    target = result_dtype(operands)
+    if target.is_integer:
+        check_numbers(target, *operands)
+    a, b = promote(*operands, target=target, op="where")
     shape = broadcast_shapes(shape_of(condition), *(shape_of(x) for x in (a, b) if isinstance(x, Tensor)))
     parts = [_spread_fully(condition, shape), *(spread(x, shape) if isinstance(x, Tensor) else x for x in (a, b))]
     return apply(PRIMITIVES["where"], parts, name="Where")

@@ -257,7 +257,7 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
 
     viewed, advanced = _basic(input, _items(input, index))
     check_writable(viewed)
-    value = value_like(value, input)
+    value = _assigned(value, input)
     if not advanced:
         copy_(viewed, expand(_trimmed(value, shape_of(viewed)), *shape_of(viewed)))
         return
@@ -268,6 +268,13 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     updates = placed_updates(viewed, axes, common, value)
     op = primitive_named("scatter_set")
     write(viewed, apply(op, (viewed, updates, *tensors), {"axes": tuple(axes)}, name="IndexPut"))
+
+
+def _assigned(value: Any, target: Tensor) -> Tensor:
+    """The value as a tensor of the target's dtype; floats that it cannot hold are infinities here."""
+    if target._dtype.is_float and isinstance(value, (bool, int, float)):
+        return literal(float(value), target._dtype)
+    return value_like(value, target)
 
 
 def placed_updates(input: Tensor, axes: Sequence[int], common: tuple[Any, ...], value: Tensor) -> Tensor:
@@ -301,12 +308,14 @@ def value_like(value: Any, target: Tensor) -> Tensor:
 
 
 def number_like(value: Any, like: Tensor) -> Any:
-    """A number as a literal of the tensor's dtype.  RuntimeError for a complex one beside a real tensor."""
-    if isinstance(value, complex):
-        from adjit.python_data import number_of
+    """A number as a literal of the tensor's dtype.  RuntimeError where the dtype cannot hold it."""
+    from adjit.python_data import number_of
 
-        return number_of(value, like._dtype).item()
-    return float(value) if like._dtype.is_continuous else bool(value) if like._dtype is BOOL else int(value)
+    dtype = like._dtype
+    number_of(value, dtype)
+    if isinstance(value, complex) and dtype is not BOOL:
+        return value if dtype.is_complex else number_like(value.real, like)
+    return float(value) if dtype.is_continuous else bool(value) if dtype is BOOL else int(value)
 
 
 def _trimmed(value: Tensor, shape: Sequence[Any]) -> Tensor:

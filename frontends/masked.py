@@ -113,7 +113,7 @@ def _count(input: Tensor, axes: tuple[int, ...], keepdim: bool, mask: Tensor | N
 def mean(input: Tensor, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Tensor:
     """The mean of what the mask lets through."""
     source = _given(input, dtype)
-    if not source._dtype.is_float:
+    if not source._dtype.is_continuous:
         raise ValueError(
             "mean(): Could not infer output dtype. Input dtype must be either a floating point or complex dtype. Got: "
             f"torch.{input._dtype.long_name}"
@@ -162,7 +162,7 @@ def var(
     source = source if source._dtype.is_continuous else cast_to(source, default_float())
     axes = _axes(input, dim)
     distance = elementwise.sub(source, mean(source, axes, keepdim=True, mask=mask))
-    total = sum(elementwise.mul(distance, distance), axes, keepdim=keepdim, mask=mask)
+    total = sum(elementwise.mul(distance, distance.conj()), axes, keepdim=keepdim, mask=mask)
     share = _count(input, axes, keepdim, mask) - lost
     share = share.clamp(min=0) if isinstance(share, Tensor) else builtins.max(share, 0)
     return elementwise.div(total, share)

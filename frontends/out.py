@@ -14,7 +14,7 @@ from typing import Any
 from adjit.dims import numel_of, shape_of
 from adjit.dtypes import c_name, title_of
 from adjit.errors import misplaced, tell
-from adjit.ir.types import DType
+from adjit.ir.types import I64, DType
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.views import SHARED, check_overlap, check_partial_overlap
@@ -92,6 +92,8 @@ def _given(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
             "arguments requires grad."
         )
     for place in places:
+        if name == "multinomial":  # refused before anything is drawn
+            check_cast(name, I64, place._dtype)
         _check_overlap(name, place, operands)
     found = function(*args, **kwargs)
     results: Sequence[Tensor] = (found,) if isinstance(found, Tensor) else found
@@ -146,6 +148,11 @@ def check_cast(name: str, found: DType, wanted: DType) -> None:
         )
     if name == "multinomial":
         raise RuntimeError(f"multinomial expects {title_of(found)} tensor out, got: {title_of(wanted)}")
+    if name == "complex":
+        raise RuntimeError(
+            f"Expected object of scalar type {title_of(found)} but got scalar type {title_of(wanted)} for argument "
+            "'out'"
+        )
     if name in _EXACT:
         raise RuntimeError(f"Expected out tensor to have dtype {c_name(found)}, but got {c_name(wanted)} instead")
     if category_of(found) > category_of(wanted):

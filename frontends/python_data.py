@@ -151,13 +151,12 @@ def _converted(data: Any, target: DType) -> np.ndarray:
 
 
 def _check_range(array: np.ndarray, target: DType) -> None:
-    """RuntimeError for numbers that an integer dtype cannot hold; unsigned ones take negatives modulo their range."""
+    """RuntimeError for numbers that an integer dtype cannot hold; unsigned ones take negative integers modulo range."""
     limits = np.iinfo(target.storage)  # type: ignore[type-var]
-    low = -limits.max if target.kind == "uint" else limits.min
     if array.dtype.kind == "f":
-        whole = np.trunc(array)
-        fits = bool(np.all((whole >= float(low)) & (whole < float(limits.max) + 1.0)))
+        fits = bool(np.all((array >= float(limits.min)) & (array <= float(limits.max))))
     else:
+        low = -limits.max if target.kind == "uint" else limits.min
         fits = bool(array.min() >= low and array.max() <= limits.max)
     if not fits:
         raise RuntimeError(f"value cannot be converted to type {target.long_name} without overflow")
@@ -214,6 +213,8 @@ def number_of(value: int | float | complex | bool, dtype: DType) -> np.ndarray:
     if isinstance(value, complex):
         if dtype.is_complex:
             return stored(np.asarray(value), C128, dtype)
+        if dtype is BOOL:
+            return np.asarray(bool(value))
         if value.imag:
             raise _overflow(dtype)
         value = value.real
@@ -230,6 +231,18 @@ def number_of(value: int | float | complex | bool, dtype: DType) -> np.ndarray:
     if dtype.is_float and np.isfinite(float(value)) and not _is_finite(found, dtype):
         raise _overflow(dtype)
     return found
+
+
+def check_numbers(dtype: DType, *operands: Any) -> None:
+    """RuntimeError where a dtype cannot hold one of the numbers among the operands.
+
+    Arithmetic takes numbers modulo an integer dtype's range; choices between numbers do not.
+    """
+    if dtype is BOOL or dtype.bits > 32:
+        return
+    for operand in operands:
+        if isinstance(operand, (int, float)):
+            number_of(operand, dtype)
 
 
 def _is_finite(array: np.ndarray, dtype: DType) -> bool:

@@ -119,6 +119,7 @@ def linspace(
 ) -> Tensor:
     """`steps` points from start to end, both included: start + i*(end - start)/(steps - 1)."""
     check_device(device)
+    _check_ends("linspace", start, end)
     ends_complex = any(isinstance(getattr(x, "item", lambda x=x: x)(), complex) for x in (start, end))
     target = dtype_argument(dtype, "linspace") or (default_complex() if ends_complex else default_float())
     if target.is_complex:
@@ -163,14 +164,17 @@ def logspace(
 
 def _ends(name: str, start: Any, end: Any, target: DType) -> tuple[float, float]:
     """Start and end as `target` holds them."""
-    ndims = [x._tensor_type.ndim if isinstance(x, Tensor) else 0 for x in (start, end)]
-    if any(ndims):
-        raise RuntimeError(
-            f"{name} only supports 0-dimensional start and end tensors, but got start with {ndims[0]} dimension(s) and "
-            f"end with {ndims[1]} dimension(s)."
-        )
+    _check_ends(name, start, end)
     first, last = (float(x.item() if isinstance(x, Tensor) else x) for x in (start, end))
     return _rounded(first, target), _rounded(last, target)
+
+
+def _check_ends(name: str, start: Any, end: Any) -> None:
+    """RuntimeError for ends that have dimensions."""
+    ndims = {part: len(shape_of(x)) for part, x in (("start", start), ("end", end)) if isinstance(x, Tensor)}
+    if any(ndims.values()):
+        told = " and ".join(f"{part} with {ndim} dimension(s)" for part, ndim in ndims.items())
+        raise RuntimeError(f"{name} only supports 0-dimensional start and end tensors, but got {told}.")
 
 
 def _rounded(value: float, target: DType) -> float:

@@ -14,7 +14,7 @@ from adjit.dtypes import default_float, title_of, to_ir
 from adjit.elementwise import abs as absolute
 from adjit.elementwise import add, div, emit, exp, log, mul, nan_to_num, pow, sub, where
 from adjit.errors import explained
-from adjit.ir.primitive import PRIMITIVES
+from adjit.ir.primitive import PRIMITIVES, primitive_named
 from adjit.ir.types import BOOL, I64, U8
 from adjit.logic import isfinite, isnan, logical_not
 from adjit.promotion import cast_to, single
@@ -320,7 +320,7 @@ def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, 
 
 @composite("Logsumexp")
 def _logsumexp(input: Tensor, dim: Any, keepdim: bool) -> Tensor:
-    size = apply(PRIMITIVES["real"], (input.detach(),)) if input._dtype.is_complex else input
+    size = apply(primitive_named("real"), (input.detach(),)) if input._dtype.is_complex else input
     greatest = reduced("reduce_max", size, dim, True, "").detach()
     greatest = where(isfinite(greatest), greatest, 0.0)
     greatest = cast_to(greatest, input._dtype)

@@ -14,6 +14,7 @@ from adjit.composite import derivative_of
 from adjit.dispatch import DIVISION
 from adjit.entry import Entry, Output
 from adjit.errors import explained, standing_at
+from adjit.ir.errors import IntegerDivisionError
 from adjit.ir.graph import Graph, Node, Value, from_outputs
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import TensorType
@@ -104,7 +105,7 @@ def _types_of(values: Sequence[Value]) -> dict[str, TensorType]:
 
 _FAULTS: dict[type[Exception], str] = {
     IndexError: "indices lie between 0 and the size of the axis - 1",
-    ZeroDivisionError: DIVISION,
+    IntegerDivisionError: DIVISION,
 }
 
 

@@ -25,7 +25,9 @@ from adjit.positions import (
     runtime_error,
 )
 from adjit.promotion import broadcast_shapes, spread
+from adjit.python_data import number_of
 from adjit.shaping import expand, part, reshape
+from adjit.state import STATE
 from adjit.tensor import Tensor
 
 
@@ -260,6 +262,8 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
             f"{type(value).__name__}), but expected one of:\n * (Tensor mask, Tensor value)\n * (Tensor mask, Number "
             "value)"
         )
+    if isinstance(value, Tensor) and STATE.tracer is None:
+        number_of(value.item(), input._dtype)
     shape = broadcast_shapes(shape_of(input), shape_of(mask))
     operand = value_like(value, input) if isinstance(value, Tensor) else _number(value, input)
     wide = expand(input, *shape) if tuple(shape_of(input)) != shape else input
@@ -270,9 +274,6 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 def _number(value: Any, input: Tensor) -> Any:
     """A number as a literal of the tensor's dtype.  RuntimeError where the dtype cannot hold it."""
-    from adjit.python_data import number_of
-
-    number_of(value, input._dtype)
     found = number_like(value, input)
     return literal(found, input._dtype) if isinstance(found, complex) else found
 

@@ -152,9 +152,11 @@ class Builder:
             self._constants.setdefault(_constant_key(value, dtype), node.output)  # type: ignore[arg-type]
 
     def constant(self, value: Scalar, dtype: DType) -> Value:
-        """The 0-d literal `value` of `dtype`; one node for each in a region."""
-        if not isinstance(value, Dim):
-            value = float(value) if dtype.is_continuous else bool(value) if dtype.kind == "bool" else int(value)
+        """The 0-d literal `value` of `dtype`, integers modulo their range; one node for each in a region."""
+        if dtype.is_integer and not isinstance(value, Dim):
+            value = dtype.wrapped(int(value))
+        elif not isinstance(value, Dim):
+            value = float(value) if dtype.is_continuous else bool(value)
         key = _constant_key(value, dtype)
         found = self._constants.get(key)
         if found is None:

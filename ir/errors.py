@@ -49,6 +49,10 @@ class NonFiniteError(AdjitError, RuntimeError, FloatingPointError):
     origin: object = None
 
 
+class IntegerDivisionError(AdjitError, ZeroDivisionError, RuntimeError):
+    """An integer was divided by 0."""
+
+
 class LinAlgError(AdjitError, RuntimeError):
     """A matrix for which a problem of linear algebra has no solution."""
 

@@ -50,6 +50,11 @@ class DType:
     def is_integer(self) -> bool:
         return self.kind in ("int", "uint")
 
+    def wrapped(self, value: int) -> int:
+        """The number of this integer dtype that equals `value` modulo 2**bits."""
+        reduced = value % (1 << self.bits)
+        return reduced - (1 << self.bits) if self.kind == "int" and reduced >> (self.bits - 1) else reduced
+
     def __str__(self) -> str:
         return self.name
 

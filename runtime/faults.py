@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntFlag
 
+from adjit.ir.errors import IntegerDivisionError
+
 
 class Fault(IntFlag):
     """Flags of the status word; several may be set by one call."""
@@ -21,11 +23,11 @@ class NotFinite(ArithmeticError):
 def raise_fault(status: int) -> None:
     """Raise what the flags say; PyTorch's class and text.
 
-    Errors: IndexError, ZeroDivisionError, NotFinite.  Nothing for OK.
+    Errors: IndexError, IntegerDivisionError, NotFinite.  Nothing for OK.
     """
     if status & Fault.INDEX:
         raise IndexError("index out of range in self")
     if status & Fault.DIVISION_BY_ZERO:
-        raise ZeroDivisionError("ZeroDivisionError")
+        raise IntegerDivisionError("ZeroDivisionError")
     if status & Fault.NOT_FINITE:
         raise NotFinite

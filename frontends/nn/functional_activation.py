@@ -12,6 +12,7 @@ from adjit.ir.ops import named
 from adjit.ir.ops.scalar import tanh as _tanh
 from adjit.ir.ops.structure import reshape
 from adjit.ir.primitive import Primitive
+from adjit.python_data import check_numbers
 from adjit.random import rand
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -111,6 +112,7 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """input above `threshold`, `value` at and below it."""
     if not input._dtype.is_float:
+        check_numbers(input._dtype, threshold, value)
         return _in_integers(_where(input > threshold, input, int(value)), input, inplace)
     return elementwise(named.threshold, input, "Threshold", inplace, bound=float(threshold), value=float(value))
 
@@ -127,6 +129,8 @@ def _floating(input: Tensor) -> Tensor:
 
 def softsign(input: Tensor) -> Tensor:
     """input/(1 + |input|)."""
+    if input._dtype.is_complex:
+        return input / (1 + input.abs())
     return elementwise(named.softsign, _floating(input), "Div")
 
 

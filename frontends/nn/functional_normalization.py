@@ -216,7 +216,7 @@ def rms_norm(
     """Divide by the root of the mean square over the last axes; `eps` None means the dtype's machine epsilon."""
     _check_normalized(input, normalized_shape, weight)
     if eps is None:
-        eps = 2.0 ** -{"f16": 10, "bf16": 7, "f32": 23, "f64": 52}[input._dtype.name]
+        eps = 2.0 ** -{"f16": 10, "bf16": 7, "f32": 23, "f64": 52}[input._dtype.part.name]
     found: Tensor = rms_norm_of(input, weight, len(normalized_shape), eps)
     return found
 

@@ -12,6 +12,7 @@ from adjit.ir.ops.indexing import gather
 from adjit.ir.ops.source import iota
 from adjit.ir.ops.structure import pad as pad_op
 from adjit.ir.types import I64
+from adjit.python_data import check_numbers
 from adjit.tensor import Tensor
 
 
@@ -34,6 +35,8 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     sides = tuple((pad[2 * i], pad[2 * i + 1]) for i in range(len(pad) // 2))
     found: Tensor
     if mode == "constant":
+        if value is not None:
+            check_numbers(input._dtype, float(value))
         found = constant_pad(input, sides, 0 if value is None else value)
         return found
     if mode not in ("reflect", "replicate", "circular"):
