@@ -12,12 +12,14 @@ from adjit.dispatch import literal
 from adjit.dtypes import title_of
 from adjit.elementwise import add, div, logaddexp, mul, sub
 from adjit.joining import cat
+from adjit.nn.half_precision import in_single
 from adjit.promotion import cast_to
 from adjit.shaping import clone, expand, narrow, reshape
 from adjit.tensor import Tensor
 
 
 @composite("Logcumsumexp")
+@in_single
 def _logcumsumexp(input: Tensor, dim: int) -> Tensor:
     """Sums of 1, 2, 4, ... neighbours, so that the depth is the logarithm of the length."""
     shape = tuple(shape_of(input))

@@ -8,6 +8,7 @@ from typing import Any
 from adjit.composite import composite
 from adjit.dispatch import apply
 from adjit.dtypes import float32, get_default_dtype
+from adjit.elementwise import abs, add, div
 from adjit.ir.ops import named
 from adjit.ir.ops.scalar import tanh as _tanh
 from adjit.ir.ops.structure import reshape
@@ -130,7 +131,7 @@ def _floating(input: Tensor) -> Tensor:
 def softsign(input: Tensor) -> Tensor:
     """input/(1 + |input|)."""
     if input._dtype.is_complex:
-        return input / (1 + input.abs())
+        return div(input, add(abs(input), 1))
     return elementwise(named.softsign, _floating(input), "Div")
 
 

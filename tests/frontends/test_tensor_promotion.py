@@ -154,3 +154,28 @@ def test_uint16_stays_apart_from_bfloat16_in_the_native_entry_too() -> None:
         difference = (x[1] - x[0]) + (double(x)[0] - x[0])
     assert difference.item() == 40000 and difference.dtype is torch.uint16
     assert (x.to(torch.bfloat16) * 2).to(torch.uint16).tolist() == [2, 65535]
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, torch.compile], ids=["eager", "compiled"])
+@pytest.mark.parametrize("name", ["uint8", "int8", "int16", "int32"])
+def test_numbers_beyond_an_integer_dtype_are_taken_modulo_its_range(name: str, wrap: Any) -> None:
+    array = np.array([0, 1, 100], name)
+    number = 3 * 2 ** np.dtype(name).itemsize ** 2 + 7  # beyond the range
+    for add, expected in ((number, array.astype(np.int64) + number), (-number, array.astype(np.int64) - number)):
+        found = wrap(lambda a, k=add: a + k)(torch.from_numpy(array))
+        assert found.numpy().tolist() == expected.astype(name).tolist()
+    assert wrap(lambda a: a == -3)(torch.tensor([253], dtype=torch.uint8)).tolist() == [True]
+
+
+@pytest.mark.parametrize(
+    "choose",
+    [
+        lambda a: a.fill_(300), lambda a: a.clamp(0, 300), lambda a: a.masked_fill(a > 0, 300), lambda a: a ** 300,
+        lambda a: torch.where(a > 0, a, 300), lambda a: torch.add(a, a, alpha=300),
+        lambda a: a.index_fill(0, a[:1].long(), 300), lambda a: torch.nn.functional.pad(a, (1, 1), value=-1.0),
+        lambda a: torch.full_like(a, -1.0), lambda a: a.masked_fill(a > 0, torch.tensor(300)),
+    ],
+)  # fmt: skip
+def test_choices_refuse_numbers_that_the_dtype_cannot_hold(choose: Any) -> None:
+    with pytest.raises(RuntimeError, match="value cannot be converted to type uint8_t without overflow"):
+        choose(torch.ones(2, dtype=torch.uint8))

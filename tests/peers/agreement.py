@@ -58,7 +58,9 @@ def compare_numbers(tensor: Any, theirs: torch.Tensor, where: str, truth: torch.
     if truth is not None and truth.shape == theirs.shape:
         exact = as_numpy(truth.detach().resolve_conj().resolve_neg())
         with np.errstate(invalid="ignore"):
-            close |= np.abs(left - exact) <= np.max(np.abs(right - exact), initial=0.0)
+            distance = np.abs(right - exact)
+            bound = np.max(distance[np.isfinite(distance)], initial=0.0)
+            close |= (np.abs(left - exact) <= bound) | np.isclose(left, exact, rtol=relative, atol=absolute)
     if not close.all():
         at = tuple(int(i) for i in np.argwhere(~close)[0])
         raise Different(

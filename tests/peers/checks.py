@@ -46,17 +46,19 @@ class Case:
 
     def exact(self) -> Case | None:
         """The sample in float64; None where it is in float64 already or random."""
-        if self.random or self.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        narrow = (torch.float32, torch.float16, torch.bfloat16, torch.complex64)
+        if self.random or self.dtype not in narrow:
             return None
+        target = torch.complex128 if self.dtype.is_complex else torch.float64
 
         def wide(value: Any) -> Any:
             if isinstance(value, torch.dtype):
-                return torch.float64 if value == self.dtype else value
+                return target if value == self.dtype else value
             if value.dtype != self.dtype:
                 return value
-            return value.detach().double().requires_grad_(value.requires_grad)
+            return value.detach().to(target).requires_grad_(value.requires_grad)
 
-        return Case(self.op, self.sample.transform(wide), torch.float64, False)
+        return Case(self.op, self.sample.transform(wide), target, False)
 
     def gradients(self, cotangents: list[torch.Tensor]) -> list[torch.Tensor | None]:
         """Torch's gradients."""
