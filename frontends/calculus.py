@@ -10,11 +10,12 @@ from adjit.composite import composite
 from adjit.dims import numpy_names, shape_of, wrap_dim, wrap_dims
 from adjit.dispatch import literal
 from adjit.dtypes import title_of
-from adjit.elementwise import add, div, logaddexp, mul, sub
+from adjit.elementwise import add, div, mul, sub
 from adjit.joining import cat
 from adjit.nn.half_precision import in_single
 from adjit.promotion import cast_to
 from adjit.shaping import clone, expand, narrow, reshape
+from adjit.special_functions import logaddexp
 from adjit.tensor import Tensor
 
 

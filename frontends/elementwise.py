@@ -327,19 +327,6 @@ copysign = binary(
 xlogy = binary(
     "xlogy", "Xlogy", "input * log(other), 0 where input is 0.", floating=True, numbered=("", "Backward2", "Backward1")
 )
-_logaddexp = binary("logaddexp", "Logaddexp", "log(exp(input) + exp(other)).", tensors=True)
-
-
-def logaddexp(input: Tensor, other: Tensor) -> Tensor:
-    """log(exp(input) + exp(other)), without overflow."""
-    operands = operands_of("logaddexp", input, other)
-    if not (isinstance(operands[1], Tensor) and result_dtype(operands).is_complex):
-        return _logaddexp(*operands)
-    from adjit.complex_parts import logaddexp as of_complex
-
-    return of_complex(*promote(*operands))  # type: ignore[no-any-return]
-
-
 heaviside = binary("heaviside", "Heaviside", "0 for negative, other at 0, 1 for positive.", tensors=True)
 exp = unary("exp", "Exp", "e ** input.")
 exp2 = unary("exp2", "Exp2", "2 ** input.")
@@ -490,9 +477,8 @@ def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neg
 _PUBLIC = (
     "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "clamp", "clamp_max",
     "clamp_min", "copysign", "cos", "cosh", "div", "erf", "exp", "exp2", "expm1", "float_power", "floor",
-    "floor_divide", "fmod", "frac", "heaviside", "hypot", "log", "log10", "log1p", "log2",
-    "logaddexp", "maximum", "minimum", "mul", "nan_to_num", "neg", "positive", "pow", "reciprocal", "relu",
-    "remainder", "round", "rsqrt", "rsub", "sgn", "sigmoid", "sign", "sin", "sinc", "sinh", "sqrt", "square", "sub",
+    "floor_divide", "fmod", "frac", "heaviside", "hypot", "log", "log10", "log1p", "log2", "maximum",
+    "minimum", "mul", "nan_to_num", "neg", "positive", "pow", "reciprocal", "relu", "remainder", "round", "rsqrt", "rsub", "sgn", "sigmoid", "sign", "sin", "sinc", "sinh", "sqrt", "square", "sub",
     "tan", "tanh", "trunc", "xlogy",
 )  # fmt: skip
 _ALIASES = {

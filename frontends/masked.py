@@ -10,7 +10,7 @@ import builtins
 from collections.abc import Callable
 from typing import Any
 
-from adjit import along_axis, elementwise, extremes, reductions, statistics
+from adjit import along_axis, elementwise, extremes, reductions, special_functions, statistics
 from adjit import linalg as linear_algebra
 from adjit.dims import numel_of, shape_of, wrap_dims
 from adjit.dtypes import default_float, public, title_of, to_ir
@@ -225,7 +225,7 @@ def logaddexp(
 ) -> Tensor:
     """log(exp(x) + exp(y)), of one of them where the other's mask is false."""
     left, right = _given(input, dtype), _given(other, dtype)
-    return elementwise.logaddexp(
+    return special_functions.logaddexp(
         _counting(left, input_mask, float("-inf")), _counting(right, other_mask, float("-inf"))
     )
 

@@ -12,7 +12,7 @@ from adjit.dtypes import default_float
 from adjit.elementwise import add, binary, clamp, emit, named, operands_of, unary
 from adjit.ir.ops import special, special_bessel, special_incomplete
 from adjit.ir.primitive import primitive_named
-from adjit.promotion import cast_to
+from adjit.promotion import cast_to, promote, result_dtype
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
@@ -23,6 +23,19 @@ erfinv = unary("erfinv", "Erfinv", "The y with erf(y) = input.")
 lgamma = unary("lgamma", "Lgamma", "log(|gamma(input)|).")
 digamma = unary("digamma", "Digamma", "The derivative of lgamma.")
 i0 = unary("i0", "I0", "The modified Bessel function of the first kind, order 0.")
+_logaddexp = binary("logaddexp", "Logaddexp", "log(exp(input) + exp(other)).", tensors=True)
+
+
+def logaddexp(input: Tensor, other: Tensor) -> Tensor:
+    """log(exp(input) + exp(other)), without overflow."""
+    operands = operands_of("logaddexp", input, other)
+    if not (isinstance(operands[1], Tensor) and result_dtype(operands).is_complex):
+        return _logaddexp(*operands)
+    from adjit.complex_parts import logaddexp as of_complex
+
+    return of_complex(*promote(*operands))  # type: ignore[no-any-return]
+
+
 logaddexp2 = binary("logaddexp2", "Logaddexp2", "log2(2**input + 2**other).", tensors=True)
 
 
@@ -83,7 +96,8 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
 
 
 _PUBLIC = (
-    "digamma", "erfc", "erfinv", "i0", "igamma", "igammac", "lgamma", "logaddexp2", "logit", "mvlgamma", "polygamma",
+    "digamma", "erfc", "erfinv", "i0", "igamma", "igammac", "lgamma", "logaddexp", "logaddexp2", "logit", "mvlgamma",
+    "polygamma",
 )  # fmt: skip
 METHODS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in _PUBLIC}
 METHODS["polygamma"] = lambda input, n: polygamma(n, input)
