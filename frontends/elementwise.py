@@ -478,7 +478,8 @@ _PUBLIC = (
     "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "clamp", "clamp_max",
     "clamp_min", "copysign", "cos", "cosh", "div", "erf", "exp", "exp2", "expm1", "float_power", "floor",
     "floor_divide", "fmod", "frac", "heaviside", "hypot", "log", "log10", "log1p", "log2", "maximum",
-    "minimum", "mul", "nan_to_num", "neg", "positive", "pow", "reciprocal", "relu", "remainder", "round", "rsqrt", "rsub", "sgn", "sigmoid", "sign", "sin", "sinc", "sinh", "sqrt", "square", "sub",
+    "minimum", "mul", "nan_to_num", "neg", "positive", "pow", "reciprocal", "relu", "remainder",
+    "round", "rsqrt", "rsub", "sgn", "sigmoid", "sign", "sin", "sinc", "sinh", "sqrt", "square", "sub",
     "tan", "tanh", "trunc", "xlogy",
 )  # fmt: skip
 _ALIASES = {
