@@ -7,13 +7,14 @@ along its own index or along k, whichever reads memory better.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from adjit.compiler.llvm.emit_choice import Dependence, lanes_for, time_along
 from adjit.compiler.llvm.emit_domain import Pairs, split_flat
 from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_pack import Layout, emit_pack_region
+from adjit.compiler.llvm.emit_placed import Placed, emit_places, grid, placed
 from adjit.compiler.llvm.emit_state import Options, Writer
 from adjit.compiler.llvm.emit_window import emit_pack_window, window_of
 from adjit.compiler.llvm.gemm import (
@@ -28,7 +29,7 @@ from adjit.compiler.llvm.gemm import (
     task_count,
     workspace_bytes,
 )
-from adjit.compiler.llvm.gemm_plan import GemmPlan
+from adjit.compiler.llvm.gemm_plan import GemmPlan, plan_placed
 from adjit.compiler.llvm.gemm_tile import offset
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.loops.ir import LOAD, address
@@ -38,17 +39,29 @@ from adjit.ir.shape import Dim, Size, product, substitute
 
 Attach = Callable[[Function], Writer]
 Side = Literal["a", "b"]
+_FEW_TERMS, _FEW_ROWS = 64, 16
 
 
 @dataclass(frozen=True, slots=True)
 class _Axes:
-    """The variables of the four kinds of axes, with extents, so arranged that rows and columns of C have strides."""
+    """The operands, and the variables of the four kinds of axes, with extents; rows and columns of C have strides."""
 
+    a: Region
+    b: Region
     batch: Pairs
     m: Pairs
     n: Pairs
     k: Pairs
     destination: Size  # flat position in C
+
+    @property
+    def exchanged(self) -> _Axes:
+        """The same product as B^T A^T."""
+        return replace(self, a=self.b, b=self.a, m=self.n, n=self.m)
+
+    def extents(self) -> list[Size]:
+        """Rows, columns, terms and batches of the product."""
+        return [product(size for _, size in pairs) for pairs in (self.m, self.n, self.k, self.batch)]
 
 
 def emit_contract(
@@ -61,18 +74,21 @@ def emit_contract(
     """
     axes = _arrange(node)
     dtype = node.inputs[0].type.dtype
-    extents = [product(size for _, size in pairs) for pairs in (axes.m, axes.n, axes.k)]
-    batches = product(size for _, size in axes.batch)
-    m, n, k, count = (extent if isinstance(extent, int) else None for extent in (*extents, batches))
-    plan = plan_gemm(dtype, options.target, m, n, k, tasks, count)
-    sides: tuple[tuple[Side, Region, Pairs], ...] = (("a", node.regions[0], axes.m), ("b", node.regions[1], axes.n))
-    left = LeftOperand()
-    for side, region, own in sides:
-        found = _emit_packing(module, f"{name}.pack_{side}", plan, side, region, own, axes, attach)
-        left = found if side == "a" else left
-
-    a = node.regions[0]
-    a_shared = Dependence(a).of(a.outputs[0]).isdisjoint(name for name, _ in axes.batch)
+    axes, left, right, columns = _places_of(axes, options.target.vector_bytes // dtype.itemsize)
+    extents = axes.extents()
+    if columns is not None:
+        extents[1] = columns[0]
+    m, n, k, count = (extent if isinstance(extent, int) else None for extent in extents)
+    places, packed = None, LeftOperand()
+    if left is not None and m is not None and n is not None and k is not None:
+        plan = plan_placed(dtype, options.target, m, n, k, tasks, windows=columns is not None)
+        places = emit_places(module, name, left, right, attach, columns[1:] if columns is not None else (0, 0))
+    else:
+        plan = plan_gemm(dtype, options.target, m, n, k, tasks, count)
+        packed = _emit_packing(module, f"{name}.pack_a", plan, "a", axes.a, axes.m, axes, attach)
+    if columns is None:
+        _emit_packing(module, f"{name}.pack_b", plan, "b", axes.b, axes.n, axes, attach)
+    a_shared = Dependence(axes.a).of(axes.a.outputs[0]).isdisjoint(name for name, _ in axes.batch)
 
     def prologue(f: Function) -> GemmOperands:
         w = attach(f)
@@ -83,8 +99,7 @@ def emit_contract(
             with w.bound(split_flat(w, axes.batch, batch)):
                 return uniform(w, origin)
 
-        m, n, k = (uniform(w, extent) for extent in extents)
-        total = uniform(w, batches)
+        m, n, k, total = (uniform(w, extent) for extent in extents)
         row, column = (uniform(w, _stride(axes.destination, pairs)) for pairs in (axes.m, axes.n))
         slot = f.let(f"getelementptr ptr, ptr %buffers, i64 {workspace_slot}")
         workspace = f.let(f"load ptr, ptr {slot}, align 8")
@@ -95,11 +110,32 @@ def emit_contract(
         place = batch_offset if axes.batch else None
         return GemmOperands(m, n, k, total, c, "0", row, column, workspace, place, a_shared)
 
-    emit_gemm(module, name, plan, left, f"{name}.pack_b", prologue)
+    pack_b = f"{name}.pack_b" if columns is None else ""
+    emit_gemm(module, name, plan, packed, pack_b, prologue, places=places)
     if count is not None and m is not None and n is not None and k is not None:
         return workspace_bytes(plan), task_count(plan, count, m, n, k)
     emit_task_count(module, f"{name}.tasks", plan, prologue)
     return workspace_bytes(plan), None
+
+
+def _places_of(
+    axes: _Axes, lanes: int
+) -> tuple[_Axes, Placed | None, Placed | None, tuple[int, int, int] | None]:
+    """The axes, A and B where they are read in place, and the grid of B's columns.
+
+    Only windows are: one stride for each kind of axes makes packing cheaper than tables.  Windows that have no columns
+    in a row of memory become A, and what was A is packed, if its rows fill vectors.
+    """
+    windows = placed(axes.b, axes.batch, axes.n, axes.k)
+    if windows is None or _strides_of_operand(axes.b, axes.n, axes) is not None:
+        return axes, None, None, None
+    m, _, k, _ = (extent if isinstance(extent, int) else 0 for extent in axes.extents())
+    left = placed(axes.a, axes.batch, axes.m, axes.k)
+    columns = grid(windows, lambda name: _coefficient(axes.destination, name)) if left is not None else None
+    if columns is not None:
+        # Few terms for many rows: packing is soon repaid, and whole tiles of sums are not.
+        return (axes, left, windows, columns) if k >= _FEW_TERMS or m < _FEW_ROWS else (axes, None, None, None)
+    return (axes.exchanged, windows, None, None) if m >= 2 * lanes else (axes, None, None, None)
 
 
 def _pairs(attribute: object) -> Pairs:
@@ -117,7 +153,8 @@ def _arrange(node: Node) -> _Axes:
         while not _is_affine(destination, pairs[cut:]):
             cut += 1
         moved, kept = (*moved, *pairs[:cut]), [*kept, pairs[cut:]]
-    return _Axes((*batch, *moved), kept[0], kept[1], k, destination)
+    a, b = node.regions
+    return _Axes(a, b, (*batch, *moved), kept[0], kept[1], k, destination)
 
 
 def _is_affine(destination: Size, pairs: Pairs) -> bool:

@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from adjit.compiler.llvm.gemm_loops import PARAMETERS, Loops, quotient_up
 from adjit.compiler.llvm.gemm_pack import LeftOperand, StridedOperand, emit_left, emit_pack_strided
+from adjit.compiler.llvm.gemm_placed import PLACED, PlacedLoops, Places, emit_copy, emit_pack_tail
 from adjit.compiler.llvm.gemm_plan import GRAIN, LINE, GemmPlan, plan_gemm, round_up, workspace_bytes
 from adjit.compiler.llvm.gemm_tile import (
     Epilogue,
     TileSite,
-    counted,
+    emit_placed_tile,
     emit_tile,
     maximum,
     minimum,
-    offset,
     streaming_fence,
-    when,
 )
 from adjit.compiler.llvm.text import Function, LLType, Module
 
@@ -77,15 +77,17 @@ def emit_gemm(
     prologue: Prologue,
     epilogue: Epilogue | None = None,
     linkage: str = "internal",
+    places: Places | None = None,
 ) -> None:
     """`void @name(buffers, sizes, begin, end)`: the tasks begin..end-1 of a product; begin is also the workspace slot.
 
     `left` tells where tiles find A, the function `pack_b` makes panels of B; `prologue` emits what yields the operands
     from `%buffers` and `%sizes`; `epilogue` runs on each element of C once, when its sum is complete, before its store.
-    The number of tasks is `emit_task_count`'s or `task_count`'s.
+    The number of tasks is `emit_task_count`'s or `task_count`'s.  With `places`, A and perhaps B are read where they
+    stand, and `left` tells nothing.
     """
-    tile = emit_tile(module, f"{name}.tile", plan, epilogue)
-    loops = _emit_loops(module, plan)
+    tile = emit_placed_tile(module, plan) if places else emit_tile(module, f"{name}.tile", plan, epilogue)
+    loops, parameters = _emit_loops(module, plan)
     place = "null"
     f = Function(module, name, "ptr %buffers, ptr %sizes, i64 %begin, i64 %end", linkage=linkage)
     operands = prologue(f)
@@ -98,23 +100,44 @@ def emit_gemm(
         g.finish()
     rows, strips = _strips(f, plan, operands)
     array = StridedOperand("null", "0", "0", "0") if left.array is None else left.array(f)
-    given = {
+    given: dict[str, object] = {
         "a": array.pointer, "a_batch_stride": array.batch_stride, "a_row_stride": array.index_stride,
         "a_k_stride": array.k_stride, "a_by_rows": "true" if left.by_rows else "false",
-        "pack_a": left.pack, "pack_b": f"@{pack_b}", "tile": f"@{tile}", "place": place, "m": operands.m,
-        "n": operands.n, "k": operands.k, "c": operands.c, "c_batch_stride": operands.c_batch_stride,
+        "pack_a": left.pack, "pack_b": f"@{pack_b}" if pack_b else "null", "tile": f"@{tile}", "place": place,
+        "m": operands.m, "n": operands.n, "k": operands.k, "c": operands.c, "c_batch_stride": operands.c_batch_stride,
         "c_row_stride": operands.c_row_stride, "c_column_stride": operands.c_column_stride,
         "workspace": operands.workspace, "a_shared": "true" if operands.a_shared else "false", "rows": rows,
         "strips": strips, "total": f.let(f"mul nsw i64 {strips}, {operands.batch_count}"),
         "tasks": _tasks(f, plan, operands, strips), "mr": plan.mr, "nr": plan.nr, "mc": plan.mc, "nc": plan.nc,
         "slot_bytes": plan.slot_bytes, "a_bytes": round_up(plan.a_elements * plan.dtype.itemsize, LINE),
     }  # fmt: skip
-    arguments = ", ".join(f"{type} {given[parameter]}" for parameter, type in _PARAMETERS.items())
+    if places is not None:
+        tail = emit_pack_tail(module, plan) if places.b_steps else ""
+        given |= places.arguments(emit_copy(module, plan), tail, operands.n)
+    arguments = ", ".join(f"{type} {given[parameter]}" for parameter, type in parameters.items())
     f.line(f"call void @{loops}(ptr %buffers, ptr %sizes, i64 %begin, i64 %end, {arguments})")
     if plan.streams:
         streaming_fence(f)
     f.line("ret void")
     f.finish()
+
+
+def _emit_loops(module: Module, plan: GemmPlan) -> tuple[str, dict[str, str]]:
+    """The function of the loops around the tiles, one for all products of a module of one dtype and order.
+
+    Loops over blocks gain nothing from constants, and a function of some 150 lines takes LLVM as long as a tile.
+    """
+    placed = plan.order in ("windows", "placed")
+    parameters = {**PARAMETERS, **PLACED} if placed else PARAMETERS
+    blocks = f".{plan.mc}.{plan.steps}" if placed else ""
+    name = module.shared(f"gemm.{plan.order}.{LLType(plan.dtype).suffix}.{plan.kc}{blocks}")
+    if not module.has(name):
+        given = ", ".join(f"{type} %{parameter}" for parameter, type in parameters.items())
+        f = Function(module, name, f"ptr %buffers, ptr %sizes, i64 %begin, i64 %end, {given}")
+        (PlacedLoops if placed else Loops)(f, plan).emit()
+        f.line("ret void")
+        f.finish()
+    return name, parameters
 
 
 def emit_task_count(module: Module, name: str, plan: GemmPlan, prologue: Prologue, linkage: str = "internal") -> None:
@@ -139,7 +162,7 @@ def _strips(f: Function, plan: GemmPlan, operands: GemmOperands) -> tuple[str, s
     rows = f.let(f"icmp sge i64 {operands.m}, {operands.n}")
     width = f.let(f"select i1 {rows}, i64 {plan.mr}, i64 {plan.nr}")
     length = f.let(f"select i1 {rows}, i64 {operands.m}, i64 {operands.n}")
-    return rows, maximum(f, _quotient_up(f, length, width), 1)
+    return rows, maximum(f, quotient_up(f, length, width), 1)
 
 
 def _tasks(f: Function, plan: GemmPlan, operands: GemmOperands, strips: str) -> str:
@@ -148,183 +171,3 @@ def _tasks(f: Function, plan: GemmPlan, operands: GemmOperands, strips: str) -> 
     work = f.let(f"mul nsw i64 {f.let(f'mul nsw i64 {area}, {operands.k}')}, {operands.batch_count}")
     grains = f.let(f"udiv i64 {work}, {GRAIN}")
     return maximum(f, minimum(f, plan.tasks, minimum(f, total, grains)), 1)
-
-
-def _quotient_up(f: Function, value: str, divisor: str) -> str:
-    """ceil(value / divisor), of i64 that are not negative."""
-    above = f.let(f"add nsw i64 {value}, {f.let(f'sub nsw i64 {divisor}, 1')}")
-    return f.let(f"udiv i64 {above}, {divisor}")
-
-
-# What the loops of a product are given: functions, sizes and places of its operands, and its plan's numbers.
-_PARAMETERS = {
-    "a": "ptr", "a_batch_stride": "i64", "a_row_stride": "i64", "a_k_stride": "i64", "a_by_rows": "i1",
-    "pack_a": "ptr", "pack_b": "ptr", "tile": "ptr", "place": "ptr", "m": "i64", "n": "i64", "k": "i64", "c": "ptr",
-    "c_batch_stride": "i64", "c_row_stride": "i64", "c_column_stride": "i64", "workspace": "ptr", "a_shared": "i1",
-    "rows": "i1", "strips": "i64", "total": "i64", "tasks": "i64", "mr": "i64", "nr": "i64", "mc": "i64", "nc": "i64",
-    "slot_bytes": "i64", "a_bytes": "i64",
-}  # fmt: skip
-
-
-def _emit_loops(module: Module, plan: GemmPlan) -> str:
-    """The function of the loops around the tiles: one for all products of a module of one dtype and order.
-
-    Loops over blocks gain nothing from constants, and a function of some 150 lines takes LLVM as long as a tile.
-    """
-    name = module.shared(f"gemm.{'resident' if plan.resident else 'blocked'}.{LLType(plan.dtype).suffix}.{plan.kc}")
-    if not module.has(name):
-        parameters = ", ".join(f"{type} %{parameter}" for parameter, type in _PARAMETERS.items())
-        f = Function(module, name, f"ptr %buffers, ptr %sizes, i64 %begin, i64 %end, {parameters}")
-        _Loops(f, plan).emit()
-        f.line("ret void")
-        f.finish()
-    return name
-
-
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """Rows m0..m1 and columns n0..n1 of one batch, whose C starts at `c`."""
-
-    batch: str
-    c: str
-    m0: str
-    m1: str
-    n0: str
-    n1: str
-
-
-class _Loops:
-    """The loops of a product, emitted into `f`: tasks to spans, spans to blocks, blocks to tiles."""
-
-    def __init__(self, f: Function, plan: GemmPlan) -> None:
-        self.f, self.plan = f, plan
-        self.element = LLType(plan.dtype).llvm
-
-    def emit(self) -> None:
-        f, plan = self.f, self.plan
-        address = f.let("ptrtoint ptr %workspace to i64")
-        aligned = f.let(f"and i64 {f.let(f'add i64 {address}, {LINE - 1}')}, {-LINE}")
-        slack = f.let(f"sub i64 {aligned}, {address}")
-        place = f.let(f"add i64 {slack}, {f.let('mul nsw i64 %begin, %slot_bytes')}")
-        self.a_panels = offset(f, "i8", "%workspace", place)
-        self.b_panels = offset(f, "i8", self.a_panels, "%a_bytes")
-        self.in_place = f.let("icmp ne ptr %a, null")
-        # Runs of equal length, so that no short one pays for another pass over C; one empty run if K is 0.
-        runs = maximum(f, _quotient_up(f, "%k", str(plan.kc)), 1)
-        self.run = maximum(f, _quotient_up(f, "%k", runs), 1)
-        self.k_stop = maximum(f, "%k", 1)
-        first = f.let(f"udiv i64 {f.let('mul nsw i64 %begin, %total')}, %tasks")
-        stop = f.let(f"udiv i64 {f.let('mul nsw i64 %end, %total')}, %tasks")
-        first_batch = f.let(f"udiv i64 {first}, %strips")
-        apart = f.let("xor i1 %a_shared, true")
-        with counted(f, first_batch, _quotient_up(f, stop, "%strips"), 1) as batch:
-            # Panels of a shared A that were packed for the first batch serve the others, unless its rows are cut.
-            packed = f.let(f"or i1 %rows, {f.let(f'icmp eq i64 {batch}, {first_batch}')}")
-            again = f.let(f"or i1 {apart}, {packed}")
-            self.packs_a = f.let(f"select i1 {self.in_place}, i1 false, i1 {again}")
-            self._span(self._part(batch, first, stop))
-
-    def _part(self, batch: str, first: str, stop: str) -> _Span:
-        """The part of a batch that lies in the strips first..stop-1 of all batches."""
-        f = self.f
-        base = f.let(f"mul nsw i64 {batch}, %strips")
-        begin = maximum(f, f.let(f"sub nsw i64 {first}, {base}"), 0)
-        end = minimum(f, f.let(f"sub nsw i64 {stop}, {base}"), "%strips")
-        limits = []
-        for width, size, chosen in (("%mr", "%m", "01"), ("%nr", "%n", "10")):
-            lower = f.let(f"mul nsw i64 {begin}, {width}")
-            upper = minimum(f, f.let(f"mul nsw i64 {end}, {width}"), size)
-            for own, whole in ((lower, "0"), (upper, size)):
-                pair = (own, whole) if chosen == "01" else (whole, own)
-                limits.append(f.let(f"select i1 %rows, i64 {pair[0]}, i64 {pair[1]}"))
-        before, asked, placed = f.block, f.label("place"), f.label("placed")
-        regular = f.let(f"mul nsw i64 {batch}, %c_batch_stride")
-        f.branch(f.let("icmp eq ptr %place, null"), placed, asked)
-        f.start(asked)
-        found = f.let(f"call i64 %place(ptr %buffers, ptr %sizes, i64 {batch})")
-        f.jump(placed)
-        f.start(placed)
-        position = f.let(f"phi i64 [ {regular}, %{before} ], [ {found}, %{asked} ]")
-        return _Span(batch, offset(f, self.element, "%c", position), *limits)
-
-    def _span(self, span: _Span) -> None:
-        if self.plan.resident:
-            self._resident(span)
-        else:
-            self._blocked(span)
-
-    def _blocked(self, span: _Span) -> None:
-        f = self.f
-        with counted(f, span.n0, span.n1, "%nc") as n0:
-            columns = minimum(f, f.let(f"sub nsw i64 {span.n1}, {n0}"), "%nc")
-            with counted(f, "0", self.k_stop, self.run) as k0:
-                depth = self._depth(k0)
-                self._pack("b", span, n0, columns, k0, depth, self.b_panels)
-                with counted(f, span.m0, span.m1, "%mc") as m0:
-                    rows = minimum(f, f.let(f"sub nsw i64 {span.m1}, {m0}"), "%mc")
-                    with when(f, f.let(f"xor i1 {self.in_place}, true")):
-                        self._pack("a", span, m0, rows, k0, depth, self.a_panels)
-                    self._tiles(span, m0, rows, n0, columns, k0, depth, self.a_panels)
-
-    def _resident(self, span: _Span) -> None:
-        f = self.f
-        rows = f.let(f"sub nsw i64 {span.m1}, {span.m0}")
-        padded = f.let(f"mul nsw i64 {_quotient_up(f, rows, '%mr')}, %mr")
-        some = f.let(f"and i1 {self.packs_a}, {f.let(f'icmp slt i64 {span.n0}, {span.n1}')}")
-        with when(f, some), counted(f, "0", self.k_stop, self.run) as k0:
-            panels = offset(f, self.element, self.a_panels, f.let(f"mul nsw i64 {padded}, {k0}"))
-            self._pack("a", span, span.m0, rows, k0, self._depth(k0), panels)
-        with counted(f, span.n0, span.n1, "%nc") as n0:
-            columns = minimum(f, f.let(f"sub nsw i64 {span.n1}, {n0}"), "%nc")
-            with counted(f, "0", self.k_stop, self.run) as k0:
-                depth = self._depth(k0)
-                panels = offset(f, self.element, self.a_panels, f.let(f"mul nsw i64 {padded}, {k0}"))
-                self._pack("b", span, n0, columns, k0, depth, self.b_panels)
-                self._tiles(span, span.m0, rows, n0, columns, k0, depth, panels)
-
-    def _depth(self, k0: str) -> str:
-        return minimum(self.f, self.f.let(f"sub nsw i64 %k, {k0}"), self.run)
-
-    def _pack(self, side: str, span: _Span, start: str, count: str, k0: str, depth: str, panels: str) -> None:
-        self.f.line(
-            f"call void %pack_{side}(ptr %buffers, ptr %sizes, i64 {span.batch}, i64 {start}, i64 {count}, "
-            f"i64 {k0}, i64 {depth}, ptr {panels})"
-        )
-
-    def _tiles(
-        self, span: _Span, m0: str, rows: str, n0: str, columns: str, k0: str, depth: str, a_panels: str
-    ) -> None:
-        """All tiles of rows of A times packed B; a panel of B stays in L1 while the rows of A pass."""
-        f = self.f
-        a, a_pitch, a_row, a_step = self._left(span, m0, k0, depth, a_panels)
-        again = f.let(f"icmp sgt i64 {k0}, 0")
-        last = f.let(f"icmp sge i64 {f.let(f'add nsw i64 {k0}, {depth}')}, %k")
-        with counted(f, "0", columns, "%nr") as j:
-            column = f.let(f"add nsw i64 {n0}, {j}")
-            b = offset(f, self.element, self.b_panels, f.let(f"mul nsw i64 {j}, {depth}"))
-            c_column = offset(f, self.element, span.c, f.let(f"mul nsw i64 {column}, %c_column_stride"))
-            width = minimum(f, f.let(f"sub nsw i64 {columns}, {j}"), "%nr")
-            with counted(f, "0", rows, "%mr") as i:
-                row = f.let(f"add nsw i64 {m0}, {i}")
-                a_rows = offset(f, self.element, a, f.let(f"mul nsw i64 {i}, {a_pitch}"))
-                c = offset(f, self.element, c_column, f.let(f"mul nsw i64 {row}, %c_row_stride"))
-                height = minimum(f, f.let(f"sub nsw i64 {rows}, {i}"), "%mr")
-                f.line(
-                    f"call void %tile(i64 {depth}, ptr {a_rows}, i64 {a_row}, i64 {a_step}, ptr {b}, ptr {c}, "
-                    f"i64 %c_row_stride, i64 %c_column_stride, i64 {height}, i64 {width}, i1 {again}, ptr %buffers, "
-                    f"ptr %sizes, i64 {span.batch}, i64 {row}, i64 {column}, i1 {last})"
-                )
-
-    def _left(self, span: _Span, m0: str, k0: str, depth: str, a_panels: str) -> tuple[str, str, str, str]:
-        """A from row m0 on: its address, what a tile's first row adds to it, and strides from row to row and of k."""
-        f = self.f
-        places = (
-            f.let(f"mul nsw i64 {index}, {stride}")
-            for index, stride in ((span.batch, "%a_batch_stride"), (m0, "%a_row_stride"), (k0, "%a_k_stride"))
-        )
-        at = f.let(f"add nsw i64 {f.let(f'add nsw i64 {next(places)}, {next(places)}')}, {next(places)}")
-        packed = f.let(f"select i1 %a_by_rows, i64 {depth}, i64 1"), f.let("select i1 %a_by_rows, i64 1, i64 %mr")
-        pairs = (depth, "%a_row_stride"), (packed[0], "%a_row_stride"), (packed[1], "%a_k_stride")
-        pitch, row, step = (f.let(f"select i1 {self.in_place}, i64 {own}, i64 {other}") for other, own in pairs)
-        array = offset(f, self.element, "%a", at)
-        return f.let(f"select i1 {self.in_place}, ptr {array}, ptr {a_panels}"), pitch, row, step

@@ -79,7 +79,7 @@ def emit_left(
 
 def _stands_well(plan: GemmPlan, operand: StridedOperand) -> bool:
     """Whether A is read in place: along its rows, out of L2 or so often that the first time does not matter."""
-    return operand.k_stride == "1" and (plan.resident or plan.nc >= _OFTEN * plan.nr)
+    return operand.k_stride == "1" and (plan.order == "resident" or plan.nc >= _OFTEN * plan.nr)
 
 
 def emit_pack_strided(

@@ -8,14 +8,16 @@ time, so that neither operand is written to memory beyond L2.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 from adjit.ir.errors import CompileError
 from adjit.ir.types import F32, F64, DType
 
 if TYPE_CHECKING:
     from adjit.compiler.llvm.target import Target
+
+Order = Literal["blocked", "resident", "windows", "placed"]
 
 # The longest run of k that is summed in registers.  It decides the bits of a sum, so it is one number for every shape
 # and every target; 256 keeps a 128-byte wide panel of B (32 KiB) in the smallest L1 in use.
@@ -31,13 +33,20 @@ B_NARROW_BYTES = 32 * 1024
 C_BYTES = 512 * 1024
 # A larger C that is written once goes past the caches: to fetch its lines first would take longer than the sums.
 STREAM_BYTES = 4 * 1024 * 1024
+# A block of sums that stays in L2 while runs of k are added to it, and its width: some panels of B.
+SUMS_BYTES = 256 * 1024
+_SUMS_COLUMNS = 128
+# A longer sum has tables of one run at a time.
+_MOST_STEPS = 4096
+# Bytes of an entry in a table of places.
+_ENTRY = 8
 # Workspace addresses are multiples of a cache line.
 LINE = 64
 # A task of fewer multiply-adds (some 2 microseconds) is not worth a wake-up.
 GRAIN = 1 << 18
 _UNKNOWN = 1 << 14
-# More rows than this have no registers for their addresses.
-_MOST_ROWS = 14
+# More rows than this have no registers for their addresses, where they have one stride and where they are in a table.
+_MOST_ROWS, _PLACED_ROWS = 14, 8
 # Cycles for each row that a tile has in a C beyond L2 whose rows are longer than _SHORT bytes: wide tiles have fewer.
 _PIECE, _SHORT = 8, 2048
 
@@ -48,8 +57,11 @@ class GemmPlan:
 
     The register tile is `mr` rows by `nr` columns (`nr` a multiple of `lanes`); `mc`, `nc` are the packed blocks
     (multiples of `mr`, `nr`); `kc` is the longest run of k summed before it meets C; `tasks` is the largest number of
-    parallel tasks; `a_elements` and `b_elements` are the workspace of one task.  With `resident`, A is packed whole;
-    with `fetches`, a tile of C is asked for before its sums; with `streams`, whole tiles are stored past the caches.
+    parallel tasks; `a_elements` and `b_elements` are the workspace of one task.  `order` is that of the loops: blocks
+    of A and B are packed in turn (`blocked`), or A whole before (`resident`); or A is read where it stands by tables,
+    B packed (`placed`) or read where it stands too (`windows`); see `gemm_placed`, whose tables hold all k, or `steps`
+    of a run.  With `fetches`, a tile of C is
+    asked for before its sums; with `streams`, whole tiles are stored past the caches.
     """
 
     dtype: DType
@@ -60,12 +72,13 @@ class GemmPlan:
     mc: int
     nc: int
     kc: int
-    resident: bool
+    order: Order
     fetches: bool
     streams: bool
     tasks: int
     a_elements: int
     b_elements: int
+    steps: int = 0
 
     def __post_init__(self) -> None:
         if self.mc % self.mr or self.nc % self.nr or self.nr % self.lanes:
@@ -78,6 +91,12 @@ class GemmPlan:
         return round_up(self.a_elements * itemsize, LINE) + round_up(self.b_elements * itemsize, LINE)
 
 
+    @property
+    def table_bytes(self) -> int:
+        """The tables of a product in place: where rows begin, and two of the pairs of steps of a run of k."""
+        return round_up(_ENTRY * (self.mc + 4 * self.steps), LINE)
+
+
 def workspace_bytes(plan: GemmPlan) -> int:
     """Bytes of workspace that one product needs: a slot for each of `plan.tasks`, and room to align the first.
 
@@ -87,8 +106,9 @@ def workspace_bytes(plan: GemmPlan) -> int:
 
 
 def plan_gemm(
-    dtype: DType, target: Target, m: int | None, n: int | None, k: int | None, tasks: int = 1, batch: int | None = 1
-) -> GemmPlan:
+    dtype: DType, target: Target, m: int | None, n: int | None, k: int | None, tasks: int = 1, batch: int | None = 1,
+    most_rows: int = _MOST_ROWS,
+) -> GemmPlan:  # fmt: skip
     """The plan for sizes m, n, k, batch, None where known only at run time, for up to `tasks` parallel tasks.
 
     Errors: CompileError for dtypes that have no product of their own (bool, f16, bf16: compute in f32).
@@ -99,7 +119,7 @@ def plan_gemm(
     if dtype.is_integer:  # small integers are not the field's hot path: keep their transposes and tiles small
         lanes = min(lanes, 16)
     depth = DEPTH if k is None else max(1, min(DEPTH, k))
-    mr, vectors = _tile(dtype, target, m, n, depth, lanes)
+    mr, vectors = _tile(dtype, target, m, n, depth, lanes, most_rows)
     nr = vectors * lanes
     rows = round_up(_UNKNOWN if m is None else max(1, m), mr)
     columns = round_up(_UNKNOWN if n is None else max(1, n), nr)
@@ -115,8 +135,23 @@ def plan_gemm(
         a_elements = mc * depth
     fetches = (k or _UNKNOWN) > DEPTH and (m or _UNKNOWN) * (n or _UNKNOWN) * dtype.itemsize > C_BYTES
     return GemmPlan(
-        dtype, target, lanes, mr, nr, mc, nc, DEPTH, resident, fetches, _streams(dtype, target, m, n, k, batch), tasks,
-        a_elements, nc * depth,
+        dtype, target, lanes, mr, nr, mc, nc, DEPTH, "resident" if resident else "blocked", fetches,
+        _streams(dtype, target, m, n, k, batch), tasks, a_elements, nc * depth,
+    )  # fmt: skip
+
+
+def plan_placed(dtype: DType, target: Target, m: int, n: int, k: int, tasks: int, *, windows: bool) -> GemmPlan:
+    """The plan for a product that reads A where it stands, and B too if its columns are `windows`."""
+    plan = plan_gemm(dtype, target, m, n, k, tasks, most_rows=_PLACED_ROWS)
+    rows, columns = round_up(max(1, m), plan.mr), round_up(max(1, n), plan.nr)
+    nc = min(columns, round_up(_SUMS_COLUMNS, plan.nr))
+    mc = min(rows, round_down(SUMS_BYTES // (nc * dtype.itemsize), plan.mr))
+    plan = replace(plan, order="windows" if windows else "placed", fetches=False, streams=False, mc=mc, nc=nc)
+    plan = replace(plan, steps=k if k <= _MOST_STEPS else DEPTH)
+    # Vectors that copy sums may read beyond them.
+    return replace(
+        plan, a_elements=-(-plan.table_bytes // dtype.itemsize) + mc * nc + plan.lanes,
+        b_elements=(plan.nr if windows else nc) * min(DEPTH, max(1, k)),
     )  # fmt: skip
 
 
@@ -128,7 +163,9 @@ def _streams(dtype: DType, target: Target, m: int | None, n: int | None, k: int 
     return lines and dtype.is_float and batch * m * n * dtype.itemsize >= STREAM_BYTES
 
 
-def _tile(dtype: DType, target: Target, m: int | None, n: int | None, depth: int, lanes: int) -> tuple[int, int]:
+def _tile(
+    dtype: DType, target: Target, m: int | None, n: int | None, depth: int, lanes: int, most_rows: int
+) -> tuple[int, int]:
     """The tile (rows, vectors a row) with the least estimated time for an m x n product, padding included."""
     spread = m and n and m * n * dtype.itemsize > C_BYTES and n * dtype.itemsize > _SHORT
     piece = _PIECE if spread else 0
@@ -141,14 +178,14 @@ def _tile(dtype: DType, target: Target, m: int | None, n: int | None, depth: int
         step = max(mr * vectors / 2, (mr + vectors) / 2, 4.0) + 0.5
         return tiles * (step * depth + 20 + mr * vectors + mr * piece), -mr * vectors
 
-    return min(_tiles(dtype, target), key=time)
+    return min(_tiles(dtype, target, most_rows), key=time)
 
 
-def _tiles(dtype: DType, target: Target) -> Iterator[tuple[int, int]]:
+def _tiles(dtype: DType, target: Target, most_rows: int) -> Iterator[tuple[int, int]]:
     """The tiles whose accumulators, one row of B and one broadcast of A fit the registers."""
     budget = target.vector_registers if dtype.is_float else 12
     for vectors in (1, 2, 3, 4):
-        for mr in range(1, _MOST_ROWS + 1):
+        for mr in range(1, most_rows + 1):
             if mr * vectors + vectors + 1 <= budget:
                 yield mr, vectors
 

@@ -6,7 +6,7 @@ size nor its place in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -153,7 +153,17 @@ def emit_tile(module: Module, name: str, plan: GemmPlan, epilogue: Epilogue | No
     tile = f.let(f"alloca [{plan.mr * plan.nr} x {element}], align 64")
     if plan.fetches:
         _fetch(f, plan)
-    sums = _sum(f, plan)
+    starts = ["0"]  # where the rows begin; those beyond the edge at the first, and what they give is not stored
+    for i in range(1, plan.mr):
+        exists = f.let(f"icmp sgt i64 %rows, {i}")
+        starts.append(f.let(f"select i1 {exists}, i64 {f.let(f'mul nsw i64 %a_row, {i}')}, i64 0"))
+
+    def at(k: str) -> tuple[str, str]:
+        places = f.let(f"mul nsw i64 {k}, %a_step"), f.let(f"mul nsw i64 {k}, {plan.nr}")
+        return offset(f, element, "%a", places[0]), offset(f, element, "%b", places[1])
+
+    # Panels start at cache lines, and rows of B are whole vectors.
+    sums = _sum(f, plan, starts, at, plan.lanes * plan.dtype.itemsize)
     full, partial, done = f.label("full"), f.label("partial"), f.label("done")
     whole = [f"icmp eq i64 %rows, {plan.mr}", f"icmp eq i64 %columns, {plan.nr}", "icmp eq i64 %column_stride, 1"]
     if epilogue is not None:  # the epilogue's code stands once, in the loop over the tile's rows
@@ -195,18 +205,52 @@ def streaming_fence(f: Function) -> None:
     f.line("call void @llvm.x86.sse.sfence()")
 
 
-def _sum(f: Function, plan: GemmPlan) -> list[str]:
-    """The tile's sums over k, row by row, vector by vector; zeros if depth is 0."""
+def emit_placed_tile(module: Module, plan: GemmPlan) -> str:
+    """`void @...(...)`: a whole tile of sums, put into or added to `%sums`, whose rows are `%pitch` elements long.
+
+    Element (i, k) of A stands at `%a[rows[i] + steps[k][0]]`, vector (k, j) of B at `%b[steps[k][1] + j]`.
+    """
+    vector = LLType(plan.dtype, plan.lanes)
+    name = module.shared(f"gemm.placed.{plan.mr}x{plan.nr}.{vector.suffix}")
+    if module.has(name):
+        return name
+    parameters = (
+        "i64 %depth, ptr readonly %a, ptr readonly %b, ptr readonly %rows, ptr readonly %steps, ptr noalias %sums, "
+        "i64 %pitch, i1 %accumulate"
+    )
+    f = Function(module, name, parameters, attributes='noinline nounwind "prefer-vector-width"="512"')
+
+    def entry(table: str, index: str | int) -> str:
+        return f.let(f"load i64, ptr {offset(f, 'i64', table, index)}, align 8")
+
+    def at(k: str) -> tuple[str, str]:
+        pair = offset(f, "[2 x i64]", "%steps", k)
+        return offset(f, vector.element, "%a", entry(pair, 0)), offset(f, vector.element, "%b", entry(pair, 1))
+
+    starts = [entry("%rows", i) for i in range(plan.mr)]
+    found = _sum(f, plan, starts, at, plan.dtype.itemsize)
+    some = splat(f, LLType(BOOL, plan.lanes), "%accumulate")
+    _store_rows(f, plan, found, "%sums", "%pitch", some)
+    f.line("ret void")
+    f.finish()
+    return name
+
+
+def _sum(
+    f: Function, plan: GemmPlan, starts: Sequence[str], at: Callable[[str], tuple[str, str]], align: int
+) -> list[str]:
+    """The tile's sums over k, row by row, vector by vector; zeros if depth is 0.
+
+    `at` gives the addresses at a k of A, to which a row's start is added, and of B, whose vectors are aligned so.
+    """
     vector = LLType(plan.dtype, plan.lanes)
     vectors = plan.nr // plan.lanes
     count = plan.mr * vectors
     current, updated = [f.reserve() for _ in range(count)], [f.reserve() for _ in range(count)]
     results = [f.reserve() for _ in range(count)]
     zero = vector.constant(0)
-    starts = ["0"]  # where the rows begin; those beyond the edge at the first, and what they give is not stored
-    for i in range(1, plan.mr):
-        exists = f.let(f"icmp sgt i64 %rows, {i}")
-        starts.append(f.let(f"select i1 {exists}, i64 {f.let(f'mul nsw i64 %a_row, {i}')}, i64 0"))
+    for line in _NO_UNROLL:
+        f.module.declare(line)
     head, latch, after = f.label("sum"), f.label("next"), f.label("summed")
     before, index = f.block, f.reserve()
     some = f.let("icmp sgt i64 %depth, 0")
@@ -216,20 +260,18 @@ def _sum(f: Function, plan: GemmPlan) -> list[str]:
     f.set(index, f"phi i64 [ 0, %{before} ], [ {following}, %{latch} ]")
     for old, new in zip(current, updated, strict=True):
         f.set(old, f"phi {vector.llvm} [ {zero}, %{before} ], [ {new}, %{latch} ]")
-    a = offset(f, vector.element, "%a", f.let(f"mul nsw i64 {index}, %a_step"))
-    b = offset(f, vector.element, "%b", f.let(f"mul nsw i64 {index}, {plan.nr}"))
-    align = plan.lanes * plan.dtype.itemsize  # panels start at cache lines, and rows of B are whole vectors
+    a, b = at(index)
     columns = [
         f.let(f"load {vector.llvm}, ptr {offset(f, vector.element, b, v * plan.lanes)}, align {align}")
         for v in range(vectors)
     ]
     for i, start in enumerate(starts):
-        at = offset(f, vector.element, a, start)
-        scalar = f.let(f"load {vector.element}, ptr {at}, align {plan.dtype.itemsize}")
+        place = offset(f, vector.element, a, start)
+        scalar = f.let(f"load {vector.element}, ptr {place}, align {plan.dtype.itemsize}")
         row = splat(f, vector, scalar)
         for v in range(vectors):
-            place = i * vectors + v
-            f.set(updated[place], multiply_add(f, plan, vector, row, columns[v], current[place]))
+            number = i * vectors + v
+            f.set(updated[number], multiply_add(f, plan, vector, row, columns[v], current[number]))
     f.jump(latch)
     f.start(latch)
     f.set(following, f"add nsw i64 {index}, 1")
@@ -258,12 +300,16 @@ def add(f: Function, type: LLType, left: str, right: str) -> str:
 
 def _store_whole(f: Function, plan: GemmPlan, sums: list[str]) -> None:
     """Put a tile that exists whole into rows of C of unit column stride."""
+    _store_rows(f, plan, sums, "%c", "%row_stride", splat(f, LLType(BOOL, plan.lanes), "%accumulate"))
+
+
+def _store_rows(f: Function, plan: GemmPlan, sums: list[str], to: str, pitch: str, some: str) -> None:
+    """Put the tile's vectors into rows that begin `pitch` elements after each other, added to what is there if so."""
     vector = LLType(plan.dtype, plan.lanes)
     vectors = plan.nr // plan.lanes
     align = plan.dtype.itemsize
-    some = splat(f, LLType(BOOL, plan.lanes), "%accumulate")
     for i in range(plan.mr):
-        row = offset(f, vector.element, "%c", f.let(f"mul nsw i64 %row_stride, {i}"))
+        row = offset(f, vector.element, to, f.let(f"mul nsw i64 {pitch}, {i}"))
         for v in range(vectors):
             place = offset(f, vector.element, row, v * plan.lanes)
             total = add(f, vector, _current(f, vector, place, some), sums[i * vectors + v])

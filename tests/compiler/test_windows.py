@@ -26,6 +26,8 @@ CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], int, int, int, int]] = 
     "rows of 3": ((4, 30, 5, 5), (18, 30, 3, 3), 1, 0, 1, 1),
     "rows of 40, apart": ((2, 6, 44, 44), (16, 6, 3, 3), 1, 0, 2, 1),
     "steps of 2": ((2, 6, 21, 21), (16, 6, 3, 3), 2, 1, 1, 1),
+    "steps of 2, many features": ((2, 9, 21, 21), (40, 9, 3, 3), 2, 1, 1, 1),
+    "3 x 3 of large taps": ((5, 4, 14, 14), (33, 4, 12, 12), 1, 0, 1, 1),
     "groups": ((3, 12, 14, 14), (24, 4, 3, 3), 1, 0, 1, 3),
     "points": ((3, 40, 10, 10), (24, 40, 1, 1), 1, 0, 1, 1),
 }
@@ -96,7 +98,15 @@ def test_windows_of_doubles(name: str) -> None:
     np.testing.assert_allclose(found, in_order(name, x, w), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["rows of 24", "rows of 12, padded", "rows of 3"])
+@pytest.mark.parametrize("name", ["rows of 24", "rows of 28, padded", "steps of 2, many features"])
+def test_windows_are_read_in_place(name: str) -> None:
+    text = llvm_of(program(name, F32))
+    assert "@gemm.placed" in text
+    assert ("@k1.pack_b(" in text) == (name == "steps of 2, many features")  # the kernel; windows are its rows
+    assert "gather" not in text
+
+
+@pytest.mark.parametrize("name", ["rows of 8", "rows of 3"])
 def test_windows_are_packed_as_rows(name: str) -> None:
     text = llvm_of(program(name, F32))
     packing = text[text.index(".pack_b(") :]

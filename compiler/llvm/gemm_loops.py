@@ -1,0 +1,178 @@
+"""The loops around the tiles of a matrix product: tasks to spans, spans to blocks, blocks to tiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adjit.compiler.llvm.gemm_plan import LINE, GemmPlan
+from adjit.compiler.llvm.gemm_tile import counted, maximum, minimum, offset, when
+from adjit.compiler.llvm.text import Function, LLType
+
+# What the loops of any product are given: functions, sizes and places of its operands, and its plan's numbers.
+PARAMETERS = {
+    "a": "ptr", "a_batch_stride": "i64", "a_row_stride": "i64", "a_k_stride": "i64", "a_by_rows": "i1",
+    "pack_a": "ptr", "pack_b": "ptr", "tile": "ptr", "place": "ptr", "m": "i64", "n": "i64", "k": "i64", "c": "ptr",
+    "c_batch_stride": "i64", "c_row_stride": "i64", "c_column_stride": "i64", "workspace": "ptr", "a_shared": "i1",
+    "rows": "i1", "strips": "i64", "total": "i64", "tasks": "i64", "mr": "i64", "nr": "i64", "mc": "i64", "nc": "i64",
+    "slot_bytes": "i64", "a_bytes": "i64",
+}  # fmt: skip
+
+
+def quotient_up(f: Function, value: str, divisor: str) -> str:
+    """ceil(value / divisor), of i64 that are not negative."""
+    above = f.let(f"add nsw i64 {value}, {f.let(f'sub nsw i64 {divisor}, 1')}")
+    return f.let(f"udiv i64 {above}, {divisor}")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Rows m0..m1 and columns n0..n1 of one batch, whose C starts at `c`."""
+
+    batch: str
+    c: str
+    m0: str
+    m1: str
+    n0: str
+    n1: str
+
+
+class Loops:
+    """The loops of a product, emitted into `f`: tasks to spans, spans to blocks, blocks to tiles."""
+
+    def __init__(self, f: Function, plan: GemmPlan) -> None:
+        self.f, self.plan = f, plan
+        self.element = LLType(plan.dtype).llvm
+
+    def emit(self) -> None:
+        f, plan = self.f, self.plan
+        address = f.let("ptrtoint ptr %workspace to i64")
+        aligned = f.let(f"and i64 {f.let(f'add i64 {address}, {LINE - 1}')}, {-LINE}")
+        slack = f.let(f"sub i64 {aligned}, {address}")
+        place = f.let(f"add i64 {slack}, {f.let('mul nsw i64 %begin, %slot_bytes')}")
+        self.a_panels = offset(f, "i8", "%workspace", place)
+        self.b_panels = offset(f, "i8", self.a_panels, "%a_bytes")
+        self.in_place = f.let("icmp ne ptr %a, null")
+        # Runs of equal length, so that no short one pays for another pass over C; one empty run if K is 0.
+        runs = maximum(f, quotient_up(f, "%k", str(plan.kc)), 1)
+        self.run = maximum(f, quotient_up(f, "%k", runs), 1)
+        self.k_stop = maximum(f, "%k", 1)
+        first = f.let(f"udiv i64 {f.let('mul nsw i64 %begin, %total')}, %tasks")
+        stop = f.let(f"udiv i64 {f.let('mul nsw i64 %end, %total')}, %tasks")
+        first_batch = f.let(f"udiv i64 {first}, %strips")
+        apart = f.let("xor i1 %a_shared, true")
+        self.begin()
+        with counted(f, first_batch, quotient_up(f, stop, "%strips"), 1) as batch:
+            # Panels of a shared A that were packed for the first batch serve the others, unless its rows are cut.
+            packed = f.let(f"or i1 %rows, {f.let(f'icmp eq i64 {batch}, {first_batch}')}")
+            again = f.let(f"or i1 {apart}, {packed}")
+            self.packs_a = f.let(f"select i1 {self.in_place}, i1 false, i1 {again}")
+            self.span(self._part(batch, first, stop))
+
+    def begin(self) -> None:
+        """What a task does once, before its first batch."""
+
+    def _part(self, batch: str, first: str, stop: str) -> Span:
+        """The part of a batch that lies in the strips first..stop-1 of all batches."""
+        f = self.f
+        base = f.let(f"mul nsw i64 {batch}, %strips")
+        begin = maximum(f, f.let(f"sub nsw i64 {first}, {base}"), 0)
+        end = minimum(f, f.let(f"sub nsw i64 {stop}, {base}"), "%strips")
+        limits = []
+        for width, size, chosen in (("%mr", "%m", "01"), ("%nr", "%n", "10")):
+            lower = f.let(f"mul nsw i64 {begin}, {width}")
+            upper = minimum(f, f.let(f"mul nsw i64 {end}, {width}"), size)
+            for own, whole in ((lower, "0"), (upper, size)):
+                pair = (own, whole) if chosen == "01" else (whole, own)
+                limits.append(f.let(f"select i1 %rows, i64 {pair[0]}, i64 {pair[1]}"))
+        before, asked, placed = f.block, f.label("place"), f.label("placed")
+        regular = f.let(f"mul nsw i64 {batch}, %c_batch_stride")
+        f.branch(f.let("icmp eq ptr %place, null"), placed, asked)
+        f.start(asked)
+        found = f.let(f"call i64 %place(ptr %buffers, ptr %sizes, i64 {batch})")
+        f.jump(placed)
+        f.start(placed)
+        position = f.let(f"phi i64 [ {regular}, %{before} ], [ {found}, %{asked} ]")
+        return Span(batch, offset(f, self.element, "%c", position), *limits)
+
+    def span(self, span: Span) -> None:
+        """The part of a task that lies in one batch."""
+        if self.plan.order == "resident":
+            self._resident(span)
+        else:
+            self._blocked(span)
+
+    def _blocked(self, span: Span) -> None:
+        f = self.f
+        with counted(f, span.n0, span.n1, "%nc") as n0:
+            columns = minimum(f, f.let(f"sub nsw i64 {span.n1}, {n0}"), "%nc")
+            with counted(f, "0", self.k_stop, self.run) as k0:
+                depth = self._depth(k0)
+                self._pack("b", span, n0, columns, k0, depth, self.b_panels)
+                with counted(f, span.m0, span.m1, "%mc") as m0:
+                    rows = minimum(f, f.let(f"sub nsw i64 {span.m1}, {m0}"), "%mc")
+                    with when(f, f.let(f"xor i1 {self.in_place}, true")):
+                        self._pack("a", span, m0, rows, k0, depth, self.a_panels)
+                    self._tiles(span, m0, rows, n0, columns, k0, depth, self.a_panels)
+
+    def _resident(self, span: Span) -> None:
+        f = self.f
+        rows = f.let(f"sub nsw i64 {span.m1}, {span.m0}")
+        padded = f.let(f"mul nsw i64 {quotient_up(f, rows, '%mr')}, %mr")
+        some = f.let(f"and i1 {self.packs_a}, {f.let(f'icmp slt i64 {span.n0}, {span.n1}')}")
+        with when(f, some), counted(f, "0", self.k_stop, self.run) as k0:
+            panels = offset(f, self.element, self.a_panels, f.let(f"mul nsw i64 {padded}, {k0}"))
+            self._pack("a", span, span.m0, rows, k0, self._depth(k0), panels)
+        with counted(f, span.n0, span.n1, "%nc") as n0:
+            columns = minimum(f, f.let(f"sub nsw i64 {span.n1}, {n0}"), "%nc")
+            with counted(f, "0", self.k_stop, self.run) as k0:
+                depth = self._depth(k0)
+                panels = offset(f, self.element, self.a_panels, f.let(f"mul nsw i64 {padded}, {k0}"))
+                self._pack("b", span, n0, columns, k0, depth, self.b_panels)
+                self._tiles(span, span.m0, rows, n0, columns, k0, depth, panels)
+
+    def _depth(self, k0: str) -> str:
+        return minimum(self.f, self.f.let(f"sub nsw i64 %k, {k0}"), self.run)
+
+    def _pack(self, side: str, span: Span, start: str, count: str, k0: str, depth: str, panels: str) -> None:
+        self.f.line(
+            f"call void %pack_{side}(ptr %buffers, ptr %sizes, i64 {span.batch}, i64 {start}, i64 {count}, "
+            f"i64 {k0}, i64 {depth}, ptr {panels})"
+        )
+
+    def _tiles(
+        self, span: Span, m0: str, rows: str, n0: str, columns: str, k0: str, depth: str, a_panels: str
+    ) -> None:
+        """All tiles of rows of A times packed B; a panel of B stays in L1 while the rows of A pass."""
+        f = self.f
+        a, a_pitch, a_row, a_step = self._left(span, m0, k0, depth, a_panels)
+        again = f.let(f"icmp sgt i64 {k0}, 0")
+        last = f.let(f"icmp sge i64 {f.let(f'add nsw i64 {k0}, {depth}')}, %k")
+        with counted(f, "0", columns, "%nr") as j:
+            column = f.let(f"add nsw i64 {n0}, {j}")
+            b = offset(f, self.element, self.b_panels, f.let(f"mul nsw i64 {j}, {depth}"))
+            c_column = offset(f, self.element, span.c, f.let(f"mul nsw i64 {column}, %c_column_stride"))
+            width = minimum(f, f.let(f"sub nsw i64 {columns}, {j}"), "%nr")
+            with counted(f, "0", rows, "%mr") as i:
+                row = f.let(f"add nsw i64 {m0}, {i}")
+                a_rows = offset(f, self.element, a, f.let(f"mul nsw i64 {i}, {a_pitch}"))
+                c = offset(f, self.element, c_column, f.let(f"mul nsw i64 {row}, %c_row_stride"))
+                height = minimum(f, f.let(f"sub nsw i64 {rows}, {i}"), "%mr")
+                f.line(
+                    f"call void %tile(i64 {depth}, ptr {a_rows}, i64 {a_row}, i64 {a_step}, ptr {b}, ptr {c}, "
+                    f"i64 %c_row_stride, i64 %c_column_stride, i64 {height}, i64 {width}, i1 {again}, ptr %buffers, "
+                    f"ptr %sizes, i64 {span.batch}, i64 {row}, i64 {column}, i1 {last})"
+                )
+
+    def _left(self, span: Span, m0: str, k0: str, depth: str, a_panels: str) -> tuple[str, str, str, str]:
+        """A from row m0 on: its address, what a tile's first row adds to it, and strides from row to row and of k."""
+        f = self.f
+        places = (
+            f.let(f"mul nsw i64 {index}, {stride}")
+            for index, stride in ((span.batch, "%a_batch_stride"), (m0, "%a_row_stride"), (k0, "%a_k_stride"))
+        )
+        at = f.let(f"add nsw i64 {f.let(f'add nsw i64 {next(places)}, {next(places)}')}, {next(places)}")
+        packed = f.let(f"select i1 %a_by_rows, i64 {depth}, i64 1"), f.let("select i1 %a_by_rows, i64 1, i64 %mr")
+        pairs = (depth, "%a_row_stride"), (packed[0], "%a_row_stride"), (packed[1], "%a_k_stride")
+        pitch, row, step = (f.let(f"select i1 {self.in_place}, i64 {own}, i64 {other}") for other, own in pairs)
+        array = offset(f, self.element, "%a", at)
+        return f.let(f"select i1 {self.in_place}, ptr {array}, ptr {a_panels}"), pitch, row, step

@@ -1,0 +1,244 @@
+"""Products whose operands are read where they stand, by tables: A at rows[i] + steps[k][0], B at steps[k][1] + j.
+
+Windows of an image are such operands: which pixel a tap sees is a sum of a place that belongs to the window and a shift
+that belongs to the tap.  So a convolution copies nothing but its sums.  Tiles put them into a block of workspace that
+L2 holds, whole tiles only; when the last run of k is in, the part of the block that exists goes to C.
+
+Windows that follow each other in memory do so along the rows of the image, and between two rows of windows stand some
+that are none, astride the image's edge: B has columns for them too (`grid_pitch` a row, of which the first `grid_row`
+are windows), which are summed like the others and not stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adjit.compiler.llvm.gemm_loops import Loops, Span
+from adjit.compiler.llvm.gemm_pack import ATTRIBUTES
+from adjit.compiler.llvm.gemm_plan import LINE, GemmPlan
+from adjit.compiler.llvm.gemm_tile import (
+    below,
+    counted,
+    masked_load,
+    masked_store,
+    maximum,
+    minimum,
+    offset,
+    prefetch,
+    when,
+)
+from adjit.compiler.llvm.text import Function, LLType, Module
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The functions that tell where elements stand.
+
+    `ptr @a_place(buffers, sizes, batch)` is the address of a batch's first element of A; `void @a_rows(buffers, sizes,
+    first, count, table, pitch)` puts what rows first.. add to it into each `pitch`-th entry of a table, in elements,
+    `a_steps` what k adds; so for B, where `b_steps` of None says that B is packed into panels.
+    """
+
+    a_place: str
+    a_rows: str
+    a_steps: str
+    b_place: str = "null"
+    b_steps: str | None = None
+    grid_pitch: int = 0
+    grid_row: int = 0
+    taps: int = 1
+
+    def arguments(self, copy: str, pack_tail: str, n: str) -> dict[str, object]:
+        """What `PLACED` names."""
+        row = str(self.grid_row) if self.grid_pitch else n
+        return {
+            "a_place": f"@{self.a_place}", "a_rows": f"@{self.a_rows}", "a_steps": f"@{self.a_steps}",
+            "b_place": f"@{self.b_place}" if self.b_steps else "null", "b_steps": f"@{self.b_steps or self.a_steps}",
+            "copy": f"@{copy}", "pack_tail": f"@{pack_tail}" if self.b_steps else "null",
+            "grid_pitch": str(self.grid_pitch or n), "grid_row": row, "taps": str(self.taps),
+        }  # fmt: skip
+
+
+PLACED = {
+    "a_place": "ptr", "a_rows": "ptr", "a_steps": "ptr", "b_place": "ptr", "b_steps": "ptr", "copy": "ptr",
+    "pack_tail": "ptr", "grid_pitch": "i64", "grid_row": "i64", "taps": "i64",
+}  # fmt: skip
+
+
+class PlacedLoops(Loops):
+    """Blocks of C, runs of k inside, tiles inside: the sums of a block stay in workspace until they are complete."""
+
+    def begin(self) -> None:
+        f, plan = self.f, self.plan
+        self.windows = plan.order == "windows"
+        self.line = LINE // plan.dtype.itemsize
+        self.rows_table = self.a_panels
+        self.steps, self.panel_steps = (
+            offset(f, "i64", self.rows_table, plan.mc + 2 * plan.steps * table) for table in range(2)
+        )
+        self.sums = offset(f, "i8", self.rows_table, plan.table_bytes)
+        if plan.steps > plan.kc:
+            self._fill_steps("0", "%k")
+
+    def _fill_steps(self, first: str, count: str) -> None:
+        """The steps of `count` k from `first` on, in pairs: for B in place, and for panels of runs of k."""
+        f = self.f
+        self._table("a_steps", first, count, self.panel_steps, 2)
+        with counted(f, "0", count, 1) as k:
+            entry = offset(f, "i64", offset(f, "[2 x i64]", self.panel_steps, k), 1)
+            within = f.let(f"urem i64 {k}, {self.run}")
+            f.line(f"store i64 {f.let(f'mul nsw i64 {within}, %nr')}, ptr {entry}, align 8")
+        if self.windows:
+            self._table("a_steps", first, count, self.steps, 2)
+            self._table("b_steps", first, count, offset(f, "i64", self.steps, 1), 2)
+
+    def span(self, span: Span) -> None:
+        f, plan, windows = self.f, self.plan, self.windows
+        rows_table, sums = self.rows_table, self.sums
+        a = f.let(f"call ptr %a_place(ptr %buffers, ptr %sizes, i64 {span.batch})")
+        b = f.let(f"call ptr %b_place(ptr %buffers, ptr %sizes, i64 {span.batch})") if windows else ""
+        if windows:
+            self._fetch_columns(offset(f, self.element, b, span.n0))
+        with counted(f, span.n0, span.n1, "%nc") as n0:
+            if windows:
+                self._fetch_columns(offset(f, self.element, b, f.let(f"add nsw i64 {n0}, %nc")))
+            columns = minimum(f, f.let(f"sub nsw i64 {span.n1}, {n0}"), "%nc")
+            with counted(f, span.m0, span.m1, "%mc") as m0:
+                rows = minimum(f, f.let(f"sub nsw i64 {span.m1}, {m0}"), "%mc")
+                self._table("a_rows", m0, rows, rows_table, 1)
+                with counted(f, rows, str(plan.mc), 1) as beyond:  # what these rows give is not stored
+                    f.line(f"store i64 0, ptr {offset(f, 'i64', rows_table, beyond)}, align 8")
+                with counted(f, "0", self.k_stop, self.run) as k0:
+                    depth = self._depth(k0)
+                    if plan.steps <= plan.kc:
+                        self._fill_steps(k0, depth)
+                        at_k = "0"
+                    else:
+                        at_k = k0
+                    steps, panel_steps = (offset(f, "[2 x i64]", t, at_k) for t in (self.steps, self.panel_steps))
+                    if not windows:
+                        self._fetch_rows(a, rows, steps, depth)
+                        self._pack("b", span, n0, columns, k0, depth, self.b_panels)
+                    again = f.let(f"icmp sgt i64 {k0}, 0")
+                    with counted(f, "0", columns, "%nr") as j:
+                        if windows:
+                            width = minimum(f, f.let(f"sub nsw i64 {columns}, {j}"), "%nr")
+                            at = f.let(f"add nsw i64 {n0}, {j}")
+                            stands = offset(f, self.element, b, at)
+                            panel, table = self._columns(stands, steps, panel_steps, width, depth)
+                        else:
+                            panel = offset(f, self.element, self.b_panels, f.let(f"mul nsw i64 {j}, {depth}"))
+                            table = panel_steps
+                        with counted(f, "0", rows, "%mr") as i:
+                            place = f.let(f"add nsw i64 {f.let(f'mul nsw i64 {i}, %nc')}, {j}")
+                            f.line(
+                                f"call void %tile(i64 {depth}, ptr {a}, ptr {panel}, "
+                                f"ptr {offset(f, 'i64', rows_table, i)}, ptr {table}, "
+                                f"ptr {offset(f, self.element, sums, place)}, i64 %nc, i1 {again})"
+                            )
+                c = offset(f, self.element, span.c, f.let(f"mul nsw i64 {m0}, %c_row_stride"))
+                f.line(
+                    f"call void %copy(ptr {sums}, i64 %nc, ptr {c}, i64 {rows}, i64 {n0}, i64 {columns}, "
+                    "i64 %c_row_stride, i64 %c_column_stride, i64 %grid_pitch, i64 %grid_row)"
+                )
+
+    def _fetch_columns(self, b: str) -> None:
+        """Ask for what a block of columns reads of B in place, for the last of each `taps` of k."""
+        f = self.f
+        with counted(f, f.let("sub nsw i64 %taps, 1"), "%k" if self.plan.steps > self.plan.kc else "0", "%taps") as k:
+            entry = offset(f, "i64", offset(f, "[2 x i64]", self.steps, k), 1)
+            place = offset(f, self.element, b, f.let(f"load i64, ptr {entry}, align 8"))
+            with counted(f, "0", "%nc", self.line) as j:
+                prefetch(f, offset(f, self.element, place, j))
+
+    def _fetch_rows(self, a: str, rows: str, steps: str, depth: str) -> None:
+        """Ask for what a run of k reads of A, for the last of each `taps` of its rows."""
+        f = self.f
+        with counted(f, f.let("sub nsw i64 %taps, 1"), rows, "%taps") as i:
+            row = f.let(f"load i64, ptr {offset(f, 'i64', self.rows_table, i)}, align 8")
+            place = offset(f, self.element, a, row)
+            with counted(f, "0", depth, self.line) as k:
+                step = f.let(f"load i64, ptr {offset(f, '[2 x i64]', steps, k)}, align 8")
+                prefetch(f, offset(f, self.element, place, step))
+
+    def _table(self, name: str, first: str, count: str, table: str, pitch: int) -> None:
+        self.f.line(f"call void %{name}(ptr %buffers, ptr %sizes, i64 {first}, i64 {count}, ptr {table}, i64 {pitch})")
+
+    def _columns(self, b: str, steps: str, panel_steps: str, width: str, depth: str) -> tuple[str, str]:
+        """Where a tile finds B, and its steps: in place, but copied where vectors would read beyond its last column."""
+        f = self.f
+        before, part, ready = f.block, f.label("part"), f.label("ready")
+        f.branch(f.let(f"icmp slt i64 {width}, %nr"), part, ready)
+        f.start(part)
+        f.line(f"call void %pack_tail(ptr {b}, ptr {steps}, i64 {width}, i64 {depth}, ptr {self.b_panels})")
+        f.jump(ready)
+        f.start(ready)
+        panel = f.let(f"phi ptr [ {b}, %{before} ], [ {self.b_panels}, %{part} ]")
+        return panel, f.let(f"phi ptr [ {steps}, %{before} ], [ {panel_steps}, %{part} ]")
+
+
+def emit_pack_tail(module: Module, plan: GemmPlan) -> str:
+    """`void @...(b, steps, width, depth, panel)`: the `width` columns of B in place that exist, zeros after them."""
+    vector = LLType(plan.dtype, plan.lanes)
+    name = module.shared(f"gemm.tail.{plan.nr}.{vector.suffix}")
+    if module.has(name):
+        return name
+    parameters = "ptr readonly %b, ptr readonly %steps, i64 %width, i64 %depth, ptr noalias %panel"
+    f = Function(module, name, parameters, attributes=ATTRIBUTES)
+    masks = [below(f, vector.lanes, f.let(f"sub nsw i64 %width, {at}")) for at in range(0, plan.nr, plan.lanes)]
+    with counted(f, "0", "%depth", 1) as k:
+        entry = offset(f, "i64", offset(f, "[2 x i64]", "%steps", k), 1)
+        step = f.let(f"load i64, ptr {entry}, align 8")
+        row = offset(f, vector.element, "%b", step)
+        to = offset(f, vector.element, "%panel", f.let(f"mul nsw i64 {k}, {plan.nr}"))
+        for number, mask in enumerate(masks):
+            value = masked_load(f, vector, offset(f, vector.element, row, number * plan.lanes), mask, "zeroinitializer")
+            place = offset(f, vector.element, to, number * plan.lanes)
+            f.line(f"store {vector.llvm} {value}, ptr {place}, align {plan.dtype.itemsize}")
+    f.line("ret void")
+    f.finish()
+    return name
+
+
+def emit_copy(module: Module, plan: GemmPlan) -> str:
+    """`void @...(...)`: columns first.. of a block of sums to rows of C, those between the grid's rows left out."""
+    vector, scalar = LLType(plan.dtype, plan.lanes), LLType(plan.dtype)
+    name = module.shared(f"gemm.copy.{vector.suffix}")
+    if module.has(name):
+        return name
+    parameters = (
+        "ptr readonly %sums, i64 %pitch, ptr noalias %c, i64 %rows, i64 %first, i64 %columns, i64 %row_stride, "
+        "i64 %column_stride, i64 %grid_pitch, i64 %grid_row"
+    )
+    f = Function(module, name, parameters, attributes=ATTRIBUTES)
+    align, element = plan.dtype.itemsize, vector.element
+    stop = f.let("add nsw i64 %first, %columns")
+    above = f.let(f"add nsw i64 {stop}, {f.let('sub nsw i64 %grid_pitch, 1')}")
+    rows = f.let("udiv i64 %first, %grid_pitch"), f.let(f"udiv i64 {above}, %grid_pitch")
+    with counted(f, rows[0], rows[1], 1) as y:
+        base = f.let(f"mul nsw i64 {y}, %grid_pitch")
+        begin = maximum(f, base, "%first")
+        end = minimum(f, f.let(f"add nsw i64 {base}, %grid_row"), stop)
+        count = f.let(f"sub nsw i64 {end}, {begin}")
+        column = f.let(f"add nsw i64 {f.let(f'mul nsw i64 {y}, %grid_row')}, {f.let(f'sub nsw i64 {begin}, {base}')}")
+        source = offset(f, element, "%sums", f.let(f"sub nsw i64 {begin}, %first"))
+        target = offset(f, element, "%c", f.let(f"mul nsw i64 {column}, %column_stride"))
+        unit = f.let("icmp eq i64 %column_stride, 1")
+        with when(f, unit), counted(f, "0", "%rows", 1) as i:
+            row = offset(f, element, source, f.let(f"mul nsw i64 {i}, %pitch"))
+            to = offset(f, element, target, f.let(f"mul nsw i64 {i}, %row_stride"))
+            with counted(f, "0", count, plan.lanes) as j:
+                value = f.let(f"load {vector.llvm}, ptr {offset(f, element, row, j)}, align {align}")
+                mask = below(f, plan.lanes, f.let(f"sub nsw i64 {count}, {j}"))
+                masked_store(f, vector, value, offset(f, element, to, j), mask)
+        with when(f, f.let(f"xor i1 {unit}, true")), counted(f, "0", count, 1) as j:
+            column_of = offset(f, element, source, j)
+            to = offset(f, element, target, f.let(f"mul nsw i64 {j}, %column_stride"))
+            with counted(f, "0", "%rows", 1) as i:
+                place = offset(f, element, column_of, f.let(f"mul nsw i64 {i}, %pitch"))
+                value = f.let(f"load {scalar.llvm}, ptr {place}, align {align}")
+                at = offset(f, element, to, f.let(f"mul nsw i64 {i}, %row_stride"))
+                f.line(f"store {scalar.llvm} {value}, ptr {at}, align {align}")
+    f.line("ret void")
+    f.finish()
+    return name
