@@ -112,6 +112,7 @@ def build(
         workspaces=tuple(driver.workspaces - {0}),
         parallel=f"@{PARALLEL_FOR}(" in emitted.text,
         host_calls=tuple(HostOperation(call.function, call.operands, call.results) for call in driver.host_calls),
+        checks=tuple(HostOperation(call.function, call.operands, call.results) for call in driver.host_checks),
     )
     if made is not None:
         return quick_or_best(lowered, emitted.text, layout, level, made)

@@ -142,8 +142,9 @@ def _stored(graph: Graph, key: bytes, strict: bool, threads: int) -> Executable 
 
 
 def _store(key: bytes | None, layout: Layout, own: bytes, quick: bool) -> None:
-    """Remember a program by its object's key, if its needs of memory are numbers, and it calls no host functions."""
+    """Remember a program by its object's key, if its needs of memory are numbers, and it knows no host functions."""
     cache = default_cache()
     numbers = (layout.arena, *layout.workspaces)
-    if key and cache and not layout.host_calls and all(isinstance(number, int) for number in numbers):
+    alone = not (layout.host_calls or layout.checks)
+    if key and cache and alone and all(isinstance(number, int) for number in numbers):
         cache.put(key, json.dumps({**asdict(layout), "object": own.hex(), "quick": quick}).encode())

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from adjit.compiler.llvm.emit_choice import HEAVY, extents_of
-from adjit.compiler.loops.ir import CONTRACT, FOR, INDEX, INSIDE, KERNEL, REDUCE, SORT_ROWS
+from adjit.compiler.loops.ir import CONTRACT, FOR, INDEX, INSIDE, KERNEL, MATRICES, REDUCE, SORT_ROWS
 from adjit.ir.graph import Location, Node, Region
 from adjit.ir.shape import Size, evaluate, product
 
@@ -82,6 +82,9 @@ def _repeated(region: Region, times: int, sizes: Mapping[str, int]) -> Iterator[
             if node.op is REDUCE:
                 yield node, inside
             yield from _repeated(node.regions[0], inside, sizes)
+        elif node.op is MATRICES:
+            batch, rows, columns = (_evaluated(node.attributes[n], sizes) for n in ("batch", "rows", "columns"))  # type: ignore[arg-type]
+            yield node, times * batch * rows * rows * columns
         elif node.op is SORT_ROWS:
             rows, length = (_evaluated(node.attributes[name], sizes) for name in ("rows", "length"))  # type: ignore[arg-type]
             yield node, times * rows * length * max(1, length.bit_length())

@@ -33,7 +33,7 @@ from adjit.compiler.fuse_cost import (
 )
 from adjit.compiler.loops.ir import FUSE
 from adjit.compiler.loops.rows import Reach, reads_of
-from adjit.compiler.loops.special import SPECIAL
+from adjit.compiler.loops.special import ON_MATRICES, SPECIAL
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Attribute, Graph, Node, Region, Value
 from adjit.ir.journal import note
@@ -177,8 +177,8 @@ class _Plan:
         if any(value in self.outputs for value in node.outputs):
             return "it is a result"
         users = [user for value in node.outputs for user in self.users.get(value, ())]
-        if any(user.op.family in STEPS or user.op.name == "sort" for user in users):
-            return "control flow and sort read memory"
+        if any(user.op.family in STEPS or user.op.name in ("sort", *ON_MATRICES) for user in users):
+            return "control flow, sort and algorithms on matrices read memory"
         if users and node.op.name in SPECIAL:
             return f"{node.op.name} has a kernel of its own"
         return None

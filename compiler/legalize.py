@@ -2,13 +2,14 @@
 
 Calls are inlined, complex numbers split into their parts, named scalar ops expanded, half precision is computed in f32
 and rounded once an op, a convolution becomes a contraction with windows of the image, a sort moves to the last axis, a
-boundary disappears; matrices are factorized, and Fourier transforms made, by the host.
+boundary disappears; large matrices are factorized, and Fourier transforms made, by the host.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from adjit.compiler.loops.special import ON_MATRICES
 from adjit.compiler.split_complex import split_complex
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Attribute, Graph, Node, Value
@@ -19,13 +20,15 @@ from adjit.ir.ops.windows import window
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.rewrite import inline_calls, rewrite
 from adjit.ir.shape import Size
-from adjit.ir.types import BF16, F16, F32, I64, DType
+from adjit.ir.types import BF16, F16, F32, I64, DType, TensorType
 
 HALVES = (F16, BF16)
 # Ops that only move elements do so in any dtype.
 MOVES = frozenset({"where", "cast", "bitcast", "scatter_set", "gather", "detach"})
 # A kernel has a loop for each operand of a concat.
 WIDEST_CONCAT = 32
+# The longest side of matrices that have kernels: for larger ones LAPACK's blocks are worth the call of the host.
+LARGEST_MATRIX = 32
 
 
 def legalize(graph: Graph) -> Graph:
@@ -50,7 +53,7 @@ class _Expanding(Builder):
 
 def _legalized(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value] | None:
     if node.op.family == "linalg":
-        return _hosted(builder, node, operands)
+        return None if has_kernel(node.op, [v.type for v in operands]) else _hosted(builder, node, operands)
     if node.op.family == "fourier":
         return _transformed(builder, node, operands)
     is_half = any(value.dtype in HALVES for value in operands) and node.op.name not in MOVES
@@ -112,6 +115,12 @@ def _conv(node: Node, x: Expr, w: Expr) -> Expr:
         return permute(found, (1, 0, *(2 + axis for axis in spatial)))  # type: ignore[no-any-return]
     found = permute(found, (2, 0, 1, *(3 + axis for axis in spatial)))
     return reshape(found, (samples, features, *found.shape[3:]))  # type: ignore[no-any-return]
+
+
+def has_kernel(op: Primitive, types: Sequence[TensorType]) -> bool:
+    """Whether an op on matrices has a kernel: the algorithm is known, and the matrices are small."""
+    sides = types[0].dims[-2:]
+    return op.name in ON_MATRICES and all(isinstance(side, int) and side <= LARGEST_MATRIX for side in sides)
 
 
 def _hosted(builder: Builder, node: Node, operands: Sequence[Value]) -> Sequence[Value]:

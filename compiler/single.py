@@ -59,6 +59,11 @@ def _open_types(
                 left[i] = right[j] = Dim.named(next(names))
         for own in dims:
             own[:] = [Dim.named(next(names)) if isinstance(extent, int) else extent for extent in own]
+    elif op.family == "linalg":  # matrices of a size, any number of them
+        for axis in range(arrays[0].ndim - 2):
+            name = Dim.named(next(names))
+            for own in dims:
+                own[axis] = name
     elif op.name == "conv":
         dims[0][0] = Dim.named(next(names))
     return tuple(TensorType(dtype, tuple(own)) for dtype, own in zip(dtypes, dims, strict=True))

@@ -283,7 +283,9 @@ class _Batch:
         return [(value, True) for value in outputs]
 
     def _host_call(self, node: Node, values: Sequence[Value], flags: Sequence[bool]) -> list[Marked]:
-        """One call for each example: a function of the host is known for one only."""
+        """One call for each example: a function of the host is known for one only, but for those on matrices."""
+        if str(node.attributes["function"]).startswith("linalg."):
+            return self._on_matrices(node, values, flags)
         region = Region()
         inner = Builder(region, self.builder.location)
         fixed = [value for value, flag in zip(values, flags, strict=True) if not flag]
@@ -296,6 +298,13 @@ class _Batch:
             "invariants": len(fixed), "carries": 0, "length": self.extent, "reverse": False
         }  # fmt: skip
         outputs = self.builder.emit(primitive_named("scan"), [*fixed, *rows], attributes, [region]).outputs
+        return [(value, True) for value in outputs]
+
+    def _on_matrices(self, node: Node, values: Sequence[Value], flags: Sequence[bool]) -> list[Marked]:
+        """The batch is one more leading axis."""
+        operands = [self.filled(value, flag) for value, flag in zip(values, flags, strict=True)]
+        types = tuple(with_batch(value.type, self.extent) for value in node.outputs)
+        outputs = self.builder.emit(node.op, operands, {**node.attributes, "types": types}).outputs
         return [(value, True) for value in outputs]
 
 

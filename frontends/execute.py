@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adjit.ir.builder import literal_dtype
 from adjit.ir.graph import Attribute, Graph, Region
+from adjit.ir.halfs import storage_dtype
 from adjit.ir.primitive import Primitive
 from adjit.ir.types import BF16, F16, DType, TensorType
 from adjit.runtime import interpreter
@@ -62,10 +64,7 @@ def execute(
 ) -> Sequence[np.ndarray] | None:
     """The results of an op by its native kernel or the host, where NumPy's bits could differ; else None."""
     if op.family == "linalg":
-        from adjit.runtime.host import call_host
-        from adjit.runtime.linear_algebra import host_name
-
-        return call_host(host_name(op, attributes), *arrays)
+        return _run_on_matrices(op, arrays, attributes)
     if op.family in ("control", "source") or not any(type.dtype.is_continuous for type in types):
         return None
     if op.exact and not (op.family == "scalar" and any(array.dtype.kind == "c" for array in arrays)):
@@ -75,6 +74,28 @@ def execute(
     from adjit.compiler.single import run_single
 
     return run_single(op, arrays, attributes)
+
+
+# Fewer matrices than these are not worth the compilation of a kernel.
+_BATCH = 16
+
+
+def _run_on_matrices(
+    op: Primitive, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]
+) -> Sequence[np.ndarray]:
+    """An op on matrices: many small ones by a kernel, others by the host."""
+    if prod(arrays[0].shape[:-2]) >= _BATCH:
+        from adjit.compiler.legalize import has_kernel
+
+        operands = [TensorType(storage_dtype(array), array.shape) for array in arrays]
+        if has_kernel(op, operands):
+            from adjit.compiler.single import run_single
+
+            return run_single(op, arrays, attributes)
+    from adjit.runtime.host import call_host
+    from adjit.runtime.linear_algebra import host_name
+
+    return call_host(host_name(op, attributes), *arrays)
 
 
 def _is_exact_on_complex(op: Primitive) -> bool:

@@ -22,7 +22,7 @@ from adjit.ir.errors import DTypeError, ShapeError
 from adjit.ir.graph import Graph
 from adjit.ir.shape import Size, evaluate
 from adjit.ir.types import TensorType, dtype_of_storage
-from adjit.runtime.faults import raise_fault
+from adjit.runtime.faults import FIRST_CHECK, Fault, raise_fault
 from adjit.runtime.host import call_host
 from adjit.runtime.interpreter import bind_sizes
 from adjit.runtime.results import RESULTS, is_large
@@ -49,7 +49,8 @@ class Layout:
     """What native code expects: `sizes` in the order of its size table, and the entries of its address table.
 
     The first entries are the status word, the workspace and the arena; `arena` and each of `workspaces` are bytes.
-    `parallel` says that the code calls the thread pool.
+    `parallel` says that the code calls the thread pool; `checks` are functions of the host that raise an error where
+    native code found one to be raised.
     """
 
     sizes: tuple[str, ...]
@@ -60,6 +61,7 @@ class Layout:
     workspaces: tuple[Size, ...]
     parallel: bool = False
     host_calls: tuple[HostOperation, ...] = ()
+    checks: tuple[HostOperation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +262,8 @@ class Executable:
             else:
                 self._entry(*frame.table)
             flags = frame.status.value
+            if flags & Fault.CHECK:
+                self._raise_check(frame, plan, flags >> FIRST_CHECK)
         finally:
             self._frames.append(frame)
         if flags:
@@ -341,6 +345,11 @@ class Executable:
         if not given.flags.carray:
             return False
         return not any(np.may_share_memory(given, other) for other in (*operands, *others))
+
+    def _raise_check(self, frame: _Frame, plan: _Plan, number: int) -> None:
+        """Raise the error of a check that failed, which stopped the program: what it looked at is still in place."""
+        check = self.layout.checks[number]
+        call_host(check.function, *(_view(frame.table[0], slot, type, plan.sizes) for slot, type in check.operands))
 
     # -- calls back into Python ---------------------------------------------------------------------------------------
     def _enter(self, frame: _Frame, plan: _Plan) -> None:

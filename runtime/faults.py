@@ -14,6 +14,11 @@ class Fault(IntFlag):
     DIVISION_BY_ZERO = 1
     INDEX = 2
     NOT_FINITE = 4
+    CHECK = 8  # the flags from `FIRST_CHECK` on say which of the host's checks is to tell what is wrong
+
+
+# The lowest bit of a failed check's number in the status word.
+FIRST_CHECK = 8
 
 
 class NotFinite(ArithmeticError):

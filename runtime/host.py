@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 HostFunction = Callable[..., "tuple[NDArray[Any], ...]"]
 
+# Functions so called take an i32 array, and raise an error unless it is all zeros.
+CHECK_PREFIX = "linalg.check."
+
 _FUNCTIONS: dict[str, HostFunction] = {}
 # The first word of a name -> the module that registers the functions so called, loaded when one is asked for.
 _MODULES = {"linalg": "adjit.runtime.linear_algebra"}

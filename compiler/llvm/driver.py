@@ -33,8 +33,9 @@ from adjit.compiler.memory import Copy, MemoryPlan, Temporary
 from adjit.ir.errors import CompileError
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.shape import Size
-from adjit.ir.types import BOOL, I64, TensorType
-from adjit.runtime.faults import Fault
+from adjit.ir.types import BOOL, I32, I64, TensorType
+from adjit.runtime.faults import FIRST_CHECK, Fault
+from adjit.runtime.host import CHECK_PREFIX
 
 # Steps in one function of the driver.
 CHUNK = 200
@@ -56,7 +57,8 @@ class HostCall:
 
 @dataclass(slots=True)
 class Driver:
-    """Emission of a program; afterwards `workspaces` are the needs of its kernels, `host_calls` its calls in order."""
+    """Emission of a program; afterwards `workspaces` are the needs of its kernels, `host_calls` its calls in order, and
+    `host_checks` those that are called only for the error that they raise."""
 
     program: Program
     plan: MemoryPlan
@@ -65,6 +67,7 @@ class Driver:
     clock: Clock | None = None
     workspaces: set[Size] = field(default_factory=set)
     host_calls: list[HostCall] = field(default_factory=list)
+    host_checks: list[HostCall] = field(default_factory=list)
     _kernels: int = 0
     _functions: int = 0
 
@@ -326,9 +329,13 @@ class Driver:
         return offset(w.f, "i8", load_entry(w.f, "ptr", "%buffers", slot), w.f.let(f"mul nsw i64 {at}, {size}"))
 
     def _host_call(self, node: Node) -> list[Step]:
-        number = len(self.host_calls)
+        function = str(node.attributes["function"])
         places = [tuple((self.plan.slots[v], v.type) for v in values) for values in (node.inputs, node.outputs)]
-        self.host_calls.append(HostCall(str(node.attributes["function"]), *places))
+        call = HostCall(function, *places)
+        if function.startswith(CHECK_PREFIX):
+            return [self._host_check(call)]
+        number = len(self.host_calls)
+        self.host_calls.append(call)
 
         def step(w: Writer) -> None:
             w.module.declare(f"declare i64 @{HOST}(i64, ptr, ptr)")
@@ -336,6 +343,29 @@ class Driver:
             _stop_if(w, w.f.let(f"icmp ne i64 {failed}, 0"))
 
         return [step]
+
+    def _host_check(self, call: HostCall) -> Step:
+        """Stop with a fault where the operand is not all zeros."""
+        ((slot, type),) = call.operands
+        number = len(self.host_checks)
+        self.host_checks.append(call)
+
+        def step(w: Writer) -> None:
+            f, seen = w.f, w.slot(LLType(I32))
+            data = load_entry(f, "ptr", "%buffers", slot)
+            w.write(seen, "0")
+            with counted(f, "0", uniform(w, type.size), 1) as i:
+                value = f.let(f"load i32, ptr {offset(f, 'i32', data, i)}, align 4")
+                w.write(seen, f.let(f"or i32 {w.read(seen)}, {value}"))
+            stop, go = f.label("failed"), f.label("passed")
+            f.branch(f.let(f"icmp ne i32 {w.read(seen)}, 0"), stop, go)
+            f.start(stop)
+            status = load_entry(f, "ptr", "%buffers", STATUS)
+            f.line(f"store i64 {int(Fault.CHECK) | number << FIRST_CHECK}, ptr {status}, align 8")
+            f.line("ret i1 true")
+            f.start(go)
+
+        return step
 
 
 def _chunks(items: Sequence[_T]) -> list[Sequence[_T]]:

@@ -22,27 +22,28 @@ from adjit.compiler.llvm.emit_choice import HEAVY, Dependence, extents_of
 from adjit.compiler.llvm.emit_columns import emit_nest
 from adjit.compiler.llvm.emit_contract import emit_contract
 from adjit.compiler.llvm.emit_loops import emit_const, emit_scalar
+from adjit.compiler.llvm.emit_matrices import emit_matrices
 from adjit.compiler.llvm.emit_reduce import emit_reduce
 from adjit.compiler.llvm.emit_sort import emit_sort_rows, scratch_bytes
 from adjit.compiler.llvm.emit_state import Options, Rule, Uniform, Writer, size_of
 from adjit.compiler.llvm.emit_straight import emit_straight, is_straight
 from adjit.compiler.llvm.text import Function, Module
 from adjit.compiler.loops.affine import Bounds
-from adjit.compiler.loops.ir import CONTRACT, FOR, LOAD, POSITION, REDUCE, SORT_ROWS, STORE, UPDATE
+from adjit.compiler.loops.ir import CONTRACT, FOR, LOAD, MATRICES, POSITION, REDUCE, SORT_ROWS, STORE, UPDATE
 from adjit.ir.errors import CompileError
 from adjit.ir.graph import Node, Region, Value
 from adjit.ir.shape import Size, product
 
 STATUS, WORKSPACE, ARENA, FIRST = 0, 1, 2, 3
 PARAMETERS = "ptr %buffers, ptr %sizes, i64 %begin, i64 %end"
-STATEMENTS = (FOR, STORE, UPDATE, CONTRACT, SORT_ROWS)
+STATEMENTS = (FOR, STORE, UPDATE, CONTRACT, MATRICES, SORT_ROWS)
 RULES: Mapping[str, Rule] = {
     "for": emit_nest, "load": emit_load, "store": emit_store, "update": emit_update, "index": emit_index,
     "inside": emit_inside, "position": emit_position, "reduce": emit_reduce, "scratch": emit_scratch,
     "const": emit_const, "scalar": emit_scalar,
 }  # fmt: skip
 # The unit of work is the time of one element of a cheap vector operation, some 1/64 ns; memory takes longer.
-_MEMORY_WORK, _HEAVY_WORK, _SORT_WORK = 16, 8, 1024
+_MEMORY_WORK, _HEAVY_WORK, _SORT_WORK, _MATRIX_WORK = 16, 8, 1024, 512
 # Tasks that were counted by their work are each worth a thread.
 _TASK_WORK = 1 << 40
 
@@ -152,6 +153,8 @@ def written_buffers(node: Node) -> tuple[Value, ...]:
     """The buffers that a statement writes itself."""
     if node.op in (STORE, UPDATE, CONTRACT):
         return node.inputs[:1]
+    if node.op is MATRICES:
+        return node.inputs[len(node.inputs) - int(node.attributes["results"]) :]  # type: ignore[arg-type]
     return node.inputs[1:] if node.op is SORT_ROWS else ()
 
 
@@ -201,6 +204,11 @@ def _emit_part(
         w.finish()
         rows, length = size_of(last.attributes["rows"]), size_of(last.attributes["length"])
         return Part(name, rows, _SORT_WORK * length, workspace=scratch_bytes(last))
+    if alone and last.op is MATRICES:
+        emit_matrices(w, last)
+        w.finish()
+        batch, rows, columns = (size_of(last.attributes[name]) for name in ("batch", "rows", "columns"))
+        return Part(name, batch, _MATRIX_WORK * rows * (rows + columns))
     for node in nodes[:-1]:
         w.emit_node(node)
     if alone and last.op is FOR and last.attributes["parallel"]:

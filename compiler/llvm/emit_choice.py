@@ -6,7 +6,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from adjit.compiler.llvm.fused import fused_products
-from adjit.compiler.loops.ir import FOR, INDEX, INSIDE, LOAD, REDUCE, SORT_ROWS, STORE, UPDATE, address, lanes_of
+from adjit.compiler.loops.ir import (
+    FOR,
+    INDEX,
+    INSIDE,
+    LOAD,
+    MATRICES,
+    REDUCE,
+    SORT_ROWS,
+    STORE,
+    UPDATE,
+    address,
+    lanes_of,
+)
 from adjit.ir.graph import Node, Region, Value
 from adjit.ir.shape import Dim, Size, product, size_names
 from adjit.ir.types import BF16, BOOL, F16, F32, F64, U8, DType
@@ -177,7 +189,7 @@ def _direct(region: Region) -> Iterator[Node]:
 def _can_stand_in_lanes(region: Region) -> bool:
     """Whether no loop inside would rather be cut into vectors itself."""
     for node in _direct(region):
-        if node.op is SORT_ROWS:
+        if node.op in (SORT_ROWS, MATRICES):
             return False
         if node.op is FOR and variables_of(node) and not node.attributes["sequential"]:
             return False

@@ -30,6 +30,8 @@ Meanings:
   floating sum or product.
 - `contract`: `out[b, m, n] = sum_k a(b, m, k) * b(b, k, n)`, by packed panels; two regions give the operands' elements.
 - `as_real`, `as_complex`: interleaved parts as complex numbers and back: the same memory, at the level of the program.
+- `matrices`: an algorithm on each small matrix of a batch, of buffers [batch, ...]: `lu`, `cholesky`,
+  `triangular_solve`, `lu_solve`, with the op's own operands and results.
 - `sort_rows`: stable sort of each row of a [rows, length] buffer into value and index buffers.
 
 Exact forms: operands; attributes; regions; results.
@@ -45,6 +47,7 @@ Exact forms: operands; attributes; regions; results.
     position    integer scalar, [mask]; extent: Size, masked: bool; ; i64[]
     reduce      ; kind: str, var, extent, order: str; body: 1 output, (value, i64 index) for argmax and argmin; the same
     contract    out; batch, m, n, k: tuples of (var, extent) pairs, at; a(batch, m, k), b(batch, k, n): 1 output each;
+    matrices    operands, results; algorithm: str, batch: Size, rows: Size, columns: Size, results: int, flags; ;
     sort_rows   source, values, indices; rows: Size, length: Size, descending: bool; ;
 
 `var` is a tuple of `Dim.named(name)`, names unique in a kernel and no size's name; `extent` a tuple of sizes, which
@@ -122,6 +125,7 @@ INSIDE = _loop_op("inside", "Whether index expressions are in bounds.")
 POSITION = _loop_op("position", "Checked dynamic index.")
 REDUCE = _loop_op("reduce", "Fold over a loop domain.")
 CONTRACT = _loop_op("contract", "Packed matrix contraction.")
+MATRICES = _loop_op("matrices", "An algorithm on each small matrix of a batch.")
 SORT_ROWS = _loop_op("sort_rows", "Stable sort of each row.")
 
 

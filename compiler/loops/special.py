@@ -1,10 +1,11 @@
-"""Lowering of ops whose elements are no closed form of few: running reductions, scatters, sorts; and of `concat`."""
+"""Lowering of ops whose elements are no closed form of few: running reductions, scatters, sorts, factorizations of
+small matrices; and of `concat`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from adjit.compiler.loops.ir import SORT_ROWS, STORE, UPDATE
+from adjit.compiler.loops.ir import MATRICES, SORT_ROWS, STORE, UPDATE
 from adjit.compiler.loops.scalars import KernelScalars
 from adjit.ir.graph import Node, Value
 from adjit.ir.primitive import primitive_named
@@ -12,6 +13,8 @@ from adjit.ir.shape import Size, product
 from adjit.ir.types import BOOL
 
 Lowering = Callable[[KernelScalars, Node, Sequence[Value]], None]
+# Algorithms on small matrices, which have kernels.
+ON_MATRICES = ("cholesky", "lu", "lu_solve", "triangular_solve")
 RUNNING = {"cumulate_sum": "add", "cumulate_prod": "mul", "cumulate_max": "maximum", "cumulate_min": "minimum"}
 RUNNING_TRUTH = {"cumulate_max": "or", "cumulate_min": "and"}
 
@@ -69,6 +72,17 @@ def lower_sort(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> 
     builder.perform(Node(SORT_ROWS, (scalars.buffers[x], *buffers), attributes, (), node.location))
 
 
+def lower_matrices(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
+    """The matrices of a batch; the sizes are those of the last operand."""
+    *lead, rows, columns = node.inputs[-1].dims
+    attributes = {
+        **node.attributes, "algorithm": node.op.name, "batch": product(lead), "rows": rows, "columns": columns,
+        "results": len(buffers),
+    }  # fmt: skip
+    operands = (*(scalars.buffers[x] for x in node.inputs), *buffers)
+    scalars.builder.perform(Node(MATRICES, operands, attributes, (), node.location))
+
+
 def lower_concat(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
     """A loop for each operand, stored at its offset."""
     (out,) = buffers
@@ -85,6 +99,7 @@ def lower_concat(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -
 SPECIAL: dict[str, Lowering] = {
     "concat": lower_concat,
     "sort": lower_sort,
+    **dict.fromkeys(ON_MATRICES, lower_matrices),
     **dict.fromkeys(RUNNING, lower_running),
     **{f"scatter_{kind}": lower_scatter for kind in ("set", "add", "mul", "max", "min")},
 }

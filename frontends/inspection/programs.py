@@ -14,7 +14,7 @@ from adjit.compiler.fuse import Grouping
 from adjit.compiler.llvm.clock import Clock
 from adjit.compiler.llvm.emit_choice import Dependence, choose, extents_of, loop_dtype
 from adjit.compiler.llvm.target import host_target
-from adjit.compiler.loops.ir import CONTRACT, FOR, REDUCE, SORT_ROWS, STORE, UPDATE
+from adjit.compiler.loops.ir import CONTRACT, FOR, MATRICES, REDUCE, SORT_ROWS, STORE, UPDATE
 from adjit.compiler.memory import byte_count
 from adjit.compiler.roofline import Peaks
 from adjit.inspection.facts import KernelFacts, ProgramFacts
@@ -142,6 +142,8 @@ def _loops(kernel: Node) -> Iterator[str]:
         elif node.op is CONTRACT:
             m, n, k = (" x ".join(str(extent) for _, extent in pairs_of(node, kind)) or "1" for kind in "mnk")
             yield f"product {m} by {n}, sums over {k}"
+        elif node.op is MATRICES:
+            yield f"{node.attributes['algorithm']} of matrices"
         elif node.op is SORT_ROWS:
             yield "sort of rows"
         elif node.op in (STORE, UPDATE):

@@ -213,6 +213,14 @@ class _Kernel:
         found = sort(source.reshape(shape), axis=1, descending=node.attributes["descending"])
         values.reshape(shape)[...], indices.reshape(shape)[...] = found
 
+    def _matrices(self, node: Node) -> None:
+        count = len(node.inputs) - int(node.attributes["results"])
+        op = primitive_named(node.attributes["algorithm"])
+        flags = {name: node.attributes[name] for name in op.attributes}
+        found = op.reference(*(self.env[v] for v in node.inputs[:count]), **flags)
+        for target, result in zip(node.inputs[count:], found if isinstance(found, tuple) else (found,), strict=True):
+            self.env[target][...] = result
+
 
 def wide(dtype: Any) -> Any:
     return np.float64 if dtype.kind == "f" else dtype

@@ -1,0 +1,68 @@
+"""Kernels of algorithms on small matrices: what the references compute, without the host; errors that it words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import adjit as torch
+from adjit.compiler.compile import compile_graph
+from adjit.compiler.loops.special import ON_MATRICES
+from adjit.ir.builder import Builder
+from adjit.ir.errors import LinAlgError
+from adjit.ir.graph import Graph
+from adjit.ir.primitive import primitive_named
+from tests.ir.laws import assert_same, compute
+from tests.samples import samples
+
+
+@pytest.mark.parametrize("name", ON_MATRICES)
+def test_kernels_compute_what_the_references_do(name: str) -> None:
+    op = primitive_named(name)
+    for sample in samples(op):
+        graph = Graph(name)
+        builder = Builder(graph)
+        inputs = [builder.input(type) for type in sample.types]
+        graph.outputs = builder.emit(op, inputs, dict(sample.attributes)).outputs
+        program = compile_graph(graph)
+        assert not program.layout.host_calls
+        for found, wanted in zip(program.run(list(sample.operands)), compute(op, sample), strict=True):
+            assert_same(found, wanted, False, sample.name)
+
+
+def test_singular_matrices_and_bad_minors_have_the_info_of_the_references() -> None:
+    lu, cholesky = torch.compile(torch.linalg.lu_factor_ex), torch.compile(torch.linalg.cholesky_ex)
+    singular = torch.tensor([[[0.0, 2], [3, 4]], [[1, 2], [2, 4]], [[0, 0], [0, 0]]])
+    assert lu(singular).info.tolist() == [0, 2, 1] and lu(singular).pivots.tolist()[0] == [2, 2]
+    factor, info = cholesky(torch.tensor([[[4.0, 9], [2, 5]], [[1, 2], [2, 1]], [[-1, 0], [0, 1]]]))
+    assert info.tolist() == [0, 2, 1] and factor[0].tolist() == [[2, 0], [1, 2]] and factor[1:].isnan().all()
+
+
+def test_a_check_stops_the_program_and_the_host_words_the_error() -> None:
+    @torch.compile
+    def step(a: Any, b: Any, out: Any) -> Any:
+        out.add_(1)
+        return torch.linalg.solve(a, b)
+
+    a, b, out = torch.eye(3).repeat(4, 1, 1), torch.ones(4, 3), torch.zeros(2)
+    assert step(a, b, out).tolist() == b.tolist() and out.tolist() == [1, 1]
+    a[2, 1, 1] = 0
+    for _ in range(3):
+        with pytest.raises(LinAlgError, match=r"^torch.linalg.solve: \(Batch element 2\): The solver failed because"):
+            step(a, b, out)
+    assert out.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex128])
+def test_many_matrices_in_eager_mode_and_by_vmap(dtype: Any) -> None:
+    a, b = torch.randn(20, 3, 3, dtype=dtype), torch.randn(20, 3, 2, dtype=dtype)
+    solved = torch.linalg.solve(a, b)
+    assert torch.allclose(a @ solved, b, atol=1e-4)
+    one_by_one = torch.stack([torch.linalg.solve(x, y) for x, y in zip(a, b, strict=True)])
+    assert torch.allclose(one_by_one, solved, rtol=1e-3, atol=1e-4)
+    by_vmap = torch.compile(torch.func.vmap(torch.linalg.solve))
+    assert torch.allclose(by_vmap(a, b), solved, rtol=1e-4, atol=1e-5)
+    a[7] = 0
+    with pytest.raises(LinAlgError, match=r"\(Batch element 7\)"):
+        by_vmap(a, b)
