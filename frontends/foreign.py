@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from adjit import trees
-from adjit.autograd.record import close
+from adjit.autograd.record import NO_RULE, close
 from adjit.dispatch import apply
 from adjit.dtypes import to_ir
 from adjit.ir.graph import Attribute
@@ -54,7 +54,7 @@ def host_call(callback: Callable[..., Any], result_shape_dtypes: Any, *args: Ten
         if STATE.recording and any(x.requires_grad for x in args):
             for tensor in results:
                 if tensor._dtype.is_continuous:
-                    close(tensor, "HostCall", "host_call has no derivative; give it one with a custom rule")
+                    close(tensor, "HostCall", NO_RULE)
     return trees.unflatten(structure, results)
 
 

@@ -232,9 +232,15 @@ def record(
     node = Node(op, values, attributes, [t._tensor_type for t in results], location, regions)
     entry = node.attached = Record(name, next_sequence())
     entry.leaves = tuple(leaves)
-    attach_pullback(entry, node, tensors, needs, literals, results)
+    if op.name == "host_call":  # in the pullback of a custom rule: its cotangents go to the rule's own operands
+        entry.fault = NO_RULE
+    else:
+        attach_pullback(entry, node, tensors, needs, literals, results)
     link(node, results)
     return node
+
+
+NO_RULE = "host_call has no derivative; give it one with a custom rule"
 
 
 def link(node: Node, results: Sequence[Tensor]) -> None:

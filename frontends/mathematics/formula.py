@@ -246,7 +246,7 @@ def _definitions(graph: Graph, names: dict[Value, str], elements: Elements) -> l
 def _expression(function: Callable[..., Any], graph: Graph) -> Any:
     """The SymPy expression of a function of numbers, else None."""
     from adjit.symbolic import to_sympy
-    from adjit.symbolic.translate import SymbolicError
+    from adjit.symbolic.rewriting import SymbolicError
 
     if any(value.type.ndim for value in (*graph.inputs, *graph.outputs)):
         return None

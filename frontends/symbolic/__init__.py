@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from adjit.symbolic.expressions import to_sympy
 from adjit.symbolic.functions import SymbolicFunction, from_sympy, lambdify
-from adjit.symbolic.operations import elementwise_op
+from adjit.symbolic.new_ops import elementwise_op
 
 __all__ = ["SymbolicFunction", "elementwise_op", "from_sympy", "lambdify", "to_sympy"]

@@ -13,7 +13,7 @@ from adjit.ir.primitive import Primitive
 from adjit.ir.rewrite import inline_calls
 from adjit.ir.term import Apply, Number, Symbol, Term, record
 from adjit.ir.types import F64, TensorType
-from adjit.symbolic.translate import SymbolicError
+from adjit.symbolic.rewriting import SymbolicError
 
 _PASSED = ("cast", "detach", "reshape", "permute", "expand", "slice", "concat", "gather")
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adjit.dispatch import literal
-from adjit.dtypes import public
-from adjit.ir.primitive import primitive_named
-from adjit.ir.types import F64, DType, TensorType
-from adjit.symbolic.translate import SymbolicError, Translator
+from adjit.ir.types import F64
+from adjit.symbolic.arguments import Arguments
+from adjit.symbolic.operations import apply_op
+from adjit.symbolic.outputs import Outputs
+from adjit.symbolic.special import Special
+from adjit.symbolic.translate import Translator
 from adjit.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -23,23 +24,25 @@ class SymbolicFunction:
     """A function made of SymPy expressions, compiled for the shapes it meets.
 
     On tensors it gives tensors and can be differentiated, vectorised and compiled into other programs; on arrays it
-    gives NumPy's arrays of float64, element by element; on numbers floats, and arrays where the expression is a matrix.
+    gives NumPy's arrays, element by element, of the dtype that NumPy's promotion gives; on plain numbers floats, and
+    arrays where the expression is a matrix.
     """
 
     __slots__ = ("__dict__", "__weakref__", "_table")
 
     _table: Any  # read by native code
 
-    def __init__(self, expression: Any, args: Any, cse: bool = True) -> None:
+    def __init__(self, expression: Any, args: Any, functions: Mapping[str, Callable[..., Any]] | None = None) -> None:
         from adjit.jit import compile
 
         self.expression = expression
         self.args = args
-        self._places = _Arguments(args)
-        self._outputs = _Outputs(expression)
+        self._places = Arguments(args, expression)
+        self._outputs = Outputs(expression, self._places.paths)
+        self._special = Special(functions or {})
         self.compiled = compile(self.function)
-        served = self._places.flat and self._places.paths and self._outputs.size
-        self._numbers = _Numbers(self._places, self._outputs) if served else None
+        served = self._places.flat and self._places.paths and self._outputs.size and self._outputs.plain
+        self._numbers = _Numbers(self._places, self._outputs, self._special) if served else None
 
     def __repr__(self) -> str:
         return f"SymbolicFunction({self.expression}, {self.args})"
@@ -47,11 +50,12 @@ class SymbolicFunction:
     def function(self, *args: Any) -> Any:
         """The function on tensors, not compiled: one op after the other."""
         values = self._places.values(args)
-        like = next((x for x in values.values() if isinstance(x, Tensor)), None)
-        dtype = F64 if like is None else like._dtype
-        return self._outputs.values(Translator(values, _apply), dtype)
+        floating = [x._dtype for x in values.values() if isinstance(x, Tensor) and x._dtype.is_float]
+        return self._outputs.values(Translator(values, apply_op, self._special), floating[0] if floating else F64)
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        if named:
+            args = self._places.bound(args, named)
         if self._numbers is not None and _are_numbers(args):
             found = self._numbers(args)
             if self._numbers.native is not None:
@@ -68,13 +72,18 @@ class SymbolicFunction:
         return self.compiled.graph(*_mapped(_as_tensor, args))
 
 
-def from_sympy(expression: Any, args: Any, *, cse: bool = True) -> SymbolicFunction:
+def from_sympy(
+    expression: Any, args: Any, *, cse: bool = True, modules: Any = None, printer: Any = None, use_imps: bool = True,
+    dummify: bool = False, docstring_limit: int = 1000,
+) -> SymbolicFunction:  # fmt: skip
     """A native function of `args` that computes a SymPy expression, a matrix of them, or a tree of both.
 
-    `args` are symbols (also functions of time and their derivatives, matrices of symbols, nested lists) in the order
-    of the call.  Equal parts are computed once (`cse` is accepted as `lambdify` has it).
+    `args` are symbols (also functions of time and their derivatives, matrices of symbols, MatrixSymbol, IndexedBase,
+    nested lists) in the order of the call.  Equal parts are computed once.  Functions that are no op, such as Bessel
+    functions of higher order, are computed by SciPy or mpmath in the middle of the program.  Dicts in `modules` give
+    functions of arrays by name; the other arguments of `sympy.lambdify` have no effect.
     Shapes: elementwise over the arguments' common shape S; a matrix [r, c] gives [*S, r, c].
-    Errors: SymbolicError, a NotImplementedError, for what no op computes, complex numbers among it.
+    Errors: SymbolicError, a NotImplementedError, for what nothing computes.
 
     >>> import sympy, adjit
     >>> x, y = sympy.symbols("x y")
@@ -82,58 +91,20 @@ def from_sympy(expression: Any, args: Any, *, cse: bool = True) -> SymbolicFunct
     >>> float(f(0.0, 3.0)), float(f(sympy.pi / 2, 3.0))
     (0.0, 9.0)
     """
-    return SymbolicFunction(expression, args, cse)
+    given = modules if isinstance(modules, (list, tuple)) else [modules]
+    functions = {name: f for module in reversed(given) if isinstance(module, Mapping) for name, f in module.items()}
+    return SymbolicFunction(expression, args, functions)
 
 
 def lambdify(
     args: Any, expr: Any, modules: Any = None, printer: Any = None, use_imps: bool = True, dummify: bool = False,
     cse: bool = False, docstring_limit: int = 1000,
 ) -> SymbolicFunction:  # fmt: skip
-    """`from_sympy` with the arguments of `sympy.lambdify`; `modules` and what concerns printing have no effect."""
-    return SymbolicFunction(expr, args, cse)
+    """`from_sympy` with the order of arguments of `sympy.lambdify`."""
+    return from_sympy(expr, args, modules=modules)
 
 
-# -- arguments --------------------------------------------------------------------------------------------------------
-class _Arguments:
-    """The symbols of a call, each with the way to its value."""
-
-    def __init__(self, args: Any) -> None:
-        self.paths: dict[Any, tuple[int, ...]] = {}
-        self.single = not isinstance(args, (list, tuple))
-        self.flat = self.single or not any(_is_nested(item) for item in args)
-        self._enter([args] if self.single else args, ())
-
-    def _enter(self, item: Any, path: tuple[int, ...]) -> None:
-        import sympy
-
-        if isinstance(item, (list, tuple, sympy.Tuple)):
-            for place, part in enumerate(item):
-                self._enter(part, (*path, place))
-        elif isinstance(item, (sympy.MatrixBase, sympy.MatrixSymbol)):
-            rows, columns = (int(size) for size in item.shape)
-            for row in range(rows):
-                for column in range(columns):
-                    # A place in an array of the matrix's shape, or of its length where it is a vector.
-                    self._enter(item[row, column], (*path, -1, row, column))
-        else:
-            self.paths[sympy.sympify(item)] = path
-
-    def values(self, args: Sequence[Any]) -> dict[Any, Any]:
-        """The value of each symbol."""
-        found: dict[Any, Any] = {}
-        for symbol, path in self.paths.items():
-            value: Any = args
-            steps = iter(path)
-            for step in steps:
-                if step >= 0:
-                    value = value[step]
-                    continue
-                row, column = next(steps), next(steps)
-                value = value[..., row, column] if _ndim(value) > 1 else value[..., max(row, column)]
-            found[symbol] = value
-        return found
-
-
+# -- plain numbers ----------------------------------------------------------------------------------------------------
 def _are_numbers(args: Sequence[Any]) -> bool:
     """Whether all arguments are plain numbers; the types are looked at first, since most calls have one or two."""
     types = {*map(type, args)}
@@ -141,74 +112,6 @@ def _are_numbers(args: Sequence[Any]) -> bool:
 
 
 _PLAIN = {float, int}
-
-
-def _is_nested(item: Any) -> bool:
-    import sympy
-
-    return isinstance(item, (list, tuple, sympy.Tuple, sympy.MatrixBase, sympy.MatrixSymbol))
-
-
-def _ndim(value: Any) -> int:
-    return int(value.dim()) if isinstance(value, Tensor) else int(np.ndim(value))
-
-
-# -- results ----------------------------------------------------------------------------------------------------------
-class _Outputs:
-    """A tree of expressions, and how their values go together."""
-
-    def __init__(self, expression: Any) -> None:
-        import sympy
-
-        self.parts: list[_Outputs] = []
-        self.elements: list[Any] = []
-        self.shape: tuple[int, ...] | None = None
-        self.kind: Any = None
-        if isinstance(expression, (list, tuple, sympy.Tuple)):
-            self.kind = tuple if isinstance(expression, (tuple, sympy.Tuple)) else list
-            self.parts = [_Outputs(part) for part in expression]
-        elif isinstance(expression, (sympy.MatrixBase, sympy.MatrixExpr, sympy.NDimArray)):
-            array = expression.as_explicit() if isinstance(expression, sympy.MatrixExpr) else expression
-            self.shape = tuple(int(size) for size in array.shape)
-            flat = list(array) if isinstance(array, sympy.MatrixBase) else sympy.flatten(array.tolist())
-            self.elements = [_prepared(part) for part in flat]
-        else:
-            self.elements = [_prepared(sympy.sympify(expression))]
-
-    @property
-    def size(self) -> int:
-        """How many elements all results have."""
-        return len(self.elements) + sum(part.size for part in self.parts)
-
-    def values(self, translate: Translator, dtype: DType) -> Any:
-        """The results."""
-        if self.kind is not None:
-            return self.kind(part.values(translate, dtype) for part in self.parts)
-        tensors = self.scalars(translate, dtype)
-        return tensors[0] if self.shape is None else _stacked(tensors, self.shape, dtype)
-
-    def scalars(self, translate: Translator, dtype: DType) -> list[Tensor]:
-        """The elements of all results, in order."""
-        found = [x for part in self.parts for x in part.scalars(translate, dtype)]
-        return found + [_tensor(translate(element), dtype) for element in self.elements]
-
-    def result(self) -> Any:
-        """What a call on numbers gives: None for a float, the type of an array, a tuple or list of those."""
-        if self.kind is not None:
-            return self.kind(part.result() for part in self.parts)
-        return None if self.shape is None else TensorType(F64, self.shape)
-
-    def spread(self, numbers: list[Any]) -> Any:
-        """The results from their elements, which are taken off the end of a list in reverse order."""
-        if self.kind is not None:
-            if all(part.kind is None and part.shape is None for part in self.parts) and len(numbers) == len(self.parts):
-                return self.kind(reversed(numbers))
-            return self.kind(part.spread(numbers) for part in self.parts)
-        if self.shape is None:
-            return numbers.pop()
-        count = len(self.elements)
-        own, numbers[len(numbers) - count :] = numbers[len(numbers) - count :], []
-        return np.array(own[::-1]).reshape(self.shape)
 
 
 # Calls after which a native table is worth its while.
@@ -221,12 +124,12 @@ class _Numbers:
     After a few calls `native` is the table by which the native entry serves the others.
     """
 
-    def __init__(self, places: _Arguments, outputs: _Outputs) -> None:
+    def __init__(self, places: Arguments, outputs: Outputs, special: Special) -> None:
         from adjit.jit import compile
         from adjit.joining import stack
 
         def function(numbers: Tensor) -> Tensor:
-            translate = Translator(places.values(numbers.unbind(0)), _apply)
+            translate = Translator(places.values(numbers.unbind(0)), apply_op, special)
             return stack(outputs.scalars(translate, F64))
 
         self.count = count = len(places.paths)
@@ -258,55 +161,12 @@ class _Numbers:
             self.native = NumberTable(executable, self.count, self._outputs.result())
 
 
-def _tensor(value: Any, dtype: DType) -> Tensor:
-    """A value as a tensor; one that depends on no argument is a number."""
-    return value if isinstance(value, Tensor) else literal(float(value), dtype)
-
-
-def _stacked(tensors: list[Tensor], shape: tuple[int, ...], dtype: DType) -> Tensor:
-    """Elements of one shape or rank 0 as an array whose last axes are `shape`."""
-    from adjit.joining import stack
-    from adjit.shaping import broadcast_tensors
-
-    if not tensors:
-        from adjit.creation import zeros
-
-        return zeros(*shape, dtype=public(dtype))
-    if any(x.dim() for x in tensors):
-        tensors = list(broadcast_tensors(*tensors))
-    whole = stack(tensors, -1)
-    result: Tensor = whole.reshape(*whole.shape[:-1], *shape)
-    return result
-
-
-def _apply(name: str, *operands: Any) -> Any:
-    """An op on tensors and numbers."""
-    from adjit.elementwise import emit, where
-
-    if not any(isinstance(x, Tensor) for x in operands):
-        numbers = [x if isinstance(x, bool) else np.float64(x) for x in operands]
-        return primitive_named(name)(*numbers).item()
-    if name == "where":
-        return where(*operands)
-    primitive_named(name)  # special functions are loaded at first use
-    return emit(name, "", *operands)
-
-
-def _prepared(expression: Any) -> Any:
-    """The expression with sums, products and derivatives carried out."""
-    import sympy
-
-    if expression.has(sympy.Sum, sympy.Product, sympy.Integral):
-        expression = expression.doit()
-    if expression.has(sympy.I):
-        raise SymbolicError(f"complex numbers do not exist here: {expression}")
-    return expression
-
-
 # -- values -----------------------------------------------------------------------------------------------------------
 def _mapped(function: Callable[[Any], Any], tree: Any) -> Any:
     if isinstance(tree, (list, tuple)):
         return type(tree)(_mapped(function, part) for part in tree)
+    if isinstance(tree, dict):
+        return {key: _mapped(function, part) for key, part in tree.items()}
     return function(tree)
 
 
@@ -317,9 +177,15 @@ def _leaves(tree: Any) -> list[Any]:
 def _as_tensor(value: Any) -> Any:
     from adjit.creation import from_numpy
 
-    return value if isinstance(value, Tensor) else from_numpy(np.array(value, np.float64))
+    if isinstance(value, Tensor):
+        return value
+    array = np.asarray(value)
+    if array.dtype.kind not in "biufc" or array.dtype.itemsize > 8 + 8 * (array.dtype.kind == "c"):
+        exact = np.asarray(value, np.complex128)  # SymPy's numbers, extended precision
+        array = exact if np.any(exact.imag) else exact.real
+    return from_numpy(np.array(array))
 
 
 def _as_numpy(tensor: Tensor) -> Any:
-    array = tensor.detach().numpy()
+    array = tensor.detach().resolve_conj().numpy()
     return array if array.ndim else array[()]

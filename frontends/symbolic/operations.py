@@ -1,88 +1,97 @@
-"""New scalar ops from SymPy expressions: derivative, kernels and batching follow from the expression."""
+"""Ops on tensors and numbers, with NumPy's promotion: integers stay integers where they are exact, else are float64."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
 from typing import Any
 
-from adjit.ir.ops.define import define_scalar
-from adjit.ir.primitive import PRIMITIVES, USERS
-from adjit.ir.term import Number, Term, functions_in, lift, make
-from adjit.symbolic.translate import Translator
+import numpy as np
 
-_BOOLEAN = frozenset({"lt", "le", "eq", "ne", "gt", "ge", "and", "or", "xor", "not"})
+from adjit.dispatch import literal
+from adjit.ir.primitive import primitive_named
+from adjit.ir.types import F64
+from adjit.tensor import Tensor
 
-
-def elementwise_op(name: str, expression: Any, args: Sequence[Any] | None = None) -> Callable[..., Any]:
-    """A new elementwise function of tensors from one SymPy expression, with derivatives of any order.
-
-    `args` are the expression's symbols in the order of the call (default: by name).  The function promotes and
-    broadcasts as all others do, is an op of its own in the IR, and fuses and compiles with the rest.
-    Errors: ValueError for a name that is taken or no identifier.
-
-    >>> import sympy, adjit
-    >>> x = sympy.Symbol("x")
-    >>> bump = adjit.symbolic.elementwise_op("doctest_bump", sympy.exp(-x**2))
-    >>> bump(adjit.tensor([0.0]))
-    tensor([1.])
-    """
-    import sympy
-
-    if not name.isidentifier():
-        raise ValueError(f"elementwise_op: {name!r} is no identifier")
-    if name in PRIMITIVES:
-        raise ValueError(f"elementwise_op: an op named {name!r} exists already")
-    expression = sympy.sympify(expression)
-    symbols = sorted(expression.free_symbols, key=str) if args is None else [sympy.sympify(a) for a in args]
-    if not symbols:
-        raise ValueError("elementwise_op: the expression has no symbols")
-    names = [f"x{place}" if len(symbols) > 1 else "x" for place in range(len(symbols))]
-
-    def compute(*operands: Any) -> Any:
-        def apply(op: str, *values: Any) -> Any:
-            if any(isinstance(value, Term) for value in values):
-                return make(op, [lift(value) for value in values])
-            return PRIMITIVES[op](*values)
-
-        return Translator(dict(zip(symbols, operands, strict=True)), apply)(expression)
-
-    body = _with_parameters(compute, name, names, f"{expression}, with {', '.join(map(str, symbols))} in this order.")
-    from adjit.ir.term import record
-
-    term = record(body, names)
-    op = define_scalar(
-        body, "float", name=name, term=term, gives_bool=getattr(term, "name", "") in _BOOLEAN,
-        constant=isinstance(term, Number), exact=all(PRIMITIVES[used].exact for used in functions_in(term)),
-        singular=True, pinned={},
-    )  # fmt: skip
-    USERS.add(name)
-    from adjit.dtypes import default_float
-    from adjit.elementwise import emit
-    from adjit.promotion import result_dtype
-
-    def function(*operands: Any) -> Any:
-        if len(operands) != len(names):
-            raise TypeError(f"{name}() takes {len(names)} arguments, not {len(operands)}")
-        dtype = result_dtype(operands)
-        return emit(op.name, name.capitalize(), *operands, target=dtype if dtype.is_continuous else default_float())
-
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"{expression}, element by element."
-    return function
+# What keeps integers; comparisons and logic take them too.
+_ON_INTEGERS = frozenset(
+    ("abs", "add", "eq", "ge", "gt", "le", "lt", "maximum", "minimum", "mod", "mul", "ne", "neg", "sign", "square",
+     "sub", "where")
+)  # fmt: skip
+_LOGIC = frozenset(("and", "eq", "ne", "not", "or", "where", "xor"))
+# Of numbers that are real: these are no ops of real tensors.
+_PARTS: dict[str, Any] = {"real": np.real, "imag": np.imag, "conj": np.conj, "angle": np.angle}
 
 
-def _with_parameters(compute: Callable[..., Any], name: str, names: Sequence[str], doc: str) -> Callable[..., Any]:
-    """`compute` as a function whose code has parameters of these names: an op's operands are read off it."""
+def apply_op(name: str, *operands: Any) -> Any:
+    """An op on tensors and numbers; numbers alone give a number."""
+    if not any(isinstance(x, Tensor) for x in operands):
+        return _on_numbers(name, operands)
+    from adjit.elementwise import emit, where
 
-    bodies: dict[int, Callable[..., Any]] = {
-        1: lambda a: compute(a), 2: lambda a, b: compute(a, b), 3: lambda a, b, c: compute(a, b, c),
-        4: lambda a, b, c, d: compute(a, b, c, d), 5: lambda a, b, c, d, e: compute(a, b, c, d, e),
-        6: lambda a, b, c, d, e, f: compute(a, b, c, d, e, f),
-    }  # fmt: skip
-    if len(names) not in bodies:
-        raise ValueError(f"elementwise_op: an op takes at most {max(bodies)} operands, not {len(names)}")
-    body = bodies[len(names)]
-    body.__code__ = body.__code__.replace(co_varnames=tuple(names), co_name=name)
-    body.__name__ = name
-    body.__doc__ = doc
-    return body
+    if name in _PARTS or any(isinstance(x, complex) or (isinstance(x, Tensor) and x.is_complex()) for x in operands):
+        return _of_parts(name, *operands)
+    if name in ("floor", "ceil") and isinstance(operands[0], Tensor) and operands[0]._dtype.is_integer:
+        return operands[0]
+    operands = tuple(map(_exact(name, operands), operands))
+    if name == "where":
+        return where(operands[0], *map(_wide, operands[1:]))
+    primitive_named(name)  # special functions are loaded at first use
+    return emit(name, "", *operands)
+
+
+def _wide(x: Any) -> Any:
+    """A number that stands for no other dtype's is float64."""
+    return literal(x, F64) if isinstance(x, float) else x
+
+
+def _on_numbers(name: str, operands: tuple[Any, ...]) -> Any:
+    if name in _PARTS:
+        return _PARTS[name](operands[0]).item() if isinstance(operands[0], complex) else _of_real(name, operands[0])
+    if name == "where":
+        return operands[1] if operands[0] else operands[2]
+    numbers = [
+        x if isinstance(x, bool) else np.complex128(x) if isinstance(x, complex) else np.float64(x) for x in operands
+    ]
+    if name == "abs" and isinstance(operands[0], complex):
+        return abs(operands[0])
+    return primitive_named(name)(*map(np.asarray, numbers)).item()
+
+
+def _of_real(name: str, x: Any) -> Any:
+    """A part of a real number or tensor."""
+    if name == "angle":
+        return apply_op("where", apply_op("lt", x, 0), math.pi, 0.0)
+    return 0 if name == "imag" else x
+
+
+def _of_parts(name: str, *operands: Any) -> Any:
+    """An op that has complex operands, or gives a part of what may be one."""
+    from adjit import complex_parts
+    from adjit.elementwise import abs as magnitude
+    from adjit.elementwise import emit, sgn, where
+
+    first = operands[0]
+    if name in _PARTS:
+        return getattr(complex_parts, name)(first) if first.is_complex() else _of_real(name, first)
+    if name == "abs":
+        return magnitude(first)
+    if name == "sign":
+        return sgn(first)
+    operands = tuple(x.to(_float64()) if isinstance(x, Tensor) and x._dtype.is_integer else x for x in operands)
+    return where(*operands) if name == "where" else emit(name, "", *operands)
+
+
+def _float64() -> Any:
+    from adjit.dtypes import float64
+
+    return float64
+
+
+def _exact(name: str, operands: tuple[Any, ...]) -> Any:
+    """What makes an operand one that the op computes as NumPy does."""
+    tensors = [x for x in operands if isinstance(x, Tensor)]
+    whole = all(not x._dtype.is_continuous for x in tensors) and not any(isinstance(x, float) for x in operands)
+    keeps = name in _ON_INTEGERS or (name == "pow" and isinstance(operands[1], int) and operands[1] >= 0)
+    if name in _LOGIC or (whole and keeps):
+        return lambda x: x
+    return lambda x: x.to(_float64()) if isinstance(x, Tensor) and not x._dtype.is_continuous else x

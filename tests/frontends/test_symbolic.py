@@ -11,7 +11,7 @@ import sympy as sp
 import adjit as torch
 from adjit.compiler.entry import known as k
 from adjit.native import install
-from adjit.symbolic.translate import SymbolicError
+from adjit.symbolic.rewriting import SymbolicError
 
 x, y, z = sp.symbols("x y z", real=True)
 EXPRESSIONS = [
@@ -70,9 +70,16 @@ def test_functions_compose() -> None:
     assert torch.allclose(mapped, batch.sin() * batch)
 
 
-@pytest.mark.parametrize("expression", [sp.I * x, sp.besselj(5, x), sp.Symbol("other") + x], ids=str)
-def test_what_no_op_computes_is_refused(expression: Any) -> None:
-    with pytest.raises(SymbolicError):
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [(sp.Symbol("other") + x, "other is not among"), (sp.Function("f")(x), "f.x. is an unknown function"),
+     (sp.zoo, "zoo has no numerical value"), (sp.MatrixSymbol("A", 2, 2)[0, 1] * x, "A is not among"),
+     (sp.IndexedBase("b")[1], "b is not among"),
+     (sp.Derivative(sp.Function("f")(x), x), "derivative of an unknown function")],
+    ids=str,
+)  # fmt: skip
+def test_what_nothing_computes_is_refused(expression: Any, text: str) -> None:
+    with pytest.raises(SymbolicError, match=text):
         torch.from_sympy(expression, [x])(1.0)
 
 
