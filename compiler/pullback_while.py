@@ -21,9 +21,10 @@ from adjit.ir.types import I64
 
 # More levels mean longer blocks and longer programs, most of all in derivatives of higher order.
 LEVELS = 3
-# Into how many segments a level cuts: their states are in memory together, so there are fewer of large ones.
-CUTS, FEWER = 32, 12
-LARGE = 1 << 18  # bytes
+# Into how many segments a level cuts, by the bytes of a state: their states are in memory together, so there are fewer
+# of large ones.  Blocks of 256**3 steps of a few numbers: 16 million steps are gone back through in linear time.
+CUTS = ((1 << 6, 256), (1 << 9, 64), (1 << 18, 32))
+FEWEST = 12
 
 
 def while_cotangents(
@@ -60,7 +61,7 @@ def while_cotangents(
 def _cuts(carries: Sequence[Value]) -> int:
     """Into how many segments a block of steps is cut."""
     bytes = sum(v.type.size * v.dtype.storage.itemsize for v in carries if isinstance(v.type.size, int))
-    return FEWER if bytes > LARGE else CUTS
+    return next((cuts for largest, cuts in CUTS if bytes <= largest), FEWEST)
 
 
 @dataclass(frozen=True, slots=True)

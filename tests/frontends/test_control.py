@@ -132,6 +132,21 @@ def test_the_step_of_a_scan_runs_once_for_its_gradient() -> None:
     assert " tanh " not in str(step.backward_graph(leaf))
 
 
+@pytest.mark.parametrize(("size", "steps"), [(1, 1_000_000), (300, 40_000)])
+def test_going_back_through_more_steps_than_a_block(size: int, steps: int) -> None:
+    """y' = y*a + x*(1 - a): y = x*(1 - a**steps) after so many steps from 0."""
+
+    def last(x: Any, a: Any, steps: Any) -> Any:
+        start = (torch.tensor(0), torch.zeros_like(x))
+        return torch.while_loop(lambda i, y: i < steps, lambda i, y: (i + 1, y * a + x * (1 - a)), start)[1].sum()
+
+    x, a = torch.ones(size, dtype=torch.float64), torch.tensor(1 - 1e-7, dtype=torch.float64)
+    of_x, of_a = torch.compile(torch.func.grad(last, argnums=(0, 1)))(x, a, torch.tensor(steps))
+    left = a.item() ** steps
+    torch.testing.assert_close(of_x, torch.full_like(x, 1 - left), rtol=1e-10, atol=0.0)
+    torch.testing.assert_close(of_a.item(), -size * steps * left / a.item(), rtol=1e-9, atol=0.0)
+
+
 def test_going_back_through_a_while_is_linear_in_its_steps() -> None:
     runs = []
 
