@@ -23,7 +23,8 @@ from adjit.compiler.polynomial import ONE, Polynomial
 from adjit.compiler.pullback import SUM_OF_USES
 from adjit.compiler.simplify_rules import number_in
 from adjit.ir.builder import Builder
-from adjit.ir.graph import Node, Value
+from adjit.ir.graph import Graph, Node, Value
+from adjit.ir.rewrite import eliminate_dead, inline_calls
 from adjit.ir.types import F32, F64, DType, TensorType
 
 STAGE = "collect"
@@ -50,13 +51,38 @@ def collect(
 
     `nodes` come before and compute what those use from `inputs`.
     """
-    fresh = builder.region.nodes[start:]
+    fresh = _leading_to(builder.region.nodes[start:], outputs)
+    return _collected(builder, [*nodes, *fresh], set(fresh), inputs, outputs)
+
+
+def collected(graph: Graph, inputs: Iterable[Value], *, again: bool = False) -> Graph:
+    """The program of a derivative with respect to `inputs`, like terms of what was differentiated twice collected.
+
+    With `again` the program itself will be differentiated.
+    """
+    graph = inline_calls(graph, keep_rules=True)
+    if not any(len(node.location.origin) > (0 if again else 1) for node in graph.nodes):
+        return graph
+    result = Graph(graph.name, graph.inputs, graph.nodes, (), graph.guards, graph.writes)
+    nodes = _leading_to(graph.nodes, graph.outputs)
+    fresh: set[Node] = set()
+    for node in nodes:
+        if node.location.origin or any(value.node in fresh for value in node.inputs):
+            fresh.add(node)
+    result.outputs = tuple(_collected(Builder(result), nodes, fresh, inputs, graph.outputs))
+    return eliminate_dead(result)
+
+
+def _collected(
+    builder: Builder, nodes: Sequence[Node], fresh: set[Node], inputs: Iterable[Value], outputs: Sequence[Value]
+) -> list[Value]:
     collector = Collector(builder, inputs)
     try:
         for node in nodes:
-            collector.read(node)
-        for node in _leading_to(fresh, outputs):
-            collector.renew(node)
+            if node in fresh:
+                collector.renew(node)
+            else:
+                collector.read(node)
         found = [collector.written(value) for value in outputs]
     except OverflowError:  # a coefficient that no float holds
         found = list(outputs)

@@ -15,6 +15,7 @@ from adjit import trees
 from adjit.ir.graph import Attribute, Graph, Region
 from adjit.ir.hashing import structural_hash
 from adjit.ir.primitive import Primitive
+from adjit.ir.rewrite import inline
 from adjit.ir.types import TensorType
 from adjit.memory import Memory
 from adjit.state import STATE
@@ -150,10 +151,32 @@ def interned(graph: Graph) -> Graph:
 
 
 def call_inner(graph: Graph, operands: Sequence[Tensor], name: str) -> list[Tensor]:
-    """Apply a transformed graph as one operation."""
+    """Apply a transformed graph: as one operation, or node by node where it will be differentiated in this trace."""
     from adjit.composite import apply_callee
 
+    tracer = STATE.tracer
+    if tracer is not None and is_differentiated(operands):
+        return _inlined(tracer, graph, operands, name)
     return apply_callee(interned(graph), operands, name)
+
+
+def is_differentiated(operands: Sequence[Tensor]) -> bool:
+    """Whether what is computed from `operands` in this trace may be transformed again, and freely reassociated."""
+    tracer = STATE.tracer
+    if tracer is None or tracer.strict:
+        return False
+    return isinstance(tracer, InnerTracer) or (STATE.recording and any(x.requires_grad for x in operands))
+
+
+def _inlined(tracer: Tracer, graph: Graph, operands: Sequence[Tensor], name: str) -> list[Tensor]:
+    """The results of a graph, its nodes appended to the trace: so like terms are found across it."""
+    given = [tracer.local(x) for x in operands] if isinstance(tracer, InnerTracer) else operands
+    recording = STATE.recording and any(x.requires_grad for x in given)
+    values = [tracer.operand(x, recording) for x in given]
+    start = len(tracer.graph.nodes)
+    found = inline(tracer.builder, graph, values)
+    tracer.note_dependence(start)
+    return [tracer.wrap(value, requires_grad=recording and tracer.depends(value), name=name) for value in found]
 
 
 def write_back(targets: Sequence[Tensor], values: Sequence[Tensor]) -> None:

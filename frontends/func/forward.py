@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import wraps
 from typing import Any
 
 from adjit import trees
 from adjit.func.arguments import Argnums, chosen, replaced, split_aux, title
 from adjit.func.reverse import jacrev, traced_function, unit_rows
-from adjit.inner_trace import Traced, call_inner, write_back
+from adjit.inner_trace import Traced, call_inner, is_differentiated, write_back
+from adjit.ir.graph import Graph
+from adjit.state import STATE
 from adjit.tensor import Tensor
 
 
@@ -85,7 +88,12 @@ class _Push:
         self.traced: Traced
         self.traced, self.operands = traced_function(func, leaves, structure)
         self.floating = [place for place, leaf in enumerate(leaves) if leaf._dtype.is_continuous]
-        self.pushed = forward_mode(self.traced.graph, self.floating)
+        free = STATE.tracer is not None and not STATE.tracer.strict
+        source = _collected(self.traced.graph, self.floating, True) if free else self.traced.graph
+        self.pushed = forward_mode(source, self.floating)
+        if free:
+            graph = _collected(self.pushed.graph, self.floating, is_differentiated(self.operands))
+            self.pushed = replace(self.pushed, graph=graph)
 
     def outputs(self) -> list[Tensor]:
         """The function's results."""
@@ -117,6 +125,13 @@ class _Push:
         return (output, tangent, aux) if has_aux else (output, tangent)
 
 
+def _collected(graph: Graph, wrt: Sequence[int], again: bool) -> Graph:
+    """A program that varies with some inputs, like terms of derivatives in it collected."""
+    from adjit.compiler.collect import collected
+
+    return collected(graph, [graph.inputs[place] for place in wrt], again=again)
+
+
 def jacfwd(
     func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False, *, randomness: str = "error"
 ) -> Callable[..., Any]:
@@ -127,6 +142,7 @@ def jacfwd(
 
     @wraps(func)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        from adjit.creation import ones_like, zeros_like
         from adjit.func.batching import vmap
 
         leaves, structure = trees.flatten(chosen(args, argnums))
@@ -139,14 +155,16 @@ def jacfwd(
         for place, leaf in enumerate(leaves):
 
             def push(row: Tensor, place: int = place) -> Any:
-                from adjit.creation import zeros_like
-
                 moving = tuple(row if i == place else zeros_like(x) for i, x in enumerate(leaves))
                 return jvp(of_leaves, tuple(leaves), moving, has_aux=has_aux)[1:]
 
-            found = vmap(push, out_dims=(-1, None) if has_aux else (-1,), randomness=randomness)(unit_rows(leaf))
+            if leaf.dim() == 0:
+                found = push(ones_like(leaf))
+                parts = trees.leaves_of(found[0])
+            else:
+                found = vmap(push, out_dims=(-1, None) if has_aux else (-1,), randomness=randomness)(unit_rows(leaf))
+                parts = [x.reshape(*x.shape[:-1], *leaf.shape) for x in trees.leaves_of(found[0])]
             aux = found[1] if has_aux else None
-            parts = [x.reshape(*x.shape[:-1], *leaf.shape) for x in trees.leaves_of(found[0])]
             columns.append(trees.unflatten(trees.structure_of(found[0]), parts))
         outputs = trees.structure_of(columns[0])
         flat = [trees.leaves_of(column) for column in columns]

@@ -223,8 +223,7 @@ def jacrev(
                 seeds = [row if i == place else _zeros(x) for i, x in enumerate(outputs)]
                 return pullback(trees.unflatten(shape, seeds))
 
-            basis = unit_rows(each)
-            columns = _each_row(pull, basis, chunk_size, vmap)
+            columns = _each_row(pull, each, chunk_size, vmap)
             parts = [c.reshape(*each.shape, *leaf.shape) for c, leaf in zip(columns, leaves, strict=True)]
             rows.append(trees.unflatten(structure, parts))
         result = trees.unflatten(shape, rows)
@@ -234,13 +233,19 @@ def jacrev(
 
 
 def _each_row(
-    pull: Callable[[Tensor], Any], basis: Tensor, chunk_size: int | None, vmap: Callable[..., Any]
+    pull: Callable[[Tensor], Any], output: Tensor, chunk_size: int | None, vmap: Callable[..., Any]
 ) -> Sequence[Tensor]:
     """`pull` of every row: vectorised, or one after the other where the function's course depends on numbers."""
+    from adjit.creation import ones_like
     from adjit.joining import stack
 
+    found: Sequence[Tensor]
+    if output.dim() == 0:
+        found = pull(ones_like(output))
+        return found
+    basis = unit_rows(output)
     try:
-        found: Sequence[Tensor] = vmap(pull, chunk_size=chunk_size)(basis)
+        found = vmap(pull, chunk_size=chunk_size)(basis)
     except TraceError:
         if STATE.tracer is not None:
             raise

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 import adjit as torch
-from adjit.func import grad, vmap
+from adjit.compiler.legalize import legalize
+from adjit.compiler.simplify import simplify
+from adjit.func import grad, jacfwd, jacrev, jvp, vmap
 from adjit.ir.analysis import count_ops
+from adjit.ir.rewrite import inline_calls
 from adjit.nn import functional
 
 ORDER = 6
@@ -101,6 +104,33 @@ def test_the_sixth_derivative_is_about_as_short_as_sympys(name: str) -> None:
     counts = count_ops(torch.compile(nested(case.function, ORDER)).graph(x))
     operations = counts.total() - counts["const"] - counts["reshape"]
     assert operations <= 1.5 * case.sympy + 6
+
+
+def along_ones(function: Function) -> Function:
+    return lambda x: jvp(function, (x,), (torch.ones_like(x),))[1]
+
+
+def summed(function: Function) -> Function:
+    return lambda x: grad(lambda y: function(y).sum())(x)
+
+
+@pytest.mark.parametrize("outer", [grad, jacrev, jacfwd, along_ones, summed])
+@pytest.mark.parametrize("inner", [grad, jacrev, jacfwd, along_ones, summed])
+def test_every_nesting_of_transformations_is_short(outer: Function, inner: Function) -> None:
+    case = CASES["sin(x)*x^10"]
+    x = torch.tensor(0.7, dtype=torch.float64)
+    program = torch.compile(outer(inner(outer(inner(case.function)))))
+    with mpmath.workdps(50):
+        exact = float(mpmath.diff(case.exact, mpmath.mpf(0.7), 4))
+    assert abs(program(x).item() / exact - 1) < 1e-12
+    counts = count_ops(simplify(legalize(inline_calls(program.graph(x)))))
+    assert counts.total() - counts["const"] <= 33
+
+
+def test_a_tangent_of_zero_meets_no_infinite_derivative() -> None:
+    x = torch.tensor([0.0, 4.0], dtype=torch.float64)
+    found = torch.compile(torch.func.hessian(lambda x: (x**1.5).sum()))(x)
+    assert found.tolist() == [[float("inf"), 0.0], [0.0, 0.375]]
 
 
 def test_strictly_compiled_derivatives_are_not_reassociated() -> None:
