@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from adjit.compiler.llvm.binding import keep_lines
 from adjit.compiler.llvm.clock import TIMES, Clock
 from adjit.compiler.llvm.debug_info import DebugInfo
@@ -18,6 +16,7 @@ from adjit.compiler.load import PARALLEL_FOR, load_program
 from adjit.compiler.loops.lower import least_sizes
 from adjit.compiler.memory import MemoryPlan, plan_memory
 from adjit.compiler.quick import Made, quick_or_best
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Graph
 from adjit.runtime.executable import Executable, HostOperation, Layout
 from adjit.runtime.threads import get_num_threads
@@ -26,7 +25,7 @@ from adjit.runtime.threads import get_num_threads
 LEVEL = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Emitted:
     """LLVM text of a program, and what its caller must know to run it; with `debug`, where its lines come from."""
 

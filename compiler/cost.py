@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from adjit.compiler.llvm.emit_choice import HEAVY, extents_of
 from adjit.compiler.loops.ir import CONTRACT, FOR, INDEX, INSIDE, KERNEL, MATRICES, REDUCE, SORT_ROWS
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Location, Node, Region
 from adjit.ir.shape import Size, evaluate, product
 
@@ -14,7 +14,7 @@ from adjit.ir.shape import Size, evaluate, product
 _FUNCTION = 20
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cost:
     """A kernel's work: `flops` counts additions and multiplications of floats, functions as one each; `bytes` is each
     operand and result once."""

@@ -13,7 +13,6 @@ inputs, saved for another reason, or views of such.  And where a value only repe
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
 from adjit.compiler.keep import keeping
@@ -21,6 +20,7 @@ from adjit.compiler.pullback import pull_back
 from adjit.ir.analysis import bound_sizes, size_names_used, sizes_in
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.errors import DifferentiationError
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Graph, Node, Value
 from adjit.ir.printer import value_names
 from adjit.ir.rewrite import eliminate_dead, inline_calls
@@ -33,7 +33,7 @@ VIEWS = frozenset(("reshape", "permute", "expand", "slice", "detach"))
 COMPACT = frozenset(("reshape", "permute", "expand", "detach", "cast"))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Derivative:
     """A graph split for reverse mode.
 
@@ -164,7 +164,7 @@ def _choose_saved(graph: Graph, mentioned: list[Value]) -> tuple[list[Value], li
     return saved, sorted(recomputed, key=position.__getitem__)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Chain:
     """A value as views of `root`, which is there already; `nodes` compute it from `root`, in no order."""
 

@@ -18,7 +18,6 @@ Costs are counted in arithmetic instructions an element, named sizes as `TYPICAL
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from adjit.compiler.fuse_cost import (
     Frame,
@@ -35,6 +34,7 @@ from adjit.compiler.loops.ir import FUSE
 from adjit.compiler.loops.rows import Reach, reads_of
 from adjit.compiler.loops.special import ON_MATRICES, SPECIAL
 from adjit.ir.builder import Builder
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Attribute, Graph, Node, Region, Value
 from adjit.ir.journal import note
 from adjit.ir.shape import Size, product
@@ -64,7 +64,7 @@ STEPS = ("control", "memory")
 VIEWS = frozenset({"reshape", "permute", "expand", "slice", "window", "pad"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refusal:
     """Why `producer` and `consumer` are in different kernels."""
 
@@ -76,7 +76,7 @@ class Refusal:
         return f"{self.producer.op.name} into {self.consumer.op.name}: {self.reason}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Grouping:
     """Why a group is as it is: of each op whose result it stores the reason, and which ops did not join it."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from adjit.compiler.loops.contract import is_packed
 from adjit.compiler.loops.special import SPECIAL
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node, Region, Value
 from adjit.ir.shape import Size, evaluate, product, size_names
 
@@ -22,7 +22,7 @@ MANY = 4
 DEAREST = 1000.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Frame:
     """A place in the kernel of `root` where an op is computed: how often, and whether once for each element.
 

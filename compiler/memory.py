@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from adjit.compiler.loops.ir import AS_COMPLEX, AS_REAL, KERNEL, LOAD, POSITION, STORE, UPDATE, address
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.primitive import Primitive
 from adjit.ir.shape import Size
@@ -21,7 +22,7 @@ from adjit.ir.types import TensorType
 LINE = 64
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Temporary:
     """Bytes offset.. of the arena, for the value of table entry `slot`."""
 
@@ -29,7 +30,7 @@ class Temporary:
     offset: Size
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Copy:
     """A value to be copied from one table entry to another."""
 

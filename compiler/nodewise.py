@@ -7,12 +7,12 @@ differentiates each distinct operation once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 from adjit.compiler.differentiate import backward_of
 from adjit.ir.builder import Builder
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Attribute, Graph, Region
 from adjit.ir.primitive import Primitive
 from adjit.ir.types import TensorType
@@ -21,7 +21,7 @@ from adjit.ir.types import TensorType
 Literal: TypeAlias = "tuple[type, int | float | bool] | None"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodePullback:
     """`graph` takes the cotangents of the results in `seeded`, then the saved values; it returns the cotangents of the
     operands in `reached`.  `saved` says what each saved value is: ("in", operand) or ("out", result)."""

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from adjit.ir.errors import VerifyError
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Graph
 
 Pass: TypeAlias = Callable[[Graph], Graph]
 PLACES = ("trace", "legalize", "simplify")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UserPass:
     """A registered pass: its name, the stage that it follows, and the function."""
 

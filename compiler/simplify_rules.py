@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import adjit.ir.ops.scalar  # noqa: F401  (registers the ops that rules are entered for)
 from adjit.ir.builder import Expr
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Attribute, Node, Value
 from adjit.ir.primitive import PRIMITIVES, Primitive, primitive_named
 from adjit.ir.shape import Dim
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from adjit.compiler.simplify import Simplifier
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Site:
     """An op about to be made: what rules look at, and the builder that makes what they answer."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from adjit import trees
 from adjit.autograd.record import hook_numbers
 from adjit.epoch import EPOCH
 from adjit.ir.errors import ShapeError
+from adjit.ir.frozen import frozen
 from adjit.ir.shape import evaluate
 from adjit.ir.types import F64, I64
 from adjit.places import Place
@@ -22,7 +22,7 @@ from adjit.tensor import Chain, Tensor
 if TYPE_CHECKING:
     from adjit.entry import Entry
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Aliases:
     """Tensor arguments on one piece of memory: their positions, the memory's shape, and their ways from it.
 

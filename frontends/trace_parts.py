@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import UNKNOWN, Location, Value
 from adjit.memory import Memory
 from adjit.tensor import Tensor
@@ -25,7 +26,7 @@ class Source:
     writes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Explanation:
     """How a fault of the running program is told: `explain` looks at the numbers of `values`, and returns the error or
     None where they are sound."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
+from adjit.ir.frozen import frozen
 from adjit.ir.shape import Dim, Size, evaluate, size_names
 from adjit.ir.types import DType, TensorType
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 Attribute: TypeAlias = "int | float | bool | str | Dim | DType | TensorType | Graph | tuple[Attribute, ...] | None"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """That the pass `by` made a node, and why."""
 
@@ -184,7 +185,7 @@ class Region:
         return frozenset().union(*(value.type.names for value in self.inputs))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Guard:
     """A condition on sizes that holds in a graph: `left relation right`, checked when the program is called."""
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from adjit.ir.analysis import direct_callees
 from adjit.ir.builder import literal_dtype
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.hashing import structural_hashes
 from adjit.ir.literals import clean_name, format_attributes, format_literal
@@ -114,7 +114,7 @@ def _values(graph: Region) -> Iterator[Value]:
                 stack.append(iter(item.regions))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Line:
     """One line: its operation, its result types, and what follows them."""
 

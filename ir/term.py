@@ -15,11 +15,11 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias, TypeGuard
 
 import numpy as np
 
+from adjit.ir.frozen import frozen
 from adjit.ir.halfs import cast_array, storage_dtype
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.types import F64
@@ -98,21 +98,21 @@ class Term:
         return _text(self)[0]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Number(Term):
     """A literal."""
 
     value: Literal
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Symbol(Term):
     """An operand, an attribute, or `out`."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Apply(Term):
     """The op called `name` on `operands`."""
 

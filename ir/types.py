@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from adjit.ir.frozen import frozen
 from adjit.ir.shape import Dim, Size, format_shape, product, size_names
 
 
@@ -104,7 +105,7 @@ def dtype_of_storage(storage: np.dtype[np.generic]) -> DType | None:
     return _BY_STORAGE.get(storage)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TensorType:
     """The type of a value: `dtype[dims]`.
 

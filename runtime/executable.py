@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adjit.ir.errors import DTypeError, ShapeError
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Graph
 from adjit.ir.shape import Size, evaluate
 from adjit.ir.types import TensorType, dtype_of_storage
@@ -35,7 +36,7 @@ _LINE = 64
 _PLANS = 256
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HostOperation:
     """A call back into Python: the function's name, and table entries and types of its operands and results."""
 
@@ -64,7 +65,7 @@ class Layout:
     checks: tuple[HostOperation, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Plan:
     """A call's numbers, for given shapes: values of the sizes, shapes of the results, bytes of memory."""
 
@@ -102,7 +103,7 @@ class _Frame:
         self.plan = plan
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NativeCall:
     """What it takes to call a program's main function oneself, for given shapes.
 

@@ -31,6 +31,7 @@ from adjit.compiler.load import HOST, MAIN, PARALLEL_FOR
 from adjit.compiler.loops.ir import KERNEL
 from adjit.compiler.memory import Copy, MemoryPlan, Temporary
 from adjit.ir.errors import CompileError
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.shape import Size
 from adjit.ir.types import BOOL, I32, I64, TensorType
@@ -46,7 +47,7 @@ Step = Callable[[Writer], None]
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HostCall:
     """A call of a function of the host: its name, and the entries and types of operands and results."""
 

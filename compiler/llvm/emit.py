@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from adjit.compiler.llvm.emit_access import (
     emit_index,
@@ -31,6 +30,7 @@ from adjit.compiler.llvm.text import Function, Module
 from adjit.compiler.loops.affine import Bounds
 from adjit.compiler.loops.ir import CONTRACT, FOR, LOAD, MATRICES, POSITION, REDUCE, SORT_ROWS, STORE, UPDATE
 from adjit.ir.errors import CompileError
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node, Region, Value
 from adjit.ir.shape import Size, product
 
@@ -48,7 +48,7 @@ _MEMORY_WORK, _HEAVY_WORK, _SORT_WORK, _MATRIX_WORK = 16, 8, 1024, 512
 _TASK_WORK = 1 << 40
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """A function that computes a statement of a kernel.
 
@@ -63,7 +63,7 @@ class Part:
     workspace: Size = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Program:
     """What all kernels of a program share: its module, the order of the named sizes, their least values."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from adjit.compiler.llvm.fused import fused_products
 from adjit.compiler.loops.ir import (
@@ -19,6 +18,7 @@ from adjit.compiler.loops.ir import (
     address,
     lanes_of,
 )
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node, Region, Value
 from adjit.ir.shape import Dim, Size, product, size_names
 from adjit.ir.types import BF16, BOOL, F16, F32, F64, U8, DType
@@ -117,7 +117,7 @@ def loop_dtype(region: Region) -> DType:
     return U8 if widest is BOOL else widest
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Choice:
     """The variable that is cut into vectors of `lanes`, and whether several vectors run abreast.
 

@@ -7,7 +7,6 @@ Column after column, a sum down a wide matrix would jump from row to row.  The o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from adjit.compiler.llvm.emit_access import combine
 from adjit.compiler.llvm.emit_choice import (
@@ -30,6 +29,7 @@ from adjit.compiler.llvm.emit_state import Ramp, Register, Slot, Uniform, Writer
 from adjit.compiler.llvm.gemm_tile import counted, offset
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import LOAD, REDUCE
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node, Region
 
 # Bytes of the rows of totals together: with the runs under way they fit the first cache.
@@ -82,7 +82,7 @@ def _needed(region: Region, sums: Sequence[Node], column: str, dependence: Depen
     return found[::-1]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Sum:
     """A sum: the totals and the run under way of each column of the tile, and its product if that is fused."""
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.llvm.vecmath_lanes import any_lane
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node
 from adjit.ir.types import DType
 
@@ -14,7 +13,7 @@ _BYTES, _UNROLL = 64, 4
 _HALVES = ("f16", "bf16")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Checks:
     """What kernels' results are looked through for: NaN, with `inf` infinities too; with `backward`, only in what
     differentiation made."""

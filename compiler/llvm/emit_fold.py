@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from adjit.compiler.llvm.emit_access import combine
 from adjit.compiler.llvm.emit_loops import neutral
 from adjit.compiler.llvm.emit_state import Slot, Writer
 from adjit.compiler.llvm.gemm_tile import counted, offset
 from adjit.compiler.llvm.text import LLType
+from adjit.ir.frozen import frozen
 from adjit.ir.types import BOOL, DType
 
 
@@ -78,7 +77,7 @@ def halves(w: Writer, type: LLType, name: str) -> tuple[str, str]:
     return low, high
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pair:
     """A value and its index, in as many lanes as `value` has."""
 

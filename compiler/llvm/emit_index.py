@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from adjit.compiler.llvm.emit_choice import repeats
 from adjit.compiler.llvm.emit_state import Lanes, Ramp, Uniform, Writer
 from adjit.compiler.llvm.gemm_tile import splat
 from adjit.compiler.llvm.text import LLType
 from adjit.ir.errors import CompileError
+from adjit.ir.frozen import frozen
 from adjit.ir.shape import Atom, Dim, Monomial, Size, size_names
 from adjit.ir.types import I32, I64
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """An index expression in the present scope: `base + l // repeat * stride` in lane l, or the vector `scattered`.
 

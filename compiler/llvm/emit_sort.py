@@ -5,18 +5,17 @@ Pairs go to and fro between the result buffers and scratch memory of the same si
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from adjit.compiler.llvm.emit_index import least, uniform
 from adjit.compiler.llvm.emit_state import Writer, memory_type, size_of
 from adjit.compiler.llvm.gemm_tile import counted, offset, when
 from adjit.compiler.llvm.text import LLType
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node
 from adjit.ir.shape import Size
 from adjit.ir.types import BOOL, I64, DType
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Row:
     """Where a row of pairs stands."""
 

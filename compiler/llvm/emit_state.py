@@ -18,6 +18,7 @@ from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.llvm.vecmath_lanes import any_lane
 from adjit.compiler.loops.affine import Bounds
 from adjit.ir.errors import CompileError
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node, Region, Value
 from adjit.ir.shape import Dim, Size
 from adjit.ir.types import BOOL, I64, U8, DType
@@ -26,7 +27,7 @@ from adjit.ir.types import BOOL, I64, U8, DType
 ZEROS = "@adjit.zeros = internal constant [1024 x i8] zeroinitializer, align 64"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Register:
     """A scalar as it was emitted: its LLVM name, its type, and its value where that is a literal."""
 
@@ -39,14 +40,14 @@ class Register:
         return self.type.lanes > 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Uniform:
     """A variable with one value in all lanes: an i64."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ramp:
     """A variable that is `base + l` in lane l; `base` is an i64, and a multiple of `multiple`."""
 
@@ -54,7 +55,7 @@ class Ramp:
     multiple: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lanes:
     """A variable with any values in the lanes: a vector of i64."""
 
@@ -65,7 +66,7 @@ Variable: TypeAlias = "Uniform | Ramp | Lanes"
 Rule: TypeAlias = "Callable[[Writer, Node], None]"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Slot:
     """A place on the stack that holds one value of `type`."""
 
@@ -84,7 +85,7 @@ class Frame:
     mark: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Options:
     """How kernels are emitted: `lanes` forces vectors of that many elements (None: as the target has them)."""
 

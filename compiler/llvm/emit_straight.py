@@ -9,7 +9,6 @@ Scalars of one form never depend on each other, and forms in the order of `_Form
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from adjit.compiler.llvm.emit_choice import HEAVY
 from adjit.compiler.llvm.emit_loops import fused_side, fused_sum, is_fused_product, operands_of
@@ -17,6 +16,7 @@ from adjit.compiler.llvm.emit_state import Register, Writer
 from adjit.compiler.llvm.gemm_tile import masked_load, masked_store, offset
 from adjit.compiler.llvm.text import LLType, literal
 from adjit.compiler.loops.ir import LOAD, STORE, address
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node, Region, Value
 from adjit.ir.types import BOOL
 
@@ -110,7 +110,7 @@ def _attributes(node: Node) -> tuple[tuple[str, object], ...]:
     return tuple(sorted((name, repr(item)) for name, item in node.attributes.items()))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Member:
     """A scalar with its operands in the order in which it is computed."""
 
@@ -141,7 +141,7 @@ def _in_forms(w: Writer, region: Region) -> list[list[_Member]]:
 
 
 # -- emission ---------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Lane:
     """Where a packed scalar is: a vector's name, how many lanes it has, and which of them."""
 

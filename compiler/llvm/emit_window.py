@@ -8,7 +8,6 @@ vectors; each vector is then as many masked loads as it has parts.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import gcd
 
 from adjit.compiler.llvm.emit_domain import Pairs, split_flat, walk_rows
@@ -19,6 +18,7 @@ from adjit.compiler.llvm.gemm_plan import GemmPlan
 from adjit.compiler.llvm.gemm_tile import below, counted, masked_load, masked_store, offset, splat
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.loops.ir import LOAD, address
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node, Region
 from adjit.ir.shape import Dim, Size, size_names, substitute
 from adjit.ir.types import I32, I64
@@ -27,7 +27,7 @@ from adjit.ir.types import I32, I64
 MOST_PARTS = 6
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Window:
     """An operand that is loaded from the flat position `at`, linear in all variables and of slope 1 in the last own."""
 

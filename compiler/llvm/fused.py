@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node, Region, Value
 from adjit.ir.types import F32, F64
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FusedProducts:
     """For each sum and difference computed with a product, the operand that is the product; and those products."""
 

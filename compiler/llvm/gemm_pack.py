@@ -8,7 +8,6 @@ into panels of `mr` rows, as B does.  A whose rows stand well in the caches as t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from adjit.compiler.llvm.gemm_plan import GemmPlan
@@ -24,6 +23,7 @@ from adjit.compiler.llvm.gemm_tile import (
     when,
 )
 from adjit.compiler.llvm.text import Function, LLType, Module
+from adjit.ir.frozen import frozen
 
 # Panels that are filled together; more of them would evict each other's lines from L1, a panel being 2^15 bytes long.
 _TOGETHER = 8
@@ -42,7 +42,7 @@ _COPY = (
 Unit = Literal["index", "k"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StridedOperand:
     """An array operand: a pointer, and i64 names or literals of its strides in elements."""
 
@@ -52,7 +52,7 @@ class StridedOperand:
     k_stride: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LeftOperand:
     """How tiles find A: packed by the function `pack`, by rows or by panels; or in place, where `array` emits it."""
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from adjit.compiler.llvm.gemm_plan import GemmPlan
 from adjit.compiler.llvm.text import Function, LLType, Module
+from adjit.ir.frozen import frozen
 from adjit.ir.types import BOOL, I32
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TileSite:
     """Where an epilogue stands: `value` holds lanes `column..` of row `row` of batch `batch`, complete sums over k.
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from adjit.ir.frozen import frozen
 
 # Lines for which a thread of its own pays: some 30 ms of LLVM's time.
 LEAST_LINES = 800
@@ -20,7 +21,7 @@ _DEFINITION = re.compile(r"^define (?:internal )?(?P<head>[^\n]*?@(?P<name>[\w.$
 _REFERENCE = re.compile(r"@([\w.$]+)")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Text:
     """A module's text in parts: what stands before the functions, and by name the functions' heads and texts.
 

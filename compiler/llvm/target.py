@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from typing import Any
 
+from adjit.ir.frozen import frozen
 from adjit.ir.types import DType
 
 # The vector features that the x86-64 levels imply, from the x86-64 psABI's table of micro-architecture levels.
@@ -16,7 +16,7 @@ _FUSED = frozenset({"aarch64", "arm64", "riscv64", "nvptx64", "amdgcn"})
 _WIDE_FILE = frozenset({"aarch64", "arm64", "riscv64"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Target:
     """A machine: LLVM's names for it, and the facts that emitters choose shapes by.
 

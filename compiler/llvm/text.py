@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from adjit.compiler.llvm.debug_info import DebugInfo
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Location
 from adjit.ir.types import DType
 
@@ -20,7 +21,7 @@ from adjit.ir.types import DType
 _SCALAR = {"bool": "i1", "f16": "i16", "bf16": "i16", "f32": "float", "f64": "double"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LLType:
     """A dtype at a number of lanes: `<16 x float>`, or `float` for one lane.
 

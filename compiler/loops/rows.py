@@ -8,11 +8,11 @@ or in that of a result that is stored later.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from adjit.compiler.loops.ir import SCRATCH, STORE
 from adjit.compiler.loops.scalars import KernelScalars
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node, Value
 from adjit.ir.shape import Size, product
 
@@ -20,7 +20,7 @@ from adjit.ir.shape import Size, product
 _ROW, _ROWS = 16 << 10, 32 << 10
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reach:
     """How a value is read: at the reader's own index (`same`), or with its first `lead` indices."""
 
@@ -124,7 +124,7 @@ def levels(outputs: Sequence[Value], rows: int) -> dict[Value, int]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Places:
     """Where values of a kernel by rows stand: in `buffers` that there are, in `scratch`, or in buffers to be `made`."""
 

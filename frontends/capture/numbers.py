@@ -7,12 +7,12 @@ tensor it is as weak as a Python number.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from adjit.dispatch import apply, literal
+from adjit.ir.frozen import frozen
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import BOOL, F64, I64, DType, TensorType
 from adjit.promotion import result_dtype
@@ -22,7 +22,7 @@ _KINDS = (bool, int, float)
 _DTYPES = {bool: BOOL, int: I64, float: F64}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NumberKind:
     """What is known of a number while its program is traced: whether it is a bool, an int or a float."""
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from adjit import dispatch
 from adjit.composite import apply_callee
+from adjit.ir.frozen import frozen
 from adjit.ir.primitive import Primitive
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.views import view
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """One operation that was applied: what it took and what it gave."""
 

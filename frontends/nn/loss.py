@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from adjit.ir.frozen import frozen
 from adjit.nn import functional
 from adjit.nn.functional_loss import check_reduction
 from adjit.nn.linear import Linear
@@ -225,7 +225,7 @@ class CTCLoss(Loss):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinearCrossEntropyOptions:
     """How PyTorch computes `linear_cross_entropy` in pieces; accepted, and of no effect: there is one way."""
 

@@ -1,0 +1,114 @@
+"""`@frozen`: a class of immutable values with named fields, which costs little to define.
+
+It is `@dataclass(frozen=True, slots=True)`, whose meaning it keeps, for fields with plain defaults.  A data class
+writes and compiles six methods when its module is imported: 0.4 ms, which a package of a hundred such classes pays in
+every process.  Here all classes share their methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, NoReturn, TypeVar, dataclass_transform
+
+_T = TypeVar("_T")
+_MISSING = object()
+
+
+@dataclass_transform(frozen_default=True)
+def frozen(cls: type[_T]) -> type[_T]:
+    """The class with its annotations as fields: slots, an `__init__`, `==`, a hash, a text; nothing can be assigned.
+
+    >>> @frozen
+    ... class Point:
+    ...     x: int
+    ...     y: int = 0
+    >>> Point(1), Point(1) == Point(1, 0), len({Point(1), Point(x=1)})
+    (Point(x=1, y=0), True, 1)
+    """
+    space = dict(cls.__dict__)
+    own = [name for name, kind in space.get("__annotations__", {}).items() if not str(kind).startswith("ClassVar")]
+    inherited: dict[str, Any] = {}
+    for base in reversed(cls.__mro__[1:]):
+        inherited |= getattr(base, "__record_fields__", {})
+    fields = inherited | {name: space.pop(name, _MISSING) for name in own}
+    for name in ("__dict__", "__weakref__"):
+        space.pop(name, None)
+    space["__slots__"] = tuple(name for name in own if name not in inherited)
+    space["__record_fields__"], space["__match_args__"] = fields, tuple(fields)
+    space["_values"] = staticmethod(attrgetter(*fields)) if fields else staticmethod(_nothing)
+    for name, method in _METHODS.items():
+        space.setdefault(name, method)
+    made: Any = type(cls)(cls.__name__, cls.__bases__, space)  # type: ignore[misc]
+    made.__init__ = _init_of(made, fields)
+    return made  # type: ignore[no-any-return]
+
+
+def _nothing(_: object) -> tuple[()]:
+    return ()
+
+
+def _init_of(cls: Any, fields: dict[str, Any]) -> Callable[..., None]:
+    count, after = len(fields), hasattr(cls, "__post_init__")
+    puts = tuple(getattr(cls, name).__set__ for name in fields)
+    places = {name: place for place, name in enumerate(fields)}
+    defaults = tuple(fields.values())
+
+    def __init__(self: Any, *given: Any, **named: Any) -> None:
+        if named or len(given) != count:
+            values = [*given, *defaults[len(given) :]]
+            for name, value in named.items():
+                place = places.get(name, -1)
+                if place < len(given):
+                    what = "multiple values for" if place >= 0 else "an unexpected keyword"
+                    raise TypeError(f"{cls.__qualname__}.__init__() got {what} argument {name!r}")
+                values[place] = value
+            given = tuple(values)
+            if len(given) > count:
+                raise TypeError(f"{cls.__qualname__}.__init__() takes {count} arguments, not {len(given)}")
+        for put, value in zip(puts, given, strict=True):
+            if value is _MISSING:
+                raise TypeError(f"{cls.__qualname__}.__init__() needs the argument {_missing(fields, given)!r}")
+            put(self, value)
+        if after:
+            self.__post_init__()
+
+    return __init__
+
+
+def _missing(fields: dict[str, Any], given: tuple[Any, ...]) -> str:
+    return next(name for name, value in zip(fields, given, strict=True) if value is _MISSING)
+
+
+def _eq(self: Any, other: Any) -> Any:
+    if other.__class__ is not self.__class__:
+        return NotImplemented
+    return self._values(self) == self._values(other)
+
+
+def _hash(self: Any) -> int:
+    return hash(self._values(self))
+
+
+def _repr(self: Any) -> str:
+    fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__record_fields__)
+    return f"{type(self).__qualname__}({fields})"
+
+
+def _refuse(self: Any, name: str, *_: Any) -> NoReturn:
+    raise AttributeError(f"{name} of {type(self).__name__} cannot be changed: it is frozen")
+
+
+def _get_state(self: Any) -> list[Any]:
+    return [getattr(self, name) for name in self.__record_fields__]
+
+
+def _set_state(self: Any, state: list[Any]) -> None:
+    for name, value in zip(self.__record_fields__, state, strict=True):
+        object.__setattr__(self, name, value)
+
+
+_METHODS: dict[str, Callable[..., Any]] = {
+    "__eq__": _eq, "__hash__": _hash, "__repr__": _repr, "__setattr__": _refuse, "__delattr__": _refuse,
+    "__getstate__": _get_state, "__setstate__": _set_state,
+}  # fmt: skip

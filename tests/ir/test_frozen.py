@@ -1,0 +1,90 @@
+"""Frozen classes mean what frozen data classes with slots mean."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pytest
+
+from adjit.ir.frozen import frozen
+
+
+@frozen
+class Point:
+    """A place."""
+
+    x: int
+    y: int = 0
+    dims: ClassVar[int] = 2
+
+    @property
+    def sum(self) -> int:
+        return self.x + self.y
+
+
+@frozen
+class Named(Point):
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("a name is needed")
+
+
+@frozen
+class Empty:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    x: int
+    y: int = 0
+
+
+def test_fields_defaults_and_text() -> None:
+    assert (Point(1).x, Point(1).y, Point(x=3, y=4).sum) == (1, 0, 7)
+    assert (Point.dims, Point.__doc__) == (2, "A place.")
+    assert repr(Point(1, 2)) == "Point(x=1, y=2)"
+    assert repr(Named(1, name="a")) == "Named(x=1, y=0, name='a')"
+    assert repr(Empty()) == "Empty()"
+
+
+def test_equality_and_hash_are_those_of_the_fields_and_the_class() -> None:
+    assert Point(1) == Point(1, 0)
+    assert Point(1) != Point(2)
+    assert Point(1) != Model(1)
+    assert Named(1, 2, "a") != Point(1, 2)
+    assert Empty() == Empty()
+    assert len({Point(1), Point(1, 0), Point(2)}) == 2
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(Point([]))  # type: ignore[arg-type]
+
+
+def test_nothing_can_be_assigned() -> None:
+    point: Any = Point(1)
+    for change in (lambda: setattr(point, "x", 2), lambda: setattr(point, "z", 2), lambda: delattr(point, "x")):
+        with pytest.raises(AttributeError):
+            change()
+    assert not hasattr(point, "__dict__")
+    assert point == Point(1)
+
+
+@pytest.mark.parametrize("given", [(), (1, 2, 3)])
+def test_wrong_arguments_are_type_errors(given: Any) -> None:
+    for _ in range(2):  # before and after its __init__ is written
+        with pytest.raises(TypeError, match="__init__"):
+            Point(*given)
+    with pytest.raises(ValueError, match="a name is needed"):
+        Named(1)
+
+
+def test_copies_pickles_and_patterns() -> None:
+    point = Named(1, 2, "a")
+    assert pickle.loads(pickle.dumps(point)) == copy.deepcopy(point) == copy.copy(point) == point
+    match point:
+        case Point(x, y):
+            assert (x, y) == (1, 2)
