@@ -65,7 +65,10 @@ class Call:
                 leaf = self.leaves[index] = _as_tensor(leaf)
             signature.append(self._signature(leaf))
         self._settle()
-        self.own_key: tuple[Any, ...] = (self.structure, tuple(signature), STATE.recording, self.aliases, numbers)
+        # A structure does not tell in which order a dict was filled, which its user may go by.
+        orders = tuple(order for item in (*args, *kwargs.values()) for order in _orders(item))
+        state = (STATE.recording, self.aliases, numbers)
+        self.own_key: tuple[Any, ...] = (self.structure, tuple(signature), *state, orders)
         self.key = self.own_key
 
     def _signature(self, leaf: Any) -> Any:
@@ -101,6 +104,13 @@ class Call:
         self._settle()
         self.key = (*self.own_key, self.aliases, tuple(signature))
         return self
+
+
+def _orders(tree: Any) -> list[tuple[Any, ...]]:
+    """The keys of the dicts in a tree, in the order in which they were put there."""
+    if isinstance(tree, dict):
+        return [tuple(tree), *(order for item in tree.values() for order in _orders(item))]
+    return [order for item in tree for order in _orders(item)] if isinstance(tree, (tuple, list)) else []
 
 
 def _as_tensor(number: Any) -> Any:

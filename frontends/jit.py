@@ -96,14 +96,10 @@ class CompiledFunction:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if STATE.tracer is not None:
             return self.function(*args, **kwargs)
-        if self._native is not None and self._native.nested:
-            found = self._native.call_nested(args, kwargs)
-            if found is not NotImplemented:
-                return found
         call, entry = self.served(args, kwargs)
         entry.calls += 1
         result = run_entry(self, entry, call)
-        if entry.calls > 1 and not (entry.effects or call.lifted or call.numbers):
+        if entry.calls > 1 and not (entry.effects or call.lifted):
             self._learn(entry, call, args, kwargs, result)
         return result
 

@@ -45,18 +45,16 @@ class Lifting:
 
     def lift_numbers(self, call: Call) -> bool:
         """Lift the arguments that are numbers and have had other values; whether that was any."""
-        if call.numbers:
-            return False
         kinds = _kinds(call)
         found = []
         for index, leaf in enumerate(call.leaves):
-            if type(leaf) in _VALUES and (kinds, index) not in self._fixed:
+            if type(leaf) in _VALUES and index not in call.numbers and (kinds, index) not in self._fixed:
                 values = self._values[kinds][index]
                 values.add(leaf)
                 if len(values) > _VALUES[type(leaf)]:
                     found.append(index)
         if found:
-            self._numbers[kinds] = tuple(found)
+            self._numbers[kinds] = tuple(sorted({*call.numbers, *found}))
         return bool(found)
 
     def lift_changed(self, call: Call) -> bool:
@@ -122,10 +120,15 @@ def _kinds(call: Call) -> Any:
     numbers = set(call.numbers)
     own = call.own_key[1]
     kinds = (
-        _PYTHON[call.leaves[i]._dtype.name] if i in numbers else item[0] if isinstance(item[0], type) else item
+        _kind_of(call.leaves[i]) if i in numbers else item[0] if isinstance(item[0], type) else item
         for i, item in enumerate(own)
     )
     return call.structure, tuple(kinds)
+
+
+def _kind_of(number: Any) -> type:
+    """The Python type of a number that counts as a tensor, or is beyond what one holds."""
+    return _PYTHON[number._dtype.name] if isinstance(number, Tensor) else type(number)
 
 
 _PYTHON = {"f64": float, "i64": int}

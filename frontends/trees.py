@@ -88,11 +88,11 @@ def _register(kind: type) -> bool:
         names = names_of(item)
         return [getattr(item, name) for name in names], names, names
 
-    add_node(kind, split, partial(_rebuilt, kind))
+    add_node(kind, split, partial(rebuilt, kind))
     return True
 
 
-def _rebuilt(kind: type, names: tuple[str, ...], values: Sequence[Any]) -> Any:
+def rebuilt(kind: type, names: tuple[str, ...], values: Sequence[Any]) -> Any:
     """An instance that holds this; nothing of its own runs, as its `__init__` may check or compute."""
     item: Any = object.__new__(kind)
     for name, value in zip(names, values, strict=True):

@@ -84,7 +84,7 @@ from adjit.compiler.entry.known import (
     WORKSPACE,
 )
 from adjit.compiler.entry.operands import array_of, in_order, integer, is_shaped, is_tensor, takes_array
-from adjit.compiler.entry.results import drop, make_array, make_tensor, replace
+from adjit.compiler.entry.results import drop, hold_all, make_array, make_tensor, replace
 from adjit.compiler.entry.serve import execute, mode_is_known, spread
 from adjit.compiler.llvm.words import known, room, set_word, word
 from adjit.runtime.layout import DATA, TYPE, USED
@@ -394,14 +394,6 @@ def gone_back(plan: int, signature: int, tensor: int) -> int:
     return done
 
 
-def hold_all(objects: int, count: int) -> int:
-    """Take references to a list of objects."""
-    while count > 0:
-        count -= 1
-        Py_IncRef(word(objects + 8 * count))
-    return 0
-
-
 def adjit_backward(self: int, arguments: int, count: int, names: int) -> int:
     """The entry of `Tensor.backward`."""
     done = -1
@@ -418,5 +410,5 @@ def adjit_backward(self: int, arguments: int, count: int, names: int) -> int:
 FUNCTIONS = (
     is_quiet, is_open, is_unwatched, same_place, wired, kept_intact, clear, follows, hold_in_order,
     run_plan, give, free_tape,
-    deliver, planned, gone_back, hold_all, adjit_backward,
+    deliver, planned, gone_back, adjit_backward,
 )  # fmt: skip

@@ -32,6 +32,9 @@ EXTERNALS: dict[str, External] = {
     "PyErr_NoMemory": ("i64", ()),
     "PyFloat_FromDouble": ("i64", ("double",)),
     "PyList_New": ("i64", ("i64",)),
+    "PyDict_New": ("i64", ()),
+    "PyDict_SetItem": ("i32", ("i64", "i64", "i64")),
+    "PyDict_Next": ("i32", ("i64", "i64", "i64", "i64")),
 }
 
 
@@ -163,3 +166,18 @@ def PyFloat_FromDouble(bits: int) -> int:
 def PyList_New(size: int) -> int:
     """As the interpreter documents it."""
     return native_only(size)
+
+
+def PyDict_New() -> int:
+    """As the interpreter documents it."""
+    return native_only()
+
+
+def PyDict_SetItem(mapping: int, key: int, item: int) -> int:
+    """As the interpreter documents it."""
+    return native_only(mapping, key, item)
+
+
+def PyDict_Next(mapping: int, position: int, key: int, item: int) -> int:
+    """As the interpreter documents it."""
+    return native_only(mapping, position, key, item)

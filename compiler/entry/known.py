@@ -42,18 +42,22 @@ PLANS, B_SLOW, ACCUMULATE, IN_ORDER_COPY, W_HOOKS, W_POST, W_RETAINED, WATCH = 7
 # Where a symbolic function keeps the array that holds its table; the Python function that serves its calls; the type of
 # NumPy's float64 scalars.
 S_TABLE, S_CALL, NUMPY_FLOAT = 85, 86, 87
+# Types of the nodes of trees.
+TUPLE, LIST, DICT = 88, 89, 90
 # The tables of methods stand from here on.
-TABLES = 88
+TABLES = 96
 METHODS = 96
 KNOWN_WORDS = TABLES + METHODS
 
 # -- a function's table ---------------------------------------------------------------------------------------------
 # The Python function that serves any call, and the one that is asked where no signature fits.
 SLOW, MISS = 0, 1
-# Whether numbers are part of a signature; whether recording is.
+# Whether floats tell buckets apart: never, always, or where a gradient is wanted; whether recording is part of a
+# signature.
 FIXED, BY_MODE = 2, 3
+WHERE_RECORDED, ALWAYS, NEVER = 0, 1, 2
 # Set in the needs of a call that records, where recording is part of the signature.
-IN_RECORDING = 1 << 32
+IN_RECORDING = 1 << 62
 BUCKETS, BUCKET_COUNT = 8, 64
 TABLE_WORDS = BUCKETS + BUCKET_COUNT
 
@@ -64,7 +68,8 @@ INPUTS, INPUT_LIST, RESULTS, RESULT_LIST, OUTPUTS, RECORDING = 10, 11, 12, 13, 1
 CALLS, APART = 16, 17
 # The program's table, where it is too long for the stack.
 LONG_TABLE = 18
-# The names of the last operands, a tuple, or 0; how many of the results become tensors: the others are only kept.
+# The names of the last operands, a tuple, or the mixed words of the arguments' structure, or 0; how many of the results
+# become tensors: the others are only kept.
 NAMES, TENSORS = 19, 20
 # Whether the result goes into the first operand's memory: straight, or when it is complete.
 WRITES = 21
@@ -74,12 +79,14 @@ WRITTEN, GRADIENTS = 22, 23
 # A written memory: the object, its array, the array's bytes, how many writes that is.  A gradient: the tensor, and the
 # number of the result, or -1 for none.
 WRITTEN_WORDS, GRADIENT_WORDS = 4, 2
-OPERAND_LIST = 24
+# The structure whose leaves the operands are: a count, and as many words (see trees.py); 0 for arguments as they are.
+STRUCTURE = 24
+OPERAND_LIST = 25
 # Bits of FLAGS: the GIL is released while the program runs; it needs the signature's memory.
 RELEASE, OWN_MEMORY = 1, 2
 # The most operands of a call, whose bits stand below IN_RECORDING, and results of its program; the longest table on the
 # stack, and the most numbers.
-MOST_OPERANDS, MOST_RESULTS, SHORT_TABLE, MOST_NUMBERS = 32, 256, 100, 32
+MOST_OPERANDS, MOST_RESULTS, SHORT_TABLE, MOST_NUMBERS = 60, 256, 100, 60
 # Room for operands with a word before them and one more; for arrays after a tensor.
 GIVEN_ROOM, MADE_ROOM = MOST_OPERANDS + 2, MOST_RESULTS + 1
 
@@ -92,9 +99,14 @@ INPUT_WORDS = 2
 FROM_OPERAND, NUMBER_F32, NUMBER_F64, NUMBER_I64, FROM_ADDRESS, FROM_READER = 0, 1, 2, 3, 4, 5
 # A result: dtype object, NumPy's type number, rank, address of the sizes, type object.
 RESULT_WORDS = 5
-# An output: kind, then number of a result or operand, or an object; a function that is told of it, or 0.
-OUTPUT_WORDS = 3
-A_RESULT, AN_OPERAND, AN_OBJECT = 0, 1, 2
+# OUTPUTS is a result's plan.  One of an object: kind, number of a result or operand, or the object, and a function that
+# is told of it, or 0.  One of a float, the next of a program's array of numbers: the kind alone; of an array of such
+# numbers: their count, and the words of a result.  One of a node: kind and length, then the plans of its parts; each
+# stands after its key in a dict; for what a function makes of its parts, the function stands after the length.
+A_RESULT, AN_OPERAND, AN_OBJECT, A_FLOAT, AN_ARRAY, A_TUPLE, A_LIST, A_DICT, MADE_BY = 0, 1, 2, 3, 4, 5, 6, 7, 8
+# The longest structure of arguments, in words; the most parts that a function makes something of.
+LONGEST_STRUCTURE, MOST_PARTS = 256, 60
+STRUCTURE_ROOM, LEAVES_ROOM, PARTS_ROOM = LONGEST_STRUCTURE + 1, MOST_OPERANDS + 1, MOST_PARTS + 1
 
 # -- what a signature records ---------------------------------------------------------------------------------------
 # RECORDING is the address of a count and of as many nodes' templates, in order; the last one made the result.
@@ -127,8 +139,6 @@ NOT_REACHED, TO_NODE, TO_LEAF = 0, 1, 2
 # How many numbers it takes; its program; the plan of its result; how often it served.
 U_COUNT, U_MAIN, U_SIZES, U_WORKSPACE, U_ARENA, U_RESULT, U_CALLS = 0, 1, 2, 3, 4, 5, 6
 NUMBER_TABLE_WORDS = 7
-# A result's plan: a float; or a tuple or list, its length, its parts; or an array, its length, the result's words.
-X_FLOAT, X_TUPLE, X_LIST, X_ARRAY = 0, 1, 2, 3
 # The most numbers, and results, of such a function.
 MOST_SCALARS = 1024
 

@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-from adjit.compiler.entry.interpreter import (
-    Py_DecRef,
-    PyFloat_FromDouble,
-    PyList_New,
-    PyTuple_New,
-    memcpy,
-)
 from adjit.compiler.entry.known import (
     ARRAY,
     FLOAT,
@@ -18,7 +11,6 @@ from adjit.compiler.entry.known import (
     MOST_SCALARS,
     NUMBER_F64,
     NUMPY_FLOAT,
-    RESULT_WORDS,
     S_CALL,
     S_TABLE,
     U_ARENA,
@@ -28,15 +20,12 @@ from adjit.compiler.entry.known import (
     U_RESULT,
     U_SIZES,
     U_WORKSPACE,
-    X_ARRAY,
-    X_LIST,
-    X_TUPLE,
 )
 from adjit.compiler.entry.operands import number
-from adjit.compiler.entry.results import make_array
+from adjit.compiler.entry.results import built
 from adjit.compiler.entry.serve import PLAIN, mode_is_known, spread
 from adjit.compiler.llvm.words import known, room, run, set_word, word
-from adjit.runtime.layout import CONTENT, DATA, ITEMS, TYPE
+from adjit.runtime.layout import CONTENT, DATA, TYPE
 
 
 def taken(arguments: int, count: int, place: int) -> int:
@@ -53,64 +42,12 @@ def taken(arguments: int, count: int, place: int) -> int:
     return 1
 
 
-def made_array(cursor: int) -> int:
-    """A new array of the numbers at the cursor: their count and the result's words come next in its plan."""
-    plan = word(cursor)
-    array = make_array(plan + 8)
-    if array != 0:
-        memcpy(word(array + DATA), word(cursor + 8), 8 * word(plan))
-    set_word(cursor, plan + 8 + 8 * RESULT_WORDS)
-    set_word(cursor + 8, word(cursor + 8) + 8 * word(plan))
-    return array
-
-
-def made(cursor: int) -> int:
-    """The next object of a result, a new reference; `cursor` is the rest of its plan, then that of the numbers."""
-    kind = word(word(cursor))
-    set_word(cursor, word(cursor) + 8)
-    if kind == X_ARRAY:
-        return made_array(cursor)
-    if kind != X_TUPLE and kind != X_LIST:
-        set_word(cursor + 8, word(cursor + 8) + 8)
-        return PyFloat_FromDouble(word(word(cursor + 8) - 8))
-    count = word(word(cursor))
-    set_word(cursor, word(cursor) + 8)
-    if kind == X_LIST:
-        return made_list(cursor, count)
-    found = PyTuple_New(count)
-    if found != 0 and not all_made(cursor, count, found + ITEMS):
-        Py_DecRef(found)
-        return 0
-    return found
-
-
-def made_list(cursor: int, count: int) -> int:
-    """A new list of the next objects."""
-    found = PyList_New(count)
-    if found != 0 and not all_made(cursor, count, word(found + ITEMS)):
-        Py_DecRef(found)
-        return 0
-    return found
-
-
-def all_made(cursor: int, count: int, place: int) -> int:
-    """Put the next objects into the places of a new tuple or list; 0 with a Python error set."""
-    k = 0
-    while k < count:
-        item = made(cursor)
-        if item == 0:
-            return 0
-        set_word(place + 8 * k, item)
-        k += 1
-    return 1
-
-
 def of_numbers(table: int, arguments: int, count: int) -> int:
     """The result of a function of numbers; PLAIN where Python must serve the call; 0 for an error."""
     given = room(MOST_SCALARS)
     results = room(MOST_SCALARS)
     buffers = room(5)
-    cursor = room(2)
+    cursor = room(4)
     status = room(1)
     if count != word(table + 8 * U_COUNT):
         return PLAIN
@@ -130,7 +67,7 @@ def of_numbers(table: int, arguments: int, count: int) -> int:
     set_word(table + 8 * U_CALLS, word(table + 8 * U_CALLS) + 1)
     set_word(cursor, word(table + 8 * U_RESULT))
     set_word(cursor + 8, results)
-    return made(cursor)
+    return built(cursor)
 
 
 def adjit_numbers(self: int, arguments: int, count: int, names: int) -> int:
@@ -144,4 +81,4 @@ def adjit_numbers(self: int, arguments: int, count: int, names: int) -> int:
     return found
 
 
-FUNCTIONS = (taken, made_array, made, made_list, all_made, of_numbers, adjit_numbers)
+FUNCTIONS = (taken, of_numbers, adjit_numbers)

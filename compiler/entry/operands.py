@@ -10,6 +10,7 @@ from adjit.compiler.entry.interpreter import (
     PyObject_Vectorcall,
 )
 from adjit.compiler.entry.known import (
+    ALWAYS,
     APART,
     ARRAY,
     BUCKET_COUNT,
@@ -46,6 +47,7 @@ from adjit.compiler.entry.known import (
     OPERAND_WORDS,
     OPERANDS,
     PARAMETER,
+    STRUCTURE,
     T_ARRAY,
     T_BASE,
     T_DTYPE,
@@ -57,6 +59,7 @@ from adjit.compiler.entry.known import (
     T_SEEN,
     TENSOR,
     TRUE,
+    WHERE_RECORDED,
     WRITTEN,
     WRITTEN_WORDS,
 )
@@ -131,7 +134,8 @@ def mixed(code: int, part: int) -> int:
 
 def bucket(table: int, operands: int, count: int, needs: int, names: int) -> int:
     """The address of the list of signatures that may take these operands."""
-    fixed = needs | word(table + 8 * FIXED)
+    kind = word(table + 8 * FIXED)
+    fixed = kind == ALWAYS or (kind == WHERE_RECORDED and needs != 0)
     code = needs + count * 64 + (names >> 4)
     k = 0
     while k < count:
@@ -280,6 +284,19 @@ def stand_apart(memories: int, operands: int, count: int) -> int:
     return 1
 
 
+def has_structure(signature: int, words: int) -> int:
+    """Whether a signature is one for these words, of which there may be none."""
+    wanted = word(signature + 8 * STRUCTURE)
+    if wanted == 0 or words == 0:
+        return wanted == words
+    count = word(wanted)
+    while count >= 0:
+        if word(wanted + 8 * count) != word(words + 8 * count):
+            return 0
+        count -= 1
+    return 1
+
+
 def fits(signature: int, operands: int, count: int) -> int:
     """Whether a signature takes these operands, as many as it has."""
     wanted = signature + 8 * OPERAND_LIST
@@ -295,12 +312,13 @@ def fits(signature: int, operands: int, count: int) -> int:
     return guards_hold(word(signature + 8 * GUARDS))
 
 
-def fitting(table: int, operands: int, count: int, needs: int, names: int) -> int:
-    """The signature that takes these operands, or 0."""
+def fitting(table: int, operands: int, count: int, needs: int, names: int, words: int) -> int:
+    """The signature that takes these operands, or 0; `words` is the structure that they were taken from, or 0."""
     signature = word(bucket(table, operands, count, needs, names))
     while signature != 0:
         counted = word(signature + 8 * OPERANDS) == count and word(signature + 8 * NEEDS) == needs
-        if counted and word(signature + 8 * NAMES) == names and fits(signature, operands, count):
+        alike = counted and word(signature + 8 * NAMES) == names and has_structure(signature, words)
+        if alike and fits(signature, operands, count):
             set_word(signature + 8 * CALLS, word(signature + 8 * CALLS) + 1)
             return signature
         signature = word(signature + 8 * NEXT)
@@ -417,5 +435,6 @@ def may_be_written(signature: int, operands: int, count: int, recording: int) ->
 
 FUNCTIONS = (
     is_tensor, array_of, integer, needed, mixed, bucket, in_order, is_shaped, takes_array, takes_leaf, takes, asked,
-    says_true, guards_hold, stand_apart, fits, fitting, stand_clear, may_be_written, number, read, place_inputs,
+    says_true, guards_hold, stand_apart, has_structure, fits, fitting, stand_clear, may_be_written, number, read,
+    place_inputs,
 )  # fmt: skip

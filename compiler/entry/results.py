@@ -8,14 +8,23 @@ from __future__ import annotations
 from adjit.compiler.entry.interpreter import (
     Py_DecRef,
     Py_IncRef,
+    PyDict_New,
+    PyDict_SetItem,
+    PyFloat_FromDouble,
     PyIter_Next,
+    PyList_New,
     PyObject_Vectorcall,
     PyTuple_New,
-    PyTuple_SetItem,
     PyType_GenericAlloc,
+    memcpy,
 )
 from adjit.compiler.entry.known import (
+    A_DICT,
+    A_FLOAT,
+    A_LIST,
     A_RESULT,
+    AN_ARRAY,
+    AN_OBJECT,
     AN_OPERAND,
     ARRAY,
     EMPTY,
@@ -24,11 +33,12 @@ from adjit.compiler.entry.known import (
     M_DTYPE,
     M_SERIAL,
     M_VERSION,
+    MADE_BY,
     MEMORY,
     NEW_ARRAY,
     NONE,
-    OUTPUT_WORDS,
     OUTPUTS,
+    PARTS_ROOM,
     RESULT_LIST,
     RESULT_WORDS,
     SERIALS,
@@ -58,6 +68,7 @@ from adjit.compiler.entry.known import (
     ZERO,
 )
 from adjit.compiler.llvm.words import invoke, known, room, set_word, word
+from adjit.runtime.layout import DATA, ITEMS
 
 
 def hold(place: int, value: int) -> int:
@@ -82,6 +93,14 @@ def drop(objects: int, count: int) -> int:
         count -= 1
         if word(objects + 8 * count) != 0:
             Py_DecRef(word(objects + 8 * count))
+    return 0
+
+
+def hold_all(objects: int, count: int) -> int:
+    """Take references to a list of objects."""
+    while count > 0:
+        count -= 1
+        Py_IncRef(word(objects + 8 * count))
     return 0
 
 
@@ -190,42 +209,132 @@ def told(function: int, value: int) -> int:
     return 1
 
 
-def chosen(output: int, operands: int, tensors: int) -> int:
-    """The object that an output is, a new reference; 0 with a Python error set."""
-    kind = word(output)
-    which = word(output + 8)
-    found = which
+def chosen(cursor: int, kind: int) -> int:
+    """The object that a plan names, a new reference; 0 with a Python error set."""
+    plan = word(cursor)
+    found = word(plan)
     if kind == A_RESULT:
-        found = word(tensors + 8 * which)
+        found = word(word(cursor + 24) + 8 * found)
     elif kind == AN_OPERAND:
-        found = word(operands + 8 * which)
-    if word(output + 16) != 0 and not told(word(output + 16), found):
+        found = word(word(cursor + 16) + 8 * found)
+    set_word(cursor, plan + 16)
+    if word(plan + 8) != 0 and not told(word(plan + 8), found):
         return 0
     Py_IncRef(found)
     return found
 
 
-def returned(signature: int, operands: int, tensors: int) -> int:
-    """What the call returns: one object, or a tuple of them."""
-    output = word(signature + 8 * OUTPUTS)
-    count = word(output)
-    if count < 0:
-        return chosen(output + 8, operands, tensors)
-    found = PyTuple_New(count)
-    if found == 0:
-        return 0
-    k = 0
-    while k < count:
-        item = chosen(output + 8 + 8 * OUTPUT_WORDS * k, operands, tensors)
-        if item == 0:
-            Py_DecRef(found)
-            return 0
-        PyTuple_SetItem(found, k, item)
-        k += 1
+def array_of_numbers(cursor: int) -> int:
+    """A new array of the next numbers."""
+    plan = word(cursor)
+    array = make_array(plan + 8)
+    if array != 0:
+        memcpy(word(array + DATA), word(cursor + 8), 8 * word(plan))
+    set_word(cursor, plan + 8 + 8 * RESULT_WORDS)
+    set_word(cursor + 8, word(cursor + 8) + 8 * word(plan))
+    return array
+
+
+def next_word(cursor: int) -> int:
+    """The word at which a cursor stands, and one further."""
+    found = word(word(cursor))
+    set_word(cursor, word(cursor) + 8)
     return found
 
 
+def built(cursor: int) -> int:
+    """The next object of a result, a new reference; 0 with a Python error set.
+
+    `cursor` holds what is left of the plan and of the numbers, then where operands and tensors stand.
+    """
+    kind = next_word(cursor)
+    if kind <= AN_OBJECT:
+        return chosen(cursor, kind)
+    if kind == A_FLOAT:
+        set_word(cursor + 8, word(cursor + 8) + 8)
+        return PyFloat_FromDouble(word(word(cursor + 8) - 8))
+    if kind == AN_ARRAY:
+        return array_of_numbers(cursor)
+    count = next_word(cursor)
+    if kind == A_DICT:
+        return built_dict(cursor, count)
+    if kind == MADE_BY:
+        return made_by(cursor, count)
+    if kind == A_LIST:
+        return built_list(cursor, count)
+    found = PyTuple_New(count)
+    if found != 0 and not all_built(cursor, count, found + ITEMS):
+        Py_DecRef(found)
+        return 0
+    return found
+
+
+def built_list(cursor: int, count: int) -> int:
+    """A new list of the next objects."""
+    found = PyList_New(count)
+    if found != 0 and not all_built(cursor, count, word(found + ITEMS)):
+        Py_DecRef(found)
+        return 0
+    return found
+
+
+def built_dict(cursor: int, count: int) -> int:
+    """A new dict of the next keys and objects."""
+    found = PyDict_New()
+    if found == 0:
+        return 0
+    while count > 0:
+        key = next_word(cursor)
+        item = built(cursor)
+        if item == 0:
+            Py_DecRef(found)
+            return 0
+        failed = PyDict_SetItem(found, key, item)
+        Py_DecRef(item)
+        if failed:
+            Py_DecRef(found)
+            return 0
+        count -= 1
+    return found
+
+
+def made_by(cursor: int, count: int) -> int:
+    """What the next function makes of the next objects."""
+    parts = room(PARTS_ROOM)
+    function = next_word(cursor)
+    k = 0
+    while k < count:
+        set_word(parts + 8 + 8 * k, 0)
+        k += 1
+    found = 0
+    if all_built(cursor, count, parts + 8):
+        found = PyObject_Vectorcall(function, parts + 8, count, 0)
+    drop(parts + 8, count)
+    return found
+
+
+def all_built(cursor: int, count: int, place: int) -> int:
+    """Put the next objects into places; 0 with a Python error set."""
+    k = 0
+    while k < count:
+        item = built(cursor)
+        if item == 0:
+            return 0
+        set_word(place + 8 * k, item)
+        k += 1
+    return 1
+
+
+def returned(signature: int, operands: int, tensors: int) -> int:
+    """What the call returns."""
+    cursor = room(4)
+    set_word(cursor, word(signature + 8 * OUTPUTS))
+    set_word(cursor + 16, operands)
+    set_word(cursor + 24, tensors)
+    return built(cursor)
+
+
 FUNCTIONS = (
-    hold, replace, drop, make_array, make_memory, make_tensor, make_value, make_arrays, make_tensors, told, chosen,
-    returned,
+    hold, replace, drop, hold_all, make_array, make_memory, make_tensor, make_value, make_arrays, make_tensors, told,
+    chosen, array_of_numbers, next_word, built, built_list, built_dict, made_by, all_built, returned,
 )  # fmt: skip

@@ -31,6 +31,7 @@ from adjit.compiler.entry.known import (
     INPUTS,
     IS_RECORDING,
     IS_TRACING,
+    LEAVES_ROOM,
     LONG_TABLE,
     M_VERSION,
     MADE_ROOM,
@@ -53,6 +54,7 @@ from adjit.compiler.entry.known import (
     SIZES,
     SLOW,
     STRAIGHT,
+    STRUCTURE_ROOM,
     T_GRAD,
     T_MEMORY,
     TABLES,
@@ -64,7 +66,8 @@ from adjit.compiler.entry.known import (
 )
 from adjit.compiler.entry.operands import array_of, fitting, integer, may_be_written, needed, place_inputs, stand_clear
 from adjit.compiler.entry.record import record
-from adjit.compiler.entry.results import drop, make_arrays, make_tensors, replace, returned
+from adjit.compiler.entry.results import drop, hold_all, make_arrays, make_tensors, replace, returned
+from adjit.compiler.entry.trees import any_nodes, arguments_taken_apart, mixed_words
 from adjit.compiler.llvm.words import KNOWN, known, room, run, set_word, word
 from adjit.runtime.layout import DATA, TYPE
 
@@ -198,10 +201,11 @@ def give_gradients(signature: int, tensors: int) -> int:
     return 0
 
 
-def served(table: int, operands: int, count: int, names: int) -> int:
+def served(table: int, operands: int, count: int, names: int, words: int) -> int:
     """The result of a call, a new reference; UNKNOWN or PLAIN where Python must serve it; 0 for an error.
 
-    `names` is the tuple of names that the last operands were given with, or 0.
+    `names` is the tuple of names that the last operands were given with, or 0; where the operands were taken from a
+    structure, `words`, it is their hash.
     """
     made = room(MADE_ROOM)
     tensors = room(MOST_RESULTS)
@@ -212,7 +216,7 @@ def served(table: int, operands: int, count: int, names: int) -> int:
     needs = needed(table, operands, count, word(known(MODE) + IS_RECORDING))
     if needs < 0:
         return PLAIN
-    signature = fitting(table, operands, count, needs, names)
+    signature = fitting(table, operands, count, needs, names, words)
     if signature == 0:
         return UNKNOWN
     recording = word(known(MODE) + IS_RECORDING)
@@ -250,6 +254,19 @@ def served(table: int, operands: int, count: int, names: int) -> int:
     return found
 
 
+def served_apart(table: int, arguments: int, count: int, names: int) -> int:
+    """The same for arguments with nodes or names among them, which are taken apart."""
+    words = room(STRUCTURE_ROOM)
+    leaves = room(LEAVES_ROOM)
+    if not arguments_taken_apart(arguments, count, names, words, leaves):
+        return PLAIN
+    # A guard, or another thread, may change what holds them.
+    hold_all(leaves + 8, word(leaves))
+    found = served(table, leaves + 8, word(leaves), mixed_words(words), words)
+    drop(leaves + 8, word(leaves))
+    return found
+
+
 def by_python(table: int, found: int, operands: int, count: int, names: int) -> int:
     """Let Python serve a call; one that no signature fitted goes, after the names, to the function that learns."""
     given = room(GIVEN_ROOM)
@@ -281,7 +298,7 @@ def with_self(table: int, self: int, arguments: int, positional: int, names: int
     while k < count:
         set_word(operands + 16 + 8 * k, word(arguments + 8 * k))
         k += 1
-    found = served(table, operands + 8, count + 1, names)
+    found = served(table, operands + 8, count + 1, names, 0)
     if found < 0 and found >= PLAIN:
         return by_python(table, found, operands + 8, count + 1, names)
     return found
@@ -313,7 +330,7 @@ def adjit_function(self: int, arguments: int, positional: int, names: int) -> in
         count += PyTuple_Size(names)
     if count > MOST_OPERANDS or count == 0:
         return PyObject_Vectorcall(word(table + 8 * SLOW), arguments, positional, names)
-    found = served(table, arguments, count, names)
+    found = served(table, arguments, count, names, 0)
     if found < 0 and found >= PLAIN:
         return by_python(table, found, arguments, count, names)
     return found
@@ -323,16 +340,19 @@ def adjit_compiled(self: int, arguments: int, count: int, names: int) -> int:
     """The entry of a compiled function, which may have an array that holds its table."""
     holder = word(self + known(C_TABLE))
     found = PLAIN
-    if holder != 0 and word(holder + TYPE) == known(ARRAY) and names == 0 and count <= MOST_OPERANDS:
-        found = served(word(holder + DATA), arguments, count, 0)
+    if holder != 0 and word(holder + TYPE) == known(ARRAY):
+        if names == 0 and count <= MOST_OPERANDS and not any_nodes(arguments, count):
+            found = served(word(holder + DATA), arguments, count, 0, 0)
+        else:
+            found = served_apart(word(holder + DATA), arguments, count, names)
     if found < 0 and found >= PLAIN:
         return spread(known(C_CALL), self, arguments, count, names)
     return found
 
 
 FUNCTIONS = (
-    mode_is_known, hold_arrays, execute, computed, written, all_written, give_gradients, served, by_python, with_self,
-    spread, adjit_function, adjit_compiled,
+    mode_is_known, hold_arrays, execute, computed, written, all_written, give_gradients, served, served_apart,
+    by_python, with_self,    spread, adjit_function, adjit_compiled,
 )  # fmt: skip
 
 

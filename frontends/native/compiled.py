@@ -1,6 +1,4 @@
-"""Calls of compiled functions served natively: positional arguments, none of them nested, results one or a tuple.
-
-Around nested arguments and results, and named ones, Python takes the leaves apart and puts them together.
+"""Calls of compiled functions served natively: arguments by position and by name, nested ones, and nested results.
 
 The Python path finds the program for a call; when it has served a kind of call twice, the program, what its guards
 compare and where its results go become a signature.
@@ -14,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adjit import trees
 from adjit.autograd.record import Record, close
 from adjit.call import Call
 from adjit.compiler.entry import known as k
@@ -26,7 +23,8 @@ from adjit.native.guards import guards_of
 from adjit.native.install import install
 from adjit.native.operation import put_into
 from adjit.native.program import Watched
-from adjit.native.signature import Operand, Signature, is_plain, operand_for, work_of
+from adjit.native.signature import Operand, Signature, is_plain, number_input, operand_for, work_of
+from adjit.native.structure import TakenApart, is_node, plan_of
 from adjit.running import CompiledPullback
 from adjit.runtime.executable import Executable
 from adjit.runtime.interpreter import bind_sizes
@@ -45,10 +43,8 @@ class NativeCalls:
     """The signatures of one compiled function."""
 
     def __init__(self, compiled: CompiledFunction) -> None:
-        self._entry = entry = native_entry() if install() else None
+        entry = native_entry() if install() else None
         self.table = None if entry is None else entry.new_compiled_table()
-        self.nested: dict[Any, Any] = {}  # by the arguments' structure: a builtin function of the leaves
-        self._tables: dict[Any, np.ndarray] = {}
         self._signatures: list[tuple[Signature, np.ndarray]] = []
         self._served: dict[int, list[np.ndarray]] = {}
         self._attempts: dict[Any, int] = {}
@@ -59,67 +55,87 @@ class NativeCalls:
         """How many calls a program served without Python."""
         return sum(int(words[k.CALLS]) for words in self._served.get(id(entry), ()))
 
-    def call_nested(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The result of a call by way of its leaves; NotImplemented where no signature fits."""
-        leaves, structure = trees.flatten((args, kwargs), none_is_leaf=True)
-        function = self.nested.get(structure)
-        found = NotImplemented if function is None else function(*leaves)
-        return found if found is NotImplemented else trees.unflatten(found[0], found[1:])
-
-    def _table_of(self, structure: Any) -> np.ndarray:
-        """The table for leaves of nested arguments."""
-        table = self._tables.get(structure)
-        if table is None:
-            assert self._entry is not None
-            table = self._tables[structure] = self._entry.new_compiled_table()
-            table[k.SLOW] = table[k.MISS] = id(_decline)
-            self.nested[structure] = self._entry.function("leaves", "", table)
-        return table
-
     def learn(self, entry: Entry, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Make a signature of calls like this one, which gave `result`, if the native entry can serve them."""
         if self.table is None or len(self._signatures) >= _LIMIT:
             return
-        flat = not kwargs and len(args) == len(call.leaves) and _is_flat_result(entry)
-        if not flat:
-            args = tuple(trees.leaves_of((args, kwargs), none_is_leaf=True))
         key = (id(entry), call.key, call.shapes)
         attempts = self._attempts.get(key, 0)
         if attempts == _ATTEMPTS or len(self._attempts) > 4 * _LIMIT:
             return
         self._attempts[key] = attempts + 1
+        operands = Operands(call, args, kwargs)
+        if not operands.fit:
+            return
         if entry.differentiable and STATE.recording:
-            signature = _recorded_signature(entry, call, args, result) if flat else None
+            signature = _recorded_signature(entry, call, operands, result)
         else:
-            signature = _signature(entry, call, args, flat=flat)
-        words = None if signature is None else signature.words()
-        if words is not None and signature is not None:
-            signature.kept.append(entry)
-            table = self.table if flat else self._table_of(call.structure)
-            put_into(table, words, args, signature.needs, None, fixed=True)
+            signature = _signature(entry, call, operands)
+        if signature is None:
+            return
+        signature.structure = operands.structure
+        words = signature.words()
+        if words is not None:
+            signature.kept += [entry, operands]
+            put_into(self.table, words, operands.values, signature.needs, fixed=False)
             self._signatures.append((signature, words))
             self._served.setdefault(id(entry), []).append(words)
 
 
-def _decline(*_: Any) -> Any:
-    return NotImplemented
+class Operands:
+    """The operands of a call as the native entry sees them: the arguments, or the leaves of nested and named ones.
+
+    `places` is the operand of each tensor of the call; `fit` whether all can be read where they stand.
+    """
+
+    def __init__(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.structure: list[int] | None = None
+        self.values: tuple[Any, ...] = args
+        order: Sequence[int] = range(len(args))
+        self.fit = True
+        self._kept: Any = None
+        if kwargs or any(map(is_node, args)):
+            self._kept = apart = TakenApart(args, kwargs, call.structure)
+            self.structure, self.values, order = apart.words, tuple(apart.leaves), apart.order
+            self.fit = apart.fits
+        self.fit = self.fit and len(self.values) == len(call.leaves) and len(self.values) <= k.MOST_OPERANDS
+        if not self.fit:
+            return
+        self.numbers = frozenset(place for place, leaf in enumerate(order) if leaf in call.numbers)
+        leaves = [call.leaves[leaf] for leaf in order]
+        pairs = enumerate(zip(self.values, leaves, strict=True))
+        self.fit = all(_can_be_read(value, leaf, place in self.numbers) for place, (value, leaf) in pairs)
+        where = {leaf: place for place, leaf in enumerate(order)}
+        self.places = [where[n] for n, leaf in enumerate(call.leaves) if isinstance(leaf, Tensor)]
+        self.types = [leaf._dtype if isinstance(leaf, Tensor) else None for leaf in leaves]
+
+    def wanted(self) -> list[Operand]:
+        """What a signature wants of each."""
+        return [_operand(x, n in self.numbers) for n, x in enumerate(self.values)]
+
+    def needs(self) -> int:
+        """A bit for each operand whose gradient is wanted."""
+        return sum((isinstance(x, Tensor) and x.requires_grad) << n for n, x in enumerate(self.values))
 
 
-def _is_flat_result(entry: Entry) -> bool:
-    structure = entry.structure
-    return structure.is_leaf() or (structure.type is tuple and all(child.is_leaf() for child in structure.children()))
+def _can_be_read(value: Any, leaf: Any, is_number: bool) -> bool:
+    if not isinstance(value, (Tensor, np.ndarray)):
+        return value is leaf or is_number
+    fresh = not isinstance(value, Tensor) or value._grad is None
+    return fresh and is_plain(value) and type(value) in _plain_types()
 
 
-def _signature(entry: Entry, call: Call, args: tuple[Any, ...], *, flat: bool) -> Signature | None:
+def _signature(entry: Entry, call: Call, operands: Operands) -> Signature | None:
     executable = entry.executables.get("forward")
     executable = getattr(executable, "native", executable)  # a checked program: Python serves the call that it refuses
-    if not isinstance(executable, Executable) or not _is_flat(call, args) or call.aliases or entry.coinciding:
+    if not isinstance(executable, Executable) or call.aliases or entry.coinciding:
         return None
     fresh = _fresh(entry)
-    inputs = _inputs(entry, call)
-    outputs = _outputs(entry, call, args, fresh, flat=flat)
+    inputs = _inputs(entry, operands)
+    kept: list[Any] = []
+    plan = _plan(entry, operands, fresh, kept)
     guards = guards_of(entry)
-    if inputs is None or outputs is None or guards is None or len(fresh) > k.MOST_RESULTS:
+    if inputs is None or plan is None or guards is None or len(fresh) > k.MOST_RESULTS:
         return None
     written, gradients = _written(entry), _gradients(entry, fresh)
     if written is None or gradients is None:
@@ -135,22 +151,22 @@ def _signature(entry: Entry, call: Call, args: tuple[Any, ...], *, flat: bool) -
     if any(value.dtype is U16 for value in values):  # its arrays carry a mark that the native entry does not make
         return None
     results = [TensorType(v.dtype, shape) for v, (shape, _) in zip(values, native.results, strict=True)]
-    needs = sum((isinstance(x, Tensor) and x.requires_grad) << i for i, x in enumerate(args)) if STATE.recording else 0
+    needs = operands.needs() if STATE.recording else 0
     apart = np.array([len(entry.memories), *map(id, entry.memories)], np.uint64)
     signature = Signature(
-        [_operand(x) for x in args], needs + k.IN_RECORDING * STATE.recording, executable, inputs, outputs[0], shapes,
-        results, work_of(entry.graph, bind_sizes(entry.graph, shapes)), None, guards.block(), apart,
-        kept=[guards.kept, guards.checks, entry.memories, outputs[1]],
+        operands.wanted(), needs + k.IN_RECORDING * STATE.recording, executable, inputs, plan, shapes, results,
+        work_of(entry.graph, bind_sizes(entry.graph, shapes)), None, guards.block(), apart,
+        kept=[guards.kept, guards.checks, entry.memories, kept],
     )  # fmt: skip
     signature.written = written if entry.graph.writes else None
     signature.gradients = gradients if entry.grads else None
     return signature
 
 
-def _recorded_signature(entry: Entry, call: Call, args: tuple[Any, ...], result: Any) -> Signature | None:
+def _recorded_signature(entry: Entry, call: Call, operands: Operands, result: Any) -> Signature | None:
     """The signature of calls that record a node: functions of their arguments alone with one tensor as result."""
     graph = entry.graph
-    if not _is_flat(call, args) or call.aliases or graph.writes or entry.grads or entry.hooked is not None:
+    if call.aliases or graph.writes or entry.grads or entry.hooked is not None:
         return None
     is_function = all(source.kind == "argument" for source in entry.sources)
     if not is_function or len(graph.outputs) > 1 or not entry.structure.is_leaf() or not isinstance(result, Tensor):
@@ -160,7 +176,7 @@ def _recorded_signature(entry: Entry, call: Call, args: tuple[Any, ...], result:
     if node is None or not isinstance(record, Record) or not isinstance(record.custom, CompiledPullback):
         return None
     executable = entry.executables.get(record.custom.needs)
-    inputs, guards = _inputs(entry, call), guards_of(entry)
+    inputs, guards = _inputs(entry, operands), guards_of(entry)
     if not isinstance(executable, Executable) or inputs is None or guards is None:
         return None
     shapes = tuple(call.shapes[source.index] for source in entry.sources)
@@ -172,13 +188,12 @@ def _recorded_signature(entry: Entry, call: Call, args: tuple[Any, ...], result:
     # What the backward program takes is a result of the forward program, or an operand; no operand is taken for one.
     saved = [(item.array if item.memory is None else _NONE, type)
              for item, type in zip(record.saved, results[1:], strict=True)]  # fmt: skip
-    made = Watched(args, [], result, extra=saved)
+    made = Watched(operands.values, [], result, extra=saved)
     recorded = made.templates([node])
     if recorded is None or len(made.extra) > len(saved):
         return None
-    needs = sum((isinstance(x, Tensor) and x.requires_grad) << i for i, x in enumerate(args))
     return Signature(
-        [_operand(x) for x in args], needs + k.IN_RECORDING, executable, inputs, (k.A_RESULT, 0, 0), shapes, results,
+        operands.wanted(), operands.needs() + k.IN_RECORDING, executable, inputs, (k.A_RESULT, 0, 0), shapes, results,
         work_of(graph, bind_sizes(graph, shapes)), recorded, guards.block(), tensors=1,
         kept=[guards.kept, guards.checks, made.kept],
     )  # fmt: skip
@@ -224,64 +239,49 @@ def _gradients(entry: Entry, fresh: dict[int, int]) -> np.ndarray | None:
     return np.array(words, np.uint64)
 
 
-def _is_flat(call: Call, args: tuple[Any, ...]) -> bool:
-    """Whether the arguments are the leaves, and all arrays can be read where they stand."""
-    if len(args) != len(call.leaves) or len(args) > k.MOST_OPERANDS:
-        return False
-    for arg, leaf in zip(args, call.leaves, strict=True):
-        if isinstance(arg, (Tensor, np.ndarray)):
-            if not is_plain(arg) or type(arg) not in _plain_types():
-                return False
-            if isinstance(arg, Tensor) and arg._grad is not None:
-                return False
-        elif arg is not leaf:
-            return False
-    return True
-
-
 def _plain_types() -> tuple[type, ...]:
     from adjit.nn.parameter import Parameter
 
     return (Tensor, Parameter, np.ndarray)
 
 
-def _operand(value: Any) -> Operand:
-    operand = operand_for(value, fixed=True)
+def _operand(value: Any, is_number: bool) -> Operand:
+    operand = operand_for(value, fixed=not is_number)
     if isinstance(value, Tensor):
         operand.requires_grad, operand.leaf = id(bool(value.requires_grad)), id(bool(value._leaf))
     return operand
 
 
-def _inputs(entry: Entry, call: Call) -> list[tuple[int, int]] | None:
+def _inputs(entry: Entry, operands: Operands) -> list[tuple[int, int]] | None:
     """Where the program's inputs come from."""
-    places = [place for place, leaf in enumerate(call.leaves) if isinstance(leaf, Tensor)]
     found: list[tuple[int, int]] = []
-    readers = 0
+    numbers = 0
     for source in entry.sources:
         if source.kind == "argument":
-            found.append((k.FROM_OPERAND, places[source.index]))
+            place = operands.places[source.index]
+            own: tuple[int, int] | None = (k.FROM_OPERAND, place)
+            if place in operands.numbers:
+                dtype = operands.types[place]
+                own = None if dtype is None else number_input(dtype, place)
+                numbers += 1
+            if own is None:
+                return None
+            found.append(own)
             continue
         if source.kind == "scalar" and source.read is not None:
-            readers += 1
+            numbers += 1
             found.append((k.FROM_READER, id(source.read)))
             continue
         array = None if source.memory is None else source.memory.array
         if source.kind != "tensor" or array is None or not is_plain(array):
             return None
         found.append((k.FROM_ADDRESS, word_at(id(array) + DATA)))
-    return found if readers <= k.MOST_NUMBERS else None
+    return found if numbers <= k.MOST_NUMBERS else None
 
 
-Output = tuple[int, int, int]
-
-
-def _outputs(
-    entry: Entry, call: Call, args: Sequence[Any], fresh: dict[int, int], *, flat: bool
-) -> tuple[list[Output] | Output, list[Any]] | None:
-    """What the call returns, and what must be kept for it; around leaves the structure comes first."""
-    places = [place for place, leaf in enumerate(call.leaves) if isinstance(leaf, Tensor)]
-    found: list[Output] = []
-    kept: list[Any] = []
+def _plan(entry: Entry, operands: Operands, fresh: dict[int, int], kept: list[Any]) -> list[int] | None:
+    """The plan of what the call returns; what it points to joins `kept`."""
+    found: list[tuple[int, int, int]] = []
     for output in entry.outputs:
         told = 0
         if output.fault is not None:  # the result cannot be gone back from, and says why
@@ -290,14 +290,12 @@ def _outputs(
         match output.kind:
             case "graph" if output.index in fresh:
                 found.append((k.A_RESULT, fresh[output.index], told))
-            case "argument" if isinstance(args[places[output.index]], Tensor):
-                found.append((k.AN_OPERAND, places[output.index], 0))
+            case "argument" if isinstance(operands.values[operands.places[output.index]], Tensor):
+                found.append((k.AN_OPERAND, operands.places[output.index], 0))
             case "tensor":
                 found.append((k.AN_OBJECT, id(output.tensor), 0))
             case "static":
                 found.append((k.AN_OBJECT, id(output.value), 0))
             case _:
                 return None
-    if not flat:
-        return [(k.AN_OBJECT, id(entry.structure), 0), *found], [*kept, entry.structure]
-    return (found[0] if entry.structure.is_leaf() else found), kept
+    return plan_of(entry.structure, found, kept)

@@ -54,7 +54,7 @@ _SLOTS: dict[type, dict[str, int]] = {
 _TYPES: dict[int, type] = {
     k.TENSOR: Tensor, k.PARAMETER: Parameter, k.ARRAY: np.ndarray, k.FLOAT: float, k.INTEGER: int, k.MEMORY: Memory,
     k.NODE: Node, k.VALUE: Value, k.RECORD: records.Record, k.SAVED: records.Saved,
-    k.NUMPY_FLOAT: np.float64, k.WATCH: records.Watch,
+    k.NUMPY_FLOAT: np.float64, k.TUPLE: tuple, k.LIST: list, k.DICT: dict, k.WATCH: records.Watch,
 }  # fmt: skip
 
 
@@ -107,13 +107,13 @@ class Entry:
     def new_table(self, slow: Callable[..., Any], miss: Callable[..., Any], *, fixed: bool) -> np.ndarray:
         """A function's table without signatures; the caller keeps it and both functions alive."""
         table = np.zeros(k.TABLE_WORDS, np.uint64)
-        table[k.SLOW], table[k.MISS], table[k.FIXED] = id(slow), id(miss), fixed
+        table[k.SLOW], table[k.MISS], table[k.FIXED] = id(slow), id(miss), k.ALWAYS if fixed else k.WHERE_RECORDED
         return table
 
     def new_compiled_table(self) -> np.ndarray:
         """The table of a compiled function."""
         table = np.zeros(k.TABLE_WORDS, np.uint64)
-        table[k.FIXED] = table[k.BY_MODE] = 1
+        table[k.FIXED], table[k.BY_MODE] = k.NEVER, 1
         return table
 
     def serve_backward(self, backward: Callable[..., Any]) -> None:

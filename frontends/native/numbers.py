@@ -45,13 +45,13 @@ class NumberTable:
 
     def _plan(self, result: Result) -> list[int]:
         if result is None:
-            return [k.X_FLOAT]
+            return [k.A_FLOAT]
         if isinstance(result, TensorType):
             dims, storage = result.dims, result.dtype.storage
             self._kept.append(result)
             words = [id(result.dtype), storage.num, len(dims), self._block(dims), id(result)]
-            return [k.X_ARRAY, evaluate(product(dims), {}), *words]
-        kind = k.X_TUPLE if isinstance(result, tuple) else k.X_LIST
+            return [k.AN_ARRAY, evaluate(product(dims), {}), *words]
+        kind = k.A_TUPLE if isinstance(result, tuple) else k.A_LIST
         return [kind, len(result), *(word for part in result for word in self._plan(part))]
 
     def _block(self, words: Any) -> int:

@@ -107,7 +107,7 @@ class Operation:
         )  # fmt: skip
         words = signature.words()
         if words is not None:
-            put_into(self.table, words, operands, needs, names, fixed=fixed)
+            put_into(self.table, words, operands, needs, fixed=fixed)
             self._signatures.append((signature, words))
 
 
@@ -202,18 +202,16 @@ def _kind(operands: tuple[Any, ...], names: tuple[str, ...] | None, *, free: boo
     return tuple(parts)
 
 
-def put_into(
-    table: np.ndarray, words: np.ndarray, operands: tuple[Any, ...], needs: int, names: Any, *, fixed: bool
-) -> None:
-    """Put a signature where the native entry looks for calls with these operands."""
-    place = k.BUCKETS + _bucket(operands, needs, names, fixed=fixed)
+def put_into(table: np.ndarray, words: np.ndarray, operands: tuple[Any, ...], needs: int, *, fixed: bool) -> None:
+    """Put a signature where the native entry looks for calls with these operands; `fixed`: with these very numbers."""
+    place = k.BUCKETS + _bucket(operands, needs, int(words[k.NAMES]), fixed=fixed)
     words[k.NEXT] = table[place]
     table[place] = address(words)
 
 
-def _bucket(operands: tuple[Any, ...], needs: int, names: Any, *, fixed: bool) -> int:
+def _bucket(operands: tuple[Any, ...], needs: int, names: int, *, fixed: bool) -> int:
     """As the native entry computes it."""
-    code = (needs + len(operands) * 64 + (0 if names is None else id(names) >> 4)) % 2**64
+    code = (needs + len(operands) * 64 + (names >> 4)) % 2**64
     for x in operands:
         array = x._array if isinstance(x, Tensor) else x
         if isinstance(array, np.ndarray):

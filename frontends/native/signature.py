@@ -13,7 +13,7 @@ from adjit.compiler.entry import known as k
 from adjit.ir.graph import Graph
 from adjit.ir.shape import evaluate
 from adjit.ir.types import BF16, F16, F32, F64, I64, U16, DType, TensorType, dtype_of_storage
-from adjit.native.entry import address
+from adjit.native.entry import address, mixed
 from adjit.runtime.executable import Executable
 from adjit.tensor import Tensor
 
@@ -64,7 +64,7 @@ class Signature:
     needs: int
     executable: Executable
     inputs: list[tuple[int, int]]
-    outputs: list[tuple[int, int, int]] | tuple[int, int, int]
+    plan: Sequence[int]  # of what a call returns
     shapes: tuple[tuple[int, ...], ...]
     results: Sequence[TensorType]
     work: int
@@ -72,6 +72,7 @@ class Signature:
     guards: np.ndarray | None = None
     apart: np.ndarray | None = None
     names: tuple[str, ...] | None = None
+    structure: Sequence[int] | None = None
     tensors: int | None = None  # how many of the results become tensors; None for all
     writes: int = 0
     written: np.ndarray | None = None
@@ -99,11 +100,14 @@ class Signature:
         head[k.WRITES] = self.writes
         head[k.WRITTEN] = 0 if self.written is None else address(self.written)
         head[k.GRADIENTS] = 0 if self.gradients is None else address(self.gradients)
-        head[k.OUTPUTS] = self._list(self._output_words())
+        head[k.OUTPUTS] = self._list(self.plan)
         head[k.RECORDING] = 0 if self.recorded is None else address(self.recorded)
         head[k.GUARDS] = 0 if self.guards is None else address(self.guards)
         head[k.APART] = 0 if self.apart is None else address(self.apart)
         head[k.NAMES] = 0 if self.names is None else id(self.names)
+        if self.structure is not None:
+            head[k.NAMES] = mixed_words(self.structure)
+            head[k.STRUCTURE] = self._list([len(self.structure), *self.structure])
         head[k.TENSORS] = len(self.results) if self.tensors is None else self.tensors
         tail: list[int] = []
         for operand in self.operands:
@@ -131,10 +135,13 @@ class Signature:
             words += [id(type.dtype), storage.num, len(shape), self._list(shape), id(type)]
         return words
 
-    def _output_words(self) -> list[int]:
-        if isinstance(self.outputs, tuple):
-            return [-1, *self.outputs]
-        return [len(self.outputs), *(word for output in self.outputs for word in output)]
+
+def mixed_words(words: Sequence[int]) -> int:
+    """As the native entry mixes the words of a structure."""
+    code = 1
+    for item in reversed(words):
+        code = mixed(code, item)
+    return code
 
 
 def aligned(memory: np.ndarray) -> int:

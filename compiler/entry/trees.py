@@ -1,0 +1,125 @@
+"""Word functions that take tuples, lists and dicts among a call's arguments apart.
+
+A structure in words: how many arguments there are by position, how many by name, the names; then each argument: LEAF,
+or a node's kind and length and its parts, each of them after its key in a dict.  Keys are the same if they are one
+object, as literals are.  Two calls with the same words have their leaves at the same places.
+"""
+
+from __future__ import annotations
+
+from adjit.compiler.entry.interpreter import PyDict_Next, PyTuple_GetItem, PyTuple_Size
+from adjit.compiler.entry.known import (
+    A_DICT,
+    A_LIST,
+    A_TUPLE,
+    DICT,
+    LIST,
+    LONGEST_STRUCTURE,
+    MOST_OPERANDS,
+    TUPLE,
+)
+from adjit.compiler.entry.operands import mixed
+from adjit.compiler.llvm.words import known, room, set_word, word
+from adjit.runtime.layout import ITEMS, TYPE, USED
+
+LEAF = 0
+
+
+def is_node(value: int) -> int:
+    """Whether an object is one that is taken apart."""
+    type = word(value + TYPE)
+    return type == known(TUPLE) or type == known(LIST) or type == known(DICT)
+
+
+def any_nodes(arguments: int, count: int) -> int:
+    """Whether any argument is a node."""
+    k = 0
+    while k < count:
+        if is_node(word(arguments + 8 * k)):
+            return 1
+        k += 1
+    return 0
+
+
+def noted(words: int, item: int) -> int:
+    """Add a word to a counted list; 0 where it is full."""
+    count = word(words)
+    if count == LONGEST_STRUCTURE:
+        return 0
+    set_word(words + 8 + 8 * count, item)
+    set_word(words, count + 1)
+    return 1
+
+
+def taken_apart(value: int, words: int, leaves: int) -> int:
+    """Add an argument's structure to `words`, and its leaves to the counted list `leaves`; 0 where there is no room."""
+    type = word(value + TYPE)
+    if type == known(TUPLE):
+        count = word(value + USED)
+        return noted(words, A_TUPLE) and noted(words, count) and all_taken_apart(value + ITEMS, count, words, leaves)
+    if type == known(LIST):
+        count = word(value + USED)
+        items = word(value + ITEMS)
+        return noted(words, A_LIST) and noted(words, count) and all_taken_apart(items, count, words, leaves)
+    if type == known(DICT):
+        return noted(words, A_DICT) and noted(words, word(value + USED)) and items_taken_apart(value, words, leaves)
+    count = word(leaves)
+    if count == MOST_OPERANDS or not noted(words, LEAF):
+        return 0
+    set_word(leaves + 8 + 8 * count, value)
+    set_word(leaves, count + 1)
+    return 1
+
+
+def all_taken_apart(items: int, count: int, words: int, leaves: int) -> int:
+    """The same for a row of objects."""
+    k = 0
+    while k < count:
+        if not taken_apart(word(items + 8 * k), words, leaves):
+            return 0
+        k += 1
+    return 1
+
+
+def items_taken_apart(mapping: int, words: int, leaves: int) -> int:
+    """The same for what a dict holds, in the order in which it was put there."""
+    position = room(1)
+    key = room(1)
+    item = room(1)
+    set_word(position, 0)
+    while PyDict_Next(mapping, position, key, item):
+        if not noted(words, word(key)) or not taken_apart(word(item), words, leaves):
+            return 0
+    return 1
+
+
+def arguments_taken_apart(arguments: int, count: int, names: int, words: int, leaves: int) -> int:
+    """The structure and the leaves of a call's arguments; 0 where there is no room for them."""
+    named = 0
+    if names != 0:
+        named = PyTuple_Size(names)
+    set_word(words, 0)
+    set_word(leaves, 0)
+    noted(words, count)
+    noted(words, named)
+    k = 0
+    while k < named:
+        if not noted(words, PyTuple_GetItem(names, k)):
+            return 0
+        k += 1
+    return all_taken_apart(arguments, count + named, words, leaves)
+
+
+def mixed_words(words: int) -> int:
+    """A hash of a counted list of words."""
+    code = 1
+    count = word(words)
+    while count > 0:
+        code = mixed(code, word(words + 8 * count))
+        count -= 1
+    return code
+
+
+FUNCTIONS = (
+    is_node, any_nodes, noted, taken_apart, all_taken_apart, items_taken_apart, arguments_taken_apart, mixed_words,
+)  # fmt: skip

@@ -1,0 +1,106 @@
+"""Arguments taken apart as the native entry does it, and results put together by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from adjit import trees
+from adjit.compiler.entry import known as k
+from adjit.compiler.entry.trees import LEAF
+
+_NODES: dict[type, int] = {tuple: k.A_TUPLE, list: k.A_LIST, dict: k.A_DICT}
+
+
+def is_node(value: Any) -> bool:
+    """Whether the native entry takes an argument apart."""
+    return type(value) in _NODES
+
+
+class TakenApart:
+    """The leaves of some arguments in the native entry's order, and the words of their structure.
+
+    `order` has for each leaf its place among those of `trees.flatten`; `fits` is False where a node is of another kind.
+    """
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], structure: Any) -> None:
+        self.leaves: list[Any] = []
+        self.order: list[int] = []
+        self.words = [len(args), len(kwargs), *map(id, kwargs)]
+        self.kept: list[Any] = [*kwargs]
+        self.fits = True
+        numbered: Any = trees.unflatten(structure, range(structure.num_leaves))
+        for value, number in zip((*args, *kwargs.values()), (*numbered[0], *map(numbered[1].get, kwargs)), strict=True):
+            self._enter(value, number)
+        self.fits &= len(self.words) <= k.LONGEST_STRUCTURE and len(self.leaves) <= k.MOST_OPERANDS
+
+    def _enter(self, value: Any, number: Any) -> None:
+        if not is_node(value):
+            self.fits &= type(number) is int
+            self.words.append(LEAF)
+            self.leaves.append(value)
+            self.order.append(number)
+            return
+        self.words += [_NODES[type(value)], len(value)]
+        for key in value if isinstance(value, dict) else range(len(value)):
+            if isinstance(value, dict):
+                self.words.append(id(key))
+                self.kept.append(key)
+            self._enter(value[key], number[key])
+
+
+def plan_of(structure: Any, parts: Sequence[Sequence[int]], kept: list[Any]) -> list[int] | None:
+    """The plan of a result with `parts` as the plans of its leaves; None for nodes that only Python puts together.
+
+    What the plan points to joins `kept`.
+    """
+    words: list[int] = []
+    numbered = trees.unflatten(structure, [_Leaf(part) for part in parts])
+    return words if _add(numbered, words, kept) else None
+
+
+class _Leaf:
+    """Stands for a leaf in a structure."""
+
+    __slots__ = ("plan",)
+
+    def __init__(self, plan: Sequence[int]) -> None:
+        self.plan = plan
+
+
+def _add(node: Any, words: list[int], kept: list[Any]) -> bool:
+    if isinstance(node, _Leaf):
+        words += node.plan
+        return True
+    if isinstance(node, dict) and is_node(node):
+        words += [k.A_DICT, len(node)]
+        for key, part in node.items():
+            kept.append(key)
+            words.append(id(key))
+            if not _add(part, words, kept):
+                return False
+        return True
+    if is_node(node):
+        words += [_NODES[type(node)], len(node)]
+        return all(_add(part, words, kept) for part in node)
+    maker = _maker(node)
+    if maker is None:
+        return False
+    function, found = maker
+    if len(found) > k.MOST_PARTS:
+        return False
+    kept.append(function)
+    words += [k.MADE_BY, len(found), id(function)]
+    return all(_add(part, words, kept) for part in found)
+
+
+def _maker(node: Any) -> tuple[Callable[..., Any], list[Any]] | None:
+    """A function that makes a node of its parts, and the parts: of named tuples and dataclasses."""
+    if isinstance(node, tuple) and hasattr(type(node), "_fields"):
+        kind: Any = type(node)
+        return (lambda *found: tuple.__new__(kind, found)), list(node)
+    if trees.is_dataclass_tree(node):
+        names = trees.names_of(node)
+        cls = type(node)
+        return (lambda *found: trees.rebuilt(cls, names, found)), [getattr(node, name) for name in names]
+    return None
