@@ -8,13 +8,13 @@ part assigns are its state.  Before that, `return` inside an `if` is made the la
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import TypeVar
 
+from adjit.capture.syntax import assigned, ends, has, own, raises, written_through
+
 RUNTIME = "_adjit_"
-_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
-_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _CALLS = ("min", "max", "float", "int", "bool", "str", "repr", "format")
 
 
@@ -27,7 +27,7 @@ def rewritten(function: ast.FunctionDef) -> ast.FunctionDef:
 
     Errors: NotCapturable for generators and coroutines.
     """
-    for node in _own(function.body):
+    for node in own(function.body):
         if isinstance(node, (ast.Yield, ast.YieldFrom, ast.Await)):
             raise NotCapturable("it is a generator or a coroutine")
     result = deepcopy(function)
@@ -35,87 +35,6 @@ def rewritten(function: ast.FunctionDef) -> ast.FunctionDef:
     _Function(result).rewrite()
     result.body.insert(0, _statement(f"import adjit.capture.runtime as {RUNTIME}"))
     return ast.fix_missing_locations(result)
-
-
-# -- looking ----------------------------------------------------------------------------------------------------------
-def _own(body: Sequence[ast.AST]) -> Iterator[ast.AST]:
-    """Every node of a function's own code: what nested functions and classes hold is theirs."""
-    pending = list(body)
-    while pending:
-        node = pending.pop()
-        yield node
-        if not isinstance(node, _SCOPES):
-            pending.extend(ast.iter_child_nodes(node))
-
-
-def _assigned(body: Sequence[ast.AST]) -> list[str]:
-    """The names that statements bind."""
-    names: dict[str, None] = {}
-    for node in _own(body):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Store, ast.Del)):
-            names[node.id] = None
-        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            names[node.name] = None
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            names.update(dict.fromkeys((alias.asname or alias.name).split(".")[0] for alias in node.names))
-    for node in _own(body):
-        if isinstance(node, _COMPREHENSIONS):  # their targets are their own
-            for generator in node.generators:
-                for target in ast.walk(generator.target):
-                    if isinstance(target, ast.Name):
-                        names.pop(target.id, None)
-    return sorted(names)
-
-
-_MUTATORS = frozenset({
-    "append", "extend", "insert", "pop", "update", "add", "remove", "discard", "clear", "setdefault", "appendleft",
-    "popleft", "reverse", "sort",
-})  # fmt: skip
-
-
-def _written_through(body: Sequence[ast.AST]) -> list[str]:
-    """The objects whose attributes or items the statements set, as expressions."""
-    found: dict[str, None] = {}
-    for node in _own(body):
-        if isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.ctx, (ast.Store, ast.Del)):
-            owner = node.value
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _MUTATORS:
-            owner = node.func.value
-        else:
-            continue
-        if _is_plain(owner):
-            found[ast.unparse(owner)] = None
-    return list(found)
-
-
-def _is_plain(node: ast.expr) -> bool:
-    """Whether an expression only looks things up by name and constant key."""
-    if isinstance(node, ast.Subscript):
-        return isinstance(node.slice, ast.Constant) and _is_plain(node.value)
-    return isinstance(node, ast.Name) or (isinstance(node, ast.Attribute) and _is_plain(node.value))
-
-
-def _has(body: Sequence[ast.AST], kinds: tuple[type, ...], *, loops: bool = True) -> bool:
-    """Whether a statement of these kinds is among the function's own; without `loops` not one of an inner loop."""
-    pending = list(body)
-    while pending:
-        node = pending.pop()
-        if isinstance(node, kinds):
-            return True
-        if isinstance(node, _SCOPES) or (not loops and isinstance(node, (ast.For, ast.While))):
-            continue
-        pending.extend(ast.iter_child_nodes(node))
-    return False
-
-
-def _ends(body: Sequence[ast.stmt]) -> bool:
-    """Whether control never falls off the end."""
-    if not body:
-        return False
-    last = body[-1]
-    if isinstance(last, ast.If):
-        return _ends(last.body) and _ends(last.orelse)
-    return isinstance(last, (ast.Return, ast.Raise))
 
 
 # -- making -----------------------------------------------------------------------------------------------------------
@@ -167,9 +86,10 @@ class _Function(ast.NodeTransformer):
         given = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
         given += [extra for extra in (arguments.vararg, arguments.kwarg) if extra is not None]
         self.parameters = {argument.arg for argument in given}
-        self.foreign = {
-            name for node in _own(function.body) if isinstance(node, (ast.Global, ast.Nonlocal)) for name in node.names
-        }
+        outside = [node for node in own(function.body) if isinstance(node, (ast.Global, ast.Nonlocal))]
+        self.globals = {name for node in outside if isinstance(node, ast.Global) for name in node.names}
+        self.foreign = {name for node in outside for name in node.names}
+        self.catching = 0  # how many `try` with handlers are around
 
     def rewrite(self) -> None:
         """Rewrite the body in place."""
@@ -191,16 +111,16 @@ class _Function(ast.NodeTransformer):
         result: list[ast.stmt] = []
         for place, statement in enumerate(body):
             rest = list(body[place + 1 :])
-            if isinstance(statement, ast.If) and _has([*statement.body, *statement.orelse], (ast.Return,)):
+            if isinstance(statement, ast.If) and has([*statement.body, *statement.orelse], (ast.Return,)):
                 branches = []
                 for branch in (statement.body, statement.orelse):
-                    whole = self.returns_last([*branch, *deepcopy(rest)] if not _ends(branch) else branch)
-                    if not _ends(whole):
+                    whole = self.returns_last([*branch, *deepcopy(rest)] if not ends(branch) else branch)
+                    if not ends(whole):
                         whole += _at(statement, ast.Return(ast.Constant(None)))
                     branches.append(whole)
                 result += _at(statement, ast.If(statement.test, *branches))
                 return result
-            if isinstance(statement, (ast.For, ast.While)) and _has(statement.body, (ast.Return,)):
+            if isinstance(statement, (ast.For, ast.While)) and has(statement.body, (ast.Return,)):
                 return result + self.returns_last([*self.out_of_loop(statement), *rest])
             result.append(statement)
         return result
@@ -231,7 +151,7 @@ class _Function(ast.NodeTransformer):
         leave = Leave()
         changed: list[ast.stmt] = []
         for statement in loop.body:
-            found = leave.visit(statement) if _has([statement], (ast.Return,)) else statement
+            found = leave.visit(statement) if has([statement], (ast.Return,)) else statement
             changed += found if isinstance(found, list) else [found]
         loop.body = changed
         after = ast.If(ast.Name(flag, ast.Load()), [ast.Return(ast.Name(value, ast.Load()))], [])
@@ -248,7 +168,7 @@ class _Function(ast.NodeTransformer):
                 if isinstance(statement, (ast.Break, ast.Continue)):
                     flag = broken if isinstance(statement, ast.Break) else skipped
                     return result + _at(statement, _statement(f"{flag} = True"))
-                if not _has([statement], (ast.Break, ast.Continue), loops=False):
+                if not has([statement], (ast.Break, ast.Continue), loops=False):
                     result.append(statement)
                     continue
                 if isinstance(statement, (ast.With, ast.Try)):
@@ -264,7 +184,7 @@ class _Function(ast.NodeTransformer):
                 return result
             return result
 
-        leaves, skips = (_has(loop.body, (kind,), loops=False) for kind in (ast.Break, ast.Continue))
+        leaves, skips = (has(loop.body, (kind,), loops=False) for kind in (ast.Break, ast.Continue))
         flags = [flag for flag, used in ((broken, leaves), (skipped, skips)) if used]
         if not flags:
             return list(loop.body), ""
@@ -282,18 +202,21 @@ class _Function(ast.NodeTransformer):
 
     def parts(self, node: ast.stmt, body: Sequence[ast.AST]) -> tuple[list[str], list[ast.stmt], str]:
         """The state of a part of the program, the functions that read and set it, and their names as arguments."""
-        names = _assigned(body)
-        foreign = self.foreign & set(names)
-        if foreign:
-            raise NotCapturable(f"line {node.lineno} assigns {', '.join(sorted(foreign))} from outside the function")
-        self.state.update(dict.fromkeys(names))
+        names = assigned(body)
+        self.state.update(dict.fromkeys(name for name in names if name not in self.foreign))
         get, put = self.fresh("get"), self.fresh("put")
         listed = "".join(f"{name}, " for name in names)
         made = [_statement(f"def {get}():\n    return ({listed})")]
-        shared = f"    nonlocal {', '.join(names)}\n    {listed}= _values\n" if names else "    pass\n"
-        made.append(_statement(f"def {put}(_values):\n{shared}"))
-        held = "".join(f"lambda: {owner}, " for owner in _written_through(body))
+        lines = [*self.shared(names), f"{listed}= _values" if names else "pass"]
+        made.append(_statement(f"def {put}(_values):\n    " + "\n    ".join(lines)))
+        held = "".join(f"lambda: {owner}, " for owner in written_through(body))
         return names, _at(node, *made), f"{get}, {put}, {tuple(names)!r}, ({held})"
+
+    def shared(self, names: Sequence[str]) -> list[str]:
+        """The declarations by which a nested function assigns variables of this one."""
+        outer = [name for name in names if name in self.globals]
+        kinds = (("nonlocal", [name for name in names if name not in self.globals]), ("global", outer))
+        return [f"{kind} {', '.join(listed)}" for kind, listed in kinds if listed]
 
     def function_of(
         self, node: ast.stmt, stem: str, body: Sequence[ast.stmt], names: Sequence[str], argument: str = ""
@@ -302,12 +225,15 @@ class _Function(ast.NodeTransformer):
         name = self.fresh(stem)
         made = _statement(f"def {name}({argument}): pass")
         assert isinstance(made, ast.FunctionDef)
-        shared = [_statement(f"nonlocal {', '.join(names)}")] if names else []
-        made.body = [*shared, *body] or [ast.Pass()]
+        made.body = [*map(_statement, self.shared(names)), *body] or [ast.Pass()]
         return name, _at(node, made)[0]
 
     def visit_If(self, node: ast.If) -> list[ast.stmt]:
-        returns = _has([*node.body, *node.orelse], (ast.Return,))
+        if raises(node.body):
+            return self.raising(node, node.body, node.orelse, negated=False)
+        if raises(node.orelse):
+            return self.raising(node, node.orelse, node.body, negated=True)
+        returns = has([*node.body, *node.orelse], (ast.Return,))
         test = self.visit(node.test)
         names, made, state = self.parts(node, [*node.body, *node.orelse])
         then, first = self.function_of(node, "then", self.statements(node.body), names)
@@ -317,6 +243,31 @@ class _Function(ast.NodeTransformer):
         call.args[0] = test
         final: ast.stmt = ast.Return(call) if returns else ast.Expr(call)
         return [*made, first, second, *_at(node.test, final)]  # a call of several lines would stand at the last one
+
+    def raising(
+        self, node: ast.If, body: Sequence[ast.stmt], rest: Sequence[ast.stmt], *, negated: bool
+    ) -> list[ast.stmt]:
+        """An `if` with a branch that ends in `raise`: the other branch goes on after it."""
+        names, made, _ = self.parts(node, body)
+        then, first = self.function_of(node, "raise", self.statements(body), names)
+        get, put = (statement.name for statement in made if isinstance(statement, ast.FunctionDef))
+        call = _expression(f"{RUNTIME}.raise_if(None, {then}, {get}, {put}, {negated}, {bool(self.catching)})")
+        assert isinstance(call, ast.Call)
+        call.args[0] = self.visit(node.test)
+        return [*made, first, *_at(node.test, ast.Expr(call)), *self.statements(rest)]
+
+    def visit_Assert(self, node: ast.Assert) -> list[ast.stmt]:
+        self.generic_visit(node)
+        call = self.deferred("assert_", node.test, [node.test, *([] if node.msg is None else [node.msg])])
+        return _at(node, ast.Expr(call))
+
+    def visit_Try(self, node: ast.Try) -> ast.Try:
+        self.catching += bool(node.handlers)
+        node.body = self.statements(node.body)
+        self.catching -= bool(node.handlers)
+        node.handlers = [self.visit(handler) for handler in node.handlers]
+        node.orelse, node.finalbody = self.statements(node.orelse), self.statements(node.finalbody)
+        return node
 
     def visit_While(self, node: ast.While) -> list[ast.stmt]:
         body, broken = self.with_flags(node)
@@ -358,7 +309,7 @@ class _Function(ast.NodeTransformer):
         return self.statements(_at(node, ast.If(_expression(f"not {broken}"), node.orelse, [])))
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
-        if not any(isinstance(inner, (ast.Yield, ast.YieldFrom, ast.Await)) for inner in _own(node.body)):
+        if not any(isinstance(inner, (ast.Yield, ast.YieldFrom, ast.Await)) for inner in own(node.body)):
             _Function(node).rewrite()
         return node
 

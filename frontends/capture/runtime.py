@@ -11,6 +11,7 @@ from typing import Any
 
 from adjit.capture.flow import choose, for_, given, if_, range_, while_
 from adjit.capture.parts import is_traced
+from adjit.capture.raising import assert_, raise_if
 from adjit.capture.text import joined, made
 from adjit.capture.truth import and_, not_, or_, truth_of
 from adjit.capture.values import Undefined, as_type, common_type, from_type, known, refuse, shown
@@ -19,6 +20,7 @@ from adjit.tensor import Tensor
 __all__ = [
     "Undefined",
     "and_",
+    "assert_",
     "bool_",
     "choose",
     "float_",
@@ -34,6 +36,7 @@ __all__ = [
     "not_",
     "or_",
     "percent",
+    "raise_if",
     "range_",
     "repr_",
     "str_",

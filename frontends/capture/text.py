@@ -101,31 +101,42 @@ _numbers = count()
 
 def print_(write: Callable[..., None], values: Sequence[Any], options: dict[str, Any]) -> None:
     """write(*values, **options) as an operation of the program, so that every call prints."""
+    when_run("print", partial(write, **options), [made(str, value) for value in values])
+
+
+def when_run(title: str, action: Callable[..., None], values: Sequence[Any]) -> None:
+    """action(*values) as an operation of the program: every call of it does that, with the numbers of the call."""
     from adjit.autograd.modes import no_grad
     from adjit.dispatch import apply
     from adjit.ir.primitive import primitive_named
     from adjit.runtime.host import register_host_function
 
-    leaves, structure = trees.flatten([made(str, value) for value in values], none_is_leaf=True)
+    leaves, structure = trees.flatten(list(values), none_is_leaf=True)
     tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     shown = [_shower(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
 
-    def show(*arrays: Any) -> tuple[()]:
+    def act(*arrays: Any) -> tuple[()]:
         given = iter(arrays)
-        leaves = [item(next(given)) if callable(item) else item for item in shown]
-        write(*trees.unflatten(structure, leaves), **options)
+        leaves = [item.of(next(given)) if isinstance(item, _Shown) else item for item in shown]
+        action(*trees.unflatten(structure, leaves))
         return ()
 
-    name = f"adjit.print.{next(_numbers)}"
-    register_host_function(name, show)
+    name = f"adjit.{title}.{next(_numbers)}"
+    register_host_function(name, act)
     with no_grad():
         apply(primitive_named("host_call"), [tensor.detach() for tensor in tensors], {"function": name, "types": ()})
 
 
-def _shower(tensor: Tensor) -> Callable[[Any], Any]:
+@dataclass(frozen=True, slots=True)
+class _Shown:
     """What makes of a call's array what the user's code would have seen."""
+
+    of: Callable[[Any], Any]
+
+
+def _shower(tensor: Tensor) -> _Shown:
     if isinstance(tensor, Number):
-        return lambda array: array.item()
+        return _Shown(lambda array: array.item())
     from adjit.nn.parameter import Parameter
 
     dtype, requires_grad, function = tensor._dtype, tensor.requires_grad, tensor.grad_fn
@@ -142,4 +153,4 @@ def _shower(tensor: Tensor) -> Callable[[Any], Any]:
             found.requires_grad_()
         return found
 
-    return restored
+    return _Shown(restored)
