@@ -281,17 +281,18 @@ def gaussian_nll_loss(
     input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Tensor:
     """0.5*(log(var) + (input - target)**2/var), with var not below eps; `full` adds 0.5*log(2*pi)."""
-    if reduction not in ("none", "mean", "sum"):
-        raise ValueError(reduction + " is not valid")
     if isinstance(var, (int, float)):
         var = filled(input.shape, float(var), dtype=input.dtype)
-    if var.shape != input.shape:
-        if input.shape[:-1] == var.shape:
-            var = var.unsqueeze(-1)
-        elif not (var.ndim > 0 and input.shape[:-1] == var.shape[:-1] and var.shape[-1] == 1):
-            raise ValueError("var is of incorrect size")
     if STATE.tracer is None and bool((var < 0).any()):
         raise ValueError("var has negative entry/entries")
+    if var.shape != input.shape:
+        # One variance for all of an axis: the axis is left out at the end, or has size 1.
+        if input.shape[:-1] == var.shape:
+            var = var.unsqueeze(-1)
+        elif input.ndim != var.ndim or [b for a, b in zip(input.shape, var.shape, strict=True) if a != b] != [1]:
+            raise ValueError("var is of incorrect size")
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(reduction + " is not valid")
     found: Tensor = normal_loss(input, target, var, full, eps, reduction)
     return found
 

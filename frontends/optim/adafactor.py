@@ -6,7 +6,7 @@ from typing import Any
 
 from adjit.creation import zeros
 from adjit.numeric_limits import finfo
-from adjit.optim.numbers import count_of_steps, greater, plain, steps_taken
+from adjit.optim.numbers import count_of_steps, greater, plain, refuse_complex, steps_taken
 from adjit.optim.optimizer import Group, Optimizer, ParamsT
 from adjit.tensor import Tensor
 
@@ -42,6 +42,7 @@ class Adafactor(Optimizer):
         })  # fmt: skip
 
     def _update(self, group: Group) -> None:
+        refuse_complex("Adafactor", group["params"])
         lr, decay, (least, floor) = self._rate(group), self._setting(group, "beta2_decay"), self._setting(group, "eps")
         clip, weight_decay = self._setting(group, "d"), self._setting(group, "weight_decay")
         for param, gradient in self._gradients(group):

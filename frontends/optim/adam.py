@@ -19,6 +19,20 @@ from adjit.optim.optimizer import Group, Optimizer, ParamsT
 from adjit.tensor import Tensor
 
 
+def _check_kinds(betas: tuple[Any, Any], foreach: bool | None, capturable: bool) -> None:
+    """ValueError unless both are floats or both tensors of one element."""
+    if not all(isinstance(beta, float) for beta in betas) and not all(isinstance(beta, Tensor) for beta in betas):
+        raise ValueError("betas must be either both floats or both Tensors")
+    for number, beta in enumerate(betas):
+        if isinstance(beta, Tensor):
+            if not capturable and foreach:
+                raise ValueError(
+                    f"betas[{number}] as a Tensor is not supported for capturable=False and foreach=True"
+                )
+            if beta.numel() != 1:
+                raise ValueError(f"Tensor betas[{number}] must be 1-element")
+
+
 class Adam(Optimizer):
     """p -= lr*m/(sqrt(v) + eps), with m and v the running means of gradient and square, freed of their bias.
 
@@ -35,9 +49,10 @@ class Adam(Optimizer):
     ) -> None:  # fmt: skip
         check_rate(lr, foreach, capturable)
         check_not_negative(eps=eps)
-        betas = (plain(betas[0]), plain(betas[1]))
-        check_betas(betas)
+        check_betas(tuple(map(plain, betas)))
         check_not_negative(weight_decay=weight_decay)
+        _check_kinds(betas, foreach, capturable)
+        betas = (plain(betas[0]), plain(betas[1]))
         super().__init__(params, {
             "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad,
             "maximize": maximize, "foreach": foreach, "capturable": capturable, "differentiable": differentiable,

@@ -7,7 +7,7 @@ from typing import Any
 
 from adjit.creation import zeros_like
 from adjit.dtypes import bfloat16, float32
-from adjit.optim.numbers import plain
+from adjit.optim.numbers import plain, refuse_complex
 from adjit.optim.optimizer import Group, Optimizer, ParamsT
 from adjit.tensor import Tensor
 
@@ -43,6 +43,7 @@ class Muon(Optimizer):
                 )
 
     def _update(self, group: Group) -> None:
+        refuse_complex("Muon", group["params"])
         lr, momentum = self._rate(group), self._setting(group, "momentum")
         weight_decay, nesterov = self._setting(group, "weight_decay"), self._setting(group, "nesterov")
         coefficients, steps = self._setting(group, "ns_coefficients"), self._setting(group, "ns_steps")

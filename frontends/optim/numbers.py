@@ -5,6 +5,7 @@ In eager mode a count is read as a Python number, in a trace it is a float64 ten
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from adjit.creation import full, tensor
@@ -28,6 +29,12 @@ def check_rate(lr: Any, foreach: bool | None = None, capturable: bool = False) -
         if lr.numel() != 1:
             raise ValueError("Tensor lr must be 1-element")
     check_not_negative(lr=lr)
+
+
+def refuse_complex(name: str, params: Sequence[Tensor]) -> None:
+    """RuntimeError for a complex parameter that has a gradient."""
+    if any(param.is_complex() and param.grad is not None for param in params):
+        raise RuntimeError(f"{name} does not support complex parameters")
 
 
 def check_not_negative(**settings: Any) -> None:

@@ -380,3 +380,19 @@ def test_hooks_around_steps_and_states() -> None:
     optimizer.load_state_dict(optimizer.state_dict())
     optimizer.step()
     assert seen == ["every", "pre", "post", "loaded", "pre", "post"] and optimizer.state_dict()["extra"] == 1
+
+
+@pytest.mark.parametrize("kind", ["Adam", "AdamW"])
+def test_betas_are_of_one_kind(kind: str) -> None:
+    w = torch.nn.Parameter(torch.ones(2))
+    with pytest.raises(ValueError, match="betas must be either both floats or both Tensors"):
+        getattr(torch.optim, kind)([w], betas=(0.9, torch.tensor(0.99)))
+    getattr(torch.optim, kind)([w], betas=(torch.tensor(0.9), torch.tensor(0.99)))
+
+
+@pytest.mark.parametrize("kind", ["Adafactor", "Muon"])
+def test_complex_parameters_are_refused_where_torch_refuses_them(kind: str) -> None:
+    w = torch.nn.Parameter(torch.ones(2, 2, dtype=torch.complex64))
+    w.grad = torch.ones_like(w)
+    with pytest.raises(RuntimeError, match=f"{kind} does not support complex parameters"):
+        getattr(torch.optim, kind)([w]).step()
