@@ -20,7 +20,7 @@ from adjit.ir.builder import Builder
 from adjit.ir.graph import Region, Value
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import BOOL, I64, TensorType
-from adjit.regions import Outside, region_of
+from adjit.regions import Outside, carried_flags, region_of, without_history
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
@@ -53,6 +53,7 @@ def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], o
     given = [*leaves, *outside.captured]
     regions = [region_of(branch, given, range(len(leaves)), outside) for branch in branches]
     found = _applied("cond", [pred.reshape(()).bool(), *given], {}, regions, outside)
+    without_history(found[: branches[0].count], [any(pair) for pair in zip(*(x.flags for x in branches), strict=True)])
     return outside.finish(branches[0], found)
 
 
@@ -96,6 +97,7 @@ def while_loop(cond_fn: Callable[..., Any], body_fn: Callable[..., Any], carried
     body.outputs = (*body.outputs[count:], *body.outputs[:count])
     found = _applied("while", given, {"invariants": len(outside.fixed)}, [condition, body], outside)
     written = len(outside.written)
+    without_history(found[written:], carried_flags(step, [x.requires_grad for x in leaves]))
     return outside.finish(step, [*found[written:], *found[:written]])
 
 
@@ -146,7 +148,8 @@ def scan(
         carry = trees.unflatten(structure, values[:first])[0]
         return _pair(f(carry, trees.unflatten(shape, values[first:]) if rows else None))
 
-    step = trace_inner("step", one, types)
+    flags = [STATE.recording and x.requires_grad for x in (*carries, *rows)]
+    step = trace_inner("step", one, types, flags)
     kept = _carry_count(step)
     _require_carried("scan", "f", carries, step.graph.outputs[:kept])
     outside = Outside.of([step])
@@ -274,7 +277,8 @@ def _traced(function: Callable[..., Any], leaves: Sequence[Tensor], structure: A
     def one(*values: Tensor) -> Any:
         return trees.mapped(_number, function(*trees.unflatten(structure, values)))
 
-    return trace_inner("branch", one, [x._tensor_type for x in leaves])
+    flags = [STATE.recording and x.requires_grad for x in leaves]
+    return trace_inner("branch", one, [x._tensor_type for x in leaves], flags)
 
 
 def _applied(

@@ -109,6 +109,13 @@ class Changes:
                 effects.append(_refill(owner, container, before, after, described))
         return effects
 
+    def has_set(self, container: dict[str, Any], key: str) -> bool:
+        """Whether the function has put something else under a key by now."""
+        for (space, _), before in zip(self._spaces, self._start, strict=True):
+            if space is container:
+                return before.get(key, ABSENT) is not container.get(key, ABSENT)
+        return False
+
     def places(self) -> list[Place] | None:
         """The places that hold something else by now; None where a list or set has another length."""
         found: list[Place] = []

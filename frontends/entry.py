@@ -99,7 +99,7 @@ def trace_entry(
     own = [n for n, leaf in zip(argument_names(function, call), call.leaves, strict=True) if isinstance(leaf, Tensor)]
     names = [*own, *(_plain_name(str(place)) for place, _ in call.lifted)]
     tracer.spaces = list(environment.reach.spaces.values())
-    changes = Changes(tracer.spaces)
+    changes = tracer.changes = Changes(tracer.spaces)
     held = [(place, place.read()) for place, _ in call.lifted]
     try:
         with tracer:
@@ -123,6 +123,7 @@ def trace_entry(
             outputs = _outputs(tracer, found, proxies, values)
             effects = changes.found(lambda leaves: _outputs(tracer, leaves, proxies, values))
             grads = _grads(tracer, proxies, values)
+            unsure = _unsure_grads(tracer, proxies, values)
             check_aliases(tracer)
             writes = []
             for position, value in tracer.written():
@@ -149,6 +150,7 @@ def trace_entry(
     for effect in effects:
         if isinstance(effect, Effect):
             effect.lifted = effect.place.identity in lifted
+    entry.effects += unsure
     entry.explanations = tracer.explanations
     entry.memories = frozenset(source.memory for source in tracer.sources if source.memory is not None)
     entry.coinciding = [i for i, tensor in enumerate(call.tensors) if tensor._memory in tracer.coinciding]
@@ -254,6 +256,8 @@ def _grads(tracer: Tracer, proxies: Sequence[Tensor], values: list[Value]) -> li
             continue
         if gradient is None and tensor in tracer.first_grads and tracer.first_grads[tensor] is None:
             continue
+        if gradient is not None and not isinstance(gradient, Tensor):  # see _unsure_grads
+            continue
         target: Tensor | int
         if id(tensor) in places:
             target = places[id(tensor)]
@@ -266,6 +270,22 @@ def _grads(tracer: Tracer, proxies: Sequence[Tensor], values: list[Value]) -> li
         else:
             found.append((target, len(values)))
             values.append(tracer.value_of(gradient))
+    return found
+
+
+def _unsure_grads(tracer: Tracer, proxies: Sequence[Tensor], values: list[Value]) -> list[Effect]:
+    """The gradients that a branch may have set or not: after a call they are given, or None."""
+    found: list[Effect] = []
+    arguments = {id(proxy) for proxy in proxies}
+    for tensor, gradient in tracer.grads.items():
+        if gradient is None or isinstance(gradient, Tensor):
+            continue
+        from adjit.capture.gradients import GradPlace
+
+        if id(tensor) in arguments:
+            gradient.refuse()
+        leaves, structure = trees.flatten((gradient.present, gradient.gradient))
+        found.append(Effect(-1, GradPlace(tensor), _outputs(tracer, leaves, proxies, values), structure, lifted=True))
     return found
 
 

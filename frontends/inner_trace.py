@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adjit import trees
-from adjit.ir.graph import Attribute, Graph, Region
+from adjit.ir.errors import TraceError
+from adjit.ir.graph import Attribute, Graph, Region, Value
 from adjit.ir.hashing import structural_hash
 from adjit.ir.primitive import Primitive
 from adjit.ir.rewrite import inline
@@ -21,6 +22,9 @@ from adjit.memory import Memory
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.trace import Tracer
+
+if TYPE_CHECKING:
+    from adjit.capture.gradients import Unsure
 
 _interned: OrderedDict[str, Graph] = OrderedDict()
 _LIMIT = 512
@@ -33,11 +37,14 @@ class InnerTracer(Tracer):
         outer = STATE.tracer
         super().__init__(name, {} if outer is None else outer.hints, strict=outer is None or outer.strict)
         if outer is not None:
-            self.guards = outer.guards
+            self.guards, self.checks = outer.guards, outer.checks
         self.closure: list[Tensor] = []
         self._locals: dict[int, Tensor] = {}
         self._outer: dict[Memory, tuple[Tensor, Tensor]] = {}  # outer tensors and theirs here, by memory
         self._written: dict[int, tuple[Tensor, Tensor]] = {}
+        self._recorded: set[int] = set()  # the outer tensors of which a write was recorded
+        self._open: list[Value] = []  # arguments that have a history which is not at hand
+        self.bridged = outer is not None
 
     def local(self, operand: Any) -> Any:
         """A tensor of this trace for one from outside."""
@@ -49,8 +56,15 @@ class InnerTracer(Tracer):
             self.closure.append(operand)
             found = self._locals[id(operand)] = self._new(value, origin=True)
             found._strides = operand._strides
+            found._requires_grad, found._leaf = operand.requires_grad, operand._leaf
             self._outer[found._memory] = (operand, found)
         return found
+
+    def open_argument(self, tensor: Tensor) -> None:
+        """Say of an argument that it comes from something that requires grad."""
+        assert tensor._value is not None
+        tensor._requires_grad, tensor._leaf = True, False
+        self._open.append(tensor._value)
 
     def stand_for(self, tensors: dict[int, Tensor]) -> None:
         """Use tensors of this trace for outer ones, which are given by their identities."""
@@ -66,6 +80,9 @@ class InnerTracer(Tracer):
     ) -> Any:
         return super().apply(op, [self.local(operand) for operand in operands], attributes, name, regions)
 
+    def operand(self, tensor: Tensor, recording: bool) -> Value:
+        return super().operand(self.local(tensor), recording)
+
     def value_of(self, tensor: Tensor) -> Any:
         return super().value_of(self.local(tensor))
 
@@ -80,12 +97,80 @@ class InnerTracer(Tracer):
         pair = self._outer.get(own._memory, (target, own))  # a view of an outer tensor writes to that tensor
         if pair[0] is not pair[1]:
             self._written[id(pair[0])] = pair
+            if STATE.recording:
+                self._recorded.add(id(pair[0]))
         super().write(own, self.local(result))
         return target
 
     def writes(self) -> list[tuple[Tensor, Tensor]]:
         """The outer tensors that were written, each with the tensor of this trace that holds what it becomes."""
         return list(self._written.values())
+
+    def is_recorded(self, target: Tensor) -> bool:
+        """Whether a write to an outer tensor was one that gradients go through."""
+        return id(target) in self._recorded
+
+    # -- what is outside --------------------------------------------------------------------------------------------
+    def dynamic_scalar(self, holder: Any, key: str) -> Any:
+        if self.parent is None:
+            return super().dynamic_scalar(holder, key)
+        return self.parent.dynamic_scalar(holder, key)
+
+    def origin_of(self, tensor: Tensor) -> Tensor:
+        pair = self._outer.get(tensor._memory)
+        return tensor if pair is None else pair[0] if self.parent is None else self.parent.origin_of(pair[0])
+
+    def holds(self, tensor: Tensor) -> bool:
+        return tensor._tracer is self or id(tensor) in self._locals
+
+    def bridges(self) -> list[tuple[Value, Tensor | None]]:
+        found: list[tuple[Value, Tensor | None]] = [(value, None) for value in self._open]
+        for outer, own in self._outer.values():
+            value = self.cells[own._memory].original
+            if value is not None and outer.requires_grad and not outer._leaf:
+                found.append((value, outer))
+        return found
+
+    def depends(self, value: Value) -> bool:
+        return super().depends(value) or (self.parent is not None and self.parent.depends(value))
+
+    def gradient_slot(self, tensor: Tensor) -> Tensor | Unsure | None:
+        tensor = self.origin_of(tensor)
+        if tensor not in self.grads:
+            present = tensor._grad if self.parent is None else self.parent.gradient_slot(tensor)
+            self.grads[tensor] = self.first_grads[tensor] = present
+        return self.grads[tensor]
+
+    def set_grad(self, tensor: Tensor, value: Tensor | Unsure | None) -> None:
+        tensor = self.origin_of(tensor)
+        self.gradient_slot(tensor)
+        self.grads[tensor] = value
+
+    def changed_grads(self) -> list[Tensor]:
+        """The outer tensors whose `.grad` is another than it was."""
+        return [tensor for tensor, grad in self.grads.items() if grad is not self.first_grads[tensor]]
+
+    def take_grads(self) -> None:
+        """Say that what became of gradients is taken care of: it is among the results."""
+        self.first_grads.update(self.grads)
+
+    def import_foreign(self, outputs: Sequence[Value]) -> list[Value]:
+        """Make inputs of the values of traces around this one that its nodes take; the outputs, after that."""
+        own = {*self.graph.inputs, *(value for node in self.graph.nodes for value in node.outputs)}
+        found: dict[Value, Value] = {}
+
+        def here(value: Value) -> Value:
+            if value in own or value.constant is not None:
+                return value
+            if value not in found:
+                assert self.parent is not None
+                self.closure.append(self.parent.wrap(value))
+                found[value] = self.builder.input(value.type)
+            return found[value]
+
+        for node in self.graph.nodes:
+            node.inputs = tuple(map(here, node.inputs))
+        return list(map(here, outputs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +184,8 @@ class Traced:
     written: list[Tensor]
     leaves: list[Any]  # None where a tensor stands
     structure: Any = field(repr=False)
+    recorded: list[Tensor]  # of those written, the ones that gradients go through
+    flags: list[bool]  # whether the results require grad
 
     @property
     def count(self) -> int:
@@ -119,22 +206,40 @@ class Other:
     value: Any
 
 
-def trace_inner(name: str, function: Callable[..., Any], types: Sequence[TensorType]) -> Traced:
-    """Trace `function` on tensors of these types, in the middle of whatever is going on."""
+def trace_inner(
+    name: str, function: Callable[..., Any], types: Sequence[TensorType], flags: Sequence[bool] = ()
+) -> Traced:
+    """Trace `function` on tensors of these types, in the middle of whatever is going on; `flags` says which of them
+    require grad, in a region of the trace around.
+
+    Errors: TraceError where it changes the `.grad` of a tensor, which is no result of it.
+    """
     tracer = InnerTracer(name)
     with tracer:
         inputs = [tracer.argument(type, f"a{index}", index) for index, type in enumerate(types)]
+        for tensor, flag in zip(inputs, flags, strict=False):
+            if flag:
+                tracer.open_argument(tensor)
         leaves, structure = trees.flatten(function(*inputs), none_is_leaf=True)
         outputs = [tracer.value_of(leaf) for leaf in leaves if isinstance(leaf, Tensor)]
         written = tracer.writes()
         outputs += [tracer.value_of(own) for _, own in written]
+        if tracer.changed_grads():
+            raise TraceError(
+                "backward() or zero_grad() changes the .grad of a tensor inside a function that is transformed\n"
+                "  hint: torch.autograd.grad gives gradients as values; backward() may stand in an `if` or a loop of a "
+                "compiled function"
+            )
     graph = tracer.graph
-    graph.outputs = tuple(outputs)
+    graph.outputs = tuple(tracer.import_foreign(outputs))
     arguments = set(graph.inputs[: len(types)])
     # Arguments stand first, as they were made first: captured tensors follow in the order of their first use.
     assert arguments == set(graph.inputs) - set(graph.inputs[len(types) :])
     marks = [None if isinstance(leaf, Tensor) else Other(leaf) for leaf in leaves]
-    return Traced(graph, len(types), tracer.closure, [target for target, _ in written], marks, structure)
+    targets = [target for target, _ in written]
+    recorded = [target for target in targets if tracer.is_recorded(target)]
+    flags = [leaf.requires_grad for leaf in leaves if isinstance(leaf, Tensor)]
+    return Traced(graph, len(types), tracer.closure, targets, marks, structure, recorded, flags)
 
 
 def interned(graph: Graph) -> Graph:

@@ -43,6 +43,7 @@ class Reach:
         self._seen: dict[int, Any] = {}
         self._names: set[str] = set()
         self._owners: list[Any] = []  # classes and modules, of which only the names in use count
+        self._optimizers: list[Any] = []
         self._instances: list[tuple[dict[str, Any], type]] = []
         self._taken: set[tuple[int, str]] = set()
         self._pending: list[Any] = [function, *arguments]
@@ -58,7 +59,12 @@ class Reach:
                 for name in self._names & vars(owner).keys()
                 if (id(owner), name) not in self._taken
             ]
-            if not found:
+            if not found and "param_groups" in self._names:  # else nobody changes what an optimizer reads itself
+                found_groups, self._optimizers = self._optimizers, []
+                for optimizer in found_groups:
+                    for group in optimizer.param_groups:
+                        self._container(group)
+            if not found and not self._pending:
                 self._note_shadows()
                 return
             for owner, name in found:
@@ -129,6 +135,8 @@ class Reach:
                 self._owners.append(item)
         elif is_users_class(type(item)) or isinstance(item, (SimpleNamespace, Namespace)):
             self._instance(item)
+        elif hasattr(item, "param_groups"):
+            self._optimizers.append(item)
         elif hasattr(item, "last_epoch"):
             self._schedule(item)
 

@@ -6,26 +6,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from adjit.autograd.modes import set_grad_enabled
 from adjit.inner_trace import Traced
 from adjit.ir.builder import Builder
-from adjit.ir.graph import Region
+from adjit.ir.graph import Region, Value
 from adjit.ir.rewrite import inline
+from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.views import write
 
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """The outer tensors that traced functions use: those they write, and those they only read."""
+    """The outer tensors that traced functions use: those they write, and those they only read.
+
+    `recorded` identifies those written of which gradients go through a write.
+    """
 
     captured: list[Tensor]
     written: list[Tensor]
+    recorded: set[int]
 
     @staticmethod
     def of(functions: Sequence[Traced]) -> Outside:
         captured = {id(x): x for traced in functions for x in traced.captured}
         written = {id(x): x for traced in functions for x in traced.written}
-        return Outside(list(captured.values()), list(written.values()))
+        recorded = {id(x) for traced in functions for x in traced.recorded}
+        return Outside(list(captured.values()), list(written.values()), recorded)
 
     @property
     def fixed(self) -> list[Tensor]:
@@ -36,7 +43,8 @@ class Outside:
     def finish(self, traced: Traced, found: Sequence[Tensor]) -> Any:
         """Make the writes, and put the results into the function's structure."""
         for target, value in zip(self.written, found[traced.count :], strict=True):
-            write(target, value)
+            with set_grad_enabled(STATE.recording and id(target) in self.recorded):
+                write(target, value)
         return traced.restore(found[: traced.count])
 
 
@@ -63,3 +71,29 @@ def region_of(
     rest = [becomes.get(id(x), place[id(x)]) for x in outside.written]
     region.outputs = (*results[: traced.count], *rest)
     return region
+
+
+def without_history(tensors: Sequence[Tensor], flags: Sequence[bool]) -> None:
+    """Cut the results off from gradients that the traced functions computed outside autograd."""
+    for tensor, flag in zip(tensors, flags, strict=True):
+        if not flag:
+            tensor._requires_grad, tensor._leaf = False, True
+
+
+def carried_flags(traced: Traced, initial: Sequence[bool]) -> list[bool]:
+    """Which of a step's results require grad after some steps, given which of what it carries did before the first."""
+    reach: dict[Value, int] = {value: 1 << place for place, value in enumerate(traced.graph.inputs[: len(initial)])}
+    for node in traced.graph.nodes:
+        mask = 0
+        for value in node.inputs:
+            mask |= reach.get(value, 0)
+        reach.update(dict.fromkeys(node.outputs, mask))
+    masks = [reach.get(value, 0) for value in traced.graph.outputs[: traced.count]]
+    flags, carries = [*initial, *traced.flags[len(initial) :]], len(initial)
+    for _ in range(carries + 1):
+        known = sum(1 << place for place, flag in enumerate(flags[:carries]) if flag)
+        flags = [
+            before or own or bool(mask & known)
+            for before, own, mask in zip(flags, traced.flags, masks, strict=True)
+        ]
+    return flags

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import numpy as np
@@ -28,11 +28,17 @@ from adjit.trace_parts import Cell, Explanation, Source
 from adjit.view_strides import strides_of_view
 from adjit.views import strides
 
+if TYPE_CHECKING:
+    from adjit.capture.gradients import Unsure
+    from adjit.effects import Changes
+
 __all__ = ["Source", "SymbolicSize", "Tracer", "as_dim", "outside"]
 
 
 class Tracer:
     """One running trace."""
+
+    bridged = False  # whether gradients go on in the trace around it
 
     def __init__(self, name: str, hints: dict[str, int] | None = None, *, strict: bool = True) -> None:
         self.graph = Graph(name)
@@ -43,8 +49,8 @@ class Tracer:
         self.sources: list[Source] = []
         self.guards: dict[Guard, None] = {}
         self.checks: list[Callable[[], bool]] = []
-        self.grads: dict[Tensor, Tensor | None] = {}
-        self.first_grads: dict[Tensor, Tensor | None] = {}
+        self.grads: dict[Tensor, Tensor | Unsure | None] = {}
+        self.first_grads: dict[Tensor, Tensor | Unsure | None] = {}
         self.freed: set[Node] = set()  # nodes that a backward pass went through without keeping the graph
         self.has_writes = False
         self.explanations: list[Explanation] = []
@@ -65,6 +71,7 @@ class Tracer:
         self.parent: Tracer | None = None
         self.nan_checks: Any = None  # what the traced function wants looked for (nan_checks.py)
         self.spaces: list[tuple[Any, set[str] | None]] = []  # what of Python the function may write (see reach.py)
+        self.changes: Changes | None = None  # watches that
 
     # -- running ----------------------------------------------------------------------------------------------------
     def __enter__(self) -> Tracer:
@@ -229,16 +236,28 @@ class Tracer:
             self._depends.add(value)
             if tensor._leaf:
                 root = self._roots.get(value, value)
-                self.leaves[root] = tensor
+                leaf = self.leaves[root] = self.origin_of(tensor)
                 if root.attached is None:
                     root.attached = Watch()
-                    root.attached.leaf = ref(tensor)
+                    root.attached.leaf = ref(leaf)
         elif recording and value in self._depends and value.dtype.is_continuous:
             cut = self._detached.get(value)
             if cut is None:
                 cut = self._detached[value] = self.builder.emit(primitive_named("detach"), [value]).output
             return cut
         return value
+
+    def origin_of(self, tensor: Tensor) -> Tensor:
+        """The tensor whose gradient a leaf of this trace collects."""
+        return tensor
+
+    def holds(self, tensor: Tensor) -> bool:
+        """Whether a tensor is one of this trace, or of the world outside."""
+        return tensor._tracer is self or tensor._tracer is None
+
+    def bridges(self) -> list[tuple[Value, Tensor | None]]:
+        """The inputs that continue in the trace around this one, with what they stand for there."""
+        return []
 
     def join_history(self, cell: Cell) -> None:
         """After a write outside autograd: the memory's value, with gradients that go to the value it had before."""
@@ -343,8 +362,10 @@ class Tracer:
             STATE.recording = before
 
     # -- values from outside ----------------------------------------------------------------------------------------
-    def dynamic_scalar(self, holder: Any, key: str) -> Tensor:
-        """A 0-d float64 tensor read from `holder[key]` at every call."""
+    def dynamic_scalar(self, holder: Any, key: str) -> Any:
+        """A 0-d float64 tensor read from `holder[key]` at every call; what the traced function itself put there."""
+        if self.changes is not None and self.changes.has_set(holder, key):
+            return holder[key]
         found = self._scalars.get((id(holder), key))
         if found is None:
             value = self.builder.input(TensorType(F64, ()), key)
@@ -383,7 +404,14 @@ class Tracer:
 
     # -- gradients --------------------------------------------------------------------------------------------------
     def grad_of(self, tensor: Tensor) -> Tensor | None:
-        """`tensor.grad` as it stands at this point of the trace."""
+        """`tensor.grad` as it stands at this point of the trace.  TraceError where that is not known."""
+        found = self.gradient_slot(tensor)
+        if found is None or isinstance(found, Tensor):
+            return found
+        found.refuse()
+
+    def gradient_slot(self, tensor: Tensor) -> Tensor | Unsure | None:
+        """What is known of `tensor.grad`."""
         tensor = self.proxies.get(tensor, tensor)
         if tensor in self.grads:
             return self.grads[tensor]
@@ -401,7 +429,7 @@ class Tracer:
         self.grads[tensor] = self.first_grads[tensor] = found
         return found
 
-    def set_grad(self, tensor: Tensor, value: Tensor | None) -> None:
+    def set_grad(self, tensor: Tensor, value: Tensor | Unsure | None) -> None:
         """`tensor.grad = value`."""
         self.grads[self.proxies.get(tensor, tensor)] = value
 
@@ -419,10 +447,6 @@ class Tracer:
         for node in self.graph.nodes[start:]:
             if any(value in self._depends for value in node.inputs):
                 self._depends.update(node.outputs)
-
-    def wrap_input(self, value: Value) -> Tensor:
-        """A tensor in memory of its own that an input of the program fills."""
-        return self._new(value, origin=True)
 
     def wrap(self, value: Value, *, requires_grad: bool = False, name: str = "") -> Tensor:
         """A tensor in memory of its own that holds a value of the program."""

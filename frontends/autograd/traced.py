@@ -14,6 +14,7 @@ from adjit.compiler.nodewise import pullback_of
 from adjit.compiler.pullback import active_values, pull_back
 from adjit.ir.analysis import has_rule
 from adjit.ir.builder import Expr
+from adjit.ir.errors import TraceError
 from adjit.ir.graph import Graph, Node, Value, from_outputs
 from adjit.ir.primitive import primitive_named
 from adjit.ir.printer import value_names
@@ -37,16 +38,21 @@ def backward(
     inputs: Sequence[Tensor] | None,
 ) -> None:
     """Emit the backward pass, and accumulate into the leaves' gradients."""
-    wanted = list(tracer.leaves)
-    if inputs is not None:
-        chosen = set(inputs)
-        wanted = [value for value, leaf in tracer.leaves.items() if leaf in chosen]
-    found = gradients_of_values(tracer, outputs, seeds, wanted, retain_graph, create_graph)
-    for value, gradient in zip(wanted, found, strict=True):
+    chosen = None if inputs is None else set(inputs)
+    levels = list(_around(tracer))
+    values = {leaf: value for level in reversed(levels) for value, leaf in level.leaves.items()}
+    leaves = [leaf for leaf in values if chosen is None or leaf in chosen]
+    of_level = [{leaf: value for value, leaf in level.leaves.items()} for level in levels]
+    wanted = [[known.get(leaf) for leaf in leaves] for known in of_level]
+    found = _gradients_outward(tracer, levels, outputs, seeds, wanted, retain_graph, create_graph)
+    for leaf, gradient in zip(leaves, found, strict=True):
         if gradient is None:
             continue
-        leaf = tracer.leaves[value]
-        present = tracer.grad_of(leaf)
+        value = values[leaf]
+        present = tracer.gradient_slot(leaf)
+        if present is not None and not isinstance(present, Tensor):
+            gradient = _sum(tracer, (present.gradient, gradient))  # zeros where there is none
+            present = None
         if present is None:
             tracer.set_grad(leaf, gradient)
         else:
@@ -55,7 +61,7 @@ def backward(
                 tracer.set_grad(leaf, total)
             else:
                 tracer.write(present, total)
-        for watch in _watches(tracer, value):
+        for watch in _watches(next(level for level in levels if value in level.leaves), value):
             for hook in tuple(watch.post_hooks.values()):
                 hook(leaf)
 
@@ -69,28 +75,80 @@ def gradients(
     create_graph: bool,
 ) -> list[Tensor | None]:
     """The gradients of `outputs` with respect to `targets`."""
-    wanted = [tracer.gradient_value(target) for target in targets]
-    return gradients_of_values(tracer, outputs, seeds, wanted, retain_graph, create_graph)
+    levels = list(_around(tracer))
+    wanted = [[level.gradient_value(t) if level.holds(t) else None for t in targets] for level in levels]
+    return _gradients_outward(tracer, levels, outputs, seeds, wanted, retain_graph, create_graph)
+
+
+def _around(tracer: Tracer) -> Iterator[Tracer]:
+    """The trace and, for one of a branch or a loop, those around it."""
+    level: Tracer | None = tracer
+    while level is not None:
+        yield level
+        level = level.parent if level.bridged else None
+
+
+def _gradients_outward(
+    tracer: Tracer,
+    levels: Sequence[Tracer],
+    outputs: Sequence[Tensor],
+    seeds: Sequence[Tensor],
+    wanted: Sequence[Sequence[Value | None]],
+    retain_graph: bool,
+    create_graph: bool,
+) -> list[Tensor | None]:
+    """The gradients of what each level wants, together: the pass goes on in the traces around this one.
+
+    `wanted` has a value, or None, for each target at each level.
+    """
+    level, here = levels[0], wanted[0]
+    roots = [level.operand(output, True) for output in outputs]  # which may bring in what they stand for outside
+    bridges = level.bridges() if len(levels) > 1 else []
+    values = [*(value for value in here if value is not None), *(value for value, _ in bridges)]
+    cotangents = iter(gradients_of_values(tracer, roots, seeds, values, retain_graph, create_graph, level))
+    found = [None if value is None else next(cotangents) for value in here]
+    arrived = [(outer, c) for (_, outer), c in zip(bridges, cotangents, strict=True) if c is not None]
+    if any(outer is None for outer, _ in arrived):
+        raise TraceError(
+            "backward() in a loop on a traced tensor goes back into the steps before\n"
+            "  hint: detach() what one step hands to the next, or call backward() after the loop"
+        )
+    if not arrived:
+        return found
+    outer, further = [x for x, _ in arrived if x is not None], [c for _, c in arrived]
+    more = _gradients_outward(tracer, levels[1:], outer, further, wanted[1:], retain_graph, create_graph)
+    return [_sum(tracer, pair) for pair in zip(found, more, strict=True)]
+
+
+def _sum(tracer: Tracer, pair: tuple[Tensor | None, Tensor | None]) -> Tensor | None:
+    one, other = pair
+    if one is None or other is None:
+        return other if one is None else one
+    total: Tensor = tracer.apply(primitive_named("add"), (one, other), {}, "Add")
+    return total
 
 
 def gradients_of_values(
     tracer: Tracer,
-    outputs: Sequence[Tensor],
+    roots: Sequence[Value],
     seeds: Sequence[Tensor],
     wanted: Sequence[Value],
     retain_graph: bool,
     create_graph: bool,
+    level: Tracer,
 ) -> list[Tensor | None]:
-    """The cotangents of `wanted`, given those of `outputs`, as traced tensors."""
-    roots = [tracer.operand(output, True) for output in outputs]
-    nodes = from_outputs("", list(tracer.leaves), roots).nodes
-    found_fault = fault(tracer, nodes, roots, wanted)
+    """The cotangents of `wanted`, given those of `roots`, as traced tensors.
+
+    `level` is the trace that computed the roots: `tracer`, which the pass is emitted into, or one around it.
+    """
+    nodes = from_outputs("", list(level.leaves), roots).nodes
+    found_fault = fault(level, nodes, roots, wanted)
     if found_fault is not None:
         raise RuntimeError(found_fault)
     _keep_steps(tracer, nodes, wanted)
     start = len(tracer.graph.nodes)
     before, outer = STATE.recording, STATE.sweep
-    STATE.recording, STATE.sweep = create_graph, Sweep(tracer, nodes, roots, wanted)
+    STATE.recording, STATE.sweep = create_graph, Sweep(level, nodes, roots, wanted)
     try:
         found = pull_back(
             tracer.builder,
@@ -98,8 +156,8 @@ def gradients_of_values(
             roots,
             [tracer.builder.expr(tracer.value_of(seed)) for seed in seeds],
             wanted,
-            value_names(tracer.graph),
-            lambda value, cotangent: observe(tracer, value, cotangent, create_graph),
+            value_names(level.graph),
+            lambda value, cotangent: observe(tracer, value, cotangent, create_graph, level),
             lambda node, arriving, found: observe_node(tracer, node, arriving, found, create_graph),
             lambda node, arriving, active: before_node(tracer, node, arriving, active, create_graph),
         )
@@ -276,9 +334,11 @@ def _gradient(tracer: Tracer, value: Value, create_graph: bool) -> Tensor:
     return tracer.wrap(value, requires_grad=create_graph and tracer.depends(value))
 
 
-def observe(tracer: Tracer, value: Value, cotangent: Expr, create_graph: bool) -> Expr:
-    """Run the hooks of a value on its complete cotangent."""
-    watches = _watches(tracer, value)
+def observe(
+    tracer: Tracer, value: Value, cotangent: Expr, create_graph: bool, level: Tracer | None = None
+) -> Expr:
+    """Run the hooks of a value, which `level` computed, on its complete cotangent."""
+    watches = _watches(tracer if level is None else level, value)
     if not watches:
         return cotangent
     gradient = _gradient(tracer, cotangent.value, create_graph)

@@ -111,6 +111,8 @@ class _Plan:
 
     def tensors(self, value: Any) -> list[Tensor]:
         """The value's leaves that are tensors, in their types."""
+        if not any(self.types):  # whatever one branch alone makes of it
+            return []
         if isinstance(value, Undefined):
             leaves: list[Any] = [value] * len(self.types)
         else:

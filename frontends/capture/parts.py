@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from adjit import trees
-from adjit.capture.values import known, refuse
+from adjit.capture.gradients import GradPlace
+from adjit.capture.values import Undefined, known, refuse
 from adjit.effects import Changes
-from adjit.inner_trace import trace_inner
+from adjit.inner_trace import InnerTracer, trace_inner
 from adjit.places import Place
 from adjit.reach import spaces_of
 from adjit.state import STATE
@@ -38,6 +39,8 @@ class Shared:
                 item = look()
             except Exception:  # has no value yet: then it is made inside
                 continue
+            if isinstance(item, Undefined):
+                continue
             self._spaces += [(space, None) for space in spaces_of(item)]
         self.places: list[Place] = []
 
@@ -47,9 +50,17 @@ class Shared:
         changes.begin()
         try:
             values = part()
-            return [*values, *(place.read() for place in self.places)]
+            return [*values, *self._left()]
         finally:
             changes.undo()
+
+    def _left(self) -> list[Any]:
+        """What a part leaves at the places, gradients among them."""
+        found = [place.read() for place in self.places]
+        tracer = STATE.tracer
+        if isinstance(tracer, InnerTracer):
+            tracer.take_grads()
+        return found
 
     def look(self, part: Values) -> list[Any]:
         """The part's values; the places that it writes to join the others."""
@@ -63,9 +74,12 @@ class Shared:
                     "a list or set changes its length inside an `if` or a loop on a traced tensor",
                     "it has no size in a program: write into a tensor made before",
                 )
+            tracer = STATE.tracer
+            if isinstance(tracer, InnerTracer):
+                found += map(GradPlace, tracer.changed_grads())
             known = {place.identity for place in self.places}
             self.places += [place for place in found if place.identity not in known]
-            return [*values, *(place.read() for place in self.places)]
+            return [*values, *self._left()]
         finally:
             changes.undo()
 

@@ -153,4 +153,4 @@ def _transposed(product: Traced) -> Traced:
     region = transposed_product(Region(inputs, graph.nodes, graph.outputs), len(inputs) - count, Builder(Region()))
     fixed, given = region.inputs[: len(inputs) - count], region.inputs[len(inputs) - count :]
     back = Graph("transposed", (*given, *fixed), region.nodes, region.outputs)
-    return Traced(back, count, product.captured, [], [None] * count, product.structure)
+    return Traced(back, count, product.captured, [], [None] * count, product.structure, [], product.flags)
