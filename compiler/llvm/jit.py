@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from adjit.compiler.llvm.binding import LLVM_VERSION, LLVMLITE_VERSION, llvm, side_by_side, unlocked
-from adjit.compiler.llvm.parallel import deal, deal_by_heat, pack, unpack
+from adjit.compiler.llvm.parallel import LEAST_SHARED, Text, divide, pack, unpack
 from adjit.compiler.llvm.target import Target, host_target, target_machine
 from adjit.ir.errors import CompileError
+from adjit.ir.frozen import frozen
 from adjit.runtime.cache import cache_key, default_cache
 from adjit.runtime.threads import get_num_threads
 
@@ -25,6 +26,10 @@ PIPELINE_VERSION = 2
 # loops, so the rest of LLVM's pipeline takes several times longer and finds next to nothing.
 _SHORT = ("always_inliner", "sroa", "instruction_combine", "simplify_cfg")
 _LEAST = ("always_inliner", "sroa")
+
+# Objects of functions that programs have in common, by their keys; at most so many, some 10 KB each.
+_common: dict[bytes, bytes] = {}
+_MOST_COMMON = 500
 
 # Held while a library is looked up and compiled, so that threads asking for the same text compile it once.  LLVM's
 # own lock makes compiles serial anyway.
@@ -144,50 +149,111 @@ def compile_object(text: str, target: Target | None = None, level: int = 2, *, v
 
 
 def compile_objects(text: str, target: Target | None = None, level: int = 2, *, vectorize: bool = False) -> bytes:
-    """`compile_object` by as many threads as kernels may use; several objects are packed as `parallel.pack` does."""
-    parts = deal(text, get_num_threads()) if level == 1 and not vectorize else [text]
-    if len(parts) == 1:
+    """`compile_object` by as many threads as kernels may use; several objects are packed as `parallel.pack` does.
+
+    Functions that programs have in common are compiled once, at level 1.
+    """
+    found = divide(text) if level == 1 and not vectorize and text.count("\n") >= LEAST_SHARED else None
+    if found is None:
         return compile_object(text, target, level, vectorize=vectorize)
-    return _side_by_side([[(part, level)] for part in parts], target or host_target(), vectorize)
+    return _divided_objects(found, target or host_target(), quick=False)
 
 
 def quick_objects(text: str, target: Target | None = None) -> bytes | None:
     """Objects of code that LLVM makes in a fifth of the time, and which is slower, but in functions marked `hot`.
 
-    None where the text is one that cannot be dealt out.  Results have the same bits as those of the best code.
+    None where the text is one that cannot be divided.  Results have the same bits as those of the best code.
     """
-    pairs = deal_by_heat(text, get_num_threads())
-    if pairs is None:
-        return None
-    parts = [[(part, level) for part, level in zip(pair, (1, 0), strict=True) if part] for pair in pairs]
-    return _side_by_side(parts, target or host_target(), vectorize=False)
+    found = divide(text)
+    return None if found is None else _divided_objects(found, target or host_target(), quick=True)
 
 
-def _side_by_side(parts: Sequence[Sequence[tuple[str, int]]], target: Target, vectorize: bool) -> bytes:
-    """The packed objects of texts at their levels, each list by a thread of its own."""
-    found: list[list[bytes] | BaseException] = [[] for _ in parts]
+def _divided_objects(text: Text, target: Target, quick: bool) -> bytes:
+    """The packed objects of a text's functions; `quick` code is at level 0 where it is not hot, or known already."""
+    objects, jobs, names = [], [], dict.fromkeys(text.names)
+    for name, module in text.shared().items():
+        job = _Job(module, 1, object_key(module, target, 1, False))
+        code = _known_object(job.key)
+        if code is not None:
+            objects.append(code)
+        elif not quick or text.is_hot(name):
+            jobs.append(job)
+        else:
+            continue
+        del names[name]
+    for level in (1, 0):
+        own = [name for name in names if level == (not quick or text.is_hot(name))]
+        jobs += [_Job(module, level) for module in text.deal(own, get_num_threads())]
+    return pack([*objects, *_side_by_side(jobs, target)])
+
+
+@frozen
+class _Job:
+    """A module to be compiled; one with a key is kept for other programs."""
+
+    text: str
+    level: int
+    key: bytes = b""
+
+    @property
+    def work(self) -> int:
+        return self.text.count("\n") * (4 if self.level else 1)
+
+
+def _known_object(key: bytes) -> bytes | None:
+    """The object of a module that programs have in common, if this process or the disk cache has it."""
+    if key not in _common:
+        cache = default_cache()
+        code = cache.get(key) if cache else None
+        if code is None:
+            return None
+        _keep_object(key, code)
+    return _common[key]
+
+
+def _keep_object(key: bytes, code: bytes) -> None:
+    while len(_common) >= _MOST_COMMON:
+        _common.pop(next(iter(_common)), None)
+    _common[key] = code
+
+
+def _side_by_side(jobs: Sequence[_Job], target: Target) -> list[bytes]:
+    """The objects of modules, by as many threads as kernels may use."""
+    lists: list[list[_Job]] = [[] for _ in range(max(1, min(get_num_threads(), len(jobs))))]
+    for job in sorted(jobs, key=lambda job: -job.work):
+        min(lists, key=lambda own: sum(job.work for job in own)).append(job)
+    found: list[list[bytes] | BaseException] = [[] for _ in lists]
 
     def work(number: int) -> None:
         try:
-            made = []
-            for text, level in parts[number]:
-                with _optimised(text, target, level, vectorize, alone=False) as (module, machine):
-                    made.append(_emitted(module, machine))
-            found[number] = made
+            found[number] = [_object_of_job(job, target) for job in lists[number]]
         except BaseException as error:  # raised again below, in the thread that waits
             found[number] = error
 
-    others = [threading.Thread(target=work, args=(number,)) for number in range(1, len(parts))]
+    others = [threading.Thread(target=work, args=(number,)) for number in range(1, len(lists))]
     with side_by_side:
         for thread in others:
             thread.start()
         work(0)
         for thread in others:
             thread.join()
+    codes: list[bytes] = []
     for each in found:
         if isinstance(each, BaseException):
             raise each
-    return pack([code for made in found if isinstance(made, list) for code in made])
+        codes += each
+    cache = default_cache()
+    for job, code in zip([job for own in lists for job in own], codes, strict=True):
+        if job.key:
+            _keep_object(job.key, code)
+            if cache:
+                cache.put(job.key, code)
+    return codes
+
+
+def _object_of_job(job: _Job, target: Target) -> bytes:
+    with _optimised(job.text, target, job.level, vectorize=False, alone=False) as (module, machine):
+        return _emitted(module, machine)
 
 
 def _emitted(module: Any, machine: Any) -> bytes:

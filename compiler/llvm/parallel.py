@@ -1,20 +1,22 @@
-"""One module's text dealt out to several, which LLVM compiles at the same time and the loader links together.
+"""One module's text divided into several, which LLVM compiles apart from each other and the loader links together.
 
 The functions of a program do not depend on one another's code: the short pipeline copies always-inlined functions to
 their calls, and those are in each module that calls them.  So the machine code of a function is the same however the
-text is dealt out.
+text is divided.  Large functions that programs have in common, such as the tiles of products, are modules of their own:
+they are compiled once for all programs.
 """
 
 from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from adjit.compiler.llvm.text import SHARED
 from adjit.ir.frozen import frozen
 
-# Lines for which a thread of its own pays: some 30 ms of LLVM's time.
-LEAST_LINES = 800
+# Lines for which a thread of its own pays, some 30 ms of LLVM's time; lines of a function for which a module does.
+LEAST_LINES, LEAST_SHARED = 800, 100
 _MAGIC = b"adjitset"
 _COUNT = struct.Struct("<Q")
 _DEFINITION = re.compile(r"^define (?:internal )?(?P<head>[^\n]*?@(?P<name>[\w.$]+)\([^\n]*\)[^\n]*) \{$", re.MULTILINE)
@@ -22,7 +24,7 @@ _REFERENCE = re.compile(r"@([\w.$]+)")
 
 
 @frozen
-class _Text:
+class Text:
     """A module's text in parts: what stands before the functions, and by name the functions' heads and texts.
 
     `copied` are those that are inlined; `uses` says which functions each one names, as often as it does.
@@ -34,33 +36,31 @@ class _Text:
     copied: frozenset[str]
     uses: Mapping[str, Sequence[str]]
 
+    @property
+    def names(self) -> list[str]:
+        """The functions that are not copied."""
+        return [name for name in self.bodies if name not in self.copied]
 
-def deal(text: str, most: int) -> list[str]:
-    """The text as at most `most` modules of about equal work; itself where one is enough, or it has state.
+    def shared(self) -> dict[str, str]:
+        """By name the modules of the large functions that any program may have."""
+        return {
+            name: _module(self, [name])
+            for name in self.names
+            if name.startswith(SHARED) and self.bodies[name].count("\n") >= LEAST_SHARED
+        }
 
-    Functions that another module may call lose their internal linkage.
-    """
-    parts = min(most, text.count("\n") // LEAST_LINES)
-    found = _read(text) if parts > 1 else None
-    if found is None:
-        return [text]
-    return [_module(found, own) for own in _balanced(found, _not_copied(found), parts) if own]
+    def is_hot(self, name: str) -> bool:
+        """Whether a function is marked as one that programs spend most of their time in."""
+        return " hot " in self.heads[name]
 
+    def deal(self, names: Collection[str], most: int) -> list[str]:
+        """These functions as at most `most` modules of about equal work.
 
-def deal_by_heat(text: str, most: int) -> list[tuple[str, str]] | None:
-    """The text as at most `most` pairs of modules: of the functions marked `hot`, and of the others, either empty.
-
-    None for a text that has state.
-    """
-    found = _read(text)
-    if found is None:
-        return None
-    names = _not_copied(found)
-    hot = [name for name in names if " hot " in found.heads[name]]
-    cold = [name for name in names if " hot " not in found.heads[name]]
-    parts = max(1, min(most, text.count("\n") // LEAST_LINES))
-    dealt = zip(_balanced(found, hot, parts), reversed(_balanced(found, cold, parts)), strict=True)
-    return [tuple(_module(found, own) if own else "" for own in pair) for pair in dealt]  # type: ignore[misc]
+        Functions that another module may call lose their internal linkage.
+        """
+        lines = sum(self.bodies[name].count("\n") for name in names)
+        parts = max(1, min(most, lines // LEAST_LINES))
+        return [_module(self, own) for own in _balanced(self, names, parts) if own]
 
 
 def pack(objects: Sequence[bytes]) -> bytes:
@@ -84,7 +84,7 @@ def unpack(code: bytes) -> list[bytes]:
     return objects
 
 
-def _read(text: str) -> _Text | None:
+def divide(text: str) -> Text | None:
     """The parts of a text; None for one with variables, or with something after its functions (debug information)."""
     first = text.index("\ndefine ") + 1
     start, bodies, heads = text[:first], {}, {}
@@ -99,14 +99,10 @@ def _read(text: str) -> _Text | None:
     copied = frozenset(name for name, head in heads.items() if " alwaysinline " in head)
     uses = {name: [used for used in _REFERENCE.findall(body) if used in bodies and used != name]
             for name, body in bodies.items()}  # fmt: skip
-    return _Text(start, heads, bodies, copied, uses)
+    return Text(start, heads, bodies, copied, uses)
 
 
-def _not_copied(text: _Text) -> list[str]:
-    return [name for name in text.bodies if name not in text.copied]
-
-
-def _balanced(text: _Text, names: Iterable[str], parts: int) -> list[list[str]]:
+def _balanced(text: Text, names: Iterable[str], parts: int) -> list[list[str]]:
     """Functions in lists of about equal length in lines, inlined ones counted in; the longest list first."""
     lines = {name: body.count("\n") for name, body in text.bodies.items()}
     weights = {
@@ -121,7 +117,7 @@ def _balanced(text: _Text, names: Iterable[str], parts: int) -> list[list[str]]:
     return [own for _, own in sorted(zip(loads, dealt, strict=True), key=lambda pair: -pair[0])]
 
 
-def _module(text: _Text, own: Iterable[str]) -> str:
+def _module(text: Text, own: Iterable[str]) -> str:
     """The text of a module with `own` functions, those that are inlined into them, and declarations of the others."""
     present = dict.fromkeys(own)
     named: dict[str, None] = {}
@@ -137,4 +133,7 @@ def _module(text: _Text, own: Iterable[str]) -> str:
         text.bodies[name] if name in text.copied else text.bodies[name].replace("define internal ", "define ", 1)
         for name in present
     ]
-    return "\n".join([text.start.rstrip("\n"), *declared, "", *bodies])
+    called = {name for body in bodies for name in _REFERENCE.findall(body)}
+    lines = text.start.splitlines()
+    start = [line for line in lines if line.startswith("!") or not called.isdisjoint(_REFERENCE.findall(line))]
+    return "\n".join([*start, *declared, "", *bodies])

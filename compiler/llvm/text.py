@@ -81,6 +81,10 @@ def _round_to_single(value: float) -> float:
         return float("inf") if value > 0 else float("-inf")
 
 
+# What names of functions begin with that programs have in common.
+SHARED = ("adjit.", "gemm.", "transpose.")
+
+
 class Module:
     """LLVM text under construction: declarations and globals (each once), then functions.
 
@@ -122,7 +126,11 @@ class Module:
             debug.location, debug.owner = before
 
     def shared(self, name: str) -> str:
-        """The name of a function that several kernels use; with `debug` each has its own, which stands at its lines."""
+        """The name of a function that kernels and programs have in common, its text the same in all.
+
+        With `debug` each kernel has its own, which stands at its lines.
+        """
+        assert name.startswith(SHARED), name
         return f"{name}.{self.debug.owner}" if self.debug is not None and self.debug.owner else name
 
     def line_count(self, name: str) -> int:

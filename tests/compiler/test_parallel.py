@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADJIT_CACHE", "0")
     monkeypatch.setenv("ADJIT_QUICK", "0")
     monkeypatch.setattr(parallel, "LEAST_LINES", 50)
+    monkeypatch.setattr(parallel, "LEAST_SHARED", 10**6)
 
 
 def results() -> list[bytes]:
@@ -55,13 +57,45 @@ def test_results_do_not_depend_on_the_number_of_modules(count: int, monkeypatch:
 
 def test_each_function_stands_in_one_module() -> None:
     text = llvm_of(parse(TEXT), threads=2)
-    modules = parallel.deal(text, 3)
+    divided = parallel.divide(text)
+    assert divided is not None
+    modules = divided.deal(divided.names, 3)
     assert len(modules) == 3
     wanted = re.findall(r"^define (?!.*alwaysinline).*?@([\w.$]+)\(", text, re.MULTILINE)
     found = [name for each in modules for name in re.findall(r"^define (?!.*alwaysinline).*?@([\w.$]+)\(", each, re.M)]
     assert sorted(found) == sorted(wanted)
-    assert parallel.deal(text, 1) == [text]
-    assert parallel.deal(f"@state = internal global i64 0\n{text}", 3) == [f"@state = internal global i64 0\n{text}"]
+    assert len(divided.deal(divided.names, 1)) == 1
+    assert parallel.divide(f"@state = internal global i64 0\n{text}") is None
+
+
+def test_functions_that_programs_have_in_common_are_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "LEAST_SHARED", 50)
+    monkeypatch.setattr(jit, "_common", {})
+    wanted = results()
+    first = dict(jit._common)
+    assert first
+    compiled: list[str] = []
+    optimised = jit._optimised
+
+    def watched(text: str, *rest: Any, **options: Any) -> Any:
+        compiled.append(text)
+        return optimised(text, *rest, **options)
+
+    monkeypatch.setattr(jit, "_optimised", watched)
+    assert results() == wanted
+    assert jit._common == first
+    shared = re.findall(r"^define [^\n]*@((?:gemm|transpose)[\w.$]+)\(", "\n".join(compiled), re.MULTILINE)
+    found = parallel.divide(llvm_of(parse(TEXT), threads=2))
+    assert found is not None
+    assert not set(shared) & set(found.shared())
+
+
+def test_what_is_kept_in_common_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit, "_common", {})
+    monkeypatch.setattr(jit, "_MOST_COMMON", 2)
+    for number in range(5):
+        jit._keep_object(bytes([number]), b"code")
+    assert list(jit._common) == [b"\3", b"\4"]
 
 
 @pytest.mark.parametrize("objects", [[b"one"], [b"", b"\0two", b"x" * 1000]])
