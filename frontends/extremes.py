@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -245,7 +246,19 @@ def _median_along(input: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, Tenso
 
 @composite("MedianBackward0", "median")
 def _median(input: Tensor) -> Tensor:
-    return chosen(input, 0, False, _middle(input, 0))[0]
+    return shared_by_equals(input, chosen(input, 0, False, _middle(input, 0))[0])
+
+
+def shared_by_equals(input: Tensor, value: Tensor) -> Tensor:
+    """A value found in a vector, whose gradient goes in equal parts to all elements that are equal to it."""
+    from adjit.logic import isnan
+
+    if not input._dtype.is_float:
+        return value
+    fixed = value.detach()
+    hit = emit("eq", "", input.detach(), fixed) | (isnan(fixed) & isnan(input.detach()))
+    # The greatest of equal numbers is the number itself, and its gradient is theirs in equal parts.
+    return apply(PRIMITIVES["reduce_max"], (where(hit, input, -math.inf),), {"axes": (0,)})  # type: ignore[no-any-return]
 
 
 _median_along.__wrapped__.__name__ = _median.__wrapped__.__name__ = "median"  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ from adjit.dims import numel_of, numpy_names, shape_of, wrap_dim
 from adjit.dispatch import apply, literal
 from adjit.dtypes import require_order
 from adjit.elementwise import ceil, clamp_min, div, emit, floor, mul, round, sqrt, sub, where
-from adjit.extremes import chosen, of_scalar, require_elements
+from adjit.extremes import chosen, of_scalar, require_elements, shared_by_equals
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL, F32, F64, I64
 from adjit.logic import isnan, logical_not
@@ -122,7 +122,7 @@ def _nanmedian_along(input: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, Te
 
 @composite("NanmedianBackward0", "nanmedian")
 def _nanmedian(input: Tensor) -> Tensor:
-    return chosen(input, 0, False, _nan_middle(input, 0))[0]
+    return shared_by_equals(input, chosen(input, 0, False, _nan_middle(input, 0))[0])
 
 
 @numpy_names

@@ -99,8 +99,10 @@ _reduced = reduce
 @composite("SmoothL1Loss")
 def smooth_error(input: Tensor, target: Tensor, beta: float, reduction: str) -> Tensor:
     """0.5*d*d/beta where |d| < beta, else |d| - beta/2, with d = input - target."""
-    size = (input - target).abs()
-    return reduce(_choose(size < beta, size * 0.5 * size / beta, size - 0.5 * beta), reduction)
+    difference = input - target
+    size = difference.abs()
+    # The square is not of |d|, which has no second derivative at 0.
+    return reduce(_choose(size < beta, difference * 0.5 * difference / beta, size - 0.5 * beta), reduction)
 
 
 def smooth_l1_loss(
@@ -121,8 +123,9 @@ def smooth_l1_loss(
 @composite("HuberLoss")
 def huber_error(input: Tensor, target: Tensor, delta: float, reduction: str) -> Tensor:
     """0.5*d*d where |d| <= delta, else delta*(|d| - delta/2), with d = input - target."""
-    size = (input - target).abs()
-    return reduce(_choose(size <= delta, size * 0.5 * size, (size - 0.5 * delta) * delta), reduction)
+    difference = input - target
+    size = difference.abs()
+    return reduce(_choose(size <= delta, difference * 0.5 * difference, (size - 0.5 * delta) * delta), reduction)
 
 
 def huber_loss(
