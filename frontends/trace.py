@@ -448,9 +448,9 @@ class Tracer:
             if any(value in self._depends for value in node.inputs):
                 self._depends.update(node.outputs)
 
-    def wrap(self, value: Value, *, requires_grad: bool = False, name: str = "") -> Tensor:
-        """A tensor in memory of its own that holds a value of the program."""
-        tensor = self._new(value)
+    def wrap(self, value: Value, *, requires_grad: bool = False, name: str = "", origin: bool = False) -> Tensor:
+        """A tensor in memory of its own that holds a value of the program, or (`origin`) that an input fills."""
+        tensor = self._new(value, origin=origin)
         if requires_grad:
             self._mark((tensor,), name)
         return tensor

@@ -22,7 +22,7 @@ def shared_argument(tracer: Tracer, origin: Tensor, name: str, index: int) -> Te
         assert array is not None
         tracer.sources.append(Source("memory", index))
         value = tracer.builder.input(TensorType(origin._memory.dtype, array.shape), name)
-        root = tracer.shared[origin._memory] = tracer.wrap_input(value)
+        root = tracer.shared[origin._memory] = tracer.wrap(value, origin=True)
         tracer.cells[origin._memory] = tracer.cells[root._memory]
         tracer.coinciding.add(origin._memory)
     value = tracer.value_of(root)
