@@ -10,7 +10,7 @@ inside each kernel that uses it.  Two passes decide, each over every op once:
 2. Forwards: each stored op joins the kernel of an operand, or one that reads the same values, if both have the same
    dims, it needs that kernel's results only at its own index, and no other kernel stands between them.  It also joins
    the kernel of an operand where both have the same rows and it needs that kernel's results only in its own row: the
-   kernel goes row by row then, as in softmax.
+   kernel goes row by row then, as in softmax.  The sums of tiles of rows (`tile_sums`) join such a kernel too.
 
 Costs are counted in arithmetic instructions an element, named sizes as `TYPICAL`.
 """
@@ -33,6 +33,7 @@ from adjit.compiler.fuse_cost import (
 from adjit.compiler.loops.ir import FUSE
 from adjit.compiler.loops.rows import Reach, reads_of
 from adjit.compiler.loops.special import ON_MATRICES, SPECIAL
+from adjit.compiler.tile_sums import Tile, tile_of, tile_sums
 from adjit.ir.builder import Builder
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Attribute, Graph, Node, Region, Value
@@ -90,6 +91,7 @@ def _largest(dims: tuple[Size, ...] | None) -> int:
 
 def fuse(graph: Graph) -> Graph:
     """The graph with all ops but control flow in `fuse` nodes."""
+    graph = tile_sums(graph)
     body = _fuse_region(graph)
     return Graph(graph.name, body.inputs, body.nodes, body.outputs, graph.guards, graph.writes)
 
@@ -111,12 +113,13 @@ def _fuse_region(region: Region) -> Region:
 class _Group:
     """Stored ops that one kernel computes; `nodes` are those and what is inlined for them."""
 
-    __slots__ = ("dims", "members", "nodes", "refused", "rows", "sources")
+    __slots__ = ("dims", "members", "nodes", "refused", "rows", "sources", "tiles")
 
     def __init__(self, dims: tuple[Size, ...] | None) -> None:
         self.dims = dims  # None where nothing may join
         self.rows = 0  # how many axes a kernel that goes row by row has in its outer loop
         self.members: list[Node] = []
+        self.tiles: dict[Node, int] = {}  # sums over tiles of rows, by each the number of rows
         self.nodes: set[Node] = set()
         self.refused: list[Refusal] = []
         self.sources: dict[int, bool] = {}  # the groups whose results it reads; whether at its own index only
@@ -174,6 +177,8 @@ class _Plan:
             return "a contraction is stored"
         if node in self.ends:
             return None
+        if tile_of(node):
+            return "it is the first stage of a large sum"
         if any(value in self.outputs for value in node.outputs):
             return "it is a result"
         users = [user for value in node.outputs for user in self.users.get(value, ())]
@@ -233,8 +238,10 @@ class _Plan:
                 continue
             if node not in self.stored:
                 continue
-            nodes, reads = reads_of(node, self._is_read)
-            place = self._join(node, nodes, reads, readers)
+            nodes, reads, place = self._tile(node, readers)
+            if place is None:
+                nodes, reads = reads_of(node, self._is_read)
+                place = self._join(node, nodes, reads, readers)
             if place is None:
                 joins = node.op.name not in SPECIAL and node not in self.contractions
                 place = self._open(node, node.output.dims if joins else None)
@@ -251,6 +258,23 @@ class _Plan:
                 group.members.append(node)
                 self.group_of[node] = place
 
+    def _tile(
+        self, node: Node, readers: dict[Value, int]
+    ) -> tuple[set[Node], dict[Value, Reach], int | None]:
+        """What a sum over tiles of rows computes and reads row by row, and the group by rows that it joins, or None."""
+        tile = tile_of(node)
+        if tile is None:
+            return set(), {}, None
+        nodes, reads = {node, *(value.node for value in node.inputs if value.node)}, {tile.term: Reach(True, 2)}
+        if not self._is_read(tile.term):
+            assert tile.term.node is not None
+            inner, reads = reads_of(tile.term.node, self._is_read)
+            nodes |= inner
+        place = self._join(node, nodes, reads, readers, tile)
+        if place is not None:
+            self.groups[place].tiles[node] = tile.rows
+        return nodes, reads, place
+
     def _open(self, node: Node, dims: tuple[Size, ...] | None) -> int:
         group = _Group(dims)
         group.members.append(node)
@@ -264,9 +288,14 @@ class _Plan:
         return producer is None or producer in self.stored or producer.op.family in STEPS
 
     def _join(
-        self, node: Node, nodes: set[Node], reads: dict[Value, Reach], readers: dict[Value, int]
+        self,
+        node: Node,
+        nodes: set[Node],
+        reads: dict[Value, Reach],
+        readers: dict[Value, int],
+        tile: Tile | None = None,
     ) -> int | None:
-        """The group that `node` can join, or None."""
+        """The group that `node` can join, or None; with `tile` it is a sum over tiles of the group's rows."""
         if node.op.name in SPECIAL or node in self.contractions:
             return None
         self._unite(node, nodes, reads)
@@ -277,7 +306,8 @@ class _Plan:
             if place < latest or place < 0:
                 continue
             group = self.groups[place]
-            rows, reason = self._fits(group, node, nodes, [reads[value] for source, value in made if source == place])
+            reaches = [reads[value] for source, value in made if source == place]
+            rows, reason = self._fits(group, node, nodes, reaches, tile)
             if reason is None:
                 group.rows = rows
                 return place
@@ -321,21 +351,24 @@ class _Plan:
             group.members, group.nodes, group.dims, group.sources = [], set(), None, {}
 
     def _fits(
-        self, group: _Group, node: Node, nodes: set[Node], reaches: Sequence[Reach]
+        self, group: _Group, node: Node, nodes: set[Node], reaches: Sequence[Reach], tile: Tile | None
     ) -> tuple[int, str | None]:
         """How many axes are rows if `node`, which reads results of `group` so, joins it; and why it cannot, or None."""
-        dims = node.output.dims
+        dims = tile.term.dims if tile else node.output.dims
         if group.dims is None:
             return 0, "its kernel is complete"
         if len(group.nodes | nodes) > _largest(dims):
             return 0, f"the kernel would have more than {_largest(dims)} ops"
-        if group.rows == 0 and group.dims == dims and all(reach.same for reach in reaches):
+        if tile and any(tile.rows % rows and rows % tile.rows for rows in group.tiles.values()):
+            return 0, "its tiles do not fit those of other sums"
+        if group.rows == 0 and not tile and group.dims == dims and all(reach.same for reach in reaches):
             return 0, None
-        lead = min((reach.lead for reach in reaches), default=0)
+        lead = min((reach.lead for reach in reaches), default=1 if tile else 0)
         rows = group.rows
         if rows == 0:
             common = [a == b for a, b in zip(group.dims, dims, strict=False)]
             rows = min(lead, common.index(False) if False in common else len(common))
+            rows = min(rows, 1) if tile else rows
         if rows == 0 or lead < rows or group.dims[:rows] != dims[:rows]:
             return 0, "the shapes differ" if group.dims != dims else "elements at other indices are needed"
         if estimate(product(dims[:rows])) < FEWEST_ROWS:
@@ -389,6 +422,8 @@ class _Plan:
         region.outputs = tuple(inner[value] for value in results)
         types = [value.type for value in results]
         attributes: dict[str, Attribute] = {"rows": group.rows} if group.rows else {}
+        if group.tiles:
+            attributes["tiles"] = tuple(0 if v.node is None else group.tiles.get(v.node, 0) for v in results)
         last = group.members[-1]
         location = last.location.made("fuse", f"{last.op.name} is stored: {self.stored[last]}")
         fused = Node(FUSE, operands, attributes, types, location, (region,))

@@ -21,7 +21,7 @@ from adjit.compiler.llvm.emit_choice import (
     variables_of,
 )
 from adjit.compiler.llvm.emit_index import greatest, least, uniform
-from adjit.compiler.llvm.emit_loops import Body, emit_for, neutral, vector_loop
+from adjit.compiler.llvm.emit_loops import Body, emit_for, neutral, scalar_loop, vector_loop
 from adjit.compiler.llvm.emit_prefetch import columns_ahead, fetched_ahead
 from adjit.compiler.llvm.emit_reduce import fused_product, run_length
 from adjit.compiler.llvm.emit_split import emit_split, is_split
@@ -41,13 +41,13 @@ _FEWEST_ROWS, _FEWEST_COLUMNS, _LARGEST = 32, 256, 24
 
 
 def goes_by_rows(node: Node, choice: Choice, dependence: Dependence) -> bool:
-    """Whether a `for` over columns holds sums over rows, each as long as the others, that `emit_columns` can do."""
+    """Whether a `for`, whose last variable is a column, holds sums over rows as `emit_columns` wants them."""
     (region,) = node.regions
     names, extents = variables_of(node), extents_of(node)
     sums = [inner for inner in region.nodes if inner.op is REDUCE]
-    if len(names) != 1 or choice.variable != names[0] or choice.lanes < 4 or not sums:
+    if not names or choice.variable != names[-1] or choice.lanes < 4 or not sums:
         return False
-    if isinstance(extents[0], int) and extents[0] < _FEWEST_COLUMNS:
+    if isinstance(extents[-1], int) and extents[-1] < _FEWEST_COLUMNS:
         return False
     for inner in sums:
         rows = extents_of(inner)
@@ -58,9 +58,9 @@ def goes_by_rows(node: Node, choice: Choice, dependence: Dependence) -> bool:
         if any(n.regions for n in inner.regions[0].nodes):
             return False
         loads = [n for n in inner.regions[0].walk() if n.op is LOAD]
-        if not any(column_stride(n, names[0]) == 1 and _moves(n, inner) for n in loads):
+        if not any(column_stride(n, names[-1]) == 1 and _moves(n, inner) for n in loads):
             return False
-    if any(inner.op is REDUCE for inner in _needed(region, sums, names[0], dependence)):
+    if any(inner.op is REDUCE for inner in _needed(region, sums, names[-1], dependence)):
         return False
     return not any(inner.regions and inner.op is not REDUCE for inner in region.nodes)
 
@@ -96,11 +96,10 @@ def emit_nest(w: Writer, node: Node, span: tuple[str, str] | None = None) -> Non
     """A `for` in the way that suits its reductions; `span` restricts its first variable."""
     (region,) = node.regions
     sums = any(inner.op is REDUCE and in_order(inner) for inner in region.nodes)
-    if sums and w.lanes == 1 and len(variables_of(node)) == 1:
+    if sums and w.lanes == 1 and not node.attributes["sequential"]:
         choice = choose(node, w.dependence, w.native_lanes(loop_dtype(region)))
         if goes_by_rows(node, choice, w.dependence):
-            w.bounds.declare(variables_of(node)[0], extents_of(node)[0])
-            emit_columns(w, node, span, choice.lanes)
+            _each_tile(w, node, span, choice.lanes)
             return
     if w.lanes == 1:
         w.fetched = {**w.fetched, **fetched_ahead(node)}
@@ -110,9 +109,25 @@ def emit_nest(w: Writer, node: Node, span: tuple[str, str] | None = None) -> Non
     emit_for(w, node, span)
 
 
-def emit_columns(w: Writer, node: Node, span: tuple[str, str] | None, lanes: int) -> None:
-    """The `for`, a tile of columns after another; `span` restricts its variable."""
-    f, (region,), (name,) = w.f, node.regions, variables_of(node)
+def _each_tile(w: Writer, node: Node, span: tuple[str, str] | None, lanes: int) -> None:
+    """The columns for each value of the other variables; `span` restricts the first of all."""
+    names, extents = variables_of(node), extents_of(node)
+    for name, extent in zip(names, extents, strict=True):
+        w.bounds.declare(name, extent)
+
+    def nest(depth: int) -> None:
+        bounds = span if span is not None and depth == 0 else ("0", uniform(w, extents[depth]))
+        if depth + 1 == len(names):
+            emit_columns(w, node, bounds, lanes)
+        else:
+            scalar_loop(w, names[depth], *bounds, lambda: nest(depth + 1))
+
+    nest(0)
+
+
+def emit_columns(w: Writer, node: Node, span: tuple[str, str], lanes: int) -> None:
+    """The columns `span` of the `for`, a tile of them after another."""
+    f, (region,), name = w.f, node.regions, variables_of(node)[-1]
     nodes = [inner for inner in region.nodes if inner.op is REDUCE]
     tile = max(lanes, _TILE // sum(n.output.type.dtype.itemsize for n in nodes) // lanes * lanes)
     sums = []
@@ -128,7 +143,7 @@ def emit_columns(w: Writer, node: Node, span: tuple[str, str] | None, lanes: int
     needed = _needed(region, nodes, name, w.dependence)
     rows = uniform(w, extents_of(nodes[0])[0])
     length = run_length(w, rows)
-    begin, end = span or ("0", uniform(w, extents_of(node)[0]))
+    begin, end = span
     with counted(f, begin, end, tile) as start, w.scope():
         stop = least(w, f.let(f"add nsw i64 {start}, {tile}"), end)
 

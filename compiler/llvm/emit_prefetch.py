@@ -27,7 +27,7 @@ def fetched_ahead(node: Node) -> dict[Node, int]:
     The load is the one in the dearest loop, where memory has most time.
     """
     names = variables_of(node)
-    if not names or node.attributes["sequential"]:
+    if not names:
         return {}
     (region,) = node.regions
     written = {inner.inputs[0] for inner in region.walk() if inner.op in (STORE, UPDATE)}

@@ -14,7 +14,7 @@ loop variables, as in
 Meanings:
 
 - `fuse`: tensor-level group: one kernel will compute it; its region is ordinary tensor code.  With `rows`, the kernel
-  loops over the first `rows` axes outside.
+  loops over the first `rows` axes outside; `tiles` says of each result the number of rows that it is a sum over, or 0.
 - `kernel`: a lowered group; region inputs are operand buffers, then result buffers.
 - `for`: loop nest over `var` with `extent`, first outermost.  `parallel`: iterations of the first variable are
   independent; `sequential`: those of the last variable depend on earlier ones.

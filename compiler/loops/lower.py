@@ -11,6 +11,7 @@ from adjit.compiler.loops.place import PlacingBuilder
 from adjit.compiler.loops.rows import Places, lower_rows, make_scratch, share_buffers
 from adjit.compiler.loops.scalars import KernelScalars
 from adjit.compiler.loops.special import SPECIAL
+from adjit.compiler.loops.tiles import tile_totals
 from adjit.ir.analysis import size_names_used
 from adjit.ir.graph import Graph, Guard, Node, Region, Value
 from adjit.ir.journal import note
@@ -82,12 +83,15 @@ def lower_group(
     (group,) = node.regions
     rows = node.attributes.get("rows")
     kept = list(zip(node.outputs, group.outputs, strict=True))
+    tiles: Sequence[int] = node.attributes.get("tiles") or (0,) * len(kept)  # type: ignore[assignment]
+    sums = {inner: tile for inner, tile in zip(group.outputs, tiles, strict=True) if tile}
+    plain = [inner for inner in group.outputs if inner not in sums]
     places, shared = Places({}, [], []), {}
     if isinstance(rows, int):
-        live = {inner: _buffer(inner) for outer, inner in kept if outer in used}
-        places = share_buffers(group.outputs, rows, live)
+        live = {inner: _buffer(inner) for outer, inner in kept if outer in used and inner not in sums}
+        places = share_buffers(plain, rows, live)
         shared = {**places.buffers, **{inner: _buffer(inner) for inner in places.made}}
-        kept = [(outer, inner) for outer, inner in kept if inner in live or inner in places.made]
+        kept = [(outer, inner) for outer, inner in kept if inner in live or inner in places.made or inner in sums]
     kernel = Node(KERNEL, inputs, {}, [inner.type for _, inner in kept], node.location, (Region(),))
     (body,) = kernel.regions
     buffers = {value: Value(value.type, value.name) for value in group.inputs}
@@ -98,7 +102,7 @@ def lower_group(
     with scalars.builder.at(node.location):
         if isinstance(rows, int):
             shared |= make_scratch(scalars, rows, places.scratch)
-            lower_rows(scalars, rows, group.outputs, shared)
+            lower_rows(scalars, rows, plain, shared, tile_totals(scalars, sums, results))
         else:
             _lower_body(scalars, group, results)
     _drop_unused(body)

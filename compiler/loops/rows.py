@@ -12,6 +12,7 @@ from typing import Any
 
 from adjit.compiler.loops.ir import SCRATCH, STORE
 from adjit.compiler.loops.scalars import KernelScalars
+from adjit.compiler.loops.tiles import TileTotal
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node, Value
 from adjit.ir.shape import Size, product
@@ -84,44 +85,110 @@ def _first(limit: int, holds: Callable[[int], bool]) -> int:
     return next((axis for axis in range(limit) if not holds(axis)), limit)
 
 
-def lower_rows(scalars: KernelScalars, rows: int, outputs: Sequence[Value], buffers: Mapping[Value, Value]) -> None:
-    """One loop over the first `rows` axes of `outputs`.  Those without a buffer are computed where they are needed."""
+def lower_rows(
+    scalars: KernelScalars,
+    rows: int,
+    outputs: Sequence[Value],
+    buffers: Mapping[Value, Value],
+    sums: Sequence[TileTotal] = (),
+) -> None:
+    """One loop over the first `rows` axes of `outputs`.  Those without a buffer are computed where they are needed.
+
+    Where there are `sums` over tiles of rows, the loop is cut into loops over tiles and over the rows of each.
+    """
     stages = levels(outputs, rows)
     loops: dict[tuple[int, tuple[Size, ...]], list[Value]] = {}
     for value in outputs:
         # A value of the row as a whole is computed before the loops that use it, stored or not.
         if value in buffers or value.type.ndim == rows:
             loops.setdefault((stages[value], value.dims[rows:]), []).append(value)
+    added: dict[int, list[TileTotal]] = {}
+    for each in sums:
+        stage = stages.get(each.term)
+        added.setdefault(level_of(each.term, rows, stages) if stage is None else stage, []).append(each)
     every = list(buffers.values())
     scalars.written.update(buffer for buffer in every if every.count(buffer) > 1 or buffer in scalars.scratch)
+    last = max([stage for stage, _ in loops] + list(added))
+
+    def row_of(row: tuple[Size, ...]) -> None:
+        for stage in range(last + 1):
+            here = sorted((columns for at, columns in loops if at == stage), key=len)
+            for columns in here:
+                _store_columns(scalars, row, columns, loops[stage, columns], buffers)
+            for each in added.get(stage, ()):
+                each.add(scalars, row[0])
+
+    if sums:
+        _in_tiles(scalars, sums, outputs[0].dims[0], row_of)
+        return
     with scalars.loop(outputs[0].dims[:rows]) as row:
-        for (_, columns), values in sorted(loops.items(), key=lambda item: (item[0][0], len(item[0][1]))):
-            with scalars.loop(columns) as column:
-                elements = [scalars.element(value, (*row, *column)) for value in values]
-                for value, element in zip(values, elements, strict=True):
-                    if value in buffers:
-                        with scalars.builder.at(value.node.location if value.node else scalars.builder.location):
-                            scalars.write(STORE, buffers[value], (*row, *column), element)
-            if columns:
-                scalars.buffers.update((value, buffers[value]) for value in values)
+        row_of(row)
+
+
+def _store_columns(
+    scalars: KernelScalars,
+    row: tuple[Size, ...],
+    columns: tuple[Size, ...],
+    values: Sequence[Value],
+    buffers: Mapping[Value, Value],
+) -> None:
+    """One loop over the columns of a row, which stores the elements of `values`."""
+    with scalars.loop(columns) as column:
+        elements = [scalars.element(value, (*row, *column)) for value in values]
+        for value, element in zip(values, elements, strict=True):
+            if value in buffers:
+                with scalars.builder.at(value.node.location if value.node else scalars.builder.location):
+                    scalars.write(STORE, buffers[value], (*row, *column), element)
+    if columns:
+        scalars.buffers.update((value, buffers[value]) for value in values)
+
+
+def _in_tiles(
+    scalars: KernelScalars, sums: Sequence[TileTotal], count: Size, body: Callable[[tuple[Size, ...]], None]
+) -> None:
+    """`body` for each of `count` rows, in loops over tiles; each size of a tile is a multiple of the next."""
+    sizes = sorted({each.rows for each in sums}, reverse=True)
+    extents = [extent // size for extent, size in zip((count, *sizes), (*sizes, 1), strict=True)]
+
+    def nest(depth: int, first: Size) -> None:
+        """The rows of a tile of size `sizes[depth - 1]` that begins with row `first`."""
+        step = sizes[depth] if depth < len(sizes) else 1
+        with scalars.loop((extents[depth],), parallel=depth == 0, sequential=depth > 0) as (number,):
+            row = first + number * step
+            if depth == len(sizes):
+                body((row,))
+                return
+            here = [each for each in sums if each.rows == step]
+            for each in here:
+                each.clear(scalars)
+            nest(depth + 1, row)
+            for each in here:
+                each.finish(scalars, row // step)
+
+    nest(0, 0)
 
 
 def levels(outputs: Sequence[Value], rows: int) -> dict[Value, int]:
     """For each value the place of its loop in the row's sequence: after the loops that store what it reads back."""
     found: dict[Value, int] = {}
-    among = set(outputs)
     for value in outputs:
-        assert value.node is not None
-        _, reads = reads_of(value.node, lambda v: v in among or v.node is None)
-        level = 0
-        for source, reach in reads.items():
-            if source not in found:
-                continue
-            is_wide = value.type.ndim > rows, source.type.ndim > rows
-            together = is_wide == (False, False) or (is_wide == (True, True) and reach.same)
-            level = max(level, found[source] + (not together))
-        found[value] = level
+        found[value] = level_of(value, rows, found)
     return found
+
+
+def level_of(value: Value, rows: int, found: Mapping[Value, int]) -> int:
+    """The place of the loop of one value, after those of the values `found`; 0 for an operand."""
+    if value.node is None:
+        return 0
+    _, reads = reads_of(value.node, lambda v: v in found or v.node is None)
+    level = 0
+    for source, reach in reads.items():
+        if source not in found:
+            continue
+        is_wide = value.type.ndim > rows, source.type.ndim > rows
+        together = is_wide == (False, False) or (is_wide == (True, True) and reach.same)
+        level = max(level, found[source] + (not together))
+    return level
 
 
 @frozen

@@ -261,6 +261,13 @@ class KernelScalars:
         outputs = builder.exprs(node.outputs)
         return outputs if isinstance(result, tuple) else outputs[0]
 
+    def sum_in_lanes(self, extents: Sequence[Size], body: Callable[..., Any]) -> Any:
+        """The sum over `extents` in the order `lanes`."""
+        before, self._order = self._order, "lanes"
+        total = self.reduce("sum", extents, body)
+        self._order = before
+        return total
+
     def position(self, element: Expr, extent: Size) -> Size:
         """A checked position; where its axis may be empty, accesses at it are masked too."""
         builder = self.builder

@@ -1,0 +1,96 @@
+"""Large sums in two stages: the sums of tiles of rows, which kernels by rows find on the way, then their sum.
+
+    reduce_sum x {axes=[0]}      ->  reduce_sum (reduce_sum (reshape x : [tiles, rows, n]) {axes=[1]}) {axes=[0]}
+    reduce_sum x {axes=[0, 1]}   ->  the same with axes=[1, 2] inside
+
+Tiles are the runs and blocks that the order of the sum has anyway (`adjit.compiler.loops.ir`), so the bits stay; a sum
+whose rows do not make up whole tiles stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from adjit.compiler.loops.ir import BLOCK, RUN, lanes_of
+from adjit.ir.builder import Builder
+from adjit.ir.frozen import frozen
+from adjit.ir.graph import Graph, Node, Value
+from adjit.ir.ops.arrays import reshape
+from adjit.ir.ops.reduction import reduce_sum
+from adjit.ir.rewrite import rewrite
+
+# Bytes of an array below which a sum is not worth a second stage.
+LEAST = 4 << 20
+
+
+@frozen
+class Tile:
+    """The sum of `rows` rows of `term` at a time: over the columns too if `whole`, else column by column."""
+
+    term: Value
+    rows: int
+    whole: bool
+
+
+def tile_sums(graph: Graph) -> Graph:
+    """The graph with large sums over the rows of matrices in two stages."""
+    if not any(_rows_of_tile(node) for node in graph.walk()):
+        return graph
+    return rewrite(graph, _in_two_stages, follow_calls=False)
+
+
+def tile_of(node: Node) -> Tile | None:
+    """What the first stage of a sum adds up, if `node` is one."""
+    if node.op is not reduce_sum or node.inputs[0].node is None or node.inputs[0].type.ndim != 3:
+        return None
+    view = node.inputs[0].node
+    (_, rows, columns), whole = node.inputs[0].dims, node.attributes["axes"] == (1, 2)
+    term = view.inputs[0]
+    if view.op.name != "reshape" or not (whole or node.attributes["axes"] == (1,)):
+        return None
+    if not _is_large(term) or not isinstance(rows, int):
+        return None
+    if term.type.ndim != 2 or term.dims[1] != columns or rows != _tile_rows(term, whole=whole):
+        return None
+    return Tile(term, rows, whole)
+
+
+def _in_two_stages(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value] | None:
+    rows = _rows_of_tile(node)
+    if rows is None:
+        return None
+    x = builder.expr(operands[0])
+    count, columns = x.shape
+    whole = len(node.attributes["axes"]) == 2  # type: ignore[arg-type]
+    parts = reduce_sum(reshape(x, (count // rows, rows, columns)), axes=(1, 2) if whole else (1,))
+    if whole:  # the order of sums over the last axis is another
+        parts = reshape(parts, (count // rows, 1))
+    return [reshape(reduce_sum(parts, axes=(0,)), node.output.dims).value]
+
+
+def _rows_of_tile(node: Node) -> int | None:
+    """The rows of a tile of the sum `node`; None where it stays as it is."""
+    if node.op is not reduce_sum or node.attributes["axes"] not in ((0,), (0, 1)):
+        return None
+    x = node.inputs[0]
+    if x.type.ndim != 2 or not _is_large(x):
+        return None
+    return _tile_rows(x, whole=node.attributes["axes"] == (0, 1))
+
+
+def _tile_rows(x: Value, *, whole: bool) -> int | None:
+    count, columns = x.dims
+    assert isinstance(count, int) and isinstance(columns, int)
+    if whole:
+        rows = BLOCK // columns
+        if columns % lanes_of(x.dtype) or BLOCK % columns:
+            return None
+    else:
+        rows = -(-count // -(-count // RUN))
+    tiles = count // rows if rows and count % rows == 0 else 0
+    return rows if 1 < tiles <= RUN else None
+
+
+def _is_large(x: Value) -> bool:
+    size = x.type.size
+    return x.dtype.is_float and isinstance(size, int) and size * x.dtype.itemsize >= LEAST
