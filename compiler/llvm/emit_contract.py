@@ -14,7 +14,7 @@ from adjit.compiler.llvm.emit_choice import Dependence, lanes_for, time_along
 from adjit.compiler.llvm.emit_domain import Pairs, split_flat
 from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_pack import Layout, emit_pack_region
-from adjit.compiler.llvm.emit_placed import Placed, emit_places, grid, placed
+from adjit.compiler.llvm.emit_placed import NO_GRID, Direct, Grid, emit_places, grid_of, placed
 from adjit.compiler.llvm.emit_state import Options, Writer
 from adjit.compiler.llvm.emit_window import emit_pack_window, window_of
 from adjit.compiler.llvm.gemm import (
@@ -29,7 +29,7 @@ from adjit.compiler.llvm.gemm import (
     task_count,
     workspace_bytes,
 )
-from adjit.compiler.llvm.gemm_plan import GemmPlan, plan_placed
+from adjit.compiler.llvm.gemm_plan import GemmPlan, plan_placed, round_up
 from adjit.compiler.llvm.gemm_tile import offset
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.loops.ir import LOAD, address
@@ -39,7 +39,10 @@ from adjit.ir.shape import Dim, Size, product, substitute
 
 Attach = Callable[[Function], Writer]
 Side = Literal["a", "b"]
+# Fewer terms, for at least so many rows: packing is soon repaid, and whole tiles of sums are not.
 _FEW_TERMS, _FEW_ROWS = 64, 16
+# The multiply-adds of vectors that an element of packed windows costs as much as.
+_PACKING = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,15 @@ class _Axes:
     n: Pairs
     k: Pairs
     destination: Size  # flat position in C
+    samples: Pairs = ()  # those of the batch that were variables of n
+
+    @property
+    def joined(self) -> _Axes | None:
+        """The same product with its samples as outermost columns, where that is one variable and n has one stride 1."""
+        if len(self.samples) != 1 or not self.n or _coefficient(self.destination, self.n[-1][0]) != 1:
+            return None
+        batch = tuple(pair for pair in self.batch if pair not in self.samples)
+        return replace(self, batch=batch, n=(*self.samples, *self.n), samples=())
 
     @property
     def exchanged(self) -> _Axes:
@@ -72,22 +84,24 @@ def emit_contract(
     The latter is None where only run time tells it, by `@name.tasks(buffers, sizes)`.  `attach` makes the writer of a
     function, with the kernel's buffers and sizes loaded.
     """
-    axes = _arrange(node)
     dtype = node.inputs[0].type.dtype
-    axes, left, right, columns = _places_of(axes, options.target.vector_bytes // dtype.itemsize)
+    axes, direct = _in_place(_arrange(node), options.target.vector_bytes // dtype.itemsize)
     extents = axes.extents()
-    if columns is not None:
-        extents[1] = columns[0]
+    if direct is not None and direct.b is not None:
+        extents[1] = direct.grid.columns
     m, n, k, count = (extent if isinstance(extent, int) else None for extent in extents)
     places, packed = None, LeftOperand()
-    if left is not None and m is not None and n is not None and k is not None:
-        plan = plan_placed(dtype, options.target, m, n, k, tasks, windows=columns is not None)
-        places = emit_places(module, name, left, right, attach, columns[1:] if columns is not None else (0, 0))
+    if direct is not None:
+        assert m is not None and k is not None
+        plan = plan_placed(dtype, options.target, m, n, k, tasks, windows=direct.b is not None)
+        places = emit_places(module, name, direct, attach)
     else:
         plan = plan_gemm(dtype, options.target, m, n, k, tasks, count)
         packed = _emit_packing(module, f"{name}.pack_a", plan, "a", axes.a, axes.m, axes, attach)
-    if columns is None:
-        _emit_packing(module, f"{name}.pack_b", plan, "b", axes.b, axes.n, axes, attach)
+    pack_b = ""
+    if direct is None or direct.b is None:
+        pack_b = f"{name}.pack_b"
+        _emit_packing(module, pack_b, plan, "b", axes.b, axes.n, axes, attach)
     a_shared = Dependence(axes.a).of(axes.a.outputs[0]).isdisjoint(name for name, _ in axes.batch)
 
     def prologue(f: Function) -> GemmOperands:
@@ -110,7 +124,6 @@ def emit_contract(
         place = batch_offset if axes.batch else None
         return GemmOperands(m, n, k, total, c, "0", row, column, workspace, place, a_shared)
 
-    pack_b = f"{name}.pack_b" if columns is None else ""
     emit_gemm(module, name, plan, packed, pack_b, prologue, places=places)
     if count is not None and m is not None and n is not None and k is not None:
         return workspace_bytes(plan), task_count(plan, count, m, n, k)
@@ -118,24 +131,32 @@ def emit_contract(
     return workspace_bytes(plan), None
 
 
-def _places_of(
-    axes: _Axes, lanes: int
-) -> tuple[_Axes, Placed | None, Placed | None, tuple[int, int, int] | None]:
-    """The axes, A and B where they are read in place, and the grid of B's columns.
+def _in_place(axes: _Axes, lanes: int) -> tuple[_Axes, Direct | None]:
+    """The axes, perhaps arranged anew, and which operands are read in place.
 
-    Only windows are: one stride for each kind of axes makes packing cheaper than tables.  Windows that have no columns
-    in a row of memory become A, and what was A is packed, if its rows fill vectors.
+    This pays for windows; where each kind of axes has one stride, packing is cheaper than tables.  Windows that stand
+    in rows of memory are read there, if the columns between the rows cost less time than packing, else they are packed,
+    for all samples together.  Others become rows of A, and what was A is packed, if it fills vectors.
     """
     windows = placed(axes.b, axes.batch, axes.n, axes.k)
     if windows is None or _strides_of_operand(axes.b, axes.n, axes) is not None:
-        return axes, None, None, None
-    m, _, k, _ = (extent if isinstance(extent, int) else 0 for extent in axes.extents())
+        return axes, None
+    m, n, k, _ = axes.extents()
+    if not (isinstance(m, int) and isinstance(n, int) and isinstance(k, int)):
+        return axes, None
     left = placed(axes.a, axes.batch, axes.m, axes.k)
-    columns = grid(windows, lambda name: _coefficient(axes.destination, name)) if left is not None else None
-    if columns is not None:
-        # Few terms for many rows: packing is soon repaid, and whole tiles of sums are not.
-        return (axes, left, windows, columns) if k >= _FEW_TERMS or m < _FEW_ROWS else (axes, None, None, None)
-    return (axes.exchanged, windows, None, None) if m >= 2 * lanes else (axes, None, None, None)
+    if left is not None and axes.n and windows.slope(axes.n[-1][0]) == 1:
+        rows = grid_of(windows, lambda name: _coefficient(axes.destination, name))
+        joined = axes.joined if k >= _FEW_TERMS and m >= 2 * lanes else None
+        if joined is not None and (rows is None or n * (1 + _PACKING / m) < round_up(rows.columns, 2 * lanes)):
+            stride = _coefficient(joined.destination, joined.n[0][0])
+            if isinstance(stride, int):
+                left = placed(joined.a, joined.batch, joined.m, joined.k)
+                return joined, None if left is None else Direct(left, None, Grid(0, n, n, stride))
+        if rows is not None and (k >= _FEW_TERMS or m < _FEW_ROWS):
+            return axes, Direct(left, windows, rows)
+        return axes, None
+    return (axes.exchanged, Direct(windows, None, NO_GRID)) if m >= 2 * lanes else (axes, None)
 
 
 def _pairs(attribute: object) -> Pairs:
@@ -146,15 +167,15 @@ def _arrange(node: Node) -> _Axes:
     """The axes of a `contract`; outer variables of m and n that leave no single stride in C are moved to the batch."""
     destination = address(node.inputs[0].type, node.attributes["at"])  # type: ignore[arg-type]
     batch, m, n, k = (_pairs(node.attributes[kind]) for kind in ("batch", "m", "n", "k"))
-    moved: Pairs = ()
+    moved: list[Pairs] = []
     kept: list[Pairs] = []
     for pairs in (m, n):
         cut = 0
         while not _is_affine(destination, pairs[cut:]):
             cut += 1
-        moved, kept = (*moved, *pairs[:cut]), [*kept, pairs[cut:]]
+        moved, kept = [*moved, pairs[:cut]], [*kept, pairs[cut:]]
     a, b = node.regions
-    return _Axes(a, b, (*batch, *moved), kept[0], kept[1], k, destination)
+    return _Axes(a, b, (*batch, *moved[0], *moved[1]), kept[0], kept[1], k, destination, moved[1])
 
 
 def _is_affine(destination: Size, pairs: Pairs) -> bool:

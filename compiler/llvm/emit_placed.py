@@ -45,6 +45,28 @@ class Placed:
         return substitute(self.at, {name: 0 for pairs in kinds for name, _ in pairs})
 
 
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Columns of C in rows of `pitch`, the first `row` of each stored, `stride` apart in C from row to row."""
+
+    columns: int
+    pitch: int
+    row: int
+    stride: int
+
+
+NO_GRID = Grid(0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """What is read in place of a product: A, and B or not; and how its columns lie in C."""
+
+    a: Placed
+    b: Placed | None
+    grid: Grid
+
+
 def placed(region: Region, batch: Pairs, own: Pairs, k: Pairs) -> Placed | None:
     """The operand as `Placed`, or None where it is none."""
     node = region.outputs[0].node
@@ -59,40 +81,38 @@ def placed(region: Region, batch: Pairs, own: Pairs, k: Pairs) -> Placed | None:
     return Placed(node, flat, batch, own, k) if not size_names(constant) else None
 
 
-def grid(b: Placed, rows_of_c: Callable[[str], Size]) -> tuple[int, int, int] | None:
-    """The columns of B in place, the length of a row of them, and how many of these are stored; None if there is none.
-
-    `rows_of_c` gives the slope of a variable in C, where the stored columns follow each other.
-    """
+def grid_of(b: Placed, slope_in_c: Callable[[str], Size]) -> Grid | None:
+    """The columns of B in place, where its windows stand in rows of memory and follow each other in C."""
     extents = [extent for _, extent in b.own if isinstance(extent, int)]
     if len(extents) != len(b.own) or not 1 <= len(extents) <= 2:
         return None
-    if b.slope(b.own[-1][0]) != 1 or rows_of_c(b.own[-1][0]) != 1 or min(extents) < 1:
+    if b.slope(b.own[-1][0]) != 1 or slope_in_c(b.own[-1][0]) != 1 or min(extents) < 1:
         return None
     if len(extents) == 1:
-        return extents[0], extents[0], extents[0]
+        return Grid(extents[0], extents[0], extents[0], 0)
     pitch = b.slope(b.own[0][0])
     columns = (extents[0] - 1) * pitch + extents[1]
-    if pitch < extents[1] or rows_of_c(b.own[0][0]) != extents[1] or extents[0] * extents[1] < LEAST_STORED * columns:
+    follow = pitch >= extents[1] and slope_in_c(b.own[0][0]) == extents[1]
+    if not follow or extents[0] * extents[1] < LEAST_STORED * columns:
         return None
-    return columns, pitch, extents[1]
+    return Grid(columns, pitch, extents[1], extents[1])
 
 
-def emit_places(
-    module: Module, name: str, a: Placed, b: Placed | None, attach: Attach, grid: tuple[int, int] = (0, 0)
-) -> Places:
+def emit_places(module: Module, name: str, direct: Direct, attach: Attach) -> Places:
     """The functions that tell where elements of A stand, and of B where it is not packed."""
+    a, b, grid = direct.a, direct.b, direct.grid
     _emit_place(module, f"{name}.a_place", a, attach)
     _emit_table(module, f"{name}.a_rows", a, a.own, attach)
     _emit_table(module, f"{name}.a_steps", a, a.k, attach)
-    names = f"{name}.a_place", f"{name}.a_rows", f"{name}.a_steps"
-    windowed = (b.k if b is not None else a.own)[1:]
+    windowed = (b.k if b is not None else a.own if grid is NO_GRID else ())[1:]
     taps = prod(extent for _, extent in windowed if isinstance(extent, int))
-    if b is None:
-        return Places(*names, taps=taps)
-    _emit_place(module, f"{name}.b_place", b, attach)
-    _emit_table(module, f"{name}.b_steps", b, b.k, attach)
-    return Places(*names, f"{name}.b_place", f"{name}.b_steps", *grid, taps)
+    b_place = b_steps = None
+    if b is not None:
+        b_place, b_steps = f"{name}.b_place", f"{name}.b_steps"
+        _emit_place(module, b_place, b, attach)
+        _emit_table(module, b_steps, b, b.k, attach)
+    names = f"{name}.a_place", f"{name}.a_rows", f"{name}.a_steps"
+    return Places(*names, b_place, b_steps, grid.pitch, grid.row, grid.stride, taps)
 
 
 def _emit_place(module: Module, name: str, operand: Placed, attach: Attach) -> None:

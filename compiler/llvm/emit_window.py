@@ -15,7 +15,7 @@ from adjit.compiler.llvm.emit_index import greatest, least, uniform
 from adjit.compiler.llvm.emit_state import Uniform, Variable, Writer
 from adjit.compiler.llvm.gemm_pack import ATTRIBUTES, PARAMETERS
 from adjit.compiler.llvm.gemm_plan import GemmPlan
-from adjit.compiler.llvm.gemm_tile import below, counted, masked_load, masked_store, offset, splat
+from adjit.compiler.llvm.gemm_tile import below, counted, masked_load, masked_store, offset, prefetch, splat
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.loops.ir import LOAD, address
 from adjit.ir.frozen import frozen
@@ -25,6 +25,8 @@ from adjit.ir.types import I32, I64
 
 # With more parts a vector, to read along k and to transpose is as fast.
 MOST_PARTS = 6
+# Steps of the outermost variable of k (channels) that are asked for ahead: hardware does not foresee these jumps.
+_AHEAD = 4
 
 
 @frozen
@@ -88,6 +90,7 @@ def emit_pack_window(
 
     with w.scope():
         walk_rows(w, window.k, "%k0", f.let("add nsw i64 %k0, %kc"), note)
+    ahead = _AHEAD * (window.at.coefficient(window.k[0][0]) or 0) if window.k and isinstance(window.at, Dim) else 0
     with w.bound(split_flat(w, window.batch, "%batch")), counted(f, "0", "%count", width) as start, w.scope():
         panel = offset(f, type.element, "%destination", f.let(f"mul nsw i64 {start}, %kc"))
         vectors = [(at, _parts(w, window, steady, type, width, start, at)) for at in range(0, width, plan.lanes)]
@@ -96,6 +99,7 @@ def emit_pack_window(
             step = f.let(f"load i64, ptr {offset(f, 'i64', shifts.pointer, k)}")
             for at, parts in vectors:
                 value = type.constant(0)
+                prefetch(f, offset(f, type.element, parts[0][0], f.let(f"add nsw i64 {step}, {ahead}")))
                 for pointer, mask in parts:
                     value = masked_load(f, type, offset(f, type.element, pointer, step), mask, value)
                 place = offset(f, type.element, to, at)

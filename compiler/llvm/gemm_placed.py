@@ -42,11 +42,12 @@ class Places:
     a_place: str
     a_rows: str
     a_steps: str
-    b_place: str = "null"
-    b_steps: str | None = None
-    grid_pitch: int = 0
-    grid_row: int = 0
-    taps: int = 1
+    b_place: str | None
+    b_steps: str | None
+    grid_pitch: int
+    grid_row: int
+    grid_stride: int
+    taps: int
 
     def arguments(self, copy: str, pack_tail: str, n: str) -> dict[str, object]:
         """What `PLACED` names."""
@@ -55,13 +56,15 @@ class Places:
             "a_place": f"@{self.a_place}", "a_rows": f"@{self.a_rows}", "a_steps": f"@{self.a_steps}",
             "b_place": f"@{self.b_place}" if self.b_steps else "null", "b_steps": f"@{self.b_steps or self.a_steps}",
             "copy": f"@{copy}", "pack_tail": f"@{pack_tail}" if self.b_steps else "null",
-            "grid_pitch": str(self.grid_pitch or n), "grid_row": row, "taps": str(self.taps),
+            "grid_pitch": str(self.grid_pitch or n), "grid_row": row,
+            "grid_stride": str(self.grid_stride), "taps": str(self.taps),
         }  # fmt: skip
 
 
 PLACED = {
     "a_place": "ptr", "a_rows": "ptr", "a_steps": "ptr", "b_place": "ptr", "b_steps": "ptr", "copy": "ptr",
-    "pack_tail": "ptr", "grid_pitch": "i64", "grid_row": "i64", "taps": "i64",
+    "pack_tail": "ptr", "grid_pitch": "i64", "grid_row": "i64", "grid_stride": "i64",
+    "taps": "i64",
 }  # fmt: skip
 
 
@@ -139,7 +142,7 @@ class PlacedLoops(Loops):
                 c = offset(f, self.element, span.c, f.let(f"mul nsw i64 {m0}, %c_row_stride"))
                 f.line(
                     f"call void %copy(ptr {sums}, i64 %nc, ptr {c}, i64 {rows}, i64 {n0}, i64 {columns}, "
-                    "i64 %c_row_stride, i64 %c_column_stride, i64 %grid_pitch, i64 %grid_row)"
+                    "i64 %c_row_stride, i64 %c_column_stride, i64 %grid_pitch, i64 %grid_row, i64 %grid_stride)"
                 )
 
     def _fetch_columns(self, b: str) -> None:
@@ -208,7 +211,7 @@ def emit_copy(module: Module, plan: GemmPlan) -> str:
         return name
     parameters = (
         "ptr readonly %sums, i64 %pitch, ptr noalias %c, i64 %rows, i64 %first, i64 %columns, i64 %row_stride, "
-        "i64 %column_stride, i64 %grid_pitch, i64 %grid_row"
+        "i64 %column_stride, i64 %grid_pitch, i64 %grid_row, i64 %grid_stride"
     )
     f = Function(module, name, parameters, attributes=ATTRIBUTES)
     align, element = plan.dtype.itemsize, vector.element
@@ -220,9 +223,10 @@ def emit_copy(module: Module, plan: GemmPlan) -> str:
         begin = maximum(f, base, "%first")
         end = minimum(f, f.let(f"add nsw i64 {base}, %grid_row"), stop)
         count = f.let(f"sub nsw i64 {end}, {begin}")
-        column = f.let(f"add nsw i64 {f.let(f'mul nsw i64 {y}, %grid_row')}, {f.let(f'sub nsw i64 {begin}, {base}')}")
+        column = f.let(f"mul nsw i64 {f.let(f'sub nsw i64 {begin}, {base}')}, %column_stride")
         source = offset(f, element, "%sums", f.let(f"sub nsw i64 {begin}, %first"))
-        target = offset(f, element, "%c", f.let(f"mul nsw i64 {column}, %column_stride"))
+        place = f.let(f"add nsw i64 {f.let(f'mul nsw i64 {y}, %grid_stride')}, {column}")
+        target = offset(f, element, "%c", place)
         unit = f.let("icmp eq i64 %column_stride, 1")
         with when(f, unit), counted(f, "0", "%rows", 1) as i:
             row = offset(f, element, source, f.let(f"mul nsw i64 {i}, %pitch"))

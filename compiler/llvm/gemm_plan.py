@@ -33,9 +33,10 @@ B_NARROW_BYTES = 32 * 1024
 C_BYTES = 512 * 1024
 # A larger C that is written once goes past the caches: to fetch its lines first would take longer than the sums.
 STREAM_BYTES = 4 * 1024 * 1024
-# A block of sums that stays in L2 while runs of k are added to it, and its width: some panels of B.
+# A block of sums that stays in L2 while runs of k are added to it; its width is some panels of B, and more, if they
+# are packed, where it holds all rows.
 SUMS_BYTES = 256 * 1024
-_SUMS_COLUMNS = 128
+_SUMS_COLUMNS = 128, 256
 # A longer sum has tables of one run at a time.
 _MOST_STEPS = 4096
 # Bytes of an entry in a table of places.
@@ -140,11 +141,13 @@ def plan_gemm(
     )  # fmt: skip
 
 
-def plan_placed(dtype: DType, target: Target, m: int, n: int, k: int, tasks: int, *, windows: bool) -> GemmPlan:
+def plan_placed(dtype: DType, target: Target, m: int, n: int | None, k: int, tasks: int, *, windows: bool) -> GemmPlan:
     """The plan for a product that reads A where it stands, and B too if its columns are `windows`."""
     plan = plan_gemm(dtype, target, m, n, k, tasks, most_rows=_PLACED_ROWS)
-    rows, columns = round_up(max(1, m), plan.mr), round_up(max(1, n), plan.nr)
-    nc = min(columns, round_up(_SUMS_COLUMNS, plan.nr))
+    rows, columns = round_up(max(1, m), plan.mr), round_up(_UNKNOWN if n is None else max(1, n), plan.nr)
+    few, many = _SUMS_COLUMNS
+    width = few if windows else min(many, max(few, SUMS_BYTES // (rows * dtype.itemsize)))
+    nc = min(columns, round_up(width, plan.nr))
     mc = min(rows, round_down(SUMS_BYTES // (nc * dtype.itemsize), plan.mr))
     plan = replace(plan, order="windows" if windows else "placed", fetches=False, streams=False, mc=mc, nc=nc)
     plan = replace(plan, steps=k if k <= _MOST_STEPS else DEPTH)

@@ -13,6 +13,7 @@ from adjit.compiler.pipeline import compile_graph, llvm_of
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph
 from adjit.ir.ops.contraction import conv
+from adjit.ir.shape import Dim
 from adjit.ir.types import F32, F64, DType, TensorType
 from tests.compiler.guarded import guarded
 
@@ -33,8 +34,9 @@ CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], int, int, int, int]] = 
 }
 
 
-def program(name: str, dtype: DType) -> Graph:
-    image, kernel, stride, padding, dilation, groups = CASES[name]
+def program(name: str, dtype: DType, samples: Dim | None = None) -> Graph:
+    (count, *place), kernel, stride, padding, dilation, groups = CASES[name]
+    image = (count if samples is None else samples, *place)
     graph = Graph("convolution")
     builder = Builder(graph)
     x, w = (
@@ -96,6 +98,13 @@ def test_windows_of_doubles(name: str) -> None:
     x, w = arrays(graph, F64)
     (found,) = compile_graph(graph, strict=True).run([x, w])
     np.testing.assert_allclose(found, in_order(name, x, w), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_number_of_samples_need_not_be_known(name: str) -> None:
+    x, w = arrays(program(name, F32), F32)
+    named = compile_graph(program(name, F32, Dim.named("samples")), strict=True, threads=2)
+    np.testing.assert_array_equal(named.run([x, w])[0], in_order(name, x, w))
 
 
 @pytest.mark.parametrize("name", ["rows of 24", "rows of 28, padded", "steps of 2, many features"])
