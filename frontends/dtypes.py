@@ -35,6 +35,16 @@ class dtype:
         """Bytes per element."""
         return self.ir.itemsize
 
+    def to_real(self) -> dtype:
+        """The dtype of a complex dtype's parts; another itself."""
+        return public(self.ir.part)
+
+    def to_complex(self) -> dtype:
+        """The complex dtype whose parts have this one; a complex dtype itself."""
+        if self.ir not in (types.F32, types.F64) and not self.ir.is_complex:
+            raise RuntimeError(f"Unknown Complex ScalarType for {title_of(self.ir)}")
+        return public(types.complex_of(self.ir))
+
     def __repr__(self) -> str:
         return f"torch.{self.ir.long_name}"
 

@@ -10,7 +10,7 @@ from adjit.composite import composite
 from adjit.control import while_loop
 from adjit.dims import shape_of
 from adjit.dispatch import apply
-from adjit.dtypes import require_order, title_of
+from adjit.dtypes import require_order
 from adjit.elementwise import abs, add, emit, mul, pow, sub, unsupported, where
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BF16, BOOL, F16, F32, F64, I16, I32, I64, DType
@@ -87,7 +87,7 @@ def _frexp(input: Tensor) -> tuple[Tensor, Tensor]:
 def frexp(input: Tensor) -> Any:
     """(mantissa, exponent) with input = mantissa * 2**exponent and 0.5 <= |mantissa| < 1."""
     if not input._dtype.is_float:
-        raise RuntimeError(f"torch.frexp() only supports floating-point dtypes, got input {title_of(input._dtype)}.")
+        raise RuntimeError("torch.frexp() only supports floating-point dtypes")
     wide = cast_to(input, F32) if input._dtype in (F16, BF16) else input
     mantissa, exponent = _frexp(wide)
     return frexp_result(cast_to(mantissa, input._dtype), exponent)

@@ -8,6 +8,7 @@ from typing import Any
 
 from adjit.dims import shape_of
 from adjit.dispatch import apply
+from adjit.dtypes import title_of
 from adjit.generator import Generator
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BF16, BOOL, F16, F32, F64, DType
@@ -74,6 +75,11 @@ def _whole_range(dtype: DType) -> int:
 
 def exponential_(input: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with -log(1 - u) / lambd."""
+    if not input._dtype.is_float:
+        raise RuntimeError(
+            "Exponential distribution is a continuous probability distribution. dtype must be a floating point but you "
+            f"specified {title_of(input._dtype)}"
+        )
     if not lambd > 0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd:g}")
     check_writable(input)

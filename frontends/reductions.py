@@ -63,7 +63,7 @@ def _nansum(input: Tensor, dim: Any, keepdim: bool) -> Tensor:
 def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum over axes, NaN counted as 0."""
     if input._dtype.is_complex:
-        raise RuntimeError("nansum does not support complex inputs")
+        raise RuntimeError("nansum on CPU does not support complex inputs")
     return _nansum(summed(input, dtype), static(dim), keepdim)  # type: ignore[no-any-return]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from adjit.composite import composite
 from adjit.dims import numpy_names, shape_of, wrap_dim
 from adjit.dispatch import apply
-from adjit.dtypes import require_order
+from adjit.dtypes import require_order, title_of
 from adjit.errors import explained
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL, F32, I64
@@ -83,6 +83,8 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     """How often each small integer occurs."""
     from adjit.creation import from_numpy
 
+    if not input._dtype.is_integer:
+        raise NotImplementedError(f"\"bincount_cpu\" not implemented for '{title_of(input._dtype)}'")
     weight = None if weights is None else _concrete(weights, "bincount()")
     found = np.bincount(_concrete(input, "bincount()"), weight, minlength)
     if weights is None:

@@ -22,7 +22,7 @@ MODULES = (
     "joining", "rearranging", "random", "random_inplace", "strided_views", "view_copies", "layer_functions",
     "resizing", "storage", "control", "scattering", "searching", "memory_layout",
     "complex_parts", "elements", "scaled_sums", "factorizations", "assembling", "custom_rules", "foreign",
-    "sparse_derivatives", "spectrogram",
+    "sparse_derivatives", "spectrogram", "removed_functions", "extreme_eigenvalues",
 )  # fmt: skip
 TABLE = Path(__file__).with_name("surface.txt")
 
@@ -53,7 +53,9 @@ class Deferred:
 
     def __get__(self, tensor: Any, owner: Any = None) -> Any:
         load(self.module)
-        return getattr(owner if tensor is None else tensor, self.name)
+        # A subclass may have a method of this name, which asks for this one through `super()`.
+        found = Tensor.__dict__[self.name]
+        return found.__get__(tensor, owner) if hasattr(found, "__get__") else found
 
 
 class DeferredProperty(Deferred):

@@ -144,8 +144,10 @@ def jacfwd(
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         from adjit.creation import ones_like, zeros_like
         from adjit.func.batching import vmap
+        from adjit.func.reverse import require_real
 
         leaves, structure = trees.flatten(chosen(args, argnums))
+        require_real("jacfwd", "inputs", leaves)
 
         def of_leaves(*tensors: Tensor) -> Any:
             return func(*replaced(args, argnums, trees.unflatten(structure, tensors)), **kwargs)
@@ -164,6 +166,7 @@ def jacfwd(
             else:
                 found = vmap(push, out_dims=(-1, None) if has_aux else (-1,), randomness=randomness)(unit_rows(leaf))
                 parts = [x.reshape(*x.shape[:-1], *leaf.shape) for x in trees.leaves_of(found[0])]
+            require_real("jacfwd", "outputs", parts)
             aux = found[1] if has_aux else None
             columns.append(trees.unflatten(trees.structure_of(found[0]), parts))
         outputs = trees.structure_of(columns[0])

@@ -187,6 +187,15 @@ def _floating(traced: Traced) -> list[int]:
     return [i for i, v in enumerate(traced.graph.outputs[: traced.count]) if v.dtype.is_continuous]
 
 
+def require_real(name: str, what: str, leaves: Sequence[Any]) -> None:
+    """RuntimeError for a complex tensor, whose Jacobian would be two."""
+    for index, leaf in enumerate(leaves):
+        if isinstance(leaf, Tensor) and leaf._dtype.is_complex:
+            raise RuntimeError(
+                f"{name}: Expected all {what} to be real but received complex tensor at flattened input idx: {index}"
+            )
+
+
 def jacrev(
     func: Callable[..., Any],
     argnums: Argnums = 0,
@@ -209,6 +218,7 @@ def jacrev(
 
         picked = chosen(args, argnums)
         leaves, structure = trees.flatten(picked)
+        require_real("jacrev", "inputs", leaves)
 
         def of_leaves(*tensors: Tensor) -> Any:
             return func(*replaced(args, argnums, trees.unflatten(structure, tensors)), **kwargs)
@@ -216,6 +226,7 @@ def jacrev(
         found = vjp(of_leaves, *leaves, has_aux=has_aux)
         output, pullback = found[0], found[1]
         outputs, shape = flatten(output, "jacrev: Expected output of f")
+        require_real("jacrev", "outputs", outputs)
         rows = []
         for place, each in enumerate(outputs):
 

@@ -7,6 +7,7 @@ from typing import Any
 from adjit.diagonals import tril, triu
 from adjit.dims import shape_of
 from adjit.dispatch import apply
+from adjit.errors import explained
 from adjit.ir.primitive import PRIMITIVES, primitive_named
 from adjit.ir.types import I32, I64, complex_of
 from adjit.linalg.checks import (
@@ -18,8 +19,10 @@ from adjit.linalg.checks import (
     require_regular,
     require_square,
 )
+from adjit.logic import isfinite
 from adjit.promotion import cast_to
 from adjit.results import named_result
+from adjit.state import STATE
 from adjit.tensor import Tensor
 
 CholeskyEx = named_result("linalg_cholesky_ex", "L", "info")
@@ -216,6 +219,10 @@ def eig(A: Tensor) -> Any:
     """
     require_square("linalg.eig", A)
     require_continuous("linalg.eig", A, kernel="linalg_eig")
+    if STATE.tracer is None and not bool(isfinite(A.detach()).all()):
+        raise explained(
+            RuntimeError, "torch.linalg.eig: input tensor should not contain infs or NaNs.", "linalg.eig", {"A": A}
+        )
     a = cast_to(A, complex_of(A._dtype))
     return Eig(*apply(primitive_named("eig"), (a,), name="LinalgEig"))
 

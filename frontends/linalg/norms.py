@@ -131,8 +131,9 @@ def cond(A: Tensor, p: Any = None) -> Tensor:
         raise RuntimeError(f"linalg.cond got an invalid norm type: {p if isinstance(p, str) else float(p)}")
     m, n = shape_of(A)[-2:]
     if m != n:
-        raise RuntimeError(f"linalg.cond: A must be batches of square matrices, but they are {m} by {n} matrices")
-    require_square("linalg.cond", A)
+        raise RuntimeError(
+            f"linalg.cond(ord={p}): A must be batches of square matrices, but they are {m} by {n} matrices"
+        )
     inverse, info = inv_ex(A)
     found = matrix_norm(A, p) * matrix_norm(inverse, p)
     return where(info == 0, found, float("inf"))  # type: ignore[no-any-return]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -45,9 +46,9 @@ class Conversion:
         return self
 
     def to(self: Self, *args: Any, **kwargs: Any) -> Self:
-        """Convert floating parameters and buffers to a dtype, and all to a device, in place.
+        """Convert floating and complex parameters and buffers to a dtype, and all to a device, in place.
 
-        Errors: TypeError for a dtype that is not floating.
+        Errors: TypeError for a dtype that is neither.
         """
         target = kwargs.get("dtype")
         for arg in args:
@@ -55,16 +56,24 @@ class Conversion:
                 target = arg
             elif isinstance(arg, Tensor):
                 target = arg.dtype
-        if target is not None and not target.is_floating_point:
+        if target is not None and not (target.is_floating_point or target.is_complex):
             raise TypeError(
                 f"nn.Module.to only accepts floating point or complex dtypes, but got desired dtype={target}"
+            )
+        if target is not None and target.is_complex:
+            warnings.warn(
+                "Complex modules are a new feature under active development whose design may change, and some modules "
+                "might not work as expected when using complex tensors as parameters or buffers. Please file an issue "
+                "at https://github.com/pytorch/pytorch/issues/new?template=bug-report.yml if a complex module does not "
+                "work as expected.",
+                stacklevel=2,
             )
         rest = [arg for arg in args if not isinstance(arg, (dtype_class, Tensor))]
         named = {key: value for key, value in kwargs.items() if key != "dtype"}
 
         def convert(tensor: Tensor) -> Tensor:
             moved: Tensor = tensor.to(*rest, **named) if rest or named else tensor
-            if target is not None and moved.is_floating_point():
+            if target is not None and (moved.is_floating_point() or moved.is_complex()):
                 moved = moved.to(target)
             return moved
 

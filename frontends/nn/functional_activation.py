@@ -7,21 +7,41 @@ from typing import Any
 
 from adjit.composite import composite
 from adjit.dispatch import apply
-from adjit.dtypes import float32, get_default_dtype
+from adjit.dtypes import float32, get_default_dtype, title_of
 from adjit.elementwise import abs, add, div
 from adjit.ir.ops import named
 from adjit.ir.ops.scalar import tanh as _tanh
 from adjit.ir.ops.structure import reshape
 from adjit.ir.primitive import Primitive
+from adjit.ir.types import DType
 from adjit.python_data import check_numbers
 from adjit.random import rand
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.views import check_writable, write
 
+# The kernels that PyTorch names where a function does not take a dtype.
+_KERNELS = {
+    "celu": "elu_cpu", "elu": "elu_cpu", "gelu": "GeluKernelImpl", "gelu_tanh": "GeluKernelImpl",
+    "hardshrink": "hardshrink_cpu", "hardsigmoid": "hardsigmoid_cpu", "hardswish": "hardswish_cpu",
+    "leaky_relu": "leaky_relu_cpu", "logsigmoid": "log_sigmoid_cpu", "mish": "mish_cpu", "selu": "elu_cpu",
+    "silu": "silu_cpu", "softplus": "softplus_cpu", "softshrink": "softshrink_check",
+}  # fmt: skip
+
+
+def _require_kernel(op: str, dtype: DType) -> None:
+    """NotImplementedError, in PyTorch's words, for a dtype that an activation is not defined for."""
+    if dtype.is_float or (dtype.is_complex and op == "silu"):
+        return
+    if dtype.is_complex and op in ("relu", "relu6"):
+        raise NotImplementedError("clamp is not supported for complex types")
+    if op in _KERNELS:
+        raise NotImplementedError(f"\"{_KERNELS[op]}\" not implemented for '{title_of(dtype)}'")
+
 
 def elementwise(op: Primitive, input: Tensor, name: str, inplace: bool = False, **attributes: Any) -> Tensor:
     """`op` of every element; `inplace` writes the result into `input`."""
+    _require_kernel(op.name, input._dtype)
     if not inplace:
         result: Tensor = apply(op, (input,), attributes, name=name)
         return result
@@ -62,12 +82,12 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
 
 def sigmoid(input: Tensor) -> Tensor:
     """1/(1 + exp(-input))."""
-    return elementwise(named.sigmoid, input, "Sigmoid")
+    return elementwise(named.sigmoid, _floating(input), "Sigmoid")
 
 
 def tanh(input: Tensor) -> Tensor:
     """The hyperbolic tangent."""
-    return elementwise(_tanh, input, "Tanh")
+    return elementwise(_tanh, _floating(input), "Tanh")
 
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
@@ -166,6 +186,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta*input))/beta; input itself where beta*input > threshold."""
+    _require_kernel("softplus", input._dtype)
     found: Tensor = scaled_softplus(input, float(beta), float(threshold))
     return found
 

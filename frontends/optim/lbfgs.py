@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from adjit.autograd.modes import enable_grad, no_grad
-from adjit.creation import zeros
+from adjit.creation import zeros_like
 from adjit.joining import cat
 from adjit.optim.line_search import strong_wolfe
 from adjit.optim.numbers import check_rate, plain
-from adjit.optim.optimizer import Optimizer, ParamsT
+from adjit.optim.optimizer import Optimizer, ParamsT, in_parts
 from adjit.tensor import Tensor
 
 
@@ -140,7 +140,7 @@ class LBFGS(Optimizer):
 
     def _flat_gradient(self) -> Tensor:
         parts: Sequence[Tensor] = [
-            zeros(param.numel(), dtype=param.dtype) if param.grad is None else param.grad.reshape(-1)
+            zeros_like(in_parts(param)).reshape(-1) if param.grad is None else in_parts(param.grad).reshape(-1)
             for param in self._params
         ]
         flat: Tensor = cat(list(parts), 0)
@@ -148,7 +148,7 @@ class LBFGS(Optimizer):
 
     def _move(self, distance: Any, direction: Tensor) -> None:
         offset = 0
-        for param in self._params:
+        for param in map(in_parts, self._params):
             count = param.numel()
             param.add_(direction[offset : offset + count].view_as(param) * distance)
             offset += count

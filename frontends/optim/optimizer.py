@@ -66,6 +66,15 @@ def in_parts(tensor: Tensor) -> Tensor:
     return view_as_real(tensor)
 
 
+def whole(value: Any, param: Tensor) -> Any:
+    """What `in_parts` of a complex parameter has a number for each part of, as a complex tensor; other values alone."""
+    if not param._dtype.is_complex or not isinstance(value, Tensor) or tuple(value.shape) != (*param.shape, 2):
+        return value
+    from adjit.complex_parts import view_as_complex
+
+    return view_as_complex(value)
+
+
 def owner_of(param: Tensor) -> Tensor:
     """The parameter that `in_parts` was given."""
     base = param._base
@@ -226,14 +235,17 @@ class Optimizer:
                 yield in_parts(param), -gradient if group.get("maximize") else gradient
 
     def _state_of(self, param: Tensor, make: Callable[[Tensor], dict[str, Any]]) -> dict[str, Any]:
-        """The state of a parameter; `make` gives it at the first step."""
-        state = self.state[owner_of(param)]
+        """The state of a parameter; `make` gives it at the first step.  That of a complex one is kept complex."""
+        owner = owner_of(param)
+        state = self.state[owner]
         if not state:
             with outside(), no_grad():
-                state.update(make(in_parts(param)))
+                state.update((key, whole(value, owner)) for key, value in make(in_parts(param)).items())
         if STATE.tracer is not None:
             name_state(param, state)
-        return state
+        if not owner._dtype.is_complex:
+            return state
+        return {key: in_parts(value) if isinstance(value, Tensor) else value for key, value in state.items()}
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients, or fill them with zeros."""

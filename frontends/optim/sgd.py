@@ -6,7 +6,7 @@ from typing import Any
 
 from adjit.creation import zeros_like
 from adjit.optim.numbers import check_forms, check_not_negative, check_rate
-from adjit.optim.optimizer import Group, Optimizer, ParamsT, name_state, owner_of
+from adjit.optim.optimizer import Group, Optimizer, ParamsT, in_parts, name_state, owner_of, whole
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.trace import outside
@@ -46,24 +46,26 @@ class SGD(Optimizer):
 
     def _average(self, group: Group, param: Tensor, gradient: Tensor, momentum: float) -> Tensor:
         """The momentum buffer after this step; at the first it is the gradient, without dampening."""
-        state, dampening = self.state[owner_of(param)], self._setting(group, "dampening")
+        owner = owner_of(param)
+        state, dampening = self.state[owner], self._setting(group, "dampening")
         tracer = STATE.tracer
-        average = state.get("momentum_buffer")
-        if average is None and tracer is None:
-            average = state["momentum_buffer"] = gradient.detach().clone()
-            found: Tensor = average
-            return found
-        if average is None:
+        kept = state.get("momentum_buffer")
+        if kept is None and tracer is None:
+            average: Tensor = gradient.detach().clone()
+            state["momentum_buffer"] = whole(average, owner)
+            return average
+        if kept is None:
             with outside():
-                average = state["momentum_buffer"] = self._made[owner_of(param)] = zeros_like(param)
+                kept = state["momentum_buffer"] = self._made[owner] = zeros_like(owner)
+        average = in_parts(kept)
         if tracer is not None:
             name_state(param, state)
         if dampening != 0:
             # Without dampening, zeros give at the first step what the gradient itself would.  With it the first step
             # is a program of its own, for as long as nothing has been written to the buffer.
-            first = self._is_empty(param, average)
+            first = self._is_empty(owner, kept)
             if tracer is not None:
-                tracer.checks.append(lambda: self._is_empty(param, average) == first)
+                tracer.checks.append(lambda: self._is_empty(owner, kept) == first)
             if first:
                 average.copy_(gradient)
                 return average

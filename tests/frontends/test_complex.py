@@ -278,3 +278,58 @@ def test_frequencies() -> None:
     assert torch.fft.rfftfreq(6).tolist() == pytest.approx(np.fft.rfftfreq(6).tolist())
     assert torch.fft.fftshift(torch.arange(5)).tolist() == np.fft.fftshift(np.arange(5)).tolist()
     assert torch.fft.ifftshift(torch.arange(5)).tolist() == np.fft.ifftshift(np.arange(5)).tolist()
+
+
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "SGD": {"momentum": 0.9, "nesterov": True}, "Adam": {"amsgrad": True}, "RMSprop": {"centered": True}, "LBFGS": {}
+}  # fmt: skip
+
+
+# -- modules, optimizers, transformations ------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_treats_parts_as_parameters_and_keeps_complex_state(name: str) -> None:
+    whole = torch.nn.Parameter(X[:, :2].clone())
+    parts = torch.nn.Parameter(torch.view_as_real(X[:, :2]).clone())
+    optimizers = [getattr(torch.optim, name)([param], lr=0.1, **OPTIMIZERS[name]) for param in (whole, parts)]
+
+    def step(optimizer: Any, number: Callable[[], Any]) -> Any:
+        def closure() -> Any:
+            optimizer.zero_grad()
+            loss = (number() - Y[:, :2]).abs().pow(2).sum()
+            loss.backward()
+            return loss
+
+        return optimizer.step(closure)
+
+    for _ in range(3):
+        step(optimizers[0], lambda: whole)
+        step(optimizers[1], lambda: torch.view_as_complex(parts))
+    assert torch.allclose(torch.view_as_real(whole), parts, rtol=1e-9)
+    if name != "LBFGS":
+        kept = optimizers[0].state_dict()["state"][0]
+        sums = [value for key, value in kept.items() if key != "step"]
+        assert sums and all(value.dtype is torch.complex128 and value.shape == whole.shape for value in sums)
+        optimizers[0].load_state_dict(optimizers[0].state_dict())
+        step(optimizers[0], lambda: whole)
+
+
+def test_modules_become_complex_with_a_warning() -> None:
+    with pytest.warns(UserWarning, match="Complex modules are a new feature"):
+        layer = torch.nn.Linear(2, 3).to(torch.complex64)
+    assert layer.weight.dtype is torch.complex64 and layer(torch.ones(2, dtype=torch.complex64)).is_complex()
+    assert repr(layer.weight).count("Parameter containing") == 1
+    assert torch.complex64.to_real() is torch.float32 and torch.float64.to_complex() is torch.complex128
+
+
+@pytest.mark.parametrize("transform", [torch.func.jacrev, torch.func.jacfwd, torch.func.hessian])
+def test_jacobians_are_those_of_real_functions(transform: Any) -> None:
+    with pytest.raises(RuntimeError, match="Expected all inputs to be real but received complex tensor at flattened"):
+        transform(lambda z: (z * z).real.sum())(X)
+    with pytest.raises(RuntimeError, match=r"Expected all (in|out)puts to be real"):
+        transform(lambda x: torch.complex(x, x))(X.real)
+
+
+@pytest.mark.parametrize("name", ["elu", "gelu", "hardswish", "mish", "relu", "softplus"])
+def test_activations_name_the_kernel_that_takes_no_complex_numbers(name: str) -> None:
+    with pytest.raises(NotImplementedError, match=r"not implemented for 'ComplexDouble'|clamp is not supported"):
+        getattr(torch.nn.functional, name)(X)

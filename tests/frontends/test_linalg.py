@@ -88,3 +88,23 @@ def test_blocks_products_and_combinations() -> None:
     assert torch.renorm(torch.tensor([[3.0, 4], [0.3, 0.4]]), 2, 0, 1).numpy() == pytest.approx(
         np.array([[0.6, 0.8], [0.3, 0.4]])
     )
+
+
+@pytest.mark.parametrize("largest", [True, False])
+def test_lobpcg_finds_extreme_values_with_gradients(largest: bool) -> None:
+    random = np.random.default_rng(1)
+    g, h = random.standard_normal((2, 2, 12, 12))
+    a = torch.tensor(g + np.swapaxes(g, -1, -2), requires_grad=True)
+    b = torch.tensor(h @ np.swapaxes(h, -1, -2) + np.eye(12))
+    values, vectors = torch.lobpcg(a, k=2, B=b, n=3, largest=largest, tol=1e-12)
+    factor = linalg.inv(linalg.cholesky(b))
+    wanted = linalg.eigvalsh(factor @ a @ factor.mT)
+    wanted = wanted.flip(-1)[..., :2] if largest else wanted[..., :2]
+    assert torch.allclose(values, wanted, rtol=1e-6)
+    assert torch.allclose(a @ vectors, b @ vectors * values.unsqueeze(-2), atol=1e-5)
+    mine, theirs = (torch.autograd.grad(x.sum(), a)[0] for x in (values, wanted))
+    assert torch.allclose(mine, (theirs + theirs.mT) / 2, atol=1e-4)
+    with pytest.raises(ValueError, match="LPBPCG algorithm is not applicable when the number of A rows"):
+        torch.lobpcg(a, k=5)
+    with pytest.raises(RuntimeError, match=r"^This function was deprecated since version 1\.9"):
+        torch.symeig(a)
