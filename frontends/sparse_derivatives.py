@@ -21,6 +21,7 @@ from adjit.compiler.sparsity import dependence
 from adjit.func.arguments import title
 from adjit.inner_trace import Traced, trace_inner
 from adjit.memory import Memory
+from adjit.raveling import Variable, joined
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
@@ -77,9 +78,10 @@ class Sparsity:
         return "\n".join([title, *("".join("x" if cell else "." for cell in row) for row in cells[:height, :width])])
 
 
-def sparsity(f: Function, *args: Any, argnums: int = 0) -> Sparsity:
+def sparsity(f: Function, *args: Any, argnums: int | Sequence[int] = 0) -> Sparsity:
     """Which elements of the Jacobian of `f` with respect to an argument can be other than 0, whatever the numbers.
 
+    Results and arguments may be trees of tensors: their elements are numbered leaf after leaf.
     Shapes: numel(f(*args)) rows, numel(args[argnums]) columns.  Errors: TraceError where f cannot be traced.
 
     >>> import adjit as torch
@@ -90,13 +92,16 @@ def sparsity(f: Function, *args: Any, argnums: int = 0) -> Sparsity:
     ..xx.
     ...xx
     """
-    found = _analysed(f, args, argnums)[0]
+    variable = Variable(args, argnums, "sparsity")
+    found = _analysed(f, args, variable, lambda f, args: joined(f(*args)))[0]
     return Sparsity(found.indptr, found.indices, (found.rows, found.columns))
 
 
-def sparse_jacobian(f: Function, argnums: int = 0, *, mode: str | None = None) -> Function:
+def sparse_jacobian(f: Function, argnums: int | Sequence[int] = 0, *, mode: str | None = None) -> Function:
     """The Jacobian of `f` as a sparse matrix: scipy.sparse.csr_array where SciPy is installed, else `CSR`.
 
+    Arguments (one, or several by a tuple of `argnums`) and results may be trees of tensors: one row for each element of
+    the results, one column for each of the arguments, leaf after leaf.
     The pattern is found at the first call for arguments of some shapes; later ones run a compiled program that computes
     a product for each colour of the columns (`mode` "forward") or of the rows ("reverse"), by default where they are
     fewer.  In a trace the result is a `CSR`.
@@ -110,10 +115,10 @@ def sparse_jacobian(f: Function, argnums: int = 0, *, mode: str | None = None) -
     """
     if mode not in (None, "forward", "reverse"):
         raise ValueError(f"sparse_jacobian: mode is 'forward', 'reverse' or None, not {mode!r}")
-    return _planned(f, argnums, lambda args: _jacobian_plan(f, args, argnums, mode))
+    return _planned(f, lambda args: _jacobian_plan(f, args, Variable(args, argnums, "sparse_jacobian"), mode))
 
 
-def sparse_hessian(f: Function, argnums: int = 0) -> Function:
+def sparse_hessian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     """The Hessian of a scalar function as a sparse matrix, by products of it with sums of unit vectors.
 
     Its symmetry saves products: an arrow takes 2, a band of width w about w.  Otherwise as `sparse_jacobian`.
@@ -125,7 +130,7 @@ def sparse_hessian(f: Function, argnums: int = 0) -> Function:
            [2., 8., 4.],
            [0., 4., 0.]], dtype=float32)
     """
-    return _planned(f, argnums, lambda args: _hessian_plan(f, args, argnums))
+    return _planned(f, lambda args: _hessian_plan(f, args, Variable(args, argnums, "sparse_hessian")))
 
 
 # -- plans ------------------------------------------------------------------------------------------------------------
@@ -143,7 +148,7 @@ class _Plan:
         return all(memory.version == version for memory, version in self.watched)
 
 
-def _planned(f: Function, argnums: int, make: Callable[[tuple[Any, ...]], _Plan]) -> Function:
+def _planned(f: Function, make: Callable[[tuple[Any, ...]], _Plan]) -> Function:
     plans: dict[Any, _Plan] = {}
 
     def plan_for(args: tuple[Any, ...]) -> _Plan:
@@ -192,30 +197,26 @@ def _csr(pattern: Pattern, data: Tensor) -> CSR:
     return CSR(data, from_numpy(pattern.indices), from_numpy(pattern.indptr), (pattern.rows, pattern.columns))
 
 
-def _analysed(f: Function, args: tuple[Any, ...], argnums: int) -> tuple[Pattern, list[tuple[Memory, int]]]:
-    """The pattern of a function's only result, and the tensors outside whose numbers it was read from."""
+def _analysed(
+    f: Function, args: tuple[Any, ...], variable: Variable, compute: Callable[[Function, tuple[Any, ...]], Tensor]
+) -> tuple[Pattern, list[tuple[Memory, int]]]:
+    """The pattern of compute(f, args) as a function of the variable, and the tensors outside that it was read from."""
     leaves, structure = trees.flatten(args, none_is_leaf=True)
     places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-    chosen = args[argnums]
-    if not isinstance(chosen, Tensor) or not chosen._dtype.is_float:
-        raise TypeError(f"sparsity: argument {argnums} must be one floating tensor, not {chosen!r}")
 
-    def one(*tensors: Tensor) -> Any:
+    def of_all(x: Tensor, *tensors: Tensor) -> Tensor:
         given = list(leaves)
         for place, tensor in zip(places, tensors, strict=True):
             given[place] = tensor
-        return f(*trees.unflatten(structure, given))
+        return compute(f, variable.put(trees.unflatten(structure, given), x))
 
-    tensors = [leaves[place] for place in places]
-    traced = trace_inner(title(f), one, [x._tensor_type for x in tensors])
-    if traced.count != 1 or len(traced.leaves) != 1:
-        raise TypeError("sparsity: the function must return one tensor")
-    variable = next(index for index, x in enumerate(tensors) if x is chosen)
+    tensors = [variable.of(args), *(leaves[place] for place in places)]
+    traced = trace_inner(title(f), of_all, [x._tensor_type for x in tensors])
     arrays = [None if x._dtype.is_continuous else x._array for x in tensors] + [x._array for x in traced.captured]
-    found = dependence(traced.graph, variable, arrays)
+    found = dependence(traced.graph, 0, arrays)
     rows = traced.graph.outputs[0].type.size
     assert isinstance(rows, int)
-    pattern = found.outputs[0] or Pattern.empty(rows, chosen.numel())
+    pattern = found.outputs[0] or Pattern.empty(rows, tensors[0].numel())
     return pattern, _watched(traced, found.consulted)
 
 
@@ -242,8 +243,8 @@ def _picked(products: Tensor, places: np.ndarray) -> Tensor:
     return found
 
 
-def _jacobian_plan(f: Function, args: tuple[Any, ...], argnums: int, mode: str | None) -> _Plan:
-    pattern, watched = _analysed(f, args, argnums)
+def _jacobian_plan(f: Function, args: tuple[Any, ...], variable: Variable, mode: str | None) -> _Plan:
+    pattern, watched = _analysed(f, args, variable, lambda f, args: joined(f(*args)))
     columns = None if mode == "reverse" else colour_columns(pattern)
     rows = None if mode == "forward" else colour_columns(pattern.transposed())
     i, j = pattern.pairs()
@@ -255,47 +256,48 @@ def _jacobian_plan(f: Function, args: tuple[Any, ...], argnums: int, mode: str |
     def values(*args: Any) -> Tensor:
         from adjit.func import jvp, vjp, vmap
 
-        def of_one(x: Tensor) -> Any:
-            return f(*args[:argnums], x, *args[argnums + 1 :])
+        def of_one(x: Tensor) -> Tensor:
+            return joined(f(*variable.put(args, x)))
 
-        x = args[argnums]
+        x = variable.of(args)
         if forward:
             push = vmap(lambda t: jvp(of_one, (x,), (t,))[1].reshape(-1))
             return _picked(push(_units(colours, x)), places)
         output, pull = vjp(of_one, x)
         return _picked(vmap(lambda g: pull(g)[0].reshape(-1))(_units(colours, output)), places)
 
-    return _Plan(pattern, values if pattern.count else _nothing(argnums), watched)
+    return _Plan(pattern, values if pattern.count else _nothing(variable), watched)
 
 
-def _hessian_plan(f: Function, args: tuple[Any, ...], argnums: int) -> _Plan:
+def _hessian_plan(f: Function, args: tuple[Any, ...], variable: Variable) -> _Plan:
     from adjit.func import grad
 
-    found, watched = _analysed(grad(f, argnums), args, argnums)
+    def gradient(f: Function, args: tuple[Any, ...]) -> Tensor:
+        found: Tensor = grad(lambda x: f(*variable.put(args, x)))(variable.of(args))
+        return found
+
+    found, watched = _analysed(f, args, variable, gradient)
     pattern = found.symmetric()
     colours = colour_symmetric(pattern)
     lines, of_colour = read_symmetric(pattern, colours)
     places = of_colour * pattern.rows + lines
 
     def values(*args: Any) -> Tensor:
-        from adjit.func import grad, jvp, vmap
+        from adjit.func import jvp, vmap
 
-        def gradient(x: Tensor) -> Any:
-            return grad(f, argnums)(*args[:argnums], x, *args[argnums + 1 :])
-
-        x = args[argnums]
-        push = vmap(lambda t: jvp(gradient, (x,), (t,))[1].reshape(-1))
+        x = variable.of(args)
+        push = vmap(lambda t: jvp(lambda x: gradient(f, variable.put(args, x)), (x,), (t,))[1].reshape(-1))
         return _picked(push(_units(colours, x)), places)
 
-    return _Plan(pattern, values if pattern.count else _nothing(argnums), watched)
+    return _Plan(pattern, values if pattern.count else _nothing(variable), watched)
 
 
-def _nothing(argnums: int) -> Function:
+def _nothing(variable: Variable) -> Function:
     """The elements of an empty pattern."""
 
-    def values(*args: Sequence[Any]) -> Any:
+    def values(*args: Any) -> Any:
         from adjit.creation import zeros
 
-        return zeros(0, dtype=args[argnums].dtype)  # type: ignore[attr-defined]
+        return zeros(0, dtype=variable.of(args).dtype)
 
     return values

@@ -170,7 +170,40 @@ def test_inside_a_program() -> None:
         return found.data.sum()
 
     assert float(torch.compile(residual)(X)) == pytest.approx(float(func.jacrev(tridiagonal)(X).sum()))
-    with pytest.raises(TypeError, match="must be one floating tensor"):
+    with pytest.raises(TypeError, match="must have a floating tensor"):
         torch.sparsity(lambda x: x, torch.arange(3))
-    with pytest.raises(TypeError, match="must return one tensor"):
-        torch.sparsity(lambda x: (x, x), X)
+    with pytest.raises(TypeError, match="must return tensors, not 1"):
+        torch.sparsity(lambda x: (x, 1), X)
+
+
+def test_trees() -> None:
+    """One matrix for all leaves of arguments and results, in their order."""
+    given = {"a": X[:4], "b": (X[4:8].reshape(2, 2), X[8:9].float())}
+
+    def function(tree: Any, scale: Any) -> Any:
+        a, (b, c) = tree["a"], tree["b"]
+        return [a[1:] * a[:-1] * scale, {"again": b.sum(1), "rest": c * b[0]}]
+
+    def flat(x: Any, scale: Any) -> Any:
+        tree = {"a": x[:4], "b": (x[4:8].reshape(2, 2), x[8:])}
+        first, rest = function(tree, scale)
+        return torch.cat([first, rest["again"], rest["rest"]])
+
+    wanted = func.jacrev(flat)(X[:9], X[3])
+    for mode in ("forward", "reverse"):
+        found = torch.sparse_jacobian(function, mode=mode)(given, X[3])
+        np.testing.assert_allclose(found.toarray(), wanted.numpy(), rtol=1e-6, atol=1e-12)
+    both = torch.sparse_jacobian(function, argnums=(0, 1))(given, X[3])
+    last = func.jacrev(flat, argnums=1)(X[:9], X[3])
+    np.testing.assert_allclose(both.toarray(), torch.cat([wanted, last[:, None]], 1).numpy(), rtol=1e-6, atol=1e-12)
+    assert torch.sparsity(function, given, X[3]).nnz == 6 + 4 + 4
+
+    def energy(tree: Any) -> Any:
+        a, (b, c) = tree["a"], tree["b"]
+        return (a**3).sum() + (b * a.reshape(2, 2)).sum() + c.double().sum() ** 2
+
+    def flat_energy(x: Any) -> Any:
+        return energy({"a": x[:4], "b": (x[4:8].reshape(2, 2), x[8:])})
+
+    hessian = torch.sparse_hessian(energy)(given)
+    np.testing.assert_allclose(hessian.toarray(), func.hessian(flat_energy)(X[:9]).numpy(), rtol=1e-6, atol=1e-12)
