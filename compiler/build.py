@@ -90,12 +90,13 @@ def build(
     checks: Checks | None = None,
     debug: bool = False,
     clock: Clock | None = None,
+    quick: bool = False,
     made: Made | None = None,
 ) -> Executable:
     """The executable of a lowered graph.  With `strict`, no multiplication is fused with an addition after it.
 
-    A `clock` is attached to the code, and reads its times.  With `made`, the first call runs code that LLVM makes
-    quickly, where that pays (compiler/quick.py), and `made` is told of each code that there is.
+    A `clock` is attached to the code, and reads its times.  With `quick`, the first call runs code that LLVM makes
+    quickly, where that pays (compiler/quick.py).  `made` is told of each code that there is.
     Errors: CompileError for what the native backend cannot compile.
     """
     emitted = emit_program(
@@ -114,7 +115,7 @@ def build(
         checks=tuple(HostOperation(call.function, call.operands, call.results) for call in driver.host_checks),
     )
     if made is not None:
-        return quick_or_best(lowered, emitted.text, layout, level, made)
+        return quick_or_best(lowered, emitted.text, layout, level, made, quick)
     key, code = object_of(emitted.text, target, level)
     if clock is None:
         return load_program(lowered, code, key, layout)

@@ -19,7 +19,7 @@ import adjit.ir
 import adjit.runtime
 from adjit.compiler.llvm.jit import Library, object_key
 from adjit.compiler.llvm.target import host_target
-from adjit.compiler.load import MAIN, load_program, quick_code_is_on
+from adjit.compiler.load import MAIN, load_program
 from adjit.compiler.passes import any_registered
 from adjit.ir.analysis import callees
 from adjit.ir.graph import Graph
@@ -36,7 +36,7 @@ _SETTINGS = ("ADJIT_DEBUG_INFO", "ADJIT_PERF", "ADJIT_DUMP_DIR")
 
 
 def compile_graph(
-    graph: Graph, *, strict: bool = False, threads: int | None = None, debug: bool = False
+    graph: Graph, *, strict: bool = False, threads: int | None = None, debug: bool = False, quick: bool = True
 ) -> Executable:
     """The executable of a graph.
 
@@ -44,22 +44,24 @@ def compile_graph(
     equal eager mode's to the last bit.  `threads`: the most that a call uses (None: as many as `get_num_threads` says).
     With `debug`, or ADJIT_DEBUG_INFO=1, debuggers see the user's lines in the code; with ADJIT_PERF=1 perf does.
     ADJIT_DUMP_DIR names a folder that gets every stage.  The first call of a large program runs quickly made code
-    (compiler/quick.py); ADJIT_QUICK=0 makes the best code before it.
+    (compiler/quick.py); ADJIT_QUICK=0, or `quick=False` for a caller who knows better, makes the best code before it.
     """
+    quick = quick and os.environ.get("ADJIT_QUICK", "1") != "0"
     asked = {name for name in _SETTINGS if os.environ.get(name, "0") != "0"}
     with collector_paused():
         if debug or asked or listening("ir") or listening("passes"):
             return _watched(graph, strict, threads, asked, debug)
         threads = get_num_threads() if threads is None else threads
         key = _key(graph, strict, threads)
-        found = _stored(graph, key, strict, threads) if key else None
+        found = _stored(graph, key, strict, threads, quick) if key else None
         if (log := listening("cache")) is not None:
             log.debug("@%s: %s", graph.name, "from the disk cache" if found else "compiled")
         if found is None:
             from adjit.compiler.build import build
             from adjit.compiler.pipeline import lowered
 
-            found = build(lowered(graph, strict=strict), strict=strict, threads=threads, made=partial(_store, key))
+            made = partial(_store, key)
+            found = build(lowered(graph, strict=strict), strict=strict, threads=threads, quick=quick, made=made)
         return found
 
 
@@ -113,15 +115,15 @@ def _files(folder: str) -> Iterator[tuple[str, int, int]]:
                 yield from _files(item.path)
 
 
-def _stored(graph: Graph, key: bytes, strict: bool, threads: int) -> Executable | None:
-    """The program under `key`, loaded."""
+def _stored(graph: Graph, key: bytes, strict: bool, threads: int, quick: bool) -> Executable | None:
+    """The program under `key`, loaded; its quick code only if that is asked for."""
     cache = default_cache()
     text = cache.get(key) if cache else None
     if cache is None or text is None:
         return None
     facts = json.loads(text)
-    own, quick = bytes.fromhex(facts.pop("object")), facts.pop("quick")
-    code = None if quick and not quick_code_is_on() else cache.get(own)
+    own, is_quick = bytes.fromhex(facts.pop("object")), facts.pop("quick")
+    code = cache.get(own) if quick or not is_quick else None
     if code is None:
         return None
     fields: dict[str, Any] = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in facts.items()}
@@ -138,7 +140,7 @@ def _stored(graph: Graph, key: bytes, strict: bool, threads: int) -> Executable 
         _store(key, best.layout, best.library.key, quick=False)
         return best.library, best.library.address(MAIN)
 
-    return load_program(graph, code, own, layout, better=better if quick else None)
+    return load_program(graph, code, own, layout, better=better if is_quick else None)
 
 
 def _store(key: bytes | None, layout: Layout, own: bytes, quick: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 from adjit.compiler.llvm.jit import Library, load
@@ -28,11 +27,6 @@ def load_program(
     """
     library = load_library(code, key, layout, exports, addresses)
     return Executable(graph, library, library.address(MAIN), layout, better)
-
-
-def quick_code_is_on() -> bool:
-    """Whether first calls may run quickly made code: unless ADJIT_QUICK=0."""
-    return os.environ.get("ADJIT_QUICK", "1") != "0"
 
 
 def load_library(

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from adjit.compiler.cost import cost_of, runs_of
 from adjit.compiler.fuse_cost import TYPICAL
 from adjit.compiler.llvm.jit import object_of, quick_object_of
-from adjit.compiler.load import MAIN, load_library, load_program, quick_code_is_on
+from adjit.compiler.load import MAIN, load_library, load_program
 from adjit.ir.graph import Graph
 from adjit.runtime.executable import Executable, Layout
 
@@ -27,9 +27,11 @@ _SAVED = 33e-6
 _LOST_BY_OPERATION, _LOST_BY_BYTE = 2e-11, 5e-11
 
 
-def quick_or_best(lowered: Graph, text: str, layout: Layout, level: int, made: Made) -> Executable:
-    """The executable of a program's LLVM text, with quick code if that pays for a first call."""
-    quick = quick_object_of(text) if quick_code_is_on() and _pays(lowered, text) else None
+def quick_or_best(
+    lowered: Graph, text: str, layout: Layout, level: int, made: Made, wanted: bool
+) -> Executable:
+    """The executable of a program's LLVM text, with quick code if that is `wanted` and pays for a first call."""
+    quick = quick_object_of(text) if wanted and _pays(lowered, text) else None
     if quick is None:
         key, code = object_of(text, None, level)
         made(layout, key, False)

@@ -183,7 +183,7 @@ def _program(watched: Watched) -> Made | None:
         return None
     shapes = tuple(value.type.dims for value in graph.inputs)
     inputs = [(k.FROM_OPERAND, position) for position in positions]
-    return compile_graph(graph, strict=True), inputs, shapes, work_of(graph, {})  # type: ignore[return-value]
+    return compile_graph(graph, strict=True, quick=False), inputs, shapes, work_of(graph, {})  # type: ignore[return-value]
 
 
 def _kind(operands: tuple[Any, ...], names: tuple[str, ...] | None, *, free: bool) -> Any:

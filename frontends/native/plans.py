@@ -132,7 +132,7 @@ class _Tape:
         if made is None:
             return None
         graph, saved = made
-        executable = compile_graph(graph, strict=True)
+        executable = compile_graph(graph, strict=True, quick=False)
         shapes = tuple(value.type.dims for value in graph.inputs)
         results = [value.type for value in graph.outputs]
         signature = Signature([], 0, executable, [], [], shapes, results, work_of(graph, {}))  # type: ignore[arg-type]
