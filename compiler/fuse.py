@@ -29,6 +29,7 @@ from adjit.compiler.fuse_cost import (
     is_reduction,
     large_sources,
     operand_frames,
+    small_first,
 )
 from adjit.compiler.loops.ir import FUSE
 from adjit.compiler.loops.rows import Reach, reads_of
@@ -104,7 +105,7 @@ def refusals(graph: Region) -> Iterator[Refusal]:
 
 
 def _fuse_region(region: Region) -> Region:
-    plan = _Plan(region)
+    plan = _Plan(Region(region.inputs, small_first(region), region.outputs))
     plan.decide()
     plan.group()
     return plan.build()

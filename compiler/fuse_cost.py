@@ -18,6 +18,8 @@ COSTS = {**dict.fromkeys(FUNCTIONS, 20.0), "div": 4.0, "sqrt": 4.0, "mod": 6.0, 
 # Bytes of an array that memory holds, not a cache; sources of a value beyond which their number does not matter.
 LARGE = 8 << 20
 MANY = 4
+# Elements that share an operand's element from which on that is found but once.
+SHARED = 8
 # Above this, sums along long chains would only lose time.
 DEAREST = 1000.0
 
@@ -60,6 +62,9 @@ def chain_costs(region: Region, stored: Container[Node]) -> dict[Node, float]:
         if is_free(node):
             costs[node] = 0.0
             continue
+        if node.op.name == "expand" and _growth(node) >= SHARED:
+            costs[node] = 1.0  # its operand is computed outside the loop over what shares it
+            continue
         total = COSTS.get(node.op.name, 1.0 if node.op.family == "scalar" else 0.0)
         for value in dict.fromkeys(node.inputs):
             if not value.dims:
@@ -69,6 +74,11 @@ def chain_costs(region: Region, stored: Container[Node]) -> dict[Node, float]:
             total += 1.0 if is_loaded else costs.get(producer, 1.0)  # type: ignore[arg-type]
         costs[node] = min(total, DEAREST)
     return costs
+
+
+def _growth(node: Node) -> float:
+    """How many elements of the result an element of the operand becomes."""
+    return estimate(node.output.type.size) / max(1.0, estimate(node.inputs[0].type.size))
 
 
 def large_sources(region: Region, stored: Container[Node]) -> dict[Node, frozenset[Value]]:
@@ -90,6 +100,20 @@ def large_sources(region: Region, stored: Container[Node]) -> dict[Node, frozens
 def is_large(value: Value) -> bool:
     """Whether an array surely does not stay in a core's own cache."""
     return isinstance(value.type.size, int) and value.type.size * value.dtype.itemsize >= LARGE
+
+
+def small_first(region: Region) -> list[Node]:
+    """The nodes, those first that no large array leads to.
+
+    What they compute, as the number of samples that count, would else stand between kernels over large arrays.
+    """
+    small: set[Node] = set()
+    for node in region.nodes:
+        if node.op.family in ("control", "memory") or any(is_large(value) for value in (*node.inputs, *node.outputs)):
+            continue
+        if all(value.node is None or value.node in small for value in node.inputs):
+            small.add(node)
+    return [*(node for node in region.nodes if node in small), *(node for node in region.nodes if node not in small)]
 
 
 def contraction_ends(

@@ -9,6 +9,7 @@ from adjit.compiler.simplify_rules import Site, is_number, made_by, rule, spread
 from adjit.ir.graph import Value
 from adjit.ir.ops.contraction import free_axes
 from adjit.ir.ops.structure import matching_groups
+from adjit.ir.shape import Size
 
 
 # -- structure ---------------------------------------------------------------------------------------------------------
@@ -200,3 +201,27 @@ def reshape_of_dot(site: Site) -> Value | None:
         contracts.append(tuple(starts[axis] for axis in contract[side]))
         batches.append(tuple(starts[axis] + number for axis in batch[side] for number in range(len(sizes[axis]))))
     return site.make("dot", *operands, contract=tuple(contracts), batch=tuple(batches))
+
+
+# -- indexing ----------------------------------------------------------------------------------------------------------
+@rule("scatter_add")
+def one_update_each_row(site: Site) -> Value | None:
+    """Row i of zeros gets its update at column j[i] alone: a choice by column, which other ops can be fused with."""
+    x, updates, *places = site.inputs
+    if site.attributes["axes"] != (0, 1) or x.type.ndim != 2 or updates.dims != x.dims[:1] or not is_number(x, 0.0):
+        return None
+    rows = made_by(places[0], "iota")
+    if rows is None or rows.attributes["axis"] != 0 or places[0].dims != updates.dims or places[1].dims != updates.dims:
+        return None
+    width, dtype = x.dims[1], places[1].dtype
+    # The column is looked up where it says itself, so that one outside still raises.
+    columns = site.make("iota", shape=(width,), axis=0, dtype=dtype)
+    column = site.make("gather", columns, places[1], axes=(0,))
+    hit = site.make("eq", spread_columns(site, column, width), site.make("iota", shape=x.dims, axis=1, dtype=dtype))
+    total = spread_columns(site, site.make("add", updates, 0), width)
+    return site.make("where", hit, total, site.number(0))
+
+
+def spread_columns(site: Site, x: Value, width: Size) -> Value:
+    """x[i] at every [i, j]."""
+    return site.make("expand", site.make("reshape", x, shape=(*x.dims, 1)), shape=(*x.dims, width))

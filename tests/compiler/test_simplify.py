@@ -125,6 +125,10 @@ FIRES: dict[str, tuple[Function, list[TensorType], dict[str, int]]] = {
     "expand twice": (
         lambda x: structure.expand(structure.expand(x, shape=(3, 4)), shape=(2, 3, 4)), [ROW], {"expand": 1}),
     "expand of ones in front": (lambda x: structure.expand(reshape(x, (1, 4)), shape=(3, 4)), [ROW], {"expand": 1}),
+    "one update each row": (
+        lambda x, flag: scalar("scatter_add")(
+            full(x, 0.0, (13, 2), F32), x, counted(x, (13,), 0), cast(flag, I64), axes=(0, 1)), [X, FLAG],
+        {"iota": 2, "reshape": 2, "expand": 2, "const": 1, "cast": 1, "gather": 1, "eq": 1, "add": 1, "where": 1}),
     "slice of all": (select((0, 0), (2, 3), (1, 1)), [SQUARE], {}),
     "slice twice": (lambda x: select((1,), (1,), (1,))(select((3,), (2,), (-2,))(x)), [ROW], {"slice": 1}),
     "pad of nothing": (lambda x: padded(x, 0, 0, 1.0), [ROW], {}),
