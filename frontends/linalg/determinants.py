@@ -6,6 +6,7 @@ from typing import Any
 
 from adjit.complex_parts import complex as of_parts
 from adjit.complex_parts import conj_physical, imag
+from adjit.composite import composite
 from adjit.dims import shape_of
 from adjit.dispatch import apply
 from adjit.elementwise import abs as absolute
@@ -70,6 +71,11 @@ def det(A: Tensor) -> Tensor:
     """
     require_square("linalg.det", A)
     require_continuous("linalg.det", A, kernel="lu_cpu")
+    return _det_by_factors(A)  # type: ignore[no-any-return]
+
+
+@composite("LinalgDet")
+def _det_by_factors(A: Tensor) -> Tensor:
     factors, pivots, order, _ = factored(A.detach())
     return apply_with_rule("LinalgDet", _det, _det_rule, (0,), A, factors, order, pivots)  # type: ignore[no-any-return]
 
@@ -97,8 +103,13 @@ def _signed(name: str, A: Tensor) -> Any:
     require_square(name, A)
     require_continuous(name, A)
     require_kernel("lu_cpu", A)
+    return Slogdet(*_slogdet_by_factors(A))
+
+
+@composite("LinalgSlogdet")
+def _slogdet_by_factors(A: Tensor) -> tuple[Tensor, Tensor]:
     factors, pivots, order, _ = factored(A.detach())
-    return Slogdet(*apply_with_rule("LinalgSlogdet", _slogdet, _slogdet_rule, (0,), A, factors, order, pivots))
+    return apply_with_rule("LinalgSlogdet", _slogdet, _slogdet_rule, (0,), A, factors, order, pivots)  # type: ignore[no-any-return]
 
 
 def logdet(A: Tensor) -> Tensor:

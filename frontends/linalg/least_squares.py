@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from adjit.complex_parts import conj_physical, real, squared_size
+from adjit.composite import composite
 from adjit.creation import constant
 from adjit.dims import shape_of
 from adjit.dtypes import title_of
@@ -71,9 +72,20 @@ def pinv(
         require_square("linalg.eigh", A)
     if m == 0 or n == 0:
         return A.new_zeros((*lead, n, m)) + 0 * A.sum()  # type: ignore[no-any-return]
-    inverse = _pseudoinverse(A.detach(), atol, rtol, hermitian)
-    found: Tensor = apply_with_rule("LinalgPinv", _pinv, _pinv_rule, (0,), A, inverse)
+    if isinstance(atol, Tensor) or isinstance(rtol, Tensor):
+        return _inverted(A, atol, rtol, hermitian)
+    found: Tensor = _inverted_within(A, atol, rtol, hermitian)
     return found
+
+
+def _inverted(A: Tensor, atol: Any, rtol: Any, hermitian: bool) -> Tensor:
+    inverse = _pseudoinverse(A.detach(), atol, rtol, hermitian)
+    return apply_with_rule("LinalgPinv", _pinv, _pinv_rule, (0,), A, inverse)  # type: ignore[no-any-return]
+
+
+@composite("LinalgPinv")
+def _inverted_within(A: Tensor, atol: float | None, rtol: float | None, hermitian: bool) -> Tensor:
+    return _inverted(A, atol, rtol, hermitian)
 
 
 def _pseudoinverse(a: Tensor, atol: Any, rtol: Any, hermitian: bool) -> Tensor:
