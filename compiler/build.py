@@ -9,7 +9,8 @@ from adjit.compiler.llvm.driver import Driver
 from adjit.compiler.llvm.emit import FIRST, Program
 from adjit.compiler.llvm.emit_finite import Checks
 from adjit.compiler.llvm.emit_state import Options
-from adjit.compiler.llvm.jit import Library, object_of
+from adjit.compiler.llvm.jit import object_of
+from adjit.compiler.llvm.objects import Library
 from adjit.compiler.llvm.target import Target, host_target
 from adjit.compiler.llvm.text import Module
 from adjit.compiler.load import PARALLEL_FOR, load_program

@@ -17,7 +17,7 @@ from typing import Any
 
 import adjit.ir
 import adjit.runtime
-from adjit.compiler.llvm.jit import Library, object_key
+from adjit.compiler.llvm.objects import Library, object_key
 from adjit.compiler.llvm.target import host_target
 from adjit.compiler.load import MAIN, load_program
 from adjit.compiler.passes import any_registered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from adjit.compiler.llvm.jit import Library, load
+from adjit.compiler.llvm.objects import Library, load
 from adjit.ir.graph import Graph
 from adjit.runtime.executable import Better, Executable, Layout, host_call_address
 

@@ -20,7 +20,6 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,8 @@ from adjit.ir.primitive import LATE, PRIMITIVES, USERS, Primitive, primitive_nam
 from adjit.ir.term import Apply, Number, Symbol, Term, make, parse_term, record
 
 TABLE = "partials.txt"
+# `importlib.resources` would take longer to import than all of a warm first call may.
+_PLACE = Path(__file__).parent / "ops" / TABLE
 HEADING = (
     "# Partial derivatives of the scalar ops: op, operand, and the derivative over the operands and `out`.\n"
     "# Written by `python -m adjit.ir.derive --update`.  A `!` says that the form stands beside the op's definition.\n"
@@ -40,7 +41,7 @@ HEADING = (
 @cache
 def table() -> Mapping[tuple[str, str], str]:
     """The printed partials, by op and operand."""
-    return read_table(files("adjit.ir.ops").joinpath(TABLE).read_text(encoding="utf-8"))
+    return read_table(_PLACE.read_text(encoding="utf-8"))
 
 
 def read_table(text: str) -> dict[tuple[str, str], str]:
@@ -329,11 +330,10 @@ def main(arguments: Sequence[str]) -> int:
     import adjit.ir.ops.named  # noqa: F401
 
     text = write_table()
-    place = files("adjit.ir.ops").joinpath(TABLE)
     if "--update" in arguments:
-        Path(str(place)).write_text(text, encoding="utf-8")
+        _PLACE.write_text(text, encoding="utf-8")
         return 0
-    same = place.read_text(encoding="utf-8") == text
+    same = _PLACE.read_text(encoding="utf-8") == text
     print("the table is what is derived" if same else "the table differs from what is derived: see --update")
     return 0 if same else 1
 

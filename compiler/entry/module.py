@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from adjit.compiler.entry.interpreter import EXTERNALS
 from adjit.compiler.entry.known import METHODS
-from adjit.compiler.llvm.jit import Library, cached_object, compile_object, load, object_key
+from adjit.compiler.llvm.objects import Library, cached_object, load, object_key
 from adjit.compiler.llvm.target import host_target
 from adjit.compiler.llvm.words import KNOWN, translate
 from adjit.runtime.cache import default_cache
@@ -39,8 +41,11 @@ def is_ready() -> bool:
         cache = default_cache()
         _code = cache.get(_key()) if cache else None
         if _code is None:
+            from adjit.compiler.llvm.jit import compile_object
+
             # The thread imports nothing: a fork meanwhile would leave the import's lock locked in the child.
-            _maker = threading.Thread(target=_make_ahead, args=(entry_text(),), name="adjit native entry")
+            make = partial(compile_object, entry_text(), level=LEVEL)
+            _maker = threading.Thread(target=_make_ahead, args=(make,), name="adjit native entry")
             _maker.start()
     # A thread that failed, or was left behind by a fork, has made no code: then the caller compiles, and sees why.
     return _code is not None or (_maker is not None and not _maker.is_alive())
@@ -59,13 +64,15 @@ def method_name(number: int) -> str:
 
 
 def _make() -> bytes:
+    from adjit.compiler.llvm.jit import compile_object
+
     return compile_object(entry_text(), level=LEVEL)
 
 
-def _make_ahead(text: str) -> None:
+def _make_ahead(make: Callable[[], bytes]) -> None:
     """Compile outside the compile lock, so that the programs of other threads need not wait their turn."""
     global _code
-    code = compile_object(text, level=LEVEL)
+    code = make()
     cache = default_cache()
     if cache:
         cache.put(_key(), code)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from adjit.compiler.llvm.emit_state import Writer
-from adjit.compiler.llvm.jit import Library
+from adjit.compiler.llvm.objects import Library
 from adjit.compiler.llvm.text import Module
 from adjit.ir.errors import CompileError
 

@@ -5,22 +5,19 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from adjit.compiler.llvm.binding import LLVM_VERSION, LLVMLITE_VERSION, llvm, side_by_side, unlocked
-from adjit.compiler.llvm.parallel import LEAST_SHARED, Text, divide, pack, unpack
+from adjit.compiler.llvm.binding import llvm, side_by_side, unlocked
+from adjit.compiler.llvm.objects import Library, cached_object, compile_lock, load, object_key, pack, unpack
+from adjit.compiler.llvm.parallel import LEAST_SHARED, Text, divide
 from adjit.compiler.llvm.target import Target, host_target, target_machine
 from adjit.ir.errors import CompileError
 from adjit.ir.frozen import frozen
-from adjit.runtime.cache import cache_key, default_cache
+from adjit.runtime.cache import default_cache
 from adjit.runtime.threads import get_num_threads
-
-# Raised when the same text would be compiled otherwise than before: it is part of every cache key.
-PIPELINE_VERSION = 2
 
 # Level 1: what makes stack slots registers and tidies up.  Kernels are emitted as vectors with invariants outside
 # loops, so the rest of LLVM's pipeline takes several times longer and finds next to nothing.
@@ -30,44 +27,6 @@ _LEAST = ("always_inliner", "sroa")
 # Objects of functions that programs have in common, by their keys; at most so many, some 10 KB each.
 _common: dict[bytes, bytes] = {}
 _MOST_COMMON = 500
-
-# Held while a library is looked up and compiled, so that threads asking for the same text compile it once.  LLVM's
-# own lock makes compiles serial anyway.
-_compiling = threading.RLock()
-
-
-def compile_lock() -> threading.RLock:
-    """The lock under which this process compiles, one text at a time."""
-    return _compiling
-
-
-def _renew_lock() -> None:
-    """Give a forked child a lock of its own: the thread that held the old one is not in the child."""
-    global _compiling
-    _compiling = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
-
-
-class Library:
-    """Loaded code: the addresses of its exports, valid for exactly as long as this object lives.
-
-    `key` is that of its object in the disk cache.
-    """
-
-    __slots__ = ("__weakref__", "_addresses", "_engine", "_tracker", "key")
-
-    def __init__(self, tracker: Any, engine: Any, addresses: Mapping[str, int], key: bytes) -> None:
-        self.key = key
-        self._tracker = tracker
-        self._engine = engine
-        self._addresses = dict(addresses)
-
-    def address(self, name: str) -> int:
-        """The address of the exported symbol `name`; KeyError if it was not exported."""
-        return self._addresses[name]
 
 
 def compile_library(
@@ -115,25 +74,6 @@ def quick_object_of(text: str, target: Target | None = None) -> tuple[bytes, byt
             if cache and code is not None:
                 cache.put(key, code)
     return None if code is None else (key, code)
-
-
-def cached_object(key: bytes, make: Callable[[], bytes]) -> bytes:
-    """The object under `key` in the disk cache, where it is put once made."""
-    with compile_lock():
-        cache = default_cache()
-        code = cache.get(key) if cache else None
-        if code is None:
-            code = make()
-            if cache:
-                cache.put(key, code)
-        return code
-
-
-def object_key(text: str, target: Target, level: int, vectorize: bool) -> bytes:
-    """The cache key of the object: everything that its bytes depend on."""
-    machine = (target.triple, target.cpu, target.features, target.abi)
-    options = (str(level), str(vectorize))
-    return cache_key("object", str(PIPELINE_VERSION), LLVMLITE_VERSION, LLVM_VERSION, *machine, *options, text)
 
 
 def compile_object(text: str, target: Target | None = None, level: int = 2, *, vectorize: bool = False) -> bytes:
@@ -280,26 +220,25 @@ def optimized(text: str, target: Target | None = None, level: int = 2, *, vector
         return str(module)
 
 
-def load(code: bytes, exports: Iterable[str], imports: Mapping[str, int], key: bytes = b"") -> Library:
-    """Link an object, which has this key in the disk cache, into this process, in an engine of its own.
+def load_by_llvm(code: bytes, exports: Sequence[str], imports: Mapping[str, int], key: bytes) -> Library:
+    """`objects.load` by LLVM's linker, in an engine of its own.
 
     One engine per library: a shared one keeps some memory of every library it ever held.
     Errors: CompileError if the object cannot be read, or a name has no address.
     """
-    names = tuple(exports)
     builder = llvm.JITLibraryBuilder().add_current_process()
     for each in unpack(code):
         builder.add_object_img(each)
     for name, address in imports.items():
         builder.import_symbol(name, address)
-    for name in names:
+    for name in exports:
         builder.export_symbol(name)
     engine = llvm.create_lljit_compiler(_engine_machine(), suppress_errors=True)
     try:
         tracker = builder.link(engine, "library")
     except RuntimeError as error:
         raise CompileError(f"compiled code cannot be linked: {error}") from error
-    return Library(tracker, engine, {name: tracker[name] for name in names}, key)
+    return Library((tracker, engine), {name: tracker[name] for name in exports}, key)
 
 
 @functools.cache

@@ -9,7 +9,6 @@ they are compiled once for all programs.
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from adjit.compiler.llvm.text import SHARED
@@ -17,8 +16,6 @@ from adjit.ir.frozen import frozen
 
 # Lines for which a thread of its own pays, some 30 ms of LLVM's time; lines of a function for which a module does.
 LEAST_LINES, LEAST_SHARED = 800, 100
-_MAGIC = b"adjitset"
-_COUNT = struct.Struct("<Q")
 _DEFINITION = re.compile(r"^define (?:internal )?(?P<head>[^\n]*?@(?P<name>[\w.$]+)\([^\n]*\)[^\n]*) \{$", re.MULTILINE)
 _REFERENCE = re.compile(r"@([\w.$]+)")
 
@@ -61,27 +58,6 @@ class Text:
         lines = sum(self.bodies[name].count("\n") for name in names)
         parts = max(1, min(most, lines // LEAST_LINES))
         return [_module(self, own) for own in _balanced(self, names, parts) if own]
-
-
-def pack(objects: Sequence[bytes]) -> bytes:
-    """Objects as one run of bytes; a single one as it is."""
-    if len(objects) == 1:
-        return objects[0]
-    return b"".join([_MAGIC, _COUNT.pack(len(objects)), *(_COUNT.pack(len(each)) + each for each in objects)])
-
-
-def unpack(code: bytes) -> list[bytes]:
-    """The objects in a run of bytes."""
-    if not code.startswith(_MAGIC):
-        return [code]
-    (count,) = _COUNT.unpack_from(code, len(_MAGIC))
-    objects, place = [], len(_MAGIC) + _COUNT.size
-    for _ in range(count):
-        (size,) = _COUNT.unpack_from(code, place)
-        place += _COUNT.size
-        objects.append(code[place : place + size])
-        place += size
-    return objects
 
 
 def divide(text: str) -> Text | None:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from adjit.compiler.llvm.jit import Library
 from adjit.compiler.llvm.listing import Instruction, Listing, listing
+from adjit.compiler.llvm.objects import Library
 from adjit.compiler.load import MAIN
 
 

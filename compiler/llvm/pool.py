@@ -22,7 +22,7 @@ The text needs nothing of Python: it is as good in an exported library as in thi
 
 from __future__ import annotations
 
-from adjit.compiler.llvm import jit
+from adjit.compiler.llvm.objects import Library, cached_object, compile_lock, load, object_key
 from adjit.compiler.llvm.target import host_target
 from adjit.compiler.load import PARALLEL_FOR
 from adjit.runtime import threads
@@ -41,23 +41,31 @@ _PAUSE = {
     "aarch64": ("declare void @llvm.aarch64.isb(i32)", "call void @llvm.aarch64.isb(i32 15)"),
 }
 # sigset_t, pthread_attr_t and pthread_t fit these on both libcs of both architectures.
+_LEVEL = 2
 _OPAQUE = "[16 x i64]"
 
-_library: jit.Library | None = None
+_library: Library | None = None
 
 
 def parallel_for_address() -> int:
     """The address of `adjit_parallel_for`; the pool is compiled and installed once in a process."""
     global _library
     if _library is None:
-        with jit.compile_lock():
+        with compile_lock():
             if _library is None:
                 target = host_target()
                 text = pool_text(target.architecture, target.system)
-                library = jit.compile_library(text, (PARALLEL_FOR, SET_THREADS, FORGET_WORKERS), target=target)
+                code = cached_object(object_key(text, target, _LEVEL, False), lambda: _compiled(text))
+                library = load(code, (PARALLEL_FOR, SET_THREADS, FORGET_WORKERS), {})
                 threads.install(library.address(SET_THREADS), library.address(FORGET_WORKERS))
                 _library = library
     return _library.address(PARALLEL_FOR)
+
+
+def _compiled(text: str) -> bytes:
+    from adjit.compiler.llvm.jit import compile_object
+
+    return compile_object(text, level=_LEVEL)
 
 
 def pool_text(architecture: str, system: str) -> str:

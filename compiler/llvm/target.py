@@ -86,9 +86,10 @@ def make_target(triple: str, cpu: str = "", features: str = "", abi: str = "") -
 @functools.cache
 def host_target() -> Target:
     """The machine this process runs on, as LLVM detects it."""
-    from adjit.compiler.llvm.binding import llvm
+    from adjit.compiler.llvm.host import host
 
-    return make_target(llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
+    found = host()
+    return make_target(found.triple, found.cpu, found.features)
 
 
 def target_machine(target: Target, level: int = 2) -> Any:

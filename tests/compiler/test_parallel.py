@@ -48,7 +48,7 @@ def test_results_do_not_depend_on_the_number_of_modules(count: int, monkeypatch:
     monkeypatch.setattr(jit, "get_num_threads", lambda: 1)
     wanted = results()
     objects: list[int] = []
-    pack = parallel.pack
+    pack = jit.pack
     monkeypatch.setattr(jit, "pack", lambda found: objects.append(len(found)) or pack(found))
     monkeypatch.setattr(jit, "get_num_threads", lambda: count)
     assert results() == wanted
@@ -100,7 +100,7 @@ def test_what_is_kept_in_common_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("objects", [[b"one"], [b"", b"\0two", b"x" * 1000]])
 def test_objects_are_packed(objects: list[bytes]) -> None:
-    assert parallel.unpack(parallel.pack(objects)) == objects
+    assert jit.unpack(jit.pack(objects)) == objects
 
 
 def test_an_error_of_any_module_is_raised() -> None:
