@@ -21,6 +21,8 @@ from adjit.ir.types import I64
 
 # More levels mean longer blocks and longer programs, most of all in derivatives of higher order.
 LEVELS = 3
+# So many blocks may be advanced to before it pays to have another level.
+_FEW_BLOCKS = 8
 # Into how many segments a level cuts, by the bytes of a state: their states are in memory together, so there are fewer
 # of large ones.  Blocks of 256**3 steps of a few numbers: 16 million steps are gone back through in linear time.
 CUTS = ((1 << 6, 256), (1 << 9, 64), (1 << 18, 32))
@@ -37,7 +39,8 @@ def while_cotangents(
     carried = [c.value for c in filled(builder, node.outputs, arriving) if c is not None]
     sums = [zeros(builder, v.type).value for v, flag in zip(fixed, down.summed, strict=True) if flag]
     count = _count(builder, node)
-    block = down.cuts**LEVELS
+    levels = _levels(node, down.cuts)
+    block = down.cuts**levels
     blocks = (count + (block - 1)) / block
 
     def going(inner: Builder, seen: Sequence[Value]) -> list[Value]:
@@ -48,14 +51,22 @@ def while_cotangents(
         total, *state, left = seen[invariants + len(start) :]
         before = inner.expr(left) - 1
         skipped = before * block
-        entered = _advance(inner, node.regions[1], outer, begin, skipped)
+        entered = _advance(inner, node.regions[1], outer, begin, skipped, down.cuts**2)
         steps = primitive_named("minimum")(inner.expr(total) - skipped, block)
-        return [*down.pulled(inner, LEVELS, outer, entered, steps.value, state), before.value]
+        return [*down.pulled(inner, levels, outer, entered, steps.value, state), before.value]
 
     outer = [*node.inputs, count.value]
-    found = _loop(builder, outer, [*carried, *sums, blocks.value], going, step)
+    found = _loop(builder, outer, [*carried, *sums, blocks.value], going, step, _FEW_BLOCKS)
     results = builder.exprs(found[:-1])
     return [*dealt(results[len(carried) :], down.summed), *dealt(results[: len(carried)], floating(start))]
+
+
+def _levels(node: Node, cuts: int) -> int:
+    """How many levels go back through a loop: a loop of a pullback knows about how many steps it makes at most."""
+    most = node.attributes.get("most")
+    if most is None:
+        return LEVELS
+    return next((n for n in range(1, LEVELS) if _FEW_BLOCKS * cuts**n >= most), LEVELS)  # type: ignore[operator]
 
 
 def _cuts(carries: Sequence[Value]) -> int:
@@ -127,7 +138,7 @@ class _Down:
         body = self.loop.regions[1]
         if steps == 1:
             return list(run_again(builder, body, [*fixed, *now]))
-        return _advance(builder, body, fixed, now, builder.expr(builder.constant(steps, I64)))
+        return _advance(builder, body, fixed, now, builder.expr(builder.constant(steps, I64)), steps)
 
     def one(
         self, builder: Builder, fixed: Sequence[Value], entered: Sequence[Value], state: Sequence[Value]
@@ -156,12 +167,18 @@ def _region(builder: Builder, types: Sequence[Value], part: Part, *, rows: int =
 
 
 def _loop(
-    builder: Builder, fixed: Sequence[Value], carries: Sequence[Value], going: Part, step: Part
+    builder: Builder,
+    fixed: Sequence[Value],
+    carries: Sequence[Value],
+    going: Part,
+    step: Part,
+    most: int | None = None,
 ) -> tuple[Value, ...]:
-    """A `while` over the carries."""
+    """A `while` over the carries, of about `most` steps at most."""
     operands = [*fixed, *carries]
     regions = [_region(builder, operands, part) for part in (going, step)]
-    return builder.emit(primitive_named("while"), operands, {"invariants": len(fixed)}, regions).outputs
+    attributes = {"invariants": len(fixed)} | ({} if most is None else {"most": most})
+    return builder.emit(primitive_named("while"), operands, attributes, regions).outputs
 
 
 def _scanned(
@@ -204,9 +221,9 @@ def _count(builder: Builder, node: Node) -> Expr:
 
 
 def _advance(
-    builder: Builder, body: Region, fixed: Sequence[Value], start: Sequence[Value], steps: Expr
+    builder: Builder, body: Region, fixed: Sequence[Value], start: Sequence[Value], steps: Expr, most: int
 ) -> list[Value]:
-    """The carries after `steps` steps from `start`."""
+    """The carries after `steps` steps from `start`, about `most` at most."""
     first = len(fixed)
 
     def going(inner: Builder, seen: Sequence[Value]) -> list[Value]:
@@ -217,4 +234,4 @@ def _advance(
         return [done.value, *run_again(inner, body, [*seen[:first], *seen[first + 2 :]])]
 
     carries = [builder.constant(0, I64), *start]
-    return list(_loop(builder, [*fixed, steps.value], carries, going, step)[1:])
+    return list(_loop(builder, [*fixed, steps.value], carries, going, step, most)[1:])

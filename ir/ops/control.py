@@ -124,8 +124,12 @@ def _(predicate: TensorType, *operands: TensorType, regions: Sequence[Region]) -
 
 
 @primitive("control", name="while")
-def while_(*operands: Array, invariants: int, regions: Sequence[Program]) -> tuple[Array, ...]:
+def while_(
+    *operands: Array, invariants: int, regions: Sequence[Program], most: int | None = None
+) -> tuple[Array, ...]:
     """outs = the carries after carries = body(fixed, carries) as long as condition(fixed, carries).
+
+    About how many steps it makes at most, where that is known, is for its pullback to plan with.
 
     Shapes: operands are `invariants` fixed values, then the carries, whose types never change; regions are (condition,
     body), from fixed values and carries to bool[] and to the carries.
@@ -138,7 +142,9 @@ def while_(*operands: Array, invariants: int, regions: Sequence[Program]) -> tup
 
 
 @while_.infers
-def _(*operands: TensorType, invariants: int, regions: Sequence[Region]) -> tuple[TensorType, ...]:
+def _(
+    *operands: TensorType, invariants: int, regions: Sequence[Region], most: int | None = None
+) -> tuple[TensorType, ...]:
     require_regions("while", regions, 2)
     require(0 <= invariants <= len(operands), f"while: {invariants} of {len(operands)} operands are invariant")
     condition, body = regions
