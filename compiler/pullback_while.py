@@ -66,7 +66,7 @@ def _levels(node: Node, cuts: int) -> int:
     most = node.attributes.get("most")
     if most is None:
         return LEVELS
-    return next((n for n in range(1, LEVELS) if _FEW_BLOCKS * cuts**n >= most), LEVELS)  # type: ignore[operator]
+    return next((n for n in range(1, LEVELS) if _FEW_BLOCKS * cuts**n >= most), LEVELS)
 
 
 def _cuts(carries: Sequence[Value]) -> int:

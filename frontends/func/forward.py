@@ -9,8 +9,9 @@ from typing import Any
 
 from adjit import trees
 from adjit.func.arguments import Argnums, chosen, replaced, split_aux, title
-from adjit.func.reverse import jacrev, traced_function, unit_rows
+from adjit.func.reverse import jacrev, traced_function, unit_rows, vjp
 from adjit.inner_trace import Traced, call_inner, is_differentiated, write_back
+from adjit.ir.errors import TraceError
 from adjit.ir.graph import Graph
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -21,7 +22,8 @@ def jvp(
 ) -> tuple[Any, ...]:
     """(f(x), df(x) t): the output and its derivative along `tangents`; and aux with `has_aux`.
 
-    `func` is traced and its tangent program emitted, so it must not read numbers off its tensors.
+    `func` is traced and its tangent program emitted; where its course depends on numbers, which a trace does not have,
+    the pullback is pulled back instead (eager mode only).
     Errors: RuntimeError where tangents do not have the primals' structure or shapes; with `strict`, where an output
     does not depend on the primals.
 
@@ -30,7 +32,13 @@ def jvp(
     (tensor(0.), tensor(2.))
     """
     leaves, structure, moving = _pairs("jvp(f, primals, tangents)", primals, tangents)
-    push = _Push(func, leaves, structure)
+    try:
+        push = _Push(func, leaves, structure)
+    except TraceError:
+        if STATE.tracer is not None:
+            raise
+        output, along, *aux = _pulled_twice(func, primals, has_aux)
+        return (output, along(*tangents), *aux)
     results, found = push(moving)
     if strict and any(tangent is None for tangent in found):
         raise RuntimeError(
@@ -43,7 +51,13 @@ def jvp(
 def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
     """(f(x), t -> df(x) t): the output, and the derivative there as a linear function of tangents."""
     leaves, structure = trees.flatten(primals)
-    push = _Push(func, leaves, structure)
+    try:
+        push = _Push(func, leaves, structure)
+    except TraceError:
+        if STATE.tracer is not None:
+            raise
+        output, pulled_along = _pulled_twice(func, primals, False)
+        return output, pulled_along
     output = push.traced.restore(push.outputs())
 
     def along(*tangents: Any) -> Any:
@@ -52,6 +66,21 @@ def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..
         return push.finish(results, found, False, "")[1]
 
     return output, along
+
+
+def _pulled_twice(func: Callable[..., Any], primals: Sequence[Any], has_aux: bool) -> tuple[Any, ...]:
+    """(output, t -> df(x) t), and aux: the pullback is linear in its cotangents, and its pullback gives tangents."""
+    from adjit.creation import zeros_like
+
+    output, pullback, *aux = vjp(func, *primals, has_aux=has_aux)
+    cotangents = trees.mapped(zeros_like, output)
+    _, transposed = vjp(lambda given: pullback(given, create_graph=True), cotangents)
+
+    def along(*tangents: Any) -> Any:
+        keep = any(x.requires_grad for x in trees.leaves_of((output, tangents)))
+        return transposed(tangents, create_graph=keep)[0]
+
+    return (output, along, *aux)
 
 
 def _pairs(api: str, primals: Any, tangents: Any) -> tuple[list[Tensor], Any, list[Tensor]]:
@@ -142,8 +171,7 @@ def jacfwd(
 
     @wraps(func)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        from adjit.creation import ones_like, zeros_like
-        from adjit.func.batching import vmap
+        from adjit.creation import zeros_like
         from adjit.func.reverse import require_real
 
         leaves, structure = trees.flatten(chosen(args, argnums))
@@ -160,15 +188,10 @@ def jacfwd(
                 moving = tuple(row if i == place else zeros_like(x) for i, x in enumerate(leaves))
                 return jvp(of_leaves, tuple(leaves), moving, has_aux=has_aux)[1:]
 
-            if leaf.dim() == 0:
-                found = push(ones_like(leaf))
-                parts = trees.leaves_of(found[0])
-            else:
-                found = vmap(push, out_dims=(-1, None) if has_aux else (-1,), randomness=randomness)(unit_rows(leaf))
-                parts = [x.reshape(*x.shape[:-1], *leaf.shape) for x in trees.leaves_of(found[0])]
-            require_real("jacfwd", "outputs", parts)
-            aux = found[1] if has_aux else None
-            columns.append(trees.unflatten(trees.structure_of(found[0]), parts))
+            found, *rest = _each_column(push, leaf, has_aux, randomness)
+            require_real("jacfwd", "outputs", trees.leaves_of(found))
+            aux = rest[0] if has_aux else None
+            columns.append(found)
         outputs = trees.structure_of(columns[0])
         flat = [trees.leaves_of(column) for column in columns]
         rows = [trees.unflatten(structure, list(row)) for row in zip(*flat, strict=True)]
@@ -176,6 +199,27 @@ def jacfwd(
         return (result, aux) if has_aux else result
 
     return wrapped
+
+
+def _each_column(push: Callable[[Tensor], Any], leaf: Tensor, has_aux: bool, randomness: str) -> Sequence[Any]:
+    """(the tangents along each element of `leaf`, whose axes come last), and aux: vectorised where that is possible."""
+    from adjit.creation import ones_like
+    from adjit.func.batching import vmap
+    from adjit.joining import stack
+
+    if leaf.dim() == 0:
+        found: Sequence[Any] = push(ones_like(leaf))
+        return found
+    try:
+        found = vmap(push, out_dims=(-1, None) if has_aux else (-1,), randomness=randomness)(unit_rows(leaf))
+    except TraceError:
+        if STATE.tracer is not None:
+            raise
+        rows = [push(row) for row in unit_rows(leaf)]
+        columns = zip(*(trees.leaves_of(row[0]) for row in rows), strict=True)
+        found = (trees.unflatten(trees.structure_of(rows[0][0]), [stack(c, -1) for c in columns]), *rows[0][1:])
+    shaped = trees.mapped(lambda x: x.reshape(*x.shape[:-1], *leaf.shape), found[0])
+    return (shaped, *found[1:])
 
 
 def hessian(func: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:

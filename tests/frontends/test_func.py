@@ -244,3 +244,32 @@ def test_errors(function: F, kind: type[Exception], text: str) -> None:
 def test_a_branch_on_numbers_says_what_to_do() -> None:
     with pytest.raises(RuntimeError, match=r"hint: use adjit\.where"):
         torch.vmap(lambda x: x if x > 0 else -x)(X)
+
+
+def test_forward_mode_through_a_course_that_depends_on_numbers() -> None:
+    """In eager mode `jvp` and what is made of it take Python's own control flow, as PyTorch's do."""
+
+    def plain(x: torch.Tensor) -> torch.Tensor:
+        return torch.sin(x) * x**3
+
+    def by_course(x: torch.Tensor) -> torch.Tensor:
+        if x.sum().item() > 100:
+            return x
+        for _ in range(int(x.abs().amax()) + 3):
+            if bool(x[0] > 1e9):
+                return x
+        return torch.sin(x) * x * x * x
+
+    x = torch.tensor([0.3, -0.7, 1.1], dtype=torch.float64)
+    for transformed in (
+        lambda f: func.jvp(f, (x,), (x,)),
+        lambda f: func.jvp(lambda x: (f(x), x), (x,), (x,), has_aux=True),
+        lambda f: func.jacfwd(f)(x),
+        lambda f: func.hessian(lambda x: f(x).sum())(x),
+        lambda f: func.jacfwd(func.jacfwd(lambda x: f(x).sum()))(x),
+        lambda f: func.grad(lambda x: func.jvp(f, (x,), (x,))[1].sum())(x),
+        lambda f: func.linearize(f, x)[1](x),
+    ):
+        found, expected = transformed(by_course), transformed(plain)
+        torch.testing.assert_close(found, expected)
+        assert not any(leaf.requires_grad for leaf in (found if isinstance(found, tuple) else (found,)))
