@@ -26,7 +26,7 @@ def test_every_op_is_documented(op: Primitive) -> None:
         ("dot", "dot(x, y; contract, batch)"),
         ("iota", "iota(shape, axis, dtype)"),
         ("cond", "cond(predicate, *operands)"),
-        ("while", "while(*operands; invariants, most)"),
+        ("while", "while(*operands; invariants, [most])"),
     ],
 )
 def test_signatures(name: str, expected: str) -> None:
