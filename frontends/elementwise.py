@@ -68,7 +68,9 @@ def emit(
 def unsupported(kernel: str, dtype: DType) -> NotImplementedError:
     """The error for a dtype that a function does not take."""
     text = {"ceil": "ceil_vml_cpu", "floor": "floor_vml_cpu", "round": "round_vml_cpu", "trunc": "trunc_vml_cpu",
-            "pow": "pow"}.get(kernel, f"{kernel}_cpu")  # fmt: skip
+            "pow": "pow", "erf": "erf_vml_cpu", "erfc": "erfc_vml_cpu", "erfinv": "erfinv_vml_cpu", "i0": "i0_vml_cpu",
+            "lgamma": "lgamma_vml_cpu", "digamma": "digamma", "polygamma": "trigamma",
+            }.get(kernel, f"{kernel}_cpu")  # fmt: skip
     return NotImplementedError(f"\"{text}\" not implemented for '{title_of(dtype)}'")
 
 
@@ -156,14 +158,14 @@ def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input - alpha * other."""
     operands = operands_of("sub", input, other)
-    _refuse_bool(operands)
+    refuse_bool(operands)
     return emit("sub", "Sub", operands[0], _scaled(operands, alpha))
 
 
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """other - alpha * input."""
     second, first = operands_of("rsub", input, other)
-    _refuse_bool((first, second))
+    refuse_bool((first, second))
     name = "Rsub" if isinstance(first, Tensor) and isinstance(second, Tensor) else "RsubBackward1"
     return emit("sub", name, first, _scaled((first, second), alpha))
 
@@ -180,7 +182,7 @@ def _scaled(operands: tuple[Any, ...], alpha: Any) -> Any:
     return emit("mul", "", operands[1], alpha) if isinstance(operands[1], Tensor) else operands[1] * alpha
 
 
-def _refuse_bool(operands: tuple[Any, ...]) -> None:
+def refuse_bool(operands: tuple[Any, ...]) -> None:
     count = sum(result_dtype((operand,)) is BOOL for operand in operands)
     if count == 2:
         raise RuntimeError(

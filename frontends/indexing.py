@@ -14,7 +14,7 @@ from adjit.ir.ops.indexing import gather as gather_op
 from adjit.ir.ops.structure import permute as permute_op
 from adjit.ir.ops.structure import reshape as reshape_op
 from adjit.ir.primitive import primitive_named
-from adjit.ir.types import BOOL, I64, U8
+from adjit.ir.types import BOOL, I32, I64, U8
 from adjit.positions import index_error, positions
 from adjit.shaping import expand, part, permute, reshape
 from adjit.symbolic_size import SymbolicSize
@@ -32,24 +32,34 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     return gathered(viewed, advanced)
 
 
-def _items(input: Tensor, index: Any) -> list[Any]:
-    """The index as a list without Ellipsis, one item for each axis (a mask counts for its rank)."""
-    items = list(index) if isinstance(index, tuple) or _is_tuple_in_brackets(index) else [index]
-    items = [_as_item(item) for item in items]
+def _items(input: Tensor, index: Any) -> list[tuple[int, Any]]:
+    """The index without Ellipsis, one item for each axis (a mask counts for its rank), with its place in the tuple."""
+    several = isinstance(index, tuple) or _is_tuple_in_brackets(index)
+    items = [_as_item(item) for item in (index if several else [index])]
     used = sum(_axes_of(item) for item in items)
     ndim = len(shape_of(input))
-    if used > ndim == 0 and isinstance(items[0], int):
-        raise IndexError(
-            "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a "
-            "0-dim tensor to a number"
-        )
+    if used > ndim == 0 and not several:
+        _refuse_of_scalar(items[0])
     if used > ndim:
         raise explained(IndexError, f"too many indices for tensor of dimension {ndim}", hint=f"give at most {ndim}")
-    dots = [position for position, item in enumerate(items) if item is Ellipsis]
-    fill: list[Any] = [slice(None)] * (ndim - used)
+    placed = list(enumerate(items))
+    dots = [place for place, item in placed if item is Ellipsis]
+    fill: list[tuple[int, Any]] = [(len(items), slice(None))] * (ndim - used)
     if dots:
-        return items[: dots[0]] + fill + [item for item in items[dots[0] + 1 :] if item is not Ellipsis]
-    return items + fill
+        return placed[: dots[0]] + fill + [pair for pair in placed[dots[0] + 1 :] if pair[1] is not Ellipsis]
+    return placed + fill
+
+
+def _refuse_of_scalar(item: Any) -> None:
+    """IndexError for a number or a slice as the index of a 0-d tensor."""
+    if isinstance(item, slice):
+        raise IndexError("slice() cannot be applied to a 0-dim tensor.")
+    if isinstance(item, int):
+        raise IndexError(
+            f"index {item} is out of bounds for dimension 0 with size 0" if item else
+            "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a "
+            "0-dim tensor to a number"
+        )  # fmt: skip
 
 
 def _is_tuple_in_brackets(index: Any) -> bool:
@@ -63,7 +73,7 @@ def _is_tuple_in_brackets(index: Any) -> bool:
 
 
 def _as_item(item: Any) -> Any:
-    if isinstance(item, Tensor) and item._dtype is BOOL and not shape_of(item):
+    if is_mask(item) and not shape_of(item):
         return bool(item)
     if item is None or item is Ellipsis or isinstance(item, (slice, SymbolicSize, Tensor)):
         return item
@@ -105,7 +115,7 @@ def _axes_of(item: Any) -> int:
     return len(shape_of(item)) if is_mask(item) else 1
 
 
-def _basic(input: Tensor, items: Sequence[Any]) -> tuple[Tensor, list[tuple[int, Tensor]]]:
+def _basic(input: Tensor, items: Sequence[tuple[int, Any]]) -> tuple[Tensor, list[tuple[int, Tensor]]]:
     """The view that the basic items make, and the tensor items with their axes in it."""
     shape = tuple(shape_of(input))
     cuts: dict[int, tuple[Any, Any, int]] = {}
@@ -113,7 +123,7 @@ def _basic(input: Tensor, items: Sequence[Any]) -> tuple[Tensor, list[tuple[int,
     advanced: list[tuple[int, Tensor]] = []
     axis = 0
     name = "Alias"
-    for item in items:
+    for place, item in items:
         if item is None:
             kept.append(1)
             name = "Unsqueeze"
@@ -131,13 +141,12 @@ def _basic(input: Tensor, items: Sequence[Any]) -> tuple[Tensor, list[tuple[int,
             axis += 1
         elif isinstance(item, Tensor):
             if is_mask(item):
-                _check_mask(item, shape, axis)
                 advanced.append((len(kept), item))
                 count = len(shape_of(item))
                 kept.extend(shape[axis : axis + count])
                 axis += count
             else:
-                if not item._dtype.is_integer:
+                if item._dtype not in (I64, I32) and not (item._dtype.is_integer and not shape_of(item)):
                     raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
                 advanced.append((len(kept), item))
                 kept.append(shape[axis])
@@ -145,12 +154,15 @@ def _basic(input: Tensor, items: Sequence[Any]) -> tuple[Tensor, list[tuple[int,
         else:
             extent = shape[axis]
             if not -extent <= item < extent:
-                first = f"index {item} is out of bounds for dimension {axis} with size {extent}"
+                first = f"index {item} is out of bounds for dimension {place} with size {extent}"
                 hint = f"indices of this axis go from {-extent} to {extent - 1}, -1 being the last"
                 raise explained(IndexError, first, hint=hint if extent else "the axis is empty")
             cuts[axis] = (item + extent if item < 0 else item, 1, 1)
             name = "Select"
             axis += 1
+    for at, item in advanced:
+        if is_mask(item):
+            _check_mask(item, kept, at)
     result = part(input, cuts, "" if name in ("Select", "Unsqueeze") else name) if cuts else input
     if tuple(kept) != tuple(shape_of(result)) or (result is input and not advanced):
         result = make_view(reshape_op, result, {"shape": tuple(kept)}, name)
@@ -343,6 +355,7 @@ def _fill_mask(target: Tensor, axis: int, mask: Tensor, value: Tensor) -> None:
     from adjit.selecting import masked_fill
 
     trailing = len(shape_of(target)) - axis - len(shape_of(mask))
+    mask = mask if mask._dtype is BOOL else mask != 0
     wide = reshape(mask, *shape_of(mask), *(1,) * trailing)
     write(target, rename(masked_fill(target, wide, reshape(value, ())), "IndexPut"))
 

@@ -146,7 +146,8 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
 
 
 def _variance(input: Tensor, dim: Any, correction: float, keepdim: bool) -> Tensor:
-    """Mean squared distance from the mean, over max(count - correction, 0)."""
+    """Mean squared distance from the mean, over max(count - correction, 0); of halves in float32."""
+    (input,) = single(input)
     count = _count(input, dim)
     centre = div(reduced("reduce_sum", input, dim, True, ""), count)
     distance = sub(input, centre)
@@ -171,12 +172,12 @@ def _magnitude(squares: Tensor) -> Tensor:
 
 @composite("Var")
 def _var(input: Tensor, dim: Any, correction: float, keepdim: bool) -> Tensor:
-    return _variance(input, dim, correction, keepdim)
+    return cast_to(_variance(input, dim, correction, keepdim), input._dtype.part)
 
 
 @composite("Std")
 def _std(input: Tensor, dim: Any, correction: float, keepdim: bool) -> Tensor:
-    return _magnitude(_variance(input, dim, correction, keepdim))
+    return cast_to(_magnitude(_variance(input, dim, correction, keepdim)), input._dtype.part)
 
 
 def _moment_arguments(args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, Any, bool]:
@@ -201,12 +202,12 @@ def _moment_arguments(args: tuple[Any, ...], options: dict[str, Any]) -> tuple[A
 
 @composite("VarMean")
 def _var_mean(input: Tensor, dim: Any, correction: float, keepdim: bool) -> tuple[Tensor, Tensor]:
-    return _variance(input, dim, correction, keepdim), mean(input, dim, keepdim)
+    return _var(input, dim, correction, keepdim), mean(input, dim, keepdim)
 
 
 @composite("StdMean")
 def _std_mean(input: Tensor, dim: Any, correction: float, keepdim: bool) -> tuple[Tensor, Tensor]:
-    return _magnitude(_variance(input, dim, correction, keepdim)), mean(input, dim, keepdim)
+    return _std(input, dim, correction, keepdim), mean(input, dim, keepdim)
 
 
 def _moment(function: Callable[..., Any], input: Tensor, args: tuple[Any, ...], options: dict[str, Any]) -> Any:

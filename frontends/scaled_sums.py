@@ -7,6 +7,7 @@ from typing import Any
 
 from adjit.composite import composite
 from adjit.dispatch import rename
+from adjit.dtypes import title_of
 from adjit.elementwise import add, div, emit, mul, operands_of, sub
 from adjit.promotion import cast_to, promote, result_dtype, single
 from adjit.tensor import Tensor
@@ -41,6 +42,9 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     operands = operands_of("lerp", input, end, weight)
     if result_dtype(operands).is_complex:
         return rename(add(input, mul(weight, sub(end, input))), name)
+    if not input._dtype.is_float:
+        kernel = f"lerp_kernel_{'tensor' if isinstance(weight, Tensor) else 'scalar'}"
+        raise NotImplementedError(f"\"{kernel}\" not implemented for '{title_of(input._dtype)}'")
     return emit("lerp", name, *operands)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 from adjit.composite import composite
 from adjit.dispatch import apply
 from adjit.dtypes import float32, get_default_dtype, title_of
-from adjit.elementwise import abs, add, div
+from adjit.elementwise import abs, add, div, refuse_bool, unsupported
 from adjit.ir.ops import named
 from adjit.ir.ops.scalar import tanh as _tanh
 from adjit.ir.ops.structure import reshape
 from adjit.ir.primitive import Primitive
-from adjit.ir.types import DType
+from adjit.ir.types import BOOL, DType
 from adjit.python_data import check_numbers
 from adjit.random import rand
 from adjit.state import STATE
@@ -61,12 +61,14 @@ def _in_integers(result: Tensor, input: Tensor, inplace: bool) -> Tensor:
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(input, 0); the derivative at 0 is 0."""
+    if input._dtype is BOOL:
+        raise RuntimeError("Boolean inputs not supported for relu")
     return elementwise(named.relu, input, "Relu", inplace)
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(input, 0), 6)."""
-    return hardtanh(input, 0, 6, inplace) if not input._dtype.is_continuous else elementwise(
+    return hardtanh(input, 0, 6, inplace) if not input._dtype.is_float else elementwise(
         named.relu6, input, "Hardtanh", inplace
     )
 
@@ -75,6 +77,10 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
     """min(max(input, min_val), max_val)."""
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
+    if input._dtype is BOOL:
+        raise RuntimeError("Bool inputs not supported for hardtanh")
+    if input._dtype.kind == "uint" and min_val < 0:
+        raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
     if not input._dtype.is_float:
         return _in_integers(input.clamp(int(min_val), int(max_val)), input, inplace)
     return elementwise(named.hardtanh, input, "Hardtanh", inplace, low=float(min_val), high=float(max_val))
@@ -150,6 +156,8 @@ def _floating(input: Tensor) -> Tensor:
 
 def softsign(input: Tensor) -> Tensor:
     """input/(1 + |input|)."""
+    if input._dtype is BOOL:
+        raise unsupported("abs", BOOL)
     if input._dtype.is_complex:
         return div(input, add(abs(input), 1))
     return elementwise(named.softsign, _floating(input), "Div")
@@ -157,6 +165,7 @@ def softsign(input: Tensor) -> Tensor:
 
 def tanhshrink(input: Tensor) -> Tensor:
     """input - tanh(input)."""
+    refuse_bool((input,))
     return elementwise(named.tanhshrink, _floating(input), "Sub")
 
 

@@ -10,6 +10,7 @@ from adjit.composite import composite
 from adjit.creation import full as filled
 from adjit.dispatch import apply
 from adjit.dtypes import require_order
+from adjit.elementwise import unsupported
 from adjit.errors import explained
 from adjit.ir.ops import named
 from adjit.ir.ops.scalar import where
@@ -75,6 +76,8 @@ def mse_loss(
     """(input - target)**2, reduced by mean, sum or not at all."""
     reduction = check_reduction(reduction, size_average, reduce)
     _warn_of_sizes(input, target)
+    if not (input._dtype.is_continuous or target._dtype.is_continuous):
+        raise unsupported("mse", input._dtype)
     found: Tensor = squared_error(input, target, weight, reduction)
     return found
 
@@ -114,6 +117,8 @@ def smooth_l1_loss(
     _warn_of_sizes(input, target)
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
+    if not input._dtype.is_float:
+        raise unsupported("smooth_l1", input._dtype)
     if beta == 0:
         return l1_loss(input, target, reduction=reduction)
     found: Tensor = smooth_error(input, target, float(beta), reduction)
@@ -136,6 +141,8 @@ def huber_loss(
     _warn_of_sizes(input, target)
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
+    if not input._dtype.is_float:
+        raise unsupported("huber", input._dtype)
     if weight is None:
         found: Tensor = huber_error(input, target, float(delta), reduction)
         return found

@@ -12,6 +12,7 @@ from adjit.autograd.modes import no_grad
 from adjit.composite import composite
 from adjit.creation import tensor
 from adjit.dims import wrap_dim
+from adjit.dtypes import title_of
 from adjit.errors import explained
 from adjit.nn.half_precision import in_single
 from adjit.shaping import broadcast_tensors
@@ -198,6 +199,8 @@ def layer_norm(
 ) -> Tensor:  # fmt: skip
     """Normalise over the last axes, whose sizes are `normalized_shape`."""
     _check_normalized(input, normalized_shape, weight)
+    if not input._dtype.is_float:
+        raise NotImplementedError(f"\"LayerNormKernelImpl\" not implemented for '{title_of(input._dtype)}'")
     found: Tensor = layer_norm_of(input, weight, bias, len(normalized_shape), eps)
     return found
 

@@ -200,3 +200,29 @@ def test_errors_start_with_pytorchs_line(function: Callable[[Any], Any], kind: t
     with pytest.raises(kind) as caught:
         function(torch.tensor(values()))
     assert str(caught.value).split("\n")[0] == first
+
+
+def test_byte_masks_are_masks_when_written() -> None:
+    x = torch.zeros(2, 3)
+    x[:, torch.tensor([0, 1, 1], dtype=torch.uint8)] = 5.0
+    assert x.tolist() == [[0, 5, 5], [0, 5, 5]]
+
+
+@pytest.mark.parametrize(
+    ("shape", "index", "text"),
+    [
+        ((2, 3), (None, 2), "index 2 is out of bounds for dimension 1 with size 2"),
+        ((2, 3), (..., 5), "index 5 is out of bounds for dimension 1 with size 3"),
+        ((), 2, "index 2 is out of bounds for dimension 0 with size 0"),
+        ((), 0, "invalid index of a 0-dim tensor."),
+        ((), slice(1), "slice() cannot be applied to a 0-dim tensor."),
+        ((), (1, 2), "too many indices for tensor of dimension 0"),
+        ((3,), torch.tensor([0, 1], dtype=torch.int8), "tensors used as indices must be long, int, byte or bool"),
+        ((3, 4), (0, torch.ones(3, dtype=torch.bool)),
+         "The shape of the mask [3] at index 0 does not match the shape of the indexed tensor [4] at index 0"),
+    ],
+)  # fmt: skip
+def test_errors_of_indices(shape: tuple[int, ...], index: Any, text: str) -> None:
+    with pytest.raises(IndexError) as error:
+        torch.zeros(shape)[index]
+    assert str(error.value).startswith(text)

@@ -179,3 +179,25 @@ def test_numbers_beyond_an_integer_dtype_are_taken_modulo_its_range(name: str, w
 def test_choices_refuse_numbers_that_the_dtype_cannot_hold(choose: Any) -> None:
     with pytest.raises(RuntimeError, match="value cannot be converted to type uint8_t without overflow"):
         choose(torch.ones(2, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (torch.nn.functional.elu, '"elu_cpu" not implemented for \'Long\''),
+        (torch.nn.functional.gelu, '"GeluKernelImpl" not implemented for \'Long\''),
+        (torch.nn.functional.softplus, '"softplus_cpu" not implemented for \'Long\''),
+        (lambda x: torch.nn.functional.layer_norm(x, (3,)), '"LayerNormKernelImpl" not implemented for \'Long\''),
+        (lambda x: torch.nn.functional.mse_loss(x, x), '"mse_cpu" not implemented for \'Long\''),
+        (lambda x: torch.lerp(x, x, 0.5), '"lerp_kernel_scalar" not implemented for \'Long\''),
+    ],
+)
+def test_functions_of_floats_name_the_kernel_that_refuses_integers(function: Any, text: str) -> None:
+    with pytest.raises(NotImplementedError, match=re.escape(text)):
+        function(torch.arange(3))
+    assert torch.sigmoid(torch.arange(2)).dtype is torch.float32 is torch.nn.functional.tanh(torch.arange(2)).dtype
+
+
+def test_moments_of_halves_are_rounded_once() -> None:
+    x = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float16)
+    assert x.var().item() == float(np.float16(1 / 3)) and x.std().item() == float(np.float16(np.sqrt(1 / 3)))
