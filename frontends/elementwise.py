@@ -183,6 +183,7 @@ def _scaled(operands: tuple[Any, ...], alpha: Any) -> Any:
 
 
 def refuse_bool(operands: tuple[Any, ...]) -> None:
+    """RuntimeError for the subtraction of truth values."""
     count = sum(result_dtype((operand,)) is BOOL for operand in operands)
     if count == 2:
         raise RuntimeError(
