@@ -41,6 +41,8 @@ Attach = Callable[[Function], Writer]
 Side = Literal["a", "b"]
 # Fewer terms, for at least so many rows: packing is soon repaid, and whole tiles of sums are not.
 _FEW_TERMS, _FEW_ROWS = 64, 16
+# The part of vectors across the features that must be filled if windows are rows.
+_FILLED = 0.75
 # The multiply-adds of vectors that an element of packed windows costs as much as.
 _PACKING = 6
 
@@ -145,18 +147,19 @@ def _in_place(axes: _Axes, lanes: int) -> tuple[_Axes, Direct | None]:
     if not (isinstance(m, int) and isinstance(n, int) and isinstance(k, int)):
         return axes, None
     left = placed(axes.a, axes.batch, axes.m, axes.k)
-    if left is not None and axes.n and windows.slope(axes.n[-1][0]) == 1:
-        rows = grid_of(windows, lambda name: _coefficient(axes.destination, name))
-        joined = axes.joined if k >= _FEW_TERMS and m >= 2 * lanes else None
-        if joined is not None and (rows is None or n * (1 + _PACKING / m) < round_up(rows.columns, 2 * lanes)):
-            stride = _coefficient(joined.destination, joined.n[0][0])
-            if isinstance(stride, int):
-                left = placed(joined.a, joined.batch, joined.m, joined.k)
-                return joined, None if left is None else Direct(left, None, Grid(0, n, n, stride))
-        if rows is not None and (k >= _FEW_TERMS or m < _FEW_ROWS):
-            return axes, Direct(left, windows, rows)
+    rows = grid_of(windows, lambda name: _coefficient(axes.destination, name)) if left is not None else None
+    if k < _FEW_TERMS and m >= _FEW_ROWS:
         return axes, None
-    return (axes.exchanged, Direct(windows, None, NO_GRID)) if m >= 2 * lanes else (axes, None)
+    joined = axes.joined if left is not None and m >= 2 * lanes and windows.slope(axes.n[-1][0]) == 1 else None
+    if joined is not None and (rows is None or n * (1 + _PACKING / m) < round_up(rows.columns, 2 * lanes)):
+        stride = _coefficient(joined.destination, joined.n[0][0])
+        left = placed(joined.a, joined.batch, joined.m, joined.k)
+        if left is not None and isinstance(stride, int):
+            return joined, Direct(left, None, Grid(0, n, n, stride))
+    if left is not None and rows is not None:
+        return axes, Direct(left, windows, rows)
+    fills = m >= _FILLED * round_up(m, lanes)
+    return (axes.exchanged, Direct(windows, None, NO_GRID)) if fills else (axes, None)
 
 
 def _pairs(attribute: object) -> Pairs:
