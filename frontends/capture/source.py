@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
 from typing import Any
@@ -58,6 +59,20 @@ class Captured:
         finally:
             for function, code in self.functions.items():
                 function.__code__ = code
+
+
+def as_program(function: Any) -> Any:
+    """A function of adjit's own whose control flow is captured in a trace, as that of the user's functions is."""
+    made: list[FunctionType] = []
+
+    @wraps(function)
+    def either(*args: Any, **kwargs: Any) -> Any:
+        if not made:
+            code = _recompiled(function.__code__)[0]
+            made.append(FunctionType(code, function.__globals__, function.__name__, function.__defaults__))
+        return made[0](*args, **kwargs)
+
+    return either
 
 
 def _frames(error: BaseException) -> list[FrameType]:

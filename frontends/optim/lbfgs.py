@@ -6,19 +6,23 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from adjit.autograd.modes import enable_grad, no_grad
+from adjit.capture.numbers import as_plain
 from adjit.creation import zeros_like
+from adjit.ir.types import F64
 from adjit.joining import cat
 from adjit.optim.line_search import strong_wolfe
 from adjit.optim.numbers import check_rate, plain
 from adjit.optim.optimizer import Optimizer, ParamsT, in_parts
+from adjit.state import STATE
 from adjit.tensor import Tensor
+from adjit.trace import outside
 
 
 class LBFGS(Optimizer):
     """Quasi-Newton steps: the inverse Hessian is known by the last `history_size` changes of point and gradient.
 
-    One `step` makes up to `max_iter` iterations, each with at least one call of the closure.  For a compiled loss,
-    compile the closure.  Source: Liu and Nocedal, 1989.
+    One `step` makes up to `max_iter` iterations, each with at least one call of the closure; in a compiled function
+    they are loops of its program.  Source: Liu and Nocedal, 1989.
     """
 
     def __init__(
@@ -48,8 +52,10 @@ class LBFGS(Optimizer):
         group = self.param_groups[0]
         if group["line_search_fn"] not in (None, "strong_wolfe"):
             raise RuntimeError("only 'strong_wolfe' is supported")
+        if STATE.tracer is not None:
+            return self._traced_step(closure, group)
         lr, tolerance_change = plain(group["lr"]), group["tolerance_change"]
-        state = self.state[self._params[0]]
+        state = self._listed_state()
         state.setdefault("func_evals", 0)
         state.setdefault("n_iter", 0)
         first_loss = _recorded(closure)
@@ -73,15 +79,15 @@ class LBFGS(Optimizer):
             count = 0
             if group["line_search_fn"] is not None:
                 loss, gradient, state["t"], count = strong_wolfe(
-                    self._evaluation(closure, direction), state["t"], direction, loss, gradient, slope,
+                    self.evaluation(closure, direction), state["t"], direction, loss, gradient, slope,
                     most=group["max_eval"] - evaluations,
                 )  # fmt: skip
-                self._move(state["t"], direction)
+                self.move(state["t"], direction)
             else:
-                self._move(state["t"], direction)
+                self.move(state["t"], direction)
                 if iteration != group["max_iter"]:
-                    loss, count = float(_recorded(closure)), 1
-                    gradient = self._flat_gradient()
+                    count = 1
+                    loss, gradient = self.evaluated(closure)
             evaluations += count
             state["func_evals"] += count
             if (
@@ -124,17 +130,58 @@ class LBFGS(Optimizer):
             direction.add_(move * (shares[index] - change.dot(direction) * inverse))
         return direction
 
-    def _evaluation(self, closure: Callable[[], Any], direction: Tensor) -> Callable[[Any], tuple[float, Tensor]]:
+    # -- in a compiled function -------------------------------------------------------------------------------------
+    def _traced_step(self, closure: Callable[[], Any], group: dict[str, Any]) -> Any:
+        """The step as a part of the program that is being traced."""
+        from adjit.optim import lbfgs_loop
+
+        self._check_traceable()
+        for name in ("max_iter", "max_eval", "tolerance_grad", "tolerance_change", "history_size", "line_search_fn"):
+            self._setting(group, name)
+        state, parts = self.state[self._params[0]], list(map(in_parts, self._params))
+        with outside(), no_grad():
+            lbfgs_loop.with_rows(state, parts[0], sum(part.numel() for part in parts), group["history_size"])
+        first_loss = _recorded(closure)
+        problem = lbfgs_loop.Problem(self, closure)
+        rate = self._rate(group)
+        lr = rate.double() if isinstance(rate, Tensor) else as_plain(rate, F64)
+        lbfgs_loop.minimize(problem, state, group, lr, first_loss.item(), self._flat_gradient())
+        return first_loss
+
+    def _listed_state(self) -> dict[str, Any]:
+        """The state as an eager step keeps it: compiled steps, which hold on to its tensors, are traced again."""
+        param = self._params[0]
+        if isinstance(self.state[param].get("old_dirs"), Tensor):
+            from adjit.optim.lbfgs_loop import with_lists
+
+            self.state[param] = with_lists(self.state[param])
+            self._has_changed()
+        return self.state[param]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state by number of the parameter, and the groups' settings."""
+        from adjit.optim.lbfgs_loop import with_lists
+
+        found = super().state_dict()
+        found["state"] = {number: with_lists(values) for number, values in found["state"].items()}
+        return found
+
+    # -- the problem ------------------------------------------------------------------------------------------------
+    def evaluated(self, closure: Callable[[], Any]) -> tuple[Any, Tensor]:
+        """The loss and the flat gradient where the parameters stand."""
+        loss = _recorded(closure)
+        return (loss.item() if isinstance(loss, Tensor) else float(loss)), self._flat_gradient()
+
+    def evaluation(self, closure: Callable[[], Any], direction: Tensor) -> Callable[[Any], tuple[Any, Tensor]]:
         """The loss and gradient at a distance from the present point, which stays."""
         start = [param.clone() for param in self._params]
 
-        def evaluate(distance: Any) -> tuple[float, Tensor]:
-            self._move(distance, direction)
-            loss = float(_recorded(closure))
-            gradient = self._flat_gradient()
+        def evaluate(distance: Any) -> tuple[Any, Tensor]:
+            self.move(distance, direction)
+            found = self.evaluated(closure)
             for param, value in zip(self._params, start, strict=True):
                 param.copy_(value)
-            return loss, gradient
+            return found
 
         return evaluate
 
@@ -146,7 +193,8 @@ class LBFGS(Optimizer):
         flat: Tensor = cat(list(parts), 0)
         return flat
 
-    def _move(self, distance: Any, direction: Tensor) -> None:
+    def move(self, distance: Any, direction: Tensor) -> None:
+        """Add `distance` times a flat direction to the parameters."""
         offset = 0
         for param in map(in_parts, self._params):
             count = param.numel()

@@ -72,11 +72,10 @@ def train(lib: Any, name: str, options: dict[str, Any], dtype: str, compiled: bo
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
 @pytest.mark.parametrize(("name", "options"), OPTIONS, ids=[f"{n}-{','.join(o)}" for n, o in OPTIONS])
 def test_twenty_steps(name: str, options: dict[str, Any], compiled: bool, dtype: str) -> None:
-    if compiled and name == "LBFGS":
-        pytest.skip("its iterations depend on numbers: the closure is what one compiles")
     losses, params, optimizer = train(torch, name, options, dtype, False)
     own_losses, own_params, own = train(adjit, name, options, dtype, compiled)
-    bound = {"float32": 4e-6, "float64": 1e-11}[dtype] * (50 if name == "LBFGS" else 1)
+    # A compiled search for a step computes distances in float64.
+    bound = {"float32": 4e-6, "float64": 1e-11}[dtype] * ((200 if compiled else 50) if name == "LBFGS" else 1)
     np.testing.assert_allclose(own_losses, losses, rtol=bound, atol=bound)
     for mine, theirs in zip(own_params, params, strict=True):
         np.testing.assert_allclose(mine.detach().numpy(), theirs.detach().numpy(), rtol=bound, atol=bound)
