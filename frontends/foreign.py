@@ -26,6 +26,8 @@ __all__ = ["host_call"]
 _numbers = count()
 _names: WeakKeyDictionary[Callable[..., Any], dict[tuple[TensorType, ...], str]] = WeakKeyDictionary()
 
+_lasting: dict[Callable[..., Any], dict[tuple[TensorType, ...], str]] = {}
+
 
 def host_call(callback: Callable[..., Any], result_shape_dtypes: Any, *args: Tensor) -> Any:
     """callback(*arrays): a Python function of NumPy arrays, run at this point of eager code or of a compiled program.
@@ -62,10 +64,18 @@ def _registered(callback: Callable[..., Any], types: tuple[TensorType, ...]) -> 
     """The name under which programs find the function."""
     from adjit.runtime.host import register_host_function
 
-    known = _names.setdefault(callback, {})
+    try:
+        known = _names.setdefault(callback, {})
+    except TypeError:  # a ufunc of NumPy takes no weak reference
+        known = _lasting.setdefault(callback, {})
     if types not in known:
         known[types] = f"adjit.host.{next(_numbers)}"
-        register_host_function(known[types], lambda *arrays: _checked(callback, types, arrays))
+
+        def run(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+            return _checked(callback, types, arrays)
+
+        run.symbolic = getattr(callback, "symbolic", None)  # type: ignore[attr-defined]
+        register_host_function(known[types], run)
     return known[types]
 
 

@@ -118,6 +118,8 @@ def _evaluator(
             return found
         return np.where(found.imag == 0, found.real, np.nan)
 
+    if given is None and not any(orders):
+        compute.symbolic = (function, names)  # type: ignore[attr-defined]  # read by to_sympy
     return compute
 
 
