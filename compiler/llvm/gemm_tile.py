@@ -36,6 +36,8 @@ Epilogue = Callable[[Function, TileSite], str]
 
 
 # A metadata number that no other emitter uses: `counted` loops end in blocks that carry it.
+# Programs of products spend most of their time here, so quick code has them at their best (compiler/quick.py).
+_HOT = 'noinline nounwind "hot" "prefer-vector-width"="512"'
 _NO_UNROLL = ("!770 = distinct !{!770, !771}", '!771 = !{!"llvm.loop.unroll.disable"}')
 
 # The metadata of stores past the caches, `!nontemporal !772`.
@@ -148,7 +150,7 @@ def emit_tile(module: Module, name: str, plan: GemmPlan, epilogue: Epilogue | No
         if module.has(name):
             return name
     # Inlining would let the driver's values compete for the registers that hold the accumulators.
-    f = Function(module, name, parameters, attributes='noinline hot nounwind "prefer-vector-width"="512"')
+    f = Function(module, name, parameters, attributes=_HOT)
     element = LLType(plan.dtype).llvm
     tile = f.let(f"alloca [{plan.mr * plan.nr} x {element}], align 64")
     if plan.fetches:
@@ -218,7 +220,7 @@ def emit_placed_tile(module: Module, plan: GemmPlan) -> str:
         "i64 %depth, ptr readonly %a, ptr readonly %b, ptr readonly %rows, ptr readonly %steps, ptr noalias %sums, "
         "i64 %pitch, i1 %accumulate"
     )
-    f = Function(module, name, parameters, attributes='noinline nounwind "prefer-vector-width"="512"')
+    f = Function(module, name, parameters, attributes=_HOT)
 
     def entry(table: str, index: str | int) -> str:
         return f.let(f"load i64, ptr {offset(f, 'i64', table, index)}, align 8")

@@ -48,7 +48,7 @@ class Text:
 
     def is_hot(self, name: str) -> bool:
         """Whether a function is marked as one that programs spend most of their time in."""
-        return " hot " in self.heads[name]
+        return ' "hot" ' in self.heads[name]
 
     def deal(self, names: Collection[str], most: int) -> list[str]:
         """These functions as at most `most` modules of about equal work.
