@@ -7,6 +7,7 @@ from typing import Any
 
 from adjit.dims import shape_of
 from adjit.dispatch import apply
+from adjit.dtypes import title_of
 from adjit.errors import explained
 from adjit.ir.primitive import PRIMITIVES
 from adjit.tensor import Tensor
@@ -117,6 +118,13 @@ def _pair(a: Tensor, left: str, b: Tensor, right: str, needed: set[str]) -> tupl
         "contract": (tuple(left.index(c) for c in summed), tuple(right.index(c) for c in summed)),
         "batch": (tuple(left.index(c) for c in batch), tuple(right.index(c) for c in batch)),
     }
+    if a._dtype is not b._dtype:
+        raise explained(
+            RuntimeError,
+            f"expected scalar type {title_of(a._dtype)} but found {title_of(b._dtype)}",
+            "einsum", {"left": a, "right": b},
+            hint="convert one operand, as in a.to(b.dtype)",
+        )  # fmt: skip
     result = apply(PRIMITIVES["dot"], (a, b), attributes, name="View")
     rest = [c for c in left if c not in shared] + [c for c in right if c not in shared]
     return result, "".join([*batch, *rest])

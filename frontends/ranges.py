@@ -12,7 +12,7 @@ import numpy as np
 from adjit.creation import check_device, finished, of_array
 from adjit.dims import numel_of, shape_of
 from adjit.dispatch import apply
-from adjit.dtypes import default_complex, default_float, dtype_argument, require_order
+from adjit.dtypes import default_complex, default_float, dtype_argument, public, require_order
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL, C128, F64, I64, DType
 from adjit.python_data import stored
@@ -120,12 +120,17 @@ def linspace(
     """`steps` points from start to end, both included: start + i*(end - start)/(steps - 1)."""
     check_device(device)
     _check_ends("linspace", start, end)
-    ends_complex = any(isinstance(getattr(x, "item", lambda x=x: x)(), complex) for x in (start, end))
+    ends_complex = _are_complex(start, end)
     target = dtype_argument(dtype, "linspace") or (default_complex() if ends_complex else default_float())
     if target.is_complex:
         return finished(_complex_points(start, end, steps, target), requires_grad, out)
     first, last = _ends("linspace", start, end, target)
     return finished(of_array(stored(_points(first, last, steps, target), F64, target), target), requires_grad, out)
+
+
+def _are_complex(start: Any, end: Any) -> bool:
+    """Whether an end is a complex number."""
+    return any(isinstance(x.item() if isinstance(x, Tensor) else x, complex) for x in (start, end))
 
 
 def _complex_points(start: Any, end: Any, steps: int, target: DType) -> Tensor:
@@ -152,7 +157,11 @@ def logspace(
 ) -> Tensor:
     """base ** x for x in linspace(start, end, steps)."""
     check_device(device)
-    target = dtype_argument(dtype, "logspace") or default_float()
+    ends_complex = _are_complex(start, end)
+    target = dtype_argument(dtype, "logspace") or (default_complex() if ends_complex else default_float())
+    if ends_complex:
+        found = complex(base) ** _complex_points(start, end, steps, C128)
+        return finished(found.to(public(target)), requires_grad, out)
     first, last = _ends("logspace", start, end, target)
     exponents = _points(first, last, steps, target)
     if target.is_float:

@@ -184,6 +184,7 @@ def test_text() -> None:
         (lambda z: torch.view_as_complex(torch.ones(3)), "Tensor must have a last dimension of size 2"),
         (lambda z: torch.ones(2).add_(1j), "result type ComplexFloat can't be cast to the desired output type Float"),
         (lambda z: torch.fft.rfft(z), "rfft expects a real input tensor, but got ComplexFloat"),
+        (lambda z: torch.einsum("i,i->", z, z.real), "expected scalar type ComplexFloat but found Float"),
         (lambda z: torch.fft.fft(z, 0), "Invalid number of data points (0) specified"),
         (lambda z: torch.fft.fft(z, norm="no"), 'Invalid normalization mode: "no"'),
     ],
@@ -333,3 +334,8 @@ def test_jacobians_are_those_of_real_functions(transform: Any) -> None:
 def test_activations_name_the_kernel_that_takes_no_complex_numbers(name: str) -> None:
     with pytest.raises(NotImplementedError, match=r"not implemented for 'ComplexDouble'|clamp is not supported"):
         getattr(torch.nn.functional, name)(X)
+
+
+def test_spaced_powers_between_complex_ends() -> None:
+    found = torch.logspace(1j, 2, 3, base=2.0, dtype=torch.complex128)
+    assert torch.allclose(found, 2.0 ** torch.tensor([1j, 1 + 0.5j, 2], dtype=torch.complex128))
