@@ -15,12 +15,14 @@ from adjit.compiler.loops.ir import BLOCK, RUN, lanes_of
 from adjit.ir.builder import Builder
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Graph, Node, Value
-from adjit.ir.ops.arrays import reshape
-from adjit.ir.ops.reduction import reduce_sum
+from adjit.ir.ops.arrays import reshape, window_of
+from adjit.ir.ops.reduction import cumulate_sum, reduce_sum
 from adjit.ir.rewrite import rewrite
 
 # Bytes of an array below which a sum is not worth a second stage.
 LEAST = 4 << 20
+# Tiles that one core adds up without delay.
+MOST = 1 << 14
 
 
 @frozen
@@ -63,8 +65,12 @@ def _in_two_stages(builder: Builder, node: Node, operands: tuple[Value, ...]) ->
     count, columns = x.shape
     whole = len(node.attributes["axes"]) == 2  # type: ignore[arg-type]
     parts = reduce_sum(reshape(x, (count // rows, rows, columns)), axes=(1, 2) if whole else (1,))
+    tiles = count // rows
+    if isinstance(tiles, int) and tiles > RUN:  # a sum would be cut into runs
+        last = window_of(cumulate_sum(parts, axis=0, reverse=False), (tiles - 1,), (1,))
+        return [reshape(last, node.output.dims).value]
     if whole:  # the order of sums over the last axis is another
-        parts = reshape(parts, (count // rows, 1))
+        parts = reshape(parts, (tiles, 1))
     return [reshape(reduce_sum(parts, axes=(0,)), node.output.dims).value]
 
 
@@ -88,7 +94,7 @@ def _tile_rows(x: Value, *, whole: bool) -> int | None:
     else:
         rows = -(-count // -(-count // RUN))
     tiles = count // rows if rows and count % rows == 0 else 0
-    return rows if 1 < tiles <= RUN else None
+    return rows if 1 < tiles <= (MOST if whole else RUN) else None
 
 
 def _is_large(x: Value) -> bool:

@@ -64,6 +64,18 @@ def test_bits_are_those_of_the_sums_alone(dtype: DType, threads: int) -> None:
     np.testing.assert_array_equal(plain, adjit.from_numpy(given[1]).sum(0).numpy())
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_many_blocks_are_added_in_order(threads: int) -> None:
+    graph = Graph("program")
+    builder = Builder(graph)
+    x = builder.expr(builder.input(TensorType(F32, (2400, 2048))))
+    graph.outputs = (reduce_sum(x, axes=(0, 1)).value,)
+    (given, _) = arrays(2400, 2048, F32)
+    assert kernels(graph) == 2 + 1
+    (found,) = compile_graph(graph, threads=threads).run([given])
+    np.testing.assert_array_equal(found, adjit.from_numpy(given).sum().numpy())
+
+
 def test_one_kernel_reads_the_rows() -> None:
     assert kernels(program(2048, 1024, F32)) == 4
     assert kernels(program(2048, 1000, F32)) == 4  # the whole sum has a kernel of its own
