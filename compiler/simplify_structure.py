@@ -108,6 +108,19 @@ def pad_twice(site: Site) -> Value | None:
     return site.make("pad", node.inputs[0], low=low, high=high, interior=outer["interior"], value=outer["value"])
 
 
+@rule("pad")
+def pad_of_permuted(site: Site) -> Value | None:
+    """A permuted array with a border is the permuted array with it, so that an image and its transpose share one."""
+    node = made_by(site.inputs[0], "permute")
+    if node is None:
+        return None
+    perm: tuple[int, ...] = node.attributes["perm"]  # type: ignore[assignment]
+    a: Mapping[str, Any] = site.attributes
+    place = [perm.index(axis) for axis in range(len(perm))]
+    sides = {name: tuple(a[name][at] for at in place) for name in ("low", "high", "interior")}
+    return site.make("permute", site.make("pad", node.inputs[0], **sides, value=a["value"]), perm=perm)
+
+
 @rule("reduce_sum", "reduce_prod", "reduce_max", "reduce_min", "reduce_any", "reduce_all")
 def reduce_nothing(site: Site) -> Value | None:
     """A reduction over no axes; a sum starts from 0 even so."""

@@ -67,6 +67,10 @@ def padded(x: Any, low: int, high: int, value: float, gap: int = 0) -> Any:
     return structure.pad(x, low=(low,), high=(high,), interior=(gap,), value=value)
 
 
+def bordered(x: Any, sizes: tuple[int, ...]) -> Any:
+    return structure.pad(x, low=sizes, high=(1, 0, 3) if sizes[0] == 0 else (0, 3, 1), interior=(0,) * 3, value=0)
+
+
 def dotted(x: Any, y: Any) -> Any:
     return contraction.dot(x, y, contract=((1,), (0,)), batch=((), ()))
 
@@ -133,6 +137,9 @@ FIRES: dict[str, tuple[Function, list[TensorType], dict[str, int]]] = {
     "slice twice": (lambda x: select((1,), (1,), (1,))(select((3,), (2,), (-2,))(x)), [ROW], {"slice": 1}),
     "pad of nothing": (lambda x: padded(x, 0, 0, 1.0), [ROW], {}),
     "pad twice": (lambda x: padded(padded(x, 1, 2, 0.5), 3, 0, 0.5), [ROW], {"pad": 1}),
+    "pad of permuted": (
+        lambda x: bordered(permute(x, (2, 0, 1)), (0, 1, 2)) + permute(bordered(x, (1, 2, 0)), (2, 0, 1)), [CUBE],
+        {"pad": 1, "permute": 1, "add": 1}),
     "concat of one": (lambda x: structure.concat(x, axis=0), [ROW], {}),
     "window over no axis": (lambda x: windows.window(x, axes=(), size=(), stride=(), dilation=()), [ROW], {}),
     "sum over no axis": (lambda x: reduction.reduce_sum(x, axes=()), [ROW], {"add": 1, "const": 1}),
