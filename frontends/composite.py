@@ -11,9 +11,20 @@ from functools import lru_cache, wraps
 from inspect import signature
 from typing import Any
 
-from adjit.autograd.record import Record, Saved, link, mark_leaf, next_sequence, pack, save, value_of
+from adjit.autograd.record import (
+    Record,
+    Recorded,
+    Saved,
+    link,
+    mark_leaf,
+    next_sequence,
+    pack,
+    result_of,
+    save,
+    value_of,
+)
 from adjit.bodies import run_body
-from adjit.ir.graph import UNKNOWN, Graph, Node
+from adjit.ir.graph import UNKNOWN, Graph
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import TensorType
 from adjit.state import STATE, user_location
@@ -211,7 +222,8 @@ def _recorded(callee: Graph, operands: Sequence[Tensor], needs: tuple[bool, ...]
         for array, value in zip(found[:count], callee.outputs, strict=True)
     ]
     values = [mark_leaf(o) if o.requires_grad and o._leaf else value_of(o) for o in operands]
-    node = Node(primitive_named("call"), values, {"callee": callee}, [v.type for v in callee.outputs], user_location())
+    types = [value.type for value in callee.outputs]
+    node = Recorded(primitive_named("call"), values, {"callee": callee}, types, user_location())
     entry = node.attached = Record(name, next_sequence())
     entry.leaves = tuple(o for o in operands if o.requires_grad and o._leaf)
     entry.pullback, entry.seeded, entry.reached = derivative.backward, derivative.seeded, derivative.reached
@@ -227,10 +239,10 @@ def _recorded(callee: Graph, operands: Sequence[Tensor], needs: tuple[bool, ...]
             saved.append(pack(Tensor._wrap(array, value.dtype), kept) if STATE.packing else kept)
     entry.saved = tuple(saved)
     entry.full = tuple(
-        Saved(tensor._array, tensor._dtype, value, need, tensor._memory, tensor._memory.version)  # type: ignore[arg-type]
-        for tensor, value, need in [
+        Saved(tensor._array, tensor._dtype, held, need, tensor._memory, tensor._memory.version)  # type: ignore[arg-type]
+        for tensor, held, need in [
             *zip(operands, values, needs, strict=True),
-            *zip(results, node.outputs, [True] * count, strict=True),
+            *((result, result_of(node, index), True) for index, result in enumerate(results)),
         ]
     )
     return results

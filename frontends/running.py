@@ -8,14 +8,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adjit import effects, trees
-from adjit.autograd.record import Record, Saved, close, link, mark_leaf, next_sequence, save, value_of
+from adjit.autograd.record import (
+    Record,
+    Recorded,
+    Saved,
+    close,
+    link,
+    mark_leaf,
+    next_sequence,
+    result_of,
+    save,
+    value_of,
+)
 from adjit.call import Call
 from adjit.composite import derivative_of
 from adjit.dispatch import DIVISION
 from adjit.entry import Entry, Output
 from adjit.errors import explained, standing_at
 from adjit.ir.errors import IntegerDivisionError
-from adjit.ir.graph import Graph, Node, Value, from_outputs
+from adjit.ir.graph import Graph, Value, from_outputs
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import TensorType
 from adjit.state import STATE, user_location
@@ -218,7 +229,7 @@ def _run_recorded(
         Value(v.type) if o is None else mark_leaf(o) if o.requires_grad and o._leaf else value_of(o)
         for o, v in zip(operands, entry.graph.inputs, strict=True)
     ]
-    node = Node(
+    node = Recorded(
         primitive_named("call"),
         values,
         {"callee": entry.graph},
@@ -242,10 +253,10 @@ def _run_recorded(
             saved.append(save(operand, values[index], needs[index]))
     record.saved = tuple(saved)
     record.full = tuple(
-        Saved(array, value.dtype, value, need, None, 0)
-        for array, value, need in [
-            *zip(before, values, needs, strict=True),
-            *zip(found[:count], node.outputs, [True] * count, strict=True),
+        Saved(array, dtype, held, need, None, 0)
+        for array, dtype, held, need in [
+            *((array, v.dtype, v, need) for array, v, need in zip(before, values, needs, strict=True)),
+            *((array, results[i]._dtype, result_of(node, i), True) for i, array in enumerate(found[:count])),
         ]
     )
     for output in entry.all_outputs():

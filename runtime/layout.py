@@ -10,13 +10,15 @@ import ctypes
 import functools
 import sys
 import sysconfig
+import weakref
 
 import numpy as np
 
 WORD = 8
 # PyObject: the reference count, then the type.
 TYPE = 8
-# PyFloatObject, PyCellObject: what they hold comes after the head; PyDictObject: how many entries it has.
+# PyFloatObject, PyCellObject, PyWeakReference: what they hold comes after the head; PyDictObject: how many entries it
+# has.
 CONTENT = USED = 16
 # PyTupleObject: the items; PyListObject: the address of the items.
 ITEMS = 24
@@ -80,10 +82,12 @@ def _heads_hold() -> bool:
         return content
 
     assert inner.__closure__ is not None
+    reference = weakref.ref(inner)
     items: list[object] = [content, 1, None]
     row = tuple(items)
     return (
         numbers
+        and word_at(id(reference) + CONTENT) == id(inner)
         and [word_at(id(row) + ITEMS + WORD * k) for k in range(3)] == [*map(id, items)]
         and [word_at(word_at(id(items) + ITEMS) + WORD * k) for k in range(3)] == [*map(id, items)]
         and word_at(id(inner.__closure__[0]) + CONTENT) == id(content)

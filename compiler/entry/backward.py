@@ -56,6 +56,7 @@ from adjit.compiler.entry.known import (
     R_SAVED,
     R_SEQUENCE,
     RECORD,
+    REFERENCE,
     RESULT_LIST,
     RESULT_WORDS,
     S_ARRAY,
@@ -87,7 +88,7 @@ from adjit.compiler.entry.operands import array_of, in_order, integer, is_shaped
 from adjit.compiler.entry.results import drop, hold_all, make_array, make_tensor, replace
 from adjit.compiler.entry.serve import execute, mode_is_known, spread
 from adjit.compiler.llvm.words import known, room, set_word, word
-from adjit.runtime.layout import DATA, TYPE, USED
+from adjit.runtime.layout import CONTENT, DATA, TYPE, USED
 
 # More than any number of a record.
 LAST = 2**62
@@ -111,13 +112,23 @@ def is_open(entry: int, pullback: int) -> int:
     return word(entry + known(R_HOOKS)) == known(NONE) and word(entry + known(R_CUSTOM)) == known(NONE)
 
 
+def nobody_watches(result: int) -> int:
+    """Whether the value that a reference is to is gone, or has no watch; there may be no reference yet."""
+    if result == known(NONE):
+        return 1
+    value = word(result + CONTENT)
+    return value == known(NONE) or word(value + known(V_ATTACHED)) == known(NONE)
+
+
 def is_unwatched(outputs: int, count: int) -> int:
     """Whether a node has that many results, and nobody wants their gradients."""
+    if word(outputs + TYPE) == known(REFERENCE):
+        return count == 1 and nobody_watches(outputs)
     if PyTuple_Size(outputs) != count:
         return 0
     k = 0
     while k < count:
-        if word(PyTuple_GetItem(outputs, k) + known(V_ATTACHED)) != known(NONE):
+        if not nobody_watches(PyTuple_GetItem(outputs, k)):
             return 0
         k += 1
     return 1
@@ -408,7 +419,7 @@ def adjit_backward(self: int, arguments: int, count: int, names: int) -> int:
 
 
 FUNCTIONS = (
-    is_quiet, is_open, is_unwatched, same_place, wired, kept_intact, clear, follows, hold_in_order,
+    is_quiet, is_open, nobody_watches, is_unwatched, same_place, wired, kept_intact, clear, follows, hold_in_order,
     run_plan, give, free_tape,
     deliver, planned, gone_back, adjit_backward,
 )  # fmt: skip

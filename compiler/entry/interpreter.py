@@ -31,6 +31,7 @@ EXTERNALS: dict[str, External] = {
     "PyMem_Free": ("void", ("i64",)),
     "PyErr_NoMemory": ("i64", ()),
     "PyFloat_FromDouble": ("i64", ("double",)),
+    "PyWeakref_NewRef": ("i64", ("i64", "i64")),
     "PyList_New": ("i64", ("i64",)),
     "PyDict_New": ("i64", ()),
     "PyDict_SetItem": ("i32", ("i64", "i64", "i64")),
@@ -181,3 +182,8 @@ def PyDict_SetItem(mapping: int, key: int, item: int) -> int:
 def PyDict_Next(mapping: int, position: int, key: int, item: int) -> int:
     """As the interpreter documents it."""
     return native_only(mapping, position, key, item)
+
+
+def PyWeakref_NewRef(value: int, callback: int) -> int:
+    """As the interpreter documents it."""
+    return native_only(value, callback)

@@ -44,6 +44,8 @@ PLANS, B_SLOW, ACCUMULATE, IN_ORDER_COPY, W_HOOKS, W_POST, W_RETAINED, WATCH = 7
 S_TABLE, S_CALL, NUMPY_FLOAT = 85, 86, 87
 # Types of the nodes of trees.
 TUPLE, LIST, DICT = 88, 89, 90
+# A recorded node's result types; the type of references to its results.
+N_TYPES, REFERENCE = 91, 92
 # The tables of methods stand from here on.
 TABLES = 96
 METHODS = 96
@@ -112,8 +114,8 @@ STRUCTURE_ROOM, LEAVES_ROOM, PARTS_ROOM = LONGEST_STRUCTURE + 1, MOST_OPERANDS +
 # RECORDING is the address of a count and of as many nodes' templates, in order; the last one made the result.
 MOST_NODES = 16
 L_OP, L_ATTRIBUTES, L_NAME, L_PULLBACK, L_SEEDED, L_REACHED, L_CUSTOM = 0, 1, 2, 3, 4, 5, 6
-L_INPUTS, L_SAVED, L_REGIONS, L_FULL, L_TYPE = 7, 8, 9, 10, 11
-RECORD_LIST = 12
+L_INPUTS, L_SAVED, L_REGIONS, L_FULL, L_TYPE, L_TYPES = 7, 8, 9, 10, 11, 12
+RECORD_LIST = 13
 # An input of a node: what it is, the number of the operand or the node, the value of a literal or the type of a value.
 LINK_WORDS = 3
 OF_OPERAND, OF_NODE, A_LITERAL, A_FRESH_VALUE = 0, 1, 2, 3

@@ -18,6 +18,7 @@ from adjit.compiler.entry.interpreter import (
     PyTuple_New,
     PyTuple_SetItem,
     PyType_GenericAlloc,
+    PyWeakref_NewRef,
 )
 from adjit.compiler.entry.known import (
     A_FRESH_VALUE,
@@ -36,6 +37,7 @@ from adjit.compiler.entry.known import (
     L_SAVED,
     L_SEEDED,
     L_TYPE,
+    L_TYPES,
     LINK_WORDS,
     LOCATE,
     LOCATIONS,
@@ -49,6 +51,7 @@ from adjit.compiler.entry.known import (
     N_OP,
     N_OUTPUTS,
     N_REGIONS,
+    N_TYPES,
     NEEDS,
     NODE,
     NONE,
@@ -222,7 +225,7 @@ def viewed(function: int, array: int) -> int:
     return PyObject_Vectorcall(function, arguments + 8, 1, 0)
 
 
-def saved_value(entry: int, operands: int, made: int, values: int, output: int) -> int:
+def saved_value(entry: int, operands: int, made: int, values: int, node: int) -> int:
     """What is kept for the backward pass, with the version of its memory; `made` is the results' arrays and tensor."""
     kept = PyType_GenericAlloc(known(SAVED), 0)
     if kept == 0:
@@ -245,21 +248,26 @@ def saved_value(entry: int, operands: int, made: int, values: int, output: int) 
     if array == 0:
         Py_DecRef(kept)
         return 0
-    value = word(entry + 24)
-    if word(entry + 16) == AN_INPUT:
-        value = PyTuple_GetItem(values, value)
-    elif word(entry + 16) == THE_OUTPUT:
-        value = output
     set_word(kept + known(S_ARRAY), array)
     hold(kept + known(S_MEMORY), memory)
     hold(kept + known(S_VERSION), version)
-    hold(kept + known(S_VALUE), value)
+    value = word(entry + 24)
+    if word(entry + 16) == THE_OUTPUT:
+        value = PyWeakref_NewRef(node, 0)
+        if value == 0:
+            Py_DecRef(kept)
+            return 0
+        set_word(kept + known(S_VALUE), value)
+    else:
+        if word(entry + 16) == AN_INPUT:
+            value = PyTuple_GetItem(values, value)
+        hold(kept + known(S_VALUE), value)
     hold(kept + known(S_DTYPE), word(entry + 32))
     hold(kept + known(S_REQUIRES), word(entry + 40))
     return kept
 
 
-def saved_values(block: int, operands: int, made: int, values: int, output: int) -> int:
+def saved_values(block: int, operands: int, made: int, values: int, node: int) -> int:
     """The tuple of a list of saved values."""
     count = word(block)
     if count == 0:
@@ -270,7 +278,7 @@ def saved_values(block: int, operands: int, made: int, values: int, output: int)
         return 0
     k = 0
     while k < count:
-        kept = saved_value(block + 8 + 8 * SAVED_WORDS * k, operands, made, values, output)
+        kept = saved_value(block + 8 + 8 * SAVED_WORDS * k, operands, made, values, node)
         if kept == 0:
             Py_DecRef(found)
             return 0
@@ -365,17 +373,16 @@ def recorded_node(recorded: int, operands: int, made: int, needs: int, where: in
 
 def finished(recorded: int, operands: int, made: int, needs: int, node: int, output: int) -> int:
     """The rest of a node, once it and its output are there."""
-    outputs = PyTuple_New(1)
-    if outputs == 0:
+    result = PyWeakref_NewRef(output, 0)
+    if result == 0:
         return 0
-    Py_IncRef(output)
-    PyTuple_SetItem(outputs, 0, output)
-    set_word(node + known(N_OUTPUTS), outputs)
+    set_word(node + known(N_OUTPUTS), result)
+    hold(node + known(N_TYPES), word(recorded + 8 * L_TYPES))
     values = word(node + known(N_INPUTS))
-    saved = saved_values(word(recorded + 8 * L_SAVED), operands, made, values, output)
+    saved = saved_values(word(recorded + 8 * L_SAVED), operands, made, values, node)
     if saved == 0:
         return 0
-    full = saved_values(word(recorded + 8 * L_FULL), operands, made, values, output)
+    full = saved_values(word(recorded + 8 * L_FULL), operands, made, values, node)
     leaf_tensors = 0
     if full != 0:
         leaf_tensors = leaves(recorded, operands, needs)

@@ -12,7 +12,7 @@ import numpy as np
 
 from adjit.autograd.engine import FREED, check_version, revive
 from adjit.autograd.modes import no_grad
-from adjit.autograd.record import Record, Rule, Saved, close, mark_leaf, next_sequence, save, value_of
+from adjit.autograd.record import Record, Recorded, Rule, Saved, close, mark_leaf, next_sequence, save, value_of
 from adjit.autograd.rules import validated
 from adjit.ir.graph import Node
 from adjit.ir.ops.structure import reshape
@@ -202,7 +202,7 @@ def _record(cls: type[Function], ctx: FunctionCtx, args: Sequence[Any], outputs:
     results = [item for item in outputs if isinstance(item, Tensor)]
     types = tuple(tensor._tensor_type for tensor in results)
     attributes: dict[str, Any] = {"function": cls.__name__, "types": types}
-    node = Node(primitive_named("host_call"), values, attributes, types, user_location())
+    node = Recorded(primitive_named("host_call"), values, attributes, types, user_location())
     entry = node.attached = Record(f"{cls.__name__}Backward", next_sequence())
     entry.leaves = tuple(t for t in tensors if t.requires_grad and t._leaf)
     if STATE.anomaly[0]:

@@ -7,14 +7,13 @@ pullback); `Value.attached` is a `Watch` (hooks, retained gradient, the leaf tha
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Any
 from weakref import ReferenceType, ref
 
 import numpy as np
 
-from adjit.ir.graph import Attribute, Graph, Location, Node, Region, Value, from_outputs
+from adjit.ir.graph import UNKNOWN, Attribute, Graph, Location, Node, Region, Value, from_outputs
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.types import DType, TensorType
 from adjit.memory import Memory
@@ -45,16 +44,75 @@ class Watch:
         self.leaf: ReferenceType[Tensor] | None = None
 
 
-@dataclass(slots=True)
-class Saved:
-    """A forward value kept for the pullback, with the version its memory had."""
+class Recorded(Node):
+    """A node of the tape.  Its results hold it, and it only refers to them: a tape goes with its last tensor.
 
-    array: np.ndarray
-    dtype: DType
-    value: Value
-    requires_grad: bool
-    memory: Memory | None
-    version: int
+    `results` are references to the results' values, which may be gone, or the one itself; `types` are their types.
+    """
+
+    __slots__ = ("results", "types")
+
+    def __init__(
+        self,
+        op: Primitive,
+        inputs: Sequence[Value],
+        attributes: dict[str, Attribute],
+        types: Sequence[TensorType],
+        location: Location = UNKNOWN,
+        regions: Sequence[Region] = (),
+    ) -> None:
+        self.op = op
+        self.inputs = tuple(inputs)
+        self.attributes = attributes
+        self.regions = tuple(regions)
+        self.location = location
+        self.attached = None
+        self.types = tuple(types)
+        self.results: Any = (None,) * len(types)
+
+    @property
+    def outputs(self) -> tuple[Value, ...]:  # type: ignore[override]
+        """The values of the results; one that nobody holds is made anew."""
+        references = self.results if type(self.results) is tuple else (self.results,)
+        found: list[Value | None] = [None if reference is None else reference() for reference in references]
+        made = tuple(value or Value(self.types[i], None, self, i) for i, value in enumerate(found))
+        if None in found:
+            self.results = ref(made[0]) if len(made) == 1 else tuple(map(ref, made))
+        return made
+
+
+class Saved:
+    """A forward value kept for the pullback, with the version its memory had.
+
+    `held` is the value; or, for a result of the node that saves it, a reference to the node, with the result's number
+    where the node has several.
+    """
+
+    __slots__ = ("array", "dtype", "held", "memory", "requires_grad", "version")
+
+    def __init__(
+        self, array: np.ndarray, dtype: DType, held: Any, requires_grad: bool, memory: Memory | None, version: int
+    ) -> None:
+        self.array = array
+        self.dtype = dtype
+        self.held = held
+        self.requires_grad = requires_grad
+        self.memory = memory
+        self.version = version
+
+    @property
+    def value(self) -> Value:
+        """The value in the recorded graph."""
+        if isinstance(self.held, Value):
+            return self.held
+        reference, index = self.held if type(self.held) is tuple else (self.held, 0)
+        node: Recorded = reference()
+        return node.outputs[index]
+
+
+def result_of(node: Node, index: int) -> Any:
+    """What a node's own saved values hold of its results."""
+    return ref(node) if len(node.outputs) == 1 else (ref(node), index)
 
 
 class Packed(Saved):
@@ -65,7 +123,7 @@ class Packed(Saved):
     def __init__(self, form: Any, unpack: Callable[[Any], np.ndarray], kept: Saved) -> None:
         self.form = form
         self.unpack = unpack
-        self.dtype, self.value, self.requires_grad = kept.dtype, kept.value, kept.requires_grad
+        self.dtype, self.held, self.requires_grad = kept.dtype, kept.held, kept.requires_grad
         self.memory, self.version = None, 0
 
     @property
@@ -154,7 +212,7 @@ def refresh_view(tensor: Tensor) -> None:
     value = value_of(base)
     for op, items in tensor._chain[len(base._chain) :]:
         attributes = dict(items)
-        node = Node(op, [value], attributes, op.infer([value.type], attributes), user_location())
+        node = Recorded(op, [value], attributes, op.infer([value.type], attributes), user_location())
         record = node.attached = Record("AsStrided", next_sequence())
         attach_pullback(record, node, [None], [True], [None], [])
         value = node.output
@@ -229,7 +287,7 @@ def record(
             tensors.append(None)
             needs.append(False)
             literals.append(values[-1].constant)  # type: ignore[arg-type]
-    node = Node(op, values, attributes, [t._tensor_type for t in results], location, regions)
+    node = Recorded(op, values, attributes, [t._tensor_type for t in results], location, regions)
     entry = node.attached = Record(name, next_sequence())
     entry.leaves = tuple(leaves)
     if op.name == "host_call":  # in the pullback of a custom rule: its cotangents go to the rule's own operands
@@ -258,7 +316,7 @@ def link(node: Node, results: Sequence[Tensor]) -> None:
 
 def close(tensor: Tensor, name: str, fault: str) -> None:
     """Give a result a function that cannot be gone back through, for the reason `fault`."""
-    node = Node(primitive_named("host_call"), (), {}, [tensor._tensor_type])
+    node = Recorded(primitive_named("host_call"), (), {}, [tensor._tensor_type])
     record = node.attached = Record(name, next_sequence())
     record.fault = fault
     link(node, [tensor])
@@ -267,7 +325,7 @@ def close(tensor: Tensor, name: str, fault: str) -> None:
 def literal(number: int | float | bool, dtype: DType, location: Location) -> Value:
     """A number as a value of the graph."""
     number = float(number) if dtype.is_continuous else bool(number) if dtype.kind == "bool" else int(number)
-    return Node(_CONST, (), {"value": number, "dtype": dtype}, [TensorType(dtype, ())], location).output
+    return Recorded(_CONST, (), {"value": number, "dtype": dtype}, [TensorType(dtype, ())], location).output
 
 
 def attach_pullback(
@@ -294,16 +352,16 @@ def attach_pullback(
     kept: list[Saved] = []
     for side, index in found.saved:
         tensor = tensors[index] if side == "in" else results[index]
-        value = node.inputs[index] if side == "in" else node.outputs[index]
         assert tensor is not None
-        kept.append(save(tensor, value, side == "out" or needs[index]))
+        held = node.inputs[index] if side == "in" else result_of(node, index)
+        kept.append(save(tensor, held, side == "out" or needs[index]))
     entry.saved = tuple(kept)
 
 
-def save(tensor: Tensor, value: Value, requires_grad: bool) -> Saved:
-    """Keep a tensor's data for the backward pass."""
+def save(tensor: Tensor, held: Any, requires_grad: bool) -> Saved:
+    """Keep a tensor's data for the backward pass; `held` as `Saved` has it."""
     assert tensor._array is not None
-    kept = Saved(tensor._array, tensor._dtype, value, requires_grad, tensor._memory, tensor._memory.version)
+    kept = Saved(tensor._array, tensor._dtype, held, requires_grad, tensor._memory, tensor._memory.version)
     return pack(tensor, kept) if STATE.packing else kept
 
 

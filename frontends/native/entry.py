@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any
+from weakref import ReferenceType
 
 import numpy as np
 
@@ -38,6 +39,7 @@ _SLOTS: dict[type, dict[str, int]] = {
         "attached": k.N_ATTACHED, "attributes": k.N_ATTRIBUTES, "inputs": k.N_INPUTS, "location": k.N_LOCATION,
         "op": k.N_OP, "outputs": k.N_OUTPUTS, "regions": k.N_REGIONS,
     },
+    records.Recorded: {"results": k.N_OUTPUTS, "types": k.N_TYPES},
     Value: {
         "attached": k.V_ATTACHED, "index": k.V_INDEX, "name": k.V_NAME, "node": k.V_NODE, "type": k.V_TYPE,
     },
@@ -48,13 +50,14 @@ _SLOTS: dict[type, dict[str, int]] = {
     },
     records.Saved: {
         "array": k.S_ARRAY, "dtype": k.S_DTYPE, "memory": k.S_MEMORY, "requires_grad": k.S_REQUIRES,
-        "value": k.S_VALUE, "version": k.S_VERSION,
+        "held": k.S_VALUE, "version": k.S_VERSION,
     },
 }  # fmt: skip
 _TYPES: dict[int, type] = {
     k.TENSOR: Tensor, k.PARAMETER: Parameter, k.ARRAY: np.ndarray, k.FLOAT: float, k.INTEGER: int, k.MEMORY: Memory,
-    k.NODE: Node, k.VALUE: Value, k.RECORD: records.Record, k.SAVED: records.Saved,
-    k.NUMPY_FLOAT: np.float64, k.TUPLE: tuple, k.LIST: list, k.DICT: dict, k.WATCH: records.Watch,
+    k.NODE: records.Recorded, k.VALUE: Value, k.RECORD: records.Record, k.SAVED: records.Saved,
+    k.NUMPY_FLOAT: np.float64, k.TUPLE: tuple, k.LIST: list, k.DICT: dict, k.REFERENCE: ReferenceType,
+    k.WATCH: records.Watch,
 }  # fmt: skip
 
 

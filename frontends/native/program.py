@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from adjit.autograd.record import Record, Saved
+from adjit.autograd.record import Record, Recorded, Saved
 from adjit.compiler.entry import known as k
 from adjit.composite import derivative_of
 from adjit.dispatch import _number
@@ -113,7 +113,7 @@ class Watched:
 
     def _template(self, node: Node, outputs: dict[Value, int]) -> np.ndarray | None:
         entry = node.attached
-        assert isinstance(entry, Record)
+        assert isinstance(entry, Record) and isinstance(node, Recorded)
         if entry.hooks or entry.fault is not None or node.regions or len(node.outputs) > 1:
             return None
         inputs: list[int] = [len(node.inputs)]
@@ -127,8 +127,9 @@ class Watched:
         words[: len(parts)] = [id(part) for part in parts]
         words[k.L_INPUTS] = address(self._block(inputs))
         words[k.L_SAVED], words[k.L_FULL] = (address(found) for found in lists if found is not None)
-        words[k.L_REGIONS], words[k.L_TYPE] = id(node.regions), id(node.outputs[0].type)
-        self.kept += [words, *parts, node.regions, node.outputs[0].type]
+        words[k.L_REGIONS], words[k.L_TYPE] = id(node.regions), id(node.types[0])
+        words[k.L_TYPES] = id(node.types)
+        self.kept += [words, *parts, node.regions, node.types]
         return words
 
     def _input(self, value: Value, outputs: dict[Value, int]) -> list[int]:
