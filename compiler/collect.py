@@ -28,8 +28,8 @@ from adjit.ir.rewrite import eliminate_dead, inline_calls
 from adjit.ir.types import F32, F64, DType, TensorType
 
 STAGE = "collect"
-# Products of sums with more terms than this are not multiplied out.
-_LARGEST = 128
+# Sums of more terms than this are kept as they are.
+_LARGEST = 96
 _EXPONENTS = {"square": Fraction(2), "reciprocal": Fraction(-1), "sqrt": HALF, "rsqrt": -HALF}
 # What counts not as one operation: a safe product's derivative has branches.
 _COSTS = {"const": 0, "expand": 0, "reshape": 0, "safe_div": 4, "safe_mul": 4}
@@ -221,6 +221,8 @@ class Collector:
         if x is None or y is None:
             return None
         if name in ("add", "sub", "neg"):
+            if len(x) + len(y) > _LARGEST:
+                x, y = self._closed(node.inputs[0], x), self._closed(node.inputs[-1], y)
             sign = 1 if name == "add" else -1
             parts = [x, polynomial.scaled(y, sign)] if name != "neg" else [polynomial.scaled(x, -1)]
             found = polynomial.sum_of(parts)

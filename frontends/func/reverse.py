@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
+from weakref import WeakSet
 
 from adjit import trees
 from adjit.autograd import grad as gradients
@@ -56,6 +57,7 @@ def grad_and_value(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool
             _require_scalar(output)
             keep = _is_tracked(leaves) or _other_leaves([output], inner)
             found = gradients(output, inner, create_graph=keep, allow_unused=True) if output.requires_grad else None
+        _ended.update(map(value_of, inner))
         if found is None:
             found = (None,) * len(inner)
         filled = [_zeros(leaf) if g is None else g for g, leaf in zip(found, leaves, strict=True)]
@@ -81,7 +83,7 @@ def value_and_grad(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool
 def _require_scalar(output: Any) -> None:
     name = "grad_and_value(f)(*args): Expected f(*args) to return a"
     if not isinstance(output, Tensor):
-        raise RuntimeError(f"{name} Tensor, got type {type(output)}")
+        raise RuntimeError(f"{name} Tensor, got {type(output)}")
     if output.dim() != 0:
         raise explained(
             RuntimeError,
@@ -109,6 +111,7 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
         output, aux = split_aux(result, has_aux, "vjp(f, *primals)")
         outputs, shape = flatten(output, "vjp(f, *primals): Expected output of f")
         keep = _is_tracked(leaves) or _other_leaves(outputs, inner)
+    _ended.update(map(value_of, inner))
     later: list[Callable[[Sequence[Tensor]], list[Tensor | None]]] = []
 
     def pullback(*cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None) -> Any:
@@ -273,6 +276,10 @@ def unit_rows(tensor: Tensor) -> Tensor:
     return rows
 
 
+# The variables of transformations that have ended: to those around them they are no variables.
+_ended: WeakSet[Value] = WeakSet()
+
+
 # -- levels -----------------------------------------------------------------------------------------------------------
 def _alias(tensor: Any, api: str) -> Tensor:
     """The tensor as a variable of this transformation: what is differentiated elsewhere stays attached to it."""
@@ -305,7 +312,8 @@ def _other_leaves(outputs: Sequence[Any], inner: Sequence[Tensor]) -> bool:
         if value in own:
             continue
         watch = value.attached
-        if value in known or (value.node is None and isinstance(watch, Watch) and watch.leaf is not None):
+        is_leaf = value in known or (value.node is None and isinstance(watch, Watch) and watch.leaf is not None)
+        if is_leaf and value not in _ended:
             return True
         for operand in () if value.node is None else varies_with(value.node):
             if operand not in seen:

@@ -246,6 +246,23 @@ def test_a_branch_on_numbers_says_what_to_do() -> None:
         torch.vmap(lambda x: x if x > 0 else -x)(X)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_variables_of_inner_transformations_leave_no_history(compiled: bool) -> None:
+    def f(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return torch.sin(x * y) * y
+
+    x, y = torch.tensor(0.3, dtype=torch.float64), torch.tensor(0.7, dtype=torch.float64)
+    mixed = func.grad(func.grad(f), 1)
+    by_vjp = func.grad(lambda x, y: func.vjp(lambda x: f(x, y), x)[1](torch.ones_like(x))[0], 1)
+    for transformed in (mixed, by_vjp, func.grad(func.jacrev(f), 1)):
+        found = (torch.compile(transformed) if compiled else transformed)(x, y)
+        assert not found.requires_grad
+        torch.testing.assert_close(found, 2 * y * torch.cos(x * y) - x * y * y * torch.sin(x * y))
+    leaf = y.clone().requires_grad_()
+    mixed(x, leaf).backward()
+    torch.testing.assert_close(leaf.grad, func.grad(mixed, 1)(x, y))
+
+
 def test_forward_mode_through_a_course_that_depends_on_numbers() -> None:
     """In eager mode `jvp` and what is made of it take Python's own control flow, as PyTorch's do."""
 
