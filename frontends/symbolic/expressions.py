@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from adjit.ir.errors import AdjitError, DTypeError
+from adjit.ir.errors import TraceError
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.types import BOOL, F32, F64, DType, TensorType
 from adjit.symbolic.functions import SymbolicFunction
@@ -45,9 +45,9 @@ def to_sympy(function: Callable[..., Any], *args: Any) -> Any:
     arrays = [_array(value) for value in given]
     try:
         traced = _traced(function, arrays, F64)
-    except (TypeError, RuntimeError) as error:
-        if isinstance(error, AdjitError) and not isinstance(error, DTypeError):
-            raise
+    except (TraceError, NotImplementedError):
+        raise
+    except RuntimeError:
         traced = _traced(function, arrays, F32)  # it has float32 of its own, as modules do
     if traced.captured:
         arrays += [_exactly(np.asarray(tensor.detach().numpy())) for tensor in traced.captured]
