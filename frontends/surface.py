@@ -22,7 +22,7 @@ MODULES = (
     "joining", "rearranging", "random", "random_inplace", "strided_views", "view_copies", "layer_functions",
     "resizing", "storage", "control", "scattering", "searching", "memory_layout",
     "complex_parts", "elements", "scaled_sums", "factorizations", "assembling", "custom_rules", "foreign",
-    "sparse_derivatives", "spectrogram", "removed_functions", "extreme_eigenvalues",
+    "sparse_derivatives", "spectrogram", "kernel_functions", "removed_functions", "extreme_eigenvalues",
 )  # fmt: skip
 TABLE = Path(__file__).with_name("surface.txt")
 

@@ -173,18 +173,21 @@ def layer_norm_of(input: Tensor, weight: Tensor | None, bias: Tensor | None, axe
     return _affine(centred * (variance + eps).rsqrt(), weight, bias)
 
 
-def _check_normalized(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None) -> None:
+def _check_normalized(
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None, bias: Tensor | None = None
+) -> None:
     shape = list(normalized_shape)
     if not shape:
         raise RuntimeError(
             "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got "
             "normalized_shape = []"
         )
-    if weight is not None and list(weight.shape) != shape:
-        raise RuntimeError(
-            "Expected weight to be of same shape as normalized_shape, but got weight of shape "
-            f"{list(weight.shape)} and normalized_shape = {shape}"
-        )
+    for name, given in (("weight", weight), ("bias", bias)):
+        if given is not None and list(given.shape) != shape:
+            raise RuntimeError(
+                f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape "
+                f"{list(given.shape)} and normalized_shape = {shape}"
+            )
     if list(input.shape[-len(shape) :]) != shape:
         star = ", ".join(map(str, shape))
         raise RuntimeError(
@@ -198,7 +201,7 @@ def layer_norm(
     eps: float = 1e-5,
 ) -> Tensor:  # fmt: skip
     """Normalise over the last axes, whose sizes are `normalized_shape`."""
-    _check_normalized(input, normalized_shape, weight)
+    _check_normalized(input, normalized_shape, weight, bias)
     if not input._dtype.is_float:
         raise NotImplementedError(f"\"LayerNormKernelImpl\" not implemented for '{title_of(input._dtype)}'")
     found: Tensor = layer_norm_of(input, weight, bias, len(normalized_shape), eps)

@@ -234,7 +234,10 @@ def xlogy(x: Any, y: Any) -> Any:
     return where(eq(x, 0) & eq(y, y), 0, x * log(y))
 
 
-@scalar(x="where(x == y, 0.5, sigmoid(x - y))", y="where(x == y, 0.5, sigmoid(y - x))")
+# x - y is NaN for equal infinities; of equal numbers the next derivatives must stay.
+@scalar(
+    x="sigmoid(where((x == y) & isinf(x), 0, x - y))", y="sigmoid(where((x == y) & isinf(x), 0, y - x))"
+)
 def logaddexp(x: Any, y: Any) -> Any:
     """log(exp(x) + exp(y))."""
     # Equal operands are their own case because inf - inf is NaN.

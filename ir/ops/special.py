@@ -116,8 +116,8 @@ def xlog1py(x: Any, y: Any) -> Any:
 
 
 @scalar(
-    x=f"where(x == y, 0.5, sigmoid({math.log(2)!r}*(x - y)))",
-    y=f"where(x == y, 0.5, sigmoid({math.log(2)!r}*(y - x)))",
+    x=f"sigmoid({math.log(2)!r}*where((x == y) & isinf(x), 0, x - y))",
+    y=f"sigmoid({math.log(2)!r}*where((x == y) & isinf(x), 0, y - x))",
 )
 def logaddexp2(x: Any, y: Any) -> Any:
     """log2(2**x + 2**y)."""

@@ -80,3 +80,15 @@ def test_the_gradient_is_finite_and_right(name: str) -> None:
     if expected is not None:
         assert torch.allclose(found, T(*expected))
     assert torch.allclose(gradient(torch.compile(function), x), found)
+
+
+@pytest.mark.parametrize("name", ["logaddexp", "logaddexp2"])
+def test_second_derivatives_of_equal_operands(name: str) -> None:
+    """log(e^x + e^y)'' is s*(1 - s) = 1/4 where x = y; at equal infinities it is 0, not NaN."""
+    x = T(1.0, -math.inf, math.inf).requires_grad_()
+    y = T(1.0, -math.inf, math.inf)
+    (first,) = torch.autograd.grad(getattr(torch, name)(x, y).sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), x)
+    scale = math.log(2) if name == "logaddexp2" else 1.0
+    torch.testing.assert_close(first.detach(), torch.full_like(first, 0.5))
+    torch.testing.assert_close(second, T(scale / 4, 0.0, 0.0))

@@ -45,8 +45,12 @@ def report(row: Row, verbose: bool) -> None:
 def conclude(rows: list[Row]) -> None:
     """Print the totals: operators, samples by kind of check, those that fail, those that are missing."""
     there = [row for row in rows if row.state != "missing"]
-    right = [row for row in there if row.right]
-    print(f"\n{len(rows)} operators: {len(there)} exist, {len(right)} of them pass all that ran")
+    ran = [row for row in there if row.passed or row.failed]
+    right = [row for row in ran if row.right]
+    print(
+        f"\n{len(rows)} operators: {len(there)} exist, {len(ran)} of them have a sample that runs here, and "
+        f"{len(right)} of those pass all that ran ({100 * len(right) / max(len(ran), 1):.1f} %)"
+    )
     for kind in KINDS:
         passed, failed = (sum(getattr(row, what)[kind] for row in there) for what in ("passed", "failed"))
         if passed + failed:
