@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from adjit import reductions
 from adjit.nn import functional
 from adjit.nn.functional_grid import grid_sample
 from adjit.tensor import Tensor
@@ -85,12 +86,12 @@ grid_sampler_2d = grid_sampler_3d = grid_sampler
 
 def nuclear_norm(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """The sum of the singular values."""
-    return input.norm("nuc", dim, keepdim)
+    return reductions.norm(input, "nuc", dim, keepdim)  # type: ignore[no-any-return]
 
 
 def frobenius_norm(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     """The square root of the sum of squares."""
-    return input.norm("fro", None if dim == () else dim, keepdim)
+    return reductions.norm(input, "fro", None if dim == () else dim, keepdim)  # type: ignore[no-any-return]
 
 
 METHODS: dict[str, Callable[..., Any]] = {}
