@@ -136,12 +136,12 @@ def emit_contract(
 def _in_place(axes: _Axes, lanes: int) -> tuple[_Axes, Direct | None]:
     """The axes, perhaps arranged anew, and which operands are read in place.
 
-    This pays for windows; where each kind of axes has one stride, packing is cheaper than tables.  Windows that stand
-    in rows of memory are read there, if the columns between the rows cost less time than packing, else they are packed,
-    for all samples together.  Others become rows of A, and what was A is packed, if it fills vectors.
+    This pays for windows; where columns and terms have one stride each, packing is cheaper than tables.  Windows that
+    stand in rows of memory are read there, if the columns between the rows cost less time than packing, else they are
+    packed, for all samples together.  Others become rows of A, and what was A is packed, if it fills vectors.
     """
     windows = placed(axes.b, axes.batch, axes.n, axes.k)
-    if windows is None or _strides_of_operand(axes.b, axes.n, axes) is not None:
+    if windows is None or _strides_of_operand(axes.b, axes.n, replace(axes, batch=())) is not None:
         return axes, None
     m, n, k, _ = axes.extents()
     if not (isinstance(m, int) and isinstance(n, int) and isinstance(k, int)):
