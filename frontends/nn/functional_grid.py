@@ -157,7 +157,9 @@ def _inside(place: Tensor, extent: int, padding_mode: str, align_corners: bool) 
     """The coordinate brought into the image, unless what lies outside is 0."""
     if padding_mode == "reflection":
         place = _reflected(place, 0, 2 * (extent - 1)) if align_corners else _reflected(place, -1, 2 * extent - 1)
-    return place if padding_mode == "zeros" else place.clamp(0, extent - 1)
+    if padding_mode == "zeros":
+        return place
+    return _choose(place <= 0, 0, _choose(place >= extent - 1, extent - 1, place))  # no gradient at the edges, either
 
 
 def _at(input: Tensor, indices: Sequence[Tensor], where_inside: Tensor | None) -> Tensor:

@@ -142,3 +142,26 @@ def test_a_gradient_that_may_be_none_is_not_stepped_with() -> None:
 
     with pytest.raises(RuntimeError, match=r"whether this \.grad is None depends on an `if` or a loop"):
         torch.compile(step)(torch.ones(2))
+
+
+BEST = float("inf")
+
+
+def test_the_best_loss_is_kept_in_a_global_and_in_a_variable_around() -> None:
+    global BEST
+    counts = 0
+
+    def step(x: Any) -> None:
+        global BEST
+        nonlocal counts
+        loss = x.sum()
+        if loss < BEST:
+            BEST = loss.item()
+        if loss > 1:
+            counts += 1
+
+    compiled, seen = torch.compile(step), []
+    for value in (3.0, 1.0, 2.0, 0.5):
+        compiled(torch.tensor([value]))
+        seen.append((BEST, counts))
+    assert seen == [(3.0, 1), (1.0, 1), (1.0, 2), (0.5, 2)]

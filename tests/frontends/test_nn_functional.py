@@ -286,3 +286,10 @@ def test_names_of_functions_in_the_graph() -> None:
     loss = functional.cross_entropy(draw(2, 3).requires_grad_(), torch.tensor([0, 1]))
     assert loss.grad_fn.name() == "NllLossBackward0"
     assert loss.grad_fn.next_functions[0][0].name() == "LogSoftmaxBackward0"
+
+
+def test_points_at_the_edge_of_a_bordered_image_do_not_move_it() -> None:
+    grid = torch.tensor([[[[-0.75, 0.1], [0.2, 0.75], [0.1, 0.2]]]], requires_grad=True)
+    image = torch.arange(16.0).reshape(1, 1, 4, 4)
+    functional.grid_sample(image, grid, padding_mode="border", align_corners=False).sum().backward()
+    assert (grid.grad[0, 0] != 0).tolist() == [[False, True], [True, False], [True, True]]
