@@ -148,8 +148,9 @@ class Pass:
         if self.create_graph:
             return run_graph_recorded(graph, [*given, *(revive(kept) for kept in saved)]), reached
         arrays = self._compute(entry, graph, [*(_data(g) for g in given), *(kept.array for kept in saved)])
+        # The types of a compiled function's program may have open sizes.
         return [
-            Tensor._wrap(array, value.dtype, type=value.type)
+            Tensor._wrap(array, value.dtype, type=None if value.type.names else value.type)
             for array, value in zip(arrays, graph.outputs, strict=True)
         ], reached
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -79,3 +80,28 @@ def test_numbers_that_vary_need_no_python() -> None:
         assert native(function, x, 7.25 + n, 100 + n).tolist() == [107.25 + 2 * n] * 3
     assert by_python(function, x, 2**70 * 1.0, 2**64).tolist() == (x * 2.0**70 + 2**64).tolist()
     assert function.compile_count <= 4
+
+
+def test_gradients_of_programs_with_open_sizes_have_their_own() -> None:
+    function = torch.compile(lambda d, k: {"o": d["a"] * k, "l": [d["a"].sum()]})
+    for size in (3, 5, 4):
+        x = torch.rand(size, requires_grad=True)
+        (gradient,) = torch.autograd.grad(function({"a": x}, 2.0)["o"].sum(), x)
+        assert (gradient + torch.ones(size)).tolist() == [3.0] * size
+
+
+def test_threads_call_one_function() -> None:
+    function = torch.compile(lambda d, k: [d["a"] + k])
+    tensors = {"a": torch.zeros(3)}
+    wrong: list[float] = []
+
+    def work(first: int) -> None:
+        for k in range(first, first + 200):
+            wrong.extend(value - k for value in function(tensors, float(k))[0].tolist() if value != k)
+
+    threads = [threading.Thread(target=work, args=(1000 * n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
