@@ -86,12 +86,12 @@ grid_sampler_2d = grid_sampler_3d = grid_sampler
 
 def nuclear_norm(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """The sum of the singular values."""
-    return reductions.norm(input, "nuc", dim, keepdim)  # type: ignore[no-any-return]
+    return reductions.norm(input, "nuc", dim, keepdim)
 
 
 def frobenius_norm(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     """The square root of the sum of squares."""
-    return reductions.norm(input, "fro", None if dim == () else dim, keepdim)  # type: ignore[no-any-return]
+    return reductions.norm(input, "fro", None if dim == () else dim, keepdim)
 
 
 METHODS: dict[str, Callable[..., Any]] = {}
