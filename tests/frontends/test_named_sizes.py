@@ -101,3 +101,11 @@ def test_mistakes_in_what_is_said() -> None:
     for wrong in ("2*", 1.5, "n n"):
         with pytest.raises(ValueError, match="shapes: a dim of x is"):
             torch.compile(lambda x: x, shapes={"x": (wrong,)})
+
+
+def test_gradients_have_the_sizes_of_the_call() -> None:
+    step = torch.compile(lambda x: (x * x).sum(0), shapes={"x": ("n", 3)})
+    for size in (4, 5):
+        x = values(size, 3).requires_grad_()
+        step(x).sum().backward()
+        assert x.grad is not None and x.grad.shape == (size, 3) and x.grad.shape == x.shape
