@@ -35,9 +35,9 @@ Epilogue = Callable[[Function, TileSite], str]
 """Emits code on finished elements of C and returns the name of the value to store in their place."""
 
 
-# A metadata number that no other emitter uses: `counted` loops end in blocks that carry it.
 # Programs of products spend most of their time here, so quick code has them at their best (compiler/quick.py).
 _HOT = 'noinline nounwind "hot" "prefer-vector-width"="512"'
+# A metadata number that no other emitter uses: `counted` loops end in blocks that carry it.
 _NO_UNROLL = ("!770 = distinct !{!770, !771}", '!771 = !{!"llvm.loop.unroll.disable"}')
 
 # The metadata of stores past the caches, `!nontemporal !772`.
