@@ -274,7 +274,7 @@ def names_in(code: CodeType) -> Names:
         kind, _, what = this.opname.partition("_")
         if kind not in ("LOAD", "STORE", "DELETE"):
             continue
-        after = instructions[place + 1 :]
+        after = instructions[place + 1 : place + 3]
         names = this.argval if isinstance(this.argval, tuple) else (this.argval,)
         if what.startswith(("GLOBAL", "NAME")):
             found.globals.update(names)
