@@ -8,6 +8,7 @@ boundary disappears; large matrices are factorized, and Fourier transforms made,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from adjit.compiler.loops.special import ON_MATRICES
 from adjit.compiler.split_complex import split_complex
@@ -15,11 +16,12 @@ from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Attribute, Graph, Node, Value
 from adjit.ir.ops.arrays import cast, moved, permute, reshape
 from adjit.ir.ops.contraction import dot
+from adjit.ir.ops.factorization import MANY_MATRICES
 from adjit.ir.ops.structure import concat, pad
 from adjit.ir.ops.windows import window
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.rewrite import inline_calls, rewrite
-from adjit.ir.shape import Size
+from adjit.ir.shape import Size, product
 from adjit.ir.types import BF16, F16, F32, I64, DType, TensorType
 
 HALVES = (F16, BF16)
@@ -31,9 +33,10 @@ WIDEST_CONCAT = 32
 LARGEST_MATRIX = 32
 
 
-def legalize(graph: Graph) -> Graph:
-    """The same program in ops that lowering knows."""
-    return rewrite(split_complex(inline_calls(graph)), _legalized)
+def legalize(graph: Graph, *, strict: bool = False) -> Graph:
+    """The same program in ops that lowering knows; with `strict`, what eager mode leaves to the host is left there."""
+    least = MANY_MATRICES if strict else 1
+    return rewrite(split_complex(inline_calls(graph)), partial(_legalized, least=least))
 
 
 class _Expanding(Builder):
@@ -51,9 +54,9 @@ class _Expanding(Builder):
         return results
 
 
-def _legalized(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value] | None:
+def _legalized(builder: Builder, node: Node, operands: tuple[Value, ...], least: int) -> Sequence[Value] | None:
     if node.op.family == "linalg":
-        return None if has_kernel(node.op, [v.type for v in operands]) else _hosted(builder, node, operands)
+        return None if has_kernel(node.op, [v.type for v in operands], least) else _hosted(builder, node, operands)
     if node.op.family == "fourier":
         return _transformed(builder, node, operands)
     is_half = any(value.dtype in HALVES for value in operands) and node.op.name not in MOVES
@@ -117,10 +120,13 @@ def _conv(node: Node, x: Expr, w: Expr) -> Expr:
     return reshape(found, (samples, features, *found.shape[3:]))  # type: ignore[no-any-return]
 
 
-def has_kernel(op: Primitive, types: Sequence[TensorType]) -> bool:
-    """Whether an op on matrices has a kernel: the algorithm is known, and the matrices are small."""
-    sides = types[0].dims[-2:]
-    return op.name in ON_MATRICES and all(isinstance(side, int) and side <= LARGEST_MATRIX for side in sides)
+def has_kernel(op: Primitive, types: Sequence[TensorType], least: int = 1) -> bool:
+    """Whether an op on matrices has a kernel: the algorithm is known, the matrices are small, and at least so many."""
+    *batch, rows, columns = types[0].dims
+    count = product(batch)
+    if least > 1 and not (isinstance(count, int) and count >= least):
+        return False
+    return op.name in ON_MATRICES and all(isinstance(side, int) and side <= LARGEST_MATRIX for side in (rows, columns))
 
 
 def _hosted(builder: Builder, node: Node, operands: Sequence[Value]) -> Sequence[Value]:

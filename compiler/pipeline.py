@@ -17,13 +17,19 @@ from adjit.ir.graph import Graph
 from adjit.ir.logs import listening
 from adjit.ir.verify import verify
 
-__all__ = ["STAGES", "assembly_of", "compile_graph", "llvm_of", "lowered", "stages"]
+__all__ = ["assembly_of", "compile_graph", "llvm_of", "lowered", "stages"]
 
-STAGES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
-    ("legalize", legalize),  # named functions, composites and half precision become plain primitives
-    ("simplify", simplify),  # common subexpressions, exact identities, constants, dead code
-    ("fuse", fuse),  # groups that one kernel computes
-)
+Stage = Callable[[Graph], Graph]
+
+
+def _stages(strict: bool) -> tuple[tuple[str, Stage], ...]:
+    return (
+        ("trace", lambda graph: graph),
+        ("legalize", partial(legalize, strict=strict)),  # named functions, composites, halves: plain primitives
+        ("simplify", simplify),  # common subexpressions, exact identities, constants, dead code
+        ("fuse", fuse),  # groups that one kernel computes
+        ("lower", partial(lower, strict=strict)),  # kernels: loops over buffers
+    )
 
 
 def stages(graph: Graph, *, strict: bool = False) -> Iterator[tuple[str, Graph]]:
@@ -33,9 +39,8 @@ def stages(graph: Graph, *, strict: bool = False) -> Iterator[tuple[str, Graph]]
     """
     checked = os.environ.get("ADJIT_CHECK") == "1"
     verify(graph)  # a value that nothing defines would be memory that nothing wrote
-    last: Callable[[Graph], Graph] = partial(lower, strict=strict)  # kernels: loops over buffers
     start, count = perf_counter(), len(graph.nodes)
-    for name, stage in (("trace", _unchanged), *STAGES, ("lower", last)):
+    for name, stage in _stages(strict):
         graph = stage(graph)
         if checked and name != "trace":
             verify(graph)
@@ -47,10 +52,6 @@ def stages(graph: Graph, *, strict: bool = False) -> Iterator[tuple[str, Graph]]
             _log(own.name, graph, start, count)
             yield own.name, graph
         start, count = perf_counter(), len(graph.nodes)
-
-
-def _unchanged(graph: Graph) -> Graph:
-    return graph
 
 
 def _log(name: str, graph: Graph, start: float, count: int) -> None:

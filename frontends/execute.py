@@ -76,15 +76,13 @@ def execute(
     return run_single(op, arrays, attributes)
 
 
-# Fewer matrices than these are not worth the compilation of a kernel.
-_BATCH = 16
-
-
 def _run_on_matrices(
     op: Primitive, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]
 ) -> Sequence[np.ndarray]:
     """An op on matrices: many small ones by a kernel, others by the host."""
-    if prod(arrays[0].shape[:-2]) >= _BATCH:
+    from adjit.ir.ops.factorization import MANY_MATRICES
+
+    if prod(arrays[0].shape[:-2]) >= MANY_MATRICES:
         from adjit.compiler.legalize import has_kernel
 
         operands = [TensorType(storage_dtype(array), array.shape) for array in arrays]

@@ -36,6 +36,10 @@ from adjit.ir.types import F32, F64, I32, I64, TensorType
 
 NONFINITE = "The algorithm failed to converge because the input matrix contained non-finite values."
 
+# Fewer small matrices than these are not worth the compilation of a kernel in eager mode, nor in programs that are to
+# have the bits of eager mode.
+MANY_MATRICES = 16
+
 
 def require_matrices(op: str, a: TensorType, *, square: bool = False) -> None:
     """The operand is a batch of matrices of numbers with parts in float32 or float64."""
