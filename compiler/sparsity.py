@@ -224,6 +224,7 @@ def _sort(pushing: _Pushing, node: Node, operands: Sequence[Pattern | None]) -> 
 
 
 def _cumulate(pushing: _Pushing, node: Node, operands: Sequence[Pattern | None]) -> Found:
+    """An element depends on its own and all earlier elements of each operand."""
     lines = np.moveaxis(_numbers(_shape(node.inputs[0])), int(node.attributes["axis"]), -1)  # type: ignore[arg-type]
     if node.attributes["reverse"]:
         lines = lines[..., ::-1]
@@ -231,7 +232,7 @@ def _cumulate(pushing: _Pushing, node: Node, operands: Sequence[Pattern | None])
     to, source = np.tril_indices(lines.shape[1])
     size = _size(node.output)
     running = Pattern.of_pairs(lines[:, to].reshape(-1), lines[:, source].reshape(-1), size, size)
-    return [running.after(_some(operands[0]))]
+    return [running.after(Pattern.union([pattern for pattern in operands if pattern is not None]))]
 
 
 # -- contractions -----------------------------------------------------------------------------------------------------
@@ -429,6 +430,6 @@ _RULES: dict[str, Callable[[_Pushing, Node, Sequence[Pattern | None]], Found]] =
     "pad": _pad, "concat": _concat, "fold": _fold, "sort": _sort, "dot": _dot, "conv": _conv, "gather": _gather,
     "call": _call, "cond": _cond, "while": _while, "scan": _scan,
     **{f"reduce_{kind}": _reduce for kind in ("sum", "prod", "max", "min")},
-    **{f"cumulate_{kind}": _cumulate for kind in ("sum", "prod", "max", "min")},
+    "recur": _cumulate, **{f"cumulate_{kind}": _cumulate for kind in ("sum", "prod", "max", "min")},
     **{f"scatter_{kind}": _scatter for kind in ("set", "add", "mul", "max", "min")},
 }  # fmt: skip

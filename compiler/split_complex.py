@@ -248,20 +248,28 @@ def _view_as_complex(splitter: _Splitter, node: Node, x: Expr) -> Pair:
     return splitter.halves(x, None)
 
 
-def _multiplied(splitter: _Splitter, rows: Pair, *, reverse: bool) -> tuple[Pair, Pair]:
-    """The product of the entries of the first axis, and all products up to each: steps of a loop."""
+def _recurred(
+    splitter: _Splitter, terms: Pair | None, factors: Pair, *, reverse: bool
+) -> tuple[Pair, Pair]:
+    """The last of c = term + factor*c over the entries of the first axis, and all of them: steps of a loop.
+
+    Without terms, which are 0, c begins at 1, else at 0.
+    """
     builder = splitter.builder
-    length, *rest = rows.re.shape
-    dtype = rows.re.dtype
+    length, *rest = factors.re.shape
+    dtype = factors.re.dtype
     body = Region()
     inner = Builder(body, builder.location)
-    a, b, c, d = (inner.expr(inner.input(TensorType(dtype, tuple(rest)))) for _ in range(4))
+    rows = [x.value for pair in (factors, terms) if pair is not None for x in (pair.re, pair.im)]
+    a, b, c, d, *term = (inner.expr(inner.input(TensorType(dtype, tuple(rest)))) for _ in range(2 + len(rows)))
     result = (a * c - b * d, a * d + b * c)
+    if term:
+        result = (term[0] + result[0], term[1] + result[1])
     body.outputs = tuple(x.value for x in (*result, *result))
-    ones = [expand(builder.expr(builder.constant(n, dtype)), tuple(rest)) for n in (1, 0)]
+    start = (1, 0) if terms is None else (0, 0)
+    first = [expand(builder.expr(builder.constant(n, dtype)), tuple(rest)).value for n in start]
     attributes: dict[str, Attribute] = {"invariants": 0, "carries": 2, "length": length, "reverse": reverse}
-    inputs = [x.value for x in (*ones, rows.re, rows.im)]
-    found = builder.exprs(builder.emit(primitive_named("scan"), inputs, attributes, [body]).outputs)
+    found = builder.exprs(builder.emit(primitive_named("scan"), [*first, *rows], attributes, [body]).outputs)
     return Pair(found[0], found[1]), Pair(found[2], found[3])
 
 
@@ -271,15 +279,23 @@ def _reduce_prod(splitter: _Splitter, node: Node, x: Pair) -> Pair:
     kept = tuple(axis for axis in range(len(dims)) if axis not in axes)
     shape = (product(dims[axis] for axis in axes), *(dims[axis] for axis in kept))
     re, im = (reshape(permute(part, (*axes, *kept)), shape) for part in (x.re, x.im))
-    return _multiplied(splitter, Pair(re, im), reverse=False)[0]
+    return _recurred(splitter, None, Pair(re, im), reverse=False)[0]
 
 
 def _cumulate_prod(splitter: _Splitter, node: Node, x: Pair) -> Pair:
+    return _recur(splitter, node, None, x)
+
+
+def _recur(splitter: _Splitter, node: Node, terms: Pair | None, factors: Pair) -> Pair:
     axis: int = node.attributes["axis"]  # type: ignore[assignment]
-    order = (axis, *(a for a in range(x.re.ndim) if a != axis))
-    rows = Pair(permute(x.re, order), permute(x.im, order))
-    found = _multiplied(splitter, rows, reverse=bool(node.attributes["reverse"]))[1]
-    back = tuple(order.index(a) for a in range(x.re.ndim))
+    order = (axis, *(a for a in range(factors.re.ndim) if a != axis))
+
+    def rows(pair: Pair) -> Pair:
+        return Pair(permute(pair.re, order), permute(pair.im, order))
+
+    reverse = bool(node.attributes["reverse"])
+    found = _recurred(splitter, None if terms is None else rows(terms), rows(factors), reverse=reverse)[1]
+    back = tuple(order.index(a) for a in range(len(order)))
     return Pair(permute(found.re, back), permute(found.im, back))
 
 
@@ -289,6 +305,7 @@ _RULES: dict[str, Callable[..., Split]] = {
     "conv": _product,
     "cumulate_prod": _cumulate_prod,
     "dot": _product,
+    "recur": _recur,
     "reduce_prod": _reduce_prod,
     "view_as_complex": _view_as_complex,
     "view_as_real": _view_as_real,

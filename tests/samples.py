@@ -325,6 +325,17 @@ SAMPLES["cumulate_prod"] = with_complex(
 )
 
 
+@samples_of("recur")
+def _(draw: Draw) -> Iterator[Sample]:
+    for reverse in (False, True):
+        for shape, axis in (((4,), 0), ((2, 3), 0), ((2, 3), 1), ((2, 1, 3, 2), 2), ((0, 3), 1), ((2, 0), 1)):
+            attributes = {"axis": axis, "reverse": reverse}
+            yield Sample(f"{shape} {attributes}", (draw.array(shape), draw.array(shape)), attributes)
+        yield Sample(f"c128 {reverse}", (draw.array((2, 3), C128), draw.array((2, 3), C128)), {**attributes, "axis": 0})
+    for dtype in NUMBERS:
+        yield Sample(f"{dtype}", (draw.array((2, 4), dtype), draw.array((2, 4), dtype)), {"axis": 1, "reverse": False})
+
+
 @samples_of("sort")
 def _(draw: Draw) -> Iterator[Sample]:
     for descending in (False, True):

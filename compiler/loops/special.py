@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from adjit.compiler.loops.ir import MATRICES, SORT_ROWS, STORE, UPDATE
 from adjit.compiler.loops.scalars import KernelScalars
 from adjit.ir.graph import Node, Value
+from adjit.ir.index import Element
 from adjit.ir.primitive import primitive_named
 from adjit.ir.shape import Size, product
 from adjit.ir.types import BOOL
@@ -20,25 +21,46 @@ RUNNING_TRUTH = {"cumulate_max": "or", "cumulate_min": "and"}
 
 
 def lower_running(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
-    """out[.., t, ..] = out[.., t-1, ..] op x[.., t, ..]; axes after the running one are the innermost loop."""
-    (x,), (out,) = node.inputs, buffers
+    """out[.., t, ..] = out[.., t-1, ..] op x[.., t, ..]."""
+    combined = primitive_named((RUNNING_TRUTH if node.inputs[0].dtype is BOOL else RUNNING)[node.op.name])
+    run(scalars, node, buffers, lambda before, new, index: combined(before, new))
+
+
+def run(
+    scalars: KernelScalars,
+    node: Node,
+    buffers: Sequence[Value],
+    combine: Callable[[Element, Element, Sequence[Size]], Element],
+) -> None:
+    """out[t] = combine(out[t-1], x[t], t), the first is x's; axes after the running one are the innermost loop."""
+    x, (out,) = node.inputs[0], buffers
     axis, reverse = node.attributes["axis"], node.attributes["reverse"]
     assert isinstance(axis, int)
     extent = x.dims[axis]
     scalars.written.add(out)
-    combine = primitive_named((RUNNING_TRUTH if x.dtype is BOOL else RUNNING)[node.op.name])
     outside, inside = x.dims[: axis + 1], x.dims[axis + 1 :]
     is_parallel = any(dim != 1 for dim in x.dims[:axis])
     with scalars.loop(outside, parallel=is_parallel, sequential=True) as outer, scalars.loop(inside) as rest:
         *before, step = outer
         place, previous = (extent - 1 - step, extent - step) if reverse else (step, step - 1)
-        new = scalars.element(x, (*before, place, *rest))
+        index = (*before, place, *rest)
+        new = scalars.element(x, index)
         value = scalars.select(
             scalars.inside([(previous, extent)]),
-            lambda: combine(scalars.load(out, (*before, previous, *rest)), new),
+            lambda: combine(scalars.load(out, (*before, previous, *rest)), new, index),
             lambda: new,
         )
-        scalars.write(STORE, out, (*before, place, *rest), value)
+        scalars.write(STORE, out, index, value)
+
+
+def lower_recurrence(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
+    """out[.., t, ..] = x[.., t, ..] + factor[.., t, ..] * out[.., t-1, ..], as a running reduction."""
+    factor = node.inputs[1]
+
+    def combine(before: Element, new: Element, index: Sequence[Size]) -> Element:
+        return new + scalars.element(factor, index) * before
+
+    run(scalars, node, buffers, combine)
 
 
 def lower_scatter(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
@@ -101,5 +123,6 @@ SPECIAL: dict[str, Lowering] = {
     "sort": lower_sort,
     **dict.fromkeys(ON_MATRICES, lower_matrices),
     **dict.fromkeys(RUNNING, lower_running),
+    "recur": lower_recurrence,
     **{f"scatter_{kind}": lower_scatter for kind in ("set", "add", "mul", "max", "min")},
 }

@@ -147,7 +147,7 @@ def _node(node: Node, operands: list[Any]) -> list[Any]:
         return [operands[0]]
     if name == "cast":
         return [operands[0] if attributes["dtype"] is BOOL else _elementwise(_as_number, [operands[0]])]
-    if name in _MOVES:
+    if name in _MOVES or name == "recur":
         return [np.asarray(op.reference(*operands, **attributes), object)]
     if name == "pad":
         value = exact(attributes.pop("value"))

@@ -6,6 +6,7 @@ from adjit.ir.ops import (
     factorization,
     indexing,
     named,
+    recurrence,
     reduction,
     scalar,
     solving,
@@ -16,6 +17,6 @@ from adjit.ir.ops import (
 )
 
 __all__ = [
-    "contraction", "control", "factorization", "indexing", "named", "reduction", "scalar", "solving", "source",
-    "strided", "structure", "windows",
+    "contraction", "control", "factorization", "indexing", "named", "recurrence", "reduction", "scalar", "solving",
+    "source", "strided", "structure", "windows",
 ]  # fmt: skip

@@ -17,13 +17,11 @@ from adjit.ir.ops.arrays import (
     cast,
     counted,
     dtype_of,
-    equal,
     permute,
     reshape,
     shifted,
     spread,
     where,
-    window_of,
     zeros,
 )
 from adjit.ir.ops.checks import require, require_axes, require_kind, without
@@ -111,21 +109,17 @@ def _(g: Array, out: Array, x: Array, *, axes: Axes) -> Array:
     dims = tuple(x.shape[axis] for axis in kept)
     count = product(x.shape[axis] for axis in axes)
     row = reshape(permute(x, order), (*dims, count))
-    others = product_of_others(row, reverse=False) * product_of_others(row, reverse=True)
+    others = product_of_others(row, len(dims), False) * product_of_others(row, len(dims), True)
     result = spread(g, (*dims, count), (len(dims),)) * others
     back = tuple(order.index(axis) for axis in range(x.ndim))
     return permute(reshape(result, tuple(x.shape[axis] for axis in order)), back)
 
 
-def product_of_others(row: Array, *, reverse: bool) -> Array:
-    """out[..., i] = product of row[..., j] over j < i, or over j > i in reverse."""
-    from adjit.ir.ops.structure import pad
+def product_of_others(x: Array, axis: int, reverse: bool) -> Array:
+    """out[..., i] = product of x[..., j] over j < i, or over j > i in reverse."""
+    from adjit.ir.ops.recurrence import delayed
 
-    last = row.ndim - 1
-    none = (0,) * last
-    low, high = ((0, 1) if reverse else (1, 0))
-    longer = pad(row, low=(*none, low), high=(*none, high), interior=(*none, 0), value=1)
-    return window_of(cumulate_prod(longer, axis=last, reverse=reverse), (*none, high), row.shape)
+    return cumulate_prod(delayed(x, axis, reverse, 1), axis=axis, reverse=reverse)
 
 
 @primitive("reduction")
@@ -316,22 +310,10 @@ def _(g: Array, x: Array, *, axis: int, reverse: bool) -> Array:
 
 @cumulate_prod.vjps
 def _(g: Array, out: Array, x: Array, *, axis: int, reverse: bool) -> Array:
-    """With s(y) the sum of g*y from i on: s(out)/x before the first zero, s(out without that zero) at it, 0 after it.
+    """The product of those before i times h[i] = g[i] + x[i+1]*h[i+1]: no division, so zeros are no case."""
+    from adjit.ir.ops.recurrence import arriving
 
-    Exact wherever x has no zero, to all orders.  At a zero the first derivative is right; a second one lacks the mixed
-    terms between the first zero and what follows it.
-    """
-    is_zero = equal(x, 0)
-    zeros_so_far = cumulate_sum(cast(is_zero, I64), axis=axis, reverse=reverse)
-    before = equal(zeros_so_far, 0)
-    first = is_zero & equal(zeros_so_far, 1)
-    rest = cumulate_prod(where(first, 1, x), axis=axis, reverse=reverse)
-
-    def onwards(y: Array) -> Array:
-        return cumulate_sum(g * y, axis=axis, reverse=not reverse)
-
-    divisor = where(is_zero, 1, x)
-    return where(before, onwards(out) / divisor, where(first, onwards(rest), 0))
+    return product_of_others(x, axis, reverse) * arriving(g, x, axis, reverse)
 
 
 @cumulate_max.vjps

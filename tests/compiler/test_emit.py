@@ -43,7 +43,7 @@ OPS = [
 ]
 SIZES = [{"n": 3, "m": 4}, {"n": 1, "m": 1}, {"n": 0, "m": 2}, {"n": 2, "m": 0}, {"n": 37, "m": 21}]
 # Ops whose results are exact only where the order of summation does not matter.
-SUMS = {"reduce_sum", "reduce_prod", "cumulate_sum", "cumulate_prod", "fold", "scatter_add", "scatter_mul"}
+SUMS = {"reduce_sum", "reduce_prod", "cumulate_sum", "cumulate_prod", "recur", "fold", "scatter_add", "scatter_mul"}
 # Units in the last place (of the whole result's size) by which sums and functions may differ from NumPy's.
 ULPS = 256.0
 

@@ -90,6 +90,8 @@ def test_functions_as_expressions() -> None:
     matrix = sp.Matrix([[x, y], [y, z]])
     product = torch.to_sympy(lambda a, v: a @ v, matrix, [x, y])
     assert list(product) == [x**2 + y**2, x * y + y * z]
+    running = torch.to_sympy(torch.func.grad(lambda v: v.cumprod(0).sum()), [x, y, z])
+    assert list(running.expand()) == [1 + y + y * z, x + x * z, x * y]
     gradient = torch.to_sympy(torch.func.grad(lambda x: torch.sin(x) * x**2), x)
     assert sp.simplify(gradient - sp.diff(sp.sin(x) * x**2, x)) == 0
     assert torch.to_sympy(lambda x: torch.where(x > 0, x, -x), x) == sp.Piecewise((x, x > 0), (-x, True))

@@ -108,8 +108,8 @@ def test_the_transpose_pairs_exactly(op: Primitive) -> None:
             assert left == pytest.approx(right, rel=1e-11, abs=1e-11), sample.name
 
 
-# Where a zero factor meets a written rule that divides, second derivatives lack terms: their docstrings say so.
-NO_SECOND_ORDER = ("cumulate_prod", "scatter_mul")
+# Where a zero factor meets a written rule that divides, second derivatives lack terms: its docstring says so.
+NO_SECOND_ORDER = ("scatter_mul",)
 
 
 @pytest.mark.parametrize("op", DIFFERENTIABLE, ids=named)
@@ -196,6 +196,7 @@ SYMBOLIC: list[tuple[str, list[tuple[Size, ...]], dict[str, Any]]] = [
     ("reduce_prod", [(N, M, 2)], {"axes": (0, 2)}),
     ("reduce_max", [(N, M)], {"axes": (1,)}),
     ("cumulate_prod", [(N, M)], {"axis": 1, "reverse": True}),
+    ("recur", [(N, M), (N, M)], {"axis": 1, "reverse": True}),
     ("cumulate_min", [(N, M)], {"axis": 0, "reverse": False}),
     ("sort", [(N, M)], {"axis": 1, "descending": True}),
 ]

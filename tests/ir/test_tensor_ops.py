@@ -79,8 +79,8 @@ def by_definition(op: Primitive, sample: Sample) -> tuple[Any, ...]:
     family, _, kind = op.name.partition("_")
     if op.family == "fourier":
         return (transformed(op.name, *sample.operands, **sample.attributes),)
-    definition = {"cumulate": cumulated, "sort": ordered, "scatter": written, "view": seen_as}[family]
-    return definition(kind, *sample.operands, **sample.attributes)
+    definitions = {"cumulate": cumulated, "sort": ordered, "scatter": written, "view": seen_as, "recur": recurrent}
+    return definitions[family](kind, *sample.operands, **sample.attributes)
 
 
 def seen_as(kind: str, x: Array) -> tuple[Any, ...]:
@@ -116,6 +116,19 @@ def cumulated(kind: str, x: Array, axis: int, reverse: bool) -> tuple[Any, ...]:
     for place in np.ndindex(*x.shape):
         row, i = x[(*place[:axis], slice(None), *place[axis + 1 :])], place[axis]
         out[place] = reduce(COMBINE[kind], row[i:][::-1] if reverse else row[: i + 1])
+    return (out,)
+
+
+def recurrent(_: str, x: Array, factor: Array, axis: int, reverse: bool) -> tuple[Any, ...]:
+    out = np.zeros_like(x)
+    for place in np.ndindex(*x.shape):
+        line = (*place[:axis], slice(None), *place[axis + 1 :])
+        i = place[axis]
+        if reverse:
+            terms = [x[line][j] * np.prod(factor[line][i:j]) for j in range(i, x.shape[axis])]
+        else:
+            terms = [x[line][j] * np.prod(factor[line][j + 1 : i + 1]) for j in range(i + 1)]
+        out[place] = sum(terms)
     return (out,)
 
 
@@ -278,6 +291,7 @@ def t(*dims: Size, dtype: str = "f32") -> TensorType:
         ("argmax", [t(0)], {"axis": 0}, ShapeError, "argmax: of no elements, axis 0 of f32[0]"),
         ("cumulate_sum", [t()], {"axis": 0, "reverse": False}, DimError,
          "cumulate_sum: axis 0 is outside an operand of 0 axes"),
+        ("recur", [t(2), t(3)], {"axis": 0, "reverse": False}, ShapeError, "recur: operands are f32[2] and f32[3]"),
         ("gather", [t(3), t(2)], {"axes": (0,)}, DTypeError, "gather: an operand is f32[2]; it takes uint, int"),
         ("gather", [t(3, 3), t(2, dtype="i64"), t(3, dtype="i64")], {"axes": (0, 1)}, ShapeError,
          "gather: indices of shapes i64[2] and i64[3]"),

@@ -178,7 +178,6 @@ CASES: dict[str, tuple[Function, list[float]]] = {
 
 # Rows and orders in which PyTorch's number is another, and why.
 OTHERWISE: dict[tuple[str, int], str] = {
-    ("cumprod0", 2): "zeros: terms that mix them are missing here (the op's docstring says so)",
     ("kthvalue", 1): "PyTorch's partition picks an arbitrary one of equal elements",
     ("elu", 2): "at the kink, the side of the first derivative's formula", ("celu", 2): "as elu", ("selu", 2): "as elu",
     ("softplus", 2): "PyTorch's second derivative is cut at its threshold of 20",
