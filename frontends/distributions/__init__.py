@@ -11,6 +11,8 @@ from adjit.distributions.categorical import (
     OneHotCategorical,
     OneHotCategoricalStraightThrough,
 )
+from adjit.distributions.circular import VonMises
+from adjit.distributions.constraint_registry import biject_to, transform_to
 from adjit.distributions.continuous import Cauchy, Exponential, Gumbel, HalfCauchy, Laplace, Uniform
 from adjit.distributions.discrete import Bernoulli, Binomial, Geometric, Poisson
 from adjit.distributions.distribution import Distribution
@@ -26,15 +28,18 @@ from adjit.distributions.gamma import Beta, Chi2, Dirichlet, Gamma, StudentT
 from adjit.distributions.kl import kl_divergence, register_kl
 from adjit.distributions.multivariate import MultivariateNormal
 from adjit.distributions.normal import HalfNormal, Normal
-from adjit.distributions.transformed import LogNormal, TransformedDistribution
+from adjit.distributions.tails import FisherSnedecor, GeneralizedPareto
+from adjit.distributions.transformed import LogisticNormal, LogNormal, TransformedDistribution
 from adjit.distributions.transforms import *  # noqa: F403
+from adjit.distributions.unit_interval import ContinuousBernoulli, Kumaraswamy
 from adjit.distributions.wrapped import Independent, MixtureSameFamily
 
 __all__ = [
-    "Bernoulli", "Beta", "Binomial", "Categorical", "Cauchy", "Chi2", "Dirichlet", "Distribution", "Exponential",
-    "Gamma", "Geometric", "Gumbel", "HalfCauchy", "HalfNormal", "Independent", "InverseGamma", "Laplace", "LogNormal",
+    "Bernoulli", "Beta", "Binomial", "Categorical", "Cauchy", "Chi2", "ContinuousBernoulli", "Dirichlet",
+    "Distribution", "Exponential", "FisherSnedecor", "Gamma", "GeneralizedPareto", "Geometric", "Gumbel", "HalfCauchy",
+    "HalfNormal", "Independent", "InverseGamma", "Kumaraswamy", "Laplace", "LogNormal", "LogisticNormal",
     "MixtureSameFamily", "Multinomial", "MultivariateNormal", "NegativeBinomial", "Normal",
     "OneHotCategorical", "OneHotCategoricalStraightThrough", "Pareto", "Poisson", "RelaxedBernoulli",
-    "RelaxedOneHotCategorical", "StudentT", "TransformedDistribution", "Uniform", "Weibull", "constraints",
-    "kl_divergence", "register_kl", "transforms", *transforms.__all__,
+    "RelaxedOneHotCategorical", "StudentT", "TransformedDistribution", "Uniform", "VonMises", "Weibull", "biject_to",
+    "constraints", "kl_divergence", "register_kl", "transform_to", "transforms", *transforms.__all__,
 ]  # fmt: skip

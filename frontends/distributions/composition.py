@@ -86,6 +86,15 @@ class Transform:
         return f"{type(self).__name__}()"
 
 
+class PlainTransform(Transform):
+    """A transform without parameters: all of its class are equal."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self)
+
+    __hash__ = Transform.__hash__
+
+
 class _Inverse(Transform):
     """A transform from its other side."""
 
@@ -238,6 +247,9 @@ class IndependentTransform(Transform):
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """The base's, summed."""
         return sum_rightmost(self.base_transform.log_abs_det_jacobian(x, y), self.reinterpreted_batch_ndims)
+
+    def __repr__(self) -> str:
+        return f"IndependentTransform({self.base_transform!r}, {self.reinterpreted_batch_ndims})"
 
 
 class ReshapeTransform(Transform):

@@ -9,10 +9,11 @@ from typing import Any
 from adjit.tensor import Tensor
 
 __all__ = [
-    "Constraint", "boolean", "dependent", "dependent_property", "greater_than", "greater_than_eq", "half_open_interval",
-    "independent", "integer_interval", "interval", "is_dependent", "less_than", "lower_cholesky", "lower_triangular",
-    "multinomial", "nonnegative", "nonnegative_integer", "one_hot", "positive", "positive_definite", "positive_integer",
-    "positive_semidefinite", "real", "real_vector", "simplex", "square", "symmetric", "unit_interval",
+    "Constraint", "boolean", "corr_cholesky", "dependent", "dependent_property", "greater_than", "greater_than_eq",
+    "half_open_interval", "independent", "integer_interval", "interval", "is_dependent", "less_than",
+    "lower_cholesky", "lower_triangular", "multinomial", "nonnegative", "nonnegative_integer", "one_hot", "positive",
+    "positive_definite", "positive_integer", "positive_semidefinite", "real", "real_vector", "simplex", "square",
+    "symmetric", "unit_interval",
 ]  # fmt: skip
 
 
@@ -186,6 +187,17 @@ class _LowerCholesky(_LowerTriangular):
         return super().check(value) & (value.diagonal(dim1=-2, dim2=-1) > 0).all(-1)
 
 
+class _CorrCholesky(_LowerCholesky):
+    """Cholesky factors of correlation matrices: every row has length 1."""
+
+    def check(self, value: Tensor) -> Tensor:
+        from adjit.numeric_limits import finfo
+
+        tolerance = 10 * finfo(value.dtype).eps * value.shape[-1]
+        length = (value.detach() ** 2).sum(-1).sqrt()
+        return super().check(value) & ((length - 1.0).abs() <= tolerance).all(-1)
+
+
 class _Symmetric(_Square):
     def check(self, value: Tensor) -> Tensor:
         return ((value - value.mT).abs() <= 1e-6).flatten(-2).all(-1) & super().check(value)
@@ -242,4 +254,5 @@ nonnegative_integer, positive_integer = _IntegerGreaterThan(0), _IntegerGreaterT
 simplex, one_hot = _Simplex(), _OneHot()
 square, symmetric = _Square(), _Symmetric()
 lower_triangular, lower_cholesky = _LowerTriangular(), _LowerCholesky()
+corr_cholesky = _CorrCholesky()
 positive_definite, positive_semidefinite = _PositiveDefinite(), _PositiveSemidefinite()

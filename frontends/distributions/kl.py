@@ -14,6 +14,7 @@ from adjit.distributions.gamma import Beta, Dirichlet, Gamma
 from adjit.distributions.multivariate import MultivariateNormal, linalg
 from adjit.distributions.normal import HalfNormal, Normal
 from adjit.distributions.transformed import TransformedDistribution
+from adjit.distributions.unit_interval import ContinuousBernoulli
 from adjit.distributions.wrapped import Independent
 from adjit.elementwise import where
 from adjit.nn.functional import softplus
@@ -125,6 +126,12 @@ def _bernoulli(p: Bernoulli, q: Bernoulli) -> Tensor:
     zero = (1 - p.probs) * (softplus(q.logits) - softplus(p.logits))
     zero = where(q.probs == 1, math.inf, zero)
     return one + where(p.probs == 1, 0.0, zero)
+
+
+@register_kl(ContinuousBernoulli, ContinuousBernoulli)
+def _continuous_bernoulli(p: ContinuousBernoulli, q: ContinuousBernoulli) -> Tensor:
+    zero, q_zero = (-p.probs).log1p(), (-q.probs).log1p()
+    return p.mean * (p.logits - q.logits) + p._log_normalizer() - q._log_normalizer() + zero - q_zero
 
 
 @register_kl(Binomial, Binomial)

@@ -8,7 +8,7 @@ from typing import Any
 
 from adjit.creation import ones_like
 from adjit.distributions import constraints
-from adjit.distributions.composition import Transform
+from adjit.distributions.composition import PlainTransform, Transform
 from adjit.distributions.distribution import sum_rightmost
 from adjit.joining import cat
 from adjit.nn.functional import softplus
@@ -17,7 +17,7 @@ from adjit.ranges import arange
 from adjit.tensor import Tensor
 
 
-class ExpTransform(Transform):
+class ExpTransform(PlainTransform):
     """exp(x)."""
 
     codomain = constraints.positive
@@ -33,11 +33,6 @@ class ExpTransform(Transform):
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """x."""
         return x
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ExpTransform)
-
-    __hash__ = Transform.__hash__
 
 
 class PowerTransform(Transform):
@@ -67,7 +62,7 @@ class PowerTransform(Transform):
         return (self.exponent * y / x).abs().log()
 
 
-class SigmoidTransform(Transform):
+class SigmoidTransform(PlainTransform):
     """1/(1 + exp(-x))."""
 
     codomain = constraints.unit_interval
@@ -87,13 +82,8 @@ class SigmoidTransform(Transform):
         """-softplus(-x) - softplus(x)."""
         return -softplus(-x) - softplus(x)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, SigmoidTransform)
 
-    __hash__ = Transform.__hash__
-
-
-class SoftplusTransform(Transform):
+class SoftplusTransform(PlainTransform):
     """log(1 + exp(x))."""
 
     codomain = constraints.positive
@@ -111,7 +101,7 @@ class SoftplusTransform(Transform):
         return -softplus(-x)
 
 
-class TanhTransform(Transform):
+class TanhTransform(PlainTransform):
     """tanh(x)."""
 
     codomain = constraints.interval(-1.0, 1.0)
@@ -129,7 +119,7 @@ class TanhTransform(Transform):
         return 2.0 * (math.log(2.0) - x - softplus(-2.0 * x))
 
 
-class AbsTransform(Transform):
+class AbsTransform(PlainTransform):
     """|x|, which has no inverse: `inv` gives the positive one."""
 
     codomain = constraints.nonnegative
@@ -173,7 +163,7 @@ class AffineTransform(Transform):
         return sum_rightmost(x * 0 + slope, self.event_dim)
 
 
-class SoftmaxTransform(Transform):
+class SoftmaxTransform(PlainTransform):
     """softmax(x) over the last axis; `inv` gives the logarithm."""
 
     domain = constraints.real_vector
@@ -186,7 +176,7 @@ class SoftmaxTransform(Transform):
         return y.log()
 
 
-class StickBreakingTransform(Transform):
+class StickBreakingTransform(PlainTransform):
     """Vectors of k - 1 numbers as points of the simplex: each number breaks off a share of what is left."""
 
     domain = constraints.real_vector

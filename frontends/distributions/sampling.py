@@ -1,4 +1,4 @@
-"""Random values that no function of tensors draws: gamma, Poisson and binomial."""
+"""Random values that no function of tensors draws: gamma, Poisson, binomial and von Mises."""
 
 from __future__ import annotations
 
@@ -94,6 +94,17 @@ def binomial(count: Tensor, prob: Tensor) -> Tensor:
         "binomial",
         lambda generator: generator.binomial(
             concrete(count, "binomial()").astype(np.int64), concrete(prob.to(float64), "binomial()")
+        ),
+    )
+
+
+def von_mises(loc: Tensor, concentration: Tensor) -> Tensor:
+    """Angles about `loc`, as numbers of its dtype."""
+    return _drawn(
+        loc,
+        "von_mises",
+        lambda generator: generator.vonmises(
+            concrete(loc.to(float64), "von_mises()"), concrete(concentration.to(float64), "von_mises()")
         ),
     )
 

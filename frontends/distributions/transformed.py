@@ -9,7 +9,7 @@ from adjit.autograd.modes import no_grad
 from adjit.distributions import constraints
 from adjit.distributions.distribution import Distribution, sum_rightmost
 from adjit.distributions.normal import Normal
-from adjit.distributions.transforms import ComposeTransform, ExpTransform, Transform
+from adjit.distributions.transforms import ComposeTransform, ExpTransform, StickBreakingTransform, Transform
 from adjit.distributions.wrapped import Independent
 from adjit.size import Size
 from adjit.tensor import Tensor
@@ -157,3 +157,26 @@ class LogNormal(TransformedDistribution):
     def entropy(self) -> Tensor:
         """The normal entropy + loc."""
         return self.base_dist.entropy() + self.loc
+
+
+class LogisticNormal(TransformedDistribution):
+    """Points of the simplex: normal values, each of which breaks off a share of what is left."""
+
+    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012
+    support = constraints.simplex
+
+    def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None) -> None:
+        base = Normal(loc, scale, validate_args=validate_args)
+        if not base.batch_shape:
+            base = base.expand([1])
+        super().__init__(base, StickBreakingTransform(), validate_args=validate_args)
+
+    @property
+    def loc(self) -> Tensor:
+        """The normal distribution's mean."""
+        return self.base_dist.base_dist.loc
+
+    @property
+    def scale(self) -> Tensor:
+        """The normal distribution's scale."""
+        return self.base_dist.base_dist.scale

@@ -15,6 +15,8 @@ CONTINUOUS: dict[str, Any] = {
     "Uniform": D.Uniform(-1.0, 2.5), "Exponential": D.Exponential(1.5), "Laplace": D.Laplace(0.2, 0.8),
     "Gumbel": D.Gumbel(0.1, 1.1), "Gamma": D.Gamma(2.5, 1.5), "Beta": D.Beta(2.0, 3.0), "Chi2": D.Chi2(4.0),
     "StudentT": D.StudentT(9.0, 0.5, 1.2), "Cauchy": D.Cauchy(0.0, 1.0),
+    "Kumaraswamy": D.Kumaraswamy(2.0, 3.0), "FisherSnedecor": D.FisherSnedecor(5.0, 12.0),
+    "ContinuousBernoulli": D.ContinuousBernoulli(0.8), "GeneralizedPareto": D.GeneralizedPareto(0.5, 1.0, 0.1),
 }  # fmt: skip
 DISCRETE: dict[str, Any] = {
     "Bernoulli": D.Bernoulli(0.3), "Binomial": D.Binomial(6, 0.4), "Geometric": D.Geometric(0.35),
@@ -38,7 +40,10 @@ def test_probabilities_sum_to_one(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Normal", "HalfNormal", "Uniform", "Exponential", "Laplace", "Gumbel", "Cauchy", "LogNormal"]
+    "name", [
+        "Normal", "HalfNormal", "Uniform", "Exponential", "Laplace", "Gumbel", "Cauchy", "LogNormal", "Kumaraswamy",
+        "ContinuousBernoulli", "GeneralizedPareto",
+    ],
 )
 def test_quantiles_undo_cdf(name: str) -> None:
     d = CONTINUOUS[name]
@@ -67,3 +72,33 @@ def test_divergence_is_zero_of_itself_and_can_be_extended() -> None:
 
     assert D.kl_divergence(Own(0.0, 1.0), Own(0.0, 1.0)).item() == 7
     assert D.kl_divergence(Own(0.0, 1.0), D.Normal(0.0, 1.0)).item() == 0
+
+
+def test_angles() -> None:
+    """The density of angles sums to 1 over a turn; samples have the circular mean and variance."""
+    d = D.VonMises(adjit.tensor([1.0, -2.0]), adjit.tensor([0.01, 4.0]))
+    x = adjit.linspace(-np.pi, np.pi, 2001)[:-1].unsqueeze(-1)
+    np.testing.assert_allclose((d.log_prob(x).exp().sum(0) * 2 * np.pi / 2000).numpy(), 1, rtol=1e-5)
+    adjit.manual_seed(3)
+    drawn = d.sample((20_000,))
+    assert bool((drawn.abs() <= np.pi).all())
+    np.testing.assert_allclose((drawn - d.loc).cos().mean(0).numpy(), 1 - d.variance.numpy(), atol=0.03)
+    np.testing.assert_allclose((drawn - d.loc).sin().mean(0).numpy(), 0, atol=0.03)
+
+
+@pytest.mark.parametrize("name", ["positive", "unit_interval", "real", "corr_cholesky", "simplex"])
+def test_slopes_of_bijections(name: str) -> None:
+    """log |det| of `biject_to`'s transform equals that of its derivative by central differences."""
+    transform = D.biject_to(getattr(D.constraints, name))
+    x = adjit.tensor([0.3, -0.7, 1.1], dtype=adjit.float64)
+
+    def free(y: Any) -> np.ndarray:
+        """The entries of y that are not given by the others."""
+        y = y.numpy()
+        return y[np.tril_indices(3, -1)] if name == "corr_cholesky" else y[:3]
+
+    steps = adjit.eye(3, dtype=adjit.float64) * 1e-6
+    slopes = [(free(transform(x + step)) - free(transform(x - step))) / 2e-6 for step in steps]
+    found = transform.log_abs_det_jacobian(x, transform(x)).sum().item()
+    assert found == pytest.approx(np.log(abs(np.linalg.det(np.array(slopes)))), rel=1e-6, abs=1e-9)
+    np.testing.assert_allclose(transform.inv(transform(x)).numpy(), x.numpy(), rtol=1e-9)
