@@ -24,13 +24,14 @@ from adjit.trace_parts import Explanation, Source
 
 if TYPE_CHECKING:
     from adjit.compiler.differentiate import Derivative
+    from adjit.view_results import Step
 
 
 @dataclass(slots=True)
 class Output:
     """One leaf of the result: `kind` is graph (a computed tensor), number (one as a Python number), argument or tensor
-    (one that was given or captured), or static (a Python value).  `fault` is set where autograd could not go back from
-    the tensor, and says why; then `name` is that of its `grad_fn`."""
+    (one that was given or captured), view (of one of these, by `steps`), or static (a Python value).  `fault` is set
+    where autograd could not go back from the tensor, and says why; then `name` is that of its `grad_fn`."""
 
     kind: str
     index: int = -1
@@ -39,6 +40,7 @@ class Output:
     requires_grad: bool = False
     fault: str | None = None
     name: str = ""
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(slots=True)
@@ -228,9 +230,25 @@ def _outputs(tracer: Tracer, found: Sequence[Any], proxies: Sequence[Tensor], va
             outputs.append(Output("tensor", tensor=leaf))
         else:
             value = tracer.operand(leaf, leaf.requires_grad)
-            outputs.append(_output(tracer, leaf, value, len(values)))
+            outputs.append(_view(tracer, leaf, places) or _output(tracer, leaf, value, len(values)))
             values.append(value)
     return outputs
+
+
+def _view(tracer: Tracer, leaf: Tensor, places: dict[int, int]) -> Output | None:
+    """A result on the memory of an argument or a captured tensor, whose numbers the graph has for those who read it."""
+    if "_made_by" not in leaf.__dict__:
+        return None
+    from adjit.view_results import steps_from_outside
+
+    found = steps_from_outside(tracer, leaf)
+    if found is None:
+        return None
+    root, steps = found
+    root = tracer.proxies.get(root, root)
+    if id(root) in places:
+        return Output("view", places[id(root)], steps=steps)
+    return None if root._tracer is tracer else Output("view", tensor=root, steps=steps)
 
 
 def _output(tracer: Tracer, tensor: Tensor, value: Value, index: int) -> Output:

@@ -88,7 +88,7 @@ class Lifting:
                 continue
             self._written.add(effect.place.identity)
             found = effect.place.read()
-            anew = any(output.kind in ("graph", "number") for output in effect.outputs)
+            anew = any(output.kind in ("graph", "number", "view") for output in effect.outputs)
             if anew and (type(found) in (int, float) or isinstance(found, Tensor)):
                 computed.append(effect.place)
         return self._add(call, computed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from adjit.ir.errors import IntegerDivisionError
 from adjit.ir.graph import Graph, Value, from_outputs
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import TensorType
+from adjit.runtime.interpreter import bind_sizes
 from adjit.state import STATE, user_location
 from adjit.tensor import Tensor
 
@@ -71,9 +73,10 @@ def run_entry(compiled: CompiledFunction, entry: Entry, call: Call) -> Any:
     except (IndexError, ZeroDivisionError) as error:
         raise explained_fault(entry, arrays, error) from error
     _after(entry, call, tensors)
-    result = trees.unflatten(entry.structure, [_leaf(output, call, tensors) for output in entry.outputs])
+    leaf = partial(_leaf, entry, call, arrays, tensors)
+    result = trees.unflatten(entry.structure, [leaf(output) for output in entry.outputs])
     if entry.effects:
-        effects.apply(entry.effects, call.arguments, lambda found: [_leaf(item, call, tensors) for item in found])
+        effects.apply(entry.effects, call.arguments, lambda found: [leaf(item) for item in found])
     return result
 
 
@@ -168,7 +171,10 @@ def _after(entry: Entry, call: Call, tensors: Sequence[Tensor]) -> None:
         tensor._grad = None if output is None else tensors[output]
 
 
-def _leaf(output: Output, call: Call, tensors: Sequence[Tensor]) -> Any:
+def _leaf(
+    entry: Entry, call: Call, arrays: Sequence[np.ndarray], tensors: Sequence[Tensor], output: Output
+) -> Any:
+    """A leaf of the result of a call, which ran on these arrays and gave these tensors."""
     match output.kind:
         case "graph":
             tensor = tensors[output.index]
@@ -181,6 +187,11 @@ def _leaf(output: Output, call: Call, tensors: Sequence[Tensor]) -> Any:
             return call.tensors[output.index]
         case "tensor":
             return output.tensor
+        case "view":
+            from adjit.view_results import replayed
+
+            root = call.tensors[output.index] if output.tensor is None else output.tensor
+            return replayed(root, output.steps, bind_sizes(entry.graph, [array.shape for array in arrays]))
     return output.value
 
 
@@ -285,6 +296,21 @@ class CompiledPullback:
         executable = _executable(self.compiled, self.entry, ("backward", self.needs), graph)
         found: Sequence[np.ndarray] = executable.run(list(arrays))
         return found
+
+    def depends(self, arriving: Sequence[Tensor | None]) -> tuple[bool, ...]:
+        """Whether each input is one that a result with a cotangent varies with: the others have no gradient."""
+        forward = derivative_in(self.entry, self.needs).forward
+        return _varying(forward, tuple(index for index, cotangent in enumerate(arriving) if cotangent is not None))
+
+
+@lru_cache(maxsize=1024)
+def _varying(graph: Graph, outputs: tuple[int, ...]) -> tuple[bool, ...]:
+    """Whether one of these outputs varies with each input of the graph."""
+    from adjit.compiler.pullback import active_values
+
+    roots = [graph.outputs[index] for index in outputs]
+    found = [active_values(graph.nodes, [value]) for value in graph.inputs]
+    return tuple(any(root in active for root in roots) for active in found)
 
 
 def operands_of(entry: Entry, call: Call) -> list[Tensor | None]:

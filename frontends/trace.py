@@ -299,6 +299,7 @@ class Tracer:
         result._base = tensor if tensor._base is None else tensor._base
         result._seen = result._base._history
         result._strides = strides_of_view(op, value.dims, strides(tensor), attributes, result_value.dims)
+        result.__dict__["_made_by"] = (tensor, name, STATE.recording)
         if recording:
             self._mark((result,), name)
         return result
@@ -310,6 +311,7 @@ class Tracer:
         (value,) = self.emit(op, [self.value_of(tensor)], {})
         result = self.tensor_in(value, tensor._memory, (*tensor._chain, (op, ())))
         result._strides = tensor._strides
+        result.__dict__["_made_by"] = (tensor, "", False)
         return result
 
     def write(self, target: Tensor, result: Tensor) -> Tensor:

@@ -135,30 +135,42 @@ class Pass:
                 "create_graph=True cannot go through a compiled function with hooks on tensors or modules inside it\n"
                 "  hint: go back inside the compiled function, or leave out the hooks"
             )
-        graph, saved, reached = entry.pullback, entry.saved, entry.reached
+        graph, saved, seeded, reached = entry.pullback, entry.saved, entry.seeded, entry.reached
         if self.create_graph and entry.full:
-            graph, saved, reached = _differentiable_form(node, entry)
+            graph, saved, seeded, reached = _differentiable_form(node, entry)
         assert graph is not None
         for kept in saved:
             check_version(kept, node)
         given = [
             cotangent if cotangent is not None else _zeros(node.outputs[index])
-            for index, cotangent in zip(entry.seeded, [arriving[i] for i in entry.seeded], strict=True)
+            for index, cotangent in zip(seeded, [arriving[i] for i in seeded], strict=True)
         ]
         if self.create_graph:
-            return run_graph_recorded(graph, [*given, *(revive(kept) for kept in saved)]), reached
+            found = run_graph_recorded(graph, [*given, *(revive(kept) for kept in saved)])
+            return _present(entry, arriving, found, reached), reached
         arrays = self._compute(entry, graph, [*(_data(g) for g in given), *(kept.array for kept in saved)])
         # The types of a compiled function's program may have open sizes.
-        return [
+        wrapped = [
             Tensor._wrap(array, value.dtype, type=None if value.type.names else value.type)
             for array, value in zip(arrays, graph.outputs, strict=True)
-        ], reached
+        ]
+        return _present(entry, arriving, wrapped, reached), reached
 
     def _compute(self, entry: Record, graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """The results of a node's pullback."""
         run = run_graph if entry.custom is None else entry.custom.run
         found: Sequence[np.ndarray] = run(graph, arrays)
         return found
+
+
+def _present(
+    entry: Record, arriving: Sequence[Tensor | None], found: Sequence[Tensor], reached: Sequence[int]
+) -> Sequence[Tensor | None]:
+    """The cotangents that a compiled function's operands have: none where no result that has one varies with them."""
+    if entry.custom is None or all(arriving[index] is not None for index in entry.seeded):
+        return found
+    depends = entry.custom.depends(arriving)
+    return [cotangent if depends[index] else None for cotangent, index in zip(found, reached, strict=True)]
 
 
 def _run_hooks(
@@ -185,7 +197,9 @@ def _run_hooks(
     return given, places
 
 
-def _differentiable_form(node: Node, entry: Record) -> tuple[Graph, tuple[Saved, ...], tuple[int, ...]]:
+def _differentiable_form(
+    node: Node, entry: Record
+) -> tuple[Graph, tuple[Saved, ...], tuple[int, ...], tuple[int, ...]]:
     """A composite's pullback in terms of its operands and results alone, which have histories."""
     needs = [index in entry.reached for index in range(len(node.inputs))]
     literals = [None if v.constant is None else (type(v.constant), v.constant) for v in node.inputs]
@@ -200,7 +214,8 @@ def _differentiable_form(node: Node, entry: Record) -> tuple[Graph, tuple[Saved,
     )
     by_value = {kept.value: kept for kept in entry.full}
     sides = {"in": node.inputs, "out": node.outputs}
-    return found.graph, tuple(by_value[sides[side][index]] for side, index in found.saved), found.reached
+    saved = tuple(by_value[sides[side][index]] for side, index in found.saved)
+    return found.graph, saved, found.seeded, found.reached
 
 
 # Operations of whose operands nothing is left: they have no values to free.
