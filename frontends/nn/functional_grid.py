@@ -12,11 +12,11 @@ from typing import Any
 
 from adjit.composite import composite
 from adjit.creation import ones
-from adjit.dispatch import apply
+from adjit.dispatch import apply, literal
 from adjit.ir.ops.indexing import gather
 from adjit.ir.ops.scalar import where
 from adjit.ir.ops.source import iota
-from adjit.ir.types import I64
+from adjit.ir.types import BOOL, I64
 from adjit.joining import stack
 from adjit.nn.functional_resampling import cubic_weights
 from adjit.ranges import linspace
@@ -148,7 +148,7 @@ def _reflected(place: Tensor, low: int, high: int) -> Tensor:
     return _choose(flips % 2 == 0, rest + least, span - rest + least)
 
 
-def _choose(condition: Tensor, one: Any, other: Any) -> Tensor:
+def _choose(condition: Any, one: Any, other: Any) -> Tensor:
     found: Tensor = apply(where, (condition, one, other))
     return found
 
@@ -197,6 +197,8 @@ def _sampled(input: Tensor, grid: Tensor, mode: str, padding_mode: str, align_co
     total: Any = 0
     if mode == "nearest":
         total = _fetch(input, [place.round().long() for place in places])
+        # The grid has a gradient of zeros: it is an operand of which nothing is taken.
+        total = _choose(literal(False, BOOL), places[0].unsqueeze(-1).expand(total.shape), total)
     elif mode == "bilinear":
         lows = [place.floor() for place in places]
         for corner in product((0, 1), repeat=rank):

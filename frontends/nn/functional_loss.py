@@ -14,6 +14,7 @@ from adjit.elementwise import unsupported
 from adjit.errors import explained
 from adjit.ir.ops import named
 from adjit.ir.ops.scalar import where
+from adjit.promotion import cast_to, result_dtype
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
@@ -154,18 +155,42 @@ def huber_loss(
 
 @composite("BinaryCrossEntropy")
 def bernoulli_loss(input: Tensor, target: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
-    """-(target*log(input) + (1 - target)*log(1 - input)), the logarithms not below -100."""
-    # The bound acts on the value only: in the derivative the denominator has a bound of its own.
-    log_one = clamped_log(input)
-    log_zero = clamped_log(1 - input)
-    losses = (target - 1) * log_zero - target * log_one
+    """-(target*log(input) + (1 - target)*log(1 - input)), the logarithms not below -100.
+
+    The bounds act on the values only: in the derivatives the denominators have bounds of their own, PyTorch's.
+    """
+    from adjit.linalg.ruled import apply_with_rule
+
+    dtype = result_dtype((input, target, 1.0))
+    input, target = cast_to(input, dtype), cast_to(target, dtype)
+    losses = apply_with_rule("BinaryCrossEntropy", _bernoulli, _bernoulli_rule, (0, 1), input, target)
     return reduce(losses if weight is None else losses * weight, reduction)
 
 
-def clamped_log(input: Tensor) -> Tensor:
-    """max(log(input), -100)."""
-    found: Tensor = input.log().clamp(min=-100)
-    return found
+_LEAST = 1e-12  # a variance input*(1 - input) in a denominator is not below it
+
+
+def _bernoulli(input: Tensor, target: Tensor) -> tuple[Tensor]:
+    log_one, log_zero = input.log().clamp(min=-100), (1 - input).log().clamp(min=-100)
+    return ((target - 1) * log_zero - target * log_one,)
+
+
+def _bernoulli_rule(g: Tensor, input: Tensor, target: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
+    from adjit.linalg.ruled import apply_with_rule
+
+    slope = apply_with_rule("BinaryCrossEntropyBackward", _slope, _slope_rule, (0, 1), input, target)
+    return g * slope, g * ((1 - input).log() - input.log())
+
+
+def _slope(input: Tensor, target: Tensor) -> tuple[Tensor]:
+    """The derivative of the losses by `input`."""
+    return ((input - target) / ((1 - input) * input).clamp(min=_LEAST),)
+
+
+def _slope_rule(g: Tensor, input: Tensor, target: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+    least = ((input + _LEAST) * (1 - input + _LEAST)).square()
+    to_input = g * (input * input - 2 * input * target + target) / least
+    return to_input, -g / ((1 - input) * input).clamp(min=_LEAST)
 
 
 def binary_cross_entropy(

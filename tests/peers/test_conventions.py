@@ -155,6 +155,10 @@ CASES: dict[str, tuple[Function, list[float]]] = {
     "huber": (lambda t, F, x: F.huber_loss(x, t.zeros_like(x)), [0.0, 1.0]),
     "kl": (lambda t, F, x: F.kl_div(t.zeros_like(x), x, reduction="sum"), [0.0, 1.0]),
     "bce": (lambda t, F, x: F.binary_cross_entropy(x, t.ones_like(x)), [0.0, 1.0]),
+    "bce soft": (lambda t, F, x: F.binary_cross_entropy(x, t.full_like(x, 0.25)), [0.0, 1.0, 0.5, 1e-13]),
+    "bce target": (lambda t, F, x: F.binary_cross_entropy(x, 1 - x), [0.25, 1e-13]),
+    "nearest": (lambda t, F, x: F.grid_sample(x.reshape(1, 1, 2, 2) ** 2, x.reshape(1, 2, 1, 2), "nearest",
+                                              align_corners=False), [0.5, -0.5, 0.25, 1.0]),
     "bcel": (lambda t, F, x: F.binary_cross_entropy_with_logits(x, t.ones_like(x)), [0.0, -1000.0]),
     "hinge": (lambda t, F, x: F.hinge_embedding_loss(x, t.tensor([1.0, -1.0], dtype=t.float64)), [1.0, 1.0]),
     "maxpool": (lambda t, F, x: F.max_pool1d(x.reshape(1, 1, 4), 2), [1.0, 1.0, 2.0, 2.0]),
@@ -183,8 +187,7 @@ OTHERWISE: dict[tuple[str, int], str] = {
     ("softplus", 2): "PyTorch's second derivative is cut at its threshold of 20",
     ("lgamma", 2): "PyTorch's trigamma has errors of 1e-9, and misses its poles",
     ("digamma", 1): "as lgamma", ("log_ndtr", 2): "PyTorch's loses 4 digits by cancellation",
-    ("huber", 2): "at delta, the quadratic side", ("bce", 1): "its denominator is bounded at 1e-12",
-    ("bce", 2): "as in first order", ("logcumsumexp", 2): "what comes after elements of -inf",
+    ("huber", 2): "at delta, the quadratic side",
     ("det sing", 1): "PyTorch perturbs a singular matrix", ("det sing", 2): "not defined here at a singular matrix",
 }  # fmt: skip
 
