@@ -6,7 +6,7 @@ SciPy computes them where it is installed and knows them, else mpmath, one numbe
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -156,7 +156,9 @@ def _of_mpmath(function: Any, names: tuple[Any, ...], orders: tuple[int, ...]) -
     import mpmath  # type: ignore[import-untyped, unused-ignore]
     import sympy
 
-    one = sympy.lambdify(names, function, "mpmath")
+    # SymPy prints these by names that mpmath has not.
+    primes = {f"airy{kind}prime": partial(getattr(mpmath, f"airy{kind}"), derivative=1) for kind in ("ai", "bi")}
+    one = sympy.lambdify(names, function, [primes, "mpmath"])
 
     def of_numbers(*numbers: Any) -> complex:
         try:
