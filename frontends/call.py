@@ -18,6 +18,7 @@ from adjit.places import Place
 from adjit.runtime.interpreter import bind_sizes
 from adjit.state import STATE
 from adjit.tensor import Chain, Tensor
+from adjit.views import is_contiguous
 
 if TYPE_CHECKING:
     from adjit.entry import Entry
@@ -162,6 +163,8 @@ def fits(entry: Entry, call: Call) -> bool:
         memories = entry.memories
         if [i for i, tensor in enumerate(call.tensors) if tensor._memory in memories] != entry.coinciding:
             return False
+    if any(is_contiguous(call.tensors[index]) != found for index, found in entry.layouts.items()):
+        return False
     if entry.graph.size_names:
         try:
             bind_sizes(entry.graph, _all_shapes(entry, call))

@@ -63,6 +63,7 @@ class Entry:
     explanations: list[Explanation] = field(default_factory=list)
     memories: frozenset[Memory] = frozenset()  # of captured tensors
     coinciding: list[int] = field(default_factory=list)  # the tensor arguments that stand in one of them
+    layouts: dict[int, bool] = field(default_factory=dict)  # whether the program relies on arguments being contiguous
     effects: list[Effect | Refill] = field(default_factory=list)
     calls: int = 0
     memory_budget: int | None = None  # of bytes kept for a backward pass
@@ -157,6 +158,7 @@ def trace_entry(
     entry.memories = frozenset(source.memory for source in tracer.sources if source.memory is not None)
     entry.coinciding = [i for i, tensor in enumerate(call.tensors) if tensor._memory in tracer.coinciding]
     entry.memories |= tracer.coinciding
+    entry.layouts = tracer.layouts
     entry.epoch = EPOCH.count
     entry.nan_checks = tracer.nan_checks
     open_outputs = entry.open_outputs()

@@ -9,6 +9,7 @@ from adjit.ir.errors import ShapeError
 from adjit.places import Place
 from adjit.runtime.interpreter import bind_sizes
 from adjit.tensor import Tensor
+from adjit.views import is_contiguous
 
 if TYPE_CHECKING:
     from adjit.call import Call
@@ -82,6 +83,9 @@ def misfit(entry: Entry, call: Call, names: Sequence[str]) -> str:
                     return f"size of {names[source.index]}, axis {axis}: {dim} -> {extent}"
         elif source.kind == "tensor" and source.tensor is not None and source.tensor._memory is not source.memory:
             return f"the captured tensor {value.name} stands in other memory"
+    for index, found in entry.layouts.items():
+        if is_contiguous(call.tensors[index]) != found:
+            return f"{names[index]} is {'not ' if found else ''}contiguous here"
     shapes = [
         call.shapes[source.index] if source.kind == "argument" else value.dims
         for value, source in zip(entry.graph.inputs, entry.sources, strict=True)

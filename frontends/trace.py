@@ -55,6 +55,7 @@ class Tracer:
         self.has_writes = False
         self.explanations: list[Explanation] = []
         self.arguments: dict[Tensor, tuple[int, Tensor]] = {}
+        self.layouts: dict[int, bool] = {}  # whether arguments are contiguous, where that was asked
         self.proxies: dict[Tensor, Tensor] = {}  # of arguments that the function also reaches by another way
         self.lent: dict[Memory, list[Tensor]] = {}  # arguments with an input each, by their memory
         self.shared: dict[Memory, Tensor] = {}

@@ -61,6 +61,10 @@ def is_contiguous(tensor: Tensor) -> bool:
     """Whether the elements lie in row-major order without gaps."""
     if tensor._array is not None:
         return bool(tensor._array.flags.c_contiguous)
+    tracer = tensor._tracer
+    if tracer is not None and not tensor._chain and tensor in tracer.arguments:
+        index, origin = tracer.arguments[tensor]
+        return tracer.layouts.setdefault(index, is_contiguous(origin))
     dims = tensor._tensor_type.dims
     return all(d == 1 or a == b for d, a, b in zip(dims, strides(tensor), strides_of(dims), strict=True))
 

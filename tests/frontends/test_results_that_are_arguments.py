@@ -110,6 +110,16 @@ def test_open_sizes_and_strided_arguments():
     assert found.tolist() == [0, 3, 1, 4, 2, 5] and not found._is_view()
 
 
+def test_contiguous_is_a_copy_where_the_argument_is_not():
+    compiled = torch.compile(lambda x: (x.contiguous(), x.contiguous()[0]))
+    for _ in range(4):
+        for x in (torch.zeros(3, 4), torch.zeros(4, 3).t()):
+            whole, row = compiled(x)
+            row.add_(1)
+            assert (whole is x) == x.is_contiguous() == bool(x.sum())
+    assert compiled.compile_count == 2 and "x is not contiguous here" in str(compiled.explain())
+
+
 def test_buffers_and_parameters():
     class Layer(torch.nn.Module):
         def __init__(self):
