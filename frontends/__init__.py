@@ -129,8 +129,8 @@ e, inf, nan, newaxis, pi = math.e, math.inf, math.nan, None, math.pi
 
 # What a script may never touch is imported at first use.
 _LAZY_MODULES = (
-    "amp", "array_api", "data", "demo", "distributions", "fft", "func", "implicit", "linalg", "masked", "nn", "optim",
-    "passes", "signal", "special", "symbolic", "testing", "utils", "version",
+    "amp", "array_api", "cuda", "data", "demo", "distributions", "fft", "func", "implicit", "linalg", "masked", "nn",
+    "optim", "passes", "signal", "special", "symbolic", "testing", "utils", "version",
 )  # fmt: skip
 _LAZY = {"Program": "program", "check_nan": "nan_checks", "debug": "debugger", "compile": "jit",
          "load_program": "program", "parse": "program", "example_inputs": "sample_arguments", "autocast": "amp",

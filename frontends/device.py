@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from adjit.errors import explained
@@ -139,10 +140,8 @@ class _Accelerator:
 
     @property
     def amp(self) -> Any:
-        """`adjit.amp`, under the name that older scripts use."""
-        from adjit import amp
-
-        return amp
+        """`adjit.amp`, for CUDA under the names that older scripts use."""
+        return import_module("adjit.cuda.amp" if self._name == "cuda" else "adjit.amp")
 
     def current_accelerator(self, check_available: bool = False) -> None:
         """None."""
@@ -272,7 +271,7 @@ def get_device(input: Tensor) -> int:
 
 METHODS: dict[str, Callable[..., Any]] = {"get_device": get_device, "pin_memory": pin_memory}
 __all__ = [
-    "accelerator", "backends", "channels_last", "channels_last_3d", "contiguous_format", "cuda", "device",
+    "accelerator", "backends", "channels_last", "channels_last_3d", "contiguous_format", "device",
     "get_default_device", "get_device", "layout", "legacy_contiguous_format", "memory_format", "mps", "preserve_format",
     "set_default_device", "strided", "xpu",
 ]  # fmt: skip

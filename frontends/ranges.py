@@ -54,6 +54,28 @@ def arange(
     return finished(of_array(*_spaced(first, last, by, target)), requires_grad, out)
 
 
+def range(
+    start: Any, end: Any, step: Any = 1, *, out: Tensor | None = None, dtype: Any = None, layout: Any = None,
+    device: Any = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """start + i*step for i = 0, 1, ... up to end, which is included; deprecated in PyTorch, for `arange`.
+
+    Errors: RuntimeError for a step of 0, or one that leads away from `end`.
+    """
+    warnings.warn(
+        "torch.range is deprecated and will be removed in a future release because its behavior is inconsistent with "
+        "Python's range builtin. Instead, use torch.arange, which produces values in [start, end).",
+        UserWarning,
+        stacklevel=2,
+    )
+    check_device(device)
+    first, last, by = (_plain(_bound(x, name)) for x, name in ((start, "start"), (end, "end"), (step, "step")))
+    target = dtype_argument(dtype, "range") or (default_float() if out is None else out._dtype)
+    _check_direction(first, last, by)
+    points = first + np.arange(math.floor((last - first) / by) + 1, dtype=np.float64) * by
+    return finished(of_array(stored(points, F64, target), target), requires_grad, out)
+
+
 def _bound(value: Any, name: str) -> Any:
     if isinstance(value, Tensor):
         value = value.item()
@@ -266,4 +288,4 @@ tril_indices = _triangle(np.tril_indices, "tril_indices", "Rows and columns of t
 triu_indices = _triangle(np.triu_indices, "triu_indices", "Rows and columns of the upper triangle, row by row.")
 
 METHODS: dict[str, Callable[..., Any]] = {}
-__all__ = ["arange", "linspace", "logspace", "meshgrid", "tril_indices", "triu_indices"]
+__all__ = ["arange", "linspace", "logspace", "meshgrid", "range", "tril_indices", "triu_indices"]

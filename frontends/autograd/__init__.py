@@ -27,8 +27,9 @@ __all__ = [
 _LAZY = {
     "Function": "function", "detect_anomaly": "anomaly", "set_detect_anomaly": "anomaly",
     "gradcheck": "gradient_check", "gradgradcheck": "gradient_check", "GradcheckError": "gradient_check",
+    "Variable": "variable",
 }  # fmt: skip
-_LAZY_MODULES = ("anomaly", "function", "functional", "graph")
+_LAZY_MODULES = ("anomaly", "function", "functional", "graph", "variable")
 
 
 def __getattr__(name: str) -> Any:
