@@ -26,6 +26,8 @@ from adjit.distributions.further import (
 )
 from adjit.distributions.gamma import Beta, Chi2, Dirichlet, Gamma, StudentT
 from adjit.distributions.kl import kl_divergence, register_kl
+from adjit.distributions.low_rank import LowRankMultivariateNormal
+from adjit.distributions.matrices import LKJCholesky, Wishart
 from adjit.distributions.multivariate import MultivariateNormal
 from adjit.distributions.normal import HalfNormal, Normal
 from adjit.distributions.tails import FisherSnedecor, GeneralizedPareto
@@ -37,9 +39,11 @@ from adjit.distributions.wrapped import Independent, MixtureSameFamily
 __all__ = [
     "Bernoulli", "Beta", "Binomial", "Categorical", "Cauchy", "Chi2", "ContinuousBernoulli", "Dirichlet",
     "Distribution", "Exponential", "FisherSnedecor", "Gamma", "GeneralizedPareto", "Geometric", "Gumbel", "HalfCauchy",
-    "HalfNormal", "Independent", "InverseGamma", "Kumaraswamy", "Laplace", "LogNormal", "LogisticNormal",
+    "HalfNormal", "Independent", "InverseGamma", "Kumaraswamy", "LKJCholesky", "Laplace", "LogNormal",
+    "LogisticNormal", "LowRankMultivariateNormal",
     "MixtureSameFamily", "Multinomial", "MultivariateNormal", "NegativeBinomial", "Normal",
     "OneHotCategorical", "OneHotCategoricalStraightThrough", "Pareto", "Poisson", "RelaxedBernoulli",
-    "RelaxedOneHotCategorical", "StudentT", "TransformedDistribution", "Uniform", "VonMises", "Weibull", "biject_to",
-    "constraints", "kl_divergence", "register_kl", "transform_to", "transforms", *transforms.__all__,
+    "RelaxedOneHotCategorical", "StudentT", "TransformedDistribution", "Uniform", "VonMises", "Weibull",
+    "Wishart", "biject_to", "constraints", "kl_divergence", "register_kl", "transform_to", "transforms",
+    *transforms.__all__,
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from adjit.distributions.continuous import Cauchy, Exponential, Gumbel, Laplace,
 from adjit.distributions.discrete import Bernoulli, Binomial, Geometric, Poisson
 from adjit.distributions.distribution import Distribution, sum_rightmost
 from adjit.distributions.gamma import Beta, Dirichlet, Gamma
+from adjit.distributions.low_rank import LowRankMultivariateNormal
 from adjit.distributions.multivariate import MultivariateNormal, linalg
 from adjit.distributions.normal import HalfNormal, Normal
 from adjit.distributions.transformed import TransformedDistribution
@@ -173,6 +174,15 @@ def _multivariate(p: MultivariateNormal, q: MultivariateNormal) -> Tensor:
     shift = linalg.solve_triangular(root, (q.loc - p.loc).unsqueeze(-1), upper=False)
     squares = (spread**2).sum((-2, -1)) + (shift**2).sum((-2, -1))
     return q._half_log_det() - p._half_log_det() + 0.5 * (squares - k)
+
+
+@register_kl(LowRankMultivariateNormal, LowRankMultivariateNormal)
+@register_kl(MultivariateNormal, LowRankMultivariateNormal)
+@register_kl(LowRankMultivariateNormal, MultivariateNormal)
+def _low_rank(p: Any, q: Any) -> Tensor:
+    if p.event_shape != q.event_shape:
+        raise ValueError("KL-divergence between two (Low Rank) Multivariate Normals with different event shapes")
+    return _multivariate(p, q)
 
 
 @register_kl(Independent, Independent)

@@ -102,3 +102,21 @@ def test_slopes_of_bijections(name: str) -> None:
     found = transform.log_abs_det_jacobian(x, transform(x)).sum().item()
     assert found == pytest.approx(np.log(abs(np.linalg.det(np.array(slopes)))), rel=1e-6, abs=1e-9)
     np.testing.assert_allclose(transform.inv(transform(x)).numpy(), x.numpy(), rtol=1e-9)
+
+
+def test_matrix_distributions_by_simpler_ones() -> None:
+    """Low rank is a normal distribution; a 1 by 1 Wishart matrix a gamma value; a 2 by 2 factor's density sums to 1."""
+    diagonal, factor, x = adjit.tensor([0.5, 1.5]), adjit.tensor([[1.0], [-0.4]]), adjit.tensor([[0.2, 0.9]])
+    thin = D.LowRankMultivariateNormal(adjit.zeros(2), factor, diagonal)
+    full = D.MultivariateNormal(adjit.zeros(2), factor @ factor.mT + diagonal.diag())
+    np.testing.assert_allclose(thin.log_prob(x).numpy(), full.log_prob(x).numpy(), rtol=1e-5)
+    np.testing.assert_allclose(thin.scale_tril.numpy(), full.scale_tril.numpy(), rtol=1e-5)
+    one = D.Wishart(3.0, adjit.tensor([[2.0]]))
+    gamma = D.Gamma(1.5, 0.25)
+    assert one.log_prob(adjit.tensor([[1.7]])).item() == pytest.approx(gamma.log_prob(adjit.tensor(1.7)).item())
+    assert one.entropy().item() == pytest.approx(gamma.entropy().item())
+    r = adjit.from_numpy((np.arange(20_000) + 0.5) / 10_000 - 1)
+    rest = (1 - r**2).sqrt()
+    roots = adjit.stack([r * 0 + 1, r * 0, r, rest], -1).unflatten(-1, (2, 2))
+    density = D.LKJCholesky(2, adjit.tensor(2.5).double()).log_prob(roots).exp()
+    assert density.mean().item() * 2 == pytest.approx(1, rel=1e-4)
