@@ -64,6 +64,7 @@ class Entry:
     memories: frozenset[Memory] = frozenset()  # of captured tensors
     coinciding: list[int] = field(default_factory=list)  # the tensor arguments that stand in one of them
     layouts: dict[int, bool] = field(default_factory=dict)  # whether the program relies on arguments being contiguous
+    turned: list[tuple[int, tuple[Step, ...]]] = field(default_factory=list)  # arguments that t_() and the like change
     effects: list[Effect | Refill] = field(default_factory=list)
     calls: int = 0
     memory_budget: int | None = None  # of bytes kept for a backward pass
@@ -159,6 +160,7 @@ def trace_entry(
     entry.coinciding = [i for i, tensor in enumerate(call.tensors) if tensor._memory in tracer.coinciding]
     entry.memories |= tracer.coinciding
     entry.layouts = tracer.layouts
+    entry.turned = _turned(tracer, proxies)
     entry.epoch = EPOCH.count
     entry.nan_checks = tracer.nan_checks
     open_outputs = entry.open_outputs()
@@ -235,6 +237,18 @@ def _outputs(tracer: Tracer, found: Sequence[Any], proxies: Sequence[Tensor], va
             outputs.append(_view(tracer, leaf, places) or _output(tracer, leaf, value, len(values)))
             values.append(value)
     return outputs
+
+
+def _turned(tracer: Tracer, proxies: Sequence[Tensor]) -> list[tuple[int, tuple[Step, ...]]]:
+    """The arguments that the function made views of themselves, as `t_()` does, by these steps."""
+    found: dict[Tensor, tuple[int, tuple[Step, ...]]] = {}
+    for index, proxy in enumerate(proxies):
+        if proxy._chain and proxy not in found:
+            from adjit.view_results import first_chain, steps_of
+
+            if steps := steps_of(proxy._chain[len(first_chain(tracer, proxy)) :]):
+                found[proxy] = index, steps
+    return list(found.values())
 
 
 def _view(tracer: Tracer, leaf: Tensor, places: dict[int, int]) -> Output | None:

@@ -12,6 +12,7 @@ from adjit.dispatch import apply, literal
 from adjit.dtypes import title_of
 from adjit.errors import explained
 from adjit.indexing import value_like
+from adjit.ir.errors import TraceError
 from adjit.ir.ops.structure import reshape as reshape_op
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import BOOL
@@ -185,6 +186,11 @@ def squeeze_(input: Tensor, dim: Any = None) -> Tensor:
 def become(input: Tensor, view: Tensor) -> Tensor:
     """Make a tensor what a view of it is."""
     check_writable(input)
+    if view._tracer is not None and input._tracer is None:
+        raise TraceError(
+            "in a trace, a captured tensor cannot be given another shape in place\n"
+            "  hint: pass it as an argument, or use the function that makes a view: t() for t_()"
+        )
     for slot in ("_array", "_chain", "_strides", "_type", "_value", "_epoch", "_requires_grad", "_leaf"):
         setattr(input, slot, getattr(view, slot))
     return input

@@ -37,6 +37,7 @@ from adjit.tensor import Tensor
 if TYPE_CHECKING:
     from adjit.compiler.differentiate import Derivative
     from adjit.jit import CompiledFunction
+    from adjit.view_results import Step
 
 
 # -- running --------------------------------------------------------------------------------------------------------
@@ -77,6 +78,12 @@ def run_entry(compiled: CompiledFunction, entry: Entry, call: Call) -> Any:
     result = trees.unflatten(entry.structure, [leaf(output) for output in entry.outputs])
     if entry.effects:
         effects.apply(entry.effects, call.arguments, lambda found: [leaf(item) for item in found])
+    for index, steps in entry.turned:
+        from adjit.autograd.modes import no_grad
+        from adjit.inplace import become
+
+        with no_grad():
+            become(call.tensors[index], _replayed(entry, arrays, call.tensors[index], steps))
     return result
 
 
@@ -188,11 +195,15 @@ def _leaf(
         case "tensor":
             return output.tensor
         case "view":
-            from adjit.view_results import replayed
-
             root = call.tensors[output.index] if output.tensor is None else output.tensor
-            return replayed(root, output.steps, bind_sizes(entry.graph, [array.shape for array in arrays]))
+            return _replayed(entry, arrays, root, output.steps)
     return output.value
+
+
+def _replayed(entry: Entry, arrays: Sequence[np.ndarray], tensor: Tensor, steps: Sequence[Step]) -> Tensor:
+    from adjit.view_results import replayed
+
+    return replayed(tensor, steps, bind_sizes(entry.graph, [array.shape for array in arrays]))
 
 
 def derivative_in(entry: Entry, needs: tuple[bool, ...]) -> Derivative:

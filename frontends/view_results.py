@@ -16,7 +16,7 @@ from adjit.ir.analysis import substitute_attribute
 from adjit.ir.graph import Attribute
 from adjit.ir.primitive import Primitive
 from adjit.state import STATE
-from adjit.tensor import Tensor
+from adjit.tensor import Chain, Tensor
 from adjit.views import strides, view, viewable_strides
 
 if TYPE_CHECKING:
@@ -62,6 +62,11 @@ def _applied(step: Step, tensor: Tensor, sizes: Mapping[str, int]) -> Tensor:
     return result
 
 
+def steps_of(chain: Chain) -> tuple[Step, ...]:
+    """The steps of a chain of views that is not recorded."""
+    return tuple(Step(op, dict(items), "", False, {}) for op, items in chain)
+
+
 def steps_from_outside(tracer: Tracer, leaf: Tensor) -> tuple[Tensor, tuple[Step, ...]] | None:
     """The argument's or captured tensor that a result is a view of, as the trace knows it, and the steps from there.
 
@@ -80,11 +85,18 @@ def steps_from_outside(tracer: Tracer, leaf: Tensor) -> tuple[Tensor, tuple[Step
         steps.append(Step(op, dict(items), name, recording, marks))
         tensor, chain = source, chain[:-1]
     origin = _origin(tracer, tensor)
-    if not steps or origin is None or tensor._chain != chain or chain not in ((), origin._chain):
+    if not steps or origin is None or tensor._chain != chain or chain != first_chain(tracer, tensor):
         return None  # computed in the trace, or changed in place into another view
     if leaf.requires_grad and not _keeps_history(tracer, origin, steps):
         return None
     return tensor, tuple(reversed(steps))
+
+
+def first_chain(tracer: Tracer, root: Tensor) -> Chain:
+    """The chain that an argument's traced tensor began with, before `t_()` and the like; a captured tensor's own."""
+    if root._tracer is None:
+        return root._chain
+    return () if root._base is None else tracer.arguments[root][1]._chain  # one input serves those that share memory
 
 
 def _origin(tracer: Tracer, root: Tensor) -> Tensor | None:

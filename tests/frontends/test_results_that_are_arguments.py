@@ -6,6 +6,7 @@ import pytest
 
 import adjit as torch
 from adjit import trees
+from adjit.ir.errors import TraceError
 
 
 def _added(x):
@@ -108,6 +109,42 @@ def test_open_sizes_and_strided_arguments():
     x = torch.arange(6.0).reshape(2, 3).t()
     found = torch.compile(lambda x: x.reshape(-1))(x)
     assert found.tolist() == [0, 3, 1, 4, 2, 5] and not found._is_view()
+
+
+def _turned(x):
+    x.t_()
+    return x, x * 2, x[0] + 1
+
+
+def _widened(x):
+    x.unsqueeze_(0).add_(1)
+    return x.sum()
+
+
+def test_views_of_a_turned_argument_have_its_numbers():
+    def function(x):
+        return x.t_()[0]
+
+    compiled = torch.compile(function)
+    x = _argument("plain")
+    assert [compiled(x).tolist() for _ in range(4)] == [[0, 3], [0, 1, 2]] * 2
+
+
+@pytest.mark.parametrize("function", [_turned, _widened])
+def test_arguments_of_another_shape_in_place(function):
+    compiled = torch.compile(function)
+    for _ in range(4):
+        x, y = _argument("plain"), _argument("plain")
+        for _ in range(2):
+            assert _facts(compiled(x), x) == _facts(function(y), y)
+            assert x.shape == y.shape and x.stride() == y.stride()
+
+
+def test_captured_tensors_keep_their_shape():
+    w = torch.zeros(2, 3)
+    with pytest.raises(TraceError, match="another shape"):
+        torch.compile(lambda x: x @ w.t_())(torch.ones(2, 3))
+    assert w.tolist() == [[0.0] * 3] * 2
 
 
 def test_contiguous_is_a_copy_where_the_argument_is_not():
