@@ -66,6 +66,27 @@ def test_the_determinants_derivative_is_the_cofactors_also_where_singular() -> N
     np.testing.assert_allclose(a.grad.numpy(), [[4, -2], [-2, 1]], rtol=1e-12)
 
 
+@pytest.mark.parametrize("rank", [0, 1, 2, 3])
+@pytest.mark.parametrize("kind", ["f", "c"])
+def test_the_determinants_second_derivative_is_right_at_every_rank(rank: int, kind: str) -> None:
+    random = np.random.default_rng(rank)
+    imaginary = 1j if kind == "c" else 0
+    left, right, g, step = (random.normal(size=(3, 3)) + imaginary * random.normal(size=(3, 3)) for _ in range(4))
+    array = left[:, :rank] @ right[:rank]
+    a = torch.tensor(array, requires_grad=True)
+    (first,) = torch.autograd.grad(linalg.det(a), a, torch.ones_like(linalg.det(a)), create_graph=True)
+    (second,) = torch.autograd.grad(first, a, torch.tensor(g))
+
+    def cofactors(matrix: Any) -> Any:
+        rows = [matrix[[1, 2, 0]], matrix[[2, 0, 1]]]
+        return np.stack([np.cross(first, second) for first, second in zip(*rows, strict=True)])
+
+    # They are polynomials of degree 2: a central difference of any step is exact.
+    moved = (np.conj(cofactors(array + step)) - np.conj(cofactors(array - step))) / 2
+    left, right = (np.sum(np.conj(x) * y).real for x, y in ((g, moved), (second.numpy(), step)))
+    assert left == pytest.approx(right, rel=1e-11, abs=1e-12)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -171,6 +171,7 @@ CASES: dict[str, tuple[Function, list[float]]] = {
     "tan": (lambda t, F, x: t.tan(x), [0.0]),
     "polygamma": (lambda t, F, x: t.polygamma(1, x), [1.0]),
     "det sing": (lambda t, F, x: t.linalg.det(x.reshape(2, 2)), [0.0, 0.0, 0.0, 1.0]),
+    "det rank 1": (lambda t, F, x: t.linalg.det(x.reshape(2, 2)), [1.0, 2.0, 2.0, 4.0]),
     "slogdet": (lambda t, F, x: t.linalg.slogdet(x.reshape(2, 2))[1], [1.0, 0.0, 0.0, 1.0]),
     "masked_fill": (lambda t, F, x: t.softmax(x.masked_fill(t.tensor([True, True]), -inf), 0), [1.0, 2.0]),
     "nansum": (lambda t, F, x: x.nansum(), [nan, 1.0]),
@@ -188,7 +189,7 @@ OTHERWISE: dict[tuple[str, int], str] = {
     ("lgamma", 2): "PyTorch's trigamma has errors of 1e-9, and misses its poles",
     ("digamma", 1): "as lgamma", ("log_ndtr", 2): "PyTorch's loses 4 digits by cancellation",
     ("huber", 2): "at delta, the quadratic side",
-    ("det sing", 1): "PyTorch perturbs a singular matrix", ("det sing", 2): "not defined here at a singular matrix",
+    ("det sing", 1): "PyTorch perturbs a singular matrix", ("det rank 1", 1): "as det sing",
 }  # fmt: skip
 
 
