@@ -209,3 +209,26 @@ class StickBreakingTransform(PlainTransform):
     def inverse_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """One less in the last axis."""
         return (*shape[:-1], shape[-1] - 1)
+
+
+class CumulativeDistributionTransform(Transform):
+    """The cdf of a distribution: its own values become uniform ones."""
+
+    codomain = constraints.unit_interval
+    bijective = True
+    _sign = +1
+
+    def __init__(self, distribution: Any, cache_size: int = 0) -> None:
+        super().__init__(cache_size)
+        self.distribution = distribution
+        self.domain = distribution.support
+
+    def _call(self, x: Tensor) -> Tensor:
+        return self.distribution.cdf(x)
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return self.distribution.icdf(y)
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        """The distribution's log_prob."""
+        return self.distribution.log_prob(x)

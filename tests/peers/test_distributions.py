@@ -79,6 +79,12 @@ CASES: dict[str, tuple[Any, Any]] = {
         lambda D, a, b: D.TransformedDistribution(D.Laplace(a, b), [D.SoftplusTransform(), D.SigmoidTransform()]),
         [0.6, 0.7, 0.9],
     ),
+    "Cumulative": (
+        lambda D, a, b: D.TransformedDistribution(
+            D.Normal(a, b), D.transforms.CumulativeDistributionTransform(D.Normal(b, a))
+        ),
+        [0.2, 0.5, 0.9],
+    ),
     "StickBreaking": (
         lambda D, a, b: D.TransformedDistribution(D.Normal(a[:2], b[:2]), D.StickBreakingTransform()), [0.2, 0.5, 0.3]
     ),
