@@ -116,7 +116,7 @@ def build(
         checks=tuple(HostOperation(call.function, call.operands, call.results) for call in driver.host_checks),
     )
     if made is not None:
-        return quick_or_best(lowered, emitted.text, layout, level, made, quick)
+        return quick_or_best(lowered, emitted.text, layout, target, level, made, quick)
     key, code = object_of(emitted.text, target, level)
     if clock is None:
         return load_program(lowered, code, key, layout)

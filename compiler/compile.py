@@ -22,6 +22,7 @@ from adjit.compiler.llvm.target import host_target
 from adjit.compiler.load import MAIN, load_program
 from adjit.compiler.passes import any_registered
 from adjit.ir.analysis import callees
+from adjit.ir.errors import CompileError
 from adjit.ir.graph import Graph
 from adjit.ir.hashing import structural_hash
 from adjit.ir.logs import listening
@@ -136,7 +137,8 @@ def _stored(graph: Graph, key: bytes, strict: bool, threads: int, quick: bool) -
         with collector_paused():
             best = build(lowered(graph, strict=strict), strict=strict, threads=threads)
         assert isinstance(best.library, Library)
-        assert best.layout == layout
+        if best.layout != layout:  # callers keep memory of this layout
+            raise CompileError(f"@{graph.name}: the program in the disk cache is another one; remove it there")
         _store(key, best.layout, best.library.key, quick=False)
         return best.library, best.library.address(MAIN)
 

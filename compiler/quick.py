@@ -13,6 +13,7 @@ from typing import TypeAlias
 from adjit.compiler.cost import cost_of, runs_of
 from adjit.compiler.fuse_cost import TYPICAL
 from adjit.compiler.llvm.jit import object_of, quick_object_of
+from adjit.compiler.llvm.target import Target
 from adjit.compiler.load import MAIN, load_library, load_program
 from adjit.ir.graph import Graph
 from adjit.runtime.executable import Executable, Layout
@@ -28,17 +29,17 @@ _LOST_BY_OPERATION, _LOST_BY_BYTE = 2e-11, 5e-11
 
 
 def quick_or_best(
-    lowered: Graph, text: str, layout: Layout, level: int, made: Made, wanted: bool
+    lowered: Graph, text: str, layout: Layout, target: Target | None, level: int, made: Made, wanted: bool
 ) -> Executable:
     """The executable of a program's LLVM text, with quick code if that is `wanted` and pays for a first call."""
-    quick = quick_object_of(text) if wanted and _pays(lowered, text) else None
+    quick = quick_object_of(text, target) if wanted and _pays(lowered, text) else None
     if quick is None:
-        key, code = object_of(text, None, level)
+        key, code = object_of(text, target, level)
         made(layout, key, False)
         return load_program(lowered, code, key, layout)
 
     def better() -> tuple[object, int]:
-        key, code = object_of(text, None, level)
+        key, code = object_of(text, target, level)
         library = load_library(code, key, layout)
         made(layout, key, False)
         return library, library.address(MAIN)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from adjit.compiler.llvm.binding import llvm, side_by_side, unlocked
-from adjit.compiler.llvm.objects import Library, cached_object, compile_lock, load, object_key, pack, unpack
+from adjit.compiler.llvm.objects import Library, cached_object, load, object_key, pack, unpack
 from adjit.compiler.llvm.parallel import LEAST_SHARED, Text, divide
 from adjit.compiler.llvm.target import Target, host_target, target_machine
 from adjit.ir.errors import CompileError
@@ -63,17 +63,16 @@ def object_of(
 
 
 def quick_object_of(text: str, target: Target | None = None) -> tuple[bytes, bytes] | None:
-    """The quick object of `text`, from the disk cache or compiled, after its key in the cache; None as above."""
-    target = target or host_target()
-    key = object_key(text, target, 0, False)
-    with compile_lock():
-        cache = default_cache()
-        code = cache.get(key) if cache else None
-        if code is None:
-            code = quick_objects(text, target)
-            if cache and code is not None:
-                cache.put(key, code)
-    return None if code is None else (key, code)
+    """The object, after its key, of code that LLVM makes in a fifth of the time.
+
+    It is slower, but in functions marked `hot`; results have the same bits as those of the best code.  None where the
+    text is one that cannot be divided.
+    """
+    target, found = target or host_target(), divide(text)
+    if found is None:
+        return None
+    key = object_key(text, target, "quick", False)
+    return key, cached_object(key, lambda: _divided_objects(found, target, quick=True))
 
 
 def compile_object(text: str, target: Target | None = None, level: int = 2, *, vectorize: bool = False) -> bytes:
@@ -97,15 +96,6 @@ def compile_objects(text: str, target: Target | None = None, level: int = 2, *, 
     if found is None:
         return compile_object(text, target, level, vectorize=vectorize)
     return _divided_objects(found, target or host_target(), quick=False)
-
-
-def quick_objects(text: str, target: Target | None = None) -> bytes | None:
-    """Objects of code that LLVM makes in a fifth of the time, and which is slower, but in functions marked `hot`.
-
-    None where the text is one that cannot be divided.  Results have the same bits as those of the best code.
-    """
-    found = divide(text)
-    return None if found is None else _divided_objects(found, target or host_target(), quick=True)
 
 
 def _divided_objects(text: Text, target: Target, quick: bool) -> bytes:

@@ -13,7 +13,7 @@ from adjit.compiler.llvm.target import Target
 from adjit.runtime.cache import cache_key, default_cache
 
 # Raised when the same text would be compiled otherwise than before: it is part of every cache key.
-PIPELINE_VERSION = 2
+PIPELINE_VERSION = 3
 
 # Before several objects in one run of bytes: their count, and each with its length.
 _MAGIC = b"adjitset"
@@ -90,7 +90,7 @@ def cached_object(key: bytes, make: Callable[[], bytes]) -> bytes:
         return code
 
 
-def object_key(text: str, target: Target, level: int, vectorize: bool) -> bytes:
+def object_key(text: str, target: Target, level: int | str, vectorize: bool) -> bytes:
     """The cache key of the object: everything that its bytes depend on."""
     machine = (target.triple, target.cpu, target.features, target.abi)
     options = (str(level), str(vectorize))

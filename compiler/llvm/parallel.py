@@ -79,7 +79,7 @@ def divide(text: str) -> Text | None:
 
 
 def _balanced(text: Text, names: Iterable[str], parts: int) -> list[list[str]]:
-    """Functions in lists of about equal length in lines, inlined ones counted in; the longest list first."""
+    """Functions in lists of about equal length in lines, inlined ones counted in."""
     lines = {name: body.count("\n") for name, body in text.bodies.items()}
     weights = {
         name: lines[name] + sum(lines[used] for used in text.uses[name] if used in text.copied) for name in names
@@ -90,7 +90,7 @@ def _balanced(text: Text, names: Iterable[str], parts: int) -> list[list[str]]:
         least = loads.index(min(loads))
         dealt[least].append(name)
         loads[least] += weights[name]
-    return [own for _, own in sorted(zip(loads, dealt, strict=True), key=lambda pair: -pair[0])]
+    return dealt
 
 
 def _module(text: Text, own: Iterable[str]) -> str:
