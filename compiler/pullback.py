@@ -80,6 +80,15 @@ def active_values(nodes: Sequence[Node], inputs: Sequence[Value]) -> set[Value]:
     return active
 
 
+def values_behind(nodes: Sequence[Node], results: Sequence[Value]) -> set[Value]:
+    """The floating values that `results` vary with."""
+    found = {value for value in results if value.dtype.is_continuous}
+    for node in reversed(nodes):
+        if not found.isdisjoint(node.outputs):
+            found.update(value for value in varies_with(node) if value.dtype.is_continuous)
+    return found
+
+
 def _settle(
     builder: Builder,
     value: Value,

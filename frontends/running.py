@@ -314,14 +314,13 @@ class CompiledPullback:
         return _varying(forward, tuple(index for index, cotangent in enumerate(arriving) if cotangent is not None))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _varying(graph: Graph, outputs: tuple[int, ...]) -> tuple[bool, ...]:
     """Whether one of these outputs varies with each input of the graph."""
-    from adjit.compiler.pullback import active_values
+    from adjit.compiler.pullback import values_behind
 
-    roots = [graph.outputs[index] for index in outputs]
-    found = [active_values(graph.nodes, [value]) for value in graph.inputs]
-    return tuple(any(root in active for root in roots) for active in found)
+    found = values_behind(graph.nodes, [graph.outputs[index] for index in outputs])
+    return tuple(value in found for value in graph.inputs)
 
 
 def operands_of(entry: Entry, call: Call) -> list[Tensor | None]:

@@ -72,7 +72,7 @@ class Tracer:
         self.parent: Tracer | None = None
         self.nan_checks: Any = None  # what the traced function wants looked for (nan_checks.py)
         self.spaces: list[tuple[Any, set[str] | None]] = []  # what of Python the function may write (see reach.py)
-        self.changes: Changes | None = None  # watches that
+        self.changes: Changes | None = None  # what the traced function changes in Python's objects
 
     # -- running ----------------------------------------------------------------------------------------------------
     def __enter__(self) -> Tracer:
