@@ -1,6 +1,7 @@
 """Simplification: equal ops are computed once, constants are folded, and identities that hold bit for bit are applied.
 
 Nothing is reassociated, and NaN, infinities and signed zeros come out as they would have (but for a NaN's payload).
+Only powers with small exponents are rounded otherwise, as products (`simplify_rules.constant_power`).
 """
 
 from __future__ import annotations

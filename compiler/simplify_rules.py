@@ -1,6 +1,7 @@
 """The identities of `simplify` on scalar ops: each takes the site of an op and gives the value it equals, or None.
 
 A rule holds bit for bit: `x + 0` is not x for x = -0, `x * 0` is not 0 for an infinite x, `x - x` not for NaN.
+The products that powers become are rounded otherwise; their errors are stated.
 """
 
 from __future__ import annotations
@@ -205,18 +206,35 @@ def absolute_of_sign(site: Site) -> Value | None:
 
 @rule("pow")
 def constant_power(site: Site) -> Value | None:
-    """x**2 is x*x, x**1 is x, x**0 is 1 and x**-1 is 1/x, as PyTorch computes them."""
+    """x**0 is 1, x**1 is x, x**2 to x**4 are products, x**-1 is 1/x and x**-2 its square: within 1.5 ULP."""
     x, y = site.inputs
     exponent = number_in(y)
-    if exponent == 2:
-        return site.full(site.make("mul", x, x))
-    if exponent == 1:
-        return site.full(x)
     if exponent == 0:
         return site.number(1)
-    if exponent == -1 and x.dtype.is_float:
-        return site.full(site.make("div", site.builder.constant(1, x.dtype), x))
-    return None
+    if exponent == 1:
+        return site.full(x)
+    if exponent in (-1, -2) and x.dtype.is_float:
+        inverse = site.make("div", 1, x)
+        return site.full(inverse if exponent == -1 else site.make("mul", inverse, inverse))
+    if exponent not in (2, 3, 4):
+        return None
+    square = site.make("mul", x, x)
+    return site.full(square if exponent == 2 else site.make("mul", square, x if exponent == 3 else square))
+
+
+@rule("pow")
+def power_of_three_halves(site: Site) -> Value | None:
+    """x**1.5 is x*sqrt(x), and x**-1.5 is (1/x)/sqrt(x), which overflow where the power does; up to 1.5 ULP."""
+    x, y = site.inputs
+    exponent = number_in(y)
+    if exponent not in (1.5, -1.5) or x.dtype not in (F32, F64):
+        return None
+    root = site.make("sqrt", x)
+    grows = exponent > 0
+    value = site.make("mul", x, root) if grows else site.make("div", site.make("div", 1.0, x), root)
+    # The root of -inf is NaN, its powers are not.
+    lowest = site.make("eq", x, -math.inf)
+    return site.full(site.make("where", lowest, math.inf if grows else 0.0, value))
 
 
 @rule("maximum", "minimum", "and", "or")

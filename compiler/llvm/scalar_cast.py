@@ -47,10 +47,19 @@ def _is_true(x: Lanes) -> Lanes:
 
 
 def _saturated(x: Lanes, target: DType) -> Lanes:
-    ty = x.type.with_dtype(target)
-    name = f"@llvm.fpto{'s' if target.kind == 'int' else 'u'}i.sat.{ty.suffix}.{x.type.suffix}"
-    x.function.module.declare(f"declare {ty.llvm} {name}({x.type.llvm})")
-    return Lanes(x.function, ty, x.function.let(f"call {ty.llvm} {name}({x.type.llvm} {x.text})"))
+    """x truncated where it fits, the nearer bound of `target` where not, 0 for NaN; LLVM's own goes lane by lane."""
+    signed = target.kind == "int"
+    opcode, least = ("fptosi", -(1 << (target.bits - 1))) if signed else ("fptoui", 0)
+    most = least + (1 << target.bits) - 1
+    if most < 2**x.format.precision:
+        bounded = (x < most).choose(x, most)
+        bounded = (bounded > least).choose(bounded, least)
+        return x.is_nan().choose(0.0, bounded).convert(opcode, target)
+    # The greatest integer is no float here, but the power of two above it is.
+    fits = ((x >= least) if signed else (x > -1.0)) & (x < most + 1)
+    value = fits.choose(x, 0.0).convert(opcode, target)
+    value = (x >= most + 1).choose(most, value)
+    return (x < least).choose(least, value) if signed else value
 
 
 def _to_half(x: Lanes) -> Lanes:
