@@ -214,7 +214,7 @@ class _Plan:
         if node.op.name == "pad" and packed and times > MOST_PADDED:
             return f"its padding would be looked at {times:.3g} times while packing"
         if node.op.name in VIEWS:
-            return None
+            return self._preferred_order(node, frames)
         cost = self.costs[node]
         if cost > PROLOGUE and packed:
             return "it is too dear to compute while packing"
@@ -226,6 +226,20 @@ class _Plan:
         if (times - 1) * cost > worth:
             return f"it would be computed {times:.3g} times"
         return None
+
+    def _preferred_order(self, node: Node, frames: Sequence[Frame]) -> str | None:
+        """Why arithmetic that is better stored is stored in the order of the permute `node`, or None.
+
+        Nothing else reads it, and rows of the last axis stay whole: sums and products then read memory as it lies.
+        """
+        perm: Sequence[int] = node.attributes.get("perm", ())  # type: ignore[assignment]
+        source = node.inputs[0].node
+        if not perm or perm[-1] != len(perm) - 1 or source is None or source in self.required:
+            return None
+        if source.op.family != "scalar" or self.users[source.output] != [node]:
+            return None
+        inner = [each for frame in frames for _, each in operand_frames(node, frame)]
+        return "its users read it in this order" if self._preferred(source, inner) else None
 
     # -- which stored ops share a kernel ------------------------------------------------------------------------------
     def group(self) -> None:

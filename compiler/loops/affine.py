@@ -202,7 +202,7 @@ def _with_names_for_atoms(expression: Dim) -> tuple[Size, dict[str, Atom]]:
 
 
 def rejoin(expression: Size) -> Size:
-    """`c*d*(e // d) + c*(e % d)` is `c*e`."""
+    """`c*d*(e // d) + c*(e % d)` is `c*e`, for as many digits as there are."""
     if isinstance(expression, int) or is_polynomial(expression):
         return expression
     flat, atoms = _with_names_for_atoms(expression)
@@ -211,7 +211,7 @@ def rejoin(expression: Size) -> Size:
         if isinstance(atom, str) or atom[0] != "%" or isinstance(flat, int):
             continue
         _, left, right = atom
-        partner = names.get(("//", left, right))
+        partner = names.get(_quotient_atom(left, right) or "")
         if partner is None:
             continue
         small, large = flat.coefficient(name), flat.coefficient(partner)
@@ -219,4 +219,15 @@ def rejoin(expression: Size) -> Size:
             continue
         flat = flat - small * Dim.named(name) - large * Dim.named(partner) + small * _plain(left)
     back: dict[str, Size] = {name: Dim({(atom,): 1}) for name, atom in atoms.items()}
-    return substitute(flat, back)
+    joined = substitute(flat, back)
+    return joined if joined == expression else rejoin(joined)
+
+
+def _quotient_atom(left: Dim, right: Dim) -> Atom | None:
+    """The quotient left // right as it is written: e // a // b is e // (a*b)."""
+    if len(left.terms) == 1:
+        ((inner, coefficient),) = left.terms
+        if coefficient == 1 and len(inner) == 1 and not isinstance(inner[0], str) and inner[0][0] == "//":
+            quotient = _plain(inner[0][1]) // (_plain(inner[0][2]) * _plain(right))
+            return next(iter(quotient.atoms)) if isinstance(quotient, Dim) else None
+    return ("//", left, right)

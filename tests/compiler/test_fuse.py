@@ -121,6 +121,14 @@ def test_heads_are_split_by_the_contraction() -> None:
     assert ops(group) == ["reshape", "dot", "permute"]
 
 
+def test_what_is_read_in_another_order_is_stored_in_it() -> None:
+    def program(x: Any, w: Any) -> Any:
+        rows = reshape(permute(x * x + x, perm=(1, 0, 2)), shape=(96, 64))
+        return reduction.reduce_sum(rows, axes=(0,)), dot(rows, w), dot(rows + 1, w)
+
+    assert groups(program, f32(4, 24, 64), f32(64, 64))[0] == ["mul", "add", "permute"]
+
+
 def test_a_sum_joins_the_copy_that_moves_it() -> None:
     found = groups(lambda x: permute(reduction.reduce_sum(x, axes=(0,)), (1, 0)), f32(3, 40, 50))
     assert found == [["reduce_sum", "permute"]]

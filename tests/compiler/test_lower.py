@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adjit.compiler.loops.affine import Bounds, collapsed
+from adjit.compiler.loops.affine import Bounds, collapsed, rejoin
 from adjit.compiler.loops.lower import lower
 from adjit.compiler.prepare import prepare
 from adjit.ir.builder import Builder
@@ -259,3 +259,9 @@ def test_a_call_of_the_host_stays_between_kernels() -> None:
     assert [node.op.name for node in loops.nodes] == ["kernel", "host_call", "kernel"]
     (found,) = run(loops, [np.array([1, 2, 3], np.float32)])
     assert found.tolist() == [-1, -2, -3]
+
+
+def test_digits_of_a_position_are_joined() -> None:
+    n = Dim.named("n")
+    assert rejoin(256 * (n // 256) + 64 * (n // 64 % 4) + n % 64) == n
+    assert rejoin(512 * (n // 256) + 64 * (n // 64 % 4) + n % 64) != n
