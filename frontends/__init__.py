@@ -146,7 +146,8 @@ def __getattr__(name: str) -> Any:
         found = globals()[name] = getattr(import_module(f"adjit.{_LAZY[name]}"), name)
         return found
     if name in _DEFERRED:
-        found = globals()[name] = _out.public(name, getattr(_surface.load(_DEFERRED[name]), name))
+        public = _out.public(name, getattr(_surface.load(_DEFERRED[name]), name))
+        found = globals()[name] = _surface.serve(name, public, method=False)
         return found
     if name in _IN_PLACE:
         found = globals()[name] = getattr(Tensor, name)

@@ -44,6 +44,11 @@ def _rows() -> list[tuple[str, str, list[str]]]:
     return [(row[0], row[1], row[2:]) for row in rows]
 
 
+def serve(name: str, found: Any, *, method: bool) -> Any:
+    """What takes the place of a function that was loaded: itself, as long as no native entry is there to serve it."""
+    return found
+
+
 class Deferred:
     """A method or property of `Tensor` whose module is loaded when it is first asked for."""
 
@@ -82,5 +87,5 @@ def load(name: str) -> Any:
     found = {**in_place_forms(module.METHODS), **module.METHODS, **getattr(module, "PROPERTIES", {})}
     for attribute, value in found.items():
         if isinstance(Tensor.__dict__.get(attribute), Deferred):
-            setattr(Tensor, attribute, value)
+            setattr(Tensor, attribute, serve(attribute, value, method=True))
     return module

@@ -17,8 +17,8 @@ import numpy as np
 WORD = 8
 # PyObject: the reference count, then the type.
 TYPE = 8
-# PyFloatObject, PyCellObject, PyWeakReference: what they hold comes after the head; PyDictObject: how many entries it
-# has.
+# PyFloatObject, PyCellObject, PyWeakReference, PySliceObject: what they hold comes after the head; PyDictObject: how
+# many entries it has.
 CONTENT = USED = 16
 # PyTupleObject: the items; PyListObject: the address of the items.
 ITEMS = 24
@@ -85,10 +85,12 @@ def _heads_hold() -> bool:
     reference = weakref.ref(inner)
     items: list[object] = [content, 1, None]
     row = tuple(items)
+    cut = slice(*items)
     return (
         numbers
         and word_at(id(reference) + CONTENT) == id(inner)
         and [word_at(id(row) + ITEMS + WORD * k) for k in range(3)] == [*map(id, items)]
+        and [word_at(id(cut) + CONTENT + WORD * k) for k in range(3)] == [*map(id, items)]
         and [word_at(word_at(id(items) + ITEMS) + WORD * k) for k in range(3)] == [*map(id, items)]
         and word_at(id(inner.__closure__[0]) + CONTENT) == id(content)
         and all(word_at(id(x) + USED) == len(x) for x in ({}, {"a": 1}, vars(sys), dict.fromkeys(range(50))))

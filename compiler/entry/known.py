@@ -43,12 +43,12 @@ PLANS, B_SLOW, ACCUMULATE, IN_ORDER_COPY, W_HOOKS, W_POST, W_RETAINED, WATCH = 7
 # NumPy's float64 scalars.
 S_TABLE, S_CALL, NUMPY_FLOAT = 85, 86, 87
 # Types of the nodes of trees.
-TUPLE, LIST, DICT = 88, 89, 90
+TUPLE, LIST, DICT, SLICE = 88, 89, 90, 93
 # A recorded node's result types; the type of references to its results.
 N_TYPES, REFERENCE = 91, 92
 # The tables of methods stand from here on.
 TABLES = 96
-METHODS = 96
+METHODS = 192
 KNOWN_WORDS = TABLES + METHODS
 
 # -- a function's table ---------------------------------------------------------------------------------------------
@@ -106,6 +106,8 @@ RESULT_WORDS = 5
 # numbers: their count, and the words of a result.  One of a node: kind and length, then the plans of its parts; each
 # stands after its key in a dict; for what a function makes of its parts, the function stands after the length.
 A_RESULT, AN_OPERAND, AN_OBJECT, A_FLOAT, AN_ARRAY, A_TUPLE, A_LIST, A_DICT, MADE_BY = 0, 1, 2, 3, 4, 5, 6, 7, 8
+# A node that only arguments have.
+A_SLICE = 9
 # The longest structure of arguments, in words; the most parts that a function makes something of.
 LONGEST_STRUCTURE, MOST_PARTS = 256, 60
 STRUCTURE_ROOM, LEAVES_ROOM, PARTS_ROOM = LONGEST_STRUCTURE + 1, MOST_OPERANDS + 1, MOST_PARTS + 1

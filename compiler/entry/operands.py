@@ -151,6 +151,8 @@ def bucket(table: int, operands: int, count: int, needs: int, names: int) -> int
                 axis += 1
         elif fixed and word(value + TYPE) == known(FLOAT):
             code = mixed(code, word(value + CONTENT))
+        elif fixed and word(value + TYPE) == known(INTEGER):
+            code = mixed(code, integer(value))
         k += 1
     return table + 8 * BUCKETS + 8 * (code & (BUCKET_COUNT - 1))
 

@@ -285,6 +285,18 @@ def by_python(table: int, found: int, operands: int, count: int, names: int) -> 
     return PyObject_Vectorcall(word(table + 8 * MISS), given + 8, count + 1, 0)
 
 
+def served_function(table: int, operands: int, count: int, positional: int, names: int) -> int:
+    """Serve a call of an operation, natively or by Python."""
+    found = PLAIN
+    if any_nodes(operands, count):
+        found = served_apart(table, operands, positional, names)
+    else:
+        found = served(table, operands, count, names, 0)
+    if found < 0 and found >= PLAIN:
+        return by_python(table, found, operands, count, names)
+    return found
+
+
 def with_self(table: int, self: int, arguments: int, positional: int, names: int) -> int:
     """Serve a method's call."""
     operands = room(GIVEN_ROOM)
@@ -298,10 +310,7 @@ def with_self(table: int, self: int, arguments: int, positional: int, names: int
     while k < count:
         set_word(operands + 16 + 8 * k, word(arguments + 8 * k))
         k += 1
-    found = served(table, operands + 8, count + 1, names, 0)
-    if found < 0 and found >= PLAIN:
-        return by_python(table, found, operands + 8, count + 1, names)
-    return found
+    return served_function(table, operands + 8, count + 1, positional + 1, names)
 
 
 def spread(function: int, self: int, arguments: int, count: int, names: int) -> int:
@@ -330,10 +339,7 @@ def adjit_function(self: int, arguments: int, positional: int, names: int) -> in
         count += PyTuple_Size(names)
     if count > MOST_OPERANDS or count == 0:
         return PyObject_Vectorcall(word(table + 8 * SLOW), arguments, positional, names)
-    found = served(table, arguments, count, names, 0)
-    if found < 0 and found >= PLAIN:
-        return by_python(table, found, arguments, count, names)
-    return found
+    return served_function(table, arguments, count, positional, names)
 
 
 def adjit_compiled(self: int, arguments: int, count: int, names: int) -> int:
@@ -352,7 +358,7 @@ def adjit_compiled(self: int, arguments: int, count: int, names: int) -> int:
 
 FUNCTIONS = (
     mode_is_known, hold_arrays, execute, computed, written, all_written, give_gradients, served, served_apart,
-    by_python, with_self,    spread, adjit_function, adjit_compiled,
+    by_python, served_function, with_self, spread, adjit_function, adjit_compiled,
 )  # fmt: skip
 
 

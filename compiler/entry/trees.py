@@ -1,4 +1,4 @@
-"""Word functions that take tuples, lists and dicts among a call's arguments apart.
+"""Word functions that take tuples, lists, dicts and slices among a call's arguments apart.
 
 A structure in words: how many arguments there are by position, how many by name, the names; then each argument: LEAF,
 or a node's kind and length and its parts, each of them after its key in a dict.  Keys are the same if they are one
@@ -11,24 +11,26 @@ from adjit.compiler.entry.interpreter import PyDict_Next, PyTuple_GetItem, PyTup
 from adjit.compiler.entry.known import (
     A_DICT,
     A_LIST,
+    A_SLICE,
     A_TUPLE,
     DICT,
     LIST,
     LONGEST_STRUCTURE,
     MOST_OPERANDS,
+    SLICE,
     TUPLE,
 )
 from adjit.compiler.entry.operands import mixed
 from adjit.compiler.llvm.words import known, room, set_word, word
-from adjit.runtime.layout import ITEMS, TYPE, USED
+from adjit.runtime.layout import CONTENT, ITEMS, TYPE, USED
 
-LEAF = 0
+LEAF, SLICE_PARTS = 0, 3
 
 
 def is_node(value: int) -> int:
     """Whether an object is one that is taken apart."""
     type = word(value + TYPE)
-    return type == known(TUPLE) or type == known(LIST) or type == known(DICT)
+    return type == known(TUPLE) or type == known(LIST) or type == known(DICT) or type == known(SLICE)
 
 
 def any_nodes(arguments: int, count: int) -> int:
@@ -61,6 +63,10 @@ def taken_apart(value: int, words: int, leaves: int) -> int:
         count = word(value + USED)
         items = word(value + ITEMS)
         return noted(words, A_LIST) and noted(words, count) and all_taken_apart(items, count, words, leaves)
+    if type == known(SLICE):
+        return noted(words, A_SLICE) and noted(words, SLICE_PARTS) and all_taken_apart(
+            value + CONTENT, SLICE_PARTS, words, leaves
+        )
     if type == known(DICT):
         return noted(words, A_DICT) and noted(words, word(value + USED)) and items_taken_apart(value, words, leaves)
     count = word(leaves)

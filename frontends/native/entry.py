@@ -56,7 +56,7 @@ _SLOTS: dict[type, dict[str, int]] = {
 _TYPES: dict[int, type] = {
     k.TENSOR: Tensor, k.PARAMETER: Parameter, k.ARRAY: np.ndarray, k.FLOAT: float, k.INTEGER: int, k.MEMORY: Memory,
     k.NODE: records.Recorded, k.VALUE: Value, k.RECORD: records.Record, k.SAVED: records.Saved,
-    k.NUMPY_FLOAT: np.float64, k.TUPLE: tuple, k.LIST: list, k.DICT: dict, k.REFERENCE: ReferenceType,
+    k.NUMPY_FLOAT: np.float64, k.TUPLE: tuple, k.LIST: list, k.DICT: dict, k.SLICE: slice, k.REFERENCE: ReferenceType,
     k.WATCH: records.Watch,
 }  # fmt: skip
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from types import FunctionType
 from typing import Any
 
+from adjit import surface
 from adjit.autograd import engine
 from adjit.native.entry import Entry, documented, native_entry
 from adjit.native.operation import Operation
@@ -17,15 +19,29 @@ from adjit.tensor import Tensor
 # Numbers beside a tensor are only ever operands of the one primitive.
 _FREE = ("add", "sub", "mul", "div", "lt", "le", "gt", "ge", "eq")
 _OTHERS = (
-    "abs", "amax", "amin", "argmax", "clamp", "cos", "erf", "exp", "expm1", "log", "log1p", "log_softmax", "logsumexp",
-    "matmul", "maximum", "mean", "minimum", "mm", "mv", "neg", "pow", "prod", "reciprocal", "relu", "rsqrt", "sigmoid",
-    "sin", "softmax", "sqrt", "square", "std", "sum", "tanh", "var", "where",
+    "abs", "acos", "acosh", "addcdiv", "addcmul", "addmm", "all", "amax", "amin", "any", "argmax", "argmin", "asin",
+    "asinh", "atan", "atan2", "atanh", "baddbmm", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "bmm",
+    "ceil", "clamp", "clamp_max", "clamp_min", "clip", "clone", "copysign", "cos", "cosh", "cross", "cumprod", "cumsum",
+    "diag", "divide", "dot", "erf", "erfc", "exp", "exp2", "expm1", "flip", "floor", "floor_divide",
+    "fmax", "fmin", "fmod", "frac", "full_like", "gather", "greater", "greater_equal", "hypot", "index_select", "inner",
+    "isfinite", "isinf", "isnan", "lerp", "less", "less_equal", "log", "log10", "log1p", "log2", "log_softmax",
+    "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "masked_fill", "matmul",
+    "maximum", "mean", "minimum", "mm", "multiply", "mv", "nan_to_num", "ne", "neg", "negative", "norm", "outer", "pow",
+    "prod", "reciprocal", "relu", "remainder", "repeat", "roll", "round", "rsqrt", "scatter_add", "sigmoid", "sign",
+    "sin", "sinh", "softmax", "sqrt", "square", "std", "subtract", "sum", "take_along_dim", "tan", "tanh", "trace",
+    "tril", "triu", "true_divide", "trunc", "var", "where", "xlogy",
 )  # fmt: skip
+# Of the namespace alone.
+_OF_NAMESPACE = ("cat", "concat", "einsum", "hstack", "stack", "vstack")
 _OPERATORS = (
     "__add__", "__sub__", "__mul__", "__truediv__", "__radd__", "__rsub__", "__rmul__", "__lt__", "__le__", "__gt__",
-    "__ge__", "__eq__", "__ne__", "__pow__", "__rtruediv__", "__matmul__", "__neg__", "__abs__",
+    "__ge__", "__eq__", "__ne__", "__pow__", "__rpow__", "__rtruediv__", "__matmul__", "__neg__", "__abs__",
+    "__floordiv__", "__mod__", "__and__", "__or__", "__xor__", "__invert__",
 )  # fmt: skip
-_NOT_FREE = ("__pow__", "__rtruediv__")
+_FREE_OPERATORS = (
+    "__add__", "__sub__", "__mul__", "__truediv__", "__radd__", "__rsub__", "__rmul__", "__lt__", "__le__", "__gt__",
+    "__ge__", "__eq__", "__ne__",
+)  # fmt: skip
 # In place: the functional form, written to the first operand.
 _IN_PLACE = (
     "add_", "sub_", "mul_", "div_", "addcmul_", "addcdiv_", "clamp_", "copy_", "exp_", "lerp_", "neg_", "pow_", "relu_",
@@ -61,42 +77,65 @@ def install() -> bool:
     entry = native_entry()
     if entry is None:
         return False
-    _install_methods(entry)
-    _install_functions(entry)
+    serving = _Serving(entry)
+    serving.methods()
+    serving.functions()
+    surface.serve = serving.loaded
     _install_compiled(entry)
     entry.serve_backward(Tensor.backward)
     engine.watch = Plans(entry).watch
     return True
 
 
-def _install_methods(entry: Entry) -> None:
-    for name in (*_OPERATORS, *_FREE, *_OTHERS, *_IN_PLACE):
-        function = getattr(Tensor, name)  # which loads one that is deferred
-        free = name in (*_FREE, *_FREE_IN_PLACE) or (name in _OPERATORS and name not in _NOT_FREE)
-        operation = Operation(entry, function, free=free, in_place=name in _IN_PLACE)
-        descriptor = entry.method(Tensor, name, documented(name, function), operation.table)
-        if descriptor is not None:
-            _installed[f"Tensor.{name}"] = operation
-            setattr(Tensor, name, descriptor)
+class _Serving:
+    """Puts native entries in the places of functions, of those loaded later when they are."""
 
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.wanted = frozenset((*_OPERATORS, *_FREE, *_OTHERS, *_IN_PLACE))
+        self.public = frozenset((*_FREE, *_OTHERS, *_OF_NAMESPACE))
 
-def _install_functions(entry: Entry) -> None:
-    """Serve the functions of the namespaces: those that are methods too share what the methods learn."""
-    import adjit
-    import adjit.nn.functional as functional
+    def methods(self) -> None:
+        """Serve the methods of `Tensor` that are loaded."""
+        for name in (*_OPERATORS, *_FREE, *_OTHERS, *_IN_PLACE):
+            function = vars(Tensor).get(name)
+            if isinstance(function, FunctionType):
+                setattr(Tensor, name, self.method(name, function))
 
-    served: dict[Any, Operation] = {op.function: op for key, op in _installed.items() if "__" not in key}
-    builtins: dict[int, Any] = {}
-    for name in (*_FREE, *_OTHERS):
-        function = getattr(adjit, name, None)
-        if function is not None and function in served:
-            builtins[id(function)] = entry.function(name, documented(name, function), served[function].table)
-    for name in _OF_NN:
-        function = getattr(functional, name)
-        if id(function) not in builtins:  # else it is one of the namespace's
-            operation = _installed[f"nn.functional.{name}"] = Operation(entry, function)
-            builtins[id(function)] = entry.function(name, documented(name, function), operation.table)
-    _replace(builtins)
+    def method(self, name: str, function: FunctionType) -> Any:
+        """What serves calls of a method."""
+        free = name in _FREE or name in _FREE_OPERATORS or name in _FREE_IN_PLACE
+        operation = Operation(self.entry, function, free=free, in_place=name in _IN_PLACE)
+        descriptor = self.entry.method(Tensor, name, documented(name, function), operation.table)
+        if descriptor is None:
+            return function
+        _installed[f"Tensor.{name}"] = operation
+        return descriptor
+
+    def functions(self) -> None:
+        """Serve the functions of the namespaces that are loaded."""
+        import adjit
+        import adjit.nn.functional as functional
+
+        builtins: dict[int, Any] = {}
+        for path, namespace, names in (("", adjit, self.public), ("nn.functional.", functional, _OF_NN)):
+            for name in sorted(names):
+                function = vars(namespace).get(name)
+                if isinstance(function, FunctionType) and id(function) not in builtins:
+                    builtins[id(function)] = self.function(path + name, function)
+        _replace(builtins)
+
+    def function(self, path: str, function: FunctionType) -> Any:
+        """What serves calls of a function."""
+        name = path.rpartition(".")[2]
+        operation = _installed[path] = Operation(self.entry, function, free=name in _FREE)
+        return self.entry.function(name, documented(name, function), operation.table)
+
+    def loaded(self, name: str, found: Any, *, method: bool) -> Any:
+        """What to put in the place of something that is loaded only now."""
+        if isinstance(found, FunctionType) and name in (self.wanted if method else self.public):
+            return self.method(name, found) if method else self.function(name, found)
+        return found
 
 
 def _replace(builtins: Mapping[int, Any]) -> None:

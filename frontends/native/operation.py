@@ -15,10 +15,12 @@ import numpy as np
 
 from adjit.compiler.entry import known as k
 from adjit.compiler.single import program_of
+from adjit.dtypes import dtype
 from adjit.ir.errors import CompileError
 from adjit.native.entry import Entry, address, mixed
 from adjit.native.program import Watched, number_array
 from adjit.native.signature import UNSERVED, Signature, is_plain, number_input, operand_for, work_of
+from adjit.native.structure import leaves_of, with_leaves
 from adjit.native.watching import Step, example, watch
 from adjit.runtime.executable import Executable
 from adjit.state import STATE
@@ -51,13 +53,14 @@ class Operation:
     def miss(self, names: tuple[str, ...] | None, *operands: Any) -> Any:
         """The result of a call that no signature fits, watched if calls of its kind came before."""
         result = self.plain(names, *operands)
-        key = _kind(operands, names, free=self.free)
+        words, leaves = leaves_of(operands, names)
+        key = _kind(leaves, id(names) if words is None else tuple(words), free=self.free)
         if key is not None and len(self._signatures) < _LIMIT:
             if len(self._seen) >= 4 * _LIMIT:
                 self._seen.clear()
             self._seen[key] = count = self._seen.get(key, 0) + 1
             if count in (_SOON, _LATER):
-                self._learn(operands, names, count == _LATER)
+                self._learn(operands, names, words, leaves, count == _LATER)
         return result
 
     def plain(self, names: tuple[str, ...] | None, *operands: Any) -> Any:
@@ -65,12 +68,24 @@ class Operation:
         split = len(operands) - (0 if names is None else len(names))
         return self.function(*operands[:split], **dict(zip(names or (), operands[split:], strict=True)))
 
-    def _learn(self, operands: tuple[Any, ...], names: tuple[str, ...] | None, compiled: bool) -> None:
-        """Make the signature of calls like this one; `compiled` allows it a program of its own."""
+    def _learn(
+        self,
+        arguments: tuple[Any, ...],
+        names: tuple[str, ...] | None,
+        structure: list[int] | None,
+        operands: tuple[Any, ...],
+        compiled: bool,
+    ) -> None:
+        """Make the signature of calls like this one, whose operands are the leaves of `arguments`.
+
+        `compiled` allows it a program of its own.
+        """
         examples = tuple(example(x) for x in operands)
-        split = len(examples) - (0 if names is None else len(names))
-        named = dict(zip(names or (), examples[split:], strict=True))
-        found = watch(self.function, examples[:split], named, in_place=self.in_place)
+        rest = iter(examples)
+        given = [with_leaves(argument, rest) for argument in arguments]
+        split = len(given) - (0 if names is None else len(names))
+        named = dict(zip(names or (), given[split:], strict=True))
+        found = watch(self.function, given[:split], named, in_place=self.in_place)
         if found is None:
             return
         watched = Watched(examples, *found)
@@ -102,8 +117,9 @@ class Operation:
         results = [watched.result._tensor_type, *(type for _, type in watched.extra)]
         output = (k.AN_OPERAND, 0, 0) if self.in_place else (k.A_RESULT, 0, 0)
         signature = Signature(
-            wanted, needs, executable, inputs, output, shapes, results, work, recorded, names=names,
-            tensors=0 if self.in_place else 1, writes=self._writes(watched), kept=watched.kept,
+            wanted, needs, executable, inputs, output, shapes, results, work, recorded,
+            names=names if structure is None else None, structure=structure,
+            tensors=0 if self.in_place else 1, writes=self._writes(watched), kept=[watched.kept, names],
         )  # fmt: skip
         words = signature.words()
         if words is not None:
@@ -186,16 +202,19 @@ def _program(watched: Watched) -> Made | None:
     return compile_graph(graph, strict=True, quick=False), inputs, shapes, work_of(graph, {})  # type: ignore[return-value]
 
 
-def _kind(operands: tuple[Any, ...], names: tuple[str, ...] | None, *, free: bool) -> Any:
-    """What operands have in common with those of calls of the same kind; None where the native entry takes none."""
+def _kind(operands: tuple[Any, ...], form: Any, *, free: bool) -> Any:
+    """What operands have in common with those of calls of the same kind; None where the native entry takes none.
+
+    `form` tells their names, or the structure that they are the leaves of.
+    """
     recording = STATE.recording and any(isinstance(x, Tensor) and x.requires_grad for x in operands)
-    parts: list[Any] = [STATE.recording, id(names)]
+    parts: list[Any] = [STATE.recording, form]
     for x in operands:
         if type(x) in (float, int):
             parts.append(type(x) if free and not recording else (type(x), x))
         elif isinstance(x, Tensor) and x._array is not None and x._dtype not in UNSERVED and is_plain(x):
             parts.append((x._dtype, x._array.shape, x.requires_grad))
-        elif x is None or type(x) in (bool, str, tuple):
+        elif x is None or x is Ellipsis or type(x) in (bool, str, dtype):
             parts.append((type(x), id(x)))
         else:
             return None
@@ -220,4 +239,6 @@ def _bucket(operands: tuple[Any, ...], needs: int, names: int, *, fixed: bool) -
                 code = mixed(code, extent)
         elif fixed and type(x) is float:
             code = mixed(code, int(np.float64(x).view(np.uint64)))
+        elif fixed and type(x) is int:
+            code = mixed(code, x % 2**64)
     return code % k.BUCKET_COUNT

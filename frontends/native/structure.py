@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from adjit import trees
 from adjit.compiler.entry import known as k
 from adjit.compiler.entry.trees import LEAF
 
-_NODES: dict[type, int] = {tuple: k.A_TUPLE, list: k.A_LIST, dict: k.A_DICT}
+_NODES: dict[type, int] = {tuple: k.A_TUPLE, list: k.A_LIST, dict: k.A_DICT, slice: k.A_SLICE}
 
 
 def is_node(value: Any) -> bool:
@@ -41,12 +41,50 @@ class TakenApart:
             self.leaves.append(value)
             self.order.append(number)
             return
+        if type(value) is slice:  # a leaf to the compiled function, to which the native entry would give its parts
+            self.fits = False
+            return
         self.words += [_NODES[type(value)], len(value)]
         for key in value if isinstance(value, dict) else range(len(value)):
             if isinstance(value, dict):
                 self.words.append(id(key))
                 self.kept.append(key)
             self._enter(value[key], number[key])
+
+
+def parts_of(value: Any) -> Sequence[Any]:
+    """What a tuple, a list or a slice holds."""
+    return (value.start, value.stop, value.step) if type(value) is slice else value
+
+
+def leaves_of(arguments: Sequence[Any], names: tuple[str, ...] | None) -> tuple[list[int] | None, tuple[Any, ...]]:
+    """The words of the structure of an operation's arguments, None where there is no node among them; and the leaves.
+
+    The last arguments were given by name.
+    """
+    if not any(map(is_node, arguments)):
+        return None, tuple(arguments)
+    words = [len(arguments) - len(names or ()), len(names or ()), *map(id, names or ())]
+    leaves: list[Any] = []
+    waiting = [*reversed(arguments)]
+    while waiting:
+        value = waiting.pop()
+        if type(value) is dict or not is_node(value):
+            words.append(LEAF)
+            leaves.append(value)
+        else:
+            parts = parts_of(value)
+            words += [_NODES[type(value)], len(parts)]
+            waiting += reversed(parts)
+    return words, tuple(leaves)
+
+
+def with_leaves(value: Any, leaves: Iterator[Any]) -> Any:
+    """An argument with other leaves."""
+    if type(value) is dict or not is_node(value):
+        return next(leaves)
+    parts = [with_leaves(part, leaves) for part in parts_of(value)]
+    return slice(*parts) if type(value) is slice else type(value)(parts)
 
 
 def plan_of(structure: Any, parts: Sequence[Sequence[int]], kept: list[Any]) -> list[int] | None:

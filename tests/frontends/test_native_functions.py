@@ -46,6 +46,15 @@ CALLS: dict[str, tuple[str, list[str], Callable[..., Any]]] = {
     "var": ("Tensor.var", ["x"], lambda x: x.var(1)),
     "clamp": ("Tensor.clamp", ["x"], lambda x: x.clamp(-0.5, 0.5)),
     "conv2d": ("nn.functional.conv2d", ["image", "kernel", "b"], lambda i, k, b: F.conv2d(i, k, b, padding=1)),
+    "of the namespace": ("sin", ["x"], lambda x: torch.sin(x)),
+    "list of tensors": ("cat", ["x", "x"], lambda x, y: torch.cat([x, y], dim=1)),
+    "tuple of tensors": ("stack", ["x", "x"], lambda x, y: torch.stack((x, y))),
+    "list of axes": ("Tensor.sum", ["x"], lambda x: x.sum([0, 1])),
+    "text": ("einsum", ["x", "w"], lambda x, w: torch.einsum("ij,kj->ik", x, w)),
+    "remainder": ("Tensor.__mod__", ["x"], lambda x: x % 0.25),
+    "roll": ("roll", ["x"], lambda x: torch.roll(x, (1, 2), (0, 1))),
+    "masked_fill": ("Tensor.masked_fill", ["x"], lambda x: x.masked_fill(SOFT > 0.5, 2.0)),
+    "outer": ("outer", ["b", "row"], lambda b, row: torch.outer(b, row)),
     "max_pool2d": ("nn.functional.max_pool2d", ["image"], lambda image: F.max_pool2d(image, 2)),
 }
 
