@@ -24,7 +24,11 @@ LONGEST = 1024  # longer lists and dicts are data, not settings
 # What a module's namespace holds by name: compared by identity.
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 TABLES = ("_parameters", "_buffers", "_modules", *HOOKS)
-_LIBRARIES = frozenset({"numpy", "scipy", "sympy", "optree", "llvmlite", "matplotlib", "pandas", "pytest"})
+_LIBRARIES = frozenset({
+    "numpy", "scipy", "sympy", "optree", "llvmlite", "matplotlib", "pandas", "pytest", "torch", "torchvision", "jax",
+    "jaxlib", "flax", "optax", "numba", "tensorflow", "keras", "sklearn", "skimage", "PIL", "cv2", "tqdm", "requests",
+    "IPython", "hypothesis", "h5py", "networkx",
+})  # fmt: skip
 _HEAP_TYPE = 1 << 9
 
 
@@ -147,7 +151,7 @@ class Reach:
         self._pending.append(content)
 
     def _function(self, function: FunctionType) -> None:
-        if not is_users_module(str(function.__module__)):
+        if not _is_users(function.__module__):
             return
         found = names_in(function.__code__)
         self.codes.append(function.__code__)
