@@ -175,6 +175,7 @@ def attach(program: Program, f: Function, buffers: Mapping[Value, int], dependen
     """A writer in `f`, with the addresses of `buffers` and the named sizes loaded where `f` stands."""
     pointers = {value: load_entry(f, "ptr", "%buffers", slot) for value, slot in buffers.items()}
     w = Writer(f, program.options, RULES, pointers, Bounds(program.least), dependence)
+    w.entries = buffers
     for number, size in enumerate(program.sizes):
         w.variables[size] = Uniform(load_entry(f, "i64", "%sizes", number))
     return w

@@ -22,10 +22,11 @@ from adjit.compiler.llvm.emit_choice import (
 )
 from adjit.compiler.llvm.emit_index import greatest, least, uniform
 from adjit.compiler.llvm.emit_loops import Body, emit_for, neutral, scalar_loop, vector_loop
-from adjit.compiler.llvm.emit_prefetch import columns_ahead, fetched_ahead
+from adjit.compiler.llvm.emit_prefetch import columns_ahead
 from adjit.compiler.llvm.emit_reduce import fused_product, run_length
 from adjit.compiler.llvm.emit_split import emit_split, is_split
 from adjit.compiler.llvm.emit_state import Ramp, Register, Slot, Uniform, Writer
+from adjit.compiler.llvm.emit_together import emit_body
 from adjit.compiler.llvm.gemm_tile import counted, offset
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import LOAD, REDUCE
@@ -101,12 +102,10 @@ def emit_nest(w: Writer, node: Node, span: tuple[str, str] | None = None) -> Non
         if goes_by_rows(node, choice, w.dependence):
             _each_tile(w, node, span, choice.lanes)
             return
-    if w.lanes == 1:
-        w.fetched = {**w.fetched, **fetched_ahead(node)}
     if is_split(w, node):
         emit_split(w, node, span)
         return
-    emit_for(w, node, span)
+    emit_for(w, node, span, lambda: emit_body(w, node, region.nodes))
 
 
 def _each_tile(w: Writer, node: Node, span: tuple[str, str] | None, lanes: int) -> None:

@@ -5,14 +5,14 @@ A loop over rows reads memory in its first pass over a row only; the other passe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from adjit.compiler.llvm.emit_choice import column_stride, cost, variables_of
 from adjit.compiler.llvm.emit_state import Writer
 from adjit.compiler.llvm.gemm_tile import offset, prefetch
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import FOR, LOAD, REDUCE, STORE, UPDATE
-from adjit.ir.graph import Node, Region, Value
+from adjit.ir.graph import Node, Value
 
 _LINE = 64
 # Bytes of an array that a core's own cache may hold; and of a row that it holds beside the next.
@@ -21,29 +21,35 @@ _SMALL, _LONGEST = 1 << 20, 32 << 10
 _AHEAD = 512
 
 
-def fetched_ahead(node: Node) -> dict[Node, int]:
+def fetched_ahead(node: Node, passes: Sequence[Sequence[Node]]) -> dict[Node, int]:
     """Loads in the loops inside a `for` over rows, by each the elements from a row to the next: one load a buffer.
 
-    The load is the one in the dearest loop, where memory has most time.
+    `passes` are the nodes of its body, those that run together side by side.  Each pass fetches for few buffers, so
+    that memory is busy all the time, and the dearest first, where memory has most time.
     """
     names = variables_of(node)
     if not names:
         return {}
-    (region,) = node.regions
-    written = {inner.inputs[0] for inner in region.walk() if inner.op in (STORE, UPDATE)}
-    best: dict[Value, tuple[int, Node, int]] = {}
-    for loop in _loops(region):
-        body = loop.regions[0]
-        for load in body.nodes:
-            if load.op is not LOAD or len(load.inputs) != 1 or load.inputs[0] in written:
-                continue
-            step = column_stride(load, names[-1])
-            if column_stride(load, variables_of(loop)[-1]) != 1 or not isinstance(step, int):
-                continue
-            found = best.get(load.inputs[0])
-            if _is_worth_it(load.inputs[0], step) and (found is None or cost(body) > found[0]):
-                best[load.inputs[0]] = cost(body), load, step
-    return {load: step for _, load, step in best.values()}
+    written = {inner.inputs[0] for inner in node.regions[0].walk() if inner.op in (STORE, UPDATE)}
+    found: dict[Value, dict[int, tuple[Node, int]]] = {}
+    costs = [sum(cost(loop.regions[0]) for loop in _loops(nodes)) for nodes in passes]
+    for number, nodes in enumerate(passes):
+        for loop in _loops(nodes):
+            for load in loop.regions[0].nodes:
+                if load.op is not LOAD or len(load.inputs) != 1 or load.inputs[0] in written:
+                    continue
+                step = column_stride(load, names[-1])
+                if column_stride(load, variables_of(loop)[-1]) != 1 or not isinstance(step, int):
+                    continue
+                if _is_worth_it(load.inputs[0], step):
+                    found.setdefault(load.inputs[0], {}).setdefault(number, (load, step))
+    taken = [0] * len(passes)
+    chosen = {}
+    for loads in sorted(found.values(), key=len):
+        best = min(loads, key=lambda number: (taken[number], -costs[number]))
+        taken[best] += 1
+        chosen[loads[best][0]] = loads[best][1]
+    return chosen
 
 
 def columns_ahead(sum: Node, column: str) -> Iterator[tuple[Node, int]]:
@@ -57,10 +63,11 @@ def columns_ahead(sum: Node, column: str) -> Iterator[tuple[Node, int]]:
             yield load, _AHEAD // load.inputs[0].type.dtype.itemsize
 
 
-def _loops(region: Region) -> Iterator[Node]:
-    for node in region.walk():
-        if node.op in (FOR, REDUCE) and variables_of(node):
-            yield node
+def _loops(nodes: Sequence[Node]) -> Iterator[Node]:
+    for node in nodes:
+        for inner in (node, *(deeper for region in node.regions for deeper in region.walk())):
+            if inner.op in (FOR, REDUCE) and variables_of(inner):
+                yield inner
 
 
 def _is_worth_it(buffer: Value, step: int) -> bool:
@@ -76,5 +83,6 @@ def _is_large(buffer: Value) -> bool:
 
 def fetch_ahead(w: Writer, type: LLType, at: str, step: int) -> None:
     """Ask for what is `step` elements after the vector at `at`."""
-    for start in range(0, type.lanes, max(1, _LINE // type.dtype.itemsize)):
-        prefetch(w.f, offset(w.f, type.element, at, step + start))
+    line = min(type.lanes, _LINE // type.dtype.itemsize)
+    for start in range(0, type.lanes, line):  # the line of the last element: a row may begin amid the first one
+        prefetch(w.f, offset(w.f, type.element, at, step + start + line - 1))

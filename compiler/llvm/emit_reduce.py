@@ -33,7 +33,7 @@ from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import BLOCK, RUN
 from adjit.ir.graph import Node
 from adjit.ir.primitive import primitive_named
-from adjit.ir.shape import Dim, product
+from adjit.ir.shape import Dim, Size, product
 from adjit.ir.types import I64
 
 # Bodies of fewer operations take all partial sums of the order `lanes` as one wide vector.
@@ -245,56 +245,84 @@ def _lanes_across(w: Writer, node: Node) -> None:
     w.registers[node.output] = Register(w.read(total), type)
 
 
+class LaneSum:
+    """A sum in the order `lanes` that goes along its own variable, `lanes` terms at a time, block after block."""
+
+    def __init__(self, w: Writer, node: Node, lanes: int) -> None:
+        self.w, self.node, self.count = w, node, partials(node)
+        self.kind, dtype = str(node.attributes["kind"]), node.output.type.dtype
+        self.type, self.scalar = LLType(dtype, lanes), LLType(dtype)
+        self.parts = Partials(w, self.kind, self.type, self.count // lanes, lanes)
+        self.sum = w.slot(self.scalar)
+        w.write(self.sum, self.scalar.constant(neutral(self.kind, dtype)))
+
+    def begin(self) -> None:
+        """Begin a block."""
+        self.parts.clear()
+
+    def add(self, start: str, run: Callable[[], None] | None = None) -> None:
+        """Take in the terms from position `start` of the block on; `run` emits what the terms are computed by."""
+        w, type = self.w, self.type
+        if run is None:
+            w.run(self.node.regions[0])
+        else:
+            run()
+        term = w.spread(_term(w, self.node))
+        if w.mask is not None:
+            term = _where_exists(w, type, term, type.constant(neutral(self.kind, type.dtype)))
+        self.parts.add(w.f.let(f"and i64 {start}, {self.count - 1}") if self.count > type.lanes else "0", term)
+
+    def end(self) -> None:
+        """Add the block."""
+        w = self.w
+        w.write(self.sum, combine(w, self.kind, self.scalar, w.read(self.sum), self.parts.total()))
+
+    def finish(self) -> None:
+        """The sum becomes the value of its node."""
+        self.w.registers[self.node.output] = Register(self.w.read(self.sum), self.scalar)
+
+
 def _lanes_along(w: Writer, node: Node, lanes: int) -> None:
     """Neighbouring terms in the lanes of a vector: all partial results at once where the body is small."""
-    kind, dtype, region = str(node.attributes["kind"]), node.output.type.dtype, node.regions[0]
     count, extents = partials(node), extents_of(node)
     last = extents[-1]
     whole_rows = isinstance(last, int) and last % lanes == 0 and last % count != 0 and len(extents) > 1
-    if cost(region) <= _SMALL and not whole_rows and w.options.lanes is None:
+    if cost(node.regions[0]) <= _SMALL and not whole_rows and w.options.lanes is None:
         lanes = count
-    parts = Partials(w, kind, LLType(dtype, lanes), count // lanes, lanes)
-    type, scalar = LLType(dtype, lanes), LLType(dtype)
-    total = w.slot(scalar)
-    w.write(total, scalar.constant(neutral(kind, dtype)))
-
-    def add(start: str) -> Callable[[], None]:
-        def body() -> None:
-            w.run(region)
-            term = w.spread(_term(w, node))
-            if w.mask is not None:
-                term = _where_exists(w, type, term, type.constant(neutral(kind, dtype)))
-            parts.add(w.f.let(f"and i64 {start}, {count - 1}") if count > lanes else "0", term)
-
-        return body
+    fold = LaneSum(w, node, lanes)
 
     def block(begin: str, end: str, known: int | None) -> None:
-        parts.clear()
+        fold.begin()
         if len(extents) == 1:
             name = variables_of(node)[0]
-            vector_loop(w, name, begin, end, lanes, lambda: add(_lane_zero(w, name))(), known)
+            vector_loop(w, name, begin, end, lanes, lambda: fold.add(lane_zero(w, name)), known)
         else:
-            _flat_vectors(w, node, begin, end, lanes, add)
-        w.write(total, combine(w, kind, scalar, w.read(total), parts.total()))
+            _flat_vectors(w, node, begin, end, lanes, fold.add)
+        fold.end()
 
-    terms = product(extents)
+    in_blocks(w, product(extents), block)
+    fold.finish()
+
+
+def in_blocks(w: Writer, terms: Size, block: Callable[[str, str, int | None], None]) -> None:
+    """`block(begin, end, known)` for each block of the order `lanes`; `known` is the number of terms of an only one."""
     if isinstance(terms, int) and terms <= BLOCK:
         block("0", str(terms), terms)
-    else:
-        size = uniform(w, terms)
-        with counted(w.f, "0", size, BLOCK) as begin, w.scope():
-            block(begin, least(w, w.f.let(f"add nsw i64 {begin}, {BLOCK}"), size), None)
-    w.registers[node.output] = Register(w.read(total), scalar)
+        return
+    size = uniform(w, terms)
+    with counted(w.f, "0", size, BLOCK) as begin, w.scope():
+        block(begin, least(w, w.f.let(f"add nsw i64 {begin}, {BLOCK}"), size), None)
 
 
-def _lane_zero(w: Writer, name: str) -> str:
+def lane_zero(w: Writer, name: str) -> str:
+    """The value of a variable in the first lane."""
     variable = w.variables[name]
     assert isinstance(variable, Ramp)
     return variable.base
 
 
 def _flat_vectors(
-    w: Writer, node: Node, begin: str, end: str, lanes: int, add: Callable[[str], Callable[[], None]]
+    w: Writer, node: Node, begin: str, end: str, lanes: int, add: Callable[[str], None]
 ) -> None:
     """The terms begin..end-1 of a domain of several variables, `lanes` at a time.
 
@@ -315,7 +343,7 @@ def _flat_vectors(
         f.start(one)
         if not never:
             with w.bound({**split_flat(w, outer, row), name: Ramp(column)}), w.vector(lanes, None):
-                add(start)()
+                add(start)
         f.jump(done)
         f.start(other)
         flat = Dim.named("@flat")
@@ -329,6 +357,6 @@ def _flat_vectors(
                 places[key] = Lanes(vector(w, (flat // step) % size, 64))
                 step = step * size
             with w.bound(places):
-                add(start)()
+                add(start)
         f.jump(done)
         f.start(done)

@@ -20,6 +20,7 @@ from adjit.compiler.llvm.emit_choice import (
 from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_loops import scalar_loop, vector_loop
 from adjit.compiler.llvm.emit_state import Ramp, Register, Uniform, Writer
+from adjit.compiler.llvm.emit_together import emit_body
 from adjit.compiler.llvm.gemm_tile import counted, minimum, offset
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import FOR, LOAD, POSITION, REDUCE, STORE
@@ -62,12 +63,11 @@ def emit_split(w: Writer, node: Node, span: tuple[str, str] | None) -> None:
 
     def one(base: str, lane: str) -> None:
         with w.bound({names[-1]: Uniform(f.let(f"add nsw i64 {base}, {lane}"))}):
-            for inner in needed:
-                w.emit_node(inner)
-                if inner in slots:
-                    type = LLType(inner.output.type.dtype)
-                    place = offset(f, type.llvm, slots[inner].pointer, lane)
-                    f.line(f"store {type.llvm} {w.register(inner.output).name}, ptr {place}")
+            emit_body(w, node, needed)
+            for inner in sums:
+                type = LLType(inner.output.type.dtype)
+                place = offset(f, type.llvm, slots[inner].pointer, lane)
+                f.line(f"store {type.llvm} {w.register(inner.output).name}, ptr {place}")
 
     def nest(depth: int) -> None:
         name, extent = names[depth], extents[depth]

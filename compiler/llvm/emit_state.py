@@ -112,6 +112,7 @@ class Writer:
         self.buffers = buffers  # pointers to the first element
         self.bounds = bounds
         self.dependence = dependence
+        self.entries: Mapping[Value, int] = {}  # of buffers in the program's table
         self.registers: dict[Value, Register] = {}
         self.variables: dict[str, Variable] = {}
         self.lanes = 1  # of the vectors in the present scope
@@ -133,6 +134,10 @@ class Writer:
     def native_lanes(self, dtype: DType) -> int:
         """Lanes of one vector register of `dtype`, at most 64; the number that the options force, if they do."""
         return self.options.lanes or max(1, min(64, self.options.target.lanes(dtype)))
+
+    def memory_of(self, buffer: Value) -> object:
+        """What tells buffers apart: two may be one entry of the program's table."""
+        return self.entries.get(buffer, buffer)
 
     # -- scopes -------------------------------------------------------------------------------------------------------
     @contextmanager

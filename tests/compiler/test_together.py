@@ -1,0 +1,73 @@
+"""Loops over a row that run together: fewer passes over memory, the same bits as one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adjit.compiler import tile_sums
+from adjit.compiler.llvm import emit_together
+from adjit.compiler.pipeline import compile_graph, llvm_of
+from adjit.ir.builder import Builder, Expr
+from adjit.ir.graph import Graph
+from adjit.ir.ops.arrays import expand, reshape, window_of
+from adjit.ir.ops.reduction import reduce_max, reduce_sum
+from adjit.ir.primitive import primitive_named
+from adjit.ir.types import F32, F64, DType, TensorType
+
+exp = primitive_named("exp")
+Program = Callable[..., tuple[Expr, ...]]
+
+
+def _spread(value: Expr, like: Expr) -> Expr:
+    return expand(reshape(value, (*value.shape, 1)), like.shape)
+
+
+def _reversed(x: Expr) -> Expr:
+    return window_of(x, (0, x.shape[1] - 1), x.shape, (1, -1))
+
+
+def moments(x: Expr, y: Expr) -> tuple[Expr, ...]:
+    """Two sums that need the mean, a row that needs both, sums down the columns and over all."""
+    centred = x - _spread(reduce_sum(x, axes=(1,)) / float(x.shape[1]), x)
+    square, product = reduce_sum(centred * centred, axes=(1,)), reduce_sum(centred * y, axes=(1,))
+    row = centred * _spread(square, x) + y * _spread(product, x)
+    shifted = row + _spread(reduce_sum(row, axes=(1,)), x)
+    return shifted, reduce_sum(row * y, axes=(0,)), reduce_sum(y, axes=(0,)), reduce_sum(row * x, axes=(0, 1))
+
+
+def backwards(x: Expr, y: Expr) -> tuple[Expr, ...]:
+    """Rows that are read back from their other end, which no loop may do while it writes them."""
+    weights = exp(x - _spread(reduce_max(x, axes=(1,)), x))
+    total = reduce_sum(weights, axes=(1,))
+    return weights * _reversed(weights) / _spread(total, x), reduce_sum(_reversed(weights) * y, axes=(1,))
+
+
+def results(program: Program, shape: tuple[int, int], dtype: DType, **options: Any) -> tuple[list[bytes], str]:
+    """The bytes of a program's results, and its LLVM text."""
+    graph = Graph("program")
+    builder = Builder(graph)
+    operands = [builder.expr(builder.input(TensorType(dtype, shape))) for _ in range(2)]
+    graph.outputs = tuple(value.value for value in program(*operands))
+    random = np.random.default_rng(shape[1])
+    arrays = [random.standard_normal(shape).astype(dtype.storage) for _ in operands]
+    found = compile_graph(graph, **options).run(arrays)
+    return [array.tobytes() for array in found], llvm_of(graph)
+
+
+@pytest.mark.parametrize("shape", [(64, 1024), (32, 1000), (48, 40), (16, 20000)], ids=str)
+@pytest.mark.parametrize("program", [moments, backwards])
+@pytest.mark.parametrize("dtype", [F32, F64], ids=str)
+def test_bits_are_those_of_loops_in_turn(
+    program: Program, shape: tuple[int, int], dtype: DType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tile_sums, "LEAST", 1)
+    together, text = results(program, shape, dtype, threads=2)
+    monkeypatch.setattr(emit_together, "_MOST", 0)
+    alone, longer = results(program, shape, dtype, threads=1)
+    assert together == alone
+    if program is moments:
+        assert text.count("phi i64") < longer.count("phi i64")
