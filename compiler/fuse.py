@@ -206,8 +206,10 @@ class _Plan:
         if any(self.inlined[frame.root] >= LARGEST for frame in frames):
             return f"the kernel has {LARGEST} ops"
         if is_reduction(node):
-            alone = len(frames) == 1 and frames[0].once and frames[0].root.op.name not in SPECIAL
-            return None if alone and frames[0].root not in self.contractions else "a reduction is used more than once"
+            # An interleave takes each element of an operand once, in a loop over all of them.
+            looped = root.op.name == "interleave" or (root.op.name not in SPECIAL and root not in self.contractions)
+            alone = len(frames) == 1 and frames[0].once and looped
+            return None if alone else "a reduction is used more than once"
         elements = max(1.0, estimate(node.outputs[0].type.size))
         packed = [frame.evaluations for frame in frames if frame.root in self.contractions]
         times = sum(frame.evaluations for frame in frames) / elements

@@ -119,19 +119,22 @@ def small_first(region: Region) -> list[Node]:
 def contraction_ends(
     region: Region, users: Mapping[Value, Sequence[Node]], outputs: set[Value]
 ) -> dict[Node, Node]:
-    """For each packed dot, and each layout op that its kernel does while storing: the last op of these."""
+    """For each packed dot, and each layout op that its kernel does while storing: the last op of these.
+
+    Several dots may end in one interleave.
+    """
     ends: dict[Node, Node] = {}
     for node in region.nodes:
         if node.op.name != "dot" or not is_packed(node):
             continue
         chain = [node]
-        wanted = {"permute", "reshape"}
+        wanted = {"permute", "reshape", "interleave"}
         while chain[-1].output not in outputs and len(users.get(chain[-1].output, ())) == 1:
             (user,) = users[chain[-1].output]
             if user.op.name not in wanted:
                 break
             # After a reshape only the order in memory is known.
-            wanted = {"reshape"}
+            wanted = {"reshape", "interleave"}
             chain.append(user)
         ends.update(dict.fromkeys(chain, chain[-1]))
     return ends
@@ -145,7 +148,7 @@ def operand_frames(node: Node, frame: Frame) -> Iterator[tuple[Value, Frame]]:
         if node.op.family == "scalar" and value.type.ndim == node.output.type.ndim:
             yield value, frame
             continue
-        once = frame.once and name in ("reshape", "permute")
+        once = frame.once and name in ("reshape", "permute", "interleave")
         if not value.dims:
             # Hoisted out of all loops.
             evaluations = 1.0

@@ -10,18 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from adjit.compiler.convolution import convolve
 from adjit.compiler.loops.special import ON_MATRICES
 from adjit.compiler.split_complex import split_complex
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Attribute, Graph, Node, Value
-from adjit.ir.ops.arrays import cast, moved, permute, reshape
-from adjit.ir.ops.contraction import dot
+from adjit.ir.ops.arrays import cast, moved
 from adjit.ir.ops.factorization import MANY_MATRICES
-from adjit.ir.ops.structure import concat, pad
-from adjit.ir.ops.windows import window
+from adjit.ir.ops.structure import concat
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.rewrite import inline_calls, rewrite
-from adjit.ir.shape import Size, product
+from adjit.ir.shape import product
 from adjit.ir.types import BF16, F16, F32, I64, DType, TensorType
 
 HALVES = (F16, BF16)
@@ -85,41 +84,7 @@ def _rounded(x: Expr, dtype: DType) -> Expr:
     return x if x.dtype is dtype else cast(x, dtype)
 
 
-# -- convolution -------------------------------------------------------------------------------------------------------
-def _conv(node: Node, x: Expr, w: Expr) -> Expr:
-    """The contraction of the kernel with all windows of the padded image; the windows are never stored."""
-    a = node.attributes
-    gaps: tuple[int, ...] = a["input_dilation"]  # type: ignore[assignment]
-    padding: tuple[tuple[Size, Size], ...] = a["padding"]  # type: ignore[assignment]
-    if any((low, high) != (0, 0) for low, high in padding) or any(gap != 1 for gap in gaps):
-        x = pad(
-            x,
-            low=(0, 0, *(low for low, _ in padding)),
-            high=(0, 0, *(high for _, high in padding)),
-            interior=(0, 0, *(gap - 1 for gap in gaps)),
-            value=0,
-        )
-    groups: Size = a["groups"]  # type: ignore[assignment]
-    samples, _, *extents = x.shape
-    features, each, *taps = w.shape
-    # With groups, every axis stands one further right.
-    shift = 0 if groups == 1 else 1
-    if shift:
-        x = reshape(x, (samples, groups, each, *extents))
-        w = reshape(w, (groups, features // groups, each, *taps))
-    spatial = range(len(extents))
-    axes = tuple(2 + shift + axis for axis in spatial)
-    windows = window(x, axes=axes, size=tuple(taps), stride=a["stride"], dilation=a["kernel_dilation"])
-    place = 2 + shift + len(extents)
-    contract = ((1 + shift, *axes), (1 + shift, *(place + axis for axis in spatial)))
-    found = dot(w, windows, contract=contract, batch=((0,), (1,)) if shift else ((), ()))
-    # Axes: [group,] feature, sample, place...
-    if not shift:
-        return permute(found, (1, 0, *(2 + axis for axis in spatial)))  # type: ignore[no-any-return]
-    found = permute(found, (2, 0, 1, *(3 + axis for axis in spatial)))
-    return reshape(found, (samples, features, *found.shape[3:]))  # type: ignore[no-any-return]
-
-
+# -- matrices and transforms ------------------------------------------------------------------------------------------
 def has_kernel(op: Primitive, types: Sequence[TensorType], least: int = 1) -> bool:
     """Whether an op on matrices has a kernel: the algorithm is known, the matrices are small, and at least so many."""
     *batch, rows, columns = types[0].dims
@@ -166,7 +131,7 @@ def _concat(node: Node, *operands: Expr) -> Expr:
 
 _RULES: dict[str, Callable[..., Expr | tuple[Expr, ...]]] = {
     "concat": _concat,
-    "conv": _conv,
+    "conv": lambda node, x, w: convolve(x, w, **node.attributes),
     "detach": lambda node, x: x,
     "sort": _sort,
 }

@@ -188,14 +188,15 @@ def _pad(pushing: _Pushing, node: Node, operands: Sequence[Pattern | None]) -> F
     return [_some(operands[0]).take(node.op.reference(_numbers(_shape(node.inputs[0])), **attributes).reshape(-1))]
 
 
-def _concat(pushing: _Pushing, node: Node, operands: Sequence[Pattern | None]) -> Found:
+def _joined(pushing: _Pushing, node: Node, operands: Sequence[Pattern | None]) -> Found:
+    """Of a concat or an interleave: each element is one of an operand, or of none."""
     filled = [
         Pattern.empty(_size(value), pushing.columns) if pattern is None else pattern
         for value, pattern in zip(node.inputs, operands, strict=True)
     ]
-    starts = np.cumsum([0, *(pattern.rows for pattern in filled)])
+    starts = np.cumsum([1, *(pattern.rows for pattern in filled)])
     numbers = [_numbers(_shape(value)) + start for value, start in zip(node.inputs, starts, strict=False)]
-    places = np.concatenate(numbers, axis=int(node.attributes["axis"]))  # type: ignore[arg-type]
+    places = np.asarray(node.op.reference(*numbers, **node.attributes)) - 1
     return [Pattern.stacked(filled, pushing.columns).take(places.reshape(-1))]
 
 
@@ -427,8 +428,8 @@ def _scan(pushing: _Pushing, node: Node, operands: Sequence[Pattern | None]) -> 
 
 
 _RULES: dict[str, Callable[[_Pushing, Node, Sequence[Pattern | None]], Found]] = {
-    "pad": _pad, "concat": _concat, "fold": _fold, "sort": _sort, "dot": _dot, "conv": _conv, "gather": _gather,
-    "call": _call, "cond": _cond, "while": _while, "scan": _scan,
+    "pad": _pad, "concat": _joined, "interleave": _joined, "fold": _fold, "sort": _sort, "dot": _dot, "conv": _conv,
+    "gather": _gather, "call": _call, "cond": _cond, "while": _while, "scan": _scan,
     **{f"reduce_{kind}": _reduce for kind in ("sum", "prod", "max", "min")},
     "recur": _cumulate, **{f"cumulate_{kind}": _cumulate for kind in ("sum", "prod", "max", "min")},
     **{f"scatter_{kind}": _scatter for kind in ("set", "add", "mul", "max", "min")},

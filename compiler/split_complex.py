@@ -35,8 +35,8 @@ Split: TypeAlias = "Expr | Pair"
 
 # Ops that move or add elements: the same on each part.
 ON_PARTS = frozenset(
-    ("as_strided", "concat", "cumulate_sum", "detach", "expand", "fold", "gather", "pad", "permute", "reduce_sum",
-     "reshape", "scatter_add", "scatter_set", "slice", "window")
+    ("as_strided", "concat", "cumulate_sum", "detach", "expand", "fold", "gather", "interleave", "pad", "permute",
+     "reduce_sum", "reshape", "scatter_add", "scatter_set", "slice", "window")
 )  # fmt: skip
 
 

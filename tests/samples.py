@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 import tests.complex_samples
-import tests.matrix_samples  # noqa: F401  (they enter their generators)
+import tests.matrix_samples
+import tests.window_samples  # noqa: F401  (they enter their generators)
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph, Region
 from adjit.ir.primitive import Primitive, primitive_named
@@ -115,23 +116,6 @@ def _(draw: Draw) -> Iterator[Sample]:
         yield Sample(f"{dtype}", (draw.array((2, 2), dtype),))
 
 
-WINDOWS: tuple[tuple[tuple[int, ...], ...], ...] = (  # shape, axes, size, stride, dilation
-    ((5,), (0,), (3,), (1,), (1,)), ((7,), (0,), (2,), (2,), (3,)), ((4, 5), (1, 0), (2, 3), (1, 1), (2, 1)),
-    ((2, 6, 5), (1, 2), (3, 2), (2, 3), (1, 2)), ((3,), (0,), (3,), (5,), (1,)), ((3,), (), (), (), ()),
-    ((0, 4), (1,), (2,), (1,), (1,)), ((6,), (0,), (1,), (2,), (1,)), ((6,), (0,), (1,), (1,), (1,)),
-)  # fmt: skip
-
-
-@samples_of("window")
-def _(draw: Draw) -> Iterator[Sample]:
-    for shape, axes, size, stride, dilation in WINDOWS:
-        attributes = {"axes": axes, "size": size, "stride": stride, "dilation": dilation}
-        yield Sample(f"{shape} {axes} {size} {stride} {dilation}", (draw.array(shape),), attributes)
-    for dtype in ALL:
-        attributes = {"axes": (0,), "size": (2,), "stride": (2,), "dilation": (2,)}
-        yield Sample(f"{dtype}", (draw.array((6,), dtype),), attributes)
-
-
 @samples_of("as_strided")
 def _(draw: Draw) -> Iterator[Sample]:
     rows: tuple[tuple[Any, ...], ...] = (  # shape of x, shape, strides, offset
@@ -145,23 +129,6 @@ def _(draw: Draw) -> Iterator[Sample]:
     for dtype in ALL:
         attributes = {"shape": (2, 2), "strides": (1, 2), "offset": 1}
         yield Sample(f"{dtype}", (draw.array((5,), dtype),), attributes)
-
-
-@samples_of("fold")
-def _(draw: Draw) -> Iterator[Sample]:
-    def counts(shape: tuple[int, ...], axes: Sequence[int], *rows: Sequence[int]) -> tuple[int, ...]:
-        found = list(shape)
-        for axis, size, stride, dilation in zip(axes, *rows, strict=True):
-            found[axis] = (shape[axis] - (size - 1) * dilation - 1) // stride + 1
-        return (*found, *rows[0])
-
-    for shape, axes, size, stride, dilation in WINDOWS:
-        attributes = {"axes": axes, "size": size, "stride": stride, "dilation": dilation, "shape": shape}
-        x = draw.array(counts(shape, axes, size, stride, dilation))
-        yield Sample(f"{shape} {axes} {size} {stride} {dilation}", (x,), attributes)
-    for dtype in NUMBERS:
-        attributes = {"axes": (0,), "size": (2,), "stride": (1,), "dilation": (2,), "shape": (5,)}
-        yield Sample(f"{dtype}", (draw.array((3, 2), dtype),), attributes)
 
 
 # -- contraction -------------------------------------------------------------------------------------------------------
@@ -192,43 +159,6 @@ def _(draw: Draw) -> Iterator[Sample]:
     spoiled[1, 0] = np.inf
     attributes = {"contract": matrix, "batch": (none, none)}
     yield Sample("NaN and inf", (spoiled, draw.array((3, 2), F32)), attributes, smooth=False)
-
-
-@samples_of("conv")
-def _(draw: Draw) -> Iterator[Sample]:
-    # x, w, stride, padding, input dilation, kernel dilation, groups
-    cases: tuple[tuple[Any, ...], ...] = (
-        ((2, 3), (4, 3), (), (), (), (), 1),
-        ((2, 2, 5), (3, 2, 3), (1,), ((0, 0),), (1,), (1,), 1),
-        ((1, 2, 6), (2, 2, 3), (2,), ((1, 1),), (1,), (1,), 1),
-        ((1, 2, 7), (2, 2, 2), (3,), ((0, 0),), (1,), (1,), 1),
-        ((1, 1, 8), (1, 1, 2), (3,), ((0, 2),), (1,), (2,), 1),
-        ((1, 1, 3), (2, 1, 2), (1,), ((3, 0),), (1,), (1,), 1),
-        ((1, 1, 3), (1, 1, 1), (2,), ((2, 3),), (1,), (1,), 1),
-        ((1, 1, 1), (1, 1, 1), (10,), ((5, 0),), (1,), (1,), 1),
-        ((1, 1, 4), (1, 1, 1), (1,), ((0, 5),), (1,), (1,), 1),
-        ((1, 2, 3), (2, 2, 2), (1,), ((1, 0),), (3,), (2,), 1),
-        ((2, 1, 4), (1, 1, 3), (2,), ((0, 1),), (2,), (1,), 1),
-        ((1, 1, 3), (1, 1, 2), (4,), ((0, 3),), (3,), (2,), 1),
-        ((2, 4, 5), (6, 2, 2), (2,), ((1, 0),), (1,), (1,), 2),
-        ((1, 3, 4), (6, 1, 3), (1,), ((1, 1),), (1,), (1,), 3),
-        ((2, 2, 3), (2, 1, 2), (1,), ((0, 1),), (2,), (1,), 2),
-        ((2, 2, 4, 3), (3, 2, 3, 2), (1, 1), ((1, 1), (0, 0)), (1, 1), (1, 1), 1),
-        ((1, 2, 5, 4), (2, 2, 2, 3), (2, 1), ((0, 1), (2, 1)), (1, 1), (2, 1), 1),
-        ((1, 2, 3, 3), (2, 1, 2, 2), (1, 2), ((0, 0), (1, 0)), (2, 1), (1, 2), 2),
-        ((1, 1, 2, 3, 2), (1, 1, 1, 2, 2), (1, 1, 1), ((0, 0), (1, 0), (0, 1)), (1, 1, 1), (1, 1, 1), 1),
-        ((0, 2, 4), (3, 2, 2), (1,), ((0, 0),), (1,), (1,), 1),
-    )
-    for x, w, stride, padding, input_dilation, kernel_dilation, groups in cases:
-        attributes = {
-            "stride": stride, "padding": padding, "input_dilation": input_dilation,
-            "kernel_dilation": kernel_dilation, "groups": groups,
-        }  # fmt: skip
-        name = f"{x} {w} {' '.join(map(str, attributes.values()))}"
-        yield Sample(name, (draw.array(x), draw.array(w)), attributes)
-    plain = {"stride": (1,), "padding": ((1, 0),), "input_dilation": (1,), "kernel_dilation": (1,), "groups": 1}
-    for dtype in (*NUMBERS, C128):
-        yield Sample(f"{dtype}", (draw.array((1, 2, 4), dtype), draw.array((2, 2, 2), dtype)), plain)
 
 
 # -- reduction ---------------------------------------------------------------------------------------------------------

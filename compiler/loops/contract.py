@@ -1,15 +1,20 @@
-"""Lowering of `dot`: to a packed contraction, or to plain sums where packing would cost more than it saves."""
+"""Lowering of `dot`: to a packed contraction, or to plain sums where packing would cost more than it saves.
+
+Contractions are stored through the layout ops after them; those that an `interleave` puts together, each at its places.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from adjit.compiler.loops.collapse import merge
-from adjit.compiler.loops.ir import CONTRACT, address
+from adjit.compiler.loops.ir import CONTRACT, STORE, address
 from adjit.compiler.loops.place import PlacingBuilder
 from adjit.compiler.loops.scalars import KernelScalars
 from adjit.ir.graph import Location, Node, Region, Value
 from adjit.ir.ops.contraction import free_axes
+from adjit.ir.ops.structure import same_position
 from adjit.ir.shape import Dim, Size, product, size_names
 from adjit.ir.types import TensorType
 
@@ -62,6 +67,37 @@ def lower_contraction(scalars: KernelScalars, result: Value, buffer: Value) -> N
     """One `contract` statement for a dot, stored through the layout ops after it."""
     dot = behind_layout(result)
     assert dot is not None
+    _contract(scalars, dot, buffer, lambda index: _destination(result, index))
+
+
+def lower_interleave(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
+    """A `contract` statement for each operand that is a packed dot, a loop for each other; zeros between them first."""
+    (out,) = buffers
+    dims = node.output.dims
+    if sum((x.type.size for x in node.inputs), start=0) != product(dims):
+        with scalars.loop(dims) as index:
+            at = address(node.output.type, index)
+            scalars.write(STORE, out, (at,), scalars.constant(0, node.output.dtype))
+    starts: Sequence[Sequence[Size]] = node.attributes["starts"]  # type: ignore[assignment]
+    for x, start in zip(node.inputs, starts, strict=True):
+        dot = behind_layout(x)
+        if x not in scalars.buffers and dot is not None and dot.op.name == "dot" and is_packed(dot):
+            _contract(scalars, dot, out, partial(_interleaved, node, start, x))
+            continue
+        with scalars.loop(x.dims) as index:
+            scalars.write(STORE, out, (_interleaved(node, start, None, index),), scalars.element(x, index))
+
+
+def _interleaved(node: Node, start: Sequence[Size], x: Value | None, index: tuple[Size, ...]) -> Size:
+    """The flat position that an interleave gives the element at `index` of an operand, or of the dot behind it, `x`."""
+    step: Sequence[int] = node.attributes["step"]  # type: ignore[assignment]
+    inside = index if x is None else _through_layout(x, index)
+    return address(node.output.type, [i * by + begin for i, by, begin in zip(inside, step, start, strict=True)])
+
+
+def _contract(
+    scalars: KernelScalars, dot: Node, buffer: Value, destination: Callable[[tuple[Size, ...]], Size]
+) -> None:
     builder = scalars.builder
     contract, batch = dot.attributes["contract"], dot.attributes["batch"]
     x, y = dot.inputs
@@ -80,7 +116,7 @@ def lower_contraction(scalars: KernelScalars, result: Value, buffer: Value) -> N
         at = dict(zip(axes, (*outer.index, *own.index, *summed.index), strict=True))
         index = [at[axis] for axis in range(value.type.ndim)]
         regions.append(_region(scalars, value, index, (outer, own, summed), dot.location))
-    where = [_destination(result, (*outer.index, *rows.index, *columns.index))]
+    where = [destination((*outer.index, *rows.index, *columns.index))]
     if any(_coefficient(where[0], variable) == 1 for variable in rows.variables):
         rows, columns, regions = columns, rows, regions[::-1]
     for kind, seen in ((outer, regions), (rows, regions[:1]), (columns, regions[1:]), (summed, regions)):
@@ -122,6 +158,18 @@ def _destination(result: Value, index: tuple[Size, ...]) -> Size:
     if node.op.name == "permute":
         index = tuple(index[axis] for axis in node.attributes["perm"])  # type: ignore[union-attr, index]
     return address(TensorType(result.dtype, dims), index) if len(dims) != 1 else index[0]
+
+
+def _through_layout(value: Value, index: tuple[Size, ...]) -> tuple[Size, ...]:
+    """The index in `value` of the element at `index` of the dot behind its layout ops."""
+    node = value.node
+    assert node is not None
+    if node.op.name not in ("permute", "reshape"):
+        return index
+    before = _through_layout(node.inputs[0], index)
+    if node.op.name == "permute":
+        return tuple(before[axis] for axis in node.attributes["perm"])  # type: ignore[union-attr, index]
+    return same_position(before, node.inputs[0].dims, value.dims)
 
 
 def _coefficient(expression: Size, variable: Dim) -> Size | None:

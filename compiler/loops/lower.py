@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from adjit.compiler.loops.affine import Bounds
-from adjit.compiler.loops.contract import behind_layout, is_packed, lower_contraction
+from adjit.compiler.loops.contract import behind_layout, is_packed, lower_contraction, lower_interleave
 from adjit.compiler.loops.ir import FUSE, INDEX, INSIDE, KERNEL, LOAD, STORE
 from adjit.compiler.loops.place import PlacingBuilder
 from adjit.compiler.loops.rows import Places, lower_rows, make_scratch, share_buffers
@@ -133,6 +133,9 @@ def _lower_body(scalars: KernelScalars, group: Region, results: Mapping[Value, V
             SPECIAL[first.node.op.name](scalars, first.node, [results[value] for value in first.node.outputs])
         return
     dot = behind_layout(first)
+    if dot is not None and dot.op.name == "interleave":
+        lower_interleave(scalars, dot, [results[first]])
+        return
     if dot is not None and dot.op.name == "dot" and is_packed(dot):
         lower_contraction(scalars, first, results[first])
         return

@@ -1,10 +1,11 @@
 """Lowering of ops whose elements are no closed form of few: running reductions, scatters, sorts, factorizations of
-small matrices; and of `concat`."""
+small matrices; and of `concat` and `interleave`, which store each operand at its places."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from adjit.compiler.loops.contract import lower_interleave
 from adjit.compiler.loops.ir import MATRICES, SORT_ROWS, STORE, UPDATE
 from adjit.compiler.loops.scalars import KernelScalars
 from adjit.ir.graph import Node, Value
@@ -120,6 +121,7 @@ def lower_concat(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -
 
 SPECIAL: dict[str, Lowering] = {
     "concat": lower_concat,
+    "interleave": lower_interleave,
     "sort": lower_sort,
     **dict.fromkeys(ON_MATRICES, lower_matrices),
     **dict.fromkeys(RUNNING, lower_running),

@@ -302,6 +302,9 @@ def kernel_cotangent(
     groups: Size,
 ) -> Array:  # fmt: skip
     """The cotangent of w: x convolved with g, samples taken for channels, stride and kernel dilation exchanged."""
+    is_spread = any(gap != 1 for gap in input_dilation) and 0 not in x.shape[2:]
+    if is_spread and all(step == 1 for step in stride):
+        return spread_kernel_cotangent(g, x, w, padding, input_dilation, kernel_dilation, groups)
     samples, channels, *extents = x.shape
     each, *taps = w.shape[1:]
     spatial = tuple(range(2, x.ndim))
@@ -337,6 +340,50 @@ def kernel_cotangent(
     if tuple(found.shape[2:]) != tuple(taps):
         found = window_of(found, (0,) * found.ndim, (*found.shape[:2], *taps))
     return permute(found, (1, 0, *spatial))
+
+
+def spread_kernel_cotangent(
+    g: Array, x: Array, w: Array, padding: Padding, input_dilation: Axes, kernel_dilation: Axes, groups: Size
+) -> Array:
+    """The cotangent of w where x is spread and the stride is 1: g convolved with x, and the taps reversed.
+
+    x[i] meets g[p] at tap t where p = (taps - 1 - t)*kernel_dilation + i*input_dilation - before, with
+    before = (taps - 1)*kernel_dilation - low: no zeros need to stand between the elements of x.
+    """
+    features, each, *taps = w.shape
+    samples = x.shape[0]
+    before: list[tuple[Size, Size]] = []
+    after: list[tuple[Size, Size]] = []
+    for extent, count, tap, (low, _), gap, kernel_gap in zip(
+        x.shape[2:], g.shape[2:], taps, padding, input_dilation, kernel_dilation, strict=True
+    ):
+        reach = (tap - 1) * kernel_gap
+        before.append(padding_and_crop(reach - low, reach, low))
+        rest = dilated_extent(extent, gap) + low - count
+        after.append(padding_and_crop(rest, dilated_extent(extent, gap) + low, count))
+    spatial = range(2, x.ndim)
+    each_out = features // groups
+    rows = permute(g, (1, 0, *spatial))
+    if groups != 1:
+        split = reshape(g, (samples, groups, each_out, *g.shape[2:]))
+        rows = reshape(permute(split, (2, 1, 0, *shifted(spatial))), (each_out, groups * samples, *g.shape[2:]))
+    wide, low_high = padded(rows, before, after, (1,) * len(taps))
+    found = conv(
+        wide,
+        permute(x, (1, 0, *spatial)),
+        stride=kernel_dilation,
+        padding=low_high,
+        input_dilation=(1,) * len(taps),
+        kernel_dilation=input_dilation,
+        groups=groups,
+    )
+    if any(tap != 1 for tap in taps):
+        start = (0, 0, *(tap - 1 for tap in taps))
+        found = window_of(found, start, found.shape, (1, 1, *(-1 for _ in taps)))
+    if groups == 1:
+        return found
+    split = permute(reshape(found, (each_out, groups, each, *taps)), (1, 0, 2, *shifted(spatial)))
+    return reshape(split, (features, each, *taps))
 
 
 @conv.batches

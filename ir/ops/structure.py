@@ -1,4 +1,4 @@
-"""Ops that move elements: reshape, permute, expand, slice, pad, concat; and detach, a boundary."""
+"""Ops that move elements: reshape, permute, expand, slice, pad, concat, interleave; and detach, a boundary."""
 
 from __future__ import annotations
 
@@ -371,6 +371,78 @@ def _(k: Scalars, index: Sequence[Size], *operands: ElementFunction, axis: int) 
         )
 
     return from_operand(0, index[axis])
+
+
+# -- interleave --------------------------------------------------------------------------------------------------------
+
+
+@primitive("structure")
+def interleave(
+    *operands: Array, starts: tuple[tuple[int, ...], ...], step: tuple[int, ...], shape: tuple[int, ...]
+) -> Array:
+    """out[starts[m] + i*step ...] = x_m[i...], and 0 where no operand's element goes.
+
+    Shapes: x_m [*dims_m] -> [*shape]; each start below step, axis by axis, and no two starts alike, so that elements of
+    different operands do not meet.
+    """
+    out = np.zeros(shape, np.asarray(operands[0]).dtype)
+    for x, start in zip(operands, starts, strict=True):
+        spans = zip(start, np.shape(x), step, strict=True)
+        out[tuple(slice(begin, begin + count * stride, stride) for begin, count, stride in spans)] = x
+    return out
+
+
+@interleave.infers
+def _(*operands: TensorType, starts: tuple[Axes, ...], step: Axes, shape: Shape) -> TensorType:
+    require(len(operands) > 0, "interleave: no operands")
+    require_one_dtype("interleave", operands)
+    require_one_each("interleave", len(operands), starts=starts)
+    require_extents("interleave", "step", step, least=1)
+    require_extents("interleave", "extent", shape)
+    require(len(set(starts)) == len(starts), "interleave: two operands have one start")
+    for x, start in zip(operands, starts, strict=True):
+        require_one_each("interleave", x.ndim, start=start, step=step, shape=shape)
+        require_extents("interleave", "start", start)
+        for axis, (begin, stride, count, extent) in enumerate(zip(start, step, x.dims, shape, strict=True)):
+            require(begin < stride, f"interleave: start {begin} is not below step {stride}")
+            over = begin + (count - 1) * stride - extent
+            if isinstance(over, int) and over >= 0:
+                raise ShapeError(f"interleave: {x} does not fit axis {axis} of {format_shape(shape)}")
+    return operands[0].with_dims(tuple(shape))
+
+
+@interleave.transposes
+def _(g: Array, *operands: Array, starts: tuple[Axes, ...], step: Axes, shape: Shape) -> tuple[Array, ...]:
+    return tuple(window_of(g, start, x.shape, step) for x, start in zip(operands, starts, strict=True))
+
+
+@interleave.batches
+def _(
+    batched: Sequence[bool], *operands: Array, starts: tuple[Axes, ...], step: Axes, shape: Shape
+) -> Array:
+    extent = batch_extent(batched, operands)
+    parts = (with_batch(x, flag, extent) for x, flag in zip(operands, batched, strict=True))
+    moved = tuple((0, *start) for start in starts)
+    return interleave(*parts, starts=moved, step=(1, *step), shape=(extent, *shape))
+
+
+@interleave.indexes
+def _(
+    k: Scalars, index: Sequence[Size], *operands: ElementFunction, starts: tuple[Axes, ...], step: Axes, shape: Shape
+) -> Element:
+    def from_operand(number: int) -> Element:
+        if number == len(operands):
+            return k.constant(0, operands[0].type.dtype)
+        x, inner = operands[number], list[Size]()
+        conditions: list[tuple[Size, Size]] = []
+        for place, begin, stride, extent in zip(index, starts[number], step, x.type.dims, strict=True):
+            if stride != 1:
+                conditions.append(((place - begin) % stride, 1))
+            inner.append((place - begin) // stride)
+            conditions.append((inner[-1], extent))
+        return k.select(k.inside(conditions), lambda: x(*inner), lambda: from_operand(number + 1))
+
+    return from_operand(0)
 
 
 # -- detach ------------------------------------------------------------------------------------------------------------
