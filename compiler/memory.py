@@ -2,7 +2,9 @@
 
 Results have memory of their own; all other values share one arena, by liveness.  Where all sizes are numbers a value
 takes the smallest free hole; one of named size takes over a dead value of equal size, or new room at the end.
-A value that is written to an input at the end is computed there directly where nothing can tell the difference.
+A value that is written to an input at the end is computed there directly where nothing can tell the difference; so is
+one that can take the place of an operand which nothing reads afterwards, such as what a loop carries.  Large carries
+that cannot change places with what a turn makes of them: entries of the table do, not the elements.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from adjit.compiler.loops.ir import AS_COMPLEX, AS_REAL, KERNEL, LOAD, POSITION, STORE, UPDATE, address
+from adjit.compiler.in_place import dying_operands, may_replace, same_element
+from adjit.compiler.loops.ir import AS_COMPLEX, AS_REAL, KERNEL, POSITION
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.primitive import Primitive
@@ -20,6 +23,8 @@ from adjit.ir.shape import Size
 from adjit.ir.types import TensorType
 
 LINE = 64
+# Carries of more bytes change places with what becomes of them, where that is cheaper than a copy.
+LARGEST_COPIED = 1024
 
 
 @frozen
@@ -45,7 +50,8 @@ class MemoryPlan:
 
     `copies` happen before a loop (by node), at the end of a region, and at the end of the graph.  `guarded` is the
     first kernel that writes an input: a fault before it must stop the program there.  `pointed` are the entries that a
-    scan points to a slice of one of its stacks; `slices` gives those of its stacked results.
+    scan points to a slice of one of its stacks; `slices` gives those of its stacked results.  `exchanges` are pairs of
+    entries (source, target) at the end of a region: each target takes the address of its source, all at once.
     """
 
     slots: dict[Value, int]
@@ -58,6 +64,7 @@ class MemoryPlan:
     guarded: Node | None = None
     pointed: set[int] = field(default_factory=set)
     slices: dict[Value, int] = field(default_factory=dict)
+    exchanges: dict[Region, list[tuple[int, int]]] = field(default_factory=dict)
 
 
 def plan_memory(graph: Graph, first: int, *, may_stop: bool = False) -> MemoryPlan:
@@ -88,11 +95,13 @@ class _Planner:
         self.begins: dict[int, int] = {}  # by table entry: the step at which memory is needed, and the last one
         self.ends: dict[int, int] = {}
         self.types: dict[int, TensorType] = {}
+        self.outside: set[int] = set()
         self.step = 0
         self.copies: dict[Region | Node, list[Copy]] = {}
         self.guarded: Node | None = None
         self.pointed: set[int] = set()
         self.slices: dict[Value, int] = {}
+        self.exchanges: dict[Region, list[tuple[int, int]]] = {}
         self.place = {node: number for number, node in enumerate(graph.nodes)}
         faults = (number for node, number in self.place.items() if may_stop or may_fault(node))
         self.last_fault = max(faults, default=-1)
@@ -115,13 +124,14 @@ class _Planner:
                 self.slots[value] = slot
                 taken.add(value)
             results.append(slot)
-        outside = {*inputs, *results}
+        self.outside = {*inputs, *results}
         self._region(graph)
         self._move(graph, [Copy(self.slots[value], slot, value.type)
                            for value, slot in zip(graph.outputs, results, strict=True)])  # fmt: skip
         plan = MemoryPlan(self.slots, self.next, inputs, tuple(results), copies=self.copies, guarded=self.guarded)
-        plan.pointed, plan.slices = self.pointed, self.slices
-        plan.temporaries, plan.arena = _place(self.begins, self.ends, self.types, outside | self.pointed)
+        plan.pointed, plan.slices, plan.exchanges = self.pointed, self.slices, self.exchanges
+        self._join_lifetimes()
+        plan.temporaries, plan.arena = _place(self.begins, self.ends, self.types, self.outside | self.pointed)
         return plan
 
     def _entry(self) -> int:
@@ -157,8 +167,9 @@ class _Planner:
         return True
 
     # -- regions ------------------------------------------------------------------------------------------------------
-    def _region(self, region: Region) -> None:
-        """Entries and lifetimes of the values in a region."""
+    def _region(self, region: Region, carried: Sequence[Value] = ()) -> None:
+        """Entries and lifetimes of the values in a region, which may overwrite the inputs `carried`."""
+        dying = dying_operands(region)
         for node in region.nodes:
             self.step += 1
             if node.op in (AS_REAL, AS_COMPLEX):
@@ -166,6 +177,7 @@ class _Planner:
             elif node.regions and node.op is not KERNEL:
                 self._control(node)
             else:
+                self._replace(node, [v for v in dying.get(node, ()) if v.node is not None or v in carried])
                 for value in node.outputs:
                     self._begin(value)
             for value in node.inputs:
@@ -175,6 +187,15 @@ class _Planner:
         self.step += 1
         for value in region.outputs:
             self._end(value)
+
+    def _replace(self, kernel: Node, dying: list[Value]) -> None:
+        """Let results of a kernel take the places of operands that die there."""
+        for result in kernel.outputs:
+            if result not in self.slots:
+                operand = next((v for v in dying if may_replace(kernel, v, result)), None)
+                if operand is not None:
+                    dying.remove(operand)
+                    self.slots[result] = self.slots[operand]
 
     def _begin(self, value: Value) -> None:
         slot = self._new(value)
@@ -207,15 +228,17 @@ class _Planner:
         invariants = int(node.attributes["invariants"])  # type: ignore[arg-type]
         condition, body = node.regions
         self._carry(node, node.inputs[invariants:], node.outputs)
+        self._rehouse(body, body.inputs[invariants:], body.outputs, node.outputs)
         for region in (condition, body):
             self._alias(region.inputs, (*node.inputs[:invariants], *node.outputs))
-            self._region(region)
-        self._carry(body, body.outputs, node.outputs)
+            self._region(region, region.inputs[invariants:] if region is body else ())
+        self._move(body, self._exchange(body, body.outputs, node.outputs))
 
     def _scan(self, node: Node) -> None:
         invariants, carries = (int(node.attributes[name]) for name in ("invariants", "carries"))  # type: ignore[arg-type]
         (body,) = node.regions
         results = node.outputs[:carries]
+        self._rehouse(body, body.inputs[invariants : invariants + carries], body.outputs[:carries], results)
         self._carry(node, node.inputs[invariants : invariants + carries], results)
         self._alias(body.inputs[: invariants + carries], (*node.inputs[:invariants], *results))
         for value in body.inputs[invariants + carries :]:
@@ -225,11 +248,9 @@ class _Planner:
         for value, stack in stacked:
             self.slices[stack] = self._new(value) if value in owned else self._entry()
             self.pointed.add(self.slices[stack])
-        self._region(body)
+        self._region(body, body.inputs[invariants : invariants + carries])
         copies = [Copy(self._new(v), self.slices[stack], v.type) for v, stack in stacked]
-        copies += [Copy(self._new(v), self._new(t), v.type)
-                   for v, t in zip(body.outputs[:carries], results, strict=True)]  # fmt: skip
-        self._move(body, copies)
+        self._move(body, [*copies, *self._exchange(body, body.outputs[:carries], results)])
 
     def _alias(self, values: Sequence[Value], of: Sequence[Value]) -> None:
         for value, other in zip(values, of, strict=True):
@@ -246,6 +267,50 @@ class _Planner:
         for value, target in zip(values, targets, strict=True):
             if value in owned:
                 self.slots[value] = self._new(target)
+
+    # -- large carries ------------------------------------------------------------------------------------------------
+    def _rehouse(
+        self, body: Region, entries: Sequence[Value], values: Sequence[Value], results: Sequence[Value]
+    ) -> None:
+        """Give a loop's large results entries that may change their addresses, where carries are computed anew."""
+        dying = dying_operands(body)
+        for entry, value, result in zip(entries, values, results, strict=True):
+            if value is entry or not _is_large(value.type) or self.slots.get(result) not in self.outside:
+                continue
+            node = value.node
+            if node is not None and entry in dying.get(node, ()) and may_replace(node, entry, value):
+                continue
+            self.slots[result] = self._entry()
+            self._begin(result)
+
+    def _exchange(self, body: Region, values: Sequence[Value], results: Sequence[Value]) -> list[Copy]:
+        """The copies of what a turn carries over that remain where entries of large values change places instead."""
+        copies = [Copy(self._new(v), self._new(t), v.type) for v, t in zip(values, results, strict=True)]
+        fixed = self.outside | self.pointed
+        made = {self.slots[v] for v in values if v.node is not None}
+        counts = Counter(copy.source for copy in copies)
+        moved = [
+            c for c in copies
+            if c.source != c.target and counts[c.source] == 1 and _is_large(c.type) and not fixed & {c.source, c.target}
+        ]  # fmt: skip
+        while True:
+            targets = {copy.target for copy in moved}
+            written = {copy.target for copy in copies if copy not in moved}
+            good = [c for c in moved if c.source in made | targets and c.source not in written]
+            if len(good) == len(moved):
+                break
+            moved = good
+        if moved:
+            self.exchanges[body] = _closed([(copy.source, copy.target) for copy in moved])
+        return [copy for copy in copies if copy not in moved]
+
+    def _join_lifetimes(self) -> None:
+        """Entries that change places live as long as the first and the last of them."""
+        for pairs in self.exchanges.values():
+            slots = {slot for slot, _ in pairs}
+            begin, end = min(self.begins[s] for s in slots), max(self.ends.get(s, self.begins[s]) for s in slots)
+            self.begins.update(dict.fromkeys(slots, begin))
+            self.ends.update(dict.fromkeys(slots, end))
 
     def _carry(self, place: Region | Node, values: Sequence[Value], targets: Sequence[Value]) -> None:
         copies = [Copy(self._new(v), self._new(t), v.type) for v, t in zip(values, targets, strict=True)]
@@ -271,38 +336,26 @@ class _Planner:
             waiting = [Copy(aside, c.target, c.type) if c.source == first.source else c for c in waiting]
 
 
+def _is_large(type: TensorType) -> bool:
+    size = byte_count(type)
+    return not isinstance(size, int) or size > LARGEST_COPIED
+
+
+def _closed(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The pairs, and for each chain of them one more that gives its first source the address of its last target."""
+    following = dict(pairs)
+    sources = dict.fromkeys(following)
+    for first in sources.keys() - set(following.values()):
+        last = first
+        while last in following:
+            last = following[last]
+        pairs = [*pairs, (last, first)]
+    return pairs
+
+
 def _memory_of(value: Value, view: Primitive = AS_COMPLEX) -> Value:
     """What `value` is a view of, which is computed where `value` is wanted; `value` itself if it is none."""
     return value.node.inputs[0] if value.node is not None and value.node.op is view else value
-
-
-def same_element(kernel: Node, operand: int, result: int) -> bool:
-    """Whether a kernel reads an operand only where, and just before, it stores that element of a result."""
-    (region,) = kernel.regions
-    source, target = region.inputs[operand], region.inputs[len(kernel.inputs) + result]
-    stores = [node for node in region.walk() if target in node.inputs]
-    if len(stores) != 1 or stores[0].op is not STORE or stores[0].attributes["masked"]:
-        return False
-    (store,) = stores
-    body = next((r for r in _regions(region) if store in r.nodes), None)
-    if body is None:
-        return False
-    before = set(body.nodes[: body.nodes.index(store)])
-    where = address(target.type, store.attributes["at"])  # type: ignore[arg-type]
-    for node in region.walk():
-        if source not in node.inputs:
-            continue
-        if node.op is not LOAD or node not in before or len(node.inputs) != 1:
-            return False
-        if address(source.type, node.attributes["at"]) != where:  # type: ignore[arg-type]
-            return False
-    return not any(node.op is UPDATE and source in node.inputs for node in region.walk())
-
-
-def _regions(region: Region) -> Iterator[Region]:
-    yield region
-    for node in region.walk():
-        yield from node.regions
 
 
 # -- the arena --------------------------------------------------------------------------------------------------------

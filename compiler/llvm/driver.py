@@ -251,7 +251,20 @@ class Driver:
     # -- control flow -------------------------------------------------------------------------------------------------
     def _region(self, region: Region, extra: Sequence[Step] = ()) -> str:
         """The function of a region, with the copies of its outputs at the end."""
-        return self._function([*self._steps(region), *self._copy_steps(self.plan.copies.get(region, [])), *extra])
+        steps = [*self._steps(region), *self._copy_steps(self.plan.copies.get(region, [])), *extra]
+        if region in self.plan.exchanges:
+            steps.append(self._exchange(self.plan.exchanges[region]))
+        return self._function(steps)
+
+    def _exchange(self, pairs: Sequence[tuple[int, int]]) -> Step:
+        """Each target of (source, target) takes the address of its source, all at once."""
+
+        def step(w: Writer) -> None:
+            addresses = [load_entry(w.f, "ptr", "%buffers", source) for source, _ in pairs]
+            for (_, target), address in zip(pairs, addresses, strict=True):
+                self._point(w, target, address)
+
+        return step
 
     def _cond(self, node: Node) -> list[Step]:
         true, false = (self._region(region) for region in node.regions)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from adjit.compiler.in_place import copied
 from adjit.compiler.llvm.emit_access import (
     emit_index,
     emit_inside,
@@ -101,7 +102,7 @@ def split(region: Region, table: Mapping[Value, int]) -> list[list[Node]]:
     moment of reading matters, all statements stay together.  Two buffers may have one entry in the table: a result that
     is computed in the place of an operand.
     """
-    statements = [node for node in region.nodes if node.op in STATEMENTS]
+    statements = [node for node in region.nodes if node.op in STATEMENTS and not _is_idle(node, table)]
     if len(statements) == 1:
         return [_needed(region, statements[0])]
     written = {table.get(buffer, buffer) for node in region.walk() for buffer in written_buffers(node)}
@@ -109,8 +110,14 @@ def split(region: Region, table: Mapping[Value, int]) -> list[list[Node]]:
     for group in groups:
         for node in group[:-1]:
             if any(table.get(value, value) in written for value in _reads(node)):
-                return [[node for node in region.nodes if node.op in STATEMENTS or node in _all_needed(groups)]]
+                return [[node for node in region.nodes if node in _all_needed(groups)]]
     return groups
+
+
+def _is_idle(node: Node, table: Mapping[Value, int]) -> bool:
+    """Whether a statement copies a buffer to itself: a result that stands where the operand was."""
+    found = copied(node)
+    return found is not None and found[0] in table and table[found[0]] == table[found[1]]
 
 
 def _all_needed(groups: Iterable[Iterable[Node]]) -> set[Node]:

@@ -1,0 +1,123 @@
+"""Results that take the place of operands, and carries that change places, give what the plain program gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from adjit.compiler.memory import byte_count, plan_memory
+from adjit.compiler.pipeline import compile_graph, lowered
+from adjit.ir.parser import parse
+from adjit.runtime import interpreter
+
+# Each element of a table from those before it: the update goes into the carried table itself.
+TABLE = """
+func @f(%x: f64[600], %i: i64[5]) -> (f64[600]) {
+  %0 = scan %x, %i {invariants=0, carries=1, length=5, reverse=false} : f64[600]
+    region(%1: f64[600], %2: i64[]) {
+      %3 = sub %2, 1                           : i64[]
+      %4 = gather %1, %3 {axes=[0]}            : f64[]
+      %5 = gather %1, %2 {axes=[0]}            : f64[]
+      %6 = add %4, %5                          : f64[]
+      %7 = scatter_set %1, %6, %2 {axes=[0]}   : f64[600]
+      return %7
+    }
+  return %0
+}
+"""
+# A wave: the state before the last is overwritten by the next one, and the two change places.
+WAVE = """
+func @f(%x: f64[600], %y: f64[600], %i: i64[TURNS]) -> (f64[600], f64[600]) {
+  %0, %1 = scan %x, %y, %i {invariants=0, carries=2, length=TURNS, reverse=false} : f64[600], f64[600]
+    region(%2: f64[600], %3: f64[600], %4: i64[]) {
+      %5 = slice %3 {start=[1], size=[598], step=[1]} : f64[598]
+      %6 = pad %5 {low=[0], high=[2], interior=[0], value=0} : f64[600]
+      %7 = mul %3, 2.0                         : f64[600]
+      %8 = sub %7, %2                          : f64[600]
+      %9 = mul %6, 0.25                        : f64[600]
+      %10 = add %8, %9                         : f64[600]
+      return %3, %10
+    }
+  return %0, %1
+}
+"""
+# A loop in a loop: both carry something large that is computed anew from all of what was before.
+NESTED = """
+func @f(%x: f64[600], %i: i64[TURNS]) -> (f64[600]) {
+  %0 = scan %x, %i {invariants=0, carries=1, length=TURNS, reverse=false} : f64[600]
+    region(%1: f64[600], %2: i64[]) {
+      %3 = iota {shape=[3], axis=0, dtype=i64} : i64[3]
+      %4 = scan %1, %3 {invariants=0, carries=1, length=3, reverse=false} : f64[600]
+        region(%5: f64[600], %6: i64[]) {
+          %7 = slice %5 {start=[599], size=[600], step=[-1]} : f64[600]
+          %8 = sin %7                          : f64[600]
+          %9 = add %8, %5                      : f64[600]
+          return %9
+        }
+      %10 = slice %4 {start=[599], size=[600], step=[-1]} : f64[600]
+      %11 = mul %10, 0.5                       : f64[600]
+      %12 = add %11, %1                        : f64[600]
+      return %12
+    }
+  %13 = mul %0, 1.0                            : f64[600]
+  return %13
+}
+"""
+# Sums that need what stood before: the update may not go into the operand that others read after it.
+LATER = """
+func @f(%x: f64[600], %i: i64[2], %u: f64[2]) -> (f64[600], f64[]) {
+  %0 = sin %x                                  : f64[600]
+  %1 = scatter_add %0, %u, %i {axes=[0]}       : f64[600]
+  %2 = mul %0, %1                              : f64[600]
+  %3 = reduce_sum %2 {axes=[0]}                : f64[]
+  %4 = exp %1                                  : f64[600]
+  return %4, %3
+}
+"""
+
+
+def operands(text: str) -> list[np.ndarray]:
+    random = np.random.default_rng(0)
+    return [
+        random.integers(1, 6, value.dims) if value.dtype.is_integer else random.standard_normal(value.dims)  # type: ignore[arg-type]
+        for value in parse(text).inputs
+    ]
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 5])
+@pytest.mark.parametrize("text", [TABLE, WAVE, NESTED, LATER], ids=["table", "wave", "nested", "later"])
+def test_places_taken_over_change_no_result(text: str, turns: int) -> None:
+    text = text.replace("TURNS", str(turns))
+    graph, given = parse(text), operands(text)
+    executable = compile_graph(graph)
+    expected = interpreter.run(graph, *(array.copy() for array in given))
+    for _ in range(2):  # the table of addresses is as it was
+        found = executable.run([array.copy() for array in given])
+        for left, right in zip(found, expected, strict=True):
+            np.testing.assert_allclose(left, right, rtol=1e-12, atol=1e-12)
+
+
+def test_a_chain_of_kernels_needs_one_place() -> None:
+    text = "func @f(%x: f32[600]) -> (f32[600]) {\n"
+    for number in range(6):
+        before = f"%{2 * number - 1}" if number else "%x"
+        text += f"  %{2 * number} = cumulate_sum {before} {{axis=0, reverse=false}} : f32[600]\n"
+        text += f"  %{2 * number + 1} = sin %{2 * number} : f32[600]\n"
+    graph = lowered(parse(text + "  return %11\n}\n"))
+    plan = plan_memory(graph, 3)
+    assert plan.arena <= 2 * byte_count(graph.inputs[0].type)
+
+
+def test_carried_tables_are_updated_where_they_are() -> None:
+    graph = lowered(parse(TABLE))
+    plan = plan_memory(graph, 3)
+    (loop,) = (node for node in graph.nodes if node.op.name == "scan")
+    assert not plan.copies[loop.regions[0]] and not plan.exchanges
+
+
+def test_no_turn_copies_large_carries() -> None:
+    for text in (WAVE, NESTED):
+        graph = lowered(parse(text.replace("TURNS", "4")))
+        plan = plan_memory(graph, 3)
+        loops = [node for node in graph.walk() if node.op.name == "scan"]
+        assert plan.exchanges and not any(plan.copies[loop.regions[0]] for loop in loops)
