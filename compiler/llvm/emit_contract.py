@@ -61,12 +61,10 @@ class _Axes:
     samples: Pairs = ()  # those of the batch that were variables of n
 
     @property
-    def joined(self) -> _Axes | None:
-        """The same product with its samples as outermost columns, where that is one variable and n has one stride 1."""
-        if len(self.samples) != 1 or not self.n or _coefficient(self.destination, self.n[-1][0]) != 1:
-            return None
-        batch = tuple(pair for pair in self.batch if pair not in self.samples)
-        return replace(self, batch=batch, n=(*self.samples, *self.n), samples=())
+    def joined(self) -> _Axes:
+        """The same product with the innermost of its samples as outermost columns."""
+        batch = tuple(pair for pair in self.batch if pair != self.samples[-1])
+        return replace(self, batch=batch, n=(self.samples[-1], *self.n), samples=self.samples[:-1])
 
     @property
     def exchanged(self) -> _Axes:
@@ -139,19 +137,25 @@ def _in_place(axes: _Axes, lanes: int) -> tuple[_Axes, Direct | None]:
     This pays for windows; where columns and terms have one stride each, packing is cheaper than tables.  Windows that
     stand in rows of memory are read there, if the columns between the rows cost less time than packing, else they are
     packed, for all samples together.  Others become rows of A, and what was A is packed, if it fills vectors.
+    Columns that stand apart in C, as those of phases do, are stored by the copying of sums alone.
     """
     windows = placed(axes.b, axes.batch, axes.n, axes.k)
-    if windows is None or _strides_of_operand(axes.b, axes.n, replace(axes, batch=())) is not None:
+    if windows is None:
         return axes, None
     m, n, k, _ = axes.extents()
     if not (isinstance(m, int) and isinstance(n, int) and isinstance(k, int)):
+        return axes, None
+    if axes.n and _coefficient(axes.destination, axes.n[-1][0]) != 1:
+        return _apart(axes)
+    if _strides_of_operand(axes.b, axes.n, replace(axes, batch=())) is not None:
         return axes, None
     left = placed(axes.a, axes.batch, axes.m, axes.k)
     rows = grid_of(windows, lambda name: _coefficient(axes.destination, name)) if left is not None else None
     if k < _FEW_TERMS and m >= _FEW_ROWS:
         return axes, None
-    joined = axes.joined if left is not None and m >= 2 * lanes and windows.slope(axes.n[-1][0]) == 1 else None
-    if joined is not None and (rows is None or n * (1 + _PACKING / m) < round_up(rows.columns, 2 * lanes)):
+    joins = left is not None and m >= 2 * lanes and windows.slope(axes.n[-1][0]) == 1 and len(axes.samples) == 1
+    if joins and (rows is None or n * (1 + _PACKING / m) < round_up(rows.columns, 2 * lanes)):
+        joined = axes.joined
         stride = _coefficient(joined.destination, joined.n[0][0])
         left = placed(joined.a, joined.batch, joined.m, joined.k)
         if left is not None and isinstance(stride, int):
@@ -160,6 +164,18 @@ def _in_place(axes: _Axes, lanes: int) -> tuple[_Axes, Direct | None]:
         return axes, Direct(left, windows, rows)
     fills = m >= _FILLED * round_up(m, lanes)
     return (axes.exchanged, Direct(windows, None, NO_GRID)) if fills else (axes, None)
+
+
+def _apart(axes: _Axes) -> tuple[_Axes, Direct | None]:
+    """The axes and what is read in place where columns stand apart in C: windows in rows of memory."""
+    for arranged in (axes.joined, axes) if len(axes.n) == 1 and axes.samples else (axes,):
+        left = placed(arranged.a, arranged.batch, arranged.m, arranged.k)
+        windows = placed(arranged.b, arranged.batch, arranged.n, arranged.k)
+        if left is not None and windows is not None:
+            grid = grid_of(windows, lambda name, c=arranged.destination: _coefficient(c, name))  # type: ignore[misc]
+            if grid is not None:
+                return arranged, Direct(left, windows, grid)
+    return axes, None
 
 
 def _pairs(attribute: object) -> Pairs:

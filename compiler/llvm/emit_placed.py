@@ -47,15 +47,19 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Columns of C in rows of `pitch`, the first `row` of each stored, `stride` apart in C from row to row."""
+    """Columns of C in rows of `pitch`, the first `row` of each stored, `stride` apart in C from row to row.
+
+    Neighbours in a row stand `step` apart in C; 0 is for a step that is not known.
+    """
 
     columns: int
     pitch: int
     row: int
     stride: int
+    step: int = 1
 
 
-NO_GRID = Grid(0, 0, 0, 0)
+NO_GRID = Grid(0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +86,20 @@ def placed(region: Region, batch: Pairs, own: Pairs, k: Pairs) -> Placed | None:
 
 
 def grid_of(b: Placed, slope_in_c: Callable[[str], Size]) -> Grid | None:
-    """The columns of B in place, where its windows stand in rows of memory and follow each other in C."""
+    """The columns of B in place, where its windows stand in rows of memory, and those of a row at one step in C."""
     extents = [extent for _, extent in b.own if isinstance(extent, int)]
-    if len(extents) != len(b.own) or not 1 <= len(extents) <= 2:
+    steps = [slope for slope in (slope_in_c(name) for name, _ in b.own) if isinstance(slope, int)]
+    if len(extents) != len(b.own) or len(steps) != len(b.own) or not 1 <= len(extents) <= 2:
         return None
-    if b.slope(b.own[-1][0]) != 1 or slope_in_c(b.own[-1][0]) != 1 or min(extents) < 1:
+    if b.slope(b.own[-1][0]) != 1 or min(extents) < 1:
         return None
     if len(extents) == 1:
-        return Grid(extents[0], extents[0], extents[0], 0)
+        return Grid(extents[0], extents[0], extents[0], 0, steps[0])
     pitch = b.slope(b.own[0][0])
     columns = (extents[0] - 1) * pitch + extents[1]
-    follow = pitch >= extents[1] and slope_in_c(b.own[0][0]) == extents[1]
-    if not follow or extents[0] * extents[1] < LEAST_STORED * columns:
+    if pitch < extents[1] or extents[0] * extents[1] < LEAST_STORED * columns:
         return None
-    return Grid(columns, pitch, extents[1], extents[1])
+    return Grid(columns, pitch, extents[1], steps[0], steps[1])
 
 
 def emit_places(module: Module, name: str, direct: Direct, attach: Attach) -> Places:
@@ -112,7 +116,7 @@ def emit_places(module: Module, name: str, direct: Direct, attach: Attach) -> Pl
         _emit_place(module, b_place, b, attach)
         _emit_table(module, b_steps, b, b.k, attach)
     names = f"{name}.a_place", f"{name}.a_rows", f"{name}.a_steps"
-    return Places(*names, b_place, b_steps, grid.pitch, grid.row, grid.stride, taps)
+    return Places(*names, b_place, b_steps, grid.pitch, grid.row, grid.stride, grid.step, taps)
 
 
 def _emit_place(module: Module, name: str, operand: Placed, attach: Attach) -> None:

@@ -113,7 +113,7 @@ def emit_gemm(
     }  # fmt: skip
     if places is not None:
         tail = emit_pack_tail(module, plan) if places.b_steps else ""
-        given |= places.arguments(emit_copy(module, plan), tail, operands.n)
+        given |= places.arguments(emit_copy(module, plan, places.grid_step), tail, operands.n)
     arguments = ", ".join(f"{type} {given[parameter]}" for parameter, type in parameters.items())
     f.line(f"call void @{loops}(ptr %buffers, ptr %sizes, i64 %begin, i64 %end, {arguments})")
     if plan.streams:

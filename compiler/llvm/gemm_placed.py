@@ -25,7 +25,6 @@ from adjit.compiler.llvm.gemm_tile import (
     minimum,
     offset,
     prefetch,
-    when,
 )
 from adjit.compiler.llvm.text import Function, LLType, Module
 
@@ -36,7 +35,8 @@ class Places:
 
     `ptr @a_place(buffers, sizes, batch)` is the address of a batch's first element of A; `void @a_rows(buffers, sizes,
     first, count, table, pitch)` puts what rows first.. add to it into each `pitch`-th entry of a table, in elements,
-    `a_steps` what k adds; so for B, where `b_steps` of None says that B is packed into panels.
+    `a_steps` what k adds; so for B, where `b_steps` of None says that B is packed into panels.  Columns of a row of the
+    grid stand `grid_step` apart in C, 0 if only run time tells.
     """
 
     a_place: str
@@ -47,6 +47,7 @@ class Places:
     grid_pitch: int
     grid_row: int
     grid_stride: int
+    grid_step: int
     taps: int
 
     def arguments(self, copy: str, pack_tail: str, n: str) -> dict[str, object]:
@@ -203,10 +204,18 @@ def emit_pack_tail(module: Module, plan: GemmPlan) -> str:
     return name
 
 
-def emit_copy(module: Module, plan: GemmPlan) -> str:
-    """`void @...(...)`: columns first.. of a block of sums to rows of C, those between the grid's rows left out."""
-    vector, scalar = LLType(plan.dtype, plan.lanes), LLType(plan.dtype)
-    name = module.shared(f"gemm.copy.{vector.suffix}")
+# The steps between columns in C for which vectors are spread in registers; at others, elements are stored one by one.
+_SPREADS = (2, 3, 4)
+
+
+def emit_copy(module: Module, plan: GemmPlan, step: int) -> str:
+    """`void @...(...)`: columns first.. of a block of sums to rows of C, those between the grid's rows left out.
+
+    Columns stand `step` apart in C, `%column_stride` if that is 0.
+    """
+    vector = LLType(plan.dtype, plan.lanes)
+    kind = f".{step}" if step == 1 or step in _SPREADS else ""
+    name = module.shared(f"gemm.copy.{vector.suffix}{kind}")
     if module.has(name):
         return name
     parameters = (
@@ -214,7 +223,7 @@ def emit_copy(module: Module, plan: GemmPlan) -> str:
         "i64 %column_stride, i64 %grid_pitch, i64 %grid_row, i64 %grid_stride"
     )
     f = Function(module, name, parameters, attributes=ATTRIBUTES)
-    align, element = plan.dtype.itemsize, vector.element
+    element = vector.element
     stop = f.let("add nsw i64 %first, %columns")
     above = f.let(f"add nsw i64 {stop}, {f.let('sub nsw i64 %grid_pitch, 1')}")
     rows = f.let("udiv i64 %first, %grid_pitch"), f.let(f"udiv i64 {above}, %grid_pitch")
@@ -227,22 +236,54 @@ def emit_copy(module: Module, plan: GemmPlan) -> str:
         source = offset(f, element, "%sums", f.let(f"sub nsw i64 {begin}, %first"))
         place = f.let(f"add nsw i64 {f.let(f'mul nsw i64 {y}, %grid_stride')}, {column}")
         target = offset(f, element, "%c", place)
-        unit = f.let("icmp eq i64 %column_stride, 1")
-        with when(f, unit), counted(f, "0", "%rows", 1) as i:
-            row = offset(f, element, source, f.let(f"mul nsw i64 {i}, %pitch"))
-            to = offset(f, element, target, f.let(f"mul nsw i64 {i}, %row_stride"))
-            with counted(f, "0", count, plan.lanes) as j:
-                value = f.let(f"load {vector.llvm}, ptr {offset(f, element, row, j)}, align {align}")
-                mask = below(f, plan.lanes, f.let(f"sub nsw i64 {count}, {j}"))
-                masked_store(f, vector, value, offset(f, element, to, j), mask)
-        with when(f, f.let(f"xor i1 {unit}, true")), counted(f, "0", count, 1) as j:
-            column_of = offset(f, element, source, j)
-            to = offset(f, element, target, f.let(f"mul nsw i64 {j}, %column_stride"))
-            with counted(f, "0", "%rows", 1) as i:
-                place = offset(f, element, column_of, f.let(f"mul nsw i64 {i}, %pitch"))
-                value = f.let(f"load {scalar.llvm}, ptr {place}, align {align}")
-                at = offset(f, element, to, f.let(f"mul nsw i64 {i}, %row_stride"))
-                f.line(f"store {scalar.llvm} {value}, ptr {at}, align {align}")
+        if kind:
+            _copy_vectors(f, plan, source, target, count, step)
+        else:
+            _copy_elements(f, plan, source, target, count)
     f.line("ret void")
     f.finish()
     return name
+
+
+def _copy_elements(f: Function, plan: GemmPlan, source: str, target: str, count: str) -> None:
+    """`count` columns one by one, down the rows."""
+    scalar, align = LLType(plan.dtype), plan.dtype.itemsize
+    with counted(f, "0", count, 1) as j:
+        column_of = offset(f, scalar.element, source, j)
+        to = offset(f, scalar.element, target, f.let(f"mul nsw i64 {j}, %column_stride"))
+        with counted(f, "0", "%rows", 1) as i:
+            place = offset(f, scalar.element, column_of, f.let(f"mul nsw i64 {i}, %pitch"))
+            value = f.let(f"load {scalar.llvm}, ptr {place}, align {align}")
+            at = offset(f, scalar.element, to, f.let(f"mul nsw i64 {i}, %row_stride"))
+            f.line(f"store {scalar.llvm} {value}, ptr {at}, align {align}")
+
+
+def _copy_vectors(f: Function, plan: GemmPlan, source: str, target: str, count: str, step: int) -> None:
+    """`count` columns a vector at a time, row by row."""
+    element = LLType(plan.dtype).llvm
+    with counted(f, "0", "%rows", 1) as i:
+        row = offset(f, element, source, f.let(f"mul nsw i64 {i}, %pitch"))
+        to = offset(f, element, target, f.let(f"mul nsw i64 {i}, %row_stride"))
+        with counted(f, "0", count, plan.lanes) as j:
+            _copy_vector(f, plan, offset(f, element, row, j), to, j, count, step)
+
+
+def _copy_vector(f: Function, plan: GemmPlan, source: str, row: str, j: str, count: str, step: int) -> None:
+    """The vector of sums at `source` to columns j.. of those at `row` that are below `count`, `step` apart."""
+    vector, lanes = LLType(plan.dtype, plan.lanes), plan.lanes
+    value = f.let(f"load {vector.llvm}, ptr {source}, align {plan.dtype.itemsize}")
+    left = f.let(f"sub nsw i64 {count}, {j}")
+    if step == 1:
+        masked_store(f, vector, value, offset(f, vector.element, row, j), below(f, lanes, left))
+        return
+    first = offset(f, vector.element, row, f.let(f"mul nsw i64 {j}, {step}"))
+    # What stands after the last column belongs to others, or does not exist.
+    reach = f.let(f"sub nsw i64 {f.let(f'mul nsw i64 {left}, {step}')}, {step - 1}")
+    for part in range(step):
+        taken = [divmod(lane + part * lanes, step) for lane in range(lanes)]
+        order = ", ".join("i32 poison" if rest else f"i32 {lane}" for lane, rest in taken)
+        spread = f.let(f"shufflevector {vector.llvm} {value}, {vector.llvm} poison, <{lanes} x i32> <{order}>")
+        own = ", ".join(f"i1 {'false' if rest else 'true'}" for _, rest in taken)
+        exist = below(f, lanes, f.let(f"sub nsw i64 {reach}, {part * lanes}"))
+        mask = f.let(f"and <{lanes} x i1> {exist}, <{own}>")
+        masked_store(f, vector, spread, offset(f, vector.element, first, part * lanes), mask)
