@@ -157,7 +157,7 @@ def fits(entry: Entry, call: Call) -> bool:
                 return False
         elif source.kind == "tensor":
             assert source.tensor is not None
-            if source.tensor._memory is not source.memory:
+            if source.tensor._memory is not source.memory or source.tensor.requires_grad is not source.requires_grad:
                 return False
     if entry.memories:
         memories = entry.memories

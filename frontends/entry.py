@@ -24,6 +24,7 @@ from adjit.trace_parts import Explanation, Source
 
 if TYPE_CHECKING:
     from adjit.compiler.differentiate import Derivative
+    from adjit.running import CompiledPullback
     from adjit.view_results import Step
 
 
@@ -57,7 +58,9 @@ class Entry:
     reason: str
     epoch: int = -1
     differentiable: bool = False
+    takes_gradients: bool = False  # whether the function looked at gradients of its arguments
     executables: dict[Any, Any] = field(default_factory=dict)
+    pullbacks: dict[tuple[bool, ...], CompiledPullback] = field(default_factory=dict)
     keep: list[Any] = field(default_factory=list)
     hooked: Derivative | None = None  # where hooks in the function see gradients that come from outside
     explanations: list[Explanation] = field(default_factory=list)
@@ -162,6 +165,9 @@ def trace_entry(
     entry.layouts = tracer.layouts
     entry.turned = _turned(tracer, proxies)
     entry.epoch = EPOCH.count
+    for source in tracer.sources:
+        source.requires_grad = source.tensor is not None and source.tensor.requires_grad
+    entry.takes_gradients = any(proxy in tracer.grads for proxy in proxies)
     entry.nan_checks = tracer.nan_checks
     open_outputs = entry.open_outputs()
     entry.differentiable = bool(open_outputs)

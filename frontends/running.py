@@ -261,7 +261,9 @@ def _run_recorded(
     record = node.attached = Record("Compiled", next_sequence())
     record.leaves = tuple(o for o in operands if o is not None and o.requires_grad and o._leaf)
     record.pullback, record.seeded, record.reached = derivative.backward, derivative.seeded, derivative.reached
-    record.custom = CompiledPullback(compiled, entry, needs)
+    record.custom = entry.pullbacks.get(needs)
+    if record.custom is None:
+        record.custom = entry.pullbacks[needs] = CompiledPullback(compiled, entry, needs)
     link(node, results)
     place = {value: index for index, value in enumerate(entry.graph.inputs)}
     saved: list[Saved] = []
@@ -294,7 +296,7 @@ def _run_recorded(
 class CompiledPullback:
     """The native backward program of a compiled function."""
 
-    __slots__ = ("compiled", "entry", "hooked", "needs")
+    __slots__ = ("__weakref__", "compiled", "entry", "hooked", "needs")
 
     def __init__(self, compiled: CompiledFunction, entry: Entry, needs: tuple[bool, ...]) -> None:
         self.compiled = compiled

@@ -15,7 +15,7 @@ from adjit.tensor import Tensor
 class Source:
     """Where an input's array comes from at a call: `kind` is argument, memory (of one), tensor, grad or scalar.
 
-    `writes` counts how often a call writes to it.
+    `writes` counts how often a call writes to it; `requires_grad` is what the trace left a captured tensor as.
     """
 
     kind: str
@@ -24,6 +24,7 @@ class Source:
     memory: Memory | None = None
     read: Callable[[], float] | None = None
     writes: int = 0
+    requires_grad: bool = False
 
 
 @frozen

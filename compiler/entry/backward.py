@@ -1,17 +1,19 @@
-"""Word functions of a whole backward pass: the recorded nodes are compared with a plan, then one program runs.
+"""Word functions of a whole backward pass: the recorded nodes are compared with a plan, then its programs run.
 
 A plan was made from a pass that Python did node by node.  A tape fits if its nodes have the plan's pullbacks, are wired
 and ordered alike, nothing was freed or overwritten, and nobody watches: no hooks, no retained gradients.  Until the
-program has run nothing is changed, so that Python can start afresh whenever something differs.
+programs have run nothing is changed, so that Python can start afresh whenever something differs.
 """
 
 from __future__ import annotations
 
 from adjit.compiler.entry.interpreter import Py_DecRef, Py_IncRef, PyObject_Vectorcall, PyTuple_GetItem, PyTuple_Size
 from adjit.compiler.entry.known import (
+    A_GRADIENT,
     ACCUMULATE,
     ARENA,
     ARRAY,
+    B_CUSTOM,
     B_FREED,
     B_INPUT_LIST,
     B_INPUTS,
@@ -20,9 +22,9 @@ from adjit.compiler.entry.known import (
     B_SAVED,
     B_SAVED_LIST,
     B_SLOW,
-    BUSY,
     EMPTY,
     FALSE,
+    FILL_WORDS,
     IN_ORDER_COPY,
     IS_TRACING,
     M_VERSION,
@@ -33,20 +35,21 @@ from adjit.compiler.entry.known import (
     NONE,
     OPERAND_WORDS,
     P_ARRAY_ROOM,
+    P_BUSY,
     P_CALLS,
     P_LEAF_ROOM,
     P_LEAVES,
     P_NEXT,
     P_NODE_ROOM,
     P_NODES,
+    P_PROGRAMS,
+    P_RESULT_LIST,
     P_RESULT_ROOM,
     P_ROOT,
     P_SAVED,
-    P_SEED,
-    P_SIGNATURE,
     P_STEPS,
-    P_TABLE,
     PLANS,
+    PROGRAM_WORDS,
     R_CUSTOM,
     R_FAULT,
     R_FREED,
@@ -57,7 +60,6 @@ from adjit.compiler.entry.known import (
     R_SEQUENCE,
     RECORD,
     REFERENCE,
-    RESULT_LIST,
     RESULT_WORDS,
     S_ARRAY,
     S_MEMORY,
@@ -103,13 +105,13 @@ def is_quiet(watch: int) -> int:
     return word(watch + known(W_RETAINED)) == known(NONE)
 
 
-def is_open(entry: int, pullback: int) -> int:
-    """Whether a record has a pullback that can be run unseen."""
-    if word(entry + TYPE) != known(RECORD) or word(entry + known(R_PULLBACK)) != pullback:
+def is_open(entry: int, step: int) -> int:
+    """Whether a record has the pullback of a step, which can be run unseen."""
+    if word(entry + TYPE) != known(RECORD) or word(entry + known(R_PULLBACK)) != word(step + 8 * B_PULLBACK):
         return 0
     if word(entry + known(R_FREED)) != known(FALSE) or word(entry + known(R_FAULT)) != known(NONE):
         return 0
-    return word(entry + known(R_HOOKS)) == known(NONE) and word(entry + known(R_CUSTOM)) == known(NONE)
+    return word(entry + known(R_HOOKS)) == known(NONE) and word(entry + known(R_CUSTOM)) == word(step + 8 * B_CUSTOM)
 
 
 def nobody_watches(result: int) -> int:
@@ -216,7 +218,7 @@ def follows(plan: int, root: int) -> int:
         if node == 0:
             return 0
         entry = word(node + known(N_ATTACHED))
-        if not is_open(entry, word(step + 8 * B_PULLBACK)):
+        if not is_open(entry, step):
             return 0
         sequence = integer(word(entry + known(R_SEQUENCE)))
         if sequence >= last or not is_unwatched(word(node + known(N_OUTPUTS)), word(step + 8 * B_OUTPUTS)):
@@ -255,27 +257,51 @@ def hold_in_order(arrays: int, count: int) -> int:
     return 1
 
 
-def run_plan(plan: int, seed: int) -> int:
-    """The gradients as new arrays in the plan's room; 0 with a Python error, -1 where Python must find the fault."""
-    signature = word(plan + 8 * P_SIGNATURE)
-    table = word(plan + 8 * P_TABLE)
-    arrays = word(plan + 8 * P_ARRAY_ROOM)
-    made = word(plan + 8 * P_RESULT_ROOM)
-    saved = word(plan + 8 * P_SAVED)
-    leaves = word(plan + 8 * P_LEAVES)
+def run_program(program: int, arrays: int, made: int) -> int:
+    """Run one program of a plan on saved arrays and new gradients; 0 where it met a fault."""
+    signature = word(program)
+    table = word(program + 8)
+    fill = word(program + 16) + 8
+    count = word(fill - 8)
     status = room(1)
     set_word(status, 0)
     set_word(table, status)
     set_word(table + 8, word(signature + 8 * WORKSPACE))
     set_word(table + 16, word(signature + 8 * ARENA))
-    set_word(table + 24, seed)
+    while count > 0:
+        source = arrays
+        if word(fill + 8) == A_GRADIENT:
+            source = made
+        set_word(table + 8 * word(fill), word(word(source + 8 * word(fill + 16)) + DATA))
+        fill += 8 * FILL_WORDS
+        count -= 1
+    execute(signature, 0, table)
+    return word(status) == 0
+
+
+def run_programs(plan: int) -> int:
+    """Run the programs of a plan; 0 where one met a fault."""
+    arrays = word(plan + 8 * P_ARRAY_ROOM)
+    made = word(plan + 8 * P_RESULT_ROOM)
+    program = word(plan + 8 * P_PROGRAMS) + 8
+    count = word(program - 8)
+    while count > 0:
+        if not run_program(program, arrays, made):
+            return 0
+        program += 8 * PROGRAM_WORDS
+        count -= 1
+    return 1
+
+
+def run_plan(plan: int) -> int:
+    """The gradients as new arrays in the plan's room; 0 with a Python error, -1 where Python must find the fault."""
+    arrays = word(plan + 8 * P_ARRAY_ROOM)
+    made = word(plan + 8 * P_RESULT_ROOM)
+    saved = word(plan + 8 * P_SAVED)
+    leaves = word(plan + 8 * P_LEAVES)
     if not hold_in_order(arrays, saved):
         return 0
-    k = 0
-    while k < saved:
-        set_word(table + 32 + 8 * k, word(word(arrays + 8 * k) + DATA))
-        k += 1
-    result = word(signature + 8 * RESULT_LIST)
+    result = word(plan + 8 * P_RESULT_LIST)
     k = 0
     while k < leaves:
         array = make_array(result)
@@ -284,12 +310,11 @@ def run_plan(plan: int, seed: int) -> int:
             drop(arrays, saved)
             return 0
         set_word(made + 8 * k, array)
-        set_word(table + 32 + 8 * (saved + k), word(array + DATA))
         result += 8 * RESULT_WORDS
         k += 1
-    execute(signature, 0, table)
+    done = run_programs(plan)
     drop(arrays, saved)
-    if word(status) != 0:
+    if not done:
         drop(made, leaves)
         return -1
     return 1
@@ -339,7 +364,7 @@ def deliver(plan: int) -> int:
     """Give the leaves their gradients; 0 with a Python error set."""
     made = word(plan + 8 * P_RESULT_ROOM)
     values = word(plan + 8 * P_LEAF_ROOM)
-    result = word(word(plan + 8 * P_SIGNATURE) + 8 * RESULT_LIST)
+    result = word(plan + 8 * P_RESULT_LIST)
     leaves = word(plan + 8 * P_LEAVES)
     done = 1
     k = 0
@@ -377,31 +402,30 @@ def planned(tensor: int) -> int:
     array = array_of(tensor)
     plan = known(PLANS)
     while plan != 0:
-        signature = word(plan + 8 * P_SIGNATURE)
-        likely = word(word(plan + 8 * P_STEPS) + 8 * B_PULLBACK) == pullback and not word(signature + 8 * BUSY)
+        likely = word(word(plan + 8 * P_STEPS) + 8 * B_PULLBACK) == pullback and not word(plan + 8 * P_BUSY)
         if likely and takes_array(word(plan + 8 * P_ROOT), array) and follows(plan, node):
-            return gone_back(plan, signature, tensor)
+            return gone_back(plan)
         plan = word(plan + 8 * P_NEXT)
     return -1
 
 
-def gone_back(plan: int, signature: int, tensor: int) -> int:
+def gone_back(plan: int) -> int:
     """Run a plan that the tape follows."""
     nodes = word(plan + 8 * P_NODE_ROOM)
     count = word(plan + 8 * P_NODES)
     leaves = word(plan + 8 * P_LEAVES)
     values = word(plan + 8 * P_LEAF_ROOM)
-    set_word(signature + 8 * BUSY, 1)
+    set_word(plan + 8 * P_BUSY, 1)
     hold_all(nodes, count)
     hold_all(values, leaves)
-    done = run_plan(plan, word(plan + 8 * P_SEED))
+    done = run_plan(plan)
     if done == 1:
         set_word(plan + 8 * P_CALLS, word(plan + 8 * P_CALLS) + 1)
         free_tape(plan)
         done = deliver(plan)
     drop(nodes, count)
     drop(values, leaves)
-    set_word(signature + 8 * BUSY, 0)
+    set_word(plan + 8 * P_BUSY, 0)
     return done
 
 
@@ -420,6 +444,5 @@ def adjit_backward(self: int, arguments: int, count: int, names: int) -> int:
 
 FUNCTIONS = (
     is_quiet, is_open, nobody_watches, is_unwatched, same_place, wired, kept_intact, clear, follows, hold_in_order,
-    run_plan, give, free_tape,
-    deliver, planned, gone_back, adjit_backward,
+    run_program, run_programs, run_plan, give, free_tape, deliver, planned, gone_back, adjit_backward,
 )  # fmt: skip

@@ -83,18 +83,21 @@ WRITTEN, GRADIENTS = 22, 23
 WRITTEN_WORDS, GRADIENT_WORDS = 4, 2
 # The structure whose leaves the operands are: a count, and as many words (see trees.py); 0 for arguments as they are.
 STRUCTURE = 24
-OPERAND_LIST = 25
+# What is copied before the program writes to it: a counted list of addresses and bytes, or 0.  The copies are the last
+# arrays of the results.
+COPIES, COPY_WORDS = 25, 2
+OPERAND_LIST = 26
 # Bits of FLAGS: the GIL is released while the program runs; it needs the signature's memory.
 RELEASE, OWN_MEMORY = 1, 2
 # The most operands of a call, whose bits stand below IN_RECORDING, and results of its program; the longest table on the
 # stack, and the most numbers.
 MOST_OPERANDS, MOST_RESULTS, SHORT_TABLE, MOST_NUMBERS = 60, 256, 100, 60
-# Room for operands with a word before them and one more; for arrays after a tensor.
-GIVEN_ROOM, MADE_ROOM = MOST_OPERANDS + 2, MOST_RESULTS + 1
+# Room for operands with a word before them and one more.
+GIVEN_ROOM = MOST_OPERANDS + 2
 
 # An operand: kind, then dtype object (or bits of a number, or object), NumPy's dtype, rank, address of the sizes; what
-# `requires_grad` and `_leaf` are (0: whatever they are), and then there is no gradient; the bytes of its data.
-OPERAND_WORDS = 8
+# `requires_grad` and `_leaf` are (0: whatever they are); the bytes of its data; what its gradient is (0: whatever).
+OPERAND_WORDS = 9
 IS_TENSOR, IS_ARRAY, IS_FLOAT, IS_FIXED_FLOAT, IS_INTEGER, IS_FIXED_INTEGER, IS_OBJECT = 0, 1, 2, 3, 4, 5, 6
 # An input of the program: where it comes from, then the operand's number or an address.
 INPUT_WORDS = 2
@@ -116,26 +119,36 @@ STRUCTURE_ROOM, LEAVES_ROOM, PARTS_ROOM = LONGEST_STRUCTURE + 1, MOST_OPERANDS +
 # RECORDING is the address of a count and of as many nodes' templates, in order; the last one made the result.
 MOST_NODES = 16
 L_OP, L_ATTRIBUTES, L_NAME, L_PULLBACK, L_SEEDED, L_REACHED, L_CUSTOM = 0, 1, 2, 3, 4, 5, 6
-L_INPUTS, L_SAVED, L_REGIONS, L_FULL, L_TYPE, L_TYPES = 7, 8, 9, 10, 11, 12
+L_INPUTS, L_SAVED, L_REGIONS, L_FULL, L_RESULTS, L_TYPES = 7, 8, 9, 10, 11, 12
 RECORD_LIST = 13
-# An input of a node: what it is, the number of the operand or the node, the value of a literal or the type of a value.
+# A result of a node: its type, and the number of the tensor that has it, or -1.
+MADE_WORDS = 2
+# An input of a node: what it is; the number of the operand or the node, or a captured tensor; the value of a literal or
+# the type of a value.  Of a captured tensor the gradient may be wanted.
 LINK_WORDS = 3
-OF_OPERAND, OF_NODE, A_LITERAL, A_FRESH_VALUE = 0, 1, 2, 3
-# A saved value: the array's source and number, the value's source and number (or the value itself), dtype object,
-# whether it requires grad, and the function that makes a view of the array, or 0.
+OF_OPERAND, OF_NODE, A_LITERAL, A_FRESH_VALUE, CAPTURED, WANTED = 0, 1, 2, 3, 4, 5
+# A saved value: the array's source and number (or the captured tensor), the value's source and number (or the value
+# itself; of several results of the node, the number as an int object), dtype object, whether it requires grad, and the
+# function that makes a view of the array, or 0.
 SAVED_WORDS = 7
-OF_TENSOR, OF_RESULT, OF_ARRAY = 0, 1, 2
+OF_TENSOR, OF_RESULT, OF_ARRAY, OF_CAPTURED = 0, 1, 2, 3
 AN_INPUT, THE_OUTPUT, A_VALUE = 0, 1, 2
 
 # -- a plan of a backward pass --------------------------------------------------------------------------------------
-# Its program is that of a signature, whose first input is the seed.  Then the nodes in the order in which they are gone
-# back through, and room for what is found on the way: nodes, leaves, saved arrays, the program's table.
-P_NEXT, P_SIGNATURE, P_ROOT, P_SEED, P_NODES, P_STEPS, P_LEAVES, P_SAVED, P_CALLS = 0, 1, 2, 3, 4, 5, 6, 7, 8
-P_NODE_ROOM, P_LEAF_ROOM, P_ARRAY_ROOM, P_TABLE, P_RESULT_ROOM = 9, 10, 11, 12, 13
+# Its programs, one after another; the nodes in the order in which they are gone back through; the gradients that come
+# out, as results of a signature; and room for what is found on the way: nodes, leaves, saved arrays, gradients.
+P_NEXT, P_PROGRAMS, P_ROOT, P_BUSY, P_NODES, P_STEPS, P_LEAVES, P_SAVED, P_CALLS = 0, 1, 2, 3, 4, 5, 6, 7, 8
+P_NODE_ROOM, P_LEAF_ROOM, P_ARRAY_ROOM, P_RESULT_ROOM, P_RESULT_LIST = 9, 10, 11, 12, 13
 PLAN_WORDS = 14
-# A step: the pullback, how many results and operands the node has, its operands, its saved values, whether it is freed.
-STEP_WORDS = 7
-B_PULLBACK, B_OUTPUTS, B_INPUTS, B_INPUT_LIST, B_SAVED, B_SAVED_LIST, B_FREED = 0, 1, 2, 3, 4, 5, 6
+# A program: its signature, its table with the addresses that stay, and a counted list of the others.
+PROGRAM_WORDS = 3
+# An address that differs from pass to pass: its place in the table, whether of a saved array or a gradient, its number.
+FILL_WORDS = 3
+A_SAVED, A_GRADIENT = 0, 1
+# A step: the pullback, how many results and operands the node has, its operands, its saved values, whether it is freed,
+# and what runs the pullback in its own way, or None.
+STEP_WORDS = 8
+B_PULLBACK, B_OUTPUTS, B_INPUTS, B_INPUT_LIST, B_SAVED, B_SAVED_LIST, B_FREED, B_CUSTOM = 0, 1, 2, 3, 4, 5, 6, 7
 # An operand of a step: kind, number of the node or leaf, and which of the node's results.
 NOT_REACHED, TO_NODE, TO_LEAF = 0, 1, 2
 

@@ -188,7 +188,7 @@ def takes_leaf(wanted: int, tensor: int) -> int:
     """Whether autograd sees a tensor as a signature wants it."""
     if word(tensor + known(T_REQUIRES)) != word(wanted + 40) or word(tensor + known(T_LEAF)) != word(wanted + 48):
         return 0
-    return word(tensor + known(T_GRAD)) == known(NONE)
+    return word(wanted + 64) == 0 or word(tensor + known(T_GRAD)) == word(wanted + 64)
 
 
 def takes(wanted: int, value: int) -> int:

@@ -13,6 +13,7 @@ from adjit.compiler.entry.interpreter import (
     PyFrame_GetCode,
     PyFrame_GetLasti,
     PyIter_Next,
+    PyLong_FromLongLong,
     PyObject_Vectorcall,
     PyTuple_GetItem,
     PyTuple_New,
@@ -23,6 +24,7 @@ from adjit.compiler.entry.interpreter import (
 from adjit.compiler.entry.known import (
     A_FRESH_VALUE,
     AN_INPUT,
+    CAPTURED,
     EMPTY,
     FALSE,
     L_ATTRIBUTES,
@@ -34,14 +36,15 @@ from adjit.compiler.entry.known import (
     L_PULLBACK,
     L_REACHED,
     L_REGIONS,
+    L_RESULTS,
     L_SAVED,
     L_SEEDED,
-    L_TYPE,
     L_TYPES,
     LINK_WORDS,
     LOCATE,
     LOCATIONS,
     M_VERSION,
+    MADE_WORDS,
     MARK_LEAF,
     MOST_NODES,
     N_ATTACHED,
@@ -55,9 +58,10 @@ from adjit.compiler.entry.known import (
     NEEDS,
     NODE,
     NONE,
-    OF_ARRAY,
+    OF_CAPTURED,
     OF_NODE,
     OF_OPERAND,
+    OF_RESULT,
     OF_TENSOR,
     PLACES,
     R_CUSTOM,
@@ -92,6 +96,7 @@ from adjit.compiler.entry.known import (
     TRUE,
     V_ATTACHED,
     W_LEAF,
+    WANTED,
     ZERO,
 )
 from adjit.compiler.entry.operands import mixed
@@ -146,6 +151,8 @@ def input_value(entry: int, operands: int, needs: int, outputs: int) -> int:
     """One input of a node: a new reference."""
     kind = word(entry)
     which = word(entry + 8)
+    if kind >= CAPTURED:
+        return value_of(which, word(entry + 16), kind == WANTED)
     if kind == OF_OPERAND:
         return value_of(word(operands + 8 * which), word(entry + 16), (needs >> which) & 1)
     if kind == A_FRESH_VALUE:
@@ -177,10 +184,11 @@ def input_values(recorded: int, operands: int, needs: int, outputs: int) -> int:
 
 def leaf_at(entry: int, operands: int, needs: int) -> int:
     """The leaf that an input of a node is, if it is one that requires grad; else 0."""
-    which = word(entry + 8)
-    if word(entry) != OF_OPERAND or not (needs >> which) & 1:
+    tensor = word(entry + 8)
+    if word(entry) == OF_OPERAND and (needs >> tensor) & 1:
+        tensor = word(operands + 8 * tensor)
+    elif word(entry) != WANTED:
         return 0
-    tensor = word(operands + 8 * which)
     if word(tensor + known(T_LEAF)) == known(TRUE):
         return tensor
     return 0
@@ -225,22 +233,48 @@ def viewed(function: int, array: int) -> int:
     return PyObject_Vectorcall(function, arguments + 8, 1, 0)
 
 
-def saved_value(entry: int, operands: int, made: int, values: int, node: int) -> int:
-    """What is kept for the backward pass, with the version of its memory; `made` is the results' arrays and tensor."""
+def reference(node: int, number: int) -> int:
+    """What a node's own saved value holds of a result: a reference to the node, with the result's number if it has one.
+
+    A new reference, or 0 with a Python error set.
+    """
+    found = PyWeakref_NewRef(node, 0)
+    if found == 0 or number == 0:
+        return found
+    pair = PyTuple_New(2)
+    if pair == 0:
+        Py_DecRef(found)
+        return 0
+    PyTuple_SetItem(pair, 0, found)
+    Py_IncRef(number)
+    PyTuple_SetItem(pair, 1, number)
+    return pair
+
+
+def source_of(entry: int, operands: int, tensors: int) -> int:
+    """The tensor whose array is kept, or 0 for an array of the program's."""
+    source = word(entry)
+    which = word(entry + 8)
+    if source == OF_TENSOR:
+        return word(operands + 8 * which)
+    if source == OF_RESULT:
+        return word(tensors + 8 * which)
+    if source == OF_CAPTURED:
+        return which
+    return 0
+
+
+def saved_value(entry: int, operands: int, arrays: int, tensors: int, values: int, node: int) -> int:
+    """What is kept for the backward pass, with the version of its memory."""
     kept = PyType_GenericAlloc(known(SAVED), 0)
     if kept == 0:
         return 0
-    source = word(entry)
-    which = word(entry + 8)
-    array = 0
     memory = known(NONE)
     version = known(ZERO)
-    if source == OF_ARRAY:
-        array = word(made + 8 + 8 * which)
+    tensor = source_of(entry, operands, tensors)
+    if tensor == 0:
+        array = word(arrays + 8 * word(entry + 8))
     else:
-        tensor = word(made)
-        if source == OF_TENSOR:
-            tensor = word(operands + 8 * which)
         array = word(tensor + known(T_ARRAY))
         memory = word(tensor + known(T_MEMORY))
         version = word(memory + known(M_VERSION))
@@ -253,7 +287,7 @@ def saved_value(entry: int, operands: int, made: int, values: int, node: int) ->
     hold(kept + known(S_VERSION), version)
     value = word(entry + 24)
     if word(entry + 16) == THE_OUTPUT:
-        value = PyWeakref_NewRef(node, 0)
+        value = reference(node, value)
         if value == 0:
             Py_DecRef(kept)
             return 0
@@ -267,7 +301,7 @@ def saved_value(entry: int, operands: int, made: int, values: int, node: int) ->
     return kept
 
 
-def saved_values(block: int, operands: int, made: int, values: int, node: int) -> int:
+def saved_values(block: int, operands: int, arrays: int, tensors: int, values: int, node: int) -> int:
     """The tuple of a list of saved values."""
     count = word(block)
     if count == 0:
@@ -278,7 +312,7 @@ def saved_values(block: int, operands: int, made: int, values: int, node: int) -
         return 0
     k = 0
     while k < count:
-        kept = saved_value(block + 8 + 8 * SAVED_WORDS * k, operands, made, values, node)
+        kept = saved_value(block + 8 + 8 * SAVED_WORDS * k, operands, arrays, tensors, values, node)
         if kept == 0:
             Py_DecRef(found)
             return 0
@@ -322,12 +356,12 @@ def link(tensor: int, output: int) -> int:
     return 0
 
 
-def record(signature: int, operands: int, made: int) -> int:
-    """Link a fresh result to the operands, as `adjit.autograd.record.record` does; 0 with a Python error set.
+def record(signature: int, operands: int, arrays: int, tensors: int) -> int:
+    """Link fresh results to the operands, as `adjit.autograd.record.record` does; 0 with a Python error set.
 
-    `made` is the result's tensor, then the arrays of all results.
+    `arrays` are those of all results of the program, `tensors` stand around the first of them.
     """
-    outputs = room(MOST_NODES)
+    made = room(MOST_NODES)
     block = word(signature + 8 * RECORDING)
     needs = word(signature + 8 * NEEDS)
     count = word(block)
@@ -336,21 +370,22 @@ def record(signature: int, operands: int, made: int) -> int:
         return 0
     k = 0
     while k < count:
-        output = recorded_node(word(block + 8 + 8 * k), operands, made, needs, where, outputs)
-        if output == 0:
-            drop(outputs, k)
+        found = recorded_node(word(block + 8 + 8 * k), operands, arrays, tensors, needs, where, made)
+        if found == 0:
+            drop(made, k)
             Py_DecRef(where)
             return 0
-        set_word(outputs + 8 * k, output)
+        set_word(made + 8 * k, found)
         k += 1
-    link(word(made), word(outputs + 8 * (count - 1)))
-    drop(outputs, count)
+    drop(made, count)
     Py_DecRef(where)
     return 1
 
 
-def recorded_node(recorded: int, operands: int, made: int, needs: int, where: int, outputs: int) -> int:
-    """The output, a new reference, of a new node with its record."""
+def recorded_node(
+    recorded: int, operands: int, arrays: int, tensors: int, needs: int, where: int, outputs: int
+) -> int:
+    """The only output of a new node with its record, or the node where it has several; a new reference."""
     values = input_values(recorded, operands, needs, outputs)
     if values == 0:
         return 0
@@ -363,26 +398,79 @@ def recorded_node(recorded: int, operands: int, made: int, needs: int, where: in
     hold(node + known(N_OP), word(recorded + 8 * L_OP))
     hold(node + known(N_ATTRIBUTES), word(recorded + 8 * L_ATTRIBUTES))
     hold(node + known(N_REGIONS), word(recorded + 8 * L_REGIONS))
-    output = make_value(word(recorded + 8 * L_TYPE), node, known(ZERO))
-    if output != 0 and not finished(recorded, operands, made, needs, node, output):
-        Py_DecRef(output)
-        output = 0
+    hold(node + known(N_TYPES), word(recorded + 8 * L_TYPES))
+    results = word(recorded + 8 * L_RESULTS)
+    found = 0
+    if finished(recorded, operands, arrays, tensors, needs, node):
+        if word(results) == 1:
+            found = only_output(results + 8, tensors, node)
+        elif all_outputs(results, tensors, node):
+            Py_IncRef(node)
+            found = node
     Py_DecRef(node)
+    return found
+
+
+def only_output(result: int, tensors: int, node: int) -> int:
+    """The output of a node that has one, a new reference; a tensor may have it."""
+    output = make_value(word(result), node, known(ZERO))
+    if output == 0:
+        return 0
+    made = PyWeakref_NewRef(output, 0)
+    if made == 0:
+        Py_DecRef(output)
+        return 0
+    set_word(node + known(N_OUTPUTS), made)
+    if word(result + 8) >= 0:
+        link(word(tensors + 8 * word(result + 8)), output)
     return output
 
 
-def finished(recorded: int, operands: int, made: int, needs: int, node: int, output: int) -> int:
-    """The rest of a node, once it and its output are there."""
-    result = PyWeakref_NewRef(output, 0)
-    if result == 0:
+def all_outputs(results: int, tensors: int, node: int) -> int:
+    """Give tensors the outputs of a node that has several; 0 with a Python error set."""
+    count = word(results)
+    references = PyTuple_New(count)
+    if references == 0:
         return 0
-    set_word(node + known(N_OUTPUTS), result)
-    hold(node + known(N_TYPES), word(recorded + 8 * L_TYPES))
+    set_word(node + known(N_OUTPUTS), references)
+    k = 0
+    while k < count:
+        result = results + 8 + 8 * MADE_WORDS * k
+        found = known(NONE)
+        if word(result + 8) < 0:
+            Py_IncRef(found)
+        else:
+            found = numbered_output(word(result), word(tensors + 8 * word(result + 8)), node, k)
+            if found == 0:
+                return 0
+        PyTuple_SetItem(references, k, found)
+        k += 1
+    return 1
+
+
+def numbered_output(type: int, tensor: int, node: int, number: int) -> int:
+    """A reference to a node's output that a tensor has; 0 with a Python error set."""
+    index = PyLong_FromLongLong(number)
+    if index == 0:
+        return 0
+    output = make_value(type, node, index)
+    Py_DecRef(index)
+    if output == 0:
+        return 0
+    found = PyWeakref_NewRef(output, 0)
+    if found != 0:
+        link(tensor, output)
+    Py_DecRef(output)
+    return found
+
+
+def finished(recorded: int, operands: int, arrays: int, tensors: int, needs: int, node: int) -> int:
+    """Give a node its record; 0 with a Python error set."""
     values = word(node + known(N_INPUTS))
-    saved = saved_values(word(recorded + 8 * L_SAVED), operands, made, values, node)
+    saved = saved_values(word(recorded + 8 * L_SAVED), operands, arrays, tensors, values, node)
     if saved == 0:
         return 0
-    full = saved_values(word(recorded + 8 * L_FULL), operands, made, values, node)
+    full = saved_values(word(recorded + 8 * L_FULL), operands, arrays, tensors, values, node)
     leaf_tensors = 0
     if full != 0:
         leaf_tensors = leaves(recorded, operands, needs)
@@ -401,6 +489,7 @@ def finished(recorded: int, operands: int, made: int, needs: int, node: int, out
 
 
 FUNCTIONS = (
-    location, knows_leaf, value_of, input_value, input_values, leaf_at, leaves, viewed, saved_value, saved_values,
-    filled_record, link, record, recorded_node, finished,
+    location, knows_leaf, value_of, input_value, input_values, leaf_at, leaves, viewed, reference, source_of,
+    saved_value, saved_values, filled_record, link, record, recorded_node, only_output, all_outputs, numbered_output,
+    finished,
 )  # fmt: skip

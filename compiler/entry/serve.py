@@ -24,6 +24,8 @@ from adjit.compiler.entry.known import (
     BUSY,
     C_CALL,
     C_TABLE,
+    COPIES,
+    COPY_WORDS,
     FLAGS,
     GIVEN_ROOM,
     GRADIENT_WORDS,
@@ -34,7 +36,6 @@ from adjit.compiler.entry.known import (
     LEAVES_ROOM,
     LONG_TABLE,
     M_VERSION,
-    MADE_ROOM,
     MAIN,
     MISS,
     MODE,
@@ -122,6 +123,19 @@ def execute(signature: int, operands: int, buffers: int) -> int:
     return 0
 
 
+def copy_before(signature: int, arrays: int) -> int:
+    """Copy what the program is going to write, for the backward pass."""
+    block = word(signature + 8 * COPIES)
+    if block != 0:
+        count = word(block)
+        k = 0
+        while k < count:
+            entry = block + 8 + 8 * COPY_WORDS * k
+            memcpy(word(word(arrays + 8 * k) + DATA), word(entry), word(entry + 8))
+            k += 1
+    return 0
+
+
 def computed(signature: int, operands: int, arrays: int) -> int:
     """New arrays with the program's results: 1, or PLAIN where Python must compute them, or 0 for an error."""
     buffers = room(SHORT_TABLE)
@@ -133,6 +147,9 @@ def computed(signature: int, operands: int, arrays: int) -> int:
     if own and word(signature + 8 * BUSY):
         return PLAIN
     count = word(signature + 8 * RESULTS)
+    new = count
+    if word(signature + 8 * COPIES) != 0:
+        new -= word(word(signature + 8 * COPIES))
     inputs = word(signature + 8 * INPUTS)
     writes = word(signature + 8 * WRITES)
     if not place_inputs(signature, operands, buffers + 24, cells):
@@ -140,8 +157,9 @@ def computed(signature: int, operands: int, arrays: int) -> int:
     if not make_arrays(signature, count, arrays):
         return 0
     place = buffers + 24 + 8 * inputs
+    copy_before(signature, arrays + 8 * new)
     k = 0
-    while k < count:
+    while k < new:
         set_word(place + 8 * k, word(word(arrays + 8 * k) + DATA))
         k += 1
     if writes == STRAIGHT:
@@ -207,7 +225,7 @@ def served(table: int, operands: int, count: int, names: int, words: int) -> int
     `names` is the tuple of names that the last operands were given with, or 0; where the operands were taken from a
     structure, `words`, it is their hash.
     """
-    made = room(MADE_ROOM)
+    arrays = room(MOST_RESULTS)
     tensors = room(MOST_RESULTS)
     if not mode_is_known():
         return 0
@@ -226,7 +244,6 @@ def served(table: int, operands: int, count: int, names: int, words: int) -> int
     outside = word(signature + 8 * WRITTEN)
     if outside != 0 and not stand_clear(signature, operands, count):
         return PLAIN
-    arrays = made + 8
     done = computed(signature, operands, arrays)
     if done != 1:
         return done
@@ -245,9 +262,8 @@ def served(table: int, operands: int, count: int, names: int, words: int) -> int
         return 0
     if word(signature + 8 * GRADIENTS) != 0:
         give_gradients(signature, tensors)
-    set_word(made, word(tensors))
     found = 0
-    if word(signature + 8 * RECORDING) == 0 or record(signature, operands, made):
+    if word(signature + 8 * RECORDING) == 0 or record(signature, operands, arrays, tensors):
         found = returned(signature, operands, tensors)
     drop(tensors, shown)
     drop(arrays + 8 * shown, kept)
@@ -357,8 +373,8 @@ def adjit_compiled(self: int, arguments: int, count: int, names: int) -> int:
 
 
 FUNCTIONS = (
-    mode_is_known, hold_arrays, execute, computed, written, all_written, give_gradients, served, served_apart,
-    by_python, served_function, with_self, spread, adjit_function, adjit_compiled,
+    mode_is_known, hold_arrays, execute, copy_before, computed, written, all_written, give_gradients, served,
+    served_apart, by_python, served_function, with_self, spread, adjit_function, adjit_compiled,
 )  # fmt: skip
 
 

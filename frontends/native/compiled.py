@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adjit import trees
 from adjit.autograd.record import Record, close
 from adjit.call import Call
 from adjit.compiler.entry import known as k
 from adjit.entry import Entry
+from adjit.ir.graph import Graph
 from adjit.ir.shape import evaluate
 from adjit.ir.types import U16, TensorType
 from adjit.native.entry import native_entry
 from adjit.native.guards import guards_of
 from adjit.native.install import install
 from adjit.native.operation import put_into
-from adjit.native.program import Watched
 from adjit.native.signature import Operand, Signature, is_plain, number_input, operand_for, work_of
 from adjit.native.structure import TakenApart, is_node, plan_of
+from adjit.native.templates import Templates
 from adjit.running import CompiledPullback
 from adjit.runtime.executable import Executable
 from adjit.runtime.interpreter import bind_sizes
@@ -64,7 +66,7 @@ class NativeCalls:
         if attempts == _ATTEMPTS or len(self._attempts) > 4 * _LIMIT:
             return
         self._attempts[key] = attempts + 1
-        operands = Operands(call, args, kwargs)
+        operands = Operands(call, args, kwargs, entry.takes_gradients)
         if not operands.fit:
             return
         if entry.differentiable and STATE.recording:
@@ -85,10 +87,12 @@ class NativeCalls:
 class Operands:
     """The operands of a call as the native entry sees them: the arguments, or the leaves of nested and named ones.
 
-    `places` is the operand of each tensor of the call; `fit` whether all can be read where they stand.
+    `places` is the operand of each tensor of the call; `fit` whether all can be read where they stand; `gradients`
+    whether the function takes what their gradients are.
     """
 
-    def __init__(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], gradients: bool) -> None:
+        self.gradients = gradients
         self.structure: list[int] | None = None
         self.values: tuple[Any, ...] = args
         order: Sequence[int] = range(len(args))
@@ -104,25 +108,24 @@ class Operands:
         self.numbers = frozenset(place for place, leaf in enumerate(order) if leaf in call.numbers)
         leaves = [call.leaves[leaf] for leaf in order]
         pairs = enumerate(zip(self.values, leaves, strict=True))
-        self.fit = all(_can_be_read(value, leaf, place in self.numbers) for place, (value, leaf) in pairs)
+        self.fit = all(self._can_be_read(value, leaf, place in self.numbers) for place, (value, leaf) in pairs)
         where = {leaf: place for place, leaf in enumerate(order)}
         self.places = [where[n] for n, leaf in enumerate(call.leaves) if isinstance(leaf, Tensor)]
         self.types = [leaf._dtype if isinstance(leaf, Tensor) else None for leaf in leaves]
 
     def wanted(self) -> list[Operand]:
         """What a signature wants of each."""
-        return [_operand(x, n in self.numbers) for n, x in enumerate(self.values)]
+        return [_operand(x, n in self.numbers, self.gradients) for n, x in enumerate(self.values)]
 
     def needs(self) -> int:
         """A bit for each operand whose gradient is wanted."""
         return sum((isinstance(x, Tensor) and x.requires_grad) << n for n, x in enumerate(self.values))
 
-
-def _can_be_read(value: Any, leaf: Any, is_number: bool) -> bool:
-    if not isinstance(value, (Tensor, np.ndarray)):
-        return value is leaf or is_number
-    fresh = not isinstance(value, Tensor) or value._grad is None
-    return fresh and is_plain(value) and type(value) in _plain_types()
+    def _can_be_read(self, value: Any, leaf: Any, is_number: bool) -> bool:
+        if not isinstance(value, (Tensor, np.ndarray)):
+            return value is leaf or is_number
+        fresh = not self.gradients or not isinstance(value, Tensor) or value._grad is None
+        return fresh and is_plain(value) and type(value) in _plain_types()
 
 
 def _signature(entry: Entry, call: Call, operands: Operands) -> Signature | None:
@@ -130,7 +133,7 @@ def _signature(entry: Entry, call: Call, operands: Operands) -> Signature | None
     executable = getattr(executable, "native", executable)  # a checked program: Python serves the call that it refuses
     if not isinstance(executable, Executable) or call.aliases or entry.coinciding:
         return None
-    fresh = _fresh(entry)
+    fresh = _fresh(entry.graph)
     inputs = _inputs(entry, operands)
     kept: list[Any] = []
     plan = _plan(entry, operands, fresh, kept)
@@ -140,10 +143,7 @@ def _signature(entry: Entry, call: Call, operands: Operands) -> Signature | None
     written, gradients = _written(entry), _gradients(entry, fresh)
     if written is None or gradients is None:
         return None
-    shapes = tuple(
-        call.shapes[source.index] if source.kind == "argument" else tuple(evaluate(dim, {}) for dim in value.dims)
-        for value, source in zip(entry.graph.inputs, entry.sources, strict=True)
-    )
+    shapes = _shapes(entry, call)
     native = executable.native_call(shapes)
     if native is None:
         return None
@@ -152,10 +152,9 @@ def _signature(entry: Entry, call: Call, operands: Operands) -> Signature | None
         return None
     results = [TensorType(v.dtype, shape) for v, (shape, _) in zip(values, native.results, strict=True)]
     needs = operands.needs() if STATE.recording else 0
-    apart = np.array([len(entry.memories), *map(id, entry.memories)], np.uint64)
     signature = Signature(
         operands.wanted(), needs + k.IN_RECORDING * STATE.recording, executable, inputs, plan, shapes, results,
-        work_of(entry.graph, bind_sizes(entry.graph, shapes)), None, guards.block(), apart,
+        work_of(entry.graph, bind_sizes(entry.graph, shapes)), None, guards.block(), _apart(entry),
         kept=[guards.kept, guards.checks, entry.memories, kept],
     )  # fmt: skip
     signature.written = written if entry.graph.writes else None
@@ -164,48 +163,82 @@ def _signature(entry: Entry, call: Call, operands: Operands) -> Signature | None
 
 
 def _recorded_signature(entry: Entry, call: Call, operands: Operands, result: Any) -> Signature | None:
-    """The signature of calls that record a node: functions of their arguments alone with one tensor as result."""
-    graph = entry.graph
-    if call.aliases or graph.writes or entry.grads or entry.hooked is not None:
+    """The signature of calls that record a node, of which `result` is one's."""
+    if call.aliases or entry.coinciding or entry.grads or entry.hooked is not None:
         return None
-    is_function = all(source.kind == "argument" for source in entry.sources)
-    if not is_function or len(graph.outputs) > 1 or not entry.structure.is_leaf() or not isinstance(result, Tensor):
-        return None
-    node = None if result._value is None else result._value.node
+    results = _tensors_of(entry, result)
+    node = next((t._value.node for t in results.values() if t.requires_grad and t._value is not None), None)
     record = None if node is None else node.attached
     if node is None or not isinstance(record, Record) or not isinstance(record.custom, CompiledPullback):
         return None
     executable = entry.executables.get(record.custom.needs)
-    inputs, guards = _inputs(entry, operands), guards_of(entry)
-    if not isinstance(executable, Executable) or inputs is None or guards is None:
+    inputs, guards, written = _inputs(entry, operands), guards_of(entry), _written(entry)
+    if not isinstance(executable, Executable) or inputs is None or guards is None or written is None:
         return None
-    shapes = tuple(call.shapes[source.index] for source in entry.sources)
+    captured = [source.tensor for source in entry.sources if source.kind == "tensor" and source.tensor is not None]
+    if any(tensor._base is not None for tensor in captured):
+        return None
+    for tensor in captured:
+        guards.slot(tensor, "_leaf")
+    shapes = _shapes(entry, call)
     native = executable.native_call(shapes)
-    values = executable.graph.outputs
-    if native is None or len(values) > k.MOST_RESULTS or any(value.dtype is U16 for value in values):
+    values = _fresh(executable.graph)
+    shown = _fresh(entry.graph)
+    kept: list[Any] = []
+    plan = _plan(entry, operands, shown, kept)
+    if native is None or plan is None or any(executable.graph.outputs[index].dtype is U16 for index in values):
         return None
-    results = [TensorType(v.dtype, shape) for v, (shape, _) in zip(values, native.results, strict=True)]
-    # What the backward program takes is a result of the forward program, or an operand; no operand is taken for one.
-    saved = [(item.array if item.memory is None else _NONE, type)
-             for item, type in zip(record.saved, results[1:], strict=True)]  # fmt: skip
-    made = Watched(operands.values, [], result, extra=saved)
-    recorded = made.templates([node])
-    if recorded is None or len(made.extra) > len(saved):
+    if set(results) != set(shown):
         return None
-    return Signature(
-        operands.wanted(), operands.needs() + k.IN_RECORDING, executable, inputs, (k.A_RESULT, 0, 0), shapes, results,
-        work_of(graph, bind_sizes(graph, shapes)), recorded, guards.block(), tensors=1,
-        kept=[guards.kept, guards.checks, made.kept],
+    types = [TensorType(executable.graph.outputs[index].dtype, shape)
+             for index, (shape, _) in zip(values, native.results, strict=True)]  # fmt: skip
+    overwritten = dict.fromkeys(position for position, _ in entry.graph.writes)
+    copies = [(entry.sources[position].memory, record.full[position]) for position in overwritten]
+    types += [TensorType(held.dtype, held.array.shape) for _, held in copies]
+    if len(types) > k.MOST_RESULTS:
+        return None
+    count = len(entry.graph.outputs)
+    arrays = [(held.array, len(values) + n) for n, (_, held) in enumerate(copies)]
+    arrays += [(record.full[len(entry.sources) + index].array, number) for index, number in shown.items()]
+    arrays += [(held.array, values[count + n]) for n, held in enumerate(record.saved) if count + n in values]
+    templates = Templates(operands.values, [results[index] for index in shown], captured=captured, arrays=arrays)
+    recorded = templates.block([node])
+    if recorded is None:
+        return None
+    signature = Signature(
+        operands.wanted(), operands.needs() + k.IN_RECORDING, executable, inputs, plan, shapes, types,
+        work_of(entry.graph, bind_sizes(entry.graph, shapes)), recorded, guards.block(), _apart(entry),
+        tensors=len(shown), kept=[guards.kept, guards.checks, entry.memories, kept, templates],
     )  # fmt: skip
+    signature.written = written if entry.graph.writes else None
+    signature.copies = [memory.array for memory, _ in copies if memory is not None and memory.array is not None]
+    return signature
 
 
-_NONE = np.empty(0)
+def _tensors_of(entry: Entry, result: Any) -> dict[int, Tensor]:
+    """The tensors among a call's results that the program computed, by the number of its output."""
+    leaves = trees.flatten(result, none_is_leaf=True)[0]
+    pairs = zip(entry.outputs, leaves, strict=True)
+    return {output.index: leaf for output, leaf in pairs if output.kind == "graph" and isinstance(leaf, Tensor)}
 
 
-def _fresh(entry: Entry) -> dict[int, int]:
+def _shapes(entry: Entry, call: Call) -> tuple[tuple[int, ...], ...]:
+    """The shapes of the program's inputs."""
+    return tuple(
+        call.shapes[source.index] if source.kind == "argument" else tuple(evaluate(dim, {}) for dim in value.dims)
+        for value, source in zip(entry.graph.inputs, entry.sources, strict=True)
+    )
+
+
+def _apart(entry: Entry) -> np.ndarray:
+    """The memories that no operand may stand in."""
+    return np.array([len(entry.memories), *map(id, entry.memories)], np.uint64)
+
+
+def _fresh(graph: Graph) -> dict[int, int]:
     """The program's outputs that are new arrays, not written to an input: by their index, their number."""
-    targets = {output for _, output in entry.graph.writes}
-    return {index: n for n, index in enumerate(i for i in range(len(entry.graph.outputs)) if i not in targets)}
+    targets = {output for _, output in graph.writes}
+    return {index: n for n, index in enumerate(i for i in range(len(graph.outputs)) if i not in targets)}
 
 
 def _written(entry: Entry) -> np.ndarray | None:
@@ -245,10 +278,11 @@ def _plain_types() -> tuple[type, ...]:
     return (Tensor, Parameter, np.ndarray)
 
 
-def _operand(value: Any, is_number: bool) -> Operand:
+def _operand(value: Any, is_number: bool, gradients: bool) -> Operand:
     operand = operand_for(value, fixed=not is_number)
     if isinstance(value, Tensor):
         operand.requires_grad, operand.leaf = id(bool(value.requires_grad)), id(bool(value._leaf))
+        operand.gradient = id(None) * gradients
     return operand
 
 

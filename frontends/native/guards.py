@@ -66,6 +66,8 @@ def guards_of(entry: Entry) -> Guards | None:
             assert source.tensor is not None
             found.slot(source.tensor, "_memory")
             found.slot(source.tensor._memory, "array")
+            if source.tensor._base is None:
+                found.slot(source.tensor, "_requires_grad")
     environment = entry.environment
     if environment.volatile and not _add_environment(found, environment):
         return None

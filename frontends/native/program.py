@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from adjit.autograd.record import Record, Recorded, Saved
-from adjit.compiler.entry import known as k
+from adjit.autograd.record import Record
 from adjit.composite import derivative_of
 from adjit.dispatch import _number
 from adjit.ir.builder import Builder, literal_dtype
-from adjit.ir.graph import Graph, Node, Value
+from adjit.ir.graph import Graph, Value
 from adjit.ir.types import DType, TensorType
-from adjit.native.entry import address
+from adjit.native.templates import Templates, node_of
 from adjit.native.watching import Step
 from adjit.tensor import Tensor
 
@@ -87,133 +85,18 @@ class Watched:
         return {id(item.array): by_value[item.value] for item in entry.saved if item.memory is None}
 
     def _record(self, step: Step) -> Record | None:
-        node = _node_of(step)
+        node = node_of(step)
         return None if node is None else node.attached  # type: ignore[return-value]
 
-    # -- what is recorded -------------------------------------------------------------------------------------------
     def recorded(self) -> np.ndarray | None:
         """The templates of the nodes that were recorded; None where they are not of the native entry's kind."""
-        nodes = [node for node in map(_node_of, self.steps) if node is not None]
+        nodes = [node for node in map(node_of, self.steps) if node is not None]
         if any(node.attached.custom is not None for node in nodes):  # type: ignore[attr-defined]
             return None
-        return self.templates(nodes)
-
-    def templates(self, nodes: Sequence[Node]) -> np.ndarray | None:
-        """The templates of nodes, the last of which has the result."""
-        if not nodes or len(nodes) > k.MOST_NODES or self.result._value not in nodes[-1].outputs:
-            return None
-        outputs = {node.outputs[0]: number for number, node in enumerate(nodes)}
-        templates = []
-        for node in nodes:
-            words = self._template(node, outputs)
-            if words is None:
-                return None
-            templates.append(words)
-        return self._block([len(templates), *map(address, templates)])
-
-    def _template(self, node: Node, outputs: dict[Value, int]) -> np.ndarray | None:
-        entry = node.attached
-        assert isinstance(entry, Record) and isinstance(node, Recorded)
-        if entry.hooks or entry.fault is not None or node.regions or len(node.outputs) > 1:
-            return None
-        inputs: list[int] = [len(node.inputs)]
-        for value in node.inputs:
-            inputs += self._input(value, outputs)
-        lists = [self._saved(node, items) for items in (entry.saved, entry.full)]
-        if any(found is None for found in lists):
-            return None
-        words = np.zeros(k.RECORD_LIST, np.uint64)
-        parts = (node.op, node.attributes, entry.name, entry.pullback, entry.seeded, entry.reached, entry.custom)
-        words[: len(parts)] = [id(part) for part in parts]
-        words[k.L_INPUTS] = address(self._block(inputs))
-        words[k.L_SAVED], words[k.L_FULL] = (address(found) for found in lists if found is not None)
-        words[k.L_REGIONS], words[k.L_TYPE] = id(node.regions), id(node.types[0])
-        words[k.L_TYPES] = id(node.types)
-        self.kept += [words, *parts, node.regions, node.types]
-        return words
-
-    def _input(self, value: Value, outputs: dict[Value, int]) -> list[int]:
-        self.kept.append(value.type)
-        if value.constant is not None:
-            self.kept.append(value)
-            return [k.A_LITERAL, 0, id(value)]
-        if value in outputs:
-            return [k.OF_NODE, outputs[value], 0]
-        for position, x in enumerate(self.operands):
-            if isinstance(x, Tensor) and x._value is value:
-                return [k.OF_OPERAND, position, id(value.type)]
-        return [k.A_FRESH_VALUE, 0, id(value.type)]
-
-    def _saved(self, node: Node, items: Sequence[Saved]) -> np.ndarray | None:
-        words: list[int] = [len(items)]
-        for item in items:
-            source = self._array_source(item)
-            if source is None:
-                return None
-            if item.value in node.inputs:
-                value = [k.AN_INPUT, node.inputs.index(item.value)]
-            elif item.value in node.outputs:
-                value = [k.THE_OUTPUT, 0]
-            else:
-                value = [k.A_VALUE, id(item.value)]
-                self.kept.append(item.value)
-            words += [*source[:2], *value, id(item.dtype), id(item.requires_grad), source[2]]
-            self.kept.append(item.dtype)
-        return self._block(words)
-
-    def _array_source(self, item: Saved) -> list[int] | None:
-        """Where the array of a saved value comes from; one that is no operand's becomes a result of the program."""
-        for position, x in enumerate(self.operands):
-            if isinstance(x, Tensor) and x._array is item.array:
-                return [k.OF_TENSOR, position, 0]
-        if item.array is self.result._array:
-            return [k.OF_RESULT, 0, 0]
-        for number, (array, _) in enumerate(self.extra):
-            if array is item.array:
-                return [k.OF_ARRAY, 1 + number, 0]
-        seen = self._view(item.array)
-        if seen is not None:
-            position, makers = seen
-            self.kept.append(partial(_view_of, tuple(makers)))
-            return [k.OF_TENSOR, position, id(self.kept[-1])]
-        if item.array.base is not None or len(self.extra) + 1 == k.MOST_RESULTS:
-            return None
-        self.extra.append((item.array, TensorType(item.dtype, item.array.shape)))
-        return [k.OF_ARRAY, len(self.extra), 0]
-
-    def _view(self, array: np.ndarray) -> tuple[int, list[Callable[..., Any]]] | None:
-        """The operand that an array is a view of, and the functions that made it so."""
-        for step in self.steps:
-            if isinstance(step.result, Tensor) and step.result._array is array and step.result._base is not None:
-                (source,) = step.operands
-                maker = partial(step.op.reference, **step.attributes)
-                position = self.position(source)
-                if position is not None:
-                    return position, [maker]
-                before = self._view(source._array)
-                return None if before is None else (before[0], [*before[1], maker])
-        return None
-
-    def _block(self, words: Sequence[int]) -> np.ndarray:
-        block = np.array([word % 2**64 for word in words], np.uint64)
-        self.kept.append(block)
-        return block
-
-
-def _node_of(step: Step) -> Node | None:
-    """The node that a step recorded."""
-    result = step.result
-    if not isinstance(result, Tensor) or not result.requires_grad or result._value is None:
-        return None
-    node = result._value.node
-    return node if node is not None and isinstance(node.attached, Record) else None
-
-
-def _view_of(makers: tuple[Callable[..., Any], ...], array: np.ndarray) -> np.ndarray:
-    """A view of a view of ... an array."""
-    for maker in makers:
-        array = maker(array)
-    return array
+        templates = Templates(self.operands, [self.result], self.steps)
+        found = templates.block(nodes)
+        self.extra, self.kept = templates.extra, [*self.kept, templates]
+        return found
 
 
 def number_array(step: Step, x: Any) -> np.ndarray:

@@ -37,6 +37,7 @@ class Operand:
     requires_grad: int = 0
     leaf: int = 0
     nbytes: int = 0
+    gradient: int = 0
 
 
 def operand_for(value: Any, *, fixed: bool) -> Operand:
@@ -77,6 +78,7 @@ class Signature:
     writes: int = 0
     written: np.ndarray | None = None
     gradients: np.ndarray | None = None
+    copies: Sequence[np.ndarray] = ()  # arrays of which the backward pass takes what they held before the call
     kept: list[Any] = field(default_factory=list)
 
     def words(self) -> np.ndarray | None:
@@ -96,7 +98,10 @@ class Signature:
         head[k.LONG_TABLE] = self._list([0] * call.entries) if long else 0
         head[k.INPUTS], head[k.INPUT_LIST] = len(self.inputs), self._list(w for pair in self.inputs for w in pair)
         new = 0 if self.writes == k.STRAIGHT else len(self.results)
-        head[k.RESULTS], head[k.RESULT_LIST] = new, self._list(self._result_words(call.results))
+        made = [*call.results, *((array.shape, array.dtype) for array in self.copies)]
+        head[k.RESULTS], head[k.RESULT_LIST] = new, self._list(self._result_words(made))
+        spans = [word for array in self.copies for word in (address(array), array.nbytes)]
+        head[k.COPIES] = self._list([len(self.copies), *spans]) if self.copies else 0
         head[k.WRITES] = self.writes
         head[k.WRITTEN] = 0 if self.written is None else address(self.written)
         head[k.GRADIENTS] = 0 if self.gradients is None else address(self.gradients)
@@ -113,9 +118,9 @@ class Signature:
         for operand in self.operands:
             dims = self._list(operand.dims)
             tail += [operand.kind, operand.what, operand.storage, len(operand.dims), dims]
-            tail += [operand.requires_grad, operand.leaf, operand.nbytes]
+            tail += [operand.requires_grad, operand.leaf, operand.nbytes, operand.gradient]
         self.kept += [self.executable, sizes, self.operands, self.results, self.recorded, self.guards, self.apart]
-        self.kept += [self.names, self.written, self.gradients]
+        self.kept += [self.names, self.written, self.gradients, self.copies]
         return np.concatenate([head, np.array(tail, np.uint64)])
 
     def _list(self, words: Any) -> int:

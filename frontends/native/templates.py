@@ -1,0 +1,187 @@
+"""What a call records, as words: templates of its nodes, made by looking at nodes that Python recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from adjit.autograd.record import Record, Recorded, Saved
+from adjit.compiler.entry import known as k
+from adjit.ir.graph import Node, Value
+from adjit.ir.types import TensorType
+from adjit.native.entry import address
+from adjit.native.watching import Step
+from adjit.tensor import Tensor
+
+
+class Templates:
+    """The templates of the nodes of one call.
+
+    `operands` are the call's, `results` the tensors that it makes, `captured` others that its nodes may take.  `arrays`
+    are arrays of the program's, with their numbers.  One that is none of these becomes a result of the program, after
+    `results`: then it joins `extra`; where `steps` made it as a view of an operand, the template makes it so too.
+    """
+
+    def __init__(
+        self,
+        operands: Sequence[Any],
+        results: Sequence[Tensor],
+        steps: Sequence[Step] = (),
+        *,
+        captured: Sequence[Tensor] = (),
+        arrays: Sequence[tuple[np.ndarray, int]] | None = None,
+    ) -> None:
+        self.operands = operands
+        self.results = results
+        self.steps = steps
+        self.captured = captured
+        self.arrays = arrays
+        self.extra: list[tuple[np.ndarray, TensorType]] = []
+        self._kept: list[Any] = []
+
+    def block(self, nodes: Sequence[Node]) -> np.ndarray | None:
+        """The templates of nodes in order, the last of which has the results; None for nodes that only Python makes."""
+        if not nodes or len(nodes) > k.MOST_NODES:
+            return None
+        last = [r for r in self.results if r.requires_grad]
+        if any(tensor._value is None or tensor._value.node is not nodes[-1] for tensor in last):
+            return None
+        outputs = {node.outputs[0]: number for number, node in enumerate(nodes)}
+        templates = []
+        for node in nodes:
+            words = self._template(node, outputs)
+            if words is None:
+                return None
+            templates.append(words)
+        # What was looked at may hold data; the words only point to what was kept.
+        self.operands = self.results = self.steps = self.captured = ()
+        self.arrays = None
+        return self._block([len(templates), *map(address, templates)])
+
+    def _template(self, node: Node, outputs: dict[Value, int]) -> np.ndarray | None:
+        entry = node.attached
+        assert isinstance(entry, Record) and isinstance(node, Recorded)
+        if entry.hooks or entry.fault is not None or node.regions or (len(node.types) > 1 and len(outputs) > 1):
+            return None
+        inputs: list[int] = [len(node.inputs)]
+        for value in node.inputs:
+            inputs += self._input(value, outputs)
+        lists = [self._saved(node, items) for items in (entry.saved, entry.full)]
+        if any(found is None for found in lists):
+            return None
+        words = np.zeros(k.RECORD_LIST, np.uint64)
+        parts = (node.op, node.attributes, entry.name, entry.pullback, entry.seeded, entry.reached, entry.custom)
+        words[: len(parts)] = [id(part) for part in parts]
+        words[k.L_INPUTS] = address(self._block(inputs))
+        words[k.L_SAVED], words[k.L_FULL] = (address(found) for found in lists if found is not None)
+        words[k.L_REGIONS], words[k.L_TYPES] = id(node.regions), id(node.types)
+        words[k.L_RESULTS] = address(self._block([len(node.types), *self._results(node)]))
+        self._kept += [words, *parts, node.regions, node.types]
+        return words
+
+    def _results(self, node: Recorded) -> list[int]:
+        """For each result of a node its type, and which of the call's tensors has it."""
+        words: list[int] = []
+        for index, type in enumerate(node.types):
+            has = (t._value is not None and t._value.node is node and t._value.index == index for t in self.results)
+            words += [id(type), next((number for number, found in enumerate(has) if found), -1)]
+        return words
+
+    def _input(self, value: Value, outputs: dict[Value, int]) -> list[int]:
+        self._kept.append(value.type)
+        if value.constant is not None:
+            self._kept.append(value)
+            return [k.A_LITERAL, 0, id(value)]
+        if value in outputs:
+            return [k.OF_NODE, outputs[value], 0]
+        for position, x in enumerate(self.operands):
+            if isinstance(x, Tensor) and x._value is value:
+                return [k.OF_OPERAND, position, id(value.type)]
+        for tensor in self.captured:
+            if tensor._value is value:
+                return [k.WANTED if tensor.requires_grad else k.CAPTURED, id(tensor), id(value.type)]
+        return [k.A_FRESH_VALUE, 0, id(value.type)]
+
+    def _saved(self, node: Recorded, items: Sequence[Saved]) -> np.ndarray | None:
+        words: list[int] = [len(items)]
+        for item in items:
+            source = self._array_source(item)
+            if source is None:
+                return None
+            if not isinstance(item.held, Value):
+                index = item.held[1] if type(item.held) is tuple else None
+                value = [k.THE_OUTPUT, 0 if index is None else id(index)]
+                self._kept.append(index)
+            elif item.held in node.inputs:
+                value = [k.AN_INPUT, node.inputs.index(item.held)]
+            else:
+                value = [k.A_VALUE, id(item.held)]
+                self._kept.append(item.held)
+            words += [*source[:2], *value, id(item.dtype), id(item.requires_grad), source[2]]
+            self._kept.append(item.dtype)
+        return self._block(words)
+
+    def _array_source(self, item: Saved) -> list[int] | None:
+        """Where the array of a saved value comes from."""
+        array = item.array
+        for position, x in enumerate(self.operands):
+            if isinstance(x, Tensor) and x._array is array:
+                return [k.OF_TENSOR, position, 0]
+        for tensor in self.captured:
+            if tensor._array is array:
+                return [k.OF_CAPTURED, id(tensor), 0]
+        if self.arrays is not None:
+            found = next((number for known, number in self.arrays if known is array), None)
+            return None if found is None else [k.OF_ARRAY, found, 0]
+        for number, tensor in enumerate(self.results):
+            if tensor._array is array:
+                return [k.OF_RESULT, number, 0]
+        for number, (known, _) in enumerate(self.extra, len(self.results)):
+            if known is array:
+                return [k.OF_ARRAY, number, 0]
+        seen = self._view(array)
+        if seen is not None:
+            position, makers = seen
+            self._kept.append(partial(_view_of, tuple(makers)))
+            return [k.OF_TENSOR, position, id(self._kept[-1])]
+        if array.base is not None or len(self.extra) + len(self.results) == k.MOST_RESULTS:
+            return None
+        self.extra.append((array, TensorType(item.dtype, array.shape)))
+        return [k.OF_ARRAY, len(self.results) + len(self.extra) - 1, 0]
+
+    def _view(self, array: np.ndarray) -> tuple[int, list[Callable[..., Any]]] | None:
+        """The operand that an array is a view of, and the functions that made it so."""
+        for step in self.steps:
+            if isinstance(step.result, Tensor) and step.result._array is array and step.result._base is not None:
+                (source,) = step.operands
+                maker = partial(step.op.reference, **step.attributes)
+                position = next((i for i, x in enumerate(self.operands) if x is source), None)
+                if position is not None:
+                    return position, [maker]
+                before = self._view(source._array)
+                return None if before is None else (before[0], [*before[1], maker])
+        return None
+
+    def _block(self, words: Sequence[int]) -> np.ndarray:
+        block = np.array([word % 2**64 for word in words], np.uint64)
+        self._kept.append(block)
+        return block
+
+
+def node_of(step: Step) -> Node | None:
+    """The node that a step recorded."""
+    result = step.result
+    if not isinstance(result, Tensor) or not result.requires_grad or result._value is None:
+        return None
+    node = result._value.node
+    return node if node is not None and isinstance(node.attached, Record) else None
+
+
+def _view_of(makers: tuple[Callable[..., Any], ...], array: np.ndarray) -> np.ndarray:
+    """A view of a view of ... an array."""
+    for maker in makers:
+        array = maker(array)
+    return array
