@@ -10,7 +10,6 @@ import functools
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from adjit.compiler.load import MAIN, load_program
 from adjit.compiler.passes import any_registered
 from adjit.ir.analysis import callees
 from adjit.ir.errors import CompileError
+from adjit.ir.frozen import fields_of
 from adjit.ir.graph import Graph
 from adjit.ir.hashing import structural_hash
 from adjit.ir.logs import listening
@@ -151,4 +151,4 @@ def _store(key: bytes | None, layout: Layout, own: bytes, quick: bool) -> None:
     numbers = (layout.arena, *layout.workspaces)
     alone = not (layout.host_calls or layout.checks)
     if key and cache and alone and all(isinstance(number, int) for number in numbers):
-        cache.put(key, json.dumps({**asdict(layout), "object": own.hex(), "quick": quick}).encode())
+        cache.put(key, json.dumps({**fields_of(layout), "object": own.hex(), "quick": quick}).encode())

@@ -11,7 +11,6 @@ its cotangent: reverse mode applied twice.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from adjit.compiler.forward_control import BRANCHES_AND_LOOPS, Beside, Moving
@@ -19,6 +18,7 @@ from adjit.compiler.pullback import pull_back, seed, zeros
 from adjit.ir.analysis import varies_with
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.errors import DifferentiationError
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.ops.scalar import scalar_jvp
 from adjit.ir.printer import value_names
@@ -27,7 +27,7 @@ from adjit.ir.rewrite import copied, eliminate_dead, inline, inline_calls
 Tangents = dict[Value, Expr]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pushforward:
     """`graph` takes the inputs, then the tangents of those in `wrt`; it returns the outputs, then the tangents of the
     outputs listed in `reached`; the others do not vary."""
@@ -68,7 +68,7 @@ def _free(name: str, taken: set[str]) -> str:
     return name
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Pushed:
     outputs: tuple[Value, ...]
     tangents: tuple[Expr | None, ...]

@@ -12,11 +12,11 @@ from __future__ import annotations
 import bisect
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from adjit.compiler.in_place import dying_operands, may_replace, same_element
 from adjit.compiler.loops.ir import AS_COMPLEX, AS_REAL, KERNEL, POSITION
-from adjit.ir.frozen import frozen
+from adjit.ir.frozen import frozen, record
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.primitive import Primitive
 from adjit.ir.shape import Size
@@ -44,7 +44,7 @@ class Copy:
     type: TensorType
 
 
-@dataclass(slots=True)
+@record
 class MemoryPlan:
     """The table entries of a program's values, and what must be moved.
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from adjit.ir.frozen import frozen
 
 Integers = NDArray[np.int64]
 # Beyond this many entries a Jacobian is no sparse matrix: what asks for one is told so.
 MOST = 100_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pattern:
     """Row i has the columns indices[indptr[i]:indptr[i + 1]], in ascending order, each once."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from adjit.compiler.keep import from_invariants, wanted
 from adjit.compiler.pullback import zeros
 from adjit.compiler.pullback_region import added, dealt, filled, floating, or_zeros, pull_back_region, run_again
 from adjit.ir.builder import Builder, Expr
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Graph, Node, Region, Value, from_outputs
 from adjit.ir.primitive import primitive_named
 from adjit.ir.rewrite import inline
@@ -16,7 +16,7 @@ from adjit.ir.rewrite import inline
 Cotangents = Sequence["Expr | None"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Step:
     """How one step is pulled back: `stacked` are the values that it gets row by row, and `pull` takes these rows, the
     fixed values and the cotangents of the step's results; it gives those of the body's inputs."""

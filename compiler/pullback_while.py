@@ -10,11 +10,11 @@ Source: the levels are those of Griewank and Walther's multistage checkpointing,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from adjit.compiler.pullback import zeros
 from adjit.compiler.pullback_region import added, dealt, filled, floating, or_zeros, pull_back_region, run_again
 from adjit.ir.builder import Builder, Expr
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node, Region, Value
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import I64
@@ -75,7 +75,7 @@ def _cuts(carries: Sequence[Value]) -> int:
     return next((cuts for largest, cuts in CUTS if bytes <= largest), FEWEST)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Down:
     """Going down a loop's steps: `summed` says of which invariants cotangents are summed."""
 

@@ -7,7 +7,6 @@ matrices are looked at where they are known.  What has no rule depends on all th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from adjit.compiler.pattern import Pattern
 from adjit.ir.analysis import has_rule
 from adjit.ir.errors import ShapeError
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.ops.indexing import gather, scatter_set
 from adjit.ir.ops.windows import window
@@ -31,7 +31,7 @@ MOVES = frozenset(("reshape", "permute", "expand", "slice", "window", "as_stride
 ROUNDS = 100
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dependence:
     """A pattern for each output (None: it does not vary), and the inputs whose numbers were looked at."""
 

@@ -13,7 +13,6 @@ Source: Griewank and Walther, Evaluating Derivatives, 2008, chapter 13.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from adjit.compiler.forward_control import BRANCHES_AND_LOOPS, Beside, Moving
@@ -23,6 +22,7 @@ from adjit.compiler.simplify_rules import number_in
 from adjit.ir.analysis import varies_with
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.errors import DifferentiationError
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.ops.chain import STRUCTURAL
 from adjit.ir.primitive import primitive_named
@@ -33,7 +33,7 @@ from adjit.ir.rewrite import copied, eliminate_dead, inline_calls
 _PRODUCTS = 64
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Expansion:
     """`graph` takes the inputs, then `order` coefficients of each input in `wrt`; it returns the outputs, then `order`
     coefficients of each output listed in `reached`; the others do not vary."""

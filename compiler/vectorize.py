@@ -8,10 +8,10 @@ where its predicate is one for all examples, and computes both branches where it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from adjit.ir.builder import Builder, Expr
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Attribute, Graph, Node, Region, Value
 from adjit.ir.ops.arrays import expand, reshape
 from adjit.ir.primitive import primitive_named
@@ -21,7 +21,7 @@ from adjit.ir.shape import Size
 from adjit.ir.types import TensorType
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Vectorized:
     """`graph` takes the inputs, the batched ones with a leading axis; `batched` says which outputs have one."""
 
@@ -60,7 +60,7 @@ def without_batch(type: TensorType) -> TensorType:
 Marked = tuple[Value, bool]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Batch:
     """Rewriting into one builder, for `extent` examples."""
 

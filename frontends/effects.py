@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import CellType
 from typing import Any
 
 from adjit import trees
 from adjit.epoch import EPOCH
+from adjit.ir.frozen import record
 from adjit.places import ABSENT, Place, same
 from adjit.reach import LONGEST
 
 
-@dataclass(slots=True)
+@record
 class Effect:
     """A change: what a place gets.
 
@@ -33,7 +33,7 @@ class Effect:
     lifted: bool = False
 
 
-@dataclass(slots=True)
+@record
 class Refill:
     """A change of a list, deque or set as a whole: `items` are indices of what it held, or outputs and structure.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from adjit import trees
@@ -13,6 +13,7 @@ from adjit.effects import Changes, Effect, Refill
 from adjit.environment import Environment
 from adjit.epoch import EPOCH
 from adjit.errors import tell
+from adjit.ir.frozen import record
 from adjit.ir.graph import Graph, Value, from_outputs
 from adjit.ir.shape import Size
 from adjit.ir.types import TensorType
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from adjit.view_results import Step
 
 
-@dataclass(slots=True)
+@record
 class Output:
     """One leaf of the result: `kind` is graph (a computed tensor), number (one as a Python number), argument or tensor
     (one that was given or captured), view (of one of these, by `steps`), or static (a Python value).  `fault` is set
@@ -44,7 +45,7 @@ class Output:
     steps: tuple[Step, ...] = ()
 
 
-@dataclass(slots=True)
+@record
 class Entry:
     """One traced program and what it takes to use it again."""
 

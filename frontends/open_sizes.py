@@ -12,8 +12,6 @@ from typing import Any, TypeAlias
 from adjit.call import Call
 from adjit.ir.analysis import match_sizes
 from adjit.ir.errors import ParseError, ShapeError
-from adjit.ir.lexer import Lexer
-from adjit.ir.literal_parser import Literals
 from adjit.ir.shape import Dim, Size, evaluate, substitute
 from adjit.symbolic_size import Divide, Respecialize
 from adjit.tensor import Tensor
@@ -35,6 +33,9 @@ def parsed(shapes: Mapping[str, Sequence[Any]]) -> dict[str, Shape]:
 def _size(name: str, item: Any) -> Size | None:
     if item is None or (isinstance(item, int) and not isinstance(item, bool)):
         return item
+    from adjit.ir.lexer import Lexer
+    from adjit.ir.literal_parser import Literals
+
     try:
         lexer = Lexer(item)
         size = Literals(lexer, {}).size()

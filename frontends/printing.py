@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,12 @@ from adjit.capture.prints import compiling
 from adjit.conversion import concrete, single
 from adjit.dims import shape_of
 from adjit.dtypes import default_complex, default_float, public
+from adjit.ir.frozen import record
 from adjit.ir.types import BF16, BOOL, I64
 from adjit.tensor import Tensor
 
 
-@dataclass(slots=True)
+@record
 class _Options:
     precision: int = 4
     threshold: float = 1000

@@ -9,13 +9,13 @@ from __future__ import annotations
 import dis
 import functools
 import sys
-from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import field
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
+from adjit.ir.frozen import fields_of, record
 from adjit.places import Place
 from adjit.state import is_users_module
 from adjit.tensor import Tensor
@@ -137,7 +137,7 @@ class Reach:
         elif isinstance(item, (type, ModuleType)):
             if is_users_class(item) if isinstance(item, type) else _is_users(item.__name__):
                 self._owners.append(item)
-        elif is_users_class(type(item)) or isinstance(item, (SimpleNamespace, Namespace)):
+        elif is_users_class(type(item)) or isinstance(item, SimpleNamespace) or _is_namespace(item):
             self._instance(item)
         elif hasattr(item, "param_groups"):
             self._optimizers.append(item)
@@ -253,7 +253,7 @@ def _is_users(module: str | None) -> bool:
     return root == "__main__" or not (root in _LIBRARIES or root in sys.stdlib_module_names)
 
 
-@dataclass(slots=True)
+@record
 class Names:
     """The names in a function's code and in that of those defined inside it.
 
@@ -294,9 +294,15 @@ def names_in(code: CodeType) -> Names:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             inner = names_in(constant)
-            for part in fields(Names):
-                getattr(found, part.name).update(getattr(inner, part.name))
+            for name, more in fields_of(inner).items():
+                getattr(found, name).update(more)
     return found
+
+
+def _is_namespace(item: Any) -> bool:
+    """Whether something is argparse's, which nobody has who did not import it."""
+    argparse = sys.modules.get("argparse")
+    return argparse is not None and isinstance(item, argparse.Namespace)
 
 
 def _is_append(after: list[dis.Instruction]) -> bool:

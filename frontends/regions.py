@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from adjit.autograd.modes import set_grad_enabled
 from adjit.inner_trace import Traced
 from adjit.ir.builder import Builder
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Region, Value
 from adjit.ir.rewrite import inline
 from adjit.state import STATE
@@ -16,7 +16,7 @@ from adjit.tensor import Tensor
 from adjit.views import write
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outside:
     """The outer tensors that traced functions use: those they write, and those they only read.
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
-from adjit.ir.frozen import frozen
+from adjit.ir.frozen import frozen, record
 from adjit.ir.graph import UNKNOWN, Location, Value
 from adjit.memory import Memory
 from adjit.tensor import Tensor
 
 
-@dataclass(slots=True)
+@record
 class Source:
     """Where an input's array comes from at a call: `kind` is argument, memory (of one), tensor, grad or scalar.
 
@@ -37,7 +37,7 @@ class Explanation:
     location: Location = UNKNOWN
 
 
-@dataclass(slots=True)
+@record
 class Cell:
     """The current symbolic value of one piece of memory; `epoch` counts the values, `version` the writes.
 

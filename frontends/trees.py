@@ -1,26 +1,53 @@
 """Trees of tuples, lists, dicts and dataclasses, whose leaves are tensors and values.
 
 optree's functions on values of any type; a class made by `dataclasses.dataclass` is a node once an instance was seen.
+optree takes 10 ms to import, which programs on tuples of leaves are spared (`Tuples`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from functools import cache, partial
 from typing import Any
 
-import optree
+from adjit.ir.frozen import frozen
 
 _NAMESPACE = "adjit"
+_CONTAINERS = (tuple, list, dict, deque)
+_added: set[type] = set()
+_EMPTY, _OTHER = "{}", "other"
+
+
+@frozen
+class Tuples:
+    """The structure of tuples in tuples, as the arguments of a call are: None for a leaf, a tuple, or an empty dict."""
+
+    spec: Any
+    num_leaves: int
+
+    def is_leaf(self) -> bool:
+        return self.spec is None
+
+
+@cache
+def _optree() -> Any:
+    import optree
+
+    return optree
 
 
 def flatten(
     tree: Any, *, none_is_leaf: bool = False, is_leaf: Callable[[Any], bool] | None = None
 ) -> tuple[list[Any], Any]:
     """The leaves, and the structure that `unflatten` puts them back into."""
+    leaves: list[Any] = []
+    spec = _OTHER if is_leaf else _spec(tree, none_is_leaf, leaves)
+    if spec is not _OTHER:
+        return leaves, Tuples(spec, len(leaves))
     while True:
-        leaves, structure = optree.tree_flatten(tree, is_leaf, none_is_leaf=none_is_leaf, namespace=_NAMESPACE)
+        leaves, structure = _optree().tree_flatten(tree, is_leaf, none_is_leaf=none_is_leaf, namespace=_NAMESPACE)
         found = [type(leaf) for leaf in leaves if is_dataclass_tree(leaf) and not (is_leaf and is_leaf(leaf))]
         if not any([_register(kind) for kind in found]):  # type: ignore[arg-type]
             return leaves, structure
@@ -28,7 +55,30 @@ def flatten(
 
 def unflatten(structure: Any, leaves: Sequence[Any]) -> Any:
     """The tree of a structure with these leaves."""
-    return optree.tree_unflatten(structure, leaves)
+    if isinstance(structure, Tuples):
+        return _rebuilt_tuples(structure.spec, iter(leaves))
+    return _optree().tree_unflatten(structure, leaves)
+
+
+def _spec(tree: Any, none_is_leaf: bool, leaves: list[Any]) -> Any:
+    """The spec of `Tuples`, and in `leaves` the leaves; _OTHER for a tree that is more than tuples."""
+    if type(tree) is tuple:
+        found = tuple([_spec(item, none_is_leaf, leaves) for item in tree])
+        return _OTHER if _OTHER in found else found
+    if type(tree) is dict and not tree:
+        return _EMPTY
+    if isinstance(tree, _CONTAINERS) or type(tree) in _added or (tree is None and not none_is_leaf):
+        return _OTHER
+    if is_dataclass_tree(tree):
+        return _OTHER
+    leaves.append(tree)
+    return None
+
+
+def _rebuilt_tuples(spec: Any, leaves: Iterator[Any]) -> Any:
+    if spec is None:
+        return next(leaves)
+    return {} if spec == _EMPTY else tuple([_rebuilt_tuples(item, leaves) for item in spec])
 
 
 def structure_of(tree: Any, *, none_is_leaf: bool = False) -> Any:
@@ -43,7 +93,17 @@ def leaves_of(tree: Any, *, none_is_leaf: bool = False) -> list[Any]:
 
 def paths_of(tree: Any) -> list[tuple[Any, ...]]:
     """The way to each leaf, None among them: keys, indices and names."""
-    return optree.tree_paths(tree, none_is_leaf=True, namespace=_NAMESPACE)
+    spec = _spec(tree, True, [])
+    if spec is not _OTHER:
+        return _paths(spec)
+    paths: list[tuple[Any, ...]] = _optree().tree_paths(tree, none_is_leaf=True, namespace=_NAMESPACE)
+    return paths
+
+
+def _paths(spec: Any) -> list[tuple[Any, ...]]:
+    if spec is None:
+        return [()]
+    return [] if spec == _EMPTY else [(index, *path) for index, item in enumerate(spec) for path in _paths(item)]
 
 
 def mapped(function: Callable[[Any], Any], tree: Any, *, none_is_leaf: bool = False) -> Any:
@@ -55,12 +115,14 @@ def mapped(function: Callable[[Any], Any], tree: Any, *, none_is_leaf: bool = Fa
 def spread(prefix: Any, tree: Any, *, none_is_leaf: bool = False) -> list[Any]:
     """For each leaf of `tree` the leaf of `prefix` above it.  ValueError where `prefix` is no prefix of the tree."""
     flatten(tree)  # makes nodes of dataclasses
-    return optree.broadcast_prefix(prefix, tree, none_is_leaf=none_is_leaf, namespace=_NAMESPACE)
+    leaves: list[Any] = _optree().broadcast_prefix(prefix, tree, none_is_leaf=none_is_leaf, namespace=_NAMESPACE)
+    return leaves
 
 
 def add_node(kind: type, split: Callable[[Any], Any], join: Callable[[Any, Any], Any]) -> None:
     """Make instances of a class nodes: `split` gives (children, the rest), `join(rest, children)` an instance."""
-    optree.register_pytree_node(kind, split, join, namespace=_NAMESPACE)
+    _added.add(kind)
+    _optree().register_pytree_node(kind, split, join, namespace=_NAMESPACE)
 
 
 # -- dataclasses ------------------------------------------------------------------------------------------------------

@@ -7,12 +7,12 @@ again in eager mode, on the memory as the call left it, with the history that ea
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adjit.autograd.record import TraceNode, Watch, detach
 from adjit.dispatch import apply
 from adjit.ir.analysis import substitute_attribute
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Attribute
 from adjit.ir.primitive import Primitive
 from adjit.state import STATE
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _MARKS = ("_several", "_made_in")  # of views that may not be written in place
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """One view of another tensor: its operation, PyTorch's name of it, and whether it was recorded."""
 

@@ -1,21 +1,48 @@
-"""`@frozen`: a class of immutable values with named fields, which costs little to define.
+"""`@frozen` and `@record`: classes with named fields, immutable or not, which cost little to define.
 
-It is `@dataclass(frozen=True, slots=True)`, whose meaning it keeps, for fields with plain defaults.  A data class
-writes and compiles six methods when its module is imported: 0.4 ms, which a package of a hundred such classes pays in
-every process.  Here all classes share their methods.
+They are `@dataclass(frozen=True, slots=True)` and `@dataclass(slots=True)`, whose meaning they keep, for fields with
+plain defaults or a `default_factory`.  A data class writes and compiles six methods when its module is imported:
+0.4 ms, which a package of a hundred such classes pays in every process.  Here all classes share their methods.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import Field, field
 from operator import attrgetter
-from typing import Any, NoReturn, TypeVar, dataclass_transform
+from typing import Any, NoReturn, TypeVar, cast, dataclass_transform
 
 _T = TypeVar("_T")
 _MISSING = object()
 
 
-@dataclass_transform(frozen_default=True)
+@dataclass_transform(field_specifiers=(field,))
+def record(cls: type[_T]) -> type[_T]:
+    """The class with its annotations as fields, which may be assigned: slots, an `__init__`, `==`, a text; no hash.
+
+    >>> @record
+    ... class Counter:
+    ...     name: str
+    ...     seen: list[int] = field(default_factory=list)
+    >>> counter = Counter("a")
+    >>> counter.seen.append(3)
+    >>> counter, Counter("a")
+    (Counter(name='a', seen=[3]), Counter(name='a', seen=[]))
+    """
+    return _made(cls, _RECORD)
+
+
+def fields_of(value: Any) -> dict[str, Any]:
+    """The fields of a value of such a class by name."""
+    return {name: getattr(value, name) for name in value.__record_fields__}
+
+
+def changed(value: _T, **fields: Any) -> _T:
+    """A copy of a value of such a class with other values of these fields."""
+    return type(value)(**fields_of(value) | fields)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def frozen(cls: type[_T]) -> type[_T]:
     """The class with its annotations as fields: slots, an `__init__`, `==`, a hash, a text; nothing can be assigned.
 
@@ -26,6 +53,10 @@ def frozen(cls: type[_T]) -> type[_T]:
     >>> Point(1), Point(1) == Point(1, 0), len({Point(1), Point(x=1)})
     (Point(x=1, y=0), True, 1)
     """
+    return _made(cls, _FROZEN)
+
+
+def _made(cls: type[_T], methods: dict[str, Any]) -> type[_T]:
     space = dict(cls.__dict__)
     own = [name for name, kind in space.get("__annotations__", {}).items() if not str(kind).startswith("ClassVar")]
     inherited: dict[str, Any] = {}
@@ -37,7 +68,7 @@ def frozen(cls: type[_T]) -> type[_T]:
     space["__slots__"] = tuple(name for name in own if name not in inherited)
     space["__record_fields__"], space["__match_args__"] = fields, tuple(fields)
     space["_values"] = staticmethod(attrgetter(*fields)) if fields else staticmethod(_nothing)
-    for name, method in _METHODS.items():
+    for name, method in methods.items():
         space.setdefault(name, method)
     made: Any = type(cls)(cls.__name__, cls.__bases__, space)  # type: ignore[misc]
     made.__init__ = _init_of(made, fields)
@@ -53,10 +84,18 @@ def _init_of(cls: Any, fields: dict[str, Any]) -> Callable[..., None]:
     puts = tuple(getattr(cls, name).__set__ for name in fields)
     places = {name: place for place, name in enumerate(fields)}
     defaults = tuple(fields.values())
+    factories = [
+        (name, place, cast("Callable[[], Any]", default.default_factory))
+        for place, (name, default) in enumerate(fields.items())
+        if isinstance(default, Field)
+    ]
 
     def __init__(self: Any, *given: Any, **named: Any) -> None:
         if named or len(given) != count:
             values = [*given, *defaults[len(given) :]]
+            for name, place, factory in factories:
+                if place >= len(given) and name not in named:
+                    values[place] = factory()
             for name, value in named.items():
                 place = places.get(name, -1)
                 if place < len(given):
@@ -108,7 +147,8 @@ def _set_state(self: Any, state: list[Any]) -> None:
         object.__setattr__(self, name, value)
 
 
-_METHODS: dict[str, Callable[..., Any]] = {
-    "__eq__": _eq, "__hash__": _hash, "__repr__": _repr, "__setattr__": _refuse, "__delattr__": _refuse,
+_RECORD: dict[str, Any] = {"__eq__": _eq, "__hash__": None, "__repr__": _repr}
+_FROZEN: dict[str, Any] = {
+    **_RECORD, "__hash__": _hash, "__setattr__": _refuse, "__delattr__": _refuse,
     "__getstate__": _get_state, "__setstate__": _set_state,
 }  # fmt: skip

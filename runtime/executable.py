@@ -12,7 +12,6 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -45,7 +44,7 @@ class HostOperation:
     results: tuple[tuple[int, TensorType], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Layout:
     """What native code expects: `sizes` in the order of its size table, and the entries of its address table.
 

@@ -6,15 +6,16 @@ has none of its own: what is copied from it stands at its call.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from adjit.ir.frozen import record
 from adjit.ir.graph import UNKNOWN, Location
 
 _DWARF = 4  # the newest version whose line table holds the names of files itself
 _FIRST = 1000  # metadata of loops and stores has smaller numbers
 
 
-@dataclass(slots=True)
+@record
 class DebugInfo:
     """The metadata of one module: numbered nodes, each written once.
 

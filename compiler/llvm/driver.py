@@ -7,12 +7,13 @@ size.  They return whether the program must stop: after a fault, before anything
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
 
 from adjit.compiler.llvm.clock import Clock
 from adjit.compiler.llvm.emit import (
     ARENA,
+    GRAIN,
     STATUS,
     Part,
     Program,
@@ -31,7 +32,7 @@ from adjit.compiler.load import HOST, MAIN, PARALLEL_FOR
 from adjit.compiler.loops.ir import KERNEL
 from adjit.compiler.memory import Copy, MemoryPlan, Temporary
 from adjit.ir.errors import CompileError
-from adjit.ir.frozen import frozen
+from adjit.ir.frozen import frozen, record
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.shape import Size
 from adjit.ir.types import BOOL, I32, I64, TensorType
@@ -40,8 +41,6 @@ from adjit.runtime.host import CHECK_PREFIX
 
 # Steps in one function of the driver.
 CHUNK = 200
-# Work units (see `emit.Part`) worth a thread of its own: some 15 microseconds.
-GRAIN = 1_000_000
 _PARAMETERS = "ptr %buffers, ptr %sizes"
 Step = Callable[[Writer], None]
 _T = TypeVar("_T")
@@ -56,7 +55,7 @@ class HostCall:
     results: tuple[tuple[int, TensorType], ...]
 
 
-@dataclass(slots=True)
+@record
 class Driver:
     """Emission of a program; afterwards `workspaces` are the needs of its kernels, `host_calls` its calls in order, and
     `host_checks` those that are called only for the error that they raise."""
@@ -182,14 +181,12 @@ class Driver:
             if part.tasks:
                 extent, grain = f.let(f"call i64 @{part.tasks}({_PARAMETERS})"), "1"
             elif isinstance(part.extent, int) and isinstance(part.work, int):
-                small = self.threads == 1 or part.extent * part.work < 2 * GRAIN
-                extent = str(part.extent)
-                grain = extent if small else str(max(1, GRAIN // max(1, part.work)))
+                extent, grain = str(part.extent), str(max(1, GRAIN // max(1, part.work)))
             else:
                 extent = uniform(w, part.extent)
                 least = f.let(f"udiv i64 {GRAIN}, {greatest(w, uniform(w, part.work), '1')}")
                 grain = greatest(w, least, "1")
-            if self.threads == 1 or (extent == grain and not part.tasks):
+            if part.is_whole(self.threads):
                 f.line(f"call void @{part.name}({_PARAMETERS}, i64 0, i64 {extent})")
                 return
             w.module.declare(f"declare void @{PARALLEL_FOR}(ptr, ptr, ptr, i64, i64)")

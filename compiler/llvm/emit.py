@@ -45,6 +45,8 @@ RULES: Mapping[str, Rule] = {
 }  # fmt: skip
 # The unit of work is the time of one element of a cheap vector operation, some 1/64 ns; memory takes longer.
 _MEMORY_WORK, _HEAVY_WORK, _SORT_WORK, _MATRIX_WORK = 16, 8, 1024, 512
+# Work units worth a thread of its own: some 15 microseconds.
+GRAIN = 1_000_000
 # Tasks that were counted by their work are each worth a thread.
 _TASK_WORK = 1 << 40
 
@@ -62,6 +64,14 @@ class Part:
     work: Size
     tasks: str = ""
     workspace: Size = 0
+
+    def is_whole(self, threads: int) -> bool:
+        """Whether one call takes all iterations, in whatever way it is run."""
+        if threads == 1 or self.tasks:
+            return threads == 1
+        if isinstance(self.extent, int) and isinstance(self.work, int):
+            return self.extent == 1 or self.extent * self.work < 2 * GRAIN
+        return False
 
 
 @frozen
@@ -220,14 +230,14 @@ def _emit_part(
     for node in nodes[:-1]:
         w.emit_node(node)
     if alone and last.op is FOR and last.attributes["parallel"]:
-        emit_nest(w, last, ("%begin", "%end"))
         extent, *rest = extents_of(last)
-        work = product(rest) * _work(last.regions[0])
+        part = Part(name, extent, product(rest) * _work(last.regions[0]))
+        emit_nest(w, last, None if part.is_whole(program.tasks) else ("%begin", "%end"))
     else:
         w.emit_node(last)
-        extent, work = 1, sum((_work_of(node) for node in nodes), start=0)
+        part = Part(name, 1, sum((_work_of(node) for node in nodes), start=0))
     w.finish()
-    return Part(name, extent, work)
+    return part
 
 
 def _work(region: Region) -> Size:

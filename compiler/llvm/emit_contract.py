@@ -7,7 +7,6 @@ along its own index or along k, whichever reads memory better.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Literal
 
 from adjit.compiler.llvm.emit_choice import Dependence, lanes_for, time_along
@@ -34,6 +33,7 @@ from adjit.compiler.llvm.gemm_tile import offset
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.loops.ir import LOAD, address
 from adjit.ir.errors import CompileError
+from adjit.ir.frozen import changed, frozen
 from adjit.ir.graph import Node, Region
 from adjit.ir.shape import Dim, Size, product, substitute
 
@@ -47,7 +47,7 @@ _FILLED = 0.75
 _PACKING = 6
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Axes:
     """The operands, and the variables of the four kinds of axes, with extents; rows and columns of C have strides."""
 
@@ -64,12 +64,12 @@ class _Axes:
     def joined(self) -> _Axes:
         """The same product with the innermost of its samples as outermost columns."""
         batch = tuple(pair for pair in self.batch if pair != self.samples[-1])
-        return replace(self, batch=batch, n=(self.samples[-1], *self.n), samples=self.samples[:-1])
+        return changed(self, batch=batch, n=(self.samples[-1], *self.n), samples=self.samples[:-1])
 
     @property
     def exchanged(self) -> _Axes:
         """The same product as B^T A^T."""
-        return replace(self, a=self.b, b=self.a, m=self.n, n=self.m)
+        return changed(self, a=self.b, b=self.a, m=self.n, n=self.m)
 
     def extents(self) -> list[Size]:
         """Rows, columns, terms and batches of the product."""
@@ -147,7 +147,7 @@ def _in_place(axes: _Axes, lanes: int) -> tuple[_Axes, Direct | None]:
         return axes, None
     if axes.n and _coefficient(axes.destination, axes.n[-1][0]) != 1:
         return _apart(axes)
-    if _strides_of_operand(axes.b, axes.n, replace(axes, batch=())) is not None:
+    if _strides_of_operand(axes.b, axes.n, changed(axes, batch=())) is not None:
         return axes, None
     left = placed(axes.a, axes.batch, axes.m, axes.k)
     rows = grid_of(windows, lambda name: _coefficient(axes.destination, name)) if left is not None else None

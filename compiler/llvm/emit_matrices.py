@@ -7,13 +7,13 @@ LAPACK (`adjit.compiler.legalize`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_state import Slot, Writer, size_of
 from adjit.compiler.llvm.gemm_tile import counted, offset, when
 from adjit.compiler.llvm.text import LLType, literal
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node
 from adjit.ir.types import I32, I64, DType
 
@@ -93,7 +93,7 @@ class _Arithmetic:
         return self.compare("oeq", self.size(x), self.zero()[0])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Matrix:
     """Numbers at `pointer`, entry (i, j) at i*row + j*column; logical row i is row rows[i] where `rows` is given."""
 
@@ -141,7 +141,7 @@ def _plus(w: Writer, a: str, number: int) -> str:
     return w.f.let(f"add nsw i64 {a}, {number}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Batch:
     """What an algorithm works on: the operands and results, and the sizes of the matrices."""
 

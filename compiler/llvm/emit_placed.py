@@ -7,7 +7,6 @@ tables of these sums take the place of packing; see `gemm_placed`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
 
 from adjit.compiler.llvm.emit_domain import Pairs, split_flat, walk_rows
@@ -17,6 +16,7 @@ from adjit.compiler.llvm.gemm_placed import Places
 from adjit.compiler.llvm.gemm_tile import offset
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.loops.ir import LOAD, address
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node, Region
 from adjit.ir.shape import Dim, Size, size_names, substitute
 
@@ -25,7 +25,7 @@ LEAST_STORED = 0.72
 Attach = Callable[[Function], Writer]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Placed:
     """An operand loaded from the flat position `at`, a sum of constant slopes times variables."""
 
@@ -45,7 +45,7 @@ class Placed:
         return substitute(self.at, {name: 0 for pairs in kinds for name, _ in pairs})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Grid:
     """Columns of C in rows of `pitch`, the first `row` of each stored, `stride` apart in C from row to row.
 
@@ -62,7 +62,7 @@ class Grid:
 NO_GRID = Grid(0, 0, 0, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Direct:
     """What is read in place of a product: A, and B or not; and how its columns lie in C."""
 

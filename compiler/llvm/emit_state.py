@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from adjit.compiler.llvm.emit_choice import Dependence
@@ -18,7 +17,7 @@ from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.llvm.vecmath_lanes import any_lane
 from adjit.compiler.loops.affine import Bounds
 from adjit.ir.errors import CompileError
-from adjit.ir.frozen import frozen
+from adjit.ir.frozen import frozen, record
 from adjit.ir.graph import Node, Region, Value
 from adjit.ir.shape import Dim, Size
 from adjit.ir.types import BOOL, I64, U8, DType
@@ -74,7 +73,7 @@ class Slot:
     type: LLType
 
 
-@dataclass(slots=True)
+@record
 class Frame:
     """A scope of the code being written: what was computed in it, and the line before which code outside it can go.
 

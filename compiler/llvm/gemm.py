@@ -8,7 +8,6 @@ depend on M, N, strides, tiles, edges or the number of tasks.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from adjit.compiler.llvm.gemm_loops import PARAMETERS, Loops, quotient_up
 from adjit.compiler.llvm.gemm_pack import LeftOperand, StridedOperand, emit_left, emit_pack_strided
@@ -24,6 +23,7 @@ from adjit.compiler.llvm.gemm_tile import (
     streaming_fence,
 )
 from adjit.compiler.llvm.text import Function, LLType, Module
+from adjit.ir.frozen import frozen
 
 __all__ = [
     "Epilogue",
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GemmOperands:
     """The names or literals of a product's sizes and places: i64, but for the pointers `c` and `workspace`.
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from adjit.compiler.llvm.gemm_plan import LINE, GemmPlan
 from adjit.compiler.llvm.gemm_tile import counted, maximum, minimum, offset, when
 from adjit.compiler.llvm.text import Function, LLType
+from adjit.ir.frozen import frozen
 
 # What the loops of any product are given: functions, sizes and places of its operands, and its plan's numbers.
 PARAMETERS = {
@@ -24,7 +23,7 @@ def quotient_up(f: Function, value: str, divisor: str) -> str:
     return f.let(f"udiv i64 {above}, {divisor}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Span:
     """Rows m0..m1 and columns n0..n1 of one batch, whose C starts at `c`."""
 

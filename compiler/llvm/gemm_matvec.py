@@ -7,7 +7,6 @@ never on the number of rows or tasks; it is not the order of `emit_gemm`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from adjit.compiler.llvm.gemm_plan import GRAIN, GemmPlan
 from adjit.compiler.llvm.gemm_tile import (
@@ -24,6 +23,7 @@ from adjit.compiler.llvm.gemm_tile import (
     when,
 )
 from adjit.compiler.llvm.text import Function, LLType, Module
+from adjit.ir.frozen import frozen
 
 # Elements of x, or of y, that are kept in L1 while the matrix passes.
 _RUN = 2048
@@ -38,7 +38,7 @@ _PARAMETERS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MatvecOperands:
     """Names or literals: i64, but for the pointers `matrix`, `vector`, `result`; strides are in elements."""
 

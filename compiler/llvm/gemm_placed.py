@@ -11,8 +11,6 @@ are windows), which are summed like the others and not stored.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from adjit.compiler.llvm.gemm_loops import Loops, Span
 from adjit.compiler.llvm.gemm_pack import ATTRIBUTES
 from adjit.compiler.llvm.gemm_plan import LINE, GemmPlan
@@ -27,9 +25,10 @@ from adjit.compiler.llvm.gemm_tile import (
     prefetch,
 )
 from adjit.compiler.llvm.text import Function, LLType, Module
+from adjit.ir.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Places:
     """The functions that tell where elements stand.
 

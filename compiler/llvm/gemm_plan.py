@@ -8,10 +8,10 @@ time, so that neither operand is written to memory beyond L2.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from adjit.ir.errors import CompileError
+from adjit.ir.frozen import changed, frozen
 from adjit.ir.types import F32, F64, DType
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ _MOST_ROWS, _PLACED_ROWS = 14, 8
 _PIECE, _SHORT = 8, 2048
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GemmPlan:
     """The cut of C[m, n] = sum over k of A[m, k] B[k, n].
 
@@ -149,10 +149,10 @@ def plan_placed(dtype: DType, target: Target, m: int, n: int | None, k: int, tas
     width = few if windows else min(many, max(few, SUMS_BYTES // (rows * dtype.itemsize)))
     nc = min(columns, round_up(width, plan.nr))
     mc = min(rows, round_down(SUMS_BYTES // (nc * dtype.itemsize), plan.mr))
-    plan = replace(plan, order="windows" if windows else "placed", fetches=False, streams=False, mc=mc, nc=nc)
-    plan = replace(plan, steps=k if k <= _MOST_STEPS else DEPTH)
+    plan = changed(plan, order="windows" if windows else "placed", fetches=False, streams=False, mc=mc, nc=nc)
+    plan = changed(plan, steps=k if k <= _MOST_STEPS else DEPTH)
     # Vectors that copy sums may read beyond them.
-    return replace(
+    return changed(
         plan, a_elements=-(-plan.table_bytes // dtype.itemsize) + mc * nc + plan.lanes,
         b_elements=(plan.nr if windows else nc) * min(DEPTH, max(1, k)),
     )  # fmt: skip

@@ -113,7 +113,7 @@ def _divided_objects(text: Text, target: Target, quick: bool) -> bytes:
         del names[name]
     for level in (1, 0):
         own = [name for name in names if level == (not quick or text.is_hot(name))]
-        jobs += [_Job(module, level) for module in text.deal(own, get_num_threads())]
+        jobs += [_Job(module, level) for module in text.deal(own, get_num_threads(), inlined=level > 0)]
     return pack([*objects, *_side_by_side(jobs, target)])
 
 

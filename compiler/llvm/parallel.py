@@ -50,14 +50,16 @@ class Text:
         """Whether a function is marked as one that programs spend most of their time in."""
         return ' "hot" ' in self.heads[name]
 
-    def deal(self, names: Collection[str], most: int) -> list[str]:
+    def deal(self, names: Collection[str], most: int, *, inlined: bool = True) -> list[str]:
         """These functions as at most `most` modules of about equal work.
 
-        Functions that another module may call lose their internal linkage.
+        Functions that another module may call lose their internal linkage.  Unless `inlined`, functions are called that
+        would be copied to their calls: there is less to compile, and calls take time.
         """
         lines = sum(self.bodies[name].count("\n") for name in names)
         parts = max(1, min(most, lines // LEAST_LINES))
-        return [_module(self, own) for own in _balanced(self, names, parts) if own]
+        modules = [_module(self, own) for own in _balanced(self, names, parts) if own]
+        return modules if inlined else [module.replace(") alwaysinline ", ") noinline ") for module in modules]
 
 
 def divide(text: str) -> Text | None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from adjit.compiler.llvm.debug_info import DebugInfo
-from adjit.ir.frozen import frozen
+from adjit.ir.frozen import frozen, record
 from adjit.ir.graph import Location
 from adjit.ir.types import DType
 
@@ -142,7 +142,7 @@ class Module:
         return "\n".join([*self._heads, "", *self._bodies.values(), *ends])
 
 
-@dataclass(slots=True)
+@record
 class Function:
     """One LLVM function under construction: a straight list of lines with fresh names.
 

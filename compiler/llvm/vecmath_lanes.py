@@ -7,11 +7,11 @@ the width, the mode, or the neighbours.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.ir.errors import CompileError
+from adjit.ir.frozen import frozen
 from adjit.ir.types import BOOL, F32, F64, I32, I64, DType
 
 # Lines of math functions that are copied into one function; a call costs the registers that live across it.
@@ -21,7 +21,7 @@ Number: TypeAlias = float | int
 Table = Mapping[DType, Sequence[float]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class FloatFormat:
     """The layout of an IEEE binary format: `mantissa` stored bits, exponent `bias`, the `integer` of the same width."""
 
@@ -51,7 +51,7 @@ class FloatFormat:
 FORMATS: Mapping[DType, FloatFormat] = {F32: FloatFormat(23, 127, I32), F64: FloatFormat(52, 1023, I64)}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class Lanes:
     """The value `text` of LLVM type `type` in `function`; a Python number as the other operand is a constant."""
 

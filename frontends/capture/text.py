@@ -14,6 +14,7 @@ from typing import Any
 
 from adjit import trees
 from adjit.capture.numbers import Number
+from adjit.ir.frozen import frozen
 from adjit.size import Size
 from adjit.state import STATE
 from adjit.symbolic_size import SymbolicSize
@@ -127,7 +128,7 @@ def when_run(title: str, action: Callable[..., None], values: Sequence[Any]) -> 
         apply(primitive_named("host_call"), [tensor.detach() for tensor in tensors], {"function": name, "types": ()})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Shown:
     """What makes of a call's array what the user's code would have seen."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import wraps
 from typing import Any
 
@@ -12,6 +11,7 @@ from adjit.func.arguments import Argnums, chosen, replaced, split_aux, title
 from adjit.func.reverse import jacrev, traced_function, unit_rows, vjp
 from adjit.inner_trace import Traced, call_inner, is_differentiated, write_back
 from adjit.ir.errors import TraceError
+from adjit.ir.frozen import changed
 from adjit.ir.graph import Graph
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -122,7 +122,7 @@ class _Push:
         self.pushed = forward_mode(source, self.floating)
         if free:
             graph = _collected(self.pushed.graph, self.floating, is_differentiated(self.operands))
-            self.pushed = replace(self.pushed, graph=graph)
+            self.pushed = changed(self.pushed, graph=graph)
 
     def outputs(self) -> list[Tensor]:
         """The function's results."""

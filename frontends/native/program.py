@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from adjit.autograd.record import Record
 from adjit.composite import derivative_of
 from adjit.dispatch import _number
 from adjit.ir.builder import Builder, literal_dtype
+from adjit.ir.frozen import record
 from adjit.ir.graph import Graph, Value
 from adjit.ir.types import DType, TensorType
 from adjit.native.templates import Templates, node_of
@@ -19,7 +20,7 @@ from adjit.native.watching import Step
 from adjit.tensor import Tensor
 
 
-@dataclass(slots=True)
+@record
 class Watched:
     """A call that was watched on examples: its operands, its steps, its result.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from adjit.compiler.entry import known as k
+from adjit.ir.frozen import record
 from adjit.ir.graph import Graph
 from adjit.ir.shape import evaluate
 from adjit.ir.types import BF16, F16, F32, F64, I64, U16, DType, TensorType, dtype_of_storage
@@ -25,7 +26,7 @@ LINE = 64
 UNSERVED = (BF16, F16, U16)
 
 
-@dataclass(slots=True)
+@record
 class Operand:
     """What a signature wants at one place of a call: its words are those that the native entry compares."""
 
@@ -57,7 +58,7 @@ def operand_for(value: Any, *, fixed: bool) -> Operand:
     return Operand(k.IS_OBJECT, id(value), kept=value)
 
 
-@dataclass(slots=True)
+@record
 class Signature:
     """A signature under construction; `kept` is all that its words point to."""
 

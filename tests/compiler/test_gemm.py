@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import dataclasses
 import functools
 import itertools
 import mmap
@@ -30,6 +29,7 @@ from adjit.compiler.llvm.gemm_tile import masked_load
 from adjit.compiler.llvm.target import Target, host_target, make_target
 from adjit.compiler.llvm.text import Function, Module
 from adjit.ir.errors import CompileError
+from adjit.ir.frozen import changed
 from adjit.ir.types import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, U8, DType
 
 Array = np.ndarray[Any, Any]
@@ -184,7 +184,7 @@ def test_large_results_have_the_same_bits_past_the_caches(dtype: DType) -> None:
     product = own_size(a, b, c, dtype)
     target = host_target()
     assert product.plan.streams == (target.architecture == "x86_64" and target.vector_bytes == 64)
-    usual = Product(dataclasses.replace(product.plan, streams=False), tuple(size_table(a, b, c)))
+    usual = Product(changed(product.plan, streams=False), tuple(size_table(a, b, c)))
     expected = usual(a, b, c.copy())
     for first in (0, 1):  # rows at cache lines, and beside them
         place = guarded((c.size + 1,), dtype, at_end=False)[first : first + c.size].reshape(c.shape)
@@ -340,4 +340,4 @@ def test_dtypes_without_a_product_are_refused(dtype: DType) -> None:
 def test_a_plan_of_broken_tiles_is_refused() -> None:
     plan = plan_gemm(F32, host_target(), None, None, None)
     with pytest.raises(ValueError, match="not whole tiles"):
-        dataclasses.replace(plan, mc=plan.mr + 1)
+        changed(plan, mc=plan.mr + 1)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pytest
 
-from adjit.ir.frozen import frozen
+from adjit.ir.frozen import changed, fields_of, frozen, record
 
 
 @frozen
@@ -88,3 +88,27 @@ def test_copies_pickles_and_patterns() -> None:
     match point:
         case Point(x, y):
             assert (x, y) == (1, 2)
+
+
+@record
+class Tally:
+    name: str
+    seen: list[int] = field(default_factory=list)
+    most: int = 9
+
+
+def test_a_record_can_be_assigned_and_has_defaults_of_its_own() -> None:
+    one, other = Tally("a"), Tally("a", most=9)
+    one.seen.append(3)
+    one.most = 4
+    assert (repr(one), other) == ("Tally(name='a', seen=[3], most=4)", Tally("a", []))
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(one)
+    with pytest.raises(AttributeError):
+        one.unknown = 1  # type: ignore[attr-defined]
+
+
+def test_changed_is_a_copy_with_other_fields() -> None:
+    assert (changed(Point(1, 2), y=3), fields_of(Point(1, 2))) == (Point(1, 3), {"x": 1, "y": 2})
+    with pytest.raises(TypeError, match="unexpected keyword argument 'z'"):
+        changed(Point(1, 2), z=3)
