@@ -25,7 +25,7 @@ from adjit.ir.types import TensorType, dtype_of_storage
 from adjit.runtime.faults import FIRST_CHECK, Fault, raise_fault
 from adjit.runtime.host import call_host
 from adjit.runtime.interpreter import bind_sizes
-from adjit.runtime.results import RESULTS, is_large
+from adjit.runtime.results import RESULTS
 
 Array: TypeAlias = NDArray[Any]
 Shapes: TypeAlias = "tuple[tuple[int, ...], ...]"
@@ -215,16 +215,14 @@ class Executable:
     def native_call(self, shapes: Shapes) -> NativeCall | None:
         """How to call the program on inputs of these shapes.
 
-        None if it calls back into Python, or has large results.  The caller sees to it that inputs which the program
-        writes can be written, and overlap no others.
+        None if it calls back into Python.  The caller sees to it that inputs which the program writes can be written,
+        and overlap no others.
         """
         if self.layout.host_calls:
             return None
         self.improve()
         plan = self._plans.get(shapes) or self._plan(shapes)
         results = tuple(new for new in plan.results if new is not None)
-        if any(is_large(*new) for new in results):  # their memory is used again, see runtime/results.py
-            return None
         return NativeCall(self._address, self.layout.entries, plan.packed, plan.arena, plan.workspace, results)
 
     @property

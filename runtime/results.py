@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,10 +29,17 @@ _LINE = 64
 
 def is_large(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
     """Whether an array stands in a block."""
-    count = dtype.itemsize
-    for extent in shape:
-        count *= extent
-    return count >= LEAST
+    return prod(shape) * dtype.itemsize >= LEAST
+
+
+class _Block:
+    """Memory with room for `size` bytes from the cache line at `start`; `used` is the request that it served last."""
+
+    __slots__ = ("memory", "size", "start", "used")
+
+    def __init__(self, size: int) -> None:
+        self.memory = np.empty(size + _LINE, np.uint8)
+        self.size, self.start, self.used = size, -self.memory.ctypes.data % _LINE, 0
 
 
 class ResultPool:
@@ -39,59 +47,51 @@ class ResultPool:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._blocks: list[tuple[NDArray[np.uint8], int]] = []  # with the count of requests at its last use
+        self._blocks: list[_Block] = []
         self._requests = 0
         self._lock = threading.Lock()
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """An array of any content."""
-        count = dtype.itemsize
-        for extent in shape:
-            count *= extent
+        count = prod(shape) * dtype.itemsize
         if count < LEAST or count > self.limit:
             return np.empty(shape, dtype)
         with self._lock:
-            block = self._take(count)
-        start = -block.ctypes.data % _LINE
-        found: Array = block[start : start + count].view(dtype).reshape(shape)
-        return found
+            block, start = self._take(count)
+        return np.ndarray(shape, dtype, block, start)
 
-    def _take(self, count: int) -> NDArray[np.uint8]:
-        """A block with room for `count` bytes, the smallest free one that is not too large."""
+    def _take(self, count: int) -> tuple[NDArray[np.uint8], int]:
+        """The memory and start of a block for `count` bytes, the smallest free one that is not too large."""
         self._requests += 1
-        best, idle = -1, 0
-        for number, (block, used) in enumerate(self._blocks):
-            # The list's entry, the variable here, and the argument of the call.
-            if sys.getrefcount(block) > 3:
+        best: _Block | None = None
+        idle, gone = 0, False
+        for entry in self._blocks:
+            if sys.getrefcount(entry.memory) > 2:  # the entry's reference, and the argument of the call
                 continue
-            if self._requests - used > _PATIENCE or idle + block.nbytes > self.limit:
-                self._blocks[number] = (_NOTHING, 0)
+            size = entry.size
+            if self._requests - entry.used > _PATIENCE or idle + size > self.limit:
+                entry.size, gone = 0, True
                 continue
-            idle += block.nbytes
-            fits = _FULL * (block.nbytes - _LINE) <= count <= block.nbytes - _LINE
-            if fits and (best < 0 or block.nbytes < self._blocks[best][0].nbytes):
-                best = number
-        if best < 0:
-            block = np.empty(count + _LINE, np.uint8)
-            self._blocks.append((block, self._requests))
-        else:
-            block = self._blocks[best][0]
-            self._blocks[best] = (block, self._requests)
-        self._blocks = [entry for entry in self._blocks if entry[0] is not _NOTHING]
-        return block
+            idle += size
+            if _FULL * size <= count <= size and (best is None or size < best.size):
+                best = entry
+        if gone:
+            self._blocks = [entry for entry in self._blocks if entry.size]
+        if best is None:
+            best = _Block(count)
+            self._blocks.append(best)
+        best.used = self._requests
+        return best.memory, best.start
 
     def clear(self) -> None:
         """Give back all free blocks."""
         with self._lock:
-            self._blocks = [entry for entry in self._blocks if sys.getrefcount(entry[0]) > 2]
+            self._blocks = [entry for entry in self._blocks if sys.getrefcount(entry.memory) > 2]
 
     @property
     def bytes_held(self) -> int:
         """The bytes of all blocks, free or not."""
-        return sum(block.nbytes for block, _ in self._blocks)
-
-
-_NOTHING = np.empty(0, np.uint8)
+        return sum(entry.memory.nbytes for entry in self._blocks)
 
 
 def _default_limit() -> int:

@@ -102,8 +102,9 @@ IS_TENSOR, IS_ARRAY, IS_FLOAT, IS_FIXED_FLOAT, IS_INTEGER, IS_FIXED_INTEGER, IS_
 # An input of the program: where it comes from, then the operand's number or an address.
 INPUT_WORDS = 2
 FROM_OPERAND, NUMBER_F32, NUMBER_F64, NUMBER_I64, FROM_ADDRESS, FROM_READER = 0, 1, 2, 3, 4, 5
-# A result: dtype object, NumPy's type number, rank, address of the sizes, type object.
-RESULT_WORDS = 5
+# A result: dtype object, NumPy's type number, rank, address of the sizes, type object.  Of a large one the rank is
+# POOLED, and a function that gives an array from runtime/results.py stands for the sizes.
+RESULT_WORDS, POOLED = 5, 255
 # OUTPUTS is a result's plan.  One of an object: kind, number of a result or operand, or the object, and a function that
 # is told of it, or 0.  One of a float, the next of a program's array of numbers: the kind alone; of an array of such
 # numbers: their count, and the words of a result.  One of a node: kind and length, then the plans of its parts; each

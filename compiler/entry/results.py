@@ -39,6 +39,7 @@ from adjit.compiler.entry.known import (
     NONE,
     OUTPUTS,
     PARTS_ROOM,
+    POOLED,
     RESULT_LIST,
     RESULT_WORDS,
     SERIALS,
@@ -104,8 +105,17 @@ def hold_all(objects: int, count: int) -> int:
     return 0
 
 
+def pooled(function: int) -> int:
+    """The array that a Python function gives."""
+    arguments = room(1)
+    set_word(arguments, 0)
+    return PyObject_Vectorcall(function, arguments + 8, 0, 0)
+
+
 def make_array(result: int) -> int:
     """A new array for a result."""
+    if word(result + 16) == POOLED:
+        return pooled(word(result + 24))
     return invoke(known(NEW_ARRAY), known(ARRAY), word(result + 16), word(result + 24), word(result + 8), 0, 0, 0, 0, 0)
 
 
@@ -335,6 +345,6 @@ def returned(signature: int, operands: int, tensors: int) -> int:
 
 
 FUNCTIONS = (
-    hold, replace, drop, hold_all, make_array, make_memory, make_tensor, make_value, make_arrays, make_tensors, told,
-    chosen, array_of_numbers, next_word, built, built_list, built_dict, made_by, all_built, returned,
+    hold, replace, drop, hold_all, pooled, make_array, make_memory, make_tensor, make_value, make_arrays, make_tensors,
+    told, chosen, array_of_numbers, next_word, built, built_list, built_dict, made_by, all_built, returned,
 )  # fmt: skip

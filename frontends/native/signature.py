@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import field
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -16,6 +17,7 @@ from adjit.ir.shape import evaluate
 from adjit.ir.types import BF16, F16, F32, F64, I64, U16, DType, TensorType, dtype_of_storage
 from adjit.native.entry import address, mixed
 from adjit.runtime.executable import Executable
+from adjit.runtime.results import RESULTS, is_large
 from adjit.tensor import Tensor
 
 # Work (elements, multiplications) from which a program runs without the GIL: some 20 microseconds.
@@ -138,7 +140,12 @@ class Signature:
         words: list[int] = []
         for type, (shape, storage) in zip(self.results, made, strict=True):
             shape = type.dims  # type: ignore[assignment]  # an operation's kernel sees its result flat
-            words += [id(type.dtype), storage.num, len(shape), self._list(shape), id(type)]
+            if is_large(shape, storage):  # its memory is used again
+                made_by = partial(RESULTS.array, shape, storage)
+                self.kept.append(made_by)
+                words += [id(type.dtype), storage.num, k.POOLED, id(made_by), id(type)]
+            else:
+                words += [id(type.dtype), storage.num, len(shape), self._list(shape), id(type)]
         return words
 
 

@@ -386,3 +386,18 @@ def test_more_operands_than_the_entry_takes_go_by_python() -> None:
     operands = [torch.ones(2) for _ in range(known.MOST_OPERANDS + 1)]
     for _ in range(4):
         assert function(*operands).tolist() == [float(len(operands))] * 2
+
+
+def test_large_results_stand_in_memory_that_is_used_again() -> None:
+    rows = torch.compile(lambda x: (x * 2, x.sum(), x + 1))
+    x = torch.arange(1 << 18, dtype=torch.float32)
+    for _ in range(3):
+        rows(x)
+    with without_python():
+        kept = [rows(x) for _ in range(3)]
+        address = rows(x)[0].data_ptr()
+        assert rows(x)[0].data_ptr() == address
+    assert len({double.data_ptr() for double, _, _ in kept}) == 3
+    for double, _, more in kept:
+        assert (double == 2 * x).all()
+        assert (more == x + 1).all()
