@@ -1,8 +1,8 @@
 """Legalization: every op that has no kernel of its own is written in ops that have.
 
-Calls are inlined, complex numbers split into their parts, named scalar ops expanded, half precision is computed in f32
-and rounded once an op, a convolution becomes a contraction with windows of the image, a sort moves to the last axis, a
-boundary disappears; large matrices are factorized, and Fourier transforms made, by the host.
+Calls are inlined, complex numbers split into their parts, named scalar ops without native code expanded, half precision
+is computed in f32 and rounded once an op, a convolution becomes a contraction with windows of the image, a sort moves
+to the last axis, a boundary disappears; large matrices are factorized, and Fourier transforms made, by the host.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from adjit.ir.types import BF16, F16, F32, I64, DType, TensorType
 HALVES = (F16, BF16)
 # Ops that only move elements do so in any dtype.
 MOVES = frozenset({"where", "cast", "bitcast", "scatter_set", "gather", "detach"})
+# Named scalar ops that have native code of their own.
+NATIVE = frozenset({"exp2"})
 # A kernel has a loop for each operand of a concat.
 WIDEST_CONCAT = 32
 # The longest side of matrices that have kernels: for larger ones LAPACK's blocks are worth the call of the host.
@@ -46,7 +48,7 @@ class _Expanding(Builder):
     def apply(
         self, op: Primitive, operands: Sequence[object], attributes: dict[str, Attribute]
     ) -> Expr | tuple[Expr, ...]:
-        if op.body is None:
+        if op.body is None or op.name in NATIVE:
             return super().apply(op, operands, attributes)
         results = op.body(*self.exprs(self.values(op, operands)), **attributes)
         assert isinstance(results, Expr)
@@ -59,7 +61,8 @@ def _legalized(builder: Builder, node: Node, operands: tuple[Value, ...], least:
     if node.op.family == "fourier":
         return _transformed(builder, node, operands)
     is_half = any(value.dtype in HALVES for value in operands) and node.op.name not in MOVES
-    if not is_half and node.op.body is None and node.op.name not in _RULES:
+    known = node.op.body is None or node.op.name in NATIVE
+    if not is_half and known and node.op.name not in _RULES:
         return None
     if node.op.family == "control" or (is_half and node.op.family == "structure" and node.op.name != "fold"):
         return None

@@ -26,7 +26,7 @@ def _stages(strict: bool) -> tuple[tuple[str, Stage], ...]:
     return (
         ("trace", lambda graph: graph),
         ("legalize", partial(legalize, strict=strict)),  # named functions, composites, halves: plain primitives
-        ("simplify", simplify),  # common subexpressions, exact identities, constants, dead code
+        ("simplify", partial(simplify, strict=strict)),  # common subexpressions, exact identities, constants, dead code
         ("fuse", fuse),  # groups that one kernel computes
         ("lower", partial(lower, strict=strict)),  # kernels: loops over buffers
     )

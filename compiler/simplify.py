@@ -1,7 +1,7 @@
 """Simplification: equal ops are computed once, constants are folded, and identities that hold bit for bit are applied.
 
 Nothing is reassociated, and NaN, infinities and signed zeros come out as they would have (but for a NaN's payload).
-Only powers with small exponents are rounded otherwise, as products (`simplify_rules.constant_power`).
+Only some powers are rounded otherwise, and not in strict programs (`simplify_rules.rounding`).
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from adjit.ir.types import BF16, DType, TensorType
 COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "and", "or", "xor", "eq"})
 
 
-def simplify(graph: Graph) -> Graph:
-    """A program with the same results and fewer ops."""
-    body = _simplified(graph)
+def simplify(graph: Graph, *, strict: bool = False) -> Graph:
+    """A program with the same results and fewer ops; with `strict`, with the same bits."""
+    body = _simplified(graph, strict)
     return eliminate_dead(Graph(graph.name, body.inputs, body.nodes, body.outputs, graph.guards, graph.writes))
 
 
-def _simplified(region: Region) -> Region:
+def _simplified(region: Region, strict: bool) -> Region:
     result = Region(region.inputs)
-    simplifier = Simplifier(result)
+    simplifier = Simplifier(result, strict)
     mapping: dict[Value, Value] = {}
     for node in region.nodes:
         simplifier.location = node.location
@@ -50,10 +50,11 @@ def _simplified(region: Region) -> Region:
 class Simplifier(Builder):
     """A builder that gives an op's simplest form instead of a node for it."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "strict")
 
-    def __init__(self, region: Region) -> None:
+    def __init__(self, region: Region, strict: bool) -> None:
         super().__init__(region)
+        self.strict = strict
         self._known: dict[object, tuple[Value, ...]] = {}
 
     def renewed(self, node: Node, operands: Sequence[Value]) -> Sequence[Value]:
@@ -71,7 +72,7 @@ class Simplifier(Builder):
                 values = self.renewed(inner, [mapping.get(v, v) for v in inner.inputs])
                 mapping.update(zip(inner.outputs, values, strict=True))
             return [mapping.get(value, value) for value in flat]
-        regions = [_simplified(region) for region in node.regions]
+        regions = [_simplified(region, self.strict) for region in node.regions]
         return self.emit(node.op, operands, node.attributes, regions, [value.type for value in node.outputs]).outputs
 
     def make(

@@ -1,13 +1,14 @@
 """The identities of `simplify` on scalar ops: each takes the site of an op and gives the value it equals, or None.
 
 A rule holds bit for bit: `x + 0` is not x for x = -0, `x * 0` is not 0 for an infinite x, `x - x` not for NaN.
-The products that powers become are rounded otherwise; their errors are stated.
+Those entered by `rounding` do up to the rounding, in programs that need not have the bits of eager mode.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import TYPE_CHECKING, TypeAlias
 
 import adjit.ir.ops.scalar  # noqa: F401  (registers the ops that rules are entered for)
@@ -59,6 +60,19 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
         for name in names:
             RULES.setdefault(name, []).append(function)
         return function
+
+    return enter
+
+
+def rounding(*names: str) -> Callable[[Rule], Rule]:
+    """Enter a rule that changes how results are rounded: strict programs do without it."""
+
+    def enter(function: Rule) -> Rule:
+        @wraps(function)
+        def unless_strict(site: Site) -> Value | None:
+            return None if site.builder.strict else function(site)
+
+        return rule(*names)(unless_strict)
 
     return enter
 
@@ -206,25 +220,44 @@ def absolute_of_sign(site: Site) -> Value | None:
 
 @rule("pow")
 def constant_power(site: Site) -> Value | None:
-    """x**0 is 1, x**1 is x, x**2 to x**4 are products, x**-1 is 1/x and x**-2 its square: within 1.5 ULP."""
+    """x**2 is x*x, x**1 is x, x**0 is 1 and x**-1 is 1/x, as PyTorch computes them."""
     x, y = site.inputs
     exponent = number_in(y)
-    if exponent == 0:
-        return site.number(1)
+    if exponent == 2:
+        return site.full(site.make("mul", x, x))
     if exponent == 1:
         return site.full(x)
-    if exponent in (-1, -2) and x.dtype.is_float:
+    if exponent == 0:
+        return site.number(1)
+    if exponent == -1 and x.dtype.is_float:
+        return site.full(site.make("div", site.builder.constant(1, x.dtype), x))
+    return None
+
+
+@rounding("pow")
+def power_of_two(site: Site) -> Value | None:
+    """2**x is exp2(x)."""
+    base, x = site.inputs
+    return site.full(site.make("exp2", x)) if is_number(base, 2) and x.dtype in (F32, F64) else None
+
+
+@rounding("pow")
+def small_power(site: Site) -> Value | None:
+    """x**3 and x**4 are products, and x**-2 is the square of 1/x, within 1.5 ULP."""
+    x, y = site.inputs
+    exponent = number_in(y)
+    if exponent == -2 and x.dtype.is_float:
         inverse = site.make("div", 1, x)
-        return site.full(inverse if exponent == -1 else site.make("mul", inverse, inverse))
-    if exponent not in (2, 3, 4):
+        return site.full(site.make("mul", inverse, inverse))
+    if exponent not in (3, 4):
         return None
     square = site.make("mul", x, x)
-    return site.full(square if exponent == 2 else site.make("mul", square, x if exponent == 3 else square))
+    return site.full(site.make("mul", square, x if exponent == 3 else square))
 
 
-@rule("pow")
+@rounding("pow")
 def power_of_three_halves(site: Site) -> Value | None:
-    """x**1.5 is x*sqrt(x), and x**-1.5 is (1/x)/sqrt(x), which overflow where the power does; up to 1.5 ULP."""
+    """x**1.5 is x*sqrt(x), and x**-1.5 is (1/x)/sqrt(x), which overflow where the power does; within 1.5 ULP."""
     x, y = site.inputs
     exponent = number_in(y)
     if exponent not in (1.5, -1.5) or x.dtype not in (F32, F64):

@@ -301,7 +301,9 @@ def cost(region: Region) -> int:
     return sum(8 if node.op.name in HEAVY else 1 for node in region.walk())
 
 
-HEAVY = frozenset({"exp", "log", "log1p", "expm1", "sin", "cos", "tanh", "atan2", "erf", "pow", "div", "mod", "sqrt"})
+HEAVY = frozenset({
+    "exp", "exp2", "log", "log1p", "expm1", "sin", "cos", "tanh", "atan2", "erf", "pow", "div", "mod", "sqrt",
+})  # fmt: skip
 
 
 def weight(nodes: Sequence[Node]) -> int:

@@ -12,20 +12,22 @@ from adjit.compiler.llvm.vecmath_arctangent import atan2
 from adjit.compiler.llvm.vecmath_erf import erf
 from adjit.compiler.llvm.vecmath_exponential import exp, expm1, tanh
 from adjit.compiler.llvm.vecmath_logarithm import log, log1p
-from adjit.compiler.llvm.vecmath_power import integer_power, pow
+from adjit.compiler.llvm.vecmath_power import exp2, integer_power, pow
 from adjit.compiler.llvm.vecmath_remainder import remainder
 from adjit.compiler.llvm.vecmath_trigonometric import cos, sin
 
 __all__ = [
-    "MATH", "atan2", "cos", "erf", "exp", "expm1", "integer_power", "log", "log1p", "pow", "remainder", "sin", "tanh",
+    "MATH", "atan2", "cos", "erf", "exp", "exp2", "expm1", "integer_power", "log", "log1p", "pow", "remainder", "sin",
+    "tanh",
 ]  # fmt: skip
 
-# The primitives that are math functions on floats.
+# The scalar ops that are math functions on floats.
 MATH: Mapping[str, Callable[..., str]] = {
     "atan2": atan2,
     "cos": cos,
     "erf": erf,
     "exp": exp,
+    "exp2": exp2,
     "expm1": expm1,
     "log": log,
     "log1p": log1p,

@@ -1,7 +1,8 @@
-"""pow: |x|^y = exp(y log|x|), the logarithm and the product held as sums of two numbers; integer powers by squaring.
+"""pow: |x|^y = 2^(y log2|x|) in f32 by way of f64, exp(y log|x|) in f64, the logarithm and the product as sums of two
+numbers; exp2; integer powers by squaring.
 
-The logarithm is `vecmath_logarithm`'s, with s, s^2 and the cubic term carried in double-word arithmetic (Dekker 1971);
-special cases are those of IEEE 754-2019, section 9.2.1.
+The logarithms are `vecmath_logarithm`'s; in f64 s, s^2 and the cubic term are carried in double-word arithmetic (Dekker
+1971).  Special cases are those of IEEE 754-2019, section 9.2.1.
 """
 
 from __future__ import annotations
@@ -9,23 +10,66 @@ from __future__ import annotations
 import math
 
 from adjit.compiler.llvm.text import Function, LLType
-from adjit.compiler.llvm.vecmath_exponential import LN2, exp_of_sum, normal_exp
-from adjit.compiler.llvm.vecmath_lanes import Lanes, Table, call_shared, fma, loop_while, polynomial, repair
-from adjit.compiler.llvm.vecmath_logarithm import ATANH, log_of_normal, split
+from adjit.compiler.llvm.vecmath_exponential import LN2, exp_of_sum
+from adjit.compiler.llvm.vecmath_lanes import (
+    Lanes,
+    Table,
+    call_shared,
+    fma,
+    loop_while,
+    nearest_multiple,
+    polynomial,
+    repair,
+)
+from adjit.compiler.llvm.vecmath_scale import scale, scale_normal, split
 from adjit.ir.types import F32, F64
 
-# 2/3 as the sum of two numbers of the dtype.
-_TWO_THIRDS: Table = {
-    F32: (float.fromhex("0x1.555556p-1"), float.fromhex("-0x1.555556p-26")),
-    F64: (float.fromhex("0x1.5555555555555p-1"), float.fromhex("0x1.5555555555555p-55")),
+# 2 atanh(s) = 2 s + s^3 (2/3 + s^2 U(s^2)) for |s| <= 1/5: relative error 2^-68.
+_ATANH = (
+    0.39999999999999813, 0.2857142857154345, 0.22222222196320654, 0.18181821131981368, 0.15384424014682052,
+    0.13340706236864447, 0.11598265533767886, 0.12538440060762834,
+)  # fmt: skip
+# 2/3 as the sum of two f64.
+_TWO_THIRDS = (float.fromhex("0x1.5555555555555p-1"), float.fromhex("0x1.5555555555555p-55"))
+# Beyond these exp is 0 or infinity.
+_RANGE = (-746.0, 710.0)
+# 2^r = 1 + r Q(r) for |r| <= 1/2: error 2^-28 and 2^-57.
+_EXP2: Table = {
+    F32: (0.69314718, 0.2402265072, 0.05550359190, 0.00961807743, 0.001339114620, 0.0001545639534),
+    F64: (
+        0.6931471805599453,
+        0.24022650695910117,
+        0.055504108664822596,
+        0.009618129107598721,
+        0.0013333558146258592,
+        0.00015403530452261677,
+        1.5252733946128798e-05,
+        1.3215437383359968e-06,
+        1.0178022283784211e-07,
+        7.0734615601080335e-09,
+        4.460228505349433e-10,
+    ),
 }
-# Beyond these |x|^y is 0 or infinity.
-_RANGE: Table = {F32: (-104.0, 89.0), F64: (-746.0, 710.0)}
+# Beyond these 2^x is 0 or infinity.
+_EXP2_RANGE: Table = {F32: (-151.0, 129.0), F64: (-1076.0, 1025.0)}
+# For powers in f32, in f64: 2^r = 1 + r Q(r) to 2^-28, and 2/ln 2 atanh(s) = s W(s^2) for |s| <= 1/5 to 2^-34.
+_SHORT_EXP2 = (
+    0.6931472055755513, 0.24022651220183042, 0.05550328700805853, 0.009618018778916363, 0.0013400001556994438,
+    0.00015472223600331518,
+)  # fmt: skip
+_SHORT_LOG2 = (
+    2.885390081836835, 0.9617966209783021, 0.5770924576509229, 0.41120112506055984, 0.3484663475625335,
+)  # fmt: skip
 
 
 def pow(function: Function, ty: LLType, x: str, y: str) -> str:
-    """x^y with IEEE 754's special cases.  Error: 0.52 ULP in f32, 0.92 in f64."""
+    """x^y with IEEE 754's special cases.  Error: 0.56 ULP in f32, 0.70 in f64."""
     return call_shared(function, "pow", ty, (x, y), _pow)
+
+
+def exp2(function: Function, ty: LLType, x: str) -> str:
+    """2^x, with overflow to inf and gradual underflow.  Error: 0.8 ULP in f32 and f64."""
+    return call_shared(function, "exp2", ty, (x,), _exp2)
 
 
 def integer_power(function: Function, ty: LLType, x: str, y: str) -> str:
@@ -39,6 +83,25 @@ def _integer_power(x: Lanes, y: Lanes) -> Lanes:
         return following, square * square, rest.shift_in_zeros(1)
 
     return loop_while((x.constant(1), x, y), lambda _product, _square, rest: (~rest.equal(0)).any(), step)[0]
+
+
+def _exp2(x: Lanes) -> Lanes:
+    dtype = x.type.dtype
+    least, most = _EXP2_RANGE[dtype]
+    n, exponent, r = _whole_and_rest(_bounded(x, least, most))
+    return scale(fma(r, polynomial(r, _EXP2[dtype]), 1.0), n, exponent)
+
+
+def _whole_and_rest(x: Lanes) -> tuple[Lanes, Lanes, Lanes]:
+    """(n, n as an integer, x - n) for the integer n next to x."""
+    n, exponent = nearest_multiple(x, 1.0)
+    return n, exponent, x - n
+
+
+def _bounded(x: Lanes, least: float, most: float) -> Lanes:
+    """x, or the bound that it is beyond."""
+    x = (x > most).choose(most, x)
+    return (x < least).choose(least, x)
 
 
 def _pow(x: Lanes, y: Lanes) -> Lanes:
@@ -65,20 +128,21 @@ def _special(x: Lanes, y: Lanes, value: Lanes) -> Lanes:
 
 
 def _magnitude_in_double(base: Lanes, y: Lanes) -> Lanes:
-    """base^y in f32 for base > 0: f64 arithmetic with f32's polynomials has ten bits to spare.
+    """base^y in f32 for base > 0: f64 arithmetic to 34 bits has ten to spare.
 
     The f64 result is rounded once; its range holds every f32 result, those that overflow or are denormal too.
     """
-    low, high = _RANGE[F32]
-    wide = base.convert("fpext", F64)
-    product = y.convert("fpext", F64) * log_of_normal(wide, ATANH[F32])
-    product = (product > high).choose(high, product)
-    return normal_exp((product < low).choose(low, product), F32).convert("fptrunc", F32)
+    least, most = _EXP2_RANGE[F32]
+    k, m = split(base.convert("fpext", F64))
+    s = (m - 1.0) / (m + 1.0)
+    log2 = fma(s, polynomial(s * s, _SHORT_LOG2), k)
+    n, exponent, r = _whole_and_rest(_bounded(y.convert("fpext", F64) * log2, least, most))
+    return scale_normal(fma(r, polynomial(r, _SHORT_EXP2), 1.0), n, exponent).convert("fptrunc", F32)
 
 
 def _magnitude(base: Lanes, y: Lanes) -> Lanes:
-    """base^y for finite base > 0 and y."""
-    least, most = _RANGE[base.type.dtype]
+    """base^y in f64 for finite base > 0 and y."""
+    least, most = _RANGE
     high, low = _double_log(base)
     product = y * high
     error = fma(y, low, fma(y, high, -product))
@@ -88,8 +152,7 @@ def _magnitude(base: Lanes, y: Lanes) -> Lanes:
 
 
 def _double_log(x: Lanes) -> tuple[Lanes, Lanes]:
-    """log x as a sum of two numbers, for finite x > 0: relative error near 2^-34 in f32 and 2^-64 in f64."""
-    dtype = x.type.dtype
+    """log x as a sum of two f64, for finite x > 0: relative error near 2^-64."""
     k, m = split(x)
     f = m - 1.0
     g = m + 1.0
@@ -99,8 +162,8 @@ def _double_log(x: Lanes) -> tuple[Lanes, Lanes]:
     s_low = fma(-s, g_low, fma(-s, g, f)) * inverse
     z = s * s
     z_low = fma(s + s, s_low, fma(s, s, -z))
-    third, third_low = _TWO_THIRDS[dtype]
-    tail = z * polynomial(z, ATANH[dtype])
+    third, third_low = _TWO_THIRDS
+    tail = z * polynomial(z, _ATANH)
     p = tail + third
     p_low = (tail - (p - third)) + third_low
     w = s * z
@@ -108,7 +171,7 @@ def _double_log(x: Lanes) -> tuple[Lanes, Lanes]:
     v = w * p
     v_low = fma(w_low, p, fma(w, p_low, fma(w, p, -v)))
     total, total_low = _add_smaller(s + s, v)
-    ln2, ln2_low = LN2[dtype]
+    ln2, ln2_low = LN2[F64]
     scale = k * ln2
     high, high_low = _add_smaller(scale, total)
     low = fma(k, ln2_low, fma(k, ln2, -scale)) + high_low + (total_low + (v_low + (s_low + s_low)))

@@ -1,0 +1,108 @@
+"""Instructions of AVX-512 that no operation of LLVM stands for, on vectors of any number of lanes.
+
+A vector is cut into registers; what is narrower than one stands in the first lanes of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from adjit.compiler.llvm.text import LLType
+from adjit.compiler.llvm.vecmath_lanes import Lanes
+from adjit.ir.types import F32
+
+_WIDEST, _LEAST = 64, 16
+_CURRENT_ROUNDING = 4
+# VGETMANT's operand: mantissas in [3/4, 3/2), that of -0 positive, of other negative numbers NaN.
+_MANTISSA = 0b1111
+
+
+def scaled(x: Lanes, n: Lanes) -> Lanes:
+    """x 2^floor(n), rounded once (VSCALEF)."""
+    return _on_registers(lambda x, n: _masked("scalef", (x, n)), (x, n))
+
+
+def mantissa(x: Lanes) -> Lanes:
+    """m in [3/4, 3/2) with x = m 2^k for an integer k, 1 for 0 and inf, NaN for a negative x (VGETMANT)."""
+    return _on_registers(lambda x: _masked("getmant", (x,), _MANTISSA), (x,))
+
+
+def exponent(x: Lanes) -> Lanes:
+    """floor(log2 |x|) as a float, also of denormals; -inf for 0, inf for inf (VGETEXP)."""
+    return _on_registers(lambda x: _masked("getexp", (x,)), (x,))
+
+
+def permuted(values: Sequence[float], index: Lanes, like: Lanes) -> Lanes:
+    """The one of 16 `values` that the low four bits of `index` count, in the type of `like` (VPERMPS, VPERMI2PD)."""
+    type = LLType(like.type.dtype, _WIDEST // like.type.dtype.itemsize)
+    parts = [_literal(type, values[i : i + type.lanes]) for i in range(0, len(values), type.lanes)]
+
+    def instruction(index: Lanes) -> Lanes:
+        f, places = index.function, f"{index.type.llvm} {index.text}"
+        if len(parts) == 1:
+            name = "@llvm.x86.avx512.permvar.sf.512"
+            f.module.declare(f"declare {type.llvm} {name}({type.llvm}, {index.type.llvm})")
+            return Lanes(f, type, f.let(f"call {type.llvm} {name}({type.llvm} {parts[0]}, {places})"))
+        name = "@llvm.x86.avx512.vpermi2var.pd.512"
+        f.module.declare(f"declare {type.llvm} {name}({type.llvm}, {index.type.llvm}, {type.llvm})")
+        operands = f"{type.llvm} {parts[0]}, {places}, {type.llvm} {parts[1]}"
+        return Lanes(f, type, f.let(f"call {type.llvm} {name}({operands})"))
+
+    return _on_registers(instruction, (index,), like.type, least=_WIDEST)
+
+
+def _masked(name: str, operands: Sequence[Lanes], immediate: int | None = None) -> Lanes:
+    """One of the instructions that LLVM knows in their masked form only, without a mask."""
+    type, f = operands[0].type, operands[0].function
+    bits = type.lanes * type.dtype.bits
+    full = f"@llvm.x86.avx512.mask.{name}.{'ps' if type.dtype is F32 else 'pd'}.{bits}"
+    given = [f"{type.llvm} {operand.text}" for operand in operands]
+    if immediate is not None:
+        given.append(f"i32 {immediate}")
+    given += [f"{type.llvm} zeroinitializer", f"i{max(8, type.lanes)} -1"]
+    if bits == 8 * _WIDEST:
+        given.append(f"i32 {_CURRENT_ROUNDING}")
+    kinds = ", ".join(text[: text.rindex(" ")] for text in given)
+    f.module.declare(f"declare {type.llvm} {full}({kinds})")
+    return Lanes(f, type, f.let(f"call {type.llvm} {full}({', '.join(given)})"))
+
+
+def _on_registers(
+    instruction: Callable[..., Lanes], operands: Sequence[Lanes], result: LLType | None = None, least: int = _LEAST
+) -> Lanes:
+    """`instruction` on vectors of `least` to 64 bytes that make up the operands."""
+    type = result or operands[0].type
+    widest, fewest = _WIDEST // type.dtype.itemsize, least // type.dtype.itemsize
+    if fewest <= type.lanes <= widest:
+        return instruction(*operands)
+    if type.lanes < fewest:
+        return _resized(instruction(*(_resized(x, 0, fewest) for x in operands)), 0, type.lanes)
+    starts = range(0, type.lanes, widest)
+    parts = [instruction(*(_resized(x, start, widest) for x in operands)) for start in starts]
+    while len(parts) > 1:
+        parts = [_joined(low, high) for low, high in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
+def _literal(type: LLType, values: Sequence[float]) -> str:
+    element = LLType(type.dtype)
+    return f"<{', '.join(f'{element.llvm} {element.constant(value)}' for value in values)}>"
+
+
+def _resized(x: Lanes, start: int, lanes: int) -> Lanes:
+    """The lanes of x from `start` on, as many as wanted; those that x lacks hold anything."""
+    f, source, type = x.function, x.type, LLType(x.type.dtype, lanes)
+    if source.lanes == 1:
+        return Lanes(f, type, f.let(f"insertelement {type.llvm} poison, {source.llvm} {x.text}, i32 0"))
+    if lanes == 1:
+        return Lanes(f, type, f.let(f"extractelement {source.llvm} {x.text}, i32 {start}"))
+    places = ", ".join(f"i32 {start + lane if start + lane < source.lanes else 'poison'}" for lane in range(lanes))
+    text = f"shufflevector {source.llvm} {x.text}, {source.llvm} poison, <{lanes} x i32> <{places}>"
+    return Lanes(f, type, f.let(text))
+
+
+def _joined(low: Lanes, high: Lanes) -> Lanes:
+    f, type = low.function, LLType(low.type.dtype, 2 * low.type.lanes)
+    places = ", ".join(f"i32 {lane}" for lane in range(type.lanes))
+    text = f"shufflevector {low.type.llvm} {low.text}, {high.type.llvm} {high.text}, <{type.lanes} x i32> <{places}>"
+    return Lanes(f, type, f.let(text))

@@ -1,0 +1,52 @@
+"""Functions by a table of 16 polynomials: the coefficients of each lane's piece are permuted out of registers.
+
+A piece about `centre` gives f(centre + t) as base + (t + t Q(t)).  Centres are moved so that f there is a number of
+the dtype to a hundredth of its ULP (Gal and Bachelis 1991), which leaves the roundings of the last sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from adjit.compiler.llvm.text import LLType
+from adjit.compiler.llvm.vecmath_lanes import FORMATS, Lanes, fma
+from adjit.compiler.llvm.vecmath_registers import permuted
+
+PIECES = 16
+
+
+def piecewise(name: str, x: Lanes, step: float, columns: Sequence[Sequence[float]]) -> Lanes:
+    """f(x) for 0 <= x < (PIECES - 1/2) step; piece i reaches from (i - 1/2) step to (i + 1/2) step.
+
+    `columns` hold the pieces' centres, bases, and coefficients of Q from the constant on.
+    """
+    index = fma(x, 1 / step, FORMATS[x.type.dtype].shifter).bits()
+
+    def column(number: int) -> Lanes:
+        return _looked_up(f"{name}.{number}", columns[number], index, x)
+
+    t = x - column(0)
+    slope = column(len(columns) - 1)
+    for number in range(len(columns) - 2, 1, -1):
+        slope = fma(slope, t, column(number))
+    return column(1) + fma(t, slope, t)
+
+
+def _looked_up(name: str, values: Sequence[float], index: Lanes, like: Lanes) -> Lanes:
+    """values[index mod PIECES] in the type of `like`."""
+    if like.function.module.scales:
+        return permuted(values, index, like)
+    f, ty, one = like.function, like.type, LLType(like.type.dtype)
+    table = f"@adjit.{name}.{one.suffix}"
+    literals = ", ".join(f"{one.llvm} {one.constant(value)}" for value in values)
+    f.module.declare(f"{table} = internal constant [{PIECES} x {one.llvm}] [{literals}]")
+    place = index & (PIECES - 1)
+    if ty.lanes == 1:
+        address = f.let(f"getelementptr {one.llvm}, ptr {table}, {place.type.llvm} {place.text}")
+        return Lanes(f, ty, f.let(f"load {ty.llvm}, ptr {address}"))
+    pointers, mask = f"<{ty.lanes} x ptr>", f"<{ty.lanes} x i1>"
+    addresses = f.let(f"getelementptr {one.llvm}, ptr {table}, {place.type.llvm} {place.text}")
+    gather = f"@llvm.masked.gather.{ty.suffix}.v{ty.lanes}p0"
+    f.module.declare(f"declare {ty.llvm} {gather}({pointers}, i32, {mask}, {ty.llvm})")
+    operands = f"{pointers} {addresses}, i32 {one.dtype.itemsize}, {mask} splat (i1 true), {ty.llvm} poison"
+    return Lanes(f, ty, f.let(f"call {ty.llvm} {gather}({operands})"))
