@@ -61,7 +61,7 @@ def line_weights(kernel: Node, sizes: Mapping[str, int]) -> dict[Location, float
 def _flops(node: Node) -> int:
     """Operations of one evaluation of a node, those of its regions left out."""
     if node.op is CONTRACT:
-        return 2 if node.inputs[0].dtype.is_float else 0
+        return 2 if node.regions[0].outputs[0].dtype.is_float else 0
     if node.op is REDUCE:
         return sum(1 for value in node.outputs if value.dtype.is_float)
     if node.op.family != "scalar" or not node.outputs or node.op.name in ("where", "cast", "bitcast"):
@@ -75,7 +75,7 @@ def _repeated(region: Region, times: int, sizes: Mapping[str, int]) -> Iterator[
         if node.op is CONTRACT:
             batch, m, n, k = (_count(node, kind, sizes) for kind in ("batch", "m", "n", "k"))
             yield node, times * batch * m * n * k
-            for inner, count in zip(node.regions, (m * k, n * k), strict=True):
+            for inner, count in zip(node.regions, (m * k, n * k, m * n), strict=False):
                 yield from _repeated(inner, times * batch * count, sizes)
         elif node.op in (FOR, REDUCE):
             inside = times * _evaluated(product(extents_of(node)), sizes)

@@ -10,14 +10,15 @@ inside each kernel that uses it.  Two passes decide, each over every op once:
 2. Forwards: each stored op joins the kernel of an operand, or one that reads the same values, if both have the same
    dims, it needs that kernel's results only at its own index, and no other kernel stands between them.  It also joins
    the kernel of an operand where both have the same rows and it needs that kernel's results only in its own row: the
-   kernel goes row by row then, as in softmax.  The sums of tiles of rows (`tile_sums`) join such a kernel too.
+   kernel goes row by row then, as in softmax.  The sums of tiles of rows (`tile_sums`) join such a kernel too.  The
+   kernel of a packed dot takes arithmetic on its sums, which it does before they leave the first cache.
 
 Costs are counted in arithmetic instructions an element, named sizes as `TYPICAL`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from adjit.compiler.fuse_cost import (
     Frame,
@@ -111,13 +112,19 @@ def _fuse_region(region: Region) -> Region:
     return plan.build()
 
 
+def _is_pointwise(nodes: Iterable[Node]) -> bool:
+    """Whether nodes compute each element without loops: arithmetic, and views of what it reads."""
+    return not any(is_reduction(node) or node.op.name in SPECIAL for node in nodes)
+
+
 class _Group:
     """Stored ops that one kernel computes; `nodes` are those and what is inlined for them."""
 
-    __slots__ = ("dims", "members", "nodes", "refused", "rows", "sources", "tiles")
+    __slots__ = ("dims", "members", "nodes", "product", "refused", "rows", "sources", "tiles")
 
     def __init__(self, dims: tuple[Size, ...] | None) -> None:
         self.dims = dims  # None where nothing may join
+        self.product = False  # whether its kernel is a packed product's, with arithmetic on complete sums after it
         self.rows = 0  # how many axes a kernel that goes row by row has in its outer loop
         self.members: list[Node] = []
         self.tiles: dict[Node, int] = {}  # sums over tiles of rows, by each the number of rows
@@ -260,8 +267,11 @@ class _Plan:
                 nodes, reads = reads_of(node, self._is_read)
                 place = self._join(node, nodes, reads, readers)
             if place is None:
-                joins = node.op.name not in SPECIAL and node not in self.contractions
+                joins = node.op.name not in SPECIAL
+                if node in self.contractions:
+                    joins = node.op.name in ("dot", "permute")  # after others its sums have no plain index
                 place = self._open(node, node.output.dims if joins else None)
+                self.groups[place].product = node in self.contractions
             group = self.groups[place]
             for inner in nodes - group.nodes:
                 self.kernels[inner] = self.kernels.get(inner, 0) + 1
@@ -345,9 +355,15 @@ class _Plan:
         into = self.groups[latest] if self.groups else None
         if not earlier or into is None or into.rows or into.dims is None or into.dims != node.output.dims:
             return
+        if into.product and not _is_pointwise(nodes):
+            return
         for place in reversed(earlier):
             group = self.groups[place]
             if group.rows or group.dims != into.dims or len(group.nodes | into.nodes | nodes) > _largest(group.dims):
+                continue
+            if group.product and (into.product or not _is_pointwise(into.nodes | nodes)):
+                continue
+            if into.product and not _is_pointwise(group.nodes):
                 continue
             between = self.groups[place + 1 : latest]
             if not into.sources.get(place, True) or any(place in other.sources for other in between):
@@ -356,6 +372,7 @@ class _Plan:
                 self.kernels[inner] -= 1
             into.members = sorted([*group.members, *into.members], key=self.order.__getitem__)
             into.nodes |= group.nodes
+            into.product |= group.product
             into.refused += group.refused
             self.group_of.update(dict.fromkeys(group.members, latest))
             self.moved[place] = latest
@@ -378,8 +395,12 @@ class _Plan:
             return 0, f"the kernel would have more than {_largest(dims)} ops"
         if tile and any(tile.rows % rows and rows % tile.rows for rows in group.tiles.values()):
             return 0, "its tiles do not fit those of other sums"
+        if group.product and (tile or not reaches or not _is_pointwise(nodes)):
+            return 0, "a product's kernel only does arithmetic on its sums"
         if group.rows == 0 and not tile and group.dims == dims and all(reach.same for reach in reaches):
             return 0, None
+        if group.product:
+            return 0, "the shapes differ" if group.dims != dims else "elements at other indices are needed"
         lead = min((reach.lead for reach in reaches), default=1 if tile else 0)
         rows = group.rows
         if rows == 0:

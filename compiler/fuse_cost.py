@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 
-from adjit.compiler.loops.contract import is_packed
+from adjit.compiler.loops.contract import contraction_chain, is_packed
 from adjit.compiler.loops.special import SPECIAL
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node, Region, Value
@@ -127,15 +127,7 @@ def contraction_ends(
     for node in region.nodes:
         if node.op.name != "dot" or not is_packed(node):
             continue
-        chain = [node]
-        wanted = {"permute", "reshape", "interleave"}
-        while chain[-1].output not in outputs and len(users.get(chain[-1].output, ())) == 1:
-            (user,) = users[chain[-1].output]
-            if user.op.name not in wanted:
-                break
-            # After a reshape only the order in memory is known.
-            wanted = {"reshape", "interleave"}
-            chain.append(user)
+        chain = contraction_chain(node, users, outputs)
         ends.update(dict.fromkeys(chain, chain[-1]))
     return ends
 

@@ -268,7 +268,7 @@ def _emit_straight(
 def _emit_contract(
     program: Program, name: str, node: Node, table: Mapping[Value, int], dependence: Dependence
 ) -> Part:
-    if node.inputs[0] not in table:
+    if not table.keys() >= set(node.inputs):
         raise CompileError("a contraction writes a buffer that is none of its kernel's")
     buffers = used_buffers([node], table)
     workspace, tasks = emit_contract(

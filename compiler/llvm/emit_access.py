@@ -263,7 +263,7 @@ def _store(w: Writer, pointer: str, register: Register, where: Place, mask: Regi
             value = _reverse(w, type, value)
             lanes = _reverse(w, LLType(BOOL, type.lanes), lanes) if lanes else None
         if lanes is None and pointer in w.streamed and not backward:
-            f.line(stream(w, type, value, at))
+            stream(w, type, value, at, w.streamed[pointer])
         elif lanes is None:
             f.line(f"store {type.llvm} {value}, ptr {at}, align {scalar.dtype.itemsize}")
         else:

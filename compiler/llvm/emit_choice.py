@@ -56,6 +56,9 @@ class Dependence:
             found = {name for value in node.inputs for name in self.of(value)}
             found |= {name for size in _expressions(node) for name in size_names(size)}
             for inner in node.regions:
+                for value in inner.inputs:  # the sum that a product's epilogue is given
+                    pairs = (pair for kind in ("batch", "m", "n") for pair in node.attributes[kind])  # type: ignore[union-attr]
+                    self._of[value] = frozenset(str(name) for name, _ in pairs)  # type: ignore[misc, str-unpack]
                 self._note(inner)
                 found |= {name for value in inner.outputs for name in self.of(value)}
             found -= set(variables_of(node))

@@ -11,6 +11,7 @@ from typing import Literal
 
 from adjit.compiler.llvm.emit_choice import Dependence, lanes_for, time_along
 from adjit.compiler.llvm.emit_domain import Pairs, split_flat
+from adjit.compiler.llvm.emit_epilogue import emit_epilogue
 from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_pack import Layout, emit_pack_region
 from adjit.compiler.llvm.emit_placed import NO_GRID, Direct, Grid, emit_places, grid_of, placed
@@ -82,9 +83,10 @@ def emit_contract(
     """`@name(buffers, sizes, begin, end)`; returns the bytes of workspace, and the number of tasks.
 
     The latter is None where only run time tells it, by `@name.tasks(buffers, sizes)`.  `attach` makes the writer of a
-    function, with the kernel's buffers and sizes loaded.
+    function, with the kernel's buffers and sizes loaded.  A third region of the node is its epilogue.
     """
-    dtype = node.inputs[0].type.dtype
+    dtype = node.regions[0].outputs[0].type.dtype
+    epilogue = node.regions[2] if len(node.regions) > 2 else None
     axes, direct = _in_place(_arrange(node), options.target.vector_bytes // dtype.itemsize)
     extents = axes.extents()
     if direct is not None and direct.b is not None:
@@ -96,12 +98,17 @@ def emit_contract(
         plan = plan_placed(dtype, options.target, m, n, k, tasks, windows=direct.b is not None)
         places = emit_places(module, name, direct, attach)
     else:
-        plan = plan_gemm(dtype, options.target, m, n, k, tasks, count)
+        plan = plan_gemm(dtype, options.target, m, n, k, tasks, count, epilogue=epilogue is not None)
         packed = _emit_packing(module, f"{name}.pack_a", plan, "a", axes.a, axes.m, axes, attach)
     pack_b = ""
     if direct is None or direct.b is None:
         pack_b = f"{name}.pack_b"
         _emit_packing(module, pack_b, plan, "b", axes.b, axes.n, axes, attach)
+    after, fence = "", False
+    if epilogue is not None:
+        after = f"{name}.epilogue"
+        along_rows = _stride(axes.destination, axes.m) == 1 != _stride(axes.destination, axes.n)
+        fence = emit_epilogue(module, after, plan, epilogue, (axes.batch, axes.m, axes.n), along_rows, attach)
     a_shared = Dependence(axes.a).of(axes.a.outputs[0]).isdisjoint(name for name, _ in axes.batch)
 
     def prologue(f: Function) -> GemmOperands:
@@ -117,14 +124,14 @@ def emit_contract(
         row, column = (uniform(w, _stride(axes.destination, pairs)) for pairs in (axes.m, axes.n))
         slot = f.let(f"getelementptr ptr, ptr %buffers, i64 {workspace_slot}")
         workspace = f.let(f"load ptr, ptr {slot}, align 8")
-        c = w.buffers[node.inputs[0]]
+        c = w.buffers[node.inputs[0]] if node.inputs else "null"
         column = column if axes.n else "1"
-        if not axes.batch:
+        if node.inputs and not axes.batch:
             c = offset(f, LLType(dtype).llvm, c, uniform(w, origin))
-        place = batch_offset if axes.batch else None
+        place = batch_offset if node.inputs and axes.batch else None
         return GemmOperands(m, n, k, total, c, "0", row, column, workspace, place, a_shared)
 
-    emit_gemm(module, name, plan, packed, pack_b, prologue, places=places)
+    emit_gemm(module, name, plan, packed, pack_b, prologue, after, fence, places=places)
     if count is not None and m is not None and n is not None and k is not None:
         return workspace_bytes(plan), task_count(plan, count, m, n, k)
     emit_task_count(module, f"{name}.tasks", plan, prologue)
@@ -184,7 +191,8 @@ def _pairs(attribute: object) -> Pairs:
 
 def _arrange(node: Node) -> _Axes:
     """The axes of a `contract`; outer variables of m and n that leave no single stride in C are moved to the batch."""
-    destination = address(node.inputs[0].type, node.attributes["at"])  # type: ignore[arg-type]
+    at: tuple[Size] = node.attributes["at"]  # type: ignore[assignment]
+    (destination,) = at
     batch, m, n, k = (_pairs(node.attributes[kind]) for kind in ("batch", "m", "n", "k"))
     moved: list[Pairs] = []
     kept: list[Pairs] = []
@@ -193,7 +201,7 @@ def _arrange(node: Node) -> _Axes:
         while not _is_affine(destination, pairs[cut:]):
             cut += 1
         moved, kept = [*moved, pairs[:cut]], [*kept, pairs[cut:]]
-    a, b = node.regions
+    a, b = node.regions[:2]
     return _Axes(a, b, (*batch, *moved[0], *moved[1]), kept[0], kept[1], k, destination, moved[1])
 
 

@@ -65,12 +65,23 @@ def cut_domain(w: Writer, node: Node, length: str, begin: Body, body: Body, end:
 def walk_rows(w: Writer, pairs: Pairs, start: str, stop: str, body: Callable[[str], None]) -> None:
     """`body(flat)` for the flat positions start..stop-1 of a domain, by pieces of rows of its last variable."""
     f = w.f
-    if len(pairs) <= 1:
+    with walk_pieces(w, pairs, start, stop) as (shift, begin, end):
         mark = len(f.lines)
-        with counted(f, start, stop, 1) as flat, w.bound({name: Uniform(flat) for name, _ in pairs}, mark):
-            body(flat)
+        with counted(f, begin, end, 1) as i, w.bound({name: Uniform(i) for name, _ in pairs[-1:]}, mark):
+            body(i if len(pairs) <= 1 else f.let(f"add nsw i64 {shift}, {i}"))
+
+
+@contextmanager
+def walk_pieces(w: Writer, pairs: Pairs, start: str, stop: str) -> Iterator[tuple[str, str, str]]:
+    """The pieces of rows of the last variable that make up the flat positions start..stop-1 of a domain.
+
+    Yields what is added to that variable to get the flat position, and its values begin and end.
+    """
+    if len(pairs) <= 1:
+        yield "0", start, stop
         return
-    *outer, (name, extent) = pairs
+    f = w.f
+    *outer, (_, extent) = pairs
     length = greatest(w, uniform(w, extent), "1")
     at = w.slot(LLType(I64))
     w.write(at, start)
@@ -79,9 +90,7 @@ def walk_rows(w: Writer, pairs: Pairs, start: str, stop: str, body: Callable[[st
         end = least(w, length, f.let(f"add nsw i64 {column}, {f.let(f'sub nsw i64 {stop}, {piece}')}"))
         shift = f.let(f"sub nsw i64 {piece}, {column}")
         with w.bound(split_flat(w, outer, row)):
-            mark = len(f.lines)
-            with counted(f, column, end, 1) as i, w.bound({name: Uniform(i)}, mark):
-                body(f.let(f"add nsw i64 {shift}, {i}"))
+            yield shift, column, end
         w.write(at, f.let(f"add nsw i64 {shift}, {end}"))
 
 

@@ -117,7 +117,8 @@ class Writer:
         self.lanes = 1  # of the vectors in the present scope
         self.mask: str | None = None  # the lanes that exist; None: all
         self.sources: frozenset[Value] = frozenset()  # buffers that the function reads
-        self.streamed: frozenset[str] = frozenset()  # buffers (pointers) whose vectors go past the caches
+        # Buffers (pointers) whose vectors go past the caches: all, or where a condition (i1) holds.
+        self.streamed: Mapping[str, str | None] = {}
         self.streams = False  # whether any do
         self.fetched: Mapping[Node, int] = {}  # loads that fetch ahead, and by how many elements
         self._body = function.lines

@@ -24,22 +24,22 @@ _LINE = 64
 
 def streamed_buffers(w: Writer, node: Node, choice: Choice) -> list[Value]:
     """The large buffers that a `for` fills, and that nothing in the function reads."""
-    if w.options.target.architecture != "x86_64" or choice.lanes < 2 or variables_of(node)[-1:] != (choice.variable,):
+    if choice.lanes < 2 or variables_of(node)[-1:] != (choice.variable,):
         return []
     (region,) = node.regions
-    found = []
-    for inner in region.nodes:
-        if inner.op is not STORE or inner.attributes["masked"] or inner.inputs[0] in w.sources:
-            continue
-        type = inner.inputs[0].type
-        size = type.size * type.dtype.itemsize if isinstance(type.size, int) else 0
-        if size >= LEAST and _begins_at_lines(inner, str(choice.variable)):
-            found.append(inner.inputs[0])
-    return found
+    stores = (inner for inner in region.nodes if inner.op is STORE and inner.inputs[0] not in w.sources)
+    return [inner.inputs[0] for inner in stores if is_streamed(w, inner, str(choice.variable))]
+
+
+def is_streamed(w: Writer, store: Node, name: str) -> bool:
+    """Whether a `store` fills a large buffer, along `name` from cache lines on, if its buffer begins at one."""
+    type = store.inputs[0].type
+    size = type.size * type.dtype.itemsize if isinstance(type.size, int) else 0
+    plain = w.options.target.architecture == "x86_64" and not store.attributes["masked"]
+    return plain and size >= LEAST and _begins_at_lines(store, name)
 
 
 def _begins_at_lines(store: Node, name: str) -> bool:
-    """Whether a store goes along `name` from cache lines on, if its buffer begins at one."""
     type = store.inputs[0].type
     flat = address(type, store.attributes["at"])  # type: ignore[arg-type]
     if column_stride(store, name) != 1:
@@ -71,16 +71,29 @@ def emit_streaming(w: Writer, buffers: Sequence[Value], begin: str, loop: Callab
 
 @contextmanager
 def _streaming(w: Writer, buffers: Sequence[Value]) -> Iterator[None]:
-    w.streamed = frozenset(w.buffers[buffer] for buffer in buffers)
+    w.streamed = {w.buffers[buffer]: None for buffer in buffers}
     w.streams = True
     try:
         yield
     finally:
-        w.streamed = frozenset()
+        w.streamed = {}
 
 
-def stream(w: Writer, type: LLType, value: str, at: str) -> str:
-    """The text of a store past the caches of a vector at a multiple of its size."""
+def stream(w: Writer, type: LLType, value: str, at: str, condition: str | None) -> None:
+    """Store a vector past the caches at a multiple of its size; a `condition` (i1) tells whether it stands at one."""
+    f = w.f
     w.module.declare(STREAMED)
     align = min(_LINE, type.lanes * type.dtype.itemsize)
-    return f"store {type.llvm} {value}, ptr {at}, align {align}, !nontemporal !772"
+    past = f"store {type.llvm} {value}, ptr {at}, align {align}, !nontemporal !772"
+    if condition is None:
+        f.line(past)
+        return
+    aligned, other, done = f.label("past"), f.label("through"), f.label("done")
+    f.branch(condition, aligned, other)
+    f.start(aligned)
+    f.line(past)
+    f.jump(done)
+    f.start(other)
+    f.line(f"store {type.llvm} {value}, ptr {at}, align {type.dtype.itemsize}")
+    f.jump(done)
+    f.start(done)

@@ -9,29 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from adjit.compiler.llvm.gemm_loops import PARAMETERS, Loops, quotient_up
+from adjit.compiler.llvm.gemm_loops import EPILOGUE, PARAMETERS, Loops, quotient_up
 from adjit.compiler.llvm.gemm_pack import LeftOperand, StridedOperand, emit_left, emit_pack_strided
 from adjit.compiler.llvm.gemm_placed import PLACED, PlacedLoops, Places, emit_copy, emit_pack_tail
-from adjit.compiler.llvm.gemm_plan import GRAIN, LINE, GemmPlan, plan_gemm, round_up, workspace_bytes
-from adjit.compiler.llvm.gemm_tile import (
-    Epilogue,
-    TileSite,
-    emit_placed_tile,
-    emit_tile,
-    maximum,
-    minimum,
-    streaming_fence,
-)
+from adjit.compiler.llvm.gemm_plan import GRAIN, GemmPlan, plan_gemm, workspace_bytes
+from adjit.compiler.llvm.gemm_tile import emit_placed_tile, emit_tile, maximum, minimum, streaming_fence
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.ir.frozen import frozen
 
 __all__ = [
-    "Epilogue",
     "GemmOperands",
     "GemmPlan",
     "LeftOperand",
     "StridedOperand",
-    "TileSite",
     "emit_gemm",
     "emit_left",
     "emit_pack_strided",
@@ -40,6 +30,9 @@ __all__ = [
     "task_count",
     "workspace_bytes",
 ]
+
+# A band of as many rows as there are.
+_ALL_ROWS = 1 << 40
 
 
 @frozen
@@ -75,19 +68,24 @@ def emit_gemm(
     left: LeftOperand,
     pack_b: str,
     prologue: Prologue,
-    epilogue: Epilogue | None = None,
+    epilogue: str = "",
+    fence: bool = False,
     linkage: str = "internal",
     places: Places | None = None,
 ) -> None:
     """`void @name(buffers, sizes, begin, end)`: the tasks begin..end-1 of a product; begin is also the workspace slot.
 
     `left` tells where tiles find A, the function `pack_b` makes panels of B; `prologue` emits what yields the operands
-    from `%buffers` and `%sizes`; `epilogue` runs on each element of C once, when its sum is complete, before its store.
-    The number of tasks is `emit_task_count`'s or `task_count`'s.  With `places`, A and perhaps B are read where they
-    stand, and `left` tells nothing.
+    from `%buffers` and `%sizes`.  The number of tasks is `emit_task_count`'s or `task_count`'s.  With `places`, A and
+    perhaps B are read where they stand, and `left` tells nothing.
+
+    The function `epilogue`, `void (buffers, sizes, batch, row, column, rows, columns, sums, pitch)`, is called once for
+    each block of complete sums and does with them what it likes: C is not stored then.  `sums` are rows of elements,
+    `pitch` apart, of which those that follow a row's last up to a whole vector may be read.  `@{epilogue}.fetch` is
+    called before the last run of k.  With `fence`, the epilogue stores past the caches.
     """
-    tile = emit_placed_tile(module, plan) if places else emit_tile(module, f"{name}.tile", plan, epilogue)
-    loops, parameters = _emit_loops(module, plan)
+    tile = emit_placed_tile(module, plan) if places else emit_tile(module, plan)
+    loops, parameters = _emit_loops(module, plan, bool(epilogue))
     place = "null"
     f = Function(module, name, "ptr %buffers, ptr %sizes, i64 %begin, i64 %end", linkage=linkage)
     operands = prologue(f)
@@ -109,32 +107,39 @@ def emit_gemm(
         "workspace": operands.workspace, "a_shared": "true" if operands.a_shared else "false", "rows": rows,
         "strips": strips, "total": f.let(f"mul nsw i64 {strips}, {operands.batch_count}"),
         "tasks": _tasks(f, plan, operands, strips), "mr": plan.mr, "nr": plan.nr, "mc": plan.mc, "nc": plan.nc,
-        "slot_bytes": plan.slot_bytes, "a_bytes": round_up(plan.a_elements * plan.dtype.itemsize, LINE),
+        "slot_bytes": plan.slot_bytes, "a_bytes": plan.bytes_of(plan.a_elements),
     }  # fmt: skip
+    if epilogue:
+        given |= {
+            "epilogue": f"@{epilogue}", "fetch": f"@{epilogue}.fetch", "band": plan.band or _ALL_ROWS,
+            "band_pitch": plan.band_pitch, "b_bytes": plan.bytes_of(plan.b_elements),
+            "tile_bytes": plan.bytes_of(plan.mr * plan.nr),
+        }  # fmt: skip
     if places is not None:
         tail = emit_pack_tail(module, plan) if places.b_steps else ""
-        given |= places.arguments(emit_copy(module, plan, places.grid_step), tail, operands.n)
+        copy = "" if epilogue else emit_copy(module, plan, places.grid_step)
+        given |= places.arguments(copy, tail, operands.n)
     arguments = ", ".join(f"{type} {given[parameter]}" for parameter, type in parameters.items())
     f.line(f"call void @{loops}(ptr %buffers, ptr %sizes, i64 %begin, i64 %end, {arguments})")
-    if plan.streams:
+    if plan.streams or fence:
         streaming_fence(f)
     f.line("ret void")
     f.finish()
 
 
-def _emit_loops(module: Module, plan: GemmPlan) -> tuple[str, dict[str, str]]:
+def _emit_loops(module: Module, plan: GemmPlan, epilogue: bool) -> tuple[str, dict[str, str]]:
     """The function of the loops around the tiles, one for all products of a module of one dtype and order.
 
     Loops over blocks gain nothing from constants, and a function of some 150 lines takes LLVM as long as a tile.
     """
     placed = plan.order in ("windows", "placed")
-    parameters = {**PARAMETERS, **PLACED} if placed else PARAMETERS
+    parameters = {**PARAMETERS, **(PLACED if placed else {}), **(EPILOGUE if epilogue else {})}
     blocks = f".{plan.mc}.{plan.steps}" if placed else ""
-    name = module.shared(f"gemm.{plan.order}.{LLType(plan.dtype).suffix}.{plan.kc}{blocks}")
+    name = module.shared(f"gemm.{plan.order}.{LLType(plan.dtype).suffix}.{plan.kc}{blocks}{'.epilogue' * epilogue}")
     if not module.has(name):
         given = ", ".join(f"{type} %{parameter}" for parameter, type in parameters.items())
         f = Function(module, name, f"ptr %buffers, ptr %sizes, i64 %begin, i64 %end, {given}")
-        (PlacedLoops if placed else Loops)(f, plan).emit()
+        (PlacedLoops if placed else Loops)(f, plan, epilogue).emit()
         f.line("ret void")
         f.finish()
     return name, parameters

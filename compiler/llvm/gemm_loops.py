@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from adjit.compiler.llvm.gemm_plan import LINE, GemmPlan
 from adjit.compiler.llvm.gemm_tile import counted, maximum, minimum, offset, when
 from adjit.compiler.llvm.text import Function, LLType
@@ -14,6 +17,10 @@ PARAMETERS = {
     "c_batch_stride": "i64", "c_row_stride": "i64", "c_column_stride": "i64", "workspace": "ptr", "a_shared": "i1",
     "rows": "i1", "strips": "i64", "total": "i64", "tasks": "i64", "mr": "i64", "nr": "i64", "mc": "i64", "nc": "i64",
     "slot_bytes": "i64", "a_bytes": "i64",
+}  # fmt: skip
+# And with an epilogue: its functions, and the sums in workspace.
+EPILOGUE = {
+    "epilogue": "ptr", "fetch": "ptr", "band": "i64", "band_pitch": "i64", "b_bytes": "i64", "tile_bytes": "i64",
 }  # fmt: skip
 
 
@@ -38,8 +45,8 @@ class Span:
 class Loops:
     """The loops of a product, emitted into `f`: tasks to spans, spans to blocks, blocks to tiles."""
 
-    def __init__(self, f: Function, plan: GemmPlan) -> None:
-        self.f, self.plan = f, plan
+    def __init__(self, f: Function, plan: GemmPlan, epilogue: bool) -> None:
+        self.f, self.plan, self.epilogue = f, plan, epilogue
         self.element = LLType(plan.dtype).llvm
 
     def emit(self) -> None:
@@ -69,6 +76,9 @@ class Loops:
 
     def begin(self) -> None:
         """What a task does once, before its first batch."""
+        if self.epilogue:
+            self.sums = offset(self.f, "i8", self.b_panels, "%b_bytes")
+            self.band = offset(self.f, "i8", self.sums, "%tile_bytes")
 
     def _part(self, batch: str, first: str, stop: str) -> Span:
         """The part of a batch that lies in the strips first..stop-1 of all batches."""
@@ -104,14 +114,24 @@ class Loops:
         f = self.f
         with counted(f, span.n0, span.n1, "%nc") as n0:
             columns = minimum(f, f.let(f"sub nsw i64 {span.n1}, {n0}"), "%nc")
-            with counted(f, "0", self.k_stop, self.run) as k0:
+            with self._bands(span) as (begin, stop), counted(f, "0", self.k_stop, self.run) as k0:
                 depth = self._depth(k0)
                 self._pack("b", span, n0, columns, k0, depth, self.b_panels)
-                with counted(f, span.m0, span.m1, "%mc") as m0:
-                    rows = minimum(f, f.let(f"sub nsw i64 {span.m1}, {m0}"), "%mc")
+                with counted(f, begin, stop, "%mc") as m0:
+                    rows = minimum(f, f.let(f"sub nsw i64 {stop}, {m0}"), "%mc")
                     with when(f, f.let(f"xor i1 {self.in_place}, true")):
                         self._pack("a", span, m0, rows, k0, depth, self.a_panels)
-                    self._tiles(span, m0, rows, n0, columns, k0, depth, self.a_panels)
+                    self._tiles(span, m0, rows, n0, columns, k0, depth, self.a_panels, begin)
+
+    @contextmanager
+    def _bands(self, span: Span) -> Iterator[tuple[str, str]]:
+        """The rows whose sums are made together: all, or as many as the workspace has room for."""
+        f = self.f
+        if not self.epilogue:
+            yield span.m0, span.m1
+            return
+        with counted(f, span.m0, span.m1, "%band") as begin:
+            yield begin, minimum(f, span.m1, f.let(f"add nsw i64 {begin}, %band"))
 
     def _resident(self, span: Span) -> None:
         f = self.f
@@ -127,7 +147,7 @@ class Loops:
                 depth = self._depth(k0)
                 panels = offset(f, self.element, self.a_panels, f.let(f"mul nsw i64 {padded}, {k0}"))
                 self._pack("b", span, n0, columns, k0, depth, self.b_panels)
-                self._tiles(span, span.m0, rows, n0, columns, k0, depth, panels)
+                self._tiles(span, span.m0, rows, n0, columns, k0, depth, panels, span.m0)
 
     def _depth(self, k0: str) -> str:
         return minimum(self.f, self.f.let(f"sub nsw i64 %k, {k0}"), self.run)
@@ -139,7 +159,7 @@ class Loops:
         )
 
     def _tiles(
-        self, span: Span, m0: str, rows: str, n0: str, columns: str, k0: str, depth: str, a_panels: str
+        self, span: Span, m0: str, rows: str, n0: str, columns: str, k0: str, depth: str, a_panels: str, band: str
     ) -> None:
         """All tiles of rows of A times packed B; a panel of B stays in L1 while the rows of A pass."""
         f = self.f
@@ -149,18 +169,41 @@ class Loops:
         with counted(f, "0", columns, "%nr") as j:
             column = f.let(f"add nsw i64 {n0}, {j}")
             b = offset(f, self.element, self.b_panels, f.let(f"mul nsw i64 {j}, {depth}"))
-            c_column = offset(f, self.element, span.c, f.let(f"mul nsw i64 {column}, %c_column_stride"))
+            c_column = "" if self.epilogue else self._at(span.c, column, "%c_column_stride")
             width = minimum(f, f.let(f"sub nsw i64 {columns}, {j}"), "%nr")
             with counted(f, "0", rows, "%mr") as i:
                 row = f.let(f"add nsw i64 {m0}, {i}")
-                a_rows = offset(f, self.element, a, f.let(f"mul nsw i64 {i}, {a_pitch}"))
-                c = offset(f, self.element, c_column, f.let(f"mul nsw i64 {row}, %c_row_stride"))
+                a_rows = self._at(a, i, a_pitch)
                 height = minimum(f, f.let(f"sub nsw i64 {rows}, {i}"), "%mr")
-                f.line(
-                    f"call void %tile(i64 {depth}, ptr {a_rows}, i64 {a_row}, i64 {a_step}, ptr {b}, ptr {c}, "
-                    f"i64 %c_row_stride, i64 %c_column_stride, i64 {height}, i64 {width}, i1 {again}, ptr %buffers, "
-                    f"ptr %sizes, i64 {span.batch}, i64 {row}, i64 {column}, i1 {last})"
-                )
+                operands = f"i64 {depth}, ptr {a_rows}, i64 {a_row}, i64 {a_step}, ptr {b}"
+                size = f"i64 {height}, i64 {width}"
+                if self.epilogue:
+                    waiting = self._at(self.band, f.let(f"sub nsw i64 {row}, {band}"), "%band_pitch")
+                    before = f"ptr {offset(f, self.element, waiting, j)}, i64 %band_pitch"
+                    with when(f, last):
+                        block = row, column, height, width, self.sums, "%nr"
+                        self._after("fetch", span, *block)
+                        sums = f"ptr {self.sums}, i64 %nr"
+                        f.line(f"call void %tile({operands}, {sums}, i64 1, {size}, {before}, i1 {again})")
+                        self._after("epilogue", span, *block)
+                    with when(f, f.let(f"xor i1 {last}, true")):
+                        f.line(f"call void %tile({operands}, {before}, i64 1, {size}, {before}, i1 {again})")
+                else:
+                    c = self._at(c_column, row, "%c_row_stride")
+                    to, before = f"ptr {c}, i64 %c_row_stride, i64 %c_column_stride", f"ptr {c}, i64 %c_row_stride"
+                    f.line(f"call void %tile({operands}, {to}, {size}, {before}, i1 {again})")
+
+    def _at(self, pointer: str, index: str, stride: str) -> str:
+        return offset(self.f, self.element, pointer, self.f.let(f"mul nsw i64 {index}, {stride}"))
+
+    def _after(
+        self, function: str, span: Span, row: str, column: str, rows: str, columns: str, sums: str, pitch: str
+    ) -> None:
+        """Hand a block of sums to a function of the epilogue; `row` and `column` are those of its first element."""
+        self.f.line(
+            f"call void %{function}(ptr %buffers, ptr %sizes, i64 {span.batch}, i64 {row}, i64 {column}, i64 {rows}, "
+            f"i64 {columns}, ptr {sums}, i64 {pitch})"
+        )
 
     def _left(self, span: Span, m0: str, k0: str, depth: str, a_panels: str) -> tuple[str, str, str, str]:
         """A from row m0 on: its address, what a tile's first row adds to it, and strides from row to row and of k."""

@@ -8,7 +8,6 @@ from adjit.compiler.llvm.gemm import GemmOperands, emit_gemm, emit_task_count
 from adjit.compiler.llvm.gemm_matvec import MatvecOperands, emit_matvec
 from adjit.compiler.llvm.gemm_pack import StridedOperand, emit_left, emit_pack_strided
 from adjit.compiler.llvm.gemm_plan import GemmPlan
-from adjit.compiler.llvm.gemm_tile import Epilogue
 from adjit.compiler.llvm.text import Function, Module
 
 # The entries of the `sizes` table; strides are in elements.
@@ -27,13 +26,13 @@ def emit_matmul(
     name: str,
     plan: GemmPlan,
     known: Sequence[int | None] = (None,) * len(MATMUL_SIZES),
-    epilogue: Epilogue | None = None,
+    epilogue: str = "",
 ) -> None:
     """`void @name(buffers, sizes, begin, end)` over arrays, and `i64 @name.tasks(buffers, sizes)`.
 
     `buffers` points to the addresses `MATMUL_BUFFERS`, `sizes` to the i64 `MATMUL_SIZES`; those given in `known` are
-    written into the code and not read.  A known m or n of 1 without epilogue is left to
-    `emit_matvec`, whose order of summation is not `emit_gemm`'s.
+    written into the code and not read.  `epilogue` is `emit_gemm`'s.  A known m or n
+    of 1 without epilogue is left to `emit_matvec`, whose order of summation is not `emit_gemm`'s.
     """
     literals = dict(zip(MATMUL_SIZES, known, strict=True))
 
@@ -85,12 +84,12 @@ def emit_matmul(
             result_row_stride=size(f, f"{result}_stride"),
         )
 
-    if 1 in (literals["m"], literals["n"]) and epilogue is None:
+    if 1 in (literals["m"], literals["n"]) and not epilogue:
         emit_matvec(module, name, plan, matvec, "")
         return
     left = emit_left(module, f"{name}.pack_a", plan, a)
     emit_pack_strided(module, f"{name}.pack_b", plan, b)
-    emit_gemm(module, name, plan, left, f"{name}.pack_b", operands, epilogue, "")
+    emit_gemm(module, name, plan, left, f"{name}.pack_b", operands, epilogue, linkage="")
     emit_task_count(module, f"{name}.tasks", plan, operands, "")
 
 

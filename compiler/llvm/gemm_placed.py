@@ -2,7 +2,7 @@
 
 Windows of an image are such operands: which pixel a tap sees is a sum of a place that belongs to the window and a shift
 that belongs to the tap.  So a convolution copies nothing but its sums.  Tiles put them into a block of workspace that
-L2 holds, whole tiles only; when the last run of k is in, the part of the block that exists goes to C.
+L2 holds, whole tiles only; when the last run of k is in, the part of the block that exists goes to C or an epilogue.
 
 Windows that follow each other in memory do so along the rows of the image, and between two rows of windows stand some
 that are none, astride the image's edge: B has columns for them too (`grid_pitch` a row, of which the first `grid_row`
@@ -10,6 +10,9 @@ are windows), which are summed like the others and not stored.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from adjit.compiler.llvm.gemm_loops import Loops, Span
 from adjit.compiler.llvm.gemm_pack import ATTRIBUTES
@@ -55,7 +58,7 @@ class Places:
         return {
             "a_place": f"@{self.a_place}", "a_rows": f"@{self.a_rows}", "a_steps": f"@{self.a_steps}",
             "b_place": f"@{self.b_place}" if self.b_steps else "null", "b_steps": f"@{self.b_steps or self.a_steps}",
-            "copy": f"@{copy}", "pack_tail": f"@{pack_tail}" if self.b_steps else "null",
+            "copy": f"@{copy}" if copy else "null", "pack_tail": f"@{pack_tail}" if self.b_steps else "null",
             "grid_pitch": str(self.grid_pitch or n), "grid_row": row,
             "grid_stride": str(self.grid_stride), "taps": str(self.taps),
         }  # fmt: skip
@@ -139,11 +142,16 @@ class PlacedLoops(Loops):
                                 f"ptr {offset(f, 'i64', rows_table, i)}, ptr {table}, "
                                 f"ptr {offset(f, self.element, sums, place)}, i64 %nc, i1 {again})"
                             )
-                c = offset(f, self.element, span.c, f.let(f"mul nsw i64 {m0}, %c_row_stride"))
-                f.line(
-                    f"call void %copy(ptr {sums}, i64 %nc, ptr {c}, i64 {rows}, i64 {n0}, i64 {columns}, "
-                    "i64 %c_row_stride, i64 %c_column_stride, i64 %grid_pitch, i64 %grid_row, i64 %grid_stride)"
-                )
+                if self.epilogue:
+                    with _grid_rows(f, n0, columns) as (y, begin, count, at):
+                        column = f.let(f"add nsw i64 {f.let(f'mul nsw i64 {y}, %grid_row')}, {begin}")
+                        self._after("epilogue", span, m0, column, rows, count, offset(f, self.element, sums, at), "%nc")
+                else:
+                    c = offset(f, self.element, span.c, f.let(f"mul nsw i64 {m0}, %c_row_stride"))
+                    f.line(
+                        f"call void %copy(ptr {sums}, i64 %nc, ptr {c}, i64 {rows}, i64 {n0}, i64 {columns}, "
+                        "i64 %c_row_stride, i64 %c_column_stride, i64 %grid_pitch, i64 %grid_row, i64 %grid_stride)"
+                    )
 
     def _fetch_columns(self, b: str) -> None:
         """Ask for what a block of columns reads of B in place, for the last of each `taps` of k."""
@@ -178,6 +186,23 @@ class PlacedLoops(Loops):
         f.start(ready)
         panel = f.let(f"phi ptr [ {b}, %{before} ], [ {self.b_panels}, %{part} ]")
         return panel, f.let(f"phi ptr [ {steps}, %{before} ], [ {panel_steps}, %{part} ]")
+
+
+@contextmanager
+def _grid_rows(f: Function, first: str, columns: str) -> Iterator[tuple[str, str, str, str]]:
+    """The rows of the grid that a block of columns, from `first` on, meets: what is stored of each.
+
+    Yields the row, the place in it of what is stored, how many that are, and their place in the block.
+    """
+    stop = f.let(f"add nsw i64 {first}, {columns}")
+    above = f.let(f"add nsw i64 {stop}, {f.let('sub nsw i64 %grid_pitch, 1')}")
+    rows = f.let(f"udiv i64 {first}, %grid_pitch"), f.let(f"udiv i64 {above}, %grid_pitch")
+    with counted(f, rows[0], rows[1], 1) as y:
+        base = f.let(f"mul nsw i64 {y}, %grid_pitch")
+        begin = maximum(f, base, first)
+        end = minimum(f, f.let(f"add nsw i64 {base}, %grid_row"), stop)
+        count, at = f.let(f"sub nsw i64 {end}, {begin}"), f.let(f"sub nsw i64 {begin}, {first}")
+        yield y, f.let(f"sub nsw i64 {begin}, {base}"), count, at
 
 
 def emit_pack_tail(module: Module, plan: GemmPlan) -> str:
@@ -223,18 +248,10 @@ def emit_copy(module: Module, plan: GemmPlan, step: int) -> str:
     )
     f = Function(module, name, parameters, attributes=ATTRIBUTES)
     element = vector.element
-    stop = f.let("add nsw i64 %first, %columns")
-    above = f.let(f"add nsw i64 {stop}, {f.let('sub nsw i64 %grid_pitch, 1')}")
-    rows = f.let("udiv i64 %first, %grid_pitch"), f.let(f"udiv i64 {above}, %grid_pitch")
-    with counted(f, rows[0], rows[1], 1) as y:
-        base = f.let(f"mul nsw i64 {y}, %grid_pitch")
-        begin = maximum(f, base, "%first")
-        end = minimum(f, f.let(f"add nsw i64 {base}, %grid_row"), stop)
-        count = f.let(f"sub nsw i64 {end}, {begin}")
-        column = f.let(f"mul nsw i64 {f.let(f'sub nsw i64 {begin}, {base}')}, %column_stride")
-        source = offset(f, element, "%sums", f.let(f"sub nsw i64 {begin}, %first"))
-        place = f.let(f"add nsw i64 {f.let(f'mul nsw i64 {y}, %grid_stride')}, {column}")
-        target = offset(f, element, "%c", place)
+    with _grid_rows(f, "%first", "%columns") as (y, begin, count, at):
+        source = offset(f, element, "%sums", at)
+        along = f.let(f"mul nsw i64 {begin}, %column_stride")
+        target = offset(f, element, "%c", f.let(f"add nsw i64 {f.let(f'mul nsw i64 {y}, %grid_stride')}, {along}"))
         if kind:
             _copy_vectors(f, plan, source, target, count, step)
         else:

@@ -37,6 +37,8 @@ STREAM_BYTES = 4 * 1024 * 1024
 # are packed, where it holds all rows.
 SUMS_BYTES = 256 * 1024
 _SUMS_COLUMNS = 128, 256
+# Rows of sums that wait for further runs of k, if an epilogue takes them up; B is packed again for more.
+_BAND = 1024
 # A longer sum has tables of one run at a time.
 _MOST_STEPS = 4096
 # Bytes of an entry in a table of places.
@@ -62,7 +64,8 @@ class GemmPlan:
     of A and B are packed in turn (`blocked`), or A whole before (`resident`); or A is read where it stands by tables,
     B packed (`placed`) or read where it stands too (`windows`); see `gemm_placed`, whose tables hold all k, or `steps`
     of a run.  With `fetches`, a tile of C is
-    asked for before its sums; with `streams`, whole tiles are stored past the caches.
+    asked for before its sums; with `streams`, whole tiles are stored past the caches.  With an `epilogue`, sums that
+    wait for further runs of k stand in the workspace, a band of `band` rows, `band_pitch` elements apart.
     """
 
     dtype: DType
@@ -80,6 +83,9 @@ class GemmPlan:
     a_elements: int
     b_elements: int
     steps: int = 0
+    epilogue: bool = False
+    band: int = 0
+    band_pitch: int = 0
 
     def __post_init__(self) -> None:
         if self.mc % self.mr or self.nc % self.nr or self.nr % self.lanes:
@@ -88,9 +94,12 @@ class GemmPlan:
     @property
     def slot_bytes(self) -> int:
         """Workspace of one task, a multiple of a cache line."""
-        itemsize = self.dtype.itemsize
-        return round_up(self.a_elements * itemsize, LINE) + round_up(self.b_elements * itemsize, LINE)
+        parts = (self.a_elements, self.b_elements, self.epilogue * self.mr * self.nr, self.band * self.band_pitch)
+        return sum(self.bytes_of(elements) for elements in parts)
 
+    def bytes_of(self, elements: int) -> int:
+        """The workspace of so many elements, a multiple of a cache line."""
+        return round_up(elements * self.dtype.itemsize, LINE)
 
     @property
     def table_bytes(self) -> int:
@@ -108,10 +117,11 @@ def workspace_bytes(plan: GemmPlan) -> int:
 
 def plan_gemm(
     dtype: DType, target: Target, m: int | None, n: int | None, k: int | None, tasks: int = 1, batch: int | None = 1,
-    most_rows: int = _MOST_ROWS,
+    most_rows: int = _MOST_ROWS, epilogue: bool = False,
 ) -> GemmPlan:  # fmt: skip
     """The plan for sizes m, n, k, batch, None where known only at run time, for up to `tasks` parallel tasks.
 
+    With `epilogue`, sums stand in workspace until they are complete.
     Errors: CompileError for dtypes that have no product of their own (bool, f16, bf16: compute in f32).
     """
     if not (dtype in (F32, F64) or dtype.is_integer):
@@ -135,10 +145,18 @@ def plan_gemm(
         nc = min(columns, round_down(B_BYTES // (DEPTH * dtype.itemsize), nr))
         a_elements = mc * depth
     fetches = (k or _UNKNOWN) > DEPTH and (m or _UNKNOWN) * (n or _UNKNOWN) * dtype.itemsize > C_BYTES
-    return GemmPlan(
+    plan = GemmPlan(
         dtype, target, lanes, mr, nr, mc, nc, DEPTH, "resident" if resident else "blocked", fetches,
-        _streams(dtype, target, m, n, k, batch), tasks, a_elements, nc * depth,
+        not epilogue and _streams(dtype, target, m, n, k, batch), tasks, a_elements, nc * depth,
     )  # fmt: skip
+    if not epilogue:
+        return plan
+    plan = changed(plan, epilogue=True)
+    if k is not None and k <= DEPTH:
+        return plan
+    # Rows that begin at one place in a page would evict each other from L1.
+    band = mc if resident else min(rows, round_down(_BAND, mc))
+    return changed(plan, band=band, band_pitch=nc + LINE // dtype.itemsize)
 
 
 def plan_placed(dtype: DType, target: Target, m: int, n: int | None, k: int, tasks: int, *, windows: bool) -> GemmPlan:

@@ -11,29 +11,7 @@ from contextlib import contextmanager
 
 from adjit.compiler.llvm.gemm_plan import GemmPlan
 from adjit.compiler.llvm.text import Function, LLType, Module
-from adjit.ir.frozen import frozen
 from adjit.ir.types import BOOL, I32
-
-
-@frozen
-class TileSite:
-    """Where an epilogue stands: `value` holds lanes `column..` of row `row` of batch `batch`, complete sums over k.
-
-    `mask` (`<lanes x i1>`, or None for all) tells the lanes that exist: memory of the others must not be touched.
-    The names of row, column and batch are i64; `%buffers` and `%sizes` are in scope.
-    """
-
-    type: LLType
-    value: str
-    mask: str | None
-    batch: str
-    row: str
-    column: str
-
-
-Epilogue = Callable[[Function, TileSite], str]
-"""Emits code on finished elements of C and returns the name of the value to store in their place."""
-
 
 # Programs of products spend most of their time here, so quick code has them at their best (compiler/quick.py).
 _HOT = 'noinline nounwind "hot" "prefer-vector-width"="512"'
@@ -132,23 +110,21 @@ def masked_store(function: Function, type: LLType, value: str, pointer: str, mas
     function.line(f"call void {name}({type.llvm} {value}, ptr {pointer}, i32 {align}, {masks} {mask})")
 
 
-def emit_tile(module: Module, name: str, plan: GemmPlan, epilogue: Epilogue | None) -> str:
-    """`void @name(...)`: one tile of C from rows of A and a panel of B over `%depth` steps of k; its name is returned.
+def emit_tile(module: Module, plan: GemmPlan) -> str:
+    """`void @...(...)`: one tile of C from rows of A and a panel of B over `%depth` steps of k; its name is returned.
 
-    Without epilogue all products of a module with tiles of one kind share a function, so `name` is not used.
-    `%rows` x `%columns` is the part of the tile that exists; `%accumulate` adds to C, else C is overwritten.
+    All products of a module with tiles of one kind share the function.  `%rows` x `%columns` is the part of the tile
+    that exists; with `%accumulate` what stands at `%before`, C as a rule, whose columns stand as C's, is added to it.
     `%a_row` and `%a_step` are A's strides from row to row and along k; rows that do not exist are not read.
     """
     parameters = (
         "i64 %depth, ptr noalias readonly %a, i64 %a_row, i64 %a_step, ptr noalias readonly %b, ptr %c, "
-        "i64 %row_stride, i64 %column_stride, i64 %rows, i64 %columns, i1 %accumulate, ptr %buffers, ptr %sizes, "
-        "i64 %batch, i64 %row, i64 %column, i1 %last"
+        "i64 %row_stride, i64 %column_stride, i64 %rows, i64 %columns, ptr %before, i64 %before_stride, i1 %accumulate"
     )
-    if epilogue is None:
-        kind = "fetching" if plan.fetches else "streaming" if plan.streams else "tile"
-        name = module.shared(f"gemm.{kind}.{plan.mr}x{plan.nr}.{LLType(plan.dtype, plan.lanes).suffix}")
-        if module.has(name):
-            return name
+    kind = "fetching" if plan.fetches else "streaming" if plan.streams else "tile"
+    name = module.shared(f"gemm.{kind}.{plan.mr}x{plan.nr}.{LLType(plan.dtype, plan.lanes).suffix}")
+    if module.has(name):
+        return name
     # Inlining would let the driver's values compete for the registers that hold the accumulators.
     f = Function(module, name, parameters, attributes=_HOT)
     element = LLType(plan.dtype).llvm
@@ -168,8 +144,6 @@ def emit_tile(module: Module, name: str, plan: GemmPlan, epilogue: Epilogue | No
     sums = _sum(f, plan, starts, at, plan.lanes * plan.dtype.itemsize)
     full, partial, done = f.label("full"), f.label("partial"), f.label("done")
     whole = [f"icmp eq i64 %rows, {plan.mr}", f"icmp eq i64 %columns, {plan.nr}", "icmp eq i64 %column_stride, 1"]
-    if epilogue is not None:  # the epilogue's code stands once, in the loop over the tile's rows
-        whole.append("icmp eq i1 %last, false")
     condition = f.let(whole[0])
     for part in whole[1:]:
         condition = f.let(f"and i1 {condition}, {f.let(part)}")
@@ -184,7 +158,7 @@ def emit_tile(module: Module, name: str, plan: GemmPlan, epilogue: Epilogue | No
     align = plan.lanes * plan.dtype.itemsize
     for index, value in enumerate(sums):
         f.line(f"store {vector.llvm} {value}, ptr {offset(f, element, tile, index * plan.lanes)}, align {align}")
-    _store_part(f, plan, tile, epilogue)
+    _store_part(f, plan, tile)
     f.jump(done)
     f.start(done)
     f.line("ret void")
@@ -193,12 +167,12 @@ def emit_tile(module: Module, name: str, plan: GemmPlan, epilogue: Epilogue | No
 
 
 def _fetch(f: Function, plan: GemmPlan) -> None:
-    """Ask for the lines of C that the tile will be added to, those of unit column stride."""
-    element, row = LLType(plan.dtype).llvm, "%c"
+    """Ask for the lines that the tile will be added to, those of unit column stride."""
+    element, row = LLType(plan.dtype).llvm, "%before"
     for _ in range(plan.mr):
         for v in range(0, plan.nr, plan.lanes):
             prefetch(f, offset(f, element, row, v), write=True)
-        row = offset(f, element, row, "%row_stride")
+        row = offset(f, element, row, "%before_stride")
 
 
 def streaming_fence(f: Function) -> None:
@@ -232,7 +206,7 @@ def emit_placed_tile(module: Module, plan: GemmPlan) -> str:
     starts = [entry("%rows", i) for i in range(plan.mr)]
     found = _sum(f, plan, starts, at, plan.dtype.itemsize)
     some = splat(f, LLType(BOOL, plan.lanes), "%accumulate")
-    _store_rows(f, plan, found, "%sums", "%pitch", some)
+    _store_rows(f, plan, found, ("%sums", "%pitch"), ("%sums", "%pitch"), some)
     f.line("ret void")
     f.finish()
     return name
@@ -302,20 +276,24 @@ def add(f: Function, type: LLType, left: str, right: str) -> str:
 
 def _store_whole(f: Function, plan: GemmPlan, sums: list[str]) -> None:
     """Put a tile that exists whole into rows of C of unit column stride."""
-    _store_rows(f, plan, sums, "%c", "%row_stride", splat(f, LLType(BOOL, plan.lanes), "%accumulate"))
+    some = splat(f, LLType(BOOL, plan.lanes), "%accumulate")
+    _store_rows(f, plan, sums, ("%c", "%row_stride"), ("%before", "%before_stride"), some)
 
 
-def _store_rows(f: Function, plan: GemmPlan, sums: list[str], to: str, pitch: str, some: str) -> None:
-    """Put the tile's vectors into rows that begin `pitch` elements after each other, added to what is there if so."""
+def _store_rows(
+    f: Function, plan: GemmPlan, sums: list[str], to: tuple[str, str], before: tuple[str, str], some: str
+) -> None:
+    """Put the tile's vectors into rows, added to those `before` in the lanes of `some`; both are places and strides."""
     vector = LLType(plan.dtype, plan.lanes)
     vectors = plan.nr // plan.lanes
     align = plan.dtype.itemsize
     for i in range(plan.mr):
-        row = offset(f, vector.element, to, f.let(f"mul nsw i64 {pitch}, {i}"))
+        rows = (offset(f, vector.element, at, f.let(f"mul nsw i64 {pitch}, {i}")) for at, pitch in (to, before))
+        target, source = rows
         for v in range(vectors):
-            place = offset(f, vector.element, row, v * plan.lanes)
-            total = add(f, vector, _current(f, vector, place, some), sums[i * vectors + v])
-            f.line(f"store {vector.llvm} {total}, ptr {place}, align {align}")
+            place = offset(f, vector.element, target, v * plan.lanes)
+            old = _current(f, vector, offset(f, vector.element, source, v * plan.lanes), some)
+            f.line(f"store {vector.llvm} {add(f, vector, old, sums[i * vectors + v])}, ptr {place}, align {align}")
 
 
 def _stream_whole(f: Function, plan: GemmPlan, sums: list[str], done: str) -> None:
@@ -343,69 +321,44 @@ def _current(f: Function, vector: LLType, place: str, mask: str) -> str:
     return masked_load(f, vector, place, mask, vector.constant(-0.0))
 
 
-def _store_part(f: Function, plan: GemmPlan, tile: str, epilogue: Epilogue | None) -> None:
+def _store_part(f: Function, plan: GemmPlan, tile: str) -> None:
     """Put `%rows` x `%columns` of the tile in memory into C, by masked vectors or, for other strides, one by one."""
     element = LLType(plan.dtype).llvm
     unit, strided, stored = f.label("unit"), f.label("strided"), f.label("stored")
     f.branch(f.let("icmp eq i64 %column_stride, 1"), unit, strided)
-    f.start(unit)
-    with counted(f, "0", "%rows", 1) as i:
-        source = offset(f, element, tile, f.let(f"mul nsw i64 {i}, {plan.nr}"))
-        place = offset(f, element, "%c", f.let(f"mul nsw i64 {i}, %row_stride"))
-        with counted(f, "0", "%columns", plan.lanes) as j:
-            _store_vector(f, plan, source, place, i, j, epilogue)
-    f.jump(stored)
-    f.start(strided)
-    with counted(f, "0", "%rows", 1) as i:
-        source = offset(f, element, tile, f.let(f"mul nsw i64 {i}, {plan.nr}"))
-        place = offset(f, element, "%c", f.let(f"mul nsw i64 {i}, %row_stride"))
-        with counted(f, "0", "%columns", 1) as j:
-            _store_scalar(f, plan, source, place, i, j, epilogue)
-    f.jump(stored)
+    for label, step, store in ((unit, plan.lanes, _store_vector), (strided, 1, _store_scalar)):
+        f.start(label)
+        with counted(f, "0", "%rows", 1) as i:
+            source, place, before = (
+                offset(f, element, pointer, f.let(f"mul nsw i64 {i}, {stride}"))
+                for pointer, stride in ((tile, plan.nr), ("%c", "%row_stride"), ("%before", "%before_stride"))
+            )
+            with counted(f, "0", "%columns", step) as j:
+                store(f, plan, source, place, before, j)
+        f.jump(stored)
     f.start(stored)
 
 
-def _store_vector(
-    f: Function, plan: GemmPlan, source: str, place: str, i: str, j: str, epilogue: Epilogue | None
-) -> None:
+def _store_vector(f: Function, plan: GemmPlan, source: str, place: str, before: str, j: str) -> None:
     vector = LLType(plan.dtype, plan.lanes)
     value = f.let(f"load {vector.llvm}, ptr {offset(f, vector.element, source, j)}, align {plan.dtype.itemsize}")
-    target = offset(f, vector.element, place, j)
     mask = below(f, plan.lanes, f.let(f"sub nsw i64 %columns, {j}"))
     added = f.let(f"select i1 %accumulate, <{plan.lanes} x i1> {mask}, <{plan.lanes} x i1> zeroinitializer")
-    value = add(f, vector, _current(f, vector, target, added), value)
-    if epilogue is not None:
-        value = _finish(f, vector, value, mask, i, j, epilogue)
-    masked_store(f, vector, value, target, mask)
+    value = add(f, vector, _current(f, vector, offset(f, vector.element, before, j), added), value)
+    masked_store(f, vector, value, offset(f, vector.element, place, j), mask)
 
 
-def _store_scalar(
-    f: Function, plan: GemmPlan, source: str, place: str, i: str, j: str, epilogue: Epilogue | None
-) -> None:
+def _store_scalar(f: Function, plan: GemmPlan, source: str, place: str, before: str, j: str) -> None:
     scalar = LLType(plan.dtype)
-    value = f.let(f"load {scalar.llvm}, ptr {offset(f, scalar.element, source, j)}, align {plan.dtype.itemsize}")
-    target = offset(f, scalar.element, place, f.let(f"mul nsw i64 {j}, %column_stride"))
-    before, more, join = f.block, f.label("more"), f.label("join")
+    align = plan.dtype.itemsize
+    value = f.let(f"load {scalar.llvm}, ptr {offset(f, scalar.element, source, j)}, align {align}")
+    column = f.let(f"mul nsw i64 {j}, %column_stride")
+    start, more, join = f.block, f.label("more"), f.label("join")
     f.branch("%accumulate", more, join)
     f.start(more)
-    old = f.let(f"load {scalar.llvm}, ptr {target}, align {plan.dtype.itemsize}")
+    old = f.let(f"load {scalar.llvm}, ptr {offset(f, scalar.element, before, column)}, align {align}")
     total = add(f, scalar, old, value)
     f.jump(join)
     f.start(join)
-    value = f.let(f"phi {scalar.llvm} [ {value}, %{before} ], [ {total}, %{more} ]")
-    if epilogue is not None:
-        value = _finish(f, scalar, value, None, i, j, epilogue)
-    f.line(f"store {scalar.llvm} {value}, ptr {target}, align {plan.dtype.itemsize}")
-
-
-def _finish(f: Function, type: LLType, value: str, mask: str | None, i: str, j: str, epilogue: Epilogue) -> str:
-    """The value after the epilogue where this was the last block of k, the value itself otherwise."""
-    before, finish, join = f.block, f.label("finish"), f.label("join")
-    f.branch("%last", finish, join)
-    f.start(finish)
-    row, column = f.let(f"add nsw i64 %row, {i}"), f.let(f"add nsw i64 %column, {j}")
-    result = epilogue(f, TileSite(type, value, mask, "%batch", row, column))
-    end = f.block
-    f.jump(join)
-    f.start(join)
-    return f.let(f"phi {type.llvm} [ {value}, %{before} ], [ {result}, %{end} ]")
+    value = f.let(f"phi {scalar.llvm} [ {value}, %{start} ], [ {total}, %{more} ]")
+    f.line(f"store {scalar.llvm} {value}, ptr {offset(f, scalar.element, place, column)}, align {align}")

@@ -5,7 +5,8 @@ Contractions are stored through the layout ops after them; those that an `interl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from adjit.compiler.loops.collapse import merge
@@ -16,7 +17,6 @@ from adjit.ir.graph import Location, Node, Region, Value
 from adjit.ir.ops.contraction import free_axes
 from adjit.ir.ops.structure import same_position
 from adjit.ir.shape import Dim, Size, product, size_names
-from adjit.ir.types import TensorType
 
 # Fewer multiply-adds than this (16 x 16 x 16) are done sooner than the panels are packed.
 SMALL = 4096
@@ -30,6 +30,27 @@ def behind_layout(value: Value) -> Node | None:
     if node is not None and node.op.name == "permute":
         node = node.inputs[0].node
     return node
+
+
+def packed_dot(group: Region) -> Node | None:
+    """The `dot` that the kernel of a group computes by packed panels, if it does."""
+    return next((node for node in group.nodes if node.op.name == "dot" and is_packed(node)), None)
+
+
+def contraction_chain(
+    dot: Node, users: Mapping[Value, Sequence[Node]], outputs: Container[Value]
+) -> list[Node]:
+    """A `dot` and what its kernel does while storing: a `permute`, `reshape`s, an `interleave`."""
+    chain = [dot]
+    wanted = {"permute", "reshape", "interleave"}
+    while chain[-1].output not in outputs and len(users.get(chain[-1].output, ())) == 1:
+        (user,) = users[chain[-1].output]
+        if user.op.name not in wanted:
+            break
+        # After a reshape only the order in memory is known.
+        wanted = {"reshape", "interleave"}
+        chain.append(user)
+    return chain
 
 
 def is_packed(dot: Node) -> bool:
@@ -63,11 +84,17 @@ class Axes:
         return tuple(zip(self.variables, self.extents, strict=True))
 
 
-def lower_contraction(scalars: KernelScalars, result: Value, buffer: Value) -> None:
-    """One `contract` statement for a dot, stored through the layout ops after it."""
-    dot = behind_layout(result)
-    assert dot is not None
-    _contract(scalars, dot, buffer, lambda index: _destination(result, index))
+def lower_contraction(scalars: KernelScalars, group: Region, dot: Node, buffers: Mapping[Value, Value]) -> None:
+    """One `contract` statement for the `dot` of a group, stored through the layout ops after it.
+
+    `buffers` are those of the group's results; where these are not the product alone, they are stored by its epilogue.
+    """
+    chain = contraction_chain(dot, _users(group), group.outputs)
+    end = chain[-1].output
+    if set(buffers) == {end}:
+        _contract(scalars, dot, partial(_destination, chain), buffers[end])
+    else:
+        _contract(scalars, dot, partial(_destination, chain), None, partial(_epilogue, end, chain, buffers))
 
 
 def lower_interleave(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
@@ -82,7 +109,7 @@ def lower_interleave(scalars: KernelScalars, node: Node, buffers: Sequence[Value
     for x, start in zip(node.inputs, starts, strict=True):
         dot = behind_layout(x)
         if x not in scalars.buffers and dot is not None and dot.op.name == "dot" and is_packed(dot):
-            _contract(scalars, dot, out, partial(_interleaved, node, start, x))
+            _contract(scalars, dot, partial(_interleaved, node, start, x), out)
             continue
         with scalars.loop(x.dims) as index:
             scalars.write(STORE, out, (_interleaved(node, start, None, index),), scalars.element(x, index))
@@ -96,8 +123,13 @@ def _interleaved(node: Node, start: Sequence[Size], x: Value | None, index: tupl
 
 
 def _contract(
-    scalars: KernelScalars, dot: Node, buffer: Value, destination: Callable[[tuple[Size, ...]], Size]
+    scalars: KernelScalars,
+    dot: Node,
+    destination: Callable[[tuple[Size, ...]], Size],
+    buffer: Value | None,
+    epilogue: Callable[[tuple[Size, ...], KernelScalars], None] | None = None,
 ) -> None:
+    """The statement for a `dot`, whose elements go to their places in `buffer`, or else to an epilogue."""
     builder = scalars.builder
     contract, batch = dot.attributes["contract"], dot.attributes["batch"]
     x, y = dot.inputs
@@ -115,49 +147,81 @@ def _contract(
         axes = (*batch[side], *free[side], *contract[side])  # type: ignore[index, misc]
         at = dict(zip(axes, (*outer.index, *own.index, *summed.index), strict=True))
         index = [at[axis] for axis in range(value.type.ndim)]
-        regions.append(_region(scalars, value, index, (outer, own, summed), dot.location))
-    where = [destination((*outer.index, *rows.index, *columns.index))]
+        with _region(scalars, (outer, own, summed), dot.location) as inside:
+            inside.builder.scope.region.outputs = (inside.element(value, index).value,)
+            regions.append(inside.builder.scope.region)
+    place = (*outer.index, *rows.index, *columns.index)
+    where = [destination(place)]
+    after: list[Region] = []
+    if epilogue is not None:
+        with _region(scalars, (outer, rows, columns), dot.location) as inside:
+            epilogue(place, inside)
+            after.append(inside.builder.scope.region)
     if any(_coefficient(where[0], variable) == 1 for variable in rows.variables):
         rows, columns, regions = columns, rows, regions[::-1]
-    for kind, seen in ((outer, regions), (rows, regions[:1]), (columns, regions[1:]), (summed, regions)):
-        merge(kind.variables, kind.extents, seen, where)
+    seen = (outer, [*regions, *after]), (rows, [regions[0], *after]), (columns, [regions[1], *after]), (summed, regions)
+    for kind, used in seen:
+        merge(kind.variables, kind.extents, used, where)
     with builder.at(dot.location):
         builder.perform(
             Node(
-                CONTRACT, (buffer,),
+                CONTRACT, () if buffer is None else (buffer,),
                 {"batch": outer.pairs, "m": rows.pairs, "n": columns.pairs, "k": summed.pairs, "at": tuple(where)},
-                (), dot.location, regions,
+                (), dot.location, (*regions, *after),
             )
         )  # fmt: skip
 
 
-def _region(
-    scalars: KernelScalars, value: Value, index: Sequence[Size], kinds: Sequence[Axes], location: Location
-) -> Region:
-    """A region of its own that computes an operand's element: packing runs it apart from the rest of the kernel."""
+def _users(group: Region) -> dict[Value, list[Node]]:
+    users: dict[Value, list[Node]] = {}
+    for node in group.nodes:
+        for value in dict.fromkeys(node.inputs):
+            users.setdefault(value, []).append(node)
+    return users
+
+
+@contextmanager
+def _region(scalars: KernelScalars, kinds: Sequence[Axes], location: Location) -> Iterator[KernelScalars]:
+    """The scalars of a region of its own, over the variables of `kinds`: it runs apart from the rest of the kernel."""
     outside = scalars.builder
-    region = Region()
-    builder = PlacingBuilder(region, outside.scope.bounds.copy(), outside.taken)
+    builder = PlacingBuilder(Region(), outside.scope.bounds.copy(), outside.taken)
     for kind in kinds:
         for variable, extent in kind.pairs:
             builder.scope.bounds.declare(str(variable), extent)
     builder.location = location
-    element = KernelScalars(builder, scalars.buffers, scalars.strict).element(value, index)
-    region.outputs = (element.value,)
+    yield KernelScalars(builder, scalars.buffers, scalars.strict)
     outside.taken |= builder.taken
-    return region
 
 
-def _destination(result: Value, index: tuple[Size, ...]) -> Size:
-    """The flat position in `result` of the dot's element at `index`."""
-    node = result.node
-    while node is not None and node.op.name == "reshape":
-        node = node.inputs[0].node
-    assert node is not None
-    dims = node.output.dims
-    if node.op.name == "permute":
-        index = tuple(index[axis] for axis in node.attributes["perm"])  # type: ignore[union-attr, index]
-    return address(TensorType(result.dtype, dims), index) if len(dims) != 1 else index[0]
+def _epilogue(
+    product: Value,
+    chain: Sequence[Node],
+    buffers: Mapping[Value, Value],
+    place: tuple[Size, ...],
+    inside: KernelScalars,
+) -> None:
+    """Store `buffers`, computed from the product's element whose index in the dot is `place`: the region's input."""
+    total, index = Value(product.type.with_dims(())), _index(chain, place)
+    inside.builder.scope.region.inputs = (total,)
+    inside.give(product, index, total)
+    for value, buffer in buffers.items():
+        location = inside.builder.location if value.node is None else value.node.location
+        with inside.builder.at(location):
+            inside.write(STORE, buffer, index, inside.element(value, index))
+
+
+def _index(chain: Sequence[Node], index: tuple[Size, ...]) -> tuple[Size, ...]:
+    """Where the dot's element at `index` stands in what a `permute` makes of it."""
+    if len(chain) > 1 and chain[1].op.name == "permute":
+        return tuple(index[axis] for axis in chain[1].attributes["perm"])  # type: ignore[union-attr, index]
+    return index
+
+
+def _destination(chain: Sequence[Node], index: tuple[Size, ...]) -> Size:
+    """The flat position in memory of the dot's element at `index`."""
+    permuted = len(chain) > 1 and chain[1].op.name == "permute"
+    index = _index(chain, index)
+    return address(chain[int(permuted)].output.type, index) if len(index) != 1 else index[0]
 
 
 def _through_layout(value: Value, index: tuple[Size, ...]) -> tuple[Size, ...]:

@@ -29,6 +29,7 @@ Meanings:
 - `reduce`: fold of the region's outputs over `var`, `extent`; kinds as in `adjit.ir.index`; `order` says the order of a
   floating sum or product.
 - `contract`: `out[b, m, n] = sum_k a(b, m, k) * b(b, k, n)`, by packed panels; two regions give the operands' elements.
+  With a third region, the epilogue, there is no `out`: its statements run once for each sum, which is its input.
 - `as_real`, `as_complex`: interleaved parts as complex numbers and back: the same memory, at the level of the program.
 - `matrices`: an algorithm on each small matrix of a batch, of buffers [batch, ...]: `lu`, `cholesky`,
   `triangular_solve`, `lu_solve`, with the op's own operands and results.
@@ -46,21 +47,23 @@ Exact forms: operands; attributes; regions; results.
     inside      *positions; of: tuple of (Size, Size); ; bool[]
     position    integer scalar, [mask]; extent: Size, masked: bool; ; i64[]
     reduce      ; kind: str, var, extent, order: str; body: 1 output, (value, i64 index) for argmax and argmin; the same
-    contract    out; batch, m, n, k: tuples of (var, extent) pairs, at; a(batch, m, k), b(batch, k, n): 1 output each;
+    contract    [out]; batch, m, n, k: tuples of (var, extent) pairs, at; a(batch, m, k), b(batch, k, n): 1 output each,
+                [(sum): statements, no outputs];
     matrices    operands, results; algorithm: str, batch: Size, rows: Size, columns: Size, results: int, flags; ;
     sort_rows   source, values, indices; rows: Size, length: Size, descending: bool; ;
 
 `var` is a tuple of `Dim.named(name)`, names unique in a kernel and no size's name; `extent` a tuple of sizes, which
-never depend on loop variables.  No region of a loop op has inputs; regions see the values and variables around them.
+never depend on loop variables.  No region of a loop op has inputs, but an epilogue; regions see the values and
+variables around them.
 `at` has one index for each axis of the buffer, or a single one that is the flat row-major position (`address` gives
 the flat position of both).  A masked `position` raises no fault where its mask is false.  `inside` and `index` take
 positions by the names `_0`, `_1`, ... as `load` does.
 
 A buffer may be read after it was written.  Statements of a kernel run one after the other: what one stored, the next
 may load.  All iterations of a nest inside a `for` are complete before the statement after that nest begins, in the
-same iteration of the outer loop.  In a `contract`, `at` depends on the variables of batch, m and n; n is the side
-that holds the destination's unit stride; any of the four may be empty (a product of extents of 1), and the sum over
-an empty k is 0.
+same iteration of the outer loop.  In a `contract`, `at` is the flat position of a sum in `out`, or in what the epilogue
+stores, and depends on the variables of batch, m and n; n is the side that holds the unit stride; any of the four may
+be empty (a product of extents of 1), and the sum over an empty k is 0.
 
 `order` makes sums reproducible: their bits depend on the extents alone, never on fusion, threads or vector width.
 

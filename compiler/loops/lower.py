@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from adjit.compiler.loops.affine import Bounds
-from adjit.compiler.loops.contract import behind_layout, is_packed, lower_contraction, lower_interleave
+from adjit.compiler.loops.contract import behind_layout, lower_contraction, lower_interleave, packed_dot
 from adjit.compiler.loops.ir import FUSE, INDEX, INSIDE, KERNEL, LOAD, STORE
 from adjit.compiler.loops.place import PlacingBuilder
 from adjit.compiler.loops.rows import Places, lower_rows, make_scratch, share_buffers
@@ -132,12 +132,12 @@ def _lower_body(scalars: KernelScalars, group: Region, results: Mapping[Value, V
         with scalars.builder.at(first.node.location):
             SPECIAL[first.node.op.name](scalars, first.node, [results[value] for value in first.node.outputs])
         return
-    dot = behind_layout(first)
-    if dot is not None and dot.op.name == "interleave":
-        lower_interleave(scalars, dot, [results[first]])
+    last = behind_layout(first)
+    if last is not None and last.op.name == "interleave":
+        lower_interleave(scalars, last, [results[first]])
         return
-    if dot is not None and dot.op.name == "dot" and is_packed(dot):
-        lower_contraction(scalars, first, results[first])
+    if (dot := packed_dot(group)) is not None:
+        lower_contraction(scalars, group, dot, results)
         return
     _lower_maps(scalars, group, results)
 

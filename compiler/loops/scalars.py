@@ -86,6 +86,11 @@ class KernelScalars:
         assert found is not None
         return found
 
+    def give(self, value: Value, index: Sequence[Size], scalar: Value) -> None:
+        """Let `scalar` be the element of `value` at `index`."""
+        at = tuple(self.builder.scope.bounds.simplify(i) for i in index)
+        self._remember(value, at, self.builder.expr(scalar))
+
     def _known(self, value: Value, index: tuple[Size, ...]) -> Expr | None:
         mask = self.builder.mask
         for scope in reversed(self.builder.scopes):

@@ -187,12 +187,12 @@ class _Kernel:
         self.env.update(zip(node.outputs, results, strict=True))
 
     def _contract(self, node: Node) -> None:
-        out = self.env[node.inputs[0]]
+        storage = node.regions[0].outputs[0].dtype.storage
         groups = [node.attributes[name] for name in ("batch", "m", "n", "k")]
         names = [[str(v) for v, _ in group] for group in groups]
         domains = [list(product(*(range(evaluate(e, self.names)) for _, e in group))) for group in groups]
         (at,) = node.attributes["at"]
-        a, b = node.regions
+        a, b, *after = node.regions
         for outer in product(*domains[:3]):
             bound = dict(zip(chain(*names[:3]), chain(*outer), strict=True))
             total: Any = 0
@@ -203,9 +203,13 @@ class _Kernel:
                     # A side that used the other's variables would not find them.
                     inner = _Kernel(dict(self.env), {**self.names, **shared, **{n: bound[n] for n in own}})
                     sides.append(inner.statements(region)[0])
-                product_ = sides[0].astype(wide(out.dtype)) * sides[1].astype(wide(out.dtype))
+                product_ = sides[0].astype(wide(storage)) * sides[1].astype(wide(storage))
                 total = total + product_
-            out.reshape(-1)[evaluate(at, {**self.names, **bound})] = total
+            for epilogue in after:
+                element = {epilogue.inputs[0]: np.asarray(total).astype(storage)}
+                _Kernel({**self.env, **element}, {**self.names, **bound}).statements(epilogue)
+            for out in node.inputs:
+                self.env[out].reshape(-1)[evaluate(at, {**self.names, **bound})] = total
 
     def _sort_rows(self, node: Node) -> None:
         source, values, indices = (self.env[v] for v in node.inputs)

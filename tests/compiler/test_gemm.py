@@ -18,16 +18,14 @@ from hypothesis import strategies as st
 from adjit.compiler.llvm import jit
 from adjit.compiler.llvm.gemm import (
     GemmPlan,
-    TileSite,
     plan_gemm,
     task_count,
     workspace_bytes,
 )
 from adjit.compiler.llvm.gemm_matmul import MATMUL_SIZES, emit_matmul
 from adjit.compiler.llvm.gemm_matvec import matvec_task_count
-from adjit.compiler.llvm.gemm_tile import masked_load
 from adjit.compiler.llvm.target import Target, host_target, make_target
-from adjit.compiler.llvm.text import Function, Module
+from adjit.compiler.llvm.text import Module
 from adjit.ir.errors import CompileError
 from adjit.ir.frozen import changed
 from adjit.ir.types import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, U8, DType
@@ -67,11 +65,11 @@ def fill(array: Array, seed: int) -> Array:
 class Product:
     """A compiled product with its plan."""
 
-    def __init__(self, plan: GemmPlan, known: tuple[int | None, ...], epilogue: Any = None) -> None:
+    def __init__(self, plan: GemmPlan, known: tuple[int | None, ...]) -> None:
         module = Module()
-        emit_matmul(module, "product", plan, known, epilogue)
+        emit_matmul(module, "product", plan, known)
         self.plan = plan
-        self.by_vector = 1 in known[:2] and epilogue is None
+        self.by_vector = 1 in known[:2]
         self.library = jit.compile_library(str(module), ("product", "product.tasks"), target=plan.target)
         tables = [ctypes.c_void_p] * 2
         self.run = ctypes.CFUNCTYPE(None, *tables, *[ctypes.c_int64] * 2)(self.library.address("product"))
@@ -302,33 +300,6 @@ def test_bits_of_a_matrix_vector_product_do_not_depend_on_other_rows(dtype: DTyp
     whole = product(a, b, c).copy()
     for rows in (slice(0, 1), slice(3, 8), slice(101, 203)):
         np.testing.assert_array_equal(product(a[:, rows], b, c[:, rows]), whole[:, rows])
-
-
-def bias_then_relu(function: Function, site: TileSite) -> str:
-    """max(value + bias[column], 0); the bias's address is the entry after the last of the buffers."""
-    pointer = function.let(f"load ptr, ptr {function.let('getelementptr ptr, ptr %buffers, i64 4')}")
-    place = function.let(f"getelementptr {site.type.element}, ptr {pointer}, i64 {site.column}")
-    if site.mask is None:
-        bias = function.let(f"load {site.type.llvm}, ptr {place}, align 4")
-    else:
-        bias = masked_load(function, site.type, place, site.mask, "zeroinitializer")
-    total = function.let(f"fadd {site.type.llvm} {site.value}, {bias}")
-    return function.intrinsic("maxnum", site.type, total, site.type.constant(0))
-
-
-@pytest.mark.parametrize("order", ((0, 1, 2), (0, 2, 1)))
-@pytest.mark.parametrize("m,n,k", ((61, 77, 300), (14, 32, 256), (3, 5, 0), (40, 64, 512)))
-def test_epilogue_meets_each_finished_element_once(m: int, n: int, k: int, order: tuple[int, ...]) -> None:
-    a, b, c = operands(F32, 2, m, n, k, ((0, 1, 2), (0, 1, 2), order))
-    plain = any_size(F32, host_target())(a, b, c).copy()
-    bias = fill(guarded((n,), F32, at_end=True), 5)
-    plan = plan_gemm(F32, host_target(), None, None, None)
-    product = Product(plan, (None,) * len(MATMUL_SIZES), bias_then_relu)
-    workspace = guarded((workspace_bytes(plan),), U8, at_end=True)
-    buffers = np.array([array.ctypes.data for array in (a, b, c, workspace, bias)], np.uint64)
-    sizes = np.array(size_table(a, b, c), np.int64)
-    product.run(buffers.ctypes.data, sizes.ctypes.data, 0, 1)
-    np.testing.assert_array_equal(c, np.maximum(plain + bias, 0))
 
 
 @pytest.mark.parametrize("dtype", (BOOL, F16, BF16), ids=str)

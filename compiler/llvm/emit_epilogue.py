@@ -1,0 +1,191 @@
+"""What follows a product: arithmetic on its complete sums, block by block, while the first cache holds them.
+
+A function of its own that the loops of the product call, so that tiles stay as they are and its code stands once.
+Vectors run along the columns of a block, or along its rows where these are what stands side by side in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from adjit.compiler.llvm.emit_choice import Dependence
+from adjit.compiler.llvm.emit_domain import Pairs, split_flat, walk_pieces, walk_rows
+from adjit.compiler.llvm.emit_index import least, uniform
+from adjit.compiler.llvm.emit_state import Ramp, Register, Uniform, Writer
+from adjit.compiler.llvm.emit_stream import is_streamed
+from adjit.compiler.llvm.gemm_pack import ATTRIBUTES
+from adjit.compiler.llvm.gemm_plan import LINE, GemmPlan
+from adjit.compiler.llvm.gemm_tile import below, counted, offset, prefetch, splat
+from adjit.compiler.llvm.text import Function, LLType, Module
+from adjit.compiler.loops.ir import LOAD, STORE, address
+from adjit.ir.graph import Node, Region, Value
+from adjit.ir.shape import Size, size_names
+from adjit.ir.types import I64
+
+# Bytes of an array that L2 may not hold beside the product's operands.
+_FAR = 256 << 10
+PARAMETERS = (
+    "ptr %buffers, ptr %sizes, i64 %batch, i64 %row, i64 %column, i64 %rows, i64 %columns, ptr readonly %sums, "
+    "i64 %pitch"
+)
+
+
+def emit_epilogue(
+    module: Module,
+    name: str,
+    plan: GemmPlan,
+    region: Region,
+    axes: tuple[Pairs, Pairs, Pairs],
+    along_rows: bool,
+    attach: Callable[[Function], Writer],
+) -> bool:
+    """`void @name(PARAMETERS)`: the region, whose input is a sum, for each element of a block of complete sums.
+
+    And `void @name.fetch(PARAMETERS)`, which asks for what that will touch.  `axes` are the variables of the batch, the
+    rows and the columns; with `along_rows`, vectors run along the rows.  Returns whether results go past the caches.
+    """
+    streams = False
+    for own, suffix in ((_Epilogue.finish, ""), (_Epilogue.fetch, ".fetch")):
+        f = Function(module, f"{name}{suffix}", PARAMETERS, attributes=ATTRIBUTES)
+        w = attach(f)
+        for pairs in axes:
+            for variable, extent in pairs:
+                w.bounds.declare(variable, extent)
+        with w.bound(split_flat(w, axes[0], "%batch")):
+            own(_Epilogue(w, plan, region, axes[1:], along_rows))
+        streams |= bool(w.streamed)
+        w.finish()
+    return streams
+
+
+class _Epilogue:
+    def __init__(
+        self, w: Writer, plan: GemmPlan, region: Region, axes: tuple[Pairs, Pairs], along_rows: bool
+    ) -> None:
+        self.w, self.f, self.region = w, w.f, region
+        rows, columns = (axes[0], "%row", "%rows", "%pitch"), (axes[1], "%column", "%columns", "1")
+        self.moving, self.other = (rows, columns) if along_rows else (columns, rows)
+        self.names = {name for name, _ in self.other[0]}
+        self.type = LLType(plan.dtype, w.options.lanes or plan.lanes)
+        # Blocks begin at multiples of a vector, but where they are rows of windows.
+        extent = self.moving[0][-1][1] if self.moving[0] else 1
+        regular = not along_rows and plan.order != "windows" and isinstance(extent, int)
+        self.whole = regular and extent % self.type.lanes == 0
+
+    def finish(self) -> None:
+        """The vectors of the block along the moving index, for each of them all values of the other one."""
+        w = self.w
+        before, inside = _split(self.region, w.dependence, self.names)
+        w.streamed = {w.buffers[node.inputs[0]]: self._at_lines(node) for node in inside if self._is_streamed(node)}
+
+        def vector(index: str, end: str, number: str) -> None:
+            mask = None
+            if self.type.lanes > 1 and not self.whole:
+                left = least(w, self.f.let(f"sub nsw i64 {end}, {index}"), str(self.type.lanes))
+                mask = below(self.f, self.type.lanes, left)
+            with w.bound({name: Ramp(index) for name, _ in self.moving[0][-1:]}), w.vector(self.type.lanes, mask):
+                for node in before:
+                    w.emit_node(node)
+
+                def element(other: str) -> None:
+                    w.registers[self.region.inputs[0]] = self._sums(number, other)
+                    for node in inside:
+                        w.emit_node(node)
+
+                self._each(element)
+
+        self._moving(self.type.lanes, vector)
+
+    def fetch(self) -> None:
+        """Ask for the lines of large arrays that the block's elements stand in."""
+        w = self.w
+        far = {_place_of(node): node.op is STORE for node in self.region.nodes if self._is_far(node)}
+        if not far:
+            return
+
+        def line(index: str, end: str, number: str) -> None:
+            def element(other: str) -> None:
+                for (buffer, at), stored in far.items():
+                    type = LLType(buffer.type.dtype).llvm
+                    prefetch(self.f, offset(self.f, type, w.buffers[buffer], uniform(w, at)), write=stored)
+
+            with w.bound({name: Uniform(index) for name, _ in self.moving[0][-1:]}):
+                self._each(element)
+
+        self._moving(LINE // max(buffer.type.dtype.itemsize for buffer, _ in far), line)
+
+    # -- the block ----------------------------------------------------------------------------------------------------
+    def _moving(self, step: int, body: Callable[[str, str, str], None]) -> None:
+        """`body(index, end, number)` for each `step`-th value of the moving index, the `number`-th of the block.
+
+        `end` is where its row ends.
+        """
+        w, f = self.w, self.f
+        pairs, first, count, _ = self.moving
+        with walk_pieces(w, pairs, first, f.let(f"add nsw i64 {first}, {count}")) as (shift, begin, end):
+            mark = len(f.lines)
+            with counted(f, begin, end, step) as index, w.scope(mark):
+                body(index, end, f.let(f"sub nsw i64 {f.let(f'add nsw i64 {shift}, {index}')}, {first}"))
+
+    def _each(self, body: Callable[[str], None]) -> None:
+        """`body(number)` for each value of the other index, the `number`-th of the block."""
+        w, f = self.w, self.f
+        pairs, first, count, _ = self.other
+
+        def element(flat: str) -> None:
+            with w.scope():
+                body(f.let(f"sub nsw i64 {flat}, {first}"))
+
+        walk_rows(w, pairs, first, f.let(f"add nsw i64 {first}, {count}"), element)
+
+    def _sums(self, moving: str, other: str) -> Register:
+        """A vector of the block's sums, those from its `moving`-th on for its `other`-th value of the other index."""
+        w, f, type = self.w, self.f, self.type
+        places = (f.let(f"mul nsw i64 {n}, {index[3]}") for n, index in ((moving, self.moving), (other, self.other)))
+        place = offset(f, type.element, "%sums", f.let(f"add nsw i64 {next(places)}, {next(places)}"))
+        if self.moving[3] == "1" or type.lanes == 1:
+            return Register(f.let(f"load {type.llvm}, ptr {place}, align {type.dtype.itemsize}"), type)
+        numbers = LLType(I64, type.lanes)
+        lanes = ", ".join(f"i64 {lane}" for lane in range(type.lanes))
+        steps = f.let(f"mul nsw {numbers.llvm} {splat(f, numbers, '%pitch')}, <{lanes}>")
+        pointers = f.let(f"getelementptr {type.element}, ptr {place}, {numbers.llvm} {steps}")
+        name = f"@llvm.masked.gather.{type.suffix}.v{type.lanes}p0"
+        ptrs, bools = f"<{type.lanes} x ptr>", f"<{type.lanes} x i1>"
+        f.module.declare(f"declare {type.llvm} {name}({ptrs}, i32, {bools}, {type.llvm})")
+        operands = f"{ptrs} {pointers}, i32 {type.dtype.itemsize}, {bools} {w.mask}, {type.llvm} {type.constant(0)}"
+        return Register(f.let(f"call {type.llvm} {name}({operands})"), type)
+
+    # -- what it touches ----------------------------------------------------------------------------------------------
+    def _is_far(self, node: Node) -> bool:
+        """Whether a node touches an array, at other places for each value of both indices, that L2 may not hold."""
+        if node.op not in (LOAD, STORE) or len(node.inputs) > 1 + (node.op is STORE) or self._is_streamed(node):
+            return False
+        type = node.inputs[0].type
+        size = type.size * type.dtype.itemsize if isinstance(type.size, int) else _FAR
+        return size >= _FAR and not self.names.isdisjoint(size_names(_place_of(node)[1]))
+
+    def _is_streamed(self, node: Node) -> bool:
+        """Whether a node stores a large result, of which no cache holds any line, by whole lines."""
+        if not self.whole or node.op is not STORE or not is_streamed(self.w, node, self.moving[0][-1][0]):
+            return False
+        return not any(other.op is LOAD and other.inputs[0] is node.inputs[0] for other in self.region.nodes)
+
+    def _at_lines(self, store: Node) -> str:
+        """Whether (i1) what a node stores begins at a line."""
+        address = self.f.let(f"ptrtoint ptr {self.w.buffers[store.inputs[0]]} to i64")
+        return self.f.let(f"icmp eq i64 {self.f.let(f'and i64 {address}, {LINE - 1}')}, 0")
+
+
+def _place_of(access: Node) -> tuple[Value, Size]:
+    """The buffer of a `load` or `store` and the flat position in it."""
+    buffer = access.inputs[0]
+    return buffer, address(buffer.type, access.attributes["at"])  # type: ignore[arg-type]
+
+
+def _split(region: Region, dependence: Dependence, names: set[str]) -> tuple[list[Node], list[Node]]:
+    """The nodes that depend on no variable of `names`, neither by themselves nor by the sum, and the others."""
+    before = [
+        node for node in region.nodes
+        if node.outputs and all(names.isdisjoint(dependence.of(value)) for value in node.outputs)
+    ]  # fmt: skip
+    return before, [node for node in region.nodes if node not in before]
