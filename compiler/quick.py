@@ -3,6 +3,7 @@
 LLVM spends most of its time on selecting and scheduling instructions and on registers.  Without these it makes code in
 a fifth of the time, two to four times slower but in the inner loops of products, which are made as always.  The bits
 of results are the same.  A program that is called once never pays for the rest; the second call does, and waits.
+With little to compute, the inner loops of products are made quickly too.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from adjit.compiler.cost import cost_of, runs_of
+from adjit.compiler.cost import Cost, cost_of, runs_of
 from adjit.compiler.fuse_cost import TYPICAL
 from adjit.compiler.llvm.jit import object_of, quick_object_of
 from adjit.compiler.llvm.target import Target
@@ -26,13 +27,18 @@ _LEAST_LINES = 250
 # Seconds, about: what quick code saves of LLVM's time on a line, and what it loses on an operation and on a byte.
 _SAVED = 33e-6
 _LOST_BY_OPERATION, _LOST_BY_BYTE = 2e-11, 5e-11
+# Operations from which on the inner loops of products, some ten times slower, cost more time than LLVM.
+_LEAST_HOT = 3_000_000_000
 
 
 def quick_or_best(
     lowered: Graph, text: str, layout: Layout, target: Target | None, level: int, made: Made, wanted: bool
 ) -> Executable:
     """The executable of a program's LLVM text, with quick code if that is `wanted` and pays for a first call."""
-    quick = quick_object_of(text, target) if wanted and _pays(lowered, text) else None
+    work = _work(lowered) if wanted else None
+    quick = None
+    if work is not None and _pays(work, text.count("\n")):
+        quick = quick_object_of(text, target, hot=work.flops >= _LEAST_HOT)
     if quick is None:
         key, code = object_of(text, target, level)
         made(layout, key, False)
@@ -49,14 +55,16 @@ def quick_or_best(
     return load_program(lowered, code, key, layout, better=better)
 
 
-def _pays(lowered: Graph, text: str) -> bool:
-    """Whether quick code saves more of LLVM's time than the first call loses; never with a loop of unknown length."""
-    lines = text.count("\n")
-    if lines < _LEAST_LINES or any(node.op.name == "while" for node in lowered.walk()):
-        return False
+def _pays(work: Cost, lines: int) -> bool:
+    """Whether quick code saves more of LLVM's time than the first call loses."""
+    lost = work.flops * _LOST_BY_OPERATION + work.bytes * _LOST_BY_BYTE
+    return lines >= _LEAST_LINES and lost < lines * _SAVED
+
+
+def _work(lowered: Graph) -> Cost | None:
+    """What a call computes and moves, about; None with a loop of unknown length."""
+    if any(node.op.name == "while" for node in lowered.walk()):
+        return None
     sizes = dict.fromkeys(lowered.size_names, TYPICAL)
-    seconds = 0.0
-    for kernel, times in runs_of(lowered, sizes).items():
-        cost = cost_of(kernel, sizes)
-        seconds += times * (cost.flops * _LOST_BY_OPERATION + cost.bytes * _LOST_BY_BYTE)
-    return seconds < lines * _SAVED
+    runs = [(cost_of(kernel, sizes), times) for kernel, times in runs_of(lowered, sizes).items()]
+    return Cost(sum(cost.flops * times for cost, times in runs), sum(cost.bytes * times for cost, times in runs))

@@ -7,7 +7,7 @@ import ctypes
 import functools
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from adjit.compiler.llvm.binding import llvm, side_by_side, unlocked
@@ -62,17 +62,21 @@ def object_of(
     return key, cached_object(key, lambda: compile_objects(text, target, level, vectorize=vectorize))
 
 
-def quick_object_of(text: str, target: Target | None = None) -> tuple[bytes, bytes] | None:
+def quick_object_of(text: str, target: Target | None = None, *, hot: bool = True) -> tuple[bytes, bytes] | None:
     """The object, after its key, of code that LLVM makes in a fifth of the time.
 
-    It is slower, but in functions marked `hot`; results have the same bits as those of the best code.  None where the
-    text is one that cannot be divided.
+    It is slower, but in functions marked `hot` if `hot`; results have the same bits as those of the best code.  None
+    where the text is one that cannot be divided.
     """
     target, found = target or host_target(), divide(text)
     if found is None:
         return None
-    key = object_key(text, target, "quick", False)
-    return key, cached_object(key, lambda: _divided_objects(found, target, quick=True))
+
+    def level_of(name: str) -> int:
+        return int(hot and found.is_hot(name))
+
+    key = object_key(text, target, "quick" if hot else "quickest", False)
+    return key, cached_object(key, lambda: _divided_objects(found, target, level_of))
 
 
 def compile_object(text: str, target: Target | None = None, level: int = 2, *, vectorize: bool = False) -> bytes:
@@ -95,24 +99,24 @@ def compile_objects(text: str, target: Target | None = None, level: int = 2, *, 
     found = divide(text) if level == 1 and not vectorize and text.count("\n") >= LEAST_SHARED else None
     if found is None:
         return compile_object(text, target, level, vectorize=vectorize)
-    return _divided_objects(found, target or host_target(), quick=False)
+    return _divided_objects(found, target or host_target(), lambda name: 1)
 
 
-def _divided_objects(text: Text, target: Target, quick: bool) -> bytes:
-    """The packed objects of a text's functions; `quick` code is at level 0 where it is not hot, or known already."""
+def _divided_objects(text: Text, target: Target, level_of: Callable[[str], int]) -> bytes:
+    """The packed objects of a text's functions, each at its level; common ones that are known are those of level 1."""
     objects, jobs, names = [], [], dict.fromkeys(text.names)
     for name, module in text.shared().items():
         job = _Job(module, 1, object_key(module, target, 1, False))
         code = _known_object(job.key)
         if code is not None:
             objects.append(code)
-        elif not quick or text.is_hot(name):
+        elif level_of(name):
             jobs.append(job)
         else:
             continue
         del names[name]
     for level in (1, 0):
-        own = [name for name in names if level == (not quick or text.is_hot(name))]
+        own = [name for name in names if level == level_of(name)]
         jobs += [_Job(module, level) for module in text.deal(own, get_num_threads(), inlined=level > 0)]
     return pack([*objects, *_side_by_side(jobs, target)])
 

@@ -71,8 +71,12 @@ def bits(program: Executable) -> list[bytes]:
 
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("least_hot", [0, 1 << 60])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_the_bits_do_not_change(name: str, threads: int, strict: bool) -> None:
+def test_the_bits_do_not_change(
+    name: str, least_hot: int, threads: int, strict: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quick, "_LEAST_HOT", least_hot)
     program = compile_graph(graph(name), strict=strict, threads=threads)
     assert program.is_quick
     first = bits(program)
