@@ -1,136 +1,158 @@
-"""`sort_rows`: a stable merge sort of each row, bottom up, of pairs (value, index).
+"""`sort_rows`: a stable sort of each row by keys that are ordered as numbers without sign; a NaN is the greatest value.
 
-Pairs go to and fro between the result buffers and scratch memory of the same size; a NaN is the greatest value.
+Keys are made of the elements' bits, sorted with the indices (`sorting.py`), and the elements then taken by index: equal
+keys may belong to different bits, such as those of 0 and -0.
 """
 
 from __future__ import annotations
 
-from adjit.compiler.llvm.emit_index import least, uniform
-from adjit.compiler.llvm.emit_state import Writer, memory_type, size_of
-from adjit.compiler.llvm.gemm_tile import counted, offset, when
+from adjit.compiler.llvm import sorting
+from adjit.compiler.llvm.emit_index import uniform
+from adjit.compiler.llvm.emit_state import Writer, size_of
+from adjit.compiler.llvm.gemm_tile import counted, offset
 from adjit.compiler.llvm.text import LLType
+from adjit.compiler.llvm.words import translate
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node
 from adjit.ir.shape import Size
-from adjit.ir.types import BOOL, I64, DType
+from adjit.ir.types import I64, DType
 
-
-@frozen
-class _Row:
-    """Where a row of pairs stands."""
-
-    values: str
-    indices: str
+_LANES = 8
+# Infinity's bits: greater ones, without the sign, are a NaN's.
+_INFINITY = {"f16": 0x7C00, "bf16": 0x7F80, "f32": 0x7F800000, "f64": 0x7FF << 52}
 
 
 def scratch_bytes(node: Node) -> Size:
-    """The scratch memory of a `sort_rows`: a second copy of all pairs, the values rounded up to whole cache lines."""
-    elements = size_of(node.attributes["rows"]) * size_of(node.attributes["length"])
-    return _value_bytes(elements, node.inputs[0].type.dtype) + elements * I64.itemsize
+    """The scratch memory of a `sort_rows`: each row's entries, twice."""
+    rows, length = size_of(node.attributes["rows"]), size_of(node.attributes["length"])
+    return rows * length * (2 * (8 << _is_wide(node)))
 
 
-def _value_bytes(elements: Size, dtype: DType) -> Size:
-    return (elements * dtype.itemsize + 63) // 64 * 64
+def _is_wide(node: Node) -> bool:
+    """Whether key and index together do not surely fit a word."""
+    length = node.attributes["length"]
+    return node.inputs[0].type.dtype.itemsize == 8 or not (isinstance(length, int) and length < 1 << 32)
 
 
 def emit_sort_rows(w: Writer, node: Node, scratch: str) -> None:
     """The rows %begin..%end-1; `scratch` points to `scratch_bytes` bytes."""
-    f = w.f
-    source, values, indices = (w.buffers[value] for value in node.inputs)
-    rows, length_size = size_of(node.attributes["rows"]), size_of(node.attributes["length"])
-    dtype = node.inputs[0].type.dtype
-    element = memory_type(LLType(dtype))
-    length = uniform(w, length_size)
-    more = offset(f, "i8", scratch, uniform(w, _value_bytes(rows * length_size, dtype)))
-    merger = _Merger(w, element, dtype, bool(node.attributes["descending"]), length)
-    with counted(f, "%begin", "%end", 1) as row, w.scope():
-        start = f.let(f"mul nsw i64 {row}, {length}")
-        place = _Row(offset(f, element.llvm, values, start), offset(f, "i64", indices, start))
-        spare = _Row(offset(f, element.llvm, scratch, start), offset(f, "i64", more, start))
-        with counted(f, "0", length, 1) as i:
-            at = offset(f, element.llvm, source, f.let(f"add nsw i64 {start}, {i}"))
-            value = f.let(f"load {element.llvm}, ptr {at}, align {dtype.itemsize}")
-            to = offset(f, element.llvm, place.values, i)
-            f.line(f"store {element.llvm} {value}, ptr {to}, align {dtype.itemsize}")
-            f.line(f"store i64 {i}, ptr {offset(f, 'i64', place.indices, i)}, align 8")
-        merger.sort(place, spare)
+    f, dtype = w.f, node.inputs[0].type.dtype
+    _define(w)
+    length, wide = uniform(w, size_of(node.attributes["length"])), int(_is_wide(node))
+    row = _Row(w, dtype, bool(node.attributes["descending"]), length, bool(wide))
+    buckets = f.let(f"ptrtoint ptr {w.room(LLType(I64), sorting.BUCKETS)} to i64")
+    bytes = f.let(f"mul nsw i64 {length}, {8 << wide}")
+    low = 0 if wide else 32
+    high = low + row.bits
+    with counted(f, "%begin", "%end", 1) as number, w.scope():
+        start = f.let(f"mul nsw i64 {number}, {length}")
+        source, values, indices = (
+            offset(f, f"i{bits}", w.buffers[value], start)
+            for value, bits in zip(node.inputs, (row.bits, row.bits, 64), strict=True)
+        )
+        entries = offset(f, "i8", scratch, f.let(f"mul nsw i64 {start}, {16 << wide}"))
+        spare = offset(f, "i8", entries, bytes)
+        row.fill(source, entries)
+        places = ", ".join(f"i64 {f.let(f'ptrtoint ptr {place} to i64')}" for place in (entries, spare))
+        rest = ", ".join(f"i64 {item}" for item in (length, wide, low, high, buckets))
+        found = f.let(f"call i64 @radix_sorted({places}, {rest})")
+        row.take(source, f.let(f"inttoptr i64 {found} to ptr"), values, indices)
 
 
-class _Merger:
-    """The passes over one row: runs of width 1, 2, 4, ... are merged two by two."""
-
-    def __init__(self, w: Writer, element: LLType, dtype: DType, descending: bool, length: str) -> None:
-        self.w, self.f, self.element, self.dtype = w, w.f, element, dtype
-        self.descending, self.length = descending, length
-        word = LLType(I64)
-        self.left, self.right, self.width = w.slot(word), w.slot(word), w.slot(word)
-        self.swapped = w.slot(LLType(BOOL))
-
-    def sort(self, place: _Row, spare: _Row) -> None:
-        f, w = self.f, self.w
-        w.write(self.width, "1")
-        w.write(self.swapped, "false")
-        head, merge, after = f.label("pass"), f.label("merge"), f.label("sorted")
-        f.jump(head)
-        f.start(head)
-        width, swapped = w.read(self.width), w.read(self.swapped)
-        f.branch(f.let(f"icmp slt i64 {width}, {self.length}"), merge, after)
-        f.start(merge)
-        source = _Row(*(f.let(f"select i1 {swapped}, ptr {b}, ptr {a}") for a, b in _pairs(place, spare)))
-        target = _Row(*(f.let(f"select i1 {swapped}, ptr {a}, ptr {b}") for a, b in _pairs(place, spare)))
-        double = f.let(f"shl nsw i64 {width}, 1")
-        with counted(f, "0", self.length, double) as low:
-            middle = least(w, f.let(f"add nsw i64 {low}, {width}"), self.length)
-            high = least(w, f.let(f"add nsw i64 {low}, {double}"), self.length)
-            self._merge(source, target, low, middle, high)
-        w.write(self.width, double)
-        w.write(self.swapped, f.let(f"xor i1 {swapped}, true"))
-        f.jump(head)
-        f.start(after)
-        with when(f, swapped):
-            for (to, start), size in zip(_pairs(place, spare), (self.dtype.itemsize, 8), strict=True):
-                copy_bytes(w, to, start, f.let(f"mul nsw i64 {self.length}, {size}"))
-
-    def _merge(self, source: _Row, target: _Row, low: str, middle: str, high: str) -> None:
-        """One merge: the next element is the right run's if the left is used up, or must come after it."""
-        f, w, element = self.f, self.w, self.element
-        w.write(self.left, low)
-        w.write(self.right, middle)
-        with counted(f, low, high, 1) as out:
-            left, right = w.read(self.left), w.read(self.right)
-            has_left, has_right = f.let(f"icmp slt i64 {left}, {middle}"), f.let(f"icmp slt i64 {right}, {high}")
-            # A run that is used up is not read: its element would lie behind the row.
-            safe = [f.let(f"select i1 {has}, i64 {i}, i64 {low}") for has, i in ((has_left, left), (has_right, right))]
-            places = [offset(f, element.llvm, source.values, i) for i in safe]
-            a, b = (f.let(f"load {element.llvm}, ptr {at}, align {self.dtype.itemsize}") for at in places)
-            wins = f.let(f"and i1 {has_right}, {self._before(b, a)}")
-            gone = f.let(f"xor i1 {has_left}, true")
-            take = f.let(f"or i1 {gone}, {wins}")
-            value = f.let(f"select i1 {take}, {element.llvm} {b}, {element.llvm} {a}")
-            place = f.let(f"select i1 {take}, i64 {safe[1]}, i64 {safe[0]}")
-            index = f.let(f"load i64, ptr {offset(f, 'i64', source.indices, place)}, align 8")
-            to = offset(f, element.llvm, target.values, out)
-            f.line(f"store {element.llvm} {value}, ptr {to}, align {self.dtype.itemsize}")
-            f.line(f"store i64 {index}, ptr {offset(f, 'i64', target.indices, out)}, align 8")
-            step = f.let(f"zext i1 {take} to i64")
-            w.write(self.right, f.let(f"add nsw i64 {right}, {step}"))
-            w.write(self.left, f.let(f"add nsw i64 {left}, {f.let(f'sub nsw i64 1, {step}')}"))
-
-    def _before(self, b: str, a: str) -> str:
-        """Whether `b` must stand before `a`."""
-        f, element = self.f, self.element
-        if not self.dtype.is_float:
-            sign = "u" if self.dtype.kind in ("uint", "bool") else "s"
-            return f.let(f"icmp {sign}{'gt' if self.descending else 'lt'} {element.llvm} {b}, {a}")
-        less = f.let(f"fcmp {'ogt' if self.descending else 'olt'} {element.llvm} {b}, {a}")
-        first, second = (b, a) if self.descending else (a, b)
-        nan = f.let(f"fcmp uno {element.llvm} {first}, {first}")
-        number = f.let(f"fcmp ord {element.llvm} {second}, {second}")
-        return f.let(f"or i1 {less}, {f.let(f'and i1 {nan}, {number}')}")
+def _define(w: Writer) -> None:
+    if not w.module.has("radix_sorted"):
+        w.module.define("radix_sorted", translate(sorting.FUNCTIONS, {}, (), table=False))
 
 
-def _pairs(place: _Row, spare: _Row) -> tuple[tuple[str, str], tuple[str, str]]:
-    return (place.values, spare.values), (place.indices, spare.indices)
+@frozen
+class _Row:
+    """What is done with a row of `length` elements before and after its entries are sorted."""
+
+    w: Writer
+    dtype: DType
+    descending: bool
+    length: str
+    wide: bool
+
+    @property
+    def bits(self) -> int:
+        return 8 * self.dtype.itemsize
+
+    def fill(self, source: str, entries: str) -> None:
+        """The entries of the row's elements, several at a time."""
+        f = self.w.f
+        stop = f.let(f"and i64 {self.length}, {-_LANES}")
+        with counted(f, "0", stop, _LANES) as i:
+            self._fill(source, entries, i, _LANES)
+        with counted(f, stop, self.length, 1) as i:
+            self._fill(source, entries, i, 1)
+
+    def _fill(self, source: str, entries: str, i: str, lanes: int) -> None:
+        f, bits = self.w.f, self.bits
+        at = offset(f, f"i{bits}", source, i)
+        key = self._key(f.let(f"load {_integers(bits, lanes)}, ptr {at}, align {bits // 8}"), lanes)
+        words, index = _integers(64, lanes), self._index(i, lanes)
+        if bits < 64:
+            key = f.let(f"zext {_integers(bits, lanes)} {key} to {words}")
+        if not self.wide:
+            above = f.let(f"shl {words} {key}, {_constant(32, 64, lanes)}")
+            both = f.let(f"or {words} {above}, {index}")
+            f.line(f"store {words} {both}, ptr {offset(f, 'i64', entries, i)}, align 8")
+            return
+        for lane in range(lanes):
+            place = offset(f, "i64", entries, f.let(f"shl i64 {f.let(f'add i64 {i}, {lane}')}, 1"))
+            for part, at in ((key, place), (index, offset(f, "i64", place, 1))):
+                item = part if lanes == 1 else f.let(f"extractelement {words} {part}, i32 {lane}")
+                f.line(f"store i64 {item}, ptr {at}, align 8")
+
+    def _index(self, i: str, lanes: int) -> str:
+        if lanes == 1:
+            return i
+        f, words = self.w.f, _integers(64, lanes)
+        first = f.let(f"insertelement {words} poison, i64 {i}, i32 0")
+        wide = f.let(f"shufflevector {words} {first}, {words} poison, <{lanes} x i32> zeroinitializer")
+        numbers = "<" + ", ".join(f"i64 {lane}" for lane in range(lanes)) + ">"
+        return f.let(f"add {words} {wide}, {numbers}")
+
+    def _key(self, bits: str, lanes: int) -> str:
+        """Bits that are ordered as numbers without sign as the elements are, and in reverse where that is wanted."""
+        f, width = self.w.f, self.bits
+        type, sign = _integers(width, lanes), _constant(-(1 << width - 1), width, lanes)
+        key = bits
+        if self.dtype.is_float:
+            size = f.let(f"and {type} {bits}, {_constant((1 << width - 1) - 1, width, lanes)}")
+            zero = f.let(f"icmp eq {type} {size}, {_constant(0, width, lanes)}")
+            nan = f.let(f"icmp ugt {type} {size}, {_constant(_INFINITY[self.dtype.name], width, lanes)}")
+            negative = f.let(f"ashr {type} {bits}, {_constant(width - 1, width, lanes)}")
+            key = f.let(f"xor {type} {bits}, {f.let(f'or {type} {negative}, {sign}')}")
+            mask = _integers(1, lanes)
+            key = f.let(f"select {mask} {zero}, {type} {sign}, {type} {key}")
+            key = f.let(f"select {mask} {nan}, {type} {_constant(-1, width, lanes)}, {type} {key}")
+        elif self.dtype.kind == "int":
+            key = f.let(f"xor {type} {bits}, {sign}")
+        return f.let(f"xor {type} {key}, {_constant(-1, width, lanes)}") if self.descending else key
+
+    def take(self, source: str, entries: str, values: str, indices: str) -> None:
+        """The sorted row's elements and their indices."""
+        f, bits = self.w.f, self.bits
+        with counted(f, "0", self.length, 1) as i:
+            if self.wide:
+                entry = offset(f, "i64", entries, f.let(f"or disjoint i64 {f.let(f'shl i64 {i}, 1')}, 1"))
+                index = f.let(f"load i64, ptr {entry}, align 8")
+            else:
+                entry = f.let(f"load i64, ptr {offset(f, 'i64', entries, i)}, align 8")
+                index = f.let(f"and i64 {entry}, {0xFFFFFFFF}")
+            value = f.let(f"load i{bits}, ptr {offset(f, f'i{bits}', source, index)}, align {bits // 8}")
+            f.line(f"store i{bits} {value}, ptr {offset(f, f'i{bits}', values, i)}, align {bits // 8}")
+            f.line(f"store i64 {index}, ptr {offset(f, 'i64', indices, i)}, align 8")
+
+
+def _integers(bits: int, lanes: int) -> str:
+    return f"i{bits}" if lanes == 1 else f"<{lanes} x i{bits}>"
+
+
+def _constant(value: int, bits: int, lanes: int) -> str:
+    return str(value) if lanes == 1 else f"splat (i{bits} {value})"
 
 
 def copy_bytes(w: Writer, to: str, start: str, count: str) -> None:

@@ -99,11 +99,18 @@ _STORES = {"set_word": "i64", "set_half": "i32", "set_byte": "i8"}
 
 
 def translate(
-    functions: Sequence[Callable[..., int | None]], externals: Mapping[str, External], exports: Sequence[str]
+    functions: Sequence[Callable[..., int | None]],
+    externals: Mapping[str, External],
+    exports: Sequence[str],
+    *,
+    table: bool = True,
 ) -> str:
-    """LLVM text of a set of functions that may call one another; those in `exports` keep their names for the loader."""
+    """LLVM text of a set of functions that may call one another; those in `exports` keep their names for the loader.
+
+    With `table` they may ask what is `known`.
+    """
     own = {function.__name__: function for function in functions}
-    lines = [f"@{KNOWN} = external global i64"]
+    lines = [f"@{KNOWN} = external global i64"] * table
     lines += [f"declare {result} @{name}({', '.join(types)})" for name, (result, types) in externals.items()]
     for function in functions:
         assert isinstance(function, FunctionType)
