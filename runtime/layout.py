@@ -26,8 +26,8 @@ ITEMS = 24
 DATA, NDIM, DIMENSIONS, STRIDES, DESCRIPTION, FLAGS = 16, 24, 32, 40, 56, 64
 # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED, and with NPY_ARRAY_WRITEABLE.
 IN_ORDER, WRITEABLE = 0x0101, 0x0400
-# The place of PyArray_New in NumPy's table of C functions, fixed by its ABI.
-_NEW_ARRAY = 93
+# The places of PyArray_New and PyArray_SetBaseObject in NumPy's table of C functions, fixed by its ABI.
+_NEW_ARRAY, _SET_BASE = 93, 282
 # PyMemberDescrObject: its PyMemberDef; in that, the offset of the slot.
 _MEMBER, _OFFSET = 40, 16
 
@@ -52,13 +52,22 @@ def c_function(name: str) -> int:
 
 def new_array_address() -> int:
     """The address of NumPy's `PyArray_New`."""
+    return _numpy_function(_NEW_ARRAY)
+
+
+def set_base_address() -> int:
+    """The address of NumPy's `PyArray_SetBaseObject`."""
+    return _numpy_function(_SET_BASE)
+
+
+def _numpy_function(number: int) -> int:
     from importlib import import_module
 
     numpys = import_module("numpy._core._multiarray_umath")
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     table = pointer(numpys._ARRAY_API, None)
-    return word_at(table + WORD * _NEW_ARRAY)
+    return word_at(table + WORD * number)
 
 
 @functools.cache
@@ -145,9 +154,22 @@ def _slots_hold() -> bool:
 
 
 def _arrays_are_made() -> bool:
-    """Whether the function in NumPy's table makes the array it is asked for."""
+    """Whether the functions in NumPy's table make the array, and the view, that they are asked for."""
     kind = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object, *[ctypes.c_int64] * 8)
     dims = (ctypes.c_int64 * 2)(2, 3)
     make = kind(new_array_address())
     made = make(np.ndarray, 2, ctypes.addressof(dims), np.dtype(np.float32).num, 0, 0, 0, 0, 0)
-    return type(made) is np.ndarray and made.shape == (2, 3) and made.dtype is np.dtype(np.float32)
+    steps = (ctypes.c_int64 * 2)(4, 8)
+    start = made.__array_interface__["data"][0]
+    seen = make(np.ndarray, 2, ctypes.addressof(dims), made.dtype.num, ctypes.addressof(steps), start, 0, WRITEABLE, 0)
+    set_base = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.py_object)(set_base_address())
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(made))  # the base takes a reference
+    return (
+        (type(made), made.shape, made.dtype) == (np.ndarray, (2, 3), np.dtype(np.float32))
+        and set_base(seen, made) == 0
+        and (seen.shape, seen.strides, seen.dtype) == ((2, 3), (4, 8), made.dtype)
+        and seen.base is made
+        and seen.flags.writeable
+        and not seen.flags.c_contiguous
+        and seen.__array_interface__["data"][0] == start
+    )

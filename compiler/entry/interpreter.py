@@ -35,6 +35,7 @@ EXTERNALS: dict[str, External] = {
     "PyList_New": ("i64", ("i64",)),
     "PyDict_New": ("i64", ()),
     "PyDict_SetItem": ("i32", ("i64", "i64", "i64")),
+    "PySequence_Concat": ("i64", ("i64", "i64")),
     "PyDict_Next": ("i32", ("i64", "i64", "i64", "i64")),
 }
 
@@ -187,3 +188,8 @@ def PyDict_Next(mapping: int, position: int, key: int, item: int) -> int:
 def PyWeakref_NewRef(value: int, callback: int) -> int:
     """As the interpreter documents it."""
     return native_only(value, callback)
+
+
+def PySequence_Concat(first: int, second: int) -> int:
+    """As the interpreter documents it."""
+    return native_only(first, second)

@@ -46,6 +46,8 @@ S_TABLE, S_CALL, NUMPY_FLOAT = 85, 86, 87
 TUPLE, LIST, DICT, SLICE = 88, 89, 90, 93
 # A recorded node's result types; the type of references to its results.
 N_TYPES, REFERENCE = 91, 92
+# NumPy's PyArray_SetBaseObject.
+SET_BASE = 94
 # The tables of methods stand from here on.
 TABLES = 96
 METHODS = 192
@@ -86,7 +88,9 @@ STRUCTURE = 24
 # What is copied before the program writes to it: a counted list of addresses and bytes, or 0.  The copies are the last
 # arrays of the results.
 COPIES, COPY_WORDS = 25, 2
-OPERAND_LIST = 26
+# What the result is where it is a view, or the operand itself, and no program runs; else 0.
+VIEW = 26
+OPERAND_LIST = 27
 # Bits of FLAGS: the GIL is released while the program runs; it needs the signature's memory.
 RELEASE, OWN_MEMORY = 1, 2
 # The most operands of a call, whose bits stand below IN_RECORDING, and results of its program; the longest table on the
@@ -102,6 +106,11 @@ IS_TENSOR, IS_ARRAY, IS_FLOAT, IS_FIXED_FLOAT, IS_INTEGER, IS_FIXED_INTEGER, IS_
 # An input of the program: where it comes from, then the operand's number or an address.
 INPUT_WORDS = 2
 FROM_OPERAND, NUMBER_F32, NUMBER_F64, NUMBER_I64, FROM_ADDRESS, FROM_READER = 0, 1, 2, 3, 4, 5
+# A view: the operand's number; rank (-1 for the operand itself), addresses of the sizes and of the strides in bytes;
+# how far from the operand's data it begins; NumPy's type number, dtype object, type object; what joins the operand's
+# chain; whether it can be written where the operand can.
+VIEW_OPERAND, VIEW_RANK, VIEW_SIZES, VIEW_STRIDES, VIEW_OFFSET = 0, 1, 2, 3, 4
+VIEW_NUMBER, VIEW_DTYPE, VIEW_TYPE, VIEW_CHAIN, VIEW_WRITEABLE = 5, 6, 7, 8, 9
 # A result: dtype object, NumPy's type number, rank, address of the sizes, type object.  Of a large one the rank is
 # POOLED, and a function that gives an array from runtime/results.py stands for the sizes.
 RESULT_WORDS, POOLED = 5, 255

@@ -140,16 +140,23 @@ def make_tensor(result: int, array: int) -> int:
     memory = make_memory(array, word(result))
     if memory == 0:
         return 0
-    tensor = PyType_GenericAlloc(known(TENSOR), 0)
+    tensor = new_tensor(word(result), word(result + 32), array, memory)
     if tensor == 0:
         Py_DecRef(memory)
+    return tensor
+
+
+def new_tensor(dtype: int, type: int, array: int, memory: int) -> int:
+    """A tensor without history; the references to its array and memory pass to it."""
+    tensor = PyType_GenericAlloc(known(TENSOR), 0)
+    if tensor == 0:
         return 0
     none = known(NONE)
     zero = known(ZERO)
     set_word(tensor + known(T_ARRAY), array)
     set_word(tensor + known(T_MEMORY), memory)
-    hold(tensor + known(T_DTYPE), word(result))
-    hold(tensor + known(T_TYPE), word(result + 32))
+    hold(tensor + known(T_DTYPE), dtype)
+    hold(tensor + known(T_TYPE), type)
     hold(tensor + known(T_CHAIN), known(EMPTY))
     hold(tensor + known(T_LEAF), known(TRUE))
     hold(tensor + known(T_REQUIRES), known(FALSE))
@@ -345,6 +352,7 @@ def returned(signature: int, operands: int, tensors: int) -> int:
 
 
 FUNCTIONS = (
-    hold, replace, drop, hold_all, pooled, make_array, make_memory, make_tensor, make_value, make_arrays, make_tensors,
-    told, chosen, array_of_numbers, next_word, built, built_list, built_dict, made_by, all_built, returned,
+    hold, replace, drop, hold_all, pooled, make_array, make_memory, make_tensor, new_tensor, make_value, make_arrays,
+    make_tensors, told, chosen, array_of_numbers, next_word, built, built_list, built_dict, made_by, all_built,
+    returned,
 )  # fmt: skip

@@ -60,6 +60,7 @@ from adjit.compiler.entry.known import (
     T_MEMORY,
     TABLES,
     TENSORS,
+    VIEW,
     WORKSPACE,
     WRITES,
     WRITTEN,
@@ -69,6 +70,7 @@ from adjit.compiler.entry.operands import array_of, fitting, integer, may_be_wri
 from adjit.compiler.entry.record import record
 from adjit.compiler.entry.results import drop, hold_all, make_arrays, make_tensors, replace, returned
 from adjit.compiler.entry.trees import any_nodes, arguments_taken_apart, mixed_words
+from adjit.compiler.entry.views import view_served
 from adjit.compiler.llvm.words import KNOWN, known, room, run, set_word, word
 from adjit.runtime.layout import DATA, TYPE
 
@@ -237,6 +239,11 @@ def served(table: int, operands: int, count: int, names: int, words: int) -> int
     signature = fitting(table, operands, count, needs, names, words)
     if signature == 0:
         return UNKNOWN
+    if word(signature + 8 * VIEW) != 0:
+        found = view_served(signature, operands, needs)
+        if found == -1:
+            return PLAIN
+        return found
     recording = word(known(MODE) + IS_RECORDING)
     writes = word(signature + 8 * WRITES)
     if writes and not may_be_written(signature, operands, count, recording):

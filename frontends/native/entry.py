@@ -99,6 +99,7 @@ class Entry:
         self.known[k.MODE] = MODE.buffer_info()[0]
         self.known[k.LOCATIONS] = address(self.places)
         self.known[k.NEW_ARRAY] = layout.new_array_address()
+        self.known[k.SET_BASE] = layout.set_base_address()
         self._library = load_entry(address(self.known))
         _FOREVER.append(self)
 

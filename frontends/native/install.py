@@ -31,12 +31,19 @@ _OTHERS = (
     "sin", "sinh", "softmax", "sqrt", "square", "std", "subtract", "sum", "take_along_dim", "tan", "tanh", "trace",
     "tril", "triu", "true_divide", "trunc", "var", "where", "xlogy",
 )  # fmt: skip
+# Views, and what may give its operand back.
+_VIEWS = (
+    "contiguous", "diagonal", "double", "expand", "expand_as", "flatten", "float", "int", "long", "movedim", "narrow",
+    "permute", "reshape", "select", "squeeze", "swapaxes", "t", "to", "transpose", "type_as", "unflatten", "unsqueeze",
+    "view", "view_as",
+)  # fmt: skip
+_PROPERTIES = ("T", "mT")
 # Of the namespace alone.
 _OF_NAMESPACE = ("cat", "concat", "einsum", "hstack", "stack", "vstack")
 _OPERATORS = (
     "__add__", "__sub__", "__mul__", "__truediv__", "__radd__", "__rsub__", "__rmul__", "__lt__", "__le__", "__gt__",
     "__ge__", "__eq__", "__ne__", "__pow__", "__rpow__", "__rtruediv__", "__matmul__", "__neg__", "__abs__",
-    "__floordiv__", "__mod__", "__and__", "__or__", "__xor__", "__invert__",
+    "__floordiv__", "__mod__", "__and__", "__or__", "__xor__", "__invert__", "__getitem__",
 )  # fmt: skip
 _FREE_OPERATORS = (
     "__add__", "__sub__", "__mul__", "__truediv__", "__radd__", "__rsub__", "__rmul__", "__lt__", "__le__", "__gt__",
@@ -92,15 +99,19 @@ class _Serving:
 
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
-        self.wanted = frozenset((*_OPERATORS, *_FREE, *_OTHERS, *_IN_PLACE))
-        self.public = frozenset((*_FREE, *_OTHERS, *_OF_NAMESPACE))
+        self.wanted = frozenset((*_OPERATORS, *_FREE, *_OTHERS, *_VIEWS, *_IN_PLACE))
+        self.public = frozenset((*_FREE, *_OTHERS, *_VIEWS, *_OF_NAMESPACE))
 
     def methods(self) -> None:
         """Serve the methods of `Tensor` that are loaded."""
-        for name in (*_OPERATORS, *_FREE, *_OTHERS, *_IN_PLACE):
+        for name in (*_OPERATORS, *_FREE, *_OTHERS, *_VIEWS, *_IN_PLACE):
             function = vars(Tensor).get(name)
             if isinstance(function, FunctionType):
                 setattr(Tensor, name, self.method(name, function))
+        for name in _PROPERTIES:
+            found = vars(Tensor).get(name)
+            if isinstance(found, property) and isinstance(found.fget, FunctionType):
+                setattr(Tensor, name, property(self.function(f"Tensor.{name}", found.fget)))
 
     def method(self, name: str, function: FunctionType) -> Any:
         """What serves calls of a method."""

@@ -21,6 +21,7 @@ from adjit.native.entry import Entry, address, mixed
 from adjit.native.program import Watched, number_array
 from adjit.native.signature import UNSERVED, Signature, is_plain, number_input, operand_for, work_of
 from adjit.native.structure import leaves_of, with_leaves
+from adjit.native.view_words import view_block
 from adjit.native.watching import Step, example, watch
 from adjit.runtime.executable import Executable
 from adjit.state import STATE
@@ -89,7 +90,8 @@ class Operation:
         if found is None:
             return
         watched = Watched(examples, *found)
-        if not _is_servable(watched):
+        view = None if self.in_place else view_block(watched)
+        if view is None and not _is_servable(watched):
             return
         needs = sum((isinstance(x, Tensor) and x.requires_grad) << i for i, x in enumerate(examples))
         needs = needs if STATE.recording else 0
@@ -103,6 +105,15 @@ class Operation:
             if recorded is None:
                 return
         fixed = not self.free or bool(needs)
+        if view is not None:
+            wanted = [operand_for(x, fixed=True) for x in operands]
+            signature = Signature(
+                wanted, needs, None, [], (), (), (), 0, recorded, names=names if structure is None else None,
+                structure=structure, view=view, kept=[watched.kept, names],
+            )  # fmt: skip
+            if fixed and (STATE.recording or not any(isinstance(x, Tensor) and x.requires_grad for x in examples)):
+                self._add(signature, operands, needs, fixed=True)
+            return
         try:
             made = _kernel(watched, fixed=fixed)
             loose = made is not None and not fixed  # a kernel takes any number
@@ -121,11 +132,13 @@ class Operation:
             names=names if structure is None else None, structure=structure,
             tensors=0 if self.in_place else 1, writes=self._writes(watched), kept=[watched.kept, names],
         )  # fmt: skip
+        self._add(signature, operands, needs, fixed=fixed)
+
+    def _add(self, signature: Signature, operands: tuple[Any, ...], needs: int, *, fixed: bool) -> None:
         words = signature.words()
         if words is not None:
             put_into(self.table, words, operands, needs, fixed=fixed)
             self._signatures.append((signature, words))
-
 
     def _writes(self, watched: Watched) -> int:
         """How the result comes into the first operand: straight from a kernel that goes element by element."""
@@ -146,7 +159,9 @@ Made = tuple[Executable, list[tuple[int, int]], tuple[tuple[int, ...], ...], int
 def _is_servable(watched: Watched) -> bool:
     """Whether the native entry can make the call's result."""
     result = watched.result
-    if result._base is not None or result._dtype in UNSERVED or watched.position(result) is not None:
+    if not watched.steps or result._base is not None or result._dtype in UNSERVED:
+        return False
+    if watched.position(result) is not None:
         return False
     # Which float an integer becomes is a setting that may change.
     tensors = [x for x in watched.operands if isinstance(x, Tensor)]

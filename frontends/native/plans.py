@@ -17,7 +17,7 @@ from adjit.ir.errors import CompileError
 from adjit.ir.graph import Node, Value
 from adjit.ir.types import TensorType
 from adjit.native.entry import Entry, address
-from adjit.native.signature import Signature, work_of
+from adjit.native.signature import Signature, result_words, work_of
 from adjit.native.tapes import Cotangent, Part, Tape, array_for, record_of, saved_types
 
 # A tape becomes a plan when it came this often, and once more for every few of its nodes: a larger one takes longer to
@@ -92,7 +92,8 @@ class _Plan:
         block[k.P_ROOT] = self._list(self._array_words([tape.root.type]))
         block[k.P_NODES], block[k.P_LEAVES], block[k.P_SAVED] = len(tape.order), len(gradients), len(saved)
         block[k.P_STEPS] = self._list([word for node in tape.order for word in self._step(tape, node)])
-        block[k.P_RESULT_LIST] = self._list([w for cotangent in gradients for w in self._result_words(cotangent.type)])
+        made = [w for c in gradients for w in result_words(c.type, c.type.dtype.storage, self.kept)]
+        block[k.P_RESULT_LIST] = self._list(made)
         for place, size in (
             (k.P_NODE_ROOM, len(tape.order)), (k.P_LEAF_ROOM, len(gradients)), (k.P_ARRAY_ROOM, len(saved)),
             (k.P_RESULT_ROOM, len(gradients)),
@@ -156,11 +157,6 @@ class _Plan:
             id(entry.pullback), len(node.outputs), len(node.inputs), self._list(operands), len(types),
             self._list(self._array_words(types)), int(bool(types) or saves_number(node)), id(entry.custom),
         ]  # fmt: skip
-
-    def _result_words(self, type: TensorType) -> list[int]:
-        """What a gradient is made from, as a result of a signature."""
-        self.kept.append(type)
-        return [id(type.dtype), type.dtype.storage.num, len(type.dims), self._list(type.dims), id(type)]
 
     def _array_words(self, types: list[TensorType]) -> list[int]:
         """What arrays of these types look like, as operands of a signature do."""

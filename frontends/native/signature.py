@@ -16,7 +16,7 @@ from adjit.ir.graph import Graph
 from adjit.ir.shape import evaluate
 from adjit.ir.types import BF16, F16, F32, F64, I64, U16, DType, TensorType, dtype_of_storage
 from adjit.native.entry import address, mixed
-from adjit.runtime.executable import Executable
+from adjit.runtime.executable import Executable, NativeCall
 from adjit.runtime.results import RESULTS, is_large
 from adjit.tensor import Tensor
 
@@ -60,13 +60,17 @@ def operand_for(value: Any, *, fixed: bool) -> Operand:
     return Operand(k.IS_OBJECT, id(value), kept=value)
 
 
+# Where no program runs.
+_NO_CALL = NativeCall(0, 0, b"", 0, 0, ())
+
+
 @record
 class Signature:
     """A signature under construction; `kept` is all that its words point to."""
 
     operands: list[Operand]
     needs: int
-    executable: Executable
+    executable: Executable | None  # None for a view
     inputs: list[tuple[int, int]]
     plan: Sequence[int]  # of what a call returns
     shapes: tuple[tuple[int, ...], ...]
@@ -82,11 +86,12 @@ class Signature:
     written: np.ndarray | None = None
     gradients: np.ndarray | None = None
     copies: Sequence[np.ndarray] = ()  # arrays of which the backward pass takes what they held before the call
+    view: np.ndarray | None = None
     kept: list[Any] = field(default_factory=list)
 
     def words(self) -> np.ndarray | None:
         """The block; None for a program that cannot be called so."""
-        call = self.executable.native_call(self.shapes)
+        call = _NO_CALL if self.executable is None else self.executable.native_call(self.shapes)
         if call is None:
             return None
         long = call.entries > k.SHORT_TABLE
@@ -104,6 +109,7 @@ class Signature:
         made = [*call.results, *((array.shape, array.dtype) for array in self.copies)]
         head[k.RESULTS], head[k.RESULT_LIST] = new, self._list(self._result_words(made))
         spans = [word for array in self.copies for word in (address(array), array.nbytes)]
+        head[k.VIEW] = 0 if self.view is None else address(self.view)
         head[k.COPIES] = self._list([len(self.copies), *spans]) if self.copies else 0
         head[k.WRITES] = self.writes
         head[k.WRITTEN] = 0 if self.written is None else address(self.written)
@@ -123,7 +129,7 @@ class Signature:
             tail += [operand.kind, operand.what, operand.storage, len(operand.dims), dims]
             tail += [operand.requires_grad, operand.leaf, operand.nbytes, operand.gradient]
         self.kept += [self.executable, sizes, self.operands, self.results, self.recorded, self.guards, self.apart]
-        self.kept += [self.names, self.written, self.gradients, self.copies]
+        self.kept += [self.names, self.written, self.gradients, self.copies, self.view]
         return np.concatenate([head, np.array(tail, np.uint64)])
 
     def _list(self, words: Any) -> int:
@@ -138,15 +144,23 @@ class Signature:
 
     def _result_words(self, made: Sequence[tuple[tuple[int, ...], np.dtype[Any]]]) -> list[int]:
         words: list[int] = []
-        for type, (shape, storage) in zip(self.results, made, strict=True):
-            shape = type.dims  # type: ignore[assignment]  # an operation's kernel sees its result flat
-            if is_large(shape, storage):  # its memory is used again
-                made_by = partial(RESULTS.array, shape, storage)
-                self.kept.append(made_by)
-                words += [id(type.dtype), storage.num, k.POOLED, id(made_by), id(type)]
-            else:
-                words += [id(type.dtype), storage.num, len(shape), self._list(shape), id(type)]
+        for type, (_, storage) in zip(self.results, made, strict=True):
+            words += result_words(type, storage, self.kept)  # an operation's kernel sees its result flat
         return words
+
+
+def result_words(type: TensorType, storage: np.dtype[Any], kept: list[Any]) -> list[int]:
+    """What a new array for a result is made from; what the words point to joins `kept`."""
+    shape: Any = type.dims
+    made: Any
+    if is_large(shape, storage):  # its memory is used again
+        made = partial(RESULTS.array, shape, storage)
+        words = [id(type.dtype), storage.num, k.POOLED, id(made), id(type)]
+    else:
+        made = np.array(shape or (0,), np.int64)
+        words = [id(type.dtype), storage.num, len(shape), address(made), id(type)]
+    kept += [type, made]
+    return words
 
 
 def mixed_words(words: Sequence[int]) -> int:

@@ -95,7 +95,7 @@ def watch(
 ) -> tuple[list[Step], Tensor] | None:
     """The steps of a call and its result, for one in place what it writes to its first operand.
 
-    None if the call fails, warns, or does more than apply operations.
+    None if the call fails, warns, or does more than apply operations.  Without steps the result is an operand.
     """
     watcher = _Watcher()
     STATE.tracer = watcher  # type: ignore[assignment]
@@ -116,7 +116,7 @@ def watch(
     elif watcher.written is not None:
         return None
     steps = _leading_to(result, watcher.steps)
-    return (steps, result) if steps else None
+    return (steps, result) if steps or any(result is operand for operand in operands) else None
 
 
 def _leading_to(result: Tensor, steps: Sequence[Step]) -> list[Step]:

@@ -46,6 +46,13 @@ CALLS: dict[str, tuple[str, list[str], Callable[..., Any]]] = {
     "var": ("Tensor.var", ["x"], lambda x: x.var(1)),
     "clamp": ("Tensor.clamp", ["x"], lambda x: x.clamp(-0.5, 0.5)),
     "conv2d": ("nn.functional.conv2d", ["image", "kernel", "b"], lambda i, k, b: F.conv2d(i, k, b, padding=1)),
+    "a row": ("Tensor.__getitem__", ["x"], lambda x: x[2]),
+    "an element": ("Tensor.__getitem__", ["x"], lambda x: x[-1, 3]),
+    "a piece": ("Tensor.__getitem__", ["x"], lambda x: x[1:5:2, None, :3]),
+    "view": ("Tensor.view", ["x"], lambda x: x.view(3, -1)),
+    "permute": ("Tensor.permute", ["image"], lambda image: image.permute(0, 2, 3, 1)),
+    "expand": ("Tensor.expand", ["row"], lambda row: row.expand(4, -1)),
+    "turned": ("Tensor.T", ["x"], lambda x: x.T),
     "of the namespace": ("sin", ["x"], lambda x: torch.sin(x)),
     "list of tensors": ("cat", ["x", "x"], lambda x, y: torch.cat([x, y], dim=1)),
     "tuple of tensors": ("stack", ["x", "x"], lambda x, y: torch.stack((x, y))),
@@ -218,6 +225,33 @@ def test_random_functions_stay_random() -> None:
     x = torch.ones(100)
     drawn = {F.dropout(x, 0.5, training=True).numpy().tobytes() for _ in range(12)}
     assert len(drawn) == 12
+
+
+@pytest.mark.parametrize("recording", [False, True])
+def test_views_share_memory_and_history(recording: bool) -> None:
+    x = (torch.ones(4, 5) if not recording else torch.ones(4, 5, requires_grad=True)) * 1
+    for _ in range(3):
+        x[1], x[1:][0]
+    with served_by("Tensor.__getitem__"):
+        row, inner = x[1], x[1:][0]
+    assert row._base is x and inner._base is x and len(inner._chain) == 2 + len(row._chain) - 1
+    assert row._memory is x._memory and row.is_contiguous() and row.stride() == (1,)
+    row.add_(2.0)
+    assert x._version == 1 and inner.tolist() == [3.0] * 5
+    if recording:
+        assert inner.grad_fn is not None  # derived anew from the base
+        (g,) = torch.autograd.grad((inner * inner).sum(), x)
+        assert g[1].tolist() == [6.0] * 5 and g.sum().item() == 30.0
+    wide = torch.ones(5).expand(4, 5)
+    with pytest.raises(RuntimeError, match="more than one element"):
+        wide.add_(1.0)
+    leaf = torch.ones(3, 2, requires_grad=True)
+    with torch.no_grad():
+        for _ in range(3):
+            part = leaf[0]
+    with pytest.raises(RuntimeError, match="no_grad mode"):
+        part.add_(1.0)
+    assert leaf.float() is leaf
 
 
 def test_modules_use_them() -> None:
