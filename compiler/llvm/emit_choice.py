@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from adjit.compiler.llvm.fused import fused_products
 from adjit.compiler.loops.ir import (
@@ -50,6 +50,11 @@ class Dependence:
 
     def of(self, value: Value) -> frozenset[str]:
         return self._of.get(value, frozenset())
+
+    def extend(self, values: Mapping[Value, Value], nodes: Mapping[Node, Node], names: Mapping[str, str]) -> None:
+        """Know copies of values and nodes, whose variables have other names."""
+        self._of.update({new: frozenset(names.get(name, name) for name in self.of(old)) for old, new in values.items()})
+        self.fused = self.fused.extended(nodes)
 
     def _note(self, region: Region) -> None:
         for node in region.nodes:

@@ -22,11 +22,11 @@ from adjit.compiler.llvm.emit_choice import (
 )
 from adjit.compiler.llvm.emit_index import greatest, least, uniform
 from adjit.compiler.llvm.emit_loops import Body, emit_for, neutral, scalar_loop, vector_loop
+from adjit.compiler.llvm.emit_pairs import emit_rows
 from adjit.compiler.llvm.emit_prefetch import columns_ahead
 from adjit.compiler.llvm.emit_reduce import fused_product, run_length
 from adjit.compiler.llvm.emit_split import emit_split, is_split
 from adjit.compiler.llvm.emit_state import Ramp, Register, Slot, Uniform, Writer
-from adjit.compiler.llvm.emit_together import emit_body
 from adjit.compiler.llvm.gemm_tile import counted, offset
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import LOAD, REDUCE
@@ -96,16 +96,19 @@ class _Sum:
 def emit_nest(w: Writer, node: Node, span: tuple[str, str] | None = None) -> None:
     """A `for` in the way that suits its reductions; `span` restricts its first variable."""
     (region,) = node.regions
-    sums = any(inner.op is REDUCE and in_order(inner) for inner in region.nodes)
-    if sums and w.lanes == 1 and not node.attributes["sequential"]:
-        choice = choose(node, w.dependence, w.native_lanes(loop_dtype(region)))
-        if goes_by_rows(node, choice, w.dependence):
-            _each_tile(w, node, span, choice.lanes)
-            return
-    if is_split(w, node):
-        emit_split(w, node, span)
+    if w.lanes > 1 or not variables_of(node):
+        emit_for(w, node, span)
         return
-    emit_for(w, node, span, lambda: emit_body(w, node, region.nodes))
+    choice = choose(node, w.dependence, w.native_lanes(loop_dtype(region)))
+    sums = any(inner.op is REDUCE and in_order(inner) for inner in region.nodes)
+    if sums and not node.attributes["sequential"] and goes_by_rows(node, choice, w.dependence):
+        _each_tile(w, node, span, choice.lanes)
+    elif is_split(w, node):
+        emit_split(w, node, span)
+    elif choice.variable is None:
+        emit_rows(w, node, span)
+    else:
+        emit_for(w, node, span)
 
 
 def _each_tile(w: Writer, node: Node, span: tuple[str, str] | None, lanes: int) -> None:

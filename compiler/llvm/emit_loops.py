@@ -25,8 +25,8 @@ _SMALL = 12
 _ABREAST = 4
 
 
-def emit_for(w: Writer, node: Node, span: tuple[str, str] | None, run: Body) -> None:
-    """A nest around `run`, which emits its body; `span` restricts its first variable."""
+def emit_for(w: Writer, node: Node, span: tuple[str, str] | None = None) -> None:
+    """A nest; `span` restricts its first variable."""
     (region,) = node.regions
     names, extents = variables_of(node), extents_of(node)
     for name, extent in zip(names, extents, strict=True):
@@ -40,7 +40,7 @@ def emit_for(w: Writer, node: Node, span: tuple[str, str] | None, run: Body) -> 
     def nest(depth: int) -> None:
         if depth == len(names):
             with w.scope():
-                run()
+                w.run(region)
             return
         name, extent = names[depth], extents[depth]
         whole = span is None or depth > 0

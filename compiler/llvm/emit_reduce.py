@@ -26,7 +26,7 @@ from adjit.compiler.llvm.emit_extreme import Extreme, has_instruction
 from adjit.compiler.llvm.emit_first import emit_first
 from adjit.compiler.llvm.emit_fold import Partials
 from adjit.compiler.llvm.emit_index import greatest, least, uniform, vector
-from adjit.compiler.llvm.emit_loops import neutral, scalar_loop, total_of, vector_loop
+from adjit.compiler.llvm.emit_loops import Body, neutral, scalar_loop, total_of, vector_loop
 from adjit.compiler.llvm.emit_state import Lanes, Ramp, Register, Writer
 from adjit.compiler.llvm.gemm_tile import below, counted
 from adjit.compiler.llvm.text import LLType
@@ -45,7 +45,7 @@ def emit_reduce(w: Writer, node: Node) -> None:
     for name, extent in zip(variables_of(node), extents_of(node), strict=True):
         w.bounds.declare(name, extent)
     kind = str(node.attributes["kind"])
-    own = 1 if w.lanes > 1 else _own_lanes(w, node)
+    own = 1 if w.lanes > 1 else own_lanes(w, node)
     if kind in ("argmax", "argmin"):
         emit_first(w, node, own)
     elif in_lanes(node) and is_unrolled(node) and w.lanes > 1:
@@ -62,7 +62,7 @@ def emit_reduce(w: Writer, node: Node) -> None:
         _any_across(w, node)
 
 
-def _own_lanes(w: Writer, node: Node) -> int:
+def own_lanes(w: Writer, node: Node) -> int:
     """The lanes to cut the reduction's own last variable into; 1 where it is better left whole."""
     native = w.native_lanes(loop_dtype(node.regions[0]))
     if native == 1 or in_order(node):
@@ -91,25 +91,52 @@ def _any_across(w: Writer, node: Node) -> None:
     w.registers[node.output] = Register(w.read(total), type)
 
 
+class AnyFold:
+    """A fold in any order along its own variable, `lanes` terms at a time."""
+
+    def __init__(self, w: Writer, node: Node, lanes: int) -> None:
+        self.w, self.node, self.kind = w, node, str(node.attributes["kind"])
+        self.type = LLType(node.output.type.dtype, lanes)
+        self.parts = _partials(w, self.kind, self.type)
+        self.parts.clear()
+
+    def begin(self) -> None:
+        """Begin a block: there is nothing to do."""
+
+    def add(self, start: str, run: Body) -> None:
+        """Take in the terms from position `start` on; `run` emits what they are computed by."""
+        w = self.w
+        run()
+        term = w.spread(_term(w, self.node))
+        if w.mask is not None:
+            term = _where_exists(w, self.type, term, self.type.constant(neutral(self.kind, self.type.dtype)))
+        self.parts.add("0", term)
+
+    def end(self) -> None:
+        """End a block: there is nothing to do."""
+
+    def finish(self) -> None:
+        """The fold becomes the value of its node."""
+        self.w.registers[self.node.output] = Register(self.parts.total(), LLType(self.type.dtype))
+
+
+def abreast(node: Node, lanes: int) -> int:
+    """How many vectors of `lanes` a fold in any order takes at a time."""
+    return max(1, min(4, 64 // lanes)) if cost(node.regions[0]) <= _SMALL else 1
+
+
 def _any_along(w: Writer, node: Node, lanes: int) -> None:
     """One total for each lane, of each width that the loop runs at, folded at the end."""
     kind, dtype, region = str(node.attributes["kind"]), node.output.type.dtype, node.regions[0]
     names, extents = variables_of(node), extents_of(node)
-    abreast = max(1, min(4, 64 // lanes)) if cost(region) <= _SMALL else 1
-    last = extents[-1]
-    widths = [lanes * abreast]
-    if abreast > 1 and not (isinstance(last, int) and last % widths[0] == 0):
+    many, last = abreast(node, lanes), extents[-1]
+    widths = [lanes * many]
+    if many > 1 and not (isinstance(last, int) and last % widths[0] == 0):
         widths.append(lanes)
-    totals = {width: _partials(w, kind, LLType(dtype, width)) for width in widths}
-    for total in totals.values():
-        total.clear()
+    folds = {width: AnyFold(w, node, width) for width in widths}
 
     def body() -> None:
-        w.run(region)
-        total, term = totals[w.lanes], w.spread(_term(w, node))
-        if w.mask is not None:
-            term = _where_exists(w, total.type, term, total.type.constant(neutral(kind, dtype)))
-        total.add("0", term)
+        folds[w.lanes].add("0", lambda: w.run(region))
 
     def nest(depth: int) -> None:
         name, extent = names[depth], extents[depth]
@@ -117,10 +144,10 @@ def _any_along(w: Writer, node: Node, lanes: int) -> None:
             scalar_loop(w, name, "0", uniform(w, extent), lambda: nest(depth + 1))
         else:
             known = extent if isinstance(extent, int) else None
-            vector_loop(w, name, "0", uniform(w, extent), lanes, body, known, abreast)
+            vector_loop(w, name, "0", uniform(w, extent), lanes, body, known, many)
 
     nest(0)
-    parts = [total.total() for total in totals.values()]
+    parts = [fold.parts.total() for fold in folds.values()]
     result = parts[0]
     for part in parts[1:]:
         result = combine(w, kind, LLType(dtype), result, part)
@@ -260,13 +287,10 @@ class LaneSum:
         """Begin a block."""
         self.parts.clear()
 
-    def add(self, start: str, run: Callable[[], None] | None = None) -> None:
-        """Take in the terms from position `start` of the block on; `run` emits what the terms are computed by."""
+    def add(self, start: str, run: Body) -> None:
+        """Take in the terms from position `start` of the block on; `run` emits what they are computed by."""
         w, type = self.w, self.type
-        if run is None:
-            w.run(self.node.regions[0])
-        else:
-            run()
+        run()
         term = w.spread(_term(w, self.node))
         if w.mask is not None:
             term = _where_exists(w, type, term, type.constant(neutral(self.kind, type.dtype)))
@@ -291,13 +315,16 @@ def _lanes_along(w: Writer, node: Node, lanes: int) -> None:
         lanes = count
     fold = LaneSum(w, node, lanes)
 
+    def add(start: str) -> None:
+        fold.add(start, lambda: w.run(node.regions[0]))
+
     def block(begin: str, end: str, known: int | None) -> None:
         fold.begin()
         if len(extents) == 1:
             name = variables_of(node)[0]
-            vector_loop(w, name, begin, end, lanes, lambda: fold.add(lane_zero(w, name)), known)
+            vector_loop(w, name, begin, end, lanes, lambda: add(_lane_zero(w, name)), known)
         else:
-            _flat_vectors(w, node, begin, end, lanes, fold.add)
+            _flat_vectors(w, node, begin, end, lanes, add)
         fold.end()
 
     in_blocks(w, product(extents), block)
@@ -314,7 +341,7 @@ def in_blocks(w: Writer, terms: Size, block: Callable[[str, str, int | None], No
         block(begin, least(w, w.f.let(f"add nsw i64 {begin}, {BLOCK}"), size), None)
 
 
-def lane_zero(w: Writer, name: str) -> str:
+def _lane_zero(w: Writer, name: str) -> str:
     """The value of a variable in the first lane."""
     variable = w.variables[name]
     assert isinstance(variable, Ramp)

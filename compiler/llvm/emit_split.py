@@ -6,6 +6,8 @@ number by number; here the numbers of a vector's lanes are put side by side firs
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from adjit.compiler.llvm.emit_choice import (
     HEAVY,
     choose,
@@ -19,12 +21,12 @@ from adjit.compiler.llvm.emit_choice import (
 )
 from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_loops import scalar_loop, vector_loop
-from adjit.compiler.llvm.emit_state import Ramp, Register, Uniform, Writer
-from adjit.compiler.llvm.emit_together import emit_body
-from adjit.compiler.llvm.gemm_tile import counted, minimum, offset
+from adjit.compiler.llvm.emit_pairs import row_loop
+from adjit.compiler.llvm.emit_state import Ramp, Register, Writer
+from adjit.compiler.llvm.gemm_tile import minimum, offset
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import FOR, LOAD, POSITION, REDUCE, STORE
-from adjit.ir.graph import Node
+from adjit.ir.graph import Node, Value
 from adjit.ir.types import BOOL
 
 
@@ -61,13 +63,15 @@ def emit_split(w: Writer, node: Node, span: tuple[str, str] | None) -> None:
     slots = {inner: w.slot(LLType(inner.output.type.dtype, lanes)) for inner in sums}
     needed = _needed(node)
 
-    def one(base: str, lane: str) -> None:
-        with w.bound({names[-1]: Uniform(f.let(f"add nsw i64 {base}, {lane}"))}):
-            emit_body(w, node, needed)
+    def rows(base: str, count: str) -> None:
+        def keep(row: str, of: Callable[[Value], Value]) -> None:
+            lane = f.let(f"sub nsw i64 {row}, {base}")
             for inner in sums:
                 type = LLType(inner.output.type.dtype)
                 place = offset(f, type.llvm, slots[inner].pointer, lane)
-                f.line(f"store {type.llvm} {w.register(inner.output).name}, ptr {place}")
+                f.line(f"store {type.llvm} {w.register(of(inner.output)).name}, ptr {place}")
+
+        row_loop(w, node, needed, base, f.let(f"add nsw i64 {base}, {count}"), keep)
 
     def nest(depth: int) -> None:
         name, extent = names[depth], extents[depth]
@@ -85,8 +89,7 @@ def emit_split(w: Writer, node: Node, span: tuple[str, str] | None) -> None:
                 for slot in slots.values():
                     w.write(slot, slot.type.constant(0))
             w.lanes, w.mask = 1, None
-            with counted(f, "0", count, 1) as lane, w.scope():
-                one(ramp.base, lane)
+            rows(ramp.base, count)
             w.lanes, w.mask = vector, mask
             for inner in region.nodes:
                 if inner in slots:

@@ -16,6 +16,7 @@ from adjit.compiler.llvm.emit_choice import (
     cost,
     extents_of,
     in_lanes,
+    in_order,
     loop_dtype,
     partials,
     variables_of,
@@ -23,7 +24,7 @@ from adjit.compiler.llvm.emit_choice import (
 from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_loops import fused_side, is_fused_product, operands_of, vector_loop
 from adjit.compiler.llvm.emit_prefetch import fetched_ahead
-from adjit.compiler.llvm.emit_reduce import LaneSum, in_blocks
+from adjit.compiler.llvm.emit_reduce import AnyFold, LaneSum, abreast, in_blocks, own_lanes
 from adjit.compiler.llvm.emit_state import Ramp, Register, Uniform, Variable, Writer
 from adjit.compiler.llvm.emit_stream import emit_streaming, streamed_buffers
 from adjit.compiler.llvm.text import LLType
@@ -40,7 +41,7 @@ _COLUMN = "@column"
 
 
 @frozen
-class _Loop:
+class RowLoop:
     """A loop over `extent` elements of a row; where it is a nest of two, over groups of `lanes` and inside these.
 
     With `exact` it runs in vectors of `lanes`, else in any.
@@ -73,16 +74,16 @@ class _Loop:
 
 
 @dataclass(slots=True)
-class _Step:
+class Step:
     """Nodes that are emitted together: loops, or one node of any kind (`loops` is empty then)."""
 
     nodes: list[Node]
-    loops: list[_Loop]
+    loops: list[RowLoop]
     cost: int = 0
     reads: dict[object, list[Node]] = field(default_factory=dict)
     writes: dict[object, list[Node]] = field(default_factory=dict)
 
-    def takes(self, other: _Step) -> bool:
+    def takes(self, other: Step) -> bool:
         """Whether a loop can run with these."""
         if not self.loops or not other.loops or self.cost + other.cost > _MOST:
             return False
@@ -90,11 +91,11 @@ class _Step:
         alike = not loop.exact or all(each.lanes == loop.lanes for each in self.loops if each.exact)
         return alike and self.loops[0].extent == loop.extent
 
-    def shared(self, other: _Step) -> int:
+    def shared(self, other: Step) -> int:
         """How many buffers both touch."""
         return len((self.reads.keys() | self.writes.keys()) & (other.reads.keys() | other.writes.keys()))
 
-    def add(self, other: _Step) -> None:
+    def add(self, other: Step) -> None:
         """Run `other` with these, after them."""
         self.nodes += other.nodes
         self.loops += other.loops
@@ -106,18 +107,31 @@ class _Step:
 
 def emit_body(w: Writer, node: Node, nodes: Sequence[Node]) -> None:
     """Nodes of a `for`'s body, loops over the same extent together where they can be."""
-    candidates = {inner: loop for inner in nodes if w.lanes == 1 and (loop := _loop_of(w, inner))}
-    steps = _steps(w, nodes, candidates) if len(candidates) > 1 else [_Step([inner], []) for inner in nodes]
+    steps = plan(w, nodes)
     if w.lanes == 1:
         w.fetched = {**w.fetched, **fetched_ahead(node, [step.nodes for step in steps])}
     for step in steps:
-        if len(step.loops) > 1:
-            _emit_together(w, step.loops)
-        else:
-            w.emit_node(step.nodes[0])
+        emit_step(w, step)
 
 
-def _loop_of(w: Writer, node: Node) -> _Loop | None:
+def plan(w: Writer, nodes: Sequence[Node]) -> list[Step]:
+    """What is emitted together, in order."""
+    candidates = {inner: loop for inner in nodes if w.lanes == 1 and (loop := _loop_of(w, inner))}
+    if len(candidates) > 1:
+        return _steps(w, nodes, candidates)
+    return [Step([inner], [candidates[inner]] if inner in candidates else []) for inner in nodes]
+
+
+def emit_step(w: Writer, step: Step) -> None:
+    """The nodes of a step."""
+    if len(step.loops) > 1:
+        _emit_together(w, step.loops)
+        return
+    for node in step.nodes:
+        w.emit_node(node)
+
+
+def _loop_of(w: Writer, node: Node) -> RowLoop | None:
     """The loop over a row that `node` is, or None."""
     if node.op not in (FOR, REDUCE) or w.options.lanes is not None:
         return None
@@ -126,33 +140,38 @@ def _loop_of(w: Writer, node: Node) -> _Loop | None:
         return None
     native = w.native_lanes(loop_dtype(region))
     if node.op is REDUCE:
-        return _Loop(node, extents[0], partials(node), True) if in_lanes(node) and len(extents) == 1 < native else None
+        if len(extents) != 1 or native == 1 or len(node.outputs) != 1 or in_order(node):
+            return None
+        if in_lanes(node):
+            return RowLoop(node, extents[0], partials(node), True)
+        lanes = own_lanes(w, node)
+        return RowLoop(node, extents[0], lanes * abreast(node, lanes), False) if lanes > 1 else None
     if node.attributes["sequential"] or not extents:
         return None
     choice = choose(node, w.dependence, native)
     if choice.variable != variables_of(node)[-1] or choice.lanes == 1:
         return None
     if len(extents) == 1:
-        return _Loop(node, extents[0], choice.lanes, False)
+        return RowLoop(node, extents[0], choice.lanes, False)
     inner = extents[1]
     if len(extents) > 2 or not isinstance(inner, int) or inner & (inner - 1) or inner < choice.lanes:
         return None
-    return _Loop(node, product(extents), inner, True)
+    return RowLoop(node, product(extents), inner, True)
 
 
 # -- which loops run together ------------------------------------------------------------------------------------------
-def _steps(w: Writer, nodes: Sequence[Node], candidates: dict[Node, _Loop]) -> list[_Step]:
+def _steps(w: Writer, nodes: Sequence[Node], candidates: dict[Node, RowLoop]) -> list[Step]:
     """The nodes in an order that keeps every dependence, each loop with others that touch the same memory."""
     own = {}
     for node in nodes:
         loop = candidates.get(node)
-        own[node] = step = _Step([node], [loop] if loop else [], cost(node.regions[0]) if loop else 0)
+        own[node] = step = Step([node], [loop] if loop else [], cost(node.regions[0]) if loop else 0)
         _note_accesses(w, step)
     # What nothing after it depends on can wait, and then choose among all others.
     waiting = [node for number, node in enumerate(nodes)
                if node in candidates and not node.outputs
                and all(_first_place(1, own[node], own[later]) == 0 for later in nodes[number + 1 :])]  # fmt: skip
-    steps: list[_Step] = []
+    steps: list[Step] = []
     made: dict[Value, int] = {}
     for node in (*(node for node in nodes if node not in waiting), *waiting):
         new = own[node]
@@ -170,7 +189,7 @@ def _steps(w: Writer, nodes: Sequence[Node], candidates: dict[Node, _Loop]) -> l
     return steps
 
 
-def _first_place(number: int, step: _Step, own: _Step) -> int:
+def _first_place(number: int, step: Step, own: Step) -> int:
     """The first place where `own` may stand in view of the memory that step `number` touches."""
     if not {node.op for node in (*step.nodes, *own.nodes) if not node.outputs} <= {FOR, STORE, UPDATE}:
         return number + 1
@@ -187,7 +206,7 @@ def _first_place(number: int, step: _Step, own: _Step) -> int:
     return number if alike else number + 1
 
 
-def _same_element(step: _Step, own: _Step, first: Node, second: Node) -> bool:
+def _same_element(step: Step, own: Step, first: Node, second: Node) -> bool:
     """Whether two accesses touch one element at each place of a row, and each place another."""
     (loop,) = own.loops
     host = next(other for other in step.loops if any(node is first for node in other.node.regions[0].nodes))
@@ -197,7 +216,7 @@ def _same_element(step: _Step, own: _Step, first: Node, second: Node) -> bool:
     return isinstance(element, Dim) and element.coefficient(_COLUMN) == 1
 
 
-def _note_accesses(w: Writer, step: _Step) -> None:
+def _note_accesses(w: Writer, step: Step) -> None:
     (node,) = step.nodes
     for inner in (node, *(n for region in node.regions for n in region.walk())):
         if inner.op in (LOAD, UPDATE):
@@ -218,15 +237,19 @@ def _values(node: Node) -> Iterator[Value]:
 
 
 # -- code --------------------------------------------------------------------------------------------------------------
-def _emit_together(w: Writer, loops: Sequence[_Loop]) -> None:
+def _emit_together(w: Writer, loops: Sequence[RowLoop]) -> None:
     """One loop over the row that does what each of `loops` does."""
-    extent, lanes = loops[0].extent, max(loop.lanes for loop in loops)
+    extent = loops[0].extent
+    lanes = next((loop.lanes for loop in loops if loop.exact), max(loop.lanes for loop in loops))
     known = extent if isinstance(extent, int) else None
     for loop in loops:
         for name, size in zip(variables_of(loop.node), extents_of(loop.node), strict=True):
             w.bounds.declare(name, size)
     name = variables_of(loops[0].node)[-1]
-    sums = {loop.node: LaneSum(w, loop.node, lanes) for loop in loops if loop.node.op is REDUCE}
+    sums = {
+        loop.node: (LaneSum if in_lanes(loop.node) else AnyFold)(w, loop.node, lanes)
+        for loop in loops if loop.node.op is REDUCE
+    }  # fmt: skip
     totals = {update: _Total(w, update, lanes) for loop in loops for update in _repeated_updates(loop)}
 
     def body() -> None:
@@ -289,7 +312,7 @@ class _Total:
         return self.type.dtype.itemsize
 
 
-def _repeated_updates(loop: _Loop) -> Iterator[Node]:
+def _repeated_updates(loop: RowLoop) -> Iterator[Node]:
     """The updates in a nest that each group makes of the same `lanes` elements, which are a whole buffer."""
     *outer, last = variables_of(loop.node)
     for node in loop.node.regions[0].nodes if outer else ():
@@ -299,7 +322,7 @@ def _repeated_updates(loop: _Loop) -> Iterator[Node]:
                 yield node
 
 
-def _run(w: Writer, loop: _Loop, same: dict[object, Register], totals: Mapping[Node, _Total]) -> None:
+def _run(w: Writer, loop: RowLoop, same: dict[object, Register], totals: Mapping[Node, _Total]) -> None:
     """The nodes of a loop's body; `same` are scalars that loops before it in the group have found."""
     for node in loop.node.regions[0].nodes:
         if node in totals:
@@ -321,7 +344,7 @@ def _run(w: Writer, loop: _Loop, same: dict[object, Register], totals: Mapping[N
             same[key] = w.registers[node.output]
 
 
-def _meaning(w: Writer, loop: _Loop, node: Node) -> object:
+def _meaning(w: Writer, loop: RowLoop, node: Node) -> object:
     """What scalars of one value have in common: the element that is loaded or stored, or an op and its operands."""
     if node.op in (LOAD, STORE):
         element = loop.element(node)
@@ -332,7 +355,7 @@ def _meaning(w: Writer, loop: _Loop, node: Node) -> object:
     return node.op, repr(node.attributes), node.output.type, fused_side(w, node), operands
 
 
-def _streamed(w: Writer, loops: Iterable[_Loop]) -> Iterator[Value]:
+def _streamed(w: Writer, loops: Iterable[RowLoop]) -> Iterator[Value]:
     """The large buffers that the loops fill."""
     for loop in loops:
         if loop.node.op is FOR:

@@ -21,6 +21,11 @@ class FusedProducts:
     side: Mapping[Node, int]
     products: frozenset[Node]
 
+    def extended(self, copies: Mapping[Node, Node]) -> FusedProducts:
+        """The same with the copies of nodes."""
+        side = {**self.side, **{copies[node]: index for node, index in self.side.items() if node in copies}}
+        return FusedProducts(side, self.products | {copies[node] for node in self.products if node in copies})
+
 
 def fused_products(kernel: Region) -> FusedProducts:
     """Products with a single use, which is an addition or subtraction; of two that meet in one, the first."""

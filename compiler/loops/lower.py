@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from adjit.compiler.loops.affine import Bounds
 from adjit.compiler.loops.contract import behind_layout, lower_contraction, lower_interleave, packed_dot
-from adjit.compiler.loops.ir import FUSE, INDEX, INSIDE, KERNEL, LOAD, STORE
+from adjit.compiler.loops.ir import FUSE, INDEX, INSIDE, KERNEL, LOAD, SCRATCH, STORE
 from adjit.compiler.loops.place import PlacingBuilder
 from adjit.compiler.loops.rows import Places, lower_rows, make_scratch, share_buffers
 from adjit.compiler.loops.scalars import KernelScalars
@@ -169,17 +169,26 @@ def _split(group: Region, dims: tuple[Size, ...]) -> int:
 
 
 def _drop_unused(body: Region) -> None:
-    """Remove scalars that nothing uses and that cannot fault, such as the zero that a masked load gives by itself."""
+    """Remove scalars that nothing uses and that cannot fault, such as the zero that a masked load gives by itself.
+
+    Scratch memory that nothing reads goes too, with what is stored there.
+    """
     used: set[Value] = set()
     for node in body.walk():
-        used.update(node.inputs, *(region.outputs for region in node.regions))
+        read = node.inputs[1:] if node.op is STORE and _is_scratch(node.inputs[0]) else node.inputs
+        used.update(read, *(region.outputs for region in node.regions))
     stack = [body]
     while stack:
         region = stack.pop()
         kept: list[Node] = []
         for node in reversed(region.nodes):
             is_idle = node.outputs and not used.intersection(node.outputs)
-            if not (is_idle and (node.op in (LOAD, INSIDE, INDEX) or node.op.name == "const")):
+            is_lost = node.op is STORE and _is_scratch(node.inputs[0]) and node.inputs[0] not in used
+            if not is_lost and not (is_idle and (node.op in (LOAD, INSIDE, INDEX, SCRATCH) or node.op.name == "const")):
                 kept.append(node)
         region.nodes = kept[::-1]
         stack.extend(inner for node in region.nodes for inner in node.regions)
+
+
+def _is_scratch(buffer: Value) -> bool:
+    return buffer.node is not None and buffer.node.op is SCRATCH

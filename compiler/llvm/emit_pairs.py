@@ -1,0 +1,160 @@
+"""Rows two at a time: while the sum of one row is folded to a number, which takes long, there is work on the other.
+
+The loop over rows is written for rows i and i + 1 side by side: each loop over the columns of one runs together with
+that of the other.  Where the number of rows is odd, the last row is computed twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from adjit.compiler.llvm.emit_choice import HEAVY, cost, extents_of, variables_of
+from adjit.compiler.llvm.emit_index import least, uniform
+from adjit.compiler.llvm.emit_loops import scalar_loop
+from adjit.compiler.llvm.emit_prefetch import fetched_ahead
+from adjit.compiler.llvm.emit_state import Uniform, Writer, memory_type
+from adjit.compiler.llvm.emit_together import RowLoop, Step, emit_body, emit_step, plan
+from adjit.compiler.llvm.gemm_tile import counted
+from adjit.compiler.llvm.text import LLType
+from adjit.compiler.loops.ir import LOAD, REDUCE, SCRATCH, STORE
+from adjit.ir.graph import Node, Region, Value
+from adjit.ir.shape import Dim, map_sizes, substitute
+
+# Bytes of two rows of all that is touched, which stay in the first cache; operations of a body that is written twice.
+_ROOM, _MOST = 40 << 10, 100
+# Bytes of a row above which folding a sum is little beside adding it up, where nothing dearer is done.
+_SHORT = 2 << 10
+# Of a row's value: its place among the registers.
+After = Callable[[str, Callable[[Value], Value]], None]
+
+
+def emit_rows(w: Writer, node: Node, span: tuple[str, str] | None) -> None:
+    """A `for` none of whose variables is cut into vectors; `span` restricts its first variable."""
+    (region,), names, extents = node.regions, variables_of(node), extents_of(node)
+    for name, extent in zip(names, extents, strict=True):
+        w.bounds.declare(name, extent)
+
+    def nest(depth: int) -> None:
+        begin, end = span if span is not None and depth == 0 else ("0", uniform(w, extents[depth]))
+        if depth + 1 == len(names):
+            row_loop(w, node, region.nodes, begin, end)
+        else:
+            scalar_loop(w, names[depth], begin, end, lambda: nest(depth + 1))
+
+    nest(0)
+
+
+def row_loop(
+    w: Writer, node: Node, nodes: Sequence[Node], begin: str, end: str, after: After = lambda row, of: None
+) -> None:
+    """`nodes` of the body of a `for` for the values begin..end-1 of its last variable.
+
+    After a row, `after(row, of)` is called; `of(value)` is what stands for `value` in that row's code.
+    """
+    name = variables_of(node)[-1]
+    steps = plan(w, nodes)
+    if not _goes_in_pairs(w, node, steps):
+
+        def one() -> None:
+            row = w.variables[name]
+            assert isinstance(row, Uniform)
+            emit_body(w, node, nodes)
+            after(row.name, lambda value: value)
+
+        scalar_loop(w, name, begin, end, one)
+        return
+    twin = _Twin(w, name, nodes)
+    w.bounds.declare(twin.name, extents_of(node)[-1])
+    for load, distance in fetched_ahead(node, [step.nodes for step in steps]).items():
+        w.fetched = {**w.fetched, load: 2 * distance, twin.nodes[load]: 2 * distance}
+    f = w.f
+    last = f.let(f"sub nsw i64 {end}, 1")
+    mark = len(f.lines)
+    with counted(f, begin, end, 2) as row:
+        second = least(w, f.let(f"add nsw i64 {row}, 1"), last)
+        with w.bound({name: Uniform(row), twin.name: Uniform(second)}, mark):
+            for step in steps:
+                emit_step(w, twin.beside(step))
+            after(row, lambda value: value)
+            after(second, lambda value: twin.values.get(value, value))
+
+
+def _goes_in_pairs(w: Writer, node: Node, steps: Sequence[Step]) -> bool:
+    """Whether rows are independent of each other, short, and have sums to be folded."""
+    if w.lanes > 1 or node.attributes["sequential"] or not any(step.loops for step in steps):
+        return False
+    if sum(cost(inner.regions[0]) for step in steps for inner in step.nodes if inner.regions) > _MOST:
+        return False
+    rows: dict[Value, int] = {}
+    written: set[object] = set()
+    read: set[object] = set()
+    folds = dear = False
+    for step in steps:
+        for inner in step.nodes:
+            if inner.regions and not step.loops:
+                return False
+            folds |= inner.op is REDUCE
+            dear |= any(deeper.op.name in HEAVY for region in inner.regions for deeper in region.nodes)
+            for access in (inner, *(deeper for region in inner.regions for deeper in region.nodes)):
+                if access.op not in (LOAD, STORE):
+                    if access.op.family != "scalar" and access.op.name not in ("const", "index", "reduce", "for"):
+                        return False
+                    continue
+                buffer = access.inputs[0]
+                (read if access.op is LOAD else written).add(w.memory_of(buffer))
+                extent = step.loops[0].extent if step.loops else 1
+                if not isinstance(extent, int):
+                    return False
+                rows[buffer] = extent * buffer.type.dtype.itemsize
+    if not folds or 2 * sum(rows.values()) > _ROOM or not (dear or max(rows.values()) <= _SHORT):
+        return False
+    return not {buffer for buffer in read & written if not (isinstance(buffer, Value) and _is_scratch(buffer))}
+
+
+def _is_scratch(buffer: Value) -> bool:
+    return buffer.node is not None and buffer.node.op is SCRATCH
+
+
+class _Twin:
+    """A copy of a row's nodes for another row: its variable, its values and nodes, scratch memory of its own."""
+
+    def __init__(self, w: Writer, name: str, nodes: Sequence[Node]) -> None:
+        self.row, self.name = name, f"{name}'"
+        self.values: dict[Value, Value] = {}
+        self.nodes: dict[Node, Node] = {}
+        self.w = w
+        for node in nodes:
+            self._copy(node)
+        w.dependence.extend(self.values, self.nodes, {name: self.name})
+
+    def beside(self, step: Step) -> Step:
+        """A step's nodes and their copies."""
+        loops = [RowLoop(self.nodes[loop.node], loop.extent, loop.lanes, loop.exact) for loop in step.loops]
+        return Step([*step.nodes, *(self.nodes[node] for node in step.nodes)], [*step.loops, *loops])
+
+    def _copy(self, node: Node) -> Node:
+        regions = []
+        for region in node.regions:
+            nodes = [self._copy(inner) for inner in region.nodes]
+            regions.append(Region(region.inputs, nodes, [self._value(value) for value in region.outputs]))
+        inputs = [self._value(value) for value in node.inputs]
+        step = {self.row: Dim.named(self.name)}
+        attributes: dict[str, Any] = {
+            key: map_sizes(given, lambda size: substitute(size, step)) if key in ("at", "value", "of") else given
+            for key, given in node.attributes.items()
+        }
+        types = [value.type for value in node.outputs]
+        copy = Node(node.op, inputs, attributes, types, node.location, regions)
+        self.nodes[node] = copy
+        self.values.update(zip(node.outputs, copy.outputs, strict=True))
+        return copy
+
+    def _value(self, value: Value) -> Value:
+        """What stands for a value: a copy of what is computed for a row, memory of its own for scratch."""
+        if value not in self.values and _is_scratch(value) and value in self.w.buffers:
+            size = value.type.size
+            assert isinstance(size, int)
+            self.values[value] = own = Value(value.type)
+            self.w.buffers[own] = self.w.room(memory_type(LLType(value.type.dtype)), size)
+        return self.values.get(value, value)
