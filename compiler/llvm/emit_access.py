@@ -24,7 +24,7 @@ from adjit.compiler.llvm.text import LLType
 from adjit.compiler.llvm.vecmath_lanes import any_lane
 from adjit.compiler.loops.ir import LOAD, address
 from adjit.ir.graph import Node, Value
-from adjit.ir.shape import Dim, Size, substitute
+from adjit.ir.shape import Dim, Size, size_names, substitute
 from adjit.ir.types import BOOL, I64, DType
 from adjit.runtime.faults import Fault
 
@@ -138,6 +138,8 @@ def emit_inside(w: Writer, node: Node) -> None:
     with _positions(w, node.inputs) as renamed:
         pairs: tuple[tuple[Size, Size], ...] = node.attributes["of"]  # type: ignore[assignment]
         for expression, extent in pairs:
+            if not w.interior.isdisjoint(size_names(expression)):
+                continue
             low, high = substitute(expression, renamed), substitute(extent, renamed)
             one, wide = _is_inside(w, low, high)
             if not total:
@@ -150,7 +152,8 @@ def emit_inside(w: Writer, node: Node) -> None:
                 )
                 lanes = both.lanes
             total = f.let(f"and {LLType(BOOL, lanes).llvm} {total}, {one}")
-    w.registers[node.output] = Register(total or "true", LLType(BOOL, lanes))
+    literal = None if total else True
+    w.registers[node.output] = Register(total or "true", LLType(BOOL, lanes), literal)
 
 
 def _is_inside(w: Writer, expression: Size, extent: Size) -> tuple[str, int]:
@@ -174,6 +177,7 @@ def _address(w: Writer, node: Node, buffer: Value, rest: Sequence[Value]) -> tup
     if node.attributes["masked"]:
         *rest, condition = rest
         mask = w.register(condition)
+        mask = None if mask.literal is True else mask
     with _positions(w, rest) as renamed:
         at: tuple[Size, ...] = tuple(node.attributes["at"])  # type: ignore[arg-type]
         return place(w, substitute(address(buffer.type, at), renamed), repeating=node.op is LOAD), mask

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from adjit.compiler.llvm import scalar
 from adjit.compiler.llvm.emit_choice import Choice, choose, cost, extents_of, loop_dtype, variables_of
 from adjit.compiler.llvm.emit_index import uniform
+from adjit.compiler.llvm.emit_interior import interior_loop, interior_of
 from adjit.compiler.llvm.emit_state import Ramp, Register, Uniform, Writer
 from adjit.compiler.llvm.emit_stream import emit_streaming, streamed_buffers
 from adjit.compiler.llvm.gemm_tile import below, counted, when
@@ -47,7 +48,19 @@ def emit_for(w: Writer, node: Node, span: tuple[str, str] | None = None) -> None
         begin, end = ("0", uniform(w, extent)) if whole or span is None else span
         if name == choice.variable:
             known = extent if whole and isinstance(extent, int) else None
-            vector_loop(w, name, begin, end, choice.lanes, lambda: nest(depth + 1), known, abreast, once)
+
+            def inner() -> None:
+                nest(depth + 1)
+
+            interior = interior_of(region, name, extent, choice.lanes) if name == names[-1] else None
+            if interior is None:
+                vector_loop(w, name, begin, end, choice.lanes, inner, known, abreast, once)
+                return
+
+            def ends(low: str, high: str) -> None:
+                vector_loop(w, name, low, high, choice.lanes, inner, once=True)
+
+            interior_loop(w, name, (begin, end), choice.lanes, interior, ends, inner)
         else:
             scalar_loop(w, name, begin, end, lambda: nest(depth + 1))
 

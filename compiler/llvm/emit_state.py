@@ -120,6 +120,7 @@ class Writer:
         # Buffers (pointers) whose vectors go past the caches: all, or where a condition (i1) holds.
         self.streamed: Mapping[str, str | None] = {}
         self.streams = False  # whether any do
+        self.interior: set[str] = set()  # variables on which all bounds tests hold here
         self.fetched: Mapping[Node, int] = {}  # loads that fetch ahead, and by how many elements
         self._body = function.lines
         self._every = self._frames = [Frame({})]
