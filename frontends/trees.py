@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from functools import cache, partial
+from itertools import repeat
 from typing import Any
 
 from adjit.ir.frozen import frozen
@@ -29,6 +30,10 @@ class Tuples:
 
     def is_leaf(self) -> bool:
         return self.spec is None
+
+    def __repr__(self) -> str:
+        stars = _rebuilt_tuples(self.spec, repeat("*"))
+        return f"PyTreeSpec({stars})".replace("'*'", "*")
 
 
 @cache

@@ -29,7 +29,7 @@ _LAZY = {
     "gradcheck": "gradient_check", "gradgradcheck": "gradient_check", "GradcheckError": "gradient_check",
     "Variable": "variable",
 }  # fmt: skip
-_LAZY_MODULES = ("anomaly", "function", "functional", "graph", "variable")
+_LAZY_MODULES = ("anomaly", "forward_ad", "function", "functional", "graph", "variable")
 
 
 def __getattr__(name: str) -> Any:

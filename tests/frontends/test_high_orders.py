@@ -97,7 +97,7 @@ def test_derivatives_of_six_orders_have_ten_digits_and_more(name: str) -> None:
             np.testing.assert_allclose(row, exact, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", set(CASES) - {"x^x"})
+@pytest.mark.parametrize("name", sorted(set(CASES) - {"x^x"}))
 def test_the_sixth_derivative_is_about_as_short_as_sympys(name: str) -> None:
     case = CASES[name]
     x = torch.tensor(0.7, dtype=torch.float64)

@@ -1,0 +1,161 @@
+"""Forward mode by dual tensors: `make_dual` gives a tensor a tangent, `unpack_dual` the tangent of what came of it.
+
+A level has one number s, which is 0; a dual tensor is primal + s * tangent.  The tangent of a result y is dy/ds, found
+on the recorded graph by two pullbacks: that of v -> (dy/ds)^T v, which is linear in v, along 1.  So what is recorded is
+what is differentiated: operations under `no_grad` have no tangent, and a result that has one requires grad.  `func.jvp`
+emits a tangent program instead, without a graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from adjit.autograd.function import Function
+from adjit.autograd.modes import enable_grad
+from adjit.creation import zeros, zeros_like
+from adjit.ir.frozen import frozen
+from adjit.tensor import Tensor
+
+__all__ = ["UnpackedDualTensor", "dual_level", "enter_dual_level", "exit_dual_level", "make_dual", "unpack_dual"]
+
+
+class UnpackedDualTensor(NamedTuple):
+    """What `unpack_dual` returns: a tensor, and its tangent or None."""
+
+    primal: Tensor
+    tangent: Tensor | None
+
+
+class _Dual(Function):
+    """primal + s * tangent at s = 0."""
+
+    @staticmethod
+    def forward(ctx: Any, primal: Tensor, tangent: Tensor, s: Tensor) -> Tensor:
+        ctx.tangent = tangent  # not saved: a backward pass through one result must leave the others theirs
+        dual: Tensor = primal.clone()
+        return dual
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor]:
+        along = (gradient.conj() * ctx.tangent).sum()
+        return gradient, None, along.real if along.is_complex() else along
+
+
+@frozen
+class _Level:
+    """A level's number s, and the tensors that were made dual in it."""
+
+    s: Tensor
+    duals: dict[int, Tensor]
+
+
+_open: list[_Level] = []
+
+
+def enter_dual_level() -> int:
+    """Open the level, in which tensors may be dual.  Errors: RuntimeError if it is open."""
+    if _open:
+        raise RuntimeError("Nested forward mode AD is not supported at the moment")
+    _open.append(_Level(zeros((), requires_grad=True), {}))
+    return 0
+
+
+def exit_dual_level(*, level: int | None = None) -> None:
+    """Close the level: no tensor has a tangent any more.  Errors: RuntimeError if it is not the open one."""
+    if not _open:
+        raise RuntimeError("Dual level must be a positive number.")
+    if level not in (None, 0):
+        raise RuntimeError(
+            "Trying to exit a forward AD level that was not the last one that was created. This is not supported."
+        )
+    _open.clear()
+
+
+@contextmanager
+def dual_level() -> Iterator[int]:
+    """A block in which tensors may be dual.
+
+    >>> import adjit as torch
+    >>> import adjit.autograd.forward_ad as fwAD
+    >>> with fwAD.dual_level():
+    ...     x = fwAD.make_dual(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 0.0]))
+    ...     fwAD.unpack_dual(x**3)
+    UnpackedDualTensor(primal=tensor([1., 8.]), tangent=tensor([3., 0.]))
+    """
+    level = enter_dual_level()
+    try:
+        yield level
+    finally:
+        exit_dual_level(level=level)
+
+
+def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> Tensor:
+    """`tensor` with a tangent of its shape, while the level is open.
+
+    Errors: RuntimeError without an open level, for a tensor that is dual already, and for a tangent of another shape;
+    ValueError for tensors of integers.
+    """
+    if not _open or (level is not None and level < 0):
+        raise RuntimeError(
+            "Trying to create a dual Tensor for forward AD but no level exists, make sure to enter_dual_level() first."
+        )
+    for name, given in (("primal", tensor), ("tangent", tangent)):
+        if not given._dtype.is_continuous:
+            raise ValueError(f"Expected {name} to be floating point or complex, but got: {given.dtype}")
+    (opened,) = _open
+    if id(tensor) in opened.duals:
+        raise RuntimeError(
+            "Making a dual Tensor based on a Tensor that already has a forward gradient at the same level 0 is not "
+            "supported."
+        )
+    if tuple(tensor.shape) != tuple(tangent.shape):
+        raise RuntimeError(
+            "Trying to set a forward gradient that has a different size than that of the original Tensor, this is not "
+            f"supported. Tensor is of size {list(tensor.shape)} while the given forward gradient is of size "
+            f"{list(tangent.shape)}."
+        )
+    with enable_grad():
+        dual: Tensor = _Dual.apply(tensor, tangent, opened.s)
+    opened.duals[id(dual)] = dual
+    return dual
+
+
+def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTensor:
+    """A tensor and its tangent: None where it does not depend on a dual tensor of the open level.
+
+    Both can be differentiated further where the tensor depends on others that require grad.
+    """
+    from adjit.autograd import grad
+
+    if not _open or not tensor.requires_grad:
+        return UnpackedDualTensor(tensor, None)
+    s = _open[0].s
+    with enable_grad():
+        weights = zeros_like(tensor).requires_grad_()
+        (along,) = grad([tensor], [s], [weights], create_graph=True, allow_unused=True)
+        if along is None:
+            return UnpackedDualTensor(tensor, None)
+        tangent = zeros_like(tensor)
+        if along.requires_grad:
+            (found,) = grad([along], [weights], create_graph=True, allow_unused=True)
+            tangent = tangent if found is None else found
+    if _reaches_others(tensor, s):
+        return UnpackedDualTensor(tensor, tangent)
+    return UnpackedDualTensor(tensor.detach(), tangent.detach())
+
+
+def _reaches_others(tensor: Tensor, s: Tensor) -> bool:
+    """Whether gradients of a tensor reach another leaf than `s`."""
+    pending, seen = [tensor.grad_fn], set()
+    while pending:
+        node = pending.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)
+        if leaf is not None and leaf is not s:
+            return True
+        pending += [following for following, _ in node.next_functions]
+    return False

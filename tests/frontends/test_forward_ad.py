@@ -1,0 +1,95 @@
+"""Dual tensors: what `unpack_dual` gives is what `func.jvp` gives, and can be differentiated further."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import adjit as torch
+from adjit.autograd import forward_ad
+
+FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "scalar ops": lambda x: (x.sin() * x.exp() + x**3) / (1 + x * x),
+    "softmax": lambda x: torch.softmax(x * 2, -1),
+    "product": lambda x: x @ x.T,
+    "in place": lambda x: x.clone().mul_(x).add_(1),
+    "pieces": lambda x: torch.cat([x[:1], x[1:] * 2]).cumsum(0),
+    "constant": lambda x: torch.ones_like(x) * 3,
+}
+
+
+@pytest.fixture
+def level() -> Iterator[None]:
+    with forward_ad.dual_level():
+        yield
+
+
+def primal_and_tangent() -> tuple[Any, Any]:
+    torch.manual_seed(0)
+    return torch.randn(3, 2, dtype=torch.float64), torch.randn(3, 2, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_tangents_are_those_of_jvp(name: str, level: None) -> None:
+    primal, tangent = primal_and_tangent()
+    output, along = torch.func.jvp(FUNCTIONS[name], (primal,), (tangent,))
+    found = forward_ad.unpack_dual(FUNCTIONS[name](forward_ad.make_dual(primal, tangent)))
+    assert torch.equal(found.primal, output)
+    assert not found.primal.requires_grad
+    if name == "constant":
+        assert found.tangent is None
+        return
+    assert found.tangent is not None
+    torch.testing.assert_close(found.tangent, along)
+    assert not found.tangent.requires_grad
+
+
+def test_tangents_have_gradients(level: None) -> None:
+    primal, tangent = primal_and_tangent()
+    weight = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    primal.requires_grad_()
+    found = forward_ad.unpack_dual((forward_ad.make_dual(primal, tangent) ** 3 * weight).sum()).tangent
+    assert found is not None
+    of_primal, of_weight = torch.autograd.grad(found, [primal, weight])
+    torch.testing.assert_close(of_primal, 6 * primal.detach() * tangent)
+    torch.testing.assert_close(of_weight, (3 * primal.detach() ** 2 * tangent).sum(0))
+
+
+def test_complex_tangents(level: None) -> None:
+    z, t = torch.tensor([1 + 2j, 3 - 1j]), torch.tensor([1j, 2 + 0j])
+    dual = forward_ad.make_dual(z, t)
+    torch.testing.assert_close(forward_ad.unpack_dual(dual * dual).tangent, 2 * z * t)
+    torch.testing.assert_close(forward_ad.unpack_dual(dual.abs()).tangent, (z.conj() * t).real / z.abs())
+
+
+def test_a_tangent_ends_with_its_level() -> None:
+    primal, tangent = primal_and_tangent()
+    with forward_ad.dual_level():
+        doubled = forward_ad.make_dual(primal, tangent) * 2
+        assert forward_ad.unpack_dual(primal).tangent is None
+    assert forward_ad.unpack_dual(doubled).tangent is None
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (lambda x: forward_ad.enter_dual_level(), RuntimeError, "Nested forward mode AD is not supported"),
+        (lambda x: forward_ad.exit_dual_level(level=3), RuntimeError, "Trying to exit a forward AD level"),
+        (lambda x: forward_ad.make_dual(x.int(), x), ValueError, "Expected primal to be floating point or complex"),
+        (lambda x: forward_ad.make_dual(x, x.int()), ValueError, "Expected tangent to be floating point or complex"),
+        (lambda x: forward_ad.make_dual(x, x[:1]), RuntimeError, "that has a different size than that of the original"),
+        (lambda x: forward_ad.make_dual(forward_ad.make_dual(x, x), x), RuntimeError, "already has a forward gradient"),
+    ],
+)  # fmt: skip
+def test_errors(make: Callable[[Any], Any], error: type[Exception], text: str, level: None) -> None:
+    with pytest.raises(error, match=text):
+        make(torch.ones(2))
+
+
+def test_errors_without_a_level() -> None:
+    with pytest.raises(RuntimeError, match="no level exists, make sure to enter_dual_level"):
+        forward_ad.make_dual(torch.ones(2), torch.ones(2))
+    with pytest.raises(RuntimeError, match="Dual level must be a positive number"):
+        forward_ad.exit_dual_level()
