@@ -98,7 +98,8 @@ def emit_contract(
         plan = plan_placed(dtype, options.target, m, n, k, tasks, windows=direct.b is not None)
         places = emit_places(module, name, direct, attach)
     else:
-        plan = plan_gemm(dtype, options.target, m, n, k, tasks, count, epilogue=epilogue is not None)
+        panels = _in_columns(axes)
+        plan = plan_gemm(dtype, options.target, m, n, k, tasks, count, panels=panels, epilogue=epilogue is not None)
         packed = _emit_packing(module, f"{name}.pack_a", plan, "a", axes.a, axes.m, axes, attach)
     pack_b = ""
     if direct is None or direct.b is None:
@@ -277,6 +278,12 @@ def _strides_of_operand(region: Region, own: Pairs, axes: _Axes) -> tuple[Node, 
         sizes.append(strides[0] if strides else 0)
     names: dict[str, Size] = {name: 0 for pairs in (axes.batch, own, axes.k) for name, _ in pairs}
     return node, substitute(flat, names), sizes
+
+
+def _in_columns(axes: _Axes) -> bool:
+    """Whether A is an array whose columns are contiguous, and its rows not."""
+    strided = _strides_of_operand(axes.a, axes.m, axes)
+    return strided is not None and strided[2][1] == 1 != strided[2][2]
 
 
 def _is_better_along_k(region: Region, own: Pairs, k: Pairs, plan: GemmPlan, dependence: Dependence) -> bool:

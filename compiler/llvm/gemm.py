@@ -135,7 +135,8 @@ def _emit_loops(module: Module, plan: GemmPlan, epilogue: bool) -> tuple[str, di
     placed = plan.order in ("windows", "placed")
     parameters = {**PARAMETERS, **(PLACED if placed else {}), **(EPILOGUE if epilogue else {})}
     blocks = f".{plan.mc}.{plan.steps}" if placed else ""
-    name = module.shared(f"gemm.{plan.order}.{LLType(plan.dtype).suffix}.{plan.kc}{blocks}{'.epilogue' * epilogue}")
+    kind = f"{'.once' * plan.once}{'.epilogue' * epilogue}"
+    name = module.shared(f"gemm.{plan.order}.{LLType(plan.dtype).suffix}.{plan.kc}{blocks}{kind}")
     if not module.has(name):
         given = ", ".join(f"{type} %{parameter}" for parameter, type in parameters.items())
         f = Function(module, name, f"ptr %buffers, ptr %sizes, i64 %begin, i64 %end, {given}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from adjit.compiler.llvm.gemm_plan import LINE, GemmPlan
-from adjit.compiler.llvm.gemm_tile import counted, maximum, minimum, offset, when
+from adjit.compiler.llvm.gemm_tile import counted, maximum, minimum, offset, prefetch, when
 from adjit.compiler.llvm.text import Function, LLType
 from adjit.ir.frozen import frozen
 
@@ -174,6 +174,9 @@ class Loops:
             with counted(f, "0", rows, "%mr") as i:
                 row = f.let(f"add nsw i64 {m0}, {i}")
                 a_rows = self._at(a, i, a_pitch)
+                if self.plan.once:
+                    with when(f, self.in_place):
+                        self._fetch_next(a_rows, a_row, depth, j, f.let(f"add nsw i64 {j}, {width}"), columns)
                 height = minimum(f, f.let(f"sub nsw i64 {rows}, {i}"), "%mr")
                 operands = f"i64 {depth}, ptr {a_rows}, i64 {a_row}, i64 {a_step}, ptr {b}"
                 size = f"i64 {height}, i64 {width}"
@@ -192,6 +195,20 @@ class Loops:
                     c = self._at(c_column, row, "%c_row_stride")
                     to, before = f"ptr {c}, i64 %c_row_stride, i64 %c_column_stride", f"ptr {c}, i64 %c_row_stride"
                     f.line(f"call void %tile({operands}, {to}, {size}, {before}, i1 {again})")
+
+    def _fetch_next(self, a: str, stride: str, depth: str, begin: str, end: str, columns: str) -> None:
+        """Ask for rows of A in place that follow those of a tile, by each tile beside the others for a part of them.
+
+        Where there are few tiles beside each other, memory does not foresee the jumps between rows.
+        """
+        f = self.f
+        shares = (f.let(f"mul nsw i64 %mr, {column}") for column in (begin, end))
+        parts = (f.let(f"udiv i64 {share}, {columns}") for share in shares)
+        first, stop = (f.let(f"add nsw i64 %mr, {part}") for part in parts)
+        with counted(f, first, stop, 1) as i:
+            row = self._at(a, i, stride)
+            with counted(f, "0", depth, LINE // self.plan.dtype.itemsize) as k:
+                prefetch(f, offset(f, self.element, row, k))
 
     def _at(self, pointer: str, index: str, stride: str) -> str:
         return offset(self.f, self.element, pointer, self.f.let(f"mul nsw i64 {index}, {stride}"))

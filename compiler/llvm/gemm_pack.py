@@ -2,7 +2,7 @@
 
 B goes into panels of `nr` columns: element (k, j) of panel p at p*kc*nr + k*nr + j, zeros beyond the edge.  A, of which
 tiles read single elements, keeps its rows: element (i, k) at i*kc + k; only where its columns are contiguous it goes
-into panels of `mr` rows, as B does.  A whose rows stand well in the caches as they are is not packed at all.
+into panels of `mr` rows, as B does.  A whose rows are contiguous is read where it stands.
 """
 
 from __future__ import annotations
@@ -29,8 +29,6 @@ from adjit.ir.frozen import frozen
 _TOGETHER = 8
 # Rows of memory that are asked for ahead of the one being copied: some 200 cycles, the latency of a last cache.
 _AHEAD = 8
-# Tiles beside each other for which rows of A are read in place though memory does not foresee them: each saves 3 %.
-_OFTEN = 4
 
 PARAMETERS = "ptr %buffers, ptr %sizes, i64 %batch, i64 %first, i64 %count, i64 %k0, i64 %kc, ptr noalias %destination"
 ATTRIBUTES = 'noinline nounwind "prefer-vector-width"="512"'
@@ -67,7 +65,7 @@ def emit_left(
     """A that is an array of any strides: in place, or packed by `void @name(PARAMETERS)`."""
     f = Function(module, name, PARAMETERS, attributes=ATTRIBUTES)
     operand = array(f)
-    if _stands_well(plan, operand):
+    if operand.k_stride == "1":
         return LeftOperand(array=array)
     by_rows = operand.index_stride != "1"
     if by_rows:
@@ -75,11 +73,6 @@ def emit_left(
     else:
         _emit_ways(f, plan, operand, {"index": _copy_panels(module, plan, plan.mr, "index")})
     return LeftOperand(f"@{name}", by_rows)
-
-
-def _stands_well(plan: GemmPlan, operand: StridedOperand) -> bool:
-    """Whether A is read in place: along its rows, out of L2 or so often that the first time does not matter."""
-    return operand.k_stride == "1" and (plan.order == "resident" or plan.nc >= _OFTEN * plan.nr)
 
 
 def emit_pack_strided(

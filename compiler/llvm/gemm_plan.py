@@ -20,16 +20,19 @@ if TYPE_CHECKING:
 Order = Literal["blocked", "resident", "windows", "placed"]
 
 # The longest run of k that is summed in registers.  It decides the bits of a sum, so it is one number for every shape
-# and every target; 256 keeps a 128-byte wide panel of B (32 KiB) in the smallest L1 in use.
-DEPTH = 256
+# and every target.  L1 does not hold a panel of B so long, but each step needs a few lines of it only, which L2 gives
+# in time; what a tile costs beside its steps is paid half as often as at 256 (2048^3: 6 % less time).
+DEPTH = 512
 # Part of L2 given to packed A: half of 512 KiB, the least in use.  Larger blocks of a larger L2 gain under 2 %.
 A_BYTES = 256 * 1024
 # Packed B of the blocked order lives in L3; of the resident order, beside A in L2.
-B_BYTES = 1024 * 1024
+B_BYTES = 2 * 1024 * 1024
 B_RESIDENT_BYTES = 128 * 1024
 # A packed B that L1 holds lets A be packed a panel at a time: memory gives the next one while this one is multiplied.
 B_NARROW_BYTES = 32 * 1024
-# A larger C is not in L2, or leaves it between two runs of k: its tiles are fetched while their sums are under way.
+# Tiles beside each other from which on rows of A are read so often that the first time does not matter.
+_OFTEN = 4
+# A larger C is not in L2: its tiles are fetched while their sums are under way.
 C_BYTES = 512 * 1024
 # A larger C that is written once goes past the caches: to fetch its lines first would take longer than the sums.
 STREAM_BYTES = 4 * 1024 * 1024
@@ -50,6 +53,9 @@ GRAIN = 1 << 18
 _UNKNOWN = 1 << 14
 # More rows than this have no registers for their addresses, where they have one stride and where they are in a table.
 _MOST_ROWS, _PLACED_ROWS = 14, 8
+_HELD_ROWS = 10
+# Cycles to pack a step of a panel of A.
+_PANEL_STEP = 2.0
 # Cycles for each row that a tile has in a C beyond L2 whose rows are longer than _SHORT bytes: wide tiles have fewer.
 _PIECE, _SHORT = 8, 2048
 
@@ -63,9 +69,9 @@ class GemmPlan:
     parallel tasks; `a_elements` and `b_elements` are the workspace of one task.  `order` is that of the loops: blocks
     of A and B are packed in turn (`blocked`), or A whole before (`resident`); or A is read where it stands by tables,
     B packed (`placed`) or read where it stands too (`windows`); see `gemm_placed`, whose tables hold all k, or `steps`
-    of a run.  With `fetches`, a tile of C is
-    asked for before its sums; with `streams`, whole tiles are stored past the caches.  With an `epilogue`, sums that
-    wait for further runs of k stand in the workspace, a band of `band` rows, `band_pitch` elements apart.
+    of a run.  With `fetches`, a tile of C is asked for before its sums; with `streams`, whole tiles are stored past the
+    caches; with `once`, rows of a large A are read but a few times, and asked for a tile ahead.  With an `epilogue`,
+    sums that wait for further runs of k stand in the workspace, a band of `band` rows, `band_pitch` elements apart.
     """
 
     dtype: DType
@@ -83,6 +89,7 @@ class GemmPlan:
     a_elements: int
     b_elements: int
     steps: int = 0
+    once: bool = False
     epilogue: bool = False
     band: int = 0
     band_pitch: int = 0
@@ -117,11 +124,12 @@ def workspace_bytes(plan: GemmPlan) -> int:
 
 def plan_gemm(
     dtype: DType, target: Target, m: int | None, n: int | None, k: int | None, tasks: int = 1, batch: int | None = 1,
-    most_rows: int = _MOST_ROWS, epilogue: bool = False,
+    most_rows: int = _MOST_ROWS, panels: bool = False, epilogue: bool = False,
 ) -> GemmPlan:  # fmt: skip
     """The plan for sizes m, n, k, batch, None where known only at run time, for up to `tasks` parallel tasks.
 
-    With `epilogue`, sums stand in workspace until they are complete.
+    With `panels`, A is packed into panels, as its columns are contiguous.  With `epilogue`, sums stand in workspace
+    until they are complete.
     Errors: CompileError for dtypes that have no product of their own (bool, f16, bf16: compute in f32).
     """
     if not (dtype in (F32, F64) or dtype.is_integer):
@@ -130,7 +138,7 @@ def plan_gemm(
     if dtype.is_integer:  # small integers are not the field's hot path: keep their transposes and tiles small
         lanes = min(lanes, 16)
     depth = DEPTH if k is None else max(1, min(DEPTH, k))
-    mr, vectors = _tile(dtype, target, m, n, depth, lanes, most_rows)
+    mr, vectors = _tile(dtype, target, m, n, depth, lanes, most_rows, panels)
     nr = vectors * lanes
     rows = round_up(_UNKNOWN if m is None else max(1, m), mr)
     columns = round_up(_UNKNOWN if n is None else max(1, n), nr)
@@ -144,10 +152,12 @@ def plan_gemm(
         mc = mr if narrow else min(rows, round_down(A_BYTES // (DEPTH * dtype.itemsize), mr))
         nc = min(columns, round_down(B_BYTES // (DEPTH * dtype.itemsize), nr))
         a_elements = mc * depth
-    fetches = (k or _UNKNOWN) > DEPTH and (m or _UNKNOWN) * (n or _UNKNOWN) * dtype.itemsize > C_BYTES
+    streams = not epilogue and _streams(dtype, target, m, n, k, batch)
+    large = (m or _UNKNOWN) * (n or _UNKNOWN) * dtype.itemsize > C_BYTES
+    once = columns < _OFTEN * nr and (m or _UNKNOWN) * depth * dtype.itemsize > A_BYTES
     plan = GemmPlan(
-        dtype, target, lanes, mr, nr, mc, nc, DEPTH, "resident" if resident else "blocked", fetches,
-        not epilogue and _streams(dtype, target, m, n, k, batch), tasks, a_elements, nc * depth,
+        dtype, target, lanes, mr, nr, mc, nc, DEPTH, "resident" if resident else "blocked", large and not streams,
+        streams, tasks, a_elements, nc * depth, once=once,
     )  # fmt: skip
     if not epilogue:
         return plan
@@ -185,7 +195,7 @@ def _streams(dtype: DType, target: Target, m: int | None, n: int | None, k: int 
 
 
 def _tile(
-    dtype: DType, target: Target, m: int | None, n: int | None, depth: int, lanes: int, most_rows: int
+    dtype: DType, target: Target, m: int | None, n: int | None, depth: int, lanes: int, most_rows: int, panels: bool
 ) -> tuple[int, int]:
     """The tile (rows, vectors a row) with the least estimated time for an m x n product, padding included."""
     spread = m and n and m * n * dtype.itemsize > C_BYTES and n * dtype.itemsize > _SHORT
@@ -195,9 +205,13 @@ def _tile(
     def time(tile: tuple[int, int]) -> tuple[float, int]:
         mr, vectors = tile
         tiles = -(-m // mr) * -(-n // (vectors * lanes))
-        # Two multiply-adds and two loads a cycle, a latency of four, half a cycle for the loop; 20 cycles a tile.
-        step = max(mr * vectors / 2, (mr + vectors) / 2, 4.0) + 0.5
-        return tiles * (step * depth + 20 + mr * vectors + mr * piece), -mr * vectors
+        # Two multiply-adds and two loads a cycle, a latency of four, 20 cycles a tile.  Addresses of rows cost, more
+        # where registers do not hold them; rows of three vectors do, as measured.
+        step = max(mr * vectors / 2, (mr + vectors) / 2, 4.0) + 0.25 + 0.03 * mr + 0.6 * (vectors == 3)
+        if not panels:
+            step += 0.1 * max(0, mr - _HELD_ROWS)
+        packing = -(-m // mr) * depth * _PANEL_STEP if panels else 0.0
+        return tiles * (step * depth + 20 + mr * vectors + mr * piece) + packing, -mr * vectors
 
     return min(_tiles(dtype, target, most_rows), key=time)
 

@@ -90,7 +90,7 @@ from adjit.ir.shape import Size, strides_of
 from adjit.ir.types import DType, TensorType
 
 BLOCK = 16384
-RUN = 256  # the longest run of a packed product (llvm/gemm_plan.py): plain and packed sums have the same bits
+RUN = 512  # the longest run of a packed product (llvm/gemm_plan.py): plain and packed sums have the same bits
 
 
 def lanes_of(dtype: DType) -> int:

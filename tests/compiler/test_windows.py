@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from adjit.compiler.loops.ir import RUN
 from adjit.compiler.pipeline import compile_graph, llvm_of
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph
@@ -56,7 +57,7 @@ def arrays(graph: Graph, dtype: DType) -> list[Any]:
 
 
 def in_order(name: str, x: Any, w: Any) -> Any:
-    """The convolution by sums in the stated order: runs of at most 256 terms, each term added in one rounding.
+    """The convolution by sums in the stated order: runs of at most RUN terms, each term added in one rounding.
 
     Products and sums are formed in twice the precision and rounded once a term, which is that for f32.
     """
@@ -66,7 +67,7 @@ def in_order(name: str, x: Any, w: Any) -> Any:
     windows = np.lib.stride_tricks.sliding_window_view(x, reach, (2, 3))
     windows = windows[:, :, ::stride, ::stride, ::dilation, ::dilation]
     terms = [(c, i, j) for c in range(each) for i in range(taps[0]) for j in range(taps[1])]
-    runs = -(-len(terms) // 256)
+    runs = -(-len(terms) // RUN)
     length = -(-len(terms) // runs)
     result = np.zeros((x.shape[0], features, *windows.shape[2:4]), np.float32)
     for feature in range(features):
