@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from adjit.compiler.llvm.emit_choice import HEAVY, extents_of
-from adjit.compiler.loops.ir import CONTRACT, FOR, INDEX, INSIDE, KERNEL, MATRICES, REDUCE, SORT_ROWS
+from adjit.compiler.loops.ir import BLOCKS, CONTRACT, FOR, INDEX, INSIDE, KERNEL, MATRICES, REDUCE, SORT_ROWS
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Location, Node, Region
 from adjit.ir.shape import Size, evaluate, product
@@ -77,6 +77,8 @@ def _repeated(region: Region, times: int, sizes: Mapping[str, int]) -> Iterator[
             yield node, times * batch * m * n * k
             for inner, count in zip(node.regions, (m * k, n * k, m * n), strict=False):
                 yield from _repeated(inner, times * batch * count, sizes)
+        elif node.op is BLOCKS:
+            yield from _blocks(node, times, sizes)
         elif node.op in (FOR, REDUCE):
             inside = times * _evaluated(product(extents_of(node)), sizes)
             if node.op is REDUCE:
@@ -90,6 +92,15 @@ def _repeated(region: Region, times: int, sizes: Mapping[str, int]) -> Iterator[
             yield node, times * rows * length * max(1, length.bit_length())
         else:
             yield node, times
+
+
+def _blocks(node: Node, times: int, sizes: Mapping[str, int]) -> Iterator[tuple[Node, int]]:
+    """Those of the statements of `blocks`, whose extents may depend on its last variable: counted for each value."""
+    *outer, last = zip(node.attributes["var"], extents_of(node), strict=True) or [("", 1)]  # type: ignore[arg-type]
+    times *= _evaluated(product(extent for _, extent in outer), sizes)
+    known = {**sizes, **{str(name): 0 for name, _ in outer}}
+    for value in range(_evaluated(last[1], sizes)):
+        yield from _repeated(node.regions[0], times, {**known, str(last[0]): value})
 
 
 def pairs_of(contract: Node, kind: str) -> tuple[tuple[Size, Size], ...]:

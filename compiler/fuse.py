@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from adjit.compiler.fuse_blocks import Chains
 from adjit.compiler.fuse_cost import (
     Frame,
     chain_costs,
@@ -32,6 +33,7 @@ from adjit.compiler.fuse_cost import (
     operand_frames,
     small_first,
 )
+from adjit.compiler.fuse_group import Group, Refusal
 from adjit.compiler.loops.ir import FUSE
 from adjit.compiler.loops.rows import Reach, reads_of
 from adjit.compiler.loops.special import ON_MATRICES, SPECIAL
@@ -68,18 +70,6 @@ VIEWS = frozenset({"reshape", "permute", "expand", "slice", "window", "pad"})
 
 
 @frozen
-class Refusal:
-    """Why `producer` and `consumer` are in different kernels."""
-
-    producer: Node
-    consumer: Node
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.producer.op.name} into {self.consumer.op.name}: {self.reason}"
-
-
-@frozen
 class Grouping:
     """Why a group is as it is: of each op whose result it stores the reason, and which ops did not join it."""
 
@@ -109,28 +99,13 @@ def _fuse_region(region: Region) -> Region:
     plan = _Plan(Region(region.inputs, small_first(region), region.outputs))
     plan.decide()
     plan.group()
+    plan.chain()
     return plan.build()
 
 
 def _is_pointwise(nodes: Iterable[Node]) -> bool:
     """Whether nodes compute each element without loops: arithmetic, and views of what it reads."""
     return not any(is_reduction(node) or node.op.name in SPECIAL for node in nodes)
-
-
-class _Group:
-    """Stored ops that one kernel computes; `nodes` are those and what is inlined for them."""
-
-    __slots__ = ("dims", "members", "nodes", "product", "refused", "rows", "sources", "tiles")
-
-    def __init__(self, dims: tuple[Size, ...] | None) -> None:
-        self.dims = dims  # None where nothing may join
-        self.product = False  # whether its kernel is a packed product's, with arithmetic on complete sums after it
-        self.rows = 0  # how many axes a kernel that goes row by row has in its outer loop
-        self.members: list[Node] = []
-        self.tiles: dict[Node, int] = {}  # sums over tiles of rows, by each the number of rows
-        self.nodes: set[Node] = set()
-        self.refused: list[Refusal] = []
-        self.sources: dict[int, bool] = {}  # the groups whose results it reads; whether at its own index only
 
 
 class _Plan:
@@ -152,7 +127,7 @@ class _Plan:
         self.stored: dict[Node, str] = {}
         self.inlined: dict[Node, int] = {}  # by stored op: how many ops are inlined into it
         self.kernels: dict[Node, int] = {}  # in how many groups an op is computed
-        self.groups: list[_Group] = []
+        self.groups: list[Group] = []
         self.moved: dict[int, int] = {}  # a group that became part of a later one
         self.group_of: dict[Node, int] = {}
 
@@ -303,7 +278,7 @@ class _Plan:
         return nodes, reads, place
 
     def _open(self, node: Node, dims: tuple[Size, ...] | None) -> int:
-        group = _Group(dims)
+        group = Group(dims)
         group.members.append(node)
         self.groups.append(group)
         self.group_of[node] = len(self.groups) - 1
@@ -385,7 +360,7 @@ class _Plan:
             group.members, group.nodes, group.dims, group.sources = [], set(), None, {}
 
     def _fits(
-        self, group: _Group, node: Node, nodes: set[Node], reaches: Sequence[Reach], tile: Tile | None
+        self, group: Group, node: Node, nodes: set[Node], reaches: Sequence[Reach], tile: Tile | None
     ) -> tuple[int, str | None]:
         """How many axes are rows if `node`, which reads results of `group` so, joins it; and why it cannot, or None."""
         dims = tile.term.dims if tile else node.output.dims
@@ -413,6 +388,23 @@ class _Plan:
             return 0, f"there are fewer than {FEWEST_ROWS} rows"
         return rows, None
 
+    def chain(self) -> None:
+        """Make one group of those that a kernel computes by blocks; what needs its results comes after it."""
+        chains = Chains(self._is_read, self.outputs)
+        while (found := chains.next(self.groups)) is not None:
+            *others, last = found.groups
+            for other in others:
+                for inner in other.nodes & last.nodes:
+                    self.kernels[inner] -= 1
+                last.members = sorted([*other.members, *last.members], key=self.order.__getitem__)
+                last.nodes |= other.nodes
+                last.refused += other.refused
+            last.rows, last.block, last.diagonal = found.rows, found.block, found.diagonal
+            moved = set(map(id, (*others, *found.after)))
+            groups = [group for group in self.groups if id(group) not in moved]
+            place = groups.index(last) + 1
+            self.groups = [*groups[:place], *found.after, *groups[place:]]
+
     # -- the new region -----------------------------------------------------------------------------------------------
     def build(self) -> Region:
         """The region with a `fuse` node for each group."""
@@ -438,7 +430,7 @@ class _Plan:
         result.outputs = tuple(mapping.get(value, value) for value in self.region.outputs)
         return result
 
-    def _fused(self, group: _Group, mapping: dict[Value, Value]) -> tuple[Node, list[Value]]:
+    def _fused(self, group: Group, mapping: dict[Value, Value]) -> tuple[Node, list[Value]]:
         """The `fuse` node of a group and the values that its results stand for."""
         region = Region()
         builder = Builder(region)
@@ -460,6 +452,10 @@ class _Plan:
         region.outputs = tuple(inner[value] for value in results)
         types = [value.type for value in results]
         attributes: dict[str, Attribute] = {"rows": group.rows} if group.rows else {}
+        if group.block:
+            attributes["block"] = group.block
+        if group.diagonal is not None:
+            attributes["diagonal"] = group.diagonal
         if group.tiles:
             attributes["tiles"] = tuple(0 if v.node is None else group.tiles.get(v.node, 0) for v in results)
         last = group.members[-1]
@@ -468,7 +464,7 @@ class _Plan:
         fused.attached = Grouping({member: self.stored[member] for member in group.members}, tuple(group.refused))
         return fused, results
 
-    def _leaves(self, value: Value, group: _Group) -> bool:
+    def _leaves(self, value: Value, group: Group) -> bool:
         """Whether a value is a result of its group: used outside, or perhaps read back by a kernel by rows."""
         node = value.node
         if group.rows or value in self.outputs or (node is not None and node.op.name in SPECIAL):

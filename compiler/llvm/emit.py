@@ -29,15 +29,15 @@ from adjit.compiler.llvm.emit_state import Options, Rule, Uniform, Writer, size_
 from adjit.compiler.llvm.emit_straight import emit_straight, is_straight
 from adjit.compiler.llvm.text import Function, Module
 from adjit.compiler.loops.affine import Bounds
-from adjit.compiler.loops.ir import CONTRACT, FOR, LOAD, MATRICES, POSITION, REDUCE, SORT_ROWS, STORE, UPDATE
+from adjit.compiler.loops.ir import BLOCKS, CONTRACT, FOR, LOAD, MATRICES, POSITION, REDUCE, SORT_ROWS, STORE, UPDATE
 from adjit.ir.errors import CompileError
 from adjit.ir.frozen import frozen
-from adjit.ir.graph import Node, Region, Value
+from adjit.ir.graph import Location, Node, Region, Value
 from adjit.ir.shape import Size, product
 
 STATUS, WORKSPACE, ARENA, FIRST = 0, 1, 2, 3
 PARAMETERS = "ptr %buffers, ptr %sizes, i64 %begin, i64 %end"
-STATEMENTS = (FOR, STORE, UPDATE, CONTRACT, MATRICES, SORT_ROWS)
+STATEMENTS = (BLOCKS, FOR, STORE, UPDATE, CONTRACT, MATRICES, SORT_ROWS)
 RULES: Mapping[str, Rule] = {
     "for": emit_nest, "load": emit_load, "store": emit_store, "update": emit_update, "index": emit_index,
     "inside": emit_inside, "position": emit_position, "reduce": emit_reduce, "scratch": emit_scratch,
@@ -48,7 +48,7 @@ _MEMORY_WORK, _HEAVY_WORK, _SORT_WORK, _MATRIX_WORK = 16, 8, 1024, 512
 # Work units worth a thread of its own: some 15 microseconds.
 GRAIN = 1_000_000
 # Tasks that were counted by their work are each worth a thread.
-_TASK_WORK = 1 << 40
+TASK_WORK = 1 << 40
 
 
 @frozen
@@ -90,16 +90,32 @@ def emit_kernel(program: Program, name: str, kernel: Node, slots: Sequence[int])
     (region,) = kernel.regions
     table = dict(zip(region.inputs, slots, strict=True))
     dependence = Dependence(region)
-    parts: list[Part] = []
     if is_straight(region, table):
         with program.module.at(kernel.location, name):
             return [_emit_straight(program, name, region, table, dependence)]
+    return emit_parts(program, name, region, table, dependence, kernel.location)
+
+
+def emit_parts(
+    program: Program,
+    name: str,
+    region: Region,
+    table: Mapping[Value, int],
+    dependence: Dependence,
+    location: Location,
+) -> list[Part]:
+    """The parts of the statements of a region, in order."""
+    parts: list[Part] = []
     for number, nodes in enumerate(split(region, table)):
         last = nodes[-1]
         own = name if number == 0 else f"{name}.{number}"
-        with program.module.at(last.location if last.location.line else kernel.location, own):
+        with program.module.at(last.location if last.location.line else location, own):
             if last.op is CONTRACT:
                 parts.append(_emit_contract(program, own, last, table, dependence))
+            elif last.op is BLOCKS:
+                from adjit.compiler.llvm.emit_blocks import emit_blocks
+
+                parts.append(emit_blocks(program, own, nodes, table, dependence))
             else:
                 parts.append(_emit_part(program, own, nodes, table, dependence))
     return parts
@@ -277,4 +293,4 @@ def _emit_contract(
     )  # fmt: skip
     if tasks is None:
         return Part(name, 1, 0, f"{name}.tasks", workspace)
-    return Part(name, tasks, _TASK_WORK, workspace=workspace)
+    return Part(name, tasks, TASK_WORK, workspace=workspace)

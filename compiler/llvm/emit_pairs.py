@@ -113,7 +113,7 @@ def _goes_in_pairs(w: Writer, node: Node, steps: Sequence[Step]) -> bool:
 
 
 def _is_scratch(buffer: Value) -> bool:
-    return buffer.node is not None and buffer.node.op is SCRATCH
+    return buffer.node is not None and buffer.node.op is SCRATCH and not buffer.node.attributes["shared"]
 
 
 class _Twin:

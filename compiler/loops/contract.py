@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import TypeAlias
 
 from adjit.compiler.loops.collapse import merge
 from adjit.compiler.loops.ir import CONTRACT, STORE, address
@@ -18,6 +19,10 @@ from adjit.ir.ops.contraction import free_axes
 from adjit.ir.ops.structure import same_position
 from adjit.ir.shape import Dim, Size, product, size_names
 
+# The part of an axis that a contraction goes over: where it starts, and how long it is.
+Piece: TypeAlias = "tuple[Size, Size]"
+# That of an axis of an operand, 0 or 1, from its number and size.
+PieceOf: TypeAlias = "Callable[[int, int, Size], Piece]"
 # Fewer multiply-adds than this (16 x 16 x 16) are done sooner than the panels are packed.
 SMALL = 4096
 
@@ -73,11 +78,13 @@ class Axes:
 
     __slots__ = ("extents", "index", "variables")
 
-    def __init__(self, builder: PlacingBuilder, hint: str, extents: Sequence[Size]) -> None:
-        self.extents = [extent for extent in extents if extent != 1]
+    def __init__(self, builder: PlacingBuilder, hint: str, pieces: Sequence[Piece]) -> None:
+        self.extents = [extent for _, extent in pieces if extent != 1]
         self.variables = [builder.variable(hint) for _ in self.extents]
         names = iter(self.variables)
-        self.index: tuple[Size, ...] = tuple(0 if extent == 1 else next(names) for extent in extents)
+        self.index: tuple[Size, ...] = tuple(
+            start if extent == 1 else start + next(names) for start, extent in pieces
+        )
 
     @property
     def pairs(self) -> tuple[tuple[Dim, Size], ...]:
@@ -95,6 +102,38 @@ def lower_contraction(scalars: KernelScalars, group: Region, dot: Node, buffers:
         _contract(scalars, dot, partial(_destination, chain), buffers[end])
     else:
         _contract(scalars, dot, partial(_destination, chain), None, partial(_epilogue, end, chain, buffers))
+
+
+def lower_piece(
+    scalars: KernelScalars, result: Value, buffer: Value, piece: PieceOf, add: Callable[..., None] | None = None
+) -> None:
+    """The statement for a `piece` of each axis of the operands of the dot that `result` holds.
+
+    Its elements go to their places in `buffer`, or else `add(inside, sum, position, index)` stores them: the position
+    is that in `result`, the index that in the dot, and `inside` the scalars of the epilogue.
+    """
+    chain: list[Node] = []
+    node = result.node
+    while node is not None and (not chain or chain[0].op.name != "dot"):
+        chain.insert(0, node)
+        node = node.inputs[0].node
+    dot = chain[0]
+
+    def destination(index: tuple[Size, ...]) -> Size:
+        if buffer in scalars.scratch:
+            return address(buffer.type, scalars.local(buffer, index))
+        return _destination(chain, index)
+
+    def epilogue(place: tuple[Size, ...], inside: KernelScalars) -> None:
+        total = Value(dot.output.type.with_dims(()))
+        inside.builder.scope.region.inputs = (total,)
+        assert add is not None
+        add(inside, inside.builder.expr(total), destination(place), place)
+
+    if add is None:
+        _contract(scalars, dot, destination, buffer, piece=piece)
+    else:
+        _contract(scalars, dot, destination, None, epilogue, piece)
 
 
 def lower_interleave(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
@@ -122,26 +161,34 @@ def _interleaved(node: Node, start: Sequence[Size], x: Value | None, index: tupl
     return address(node.output.type, [i * by + begin for i, by, begin in zip(inside, step, start, strict=True)])
 
 
+def _whole(side: int, axis: int, dim: Size) -> Piece:
+    return 0, dim
+
+
 def _contract(
     scalars: KernelScalars,
     dot: Node,
     destination: Callable[[tuple[Size, ...]], Size],
     buffer: Value | None,
     epilogue: Callable[[tuple[Size, ...], KernelScalars], None] | None = None,
+    piece: PieceOf = _whole,
 ) -> None:
-    """The statement for a `dot`, whose elements go to their places in `buffer`, or else to an epilogue."""
+    """The statement for a `dot`, whose elements go to their places in `buffer`, or else to an epilogue.
+
+    It goes over a `piece` of each axis of the operands.
+    """
     builder = scalars.builder
     contract, batch = dot.attributes["contract"], dot.attributes["batch"]
     x, y = dot.inputs
-    dims = x.type.dims
+    pieces = [[piece(side, axis, dim) for axis, dim in enumerate(v.dims)] for side, v in enumerate((x, y))]
     free = [
         free_axes(v.type.ndim, contract[side], batch[side])  # type: ignore[index, arg-type]
         for side, v in enumerate((x, y))
     ]
-    outer = Axes(builder, "b", [dims[axis] for axis in batch[0]])  # type: ignore[index, union-attr]
-    rows = Axes(builder, "m", [x.dims[axis] for axis in free[0]])
-    columns = Axes(builder, "n", [y.dims[axis] for axis in free[1]])
-    summed = Axes(builder, "k", [dims[axis] for axis in contract[0]])  # type: ignore[index, union-attr]
+    outer = Axes(builder, "b", [pieces[0][axis] for axis in batch[0]])  # type: ignore[index, union-attr]
+    rows = Axes(builder, "m", [pieces[0][axis] for axis in free[0]])
+    columns = Axes(builder, "n", [pieces[1][axis] for axis in free[1]])
+    summed = Axes(builder, "k", [pieces[0][axis] for axis in contract[0]])  # type: ignore[index, union-attr]
     regions: list[Region] = []
     for side, (value, own) in enumerate(((x, rows), (y, columns))):
         axes = (*batch[side], *free[side], *contract[side])  # type: ignore[index, misc]
@@ -189,7 +236,9 @@ def _region(scalars: KernelScalars, kinds: Sequence[Axes], location: Location) -
         for variable, extent in kind.pairs:
             builder.scope.bounds.declare(str(variable), extent)
     builder.location = location
-    yield KernelScalars(builder, scalars.buffers, scalars.strict)
+    inside = KernelScalars(builder, scalars.buffers, scalars.strict)
+    inside.scratch = scalars.scratch
+    yield inside
     outside.taken |= builder.taken
 
 

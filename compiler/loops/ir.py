@@ -15,13 +15,17 @@ Meanings:
 
 - `fuse`: tensor-level group: one kernel will compute it; its region is ordinary tensor code.  With `rows`, the kernel
   loops over the first `rows` axes outside; `tiles` says of each result the number of rows that it is a sum over, or 0.
+  With `block`, which then holds products too, it goes through all its stages for that many rows after another.
 - `kernel`: a lowered group; region inputs are operand buffers, then result buffers.
 - `for`: loop nest over `var` with `extent`, first outermost.  `parallel`: iterations of the first variable are
   independent; `sequential`: those of the last variable depend on earlier ones.
+- `blocks`: statements for each index of `var` over `extent`, one after another, complete one before the next begins;
+  the `independent` first variables may run in any order.  Extents inside may depend on its variables.
 - `load`: element of a buffer; further operands `%p` are dynamic positions, named `_0`, `_1`, ... in `at`; with
   `masked`, the last operand is a bool, and where it is false nothing is read and the result is 0.
 - `store`: element of a buffer becomes the scalar; further operands as in `load`.
-- `scratch`: memory for some elements, of each thread its own, which begins with anything.
+- `scratch`: memory for some elements, of each thread its own, which begins with anything; `shared` if it passes them
+  from one statement of a `blocks` to others.
 - `update`: read-modify-write: element (kind)= scalar, kind in set, add, mul, max, min; further operands as in `load`.
 - `index`: the integer `value` of an index expression.
 - `inside`: true where every `[expression, extent]` of `of` has 0 <= expression < extent.
@@ -39,7 +43,8 @@ Exact forms: operands; attributes; regions; results.
 
     kernel      tensors; ; body: statements, no outputs; tensors
     for         ; var, extent, parallel: bool, sequential: bool; body, no outputs;
-    scratch     ; ; ; dtype[dims]: numbers
+    blocks      ; var, extent, independent: int; body: statements, no outputs;
+    scratch     ; shared: bool; ; dtype[dims]: numbers
     load        buffer, *positions, [mask]; at, masked: bool; ; dtype[]
     store       buffer, scalar, *positions, [mask]; at, masked: bool; ;
     update      buffer, scalar, *positions, [mask]; at, masked: bool, kind: str; ;
@@ -119,6 +124,7 @@ def _loop_op(name: str, summary: str) -> Primitive:
 FUSE = _loop_op("fuse", "Group of tensor ops that one kernel computes.")
 KERNEL = _loop_op("kernel", "A lowered group: loops over buffers.")
 FOR = _loop_op("for", "Loop nest.")
+BLOCKS = _loop_op("blocks", "Statements block by block.")
 SCRATCH = _loop_op("scratch", "Memory for a few elements.")
 LOAD = _loop_op("load", "Element of a buffer.")
 STORE = _loop_op("store", "Write an element of a buffer.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from adjit.compiler.loops.affine import Bounds
+from adjit.compiler.loops.blocks import lower_blocks
 from adjit.compiler.loops.contract import behind_layout, lower_contraction, lower_interleave, packed_dot
 from adjit.compiler.loops.ir import FUSE, INDEX, INSIDE, KERNEL, LOAD, SCRATCH, STORE
 from adjit.compiler.loops.place import PlacingBuilder
@@ -78,7 +79,8 @@ def lower_group(
 ) -> tuple[list[Value], Node]:
     """The kernel of a `fuse` node on `inputs`, and the results of the node that the kernel's results stand for.
 
-    Of a kernel by rows, results outside `used` are stored only if the kernel itself reads them back.
+    Of a kernel by rows, results outside `used` are stored only if the kernel itself reads them back; of one by blocks,
+    they are not.
     """
     (group,) = node.regions
     rows = node.attributes.get("rows")
@@ -87,7 +89,10 @@ def lower_group(
     sums = {inner: tile for inner, tile in zip(group.outputs, tiles, strict=True) if tile}
     plain = [inner for inner in group.outputs if inner not in sums]
     places, shared = Places({}, [], []), {}
-    if isinstance(rows, int):
+    block = node.attributes.get("block")
+    if isinstance(block, int):
+        kept = [(outer, inner) for outer, inner in kept if outer in used]
+    elif isinstance(rows, int):
         live = {inner: _buffer(inner) for outer, inner in kept if outer in used and inner not in sums}
         places = share_buffers(plain, rows, live)
         shared = {**places.buffers, **{inner: _buffer(inner) for inner in places.made}}
@@ -100,7 +105,9 @@ def lower_group(
     scalars = KernelScalars(PlacingBuilder(body, Bounds(least), taken), buffers, strict)
     scalars.positions = _positions(group)
     with scalars.builder.at(node.location):
-        if isinstance(rows, int):
+        if isinstance(block, int):
+            lower_blocks(scalars, node, results)
+        elif isinstance(rows, int):
             shared |= make_scratch(scalars, rows, places.scratch)
             lower_rows(scalars, rows, plain, shared, tile_totals(scalars, sums, results))
         else:

@@ -32,6 +32,21 @@ class Reach:
         return Reach(self.same and other.same, min(self.lead, other.lead))
 
 
+@frozen
+class Block:
+    """The rows start..start+length-1, of `total`, of the sample at `index`, and how many `columns` (None: all)."""
+
+    index: tuple[Size, ...]
+    start: Size
+    length: Size
+    total: Size
+    columns: Size | None = None
+
+    def row(self, number: Size) -> tuple[Size, ...]:
+        """The leading indices of a row of the block."""
+        return (*self.index, self.start + number)
+
+
 def reads_of(root: Node, is_read: Callable[[Value], bool]) -> tuple[set[Node], dict[Value, Reach]]:
     """The nodes that compute `root` from values that `is_read`, and how these are read."""
     nodes = {root: Reach(True, root.outputs[0].type.ndim)}
@@ -91,17 +106,21 @@ def lower_rows(
     outputs: Sequence[Value],
     buffers: Mapping[Value, Value],
     sums: Sequence[TileTotal] = (),
+    block: Block | None = None,
+    widths: Mapping[Value, tuple[Size, ...]] | None = None,
 ) -> None:
     """One loop over the first `rows` axes of `outputs`.  Those without a buffer are computed where they are needed.
 
-    Where there are `sums` over tiles of rows, the loop is cut into loops over tiles and over the rows of each.
+    Where there are `sums` over tiles of rows, the loop is cut into loops over tiles and over the rows of each.  With a
+    `block`, the loop goes over its rows only; `widths` are the extents of the rows of values that are not done whole.
     """
     stages = levels(outputs, rows)
     loops: dict[tuple[int, tuple[Size, ...]], list[Value]] = {}
     for value in outputs:
         # A value of the row as a whole is computed before the loops that use it, stored or not.
         if value in buffers or value.type.ndim == rows:
-            loops.setdefault((stages[value], value.dims[rows:]), []).append(value)
+            width = (widths or {}).get(value, value.dims[rows:])
+            loops.setdefault((stages[value], width), []).append(value)
     added: dict[int, list[TileTotal]] = {}
     for each in sums:
         stage = stages.get(each.term)
@@ -121,8 +140,8 @@ def lower_rows(
     if sums:
         _in_tiles(scalars, sums, outputs[0].dims[0], row_of)
         return
-    with scalars.loop(outputs[0].dims[:rows]) as row:
-        row_of(row)
+    with scalars.loop(outputs[0].dims[:rows] if block is None else (block.length,)) as row:
+        row_of(row if block is None else block.row(*row))
 
 
 def _store_columns(
@@ -205,10 +224,10 @@ def make_scratch(scalars: KernelScalars, rows: int, values: Sequence[Value]) -> 
     found = {}
     for value in values:
         type = value.type.with_dims(value.dims[rows:])
-        node = Node(SCRATCH, (), {}, (type,), scalars.builder.location)
+        node = Node(SCRATCH, (), {"shared": False}, (type,), scalars.builder.location)
         scalars.builder.perform(node)
         found[value] = node.output
-        scalars.scratch[node.output] = rows
+        scalars.scratch[node.output] = (rows, 0)
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from adjit.compiler.loops.affine import is_polynomial, rejoin
 from adjit.compiler.loops.collapse import collapse
-from adjit.compiler.loops.ir import FOR, INSIDE, LOAD, POSITION, REDUCE, address
+from adjit.compiler.loops.ir import BLOCKS, FOR, INSIDE, LOAD, POSITION, REDUCE, address
 from adjit.compiler.loops.place import PlacingBuilder
 from adjit.ir.builder import Expr
 from adjit.ir.errors import CompileError
@@ -51,7 +51,8 @@ class KernelScalars:
         self.strict = strict
         self.buffers = buffers
         self.written: set[Value] = set()  # buffers whose elements change
-        self.scratch: dict[Value, int] = {}  # buffers of one row, by how many indices say the row
+        # Buffers of one row or block: how many indices say which, and where the axis after these starts.
+        self.scratch: dict[Value, tuple[int, Size]] = {}
         self._guarded: dict[str, Size] = {}  # positions on axes that may be empty
         self._order = "sequential"
         self.positions: dict[Value, Value] = {}  # by a greatest or least element: the position of the same
@@ -162,7 +163,7 @@ class KernelScalars:
     ) -> tuple[tuple[Size, ...], list[Value], dict[str, Attribute]]:
         """The index, and the operands after the scalar and the attributes of an access."""
         builder = self.builder
-        at = tuple(builder.scope.bounds.simplify(i) for i in index[self.scratch.get(buffer, 0) :])
+        at = tuple(builder.scope.bounds.simplify(i) for i in self.local(buffer, index))
         masks = [builder.expr(builder.mask_value())] if builder.mask else []
         names = frozenset().union(*map(size_names, at))
         if conditions := [(Dim.named(name), extent) for name, extent in self._guarded.items() if name in names]:
@@ -175,6 +176,14 @@ class KernelScalars:
             whole = rejoin(address(buffer.type, flat))
             flat = (whole,) if is_polynomial(whole) else flat
         return at, operands, {"at": flat, "masked": bool(masks)}
+
+    def local(self, buffer: Value, index: Sequence[Size]) -> tuple[Size, ...]:
+        """The index in `buffer`, which holds perhaps one row or block only, of the element at `index` of the whole."""
+        if buffer not in self.scratch:
+            return tuple(index)
+        dropped, start = self.scratch[buffer]
+        first, *rest = index[dropped:]
+        return (first - start, *rest)
 
     # -- loops --------------------------------------------------------------------------------------------------------
     @contextmanager
@@ -195,6 +204,17 @@ class KernelScalars:
         if not sequential:
             collapse(attributes, scope.region)
         builder.perform(Node(FOR, (), attributes, (), builder.location, (scope.region,)), scope.reaches)
+
+    @contextmanager
+    def blocks(self, extents: Sequence[Size], independent: int) -> Iterator[tuple[Size, ...]]:
+        """A `blocks` over `extents`, of which the first `independent` are; yields the index."""
+        builder = self.builder
+        variables, kept, index = self._domain("b", extents)
+        with builder.inside(variables, kept) as scope:
+            yield index
+        apart = sum(extent != 1 for extent in extents[:independent])
+        attributes: dict[str, Attribute] = {"var": tuple(variables), "extent": tuple(kept), "independent": apart}
+        builder.perform(Node(BLOCKS, (), attributes, (), builder.location, (scope.region,)), scope.reaches)
 
     def _domain(self, hint: str, extents: Sequence[Size]) -> tuple[list[Dim], list[Size], tuple[Size, ...]]:
         kept = [extent for extent in extents if extent != 1]

@@ -64,7 +64,8 @@ def tile_totals(
         tile = tile_of(value.node) if value.node else None
         assert tile is not None
         place = lanes_of(value.dtype) if tile.whole else value.dims[1]
-        node = Node(SCRATCH, (), {}, (value.type.with_dims((place,)),), scalars.builder.location)
+        type = value.type.with_dims((place,))
+        node = Node(SCRATCH, (), {"shared": False}, (type,), scalars.builder.location)
         scalars.builder.perform(node)
         scalars.written.add(node.output)
         found.append(TileTotal(tile.term, tile.rows, tile.whole, node.output, results[value]))

@@ -100,6 +100,11 @@ class _Kernel:
         for _ in self._domain(node, backwards=node.attributes["parallel"]):
             self.statements(node.regions[0])
 
+    def _blocks(self, node: Node) -> None:
+        # One after another, as `independent` permits no more than to begin elsewhere.
+        for _ in self._domain(node):
+            self.statements(node.regions[0])
+
     def _scalar(self, node: Node) -> None:
         if node.op.name == "const":
             value = np.asarray(node.attributes["value"], node.output.dtype.storage)
