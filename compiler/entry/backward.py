@@ -86,7 +86,7 @@ from adjit.compiler.entry.known import (
     WATCH,
     WORKSPACE,
 )
-from adjit.compiler.entry.operands import array_of, in_order, integer, is_shaped, is_tensor, takes_array
+from adjit.compiler.entry.operands import array_of, in_order, integer, is_shaped, is_tensor
 from adjit.compiler.entry.results import drop, hold_all, make_array, make_tensor, replace
 from adjit.compiler.entry.serve import execute, mode_is_known, spread
 from adjit.compiler.llvm.words import known, room, set_word, word
@@ -403,7 +403,7 @@ def planned(tensor: int) -> int:
     plan = known(PLANS)
     while plan != 0:
         likely = word(word(plan + 8 * P_STEPS) + 8 * B_PULLBACK) == pullback and not word(plan + 8 * P_BUSY)
-        if likely and takes_array(word(plan + 8 * P_ROOT), array) and follows(plan, node):
+        if likely and is_shaped(word(plan + 8 * P_ROOT), array) and follows(plan, node):
             return gone_back(plan)
         plan = word(plan + 8 * P_NEXT)
     return -1

@@ -50,7 +50,7 @@ N_TYPES, REFERENCE = 91, 92
 SET_BASE = 94
 # The tables of methods stand from here on.
 TABLES = 96
-METHODS = 192
+METHODS = 224
 KNOWN_WORDS = TABLES + METHODS
 
 # -- a function's table ---------------------------------------------------------------------------------------------
@@ -100,8 +100,9 @@ MOST_OPERANDS, MOST_RESULTS, SHORT_TABLE, MOST_NUMBERS = 60, 256, 100, 60
 GIVEN_ROOM = MOST_OPERANDS + 2
 
 # An operand: kind, then dtype object (or bits of a number, or object), NumPy's dtype, rank, address of the sizes; what
-# `requires_grad` and `_leaf` are (0: whatever they are); the bytes of its data; what its gradient is (0: whatever).
-OPERAND_WORDS = 9
+# `requires_grad` and `_leaf` are (0: whatever they are); the bytes of its data; what its gradient is (0: whatever);
+# whether its elements must stand in order: else they are copied where they do not.
+OPERAND_WORDS = 10
 IS_TENSOR, IS_ARRAY, IS_FLOAT, IS_FIXED_FLOAT, IS_INTEGER, IS_FIXED_INTEGER, IS_OBJECT = 0, 1, 2, 3, 4, 5, 6
 # An input of the program: where it comes from, then the operand's number or an address.
 INPUT_WORDS = 2

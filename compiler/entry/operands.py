@@ -23,6 +23,7 @@ from adjit.compiler.entry.known import (
     FROM_OPERAND,
     FROM_READER,
     GUARDS,
+    IN_ORDER_COPY,
     IN_RECORDING,
     INPUT_LIST,
     INPUT_WORDS,
@@ -180,8 +181,8 @@ def is_shaped(wanted: int, array: int) -> int:
 
 
 def takes_array(wanted: int, array: int) -> int:
-    """Whether an array is as a signature wants it, and can be read where it stands."""
-    return is_shaped(wanted, array) and in_order(array)
+    """Whether an array is as a signature wants it."""
+    return is_shaped(wanted, array) and (word(wanted + 72) == 0 or in_order(array))
 
 
 def takes_leaf(wanted: int, tensor: int) -> int:
@@ -360,8 +361,28 @@ def read(function: int, cell: int) -> int:
     return is_float
 
 
-def place_inputs(signature: int, operands: int, buffers: int, cells: int) -> int:
-    """Fill a program's table with the addresses of its inputs; 0 where a number does not fit."""
+def ordered(array: int, copies: int) -> int:
+    """An array itself, or a copy whose elements stand in order, which joins a counted list; 0 where there is none."""
+    arguments = room(2)
+    if in_order(array):
+        return array
+    set_word(arguments, 0)
+    set_word(arguments + 8, array)
+    copy = PyObject_Vectorcall(known(IN_ORDER_COPY), arguments + 8, 1, 0)
+    if copy == 0:
+        PyErr_Clear()
+        return 0
+    count = word(copies) + 1
+    set_word(copies, count)
+    set_word(copies + 8 * count, copy)
+    return copy
+
+
+def place_inputs(signature: int, operands: int, buffers: int, cells: int, copies: int) -> int:
+    """Fill a program's table with the addresses of its inputs; 0 where a number does not fit.
+
+    Copies of arrays that are not in order join the counted list `copies`.
+    """
     source = word(signature + 8 * INPUT_LIST)
     count = word(signature + 8 * INPUTS)
     k = 0
@@ -369,7 +390,10 @@ def place_inputs(signature: int, operands: int, buffers: int, cells: int) -> int
         kind = word(source)
         which = word(source + 8)
         if kind == FROM_OPERAND:
-            which = word(array_of(word(operands + 8 * which)) + DATA)
+            array = ordered(array_of(word(operands + 8 * which)), copies)
+            if array == 0:
+                return 0
+            which = word(array + DATA)
         elif kind == FROM_READER:
             if not read(which, cells):
                 return 0
@@ -401,6 +425,8 @@ def stand_clear(signature: int, operands: int, count: int) -> int:
         k = 0
         while k < count:
             other = array_of(word(operands + 8 * k))
+            if other != 0 and not in_order(other):
+                return 0
             if other != 0 and word(other + DATA) < end and word(other + DATA) + word(wanted + 56) > start:
                 return 0
             wanted += 8 * OPERAND_WORDS
@@ -415,7 +441,7 @@ def may_be_written(signature: int, operands: int, count: int, recording: int) ->
     target = word(operands)
     array = array_of(target)
     wanted = signature + 8 * OPERAND_LIST
-    if half(array + FLAGS) & WRITEABLE == 0:
+    if half(array + FLAGS) & WRITEABLE == 0 or not in_order(array):
         return 0
     base = word(target + known(T_BASE))
     if recording and base != known(NONE) and word(base + known(T_REQUIRES)) == known(TRUE):
@@ -426,6 +452,8 @@ def may_be_written(signature: int, operands: int, count: int, recording: int) ->
     while k < count:
         wanted += 8 * OPERAND_WORDS
         other = array_of(word(operands + 8 * k))
+        if other != 0 and not in_order(other):
+            return 0
         if other != 0:
             first = word(other + DATA)
             last = first + word(wanted + 56)
@@ -438,5 +466,5 @@ def may_be_written(signature: int, operands: int, count: int, recording: int) ->
 FUNCTIONS = (
     is_tensor, array_of, integer, needed, mixed, bucket, in_order, is_shaped, takes_array, takes_leaf, takes, asked,
     says_true, guards_hold, stand_apart, has_structure, fits, fitting, stand_clear, may_be_written, number, read,
-    place_inputs,
+    ordered, place_inputs,
 )  # fmt: skip

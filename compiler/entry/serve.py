@@ -143,6 +143,8 @@ def computed(signature: int, operands: int, arrays: int) -> int:
     buffers = room(SHORT_TABLE)
     cells = room(MOST_NUMBERS)
     status = room(1)
+    copies = room(LEAVES_ROOM)
+    set_word(copies, 0)
     if word(signature + 8 * LONG_TABLE) != 0:
         buffers = word(signature + 8 * LONG_TABLE)
     own = word(signature + 8 * FLAGS) & OWN_MEMORY
@@ -154,9 +156,11 @@ def computed(signature: int, operands: int, arrays: int) -> int:
         new -= word(word(signature + 8 * COPIES))
     inputs = word(signature + 8 * INPUTS)
     writes = word(signature + 8 * WRITES)
-    if not place_inputs(signature, operands, buffers + 24, cells):
+    if not place_inputs(signature, operands, buffers + 24, cells, copies):
+        drop(copies + 8, word(copies))
         return PLAIN
     if not make_arrays(signature, count, arrays):
+        drop(copies + 8, word(copies))
         return 0
     place = buffers + 24 + 8 * inputs
     copy_before(signature, arrays + 8 * new)
@@ -172,6 +176,7 @@ def computed(signature: int, operands: int, arrays: int) -> int:
     set_word(buffers + 16, word(signature + 8 * ARENA))
     set_word(signature + 8 * BUSY, 1)
     execute(signature, operands, buffers)
+    drop(copies + 8, word(copies))
     set_word(signature + 8 * BUSY, 0)
     if word(status) != 0:
         drop(arrays, count)

@@ -30,6 +30,7 @@ from adjit.compiler.entry.known import (
     VIEW_TYPE,
     VIEW_WRITEABLE,
 )
+from adjit.compiler.entry.operands import in_order
 from adjit.compiler.entry.record import record
 from adjit.compiler.entry.results import new_tensor, replace
 from adjit.compiler.llvm.words import half, invoke, known, room, set_word, word
@@ -106,6 +107,8 @@ def view_served(signature: int, operands: int, needs: int) -> int:
     tensors = room(1)
     view = word(signature + 8 * VIEW)
     tensor = word(operands + 8 * word(view + 8 * VIEW_OPERAND))
+    if not in_order(word(tensor + known(T_ARRAY))):
+        return -1
     if word(view + 8 * VIEW_RANK) < 0:
         Py_IncRef(tensor)
         return tensor

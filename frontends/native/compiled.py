@@ -24,7 +24,7 @@ from adjit.native.entry import native_entry
 from adjit.native.guards import guards_of
 from adjit.native.install import install
 from adjit.native.operation import put_into
-from adjit.native.signature import Operand, Signature, is_plain, number_input, operand_for, work_of
+from adjit.native.signature import Operand, Signature, is_plain, is_readable, number_input, operand_for, work_of
 from adjit.native.structure import TakenApart, is_node, plan_of
 from adjit.native.templates import Templates
 from adjit.running import CompiledPullback
@@ -66,8 +66,8 @@ class NativeCalls:
         if attempts == _ATTEMPTS or len(self._attempts) > 4 * _LIMIT:
             return
         self._attempts[key] = attempts + 1
-        operands = Operands(call, args, kwargs, entry.takes_gradients)
-        if not operands.fit:
+        operands = Operands(call, args, kwargs, entry)
+        if not operands.fit or not all(entry.layouts.values()):
             return
         if entry.differentiable and STATE.recording:
             signature = _recorded_signature(entry, call, operands, result)
@@ -91,8 +91,8 @@ class Operands:
     whether the function takes what their gradients are.
     """
 
-    def __init__(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], gradients: bool) -> None:
-        self.gradients = gradients
+    def __init__(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], entry: Entry) -> None:
+        self.gradients = entry.takes_gradients
         self.structure: list[int] | None = None
         self.values: tuple[Any, ...] = args
         order: Sequence[int] = range(len(args))
@@ -111,11 +111,15 @@ class Operands:
         self.fit = all(self._can_be_read(value, leaf, place in self.numbers) for place, (value, leaf) in pairs)
         where = {leaf: place for place, leaf in enumerate(order)}
         self.places = [where[n] for n, leaf in enumerate(call.leaves) if isinstance(leaf, Tensor)]
+        self.layouts = entry.layouts
         self.types = [leaf._dtype if isinstance(leaf, Tensor) else None for leaf in leaves]
 
     def wanted(self) -> list[Operand]:
         """What a signature wants of each."""
-        return [_operand(x, n in self.numbers, self.gradients) for n, x in enumerate(self.values)]
+        wanted = [_operand(x, n in self.numbers, self.gradients) for n, x in enumerate(self.values)]
+        for index in self.layouts:
+            wanted[self.places[index]].in_order = True
+        return wanted
 
     def needs(self) -> int:
         """A bit for each operand whose gradient is wanted."""
@@ -125,7 +129,7 @@ class Operands:
         if not isinstance(value, (Tensor, np.ndarray)):
             return value is leaf or is_number
         fresh = not self.gradients or not isinstance(value, Tensor) or value._grad is None
-        return fresh and is_plain(value) and type(value) in _plain_types()
+        return fresh and is_readable(value) and type(value) in _plain_types()
 
 
 def _signature(entry: Entry, call: Call, operands: Operands) -> Signature | None:

@@ -19,7 +19,7 @@ from adjit.dtypes import dtype
 from adjit.ir.errors import CompileError
 from adjit.native.entry import Entry, address, mixed
 from adjit.native.program import Watched, number_array
-from adjit.native.signature import UNSERVED, Signature, is_plain, number_input, operand_for, work_of
+from adjit.native.signature import UNSERVED, Signature, is_readable, number_input, operand_for, work_of
 from adjit.native.structure import leaves_of, with_leaves
 from adjit.native.view_words import view_block
 from adjit.native.watching import Step, example, watch
@@ -100,7 +100,7 @@ class Operation:
             return
         if self.in_place and needs:
             return  # the target's history changes, and that of its views
-        if watched.result.requires_grad:
+        if watched.steps and watched.result.requires_grad:
             recorded = watched.recorded()
             if recorded is None:
                 return
@@ -227,7 +227,7 @@ def _kind(operands: tuple[Any, ...], form: Any, *, free: bool) -> Any:
     for x in operands:
         if type(x) in (float, int):
             parts.append(type(x) if free and not recording else (type(x), x))
-        elif isinstance(x, Tensor) and x._array is not None and x._dtype not in UNSERVED and is_plain(x):
+        elif isinstance(x, Tensor) and x._array is not None and x._dtype not in UNSERVED and is_readable(x):
             parts.append((x._dtype, x._array.shape, x.requires_grad))
         elif x is None or x is Ellipsis or type(x) in (bool, str, dtype):
             parts.append((type(x), id(x)))

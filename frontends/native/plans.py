@@ -92,8 +92,8 @@ class _Plan:
         block[k.P_ROOT] = self._list(self._array_words([tape.root.type]))
         block[k.P_NODES], block[k.P_LEAVES], block[k.P_SAVED] = len(tape.order), len(gradients), len(saved)
         block[k.P_STEPS] = self._list([word for node in tape.order for word in self._step(tape, node)])
-        made = [w for c in gradients for w in result_words(c.type, c.type.dtype.storage, self.kept)]
-        block[k.P_RESULT_LIST] = self._list(made)
+        new = [w for c in gradients for w in result_words(c.type, c.type.dtype.storage, self.kept)]
+        block[k.P_RESULT_LIST] = self._list(new)
         for place, size in (
             (k.P_NODE_ROOM, len(tape.order)), (k.P_LEAF_ROOM, len(gradients)), (k.P_ARRAY_ROOM, len(saved)),
             (k.P_RESULT_ROOM, len(gradients)),

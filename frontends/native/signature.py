@@ -41,6 +41,7 @@ class Operand:
     leaf: int = 0
     nbytes: int = 0
     gradient: int = 0
+    in_order: bool = False
 
 
 def operand_for(value: Any, *, fixed: bool) -> Operand:
@@ -127,7 +128,7 @@ class Signature:
         for operand in self.operands:
             dims = self._list(operand.dims)
             tail += [operand.kind, operand.what, operand.storage, len(operand.dims), dims]
-            tail += [operand.requires_grad, operand.leaf, operand.nbytes, operand.gradient]
+            tail += [operand.requires_grad, operand.leaf, operand.nbytes, operand.gradient, operand.in_order]
         self.kept += [self.executable, sizes, self.operands, self.results, self.recorded, self.guards, self.apart]
         self.kept += [self.names, self.written, self.gradients, self.copies, self.view]
         return np.concatenate([head, np.array(tail, np.uint64)])
@@ -182,14 +183,15 @@ def number_input(dtype: DType, position: int) -> tuple[int, int] | None:
     return None if kind is None else (kind, position)
 
 
-def is_plain(value: Any) -> bool:
-    """Whether the native entry may read an operand's data where it stands."""
-    if isinstance(value, Tensor):
-        array = value._array
-        if array is None or dtype_of_storage(array.dtype) is not value._dtype:
-            return False
-    else:
-        array = value
+def is_readable(value: Any) -> bool:
+    """Whether the native entry may take an operand's data: where it stands, or a copy in order."""
+    if not isinstance(value, Tensor):
+        return True
+    return value._array is not None and dtype_of_storage(value._array.dtype) is value._dtype
+
+
+def is_plain(array: np.ndarray) -> bool:
+    """Whether a program may read an array where it stands."""
     return bool(array.flags.c_contiguous and array.flags.aligned)
 
 

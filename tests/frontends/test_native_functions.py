@@ -53,6 +53,7 @@ CALLS: dict[str, tuple[str, list[str], Callable[..., Any]]] = {
     "permute": ("Tensor.permute", ["image"], lambda image: image.permute(0, 2, 3, 1)),
     "expand": ("Tensor.expand", ["row"], lambda row: row.expand(4, -1)),
     "turned": ("Tensor.T", ["x"], lambda x: x.T),
+    "turned operand": ("Tensor.__matmul__", ["x", "w"], lambda x, w: x @ w.t()),
     "of the namespace": ("sin", ["x"], lambda x: torch.sin(x)),
     "list of tensors": ("cat", ["x", "x"], lambda x, y: torch.cat([x, y], dim=1)),
     "tuple of tensors": ("stack", ["x", "x"], lambda x, y: torch.stack((x, y))),
