@@ -13,7 +13,10 @@ from adjit.ir.shape import Size, evaluate, product, size_names
 # What a named size is taken to be where only an estimate is needed.
 TYPICAL = 64
 # Instructions an element beyond the one of plain arithmetic; polynomials of some 20 terms for functions.
-FUNCTIONS = frozenset({"exp", "exp2", "log", "log1p", "expm1", "sin", "cos", "tanh", "atan2", "erf", "pow"})
+FUNCTIONS = frozenset({
+    "exp", "exp2", "log", "log1p", "expm1", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh",
+    "tanh", "erf", "pow",
+})  # fmt: skip
 COSTS = {**dict.fromkeys(FUNCTIONS, 20.0), "div": 4.0, "sqrt": 4.0, "mod": 6.0, "gather": 4.0, "random_bits": 150.0}
 # Bytes of an array that memory holds, not a cache; sources of a value beyond which their number does not matter.
 LARGE = 8 << 20

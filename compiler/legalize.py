@@ -27,7 +27,7 @@ HALVES = (F16, BF16)
 # Ops that only move elements do so in any dtype.
 MOVES = frozenset({"where", "cast", "bitcast", "scatter_set", "gather", "detach"})
 # Named scalar ops that have native code of their own.
-NATIVE = frozenset({"exp2"})
+NATIVE = frozenset({"acos", "asin", "atan", "cosh", "exp2", "sinh", "tan"})
 # A kernel has a loop for each operand of a concat.
 WIDEST_CONCAT = 32
 # The longest side of matrices that have kernels: for larger ones LAPACK's blocks are worth the call of the host.

@@ -310,7 +310,8 @@ def cost(region: Region) -> int:
 
 
 HEAVY = frozenset({
-    "exp", "exp2", "log", "log1p", "expm1", "sin", "cos", "tanh", "atan2", "erf", "pow", "div", "mod", "sqrt",
+    "exp", "exp2", "log", "log1p", "expm1", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh",
+    "tanh", "erf", "pow", "div", "mod", "sqrt",
 })  # fmt: skip
 
 

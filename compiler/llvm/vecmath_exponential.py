@@ -20,7 +20,7 @@ from adjit.compiler.llvm.vecmath_lanes import (
     power_of_two,
 )
 from adjit.compiler.llvm.vecmath_scale import scale, scale_normal
-from adjit.ir.types import F32, F64, DType
+from adjit.ir.types import F32, F64
 
 # ln 2 as the sum of two numbers of the dtype.
 LN2: Table = {
@@ -92,20 +92,22 @@ def tanh(function: Function, ty: LLType, x: str) -> str:
 def _exp(x: Lanes) -> Lanes:
     low, high = _EXP_RANGE[x.type.dtype]
     x = (x > high).choose(high, x)
-    return scale(*_exp_parts((x < low).choose(low, x), x.type.dtype))
+    tail, n, exponent = reduced((x < low).choose(low, x))
+    return scale(tail + 1.0, n, exponent)
 
 
-def _exp_parts(x: Lanes, precision: DType) -> tuple[Lanes, Lanes, Lanes]:
-    """(e^r, n, n as an integer) with e^x = e^r 2^n, for x in exp's range, or NaN."""
+def reduced(x: Lanes) -> tuple[Lanes, Lanes, Lanes]:
+    """(e^r - 1, n, n as an integer) with e^x = e^r 2^n, for x in exp's range, or NaN."""
     high, low = LN2[x.type.dtype]
     n, exponent = nearest_multiple(x, LOG2_E)
     r = fma(-n, low, fma(-n, high, x))
-    return fma(r * r, polynomial(r, _EXP[precision]), r) + 1.0, n, exponent
+    return fma(r * r, polynomial(r, _EXP[x.type.dtype]), r), n, exponent
 
 
-def normal_exp(x: Lanes, precision: DType | None = None) -> Lanes:
-    """e^x where that is a normal number, or x is NaN; only as precise as `precision` needs, if given."""
-    return scale_normal(*_exp_parts(x, precision or x.type.dtype))
+def normal_exp(x: Lanes) -> Lanes:
+    """e^x where that is a normal number, or x is NaN."""
+    tail, n, exponent = reduced(x)
+    return scale_normal(tail + 1.0, n, exponent)
 
 
 def exp_of_sum(high: Lanes, low: Lanes) -> Lanes:

@@ -178,6 +178,9 @@ class Lanes:
     def __abs__(self) -> Lanes:
         return self._intrinsic("fabs")
 
+    def sqrt(self) -> Lanes:
+        return self._intrinsic("sqrt")
+
     def floor(self) -> Lanes:
         return self._intrinsic("floor")
 

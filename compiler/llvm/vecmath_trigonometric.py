@@ -1,4 +1,4 @@
-"""sin, cos: x = q pi/2 + r with |r| <= pi/4, then a polynomial in r chosen and signed by q.
+"""sin, cos, tan: x = q pi/2 + r with |r| <= pi/4, then polynomials in r chosen and signed by q.
 
 Up to a bound the reduction subtracts three parts of pi/2 by fma (Cody and Waite 1980); lanes beyond it are computed
 one by one, under a branch, from as many bits of 2/pi as they need (Payne and Hanek 1983).  The polynomials and the
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 from adjit.compiler.llvm.text import Function, LLType
 from adjit.compiler.llvm.vecmath_lanes import (
@@ -52,6 +53,27 @@ _COS: Table = {
         -1.1358616799536888e-11,
     ),
 }
+# tan(r) = r + r^3 T(r^2): relative error 2^-29 and 2^-59.
+_TAN: Table = {
+    F32: (0.333333522, 0.1333258897, 0.05406745151, 0.02124679461, 0.01092042774, -1.046836951e-05, 0.004422657192),
+    F64: (
+        0.3333333333333338,
+        0.1333333333332529,
+        0.05396825397293568,
+        0.021869488398526708,
+        0.008863237932166408,
+        0.0035921008165168936,
+        0.0014560457268078249,
+        0.0005888650337985661,
+        0.0002437450259007643,
+        8.358505696629504e-05,
+        6.715583811767513e-05,
+        -2.552792123275378e-05,
+        4.852979154493577e-05,
+        -2.4212966986019694e-05,
+        9.783700203907157e-06,
+    ),
+}
 
 
 def sin(function: Function, ty: LLType, x: str) -> str:
@@ -64,35 +86,45 @@ def cos(function: Function, ty: LLType, x: str) -> str:
     return call_shared(function, "cos", ty, (x,), _cos)
 
 
+def tan(function: Function, ty: LLType, x: str) -> str:
+    """The tangent, for every finite x; NaN at infinity.  Error: 1.62 ULP in f32 and f64."""
+    return call_shared(function, "tan", ty, (x,), _tan)
+
+
 def _sin(x: Lanes) -> Lanes:
     (tiny,) = _TINY[x.type.dtype]
-    return (abs(x) < tiny).choose(x, _with_large_lanes(x, "sin", 0))
+    return (abs(x) < tiny).choose(x, _with_large_lanes(x, "sin", partial(_sine_of_turned, turn=0)))
 
 
 def _cos(x: Lanes) -> Lanes:
-    return _with_large_lanes(x, "cos", 1)
+    return _with_large_lanes(x, "cos", partial(_sine_of_turned, turn=1))
 
 
-def _with_large_lanes(x: Lanes, name: str, turn: int) -> Lanes:
-    """sin(x + turn pi/2): all lanes by the short reduction, then the large ones again by the long."""
+def _tan(x: Lanes) -> Lanes:
+    (tiny,) = _TINY[x.type.dtype]
+    return (abs(x) < tiny).choose(x, _with_large_lanes(x, "tan", _tangent_of_turned))
+
+
+def _with_large_lanes(x: Lanes, name: str, value: Callable[[Lanes, Lanes, Lanes], Lanes]) -> Lanes:
+    """`value(r, its correction, q)` of x: all lanes by the short reduction, then the large ones again by the long."""
     (bound,) = _LARGE[x.type.dtype]
 
-    def sine_of_large(lane: Lanes) -> Lanes:
-        return _sine_of_turned(*reduce_large(lane), turn)
+    def of_large(lane: Lanes) -> Lanes:
+        return value(*reduce_large(lane))
 
     def shared(lane: Lanes) -> Lanes:
         shared_name = f"{name}_large"
         return Lanes(
             lane.function,
             lane.type,
-            call_shared(lane.function, shared_name, lane.type, (lane.text,), sine_of_large, inline=False),
+            call_shared(lane.function, shared_name, lane.type, (lane.text,), of_large, inline=False),
         )
 
     size = abs(x)
-    small = _sine_of_turned(*_reduce_small(x), turn)
+    small = value(*_reduce_small(x))
     large = (size >= bound) & (size < math.inf)
-    value = large.choose(_each_lane(shared, large.any(), large.choose(x, bound)), small)
-    return (size < math.inf).choose(value, math.nan)
+    found = large.choose(_each_lane(shared, large.any(), large.choose(x, bound)), small)
+    return (size < math.inf).choose(found, math.nan)
 
 
 def _each_lane(scalar: Callable[[Lanes], Lanes], needed: str, x: Lanes) -> Lanes:
@@ -140,3 +172,11 @@ def _sine_of_turned(r: Lanes, correction: Lanes, q: Lanes, turn: int) -> Lanes:
     value = (quarter & 1).equal(1).choose(cosine, sine)
     sign_bit = r.format.integer.bits - 1
     return (value.bits() ^ ((quarter << (sign_bit - 1)) & (-1 << sign_bit))).as_float(dtype)
+
+
+def _tangent_of_turned(r: Lanes, correction: Lanes, q: Lanes) -> Lanes:
+    """tan(r + correction + q pi/2)."""
+    z = r * r
+    rest = fma(r * z, polynomial(z, _TAN[r.type.dtype]), correction)
+    tangent = r + fma(correction, z, rest)
+    return (q & 1).equal(1).choose(-1.0 / tangent, tangent)

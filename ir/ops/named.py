@@ -293,8 +293,8 @@ def cosh(x: Any) -> Any:
     return far / 2 * far + 0.5 / far / far
 
 
-# From here on asinh(x) is log(2x) to the last bit of a float64, and x*x is not needed.
-_LARGE = 1e9
+# From here on asinh(x) and acosh(x) are log(2x), and log1p(x) is log(x), to the last bit of a float64.
+_LARGE = 2.0**58
 # Below this the cubic term of asinh and atanh is less than half a unit in the last place of a float64.
 _SMALL = 1e-8
 
@@ -303,8 +303,9 @@ _SMALL = 1e-8
 def asinh(x: Any) -> Any:
     """log(x + sqrt(x*x + 1)), as an odd function without cancellation."""
     size = abs_(x)
-    middle = log1p(size + size * size / (1 + sqrt(1 + size * size)))
-    value = where(size < _LARGE, middle, log(size) + math.log(2))
+    bounded = minimum(size, _LARGE)
+    middle = size + bounded * bounded / (1 + sqrt(1 + bounded * bounded))
+    value = log1p(where(size < _LARGE, middle, size)) + where(size < _LARGE, 0, math.log(2))
     return where(size < _SMALL, x, where(x < 0, -value, value))
 
 
@@ -312,7 +313,8 @@ def asinh(x: Any) -> Any:
 def acosh(x: Any) -> Any:
     """log(x + sqrt(x*x - 1)), without cancellation at 1; NaN below 1."""
     above = x - 1
-    return where((x > -1) & (x < _LARGE), log1p(above + sqrt(above * (above + 2))), log(x) + math.log(2))
+    middle = above + sqrt(above * (above + 2))
+    return log1p(where(x < _LARGE, where(x > -1, middle, math.nan), x)) + where(x < _LARGE, 0, math.log(2))
 
 
 @scalar(singular=True, x="1/((1 - x)*(1 + x))")
