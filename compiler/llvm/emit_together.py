@@ -329,7 +329,7 @@ def _run(w: Writer, loop: RowLoop, same: dict[object, Register], totals: Mapping
             totals[node].add(w.register(node.inputs[1]))
             continue
         key = _meaning(w, loop, node)
-        if key is not None and key in same:
+        if key is not None and key in same and node.op is not STORE:
             w.registers[node.output] = same[key]
             continue
         w.emit_node(node)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import adjit as torch
 from adjit.compiler import tile_sums
 from adjit.compiler.llvm import emit_pairs, emit_together
 from adjit.compiler.pipeline import compile_graph, llvm_of
@@ -81,3 +82,19 @@ def test_bits_are_those_of_loops_in_turn(
         assert text.count("phi i64") < longer.count("phi i64")
     if program is softmax and shape[1] < 20000:
         assert text.count("call <") > longer.count("call <")
+
+
+def test_a_loop_may_store_over_what_another_read() -> None:
+    def normalised(x: Any, weight: Any, bias: Any) -> Any:
+        return torch.nn.functional.layer_norm(x, (48,), weight, bias)
+
+    def program(x: Any, *weights: Any) -> Any:
+        first, second = normalised(x, *weights[:2]), normalised(x, *weights[2:])
+        outputs = first, second, torch.cat([x, torch.tanh(second)])
+        return outputs, torch.autograd.grad(sum(output.sin().sum() for output in outputs), (x, *weights))
+
+    torch.manual_seed(0)
+    given = [torch.randn(*shape, requires_grad=True) for shape in ((130, 48), *4 * [(48,)])]
+    for group, expected in zip(torch.compile(program)(*given), program(*given), strict=True):
+        for found, exact in zip(group, expected, strict=True):
+            torch.testing.assert_close(found, exact, rtol=1e-4, atol=1e-4)
