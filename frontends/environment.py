@@ -78,9 +78,8 @@ class Environment:
             now = self._parts(container)
             if not _holds_still(now, parts):
                 return f"what a {type(container).__name__} holds: {_shown(parts)} -> {_shown(now)}"
-        for tensor, before in self._hooked:
-            if hook_numbers(tensor) != before:
-                return "the hooks on a captured tensor"
+        if not self.hooks_hold():
+            return "the hooks on a captured tensor"
         for module, state in self._states:
             after = self._state(module)
             if after != state:
@@ -117,6 +116,14 @@ class Environment:
     def watch(self, tensors: Iterable[Tensor]) -> None:
         """Take the hooks on the gradients of captured tensors into the snapshot."""
         self._hooked = [(tensor, hook_numbers(tensor)) for tensor in tensors if tensor.requires_grad]
+
+    def lifts(self, container: Any, key: Any) -> bool:
+        """Whether what stands in a container under a key counts as an argument."""
+        return (id(container), key) in self._lifted
+
+    def hooks_hold(self) -> bool:
+        """Whether the hooks on the gradients of captured tensors are what they were."""
+        return all(hook_numbers(tensor) == before for tensor, before in self._hooked)
 
     def _parts(self, container: Any) -> tuple[Any, ...]:
         """What a list or dict holds, keys first; ABSENT for what counts as an argument."""

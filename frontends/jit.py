@@ -99,7 +99,7 @@ class CompiledFunction:
         call, entry = self.served(args, kwargs)
         entry.calls += 1
         result = run_entry(self, entry, call)
-        if entry.calls > 1 and not (entry.effects or entry.turned or call.lifted):
+        if entry.calls > 1 and not entry.turned:
             self._learn(entry, call, args, kwargs, result)
         return result
 

@@ -60,6 +60,10 @@ SLOW, MISS = 0, 1
 # signature.
 FIXED, BY_MODE = 2, 3
 WHERE_RECORDED, ALWAYS, NEVER = 0, 1, 2
+# Places whose content counts as operands, after the arguments' leaves: a counted list, or 0.  A place: what it is in,
+# that, and the key, the offset of the slot or the index.
+LIFTED, LIFTED_WORDS = 4, 3
+IN_DICT, IN_CELL, IN_SLOT, IN_LIST = 0, 1, 2, 3
 # Set in the needs of a call that records, where recording is part of the signature.
 IN_RECORDING = 1 << 62
 BUCKETS, BUCKET_COUNT = 8, 64

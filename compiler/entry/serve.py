@@ -34,6 +34,7 @@ from adjit.compiler.entry.known import (
     IS_RECORDING,
     IS_TRACING,
     LEAVES_ROOM,
+    LIFTED,
     LONG_TABLE,
     M_VERSION,
     MAIN,
@@ -67,6 +68,7 @@ from adjit.compiler.entry.known import (
     WRITTEN_WORDS,
 )
 from adjit.compiler.entry.operands import array_of, fitting, integer, may_be_written, needed, place_inputs, stand_clear
+from adjit.compiler.entry.places import lifted
 from adjit.compiler.entry.record import record
 from adjit.compiler.entry.results import drop, hold_all, make_arrays, make_tensors, replace, returned
 from adjit.compiler.entry.trees import any_nodes, arguments_taken_apart, mixed_words
@@ -283,10 +285,12 @@ def served(table: int, operands: int, count: int, names: int, words: int) -> int
 
 
 def served_apart(table: int, arguments: int, count: int, names: int) -> int:
-    """The same for arguments with nodes or names among them, which are taken apart."""
+    """The same for arguments with nodes or names among them, which are taken apart, or with lifted places."""
     words = room(STRUCTURE_ROOM)
     leaves = room(LEAVES_ROOM)
     if not arguments_taken_apart(arguments, count, names, words, leaves):
+        return PLAIN
+    if word(table + 8 * LIFTED) != 0 and not lifted(table, leaves):
         return PLAIN
     # A guard, or another thread, may change what holds them.
     hold_all(leaves + 8, word(leaves))
@@ -375,10 +379,12 @@ def adjit_compiled(self: int, arguments: int, count: int, names: int) -> int:
     holder = word(self + known(C_TABLE))
     found = PLAIN
     if holder != 0 and word(holder + TYPE) == known(ARRAY):
-        if names == 0 and count <= MOST_OPERANDS and not any_nodes(arguments, count):
-            found = served(word(holder + DATA), arguments, count, 0, 0)
+        table = word(holder + DATA)
+        flat = names == 0 and count <= MOST_OPERANDS and not any_nodes(arguments, count)
+        if flat and word(table + 8 * LIFTED) == 0:
+            found = served(table, arguments, count, 0, 0)
         else:
-            found = served_apart(word(holder + DATA), arguments, count, names)
+            found = served_apart(table, arguments, count, names)
     if found < 0 and found >= PLAIN:
         return spread(known(C_CALL), self, arguments, count, names)
     return found

@@ -12,21 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adjit import trees
+from adjit import effects, trees
 from adjit.autograd.record import Record, close
 from adjit.call import Call
 from adjit.compiler.entry import known as k
-from adjit.entry import Entry
+from adjit.effects import Effect, Refill
+from adjit.entry import Entry, Output
 from adjit.ir.graph import Graph
 from adjit.ir.shape import evaluate
 from adjit.ir.types import U16, TensorType
-from adjit.native.entry import native_entry
-from adjit.native.guards import guards_of
+from adjit.native.entry import address, native_entry
+from adjit.native.guards import guards_of, place_words
 from adjit.native.install import install
 from adjit.native.operation import put_into
 from adjit.native.signature import Operand, Signature, is_plain, is_readable, number_input, operand_for, work_of
 from adjit.native.structure import TakenApart, is_node, plan_of
 from adjit.native.templates import Templates
+from adjit.places import Place
 from adjit.running import CompiledPullback
 from adjit.runtime.executable import Executable
 from adjit.runtime.interpreter import bind_sizes
@@ -50,6 +52,8 @@ class NativeCalls:
         self._signatures: list[tuple[Signature, np.ndarray]] = []
         self._served: dict[int, list[np.ndarray]] = {}
         self._attempts: dict[Any, int] = {}
+        self._lifted: list[Place] = []
+        self._lifted_words: np.ndarray | None = None
         if self.table is not None:
             compiled._table = self.table
 
@@ -61,13 +65,15 @@ class NativeCalls:
         """Make a signature of calls like this one, which gave `result`, if the native entry can serve them."""
         if self.table is None or len(self._signatures) >= _LIMIT:
             return
+        if any(effect.owner >= 0 for effect in entry.effects):  # the arguments are no longer what they were
+            return
         key = (id(entry), call.key, call.shapes)
         attempts = self._attempts.get(key, 0)
         if attempts == _ATTEMPTS or len(self._attempts) > 4 * _LIMIT:
             return
         self._attempts[key] = attempts + 1
         operands = Operands(call, args, kwargs, entry)
-        if not operands.fit or not all(entry.layouts.values()):
+        if not operands.fit or not all(entry.layouts.values()) or not self._lift(call):
             return
         if entry.differentiable and STATE.recording:
             signature = _recorded_signature(entry, call, operands, result)
@@ -83,9 +89,27 @@ class NativeCalls:
             self._signatures.append((signature, words))
             self._served.setdefault(id(entry), []).append(words)
 
+    def _lift(self, call: Call) -> bool:
+        """Whether the places that the table lifts are the call's; the first call that has some says which."""
+        assert self.table is not None
+        places = [place for place, _ in call.lifted]
+        if places and not self._lifted:
+            words = [place_words(place) for place in places]
+            if None in words:
+                return False
+            flat = [len(words), *(word for triple in words if triple is not None for word in triple)]
+            self._lifted = places
+            self._lifted_words = np.array(flat, np.uint64)
+            self.table[k.BUCKETS :] = 0  # signatures of calls without them
+            self._signatures.clear()
+            self.table[k.LIFTED] = address(self._lifted_words)
+        return [place.identity for place in places] == [place.identity for place in self._lifted]
+
 
 class Operands:
     """The operands of a call as the native entry sees them: the arguments, or the leaves of nested and named ones.
+
+    What stands at lifted places follows them.
 
     `places` is the operand of each tensor of the call; `fit` whether all can be read where they stand; `gradients`
     whether the function takes what their gradients are.
@@ -98,19 +122,24 @@ class Operands:
         order: Sequence[int] = range(len(args))
         self.fit = True
         self._kept: Any = None
-        if kwargs or any(map(is_node, args)):
+        if kwargs or call.lifted or any(map(is_node, args)):
             self._kept = apart = TakenApart(args, kwargs, call.structure)
             self.structure, self.values, order = apart.words, tuple(apart.leaves), apart.order
             self.fit = apart.fits
-        self.fit = self.fit and len(self.values) == len(call.leaves) and len(self.values) <= k.MOST_OPERANDS
+        count = len(self.values)
+        self.fit = self.fit and count == len(call.leaves) and count + len(call.lifted) <= k.MOST_OPERANDS
         if not self.fit:
             return
+        lifted = [place.read() for place, _ in call.lifted]
+        self.values += tuple(lifted)
         self.numbers = frozenset(place for place, leaf in enumerate(order) if leaf in call.numbers)
-        leaves = [call.leaves[leaf] for leaf in order]
+        self.numbers |= {count + n for n, found in enumerate(lifted) if type(found) in (int, float)}
+        leaves = [*(call.leaves[leaf] for leaf in order), *(item for _, item in call.lifted)]
         pairs = enumerate(zip(self.values, leaves, strict=True))
         self.fit = all(self._can_be_read(value, leaf, place in self.numbers) for place, (value, leaf) in pairs)
         where = {leaf: place for place, leaf in enumerate(order)}
         self.places = [where[n] for n, leaf in enumerate(call.leaves) if isinstance(leaf, Tensor)]
+        self.places += [count + n for n, (_, item) in enumerate(call.lifted) if isinstance(item, Tensor)]
         self.layouts = entry.layouts
         self.types = [leaf._dtype if isinstance(leaf, Tensor) else None for leaf in leaves]
 
@@ -320,13 +349,16 @@ def _inputs(entry: Entry, operands: Operands) -> list[tuple[int, int]] | None:
 def _plan(entry: Entry, operands: Operands, fresh: dict[int, int], kept: list[Any]) -> list[int] | None:
     """The plan of what the call returns; what it points to joins `kept`."""
     found: list[tuple[int, int, int]] = []
-    for output in entry.outputs:
+    count = len(entry.outputs)
+    for output in entry.all_outputs():
         told = 0
         if output.fault is not None:  # the result cannot be gone back from, and says why
             kept.append(partial(close, name=output.name, fault=output.fault))
             told = id(kept[-1])
         match output.kind:
             case "graph" if output.index in fresh:
+                found.append((k.A_RESULT, fresh[output.index], told))
+            case "number" if output.index in fresh and len(found) >= count:
                 found.append((k.A_RESULT, fresh[output.index], told))
             case "argument" if isinstance(operands.values[operands.places[output.index]], Tensor):
                 found.append((k.AN_OPERAND, operands.places[output.index], 0))
@@ -336,4 +368,18 @@ def _plan(entry: Entry, operands: Operands, fresh: dict[int, int], kept: list[An
                 found.append((k.AN_OBJECT, id(output.value), 0))
             case _:
                 return None
-    return plan_of(entry.structure, found, kept)
+    result = plan_of(entry.structure, found[:count], kept)
+    if result is None or not entry.effects:
+        return result
+    if len(found) - count >= k.MOST_PARTS:
+        return None
+    kept.append(partial(_finish, entry.effects, entry.all_outputs()[count:]))
+    return [k.MADE_BY, 1 + len(found) - count, id(kept[-1]), *result, *(w for part in found[count:] for w in part)]
+
+
+def _finish(changes: Sequence[Effect | Refill], outputs: Sequence[Output], result: Any, *parts: Any) -> Any:
+    """The result of a call, after its changes of Python were made."""
+    pairs = zip(outputs, parts, strict=True)
+    leaves = iter([part.item() if output.kind == "number" else part for output, part in pairs])
+    effects.apply(changes, (), lambda wanted: [next(leaves) for _ in wanted])
+    return result

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from adjit.compiler.entry import known as k
 from adjit.entry import Entry
 from adjit.environment import Environment, simple_attributes
 from adjit.epoch import EPOCH
@@ -60,7 +61,12 @@ def guards_of(entry: Entry) -> Guards | None:
     """The guards of a traced program; None where only Python can check them."""
     found = Guards()
     found.checks = list(entry.checks)
-    found.slot(EPOCH, "count")
+    environment = entry.environment
+    if entry.effects:
+        found.checks.append(environment.hooks_hold)
+        found.kept.append(environment)
+    else:
+        found.slot(EPOCH, "count")
     for source in entry.sources:
         if source.kind == "tensor":
             assert source.tensor is not None
@@ -68,8 +74,8 @@ def guards_of(entry: Entry) -> Guards | None:
             found.slot(source.tensor._memory, "array")
             if source.tensor._base is None:
                 found.slot(source.tensor, "_requires_grad")
-    environment = entry.environment
-    if environment.volatile and not _add_environment(found, environment):
+    # A program with effects changes Python itself: then everything is compared at every call.
+    if (environment.volatile or entry.effects) and not _add_environment(found, environment):
         return None
     return found if len(found.words) + len(found.names) < _MOST else None
 
@@ -97,16 +103,17 @@ def _add_environment(found: Guards, environment: Environment) -> bool:
         if type(item) is dict and all(type(key) is str for key in item):
             found.count(item)
             for key in item:
-                found.name(item, key)
+                if not environment.lifts(item, key):
+                    found.name(item, key)
         else:
             others = True
     if others:
         found.checks.append(environment.containers_hold)
         found.kept.append(environment)
-    return all(_add_module(found, module) for module in environment.modules)
+    return all(_add_module(found, module, environment) for module in environment.modules)
 
 
-def _add_module(found: Guards, module: Any) -> bool:
+def _add_module(found: Guards, module: Any, environment: Environment) -> bool:
     """Add the state of a module that its `forward` can read."""
     own = module.__dict__
     if type(own) is not dict:
@@ -115,7 +122,8 @@ def _add_module(found: Guards, module: Any) -> bool:
     found.kept.append(module)
     found.count(own)
     for name in simple_attributes(module):
-        found.name(own, name)
+        if not environment.lifts(own, name):
+            found.name(own, name)
     for table in TABLES:
         content = own.get(table)
         found.name(own, table)
@@ -125,13 +133,28 @@ def _add_module(found: Guards, module: Any) -> bool:
             return False
         found.count(content)
         for name in content:
-            found.name(content, name)
+            if not environment.lifts(content, name):
+                found.name(content, name)
     for parameter in own.get("_parameters", {}).values():
         if isinstance(parameter, Tensor):
             if parameter._base is not None:
                 return False
             found.slot(parameter, "_requires_grad")
     return _add_forward(found, type(module))
+
+
+def place_words(place: Place) -> tuple[int, int, int] | None:
+    """A place as the native entry reads it; None for one that only Python reads."""
+    container, key = place.container, place.key
+    if type(container) is dict:
+        return k.IN_DICT, id(container), id(key)
+    if isinstance(container, CellType):
+        return k.IN_CELL, id(container), 0
+    if type(container) is list:
+        return k.IN_LIST, id(container), key
+    if not isinstance(container, type) and _is_slot(container, key):
+        return k.IN_SLOT, id(container), slot_offset(type(container), key)
+    return None
 
 
 def _is_slot(owner: Any, name: Any) -> bool:

@@ -1,8 +1,8 @@
 """What a call costs, beside PyTorch where it is installed: `python -m tests.bench.calls [--rounds N] [--only TEXT]`.
 
-Compiled calls, eager operations (recording and not), backward, import; with `--only symbolic`, functions of floats made
-from SymPy, beside SymPy's own.  In each round every contender runs once, in
-turn, on one thread; a figure is the median over the rounds, a ratio the median of the rounds' ratios.
+Compiled calls, eager operations (recording and not), backward, steps of training, import; with `--only symbolic`,
+functions of floats made from SymPy, beside SymPy's own.  In each round every contender runs once, in turn, on one
+thread; a figure is the median over the rounds, a ratio the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,17 @@ OPS: dict[str, Callable[[Any, Any], Any]] = {
     "sum": lambda x, y: x.sum(),
     "mean": lambda x, y: x.mean(),
     "less": lambda x, y: x < y,
+    "element": lambda x, y: x[3],
+    "slice": lambda x, y: x[2:5],
+    "view": lambda x, y: x.view(-1, 5),
+    "remainder": lambda x, y: x % y,
+}
+# Of the namespace, and of lists.
+FUNCTIONS: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "sin": lambda library, x, y: library.sin(x),
+    "where": lambda library, x, y: library.where(x < y, x, y),
+    "cat": lambda library, x, y: library.cat([x, y]),
+    "zeros": lambda library, x, y: library.zeros(10),
 }
 
 
@@ -50,6 +62,8 @@ def eager_cases() -> Iterator[Case]:
         for name, function in OPS.items():
             for size in SIZES:
                 yield f"eager {name}, {size} elements, {mode}", _operation(function, (size,), recording)
+        for name, called in FUNCTIONS.items():
+            yield f"eager {name}, 10 elements, {mode}", _of_namespace(called, recording)
         for size in (10, 32):
             yield f"eager matmul, {size}x{size}, {mode}", _operation(lambda x, y: x @ y, (size, size), recording)
 
@@ -60,6 +74,14 @@ def _operation(
     def case(library: Any) -> Callable[[], object]:
         x, y = (library.rand(*shape, requires_grad=recording) for _ in range(2))
         return lambda: function(x, y)
+
+    return case
+
+
+def _of_namespace(called: Callable[[Any, Any, Any], Any], recording: bool) -> Callable[[Any], Callable[[], object]]:
+    def case(library: Any) -> Callable[[], object]:
+        x, y = (library.rand(10, requires_grad=recording) for _ in range(2))
+        return lambda: called(library, x, y)
 
     return case
 
@@ -128,6 +150,36 @@ def compiled_cases() -> Iterator[Case]:
     yield "compiled call, NumPy array", on_arrays
     yield "compiled call, tensor and number", with_number
     yield "compiled call, dict of tensors", on_dict
+
+
+def training_cases() -> Iterator[Case]:
+    """A step of a small model's training: eager, with the model compiled and the rest eager, and compiled whole."""
+    sizes = {"8-16-4 batch 1": ((8, 16, 4), 1), "64-64-10 batch 32": ((64, 64, 10), 32)}
+
+    def step_of(sizes: tuple[int, ...], batch: int, kind: str, optimizer: str) -> Callable[[Any], Callable[[], object]]:
+        def case(library: Any) -> Callable[[], object]:
+            nn = library.nn
+            layers = [nn.Linear(a, b) for a, b in pairwise(sizes)]
+            model = nn.Sequential(*(item for layer in layers for item in (layer, nn.ReLU())))
+            adjusting = getattr(library.optim, optimizer)(model.parameters(), lr=1e-3)
+            x, labels = library.rand(batch, sizes[0]), library.zeros(batch, dtype=library.int64)
+            called = _compiled(library, model) if kind == "model compiled" else model
+
+            def step() -> object:
+                adjusting.zero_grad()
+                loss = nn.functional.cross_entropy(called(x), labels)
+                loss.backward()
+                adjusting.step()
+                return loss
+
+            return _compiled(library, step) if kind == "compiled" else step
+
+        return case
+
+    for name, (layers, batch) in sizes.items():
+        for kind in ("eager", "model compiled", "compiled"):
+            for optimizer in ("SGD", "Adam"):
+                yield f"training step, {kind}, {name}, {optimizer}", step_of(layers, batch, kind, optimizer)
 
 
 def symbolic_cases() -> Iterator[tuple[str, Callable[[], object], Callable[[], object]]]:
@@ -207,7 +259,7 @@ def run(rounds: int, only: str, seconds: float) -> list[Figure]:
         torch.set_num_threads(1)
         libraries.append(torch)
     figures = []
-    for name, case in (*compiled_cases(), *eager_cases(), *backward_cases()):
+    for name, case in (*compiled_cases(), *eager_cases(), *backward_cases(), *training_cases()):
         if only in name:
             calls = [case(library) for library in libraries]
             for call in calls:
