@@ -147,6 +147,7 @@ def choose(node: Node, dependence: Dependence, native: int) -> Choice:
         return Choice(None, reason="a loop inside is cut instead")
     reduces = [inner for inner in _direct(region) if inner.op is REDUCE]
     fixed = any(in_order(inner) for inner in reduces)
+    side_by_side = fixed or any(str(inner.attributes["kind"]) in ("max", "min") for inner in reduces)
     best, best_time = Choice(None, reason=_refusal(node)), float("inf")
     for name, extent in zip(_independent(node), extents_of(node), strict=True):
         if name is None:
@@ -155,7 +156,7 @@ def choose(node: Node, dependence: Dependence, native: int) -> Choice:
         time = time_along(region, name, extent, lanes, dependence)
         time += sum(_PARTIAL / lanes for inner in reduces if in_lanes(inner) and not is_unrolled(inner))
         if lanes > 1 and time < float("inf") and time <= best_time:  # of equals the innermost
-            best, best_time = Choice(name, lanes, fixed), time
+            best, best_time = Choice(name, lanes, side_by_side), time
     if best.variable is not None and reduces and not fixed:
         own = sum(time_of_reduce(inner, dependence, native) + _fold_time(inner) for inner in reduces)
         if own < best_time:

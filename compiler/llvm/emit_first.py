@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from adjit.compiler.llvm.emit_choice import extents_of, is_unrolled, variables_of
+from adjit.compiler.llvm.emit_choice import cost, extents_of, is_unrolled, variables_of
 from adjit.compiler.llvm.emit_domain import each_written_out, whole_domain
-from adjit.compiler.llvm.emit_fold import Pair, fold_pairs, pick_first
-from adjit.compiler.llvm.emit_index import uniform
+from adjit.compiler.llvm.emit_fold import Pair, better_of, fold_pairs, pick_first
+from adjit.compiler.llvm.emit_index import lane_numbers, uniform
 from adjit.compiler.llvm.emit_loops import neutral, vector_loop
 from adjit.compiler.llvm.emit_state import Register, Writer
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import INDEX
 from adjit.ir.graph import Node
 from adjit.ir.shape import Dim
-from adjit.ir.types import BOOL
+from adjit.ir.types import BOOL, I32
+
+# Bodies of fewer operations run as several vectors abreast, which do not wait for each other; lanes of them all.
+_SMALL, _ABREAST, _WIDEST = 12, 4, 64
 
 
 def emit_first(w: Writer, node: Node, lanes: int) -> None:
@@ -79,28 +82,65 @@ def _across(w: Writer, node: Node) -> None:
 
 
 def _along(w: Writer, node: Node, lanes: int) -> None:
-    """The first in each lane, then among the lanes; a lane that has seen nothing has index -1."""
-    f, kind = w.f, str(node.attributes["kind"])
-    types = LLType(node.outputs[0].type.dtype, lanes), LLType(node.outputs[1].type.dtype, lanes)
-    best, index = w.slot(types[0]), w.slot(types[1])
-    w.write(best, types[0].constant(neutral(kind, types[0].dtype)))
-    w.write(index, types[1].constant(-1))
+    """The first in each lane, at each width that the loop runs at, then among the lanes."""
+    kind, (value, index) = str(node.attributes["kind"]), (LLType(output.type.dtype) for output in node.outputs)
+    name, extent = variables_of(node)[0], extents_of(node)[0]
+    abreast = max(1, min(_ABREAST, _WIDEST // lanes)) if cost(node.regions[0]) <= _SMALL else 1
+    wide = lanes * abreast
+    widths = [wide]
+    if abreast > 1 and not (isinstance(extent, int) and extent % wide == 0):
+        widths.append(lanes)
+    is_short = isinstance(extent, int) and extent < 1 << 31
+    types = value, LLType(I32) if is_short else index
+    size = uniform(w, extent)
+    filled = w.f.let(f"icmp sge i64 {size}, {wide}")
+    firsts = {width: _Firsts(w, kind, types, width, filled if width == wide else None) for width in widths}
 
     def body() -> None:
         w.run(node.regions[0])
-        old, new = Pair(w.read(best), w.read(index)), _pair(w, node)
-        fresh = f.let(f"icmp slt {types[1].llvm} {old.index}, {types[1].constant(0)}")
-        found = pick_first(w, kind, types, old, new, fresh)
-        for slot, before, after in ((best, old.value, found.value), (index, old.index, found.index)):
-            if w.mask is not None:
-                after = f.let(
-                    f"select <{lanes} x i1> {w.mask}, {slot.type.llvm} {after}, {slot.type.llvm} {before}"
-                )
-            w.write(slot, after)
+        firsts[w.lanes].add(_pair(w, node))
 
-    name, extent = variables_of(node)[0], extents_of(node)[0]
-    known = extent if isinstance(extent, int) else None
-    vector_loop(w, name, "0", uniform(w, extent), lanes, body, known)
-    found = fold_pairs(w, kind, types, Pair(w.read(best), w.read(index)))
-    w.registers[node.outputs[0]] = Register(found.value, LLType(types[0].dtype))
-    w.registers[node.outputs[1]] = Register(found.index, LLType(types[1].dtype))
+    vector_loop(w, name, "0", size, lanes, body, extent if isinstance(extent, int) else None, abreast)
+    found, *others = (fold_pairs(w, kind, first.types, first.pair()) for first in firsts.values())
+    for other in others:
+        found = better_of(w, kind, types, found, other)
+    place = w.f.let(f"sext i32 {found.index} to {index.llvm}") if is_short else found.index
+    w.registers[node.outputs[0]] = Register(found.value, value)
+    w.registers[node.outputs[1]] = Register(place, index)
+
+
+class _Firsts:
+    """The first greatest (least) pair in each of `lanes` lanes; index -1 where none was seen.
+
+    Where the i1 `filled` holds, all lanes are sure to see their own number first, so that nothing can be less than what
+    they begin with.
+    """
+
+    def __init__(self, w: Writer, kind: str, types: tuple[LLType, LLType], lanes: int, filled: str | None) -> None:
+        self.w, self.kind, self.filled = w, kind, filled
+        value, index = self.types = LLType(types[0].dtype, lanes), LLType(types[1].dtype, lanes)
+        self.best, self.index = w.slot(value), w.slot(index)
+        w.write(self.best, value.constant(neutral(kind, value.dtype)))
+        start = index.constant(-1)
+        if filled is not None:
+            numbers = lane_numbers(lanes, index.dtype.bits)
+            start = w.f.let(f"select i1 {filled}, {index.llvm} {numbers}, {index.llvm} {start}")
+        w.write(self.index, start)
+
+    def pair(self) -> Pair:
+        return Pair(self.w.read(self.best), self.w.read(self.index))
+
+    def add(self, new: Pair) -> None:
+        """Take in a vector of pairs, in the lanes that exist."""
+        w, f, old, index = self.w, self.w.f, self.pair(), self.types[1]
+        if index.dtype is I32:
+            new = Pair(new.value, f.let(f"trunc <{index.lanes} x i64> {new.index} to {index.llvm}"))
+        fresh = None
+        if self.filled is None or w.mask is not None:
+            fresh = f.let(f"icmp slt {index.llvm} {old.index}, {index.constant(0)}")
+        found = pick_first(w, self.kind, self.types, old, new, fresh)
+        for slot, before, after in ((self.best, old.value, found.value), (self.index, old.index, found.index)):
+            if w.mask is not None:
+                type = slot.type.llvm
+                after = f.let(f"select <{index.lanes} x i1> {w.mask}, {type} {after}, {type} {before}")
+            w.write(slot, after)

@@ -86,11 +86,18 @@ class Pair:
 
 
 def pick_first(
-    w: Writer, kind: str, types: tuple[LLType, LLType], old: Pair, new: Pair, fresh: str, *, by_index: bool = False
+    w: Writer,
+    kind: str,
+    types: tuple[LLType, LLType],
+    old: Pair,
+    new: Pair,
+    fresh: str | None,
+    *,
+    by_index: bool = False,
 ) -> Pair:
     """The better of two pairs: a NaN, else the greater (less); of equals the old one, or that of smaller index.
 
-    `fresh` says that there is no old pair.
+    `fresh` says that there is no old pair; None: there is.
     """
     f, (value, index) = w.f, types
     bools = LLType(BOOL, value.lanes).llvm
@@ -106,7 +113,8 @@ def pick_first(
         sooner = f.let(f"icmp slt {index.llvm} {new.index}, {old.index}")
         equal = f.let(f"and {bools} {_equal(w, value, old.value, new.value)}, {sooner}")
         better = f.let(f"or {bools} {better}, {equal}")
-    better = f.let(f"or {bools} {better}, {fresh}")
+    if fresh is not None:
+        better = f.let(f"or {bools} {better}, {fresh}")
     return Pair(
         *(
             f.let(f"select {bools} {better}, {type.llvm} {after}, {type.llvm} {before}")
@@ -130,20 +138,23 @@ def fold_pairs(w: Writer, kind: str, types: tuple[LLType, LLType], pair: Pair) -
     """The best pair among lanes; a lane whose index is negative holds none."""
     while types[0].lanes > 1:
         half = types[0].lanes // 2
-        narrow = types[0].dtype, types[1].dtype
         pieces = [halves(w, type, name) for type, name in zip(types, (pair.value, pair.index), strict=True)]
-        types = LLType(narrow[0], half), LLType(narrow[1], half)
-        old, new = Pair(pieces[0][0], pieces[1][0]), Pair(pieces[0][1], pieces[1][1])
-        zero = types[1].constant(0)
-        fresh = w.f.let(f"icmp slt {types[1].llvm} {old.index}, {zero}")
-        found = pick_first(w, kind, types, old, new, fresh, by_index=True)
-        # Where the second half holds none, the first stands.
-        bools = LLType(BOOL, half).llvm
-        none = w.f.let(f"icmp slt {types[1].llvm} {new.index}, {zero}")
-        pair = Pair(
-            *(
-                w.f.let(f"select {bools} {none}, {type.llvm} {before}, {type.llvm} {after}")
-                for type, before, after in ((types[0], old.value, found.value), (types[1], old.index, found.index))
-            )
-        )
+        types = LLType(types[0].dtype, half), LLType(types[1].dtype, half)
+        pair = better_of(w, kind, types, Pair(pieces[0][0], pieces[1][0]), Pair(pieces[0][1], pieces[1][1]))
     return pair
+
+
+def better_of(w: Writer, kind: str, types: tuple[LLType, LLType], old: Pair, new: Pair) -> Pair:
+    """The better of two pairs, of equals that of smaller index; one whose index is negative is none."""
+    zero = types[1].constant(0)
+    fresh = w.f.let(f"icmp slt {types[1].llvm} {old.index}, {zero}")
+    found = pick_first(w, kind, types, old, new, fresh, by_index=True)
+    # Where there is no new pair, the old one stands.
+    bools = LLType(BOOL, types[0].lanes).llvm
+    none = w.f.let(f"icmp slt {types[1].llvm} {new.index}, {zero}")
+    return Pair(
+        *(
+            w.f.let(f"select {bools} {none}, {type.llvm} {before}, {type.llvm} {after}")
+            for type, before, after in ((types[0], old.value, found.value), (types[1], old.index, found.index))
+        )
+    )
