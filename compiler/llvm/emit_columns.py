@@ -27,6 +27,7 @@ from adjit.compiler.llvm.emit_prefetch import columns_ahead
 from adjit.compiler.llvm.emit_reduce import fused_product, run_length
 from adjit.compiler.llvm.emit_split import emit_split, is_split
 from adjit.compiler.llvm.emit_state import Ramp, Register, Slot, Uniform, Writer
+from adjit.compiler.llvm.emit_transposed import crossing, emit_crossing
 from adjit.compiler.llvm.gemm_tile import counted, offset
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import LOAD, REDUCE
@@ -107,6 +108,8 @@ def emit_nest(w: Writer, node: Node, span: tuple[str, str] | None = None) -> Non
         emit_split(w, node, span)
     elif choice.variable is None:
         emit_rows(w, node, span)
+    elif (across := crossing(w, node, choice)) is not None:
+        emit_crossing(w, node, span, across)
     else:
         emit_for(w, node, span)
 
