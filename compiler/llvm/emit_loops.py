@@ -13,6 +13,7 @@ from adjit.compiler.llvm.emit_state import Ramp, Register, Uniform, Writer
 from adjit.compiler.llvm.emit_stream import emit_streaming, streamed_buffers
 from adjit.compiler.llvm.gemm_tile import below, counted, when
 from adjit.compiler.llvm.text import LLType
+from adjit.compiler.loops.ir import LOAD, STORE, UPDATE
 from adjit.ir.graph import Node, Value
 from adjit.ir.shape import Size
 from adjit.ir.types import DType
@@ -37,10 +38,13 @@ def emit_for(w: Writer, node: Node, span: tuple[str, str] | None = None) -> None
         choice = choose(node, w.dependence, w.native_lanes(loop_dtype(region)))
     once = cost(region) > _LARGE
     abreast = _ABREAST if choice.abreast and cost(region) <= _SMALL else 1
+    early = _early(w, node)
 
     def nest(depth: int) -> None:
+        for first in early.get(depth, ()):
+            w.emit_node(first)
         if depth == len(names):
-            with w.scope():
+            with w.scope(), w.without(early):
                 w.run(region)
             return
         name, extent = names[depth], extents[depth]
@@ -69,6 +73,30 @@ def emit_for(w: Writer, node: Node, span: tuple[str, str] | None = None) -> None
         emit_streaming(w, streamed, span[0] if span and len(names) == 1 else "0", lambda: nest(0))
     else:
         nest(0)
+
+
+def _early(w: Writer, node: Node) -> dict[int, list[Node]]:
+    """What a nest computes outside its inner loops, by the number of loops around it: what depends on no inner one.
+
+    LLVM would not move a load before a loop that stores, nor code with branches.
+    """
+    (region,) = node.regions
+    names = variables_of(node)
+    written = {w.memory_of(inner.inputs[0]) for inner in region.walk() if inner.op in (STORE, UPDATE)}
+    inside, found = set(region.nodes), dict[int, list[Node]]()
+    depths: dict[Node, int] = {}
+    for inner in region.nodes:
+        plain = inner.op is LOAD and len(inner.inputs) == 1 and w.memory_of(inner.inputs[0]) not in written
+        safe = inner.op.family == "scalar" and inner.output.type.dtype.is_float
+        if not (plain or safe):
+            continue
+        used = w.dependence.of(inner.output)
+        depth = max((place + 1 for place, name in enumerate(names) if name in used), default=0)
+        makers = [value.node for value in inner.inputs if value.node in inside]
+        if depth < len(names) and all(maker in depths for maker in makers):
+            depths[inner] = depth
+            found.setdefault(depth, []).append(inner)
+    return found
 
 
 def scalar_loop(w: Writer, name: str, begin: str, end: str, body: Body) -> None:

@@ -122,6 +122,7 @@ class Writer:
         self.streams = False  # whether any do
         self.interior: set[str] = set()  # variables on which all bounds tests hold here
         self.fetched: Mapping[Node, int] = {}  # loads that fetch ahead, and by how many elements
+        self._early: frozenset[Node] = frozenset()  # nodes that are computed further out
         self._body = function.lines
         self._every = self._frames = [Frame({})]
         self._depths: dict[str, int] = {}  # of variables: the frame that binds them
@@ -226,8 +227,20 @@ class Writer:
         for node in region.nodes:
             self.emit_node(node)
 
+    @contextmanager
+    def without(self, early: Mapping[int, Iterable[Node]]) -> Iterator[None]:
+        """Code around which the nodes `early` are computed already."""
+        before = self._early
+        self._early = before.union(*early.values())
+        try:
+            yield
+        finally:
+            self._early = before
+
     def emit_node(self, node: Node) -> None:
-        """Emit one node."""
+        """Emit one node, unless it is computed further out."""
+        if node in self._early:
+            return
         rule = self.rules.get(node.op.name)
         if rule is None and node.op.family != "scalar":
             raise CompileError(f"{node.op.name} is no op of the loop level")
