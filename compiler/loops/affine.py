@@ -133,7 +133,25 @@ class Bounds:
         whole, rest = self._split(left, right)
         if self.is_inside(rest, right):
             return whole if kind == "//" else rest
+        if isinstance(right, int) and (parts := self._digits(rest, right)) is not None:
+            # (g*a + b) // (g*n) is a // n, and the remainder g*(a % n) + b, where 0 <= b < g.
+            step, high, low = parts
+            if kind == "//":
+                return whole + self.simplify(high // (right // step))
+            return step * self.simplify(high % (right // step)) + low
         return whole + rest // right if kind == "//" else rest % right
+
+    def _digits(self, size: Size, right: int) -> tuple[int, Size, Size] | None:
+        """`g`, `a`, `b` with size = g*a + b, 0 <= b < g, and g a divisor of `right` other than 1 and itself."""
+        if not isinstance(size, Dim):
+            return None
+        steps = {abs(c) for _, c in size.terms if 1 < abs(c) < right and right % abs(c) == 0}
+        for step in sorted(steps, reverse=True):
+            high = Dim({m: c // step for m, c in size.terms if c % step == 0}) + 0
+            low = size - step * high
+            if self.is_inside(low, step):
+                return step, high, low
+        return None
 
     def _split(self, left: Size, right: Size) -> tuple[Size, Size]:
         """`whole`, `rest` with left = whole*right + rest, taking out every variable whose coefficient is a multiple."""

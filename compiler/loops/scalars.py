@@ -8,6 +8,7 @@ from typing import Any
 
 from adjit.compiler.loops.affine import is_polynomial, rejoin
 from adjit.compiler.loops.collapse import collapse
+from adjit.compiler.loops.divide import divide
 from adjit.compiler.loops.ir import BLOCKS, FOR, INSIDE, LOAD, POSITION, REDUCE, address
 from adjit.compiler.loops.place import PlacingBuilder
 from adjit.ir.builder import Expr
@@ -203,6 +204,7 @@ class KernelScalars:
         }  # fmt: skip
         if not sequential:
             collapse(attributes, scope.region)
+            divide(attributes, scope.region, builder.scope.bounds, lambda: builder.variable("i"))
         builder.perform(Node(FOR, (), attributes, (), builder.location, (scope.region,)), scope.reaches)
 
     @contextmanager
@@ -278,6 +280,7 @@ class KernelScalars:
             "order": "any" if kind in ORDERLESS or not results[0].dtype.is_float else order,
         }  # fmt: skip
         collapse(attributes, scope.region)
+        divide(attributes, scope.region, builder.scope.bounds, lambda: builder.variable("r"))
         depths = scope.reaches | {builder.depth_of(value) for value in scope.region.outputs}
         node = builder.place(
             REDUCE, (), attributes, [element.type for element in results],

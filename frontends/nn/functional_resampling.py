@@ -147,6 +147,14 @@ def _along(weight: Tensor, input: Tensor, axis: int) -> Tensor:
     return found
 
 
+def _repeats(extent: int, count: int, scale: float | None) -> int:
+    """How often each entry stands where that is equally often and surely exact, by a power of two; else 0."""
+    if not (isinstance(extent, int) and isinstance(count, int)) or extent == 0 or count % extent:
+        return 0
+    times = count // extent
+    return times if times & times - 1 == 0 and times > 0 and scale in (None, times) else 0
+
+
 def resample_nearest(
     input: Tensor, sizes: tuple[int, ...], scales: tuple[float | None, ...], exact: bool
 ) -> Tensor:
@@ -154,6 +162,12 @@ def resample_nearest(
     for number, (count, scale) in enumerate(zip(sizes, scales, strict=True)):
         axis = number + 2
         extent = input.shape[axis]
+        times = _repeats(extent, count, scale)
+        if times:
+            shape = input.shape
+            wide = input.unsqueeze(axis + 1).expand(*shape[: axis + 1], times, *shape[axis + 1 :])
+            input = wide.reshape(*shape[:axis], count, *shape[axis + 1 :])
+            continue
         place = _floating(counted(count, 0), input)
         index = ((place + 0.5 if exact else place) * _step(extent, count, scale)).floor().long().clamp(0, extent - 1)
         input = take(input, axis, index)
