@@ -352,12 +352,12 @@ def chain_matmul(*matrices: Tensor) -> Tensor:
 
 @composite("LinalgCross")
 def _cross(input: Tensor, other: Tensor, dim: int) -> Tensor:
-    from adjit.rearranging import roll
+    from adjit.joining import cat
+    from adjit.shaping import narrow
 
-    return sub(
-        mul(roll(input, -1, dim), roll(other, -2, dim)),
-        mul(roll(input, -2, dim), roll(other, -1, dim)),
-    )
+    a, b = ([narrow(x, dim, place, 1) for place in range(3)] for x in (input, other))
+    turns = ((1, 2), (2, 0), (0, 1))
+    return cat([sub(mul(a[i], b[j]), mul(a[j], b[i])) for i, j in turns], dim)
 
 
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:

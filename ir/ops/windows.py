@@ -137,15 +137,25 @@ def _(
     k: Scalars, index: Sequence[Size], x: ElementFunction, *, axes: Axes, size: Shape, stride: tuple[int, ...],
     dilation: tuple[int, ...], shape: Shape,
 ) -> Element:  # fmt: skip
-    def term(*places: Size) -> Element:
-        outer = list(index)
+    steps = tuple(zip(axes, size, stride, dilation, strict=True))
+    # Of windows that stand apart few reach an element: these are counted, not the places in a window.
+    counts = tuple(-(-length // step) if gap == 1 else length for _, length, step, gap in steps)
+
+    def term(*turns: Size) -> Element:
+        outer, places = list(index), list(turns)
         conditions: list[tuple[Size, Size]] = []
-        for axis, place, step, gap in zip(axes, places, stride, dilation, strict=True):
-            distance = index[axis] - place * gap
-            if step != 1:
-                conditions.append((distance % step, 1))
-            outer[axis] = distance // step
+        for number, (axis, length, step, gap) in enumerate(steps):
+            if gap == 1:
+                outer[axis] = index[axis] // step - turns[number]
+                places[number] = index[axis] % step + turns[number] * step
+                if length % step:
+                    conditions.append((places[number], length))
+            else:
+                distance = index[axis] - turns[number] * gap
+                if step != 1:
+                    conditions.append((distance % step, 1))
+                outer[axis] = distance // step
             conditions.append((outer[axis], x.type.dims[axis]))
         return k.select(k.inside(conditions), lambda: x(*outer, *places), lambda: k.constant(0, x.type.dtype))
 
-    return k.reduce("sum", tuple(size), term) if axes else x(*index)
+    return k.reduce("sum", counts, term) if axes else x(*index)

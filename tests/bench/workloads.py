@@ -27,6 +27,7 @@ import numpy as np
 
 from tests.bench.workload_cases import WORKLOADS, Workload
 from tests.bench.workload_science import SCIENCE
+from tests.bench.workload_wide import WIDE
 
 PEERS = ("torch", "inductor", "jax", "numpy")
 _MODULES = {"inductor": "torch"}
@@ -260,7 +261,7 @@ def _in_process(chosen: argparse.Namespace, threads: int) -> list[Figure]:
     found: list[Figure] = []
     if hasattr(os, "sched_setaffinity"):  # the one limit that JAX's threads know
         os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:threads]))
-    for workload in (*WORKLOADS, *SCIENCE):
+    for workload in (*WORKLOADS, *SCIENCE, *WIDE):
         if names and not any(name in workload.name for name in names):
             continue
         figures = list(measure(workload, peers, threads, chosen.rounds, chosen.seconds))
