@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 
 from adjit.compiler.llvm.vecmath_arctangent import acos, asin, atan, atan2
 from adjit.compiler.llvm.vecmath_erf import erf
-from adjit.compiler.llvm.vecmath_exponential import exp, expm1, tanh
+from adjit.compiler.llvm.vecmath_exponential import exp, expm1
 from adjit.compiler.llvm.vecmath_hyperbolic import cosh, sinh
 from adjit.compiler.llvm.vecmath_logarithm import log, log1p
 from adjit.compiler.llvm.vecmath_power import exp2, integer_power, pow
 from adjit.compiler.llvm.vecmath_remainder import remainder
+from adjit.compiler.llvm.vecmath_tanh import tanh
 from adjit.compiler.llvm.vecmath_trigonometric import cos, sin, tan
 
 __all__ = [

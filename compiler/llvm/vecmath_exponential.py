@@ -1,4 +1,4 @@
-"""exp, expm1, tanh: x = n ln 2 + r with |r| <= ln 2 / 2, then a polynomial in r, scaled by 2^n.
+"""exp, expm1: x = n ln 2 + r with |r| <= ln 2 / 2, then a polynomial in r, scaled by 2^n.
 
 The polynomials are minimax fits (Remez, 50 digits, coefficients rounded to the dtype).  The errors stated are the
 greatest found against references of higher precision: in f32 over every 7th of all bit patterns (erf every 1037th,
@@ -52,26 +52,6 @@ _EXP_RANGE: Table = {F32: (-104.0, 89.0), F64: (-746.0, 710.0)}
 _EXPM1_LEAST: Table = {F32: (-17.4,), F64: (-37.5,)}
 # Below this magnitude expm1(x) rounds to x; halving a denormal would lose its last bit.
 _TINY: Table = {F32: (2.0**-25,), F64: (2.0**-54,)}
-# tanh(x) = x + x^3 T(x^2) for |x| <= 5/8: relative error 2^-28 and 2^-56.
-_TANH: Table = {
-    F32: (-0.3333328, 0.13331406, -0.053736854, 0.020630555, -0.005696322),
-    F64: (
-        -0.33333333333332854,
-        0.1333333333326193,
-        -0.05396825393120135,
-        0.021869487574780796,
-        -0.00886322098764015,
-        0.0035919890676846112,
-        -0.001454958397628569,
-        0.0005863151499277691,
-        -0.00022856172110832394,
-        7.714185267017467e-05,
-        -1.6071474914924074e-05,
-    ),
-}
-_TANH_MIDDLE: Table = {F32: (0.625,), F64: (0.625,)}
-# Above this tanh rounds to 1.
-_TANH_MOST: Table = {F32: (9.5,), F64: (20.0,)}
 
 
 def exp(function: Function, ty: LLType, x: str) -> str:
@@ -82,11 +62,6 @@ def exp(function: Function, ty: LLType, x: str) -> str:
 def expm1(function: Function, ty: LLType, x: str) -> str:
     """e^x - 1 without cancellation at 0.  Error: 0.84 ULP in f32, 1.04 in f64."""
     return call_shared(function, "expm1", ty, (x,), _expm1)
-
-
-def tanh(function: Function, ty: LLType, x: str) -> str:
-    """1 - 2 / (e^2x + 1).  Error: 1.33 ULP in f32, 1.31 in f64."""
-    return call_shared(function, "tanh", ty, (x,), _tanh)
 
 
 def _exp(x: Lanes) -> Lanes:
@@ -151,14 +126,3 @@ def _expm1(x: Lanes) -> Lanes:
     high, low = _half_expm1((bounded < least).choose(least, bounded))
     total = high + low
     return (abs(x) < tiny).choose(x, total + total)
-
-
-def _tanh(x: Lanes) -> Lanes:
-    dtype = x.type.dtype
-    (most,), (middle,) = _TANH_MOST[dtype], _TANH_MIDDLE[dtype]
-    size = abs(x)
-    square = size * size
-    small = fma(size * square, polynomial(square, _TANH[dtype]), size)
-    bounded = (size > most).choose(most, size)
-    large = 1.0 - 2.0 / (normal_exp(bounded + bounded) + 1.0)
-    return (size < middle).choose(small, large).copy_sign(x)

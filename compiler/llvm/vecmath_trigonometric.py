@@ -87,7 +87,7 @@ def cos(function: Function, ty: LLType, x: str) -> str:
 
 
 def tan(function: Function, ty: LLType, x: str) -> str:
-    """The tangent, for every finite x; NaN at infinity.  Error: 1.62 ULP in f32 and f64."""
+    """The tangent, for every finite x; NaN at infinity.  Error: 1.92 ULP in f32, 1.6 in f64."""
     return call_shared(function, "tan", ty, (x,), _tan)
 
 
