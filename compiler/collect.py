@@ -30,15 +30,15 @@ from adjit.ir.types import F32, F64, DType, TensorType
 STAGE = "collect"
 # Sums of more terms than this are kept as they are.
 _LARGEST = 96
-_EXPONENTS = {"square": Fraction(2), "reciprocal": Fraction(-1), "sqrt": HALF, "rsqrt": -HALF}
+_EXPONENTS = {"square": Fraction(2), "cube": Fraction(3), "reciprocal": Fraction(-1), "sqrt": HALF, "rsqrt": -HALF}
 # What counts not as one operation: a safe product's derivative has branches.
 _COSTS = {"const": 0, "expand": 0, "reshape": 0, "safe_div": 4, "safe_mul": 4}
 # Numbers beyond are left where they stand: their products could leave the range of f32.
 _RANGE = 1e15
 # Ops whose partial derivatives have no branches: where no operand is masked, no cotangent is.
 SMOOTH = frozenset(
-    ("acos", "acosh", "add", "asin", "asinh", "atan", "atanh", "cos", "cosh", "digamma", "div", "erf", "erfc", "exp",
-     "exp2", "expand", "expm1", "lgamma", "log", "log10", "log1p", "log2", "mul", "neg", "permute", "pow",
+    ("acos", "acosh", "add", "asin", "asinh", "atan", "atanh", "cos", "cosh", "cube", "digamma", "div", "erf", "erfc",
+     "exp", "exp2", "expand", "expm1", "lgamma", "log", "log10", "log1p", "log2", "mul", "neg", "permute", "pow",
      "reciprocal", "reduce_sum", "reshape", "rsqrt", "safe_div", "safe_mul", "sigmoid", "sin", "sinh", "softplus",
      "sqrt", "square", "sub", "tan", "tanh")
 )  # fmt: skip

@@ -27,7 +27,7 @@ from adjit.ir.rewrite import eliminate_dead, inline_calls
 
 CHEAP = frozenset(
     ("reshape", "permute", "expand", "slice", "pad", "iota", "const", "detach", "add", "sub", "mul", "neg", "abs",
-     "maximum", "minimum", "lt", "le", "eq", "and", "or", "not", "where", "cast", "relu", "square")
+     "maximum", "minimum", "lt", "le", "eq", "and", "or", "not", "where", "cast", "relu", "square", "cube")
 )  # fmt: skip
 VIEWS = frozenset(("reshape", "permute", "expand", "slice", "detach"))
 COMPACT = frozenset(("reshape", "permute", "expand", "detach", "cast"))

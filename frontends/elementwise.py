@@ -298,8 +298,8 @@ def pow(input: Any, exponent: Any) -> Tensor:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
     check_numbers(target, number)
     # The powers that have a plainer form are computed by it.
-    plain = {2: "square", 0.5: "sqrt", -1: "reciprocal", -0.5: "rsqrt"}.get(number)
-    if plain is not None and (number == 2 or target.is_continuous):
+    plain = {2: "square", 3: "cube", 0.5: "sqrt", -1: "reciprocal", -0.5: "rsqrt"}.get(number)
+    if plain is not None and (number in (2, 3) or target.is_continuous):
         return emit(plain, "Pow", base, target=target, kernel="pow")
     result = emit("pow", "Pow", base, number, target=target)
     if number == 0 and STATE.recording and base.requires_grad:  # a constant, recorded with its gradient of 0

@@ -21,6 +21,7 @@ _ARITHMETIC: dict[str, Callable[..., Piece]] = {
     "add": notation.add, "sub": notation.subtract, "mul": notation.multiply, "div": notation.divide,
     "neg": notation.negate, "safe_mul": notation.multiply, "safe_div": notation.divide, "pow": notation.power,
     "square": lambda x: notation.power(x, notation.number(2)),
+    "cube": lambda x: notation.power(x, notation.number(3)),
 }  # fmt: skip
 
 

@@ -81,7 +81,8 @@ def _meanings() -> dict[str, Callable[..., Any]]:
     return {
         "add": lambda x, y: x + y, "sub": lambda x, y: x - y, "mul": lambda x, y: x * y, "div": lambda x, y: x / y,
         "neg": lambda x: -x, "pow": lambda x, y: x**y, "mod": sp.Mod, "safe_mul": lambda x, y: x * y,
-        "safe_div": lambda x, y: x / y, "square": lambda x: x**2, "reciprocal": lambda x: 1 / x,
+        "safe_div": lambda x, y: x / y, "square": lambda x: x**2, "cube": lambda x: x**3,
+        "reciprocal": lambda x: 1 / x,
         "fmod": lambda x, y: x - y * truncated(x / y), "lerp": lambda x, y, w: x + w * (y - x),
         "where": choice, "lt": sp.Lt, "le": sp.Le, "gt": sp.Gt, "ge": sp.Ge, "eq": sp.Eq, "ne": sp.Ne, "and": sp.And,
         "or": sp.Or, "not": sp.Not, "xor": sp.Xor, "isnan": lambda x: sp.false, "isfinite": lambda x: sp.true,

@@ -15,7 +15,7 @@ from adjit.tensor import Tensor
 # What keeps integers; comparisons and logic take them too.
 _ON_INTEGERS = frozenset(
     ("abs", "add", "eq", "ge", "gt", "le", "lt", "maximum", "minimum", "mod", "mul", "ne", "neg", "sign", "square",
-     "sub", "where")
+     "cube", "sub", "where")
 )  # fmt: skip
 _LOGIC = frozenset(("and", "eq", "ne", "not", "or", "where", "xor"))
 # Of numbers that are real: these are no ops of real tensors.

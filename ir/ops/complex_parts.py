@@ -20,8 +20,8 @@ Pair: TypeAlias = "tuple[Any, Any]"
 PARTS: dict[str, Callable[..., Any]] = {}
 # Named ops whose definitions hold for complex numbers as they stand.
 DEFINED = frozenset(
-    ("exp2", "log10", "log2", "ne", "reciprocal", "rsqrt", "safe_div", "safe_mul", "sigmoid", "silu", "sinc", "square",
-     "tanhshrink")
+    ("cube", "exp2", "log10", "log2", "ne", "reciprocal", "rsqrt", "safe_div", "safe_mul", "sigmoid", "silu", "sinc",
+     "square", "tanhshrink")
 )
 # Ops whose bits are NumPy's: it multiplies and divides as its build of the day likes, with fused sums or without.
 EXACT = frozenset(

@@ -186,6 +186,12 @@ def square(x: Any) -> Any:
     return x * x
 
 
+@scalar(takes="number")
+def cube(x: Any) -> Any:
+    """x*x*x."""
+    return x * x * x
+
+
 @scalar(singular=True)
 def rsqrt(x: Any) -> Any:
     """1/sqrt(x)."""

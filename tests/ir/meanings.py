@@ -50,7 +50,8 @@ ATTRIBUTES: dict[str, dict[str, Any]] = {
 MEANINGS: dict[str, Meaning] = {
     # arithmetic
     "add": lambda x, y: x + y, "sub": lambda x, y: x - y, "mul": lambda x, y: x * y, "div": lambda x, y: x / y,
-    "neg": lambda x: -x, "pow": lambda x, y: x**y, "square": lambda x: x**2, "reciprocal": lambda x: 1 / x,
+    "neg": lambda x: -x, "pow": lambda x, y: x**y, "square": lambda x: x**2, "cube": lambda x: x**3,
+    "reciprocal": lambda x: 1 / x,
     "mod": lambda x, y: x - y * steps(x / y), "fmod": lambda x, y: x - y * sp.sign(x / y) * steps(Abs(x / y)),
     "frac": lambda x: x - sp.sign(x) * steps(Abs(x)), "lerp": lambda start, end, weight: start + weight * (end - start),
     "safe_mul": lambda x, factor: x * factor, "safe_div": lambda x, y: x / y,

@@ -57,6 +57,7 @@ UNARY: dict[str, Callable[..., Any]] = {
     "trunc": lambda x: mp.floor(abs(x)) * _sign(x),
     "frac": lambda x: x - mp.floor(abs(x)) * _sign(x),
     "square": lambda x: x**2,
+    "cube": lambda x: x**3,
     "rsqrt": lambda x: 1 / mp.sqrt(x),
     "reciprocal": lambda x: 1 / x,
     "exp2": lambda x: mp.mpf(2) ** x,
