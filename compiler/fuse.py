@@ -18,8 +18,9 @@ Costs are counted in arithmetic instructions an element, named sizes as `TYPICAL
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
+from adjit.compiler.fuse_again import Scores, computed_again
 from adjit.compiler.fuse_blocks import Chains
 from adjit.compiler.fuse_cost import (
     Frame,
@@ -96,11 +97,20 @@ def refusals(graph: Region) -> Iterator[Refusal]:
 
 
 def _fuse_region(region: Region) -> Region:
+    plan = _planned(region)
+    if plan.scores:
+        again = _planned(*computed_again(plan.region, plan.scores))
+        plan = plan if again.scores or again.chained <= plan.chained else again
+    return plan.build()
+
+
+def _planned(region: Region, copies: Container[Node] = ()) -> _Plan:
+    """The decisions about a region; `copies` are ops of which others compute the same earlier."""
     plan = _Plan(Region(region.inputs, small_first(region), region.outputs))
     plan.decide()
     plan.group()
-    plan.chain()
-    return plan.build()
+    plan.chain(copies)
+    return plan
 
 
 def _is_pointwise(nodes: Iterable[Node]) -> bool:
@@ -130,6 +140,8 @@ class _Plan:
         self.groups: list[Group] = []
         self.moved: dict[int, int] = {}  # a group that became part of a later one
         self.group_of: dict[Node, int] = {}
+        self.chained = 0  # how many products are in chains
+        self.scores: list[Scores] = []  # what chains store for others
 
     # -- what is stored -----------------------------------------------------------------------------------------------
     def decide(self) -> None:
@@ -388,9 +400,9 @@ class _Plan:
             return 0, f"there are fewer than {FEWEST_ROWS} rows"
         return rows, None
 
-    def chain(self) -> None:
+    def chain(self, copies: Container[Node]) -> None:
         """Make one group of those that a kernel computes by blocks; what needs its results comes after it."""
-        chains = Chains(self._is_read, self.outputs)
+        chains = Chains(self._is_read, self.outputs, copies)
         while (found := chains.next(self.groups)) is not None:
             *others, last = found.groups
             for other in others:
@@ -400,6 +412,9 @@ class _Plan:
                 last.nodes |= other.nodes
                 last.refused += other.refused
             last.rows, last.block, last.diagonal = found.rows, found.block, found.diagonal
+            self.chained += sum(member in self.contractions for member in last.members)
+            if found.scores:
+                self.scores.append(Scores(found.dot, found.scores, last.nodes))
             moved = set(map(id, (*others, *found.after)))
             groups = [group for group in self.groups if id(group) not in moved]
             place = groups.index(last) + 1

@@ -3,12 +3,12 @@ never is an array in memory: attention is two products with a softmax between, w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 from adjit.compiler.fuse_cost import estimate
 from adjit.compiler.fuse_diagonal import diagonal_of
 from adjit.compiler.fuse_group import Group
-from adjit.compiler.loops.blocks import Alignment, Sides, contraction_of
+from adjit.compiler.loops.blocks import Alignment, Roles, Sides, contraction_of
 from adjit.compiler.loops.rows import reads_of
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node, Value
@@ -31,7 +31,8 @@ class Chain:
     """Groups that one kernel computes by blocks of `block` rows, the last of `rows` leading axes.
 
     `after` are the groups before the last of these that need their results.  Columns that are more than `diagonal`
-    beyond the last row of a block need not be computed (None: all are needed).
+    beyond the last row of a block need not be computed (None: all are needed).  `scores` are those results of the size
+    of the first product, `dot`, that are only stored for other groups.
     """
 
     groups: tuple[Group, ...]
@@ -39,21 +40,29 @@ class Chain:
     rows: int
     block: int
     diagonal: int | None
+    dot: Node
+    scores: frozenset[Value]
 
 
 class Chains:
-    """The search for chains.  `is_read` tells what kernels load rather than compute, `outputs` are the program's."""
+    """The search for chains.
 
-    def __init__(self, is_read: Callable[[Value], bool], outputs: Container[Value]) -> None:
-        self.is_read, self.outputs = is_read, outputs
+    `is_read` tells what kernels load rather than compute, `outputs` are the program's; `copies`, which compute again
+    what an earlier chain has found, go to a chain of their own.
+    """
+
+    def __init__(
+        self, is_read: Callable[[Value], bool], outputs: Container[Value], copies: Container[Node]
+    ) -> None:
+        self.is_read, self.outputs, self.copies = is_read, outputs, copies
         self._tried: set[Node] = set()
         self._reads: dict[Node, dict[Value, int]] = {}
 
     def next(self, groups: Sequence[Group]) -> Chain | None:
         """A chain that pays and that was not found before; groups may have been put together since."""
-        for place, group in enumerate(groups):
-            dot = self.product_of(group)
-            if dot is None or dot in self._tried:
+        seeds = [(dot, place) for place, group in enumerate(groups) if (dot := self.product_of(group)) is not None]
+        for dot, place in sorted(seeds, key=lambda seed: seed[0] not in self.copies):
+            if dot in self._tried:
                 continue
             self._tried.add(dot)
             found = _Search(groups, self).from_seed(place, dot) if _is_worth(dot) else None
@@ -104,6 +113,7 @@ class _Search:
         batch: tuple[tuple[int, ...], ...] = dot.attributes["batch"]  # type: ignore[assignment]
         rows = len(batch[0]) + 1
         self.lead = dot.output.dims[:rows]
+        self.is_copy = dot in self.chains.copies
         self.alignment = Alignment(rows, self.chains.is_read)
         if not self._add(seed):
             return None
@@ -118,24 +128,40 @@ class _Search:
         if len(members) < 3 or len(self.sides) < 2:
             return None
         columns = dot.output.dims[rows:]
-        diagonal = self._diagonal(columns)
+        results = self._results()
+        diagonal = self._diagonal(columns, results)
         length = _block_length(dot, self.lead[-1], product(columns), diagonal)
         if length is None:
             return None
         chain = tuple(self.groups[place] for place in sorted(self.chain))
         after = tuple(self.groups[place] for place in sorted(self.after) if place < last)
-        return Chain(chain, after, rows, length, diagonal)
+        stored = (v for v, outside in results.items() if outside and v not in self.chains.outputs)
+        scores = frozenset(v for v in stored if v.dims == dot.output.dims and self.alignment.roles(v) is not None)
+        return Chain(chain, after, rows, length, diagonal, dot, scores)
 
-    def _diagonal(self, columns: tuple[Size, ...]) -> int | None:
-        if len(columns) != 1:
-            return None
+    def _results(self) -> dict[Value, bool]:
+        """What the stages store, and whether it is used outside the chain."""
         inside = [self.groups[place] for place in sorted(self.chain)]
         outside = [group for place, group in enumerate(self.groups) if place not in self.chain]
-        nodes = dict.fromkeys(node for group in inside for node in group.nodes)
         elsewhere = {value for group in outside for member in group.members for value in self.chains.reads(member)}
         values = [member.output for group in inside for member in group.members]
-        results = {value: value in elsewhere or value in self.chains.outputs for value in values}
-        return diagonal_of(nodes, results, self.sides, self.alignment, self.lead, columns[0])
+        return {value: value in elsewhere or value in self.chains.outputs for value in values}
+
+    def _diagonal(self, columns: tuple[Size, ...], results: Mapping[Value, bool]) -> int | None:
+        if len(columns) != 1:
+            return None
+        nodes = dict.fromkeys(node for place in sorted(self.chain) for node in self.groups[place].nodes)
+        outside = [value for value, is_outside in results.items() if is_outside]
+        products: dict[Value, Roles] = {}
+        for value in results:
+            dot = contraction_of(value, self.chains.is_read)
+            if dot is not None:
+                products[value] = self.sides[dot].out
+                while value.node is not dot and value.node is not None:  # the product's layout
+                    del nodes[value.node]
+                    value = value.node.inputs[0]
+        roles = [products.get(value) or self.alignment.roles(value) for value in outside]
+        return diagonal_of(nodes, roles, self.sides, self.alignment, self.lead, columns[0])
 
     def _source(self, value: Value) -> int | None:
         """The group that computes a value."""
@@ -148,6 +174,8 @@ class _Search:
     def _join(self, place: int) -> bool:
         """Take a group, and the products that only it and later ones need, into the chain if it can be."""
         group = self.groups[place]
+        if not self.is_copy and any(member in self.chains.copies for member in group.members):
+            return False
         if self.chains.product_of(group) is not None:
             return self._add(place)
         if group.dims is None or group.tiles or group.block or not self._goes_by_rows(place, group.members):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from adjit.compiler.loops.blocks import Alignment, Sides
+from adjit.compiler.loops.blocks import Alignment, Roles, Sides
 from adjit.ir.graph import Node, Value
 from adjit.ir.shape import Size
 
@@ -27,7 +27,7 @@ _NEUTRAL: Mapping[str, Number] = {
 
 def diagonal_of(
     nodes: Iterable[Node],
-    results: Mapping[Value, bool],
+    results: Iterable[Roles | None],
     sides: Mapping[Node, Sides],
     alignment: Alignment,
     lead: Sequence[Size],
@@ -35,7 +35,7 @@ def diagonal_of(
 ) -> int | None:
     """columns - rows if nothing depends on the columns more than that beyond a row, else None.
 
-    `results` are what the stages store, and whether it is used outside the chain; `sides` its products.
+    `results` are the roles of the axes of what is used outside the chain; `sides` the products.
     """
     rows = lead[-1]
     if not isinstance(rows, int) or not isinstance(columns, int) or columns < rows:
@@ -61,12 +61,8 @@ def diagonal_of(
             found = True
         elif alignment.roles(out) is None:
             return None
-    for value, outside in results.items():
-        own = sides.get(value.node) if value.node is not None else None
-        roles = alignment.roles(value) if own is None else own.out
-        if outside and (roles is None or {len(lead) - 1, len(lead)} <= set(roles)):
-            return None
-    return columns - rows if found else None
+    whole = any(roles is None or {len(lead) - 1, len(lead)} <= set(roles) for roles in results)
+    return columns - rows if found and not whole else None
 
 
 def _product_is_hidden(dot: Node, sides: Sides, alignment: Alignment, beyond: Beyond) -> bool:

@@ -71,7 +71,8 @@ class Alignment:
 
     def align(self, value: Value) -> None:
         """Note a value that is found row by row."""
-        found = self.roles(value) or ()
+        assert value.node is not None
+        found = _through(value.node, [self.roles(operand) for operand in value.node.inputs]) or ()
         columns = [role if role == self.rows else None for role in found[self.rows :]]
         self.aligned[value] = (*range(self.rows), *columns, *[None] * (value.type.ndim - self.rows - len(columns)))
 
@@ -111,6 +112,7 @@ class Alignment:
         lead = [role for role in out if role is not None and role < last]
         if batched != set(range(last)) or len(lead) != last or out.count(last) + summed != 1:
             return None
+        self._roles[dot.output] = out
         return Sides(tuple(x), tuple(y), out, summed)
 
 

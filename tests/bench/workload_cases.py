@@ -206,6 +206,26 @@ def _jax_block(x: Any, *p: Any) -> Any:
     return x + jax.nn.gelu(norm(x, p[6], p[7]) @ p[8].T + p[9], approximate=True) @ p[10].T + p[11]
 
 
+def _attention(causal: bool) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    def function(t: Any, q: Any, k: Any, v: Any) -> Any:
+        return t.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+
+    def in_jax(q: Any, k: Any, v: Any) -> Any:
+        import jax
+        import jax.numpy as jnp
+
+        scores = q @ k.swapaxes(-1, -2) / q.shape[-1] ** 0.5
+        if causal:
+            scores = jnp.where(jnp.tril(jnp.ones(scores.shape[-2:], bool)), scores, -jnp.inf)
+        return jax.nn.softmax(scores, axis=-1) @ v
+
+    return function, in_jax
+
+
+def _squared(of: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *operands: of(*operands) ** 2
+
+
 def _recurrent_operands(random: np.random.Generator) -> Operands:
     steps = random.standard_normal((1000, 32)).astype("float32")
     weight = (random.standard_normal((32, 32)) / 32**0.5).astype("float32")
@@ -456,6 +476,18 @@ WORKLOADS: tuple[Workload, ...] = (
         "transformer_fwd", "block, d=256, 4 heads, 8x128, causal", 6.18e-3, _block_operands, _block, (), _jax_block
     ),
     Workload("transformer_vg", "with all gradients", 18.3e-3, _block_operands, _block, tuple(range(13)), _jax_block),
+    Workload(
+        "attention_1k", "2x8 heads of 1024x64, causal", 7.6e-3, _normal(*[(2, 8, 1024, 64)] * 3),
+        _attention(True)[0], (), _attention(True)[1]
+    ),
+    Workload(
+        "attention_1k_vg", "its square with gradients", 26.6e-3, _normal(*[(2, 8, 1024, 64)] * 3),
+        _squared(_attention(True)[0]), (0, 1, 2), _squared(_attention(True)[1])
+    ),
+    Workload(
+        "attention_cross", "4x8 heads, 256 queries, 512 keys", 3.8e-3,
+        _normal((4, 8, 256, 64), (4, 8, 512, 64), (4, 8, 512, 64)), _attention(False)[0], (), _attention(False)[1]
+    ),
     Workload(
         "rnn_1000_vg",
         "1000 tanh steps of width 32",
