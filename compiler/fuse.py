@@ -56,6 +56,9 @@ PROLOGUE = 8.0
 PACKED = 4.0
 # A padded image that packing reads more often than this is stored: its windows are then plain memory.
 MOST_PADDED = 2.0
+# Bytes of sums over windows from which on arithmetic joins them: their blocks are gone through by short rows, and a
+# loop of its own over what the last cache still holds is as fast.
+LEAST_WINDOWED = 4 << 20
 # The most scalar ops in a kernel: LLVM's vectoriser takes quadratic time in a loop's body.
 LARGEST = 400
 # The same for scalars, which are computed once each, without loops.
@@ -116,6 +119,15 @@ def _planned(region: Region, copies: Container[Node] = ()) -> _Plan:
 def _is_pointwise(nodes: Iterable[Node]) -> bool:
     """Whether nodes compute each element without loops: arithmetic, and views of what it reads."""
     return not any(is_reduction(node) or node.op.name in SPECIAL for node in nodes)
+
+
+def _takes_epilogue(end: Node, nodes: Iterable[Node]) -> bool:
+    """Whether the kernel of the contraction that ends in `end` does arithmetic on its sums; `nodes` compute it."""
+    if end.op.name not in ("dot", "permute"):
+        return False  # its sums have no plain index
+    size = end.output.type.size
+    small = isinstance(size, int) and size * end.output.dtype.itemsize < LEAST_WINDOWED
+    return not (small and any(node.op.name == "window" for node in nodes))
 
 
 class _Plan:
@@ -256,7 +268,7 @@ class _Plan:
             if place is None:
                 joins = node.op.name not in SPECIAL
                 if node in self.contractions:
-                    joins = node.op.name in ("dot", "permute")  # after others its sums have no plain index
+                    joins = _takes_epilogue(node, nodes)
                 place = self._open(node, node.output.dims if joins else None)
                 self.groups[place].product = node in self.contractions
             group = self.groups[place]

@@ -65,7 +65,6 @@ class _Epilogue:
         self.w, self.f, self.region = w, w.f, region
         rows, columns = (axes[0], "%row", "%rows", "%pitch"), (axes[1], "%column", "%columns", "1")
         self.moving, self.other = (rows, columns) if along_rows else (columns, rows)
-        self.names = {name for name, _ in self.other[0]}
         self.type = LLType(plan.dtype, w.options.lanes or plan.lanes)
         # Blocks begin at multiples of a vector, but where they are rows of windows.
         extent = self.moving[0][-1][1] if self.moving[0] else 1
@@ -73,28 +72,25 @@ class _Epilogue:
         self.whole = regular and extent % self.type.lanes == 0
 
     def finish(self) -> None:
-        """The vectors of the block along the moving index, for each of them all values of the other one."""
-        w = self.w
-        before, inside = _split(self.region, w.dependence, self.names)
+        """For all values of the other index, the vectors of the block along the moving one."""
+        w, f, lanes = self.w, self.f, self.type.lanes
+        before, inside = _split(self.region, w.dependence, {name for name, _ in self.moving[0]})
         w.streamed = {w.buffers[node.inputs[0]]: self._at_lines(node) for node in inside if self._is_streamed(node)}
 
-        def vector(index: str, end: str, number: str) -> None:
+        def row() -> None:
+            for node in before:
+                w.emit_node(node)
+
+        def vector(index: str, end: str, number: str, other: str) -> None:
             mask = None
-            if self.type.lanes > 1 and not self.whole:
-                left = least(w, self.f.let(f"sub nsw i64 {end}, {index}"), str(self.type.lanes))
-                mask = below(self.f, self.type.lanes, left)
-            with w.bound({name: Ramp(index) for name, _ in self.moving[0][-1:]}), w.vector(self.type.lanes, mask):
-                for node in before:
+            if lanes > 1 and not self.whole:
+                mask = below(f, lanes, least(w, f.let(f"sub nsw i64 {end}, {index}"), str(lanes)))
+            with w.bound({name: Ramp(index) for name, _ in self.moving[0][-1:]}), w.vector(lanes, mask):
+                w.registers[self.region.inputs[0]] = self._sums(number, other)
+                for node in inside:
                     w.emit_node(node)
 
-                def element(other: str) -> None:
-                    w.registers[self.region.inputs[0]] = self._sums(number, other)
-                    for node in inside:
-                        w.emit_node(node)
-
-                self._each(element)
-
-        self._moving(self.type.lanes, vector)
+        self._walk(lanes, row, vector)
 
     def fetch(self) -> None:
         """Ask for the lines of large arrays that the block's elements stand in."""
@@ -103,40 +99,35 @@ class _Epilogue:
         if not far:
             return
 
-        def line(index: str, end: str, number: str) -> None:
-            def element(other: str) -> None:
+        def line(index: str, end: str, number: str, other: str) -> None:
+            with w.bound({name: Uniform(index) for name, _ in self.moving[0][-1:]}):
                 for (buffer, at), stored in far.items():
                     type = LLType(buffer.type.dtype).llvm
                     prefetch(self.f, offset(self.f, type, w.buffers[buffer], uniform(w, at)), write=stored)
 
-            with w.bound({name: Uniform(index) for name, _ in self.moving[0][-1:]}):
-                self._each(element)
-
-        self._moving(LINE // max(buffer.type.dtype.itemsize for buffer, _ in far), line)
+        self._walk(LINE // max(buffer.type.dtype.itemsize for buffer, _ in far), lambda: None, line)
 
     # -- the block ----------------------------------------------------------------------------------------------------
-    def _moving(self, step: int, body: Callable[[str, str, str], None]) -> None:
-        """`body(index, end, number)` for each `step`-th value of the moving index, the `number`-th of the block.
+    def _walk(self, step: int, row: Callable[[], None], body: Callable[[str, str, str, str], None]) -> None:
+        """For each value of the other index `row()`, then `body(index, end, number, other)` by steps of the moving one.
 
-        `end` is where its row ends.
+        These are the `other`-th and the `number`-th of the block; `end` is where the moving index's row ends.
         """
         w, f = self.w, self.f
         pairs, first, count, _ = self.moving
+        others, first_other, count_other, _ = self.other
         with walk_pieces(w, pairs, first, f.let(f"add nsw i64 {first}, {count}")) as (shift, begin, end):
-            mark = len(f.lines)
-            with counted(f, begin, end, step) as index, w.scope(mark):
-                body(index, end, f.let(f"sub nsw i64 {f.let(f'add nsw i64 {shift}, {index}')}, {first}"))
+            before = f.let(f"sub nsw i64 {shift}, {first}")
 
-    def _each(self, body: Callable[[str], None]) -> None:
-        """`body(number)` for each value of the other index, the `number`-th of the block."""
-        w, f = self.w, self.f
-        pairs, first, count, _ = self.other
+            def each(flat: str) -> None:
+                other = f.let(f"sub nsw i64 {flat}, {first_other}")
+                with w.scope():
+                    row()
+                    mark = len(f.lines)
+                    with counted(f, begin, end, step) as index, w.scope(mark):
+                        body(index, end, f.let(f"add nsw i64 {before}, {index}"), other)
 
-        def element(flat: str) -> None:
-            with w.scope():
-                body(f.let(f"sub nsw i64 {flat}, {first}"))
-
-        walk_rows(w, pairs, first, f.let(f"add nsw i64 {first}, {count}"), element)
+            walk_rows(w, others, first_other, f.let(f"add nsw i64 {first_other}, {count_other}"), each)
 
     def _sums(self, moving: str, other: str) -> Register:
         """A vector of the block's sums, those from its `moving`-th on for its `other`-th value of the other index."""
@@ -162,7 +153,7 @@ class _Epilogue:
             return False
         type = node.inputs[0].type
         size = type.size * type.dtype.itemsize if isinstance(type.size, int) else _FAR
-        return size >= _FAR and not self.names.isdisjoint(size_names(_place_of(node)[1]))
+        return size >= _FAR and not {name for name, _ in self.other[0]}.isdisjoint(size_names(_place_of(node)[1]))
 
     def _is_streamed(self, node: Node) -> bool:
         """Whether a node stores a large result, of which no cache holds any line, by whole lines."""
@@ -183,7 +174,7 @@ def _place_of(access: Node) -> tuple[Value, Size]:
 
 
 def _split(region: Region, dependence: Dependence, names: set[str]) -> tuple[list[Node], list[Node]]:
-    """The nodes that depend on no variable of `names`, neither by themselves nor by the sum, and the others."""
+    """The nodes that depend on no variable of `names`, by themselves or by the sum, and the others."""
     before = [
         node for node in region.nodes
         if node.outputs and all(names.isdisjoint(dependence.of(value)) for value in node.outputs)

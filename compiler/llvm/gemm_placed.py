@@ -26,6 +26,7 @@ from adjit.compiler.llvm.gemm_tile import (
     minimum,
     offset,
     prefetch,
+    when,
 )
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.ir.frozen import frozen
@@ -125,6 +126,10 @@ class PlacedLoops(Loops):
                     if not windows:
                         self._fetch_rows(a, rows, steps, depth)
                         self._pack("b", span, n0, columns, k0, depth, self.b_panels)
+                    if self.epilogue:
+                        last = f.let(f"icmp sge i64 {f.let(f'add nsw i64 {k0}, {depth}')}, %k")
+                        with when(f, last):
+                            self._finish("fetch", span, m0, rows, n0, columns)
                     again = f.let(f"icmp sgt i64 {k0}, 0")
                     with counted(f, "0", columns, "%nr") as j:
                         if windows:
@@ -143,15 +148,20 @@ class PlacedLoops(Loops):
                                 f"ptr {offset(f, self.element, sums, place)}, i64 %nc, i1 {again})"
                             )
                 if self.epilogue:
-                    with _grid_rows(f, n0, columns) as (y, begin, count, at):
-                        column = f.let(f"add nsw i64 {f.let(f'mul nsw i64 {y}, %grid_row')}, {begin}")
-                        self._after("epilogue", span, m0, column, rows, count, offset(f, self.element, sums, at), "%nc")
+                    self._finish("epilogue", span, m0, rows, n0, columns)
                 else:
                     c = offset(f, self.element, span.c, f.let(f"mul nsw i64 {m0}, %c_row_stride"))
                     f.line(
                         f"call void %copy(ptr {sums}, i64 %nc, ptr {c}, i64 {rows}, i64 {n0}, i64 {columns}, "
                         "i64 %c_row_stride, i64 %c_column_stride, i64 %grid_pitch, i64 %grid_row, i64 %grid_stride)"
                     )
+
+    def _finish(self, function: str, span: Span, m0: str, rows: str, n0: str, columns: str) -> None:
+        """Hand a block of sums to a function of the epilogue, by the rows of the grid."""
+        f = self.f
+        with _grid_rows(f, n0, columns) as (y, begin, count, at):
+            column = f.let(f"add nsw i64 {f.let(f'mul nsw i64 {y}, %grid_row')}, {begin}")
+            self._after(function, span, m0, column, rows, count, offset(f, self.element, self.sums, at), "%nc")
 
     def _fetch_columns(self, b: str) -> None:
         """Ask for what a block of columns reads of B in place, for the last of each `taps` of k."""

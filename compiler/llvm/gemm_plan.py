@@ -40,8 +40,8 @@ STREAM_BYTES = 4 * 1024 * 1024
 # are packed, where it holds all rows.
 SUMS_BYTES = 256 * 1024
 _SUMS_COLUMNS = 128, 256
-# Rows of sums that wait for further runs of k, if an epilogue takes them up; B is packed again for more.
-_BAND = 1024
+# The most rows of sums that wait for further runs of k, if an epilogue takes them up; B is packed again for more.
+_BAND = 2048
 # A longer sum has tables of one run at a time.
 _MOST_STEPS = 4096
 # Bytes of an entry in a table of places.
@@ -165,7 +165,7 @@ def plan_gemm(
     if k is not None and k <= DEPTH:
         return plan
     # Rows that begin at one place in a page would evict each other from L1.
-    band = mc if resident else min(rows, round_down(_BAND, mc))
+    band = mc if resident else round_up(-(-rows // -(-rows // _BAND)), mc)
     return changed(plan, band=band, band_pitch=nc + LINE // dtype.itemsize)
 
 
