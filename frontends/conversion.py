@@ -52,9 +52,20 @@ def _numbers(input: Tensor, what: str) -> np.ndarray:
     return array
 
 
+def _only(input: Tensor) -> np.ndarray | None:
+    """The array of an eager tensor with one real element, which most questions for a number are asked of; else None."""
+    array = input._array
+    if array is None or array.size != 1 or array.dtype.kind == "c" or input._dtype is BF16 or STATE.tracer is not None:
+        return None
+    return array
+
+
 # -- to Python ------------------------------------------------------------------------------------------------------
 def item(input: Tensor) -> Any:
     """The only element, as a Python number; in a trace as a number whose value is known when the program runs."""
+    array = _only(input)
+    if array is not None:
+        return array.item()
     count = numel_of(shape_of(input))
     if count != 1:
         raise explained(
@@ -111,6 +122,9 @@ def array_of(input: Tensor, dtype: Any = None, copy: bool | None = None) -> np.n
 
 def truth(input: Tensor) -> bool:
     """`bool(tensor)`, for one element."""
+    array = _only(input)
+    if array is not None:
+        return bool(array.item())
     count = numel_of(shape_of(input))
     if count == 0:
         raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
@@ -145,11 +159,13 @@ def _real(number: Any, c_name: str) -> Any:
 
 
 def _as_float(input: Tensor) -> float:
-    return float(_real(single(input, "float()"), "double"))
+    array = _only(input)
+    return float(_real(single(input, "float()"), "double") if array is None else array.item())
 
 
 def _as_int(input: Tensor) -> int:
-    return int(_real(single(input, "int()"), "int64_t"))
+    array = _only(input)
+    return int(_real(single(input, "int()"), "int64_t") if array is None else array.item())
 
 
 def _as_index(input: Tensor) -> int:

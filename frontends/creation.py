@@ -60,6 +60,8 @@ def checked_sizes(sizes: Sequence[Any], function: str) -> tuple[Any, ...]:
             f"{function}(): argument 'size' (position 1) must be tuple of ints, not {kind}",
             hint="sizes are whole numbers: torch.zeros(2, 3), or torch.zeros(*sizes)",
         )
+    if all(type(size) is int and size >= 0 for size in sizes):
+        return tuple(sizes)
     found: list[Any] = []
     for place, size in enumerate(sizes):
         if not _is_size(size):
@@ -229,6 +231,11 @@ def constant(size: Sequence[Any], value: Any, target: DType) -> Tensor:
     if isinstance(value, (Tensor, SymbolicSize)):
         number = value.detach() if isinstance(value, Tensor) else literal(as_dim(value), I64)
         return apply(PRIMITIVES["expand"], (cast_to(number, target),), {"shape": tuple(size)})  # type: ignore[no-any-return]
+    if STATE.tracer is None and type(value) is int and value in (0, 1) and target is not BF16:
+        array = _zeros(tuple(size), target.storage)
+        if value:
+            array.fill(1)
+        return Tensor._wrap(array, target)
     held = number_of(value, target)
     if STATE.tracer is None:
         return Tensor._wrap(_filled_array(tuple(size), held), target)
@@ -236,11 +243,24 @@ def constant(size: Sequence[Any], value: Any, target: DType) -> Tensor:
 
 
 def _filled_array(size: tuple[int, ...], held: np.ndarray) -> np.ndarray:
+    if not any(held.tobytes()):
+        return _zeros(size, held.dtype)
     try:
-        # Zeroed memory comes from the system without being touched.
-        return np.full(size, held) if any(held.tobytes()) else np.zeros(size, held.dtype)
+        return np.full(size, held)
     except ValueError:
-        raise RuntimeError(f"Storage size calculation overflowed with sizes={list(size)}") from None
+        raise _too_large(size) from None
+
+
+def _zeros(size: tuple[int, ...], storage: np.dtype[Any]) -> np.ndarray:
+    """Zeroed memory, which comes from the system without being touched."""
+    try:
+        return np.zeros(size, storage)
+    except ValueError:
+        raise _too_large(size) from None
+
+
+def _too_large(size: tuple[int, ...]) -> RuntimeError:
+    return RuntimeError(f"Storage size calculation overflowed with sizes={list(size)}")
 
 
 def full(

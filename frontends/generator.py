@@ -25,7 +25,7 @@ from adjit.views import write
 
 # PyTorch's seed of a generator that was never seeded.
 _FIRST_SEED = 67280421310721
-_drawing = RLock()
+DRAWING = RLock()  # held while a generator draws and moves on
 
 
 def _signed(seed: int) -> int:
@@ -88,7 +88,7 @@ class Generator:
     def words(self, shape: tuple[Any, ...]) -> Tensor:
         """Random int32 words; the offset moves on."""
         used = (numel_of(shape) + 3) // 4
-        with _drawing:
+        with DRAWING:
             if STATE.tracer is not None:
                 found = apply(PRIMITIVES["random_bits"], (self._key,), {"shape": shape})
                 write(self._key, _advanced(self._key, used))
