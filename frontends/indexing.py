@@ -14,12 +14,13 @@ from adjit.ir.ops.indexing import gather as gather_op
 from adjit.ir.ops.structure import permute as permute_op
 from adjit.ir.ops.structure import reshape as reshape_op
 from adjit.ir.primitive import primitive_named
-from adjit.ir.types import BOOL, I32, I64, U8
+from adjit.ir.types import BOOL, F32, F64, I32, I64, U8
 from adjit.positions import index_error, positions
 from adjit.shaping import expand, part, permute, reshape
+from adjit.state import STATE
 from adjit.symbolic_size import SymbolicSize
 from adjit.tensor import Tensor
-from adjit.views import check_writable, write
+from adjit.views import assign, check_writable, write
 from adjit.views import view as make_view
 
 
@@ -267,6 +268,14 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     """`input[index] = value`."""
     from adjit.inplace import copy_
 
+    if _is_basic(index):
+        if is_plain_number(value, input):
+            if assign(input, index, value):
+                return
+        elif isinstance(value, Tensor) and value._dtype is input._dtype and value._memory is not input._memory:
+            recorded = STATE.recording and value.requires_grad
+            if value._array is not None and not recorded and assign(input, index, value._array):
+                return
     viewed, advanced = _basic(input, _items(input, index))
     check_writable(viewed)
     value = _assigned(value, input)
@@ -280,6 +289,24 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     updates = placed_updates(viewed, axes, common, value)
     op = primitive_named("scatter_set")
     write(viewed, apply(op, (viewed, updates, *tensors), {"axes": tuple(axes)}, name="IndexPut"))
+
+
+def _is_basic(index: Any) -> bool:
+    """Whether an index is made of ints, slices that go upwards, None and `...`."""
+    for item in index if type(index) is tuple else (index,):
+        if type(item) is slice:
+            if item.step is not None and not (type(item.step) is int and item.step > 0):
+                return False
+        elif type(item) is not int and item is not None and item is not Ellipsis:
+            return False
+    return True
+
+
+def is_plain_number(value: Any, target: Tensor) -> bool:
+    """Whether a number becomes one of the target's dtype without a question: far from the ends of its range."""
+    if target._dtype in (F32, F64):
+        return type(value) in (float, int) and -1e38 < value < 1e38
+    return target._dtype in (I32, I64) and type(value) is int and -(2**31) <= value < 2**31
 
 
 def _assigned(value: Any, target: Tensor) -> Tensor:

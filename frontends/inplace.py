@@ -11,7 +11,7 @@ from adjit.dims import shape_of
 from adjit.dispatch import apply, literal
 from adjit.dtypes import title_of
 from adjit.errors import explained
-from adjit.indexing import value_like
+from adjit.indexing import is_plain_number, value_like
 from adjit.ir.errors import TraceError
 from adjit.ir.ops.structure import reshape as reshape_op
 from adjit.ir.primitive import primitive_named
@@ -21,7 +21,7 @@ from adjit.selecting import masked_fill
 from adjit.shaping import expand
 from adjit.state import STATE
 from adjit.tensor import Tensor
-from adjit.views import check_partial_overlap, check_writable, write
+from adjit.views import assign, check_partial_overlap, check_writable, write
 
 
 def store(target: Tensor, result: Tensor, op: str) -> Tensor:
@@ -122,6 +122,8 @@ def zero_(input: Tensor) -> Tensor:
 
 
 def _overwrite(input: Tensor, value: Any, name: str) -> Tensor:
+    if is_plain_number(value, input) and assign(input, ..., value):
+        return input
     check_writable(input)
     return _replace(input, value_like(value, input), name)
 

@@ -258,6 +258,30 @@ def write(target: Tensor, result: Tensor) -> Tensor:
     return target
 
 
+def place_of(target: Tensor) -> np.ndarray | None:
+    """The array of an eager tensor that anyone may overwrite unrecorded, in order; None where there is more to do."""
+    array = target._array
+    if array is None or STATE.tracer is not None or not (array.flags.c_contiguous and array.flags.writeable):
+        return None
+    base = target._base
+    if STATE.recording and (target.requires_grad or (base is not None and base.requires_grad)):
+        return None
+    return array
+
+
+def assign(target: Tensor, index: Any, value: float | np.ndarray) -> bool:
+    """`target[index] = value` by NumPy, where `place_of` gives a place; whether it was done."""
+    array = place_of(target)
+    if array is None:
+        return False
+    try:
+        array[index] = value
+    except (IndexError, ValueError):  # the general way says what is wrong
+        return False
+    _count_write(target)
+    return True
+
+
 def _count_write(target: Tensor) -> None:
     target._memory.version += 1
     note_write(target._memory)
