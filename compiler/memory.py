@@ -227,8 +227,8 @@ class _Planner:
     def _while(self, node: Node) -> None:
         invariants = int(node.attributes["invariants"])  # type: ignore[arg-type]
         condition, body = node.regions
-        self._carry(node, node.inputs[invariants:], node.outputs)
         self._rehouse(body, body.inputs[invariants:], body.outputs, node.outputs)
+        self._carry(node, node.inputs[invariants:], node.outputs)
         for region in (condition, body):
             self._alias(region.inputs, (*node.inputs[:invariants], *node.outputs))
             self._region(region, region.inputs[invariants:] if region is body else ())
@@ -305,9 +305,13 @@ class _Planner:
         return [copy for copy in copies if copy not in moved]
 
     def _join_lifetimes(self) -> None:
-        """Entries that change places live as long as the first and the last of them."""
+        """Entries that change places, directly or through others, live as long as the first and the last of them."""
+        groups: list[set[int]] = []
         for pairs in self.exchanges.values():
             slots = {slot for slot, _ in pairs}
+            slots.update(*(group for group in groups if group & slots))
+            groups = [*(group for group in groups if not group & slots), slots]
+        for slots in groups:
             begin, end = min(self.begins[s] for s in slots), max(self.ends.get(s, self.begins[s]) for s in slots)
             self.begins.update(dict.fromkeys(slots, begin))
             self.ends.update(dict.fromkeys(slots, end))
