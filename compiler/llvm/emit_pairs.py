@@ -17,9 +17,9 @@ from adjit.compiler.llvm.emit_state import Uniform, Writer, memory_type
 from adjit.compiler.llvm.emit_together import RowLoop, Step, emit_body, emit_step, plan
 from adjit.compiler.llvm.gemm_tile import counted
 from adjit.compiler.llvm.text import LLType
-from adjit.compiler.loops.ir import LOAD, REDUCE, SCRATCH, STORE
+from adjit.compiler.loops.ir import LOAD, REDUCE, SCRATCH, STORE, address
 from adjit.ir.graph import Node, Region, Value
-from adjit.ir.shape import Dim, map_sizes, substitute
+from adjit.ir.shape import Dim, map_sizes, size_names, substitute
 
 # Bytes of two rows of all that is touched, which stay in the first cache; operations of a body that is written twice.
 _ROOM, _MOST = 40 << 10, 100
@@ -54,7 +54,8 @@ def row_loop(
     """
     name = variables_of(node)[-1]
     steps = plan(w, nodes)
-    if not _goes_in_pairs(w, node, steps):
+    private = _private_scratch(nodes, name)
+    if not _goes_in_pairs(w, node, steps, private):
 
         def one() -> None:
             row = w.variables[name]
@@ -64,7 +65,7 @@ def row_loop(
 
         scalar_loop(w, name, begin, end, one)
         return
-    twin = _Twin(w, name, nodes)
+    twin = _Twin(w, name, nodes, private)
     w.bounds.declare(twin.name, extents_of(node)[-1])
     for load, distance in fetched_ahead(node, [step.nodes for step in steps]).items():
         w.fetched = {**w.fetched, load: 2 * distance, twin.nodes[load]: 2 * distance}
@@ -80,8 +81,8 @@ def row_loop(
             after(second, lambda value: twin.values.get(value, value))
 
 
-def _goes_in_pairs(w: Writer, node: Node, steps: Sequence[Step]) -> bool:
-    """Whether rows are independent of each other, short, and have sums to be folded."""
+def _goes_in_pairs(w: Writer, node: Node, steps: Sequence[Step], private: set[Value]) -> bool:
+    """Whether rows are independent of each other, but for `private` memory, short, and have sums to be folded."""
     if w.lanes > 1 or node.attributes["sequential"] or not any(step.loops for step in steps):
         return False
     if sum(cost(inner.regions[0]) for step in steps for inner in step.nodes if inner.regions) > _MOST:
@@ -109,18 +110,26 @@ def _goes_in_pairs(w: Writer, node: Node, steps: Sequence[Step]) -> bool:
                 rows[buffer] = extent * buffer.type.dtype.itemsize
     if not folds or 2 * sum(rows.values()) > _ROOM or not (dear or max(rows.values()) <= _SHORT):
         return False
-    return not {buffer for buffer in read & written if not (isinstance(buffer, Value) and _is_scratch(buffer))}
+    return read & written <= private
 
 
-def _is_scratch(buffer: Value) -> bool:
-    return buffer.node is not None and buffer.node.op is SCRATCH and not buffer.node.attributes["shared"]
+def _private_scratch(nodes: Sequence[Node], name: str) -> set[Value]:
+    """The scratch memory that each row fills anew: its places do not depend on the row, the variable `name`."""
+    found: dict[Value, bool] = {}
+    for node in nodes:
+        for access in (node, *(inner for region in node.regions for inner in region.walk())):
+            buffer = access.inputs[0] if access.op in (LOAD, STORE) else None
+            if buffer is not None and buffer.node is not None and buffer.node.op is SCRATCH:
+                fixed = name not in size_names(address(buffer.type, access.attributes["at"]))  # type: ignore[arg-type]
+                found[buffer] = found.get(buffer, not buffer.node.attributes["shared"]) and fixed
+    return {buffer for buffer, is_private in found.items() if is_private}
 
 
 class _Twin:
     """A copy of a row's nodes for another row: its variable, its values and nodes, scratch memory of its own."""
 
-    def __init__(self, w: Writer, name: str, nodes: Sequence[Node]) -> None:
-        self.row, self.name = name, f"{name}'"
+    def __init__(self, w: Writer, name: str, nodes: Sequence[Node], private: set[Value]) -> None:
+        self.row, self.name, self.private = name, f"{name}'", private
         self.values: dict[Value, Value] = {}
         self.nodes: dict[Node, Node] = {}
         self.w = w
@@ -152,7 +161,7 @@ class _Twin:
 
     def _value(self, value: Value) -> Value:
         """What stands for a value: a copy of what is computed for a row, memory of its own for scratch."""
-        if value not in self.values and _is_scratch(value) and value in self.w.buffers:
+        if value not in self.values and value in self.private and value in self.w.buffers:
             size = value.type.size
             assert isinstance(size, int)
             self.values[value] = own = Value(value.type)

@@ -98,3 +98,13 @@ def test_a_loop_may_store_over_what_another_read() -> None:
     for group, expected in zip(torch.compile(program)(*given), program(*given), strict=True):
         for found, exact in zip(group, expected, strict=True):
             torch.testing.assert_close(found, exact, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [5, 6, 7])
+def test_rows_that_are_filled_in_a_loop_of_their_own(rows: int) -> None:
+    def program(x: Any) -> Any:
+        return torch.softmax(x @ x.transpose(1, 2) * 0.3, -1) @ x
+
+    torch.manual_seed(0)
+    x = torch.randn(4, rows, 12)
+    torch.testing.assert_close(torch.compile(program)(x), program(x))
