@@ -68,7 +68,7 @@ def pow(function: Function, ty: LLType, x: str, y: str) -> str:
 
 
 def exp2(function: Function, ty: LLType, x: str) -> str:
-    """2^x, with overflow to inf and gradual underflow.  Error: 0.8 ULP in f32 and f64."""
+    """2^x, with overflow to inf and gradual underflow.  Error: 0.87 ULP in f32, 0.78 in f64."""
     return call_shared(function, "exp2", ty, (x,), _exp2)
 
 
