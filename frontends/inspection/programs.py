@@ -14,7 +14,7 @@ from adjit.compiler.fuse import Grouping
 from adjit.compiler.llvm.clock import Clock
 from adjit.compiler.llvm.emit_choice import Dependence, choose, extents_of, loop_dtype
 from adjit.compiler.llvm.target import host_target
-from adjit.compiler.loops.ir import CONTRACT, FOR, MATRICES, REDUCE, SORT_ROWS, STORE, UPDATE
+from adjit.compiler.loops.ir import BLOCKS, CONTRACT, FOR, MATRICES, REDUCE, SORT_ROWS, STORE, UPDATE
 from adjit.compiler.memory import byte_count
 from adjit.compiler.roofline import Peaks
 from adjit.inspection.facts import KernelFacts, ProgramFacts
@@ -133,8 +133,11 @@ def place_text(location: Location) -> str:
 
 
 def _loops(kernel: Node) -> Iterator[str]:
-    """The outer loops of a kernel."""
-    for node in kernel.regions[0].nodes:
+    """The outer loops of a kernel, and those of each block where it goes by blocks."""
+    blocks = [node for node in kernel.regions[0].nodes if node.op is BLOCKS]
+    for node in blocks:
+        yield f"blocks over [{', '.join(map(str, extents_of(node)))}]"
+    for node in (inner for owner in blocks or [kernel] for inner in owner.regions[0].nodes):
         if node.op is FOR:
             yield f"loops over [{', '.join(map(str, extents_of(node)))}]"
         elif node.op is REDUCE:

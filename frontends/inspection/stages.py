@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from adjit.compiler.llvm.emit_choice import extents_of
-from adjit.compiler.loops.ir import CONTRACT, FOR, FUSE, KERNEL, MATRICES, REDUCE, SORT_ROWS, UPDATE
+from adjit.compiler.loops.ir import BLOCKS, CONTRACT, FOR, FUSE, KERNEL, MATRICES, REDUCE, SORT_ROWS, UPDATE
 from adjit.inspection.snapshots import Kernels, Snapshot, snapshots
 from adjit.ir.graph import Graph, Node, Value
 from adjit.ir.printer import format_node, value_names
@@ -191,7 +191,7 @@ def _lowered(before: Snapshot, after: Snapshot, kernels: Kernels) -> Iterator[Ch
         loops = [
             f"{inner.op.name} over [{', '.join(map(str, extents_of(inner)))}]"
             for inner in node.regions[0].walk()
-            if inner.op in (FOR, REDUCE)
+            if inner.op in (BLOCKS, FOR, REDUCE)
         ]
         single = (CONTRACT, MATRICES, SORT_ROWS, UPDATE)
         loops += [inner.op.name for inner in node.regions[0].walk() if inner.op in single]

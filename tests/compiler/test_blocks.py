@@ -176,6 +176,11 @@ def test_scores_are_computed_again_for_gradients_that_come_later() -> None:
     assert not any(value.dims == (2, 4, 16, 16) for node in graph.nodes for value in node.outputs)
 
 
+def test_explain_tells_of_the_blocks() -> None:
+    text = str(adjit.compile(causal).explain(*map(adjit.from_numpy, given((2, 2, 16, 16, 8)))))
+    assert "blocks over [2, 2, 4], product 4 by 4*" in text
+
+
 def test_what_the_mask_hides_is_not_looked_at() -> None:
     arrays = given((2, 2, 16, 16, 8))
     graph = traced(causal, arrays)
