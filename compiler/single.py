@@ -50,7 +50,7 @@ def _open_types(
     """The operands' types with sizes left open, where the op's attributes do not fix them."""
     dims: list[list[Size]] = [list(array.shape) for array in arrays]
     names = iter("abcdefghijklmnopqrstuvwxyz")
-    if op.name in ("reduce_sum", "reduce_prod"):
+    if op.name in ("reduce_sum", "reduce_prod", "sort"):
         dims = [[Dim.named(next(names)) for _ in own] for own in dims]
     elif op.name == "dot":
         left, right = dims

@@ -30,7 +30,7 @@ def rows(dtype: str, length: int) -> np.ndarray:
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "uint8", "int16", "int32", "int64", "bool"])
 def test_stable_order(dtype: str, descending: bool) -> None:
     program = torch.compile(lambda x: torch.sort(x, dim=1, descending=descending))
-    for length in (0, 1, 5, 63, 64, 65, 1000, 9000):
+    for length in (0, 1, 5, 63, 64, 65, 1000, 9000):  # the longest by a kernel in eager mode too
         x = rows(dtype, length)
         values, indices = program(torch.from_numpy(x))
         order = torch.sort(torch.from_numpy(x), dim=1, descending=descending).indices.numpy()
