@@ -1,4 +1,4 @@
-"""Sums over rows: the totals of many columns stand in L1 while the rows pass, so that memory is read as it lies.
+"""Folds over rows: the totals of many columns stand in L1 while the rows pass, so that memory is read as it lies.
 
 Column after column, a sum down a wide matrix would jump from row to row.  The order of each column's sum is that of
 `emit_reduce`: runs of terms, each added from zero, and the runs added in order.
@@ -33,6 +33,7 @@ from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import LOAD, REDUCE
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node, Region
+from adjit.ir.types import BOOL
 
 # Bytes of the rows of totals together: with the runs under way they fit the first cache.
 # Rows that are added while a total is in a register.
@@ -43,7 +44,7 @@ _FEWEST_ROWS, _FEWEST_COLUMNS, _LARGEST = 32, 256, 24
 
 
 def goes_by_rows(node: Node, choice: Choice, dependence: Dependence) -> bool:
-    """Whether a `for`, whose last variable is a column, holds sums over rows as `emit_columns` wants them."""
+    """Whether a `for`, whose last variable is a column, holds folds over rows as `emit_columns` wants them."""
     (region,) = node.regions
     names, extents = variables_of(node), extents_of(node)
     sums = [inner for inner in region.nodes if inner.op is REDUCE]
@@ -53,7 +54,10 @@ def goes_by_rows(node: Node, choice: Choice, dependence: Dependence) -> bool:
         return False
     for inner in sums:
         rows = extents_of(inner)
-        if not in_order(inner) or len(rows) != 1 or rows != extents_of(sums[0]):
+        orderless = inner.attributes["order"] == "any" and inner.attributes["kind"] in ("max", "min")
+        if not (in_order(inner) or orderless) or len(rows) != 1 or rows != extents_of(sums[0]):
+            return False
+        if inner.output.type.dtype is BOOL:
             return False
         if (isinstance(rows[0], int) and rows[0] < _FEWEST_ROWS) or cost(inner.regions[0]) > _LARGEST:
             return False
@@ -101,8 +105,7 @@ def emit_nest(w: Writer, node: Node, span: tuple[str, str] | None = None) -> Non
         emit_for(w, node, span)
         return
     choice = choose(node, w.dependence, w.native_lanes(loop_dtype(region)))
-    sums = any(inner.op is REDUCE and in_order(inner) for inner in region.nodes)
-    if sums and not node.attributes["sequential"] and goes_by_rows(node, choice, w.dependence):
+    if not node.attributes["sequential"] and goes_by_rows(node, choice, w.dependence):
         _each_tile(w, node, span, choice.lanes)
     elif is_split(w, node):
         emit_split(w, node, span)
@@ -163,7 +166,8 @@ def emit_columns(w: Writer, node: Node, span: tuple[str, str], lanes: int) -> No
 
         def clear() -> None:
             for each in sums:
-                w.write(at(each.totals), each.totals.type.constant(-0.0 if _is_sum(each.node) else 1.0))
+                kind, type = str(each.node.attributes["kind"]), each.totals.type
+                w.write(at(each.totals), type.constant(-0.0 if kind == "sum" else neutral(kind, type.dtype)))
 
         columns(clear)
         with counted(f, "0", greatest(w, rows, "1"), length) as first, w.scope():
@@ -198,10 +202,6 @@ def emit_columns(w: Writer, node: Node, span: tuple[str, str], lanes: int) -> No
                     w.emit_node(inner)
 
         columns(finish)
-
-
-def _is_sum(node: Node) -> bool:
-    return node.attributes["kind"] == "sum"
 
 
 def _add_rows(

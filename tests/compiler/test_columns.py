@@ -15,9 +15,9 @@ from adjit.compiler.pipeline import compile_graph, llvm_of
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph
 from adjit.ir.ops.arrays import expand
-from adjit.ir.ops.reduction import reduce_prod, reduce_sum
+from adjit.ir.ops.reduction import reduce_max, reduce_min, reduce_prod, reduce_sum
 from adjit.ir.shape import Dim, Size
-from adjit.ir.types import F32, F64, DType, TensorType
+from adjit.ir.types import F32, F64, I32, DType, TensorType
 from tests.compiler.guarded import guarded
 
 SHAPES = [(32, 256), (33, 257), (255, 300), (257, 1024), (700, 1025), (1000, 5000), (8, 300), (40, 7)]
@@ -96,3 +96,17 @@ def check_guarded() -> None:
 def test_sums_over_rows_stay_inside_their_arrays() -> None:
     code = "from tests.compiler.test_columns import check_guarded; check_guarded()"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("dtype", [F32, F64, I32], ids=str)
+@pytest.mark.parametrize("shape", [(33, 257), (700, 1025)])
+def test_extremes_over_rows_are_those_of_the_columns(shape: tuple[int, int], dtype: DType) -> None:
+    graph = Graph("extremes")
+    builder = Builder(graph)
+    x = builder.expr(builder.input(TensorType(dtype, (Dim.named("n"), Dim.named("m")))))
+    graph.outputs = (reduce_max(x, axes=(0,)).value, reduce_min(x, axes=(0,)).value)
+    given = (100 * np.random.default_rng(1).standard_normal(shape)).astype(dtype.storage)
+    if dtype.is_float:
+        given[20, 5], given[21, 6] = np.nan, -np.inf
+    for found, expected in zip(compile_graph(graph, threads=2).run([given]), (given.max(0), given.min(0)), strict=True):
+        np.testing.assert_array_equal(found, expected)

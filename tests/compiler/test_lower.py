@@ -184,6 +184,8 @@ def bounds(extents: dict[str, Size]) -> Bounds:
         ((3 * ROW + COLUMN) % 3, COLUMN),
         ((ROW * N + COLUMN) // N, ROW + COLUMN // N),
         (((ROW * 6 + COLUMN) // 2) // 3, ROW),
+        ((3 * ROW + COLUMN) // 6, ROW // 2),
+        ((3 * ROW + COLUMN) % 6, 3 * (ROW % 2) + COLUMN),
         ((ROW + COLUMN) // 3, (ROW + COLUMN) // 3),
         (3 * ((ROW + COLUMN) // 3) + (ROW + COLUMN) % 3, ROW + COLUMN),
     ],
