@@ -25,6 +25,7 @@ from adjit.compiler.llvm.emit_loops import Body, emit_for, neutral, scalar_loop,
 from adjit.compiler.llvm.emit_pairs import emit_rows
 from adjit.compiler.llvm.emit_prefetch import columns_ahead
 from adjit.compiler.llvm.emit_reduce import fused_product, run_length
+from adjit.compiler.llvm.emit_running import emit_running, running
 from adjit.compiler.llvm.emit_split import emit_split, is_split
 from adjit.compiler.llvm.emit_state import Ramp, Register, Slot, Uniform, Writer
 from adjit.compiler.llvm.emit_transposed import crossing, emit_crossing
@@ -109,6 +110,8 @@ def emit_nest(w: Writer, node: Node, span: tuple[str, str] | None = None) -> Non
         _each_tile(w, node, span, choice.lanes)
     elif is_split(w, node):
         emit_split(w, node, span)
+    elif (how := running(w, node, choice)) is not None:
+        emit_running(w, node, span, how)
     elif choice.variable is None:
         emit_rows(w, node, span)
     elif (across := crossing(w, node, choice)) is not None:

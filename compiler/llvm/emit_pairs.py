@@ -7,19 +7,18 @@ that of the other.  Where the number of rows is odd, the last row is computed tw
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from adjit.compiler.llvm.emit_choice import HEAVY, cost, extents_of, variables_of
 from adjit.compiler.llvm.emit_index import least, uniform
 from adjit.compiler.llvm.emit_loops import scalar_loop
 from adjit.compiler.llvm.emit_prefetch import fetched_ahead
-from adjit.compiler.llvm.emit_state import Uniform, Writer, memory_type
+from adjit.compiler.llvm.emit_state import Uniform, Writer
 from adjit.compiler.llvm.emit_together import RowLoop, Step, emit_body, emit_step, plan
+from adjit.compiler.llvm.emit_twin import Twin
 from adjit.compiler.llvm.gemm_tile import counted
-from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import LOAD, REDUCE, SCRATCH, STORE, address
-from adjit.ir.graph import Node, Region, Value
-from adjit.ir.shape import Dim, map_sizes, size_names, substitute
+from adjit.ir.graph import Node, Value
+from adjit.ir.shape import size_names
 
 # Bytes of two rows of all that is touched, which stay in the first cache; operations of a body that is written twice.
 _ROOM, _MOST = 40 << 10, 100
@@ -65,7 +64,7 @@ def row_loop(
 
         scalar_loop(w, name, begin, end, one)
         return
-    twin = _Twin(w, name, nodes, private)
+    twin = Twin(w, name, f"{name}'", nodes, private)
     w.bounds.declare(twin.name, extents_of(node)[-1])
     for load, distance in fetched_ahead(node, [step.nodes for step in steps]).items():
         w.fetched = {**w.fetched, load: 2 * distance, twin.nodes[load]: 2 * distance}
@@ -76,7 +75,7 @@ def row_loop(
         second = least(w, f.let(f"add nsw i64 {row}, 1"), last)
         with w.bound({name: Uniform(row), twin.name: Uniform(second)}, mark):
             for step in steps:
-                emit_step(w, twin.beside(step))
+                emit_step(w, _beside(step, twin))
             after(row, lambda value: value)
             after(second, lambda value: twin.values.get(value, value))
 
@@ -125,45 +124,7 @@ def _private_scratch(nodes: Sequence[Node], name: str) -> set[Value]:
     return {buffer for buffer, is_private in found.items() if is_private}
 
 
-class _Twin:
-    """A copy of a row's nodes for another row: its variable, its values and nodes, scratch memory of its own."""
-
-    def __init__(self, w: Writer, name: str, nodes: Sequence[Node], private: set[Value]) -> None:
-        self.row, self.name, self.private = name, f"{name}'", private
-        self.values: dict[Value, Value] = {}
-        self.nodes: dict[Node, Node] = {}
-        self.w = w
-        for node in nodes:
-            self._copy(node)
-        w.dependence.extend(self.values, self.nodes, {name: self.name})
-
-    def beside(self, step: Step) -> Step:
-        """A step's nodes and their copies."""
-        loops = [RowLoop(self.nodes[loop.node], loop.extent, loop.lanes, loop.exact) for loop in step.loops]
-        return Step([*step.nodes, *(self.nodes[node] for node in step.nodes)], [*step.loops, *loops])
-
-    def _copy(self, node: Node) -> Node:
-        regions = []
-        for region in node.regions:
-            nodes = [self._copy(inner) for inner in region.nodes]
-            regions.append(Region(region.inputs, nodes, [self._value(value) for value in region.outputs]))
-        inputs = [self._value(value) for value in node.inputs]
-        step = {self.row: Dim.named(self.name)}
-        attributes: dict[str, Any] = {
-            key: map_sizes(given, lambda size: substitute(size, step)) if key in ("at", "value", "of") else given
-            for key, given in node.attributes.items()
-        }
-        types = [value.type for value in node.outputs]
-        copy = Node(node.op, inputs, attributes, types, node.location, regions)
-        self.nodes[node] = copy
-        self.values.update(zip(node.outputs, copy.outputs, strict=True))
-        return copy
-
-    def _value(self, value: Value) -> Value:
-        """What stands for a value: a copy of what is computed for a row, memory of its own for scratch."""
-        if value not in self.values and value in self.private and value in self.w.buffers:
-            size = value.type.size
-            assert isinstance(size, int)
-            self.values[value] = own = Value(value.type)
-            self.w.buffers[own] = self.w.room(memory_type(LLType(value.type.dtype)), size)
-        return self.values.get(value, value)
+def _beside(step: Step, twin: Twin) -> Step:
+    """A step's nodes and their copies."""
+    loops = [RowLoop(twin.nodes[loop.node], loop.extent, loop.lanes, loop.exact) for loop in step.loops]
+    return Step([*step.nodes, *(twin.nodes[node] for node in step.nodes)], [*step.loops, *loops])
