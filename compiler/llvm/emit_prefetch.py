@@ -17,8 +17,9 @@ from adjit.ir.graph import Node, Value
 _LINE = 64
 # Bytes of an array that a core's own cache may hold; and of a row that it holds beside the next.
 _SMALL, _LONGEST = 1 << 20, 32 << 10
-# Bytes that are fetched ahead in a row of which a few vectors are read at a time.
-_AHEAD = 512
+# Bytes that are fetched ahead in a row of which a few vectors are read at a time; and in one that is too long to be
+# fetched as a whole.
+_AHEAD, _FAR = 512, 8 << 10
 
 
 def fetched_ahead(node: Node, passes: Sequence[Sequence[Node]]) -> dict[Node, int]:
@@ -41,6 +42,9 @@ def fetched_ahead(node: Node, passes: Sequence[Sequence[Node]]) -> dict[Node, in
                 step = column_stride(load, names[-1])
                 if column_stride(load, variables_of(loop)[-1]) != 1 or not isinstance(step, int):
                     continue
+                size = load.inputs[0].type.dtype.itemsize
+                if loop in nodes and step * size > _LONGEST:
+                    step = _FAR // size
                 if _is_worth_it(load.inputs[0], step):
                     found.setdefault(load.inputs[0], {}).setdefault(number, (load, step))
     taken = [0] * len(passes)
