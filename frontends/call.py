@@ -36,6 +36,11 @@ class Aliases:
     same: tuple[int, ...]
     shared: bool
 
+    @property
+    def is_mixed(self) -> bool:
+        """Whether there are different tensors among them."""
+        return len({*self.same}) > 1
+
 
 class Call:
     """The arguments of one call, split into tensors and the static rest.

@@ -213,7 +213,7 @@ def _proxies(tracer: Tracer, call: Call, dims: Sequence[tuple[Size, ...]], names
         group, place = groups.get(index, (None, 0))
         if group is not None and group.same[place] != index:
             proxies.append(proxies[group.same[place]])
-        elif group is not None and group.shared:
+        elif group is not None and group.shared and group.is_mixed:
             proxies.append(shared_argument(tracer, tensor, names[index], index))
         else:
             proxies.append(tracer.argument(TensorType(tensor._dtype, dims[index]), names[index], index, tensor))

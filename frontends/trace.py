@@ -128,6 +128,7 @@ class Tracer:
         """The memory of a tensor; one from outside becomes an input."""
         cell = self.cells.get(tensor._memory)
         if cell is not None:
+            self.coinciding |= self.shared.keys() & {tensor._memory}
             return cell
         if tensor._tracer is not None or tensor._memory.array is None:
             from adjit.dispatch import leaked
@@ -135,8 +136,7 @@ class Tracer:
             raise leaked(tensor)
         memory = tensor._memory
         assert memory.array is not None
-        lent = self.lent.get(memory)
-        if lent is not None:
+        if (lent := self.lent.get(memory)) is not None:
             self.coinciding.add(memory)
             if len(lent) == 1 and not self.arguments[lent[0]][1]._chain:
                 cell = self.cells[memory] = self.cells[lent[0]._memory]

@@ -24,7 +24,6 @@ def shared_argument(tracer: Tracer, origin: Tensor, name: str, index: int) -> Te
         value = tracer.builder.input(TensorType(origin._memory.dtype, array.shape), name)
         root = tracer.shared[origin._memory] = tracer.wrap(value, origin=True)
         tracer.cells[origin._memory] = tracer.cells[root._memory]
-        tracer.coinciding.add(origin._memory)
     value = tracer.value_of(root)
     for op, items in origin._chain:
         value = tracer.emit(op, [value], dict(items))[0]

@@ -107,7 +107,8 @@ GIVEN_ROOM = MOST_OPERANDS + 2
 # `requires_grad` and `_leaf` are (0: whatever they are); the bytes of its data; what its gradient is (0: whatever);
 # whether its elements must stand in order: else they are copied where they do not.
 OPERAND_WORDS = 10
-IS_TENSOR, IS_ARRAY, IS_FLOAT, IS_FIXED_FLOAT, IS_INTEGER, IS_FIXED_INTEGER, IS_OBJECT = 0, 1, 2, 3, 4, 5, 6
+# One that is the same tensor as an earlier operand has that one's number.
+IS_TENSOR, IS_ARRAY, IS_FLOAT, IS_FIXED_FLOAT, IS_INTEGER, IS_FIXED_INTEGER, IS_OBJECT, IS_SAME = 0, 1, 2, 3, 4, 5, 6, 7
 # An input of the program: where it comes from, then the operand's number or an address.
 INPUT_WORDS = 2
 FROM_OPERAND, NUMBER_F32, NUMBER_F64, NUMBER_I64, FROM_ADDRESS, FROM_READER = 0, 1, 2, 3, 4, 5

@@ -35,6 +35,7 @@ from adjit.compiler.entry.known import (
     IS_FLOAT,
     IS_INTEGER,
     IS_OBJECT,
+    IS_SAME,
     IS_TENSOR,
     MIX,
     MOST_OPERANDS,
@@ -262,14 +263,14 @@ def guards_hold(guards: int) -> int:
     return 1
 
 
-def stand_apart(memories: int, operands: int, count: int) -> int:
-    """Whether no two tensors share memory, and none stands in one of the memories listed."""
+def stand_apart(memories: int, wanted: int, operands: int, count: int) -> int:
+    """Whether no two tensors share memory but where they are to be the same, and none is in a memory that is listed."""
     seen = room(MOST_OPERANDS)
     listed = word(memories)
     found = 0
     k = 0
     while k < count:
-        if is_tensor(word(operands + 8 * k)):
+        if word(wanted + 8 * OPERAND_WORDS * k) != IS_SAME and is_tensor(word(operands + 8 * k)):
             memory = word(word(operands + 8 * k) + known(T_MEMORY))
             j = 0
             while j < found:
@@ -305,12 +306,15 @@ def fits(signature: int, operands: int, count: int) -> int:
     wanted = signature + 8 * OPERAND_LIST
     k = 0
     while k < count:
-        if not takes(wanted, word(operands + 8 * k)):
+        if word(wanted) == IS_SAME:
+            if word(operands + 8 * k) != word(operands + 8 * word(wanted + 8)):
+                return 0
+        elif not takes(wanted, word(operands + 8 * k)):
             return 0
         wanted += 8 * OPERAND_WORDS
         k += 1
     memories = word(signature + 8 * APART)
-    if memories != 0 and not stand_apart(memories, operands, count):
+    if memories != 0 and not stand_apart(memories, signature + 8 * OPERAND_LIST, operands, count):
         return 0
     return guards_hold(word(signature + 8 * GUARDS))
 

@@ -73,6 +73,8 @@ class NativeCalls:
             return
         self._attempts[key] = attempts + 1
         operands = Operands(call, args, kwargs, entry)
+        if any(group.is_mixed for group in call.aliases):
+            return
         if not operands.fit or not all(entry.layouts.values()) or not self._lift(call):
             return
         if entry.differentiable and STATE.recording:
@@ -141,11 +143,15 @@ class Operands:
         self.places = [where[n] for n, leaf in enumerate(call.leaves) if isinstance(leaf, Tensor)]
         self.places += [count + n for n, (_, item) in enumerate(call.lifted) if isinstance(item, Tensor)]
         self.layouts = entry.layouts
+        self.repeated = [group.members for group in call.aliases]
         self.types = [leaf._dtype if isinstance(leaf, Tensor) else None for leaf in leaves]
 
     def wanted(self) -> list[Operand]:
         """What a signature wants of each."""
         wanted = [_operand(x, n in self.numbers, self.gradients) for n, x in enumerate(self.values)]
+        for first, *others in self.repeated:
+            for index in others:
+                wanted[self.places[index]] = Operand(k.IS_SAME, self.places[first])
         for index in self.layouts:
             wanted[self.places[index]].in_order = True
         return wanted
@@ -164,7 +170,7 @@ class Operands:
 def _signature(entry: Entry, call: Call, operands: Operands) -> Signature | None:
     executable = entry.executables.get("forward")
     executable = getattr(executable, "native", executable)  # a checked program: Python serves the call that it refuses
-    if not isinstance(executable, Executable) or call.aliases or entry.coinciding:
+    if not isinstance(executable, Executable) or entry.coinciding:
         return None
     fresh = _fresh(entry.graph)
     inputs = _inputs(entry, operands)
@@ -197,7 +203,7 @@ def _signature(entry: Entry, call: Call, operands: Operands) -> Signature | None
 
 def _recorded_signature(entry: Entry, call: Call, operands: Operands, result: Any) -> Signature | None:
     """The signature of calls that record a node, of which `result` is one's."""
-    if call.aliases or entry.coinciding or entry.grads or entry.hooked is not None:
+    if entry.coinciding or entry.grads or entry.hooked is not None:
         return None
     results = _tensors_of(entry, result)
     node = next((t._value.node for t in results.values() if t.requires_grad and t._value is not None), None)

@@ -393,3 +393,21 @@ def test_an_objects_attributes_and_what_they_hold_are_guarded() -> None:
             assert torch.equal(item.compiled(x), item.plain(x))
             assert torch.equal(outside(item, x), item.plain(x))
     assert torch.equal(Scaled().compiled(x), Scaled().plain(x))
+
+
+def test_arguments_on_one_memory_are_one_program_for_all_memories() -> None:
+    captured = torch.rand(5)
+
+    def function(a: Any, b: Any) -> Any:
+        a.add_(1)
+        return b * 2 + captured[1:]
+
+    compiled = torch.compile(function)
+    for whole in (torch.rand(5), torch.rand(5), torch.rand(5)):
+        expected = (whole[1:] + 1) * 2 + captured[1:]
+        assert torch.allclose(compiled(whole, whole[1:]), expected)
+    assert compiled.compile_count == 1
+    # The captured tensor's memory is written, too: another program.
+    expected = (captured[1:] + 1) * 3
+    assert torch.allclose(compiled(captured, captured[1:]), expected)
+    assert compiled.compile_count == 2

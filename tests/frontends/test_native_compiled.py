@@ -240,11 +240,28 @@ def test_operands_that_share_memory() -> None:
     x, y = torch.ones(3), torch.ones(3)
     native(function, x, y)
     assert by_python(function, x, x).tolist() == [3.0] * 3
+    assert native(function, x, x).tolist() == [3.0] * 3
+    assert native(function, y * 2, y).tolist() == [5.0] * 3
     assert by_python(function, x, x.view(3)).tolist() == [3.0] * 3
     captured = torch.ones(3)
     with_captured = torch.compile(lambda a: a + captured)
     native(with_captured, x)
     assert by_python(with_captured, captured).tolist() == [2.0] * 3
+
+
+def test_a_tensor_given_twice_is_one_program() -> None:
+    function = torch.compile(lambda q, k, scale: (q * k).sum() * scale)
+    scale = torch.tensor(2.0)
+    for step in range(6):
+        x = torch.full((3,), float(step), requires_grad=True)
+        result = function(x, x, scale)
+        assert result.item() == 6.0 * step**2
+        result.backward()
+        assert x.grad.tolist() == [4.0 * step] * 3
+    assert function.compile_count == 1
+    y = torch.ones(3)
+    assert function(x, y, scale).item() == 30.0
+    assert function(y, y, scale).item() == 6.0
 
 
 def test_writes_and_faults() -> None:
