@@ -28,6 +28,8 @@ DATA, NDIM, DIMENSIONS, STRIDES, DESCRIPTION, FLAGS = 16, 24, 32, 40, 56, 64
 IN_ORDER, WRITEABLE = 0x0101, 0x0400
 # The places of PyArray_New and PyArray_SetBaseObject in NumPy's table of C functions, fixed by its ABI.
 _NEW_ARRAY, _SET_BASE = 93, 282
+# PyTypeObject: the flags, and Py_TPFLAGS_TUPLE_SUBCLASS among them.
+TYPE_FLAGS, TUPLE_KIND = 168, 1 << 26
 # PyMemberDescrObject: its PyMemberDef; in that, the offset of the slot.
 _MEMBER, _OFFSET = 40, 16
 
@@ -95,8 +97,11 @@ def _heads_hold() -> bool:
     items: list[object] = [content, 1, None]
     row = tuple(items)
     cut = slice(*items)
+    classes = (tuple, type(sys.version_info), list, dict)
+    tuples = [bool(word_at(id(cls) + TYPE_FLAGS) & TUPLE_KIND) for cls in classes]
     return (
         numbers
+        and tuples == [True, True, False, False]
         and word_at(id(reference) + CONTENT) == id(inner)
         and [word_at(id(row) + ITEMS + WORD * k) for k in range(3)] == [*map(id, items)]
         and [word_at(id(cut) + CONTENT + WORD * k) for k in range(3)] == [*map(id, items)]

@@ -125,8 +125,8 @@ RESULT_WORDS, POOLED = 5, 255
 # numbers: their count, and the words of a result.  One of a node: kind and length, then the plans of its parts; each
 # stands after its key in a dict; for what a function makes of its parts, the function stands after the length.
 A_RESULT, AN_OPERAND, AN_OBJECT, A_FLOAT, AN_ARRAY, A_TUPLE, A_LIST, A_DICT, MADE_BY = 0, 1, 2, 3, 4, 5, 6, 7, 8
-# A node that only arguments have.
-A_SLICE = 9
+# Nodes that only arguments have; after the length of a tuple of another class stands the class.
+A_SLICE, A_SUBTUPLE = 9, 10
 # The longest structure of arguments, in words; the most parts that a function makes something of.
 LONGEST_STRUCTURE, MOST_PARTS = 256, 60
 STRUCTURE_ROOM, LEAVES_ROOM, PARTS_ROOM = LONGEST_STRUCTURE + 1, MOST_OPERANDS + 1, MOST_PARTS + 1

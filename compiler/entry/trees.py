@@ -12,6 +12,7 @@ from adjit.compiler.entry.known import (
     A_DICT,
     A_LIST,
     A_SLICE,
+    A_SUBTUPLE,
     A_TUPLE,
     DICT,
     LIST,
@@ -22,7 +23,7 @@ from adjit.compiler.entry.known import (
 )
 from adjit.compiler.entry.operands import mixed
 from adjit.compiler.llvm.words import known, room, set_word, word
-from adjit.runtime.layout import CONTENT, ITEMS, TYPE, USED
+from adjit.runtime.layout import CONTENT, ITEMS, TUPLE_KIND, TYPE, TYPE_FLAGS, USED
 
 LEAF, SLICE_PARTS = 0, 3
 
@@ -30,7 +31,7 @@ LEAF, SLICE_PARTS = 0, 3
 def is_node(value: int) -> int:
     """Whether an object is one that is taken apart."""
     type = word(value + TYPE)
-    return type == known(TUPLE) or type == known(LIST) or type == known(DICT) or type == known(SLICE)
+    return type == known(LIST) or type == known(DICT) or type == known(SLICE) or word(type + TYPE_FLAGS) & TUPLE_KIND
 
 
 def any_nodes(arguments: int, count: int) -> int:
@@ -59,6 +60,10 @@ def taken_apart(value: int, words: int, leaves: int) -> int:
     if type == known(TUPLE):
         count = word(value + USED)
         return noted(words, A_TUPLE) and noted(words, count) and all_taken_apart(value + ITEMS, count, words, leaves)
+    if word(type + TYPE_FLAGS) & TUPLE_KIND:
+        count = word(value + USED)
+        named = noted(words, A_SUBTUPLE) and noted(words, count) and noted(words, type)
+        return named and all_taken_apart(value + ITEMS, count, words, leaves)
     if type == known(LIST):
         count = word(value + USED)
         items = word(value + ITEMS)

@@ -14,7 +14,13 @@ _NODES: dict[type, int] = {tuple: k.A_TUPLE, list: k.A_LIST, dict: k.A_DICT, sli
 
 def is_node(value: Any) -> bool:
     """Whether the native entry takes an argument apart."""
-    return type(value) in _NODES
+    return type(value) in _NODES or isinstance(value, tuple)
+
+
+def _head(value: Any, length: int) -> list[int]:
+    """The words with which a node begins."""
+    kind = _NODES.get(type(value))
+    return [k.A_SUBTUPLE, length, id(type(value))] if kind is None else [kind, length]
 
 
 class TakenApart:
@@ -41,10 +47,11 @@ class TakenApart:
             self.leaves.append(value)
             self.order.append(number)
             return
-        if type(value) is slice:  # a leaf to the compiled function, to which the native entry would give its parts
+        if type(number) is int:  # a leaf to the compiled function, to which the native entry would give its parts
             self.fits = False
             return
-        self.words += [_NODES[type(value)], len(value)]
+        self.words += _head(value, len(value))
+        self.kept.append(type(value))
         for key in value if isinstance(value, dict) else range(len(value)):
             if isinstance(value, dict):
                 self.words.append(id(key))
@@ -74,7 +81,7 @@ def leaves_of(arguments: Sequence[Any], names: tuple[str, ...] | None) -> tuple[
             leaves.append(value)
         else:
             parts = parts_of(value)
-            words += [_NODES[type(value)], len(parts)]
+            words += _head(value, len(parts))
             waiting += reversed(parts)
     return words, tuple(leaves)
 
@@ -84,7 +91,9 @@ def with_leaves(value: Any, leaves: Iterator[Any]) -> Any:
     if type(value) is dict or not is_node(value):
         return next(leaves)
     parts = [with_leaves(part, leaves) for part in parts_of(value)]
-    return slice(*parts) if type(value) is slice else type(value)(parts)
+    if type(value) is slice:
+        return slice(*parts)
+    return tuple.__new__(type(value), parts) if isinstance(value, tuple) else parts
 
 
 def plan_of(structure: Any, parts: Sequence[Sequence[int]], kept: list[Any]) -> list[int] | None:
@@ -110,7 +119,7 @@ def _add(node: Any, words: list[int], kept: list[Any]) -> bool:
     if isinstance(node, _Leaf):
         words += node.plan
         return True
-    if isinstance(node, dict) and is_node(node):
+    if type(node) is dict:
         words += [k.A_DICT, len(node)]
         for key, part in node.items():
             kept.append(key)
@@ -118,8 +127,8 @@ def _add(node: Any, words: list[int], kept: list[Any]) -> bool:
             if not _add(part, words, kept):
                 return False
         return True
-    if is_node(node):
-        words += [_NODES[type(node)], len(node)]
+    if type(node) in _NODES:
+        words += _head(node, len(node))
         return all(_add(part, words, kept) for part in node)
     maker = _maker(node)
     if maker is None:

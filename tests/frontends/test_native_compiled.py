@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -262,6 +262,31 @@ def test_a_tensor_given_twice_is_one_program() -> None:
     y = torch.ones(3)
     assert function(x, y, scale).item() == 30.0
     assert function(y, y, scale).item() == 6.0
+
+
+class Pair(NamedTuple):
+    """Two arguments together."""
+
+    first: Any
+    second: Any
+
+
+class Other(NamedTuple):
+    """Two others."""
+
+    first: Any
+    second: Any
+
+
+def test_named_tuples_are_taken_apart() -> None:
+    def function(pair: Any) -> Any:
+        return pair.first * 2 if isinstance(pair, Pair) else pair.second
+
+    compiled = torch.compile(function)
+    x, y = torch.ones(3), torch.zeros(3)
+    assert native(compiled, Pair(x, y)).tolist() == [2.0] * 3
+    assert native(compiled, Other(x, y)).tolist() == [0.0] * 3
+    assert native(compiled, Pair(y, x)).tolist() == [0.0] * 3
 
 
 def test_writes_and_faults() -> None:

@@ -49,6 +49,7 @@ CALLS: dict[str, tuple[str, list[str], Callable[..., Any]]] = {
     "a row": ("Tensor.__getitem__", ["x"], lambda x: x[2]),
     "an element": ("Tensor.__getitem__", ["x"], lambda x: x[-1, 3]),
     "a piece": ("Tensor.__getitem__", ["x"], lambda x: x[1:5:2, None, :3]),
+    "a size": ("Tensor.reshape", ["x"], lambda x: x.reshape(torch.Size((5, 6)))),
     "view": ("Tensor.view", ["x"], lambda x: x.view(3, -1)),
     "permute": ("Tensor.permute", ["image"], lambda image: image.permute(0, 2, 3, 1)),
     "expand": ("Tensor.expand", ["row"], lambda row: row.expand(4, -1)),
