@@ -13,12 +13,14 @@ from math import gcd, prod
 
 from adjit.ir.builder import Expr
 from adjit.ir.frozen import frozen
-from adjit.ir.ops.arrays import full, permute, reshape, window_of
+from adjit.ir.ops.arrays import expand, full, permute, reshape, window_of
 from adjit.ir.ops.checks import dilated_extent
 from adjit.ir.ops.contraction import dot
+from adjit.ir.ops.reduction import reduce_sum
+from adjit.ir.ops.strided import as_strided
 from adjit.ir.ops.structure import interleave, pad
-from adjit.ir.ops.windows import window
-from adjit.ir.shape import Size
+from adjit.ir.ops.windows import fold, window
+from adjit.ir.shape import Size, strides_of
 
 Pads = Sequence[tuple[Size, Size]]
 # The most phases that are convolutions of their own; with more, their kernels are padded to one size and joined.
@@ -30,16 +32,20 @@ def convolve(
     kernel_dilation: Sequence[int], groups: Size,
 ) -> Expr:  # fmt: skip
     """`adjit.ir.ops.contraction.conv` as contractions."""
-    extents, taps, lows, highs = map(
-        _numbers, (x.shape[2:], w.shape[2:], [low for low, _ in padding], [high for _, high in padding])
-    )
-    is_spread = any(gap != 1 for gap in input_dilation) and all(step == 1 for step in stride)
-    if is_spread and extents is not None and taps is not None and lows is not None and highs is not None:
+    low, high = zip(*padding, strict=True) if padding else ((), ())
+    extents, taps, lows, highs = map(_numbers, (x.shape[2:], w.shape[2:], low, high))
+    is_spread = any(gap != 1 for gap in input_dilation)
+    if extents is not None and taps is not None and lows is not None and highs is not None:
         sizes = zip(extents, taps, lows, highs, input_dilation, kernel_dilation, strict=True)
         axes = [_Axis(*each) for each in sizes]
-        return _by_phases(x, w, axes, groups)
-    gaps = [gap - 1 for gap in input_dilation]
-    wide = _padded(x, [low for low, _ in padding], [high for _, high in padding], gaps)
+        if is_spread and all(step == 1 for step in stride):
+            return _by_phases(x, w, axes, groups)
+        if not is_spread and w.shape[0] != groups and _shares_padding(axes, stride):
+            return _contracted(_windows_of_shared_padding(x, axes, stride, groups), w, groups)
+        if not is_spread and any(by != 1 for by in stride) and all(axis.taps == 1 for axis in axes):
+            taken = _taken(_padded(x, low, high, [0] * len(axes)), axes, stride)
+            return _dense(taken, w, (1,) * len(axes), kernel_dilation, groups)
+    wide = _padded(x, low, high, [gap - 1 for gap in input_dilation])
     return _dense(wide, w, stride, kernel_dilation, groups)
 
 
@@ -59,29 +65,56 @@ def _padded(x: Expr, low: Sequence[Size], high: Sequence[Size], gaps: Sequence[i
 def _dense(x: Expr, w: Expr, stride: Sequence[int], dilation: Sequence[int], groups: Size) -> Expr:
     """The contraction of the kernel with all windows of an image that needs no padding."""
     samples, _, *extents = x.shape
+    each, *taps = w.shape[1:]
+    if groups != 1:
+        x = reshape(x, (samples, groups, each, *extents))
+    axes = tuple(range(x.ndim - len(extents), x.ndim))
+    windows = window(x, axes=axes, size=tuple(taps), stride=tuple(stride), dilation=tuple(dilation))
+    return _contracted(windows, w, groups)
+
+
+def _contracted(windows: Expr, w: Expr, groups: Size) -> Expr:
+    """The contraction of the kernel with windows [samples, (groups, if several,) each, *places, *taps]."""
     features, each, *taps = w.shape
+    samples, rank = windows.shape[0], len(taps)
     # With groups, every axis stands one further right.
     shift = 0 if groups == 1 else 1
     if shift:
-        x = reshape(x, (samples, groups, each, *extents))
         w = reshape(w, (groups, features // groups, each, *taps))
-    spatial = range(len(extents))
-    axes = tuple(2 + shift + axis for axis in spatial)
-    windows = window(x, axes=axes, size=tuple(taps), stride=tuple(stride), dilation=tuple(dilation))
-    place = 2 + shift + len(extents)
-    contract = ((1 + shift, *axes), (1 + shift, *(place + axis for axis in spatial)))
+    axes = tuple(range(2 + shift, 2 + shift + rank))
+    if shift and features == groups and _is_wide(windows.shape[axes[-1]], taps[-1]):
+        return _summed_by_columns(w, windows, rank)
+    contract = ((1 + shift, *axes), (1 + shift, *(axis + rank for axis in axes)))
     found = dot(w, windows, contract=contract, batch=((0,), (1,)) if shift else ((), ()))
     # Axes: [group,] feature, sample, place...
     if not shift:
-        return permute(found, (1, 0, *(2 + axis for axis in spatial)))  # type: ignore[no-any-return]
-    found = permute(found, (2, 0, 1, *(3 + axis for axis in spatial)))
+        return permute(found, (1, 0, *axes))  # type: ignore[no-any-return]
+    found = permute(found, (2, 0, 1, *axes))
     return reshape(found, (samples, features, *found.shape[3:]))  # type: ignore[no-any-return]
 
 
-# -- phases ------------------------------------------------------------------------------------------------------------
+def _is_wide(count: Size, taps: Size) -> bool:
+    """Whether a row of the kernel is longer than a row of windows: vectors go along the kernel then."""
+    return isinstance(count, int) and isinstance(taps, int) and count < taps
+
+
+def _summed_by_columns(w: Expr, windows: Expr, rank: int) -> Expr:
+    """The contraction for one feature a group, column by column of the kernel first: terms stand side by side so.
+
+    Shapes: w [groups, 1, each, *taps], windows [samples, groups, each, *places, *taps] -> [samples, groups, *places].
+    """
+    groups, _, each, *taps = w.shape
+    places = range(3, 3 + rank)
+    terms = permute(windows, (0, 1, *places, 2, *range(3 + rank, windows.ndim)))
+    terms = terms * expand(reshape(w, (1, groups, *(1,) * rank, each, *taps)), terms.shape)
+    columns = reduce_sum(terms, axes=tuple(range(2 + rank, terms.ndim - 1)))
+    return reduce_sum(columns, axes=(columns.ndim - 1,))  # type: ignore[no-any-return]
+
+
+# -- axes --------------------------------------------------------------------------------------------------------------
 @frozen
 class _Axis:
-    """One axis of a convolution of stride 1 with an image whose neighbours have `step` - 1 zeros between them."""
+    """One axis of a convolution with an image whose neighbours have `step` - 1 zeros between them."""
 
     extent: int
     taps: int
@@ -90,9 +123,13 @@ class _Axis:
     step: int
     dilation: int
 
+    def count(self, stride: int) -> int:
+        """The number of windows that are `stride` apart."""
+        return (self.out - 1) // stride + 1
+
     @property
     def out(self) -> int:
-        """The number of outputs."""
+        """The number of outputs at a stride of 1."""
         spread = dilated_extent(self.extent, self.step)
         assert isinstance(spread, int)
         return spread + self.low + self.high - (self.taps - 1) * self.dilation
@@ -111,6 +148,46 @@ class _Axis:
         return found
 
 
+def _shares_padding(axes: Sequence[_Axis], stride: Sequence[int]) -> bool:
+    """Whether the zeros after a row of the image can be those before the next one: rows of windows stand closer so."""
+    if len(axes) < 2 or stride[-1] != 1:
+        return False
+    return min(axes[-1].low, axes[-1].high) > 0 and axes[-1].out >= axes[-1].taps
+
+
+def _windows_of_shared_padding(x: Expr, axes: Sequence[_Axis], stride: Sequence[int], groups: Size) -> Expr:
+    """The windows, as `_contracted` takes them, of an image that has zeros before its rows, and none after them.
+
+    What the last row needs after it, a further row of zeros gives.
+    """
+    last = axes[-1]
+    between = max(last.low, last.high)
+    low = [*(axis.low for axis in axes[:-1]), between]
+    high = [*(axis.high for axis in axes[:-2]), axes[-2].high + 1, 0]
+    wide = _padded(x, low, high, [0] * len(axes))
+    samples, channels = x.shape[:2]
+    outer, inner, *steps = strides_of(wide.shape)
+    each = channels // groups
+    lead = (samples, channels) if groups == 1 else (samples, groups, each)
+    apart = (outer, inner) if groups == 1 else (outer, each * inner, inner)
+    shape = (*lead, *(axis.count(by) for axis, by in zip(axes, stride, strict=True)), *(axis.taps for axis in axes))
+    places = [step * by for step, by in zip(steps, stride, strict=True)]
+    taps = [step * axis.dilation for step, axis in zip(steps, axes, strict=True)]
+    strides = (*apart, *places, *taps)
+    return as_strided(wide, shape=shape, strides=strides, offset=between - last.low)  # type: ignore[no-any-return]
+
+
+def _taken(x: Expr, axes: Sequence[_Axis], stride: Sequence[int]) -> Expr:
+    """The elements that kernels of one tap look at, stored side by side.  Shapes: x padded -> [.., .., *places]."""
+    size = [axis.count(by) for axis, by in zip(axes, stride, strict=True)]
+    part = _cut(x, [0] * len(axes), size, stride)
+    # An interleave stands in memory, also one of a single operand.
+    return interleave(  # type: ignore[no-any-return]
+        part, starts=((0,) * x.ndim,), step=(1,) * x.ndim, shape=tuple(part.shape)
+    )
+
+
+# -- phases ------------------------------------------------------------------------------------------------------------
 @frozen
 class _Phase:
     """Along an axis, the outputs start, start + step, ...: output start + q*step is the sum over u < taps of
@@ -201,3 +278,62 @@ def _shuffled(x: Expr, w: Expr, axes: Sequence[_Axis], groups: Size) -> Expr:
     found = permute(found, (0, 1, *order))
     found = reshape(found, (samples, features, *(count * step for count, step in zip(counts, steps, strict=True))))
     return _cut(found, [0] * len(axes), [axis.out for axis in axes])
+
+
+def fold_by_phases(
+    x: Expr, axes: Sequence[int], size: Sequence[Size], stride: Sequence[int], dilation: Sequence[int],
+    shape: Sequence[Size],
+) -> Expr:  # fmt: skip
+    """`adjit.ir.ops.windows.fold`; where windows overlap at a stride, the sums of each remainder by it on their own."""
+    counts, extents = _numbers([x.shape[axis] for axis in axes]), _numbers([shape[axis] for axis in axes])
+    taps = _numbers(size)
+    overlap = any(by != 1 and reach != 1 for by, reach in zip(stride, size, strict=True))
+    if counts is None or extents is None or taps is None or not overlap or prod(stride) > MOST_PHASES or 0 in x.shape:
+        return fold(  # type: ignore[no-any-return]
+            x, axes=tuple(axes), size=tuple(size), stride=tuple(stride), dilation=tuple(dilation), shape=tuple(shape)
+        )
+    # A fold is a convolution of all windows, spread by the stride, with the taps backwards.
+    spread = [
+        _Axis(count, tap, (tap - 1) * gap, extent - (count - 1) * by - 1, by, gap)
+        for count, tap, extent, by, gap in zip(counts, taps, extents, stride, dilation, strict=True)
+    ]
+    parts, starts = [], []
+    for chosen in choices(*(axis.phases() for axis in spread)):
+        parts.append(_folded(x, axes, counts, taps, chosen))
+        starts.append(_at(len(shape), axes, [phase.start for phase in chosen], 0))
+    if not parts:
+        return full(x, 0, tuple(shape), x.dtype)  # type: ignore[no-any-return]
+    step = _at(len(shape), axes, stride, 1)
+    return interleave(*parts, starts=tuple(starts), step=step, shape=tuple(shape))  # type: ignore[no-any-return]
+
+
+def _folded(
+    x: Expr, axes: Sequence[int], counts: Sequence[int], taps: Sequence[int], chosen: Sequence[_Phase]
+) -> Expr:
+    """One phase of a fold: part of the fold at stride 1 of the taps that it meets."""
+    rank = x.ndim - len(taps)
+    number = [phase.taps for phase in chosen]
+    first = [tap - 1 - phase.first - (phase.taps - 1) * phase.between
+             for tap, phase in zip(taps, chosen, strict=True)]  # fmt: skip
+    met = window_of(
+        x, (*(0,) * rank, *first), (*x.shape[:rank], *number), (*(1,) * rank, *(phase.between for phase in chosen))
+    )
+    gaps = [phase.dilation for phase in chosen]
+    reach = [(phase.taps - 1) * phase.dilation for phase in chosen]
+    sizes = [count + far for count, far in zip(counts, reach, strict=True)]
+    shape = tuple(sizes[axes.index(axis)] if axis in axes else x.shape[axis] for axis in range(rank))
+    sums = fold(met, axes=tuple(axes), size=tuple(number), stride=(1,) * len(axes), dilation=tuple(gaps), shape=shape)
+    begin = [phase.offset + far for phase, far in zip(chosen, reach, strict=True)]
+    low = [max(0, -place) for place in begin]
+    high = [max(0, phase.stop - dim) for phase, dim in zip(chosen, sizes, strict=True)]
+    if any((*low, *high)):
+        sides = {"low": _at(rank, axes, low, 0), "high": _at(rank, axes, high, 0)}
+        sums = pad(sums, **sides, interior=(0,) * rank, value=0)
+    size = [phase.count for phase in chosen]
+    dims = tuple(size[axes.index(axis)] if axis in axes else x.shape[axis] for axis in range(rank))
+    return window_of(sums, _at(rank, axes, [max(0, place) for place in begin], 0), dims)  # type: ignore[no-any-return]
+
+
+def _at(rank: int, axes: Sequence[int], values: Sequence[int], other: int) -> tuple[int, ...]:
+    """The values at their axes, `other` at the rest."""
+    return tuple(values[axes.index(axis)] if axis in axes else other for axis in range(rank))

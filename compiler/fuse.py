@@ -27,6 +27,7 @@ from adjit.compiler.fuse_cost import (
     chain_costs,
     contraction_ends,
     estimate,
+    has_windows,
     is_free,
     is_large,
     is_reduction,
@@ -54,8 +55,8 @@ LOAD_LARGE = 14.0
 PROLOGUE = 8.0
 # How much more an element costs while an operand is packed than in a loop of its own: its place is worked out with it.
 PACKED = 4.0
-# A padded image that packing reads more often than this is stored: its windows are then plain memory.
-MOST_PADDED = 2.0
+# A padded image whose windows are read more often than this is stored: they are plain memory then.
+MOST_PADDED = 1.5
 # Bytes of sums over windows from which on arithmetic joins them: their blocks are gone through by short rows, and a
 # loop of its own over what the last cache still holds is as fast.
 LEAST_WINDOWED = 4 << 20
@@ -70,7 +71,7 @@ DEEPEST = 24
 FEWEST_ROWS = 16
 # Families of ops that stand between kernels.
 STEPS = ("control", "memory")
-VIEWS = frozenset({"reshape", "permute", "expand", "slice", "window", "pad"})
+VIEWS = frozenset({"reshape", "permute", "expand", "slice", "window", "as_strided", "pad"})
 
 
 @frozen
@@ -127,7 +128,7 @@ def _takes_epilogue(end: Node, nodes: Iterable[Node]) -> bool:
         return False  # its sums have no plain index
     size = end.output.type.size
     small = isinstance(size, int) and size * end.output.dtype.itemsize < LEAST_WINDOWED
-    return not (small and any(node.op.name == "window" for node in nodes))
+    return not (small and any(node.op.name in ("window", "as_strided") for node in nodes))
 
 
 class _Plan:
@@ -212,15 +213,14 @@ class _Plan:
         if any(self.inlined[frame.root] >= LARGEST for frame in frames):
             return f"the kernel has {LARGEST} ops"
         if is_reduction(node):
-            # An interleave takes each element of an operand once, in a loop over all of them.
             looped = root.op.name == "interleave" or (root.op.name not in SPECIAL and root not in self.contractions)
             alone = len(frames) == 1 and frames[0].once and looped
             return None if alone else "a reduction is used more than once"
         elements = max(1.0, estimate(node.outputs[0].type.size))
         packed = [frame.evaluations for frame in frames if frame.root in self.contractions]
         times = sum(frame.evaluations for frame in frames) / elements
-        if node.op.name == "pad" and packed and times > MOST_PADDED:
-            return f"its padding would be looked at {times:.3g} times while packing"
+        if node.op.name == "pad" and times > MOST_PADDED and (packed or has_windows(node, self.users)):
+            return f"its padding would be looked at {times:.3g} times"
         if node.op.name in VIEWS:
             return self._preferred_order(node, frames)
         cost = self.costs[node]
@@ -291,7 +291,7 @@ class _Plan:
         tile = tile_of(node)
         if tile is None:
             return set(), {}, None
-        nodes, reads = {node, *(value.node for value in node.inputs if value.node)}, {tile.term: Reach(True, 2)}
+        nodes, reads = {node, *(value.node for value in node.inputs if value.node)}, {tile.term: Reach(True, (0, 1))}
         if not self._is_read(tile.term):
             assert tile.term.node is not None
             inner, reads = reads_of(tile.term.node, self._is_read)

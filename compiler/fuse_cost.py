@@ -55,6 +55,14 @@ def is_reduction(node: Node) -> bool:
     return node.op.name == "fold" or (node.op.family in ("reduction", "contraction") and node.op.name not in SPECIAL)
 
 
+def has_windows(node: Node, users: Mapping[Value, Sequence[Node]]) -> bool:
+    """Whether windows are taken of the result of `node`, perhaps in another shape."""
+    for user in users.get(node.output, ()):
+        if user.op.name == "window" or (user.op.name == "reshape" and has_windows(user, users)):
+            return True
+    return False
+
+
 def chain_costs(region: Region, stored: Container[Node]) -> dict[Node, float]:
     """Of each op: the cost of an element together with the arithmetic and the loads that lead to it.
 

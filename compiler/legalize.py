@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from adjit.compiler.convolution import convolve
+from adjit.compiler.convolution import convolve, fold_by_phases
 from adjit.compiler.loops.special import ON_MATRICES
 from adjit.compiler.split_complex import split_complex
 from adjit.ir.builder import Builder, Expr
@@ -135,6 +135,7 @@ def _concat(node: Node, *operands: Expr) -> Expr:
 _RULES: dict[str, Callable[..., Expr | tuple[Expr, ...]]] = {
     "concat": _concat,
     "conv": lambda node, x, w: convolve(x, w, **node.attributes),
+    "fold": lambda node, x: fold_by_phases(x, **node.attributes),
     "detach": lambda node, x: x,
     "sort": _sort,
 }

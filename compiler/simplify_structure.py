@@ -9,7 +9,7 @@ from adjit.compiler.simplify_rules import Site, is_number, made_by, rule, spread
 from adjit.ir.graph import Value
 from adjit.ir.ops.contraction import free_axes
 from adjit.ir.ops.structure import matching_groups
-from adjit.ir.shape import Size
+from adjit.ir.shape import Size, product
 
 
 # -- structure ---------------------------------------------------------------------------------------------------------
@@ -66,6 +66,37 @@ def permute_of_ones(site: Site) -> Value | None:
     perm: tuple[int, ...] = site.attributes["perm"]  # type: ignore[assignment]
     moving = [axis for axis in perm if x.dims[axis] != 1]
     return site.make("reshape", x, shape=site.types[0].dims) if moving == sorted(moving) else None
+
+
+@rule("permute")
+def permute_of_merged_axes(site: Site) -> Value | None:
+    """Axes that a reshape has merged move together: one permutation before the reshape."""
+    shaped = made_by(site.inputs[0], "reshape")
+    node = None if shaped is None else made_by(shaped.inputs[0], "permute")
+    groups = None if node is None else _merged(node.output.dims, site.inputs[0].dims)
+    if node is None or groups is None:
+        return None
+    first: tuple[int, ...] = node.attributes["perm"]  # type: ignore[assignment]
+    second: tuple[int, ...] = site.attributes["perm"]  # type: ignore[assignment]
+    moved = site.make("permute", node.inputs[0], perm=tuple(first[axis] for place in second for axis in groups[place]))
+    return site.make("reshape", moved, shape=site.types[0].dims)
+
+
+def _merged(inner: tuple[Size, ...], outer: tuple[Size, ...]) -> list[list[int]] | None:
+    """The neighbouring axes of `inner` that each axis of `outer` is made of, if it is."""
+    groups: list[list[int]] = []
+    place = 0
+    for dim in outer:
+        group: list[int] = []
+        while product(inner[axis] for axis in group) != dim and place < len(inner):
+            group.append(place)
+            place += 1
+        if product(inner[axis] for axis in group) != dim:
+            return None
+        groups.append(group)
+    if groups:
+        groups[-1] += range(place, len(inner))
+    return groups if product(inner[place:]) == 1 else None
 
 
 @rule("expand")

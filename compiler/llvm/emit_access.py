@@ -16,7 +16,7 @@ from adjit.compiler.llvm.emit_index import (
     vector,
 )
 from adjit.compiler.llvm.emit_prefetch import fetch_ahead
-from adjit.compiler.llvm.emit_spaced import load_repeated, load_strided
+from adjit.compiler.llvm.emit_spaced import load_repeated, load_strided, store_strided
 from adjit.compiler.llvm.emit_state import ZEROS, Register, Writer, memory_type, size_of
 from adjit.compiler.llvm.emit_stream import stream
 from adjit.compiler.llvm.gemm_tile import masked_load, masked_store, offset, splat
@@ -272,6 +272,9 @@ def _store(w: Writer, pointer: str, register: Register, where: Place, mask: Regi
             f.line(f"store {type.llvm} {value}, ptr {at}, align {scalar.dtype.itemsize}")
         else:
             masked_store(f, type, value, at, lanes)
+        return
+    if isinstance(where.stride, int) and 1 < where.stride <= WIDEST_STRIDE and w.lanes >= where.stride:
+        store_strided(w, pointer, type, value, where.base, where.stride, lanes)
         return
     pointers = _pointers(w, pointer, type, where)
     name = f"@llvm.masked.scatter.{type.suffix}.v{w.lanes}p0"

@@ -265,7 +265,7 @@ def _access_time(node: Node, name: str, lanes: int, dependence: Dependence) -> f
         known = {0: _SHARED, 1: 1.0, -1: _BACKWARD}
         if coefficient in known:
             return known[coefficient]
-        if node.op is LOAD and 1 < coefficient <= WIDEST_STRIDE:
+        if 1 < coefficient <= WIDEST_STRIDE:
             return min(lanes * _STRIDED, coefficient * _REPEATED)
     return lanes * _STRIDED
 

@@ -68,6 +68,11 @@ class _Axes:
         return changed(self, batch=batch, n=(self.samples[-1], *self.n), samples=self.samples[:-1])
 
     @property
+    def planes(self) -> _Axes:
+        """The same product with the columns of a plane, those before the last two variables of n in the batch."""
+        return changed(self, batch=(*self.batch, *self.n[:-2]), n=self.n[-2:], samples=(*self.samples, *self.n[:-2]))
+
+    @property
     def exchanged(self) -> _Axes:
         """The same product as B^T A^T."""
         return changed(self, a=self.b, b=self.a, m=self.n, n=self.m)
@@ -157,33 +162,39 @@ def _in_place(axes: _Axes, lanes: int) -> tuple[_Axes, Direct | None]:
         return _apart(axes)
     if _strides_of_operand(axes.b, axes.n, changed(axes, batch=())) is not None:
         return axes, None
-    left = placed(axes.a, axes.batch, axes.m, axes.k)
-    rows = grid_of(windows, lambda name: _coefficient(axes.destination, name)) if left is not None else None
     if k < _FEW_TERMS and m >= _FEW_ROWS:
         return axes, None
-    joins = left is not None and m >= 2 * lanes and windows.slope(axes.n[-1][0]) == 1 and len(axes.samples) == 1
-    if joins and (rows is None or n * (1 + _PACKING / m) < round_up(rows.columns, 2 * lanes)):
+    in_rows, rows = _in_rows(axes.planes)
+    joins = windows.slope(axes.n[-1][0]) == 1 and m >= 2 * lanes and len(axes.samples) == 1
+    columns = n if rows is None else n // rows.grid.stored * round_up(rows.grid.columns, 2 * lanes)
+    if joins and (rows is None or n * (1 + _PACKING / m) < columns):
         joined = axes.joined
         stride = _coefficient(joined.destination, joined.n[0][0])
         left = placed(joined.a, joined.batch, joined.m, joined.k)
         if left is not None and isinstance(stride, int):
             return joined, Direct(left, None, Grid(0, n, n, stride))
-    if left is not None and rows is not None:
-        return axes, Direct(left, windows, rows)
+    if rows is not None:
+        return in_rows, rows
     fills = m >= _FILLED * round_up(m, lanes)
     return (axes.exchanged, Direct(windows, None, NO_GRID)) if fills else (axes, None)
 
 
 def _apart(axes: _Axes) -> tuple[_Axes, Direct | None]:
     """The axes and what is read in place where columns stand apart in C: windows in rows of memory."""
-    for arranged in (axes.joined, axes) if len(axes.n) == 1 and axes.samples else (axes,):
-        left = placed(arranged.a, arranged.batch, arranged.m, arranged.k)
-        windows = placed(arranged.b, arranged.batch, arranged.n, arranged.k)
-        if left is not None and windows is not None:
-            grid = grid_of(windows, lambda name, c=arranged.destination: _coefficient(c, name))  # type: ignore[misc]
-            if grid is not None:
-                return arranged, Direct(left, windows, grid)
+    for arranged in (axes.joined, axes) if len(axes.n) == 1 and axes.samples else (axes.planes,):
+        found = _in_rows(arranged)
+        if found[1] is not None:
+            return found
     return axes, None
+
+
+def _in_rows(axes: _Axes) -> tuple[_Axes, Direct | None]:
+    """The axes, and A and B in place if the columns of B stand in rows of memory."""
+    left, windows = placed(axes.a, axes.batch, axes.m, axes.k), placed(axes.b, axes.batch, axes.n, axes.k)
+    if left is None or windows is None:
+        return axes, None
+    grid = grid_of(windows, lambda name: _coefficient(axes.destination, name))
+    return axes, None if grid is None else Direct(left, windows, grid)
 
 
 def _pairs(attribute: object) -> Pairs:

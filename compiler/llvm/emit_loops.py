@@ -11,6 +11,7 @@ from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_interior import interior_loop, interior_of
 from adjit.compiler.llvm.emit_state import Ramp, Register, Uniform, Writer
 from adjit.compiler.llvm.emit_stream import emit_streaming, streamed_buffers
+from adjit.compiler.llvm.gemm_plan import round_up
 from adjit.compiler.llvm.gemm_tile import below, counted, when
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import LOAD, STORE, UPDATE
@@ -57,14 +58,17 @@ def emit_for(w: Writer, node: Node, span: tuple[str, str] | None = None) -> None
                 nest(depth + 1)
 
             interior = interior_of(region, name, extent, choice.lanes) if name == names[-1] else None
-            if interior is None:
+            if interior is not None:
+
+                def ends(low: str, high: str) -> None:
+                    vector_loop(w, name, low, high, choice.lanes, inner, once=True)
+
+                interior_loop(w, name, (begin, end), choice.lanes, interior, ends, inner)
+            elif known is not None and choice.lanes < known < choice.lanes * abreast:
+                # All vectors of a row abreast, the last of them cut by a mask that is known.
+                masked(w, name, begin, end, round_up(known, choice.lanes), inner)
+            else:
                 vector_loop(w, name, begin, end, choice.lanes, inner, known, abreast, once)
-                return
-
-            def ends(low: str, high: str) -> None:
-                vector_loop(w, name, low, high, choice.lanes, inner, once=True)
-
-            interior_loop(w, name, (begin, end), choice.lanes, interior, ends, inner)
         else:
             scalar_loop(w, name, begin, end, lambda: nest(depth + 1))
 

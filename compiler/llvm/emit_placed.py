@@ -58,6 +58,11 @@ class Grid:
     stride: int
     step: int = 1
 
+    @property
+    def stored(self) -> int:
+        """The number of columns that are stored."""
+        return self.columns if self.pitch == 0 else -(-self.columns // self.pitch) * self.row
+
 
 NO_GRID = Grid(0, 0, 0, 0, 0)
 

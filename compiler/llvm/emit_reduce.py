@@ -194,7 +194,7 @@ def _in_order(w: Writer, node: Node) -> None:
     terms = product(extents_of(node))
     if isinstance(terms, int) and terms <= RUN:
         begin()
-        whole_domain(w, node, body)
+        (each_written_out if is_unrolled(node) else whole_domain)(w, node, body)
         end()
     else:
         cut_domain(w, node, run_length(w, total_of(w, extents_of(node))), begin, body, end)

@@ -1,16 +1,16 @@
-"""Loads of elements that stand close together: several lanes share one, or every second, third or fourth is taken.
+"""Access to elements that stand close together: several lanes share one, or each second, third or fourth is meant.
 
-A gather takes a step for each lane; these are a few plain vector loads, rearranged in registers.
+A gather or scatter takes a step for each lane; these are a few plain vectors, rearranged in registers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from adjit.compiler.llvm.emit_index import Place
 from adjit.compiler.llvm.emit_state import Register, Writer
-from adjit.compiler.llvm.gemm_tile import masked_load, offset, splat
-from adjit.compiler.llvm.text import LLType
+from adjit.compiler.llvm.gemm_tile import masked_load, masked_store, offset, splat
+from adjit.compiler.llvm.text import Function, LLType
 from adjit.compiler.llvm.vecmath_lanes import any_lane
 from adjit.ir.types import BOOL
 
@@ -83,6 +83,31 @@ def load_strided(w: Writer, pointer: str, type: LLType, base: str, stride: int, 
             result = _shuffle(w, type, vector, "poison", order)
         filled = stop
     return result
+
+
+def store_strided(
+    w: Writer, pointer: str, type: LLType, value: str, base: str, stride: int, lanes: str | None
+) -> None:
+    """Lane l to element `base + l * stride`; what stands between is not touched."""
+    f, count = w.f, type.lanes
+    first = offset(f, type.element, pointer, base)
+    for number, (vector, places) in enumerate(spread_vectors(f, type, value, stride)):
+        if lanes is None:
+            mask = "<" + ", ".join(f"i1 {'false' if lane is None else 'true'}" for lane in places) + ">"
+        else:  # lane `count` of the mask and an empty one is never set
+            wanted = [count if lane is None else lane for lane in places]
+            mask = _shuffle(w, LLType(BOOL, count), lanes, "zeroinitializer", wanted)
+        masked_store(f, type, vector, offset(f, type.element, first, number * count), mask)
+
+
+def spread_vectors(f: Function, type: LLType, value: str, stride: int) -> Iterator[tuple[str, list[int | None]]]:
+    """The `stride` vectors in which the lanes of `value` stand `stride` apart, and which lane stands where."""
+    for start in range(0, stride * type.lanes, type.lanes):
+        divided = [divmod(place, stride) for place in range(start, start + type.lanes)]
+        places = [None if rest else lane for lane, rest in divided]
+        order = ", ".join("i32 poison" if lane is None else f"i32 {lane}" for lane in places)
+        operands = f"{type.llvm} {value}, {type.llvm} poison, <{type.lanes} x i32> <{order}>"
+        yield f.let(f"shufflevector {operands}"), places
 
 
 def _shuffle(w: Writer, type: LLType, left: str, right: str, order: Sequence[int]) -> str:

@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from adjit.compiler.llvm.emit_spaced import spread_vectors
 from adjit.compiler.llvm.gemm_loops import Loops, Span
-from adjit.compiler.llvm.gemm_pack import ATTRIBUTES
+from adjit.compiler.llvm.gemm_pack import ATTRIBUTES, emit_transpose
 from adjit.compiler.llvm.gemm_plan import LINE, GemmPlan
 from adjit.compiler.llvm.gemm_tile import (
     below,
@@ -258,6 +259,8 @@ def emit_copy(module: Module, plan: GemmPlan, step: int) -> str:
     )
     f = Function(module, name, parameters, attributes=ATTRIBUTES)
     element = vector.element
+    align = plan.lanes * plan.dtype.itemsize
+    square = "" if kind else f.let(f"alloca [{plan.lanes**2} x {element}], align {align}")
     with _grid_rows(f, "%first", "%columns") as (y, begin, count, at):
         source = offset(f, element, "%sums", at)
         along = f.let(f"mul nsw i64 {begin}, %column_stride")
@@ -265,16 +268,19 @@ def emit_copy(module: Module, plan: GemmPlan, step: int) -> str:
         if kind:
             _copy_vectors(f, plan, source, target, count, step)
         else:
-            _copy_elements(f, plan, source, target, count)
+            _copy_columns(f, plan, source, target, count, square)
     f.line("ret void")
     f.finish()
     return name
 
 
-def _copy_elements(f: Function, plan: GemmPlan, source: str, target: str, count: str) -> None:
-    """`count` columns one by one, down the rows."""
+def _copy_columns(f: Function, plan: GemmPlan, source: str, target: str, count: str, square: str) -> None:
+    """`count` columns down the rows: squares of them are transposed where rows follow each other, others go singly."""
     scalar, align = LLType(plan.dtype), plan.dtype.itemsize
-    with counted(f, "0", count, 1) as j:
+    follow = f.let("icmp eq i64 %row_stride, 1")
+    whole = f.let(f"select i1 {follow}, i64 {f.let(f'and i64 {count}, {-plan.lanes}')}, i64 0")
+    _copy_squares(f, plan, source, target, whole, square)
+    with counted(f, whole, count, 1) as j:
         column_of = offset(f, scalar.element, source, j)
         to = offset(f, scalar.element, target, f.let(f"mul nsw i64 {j}, %column_stride"))
         with counted(f, "0", "%rows", 1) as i:
@@ -282,6 +288,24 @@ def _copy_elements(f: Function, plan: GemmPlan, source: str, target: str, count:
             value = f.let(f"load {scalar.llvm}, ptr {place}, align {align}")
             at = offset(f, scalar.element, to, f.let(f"mul nsw i64 {i}, %row_stride"))
             f.line(f"store {scalar.llvm} {value}, ptr {at}, align {align}")
+
+
+def _copy_squares(f: Function, plan: GemmPlan, source: str, target: str, count: str, square: str) -> None:
+    """`count` columns, whole vectors of them, each to memory without gaps."""
+    vector, lanes, align = LLType(plan.dtype, plan.lanes), plan.lanes, plan.dtype.itemsize
+    transpose = emit_transpose(f.module, vector)
+    with counted(f, "0", "%rows", lanes) as i:
+        height = minimum(f, f.let(f"sub nsw i64 %rows, {i}"), lanes)
+        rows = offset(f, vector.element, source, f.let(f"mul nsw i64 {i}, %pitch"))
+        with counted(f, "0", count, lanes) as j:
+            with counted(f, "0", height, 1) as r:
+                row = offset(f, vector.element, offset(f, vector.element, rows, j), f.let(f"mul nsw i64 {r}, %pitch"))
+                value = f.let(f"load {vector.llvm}, ptr {row}, align {align}")
+                place = offset(f, vector.element, square, f.let(f"mul nsw i64 {r}, {lanes}"))
+                f.line(f"store {vector.llvm} {value}, ptr {place}, align {lanes * align}")
+            to = offset(f, vector.element, target, f.let(f"mul nsw i64 {j}, %column_stride"))
+            to = offset(f, vector.element, to, i)
+            f.line(f"call void @{transpose}(ptr {square}, ptr {to}, i64 %column_stride, i64 {height})")
 
 
 def _copy_vectors(f: Function, plan: GemmPlan, source: str, target: str, count: str, step: int) -> None:
@@ -305,11 +329,8 @@ def _copy_vector(f: Function, plan: GemmPlan, source: str, row: str, j: str, cou
     first = offset(f, vector.element, row, f.let(f"mul nsw i64 {j}, {step}"))
     # What stands after the last column belongs to others, or does not exist.
     reach = f.let(f"sub nsw i64 {f.let(f'mul nsw i64 {left}, {step}')}, {step - 1}")
-    for part in range(step):
-        taken = [divmod(lane + part * lanes, step) for lane in range(lanes)]
-        order = ", ".join("i32 poison" if rest else f"i32 {lane}" for lane, rest in taken)
-        spread = f.let(f"shufflevector {vector.llvm} {value}, {vector.llvm} poison, <{lanes} x i32> <{order}>")
-        own = ", ".join(f"i1 {'false' if rest else 'true'}" for _, rest in taken)
-        exist = below(f, lanes, f.let(f"sub nsw i64 {reach}, {part * lanes}"))
+    for number, (spread, places) in enumerate(spread_vectors(f, vector, value, step)):
+        own = ", ".join(f"i1 {'false' if lane is None else 'true'}" for lane in places)
+        exist = below(f, lanes, f.let(f"sub nsw i64 {reach}, {number * lanes}"))
         mask = f.let(f"and <{lanes} x i1> {exist}, <{own}>")
-        masked_store(f, vector, spread, offset(f, vector.element, first, part * lanes), mask)
+        masked_store(f, vector, spread, offset(f, vector.element, first, number * lanes), mask)

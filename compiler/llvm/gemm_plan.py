@@ -124,12 +124,12 @@ def workspace_bytes(plan: GemmPlan) -> int:
 
 def plan_gemm(
     dtype: DType, target: Target, m: int | None, n: int | None, k: int | None, tasks: int = 1, batch: int | None = 1,
-    most_rows: int = _MOST_ROWS, panels: bool = False, epilogue: bool = False,
+    placed: bool = False, panels: bool = False, epilogue: bool = False,
 ) -> GemmPlan:  # fmt: skip
     """The plan for sizes m, n, k, batch, None where known only at run time, for up to `tasks` parallel tasks.
 
-    With `panels`, A is packed into panels, as its columns are contiguous.  With `epilogue`, sums stand in workspace
-    until they are complete.
+    With `placed`, A is read by tables.  With `panels`, A is packed into panels, as its columns are contiguous.  With
+    `epilogue`, sums stand in workspace until they are complete.
     Errors: CompileError for dtypes that have no product of their own (bool, f16, bf16: compute in f32).
     """
     if not (dtype in (F32, F64) or dtype.is_integer):
@@ -138,7 +138,7 @@ def plan_gemm(
     if dtype.is_integer:  # small integers are not the field's hot path: keep their transposes and tiles small
         lanes = min(lanes, 16)
     depth = DEPTH if k is None else max(1, min(DEPTH, k))
-    mr, vectors = _tile(dtype, target, m, n, depth, lanes, most_rows, panels)
+    mr, vectors = _tile(dtype, target, m, n, depth, lanes, placed, panels)
     nr = vectors * lanes
     rows = round_up(_UNKNOWN if m is None else max(1, m), mr)
     columns = round_up(_UNKNOWN if n is None else max(1, n), nr)
@@ -171,7 +171,7 @@ def plan_gemm(
 
 def plan_placed(dtype: DType, target: Target, m: int, n: int | None, k: int, tasks: int, *, windows: bool) -> GemmPlan:
     """The plan for a product that reads A where it stands, and B too if its columns are `windows`."""
-    plan = plan_gemm(dtype, target, m, n, k, tasks, most_rows=_PLACED_ROWS)
+    plan = plan_gemm(dtype, target, m, n, k, tasks, placed=True)
     rows, columns = round_up(max(1, m), plan.mr), round_up(_UNKNOWN if n is None else max(1, n), plan.nr)
     few, many = _SUMS_COLUMNS
     width = few if windows else min(many, max(few, SUMS_BYTES // (rows * dtype.itemsize)))
@@ -195,7 +195,7 @@ def _streams(dtype: DType, target: Target, m: int | None, n: int | None, k: int 
 
 
 def _tile(
-    dtype: DType, target: Target, m: int | None, n: int | None, depth: int, lanes: int, most_rows: int, panels: bool
+    dtype: DType, target: Target, m: int | None, n: int | None, depth: int, lanes: int, placed: bool, panels: bool
 ) -> tuple[int, int]:
     """The tile (rows, vectors a row) with the least estimated time for an m x n product, padding included."""
     spread = m and n and m * n * dtype.itemsize > C_BYTES and n * dtype.itemsize > _SHORT
@@ -208,12 +208,14 @@ def _tile(
         # Two multiply-adds and two loads a cycle, a latency of four, 20 cycles a tile.  Addresses of rows cost, more
         # where registers do not hold them; rows of three vectors do, as measured.
         step = max(mr * vectors / 2, (mr + vectors) / 2, 4.0) + 0.25 + 0.03 * mr + 0.6 * (vectors == 3)
-        if not panels:
+        if placed:  # two entries of a table, and vectors that stand astride two lines
+            step = max(mr * vectors / 2, (mr + 2 * vectors + 2) / 2, 4.0) + 0.5
+        elif not panels:
             step += 0.1 * max(0, mr - _HELD_ROWS)
         packing = -(-m // mr) * depth * _PANEL_STEP if panels else 0.0
         return tiles * (step * depth + 20 + mr * vectors + mr * piece) + packing, -mr * vectors
 
-    return min(_tiles(dtype, target, most_rows), key=time)
+    return min(_tiles(dtype, target, _PLACED_ROWS if placed else _MOST_ROWS), key=time)
 
 
 def _tiles(dtype: DType, target: Target, most_rows: int) -> Iterator[tuple[int, int]]:

@@ -145,13 +145,25 @@ def lower_interleave(scalars: KernelScalars, node: Node, buffers: Sequence[Value
             at = address(node.output.type, index)
             scalars.write(STORE, out, (at,), scalars.constant(0, node.output.dtype))
     starts: Sequence[Sequence[Size]] = node.attributes["starts"]  # type: ignore[assignment]
+    plain: list[tuple[Value, Sequence[Size]]] = []
     for x, start in zip(node.inputs, starts, strict=True):
         dot = behind_layout(x)
         if x not in scalars.buffers and dot is not None and dot.op.name == "dot" and is_packed(dot):
             _contract(scalars, dot, partial(_interleaved, node, start, x), out)
-            continue
-        with scalars.loop(x.dims) as index:
-            scalars.write(STORE, out, (_interleaved(node, start, None, index),), scalars.element(x, index))
+        else:
+            plain.append((x, start))
+    # Operands that share their first axes are stored together, so that what they read and write stays in the caches.
+    steps: Sequence[int] = node.attributes["step"]  # type: ignore[assignment]
+    alike = [by == 1 and all(x.dims[axis] == extent for x, _ in plain)
+             for axis, (by, extent) in enumerate(zip(steps, dims, strict=True))]  # fmt: skip
+    lead = alike.index(False) if False in alike else len(alike)
+    if not plain:
+        return
+    with scalars.loop(dims[:lead]) as outer:
+        for x, start in plain:
+            with scalars.loop(x.dims[lead:]) as inner:
+                index = (*outer, *inner)
+                scalars.write(STORE, out, (_interleaved(node, start, None, index),), scalars.element(x, index))
 
 
 def _interleaved(node: Node, start: Sequence[Size], x: Value | None, index: tuple[Size, ...]) -> Size:

@@ -15,6 +15,7 @@ from adjit.compiler.loops.scalars import KernelScalars
 from adjit.compiler.loops.tiles import TileTotal
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node, Value
+from adjit.ir.ops.contraction import free_axes
 from adjit.ir.shape import Size, product
 
 # Bytes of one row of a value, and of all such rows of a kernel, that scratch memory holds in the first cache.
@@ -23,13 +24,22 @@ _ROW, _ROWS = 16 << 10, 32 << 10
 
 @frozen
 class Reach:
-    """How a value is read: at the reader's own index (`same`), or with its first `lead` indices."""
+    """How a value is read: at the reader's own index (`same`), or with the reader's first indices at some of its axes.
+
+    The reader's index i stands at axis `axes[i]`; of the indices after these it is not known where they stand.
+    """
 
     same: bool
-    lead: int
+    axes: tuple[int, ...]
+
+    @property
+    def lead(self) -> int:
+        """How many of the reader's first indices are the value's first indices."""
+        return _first(self.axes, lambda place, axis: place == axis)
 
     def __and__(self, other: Reach) -> Reach:
-        return Reach(self.same and other.same, min(self.lead, other.lead))
+        common = _first(self.axes, lambda place, axis: other.axes[place : place + 1] == (axis,))
+        return Reach(self.same and other.same, self.axes[:common])
 
 
 @frozen
@@ -49,12 +59,12 @@ class Block:
 
 def reads_of(root: Node, is_read: Callable[[Value], bool]) -> tuple[set[Node], dict[Value, Reach]]:
     """The nodes that compute `root` from values that `is_read`, and how these are read."""
-    nodes = {root: Reach(True, root.outputs[0].type.ndim)}
+    nodes = {root: Reach(True, tuple(range(root.outputs[0].type.ndim)))}
     reads: dict[Value, Reach] = {}
     stack = [root]
     while stack:
         node = stack.pop()
-        for value in node.inputs:
+        for value in dict.fromkeys(node.inputs):
             reach = _through(node, value, nodes[node])
             if is_read(value):
                 reads[value] = reads.get(value, reach) & reach
@@ -70,34 +80,58 @@ def reads_of(root: Node, is_read: Callable[[Value], bool]) -> tuple[set[Node], d
 
 def _through(node: Node, value: Value, reach: Reach) -> Reach:
     """How the operand `value` of `node` is read where the result is read as `reach` says."""
+    if node.op.family == "scalar" and value.type.ndim == node.outputs[0].type.ndim:
+        return reach
+    places = [_operand_axis(node, value, axis) for axis in reach.axes]
+    known = places.index(None) if None in places else len(places)
+    return Reach(False, tuple(place for place in places[:known] if place is not None))
+
+
+def _operand_axis(node: Node, value: Value, axis: int) -> int | None:
+    """The axis of the operand `value` whose index is the result's at `axis`, if there is one."""
     dims, out = value.dims, node.outputs[0].dims
-    if node.op.family == "scalar":
-        return reach if len(dims) == len(out) else Reach(False, 0)
-    attributes: Mapping[str, Any] = node.attributes
+    a: Mapping[str, Any] = node.attributes
+    stays = axis < len(dims) and dims[axis] == out[axis]
     match node.op.name:
         case "reshape":
-            lead = _first(reach.lead, lambda axis: axis < len(dims) and dims[axis] == out[axis])
+            stays = dims[: axis + 1] == out[: axis + 1]
         case "expand":
-            lead = _first(reach.lead, lambda axis: len(dims) == len(out) and dims[axis] == out[axis])
+            stays = stays and len(dims) == len(out)
         case "permute":
-            lead = _first(reach.lead, lambda axis: attributes["perm"][axis] == axis)
+            return a["perm"][axis]  # type: ignore[no-any-return]
         case "slice":
-            start, step = attributes["start"], attributes["step"]
-            lead = _first(reach.lead, lambda axis: dims[axis] == out[axis] and start[axis] == 0 and step[axis] == 1)
+            stays = stays and a["start"][axis] == 0 and a["step"][axis] == 1
         case "pad":
-            lead = _first(reach.lead, lambda axis: dims[axis] == out[axis] and attributes["low"][axis] == 0)
+            stays = stays and a["low"][axis] == 0
         case "argmax" | "argmin":
-            lead = min(reach.lead, attributes["axis"])
-        case _ if "axes" in attributes and node.op.family in ("reduction", "structure"):
-            lead = min(reach.lead, *attributes["axes"])
+            stays = axis < a["axis"]
+        case "dot":
+            return _factor_axis(node, value, axis)
+        case _ if "axes" in a and node.op.family in ("reduction", "structure"):
+            stays = axis < min(a["axes"], default=len(out))
         case _:
-            lead = 0
-    return Reach(False, lead)
+            stays = False
+    return axis if stays else None
 
 
-def _first(limit: int, holds: Callable[[int], bool]) -> int:
-    """The first axis below `limit` for which `holds` does not, else `limit`."""
-    return next((axis for axis in range(limit) if not holds(axis)), limit)
+def _factor_axis(dot: Node, value: Value, axis: int) -> int | None:
+    """The same for windows, whose images a kernel by rows pads row by row; other products have kernels of their own."""
+    if value.node is None or value.node.op.name != "window" or dot.inputs[0] is dot.inputs[1]:
+        return None
+    side = dot.inputs.index(value)
+    sides: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    for number, x in enumerate(dot.inputs):
+        contract, batch = dot.attributes["contract"][number], dot.attributes["batch"][number]  # type: ignore[index]
+        sides.append((batch, free_axes(x.type.ndim, contract, batch)))  # type: ignore[arg-type]
+    before = len(sides[0][1]) if side else 0  # the axes of the other factor
+    batch, free = sides[side]
+    own = (*batch, *(None,) * before, *free)
+    return own[axis] if axis < len(own) else None
+
+
+def _first(axes: Sequence[int], holds: Callable[[int, int], bool]) -> int:
+    """The first place whose axis does not hold, else the number of axes."""
+    return next((place for place, axis in enumerate(axes) if not holds(place, axis)), len(axes))
 
 
 def lower_rows(

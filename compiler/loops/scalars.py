@@ -317,6 +317,17 @@ def _is_zero(element: Expr) -> bool:
     return isinstance(value, (int, float)) and value == 0 and repr(value) != "-0.0"
 
 
+def _slides(dot: Node) -> bool:
+    """Whether a dot sums over windows of which a row has as many as each has elements: those stand side by side too."""
+    for value in dot.inputs:
+        if value.node is not None and value.node.op.name == "window":
+            axes: tuple[int, ...] = value.node.attributes["axes"]  # type: ignore[assignment]
+            count, taps = value.dims[axes[-1]], value.dims[-1]
+            if isinstance(count, int) and isinstance(taps, int):
+                return count >= taps
+    return False
+
+
 def _order_of(node: Node, strict: bool) -> str:
     """The order of the sums in a node's index form: by lanes where the summed terms stand side by side in memory."""
     attributes: Mapping[str, Any] = node.attributes
@@ -327,7 +338,7 @@ def _order_of(node: Node, strict: bool) -> str:
         beside = [
             end in contract for value, contract, batch, end in sides if len(contract) + len(batch) < value.type.ndim
         ]
-        return "lanes" if all(beside) and not strict else "products"
+        return "lanes" if all(beside) and not strict and not _slides(node) else "products"
     if node.op.name == "conv":
         return "products"
     axes = attributes.get("axes") if node.op.family == "reduction" else None

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from tests.bench.workload_cases import WORKLOADS, Workload
+from tests.bench.workload_images import IMAGES
 from tests.bench.workload_science import SCIENCE
 from tests.bench.workload_wide import WIDE
 
@@ -261,7 +262,7 @@ def _in_process(chosen: argparse.Namespace, threads: int) -> list[Figure]:
     found: list[Figure] = []
     if hasattr(os, "sched_setaffinity"):  # the one limit that JAX's threads know
         os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:threads]))
-    for workload in (*WORKLOADS, *SCIENCE, *WIDE):
+    for workload in (*WORKLOADS, *SCIENCE, *WIDE, *IMAGES):
         if names and not any(name in workload.name for name in names):
             continue
         figures = list(measure(workload, peers, threads, chosen.rounds, chosen.seconds))

@@ -125,6 +125,9 @@ FIRES: dict[str, tuple[Function, list[TensorType], dict[str, int]]] = {
     "permute to the same": (lambda x: structure.permute(x, perm=(0, 1)), [SQUARE], {}),
     "permute there and back": (lambda x: permute(permute(x, (1, 0)), (1, 0)), [SQUARE], {}),
     "permute twice": (lambda x: permute(permute(x, (2, 0, 1)), (2, 1, 0)), [CUBE], {"permute": 1}),
+    "permute of merged axes": (
+        lambda x: permute(reshape(permute(x, (1, 0, 2)), (x.shape[1] * x.shape[0], x.shape[2])), (1, 0)),
+        [CUBE], {"permute": 1, "reshape": 1}),
     "permute of ones": (lambda x: permute(reshape(x, (2, 1, 3)), (1, 0, 2)), [SQUARE], {"reshape": 1}),
     "expand to the same": (lambda x: structure.expand(x, shape=(2, 3)), [SQUARE], {}),
     "expand twice": (

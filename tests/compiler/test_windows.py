@@ -31,6 +31,9 @@ CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], int, int, int, int]] = 
     "steps of 2, many features": ((2, 9, 21, 21), (40, 9, 3, 3), 2, 1, 1, 1),
     "3 x 3 of large taps": ((5, 4, 14, 14), (29, 4, 12, 12), 1, 0, 1, 1),
     "groups": ((3, 12, 14, 14), (24, 4, 3, 3), 1, 0, 1, 3),
+    "a channel each": ((2, 24, 14, 14), (24, 1, 3, 3), 1, 1, 1, 24),
+    "a channel each, rows of 56": ((1, 17, 56, 56), (17, 1, 7, 7), 1, 3, 1, 17),
+    "a channel each, steps of 2": ((2, 20, 21, 21), (20, 1, 3, 3), 2, 1, 1, 20),
     "points": ((3, 40, 10, 10), (24, 40, 1, 1), 1, 0, 1, 1),
 }
 
@@ -91,6 +94,21 @@ def test_sums_over_windows_have_the_order_that_is_written(name: str) -> None:
     np.testing.assert_array_equal(found, expected)
     for threads in (2, 3):
         np.testing.assert_array_equal(compile_graph(graph, threads=threads).run([x, w])[0], found)
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_kernels_with_longer_rows_than_there_are_windows(samples: int) -> None:
+    """Gradients of kernels are such convolutions: their sums go by columns of the kernel, in few terms."""
+    graph = Graph("convolution")
+    builder = Builder(graph)
+    x, w = (builder.expr(builder.input(TensorType(F32, d))) for d in ((samples, 48, 16, 17), (24, 2, 14, 15)))
+    plain = {"stride": (1, 1), "input_dilation": (1, 1), "kernel_dilation": (1, 1)}
+    graph.outputs = (conv(x, w, padding=((0, 1), (1, 1)), groups=24, **plain).value,)
+    given = arrays(graph, F32)
+    expected = conv.reference(*(a.astype(np.float64) for a in given), **graph.nodes[0].attributes)
+    (found,) = compile_graph(graph, threads=1).run(given)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(compile_graph(graph, threads=2).run(given)[0], found)
 
 
 @pytest.mark.parametrize("name", ["rows of 8", "rows of 12, padded", "rows of 3"])

@@ -1,0 +1,63 @@
+"""Workloads on images: convolutions under a stride, transposed, with a channel each; pooling and normalization."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tests.bench.workload_cases import Operands, Workload
+
+
+def _arrays(*shapes: tuple[int, ...]) -> Callable[[np.random.Generator], Operands]:
+    return lambda random: tuple((0.2 * random.standard_normal(shape)).astype("float32") for shape in shapes)
+
+
+def _jax_conv(x: Any, w: Any, stride: int, padding: int, groups: int = 1) -> Any:
+    import jax
+
+    sides = [(padding, padding)] * 2
+    return jax.lax.conv_general_dilated(x, w, (stride, stride), sides, feature_group_count=groups)
+
+
+def _strided(t: Any, x: Any, w: Any) -> Any:
+    return t.nn.functional.conv2d(x, w, stride=2, padding=1)
+
+
+def _transposed(t: Any, x: Any, w: Any) -> Any:
+    return t.nn.functional.conv_transpose2d(x, w, stride=2, padding=1)
+
+
+def _each_channel(t: Any, x: Any, w: Any) -> Any:
+    return t.nn.functional.conv2d(x, w, padding=1, groups=144)
+
+
+def _pooled(t: Any, x: Any, w: Any, b: Any) -> Any:
+    f = t.nn.functional
+    return f.max_pool2d(t.relu(f.conv2d(x, w, b, padding=1)), 2)
+
+
+def _normed(t: Any, x: Any, w: Any, scale: Any, shift: Any) -> Any:
+    f = t.nn.functional
+    normed = f.batch_norm(f.conv2d(x, w, padding=1), None, None, scale, shift, training=True)
+    return t.relu(normed + x)
+
+
+IMAGES = [
+    Workload("strided_vg", "8x64x56x56, 128 features of 3x3, every second place, both gradients", 9.8e-3,
+             _arrays((8, 64, 56, 56), (128, 64, 3, 3)), _strided, (0, 1), lambda x, w: _jax_conv(x, w, 2, 1)),
+    Workload("transposed_fwd", "8x128x16x16, 64 features of 4x4, steps of 2", 1.9e-3,
+             _arrays((8, 128, 16, 16), (128, 64, 4, 4)), _transposed),
+    Workload("transposed_vg", "with both gradients", 5.7e-3,
+             _arrays((8, 128, 16, 16), (128, 64, 4, 4)), _transposed, (0, 1)),
+    Workload("depthwise_fwd", "8x144x28x28, 3x3, a channel each", 0.18e-3,
+             _arrays((8, 144, 28, 28), (144, 1, 3, 3)), _each_channel, (), lambda x, w: _jax_conv(x, w, 1, 1, 144)),
+    Workload("depthwise_vg", "with both gradients", 0.54e-3,
+             _arrays((8, 144, 28, 28), (144, 1, 3, 3)), _each_channel, (0, 1),
+             lambda x, w: _jax_conv(x, w, 1, 1, 144)),
+    Workload("pooled_vg", "8x64x28x28, 3x3, relu, 2x2 maximum, all gradients", 4.9e-3,
+             _arrays((8, 64, 28, 28), (64, 64, 3, 3), (64,)), _pooled, (0, 1, 2)),
+    Workload("normed_vg", "8x64x28x28, 3x3, batch norm, sum with the input, relu, all gradients", 5.2e-3,
+             _arrays((8, 64, 28, 28), (64, 64, 3, 3), (64,), (64,)), _normed, (0, 1, 2, 3)),
+]  # fmt: skip
