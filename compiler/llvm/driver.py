@@ -11,6 +11,7 @@ from dataclasses import field
 from typing import TypeVar
 
 from adjit.compiler.llvm.clock import Clock
+from adjit.compiler.llvm.control import emit_control
 from adjit.compiler.llvm.emit import (
     ARENA,
     GRAIN,
@@ -20,6 +21,7 @@ from adjit.compiler.llvm.emit import (
     emit_kernel,
     load_entry,
     open_function,
+    work_of,
 )
 from adjit.compiler.llvm.emit_choice import Dependence
 from adjit.compiler.llvm.emit_finite import Checks, emit_finite_check, is_checked
@@ -35,7 +37,7 @@ from adjit.ir.errors import CompileError
 from adjit.ir.frozen import frozen, record
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.shape import Size
-from adjit.ir.types import BOOL, I32, I64, TensorType
+from adjit.ir.types import BOOL, I32, TensorType
 from adjit.runtime.faults import FIRST_CHECK, Fault
 from adjit.runtime.host import CHECK_PREFIX
 
@@ -83,9 +85,9 @@ class Driver:
         steps += self._copy_steps([c for c in copies if c.target not in written])
         last = [c for c in copies if c.target in written]
         if last:
-            steps += [self._stop_on_fault, *self._copy_steps(last)]
+            steps += [self.stop_on_fault, *self._copy_steps(last)]
         body = self._function(steps)
-        w = self._open(MAIN, "void", linkage="")
+        w = self.open(MAIN, "void", linkage="")
         w.f.let(f"call i1 @{body}({_PARAMETERS})")
         w.f.line("ret void")
         w.f.finish()
@@ -93,7 +95,7 @@ class Driver:
             self.clock.declare(w.module, self._kernels)
 
     # -- functions ----------------------------------------------------------------------------------------------------
-    def _open(self, name: str, result: str = "i1", linkage: str = "internal") -> Writer:
+    def open(self, name: str, result: str = "i1", linkage: str = "internal") -> Writer:
         w = open_function(self.program, name, _PARAMETERS, {}, Dependence(Region()), result)
         w.f.linkage = linkage
         return w
@@ -105,7 +107,7 @@ class Driver:
             return self._function([_call_step(name) for name in names])
         name = f"driver{self._functions}"
         self._functions += 1
-        w = self._open(name)
+        w = self.open(name)
         for step in steps:
             with w.scope():
                 step(w)
@@ -117,11 +119,11 @@ class Driver:
         steps: list[Step] = []
         for node in region.nodes:
             if node is self.plan.guarded:
-                steps.append(self._stop_on_fault)
-            steps += self._node_steps(node)
+                steps.append(self.stop_on_fault)
+            steps += self.node_steps(node)
         return steps
 
-    def _node_steps(self, node: Node) -> list[Step]:
+    def node_steps(self, node: Node) -> list[Step]:
         if node.op is KERNEL:
             values = (*node.inputs, *node.outputs)
             name = f"k{self._kernels}"
@@ -133,7 +135,7 @@ class Driver:
                 steps = [self.clock.begin(), *steps, self.clock.end(self._kernels - 1)]
             return [_standing(node, step) for step in steps]
         rule: dict[str, Callable[[Node], list[Step]]] = {
-            "cond": self._cond, "while": self._while, "scan": self._scan, "host_call": self._host_call,
+            "cond": self._control, "while": self._control, "scan": self._control, "host_call": self._host_call,
             "const": self._const, "as_real": lambda node: [], "as_complex": lambda node: [],
         }  # fmt: skip
         if node.op.name not in rule:
@@ -167,11 +169,11 @@ class Driver:
             arena = load_entry(w.f, "ptr", "%buffers", ARENA)
             for temporary in chunk:
                 at = offset(w.f, "i8", arena, uniform(w, temporary.offset))
-                self._point(w, temporary.slot, at)
+                self.point(w, temporary.slot, at)
 
         return step
 
-    def _point(self, w: Writer, slot: int, address: str) -> None:
+    def point(self, w: Writer, slot: int, address: str) -> None:
         place = w.f.let(f"getelementptr ptr, ptr %buffers, i64 {slot}")
         w.f.line(f"store ptr {address}, ptr {place}, align 8")
 
@@ -227,7 +229,7 @@ class Driver:
 
         return [step_of(copy) for copy in copies]
 
-    def _stop_on_fault(self, w: Writer) -> None:
+    def stop_on_fault(self, w: Writer) -> None:
         f = w.f
         flags = f.let(f"load i64, ptr {load_entry(f, 'ptr', '%buffers', STATUS)}, align 8")
         _stop_if(w, f.let(f"icmp ne i64 {flags}, 0"))
@@ -246,98 +248,31 @@ class Driver:
         return [step]
 
     # -- control flow -------------------------------------------------------------------------------------------------
-    def _region(self, region: Region, extra: Sequence[Step] = ()) -> str:
-        """The function of a region, with the copies of its outputs at the end."""
-        steps = [*self._steps(region), *self._copy_steps(self.plan.copies.get(region, [])), *extra]
-        if region in self.plan.exchanges:
-            steps.append(self._exchange(self.plan.exchanges[region]))
-        return self._function(steps)
+    def _control(self, node: Node) -> list[Step]:
+        """Copies of what a loop begins with, and a call of the function that is the `cond`, `while` or `scan`."""
+        name = f"control{self._functions}"
+        self._functions += 1
+        emit_control(self, node, name)
+        return [*self._copy_steps(self.plan.copies.get(node, [])), _call_step(name)]
 
-    def _exchange(self, pairs: Sequence[tuple[int, int]]) -> Step:
+    def exchange(self, pairs: Sequence[tuple[int, int]]) -> Step:
         """Each target of (source, target) takes the address of its source, all at once."""
 
         def step(w: Writer) -> None:
             addresses = [load_entry(w.f, "ptr", "%buffers", source) for source, _ in pairs]
             for (_, target), address in zip(pairs, addresses, strict=True):
-                self._point(w, target, address)
+                self.point(w, target, address)
 
         return step
 
-    def _cond(self, node: Node) -> list[Step]:
-        true, false = (self._region(region) for region in node.regions)
+    def call_step(self, steps: Sequence[Step]) -> Step:
+        """A call of a function of these steps."""
+        return _call_step(self._function(steps))
 
-        def step(w: Writer) -> None:
-            f = w.f
-            yes, no, after = f.label("true"), f.label("false"), f.label("after")
-            f.branch(self._predicate(w, self.plan.slots[node.inputs[0]]), yes, no)
-            for label, name in ((yes, true), (no, false)):
-                f.start(label)
-                _call_step(name)(w)
-                f.jump(after)
-            f.start(after)
-
-        return [step]
-
-    def _predicate(self, w: Writer, slot: int) -> str:
-        byte = w.f.let(f"load i8, ptr {load_entry(w.f, 'ptr', '%buffers', slot)}")
-        return w.f.let(f"icmp ne i8 {byte}, 0")
-
-    def _while(self, node: Node) -> list[Step]:
-        condition, body = (self._region(region) for region in node.regions)
-        predicate = self.plan.slots[node.regions[0].outputs[0]]
-
-        def step(w: Writer) -> None:
-            f = w.f
-            head, inside, after = f.label("while"), f.label("body"), f.label("after")
-            f.jump(head)
-            f.start(head)
-            _call_step(condition)(w)
-            self._stop_on_fault(w)
-            f.branch(self._predicate(w, predicate), inside, after)
-            f.start(inside)
-            _call_step(body)(w)
-            f.jump(head)
-            f.start(after)
-
-        return [*self._copy_steps(self.plan.copies.get(node, [])), step]
-
-    def _scan(self, node: Node) -> list[Step]:
-        first = int(node.attributes["invariants"]) + int(node.attributes["carries"])  # type: ignore[arg-type]
-        (body,) = node.regions
-        carries = first - int(node.attributes["invariants"])  # type: ignore[arg-type]
-        stacks = list(zip(body.inputs[first:], node.inputs[first:], strict=True))
-        results = list(zip(body.outputs[carries:], node.outputs[carries:], strict=True))
-        pointed = [(self.plan.slots[value], stack, value.type) for value, stack in stacks]
-        pointed += [(self.plan.slices[stack], stack, value.type) for value, stack in results]
-        name = self._region(body)
-        length: Size = node.attributes["length"]  # type: ignore[assignment]
-
-        def step(w: Writer) -> None:
-            f = w.f
-            turn = w.slot(LLType(I64))
-            w.write(turn, "0")
-            head, inside, after = f.label("scan"), f.label("body"), f.label("after")
-            f.jump(head)
-            f.start(head)
-            t = w.read(turn)
-            f.branch(f.let(f"icmp slt i64 {t}, {uniform(w, length)}"), inside, after)
-            f.start(inside)
-            at = t
-            if node.attributes["reverse"]:
-                at = f.let(f"sub nsw i64 {f.let(f'sub nsw i64 {uniform(w, length)}, 1')}, {t}")
-            for slot, stack, type in pointed:
-                self._point(w, slot, self._slice(w, self.plan.slots[stack], type, at))
-            _call_step(name)(w)
-            self._stop_on_fault(w)
-            w.write(turn, f.let(f"add nsw i64 {t}, 1"))
-            f.jump(head)
-            f.start(after)
-
-        return [*self._copy_steps(self.plan.copies.get(node, [])), step]
-
-    def _slice(self, w: Writer, slot: int, type: TensorType, at: str) -> str:
-        size = uniform(w, type.size * type.dtype.itemsize)
-        return offset(w.f, "i8", load_entry(w.f, "ptr", "%buffers", slot), w.f.let(f"mul nsw i64 {at}, {size}"))
+    def is_serial(self, kernel: Node) -> bool:
+        """Whether one thread runs a kernel, however many there are."""
+        work = work_of(kernel)
+        return isinstance(work, int) and work < 2 * GRAIN
 
     def _host_call(self, node: Node) -> list[Step]:
         function = str(node.attributes["function"])

@@ -121,6 +121,35 @@ def emit_parts(
     return parts
 
 
+def inline_kernel(
+    program: Program, outer: Writer, kernel: Node, slots: Sequence[int], places: Mapping[int, str]
+) -> None:
+    """A kernel's code where `outer` stands; `places` are the addresses of its table entries."""
+    (region,) = kernel.regions
+    table = dict(zip(region.inputs, slots, strict=True))
+    dependence = Dependence(region)
+    straight = is_straight(region, table)
+    for nodes in [region.nodes] if straight else split(region, table):
+        entries = used_buffers(nodes, table)
+        buffers = {value: places[slot] for value, slot in entries.items()}
+        w = Writer(outer.f, program.options, RULES, buffers, Bounds(program.least), dependence)
+        w.entries = entries
+        w.variables.update(outer.variables)
+        w.stack = outer.stack
+        w.sources = frozenset(_reads_of(nodes))
+        if straight:
+            emit_straight(w, region, table)
+        else:
+            for node in nodes:
+                w.emit_node(node)
+        w.flush_faults()
+
+
+def work_of(kernel: Node) -> Size:
+    """The units of work (see `Part`) of all statements of a kernel."""
+    return _work(kernel.regions[0])
+
+
 def split(region: Region, table: Mapping[Value, int]) -> list[list[Node]]:
     """The nodes of each statement: the scalars it needs, then itself.
 

@@ -17,7 +17,7 @@ from adjit.compiler.llvm.emit_index import (
 )
 from adjit.compiler.llvm.emit_prefetch import fetch_ahead
 from adjit.compiler.llvm.emit_spaced import load_repeated, load_strided, store_strided
-from adjit.compiler.llvm.emit_state import ZEROS, Register, Writer, memory_type, size_of
+from adjit.compiler.llvm.emit_state import ZEROS, Register, StackPlace, Writer, memory_type, size_of
 from adjit.compiler.llvm.emit_stream import stream
 from adjit.compiler.llvm.gemm_tile import masked_load, masked_store, offset, splat
 from adjit.compiler.llvm.text import LLType
@@ -189,6 +189,9 @@ def _load(w: Writer, pointer: str, dtype: DType, where: Place, mask: Register | 
         return _load_one(w, pointer, scalar, where.base, mask)
     type = LLType(scalar.dtype, w.lanes)
     lanes = _lane_mask(w, mask)
+    on_stack = pointer in w.stack and where.base.isdigit() and mask is None
+    if on_stack and isinstance(where.stride, int) and not where.scattered and where.repeat == 1 and where.stride != 1:
+        return Register(_load_elements(w, w.stack[pointer], type, where.base, where.stride), type)
     if where.repeat > 1:
         return Register(load_repeated(w, pointer, type, where, mask, lanes), type)
     if where.stride in (1, -1):
@@ -230,7 +233,7 @@ def _load_row(
     backward = where.stride == -1
     base = f.let(f"sub nsw i64 {where.base}, {type.lanes - 1}") if backward else where.base
     at = offset(f, type.element, pointer, base)
-    if lanes is None:
+    if lanes is None or (mask is None and pointer in w.stack and w.stack[pointer].holds(base, type.lanes)):
         name = _plain_load(w, type, at)
     elif w.mask is None and mask is not None and not mask.varies:
         w.module.declare(ZEROS)
@@ -240,6 +243,17 @@ def _load_row(
             lanes = _reverse(w, LLType(BOOL, type.lanes), lanes)
         name = masked_load(f, type, at, lanes, type.constant(0))
     return _reverse(w, type, name) if backward else name
+
+
+def _load_elements(w: Writer, place: StackPlace, type: LLType, base: str, stride: int) -> str:
+    """Elements at equal distances on the stack, one by one: LLVM makes registers of memory that is read so."""
+    f, name = w.f, type.constant(0)
+    for lane in range(type.lanes):
+        at = int(base) + lane * stride
+        if 0 <= at < place.size:
+            element = _plain_load(w, LLType(type.dtype), offset(f, type.element, place.pointer, str(at)))
+            name = f.let(f"insertelement {type.llvm} {name}, {type.element} {element}, i32 {lane}")
+    return name
 
 
 def _reverse(w: Writer, type: LLType, name: str) -> str:
@@ -270,6 +284,8 @@ def _store(w: Writer, pointer: str, register: Register, where: Place, mask: Regi
             stream(w, type, value, at, w.streamed[pointer])
         elif lanes is None:
             f.line(f"store {type.llvm} {value}, ptr {at}, align {scalar.dtype.itemsize}")
+        elif mask is None and not backward and pointer in w.stack and lanes.startswith("<"):
+            _store_on_stack(w, w.stack[pointer], Register(value, type), base, lanes.count("true"))
         else:
             masked_store(f, type, value, at, lanes)
         return
@@ -282,6 +298,19 @@ def _store(w: Writer, pointer: str, register: Register, where: Place, mask: Regi
     w.module.declare(f"declare void {name}({type.llvm}, {ptrs}, i32, {bools})")
     operands = f"{type.llvm} {value}, {ptrs} {pointers}, i32 {scalar.dtype.itemsize}, {bools}"
     f.line(f"call void {name}({operands} {lanes or 'splat (i1 true)'})")
+
+
+def _store_on_stack(w: Writer, place: StackPlace, register: Register, base: str, count: int) -> None:
+    """The first `count` lanes of a vector, by plain stores: LLVM makes registers of memory that sees no others."""
+    f, type = w.f, register.type
+    if place.holds(base, type.lanes) and place.ends(base, count):
+        at = offset(f, type.element, place.pointer, base)
+        f.line(f"store {type.llvm} {register.name}, ptr {at}, align {type.dtype.itemsize}")
+        return
+    for lane in range(count):
+        element = f.let(f"extractelement {type.llvm} {register.name}, i32 {lane}")
+        at = offset(f, type.element, offset(f, type.element, place.pointer, base), str(lane))
+        f.line(f"store {type.element} {element}, ptr {at}, align {type.dtype.itemsize}")
 
 
 def _store_one(w: Writer, pointer: str, register: Register, base: str, mask: Register | None) -> None:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from adjit.compiler.llvm.emit_choice import extents_of, variables_of
 from adjit.compiler.llvm.emit_index import greatest, least, uniform
-from adjit.compiler.llvm.emit_loops import Body, scalar_loop, total_of
+from adjit.compiler.llvm.emit_loops import Body, is_spelled, scalar_loop, total_of
 from adjit.compiler.llvm.emit_state import Slot, Uniform, Variable, Writer
 from adjit.compiler.llvm.gemm_tile import counted
 from adjit.compiler.llvm.text import LLType
@@ -22,12 +22,13 @@ Pairs: TypeAlias = "tuple[tuple[str, Size], ...]"
 def whole_domain(w: Writer, node: Node, body: Body) -> None:
     """`body` for every index, in order."""
     names, extents = variables_of(node), extents_of(node)
+    spelled = is_spelled(w, node)
 
     def nest(depth: int) -> None:
         if depth == len(names):
             body()
         else:
-            scalar_loop(w, names[depth], "0", uniform(w, extents[depth]), lambda: nest(depth + 1))
+            scalar_loop(w, names[depth], "0", uniform(w, extents[depth]), lambda: nest(depth + 1), spelled)
 
     nest(0)
 

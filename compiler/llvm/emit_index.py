@@ -8,7 +8,7 @@ from adjit.compiler.llvm.gemm_tile import splat
 from adjit.compiler.llvm.text import LLType
 from adjit.ir.errors import CompileError
 from adjit.ir.frozen import frozen
-from adjit.ir.shape import Atom, Dim, Monomial, Size, size_names
+from adjit.ir.shape import Atom, Dim, Monomial, Size, size_names, substitute
 from adjit.ir.types import I32, I64
 
 
@@ -52,6 +52,8 @@ def uniform(w: Writer, size: Size) -> str:
     """The i64 of an index expression in lane 0."""
     if isinstance(size, int):
         return str(size)
+    if w.stack and (number := _number(w, size)) is not None:
+        return number
     key = ("uniform", size, *_values(w, size))
     depths = {monomial: _depth(w, monomial) for monomial, _ in size.terms}
     deepest = max(depths.values())
@@ -61,6 +63,18 @@ def uniform(w: Writer, size: Size) -> str:
         return w.hoisted(size.names, key, lambda: _sum(w, size))
     # What outer loops decide is summed there.
     return w.hoisted(size.names, key, lambda: w.f.let(f"add nsw i64 {uniform(w, outer)}, {_sum(w, inner)}"))
+
+
+def _number(w: Writer, size: Dim) -> str | None:
+    """The number that an index expression is where all its variables are numbers, as in loops that are written out."""
+    values: dict[str, Size] = {}
+    for name in size.names:
+        variable = w.variables.get(name)
+        base = getattr(variable, "name" if isinstance(variable, Uniform) else "base", "")
+        if not base.isdigit():
+            return None
+        values[name] = int(base)
+    return str(substitute(size, values))
 
 
 def _depth(w: Writer, monomial: Monomial) -> int:

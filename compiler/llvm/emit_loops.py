@@ -16,7 +16,7 @@ from adjit.compiler.llvm.gemm_tile import below, counted, when
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import LOAD, STORE, UPDATE
 from adjit.ir.graph import Node, Value
-from adjit.ir.shape import Size
+from adjit.ir.shape import Size, product
 from adjit.ir.types import DType
 from adjit.runtime.faults import Fault
 
@@ -26,6 +26,8 @@ _LARGE = 150
 # Bodies of fewer operations run as several vectors abreast, so that sums in order do not wait for each other.
 _SMALL = 12
 _ABREAST = 4
+# Operations of a loop over values on the stack that is written out.
+_SPELLED = 200
 
 
 def emit_for(w: Writer, node: Node, span: tuple[str, str] | None = None) -> None:
@@ -39,6 +41,7 @@ def emit_for(w: Writer, node: Node, span: tuple[str, str] | None = None) -> None
         choice = choose(node, w.dependence, w.native_lanes(loop_dtype(region)))
     once = cost(region) > _LARGE
     abreast = _ABREAST if choice.abreast and cost(region) <= _SMALL else 1
+    spelled = is_spelled(w, node, choice.lanes)
     early = _early(w, node)
 
     def nest(depth: int) -> None:
@@ -57,20 +60,22 @@ def emit_for(w: Writer, node: Node, span: tuple[str, str] | None = None) -> None
             def inner() -> None:
                 nest(depth + 1)
 
-            interior = interior_of(region, name, extent, choice.lanes) if name == names[-1] else None
+            interior = None
+            if name == names[-1] and not spelled:
+                interior = interior_of(region, name, extent, choice.lanes)
             if interior is not None:
 
                 def ends(low: str, high: str) -> None:
                     vector_loop(w, name, low, high, choice.lanes, inner, once=True)
 
                 interior_loop(w, name, (begin, end), choice.lanes, interior, ends, inner)
-            elif known is not None and choice.lanes < known < choice.lanes * abreast:
+            elif known is not None and not spelled and choice.lanes < known < choice.lanes * abreast:
                 # All vectors of a row abreast, the last of them cut by a mask that is known.
                 masked(w, name, begin, end, round_up(known, choice.lanes), inner)
             else:
-                vector_loop(w, name, begin, end, choice.lanes, inner, known, abreast, once)
+                vector_loop(w, name, begin, end, choice.lanes, inner, known, abreast, once, spelled)
         else:
-            scalar_loop(w, name, begin, end, lambda: nest(depth + 1))
+            scalar_loop(w, name, begin, end, lambda: nest(depth + 1), spelled)
 
     streamed = streamed_buffers(w, node, choice) if w.lanes == 1 else []
     if streamed:
@@ -103,8 +108,20 @@ def _early(w: Writer, node: Node) -> dict[int, list[Node]]:
     return found
 
 
-def scalar_loop(w: Writer, name: str, begin: str, end: str, body: Body) -> None:
-    """`body` for each value of a variable."""
+def is_spelled(w: Writer, node: Node, lanes: int = 1) -> bool:
+    """Whether a short loop over values on the stack is written out, turn by turn: values with fixed places can stand in
+    registers."""
+    count = product(extents_of(node))
+    return bool(w.stack) and isinstance(count, int) and -(-count // lanes) * cost(node.regions[0]) <= _SPELLED
+
+
+def scalar_loop(w: Writer, name: str, begin: str, end: str, body: Body, spelled: bool = False) -> None:
+    """`body` for each value of a variable; with `spelled`, each in code of its own where begin and end are numbers."""
+    if spelled and begin.isdigit() and end.isdigit():
+        for value in range(int(begin), int(end)):
+            with w.bound({name: Uniform(str(value))}):
+                body()
+        return
     mark = len(w.f.lines)
     with counted(w.f, begin, end, 1) as i, w.bound({name: Uniform(i)}, mark):
         body()
@@ -120,15 +137,25 @@ def vector_loop(
     known: int | None = None,
     abreast: int = 1,
     once: bool = False,
+    spelled: bool = False,
 ) -> None:
     """`body` for `lanes` values of a variable at a time, the last ones under a mask.
 
     `known` is the extent, where begin is 0 and the extent is a number; with `abreast`, that many vectors at a time are
-    taken first, as one wider one; with `once`, the body is written once and runs under a mask always.
+    taken first, as one wider one; with `once`, the body is written once and runs under a mask always.  With `spelled`,
+    a known number of vectors is written out.
     """
     f = w.f
     if lanes == 1:
-        scalar_loop(w, name, begin, end, body)
+        scalar_loop(w, name, begin, end, body, spelled)
+        return
+    if spelled and known is not None:
+        for start in range(0, known, lanes):
+            if start + lanes <= known:
+                with w.bound({name: Ramp(str(start), lanes)}), w.vector(lanes, None):
+                    body()
+            else:
+                masked(w, name, str(start), end, lanes, body, lanes)
         return
     wide = lanes * abreast
     multiple = lanes if begin == "0" else 1
@@ -168,7 +195,10 @@ def masked(w: Writer, name: str, begin: str, end: str, lanes: int, body: Body, m
     elif lanes > 1:
         f.module.declare("declare i64 @llvm.smin.i64(i64, i64)")
         left = f.let(f"call i64 @llvm.smin.i64(i64 {left}, i64 {lanes})")
-    mask = below(f, lanes, left)
+    if w.stack and left.isdigit() and lanes > 1:
+        mask = f"<{', '.join(f'i1 {str(lane < int(left)).lower()}' for lane in range(lanes))}>"
+    else:
+        mask = below(f, lanes, left)
     with w.bound({name: Ramp(begin, multiple)}), w.vector(lanes, mask):
         body()
 

@@ -26,7 +26,7 @@ from adjit.compiler.llvm.emit_extreme import Extreme, has_instruction
 from adjit.compiler.llvm.emit_first import emit_first
 from adjit.compiler.llvm.emit_fold import Partials
 from adjit.compiler.llvm.emit_index import greatest, least, uniform, vector
-from adjit.compiler.llvm.emit_loops import Body, neutral, scalar_loop, total_of, vector_loop
+from adjit.compiler.llvm.emit_loops import Body, is_spelled, neutral, scalar_loop, total_of, vector_loop
 from adjit.compiler.llvm.emit_state import Lanes, Ramp, Register, Writer
 from adjit.compiler.llvm.gemm_tile import below, counted
 from adjit.compiler.llvm.text import LLType
@@ -129,7 +129,8 @@ def _any_along(w: Writer, node: Node, lanes: int) -> None:
     """One total for each lane, of each width that the loop runs at, folded at the end."""
     kind, dtype, region = str(node.attributes["kind"]), node.output.type.dtype, node.regions[0]
     names, extents = variables_of(node), extents_of(node)
-    many, last = abreast(node, lanes), extents[-1]
+    spelled, last = is_spelled(w, node, lanes), extents[-1]
+    many = 1 if spelled else abreast(node, lanes)
     widths = [lanes * many]
     if many > 1 and not (isinstance(last, int) and last % widths[0] == 0):
         widths.append(lanes)
@@ -141,10 +142,10 @@ def _any_along(w: Writer, node: Node, lanes: int) -> None:
     def nest(depth: int) -> None:
         name, extent = names[depth], extents[depth]
         if depth + 1 < len(names):
-            scalar_loop(w, name, "0", uniform(w, extent), lambda: nest(depth + 1))
+            scalar_loop(w, name, "0", uniform(w, extent), lambda: nest(depth + 1), spelled)
         else:
             known = extent if isinstance(extent, int) else None
-            vector_loop(w, name, "0", uniform(w, extent), lanes, body, known, many)
+            vector_loop(w, name, "0", uniform(w, extent), lanes, body, known, many, spelled=spelled)
 
     nest(0)
     parts = [fold.parts.total() for fold in folds.values()]

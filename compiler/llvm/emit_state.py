@@ -73,6 +73,23 @@ class Slot:
     type: LLType
 
 
+@frozen
+class StackPlace:
+    """A buffer on the function's stack: `size` elements, and room for `room`, so that whole vectors fit."""
+
+    pointer: str
+    size: int
+    room: int
+
+    def holds(self, start: str, lanes: int) -> bool:
+        """Whether vectors of `lanes` at this index are within the room."""
+        return start.isdigit() and int(start) + lanes <= self.room
+
+    def ends(self, start: str, count: int) -> bool:
+        """Whether `count` elements from this index on are the last ones."""
+        return start.isdigit() and int(start) + count == self.size
+
+
 @record
 class Frame:
     """A scope of the code being written: what was computed in it, and the line before which code outside it can go.
@@ -121,6 +138,7 @@ class Writer:
         self.streamed: Mapping[str, str | None] = {}
         self.streams = False  # whether any do
         self.interior: set[str] = set()  # variables on which all bounds tests hold here
+        self.stack: Mapping[str, StackPlace] = {}  # buffers (pointers) on the function's own stack
         self.fetched: Mapping[Node, int] = {}  # loads that fetch ahead, and by how many elements
         self._early: frozenset[Node] = frozenset()  # nodes that are computed further out
         self._body = function.lines

@@ -280,7 +280,8 @@ class _Packer:
             lanes = self.w.native_lanes(dtype)
             for start in range(0, len(run), lanes):
                 some = run[start : start + lanes]
-                if dtype is BOOL or lanes == 1 or len(some) < min(4, lanes):
+                partly = len(some) < lanes and self._on_stack(some[0])
+                if dtype is BOOL or lanes == 1 or len(some) < min(4, lanes) or partly:
                     for node in some:
                         self.w.emit_node(node)
                     continue
@@ -290,6 +291,10 @@ class _Packer:
                 else:  # lanes beyond the last hold what arithmetic does not mind
                     name = masked_load(self.f, type, place, _first(len(some), lanes), type.constant(1))
                 self.packed.update({node.output: _Lane(name, lanes, lane) for lane, node in enumerate(some)})
+
+    def _on_stack(self, node: Node) -> bool:
+        """Whether a load or store goes to the function's own stack, where elements may become registers."""
+        return self.w.buffers[node.inputs[0]] in self.w.stack
 
     def _place(self, node: Node) -> str:
         type = LLType(node.inputs[0].type.dtype)
@@ -301,7 +306,7 @@ class _Packer:
         for run in _runs(ordered):
             while run:
                 count = self._together(run)
-                if count:
+                if count and (count == self.packed[run[0].inputs[1]].lanes or not self._on_stack(run[0])):
                     at, type = self.packed[run[0].inputs[1]], run[0].inputs[1].type
                     wide, place = LLType(type.dtype, at.lanes), self._place(run[0])
                     if count == at.lanes:
@@ -309,8 +314,9 @@ class _Packer:
                     else:
                         masked_store(self.f, wide, at.vector, place, _first(count, at.lanes))
                 else:
-                    self._scalar(run[0].inputs[1])
-                    self.w.emit_node(run[0])
+                    for node in run[: max(1, count)]:
+                        self._scalar(node.inputs[1])
+                        self.w.emit_node(node)
                 run = run[max(1, count) :]
 
     def _together(self, run: Sequence[Node]) -> int:
