@@ -40,6 +40,7 @@ from adjit.compiler.loops.ir import FUSE
 from adjit.compiler.loops.rows import Reach, reads_of
 from adjit.compiler.loops.special import ON_MATRICES, SPECIAL
 from adjit.compiler.tile_sums import Tile, tile_of, tile_sums
+from adjit.compiler.turned import turned
 from adjit.ir.builder import Builder
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Attribute, Graph, Node, Region, Value
@@ -88,7 +89,7 @@ def _largest(dims: tuple[Size, ...] | None) -> int:
 
 def fuse(graph: Graph) -> Graph:
     """The graph with all ops but control flow in `fuse` nodes."""
-    graph = tile_sums(graph)
+    graph = turned(tile_sums(graph))
     body = _fuse_region(graph)
     return Graph(graph.name, body.inputs, body.nodes, body.outputs, graph.guards, graph.writes)
 

@@ -82,7 +82,7 @@ def may_fault(node: Node) -> bool:
     for inner in (node, *(n for region in node.regions for n in region.walk())):
         if inner.op is POSITION or inner.op.name == "host_call":
             return True
-        if inner.op.name in ("div", "mod") and inner.outputs[0].type.dtype.is_integer:
+        if inner.op.name in ("div", "mod") and inner.output.dtype.is_integer and not inner.inputs[1].constant:
             return True
     return False
 

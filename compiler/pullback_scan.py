@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from adjit.compiler.keep import from_invariants, wanted
+from adjit.compiler.later_sums import LaterSums
 from adjit.compiler.pullback import zeros
 from adjit.compiler.pullback_region import added, dealt, filled, floating, or_zeros, pull_back_region, run_again
 from adjit.ir.builder import Builder, Expr
@@ -41,7 +42,6 @@ def scan_cotangents(builder: Builder, node: Node, arriving: Cotangents, active: 
     inner = Builder(step, builder.location)
     fixed_in = [inner.input(v.type) for v in body.inputs[:first]]
     incoming = inner.exprs([inner.input(c.type) for c in carried])
-    totals = inner.exprs([inner.input(v.type) for v, flag in zip(fixed, summed, strict=True) if flag])
     rows = [inner.input(v.type.with_dims(v.type.dims[1:])) for v in way.stacked]
     of_rows = inner.exprs([inner.input(c.type.with_dims(c.shape[1:])) for c in stepped])
     cotangents = [
@@ -49,22 +49,38 @@ def scan_cotangents(builder: Builder, node: Node, arriving: Cotangents, active: 
         *dealt(of_rows, [c is not None for c in arriving[carries:]]),
     ]
     found = way.pull(inner, fixed_in, rows, cotangents)
+    of_slices = or_zeros(inner, body.inputs[second:], found[second:], sliced)
+    stacks = dict(zip([*rows, *_values(of_rows)], [*way.stacked, *_values(stepped)], strict=True))
+    later = LaterSums(step, stacks, of_slices, allowed=not node.attributes.get("checkpoint"))
+    terms = zip(summed, found[:first], strict=True)
+    at_once = [flag and term is not None and not later.takes(term.value) for flag, term in terms]
+    totals = inner.exprs([inner.input(v.type) for v, flag in zip(fixed, at_once, strict=True) if flag])
+    step.inputs = (*fixed_in, *_values([*incoming, *totals]), *stacks)
     step.outputs = (
         *or_zeros(inner, body.inputs[first:second], found[first:second], floating(body.inputs[first:second])),
-        *added(dealt(totals, summed), found[:first]),
-        *or_zeros(inner, body.inputs[second:], found[second:], sliced),
+        *added(dealt(totals, at_once), found[:first]),
+        *later.rows,
     )
-    initial = [*carried, *(zeros(builder, v.type) for v, flag in zip(fixed, summed, strict=True) if flag)]
-    inputs = [*fixed, *(c.value for c in initial), *way.stacked, *(c.value for c in stepped)]
+    initial = [*carried, *(zeros(builder, v.type) for v, flag in zip(fixed, at_once, strict=True) if flag)]
+    inputs = [*fixed, *(c.value for c in initial), *stacks.values()]
     attributes = {**node.attributes, "carries": len(initial), "reverse": not node.attributes["reverse"]}
     attributes.pop("checkpoint", None)
     outputs = builder.exprs(builder.emit(primitive_named("scan"), inputs, attributes, [step]).outputs)
-    of_carries, of_fixed = outputs[: len(carried)], outputs[len(carried) : len(initial)]
+    of_carries, of_fixed = outputs[: len(carried)], dealt(outputs[len(carried) : len(initial)], at_once)
+    stacked = outputs[len(initial) :]
+    for index, (term, flag) in enumerate(zip(found[:first], summed, strict=True)):
+        if flag and not at_once[index]:
+            value = zeros(builder, fixed[index].type) if term is None else later.total(builder, term.value, stacked)
+            of_fixed[index] = value
     return [
-        *dealt(of_fixed, summed),
+        *of_fixed,
         *dealt(of_carries, floating(start)),
-        *dealt(outputs[len(initial) :], sliced),
+        *dealt(stacked[: len(of_slices)], sliced),
     ]
+
+
+def _values(items: Sequence[Expr]) -> list[Value]:
+    return [item.value for item in items]
 
 
 def _kept(node: Node) -> dict[Value, Value]:

@@ -12,6 +12,7 @@ from adjit.compiler.loops.ir import (
     LOAD,
     MATRICES,
     REDUCE,
+    SHORT,
     SORT_ROWS,
     STORE,
     UPDATE,
@@ -36,6 +37,8 @@ _FOLD = 8.0
 # A reduction of at most this many terms is written out, term by term.
 UNROLLED = 16
 _UNROLLED_NODES = 128
+# Operations of such a term.
+_CHEAP = 3
 
 
 class Dependence:
@@ -107,6 +110,12 @@ def is_unrolled(node: Node) -> bool:
     terms = product(extents_of(node))
     size = sum(1 for _ in node.regions[0].walk())
     return isinstance(terms, int) and terms <= UNROLLED and terms * size <= _UNROLLED_NODES
+
+
+def is_written_out(node: Node) -> bool:
+    """Whether a `reduce` along no lanes is written out: a longer one too, if its terms are as cheap as products."""
+    terms = product(extents_of(node))
+    return is_unrolled(node) or (isinstance(terms, int) and terms <= SHORT and cost(node.regions[0]) <= _CHEAP)
 
 
 def loop_dtype(region: Region) -> DType:

@@ -6,6 +6,7 @@ stands in (`across`).  The orders `sequential` and `lanes` are those of `adjit.c
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 from adjit.compiler.llvm.emit_access import combine
@@ -14,20 +15,20 @@ from adjit.compiler.llvm.emit_choice import (
     extents_of,
     in_lanes,
     in_order,
-    is_unrolled,
+    is_written_out,
     lanes_for,
     loop_dtype,
     partials,
     time_of_reduce,
     variables_of,
 )
-from adjit.compiler.llvm.emit_domain import cut_domain, each_written_out, split_flat, whole_domain
+from adjit.compiler.llvm.emit_domain import cut_domain, split_flat, whole_domain
 from adjit.compiler.llvm.emit_extreme import Extreme, has_instruction
 from adjit.compiler.llvm.emit_first import emit_first
 from adjit.compiler.llvm.emit_fold import Partials
 from adjit.compiler.llvm.emit_index import greatest, least, uniform, vector
 from adjit.compiler.llvm.emit_loops import Body, is_spelled, neutral, scalar_loop, total_of, vector_loop
-from adjit.compiler.llvm.emit_state import Lanes, Ramp, Register, Writer
+from adjit.compiler.llvm.emit_state import Lanes, Ramp, Register, Uniform, Writer
 from adjit.compiler.llvm.gemm_tile import below, counted
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import BLOCK, RUN
@@ -48,7 +49,7 @@ def emit_reduce(w: Writer, node: Node) -> None:
     own = 1 if w.lanes > 1 else own_lanes(w, node)
     if kind in ("argmax", "argmin"):
         emit_first(w, node, own)
-    elif in_lanes(node) and is_unrolled(node) and w.lanes > 1:
+    elif in_lanes(node) and w.lanes > 1 and is_written_out(node):
         _unrolled(w, node)
     elif in_lanes(node) and own > 1:
         _lanes_along(w, node, own)
@@ -222,23 +223,28 @@ def fused_product(w: Writer, node: Node) -> Node | None:
 
 # -- lanes -------------------------------------------------------------------------------------------------------------
 def _unrolled(w: Writer, node: Node) -> None:
-    """Few terms, each a partial result of its own, added as a tree."""
+    """Few terms: partial result l is that of the terms l, l + partials, ...; they are added as a tree.
+
+    The tree is written depth first, so that few of its values are in registers at a time.
+    """
     kind, type = str(node.attributes["kind"]), LLType(node.output.type.dtype, w.lanes)
-    zero = type.constant(neutral(kind, type.dtype))
-    terms: list[str] = []
+    zero, count, names = type.constant(neutral(kind, type.dtype)), partials(node), variables_of(node)
+    extents: list[int] = [extent for extent in extents_of(node) if isinstance(extent, int)]
+    terms = list(itertools.product(*map(range, extents)))
 
-    def body() -> None:
-        w.run(node.regions[0])
-        terms.append(combine(w, kind, type, zero, w.spread(_term(w, node))))
+    def tree(first: int, step: int) -> str:
+        if step < count and first + step < len(terms):
+            return combine(w, kind, type, tree(first, 2 * step), tree(first + step, 2 * step))
+        if step < count:
+            return tree(first, 2 * step)
+        found = zero
+        for index in terms[first::count]:
+            with w.bound({name: Uniform(str(value)) for name, value in zip(names, index, strict=True)}):
+                w.run(node.regions[0])
+                found = combine(w, kind, type, found, w.spread(_term(w, node)))
+        return found
 
-    each_written_out(w, node, body)
-    count = partials(node)
-    while count > 1:
-        count //= 2
-        for number in range(max(0, len(terms) - count)):
-            terms[number] = combine(w, kind, type, terms[number], terms[number + count])
-        del terms[count:]
-    w.registers[node.output] = Register(terms[0] if terms else zero, type)
+    w.registers[node.output] = Register(tree(0, 1), type)
 
 
 def _lanes_across(w: Writer, node: Node) -> None:

@@ -95,6 +95,7 @@ from adjit.ir.shape import Size, strides_of
 from adjit.ir.types import DType, TensorType
 
 BLOCK = 16384
+SHORT = 64  # terms, and sums, of a product that is summed by lanes: as many as there are partial sums
 RUN = 512  # the longest run of a packed product (llvm/gemm_plan.py): plain and packed sums have the same bits
 
 

@@ -9,13 +9,13 @@ from typing import Any
 from adjit.compiler.loops.affine import is_polynomial, rejoin
 from adjit.compiler.loops.collapse import collapse
 from adjit.compiler.loops.divide import divide
-from adjit.compiler.loops.ir import BLOCKS, FOR, INSIDE, LOAD, POSITION, REDUCE, address
+from adjit.compiler.loops.ir import BLOCKS, FOR, INSIDE, LOAD, POSITION, REDUCE, SHORT, address
 from adjit.compiler.loops.place import PlacingBuilder
 from adjit.ir.builder import Expr
 from adjit.ir.errors import CompileError
 from adjit.ir.graph import Attribute, Node, Value
 from adjit.ir.primitive import Primitive, primitive_named
-from adjit.ir.shape import Dim, Size, size_names
+from adjit.ir.shape import Dim, Size, product, size_names
 from adjit.ir.types import BOOL, I64, DType, TensorType
 
 Number = float | int | bool
@@ -328,6 +328,14 @@ def _slides(dot: Node) -> bool:
     return False
 
 
+def _is_short(node: Node) -> bool:
+    """Whether a product has few sums of few terms: a tree of them does not wait for each of its additions in turn."""
+    sides: Sequence[Sequence[int]] = node.attributes["contract"]  # type: ignore[assignment]
+    terms = product(node.inputs[0].dims[axis] for axis in sides[0])
+    sums = node.output.type.size
+    return isinstance(terms, int) and isinstance(sums, int) and 1 < terms <= SHORT >= sums
+
+
 def _order_of(node: Node, strict: bool) -> str:
     """The order of the sums in a node's index form: by lanes where the summed terms stand side by side in memory."""
     attributes: Mapping[str, Any] = node.attributes
@@ -338,7 +346,9 @@ def _order_of(node: Node, strict: bool) -> str:
         beside = [
             end in contract for value, contract, batch, end in sides if len(contract) + len(batch) < value.type.ndim
         ]
-        return "lanes" if all(beside) and not strict and not _slides(node) else "products"
+        if strict or _slides(node):
+            return "products"
+        return "lanes" if all(beside) or _is_short(node) else "products"
     if node.op.name == "conv":
         return "products"
     axes = attributes.get("axes") if node.op.family == "reduction" else None
