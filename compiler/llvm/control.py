@@ -17,7 +17,7 @@ from adjit.compiler.llvm.emit_sort import copy_bytes
 from adjit.compiler.llvm.emit_state import StackPlace, Writer, memory_type
 from adjit.compiler.llvm.gemm_tile import offset
 from adjit.compiler.llvm.text import LLType, literal
-from adjit.compiler.loops.ir import AS_COMPLEX, AS_REAL, CONTRACT, KERNEL, MATRICES, SORT_ROWS
+from adjit.compiler.loops.ir import AS_COMPLEX, AS_REAL, BLOCKS, CONTRACT, KERNEL, MATRICES, SORT_ROWS
 from adjit.compiler.memory import Copy, byte_count, may_fault
 from adjit.ir.graph import Node, Region
 from adjit.ir.shape import Size
@@ -32,6 +32,8 @@ _LARGEST = 1024
 _LARGEST_KERNEL, _LARGEST_FUNCTION = 400, 2000
 # More steps in a row than these are a function of their own.
 _LONGEST = 20
+# Statements that have functions of their own.
+_CALLED = (BLOCKS, CONTRACT, MATRICES, SORT_ROWS)
 _NESTED = ("cond", "while", "scan")
 
 
@@ -66,7 +68,7 @@ class _Control:
         if driver.checks is not None or driver.clock is not None:
             return set()
         for node in _nodes(self.node):
-            if node.op is not KERNEL or any(n.op in (CONTRACT, MATRICES, SORT_ROWS) for n in node.regions[0].walk()):
+            if node.op is not KERNEL or any(n.op in _CALLED for n in node.regions[0].walk()):
                 continue
             size = cost(node.regions[0])
             if size <= min(room, _LARGEST_KERNEL) and driver.is_serial(node):
