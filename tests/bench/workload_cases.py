@@ -21,7 +21,8 @@ Operands = tuple[np.ndarray, ...]  # type: ignore[type-arg]
 class Workload:
     """A program on arrays: `function(library, *operands)`, differentiated with respect to `wanted` operands.
 
-    `jax` and `numpy` are the same program on those libraries (of the value alone), where there is one.
+    `jax` and `numpy` are the same program on those libraries (of the value alone), where there is one; `numba` makes
+    it of Numba's `njit`.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Workload:
     wanted: tuple[int, ...] = ()
     jax: Callable[..., Any] | None = None
     numpy: Callable[..., Any] | None = None
+    numba: Callable[..., Any] | None = None
 
 
 def _normal(*shapes: tuple[int, ...], scale: float = 1.0, dtype: str = "float32") -> Callable[..., Operands]:

@@ -27,10 +27,11 @@ import numpy as np
 
 from tests.bench.workload_cases import WORKLOADS, Workload
 from tests.bench.workload_images import IMAGES
+from tests.bench.workload_loops import LOOPS
 from tests.bench.workload_science import SCIENCE
 from tests.bench.workload_wide import WIDE
 
-PEERS = ("torch", "inductor", "jax", "numpy")
+PEERS = ("torch", "inductor", "jax", "numpy", "numba")
 _MODULES = {"inductor": "torch"}
 # With these the C library keeps freed memory, so that no contender pays for fresh pages in each call.
 _KEEPING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 26)}
@@ -144,8 +145,19 @@ def numpy_run(workload: Workload, operands: tuple[Any, ...], threads: int) -> Ru
     return None if function is None or workload.wanted else lambda: function(*operands)
 
 
+def numba_run(workload: Workload, operands: tuple[Any, ...], threads: int) -> Run | None:
+    """The workload as Numba compiles it, where it has such a form."""
+    if workload.numba is None or workload.wanted:
+        return None
+    import numba
+
+    program = workload.numba(numba.njit)
+    return lambda: program(*operands)
+
+
 CONTENDERS: dict[str, Callable[[Workload, tuple[Any, ...], int], Run | None]] = {
     "adjit": adjit_run, "torch": torch_run, "inductor": inductor_run, "jax": jax_run, "numpy": numpy_run,
+    "numba": numba_run,
 }  # fmt: skip
 
 
@@ -262,7 +274,7 @@ def _in_process(chosen: argparse.Namespace, threads: int) -> list[Figure]:
     found: list[Figure] = []
     if hasattr(os, "sched_setaffinity"):  # the one limit that JAX's threads know
         os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:threads]))
-    for workload in (*WORKLOADS, *SCIENCE, *WIDE, *IMAGES):
+    for workload in (*WORKLOADS, *SCIENCE, *LOOPS, *WIDE, *IMAGES):
         if names and not any(name in workload.name for name in names):
             continue
         figures = list(measure(workload, peers, threads, chosen.rounds, chosen.seconds))
@@ -277,7 +289,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", default="", help="parts of workloads' names, with commas between")
     parser.add_argument("--threads", default="1", help="thread counts, with commas between")
-    parser.add_argument("--peers", default="torch,jax,numpy", help=f"among {', '.join(PEERS)}")
+    parser.add_argument("--peers", default="torch,jax,numpy,numba", help=f"among {', '.join(PEERS)}")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.02, help="the least time of one measurement")
     parser.add_argument("--json", type=Path)
