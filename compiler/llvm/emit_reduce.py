@@ -15,6 +15,7 @@ from adjit.compiler.llvm.emit_choice import (
     extents_of,
     in_lanes,
     in_order,
+    is_unrolled,
     is_written_out,
     lanes_for,
     loop_dtype,
@@ -22,7 +23,7 @@ from adjit.compiler.llvm.emit_choice import (
     time_of_reduce,
     variables_of,
 )
-from adjit.compiler.llvm.emit_domain import cut_domain, split_flat, whole_domain
+from adjit.compiler.llvm.emit_domain import cut_domain, each_written_out, split_flat, whole_domain
 from adjit.compiler.llvm.emit_extreme import Extreme, has_instruction
 from adjit.compiler.llvm.emit_first import emit_first
 from adjit.compiler.llvm.emit_fold import Partials
@@ -225,7 +226,8 @@ def fused_product(w: Writer, node: Node) -> Node | None:
 def _unrolled(w: Writer, node: Node) -> None:
     """Few terms: partial result l is that of the terms l, l + partials, ...; they are added as a tree.
 
-    The tree is written depth first, so that few of its values are in registers at a time.
+    The tree is written depth first, so that few of its values are in registers at a time.  Partial results start from 0
+    so that no sum is -0; it suffices that one does.
     """
     kind, type = str(node.attributes["kind"]), LLType(node.output.type.dtype, w.lanes)
     zero, count, names = type.constant(neutral(kind, type.dtype)), partials(node), variables_of(node)
@@ -237,11 +239,12 @@ def _unrolled(w: Writer, node: Node) -> None:
             return combine(w, kind, type, tree(first, 2 * step), tree(first + step, 2 * step))
         if step < count:
             return tree(first, 2 * step)
-        found = zero
+        found = zero if first == 0 else ""
         for index in terms[first::count]:
             with w.bound({name: Uniform(str(value)) for name, value in zip(names, index, strict=True)}):
                 w.run(node.regions[0])
-                found = combine(w, kind, type, found, w.spread(_term(w, node)))
+                term = w.spread(_term(w, node))
+                found = combine(w, kind, type, found, term) if found else term
         return found
 
     w.registers[node.output] = Register(tree(0, 1), type)

@@ -21,9 +21,7 @@ Operands = tuple[np.ndarray, ...]  # type: ignore[type-arg]
 class Workload:
     """A program on arrays: `function(library, *operands)`, differentiated with respect to `wanted` operands.
 
-    `jax` and `numpy` are the same program on those libraries (of the value alone), where there is one; `numba` makes
-    it of Numba's `njit`.
-    """
+    `jax` and `numpy` are the same program there (of the value alone), if there is one; `numba` makes it with `njit`."""
 
     name: str
     about: str
