@@ -16,6 +16,8 @@ from adjit.tensor import Tensor
 Draw = Callable[[tuple[Any, ...], DType, Any], Tensor]
 # So many eager draws take as long as a program takes to compile; so many programs are kept of each kind of draw.
 _DRAWS, _PROGRAMS = 1000, 64
+# Shapes whose draws are counted at a time.
+_COUNTED = 1024
 # Larger draws are few, and take long enough to let other threads run.
 _LARGEST = 4096
 
@@ -34,6 +36,8 @@ def frequent(draw: Draw) -> Draw:
         if program is not None:
             with DRAWING:
                 return program()
+        if len(draws) >= _COUNTED and key not in draws:
+            draws.clear()
         draws[key] += 1
         if draws[key] > _DRAWS and len(programs) < _PROGRAMS:
             from adjit.jit import compile as compiled
