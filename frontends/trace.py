@@ -138,9 +138,9 @@ class Tracer:
         assert memory.array is not None
         if (lent := self.lent.get(memory)) is not None:
             self.coinciding.add(memory)
-            if len(lent) == 1 and not self.arguments[lent[0]][1]._chain:
-                cell = self.cells[memory] = self.cells[lent[0]._memory]
-                return cell
+            origin = self.arguments[lent[0]][1]  # one input serves both, if the captured one's gradients go there
+            if len(lent) == 1 and not origin._chain and origin.requires_grad >= tensor.requires_grad:
+                return self.cells.setdefault(memory, self.cells[lent[0]._memory])
         value = self.builder.input(TensorType(memory.dtype, memory.array.shape), _name_of(tensor))
         self.sources.append(Source("tensor", tensor=tensor, memory=memory))
         cell = self.cells[memory] = Cell(value, value, version=memory.version, first=memory.version)

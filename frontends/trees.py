@@ -27,13 +27,14 @@ class Tuples:
 
     spec: Any
     num_leaves: int
+    none_is_leaf: bool
 
     def is_leaf(self) -> bool:
         return self.spec is None
 
     def __repr__(self) -> str:
         stars = _rebuilt_tuples(self.spec, repeat("*"))
-        return f"PyTreeSpec({stars})".replace("'*'", "*")
+        return f"PyTreeSpec({stars}{', NoneIsLeaf' if self.none_is_leaf else ''})".replace("'*'", "*")
 
 
 @cache
@@ -50,7 +51,7 @@ def flatten(
     leaves: list[Any] = []
     spec = _OTHER if is_leaf else _spec(tree, none_is_leaf, leaves)
     if spec is not _OTHER:
-        return leaves, Tuples(spec, len(leaves))
+        return leaves, Tuples(spec, len(leaves), none_is_leaf)
     while True:
         leaves, structure = _optree().tree_flatten(tree, is_leaf, none_is_leaf=none_is_leaf, namespace=_NAMESPACE)
         found = [type(leaf) for leaf in leaves if is_dataclass_tree(leaf) and not (is_leaf and is_leaf(leaf))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class Program:
         kernels = [self._kernel(name, node, name in vectors, peaks) for name, node in self.kernels.nodes.items()]
         if seconds is not None:
             kernels = [replace(kernel, seconds=time) for kernel, time in zip(kernels, seconds, strict=True)]
-        live, values = self._live()
+        live, values = self._live(emitted.plan.slots)
         inputs = sum(self._bytes(value) for value in self.graph.inputs)
         results = sum(self._bytes(value) for value in self.graph.outputs)
         return ProgramFacts(self.name, tuple(kernels), inputs, results, self._count(emitted.plan.arena), live, values)
@@ -103,22 +104,22 @@ class Program:
         )
 
     # -- memory -------------------------------------------------------------------------------------------------------
-    def _live(self) -> tuple[int, int]:
-        """The most bytes that values of the arena need at once, and the bytes of all of them."""
+    def _live(self, slots: Mapping[Value, int]) -> tuple[int, int]:
+        """The most bytes that values of the arena need at once, those of one slot only once; and the bytes of all."""
         graph = self.lowered
         outside = {*graph.inputs, *graph.outputs}
-        last: dict[Value, int] = {}
-        for number, node in enumerate(graph.nodes):
-            last.update(dict.fromkeys(node.inputs, number))
         own = {value: self._count(byte_count(value.type)) for node in graph.nodes for value in node.outputs
                if value not in outside}  # fmt: skip
-        most = now = 0
+        spans: dict[int, list[int]] = {}
         for number, node in enumerate(graph.nodes):
-            now += sum(own.get(value, 0) for value in node.outputs)
-            most = max(most, now)
-            ended = {value for value in (*node.inputs, *node.outputs) if last.get(value, number) == number}
-            now -= sum(own.get(value, 0) for value in ended)
-        return most, sum(own.values())
+            for value in (*node.inputs, *node.outputs):
+                if value in own:
+                    spans.setdefault(slots[value], [number, number, own[value]])[1] = number
+        changes = [0] * (len(graph.nodes) + 1)
+        for begin, end, size in spans.values():
+            changes[begin] += size
+            changes[end + 1] -= size
+        return max(accumulate(changes)), sum(own.values())
 
     def _bytes(self, value: Value) -> int:
         return self._count(value.type.size) * value.dtype.itemsize
