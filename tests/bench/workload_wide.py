@@ -109,6 +109,10 @@ WIDE: tuple[Workload, ...] = (
         lambda t, x: x.argmax(1), (), lambda x: x.argmax(1), lambda x: x.argmax(1),
     ),
     Workload(
+        "matmul_2048", "2048^3", 59.9e-3, _normal((2048, 2048), (2048, 2048)),
+        lambda t, x, y: x @ y, (), lambda x, y: x @ y, np.matmul,
+    ),
+    Workload(
         "transpose_2048", "2048x2048", _bound(2 * _SQUARE), _normal((2048, 2048)),
         lambda t, x: x.T.contiguous(), (), lambda x: x.T + 0, lambda x: np.ascontiguousarray(x.T),
     ),
