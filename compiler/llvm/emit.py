@@ -29,7 +29,19 @@ from adjit.compiler.llvm.emit_state import Options, Rule, Uniform, Writer, size_
 from adjit.compiler.llvm.emit_straight import emit_straight, is_straight
 from adjit.compiler.llvm.text import Function, Module
 from adjit.compiler.loops.affine import Bounds
-from adjit.compiler.loops.ir import BLOCKS, CONTRACT, FOR, LOAD, MATRICES, POSITION, REDUCE, SORT_ROWS, STORE, UPDATE
+from adjit.compiler.loops.ir import (
+    BLOCKS,
+    CONTRACT,
+    FOR,
+    LOAD,
+    MATRICES,
+    POSITION,
+    REDUCE,
+    SORT_ROWS,
+    STORE,
+    UPDATE,
+    used_values,
+)
 from adjit.ir.errors import CompileError
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Location, Node, Region, Value
@@ -181,23 +193,13 @@ def _all_needed(groups: Iterable[Iterable[Node]]) -> set[Node]:
 
 def _needed(region: Region, statement: Node) -> list[Node]:
     """The scalars outside that a statement uses, directly or not, in order, and the statement."""
-    wanted = set(_uses(statement))
+    wanted = set(used_values(statement))
     found = [statement]
     for node in reversed(region.nodes):
         if node.op not in STATEMENTS and not wanted.isdisjoint(node.outputs):
             found.append(node)
-            wanted.update(_uses(node))
+            wanted.update(used_values(node))
     return found[::-1]
-
-
-def _uses(node: Node) -> Iterable[Value]:
-    yield from node.inputs
-    for region in node.regions:
-        yield from region.outputs
-        for inner in region.walk():
-            yield from inner.inputs
-            for deeper in inner.regions:
-                yield from deeper.outputs
 
 
 def _reads_of(nodes: Iterable[Node]) -> Iterable[Value]:
@@ -251,7 +253,7 @@ def load_entry(f: Function, type: str, table: str, index: int) -> str:
 
 def used_buffers(nodes: Iterable[Node], table: Mapping[Value, int]) -> dict[Value, int]:
     """The part of the table that `nodes` touch."""
-    used = {value for node in nodes for value in _uses(node)}
+    used = {value for node in nodes for value in used_values(node)}
     return {value: slot for value, slot in table.items() if value in used}
 
 

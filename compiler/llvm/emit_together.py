@@ -28,7 +28,7 @@ from adjit.compiler.llvm.emit_reduce import AnyFold, LaneSum, abreast, in_blocks
 from adjit.compiler.llvm.emit_state import Ramp, Register, Uniform, Variable, Writer
 from adjit.compiler.llvm.emit_stream import emit_streaming, streamed_buffers
 from adjit.compiler.llvm.text import LLType
-from adjit.compiler.loops.ir import FOR, LOAD, REDUCE, STORE, UPDATE, address
+from adjit.compiler.loops.ir import FOR, LOAD, REDUCE, STORE, UPDATE, address, used_values
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node, Value
 from adjit.ir.shape import Dim, Size, product, substitute
@@ -175,7 +175,7 @@ def _steps(w: Writer, nodes: Sequence[Node], candidates: dict[Node, RowLoop]) ->
     made: dict[Value, int] = {}
     for node in (*(node for node in nodes if node not in waiting), *waiting):
         new = own[node]
-        least = max((made[value] + 1 for value in _values(node) if value in made), default=0)
+        least = max((made[value] + 1 for value in used_values(node) if value in made), default=0)
         for number, step in enumerate(steps):
             least = max(least, _first_place(number, step, new))
         shared = [(steps[place].shared(new), place) for place in range(least, len(steps)) if steps[place].takes(new)]
@@ -223,17 +223,6 @@ def _note_accesses(w: Writer, step: Step) -> None:
             step.reads.setdefault(w.memory_of(inner.inputs[0]), []).append(inner)
         if inner.op in (STORE, UPDATE):
             step.writes.setdefault(w.memory_of(inner.inputs[0]), []).append(inner)
-
-
-def _values(node: Node) -> Iterator[Value]:
-    """The values that a node and its regions use."""
-    yield from node.inputs
-    for region in node.regions:
-        yield from region.outputs
-        for inner in region.walk():
-            yield from inner.inputs
-            for deeper in inner.regions:
-                yield from deeper.outputs
 
 
 # -- code --------------------------------------------------------------------------------------------------------------

@@ -86,10 +86,11 @@ Every partial result starts from 0 (a product from 1).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from adjit.ir.errors import CompileError
+from adjit.ir.graph import Node, Value
 from adjit.ir.primitive import Primitive, primitive_named, register
 from adjit.ir.shape import Size, strides_of
 from adjit.ir.types import DType, TensorType
@@ -112,6 +113,17 @@ def address(type: TensorType, at: Sequence[Size]) -> Size:
     for index, stride in zip(at, strides_of(type.dims), strict=True):
         total = total + index * stride
     return total
+
+
+def used_values(node: Node) -> Iterator[Value]:
+    """The values that a node and its regions use."""
+    yield from node.inputs
+    for region in node.regions:
+        yield from region.outputs
+        for inner in region.walk():
+            yield from inner.inputs
+            for deeper in inner.regions:
+                yield from deeper.outputs
 
 
 def _loop_op(name: str, summary: str) -> Primitive:

@@ -16,12 +16,24 @@ from adjit.ir.graph import Graph, Guard, Region
 from adjit.ir.halfs import round_bf16
 from adjit.ir.ops import contraction, indexing, reduction, structure, windows
 from adjit.ir.ops.arrays import cast, full, permute, reshape, spread, where
+from adjit.ir.parser import parse
 from adjit.ir.primitive import primitive_named, source
 from adjit.ir.shape import Dim, Size
 from adjit.ir.types import BF16, BOOL, F16, F32, F64, I32, I64, DType, TensorType
 
 N, M = Dim.named("n"), Dim.named("m")
 Function = Callable[..., Any]
+
+
+def operands_of_text(text: str, below: int) -> list[np.ndarray]:
+    """Operands for a program's text; integers are drawn from 1 to `below` - 1."""
+    random = np.random.default_rng(0)
+    found = []
+    for value in parse(text).inputs:
+        dims = tuple(map(int, value.dims))  # type: ignore[arg-type]
+        whole = value.dtype.is_integer
+        found.append(np.asarray(random.integers(1, below, dims) if whole else random.standard_normal(dims)))
+    return found
 
 
 @dataclass(frozen=True)

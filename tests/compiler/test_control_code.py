@@ -11,6 +11,7 @@ from adjit.compiler.pipeline import compile_graph, llvm_of
 from adjit.ir.errors import AdjitError
 from adjit.ir.parser import parse
 from adjit.runtime import interpreter
+from tests.compiler.programs import operands_of_text
 
 # Vectors and matrices that do not fill registers, a table in memory, bools, and a choice in every turn.
 MIXED = """
@@ -70,19 +71,9 @@ func @f(%x: i64[3], %y: i64[3], %n: i64[], %i: i64[4]) -> (i64[3], i64[]) {
 """
 
 
-def operands(text: str) -> list[np.ndarray]:
-    random = np.random.default_rng(0)
-    found = []
-    for value in parse(text).inputs:
-        dims = tuple(map(int, value.dims))  # type: ignore[arg-type]
-        whole = value.dtype.is_integer
-        found.append(np.asarray(random.integers(1, 7, dims) if whole else random.standard_normal(dims)))
-    return found
-
-
 @pytest.mark.parametrize("text", [MIXED, NESTED], ids=["mixed", "nested"])
 def test_control_flow_gives_what_the_interpreter_gives(text: str) -> None:
-    graph, given = parse(text), operands(text)
+    graph, given = parse(text), operands_of_text(text, 7)
     expected = interpreter.run(graph, *(array.copy() for array in given))
     for strict in (True, False):
         found = compile_graph(graph, strict=strict).run([array.copy() for array in given])
@@ -92,7 +83,7 @@ def test_control_flow_gives_what_the_interpreter_gives(text: str) -> None:
 
 @pytest.mark.parametrize("zero", [0, 1, 2])
 def test_a_fault_in_a_turn_stops_the_program(zero: int) -> None:
-    given = operands(NESTED)
+    given = operands_of_text(NESTED, 7)
     given[1][zero] = 0
     with pytest.raises((AdjitError, ZeroDivisionError)):
         compile_graph(parse(NESTED)).run(given)

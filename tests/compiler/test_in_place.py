@@ -9,6 +9,7 @@ from adjit.compiler.memory import byte_count, plan_memory
 from adjit.compiler.pipeline import compile_graph, lowered
 from adjit.ir.parser import parse
 from adjit.runtime import interpreter
+from tests.compiler.programs import operands_of_text
 
 # Each element of a table from those before it: the update goes into the carried table itself.
 TABLE = """
@@ -108,21 +109,11 @@ func @f(%x: f64[600], %i: i64[2], %u: f64[2]) -> (f64[600], f64[]) {
 """
 
 
-def operands(text: str) -> list[np.ndarray]:
-    random = np.random.default_rng(0)
-    found = []
-    for value in parse(text).inputs:
-        dims = tuple(map(int, value.dims))  # type: ignore[arg-type]
-        whole = value.dtype.is_integer
-        found.append(np.asarray(random.integers(1, 6, dims) if whole else random.standard_normal(dims)))
-    return found
-
-
 @pytest.mark.parametrize("turns", [0, 1, 2, 5])
 @pytest.mark.parametrize("text", [TABLE, WAVE, NESTED, DEEP, LATER], ids=["table", "wave", "nested", "deep", "later"])
 def test_places_taken_over_change_no_result(text: str, turns: int) -> None:
     text = text.replace("TURNS", str(turns))
-    graph, given = parse(text), operands(text)
+    graph, given = parse(text), operands_of_text(text, 6)
     executable = compile_graph(graph)
     expected = interpreter.run(graph, *(array.copy() for array in given))
     for _ in range(3):  # memory is not as it was
