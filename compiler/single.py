@@ -52,6 +52,15 @@ def _open_types(
     names = iter("abcdefghijklmnopqrstuvwxyz")
     if op.name in ("reduce_sum", "reduce_prod", "sort"):
         dims = [[Dim.named(next(names)) for _ in own] for own in dims]
+    elif op.name.startswith("scatter_"):
+        x, updates, *indices = dims
+        count = len(indices[0])
+        places, rest = ([Dim.named(next(names)) for _ in range(rank)] for rank in (count, len(updates) - count))
+        updates[:] = places + rest
+        for index in indices:
+            index[:] = places
+        others = iter(rest)
+        x[:] = [Dim.named(next(names)) if axis in attributes["axes"] else next(others) for axis in range(len(x))]
     elif op.name == "dot":
         left, right = dims
         for kind in ("batch", "contract"):

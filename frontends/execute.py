@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from adjit.runtime.executable import Executable
 
 
-# Elements, and elements of a row, from which a sort is worth a kernel: NumPy's stable one compares.
+# Elements from which a sort or a scatter is worth a kernel, and elements of a row for a sort: NumPy's stable one compares.
 _MANY, _LONG = 1 << 14, 256
 
 
@@ -69,7 +69,7 @@ def execute(
     """The results of an op by its native kernel or the host, where NumPy's bits could differ or are late; else None."""
     if op.family == "linalg":
         return _run_on_matrices(op, arrays, attributes)
-    if op.name == "sort" and arrays[0].size >= _MANY and arrays[0].shape[attributes["axis"]] >= _LONG:
+    if _is_late_in_numpy(op, arrays, attributes):
         from adjit.compiler.single import run_single
 
         return run_single(op, arrays, attributes)
@@ -82,6 +82,15 @@ def execute(
     from adjit.compiler.single import run_single
 
     return run_single(op, arrays, attributes)
+
+
+def _is_late_in_numpy(op: Primitive, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> bool:
+    """Whether NumPy takes so long for an op with the same bits that a call of a kernel pays."""
+    if op.name == "sort":
+        return arrays[0].size >= _MANY and arrays[0].shape[attributes["axis"]] >= _LONG
+    # Sums of halves are rounded once by a kernel, at each step by NumPy.
+    in_steps = arrays[0].dtype.kind == "c" or storage_dtype(arrays[0]) in (F16, BF16)
+    return op.name.startswith("scatter_") and arrays[1].size >= _MANY and not in_steps
 
 
 def _run_on_matrices(

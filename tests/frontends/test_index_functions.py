@@ -243,3 +243,20 @@ def test_errors_start_with_pytorchs_line(function: Callable[[], Any], kind: type
     with pytest.raises(kind) as caught:
         function()
     assert str(caught.value).split("\n")[0] == first
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (7, 3)])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "int64"])
+def test_many_updates_are_combined_in_their_order(dtype: str, shape: tuple[int, ...]) -> None:
+    """Eager scatters of many elements run a kernel, which has NumPy's bits."""
+    random = np.random.default_rng(0)
+    target = (random.standard_normal((200, *shape)) * 5).astype(dtype)
+    places = random.integers(0, 200, 20000)
+    updates = (random.standard_normal((20000, *shape)) * 5).astype(dtype)
+    x, index, source = (torch.from_numpy(array) for array in (target, places, updates))
+    for kind, at in (("sum", np.add), ("amax", np.maximum), ("amin", np.minimum)):
+        expected = target.copy()
+        at.at(expected, places, updates)
+        wide = index.reshape(-1, *[1] * len(shape)).expand(20000, *shape)
+        found = x.index_add(0, index, source) if kind == "sum" else x.scatter_reduce(0, wide, source, kind)
+        assert found.numpy().tobytes() == expected.tobytes()
