@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from adjit.runtime.executable import Executable
 
 
-# Elements from which a sort or a scatter is worth a kernel, and elements of a row for a sort: NumPy's stable one compares.
+# Elements from which a sort or a scatter is worth a kernel, and elements of a row for a sort: NumPy's stable one
+# compares.
 _MANY, _LONG = 1 << 14, 256
 
 
@@ -88,9 +89,10 @@ def _is_late_in_numpy(op: Primitive, arrays: Sequence[np.ndarray], attributes: M
     """Whether NumPy takes so long for an op with the same bits that a call of a kernel pays."""
     if op.name == "sort":
         return arrays[0].size >= _MANY and arrays[0].shape[attributes["axis"]] >= _LONG
-    # Sums of halves are rounded once by a kernel, at each step by NumPy.
-    in_steps = arrays[0].dtype.kind == "c" or storage_dtype(arrays[0]) in (F16, BF16)
-    return op.name.startswith("scatter_") and arrays[1].size >= _MANY and not in_steps
+    if not op.name.startswith("scatter_") or arrays[1].size < _MANY:
+        return False
+    # A kernel rounds sums of halves once, NumPy at each step.
+    return arrays[0].dtype.kind != "c" and storage_dtype(arrays[0]) not in (F16, BF16)
 
 
 def _run_on_matrices(
