@@ -16,8 +16,8 @@ from adjit.compiler.llvm.emit_index import (
     vector,
 )
 from adjit.compiler.llvm.emit_prefetch import fetch_ahead
-from adjit.compiler.llvm.emit_spaced import load_repeated, load_strided, store_strided
-from adjit.compiler.llvm.emit_state import ZEROS, Register, StackPlace, Writer, memory_type, size_of
+from adjit.compiler.llvm.emit_spaced import load_repeated, load_strided, store_side_by_side, store_strided
+from adjit.compiler.llvm.emit_state import ZEROS, Cluster, Register, StackPlace, Writer, memory_type, size_of
 from adjit.compiler.llvm.emit_stream import stream
 from adjit.compiler.llvm.gemm_tile import masked_load, masked_store, offset, splat
 from adjit.compiler.llvm.text import LLType
@@ -40,8 +40,11 @@ def emit_scratch(w: Writer, node: Node) -> None:
 def emit_load(w: Writer, node: Node) -> None:
     """`load`: one element, `lanes` elements that follow each other, or a gather."""
     buffer, *rest = node.inputs
-    where, mask = _address(w, node, buffer, rest)
     dtype = buffer.type.dtype
+    if node in w.clusters and w.lanes >= WIDEST_STRIDE:
+        w.registers[node.output] = _from_memory(w, dtype, _load_among(w, node, *w.clusters[node]))
+        return
+    where, mask = _address(w, node, buffer, rest)
     w.registers[node.output] = _from_memory(w, dtype, _load(w, w.buffers[buffer], dtype, where, mask))
     if node in w.fetched and w.lanes > 1 and where.stride == 1 and not where.scattered:
         type = memory_type(LLType(dtype, w.lanes))
@@ -49,10 +52,32 @@ def emit_load(w: Writer, node: Node) -> None:
 
 
 def emit_store(w: Writer, node: Node) -> None:
-    """`store`: the counterpart of `load`."""
+    """`store`: the counterpart of `load`; stores that share vectors are made with the last of them."""
     buffer, scalar, *rest = node.inputs
+    if node in w.clusters and w.lanes >= WIDEST_STRIDE:
+        cluster, _ = w.clusters[node]
+        if node is cluster.last:
+            _store_together(w, buffer, cluster)
+        return
     where, mask = _address(w, node, buffer, rest)
     _store(w, w.buffers[buffer], _to_memory(w, w.register(scalar)), where, mask)
+
+
+def _load_among(w: Writer, node: Node, cluster: Cluster, shift: int) -> Register:
+    """A load that shares vectors with others, and means what stands `shift` after the first one's elements."""
+    (buffer,) = node.inputs
+    type = memory_type(LLType(buffer.type.dtype, w.lanes))
+    base = uniform(w, cluster.first)
+    name = load_strided(w, w.buffers[buffer], type, base, cluster.stride, w.mask, shift, cluster.reach)
+    return Register(name, type)
+
+
+def _store_together(w: Writer, buffer: Value, cluster: Cluster) -> None:
+    """What all stores of a cluster say, as whole vectors."""
+    registers = [_to_memory(w, w.register(node.inputs[1])) for node in cluster.nodes]
+    type = memory_type(LLType(buffer.type.dtype, w.lanes))
+    values = [w.spread(register) for register in registers]
+    store_side_by_side(w, w.buffers[buffer], type, values, uniform(w, cluster.first), w.mask)
 
 
 def emit_update(w: Writer, node: Node) -> None:

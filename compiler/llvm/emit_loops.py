@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from adjit.compiler.llvm import scalar
 from adjit.compiler.llvm.emit_choice import Choice, choose, cost, extents_of, loop_dtype, variables_of
+from adjit.compiler.llvm.emit_clusters import clustered
 from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_interior import interior_loop, interior_of
 from adjit.compiler.llvm.emit_state import Ramp, Register, Uniform, Writer
@@ -48,7 +49,7 @@ def emit_for(w: Writer, node: Node, span: tuple[str, str] | None = None) -> None
         for first in early.get(depth, ()):
             w.emit_node(first)
         if depth == len(names):
-            with w.scope(), w.without(early):
+            with w.scope(), w.without(early), clustered(w, region, choice.variable):
                 w.run(region)
             return
         name, extent = names[depth], extents[depth]

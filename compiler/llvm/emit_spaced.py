@@ -1,6 +1,7 @@
 """Access to elements that stand close together: several lanes share one, or each second, third or fourth is meant.
 
-A gather or scatter takes a step for each lane; these are a few plain vectors, rearranged in registers.
+A gather or scatter takes a step for each lane; these are a few plain vectors, rearranged in registers.  Accesses whose
+elements stand between each other's, as the columns of a matrix of three do, share these vectors (see `emit_clusters`).
 """
 
 from __future__ import annotations
@@ -58,31 +59,44 @@ def _first_lane(w: Writer, lanes: int, condition: str) -> str:
     return w.f.let(f"insertelement <{lanes} x i1> zeroinitializer, i1 {condition}, i32 0")
 
 
-def load_strided(w: Writer, pointer: str, type: LLType, base: str, stride: int, lanes: str | None) -> str:
-    """Element `base + l * stride` in lane l: `stride` vectors, the last ending at the last element."""
-    f, count = w.f, type.lanes
-    starts = [number * count for number in range(stride)]
-    starts[-1] = stride * (count - 1) + 1 - count
+def load_strided(
+    w: Writer, pointer: str, type: LLType, base: str, stride: int, lanes: str | None, shift: int = 0, reach: int = 0
+) -> str:
+    """Element `base + shift + l * stride` in lane l, from vectors that end at `reach` after lane's last multiple.
+
+    Loads with the same base and reach, which is at least the shift, share the vectors.
+    """
+    count = type.lanes
+    span = stride * (count - 1) + 1 + reach
+    starts = [*range(0, span - count, count), span - count]
     result, filled = "", 0
     for number, start in enumerate(starts):
-        at = offset(f, type.element, offset(f, type.element, pointer, base), start)
-        if lanes is None:
-            vector = f.let(f"load {type.llvm}, ptr {at}, align {type.dtype.itemsize}")
-        else:
-            # Lane `count` of the mask and an empty one is never set.
-            wanted = [e // stride if e % stride == 0 else count for e in range(start, start + count)]
-            mask = _shuffle(w, LLType(BOOL, count), lanes, "zeroinitializer", wanted)
-            vector = masked_load(f, type, at, mask, type.constant(0))
-        stop = count if number + 1 == stride else -(-(start + count) // stride)
+        key = ("strided", pointer, base, stride, reach, lanes, start, type)
+        vector = w.once(key, lambda: _part_of_span(w, pointer, type, base, stride, lanes, reach, start))  # noqa: B023
+        stop = count if number + 1 == len(starts) else max(0, -(-(start + count - shift) // stride))
+        places = [shift + lane * stride - start for lane in range(count)]
         if number:
-            order = [lane if lane < filled else count + lane * stride - start if lane < stop else lane
-                     for lane in range(count)]  # fmt: skip
+            order = [count + places[lane] if filled <= lane < stop else lane for lane in range(count)]
             result = _shuffle(w, type, result, vector, order)
         else:
-            order = [lane * stride if lane < stop else 0 for lane in range(count)]
+            order = [places[lane] if lane < stop else 0 for lane in range(count)]
             result = _shuffle(w, type, vector, "poison", order)
         filled = stop
     return result
+
+
+def _part_of_span(
+    w: Writer, pointer: str, type: LLType, base: str, stride: int, lanes: str | None, reach: int, start: int
+) -> str:
+    """The vector at `base + start`; of it the elements that stand 0 to `reach` after a lane's."""
+    f, count = w.f, type.lanes
+    at = offset(f, type.element, offset(f, type.element, pointer, base), start)
+    if lanes is None:
+        return f.let(f"load {type.llvm}, ptr {at}, align {type.dtype.itemsize}")
+    # Lane `count` of the mask and an empty one is never set.
+    wanted = [e // stride if e % stride <= reach else count for e in range(start, start + count)]
+    mask = _shuffle(w, LLType(BOOL, count), lanes, "zeroinitializer", wanted)
+    return masked_load(f, type, at, mask, type.constant(0))
 
 
 def store_strided(
@@ -98,6 +112,45 @@ def store_strided(
             wanted = [count if lane is None else lane for lane in places]
             mask = _shuffle(w, LLType(BOOL, count), lanes, "zeroinitializer", wanted)
         masked_store(f, type, vector, offset(f, type.element, first, number * count), mask)
+
+
+def store_side_by_side(
+    w: Writer, pointer: str, type: LLType, values: Sequence[str], base: str, lanes: str | None
+) -> None:
+    """Lane l of value m to element `base + l * len(values) + m`."""
+    f, count, stride = w.f, type.lanes, len(values)
+    first = offset(f, type.element, pointer, base)
+    for number, vector in enumerate(_interleaved(w, type, values)):
+        at = offset(f, type.element, first, number * count)
+        if lanes is None:
+            f.line(f"store {type.llvm} {vector}, ptr {at}, align {type.dtype.itemsize}")
+        else:
+            order = [element // stride for element in range(number * count, (number + 1) * count)]
+            masked_store(f, type, vector, at, _shuffle(w, LLType(BOOL, count), lanes, "poison", order))
+
+
+def _interleaved(w: Writer, type: LLType, values: Sequence[str]) -> list[str]:
+    """Vectors that hold lane 0 of all values, then lane 1 of all, and so on."""
+    count, stride = type.lanes, len(values)
+    if stride == 1:
+        return list(values)
+    if stride % 2 == 0:
+        halves = zip(_interleaved(w, type, values[::2]), _interleaved(w, type, values[1::2]), strict=True)
+        ends = (range(count // 2), range(count // 2, count))
+        return [
+            _shuffle(w, type, even, odd, [place for lane in end for place in (lane, count + lane)])
+            for even, odd in halves
+            for end in ends
+        ]
+    found = []
+    for start in range(0, stride * count, count):
+        vector = _shuffle(w, type, values[0], "poison", [(start + place) // stride for place in range(count)])
+        for member in range(1, stride):
+            own = [(start + place) % stride == member for place in range(count)]
+            order = [count + (start + place) // stride if mine else place for place, mine in enumerate(own)]
+            vector = _shuffle(w, type, vector, values[member], order)
+        found.append(vector)
+    return found
 
 
 def spread_vectors(f: Function, type: LLType, value: str, stride: int) -> Iterator[tuple[str, list[int | None]]]:

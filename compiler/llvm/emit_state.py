@@ -102,6 +102,20 @@ class Frame:
 
 
 @frozen
+class Cluster:
+    """Accesses to one buffer, `stride` elements from lane to lane; the place of each is less than that after `first`'s.
+
+    `reach` is the greatest of these shifts.  Stores stand at all shifts, in order; `last` is the last in the code.
+    """
+
+    first: Size
+    stride: int
+    reach: int
+    nodes: tuple[Node, ...]
+    last: Node
+
+
+@frozen
 class Options:
     """How kernels are emitted: `lanes` forces vectors of that many elements (None: as the target has them)."""
 
@@ -140,6 +154,7 @@ class Writer:
         self.interior: set[str] = set()  # variables on which all bounds tests hold here
         self.stack: Mapping[str, StackPlace] = {}  # buffers (pointers) on the function's own stack
         self.fetched: Mapping[Node, int] = {}  # loads that fetch ahead, and by how many elements
+        self.clusters: Mapping[Node, tuple[Cluster, int]] = {}  # accesses that share vectors, and their places in them
         self._early: frozenset[Node] = frozenset()  # nodes that are computed further out
         self._body = function.lines
         self._every = self._frames = [Frame({})]

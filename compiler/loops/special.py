@@ -18,6 +18,8 @@ Lowering = Callable[[KernelScalars, Node, Sequence[Value]], None]
 # Algorithms on small matrices, which have kernels.
 ON_MATRICES = ("cholesky", "lu", "lu_solve", "triangular_solve")
 RUNNING = {"cumulate_sum": "add", "cumulate_prod": "mul", "cumulate_max": "maximum", "cumulate_min": "minimum"}
+# Arrays that a loop writes side by side without their lines in the caches being in each other's way.
+_FEW = 4
 RUNNING_TRUTH = {"cumulate_max": "or", "cumulate_min": "and"}
 
 
@@ -107,16 +109,26 @@ def lower_matrices(scalars: KernelScalars, node: Node, buffers: Sequence[Value])
 
 
 def lower_concat(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
-    """A loop for each operand, stored at its offset."""
+    """A loop for each operand, stored at its offset; one for all where their elements stand side by side."""
     (out,) = buffers
     axis = node.attributes["axis"]
     assert isinstance(axis, int)
+    operands: list[tuple[Value, Size]] = []
     offset: Size = 0
     for x in node.inputs:
-        with scalars.loop(x.dims) as index:
-            where = (*index[:axis], offset + index[axis], *index[axis + 1 :])
-            scalars.write(STORE, out, where, scalars.element(x, index))
+        operands.append((x, offset))
         offset = offset + x.dims[axis]
+    for group in [operands] if _are_beside(node, axis) else [[operand] for operand in operands]:
+        with scalars.loop(group[0][0].dims) as index:
+            for x, offset in group:
+                where = (*index[:axis], offset + index[axis], *index[axis + 1 :])
+                scalars.write(STORE, out, where, scalars.element(x, index))
+
+
+def _are_beside(node: Node, axis: int) -> bool:
+    """Whether each operand of a concat has one element in a row of the result, or they are few and of extent 1."""
+    alike = all(x.dims[axis] == 1 for x in node.inputs)
+    return alike and (len(node.inputs) <= _FEW or all(dim == 1 for dim in node.output.dims[axis + 1 :]))
 
 
 SPECIAL: dict[str, Lowering] = {

@@ -15,6 +15,7 @@ from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph
 from adjit.ir.ops.arrays import counted, equal, expand, reshape, where, window_of
 from adjit.ir.ops.reduction import argmax, reduce_max, reduce_sum
+from adjit.ir.ops.structure import concat
 from adjit.ir.types import F32, F64, I16, I64, DType, TensorType
 from adjit.runtime.interpreter import run as interpret
 from tests.compiler.guarded import guarded
@@ -59,6 +60,16 @@ def tiled(length: int, step: int, dtype: DType) -> Graph:
     return graph_of(function, TensorType(dtype, (3, length)))
 
 
+def turned(length: int, step: int, dtype: DType) -> Graph:
+    """Rows of `step` elements turned by one place, and the sums of the first and the last of each."""
+
+    def function(x: Any) -> Any:
+        columns = [window_of(x, (0, 0, place), (3, length, 1)) for place in range(step)]
+        return concat(*columns[1:], columns[0], axis=2), columns[0] + columns[-1]
+
+    return graph_of(function, TensorType(dtype, (3, length, step)))
+
+
 def pooled(length: int, step: int) -> Graph:
     """The greatest of every `step` neighbours by its position, the position, and the sum's gradient."""
 
@@ -85,19 +96,20 @@ def arrays(graph: Graph) -> list[Any]:
 def programs() -> list[Graph]:
     found = [pooled(length, step) for length in LENGTHS for step in STEPS]
     for dtype in (F32, F64, I64, I16):
-        for make in (strided, repeated, tiled):
+        for make in (strided, repeated, tiled, turned):
             found += [make(length, step, dtype) for length in LENGTHS for step in STEPS]
     return found
 
 
 @pytest.mark.parametrize("dtype", [F32, F64, I64, I16], ids=str)
-@pytest.mark.parametrize("make", [strided, repeated, tiled])
+@pytest.mark.parametrize("make", [strided, repeated, tiled, turned])
 def test_spaced_elements_are_the_right_ones(make: Any, dtype: DType) -> None:
     for length in LENGTHS:
         for step in STEPS:
             graph = make(length, step, dtype)
             given = arrays(graph)
-            np.testing.assert_array_equal(compile_graph(graph).run(given)[0], interpret(graph, *given)[0])
+            for found, expected in zip(compile_graph(graph).run(given), interpret(graph, *given), strict=True):
+                np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -124,8 +136,9 @@ def test_the_greatest_and_its_position_are_found_in_one_loop() -> None:
 
 
 def test_no_element_is_gathered() -> None:
-    for graph in (strided(40, 2, F32), tiled(40, 2, F32)):
-        assert "gather" not in llvm_of(graph, threads=1)
+    for graph in (strided(40, 2, F32), tiled(40, 2, F32), turned(40, 3, F32)):
+        text = llvm_of(graph, threads=1)
+        assert "gather" not in text and "scatter" not in text
 
 
 def check_guarded() -> None:
