@@ -195,19 +195,22 @@ def _kept_axis(value: Value, axis: int) -> Value | None:
 # -- contraction -------------------------------------------------------------------------------------------------------
 @rule("dot")
 def dot_of_permuted(site: Site) -> Value | None:
-    """A dot names its axes, so it reads through a permutation that keeps the order of the free ones."""
+    """A dot names its axes, so it reads through a permutation that keeps the order of the free ones, a cast as well."""
     contract: Any = site.attributes["contract"]
     batch: Any = site.attributes["batch"]
     inputs, changed = list(site.inputs), False
     pairs = [list(contract), list(batch)]
     for side, value in enumerate(site.inputs):
-        node = made_by(value, "permute")
+        converted = made_by(value, "cast")
+        node = made_by(value if converted is None else converted.inputs[0], "permute")
         if node is None:
             continue
         perm: Any = node.attributes["perm"]
         free = [perm[axis] for axis in range(len(perm)) if axis not in (*contract[side], *batch[side])]
         if free == sorted(free):
-            inputs[side], changed = node.inputs[0], True
+            source = node.inputs[0]
+            inputs[side] = source if converted is None else site.make("cast", source, dtype=value.dtype)
+            changed = True
             for pair in pairs:
                 pair[side] = tuple(perm[axis] for axis in pair[side])
     if not changed:

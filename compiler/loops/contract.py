@@ -23,8 +23,12 @@ from adjit.ir.shape import Dim, Size, product, size_names
 Piece: TypeAlias = "tuple[Size, Size]"
 # That of an axis of an operand, 0 or 1, from its number and size.
 PieceOf: TypeAlias = "Callable[[int, int, Size], Piece]"
-# Fewer multiply-adds than this (16 x 16 x 16) are done sooner than the panels are packed.
+# So many multiply-adds (16 x 16 x 16) are done sooner than the panels are packed.
 SMALL = 4096
+# The same for each of many matrices (10 x 10 x 10): more are better packed, for attention's blocks above all.
+SMALL_EACH = 1000
+# The same for many rows or columns, if the other operand has so few elements (4 x 4).
+_FEW = 16
 
 
 def behind_layout(value: Value) -> Node | None:
@@ -59,7 +63,7 @@ def contraction_chain(
 
 
 def is_packed(dot: Node) -> bool:
-    """Whether packing pays: not for products with a vector, nor for few terms.  An unknown size counts as large."""
+    """Whether packing pays: not for products with a vector, nor for small ones.  An unknown size counts as large."""
     contract, batch = dot.attributes["contract"], dot.attributes["batch"]
     sizes: list[Size] = []
     for side, operand in enumerate(dot.inputs):
@@ -67,10 +71,12 @@ def is_packed(dot: Node) -> bool:
         sizes.append(product(operand.dims[axis] for axis in axes))
     x = dot.inputs[0].dims
     sizes.append(product(x[axis] for axis in contract[0]))  # type: ignore[index, union-attr]
-    total = product((*sizes, *(x[axis] for axis in batch[0])))  # type: ignore[index, union-attr]
     if any(isinstance(size, int) and size <= 1 for size in sizes):
         return False
-    return not isinstance(total, int) or total > SMALL
+    each = product(sizes)
+    total = product((each, *(x[axis] for axis in batch[0])))  # type: ignore[index, union-attr]
+    limits = (total, SMALL), (each, SMALL_EACH), (product(sizes[1:]), _FEW), (product(sizes[::2]), _FEW)
+    return not any(isinstance(size, int) and size <= most for size, most in limits)
 
 
 class Axes:

@@ -339,17 +339,17 @@ def _is_short(node: Node) -> bool:
 def _order_of(node: Node, strict: bool) -> str:
     """The order of the sums in a node's index form: by lanes where the summed terms stand side by side in memory."""
     attributes: Mapping[str, Any] = node.attributes
-    last = [value.type.ndim - 1 for value in node.inputs]
     if node.op.name == "dot":
-        sides = zip(node.inputs, attributes["contract"], attributes["batch"], last, strict=True)
-        # An operand that is all summed and batched is read as the other one is.
-        beside = [
-            end in contract for value, contract, batch, end in sides if len(contract) + len(batch) < value.type.ndim
-        ]
+        beside = []
+        for value, contract, batch in zip(node.inputs, attributes["contract"], attributes["batch"], strict=True):
+            long = [axis for axis, dim in enumerate(value.dims) if dim != 1 or axis in contract]
+            # An operand that is all summed and batched is read as the other one is.
+            if not {*long} <= {*contract, *batch}:
+                beside.append(long[-1] in contract)
         if strict or _slides(node):
             return "products"
         return "lanes" if all(beside) or _is_short(node) else "products"
     if node.op.name == "conv":
         return "products"
     axes = attributes.get("axes") if node.op.family == "reduction" else None
-    return "lanes" if axes is not None and last[0] in axes else "sequential"
+    return "lanes" if axes is not None and node.inputs[0].type.ndim - 1 in axes else "sequential"

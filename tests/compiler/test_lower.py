@@ -109,6 +109,15 @@ def test_the_order_of_a_sum_follows_from_its_axes(axes: tuple[int, ...], order: 
     assert len(fold.attributes["extent"]) == extents  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("column", "order"), [((9,), "lanes"), ((9, 1), "lanes"), ((9, 4), "products")])
+def test_a_product_with_a_column_is_one_with_a_vector(column: tuple[int, ...], order: str) -> None:
+    from adjit.ir.ops.contraction import dot
+
+    program = Program(lambda x, y: dot(x, y, contract=((1,), (0,)), batch=((), ())), (f32(70, 9), f32(*column)))
+    (fold,) = nodes(program, "reduce")
+    assert fold.attributes["order"] == order
+
+
 def test_softmax_is_one_kernel_without_memory_of_its_own() -> None:
     (kernel,) = nodes(PROGRAMS["softmax"], "kernel")
     assert len(kernel.outputs) == 1

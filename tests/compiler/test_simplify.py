@@ -150,6 +150,9 @@ FIRES: dict[str, tuple[Function, list[TensorType], dict[str, int]]] = {
     "max over no axis": (lambda x: reduction.reduce_max(x, axes=()), [ROW], {}),
     "dot of permuted": (
         lambda x, y: dotted(permute(x, (1, 0)), y), [TensorType(F32, (3, 2)), TensorType(F32, (3, 4))], {"dot": 1}),
+    "dot of permuted and converted": (
+        lambda x, y: dotted(cast(permute(x, (1, 0)), F64), cast(y, F64)),
+        [TensorType(F32, (3, 2)), TensorType(F32, (3, 4))], {"dot": 1, "cast": 2}),
     "reshape of dot": (
         lambda x, y: reshape(dotted(x, y), (2, 2, 2)), [SQUARE, TensorType(F32, (3, 4))], {"dot": 1, "reshape": 1}),
     "constants": (lambda x: x + (full(x, 3.0, (), F32) * 0.1 - 7.0), [X], {"add": 1, "const": 1}),
