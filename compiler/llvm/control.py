@@ -16,7 +16,7 @@ from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_sort import copy_bytes
 from adjit.compiler.llvm.emit_state import StackPlace, Writer, memory_type
 from adjit.compiler.llvm.gemm_tile import offset
-from adjit.compiler.llvm.text import LLType, literal
+from adjit.compiler.llvm.text import COUNTED, LLType, literal
 from adjit.compiler.loops.ir import AS_COMPLEX, AS_REAL, BLOCKS, CONTRACT, KERNEL, MATRICES, SORT_ROWS
 from adjit.compiler.memory import Copy, byte_count, may_fault
 from adjit.ir.graph import Node, Region
@@ -281,7 +281,9 @@ class _Control:
             self._run(body)
             self._stop_on_fault(body)
         w.write(turn, f.let(f"add nsw i64 {t}, 1"))
-        f.jump(head)
+        for line in COUNTED:
+            w.module.declare(line)
+        f.line(f"br label %{head}, !llvm.loop !773")
         f.start(after)
 
     def _back_from(self, end: str, turn: str) -> str:

@@ -20,6 +20,7 @@ from adjit.compiler.llvm.emit_spaced import load_repeated, load_strided, store_s
 from adjit.compiler.llvm.emit_state import ZEROS, Cluster, Register, StackPlace, Writer, memory_type, size_of
 from adjit.compiler.llvm.emit_stream import stream
 from adjit.compiler.llvm.gemm_tile import masked_load, masked_store, offset, splat
+from adjit.compiler.llvm.scalar_extreme import extreme
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.llvm.vecmath_lanes import any_lane
 from adjit.compiler.loops.ir import LOAD, address
@@ -103,7 +104,7 @@ def combine(w: Writer, kind: str, type: LLType, left: str, right: str) -> str:
         return f.let(f"{verb} {type.llvm} {left}, {right}")
     if kind in ("max", "min"):
         if dtype.is_float:
-            return f.intrinsic("maximum" if kind == "max" else "minimum", type, left, right)
+            return extreme(f, "maximum" if kind == "max" else "minimum", type, left, right)
         return f.intrinsic(f"{'u' if dtype.kind == 'uint' else 's'}{kind}", type, left, right)
     verb = "add" if kind in ("sum", "add") else "mul"
     # Partial results that stand in a fixed order must not be contracted into others.

@@ -14,6 +14,7 @@ from adjit.compiler.llvm.binding import llvm, side_by_side, unlocked
 from adjit.compiler.llvm.objects import Library, cached_object, load, object_key, pack, unpack
 from adjit.compiler.llvm.parallel import LEAST_SHARED, Text, divide
 from adjit.compiler.llvm.target import Target, host_target, target_machine
+from adjit.compiler.llvm.text import COUNTED
 from adjit.ir.errors import CompileError
 from adjit.ir.frozen import frozen
 from adjit.runtime.cache import default_cache
@@ -23,6 +24,8 @@ from adjit.runtime.threads import get_num_threads
 # loops, so the rest of LLVM's pipeline takes several times longer and finds next to nothing.
 _SHORT = ("always_inliner", "sroa", "instruction_combine", "simplify_cfg")
 _LEAST = ("always_inliner", "sroa")
+# The turns of short loops are written out several at a time: those of `scan`, as other loops say that they are not.
+_TURNS = (*_SHORT, "loop_rotate", "loop_unroll", "instruction_combine", "simplify_cfg")
 
 # Objects of functions that programs have in common, by their keys; at most so many, some 10 KB each.
 _common: dict[bytes, bytes] = {}
@@ -265,7 +268,8 @@ def _optimised(
             module.triple = target.triple
             module.data_layout = str(machine.target_data)
             _verify(module, text)
-            _run_passes(module, machine, level, vectorize, alone)
+            passes = _LEAST if level == 0 else _TURNS if COUNTED[0] in text else _SHORT
+            _run_passes(module, machine, level, vectorize, alone, passes)
             yield module, machine
         finally:
             module.close()
@@ -274,8 +278,8 @@ def _optimised(
         machine.close()
 
 
-def _run_passes(module: Any, machine: Any, level: int, vectorize: bool, alone: bool) -> None:
-    """Run the passes of `level` over `module`, once: LLVM's default pipeline, or the `_SHORT` one at 1, `_LEAST` at 0.
+def _run_passes(module: Any, machine: Any, level: int, vectorize: bool, alone: bool, few: Sequence[str]) -> None:
+    """Run the passes of `level` over `module`, once: LLVM's default pipeline, or the `few` below level 2.
 
     Builder and manager serve one run: a second run of the same manager aborts the process (LLVM issue 58939).
     """
@@ -285,7 +289,7 @@ def _run_passes(module: Any, machine: Any, level: int, vectorize: bool, alone: b
     builder = llvm.create_pass_builder(machine, options)
     if level < 2:
         passes = llvm.create_new_module_pass_manager()
-        for name in _SHORT if level == 1 else _LEAST:
+        for name in few:
             getattr(passes, f"add_{name}_pass")()
     else:
         passes = builder.getModulePassManager()

@@ -18,6 +18,7 @@ from adjit.ir.frozen import frozen
 LEAST_LINES, LEAST_SHARED = 800, 100
 _DEFINITION = re.compile(r"^define (?:internal )?(?P<head>[^\n]*?@(?P<name>[\w.$]+)\([^\n]*\)[^\n]*) \{$", re.MULTILINE)
 _REFERENCE = re.compile(r"@([\w.$]+)")
+_METADATA = re.compile(r"!\d+")
 
 
 @frozen
@@ -111,7 +112,11 @@ def _module(text: Text, own: Iterable[str]) -> str:
         text.bodies[name] if name in text.copied else text.bodies[name].replace("define internal ", "define ", 1)
         for name in present
     ]
-    called = {name for body in bodies for name in _REFERENCE.findall(body)}
-    lines = text.start.splitlines()
-    start = [line for line in lines if line.startswith("!") or not called.isdisjoint(_REFERENCE.findall(line))]
+    called = {name for body in bodies for name in (*_REFERENCE.findall(body), *_METADATA.findall(body))}
+    start = []
+    for line in text.start.splitlines():
+        named = (_METADATA if line.startswith("!") else _REFERENCE).findall(line)
+        if not called.isdisjoint(named[:1] if line.startswith("!") else named):
+            start.append(line)
+            called.update(named)
     return "\n".join([*start, *declared, "", *bodies])

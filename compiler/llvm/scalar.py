@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from adjit.compiler.llvm.scalar_cast import cast
+from adjit.compiler.llvm.scalar_extreme import extreme
 from adjit.compiler.llvm.scalar_integer import divide, power, shift
 from adjit.compiler.llvm.text import Function, LLType
 from adjit.compiler.llvm.vecmath import MATH
@@ -53,9 +54,7 @@ def emit(
 
 
 _COMPARE = {"lt", "le", "eq"}
-_INTRINSIC = {
-    "abs": "fabs", "floor": "floor", "round": "roundeven", "sqrt": "sqrt", "maximum": "maximum", "minimum": "minimum",
-}  # fmt: skip
+_INTRINSIC = {"abs": "fabs", "floor": "floor", "round": "roundeven", "sqrt": "sqrt"}
 
 
 def _compare(function: Function, op: str, ty: LLType, operands: Sequence[str]) -> str:
@@ -75,6 +74,8 @@ def _float(function: Function, op: str, ty: LLType, operands: Sequence[str]) -> 
         return function.let(f"fneg {ty.llvm} {operands[0]}")
     if op in _INTRINSIC:
         return function.intrinsic(_INTRINSIC[op], ty, *operands)
+    if op in ("maximum", "minimum"):
+        return extreme(function, op, ty, *operands)
     if op in MATH:
         return MATH[op](function, ty, *operands)
     raise CompileError(f"{op} has no meaning on {ty.dtype}")

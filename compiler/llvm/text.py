@@ -81,6 +81,8 @@ def _round_to_single(value: float) -> float:
         return float("inf") if value > 0 else float("-inf")
 
 
+# Metadata of loops whose turns LLVM may write out several at a time: `!llvm.loop !773`.
+COUNTED = ("!773 = distinct !{!773, !774}", '!774 = !{!"llvm.loop.mustprogress"}')
 # What names of functions begin with that programs have in common.
 SHARED = ("adjit.", "gemm.", "transpose.")
 

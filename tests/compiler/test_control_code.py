@@ -91,8 +91,8 @@ def test_a_fault_in_a_turn_stops_the_program(zero: int) -> None:
 
 def test_turns_over_small_values_touch_no_memory() -> None:
     text = """
-    func @f(%x: f64[], %v: f32[3], %i: i64[9]) -> (f64[], f32[3]) {
-      %0, %1 = scan %x, %v, %i {invariants=0, carries=2, length=9, reverse=false} : f64[], f32[3]
+    func @f(%x: f64[], %v: f32[3], %i: i64[900]) -> (f64[], f32[3]) {
+      %0, %1 = scan %x, %v, %i {invariants=0, carries=2, length=900, reverse=false} : f64[], f32[3]
         region(%2: f64[], %3: f32[3], %4: i64[]) {
           %5 = mul %2, 0.5                            : f64[]
           %6 = add %5, 1.0                            : f64[]

@@ -29,3 +29,19 @@ def test_nan_wins_and_zeros_have_an_order(name: str, dtype: str, length: int) ->
             signs = np.signbit(row[row == 0])
             if value == 0:
                 assert np.signbit(value) == (signs.all() if name == "amax" else signs.any())
+
+
+@pytest.mark.parametrize("name", ["maximum", "minimum"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_pairs_have_the_same_extremes_alone_and_in_vectors(name: str, dtype: str) -> None:
+    edges = np.array([0.0, -0.0, 1.0, -1.5, np.inf, -np.inf, np.nan, -np.nan, np.finfo(dtype).tiny, 5e-324], dtype)
+    x, y = (side.ravel() for side in np.meshgrid(edges, edges))
+    found = np.asarray(adjit.compile(getattr(adjit, name))(adjit.from_numpy(x), adjit.from_numpy(y)))
+    alone = adjit.compile(getattr(adjit, name))
+    for a, b, both in zip(x, y, found, strict=True):
+        one = np.asarray(alone(adjit.tensor(a), adjit.tensor(b)))
+        np.testing.assert_array_equal(one, both)
+        np.testing.assert_array_equal(both, getattr(np, name)(a, b))
+        assert np.signbit(one) == np.signbit(both) or np.isnan(both)
+        if a == b == 0:
+            assert np.signbit(both) == (np.signbit([a, b]).all() if name == "maximum" else np.signbit([a, b]).any())
