@@ -1,5 +1,7 @@
 """exp, expm1: x = n ln 2 + r with |r| <= ln 2 / 2, then a polynomial in r, scaled by 2^n.
 
+With AVX-512, exp takes n in sixteenths: |r| <= ln 2 / 32, and the root 2^(i/16) comes out of a register.
+
 The polynomials are minimax fits (Remez, 50 digits, coefficients rounded to the dtype).  The errors stated are the
 greatest found against references of higher precision: in f32 over every 7th of all bit patterns (erf every 1037th,
 functions of two operands over 4 million pairs), in f64 over some million arguments (erf 150,000).
@@ -19,7 +21,8 @@ from adjit.compiler.llvm.vecmath_lanes import (
     polynomial,
     power_of_two,
 )
-from adjit.compiler.llvm.vecmath_scale import scale, scale_normal
+from adjit.compiler.llvm.vecmath_registers import limited, permuted, scaled
+from adjit.compiler.llvm.vecmath_scale import scale
 from adjit.ir.types import F32, F64
 
 # ln 2 as the sum of two numbers of the dtype.
@@ -46,6 +49,16 @@ _EXP: Table = {
         2.0923992983500316e-09,
     ),
 }
+# The same for |r| <= ln 2 / 32: relative error 2^-29 and 2^-56; and the roots.
+_NEAR: Table = {
+    F32: (0.50001633, 0.16666850),
+    F64: (0.499999999999996, 0.16666666664372468, 0.04166666669378963, 0.008333473314565703, 0.0013888591057711762),
+}
+_ROOTS = (
+    1.0, 1.0442737824274138, 1.0905077326652577, 1.1387886347566916, 1.189207115002721, 1.241857812073484,
+    1.2968395546510096, 1.3542555469368927, 1.4142135623730951, 1.4768261459394993, 1.5422108254079407,
+    1.6104903319492543, 1.681792830507429, 1.7562521603732995, 1.8340080864093424, 1.9152065613971474,
+)  # fmt: skip
 # Below and above these exp rounds to 0 and to infinity; the scale stays a product of two normal powers of two.
 _EXP_RANGE: Table = {F32: (-104.0, 89.0), F64: (-746.0, 710.0)}
 # Below this expm1 rounds to -1.
@@ -55,7 +68,7 @@ _TINY: Table = {F32: (2.0**-25,), F64: (2.0**-54,)}
 
 
 def exp(function: Function, ty: LLType, x: str) -> str:
-    """e^x, with overflow to inf and gradual underflow.  Error: 0.99 ULP in f32, 0.95 in f64."""
+    """e^x, with overflow to inf and gradual underflow.  Error: 0.99 ULP in f32, 1.09 in f64."""
     return call_shared(function, "exp", ty, (x,), _exp)
 
 
@@ -65,10 +78,31 @@ def expm1(function: Function, ty: LLType, x: str) -> str:
 
 
 def _exp(x: Lanes) -> Lanes:
+    if x.function.module.scales:
+        return _by_roots(x)
     low, high = _EXP_RANGE[x.type.dtype]
     x = (x > high).choose(high, x)
     tail, n, exponent = reduced((x < low).choose(low, x))
     return scale(tail + 1.0, n, exponent)
+
+
+def _by_roots(x: Lanes) -> Lanes:
+    """e^x = 2^n e^r, the fraction of n by its root.
+
+    Beyond exp's range r has no digits: limited, it leaves a positive number to scale, and n decides.
+    """
+    high, low = LN2[x.type.dtype]
+    n, root = nearest_sixteenth(x, LOG2_E)
+    r = limited(fma(-n, low, fma(-n, high, x)), 1.0)
+    growth = fma(r * r, polynomial(r, _NEAR[x.type.dtype]), r)
+    return scaled(fma(root, growth, root), n)
+
+
+def nearest_sixteenth(x: Lanes, factor: float) -> tuple[Lanes, Lanes]:
+    """(n, 2^(n - floor(n))) for n = x * factor rounded to sixteenths, if the target scales."""
+    shifter = x.format.shifter / len(_ROOTS)
+    shifted = fma(x, factor, shifter)
+    return shifted - shifter, permuted(_ROOTS, shifted.bits(), x)
 
 
 def reduced(x: Lanes) -> tuple[Lanes, Lanes, Lanes]:
@@ -81,8 +115,10 @@ def reduced(x: Lanes) -> tuple[Lanes, Lanes, Lanes]:
 
 def normal_exp(x: Lanes) -> Lanes:
     """e^x where that is a normal number, or x is NaN."""
-    tail, n, exponent = reduced(x)
-    return scale_normal(tail + 1.0, n, exponent)
+    if x.function.module.scales:
+        return _by_roots(x)
+    tail, _, exponent = reduced(x)
+    return (tail + 1.0) * power_of_two(exponent, x.type.dtype)
 
 
 def exp_of_sum(high: Lanes, low: Lanes) -> Lanes:

@@ -15,6 +15,8 @@ _WIDEST, _LEAST = 64, 16
 _CURRENT_ROUNDING = 4
 # VGETMANT's operand: mantissas in [3/4, 3/2), that of -0 positive, of other negative numbers NaN.
 _MANTISSA = 0b1111
+# VRANGE's: the operand of the lesser magnitude with the sign of the first one.
+_LESSER = 0b0010
 
 
 def scaled(x: Lanes, n: Lanes) -> Lanes:
@@ -30,6 +32,11 @@ def mantissa(x: Lanes) -> Lanes:
 def exponent(x: Lanes) -> Lanes:
     """floor(log2 |x|) as a float, also of denormals; -inf for 0, inf for inf (VGETEXP)."""
     return _on_registers(lambda x: _masked("getexp", (x,)), (x,))
+
+
+def limited(x: Lanes, most: float) -> Lanes:
+    """x where |x| < most, else `most` with the sign of x; `most` for NaN (VRANGE)."""
+    return _on_registers(lambda x: _masked("range", (x, x.constant(most)), _LESSER), (x,))
 
 
 def permuted(values: Sequence[float], index: Lanes, like: Lanes) -> Lanes:
@@ -56,15 +63,15 @@ def _masked(name: str, operands: Sequence[Lanes], immediate: int | None = None) 
     type, f = operands[0].type, operands[0].function
     bits = type.lanes * type.dtype.bits
     full = f"@llvm.x86.avx512.mask.{name}.{'ps' if type.dtype is F32 else 'pd'}.{bits}"
-    given = [f"{type.llvm} {operand.text}" for operand in operands]
+    given = [(type.llvm, operand.text) for operand in operands]
     if immediate is not None:
-        given.append(f"i32 {immediate}")
-    given += [f"{type.llvm} zeroinitializer", f"i{max(8, type.lanes)} -1"]
+        given.append(("i32", str(immediate)))
+    given += [(type.llvm, "zeroinitializer"), (f"i{max(8, type.lanes)}", "-1")]
     if bits == 8 * _WIDEST:
-        given.append(f"i32 {_CURRENT_ROUNDING}")
-    kinds = ", ".join(text[: text.rindex(" ")] for text in given)
-    f.module.declare(f"declare {type.llvm} {full}({kinds})")
-    return Lanes(f, type, f.let(f"call {type.llvm} {full}({', '.join(given)})"))
+        given.append(("i32", str(_CURRENT_ROUNDING)))
+    f.module.declare(f"declare {type.llvm} {full}({', '.join(kind for kind, _ in given)})")
+    call = f"call {type.llvm} {full}({', '.join(f'{kind} {text}' for kind, text in given)})"
+    return Lanes(f, type, f.let(call))
 
 
 def _on_registers(

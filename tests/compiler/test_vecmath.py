@@ -24,10 +24,12 @@ from tests.ir.oracles import BINARY, UNARY
 FUNCTIONS = sorted(set(MATH) - {"mod"})
 BINARIES = ("atan2", "pow")
 # Those with instructions of their own where the target has them: powers of two, parts of floats, tables in registers.
-SCALED = ("exp", "exp2", "tanh", "pow", "log", "log1p", "erf")
+SCALED = ("tanh", "pow", "log", "log1p", "erf")
+# Those of which targets with a table in registers have other bits than those without.
+TABLED = ("exp", "exp2", "tanh")
 # In units in the last place: the errors that the docstrings state, rounded up.
 BOUNDS = {
-    "exp": 1.0, "exp2": 0.9, "expm1": 1.05, "tanh": 1.35, "log": 0.85, "log1p": 0.85, "sin": 0.85, "cos": 0.85,
+    "exp": 1.1, "exp2": 1.15, "expm1": 1.05, "tanh": 1.45, "log": 0.85, "log1p": 0.85, "sin": 0.85, "cos": 0.85,
     "asin": 1.2, "acos": 1.15, "atan": 1.5, "tan": 1.95, "sinh": 1.2, "cosh": 1.2, "erf": 0.85, "pow": 0.75,
     "atan2": 1.6,
 }  # fmt: skip
@@ -100,12 +102,15 @@ def float32_operands(name: str) -> tuple[Array, ...]:
     return base, exponent
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_float32_is_within_its_bound(name: str) -> None:
+FORMS = [(name, None) for name in FUNCTIONS] + [(name, False) for name in TABLED]
+
+
+@pytest.mark.parametrize(("name", "scales"), FORMS)
+def test_float32_is_within_its_bound(name: str, scales: bool | None) -> None:
     operands = float32_operands(name)
     with np.errstate(all="ignore"):
         exact = in_double(name)(*(x.astype(np.float64) for x in operands))
-        found = kernel(name, F32, 16)(*operands)
+        found = kernel(name, F32, 16, scales)(*operands)
     assert_close(name, operands, found, errors(found, exact))
 
 
@@ -127,10 +132,10 @@ def float64_operands(name: str) -> tuple[Array, ...]:
     return base, random.uniform(-744, 709, base.size) / np.log(base)
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_float64_is_within_its_bound(name: str) -> None:
+@pytest.mark.parametrize(("name", "scales"), FORMS)
+def test_float64_is_within_its_bound(name: str, scales: bool | None) -> None:
     operands = float64_operands(name)
-    found = kernel(name, F64, 8)(*operands)
+    found = kernel(name, F64, 8, scales)(*operands)
     oracle = BINARY[name] if name in BINARIES else UNARY[name]
     layout = FORMATS[F64]
     error = np.empty(found.size)
@@ -191,8 +196,10 @@ def test_bits_are_the_same_at_every_width(name: str, dtype: DType) -> None:
     operands = (mixed, random.permutation(mixed)) if name in (*BINARIES, "mod") else (mixed,)
     native = native_lanes(dtype)
     results = [kernel(name, dtype, lanes)(*operands) for lanes in (1, 4, native)]
-    if name in SCALED:
-        results += [kernel(name, dtype, 2, scales=False)(*operands), kernel(name, dtype, 4 * native)(*operands)]
+    if name in SCALED + TABLED:
+        results.append(kernel(name, dtype, 4 * native)(*operands))
+    if name in SCALED and (name not in TABLED or dtype is F32):
+        results.append(kernel(name, dtype, 2, scales=False)(*operands))
     assert any(np.isfinite(results[0]))
     for other in results[1:]:
         different = (other.view(f"u{dtype.itemsize}") != results[0].view(f"u{dtype.itemsize}")) & ~(
