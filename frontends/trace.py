@@ -24,7 +24,7 @@ from adjit.memory import Memory
 from adjit.state import STATE, user_location
 from adjit.symbolic_size import Respecialize, SymbolicSize, as_dim, divided, flat_sizes
 from adjit.tensor import Chain, Tensor
-from adjit.trace_parts import Cell, Explanation, Source
+from adjit.trace_parts import Cell, Explanation, GradientType, Source
 from adjit.view_strides import strides_of_view
 from adjit.views import strides
 
@@ -427,8 +427,7 @@ class Tracer:
             self.sources.append(Source("grad", tensor=tensor) if place is None else Source("grad", place[0]))
             found = self._new(value, origin=True)
         if place is None and tensor._tracer is None:  # an argument's gradient is part of the call's signature
-            type = None if present is None else present._tensor_type
-            self.checks.append(lambda: type == (None if tensor._grad is None else tensor._grad._tensor_type))
+            self.checks.append(GradientType(tensor, None if present is None else present._tensor_type))
         self.grads[tensor] = self.first_grads[tensor] = found
         return found
 

@@ -7,6 +7,7 @@ from dataclasses import field
 
 from adjit.ir.frozen import frozen, record
 from adjit.ir.graph import UNKNOWN, Location, Value
+from adjit.ir.types import TensorType
 from adjit.memory import Memory
 from adjit.tensor import Tensor
 
@@ -25,6 +26,18 @@ class Source:
     read: Callable[[], float] | None = None
     writes: int = 0
     requires_grad: bool = False
+
+
+@frozen
+class GradientType:
+    """What a trace relied on: the type of a captured tensor's gradient, None for none."""
+
+    tensor: Tensor
+    type: TensorType | None
+
+    def __call__(self) -> bool:
+        gradient = self.tensor._grad
+        return self.type == (None if gradient is None else gradient._tensor_type)
 
 
 @frozen

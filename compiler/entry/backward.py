@@ -86,8 +86,8 @@ from adjit.compiler.entry.known import (
     WATCH,
     WORKSPACE,
 )
-from adjit.compiler.entry.operands import array_of, in_order, integer, is_shaped, is_tensor
-from adjit.compiler.entry.results import drop, hold_all, make_array, make_tensor, replace
+from adjit.compiler.entry.making import drop, hold_all, make_array, make_tensor, replace
+from adjit.compiler.entry.objects import array_of, in_order, integer, is_shaped, is_tensor
 from adjit.compiler.entry.serve import execute, mode_is_known, spread
 from adjit.compiler.llvm.words import known, room, set_word, word
 from adjit.runtime.layout import CONTENT, DATA, TYPE, USED

@@ -64,6 +64,8 @@ WHERE_RECORDED, ALWAYS, NEVER = 0, 1, 2
 # that, and the key, the offset of the slot or the index.
 LIFTED, LIFTED_WORDS = 4, 3
 IN_DICT, IN_CELL, IN_SLOT, IN_LIST = 0, 1, 2, 3
+# In a slot of the leaf of this number, where that is a tensor.
+IN_LEAF = 4
 # Set in the needs of a call that records, where recording is part of the signature.
 IN_RECORDING = 1 << 62
 BUCKETS, BUCKET_COUNT = 8, 64
@@ -84,22 +86,26 @@ WRITES = 21
 STRAIGHT, AFTERWARDS = 1, 2
 # Memories outside that the program writes, and tensors whose gradients are results: addresses of counted lists, or 0.
 WRITTEN, GRADIENTS = 22, 23
-# A written memory: the object, its array, the array's bytes, how many writes that is.  A gradient: the tensor, and the
-# number of the result, or -1 for none.
-WRITTEN_WORDS, GRADIENT_WORDS = 4, 2
+# A written memory: the operand's number, or -1 and the object and its array; the array's bytes; how many writes that
+# is.  A gradient: the operand's number, or -1 and the tensor; the number of the result, or -1 for none.
+WRITTEN_WORDS, GRADIENT_WORDS, FIXED_PLACE = 5, 3, -1
 # The structure whose leaves the operands are: a count, and as many words (see trees.py); 0 for arguments as they are.
 STRUCTURE = 24
-# What is copied before the program writes to it: a counted list of addresses and bytes, or 0.  The copies are the last
-# arrays of the results.
-COPIES, COPY_WORDS = 25, 2
+# What is copied before the program writes to it: a counted list of operands' numbers, or -1, addresses and bytes, or 0.
+# The copies are the last arrays of the results.
+COPIES, COPY_WORDS = 25, 3
 # What the result is where it is a view, or the operand itself, and no program runs; else 0.
 VIEW = 26
 OPERAND_LIST = 27
 # Bits of FLAGS: the GIL is released while the program runs; it needs the signature's memory.
 RELEASE, OWN_MEMORY = 1, 2
-# The most operands of a call, whose bits stand below IN_RECORDING, and results of its program; the longest table on the
+# The most operands of a call, and results of its program; the longest table on the
 # stack, and the most numbers.
-MOST_OPERANDS, MOST_RESULTS, SHORT_TABLE, MOST_NUMBERS = 60, 256, 100, 60
+MOST_OPERANDS, MOST_RESULTS, SHORT_TABLE, MOST_NUMBERS = 250, 256, 100, 60
+# Room for a hash table of operands' memories: a power of two, well above their number.
+SET_ROOM = 512
+# Of so many operands it is a bit each whether their gradient is wanted.
+MOST_MARKED = 60
 # Room for operands with a word before them and one more.
 GIVEN_ROOM = MOST_OPERANDS + 2
 
@@ -109,6 +115,8 @@ GIVEN_ROOM = MOST_OPERANDS + 2
 OPERAND_WORDS = 10
 # One that is the same tensor as an earlier operand has that one's number.
 IS_TENSOR, IS_ARRAY, IS_FLOAT, IS_FIXED_FLOAT, IS_INTEGER, IS_FIXED_INTEGER, IS_OBJECT, IS_SAME = 0, 1, 2, 3, 4, 5, 6, 7
+# One that the program does not look at.
+IS_ANYTHING = 8
 # An input of the program: where it comes from, then the operand's number or an address.
 INPUT_WORDS = 2
 FROM_OPERAND, NUMBER_F32, NUMBER_F64, NUMBER_I64, FROM_ADDRESS, FROM_READER = 0, 1, 2, 3, 4, 5
@@ -127,8 +135,12 @@ RESULT_WORDS, POOLED = 5, 255
 A_RESULT, AN_OPERAND, AN_OBJECT, A_FLOAT, AN_ARRAY, A_TUPLE, A_LIST, A_DICT, MADE_BY = 0, 1, 2, 3, 4, 5, 6, 7, 8
 # Nodes that only arguments have; after the length of a tuple of another class stands the class.
 A_SLICE, A_SUBTUPLE = 9, 10
+# A result as a Python number: kind, number of the result, what it is.  A view: kind, number of the operand, or -1 and
+# the tensor; the address of its block.
+A_NUMBER, A_VIEW = 11, 12
+SINGLE, DOUBLE, WHOLE, TRUTH = 0, 1, 2, 3
 # The longest structure of arguments, in words; the most parts that a function makes something of.
-LONGEST_STRUCTURE, MOST_PARTS = 256, 60
+LONGEST_STRUCTURE, MOST_PARTS = 1024, 60
 STRUCTURE_ROOM, LEAVES_ROOM, PARTS_ROOM = LONGEST_STRUCTURE + 1, MOST_OPERANDS + 1, MOST_PARTS + 1
 
 # -- what a signature records ---------------------------------------------------------------------------------------

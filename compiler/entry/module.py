@@ -26,9 +26,22 @@ _maker: threading.Thread | None = None
 
 def entry_text() -> str:
     """LLVM text of the library; it is the same in every process."""
-    from adjit.compiler.entry import backward, numbers, operands, places, record, results, serve, trees, views
+    from adjit.compiler.entry import (
+        backward,
+        making,
+        numbers,
+        objects,
+        operands,
+        overlap,
+        places,
+        record,
+        results,
+        serve,
+        trees,
+        views,
+    )
 
-    parts = (operands, trees, places, results, record, views, serve, backward, numbers)
+    parts = (objects, overlap, operands, trees, places, making, record, views, results, serve, backward, numbers)
     functions = [function for part in parts for function in part.FUNCTIONS]
     text = translate(functions, EXTERNALS, (FUNCTION, COMPILED, BACKWARD, NUMBERS))
     return text + "".join(serve.method_text(number) for number in range(METHODS))

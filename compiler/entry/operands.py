@@ -6,7 +6,6 @@ from adjit.compiler.entry.interpreter import (
     Py_DecRef,
     PyDict_GetItem,
     PyErr_Clear,
-    PyLong_AsLongLongAndOverflow,
     PyObject_Vectorcall,
 )
 from adjit.compiler.entry.known import (
@@ -29,6 +28,7 @@ from adjit.compiler.entry.known import (
     INPUT_WORDS,
     INPUTS,
     INTEGER,
+    IS_ANYTHING,
     IS_ARRAY,
     IS_FIXED_FLOAT,
     IS_FIXED_INTEGER,
@@ -37,8 +37,8 @@ from adjit.compiler.entry.known import (
     IS_OBJECT,
     IS_SAME,
     IS_TENSOR,
-    MIX,
-    MOST_OPERANDS,
+    LIFTED,
+    MOST_MARKED,
     NAMES,
     NEEDS,
     NEXT,
@@ -48,66 +48,34 @@ from adjit.compiler.entry.known import (
     OPERAND_LIST,
     OPERAND_WORDS,
     OPERANDS,
-    PARAMETER,
     STRUCTURE,
-    T_ARRAY,
     T_BASE,
     T_DTYPE,
     T_GRAD,
     T_HISTORY,
     T_LEAF,
-    T_MEMORY,
     T_REQUIRES,
     T_SEEN,
-    TENSOR,
     TRUE,
     WHERE_RECORDED,
-    WRITTEN,
-    WRITTEN_WORDS,
 )
+from adjit.compiler.entry.objects import OUTSIDE, array_of, in_order, integer, is_shaped, is_tensor, mixed
+from adjit.compiler.entry.overlap import stand_apart
 from adjit.compiler.llvm.words import double, half, known, room, set_word, single, word
 from adjit.runtime.layout import (
     CONTENT,
     DATA,
     DESCRIPTION,
     DIMENSIONS,
-    FLAGS,
-    IN_ORDER,
     NDIM,
     TYPE,
-    WRITEABLE,
 )
 
 # A float64 without its sign bit; the greatest finite float32, and infinity, as float64 bits; the integers that float64
 # holds exactly.
 MAGNITUDE, GREATEST_SINGLE, INFINITY, EXACT = 2**63 - 1, 0x47EFFFFFE0000000, 0x7FF0000000000000, 2**53
-# What `integer` answers for one beyond 64 bits, and `needed` for a view whose base was written since.
-OUTSIDE, STALE = -(2**63), -1
-
-
-def is_tensor(value: int) -> int:
-    """Whether an object is a tensor whose class adds no behaviour."""
-    return word(value + TYPE) == known(TENSOR) or word(value + TYPE) == known(PARAMETER)
-
-
-def array_of(value: int) -> int:
-    """The array behind an operand, or 0."""
-    array = value
-    if is_tensor(value):
-        array = word(value + known(T_ARRAY))
-    if word(array + TYPE) == known(ARRAY):
-        return array
-    return 0
-
-
-def integer(number: int) -> int:
-    """The value of an int object."""
-    overflow = room(1)
-    set_word(overflow, 0)
-    value = PyLong_AsLongLongAndOverflow(number, overflow)
-    if half(overflow) != 0:
-        return OUTSIDE
-    return value
+# What `needed` answers for a view whose base was written since.
+STALE = -1
 
 
 def needed(table: int, operands: int, count: int, recording: int) -> int:
@@ -122,16 +90,10 @@ def needed(table: int, operands: int, count: int, recording: int) -> int:
             base = word(value + known(T_BASE))
             if base != known(NONE) and word(base + known(T_HISTORY)) != word(value + known(T_SEEN)):
                 return STALE
-            if recording and word(value + known(T_REQUIRES)) == known(TRUE):
+            if recording and k < MOST_MARKED and word(value + known(T_REQUIRES)) == known(TRUE):
                 found = found | (1 << k)
         k += 1
     return found
-
-
-def mixed(code: int, part: int) -> int:
-    """A hash with one more part."""
-    code = (code ^ part) * MIX
-    return code ^ (code >> 29)
 
 
 def bucket(table: int, operands: int, count: int, needs: int, names: int) -> int:
@@ -157,28 +119,6 @@ def bucket(table: int, operands: int, count: int, needs: int, names: int) -> int
             code = mixed(code, integer(value))
         k += 1
     return table + 8 * BUCKETS + 8 * (code & (BUCKET_COUNT - 1))
-
-
-def in_order(array: int) -> int:
-    """Whether an array's elements stand aligned, one after another."""
-    return half(array + FLAGS) & IN_ORDER == IN_ORDER
-
-
-def is_shaped(wanted: int, array: int) -> int:
-    """Whether an array has the dtype and sizes that a signature wants."""
-    if array == 0 or word(array + DESCRIPTION) != word(wanted + 16):
-        return 0
-    rank = half(array + NDIM)
-    if rank != word(wanted + 24):
-        return 0
-    dims = word(array + DIMENSIONS)
-    sizes = word(wanted + 32)
-    axis = 0
-    while axis < rank:
-        if word(dims + 8 * axis) != word(sizes + 8 * axis):
-            return 0
-        axis += 1
-    return 1
 
 
 def takes_array(wanted: int, array: int) -> int:
@@ -213,7 +153,7 @@ def takes(wanted: int, value: int) -> int:
         return type == known(INTEGER)
     if kind == IS_FIXED_INTEGER:
         return type == known(INTEGER) and integer(value) == word(wanted + 8)
-    return kind == IS_OBJECT and value == word(wanted + 8)
+    return kind == IS_ANYTHING or (kind == IS_OBJECT and value == word(wanted + 8))
 
 
 def asked(function: int) -> int:
@@ -263,31 +203,6 @@ def guards_hold(guards: int) -> int:
     return 1
 
 
-def stand_apart(memories: int, wanted: int, operands: int, count: int) -> int:
-    """Whether no two tensors share memory but where they are to be the same, and none is in a memory that is listed."""
-    seen = room(MOST_OPERANDS)
-    listed = word(memories)
-    found = 0
-    k = 0
-    while k < count:
-        if word(wanted + 8 * OPERAND_WORDS * k) != IS_SAME and is_tensor(word(operands + 8 * k)):
-            memory = word(word(operands + 8 * k) + known(T_MEMORY))
-            j = 0
-            while j < found:
-                if word(seen + 8 * j) == memory:
-                    return 0
-                j += 1
-            j = 0
-            while j < listed:
-                if word(memories + 8 + 8 * j) == memory:
-                    return 0
-                j += 1
-            set_word(seen + 8 * found, memory)
-            found += 1
-        k += 1
-    return 1
-
-
 def has_structure(signature: int, words: int) -> int:
     """Whether a signature is one for these words, of which there may be none."""
     wanted = word(signature + 8 * STRUCTURE)
@@ -321,7 +236,10 @@ def fits(signature: int, operands: int, count: int) -> int:
 
 def fitting(table: int, operands: int, count: int, needs: int, names: int, words: int) -> int:
     """The signature that takes these operands, or 0; `words` is the structure that they were taken from, or 0."""
-    signature = word(bucket(table, operands, count, needs, names))
+    hashed = count
+    if word(table + 8 * LIFTED) != 0:  # what stands at places may differ, where a program does not look at it
+        hashed -= word(word(table + 8 * LIFTED))
+    signature = word(bucket(table, operands, hashed, needs, names))
     while signature != 0:
         counted = word(signature + 8 * OPERANDS) == count and word(signature + 8 * NEEDS) == needs
         alike = counted and word(signature + 8 * NAMES) == names and has_structure(signature, words)
@@ -414,61 +332,7 @@ def place_inputs(signature: int, operands: int, buffers: int, cells: int, copies
     return 1
 
 
-def stand_clear(signature: int, operands: int, count: int) -> int:
-    """Whether what the program writes can be written, and no operand lies in it."""
-    block = word(signature + 8 * WRITTEN)
-    written = word(block)
-    place = block + 8
-    while written > 0:
-        array = word(place + 8)
-        if half(array + FLAGS) & WRITEABLE == 0:
-            return 0
-        start = word(array + DATA)
-        end = start + word(place + 16)
-        wanted = signature + 8 * OPERAND_LIST
-        k = 0
-        while k < count:
-            other = array_of(word(operands + 8 * k))
-            if other != 0 and not in_order(other):
-                return 0
-            if other != 0 and word(other + DATA) < end and word(other + DATA) + word(wanted + 56) > start:
-                return 0
-            wanted += 8 * OPERAND_WORDS
-            k += 1
-        place += 8 * WRITTEN_WORDS
-        written -= 1
-    return 1
-
-
-def may_be_written(signature: int, operands: int, count: int, recording: int) -> int:
-    """Whether the first operand can be overwritten unseen, and no other one lies across its memory."""
-    target = word(operands)
-    array = array_of(target)
-    wanted = signature + 8 * OPERAND_LIST
-    if half(array + FLAGS) & WRITEABLE == 0 or not in_order(array):
-        return 0
-    base = word(target + known(T_BASE))
-    if recording and base != known(NONE) and word(base + known(T_REQUIRES)) == known(TRUE):
-        return 0
-    start = word(array + DATA)
-    end = start + word(wanted + 56)
-    k = 1
-    while k < count:
-        wanted += 8 * OPERAND_WORDS
-        other = array_of(word(operands + 8 * k))
-        if other != 0 and not in_order(other):
-            return 0
-        if other != 0:
-            first = word(other + DATA)
-            last = first + word(wanted + 56)
-            if first < end and last > start and (first != start or last != end):
-                return 0
-        k += 1
-    return 1
-
-
 FUNCTIONS = (
-    is_tensor, array_of, integer, needed, mixed, bucket, in_order, is_shaped, takes_array, takes_leaf, takes, asked,
-    says_true, guards_hold, stand_apart, has_structure, fits, fitting, stand_clear, may_be_written, number, read,
-    ordered, place_inputs,
+    needed, bucket, takes_array, takes_leaf, takes, asked, says_true, guards_hold, has_structure, fits, fitting, number,
+    read, ordered, place_inputs,
 )  # fmt: skip

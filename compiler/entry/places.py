@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from adjit.compiler.entry.interpreter import PyDict_GetItem
-from adjit.compiler.entry.known import IN_CELL, IN_DICT, IN_LIST, LIFTED, LIFTED_WORDS, LIST, MOST_OPERANDS
+from adjit.compiler.entry.known import (
+    IN_CELL,
+    IN_DICT,
+    IN_LEAF,
+    IN_LIST,
+    LIFTED,
+    LIFTED_WORDS,
+    LIST,
+    MOST_OPERANDS,
+    NONE,
+)
+from adjit.compiler.entry.objects import is_tensor
 from adjit.compiler.llvm.words import known, set_word, word
 from adjit.runtime.layout import CONTENT, ITEMS, TYPE, USED
 
 
-def content_of(place: int) -> int:
+def content_of(place: int, leaves: int) -> int:
     """What stands at a place, or 0."""
     kind = word(place)
     container = word(place + 8)
@@ -17,6 +28,10 @@ def content_of(place: int) -> int:
         return PyDict_GetItem(container, key)
     if kind == IN_CELL:
         return word(container + CONTENT)
+    if kind == IN_LEAF:
+        if container >= word(leaves) or not is_tensor(word(leaves + 8 + 8 * container)):
+            return known(NONE)
+        return word(word(leaves + 8 + 8 * container) + key)
     if kind != IN_LIST:
         return word(container + key)
     if word(container + TYPE) != known(LIST) or word(container + USED) <= key:
@@ -29,7 +44,7 @@ def lifted(table: int, leaves: int) -> int:
     place = word(table + 8 * LIFTED) + 8
     count = word(place - 8)
     while count > 0:
-        found = content_of(place)
+        found = content_of(place, leaves)
         before = word(leaves)
         if found == 0 or before == MOST_OPERANDS:
             return 0

@@ -99,8 +99,8 @@ from adjit.compiler.entry.known import (
     WANTED,
     ZERO,
 )
-from adjit.compiler.entry.operands import mixed
-from adjit.compiler.entry.results import drop, hold, make_value
+from adjit.compiler.entry.making import drop, hold, make_value
+from adjit.compiler.entry.objects import mixed
 from adjit.compiler.llvm.words import known, room, set_word, word
 
 

@@ -26,6 +26,7 @@ from adjit.compiler.entry.known import (
     C_TABLE,
     COPIES,
     COPY_WORDS,
+    FIXED_PLACE,
     FLAGS,
     GIVEN_ROOM,
     GRADIENT_WORDS,
@@ -67,10 +68,13 @@ from adjit.compiler.entry.known import (
     WRITTEN,
     WRITTEN_WORDS,
 )
-from adjit.compiler.entry.operands import array_of, fitting, integer, may_be_written, needed, place_inputs, stand_clear
+from adjit.compiler.entry.making import drop, hold_all, make_arrays, make_tensors, replace
+from adjit.compiler.entry.objects import array_of, integer, is_tensor
+from adjit.compiler.entry.operands import fitting, needed, place_inputs
+from adjit.compiler.entry.overlap import may_be_written, stand_clear
 from adjit.compiler.entry.places import lifted
 from adjit.compiler.entry.record import record
-from adjit.compiler.entry.results import drop, hold_all, make_arrays, make_tensors, replace, returned
+from adjit.compiler.entry.results import returned
 from adjit.compiler.entry.trees import any_nodes, arguments_taken_apart, mixed_words
 from adjit.compiler.entry.views import view_served
 from adjit.compiler.llvm.words import KNOWN, known, room, run, set_word, word
@@ -127,7 +131,7 @@ def execute(signature: int, operands: int, buffers: int) -> int:
     return 0
 
 
-def copy_before(signature: int, arrays: int) -> int:
+def copy_before(signature: int, operands: int, arrays: int) -> int:
     """Copy what the program is going to write, for the backward pass."""
     block = word(signature + 8 * COPIES)
     if block != 0:
@@ -135,7 +139,10 @@ def copy_before(signature: int, arrays: int) -> int:
         k = 0
         while k < count:
             entry = block + 8 + 8 * COPY_WORDS * k
-            memcpy(word(word(arrays + 8 * k) + DATA), word(entry), word(entry + 8))
+            source = word(entry + 8)
+            if word(entry) != FIXED_PLACE:
+                source = word(array_of(word(operands + 8 * word(entry))) + DATA)
+            memcpy(word(word(arrays + 8 * k) + DATA), source, word(entry + 16))
             k += 1
     return 0
 
@@ -165,7 +172,7 @@ def computed(signature: int, operands: int, arrays: int) -> int:
         drop(copies + 8, word(copies))
         return 0
     place = buffers + 24 + 8 * inputs
-    copy_before(signature, arrays + 8 * new)
+    copy_before(signature, operands, arrays + 8 * new)
     k = 0
     while k < new:
         set_word(place + 8 * k, word(word(arrays + 8 * k) + DATA))
@@ -200,29 +207,38 @@ def written(memory: int, times: int) -> int:
     return 1
 
 
-def all_written(signature: int) -> int:
+def all_written(signature: int, operands: int) -> int:
     """Count the writes to memories outside; 0 with a Python error set."""
     block = word(signature + 8 * WRITTEN)
     count = word(block)
     place = block + 8
     while count > 0:
-        if not written(word(place), word(place + 24)):
+        memory = word(place + 8)
+        if word(place) != FIXED_PLACE:
+            target = word(operands + 8 * word(place))
+            memory = 0  # an array counts nothing
+            if is_tensor(target):
+                memory = word(target + known(T_MEMORY))
+        if memory != 0 and not written(memory, word(place + 32)):
             return 0
         place += 8 * WRITTEN_WORDS
         count -= 1
     return 1
 
 
-def give_gradients(signature: int, tensors: int) -> int:
+def give_gradients(signature: int, operands: int, tensors: int) -> int:
     """Hand results over as gradients."""
     block = word(signature + 8 * GRADIENTS)
     count = word(block)
     place = block + 8
     while count > 0:
         gradient = known(NONE)
-        if word(place + 8) >= 0:
-            gradient = word(tensors + 8 * word(place + 8))
-        replace(word(place) + known(T_GRAD), gradient)
+        if word(place + 16) >= 0:
+            gradient = word(tensors + 8 * word(place + 16))
+        owner = word(place + 8)
+        if word(place) != FIXED_PLACE:
+            owner = word(operands + 8 * word(place))
+        replace(owner + known(T_GRAD), gradient)
         place += 8 * GRADIENT_WORDS
         count -= 1
     return 0
@@ -265,7 +281,7 @@ def served(table: int, operands: int, count: int, names: int, words: int) -> int
     if writes:
         counted = written(word(word(operands) + known(T_MEMORY)), 1)
     elif outside != 0:
-        counted = all_written(signature)
+        counted = all_written(signature, operands)
     if not counted:
         drop(arrays, word(signature + 8 * RESULTS))
         return 0
@@ -275,7 +291,7 @@ def served(table: int, operands: int, count: int, names: int, words: int) -> int
         drop(arrays + 8 * shown, kept)
         return 0
     if word(signature + 8 * GRADIENTS) != 0:
-        give_gradients(signature, tensors)
+        give_gradients(signature, operands, tensors)
     found = 0
     if word(signature + 8 * RECORDING) == 0 or record(signature, operands, arrays, tensors):
         found = returned(signature, operands, tensors)

@@ -21,7 +21,7 @@ from adjit.compiler.entry.known import (
     SLICE,
     TUPLE,
 )
-from adjit.compiler.entry.operands import mixed
+from adjit.compiler.entry.objects import mixed
 from adjit.compiler.llvm.words import known, room, set_word, word
 from adjit.runtime.layout import CONTENT, ITEMS, TUPLE_KIND, TYPE, TYPE_FLAGS, USED
 

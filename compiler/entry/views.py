@@ -30,9 +30,9 @@ from adjit.compiler.entry.known import (
     VIEW_TYPE,
     VIEW_WRITEABLE,
 )
-from adjit.compiler.entry.operands import in_order
+from adjit.compiler.entry.making import new_tensor, replace
+from adjit.compiler.entry.objects import in_order
 from adjit.compiler.entry.record import record
-from adjit.compiler.entry.results import new_tensor, replace
 from adjit.compiler.llvm.words import half, invoke, known, room, set_word, word
 from adjit.runtime.layout import DATA, FLAGS, WRITEABLE
 

@@ -45,6 +45,11 @@ def half(address: int) -> int:
     native_only(address)
 
 
+def byte(address: int) -> int:
+    """The byte at an address."""
+    native_only(address)
+
+
 def set_word(address: int, value: int) -> int:
     """Store a word."""
     native_only(address, value)
@@ -82,6 +87,11 @@ def run(function: int, buffers: int, sizes: int) -> int:
 
 def single(bits: int) -> int:
     """The bits of a float64, rounded to the bits of a float32."""
+    native_only(bits)
+
+
+def widened(bits: int) -> int:
+    """The bits of a float32 as those of a float64."""
     native_only(bits)
 
 
@@ -284,6 +294,9 @@ class _Translation:
         if name == "half":
             found = self.let(f"load i32, ptr {self.pointer(arguments[0])}")
             return self.let(f"sext i32 {found} to i64")
+        if name == "byte":
+            found = self.let(f"load i8, ptr {self.pointer(arguments[0])}")
+            return self.let(f"zext i8 {found} to i64")
         if name in _STORES:
             address, found, type = self.pointer(arguments[0]), self.value(arguments[1]), _STORES[name]
             narrow = found if type == "i64" else self.let(f"trunc i64 {found} to {type}")
@@ -295,7 +308,7 @@ class _Translation:
         if name == "room":
             self.rooms.append(self.number(arguments[0]))
             return self.let(f"ptrtoint ptr %room{len(self.rooms) - 1} to i64")
-        if name in ("single", "double"):
+        if name in ("single", "double", "widened"):
             return self.convert(name, self.value(arguments[0]))
         if name in ("invoke", "run"):
             return self.indirect(name, arguments)
@@ -310,6 +323,9 @@ class _Translation:
         if name == "double":
             number = self.let(f"sitofp i64 {found} to double")
             return self.let(f"bitcast double {number} to i64")
+        if name == "widened":
+            short = self.let(f"bitcast i32 {self.let(f'trunc i64 {found} to i32')} to float")
+            return self.let(f"bitcast double {self.let(f'fpext float {short} to double')} to i64")
         number = self.let(f"bitcast i64 {found} to double")
         short = self.let(f"fptrunc double {number} to float")
         bits = self.let(f"bitcast float {short} to i32")

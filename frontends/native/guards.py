@@ -16,6 +16,7 @@ from adjit.places import ABSENT, Place, same
 from adjit.reach import TABLES
 from adjit.runtime.layout import CONTENT, TYPE, USED, slot_offset
 from adjit.tensor import Tensor
+from adjit.trace_parts import GradientType
 
 # More names than this are compared faster by Python's own loop, or belong to a model whose call takes long anyway.
 _MOST = 4000
@@ -60,7 +61,13 @@ class Guards:
 def guards_of(entry: Entry) -> Guards | None:
     """The guards of a traced program; None where only Python can check them."""
     found = Guards()
-    found.checks = list(entry.checks)
+    for check in entry.checks:
+        if isinstance(check, GradientType):
+            if check.type is None:  # one that is there is an operand
+                found.word(id(check.tensor) + slot_offset(Tensor, "_grad"), None)
+                found.kept.append(check.tensor)
+        else:
+            found.checks.append(check)
     environment = entry.environment
     if entry.effects:
         found.checks.append(environment.hooks_hold)

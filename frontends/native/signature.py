@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from adjit.compiler.entry import known as k
-from adjit.ir.frozen import record
+from adjit.ir.frozen import frozen, record
 from adjit.ir.graph import Graph
 from adjit.ir.shape import evaluate
 from adjit.ir.types import BF16, F16, F32, F64, I64, U16, DType, TensorType, dtype_of_storage
@@ -61,6 +61,21 @@ def operand_for(value: Any, *, fixed: bool) -> Operand:
     return Operand(k.IS_OBJECT, id(value), kept=value)
 
 
+@frozen
+class Copy:
+    """An array to be copied: the operand that it is, or FIXED_PLACE and its address."""
+
+    operand: int
+    address: int
+    shape: tuple[int, ...]
+    storage: np.dtype[Any]
+
+    @property
+    def nbytes(self) -> int:
+        """The array's size."""
+        return prod(self.shape) * self.storage.itemsize
+
+
 # Where no program runs.
 _NO_CALL = NativeCall(0, 0, b"", 0, 0, ())
 
@@ -86,7 +101,7 @@ class Signature:
     writes: int = 0
     written: np.ndarray | None = None
     gradients: np.ndarray | None = None
-    copies: Sequence[np.ndarray] = ()  # arrays of which the backward pass takes what they held before the call
+    copies: Sequence[Copy] = ()  # of what the backward pass takes as it was before the call
     view: np.ndarray | None = None
     kept: list[Any] = field(default_factory=list)
 
@@ -107,9 +122,9 @@ class Signature:
         head[k.LONG_TABLE] = self._list([0] * call.entries) if long else 0
         head[k.INPUTS], head[k.INPUT_LIST] = len(self.inputs), self._list(w for pair in self.inputs for w in pair)
         new = 0 if self.writes == k.STRAIGHT else len(self.results)
-        made = [*call.results, *((array.shape, array.dtype) for array in self.copies)]
+        made = [*call.results, *((copy.shape, copy.storage) for copy in self.copies)]
         head[k.RESULTS], head[k.RESULT_LIST] = new, self._list(self._result_words(made))
-        spans = [word for array in self.copies for word in (address(array), array.nbytes)]
+        spans = [word for copy in self.copies for word in (copy.operand, copy.address, copy.nbytes)]
         head[k.VIEW] = 0 if self.view is None else address(self.view)
         head[k.COPIES] = self._list([len(self.copies), *spans]) if self.copies else 0
         head[k.WRITES] = self.writes

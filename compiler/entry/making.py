@@ -1,0 +1,203 @@
+"""Word functions that make Python objects: arrays, memories, tensors, values of the recorded graph.
+
+Each answers a new reference, or 0 with a Python error set.
+"""
+
+from __future__ import annotations
+
+from adjit.compiler.entry.interpreter import (
+    Py_DecRef,
+    Py_IncRef,
+    PyIter_Next,
+    PyObject_Vectorcall,
+    PyType_GenericAlloc,
+)
+from adjit.compiler.entry.known import (
+    ARRAY,
+    EMPTY,
+    FALSE,
+    M_ARRAY,
+    M_DTYPE,
+    M_SERIAL,
+    M_VERSION,
+    MEMORY,
+    NEW_ARRAY,
+    NONE,
+    POOLED,
+    RESULT_LIST,
+    RESULT_WORDS,
+    SERIALS,
+    T_ARRAY,
+    T_BASE,
+    T_CHAIN,
+    T_DTYPE,
+    T_EPOCH,
+    T_GRAD,
+    T_HISTORY,
+    T_LEAF,
+    T_MEMORY,
+    T_REQUIRES,
+    T_SEEN,
+    T_STRIDES,
+    T_TRACER,
+    T_TYPE,
+    T_VALUE,
+    TENSOR,
+    TRUE,
+    V_ATTACHED,
+    V_INDEX,
+    V_NAME,
+    V_NODE,
+    V_TYPE,
+    VALUE,
+    ZERO,
+)
+from adjit.compiler.llvm.words import invoke, known, room, set_word, word
+
+
+def hold(place: int, value: int) -> int:
+    """Store an object in an empty slot, with a reference of its own."""
+    Py_IncRef(value)
+    set_word(place, value)
+    return 0
+
+
+def replace(place: int, value: int) -> int:
+    """Put another object into a slot."""
+    before = word(place)
+    Py_IncRef(value)
+    set_word(place, value)
+    Py_DecRef(before)
+    return 0
+
+
+def drop(objects: int, count: int) -> int:
+    """Give back the references in a list of objects, some of which may be missing."""
+    while count > 0:
+        count -= 1
+        if word(objects + 8 * count) != 0:
+            Py_DecRef(word(objects + 8 * count))
+    return 0
+
+
+def hold_all(objects: int, count: int) -> int:
+    """Take references to a list of objects."""
+    while count > 0:
+        count -= 1
+        Py_IncRef(word(objects + 8 * count))
+    return 0
+
+
+def pooled(function: int) -> int:
+    """The array that a Python function gives."""
+    arguments = room(1)
+    set_word(arguments, 0)
+    return PyObject_Vectorcall(function, arguments + 8, 0, 0)
+
+
+def make_array(result: int) -> int:
+    """A new array for a result."""
+    if word(result + 16) == POOLED:
+        return pooled(word(result + 24))
+    return invoke(known(NEW_ARRAY), known(ARRAY), word(result + 16), word(result + 24), word(result + 8), 0, 0, 0, 0, 0)
+
+
+def make_memory(array: int, dtype: int) -> int:
+    """The memory of a new array."""
+    serial = PyIter_Next(known(SERIALS))
+    if serial == 0:
+        return 0
+    memory = PyType_GenericAlloc(known(MEMORY), 0)
+    if memory == 0:
+        Py_DecRef(serial)
+        return 0
+    hold(memory + known(M_ARRAY), array)
+    hold(memory + known(M_DTYPE), dtype)
+    hold(memory + known(M_VERSION), known(ZERO))
+    set_word(memory + known(M_SERIAL), serial)
+    return memory
+
+
+def make_tensor(result: int, array: int) -> int:
+    """A tensor around the array of a result; the reference to the array passes to it."""
+    memory = make_memory(array, word(result))
+    if memory == 0:
+        return 0
+    tensor = new_tensor(word(result), word(result + 32), array, memory)
+    if tensor == 0:
+        Py_DecRef(memory)
+    return tensor
+
+
+def new_tensor(dtype: int, type: int, array: int, memory: int) -> int:
+    """A tensor without history; the references to its array and memory pass to it."""
+    tensor = PyType_GenericAlloc(known(TENSOR), 0)
+    if tensor == 0:
+        return 0
+    none = known(NONE)
+    zero = known(ZERO)
+    set_word(tensor + known(T_ARRAY), array)
+    set_word(tensor + known(T_MEMORY), memory)
+    hold(tensor + known(T_DTYPE), dtype)
+    hold(tensor + known(T_TYPE), type)
+    hold(tensor + known(T_CHAIN), known(EMPTY))
+    hold(tensor + known(T_LEAF), known(TRUE))
+    hold(tensor + known(T_REQUIRES), known(FALSE))
+    hold(tensor + known(T_BASE), none)
+    hold(tensor + known(T_VALUE), none)
+    hold(tensor + known(T_GRAD), none)
+    hold(tensor + known(T_TRACER), none)
+    hold(tensor + known(T_STRIDES), none)
+    hold(tensor + known(T_SEEN), zero)
+    hold(tensor + known(T_HISTORY), zero)
+    hold(tensor + known(T_EPOCH), zero)
+    return tensor
+
+
+def make_value(type: int, node: int, index: int) -> int:
+    """A value of the recorded graph: result `index` (an int object) of a node, or a value without a producer."""
+    value = PyType_GenericAlloc(known(VALUE), 0)
+    if value != 0:
+        hold(value + known(V_TYPE), type)
+        hold(value + known(V_NAME), known(NONE))
+        hold(value + known(V_NODE), node)
+        hold(value + known(V_INDEX), index)
+        hold(value + known(V_ATTACHED), known(NONE))
+    return value
+
+
+def make_arrays(signature: int, count: int, arrays: int) -> int:
+    """New arrays for all results; 0 when memory ran out."""
+    result = word(signature + 8 * RESULT_LIST)
+    k = 0
+    while k < count:
+        array = make_array(result)
+        set_word(arrays + 8 * k, array)
+        if array == 0:
+            drop(arrays, k)
+            return 0
+        result += 8 * RESULT_WORDS
+        k += 1
+    return 1
+
+
+def make_tensors(signature: int, count: int, arrays: int, tensors: int) -> int:
+    """Tensors around the arrays, whose references pass to them; 0 when memory ran out."""
+    result = word(signature + 8 * RESULT_LIST)
+    k = 0
+    while k < count:
+        tensor = make_tensor(result, word(arrays + 8 * k))
+        set_word(tensors + 8 * k, tensor)
+        if tensor == 0:
+            drop(tensors, k)
+            drop(arrays + 8 * k, count - k)
+            return 0
+        result += 8 * RESULT_WORDS
+        k += 1
+    return 1
+
+
+FUNCTIONS = (
+    hold, replace, drop, hold_all, pooled, make_array, make_memory, make_tensor, new_tensor, make_value, make_arrays,
+    make_tensors,
+)  # fmt: skip

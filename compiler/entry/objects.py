@@ -1,0 +1,67 @@
+"""Word functions that read Python's objects: tensors, arrays, integers."""
+
+from __future__ import annotations
+
+from adjit.compiler.entry.interpreter import PyLong_AsLongLongAndOverflow
+from adjit.compiler.entry.known import ARRAY, MIX, PARAMETER, T_ARRAY, TENSOR
+from adjit.compiler.llvm.words import half, known, room, set_word, word
+from adjit.runtime.layout import DESCRIPTION, DIMENSIONS, FLAGS, IN_ORDER, NDIM, TYPE
+
+# What `integer` answers for one beyond 64 bits.
+OUTSIDE = -(2**63)
+
+
+def is_tensor(value: int) -> int:
+    """Whether an object is a tensor whose class adds no behaviour."""
+    return word(value + TYPE) == known(TENSOR) or word(value + TYPE) == known(PARAMETER)
+
+
+def array_of(value: int) -> int:
+    """The array behind an operand, or 0."""
+    array = value
+    if is_tensor(value):
+        array = word(value + known(T_ARRAY))
+    if word(array + TYPE) == known(ARRAY):
+        return array
+    return 0
+
+
+def integer(number: int) -> int:
+    """The value of an int object."""
+    overflow = room(1)
+    set_word(overflow, 0)
+    value = PyLong_AsLongLongAndOverflow(number, overflow)
+    if half(overflow) != 0:
+        return OUTSIDE
+    return value
+
+
+def mixed(code: int, part: int) -> int:
+    """A hash with one more part."""
+    code = (code ^ part) * MIX
+    return code ^ (code >> 29)
+
+
+def in_order(array: int) -> int:
+    """Whether an array's elements stand aligned, one after another."""
+    return half(array + FLAGS) & IN_ORDER == IN_ORDER
+
+
+def is_shaped(wanted: int, array: int) -> int:
+    """Whether an array has the dtype and sizes that a signature wants."""
+    if array == 0 or word(array + DESCRIPTION) != word(wanted + 16):
+        return 0
+    rank = half(array + NDIM)
+    if rank != word(wanted + 24):
+        return 0
+    dims = word(array + DIMENSIONS)
+    sizes = word(wanted + 32)
+    axis = 0
+    while axis < rank:
+        if word(dims + 8 * axis) != word(sizes + 8 * axis):
+            return 0
+        axis += 1
+    return 1
+
+
+FUNCTIONS = (is_tensor, array_of, integer, mixed, in_order, is_shaped)

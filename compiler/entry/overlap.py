@@ -1,0 +1,160 @@
+"""Word functions that say whether operands share memory with one another, or with what the program has or writes."""
+
+from __future__ import annotations
+
+from adjit.compiler.entry.known import (
+    FIXED_PLACE,
+    IS_SAME,
+    NONE,
+    OPERAND_LIST,
+    OPERAND_WORDS,
+    SET_ROOM,
+    T_BASE,
+    T_MEMORY,
+    T_REQUIRES,
+    TRUE,
+    WRITTEN,
+    WRITTEN_WORDS,
+)
+from adjit.compiler.entry.objects import array_of, in_order, is_tensor, mixed
+from adjit.compiler.llvm.words import half, known, room, set_word, word
+from adjit.runtime.layout import DATA, DIMENSIONS, FLAGS, NDIM, STRIDES, WRITEABLE
+
+# Few memories are compared each with each; no element is larger than so many bytes.
+FEW, LARGEST_ELEMENT = 8, 16
+
+
+def place_in(table: int, mask: int, memory: int) -> int:
+    """Where a memory stands in a hash table of `mask` + 1 words, or the empty place where it would."""
+    place = mixed(1, memory >> 4) & mask
+    while word(table + 8 * place) != 0 and word(table + 8 * place) != memory:
+        place = (place + 1) & mask
+    return table + 8 * place
+
+
+def all_differ(memories: int, count: int) -> int:
+    """Whether the memories in a list are all different ones."""
+    table = room(SET_ROOM)
+    k = 1
+    if count <= FEW:
+        while k < count:
+            j = 0
+            while j < k:
+                if word(memories + 8 * j) == word(memories + 8 * k):
+                    return 0
+                j += 1
+            k += 1
+        return 1
+    k = 0
+    while k < SET_ROOM:
+        set_word(table + 8 * k, 0)
+        k += 1
+    k = 0
+    while k < count:
+        place = place_in(table, SET_ROOM - 1, word(memories + 8 * k))
+        if word(place) != 0:
+            return 0
+        set_word(place, word(memories + 8 * k))
+        k += 1
+    return 1
+
+
+def stand_apart(listed: int, wanted: int, operands: int, count: int) -> int:
+    """Whether no two tensors share memory but where they are to be the same, and none is in a memory that is listed.
+
+    `listed` is a hash table after its mask.
+    """
+    memories = room(SET_ROOM)
+    mask = word(listed)
+    found = 0
+    k = 0
+    while k < count:
+        if word(wanted + 8 * OPERAND_WORDS * k) != IS_SAME and is_tensor(word(operands + 8 * k)):
+            memory = word(word(operands + 8 * k) + known(T_MEMORY))
+            if word(place_in(listed + 8, mask, memory)) != 0:
+                return 0
+            set_word(memories + 8 * found, memory)
+            found += 1
+        k += 1
+    return all_differ(memories, found)
+
+
+def written_array(written: int, operands: int) -> int:
+    """The array that a program writes."""
+    if word(written) == FIXED_PLACE:
+        return word(written + 16)
+    return array_of(word(operands + 8 * word(written)))
+
+
+def lies_in(array: int, nbytes: int, start: int, end: int) -> int:
+    """Whether any of an array's elements may lie between two addresses."""
+    first = word(array + DATA)
+    last = first + nbytes
+    if not in_order(array):
+        last = first + LARGEST_ELEMENT
+        dims = word(array + DIMENSIONS)
+        strides = word(array + STRIDES)
+        axis = half(array + NDIM)
+        while axis > 0:
+            axis -= 1
+            reach = (word(dims + 8 * axis) - 1) * word(strides + 8 * axis)
+            if reach < 0:
+                first += reach
+            else:
+                last += reach
+    return first < end and last > start
+
+
+def stand_clear(signature: int, operands: int, count: int) -> int:
+    """Whether what the program writes can be written where it stands, and no other operand lies in it."""
+    block = word(signature + 8 * WRITTEN)
+    left = word(block)
+    written = block + 8
+    while left > 0:
+        array = written_array(written, operands)
+        if half(array + FLAGS) & WRITEABLE == 0 or not in_order(array):
+            return 0
+        start = word(array + DATA)
+        end = start + word(written + 24)
+        wanted = signature + 8 * OPERAND_LIST
+        k = 0
+        while k < count:
+            other = array_of(word(operands + 8 * k))
+            own = k == word(written) or word(wanted) == IS_SAME
+            if other != 0 and not own and lies_in(other, word(wanted + 56), start, end):
+                return 0
+            wanted += 8 * OPERAND_WORDS
+            k += 1
+        written += 8 * WRITTEN_WORDS
+        left -= 1
+    return 1
+
+
+def may_be_written(signature: int, operands: int, count: int, recording: int) -> int:
+    """Whether the first operand can be overwritten unseen, and no other one lies across its memory."""
+    target = word(operands)
+    array = array_of(target)
+    wanted = signature + 8 * OPERAND_LIST
+    if half(array + FLAGS) & WRITEABLE == 0 or not in_order(array):
+        return 0
+    base = word(target + known(T_BASE))
+    if recording and base != known(NONE) and word(base + known(T_REQUIRES)) == known(TRUE):
+        return 0
+    start = word(array + DATA)
+    end = start + word(wanted + 56)
+    k = 1
+    while k < count:
+        wanted += 8 * OPERAND_WORDS
+        other = array_of(word(operands + 8 * k))
+        if other != 0 and not in_order(other):
+            return 0
+        if other != 0:
+            first = word(other + DATA)
+            last = first + word(wanted + 56)
+            if first < end and last > start and (first != start or last != end):
+                return 0
+        k += 1
+    return 1
+
+
+FUNCTIONS = (place_in, all_differ, stand_apart, written_array, lies_in, stand_clear, may_be_written)

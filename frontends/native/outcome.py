@@ -1,0 +1,207 @@
+"""What a traced program takes and what becomes of its results, as words of a signature."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from operator import methodcaller
+from typing import Any
+
+import numpy as np
+
+from adjit import effects, trees
+from adjit.autograd.record import close
+from adjit.compiler.entry import known as k
+from adjit.effects import Effect, Refill
+from adjit.entry import Entry, Output
+from adjit.ir.graph import Graph
+from adjit.ir.types import BOOL, F32, F64, I64, DType
+from adjit.native.entry import address
+from adjit.native.operands import Operands
+from adjit.native.signature import Copy, Operand, is_plain, number_input
+from adjit.native.structure import plan_of
+from adjit.native.view_words import view_words
+from adjit.runtime.layout import DATA, word_at
+from adjit.tensor import Tensor
+from adjit.view_results import replayed
+
+_ITEM = methodcaller("item")
+_NUMBERS: dict[DType, int] = {F32: k.SINGLE, F64: k.DOUBLE, I64: k.WHOLE, BOOL: k.TRUTH}
+
+
+def fresh_results(graph: Graph) -> dict[int, int]:
+    """The program's outputs that are new arrays, not written to an input: by their index, their number."""
+    targets = {output for _, output in graph.writes}
+    return {index: n for n, index in enumerate(i for i in range(len(graph.outputs)) if i not in targets)}
+
+
+def inputs_of(entry: Entry, operands: Operands) -> list[tuple[int, int]] | None:
+    """Where the program's inputs come from."""
+    found: list[tuple[int, int]] = []
+    numbers = 0
+    for source in entry.sources:
+        place = operands.number_of(source)
+        if place is not None:
+            own: tuple[int, int] | None = (k.FROM_OPERAND, place)
+            if place in operands.numbers:
+                dtype = operands.types[place]
+                own = None if dtype is None else number_input(dtype, place)
+                numbers += 1
+            if own is None:
+                return None
+            found.append(own)
+            continue
+        if source.kind == "scalar" and source.read is not None:
+            numbers += 1
+            found.append((k.FROM_READER, id(source.read)))
+            continue
+        array = None if source.memory is None else source.memory.array
+        if source.kind != "tensor" or array is None or not is_plain(array):
+            return None
+        found.append((k.FROM_ADDRESS, word_at(id(array) + DATA)))
+    return found if numbers <= k.MOST_NUMBERS else None
+
+
+# -- what is written ---------------------------------------------------------------------------------------------------
+def written_words(entry: Entry, operands: Operands, wanted: Sequence[Operand]) -> np.ndarray | None:
+    """The memories that the program writes; None where one shares its place with another input, or cannot be told."""
+    words: list[int] = [len(entry.graph.writes)]
+    spans = [_span(source.memory.array) for source in entry.sources if source.memory is not None]
+    for position, _ in entry.graph.writes:
+        source = entry.sources[position]
+        place = operands.number_of(source)
+        if place is not None:
+            if wanted[place].kind not in (k.IS_TENSOR, k.IS_ARRAY):
+                return None
+            words += [place, 0, 0, wanted[place].nbytes, source.writes]
+            continue
+        if source.kind != "tensor" or source.memory is None or source.memory.array is None:
+            return None
+        start, end = own = _span(source.memory.array)
+        if sum(first < end and last > start for first, last in spans) != 1 or own not in spans:
+            return None
+        words += [k.FIXED_PLACE, id(source.memory), id(source.memory.array), source.memory.array.nbytes, source.writes]
+    return words_of(words)
+
+
+def copies_of(entry: Entry, operands: Operands, before: Sequence[np.ndarray]) -> list[Copy]:
+    """What the program writes, to be copied first; `before` has a copy of each of its inputs."""
+    found: list[Copy] = []
+    for position in dict.fromkeys(position for position, _ in entry.graph.writes):
+        memory, place = entry.sources[position].memory, operands.number_of(entry.sources[position])
+        start = 0 if memory is None or memory.array is None else address(memory.array)
+        array = before[position]
+        found.append(Copy(k.FIXED_PLACE if place is None else place, start, array.shape, array.dtype))
+    return found
+
+
+def gradient_words(entry: Entry, operands: Operands, fresh: dict[int, int]) -> np.ndarray | None:
+    """The tensors that get gradients; None where one is none, or the gradient no new array."""
+    words: list[int] = [len(entry.grads)]
+    for owner, output in entry.grads:
+        if output is not None and output not in fresh:
+            return None
+        if isinstance(owner, Tensor):
+            words += [k.FIXED_PLACE, id(owner)]
+        elif isinstance(operands.values[operands.places[owner]], Tensor):
+            words += [operands.places[owner], 0]
+        else:
+            return None
+        words.append(k.FIXED_PLACE if output is None else fresh[output])
+    return words_of(words)
+
+
+def words_of(words: Sequence[int]) -> np.ndarray:
+    """A block of words, negative ones in two's complement."""
+    return np.array([word % 2**64 for word in words], np.uint64)
+
+
+def _span(array: np.ndarray | None) -> tuple[int, int]:
+    assert array is not None
+    start = word_at(id(array) + DATA)
+    return start, start + array.nbytes
+
+
+# -- what is returned --------------------------------------------------------------------------------------------------
+class Outcome:
+    """What a call returns: `fresh` are the program's results, `sizes` those of the call; all that is pointed to is
+    `kept`."""
+
+    def __init__(self, entry: Entry, operands: Operands, fresh: dict[int, int], sizes: dict[str, int]) -> None:
+        self._entry = entry
+        self._operands = operands
+        self._fresh = fresh
+        self._sizes = sizes
+        self.kept: list[Any] = []
+
+    def plan(self, result: Any) -> list[int] | None:
+        """The plan of `result`, which a call gave, and of the changes of Python; None where only Python makes them."""
+        entry = self._entry
+        count = len(entry.outputs)
+        leaves = trees.flatten(result, none_is_leaf=True)[0]
+        found: list[Sequence[int]] = []
+        for index, output in enumerate(entry.all_outputs()):
+            part = self._part(output, leaves[index] if index < count else None)
+            if part is None:
+                return None
+            found.append(part)
+        plan = plan_of(entry.structure, found[:count], self.kept)
+        if plan is None or not entry.effects:
+            return plan
+        if len(found) - count >= k.MOST_PARTS:
+            return None
+        finish = self._keep(partial(_finish, entry.effects))
+        return [k.MADE_BY, 1 + len(found) - count, finish, *plan, *(word for part in found[count:] for word in part)]
+
+    def _part(self, output: Output, leaf: Any) -> Sequence[int] | None:
+        """The plan of one leaf; None where only Python has it."""
+        fresh, operands = self._fresh.get(output.index), self._operands
+        match output.kind:
+            case "graph" if fresh is not None:
+                told = 0
+                if output.fault is not None:  # the result cannot be gone back from, and says why
+                    told = self._keep(partial(close, name=output.name, fault=output.fault))
+                return k.A_RESULT, fresh, told
+            case "number" if fresh is not None:
+                kind = _NUMBERS.get(self._entry.graph.outputs[output.index].dtype)
+                if kind is not None:
+                    return k.A_NUMBER, fresh, kind
+                return k.MADE_BY, 1, self._keep(_ITEM), k.A_RESULT, fresh, 0
+            case "argument" if isinstance(operands.values[operands.places[output.index]], Tensor):
+                return k.AN_OPERAND, operands.places[output.index], 0
+            case "tensor":
+                return k.AN_OBJECT, id(output.tensor), 0
+            case "static":
+                return k.AN_OBJECT, id(output.value), 0
+            case "view":
+                return self._view(output, leaf)
+        return None
+
+    def _view(self, output: Output, leaf: Any) -> Sequence[int] | None:
+        """The plan of a view: of an argument without history its place and strides, of others the steps to it."""
+        if output.tensor is not None:
+            self.kept.append(output.tensor)
+            source = (k.AN_OBJECT, id(output.tensor), 0)
+        else:
+            place = self._operands.places[output.index]
+            root = self._operands.values[place]
+            if not isinstance(root, Tensor):
+                return None
+            if isinstance(leaf, Tensor) and not root.requires_grad and not leaf.__dict__:
+                block = view_words(leaf, root, self.kept)
+                if block is not None:
+                    self._operands.in_order.add(place)
+                    return k.A_VIEW, place, 0, address(block)
+            source = (k.AN_OPERAND, place, 0)
+        return k.MADE_BY, 1, self._keep(partial(replayed, steps=output.steps, sizes=self._sizes)), *source
+
+    def _keep(self, item: Any) -> int:
+        self.kept.append(item)
+        return id(item)
+
+
+def _finish(changes: Sequence[Effect | Refill], result: Any, *parts: Any) -> Any:
+    """The result of a call, after its changes of Python were made."""
+    leaves = iter(parts)
+    effects.apply(changes, (), lambda wanted: [next(leaves) for _ in wanted])
+    return result
