@@ -33,6 +33,8 @@ from adjit.runtime.threads import get_num_threads
 
 # Modules that say what ops mean; those of users' ops are not among the files that a key tells of.
 _HOMES = ("adjit.ir.", "adjit.runtime.", "adjit.compiler.")
+# Settings that decide how results are computed.
+_METHODS = ("ADJIT_WINOGRAD",)
 _SETTINGS = ("ADJIT_DEBUG_INFO", "ADJIT_PERF", "ADJIT_DUMP_DIR")
 
 
@@ -95,7 +97,8 @@ def _key(graph: Graph, strict: bool, threads: int) -> bytes | None:
     ops = {node.op for each in (*callees(graph), graph) for node in each.walk()}
     if not all(op.home.startswith(_HOMES) for op in ops):
         return None
-    return cache_key("program", _surroundings(), str(strict), str(threads), structural_hash(graph))
+    settings = [os.environ.get(name, "") for name in _METHODS]
+    return cache_key("program", _surroundings(), str(strict), str(threads), *settings, structural_hash(graph))
 
 
 @functools.cache

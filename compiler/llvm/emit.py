@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from adjit.compiler.cost import pairs_of
 from adjit.compiler.in_place import copied
 from adjit.compiler.llvm.emit_access import (
     emit_index,
@@ -56,7 +57,7 @@ RULES: Mapping[str, Rule] = {
     "const": emit_const, "scalar": emit_scalar,
 }  # fmt: skip
 # The unit of work is the time of one element of a cheap vector operation, some 1/64 ns; memory takes longer.
-_MEMORY_WORK, _HEAVY_WORK, _SORT_WORK, _MATRIX_WORK = 16, 8, 1024, 512
+_MEMORY_WORK, _HEAVY_WORK, _SORT_WORK, _MATRIX_WORK, _KERNEL_WORK = 16, 8, 1024, 512, 300
 # Work units worth a thread of its own: some 15 microseconds.
 GRAIN = 1_000_000
 # Tasks that were counted by their work are each worth a thread.
@@ -123,7 +124,7 @@ def emit_parts(
         own = name if number == 0 else f"{name}.{number}"
         with program.module.at(last.location if last.location.line else location, own):
             if last.op is CONTRACT:
-                parts.append(_emit_contract(program, own, last, table, dependence))
+                parts += _emit_contract(program, own, last, table, dependence)
             elif last.op is BLOCKS:
                 from adjit.compiler.llvm.emit_blocks import emit_blocks
 
@@ -314,14 +315,30 @@ def _emit_straight(
 
 def _emit_contract(
     program: Program, name: str, node: Node, table: Mapping[Value, int], dependence: Dependence
-) -> Part:
+) -> list[Part]:
     if not table.keys() >= set(node.inputs):
         raise CompileError("a contraction writes a buffer that is none of its kernel's")
     buffers = used_buffers([node], table)
-    workspace, tasks = emit_contract(
-        program.module, name, node, program.options, program.tasks, WORKSPACE,
-        lambda f: attach(program, f, buffers, dependence),
-    )  # fmt: skip
+
+    def writer(f: Function) -> Writer:
+        return attach(program, f, buffers, dependence)
+
+    if [extent for _, extent in pairs_of(node, "k")[1:]] == [3, 3]:
+        from adjit.compiler.llvm.emit_winograd import emit_winograd, winograd_of
+
+        if (found := winograd_of(node, program.options)) is not None:
+            plan, workspace, tasks = emit_winograd(
+                program.module, name, node, found, program.options, program.tasks, WORKSPACE, writer
+            )
+            work = plan.channels * plan.tile.nr * _KERNEL_WORK
+            kernel = Part(f"{name}.kernel", plan.panels, work, workspace=workspace)
+            return [kernel, _counted_part(name, tasks, workspace)]
+    workspace, tasks = emit_contract(program.module, name, node, program.options, program.tasks, WORKSPACE, writer)
+    return [_counted_part(name, tasks, workspace)]
+
+
+def _counted_part(name: str, tasks: int | None, workspace: int) -> Part:
+    """The tasks of a product; without a number, its function `tasks` tells it."""
     if tasks is None:
         return Part(name, 1, 0, f"{name}.tasks", workspace)
     return Part(name, tasks, TASK_WORK, workspace=workspace)

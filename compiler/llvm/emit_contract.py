@@ -49,7 +49,7 @@ _PACKING = 6
 
 
 @frozen
-class _Axes:
+class Axes:
     """The operands, and the variables of the four kinds of axes, with extents; rows and columns of C have strides."""
 
     a: Region
@@ -62,18 +62,18 @@ class _Axes:
     samples: Pairs = ()  # those of the batch that were variables of n
 
     @property
-    def joined(self) -> _Axes:
+    def joined(self) -> Axes:
         """The same product with the innermost of its samples as outermost columns."""
         batch = tuple(pair for pair in self.batch if pair != self.samples[-1])
         return changed(self, batch=batch, n=(self.samples[-1], *self.n), samples=self.samples[:-1])
 
     @property
-    def planes(self) -> _Axes:
+    def planes(self) -> Axes:
         """The same product with the columns of a plane, those before the last two variables of n in the batch."""
         return changed(self, batch=(*self.batch, *self.n[:-2]), n=self.n[-2:], samples=(*self.samples, *self.n[:-2]))
 
     @property
-    def exchanged(self) -> _Axes:
+    def exchanged(self) -> Axes:
         """The same product as B^T A^T."""
         return changed(self, a=self.b, b=self.a, m=self.n, n=self.m)
 
@@ -92,7 +92,7 @@ def emit_contract(
     """
     dtype = node.regions[0].outputs[0].type.dtype
     epilogue = node.regions[2] if len(node.regions) > 2 else None
-    axes, direct = _in_place(_arrange(node), options.target.vector_bytes // dtype.itemsize)
+    axes, direct = _in_place(arrange(node), options.target.vector_bytes // dtype.itemsize)
     extents = axes.extents()
     if direct is not None and direct.b is not None:
         extents[1] = direct.grid.columns
@@ -144,7 +144,7 @@ def emit_contract(
     return workspace_bytes(plan), None
 
 
-def _in_place(axes: _Axes, lanes: int) -> tuple[_Axes, Direct | None]:
+def _in_place(axes: Axes, lanes: int) -> tuple[Axes, Direct | None]:
     """The axes, perhaps arranged anew, and which operands are read in place.
 
     This pays for windows; where columns and terms have one stride each, packing is cheaper than tables.  Windows that
@@ -158,7 +158,7 @@ def _in_place(axes: _Axes, lanes: int) -> tuple[_Axes, Direct | None]:
     m, n, k, _ = axes.extents()
     if not (isinstance(m, int) and isinstance(n, int) and isinstance(k, int)):
         return axes, None
-    if axes.n and _coefficient(axes.destination, axes.n[-1][0]) != 1:
+    if axes.n and slope_in(axes.destination, axes.n[-1][0]) != 1:
         return _apart(axes)
     if _strides_of_operand(axes.b, axes.n, changed(axes, batch=())) is not None:
         return axes, None
@@ -169,7 +169,7 @@ def _in_place(axes: _Axes, lanes: int) -> tuple[_Axes, Direct | None]:
     columns = n if rows is None else n // rows.grid.stored * round_up(rows.grid.columns, 2 * lanes)
     if joins and (rows is None or n * (1 + _PACKING / m) < columns):
         joined = axes.joined
-        stride = _coefficient(joined.destination, joined.n[0][0])
+        stride = slope_in(joined.destination, joined.n[0][0])
         left = placed(joined.a, joined.batch, joined.m, joined.k)
         if left is not None and isinstance(stride, int):
             return joined, Direct(left, None, Grid(0, n, n, stride))
@@ -179,7 +179,7 @@ def _in_place(axes: _Axes, lanes: int) -> tuple[_Axes, Direct | None]:
     return (axes.exchanged, Direct(windows, None, NO_GRID)) if fills else (axes, None)
 
 
-def _apart(axes: _Axes) -> tuple[_Axes, Direct | None]:
+def _apart(axes: Axes) -> tuple[Axes, Direct | None]:
     """The axes and what is read in place where columns stand apart in C: windows in rows of memory."""
     for arranged in (axes.joined, axes) if len(axes.n) == 1 and axes.samples else (axes.planes,):
         found = _in_rows(arranged)
@@ -188,12 +188,12 @@ def _apart(axes: _Axes) -> tuple[_Axes, Direct | None]:
     return axes, None
 
 
-def _in_rows(axes: _Axes) -> tuple[_Axes, Direct | None]:
+def _in_rows(axes: Axes) -> tuple[Axes, Direct | None]:
     """The axes, and A and B in place if the columns of B stand in rows of memory."""
     left, windows = placed(axes.a, axes.batch, axes.m, axes.k), placed(axes.b, axes.batch, axes.n, axes.k)
     if left is None or windows is None:
         return axes, None
-    grid = grid_of(windows, lambda name: _coefficient(axes.destination, name))
+    grid = grid_of(windows, lambda name: slope_in(axes.destination, name))
     return axes, None if grid is None else Direct(left, windows, grid)
 
 
@@ -201,7 +201,7 @@ def _pairs(attribute: object) -> Pairs:
     return tuple((str(variable), size) for variable, size in attribute)  # type: ignore[attr-defined]
 
 
-def _arrange(node: Node) -> _Axes:
+def arrange(node: Node) -> Axes:
     """The axes of a `contract`; outer variables of m and n that leave no single stride in C are moved to the batch."""
     at: tuple[Size] = node.attributes["at"]  # type: ignore[assignment]
     (destination,) = at
@@ -214,21 +214,22 @@ def _arrange(node: Node) -> _Axes:
             cut += 1
         moved, kept = [*moved, pairs[:cut]], [*kept, pairs[cut:]]
     a, b = node.regions[:2]
-    return _Axes(a, b, (*batch, *moved[0], *moved[1]), kept[0], kept[1], k, destination, moved[1])
+    return Axes(a, b, (*batch, *moved[0], *moved[1]), kept[0], kept[1], k, destination, moved[1])
 
 
 def _is_affine(destination: Size, pairs: Pairs) -> bool:
     """Whether the flattened variables have one stride in C."""
     stride: Size | None = None
     for name, extent in reversed(pairs):
-        own = _coefficient(destination, name)
+        own = slope_in(destination, name)
         if stride is not None and own != stride:
             return False
         stride = own * extent
     return True
 
 
-def _coefficient(expression: Size, name: str) -> Size:
+def slope_in(expression: Size, name: str) -> Size:
+    """The slope in a variable of what says where elements of C stand."""
     found: Size | None = expression.coefficient(name) if isinstance(expression, Dim) else 0
     if found is None:
         raise CompileError(f"a contraction is stored at {expression}, which is not linear in {name}")
@@ -237,11 +238,11 @@ def _coefficient(expression: Size, name: str) -> Size:
 
 def _stride(destination: Size, pairs: Pairs) -> Size:
     """The stride in C of the flattened variables."""
-    return _coefficient(destination, pairs[-1][0]) if pairs else 0
+    return slope_in(destination, pairs[-1][0]) if pairs else 0
 
 
 def _emit_packing(
-    module: Module, name: str, plan: GemmPlan, side: Side, region: Region, own: Pairs, axes: _Axes, attach: Attach
+    module: Module, name: str, plan: GemmPlan, side: Side, region: Region, own: Pairs, axes: Axes, attach: Attach
 ) -> LeftOperand:
     """The packing function of an operand, `@name` unless A stands in place; where tiles find A if `side` is A."""
     strided = _strides_of_operand(region, own, axes)
@@ -270,7 +271,7 @@ def _emit_packing(
     return LeftOperand(f"@{name}", layout == "rows")
 
 
-def _strides_of_operand(region: Region, own: Pairs, axes: _Axes) -> tuple[Node, Size, list[Size]] | None:
+def _strides_of_operand(region: Region, own: Pairs, axes: Axes) -> tuple[Node, Size, list[Size]] | None:
     """The load, first position and strides along batch, index and k of an operand that is an array as it stands."""
     node = region.outputs[0].node
     if node is None or node.op is not LOAD or len(node.inputs) != 1 or node.outputs[0] is not region.outputs[0]:
@@ -291,7 +292,7 @@ def _strides_of_operand(region: Region, own: Pairs, axes: _Axes) -> tuple[Node, 
     return node, substitute(flat, names), sizes
 
 
-def _in_columns(axes: _Axes) -> bool:
+def _in_columns(axes: Axes) -> bool:
     """Whether A is an array whose columns are contiguous, and its rows not."""
     strided = _strides_of_operand(axes.a, axes.m, axes)
     return strided is not None and strided[2][1] == 1 != strided[2][2]

@@ -14,6 +14,7 @@ from adjit.compiler.cost import cost_of, line_weights, pairs_of, runs_of
 from adjit.compiler.fuse import Grouping
 from adjit.compiler.llvm.clock import Clock
 from adjit.compiler.llvm.emit_choice import Dependence, choose, extents_of, loop_dtype
+from adjit.compiler.llvm.emit_state import Options
 from adjit.compiler.llvm.target import host_target
 from adjit.compiler.loops.ir import BLOCKS, CONTRACT, FOR, MATRICES, REDUCE, SORT_ROWS, STORE, UPDATE
 from adjit.compiler.memory import byte_count
@@ -145,13 +146,23 @@ def _loops(kernel: Node) -> Iterator[str]:
             yield f"folds over [{', '.join(map(str, extents_of(node)))}]"
         elif node.op is CONTRACT:
             m, n, k = (" x ".join(str(extent) for _, extent in pairs_of(node, kind)) or "1" for kind in "mnk")
-            yield f"product {m} by {n}, sums over {k}"
+            yield f"product {m} by {n}, sums over {k}{_method(node)}"
         elif node.op is MATRICES:
             yield f"{node.attributes['algorithm']} of matrices"
         elif node.op is SORT_ROWS:
             yield "sort of rows"
         elif node.op in (STORE, UPDATE):
             yield "one element"
+
+
+def _method(contract: Node) -> str:
+    """How a product's sums are formed, if not one by one."""
+    if [extent for _, extent in pairs_of(contract, "k")[1:]] == [3, 3]:
+        from adjit.compiler.llvm.emit_winograd import winograd_of
+
+        if winograd_of(contract, Options(host_target())) is not None:
+            return ", by Winograd's method in tiles of 2 x 2"
+    return ""
 
 
 def _scalar(kernel: Node, vector: bool) -> Iterator[str]:

@@ -1,0 +1,320 @@
+"""Convolutions of 3 x 3 taps by Winograd's method: blocks of rows of tiles, each transformed, multiplied, transformed.
+
+A block's matrices stay in L2.  Its outputs go to their places, or through the epilogue of the product, as whole rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from adjit.compiler.llvm.emit_contract import Axes, arrange, slope_in
+from adjit.compiler.llvm.emit_domain import split_flat
+from adjit.compiler.llvm.emit_epilogue import emit_epilogue
+from adjit.compiler.llvm.emit_index import least, uniform
+from adjit.compiler.llvm.emit_placed import Placed, placed
+from adjit.compiler.llvm.emit_state import Options, Writer
+from adjit.compiler.llvm.gemm_pack import ATTRIBUTES
+from adjit.compiler.llvm.gemm_plan import LINE, GemmPlan
+from adjit.compiler.llvm.gemm_tile import counted, emit_tile, maximum, minimum, offset, streaming_fence, when
+from adjit.compiler.llvm.text import Function, LLType, Module
+from adjit.compiler.llvm.winograd_plan import OUTPUTS, PRODUCTS, WinogradPlan, is_wanted, pays, plan_winograd
+from adjit.compiler.llvm.winograd_transform import emit_elements, emit_exchange, emit_kernels, emit_outputs
+from adjit.ir.frozen import frozen
+from adjit.ir.graph import Node
+from adjit.ir.shape import Size, product, substitute
+from adjit.ir.types import F32
+
+Attach = Callable[[Function], Writer]
+PARAMETERS = "ptr %buffers, ptr %sizes, i64 %begin, i64 %end"
+
+
+@frozen
+class Winograd:
+    """A convolution that Winograd's method computes: its axes, its sizes, and where things stand in memory.
+
+    `taps` are the slopes of the kernel: along features, channels, down and right; `plane` and `pitch` those of the
+    image along channels and down, `feature` and `down` those of the outputs.
+    """
+
+    axes: Axes
+    kernel: Placed
+    image: Placed
+    channels: int
+    features: int
+    height: int
+    width: int
+    taps: tuple[int, ...]
+    plane: int
+    pitch: int
+    feature: Size
+    down: Size
+
+    @property
+    def samples(self) -> Size:
+        """The images."""
+        return product(size for _, size in self.axes.batch)
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """Channels and features, height and width of the outputs."""
+        return self.channels, self.features, self.height, self.width
+
+
+def winograd_of(node: Node, options: Options) -> Winograd | None:
+    """The convolution that a `contract` of 3 x 3 taps is, if these are neighbours and it is large enough; else None."""
+    axes = arrange(node)
+    if not is_wanted() or node.regions[0].outputs[0].type.dtype is not F32 or len(axes.m) != 1 or not axes.n:
+        return None
+    if len(axes.n) > 2:
+        axes = axes.planes
+    kernel, image = placed(axes.a, axes.batch, axes.m, axes.k), placed(axes.b, axes.batch, axes.n, axes.k)
+    known = [size for _, size in (*axes.k[:1], *axes.m, *axes.n) if isinstance(size, int)]
+    if kernel is None or image is None or len(known) != 2 + len(axes.n):
+        return None
+    channels, features, *size = known
+    (plane, pitch, right), across = (image.slope(name) for name, _ in axes.k), image.slope(axes.n[-1][0])
+    feature, *down, step = (slope_in(axes.destination, name) for name, _ in (*axes.m, *axes.n))
+    if len(size) == 1:  # rows of outputs that are as long as those of the image
+        beside = pitch > 0 and size[0] % pitch == 0
+        size, down = [size[0] // max(1, pitch), pitch], [pitch]
+    else:
+        beside = image.slope(axes.n[0][0]) == pitch
+    apart = any(kernel.slope(name) for name, _ in axes.batch) or image.slope(axes.m[0][0])
+    if not beside or apart or (right, across, step) != (1, 1, 1):
+        return None
+    height, width = size
+    taps = tuple(kernel.slope(name) for name, _ in (*axes.m, *axes.k))
+    found = Winograd(
+        axes, kernel, image, channels, features, height, width, taps, plane, pitch, feature, down[0]
+    )  # fmt: skip
+    samples = found.samples if isinstance(found.samples, int) else None
+    return found if pays(options.target, *found.sizes, samples) else None
+
+
+def emit_winograd(
+    module: Module, name: str, node: Node, found: Winograd, options: Options, tasks: int, workspace_slot: int,
+    attach: Attach,
+) -> tuple[WinogradPlan, int, int | None]:  # fmt: skip
+    """`@name.kernel(PARAMETERS)` over panels of features, then `@name(PARAMETERS)` over tasks.
+
+    Returns the plan, the bytes of workspace, and the number of tasks, None if `@name.tasks(buffers, sizes)` tells it.
+    """
+    axes = found.axes
+    plan = plan_winograd(options.target, *found.sizes, tasks)
+    after, fence = "", False
+    if len(node.regions) > 2:
+        after = f"{name}.epilogue"
+        groups = axes.batch, axes.m, axes.n
+        fence = emit_epilogue(module, after, plan.tile, node.regions[2], groups, False, attach)
+    _emit_kernel(module, f"{name}.kernel", found, plan, workspace_slot, attach)
+    f = Function(module, name, PARAMETERS)
+    w = attach(f)
+    _Blocks(w, found, plan, node, after).emit(workspace_slot)
+    if fence:
+        streaming_fence(f)
+    w.finish()
+    bytes = plan.workspace_bytes(bool(after))
+    if isinstance(found.samples, int):
+        return plan, bytes, max(1, min(tasks, found.samples * plan.lines))
+    f = Function(module, f"{name}.tasks", "ptr %buffers, ptr %sizes", result="i64")
+    f.line(f"ret i64 {_task_count(attach(f), found, plan)}")
+    f.finish()
+    return plan, bytes, None
+
+
+def _task_count(w: Writer, found: Winograd, plan: WinogradPlan) -> str:
+    """min(plan.tasks, rows of tiles of all samples), at least 1."""
+    lines = w.f.let(f"mul nsw i64 {uniform(w, found.samples)}, {plan.lines}")
+    return maximum(w.f, minimum(w.f, plan.tasks, lines), 1)
+
+
+def _workspace(f: Function, slot: int) -> str:
+    """The first cache line of the workspace."""
+    workspace = f.let(f"load ptr, ptr {f.let(f'getelementptr ptr, ptr %buffers, i64 {slot}')}, align 8")
+    address = f.let(f"ptrtoint ptr {workspace} to i64")
+    aligned = f.let(f"and i64 {f.let(f'add i64 {address}, {LINE - 1}')}, {-LINE}")
+    return offset(f, "i8", workspace, f.let(f"sub i64 {aligned}, {address}"))
+
+
+def _emit_kernel(
+    module: Module, name: str, found: Winograd, plan: WinogradPlan, workspace_slot: int, attach: Attach
+) -> None:
+    """`@name(PARAMETERS)`: the transformed kernel's panels begin..end-1, at the start of the workspace."""
+    f = Function(module, name, PARAMETERS)
+    w = attach(f)
+    kernel, axes = found.kernel, found.axes
+    at = uniform(w, kernel.without(axes.batch, axes.m, axes.k))
+    source = offset(f, "float", w.buffers[kernel.load.inputs[0]], at)
+    feature, channel, down, right = found.taps
+    transform = emit_kernels(module, plan.tile)
+    f.line(
+        f"call void @{transform}(ptr {source}, i64 {feature}, i64 {channel}, i64 {down}, i64 {right}, "
+        f"i64 {plan.features}, i64 {plan.channels}, i64 %begin, i64 %end, ptr {_workspace(f, workspace_slot)}, "
+        f"i64 {plan.channels * plan.stride})"
+    )
+    w.finish()
+
+
+class _Blocks:
+    """The function of the blocks: rows of tiles, the first of the first sample being row 0."""
+
+    def __init__(self, w: Writer, found: Winograd, plan: WinogradPlan, node: Node, epilogue: str) -> None:
+        self.w, self.f, self.found, self.plan, self.node, self.epilogue = w, w.f, found, plan, node, epilogue
+        self.vector = LLType(plan.tile.dtype, plan.tile.lanes)
+
+    def emit(self, workspace_slot: int) -> None:
+        f, plan, w = self.f, self.plan, self.w
+        self.kernel = _workspace(f, workspace_slot)
+        sizes = plan.parts(bool(self.epilogue))
+        slot = f.let(f"add nsw i64 {f.let(f'mul nsw i64 %begin, {sum(sizes)}')}, {plan.kernel_bytes}")
+        place = offset(f, "i8", self.kernel, slot)
+        parts = []
+        for size in sizes:
+            parts.append(place)
+            place = offset(f, "i8", place, size)
+        self.elements, self.products, self.image, self.outputs, self.sums = parts
+        count = _task_count(w, self.found, plan)
+        total = f.let(f"mul nsw i64 {uniform(w, self.found.samples)}, {plan.lines}")
+        first, stop = (f.let(f"udiv i64 {f.let(f'mul nsw i64 {end}, {total}')}, {count}") for end in ("%begin", "%end"))
+        products = emit_products(f.module, plan.tile)
+        with counted(f, first, stop, plan.block) as block, w.scope():
+            end = least(w, f.let(f"add nsw i64 {block}, {plan.block}"), stop)
+            with self._lines(block, end) as (line, number, sample):
+                self._transform(sample, line, number)
+            tiles = f.let(f"mul nsw i64 {f.let(f'sub nsw i64 {end}, {block}')}, {plan.across}")
+            f.line(
+                f"call void @{products}(ptr {self.elements}, ptr {self.kernel}, ptr {self.products}, i64 {tiles}, "
+                f"i64 {plan.tall}, i64 {plan.channels}, i64 {plan.run}, i64 {plan.pitch}, i64 {plan.stride})"
+            )
+            with self._lines(block, end) as (line, number, sample):
+                self._store(sample, line, number)
+
+    @contextmanager
+    def _lines(self, begin: str, end: str) -> Iterator[tuple[str, str, str]]:
+        """A loop over rows of tiles: its place in its sample, its number in the block, and the sample."""
+        f, w = self.f, self.w
+        with counted(f, begin, end, 1) as row, w.scope():
+            sample = f.let(f"udiv i64 {row}, {self.plan.lines}")
+            line = f.let(f"urem i64 {row}, {self.plan.lines}")
+            yield line, f.let(f"sub nsw i64 {row}, {begin}"), sample
+
+    def _tiles(self, matrices: str, number: str, pitch: int) -> str:
+        """Where the row of tiles of this number stands in the first matrix."""
+        at = self.f.let(f"mul nsw i64 {number}, {self.plan.across * pitch}")
+        return offset(self.f, self.vector.element, matrices, at)
+
+    def _transform(self, sample: str, line: str, number: str) -> None:
+        """The elements of a row of tiles, from four lines of the image, of which the row before has left two."""
+        f, w, plan, element = self.f, self.w, self.plan, self.vector.element
+        image, axes = self.found.image, self.found.axes
+        rows, columns = plan.height + 2, plan.width + 2
+        with w.bound(split_flat(w, axes.batch, sample)):
+            at = uniform(w, image.without(axes.n, axes.k))
+        source = offset(f, element, w.buffers[image.load.inputs[0]], at)
+        first = f.let(f"mul nsw i64 {line}, {OUTPUTS}")
+        new = f.let(f"or i1 {f.let(f'icmp eq i64 {number}, 0')}, {f.let(f'icmp eq i64 {line}, 0')}")
+        exchange = emit_exchange(f.module, self.vector)
+        with counted(f, f.let(f"select i1 {new}, i64 0, i64 {OUTPUTS}"), "4", 1) as i:
+            y = f.let(f"add nsw i64 {first}, {i}")
+            with when(f, f.let(f"icmp slt i64 {y}, {rows}")):
+                row = offset(f, element, source, f.let(f"mul nsw i64 {y}, {self.found.pitch}"))
+                f.line(
+                    f"call void @{exchange}(ptr {row}, i64 {self.found.plane}, i64 {plan.channels}, i64 {columns}, "
+                    f"ptr {self._line(y)}, i64 {plan.pitch})"
+                )
+        lines = ", ".join(f"ptr {self._line(f.let(f'add nsw i64 {first}, {i}'))}" for i in range(4))
+        transform = emit_elements(f.module, self.vector)
+        f.line(
+            f"call void @{transform}({lines}, i64 {plan.pitch}, i64 {columns - 1}, i64 {plan.across}, "
+            f"ptr {self._tiles(self.elements, number, plan.pitch)}, i64 {plan.pitch}, i64 {plan.tall}, "
+            f"i64 {plan.tall * plan.pitch})"
+        )
+
+    def _line(self, y: str) -> str:
+        """Where line y of the image is kept, [column, channel]."""
+        f, plan = self.f, self.plan
+        at = f.let(f"mul nsw i64 {f.let(f'and i64 {y}, 3')}, {(plan.width + 2) * plan.pitch}")
+        return offset(f, self.vector.element, self.image, at)
+
+    def _store(self, sample: str, line: str, number: str) -> None:
+        """The two rows of outputs that a row of tiles gives, by feature: to C, or to the epilogue."""
+        f, w, plan, element = self.f, self.w, self.plan, self.vector.element
+        transform, exchange = emit_outputs(f.module, self.vector), emit_exchange(f.module, self.vector)
+        f.line(
+            f"call void @{transform}(ptr {self._tiles(self.products, number, plan.stride)}, "
+            f"i64 {plan.tall * plan.stride}, i64 {plan.stride}, i64 {plan.across}, ptr {self.outputs}, "
+            f"i64 {plan.width})"
+        )
+        first = f.let(f"mul nsw i64 {line}, {OUTPUTS}")
+        rows = minimum(f, f.let(f"sub nsw i64 {plan.height}, {first}"), OUTPUTS)
+        outputs = f.let(f"mul nsw i64 {rows}, {plan.width}")
+        if self.epilogue:
+            pitch = OUTPUTS * plan.width
+            column = f.let(f"mul nsw i64 {first}, {plan.width}")
+            sums = f"ptr {self.sums}, i64 {pitch}"
+            block = f"i64 {sample}, i64 0, i64 {column}, i64 {plan.features}, i64 {outputs}, {sums}"
+            f.line(f"call void @{self.epilogue}.fetch(ptr %buffers, ptr %sizes, {block})")
+            f.line(
+                f"call void @{exchange}(ptr {self.outputs}, i64 {plan.stride}, i64 {outputs}, i64 {plan.features}, "
+                f"{sums})"
+            )
+            f.line(f"call void @{self.epilogue}(ptr %buffers, ptr %sizes, {block})")
+            return
+        axes = self.found.axes
+        origin = substitute(axes.destination, {name: 0 for name, _ in (*axes.m, *axes.n)})
+        with w.bound(split_flat(w, axes.batch, sample)):
+            c = offset(f, element, w.buffers[self.node.inputs[0]], uniform(w, origin))
+        down = self.found.down
+        c = offset(f, element, c, f.let(f"mul nsw i64 {first}, {uniform(w, down)}"))
+        # Rows that follow each other in C are one.
+        whole = down == plan.width
+        with counted(f, "0", "1" if whole else rows, 1) as i:
+            source = offset(f, element, self.outputs, f.let(f"mul nsw i64 {i}, {plan.width * plan.stride}"))
+            to = offset(f, element, c, f.let(f"mul nsw i64 {i}, {uniform(w, down)}"))
+            f.line(
+                f"call void @{exchange}(ptr {source}, i64 {plan.stride}, i64 {outputs if whole else plan.width}, "
+                f"i64 {plan.features}, ptr {to}, i64 {uniform(w, self.found.feature)})"
+            )
+
+
+def emit_products(module: Module, plan: GemmPlan) -> str:
+    """`void @...(...)`: 16 products of matrices, [tiles, channels] by [channels, stride] -> [tiles, stride].
+
+    Matrices of elements and products have `%tall` rows; those of elements are `%pitch` long, the kernel's matrices are
+    in panels.  Whole register tiles are computed; `%run` channels are summed before they meet what came before.
+    """
+    vector = LLType(plan.dtype, plan.lanes)
+    name = module.shared(f"gemm.winograd.products.{plan.mr}x{plan.nr}.{vector.suffix}")
+    if module.has(name):
+        return name
+    parameters = (
+        "ptr readonly %elements, ptr readonly %kernel, ptr %products, i64 %tiles, i64 %tall, i64 %channels, "
+        "i64 %run, i64 %pitch, i64 %stride"
+    )
+    f = Function(module, name, parameters, attributes=ATTRIBUTES)
+    tile, element = emit_tile(module, plan), vector.element
+    sizes = ("%tall", "%pitch"), ("%channels", "%stride"), ("%tall", "%stride")
+    apart = [f.let(f"mul nsw i64 {rows}, {columns}") for rows, columns in sizes]
+    with counted(f, "0", str(PRODUCTS), 1) as number:
+        matrices = [
+            offset(f, element, matrix, f.let(f"mul nsw i64 {number}, {size}"))
+            for matrix, size in zip(("%elements", "%kernel", "%products"), apart, strict=True)
+        ]
+        with counted(f, "0", "%channels", "%run") as k, counted(f, "0", "%stride", plan.nr) as column:
+            depth = minimum(f, f.let(f"sub nsw i64 %channels, {k}"), "%run")
+            again = f.let(f"icmp sgt i64 {k}, 0")
+            panel = offset(f, element, matrices[1], f.let(f"mul nsw i64 {column}, %channels"))
+            panel = offset(f, element, panel, f.let(f"mul nsw i64 {k}, {plan.nr}"))
+            left = offset(f, element, matrices[0], k)
+            to = offset(f, element, matrices[2], column)
+            with counted(f, "0", "%tiles", plan.mr) as row:
+                rows = offset(f, element, left, f.let(f"mul nsw i64 {row}, %pitch"))
+                c = offset(f, element, to, f.let(f"mul nsw i64 {row}, %stride"))
+                f.line(
+                    f"call void @{tile}(i64 {depth}, ptr {rows}, i64 %pitch, i64 1, ptr {panel}, ptr {c}, "
+                    f"i64 %stride, i64 1, i64 {plan.mr}, i64 {plan.nr}, ptr {c}, i64 %stride, i1 {again})"
+                )
+    f.line("ret void")
+    f.finish()
+    return name

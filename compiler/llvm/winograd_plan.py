@@ -1,0 +1,132 @@
+"""How a convolution with 3 x 3 taps is cut by Winograd's method, and where that pays.
+
+Outputs are computed in tiles of 2 x 2, each from 4 x 4 elements of the image: F(2x2, 3x3) of Lavin and Gray, "Fast
+algorithms for convolutional neural networks", 2016.  With g the taps and d the elements of one channel,
+
+    out = A^T [ sum over channels of (G g G^T) * (B^T d B) ] A,
+
+so that the sum over channels is 16 products of matrices (tiles by channels, channels by features) instead of 36 for
+as many outputs.  The terms of B^T d B are sums of four elements, those of `out` sums of nine: rounding errors are about
+twice those of the direct sum.
+"""
+
+from __future__ import annotations
+
+import os
+
+from adjit.compiler.llvm.gemm_plan import DEPTH, LINE, GemmPlan, plan_gemm, round_up
+from adjit.compiler.llvm.target import Target
+from adjit.ir.frozen import changed, frozen
+from adjit.ir.types import F32
+
+# The matrices that a tile is transformed into, and its outputs along an axis.
+PRODUCTS, OUTPUTS = 16, 2
+# Tiles in a block: its matrices stay in L2, and what the kernel's matrices cost to read from there is shared by all.
+_TILES, _MANY_TILES = 56, 168
+# Transformed kernels beyond this are read from L3 for each block, so that more tiles must share them.
+_KERNEL_BYTES = 2 << 20
+# Fewer channels or features: the transforms take longer than the products; fewer tiles: that of the kernel does.
+_LEAST_CHANNELS, _LEAST_TILES, _SAMPLES = 16, 48, 8
+# The least quotient of direct products and these, where tiles and panels reach beyond the outputs.
+_LEAST_SAVING = 1.3
+
+
+@frozen
+class WinogradPlan:
+    """The cut of a convolution [samples, channels, ..] -> [samples, features, height, width].
+
+    The products have the register tile and the panels of `tile`; a block is `block` rows of tiles, at most `tasks`
+    tasks run at once.
+    """
+
+    tile: GemmPlan
+    channels: int
+    features: int
+    height: int
+    width: int
+    block: int
+    tasks: int
+
+    @property
+    def lines(self) -> int:
+        """The rows of tiles of one sample."""
+        return -(-self.height // OUTPUTS)
+
+    @property
+    def across(self) -> int:
+        """The tiles of a row."""
+        return -(-self.width // OUTPUTS)
+
+    @property
+    def tall(self) -> int:
+        """The rows of each matrix of a block: one for each tile, and whole register tiles."""
+        return round_up(self.block * self.across, self.tile.mr)
+
+    @property
+    def pitch(self) -> int:
+        """The channels with those that make whole vectors."""
+        return round_up(self.channels, self.tile.lanes)
+
+    @property
+    def run(self) -> int:
+        """The channels that are summed at once: runs of equal length, as short as those of any product."""
+        return -(-self.channels // -(-self.channels // DEPTH))
+
+    @property
+    def panels(self) -> int:
+        """The panels of features."""
+        return -(-self.features // self.tile.nr)
+
+    @property
+    def stride(self) -> int:
+        """The features with those that make whole panels."""
+        return self.panels * self.tile.nr
+
+    @property
+    def kernel_bytes(self) -> int:
+        """The transformed kernel: for each product and panel of features a panel [channels, nr]."""
+        return self._bytes(PRODUCTS * self.channels * self.stride)
+
+    def parts(self, epilogue: bool) -> list[int]:
+        """Bytes of a task's matrices of elements and of sums, of four lines of the image, and of a row of outputs.
+
+        And, with an `epilogue`, of the same outputs by feature.
+        """
+        outputs = OUTPUTS * self.width + 1
+        sizes = (PRODUCTS * self.tall * self.pitch, PRODUCTS * self.tall * self.stride,
+                 4 * (self.width + 2) * self.pitch, outputs * self.stride,
+                 epilogue * (self.features * OUTPUTS * self.width + self.tile.lanes))  # fmt: skip
+        return [self._bytes(size) for size in sizes]
+
+    def workspace_bytes(self, epilogue: bool) -> int:
+        """All workspace: the kernel, the parts of each task, and room to align the first."""
+        return self.kernel_bytes + self.tasks * sum(self.parts(epilogue)) + LINE
+
+    def _bytes(self, elements: int) -> int:
+        return round_up(elements * self.tile.dtype.itemsize, LINE)
+
+
+def plan_winograd(
+    target: Target, channels: int, features: int, height: int, width: int, tasks: int
+) -> WinogradPlan:
+    """The plan for float32."""
+    across = -(-width // OUTPUTS)
+    large = PRODUCTS * channels * features * F32.itemsize > _KERNEL_BYTES
+    block = max(1, round((_MANY_TILES if large else _TILES) / across))
+    tile = plan_gemm(F32, target, block * across, features, channels)
+    tile = changed(tile, fetches=False, streams=False, order="windows")
+    return WinogradPlan(tile, channels, features, height, width, block, tasks)
+
+
+def is_wanted() -> bool:
+    """Whether the user has not switched the method off, by ADJIT_WINOGRAD=0."""
+    return os.environ.get("ADJIT_WINOGRAD", "1") != "0"
+
+
+def pays(target: Target, channels: int, features: int, height: int, width: int, samples: int | None) -> bool:
+    """Whether the products that are saved take longer than the transforms, as measured; `samples` may be unknown."""
+    plan = plan_winograd(target, channels, features, height, width, 1)
+    tiles = plan.lines * plan.across
+    if min(channels, features) < _LEAST_CHANNELS or tiles * (_SAMPLES if samples is None else samples) < _LEAST_TILES:
+        return False
+    return 9 * height * width * features >= _LEAST_SAVING * PRODUCTS * tiles * plan.stride

@@ -1,0 +1,152 @@
+"""Convolutions by Winograd's method: near the exact sums, the same bits whoever computes them, inside their arrays."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adjit.compiler.build import build
+from adjit.compiler.llvm.target import Target
+from adjit.compiler.pipeline import compile_graph, llvm_of, lowered
+from adjit.ir.builder import Builder
+from adjit.ir.graph import Graph
+from adjit.ir.ops.arrays import window_of
+from adjit.ir.ops.contraction import conv
+from adjit.ir.ops.scalar import maximum
+from adjit.ir.shape import Dim
+from adjit.ir.types import F32, TensorType
+from tests.compiler.guarded import guarded
+from tests.compiler.test_gemm import targets
+
+# samples, channels, features, height, width, padding: odd sizes, channels and features that fill no vector, runs of k
+CASES: dict[str, tuple[int, int, int, int, int, int]] = {
+    "even": (3, 32, 64, 12, 12, 1),
+    "odd": (2, 17, 47, 11, 9, 1),
+    "unpadded": (1, 40, 32, 15, 18, 0),
+    "wide": (5, 16, 16, 5, 33, 2),
+    "deep": (12, 600, 32, 7, 7, 1),
+}
+EPILOGUES = {"even": "relu", "odd": "residual", "unpadded": "none", "wide": "relu", "deep": "none"}
+# Of sums of |x| |w|, in units of 2**-24: the largest error, and the root of the mean square.  Direct sums: 4 and 0.5.
+LARGEST, TYPICAL = 8.0, 1.0
+
+
+def program(name: str, epilogue: str = "none", turned: bool = False, open: bool = False) -> Graph:
+    """relu(conv(x, w) + b), or conv(x, w) + y, of a kernel that is turned about if so asked."""
+    samples, channels, features, height, width, padding = CASES[name]
+    graph = Graph("convolution")
+    builder = Builder(graph)
+    count = Dim.named("samples") if open else samples
+
+    def operand(*dims: Any) -> Any:
+        return builder.expr(builder.input(TensorType(F32, dims)))
+
+    x, w = operand(count, channels, height, width), operand(features, channels, 3, 3)
+    taps = window_of(w, (0, 0, 2, 2), (features, channels, 3, 3), (1, 1, -1, -1)) if turned else w
+    found = conv(
+        x, taps, stride=(1, 1), padding=((padding, padding),) * 2, input_dilation=(1, 1), kernel_dilation=(1, 1),
+        groups=1,
+    )  # fmt: skip
+    if epilogue != "none":
+        other = operand(*found.shape)
+        found = found + other if epilogue == "residual" else maximum(found - other, 0.0)
+    graph.outputs = (found.value,)
+    return graph
+
+
+def arrays(graph: Graph) -> list[Any]:
+    generator = np.random.default_rng(3)
+    found = [generator.standard_normal([int(d) for d in value.dims]).astype(np.float32) for value in graph.inputs]
+    found[1] /= np.float32(np.sqrt(found[1][0].size))  # outputs of about 1
+    return found
+
+
+def exact(name: str, given: list[Any], epilogue: str = "none", turned: bool = False) -> Any:
+    """The results in float64."""
+    padding = CASES[name][5]
+    x, w, *rest = (array.astype(np.float64) for array in given)
+    attributes = {
+        "stride": (1, 1), "padding": ((padding, padding),) * 2, "input_dilation": (1, 1), "kernel_dilation": (1, 1),
+        "groups": 1,
+    }  # fmt: skip
+    found = conv.reference(x, w[:, :, ::-1, ::-1] if turned else w, **attributes)
+    if epilogue == "residual":
+        return found + rest[0]
+    return np.maximum(found - rest[0], 0) if epilogue == "relu" else found
+
+
+@pytest.mark.parametrize(("name", "epilogue"), EPILOGUES.items())
+def test_outputs_have_the_same_bits_for_all(name: str, epilogue: str) -> None:
+    """One thread or several, quick code or the best, a known number of samples or not."""
+    graph = program(name, epilogue)
+    assert "@gemm.winograd" in llvm_of(graph)
+    given = arrays(graph)
+    (found,) = compile_graph(graph, threads=1).run(given)
+    np.testing.assert_allclose(found, exact(name, given, epilogue), rtol=0, atol=2e-5)
+    open = program(name, epilogue, open=True)
+    others = [compile_graph(graph, threads=3), compile_graph(graph, strict=True), compile_graph(open, threads=2),
+              build(lowered(graph), threads=1, level=0)]  # fmt: skip
+    for other in others:
+        np.testing.assert_array_equal(other.run(given)[0], found)
+
+
+@pytest.mark.parametrize("target", targets()[1:])
+def test_other_vectors(target: Target) -> None:
+    graph = program("odd", "residual")
+    given = arrays(graph)
+    (found,) = build(lowered(graph), threads=2, target=target).run(given)
+    np.testing.assert_allclose(found, exact("odd", given, "residual"), rtol=0, atol=2e-5)
+
+
+def test_a_kernel_turned_about() -> None:
+    """As gradients of images have it."""
+    graph = program("odd", turned=True)
+    assert "@gemm.winograd" in llvm_of(graph)
+    given = arrays(graph)
+    (found,) = compile_graph(graph).run(given)
+    np.testing.assert_allclose(found, exact("odd", given, turned=True), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_errors_are_those_that_are_stated(name: str) -> None:
+    graph = program(name)
+    given = arrays(graph)
+    errors = np.abs(compile_graph(graph).run(given)[0] - exact(name, given)) / 2.0**-24
+    errors /= exact(name, [abs(array) for array in given])
+    assert errors.max() < LARGEST
+    assert np.sqrt((errors**2).mean()) < TYPICAL
+
+
+def test_no_other_output_sees_what_is_not_finite() -> None:
+    graph = program("odd")
+    x, w = arrays(graph)
+    (plain,) = compile_graph(graph).run([x, w])
+    x[1, 3, 4, 5] = np.nan
+    (found,) = compile_graph(graph).run([x, w])
+    touched = np.zeros(found.shape, bool)
+    touched[1, :, 3:6, 4:7] = True
+    assert np.isnan(found[touched]).all()
+    np.testing.assert_array_equal(found[~touched], plain[~touched])
+
+
+def test_a_switch_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADJIT_WINOGRAD", "0")
+    assert "winograd" not in llvm_of(program("even"))
+
+
+def check_guarded_arrays() -> None:
+    for name in ("odd", "wide"):
+        graph = program(name, "residual")
+        executable = compile_graph(graph, threads=1)
+        for at_end in (False, True):
+            with guarded(arrays(graph), at_end) as copies:
+                executable.run(copies)
+
+
+def test_accesses_stay_inside_their_arrays() -> None:
+    code = "from tests.compiler.test_winograd import check_guarded_arrays; check_guarded_arrays()"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
