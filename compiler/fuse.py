@@ -30,6 +30,7 @@ from adjit.compiler.fuse_cost import (
     has_windows,
     is_free,
     is_large,
+    is_looked_through,
     is_reduction,
     large_sources,
     operand_frames,
@@ -61,10 +62,8 @@ MOST_PADDED = 1.5
 # Bytes of sums over windows from which on arithmetic joins them: their blocks are gone through by short rows, and a
 # loop of its own over what the last cache still holds is as fast.
 LEAST_WINDOWED = 4 << 20
-# The most scalar ops in a kernel: LLVM's vectoriser takes quadratic time in a loop's body.
-LARGEST = 400
-# The same for scalars, which are computed once each, without loops.
-LARGEST_STRAIGHT = 1600
+# The most scalar ops in a kernel: LLVM's vectoriser takes quadratic time in a loop's body; and without loops.
+LARGEST, LARGEST_STRAIGHT = 400, 1600
 # The most places that compute a value again, and the longest chain of views that one kernel looks through.
 MOST_USERS = 8
 DEEPEST = 24
@@ -192,7 +191,7 @@ class _Plan:
         users = [user for value in node.outputs for user in self.users.get(value, ())]
         if any(user.op.family in STEPS or user.op.name in ("sort", *ON_MATRICES) for user in users):
             return "control flow, sort and algorithms on matrices read memory"
-        if users and node.op.name in SPECIAL:
+        if users and node.op.name in SPECIAL and not is_looked_through(node, self.users):
             return f"{node.op.name} has a kernel of its own"
         return None
 

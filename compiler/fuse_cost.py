@@ -23,6 +23,9 @@ LARGE = 8 << 20
 MANY = 4
 # Elements that share an operand's element from which on that is found but once.
 SHARED = 8
+# A concat of at most so many arrays, of at least so many elements together, may be looked through; so long is a row at
+# least whose vectors seldom meet two arrays.
+MOST_IN_ROW, LEAST_IN_ROW, SHORT_ROW = 3, 1024, 64
 # Above this, sums along long chains would only lose time.
 DEAREST = 1000.0
 
@@ -53,6 +56,29 @@ def is_free(node: Node) -> bool:
 def is_reduction(node: Node) -> bool:
     """Whether the op computes each element by a loop."""
     return node.op.name == "fold" or (node.op.family in ("reduction", "contraction") and node.op.name not in SPECIAL)
+
+
+def is_looked_through(node: Node, users: Mapping[Value, Sequence[Node]]) -> bool:
+    """Whether an op with a kernel of its own can be computed where it is used instead: few long arrays in a row.
+
+    Products and windows read it more than once.
+    """
+    if node.op.name != "concat" or len(node.inputs) > MOST_IN_ROW or estimate(node.output.type.size) < LEAST_IN_ROW:
+        return False
+    axis, dims = node.attributes["axis"], node.output.dims
+    assert isinstance(axis, int)
+    after = estimate(product(dims[axis + 1 :]))
+    is_long = after >= SHORT_ROW or (after == 1 and estimate(dims[axis]) >= SHORT_ROW)
+    return is_long and not _is_reread(node, users)
+
+
+def _is_reread(node: Node, users: Mapping[Value, Sequence[Node]]) -> bool:
+    """Whether products or windows are taken of the result of `node`, perhaps in another order or shape."""
+    return any(
+        user.op.name == "window" or user.op.family == "contraction"
+        or (user.op.name in ("reshape", "permute") and _is_reread(user, users))
+        for user in users.get(node.output, ())
+    )  # fmt: skip
 
 
 def has_windows(node: Node, users: Mapping[Value, Sequence[Node]]) -> bool:
@@ -155,6 +181,8 @@ def operand_frames(node: Node, frame: Frame) -> Iterator[tuple[Value, Frame]]:
         if not value.dims:
             # Hoisted out of all loops.
             evaluations = 1.0
+        elif name == "concat" and frame.root is not node:  # an element of each operand is computed, and one chosen
+            depth += 1
         elif reads_once or (name in ("expand", "random_bits") and estimate(value.type.size) <= 2):
             evaluations = estimate(value.type.size)
         elif is_reduction(node):

@@ -25,7 +25,7 @@ from adjit.compiler.llvm.text import LLType
 from adjit.compiler.llvm.vecmath_lanes import any_lane
 from adjit.compiler.loops.ir import LOAD, address
 from adjit.ir.graph import Node, Value
-from adjit.ir.shape import Dim, Size, size_names, substitute
+from adjit.ir.shape import Dim, Size, substitute
 from adjit.ir.types import BOOL, I64, DType
 from adjit.runtime.faults import Fault
 
@@ -46,6 +46,10 @@ def emit_load(w: Writer, node: Node) -> None:
         w.registers[node.output] = _from_memory(w, dtype, _load_among(w, node, *w.clusters[node]))
         return
     where, mask = _address(w, node, buffer, rest)
+    if mask is not None and mask.literal is False:
+        type = memory_type(LLType(dtype))
+        w.registers[node.output] = _from_memory(w, dtype, Register(type.constant(0), type, 0))
+        return
     w.registers[node.output] = _from_memory(w, dtype, _load(w, w.buffers[buffer], dtype, where, mask))
     if node in w.fetched and w.lanes > 1 and where.stride == 1 and not where.scattered:
         type = memory_type(LLType(dtype, w.lanes))
@@ -163,8 +167,12 @@ def emit_inside(w: Writer, node: Node) -> None:
     f, total, lanes = w.f, "", 1
     with _positions(w, node.inputs) as renamed:
         pairs: tuple[tuple[Size, Size], ...] = node.attributes["of"]  # type: ignore[assignment]
+        if any(w.decided.get(pair) is False for pair in pairs):
+            type = LLType(BOOL)
+            w.registers[node.output] = Register(type.constant(False), type, False)
+            return
         for expression, extent in pairs:
-            if not w.interior.isdisjoint(size_names(expression)):
+            if (expression, extent) in w.decided:
                 continue
             low, high = substitute(expression, renamed), substitute(extent, renamed)
             one, wide = _is_inside(w, low, high)

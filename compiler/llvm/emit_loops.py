@@ -9,7 +9,7 @@ from adjit.compiler.llvm import scalar
 from adjit.compiler.llvm.emit_choice import Choice, choose, cost, extents_of, loop_dtype, variables_of
 from adjit.compiler.llvm.emit_clusters import clustered
 from adjit.compiler.llvm.emit_index import uniform
-from adjit.compiler.llvm.emit_interior import interior_loop, interior_of
+from adjit.compiler.llvm.emit_interior import stretched_loop, stretches_of
 from adjit.compiler.llvm.emit_state import Ramp, Register, Uniform, Writer
 from adjit.compiler.llvm.emit_stream import emit_streaming, streamed_buffers
 from adjit.compiler.llvm.gemm_plan import round_up
@@ -18,7 +18,7 @@ from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import LOAD, STORE, UPDATE
 from adjit.ir.graph import Node, Value
 from adjit.ir.shape import Size, product
-from adjit.ir.types import DType
+from adjit.ir.types import BOOL, DType
 from adjit.runtime.faults import Fault
 
 Body: TypeAlias = Callable[[], None]
@@ -61,15 +61,13 @@ def emit_for(w: Writer, node: Node, span: tuple[str, str] | None = None) -> None
             def inner() -> None:
                 nest(depth + 1)
 
-            interior = None
-            if name == names[-1] and not spelled:
-                interior = interior_of(region, name, extent, choice.lanes)
-            if interior is not None:
+            stretches = () if spelled or name != names[-1] else stretches_of(region, name, extent, choice.lanes)
+            if stretches:
 
-                def ends(low: str, high: str) -> None:
+                def between(low: str, high: str) -> None:
                     vector_loop(w, name, low, high, choice.lanes, inner, once=True)
 
-                interior_loop(w, name, (begin, end), choice.lanes, interior, ends, inner)
+                stretched_loop(w, name, (begin, end), choice.lanes, stretches, between, inner)
             elif known is not None and not spelled and choice.lanes < known < choice.lanes * abreast:
                 # All vectors of a row abreast, the last of them cut by a mask that is known.
                 masked(w, name, begin, end, round_up(known, choice.lanes), inner)
@@ -217,6 +215,10 @@ def emit_scalar(w: Writer, node: Node) -> None:
     if is_fused_product(w, node):
         return
     operands = [w.register(value) for value in operands_of(w, node)]
+    decided = _decided(node, operands)
+    if decided is not None:
+        w.registers[node.output] = decided
+        return
     index = fused_side(w, node)
     if index is not None:
         w.registers[node.output] = fused_sum(w, node, index, operands)
@@ -230,6 +232,20 @@ def emit_scalar(w: Writer, node: Node) -> None:
         w.fault(int(code), where, lanes)
 
     w.registers[node.output] = Register(scalar.emit(w.f, node, types, names, result, fault), result)
+
+
+def _decided(node: Node, operands: Sequence[Register]) -> Register | None:
+    """The operand that a `where`, `and` or `or` gives, or a literal, where a bool of it is known."""
+    if node.op.name == "where" and isinstance(operands[0].literal, bool):
+        return operands[1 if operands[0].literal else 2]
+    if node.op.name in ("and", "or") and node.output.type.dtype is BOOL:
+        for this, other in (operands, operands[::-1]):
+            if isinstance(this.literal, bool):
+                return other if this.literal == (node.op.name == "and") else this
+    if node.op.name == "not" and isinstance(operands[0].literal, bool):
+        type = LLType(BOOL)
+        return Register(type.constant(not operands[0].literal), type, not operands[0].literal)
+    return None
 
 
 def is_fused_product(w: Writer, node: Node) -> bool:

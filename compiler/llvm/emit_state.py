@@ -151,7 +151,7 @@ class Writer:
         # Buffers (pointers) whose vectors go past the caches: all, or where a condition (i1) holds.
         self.streamed: Mapping[str, str | None] = {}
         self.streams = False  # whether any do
-        self.interior: set[str] = set()  # variables on which all bounds tests hold here
+        self.decided: Mapping[tuple[Size, Size], bool] = {}  # bounds tests of which the answers are known here
         self.stack: Mapping[str, StackPlace] = {}  # buffers (pointers) on the function's own stack
         self.fetched: Mapping[Node, int] = {}  # loads that fetch ahead, and by how many elements
         self.clusters: Mapping[Node, tuple[Cluster, int]] = {}  # accesses that share vectors, and their places in them

@@ -98,6 +98,13 @@ class PlacingBuilder(Builder):
         renamed: dict[str, Size] = {name: Dim.named(f"_{number}") for number, name in enumerate(found)}
         return list(found.values()), tuple(substitute(e, renamed) for e in expressions)
 
+    def innermost(self) -> str | None:
+        """The variable of the innermost loop, if there are loops."""
+        for name in reversed(self.scope.bounds.extents):
+            if self._scope_of.get(name, (0, self))[1] is None:
+                return name
+        return None
+
     # -- scopes -------------------------------------------------------------------------------------------------------
     @contextmanager
     def inside(self, variables: Sequence[Dim], extents: Sequence[Size]) -> Iterator[Scope]:

@@ -103,6 +103,8 @@ def _operand_axis(node: Node, value: Value, axis: int) -> int | None:
             stays = stays and a["start"][axis] == 0 and a["step"][axis] == 1
         case "pad":
             stays = stays and a["low"][axis] == 0
+        case "concat":
+            stays = stays and axis != a["axis"]
         case "argmax" | "argmin":
             stays = axis < a["axis"]
         case "dot":

@@ -10,6 +10,7 @@ from adjit.compiler.loops.affine import is_polynomial, rejoin
 from adjit.compiler.loops.collapse import collapse
 from adjit.compiler.loops.divide import divide
 from adjit.compiler.loops.ir import BLOCKS, FOR, INSIDE, LOAD, POSITION, REDUCE, SHORT, address
+from adjit.compiler.loops.parts import Parts, parts_of
 from adjit.compiler.loops.place import PlacingBuilder
 from adjit.ir.builder import Expr
 from adjit.ir.errors import CompileError
@@ -122,12 +123,39 @@ class KernelScalars:
             found = self.element(position, index).value.node
             if found is not None and found.op is REDUCE:  # one loop finds the position and the element
                 return self.builder.exprs(found.outputs)[0]
+        parts = parts_of(node)
+        if parts is not None and self._is_outer(index[parts.axis]) and self.buffers.keys().isdisjoint(node.inputs):
+            with self.builder.at(node.location):
+                return self.element(parts.source, self._place_among(parts, index))
         order, self._order = self._order, _order_of(node, self.strict)
         with self.builder.at(node.location):
             operands = [Operand(self, operand) for operand in node.inputs]
             result = node.op.index_rule(self, index, *operands, **node.attributes)
         self._order = order
         return self._element_of(result, value.type.dtype)
+
+    def _is_outer(self, place: Size) -> bool:
+        """Whether an index is the same in all of the innermost loop, of which there is one."""
+        innermost = self.builder.innermost()
+        return innermost is not None and innermost not in size_names(place)
+
+    def _place_among(self, parts: Parts, index: tuple[Size, ...]) -> tuple[Size, ...]:
+        """The index in the source of parts that stand in a row: along their axis, a computed place."""
+        builder, axis = self.builder, parts.axis
+        position, choices = index[axis], list[tuple[Expr, Expr]]()
+        for part in parts.parts:
+            here = self.index(part.start + position * part.step, I64)
+            choices.append((self.inside([(position, part.extent)]), here))
+            position = position - part.extent
+        place = choices[-1][1]
+        for condition, here in reversed(choices[:-1]):
+            place = self.select(condition, lambda: here, lambda: place)  # noqa: B023
+        variable = builder.name_position(place.value)
+        for scope in builder.scopes[builder.depth_of(place.value) :]:
+            scope.bounds.extents[str(variable)] = parts.source.dims[axis]
+        found = [part.start + at * part.step for part, at in zip(parts.others, index, strict=True)]
+        found[axis] = variable
+        return tuple(found)
 
     def _element_of(self, result: Expr | Number, dtype: DType) -> Expr:
         return result if isinstance(result, Expr) else self.constant(result, dtype)

@@ -12,7 +12,9 @@ from adjit.ir.ops.indexing import gather
 from adjit.ir.ops.source import iota
 from adjit.ir.ops.structure import pad as pad_op
 from adjit.ir.types import I64
+from adjit.joining import cat
 from adjit.python_data import check_numbers
+from adjit.shaping import expand, part
 from adjit.tensor import Tensor
 
 
@@ -94,14 +96,31 @@ def take(input: Tensor, axis: int, index: Tensor) -> Tensor:
     return found
 
 
+def _cut(input: Tensor, axis: int, start: Any, count: Any, step: int = 1) -> Tensor:
+    """`count` entries of an axis from `start` on."""
+    return part(input, {axis: (start, count, step)}, "")
+
+
+def _kept(input: Tensor, axis: int, low: int, high: int) -> Tensor:
+    """An axis without what negative sides cut off."""
+    before, behind = max(-low, 0), max(-high, 0)
+    return _cut(input, axis, before, input.shape[axis] - before - behind) if before or behind else input
+
+
+def _in_row(parts: Sequence[tuple[int, Tensor]], axis: int) -> Tensor:
+    """The parts of a positive count one after another."""
+    found = [x for count, x in parts if count > 0]
+    return cat(found, axis) if len(found) != 1 else found[0]
+
+
 @composite("ReflectionPad2D")
 def reflection_pad(input: Tensor, sides: tuple[tuple[int, int], ...]) -> Tensor:
     """The input mirrored at its first and last entries."""
     for number, (low, high) in enumerate(sides):
         axis = input.ndim - 1 - number
-        extent = input.shape[axis]
-        place = counted(extent + low + high, -low).abs()
-        input = take(input, axis, (extent - 1) - ((extent - 1) - place).abs())
+        before = _cut(input, axis, low, max(low, 0), -1)
+        behind = _cut(input, axis, input.shape[axis] - 2, max(high, 0), -1)
+        input = _in_row([(low, before), (1, _kept(input, axis, low, high)), (high, behind)], axis)
     return input
 
 
@@ -110,8 +129,12 @@ def replication_pad(input: Tensor, sides: tuple[tuple[int, int], ...]) -> Tensor
     """The input with its first and last entries repeated."""
     for number, (low, high) in enumerate(sides):
         axis = input.ndim - 1 - number
-        extent = input.shape[axis]
-        input = take(input, axis, counted(extent + low + high, -low).clamp(0, extent - 1))
+        shape = tuple(input.shape)
+        before, behind = (
+            expand(_cut(input, axis, place, 1), *shape[:axis], max(count, 0), *shape[axis + 1 :])
+            for place, count in ((0, low), (shape[axis] - 1, high))
+        )
+        input = _in_row([(low, before), (1, _kept(input, axis, low, high)), (high, behind)], axis)
     return input
 
 
@@ -120,9 +143,7 @@ def circular_pad(input: Tensor, sides: tuple[tuple[int, int], ...]) -> Tensor:
     """The input repeated periodically; negative sides cut first."""
     for number, (low, high) in enumerate(sides):
         axis = input.ndim - 1 - number
-        cut = (max(-low, 0), max(-high, 0))
-        extent = input.shape[axis] - cut[0] - cut[1]
-        input = input.narrow(axis, cut[0], extent) if cut != (0, 0) else input
-        low, high = max(low, 0), max(high, 0)
-        input = take(input, axis, counted(extent + low + high, -low) % extent)
+        kept = _kept(input, axis, low, high)
+        before = _cut(kept, axis, kept.shape[axis] - max(low, 0), max(low, 0))
+        input = _in_row([(low, before), (1, kept), (high, _cut(kept, axis, 0, max(high, 0)))], axis)
     return input
