@@ -39,7 +39,7 @@ from adjit.compiler.fuse_cost import (
 from adjit.compiler.fuse_group import Group, Refusal
 from adjit.compiler.loops.ir import FUSE
 from adjit.compiler.loops.rows import Reach, reads_of
-from adjit.compiler.loops.special import ON_MATRICES, SPECIAL
+from adjit.compiler.loops.special import ON_MATRICES, SPECIAL, WHOLE
 from adjit.compiler.tile_sums import Tile, tile_of, tile_sums
 from adjit.compiler.turned import turned
 from adjit.ir.builder import Builder
@@ -493,7 +493,7 @@ class _Plan:
     def _leaves(self, value: Value, group: Group) -> bool:
         """Whether a value is a result of its group: used outside, or perhaps read back by a kernel by rows."""
         node = value.node
-        if group.rows or value in self.outputs or (node is not None and node.op.name in SPECIAL):
+        if group.rows or value in self.outputs or (node is not None and node.op.name in WHOLE):
             return True
         # An inlined user computes in kernels of other groups too.
         return any(user not in group.nodes or self.kernels[user] > 1 for user in self.users.get(value, ()))

@@ -120,7 +120,7 @@ def _transformed(builder: Builder, node: Node, operands: Sequence[Value]) -> Seq
 def _sort(node: Node, x: Expr) -> tuple[Expr, ...]:
     axis: int = node.attributes["axis"]  # type: ignore[assignment]
     last = x.ndim - 1
-    results = node.op(moved(x, axis, last), axis=last, descending=node.attributes["descending"])
+    results = node.op(moved(x, axis, last), **{**node.attributes, "axis": last})
     return tuple(moved(result, last, axis) for result in results)
 
 

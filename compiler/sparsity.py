@@ -219,9 +219,10 @@ def _reduce(pushing: _Pushing, node: Node, operands: Sequence[Pattern | None]) -
 
 
 def _sort(pushing: _Pushing, node: Node, operands: Sequence[Pattern | None]) -> Found:
-    labels = _without(_shape(node.inputs[0]), [int(node.attributes["axis"])])  # type: ignore[arg-type]
+    axes = [int(node.attributes["axis"])]  # type: ignore[arg-type]
+    labels = _without(_shape(node.inputs[0]), axes)
     lines = _some(operands[0]).grouped(labels, int(labels.max(initial=-1)) + 1)
-    return [lines.take(labels), None]
+    return [lines.take(_without(_shape(node.outputs[0]), axes)), None]
 
 
 def _cumulate(pushing: _Pushing, node: Node, operands: Sequence[Pattern | None]) -> Found:

@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from adjit.runtime.executable import Executable
 
 
-# Elements from which a sort or a scatter is worth a kernel, and elements of a row for a sort: NumPy's stable one
-# compares.
-_MANY, _LONG = 1 << 14, 256
+# Elements from which a sort or a scatter is worth a kernel.
+_MANY = 1 << 12
 
 
 def run_op(
@@ -70,7 +69,7 @@ def execute(
     """The results of an op by its native kernel or the host, where NumPy's bits could differ or are late; else None."""
     if op.family == "linalg":
         return _run_on_matrices(op, arrays, attributes)
-    if _is_late_in_numpy(op, arrays, attributes):
+    if _is_late_in_numpy(op, arrays):
         from adjit.compiler.single import run_single
 
         return run_single(op, arrays, attributes)
@@ -85,10 +84,10 @@ def execute(
     return run_single(op, arrays, attributes)
 
 
-def _is_late_in_numpy(op: Primitive, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> bool:
+def _is_late_in_numpy(op: Primitive, arrays: Sequence[np.ndarray]) -> bool:
     """Whether NumPy takes so long for an op with the same bits that a call of a kernel pays."""
     if op.name == "sort":
-        return arrays[0].size >= _MANY and arrays[0].shape[attributes["axis"]] >= _LONG
+        return arrays[0].size >= _MANY
     if not op.name.startswith("scatter_") or arrays[1].size < _MANY:
         return False
     # A kernel rounds sums of halves once, NumPy at each step.

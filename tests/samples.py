@@ -271,6 +271,9 @@ def _(draw: Draw) -> Iterator[Sample]:
     for descending in (False, True):
         for shape, axis in (((5,), 0), ((2, 3), 0), ((2, 3), 1), ((2, 1, 3, 2), 2), ((0, 3), 1), ((2, 0), 1)):
             yield Sample(f"{shape} {axis} {descending}", (draw.array(shape),), {"axis": axis, "descending": descending})
+        for first, count in ((0, 2), (1, 3), (4, 0)):
+            window = {"axis": 0, "descending": descending, "first": first, "count": count}
+            yield Sample(f"window {first} {count} {descending}", (draw.array((4, 3)),), window)
         special = np.array([[1, np.nan, 2, 1, np.nan, -np.inf], [np.inf, 1, 1, 1, 0.0, -0.0]], np.float32)
         yield Sample(f"special values {descending}", (special,), {"axis": 1, "descending": descending}, smooth=False)
         for dtype in ALL:

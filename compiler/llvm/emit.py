@@ -269,7 +269,7 @@ def _emit_part(
         emit_sort_rows(w, last, load_entry(w.f, "ptr", "%buffers", WORKSPACE))
         w.finish()
         rows, length = size_of(last.attributes["rows"]), size_of(last.attributes["length"])
-        return Part(name, rows, _SORT_WORK * length, workspace=scratch_bytes(last))
+        return Part(name, rows, _SORT_WORK * length, workspace=scratch_bytes(w, last))
     if alone and last.op is MATRICES:
         emit_matrices(w, last)
         w.finish()

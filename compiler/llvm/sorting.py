@@ -96,4 +96,36 @@ def radix_sorted(entries: int, spare: int, count: int, wide: int, low: int, high
     return entries
 
 
-FUNCTIONS = (radix_inserted, radix_counted, radix_moved, radix_sorted)
+def ties_sorted(entries: int, keys: int, count: int, bits: int, room: int, buckets: int) -> int:
+    """Sort runs of entries that agree above their lowest `bits`, an index, by keys: those of the entries, by place.
+
+    In a run only the indices are kept.  `room` is for four words an entry.
+    """
+    mask = (1 << bits) - 1
+    start = 0
+    while start < count:
+        front = word(entries + 8 * start) >> bits
+        stop = start + 1
+        disorder = 0
+        while stop < count and (word(entries + 8 * stop) >> bits) == front:
+            place = keys + 8 * stop
+            if (word(place) ^ SIGN) < (word(place - 8) ^ SIGN):
+                disorder = 1
+            stop += 1
+        if disorder:
+            k = start
+            while k < stop:
+                set_word(room + 16 * (k - start), word(keys + 8 * k))
+                set_word(room + 16 * (k - start) + 8, word(entries + 8 * k) & mask)
+                k += 1
+            length = stop - start
+            found = radix_sorted(room, room + 16 * length, length, 1, 0, 64, buckets)
+            k = start
+            while k < stop:
+                set_word(entries + 8 * k, word(found + 16 * (k - start) + 8))
+                k += 1
+        start = stop
+    return 0
+
+
+FUNCTIONS = (radix_inserted, radix_counted, radix_moved, radix_sorted, ties_sorted)

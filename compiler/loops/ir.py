@@ -37,7 +37,8 @@ Meanings:
 - `as_real`, `as_complex`: interleaved parts as complex numbers and back: the same memory, at the level of the program.
 - `matrices`: an algorithm on each small matrix of a batch, of buffers [batch, ...]: `lu`, `cholesky`,
   `triangular_solve`, `lu_solve`, with the op's own operands and results.
-- `sort_rows`: stable sort of each row of a [rows, length] buffer into value and index buffers.
+- `sort_rows`: stable sort of each row of a [rows, length] buffer, of which the places from `first` on, `count` of them,
+  go to [rows, count] buffers of values, of indices, or of both.
 
 Exact forms: operands; attributes; regions; results.
 
@@ -55,7 +56,7 @@ Exact forms: operands; attributes; regions; results.
     contract    [out]; batch, m, n, k: tuples of (var, extent) pairs, at; a(batch, m, k), b(batch, k, n): 1 output each,
                 [(sum): statements, no outputs];
     matrices    operands, results; algorithm: str, batch: Size, rows: Size, columns: Size, results: int, flags; ;
-    sort_rows   source, values, indices; rows: Size, length: Size, descending: bool; ;
+    sort_rows   source, [values], [indices]; rows, length, first, count: Size, descending: bool, results: str; ;
 
 `var` is a tuple of `Dim.named(name)`, names unique in a kernel and no size's name; `extent` a tuple of sizes, which
 never depend on loop variables.  No region of a loop op has inputs, but an epilogue; regions see the values and

@@ -11,7 +11,7 @@ from adjit.compiler.loops.ir import FUSE, INDEX, INSIDE, KERNEL, LOAD, SCRATCH, 
 from adjit.compiler.loops.place import PlacingBuilder
 from adjit.compiler.loops.rows import Places, lower_rows, make_scratch, share_buffers
 from adjit.compiler.loops.scalars import KernelScalars
-from adjit.compiler.loops.special import SPECIAL
+from adjit.compiler.loops.special import SPECIAL, lower_sort
 from adjit.compiler.loops.tiles import tile_totals
 from adjit.ir.analysis import size_names_used
 from adjit.ir.graph import Graph, Guard, Node, Region, Value
@@ -136,8 +136,12 @@ def _buffer(value: Value) -> Value:
 def _lower_body(scalars: KernelScalars, group: Region, results: Mapping[Value, Value]) -> None:
     first = group.outputs[0]
     if first.node is not None and first.node.op.name in SPECIAL:
-        with scalars.builder.at(first.node.location):
-            SPECIAL[first.node.op.name](scalars, first.node, [results[value] for value in first.node.outputs])
+        node = first.node
+        with scalars.builder.at(node.location):
+            if node.op.name == "sort":
+                lower_sort(scalars, node, [results.get(value) for value in node.outputs])
+            else:
+                SPECIAL[node.op.name](scalars, node, [results[value] for value in node.outputs])
         return
     last = behind_layout(first)
     if last is not None and last.op.name == "interleave":

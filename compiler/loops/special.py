@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from adjit.compiler.loops.contract import lower_interleave
 from adjit.compiler.loops.ir import MATRICES, SORT_ROWS, STORE, UPDATE
 from adjit.compiler.loops.scalars import KernelScalars
-from adjit.ir.graph import Node, Value
+from adjit.ir.graph import Attribute, Node, Value
 from adjit.ir.index import Element
 from adjit.ir.primitive import primitive_named
 from adjit.ir.shape import Size, product
@@ -88,13 +88,17 @@ def lower_scatter(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) 
             scalars.write(UPDATE, out, where, scalars.element(updates, (*outer, *rest)), kind=kind)
 
 
-def lower_sort(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
-    """The rows along the last axis."""
+def lower_sort(scalars: KernelScalars, node: Node, buffers: Sequence[Value | None]) -> None:
+    """The rows along the last axis, or a window of their order; of values and indices what has a buffer."""
     (x,) = node.inputs
-    rows: Size = product(x.dims[:-1])
-    attributes = {"rows": rows, "length": x.dims[-1], "descending": node.attributes["descending"]}
-    builder = scalars.builder
-    builder.perform(Node(SORT_ROWS, (scalars.buffers[x], *buffers), attributes, (), node.location))
+    values, indices = buffers
+    attributes: dict[str, Attribute] = {
+        "rows": product(x.dims[:-1]), "length": x.dims[-1], "descending": node.attributes["descending"],
+        "first": node.attributes.get("first", 0), "count": node.outputs[0].dims[-1],
+        "results": "values" if indices is None else "indices" if values is None else "both",
+    }  # fmt: skip
+    operands = (scalars.buffers[x], *(buffer for buffer in buffers if buffer is not None))
+    scalars.builder.perform(Node(SORT_ROWS, operands, attributes, (), node.location))
 
 
 def lower_matrices(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
@@ -140,3 +144,5 @@ SPECIAL: dict[str, Lowering] = {
     "recur": lower_recurrence,
     **{f"scatter_{kind}": lower_scatter for kind in ("set", "add", "mul", "max", "min")},
 }
+# Ops whose results are stored whether they are used or not.
+WHOLE = SPECIAL.keys() - {"sort"}

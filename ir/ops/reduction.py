@@ -336,10 +336,13 @@ def _(g: Array, out: Array, x: Array, *, axis: int, reverse: bool) -> Array:
 
 
 @primitive("reduction")
-def sort(x: Array, *, axis: int, descending: bool) -> tuple[Array, Array]:
+def sort(
+    x: Array, *, axis: int, descending: bool, first: Size = 0, count: Size | None = None
+) -> tuple[Array, Array]:
     """values[..., i] = x[..., indices[..., i]] in order along `axis`; ties keep their order; NaN is the greatest.
 
-    Shapes: x [*dims] -> values [*dims], indices i64[*dims].
+    With `count`, only the places first..first+count-1 of the order.
+    Shapes: x [*dims] -> values [*dims], indices i64[*dims], or with `count` elements along `axis`.
     """
     x = np.asarray(x)
     if descending:
@@ -348,24 +351,35 @@ def sort(x: Array, *, axis: int, descending: bool) -> tuple[Array, Array]:
         order = x.shape[axis] - 1 - np.flip(backwards, axis)
     else:
         order = np.argsort(x, axis, kind="stable")
+    if count is not None:
+        order = np.take(order, range(first, first + count), axis)  # type: ignore[arg-type]
     return np.take_along_axis(x, order, axis), order
 
 
 @sort.infers
-def _(x: TensorType, *, axis: int, descending: bool) -> tuple[TensorType, TensorType]:
+def _(
+    x: TensorType, *, axis: int, descending: bool, first: Size = 0, count: Size | None = None
+) -> tuple[TensorType, TensorType]:
     require_axes("sort", (axis,), x.ndim)
     require_kind("sort", x, *ORDERED)
-    return x, x.with_dtype(I64)
+    if count is None:
+        require(first == 0, "sort: a window begins at `first` and has `count` places")
+        return x, x.with_dtype(I64)
+    extent = x.dims[axis]
+    if isinstance(first, int) and isinstance(count, int) and isinstance(extent, int):
+        require(0 <= first <= first + count <= extent, f"sort: {count} places from {first} on, of {extent}")
+    part = x.with_dims((*x.dims[:axis], count, *x.dims[axis + 1 :]))
+    return part, part.with_dtype(I64)
 
 
 @sort.vjps
-def _(g: tuple[Array, Array], out: tuple[Array, Array], x: Array, *, axis: int, descending: bool) -> Array:
+def _(g: tuple[Array, Array], out: tuple[Array, Array], x: Array, *, axis: int, **window: Any) -> Array:
     from adjit.ir.ops.indexing import scatter_add
 
     return scatter_add(zeros(x), g[0], *along(out[1], axis), axes=tuple(range(x.ndim)))
 
 
 @sort.batches
-def _(batched: Sequence[bool], x: Array, *, axis: int, descending: bool) -> tuple[Array, Array]:
-    values, indices = sort(x, axis=axis + 1, descending=descending)
+def _(batched: Sequence[bool], x: Array, *, axis: int, **window: Any) -> tuple[Array, Array]:
+    values, indices = sort(x, axis=axis + 1, **window)
     return values, indices

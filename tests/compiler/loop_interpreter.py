@@ -217,10 +217,16 @@ class _Kernel:
                 self.env[out].reshape(-1)[evaluate(at, {**self.names, **bound})] = total
 
     def _sort_rows(self, node: Node) -> None:
-        source, values, indices = (self.env[v] for v in node.inputs)
-        shape = [evaluate(node.attributes[name], self.names) for name in ("rows", "length")]
-        found = sort(source.reshape(shape), axis=1, descending=node.attributes["descending"])
-        values.reshape(shape)[...], indices.reshape(shape)[...] = found
+        source, *results = (self.env[v] for v in node.inputs)
+        rows, length, first, count = (
+            evaluate(node.attributes[name], self.names) for name in ("rows", "length", "first", "count")
+        )
+        found = sort(
+            source.reshape(rows, length), axis=1, descending=node.attributes["descending"], first=first, count=count
+        )
+        wanted = {"values": found[:1], "indices": found[1:], "both": found}[node.attributes["results"]]
+        for result, part in zip(results, wanted, strict=True):
+            result.reshape(rows, count)[...] = part
 
     def _matrices(self, node: Node) -> None:
         count = len(node.inputs) - int(node.attributes["results"])

@@ -132,14 +132,19 @@ def recurrent(_: str, x: Array, factor: Array, axis: int, reverse: bool) -> tupl
     return (out,)
 
 
-def ordered(_: str, x: Array, axis: int, descending: bool) -> tuple[Any, ...]:
+def ordered(
+    _: str, x: Array, axis: int, descending: bool, first: int = 0, count: int | None = None
+) -> tuple[Any, ...]:
     sign = -1 if descending else 1
-    values, indices = np.zeros_like(x), np.zeros(x.shape, np.int64)
+    count = x.shape[axis] if count is None else count
+    shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
+    values, indices = np.zeros(shape, x.dtype), np.zeros(shape, np.int64)
     for place in np.ndindex(*x.shape[:axis], *x.shape[axis + 1 :]):
         line = (*place[:axis], slice(None), *place[axis:])
         row = x[line].tolist()
         # A NaN is the greatest, all NaNs are alike, and Python's sort keeps the order of what is alike.
         order = sorted(range(len(row)), key=lambda i: (sign, 0) if row[i] != row[i] else (0, sign * row[i]))
+        order = order[first : first + count]
         values[line], indices[line] = x[line][order], order
     return values, indices
 
