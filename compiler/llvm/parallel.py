@@ -115,8 +115,8 @@ def _module(text: Text, own: Iterable[str]) -> str:
     called = {name for body in bodies for name in (*_REFERENCE.findall(body), *_METADATA.findall(body))}
     start = []
     for line in text.start.splitlines():
-        named = (_METADATA if line.startswith("!") else _REFERENCE).findall(line)
-        if not called.isdisjoint(named[:1] if line.startswith("!") else named):
+        uses = (_METADATA if line.startswith("!") else _REFERENCE).findall(line)
+        if not called.isdisjoint(uses[:1] if line.startswith("!") else uses):
             start.append(line)
-            called.update(named)
+            called.update(uses)
     return "\n".join([*start, *declared, "", *bodies])
