@@ -80,7 +80,7 @@ def byte_count(type: TensorType) -> Size:
 def may_fault(node: Node) -> bool:
     """Whether a node, or one inside it, can raise a fault."""
     for inner in (node, *(n for region in node.regions for n in region.walk())):
-        if inner.op is POSITION or inner.op.name == "host_call":
+        if (inner.op is POSITION and not inner.attributes["certain"]) or inner.op.name == "host_call":
             return True
         if inner.op.name in ("div", "mod") and inner.output.dtype.is_integer and not inner.inputs[1].constant:
             return True

@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 import adjit.compiler.simplify_structure  # noqa: F401  (enters its rules)
+from adjit.compiler.handed_on import handed_on
 from adjit.compiler.simplify_rules import RULES, Site
+from adjit.compiler.turns import with_plain_indices
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Attribute, Graph, Node, Region, Value
 from adjit.ir.halfs import round_bf16, widen_bf16
@@ -27,7 +29,8 @@ COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "and", "or", "xor",
 def simplify(graph: Graph, *, strict: bool = False) -> Graph:
     """A program with the same results and fewer ops; with `strict`, with the same bits."""
     body = _simplified(graph, strict)
-    return eliminate_dead(Graph(graph.name, body.inputs, body.nodes, body.outputs, graph.guards, graph.writes))
+    found = eliminate_dead(Graph(graph.name, body.inputs, body.nodes, body.outputs, graph.guards, graph.writes))
+    return handed_on(with_plain_indices(found))
 
 
 def _simplified(region: Region, strict: bool) -> Region:

@@ -49,5 +49,8 @@ class Scalars(Protocol):
         pair at the first greatest (least) value, a NaN counting as the greatest and the least.
         """
 
-    def position(self, element: Element, extent: Size) -> Size:
-        """A computed integer element for use in an index; negative or >= extent is a fault, never a wild read."""
+    def position(self, element: Element, extent: Size, *, certain: bool = False) -> Size:
+        """A computed integer element for use in an index; negative or >= extent is a fault, never a wild read.
+
+        One that is `certain` is known to be inside.
+        """

@@ -122,14 +122,19 @@ def emit_position(w: Writer, node: Node) -> None:
     lanes = max(operand.type.lanes, mask.type.lanes if mask else 1)
     type = LLType(I64, lanes)
     name = convert_integer(w, w.spread(operand, lanes), operand.type.dtype, type)
+    certain = bool(node.attributes["certain"])
+    if certain and lanes == 1:
+        w.registers[node.output] = Register(name, type)
+        return
     extent = uniform(w, size_of(node.attributes["extent"]))
     limit = splat(f, type, extent) if extent.startswith("%") else type.constant(int(extent))
-    good = f.let(f"icmp ult {type.llvm} {name}, {limit}")
+    good = f.let(f"icmp ult {type.llvm} {name}, {limit}")  # lanes that do not exist may hold anything
     bools = LLType(BOOL, lanes)
-    bad = f.let(f"xor {bools.llvm} {good}, {bools.constant(True)}")
-    if mask is not None:
-        bad = f.let(f"and {bools.llvm} {bad}, {w.spread(mask, lanes)}")
-    w.fault(int(Fault.INDEX), bad, lanes)
+    if not certain:
+        bad = f.let(f"xor {bools.llvm} {good}, {bools.constant(True)}")
+        if mask is not None:
+            bad = f.let(f"and {bools.llvm} {bad}, {w.spread(mask, lanes)}")
+        w.fault(int(Fault.INDEX), bad, lanes)
     value = f.let(f"select {bools.llvm} {good}, {type.llvm} {name}, {type.llvm} {type.constant(0)}")
     w.registers[node.output] = Register(value, type)
 

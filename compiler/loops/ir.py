@@ -29,7 +29,8 @@ Meanings:
 - `update`: read-modify-write: element (kind)= scalar, kind in set, add, mul, max, min; further operands as in `load`.
 - `index`: the integer `value` of an index expression.
 - `inside`: true where every `[expression, extent]` of `of` has 0 <= expression < extent.
-- `position`: the integer operand as an i64 in [0, extent): outside it the fault INDEX is raised and 0 is the result.
+- `position`: the integer operand as an i64 in [0, extent): outside it the fault INDEX is raised and 0 is the result;
+  where it is `certain` to be inside, nothing is checked.
 - `reduce`: fold of the region's outputs over `var`, `extent`; kinds as in `adjit.ir.index`; `order` says the order of a
   floating sum or product.
 - `contract`: `out[b, m, n] = sum_k a(b, m, k) * b(b, k, n)`, by packed panels; two regions give the operands' elements.
@@ -51,7 +52,7 @@ Exact forms: operands; attributes; regions; results.
     update      buffer, scalar, *positions, [mask]; at, masked: bool, kind: str; ;
     index       *positions; value: Size, dtype; ; dtype[]
     inside      *positions; of: tuple of (Size, Size); ; bool[]
-    position    integer scalar, [mask]; extent: Size, masked: bool; ; i64[]
+    position    integer scalar, [mask]; extent: Size, masked: bool, certain: bool; ; i64[]
     reduce      ; kind: str, var, extent, order: str; body: 1 output, (value, i64 index) for argmax and argmin; the same
     contract    [out]; batch, m, n, k: tuples of (var, extent) pairs, at; a(batch, m, k), b(batch, k, n): 1 output each,
                 [(sum): statements, no outputs];

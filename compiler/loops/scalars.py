@@ -324,11 +324,12 @@ class KernelScalars:
         self._order = before
         return total
 
-    def position(self, element: Expr, extent: Size) -> Size:
-        """A checked position; where its axis may be empty, accesses at it are masked too."""
+    def position(self, element: Expr, extent: Size, *, certain: bool = False) -> Size:
+        """A position, checked unless it is certain; where its axis may be empty, accesses at it are masked too."""
         builder = self.builder
-        operands = [element.value, *([builder.mask_value()] if builder.mask else [])]
-        attributes: dict[str, Attribute] = {"extent": extent, "masked": bool(builder.mask)}
+        masked = bool(builder.mask) and not certain
+        operands = [element.value, *([builder.mask_value()] if masked else [])]
+        attributes: dict[str, Attribute] = {"extent": extent, "masked": masked, "certain": certain}
         node = builder.place(POSITION, operands, attributes, (TensorType(I64, ()),))
         variable = builder.name_position(node.output)
         if not builder.scope.bounds.is_natural(extent - 1):

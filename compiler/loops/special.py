@@ -70,7 +70,7 @@ def lower_scatter(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) 
     """A copy of x, then the updates in their order; axes that are not indexed are the innermost loop."""
     x, updates, *indices = node.inputs
     (out,) = buffers
-    axes = node.attributes["axes"]
+    axes, certain = node.attributes["axes"], bool(node.attributes.get("certain"))
     assert isinstance(axes, tuple)
     scalars.written.add(out)
     with scalars.loop(x.dims) as index:
@@ -79,7 +79,7 @@ def lower_scatter(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) 
     kind = node.op.name.removeprefix("scatter_")
     with scalars.loop(updates.dims[:count], parallel=False, sequential=True) as outer:
         at = {
-            axis: scalars.position(scalars.element(place, outer), x.dims[axis])  # type: ignore[index]
+            axis: scalars.position(scalars.element(place, outer), x.dims[axis], certain=certain)  # type: ignore[index]
             for axis, place in zip(axes, indices, strict=True)
         }
         with scalars.loop(updates.dims[count:]) as rest:

@@ -66,9 +66,10 @@ def gathered_dims(op: str, x: TensorType, indices: Sequence[TensorType], axes: A
 
 
 @primitive("indexing")
-def gather(x: Array, *indices: Array, axes: Axes) -> Array:
+def gather(x: Array, *indices: Array, axes: Axes, certain: bool = False) -> Array:
     """out[s..., r...] = x[indices_k[s...] at axes_k, r at the others].
 
+    `certain`: a pass has found that all indices are inside, and no kernel looks; derivatives come before it.
     Shapes: x [*dims], indices integer[*S] -> [*S, *dims without axes].  Errors: DimError for an index outside its axis.
     """
     x = np.asarray(x)
@@ -76,7 +77,7 @@ def gather(x: Array, *indices: Array, axes: Axes) -> Array:
 
 
 @gather.infers
-def _(x: TensorType, *indices: TensorType, axes: Axes) -> TensorType:
+def _(x: TensorType, *indices: TensorType, axes: Axes, certain: bool = False) -> TensorType:
     return x.with_dims(gathered_dims("gather", x, indices, axes))
 
 
@@ -97,11 +98,18 @@ def _(batched: Sequence[bool], x: Array, *indices: Array, axes: Axes) -> Array:
 
 
 @gather.indexes
-def _(k: Scalars, index: Sequence[Size], x: ElementFunction, *indices: ElementFunction, axes: Axes) -> Element:
+def _(
+    k: Scalars,
+    index: Sequence[Size],
+    x: ElementFunction,
+    *indices: ElementFunction,
+    axes: Axes,
+    certain: bool = False,
+) -> Element:
     count = indices[0].type.ndim
     rest = iter(index[count:])
     at = {
-        axis: k.position(element(*index[:count]), x.type.dims[axis])
+        axis: k.position(element(*index[:count]), x.type.dims[axis], certain=certain)
         for axis, element in zip(axes, indices, strict=True)
     }
     return x(*(at[axis] if axis in at else next(rest) for axis in range(x.type.ndim)))
@@ -142,7 +150,7 @@ def scatter(op: Primitive, accepts: tuple[str, ...]) -> None:
     """Attach the facts that all scatters share.  Elements depend on an order of writes: no index form."""
 
     @op.infers
-    def _(x: TensorType, updates: TensorType, *indices: TensorType, axes: Axes) -> TensorType:
+    def _(x: TensorType, updates: TensorType, *indices: TensorType, axes: Axes, certain: bool = False) -> TensorType:
         require_one_dtype(op.name, (x, updates))
         require_kind(op.name, x, *accepts)
         dims = gathered_dims(op.name, x, indices, axes)
@@ -160,7 +168,7 @@ def scatter(op: Primitive, accepts: tuple[str, ...]) -> None:
 
 
 @primitive("indexing")
-def scatter_set(x: Array, updates: Array, *indices: Array, axes: Axes) -> Array:
+def scatter_set(x: Array, updates: Array, *indices: Array, axes: Axes, certain: bool = False) -> Array:
     """out = x, then out[indices[s...] at axes, r] = updates[s..., r...] in order of s: the last write stays.
 
     Shapes: x [*dims], updates [*S, *dims without axes], indices integer[*S] -> [*dims].  Errors: DimError.
@@ -173,7 +181,7 @@ def scatter_set(x: Array, updates: Array, *indices: Array, axes: Axes) -> Array:
 
 
 @primitive("indexing")
-def scatter_add(x: Array, updates: Array, *indices: Array, axes: Axes) -> Array:
+def scatter_add(x: Array, updates: Array, *indices: Array, axes: Axes, certain: bool = False) -> Array:
     """out = x, then out[indices[s...] at axes, r] += updates[s..., r...] in order of s.
 
     Shapes: x [*dims], updates [*S, *dims without axes], indices integer[*S] -> [*dims].  Errors: DimError.
@@ -182,7 +190,7 @@ def scatter_add(x: Array, updates: Array, *indices: Array, axes: Axes) -> Array:
 
 
 @primitive("indexing")
-def scatter_mul(x: Array, updates: Array, *indices: Array, axes: Axes) -> Array:
+def scatter_mul(x: Array, updates: Array, *indices: Array, axes: Axes, certain: bool = False) -> Array:
     """out = x, then out[indices[s...] at axes, r] *= updates[s..., r...] in order of s.
 
     Shapes: x [*dims], updates [*S, *dims without axes], indices integer[*S] -> [*dims].  Errors: DimError.
@@ -191,7 +199,7 @@ def scatter_mul(x: Array, updates: Array, *indices: Array, axes: Axes) -> Array:
 
 
 @primitive("indexing")
-def scatter_max(x: Array, updates: Array, *indices: Array, axes: Axes) -> Array:
+def scatter_max(x: Array, updates: Array, *indices: Array, axes: Axes, certain: bool = False) -> Array:
     """out = x, then out[indices[s...] at axes, r] = max(itself, updates[s..., r...]) in order of s; NaN wins.
 
     Shapes: x [*dims], updates [*S, *dims without axes], indices integer[*S] -> [*dims].  Errors: DimError.
@@ -200,7 +208,7 @@ def scatter_max(x: Array, updates: Array, *indices: Array, axes: Axes) -> Array:
 
 
 @primitive("indexing")
-def scatter_min(x: Array, updates: Array, *indices: Array, axes: Axes) -> Array:
+def scatter_min(x: Array, updates: Array, *indices: Array, axes: Axes, certain: bool = False) -> Array:
     """out = x, then out[indices[s...] at axes, r] = min(itself, updates[s..., r...]) in order of s; NaN wins.
 
     Shapes: x [*dims], updates [*S, *dims without axes], indices integer[*S] -> [*dims].  Errors: DimError.

@@ -60,7 +60,7 @@ class Concrete:
                 return getattr(np, kind)(values, dtype=wide)
         raise AssertionError(kind)
 
-    def position(self, element: Any, extent: int) -> int:
+    def position(self, element: Any, extent: int, *, certain: bool = False) -> int:
         assert 0 <= element < extent
         return int(element)
 

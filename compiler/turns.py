@@ -1,0 +1,134 @@
+"""Index arithmetic of loops, given what is known of the integers that count their turns.
+
+`x[i + 1]` is traced as a gather at `where(i + 1 < 0, i + 1 + n, i + 1)`, which is a fault outside [0, n).  Where i runs
+over `arange`, or is a carry that grows by a constant, such comparisons are decided here, and an index that cannot be
+outside is `certain`: its kernel does not look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from adjit.compiler.ranges import Range, Ranges
+from adjit.ir.builder import Builder
+from adjit.ir.graph import Graph, Node, Region, Value
+from adjit.ir.rewrite import eliminate_dead, rewrite
+
+LOOPS = ("scan", "while")
+
+
+def with_plain_indices(graph: Graph) -> Graph:
+    """The graph with such indices in its loops."""
+    if not any(node.op.name in LOOPS for node in graph.walk()):
+        return graph
+    ranges = Ranges()
+
+    def rule(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value] | None:
+        name = node.op.name
+        if node.regions:
+            _learn(ranges, node)
+        elif name == "where":
+            known = ranges.of(node.inputs[0])
+            if known in ((0, 0), (1, 1)):
+                return [operands[2 - known[0]]]
+        elif name in ("minimum", "maximum"):
+            return _chosen(ranges, node, operands)
+        elif (name == "gather" or name.startswith("scatter_")) and _is_certain(ranges, node):
+            return builder.emit(node.op, operands, {**node.attributes, "certain": True}).outputs
+        return None
+
+    found = rewrite(graph, rule, follow_calls=False)
+    return graph if found is graph else eliminate_dead(found)
+
+
+def _chosen(ranges: Ranges, node: Node, operands: tuple[Value, ...]) -> Sequence[Value] | None:
+    """The operand that an extreme of integers always is."""
+    first, second = map(ranges.of, node.inputs)
+    if first is None or second is None:
+        return None
+    low, high = (0, 1) if node.op.name == "minimum" else (1, 0)
+    if first[1] <= second[0]:
+        return [operands[low]]
+    return [operands[high]] if second[1] <= first[0] else None
+
+
+def _is_certain(ranges: Ranges, node: Node) -> bool:
+    """Whether all indices of a gather or scatter are inside."""
+    axes: Sequence[int] = node.attributes["axes"]  # type: ignore[assignment]
+    if "certain" in node.attributes:
+        return False
+    for axis, index in zip(axes, node.inputs[-len(axes) :], strict=True):
+        extent, known = node.inputs[0].dims[axis], ranges.of(index)
+        if known is None or not isinstance(extent, int) or known[0] < 0 or known[1] >= extent:
+            return False
+    return True
+
+
+# -- what regions are given -------------------------------------------------------------------------------------------
+def _learn(ranges: Ranges, node: Node) -> None:
+    """Enter the bounds of what the regions of control flow take."""
+    name, operands = node.op.name, node.inputs
+    if name == "cond":
+        for region in node.regions:
+            for value, given in zip(region.inputs, operands[1:], strict=True):
+                ranges.learn(value, ranges.of(given))
+        return
+    if name not in LOOPS:
+        return
+    first = int(node.attributes["invariants"])  # type: ignore[arg-type]
+    for region in node.regions:
+        for value, given in zip(region.inputs[:first], operands, strict=False):
+            ranges.learn(value, ranges.of(given))
+    body = node.regions[-1]
+    if name == "scan":
+        carries = int(node.attributes["carries"])  # type: ignore[arg-type]
+        length = node.attributes["length"]
+        for value, given in zip(body.inputs[first + carries :], operands[first + carries :], strict=True):
+            ranges.learn(value, ranges.of(given))
+        for place in range(carries):
+            step, start = step_of(body, first + place, place), ranges.of(operands[first + place])
+            if step is not None and start is not None and isinstance(length, int) and length > 0:
+                way = step * (length - 1)
+                ranges.learn(body.inputs[first + place], (start[0] + min(way, 0), start[1] + max(way, 0)))
+        return
+    condition = node.regions[0]
+    for place in range(len(body.outputs)):
+        start, step = ranges.of(operands[first + place]), step_of(body, first + place, place)
+        limit = _limit(ranges, condition.outputs[0], condition.inputs[first + place])
+        if start is not None and limit is not None and step is not None and step > 0:
+            ranges.learn(body.inputs[first + place], (start[0], limit))
+
+
+def step_of(body: Region, place: int, output: int) -> int | None:
+    """The constant that each turn adds to a carry, the body's input `place` and its output `output`."""
+    found = offset_of(body.outputs[output])
+    return found[1] if found[0] is body.inputs[place] and found[0].dtype.kind == "int" else None
+
+
+def offset_of(value: Value) -> tuple[Value, int]:
+    """The value and the constant that an integer scalar is the sum of."""
+    total = 0
+    while value.node is not None and value.node.op.name in ("add", "sub") and value.dtype.kind == "int":
+        sign = 1 if value.node.op.name == "add" else -1
+        left, right = value.node.inputs
+        if isinstance(right.constant, int):
+            value, total = left, total + sign * right.constant
+        elif isinstance(left.constant, int) and sign > 0:
+            value, total = right, total + left.constant
+        else:
+            break
+    return value, total
+
+
+def _limit(ranges: Ranges, condition: Value, counter: Value) -> int | None:
+    """The greatest value of `counter` for which the condition can hold, if it says one."""
+    node = condition.node
+    if node is None:
+        return None
+    if node.op.name == "and":
+        found = [limit for operand in node.inputs if (limit := _limit(ranges, operand, counter)) is not None]
+        return min(found, default=None)
+    if node.op.name not in ("lt", "le") or node.inputs[0] is not counter:
+        return None
+    most: Range | None = ranges.of(node.inputs[1])
+    return None if most is None else most[1] - (node.op.name == "lt")

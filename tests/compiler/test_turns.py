@@ -1,0 +1,147 @@
+"""Index arithmetic of loops: what counters are known to be, indices that need no check, elements handed on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import adjit
+from adjit.compiler.legalize import legalize
+from adjit.compiler.ranges import Ranges
+from adjit.compiler.simplify import simplify
+from adjit.ir.graph import Graph, Node
+from adjit.ir.parser import parse
+
+
+def simplified(function: Any, *operands: Any) -> Graph:
+    """The program of a function before fusion."""
+    return simplify(legalize(adjit.compile(function).graph(*operands)))
+
+
+def nodes_of(graph: Graph, name: str) -> list[Node]:
+    """The nodes, nested ones too, of ops whose names begin so."""
+    return [node for node in graph.walk() if node.op.name.startswith(name)]
+
+
+def test_bounds_hold_for_what_is_computed() -> None:
+    graph = parse("""
+    func @f(%x: i64[5]) -> (i64[5]) {
+      %0 = iota {shape=[5], axis=0, dtype=i64} : i64[5]
+      %1 = mul %0, -3    : i64[5]
+      %2 = add %1, 2     : i64[5]
+      %3 = mod %2, 4     : i64[5]
+      %4 = div %2, 5     : i64[5]
+      %5 = lt %2, 3      : bool[5]
+      %6 = where %5, %3, %x : i64[5]
+      %7 = minimum %x, %0 : i64[5]
+      %8 = lt %2, 0      : bool[5]
+      %9 = cast %2 {dtype=i8} : i8[5]
+      %10 = cast %1 {dtype=u8} : u8[5]
+      %11 = cast %8 {dtype=i64} : i64[5]
+      return %6
+    }
+    """)
+    ranges = Ranges()
+    found = {k: ranges.of(node.output) for k, node in enumerate(n for n in graph.nodes if n.op.name != "const")}
+    assert found == {
+        0: (0, 4), 1: (-12, 0), 2: (-10, 2), 3: (0, 3), 4: (-2, 0), 5: (1, 1), 6: (0, 3), 7: None, 8: (0, 1),
+        9: (-10, 2), 10: None, 11: (0, 1),
+    }  # fmt: skip
+
+
+# -- tables that are written by element -------------------------------------------------------------------------------
+def table(count: int, start: int, reads: list[int], reverse: bool, counted: bool) -> Any:
+    """x[i] = f(x[i + r] for r in reads) for `count` indices from `start`, counted by a carry or by `arange`."""
+
+    def step(i: Any, x: Any) -> Any:
+        x = x.clone()
+        x[i] = sum((0.3 / (k + 1)) * x[i + r] for k, r in enumerate(reads)) + 0.25 * i
+        return x
+
+    def program(x: Any) -> Any:
+        if counted:
+            way = -1 if reverse else 1
+            first = start + count - 1 if reverse else start
+            (_, x), _ = adjit.scan(lambda c, _: ((c[0] + way, step(c[0], c[1])), None), (first, x), None, count)
+            return x
+        return adjit.scan(lambda x, i: (step(i, x), None), x, adjit.arange(start, start + count), reverse=reverse)[0]
+
+    return program
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_tables_written_by_element(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    count, start = int(random.integers(1, 9)), int(random.integers(4, 7))
+    reads = [int(r) for r in random.integers(-4, 5, size=random.integers(1, 5))]
+    reverse, counted = bool(seed & 1), bool(seed & 2)
+    shape = (start + count + 4, *((3,) if seed & 4 else ()))
+    x = random.standard_normal(shape)
+    program = table(count, start, reads, reverse, counted)
+    graph = simplified(program, adjit.from_numpy(x))
+    assert all(node.attributes.get("certain") for node in (*nodes_of(graph, "gather"), *nodes_of(graph, "scatter")))
+    (loop,) = nodes_of(graph, "scan")
+    left = [r for r in set(reads) if (-r if not reverse else r) not in (1, 2, 3, 4)]
+    assert len([node for node in loop.regions[0].nodes if node.op.name == "gather"]) == len(left)
+    expected = x.copy()
+    for i in sorted(range(start, start + count), reverse=reverse):
+        expected[i] = sum((0.3 / (k + 1)) * expected[i + r] for k, r in enumerate(reads)) + 0.25 * i
+    given = adjit.from_numpy(x).requires_grad_()
+    found = adjit.compile(program)(given)
+    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-12, atol=1e-12)
+    found.sin().sum().backward()
+    again = adjit.from_numpy(x).requires_grad_()
+    program(again).sin().sum().backward()
+    np.testing.assert_allclose(given.grad.numpy(), again.grad.numpy(), rtol=1e-10, atol=1e-12)
+
+
+def test_a_table_of_two_dimensions_in_nested_loops() -> None:
+    def program(x: Any) -> Any:
+        def row(i: Any, x: Any) -> Any:
+            def cell(j: Any, x: Any) -> Any:
+                x = x.clone()
+                x[i, j] = adjit.minimum(x[i - 1, j], x[i, j - 1]) + 0.5 * x[i, j]
+                return x
+
+            return adjit.fori_loop(1, 5, cell, x)
+
+        return adjit.fori_loop(1, 7, row, x)
+
+    x = np.random.default_rng(0).standard_normal((7, 5))
+    expected = x.copy()
+    for i in range(1, 7):
+        for j in range(1, 5):
+            expected[i, j] = min(expected[i - 1, j], expected[i, j - 1]) + 0.5 * expected[i, j]
+    graph = simplified(program, adjit.from_numpy(x))
+    assert not nodes_of(graph, "where")
+    assert all(node.attributes.get("certain") for node in nodes_of(graph, "gather"))
+    np.testing.assert_allclose(adjit.compile(program)(adjit.from_numpy(x)).numpy(), expected, rtol=1e-14)
+
+
+def test_a_counter_of_while_is_known_by_its_condition() -> None:
+    def program(x: Any) -> Any:
+        def step(i: Any, x: Any, total: Any) -> Any:
+            return i + 2, x, total + x[i]
+
+        return adjit.while_loop(lambda i, x, total: (i < 9) & (total < 100), step, (0, x, x[0] * 0))[2]
+
+    x = np.arange(10.0)
+    (read,) = nodes_of(simplified(program, adjit.from_numpy(x)), "gather")
+    assert read.attributes["certain"]
+    assert adjit.compile(program)(adjit.from_numpy(x)).item() == 20.0
+
+
+@pytest.mark.parametrize("end", [9, 10])
+def test_an_index_that_may_be_outside_is_checked(end: int) -> None:
+    """Index 10 of 10 elements is a fault; -1 is the last element."""
+    program = adjit.compile(lambda x: adjit.scan(lambda c, i: (c + x[i + 1], x[i - 1]), x[0] * 0, adjit.arange(end)))
+    x = adjit.arange(10.0)
+    if end == 10:
+        with pytest.raises(IndexError):
+            program(x)
+        return
+    total, before = program(x)
+    assert total.item() == 45.0
+    assert before.tolist() == [9.0, *range(8)]
