@@ -143,7 +143,8 @@ def _loop_of(w: Writer, node: Node) -> RowLoop | None:
         if len(extents) != 1 or native == 1 or len(node.outputs) != 1 or in_order(node):
             return None
         if in_lanes(node):
-            return RowLoop(node, extents[0], partials(node), True)
+            lanes = partials(node)
+            return RowLoop(node, extents[0], lanes, True) if lanes > 1 else None
         lanes = own_lanes(w, node)
         return RowLoop(node, extents[0], lanes * abreast(node, lanes), False) if lanes > 1 else None
     if node.attributes["sequential"] or not extents:

@@ -84,7 +84,11 @@ def emit_gemm(
     `pitch` apart, of which those that follow a row's last up to a whole vector may be read.  `@{epilogue}.fetch` is
     called before the last run of k.  With `fence`, the epilogue stores past the caches.
     """
-    tile = emit_placed_tile(module, plan) if places else emit_tile(module, plan)
+    edge = f"@{emit_tile(module, plan, at_edge=True)}" if plan.edge else "null"
+    if places is not None:
+        tile = f"@{emit_placed_tile(module, plan)}"
+    else:  # the one panel of few columns is the last
+        tile = edge if plan.edge == plan.nr == plan.nc else f"@{emit_tile(module, plan)}"
     loops, parameters = _emit_loops(module, plan, bool(epilogue))
     place = "null"
     f = Function(module, name, "ptr %buffers, ptr %sizes, i64 %begin, i64 %end", linkage=linkage)
@@ -101,13 +105,14 @@ def emit_gemm(
     given: dict[str, object] = {
         "a": array.pointer, "a_batch_stride": array.batch_stride, "a_row_stride": array.index_stride,
         "a_k_stride": array.k_stride, "a_by_rows": "true" if left.by_rows else "false",
-        "pack_a": left.pack, "pack_b": f"@{pack_b}" if pack_b else "null", "tile": f"@{tile}", "place": place,
+        "pack_a": left.pack, "pack_b": f"@{pack_b}" if pack_b else "null", "tile": tile, "place": place,
         "m": operands.m, "n": operands.n, "k": operands.k, "c": operands.c, "c_batch_stride": operands.c_batch_stride,
         "c_row_stride": operands.c_row_stride, "c_column_stride": operands.c_column_stride,
         "workspace": operands.workspace, "a_shared": "true" if operands.a_shared else "false", "rows": rows,
         "strips": strips, "total": f.let(f"mul nsw i64 {strips}, {operands.batch_count}"),
         "tasks": _tasks(f, plan, operands, strips), "mr": plan.mr, "nr": plan.nr, "mc": plan.mc, "nc": plan.nc,
-        "slot_bytes": plan.slot_bytes, "a_bytes": plan.bytes_of(plan.a_elements),
+        "slot_bytes": plan.slot_bytes, "a_bytes": plan.bytes_of(plan.a_elements), "edge": edge,
+        "edge_columns": plan.edge,
     }  # fmt: skip
     if epilogue:
         given |= {

@@ -16,7 +16,7 @@ PARAMETERS = {
     "pack_a": "ptr", "pack_b": "ptr", "tile": "ptr", "place": "ptr", "m": "i64", "n": "i64", "k": "i64", "c": "ptr",
     "c_batch_stride": "i64", "c_row_stride": "i64", "c_column_stride": "i64", "workspace": "ptr", "a_shared": "i1",
     "rows": "i1", "strips": "i64", "total": "i64", "tasks": "i64", "mr": "i64", "nr": "i64", "mc": "i64", "nc": "i64",
-    "slot_bytes": "i64", "a_bytes": "i64",
+    "slot_bytes": "i64", "a_bytes": "i64", "edge": "ptr", "edge_columns": "i64",
 }  # fmt: skip
 # And with an epilogue: its functions, and the sums in workspace.
 EPILOGUE = {
@@ -171,6 +171,8 @@ class Loops:
             b = offset(f, self.element, self.b_panels, f.let(f"mul nsw i64 {j}, {depth}"))
             c_column = "" if self.epilogue else self._at(span.c, column, "%c_column_stride")
             width = minimum(f, f.let(f"sub nsw i64 {columns}, {j}"), "%nr")
+            narrow = f.let(f"icmp sle i64 {width}, %edge_columns")
+            tile = f.let(f"select i1 {narrow}, ptr %edge, ptr %tile")
             with counted(f, "0", rows, "%mr") as i:
                 row = f.let(f"add nsw i64 {m0}, {i}")
                 a_rows = self._at(a, i, a_pitch)
@@ -187,14 +189,14 @@ class Loops:
                         block = row, column, height, width, self.sums, "%nr"
                         self._after("fetch", span, *block)
                         sums = f"ptr {self.sums}, i64 %nr"
-                        f.line(f"call void %tile({operands}, {sums}, i64 1, {size}, {before}, i1 {again})")
+                        f.line(f"call void {tile}({operands}, {sums}, i64 1, {size}, {before}, i1 {again})")
                         self._after("epilogue", span, *block)
                     with when(f, f.let(f"xor i1 {last}, true")):
-                        f.line(f"call void %tile({operands}, {before}, i64 1, {size}, {before}, i1 {again})")
+                        f.line(f"call void {tile}({operands}, {before}, i64 1, {size}, {before}, i1 {again})")
                 else:
                     c = self._at(c_column, row, "%c_row_stride")
                     to, before = f"ptr {c}, i64 %c_row_stride, i64 %c_column_stride", f"ptr {c}, i64 %c_row_stride"
-                    f.line(f"call void %tile({operands}, {to}, {size}, {before}, i1 {again})")
+                    f.line(f"call void {tile}({operands}, {to}, {size}, {before}, i1 {again})")
 
     def _fetch_next(self, a: str, stride: str, depth: str, begin: str, end: str, columns: str) -> None:
         """Ask for rows of A in place that follow those of a tile, by each tile beside the others for a part of them.

@@ -72,6 +72,7 @@ class GemmPlan:
     of a run.  With `fetches`, a tile of C is asked for before its sums; with `streams`, whole tiles are stored past the
     caches; with `once`, rows of a large A are read but a few times, and asked for a tile ahead.  With an `epilogue`,
     sums that wait for further runs of k stand in the workspace, a band of `band` rows, `band_pitch` elements apart.
+    Of the last panel of B, if it is not whole, tiles multiply the first `edge` columns alone.
     """
 
     dtype: DType
@@ -93,6 +94,7 @@ class GemmPlan:
     epilogue: bool = False
     band: int = 0
     band_pitch: int = 0
+    edge: int = 0
 
     def __post_init__(self) -> None:
         if self.mc % self.mr or self.nc % self.nr or self.nr % self.lanes:
@@ -157,7 +159,7 @@ def plan_gemm(
     once = columns < _OFTEN * nr and (m or _UNKNOWN) * depth * dtype.itemsize > A_BYTES
     plan = GemmPlan(
         dtype, target, lanes, mr, nr, mc, nc, DEPTH, "resident" if resident else "blocked", large and not streams,
-        streams, tasks, a_elements, nc * depth, once=once,
+        streams, tasks, a_elements, nc * depth, once=once, edge=0 if placed or n is None else round_up(n % nr, lanes),
     )  # fmt: skip
     if not epilogue:
         return plan
@@ -204,7 +206,13 @@ def _tile(
 
     def time(tile: tuple[int, int]) -> tuple[float, int]:
         mr, vectors = tile
-        tiles = -(-m // mr) * -(-n // (vectors * lanes))
+        strips, width = -(-m // mr), vectors * lanes
+        packing = strips * depth * _PANEL_STEP if panels else 0.0
+        edge = width if placed else round_up(n % width, lanes)
+        columns = n // width * of_tile(mr, vectors) + (of_tile(mr, edge // lanes) if n % width else 0.0)
+        return strips * columns + packing, -mr * vectors
+
+    def of_tile(mr: int, vectors: int) -> float:
         # Two multiply-adds and two loads a cycle, a latency of four, 20 cycles a tile.  Addresses of rows cost, more
         # where registers do not hold them; rows of three vectors do, as measured.
         step = max(mr * vectors / 2, (mr + vectors) / 2, 4.0) + 0.25 + 0.03 * mr + 0.6 * (vectors == 3)
@@ -212,16 +220,15 @@ def _tile(
             step = max(mr * vectors / 2, (mr + 2 * vectors + 2) / 2, 4.0) + 0.5
         elif not panels:
             step += 0.1 * max(0, mr - _HELD_ROWS)
-        packing = -(-m // mr) * depth * _PANEL_STEP if panels else 0.0
-        return tiles * (step * depth + 20 + mr * vectors + mr * piece) + packing, -mr * vectors
+        return step * depth + 20 + mr * vectors + mr * piece
 
-    return min(_tiles(dtype, target, _PLACED_ROWS if placed else _MOST_ROWS), key=time)
+    return min(_tiles(dtype, target, _PLACED_ROWS if placed else _MOST_ROWS, -(-n // lanes)), key=time)
 
 
-def _tiles(dtype: DType, target: Target, most_rows: int) -> Iterator[tuple[int, int]]:
+def _tiles(dtype: DType, target: Target, most_rows: int, most_vectors: int) -> Iterator[tuple[int, int]]:
     """The tiles whose accumulators, one row of B and one broadcast of A fit the registers."""
     budget = target.vector_registers if dtype.is_float else 12
-    for vectors in (1, 2, 3, 4):
+    for vectors in range(1, max(1, min(4, most_vectors)) + 1):
         for mr in range(1, most_rows + 1):
             if mr * vectors + vectors + 1 <= budget:
                 yield mr, vectors

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from adjit.compiler.llvm.gemm_plan import GemmPlan
 from adjit.compiler.llvm.text import Function, LLType, Module
+from adjit.ir.frozen import changed
 from adjit.ir.types import BOOL, I32
 
 # Programs of products spend most of their time here, so quick code has them at their best (compiler/quick.py).
@@ -110,11 +111,12 @@ def masked_store(function: Function, type: LLType, value: str, pointer: str, mas
     function.line(f"call void {name}({type.llvm} {value}, ptr {pointer}, i32 {align}, {masks} {mask})")
 
 
-def emit_tile(module: Module, plan: GemmPlan) -> str:
+def emit_tile(module: Module, plan: GemmPlan, *, at_edge: bool = False) -> str:
     """`void @...(...)`: one tile of C from rows of A and a panel of B over `%depth` steps of k; its name is returned.
 
     All products of a module with tiles of one kind share the function.  `%rows` x `%columns` is the part of the tile
-    that exists; with `%accumulate` what stands at `%before`, C as a rule, whose columns stand as C's, is added to it.
+    that exists, `at_edge` of the last panel; with `%accumulate` what stands at `%before`, C as a rule, whose columns
+    stand as C's, is added to it.
     `%a_row` and `%a_step` are A's strides from row to row and along k; rows that do not exist are not read.
     """
     parameters = (
@@ -122,6 +124,10 @@ def emit_tile(module: Module, plan: GemmPlan) -> str:
         "i64 %row_stride, i64 %column_stride, i64 %rows, i64 %columns, ptr %before, i64 %before_stride, i1 %accumulate"
     )
     kind = "fetching" if plan.fetches else "streaming" if plan.streams else "tile"
+    pitch = plan.nr
+    if at_edge:
+        kind = f"{kind}.edge{pitch}"
+        plan = changed(plan, nr=plan.edge, nc=plan.edge)
     name = module.shared(f"gemm.{kind}.{plan.mr}x{plan.nr}.{LLType(plan.dtype, plan.lanes).suffix}")
     if module.has(name):
         return name
@@ -137,13 +143,16 @@ def emit_tile(module: Module, plan: GemmPlan) -> str:
         starts.append(f.let(f"select i1 {exists}, i64 {f.let(f'mul nsw i64 %a_row, {i}')}, i64 0"))
 
     def at(k: str) -> tuple[str, str]:
-        places = f.let(f"mul nsw i64 {k}, %a_step"), f.let(f"mul nsw i64 {k}, {plan.nr}")
+        places = f.let(f"mul nsw i64 {k}, %a_step"), f.let(f"mul nsw i64 {k}, {pitch}")
         return offset(f, element, "%a", places[0]), offset(f, element, "%b", places[1])
 
+    masked = at_edge and plan.target.has_masks
     # Panels start at cache lines, and rows of B are whole vectors.
     sums = _sum(f, plan, starts, at, plan.lanes * plan.dtype.itemsize)
     full, partial, done = f.label("full"), f.label("partial"), f.label("done")
-    whole = [f"icmp eq i64 %rows, {plan.mr}", f"icmp eq i64 %columns, {plan.nr}", "icmp eq i64 %column_stride, 1"]
+    whole = [f"icmp eq i64 %rows, {plan.mr}", "icmp eq i64 %column_stride, 1"]
+    if not masked:
+        whole.append(f"icmp eq i64 %columns, {plan.nr}")
     condition = f.let(whole[0])
     for part in whole[1:]:
         condition = f.let(f"and i1 {condition}, {f.let(part)}")
@@ -151,7 +160,7 @@ def emit_tile(module: Module, plan: GemmPlan) -> str:
     f.start(full)
     if plan.streams:
         _stream_whole(f, plan, sums, done)
-    _store_whole(f, plan, sums)
+    _store_whole(f, plan, sums, masked)
     f.jump(done)
     f.start(partial)
     vector = LLType(plan.dtype, plan.lanes)
@@ -274,17 +283,27 @@ def add(f: Function, type: LLType, left: str, right: str) -> str:
     return f.let(f"{'fadd' if type.dtype.is_float else 'add'} {type.llvm} {left}, {right}")
 
 
-def _store_whole(f: Function, plan: GemmPlan, sums: list[str]) -> None:
-    """Put a tile that exists whole into rows of C of unit column stride."""
+def _store_whole(f: Function, plan: GemmPlan, sums: list[str], masked: bool) -> None:
+    """Put a tile whose rows exist, and whose columns do unless `masked`, into rows of C of unit column stride."""
     some = splat(f, LLType(BOOL, plan.lanes), "%accumulate")
-    _store_rows(f, plan, sums, ("%c", "%row_stride"), ("%before", "%before_stride"), some)
+    present: list[str] = []
+    if masked:
+        starts = range(0, plan.nr, plan.lanes)
+        present = [below(f, plan.lanes, f.let(f"sub nsw i64 %columns, {start}")) for start in starts]
+    _store_rows(f, plan, sums, ("%c", "%row_stride"), ("%before", "%before_stride"), some, present)
 
 
 def _store_rows(
-    f: Function, plan: GemmPlan, sums: list[str], to: tuple[str, str], before: tuple[str, str], some: str
-) -> None:
-    """Put the tile's vectors into rows, added to those `before` in the lanes of `some`; both are places and strides."""
+    f: Function, plan: GemmPlan, sums: list[str], to: tuple[str, str], before: tuple[str, str], some: str,
+    present: Sequence[str] = (),
+) -> None:  # fmt: skip
+    """Put the tile's vectors into rows, added to those `before` in the lanes of `some`; both are places and strides.
+
+    `present` are masks of the lanes of a row's vectors that exist, all of them by default.
+    """
     vector = LLType(plan.dtype, plan.lanes)
+    masks = f"<{plan.lanes} x i1>"
+    added = [f.let(f"and {masks} {some}, {mask}") for mask in present] or [some] * (plan.nr // plan.lanes)
     vectors = plan.nr // plan.lanes
     align = plan.dtype.itemsize
     for i in range(plan.mr):
@@ -292,8 +311,12 @@ def _store_rows(
         target, source = rows
         for v in range(vectors):
             place = offset(f, vector.element, target, v * plan.lanes)
-            old = _current(f, vector, offset(f, vector.element, source, v * plan.lanes), some)
-            f.line(f"store {vector.llvm} {add(f, vector, old, sums[i * vectors + v])}, ptr {place}, align {align}")
+            old = _current(f, vector, offset(f, vector.element, source, v * plan.lanes), added[v])
+            value = add(f, vector, old, sums[i * vectors + v])
+            if present:
+                masked_store(f, vector, value, place, present[v])
+            else:
+                f.line(f"store {vector.llvm} {value}, ptr {place}, align {align}")
 
 
 def _stream_whole(f: Function, plan: GemmPlan, sums: list[str], done: str) -> None:
@@ -304,7 +327,8 @@ def _stream_whole(f: Function, plan: GemmPlan, sums: list[str], done: str) -> No
     width = f.let(f"mul nsw i64 %row_stride, {plan.dtype.itemsize}")
     bits = f.let(f"and i64 {f.let(f'or i64 {width}, ' + f.let('ptrtoint ptr %c to i64'))}, {align - 1}")
     past, through = f.label("past"), f.label("through")
-    f.branch(f.let(f"icmp eq i64 {bits}, 0"), past, through)
+    all_exist = f.let(f"icmp eq i64 %columns, {plan.nr}")
+    f.branch(f.let(f"and i1 {all_exist}, {f.let(f'icmp eq i64 {bits}, 0')}"), past, through)
     f.start(past)
     row = "%c"
     for i in range(plan.mr):

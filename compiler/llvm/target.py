@@ -47,6 +47,11 @@ class Target:
         return "+f16c" in self.features.split(",") or self.architecture == "aarch64"
 
     @property
+    def has_masks(self) -> bool:
+        """Whether an instruction stores any lanes of a vector as fast as all."""
+        return self.architecture == "x86_64" and self.vector_bytes == 64
+
+    @property
     def scales(self) -> bool:
         """Whether an instruction multiplies a vector by powers of two."""
         return self.architecture == "x86_64" and self.vector_bytes == 64

@@ -108,3 +108,10 @@ def test_rows_that_are_filled_in_a_loop_of_their_own(rows: int) -> None:
     torch.manual_seed(0)
     x = torch.randn(4, rows, 12)
     torch.testing.assert_close(torch.compile(program)(x), program(x))
+
+
+@pytest.mark.parametrize("terms", [0, 1])
+@pytest.mark.parametrize("columns", [1, 3])
+def test_rows_of_one_term_or_none(terms: int, columns: int) -> None:
+    x, y = torch.ones(2, 5, terms), torch.ones(2, terms, columns)
+    torch.testing.assert_close(torch.compile(torch.matmul)(x, y), torch.full((2, 5, columns), float(terms)))
