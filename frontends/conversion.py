@@ -10,7 +10,7 @@ import numpy as np
 
 from adjit.device import CPU, strided
 from adjit.device import device as as_device
-from adjit.dims import numel_of, shape_of
+from adjit.dims import numel_of, shape_of, wrap_dim
 from adjit.dtypes import dtype as public_dtype
 from adjit.dtypes import public, to_ir
 from adjit.errors import explained
@@ -329,16 +329,12 @@ def cuda(input: Tensor, device: Any = None) -> Tensor:
 # -- what it says of itself -----------------------------------------------------------------------------------------
 def size(input: Tensor, dim: int | None = None) -> Any:
     """The shape, or the size of one axis."""
-    from adjit.dims import wrap_dim
-
     shape = shape_of(input)
     return shape if dim is None else shape[wrap_dim(dim, len(shape))]
 
 
 def stride(input: Tensor, dim: int | None = None) -> Any:
     """Strides in elements."""
-    from adjit.dims import wrap_dim
-
     shape = shape_of(input)
     found = tuple(strides(input))
     if 0 in found and any(isinstance(extent, int) and extent == 0 for extent in shape):
@@ -361,7 +357,8 @@ def dim(input: Tensor) -> int:
 
 def numel(input: Tensor) -> Any:
     """The number of elements."""
-    return numel_of(shape_of(input))
+    array = input._array
+    return numel_of(shape_of(input)) if array is None else array.size
 
 
 def is_contiguous(input: Tensor, memory_format: Any = None) -> bool:

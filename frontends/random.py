@@ -30,7 +30,7 @@ from adjit.ir.primitive import PRIMITIVES, primitive_named
 from adjit.ir.types import BF16, BOOL, F16, F32, F64, I64, DType
 from adjit.promotion import broadcast_shapes, cast_to, spread
 from adjit.python_data import number_of
-from adjit.state import STATE
+from adjit.state import STATE, numbers_are_known
 from adjit.tensor import Tensor
 
 
@@ -334,7 +334,7 @@ def trials(like: Tensor, p: Any, generator: Generator | None) -> Tensor:
 
 def _check_probabilities(input: Tensor) -> None:
     """RuntimeError for a number outside [0, 1]; in a trace, where there are none, nothing is checked."""
-    if STATE.tracer is None and not bool(((input >= 0) & (input <= 1)).all()):
+    if numbers_are_known() and not bool(((input >= 0) & (input <= 1)).all()):
         raise RuntimeError(
             "Expected p_in >= 0 && p_in <= 1 to be true, but got false.  (Could this error message be improved?  If "
             "so, please report an enhancement request to PyTorch.)"
@@ -396,7 +396,7 @@ def _check_distribution(input: Tensor, in_order: bool) -> None:
 
     PyTorch's text depends on whether it draws the samples one after the other.
     """
-    if STATE.tracer is not None or numel_of(shape_of(input)) == 0:
+    if not numbers_are_known() or numel_of(shape_of(input)) == 0:
         return
     if not bool(((input >= 0) & (input < math.inf)).all()):
         if in_order:

@@ -27,7 +27,7 @@ from adjit.positions import (
 from adjit.promotion import broadcast_shapes, spread
 from adjit.python_data import number_of
 from adjit.shaping import expand, part, reshape
-from adjit.state import STATE
+from adjit.state import numbers_are_known
 from adjit.tensor import Tensor
 
 
@@ -262,7 +262,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
             f"{type(value).__name__}), but expected one of:\n * (Tensor mask, Tensor value)\n * (Tensor mask, Number "
             "value)"
         )
-    if isinstance(value, Tensor) and STATE.tracer is None:
+    if isinstance(value, Tensor) and numbers_are_known():
         number_of(value.item(), input._dtype)
     shape = broadcast_shapes(shape_of(input), shape_of(mask))
     operand = value_like(value, input) if isinstance(value, Tensor) else _number(value, input)

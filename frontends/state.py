@@ -38,6 +38,12 @@ class _State(threading.local):
 
 STATE = _State()
 
+
+def numbers_are_known() -> bool:
+    """Whether a function may look at its operands' numbers to check them: in a trace there are none to see."""
+    tracer = STATE.tracer
+    return tracer is None or bool(getattr(tracer, "numbers_are_known", False))
+
 _HERE = __name__.rpartition(".")[0]  # the package whose frames are not the user's
 _BETWEEN = ("copy", "contextlib", "functools", "runpy")  # the standard library, when it calls back
 _USERS = (f"{_HERE}.demo", f"{_HERE}.example")  # programs that come with it

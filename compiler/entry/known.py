@@ -50,7 +50,7 @@ N_TYPES, REFERENCE = 91, 92
 SET_BASE = 94
 # The tables of methods stand from here on.
 TABLES = 96
-METHODS = 224
+METHODS = 448
 KNOWN_WORDS = TABLES + METHODS
 
 # -- a function's table ---------------------------------------------------------------------------------------------
@@ -94,11 +94,12 @@ STRUCTURE = 24
 # What is copied before the program writes to it: a counted list of operands' numbers, or -1, addresses and bytes, or 0.
 # The copies are the last arrays of the results.
 COPIES, COPY_WORDS = 25, 3
-# What the result is where it is a view, or the operand itself, and no program runs; else 0.
-VIEW = 26
+# What the results are where they are views, or the operand itself, and no program runs: a counted list of addresses, or
+# 0.
+VIEWS = 26
 OPERAND_LIST = 27
-# Bits of FLAGS: the GIL is released while the program runs; it needs the signature's memory.
-RELEASE, OWN_MEMORY = 1, 2
+# Bits of FLAGS: the GIL is released while the program runs; it needs the signature's memory; Python serves such calls.
+RELEASE, OWN_MEMORY, BY_PYTHON = 1, 2, 4
 # The most operands of a call, and results of its program; the longest table on the
 # stack, and the most numbers.
 MOST_OPERANDS, MOST_RESULTS, SHORT_TABLE, MOST_NUMBERS = 250, 256, 100, 60
@@ -120,9 +121,10 @@ IS_ANYTHING = 8
 # An input of the program: where it comes from, then the operand's number or an address.
 INPUT_WORDS = 2
 FROM_OPERAND, NUMBER_F32, NUMBER_F64, NUMBER_I64, FROM_ADDRESS, FROM_READER = 0, 1, 2, 3, 4, 5
-# A view: the operand's number; rank (-1 for the operand itself), addresses of the sizes and of the strides in bytes;
-# how far from the operand's data it begins; NumPy's type number, dtype object, type object; what joins the operand's
-# chain; whether it can be written where the operand can.
+# A view: the operand's number; rank (or ITSELF for the operand, DETACHED for a tensor without history), addresses of
+# the sizes and of the strides in bytes; how far from the operand's data it begins; NumPy's type number, dtype object,
+# type object; what joins the operand's chain; whether it can be written where the operand can.
+ITSELF, DETACHED = -1, -2
 VIEW_OPERAND, VIEW_RANK, VIEW_SIZES, VIEW_STRIDES, VIEW_OFFSET = 0, 1, 2, 3, 4
 VIEW_NUMBER, VIEW_DTYPE, VIEW_TYPE, VIEW_CHAIN, VIEW_WRITEABLE = 5, 6, 7, 8, 9
 # A result: dtype object, NumPy's type number, rank, address of the sizes, type object.  Of a large one the rank is
@@ -131,9 +133,10 @@ RESULT_WORDS, POOLED = 5, 255
 # OUTPUTS is a result's plan.  One of an object: kind, number of a result or operand, or the object, and a function that
 # is told of it, or 0.  One of a float, the next of a program's array of numbers: the kind alone; of an array of such
 # numbers: their count, and the words of a result.  One of a node: kind and length, then the plans of its parts; each
-# stands after its key in a dict; for what a function makes of its parts, the function stands after the length.
+# stands after its key in a dict; after the length stands the class of a tuple of another class, or the function that
+# makes something of its parts.
 A_RESULT, AN_OPERAND, AN_OBJECT, A_FLOAT, AN_ARRAY, A_TUPLE, A_LIST, A_DICT, MADE_BY = 0, 1, 2, 3, 4, 5, 6, 7, 8
-# Nodes that only arguments have; after the length of a tuple of another class stands the class.
+# A node that only arguments have, and a tuple of another class.
 A_SLICE, A_SUBTUPLE = 9, 10
 # A result as a Python number: kind, number of the result, what it is.  A view: kind, number of the operand, or -1 and
 # the tensor; the address of its block.
@@ -144,8 +147,8 @@ LONGEST_STRUCTURE, MOST_PARTS = 1024, 60
 STRUCTURE_ROOM, LEAVES_ROOM, PARTS_ROOM = LONGEST_STRUCTURE + 1, MOST_OPERANDS + 1, MOST_PARTS + 1
 
 # -- what a signature records ---------------------------------------------------------------------------------------
-# RECORDING is the address of a count and of as many nodes' templates, in order; the last one made the result.
-MOST_NODES = 16
+# RECORDING is the address of a count and of as many nodes' templates, in order.
+MOST_NODES = 64
 L_OP, L_ATTRIBUTES, L_NAME, L_PULLBACK, L_SEEDED, L_REACHED, L_CUSTOM = 0, 1, 2, 3, 4, 5, 6
 L_INPUTS, L_SAVED, L_REGIONS, L_FULL, L_RESULTS, L_TYPES = 7, 8, 9, 10, 11, 12
 RECORD_LIST = 13

@@ -37,11 +37,13 @@ def entry_text() -> str:
         record,
         results,
         serve,
+        shown,
         trees,
         views,
     )
 
-    parts = (objects, overlap, operands, trees, places, making, record, views, results, serve, backward, numbers)
+    first = (objects, overlap, operands, trees, places, making, record, views, results, shown)
+    parts = (*first, serve, backward, numbers)
     functions = [function for part in parts for function in part.FUNCTIONS]
     text = translate(functions, EXTERNALS, (FUNCTION, COMPILED, BACKWARD, NUMBERS))
     return text + "".join(serve.method_text(number) for number in range(METHODS))

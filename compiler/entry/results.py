@@ -15,6 +15,7 @@ from adjit.compiler.entry.interpreter import (
     PyLong_FromLongLong,
     PyObject_Vectorcall,
     PyTuple_New,
+    PyType_GenericAlloc,
     memcpy,
 )
 from adjit.compiler.entry.known import (
@@ -23,6 +24,7 @@ from adjit.compiler.entry.known import (
     A_LIST,
     A_NUMBER,
     A_RESULT,
+    A_SUBTUPLE,
     A_VIEW,
     AN_ARRAY,
     AN_OBJECT,
@@ -142,7 +144,13 @@ def built(cursor: int) -> int:
         return made_by(cursor, count)
     if kind == A_LIST:
         return built_list(cursor, count)
-    found = PyTuple_New(count)
+    if kind == A_SUBTUPLE:
+        return built_tuple(cursor, count, PyType_GenericAlloc(next_word(cursor), count))
+    return built_tuple(cursor, count, PyTuple_New(count))
+
+
+def built_tuple(cursor: int, count: int, found: int) -> int:
+    """A new tuple, which may be 0, filled with the next objects."""
     if found != 0 and not all_built(cursor, count, found + ITEMS):
         Py_DecRef(found)
         return 0
@@ -215,6 +223,6 @@ def returned(signature: int, operands: int, tensors: int) -> int:
 
 
 FUNCTIONS = (
-    told, chosen, array_of_numbers, next_word, number_made, view_made, built, built_list, built_dict, made_by,
-    all_built, returned,
+    told, chosen, array_of_numbers, next_word, number_made, view_made, built, built_tuple, built_list, built_dict,
+    made_by, all_built, returned,
 )  # fmt: skip

@@ -22,6 +22,7 @@ from adjit.compiler.entry.known import (
     ARENA,
     ARRAY,
     BUSY,
+    BY_PYTHON,
     C_CALL,
     C_TABLE,
     COPIES,
@@ -62,7 +63,7 @@ from adjit.compiler.entry.known import (
     T_MEMORY,
     TABLES,
     TENSORS,
-    VIEW,
+    VIEWS,
     WORKSPACE,
     WRITES,
     WRITTEN,
@@ -75,8 +76,8 @@ from adjit.compiler.entry.overlap import may_be_written, stand_clear
 from adjit.compiler.entry.places import lifted
 from adjit.compiler.entry.record import record
 from adjit.compiler.entry.results import returned
+from adjit.compiler.entry.shown import views_served
 from adjit.compiler.entry.trees import any_nodes, arguments_taken_apart, mixed_words
-from adjit.compiler.entry.views import view_served
 from adjit.compiler.llvm.words import KNOWN, known, room, run, set_word, word
 from adjit.runtime.layout import DATA, TYPE
 
@@ -262,8 +263,10 @@ def served(table: int, operands: int, count: int, names: int, words: int) -> int
     signature = fitting(table, operands, count, needs, names, words)
     if signature == 0:
         return UNKNOWN
-    if word(signature + 8 * VIEW) != 0:
-        found = view_served(signature, operands, needs)
+    if word(signature + 8 * FLAGS) & BY_PYTHON:
+        return PLAIN
+    if word(signature + 8 * VIEWS) != 0:
+        found = views_served(signature, operands, needs)
         if found == -1:
             return PLAIN
         return found

@@ -1,4 +1,4 @@
-"""Word functions whose result is a view of an operand: another array on its data, around which a tensor stands."""
+"""Word functions that make tensors on other tensors' memory: views, and tensors without history."""
 
 from __future__ import annotations
 
@@ -8,22 +8,19 @@ from adjit.compiler.entry.known import (
     EMPTY,
     NEW_ARRAY,
     NONE,
-    RECORDING,
     SET_BASE,
     T_ARRAY,
     T_BASE,
     T_CHAIN,
+    T_DTYPE,
     T_HISTORY,
     T_MEMORY,
-    T_REQUIRES,
     T_SEEN,
-    TRUE,
-    VIEW,
+    T_TYPE,
     VIEW_CHAIN,
     VIEW_DTYPE,
     VIEW_NUMBER,
     VIEW_OFFSET,
-    VIEW_OPERAND,
     VIEW_RANK,
     VIEW_SIZES,
     VIEW_STRIDES,
@@ -31,9 +28,7 @@ from adjit.compiler.entry.known import (
     VIEW_WRITEABLE,
 )
 from adjit.compiler.entry.making import new_tensor, replace
-from adjit.compiler.entry.objects import in_order
-from adjit.compiler.entry.record import record
-from adjit.compiler.llvm.words import half, invoke, known, room, set_word, word
+from adjit.compiler.llvm.words import half, invoke, known, word
 from adjit.runtime.layout import DATA, FLAGS, WRITEABLE
 
 # The bits of a C int.
@@ -102,24 +97,19 @@ def view_of(view: int, tensor: int) -> int:
     return made
 
 
-def view_served(signature: int, operands: int, needs: int) -> int:
-    """The view that a call gives, a new reference; -1 where Python must make it, 0 for an error."""
-    tensors = room(1)
-    view = word(signature + 8 * VIEW)
-    tensor = word(operands + 8 * word(view + 8 * VIEW_OPERAND))
-    if not in_order(word(tensor + known(T_ARRAY))):
-        return -1
-    if word(view + 8 * VIEW_RANK) < 0:
-        Py_IncRef(tensor)
-        return tensor
-    if needs == 0 and word(tensor + known(T_REQUIRES)) == known(TRUE):  # Python notes that it was not recorded
-        return -1
-    made = view_of(view, tensor)
-    set_word(tensors, made)
-    if made != 0 and word(signature + 8 * RECORDING) != 0 and not record(signature, operands, tensors, tensors):
-        Py_DecRef(made)
-        return 0
+def detached(tensor: int) -> int:
+    """A tensor on the same memory without history, as `adjit.autograd.record.detach` makes it; 0 with an error set."""
+    array = word(tensor + known(T_ARRAY))
+    memory = word(tensor + known(T_MEMORY))
+    Py_IncRef(array)
+    Py_IncRef(memory)
+    made = new_tensor(word(tensor + known(T_DTYPE)), word(tensor + known(T_TYPE)), array, memory)
+    if made == 0:
+        Py_DecRef(array)
+        Py_DecRef(memory)
+    else:
+        replace(made + known(T_CHAIN), word(tensor + known(T_CHAIN)))
     return made
 
 
-FUNCTIONS = (array_view, chain_of, view_of, view_served)
+FUNCTIONS = (array_view, chain_of, view_of, detached)

@@ -131,7 +131,7 @@ def _signature(entry: Entry, call: Call, operands: Operands, result: Any) -> Sig
     results = [TensorType(v.dtype, shape) for v, (shape, _) in zip(values, native.results, strict=True)]
     needs = operands.needs() if STATE.recording else 0
     signature = Signature(
-        wanted, needs + k.IN_RECORDING * STATE.recording, executable, inputs, plan, shapes, results,
+        wanted, needs + k.IN_RECORDING * STATE.recording, executable, plan, inputs, shapes, results,
         work_of(entry.graph, sizes), None, guards.block(), _apart(entry),
         kept=[guards.kept, guards.checks, entry.memories, outcome.kept],
     )  # fmt: skip
@@ -187,7 +187,7 @@ def _recorded_signature(entry: Entry, call: Call, operands: Operands, result: An
     if recorded is None:
         return None
     signature = Signature(
-        wanted, operands.needs() + k.IN_RECORDING, executable, inputs, plan, shapes, types,
+        wanted, operands.needs() + k.IN_RECORDING, executable, plan, inputs, shapes, types,
         work_of(entry.graph, sizes), recorded, guards.block(), _apart(entry),
         tensors=len(shown), kept=[guards.kept, guards.checks, entry.memories, outcome.kept, templates],
     )  # fmt: skip

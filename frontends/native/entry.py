@@ -190,8 +190,8 @@ def _in_order(array: np.ndarray) -> np.ndarray:
 def documented(name: str, function: Callable[..., Any]) -> str:
     """A builtin's text: the signature in the form that CPython reads, then the function's own."""
     text = function.__doc__ if isinstance(function, FunctionType) else None
-    while hasattr(function, "__wrapped__"):
-        function = function.__wrapped__
+    while isinstance(getattr(function, "__wrapped__", None), FunctionType):
+        function = function.__wrapped__  # type: ignore[attr-defined]
     return f"{name}({', '.join(_parameters(function))})\n--\n\n{text or ''}"
 
 

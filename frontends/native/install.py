@@ -10,6 +10,7 @@ from typing import Any
 
 from adjit import surface
 from adjit.autograd import engine
+from adjit.inplace import IN_PLACE
 from adjit.native.entry import Entry, documented, native_entry
 from adjit.native.operation import Operation
 from adjit.native.plans import Plans
@@ -19,27 +20,46 @@ from adjit.tensor import Tensor
 # Numbers beside a tensor are only ever operands of the one primitive.
 _FREE = ("add", "sub", "mul", "div", "lt", "le", "gt", "ge", "eq")
 _OTHERS = (
-    "abs", "acos", "acosh", "addcdiv", "addcmul", "addmm", "all", "amax", "amin", "any", "argmax", "argmin", "asin",
-    "asinh", "atan", "atan2", "atanh", "baddbmm", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "bmm",
-    "ceil", "clamp", "clamp_max", "clamp_min", "clip", "clone", "copysign", "cos", "cosh", "cross", "cumprod", "cumsum",
-    "diag", "divide", "dot", "erf", "erfc", "exp", "exp2", "expm1", "flip", "floor", "floor_divide",
-    "fmax", "fmin", "fmod", "frac", "full_like", "gather", "greater", "greater_equal", "hypot", "index_select", "inner",
-    "isfinite", "isinf", "isnan", "lerp", "less", "less_equal", "log", "log10", "log1p", "log2", "log_softmax",
-    "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "masked_fill", "matmul",
-    "maximum", "mean", "minimum", "mm", "multiply", "mv", "nan_to_num", "ne", "neg", "negative", "norm", "outer", "pow",
-    "prod", "reciprocal", "relu", "remainder", "repeat", "roll", "round", "rsqrt", "scatter_add", "sigmoid", "sign",
-    "sin", "sinh", "softmax", "sqrt", "square", "std", "subtract", "sum", "take_along_dim", "tan", "tanh", "trace",
-    "tril", "triu", "true_divide", "trunc", "var", "where", "xlogy",
+    "abs", "absolute", "acos", "acosh", "addcdiv", "addcmul", "addmm", "addmv", "addr", "all", "amax", "amin",
+    "aminmax", "angle", "any", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax",
+    "argmin", "argsort", "asin", "asinh", "atan", "atan2", "atanh", "baddbmm", "bitwise_and",
+    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm",
+    "bool", "bucketize", "cdist", "ceil", "celu", "chain_matmul", "clamp", "clamp_max", "clamp_min", "clip",
+    "clone", "copysign", "corrcoef", "cos", "cosh", "cosine_similarity", "count_nonzero", "cov", "cross", "cummax",
+    "cummin", "cumprod", "cumsum", "cumulative_trapezoid", "deg2rad", "det", "diag", "diag_embed", "diagflat",
+    "diff", "digamma", "dist", "divide", "dot", "erf", "erfc", "erfinv", "exp", "exp2", "expm1", "fix", "flip",
+    "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "frexp",
+    "full_like", "gather", "gcd", "greater", "greater_equal", "half", "hardshrink", "heaviside", "hypot",
+    "i0", "index_add", "index_copy", "index_fill", "index_put", "index_select", "inner", "inverse", "isclose",
+    "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "isreal", "kron", "kthvalue", "lcm", "ldexp",
+    "lerp", "less", "less_equal", "lgamma", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp",
+    "logcumsumexp", "logdet", "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "logsumexp",
+    "masked_fill", "matmul", "matrix_power", "max", "maximum", "mean", "median", "min", "minimum",
+    "mm", "mode", "msort", "multiply", "mv", "nan_to_num", "nanmean", "nansum", "ne", "neg", "negative",
+    "nextafter", "norm", "not_equal", "outer", "pairwise_distance", "pdist", "positive", "pow", "prelu", "prod",
+    "quantile", "rad2deg", "reciprocal", "relu", "remainder", "renorm", "repeat", "repeat_interleave", "roll",
+    "rot90", "round", "rsqrt", "rsub", "scatter", "scatter_add", "scatter_reduce", "searchsorted", "sgn", "sigmoid",
+    "sign", "signbit", "sin", "sinc", "sinh", "slogdet", "softmax", "sort", "sqrt", "square", "std", "std_mean",
+    "subtract", "sum", "swapdims", "take", "take_along_dim", "tan", "tanh", "tensordot", "tile", "topk", "trace",
+    "trapezoid", "tril", "tril_indices", "triu", "triu_indices", "true_divide", "trunc", "unfold", "vander", "var",
+    "var_mean", "vdot", "where", "xlogy",
 )  # fmt: skip
 # Views, and what may give its operand back.
 _VIEWS = (
-    "contiguous", "diagonal", "double", "expand", "expand_as", "flatten", "float", "int", "long", "movedim", "narrow",
-    "permute", "reshape", "select", "squeeze", "swapaxes", "t", "to", "transpose", "type_as", "unflatten", "unsqueeze",
-    "view", "view_as",
+    "adjoint", "as_strided", "atleast_1d", "atleast_2d", "bool", "broadcast_to", "byte", "char", "chunk",
+    "contiguous", "detach", "diagonal", "double", "dsplit", "expand", "expand_as", "flatten", "float", "half",
+    "hsplit", "int", "long", "moveaxis", "movedim", "narrow", "permute", "ravel", "reshape", "select", "short",
+    "split", "split_with_sizes", "squeeze", "swapaxes", "swapdims", "t", "tensor_split", "to", "transpose",
+    "type_as", "unbind", "unflatten", "unfold", "unsqueeze", "view", "view_as", "vsplit",
 )  # fmt: skip
-_PROPERTIES = ("T", "mT")
+_PROPERTIES = (
+    "H", "T", "mH", "mT",
+)  # fmt: skip
 # Of the namespace alone.
-_OF_NAMESPACE = ("cat", "concat", "einsum", "hstack", "stack", "vstack")
+_OF_NAMESPACE = (
+    "addmm", "broadcast_tensors", "cartesian_prod", "cat", "column_stack", "concat", "concatenate", "dstack",
+    "einsum", "hstack", "lerp", "meshgrid", "row_stack", "stack", "vstack",
+)  # fmt: skip
 _OPERATORS = (
     "__add__", "__sub__", "__mul__", "__truediv__", "__radd__", "__rsub__", "__rmul__", "__lt__", "__le__", "__gt__",
     "__ge__", "__eq__", "__ne__", "__pow__", "__rpow__", "__rtruediv__", "__matmul__", "__neg__", "__abs__",
@@ -51,15 +71,23 @@ _FREE_OPERATORS = (
 )  # fmt: skip
 # In place: the functional form, written to the first operand.
 _IN_PLACE = (
-    "add_", "sub_", "mul_", "div_", "addcmul_", "addcdiv_", "clamp_", "copy_", "exp_", "lerp_", "neg_", "pow_", "relu_",
-    "sigmoid_", "sqrt_", "tanh_", "__iadd__", "__isub__", "__imul__", "__itruediv__",
+    *(f"{name}_" for name in IN_PLACE), "copy_", "fill_", "masked_fill_", "zero_",
+    "__iadd__", "__isub__", "__imul__", "__itruediv__",
 )  # fmt: skip
 _FREE_IN_PLACE = ("add_", "sub_", "mul_", "div_", "__iadd__", "__isub__", "__imul__", "__itruediv__")
 _OF_NN = (
-    "avg_pool2d", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d", "conv2d", "cross_entropy",
-    "elu", "embedding", "gelu", "huber_loss", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax",
-    "logsigmoid", "max_pool2d", "mse_loss", "nll_loss", "normalize", "relu", "relu6", "rms_norm", "sigmoid", "silu",
-    "smooth_l1_loss", "softmax", "softplus", "tanh",
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
+    "batch_norm", "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu", "channel_shuffle",
+    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "cosine_embedding_loss",
+    "cosine_similarity", "cross_entropy", "elu", "embedding", "fold",
+    "gaussian_nll_loss", "gelu", "glu", "group_norm", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
+    "hinge_embedding_loss", "huber_loss", "instance_norm", "interpolate", "kl_div", "l1_loss", "layer_norm",
+    "leaky_relu", "linear", "local_response_norm", "log_softmax", "logsigmoid", "lp_pool2d", "margin_ranking_loss",
+    "max_pool1d", "max_pool2d", "max_pool3d", "mish", "mse_loss", "multi_margin_loss", "multilabel_margin_loss",
+    "multilabel_soft_margin_loss", "nll_loss", "normalize", "one_hot", "pad", "pairwise_distance", "pixel_shuffle",
+    "pixel_unshuffle", "poisson_nll_loss", "prelu", "relu", "relu6", "rms_norm", "scaled_dot_product_attention",
+    "selu", "sigmoid", "silu", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink",
+    "softsign", "tanh", "tanhshrink", "threshold", "triplet_margin_loss", "unfold", "upsample",
 )  # fmt: skip
 
 _installed: dict[str, Operation] = {}

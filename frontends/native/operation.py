@@ -8,7 +8,6 @@ same kind need no Python.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,11 +20,12 @@ from adjit.native.entry import Entry, address, mixed
 from adjit.native.program import Watched, number_array
 from adjit.native.signature import UNSERVED, Signature, is_readable, number_input, operand_for, work_of
 from adjit.native.structure import leaves_of, with_leaves
-from adjit.native.view_words import view_block
+from adjit.native.view_words import view_blocks
 from adjit.native.watching import Step, example, watch
 from adjit.runtime.executable import Executable
 from adjit.state import STATE
 from adjit.tensor import Tensor
+from adjit.trees import flatten
 
 # The most signatures of one operation; calls of further kinds stay with Python.
 _LIMIT = 512
@@ -56,7 +56,7 @@ class Operation:
         result = self.plain(names, *operands)
         words, leaves = leaves_of(operands, names)
         key = _kind(leaves, id(names) if words is None else tuple(words), free=self.free)
-        if key is not None and len(self._signatures) < _LIMIT:
+        if key is not None and len(leaves) <= k.MOST_MARKED and len(self._signatures) < _LIMIT:
             if len(self._seen) >= 4 * _LIMIT:
                 self._seen.clear()
             self._seen[key] = count = self._seen.get(key, 0) + 1
@@ -82,70 +82,85 @@ class Operation:
         `compiled` allows it a program of its own.
         """
         examples = tuple(example(x) for x in operands)
+        given = sum((isinstance(x, Tensor) and x.requires_grad) << i for i, x in enumerate(examples))
+        needs = given if STATE.recording else 0
+        fixed = not self.free or bool(needs)
+        signature = self._signature(arguments, names, examples, needs, fixed=fixed, compiled=compiled)
+        if signature is None:
+            if not compiled or not fixed or needs != given:  # to a signature, what needs no gradient is alike
+                return
+            signature = Signature([operand_for(x, fixed=True) for x in operands], needs, None, by_python=True)
+        signature.structure, signature.names = structure, names if structure is None else None
+        signature.kept.append(names)
+        words = signature.words()
+        if words is not None:
+            put_into(self.table, words, operands, needs, fixed=fixed)
+            self._signatures.append((signature, words))
+
+    def _signature(
+        self,
+        arguments: tuple[Any, ...],
+        names: tuple[str, ...] | None,
+        examples: tuple[Any, ...],
+        needs: int,
+        *,
+        fixed: bool,
+        compiled: bool,
+    ) -> Signature | None:
+        """The signature of calls like this one, with these leaves as examples; None where Python serves them."""
         rest = iter(examples)
         given = [with_leaves(argument, rest) for argument in arguments]
         split = len(given) - (0 if names is None else len(names))
         named = dict(zip(names or (), given[split:], strict=True))
         found = watch(self.function, given[:split], named, in_place=self.in_place)
         if found is None:
-            return
-        watched = Watched(examples, *found)
-        view = None if self.in_place else view_block(watched)
-        if view is None and not _is_servable(watched):
-            return
-        needs = sum((isinstance(x, Tensor) and x.requires_grad) << i for i, x in enumerate(examples))
-        needs = needs if STATE.recording else 0
+            return None
+        steps, result = found
+        results, structure = flatten(result)
+        watched = Watched(examples, steps, results, structure)
+        views = [] if self.in_place else view_blocks(watched)
+        if not views and not _is_servable(watched):
+            return None
         recorded = None
-        if self.in_place and not _fits_in(watched.result, examples[0]):
-            return
+        if self.in_place and not _fits_in(result, examples[0]):
+            return None
         if self.in_place and needs:
-            return  # the target's history changes, and that of its views
-        if watched.steps and watched.result.requires_grad:
+            return None  # the target's history changes, and that of its views
+        if any(tensor.requires_grad for tensor in results) and steps:
             recorded = watched.recorded()
             if recorded is None:
-                return
-        fixed = not self.free or bool(needs)
-        if view is not None:
-            wanted = [operand_for(x, fixed=True) for x in operands]
-            signature = Signature(
-                wanted, needs, None, [], (), (), (), 0, recorded, names=names if structure is None else None,
-                structure=structure, view=view, kept=[watched.kept, names],
-            )  # fmt: skip
-            if fixed and (STATE.recording or not any(isinstance(x, Tensor) and x.requires_grad for x in examples)):
-                self._add(signature, operands, needs, fixed=True)
-            return
+                return None
+        plan = [k.AN_OPERAND, 0, 0] if self.in_place else watched.plan()
+        if plan is None:
+            return None
+        if views:
+            if not fixed:
+                return None
+            wanted = [operand_for(x, fixed=True) for x in examples]
+            return Signature(wanted, needs, None, plan, recorded=recorded, views=views, kept=[watched.kept])
         try:
             made = _kernel(watched, fixed=fixed)
             loose = made is not None and not fixed  # a kernel takes any number
             if made is None and compiled:
                 made = _program(watched)
         except CompileError:
-            return
+            return None
         if made is None:
-            return
+            return None
         executable, inputs, shapes, work = made
-        wanted = [operand_for(x, fixed=not loose) for x in operands]
-        results = [watched.result._tensor_type, *(type for _, type in watched.extra)]
-        output = (k.AN_OPERAND, 0, 0) if self.in_place else (k.A_RESULT, 0, 0)
-        signature = Signature(
-            wanted, needs, executable, inputs, output, shapes, results, work, recorded,
-            names=names if structure is None else None, structure=structure,
-            tensors=0 if self.in_place else 1, writes=self._writes(watched), kept=[watched.kept, names],
+        wanted = [operand_for(x, fixed=not loose) for x in examples]
+        types = [*(tensor._tensor_type for tensor in results), *(type for _, type in watched.extra)]
+        return Signature(
+            wanted, needs, executable, plan, inputs, shapes, types, work, recorded,
+            tensors=0 if self.in_place else len(results), writes=self._writes(watched), kept=[watched.kept],
         )  # fmt: skip
-        self._add(signature, operands, needs, fixed=fixed)
-
-    def _add(self, signature: Signature, operands: tuple[Any, ...], needs: int, *, fixed: bool) -> None:
-        words = signature.words()
-        if words is not None:
-            put_into(self.table, words, operands, needs, fixed=fixed)
-            self._signatures.append((signature, words))
 
     def _writes(self, watched: Watched) -> int:
         """How the result comes into the first operand: straight from a kernel that goes element by element."""
         if not self.in_place:
             return 0
         (step, *rest) = watched.steps
-        straight = not rest and step.op.family == "scalar" and watched.result._dtype.is_float
+        straight = not rest and step.op.family == "scalar" and watched.results[0]._dtype.is_float
         return k.STRAIGHT if straight else k.AFTERWARDS
 
 
@@ -157,21 +172,21 @@ Made = tuple[Executable, list[tuple[int, int]], tuple[tuple[int, ...], ...], int
 
 
 def _is_servable(watched: Watched) -> bool:
-    """Whether the native entry can make the call's result."""
-    result = watched.result
-    if not watched.steps or result._base is not None or result._dtype in UNSERVED:
+    """Whether the native entry can make the call's results: new tensors, each another one."""
+    results = watched.results
+    if not watched.steps or len({id(result._array) for result in results}) < len(results):
         return False
-    if watched.position(result) is not None:
+    if any(r._base is not None or r._dtype in UNSERVED or watched.position(r) is not None for r in results):
         return False
     # Which float an integer becomes is a setting that may change.
     tensors = [x for x in watched.operands if isinstance(x, Tensor)]
-    return not result._dtype.is_float or any(x._dtype.is_float for x in tensors)
+    return any(x._dtype.is_float for x in tensors) or not any(result._dtype.is_float for result in results)
 
 
 def _kernel(watched: Watched, *, fixed: bool) -> Made | None:
     """The kernel of the only step, which serves all sizes and numbers; None for more steps, or a composite."""
     (step, *rest) = watched.steps
-    if rest or step.op.name == "call" or watched.extra or step.result is not watched.result:
+    if rest or step.op.name == "call" or watched.extra or [*map(id, step.results)] != [*map(id, watched.results)]:
         return None
     inputs: list[tuple[int, int]] = []
     arrays: list[np.ndarray] = []
@@ -193,8 +208,8 @@ def _kernel(watched: Watched, *, fixed: bool) -> Made | None:
         inputs.append(source)
         arrays.append(array)
     executable, shapes = program_of(step.op, arrays, step.attributes)
-    assert watched.result._array is not None
-    work = max(prod(watched.result._array.shape), *(array.size for array in arrays))
+    made = [result._array.size for result in watched.results if result._array is not None]
+    work = max(*made, *(array.size for array in arrays))
     return executable, inputs, shapes, work * (32 if step.op.name == "dot" else 1)
 
 

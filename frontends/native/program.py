@@ -4,38 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from adjit.autograd.record import Record
+from adjit.compiler.entry import known as k
 from adjit.composite import derivative_of
 from adjit.dispatch import _number
 from adjit.ir.builder import Builder, literal_dtype
 from adjit.ir.frozen import record
 from adjit.ir.graph import Graph, Value
 from adjit.ir.types import DType, TensorType
+from adjit.native.structure import plan_of
 from adjit.native.templates import Templates, node_of
 from adjit.native.watching import Step
 from adjit.tensor import Tensor
+from adjit.views import several
 
 
 @record
 class Watched:
-    """A call that was watched on examples: its operands, its steps, its result.
+    """A call that was watched on examples: its operands, its steps, its results and their structure.
 
-    `arrays` finds the program's result for an array, by identity: the call's result first, then what is saved.
+    `extra` are arrays that are saved, which become further results of the program.
     """
 
     operands: tuple[Any, ...]
     steps: list[Step]
-    result: Tensor
+    results: list[Tensor]
+    structure: Any
     kept: list[Any] = field(default_factory=list)
     extra: list[tuple[np.ndarray, TensorType]] = field(default_factory=list)
 
     def position(self, value: Any) -> int | None:
         """Which operand of the call an object is."""
         return next((i for i, x in enumerate(self.operands) if x is value), None)
+
+    def plan(self) -> list[int] | None:
+        """The plan of what the call returns; None for nodes that only Python puts together."""
+        plan = plan_of(self.structure, [(k.A_RESULT, number, 0) for number in range(len(self.results))], self.kept)
+        several = self.results[0].__dict__.get("_several")
+        if several is None or plan is None:
+            return plan
+        self.kept.append(partial(_marked, several.rpartition(" of ")[2]))
+        return [k.MADE_BY, 1, id(self.kept[-1]), *plan]
 
     # -- the program ------------------------------------------------------------------------------------------------
     def graph(self) -> tuple[Graph, list[int]] | None:
@@ -50,17 +64,19 @@ class Watched:
             found = self._emit(builder, step, values)
             if found is None:
                 return None
-            results = step.result if isinstance(step.result, tuple) else (step.result,)
-            for tensor, value in zip(results, found, strict=False):
+            for tensor, value in zip(step.results, found, strict=False):
                 values[id(tensor)] = arrays[id(tensor._array)] = value
-            arrays.update(self._residuals(step, found[len(results) :]))
-        outputs = [arrays.get(id(self.result._array)), *(arrays.get(id(array)) for array, _ in self.extra)]
+            arrays.update(self._residuals(step, found[len(step.results) :]))
+        wanted = [*(tensor._array for tensor in self.results), *(array for array, _ in self.extra)]
+        outputs = [arrays.get(id(array)) for array in wanted]
         if any(value is None for value in outputs):
             return None
         graph.outputs = tuple(outputs)  # type: ignore[arg-type]
         return graph, positions
 
     def _emit(self, builder: Builder, step: Step, values: dict[int, Value]) -> tuple[Value, ...] | None:
+        if step.op.name == "const":
+            return (builder.constant(step.attributes["value"], step.attributes["dtype"]),)
         operands: list[Value] = []
         for x in step.operands:
             if isinstance(x, Tensor):
@@ -94,10 +110,15 @@ class Watched:
         nodes = [node for node in map(node_of, self.steps) if node is not None]
         if any(node.attached.custom is not None for node in nodes):  # type: ignore[attr-defined]
             return None
-        templates = Templates(self.operands, [self.result], self.steps)
+        templates = Templates(self.operands, self.results, self.steps)
         found = templates.block(nodes)
         self.extra, self.kept = templates.extra, [*self.kept, templates]
         return found
+
+
+def _marked(name: str, pieces: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Views that one function made together."""
+    return several(pieces, name)
 
 
 def number_array(step: Step, x: Any) -> np.ndarray:

@@ -86,12 +86,12 @@ class Signature:
 
     operands: list[Operand]
     needs: int
-    executable: Executable | None  # None for a view
-    inputs: list[tuple[int, int]]
-    plan: Sequence[int]  # of what a call returns
-    shapes: tuple[tuple[int, ...], ...]
-    results: Sequence[TensorType]
-    work: int
+    executable: Executable | None  # None for views, and for what Python serves
+    plan: Sequence[int] = ()  # of what a call returns
+    inputs: Sequence[tuple[int, int]] = ()
+    shapes: tuple[tuple[int, ...], ...] = ()
+    results: Sequence[TensorType] = ()
+    work: int = 0
     recorded: np.ndarray | None = None
     guards: np.ndarray | None = None
     apart: np.ndarray | None = None
@@ -102,7 +102,8 @@ class Signature:
     written: np.ndarray | None = None
     gradients: np.ndarray | None = None
     copies: Sequence[Copy] = ()  # of what the backward pass takes as it was before the call
-    view: np.ndarray | None = None
+    views: Sequence[np.ndarray] = ()
+    by_python: bool = False
     kept: list[Any] = field(default_factory=list)
 
     def words(self) -> np.ndarray | None:
@@ -118,14 +119,14 @@ class Signature:
         head[k.OPERANDS], head[k.NEEDS] = len(self.operands), self.needs
         head[k.MAIN], head[k.SIZES] = call.main, address(sizes)
         head[k.WORKSPACE], head[k.ARENA] = workspace, arena
-        head[k.FLAGS] = k.RELEASE * (self.work >= RELEASED_WORK) + k.OWN_MEMORY * own
+        head[k.FLAGS] = k.RELEASE * (self.work >= RELEASED_WORK) + k.OWN_MEMORY * own + k.BY_PYTHON * self.by_python
         head[k.LONG_TABLE] = self._list([0] * call.entries) if long else 0
         head[k.INPUTS], head[k.INPUT_LIST] = len(self.inputs), self._list(w for pair in self.inputs for w in pair)
         new = 0 if self.writes == k.STRAIGHT else len(self.results)
         made = [*call.results, *((copy.shape, copy.storage) for copy in self.copies)]
         head[k.RESULTS], head[k.RESULT_LIST] = new, self._list(self._result_words(made))
         spans = [word for copy in self.copies for word in (copy.operand, copy.address, copy.nbytes)]
-        head[k.VIEW] = 0 if self.view is None else address(self.view)
+        head[k.VIEWS] = self._list([len(self.views), *map(address, self.views)]) if self.views else 0
         head[k.COPIES] = self._list([len(self.copies), *spans]) if self.copies else 0
         head[k.WRITES] = self.writes
         head[k.WRITTEN] = 0 if self.written is None else address(self.written)
@@ -145,7 +146,7 @@ class Signature:
             tail += [operand.kind, operand.what, operand.storage, len(operand.dims), dims]
             tail += [operand.requires_grad, operand.leaf, operand.nbytes, operand.gradient, operand.in_order]
         self.kept += [self.executable, sizes, self.operands, self.results, self.recorded, self.guards, self.apart]
-        self.kept += [self.names, self.written, self.gradients, self.copies, self.view]
+        self.kept += [self.names, self.written, self.gradients, self.copies, self.views]
         return np.concatenate([head, np.array(tail, np.uint64)])
 
     def _list(self, words: Any) -> int:

@@ -43,13 +43,13 @@ class Templates:
         self._kept: list[Any] = []
 
     def block(self, nodes: Sequence[Node]) -> np.ndarray | None:
-        """The templates of nodes in order, the last of which has the results; None for nodes that only Python makes."""
+        """The templates of nodes in order, which have the results; None for nodes that only Python makes."""
         if not nodes or len(nodes) > k.MOST_NODES:
             return None
-        last = [r for r in self.results if r.requires_grad]
-        if any(tensor._value is None or tensor._value.node is not nodes[-1] for tensor in last):
+        wanted = [r._value for r in self.results if r.requires_grad]
+        if any(value is None or value.node not in nodes for value in wanted):
             return None
-        outputs = {node.outputs[0]: number for number, node in enumerate(nodes)}
+        outputs = {node.outputs[0]: number for number, node in enumerate(nodes) if len(node.outputs) == 1}
         templates = []
         for node in nodes:
             words = self._template(node, outputs)
@@ -64,11 +64,14 @@ class Templates:
     def _template(self, node: Node, outputs: dict[Value, int]) -> np.ndarray | None:
         entry = node.attached
         assert isinstance(entry, Record) and isinstance(node, Recorded)
-        if entry.hooks or entry.fault is not None or node.regions or (len(node.types) > 1 and len(outputs) > 1):
+        if entry.hooks or entry.fault is not None or node.regions:
             return None
         inputs: list[int] = [len(node.inputs)]
         for value in node.inputs:
-            inputs += self._input(value, outputs)
+            found = self._input(value, outputs)
+            if found is None:
+                return None
+            inputs += found
         lists = [self._saved(node, items) for items in (entry.saved, entry.full)]
         if any(found is None for found in lists):
             return None
@@ -90,7 +93,7 @@ class Templates:
             words += [id(type), next((number for number, found in enumerate(has) if found), -1)]
         return words
 
-    def _input(self, value: Value, outputs: dict[Value, int]) -> list[int]:
+    def _input(self, value: Value, outputs: dict[Value, int]) -> list[int] | None:
         self._kept.append(value.type)
         if value.constant is not None:
             self._kept.append(value)
@@ -103,7 +106,7 @@ class Templates:
         for tensor in self.captured:
             if tensor._value is value:
                 return [k.WANTED if tensor.requires_grad else k.CAPTURED, id(tensor), id(value.type)]
-        return [k.A_FRESH_VALUE, 0, id(value.type)]
+        return None if value.node is not None else [k.A_FRESH_VALUE, 0, id(value.type)]
 
     def _saved(self, node: Recorded, items: Sequence[Saved]) -> np.ndarray | None:
         words: list[int] = [len(items)]
@@ -155,7 +158,8 @@ class Templates:
     def _view(self, array: np.ndarray) -> tuple[int, list[Callable[..., Any]]] | None:
         """The operand that an array is a view of, and the functions that made it so."""
         for step in self.steps:
-            if isinstance(step.result, Tensor) and step.result._array is array and step.result._base is not None:
+            (result, *rest) = step.results
+            if not rest and result._array is array and result._base is not None:
                 (source,) = step.operands
                 maker = partial(step.op.reference, **step.attributes)
                 position = next((i for i, x in enumerate(self.operands) if x is source), None)
@@ -173,10 +177,8 @@ class Templates:
 
 def node_of(step: Step) -> Node | None:
     """The node that a step recorded."""
-    result = step.result
-    if not isinstance(result, Tensor) or not result.requires_grad or result._value is None:
-        return None
-    node = result._value.node
+    values = [result._value for result in step.results if result.requires_grad]
+    node = values[0].node if values and values[0] is not None else None
     return node if node is not None and isinstance(node.attached, Record) else None
 
 

@@ -1,4 +1,4 @@
-"""What a call gives that is a view of an operand, or the operand itself, as words."""
+"""What a call gives that shows its operands' memory, as words."""
 
 from __future__ import annotations
 
@@ -15,16 +15,28 @@ from adjit.tensor import Tensor
 _WORDS = k.VIEW_WRITEABLE + 1
 
 
-def view_block(watched: Watched) -> np.ndarray | None:
-    """The block of the result of a watched call; None where it is neither a view of an operand nor one itself."""
-    result = watched.result
+def view_blocks(watched: Watched) -> list[np.ndarray]:
+    """The blocks of the results of a watched call; none where one is neither a view of an operand nor one itself."""
+    blocks = [_block(watched, result) for result in watched.results]
+    found = [block for block in blocks if block is not None]
+    return found if len(found) == len(blocks) <= k.MOST_RESULTS else []
+
+
+def _block(watched: Watched, result: Tensor) -> np.ndarray | None:
     position = watched.position(result)
     if position is not None:
         block = np.zeros(_WORDS, np.uint64)
-        block[k.VIEW_OPERAND], block[k.VIEW_RANK] = position, 2**64 - 1
+        block[k.VIEW_OPERAND], block[k.VIEW_RANK] = position, k.ITSELF % 2**64
         return block
+    (*_, last) = watched.steps
+    if last.op.name == "detach" and last.results[0] is result:
+        position = watched.position(last.operands[0])
+        if position is not None:
+            block = np.zeros(_WORDS, np.uint64)
+            block[k.VIEW_OPERAND], block[k.VIEW_RANK] = position, k.DETACHED % 2**64
+            return block
     position = None if result._base is None else watched.position(result._base)
-    if position is None or "_several" in result.__dict__:
+    if position is None:
         return None
     found = view_words(result, watched.operands[position], watched.kept)
     if found is not None:

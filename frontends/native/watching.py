@@ -11,9 +11,11 @@ import numpy as np
 from adjit import dispatch
 from adjit.composite import apply_callee
 from adjit.ir.frozen import frozen
-from adjit.ir.primitive import Primitive
+from adjit.ir.primitive import PRIMITIVES, Primitive
+from adjit.ir.types import DType
 from adjit.state import STATE
 from adjit.tensor import Tensor
+from adjit.trees import flatten
 from adjit.views import view
 
 
@@ -24,7 +26,7 @@ class Step:
     op: Primitive
     operands: tuple[Any, ...]
     attributes: dict[str, Any]
-    result: Any
+    results: tuple[Tensor, ...]
 
 
 class _Unwatchable(BaseException):
@@ -55,7 +57,8 @@ class _Watcher:
                 result = dispatch.apply(op, operands, attributes, name=name)
         finally:
             STATE.tracer = self  # type: ignore[assignment]
-        self.steps.append(Step(op, tuple(operands), dict(attributes), result))
+        results = result if isinstance(result, tuple) else (result,)
+        self.steps.append(Step(op, tuple(operands), dict(attributes), results))
         return result
 
     def view(self, op: Primitive, tensor: Tensor, attributes: dict[str, Any], name: str) -> Tensor:
@@ -65,7 +68,7 @@ class _Watcher:
             result = view(op, tensor, attributes, name)
         finally:
             STATE.tracer = self  # type: ignore[assignment]
-        self.steps.append(Step(op, (tensor,), dict(attributes), result))
+        self.steps.append(Step(op, (tensor,), dict(attributes), (result,)))
         return result
 
     def write(self, target: Tensor, result: Tensor) -> Tensor:
@@ -76,12 +79,24 @@ class _Watcher:
         return target
 
     def detach(self, tensor: Tensor) -> Tensor:
-        """A tensor without history: good for looking at, as it comes from no step."""
+        """A tensor on the same memory, without history."""
         STATE.tracer = None
         try:
-            return tensor.detach()
+            result = tensor.detach()
         finally:
             STATE.tracer = self  # type: ignore[assignment]
+        self.steps.append(Step(PRIMITIVES["detach"], (tensor,), {}, (result,)))
+        return result
+
+    def constant(self, value: int | float | complex | bool, dtype: DType) -> Tensor:
+        """A number of the function's own."""
+        STATE.tracer = None
+        try:
+            result = dispatch.literal(value, dtype)
+        finally:
+            STATE.tracer = self  # type: ignore[assignment]
+        self.steps.append(Step(PRIMITIVES["const"], (), {"value": value, "dtype": dtype}, (result,)))
+        return result
 
     def on_fault(self, *_: Any) -> None:
         """A call with a fault is left to Python, which explains it."""
@@ -92,10 +107,10 @@ class _Watcher:
 
 def watch(
     function: Callable[..., Any], operands: Sequence[Any], named: dict[str, Any], *, in_place: bool
-) -> tuple[list[Step], Tensor] | None:
-    """The steps of a call and its result, for one in place what it writes to its first operand.
+) -> tuple[list[Step], Any] | None:
+    """The steps of a call and its result (a tensor or tuples of them), for one in place what it writes to its operand.
 
-    None if the call fails, warns, or does more than apply operations.  Without steps the result is an operand.
+    None if the call fails, warns, or does more than apply operations.  Without steps the results are operands.
     """
     watcher = _Watcher()
     STATE.tracer = watcher  # type: ignore[assignment]
@@ -107,25 +122,26 @@ def watch(
         return None
     finally:
         STATE.tracer = None
-    if not isinstance(result, Tensor):
+    results, _ = flatten(result)
+    if not results or not all(isinstance(tensor, Tensor) for tensor in results):
         return None
     if in_place:
         if watcher.written is None or watcher.written[0] is not result or result is not operands[0]:
             return None
         result = watcher.written[1]
+        results = [result]
     elif watcher.written is not None:
         return None
-    steps = _leading_to(result, watcher.steps)
-    return (steps, result) if steps or any(result is operand for operand in operands) else None
+    steps = _leading_to(results, watcher.steps)
+    return (steps, result) if steps or all(any(x is operand for operand in operands) for x in results) else None
 
 
-def _leading_to(result: Tensor, steps: Sequence[Step]) -> list[Step]:
-    """The steps that the result depends on; others only checked something."""
-    needed = {id(result)}
+def _leading_to(results: Sequence[Tensor], steps: Sequence[Step]) -> list[Step]:
+    """The steps that the results depend on; others only checked something."""
+    needed = {*map(id, results)}
     found: list[Step] = []
     for step in reversed(steps):
-        made = step.result if isinstance(step.result, tuple) else (step.result,)
-        if needed & {id(tensor) for tensor in made}:
+        if needed & {id(tensor) for tensor in step.results}:
             found.append(step)
             needed |= {id(operand) for operand in step.operands}
     return found[::-1]

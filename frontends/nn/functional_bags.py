@@ -12,7 +12,7 @@ from adjit.ir.ops.indexing import gather, scatter_add, scatter_max
 from adjit.ir.ops.scalar import where
 from adjit.nn.functional_selection import renormalise
 from adjit.nn.half_precision import in_single
-from adjit.state import STATE
+from adjit.state import numbers_are_known
 from adjit.tensor import Tensor
 
 
@@ -93,7 +93,7 @@ def _row(padding_idx: int, rows: int) -> int:
 def _check_offsets(offsets: Tensor, input: Tensor, include_last_offset: bool) -> None:
     if include_last_offset and offsets.shape[0] < 1:
         raise RuntimeError("include_last_offset: number of offset should be at least 1")
-    if STATE.tracer is not None or offsets.shape[0] == 0:
+    if not numbers_are_known() or offsets.shape[0] == 0:
         return
     first, last = int(offsets[0]), int(offsets[-1])
     if first != 0:

@@ -15,7 +15,7 @@ from adjit.errors import explained
 from adjit.ir.ops import named
 from adjit.ir.ops.scalar import where
 from adjit.promotion import cast_to, result_dtype
-from adjit.state import STATE
+from adjit.state import numbers_are_known
 from adjit.tensor import Tensor
 
 
@@ -209,7 +209,7 @@ def binary_cross_entropy(
             "Please ensure they have the same size.",
             hint="give both one shape, as in {target}.view_as({input})",
         )
-    if STATE.tracer is None and input.numel() and not bool(((input >= 0) & (input <= 1)).all()):
+    if numbers_are_known() and input.numel() and not bool(((input >= 0) & (input <= 1)).all()):
         raise explained(
             RuntimeError,
             "all elements of input should be between 0 and 1",
@@ -318,7 +318,7 @@ def gaussian_nll_loss(
     """0.5*(log(var) + (input - target)**2/var), with var not below eps; `full` adds 0.5*log(2*pi)."""
     if isinstance(var, (int, float)):
         var = filled(input.shape, float(var), dtype=input.dtype)
-    if STATE.tracer is None and bool((var < 0).any()):
+    if numbers_are_known() and bool((var < 0).any()):
         raise ValueError("var has negative entry/entries")
     if var.shape != input.shape:
         # One variance for all of an axis: the axis is left out at the end, or has size 1.

@@ -13,7 +13,7 @@ from adjit.ir.ops.scalar import where
 from adjit.ir.ops.source import iota
 from adjit.ir.types import I64
 from adjit.random import rand
-from adjit.state import STATE
+from adjit.state import STATE, numbers_are_known
 from adjit.tensor import Tensor
 from adjit.views import check_writable, write
 
@@ -83,7 +83,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """i64 with one more axis: 1 at each class, 0 elsewhere; -1 classes means one more than the greatest."""
     if tensor._dtype is not I64:
         raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
-    if STATE.tracer is None and tensor.numel():
+    if numbers_are_known() and tensor.numel():
         if int(tensor.min()) < 0:
             raise RuntimeError("Class values must be non-negative.")
         greatest = int(tensor.max())
