@@ -13,8 +13,8 @@ from adjit.ir.types import F32
 
 _WIDEST, _LEAST = 64, 16
 _CURRENT_ROUNDING = 4
-# VGETMANT's operand: mantissas in [3/4, 3/2), that of -0 positive, of other negative numbers NaN.
-_MANTISSA = 0b1111
+# VGETMANT's operand: mantissas in [3/4, 3/2) or [1, 2), that of -0 positive, of other negative numbers NaN.
+_MANTISSA, _FROM_ONE = 0b1111, 0b1100
 # VRANGE's: the operand of the lesser magnitude with the sign of the first one.
 _LESSER = 0b0010
 
@@ -27,6 +27,11 @@ def scaled(x: Lanes, n: Lanes) -> Lanes:
 def mantissa(x: Lanes) -> Lanes:
     """m in [3/4, 3/2) with x = m 2^k for an integer k, 1 for 0 and inf, NaN for a negative x (VGETMANT)."""
     return _on_registers(lambda x: _masked("getmant", (x,), _MANTISSA), (x,))
+
+
+def mantissa_from_one(x: Lanes) -> Lanes:
+    """m in [1, 2) with x = m 2^k for an integer k, 1 for 0 and inf, NaN for a negative x (VGETMANT)."""
+    return _on_registers(lambda x: _masked("getmant", (x,), _FROM_ONE), (x,))
 
 
 def exponent(x: Lanes) -> Lanes:
