@@ -203,15 +203,13 @@ def _preferred(op: str, input: Tensor, other: Tensor) -> Tensor:
 # -- in the middle --------------------------------------------------------------------------------------------------
 @composite("Kthvalue")
 def _kthvalue(input: Tensor, k: int, dim: int, keepdim: bool) -> tuple[Tensor, Tensor]:
-    return chosen(input, dim, keepdim, _ranked(input, k, dim))
+    return chosen(input, dim, keepdim, ranked(input, k, dim))
 
 
-def _ranked(input: Tensor, k: int, dim: int) -> Tensor:
+def ranked(input: Tensor, k: int, dim: int) -> Tensor:
     """The position of the k-th least along an axis."""
-    from adjit.shaping import narrow
-
-    _, order = apply(PRIMITIVES["sort"], (input.detach(),), {"axis": dim, "descending": False})
-    return narrow(order, dim, k - 1, 1)
+    attributes = {"axis": dim, "descending": False, "first": k - 1, "count": 1}
+    return apply(PRIMITIVES["sort"], (input.detach(),), attributes)[1]  # type: ignore[no-any-return]
 
 
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
@@ -232,7 +230,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any
 
 def _middle(input: Tensor, dim: int) -> Tensor:
     """The position of the lower middle element along an axis, or of the first NaN."""
-    positions = _ranked(input, (shape_of(input)[dim] + 1) // 2, dim)
+    positions = ranked(input, (shape_of(input)[dim] + 1) // 2, dim)
     if not input._dtype.is_float:
         return positions
     spoilt = reduced("reduce_any", emit("isnan", "", input), dim, True, "")

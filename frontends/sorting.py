@@ -50,10 +50,9 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool
 @composite("Topk")
 def _topk(input: Tensor, k: int, dim: int, largest: bool) -> tuple[Tensor, Tensor]:
     from adjit.selecting import taken
-    from adjit.shaping import narrow
 
-    _, order = apply(PRIMITIVES["sort"], (input.detach(),), {"axis": dim, "descending": largest})
-    places = narrow(order, dim, 0, k)
+    attributes = {"axis": dim, "descending": largest, "first": 0, "count": k}
+    _, places = apply(PRIMITIVES["sort"], (input.detach(),), attributes)
     return taken(input, dim, places), places
 
 

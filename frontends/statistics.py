@@ -11,7 +11,7 @@ from adjit.dims import numel_of, numpy_names, shape_of, wrap_dim
 from adjit.dispatch import apply, literal
 from adjit.dtypes import require_order
 from adjit.elementwise import ceil, clamp_min, div, emit, floor, mul, round, sqrt, sub, where
-from adjit.extremes import chosen, of_scalar, require_elements, shared_by_equals
+from adjit.extremes import chosen, of_scalar, ranked, require_elements, shared_by_equals
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL, F32, F64, I64
 from adjit.logic import isnan, logical_not
@@ -108,9 +108,9 @@ def nanquantile(
 # -- the middle and the most frequent -------------------------------------------------------------------------------
 def _nan_middle(input: Tensor, dim: int) -> Tensor:
     """The position of the lower middle one of the elements that are not NaN; NaN stands last in the order."""
-    _, order = apply(PRIMITIVES["sort"], (input.detach(),), {"axis": dim, "descending": False})
     if not input._dtype.is_float:
-        return narrow(order, dim, (shape_of(input)[dim] - 1) // 2, 1)
+        return ranked(input, (shape_of(input)[dim] + 1) // 2, dim)
+    _, order = apply(PRIMITIVES["sort"], (input.detach(),), {"axis": dim, "descending": False})
     count = reduced("reduce_sum", cast_to(logical_not(isnan(input.detach())), I64), dim, True, "")
     return taken(order, dim, emit("div", "", emit("maximum", "", sub(count, 1), 0), 2))
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from adjit.compiler.llvm.emit import inline_kernel, load_entry
 from adjit.compiler.llvm.emit_choice import cost, lanes_for
 from adjit.compiler.llvm.emit_index import uniform
-from adjit.compiler.llvm.emit_sort import copy_bytes
 from adjit.compiler.llvm.emit_state import StackPlace, Writer, memory_type
 from adjit.compiler.llvm.gemm_tile import offset
 from adjit.compiler.llvm.text import COUNTED, LLType, literal
@@ -173,7 +172,7 @@ class _Control:
         source, target = self.stack.get(copy.source), self.stack.get(copy.target)
         if source is None and target is None:
             size = uniform(self.w, type.size * type.dtype.itemsize)
-            copy_bytes(self.w, self._place(copy.target), self._place(copy.source), size)
+            self.f.copy(self._place(copy.target), self._place(copy.source), size)
         elif source is None or target is None:
             self._move(self._place(copy.source), self._place(copy.target), type)
         else:  # whole vectors, as kernels write them

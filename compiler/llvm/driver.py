@@ -26,7 +26,6 @@ from adjit.compiler.llvm.emit import (
 from adjit.compiler.llvm.emit_choice import Dependence
 from adjit.compiler.llvm.emit_finite import Checks, emit_finite_check, is_checked
 from adjit.compiler.llvm.emit_index import greatest, uniform
-from adjit.compiler.llvm.emit_sort import copy_bytes
 from adjit.compiler.llvm.emit_state import Writer
 from adjit.compiler.llvm.gemm_tile import counted, offset
 from adjit.compiler.llvm.text import LLType, literal
@@ -223,7 +222,7 @@ class Driver:
         def step_of(copy: Copy) -> Step:
             def step(w: Writer) -> None:
                 source, target = (load_entry(w.f, "ptr", "%buffers", slot) for slot in (copy.source, copy.target))
-                copy_bytes(w, target, source, uniform(w, copy.type.size * copy.type.dtype.itemsize))
+                w.f.copy(target, source, uniform(w, copy.type.size * copy.type.dtype.itemsize))
 
             return step
 

@@ -58,9 +58,3 @@ def emit_sort_rows(w: Writer, node: Node, scratch: str) -> None:
             emit_by_vectors(row, wide)
         else:
             emit_by_digits(row, wide)
-
-
-def copy_bytes(w: Writer, to: str, start: str, count: str) -> None:
-    """Copy memory that does not overlap."""
-    w.module.declare("declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)")
-    w.f.line(f"call void @llvm.memcpy.p0.p0.i64(ptr {to}, ptr {start}, i64 {count}, i1 false)")

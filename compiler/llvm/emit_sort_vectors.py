@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from adjit.compiler.llvm import sorting
+from adjit.compiler.llvm.emit_state import Slot
 from adjit.compiler.llvm.gemm_tile import below, counted, masked_load, masked_store, maximum, offset, splat, when
-from adjit.compiler.llvm.quicksort import sort_window
+from adjit.compiler.llvm.quicksort import compressed, counted_lanes, sort_window
 from adjit.compiler.llvm.sort_keys import SortedRow, integers, lane_numbers
 from adjit.compiler.llvm.sorting_network import MOST_ROWS, sorted_rows
 from adjit.compiler.llvm.text import LLType
@@ -25,6 +26,8 @@ from adjit.ir.types import I8, I16, I32, I64
 _INTEGERS = {8: I8, 16: I16, 32: I32, 64: I64}
 _VECTOR_BITS = 512
 _WORDS = 8
+# Room for the first of an order: so many times their number and some more, where a row is longer by a factor.
+_ROOM_FOR_LAST, _LEAST_ROOM, _WORTH = 4, 128, 16
 
 
 def words_by_vectors(node: Node) -> int:
@@ -66,7 +69,7 @@ def _emit_keys(row: SortedRow) -> None:
         other, room = row.room, offset(f, type.element, row.room, row.length)
         out = row.values if in_place else room
         _each(row, type.lanes, row.length, lambda i, mask: _store(row, other, i, mask, type, key(i, mask)))
-        _sort(row, type, out, other)
+        _sort(row, type, out, other, row.length, row.first, f.let(f"add i64 {row.first}, {row.count}"))
         start = out if in_place else offset(f, type.element, out, row.first)
         _each(row, type.lanes, row.count, lambda i, mask: store(i, mask, _load_at(row, start, i, mask, type)))
     if keys.dtype.is_float:
@@ -127,27 +130,79 @@ def _elements(row: SortedRow) -> Iterator[tuple[str, str]]:
 
 # -- with indices -----------------------------------------------------------------------------------------------------
 def _emit_packed(row: SortedRow, wide: bool) -> None:
-    f, keys, packing = row.f, row.keys, _packing(row, wide)
-    type, out, shared = packing.type, offset(f, "i64", row.room, row.length), _Flag(row)
+    f, w, packing = row.f, row.w, _packing(row, wide)
+    out, shared, found = offset(f, "i64", row.room, row.length), _Flag(row), w.slot(LLType(I64))
+    first, last = row.first, f.let(f"add i64 {row.first}, {row.count}")
+    if wide:
+        is_cut = f.let(f"icmp ne i64 {packing.left_out}, 0")
+        first = f.let(f"select i1 {is_cut}, i64 0, i64 {first}")
+        last = f.let(f"select i1 {is_cut}, i64 {row.length}, i64 {last}")
 
-    def fill(i: str, mask: str | None) -> None:
+    def entries(i: str, mask: str | None) -> str:
         elements = _load(row, i, mask, _WORDS)
         shared.note(elements, _WORDS)
-        entry = packing.entry(_widened(row, keys.of(elements, _WORDS), type), i)
-        _store(row, row.room, i, mask, type, entry)
+        return packing.entry(_widened(row, row.keys.of(elements, _WORDS), packing.type), i)
 
-    _each(row, _WORDS, row.length, fill)
-    if not wide:
-        _sort(row, type, out, row.room)
+    def fill(i: str, mask: str | None) -> None:
+        _store(row, row.room, i, mask, packing.type, entries(i, mask))
+
+    w.write(found, row.length)
+    if row.count == row.length:
+        _each(row, _WORDS, row.length, fill)
     else:
-        is_cut = f.let(f"icmp ne i64 {packing.left_out}, 0")
-        first = f.let(f"select i1 {is_cut}, i64 0, i64 {row.first}")
-        stop = f.let(f"add i64 {row.first}, {row.count}")
-        _sort(row, type, out, row.room, first, f.let(f"select i1 {is_cut}, i64 {row.length}, i64 {stop}"))
+        most = f.let(f"add i64 {f.let(f'mul i64 {last}, {_ROOM_FOR_LAST}')}, {_LEAST_ROOM}")
+        few = f.let(f"icmp sle i64 {f.let(f'mul i64 {most}, {_WORTH}')}, {row.length}")
+        some = f.let(f"icmp sgt i64 {last}, 0")
+        is_sifted = f.let(f"and i1 {few}, {some}")
+        with when(f, is_sifted):
+            _sift(row, packing.type, entries, out, found, last, most)
+        with when(f, f.let(f"xor i1 {is_sifted}, true")):
+            _each(row, _WORDS, row.length, fill)
+    _sort(row, packing.type, out, row.room, w.read(found), first, last)
+    if wide:
         with when(f, is_cut):
             _sort_ties(row, out, packing.index_bits)
-            row.w.write(shared.slot, "1")
+            w.write(shared.slot, "1")
     _take(row, out, packing, shared)
+
+
+def _sift(
+    row: SortedRow,
+    type: LLType,
+    entries: Callable[[str, str | None], str],
+    out: str,
+    found: Slot,
+    last: str,
+    most: str,
+) -> None:
+    """Collect the entries that may be among the first `last` of the order, and how many there are.
+
+    They must be below the last-th of those that were found before; whenever there are more than `most`, the first ones
+    stay.
+    """
+    f, w = row.f, row.w
+    limit = w.slot(LLType(I64))
+    w.write(found, "0")
+    w.write(limit, "-1")
+
+    def meet(i: str, mask: str | None) -> None:
+        entry = entries(i, mask)
+        good = f.let(f"icmp ult {type.llvm} {entry}, {splat(f, type, w.read(limit))}")
+        if mask is not None:
+            good = f.let(f"and <{_WORDS} x i1> {good}, {mask}")
+        with when(f, any_lane(f, _WORDS, good)):
+            count = w.read(found)
+            _store(row, row.room, count, None, type, compressed(f, type, entry, good))
+            count = f.let(f"add i64 {count}, {counted_lanes(f, _WORDS, good)}")
+            w.write(found, count)
+            with when(f, f.let(f"icmp sgt i64 {count}, {most}")):
+                _sort(row, type, out, row.room, count, "0", last)
+                f.copy(row.room, out, f.let(f"shl i64 {last}, 3"))
+                w.write(found, last)
+                end = offset(f, "i64", out, f.let(f"sub i64 {last}, 1"))
+                w.write(limit, f.let(f"load i64, ptr {end}, align 8"))
+
+    _each(row, _WORDS, row.length, meet)
 
 
 @frozen
@@ -298,12 +353,11 @@ class _Flag:
             yield
 
 
-def _sort(row: SortedRow, type: LLType, out: str, other: str, first: str = "", last: str = "") -> None:
-    """The window of the keys at `other`, in `out`."""
+def _sort(row: SortedRow, type: LLType, out: str, other: str, count: str, first: str, last: str) -> None:
+    """The places first..last-1 of the order of the keys at `other`, in `out`."""
     f = row.f
-    last = last or f.let(f"add i64 {row.first}, {row.count}")
-    depth = f.let(f"shl i64 {_length_of(row, row.length)}, 1")
-    numbers = ", ".join(f"i64 {number}" for number in (row.length, first or row.first, last, depth))
+    depth = f.let(f"shl i64 {_length_of(row, count)}, 1")
+    numbers = ", ".join(f"i64 {number}" for number in (count, first, last, depth))
     f.line(f"call void @{sort_window(row.w.module, type)}(ptr {other}, ptr {out}, ptr {other}, {numbers})")
 
 

@@ -67,8 +67,7 @@ def sort_window(module: Module, type: LLType) -> str:
         next = f.let(f"add {key} {pivot}, 1")
         with when(f, f.let(f"icmp eq {key} {next}, 0")):
             size = f.let(f"mul i64 {n}, {type.dtype.itemsize}")
-            module.declare("declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)")
-            f.line(f"call void @llvm.memcpy.p0.p0.i64(ptr %out, ptr %other, i64 {size}, i1 false)")
+            f.copy("%out", "%other", size)
             f.line("ret void")
             f.start(f.label("never"))
         equal = f.let(f"call i64 @{part}(ptr %other, i64 {n}, {key} {next}, ptr %out, ptr %other)")

@@ -228,6 +228,11 @@ class Function:
         self.module.declare(f"declare {ty.llvm} {full}({', '.join([ty.llvm] * len(operands))})")
         return self.let(f"call {ty.llvm} {full}({', '.join(f'{ty.llvm} {o}' for o in operands)})")
 
+    def copy(self, to: str, start: str, size: str) -> None:
+        """Copy bytes of memory that does not overlap."""
+        self.module.declare("declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)")
+        self.line(f"call void @llvm.memcpy.p0.p0.i64(ptr {to}, ptr {start}, i64 {size}, i1 false)")
+
     def finish(self) -> None:
         """Close the function and put it into its module."""
         scope = "" if self._scope is None else f" !dbg !{self._scope}"
