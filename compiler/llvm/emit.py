@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from adjit.compiler.cost import pairs_of
 from adjit.compiler.in_place import copied
 from adjit.compiler.llvm.emit_access import (
     emit_index,
@@ -21,7 +20,7 @@ from adjit.compiler.llvm.emit_access import (
 )
 from adjit.compiler.llvm.emit_choice import HEAVY, Dependence, extents_of
 from adjit.compiler.llvm.emit_columns import emit_nest
-from adjit.compiler.llvm.emit_contract import emit_contract
+from adjit.compiler.llvm.emit_contract import emit_contract, has_square
 from adjit.compiler.llvm.emit_loops import emit_const, emit_scalar
 from adjit.compiler.llvm.emit_matrices import emit_matrices
 from adjit.compiler.llvm.emit_reduce import emit_reduce
@@ -323,16 +322,22 @@ def _emit_contract(
     def writer(f: Function) -> Writer:
         return attach(program, f, buffers, dependence)
 
-    if [extent for _, extent in pairs_of(node, "k")[1:]] == [3, 3]:
+    if has_square(node, "k"):
         from adjit.compiler.llvm.emit_winograd import emit_winograd, winograd_of
 
-        if (found := winograd_of(node, program.options)) is not None:
-            plan, workspace, tasks = emit_winograd(
-                program.module, name, node, found, program.options, program.tasks, WORKSPACE, writer
-            )
+        if (convolution := winograd_of(node, program.options, program.tasks)) is not None:
+            workspace, tasks = emit_winograd(program.module, name, node, convolution, WORKSPACE, writer)
+            plan = convolution.plan
             work = plan.channels * plan.tile.nr * _KERNEL_WORK
             kernel = Part(f"{name}.kernel", plan.panels, work, workspace=workspace)
             return [kernel, _counted_part(name, tasks, workspace)]
+    if has_square(node, "n"):
+        from adjit.compiler.llvm.emit_winograd_gradient import emit_kernel_gradient, kernel_gradient_of
+
+        if (gradient := kernel_gradient_of(node, program.options, program.tasks)) is not None:
+            emit_kernel_gradient(program.module, name, node, gradient, WORKSPACE, writer)
+            tasks, workspace = gradient.plan.tasks, gradient.plan.workspace_bytes
+            return [_counted_part(part, tasks, workspace) for part in (name, f"{name}.last")]
     workspace, tasks = emit_contract(program.module, name, node, program.options, program.tasks, WORKSPACE, writer)
     return [_counted_part(name, tasks, workspace)]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+from adjit.compiler.cost import pairs_of
 from adjit.compiler.llvm.emit_choice import Dependence, lanes_for, time_along
 from adjit.compiler.llvm.emit_domain import Pairs, split_flat
 from adjit.compiler.llvm.emit_epilogue import emit_epilogue
@@ -80,6 +81,11 @@ class Axes:
     def extents(self) -> list[Size]:
         """Rows, columns, terms and batches of the product."""
         return [product(size for _, size in pairs) for pairs in (self.m, self.n, self.k, self.batch)]
+
+
+def has_square(node: Node, kind: str) -> bool:
+    """Whether the last axes of a kind of a `contract` are 3 x 3: taps of a convolution that has a quicker method."""
+    return [extent for _, extent in pairs_of(node, kind)[1:]] == [3, 3]
 
 
 def emit_contract(

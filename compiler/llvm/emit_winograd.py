@@ -16,10 +16,11 @@ from adjit.compiler.llvm.emit_placed import Placed, placed
 from adjit.compiler.llvm.emit_state import Options, Writer
 from adjit.compiler.llvm.gemm_pack import ATTRIBUTES
 from adjit.compiler.llvm.gemm_plan import LINE, GemmPlan
-from adjit.compiler.llvm.gemm_tile import counted, emit_tile, maximum, minimum, offset, streaming_fence, when
+from adjit.compiler.llvm.gemm_tile import counted, emit_tile, maximum, minimum, offset, streaming_fence
 from adjit.compiler.llvm.text import Function, LLType, Module
+from adjit.compiler.llvm.winograd_lines import ImageLines
 from adjit.compiler.llvm.winograd_plan import OUTPUTS, PRODUCTS, WinogradPlan, is_wanted, pays, plan_winograd
-from adjit.compiler.llvm.winograd_transform import emit_elements, emit_exchange, emit_kernels, emit_outputs
+from adjit.compiler.llvm.winograd_transform import emit_exchange, emit_kernels, emit_outputs
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node
 from adjit.ir.shape import Size, product, substitute
@@ -31,19 +32,16 @@ PARAMETERS = "ptr %buffers, ptr %sizes, i64 %begin, i64 %end"
 
 @frozen
 class Winograd:
-    """A convolution that Winograd's method computes: its axes, its sizes, and where things stand in memory.
+    """A convolution that Winograd's method computes: its axes, its plan, and where things stand in memory.
 
     `taps` are the slopes of the kernel: along features, channels, down and right; `plane` and `pitch` those of the
     image along channels and down, `feature` and `down` those of the outputs.
     """
 
     axes: Axes
+    plan: WinogradPlan
     kernel: Placed
     image: Placed
-    channels: int
-    features: int
-    height: int
-    width: int
     taps: tuple[int, ...]
     plane: int
     pitch: int
@@ -55,14 +53,9 @@ class Winograd:
         """The images."""
         return product(size for _, size in self.axes.batch)
 
-    @property
-    def sizes(self) -> tuple[int, int, int, int]:
-        """Channels and features, height and width of the outputs."""
-        return self.channels, self.features, self.height, self.width
 
-
-def winograd_of(node: Node, options: Options) -> Winograd | None:
-    """The convolution that a `contract` of 3 x 3 taps is, if these are neighbours and it is large enough; else None."""
+def winograd_of(node: Node, options: Options, tasks: int = 1) -> Winograd | None:
+    """The convolution that a `contract` of 3 x 3 taps is, if these are neighbours and the method pays; else None."""
     axes = arrange(node)
     if not is_wanted() or node.regions[0].outputs[0].type.dtype is not F32 or len(axes.m) != 1 or not axes.n:
         return None
@@ -83,53 +76,48 @@ def winograd_of(node: Node, options: Options) -> Winograd | None:
     apart = any(kernel.slope(name) for name, _ in axes.batch) or image.slope(axes.m[0][0])
     if not beside or apart or (right, across, step) != (1, 1, 1):
         return None
-    height, width = size
+    plan = plan_winograd(options.target, channels, features, size[0], size[1], tasks)
     taps = tuple(kernel.slope(name) for name, _ in (*axes.m, *axes.k))
-    found = Winograd(
-        axes, kernel, image, channels, features, height, width, taps, plane, pitch, feature, down[0]
-    )  # fmt: skip
-    samples = found.samples if isinstance(found.samples, int) else None
-    return found if pays(options.target, *found.sizes, samples) else None
+    found = Winograd(axes, plan, kernel, image, taps, plane, pitch, feature, down[0])
+    return found if pays(plan, found.samples) else None
 
 
 def emit_winograd(
-    module: Module, name: str, node: Node, found: Winograd, options: Options, tasks: int, workspace_slot: int,
-    attach: Attach,
-) -> tuple[WinogradPlan, int, int | None]:  # fmt: skip
+    module: Module, name: str, node: Node, found: Winograd, workspace_slot: int, attach: Attach
+) -> tuple[int, int | None]:
     """`@name.kernel(PARAMETERS)` over panels of features, then `@name(PARAMETERS)` over tasks.
 
-    Returns the plan, the bytes of workspace, and the number of tasks, None if `@name.tasks(buffers, sizes)` tells it.
+    Returns the bytes of workspace, and the number of tasks, None if `@name.tasks(buffers, sizes)` tells it.
     """
-    axes = found.axes
-    plan = plan_winograd(options.target, *found.sizes, tasks)
+    axes, plan = found.axes, found.plan
     after, fence = "", False
     if len(node.regions) > 2:
         after = f"{name}.epilogue"
         groups = axes.batch, axes.m, axes.n
         fence = emit_epilogue(module, after, plan.tile, node.regions[2], groups, False, attach)
-    _emit_kernel(module, f"{name}.kernel", found, plan, workspace_slot, attach)
+    _emit_kernel(module, f"{name}.kernel", found, workspace_slot, attach)
     f = Function(module, name, PARAMETERS)
     w = attach(f)
-    _Blocks(w, found, plan, node, after).emit(workspace_slot)
+    _Blocks(w, found, node, after).emit(workspace_slot)
     if fence:
         streaming_fence(f)
     w.finish()
     bytes = plan.workspace_bytes(bool(after))
     if isinstance(found.samples, int):
-        return plan, bytes, max(1, min(tasks, found.samples * plan.lines))
+        return bytes, max(1, min(plan.tasks, found.samples * plan.lines))
     f = Function(module, f"{name}.tasks", "ptr %buffers, ptr %sizes", result="i64")
-    f.line(f"ret i64 {_task_count(attach(f), found, plan)}")
+    f.line(f"ret i64 {_task_count(attach(f), found)}")
     f.finish()
-    return plan, bytes, None
+    return bytes, None
 
 
-def _task_count(w: Writer, found: Winograd, plan: WinogradPlan) -> str:
+def _task_count(w: Writer, found: Winograd) -> str:
     """min(plan.tasks, rows of tiles of all samples), at least 1."""
-    lines = w.f.let(f"mul nsw i64 {uniform(w, found.samples)}, {plan.lines}")
-    return maximum(w.f, minimum(w.f, plan.tasks, lines), 1)
+    lines = w.f.let(f"mul nsw i64 {uniform(w, found.samples)}, {found.plan.lines}")
+    return maximum(w.f, minimum(w.f, found.plan.tasks, lines), 1)
 
 
-def _workspace(f: Function, slot: int) -> str:
+def workspace_of(f: Function, slot: int) -> str:
     """The first cache line of the workspace."""
     workspace = f.let(f"load ptr, ptr {f.let(f'getelementptr ptr, ptr %buffers, i64 {slot}')}, align 8")
     address = f.let(f"ptrtoint ptr {workspace} to i64")
@@ -137,20 +125,18 @@ def _workspace(f: Function, slot: int) -> str:
     return offset(f, "i8", workspace, f.let(f"sub i64 {aligned}, {address}"))
 
 
-def _emit_kernel(
-    module: Module, name: str, found: Winograd, plan: WinogradPlan, workspace_slot: int, attach: Attach
-) -> None:
+def _emit_kernel(module: Module, name: str, found: Winograd, workspace_slot: int, attach: Attach) -> None:
     """`@name(PARAMETERS)`: the transformed kernel's panels begin..end-1, at the start of the workspace."""
     f = Function(module, name, PARAMETERS)
     w = attach(f)
-    kernel, axes = found.kernel, found.axes
+    kernel, axes, plan = found.kernel, found.axes, found.plan
     at = uniform(w, kernel.without(axes.batch, axes.m, axes.k))
     source = offset(f, "float", w.buffers[kernel.load.inputs[0]], at)
     feature, channel, down, right = found.taps
     transform = emit_kernels(module, plan.tile)
     f.line(
         f"call void @{transform}(ptr {source}, i64 {feature}, i64 {channel}, i64 {down}, i64 {right}, "
-        f"i64 {plan.features}, i64 {plan.channels}, i64 %begin, i64 %end, ptr {_workspace(f, workspace_slot)}, "
+        f"i64 {plan.features}, i64 {plan.channels}, i64 %begin, i64 %end, ptr {workspace_of(f, workspace_slot)}, "
         f"i64 {plan.channels * plan.stride})"
     )
     w.finish()
@@ -159,13 +145,13 @@ def _emit_kernel(
 class _Blocks:
     """The function of the blocks: rows of tiles, the first of the first sample being row 0."""
 
-    def __init__(self, w: Writer, found: Winograd, plan: WinogradPlan, node: Node, epilogue: str) -> None:
-        self.w, self.f, self.found, self.plan, self.node, self.epilogue = w, w.f, found, plan, node, epilogue
-        self.vector = LLType(plan.tile.dtype, plan.tile.lanes)
+    def __init__(self, w: Writer, found: Winograd, node: Node, epilogue: str) -> None:
+        self.w, self.f, self.found, self.plan, self.node, self.epilogue = w, w.f, found, found.plan, node, epilogue
+        self.vector = LLType(found.plan.tile.dtype, found.plan.tile.lanes)
 
     def emit(self, workspace_slot: int) -> None:
         f, plan, w = self.f, self.plan, self.w
-        self.kernel = _workspace(f, workspace_slot)
+        self.kernel = workspace_of(f, workspace_slot)
         sizes = plan.parts(bool(self.epilogue))
         slot = f.let(f"add nsw i64 {f.let(f'mul nsw i64 %begin, {sum(sizes)}')}, {plan.kernel_bytes}")
         place = offset(f, "i8", self.kernel, slot)
@@ -173,25 +159,29 @@ class _Blocks:
         for size in sizes:
             parts.append(place)
             place = offset(f, "i8", place, size)
-        self.elements, self.products, self.image, self.outputs, self.sums = parts
-        count = _task_count(w, self.found, plan)
+        self.elements, self.products, image, self.outputs, self.sums = parts
+        self.lines = ImageLines(
+            f, self.vector, image, plan.channels, plan.height + 2, plan.width + 2, self.found.plane, self.found.pitch,
+            plan.pitch,
+        )  # fmt: skip
+        count = _task_count(w, self.found)
         total = f.let(f"mul nsw i64 {uniform(w, self.found.samples)}, {plan.lines}")
         first, stop = (f.let(f"udiv i64 {f.let(f'mul nsw i64 {end}, {total}')}, {count}") for end in ("%begin", "%end"))
         products = emit_products(f.module, plan.tile)
         with counted(f, first, stop, plan.block) as block, w.scope():
             end = least(w, f.let(f"add nsw i64 {block}, {plan.block}"), stop)
-            with self._lines(block, end) as (line, number, sample):
+            with self._rows(block, end) as (line, number, sample):
                 self._transform(sample, line, number)
             tiles = f.let(f"mul nsw i64 {f.let(f'sub nsw i64 {end}, {block}')}, {plan.across}")
             f.line(
                 f"call void @{products}(ptr {self.elements}, ptr {self.kernel}, ptr {self.products}, i64 {tiles}, "
                 f"i64 {plan.tall}, i64 {plan.channels}, i64 {plan.run}, i64 {plan.pitch}, i64 {plan.stride})"
             )
-            with self._lines(block, end) as (line, number, sample):
+            with self._rows(block, end) as (line, number, sample):
                 self._store(sample, line, number)
 
     @contextmanager
-    def _lines(self, begin: str, end: str) -> Iterator[tuple[str, str, str]]:
+    def _rows(self, begin: str, end: str) -> Iterator[tuple[str, str, str]]:
         """A loop over rows of tiles: its place in its sample, its number in the block, and the sample."""
         f, w = self.f, self.w
         with counted(f, begin, end, 1) as row, w.scope():
@@ -205,37 +195,13 @@ class _Blocks:
         return offset(self.f, self.vector.element, matrices, at)
 
     def _transform(self, sample: str, line: str, number: str) -> None:
-        """The elements of a row of tiles, from four lines of the image, of which the row before has left two."""
-        f, w, plan, element = self.f, self.w, self.plan, self.vector.element
-        image, axes = self.found.image, self.found.axes
-        rows, columns = plan.height + 2, plan.width + 2
-        with w.bound(split_flat(w, axes.batch, sample)):
-            at = uniform(w, image.without(axes.n, axes.k))
-        source = offset(f, element, w.buffers[image.load.inputs[0]], at)
-        first = f.let(f"mul nsw i64 {line}, {OUTPUTS}")
-        new = f.let(f"or i1 {f.let(f'icmp eq i64 {number}, 0')}, {f.let(f'icmp eq i64 {line}, 0')}")
-        exchange = emit_exchange(f.module, self.vector)
-        with counted(f, f.let(f"select i1 {new}, i64 0, i64 {OUTPUTS}"), "4", 1) as i:
-            y = f.let(f"add nsw i64 {first}, {i}")
-            with when(f, f.let(f"icmp slt i64 {y}, {rows}")):
-                row = offset(f, element, source, f.let(f"mul nsw i64 {y}, {self.found.pitch}"))
-                f.line(
-                    f"call void @{exchange}(ptr {row}, i64 {self.found.plane}, i64 {plan.channels}, i64 {columns}, "
-                    f"ptr {self._line(y)}, i64 {plan.pitch})"
-                )
-        lines = ", ".join(f"ptr {self._line(f.let(f'add nsw i64 {first}, {i}'))}" for i in range(4))
-        transform = emit_elements(f.module, self.vector)
-        f.line(
-            f"call void @{transform}({lines}, i64 {plan.pitch}, i64 {columns - 1}, i64 {plan.across}, "
-            f"ptr {self._tiles(self.elements, number, plan.pitch)}, i64 {plan.pitch}, i64 {plan.tall}, "
-            f"i64 {plan.tall * plan.pitch})"
-        )
-
-    def _line(self, y: str) -> str:
-        """Where line y of the image is kept, [column, channel]."""
-        f, plan = self.f, self.plan
-        at = f.let(f"mul nsw i64 {f.let(f'and i64 {y}, 3')}, {(plan.width + 2) * plan.pitch}")
-        return offset(f, self.vector.element, self.image, at)
+        """The elements of a row of tiles."""
+        w, found, plan = self.w, self.found, self.plan
+        with w.bound(split_flat(w, found.axes.batch, sample)):
+            at = uniform(w, found.image.without(found.axes.n, found.axes.k))
+        source = offset(self.f, self.vector.element, w.buffers[found.image.load.inputs[0]], at)
+        to = self._tiles(self.elements, number, plan.pitch)
+        self.lines.transform(source, line, number, to, plan.pitch, plan.tall)
 
     def _store(self, sample: str, line: str, number: str) -> None:
         """The two rows of outputs that a row of tiles gives, by feature: to C, or to the epilogue."""

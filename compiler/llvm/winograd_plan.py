@@ -17,6 +17,7 @@ import os
 from adjit.compiler.llvm.gemm_plan import DEPTH, LINE, GemmPlan, plan_gemm, round_up
 from adjit.compiler.llvm.target import Target
 from adjit.ir.frozen import changed, frozen
+from adjit.ir.shape import Size
 from adjit.ir.types import F32
 
 # The matrices that a tile is transformed into, and its outputs along an axis.
@@ -25,6 +26,10 @@ PRODUCTS, OUTPUTS = 16, 2
 _TILES, _MANY_TILES = 56, 168
 # Transformed kernels beyond this are read from L3 for each block, so that more tiles must share them.
 _KERNEL_BYTES = 2 << 20
+# Partial sums of a kernel's gradient, and the bytes of all of them: more threads, or less memory.
+_MOST_PARTIALS, _PARTIAL_BYTES = 8, 40 << 20
+# The least tiles of one: with fewer, to store and add up its sums takes longer than what they save.
+_PARTIAL_TILES = 64
 # Fewer channels or features: the transforms take longer than the products; fewer tiles: that of the kernel does.
 _LEAST_CHANNELS, _LEAST_TILES, _SAMPLES = 16, 48, 8
 # The least quotient of direct products and these, where tiles and panels reach beyond the outputs.
@@ -106,6 +111,98 @@ class WinogradPlan:
         return round_up(elements * self.tile.dtype.itemsize, LINE)
 
 
+@frozen
+class KernelGradientPlan:
+    """The cut of the gradient of a kernel [features, channels, 3, 3], from images and the cotangents of outputs.
+
+    The transpose of the convolution: G^T [ sum over tiles of (A dy A^T) * (B^T d B) ] G.  The rows of tiles of all
+    samples are cut into `partials`, whose sums are added in order in the end, so that no thread shares a sum.
+    """
+
+    tile: GemmPlan
+    channels: int
+    features: int
+    height: int
+    width: int
+    block: int
+    partials: int
+    tasks: int
+
+    @property
+    def lines(self) -> int:
+        """The rows of tiles of one sample."""
+        return -(-self.height // OUTPUTS)
+
+    @property
+    def across(self) -> int:
+        """The tiles of a row."""
+        return -(-self.width // OUTPUTS)
+
+    @property
+    def tall(self) -> int:
+        """The tiles of a block."""
+        return self.block * self.across
+
+    @property
+    def pitch(self) -> int:
+        """The channels with those that make whole panels."""
+        return round_up(self.channels, self.tile.nr)
+
+    @property
+    def rows(self) -> int:
+        """The features with those that make whole register tiles."""
+        return round_up(self.features, self.tile.mr)
+
+    @property
+    def stride(self) -> int:
+        """The same in whole vectors."""
+        return round_up(self.rows, self.tile.lanes)
+
+    @property
+    def sums(self) -> int:
+        """The elements of one partial sum: for each product a matrix [rows, pitch]."""
+        return PRODUCTS * self.rows * self.pitch
+
+    def parts(self) -> list[int]:
+        """Bytes of a task's matrices of elements and of cotangents, and of its lines of both."""
+        sizes = (PRODUCTS * self.tall * self.pitch, PRODUCTS * self.tall * self.stride,
+                 4 * (self.width + 2) * self.pitch, 2 * OUTPUTS * self.across * self.stride)  # fmt: skip
+        return [round_up(size * self.tile.dtype.itemsize, LINE) for size in sizes]
+
+    def last_parts(self) -> list[int]:
+        """Bytes of a feature's total, of its taps [9, pitch], and of these as the kernel has them."""
+        sizes = PRODUCTS * self.pitch, 9 * self.pitch, 9 * self.channels + self.tile.lanes
+        return [round_up(size * self.tile.dtype.itemsize, LINE) for size in sizes]
+
+    @property
+    def sums_bytes(self) -> int:
+        """All partial sums, which the workspace begins with."""
+        return round_up(self.partials * self.sums * self.tile.dtype.itemsize, LINE)
+
+    @property
+    def workspace_bytes(self) -> int:
+        """All workspace: the sums, the parts of each task, and room to align the first."""
+        return self.sums_bytes + self.tasks * max(sum(self.parts()), sum(self.last_parts())) + LINE
+
+
+def _number(samples: Size) -> int:
+    """The samples; if only run time tells, some."""
+    return samples if isinstance(samples, int) else _SAMPLES
+
+
+def plan_kernel_gradient(
+    target: Target, channels: int, features: int, height: int, width: int, samples: Size, tasks: int
+) -> KernelGradientPlan:
+    """The plan for float32; `samples` may be unknown."""
+    across = -(-width // OUTPUTS)
+    sums = PRODUCTS * channels * features * F32.itemsize
+    block = max(1, round((_MANY_TILES if sums > _KERNEL_BYTES else _TILES) / across))
+    tile = changed(plan_gemm(F32, target, features, channels, block * across), fetches=False, streams=False)
+    tiles = -(-height // OUTPUTS) * across * _number(samples)
+    partials = max(1, min(_MOST_PARTIALS, _PARTIAL_BYTES // sums, tiles // _PARTIAL_TILES))
+    return KernelGradientPlan(tile, channels, features, height, width, block, partials, min(tasks, partials))
+
+
 def plan_winograd(
     target: Target, channels: int, features: int, height: int, width: int, tasks: int
 ) -> WinogradPlan:
@@ -123,10 +220,11 @@ def is_wanted() -> bool:
     return os.environ.get("ADJIT_WINOGRAD", "1") != "0"
 
 
-def pays(target: Target, channels: int, features: int, height: int, width: int, samples: int | None) -> bool:
+def pays(plan: WinogradPlan | KernelGradientPlan, samples: Size) -> bool:
     """Whether the products that are saved take longer than the transforms, as measured; `samples` may be unknown."""
-    plan = plan_winograd(target, channels, features, height, width, 1)
     tiles = plan.lines * plan.across
-    if min(channels, features) < _LEAST_CHANNELS or tiles * (_SAMPLES if samples is None else samples) < _LEAST_TILES:
+    least, columns = (_LEAST_TILES, plan.stride) if isinstance(plan, WinogradPlan) else (2 * _PARTIAL_TILES, plan.pitch)
+    if min(plan.channels, plan.features) < _LEAST_CHANNELS or tiles * _number(samples) < least:
         return False
-    return 9 * height * width * features >= _LEAST_SAVING * PRODUCTS * tiles * plan.stride
+    used = plan.features if isinstance(plan, WinogradPlan) else plan.channels
+    return 9 * plan.height * plan.width * used >= _LEAST_SAVING * PRODUCTS * tiles * columns

@@ -13,7 +13,8 @@ from adjit.compiler.llvm.gemm_pack import ATTRIBUTES, emit_transpose
 from adjit.compiler.llvm.gemm_plan import GemmPlan
 from adjit.compiler.llvm.gemm_tile import below, counted, masked_load, masked_store, minimum, offset, splat, when
 from adjit.compiler.llvm.text import Function, LLType, Module
-from adjit.ir.types import I64
+from adjit.compiler.llvm.winograd_plan import PRODUCTS
+from adjit.ir.types import BOOL, I64
 
 # From the vectors along one axis of a tile to those along the same axis of its matrix.
 Transform: TypeAlias = "Callable[[Function, LLType, Sequence[str]], list[str]]"
@@ -119,7 +120,7 @@ def emit_outputs(module: Module, vector: LLType) -> str:
             places.append([offset(f, element, "%to", f.let(f"mul nsw i64 {at}, %pitch")) for at in own])
         with counted(f, "0", "%pitch", vector.lanes) as lane:
             place, taken = offset(f, element, row, lane), []
-            for _ in range(16):
+            for _ in range(PRODUCTS):
                 taken.append(f.let(f"load {vector.llvm}, ptr {place}, align {align}"))
                 place = offset(f, element, place, "%apart")
             down = [_sums(f, vector, taken[column::4]) for column in range(4)]
@@ -178,6 +179,78 @@ def emit_kernels(module: Module, plan: GemmPlan) -> str:
     return name
 
 
+def emit_cotangents(module: Module, vector: LLType) -> str:
+    """`void @...(...)`: A dy A^T for `%tiles` tiles of a row, dy from two lines of cotangents [2 tiles, pitch].
+
+    Element (t, k) of a matrix goes to `%to[t * pitch + k]`; matrices are `%apart` elements apart.
+    """
+    name = module.shared(f"gemm.winograd.cotangents.{vector.suffix}")
+    if module.has(name):
+        return name
+    parameters = (
+        "ptr noalias readonly %upper, ptr noalias readonly %lower, i64 %pitch, i64 %tiles, ptr noalias %to, i64 %apart"
+    )
+    f = Function(module, name, parameters, attributes=ATTRIBUTES)
+    element, align = vector.element, vector.lanes * vector.dtype.itemsize
+    with counted(f, "0", "%tiles", 1) as tile:
+        row = f.let(f"mul nsw i64 {tile}, %pitch")
+        first = f.let(f"mul nsw i64 {row}, 2")
+        with counted(f, "0", "%pitch", vector.lanes) as lane:
+            left = f.let(f"add nsw i64 {first}, {lane}")
+            columns = []
+            for at in (left, f.let(f"add nsw i64 {left}, %pitch")):
+                pair = [f.let(f"load {vector.llvm}, ptr {offset(f, element, line, at)}, align {align}")
+                        for line in ("%upper", "%lower")]  # fmt: skip
+                columns.append(_spread(f, vector, pair))
+            place = offset(f, element, "%to", f.let(f"add nsw i64 {row}, {lane}"))
+            _put(f, vector, place, zip(*columns, strict=True), _spread)
+    f.line("ret void")
+    f.finish()
+    return name
+
+
+def emit_taps(module: Module, vector: LLType) -> str:
+    """`void @...(...)`: G^T m G for a feature, m the sum of `%partials` rows [pitch] of each of 16 matrices.
+
+    Matrices are `%apart` elements apart, partial sums `%next`; `%total` has room for a row of each, tap t of channel c
+    goes to `%to[t * pitch + c]`.
+    """
+    name = module.shared(f"gemm.winograd.taps.{vector.suffix}")
+    if module.has(name):
+        return name
+    parameters = (
+        "ptr noalias readonly %from, i64 %apart, i64 %partials, i64 %next, i64 %pitch, ptr noalias %total, "
+        "ptr noalias %to"
+    )
+    f = Function(module, name, parameters, attributes=ATTRIBUTES)
+    element, align = vector.element, vector.lanes * vector.dtype.itemsize
+    with counted(f, "0", "%partials", 1) as partial, counted(f, "0", str(PRODUCTS), 1) as number:
+        shift = f.let(f"mul nsw i64 {number}, %apart")
+        source = offset(f, element, offset(f, element, "%from", f.let(f"mul nsw i64 {partial}, %next")), shift)
+        row = offset(f, element, "%total", f.let(f"mul nsw i64 {number}, %pitch"))
+        more = splat(f, LLType(BOOL, vector.lanes), f.let(f"icmp sgt i64 {partial}, 0"))
+        with counted(f, "0", "%pitch", vector.lanes) as lane:
+            new = f.let(f"load {vector.llvm}, ptr {offset(f, element, source, lane)}, align {align}")
+            place = offset(f, element, row, lane)
+            before = masked_load(f, vector, place, more, vector.constant(-0.0))
+            total = f.let(f"fadd {vector.llvm} {before}, {new}")
+            f.line(f"store {vector.llvm} {total}, ptr {place}, align {align}")
+    with counted(f, "0", "%pitch", vector.lanes) as lane:
+        place, taken = offset(f, element, "%total", lane), []
+        for _ in range(PRODUCTS):
+            taken.append(f.let(f"load {vector.llvm}, ptr {place}, align {align}"))
+            place = offset(f, element, place, "%pitch")
+        down = [_tapped(f, vector, taken[column::4]) for column in range(4)]
+        place = offset(f, element, "%to", lane)
+        for row_taps in zip(*down, strict=True):
+            for value in _tapped(f, vector, row_taps):
+                f.line(f"store {vector.llvm} {value}, ptr {place}, align {align}")
+                place = offset(f, element, place, "%pitch")
+    f.line("ret void")
+    f.finish()
+    return name
+
+
 def _put(f: Function, vector: LLType, place: str, rows: Iterable[Sequence[str]], transform: Transform) -> None:
     """Transform rows, and store the vectors into 16 matrices at `place`."""
     for row in rows:
@@ -204,3 +277,17 @@ def _means(f: Function, vector: LLType, g: Sequence[str]) -> list[str]:
     middle = [f.let(f"fmul {vector.llvm} {f.let(f'{op} {vector.llvm} {ends}, {g[1]}')}, {half}")
               for op in ("fadd", "fsub")]  # fmt: skip
     return [g[0], *middle, g[2]]
+
+
+def _spread(f: Function, vector: LLType, y: Sequence[str]) -> list[str]:
+    """A y."""
+    middle = [f.let(f"{op} {vector.llvm} {y[0]}, {y[1]}") for op in ("fadd", "fsub")]
+    return [y[0], *middle, f.let(f"fneg {vector.llvm} {y[1]}")]
+
+
+def _tapped(f: Function, vector: LLType, m: Sequence[str]) -> list[str]:
+    """G^T m."""
+    half = vector.constant(0.5)
+    both, between = (f.let(f"fmul {vector.llvm} {f.let(f'{op} {vector.llvm} {m[1]}, {m[2]}')}, {half}")
+                     for op in ("fadd", "fsub"))  # fmt: skip
+    return [f.let(f"fadd {vector.llvm} {m[0]}, {both}"), between, f.let(f"fadd {vector.llvm} {both}, {m[3]}")]

@@ -14,6 +14,7 @@ from adjit.compiler.cost import cost_of, line_weights, pairs_of, runs_of
 from adjit.compiler.fuse import Grouping
 from adjit.compiler.llvm.clock import Clock
 from adjit.compiler.llvm.emit_choice import Dependence, choose, extents_of, loop_dtype
+from adjit.compiler.llvm.emit_contract import has_square
 from adjit.compiler.llvm.emit_state import Options
 from adjit.compiler.llvm.target import host_target
 from adjit.compiler.loops.ir import BLOCKS, CONTRACT, FOR, MATRICES, REDUCE, SORT_ROWS, STORE, UPDATE
@@ -157,10 +158,12 @@ def _loops(kernel: Node) -> Iterator[str]:
 
 def _method(contract: Node) -> str:
     """How a product's sums are formed, if not one by one."""
-    if [extent for _, extent in pairs_of(contract, "k")[1:]] == [3, 3]:
+    if has_square(contract, "k") or has_square(contract, "n"):
         from adjit.compiler.llvm.emit_winograd import winograd_of
+        from adjit.compiler.llvm.emit_winograd_gradient import kernel_gradient_of
 
-        if winograd_of(contract, Options(host_target())) is not None:
+        options = Options(host_target())
+        if (winograd_of if has_square(contract, "k") else kernel_gradient_of)(contract, options) is not None:
             return ", by Winograd's method in tiles of 2 x 2"
     return ""
 

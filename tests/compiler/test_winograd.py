@@ -15,8 +15,10 @@ from adjit.compiler.pipeline import compile_graph, llvm_of, lowered
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph
 from adjit.ir.ops.arrays import window_of
-from adjit.ir.ops.contraction import conv
+from adjit.ir.ops.contraction import conv, dot
 from adjit.ir.ops.scalar import maximum
+from adjit.ir.ops.structure import pad
+from adjit.ir.ops.windows import window
 from adjit.ir.shape import Dim
 from adjit.ir.types import F32, TensorType
 from tests.compiler.guarded import guarded
@@ -138,6 +140,71 @@ def test_a_switch_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "winograd" not in llvm_of(program("even"))
 
 
+# -- gradients of kernels ----------------------------------------------------------------------------------------------
+# samples, channels, features, height, width, padding: as above, and so few samples that some partial sums have no rows
+KERNELS: dict[str, tuple[int, int, int, int, int, int]] = {
+    "even": (6, 32, 64, 12, 12, 1),
+    "odd": (9, 29, 47, 11, 9, 1),
+    "unpadded": (5, 40, 32, 15, 18, 0),
+    "wide": (5, 16, 30, 6, 33, 2),
+    "one": (1, 16, 16, 23, 24, 1),
+}
+
+
+def gradient(name: str, epilogue: bool = False, open: bool = False) -> Graph:
+    """The gradient of a kernel [features, channels, 3, 3], for images and cotangents; or a step along it."""
+    samples, channels, features, height, width, padding = KERNELS[name]
+    graph = Graph("gradient")
+    builder = Builder(graph)
+    count = Dim.named("samples") if open else samples
+    x, w, g = (
+        builder.expr(builder.input(TensorType(F32, dims)))
+        for dims in (
+            (count, channels, height, width), (features, channels, 3, 3),
+            (count, features, height + 2 * padding - 2, width + 2 * padding - 2),
+        )
+    )  # fmt: skip
+    wide = pad(x, low=(0, 0, padding, padding), high=(0, 0, padding, padding), interior=(0,) * 4, value=0)
+    windows = window(wide, axes=(2, 3), size=g.shape[2:], stride=(1, 1), dilation=(1, 1))
+    # Axes of the windows: sample, channel, tap down, tap right, place down, place right.
+    found = dot(g, windows, contract=((0, 2, 3), (0, 4, 5)), batch=((), ()))
+    graph.outputs = ((w - found * 0.25 if epilogue else found).value,)
+    return graph
+
+
+def exact_gradient(name: str, given: list[Any]) -> Any:
+    padding = KERNELS[name][5]
+    x, _, g = (array.astype(np.float64) for array in given)
+    wide = np.pad(x, ((0, 0), (0, 0), (padding,) * 2, (padding,) * 2))
+    windows = np.lib.stride_tricks.sliding_window_view(wide, g.shape[2:], (2, 3))
+    return np.einsum("nkyx,ncuvyx->kcuv", g, windows)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_gradients_of_kernels_have_the_same_bits_for_all(name: str) -> None:
+    graph = gradient(name)
+    assert "@gemm.winograd.sums" in llvm_of(graph)
+    given = arrays(graph)
+    (found,) = compile_graph(graph, threads=1).run(given)
+    errors = np.abs(found - exact_gradient(name, given)) / exact_gradient(name, [abs(array) for array in given])
+    assert errors.max() < LARGEST * 2.0**-24
+    assert np.sqrt((errors**2).mean()) < TYPICAL * 2.0**-24
+    for other in (compile_graph(graph, threads=3), build(lowered(graph), threads=2, level=0)):
+        np.testing.assert_array_equal(other.run(given)[0], found)
+    (step,) = compile_graph(gradient(name, epilogue=True), strict=True).run(given)
+    np.testing.assert_array_equal(step, given[1] - found * np.float32(0.25))
+
+
+@pytest.mark.parametrize("samples", [0, 1, 5])
+def test_gradients_of_kernels_for_any_number_of_samples(samples: int) -> None:
+    graph = gradient("even", open=True)
+    assert "@gemm.winograd.sums" in llvm_of(graph)
+    given = [array[:samples] if array.shape[0] == KERNELS["even"][0] else array for array in arrays(gradient("even"))]
+    for threads in (1, 2):
+        (found,) = compile_graph(graph, threads=threads).run(given)
+        np.testing.assert_allclose(found, exact_gradient("even", given), rtol=0, atol=1e-4)
+
+
 def check_guarded_arrays() -> None:
     for name in ("odd", "wide"):
         graph = program(name, "residual")
@@ -145,6 +212,10 @@ def check_guarded_arrays() -> None:
         for at_end in (False, True):
             with guarded(arrays(graph), at_end) as copies:
                 executable.run(copies)
+    graph = gradient("odd", epilogue=True)
+    for at_end in (False, True):
+        with guarded(arrays(graph), at_end) as copies:
+            compile_graph(graph, threads=1).run(copies)
 
 
 def test_accesses_stay_inside_their_arrays() -> None:

@@ -1,0 +1,258 @@
+"""Gradients of kernels of 3 x 3 taps by Winograd's method: sums over all tiles of products of transformed tiles.
+
+Each partial sum of a fixed number of them is summed by one task, block after block; a second pass adds them in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from adjit.compiler.llvm.emit_contract import Axes, arrange, slope_in
+from adjit.compiler.llvm.emit_domain import split_flat
+from adjit.compiler.llvm.emit_epilogue import emit_epilogue
+from adjit.compiler.llvm.emit_index import least, uniform
+from adjit.compiler.llvm.emit_placed import Placed, placed
+from adjit.compiler.llvm.emit_state import Options, Writer
+from adjit.compiler.llvm.emit_winograd import PARAMETERS, workspace_of
+from adjit.compiler.llvm.gemm_pack import ATTRIBUTES
+from adjit.compiler.llvm.gemm_plan import GemmPlan
+from adjit.compiler.llvm.gemm_tile import counted, emit_tile, offset, streaming_fence, when
+from adjit.compiler.llvm.text import Function, LLType, Module
+from adjit.compiler.llvm.winograd_lines import ImageLines
+from adjit.compiler.llvm.winograd_plan import (
+    OUTPUTS,
+    PRODUCTS,
+    KernelGradientPlan,
+    is_wanted,
+    pays,
+    plan_kernel_gradient,
+)
+from adjit.compiler.llvm.winograd_transform import emit_cotangents, emit_exchange, emit_taps
+from adjit.ir.frozen import frozen
+from adjit.ir.graph import Node
+from adjit.ir.shape import Size, product, substitute
+from adjit.ir.types import F32
+
+Attach = Callable[[Function], Writer]
+
+
+@frozen
+class KernelGradient:
+    """The gradient of a kernel that is summed so: its axes, its plan, and where things stand in memory.
+
+    `image` and `cotangent` are the slopes along channels, or features, and down; `row` is that of the gradient's rows.
+    """
+
+    axes: Axes
+    plan: KernelGradientPlan
+    cotangents: Placed
+    images: Placed
+    image: tuple[int, int]
+    cotangent: tuple[int, int]
+    row: Size
+
+
+def kernel_gradient_of(node: Node, options: Options, tasks: int = 1) -> KernelGradient | None:
+    """The gradient that a `contract` with 3 x 3 last columns is, if windows are neighbours and it pays; else None."""
+    axes = arrange(node)
+    sizes = [size for _, size in (*axes.n[:1], *axes.m, *axes.k[-2:]) if isinstance(size, int)]
+    if not is_wanted() or node.regions[0].outputs[0].type.dtype is not F32 or len(axes.k) < 2 or axes.batch:
+        return None
+    if len(axes.m) != 1 or len(axes.n) != 3 or len(sizes) != 4:
+        return None
+    cotangents, images = placed(axes.a, axes.batch, axes.m, axes.k), placed(axes.b, axes.batch, axes.n, axes.k)
+    if cotangents is None or images is None:
+        return None
+    (feature, _), (channel, _), (down, _), (right, _) = (*axes.m, *axes.n)
+    (y, _), (x, _) = axes.k[-2:]
+    windows = images.slope(right) == images.slope(x) == 1 and images.slope(down) == images.slope(y)
+    kernel = [slope_in(axes.destination, name) for name in (channel, down, right)] == [9, 3, 1]
+    if not windows or not kernel or images.slope(feature) or cotangents.slope(x) != 1:
+        return None
+    samples = product(size for _, size in axes.k[:-2])
+    channels, features, height, width = sizes
+    plan = plan_kernel_gradient(options.target, channels, features, height, width, samples, tasks)
+    found = KernelGradient(
+        axes, plan, cotangents, images, (images.slope(channel), images.slope(y)),
+        (cotangents.slope(feature), cotangents.slope(y)), slope_in(axes.destination, feature),
+    )  # fmt: skip
+    return found if pays(plan, samples) else None
+
+
+def emit_kernel_gradient(
+    module: Module, name: str, node: Node, found: KernelGradient, workspace_slot: int, attach: Attach
+) -> None:
+    """`@name(PARAMETERS)` and `@name.last(PARAMETERS)`, one after the other over the tasks of the plan."""
+    axes, plan = found.axes, found.plan
+    after, fence = "", False
+    if len(node.regions) > 2:
+        after = f"{name}.epilogue"
+        groups = axes.batch, axes.m, axes.n
+        fence = emit_epilogue(module, after, plan.tile, node.regions[2], groups, False, attach)
+    f = Function(module, name, PARAMETERS)
+    w = attach(f)
+    _Partials(w, found).emit(workspace_of(f, workspace_slot))
+    w.finish()
+    f = Function(module, f"{name}.last", PARAMETERS)
+    w = attach(f)
+    _emit_last(w, found, node, after, workspace_of(f, workspace_slot))
+    if fence:
+        streaming_fence(f)
+    w.finish()
+
+
+def _parts(f: Function, place: str, sizes: list[int]) -> Iterator[str]:
+    """Places of parts of so many bytes, one after another."""
+    for size in sizes:
+        yield place
+        place = offset(f, "i8", place, size)
+
+
+def _slot(f: Function, plan: KernelGradientPlan, workspace: str, sizes: list[int]) -> Iterator[str]:
+    """The parts of the task %begin."""
+    at = f.let(f"add nsw i64 {f.let(f'mul nsw i64 %begin, {sum(sizes)}')}, {plan.sums_bytes}")
+    return _parts(f, offset(f, "i8", workspace, at), sizes)
+
+
+class _Partials:
+    """The function of the partial sums."""
+
+    def __init__(self, w: Writer, found: KernelGradient) -> None:
+        self.w, self.f, self.found, self.plan = w, w.f, found, found.plan
+        self.vector = LLType(found.plan.tile.dtype, found.plan.tile.lanes)
+
+    def emit(self, workspace: str) -> None:
+        f, plan, w, found = self.f, self.plan, self.w, self.found
+        self.elements, self.cotangents, lines, self.rows = _slot(f, plan, workspace, plan.parts())
+        self.lines = ImageLines(
+            f, self.vector, lines, plan.channels, plan.height + 2, plan.width + 2, *found.image, plan.pitch
+        )  # fmt: skip
+        length = OUTPUTS * plan.across * plan.stride
+        if plan.width % OUTPUTS:  # tiles reach beyond the last column
+            _clear(f, self.rows, 2 * length * 4)
+        self.length = length
+        samples = uniform(w, product(size for _, size in found.axes.k[:-2]))
+        total = f.let(f"mul nsw i64 {samples}, {plan.lines}")
+        first, stop = (f.let(f"udiv i64 {f.let(f'mul nsw i64 {end}, {plan.partials}')}, {plan.tasks}")
+                       for end in ("%begin", "%end"))  # fmt: skip
+        products = emit_tile_products(f.module, plan.tile)
+        with counted(f, first, stop, 1) as partial, w.scope():
+            following = f.let(f"add nsw i64 {partial}, 1")
+            begin, end = (f.let(f"udiv i64 {f.let(f'mul nsw i64 {number}, {total}')}, {plan.partials}")
+                          for number in (partial, following))  # fmt: skip
+            sums = offset(f, self.vector.element, workspace, f.let(f"mul nsw i64 {partial}, {plan.sums}"))
+            with when(f, f.let(f"icmp sge i64 {begin}, {end}")):
+                _clear(f, sums, plan.sums * 4)
+            with counted(f, begin, end, plan.block) as block, w.scope():
+                last = least(w, f.let(f"add nsw i64 {block}, {plan.block}"), end)
+                with counted(f, block, last, 1) as row, w.scope():
+                    self._transform(row, f.let(f"sub nsw i64 {row}, {block}"))
+                tiles = f.let(f"mul nsw i64 {f.let(f'sub nsw i64 {last}, {block}')}, {plan.across}")
+                again = f.let(f"icmp sgt i64 {block}, {begin}")
+                f.line(
+                    f"call void @{products}(ptr {self.cotangents}, ptr {self.elements}, ptr {sums}, i64 {tiles}, "
+                    f"i64 {plan.tall}, i64 {plan.rows}, i64 {plan.stride}, i64 {plan.pitch}, i1 {again})"
+                )
+
+    def _transform(self, row: str, number: str) -> None:
+        """Both matrices of a row of tiles of all samples, the `number`-th of a block."""
+        f, w, plan, found, element = self.f, self.w, self.plan, self.found, self.vector.element
+        sample, line = f.let(f"udiv i64 {row}, {plan.lines}"), f.let(f"urem i64 {row}, {plan.lines}")
+        places = []
+        with w.bound(split_flat(w, found.axes.k[:-2], sample)):
+            for operand, own in ((found.images, found.axes.n), (found.cotangents, found.axes.m)):
+                at = uniform(w, operand.without(own, found.axes.k[-2:]))
+                places.append(offset(f, element, w.buffers[operand.load.inputs[0]], at))
+        tile = f.let(f"mul nsw i64 {number}, {plan.across}")
+        to = offset(f, element, self.elements, f.let(f"mul nsw i64 {tile}, {plan.tile.nr}"))
+        self.lines.transform(places[0], line, number, to, plan.tile.nr, plan.tall)
+        plane, step = found.cotangent
+        exchange = emit_exchange(f.module, self.vector)
+        with counted(f, "0", str(OUTPUTS), 1) as i:
+            y = f.let(f"add nsw i64 {f.let(f'mul nsw i64 {line}, {OUTPUTS}')}, {i}")
+            source = offset(f, element, places[1], f.let(f"mul nsw i64 {y}, {step}"))
+            kept = offset(f, element, self.rows, f.let(f"mul nsw i64 {i}, {self.length}"))
+            exists = f.let(f"icmp slt i64 {y}, {plan.height}")
+            with when(f, exists):
+                f.line(
+                    f"call void @{exchange}(ptr {source}, i64 {plane}, i64 {plan.features}, i64 {plan.width}, "
+                    f"ptr {kept}, i64 {plan.stride})"
+                )
+            with when(f, f.let(f"xor i1 {exists}, true")):
+                _clear(f, kept, self.length * 4)
+        lower = offset(f, element, self.rows, self.length)
+        to = offset(f, element, self.cotangents, f.let(f"mul nsw i64 {tile}, {plan.stride}"))
+        f.line(
+            f"call void @{emit_cotangents(f.module, self.vector)}(ptr {self.rows}, ptr {lower}, i64 {plan.stride}, "
+            f"i64 {plan.across}, ptr {to}, i64 {plan.tall * plan.stride})"
+        )
+
+
+def _clear(f: Function, place: str, bytes: int) -> None:
+    """Zeros in memory."""
+    f.module.declare("declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
+    f.line(f"call void @llvm.memset.p0.i64(ptr {place}, i8 0, i64 {bytes}, i1 false)")
+
+
+def _emit_last(w: Writer, found: KernelGradient, node: Node, epilogue: str, workspace: str) -> None:
+    """The kernel's features, in as many parts as there are tasks."""
+    f, axes, plan = w.f, found.axes, found.plan
+    vector = LLType(plan.tile.dtype, plan.tile.lanes)
+    element, length = vector.element, 9 * plan.channels
+    totals, taps, sums = _slot(f, plan, workspace, plan.last_parts())
+    first, stop = (f.let(f"udiv i64 {f.let(f'mul nsw i64 {end}, {plan.features}')}, {plan.tasks}")
+                   for end in ("%begin", "%end"))  # fmt: skip
+    transform, exchange = emit_taps(f.module, vector), emit_exchange(f.module, vector)
+    with counted(f, first, stop, 1) as feature, w.scope():
+        source = offset(f, element, workspace, f.let(f"mul nsw i64 {feature}, {plan.pitch}"))
+        f.line(
+            f"call void @{transform}(ptr {source}, i64 {plan.rows * plan.pitch}, i64 {plan.partials}, "
+            f"i64 {plan.sums}, i64 {plan.pitch}, ptr {totals}, ptr {taps})"
+        )
+        to = sums
+        if not epilogue:
+            origin = substitute(axes.destination, {name: 0 for name, _ in (*axes.m, *axes.n)})
+            c = offset(f, element, w.buffers[node.inputs[0]], uniform(w, origin))
+            to = offset(f, element, c, f.let(f"mul nsw i64 {feature}, {uniform(w, found.row)}"))
+        f.line(f"call void @{exchange}(ptr {taps}, i64 {plan.pitch}, i64 9, i64 {plan.channels}, ptr {to}, i64 9)")
+        if epilogue:
+            block = f"i64 0, i64 {feature}, i64 0, i64 1, i64 {length}, ptr {sums}, i64 {length}"
+            f.line(f"call void @{epilogue}.fetch(ptr %buffers, ptr %sizes, {block})")
+            f.line(f"call void @{epilogue}(ptr %buffers, ptr %sizes, {block})")
+
+
+def emit_tile_products(module: Module, plan: GemmPlan) -> str:
+    """`void @...(...)`: 16 products of matrices, [tiles, features]^T by [tiles, channels] -> [features, channels].
+
+    Matrices have `%tall` rows; those of elements are in panels.  With `%again`, products are added to what is there.
+    """
+    vector = LLType(plan.dtype, plan.lanes)
+    name = module.shared(f"gemm.winograd.sums.{plan.mr}x{plan.nr}.{vector.suffix}")
+    if module.has(name):
+        return name
+    parameters = (
+        "ptr readonly %cotangents, ptr readonly %elements, ptr %sums, i64 %tiles, i64 %tall, i64 %rows, i64 %stride, "
+        "i64 %pitch, i1 %again"
+    )
+    f = Function(module, name, parameters, attributes=ATTRIBUTES)
+    tile, element = emit_tile(module, plan), vector.element
+    sizes = ("%tall", "%stride"), ("%tall", "%pitch"), ("%rows", "%pitch")
+    apart = [f.let(f"mul nsw i64 {rows}, {columns}") for rows, columns in sizes]
+    with counted(f, "0", str(PRODUCTS), 1) as number:
+        matrices = [
+            offset(f, element, matrix, f.let(f"mul nsw i64 {number}, {size}"))
+            for matrix, size in zip(("%cotangents", "%elements", "%sums"), apart, strict=True)
+        ]
+        with counted(f, "0", "%pitch", plan.nr) as column:
+            panel = offset(f, element, matrices[1], f.let(f"mul nsw i64 {column}, %tall"))
+            to = offset(f, element, matrices[2], column)
+            with counted(f, "0", "%rows", plan.mr) as row:
+                c = offset(f, element, to, f.let(f"mul nsw i64 {row}, %pitch"))
+                left = offset(f, element, matrices[0], row)
+                f.line(
+                    f"call void @{tile}(i64 %tiles, ptr {left}, i64 1, i64 %stride, ptr {panel}, ptr {c}, "
+                    f"i64 %pitch, i64 1, i64 {plan.mr}, i64 {plan.nr}, ptr {c}, i64 %pitch, i1 %again)"
+                )
+    f.line("ret void")
+    f.finish()
+    return name
