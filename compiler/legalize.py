@@ -30,8 +30,9 @@ MOVES = frozenset({"where", "cast", "bitcast", "scatter_set", "gather", "detach"
 NATIVE = frozenset({"acos", "asin", "atan", "cosh", "exp2", "sinh", "tan"})
 # A kernel has a loop for each operand of a concat.
 WIDEST_CONCAT = 32
-# The longest side of matrices that have kernels: for larger ones LAPACK's blocks are worth the call of the host.
-LARGEST_MATRIX = 32
+# Bytes of the longest rows, and the longest rows of complex numbers, of matrices that have kernels: for larger ones
+# LAPACK's blocks are worth the call of the host.
+LONGEST_ROW, LONGEST_COMPLEX = 1024, 32
 
 
 def legalize(graph: Graph, *, strict: bool = False) -> Graph:
@@ -94,7 +95,9 @@ def has_kernel(op: Primitive, types: Sequence[TensorType], least: int = 1) -> bo
     count = product(batch)
     if least > 1 and not (isinstance(count, int) and count >= least):
         return False
-    return op.name in ON_MATRICES and all(isinstance(side, int) and side <= LARGEST_MATRIX for side in (rows, columns))
+    dtype = types[0].dtype
+    longest = LONGEST_COMPLEX if dtype.is_complex else LONGEST_ROW // dtype.itemsize
+    return op.name in ON_MATRICES and all(isinstance(side, int) and side <= longest for side in (rows, columns))
 
 
 def _hosted(builder: Builder, node: Node, operands: Sequence[Value]) -> Sequence[Value]:

@@ -66,3 +66,28 @@ def test_many_matrices_in_eager_mode_and_by_vmap(dtype: Any) -> None:
     a[7] = 0
     with pytest.raises(LinAlgError, match=r"\(Batch element 7\)"):
         by_vmap(a, b)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex128])
+@pytest.mark.parametrize(("rows", "columns"), [(20, 1), (37, 3), (64, 70), (130, 1)])
+def test_rows_of_vectors_solve_systems(rows: int, columns: int, dtype: Any) -> None:
+    """Equations of all kinds, their factors in vectors of each length, and what a triangle leaves unread."""
+    a = torch.randn(2, rows, rows, dtype=dtype) / rows**0.5 + 2 * torch.eye(rows, dtype=dtype)
+    b = torch.randn(2, rows, columns, dtype=dtype)
+    square = a @ a.mH + torch.eye(rows, dtype=dtype)
+
+    @torch.compile
+    def solutions(a: Any, b: Any, square: Any) -> Any:
+        left, right = torch.linalg.cholesky(square), torch.linalg.cholesky(square, upper=True)
+        lower = torch.linalg.solve_triangular(a.tril(), b, upper=False)
+        upper = torch.linalg.solve_triangular(a.triu().mT, b, upper=False)
+        return torch.linalg.solve(a, b), torch.linalg.solve(a.mT, b), left, right, lower, upper
+
+    x, y, left, right, lower, upper = solutions(a, b, square)
+    scale = 1e-3 if dtype is torch.float32 else 1e-11
+    for found, wanted in (
+        (a @ x, b), (a.mT @ y, b), (left @ left.mH, square), (right.mH @ right, square),
+        (a.tril() @ lower, b), (a.triu().mT @ upper, b),
+    ):  # fmt: skip
+        assert torch.allclose(found, wanted, rtol=scale, atol=10 * scale)
+    assert not left.triu(1).abs().any() and not right.tril(-1).abs().any()
