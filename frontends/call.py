@@ -160,10 +160,8 @@ def fits(entry: Entry, call: Call) -> bool:
             shape = call.shapes[source.index]
             if any(isinstance(d, int) and d != extent for d, extent in zip(value.dims, shape, strict=True)):
                 return False
-        elif source.kind == "tensor":
-            assert source.tensor is not None
-            if source.tensor._memory is not source.memory or source.tensor.requires_grad is not source.requires_grad:
-                return False
+    if not captured_are_as_traced(entry):
+        return False
     if entry.memories:
         memories = entry.memories
         if [i for i, tensor in enumerate(call.tensors) if tensor._memory in memories] != entry.coinciding:
@@ -182,6 +180,16 @@ def fits(entry: Entry, call: Call) -> bool:
             return False
         entry.epoch = EPOCH.count
     return True
+
+
+def captured_are_as_traced(entry: Entry) -> bool:
+    """Whether captured tensors are on the memories, and require grad, as when the program was traced."""
+    return all(
+        source.tensor is None
+        or (source.tensor._memory is source.memory and source.tensor.requires_grad is source.requires_grad)
+        for source in entry.sources
+        if source.kind == "tensor"
+    )
 
 
 def _all_shapes(entry: Entry, call: Call) -> list[Sequence[int]]:

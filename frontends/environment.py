@@ -121,6 +121,11 @@ class Environment:
         """Whether what stands in a container under a key counts as an argument."""
         return (id(container), key) in self._lifted
 
+    @property
+    def watches_hooks(self) -> bool:
+        """Whether there are captured tensors on whose gradients hooks may be."""
+        return bool(self._hooked)
+
     def hooks_hold(self) -> bool:
         """Whether the hooks on the gradients of captured tensors are what they were."""
         return all(hook_numbers(tensor) == before for tensor, before in self._hooked)

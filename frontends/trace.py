@@ -24,7 +24,7 @@ from adjit.memory import Memory
 from adjit.state import STATE, user_location
 from adjit.symbolic_size import Respecialize, SymbolicSize, as_dim, divided, flat_sizes
 from adjit.tensor import Chain, Tensor
-from adjit.trace_parts import Cell, Explanation, GradientType, Source
+from adjit.trace_parts import Cell, Explanation, GradientType, ItemCheck, ItemReader, Source
 from adjit.view_strides import strides_of_view
 from adjit.views import strides
 
@@ -372,14 +372,14 @@ class Tracer:
         found = self._scalars.get((id(holder), key))
         if found is None:
             value = self.builder.input(TensorType(F64, ()), key)
-            self.sources.append(Source("scalar", read=lambda: float(holder[key])))
+            self.sources.append(Source("scalar", read=ItemReader(holder, key)))
             found = self._scalars[id(holder), key] = self._new(value, origin=True)
         return found
 
     def guard_value(self, holder: Any, key: str) -> Any:
         """`holder[key]`, on which the trace relies: a change leads to a new trace."""
         value = holder[key]
-        self.checks.append(lambda: holder[key] is value or holder[key] == value)
+        self.checks.append(ItemCheck(holder, key, value))
         return value
 
     def concrete_needed(self, tensor: Tensor, what: str) -> TraceError:

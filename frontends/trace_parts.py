@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import field
+from typing import Any
 
 from adjit.ir.frozen import frozen, record
 from adjit.ir.graph import UNKNOWN, Location, Value
@@ -26,6 +27,29 @@ class Source:
     read: Callable[[], float] | None = None
     writes: int = 0
     requires_grad: bool = False
+
+
+@frozen
+class ItemCheck:
+    """What a trace relied on: `holder[key]` is, or equals, `value`."""
+
+    holder: Any
+    key: str
+    value: Any
+
+    def __call__(self) -> bool:
+        return self.holder[self.key] is self.value or bool(self.holder[self.key] == self.value)
+
+
+@frozen
+class ItemReader:
+    """A number that a program reads at every call: `holder[key]`."""
+
+    holder: Any
+    key: str
+
+    def __call__(self) -> float:
+        return float(self.holder[self.key])
 
 
 @frozen

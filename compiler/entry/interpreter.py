@@ -7,7 +7,7 @@ from adjit.compiler.llvm.words import External, native_only
 # In the order in which they are declared: LLVM's types of the result and the parameters.
 EXTERNALS: dict[str, External] = {
     "PyLong_AsLongLongAndOverflow": ("i64", ("i64", "i64")),
-    "PyDict_GetItem": ("i64", ("i64", "i64")),
+    "PyDict_GetItemWithError": ("i64", ("i64", "i64")),
     "PyEval_GetFrame": ("i64", ()),
     "PyFrame_GetCode": ("i64", ("i64",)),
     "PyFrame_GetLasti": ("i32", ("i64",)),
@@ -45,7 +45,7 @@ def PyLong_AsLongLongAndOverflow(number: int, overflow: int) -> int:
     return native_only(number, overflow)
 
 
-def PyDict_GetItem(mapping: int, key: int) -> int:
+def PyDict_GetItemWithError(mapping: int, key: int) -> int:
     """As the interpreter documents it."""
     return native_only(mapping, key)
 

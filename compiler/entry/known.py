@@ -120,7 +120,7 @@ IS_TENSOR, IS_ARRAY, IS_FLOAT, IS_FIXED_FLOAT, IS_INTEGER, IS_FIXED_INTEGER, IS_
 IS_ANYTHING = 8
 # An input of the program: where it comes from, then the operand's number or an address.
 INPUT_WORDS = 2
-FROM_OPERAND, NUMBER_F32, NUMBER_F64, NUMBER_I64, FROM_ADDRESS, FROM_READER = 0, 1, 2, 3, 4, 5
+FROM_OPERAND, NUMBER_F32, NUMBER_F64, NUMBER_I64, FROM_ADDRESS, FROM_READER, FROM_ITEM = 0, 1, 2, 3, 4, 5, 6
 # A view: the operand's number; rank (or ITSELF for the operand, DETACHED for a tensor without history), addresses of
 # the sizes and of the strides in bytes; how far from the operand's data it begins; NumPy's type number, dtype object,
 # type object; what joins the operand's chain; whether it can be written where the operand can.

@@ -28,6 +28,7 @@ def entry_text() -> str:
     """LLVM text of the library; it is the same in every process."""
     from adjit.compiler.entry import (
         backward,
+        guards,
         making,
         numbers,
         objects,
@@ -42,7 +43,7 @@ def entry_text() -> str:
         views,
     )
 
-    first = (objects, overlap, operands, trees, places, making, record, views, results, shown)
+    first = (objects, guards, overlap, operands, trees, places, making, record, views, results, shown)
     parts = (*first, serve, backward, numbers)
     functions = [function for part in parts for function in part.FUNCTIONS]
     text = translate(functions, EXTERNALS, (FUNCTION, COMPILED, BACKWARD, NUMBERS))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from adjit.compiler.entry.guards import asked, guards_hold, item_of
 from adjit.compiler.entry.interpreter import (
     Py_DecRef,
-    PyDict_GetItem,
     PyErr_Clear,
     PyObject_Vectorcall,
 )
@@ -19,6 +19,7 @@ from adjit.compiler.entry.known import (
     FIXED,
     FLOAT,
     FROM_ADDRESS,
+    FROM_ITEM,
     FROM_OPERAND,
     FROM_READER,
     GUARDS,
@@ -156,53 +157,6 @@ def takes(wanted: int, value: int) -> int:
     return kind == IS_ANYTHING or (kind == IS_OBJECT and value == word(wanted + 8))
 
 
-def asked(function: int) -> int:
-    """What a Python function without arguments gives, a new reference; 0 where it fails."""
-    arguments = room(2)
-    set_word(arguments, 0)
-    found = PyObject_Vectorcall(function, arguments + 8, 0, 0)
-    if found == 0:
-        PyErr_Clear()  # the Python path asks again, and says what is wrong
-    return found
-
-
-def says_true(function: int) -> int:
-    """Whether a Python function gives True."""
-    found = asked(function)
-    if found == 0:
-        return 0
-    Py_DecRef(found)
-    return found == known(TRUE)
-
-
-def guards_hold(guards: int) -> int:
-    """Whether words stand where a trace saw them, and names in namespaces mean what they meant."""
-    if guards == 0:
-        return 1
-    count = word(guards)
-    place = guards + 8
-    while count > 0:
-        if word(word(place)) != word(place + 8):
-            return 0
-        place += 16
-        count -= 1
-    count = word(place)
-    place += 8
-    while count > 0:
-        found = PyDict_GetItem(word(place), word(place + 8))
-        if found != word(place + 16):
-            return 0
-        place += 24
-        count -= 1
-    count = word(place)
-    while count > 0:
-        place += 8
-        if not says_true(word(place)):
-            return 0
-        count -= 1
-    return 1
-
-
 def has_structure(signature: int, words: int) -> int:
     """Whether a signature is one for these words, of which there may be none."""
     wanted = word(signature + 8 * STRUCTURE)
@@ -283,6 +237,15 @@ def read(function: int, cell: int) -> int:
     return is_float
 
 
+def number_at(item: int, cell: int) -> int:
+    """Put the number that a dict has into `cell` as float64: a dict, a key, and a function that gives it otherwise."""
+    found = item_of(word(item), word(item + 8))
+    if found != 0 and word(found + TYPE) == known(FLOAT):
+        set_word(cell, word(found + CONTENT))
+        return 1
+    return read(word(item + 16), cell)
+
+
 def ordered(array: int, copies: int) -> int:
     """An array itself, or a copy whose elements stand in order, which joins a counted list; 0 where there is none."""
     arguments = room(2)
@@ -321,6 +284,11 @@ def place_inputs(signature: int, operands: int, buffers: int, cells: int, copies
                 return 0
             which = cells
             cells += 8
+        elif kind == FROM_ITEM:
+            if not number_at(which, cells):
+                return 0
+            which = cells
+            cells += 8
         elif kind != FROM_ADDRESS:
             if not number(kind, word(operands + 8 * which), cells):
                 return 0
@@ -333,6 +301,6 @@ def place_inputs(signature: int, operands: int, buffers: int, cells: int, copies
 
 
 FUNCTIONS = (
-    needed, bucket, takes_array, takes_leaf, takes, asked, says_true, guards_hold, has_structure, fits, fitting, number,
-    read, ordered, place_inputs,
+    needed, bucket, takes_array, takes_leaf, takes, has_structure, fits, fitting, number, read, number_at, ordered,
+    place_inputs,
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adjit.compiler.entry.interpreter import PyDict_GetItem
+from adjit.compiler.entry.guards import item_of
 from adjit.compiler.entry.known import (
     IN_CELL,
     IN_DICT,
@@ -25,7 +25,7 @@ def content_of(place: int, leaves: int) -> int:
     container = word(place + 8)
     key = word(place + 16)
     if kind == IN_DICT:
-        return PyDict_GetItem(container, key)
+        return item_of(container, key)
     if kind == IN_CELL:
         return word(container + CONTENT)
     if kind == IN_LEAF:

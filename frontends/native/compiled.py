@@ -13,7 +13,7 @@ import numpy as np
 
 from adjit import trees
 from adjit.autograd.record import Record
-from adjit.call import Call
+from adjit.call import Call, captured_are_as_traced
 from adjit.compiler.entry import known as k
 from adjit.entry import Entry
 from adjit.ir.shape import evaluate
@@ -71,7 +71,8 @@ class NativeCalls:
         if any(group.is_mixed for group in call.aliases) or not all(entry.layouts.values()):
             return
         operands = Operands(call, args, kwargs, entry)
-        if not operands.fit:
+        # Guards compare with what stands there now: that must be what the trace relied on.
+        if not operands.fit or not entry.environment.holds() or not captured_are_as_traced(entry):
             return
         self._lift(operands.lifted)
         hashed = operands.values
@@ -115,7 +116,7 @@ def _signature(entry: Entry, call: Call, operands: Operands, result: Any) -> Sig
     sizes = bind_sizes(entry.graph, shapes)
     fresh = fresh_results(entry.graph)
     outcome = Outcome(entry, operands, fresh, sizes)
-    inputs, plan, guards = inputs_of(entry, operands), outcome.plan(result), guards_of(entry)
+    inputs, plan, guards = inputs_of(entry, operands, outcome.kept), outcome.plan(result), guards_of(entry)
     if inputs is None or plan is None or guards is None or len(fresh) > k.MOST_RESULTS:
         return None
     wanted = operands.wanted()
@@ -133,7 +134,7 @@ def _signature(entry: Entry, call: Call, operands: Operands, result: Any) -> Sig
     signature = Signature(
         wanted, needs + k.IN_RECORDING * STATE.recording, executable, plan, inputs, shapes, results,
         work_of(entry.graph, sizes), None, guards.block(), _apart(entry),
-        kept=[guards.kept, guards.checks, entry.memories, outcome.kept],
+        kept=[guards, entry.memories, outcome.kept],
     )  # fmt: skip
     signature.written = written if entry.graph.writes else None
     signature.gradients = gradients if entry.grads else None
@@ -156,7 +157,7 @@ def _recorded_signature(entry: Entry, call: Call, operands: Operands, result: An
     sizes = bind_sizes(entry.graph, shapes)
     values, shown = fresh_results(executable.graph), fresh_results(entry.graph)
     outcome = Outcome(entry, operands, shown, sizes)
-    inputs, plan, guards = inputs_of(entry, operands), outcome.plan(result), guards_of(entry)
+    inputs, plan, guards = inputs_of(entry, operands, outcome.kept), outcome.plan(result), guards_of(entry)
     wanted = operands.wanted()
     written = written_words(entry, operands, wanted)
     if inputs is None or plan is None or guards is None or written is None:
@@ -189,7 +190,7 @@ def _recorded_signature(entry: Entry, call: Call, operands: Operands, result: An
     signature = Signature(
         wanted, operands.needs() + k.IN_RECORDING, executable, plan, inputs, shapes, types,
         work_of(entry.graph, sizes), recorded, guards.block(), _apart(entry),
-        tensors=len(shown), kept=[guards.kept, guards.checks, entry.memories, outcome.kept, templates],
+        tensors=len(shown), kept=[guards, entry.memories, outcome.kept, templates],
     )  # fmt: skip
     signature.written = written if entry.graph.writes else None
     signature.copies = copies_of(entry, operands, [held.array for held in record.full])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from types import CellType, MemberDescriptorType
 from typing import Any
 
@@ -16,20 +17,26 @@ from adjit.places import ABSENT, Place, same
 from adjit.reach import TABLES
 from adjit.runtime.layout import CONTENT, TYPE, USED, slot_offset
 from adjit.tensor import Tensor
-from adjit.trace_parts import GradientType
+from adjit.trace_parts import GradientType, ItemCheck
 
 # More names than this are compared faster by Python's own loop, or belong to a model whose call takes long anyway.
 _MOST = 4000
 
 
 class Guards:
-    """Guards under construction: words at addresses, names in namespaces, functions that must say True."""
+    """Guards under construction: words at addresses, names in namespaces, items of which a function is asked where they
+    are other objects, functions that must say True.
+
+    `rest` are compared only where something announced a change since.
+    """
 
     def __init__(self) -> None:
         self.words: list[int] = []
         self.names: list[int] = []
+        self.items: list[int] = []
         self.checks: list[Any] = []
         self.kept: list[Any] = []
+        self.rest: Guards | None = None
 
     def word(self, address: int, item: Any) -> None:
         """The word at an address is the object `item`'s identity."""
@@ -52,10 +59,25 @@ class Guards:
         self.words += [id(namespace) + USED, len(namespace)]
         self.kept.append(namespace)
 
+    def check(self, check: Callable[[], bool]) -> None:
+        """A function says True; of one that compares an item of a dict, only where that is another object."""
+        self.kept.append(check)
+        if isinstance(check, ItemCheck) and type(check.holder) is dict:
+            self.items += [id(check.holder), id(check.key), id(check.value), id(check)]
+        else:
+            self.checks.append(check)
+
+    def _lists(self) -> list[int]:
+        lists = ((self.words, 2), (self.names, 3), (self.items, 4), ([*map(id, self.checks)], 1))
+        return [word for words, width in lists for word in (len(words) // width, *words)]
+
     def block(self) -> np.ndarray:
-        """The block that the native entry reads."""
-        words = [len(self.words) // 2, *self.words, len(self.names) // 3, *self.names]
-        return np.array([*words, len(self.checks), *map(id, self.checks)], np.uint64)
+        """The block that the native entry reads, and writes in the place of the change that it knows."""
+        words = self._lists()
+        if self.rest is None:
+            return np.array([*words, 0], np.uint64)
+        self.kept.append(self.rest)
+        return np.array([*words, EPOCH.cell.buffer_info()[0], EPOCH.count, *self.rest._lists()], np.uint64)
 
 
 def guards_of(entry: Entry) -> Guards | None:
@@ -67,13 +89,12 @@ def guards_of(entry: Entry) -> Guards | None:
                 found.word(id(check.tensor) + slot_offset(Tensor, "_grad"), None)
                 found.kept.append(check.tensor)
         else:
-            found.checks.append(check)
+            found.check(check)
     environment = entry.environment
-    if entry.effects:
-        found.checks.append(environment.hooks_hold)
-        found.kept.append(environment)
-    else:
-        found.slot(EPOCH, "count")
+    rest = found.rest = Guards()
+    if environment.watches_hooks:
+        rest.check(environment.hooks_hold)
+        rest.kept.append(environment)
     for source in entry.sources:
         if source.kind == "tensor":
             assert source.tensor is not None
@@ -81,14 +102,16 @@ def guards_of(entry: Entry) -> Guards | None:
             found.slot(source.tensor._memory, "array")
             if source.tensor._base is None:
                 found.slot(source.tensor, "_requires_grad")
-    # A program with effects changes Python itself: then everything is compared at every call.
-    if (environment.volatile or entry.effects) and not _add_environment(found, environment):
+    # What a program with effects changes in Python nobody announces.
+    modules = found if environment.volatile or entry.effects else rest
+    if not _add_environment(found, environment, modules):
         return None
     return found if len(found.words) + len(found.names) < _MOST else None
 
 
-def _add_environment(found: Guards, environment: Environment) -> bool:
-    """Add what is compared at every call; False where a module's namespace is not a plain one."""
+def _add_environment(found: Guards, environment: Environment, modules: Guards) -> bool:
+    """Add names, attributes, lists and dicts, and to `modules` those; False where a module's namespace is not a plain
+    one."""
     rest: list[tuple[Place, Any]] = []
     for place, content in environment.places:
         container = place.container
@@ -104,7 +127,7 @@ def _add_environment(found: Guards, environment: Environment) -> bool:
         else:
             rest.append((place, content))
     if rest:
-        found.checks.append(lambda: all(same(place.read(), content) for place, content in rest))
+        found.check(lambda: all(same(place.read(), content) for place, content in rest))
     others = False
     for item in environment.containers:
         if type(item) is dict and all(type(key) is str for key in item):
@@ -115,9 +138,9 @@ def _add_environment(found: Guards, environment: Environment) -> bool:
         else:
             others = True
     if others:
-        found.checks.append(environment.containers_hold)
+        found.check(environment.containers_hold)
         found.kept.append(environment)
-    return all(_add_module(found, module, environment) for module in environment.modules)
+    return all(_add_module(modules, module, environment) for module in environment.modules)
 
 
 def _add_module(found: Guards, module: Any, environment: Environment) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from operator import methodcaller
 from typing import Any
@@ -23,6 +23,7 @@ from adjit.native.structure import plan_of
 from adjit.native.view_words import view_words
 from adjit.runtime.layout import DATA, word_at
 from adjit.tensor import Tensor
+from adjit.trace_parts import ItemReader
 from adjit.view_results import replayed
 
 _ITEM = methodcaller("item")
@@ -35,8 +36,8 @@ def fresh_results(graph: Graph) -> dict[int, int]:
     return {index: n for n, index in enumerate(i for i in range(len(graph.outputs)) if i not in targets)}
 
 
-def inputs_of(entry: Entry, operands: Operands) -> list[tuple[int, int]] | None:
-    """Where the program's inputs come from."""
+def inputs_of(entry: Entry, operands: Operands, kept: list[Any]) -> list[tuple[int, int]] | None:
+    """Where the program's inputs come from; what that points to joins `kept`."""
     found: list[tuple[int, int]] = []
     numbers = 0
     for source in entry.sources:
@@ -53,13 +54,22 @@ def inputs_of(entry: Entry, operands: Operands) -> list[tuple[int, int]] | None:
             continue
         if source.kind == "scalar" and source.read is not None:
             numbers += 1
-            found.append((k.FROM_READER, id(source.read)))
+            found.append(_reader(source.read, kept))
             continue
         array = None if source.memory is None else source.memory.array
         if source.kind != "tensor" or array is None or not is_plain(array):
             return None
         found.append((k.FROM_ADDRESS, word_at(id(array) + DATA)))
     return found if numbers <= k.MOST_NUMBERS else None
+
+
+def _reader(read: Callable[[], float], kept: list[Any]) -> tuple[int, int]:
+    """The input of a number that is read at every call."""
+    if not isinstance(read, ItemReader) or type(read.holder) is not dict:
+        return k.FROM_READER, id(read)
+    block = words_of([id(read.holder), id(read.key), id(read)])
+    kept += [read, block]
+    return k.FROM_ITEM, address(block)
 
 
 # -- what is written ---------------------------------------------------------------------------------------------------

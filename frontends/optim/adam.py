@@ -16,6 +16,7 @@ from adjit.optim.numbers import (
     steps_taken,
 )
 from adjit.optim.optimizer import Group, Optimizer, ParamsT
+from adjit.optim.varying import is_zero
 from adjit.tensor import Tensor
 
 
@@ -62,8 +63,8 @@ class Adam(Optimizer):
 
     def _update(self, group: Group) -> None:
         lr, eps = self._rate(group), self._setting(group, "eps")
-        beta1, beta2 = self._setting(group, "betas")
-        weight_decay = self._setting(group, "weight_decay")
+        beta1, beta2 = self._factors(group, "betas")
+        weight_decay = self._factor(group, "weight_decay")
         decoupled, amsgrad = self._setting(group, "decoupled_weight_decay"), self._setting(group, "amsgrad")
 
         def make(param: Tensor) -> dict[str, Any]:
@@ -75,7 +76,7 @@ class Adam(Optimizer):
         for param, gradient in self._gradients(group):
             state = self._state_of(param, make)
             state["step"].add_(1)
-            if weight_decay != 0:
+            if not is_zero(weight_decay):
                 if decoupled:
                     param.mul_(1 - lr * weight_decay)
                 else:

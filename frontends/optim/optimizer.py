@@ -24,6 +24,7 @@ from adjit.optim.stepping import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
+from adjit.optim.varying import Varying
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.trace import outside
@@ -196,8 +197,7 @@ class Optimizer:
         """Make a running trace watch the groups and the state."""
         tracer = STATE.tracer
         if tracer is not None:
-            changes = self._changes
-            tracer.checks.append(lambda: self._changes == changes)
+            tracer.guard_value(vars(self), "_changes")
 
     def _check_group(self, group: Group) -> None:
         """AssertionError for forms that PyTorch does not run on a CPU, or not with autograd."""
@@ -213,6 +213,19 @@ class Optimizer:
     def _setting(self, group: Group, name: str) -> Any:
         """A setting of a group that a trace relies on."""
         return group[name] if STATE.tracer is None else STATE.tracer.guard_value(group, name)
+
+    def _factor(self, group: Group, name: str) -> Any:
+        """A number that a step multiplies by where it is not 0, which schedules may change."""
+        return group[name] if STATE.tracer is None else self._varying.factor(group, name)
+
+    def _factors(self, group: Group, name: str) -> tuple[Any, Any]:
+        """The same for a pair of numbers."""
+        return group[name] if STATE.tracer is None else self._varying.factors(group, name)
+
+    @property
+    def _varying(self) -> Varying:
+        found: Varying = vars(self).setdefault("_settings", Varying())
+        return found
 
     def _rate(self, group: Group, name: str = "lr") -> Any:
         """A setting that is read at every call of a compiled step: there it is a 0-d tensor."""

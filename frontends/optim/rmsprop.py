@@ -7,6 +7,7 @@ from typing import Any
 from adjit.creation import zeros_like
 from adjit.optim.numbers import check_not_negative, check_rate, count_of_steps
 from adjit.optim.optimizer import Group, Optimizer, ParamsT
+from adjit.optim.varying import is_zero
 from adjit.tensor import Tensor
 
 
@@ -31,12 +32,12 @@ class RMSprop(Optimizer):
 
     def _update(self, group: Group) -> None:
         lr, alpha, eps = self._rate(group), self._setting(group, "alpha"), self._setting(group, "eps")
-        weight_decay, momentum = self._setting(group, "weight_decay"), self._setting(group, "momentum")
+        weight_decay, momentum = self._factor(group, "weight_decay"), self._factor(group, "momentum")
         centered = self._setting(group, "centered")
 
         def make(param: Tensor) -> dict[str, Any]:
             state: dict[str, Any] = {"step": count_of_steps(), "square_avg": zeros_like(param)}
-            if momentum > 0:
+            if not is_zero(momentum):
                 state["momentum_buffer"] = zeros_like(param)
             if centered:
                 state["grad_avg"] = zeros_like(param)
@@ -45,7 +46,7 @@ class RMSprop(Optimizer):
         for param, gradient in self._gradients(group):
             state = self._state_of(param, make)
             state["step"].add_(1)
-            if weight_decay != 0:
+            if not is_zero(weight_decay):
                 gradient = gradient + param * weight_decay
             square = state["square_avg"]
             square.mul_(alpha).add_(gradient * (1 - alpha) * gradient)
@@ -56,7 +57,7 @@ class RMSprop(Optimizer):
             else:
                 spread = square.sqrt()
             spread = spread.add_(eps)
-            if momentum > 0:
+            if not is_zero(momentum):
                 buffer = state["momentum_buffer"]
                 buffer.mul_(momentum).add_(gradient / spread)
                 param.sub_(buffer * lr)

@@ -7,6 +7,7 @@ from typing import Any
 from adjit.creation import zeros_like
 from adjit.optim.numbers import check_forms, check_not_negative, check_rate
 from adjit.optim.optimizer import Group, Optimizer, ParamsT, in_parts, name_state, owner_of, whole
+from adjit.optim.varying import is_zero
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.trace import outside
@@ -34,12 +35,12 @@ class SGD(Optimizer):
         check_forms(foreach, fused, differentiable)
 
     def _update(self, group: Group) -> None:
-        lr, weight_decay = self._rate(group), self._setting(group, "weight_decay")
-        momentum, nesterov = self._setting(group, "momentum"), self._setting(group, "nesterov")
+        lr, weight_decay = self._rate(group), self._factor(group, "weight_decay")
+        momentum, nesterov = self._factor(group, "momentum"), self._setting(group, "nesterov")
         for param, gradient in self._gradients(group):
-            if weight_decay != 0:
+            if not is_zero(weight_decay):
                 gradient = gradient + param * weight_decay
-            if momentum != 0:
+            if not is_zero(momentum):
                 average = self._average(group, param, gradient, momentum)
                 gradient = gradient + average * momentum if nesterov else average
             param.sub_(gradient * lr)

@@ -161,3 +161,20 @@ def test_a_module_that_it_reads_is_watched() -> None:
         layer.bias.zero_()
         assert compiled(x).tolist() == [0.0, 0.0]
         assert len(seen) == 7
+
+
+def test_a_flag_that_the_function_takes_back_tells_programs_apart() -> None:
+    state = {"first": True}
+
+    def function(x: Any) -> Any:
+        if state["first"]:
+            state["first"] = False
+            return x * 2
+        return x * 3
+
+    compiled = torch.compile(function)
+    for _ in range(5):
+        state["first"] = True
+        assert compiled(torch.ones(1)).item() == 2
+        assert compiled(torch.ones(1)).item() == 3
+        assert compiled(torch.ones(1)).item() == 3

@@ -188,3 +188,48 @@ def test_read_only_parameters() -> None:
     with pytest.raises(ValueError, match="read-only"):
         compiled(x)
     assert w.tolist() == [5.0] * 3
+
+
+@pytest.mark.parametrize("make", [
+    lambda params: torch.optim.SGD(params, lr=0.01, momentum=0.9),
+    lambda params: torch.optim.RMSprop(params, lr=0.01, momentum=0.9),
+    lambda params: torch.optim.AdamW(params, lr=0.01, amsgrad=True),
+])  # fmt: skip
+def test_momentum_and_decay_may_change_at_every_step(make: Callable[[Any], Any]) -> None:
+    eager, compiled = Task(make), Task(make)
+    eager.step = eager.step.function
+    for task in (eager, compiled):
+        schedule = torch.optim.lr_scheduler.OneCycleLR(task.optimizer, 0.1, total_steps=20)
+        for number in range(8):
+            task.optimizer.param_groups[0]["weight_decay"] = 0.01 * (number + 1)
+            if task is compiled and number > 5:
+                with without_python():
+                    task.step(task.x, task.y)
+            else:
+                task.step(task.x, task.y)
+            schedule.step()
+    for mine, its in zip(compiled.net.parameters(), eager.net.parameters(), strict=True):
+        assert np.allclose(mine.detach().numpy(), its.detach().numpy(), rtol=1e-4, atol=1e-5)
+    assert compiled.step.compile_count == 2
+
+
+def test_evaluation_between_steps() -> None:
+    task = Task(lambda params: torch.optim.SGD(params, lr=0.1))
+    task.net.append(torch.nn.Dropout(0.5))
+    evaluate = torch.compile(torch.no_grad()(lambda x: task.net(x).sum()))
+
+    def both() -> Any:
+        task.net.train()
+        task.step(task.x, task.y)
+        task.net.eval()
+        return evaluate(task.x)
+
+    for _ in range(4):
+        both()
+    with without_python():
+        found = both()
+    assert found.item() == pytest.approx(task.net(task.x).sum().item())
+    seen = []
+    task.net[0].weight.register_hook(lambda gradient: seen.append(1))
+    both()
+    assert seen and task.step.compile_count == 2

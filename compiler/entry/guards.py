@@ -1,0 +1,121 @@
+"""Word functions that compare what a trace relied on: words, names, items, what functions say."""
+
+from __future__ import annotations
+
+from adjit.compiler.entry.interpreter import Py_DecRef, PyDict_GetItemWithError, PyErr_Clear, PyObject_Vectorcall
+from adjit.compiler.entry.known import TRUE
+from adjit.compiler.llvm.words import known, room, set_word, word
+
+
+def asked(function: int) -> int:
+    """What a Python function without arguments gives, a new reference; 0 where it fails."""
+    arguments = room(2)
+    set_word(arguments, 0)
+    found = PyObject_Vectorcall(function, arguments + 8, 0, 0)
+    if found == 0:
+        PyErr_Clear()  # the Python path asks again, and says what is wrong
+    return found
+
+
+def says_true(function: int) -> int:
+    """Whether a Python function gives True."""
+    found = asked(function)
+    if found == 0:
+        return 0
+    Py_DecRef(found)
+    return found == known(TRUE)
+
+
+def item_of(mapping: int, key: int) -> int:
+    """What a dict has under a key, or 0."""
+    found = PyDict_GetItemWithError(mapping, key)
+    if found == 0:
+        PyErr_Clear()
+    return found
+
+
+def words_stand(cursor: int) -> int:
+    """Whether the words of a counted list stand at their addresses."""
+    place = word(cursor)
+    count = word(place)
+    place += 8
+    while count > 0:
+        if word(word(place)) != word(place + 8):
+            return 0
+        place += 16
+        count -= 1
+    set_word(cursor, place)
+    return 1
+
+
+def names_hold(cursor: int) -> int:
+    """Whether the names of a counted list mean in their namespaces what they meant."""
+    place = word(cursor)
+    count = word(place)
+    place += 8
+    while count > 0:
+        if item_of(word(place), word(place + 8)) != word(place + 16):
+            return 0
+        place += 24
+        count -= 1
+    set_word(cursor, place)
+    return 1
+
+
+def items_hold(cursor: int) -> int:
+    """Whether items of dicts are the objects of a counted list, or ones of which a function says True."""
+    place = word(cursor)
+    count = word(place)
+    place += 8
+    while count > 0:
+        if item_of(word(place), word(place + 8)) != word(place + 16) and not says_true(word(place + 24)):
+            return 0
+        place += 32
+        count -= 1
+    set_word(cursor, place)
+    return 1
+
+
+def checks_hold(cursor: int) -> int:
+    """Whether the functions of a counted list say True."""
+    place = word(cursor)
+    count = word(place)
+    place += 8
+    while count > 0:
+        if not says_true(word(place)):
+            return 0
+        place += 8
+        count -= 1
+    set_word(cursor, place)
+    return 1
+
+
+def all_hold(cursor: int) -> int:
+    """Whether all that stands in four lists holds; the cursor is then behind them."""
+    return words_stand(cursor) and names_hold(cursor) and items_hold(cursor) and checks_hold(cursor)
+
+
+def guards_hold(guards: int) -> int:
+    """Whether what a trace relied on is as it was; the last lists are looked at where something announced a change."""
+    cursor = room(1)
+    if guards == 0:
+        return 1
+    set_word(cursor, guards)
+    if not all_hold(cursor):
+        return 0
+    place = word(cursor)
+    if word(place) == 0:
+        return 1
+    now = word(word(place))
+    if word(place + 8) == now:
+        return 1
+    set_word(cursor, place + 16)
+    if not all_hold(cursor):
+        return 0
+    set_word(place + 8, now)
+    return 1
+
+
+FUNCTIONS = (
+    asked, says_true, item_of, words_stand, names_hold, items_hold, checks_hold, all_hold, guards_hold,
+)  # fmt: skip
