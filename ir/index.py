@@ -1,7 +1,7 @@
 """Index forms: what an op's rule `indexes` may say about one element of its result.
 
 A rule is run by whoever wants to know: the loop compiler (to emit loads), analysis (to read strides of a view).
-Everything is expressed through the five verbs of `Scalars`; operands are functions from an index to an element.
+Everything is expressed through the verbs of `Scalars`; operands are functions from an index to an element.
 """
 
 from __future__ import annotations
@@ -54,3 +54,6 @@ class Scalars(Protocol):
 
         One that is `certain` is known to be inside.
         """
+
+    def random_word(self, seed: Element, stream: Element, position: Size) -> Element:
+        """Word `position` of the stream of random bits that the i64 `seed` and `stream` name, as an i32."""

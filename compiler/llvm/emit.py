@@ -23,6 +23,7 @@ from adjit.compiler.llvm.emit_columns import emit_nest
 from adjit.compiler.llvm.emit_contract import emit_contract, has_square
 from adjit.compiler.llvm.emit_loops import emit_const, emit_scalar
 from adjit.compiler.llvm.emit_matrices import emit_matrices
+from adjit.compiler.llvm.emit_random import emit_random_word
 from adjit.compiler.llvm.emit_reduce import emit_reduce
 from adjit.compiler.llvm.emit_sort import emit_sort_rows, scratch_bytes
 from adjit.compiler.llvm.emit_state import Options, Rule, Uniform, Writer, size_of
@@ -53,7 +54,7 @@ STATEMENTS = (BLOCKS, FOR, STORE, UPDATE, CONTRACT, MATRICES, SORT_ROWS)
 RULES: Mapping[str, Rule] = {
     "for": emit_nest, "load": emit_load, "store": emit_store, "update": emit_update, "index": emit_index,
     "inside": emit_inside, "position": emit_position, "reduce": emit_reduce, "scratch": emit_scratch,
-    "const": emit_const, "scalar": emit_scalar,
+    "const": emit_const, "scalar": emit_scalar, "random_word": emit_random_word,
 }  # fmt: skip
 # The unit of work is the time of one element of a cheap vector operation, some 1/64 ns; memory takes longer.
 _MEMORY_WORK, _HEAVY_WORK, _SORT_WORK, _MATRIX_WORK, _KERNEL_WORK = 16, 8, 1024, 512, 300

@@ -321,7 +321,7 @@ def cost(region: Region) -> int:
 
 HEAVY = frozenset({
     "exp", "exp2", "log", "log1p", "expm1", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh",
-    "tanh", "erf", "pow", "div", "mod", "sqrt",
+    "tanh", "erf", "pow", "div", "mod", "sqrt", "random_word",
 })  # fmt: skip
 
 

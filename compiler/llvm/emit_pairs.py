@@ -24,6 +24,8 @@ from adjit.ir.shape import size_names
 _ROOM, _MOST = 40 << 10, 100
 # Bytes of a row above which folding a sum is little beside adding it up, where nothing dearer is done.
 _SHORT = 2 << 10
+# What may stand between loads and stores, beside scalar ops.
+_BETWEEN = ("const", "index", "random_word", "reduce", "for")
 # Of a row's value: its place among the registers.
 After = Callable[[str, Callable[[Value], Value]], None]
 
@@ -98,7 +100,7 @@ def _goes_in_pairs(w: Writer, node: Node, steps: Sequence[Step], private: set[Va
             dear |= any(deeper.op.name in HEAVY for region in inner.regions for deeper in region.nodes)
             for access in (inner, *(deeper for region in inner.regions for deeper in region.nodes)):
                 if access.op not in (LOAD, STORE):
-                    if access.op.family != "scalar" and access.op.name not in ("const", "index", "reduce", "for"):
+                    if access.op.family != "scalar" and access.op.name not in _BETWEEN:
                         return False
                     continue
                 buffer = access.inputs[0]

@@ -31,6 +31,8 @@ Meanings:
 - `inside`: true where every `[expression, extent]` of `of` has 0 <= expression < extent.
 - `position`: the integer operand as an i64 in [0, extent): outside it the fault INDEX is raised and 0 is the result;
   where it is `certain` to be inside, nothing is checked.
+- `random_word`: the word at a position of the stream of random bits that a seed and a number name
+  (`adjit.ir.ops.source`).
 - `reduce`: fold of the region's outputs over `var`, `extent`; kinds as in `adjit.ir.index`; `order` says the order of a
   floating sum or product.
 - `contract`: `out[b, m, n] = sum_k a(b, m, k) * b(b, k, n)`, by packed panels; two regions give the operands' elements.
@@ -53,6 +55,7 @@ Exact forms: operands; attributes; regions; results.
     index       *positions; value: Size, dtype; ; dtype[]
     inside      *positions; of: tuple of (Size, Size); ; bool[]
     position    integer scalar, [mask]; extent: Size, masked: bool, certain: bool; ; i64[]
+    random_word seed, stream, position: i64 scalars; ; ; i32[]
     reduce      ; kind: str, var, extent, order: str; body: 1 output, (value, i64 index) for argmax and argmin; the same
     contract    [out]; batch, m, n, k: tuples of (var, extent) pairs, at; a(batch, m, k), b(batch, k, n): 1 output each,
                 [(sum): statements, no outputs];
@@ -147,6 +150,7 @@ UPDATE = _loop_op("update", "Read-modify-write an element of a buffer.")
 INDEX = _loop_op("index", "Integer value of an index expression.")
 INSIDE = _loop_op("inside", "Whether index expressions are in bounds.")
 POSITION = _loop_op("position", "Checked dynamic index.")
+RANDOM_WORD = _loop_op("random_word", "Word of a stream of random bits.")
 REDUCE = _loop_op("reduce", "Fold over a loop domain.")
 CONTRACT = _loop_op("contract", "Packed matrix contraction.")
 MATRICES = _loop_op("matrices", "An algorithm on each small matrix of a batch.")

@@ -9,7 +9,7 @@ from typing import Any
 from adjit.compiler.loops.affine import is_polynomial, rejoin
 from adjit.compiler.loops.collapse import collapse
 from adjit.compiler.loops.divide import divide
-from adjit.compiler.loops.ir import BLOCKS, FOR, INSIDE, LOAD, POSITION, REDUCE, SHORT, address
+from adjit.compiler.loops.ir import BLOCKS, FOR, INSIDE, LOAD, POSITION, RANDOM_WORD, REDUCE, SHORT, address
 from adjit.compiler.loops.parts import Parts, parts_of
 from adjit.compiler.loops.place import PlacingBuilder
 from adjit.ir.builder import Expr
@@ -17,7 +17,7 @@ from adjit.ir.errors import CompileError
 from adjit.ir.graph import Attribute, Node, Value
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.shape import Dim, Size, product, size_names
-from adjit.ir.types import BOOL, I64, DType, TensorType
+from adjit.ir.types import BOOL, I32, I64, DType, TensorType
 
 Number = float | int | bool
 ORDERLESS = frozenset({"max", "min", "any", "all", "argmax", "argmin"})
@@ -213,6 +213,11 @@ class KernelScalars:
         dropped, start = self.scratch[buffer]
         first, *rest = index[dropped:]
         return (first - start, *rest)
+
+    def random_word(self, seed: Expr, stream: Expr, position: Size) -> Expr:
+        """A word of random bits."""
+        operands = (seed.value, stream.value, self.index(position, I64).value)
+        return self.builder.expr(self.builder.place(RANDOM_WORD, operands, {}, (TensorType(I32, ()),)).output)
 
     # -- loops --------------------------------------------------------------------------------------------------------
     @contextmanager

@@ -210,5 +210,4 @@ def _(k: Scalars, index: Sequence[Size], key: ElementFunction, *, shape: Shape) 
     position: Size = 0
     for place, stride in zip(index, strides_of(tuple(shape)), strict=True):
         position = position + place * stride
-    block, place = k.index(position // 4, I64), k.index(position % 4, I64)
-    return random_word(key(0), key(1), block, place, lambda value: k.constant(value, I64))
+    return k.random_word(key(0), key(1), position)

@@ -113,6 +113,11 @@ class _Kernel:
         assert value.shape == (), f"{node.op.name} is no scalar"
         self.env[node.output] = value
 
+    def _random_word(self, node: Node) -> None:
+        seed, stream, position = (int(self.env[value]) for value in node.inputs)
+        words = primitive_named("random_bits")(np.array([seed, stream]), shape=(position + 1,))
+        self.env[node.output] = words[position]
+
     # -- memory -------------------------------------------------------------------------------------------------------
     def _place(self, node: Node, positions: Sequence[Value]) -> tuple[int, ...] | None:
         """The flat position, None where masked; bounds are checked axis by axis where the axes are given."""
