@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from adjit.composite import composite
 from adjit.creation import zeros
@@ -107,10 +108,11 @@ def _check_offsets(offsets: Tensor, input: Tensor, include_last_offset: bool) ->
         )
 
 
-def _kept(input: Tensor, rows: Tensor, padding: int) -> tuple[Tensor, Tensor]:
-    """Which entries count, and the same for each element of their rows."""
-    kept = input != padding
-    return kept, kept.unsqueeze(-1).expand(rows.shape)
+def _counted(input: Tensor, rows: Tensor, padding: int, other: float) -> Tensor:
+    """The rows of the entries that count, `other` for padding; no entry is padding where that is negative."""
+    if padding < 0:
+        return rows
+    return apply(where, ((input != padding).unsqueeze(-1).expand(rows.shape), rows, other))  # type: ignore[no-any-return]
 
 
 @composite("EmbeddingBag", "embedding_bag")
@@ -118,15 +120,16 @@ def _kept(input: Tensor, rows: Tensor, padding: int) -> tuple[Tensor, Tensor]:
 def bags_of_rows(weight: Tensor, input: Tensor, factors: Tensor | None, mode: str, padding: int) -> Tensor:
     """Each row of `input` a bag."""
     rows = apply(gather, (weight, input), {"axes": (0,)})
-    kept, mask = _kept(input, rows, padding)
-    count = kept.to(weight.dtype).sum(1, keepdim=True)
-    if mode == "max":
-        greatest = apply(where, (mask, rows, -math.inf)).amax(1) if input.shape[1] > 0 else rows.sum(1)
-        found: Tensor = apply(where, ((count > 0).expand(greatest.shape), greatest, 0))
-        return found
-    rows = apply(where, (mask, rows if factors is None else rows * factors.unsqueeze(-1), 0))
-    total: Tensor = rows.sum(1)
-    return total / count.clamp(min=1) if mode == "mean" else total
+    size = input.shape[1]
+    count: Any = size if padding < 0 else (input != padding).to(weight.dtype).sum(1, keepdim=True)
+    if mode == "max" and size > 0:
+        greatest: Tensor = _counted(input, rows, padding, -math.inf).amax(1)
+        return greatest if padding < 0 else apply(where, ((count > 0).expand(greatest.shape), greatest, 0))  # type: ignore[no-any-return]
+    rows = rows if factors is None else rows * factors.unsqueeze(-1)
+    total: Tensor = _counted(input, rows, padding, 0).sum(1)
+    if mode != "mean":
+        return total
+    return total / (max(size, 1) if padding < 0 else count.clamp(min=1))
 
 
 @composite("EmbeddingBag", "embedding_bag")
@@ -144,15 +147,13 @@ def bags_of_runs(
     marks = zeros(entries + 1, dtype=input.dtype)
     marks = apply(scatter_add, (marks, (starts * 0 + 1).to(input.dtype), starts), {"axes": (0,)})
     bag = marks.cumsum(0).narrow(0, 0, entries) - 1
-    kept, mask = _kept(input, rows, padding)
-    count = apply(
-        scatter_add, (zeros(bags, dtype=weight.dtype), kept.to(weight.dtype), bag), {"axes": (0,)}
-    ).unsqueeze(1)
+    kept = (input != padding).to(weight.dtype)
+    count = apply(scatter_add, (zeros(bags, dtype=weight.dtype), kept, bag), {"axes": (0,)}).unsqueeze(1)
     if mode == "max":
-        lowest = apply(where, (mask, rows, -math.inf))
+        lowest = _counted(input, rows, padding, -math.inf)
         greatest = apply(scatter_max, (nothing - math.inf, lowest, bag), {"axes": (0,)})
         found: Tensor = apply(where, ((count > 0).expand(greatest.shape), greatest, 0))
         return found
-    rows = apply(where, (mask, rows if factors is None else rows * factors.unsqueeze(-1), 0))
+    rows = _counted(input, rows if factors is None else rows * factors.unsqueeze(-1), padding, 0)
     total: Tensor = apply(scatter_add, (nothing, rows, bag), {"axes": (0,)})
     return total / count.clamp(min=1) if mode == "mean" else total
