@@ -127,16 +127,16 @@ def _sort(node: Node, x: Expr) -> tuple[Expr, ...]:
     return tuple(moved(result, last, axis) for result in results)
 
 
-def _concat(node: Node, *operands: Expr) -> Expr:
-    axis = node.attributes["axis"]
+def in_a_row(operands: Sequence[Expr], axis: int) -> Expr:
+    """The concat of any number of operands: of concats, where they are more than a kernel takes."""
     while len(operands) > WIDEST_CONCAT:
         parts = [operands[start : start + WIDEST_CONCAT] for start in range(0, len(operands), WIDEST_CONCAT)]
-        operands = tuple(concat(*part, axis=axis) for part in parts)
+        operands = [concat(*part, axis=axis) for part in parts]
     return concat(*operands, axis=axis)  # type: ignore[no-any-return]
 
 
 _RULES: dict[str, Callable[..., Expr | tuple[Expr, ...]]] = {
-    "concat": _concat,
+    "concat": lambda node, *operands: in_a_row(operands, node.attributes["axis"]),
     "conv": lambda node, x, w: convolve(x, w, **node.attributes),
     "fold": lambda node, x: fold_by_phases(x, **node.attributes),
     "detach": lambda node, x: x,

@@ -12,6 +12,7 @@ from adjit.compiler.fuse import fuse
 from adjit.compiler.legalize import legalize
 from adjit.compiler.loops.lower import lower
 from adjit.compiler.passes import passes_after
+from adjit.compiler.rolling.roll import roll
 from adjit.compiler.simplify import simplify
 from adjit.ir.graph import Graph
 from adjit.ir.logs import listening
@@ -27,6 +28,7 @@ def _stages(strict: bool) -> tuple[tuple[str, Stage], ...]:
         ("trace", lambda graph: graph),
         ("legalize", partial(legalize, strict=strict)),  # named functions, composites, halves: plain primitives
         ("simplify", partial(simplify, strict=strict)),  # common subexpressions, exact identities, constants, dead code
+        ("roll", partial(roll, strict=strict)),  # long runs of equal turns: loops; only where there are such
         ("fuse", fuse),  # groups that one kernel computes
         ("lower", partial(lower, strict=strict)),  # kernels: loops over buffers
     )
@@ -41,7 +43,9 @@ def stages(graph: Graph, *, strict: bool = False) -> Iterator[tuple[str, Graph]]
     verify(graph)  # a value that nothing defines would be memory that nothing wrote
     start, count = perf_counter(), len(graph.nodes)
     for name, stage in _stages(strict):
-        graph = stage(graph)
+        before, graph = graph, stage(graph)
+        if name == "roll" and graph is before:
+            continue
         if checked and name != "trace":
             verify(graph)
         _log(name, graph, start, count)

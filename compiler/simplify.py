@@ -136,9 +136,9 @@ def _key(site: Site) -> object:
     inputs = site.inputs
     if site.op.name in COMMUTATIVE:
         inputs = tuple(sorted(inputs, key=id))
-    return (site.op, inputs, tuple((name, _literal(value)) for name, value in site.attributes.items()))
+    return (site.op, inputs, tuple((name, literal_key(value)) for name, value in site.attributes.items()))
 
 
-def _literal(attribute: Attribute) -> object:
+def literal_key(attribute: Attribute) -> object:
     """What tells attributes apart: -0.0 equals 0.0, 1 equals 1.0 and True, and nan does not equal itself."""
     return (type(attribute), repr(attribute)) if isinstance(attribute, (int, float)) else attribute

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from adjit.compiler.simplify_rules import Site, is_number, made_by, rule, spread_scalar
+from adjit.compiler.simplify_slab import Slab, slab_of
+from adjit.ir.frozen import changed
 from adjit.ir.graph import Value
 from adjit.ir.ops.contraction import free_axes
 from adjit.ir.ops.structure import matching_groups
@@ -125,6 +127,27 @@ def slice_twice(site: Site) -> Value | None:
     parts = list(zip(inner["start"], inner["step"], outer["start"], outer["step"], strict=True))
     start, step = tuple(a + b * s for a, s, b, _ in parts), tuple(s * t for _, s, _, t in parts)
     return site.make("slice", node.inputs[0], start=start, size=outer["size"], step=step)
+
+
+@rule("concat")
+def concat_of_neighbours(site: Site) -> Value | None:
+    """Neighbouring slices of one array are one slice of it, and a concat of concats is one."""
+    axis: int = site.attributes["axis"]  # type: ignore[assignment]
+    parts: list[Value] = []
+    for x in site.inputs:
+        inner = made_by(x, "concat")
+        parts += inner.inputs if inner is not None and inner.attributes["axis"] == axis else (x,)
+    joined: list[Value | Slab] = []
+    for part in parts:
+        slab, last = slab_of(part, axis), joined[-1] if joined else None
+        if slab is not None and isinstance(last, Slab) and last.is_before(slab):
+            joined[-1] = changed(last, count=last.count + slab.count)
+        else:
+            joined.append(slab or part)
+    if len(joined) >= len(site.inputs):
+        return None
+    found = [each if isinstance(each, Value) else each.value(site, axis) for each in joined]
+    return found[0] if len(found) == 1 else site.make("concat", *found, axis=axis)
 
 
 @rule("pad")

@@ -1,0 +1,122 @@
+"""The pass: long runs of equal turns become scans.
+
+A Python loop is traced turn by turn, so a thousand turns are a thousand times the nodes, to differentiate, to fuse and
+to compile.  After simplification equal turns are equal again, forward as well as backward, whose turns read what the
+forward ones kept: their loop stacks it, and slices of the stack are what the next loop goes through.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+
+from adjit.compiler.rolling.line import Line
+from adjit.compiler.rolling.ordering import in_turns
+from adjit.compiler.rolling.periods import NODES, Run, runs
+from adjit.compiler.rolling.pieces import with_rows
+from adjit.compiler.rolling.scanning import Scan
+from adjit.compiler.rolling.turns import Carried, Result, Turns, read_turns
+from adjit.compiler.simplify import simplify
+from adjit.ir.builder import Builder
+from adjit.ir.graph import Graph, Region, Value
+from adjit.ir.journal import note
+
+# How often loops are looked for again, in what is left and in what loops have become.
+_ROUNDS = 8
+
+
+def roll(graph: Graph, *, strict: bool = False) -> Graph:
+    """The program with loops in place of long runs of equal turns; the same graph where there are none."""
+    if len(graph.nodes) < 2 * NODES:
+        return graph
+    found = with_rows(graph)
+    for number in range(_ROUNDS):
+        rolled = _rolled_once(in_turns(found))
+        if rolled is None:
+            return found if number else graph
+        found = simplify(rolled, strict=strict)
+    return found
+
+
+def _rolled_once(graph: Graph) -> Graph | None:
+    """The graph with the runs of one period as loops; None if there are none."""
+    line = Line(graph)
+    for each in runs(line):
+        loops = _loops(line, graph.outputs, each)
+        if loops:
+            return _with_loops(graph, line, loops)
+    return None
+
+
+def _loops(line: Line, outputs: Sequence[Value], found: Sequence[Run]) -> list[tuple[Scan, dict[Carried, Value]]]:
+    loops: list[tuple[Scan, dict[Carried, Value]]] = []
+    place = {value: (index, value.index) for index, node in enumerate(line.nodes) for value in node.outputs}
+    for run in found:
+        turns = read_turns(line, run)
+        if turns is None:
+            continue
+        scan = Scan(line, turns, _used(line, turns, [place[value] for value in outputs if value in place]))
+        starts = scan.starts()
+        if starts is not None:
+            loops.append((scan, starts))
+    return loops
+
+
+def _used(line: Line, turns: Turns, outputs: Sequence[tuple[int, int]]) -> dict[Result, set[int]]:
+    """The results of turns that something after the loop uses, with the turns."""
+    run = turns.run
+    after = slice(int(line.first[run.stop]), None)
+    made, place = line.made[after], line.place[after]
+    inside = (made >= run.start) & (made < run.stop)
+    found: dict[Result, set[int]] = {}
+    theirs = [(node, number) for node, number in outputs if run.start <= node < run.stop]
+    for node, number in {*zip(made[inside].tolist(), place[inside].tolist(), strict=True), *theirs}:
+        turn, index = divmod(node - run.start, run.period)
+        found.setdefault(Result(index, number), set()).add(turn)
+    return found
+
+
+def _with_loops(graph: Graph, line: Line, loops: Sequence[tuple[Scan, dict[Carried, Value]]]) -> Graph:
+    """The graph with each of `loops` in the place of its run."""
+    result = Region(graph.inputs)
+    builder = Builder(result)
+    new: dict[Value, Value] = {}
+    inside: dict[Value, tuple[Scan, Result, int]] = {}
+
+    def resolve(value: Value) -> Value:
+        if value not in inside:
+            return new.get(value, value)
+        scan, which, turn = inside[value]
+        return scan.value(builder, which, turn)
+
+    for node in graph.nodes:
+        if node.op.name == "const":
+            builder.append(node)
+    starting = {scan.turns.run.start: (scan, starts) for scan, starts in loops}
+    index = 0
+    while index < len(line.nodes):
+        node = line.nodes[index]
+        builder.location = node.location
+        if index in starting:
+            scan, starts = starting[index]
+            run = scan.turns.run
+            body = scan.emit(builder, starts, resolve)
+            for number, each in enumerate(line.nodes[run.start : run.stop]):
+                turn, place = divmod(number, run.period)
+                for value in each.outputs:
+                    inside[value] = scan, Result(place, value.index), turn
+                    new[value] = body[Result(place, value.index)]
+            index = run.stop
+            continue
+        operands = [resolve(value) for value in node.inputs]
+        if all(map(operator.is_, operands, node.inputs)):
+            result.nodes.append(node)
+        else:
+            made = builder.emit(node.op, operands, node.attributes, node.regions, [v.type for v in node.outputs])
+            for old, value in zip(node.outputs, made.outputs, strict=True):
+                value.name = old.name
+                new[old] = value
+        index += 1
+    outputs = [resolve(value) for value in graph.outputs]
+    note(new)
+    return Graph(graph.name, graph.inputs, result.nodes, outputs, graph.guards, graph.writes)

@@ -1,0 +1,166 @@
+"""A run of equal turns as a `scan`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from adjit.compiler.pullback import zeros
+from adjit.compiler.rolling.line import Line
+from adjit.compiler.rolling.turns import Carried, Result, Rows, Series, Turns
+from adjit.ir.builder import Builder, Expr
+from adjit.ir.graph import Node, Region, Value
+from adjit.ir.ops.arrays import Array, cast, moved, reshape, window_of
+from adjit.ir.ops.control import scan
+from adjit.ir.ops.source import iota
+from adjit.ir.types import F64, I64, TensorType
+
+Resolve = Callable[[Value], Value]
+
+
+class Scan:
+    """The loop that stands for `turns`, and where the values are that others use.
+
+    `used` are the results that others use, with the turns whose they are.
+    """
+
+    def __init__(self, line: Line, turns: Turns, used: Mapping[Result, set[int]]) -> None:
+        self.line, self.turns = line, turns
+        run = turns.run
+        self.lags: dict[Result, int] = {}
+        for source in turns.sources.values():
+            if isinstance(source, Carried):
+                self.lags[source.result] = max(source.lag, self.lags.get(source.result, 0))
+        self.stacked: list[Result] = []
+        for result, wanted in used.items():
+            if wanted == {run.turns - 1}:
+                self.lags.setdefault(result, 1)
+            elif not all(run.turns - self.lags.get(result, 0) <= turn for turn in wanted):
+                self.stacked.append(result)
+        steps = [rows.step for rows in turns.rows.values()]
+        self.reverse = bool(steps) and all(step < 0 for step in steps)
+        self._last: dict[Carried, Value] = {}
+        self._rows: dict[Result, Value] = {}
+
+    def starts(self) -> dict[Carried, Value] | None:
+        """The first values of the carries that turns read; None where two operands disagree."""
+        run, found = self.turns.run, dict[Carried, Value]()
+        for operand, source in self.turns.sources.items():
+            if isinstance(source, Carried):
+                values = self.line.values(run.start, run.period, source.lag, operand)
+                for turn, value in enumerate(values):
+                    if found.setdefault(Carried(source.result, source.lag - turn), value) is not value:
+                        return None
+        return found
+
+    def emit(self, builder: Builder, starts: Mapping[Carried, Value], resolve: Resolve) -> dict[object, Value]:
+        """Append the loop to the region of `builder`, and return the values of its body by what they stand for.
+
+        `resolve` says what a value from outside has become there.
+        """
+        turns, line = self.turns, self.line
+        run = turns.run
+        template = line.nodes[run.start : run.start + run.period]
+        fixed = dict.fromkeys(s for s in turns.sources.values() if isinstance(s, Value) and s.constant is None)
+        fixed_rows = {rows.source for rows in turns.rows.values()}
+        sliced = {line.nodes[run.start + node].inputs[0] for node in turns.rows}
+        reads = {
+            value
+            for operand, value in turns.sources.items()
+            if isinstance(value, Value) and int(line.owner[operand]) - run.start not in turns.rows
+        }
+        invariants = [value for value in fixed if value in reads or value not in fixed_rows | sliced]
+        carries = [Carried(result, lag) for result, most in self.lags.items() for lag in range(1, most + 1)]
+        numbers = (source for source in turns.sources.values() if isinstance(source, Series))
+        series: list[Rows | Series] = list(dict.fromkeys([*turns.rows.values(), *numbers]))
+        builder.location = template[0].location.made("roll", f"{run.turns} turns")
+        xs = [self._stack(builder, each, resolve) for each in series]
+        first = [resolve(starts[c]) if c in starts else zeros(builder, self._type(c.result)).value for c in carries]
+        body, new = self._body(template, invariants, carries, series, [x.type.with_dims(x.shape[1:]) for x in xs])
+        older = (new[Carried(c.result, c.lag - 1)] if c.lag > 1 else new[c.result] for c in carries)
+        body.outputs = (*older, *(new[result] for result in self.stacked))
+        node = builder.emit(
+            scan,
+            [*map(resolve, invariants), *first, *(x.value for x in xs)],
+            {"invariants": len(invariants), "carries": len(carries), "length": run.turns, "reverse": self.reverse},
+            [body],
+        )
+        self._last = dict(zip(carries, node.outputs, strict=False))
+        self._rows = dict(zip(self.stacked, node.outputs[len(carries) :], strict=True))
+        return new
+
+    def value(self, builder: Builder, result: Result, turn: int) -> Value:
+        """What a result of one turn is after the loop."""
+        run = self.turns.run
+        last = self._last.get(Carried(result, run.turns - turn))
+        if last is not None:
+            return last
+        rows = builder.expr(self._rows[result])
+        place = run.turns - 1 - turn if self.reverse else turn
+        row = window_of(rows, (place, *[0] * (rows.ndim - 1)), (1, *rows.shape[1:]))
+        found: Expr = reshape(row, rows.shape[1:])
+        return found.value
+
+    def _body(
+        self, template: Sequence[Node], invariants: Sequence[Value], carries: Sequence[Carried],
+        series: Sequence[Rows | Series], types: Sequence[TensorType],
+    ) -> tuple[Region, dict[object, Value]]:  # fmt: skip
+        """The region of one turn, without outputs, and its values by what they stand for."""
+        run, line = self.turns.run, self.line
+        body = Region()
+        inner = Builder(body)
+        new: dict[object, Value] = {value: inner.input(value.type, value.name) for value in invariants}
+        for carried in carries:
+            new[carried] = inner.input(self._type(carried.result))
+        for each, type in zip(series, types, strict=True):
+            new[each] = inner.input(type)
+        for number, node in enumerate(template):
+            inner.location = node.location
+            rows = self.turns.rows.get(number)
+            if rows is not None:
+                new[Result(number, 0)] = new[rows]
+                continue
+            operands = [self._operand(inner, new, self.turns.sources[o]) for o in line.operands(run.start + number)]
+            made = inner.emit(node.op, operands, node.attributes, node.regions, [v.type for v in node.outputs])
+            for place, value in enumerate(made.outputs):
+                new[Result(number, place)] = value
+        return body, new
+
+    def _type(self, result: Result) -> TensorType:
+        return self.line.nodes[self.turns.run.start + result.node].outputs[result.place].type
+
+    @staticmethod
+    def _operand(inner: Builder, new: Mapping[object, Value], source: object) -> Value:
+        if isinstance(source, Value) and source.constant is not None:
+            return inner.constant(source.constant, source.dtype)
+        return new[source]
+
+    def _stack(self, builder: Builder, series: Rows | Series, resolve: Resolve) -> Expr:
+        """What all turns read of a series, along a new first axis, in the order of the loop's places."""
+        if isinstance(series, Series):
+            return self._numbers(builder, series)
+        x, turns, rows = builder.expr(resolve(series.source)), self.turns.run.turns, series
+        least = min(rows.start, rows.start + (turns - 1) * rows.step)
+        start, size, step = [0] * x.ndim, list(x.shape), [1] * x.ndim
+        start[rows.axis] = least
+        if rows.size == 1:
+            size[rows.axis], step[rows.axis] = turns, abs(rows.step)
+        else:
+            size[rows.axis] = turns * rows.size
+        split = (*x.shape[: rows.axis], turns, rows.size, *x.shape[rows.axis + 1 :])
+        stack: Expr = moved(reshape(window_of(x, start, size, step), split), rows.axis, 0)
+        return stack if (rows.step < 0) == self.reverse else _turned(stack)
+
+    def _numbers(self, builder: Builder, series: Series) -> Expr:
+        turns = self.turns.run.turns
+        turn: Array = builder.apply(iota, (), {"shape": (turns,), "axis": 0, "dtype": I64})
+        if self.reverse:
+            turn = turns - 1 - turn
+        found: Expr = cast(series.numbers(turn if series.dtype.is_integer else cast(turn, F64)), series.dtype)
+        return found
+
+
+def _turned(x: Array) -> Expr:
+    """out[i, ...] = x[n - 1 - i, ...]."""
+    rest = [0] * (x.ndim - 1)
+    found: Expr = window_of(x, (x.shape[0] - 1, *rest), x.shape, (-1, *[1] * (x.ndim - 1)))
+    return found

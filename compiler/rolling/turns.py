@@ -1,0 +1,227 @@
+"""What each operand of a turn is: the same in all turns, made in the turn or in one before, or one of a series."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from itertools import pairwise
+
+import numpy as np
+
+from adjit.compiler.rolling.line import CONSTANT, Line
+from adjit.compiler.rolling.ordering import VIEWS
+from adjit.compiler.rolling.periods import TURNS, Run
+from adjit.ir.frozen import frozen, record
+from adjit.ir.graph import Attribute, Value
+from adjit.ir.ops.arrays import Array
+from adjit.ir.types import DType
+
+# How many turns back an operand may be made.
+_OLDEST = 4
+# Elements up to which arrays stay in the first cache from turn to turn; how many ops one kernel does on larger ones.
+_SMALL = 4096
+_LONG = 256
+# To how many digits a step is rounded to find the program's.
+_DIGITS = (17, 15, 12, 7)
+# The greatest number of turns that is exact in f64, in which floating series are worked out.
+_EXACT = 2.0**53
+
+
+@frozen
+class Result:
+    """Result `place` of the `node`th node of a turn."""
+
+    node: int
+    place: int
+
+
+@frozen
+class Carried:
+    """A result of `lag` turns ago."""
+
+    result: Result
+    lag: int
+
+
+@frozen
+class Rows:
+    """Slices of `source` along `axis`: `size` places each, from `start + turn * step` on."""
+
+    source: Value
+    axis: int
+    start: int
+    step: int
+    size: int
+
+
+@frozen
+class Series:
+    """Numbers: `start + (turn + shift) * step`."""
+
+    start: float | int
+    step: float | int
+    shift: int
+    dtype: DType
+
+    def numbers(self, turn: Array) -> Array:
+        """The numbers of turns that are counted in `turn`, f64 for floating ones."""
+        moved = turn + self.shift if self.shift else turn
+        return self.start + moved * self.step if self.start else moved * self.step
+
+
+# The source of an operand of a turn; a bare result is one of the same turn, a value one from outside.
+Source = Value | Result | Carried | Series
+
+
+@record
+class Turns:
+    """A run whose operands are known: by operand of the first turn its source, by node of a turn its slices."""
+
+    run: Run
+    sources: dict[int, Source]
+    rows: dict[int, Rows] = field(default_factory=dict)
+
+
+def read_turns(line: Line, run: Run) -> Turns | None:
+    """The run, or the most of it that can be a loop; None if nothing can."""
+    shorter: Run | None = _extended(line, _lengthened(line, _rotated(line, run)))
+    while shorter is not None and shorter.turns >= TURNS:
+        found = _read(line, shorter)
+        if not isinstance(found, int):
+            return found
+        # A value of the first turns that all others use: they stand before the loop.
+        shorter = Run(shorter.start + found * shorter.period, shorter.period, shorter.turns - found) if found else None
+    return None
+
+
+def _rotated(line: Line, run: Run) -> Run:
+    """The run with its turns cut where the fewest bytes are alive from one to the next."""
+    period, middle = run.period, run.start + run.period * (run.turns // 2)
+    alive = np.zeros(period + 1, np.int64)
+    last: dict[tuple[int, int], int] = {}
+    stop = min(middle + period * (_OLDEST + 1), run.stop)
+    for operand in range(int(line.first[middle]), int(line.first[stop])):
+        made = int(line.made[operand])
+        if middle <= made < middle + period:
+            last[made, int(line.place[operand])] = int(line.owner[operand])
+    for (made, place), use in last.items():
+        size = line.nodes[made].outputs[place].type.size
+        for at in range(made + 1, min(use, made + period) + 1):
+            alive[(at - middle) % period] += size if isinstance(size, int) else 1
+    shift = int(np.argmin(alive[:period]))
+    return run if shift == 0 else Run(run.start + shift, period, (run.stop - run.start - shift) // period)
+
+
+def _lengthened(line: Line, run: Run) -> Run:
+    """The run with several of its turns as one, where a turn alone would only go through large arrays once more."""
+    template = line.nodes[run.start : run.start + run.period]
+    sizes = [value.type.size for node in template for value in node.outputs]
+    is_small = all(isinstance(size, int) and size <= _SMALL for size in sizes)
+    if is_small or not all(node.op.family == "scalar" or node.op.name in VIEWS for node in template):
+        return run
+    together = -(-_LONG // run.period)
+    return Run(run.start, run.period * together, run.turns // together)
+
+
+def _extended(line: Line, run: Run) -> Run:
+    """The run with the turn before it too, where that differs only in what it takes over from a turn before."""
+    start, period = run.start, run.period
+    before = start - period
+    if before < 0 or not np.array_equal(line.labels[before:start], line.labels[start : start + period]):
+        return run
+    own, other = (slice(int(line.first[a]), int(line.first[a + period])) for a in (before, start))
+    made, later = line.made[own], line.made[other]
+    regular = (made == later) | ((later - made == period) & (made > CONSTANT))
+    regular &= line.place[own] == line.place[other]
+    taken_over = (later >= before) & (later < start) & (made < before)
+    return Run(before, period, run.turns + 1) if bool((regular | taken_over).all()) else run
+
+
+def _read(line: Line, run: Run) -> Turns | int | None:
+    """The sources of all operands; a number of turns that must stand before the loop; None where it is no loop."""
+    start, period, turns = run.start, run.period, run.turns
+    found = Turns(run, {})
+    for node in range(start, start + period):
+        op = line.nodes[node].op
+        if op.name == "host_call" or (line.nodes[node].regions and not op.isolated):
+            return None
+        for operand in line.operands(node):
+            # What the first turn takes over from before the loop may be made anywhere: the second one tells the rule.
+            before, made, after = (int(number) for number in line.column(start, period, 3, operand))
+            source: Source | None
+            if made == after and made != CONSTANT:
+                if made >= start:
+                    return 1 + (made - start) // period
+                source = line.values(start, period, 1, operand)[0]
+            elif made == CONSTANT:
+                source = _series(line.values(start, period, turns, operand))
+            else:
+                second = operand + int(line.first[start + period] - line.first[start])
+                result = Result((made - start) % period, int(line.place[second]))
+                lag = 1 - (made - start) // period
+                regular = before == made - period or (lag == 1 and before < start)
+                source = (result if lag == 0 else Carried(result, lag)) if regular and 0 <= lag <= _OLDEST else None
+            if source is None:
+                return None
+            found.sources[operand] = source
+        if op.name == "slice" and not _read_slice(line, found, node):
+            return None
+    return found
+
+
+def _read_slice(line: Line, turns: Turns, node: int) -> bool:
+    """Enter where the slices of one node of a turn lie; False where they are no series of rows."""
+    run = turns.run
+    starts: list[Attribute] = [line.nodes[node + k * run.period].attributes["start"] for k in range(run.turns)]
+    if all(start == starts[0] for start in starts):
+        return True
+    source = turns.sources[int(line.first[node])]
+    size, steps = (line.nodes[node].attributes[name] for name in ("size", "step"))
+    places = np.array(starts, object)
+    moving = [axis for axis in range(places.shape[1]) if any(places[:, axis] != places[0, axis])]
+    if len(moving) != 1 or not isinstance(source, Value):
+        return False
+    (axis,) = moving
+    assert isinstance(size, tuple) and isinstance(steps, tuple)
+    along, extent = places[:, axis].tolist(), size[axis]
+    if not all(isinstance(place, int) for place in along) or steps[axis] != 1 or not isinstance(extent, int):
+        return False
+    step = along[1] - along[0]
+    if any(b - a != step for a, b in pairwise(along)) or extent not in (1, abs(step)):
+        return False
+    turns.rows[node - run.start] = Rows(source, axis, along[0], step, extent)
+    return True
+
+
+def _series(values: list[Value]) -> Source | None:
+    """Constants that are equal, or go up by equal steps to the last bit."""
+    first, dtype = values[0], values[0].dtype
+    numbers = [number for value in values if isinstance(number := value.constant, int | float)]
+    if len(numbers) == len(values) and all(repr(number) == repr(numbers[0]) for number in numbers):
+        return first
+    if not (dtype.is_integer or dtype.is_float) or len(numbers) < len(values):
+        return None
+    if dtype.is_integer:
+        gap = numbers[1] - numbers[0]
+        fits = numbers == [numbers[0] + k * gap for k in range(len(numbers))]
+        return Series(numbers[0], gap, 0, dtype) if fits else None
+    exact = np.array(numbers, np.float64)
+    turns = np.arange(len(numbers), dtype=np.float64)
+    step = float(exact[-1] - exact[0]) / turns[-1]
+    if not np.isfinite(exact).all() or step == 0 or abs(exact[0] / step) > _EXACT:
+        return None
+    # Of the numbers that come close the program's are those of few digits.  It may have counted from some turns before
+    # the first, or, backwards, from some turns after the last.
+    begin = round(exact[0] / step)
+    unit = exact[-1] / (begin + turns[-1]) if begin + turns[-1] else step
+    candidates = [Series(0, _rounded(unit, digits), begin, dtype) for digits in _DIGITS]
+    for digits in _DIGITS:
+        near = _rounded(step, digits)
+        for shift in (*range(_OLDEST + 1), *range(-len(numbers) - _OLDEST, 1 - len(numbers))):
+            candidates.append(Series(_rounded(exact[0] - shift * near, digits), near, shift, dtype))
+    storage = dtype.storage
+    wanted = exact.astype(storage)
+    return next((each for each in candidates if np.array_equal(each.numbers(turns).astype(storage), wanted)), None)
+
+
+def _rounded(number: float, digits: int) -> float:
+    return float(f"{number:.{digits}g}")

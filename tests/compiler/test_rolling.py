@@ -1,0 +1,143 @@
+"""Python loops that tracing wrote out: they become scans, with the numbers of the turns as they were written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import adjit as torch
+from adjit.compiler.legalize import legalize
+from adjit.compiler.pipeline import stages
+from adjit.compiler.rolling.roll import roll
+from adjit.compiler.simplify import simplify
+from adjit.ir.analysis import count_ops
+from adjit.ir.graph import Graph
+from adjit.ir.verify import verify
+from adjit.runtime.interpreter import run
+
+TURNS = 40
+Program = Callable[..., Any]
+
+
+def recurrent(x: Any, w: Any, s: Any) -> Any:
+    states = []
+    for turn in range(TURNS):
+        x = torch.tanh(x @ w + s[turn])
+        states.append(x)
+    return (torch.stack(states, 1) ** 2).sum()
+
+
+def backwards(x: Any, w: Any, s: Any) -> Any:
+    for turn in reversed(range(TURNS)):
+        x = torch.softmax(x @ w, -1) + 0.001 * turn * s[turn]
+    return (x * s[0]).sum()
+
+
+def gated(x: Any, w: Any, s: Any) -> Any:
+    cell = x * 0.5
+    for turn in range(TURNS):
+        gate, update = (x @ torch.cat([w, 0.3 * w], 1)).chunk(2, 1)
+        cell = torch.sigmoid(gate) * cell + torch.tanh(update) * s[turn]
+        x = torch.tanh(cell)
+    return (x * cell).sum()
+
+
+def older(x: Any, w: Any, s: Any) -> Any:
+    a, b = x, 0.3 * x
+    for turn in range(TURNS):
+        a, b = b, torch.sin(a * s[0] + b) + (1 - 0.01 * turn) * a
+    return (a * b).sum()
+
+
+def power(x: Any, w: Any, s: Any) -> Any:
+    v = x[0]
+    for _ in range(TURNS):
+        v = w @ v
+        v = v / v.norm()
+    return v @ w @ v + s[0, 0, 0]
+
+
+def blocks(x: Any, w: Any, s: Any) -> Any:
+    row, total = s.reshape(-1), x[0, 0]
+    for turn in range(TURNS):
+        total = torch.cos(total + (row[4 * turn : 4 * turn + 4] * x[0, :4]).sum()) + row[2 * turn]
+    return total * w[0, 0]
+
+
+def descent(x: Any, w: Any, s: Any) -> Any:
+    for turn in range(TURNS):
+        gradient = torch.func.grad(lambda v: ((x @ v - s[0]) ** 2).mean())(w)
+        w = w - (0.1 + 0.01 * turn) * gradient
+    return (x @ w).sum()
+
+
+def nested(x: Any, w: Any, s: Any) -> Any:
+    for turn in range(TURNS // 2):
+        for _ in range(TURNS // 2):
+            x = torch.sin(x + s[turn]) * 0.5
+        x = x @ w
+    return x.sum()
+
+
+PROGRAMS = [recurrent, backwards, gated, older, power, blocks, descent, nested]
+RANDOM = np.random.default_rng(0)
+ARRAYS = (
+    RANDOM.standard_normal((3, 5)), 0.3 * RANDOM.standard_normal((5, 5)), RANDOM.standard_normal((TURNS, 3, 5))
+)  # fmt: skip
+
+
+def traced(program: Program, *, gradients: bool) -> Graph:
+    wanted = torch.func.grad_and_value(program, argnums=(0, 1, 2)) if gradients else program
+    return simplify(legalize(torch.compile(wanted).graph(*map(torch.from_numpy, ARRAYS))))
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_turns_become_loops(program: Program, gradients: bool) -> None:
+    graph = traced(program, gradients=gradients)
+    rolled = roll(graph)
+    if len(graph.nodes) >= 256:
+        assert count_ops(rolled)["scan"] and len(rolled.nodes) < len(graph.nodes) / 3
+    verify(rolled)
+    for found, wanted in zip(run(rolled, *ARRAYS), run(graph, *ARRAYS), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("program", [recurrent, older])
+def test_compiled_loops_agree_with_eager_mode(program: Program) -> None:
+    function = torch.func.grad_and_value(program, argnums=(0, 1, 2))
+    given = [torch.from_numpy(array) for array in ARRAYS]
+    compiled = torch.compile(function)
+    assert "roll" in dict(stages(compiled.graph(*given)))
+    (found, value), (wanted, right) = compiled(*given), function(*given)
+    torch.testing.assert_close((value, *found), (right, *wanted))
+
+
+def test_short_programs_stay_as_they_are() -> None:
+    def short(x: Any) -> Any:
+        for _ in range(20):
+            x = torch.sin(x) * 2
+        return x
+
+    graph = torch.compile(short).graph(torch.ones(3))
+    assert [name for name, _ in stages(graph)] == ["trace", "legalize", "simplify", "fuse", "lower"]
+
+
+def test_large_arrays_are_gone_through_once() -> None:
+    def long(x: Any) -> Any:
+        for _ in range(200):
+            x = torch.sin(x) * 2
+        return x
+
+    graph = simplify(legalize(torch.compile(long).graph(torch.ones(100_000))))
+    assert roll(graph) is graph
+
+
+def test_different_turns_are_no_loop() -> None:
+    graph = traced(lambda x, w, s: sum((x * float(RANDOM.random())).sin().sum() for _ in range(200)), gradients=False)
+    rolled = roll(graph)
+    for found, wanted in zip(run(rolled, *ARRAYS), run(graph, *ARRAYS), strict=True):
+        np.testing.assert_array_equal(found, wanted)
