@@ -84,6 +84,13 @@ FIRES: dict[str, tuple[Function, list[TensorType], dict[str, int]]] = {
                 x, 0.0,
             ), axes=(1,)),
         [TensorType(F32, (4, 5))], {"reduce_max": 1, "add": 1, "const": 1}),
+    "slices in a row": (
+        lambda x: structure.concat(select((0, 1), (4, 2), (1, 1))(x), select((0, 3), (4, 2), (1, 1))(x), axis=1),
+        [TensorType(F32, (4, 5))], {"slice": 1}),
+    "rows in a column": (
+        lambda x: structure.concat(
+            *(reshape(select((row, 0), (1, 5), (1, 1))(x), (5, 1)) for row in range(4)), axis=1),
+        [TensorType(F32, (4, 5))], {"permute": 1}),
     "expand is implicit": (lambda x: x * spread(x, 3.0), [X], {"mul": 1, "const": 1}),
     "x + -0": (lambda x: x + spread(x, -0.0), [X], {}),
     "|x| + 0": (lambda x: scalar("abs")(x) + 0.0, [X], {"abs": 1}),
@@ -170,6 +177,9 @@ POWERS: dict[float, dict[str, int]] = {
 
 # Nothing here may change.
 STAYS: dict[str, tuple[Function, list[TensorType]]] = {
+    "slices out of order": (
+        lambda x: structure.concat(select((0, 3), (4, 2), (1, 1))(x), select((0, 1), (4, 2), (1, 1))(x), axis=1),
+        [TensorType(F32, (4, 5))]),
     "x + 0": (lambda x: x + 0.0, [X]),
     "x - -0": (lambda x: x - -0.0, [X]),
     "x * 0": (lambda x: x * 0.0, [X]),
