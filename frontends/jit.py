@@ -24,6 +24,7 @@ from adjit.lifting import Lifting
 from adjit.open_sizes import Attempt, OpenSizes, tensor_names
 from adjit.retrace import reason_of
 from adjit.running import run_entry
+from adjit.runtime.callable import NativeCallable
 from adjit.runtime.collection import collector_paused
 from adjit.state import STATE
 from adjit.symbolic_size import Respecialize
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 _MANY, _KEPT = 32, 64
 
 
-class CompiledFunction:
+class CompiledFunction(NativeCallable):  # type: ignore[misc]
     """A function that runs as native code; made by `adjit.compile`.
 
     `graph`, `stages`, `llvm` and `asm` show the program for given arguments; `explain` says why each was made.

@@ -11,11 +11,13 @@ from adjit.compiler.entry.interpreter import EXTERNALS
 from adjit.compiler.entry.known import METHODS
 from adjit.compiler.llvm.objects import Library, cached_object, load, object_key
 from adjit.compiler.llvm.target import host_target
-from adjit.compiler.llvm.words import KNOWN, translate
+from adjit.compiler.llvm.words import KNOWN, PLAIN_COUNTS, translate
 from adjit.runtime.cache import default_cache
 from adjit.runtime.layout import c_function
 
 FUNCTION, COMPILED, BACKWARD, NUMBERS = "adjit_function", "adjit_compiled", "adjit_backward", "adjit_numbers"
+VECTORCALL = "adjit_vectorcall"
+_EXPORTS = (FUNCTION, COMPILED, VECTORCALL, BACKWARD, NUMBERS)
 # What calls of small functions cost is saved by inlining them, which the short pipeline does too: its code is within a
 # tenth of the long one's, for a third of the time.
 LEVEL = 1
@@ -46,7 +48,7 @@ def entry_text() -> str:
     first = (objects, guards, overlap, operands, trees, places, making, record, views, results, shown)
     parts = (*first, serve, backward, numbers)
     functions = [function for part in parts for function in part.FUNCTIONS]
-    text = translate(functions, EXTERNALS, (FUNCTION, COMPILED, BACKWARD, NUMBERS))
+    text = translate(functions, EXTERNALS, _EXPORTS)
     return text + "".join(serve.method_text(number) for number in range(METHODS))
 
 
@@ -70,7 +72,7 @@ def is_ready() -> bool:
 def load_entry(known: int) -> Library:
     """The library, bound to the known table at an address."""
     imports = {KNOWN: known, **{name: c_function(name) for name in EXTERNALS}}
-    exports = (FUNCTION, COMPILED, BACKWARD, NUMBERS, *map(method_name, range(METHODS)))
+    exports = (*_EXPORTS, *map(method_name, range(METHODS)))
     return load(_code or cached_object(_key(), _make), exports, imports)
 
 
@@ -99,4 +101,5 @@ def _key() -> bytes:
     """The cache key: the sources from which the text is made, which take a hundredth of the text's time to read."""
     here = Path(__file__).parent
     sources = [*sorted(here.glob("*.py")), here.parent / "llvm" / "words.py"]
-    return object_key("".join(path.read_text("utf-8") for path in sources), host_target(), LEVEL, False)
+    text = "".join(path.read_text("utf-8") for path in sources)
+    return object_key(f"{text}{PLAIN_COUNTS}", host_target(), LEVEL, False)

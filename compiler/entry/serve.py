@@ -81,6 +81,8 @@ from adjit.compiler.entry.trees import any_nodes, arguments_taken_apart, mixed_w
 from adjit.compiler.llvm.words import KNOWN, known, room, run, set_word, word
 from adjit.runtime.layout import DATA, TYPE
 
+# The bits of a count of arguments, beside the one that says that a word before them may be overwritten.
+COUNT = 2**63 - 1
 # What `served` answers where Python must serve the call: no signature fits, or none may be asked.
 UNKNOWN, PLAIN = -1, -2
 
@@ -409,9 +411,14 @@ def adjit_compiled(self: int, arguments: int, count: int, names: int) -> int:
     return found
 
 
+def adjit_vectorcall(self: int, arguments: int, count: int, names: int) -> int:
+    """The same as CPython calls it through a pointer in the compiled function."""
+    return adjit_compiled(self, arguments, count & COUNT, names)
+
+
 FUNCTIONS = (
     mode_is_known, hold_arrays, execute, copy_before, computed, written, all_written, give_gradients, served,
-    served_apart, by_python, served_function, with_self, spread, adjit_function, adjit_compiled,
+    served_apart, by_python, served_function, with_self, spread, adjit_function, adjit_compiled, adjit_vectorcall,
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import functools
 import linecache
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType
@@ -26,6 +27,8 @@ from adjit.ir.errors import CompileError
 # By name: LLVM's result type, and the types of the parameters.
 External = tuple[str, tuple[str, ...]]
 KNOWN = "adjit_known"
+# Whether an object begins with a count of references that is never anything else; later objects may be immortal.
+PLAIN_COUNTS = sys.implementation.name == "cpython" and sys.version_info < (3, 12)
 # A function of at most so many lines is inlined wherever it is called.
 _INLINED = 40
 
@@ -341,6 +344,11 @@ class _Translation:
 
     def external(self, name: str, given: Sequence[str]) -> str:
         result, types = self.externals[name]
+        if name == "Py_IncRef" and PLAIN_COUNTS:
+            place = self.let(f"inttoptr i64 {given[0]} to ptr")
+            count = self.let(f"load i64, ptr {place}")
+            self.line(f"store i64 {self.let(f'add i64 {count}, 1')}, ptr {place}")
+            return "0"
         passed = [
             f"{type} {x if type == 'i64' else self.let(f'bitcast i64 {x} to {type}')}"
             for type, x in zip(types, given, strict=True)

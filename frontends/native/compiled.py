@@ -50,8 +50,9 @@ class NativeCalls:
         self._attempts: dict[Any, int] = {}
         self._lifted: list[Lifted] = []
         self._lifted_words: np.ndarray | None = None
-        if self.table is not None:
+        if entry is not None:
             compiled._table = self.table
+            entry.serve_calls(compiled)
 
     def calls(self, entry: Entry) -> int:
         """How many calls a program served without Python."""

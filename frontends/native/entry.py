@@ -18,7 +18,7 @@ from adjit.compiler.entry import known as k
 from adjit.ir.graph import Location, Node, Value
 from adjit.memory import Memory
 from adjit.nn.parameter import Parameter
-from adjit.runtime import layout
+from adjit.runtime import callable, layout
 from adjit.state import MODE, STATE, user_location
 from adjit.tensor import Tensor
 
@@ -132,6 +132,13 @@ class Entry:
         """Serve calls of compiled functions natively, by the table in a slot of theirs; `call` serves the others."""
         self.known[k.C_TABLE], self.known[k.C_CALL] = layout.slot_offset(cls, slot), self.keep(call)
         self._serve_class(cls, call, "adjit_compiled")
+        if callable.is_served():
+            callable.enable(cls)
+
+    def serve_calls(self, function: Any) -> None:
+        """Let a compiled function be called without looking for `__call__`."""
+        if callable.is_served():
+            callable.serve(function, self._library.address("adjit_vectorcall"))
 
     def serve_numbers(self, cls: type, slot: str, call: Callable[..., Any]) -> None:
         """The same for functions of numbers."""

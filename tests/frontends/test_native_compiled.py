@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
 import threading
@@ -443,3 +444,33 @@ def test_large_results_stand_in_memory_that_is_used_again() -> None:
     for double, _, more in kept:
         assert (double == 2 * x).all()
         assert (more == x + 1).all()
+
+
+def test_calls_of_every_form() -> None:
+    class Holder:
+        scale = torch.ones(2) * 3
+
+        @torch.compile
+        def times(self, x: Any, by: float = 2.0) -> Any:
+            return x * self.scale * by
+
+    @torch.compile
+    def function(x: Any, by: float = 2.0) -> Any:
+        return x * by
+
+    holder, x = Holder(), torch.ones(2)
+    forms: list[Callable[[], Any]] = [
+        lambda: function(x), lambda: function(x, by=3.0), lambda: function(*(x, 3.0)), lambda: function(**{"x": x}),
+        lambda: next(map(function, [x])), lambda: functools.partial(function, by=3.0)(x),
+        lambda: function.__call__(x), lambda: type(function).__call__(function, x),
+        lambda: holder.times(x), lambda: Holder.times(holder, x, 1.0), lambda: holder.times(x, by=1.0),
+    ]  # fmt: skip
+    for form in forms:
+        for _ in range(3):
+            form()
+    with without_python():
+        found = [form().tolist()[0] for form in forms]
+    assert found == [2, 3, 3, 2, 2, 3, 2, 2, 6, 3, 3]
+    assert holder.times.__self__ is holder and Holder.__dict__["times"].__name__ == "times"
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        function()
