@@ -13,7 +13,7 @@ from math import inf
 from adjit.compiler.differentiate import Derivative, binding
 from adjit.compiler.fuse_cost import estimate
 from adjit.ir.analysis import has_effect, size_names_used
-from adjit.ir.graph import Graph, Node, Region, Value
+from adjit.ir.graph import Node, Region, Value
 from adjit.ir.rewrite import copied
 from adjit.ir.shape import product
 
@@ -126,6 +126,6 @@ def _recomputing(derivative: Derivative, known: set[Value], results: Sequence[Va
         residuals.append(value)
         there[value] = Value(value.type, value.name)
     inputs = (*backward.inputs[:count], *(there[value] for value in residuals))
-    back = Graph(backward.name, inputs, nodes, outputs, backward.guards, backward.writes)
-    whole = Graph(forward.name, forward.inputs, forward.nodes, (*results, *residuals), forward.guards, forward.writes)
+    back = backward.with_parts(inputs, nodes, outputs)
+    whole = forward.with_parts(forward.inputs, forward.nodes, (*results, *residuals))
     return Derivative(whole, back, tuple(residuals), derivative.seeded, derivative.reached)

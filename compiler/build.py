@@ -57,7 +57,12 @@ def emit_program(
     target = target or host_target()
     if debug:
         keep_lines()
-    module = Module(halves=target.converts_halves, scales=target.scales, debug=DebugInfo() if debug else None)
+    module = Module(
+        halves=target.converts_halves,
+        scales=target.scales,
+        approximate=lowered.approximate,
+        debug=DebugInfo() if debug else None,
+    )
     plan = plan_memory(lowered, FIRST, may_stop=checks is not None)
     sizes = tuple(sorted(lowered.size_names))
     count = get_num_threads() if threads is None else threads

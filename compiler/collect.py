@@ -63,7 +63,7 @@ def collected(graph: Graph, inputs: Iterable[Value], *, again: bool = False) -> 
     graph = inline_calls(graph, keep_rules=True)
     if not any(len(node.location.origin) > (0 if again else 1) for node in graph.nodes):
         return graph
-    result = Graph(graph.name, graph.inputs, graph.nodes, (), graph.guards, graph.writes)
+    result = graph.with_parts(graph.inputs, graph.nodes, ())
     nodes = _leading_to(graph.nodes, graph.outputs)
     fresh: set[Node] = set()
     for node in nodes:

@@ -64,16 +64,14 @@ def differentiate(
             raise DifferentiationError(f"output {index} of @{graph.name} has dtype {dtype}: no gradient")
     source = keeping(source, [source.inputs[index] for index in wrt])
     backward, residuals, reached = backward_of(source, wrt, seeds)
-    forward = Graph(
-        source.name, source.inputs, source.nodes, (*source.outputs, *residuals), source.guards, source.writes
-    )
+    forward = source.with_parts(source.inputs, source.nodes, (*source.outputs, *residuals))
     return Derivative(forward, backward, residuals, tuple(seeds), tuple(reached))
 
 
 def backward_of(graph: Graph, wrt: Sequence[int], seeds: Sequence[int]) -> tuple[Graph, tuple[Value, ...], list[int]]:
     """The backward graph, the forward values it takes after its cotangents, and the inputs that a cotangent reaches."""
     names = value_names(graph)
-    backward = Graph(f"{graph.name}.vjp", guards=graph.guards)
+    backward = Graph(f"{graph.name}.vjp", guards=graph.guards, approximate=graph.approximate)
     builder = Builder(backward)
     cotangents: list[Expr] = []
     taken = set(names.values())

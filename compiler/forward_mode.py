@@ -48,7 +48,7 @@ def forward_mode(graph: Graph, inputs: Sequence[int] | None = None) -> Pushforwa
         if not source.inputs[index].dtype.is_continuous:
             raise DifferentiationError(f"input {index} of @{graph.name} is {source.inputs[index].type}: no tangent")
     names = value_names(source)
-    result = Graph(f"{graph.name}.jvp", guards=graph.guards, writes=graph.writes)
+    result = Graph(f"{graph.name}.jvp", guards=graph.guards, writes=graph.writes, approximate=graph.approximate)
     builder = Builder(result)
     primals = [builder.input(value.type, names.get(value, value.name)) for value in source.inputs]
     taken = set(names.values())

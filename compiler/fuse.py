@@ -89,7 +89,7 @@ def _largest(dims: tuple[Size, ...] | None) -> int:
 def fuse(graph: Graph) -> Graph:
     """The graph with all ops but control flow in `fuse` nodes."""
     body = _fuse_region(turned(tile_sums(graph)))
-    return Graph(graph.name, body.inputs, body.nodes, body.outputs, graph.guards, graph.writes)
+    return graph.with_parts(body.inputs, body.nodes, body.outputs)
 
 
 def refusals(graph: Region) -> Iterator[Refusal]:

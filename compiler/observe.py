@@ -93,7 +93,11 @@ class Observer:
         return self._inside[group]
 
     def _build(self, graph: Graph) -> Executable:
-        whole = Graph(graph.name, (*graph.inputs, *self._more), graph.nodes, graph.outputs, self.program.guards)
+        program = self.program
+        inputs = (*graph.inputs, *self._more)
+        whole = Graph(
+            graph.name, inputs, graph.nodes, graph.outputs, program.guards, approximate=program.approximate
+        )
         return build(lower(whole, strict=self.strict), strict=self.strict, threads=self.threads)
 
 

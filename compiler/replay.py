@@ -56,8 +56,10 @@ class Replay:
 def replay(graph: Graph, arrays: Sequence[Array], *, strict: bool, threads: int | None = None) -> Replay:
     """The run of a traced graph on these inputs; nothing is written."""
     prepared = prepare(graph)
-    run = build(lower(Graph(graph.name, prepared.inputs, prepared.nodes, prepared.outputs, prepared.guards),
-                      strict=strict), strict=strict, threads=threads)  # fmt: skip
+    reading = Graph(
+        graph.name, prepared.inputs, prepared.nodes, prepared.outputs, prepared.guards, approximate=graph.approximate
+    )
+    run = build(lower(reading, strict=strict), strict=strict, threads=threads)
     recorder = _Recorder(Observer(prepared, strict=strict, threads=threads))
     recorder.observer.begin(arrays)
     flat = recorder.opened(prepared)
@@ -67,7 +69,7 @@ def replay(graph: Graph, arrays: Sequence[Array], *, strict: bool, threads: int 
     wanted = run.run(arrays)
     if not all(same_bits(a, b) for a, b in zip(found, wanted, strict=True)):
         recorder.inexact.append(-1)
-    whole = Graph(graph.name, flat.inputs, flat.nodes, flat.outputs, prepared.guards, graph.writes)
+    whole = Graph(graph.name, flat.inputs, flat.nodes, flat.outputs, prepared.guards, graph.writes, graph.approximate)
     inputs = dict(zip(flat.inputs, arrays, strict=True))
     return Replay(whole, value_names(whole), inputs, steps, wanted, recorder.inexact)
 

@@ -29,7 +29,7 @@ COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "and", "or", "xor",
 def simplify(graph: Graph, *, strict: bool = False) -> Graph:
     """A program with the same results and fewer ops; with `strict`, with the same bits."""
     body = _simplified(graph, strict)
-    found = eliminate_dead(Graph(graph.name, body.inputs, body.nodes, body.outputs, graph.guards, graph.writes))
+    found = eliminate_dead(graph.with_parts(body.inputs, body.nodes, body.outputs))
     return handed_on(with_plain_indices(found))
 
 

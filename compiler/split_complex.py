@@ -45,7 +45,7 @@ def split_complex(graph: Graph) -> Graph:
     values = (*graph.inputs, *(value for node in graph.walk() for value in node.outputs))
     if not any(value.dtype.is_complex for value in values):
         return graph
-    result = Graph(graph.name, graph.inputs, guards=graph.guards, writes=graph.writes)
+    result = Graph(graph.name, graph.inputs, guards=graph.guards, writes=graph.writes, approximate=graph.approximate)
     splitter = _Splitter(result)
     first = next((node.location for node in graph.nodes if node.location.line), UNKNOWN)
     splitter.builder.location = first.made("legalize", "complex inputs as real parts")

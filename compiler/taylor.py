@@ -51,7 +51,7 @@ def expand_in_series(graph: Graph, inputs: Sequence[int], order: int) -> Expansi
     """
     source = inline_calls(graph, keep_rules=True)
     names = value_names(source)
-    result = Graph(f"{graph.name}.taylor", guards=graph.guards, writes=graph.writes)
+    result = Graph(f"{graph.name}.taylor", guards=graph.guards, writes=graph.writes, approximate=graph.approximate)
     builder = Builder(result)
     primals = [builder.input(value.type, names[value]) for value in source.inputs]
     curves = {

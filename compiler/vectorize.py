@@ -35,7 +35,7 @@ def vectorize(graph: Graph, batched: Sequence[bool], extent: Size) -> Vectorized
     Errors: NotImplementedError for an op that has no meaning for a batch.
     """
     source = inline_calls(graph, keep_rules=True)
-    result = Graph(f"{graph.name}.vmap", guards=graph.guards, writes=graph.writes)
+    result = Graph(f"{graph.name}.vmap", guards=graph.guards, writes=graph.writes, approximate=graph.approximate)
     builder = Builder(result)
     names = value_names(source)
     inputs = [

@@ -64,6 +64,7 @@ class CompiledFunction(NativeCallable):  # type: ignore[misc]
         debug_info: bool = False,
         shapes: Mapping[str, Sequence[Any]] | None = None,
         memory_budget: int | None = None,
+        approximate: bool = False,
     ) -> None:
         self.function = function
         self.strict = strict
@@ -72,6 +73,7 @@ class CompiledFunction(NativeCallable):  # type: ignore[misc]
         self.capture = capture
         self.nan_checks = nan_checks
         self.debug_info = debug_info
+        self.approximate = approximate
         self._captured: Captured | None = None
         self._entries: dict[Any, list[Entry]] = {}
         self._count = 0
@@ -312,9 +314,11 @@ class CompiledFunction(NativeCallable):  # type: ignore[misc]
         )
         with printing_when_run():
             if not self.capture:
-                return tracing()
-            entry, self._captured = capturing(tracing, self._captured)
-            return entry
+                entry = tracing()
+            else:
+                entry, self._captured = capturing(tracing, self._captured)
+        entry.graph.approximate = self.approximate
+        return entry
 
 
 def _log_entry(entry: Entry) -> None:
@@ -363,6 +367,7 @@ def compile(
     debug_info: bool = False,
     shapes: Mapping[str, Sequence[Any]] | None = None,
     memory_budget: int | None = None,
+    approximate: bool = False,
 ) -> Any:
     """Compile a function, a module, or a whole training step to native code; also a decorator.
 
@@ -374,16 +379,21 @@ def compile(
     the function in its native code, as with ADJIT_DEBUG_INFO=1; with ADJIT_PERF=1 perf does too.  `shapes` names sizes
     of the arguments, as {"x": ("n", 3), "y": ("2*n",)}: they are open from the first call on, and one program serves
     them all; a call that does not fit is an error in these names.  `memory_budget`: at most so many bytes are kept by a
-    call for its backward pass, which computes the rest again.  `fullgraph`, `backend`, `mode` and `options` are
-    accepted as PyTorch has them: there is one backend, and it always compiles the full graph.
+    call for its backward pass, which computes the rest again.  `approximate`: float32 exp, log, tanh, pow and others,
+    and what is made of them (sigmoid, gelu, softmax), may be wrong by a relative 2^-17 (pow 2^-16) and take 0.5 to 0.9
+    of the time (each bound stands in compiler/llvm/vecmath_approximate.py); arithmetic and float64 stay as they are.
+    `fullgraph`, `backend`, `mode` and `options` are accepted as PyTorch has them: there is one backend, and it always
+    compiles the full graph.
     """
     if model is None:
         options = {"dynamic": dynamic, "disable": disable, "strict": strict, "threads": threads, "capture": capture}
         return partial(compile, **options, check_nan=check_nan, debug_info=debug_info, shapes=shapes,
-                       memory_budget=memory_budget)  # fmt: skip
+                       memory_budget=memory_budget, approximate=approximate)  # fmt: skip
     if disable:
         return model
     _require_compilable(model)
+    if strict and approximate:
+        raise ValueError("strict and approximate contradict each other: eager mode's bits, or fewer")
     checks = None
     if check_nan:
         from adjit.nan_checks import option
@@ -391,5 +401,5 @@ def compile(
         checks = option(check_nan)
     return CompiledFunction(
         model, strict=strict, dynamic=dynamic, threads=threads, capture=capture, nan_checks=checks,
-        debug_info=debug_info, shapes=shapes, memory_budget=memory_budget,
+        debug_info=debug_info, shapes=shapes, memory_budget=memory_budget, approximate=approximate,
     )  # fmt: skip

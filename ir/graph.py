@@ -218,10 +218,11 @@ class Guard:
 class Graph(Region):
     """A named program: a region, the guards under which it is valid, and the inputs that it overwrites.
 
-    `writes` pairs an input's index with the index of the output that is stored into it when the call ends.
+    `writes` pairs an input's index with the index of the output that is stored into it when the call ends.  Where it is
+    `approximate`, its math functions may have the larger errors of `compiler/llvm/vecmath_approximate.py`.
     """
 
-    __slots__ = ("__weakref__", "guards", "name", "writes")
+    __slots__ = ("__weakref__", "approximate", "guards", "name", "writes")
 
     def __init__(
         self,
@@ -231,11 +232,17 @@ class Graph(Region):
         outputs: Sequence[Value] = (),
         guards: Sequence[Guard] = (),
         writes: Sequence[tuple[int, int]] = (),
+        approximate: bool = False,
     ) -> None:
         super().__init__(inputs, nodes, outputs)
         self.name = name
         self.guards = tuple(guards)
         self.writes = tuple(writes)
+        self.approximate = approximate
+
+    def with_parts(self, inputs: Sequence[Value], nodes: Iterable[Node], outputs: Sequence[Value]) -> Graph:
+        """The program of the same name, guards, writes and mode with other contents."""
+        return Graph(self.name, inputs, nodes, outputs, self.guards, self.writes, self.approximate)
 
     def __str__(self) -> str:
         from adjit.ir.printer import format_graph

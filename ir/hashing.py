@@ -39,7 +39,8 @@ class _Writer:
 
     def lines(self, graph: Graph) -> Iterator[str]:
         guards = ",".join(map(str, graph.guards))
-        yield f"{self.defined(graph.inputs)}|{guards}|{','.join(f'{i}<{o}' for i, o in graph.writes)}"
+        mode = "|approximate" if graph.approximate else ""
+        yield f"{self.defined(graph.inputs)}|{guards}|{','.join(f'{i}<{o}' for i, o in graph.writes)}{mode}"
         # A region's end stands on the stack as its outputs, between the iterators of its nodes and its owner's rest.
         stack: list[Iterator[Node | Region]] = [iter(graph.nodes)]
         open_regions: list[Region] = []

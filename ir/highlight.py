@@ -15,7 +15,7 @@ _PARTS = re.compile(
     |(?P<value>%[\w.]+)
     |(?P<callee>@[\w.]+)
     |(?P<type>\b(?:{"|".join(DTYPES)})(?:\[[^\]]*\])?(?![\w.]))
-    |(?P<keyword>\b(?:func|return|region|where(?=[ ]\w+[ ][=!<>])|writes)\b)
+    |(?P<keyword>\b(?:func|return|region|where(?=[ ]\w+[ ][=!<>])|writes|approximate(?=[ ]\{{))\b)
     |(?P<op>(?:(?<==[ ])|(?<=^)|(?<=[ ]{{2}}))[a-z_]\w*(?=[ ](?:[%{{\d-]|[a-z]|$)))
     |(?P<number>(?<![\w%.])-?\d+(?:\.\d*)?(?:e[-+]?\d+)?)""",
     re.VERBOSE | re.MULTILINE,

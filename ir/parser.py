@@ -109,6 +109,7 @@ class _Function:
         results = self.result_types()
         graph.guards = self.guards()
         targets = self.writes(graph)
+        graph.approximate = lexer.accept("approximate")
         lexer.expect("{", "at the beginning of the function's body")
         self.statements(graph, 1, results)
         if lexer.kind != "end" and lexer.token != "func":

@@ -178,6 +178,8 @@ class _Printer:
         if graph.writes:
             writes = [f"%{self.names[graph.inputs[target]]} <- {output}" for target, output in graph.writes]
             parts.append(f"writes({', '.join(writes)})")
+        if graph.approximate:
+            parts.append("approximate")
         return " ".join([*parts, "{"])
 
     def declared(self, values: Iterable[Value]) -> str:

@@ -31,7 +31,7 @@ def clone(graph: Graph, name: str | None = None, sizes: Mapping[str, Size] | Non
     """
     sizes = sizes or {}
     mapping: dict[Value, Value] = {}
-    copy = Graph(graph.name if name is None else name, writes=graph.writes)
+    copy = Graph(graph.name if name is None else name, writes=graph.writes, approximate=graph.approximate)
     body = _copy_region(graph, mapping, sizes)
     copy.inputs, copy.nodes, copy.outputs = body.inputs, body.nodes, body.outputs
     guards = [Guard(substitute(g.left, sizes), g.relation, substitute(g.right, sizes)) for g in graph.guards]
@@ -182,7 +182,7 @@ class _Rewriter:
         note(self.mapping)
         if body is graph:
             return graph
-        return Graph(graph.name, body.inputs, body.nodes, body.outputs, graph.guards, graph.writes)
+        return graph.with_parts(body.inputs, body.nodes, body.outputs)
 
     def region(self, region: Region) -> Region:
         """The region after the pass: the same object when nothing in it changes."""
@@ -267,7 +267,7 @@ def eliminate_dead(graph: Graph) -> Graph:
     note(mapping)
     if body is graph:
         return graph
-    return Graph(graph.name, body.inputs, body.nodes, body.outputs, graph.guards, graph.writes)
+    return graph.with_parts(body.inputs, body.nodes, body.outputs)
 
 
 def _without_dead(region: Region, mapping: dict[Value, Value]) -> Region:

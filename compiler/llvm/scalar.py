@@ -12,10 +12,11 @@ from adjit.compiler.llvm.scalar_extreme import extreme
 from adjit.compiler.llvm.scalar_integer import divide, power, shift
 from adjit.compiler.llvm.text import Function, LLType
 from adjit.compiler.llvm.vecmath import MATH
+from adjit.compiler.llvm.vecmath_approximate import APPROXIMATE
 from adjit.compiler.llvm.vecmath_lanes import Lanes
 from adjit.ir.errors import CompileError
 from adjit.ir.graph import Node
-from adjit.ir.types import BF16, BOOL, F16
+from adjit.ir.types import BF16, BOOL, F16, F32
 from adjit.runtime.faults import Fault
 
 # Told what is wrong, and in which lanes (an i1 for each).
@@ -77,7 +78,8 @@ def _float(function: Function, op: str, ty: LLType, operands: Sequence[str]) -> 
     if op in ("maximum", "minimum"):
         return extreme(function, op, ty, *operands)
     if op in MATH:
-        return MATH[op](function, ty, *operands)
+        forms = APPROXIMATE if function.module.approximate and ty.dtype is F32 else MATH
+        return forms.get(op, MATH[op])(function, ty, *operands)
     raise CompileError(f"{op} has no meaning on {ty.dtype}")
 
 

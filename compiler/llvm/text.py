@@ -91,12 +91,20 @@ class Module:
     """LLVM text under construction: declarations and globals (each once), then functions.
 
     `halves` says that the target converts between f16 and f32 by an instruction, `scales` that one multiplies by powers
-    of two.  With `debug`, instructions name the user's lines.
+    of two, `approximate` that math functions may have larger errors.  With `debug`, instructions name the user's lines.
     """
 
-    def __init__(self, *, halves: bool = False, scales: bool = False, debug: DebugInfo | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        halves: bool = False,
+        scales: bool = False,
+        approximate: bool = False,
+        debug: DebugInfo | None = None,
+    ) -> None:
         self.halves = halves
         self.scales = scales
+        self.approximate = approximate
         self.debug = debug
         self._heads: dict[str, None] = {}
         self._bodies: dict[str, str] = {}

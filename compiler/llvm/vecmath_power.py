@@ -8,6 +8,7 @@ The logarithms are `vecmath_logarithm`'s; in f64 s, s^2 and the cubic term are c
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from adjit.compiler.llvm.text import Function, LLType
 from adjit.compiler.llvm.vecmath_exponential import LN2, exp_of_sum, nearest_sixteenth
@@ -118,9 +119,12 @@ def _bounded(x: Lanes, least: float, most: float) -> Lanes:
 
 
 def _pow(x: Lanes, y: Lanes) -> Lanes:
-    """The magnitude by exp and log; whatever IEEE 754 lists as special is repaired where some lane needs it."""
-    base = abs(x)
-    value = _magnitude_in_double(base, y) if x.type.dtype is F32 else _magnitude(base, y)
+    return with_special_cases(x, y, magnitude_in_double if x.type.dtype is F32 else _magnitude)
+
+
+def with_special_cases(x: Lanes, y: Lanes, magnitude: Callable[[Lanes, Lanes], Lanes]) -> Lanes:
+    """x^y by `magnitude(|x|, y)`; whatever IEEE 754 lists as special is repaired where some lane needs it."""
+    value = magnitude(abs(x), y)
     ordinary = (x > 0.0) & (x < math.inf) & (abs(y) < math.inf)
     return repair(~ordinary, value, lambda: _special(x, y, value))
 
@@ -140,7 +144,7 @@ def _special(x: Lanes, y: Lanes, value: Lanes) -> Lanes:
     return (x.equal(1.0) | y.equal(0.0)).choose(1.0, value)
 
 
-def _magnitude_in_double(base: Lanes, y: Lanes) -> Lanes:
+def magnitude_in_double(base: Lanes, y: Lanes) -> Lanes:
     """base^y in f32 for base > 0: f64 arithmetic to 34 bits has ten to spare.
 
     The f64 result is rounded once; its range holds every f32 result, those that overflow or are denormal too.

@@ -15,6 +15,8 @@ _WIDEST, _LEAST = 64, 16
 _CURRENT_ROUNDING = 4
 # VGETMANT's operand: mantissas in [3/4, 3/2) or [1, 2), that of -0 positive, of other negative numbers NaN.
 _MANTISSA, _FROM_ONE = 0b1111, 0b1100
+# VREDUCE's: rounding down to integers.
+_DOWN = 0b0001
 # VRANGE's: the operand of the lesser magnitude with the sign of the first one.
 _LESSER = 0b0010
 
@@ -42,6 +44,11 @@ def exponent(x: Lanes) -> Lanes:
 def limited(x: Lanes, most: float) -> Lanes:
     """x where |x| < most, else `most` with the sign of x; `most` for NaN (VRANGE)."""
     return _on_registers(lambda x: _masked("range", (x, x.constant(most)), _LESSER), (x,))
+
+
+def fraction(x: Lanes) -> Lanes:
+    """x - floor(x), 0 for infinities (VREDUCE)."""
+    return _on_registers(lambda x: _masked("reduce", (x,), _DOWN), (x,))
 
 
 def permuted(values: Sequence[float], index: Lanes, like: Lanes) -> Lanes:

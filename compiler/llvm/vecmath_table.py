@@ -20,6 +20,12 @@ def piecewise(name: str, x: Lanes, step: float, columns: Sequence[Sequence[float
 
     `columns` hold the pieces' centres, bases, and coefficients of Q from the constant on.
     """
+    base, t, rest = pieces(name, x, step, columns)
+    return base + fma(t, rest, t)
+
+
+def pieces(name: str, x: Lanes, step: float, columns: Sequence[Sequence[float]]) -> tuple[Lanes, Lanes, Lanes]:
+    """(the base, t, Q(t)) of the piece that x is in."""
     index = fma(x, 1 / step, FORMATS[x.type.dtype].shifter).bits()
 
     def column(number: int) -> Lanes:
@@ -29,7 +35,7 @@ def piecewise(name: str, x: Lanes, step: float, columns: Sequence[Sequence[float
     slope = column(len(columns) - 1)
     for number in range(len(columns) - 2, 1, -1):
         slope = fma(slope, t, column(number))
-    return column(1) + fma(t, slope, t)
+    return column(1), t, slope
 
 
 def _looked_up(name: str, values: Sequence[float], index: Lanes, like: Lanes) -> Lanes:

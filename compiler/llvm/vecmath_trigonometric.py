@@ -93,19 +93,24 @@ def tan(function: Function, ty: LLType, x: str) -> str:
 
 def _sin(x: Lanes) -> Lanes:
     (tiny,) = _TINY[x.type.dtype]
-    return (abs(x) < tiny).choose(x, _with_large_lanes(x, "sin", partial(_sine_of_turned, turn=0)))
+    return (abs(x) < tiny).choose(x, with_large_lanes(x, "sin", _reduce_small, partial(_sine_of_turned, turn=0)))
 
 
 def _cos(x: Lanes) -> Lanes:
-    return _with_large_lanes(x, "cos", partial(_sine_of_turned, turn=1))
+    return with_large_lanes(x, "cos", _reduce_small, partial(_sine_of_turned, turn=1))
 
 
 def _tan(x: Lanes) -> Lanes:
     (tiny,) = _TINY[x.type.dtype]
-    return (abs(x) < tiny).choose(x, _with_large_lanes(x, "tan", _tangent_of_turned))
+    return (abs(x) < tiny).choose(x, with_large_lanes(x, "tan", _reduce_small, _tangent_of_turned))
 
 
-def _with_large_lanes(x: Lanes, name: str, value: Callable[[Lanes, Lanes, Lanes], Lanes]) -> Lanes:
+def with_large_lanes(
+    x: Lanes,
+    name: str,
+    reduce: Callable[[Lanes], tuple[Lanes, Lanes, Lanes]],
+    value: Callable[[Lanes, Lanes, Lanes], Lanes],
+) -> Lanes:
     """`value(r, its correction, q)` of x: all lanes by the short reduction, then the large ones again by the long."""
     (bound,) = _LARGE[x.type.dtype]
 
@@ -121,7 +126,7 @@ def _with_large_lanes(x: Lanes, name: str, value: Callable[[Lanes, Lanes, Lanes]
         )
 
     size = abs(x)
-    small = value(*_reduce_small(x))
+    small = value(*reduce(x))
     large = (size >= bound) & (size < math.inf)
     found = large.choose(_each_lane(shared, large.any(), large.choose(x, bound)), small)
     return (size < math.inf).choose(found, math.nan)
@@ -168,10 +173,15 @@ def _sine_of_turned(r: Lanes, correction: Lanes, q: Lanes, turn: int) -> Lanes:
     tail = fma(z * z, polynomial(z, _COS[dtype]), -(r * correction))
     cosine = rough + (((1.0 - rough) - half) + tail)
     sine = r + fma(r * z, polynomial(z, _SIN[dtype]), correction * cosine)
+    return turned(sine, cosine, q, turn)
+
+
+def turned(sine: Lanes, cosine: Lanes, q: Lanes, turn: int) -> Lanes:
+    """sin(r + (q + turn) pi/2), given the sine and the cosine of r."""
     quarter = q + turn if turn else q
     value = (quarter & 1).equal(1).choose(cosine, sine)
-    sign_bit = r.format.integer.bits - 1
-    return (value.bits() ^ ((quarter << (sign_bit - 1)) & (-1 << sign_bit))).as_float(dtype)
+    sign_bit = sine.format.integer.bits - 1
+    return (value.bits() ^ ((quarter << (sign_bit - 1)) & (-1 << sign_bit))).as_float(sine.type.dtype)
 
 
 def _tangent_of_turned(r: Lanes, correction: Lanes, q: Lanes) -> Lanes:

@@ -30,7 +30,7 @@ def lower(graph: Graph, *, strict: bool = False) -> Graph:
     least = least_sizes(graph.guards)
     taken = size_names_used(graph)
     nodes, outputs = _lower_nodes(graph, least, taken, strict)
-    return Graph(graph.name, graph.inputs, nodes, outputs, graph.guards, graph.writes)
+    return graph.with_parts(graph.inputs, nodes, outputs)
 
 
 def least_sizes(guards: Sequence[Guard]) -> dict[str, int]:

@@ -9,7 +9,7 @@ from adjit.autograd import traced
 from adjit.autograd.record import TraceNode, Watch
 from adjit.compiler.differentiate import Derivative, close
 from adjit.compiler.pullback import pull_back
-from adjit.ir.graph import Graph, Value, from_outputs
+from adjit.ir.graph import Value, from_outputs
 from adjit.ir.printer import value_names
 from adjit.ir.rewrite import eliminate_dead
 from adjit.state import STATE
@@ -69,12 +69,12 @@ def derivative_with_hooks(tracer: Tracer, arguments: Sequence[Tensor], seeds: Se
     finally:
         STATE.recording, STATE.sweep, STATE.tracer = recording, outer, tracing
     backward = sweep.graph
-    backward.guards = graph.guards
+    backward.guards, backward.approximate = graph.guards, graph.approximate
     backward.outputs = tuple(c.value for c in found if c is not None)
     backward = eliminate_dead(backward)
     residuals = close(graph, backward, names)
     reached = tuple(index for index, c in zip(wanted, found, strict=True) if c is not None)
-    forward = Graph(graph.name, graph.inputs, graph.nodes, (*graph.outputs, *residuals), graph.guards, graph.writes)
+    forward = graph.with_parts(graph.inputs, graph.nodes, (*graph.outputs, *residuals))
     return Derivative(forward, backward, residuals, tuple(seeds), reached)
 
 

@@ -35,6 +35,7 @@ def entries_of(compiled: CompiledFunction) -> tuple[EntryFacts, ...]:
             (*map(str, entry.graph.guards), *entry.environment.conditions()),
             entry.reason,
             compiled._calls(entry),
+            entry.graph.approximate,
         )
         for entry in found
     )

@@ -9,13 +9,17 @@ from adjit.compiler.roofline import Peaks
 
 @dataclass(frozen=True, slots=True)
 class EntryFacts:
-    """One traced program in the cache: its inputs, the conditions under which it serves, why it was made."""
+    """One traced program in the cache: its inputs, the conditions under which it serves, why it was made.
+
+    `approximate`: it was compiled so, its math functions in float32 may have larger errors.
+    """
 
     name: str
     inputs: tuple[str, ...]
     guards: tuple[str, ...]
     reason: str
     calls: int
+    approximate: bool = False
 
 
 @dataclass(frozen=True, slots=True)

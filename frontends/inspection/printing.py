@@ -17,6 +17,8 @@ def explanation_lines(found: Explanation) -> Iterator[str]:
         yield f"  @{entry.name}({', '.join(entry.inputs)}): {entry.reason}; {entry.calls} calls"
         if entry.guards:
             yield f"    where {', '.join(entry.guards)}"
+        if entry.approximate:
+            yield "    approximate: math functions in float32 may be wrong by a relative 2^-17 (pow 2^-16)"
     if found.peaks is not None:
         peaks = found.peaks
         yield (
