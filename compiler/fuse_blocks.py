@@ -23,7 +23,7 @@ MOST_TERMS = 160
 BLOCK_BYTES, MOST_BLOCK = 1 << 20, 128
 # Under a diagonal: into how many blocks the rows are cut at least, so that what is beyond it is soon left out, and the
 # fewest rows of these.
-STEPS, FEWEST = 16, 32
+STEPS, FEWEST = 16, 64
 
 
 @frozen
