@@ -109,8 +109,7 @@ def emit_contract(
         plan = plan_placed(dtype, options.target, m, n, k, tasks, windows=direct.b is not None)
         places = emit_places(module, name, direct, attach)
     else:
-        panels = _in_columns(axes)
-        plan = plan_gemm(dtype, options.target, m, n, k, tasks, count, panels=panels, epilogue=epilogue is not None)
+        plan = plan_gemm(dtype, options.target, m, n, k, tasks, count, epilogue=epilogue is not None)
         packed = _emit_packing(module, f"{name}.pack_a", plan, "a", axes.a, axes.m, axes, attach)
     pack_b = ""
     if direct is None or direct.b is None:
@@ -272,9 +271,14 @@ def _emit_packing(
         emit_pack_window(module, name, plan, width, window, attach)
         return LeftOperand(f"@{name}")
     along_k = _is_better_along_k(region, own, axes.k, plan, Dependence(region))
-    layout: Layout = ("rows" if side == "a" else "across") if along_k else "index"
+    if side == "a":
+        order: Literal["rows", "columns"] = "rows" if along_k else "columns"
+        width = width if along_k else plan.lanes
+        emit_pack_region(module, name, plan, width, order, region, (axes.batch, own, axes.k), attach)
+        return LeftOperand(f"@{name}", order)
+    layout: Layout = "across" if along_k else "index"
     emit_pack_region(module, name, plan, width, layout, region, (axes.batch, own, axes.k), attach)
-    return LeftOperand(f"@{name}", layout == "rows")
+    return LeftOperand()
 
 
 def _strides_of_operand(region: Region, own: Pairs, axes: Axes) -> tuple[Node, Size, list[Size]] | None:
@@ -296,12 +300,6 @@ def _strides_of_operand(region: Region, own: Pairs, axes: Axes) -> tuple[Node, S
         sizes.append(strides[0] if strides else 0)
     names: dict[str, Size] = {name: 0 for pairs in (axes.batch, own, axes.k) for name, _ in pairs}
     return node, substitute(flat, names), sizes
-
-
-def _in_columns(axes: Axes) -> bool:
-    """Whether A is an array whose columns are contiguous, and its rows not."""
-    strided = _strides_of_operand(axes.a, axes.m, axes)
-    return strided is not None and strided[2][1] == 1 != strided[2][2]
 
 
 def _is_better_along_k(region: Region, own: Pairs, k: Pairs, plan: GemmPlan, dependence: Dependence) -> bool:

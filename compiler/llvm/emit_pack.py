@@ -1,4 +1,4 @@
-"""Packing of an operand that is computed: rows or panels as in `gemm_pack`, the elements being those of a region.
+"""Packing of an operand that is computed: rows, columns or panels as in `gemm_pack`, of a region's elements.
 
 An element has two flattened indices: its own (row of A, column of B) and k.  Vectors run along one of them, `moving`;
 what depends on it is worked out once, outside the loop over the other.  A vector that lies within one row of the last
@@ -13,15 +13,16 @@ from typing import Literal, TypeAlias
 from adjit.compiler.llvm.emit_domain import Pairs, split_flat, walk_rows
 from adjit.compiler.llvm.emit_index import greatest, least, uniform, vector
 from adjit.compiler.llvm.emit_state import Lanes, Ramp, Variable, Writer
-from adjit.compiler.llvm.gemm_pack import ATTRIBUTES, PARAMETERS, emit_transpose
+from adjit.compiler.llvm.gemm_pack import ATTRIBUTES, PARAMETERS, column_pitch, emit_transpose
 from adjit.compiler.llvm.gemm_plan import GemmPlan
 from adjit.compiler.llvm.gemm_tile import below, counted, masked_store, offset
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.ir.graph import Region
 from adjit.ir.shape import Dim, product
 
-# Panels by vectors along the operand's own index; panels by vectors along k, transposed; rows by vectors along k.
-Layout: TypeAlias = Literal["index", "across", "rows"]
+# Panels by vectors along the operand's own index; panels by vectors along k, transposed; and of A, columns by vectors
+# along its own index, or rows by vectors along k.
+Layout: TypeAlias = Literal["index", "across", "columns", "rows"]
 
 
 def emit_pack_region(
@@ -34,9 +35,10 @@ def emit_pack_region(
     axes: tuple[Pairs, Pairs, Pairs],
     attach: Callable[[Function], Writer],
 ) -> None:
-    """`void @name(buffers, sizes, batch, first, count, k0, kc, destination)`: rows or panels of a computed operand.
+    """`void @name(buffers, sizes, batch, first, count, k0, kc, destination)`: a computed operand in a layout.
 
-    `axes` are the variables of the batch, of the operand's own index and of k; `width` is the panel's.
+    `axes` are the variables of the batch, of the operand's own index and of k; `width` is the panel's, or how many
+    rows or columns are gone through together.
     """
     f = Function(module, name, PARAMETERS, attributes=ATTRIBUTES)
     w = attach(f)
@@ -47,8 +49,8 @@ def emit_pack_region(
     with w.bound(split_flat(w, axes[0], "%batch")):
         mark = len(f.lines)
         with counted(f, "0", "%count", width) as start, w.scope(mark):
-            if layout == "index":
-                packer.along_index(start)
+            if layout in ("index", "columns"):
+                packer.along_index(start, panels=layout == "index")
             elif layout == "across":
                 packer.across(start)
             else:
@@ -62,7 +64,7 @@ class _Packer:
     ) -> None:
         self.w, self.f, self.width, self.region = w, w.f, width, region
         _, self.own, self.k = axes
-        dtype = plan.dtype
+        self.plan, dtype = plan, plan.dtype
         self.lanes = min(w.options.lanes or plan.lanes, 1 << (width - 1).bit_length())
         self.type = LLType(dtype, self.lanes)
         self.run = LLType(dtype, plan.lanes)
@@ -73,31 +75,31 @@ class _Packer:
         panel = offset(f, self.type.element, "%destination", f.let(f"mul nsw i64 {start}, %kc"))
         return panel, f.let(f"add nsw i64 %first, {start}"), f.let(f"sub nsw i64 %count, {start}")
 
-    def along_index(self, start: str) -> None:
-        """Rows of the panel as vectors; lanes beyond the operand's edge are zeros."""
+    def along_index(self, start: str, *, panels: bool) -> None:
+        """Rows of the panel as vectors, zeros in lanes beyond the operand's edge; or so much of the columns of A."""
         w, f, type = self.w, self.f, self.type
         panel, first, left = self._panel(start)
+        pitch = str(self.width)
+        if not panels:
+            panel, pitch = offset(f, type.element, "%destination", start), column_pitch(f, self.plan, "%count")
         with counted(f, "0", str(self.width), self.lanes) as at, w.scope():
             exist = f.let(f"sub nsw i64 {left}, {at}")
             # A vector wholly beyond the edge looks at index 0 and stores zeros.
             some = f.let(f"icmp sgt i64 {exist}, 0")
             index = f.let(f"select i1 {some}, i64 {f.let(f'add nsw i64 {first}, {at}')}, i64 0")
             mask = self._below(exist)
-            stored = None
-            if self.width % self.lanes:
-                stored = self._below(f.let(f"sub nsw i64 {self.width}, {at}"))
 
             def column() -> None:
                 walk_rows(w, self.k, "%k0", f.let("add nsw i64 %k0, %kc"), element)
 
             def element(k: str) -> None:
-                row = f.let(f"mul nsw i64 {f.let(f'sub nsw i64 {k}, %k0')}, {self.width}")
+                row = f.let(f"mul nsw i64 {f.let(f'sub nsw i64 {k}, %k0')}, {pitch}")
                 place = offset(f, type.element, panel, f.let(f"add nsw i64 {row}, {at}"))
                 value = self._evaluate(mask)
-                if stored is None or self.lanes == 1:
+                if panels or mask is None:
                     f.line(f"store {type.llvm} {value}, ptr {place}, align {type.dtype.itemsize}")
                 else:
-                    masked_store(f, type, value, place, stored)
+                    masked_store(f, type, value, place, mask)
 
             self._vectors(self.own, index, exist, mask, column)
 

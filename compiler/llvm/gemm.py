@@ -104,11 +104,12 @@ def emit_gemm(
     array = StridedOperand("null", "0", "0", "0") if left.array is None else left.array(f)
     given: dict[str, object] = {
         "a": array.pointer, "a_batch_stride": array.batch_stride, "a_row_stride": array.index_stride,
-        "a_k_stride": array.k_stride, "a_by_rows": "true" if left.by_rows else "false",
+        "a_k_stride": array.k_stride, "a_by_rows": _truth(left.order == "rows"),
+        "a_by_columns": _truth(left.order == "columns"),
         "pack_a": left.pack, "pack_b": f"@{pack_b}" if pack_b else "null", "tile": tile, "place": place,
         "m": operands.m, "n": operands.n, "k": operands.k, "c": operands.c, "c_batch_stride": operands.c_batch_stride,
         "c_row_stride": operands.c_row_stride, "c_column_stride": operands.c_column_stride,
-        "workspace": operands.workspace, "a_shared": "true" if operands.a_shared else "false", "rows": rows,
+        "workspace": operands.workspace, "a_shared": _truth(operands.a_shared), "rows": rows,
         "strips": strips, "total": f.let(f"mul nsw i64 {strips}, {operands.batch_count}"),
         "tasks": _tasks(f, plan, operands, strips), "mr": plan.mr, "nr": plan.nr, "mc": plan.mc, "nc": plan.nc,
         "slot_bytes": plan.slot_bytes, "a_bytes": plan.bytes_of(plan.a_elements), "edge": edge,
@@ -130,6 +131,10 @@ def emit_gemm(
         streaming_fence(f)
     f.line("ret void")
     f.finish()
+
+
+def _truth(value: bool) -> str:
+    return "true" if value else "false"
 
 
 def _emit_loops(module: Module, plan: GemmPlan, epilogue: bool) -> tuple[str, dict[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from adjit.compiler.llvm.gemm_pack import column_pitch
 from adjit.compiler.llvm.gemm_plan import LINE, GemmPlan
 from adjit.compiler.llvm.gemm_tile import counted, maximum, minimum, offset, prefetch, when
 from adjit.compiler.llvm.text import Function, LLType
@@ -13,6 +14,7 @@ from adjit.ir.frozen import frozen
 # What the loops of any product are given: functions, sizes and places of its operands, and its plan's numbers.
 PARAMETERS = {
     "a": "ptr", "a_batch_stride": "i64", "a_row_stride": "i64", "a_k_stride": "i64", "a_by_rows": "i1",
+    "a_by_columns": "i1",
     "pack_a": "ptr", "pack_b": "ptr", "tile": "ptr", "place": "ptr", "m": "i64", "n": "i64", "k": "i64", "c": "ptr",
     "c_batch_stride": "i64", "c_row_stride": "i64", "c_column_stride": "i64", "workspace": "ptr", "a_shared": "i1",
     "rows": "i1", "strips": "i64", "total": "i64", "tasks": "i64", "mr": "i64", "nr": "i64", "mc": "i64", "nc": "i64",
@@ -137,6 +139,7 @@ class Loops:
         f = self.f
         rows = f.let(f"sub nsw i64 {span.m1}, {span.m0}")
         padded = f.let(f"mul nsw i64 {quotient_up(f, rows, '%mr')}, %mr")
+        padded = f.let(f"select i1 %a_by_columns, i64 {column_pitch(f, self.plan, rows)}, i64 {padded}")
         some = f.let(f"and i1 {self.packs_a}, {f.let(f'icmp slt i64 {span.n0}, {span.n1}')}")
         with when(f, some), counted(f, "0", self.k_stop, self.run) as k0:
             panels = offset(f, self.element, self.a_panels, f.let(f"mul nsw i64 {padded}, {k0}"))
@@ -163,7 +166,7 @@ class Loops:
     ) -> None:
         """All tiles of rows of A times packed B; a panel of B stays in L1 while the rows of A pass."""
         f = self.f
-        a, a_pitch, a_row, a_step = self._left(span, m0, k0, depth, a_panels)
+        a, a_pitch, a_row, a_step = self._left(span, m0, rows, k0, depth, a_panels)
         again = f.let(f"icmp sgt i64 {k0}, 0")
         last = f.let(f"icmp sge i64 {f.let(f'add nsw i64 {k0}, {depth}')}, %k")
         with counted(f, "0", columns, "%nr") as j:
@@ -224,7 +227,7 @@ class Loops:
             f"i64 {columns}, ptr {sums}, i64 {pitch})"
         )
 
-    def _left(self, span: Span, m0: str, k0: str, depth: str, a_panels: str) -> tuple[str, str, str, str]:
+    def _left(self, span: Span, m0: str, rows: str, k0: str, depth: str, a_panels: str) -> tuple[str, str, str, str]:
         """A from row m0 on: its address, what a tile's first row adds to it, and strides from row to row and of k."""
         f = self.f
         places = (
@@ -232,8 +235,11 @@ class Loops:
             for index, stride in ((span.batch, "%a_batch_stride"), (m0, "%a_row_stride"), (k0, "%a_k_stride"))
         )
         at = f.let(f"add nsw i64 {f.let(f'add nsw i64 {next(places)}, {next(places)}')}, {next(places)}")
-        packed = f.let(f"select i1 %a_by_rows, i64 {depth}, i64 1"), f.let("select i1 %a_by_rows, i64 1, i64 %mr")
-        pairs = (depth, "%a_row_stride"), (packed[0], "%a_row_stride"), (packed[1], "%a_k_stride")
+        first = f.let(f"select i1 %a_by_columns, i64 1, i64 {depth}")
+        row = f.let(f"select i1 %a_by_rows, i64 {depth}, i64 1")
+        step = f.let(f"select i1 %a_by_columns, i64 {column_pitch(f, self.plan, rows)}, i64 %mr")
+        step = f.let(f"select i1 %a_by_rows, i64 1, i64 {step}")
+        pairs = (first, "%a_row_stride"), (row, "%a_row_stride"), (step, "%a_k_stride")
         pitch, row, step = (f.let(f"select i1 {self.in_place}, i64 {own}, i64 {other}") for other, own in pairs)
         array = offset(f, self.element, "%a", at)
         return f.let(f"select i1 {self.in_place}, ptr {array}, ptr {a_panels}"), pitch, row, step

@@ -1,8 +1,8 @@
 """Packing an array that is an operand of a matrix product, so that tiles read it from start to end.
 
 B goes into panels of `nr` columns: element (k, j) of panel p at p*kc*nr + k*nr + j, zeros beyond the edge.  A, of which
-tiles read single elements, keeps its rows: element (i, k) at i*kc + k; only where its columns are contiguous it goes
-into panels of `mr` rows, as B does.  A whose rows are contiguous is read where it stands.
+tiles read single elements, keeps its rows: element (i, k) at i*kc + k; or, where these are contiguous, its columns, one
+after another.  A whose rows are contiguous is read where it stands.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from adjit.compiler.llvm.gemm_plan import GemmPlan
+from adjit.compiler.llvm.gemm_plan import LINE, GemmPlan
 from adjit.compiler.llvm.gemm_tile import (
     below,
     counted,
@@ -38,6 +38,7 @@ _COPY = (
 )
 
 Unit = Literal["index", "k"]
+Order = Literal["panels", "rows", "columns"]
 
 
 @frozen
@@ -52,10 +53,10 @@ class StridedOperand:
 
 @frozen
 class LeftOperand:
-    """How tiles find A: packed by the function `pack`, by rows or by panels; or in place, where `array` emits it."""
+    """How tiles find A: packed by the function `pack` in an order; or in place, where `array` emits it."""
 
     pack: str = "null"
-    by_rows: bool = False
+    order: Order = "panels"
     array: Callable[[Function], StridedOperand] | None = None
 
 
@@ -67,12 +68,17 @@ def emit_left(
     operand = array(f)
     if operand.k_stride == "1":
         return LeftOperand(array=array)
-    by_rows = operand.index_stride != "1"
-    if by_rows:
-        _emit_ways(f, plan, operand, {"k": _copy_rows(module, plan, "k"), None: _copy_rows(module, plan, None)})
-    else:
-        _emit_ways(f, plan, operand, {"index": _copy_panels(module, plan, plan.mr, "index")})
-    return LeftOperand(f"@{name}", by_rows)
+    by_columns = operand.index_stride == "1"
+    units: tuple[Unit | None, ...] = ("index",) if by_columns else ("k", None)
+    _emit_ways(f, plan, operand, {unit: _copy_runs(module, plan, unit) for unit in units})
+    return LeftOperand(f"@{name}", "columns" if by_columns else "rows")
+
+
+def column_pitch(f: Function, plan: GemmPlan, count: str) -> str:
+    """How far apart packed columns of `count` elements are: an odd number of lines, so that they share no cache set."""
+    line = LINE // plan.dtype.itemsize
+    lines = f.let(f"udiv i64 {f.let(f'add nsw i64 {count}, {line - 1}')}, {line}")
+    return f.let(f"mul nsw i64 {f.let(f'or i64 {lines}, 1')}, {line}")
 
 
 def emit_pack_strided(
@@ -146,28 +152,37 @@ class _Array:
         return self.f.let(f"load {type.llvm}, ptr {address}, align {type.dtype.itemsize}")
 
 
-def _copy_rows(module: Module, plan: GemmPlan, unit: Unit | None) -> Callable[[], str]:
-    """The maker of `void @...(_COPY)`: rows of an array one after another, as vectors if `unit` is k."""
+def _copy_runs(module: Module, plan: GemmPlan, unit: Unit | None) -> Callable[[], str]:
+    """The maker of `void @...(_COPY)`: columns of an array one after another if `unit` is its index, else rows."""
 
     def make() -> str:
+        by_columns = unit == "index"
         vector = LLType(plan.dtype, plan.lanes if unit else 1)
-        name = module.shared(f"gemm.rows.{vector.suffix}")
+        name = module.shared(f"gemm.{'columns' if by_columns else 'rows'}.{vector.suffix}")
         if module.has(name):
             return name
         f = Function(module, name, _COPY, attributes=ATTRIBUTES)
         array, align = _Array(f, unit), plan.dtype.itemsize
-        with counted(f, "0", "%count", 1) as r:
-            index = f.let(f"add nsw i64 %first, {r}")
-            row = offset(f, vector.element, "%destination", f.let(f"mul nsw i64 {r}, %kc"))
-            whole = f.let(f"and i64 %kc, {-vector.lanes}")
-            with counted(f, "0", whole, vector.lanes) as k:
-                value = array.load(vector, index, f.let(f"add nsw i64 %k0, {k}"), None, (_AHEAD, array.index_stride))
-                f.line(f"store {vector.llvm} {value}, ptr {offset(f, vector.element, row, k)}, align {align}")
+        runs, length, pitch = "%count", "%kc", "%kc"
+        ahead = _AHEAD, array.index_stride
+        if by_columns:
+            runs, length, pitch = "%kc", "%count", column_pitch(f, plan, "%count")
+            ahead = _AHEAD, array.k_stride
+        with counted(f, "0", runs, 1) as r:
+            run = offset(f, vector.element, "%destination", f.let(f"mul nsw i64 {r}, {pitch}"))
+
+            def load(at: str, mask: str | None = None) -> str:
+                own, k = (at, r) if by_columns else (r, at)
+                index, depth = f.let(f"add nsw i64 %first, {own}"), f.let(f"add nsw i64 %k0, {k}")
+                return array.load(vector, index, depth, mask, ahead)
+
+            whole = f.let(f"and i64 {length}, {-vector.lanes}")
+            with counted(f, "0", whole, vector.lanes) as at:
+                f.line(f"store {vector.llvm} {load(at)}, ptr {offset(f, vector.element, run, at)}, align {align}")
             if vector.lanes > 1:
-                with when(f, f.let(f"icmp slt i64 {whole}, %kc")):
-                    mask = below(f, vector.lanes, f.let(f"sub nsw i64 %kc, {whole}"))
-                    value = array.load(vector, index, f.let(f"add nsw i64 %k0, {whole}"), mask)
-                    masked_store(f, vector, value, offset(f, vector.element, row, whole), mask)
+                with when(f, f.let(f"icmp slt i64 {whole}, {length}")):
+                    mask = below(f, vector.lanes, f.let(f"sub nsw i64 {length}, {whole}"))
+                    masked_store(f, vector, load(whole, mask), offset(f, vector.element, run, whole), mask)
         f.line("ret void")
         f.finish()
         return name
@@ -210,47 +225,32 @@ def _pack_along(f: Function, plan: GemmPlan, width: int, array: _Array) -> None:
 
     Several panels advance together, so that memory is read in runs longer than a panel is wide.
     """
-    pieces = _pieces(plan, width)
+    starts = range(0, width, plan.lanes)
     incomplete = f.let(f"urem i64 %count, {width}")
     whole = f.let(f"sub nsw i64 %count, {incomplete}")
     with counted(f, "0", whole, _TOGETHER * width) as group:
         stop = minimum(f, f.let(f"add nsw i64 {group}, {_TOGETHER * width}"), whole)
         with counted(f, "0", "%kc", 1) as k, counted(f, group, stop, width) as start:
-            _copy_row(f, plan, width, array, start, k, pieces, [None] * len(pieces))
-    if width == 1:
-        return
+            _copy_row(f, plan, width, array, start, k, [None] * len(starts))
     with when(f, f.let(f"icmp ne i64 {incomplete}, 0")):
-        masks = [below(f, type.lanes, f.let(f"sub nsw i64 {incomplete}, {at}")) for at, type in pieces]
+        masks = [below(f, plan.lanes, f.let(f"sub nsw i64 {incomplete}, {at}")) for at in starts]
         with counted(f, "0", "%kc", 1) as k:
-            _copy_row(f, plan, width, array, whole, k, pieces, masks)
+            _copy_row(f, plan, width, array, whole, k, masks)
 
 
 def _copy_row(
-    f: Function,
-    plan: GemmPlan,
-    width: int,
-    array: _Array,
-    start: str,
-    k: str,
-    pieces: Sequence[tuple[int, LLType]],
-    masks: Sequence[str | None],
+    f: Function, plan: GemmPlan, width: int, array: _Array, start: str, k: str, masks: Sequence[str | None]
 ) -> None:
     """Row k of the panel that begins at element `start` of this call's range."""
-    element = LLType(plan.dtype).llvm
+    vector = LLType(plan.dtype, plan.lanes)
     depth = f.let(f"add nsw i64 %k0, {k}")
     first = f.let(f"add nsw i64 %first, {start}")
-    panel = offset(f, element, "%destination", f.let(f"mul nsw i64 {start}, %kc"))
-    row = offset(f, element, panel, f.let(f"mul nsw i64 {k}, {width}"))
-    for (at, type), mask in zip(pieces, masks, strict=True):
-        ahead = (_AHEAD, array.k_stride) if type.lanes == plan.lanes else None
-        value = array.load(type, f.let(f"add nsw i64 {first}, {at}"), depth, mask, ahead)
-        f.line(f"store {type.llvm} {value}, ptr {offset(f, element, row, at)}, align {type.dtype.itemsize}")
-
-
-def _pieces(plan: GemmPlan, width: int) -> list[tuple[int, LLType]]:
-    """The vectors that cover a panel's row: a last one of a single lane takes in the lane before it."""
-    starts = [at if at + 1 < width else max(0, at - 1) for at in range(0, width, plan.lanes)]
-    return [(at, LLType(plan.dtype, min(plan.lanes, width - at))) for at in starts]
+    panel = offset(f, vector.element, "%destination", f.let(f"mul nsw i64 {start}, %kc"))
+    row = offset(f, vector.element, panel, f.let(f"mul nsw i64 {k}, {width}"))
+    for number, mask in enumerate(masks):
+        at = number * plan.lanes
+        value = array.load(vector, f.let(f"add nsw i64 {first}, {at}"), depth, mask, (_AHEAD, array.k_stride))
+        f.line(f"store {vector.llvm} {value}, ptr {offset(f, vector.element, row, at)}, align {plan.dtype.itemsize}")
 
 
 def _pack_across(f: Function, plan: GemmPlan, width: int, array: _Array, panel: str, first: str, left: str) -> None:

@@ -28,8 +28,9 @@ A_BYTES = 256 * 1024
 # Packed B of the blocked order lives in L3; of the resident order, beside A in L2.
 B_BYTES = 2 * 1024 * 1024
 B_RESIDENT_BYTES = 128 * 1024
-# A packed B that L1 holds lets A be packed a panel at a time: memory gives the next one while this one is multiplied.
-B_NARROW_BYTES = 32 * 1024
+# Beside a packed B that L1 holds, A is packed so many rows at a time: memory gives the next ones while these are
+# multiplied.
+B_NARROW_BYTES, _NARROW_ROWS = 32 * 1024, 256
 # Tiles beside each other from which on rows of A are read so often that the first time does not matter.
 _OFTEN = 4
 # A larger C is not in L2: its tiles are fetched while their sums are under way.
@@ -54,8 +55,6 @@ _UNKNOWN = 1 << 14
 # More rows than this have no registers for their addresses, where they have one stride and where they are in a table.
 _MOST_ROWS, _PLACED_ROWS = 14, 8
 _HELD_ROWS = 10
-# Cycles to pack a step of a panel of A.
-_PANEL_STEP = 2.0
 # Cycles for each row that a tile has in a C beyond L2 whose rows are longer than _SHORT bytes: wide tiles have fewer.
 _PIECE, _SHORT = 8, 2048
 
@@ -126,12 +125,11 @@ def workspace_bytes(plan: GemmPlan) -> int:
 
 def plan_gemm(
     dtype: DType, target: Target, m: int | None, n: int | None, k: int | None, tasks: int = 1, batch: int | None = 1,
-    placed: bool = False, panels: bool = False, epilogue: bool = False,
+    placed: bool = False, epilogue: bool = False,
 ) -> GemmPlan:  # fmt: skip
     """The plan for sizes m, n, k, batch, None where known only at run time, for up to `tasks` parallel tasks.
 
-    With `placed`, A is read by tables.  With `panels`, A is packed into panels, as its columns are contiguous.  With
-    `epilogue`, sums stand in workspace until they are complete.
+    With `placed`, A is read by tables.  With `epilogue`, sums stand in workspace until they are complete.
     Errors: CompileError for dtypes that have no product of their own (bool, f16, bf16: compute in f32).
     """
     if not (dtype in (F32, F64) or dtype.is_integer):
@@ -140,20 +138,22 @@ def plan_gemm(
     if dtype.is_integer:  # small integers are not the field's hot path: keep their transposes and tiles small
         lanes = min(lanes, 16)
     depth = DEPTH if k is None else max(1, min(DEPTH, k))
-    mr, vectors = _tile(dtype, target, m, n, depth, lanes, placed, panels)
+    mr, vectors = _tile(dtype, target, m, n, depth, lanes, placed)
     nr = vectors * lanes
     rows = round_up(_UNKNOWN if m is None else max(1, m), mr)
     columns = round_up(_UNKNOWN if n is None else max(1, n), nr)
     narrow = k is not None and k <= DEPTH and columns * k * dtype.itemsize <= B_NARROW_BYTES
     resident = m is not None and k is not None and rows * k * dtype.itemsize <= A_BYTES
+    spare = 2 * LINE // dtype.itemsize  # columns of A are up to so much further apart than they are long
     if resident:
         assert k is not None
         nc = min(columns, round_up(max(1, B_RESIDENT_BYTES // (DEPTH * dtype.itemsize)), nr))
-        mc, a_elements = rows, rows * k
+        mc, a_elements = rows, (rows + spare) * k
     else:
-        mc = mr if narrow else min(rows, round_down(A_BYTES // (DEPTH * dtype.itemsize), mr))
+        block = A_BYTES // ((depth if narrow else DEPTH) * dtype.itemsize)
+        mc = min(rows, round_down(min(block, _NARROW_ROWS) if narrow else block, mr))
         nc = min(columns, round_down(B_BYTES // (DEPTH * dtype.itemsize), nr))
-        a_elements = mc * depth
+        a_elements = (mc + spare) * depth
     streams = not epilogue and _streams(dtype, target, m, n, k, batch)
     large = (m or _UNKNOWN) * (n or _UNKNOWN) * dtype.itemsize > C_BYTES
     once = columns < _OFTEN * nr and (m or _UNKNOWN) * depth * dtype.itemsize > A_BYTES
@@ -197,7 +197,7 @@ def _streams(dtype: DType, target: Target, m: int | None, n: int | None, k: int 
 
 
 def _tile(
-    dtype: DType, target: Target, m: int | None, n: int | None, depth: int, lanes: int, placed: bool, panels: bool
+    dtype: DType, target: Target, m: int | None, n: int | None, depth: int, lanes: int, placed: bool
 ) -> tuple[int, int]:
     """The tile (rows, vectors a row) with the least estimated time for an m x n product, padding included."""
     spread = m and n and m * n * dtype.itemsize > C_BYTES and n * dtype.itemsize > _SHORT
@@ -207,10 +207,9 @@ def _tile(
     def time(tile: tuple[int, int]) -> tuple[float, int]:
         mr, vectors = tile
         strips, width = -(-m // mr), vectors * lanes
-        packing = strips * depth * _PANEL_STEP if panels else 0.0
         edge = width if placed else round_up(n % width, lanes)
         columns = n // width * of_tile(mr, vectors) + (of_tile(mr, edge // lanes) if n % width else 0.0)
-        return strips * columns + packing, -mr * vectors
+        return strips * columns, -mr * vectors
 
     def of_tile(mr: int, vectors: int) -> float:
         # Two multiply-adds and two loads a cycle, a latency of four, 20 cycles a tile.  Addresses of rows cost, more
@@ -218,7 +217,7 @@ def _tile(
         step = max(mr * vectors / 2, (mr + vectors) / 2, 4.0) + 0.25 + 0.03 * mr + 0.6 * (vectors == 3)
         if placed:  # two entries of a table, and vectors that stand astride two lines
             step = max(mr * vectors / 2, (mr + 2 * vectors + 2) / 2, 4.0) + 0.5
-        elif not panels:
+        else:
             step += 0.1 * max(0, mr - _HELD_ROWS)
         return step * depth + 20 + mr * vectors + mr * piece
 
