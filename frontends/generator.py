@@ -7,6 +7,7 @@ written like any other state, and every call of the program draws anew.
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import RLock
@@ -25,7 +26,25 @@ from adjit.views import write
 
 # PyTorch's seed of a generator that was never seeded.
 _FIRST_SEED = 67280421310721
-DRAWING = RLock()  # held while a generator draws and moves on
+
+
+class _Drawing:
+    """Held while a generator draws and moves on; native code reads in `held` whether it is."""
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self.held = array("q", (0,))
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self.held[0] += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.held[0] -= 1
+        self._lock.release()
+
+
+DRAWING = _Drawing()
 
 
 def _signed(seed: int) -> int:

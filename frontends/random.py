@@ -14,7 +14,6 @@ from adjit.creation import check_device, check_tensor, checked_sizes, finished, 
 from adjit.dims import numel_of, shape_of
 from adjit.dispatch import apply
 from adjit.dtypes import c_name, default_float, dtype_argument, title_of
-from adjit.frequent_draws import frequent
 from adjit.generator import (
     Generator,
     default_generator,
@@ -64,7 +63,6 @@ def _gauss(first: Tensor, second: Tensor) -> Tensor:
     return _op("mul", radius, _op("cos", _op("mul", second, 2 * math.pi)))  # type: ignore[no-any-return]
 
 
-@frequent
 def uniform(shape: tuple[Any, ...], dtype: DType, generator: Generator | None) -> Tensor:
     """Uniform numbers in [0, 1); of complex ones both parts."""
     if dtype.is_complex:
@@ -93,7 +91,6 @@ def _below_one(found: Tensor, dtype: DType) -> Tensor:
     return cast_to(_op("mul", _op("floor", _op("mul", found, scale)), 1 / scale), dtype)
 
 
-@frequent
 def gaussian(shape: tuple[Any, ...], dtype: DType, generator: Generator | None) -> Tensor:
     """Standard normal numbers; of complex ones |x|**2 has the mean 1."""
     if dtype.is_complex:

@@ -285,7 +285,7 @@ def served(table: int, operands: int, count: int, names: int, words: int) -> int
     counted = 1
     if writes:
         counted = written(word(word(operands) + known(T_MEMORY)), 1)
-    elif outside != 0:
+    if counted and outside != 0:
         counted = all_written(signature, operands)
     if not counted:
         drop(arrays, word(signature + 8 * RESULTS))

@@ -12,7 +12,7 @@ from adjit import surface
 from adjit.autograd import engine
 from adjit.inplace import IN_PLACE
 from adjit.native.entry import Entry, documented, native_entry
-from adjit.native.operation import Operation
+from adjit.native.operation import LATER, MUCH_LATER, Operation
 from adjit.native.plans import Plans
 from adjit.tensor import Tensor
 
@@ -41,7 +41,7 @@ _OTHERS = (
     "rot90", "round", "rsqrt", "rsub", "scatter", "scatter_add", "scatter_reduce", "searchsorted", "sgn", "sigmoid",
     "sign", "signbit", "sin", "sinc", "sinh", "slogdet", "softmax", "sort", "sqrt", "square", "std", "std_mean",
     "subtract", "sum", "swapdims", "take", "take_along_dim", "tan", "tanh", "tensordot", "tile", "topk", "trace",
-    "trapezoid", "tril", "tril_indices", "triu", "triu_indices", "true_divide", "trunc", "unfold", "vander", "var",
+    "trapezoid", "tril", "triu", "true_divide", "trunc", "unfold", "vander", "var",
     "var_mean", "vdot", "where", "xlogy",
 )  # fmt: skip
 # Views, and what may give its operand back.
@@ -60,6 +60,13 @@ _OF_NAMESPACE = (
     "addmm", "broadcast_tensors", "cartesian_prod", "cat", "column_stack", "concat", "concatenate", "dstack",
     "einsum", "hstack", "lerp", "meshgrid", "row_stack", "stack", "vstack",
 )  # fmt: skip
+# Of no tensors, and with random numbers: the generator's key is read and written.
+_CREATION = ("arange", "eye", "full", "linspace", "logspace", "ones", "zeros", "tril_indices", "triu_indices")
+_DRAWING = ("normal", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm")
+_DRAWING_IN_PLACE = (
+    "bernoulli_", "cauchy_", "exponential_", "geometric_", "log_normal_", "normal_", "random_", "uniform_",
+)  # fmt: skip
+_DROPOUT = ("dropout", "dropout1d", "dropout2d", "dropout3d")
 _OPERATORS = (
     "__add__", "__sub__", "__mul__", "__truediv__", "__radd__", "__rsub__", "__rmul__", "__lt__", "__le__", "__gt__",
     "__ge__", "__eq__", "__ne__", "__pow__", "__rpow__", "__rtruediv__", "__matmul__", "__neg__", "__abs__",
@@ -71,7 +78,7 @@ _FREE_OPERATORS = (
 )  # fmt: skip
 # In place: the functional form, written to the first operand.
 _IN_PLACE = (
-    *(f"{name}_" for name in IN_PLACE), "copy_", "fill_", "masked_fill_", "zero_",
+    *(f"{name}_" for name in IN_PLACE), *_DRAWING_IN_PLACE, "copy_", "fill_", "masked_fill_", "zero_",
     "__iadd__", "__isub__", "__imul__", "__itruediv__",
 )  # fmt: skip
 _FREE_IN_PLACE = ("add_", "sub_", "mul_", "div_", "__iadd__", "__isub__", "__imul__", "__itruediv__")
@@ -128,7 +135,7 @@ class _Serving:
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
         self.wanted = frozenset((*_OPERATORS, *_FREE, *_OTHERS, *_VIEWS, *_IN_PLACE))
-        self.public = frozenset((*_FREE, *_OTHERS, *_VIEWS, *_OF_NAMESPACE))
+        self.public = frozenset((*_FREE, *_OTHERS, *_VIEWS, *_OF_NAMESPACE, *_CREATION, *_DRAWING))
 
     def methods(self) -> None:
         """Serve the methods of `Tensor` that are loaded."""
@@ -144,7 +151,7 @@ class _Serving:
     def method(self, name: str, function: FunctionType) -> Any:
         """What serves calls of a method."""
         free = name in _FREE or name in _FREE_OPERATORS or name in _FREE_IN_PLACE
-        operation = Operation(self.entry, function, free=free, in_place=name in _IN_PLACE)
+        operation = Operation(self.entry, function, free=free, in_place=name in _IN_PLACE, later=_when(name))
         descriptor = self.entry.method(Tensor, name, documented(name, function), operation.table)
         if descriptor is None:
             return function
@@ -157,7 +164,7 @@ class _Serving:
         import adjit.nn.functional as functional
 
         builtins: dict[int, Any] = {}
-        for path, namespace, names in (("", adjit, self.public), ("nn.functional.", functional, _OF_NN)):
+        for path, namespace, names in (("", adjit, self.public), ("nn.functional.", functional, (*_OF_NN, *_DROPOUT))):
             for name in sorted(names):
                 function = vars(namespace).get(name)
                 if isinstance(function, FunctionType) and id(function) not in builtins:
@@ -167,7 +174,7 @@ class _Serving:
     def function(self, path: str, function: FunctionType) -> Any:
         """What serves calls of a function."""
         name = path.rpartition(".")[2]
-        operation = _installed[path] = Operation(self.entry, function, free=name in _FREE)
+        operation = _installed[path] = Operation(self.entry, function, free=name in _FREE, later=_when(name))
         return self.entry.function(name, documented(name, function), operation.table)
 
     def loaded(self, name: str, found: Any, *, method: bool) -> Any:
@@ -175,6 +182,11 @@ class _Serving:
         if isinstance(found, FunctionType) and name in (self.wanted if method else self.public):
             return self.method(name, found) if method else self.function(name, found)
         return found
+
+
+def _when(name: str) -> int:
+    """For which call of a kind a function gets a program."""
+    return MUCH_LATER if name in (*_DRAWING, *_DRAWING_IN_PLACE, *_DROPOUT) else LATER
 
 
 def _replace(builtins: Mapping[int, Any]) -> None:

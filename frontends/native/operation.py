@@ -7,45 +7,67 @@ same kind need no Python.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from adjit import dtypes
 from adjit.compiler.entry import known as k
 from adjit.compiler.single import program_of
-from adjit.dtypes import dtype
 from adjit.ir.errors import CompileError
 from adjit.native.entry import Entry, address, mixed
 from adjit.native.program import Watched, number_array
-from adjit.native.signature import UNSERVED, Signature, is_readable, number_input, operand_for, work_of
+from adjit.native.signature import (
+    RELEASED_WORK,
+    UNSERVED,
+    Operand,
+    Signature,
+    is_readable,
+    number_input,
+    operand_for,
+    words_of,
+    work_of,
+)
 from adjit.native.structure import leaves_of, with_leaves
 from adjit.native.view_words import view_blocks
-from adjit.native.watching import Step, example, watch
+from adjit.native.watching import Step, Written, example, watch
 from adjit.runtime.executable import Executable
+from adjit.runtime.layout import ITEMS, word_at
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.trees import flatten
 
 # The most signatures of one operation; calls of further kinds stay with Python.
 _LIMIT = 512
-# A kind of call is watched when it comes for this time; one that needs a program of its own, for this time.
-_SOON, _LATER = 2, 6
+# A kind of call is watched when it comes for this time; one that needs a program of its own, for this time, or for this
+# time where it draws random numbers: their programs take longest to compile.
+_SOON, LATER, MUCH_LATER = 2, 6, 100
+# The most elements of what is made of numbers alone.
+_MADE = 1 << 14
 
 
 class Operation:
     """One function over tensors with its signatures.
 
     `free` says that a number among the operands is only ever an operand of the primitive, whatever its value;
-    `in_place` that the first operand is overwritten and returned.
+    `in_place` that the first operand is overwritten and returned; `later` when a program is compiled.
     """
 
     def __init__(
-        self, entry: Entry, function: Callable[..., Any], *, free: bool = False, in_place: bool = False
+        self,
+        entry: Entry,
+        function: Callable[..., Any],
+        *,
+        free: bool = False,
+        in_place: bool = False,
+        later: int = LATER,
     ) -> None:
         self.function = function
         self.free = free
         self.in_place = in_place
+        self.later = later
         self._signatures: list[Any] = []
         self._seen: dict[Any, int] = {}
         self._miss = self.miss  # one object, which the table may point to
@@ -60,8 +82,8 @@ class Operation:
             if len(self._seen) >= 4 * _LIMIT:
                 self._seen.clear()
             self._seen[key] = count = self._seen.get(key, 0) + 1
-            if count in (_SOON, _LATER):
-                self._learn(operands, names, words, leaves, count == _LATER)
+            if count in (_SOON, self.later):
+                self._learn(operands, names, words, leaves, count == self.later)
         return result
 
     def plain(self, names: tuple[str, ...] | None, *operands: Any) -> Any:
@@ -112,21 +134,20 @@ class Operation:
         given = [with_leaves(argument, rest) for argument in arguments]
         split = len(given) - (0 if names is None else len(names))
         named = dict(zip(names or (), given[split:], strict=True))
-        found = watch(self.function, given[:split], named, in_place=self.in_place)
-        if found is None:
+        seen = watch(self.function, given[:split], named, examples, in_place=self.in_place)
+        if seen is None:
             return None
-        steps, result = found
-        results, structure = flatten(result)
-        watched = Watched(examples, steps, results, structure)
-        views = [] if self.in_place else view_blocks(watched)
+        results, structure = flatten(seen.result)
+        watched = Watched(examples, seen.steps, results, structure, seen.written)
+        views = [] if self.in_place or seen.written else view_blocks(watched)
         if not views and not _is_servable(watched):
             return None
         recorded = None
-        if self.in_place and not _fits_in(result, examples[0]):
+        if self.in_place and not _fits_in(results[0], examples[0]):
             return None
         if self.in_place and needs:
             return None  # the target's history changes, and that of its views
-        if any(tensor.requires_grad for tensor in results) and steps:
+        if any(tensor.requires_grad for tensor in results) and seen.steps:
             recorded = watched.recorded()
             if recorded is None:
                 return None
@@ -150,10 +171,12 @@ class Operation:
         executable, inputs, shapes, work = made
         wanted = [operand_for(x, fixed=not loose) for x in examples]
         types = [*(tensor._tensor_type for tensor in results), *(type for _, type in watched.extra)]
-        return Signature(
-            wanted, needs, executable, plan, inputs, shapes, types, work, recorded,
+        signature = Signature(
+            wanted, needs, executable, plan, inputs, shapes, types, work, recorded, _guards(watched),
             tensors=0 if self.in_place else len(results), writes=self._writes(watched), kept=[watched.kept],
         )  # fmt: skip
+        signature.written = _written(watched, wanted)
+        return signature
 
     def _writes(self, watched: Watched) -> int:
         """How the result comes into the first operand: straight from a kernel that goes element by element."""
@@ -178,15 +201,17 @@ def _is_servable(watched: Watched) -> bool:
         return False
     if any(r._base is not None or r._dtype in UNSERVED or watched.position(r) is not None for r in results):
         return False
-    # Which float an integer becomes is a setting that may change.
-    tensors = [x for x in watched.operands if isinstance(x, Tensor)]
-    return any(x._dtype.is_float for x in tensors) or not any(result._dtype.is_float for result in results)
+    # Large tensors made of nothing are made by NumPy, which knows how to leave memory untouched.
+    made = sum(_array(result).size for result in results)
+    return made <= _MADE or any(isinstance(x, Tensor) for x in watched.operands)
 
 
 def _kernel(watched: Watched, *, fixed: bool) -> Made | None:
     """The kernel of the only step, which serves all sizes and numbers; None for more steps, or a composite."""
     (step, *rest) = watched.steps
-    if rest or step.op.name == "call" or watched.extra or [*map(id, step.results)] != [*map(id, watched.results)]:
+    if rest or step.op.name == "call" or watched.written or watched.extra:
+        return None
+    if [*map(id, step.results)] != [*map(id, watched.results)]:
         return None
     inputs: list[tuple[int, int]] = []
     arrays: list[np.ndarray] = []
@@ -208,8 +233,7 @@ def _kernel(watched: Watched, *, fixed: bool) -> Made | None:
         inputs.append(source)
         arrays.append(array)
     executable, shapes = program_of(step.op, arrays, step.attributes)
-    made = [result._array.size for result in watched.results if result._array is not None]
-    work = max(*made, *(array.size for array in arrays))
+    work = max(array.size for array in (*arrays, *map(_array, watched.results)))
     return executable, inputs, shapes, work * (32 if step.op.name == "dot" else 1)
 
 
@@ -221,15 +245,56 @@ def _program(watched: Watched) -> Made | None:
     """The steps as one program, for these sizes, with the bits of one step after another."""
     from adjit.compiler.compile import compile_graph
 
-    made = watched.graph()
-    if made is None:
+    graph = watched.graph()
+    if graph is None or not all(map(_may_be_written, watched.written)):
         return None
-    graph, positions = made
     if any(value.dtype in UNSERVED for node in graph.walk() for value in (*node.inputs, *node.outputs)):
         return None
     shapes = tuple(value.type.dims for value in graph.inputs)
-    inputs = [(k.FROM_OPERAND, position) for position in positions]
-    return compile_graph(graph, strict=True, quick=False), inputs, shapes, work_of(graph, {})  # type: ignore[return-value]
+    inputs = [(k.FROM_OPERAND, position) for position, x in enumerate(watched.operands) if isinstance(x, Tensor)]
+    inputs += [(k.FROM_ADDRESS, address(_array(key))) for key in watched.keys]
+    work = work_of(graph, {})
+    if watched.keys and work >= RELEASED_WORK:  # another thread could draw from the generator meanwhile
+        return None
+    return compile_graph(graph, strict=True, quick=False), inputs, shapes, work  # type: ignore[return-value]
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    assert tensor._array is not None
+    return tensor._array
+
+
+def _may_be_written(each: Written) -> bool:
+    """Whether the native entry may overwrite a tensor: unrecorded, by what has its type."""
+    recorded = STATE.recording and (each.target.requires_grad or each.value.requires_grad)
+    return not recorded and _fits_in(each.value, each.target)
+
+
+def _written(watched: Watched, wanted: list[Operand]) -> np.ndarray | None:
+    """What is written beside the result, as words."""
+    words = [len(watched.written)]
+    for each in watched.written:
+        place, array = watched.position(each.target), _array(each.target)
+        if place is None:
+            watched.kept += [each.target, array]
+            words += [k.FIXED_PLACE, id(each.target._memory), id(array), array.nbytes, each.times]
+        else:
+            words += [place, 0, 0, wanted[place].nbytes, each.times]
+    return words_of(words) if watched.written else None
+
+
+def _guards(watched: Watched) -> np.ndarray:
+    """The dtype of new tensors is as it was; where numbers are drawn, no other thread draws now."""
+    from adjit.native.guards import Guards
+
+    guards = Guards()
+    guards.word(word_at(id(dtypes._DEFAULT) + ITEMS), dtypes.default_float())
+    if watched.keys:
+        from adjit.generator import DRAWING
+
+        guards.words += [DRAWING.held.buffer_info()[0], 0]
+    watched.kept.append(guards.kept)
+    return guards.block()
 
 
 def _kind(operands: tuple[Any, ...], form: Any, *, free: bool) -> Any:
@@ -238,17 +303,23 @@ def _kind(operands: tuple[Any, ...], form: Any, *, free: bool) -> Any:
     `form` tells their names, or the structure that they are the leaves of.
     """
     recording = STATE.recording and any(isinstance(x, Tensor) and x.requires_grad for x in operands)
-    parts: list[Any] = [STATE.recording, form]
+    parts: list[Any] = [STATE.recording, form, dtypes.default_float()]
     for x in operands:
         if type(x) in (float, int):
             parts.append(type(x) if free and not recording else (type(x), x))
         elif isinstance(x, Tensor) and x._array is not None and x._dtype not in UNSERVED and is_readable(x):
             parts.append((x._dtype, x._array.shape, x.requires_grad))
-        elif x is None or x is Ellipsis or type(x) in (bool, str, dtype):
+        elif x is None or x is Ellipsis or type(x) in (bool, str, dtypes.dtype) or _is_generator(x):
             parts.append((type(x), id(x)))
         else:
             return None
     return tuple(parts)
+
+
+def _is_generator(value: Any) -> bool:
+    """Whether an operand is a source of random numbers; who has none has not loaded their module."""
+    module = sys.modules.get("adjit.generator")
+    return module is not None and isinstance(value, module.Generator)
 
 
 def put_into(table: np.ndarray, words: np.ndarray, operands: tuple[Any, ...], needs: int, *, fixed: bool) -> None:

@@ -18,7 +18,7 @@ from adjit.ir.graph import Graph
 from adjit.ir.types import BOOL, F32, F64, I64, DType
 from adjit.native.entry import address
 from adjit.native.operands import Operands
-from adjit.native.signature import Copy, Operand, is_plain, number_input
+from adjit.native.signature import Copy, Operand, is_plain, number_input, words_of
 from adjit.native.structure import plan_of
 from adjit.native.view_words import view_words
 from adjit.runtime.layout import DATA, word_at
@@ -119,11 +119,6 @@ def gradient_words(entry: Entry, operands: Operands, fresh: dict[int, int]) -> n
             return None
         words.append(k.FIXED_PLACE if output is None else fresh[output])
     return words_of(words)
-
-
-def words_of(words: Sequence[int]) -> np.ndarray:
-    """A block of words, negative ones in two's complement."""
-    return np.array([word % 2**64 for word in words], np.uint64)
 
 
 def _span(array: np.ndarray | None) -> tuple[int, int]:

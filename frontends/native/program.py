@@ -19,7 +19,7 @@ from adjit.ir.graph import Graph, Value
 from adjit.ir.types import DType, TensorType
 from adjit.native.structure import plan_of
 from adjit.native.templates import Templates, node_of
-from adjit.native.watching import Step
+from adjit.native.watching import Step, Written
 from adjit.tensor import Tensor
 from adjit.views import several
 
@@ -35,6 +35,7 @@ class Watched:
     steps: list[Step]
     results: list[Tensor]
     structure: Any
+    written: Sequence[Written] = ()
     kept: list[Any] = field(default_factory=list)
     extra: list[tuple[np.ndarray, TensorType]] = field(default_factory=list)
 
@@ -52,12 +53,16 @@ class Watched:
         return [k.MADE_BY, 1, id(self.kept[-1]), *plan]
 
     # -- the program ------------------------------------------------------------------------------------------------
-    def graph(self) -> tuple[Graph, list[int]] | None:
-        """All steps as a graph over the tensors of the call, and which operands those are; None if one is foreign."""
+    @property
+    def keys(self) -> list[Tensor]:
+        """The generators' states that the call moves on."""
+        return [each.target for each in self.written if self.position(each.target) is None]
+
+    def graph(self) -> Graph | None:
+        """All steps as a graph over the tensors among the operands, then the keys; None if a value is foreign."""
         graph = Graph("eager")
         builder = Builder(graph)
-        positions = [i for i, x in enumerate(self.operands) if isinstance(x, Tensor)]
-        tensors = [self.operands[i] for i in positions]
+        tensors = [*(x for x in self.operands if isinstance(x, Tensor)), *self.keys]
         values: dict[int, Value] = {id(x): builder.input(x._tensor_type) for x in tensors}
         arrays: dict[int, Value] = {}
         for step in self.steps:
@@ -69,10 +74,13 @@ class Watched:
             arrays.update(self._residuals(step, found[len(step.results) :]))
         wanted = [*(tensor._array for tensor in self.results), *(array for array, _ in self.extra)]
         outputs = [arrays.get(id(array)) for array in wanted]
+        places = {id(tensor): place for place, tensor in enumerate(tensors)}
+        graph.writes = tuple((places[id(each.target)], len(outputs) + n) for n, each in enumerate(self.written))
+        outputs += [arrays.get(id(each.value._array)) for each in self.written]
         if any(value is None for value in outputs):
             return None
         graph.outputs = tuple(outputs)  # type: ignore[arg-type]
-        return graph, positions
+        return graph
 
     def _emit(self, builder: Builder, step: Step, values: dict[int, Value]) -> tuple[Value, ...] | None:
         if step.op.name == "const":
@@ -110,6 +118,9 @@ class Watched:
         nodes = [node for node in map(node_of, self.steps) if node is not None]
         if any(node.attached.custom is not None for node in nodes):  # type: ignore[attr-defined]
             return None
+        targets = {id(each.target._array) for each in self.written}
+        if any(id(kept.array) in targets for node in nodes for kept in (*node.attached.saved, *node.attached.full)):  # type: ignore[attr-defined]
+            return None  # overwritten after it was saved
         templates = Templates(self.operands, self.results, self.steps)
         found = templates.block(nodes)
         self.extra, self.kept = templates.extra, [*self.kept, templates]

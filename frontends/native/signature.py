@@ -180,6 +180,11 @@ def result_words(type: TensorType, storage: np.dtype[Any], kept: list[Any]) -> l
     return words
 
 
+def words_of(words: Sequence[int]) -> np.ndarray:
+    """A block of words, negative ones in two's complement."""
+    return np.array([word % 2**64 for word in words], np.uint64)
+
+
 def mixed_words(words: Sequence[int]) -> int:
     """As the native entry mixes the words of a structure."""
     code = 1

@@ -29,6 +29,27 @@ class Step:
     results: tuple[Tensor, ...]
 
 
+@frozen
+class Written:
+    """A tensor that was overwritten: an operand, or a generator's key; by what, and in how many writes."""
+
+    target: Tensor
+    value: Tensor
+    times: int
+
+
+@frozen
+class Seen:
+    """What a call did: its steps, its result (a tensor or tuples of them), what it wrote to.
+
+    Without steps the results are operands.  Of an operation in place, the result is what it writes to its operand.
+    """
+
+    steps: list[Step]
+    result: Any
+    written: tuple[Written, ...]
+
+
 class _Unwatchable(BaseException):
     """The function did what only Python can."""
 
@@ -36,17 +57,25 @@ class _Unwatchable(BaseException):
 class _Watcher:
     """Stands where a trace would, and lets operations run as they are, noting them."""
 
-    __slots__ = ("steps", "written")
+    __slots__ = ("_operands", "_shown", "steps", "written")
 
-    def __init__(self) -> None:
+    def __init__(self, operands: Sequence[Any]) -> None:
         self.steps: list[Step] = []
-        self.written: tuple[Tensor, Tensor] | None = None
+        self.written: dict[int, Written] = {}
+        self._operands = {id(operand) for operand in operands}
+        self._shown: set[int] = set()  # tensors of which there are views
+
+    def _present(self, operand: Any) -> Any:
+        """What stands for an operand since it was overwritten."""
+        written = self.written.get(id(operand))
+        return operand if written is None else written.value
 
     def apply(
         self, op: Primitive, operands: Sequence[Any], attributes: dict[str, Any], name: str, regions: Any = ()
     ) -> Any:
         if regions:
             raise _Unwatchable
+        operands = [*map(self._present, operands)]
         STATE.tracer = None
         result: Any
         try:
@@ -63,6 +92,9 @@ class _Watcher:
 
     def view(self, op: Primitive, tensor: Tensor, attributes: dict[str, Any], name: str) -> Tensor:
         """A view is an operation like others, on memory that it shares."""
+        if id(tensor) in self.written:
+            raise _Unwatchable
+        self._shown.add(id(tensor))
         STATE.tracer = None
         try:
             result = view(op, tensor, attributes, name)
@@ -73,13 +105,19 @@ class _Watcher:
 
     def write(self, target: Tensor, result: Tensor) -> Tensor:
         """What an in-place operation does last; its result is the target."""
-        if self.written is not None:
+        from adjit.generator import is_key
+
+        if id(target) in self._shown or not (id(target) in self._operands or is_key(target)):
             raise _Unwatchable
-        self.written = target, result
+        before = self.written.get(id(target))
+        self.written[id(target)] = Written(target, result, 1 if before is None else before.times + 1)
         return target
 
     def detach(self, tensor: Tensor) -> Tensor:
         """A tensor on the same memory, without history."""
+        if id(tensor) in self.written:
+            raise _Unwatchable
+        self._shown.add(id(tensor))
         STATE.tracer = None
         try:
             result = tensor.detach()
@@ -106,18 +144,23 @@ class _Watcher:
 
 
 def watch(
-    function: Callable[..., Any], operands: Sequence[Any], named: dict[str, Any], *, in_place: bool
-) -> tuple[list[Step], Any] | None:
-    """The steps of a call and its result (a tensor or tuples of them), for one in place what it writes to its operand.
+    function: Callable[..., Any],
+    given: Sequence[Any],
+    named: dict[str, Any],
+    operands: Sequence[Any],
+    *,
+    in_place: bool,
+) -> Seen | None:
+    """What a call does with its operands, the leaves of its arguments.
 
-    None if the call fails, warns, or does more than apply operations.  Without steps the results are operands.
+    None if the call fails, warns, or does more than apply operations.
     """
-    watcher = _Watcher()
+    watcher = _Watcher(operands)
     STATE.tracer = watcher  # type: ignore[assignment]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            result = function(*operands, **named)
+            result = function(*given, **named)
     except (_Unwatchable, Exception):  # the call itself says what is wrong
         return None
     finally:
@@ -126,14 +169,18 @@ def watch(
     if not results or not all(isinstance(tensor, Tensor) for tensor in results):
         return None
     if in_place:
-        if watcher.written is None or watcher.written[0] is not result or result is not operands[0]:
+        last = watcher.written.pop(id(result), None)
+        if last is None or last.times != 1 or result is not operands[0]:
             return None
-        result = watcher.written[1]
+        result = last.value
         results = [result]
-    elif watcher.written is not None:
+    elif any(id(tensor) in watcher.written for tensor in results):
         return None
-    steps = _leading_to(results, watcher.steps)
-    return (steps, result) if steps or all(any(x is operand for operand in operands) for x in results) else None
+    written = tuple(watcher.written.values())
+    steps = _leading_to([*results, *(each.value for each in written)], watcher.steps)
+    if not steps and not all(any(tensor is operand for operand in operands) for tensor in results):
+        return None
+    return Seen(steps, result, written)
 
 
 def _leading_to(results: Sequence[Tensor], steps: Sequence[Step]) -> list[Step]:

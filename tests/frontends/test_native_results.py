@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import adjit as torch
+from adjit import generator
 from adjit.compiler.entry import known
 from adjit.native import install
 from adjit.native.operation import Operation
@@ -58,16 +59,16 @@ def gradient(x: Any, found: Any) -> Any:
     return x.grad.tolist()
 
 
-def by_python() -> int:
-    """How many calls of the operations' Python functions there were."""
-    return sum(operation.calls for operation in counted)
+def by_python(path: str = "") -> int:
+    """How many calls of the Python functions of all operations, or of one, there were."""
+    return sum(operation.calls for operation in counted if not path or operation.path == path)
 
 
 class Counted:
     """Stands in the place of an operation's Python functions, and counts."""
 
-    def __init__(self, operation: Operation) -> None:
-        self.calls = 0
+    def __init__(self, path: str, operation: Operation) -> None:
+        self.path, self.calls = path, 0
         self.slow, self.miss = operation.function, operation.miss
         self.ways = (self._slow, self._miss)  # the table points to them
         operation.table[[known.SLOW, known.MISS]] = [id(way) for way in self.ways]
@@ -88,7 +89,7 @@ counted: list[Counted] = []
 def count() -> Any:
     operations = list(install._installed.values())
     before = [operation.table[[known.SLOW, known.MISS]].copy() for operation in operations]
-    counted[:] = [Counted(operation) for operation in operations]
+    counted[:] = [Counted(path, operation) for path, operation in install._installed.items()]
     yield by_python
     for operation, words in zip(operations, before, strict=True):
         operation.table[[known.SLOW, known.MISS]] = words
@@ -172,3 +173,87 @@ def test_in_place_forms(name: str, count: Callable[[], int]) -> None:
     assert count() == before
     assert x._version == version + 1
     assert x.tolist() == expected.tolist()
+
+
+# -- what is read and written outside the operands ------------------------------------------------------------------
+DRAWS: dict[str, Callable[[], Any]] = {
+    "rand": lambda: torch.rand(7),
+    "randn": lambda: torch.randn(3, 2, dtype=torch.float64),
+    "randint": lambda: torch.randint(0, 9, (5,)),
+    "randperm": lambda: torch.randperm(6),
+    "normal": lambda: torch.normal(1.0, 2.0, (4,)),
+    "normal_": lambda: torch.zeros(5).normal_(),
+    "uniform_": lambda: torch.zeros(5).uniform_(-1, 1),
+    "bernoulli_": lambda: torch.zeros(5).bernoulli_(0.3),
+    "dropout": lambda: F.dropout(torch.ones(9), 0.4),
+    "own generator": lambda: torch.rand(3, generator=OWN),
+}
+OWN = torch.Generator()
+for load in DRAWS.values():  # functions that are loaded at first use
+    load()
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    for operation in install._installed.values():
+        monkeypatch.setattr(operation, "later", 6)
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_draws_are_the_same_natively(name: str, soon: None, count: Callable[[], int]) -> None:
+    draw = DRAWS[name]
+    torch.manual_seed(5)
+    OWN.manual_seed(6)
+    first = [draw().tolist() for _ in range(20)]
+    state = torch.get_rng_state().tolist(), OWN.get_state().tolist()
+    torch.manual_seed(5)
+    OWN.manual_seed(6)
+    before = count()
+    assert [draw().tolist() for _ in range(20)] == first
+    assert count() == before
+    assert (torch.get_rng_state().tolist(), OWN.get_state().tolist()) == state
+    with generator.DRAWING:  # as if another thread drew
+        draw()
+    assert count() > before
+
+
+def test_batch_norm_moves_its_averages_natively(soon: None, count: Callable[[str], int]) -> None:
+    def run(steps: int) -> list[Any]:
+        torch.manual_seed(1)
+        norm = torch.nn.BatchNorm1d(4)
+        for _ in range(steps):
+            x = torch.rand(5, 4).requires_grad_()
+            norm(x).square().sum().backward()
+        return [norm.running_mean.tolist(), norm.running_var.tolist(), norm.num_batches_tracked.item(),
+                norm.running_mean._version, x.grad.tolist(), norm.weight.grad.tolist()]  # fmt: skip
+
+    expected = run(4)
+    run(12)
+    before = count("nn.functional.batch_norm")
+    assert run(4) == expected
+    assert count("nn.functional.batch_norm") == before
+    with torch.no_grad():
+        mean, var = torch.zeros(8)[::2], torch.ones(4)
+        for _ in range(8):
+            F.batch_norm(torch.rand(5, 4), mean, var, training=True)
+        assert mean.abs().sum() > 0
+
+
+def test_new_tensors_have_the_default_dtype_of_the_day(count: Callable[[], int]) -> None:
+    makers = [lambda: torch.zeros(3), lambda: torch.full((2,), 1.5), lambda: torch.eye(2)]
+    for make in makers:
+        for _ in range(8):
+            make()
+        before = count()
+        found = make()
+        assert count() == before
+        assert found.dtype is torch.float32
+        assert make() is not make()
+        torch.set_default_dtype(torch.float64)
+        try:
+            for _ in range(8):
+                assert make().dtype is torch.float64
+        finally:
+            torch.set_default_dtype(torch.float32)
+        assert make().dtype is torch.float32
+        assert make().add_(1).tolist() != make().tolist()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import adjit as torch
-from adjit import frequent_draws, random_words
+from adjit import random_words
 
 DRAWS: list[Callable[[], Any]] = [
     lambda: torch.rand(5),
@@ -204,17 +204,3 @@ def test_random_numbers_carry_no_gradient_and_leaves_are_guarded() -> None:
     assert torch.rand(2, requires_grad=True).is_leaf
     with pytest.raises(RuntimeError, match="a leaf Variable that requires grad"):
         p.uniform_()
-
-
-def test_frequent_draws_have_the_bits_of_rare_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    draws = 12
-
-    def drawn() -> tuple[list[Any], Any]:
-        torch.manual_seed(5)
-        found = [f(3).tolist() for _ in range(draws) for f in (torch.rand, torch.randn)]
-        return [*found, torch.rand(3, dtype=torch.float64).tolist()], torch.get_rng_state().tolist()
-
-    rare = drawn()
-    monkeypatch.setattr(frequent_draws, "_DRAWS", 4)
-    assert drawn() == rare
-    assert drawn() == rare  # all by programs
