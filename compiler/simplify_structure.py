@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adjit.compiler.simplify_rules import Site, is_number, made_by, rule, spread_scalar
+from adjit.compiler.simplify_rules import Site, is_number, made_by, rounding, rule, spread_scalar
 from adjit.compiler.simplify_slab import Slab, slab_of
 from adjit.ir.frozen import changed
 from adjit.ir.graph import Value
 from adjit.ir.ops.contraction import free_axes
 from adjit.ir.ops.structure import matching_groups
 from adjit.ir.shape import Size, product
+
+# The longest chains of arithmetic that are made again on other views.
+_CHAIN = 3
 
 
 # -- structure ---------------------------------------------------------------------------------------------------------
@@ -182,6 +185,49 @@ def reduce_nothing(site: Site) -> Value | None:
     if site.attributes["axes"]:
         return None
     return site.make("add", x, 0.0) if site.op.name == "reduce_sum" and x.dtype.is_continuous else x
+
+
+@rounding("reduce_sum")
+def whole_sum_of_permuted(site: Site) -> Value | None:
+    """The sum of all elements of arithmetic on arrays permuted alike is that on the arrays as they stand in memory."""
+    (x,) = site.inputs
+    if len(site.attributes["axes"]) != x.type.ndim:  # type: ignore[arg-type]
+        return None
+    views: dict[Value, Value] = {}
+    if not _gather_views(x, views, _CHAIN) or not views:
+        return None
+    first, *others = [value.node for value in views]
+    assert first is not None
+    alike = (first.op, first.attributes, first.inputs[0].dims)
+    if any(node is None or (node.op, node.attributes, node.inputs[0].dims) != alike for node in others):
+        return None
+    found = _without_views(site, x, views)
+    return site.make("reduce_sum", found, axes=tuple(range(found.type.ndim)))
+
+
+def _gather_views(value: Value, views: dict[Value, Value], left: int) -> bool:
+    """Whether a value is arithmetic, `left` ops deep at most, on numbers and permuted views, which are noted."""
+    node = value.node
+    if value.type.ndim == 0 or value in views:
+        return True
+    if node is None or left == 0:
+        return False
+    if node.op.family == "scalar":
+        return all(_gather_views(operand, views, left - 1) for operand in node.inputs)
+    permuted = made_by(node.inputs[0], "permute") if node.op.name == "reshape" else None
+    if node.op.name == "permute" or permuted is not None:
+        views[value] = node.inputs[0]
+        return True
+    return False
+
+
+def _without_views(site: Site, value: Value, views: Mapping[Value, Value]) -> Value:
+    if value in views or value.type.ndim == 0:
+        return views.get(value, value)
+    node = value.node
+    assert node is not None
+    operands = [_without_views(site, operand, views) for operand in node.inputs]
+    return site.make(node.op.name, *operands, **node.attributes)
 
 
 @rule("reduce_sum")

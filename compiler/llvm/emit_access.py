@@ -279,9 +279,9 @@ def _load_row(
         name = _plain_load(w, type, f.let(f"select i1 {mask.name}, ptr {at}, ptr @adjit.zeros"))
     else:
         if backward:
-            lanes = _reverse(w, LLType(BOOL, type.lanes), lanes)
+            lanes = reverse(w, LLType(BOOL, type.lanes), lanes)
         name = masked_load(f, type, at, lanes, type.constant(0))
-    return _reverse(w, type, name) if backward else name
+    return reverse(w, type, name) if backward else name
 
 
 def _load_elements(w: Writer, place: StackPlace, type: LLType, base: str, stride: int) -> str:
@@ -295,7 +295,8 @@ def _load_elements(w: Writer, place: StackPlace, type: LLType, base: str, stride
     return name
 
 
-def _reverse(w: Writer, type: LLType, name: str) -> str:
+def reverse(w: Writer, type: LLType, name: str) -> str:
+    """A vector with its lanes in reversed order."""
     order = ", ".join(f"i32 {type.lanes - 1 - lane}" for lane in range(type.lanes))
     return w.f.let(f"shufflevector {type.llvm} {name}, {type.llvm} poison, <{type.lanes} x i32> <{order}>")
 
@@ -317,8 +318,8 @@ def _store(w: Writer, pointer: str, register: Register, where: Place, mask: Regi
         base = f.let(f"sub nsw i64 {where.base}, {type.lanes - 1}") if backward else where.base
         at = offset(f, type.element, pointer, base)
         if backward:
-            value = _reverse(w, type, value)
-            lanes = _reverse(w, LLType(BOOL, type.lanes), lanes) if lanes else None
+            value = reverse(w, type, value)
+            lanes = reverse(w, LLType(BOOL, type.lanes), lanes) if lanes else None
         if lanes is None and pointer in w.streamed and not backward:
             stream(w, type, value, at, w.streamed[pointer])
         elif lanes is None:

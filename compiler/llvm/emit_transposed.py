@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from adjit.compiler.llvm.emit_access import reverse
 from adjit.compiler.llvm.emit_choice import Choice, column_stride, extents_of, variables_of
 from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_loops import scalar_loop
@@ -19,7 +20,7 @@ from adjit.compiler.loops.ir import LOAD, STORE, address
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node
 from adjit.ir.shape import Size
-from adjit.ir.types import F32, F64, I32, I64
+from adjit.ir.types import BOOL, F32, F64, I32, I64
 
 # Elements that are exchanged as they stand in memory.
 _EXCHANGED = (F32, F64, I32, I64)
@@ -53,7 +54,7 @@ def crossing(w: Writer, node: Node, choice: Choice) -> Crossing | None:
         if inner.op is STORE and (len(inner.inputs) != 2 or column_stride(inner, writing) != 1):
             return None
         if inner.op is LOAD and len(inner.inputs) == 1 and _is_far(column_stride(inner, writing)):
-            along = [name for name in names if name != writing and column_stride(inner, name) == 1]
+            along = [name for name in names if name != writing and column_stride(inner, name) in (1, -1)]
             type = inner.inputs[0].type
             if len(along) == 1 and type.dtype in _EXCHANGED and lanes == w.native_lanes(type.dtype):
                 found.setdefault(along[0], []).append(inner)
@@ -81,7 +82,7 @@ def emit_crossing(w: Writer, node: Node, span: tuple[str, str] | None, across: C
         w.bounds.declare(name, extent)
     if span is not None:
         bounds[names[0]] = span
-    squares = {load: _Square(w, load, across.lanes) for load in across.loads}
+    squares = {load: _Square(w, load, across.reading, across.lanes) for load in across.loads}
     outer = [name for name in names if name not in (across.reading, across.writing)]
 
     def nest(depth: int) -> None:
@@ -126,8 +127,9 @@ def _run(w: Writer, node: Node, squares: Mapping[Node, _Square], k: str) -> None
 class _Square:
     """Room on the stack for a square of a load's elements, and for the same with rows and columns exchanged."""
 
-    def __init__(self, w: Writer, load: Node, lanes: int) -> None:
+    def __init__(self, w: Writer, load: Node, reading: str, lanes: int) -> None:
         self.w, self.load = w, load
+        self.backward = column_stride(load, reading) == -1
         self.type = LLType(load.output.type.dtype, lanes)
         self.rows, self.columns = (w.room(self.type, lanes) for _ in range(2))
 
@@ -135,13 +137,19 @@ class _Square:
         """Read the square that begins at `row` of `reading` and `column` of `writing`."""
         w, f, type = self.w, self.w.f, self.type
         mask = below(f, type.lanes, rows)
+        if self.backward:
+            mask = reverse(w, LLType(BOOL, type.lanes), mask)
         with counted(f, "0", columns, 1) as k:
             place = {across.reading: Uniform(row), across.writing: Uniform(f.let(f"add nsw i64 {column}, {k}"))}
             with w.bound(place), w.scope():
                 flat = address(self.load.inputs[0].type, self.load.attributes["at"])  # type: ignore[arg-type]
                 at = offset(f, type.element, w.buffers[self.load.inputs[0]], uniform(w, flat))
-                found = masked_load(f, type, at, mask, type.constant(0))
-                prefetch(f, offset(f, type.element, at, _AHEAD * type.lanes))
+                first = offset(f, type.element, at, 1 - type.lanes) if self.backward else at
+                found = masked_load(f, type, first, mask, type.constant(0))
+                ahead = _AHEAD * type.lanes
+                prefetch(f, offset(f, type.element, at, -ahead if self.backward else ahead))
+                if self.backward:
+                    found = reverse(w, type, found)
             f.line(f"store {type.llvm} {found}, ptr {offset(f, type.llvm, self.rows, k)}, align 64")
         exchange = emit_transpose(w.module, type)
         f.line(f"call void @{exchange}(ptr {self.rows}, ptr {self.columns}, i64 {type.lanes}, i64 {type.lanes})")

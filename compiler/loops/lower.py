@@ -11,7 +11,7 @@ from adjit.compiler.loops.ir import FUSE, INDEX, INSIDE, KERNEL, LOAD, SCRATCH, 
 from adjit.compiler.loops.place import PlacingBuilder
 from adjit.compiler.loops.rows import Places, lower_rows, make_scratch, share_buffers
 from adjit.compiler.loops.scalars import KernelScalars
-from adjit.compiler.loops.special import SPECIAL, lower_sort
+from adjit.compiler.loops.special import SPECIAL, is_thin, lower_sort, lower_thin
 from adjit.compiler.loops.tiles import tile_totals
 from adjit.ir.analysis import size_names_used
 from adjit.ir.graph import Graph, Guard, Node, Region, Value
@@ -147,10 +147,21 @@ def _lower_body(scalars: KernelScalars, group: Region, results: Mapping[Value, V
     if last is not None and last.op.name == "interleave":
         lower_interleave(scalars, last, [results[first]])
         return
+    if len(results) == 1 and (pad := _behind_shapes(first)) is not None and is_thin(pad):
+        lower_thin(scalars, pad, results[first])
+        return
     if (dot := packed_dot(group)) is not None:
         lower_contraction(scalars, group, dot, results)
         return
     _lower_maps(scalars, group, results)
+
+
+def _behind_shapes(value: Value) -> Node | None:
+    """The node whose elements `value` holds in the same order, perhaps in another shape."""
+    node = value.node
+    while node is not None and node.op.name == "reshape":
+        node = node.inputs[0].node
+    return node
 
 
 def _lower_maps(scalars: KernelScalars, group: Region, results: Mapping[Value, Value]) -> None:

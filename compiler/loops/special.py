@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from adjit.compiler.loops.contract import lower_interleave
-from adjit.compiler.loops.ir import MATRICES, SORT_ROWS, STORE, UPDATE
+from adjit.compiler.loops.ir import MATRICES, SORT_ROWS, STORE, UPDATE, address
 from adjit.compiler.loops.scalars import KernelScalars
 from adjit.ir.graph import Attribute, Node, Value
 from adjit.ir.index import Element
@@ -20,6 +20,8 @@ ON_MATRICES = ("cholesky", "lu", "lu_solve", "triangular_solve")
 RUNNING = {"cumulate_sum": "add", "cumulate_prod": "mul", "cumulate_max": "maximum", "cumulate_min": "minimum"}
 # Arrays that a loop writes side by side without their lines in the caches being in each other's way.
 _FEW = 4
+# A padded array of so many elements for each of its operand's is thin.
+_THIN = 8
 RUNNING_TRUTH = {"cumulate_max": "or", "cumulate_min": "and"}
 
 
@@ -133,6 +135,27 @@ def _are_beside(node: Node, axis: int) -> bool:
     """Whether each operand of a concat has one element in a row of the result, or they are few and of extent 1."""
     alike = all(x.dims[axis] == 1 for x in node.inputs)
     return alike and (len(node.inputs) <= _FEW or all(dim == 1 for dim in node.output.dims[axis + 1 :]))
+
+
+def is_thin(node: Node) -> bool:
+    """Whether a `pad` puts elements far apart, as on a diagonal: most of its result is the value between them."""
+    gaps: tuple[int, ...] = node.attributes.get("interior", ())  # type: ignore[assignment]
+    size, whole = node.inputs[0].type.size if gaps else 0, node.outputs[0].type.size
+    return any(gaps) and isinstance(size, int) and isinstance(whole, int) and _THIN * size <= whole
+
+
+def lower_thin(scalars: KernelScalars, node: Node, out: Value) -> None:
+    """The value everywhere, then the elements of a `pad`, whose result `out` holds in this or another shape."""
+    (x,) = node.inputs
+    value: float = node.attributes["value"]  # type: ignore[assignment]
+    low: Sequence[Size] = node.attributes["low"]  # type: ignore[assignment]
+    gaps: Sequence[int] = node.attributes["interior"]  # type: ignore[assignment]
+    with scalars.loop(out.dims) as index:
+        scalars.write(STORE, out, index, scalars.constant(value, x.dtype))
+    with scalars.loop(x.dims) as index:
+        places = zip(index, low, gaps, strict=True)
+        at = address(node.output.type, [before + place * (gap + 1) for place, before, gap in places])
+        scalars.write(STORE, out, (at,), scalars.element(x, index))
 
 
 SPECIAL: dict[str, Lowering] = {

@@ -8,7 +8,7 @@ import pytest
 from adjit.compiler.pipeline import compile_graph, llvm_of, lowered
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Graph
-from adjit.ir.ops.arrays import expand
+from adjit.ir.ops.arrays import expand, reshape
 from adjit.ir.ops.structure import concat, pad, slice_
 from adjit.ir.types import F32, F64, DType, TensorType
 from adjit.runtime.interpreter import run
@@ -96,3 +96,17 @@ def test_long_loops_have_an_interior(extent: int, loads: int) -> None:
     """There every load is of whole vectors; in a short loop only that of what is not shifted."""
     text = llvm_of(shifted((extent,), F32, 1, 0), threads=1)
     assert text.count("= load <") == loads
+
+
+@pytest.mark.parametrize(("low", "gap", "shape"), [(0, 40, (40, 40)), (3, 10, (2, 204)), (200, 0, (400,))])
+def test_elements_far_apart_are_put_among_zeros(low: int, gap: int, shape: tuple[int, ...]) -> None:
+    graph = Graph("program")
+    builder = Builder(graph)
+    count = 37
+    x = builder.expr(builder.input(TensorType(F32, (count,))))
+    high = int(np.prod(shape)) - low - (count - 1) * (gap + 1) - 1
+    spread = pad(x * 2, low=(low,), high=(high,), interior=(gap,), value=-1.5)
+    graph.outputs = (reshape(spread, shape).value,)
+    (wanted,) = run(graph, given := np.arange(count, dtype="f"))
+    for threads in (1, 2):
+        np.testing.assert_array_equal(compile_graph(graph, threads=threads).run([given])[0], wanted)

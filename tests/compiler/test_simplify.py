@@ -155,6 +155,9 @@ FIRES: dict[str, tuple[Function, list[TensorType], dict[str, int]]] = {
     "window over no axis": (lambda x: windows.window(x, axes=(), size=(), stride=(), dilation=()), [ROW], {}),
     "sum over no axis": (lambda x: reduction.reduce_sum(x, axes=()), [ROW], {"add": 1, "const": 1}),
     "max over no axis": (lambda x: reduction.reduce_max(x, axes=()), [ROW], {}),
+    "sum of all of a permuted": (
+        lambda x: reduction.reduce_sum(reshape(permute(x, (2, 0, 1)), (8, 3)) * reshape(permute(x, (2, 0, 1)), (8, 3)),
+                                       axes=(0, 1)), [CUBE], {"mul": 1, "reduce_sum": 1}),
     "dot of permuted": (
         lambda x, y: dotted(permute(x, (1, 0)), y), [TensorType(F32, (3, 2)), TensorType(F32, (3, 4))], {"dot": 1}),
     "dot of permuted and converted": (
@@ -209,6 +212,8 @@ STAYS: dict[str, tuple[Function, list[TensorType]]] = {
         lambda x, y: reshape(dotted(x, y), (4, 2)), [SQUARE, TensorType(F32, (3, 4))]),
     "reshape of a dot with ones": (
         lambda x, y: reshape(dotted(x, y), (2, 4, 1)), [SQUARE, TensorType(F32, (3, 4))]),
+    "sum of a part of a permuted": (
+        lambda x: reduction.reduce_sum(permute(x, (2, 0, 1)) * 2.0, axes=(0, 1)), [CUBE]),
     "sum of one": (lambda x: reduction.reduce_sum(x, axes=(1,)), [TensorType(F32, (13, 1))]),
 }
 

@@ -17,6 +17,9 @@ PROGRAMS = {
     "channels last": ((2, 33, 9, 8), lambda x: x.permute(0, 2, 3, 1).contiguous()),
     "channels first": ((2, 9, 8, 40), lambda x: x.permute(0, 3, 1, 2) * 3),
     "inside out": ((18, 3, 17, 20), lambda x: x.permute(3, 1, 0, 2).contiguous()),
+    "turned": ((70, 53), lambda x: torch.rot90(x)),
+    "turned the other way": ((33, 70), lambda x: torch.rot90(x, 3) + 1),
+    "backwards across and along": ((40, 65), lambda x: torch.flip(x.T, (0, 1)) * 2),
     "part": ((70, 90), lambda x: x[3:40, 1:60].T.contiguous()),
 }
 
@@ -34,4 +37,5 @@ def test_equals_eager(name: str, dtype: str) -> None:
 
 def test_squares_are_exchanged() -> None:
     x = torch.ones(64, 64)
-    assert "transpose." in str(torch.compile(lambda x: x.T.contiguous()).llvm(x))
+    for program in (lambda x: x.T.contiguous(), lambda x: torch.rot90(x)):
+        assert "transpose." in str(torch.compile(program).llvm(x))
