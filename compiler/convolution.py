@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from itertools import product as choices
 from math import gcd, prod
 
+from adjit.compiler.winograd import TAPS, pays
 from adjit.ir.builder import Expr
 from adjit.ir.frozen import frozen
 from adjit.ir.ops.arrays import expand, full, permute, reshape, window_of
@@ -21,6 +22,7 @@ from adjit.ir.ops.strided import as_strided
 from adjit.ir.ops.structure import interleave, pad
 from adjit.ir.ops.windows import fold, window
 from adjit.ir.shape import Size, strides_of
+from adjit.ir.types import F32
 
 Pads = Sequence[tuple[Size, Size]]
 # The most phases that are convolutions of their own; with more, their kernels are padded to one size and joined.
@@ -40,6 +42,8 @@ def convolve(
         axes = [_Axis(*each) for each in sizes]
         if is_spread and all(step == 1 for step in stride):
             return _by_phases(x, w, axes, groups)
+        if not is_spread and _goes_by_winograd(x, w, axes, stride, groups):
+            return _dense(_padded(x, low, high, [0] * len(axes)), w, stride, kernel_dilation, groups)
         if not is_spread and w.shape[0] != groups and _shares_padding(axes, stride):
             return _contracted(_windows_of_shared_padding(x, axes, stride, groups), w, groups)
         if not is_spread and any(by != 1 for by in stride) and all(axis.taps == 1 for axis in axes):
@@ -146,6 +150,14 @@ class _Axis:
                     count, taps = -(-(self.out - start) // self.step), -(-(self.taps - first) // between)
                     found.append(_Phase(start, count, first, between, taps, offset, self.dilation // common))
         return found
+
+
+def _goes_by_winograd(x: Expr, w: Expr, axes: Sequence[_Axis], stride: Sequence[int], groups: Size) -> bool:
+    """Whether Winograd's method computes it: from images without padding."""
+    plain = [(axis.taps, axis.dilation, by) for axis, by in zip(axes, stride, strict=True)] == [(TAPS, 1, 1)] * 2
+    if not plain or x.dtype is not F32 or groups != 1:
+        return False
+    return pays("outputs", x.shape[1], w.shape[0], *(axis.out for axis in axes))
 
 
 def _shares_padding(axes: Sequence[_Axis], stride: Sequence[int]) -> bool:

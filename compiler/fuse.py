@@ -18,7 +18,7 @@ Costs are counted in arithmetic instructions an element, named sizes as `TYPICAL
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 from adjit.compiler.fuse_again import Scores, computed_again
 from adjit.compiler.fuse_blocks import Chains
@@ -27,23 +27,23 @@ from adjit.compiler.fuse_cost import (
     chain_costs,
     contraction_ends,
     estimate,
-    has_windows,
     is_free,
     is_large,
     is_looked_through,
     is_reduction,
     large_sources,
+    needs_padding,
     operand_frames,
     small_first,
 )
-from adjit.compiler.fuse_group import Group, Refusal
+from adjit.compiler.fuse_group import Group, Grouping, Refusal
 from adjit.compiler.loops.ir import FUSE
 from adjit.compiler.loops.rows import Reach, reads_of
 from adjit.compiler.loops.special import ON_MATRICES, SPECIAL, WHOLE
 from adjit.compiler.tile_sums import Tile, tile_of, tile_sums
 from adjit.compiler.turned import turned
+from adjit.compiler.winograd import is_read_in_place
 from adjit.ir.builder import Builder
-from adjit.ir.frozen import frozen
 from adjit.ir.graph import Attribute, Graph, Node, Region, Value
 from adjit.ir.journal import note
 from adjit.ir.shape import Size, product
@@ -72,14 +72,6 @@ FEWEST_ROWS = 16
 # Families of ops that stand between kernels.
 STEPS = ("control", "memory")
 VIEWS = frozenset({"reshape", "permute", "expand", "slice", "window", "as_strided", "pad"})
-
-
-@frozen
-class Grouping:
-    """Why a group is as it is: of each op whose result it stores the reason, and which ops did not join it."""
-
-    stored: Mapping[Node, str]
-    refused: tuple[Refusal, ...]
 
 
 def _largest(dims: tuple[Size, ...] | None) -> int:
@@ -191,6 +183,8 @@ class _Plan:
         users = [user for value in node.outputs for user in self.users.get(value, ())]
         if any(user.op.family in STEPS or user.op.name in ("sort", *ON_MATRICES) for user in users):
             return "control flow, sort and algorithms on matrices read memory"
+        if is_read_in_place(node, self.users):
+            return "a convolution reads it where it stands"
         if users and node.op.name in SPECIAL and not is_looked_through(node, self.users):
             return f"{node.op.name} has a kernel of its own"
         return None
@@ -218,7 +212,7 @@ class _Plan:
         elements = max(1.0, estimate(node.outputs[0].type.size))
         packed = [frame.evaluations for frame in frames if frame.root in self.contractions]
         times = sum(frame.evaluations for frame in frames) / elements
-        if node.op.name == "pad" and times > MOST_PADDED and (packed or has_windows(node, self.users)):
+        if node.op.name == "pad" and times > MOST_PADDED and needs_padding(node, packed, self.users):
             return f"its padding would be looked at {times:.3g} times"
         if node.op.name in VIEWS:
             return self._preferred_order(node, frames)

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 
 from adjit.compiler.loops.contract import contraction_chain, is_packed
 from adjit.compiler.loops.special import SPECIAL
+from adjit.compiler.winograd import reads_padding
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node, Region, Value
 from adjit.ir.shape import Size, evaluate, product, size_names
@@ -79,6 +80,11 @@ def _is_reread(node: Node, users: Mapping[Value, Sequence[Node]]) -> bool:
         or (user.op.name in ("reshape", "permute") and _is_reread(user, users))
         for user in users.get(node.output, ())
     )  # fmt: skip
+
+
+def needs_padding(node: Node, packed: Sequence[float], users: Mapping[Value, Sequence[Node]]) -> bool:
+    """Whether the result of a `pad` is worth storing if it is looked at often: by `packed` products, or windows."""
+    return bool(packed or has_windows(node, users)) and not reads_padding(node, users)
 
 
 def has_windows(node: Node, users: Mapping[Value, Sequence[Node]]) -> bool:

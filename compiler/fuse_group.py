@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node
 from adjit.ir.shape import Size
@@ -17,6 +19,14 @@ class Refusal:
 
     def __str__(self) -> str:
         return f"{self.producer.op.name} into {self.consumer.op.name}: {self.reason}"
+
+
+@frozen
+class Grouping:
+    """Why a group is as it is: of each op whose result it stores the reason, and which ops did not join it."""
+
+    stored: Mapping[Node, str]
+    refused: tuple[Refusal, ...]
 
 
 class Group:

@@ -76,10 +76,12 @@ class Direct:
     grid: Grid
 
 
-def placed(region: Region, batch: Pairs, own: Pairs, k: Pairs) -> Placed | None:
-    """The operand as `Placed`, or None where it is none."""
+def placed(region: Region, batch: Pairs, own: Pairs, k: Pairs, *, padded: bool = False) -> Placed | None:
+    """The operand as `Placed`, or None where it is none; with `padded`, also one that is 0 outside of some bounds."""
     node = region.outputs[0].node
-    if node is None or node.op is not LOAD or len(node.inputs) != 1 or node.outputs[0] is not region.outputs[0]:
+    if node is None or node.op is not LOAD or node.outputs[0] is not region.outputs[0]:
+        return None
+    if len(node.inputs) != (2 if padded and node.attributes["masked"] else 1):
         return None
     flat = address(node.inputs[0].type, node.attributes["at"])  # type: ignore[arg-type]
     names = {name for pairs in (batch, own, k) for name, _ in pairs}

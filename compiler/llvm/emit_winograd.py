@@ -18,9 +18,10 @@ from adjit.compiler.llvm.gemm_pack import ATTRIBUTES
 from adjit.compiler.llvm.gemm_plan import LINE, GemmPlan
 from adjit.compiler.llvm.gemm_tile import counted, emit_tile, maximum, minimum, offset, streaming_fence
 from adjit.compiler.llvm.text import Function, LLType, Module
-from adjit.compiler.llvm.winograd_lines import ImageLines
-from adjit.compiler.llvm.winograd_plan import OUTPUTS, PRODUCTS, WinogradPlan, is_wanted, pays, plan_winograd
+from adjit.compiler.llvm.winograd_lines import ImageLines, Images, images_of
+from adjit.compiler.llvm.winograd_plan import WinogradPlan, plan_winograd
 from adjit.compiler.llvm.winograd_transform import emit_exchange, emit_kernels, emit_outputs
+from adjit.compiler.winograd import OUTPUTS, PRODUCTS, pays
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node
 from adjit.ir.shape import Size, product, substitute
@@ -34,52 +35,52 @@ PARAMETERS = "ptr %buffers, ptr %sizes, i64 %begin, i64 %end"
 class Winograd:
     """A convolution that Winograd's method computes: its axes, its plan, and where things stand in memory.
 
-    `taps` are the slopes of the kernel: along features, channels, down and right; `plane` and `pitch` those of the
-    image along channels and down, `feature` and `down` those of the outputs.
+    `taps` are the slopes of the kernel: along features, channels, down and right; `feature` and `down` those of the
+    outputs.
     """
 
     axes: Axes
     plan: WinogradPlan
     kernel: Placed
-    image: Placed
+    images: Images
     taps: tuple[int, ...]
-    plane: int
-    pitch: int
+    samples: Size
     feature: Size
     down: Size
-
-    @property
-    def samples(self) -> Size:
-        """The images."""
-        return product(size for _, size in self.axes.batch)
 
 
 def winograd_of(node: Node, options: Options, tasks: int = 1) -> Winograd | None:
     """The convolution that a `contract` of 3 x 3 taps is, if these are neighbours and the method pays; else None."""
     axes = arrange(node)
-    if not is_wanted() or node.regions[0].outputs[0].type.dtype is not F32 or len(axes.m) != 1 or not axes.n:
+    if node.regions[0].outputs[0].type.dtype is not F32 or len(axes.m) != 1 or not axes.n:
         return None
     if len(axes.n) > 2:
         axes = axes.planes
-    kernel, image = placed(axes.a, axes.batch, axes.m, axes.k), placed(axes.b, axes.batch, axes.n, axes.k)
     known = [size for _, size in (*axes.k[:1], *axes.m, *axes.n) if isinstance(size, int)]
-    if kernel is None or image is None or len(known) != 2 + len(axes.n):
+    kernel = placed(axes.a, axes.batch, axes.m, axes.k)
+    if kernel is None or len(known) != 2 + len(axes.n) or any(kernel.slope(name) for name, _ in axes.batch):
         return None
     channels, features, *size = known
-    (plane, pitch, right), across = (image.slope(name) for name, _ in axes.k), image.slope(axes.n[-1][0])
+    (channel, _), (u, _), (v, _) = axes.k
     feature, *down, step = (slope_in(axes.destination, name) for name, _ in (*axes.m, *axes.n))
     if len(size) == 1:  # rows of outputs that are as long as those of the image
-        beside = pitch > 0 and size[0] % pitch == 0
-        size, down = [size[0] // max(1, pitch), pitch], [pitch]
+        image = placed(axes.b, axes.batch, axes.n, axes.k)
+        pitch = image.slope(u) if image is not None else 0
+        if pitch < 1 or size[0] % pitch:
+            return None
+        size, down = [size[0] // pitch, pitch], [pitch]
+        places: tuple[list[str], list[str]] = [u], [v, axes.n[0][0]]
     else:
-        beside = image.slope(axes.n[0][0]) == pitch
-    apart = any(kernel.slope(name) for name, _ in axes.batch) or image.slope(axes.m[0][0])
-    if not beside or apart or (right, across, step) != (1, 1, 1):
+        places = [u, axes.n[0][0]], [v, axes.n[1][0]]
+    images = images_of(axes.b, (axes.batch, axes.n, axes.k), channel, *places, size[0] + 2, size[1] + 2)
+    if images is None or step != 1 or images.operand.slope(axes.m[0][0]):
+        return None
+    samples = product(size for _, size in axes.batch)
+    if not pays("outputs", channels, features, size[0], size[1]):
         return None
     plan = plan_winograd(options.target, channels, features, size[0], size[1], tasks)
     taps = tuple(kernel.slope(name) for name, _ in (*axes.m, *axes.k))
-    found = Winograd(axes, plan, kernel, image, taps, plane, pitch, feature, down[0])
-    return found if pays(plan, found.samples) else None
+    return Winograd(axes, plan, kernel, images, taps, samples, feature, down[0])
 
 
 def emit_winograd(
@@ -161,9 +162,9 @@ class _Blocks:
             place = offset(f, "i8", place, size)
         self.elements, self.products, image, self.outputs, self.sums = parts
         self.lines = ImageLines(
-            f, self.vector, image, plan.channels, plan.height + 2, plan.width + 2, self.found.plane, self.found.pitch,
-            plan.pitch,
-        )  # fmt: skip
+            f, self.vector, image, self.found.images, plan.channels, plan.height + 2, plan.width + 2, plan.pitch
+        )
+        self.lines.clear()
         count = _task_count(w, self.found)
         total = f.let(f"mul nsw i64 {uniform(w, self.found.samples)}, {plan.lines}")
         first, stop = (f.let(f"udiv i64 {f.let(f'mul nsw i64 {end}, {total}')}, {count}") for end in ("%begin", "%end"))
@@ -198,8 +199,8 @@ class _Blocks:
         """The elements of a row of tiles."""
         w, found, plan = self.w, self.found, self.plan
         with w.bound(split_flat(w, found.axes.batch, sample)):
-            at = uniform(w, found.image.without(found.axes.n, found.axes.k))
-        source = offset(self.f, self.vector.element, w.buffers[found.image.load.inputs[0]], at)
+            at = uniform(w, found.images.operand.without(found.axes.n, found.axes.k))
+        source = offset(self.f, self.vector.element, w.buffers[found.images.operand.load.inputs[0]], at)
         to = self._tiles(self.elements, number, plan.pitch)
         self.lines.transform(source, line, number, to, plan.pitch, plan.tall)
 

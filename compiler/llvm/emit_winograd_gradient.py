@@ -16,18 +16,12 @@ from adjit.compiler.llvm.emit_state import Options, Writer
 from adjit.compiler.llvm.emit_winograd import PARAMETERS, workspace_of
 from adjit.compiler.llvm.gemm_pack import ATTRIBUTES
 from adjit.compiler.llvm.gemm_plan import GemmPlan
-from adjit.compiler.llvm.gemm_tile import counted, emit_tile, offset, streaming_fence, when
+from adjit.compiler.llvm.gemm_tile import counted, emit_tile, maximum, minimum, offset, streaming_fence, when
 from adjit.compiler.llvm.text import Function, LLType, Module
-from adjit.compiler.llvm.winograd_lines import ImageLines
-from adjit.compiler.llvm.winograd_plan import (
-    OUTPUTS,
-    PRODUCTS,
-    KernelGradientPlan,
-    is_wanted,
-    pays,
-    plan_kernel_gradient,
-)
+from adjit.compiler.llvm.winograd_lines import ImageLines, Images, images_of, zeros
+from adjit.compiler.llvm.winograd_plan import PARTIAL_TILES, KernelGradientPlan, plan_kernel_gradient
 from adjit.compiler.llvm.winograd_transform import emit_cotangents, emit_exchange, emit_taps
+from adjit.compiler.winograd import OUTPUTS, PRODUCTS, pays
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node
 from adjit.ir.shape import Size, product, substitute
@@ -40,14 +34,14 @@ Attach = Callable[[Function], Writer]
 class KernelGradient:
     """The gradient of a kernel that is summed so: its axes, its plan, and where things stand in memory.
 
-    `image` and `cotangent` are the slopes along channels, or features, and down; `row` is that of the gradient's rows.
+    `cotangent` are the slopes of cotangents along features and down, `row` is that of the gradient along features.
     """
 
     axes: Axes
     plan: KernelGradientPlan
     cotangents: Placed
-    images: Placed
-    image: tuple[int, int]
+    images: Images
+    samples: Size
     cotangent: tuple[int, int]
     row: Size
 
@@ -56,27 +50,25 @@ def kernel_gradient_of(node: Node, options: Options, tasks: int = 1) -> KernelGr
     """The gradient that a `contract` with 3 x 3 last columns is, if windows are neighbours and it pays; else None."""
     axes = arrange(node)
     sizes = [size for _, size in (*axes.n[:1], *axes.m, *axes.k[-2:]) if isinstance(size, int)]
-    if not is_wanted() or node.regions[0].outputs[0].type.dtype is not F32 or len(axes.k) < 2 or axes.batch:
+    if node.regions[0].outputs[0].type.dtype is not F32 or len(axes.k) < 2 or axes.batch:
         return None
     if len(axes.m) != 1 or len(axes.n) != 3 or len(sizes) != 4:
         return None
-    cotangents, images = placed(axes.a, axes.batch, axes.m, axes.k), placed(axes.b, axes.batch, axes.n, axes.k)
-    if cotangents is None or images is None:
-        return None
-    (feature, _), (channel, _), (down, _), (right, _) = (*axes.m, *axes.n)
-    (y, _), (x, _) = axes.k[-2:]
-    windows = images.slope(right) == images.slope(x) == 1 and images.slope(down) == images.slope(y)
-    kernel = [slope_in(axes.destination, name) for name in (channel, down, right)] == [9, 3, 1]
-    if not windows or not kernel or images.slope(feature) or cotangents.slope(x) != 1:
+    channels, features, height, width = sizes
+    (feature, _), (channel, _), (u, _), (v, _), (y, _), (x, _) = (*axes.m, *axes.n, *axes.k[-2:])
+    cotangents = placed(axes.a, axes.batch, axes.m, axes.k)
+    images = images_of(axes.b, (axes.batch, axes.n, axes.k), channel, [u, y], [v, x], height + 2, width + 2)
+    if cotangents is None or cotangents.slope(x) != 1 or images is None or images.operand.slope(feature):
         return None
     samples = product(size for _, size in axes.k[:-2])
-    channels, features, height, width = sizes
+    in_rows = [slope_in(axes.destination, name) for name in (channel, u, v)] == [9, 3, 1]
+    if not in_rows or not pays("kernel", channels, features, height, width):
+        return None
     plan = plan_kernel_gradient(options.target, channels, features, height, width, samples, tasks)
-    found = KernelGradient(
-        axes, plan, cotangents, images, (images.slope(channel), images.slope(y)),
-        (cotangents.slope(feature), cotangents.slope(y)), slope_in(axes.destination, feature),
+    row = slope_in(axes.destination, feature)
+    return KernelGradient(
+        axes, plan, cotangents, images, samples, (cotangents.slope(feature), cotangents.slope(y)), row
     )  # fmt: skip
-    return found if pays(plan, samples) else None
 
 
 def emit_kernel_gradient(
@@ -108,6 +100,14 @@ def _parts(f: Function, place: str, sizes: list[int]) -> Iterator[str]:
         place = offset(f, "i8", place, size)
 
 
+def _partials(w: Writer, found: KernelGradient) -> tuple[str, str]:
+    """The rows of tiles of all samples, and the number of partial sums, which depends on that alone."""
+    f, plan = w.f, found.plan
+    total = f.let(f"mul nsw i64 {uniform(w, found.samples)}, {plan.lines}")
+    count = f.let(f"udiv i64 {f.let(f'mul nsw i64 {total}, {plan.across}')}, {PARTIAL_TILES}")
+    return total, maximum(f, minimum(f, plan.partials, count), 1)
+
+
 def _slot(f: Function, plan: KernelGradientPlan, workspace: str, sizes: list[int]) -> Iterator[str]:
     """The parts of the task %begin."""
     at = f.let(f"add nsw i64 {f.let(f'mul nsw i64 %begin, {sum(sizes)}')}, {plan.sums_bytes}")
@@ -125,24 +125,24 @@ class _Partials:
         f, plan, w, found = self.f, self.plan, self.w, self.found
         self.elements, self.cotangents, lines, self.rows = _slot(f, plan, workspace, plan.parts())
         self.lines = ImageLines(
-            f, self.vector, lines, plan.channels, plan.height + 2, plan.width + 2, *found.image, plan.pitch
-        )  # fmt: skip
+            f, self.vector, lines, found.images, plan.channels, plan.height + 2, plan.width + 2, plan.pitch
+        )
+        self.lines.clear()
         length = OUTPUTS * plan.across * plan.stride
         if plan.width % OUTPUTS:  # tiles reach beyond the last column
-            _clear(f, self.rows, 2 * length * 4)
+            zeros(f, self.rows, 2 * length * 4)
         self.length = length
-        samples = uniform(w, product(size for _, size in found.axes.k[:-2]))
-        total = f.let(f"mul nsw i64 {samples}, {plan.lines}")
-        first, stop = (f.let(f"udiv i64 {f.let(f'mul nsw i64 {end}, {plan.partials}')}, {plan.tasks}")
+        total, count = _partials(w, found)
+        first, stop = (f.let(f"udiv i64 {f.let(f'mul nsw i64 {end}, {count}')}, {plan.tasks}")
                        for end in ("%begin", "%end"))  # fmt: skip
         products = emit_tile_products(f.module, plan.tile)
         with counted(f, first, stop, 1) as partial, w.scope():
             following = f.let(f"add nsw i64 {partial}, 1")
-            begin, end = (f.let(f"udiv i64 {f.let(f'mul nsw i64 {number}, {total}')}, {plan.partials}")
+            begin, end = (f.let(f"udiv i64 {f.let(f'mul nsw i64 {number}, {total}')}, {count}")
                           for number in (partial, following))  # fmt: skip
             sums = offset(f, self.vector.element, workspace, f.let(f"mul nsw i64 {partial}, {plan.sums}"))
             with when(f, f.let(f"icmp sge i64 {begin}, {end}")):
-                _clear(f, sums, plan.sums * 4)
+                zeros(f, sums, plan.sums * 4)
             with counted(f, begin, end, plan.block) as block, w.scope():
                 last = least(w, f.let(f"add nsw i64 {block}, {plan.block}"), end)
                 with counted(f, block, last, 1) as row, w.scope():
@@ -160,7 +160,7 @@ class _Partials:
         sample, line = f.let(f"udiv i64 {row}, {plan.lines}"), f.let(f"urem i64 {row}, {plan.lines}")
         places = []
         with w.bound(split_flat(w, found.axes.k[:-2], sample)):
-            for operand, own in ((found.images, found.axes.n), (found.cotangents, found.axes.m)):
+            for operand, own in ((found.images.operand, found.axes.n), (found.cotangents, found.axes.m)):
                 at = uniform(w, operand.without(own, found.axes.k[-2:]))
                 places.append(offset(f, element, w.buffers[operand.load.inputs[0]], at))
         tile = f.let(f"mul nsw i64 {number}, {plan.across}")
@@ -179,19 +179,13 @@ class _Partials:
                     f"ptr {kept}, i64 {plan.stride})"
                 )
             with when(f, f.let(f"xor i1 {exists}, true")):
-                _clear(f, kept, self.length * 4)
+                zeros(f, kept, self.length * 4)
         lower = offset(f, element, self.rows, self.length)
         to = offset(f, element, self.cotangents, f.let(f"mul nsw i64 {tile}, {plan.stride}"))
         f.line(
             f"call void @{emit_cotangents(f.module, self.vector)}(ptr {self.rows}, ptr {lower}, i64 {plan.stride}, "
             f"i64 {plan.across}, ptr {to}, i64 {plan.tall * plan.stride})"
         )
-
-
-def _clear(f: Function, place: str, bytes: int) -> None:
-    """Zeros in memory."""
-    f.module.declare("declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
-    f.line(f"call void @llvm.memset.p0.i64(ptr {place}, i8 0, i64 {bytes}, i1 false)")
 
 
 def _emit_last(w: Writer, found: KernelGradient, node: Node, epilogue: str, workspace: str) -> None:
@@ -206,7 +200,7 @@ def _emit_last(w: Writer, found: KernelGradient, node: Node, epilogue: str, work
     with counted(f, first, stop, 1) as feature, w.scope():
         source = offset(f, element, workspace, f.let(f"mul nsw i64 {feature}, {plan.pitch}"))
         f.line(
-            f"call void @{transform}(ptr {source}, i64 {plan.rows * plan.pitch}, i64 {plan.partials}, "
+            f"call void @{transform}(ptr {source}, i64 {plan.rows * plan.pitch}, i64 {_partials(w, found)[1]}, "
             f"i64 {plan.sums}, i64 {plan.pitch}, ptr {totals}, ptr {taps})"
         )
         to = sums

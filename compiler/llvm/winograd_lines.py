@@ -2,59 +2,133 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from adjit.compiler.llvm.emit_domain import Pairs
+from adjit.compiler.llvm.emit_placed import Placed, placed
 from adjit.compiler.llvm.gemm_tile import counted, minimum, offset, when
 from adjit.compiler.llvm.text import Function, LLType
-from adjit.compiler.llvm.winograd_plan import OUTPUTS
 from adjit.compiler.llvm.winograd_transform import emit_elements, emit_exchange
+from adjit.compiler.loops.ir import INSIDE
+from adjit.compiler.winograd import OUTPUTS
 from adjit.ir.frozen import frozen
+from adjit.ir.graph import Region
+from adjit.ir.shape import Dim, Size
 
 # The lines that a row of tiles takes, by turns in as many places.
 LINES = 4
 
 
 @frozen
-class ImageLines:
-    """The last lines that were read of images [channels, rows, columns].
+class Images:
+    """Windows of 3 x 3 neighbours, or of all outputs, in images [.., channels, rows, columns] with zeros around them.
 
-    Channels stand `plane` apart in memory, rows `step`.  `place` is that of LINES lines, `pitch` elements a column.
+    `operand` tells where the element at 0 of all variables stands, `plane` and `step` how far apart channels and rows
+    are; `above` and `before` count rows and columns of zeros, after which the rows and columns in memory follow.
+    """
+
+    operand: Placed
+    plane: int
+    step: int
+    above: int
+    before: int
+    rows: int
+    columns: int
+
+
+def images_of(
+    region: Region, pairs: tuple[Pairs, Pairs, Pairs], channel: str, down: Sequence[str], right: Sequence[str],
+    height: int, width: int,
+) -> Images | None:  # fmt: skip
+    """The operand of a contraction over `pairs` whose rows and columns are the sums of variables; None if it is other.
+
+    Windows reach over `height` x `width` elements, zeros included.
+    """
+    operand = placed(region, *pairs, padded=True)
+    if operand is None or {operand.slope(name) for name in right} != {1} or len({*map(operand.slope, down)}) != 1:
+        return None
+    sides = [(0, height), (0, width)]
+    mask = operand.load.inputs[1].node if operand.load.attributes["masked"] else None
+    if mask is not None and (mask.op is not INSIDE or mask.inputs):
+        return None
+    tested: Sequence[tuple[Size, Size]] = mask.attributes["of"] if mask is not None else ()  # type: ignore[assignment]
+    for place, limit in tested:
+        for side, names in enumerate((down, right)):
+            shift = place - sum((Dim.named(name) for name in names), start=Dim({}))
+            if isinstance(shift, int) and isinstance(limit, int):
+                sides[side] = (-shift, min(limit, (height, width)[side] + shift))
+                break
+        else:
+            return None
+    (above, rows), (before, columns) = sides
+    if min(above, before) < 0 or min(rows, columns) < 1:
+        return None
+    return Images(operand, operand.slope(channel), operand.slope(down[0]), above, before, rows, columns)
+
+
+@frozen
+class ImageLines:
+    """The last lines that were read of images, [column, channel], zeros around them included.
+
+    `place` is that of LINES lines of `width` columns of `pitch` elements each.
     """
 
     f: Function
     vector: LLType
     place: str
+    images: Images
     channels: int
-    rows: int
-    columns: int
-    plane: int
-    step: int
+    height: int
+    width: int
     pitch: int
+
+    def clear(self) -> None:
+        """Zeros in all lines, if there are columns of zeros: others are overwritten."""
+        if self.images.columns < self.width:
+            zeros(self.f, self.place, LINES * self._bytes)
 
     def transform(self, image: str, line: str, number: str, to: str, panel: int, tall: int) -> None:
         """B^T d B for row `line` of the tiles of an image, the `number`-th of a block, to panels at `to`.
 
         The first row of a block, or of an image, reads four lines; others two, as the row before has left two.
+        `image` is the address of the element at 0 of all variables, whether it exists or not.
         """
-        f, element = self.f, self.vector.element
+        f, element, own = self.f, self.vector.element, self.images
         first = f.let(f"mul nsw i64 {line}, {OUTPUTS}")
         new = f.let(f"or i1 {f.let(f'icmp eq i64 {number}, 0')}, {f.let(f'icmp eq i64 {line}, 0')}")
         exchange = emit_exchange(f.module, self.vector)
         with counted(f, f.let(f"select i1 {new}, i64 0, i64 {OUTPUTS}"), str(LINES), 1) as i:
             y = f.let(f"add nsw i64 {first}, {i}")
-            with when(f, f.let(f"icmp slt i64 {y}, {self.rows}")):
-                row = offset(f, element, image, f.let(f"mul nsw i64 {y}, {self.step}"))
+            exists = f.let(f"icmp ult i64 {f.let(f'sub nsw i64 {y}, {own.above}')}, {own.rows}")
+            with when(f, exists):
+                row = offset(f, element, offset(f, element, image, f.let(f"mul nsw i64 {y}, {own.step}")), own.before)
+                to_line = offset(f, element, self._line(y), own.before * self.pitch)
                 f.line(
-                    f"call void @{exchange}(ptr {row}, i64 {self.plane}, i64 {self.channels}, i64 {self.columns}, "
-                    f"ptr {self._line(y)}, i64 {self.pitch})"
+                    f"call void @{exchange}(ptr {row}, i64 {own.plane}, i64 {self.channels}, i64 {own.columns}, "
+                    f"ptr {to_line}, i64 {self.pitch})"
                 )
+            if own.rows < self.height:
+                beyond = f.let(f"icmp sge i64 {y}, {self.height}")
+                with when(f, f.let(f"xor i1 {f.let(f'or i1 {exists}, {beyond}')}, true")):
+                    zeros(f, self._line(y), self._bytes)
         lines = ", ".join(f"ptr {self._line(f.let(f'add nsw i64 {first}, {i}'))}" for i in range(LINES))
-        tiles = (self.columns - 1) // OUTPUTS
         f.line(
-            f"call void @{emit_elements(f.module, self.vector)}({lines}, i64 {self.pitch}, i64 {self.columns - 1}, "
-            f"i64 {tiles}, ptr {to}, i64 {panel}, i64 {tall}, i64 {tall * self.pitch})"
+            f"call void @{emit_elements(f.module, self.vector)}({lines}, i64 {self.pitch}, i64 {self.width - 1}, "
+            f"i64 {(self.width - 1) // OUTPUTS}, ptr {to}, i64 {panel}, i64 {tall}, i64 {tall * self.pitch})"
         )
+
+    @property
+    def _bytes(self) -> int:
+        return self.width * self.pitch * self.vector.dtype.itemsize
 
     def _line(self, y: str) -> str:
         """Where line y is kept; that of the last line for those after it, which only outputs that are none look at."""
         f = self.f
-        at = f.let(f"and i64 {minimum(f, y, self.rows - 1)}, {LINES - 1}")
-        return offset(f, self.vector.element, self.place, f.let(f"mul nsw i64 {at}, {self.columns * self.pitch}"))
+        at = f.let(f"and i64 {minimum(f, y, self.height - 1)}, {LINES - 1}")
+        return offset(f, self.vector.element, self.place, f.let(f"mul nsw i64 {at}, {self.width * self.pitch}"))
+
+
+def zeros(f: Function, place: str, bytes: int) -> None:
+    """Zeros in memory."""
+    f.module.declare("declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
+    f.line(f"call void @llvm.memset.p0.i64(ptr {place}, i8 0, i64 {bytes}, i1 false)")

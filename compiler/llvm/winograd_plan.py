@@ -1,4 +1,4 @@
-"""How a convolution with 3 x 3 taps is cut by Winograd's method, and where that pays.
+"""How a convolution with 3 x 3 taps is cut by Winograd's method.
 
 Outputs are computed in tiles of 2 x 2, each from 4 x 4 elements of the image: F(2x2, 3x3) of Lavin and Gray, "Fast
 algorithms for convolutional neural networks", 2016.  With g the taps and d the elements of one channel,
@@ -12,16 +12,17 @@ twice those of the direct sum.
 
 from __future__ import annotations
 
-import os
+from typing import TYPE_CHECKING
 
 from adjit.compiler.llvm.gemm_plan import DEPTH, LINE, GemmPlan, plan_gemm, round_up
-from adjit.compiler.llvm.target import Target
+from adjit.compiler.winograd import OUTPUTS, PRODUCTS
 from adjit.ir.frozen import changed, frozen
 from adjit.ir.shape import Size
 from adjit.ir.types import F32
 
-# The matrices that a tile is transformed into, and its outputs along an axis.
-PRODUCTS, OUTPUTS = 16, 2
+if TYPE_CHECKING:
+    from adjit.compiler.llvm.target import Target
+
 # Tiles in a block: its matrices stay in L2, and what the kernel's matrices cost to read from there is shared by all.
 _TILES, _MANY_TILES = 56, 168
 # Transformed kernels beyond this are read from L3 for each block, so that more tiles must share them.
@@ -29,11 +30,7 @@ _KERNEL_BYTES = 2 << 20
 # Partial sums of a kernel's gradient, and the bytes of all of them: more threads, or less memory.
 _MOST_PARTIALS, _PARTIAL_BYTES = 8, 40 << 20
 # The least tiles of one: with fewer, to store and add up its sums takes longer than what they save.
-_PARTIAL_TILES = 64
-# Fewer channels or features: the transforms take longer than the products; fewer tiles: that of the kernel does.
-_LEAST_CHANNELS, _LEAST_TILES, _SAMPLES = 16, 48, 8
-# The least quotient of direct products and these, where tiles and panels reach beyond the outputs.
-_LEAST_SAVING = 1.3
+PARTIAL_TILES = 64
 
 
 @frozen
@@ -116,7 +113,7 @@ class KernelGradientPlan:
     """The cut of the gradient of a kernel [features, channels, 3, 3], from images and the cotangents of outputs.
 
     The transpose of the convolution: G^T [ sum over tiles of (A dy A^T) * (B^T d B) ] G.  The rows of tiles of all
-    samples are cut into `partials`, whose sums are added in order in the end, so that no thread shares a sum.
+    samples are cut into at most `partials` parts, whose sums are added in order in the end: no threads share a sum.
     """
 
     tile: GemmPlan
@@ -185,11 +182,6 @@ class KernelGradientPlan:
         return self.sums_bytes + self.tasks * max(sum(self.parts()), sum(self.last_parts())) + LINE
 
 
-def _number(samples: Size) -> int:
-    """The samples; if only run time tells, some."""
-    return samples if isinstance(samples, int) else _SAMPLES
-
-
 def plan_kernel_gradient(
     target: Target, channels: int, features: int, height: int, width: int, samples: Size, tasks: int
 ) -> KernelGradientPlan:
@@ -198,8 +190,9 @@ def plan_kernel_gradient(
     sums = PRODUCTS * channels * features * F32.itemsize
     block = max(1, round((_MANY_TILES if sums > _KERNEL_BYTES else _TILES) / across))
     tile = changed(plan_gemm(F32, target, features, channels, block * across), fetches=False, streams=False)
-    tiles = -(-height // OUTPUTS) * across * _number(samples)
-    partials = max(1, min(_MOST_PARTIALS, _PARTIAL_BYTES // sums, tiles // _PARTIAL_TILES))
+    partials = max(1, min(_MOST_PARTIALS, _PARTIAL_BYTES // sums))
+    if isinstance(samples, int):
+        partials = max(1, min(partials, -(-height // OUTPUTS) * across * samples // PARTIAL_TILES))
     return KernelGradientPlan(tile, channels, features, height, width, block, partials, min(tasks, partials))
 
 
@@ -213,18 +206,3 @@ def plan_winograd(
     tile = plan_gemm(F32, target, block * across, features, channels)
     tile = changed(tile, fetches=False, streams=False, order="windows")
     return WinogradPlan(tile, channels, features, height, width, block, tasks)
-
-
-def is_wanted() -> bool:
-    """Whether the user has not switched the method off, by ADJIT_WINOGRAD=0."""
-    return os.environ.get("ADJIT_WINOGRAD", "1") != "0"
-
-
-def pays(plan: WinogradPlan | KernelGradientPlan, samples: Size) -> bool:
-    """Whether the products that are saved take longer than the transforms, as measured; `samples` may be unknown."""
-    tiles = plan.lines * plan.across
-    least, columns = (_LEAST_TILES, plan.stride) if isinstance(plan, WinogradPlan) else (2 * _PARTIAL_TILES, plan.pitch)
-    if min(plan.channels, plan.features) < _LEAST_CHANNELS or tiles * _number(samples) < least:
-        return False
-    used = plan.features if isinstance(plan, WinogradPlan) else plan.channels
-    return 9 * plan.height * plan.width * used >= _LEAST_SAVING * PRODUCTS * tiles * columns

@@ -13,7 +13,7 @@ from adjit.compiler.llvm.gemm_pack import ATTRIBUTES, emit_transpose
 from adjit.compiler.llvm.gemm_plan import GemmPlan
 from adjit.compiler.llvm.gemm_tile import below, counted, masked_load, masked_store, minimum, offset, splat, when
 from adjit.compiler.llvm.text import Function, LLType, Module
-from adjit.compiler.llvm.winograd_plan import PRODUCTS
+from adjit.compiler.winograd import PRODUCTS
 from adjit.ir.types import BOOL, I64
 
 # From the vectors along one axis of a tile to those along the same axis of its matrix.

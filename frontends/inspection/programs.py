@@ -11,7 +11,7 @@ import numpy as np
 
 from adjit.compiler.build import build, emit_program
 from adjit.compiler.cost import cost_of, line_weights, pairs_of, runs_of
-from adjit.compiler.fuse import Grouping
+from adjit.compiler.fuse_group import Grouping
 from adjit.compiler.llvm.clock import Clock
 from adjit.compiler.llvm.emit_choice import Dependence, choose, extents_of, loop_dtype
 from adjit.compiler.llvm.emit_contract import has_square

@@ -11,6 +11,7 @@ import pytest
 
 from adjit.compiler.build import build
 from adjit.compiler.llvm.target import Target
+from adjit.compiler.loops.ir import KERNEL
 from adjit.compiler.pipeline import compile_graph, llvm_of, lowered
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph
@@ -19,6 +20,7 @@ from adjit.ir.ops.contraction import conv, dot
 from adjit.ir.ops.scalar import maximum
 from adjit.ir.ops.structure import pad
 from adjit.ir.ops.windows import window
+from adjit.ir.parser import parse
 from adjit.ir.shape import Dim
 from adjit.ir.types import F32, TensorType
 from tests.compiler.guarded import guarded
@@ -35,6 +37,15 @@ CASES: dict[str, tuple[int, int, int, int, int, int]] = {
 EPILOGUES = {"even": "relu", "odd": "residual", "unpadded": "none", "wide": "relu", "deep": "none"}
 # Of sums of |x| |w|, in units of 2**-24: the largest error, and the root of the mean square.  Direct sums: 4 and 0.5.
 LARGEST, TYPICAL = 8.0, 1.0
+SCALED = """
+func @scaled(%x: f32[3, 32, 12, 12], %w: f32[64, 32, 3, 3]) -> (f32[3, 64, 12, 12]) {
+  %0 = exp %x : f32[3, 32, 12, 12]
+  %1 = mul %w, 2.0 : f32[64, 32, 3, 3]
+  %2 = conv %0, %1 {stride=[1, 1], padding=[[1, 1], [1, 1]], input_dilation=[1, 1], kernel_dilation=[1, 1], groups=1}
+    : f32[3, 64, 12, 12]
+  return %2
+}
+"""
 
 
 def program(name: str, epilogue: str = "none", turned: bool = False, open: bool = False) -> Graph:
@@ -94,6 +105,21 @@ def test_outputs_have_the_same_bits_for_all(name: str, epilogue: str) -> None:
               build(lowered(graph), threads=1, level=0)]  # fmt: skip
     for other in others:
         np.testing.assert_array_equal(other.run(given)[0], found)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_images_need_no_padding_in_memory(name: str) -> None:
+    kernels = [node for node in lowered(program(name)).nodes if node.op is KERNEL]
+    assert len(kernels) == 1
+
+
+def test_operands_that_are_computed_stand_in_memory() -> None:
+    """Kernels and cotangents too: the method reads them more than once."""
+    graph = parse(SCALED)
+    assert "@gemm.winograd.kernels" in llvm_of(graph)
+    given = arrays(graph)
+    (found,) = compile_graph(graph).run(given)
+    np.testing.assert_allclose(found, exact("even", [np.exp(given[0]), given[1] * 2]), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("target", targets()[1:])
@@ -189,7 +215,9 @@ def test_gradients_of_kernels_have_the_same_bits_for_all(name: str) -> None:
     errors = np.abs(found - exact_gradient(name, given)) / exact_gradient(name, [abs(array) for array in given])
     assert errors.max() < LARGEST * 2.0**-24
     assert np.sqrt((errors**2).mean()) < TYPICAL * 2.0**-24
-    for other in (compile_graph(graph, threads=3), build(lowered(graph), threads=2, level=0)):
+    others = [compile_graph(graph, threads=3), build(lowered(graph), threads=2, level=0),
+              compile_graph(gradient(name, open=True), threads=1)]  # fmt: skip
+    for other in others:
         np.testing.assert_array_equal(other.run(given)[0], found)
     (step,) = compile_graph(gradient(name, epilogue=True), strict=True).run(given)
     np.testing.assert_array_equal(step, given[1] - found * np.float32(0.25))
