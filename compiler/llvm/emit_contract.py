@@ -32,12 +32,14 @@ from adjit.compiler.llvm.gemm import (
 )
 from adjit.compiler.llvm.gemm_plan import GemmPlan, plan_placed, round_up
 from adjit.compiler.llvm.gemm_tile import offset
+from adjit.compiler.llvm.target import Target
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.loops.ir import LOAD, address
 from adjit.ir.errors import CompileError
 from adjit.ir.frozen import changed, frozen
-from adjit.ir.graph import Node, Region
+from adjit.ir.graph import Node, Region, Value
 from adjit.ir.shape import Dim, Size, product, substitute
+from adjit.ir.types import BF16
 
 Attach = Callable[[Function], Writer]
 Side = Literal["a", "b"]
@@ -104,12 +106,18 @@ def emit_contract(
         extents[1] = direct.grid.columns
     m, n, k, count = (extent if isinstance(extent, int) else None for extent in extents)
     places, packed = None, LeftOperand()
+    paired = direct is None and isinstance(k, int) and k % 2 == 0 and _has_pairs(axes, options.target)
+    if paired:
+        assert isinstance(k, int)
+        extents[2] = k = k // 2
     if direct is not None:
         assert m is not None and k is not None
         plan = plan_placed(dtype, options.target, m, n, k, tasks, windows=direct.b is not None)
         places = emit_places(module, name, direct, attach)
     else:
-        plan = plan_gemm(dtype, options.target, m, n, k, tasks, count, epilogue=epilogue is not None)
+        plan = plan_gemm(
+            dtype, options.target, m, n, k, tasks, count, epilogue=epilogue is not None, paired=paired
+        )
         packed = _emit_packing(module, f"{name}.pack_a", plan, "a", axes.a, axes.m, axes, attach)
     pack_b = ""
     if direct is None or direct.b is None:
@@ -250,6 +258,8 @@ def _emit_packing(
     module: Module, name: str, plan: GemmPlan, side: Side, region: Region, own: Pairs, axes: Axes, attach: Attach
 ) -> LeftOperand:
     """The packing function of an operand, `@name` unless A stands in place; where tiles find A if `side` is A."""
+    if plan.paired:
+        return _emit_pairs(module, name, plan, side, region, own, axes, attach)
     strided = _strides_of_operand(region, own, axes)
     if strided is not None:
         load, base, sizes = strided
@@ -281,10 +291,58 @@ def _emit_packing(
     return LeftOperand()
 
 
-def _strides_of_operand(region: Region, own: Pairs, axes: Axes) -> tuple[Node, Size, list[Size]] | None:
-    """The load, first position and strides along batch, index and k of an operand that is an array as it stands."""
+def _has_pairs(axes: Axes, target: Target) -> bool:
+    """Whether a product of arrays of bfloat16, converted to f32, can be made of pairs of their elements."""
+    return target.multiplies_pairs and all(
+        _pairs_of_operand(*side, axes) is not None for side in ((axes.a, axes.m), (axes.b, axes.n))
+    )
+
+
+def _pairs_of_operand(region: Region, own: Pairs, axes: Axes) -> tuple[Node, int, list[int]] | None:
+    """`_strides_of_operand` of the array that a region converts, if neighbours in k or rows of it are pairs."""
     node = region.outputs[0].node
-    if node is None or node.op is not LOAD or len(node.inputs) != 1 or node.outputs[0] is not region.outputs[0]:
+    if node is None or node.op.name != "cast" or node.inputs[0].dtype is not BF16:
+        return None
+    found = _strides_of_operand(region, own, axes, node.inputs[0])
+    if found is None or not all(isinstance(size, int) for size in (found[1], *found[2])):
+        return None
+    load, base, (batch, index, k) = found
+    assert isinstance(base, int) and isinstance(batch, int) and isinstance(index, int) and isinstance(k, int)
+    beside = k == 1 and base % 2 == index % 2 == 0
+    return (load, base, [batch, index, k]) if batch % 2 == 0 and (beside or index == 1) else None
+
+
+def _emit_pairs(
+    module: Module, name: str, plan: GemmPlan, side: Side, region: Region, own: Pairs, axes: Axes, attach: Attach
+) -> LeftOperand:
+    """The packing function of an operand whose elements are pairs of bfloat16, which are the bits of an f32 here."""
+    found = _pairs_of_operand(region, own, axes)
+    assert found is not None
+    load, base, (batch, index, k) = found
+
+    def operand(f: Function) -> StridedOperand:
+        array = attach(f).buffers[load.inputs[0]]
+        pointer = offset(f, LLType(BF16).llvm, array, base)
+        if k == 1:
+            return StridedOperand(pointer, str(batch // 2), str(index // 2), "1")
+        return StridedOperand(pointer, str(batch // 2), "1", str(k))
+
+    if side == "a":
+        return emit_left(module, name, plan, operand)
+    emit_pack_strided(module, name, plan, operand)
+    return LeftOperand()
+
+
+def _strides_of_operand(
+    region: Region, own: Pairs, axes: Axes, value: Value | None = None
+) -> tuple[Node, Size, list[Size]] | None:
+    """The load, first position and strides along batch, index and k of an operand that is an array as it stands.
+
+    Or those of a `value` of the region.
+    """
+    value = value or region.outputs[0]
+    node = value.node
+    if node is None or node.op is not LOAD or len(node.inputs) != 1 or node.outputs[0] is not value:
         return None
     flat = address(node.inputs[0].type, node.attributes["at"])  # type: ignore[arg-type]
     sizes: list[Size] = []

@@ -24,6 +24,7 @@ from adjit.compiler.llvm.gemm_tile import (
 )
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.ir.frozen import frozen
+from adjit.ir.types import BF16, I32
 
 # Panels that are filled together; more of them would evict each other's lines from L1, a panel being 2^15 bytes long.
 _TOGETHER = 8
@@ -152,17 +153,47 @@ class _Array:
         return self.f.let(f"load {type.llvm}, ptr {address}, align {type.dtype.itemsize}")
 
 
+class _Pairs(_Array):
+    """Pairs of bfloat16 as the bits of a float: element (index, k) is those at (index, 2k) and (index, 2k + 1)."""
+
+    def load(
+        self, type: LLType, index: str, k: str, mask: str | None = None, ahead: tuple[int, str] | None = None
+    ) -> str:
+        f, half, words = self.f, LLType(BF16, type.lanes), LLType(I32, type.lanes)
+        first = offset(f, half.element, "%base", index)
+        parts: list[str] = []
+        for number in range(2):
+            row = f.let(f"add nsw i64 {f.let(f'mul nsw i64 {k}, 2')}, {number}")
+            address = offset(f, half.element, first, f.let(f"mul nsw i64 {row}, {self.k_stride}"))
+            if mask is not None:
+                part = masked_load(f, half, address, mask, "zeroinitializer")
+            else:
+                if ahead is not None:
+                    distance = f.let(f"mul nsw i64 {ahead[1]}, {2 * ahead[0]}")
+                    prefetch(f, offset(f, half.element, address, distance))
+                part = f.let(f"load {half.llvm}, ptr {address}, align {half.dtype.itemsize}")
+            parts.append(f.let(f"zext {half.llvm} {part} to {words.llvm}"))
+        upper = f.let(f"shl {words.llvm} {parts[1]}, {words.constant(16)}")
+        return f.let(f"bitcast {words.llvm} {f.let(f'or {words.llvm} {parts[0]}, {upper}')} to {type.llvm}")
+
+
+def _array_of(f: Function, plan: GemmPlan, unit: Unit | None) -> _Array:
+    """The elements of an array; pairs of rows are put together, pairs along k are elements already."""
+    return _Pairs(f, unit) if plan.paired and unit == "index" else _Array(f, unit)
+
+
 def _copy_runs(module: Module, plan: GemmPlan, unit: Unit | None) -> Callable[[], str]:
     """The maker of `void @...(_COPY)`: columns of an array one after another if `unit` is its index, else rows."""
 
     def make() -> str:
         by_columns = unit == "index"
         vector = LLType(plan.dtype, plan.lanes if unit else 1)
-        name = module.shared(f"gemm.{'columns' if by_columns else 'rows'}.{vector.suffix}")
+        kind = f"{'columns' if by_columns else 'rows'}{'.pairs' if plan.paired else ''}"
+        name = module.shared(f"gemm.{kind}.{vector.suffix}")
         if module.has(name):
             return name
         f = Function(module, name, _COPY, attributes=ATTRIBUTES)
-        array, align = _Array(f, unit), plan.dtype.itemsize
+        array, align = _array_of(f, plan, unit), plan.dtype.itemsize
         runs, length, pitch = "%count", "%kc", "%kc"
         ahead = _AHEAD, array.index_stride
         if by_columns:
@@ -194,11 +225,12 @@ def _copy_panels(module: Module, plan: GemmPlan, width: int, unit: Unit | None) 
     """The maker of `void @...(_COPY)`: panels of an array."""
 
     def make() -> str:
-        name = module.shared(f"gemm.pack.{unit or 'single'}.{width}.{LLType(plan.dtype, plan.lanes).suffix}")
+        kind = f"{unit or 'single'}{'.pairs' if plan.paired else ''}"
+        name = module.shared(f"gemm.pack.{kind}.{width}.{LLType(plan.dtype, plan.lanes).suffix}")
         if module.has(name):
             return name
         f = Function(module, name, _COPY, attributes=ATTRIBUTES)
-        array = _Array(f, unit)
+        array = _array_of(f, plan, unit)
         if unit == "index":
             _pack_along(f, plan, width, array)
         else:

@@ -72,6 +72,7 @@ class GemmPlan:
     caches; with `once`, rows of a large A are read but a few times, and asked for a tile ahead.  With an `epilogue`,
     sums that wait for further runs of k stand in the workspace, a band of `band` rows, `band_pitch` elements apart.
     Of the last panel of B, if it is not whole, tiles multiply the first `edge` columns alone.
+    If `paired`, an element of A and B is a pair of bfloat16, beside each other in k, whose two products are added.
     """
 
     dtype: DType
@@ -94,6 +95,7 @@ class GemmPlan:
     band: int = 0
     band_pitch: int = 0
     edge: int = 0
+    paired: bool = False
 
     def __post_init__(self) -> None:
         if self.mc % self.mr or self.nc % self.nr or self.nr % self.lanes:
@@ -125,11 +127,12 @@ def workspace_bytes(plan: GemmPlan) -> int:
 
 def plan_gemm(
     dtype: DType, target: Target, m: int | None, n: int | None, k: int | None, tasks: int = 1, batch: int | None = 1,
-    placed: bool = False, epilogue: bool = False,
+    placed: bool = False, epilogue: bool = False, paired: bool = False,
 ) -> GemmPlan:  # fmt: skip
     """The plan for sizes m, n, k, batch, None where known only at run time, for up to `tasks` parallel tasks.
 
     With `placed`, A is read by tables.  With `epilogue`, sums stand in workspace until they are complete.
+    If `paired`, k counts pairs.
     Errors: CompileError for dtypes that have no product of their own (bool, f16, bf16: compute in f32).
     """
     if not (dtype in (F32, F64) or dtype.is_integer):
@@ -160,6 +163,7 @@ def plan_gemm(
     plan = GemmPlan(
         dtype, target, lanes, mr, nr, mc, nc, DEPTH, "resident" if resident else "blocked", large and not streams,
         streams, tasks, a_elements, nc * depth, once=once, edge=0 if placed or n is None else round_up(n % nr, lanes),
+        paired=paired,
     )  # fmt: skip
     if not epilogue:
         return plan

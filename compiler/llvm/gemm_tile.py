@@ -124,6 +124,8 @@ def emit_tile(module: Module, plan: GemmPlan, *, at_edge: bool = False) -> str:
         "i64 %row_stride, i64 %column_stride, i64 %rows, i64 %columns, ptr %before, i64 %before_stride, i1 %accumulate"
     )
     kind = "fetching" if plan.fetches else "streaming" if plan.streams else "tile"
+    if plan.paired:
+        kind = f"{kind}.pairs"
     pitch = plan.nr
     if at_edge:
         kind = f"{kind}.edge{pitch}"
@@ -268,7 +270,15 @@ def _sum(
 
 
 def multiply_add(f: Function, plan: GemmPlan, vector: LLType, left: str, right: str, addend: str) -> str:
-    """The text of left * right + addend, in one rounding where the target has the instruction."""
+    """The text of left * right + addend, in one rounding where the target has the instruction.
+
+    Of pairs of bfloat16 two products are added to it, in f32; denormal factors and sums count as 0 there.
+    """
+    if plan.paired:
+        half, name = f"<{2 * vector.lanes} x bfloat>", f"@llvm.x86.avx512bf16.dpbf16ps.{vector.lanes * 32}"
+        f.module.declare(f"declare {vector.llvm} {name}({vector.llvm}, {half}, {half})")
+        pairs = (f.let(f"bitcast {vector.llvm} {factor} to {half}") for factor in (left, right))
+        return f"call {vector.llvm} {name}({vector.llvm} {addend}, {half} {next(pairs)}, {half} {next(pairs)})"
     if plan.dtype.is_integer:
         return f"add {vector.llvm} {addend}, {f.let(f'mul {vector.llvm} {left}, {right}')}"
     if not plan.target.has_fma:  # llvm.fma would be a library call

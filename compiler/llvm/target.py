@@ -52,6 +52,11 @@ class Target:
         return self.architecture == "x86_64" and self.vector_bytes == 64
 
     @property
+    def multiplies_pairs(self) -> bool:
+        """Whether an instruction multiplies pairs of bfloat16 and adds their products."""
+        return self.has_masks and "+avx512bf16" in self.features.split(",")
+
+    @property
     def scales(self) -> bool:
         """Whether an instruction multiplies a vector by powers of two."""
         return self.architecture == "x86_64" and self.vector_bytes == 64
