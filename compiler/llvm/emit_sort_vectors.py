@@ -15,7 +15,7 @@ from adjit.compiler.llvm.emit_state import Slot
 from adjit.compiler.llvm.gemm_tile import below, counted, masked_load, masked_store, maximum, offset, splat, when
 from adjit.compiler.llvm.quicksort import compressed, counted_lanes, sort_window
 from adjit.compiler.llvm.sort_keys import SortedRow, integers, lane_numbers
-from adjit.compiler.llvm.sorting_network import MOST_ROWS, sorted_rows
+from adjit.compiler.llvm.sorting_network import FEW_ROWS, sorted_rows
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.llvm.vecmath_lanes import any_lane
 from adjit.compiler.llvm.words import translate
@@ -61,7 +61,7 @@ def _emit_keys(row: SortedRow) -> None:
             key = f.let(f"trunc {type.llvm} {key} to {element.llvm}")
         _store(row, row.values, i, mask, element, keys.back(key, type.lanes))
 
-    if row.count == row.length and row.length.isdigit() and 0 < int(row.length) <= MOST_ROWS * type.lanes:
+    if row.count == row.length and row.length.isdigit() and 0 < int(row.length) <= FEW_ROWS * type.lanes:
         _sort_registers(row, type, key, store)
     else:
         # Where all is wanted and a key is as long as an element, the keys are sorted in their places.

@@ -76,7 +76,7 @@ def quick_object_of(text: str, target: Target | None = None, *, hot: bool = True
         return None
 
     def level_of(name: str) -> int:
-        return int(hot and found.is_hot(name))
+        return int(found.is_best(name) or (hot and found.is_hot(name)))
 
     key = object_key(text, target, "quick" if hot else "quickest", False)
     return key, cached_object(key, lambda: _divided_objects(found, target, level_of))

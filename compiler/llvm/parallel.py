@@ -51,6 +51,10 @@ class Text:
         """Whether a function is marked as one that programs spend most of their time in."""
         return ' "hot" ' in self.heads[name]
 
+    def is_best(self, name: str) -> bool:
+        """Whether a function is marked as one whose quick code takes as long to make."""
+        return ' "best" ' in self.heads[name]
+
     def deal(self, names: Collection[str], most: int, *, inlined: bool = True) -> list[str]:
         """These functions as at most `most` modules of about equal work.
 

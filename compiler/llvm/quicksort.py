@@ -13,7 +13,7 @@ from adjit.compiler.llvm.gemm_tile import below, counted, masked_load, masked_st
 from adjit.compiler.llvm.sorting_network import MOST_ROWS, small_sort
 from adjit.compiler.llvm.text import Function, LLType, Module
 
-_ATTRIBUTES = 'noinline nounwind "hot" "prefer-vector-width"="512"'
+_ATTRIBUTES = 'noinline nounwind "best" "prefer-vector-width"="512"'
 # Vectors parted at a time: what they wait for overlaps.
 _TOGETHER = 4
 # The median of so many keys is the pivot of a short part, and of a long one.
