@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import perf_counter
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,15 +15,20 @@ from adjit.ir.graph import Graph
 
 # A body is compiled when it comes for this time; a few runs node by node cost less than compiling it.
 _TIMES = 6
+# Or when node by node it has taken so many seconds, about what compiling it takes; a pullback only then, and one with
+# fewer elements than these in each operand is not watched.
+_LATE, _MANY = 0.05, 1 << 12
 
 
 class _Body:
-    """How often a body came, and its program."""
+    """How often a body came, how many seconds it took node by node, and its program once one was made."""
 
-    __slots__ = ("count", "executable")
+    __slots__ = ("count", "executable", "is_tried", "seconds")
 
     def __init__(self) -> None:
         self.count = 0
+        self.seconds = 0.0
+        self.is_tried = False
         self.executable: Any = None
 
 
@@ -31,15 +37,57 @@ _bodies: WeakKeyDictionary[Graph, _Body] = WeakKeyDictionary()
 
 def run_body(graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
     """The results of a body with the bits that node by node gives: strictly compiled, it has the same ones."""
+    body = _body_of(graph)
+    body.count += 1
+    return _run(body, graph, arrays, body.count >= _TIMES or body.seconds > _LATE)
+
+
+def run_pullback(graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    """The same for what a node's cotangents are computed by; no result shares memory with an operand."""
+    if all(array.size < _MANY for array in arrays):
+        return run_graph(graph, arrays)
+    body = _body_of(graph)
+    return [owned(array, arrays) for array in _run(body, graph, arrays, body.seconds > _LATE)]
+
+
+def _body_of(graph: Graph) -> _Body:
     body = _bodies.get(graph)
     if body is None:
         body = _bodies[graph] = _Body()
+    return body
+
+
+def _run(body: _Body, graph: Graph, arrays: Sequence[np.ndarray], is_due: bool) -> Sequence[np.ndarray]:
+    if is_due and not body.is_tried:
+        body.is_tried = True
+        body.executable = _compiled(graph)
     if body.executable is None:
-        body.count += 1
-        if body.count == _TIMES:
-            body.executable = _compiled(graph)
-        if body.executable is None:
-            return run_graph(graph, arrays)
+        start = perf_counter()
+        found: Sequence[np.ndarray] = run_graph(graph, arrays)
+        body.seconds += perf_counter() - start
+        return found
+    try:
+        found = body.executable.run(arrays)
+    except (ArithmeticError, LookupError, RuntimeError):  # a fault: node by node says it in its own words
+        return run_graph(graph, arrays)
+    return found
+
+
+def owned(array: np.ndarray, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    """A result that shares no memory with an operand."""
+    if array.base is None and all(array is not given for given in inputs):
+        return array
+    return np.array(array, order="C")
+
+
+def _body_of(graph: Graph) -> _Body:
+    body = _bodies.get(graph)
+    if body is None:
+        body = _bodies[graph] = _Body()
+    return body
+
+
+def _run_native(body: _Body, graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
     try:
         found: Sequence[np.ndarray] = body.executable.run(arrays)
     except (ArithmeticError, LookupError, RuntimeError):  # a fault: node by node says it in its own words
@@ -50,7 +98,9 @@ def run_body(graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]
 def _compiled(graph: Graph) -> Any:
     from adjit.compiler.compile import compile_graph
 
+    # A program may keep the graph that it was made of, and would keep the key that it stands under.
+    copy = Graph(graph.name, graph.inputs, graph.nodes, graph.outputs, graph.guards, graph.writes)
     try:
-        return compile_graph(graph, strict=True)
+        return compile_graph(copy, strict=True)
     except CompileError:  # what the native backend cannot do stays as it is
         return None

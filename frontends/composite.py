@@ -23,7 +23,7 @@ from adjit.autograd.record import (
     save,
     value_of,
 )
-from adjit.bodies import run_body
+from adjit.bodies import owned, run_body
 from adjit.ir.graph import UNKNOWN, Graph
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import TensorType
@@ -188,7 +188,7 @@ def apply_callee(callee: Graph, operands: Sequence[Tensor], name: str) -> list[T
     if STATE.recording and any(needs) and any(value.dtype.is_continuous for value in callee.outputs):
         return _recorded(callee, operands, needs, name)
     return [
-        Tensor._wrap(_owned(array, arrays), value.dtype, type=value.type)
+        Tensor._wrap(owned(array, arrays), value.dtype, type=value.type)
         for array, value in zip(_run(callee, arrays), callee.outputs, strict=True)
     ]
 
@@ -202,23 +202,14 @@ def _run(callee: Graph, arrays: Sequence[Any]) -> Sequence[Any]:
     return found
 
 
-def _owned(array: Any, inputs: Sequence[Any]) -> Any:
-    """A result that shares no memory with an operand."""
-    import numpy as np
-
-    if array.base is None and all(array is not given for given in inputs):
-        return array
-    return np.array(array, order="C")
-
-
 def _recorded(callee: Graph, operands: Sequence[Tensor], needs: tuple[bool, ...], name: str) -> list[Tensor]:
     """Run the body together with what its backward graph takes, and record one node."""
     derivative = derivative_of(callee, needs)
-    arrays = [operand._array for operand in operands]
+    arrays: list[Any] = [operand._array for operand in operands]
     found = _run(derivative.forward, arrays)
     count = len(callee.outputs)
     results = [
-        Tensor._wrap(_owned(array, arrays), value.dtype, type=value.type)
+        Tensor._wrap(owned(array, arrays), value.dtype, type=value.type)
         for array, value in zip(found[:count], callee.outputs, strict=True)
     ]
     values = [mark_leaf(o) if o.requires_grad and o._leaf else value_of(o) for o in operands]

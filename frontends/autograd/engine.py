@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from adjit.autograd.record import Record, Rule, Saved, Watch, value_of
+from adjit.bodies import run_pullback
 from adjit.compiler.nodewise import pullback_of
 from adjit.errors import explained, line_of, standing_at
-from adjit.execute import run_graph, run_graph_recorded, title
+from adjit.execute import run_graph_recorded, title
 from adjit.ir.graph import UNKNOWN, Graph, Location, Node, Value
 from adjit.ir.shape import evaluate
 from adjit.state import STATE
@@ -158,7 +159,7 @@ class Pass:
 
     def _compute(self, entry: Record, graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """The results of a node's pullback."""
-        run = run_graph if entry.custom is None else entry.custom.run
+        run = run_pullback if entry.custom is None else entry.custom.run
         found: Sequence[np.ndarray] = run(graph, arrays)
         return found
 

@@ -124,12 +124,13 @@ def bags_of_rows(weight: Tensor, input: Tensor, factors: Tensor | None, mode: st
     count: Any = size if padding < 0 else (input != padding).to(weight.dtype).sum(1, keepdim=True)
     if mode == "max" and size > 0:
         greatest: Tensor = _counted(input, rows, padding, -math.inf).amax(1)
-        return greatest if padding < 0 else apply(where, ((count > 0).expand(greatest.shape), greatest, 0))  # type: ignore[no-any-return]
+        found: Tensor = apply(where, ((count > 0).expand(greatest.shape), greatest, 0)) if padding >= 0 else greatest
+        return found
     rows = rows if factors is None else rows * factors.unsqueeze(-1)
     total: Tensor = _counted(input, rows, padding, 0).sum(1)
-    if mode != "mean":
-        return total
-    return total / (max(size, 1) if padding < 0 else count.clamp(min=1))
+    if mode == "mean":
+        total = total / (max(size, 1) if padding < 0 else count.clamp(min=1))
+    return total
 
 
 @composite("EmbeddingBag", "embedding_bag")
