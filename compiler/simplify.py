@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+import adjit.compiler.simplify_masks  # enters its rules
 import adjit.compiler.simplify_structure  # noqa: F401  (enters its rules)
+from adjit.compiler.by_block import by_block
 from adjit.compiler.handed_on import handed_on
 from adjit.compiler.simplify_rules import RULES, Site
 from adjit.compiler.turns import with_plain_indices
@@ -30,7 +32,7 @@ def simplify(graph: Graph, *, strict: bool = False) -> Graph:
     """A program with the same results and fewer ops; with `strict`, with the same bits."""
     body = _simplified(graph, strict)
     found = eliminate_dead(graph.with_parts(body.inputs, body.nodes, body.outputs))
-    return handed_on(with_plain_indices(found))
+    return by_block(handed_on(with_plain_indices(found)))
 
 
 def _simplified(region: Region, strict: bool) -> Region:

@@ -217,7 +217,26 @@ class _Control:
             for copy in self.plan.copies.get(node, ()):
                 if node is not self.node:
                     self._copy(copy)
-            {"cond": self._cond, "while": self._while, "scan": self._scan}[node.op.name](node)
+            with self._carries_on_stack(node):
+                {"cond": self._cond, "while": self._while, "scan": self._scan}[node.op.name](node)
+
+    @contextmanager
+    def _carries_on_stack(self, node: Node) -> Iterator[None]:
+        """Small carries of an inner loop that stand in rows of the outer one are on the stack while it runs."""
+        carries = {"while": len(node.outputs), "scan": _parts(node)[1] if node.op.name == "scan" else 0}
+        count = 0 if node is self.node else carries.get(node.op.name, 0)
+        found = {}
+        for slot in dict.fromkeys(self.plan.slots[value] for value in node.outputs[:count]):
+            size = byte_count(self.types[slot])
+            if slot in self.addresses and slot not in self.shared and isinstance(size, int) and size <= _LARGEST:
+                found[slot] = self._room(self.types[slot])
+                self._move(self.addresses[slot], found[slot].pointer, self.types[slot])
+        self.stack |= found
+        self.w.stack = {place.pointer: place for place in self.stack.values()}
+        yield
+        for slot, place in found.items():
+            del self.stack[slot]
+            self._move(place.pointer, self.addresses[slot], self.types[slot])
 
     def _kernel(self, node: Node) -> None:
         slots = [self.plan.slots[value] for value in (*node.inputs, *node.outputs)]

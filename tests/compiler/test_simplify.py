@@ -77,6 +77,13 @@ def dotted(x: Any, y: Any) -> Any:
 
 # Program, operand types, and the ops that are left.
 FIRES: dict[str, tuple[Function, list[TensorType], dict[str, int]]] = {
+    "whether any of any": (
+        lambda x: reduction.reduce_any(reduction.reduce_any(x > 0.0, axes=(1,)), axes=(0,)),
+        [TensorType(F32, (4, 5))], {"reduce_any": 1, "lt": 1, "const": 1}),
+    "chosen where any is": (
+        lambda x, y: where(
+            expand(reshape(reduction.reduce_any(x > 0.0, axes=(1,)), (4, 1)), (4, 5)), where(x > 0.0, x * y, x), x),
+        [TensorType(F32, (4, 5))] * 2, {"where": 1, "mul": 1, "lt": 1, "const": 1}),
     "sum of the greatest": (
         lambda x: reduction.reduce_sum(
             where(
