@@ -157,18 +157,19 @@ def choose(node: Node, dependence: Dependence, native: int) -> Choice:
     reduces = [inner for inner in _direct(region) if inner.op is REDUCE]
     fixed = any(in_order(inner) for inner in reduces)
     side_by_side = fixed or any(str(inner.attributes["kind"]) in ("max", "min") for inner in reduces)
-    best, best_time = Choice(None, reason=_refusal(node)), float("inf")
+    best, best_time, terms_time = Choice(None, reason=_refusal(node)), float("inf"), float("inf")
     for name, extent in zip(_independent(node), extents_of(node), strict=True):
         if name is None:
             continue
         lanes = lanes_for(extent, native)
-        time = time_along(region, name, extent, lanes, dependence)
-        time += sum(_PARTIAL / lanes for inner in reduces if in_lanes(inner) and not is_unrolled(inner))
+        partial = sum(_PARTIAL / lanes for inner in reduces if in_lanes(inner) and not is_unrolled(inner))
+        time = time_along(region, name, extent, lanes, dependence) + partial
         if lanes > 1 and time < float("inf") and time <= best_time:  # of equals the innermost
             best, best_time = Choice(name, lanes, side_by_side), time
+            terms_time = partial + sum(time_along(r.regions[0], name, extent, lanes, dependence) for r in reduces)
     if best.variable is not None and reduces and not fixed:
         own = sum(time_of_reduce(inner, dependence, native) + _fold_time(inner) for inner in reduces)
-        if own < best_time:
+        if own < terms_time:  # what stands around terms is done once for many
             return Choice(None, reason="its reductions are cut instead")
     return best
 
