@@ -28,17 +28,26 @@ class FusedProducts:
 
 
 def fused_products(kernel: Region) -> FusedProducts:
-    """Products with a single use, which is an addition or subtraction; of two that meet in one, the first."""
+    """Products with a single use, which is an addition or subtraction.
+
+    Of two that meet in one, the one that is computed from later results: the other is ready then; of equals the first.
+    """
     uses = _count_uses(kernel)
     side: dict[Node, int] = {}
+    height: dict[Value, int] = {}
     for node in kernel.walk():
+        before = [height.get(value, 0) for value in node.inputs]
+        if node.op.family == "scalar":
+            height.update(dict.fromkeys(node.outputs, 1 + max(before, default=0)))
         if node.op.name in ("add", "sub") and node.output.type.dtype in (F32, F64):
-            for index, value in enumerate(node.inputs):
-                if value.node is not None and value.node.op.name == "mul" and uses[value] == 1:
-                    side[node] = index
-                    break
-    products = (node.inputs[index].node for node, index in side.items())
-    return FusedProducts(side, frozenset(product for product in products if product is not None))
+            products = [
+                index for index, value in enumerate(node.inputs)
+                if value.node is not None and value.node.op.name == "mul" and uses[value] == 1
+            ]  # fmt: skip
+            if products:
+                side[node] = max(products, key=before.__getitem__)
+    made = (node.inputs[index].node for node, index in side.items())
+    return FusedProducts(side, frozenset(product for product in made if product is not None))
 
 
 def _count_uses(region: Region) -> Counter[Value]:

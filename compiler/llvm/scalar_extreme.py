@@ -1,7 +1,7 @@
 """The greater and the lesser of two floating numbers, as IEEE 754-2019 has them: NaN if either is, -0.0 below 0.0.
 
-The instructions of x86 answer their second operand where the numbers are equal or one is NaN.  There the answer is put
-together from the bits of both: equal numbers differ in a zero's sign at most, and the exponent of a NaN is all ones.
+The instructions of x86 answer their second operand where the numbers are equal or one is NaN.  Asked both ways round,
+they differ in nothing but a zero's sign, or give the NaN once; the bits of both together are the answer.
 """
 
 from __future__ import annotations
@@ -15,12 +15,9 @@ def extreme(function: Function, kind: str, type: LLType, left: str, right: str) 
     x, y = Lanes(function, type, left), Lanes(function, type, right)
     if not (function.module.scales and x.varies and y.varies):  # LLVM's own form is as short there
         return function.intrinsic(kind, type, left, right)
-    one, other = x.bits(), y.bits()
-    alike = one | other
-    if kind == "minimum":
-        chosen = (x < y).choose(x, y)
-    else:
-        chosen = (x > y).choose(x, y)
-        most = (1 << x.format.integer.bits - 1) - 1
-        alike = alike & (one & other | most)  # a zero is negative only if both are
-    return x.is_like(y).choose(alike.as_float(type.dtype), chosen).text
+    minimum = kind == "minimum"
+    one, other = (((p < q) if minimum else (p > q)).choose(p, q).bits() for p, q in ((x, y), (y, x)))
+    both = one | other  # the exponent of a NaN is all ones, and so it stays
+    if not minimum:  # a zero is negative only if both are
+        both = both & (one & other | (1 << x.format.integer.bits - 1) - 1)
+    return both.as_float(type.dtype).text

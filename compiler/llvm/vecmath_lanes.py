@@ -162,10 +162,6 @@ class Lanes:
     def is_nan(self) -> Lanes:
         return self._mask(f"fcmp uno {self.type.llvm} {self.text}, {self.text}")
 
-    def is_like(self, other: Lanes) -> Lanes:
-        """Whether two floats are equal, or one of them is NaN."""
-        return self._mask(f"fcmp ueq {self.type.llvm} {self.text}, {other.text}")
-
     def choose(self, then: Lanes | Number, other: Lanes | Number) -> Lanes:
         """`then` where this mask is true, else `other`; one of the two is a value."""
         typed = then if isinstance(then, Lanes) else other
