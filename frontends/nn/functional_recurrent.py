@@ -91,7 +91,9 @@ def _sequence(
 ) -> tuple[Tensor, ...]:
     """Hidden states of all steps, then the last state; `present` bool[T, N] says where a sequence has a step."""
     bias_ih, bias_hh = biases or (None, None)
-    gates = linear(input, weights[0], bias_ih)
+    gates = input.matmul(weights[0].t())
+    if bias_ih is not None:
+        gates = gates + bias_ih
     fixed = [*weights[1:], *([] if bias_hh is None else [bias_hh])]
 
     def step(own: Sequence[Tensor], state: Sequence[Tensor], rows: Sequence[Tensor]) -> tuple[list[Tensor], State]:
