@@ -254,9 +254,17 @@ class _Control:
         return self.f.let(f"icmp ne i8 {byte}, 0")
 
     def _stop_on_fault(self, *regions: Region) -> None:
-        """Leave the function where code of these regions has met a fault."""
-        if any(may_fault(node) for region in regions for node in region.nodes) or self.driver.checks is not None:
+        """Leave the function where code that these regions call has met a fault."""
+        if any(map(self._calls_what_may_fault, regions)) or self.driver.checks is not None:
             self.driver.stop_on_fault(self.w)
+
+    def _calls_what_may_fault(self, region: Region) -> bool:
+        """Whether a fault in a region does not end this function by itself, as in kernels that stand here and loops."""
+        return any(
+            any(map(self._calls_what_may_fault, node.regions)) if node.op.name == "cond"
+            else node.op.name not in _NESTED and node not in self.inlined and may_fault(node)
+            for node in region.nodes
+        )  # fmt: skip
 
     def _cond(self, node: Node) -> None:
         f = self.f

@@ -137,7 +137,10 @@ def emit_parts(
 def inline_kernel(
     program: Program, outer: Writer, kernel: Node, slots: Sequence[int], places: Mapping[int, str]
 ) -> None:
-    """A kernel's code where `outer` stands; `places` are the addresses of its table entries."""
+    """A kernel's code where `outer` stands; `places` are the addresses of its table entries.
+
+    A fault ends the function around it, which returns whether the program must stop.
+    """
     (region,) = kernel.regions
     table = dict(zip(region.inputs, slots, strict=True))
     dependence = Dependence(region)
@@ -155,7 +158,7 @@ def inline_kernel(
         else:
             for node in nodes:
                 w.emit_node(node)
-        w.flush_faults()
+        w.flush_faults(stop=True)
 
 
 def work_of(kernel: Node) -> Size:

@@ -334,8 +334,8 @@ class Writer:
         flags = f.let(f"select i1 {where}, i64 {code}, i64 0")
         self.write(self._faults, f.let(f"or i64 {self.read(self._faults)}, {flags}"))
 
-    def flush_faults(self) -> None:
-        """Tell the remembered faults to the status word."""
+    def flush_faults(self, *, stop: bool = False) -> None:
+        """Tell the remembered faults to the status word, and, if `stop`, leave the function with `true` then."""
         f = self.f
         if self._faults is None:
             return
@@ -345,7 +345,10 @@ class Writer:
         f.start(bad)
         status = f.let("load ptr, ptr %buffers, align 8")
         f.line(f"atomicrmw or ptr {status}, i64 {flags} monotonic, align 8")
-        f.jump(done)
+        if stop:
+            f.line("ret i1 true")
+        else:
+            f.jump(done)
         f.start(done)
 
     def finish(self) -> None:

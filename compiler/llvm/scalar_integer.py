@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from adjit.compiler.llvm.vecmath import integer_power
 from adjit.compiler.llvm.vecmath_lanes import Lanes
 from adjit.ir.types import F32, F64
 
+# A positive literal, or one in all lanes.
+_CONSTANT = re.compile(r"(?:splat \(\w+ )?(\d+)\)?")
+
 
 def divide(op: str, a: Lanes, b: Lanes, report_zero: Callable[[Lanes], None]) -> Lanes:
     """Floor division (`op` div) or its remainder (mod), wrapping; 0 for a divisor of 0, which is reported."""
+    power = _power_of_two(b)
+    if power is not None:
+        return a >> power if op == "div" else a & (1 << power) - 1
     zero = b.equal(0)
     report_zero(zero)
     if a.type.dtype.kind == "uint":
@@ -26,6 +33,13 @@ def divide(op: str, a: Lanes, b: Lanes, report_zero: Callable[[Lanes], None]) ->
     if op == "div":
         return zero.choose(0, below.choose(quotient - 1, quotient))
     return zero.choose(0, below.choose(rest + divisor, rest))
+
+
+def _power_of_two(b: Lanes) -> int | None:
+    """n of a constant 2^n, by which a shift divides, rounding down; None of anything else."""
+    found = _CONSTANT.fullmatch(b.text)
+    value = int(found[1]) if found else 0
+    return value.bit_length() - 1 if value.bit_count() == 1 else None
 
 
 def _truncated_quotient(a: Lanes, divisor: Lanes, varies: bool) -> Lanes:

@@ -9,7 +9,7 @@ from typing import Any
 from adjit.compiler.loops.affine import is_polynomial, rejoin
 from adjit.compiler.loops.collapse import collapse
 from adjit.compiler.loops.divide import divide
-from adjit.compiler.loops.ir import BLOCKS, FOR, INSIDE, LOAD, POSITION, RANDOM_WORD, REDUCE, SHORT, address
+from adjit.compiler.loops.ir import BLOCKS, FOR, INDEX, INSIDE, LOAD, POSITION, RANDOM_WORD, REDUCE, SHORT, address
 from adjit.compiler.loops.parts import Parts, parts_of
 from adjit.compiler.loops.place import PlacingBuilder
 from adjit.ir.builder import Expr
@@ -332,6 +332,11 @@ class KernelScalars:
     def position(self, element: Expr, extent: Size, *, certain: bool = False) -> Size:
         """A position, checked unless it is certain; where its axis may be empty, accesses at it are masked too."""
         builder = self.builder
+        node = element.value.node
+        if node is not None and node.op is INDEX and not node.inputs:  # it follows from the loop's variables
+            known = node.attributes["value"]
+            if isinstance(known, (int, Dim)) and builder.scope.bounds.is_inside(known, extent):
+                return known
         masked = bool(builder.mask) and not certain
         operands = [element.value, *([builder.mask_value()] if masked else [])]
         attributes: dict[str, Attribute] = {"extent": extent, "masked": masked, "certain": certain}
