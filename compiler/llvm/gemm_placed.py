@@ -85,7 +85,8 @@ class PlacedLoops(Loops):
             offset(f, "i64", self.rows_table, plan.mc + 2 * plan.steps * table) for table in range(2)
         )
         self.sums = offset(f, "i8", self.rows_table, plan.table_bytes)
-        if plan.steps > plan.kc:
+        # Tables of all k serve all batches; where there are many batches, to fill them anew takes longer than the sums.
+        if plan.steps != plan.kc:
             self._fill_steps("0", "%k")
 
     def _fill_steps(self, first: str, count: str) -> None:
@@ -118,7 +119,7 @@ class PlacedLoops(Loops):
                     f.line(f"store i64 0, ptr {offset(f, 'i64', rows_table, beyond)}, align 8")
                 with counted(f, "0", self.k_stop, self.run) as k0:
                     depth = self._depth(k0)
-                    if plan.steps <= plan.kc:
+                    if plan.steps == plan.kc:
                         self._fill_steps(k0, depth)
                         at_k = "0"
                     else:
@@ -167,7 +168,7 @@ class PlacedLoops(Loops):
     def _fetch_columns(self, b: str) -> None:
         """Ask for what a block of columns reads of B in place, for the last of each `taps` of k."""
         f = self.f
-        with counted(f, f.let("sub nsw i64 %taps, 1"), "%k" if self.plan.steps > self.plan.kc else "0", "%taps") as k:
+        with counted(f, f.let("sub nsw i64 %taps, 1"), "%k" if self.plan.steps != self.plan.kc else "0", "%taps") as k:
             entry = offset(f, "i64", offset(f, "[2 x i64]", self.steps, k), 1)
             place = offset(f, self.element, b, f.let(f"load i64, ptr {entry}, align 8"))
             with counted(f, "0", "%nc", self.line) as j:
