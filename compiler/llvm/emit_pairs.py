@@ -22,6 +22,8 @@ from adjit.ir.shape import size_names
 
 # Bytes of two rows of all that is touched, which stay in the first cache; operations of a body that is written twice.
 _ROOM, _MOST = 40 << 10, 100
+# Sums that are under way together, each in four registers, so that those of two rows still have some.
+_MOST_SUMS = 3
 # Bytes of a row above which folding a sum is little beside adding it up, where nothing dearer is done.
 _SHORT = 2 << 10
 # What may stand between loads and stores, beside scalar ops.
@@ -87,6 +89,8 @@ def _goes_in_pairs(w: Writer, node: Node, steps: Sequence[Step], private: set[Va
     if w.lanes > 1 or node.attributes["sequential"] or not any(step.loops for step in steps):
         return False
     if sum(cost(inner.regions[0]) for step in steps for inner in step.nodes if inner.regions) > _MOST:
+        return False
+    if any(sum(loop.node.op is REDUCE for loop in step.loops) > _MOST_SUMS for step in steps):
         return False
     rows: dict[Value, int] = {}
     written: set[object] = set()

@@ -27,6 +27,9 @@ PieceOf: TypeAlias = "Callable[[int, int, Size], Piece]"
 SMALL = 4096
 # The same for each of many matrices (10 x 10 x 10): more are better packed, for attention's blocks above all.
 SMALL_EACH = 1000
+# Sums that are under way together for one row of an operand that is read once; how many rows, and terms, repay it; and
+# the most elements of the other operand, which all rows read.
+_FEW_SUMS, _MANY, _MOST_SHARED = 4, 64, 24 << 10
 # The same for many rows or columns, if the other operand has so few elements (4 x 4).
 _FEW = 16
 
@@ -75,8 +78,27 @@ def is_packed(dot: Node) -> bool:
         return False
     each = product(sizes)
     total = product((each, *(x[axis] for axis in batch[0])))  # type: ignore[index, union-attr]
+    if few_axis(dot) is not None:
+        return False
     limits = (total, SMALL), (each, SMALL_EACH), (product(sizes[1:]), _FEW), (product(sizes[::2]), _FEW)
     return not any(isinstance(size, int) and size <= most for size, most in limits)
+
+
+def few_axis(dot: Node) -> int | None:
+    """The axis of a matrix product of few rows or columns, if it is done row by row of the other, which is read once.
+
+    For each of these there is a sum for each of the few, along what both operands have contiguous.
+    """
+    dims, sides = dot.output.dims, zip(dot.inputs, dot.attributes["contract"], strict=True)  # type: ignore[arg-type]
+    beside = all(x.type.ndim == 2 and list(axes) == [1] for x, axes in sides)  # type: ignore[arg-type]
+    if not beside or dot.attributes["batch"][0]:  # type: ignore[index]
+        return None
+    left, right, terms = *dims, dot.inputs[0].dims[1]
+    if not (isinstance(left, int) and isinstance(right, int) and isinstance(terms, int)):
+        return None
+    sums, rows = sorted((left, right))
+    fits = 2 <= sums <= _FEW_SUMS and sums * terms <= _MOST_SHARED
+    return int(left > right) if fits and min(rows, terms) >= _MANY else None
 
 
 class Axes:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from adjit.compiler.loops.affine import Bounds
 from adjit.compiler.loops.blocks import lower_blocks
-from adjit.compiler.loops.contract import behind_layout, lower_contraction, lower_interleave, packed_dot
+from adjit.compiler.loops.contract import behind_layout, few_axis, lower_contraction, lower_interleave, packed_dot
 from adjit.compiler.loops.ir import FUSE, INDEX, INSIDE, KERNEL, LOAD, SCRATCH, STORE
 from adjit.compiler.loops.place import PlacingBuilder
 from adjit.compiler.loops.rows import Places, lower_rows, make_scratch, share_buffers
@@ -170,16 +170,32 @@ def _lower_maps(scalars: KernelScalars, group: Region, results: Mapping[Value, V
     for value, buffer in results.items():
         nests.setdefault(value.dims, []).append((value, buffer))
     for dims, stored in nests.items():
-        split = _split(group, dims)
-        with scalars.loop(dims[:split]) as outer, scalars.loop(dims[split:]) as inner:
-            for value, buffer in stored:
-                location = scalars.builder.location if value.node is None else value.node.location
-                with scalars.builder.at(location):
-                    index = (*outer, *inner)
-                    scalars.write(STORE, buffer, index, scalars.element(value, index))
+        few = _few_axis(group, dims)
+        if few is not None:
+            with scalars.loop(dims[1 - few : 2 - few]) as (other,):
+                for own in range(dims[few]):  # type: ignore[arg-type]
+                    _store_all(scalars, stored, (own, other) if few == 0 else (other, own))
+        else:
+            split = _split(group, dims)
+            with scalars.loop(dims[:split]) as outer, scalars.loop(dims[split:]) as inner:
+                _store_all(scalars, stored, (*outer, *inner))
         # What a later nest needs of these it reads back.
         for value, buffer in stored:
             scalars.buffers[value] = buffer
+
+
+def _store_all(scalars: KernelScalars, stored: Sequence[tuple[Value, Value]], index: tuple[Size, ...]) -> None:
+    """Store the elements at `index` of values of one shape, each in its buffer."""
+    for value, buffer in stored:
+        location = scalars.builder.location if value.node is None else value.node.location
+        with scalars.builder.at(location):
+            scalars.write(STORE, buffer, index, scalars.element(value, index))
+
+
+def _few_axis(group: Region, dims: tuple[Size, ...]) -> int | None:
+    """The axis of few sums, of a nest that computes such a product."""
+    found = (few_axis(node) for node in group.nodes if node.op.name == "dot" and node.output.dims == dims)
+    return next((axis for axis in found if axis is not None), None)
 
 
 def _split(group: Region, dims: tuple[Size, ...]) -> int:

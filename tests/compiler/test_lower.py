@@ -118,6 +118,27 @@ def test_a_product_with_a_column_is_one_with_a_vector(column: tuple[int, ...], o
     assert fold.attributes["order"] == order
 
 
+@pytest.mark.parametrize("left", [2, 4, 70])
+@pytest.mark.parametrize("right", [3, 90])
+def test_few_rows_are_summed_together_for_each_row_of_the_other(left: int, right: int) -> None:
+    from adjit.compiler.pipeline import compile_graph
+    from adjit.ir.ops.contraction import dot
+
+    beside: Any = {"contract": ((1,), (1,)), "batch": ((), ())}
+    program = Program(lambda x, y: dot(x, y, **beside) * 2.0, (f32(left, 65), f32(right, 65)))
+    graph = program.graph()
+    loops, sums = nodes(program, "for"), nodes(program, "reduce")
+    few = min(left, right)
+    if few <= 4 and max(left, right) >= 64:
+        assert [loop.attributes["extent"] for loop in loops] == [(max(left, right),)]
+        assert len(sums) == few
+    random = np.random.default_rng(left)
+    x, y = (random.standard_normal(value.dims).astype(np.float32) for value in graph.inputs)
+    found = [compile_graph(graph, threads=threads).run([x, y])[0] for threads in (1, 3)]
+    np.testing.assert_array_equal(*found)
+    np.testing.assert_allclose(found[0], 2 * (x.astype(np.float64) @ y.astype(np.float64).T), atol=1e-4)
+
+
 def test_softmax_is_one_kernel_without_memory_of_its_own() -> None:
     (kernel,) = nodes(PROGRAMS["softmax"], "kernel")
     assert len(kernel.outputs) == 1
