@@ -215,11 +215,38 @@ def unique(
     axis = None if dim is None else _axis(input, dim, "unique")
     if axis is not None and array.size == 0:
         return _nothing(input, array, return_inverse, return_counts)
+    if axis is None:
+        return _unique_elements(input, array, return_inverse, return_counts)
     values, inverse, counts = np.unique(
         array, return_inverse=True, return_counts=True, axis=axis, equal_nan=False
     )
-    return _given(input, values, inverse.reshape(array.shape if axis is None else -1), counts,
-                  return_inverse, return_counts)  # fmt: skip
+    return _given(input, values, inverse.reshape(-1), counts, return_inverse, return_counts)
+
+
+def _unique_elements(input: Tensor, array: np.ndarray, return_inverse: bool, return_counts: bool) -> Any:
+    """The distinct elements: those that begin a run of the order."""
+    from adjit.shaping import reshape
+
+    attributes = {"axis": 0, "descending": False}
+    ordered, order = (part._array for part in apply(PRIMITIVES["sort"], (reshape(input.detach(), -1),), attributes))
+    starts = _starts(ordered)
+    places = np.flatnonzero(starts)
+    inverse = np.empty(array.shape if return_inverse else 0, np.int64)
+    if return_inverse:
+        inverse.reshape(-1)[order] = np.cumsum(starts) - 1
+    return _given(input, ordered[places], inverse, _lengths(places, len(ordered)), return_inverse, return_counts)
+
+
+def _starts(elements: np.ndarray) -> np.ndarray:
+    """Which elements differ from the one before."""
+    starts = np.ones(len(elements), bool)
+    np.not_equal(elements[1:], elements[:-1], out=starts[1:])
+    return starts
+
+
+def _lengths(places: np.ndarray, end: int) -> np.ndarray:
+    """The lengths of runs that begin at places."""
+    return np.diff(np.append(places, end))
 
 
 def unique_consecutive(
@@ -232,15 +259,16 @@ def unique_consecutive(
     if array.size == 0:
         return _nothing(input, array if axis is not None else array.reshape(-1), return_inverse, return_counts)
     rows = array.reshape(-1) if axis is None else np.moveaxis(array, axis, 0)
-    flat = rows.reshape(len(rows), -1)
-    starts = np.ones(len(rows), bool)
-    starts[1:] = (flat[1:] != flat[:-1]).any(1)
+    if rows.ndim == 1:
+        starts = _starts(rows)
+    else:
+        flat = rows.reshape(len(rows), -1)
+        starts = np.append(True, (flat[1:] != flat[:-1]).any(1))
     places = np.flatnonzero(starts)
-    counts = np.diff(np.append(places, len(rows)))
-    inverse = np.cumsum(starts) - 1
+    inverse = np.cumsum(starts) - 1 if return_inverse else starts
     values = rows[places] if axis is None else np.moveaxis(rows[places], 0, axis)
-    return _given(input, values, inverse.reshape(array.shape) if axis is None else inverse, counts,
-                  return_inverse, return_counts)  # fmt: skip
+    return _given(input, values, inverse.reshape(array.shape) if axis is None else inverse,
+                  _lengths(places, len(rows)), return_inverse, return_counts)  # fmt: skip
 
 
 def _axis(input: Tensor, dim: int, name: str) -> int:
