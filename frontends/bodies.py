@@ -80,21 +80,6 @@ def owned(array: np.ndarray, inputs: Sequence[np.ndarray]) -> np.ndarray:
     return np.array(array, order="C")
 
 
-def _body_of(graph: Graph) -> _Body:
-    body = _bodies.get(graph)
-    if body is None:
-        body = _bodies[graph] = _Body()
-    return body
-
-
-def _run_native(body: _Body, graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-    try:
-        found: Sequence[np.ndarray] = body.executable.run(arrays)
-    except (ArithmeticError, LookupError, RuntimeError):  # a fault: node by node says it in its own words
-        return run_graph(graph, arrays)
-    return found
-
-
 def _compiled(graph: Graph) -> Any:
     from adjit.compiler.compile import compile_graph
 

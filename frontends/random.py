@@ -368,17 +368,16 @@ def multinomial(
         u = uniform(shape, F64, generator)
         noise = _op("neg", _op("log", _op("neg", _op("log1p", _op("neg", u)))))
         keys = _op("add", _op("log", wide), noise)
-        order = _op("sort", keys, axis=ndim - 1, descending=True)[1]
-        sizes = (*shape[:-1], num_samples)
-        return _op("slice", order, start=(0,) * ndim, size=sizes, step=(1,) * ndim)  # type: ignore[no-any-return]
-    cumulated = _op("cumulate_sum", wide, axis=ndim - 1, reverse=False)
-    return _first_above(cumulated, uniform((*shape[:-1], num_samples), F64, generator), shape, num_samples)
+        return _op("sort", keys, axis=ndim - 1, descending=True, first=0, count=num_samples)[1]  # type: ignore[no-any-return]
+    return _first_above(wide, uniform((*shape[:-1], num_samples), F64, generator))  # type: ignore[no-any-return]
 
 
-def _first_above(cumulated: Tensor, u: Tensor, shape: tuple[Any, ...], samples: int) -> Tensor:
-    """For each u: how many cumulated probabilities are not above u times their total."""
-    lead = shape[:-1]
-    n = shape[-1]
+@composite("", "multinomial")
+def _first_above(weights: Tensor, u: Tensor) -> Tensor:
+    """For each u: how many cumulated weights are not above u times their total."""
+    *lead, n = shape = tuple(shape_of(weights))
+    samples = shape_of(u)[-1]
+    cumulated = _op("cumulate_sum", weights, axis=len(lead), reverse=False)
     start = (*(0 for _ in lead), n - 1)
     total = _op("slice", cumulated, start=start, size=(*lead, 1), step=(1,) * len(shape))
     goal = _op("mul", u, _op("expand", total, shape=(*lead, samples)))

@@ -69,25 +69,50 @@ def lower_recurrence(scalars: KernelScalars, node: Node, buffers: Sequence[Value
 
 
 def lower_scatter(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
-    """A copy of x, then the updates in their order; axes that are not indexed are the innermost loop."""
+    """A copy of x, then the updates in their order; the innermost loop is over axes that are not indexed, and last ones
+    of the indices along which a place is its own index.
+    """
     x, updates, *indices = node.inputs
     (out,) = buffers
-    axes, certain = node.attributes["axes"], bool(node.attributes.get("certain"))
+    axes = node.attributes["axes"]
     assert isinstance(axes, tuple)
     scalars.written.add(out)
     with scalars.loop(x.dims) as index:
         scalars.write(STORE, out, index, scalars.element(x, index))
     count = indices[0].type.ndim
     kind = node.op.name.removeprefix("scatter_")
-    with scalars.loop(updates.dims[:count], parallel=False, sequential=True) as outer:
+    own = _identities(x, updates, indices, axes)  # type: ignore[arg-type]
+    split = count - len(own)
+    with (
+        scalars.loop(updates.dims[:split], parallel=False, sequential=True) as outer,
+        scalars.loop(updates.dims[split:]) as inner,
+    ):
+        whole = (*outer, *inner)
         at = {
-            axis: scalars.position(scalars.element(place, outer), x.dims[axis], certain=certain)  # type: ignore[index]
+            axis: whole[own[axis]]  # type: ignore[index]
+            if axis in own
+            else scalars.position(scalars.element(place, whole[:count]), x.dims[axis])  # type: ignore[index]
             for axis, place in zip(axes, indices, strict=True)
         }
-        with scalars.loop(updates.dims[count:]) as rest:
-            others = iter(rest)
-            where = tuple(at[axis] if axis in at else next(others) for axis in range(x.type.ndim))
-            scalars.write(UPDATE, out, where, scalars.element(updates, (*outer, *rest)), kind=kind)
+        others = iter(whole[count:])
+        where = tuple(at[axis] if axis in at else next(others) for axis in range(x.type.ndim))
+        scalars.write(UPDATE, out, where, scalars.element(updates, whole), kind=kind)
+
+
+def _identities(x: Value, updates: Value, indices: Sequence[Value], axes: Sequence[int]) -> dict[int, int]:
+    """By axis of x the axis of the indices that it is the same as, for the last axes of the indices but the first."""
+    found: dict[int, int] = {}
+    for own in reversed(range(1, indices[0].type.ndim)):
+        for axis, place in zip(axes, indices, strict=True):
+            made = place.node
+            if made is None or made.op.name != "iota" or made.attributes["axis"] != own:
+                continue
+            if updates.dims[own] == x.dims[axis]:
+                found[axis] = own
+                break
+        else:
+            break
+    return found
 
 
 def lower_sort(scalars: KernelScalars, node: Node, buffers: Sequence[Value | None]) -> None:

@@ -260,3 +260,22 @@ def test_many_updates_are_combined_in_their_order(dtype: str, shape: tuple[int, 
         wide = index.reshape(-1, *[1] * len(shape)).expand(20000, *shape)
         found = x.index_add(0, index, source) if kind == "sum" else x.scatter_reduce(0, wide, source, kind)
         assert found.numpy().tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("reduce", ["sum", "amax"])
+@pytest.mark.parametrize("dim", [0, 1, 2])
+def test_compiled_scatters_combine_rows_or_elements(dim: int, reduce: str) -> None:
+    """Along the last axes a place is its own index, and an expanded index names whole rows: a loop over vectors."""
+    random = np.random.default_rng(dim)
+    shape, wide = (4, 6, 33), [4, 6, 33]
+    wide[dim] = 40
+    x, updates = (torch.from_numpy(random.standard_normal(s).astype(np.float32)) for s in (shape, wide))
+    column = torch.from_numpy(random.integers(0, shape[dim], 40)).reshape(*(40 if k == dim else 1 for k in range(3)))
+    full = torch.from_numpy(random.integers(0, shape[dim], wide))
+    scattered = torch.compile(lambda x, index, src: x.scatter_reduce(dim, index.expand(*wide), src, reduce))
+    for index in (column, full):
+        expected = x.scatter_reduce(dim, index.expand(*wide), updates, reduce)
+        assert scattered(x, index, updates).numpy().tobytes() == expected.numpy().tobytes()
+    full[-1, -1, -1] = shape[dim]
+    with pytest.raises((IndexError, RuntimeError)):
+        scattered(x, full, updates)
