@@ -170,7 +170,9 @@ AN_INPUT, THE_OUTPUT, A_VALUE = 0, 1, 2
 # out, as results of a signature; and room for what is found on the way: nodes, leaves, saved arrays, gradients.
 P_NEXT, P_PROGRAMS, P_ROOT, P_BUSY, P_NODES, P_STEPS, P_LEAVES, P_SAVED, P_CALLS = 0, 1, 2, 3, 4, 5, 6, 7, 8
 P_NODE_ROOM, P_LEAF_ROOM, P_ARRAY_ROOM, P_RESULT_ROOM, P_RESULT_LIST = 9, 10, 11, 12, 13
-PLAN_WORDS = 14
+# Of how many tensors gradients were asked for, which are the plan's leaves in this order; 0 for all leaves.
+P_TARGETS = 14
+PLAN_WORDS = 15
 # A program: its signature, its table with the addresses that stay, and a counted list of the others.
 PROGRAM_WORDS = 3
 # An address that differs from pass to pass: its place in the table, whether of a saved array or a gradient, its number.

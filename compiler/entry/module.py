@@ -16,8 +16,8 @@ from adjit.runtime.cache import default_cache
 from adjit.runtime.layout import c_function
 
 FUNCTION, COMPILED, BACKWARD, NUMBERS = "adjit_function", "adjit_compiled", "adjit_backward", "adjit_numbers"
-VECTORCALL = "adjit_vectorcall"
-_EXPORTS = (FUNCTION, COMPILED, VECTORCALL, BACKWARD, NUMBERS)
+VECTORCALL, GRADIENTS = "adjit_vectorcall", "adjit_gradients"
+_EXPORTS = (FUNCTION, COMPILED, VECTORCALL, BACKWARD, GRADIENTS, NUMBERS)
 # What calls of small functions cost is saved by inlining them, which the short pipeline does too: its code is within a
 # tenth of the long one's, for a third of the time.
 LEVEL = 1
@@ -41,12 +41,13 @@ def entry_text() -> str:
         results,
         serve,
         shown,
+        tapes,
         trees,
         views,
     )
 
     first = (objects, guards, overlap, operands, trees, places, making, record, views, results, shown)
-    parts = (*first, serve, backward, numbers)
+    parts = (*first, serve, tapes, backward, numbers)
     functions = [function for part in parts for function in part.FUNCTIONS]
     text = translate(functions, EXTERNALS, _EXPORTS)
     return text + "".join(serve.method_text(number) for number in range(METHODS))

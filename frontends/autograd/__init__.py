@@ -177,6 +177,10 @@ def grad(
     """
     from adjit.creation import zeros_like
 
+    if grad_outputs is None and retain_graph is None and not (create_graph or is_grads_batched or materialize_grads):
+        known = _planned(outputs, inputs)
+        if known is not None:
+            return known
     if is_grads_batched:
         return _batched_grad(outputs, inputs, grad_outputs, create_graph, allow_unused, materialize_grads)
     roots, targets = _as_tuple(outputs), _as_tuple(inputs)
@@ -217,6 +221,18 @@ def grad(
                     hint="torch.autograd.grad(..., allow_unused=True) gives None for it",
                 )
     return tuple(found)
+
+
+def _planned(outputs: Any, inputs: Any) -> tuple[Tensor, ...] | None:
+    """The gradients by a program made of earlier passes like this one, if there is one."""
+    from adjit.autograd import engine
+
+    return None if engine.planned is None else engine.planned(_only(outputs), _as_tuple(inputs))
+
+
+def _only(outputs: Any) -> Any:
+    """The one tensor in a tuple or list of one."""
+    return outputs[0] if isinstance(outputs, (tuple, list)) and len(outputs) == 1 else outputs
 
 
 def _batched_grad(

@@ -11,6 +11,7 @@ import numpy as np
 from adjit.autograd.record import Record, Rule, Saved, Watch, value_of
 from adjit.bodies import run_pullback
 from adjit.compiler.nodewise import pullback_of
+from adjit.composite import apply_callee
 from adjit.errors import explained, line_of, standing_at
 from adjit.execute import run_graph_recorded, title
 from adjit.ir.graph import UNKNOWN, Graph, Location, Node, Value
@@ -27,8 +28,11 @@ FREED = (
 )
 
 
-# Told of every pass that went node by node without a graph of its own: the nodes in order, and the root.
-watch: Callable[[list[Node], Value], None] | None = None
+# Told of every pass that went node by node without a graph of its own: the nodes in order, the root, what it went to
+# where that is not all leaves.
+watch: Callable[[list[Node], Value, Sequence[Value]], None] | None = None
+# Gives the gradients of a scalar with respect to a tuple of leaves; None where it knows no such pass.
+planned: Callable[[Any, tuple[Any, ...]], tuple[Tensor, ...] | None] | None = None
 
 
 class Pass:
@@ -147,7 +151,10 @@ class Pass:
             for index, cotangent in zip(seeded, [arriving[i] for i in seeded], strict=True)
         ]
         if self.create_graph:
-            found = run_graph_recorded(graph, [*given, *(revive(kept) for kept in saved)])
+            operands = [*given, *(revive(kept) for kept in saved)]
+            # A compiled function's pullback is one node again, not one for each of its operations.
+            whole = entry.custom is not None and not isinstance(entry.custom, Rule)
+            found = apply_callee(graph, operands, "Compiled") if whole else run_graph_recorded(graph, operands)
             return _present(entry, arriving, found, reached), reached
         arrays = self._compute(entry, graph, [*(_data(g) for g in given), *(kept.array for kept in saved)])
         # The types of a compiled function's program may have open sizes.
@@ -377,6 +384,6 @@ def run_pass(
         sweep.run()
     finally:
         STATE.recording, STATE.sweep = before, outer
-    if watch is not None and targets is None and not create_graph and len(roots) == 1:
-        watch(sweep.order, roots[0])
+    if watch is not None and not create_graph and len(roots) == 1:
+        watch(sweep.order, roots[0], () if targets is None else targets)
     return sweep.results

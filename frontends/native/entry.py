@@ -128,6 +128,13 @@ class Entry:
             Tensor, self._definition("backward", text, self._library.address("adjit_backward"))
         )
 
+    def gradients(self) -> Any:
+        """A builtin function of a scalar and a tuple of leaves: the gradients by a plan, or None."""
+        make = ctypes.pythonapi.PyCFunction_NewEx
+        make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+        function = self._library.address("adjit_gradients")
+        return make(self._definition("gradients", "The gradients by a plan.", function), None, None)
+
     def serve_compiled(self, cls: type, slot: str, call: Callable[..., Any]) -> None:
         """Serve calls of compiled functions natively, by the table in a slot of theirs; `call` serves the others."""
         self.known[k.C_TABLE], self.known[k.C_CALL] = layout.slot_offset(cls, slot), self.keep(call)

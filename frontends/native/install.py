@@ -125,7 +125,7 @@ def install() -> bool:
     surface.serve = serving.loaded
     _install_compiled(entry)
     entry.serve_backward(Tensor.backward)
-    engine.watch = Plans(entry).watch
+    engine.watch, engine.planned = Plans(entry).watch, entry.gradients()
     return True
 
 

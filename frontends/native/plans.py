@@ -5,6 +5,7 @@ The native entry compares each tape with the plans and runs the one that it foll
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from weakref import ref
 
@@ -34,19 +35,20 @@ class Plans:
         self._seen: dict[Any, int] = {}
         self._plans: list[Any] = []
 
-    def watch(self, order: list[Node], root: Value) -> None:
-        """Note a pass that was run node by node; its graph may have been freed."""
+    def watch(self, order: list[Node], root: Value, targets: Sequence[Value]) -> None:
+        """Note a pass that was run node by node, to all leaves or to `targets`; its graph may have been freed."""
         if not 0 < len(order) <= _MOST_NODES or len(self._plans) >= _MOST_PLANS or root.type.size != 1:
             return
-        key = (root.type, *(part for node in order if isinstance(node.attached, Record) for part in _kind(node)))
+        where = tuple(_place_of(target, order) for target in targets)
+        key = (root.type, where, *(part for node in order if isinstance(node.attached, Record) for part in _kind(node)))
         if len(self._seen) > 1024:
             self._seen.clear()
         self._seen[key] = count = self._seen.get(key, 0) + 1
         if count == _TIMES + len(order) // _NODES_PER_TIME:
-            self._add(order, root)
+            self._add(order, root, targets)
 
-    def _add(self, order: list[Node], root: Value) -> None:
-        tape = Tape(order, root)
+    def _add(self, order: list[Node], root: Value, targets: Sequence[Value]) -> None:
+        tape = Tape(order, root, targets)
         if not tape.is_plain():
             return
         plan = _Plan()
@@ -58,6 +60,12 @@ class Plans:
             block[k.P_NEXT] = self._entry.known[k.PLANS]
             self._entry.known[k.PLANS] = address(block)
             self._plans.append((plan, block))
+
+
+def _place_of(target: Value, order: list[Node]) -> tuple[int, int] | None:
+    """At which node, as which operand, a pass meets a target first."""
+    places = ((number, node.inputs.index(target)) for number, node in enumerate(order) if target in node.inputs)
+    return next(places, None)
 
 
 def _kind(node: Node) -> tuple[Any, ...]:
@@ -89,6 +97,7 @@ class _Plan:
         saved = [type for node in tape.order for type in saved_types(node)]
         block = np.zeros(k.PLAN_WORDS, np.uint64)
         block[k.P_PROGRAMS] = self._list([len(parts), *programs])
+        block[k.P_TARGETS] = len(tape.targets)
         block[k.P_ROOT] = self._list(self._array_words([tape.root.type]))
         block[k.P_NODES], block[k.P_LEAVES], block[k.P_SAVED] = len(tape.order), len(gradients), len(saved)
         block[k.P_STEPS] = self._list([word for node in tape.order for word in self._step(tape, node)])
@@ -146,7 +155,7 @@ class _Plan:
         entry = record_of(node)
         operands: list[int] = []
         for index, value in enumerate(node.inputs):
-            if index not in entry.reached:
+            if index not in entry.reached or not tape.goes_on(value):
                 operands += [k.NOT_REACHED, 0, 0]
             elif value.node is None:
                 operands += [k.TO_LEAF, tape.leaves[value], 0]

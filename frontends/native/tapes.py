@@ -79,18 +79,23 @@ class Part:
 
 
 class Tape:
-    """The recorded nodes of a pass that began at `root`."""
+    """The recorded nodes of a pass that began at `root`, and went to all leaves or to those in `targets`."""
 
-    def __init__(self, order: list[Node], root: Value) -> None:
+    def __init__(self, order: list[Node], root: Value, targets: Sequence[Value] = ()) -> None:
         self.root = root
         self.order = order
         self.numbers = {node: number for number, node in enumerate(order)}
-        self.leaves: dict[Value, int] = {}
-        for node in order:
+        self.targets = targets
+        self.leaves: dict[Value, int] = {value: number for number, value in enumerate(targets)}
+        for node in order if not targets else ():
             for index in record_of(node).reached:
                 value = node.inputs[index]
                 if value.node is None:
                     self.leaves.setdefault(value, len(self.leaves))
+
+    def goes_on(self, value: Value) -> bool:
+        """Whether the pass has use for the cotangent of a node's operand."""
+        return value in self.leaves if value.node is None else value.node in self.numbers
 
     def is_plain(self) -> bool:
         """Whether every node can be run unseen, in floats that the native entry makes results of."""
@@ -101,11 +106,12 @@ class Tape:
             if entry.custom is not None and executable_of(entry) is None:
                 return False
             for index in entry.reached:
-                producer = node.inputs[index].node
-                if producer is not None and producer not in self.numbers:
+                if not self.targets and not self.goes_on(node.inputs[index]):
                     return False
         values = [value for node in self.order for value in (*node.inputs, *node.outputs)]
         if any(value.dtype in UNSERVED for value in values) or not self.leaves:
+            return False
+        if len(self.leaves) < len(self.targets) or any(value.node is not None for value in self.targets):
             return False
         return all(isinstance(value.attached, Watch) for value in self.leaves)
 
@@ -132,6 +138,8 @@ class Tape:
                 found = part.results = [Cotangent(node.inputs[index].type, part) for index in entry.reached]
             for index, cotangent in zip(entry.reached, found, strict=True):
                 value = node.inputs[index]
+                if not self.goes_on(value):
+                    continue
                 present = cotangents.get(value)
                 cotangents[value] = cotangent if present is None else _sum(present, cotangent, parts)
         if set(cotangents) != set(self.leaves):

@@ -14,6 +14,7 @@ import pytest
 
 import adjit as torch
 from adjit.autograd import backward as node_wise
+from adjit.autograd import engine
 from adjit.autograd.record import Record, Saved
 from adjit.compiler.entry import known
 from adjit.ir.graph import Node, Value
@@ -346,3 +347,66 @@ def test_threads() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def _eager_loss(a: Any, b: Any, c: Any) -> Any:
+    return (((a @ b).sigmoid() + c) ** 2).mean() + (b * b).sum()
+
+
+_compiled_loss = torch.compile(lambda a, b, c: ((a @ b).tanh() * c).sum())
+
+
+@pytest.mark.parametrize("loss", [
+    _eager_loss, _compiled_loss, lambda a, b, c: _compiled_loss(a, b * 2, c) * 2 + _eager_loss(a, b, c),
+])  # fmt: skip
+@pytest.mark.parametrize("chosen", [[0], [1], [0, 1, 2], [2, 0]])
+def test_gradients_that_are_asked_for(
+    loss: Callable[..., Any], chosen: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaves = [leaf(3, 4), leaf(4, 2), leaf(3, 2)]
+    wanted = [leaves[index] for index in chosen]
+    loss(*leaves).backward()
+    expected = [item.grad for item in wanted]
+    for item in leaves:
+        item.grad = None
+    for _ in range(5):
+        torch.autograd.grad(loss(*leaves), wanted)
+    kept = loss(*leaves)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "run_pass", _refuse)
+        found = torch.autograd.grad(kept, wanted)
+    for mine, its in zip(found, expected, strict=True):
+        assert np.allclose(mine.numpy(), its.numpy(), rtol=1e-5, atol=1e-6) and not mine.requires_grad
+    assert all(item.grad is None for item in leaves)
+    with pytest.raises(RuntimeError, match="a second time"):
+        torch.autograd.grad(kept, wanted)
+
+
+def test_gradients_that_are_asked_for_otherwise() -> None:
+    a, b, c = leaf(3, 4), leaf(4, 2), leaf(3, 2)
+    for _ in range(5):
+        (expected,) = torch.autograd.grad(_eager_loss(a, b, c), a)
+    with pytest.raises(RuntimeError, match="index 1 appears to not have been used"):
+        torch.autograd.grad(_eager_loss(a, b, c), [a, leaf(2)])
+    (weighted,) = torch.autograd.grad(_eager_loss(a, b, c), a, torch.tensor(2.0))
+    assert np.allclose(weighted.numpy(), 2 * expected.numpy())
+    seen = []
+    handle = a.register_hook(lambda gradient: seen.append(gradient))
+    torch.autograd.grad(_eager_loss(a, b, c), a)
+    handle.remove()
+    assert len(seen) == 1
+    first, second = (torch.autograd.grad(_eager_loss(a, b, c), x)[0] for x in (a, b))
+    assert first.shape == (3, 4) and second.shape == (4, 2)
+
+
+def test_gradients_of_gradients_of_compiled_functions() -> None:
+    compiled = torch.compile(lambda w: (w.sin() ** 2).sum())
+    w, v = leaf(10), leaf(10, seed=1).detach()
+    for _ in range(8):
+        (first,) = torch.autograd.grad(compiled(w), w, create_graph=True)
+        (second,) = torch.autograd.grad(first @ v, w, create_graph=True)
+        (third,) = torch.autograd.grad(second.sum(), w)
+        x = w.detach()
+        assert np.allclose(first.detach().numpy(), (2 * x).sin().numpy(), atol=1e-6)
+        assert np.allclose(second.detach().numpy(), (2 * (2 * x).cos() * v).numpy(), atol=1e-5)
+        assert np.allclose(third.numpy(), (-4 * (2 * x).sin() * v).numpy(), atol=1e-5)
