@@ -8,7 +8,7 @@ stated errors are made as in `vecmath_exponential`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from adjit.compiler.llvm.text import Function, LLType
@@ -77,12 +77,12 @@ _TAN: Table = {
 
 
 def sin(function: Function, ty: LLType, x: str) -> str:
-    """The sine, for every finite x; NaN at infinity.  Error: 0.81 ULP in f32, 0.83 in f64."""
+    """The sine, for every finite x; NaN at infinity.  Error: 0.82 ULP in f32, 0.84 in f64."""
     return call_shared(function, "sin", ty, (x,), _sin)
 
 
 def cos(function: Function, ty: LLType, x: str) -> str:
-    """The cosine, for every finite x; NaN at infinity.  Error: 0.81 ULP in f32, 0.82 in f64."""
+    """The cosine, for every finite x; NaN at infinity.  Error: 0.82 ULP in f32, 0.83 in f64."""
     return call_shared(function, "cos", ty, (x,), _cos)
 
 
@@ -168,12 +168,18 @@ def _sine_of_turned(r: Lanes, correction: Lanes, q: Lanes, turn: int) -> Lanes:
     """sin(r + correction + (q + turn) pi/2)."""
     dtype = r.type.dtype
     z = r * r
+    square = z * z
     half = z * 0.5
     rough = 1.0 - half
-    tail = fma(z * z, polynomial(z, _COS[dtype]), -(r * correction))
+    tail = fma(square, _by_halves(z, square, _COS[dtype]), -(r * correction))
     cosine = rough + (((1.0 - rough) - half) + tail)
-    sine = r + fma(r * z, polynomial(z, _SIN[dtype]), correction * cosine)
+    sine = r + fma(r * z, _by_halves(z, square, _SIN[dtype]), correction * rough)
     return turned(sine, cosine, q, turn)
+
+
+def _by_halves(z: Lanes, square: Lanes, coefficients: Sequence[float]) -> Lanes:
+    """The polynomial as its even and its odd part, in the square of z: as many operations, half of them in a row."""
+    return fma(polynomial(square, coefficients[1::2]), z, polynomial(square, coefficients[::2]))
 
 
 def turned(sine: Lanes, cosine: Lanes, q: Lanes, turn: int) -> Lanes:
