@@ -6,7 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from adjit.compiler.llvm import scalar
-from adjit.compiler.llvm.emit_choice import Choice, choose, cost, extents_of, loop_dtype, variables_of
+from adjit.compiler.llvm.emit_choice import (
+    Choice,
+    choose,
+    cost,
+    extents_of,
+    is_written_out,
+    loop_dtype,
+    variables_of,
+)
 from adjit.compiler.llvm.emit_clusters import clustered
 from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_interior import stretched_loop, stretches_of
@@ -15,7 +23,7 @@ from adjit.compiler.llvm.emit_stream import emit_streaming, streamed_buffers
 from adjit.compiler.llvm.gemm_plan import round_up
 from adjit.compiler.llvm.gemm_tile import below, counted, when
 from adjit.compiler.llvm.text import LLType
-from adjit.compiler.loops.ir import LOAD, STORE, UPDATE
+from adjit.compiler.loops.ir import LOAD, REDUCE, STORE, UPDATE
 from adjit.ir.graph import Node, Value
 from adjit.ir.shape import Size, product
 from adjit.ir.types import BOOL, DType
@@ -110,8 +118,14 @@ def _early(w: Writer, node: Node) -> dict[int, list[Node]]:
 def is_spelled(w: Writer, node: Node, lanes: int = 1) -> bool:
     """Whether a short loop over values on the stack is written out, turn by turn: values with fixed places can stand in
     registers."""
-    count = product(extents_of(node))
-    return bool(w.stack) and isinstance(count, int) and -(-count // lanes) * cost(node.regions[0]) <= _SPELLED
+    if not w.stack:
+        return False
+    count, size = product(extents_of(node)), cost(node.regions[0])
+    for inner in node.regions[0].walk():
+        if inner.op is REDUCE and is_written_out(inner):
+            terms = product(extents_of(inner))
+            size += cost(inner.regions[0]) * (terms - 1 if isinstance(terms, int) else 0)
+    return isinstance(count, int) and -(-count // lanes) * size <= _SPELLED
 
 
 def scalar_loop(w: Writer, name: str, begin: str, end: str, body: Body, spelled: bool = False) -> None:
