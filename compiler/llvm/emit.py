@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from adjit.compiler.in_place import copied
 from adjit.compiler.llvm.emit_access import (
@@ -152,7 +152,7 @@ def inline_kernel(
         w.entries = entries
         w.variables.update(outer.variables)
         w.stack = outer.stack
-        w.sources = frozenset(_reads_of(nodes))
+        _note_buffers(w, nodes)
         if straight:
             emit_straight(w, region, table)
         else:
@@ -206,15 +206,23 @@ def _needed(region: Region, statement: Node) -> list[Node]:
     return found[::-1]
 
 
-def _reads_of(nodes: Iterable[Node]) -> Iterable[Value]:
-    for node in nodes:
-        yield from _reads(node)
+def _note_buffers(w: Writer, nodes: Iterable[Node]) -> None:
+    """What these nodes read, and what of that they do not write."""
+    every = [inner for node in nodes for inner in _inside(node)]
+    written = {w.memory_of(buffer) for node in every for buffer in written_buffers(node)}
+    w.sources = frozenset(buffer for node in nodes for buffer in _reads(node))
+    w.fixed = frozenset(buffer for buffer in w.sources if w.memory_of(buffer) not in written)
 
 
 def _reads(node: Node) -> Iterable[Value]:
-    for inner in (node, *(n for region in node.regions for n in region.walk())):
-        if inner.op is LOAD:
-            yield inner.inputs[0]
+    return (inner.inputs[0] for inner in _inside(node) if inner.op is LOAD)
+
+
+def _inside(node: Node) -> Iterator[Node]:
+    """The node and those in its regions."""
+    yield node
+    for region in node.regions:
+        yield from region.walk()
 
 
 def written_buffers(node: Node) -> tuple[Value, ...]:
@@ -265,7 +273,7 @@ def _emit_part(
     program: Program, name: str, nodes: Sequence[Node], table: Mapping[Value, int], dependence: Dependence
 ) -> Part:
     w = open_function(program, name, PARAMETERS, used_buffers(nodes, table), dependence)
-    w.sources = frozenset(_reads_of(nodes))
+    _note_buffers(w, nodes)
     last = nodes[-1]
     alone = sum(node.op in STATEMENTS for node in nodes) == 1
     if alone and last.op is SORT_ROWS:
@@ -310,7 +318,7 @@ def _emit_straight(
     program: Program, name: str, region: Region, table: Mapping[Value, int], dependence: Dependence
 ) -> Part:
     w = open_function(program, name, PARAMETERS, used_buffers(region.nodes, table), dependence)
-    w.sources = frozenset(_reads_of(region.nodes))
+    _note_buffers(w, region.nodes)
     emit_straight(w, region, table)
     w.finish()
     return Part(name, 1, _work(region))

@@ -50,10 +50,24 @@ def emit_load(w: Writer, node: Node) -> None:
         type = memory_type(LLType(dtype))
         w.registers[node.output] = _from_memory(w, dtype, Register(type.constant(0), type, 0))
         return
-    w.registers[node.output] = _from_memory(w, dtype, _load(w, w.buffers[buffer], dtype, where, mask))
+    pointer = w.buffers[buffer]
+    if mask is None and buffer in w.fixed and _is_column(w, pointer, where):
+        # Elements apart from each other at a place that no loop around moves: they are put together once.
+        key = ("column", pointer, dtype, w.lanes, where)
+        name = w.hoisted((), key, lambda: _load(w, pointer, dtype, where, None).name)
+        found = Register(name, memory_type(LLType(dtype, w.lanes)))
+    else:
+        found = _load(w, pointer, dtype, where, mask)
+    w.registers[node.output] = _from_memory(w, dtype, found)
     if node in w.fetched and w.lanes > 1 and where.stride == 1 and not where.scattered:
         type = memory_type(LLType(dtype, w.lanes))
-        fetch_ahead(w, type, offset(w.f, type.element, w.buffers[buffer], where.base), w.fetched[node])
+        fetch_ahead(w, type, offset(w.f, type.element, pointer, where.base), w.fetched[node])
+
+
+def _is_column(w: Writer, pointer: str, where: Place) -> bool:
+    """Whether a whole vector's elements stand at equal distances from a place that is a number."""
+    apart = isinstance(where.stride, int) and where.stride not in (0, 1, -1)
+    return apart and where.base.isdigit() and not where.scattered and w.mask is None and pointer not in w.stack
 
 
 def emit_store(w: Writer, node: Node) -> None:

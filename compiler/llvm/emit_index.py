@@ -52,7 +52,7 @@ def uniform(w: Writer, size: Size) -> str:
     """The i64 of an index expression in lane 0."""
     if isinstance(size, int):
         return str(size)
-    if w.stack and (number := _number(w, size)) is not None:
+    if (number := _number(w, size)) is not None:
         return number
     key = ("uniform", size, *_values(w, size))
     depths = {monomial: _depth(w, monomial) for monomial, _ in size.terms}

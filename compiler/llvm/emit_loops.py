@@ -162,7 +162,7 @@ def vector_loop(
     if lanes == 1:
         scalar_loop(w, name, begin, end, body, spelled)
         return
-    if spelled and known is not None:
+    if known is not None and (spelled or known == lanes):
         for start in range(0, known, lanes):
             if start + lanes <= known:
                 with w.bound({name: Ramp(str(start), lanes)}), w.vector(lanes, None):

@@ -148,6 +148,7 @@ class Writer:
         self.lanes = 1  # of the vectors in the present scope
         self.mask: str | None = None  # the lanes that exist; None: all
         self.sources: frozenset[Value] = frozenset()  # buffers that the function reads
+        self.fixed: frozenset[Value] = frozenset()  # those of them that it does not write
         # Buffers (pointers) whose vectors go past the caches: all, or where a condition (i1) holds.
         self.streamed: Mapping[str, str | None] = {}
         self.streams = False  # whether any do
