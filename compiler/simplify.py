@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-import adjit.compiler.simplify_masks  # enters its rules
-import adjit.compiler.simplify_structure  # noqa: F401  (enters its rules)
+import adjit.compiler.simplify_masks
+import adjit.compiler.simplify_structure
+import adjit.compiler.simplify_written  # noqa: F401  (these enter their rules)
 from adjit.compiler.by_block import by_block
 from adjit.compiler.handed_on import handed_on
 from adjit.compiler.simplify_rules import RULES, Site

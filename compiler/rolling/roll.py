@@ -7,7 +7,6 @@ forward ones kept: their loop stacks it, and slices of the stack are what the ne
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 
 from adjit.compiler.rolling.line import Line
@@ -20,6 +19,7 @@ from adjit.compiler.simplify import simplify
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph, Region, Value
 from adjit.ir.journal import note
+from adjit.ir.rewrite import renewed
 
 # How often loops are looked for again, in what is left and in what loops have become.
 _ROUNDS = 8
@@ -108,14 +108,9 @@ def _with_loops(graph: Graph, line: Line, loops: Sequence[tuple[Scan, dict[Carri
                     new[value] = body[Result(place, value.index)]
             index = run.stop
             continue
-        operands = [resolve(value) for value in node.inputs]
-        if all(map(operator.is_, operands, node.inputs)):
-            result.nodes.append(node)
-        else:
-            made = builder.emit(node.op, operands, node.attributes, node.regions, [v.type for v in node.outputs])
-            for old, value in zip(node.outputs, made.outputs, strict=True):
-                value.name = old.name
-                new[old] = value
+        operands = {value: resolve(value) for value in node.inputs}
+        result.nodes.append(renewed(node, operands, node.regions))
+        new.update((value, operands[value]) for value in node.outputs if value in operands)
         index += 1
     outputs = [resolve(value) for value in graph.outputs]
     note(new)

@@ -91,9 +91,8 @@ class Scan:
     def value(self, builder: Builder, result: Result, turn: int) -> Value:
         """What a result of one turn is after the loop."""
         run = self.turns.run
-        last = self._last.get(Carried(result, run.turns - turn))
-        if last is not None:
-            return last
+        if result not in self._rows:
+            return self._last[Carried(result, run.turns - turn)]
         rows = builder.expr(self._rows[result])
         place = run.turns - 1 - turn if self.reverse else turn
         row = window_of(rows, (place, *[0] * (rows.ndim - 1)), (1, *rows.shape[1:]))

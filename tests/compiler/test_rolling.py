@@ -74,6 +74,29 @@ def descent(x: Any, w: Any, s: Any) -> Any:
     return (x @ w).sum()
 
 
+def written(x: Any, w: Any, s: Any) -> Any:
+    states = torch.zeros(TURNS + 1, 3, 5, dtype=x.dtype)
+    states[0] = x
+    for turn in range(TURNS):
+        states[turn + 1] = states[turn] + 0.1 * torch.sin(states[turn] @ w + s[turn])
+    return (states[1:] * s).sum()
+
+
+def stored(x: Any, w: Any, s: Any) -> Any:
+    states = torch.zeros(3, TURNS, dtype=x.dtype)
+    for turn in range(TURNS):
+        x = torch.tanh(x @ w + s[turn])
+        states[:, turn] = x.sum(1)
+    return (states**2).sum()
+
+
+def overwritten(x: Any, w: Any, s: Any) -> Any:
+    row = s.reshape(-1)[: 2 * TURNS].clone()
+    for turn in reversed(range(TURNS)):
+        row[2 * turn] = torch.tanh(row[2 * turn + 1] * x[0, 0]) + w[0, 0]
+    return (row**2).sum()
+
+
 def nested(x: Any, w: Any, s: Any) -> Any:
     for turn in range(TURNS // 2):
         for _ in range(TURNS // 2):
@@ -82,7 +105,9 @@ def nested(x: Any, w: Any, s: Any) -> Any:
     return x.sum()
 
 
-PROGRAMS = [recurrent, backwards, gated, older, power, blocks, descent, nested]
+PROGRAMS = [recurrent, backwards, gated, older, power, blocks, descent, stored, nested]
+# Autograd forbids to write into what a derivative reads.
+WRITING = [written, overwritten]
 RANDOM = np.random.default_rng(0)
 ARRAYS = (
     RANDOM.standard_normal((3, 5)), 0.3 * RANDOM.standard_normal((5, 5)), RANDOM.standard_normal((TURNS, 3, 5))
@@ -94,8 +119,10 @@ def traced(program: Program, *, gradients: bool) -> Graph:
     return simplify(legalize(torch.compile(wanted).graph(*map(torch.from_numpy, ARRAYS))))
 
 
-@pytest.mark.parametrize("gradients", [False, True])
-@pytest.mark.parametrize("program", PROGRAMS)
+CASES = [(program, gradients) for program in PROGRAMS for gradients in (False, True)]
+
+
+@pytest.mark.parametrize(("program", "gradients"), CASES + [(program, False) for program in WRITING])
 def test_turns_become_loops(program: Program, gradients: bool) -> None:
     graph = traced(program, gradients=gradients)
     rolled = roll(graph)

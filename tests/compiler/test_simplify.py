@@ -31,6 +31,7 @@ X, Y = (TensorType(F32, (13,)) for _ in range(2))
 ROW, SQUARE = TensorType(F32, (4,)), TensorType(F32, (2, 3))
 LONG, FLAG = TensorType(I64, (13,)), TensorType(BOOL, (13,))
 CUBE = TensorType(F32, (2, 3, 4))
+LONG_ROW, PAIR = TensorType(F32, (8,)), TensorType(F32, (2,))
 
 
 def graph_of(function: Function, types: list[TensorType]) -> Graph:
@@ -71,6 +72,13 @@ def bordered(x: Any, sizes: tuple[int, ...]) -> Any:
     return structure.pad(x, low=sizes, high=(1, 0, 3) if sizes[0] == 0 else (0, 3, 1), interior=(0,) * 3, value=0)
 
 
+def written(x: Any, y: Any, start: int) -> Any:
+    """`x` with the pair `y` at the places `start` and `start + 1`, as an assignment is traced."""
+    low, high = (start,), (6 - start,)
+    mask = structure.pad(full(y, True, y.shape, BOOL), low=low, high=high, interior=(0,), value=False)
+    return where(mask, structure.pad(y, low=low, high=high, interior=(0,), value=0), x)
+
+
 def dotted(x: Any, y: Any) -> Any:
     return contraction.dot(x, y, contract=((1,), (0,)), batch=((), ()))
 
@@ -91,6 +99,15 @@ FIRES: dict[str, tuple[Function, list[TensorType], dict[str, int]]] = {
                 x, 0.0,
             ), axes=(1,)),
         [TensorType(F32, (4, 5))], {"reduce_max": 1, "add": 1, "const": 1}),
+    "what was written last": (
+        lambda x, y: select((2,), (2,), (1,))(written(written(x, y, 2), y * 2.0, 4)), [LONG_ROW, PAIR], {}),
+    "beside what was written": (
+        lambda x, y: select((0,), (2,), (1,))(written(x, y, 2)), [LONG_ROW, PAIR], {"slice": 1}),
+    "of a sum of pieces": (
+        lambda x, y: select((2,), (2,), (1,))((x + padded(y, 2, 4, 0.0)) + padded(y, 4, 2, 0.0)), [LONG_ROW, PAIR],
+        {"slice": 1, "add": 2, "const": 1}),
+    "of a pad": (lambda y: select((3,), (1,), (1,))(padded(y, 2, 4, 0.0)), [PAIR], {"slice": 1}),
+    "of a border": (lambda y: select((0,), (2,), (1,))(padded(y, 2, 4, 3.0)), [PAIR], {"const": 1, "expand": 1}),
     "slices in a row": (
         lambda x: structure.concat(select((0, 1), (4, 2), (1, 1))(x), select((0, 3), (4, 2), (1, 1))(x), axis=1),
         [TensorType(F32, (4, 5))], {"slice": 1}),
@@ -187,6 +204,7 @@ POWERS: dict[float, dict[str, int]] = {
 
 # Nothing here may change.
 STAYS: dict[str, tuple[Function, list[TensorType]]] = {
+    "partly written": (lambda x, y: select((1,), (2,), (1,))(written(x, y, 2)), [LONG_ROW, PAIR]),
     "slices out of order": (
         lambda x: structure.concat(select((0, 3), (4, 2), (1, 1))(x), select((0, 1), (4, 2), (1, 1))(x), axis=1),
         [TensorType(F32, (4, 5))]),
