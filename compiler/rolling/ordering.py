@@ -53,7 +53,7 @@ def in_turns(graph: Graph) -> Graph:
             result.append(node)
     for value in graph.outputs:
         _place_views(value, views, result)
-    return Graph(graph.name, graph.inputs, result, graph.outputs, graph.guards, graph.writes)
+    return graph.with_parts(graph.inputs, result, graph.outputs)
 
 
 def _step(value: Value, views: dict[Value, Node], place: dict[Value, int]) -> int:

@@ -46,7 +46,7 @@ def with_rows(graph: Graph) -> Graph:
         return graph
     note(new)
     outputs = [new.get(value, value) for value in graph.outputs]
-    return eliminate_dead(Graph(graph.name, graph.inputs, result.nodes, outputs, graph.guards, graph.writes))
+    return eliminate_dead(graph.with_parts(graph.inputs, result.nodes, outputs))
 
 
 def _before(node: Node | None) -> Sequence[Value]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adjit.compiler.rolling.line import Line
-from adjit.compiler.rolling.ordering import in_turns
+from adjit.compiler.rolling.ordering import VIEWS, in_turns
 from adjit.compiler.rolling.periods import NODES, Run, runs
 from adjit.compiler.rolling.pieces import with_rows
 from adjit.compiler.rolling.scanning import Scan
@@ -21,6 +21,9 @@ from adjit.ir.graph import Graph, Region, Value
 from adjit.ir.journal import note
 from adjit.ir.rewrite import renewed
 
+# Elements up to which arrays stay in the first cache from turn to turn; how many ops one kernel does on larger ones.
+_SMALL = 4096
+_LONG = 256
 # How often loops are looked for again, in what is left and in what loops have become.
 _ROUNDS = 8
 
@@ -51,15 +54,37 @@ def _rolled_once(graph: Graph) -> Graph | None:
 def _loops(line: Line, outputs: Sequence[Value], found: Sequence[Run]) -> list[tuple[Scan, dict[Carried, Value]]]:
     loops: list[tuple[Scan, dict[Carried, Value]]] = []
     place = {value: (index, value.index) for index, node in enumerate(line.nodes) for value in node.outputs}
+    ends = [place[value] for value in outputs if value in place]
     for run in found:
-        turns = read_turns(line, run)
-        if turns is None:
-            continue
-        scan = Scan(line, turns, _used(line, turns, [place[value] for value in outputs if value in place]))
-        starts = scan.starts()
-        if starts is not None:
-            loops.append((scan, starts))
+        loop = _loop(line, run, ends)
+        if loop is not None and _goes_through_memory(line, loop[0]):
+            together = -(-_LONG // run.period)
+            loop = _loop(line, Run(run.start, run.period * together, run.turns // together), ends)
+        if loop is not None:
+            loops.append(loop)
     return loops
+
+
+def _loop(line: Line, run: Run, outputs: Sequence[tuple[int, int]]) -> tuple[Scan, dict[Carried, Value]] | None:
+    turns = read_turns(line, run)
+    if turns is None:
+        return None
+    scan = Scan(line, turns, _used(line, turns, outputs))
+    starts = scan.starts()
+    return None if starts is None else (scan, starts)
+
+
+def _goes_through_memory(line: Line, scan: Scan) -> bool:
+    """Whether a turn is nothing but arithmetic on large arrays that it stores or loads: kernels of many turns do less.
+
+    A loop that keeps its arrays to itself is cut into blocks, whose state stays in registers.
+    """
+    run = scan.turns.run
+    template = line.nodes[run.start : run.start + run.period]
+    sizes = [value.type.size for node in template for value in node.outputs]
+    is_small = all(isinstance(size, int) and size <= _SMALL for size in sizes)
+    is_pointwise = all(node.op.family == "scalar" or node.op.name in VIEWS for node in template)
+    return is_pointwise and not is_small and bool(scan.stacked or scan.turns.rows)
 
 
 def _used(line: Line, turns: Turns, outputs: Sequence[tuple[int, int]]) -> dict[Result, set[int]]:
@@ -114,4 +139,4 @@ def _with_loops(graph: Graph, line: Line, loops: Sequence[tuple[Scan, dict[Carri
         index += 1
     outputs = [resolve(value) for value in graph.outputs]
     note(new)
-    return Graph(graph.name, graph.inputs, result.nodes, outputs, graph.guards, graph.writes)
+    return graph.with_parts(graph.inputs, result.nodes, outputs)

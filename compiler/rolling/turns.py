@@ -8,7 +8,6 @@ from itertools import pairwise
 import numpy as np
 
 from adjit.compiler.rolling.line import CONSTANT, Line
-from adjit.compiler.rolling.ordering import VIEWS
 from adjit.compiler.rolling.periods import TURNS, Run
 from adjit.ir.frozen import frozen, record
 from adjit.ir.graph import Attribute, Value
@@ -17,9 +16,6 @@ from adjit.ir.types import DType
 
 # How many turns back an operand may be made.
 _OLDEST = 4
-# Elements up to which arrays stay in the first cache from turn to turn; how many ops one kernel does on larger ones.
-_SMALL = 4096
-_LONG = 256
 # To how many digits a step is rounded to find the program's.
 _DIGITS = (17, 15, 12, 7)
 # The greatest number of turns that is exact in f64, in which floating series are worked out.
@@ -83,7 +79,7 @@ class Turns:
 
 def read_turns(line: Line, run: Run) -> Turns | None:
     """The run, or the most of it that can be a loop; None if nothing can."""
-    shorter: Run | None = _extended(line, _lengthened(line, _rotated(line, run)))
+    shorter: Run | None = _extended(line, _rotated(line, run))
     while shorter is not None and shorter.turns >= TURNS:
         found = _read(line, shorter)
         if not isinstance(found, int):
@@ -109,17 +105,6 @@ def _rotated(line: Line, run: Run) -> Run:
             alive[(at - middle) % period] += size if isinstance(size, int) else 1
     shift = int(np.argmin(alive[:period]))
     return run if shift == 0 else Run(run.start + shift, period, (run.stop - run.start - shift) // period)
-
-
-def _lengthened(line: Line, run: Run) -> Run:
-    """The run with several of its turns as one, where a turn alone would only go through large arrays once more."""
-    template = line.nodes[run.start : run.start + run.period]
-    sizes = [value.type.size for node in template for value in node.outputs]
-    is_small = all(isinstance(size, int) and size <= _SMALL for size in sizes)
-    if is_small or not all(node.op.family == "scalar" or node.op.name in VIEWS for node in template):
-        return run
-    together = -(-_LONG // run.period)
-    return Run(run.start, run.period * together, run.turns // together)
 
 
 def _extended(line: Line, run: Run) -> Run:

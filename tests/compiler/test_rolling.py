@@ -153,14 +153,16 @@ def test_short_programs_stay_as_they_are() -> None:
     assert [name for name, _ in stages(graph)] == ["trace", "legalize", "simplify", "fuse", "lower"]
 
 
-def test_large_arrays_are_gone_through_once() -> None:
+@pytest.mark.parametrize("gradients", [False, True])
+def test_large_arrays_do_not_go_through_memory_in_every_turn(gradients: bool) -> None:
     def long(x: Any) -> Any:
         for _ in range(200):
-            x = torch.sin(x) * 2
-        return x
+            x = x * x * 0.9 + 0.01
+        return x.sum()
 
-    graph = simplify(legalize(torch.compile(long).graph(torch.ones(100_000))))
-    assert roll(graph) is graph
+    function = torch.func.grad(long) if gradients else long
+    graph = simplify(legalize(torch.compile(function).graph(torch.ones(100_000))))
+    assert count_ops(roll(graph))["scan"] == (0 if gradients else 2)  # over blocks, and in each over turns
 
 
 def test_different_turns_are_no_loop() -> None:
