@@ -14,8 +14,8 @@ from adjit.compiler.llvm.emit import inline_kernel, load_entry
 from adjit.compiler.llvm.emit_choice import cost, lanes_for
 from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_state import StackPlace, Writer, memory_type
-from adjit.compiler.llvm.gemm_tile import offset
-from adjit.compiler.llvm.text import COUNTED, LLType, literal
+from adjit.compiler.llvm.gemm_tile import NO_UNROLL, offset
+from adjit.compiler.llvm.text import COUNTED, LOOPS, LLType, literal
 from adjit.compiler.loops.ir import AS_COMPLEX, AS_REAL, BLOCKS, CONTRACT, KERNEL, MATRICES, SORT_ROWS
 from adjit.compiler.memory import Copy, byte_count, may_fault
 from adjit.ir.graph import Node, Region
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _LARGEST = 1024
 # Operations in a kernel that stands in the function, and in all of them: LLVM's time is quadratic in a function's size.
 _LARGEST_KERNEL, _LARGEST_FUNCTION = 400, 2000
+# Lines of a turn, of which several are written out.
+_SHORT = 80
 # More steps in a row than these are a function of their own.
 _LONGEST = 20
 # Statements that have functions of their own.
@@ -39,6 +41,7 @@ _NESTED = ("cond", "while", "scan")
 def emit_control(driver: Driver, node: Node, name: str) -> None:
     """`i1 @name(buffers, sizes)`, which runs a `cond`, `while` or `scan`, and returns whether the program must stop."""
     w = driver.open(name)
+    w.f.attributes = LOOPS + w.f.attributes
     control = _Control(driver, w, node)
     control.enter()
     control.run_node(node)
@@ -298,6 +301,7 @@ class _Control:
         turn, end = w.slot(LLType(I64)), uniform(w, length)
         w.write(turn, "0")
         head, inside, after = f.label("scan"), f.label("body"), f.label("after")
+        before = len(f.lines) + f.inlined
         f.jump(head)
         f.start(head)
         t = w.read(turn)
@@ -307,9 +311,10 @@ class _Control:
             self._run(body)
             self._stop_on_fault(body)
         w.write(turn, f.let(f"add nsw i64 {t}, 1"))
-        for line in COUNTED:
+        short = len(f.lines) + f.inlined - before <= _SHORT
+        for line in COUNTED if short else NO_UNROLL:
             w.module.declare(line)
-        f.line(f"br label %{head}, !llvm.loop !773")
+        f.line(f"br label %{head}, !llvm.loop !{773 if short else 770}")
         f.start(after)
 
     def _back_from(self, end: str, turn: str) -> str:

@@ -17,7 +17,7 @@ from adjit.ir.types import BOOL, I32
 # Programs of products spend most of their time here, so quick code has them at their best (compiler/quick.py).
 _HOT = 'noinline nounwind "hot" "prefer-vector-width"="512"'
 # A metadata number that no other emitter uses: `counted` loops end in blocks that carry it.
-_NO_UNROLL = ("!770 = distinct !{!770, !771}", '!771 = !{!"llvm.loop.unroll.disable"}')
+NO_UNROLL = ("!770 = distinct !{!770, !771}", '!771 = !{!"llvm.loop.unroll.disable"}')
 
 # The metadata of stores past the caches, `!nontemporal !772`.
 STREAMED = "!772 = !{i32 1}"
@@ -38,7 +38,7 @@ def counted(function: Function, start: str, stop: str, step: str | int) -> Itera
     function.start(latch)
     function.set(following, f"add nsw i64 {index}, {step}")
     # Left to itself LLVM unrolls these loops, which doubles the time to compile and gains nothing.
-    for line in _NO_UNROLL:
+    for line in NO_UNROLL:
         function.module.declare(line)
     function.line(f"br label %{head}, !llvm.loop !770")
     function.start(after)
@@ -236,7 +236,7 @@ def _sum(
     current, updated = [f.reserve() for _ in range(count)], [f.reserve() for _ in range(count)]
     results = [f.reserve() for _ in range(count)]
     zero = vector.constant(0)
-    for line in _NO_UNROLL:
+    for line in NO_UNROLL:
         f.module.declare(line)
     head, latch, after = f.label("sum"), f.label("next"), f.label("summed")
     before, index = f.block, f.reserve()

@@ -14,7 +14,7 @@ from adjit.compiler.llvm.binding import llvm, side_by_side, unlocked
 from adjit.compiler.llvm.objects import Library, cached_object, load, object_key, pack, unpack
 from adjit.compiler.llvm.parallel import LEAST_SHARED, Text, divide
 from adjit.compiler.llvm.target import Target, host_target, target_machine
-from adjit.compiler.llvm.text import COUNTED
+from adjit.compiler.llvm.text import LOOPS
 from adjit.ir.errors import CompileError
 from adjit.ir.frozen import frozen
 from adjit.runtime.cache import default_cache
@@ -24,7 +24,7 @@ from adjit.runtime.threads import get_num_threads
 # loops, so the rest of LLVM's pipeline takes several times longer and finds next to nothing.
 _SHORT = ("always_inliner", "sroa", "instruction_combine", "simplify_cfg")
 _LEAST = ("always_inliner", "sroa")
-# The turns of short loops are written out several at a time: those of `scan`, as other loops say that they are not.
+# For control flow: loops are turned round, and the turns of short ones written out several at a time.
 _TURNS = (*_SHORT, "loop_rotate", "loop_unroll", "instruction_combine", "simplify_cfg")
 
 # Objects of functions that programs have in common, by their keys; at most so many, some 10 KB each.
@@ -268,7 +268,7 @@ def _optimised(
             module.triple = target.triple
             module.data_layout = str(machine.target_data)
             _verify(module, text)
-            passes = _LEAST if level == 0 else _TURNS if COUNTED[0] in text else _SHORT
+            passes = _LEAST if level == 0 else _TURNS if LOOPS in text else _SHORT
             _run_passes(module, machine, level, vectorize, alone, passes)
             yield module, machine
         finally:

@@ -81,8 +81,10 @@ def _round_to_single(value: float) -> float:
         return float("inf") if value > 0 else float("-inf")
 
 
-# Metadata of loops whose turns LLVM may write out several at a time: `!llvm.loop !773`.
-COUNTED = ("!773 = distinct !{!773, !774}", '!774 = !{!"llvm.loop.mustprogress"}')
+# The attribute of functions whose loops LLVM turns round, with the test at a turn's end; and metadata of short ones, of
+# which it writes out four turns at a time: `!llvm.loop !773`.
+LOOPS = '"loops" '
+COUNTED = ("!773 = distinct !{!773, !774}", '!774 = !{!"llvm.loop.unroll.count", i32 4}')
 # What names of functions begin with that programs have in common.
 SHARED = ("adjit.", "gemm.", "transpose.")
 
