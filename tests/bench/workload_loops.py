@@ -210,6 +210,77 @@ def _numba_power(njit: Any) -> Any:
     return njit(program)
 
 
+# -- a fractal, each point as long as it stays ------------------------------------------------------------------------
+def _escape(t: Any, x: Any, y: Any) -> Any:
+    """How many turns of z*z + c stay within 2.  Source: Mandelbrot, 1980."""
+
+    def stays(i: Any, u: Any, v: Any) -> Any:
+        return (i < 200) & (u * u + v * v < 4)
+
+    def turn(u: Any, v: Any, x: Any, y: Any) -> Any:
+        return u * u - v * v + x, 2 * u * v + y
+
+    if t.__name__ == "adjit":
+        return t.vmap(
+            lambda x, y: t.while_loop(
+                stays, lambda i, u, v: (i + 1, *turn(u, v, x, y)), (t.tensor(0.0, dtype=t.float64), x * 0, y * 0)
+            )[0]
+        )(x, y)
+    if t.__name__ == "jax.numpy":
+        import jax
+
+        def one(x: Any, y: Any) -> Any:
+            return jax.lax.while_loop(
+                lambda s: stays(*s), lambda s: (s[0] + 1, *turn(s[1], s[2], x, y)), (0.0, x * 0, y * 0)
+            )[0]
+
+        return jax.vmap(one)(x, y)
+    count, u, v = x * 0, x * 0, y * 0
+    for _ in range(200):
+        inside = u * u + v * v < 4
+        count, (p, q) = count + inside, turn(u, v, x, y)
+        u, v = t.where(inside, p, u), t.where(inside, q, v)
+    return count
+
+
+def _numba_escape(njit: Any) -> Any:
+    def program(x: Any, y: Any) -> Any:
+        found = np.empty_like(x)
+        for k in range(len(x)):
+            i, u, v = 0, 0.0, 0.0
+            while i < 200 and u * u + v * v < 4:
+                u, v = u * u - v * v + x[k], 2 * u * v + y[k]
+                i += 1
+            found[k] = i
+        return found
+
+    return njit(program)
+
+
+# -- a linear system by Jacobi's method -------------------------------------------------------------------------------
+def _jacobi(t: Any, m: Any, b: Any, d: Any) -> Any:
+    return _turns(t, 100, lambda _, x: (b - m @ x) / d, b * 0)
+
+
+def _numba_jacobi(njit: Any) -> Any:
+    def program(m: Any, b: Any, d: Any) -> Any:
+        x = b * 0
+        for _ in range(100):
+            x = (b - m @ x) / d
+        return x
+
+    return njit(program)
+
+
+def _points(random: np.random.Generator) -> Operands:
+    x, y = np.meshgrid(np.linspace(-2, 1, 128), np.linspace(-1.5, 1.5, 128))
+    return x.ravel(), y.ravel()
+
+
+def _system(random: np.random.Generator) -> Operands:
+    return random.standard_normal((64, 64)), random.standard_normal(64), np.full(64, 70.0)
+
+
 def _numbers(*values: float) -> Callable[[np.random.Generator], Operands]:
     return lambda random: (np.array(values),)
 
@@ -237,6 +308,8 @@ LOOPS: tuple[Workload, ...] = (
     _loop("loop_filter", "a biquad over 4,000 samples", _normal(4000), _filter, _numba_filter),
     _loop("loop_filter_vg", "with gradients", _normal(4000), _filter, None, (0,)),
     _loop("loop_table", "5,000 elements written one by one", _normal(10_000), _table, _numba_table),
+    _loop("loop_fractal", "while over a batch of 128 x 128 points", _points, _escape, _numba_escape),
+    _loop("loop_jacobi", "100 products with 64 x 64 and what stands around them", _system, _jacobi, _numba_jacobi),
     _loop("loop_heat", "100 steps on 256 x 256", _normal(256, 256), _heat, _numba_heat),
     _loop("loop_power", "200 products with 64 x 64", _symmetric, _power, _numba_power),
     _loop("loop_power_vg", "with the matrix's gradient", _symmetric, _power, None, (0,)),
