@@ -37,6 +37,7 @@ EXTERNALS: dict[str, External] = {
     "PyDict_SetItem": ("i32", ("i64", "i64", "i64")),
     "PySequence_Concat": ("i64", ("i64", "i64")),
     "PyDict_Next": ("i32", ("i64", "i64", "i64", "i64")),
+    "PyObject_GetAttr": ("i64", ("i64", "i64")),
 }
 
 
@@ -183,6 +184,11 @@ def PyDict_SetItem(mapping: int, key: int, item: int) -> int:
 def PyDict_Next(mapping: int, position: int, key: int, item: int) -> int:
     """As the interpreter documents it."""
     return native_only(mapping, position, key, item)
+
+
+def PyObject_GetAttr(value: int, name: int) -> int:
+    """As the interpreter documents it."""
+    return native_only(value, name)
 
 
 def PyWeakref_NewRef(value: int, callback: int) -> int:

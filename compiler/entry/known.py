@@ -48,8 +48,11 @@ TUPLE, LIST, DICT, SLICE = 88, 89, 90, 93
 N_TYPES, REFERENCE = 91, 92
 # NumPy's PyArray_SetBaseObject.
 SET_BASE = 94
+# Classes whose instances are taken apart by their attributes: the address of a counted list; the string `__dict__`.
+CLASSES, DICT_NAME = 96, 97
+MOST_CLASSES = 63
 # The tables of methods stand from here on.
-TABLES = 96
+TABLES = 98
 METHODS = 448
 KNOWN_WORDS = TABLES + METHODS
 
@@ -68,7 +71,7 @@ IN_DICT, IN_CELL, IN_SLOT, IN_LIST = 0, 1, 2, 3
 IN_LEAF = 4
 # Set in the needs of a call that records, where recording is part of the signature.
 IN_RECORDING = 1 << 62
-BUCKETS, BUCKET_COUNT = 8, 64
+BUCKETS, BUCKET_COUNT = 8, 256
 TABLE_WORDS = BUCKETS + BUCKET_COUNT
 
 # -- a signature ----------------------------------------------------------------------------------------------------
@@ -136,8 +139,9 @@ RESULT_WORDS, POOLED = 5, 255
 # stands after its key in a dict; after the length stands the class of a tuple of another class, or the function that
 # makes something of its parts.
 A_RESULT, AN_OPERAND, AN_OBJECT, A_FLOAT, AN_ARRAY, A_TUPLE, A_LIST, A_DICT, MADE_BY = 0, 1, 2, 3, 4, 5, 6, 7, 8
-# A node that only arguments have, and a tuple of another class.
-A_SLICE, A_SUBTUPLE = 9, 10
+# Nodes that only arguments have, and a tuple of another class; after the number of attributes of an instance that is
+# taken apart by them stands its class.
+A_SLICE, A_SUBTUPLE, AN_INSTANCE = 9, 10, 13
 # A result as a Python number: kind, number of the result, what it is.  A view: kind, number of the operand, or -1 and
 # the tensor; the address of its block.
 A_NUMBER, A_VIEW = 11, 12

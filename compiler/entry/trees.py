@@ -7,14 +7,24 @@ object, as literals are.  Two calls with the same words have their leaves at the
 
 from __future__ import annotations
 
-from adjit.compiler.entry.interpreter import PyDict_Next, PyTuple_GetItem, PyTuple_Size
+from adjit.compiler.entry.interpreter import (
+    Py_DecRef,
+    PyDict_Next,
+    PyErr_Clear,
+    PyObject_GetAttr,
+    PyTuple_GetItem,
+    PyTuple_Size,
+)
 from adjit.compiler.entry.known import (
     A_DICT,
     A_LIST,
     A_SLICE,
     A_SUBTUPLE,
     A_TUPLE,
+    AN_INSTANCE,
+    CLASSES,
     DICT,
+    DICT_NAME,
     LIST,
     LONGEST_STRUCTURE,
     MOST_OPERANDS,
@@ -28,9 +38,23 @@ from adjit.runtime.layout import CONTENT, ITEMS, TUPLE_KIND, TYPE, TYPE_FLAGS, U
 LEAF, SLICE_PARTS = 0, 3
 
 
+def is_listed(type: int) -> int:
+    """Whether a class's instances are taken apart by their attributes."""
+    place = known(CLASSES) + 8
+    count = word(place - 8)
+    while count > 0:
+        if word(place) == type:
+            return 1
+        place += 8
+        count -= 1
+    return 0
+
+
 def is_node(value: int) -> int:
     """Whether an object is one that is taken apart."""
     type = word(value + TYPE)
+    if word(known(CLASSES)) != 0 and is_listed(type):
+        return 1
     return type == known(LIST) or type == known(DICT) or type == known(SLICE) or word(type + TYPE_FLAGS) & TUPLE_KIND
 
 
@@ -74,6 +98,8 @@ def taken_apart(value: int, words: int, leaves: int) -> int:
         )
     if type == known(DICT):
         return noted(words, A_DICT) and noted(words, word(value + USED)) and items_taken_apart(value, words, leaves)
+    if word(known(CLASSES)) != 0 and is_listed(type):
+        return attributes_taken_apart(value, words, leaves)
     count = word(leaves)
     if count == MOST_OPERANDS or not noted(words, LEAF):
         return 0
@@ -104,6 +130,18 @@ def items_taken_apart(mapping: int, words: int, leaves: int) -> int:
     return 1
 
 
+def attributes_taken_apart(value: int, words: int, leaves: int) -> int:
+    """The same for the attributes of an instance, in the order in which they were set."""
+    own = PyObject_GetAttr(value, known(DICT_NAME))
+    if own == 0:
+        PyErr_Clear()
+        return 0
+    Py_DecRef(own)  # the instance holds it
+    if word(own + TYPE) != known(DICT) or not noted(words, AN_INSTANCE) or not noted(words, word(own + USED)):
+        return 0
+    return noted(words, word(value + TYPE)) and items_taken_apart(own, words, leaves)
+
+
 def arguments_taken_apart(arguments: int, count: int, names: int, words: int, leaves: int) -> int:
     """The structure and the leaves of a call's arguments; 0 where there is no room for them."""
     named = 0
@@ -132,5 +170,6 @@ def mixed_words(words: int) -> int:
 
 
 FUNCTIONS = (
-    is_node, any_nodes, noted, taken_apart, all_taken_apart, items_taken_apart, arguments_taken_apart, mixed_words,
+    is_listed, is_node, any_nodes, noted, taken_apart, all_taken_apart, items_taken_apart, attributes_taken_apart,
+    arguments_taken_apart, mixed_words,
 )  # fmt: skip

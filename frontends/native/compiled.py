@@ -35,8 +35,11 @@ from adjit.tensor import Tensor
 if TYPE_CHECKING:
     from adjit.jit import CompiledFunction
 
-# Kinds of call of one function, and attempts to serve one of them.
-_LIMIT, _ATTEMPTS = 64, 4
+# Kinds of call of one function, and attempts to serve one of them; so many are served when they come first, later ones
+# when they come again.
+_LIMIT, _ATTEMPTS, _AT_ONCE = 1024, 4, 16
+# Bytes of memory that many signatures may hold for their programs' temporaries.
+_MOST_BYTES = 1 << 27
 
 
 class NativeCalls:
@@ -46,6 +49,7 @@ class NativeCalls:
         entry = native_entry() if install() else None
         self.table = None if entry is None else entry.new_compiled_table()
         self._signatures: list[tuple[Signature, np.ndarray]] = []
+        self._retired: list[tuple[Signature, np.ndarray]] = []
         self._served: dict[int, list[np.ndarray]] = {}
         self._attempts: dict[Any, int] = {}
         self._lifted: list[Lifted] = []
@@ -60,15 +64,19 @@ class NativeCalls:
 
     def learn(self, entry: Entry, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Make a signature of calls like this one, which gave `result`, if the native entry can serve them."""
-        if self.table is None or len(self._signatures) >= _LIMIT:
+        if self.table is None:
             return
         if any(effect.owner >= 0 for effect in entry.effects):  # the arguments are no longer what they were
             return
         key = (id(entry), call.key, call.shapes)
-        attempts = self._attempts.get(key, 0)
-        if attempts == _ATTEMPTS or len(self._attempts) > 4 * _LIMIT:
+        if len(self._attempts) > 4 * _LIMIT:
+            self._attempts.clear()
+        self._attempts[key] = attempts = self._attempts.get(key, 0) + 1
+        if attempts > _ATTEMPTS or (attempts == 1 and len(self._signatures) >= _AT_ONCE):
             return
-        self._attempts[key] = attempts + 1
+        held = sum(signature.nbytes for signature, _ in self._signatures)
+        if len(self._signatures) >= _LIMIT or (len(self._signatures) >= _AT_ONCE and held > _MOST_BYTES):
+            self._forget()
         if any(group.is_mixed for group in call.aliases) or not all(entry.layouts.values()):
             return
         operands = Operands(call, args, kwargs, entry)
@@ -93,6 +101,12 @@ class NativeCalls:
             self._signatures.append((signature, words))
             self._served.setdefault(id(entry), []).append(words)
 
+    def _forget(self) -> None:
+        """Leave all calls to Python until they are learnt again."""
+        assert self.table is not None
+        self.table[k.BUCKETS :] = 0
+        self._retired, self._signatures = self._signatures, []  # another thread may be running one
+
     def _lift(self, places: Sequence[Lifted]) -> None:
         """Let the table lift these places, too; signatures of calls without them are learnt again."""
         assert self.table is not None
@@ -101,8 +115,7 @@ class NativeCalls:
         if fresh:
             self._lifted += fresh
             flat = [len(self._lifted), *(word for lifted in self._lifted for word in lifted.words)]
-            self.table[k.BUCKETS :] = 0
-            self._signatures.clear()
+            self._forget()
             self._attempts.clear()
             self._lifted_words = np.array(flat, np.uint64)
             self.table[k.LIFTED] = address(self._lifted_words)

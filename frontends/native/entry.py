@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import sys
 from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any
@@ -70,6 +71,7 @@ def address(words: np.ndarray) -> int:
 _FOREVER: list[Entry] = []
 
 
+_DICT_NAME = sys.intern("__dict__")
 _WATCH = {"leaf": k.W_LEAF, "hooks": k.W_HOOKS, "post_hooks": k.W_POST, "retained": k.W_RETAINED}
 
 
@@ -94,6 +96,8 @@ class Entry:
                 self.known[number] = layout.slot_offset(cls, name)
         for name, number in _WATCH.items():
             self.known[number] = layout.slot_offset(records.Watch, name)
+        self._classes = np.zeros(1 + k.MOST_CLASSES, np.uint64)
+        self.known[k.CLASSES], self.known[k.DICT_NAME] = address(self._classes), self.keep(_DICT_NAME)
         self.known[k.ACCUMULATE] = self.keep(accumulate)
         self.known[k.IN_ORDER_COPY] = self.keep(_in_order)
         self.known[k.MODE] = MODE.buffer_info()[0]
@@ -107,6 +111,16 @@ class Entry:
         """Keep an object alive, and its address."""
         self._kept.append(item)
         return id(item)
+
+    def take_apart(self, cls: type) -> bool:
+        """Take instances of a class apart by their attributes from here on; False where there are too many classes."""
+        count = int(self._classes[0])
+        if id(cls) not in self._classes[1 : count + 1]:
+            if count == k.MOST_CLASSES:
+                return False
+            self._classes[count + 1] = self.keep(cls)
+            self._classes[0] = count + 1
+        return True
 
     def new_table(self, slow: Callable[..., Any], miss: Callable[..., Any], *, fixed: bool) -> np.ndarray:
         """A function's table without signatures; the caller keeps it and both functions alive."""
@@ -186,8 +200,6 @@ class Entry:
 
         `user_location` keeps both the code and the location for ever.
         """
-        import sys
-
         found = user_location()
         frame = sys._getframe(1)
         if frame.f_code.co_filename == found.path and frame.f_lineno == found.line:

@@ -16,7 +16,7 @@ from adjit.ir.shape import evaluate
 from adjit.ir.types import DType, TensorType
 from adjit.native.guards import place_words
 from adjit.native.signature import UNSERVED, Operand, is_readable, operand_for
-from adjit.native.structure import TakenApart, is_node
+from adjit.native.structure import TakenApart, is_instance, is_node
 from adjit.places import ABSENT, Place
 from adjit.runtime.layout import slot_offset
 from adjit.tensor import Tensor
@@ -50,7 +50,7 @@ class Operands:
         self._call = call
         self._entry = entry
         self._apart = apart = TakenApart(args, kwargs, call.structure)
-        self._nested = bool(kwargs) or any(map(is_node, args))
+        self._nested = bool(kwargs) or any(is_node(value) or is_instance(value) for value in args)
         self.structure: list[int] | None = None
         self.values: tuple[Any, ...] = tuple(apart.leaves)
         self.fit = apart.fits and len(self.values) == len(call.leaves)

@@ -104,6 +104,7 @@ class Signature:
     copies: Sequence[Copy] = ()  # of what the backward pass takes as it was before the call
     views: Sequence[np.ndarray] = ()
     by_python: bool = False
+    nbytes: int = 0  # of the memory that it holds
     kept: list[Any] = field(default_factory=list)
 
     def words(self) -> np.ndarray | None:
@@ -111,6 +112,7 @@ class Signature:
         call = _NO_CALL if self.executable is None else self.executable.native_call(self.shapes)
         if call is None:
             return None
+        self.nbytes = call.arena + call.workspace
         long = call.entries > k.SHORT_TABLE
         own = bool(call.arena or call.workspace or long)
         arena, workspace = (self._aligned(size) for size in (call.arena, call.workspace))

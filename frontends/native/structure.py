@@ -8,6 +8,7 @@ from typing import Any
 from adjit import trees
 from adjit.compiler.entry import known as k
 from adjit.compiler.entry.trees import LEAF
+from adjit.native.entry import native_entry
 
 _NODES: dict[type, int] = {tuple: k.A_TUPLE, list: k.A_LIST, dict: k.A_DICT, slice: k.A_SLICE}
 
@@ -41,6 +42,9 @@ class TakenApart:
         self.fits &= len(self.words) <= k.LONGEST_STRUCTURE and len(self.leaves) <= k.MOST_OPERANDS
 
     def _enter(self, value: Any, number: Any) -> None:
+        if is_instance(value):
+            self._enter_instance(value, number)
+            return
         if not is_node(value):
             self.fits &= type(number) is int
             self.words.append(LEAF)
@@ -57,6 +61,26 @@ class TakenApart:
                 self.words.append(id(key))
                 self.kept.append(key)
             self._enter(value[key], number[key])
+
+
+    def _enter_instance(self, value: Any, number: Any) -> None:
+        if type(number) is int:
+            self.fits = False
+            return
+        entry = native_entry()
+        self.fits &= entry is not None and entry.take_apart(type(value))
+        self.words += [k.AN_INSTANCE, len(vars(value)), id(type(value))]
+        for name, part in vars(value).items():
+            self.words.append(id(name))
+            self.kept.append(name)
+            self._enter(part, getattr(number, name))
+
+
+def is_instance(value: Any) -> bool:
+    """Whether an argument is taken apart by its attributes: an instance of a dataclass that keeps all in its dict."""
+    if not trees.is_dataclass_tree(value) or not hasattr(value, "__dict__"):
+        return False
+    return bool({*trees.names_of(value)} == vars(value).keys())
 
 
 def parts_of(value: Any) -> Sequence[Any]:

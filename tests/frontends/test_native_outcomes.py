@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,8 @@ def plain(item: Any) -> Any:
         return item.tolist()
     if isinstance(item, (tuple, list)):
         return [plain(part) for part in item]
+    if is_dataclass(item):
+        return plain(vars(item))
     if isinstance(item, dict):
         return {key: plain(part) for key, part in item.items()}
     return (type(item), item)
@@ -291,3 +294,42 @@ def test_many_arguments() -> None:
         lambda params: [item.add_(1) for item in params],
         lambda: ([torch.ones(2) * n for n in range(90)],),
     )
+
+
+@dataclass
+class _Batch:
+    x: Any
+    y: Any
+    name: str = "one"
+
+
+def _loss(batch: _Batch) -> Any:
+    extra = getattr(batch, "extra", None)
+    found = (batch.x * batch.y).sum() * (2 if batch.name == "two" else 1)
+    return found if extra is None else found + extra.sum()
+
+
+def test_dataclasses_are_taken_apart() -> None:
+    law(_loss, lambda: (_Batch(vector(), vector() * 2),))
+    batches = [_Batch(vector(), vector()), _Batch(vector(), vector() * 2)]
+    law(lambda batches, by: [_Batch(b.x * by, b.y) for b in batches][1].x, lambda: (batches, 3.0))
+    compiled = torch.compile(_loss)
+    for _ in range(5):
+        compiled(_Batch(vector(), vector()))
+    others = [_Batch(vector(), vector() * 3), _Batch(vector(), vector(), "two"), _Batch(vector()[:3], vector()[:3])]
+    others.append(_Batch(vector(), vector()))
+    others[-1].extra = vector()  # type: ignore[attr-defined]
+    others.append(_Batch(y=vector() * 5, x=vector()))
+    for _ in range(4):
+        for batch in others:
+            assert compiled(batch).item() == _loss(batch).item()
+
+
+def test_many_sizes() -> None:
+    compiled = torch.compile(lambda x: (x * 2).sum())
+    tensors = [torch.arange(float(n)) for n in range(1, 120)]
+    for _ in range(3):
+        for tensor in tensors:
+            compiled(tensor)
+    with without_python():
+        assert [compiled(tensor).item() for tensor in tensors] == [(x * 2).sum().item() for x in tensors]
