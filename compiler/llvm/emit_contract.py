@@ -30,7 +30,7 @@ from adjit.compiler.llvm.gemm import (
     task_count,
     workspace_bytes,
 )
-from adjit.compiler.llvm.gemm_plan import GemmPlan, plan_placed, round_up
+from adjit.compiler.llvm.gemm_plan import GemmPlan, plan_placed, reads_in_place, round_up
 from adjit.compiler.llvm.gemm_tile import offset
 from adjit.compiler.llvm.target import Target
 from adjit.compiler.llvm.text import Function, LLType, Module
@@ -39,7 +39,7 @@ from adjit.ir.errors import CompileError
 from adjit.ir.frozen import changed, frozen
 from adjit.ir.graph import Node, Region, Value
 from adjit.ir.shape import Dim, Size, product, substitute
-from adjit.ir.types import BF16
+from adjit.ir.types import BF16, DType
 
 Attach = Callable[[Function], Writer]
 Side = Literal["a", "b"]
@@ -116,11 +116,16 @@ def emit_contract(
         places = emit_places(module, name, direct, attach)
     else:
         plan = plan_gemm(
-            dtype, options.target, m, n, k, tasks, count, epilogue=epilogue is not None, paired=paired
-        )
+            dtype, options.target, m, n, k, tasks, count, epilogue=epilogue is not None, paired=paired,
+            b_in_place=not paired and _reads_right(axes, options.target, dtype),
+        )  # fmt: skip
         packed = _emit_packing(module, f"{name}.pack_a", plan, "a", axes.a, axes.m, axes, attach)
-    pack_b = ""
-    if direct is None or direct.b is None:
+    pack_b, right = "", None
+    if plan.b_in_place:
+        found = _strides_of_operand(axes.b, axes.n, axes)
+        assert found is not None
+        right = _array_of(found, dtype, attach)
+    elif direct is None or direct.b is None:
         pack_b = f"{name}.pack_b"
         _emit_packing(module, pack_b, plan, "b", axes.b, axes.n, axes, attach)
     after, fence = "", False
@@ -150,7 +155,7 @@ def emit_contract(
         place = batch_offset if node.inputs and axes.batch else None
         return GemmOperands(m, n, k, total, c, "0", row, column, workspace, place, a_shared)
 
-    emit_gemm(module, name, plan, packed, pack_b, prologue, after, fence, places=places)
+    emit_gemm(module, name, plan, packed, pack_b, prologue, after, fence, places=places, right=right)
     if count is not None and m is not None and n is not None and k is not None:
         return workspace_bytes(plan), task_count(plan, count, m, n, k)
     emit_task_count(module, f"{name}.tasks", plan, prologue)
@@ -262,15 +267,7 @@ def _emit_packing(
         return _emit_pairs(module, name, plan, side, region, own, axes, attach)
     strided = _strides_of_operand(region, own, axes)
     if strided is not None:
-        load, base, sizes = strided
-
-        def operand(f: Function) -> StridedOperand:
-            w = attach(f)
-            pointer = f.let(
-                f"getelementptr {LLType(plan.dtype).llvm}, ptr {w.buffers[load.inputs[0]]}, i64 {uniform(w, base)}"
-            )
-            return StridedOperand(pointer, *(uniform(w, size) for size in sizes))
-
+        operand = _array_of(strided, plan.dtype, attach)
         if side == "a":
             return emit_left(module, name, plan, operand)
         emit_pack_strided(module, name, plan, operand)
@@ -289,6 +286,31 @@ def _emit_packing(
     layout: Layout = "across" if along_k else "index"
     emit_pack_region(module, name, plan, width, layout, region, (axes.batch, own, axes.k), attach)
     return LeftOperand()
+
+
+def _reads_right(axes: Axes, target: Target, dtype: DType) -> bool:
+    """Whether B is an array of contiguous rows that is better read where it stands."""
+    m, n, k, _ = axes.extents()
+    if not (isinstance(m, int) and isinstance(n, int) and isinstance(k, int)):
+        return False
+    if not reads_in_place(dtype, target, m, n, k):
+        return False
+    strided = _strides_of_operand(axes.b, axes.n, axes)
+    return strided is not None and strided[2][1] == 1
+
+
+def _array_of(
+    strided: tuple[Node, Size, list[Size]], dtype: DType, attach: Attach
+) -> Callable[[Function], StridedOperand]:
+    """The maker of an operand that is an array, of what `_strides_of_operand` tells of it."""
+    load, base, sizes = strided
+
+    def operand(f: Function) -> StridedOperand:
+        w = attach(f)
+        pointer = offset(f, LLType(dtype).llvm, w.buffers[load.inputs[0]], uniform(w, base))
+        return StridedOperand(pointer, *(uniform(w, size) for size in sizes))
+
+    return operand
 
 
 def _has_pairs(axes: Axes, target: Target) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from adjit.compiler.llvm.gemm_loops import EPILOGUE, PARAMETERS, Loops, quotient_up
+from adjit.compiler.llvm.gemm_loops import BESIDE, EPILOGUE, PARAMETERS, Loops, quotient_up
 from adjit.compiler.llvm.gemm_pack import LeftOperand, StridedOperand, emit_left, emit_pack_strided
 from adjit.compiler.llvm.gemm_placed import PLACED, PlacedLoops, Places, emit_copy, emit_pack_tail
 from adjit.compiler.llvm.gemm_plan import GRAIN, GemmPlan, plan_gemm, workspace_bytes
@@ -72,12 +72,13 @@ def emit_gemm(
     fence: bool = False,
     linkage: str = "internal",
     places: Places | None = None,
+    right: Callable[[Function], StridedOperand] | None = None,
 ) -> None:
     """`void @name(buffers, sizes, begin, end)`: the tasks begin..end-1 of a product; begin is also the workspace slot.
 
     `left` tells where tiles find A, the function `pack_b` makes panels of B; `prologue` emits what yields the operands
     from `%buffers` and `%sizes`.  The number of tasks is `emit_task_count`'s or `task_count`'s.  With `places`, A and
-    perhaps B are read where they stand, and `left` tells nothing.
+    perhaps B are read where they stand, and `left` tells nothing.  Of a plan with B in place, `right` emits it.
 
     The function `epilogue`, `void (buffers, sizes, batch, row, column, rows, columns, sums, pitch)`, is called once for
     each block of complete sums and does with them what it likes: C is not stored then.  `sums` are rows of elements,
@@ -115,6 +116,9 @@ def emit_gemm(
         "slot_bytes": plan.slot_bytes, "a_bytes": plan.bytes_of(plan.a_elements), "edge": edge,
         "edge_columns": plan.edge,
     }  # fmt: skip
+    if right is not None:
+        beside = right(f)
+        given |= {"b": beside.pointer, "b_batch_stride": beside.batch_stride, "b_k_stride": beside.k_stride}
     if epilogue:
         given |= {
             "epilogue": f"@{epilogue}", "fetch": f"@{epilogue}.fetch", "band": plan.band or _ALL_ROWS,
@@ -143,9 +147,10 @@ def _emit_loops(module: Module, plan: GemmPlan, epilogue: bool) -> tuple[str, di
     Loops over blocks gain nothing from constants, and a function of some 150 lines takes LLVM as long as a tile.
     """
     placed = plan.order in ("windows", "placed")
-    parameters = {**PARAMETERS, **(PLACED if placed else {}), **(EPILOGUE if epilogue else {})}
+    parameters = {**PARAMETERS, **(BESIDE if plan.b_in_place else {}), **(PLACED if placed else {})}
+    parameters |= EPILOGUE if epilogue else {}
     blocks = f".{plan.mc}.{plan.steps}" if placed else ""
-    kind = f"{'.once' * plan.once}{'.epilogue' * epilogue}"
+    kind = f"{'.once' * plan.once}{'.beside' * plan.b_in_place}{'.epilogue' * epilogue}"
     name = module.shared(f"gemm.{plan.order}.{LLType(plan.dtype).suffix}.{plan.kc}{blocks}{kind}")
     if not module.has(name):
         given = ", ".join(f"{type} %{parameter}" for parameter, type in parameters.items())

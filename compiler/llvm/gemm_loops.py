@@ -20,6 +20,8 @@ PARAMETERS = {
     "rows": "i1", "strips": "i64", "total": "i64", "tasks": "i64", "mr": "i64", "nr": "i64", "mc": "i64", "nc": "i64",
     "slot_bytes": "i64", "a_bytes": "i64", "edge": "ptr", "edge_columns": "i64",
 }  # fmt: skip
+# And with B in place.
+BESIDE = {"b": "ptr", "b_batch_stride": "i64", "b_k_stride": "i64"}
 # And with an epilogue: its functions, and the sums in workspace.
 EPILOGUE = {
     "epilogue": "ptr", "fetch": "ptr", "band": "i64", "band_pitch": "i64", "b_bytes": "i64", "tile_bytes": "i64",
@@ -118,7 +120,7 @@ class Loops:
             columns = minimum(f, f.let(f"sub nsw i64 {span.n1}, {n0}"), "%nc")
             with self._bands(span) as (begin, stop), counted(f, "0", self.k_stop, self.run) as k0:
                 depth = self._depth(k0)
-                self._pack("b", span, n0, columns, k0, depth, self.b_panels)
+                self._pack_right(span, n0, columns, k0, depth)
                 with counted(f, begin, stop, "%mc") as m0:
                     rows = minimum(f, f.let(f"sub nsw i64 {stop}, {m0}"), "%mc")
                     with when(f, f.let(f"xor i1 {self.in_place}, true")):
@@ -149,11 +151,15 @@ class Loops:
             with counted(f, "0", self.k_stop, self.run) as k0:
                 depth = self._depth(k0)
                 panels = offset(f, self.element, self.a_panels, f.let(f"mul nsw i64 {padded}, {k0}"))
-                self._pack("b", span, n0, columns, k0, depth, self.b_panels)
+                self._pack_right(span, n0, columns, k0, depth)
                 self._tiles(span, span.m0, rows, n0, columns, k0, depth, panels, span.m0)
 
     def _depth(self, k0: str) -> str:
         return minimum(self.f, self.f.let(f"sub nsw i64 %k, {k0}"), self.run)
+
+    def _pack_right(self, span: Span, n0: str, columns: str, k0: str, depth: str) -> None:
+        if not self.plan.b_in_place:
+            self._pack("b", span, n0, columns, k0, depth, self.b_panels)
 
     def _pack(self, side: str, span: Span, start: str, count: str, k0: str, depth: str, panels: str) -> None:
         self.f.line(
@@ -171,7 +177,7 @@ class Loops:
         last = f.let(f"icmp sge i64 {f.let(f'add nsw i64 {k0}, {depth}')}, %k")
         with counted(f, "0", columns, "%nr") as j:
             column = f.let(f"add nsw i64 {n0}, {j}")
-            b = offset(f, self.element, self.b_panels, f.let(f"mul nsw i64 {j}, {depth}"))
+            b = self._right(span, k0, column, j, depth)
             c_column = "" if self.epilogue else self._at(span.c, column, "%c_column_stride")
             width = minimum(f, f.let(f"sub nsw i64 {columns}, {j}"), "%nr")
             narrow = f.let(f"icmp sle i64 {width}, %edge_columns")
@@ -185,6 +191,7 @@ class Loops:
                 height = minimum(f, f.let(f"sub nsw i64 {rows}, {i}"), "%mr")
                 operands = f"i64 {depth}, ptr {a_rows}, i64 {a_row}, i64 {a_step}, ptr {b}"
                 size = f"i64 {height}, i64 {width}"
+                end = f"i1 {again}{', i64 %b_k_stride' if self.plan.b_in_place else ''}"
                 if self.epilogue:
                     waiting = self._at(self.band, f.let(f"sub nsw i64 {row}, {band}"), "%band_pitch")
                     before = f"ptr {offset(f, self.element, waiting, j)}, i64 %band_pitch"
@@ -192,14 +199,14 @@ class Loops:
                         block = row, column, height, width, self.sums, "%nr"
                         self._after("fetch", span, *block)
                         sums = f"ptr {self.sums}, i64 %nr"
-                        f.line(f"call void {tile}({operands}, {sums}, i64 1, {size}, {before}, i1 {again})")
+                        f.line(f"call void {tile}({operands}, {sums}, i64 1, {size}, {before}, {end})")
                         self._after("epilogue", span, *block)
                     with when(f, f.let(f"xor i1 {last}, true")):
-                        f.line(f"call void {tile}({operands}, {before}, i64 1, {size}, {before}, i1 {again})")
+                        f.line(f"call void {tile}({operands}, {before}, i64 1, {size}, {before}, {end})")
                 else:
                     c = self._at(c_column, row, "%c_row_stride")
                     to, before = f"ptr {c}, i64 %c_row_stride, i64 %c_column_stride", f"ptr {c}, i64 %c_row_stride"
-                    f.line(f"call void {tile}({operands}, {to}, {size}, {before}, i1 {again})")
+                    f.line(f"call void {tile}({operands}, {to}, {size}, {before}, {end})")
 
     def _fetch_next(self, a: str, stride: str, depth: str, begin: str, end: str, columns: str) -> None:
         """Ask for rows of A in place that follow those of a tile, by each tile beside the others for a part of them.
@@ -226,6 +233,13 @@ class Loops:
             f"call void %{function}(ptr %buffers, ptr %sizes, i64 {span.batch}, i64 {row}, i64 {column}, i64 {rows}, "
             f"i64 {columns}, ptr {sums}, i64 {pitch})"
         )
+
+    def _right(self, span: Span, k0: str, column: str, j: str, depth: str) -> str:
+        """B from a `column` on, the j-th of those that are packed."""
+        if not self.plan.b_in_place:
+            return offset(self.f, self.element, self.b_panels, self.f.let(f"mul nsw i64 {j}, {depth}"))
+        row = self._at(self._at("%b", span.batch, "%b_batch_stride"), k0, "%b_k_stride")
+        return offset(self.f, self.element, row, column)
 
     def _left(self, span: Span, m0: str, rows: str, k0: str, depth: str, a_panels: str) -> tuple[str, str, str, str]:
         """A from row m0 on: its address, what a tile's first row adds to it, and strides from row to row and of k."""

@@ -33,6 +33,8 @@ B_RESIDENT_BYTES = 128 * 1024
 B_NARROW_BYTES, _NARROW_ROWS = 32 * 1024, 256
 # Tiles beside each other from which on rows of A are read so often that the first time does not matter.
 _OFTEN = 4
+# A B that rows of A find in L1 as it stands, and how many may; and how many read a larger B so.
+B_IN_PLACE_BYTES, _READERS, _FEW_READERS = 16 * 1024, 128, 12
 # A larger C is not in L2: its tiles are fetched while their sums are under way.
 C_BYTES = 512 * 1024
 # A larger C that is written once goes past the caches: to fetch its lines first would take longer than the sums.
@@ -72,7 +74,8 @@ class GemmPlan:
     caches; with `once`, rows of a large A are read but a few times, and asked for a tile ahead.  With an `epilogue`,
     sums that wait for further runs of k stand in the workspace, a band of `band` rows, `band_pitch` elements apart.
     Of the last panel of B, if it is not whole, tiles multiply the first `edge` columns alone.
-    If `paired`, an element of A and B is a pair of bfloat16, beside each other in k, whose two products are added.
+    With `b_in_place`, B has contiguous rows and is not packed.  If `paired`, an element of A and B is a pair of
+    bfloat16, beside each other in k, whose two products are added.
     """
 
     dtype: DType
@@ -96,6 +99,7 @@ class GemmPlan:
     band_pitch: int = 0
     edge: int = 0
     paired: bool = False
+    b_in_place: bool = False
 
     def __post_init__(self) -> None:
         if self.mc % self.mr or self.nc % self.nr or self.nr % self.lanes:
@@ -128,11 +132,12 @@ def workspace_bytes(plan: GemmPlan) -> int:
 def plan_gemm(
     dtype: DType, target: Target, m: int | None, n: int | None, k: int | None, tasks: int = 1, batch: int | None = 1,
     placed: bool = False, epilogue: bool = False, paired: bool = False,
+    b_in_place: bool = False,
 ) -> GemmPlan:  # fmt: skip
     """The plan for sizes m, n, k, batch, None where known only at run time, for up to `tasks` parallel tasks.
 
     With `placed`, A is read by tables.  With `epilogue`, sums stand in workspace until they are complete.
-    If `paired`, k counts pairs.
+    If `paired`, k counts pairs.  `b_in_place` is the plan's.
     Errors: CompileError for dtypes that have no product of their own (bool, f16, bf16: compute in f32).
     """
     if not (dtype in (F32, F64) or dtype.is_integer):
@@ -163,7 +168,7 @@ def plan_gemm(
     plan = GemmPlan(
         dtype, target, lanes, mr, nr, mc, nc, DEPTH, "resident" if resident else "blocked", large and not streams,
         streams, tasks, a_elements, nc * depth, once=once, edge=0 if placed or n is None else round_up(n % nr, lanes),
-        paired=paired,
+        paired=paired, b_in_place=b_in_place,
     )  # fmt: skip
     if not epilogue:
         return plan
@@ -190,6 +195,18 @@ def plan_placed(dtype: DType, target: Target, m: int, n: int | None, k: int, tas
         plan, a_elements=-(-plan.table_bytes // dtype.itemsize) + mc * nc + plan.lanes,
         b_elements=(plan.nr if windows else nc) * min(DEPTH, max(1, k)),
     )  # fmt: skip
+
+
+def reads_in_place(dtype: DType, target: Target, m: int, n: int, k: int) -> bool:
+    """Whether a B of contiguous rows is better read where it stands: by few rows of A, or with all in the first cache.
+
+    It takes masks, since vectors of its last columns may end beyond it.
+    """
+    row = n * dtype.itemsize
+    readers = _FEW_READERS
+    if k * row <= B_IN_PLACE_BYTES:  # vectors astride two lines cost as much as packing, in the end
+        readers = _READERS if row % LINE == 0 else 2 * _FEW_READERS
+    return target.has_masks and dtype.is_float and m <= readers
 
 
 def _streams(dtype: DType, target: Target, m: int | None, n: int | None, k: int | None, batch: int | None) -> bool:

@@ -123,9 +123,10 @@ def emit_tile(module: Module, plan: GemmPlan, *, at_edge: bool = False) -> str:
         "i64 %depth, ptr noalias readonly %a, i64 %a_row, i64 %a_step, ptr noalias readonly %b, ptr %c, "
         "i64 %row_stride, i64 %column_stride, i64 %rows, i64 %columns, ptr %before, i64 %before_stride, i1 %accumulate"
     )
+    if plan.b_in_place:
+        parameters = f"{parameters}, i64 %b_step"
     kind = "fetching" if plan.fetches else "streaming" if plan.streams else "tile"
-    if plan.paired:
-        kind = f"{kind}.pairs"
+    kind = f"{kind}{'.pairs' if plan.paired else ''}{'.beside' if plan.b_in_place else ''}"
     pitch = plan.nr
     if at_edge:
         kind = f"{kind}.edge{pitch}"
@@ -144,16 +145,23 @@ def emit_tile(module: Module, plan: GemmPlan, *, at_edge: bool = False) -> str:
         exists = f.let(f"icmp sgt i64 %rows, {i}")
         starts.append(f.let(f"select i1 {exists}, i64 {f.let(f'mul nsw i64 %a_row, {i}')}, i64 0"))
 
+    b_step = "%b_step" if plan.b_in_place else str(pitch)
+
     def at(k: str) -> tuple[str, str]:
-        places = f.let(f"mul nsw i64 {k}, %a_step"), f.let(f"mul nsw i64 {k}, {pitch}")
+        places = f.let(f"mul nsw i64 {k}, %a_step"), f.let(f"mul nsw i64 {k}, {b_step}")
         return offset(f, element, "%a", places[0]), offset(f, element, "%b", places[1])
 
-    masked = at_edge and plan.target.has_masks
-    # Panels start at cache lines, and rows of B are whole vectors.
-    sums = _sum(f, plan, starts, at, plan.lanes * plan.dtype.itemsize)
+    present: list[str] = []
+    if at_edge and plan.target.has_masks:
+        firsts = range(0, plan.nr, plan.lanes)
+        present = [below(f, plan.lanes, f.let(f"sub nsw i64 %columns, {first}")) for first in firsts]
+    if plan.b_in_place:
+        sums = _sum(f, plan, starts, at, plan.dtype.itemsize, present)
+    else:  # panels start at cache lines, and their rows are whole vectors
+        sums = _sum(f, plan, starts, at, plan.lanes * plan.dtype.itemsize)
     full, partial, done = f.label("full"), f.label("partial"), f.label("done")
     whole = [f"icmp eq i64 %rows, {plan.mr}", "icmp eq i64 %column_stride, 1"]
-    if not masked:
+    if not present:
         whole.append(f"icmp eq i64 %columns, {plan.nr}")
     condition = f.let(whole[0])
     for part in whole[1:]:
@@ -162,7 +170,7 @@ def emit_tile(module: Module, plan: GemmPlan, *, at_edge: bool = False) -> str:
     f.start(full)
     if plan.streams:
         _stream_whole(f, plan, sums, done)
-    _store_whole(f, plan, sums, masked)
+    _store_whole(f, plan, sums, present)
     f.jump(done)
     f.start(partial)
     vector = LLType(plan.dtype, plan.lanes)
@@ -224,11 +232,13 @@ def emit_placed_tile(module: Module, plan: GemmPlan) -> str:
 
 
 def _sum(
-    f: Function, plan: GemmPlan, starts: Sequence[str], at: Callable[[str], tuple[str, str]], align: int
-) -> list[str]:
+    f: Function, plan: GemmPlan, starts: Sequence[str], at: Callable[[str], tuple[str, str]], align: int,
+    present: Sequence[str] = (),
+) -> list[str]:  # fmt: skip
     """The tile's sums over k, row by row, vector by vector; zeros if depth is 0.
 
-    `at` gives the addresses at a k of A, to which a row's start is added, and of B, whose vectors are aligned so.
+    `at` gives the addresses at a k of A, to which a row's start is added, and of B, whose vectors are aligned so;
+    `present` are masks of what exists of these.
     """
     vector = LLType(plan.dtype, plan.lanes)
     vectors = plan.nr // plan.lanes
@@ -248,10 +258,11 @@ def _sum(
     for old, new in zip(current, updated, strict=True):
         f.set(old, f"phi {vector.llvm} [ {zero}, %{before} ], [ {new}, %{latch} ]")
     a, b = at(index)
-    columns = [
-        f.let(f"load {vector.llvm}, ptr {offset(f, vector.element, b, v * plan.lanes)}, align {align}")
-        for v in range(vectors)
-    ]
+    places = [offset(f, vector.element, b, v * plan.lanes) for v in range(vectors)]
+    if present:
+        columns = [masked_load(f, vector, p, mask, zero) for p, mask in zip(places, present, strict=True)]
+    else:
+        columns = [f.let(f"load {vector.llvm}, ptr {place}, align {align}") for place in places]
     for i, start in enumerate(starts):
         place = offset(f, vector.element, a, start)
         scalar = f.let(f"load {vector.element}, ptr {place}, align {plan.dtype.itemsize}")
@@ -293,13 +304,9 @@ def add(f: Function, type: LLType, left: str, right: str) -> str:
     return f.let(f"{'fadd' if type.dtype.is_float else 'add'} {type.llvm} {left}, {right}")
 
 
-def _store_whole(f: Function, plan: GemmPlan, sums: list[str], masked: bool) -> None:
-    """Put a tile whose rows exist, and whose columns do unless `masked`, into rows of C of unit column stride."""
+def _store_whole(f: Function, plan: GemmPlan, sums: list[str], present: Sequence[str]) -> None:
+    """Put a tile whose rows exist into rows of C of unit column stride: all columns, or those that masks tell."""
     some = splat(f, LLType(BOOL, plan.lanes), "%accumulate")
-    present: list[str] = []
-    if masked:
-        starts = range(0, plan.nr, plan.lanes)
-        present = [below(f, plan.lanes, f.let(f"sub nsw i64 %columns, {start}")) for start in starts]
     _store_rows(f, plan, sums, ("%c", "%row_stride"), ("%before", "%before_stride"), some, present)
 
 

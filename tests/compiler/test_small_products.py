@@ -1,0 +1,46 @@
+"""Products of few rows and of small matrices read where they stand: in bounds, the same bits for any threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adjit.compiler.pipeline import compile_graph
+from adjit.ir.builder import Builder
+from adjit.ir.graph import Graph
+from adjit.ir.ops.arrays import permute
+from adjit.ir.ops.contraction import dot
+from adjit.ir.types import F32, F64, DType, TensorType
+from tests.compiler.guarded import guarded
+
+SHAPES = [(1, 3, 17, 100), (1, 10, 700, 33), (1, 12, 130, 64), (3, 16, 16, 16), (5, 33, 17, 29), (2, 60, 64, 16)]
+
+
+def product(dtype: DType, batch: int, m: int, k: int, n: int, turned: bool) -> Graph:
+    """x @ y of each of a batch, with x stored the other way round if `turned`."""
+    graph = Graph("product")
+    builder = Builder(graph)
+    x = builder.expr(builder.input(TensorType(dtype, (batch, k, m) if turned else (batch, m, k))))
+    y = builder.expr(builder.input(TensorType(dtype, (batch, k, n))))
+    x = permute(x, (0, 2, 1)) if turned else x
+    graph.outputs = (dot(x, y, contract=((2,), (1,)), batch=((0,), (0,))).value,)
+    return graph
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("dtype", [F32, F64], ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_products_in_place(shape: tuple[int, int, int, int], dtype: DType, turned: bool) -> None:
+    graph = product(dtype, *shape, turned)
+    random = np.random.default_rng(shape[1])
+    arrays: list[Any] = [random.standard_normal(x.dims).astype(dtype.storage) for x in graph.inputs]
+    left, right = (x.astype(np.float64) for x in arrays)
+    exact = (left.swapaxes(1, 2) if turned else left) @ right
+    programs = [compile_graph(graph, threads=threads) for threads in (1, 3)]
+    for at_end in (False, True):
+        with guarded(arrays, at_end) as copies:
+            found = [program.run(copies)[0] for program in programs]
+        np.testing.assert_array_equal(*found)
+        np.testing.assert_allclose(found[0], exact, rtol=0, atol=shape[2] * np.finfo(dtype.storage).eps * 16)
