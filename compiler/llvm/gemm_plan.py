@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Order = Literal["blocked", "resident", "windows", "placed"]
 
+# Workspace addresses are multiples of a cache line.
+LINE = 64
 # The longest run of k that is summed in registers.  It decides the bits of a sum, so it is one number for every shape
 # and every target.  L1 does not hold a panel of B so long, but each step needs a few lines of it only, which L2 gives
 # in time; what a tile costs beside its steps is paid half as often as at 256 (2048^3: 6 % less time).
@@ -33,6 +35,8 @@ B_RESIDENT_BYTES = 128 * 1024
 B_NARROW_BYTES, _NARROW_ROWS = 32 * 1024, 256
 # Tiles beside each other from which on rows of A are read so often that the first time does not matter.
 _OFTEN = 4
+# Bytes of a row of A from which on memory does not foresee the next one by itself.
+_JUMP = 4 * LINE
 # A B that rows of A find in L1 as it stands, and how many may; and how many read a larger B so.
 B_IN_PLACE_BYTES, _READERS, _FEW_READERS = 16 * 1024, 128, 12
 # A larger C is not in L2: its tiles are fetched while their sums are under way.
@@ -49,8 +53,6 @@ _BAND = 2048
 _MOST_STEPS = 4096
 # Bytes of an entry in a table of places.
 _ENTRY = 8
-# Workspace addresses are multiples of a cache line.
-LINE = 64
 # A task of fewer multiply-adds (some 2 microseconds) is not worth a wake-up.
 GRAIN = 1 << 18
 _UNKNOWN = 1 << 14
@@ -164,7 +166,8 @@ def plan_gemm(
         a_elements = (mc + spare) * depth
     streams = not epilogue and _streams(dtype, target, m, n, k, batch)
     large = (m or _UNKNOWN) * (n or _UNKNOWN) * dtype.itemsize > C_BYTES
-    once = columns < _OFTEN * nr and (m or _UNKNOWN) * depth * dtype.itemsize > A_BYTES
+    run = depth * dtype.itemsize
+    once = run >= _JUMP and columns < _OFTEN * nr and (m or _UNKNOWN) * run > A_BYTES
     plan = GemmPlan(
         dtype, target, lanes, mr, nr, mc, nc, DEPTH, "resident" if resident else "blocked", large and not streams,
         streams, tasks, a_elements, nc * depth, once=once, edge=0 if placed or n is None else round_up(n % nr, lanes),

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from adjit.compiler.llvm.gemm_plan import GemmPlan
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.ir.frozen import changed
-from adjit.ir.types import BOOL, I32
+from adjit.ir.types import I32
 
 # Programs of products spend most of their time here, so quick code has them at their best (compiler/quick.py).
 _HOT = 'noinline nounwind "hot" "prefer-vector-width"="512"'
@@ -224,8 +224,7 @@ def emit_placed_tile(module: Module, plan: GemmPlan) -> str:
 
     starts = [entry("%rows", i) for i in range(plan.mr)]
     found = _sum(f, plan, starts, at, plan.dtype.itemsize)
-    some = splat(f, LLType(BOOL, plan.lanes), "%accumulate")
-    _store_rows(f, plan, found, ("%sums", "%pitch"), ("%sums", "%pitch"), some)
+    _store_rows(f, plan, found, ("%sums", "%pitch"), ("%sums", "%pitch"))
     f.line("ret void")
     f.finish()
     return name
@@ -306,34 +305,47 @@ def add(f: Function, type: LLType, left: str, right: str) -> str:
 
 def _store_whole(f: Function, plan: GemmPlan, sums: list[str], present: Sequence[str]) -> None:
     """Put a tile whose rows exist into rows of C of unit column stride: all columns, or those that masks tell."""
-    some = splat(f, LLType(BOOL, plan.lanes), "%accumulate")
-    _store_rows(f, plan, sums, ("%c", "%row_stride"), ("%before", "%before_stride"), some, present)
+    _store_rows(f, plan, sums, ("%c", "%row_stride"), ("%before", "%before_stride"), present)
 
 
 def _store_rows(
-    f: Function, plan: GemmPlan, sums: list[str], to: tuple[str, str], before: tuple[str, str], some: str,
+    f: Function, plan: GemmPlan, sums: list[str], to: tuple[str, str], before: tuple[str, str],
     present: Sequence[str] = (),
 ) -> None:  # fmt: skip
-    """Put the tile's vectors into rows, added to those `before` in the lanes of `some`; both are places and strides.
+    """Put the tile's vectors into rows, with `%accumulate` added to those `before`; both are places and strides.
 
     `present` are masks of the lanes of a row's vectors that exist, all of them by default.
     """
     vector = LLType(plan.dtype, plan.lanes)
-    masks = f"<{plan.lanes} x i1>"
-    added = [f.let(f"and {masks} {some}, {mask}") for mask in present] or [some] * (plan.nr // plan.lanes)
-    vectors = plan.nr // plan.lanes
-    align = plan.dtype.itemsize
-    for i in range(plan.mr):
-        rows = (offset(f, vector.element, at, f.let(f"mul nsw i64 {pitch}, {i}")) for at, pitch in (to, before))
-        target, source = rows
-        for v in range(vectors):
-            place = offset(f, vector.element, target, v * plan.lanes)
-            old = _current(f, vector, offset(f, vector.element, source, v * plan.lanes), added[v])
-            value = add(f, vector, old, sums[i * vectors + v])
-            if present:
-                masked_store(f, vector, value, place, present[v])
-            else:
-                f.line(f"store {vector.llvm} {value}, ptr {place}, align {align}")
+    vectors, align = plan.nr // plan.lanes, plan.dtype.itemsize
+
+    def places(at: str, pitch: str) -> Iterator[tuple[str, str]]:
+        """Where the tile's vectors stand, and their masks."""
+        for i in range(plan.mr):
+            row = offset(f, vector.element, at, f.let(f"mul nsw i64 {pitch}, {i}"))
+            for v in range(vectors):
+                yield offset(f, vector.element, row, v * plan.lanes), present[v] if present else ""
+
+    start, adding, ready = f.block, f.label("adding"), f.label("ready")
+    f.branch("%accumulate", adding, ready)
+    f.start(adding)
+    # All are read first: a vector that is read beside one just stored would wait until that is in the cache.
+    totals: list[str] = []
+    for value, (place, mask) in zip(sums, places(*before), strict=True):
+        if mask:
+            old = masked_load(f, vector, place, mask, vector.constant(0))
+        else:
+            old = f.let(f"load {vector.llvm}, ptr {place}, align {align}")
+        totals.append(add(f, vector, old, value))
+    f.jump(ready)
+    f.start(ready)
+    pairs = zip(sums, totals, strict=True)
+    values = [f.let(f"phi {vector.llvm} [ {value}, %{start} ], [ {total}, %{adding} ]") for value, total in pairs]
+    for value, (place, mask) in zip(values, places(*to), strict=True):
+        if mask:
+            masked_store(f, vector, value, place, mask)
+        else:
+            f.line(f"store {vector.llvm} {value}, ptr {place}, align {align}")
 
 
 def _stream_whole(f: Function, plan: GemmPlan, sums: list[str], done: str) -> None:
