@@ -42,7 +42,7 @@ from adjit.compiler.loops.rows import Reach, reads_of
 from adjit.compiler.loops.special import ON_MATRICES, SPECIAL, WHOLE
 from adjit.compiler.tile_sums import Tile, tile_of, tile_sums
 from adjit.compiler.turned import turned
-from adjit.compiler.winograd import is_read_in_place
+from adjit.compiler.winograd import computes, is_read_in_place
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Attribute, Graph, Node, Region, Value
 from adjit.ir.journal import note
@@ -59,8 +59,8 @@ PROLOGUE = 8.0
 PACKED = 4.0
 # A padded image whose windows are read more often than this is stored: they are plain memory then.
 MOST_PADDED = 1.5
-# Bytes of sums over windows from which on arithmetic joins them: their blocks are gone through by short rows, and a
-# loop of its own over what the last cache still holds is as fast.
+# Bytes of direct sums over windows from which on arithmetic joins them: their blocks are gone through by short rows,
+# and a loop of its own over what the last cache still holds is as fast.
 LEAST_WINDOWED = 4 << 20
 # The most scalar ops in a kernel: LLVM's vectoriser takes quadratic time in a loop's body; and without loops.
 LARGEST, LARGEST_STRAIGHT = 400, 1600
@@ -119,7 +119,8 @@ def _takes_epilogue(end: Node, nodes: Iterable[Node]) -> bool:
         return False  # its sums have no plain index
     size = end.output.type.size
     small = isinstance(size, int) and size * end.output.dtype.itemsize < LEAST_WINDOWED
-    return not (small and any(node.op.name in ("window", "as_strided") for node in nodes))
+    windowed = small and any(node.op.name in ("window", "as_strided") for node in nodes)
+    return not windowed or any(computes(node) for node in nodes)
 
 
 class _Plan:

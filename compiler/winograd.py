@@ -43,6 +43,24 @@ def pays(kind: Kind, channels: Size, features: Size, height: Size, width: Size) 
     return tiles >= _LEAST_TILES[kind] and direct >= _LEAST_SAVING * products
 
 
+def computes(dot: Node) -> bool:
+    """Whether the method computes a node: a product of a kernel, or of cotangents, with windows."""
+    window = dot.inputs[1].node if dot.op.name == "dot" else None
+    if window is None or window.op.name != "window" or dot.output.dtype is not F32 or window.output.type.ndim != 6:
+        return False
+    steps = {window.attributes["stride"], window.attributes["dilation"]}
+    if window.attributes["axes"] != (2, 3) or steps != {(1, 1)}:
+        return False
+    contract: tuple[tuple[int, ...], ...] = dot.attributes["contract"]  # type: ignore[assignment]
+    if contract[0] not in ((0, 2, 3), (1, 2, 3)) or contract[1] != (1, 4, 5) or dot.attributes["batch"] != ((), ()):
+        return False
+    first, second, *sizes = window.output.dims
+    features = dot.inputs[0].dims[1 - contract[0][0]]
+    if sizes[2:] == [TAPS, TAPS]:
+        return pays("outputs", second, features, sizes[0], sizes[1])
+    return sizes[:2] == [TAPS, TAPS] and pays("kernel", first, features, sizes[2], sizes[3])
+
+
 def reads_padding(pad: Node, users: Mapping[Value, Sequence[Node]]) -> bool:
     """Whether all that looks at the result of a `pad` are such convolutions: they need no padding in memory."""
     return all(_reads_windows(user, users) for user in users.get(pad.output, (pad,)))
@@ -60,7 +78,7 @@ def _reads(user: Node, value: Value, users: Mapping[Value, Sequence[Node]]) -> b
     if user.op.name == "pad":
         return reads_padding(user, users)
     if user.op.name == "dot":
-        return _goes(user) and user.inputs[0] is value
+        return computes(user) and user.inputs[0] is value
     if user.op.name == "window":
         return _reads_windows(user, users)
     return user.op.name in _VIEWS and any(_reads(each, user.output, users) for each in users.get(user.output, ()))
@@ -73,22 +91,4 @@ def _reads_windows(user: Node, users: Mapping[Value, Sequence[Node]]) -> bool:
     following = users.get(user.output, ())
     if user.op.name == "permute":
         return bool(following) and all(_reads_windows(each, users) for each in following)
-    return bool(following) and all(_goes(each) and each.inputs[1] is user.output for each in following)
-
-
-def _goes(dot: Node) -> bool:
-    """Whether a product of a kernel, or of cotangents, with windows goes by the method."""
-    window = dot.inputs[1].node if dot.op.name == "dot" else None
-    if window is None or window.op.name != "window" or dot.output.dtype is not F32 or window.output.type.ndim != 6:
-        return False
-    steps = {window.attributes["stride"], window.attributes["dilation"]}
-    if window.attributes["axes"] != (2, 3) or steps != {(1, 1)}:
-        return False
-    contract: tuple[tuple[int, ...], ...] = dot.attributes["contract"]  # type: ignore[assignment]
-    if contract[0] not in ((0, 2, 3), (1, 2, 3)) or contract[1] != (1, 4, 5) or dot.attributes["batch"] != ((), ()):
-        return False
-    first, second, *sizes = window.output.dims
-    features = dot.inputs[0].dims[1 - contract[0][0]]
-    if sizes[2:] == [TAPS, TAPS]:
-        return pays("outputs", second, features, sizes[0], sizes[1])
-    return sizes[:2] == [TAPS, TAPS] and pays("kernel", first, features, sizes[2], sizes[3])
+    return bool(following) and all(computes(each) and each.inputs[1] is user.output for each in following)

@@ -107,9 +107,9 @@ def test_outputs_have_the_same_bits_for_all(name: str, epilogue: str) -> None:
         np.testing.assert_array_equal(other.run(given)[0], found)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_images_need_no_padding_in_memory(name: str) -> None:
-    kernels = [node for node in lowered(program(name)).nodes if node.op is KERNEL]
+@pytest.mark.parametrize(("name", "epilogue"), EPILOGUES.items())
+def test_one_kernel_pads_multiplies_and_does_what_follows(name: str, epilogue: str) -> None:
+    kernels = [node for node in lowered(program(name, epilogue)).nodes if node.op is KERNEL]
     assert len(kernels) == 1
 
 
