@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from adjit.compiler.llvm.emit_domain import Pairs
 from adjit.compiler.llvm.emit_placed import Placed, placed
-from adjit.compiler.llvm.gemm_tile import counted, minimum, offset, when
+from adjit.compiler.llvm.gemm_plan import LINE
+from adjit.compiler.llvm.gemm_tile import counted, minimum, offset, prefetch, when
 from adjit.compiler.llvm.text import Function, LLType
 from adjit.compiler.llvm.winograd_transform import emit_elements, emit_exchange
 from adjit.compiler.loops.ir import INSIDE
@@ -107,6 +108,7 @@ class ImageLines:
                     f"call void @{exchange}(ptr {row}, i64 {own.plane}, i64 {self.channels}, i64 {own.columns}, "
                     f"ptr {to_line}, i64 {self.pitch})"
                 )
+                self._fetch(offset(f, element, row, OUTPUTS * own.step))
             if own.rows < self.height:
                 beyond = f.let(f"icmp sge i64 {y}, {self.height}")
                 with when(f, f.let(f"xor i1 {f.let(f'or i1 {exists}, {beyond}')}, true")):
@@ -116,6 +118,14 @@ class ImageLines:
             f"call void @{emit_elements(f.module, self.vector)}({lines}, i64 {self.pitch}, i64 {self.width - 1}, "
             f"i64 {(self.width - 1) // OUTPUTS}, ptr {to}, i64 {panel}, i64 {tall}, i64 {tall * self.pitch})"
         )
+
+    def _fetch(self, row: str) -> None:
+        """Ask for a row of all channels: memory does not foresee the jumps between them."""
+        f, own = self.f, self.images
+        with counted(f, "0", str(self.channels), 1) as channel:
+            place = offset(f, self.vector.element, row, f.let(f"mul nsw i64 {channel}, {own.plane}"))
+            with counted(f, "0", str(own.columns), LINE // self.vector.dtype.itemsize) as column:
+                prefetch(f, offset(f, self.vector.element, place, column))
 
     @property
     def _bytes(self) -> int:
