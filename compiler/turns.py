@@ -2,7 +2,7 @@
 
 `x[i + 1]` is traced as a gather at `where(i + 1 < 0, i + 1 + n, i + 1)`, which is a fault outside [0, n).  Where i runs
 over `arange`, or is a carry that grows by a constant, such comparisons are decided here, and an index that cannot be
-outside is `certain`: its kernel does not look.
+outside is `certain`: its kernel does not look.  Divisions of arrays whose numbers are small are done in 32 bits.
 """
 
 from __future__ import annotations
@@ -10,11 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adjit.compiler.ranges import Range, Ranges
+from adjit.compiler.simplify_rules import number_in
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph, Node, Region, Value
+from adjit.ir.ops.arrays import cast
 from adjit.ir.rewrite import eliminate_dead, rewrite
+from adjit.ir.types import I32, I64
 
 LOOPS = ("scan", "while")
+# Beyond the integers of 32 bits.
+_MOST = 1 << 31
 
 
 def with_plain_indices(graph: Graph) -> Graph:
@@ -33,6 +38,9 @@ def with_plain_indices(graph: Graph) -> Graph:
                 return [operands[2 - known[0]]]
         elif name in ("minimum", "maximum"):
             return _chosen(ranges, node, operands)
+        elif name in ("div", "mod") and _is_narrow(ranges, node):
+            narrow = [cast(x, I32) for x in builder.exprs(operands)]
+            return [cast(node.op(*narrow), I64).value]
         elif (name == "gather" or name.startswith("scatter_")) and _is_certain(ranges, node):
             return builder.emit(node.op, operands, {**node.attributes, "certain": True}).outputs
         return None
@@ -50,6 +58,14 @@ def _chosen(ranges: Ranges, node: Node, operands: tuple[Value, ...]) -> Sequence
     if first[1] <= second[0]:
         return [operands[low]]
     return [operands[high]] if second[1] <= first[0] else None
+
+
+def _is_narrow(ranges: Ranges, node: Node) -> bool:
+    """Whether arrays of i64 are divided by no constant, and 32 bits hold all: vectors divide such numbers as floats."""
+    if node.output.dtype is not I64 or not node.output.dims or number_in(node.inputs[1]) is not None:
+        return False
+    found = [ranges.of(value) for value in node.inputs]
+    return all(known is not None and known[0] > -_MOST and known[1] < _MOST for known in found)
 
 
 def _is_certain(ranges: Ranges, node: Node) -> bool:

@@ -145,3 +145,30 @@ def test_an_index_that_may_be_outside_is_checked(end: int) -> None:
     total, before = program(x)
     assert total.item() == 45.0
     assert before.tolist() == [9.0, *range(8)]
+
+
+def test_small_integers_are_divided_in_32_bits() -> None:
+    def program(least: Any) -> Any:
+        numbers = adjit.arange(40) - 20
+
+        def turn(i: Any, state: Any) -> Any:
+            quotients, rests = state
+            return quotients + numbers // (i - 7), rests * 3 + numbers % (i - 7) + least
+
+        zeros = numbers * 0
+        return adjit.fori_loop(0, 6, turn, (zeros, zeros))
+
+    least = adjit.tensor(2)
+    graph = simplified(program, least)
+    assert {node.output.dtype.name for node in (*nodes_of(graph, "div"), *nodes_of(graph, "mod"))} == {"i32"}
+    found = adjit.compile(program)(least)
+    numbers = np.arange(40) - 20
+    quotients, rests = numbers * 0, numbers * 0
+    for i in range(6):
+        quotients, rests = quotients + numbers // (i - 7), rests * 3 + numbers % (i - 7) + 2
+    assert found[0].tolist() == quotients.tolist()
+    assert found[1].tolist() == rests.tolist()
+    with pytest.raises(ZeroDivisionError):
+        adjit.compile(lambda x: adjit.fori_loop(0, 3, lambda i, x: adjit.arange(5) // (i - 1) + x, x))(
+            adjit.zeros(5).long()
+        )
