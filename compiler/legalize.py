@@ -8,11 +8,14 @@ to the last axis, a boundary disappears; large matrices are factorized, and Four
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
+from itertools import chain
 
 from adjit.compiler.convolution import convolve, fold_by_phases
+from adjit.compiler.loops.ir import used_values
 from adjit.compiler.loops.special import ON_MATRICES
 from adjit.compiler.split_complex import split_complex
+from adjit.ir.analysis import callees
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Attribute, Graph, Node, Value
 from adjit.ir.ops.arrays import cast, moved
@@ -38,7 +41,15 @@ LONGEST_ROW, LONGEST_COMPLEX = 1024, 32
 def legalize(graph: Graph, *, strict: bool = False) -> Graph:
     """The same program in ops that lowering knows; with `strict`, what eager mode leaves to the host is left there."""
     least = MANY_MATRICES if strict else 1
-    return rewrite(split_complex(inline_calls(graph)), partial(_legalized, least=least))
+    graph = split_complex(inline_calls(graph))
+    return rewrite(graph, partial(_legalized, least=least, read=cache(partial(_read_values, graph))))
+
+
+def _read_values(graph: Graph) -> frozenset[Value]:
+    """The values that the program, or one that it calls, uses."""
+    graphs = (graph, *callees(graph))
+    results = (value for each in graphs for value in each.outputs)
+    return frozenset(chain(results, *(used_values(node) for each in graphs for node in each.nodes)))
 
 
 class _Expanding(Builder):
@@ -56,9 +67,12 @@ class _Expanding(Builder):
         return results
 
 
-def _legalized(builder: Builder, node: Node, operands: tuple[Value, ...], least: int) -> Sequence[Value] | None:
+def _legalized(
+    builder: Builder, node: Node, operands: tuple[Value, ...], least: int, read: Callable[[], frozenset[Value]]
+) -> Sequence[Value] | None:
     if node.op.family == "linalg":
-        return None if has_kernel(node.op, [v.type for v in operands], least) else _hosted(builder, node, operands)
+        is_native = has_kernel(node.op, [v.type for v in operands], least)
+        return None if is_native else _hosted(builder, node, operands, read)
     if node.op.family == "fourier":
         return _transformed(builder, node, operands)
     is_half = any(value.dtype in HALVES for value in operands) and node.op.name not in MOVES
@@ -100,12 +114,25 @@ def has_kernel(op: Primitive, types: Sequence[TensorType], least: int = 1) -> bo
     return op.name in ON_MATRICES and all(isinstance(side, int) and side <= longest for side in (rows, columns))
 
 
-def _hosted(builder: Builder, node: Node, operands: Sequence[Value]) -> Sequence[Value]:
-    """The host's function for an op on matrices."""
-    from adjit.runtime.linear_algebra import host_name
+def _hosted(
+    builder: Builder, node: Node, operands: Sequence[Value], read: Callable[[], frozenset[Value]]
+) -> Sequence[Value]:
+    """The host's function for an op on matrices; one for a single result where only that is read."""
+    from adjit.runtime.linear_algebra import ALONE, ALONE_SUFFIX, host_name
 
-    attributes = {"function": host_name(node.op, node.attributes), "types": tuple(v.type for v in node.outputs)}
-    return builder.emit(primitive_named("host_call"), operands, attributes).outputs  # type: ignore[arg-type]
+    name, outputs = host_name(node.op, node.attributes), node.outputs
+    place = ALONE[node.op.name][0] if node.op.name in ALONE and not operands[0].dtype.is_complex else None
+    if place is None or not read().isdisjoint({*outputs} - {outputs[place]}):
+        attributes: dict[str, Attribute] = {"function": name, "types": tuple(v.type for v in outputs)}
+        return builder.emit(primitive_named("host_call"), operands, attributes).outputs
+    attributes = {"function": name + ALONE_SUFFIX, "types": (outputs[place].type,)}
+    found = builder.emit(primitive_named("host_call"), operands, attributes).output
+    return [found if v is outputs[place] else _anything(builder, v.type) for v in outputs]
+
+
+def _anything(builder: Builder, type: TensorType) -> Value:
+    """A value of a type, that nothing reads."""
+    return builder.emit(primitive_named("expand"), (builder.constant(0, type.dtype),), {"shape": type.dims}).output
 
 
 def _transformed(builder: Builder, node: Node, operands: Sequence[Value]) -> Sequence[Value]:

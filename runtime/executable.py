@@ -7,11 +7,13 @@ the program writes it.  The GIL is released while native code runs; any number o
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import struct
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -432,13 +434,17 @@ def _answer(number: int, table: int, sizes: int) -> int:
 def _view(table: int, slot: int, type: TensorType, sizes: dict[str, int]) -> Array:
     """The array that a table entry points to."""
     address = ctypes.c_size_t.from_address(table + 8 * slot).value
-    shape = tuple(evaluate(dim, sizes) for dim in type.dims)
-    count = int(np.prod(shape, dtype=np.int64))
-    storage = type.dtype.storage
+    shape = tuple(dim if isinstance(dim, int) else evaluate(dim, sizes) for dim in type.dims)
+    count, storage = prod(shape), type.dtype.storage
     if count == 0:
         return np.empty(shape, storage)
-    memory = (ctypes.c_uint8 * (count * storage.itemsize)).from_address(address)
-    return np.frombuffer(memoryview(memory).cast("B"), storage, count).reshape(shape)
+    return np.ndarray(shape, storage, _bytes_type(count * storage.itemsize).from_address(address))
+
+
+@functools.cache
+def _bytes_type(count: int) -> Any:
+    """The type of as many bytes, which takes longer to make than to use."""
+    return ctypes.c_uint8 * count
 
 
 _trampoline = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_size_t, ctypes.c_size_t)(_answer)

@@ -82,9 +82,15 @@ def lu_solve(a: Array, factors: Array, order: Array, b: Array, *, transpose: boo
 _FASTER: dict[str, Callable[..., Any]] = {"lu": lu, "triangular_solve": triangular_solve, "lu_solve": lu_solve}
 
 
-def _way(op: Primitive, attributes: dict[str, Any]) -> HostFunction:
-    function = _FASTER.get(op.name, op.reference)
+# By op: the result that has a way of its own where the others are not asked for, and that way.
+ALONE: dict[str, tuple[int, Callable[..., Array]]] = {
+    "eigh": (0, factorization.eigenvalues), "svd": (1, factorization.singular_values)
+}  # fmt: skip
+# What the name of such a way ends in.
+ALONE_SUFFIX = ".alone"
 
+
+def _way(function: Callable[..., Any], attributes: dict[str, Any]) -> HostFunction:
     def run(*operands: Array) -> tuple[Array, ...]:
         with np.errstate(all="ignore"):
             results = function(*operands, **attributes)
@@ -98,7 +104,10 @@ def _register_ops() -> None:
     for op in [op for op in PRIMITIVES.values() if op.family == "linalg"]:
         for flags in product((False, True), repeat=len(op.attributes)):
             attributes = dict(zip(op.attributes, flags, strict=True))
-            register_host_function(host_name(op, attributes), _way(op, attributes))
+            name = host_name(op, attributes)
+            register_host_function(name, _way(_FASTER.get(op.name, op.reference), attributes))
+            if op.name in ALONE:
+                register_host_function(name + ALONE_SUFFIX, _way(ALONE[op.name][1], attributes))
 
 
 # -- checks ------------------------------------------------------------------------------------------------------------

@@ -273,6 +273,17 @@ def eigh(a: Array, *, upper: bool) -> tuple[Array, Array]:
     return values.astype(a.real.dtype, copy=False), vectors.astype(a.dtype, copy=False)
 
 
+def eigenvalues(a: Array, *, upper: bool) -> Array:
+    """The first result of `eigh` alone, for which much less is to be done; the errors are those of both."""
+    try:
+        found = np.linalg.eigvalsh(a, "U" if upper else "L")
+    except np.linalg.LinAlgError:
+        raise LinAlgError(f"linalg.eigh: {_element(a)}{NONFINITE}") from None
+    if not np.isfinite(found).all():
+        return eigh.reference(a, upper=upper)[0]
+    return found.astype(np.asarray(a).real.dtype, copy=False)
+
+
 def _element(a: Any) -> str:
     """Which element of a batch has a value that is not finite."""
     if a.ndim == 2:
@@ -318,6 +329,17 @@ def svd(a: Array, *, full: bool) -> tuple[Array, Array, Array]:
         raise LinAlgError(f"linalg.svd: {_element(a)}{NONFINITE}") from None
     u, s, vh = (x.astype(dtype, copy=False) for x, dtype in zip(found, (a.dtype, a.real.dtype, a.dtype), strict=True))
     return u, s, vh
+
+
+def singular_values(a: Array, *, full: bool) -> Array:
+    """The second result of `svd` alone, for which much less is to be done; the errors are those of all."""
+    try:
+        found = np.linalg.svd(a, full, compute_uv=False)
+    except np.linalg.LinAlgError:
+        raise LinAlgError(f"linalg.svd: {_element(a)}{NONFINITE}") from None
+    if not np.isfinite(found).all():
+        return svd.reference(a, full=full)[1]
+    return found.astype(np.asarray(a).real.dtype, copy=False)
 
 
 @svd.infers

@@ -25,8 +25,10 @@ def fft(x: Array, *, axes: Axes, inverse: bool) -> Array:
 
     Shapes: c64[*dims] -> c64[*dims], and c128.
     """
-    found = np.fft.ifftn(x, axes=axes, norm="forward") if inverse else np.fft.fftn(x, axes=axes)
-    return np.asarray(found, np.asarray(x).dtype)
+    found = np.asarray(x)
+    for axis in reversed(axes):
+        found = np.fft.ifft(found, axis=axis, norm="forward") if inverse else np.fft.fft(found, axis=axis)
+    return found.astype(np.asarray(x).dtype, copy=False)
 
 
 @fft.infers

@@ -91,3 +91,17 @@ def test_rows_of_vectors_solve_systems(rows: int, columns: int, dtype: Any) -> N
     ):  # fmt: skip
         assert torch.allclose(found, wanted, rtol=scale, atol=10 * scale)
     assert not left.triu(1).abs().any() and not right.tril(-1).abs().any()
+
+
+@pytest.mark.parametrize("values", [torch.linalg.eigvalsh, torch.linalg.svdvals], ids=["eigh", "svd"])
+def test_values_without_vectors_have_a_way_of_their_own(values: Any) -> None:
+    """The host is asked for the values alone, unless gradients want vectors too; what is not finite raises the same."""
+    a = torch.randn(3, 6, 6, dtype=torch.float64)
+    a = a + a.mT
+    alone, both = torch.compile(values), torch.compile(lambda a: torch.autograd.grad(values(a).square().sum(), [a])[0])
+    assert torch.allclose(alone(a), values(a), rtol=1e-10, atol=1e-10)
+    (call,) = compile_graph(alone.graph(a)).layout.host_calls
+    assert call.function.endswith(".alone")
+    assert torch.allclose(both(a.requires_grad_()), 2 * a, rtol=1e-8, atol=1e-8)
+    with pytest.raises(LinAlgError, match="failed to converge"):
+        alone(torch.full((3, 3), float("nan"), dtype=torch.float64))
