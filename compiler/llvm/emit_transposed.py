@@ -13,6 +13,7 @@ from adjit.compiler.llvm.emit_choice import Choice, column_stride, extents_of, v
 from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_loops import scalar_loop
 from adjit.compiler.llvm.emit_state import Ramp, Register, Uniform, Writer
+from adjit.compiler.llvm.emit_stream import emit_streaming, is_streamed
 from adjit.compiler.llvm.gemm_pack import emit_transpose
 from adjit.compiler.llvm.gemm_tile import below, counted, masked_load, minimum, offset, prefetch
 from adjit.compiler.llvm.text import LLType
@@ -89,14 +90,27 @@ def emit_crossing(w: Writer, node: Node, span: tuple[str, str] | None, across: C
         if depth < len(outer):
             scalar_loop(w, outer[depth], *bounds[outer[depth]], lambda: nest(depth + 1))
         else:
-            _each_square(w, node, across, squares, bounds)
+            _each_square(w, node, across, squares, bounds, whole)
 
-    nest(0)
+    own = dict(zip(names, extents, strict=True))[across.writing]
+    whole = isinstance(own, int) and own % across.lanes == 0 and (span is None or names[0] != across.writing)
+    stores = [inner for inner in node.regions[0].nodes if inner.op is STORE and inner.inputs[0] not in w.sources]
+    streamed = [store.inputs[0] for store in stores if whole and is_streamed(w, store, across.writing)]
+    if streamed:
+        emit_streaming(w, streamed, "0", lambda: nest(0))
+    else:
+        nest(0)
 
 
 def _each_square(
-    w: Writer, node: Node, across: Crossing, squares: Mapping[Node, _Square], bounds: Mapping[str, tuple[str, str]]
+    w: Writer,
+    node: Node,
+    across: Crossing,
+    squares: Mapping[Node, _Square],
+    bounds: Mapping[str, tuple[str, str]],
+    whole: bool,
 ) -> None:
+    """The plane of both variables; where lines are `whole`, all have a whole number of vectors."""
     f, lanes = w.f, across.lanes
     (first, last), (begin, end) = bounds[across.writing], bounds[across.reading]
     block = _BLOCK // across.loads[0].output.type.dtype.itemsize
@@ -104,7 +118,7 @@ def _each_square(
         right, bottom = (minimum(f, f.let(f"add nsw i64 {x}, {block}"), y) for x, y in ((left, last), (top, end)))
         with counted(f, left, right, lanes) as column, w.scope():
             columns = minimum(f, f.let(f"sub nsw i64 {right}, {column}"), str(lanes))
-            mask = below(f, lanes, columns)
+            mask = None if whole else below(f, lanes, columns)
             with counted(f, top, bottom, lanes) as row, w.scope():
                 rows = minimum(f, f.let(f"sub nsw i64 {bottom}, {row}"), str(lanes))
                 for square in squares.values():

@@ -39,3 +39,12 @@ def test_squares_are_exchanged() -> None:
     x = torch.ones(64, 64)
     for program in (lambda x: x.T.contiguous(), lambda x: torch.rot90(x)):
         assert "transpose." in str(torch.compile(program).llvm(x))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_large_results_go_past_the_caches(threads: int) -> None:
+    x = torch.from_numpy(RANDOM.standard_normal((2048, 2048)).astype("float32"))
+    compiled = torch.compile(lambda x: x.T.contiguous(), threads=threads)
+    for _ in range(2):
+        assert (compiled(x).numpy() == x.numpy().T).all()
+    assert "nontemporal" in str(compiled.llvm(x))
