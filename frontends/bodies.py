@@ -15,9 +15,10 @@ from adjit.ir.graph import Graph
 
 # A body is compiled when it comes for this time; a few runs node by node cost less than compiling it.
 _TIMES = 6
-# Or when node by node it has taken so many seconds, about what compiling it takes; a pullback only then, and one with
-# fewer elements than these in each operand is not watched.
-_LATE, _MANY = 0.05, 1 << 12
+# Or when node by node it has taken so many seconds, about what compiling it takes.
+_LATE = 0.05
+# Most pullbacks become part of a whole pass's program (native/plans.py) before they come for this time.
+_PULLBACK_TIMES = 200
 
 
 class _Body:
@@ -44,10 +45,10 @@ def run_body(graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]
 
 def run_pullback(graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
     """The same for what a node's cotangents are computed by; no result shares memory with an operand."""
-    if all(array.size < _MANY for array in arrays):
-        return run_graph(graph, arrays)
     body = _body_of(graph)
-    return [owned(array, arrays) for array in _run(body, graph, arrays, body.seconds > _LATE)]
+    body.count += 1
+    found = _run(body, graph, arrays, body.count >= _PULLBACK_TIMES or body.seconds > _LATE)
+    return [owned(array, arrays) for array in found]
 
 
 def _body_of(graph: Graph) -> _Body:

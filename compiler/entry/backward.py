@@ -7,24 +7,46 @@ programs have run nothing is changed, so that Python can start afresh whenever s
 
 from __future__ import annotations
 
-from adjit.compiler.entry.interpreter import Py_DecRef, Py_IncRef, PyObject_Vectorcall, PyTuple_New
+from adjit.compiler.entry.interpreter import (
+    Py_DecRef,
+    Py_IncRef,
+    PyObject_Vectorcall,
+    PyTuple_GetItem,
+    PyTuple_New,
+    PyTuple_SetItem,
+    PyTuple_Size,
+)
 from adjit.compiler.entry.known import (
     A_GRADIENT,
     ACCUMULATE,
     ARENA,
+    ARRAY,
+    B_CUSTOM,
     B_FREED,
-    B_SLOW,
+    B_INPUT_LIST,
+    B_INPUTS,
+    B_OUTPUTS,
+    B_PULLBACK,
+    B_SAVED,
+    B_SAVED_LIST,
     EMPTY,
+    EVERY_LEAF,
     FALSE,
     FILL_WORDS,
     IN_ORDER_COPY,
+    M_VERSION,
+    MOST_OPERANDS,
     N_ATTACHED,
+    N_INPUTS,
+    N_OUTPUTS,
     NONE,
+    OPERAND_WORDS,
     P_ARRAY_ROOM,
     P_BUSY,
     P_CALLS,
     P_LEAF_ROOM,
     P_LEAVES,
+    P_MADE,
     P_NODE_ROOM,
     P_NODES,
     P_PROGRAMS,
@@ -32,29 +54,186 @@ from adjit.compiler.entry.known import (
     P_RESULT_ROOM,
     P_SAVED,
     P_STEPS,
+    P_TARGET_COUNT,
     P_TARGETS,
     PROGRAM_WORDS,
+    R_CUSTOM,
+    R_FAULT,
     R_FREED,
     R_FULL,
+    R_HOOKS,
+    R_PULLBACK,
     R_SAVED,
+    R_SEQUENCE,
+    RECORD,
+    REFERENCE,
     RESULT_WORDS,
+    S_ARRAY,
+    S_MEMORY,
+    S_VERSION,
+    SAVED,
     STEP_WORDS,
     T_GRAD,
+    TARGET_WORDS,
+    TO_LEAF,
+    TO_NODE,
     TRUE,
-    TUPLE,
     V_ATTACHED,
+    V_INDEX,
+    V_NODE,
+    W_HOOKS,
     W_LEAF,
+    W_POST,
+    W_RETAINED,
+    WATCH,
     WORKSPACE,
 )
 from adjit.compiler.entry.making import drop, hold_all, make_array, make_tensor, replace
-from adjit.compiler.entry.objects import in_order, is_tensor
-from adjit.compiler.entry.serve import execute, spread
-from adjit.compiler.entry.tapes import plan_for
+from adjit.compiler.entry.objects import in_order, integer, is_shaped, is_tensor
+from adjit.compiler.entry.serve import execute
 from adjit.compiler.llvm.words import known, room, set_word, word
-from adjit.runtime.layout import DATA, ITEMS, TYPE, USED
+from adjit.runtime.layout import CONTENT, DATA, TYPE, USED
 
-# The arguments of `adjit_gradients`.
-TWO = 2
+# More than any number of a record.
+LAST = 2**62
+
+
+def is_quiet(watch: int) -> int:
+    """Whether a leaf's watch has only the leaf to tell."""
+    if word(watch + TYPE) != known(WATCH) or word(watch + known(W_LEAF)) == known(NONE):
+        return 0
+    if word(word(watch + known(W_HOOKS)) + USED) != 0 or word(word(watch + known(W_POST)) + USED) != 0:
+        return 0
+    return word(watch + known(W_RETAINED)) == known(NONE)
+
+
+def is_open(entry: int, step: int) -> int:
+    """Whether a record has the pullback of a step, which can be run unseen."""
+    if word(entry + TYPE) != known(RECORD) or word(entry + known(R_PULLBACK)) != word(step + 8 * B_PULLBACK):
+        return 0
+    if word(entry + known(R_FREED)) != known(FALSE) or word(entry + known(R_FAULT)) != known(NONE):
+        return 0
+    return word(entry + known(R_HOOKS)) == known(NONE) and word(entry + known(R_CUSTOM)) == word(step + 8 * B_CUSTOM)
+
+
+def nobody_watches(result: int) -> int:
+    """Whether the value that a reference is to is gone, or has no watch; there may be no reference yet."""
+    if result == known(NONE):
+        return 1
+    value = word(result + CONTENT)
+    return value == known(NONE) or word(value + known(V_ATTACHED)) == known(NONE)
+
+
+def is_unwatched(outputs: int, count: int) -> int:
+    """Whether a node has that many results, and nobody wants their gradients."""
+    if word(outputs + TYPE) == known(REFERENCE):
+        return count == 1 and nobody_watches(outputs)
+    if PyTuple_Size(outputs) != count:
+        return 0
+    k = 0
+    while k < count:
+        if not nobody_watches(PyTuple_GetItem(outputs, k)):
+            return 0
+        k += 1
+    return 1
+
+
+def same_place(rooms: int, number: int, found: int) -> int:
+    """Note what stands at a numbered place when it is first met; afterwards it must be the same."""
+    if word(rooms + 8 * number) == 0:
+        set_word(rooms + 8 * number, found)
+        return 1
+    return word(rooms + 8 * number) == found
+
+
+def wired(plan: int, step: int, inputs: int) -> int:
+    """Whether a node's operands come from where the plan says."""
+    count = word(step + 8 * B_INPUTS)
+    entry = word(step + 8 * B_INPUT_LIST)
+    if PyTuple_Size(inputs) != count:
+        return 0
+    k = 0
+    while k < count:
+        kind = word(entry)
+        value = PyTuple_GetItem(inputs, k)
+        if kind == TO_NODE:
+            node = word(value + known(V_NODE))
+            if node == known(NONE) or integer(word(value + known(V_INDEX))) != word(entry + 16):
+                return 0
+            if not same_place(word(plan + 8 * P_NODE_ROOM), word(entry + 8), node):
+                return 0
+        elif kind == TO_LEAF:
+            if word(value + known(V_NODE)) != known(NONE) or not is_quiet(word(value + known(V_ATTACHED))):
+                return 0
+            if not same_place(word(plan + 8 * P_LEAF_ROOM), word(entry + 8), value):
+                return 0
+        entry += 24
+        k += 1
+    return 1
+
+
+def kept_intact(plan: int, step: int, saved: int, place: int) -> int:
+    """Whether a node's saved values are as they were and as the plan wants them; their arrays are noted."""
+    count = word(step + 8 * B_SAVED)
+    wanted = word(step + 8 * B_SAVED_LIST)
+    arrays = word(plan + 8 * P_ARRAY_ROOM)
+    if PyTuple_Size(saved) != count:
+        return 0
+    k = 0
+    while k < count:
+        kept = PyTuple_GetItem(saved, k)
+        if word(kept + TYPE) != known(SAVED):  # in a form that a hook gave it
+            return 0
+        memory = word(kept + known(S_MEMORY))
+        if memory != known(NONE) and integer(word(memory + known(M_VERSION))) != integer(word(kept + known(S_VERSION))):
+            return 0
+        array = word(kept + known(S_ARRAY))
+        if word(array + TYPE) != known(ARRAY) or not is_shaped(wanted, array):
+            return 0
+        set_word(arrays + 8 * (place + k), array)
+        wanted += 8 * OPERAND_WORDS
+        k += 1
+    return 1
+
+
+def clear(rooms: int, count: int) -> int:
+    """Forget what was noted."""
+    while count > 0:
+        count -= 1
+        set_word(rooms + 8 * count, 0)
+    return 0
+
+
+def follows(plan: int, root: int) -> int:
+    """Whether the tape behind a node is the plan's; its nodes, leaves and saved arrays are noted in the plan."""
+    nodes = word(plan + 8 * P_NODE_ROOM)
+    count = word(plan + 8 * P_NODES)
+    clear(nodes, count)
+    clear(word(plan + 8 * P_LEAF_ROOM), word(plan + 8 * P_LEAVES))
+    set_word(nodes, root)
+    step = word(plan + 8 * P_STEPS)
+    last = LAST
+    place = 0
+    k = 0
+    while k < count:
+        node = word(nodes + 8 * k)
+        if node == 0:
+            return 0
+        entry = word(node + known(N_ATTACHED))
+        if not is_open(entry, step):
+            return 0
+        sequence = integer(word(entry + known(R_SEQUENCE)))
+        if sequence >= last or not is_unwatched(word(node + known(N_OUTPUTS)), word(step + 8 * B_OUTPUTS)):
+            return 0
+        if not wired(plan, step, word(node + known(N_INPUTS))):
+            return 0
+        if not kept_intact(plan, step, word(entry + known(R_SAVED)), place):
+            return 0
+        last = sequence
+        place += word(step + 8 * B_SAVED)
+        step += 8 * STEP_WORDS
+        k += 1
+    return 1
 
 
 def hold_in_order(arrays: int, count: int) -> int:
@@ -121,12 +300,12 @@ def run_plan(plan: int) -> int:
     arrays = word(plan + 8 * P_ARRAY_ROOM)
     made = word(plan + 8 * P_RESULT_ROOM)
     saved = word(plan + 8 * P_SAVED)
-    leaves = word(plan + 8 * P_LEAVES)
+    count = word(plan + 8 * P_MADE)
     if not hold_in_order(arrays, saved):
         return 0
     result = word(plan + 8 * P_RESULT_LIST)
     k = 0
-    while k < leaves:
+    while k < count:
         array = make_array(result)
         if array == 0:
             drop(made, k)
@@ -138,7 +317,7 @@ def run_plan(plan: int) -> int:
     done = run_programs(plan)
     drop(arrays, saved)
     if not done:
-        drop(made, leaves)
+        drop(made, count)
         return -1
     return 1
 
@@ -207,34 +386,45 @@ def deliver(plan: int) -> int:
     return done
 
 
-def gradients(plan: int) -> int:
-    """A tuple of a plan's new gradients; 0 with a Python error set."""
+def gradients_of(plan: int) -> int:
+    """A tuple of the targets' gradients, a new reference; 0 with a Python error set."""
     made = word(plan + 8 * P_RESULT_ROOM)
     result = word(plan + 8 * P_RESULT_LIST)
-    count = word(plan + 8 * P_LEAVES)
-    found = PyTuple_New(count)
+    target = word(plan + 8 * P_TARGETS)
+    count = word(plan + 8 * P_MADE)
+    tensors = room(MOST_OPERANDS)
     k = 0
     while k < count:
-        tensor = 0
-        if found != 0:
-            tensor = make_tensor(result, word(made + 8 * k))
-        if tensor != 0:
-            set_word(found + ITEMS + 8 * k, tensor)
-        else:
-            Py_DecRef(word(made + 8 * k))
-            if found != 0:
-                Py_DecRef(found)
-            found = 0
+        tensor = make_tensor(result, word(made + 8 * k))
+        if tensor == 0:
+            drop(tensors, k)
+            drop(made + 8 * k, count - k)
+            return 0
+        set_word(tensors + 8 * k, tensor)
         result += 8 * RESULT_WORDS
         k += 1
+    targets = word(plan + 8 * P_TARGET_COUNT)
+    found = PyTuple_New(targets)
+    k = 0
+    while found != 0 and k < targets:
+        tensor = word(tensors + 8 * word(target + 8))
+        Py_IncRef(tensor)
+        PyTuple_SetItem(found, k, tensor)
+        target += 8 * TARGET_WORDS
+        k += 1
+    drop(tensors, count)
     return found
 
 
-def gone_back(plan: int) -> int:
-    """Run a plan that the tape follows: 1 when done, or the gradients that were asked for.
+def delivered(plan: int) -> int:
+    """1 when the leaves have their gradients, or the targets' gradients; 0 with a Python error set."""
+    if word(plan + 8 * P_TARGET_COUNT) == EVERY_LEAF:
+        return deliver(plan)
+    return gradients_of(plan)
 
-    0 with a Python error, -1 where Python must do it.
-    """
+
+def gone_back(plan: int, retain: int) -> int:
+    """Run a plan that the tape follows: 1, or the targets' gradients; 0 with a Python error, -1 for a fault."""
     nodes = word(plan + 8 * P_NODE_ROOM)
     count = word(plan + 8 * P_NODES)
     leaves = word(plan + 8 * P_LEAVES)
@@ -245,46 +435,17 @@ def gone_back(plan: int) -> int:
     done = run_plan(plan)
     if done == 1:
         set_word(plan + 8 * P_CALLS, word(plan + 8 * P_CALLS) + 1)
-        free_tape(plan)
-        if word(plan + 8 * P_TARGETS) == 0:
-            done = deliver(plan)
-        if word(plan + 8 * P_TARGETS) != 0:
-            done = gradients(plan)
+        if not retain:
+            free_tape(plan)
+        done = delivered(plan)
     drop(nodes, count)
     drop(values, leaves)
     set_word(plan + 8 * P_BUSY, 0)
     return done
 
 
-def adjit_backward(self: int, arguments: int, count: int, names: int) -> int:
-    """The entry of `Tensor.backward`."""
-    done = -1
-    if count == 0 and names == 0:
-        done = plan_for(self, 0)
-    if done > 0:
-        done = gone_back(done)
-    if done < 0:
-        return spread(known(B_SLOW), self, arguments, count, names)
-    if done == 0:
-        return 0
-    Py_IncRef(known(NONE))
-    return known(NONE)
-
-
-def adjit_gradients(self: int, arguments: int, count: int, names: int) -> int:
-    """The gradients of a scalar with respect to a tuple of leaves, as a tuple; None where Python must find them."""
-    done = -1
-    if count == TWO and word(word(arguments + 8) + TYPE) == known(TUPLE) and word(word(arguments + 8) + USED) > 0:
-        done = plan_for(word(arguments), word(arguments + 8))
-    if done > 0:
-        done = gone_back(done)
-    if done != -1:
-        return done
-    Py_IncRef(known(NONE))
-    return known(NONE)
-
-
 FUNCTIONS = (
-    hold_in_order, run_program, run_programs, run_plan, give, free_tape, deliver, gradients, gone_back, adjit_backward,
-    adjit_gradients,
+    is_quiet, is_open, nobody_watches, is_unwatched, same_place, wired, kept_intact, clear, follows, hold_in_order,
+    run_program, run_programs, run_plan, give, free_tape, deliver, gradients_of, delivered,
+    gone_back,
 )  # fmt: skip

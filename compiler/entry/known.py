@@ -51,8 +51,11 @@ SET_BASE = 94
 # Classes whose instances are taken apart by their attributes: the address of a counted list; the string `__dict__`.
 CLASSES, DICT_NAME = 96, 97
 MOST_CLASSES = 63
+# For `grad`: the function that serves any call.  Names of arguments: of the weights of `backward` and of `grad`, of
+# `retain_graph`, `create_graph` and `allow_unused`.
+G_SLOW, GRADIENT_NAME, WEIGHTS_NAME, RETAIN_NAME, CREATE_NAME, ALLOW_NAME = 95, 98, 99, 100, 101, 102
 # The tables of methods stand from here on.
-TABLES = 98
+TABLES = 104
 METHODS = 448
 KNOWN_WORDS = TABLES + METHODS
 
@@ -174,9 +177,13 @@ AN_INPUT, THE_OUTPUT, A_VALUE = 0, 1, 2
 # out, as results of a signature; and room for what is found on the way: nodes, leaves, saved arrays, gradients.
 P_NEXT, P_PROGRAMS, P_ROOT, P_BUSY, P_NODES, P_STEPS, P_LEAVES, P_SAVED, P_CALLS = 0, 1, 2, 3, 4, 5, 6, 7, 8
 P_NODE_ROOM, P_LEAF_ROOM, P_ARRAY_ROOM, P_RESULT_ROOM, P_RESULT_LIST = 9, 10, 11, 12, 13
-# Of how many tensors gradients were asked for, which are the plan's leaves in this order; 0 for all leaves.
-P_TARGETS = 14
-PLAN_WORDS = 15
+# How many gradients are made; whether the cotangent that the pass begins with is given, as the last saved array.
+P_MADE, P_SEEDED = 14, 15
+# Of a plan for `grad` how many targets there are, and for each the number of its leaf and of its gradient; EVERY_LEAF
+# where the leaves accumulate.
+P_TARGET_COUNT, P_TARGETS = 16, 17
+TARGET_WORDS, EVERY_LEAF = 2, -1
+PLAN_WORDS = 18
 # A program: its signature, its table with the addresses that stay, and a counted list of the others.
 PROGRAM_WORDS = 3
 # An address that differs from pass to pass: its place in the table, whether of a saved array or a gradient, its number.

@@ -15,9 +15,9 @@ from adjit.compiler.llvm.words import KNOWN, PLAIN_COUNTS, translate
 from adjit.runtime.cache import default_cache
 from adjit.runtime.layout import c_function
 
-FUNCTION, COMPILED, BACKWARD, NUMBERS = "adjit_function", "adjit_compiled", "adjit_backward", "adjit_numbers"
-VECTORCALL, GRADIENTS = "adjit_vectorcall", "adjit_gradients"
-_EXPORTS = (FUNCTION, COMPILED, VECTORCALL, BACKWARD, GRADIENTS, NUMBERS)
+FUNCTION, COMPILED, NUMBERS = "adjit_function", "adjit_compiled", "adjit_numbers"
+BACKWARD, GRAD, VECTORCALL = "adjit_backward", "adjit_grad", "adjit_vectorcall"
+_EXPORTS = (FUNCTION, COMPILED, VECTORCALL, BACKWARD, GRAD, NUMBERS)
 # What calls of small functions cost is saved by inlining them, which the short pipeline does too: its code is within a
 # tenth of the long one's, for a third of the time.
 LEVEL = 1
@@ -30,6 +30,7 @@ def entry_text() -> str:
     """LLVM text of the library; it is the same in every process."""
     from adjit.compiler.entry import (
         backward,
+        gradients,
         guards,
         making,
         numbers,
@@ -41,13 +42,12 @@ def entry_text() -> str:
         results,
         serve,
         shown,
-        tapes,
         trees,
         views,
     )
 
     first = (objects, guards, overlap, operands, trees, places, making, record, views, results, shown)
-    parts = (*first, serve, tapes, backward, numbers)
+    parts = (*first, serve, backward, gradients, numbers)
     functions = [function for part in parts for function in part.FUNCTIONS]
     text = translate(functions, EXTERNALS, _EXPORTS)
     return text + "".join(serve.method_text(number) for number in range(METHODS))

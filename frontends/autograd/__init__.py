@@ -134,7 +134,7 @@ def backward(
     roots = [value_of(output) for output in outputs]
     _watch_leaves(outputs)
     if inputs is None:
-        run_pass(roots, seeds, retain, create_graph)
+        run_pass(roots, seeds, retain, create_graph, seeded=gradients[0] is not None)
         return
     targets = _as_tuple(inputs)
     for target in targets:
@@ -177,10 +177,6 @@ def grad(
     """
     from adjit.creation import zeros_like
 
-    if grad_outputs is None and retain_graph is None and not (create_graph or is_grads_batched or materialize_grads):
-        known = _planned(outputs, inputs)
-        if known is not None:
-            return known
     if is_grads_batched:
         return _batched_grad(outputs, inputs, grad_outputs, create_graph, allow_unused, materialize_grads)
     roots, targets = _as_tuple(outputs), _as_tuple(inputs)
@@ -207,7 +203,8 @@ def grad(
         from adjit.autograd.record import value_of
 
         values = [value_of(target) for target in targets]
-        results = run_pass([value_of(root) for root in roots], seeds, retain, create_graph, values)
+        given = gradients[0] is not None
+        results = run_pass([value_of(root) for root in roots], seeds, retain, create_graph, values, given)
         found = [results.get(value) for value in values]
     if materialize_grads:
         return tuple(zeros_like(t.detach()) if g is None else g for t, g in zip(targets, found, strict=True))
@@ -221,18 +218,6 @@ def grad(
                     hint="torch.autograd.grad(..., allow_unused=True) gives None for it",
                 )
     return tuple(found)
-
-
-def _planned(outputs: Any, inputs: Any) -> tuple[Tensor, ...] | None:
-    """The gradients by a program made of earlier passes like this one, if there is one."""
-    from adjit.autograd import engine
-
-    return None if engine.planned is None else engine.planned(_only(outputs), _as_tuple(inputs))
-
-
-def _only(outputs: Any) -> Any:
-    """The one tensor in a tuple or list of one."""
-    return outputs[0] if isinstance(outputs, (tuple, list)) and len(outputs) == 1 else outputs
 
 
 def _batched_grad(

@@ -28,11 +28,9 @@ FREED = (
 )
 
 
-# Told of every pass that went node by node without a graph of its own: the nodes in order, the root, what it went to
-# where that is not all leaves.
-watch: Callable[[list[Node], Value, Sequence[Value]], None] | None = None
-# Gives the gradients of a scalar with respect to a tuple of leaves; None where it knows no such pass.
-planned: Callable[[Any, tuple[Any, ...]], tuple[Tensor, ...] | None] | None = None
+# Told of every pass that went node by node without a graph of its own: the nodes in order, the root, the targets if
+# there were any, and whether the cotangent of the root was given.
+watch: Callable[[list[Node], Value, Sequence[Value] | None, bool], None] | None = None
 
 
 class Pass:
@@ -76,7 +74,7 @@ class Pass:
     def run(self) -> None:
         """Process all nodes, then the leaves."""
         if self.targets is not None:
-            self.useful = _nodes_leading_to(list(self.cotangents), self.targets)
+            self.useful = nodes_leading_to(list(self.cotangents), self.targets)
         while self.heap:
             node = heappop(self.heap)[2]
             if self.useful is not None and node not in self.useful:
@@ -346,7 +344,7 @@ def revive(kept: Saved) -> Tensor:
     return tensor
 
 
-def _nodes_leading_to(roots: Sequence[Value], targets: set[Value]) -> set[Node]:
+def nodes_leading_to(roots: Sequence[Value], targets: set[Value]) -> set[Node]:
     """The recorded nodes on a path from a root to a target."""
     useful: dict[Node, bool] = {}
     stack: list[tuple[Node, bool]] = [(v.node, False) for v in roots if v.node is not None]
@@ -367,8 +365,12 @@ def run_pass(
     retain_graph: bool,
     create_graph: bool,
     targets: Sequence[Value] | None = None,
+    seeded: bool | None = None,
 ) -> dict[Value, Any]:
-    """One backward pass from `roots`; the targets' cotangents, or nothing when it accumulates into leaves."""
+    """One backward pass from `roots`; the targets' cotangents, or nothing when it accumulates into leaves.
+
+    `seeded` tells whoever watches passes whether the cotangents were given; of a pass without it nobody is told.
+    """
     kind = Pass
     if STATE.anomaly[0] or STATE.checks is not None:
         from adjit.autograd.anomaly import WatchedPass
@@ -384,6 +386,6 @@ def run_pass(
         sweep.run()
     finally:
         STATE.recording, STATE.sweep = before, outer
-    if watch is not None and not create_graph and len(roots) == 1:
-        watch(sweep.order, roots[0], () if targets is None else targets)
+    if watch is not None and seeded is not None and not create_graph and len(roots) == 1:
+        watch(sweep.order, roots[0], targets, seeded)
     return sweep.results

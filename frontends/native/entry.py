@@ -89,6 +89,9 @@ class Entry:
             *_TYPES.items(), (k.NONE, None), (k.TRUE, True), (k.FALSE, False), (k.EMPTY, ()), (k.ZERO, 0),
             (k.REFRESH_MODE, _mode), (k.LOCATE, self._locate), (k.MARK_LEAF, records.mark_leaf),
             (k.SERIALS, memories._serial), (k.SEQUENCE, records._sequence),
+            (k.GRADIENT_NAME, sys.intern("gradient")), (k.WEIGHTS_NAME, sys.intern("grad_outputs")),
+            (k.RETAIN_NAME, sys.intern("retain_graph")), (k.CREATE_NAME, sys.intern("create_graph")),
+            (k.ALLOW_NAME, sys.intern("allow_unused")),
         ):  # fmt: skip
             self.known[number] = self.keep(item)
         for cls, slots in _SLOTS.items():
@@ -142,12 +145,11 @@ class Entry:
             Tensor, self._definition("backward", text, self._library.address("adjit_backward"))
         )
 
-    def gradients(self) -> Any:
-        """A builtin function of a scalar and a tuple of leaves: the gradients by a plan, or None."""
-        make = ctypes.pythonapi.PyCFunction_NewEx
-        make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
-        function = self._library.address("adjit_gradients")
-        return make(self._definition("gradients", "The gradients by a plan.", function), None, None)
+    def serve_grad(self, grad: Callable[..., Any]) -> Any:
+        """A builtin function that goes by plans; `grad` serves where there is none."""
+        self.known[k.G_SLOW] = self.keep(grad)
+        definition = self._definition("grad", documented("grad", grad), self._library.address("adjit_grad"))
+        return _new_function()(definition, None, None)
 
     def serve_compiled(self, cls: type, slot: str, call: Callable[..., Any]) -> None:
         """Serve calls of compiled functions natively, by the table in a slot of theirs; `call` serves the others."""
@@ -172,9 +174,7 @@ class Entry:
 
     def function(self, name: str, doc: str, table: np.ndarray) -> Any:
         """A builtin function served by a table."""
-        make = ctypes.pythonapi.PyCFunction_NewEx
-        make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
-        return make(self._definition(name, doc, self._library.address("adjit_function")), table, None)
+        return _new_function()(self._definition(name, doc, self._library.address("adjit_function")), table, None)
 
     def method(self, cls: type, name: str, doc: str, table: np.ndarray) -> Any:
         """A method descriptor of `cls` served by a table; None when all entries are taken."""
@@ -242,6 +242,12 @@ def _parameters(function: Callable[..., Any]) -> Iterator[str]:
         yield f"{name}={defaults[name]!r}" if name in defaults else name
         if place + 1 == code.co_posonlyargcount:
             yield "/"
+
+
+def _new_function() -> Any:
+    make = ctypes.pythonapi.PyCFunction_NewEx
+    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
+    return make
 
 
 def _new_method() -> Any:

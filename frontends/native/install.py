@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import FunctionType
 from typing import Any
 
-from adjit import surface
+from adjit import autograd, surface
 from adjit.autograd import engine
 from adjit.inplace import IN_PLACE
 from adjit.native.entry import Entry, documented, native_entry
@@ -125,7 +125,8 @@ def install() -> bool:
     surface.serve = serving.loaded
     _install_compiled(entry)
     entry.serve_backward(Tensor.backward)
-    engine.watch, engine.planned = Plans(entry).watch, entry.gradients()
+    _replace({id(autograd.grad): entry.serve_grad(autograd.grad)})
+    engine.watch = Plans(entry).watch
     return True
 
 

@@ -19,12 +19,12 @@ from adjit.ir.graph import Node, Value
 from adjit.ir.types import TensorType
 from adjit.native.entry import Entry, address
 from adjit.native.signature import Signature, result_words, work_of
-from adjit.native.tapes import Cotangent, Part, Tape, array_for, record_of, saved_types
+from adjit.native.tapes import Cotangent, Part, Tape, array_for, record_of, saved_types, whole_tape
 
 # A tape becomes a plan when it came this often, and once more for every few of its nodes: a larger one takes longer to
 # compile.
 _TIMES, _NODES_PER_TIME = 3, 8
-_MOST_NODES, _MOST_PLANS = 400, 256
+_MOST_NODES, _MOST_PLANS, _MOST_TARGETS = 400, 256, 60
 
 
 class Plans:
@@ -35,20 +35,26 @@ class Plans:
         self._seen: dict[Any, int] = {}
         self._plans: list[Any] = []
 
-    def watch(self, order: list[Node], root: Value, targets: Sequence[Value]) -> None:
-        """Note a pass that was run node by node, to all leaves or to `targets`; its graph may have been freed."""
-        if not 0 < len(order) <= _MOST_NODES or len(self._plans) >= _MOST_PLANS or root.type.size != 1:
+    def watch(self, order: list[Node], root: Value, targets: Sequence[Value] | None, seeded: bool) -> None:
+        """Note a pass that was run node by node; its graph may have been freed."""
+        if not 0 < len(order) <= _MOST_NODES or len(self._plans) >= _MOST_PLANS:
             return
-        where = tuple(_place_of(target, order) for target in targets)
-        key = (root.type, where, *(part for node in order if isinstance(node.attached, Record) for part in _kind(node)))
+        where = None
+        if targets is not None:  # the tape is compared as a whole: what leads to no target now might lead to one later
+            order = whole_tape(root)
+            leaves = Tape(order, root).leaves
+            where = tuple(leaves.get(target) for target in targets)
+            if None in where or len(order) > _MOST_NODES or len(where) > _MOST_TARGETS:
+                return
+        kinds = (part for node in order if isinstance(node.attached, Record) for part in _kind(node))
+        key = (root.type, seeded, where, *kinds)
         if len(self._seen) > 1024:
             self._seen.clear()
         self._seen[key] = count = self._seen.get(key, 0) + 1
         if count == _TIMES + len(order) // _NODES_PER_TIME:
-            self._add(order, root, targets)
+            self._add(Tape(order, root, targets, seeded=seeded))
 
-    def _add(self, order: list[Node], root: Value, targets: Sequence[Value]) -> None:
-        tape = Tape(order, root, targets)
+    def _add(self, tape: Tape) -> None:
         if not tape.is_plain():
             return
         plan = _Plan()
@@ -60,12 +66,6 @@ class Plans:
             block[k.P_NEXT] = self._entry.known[k.PLANS]
             self._entry.known[k.PLANS] = address(block)
             self._plans.append((plan, block))
-
-
-def _place_of(target: Value, order: list[Node]) -> tuple[int, int] | None:
-    """At which node, as which operand, a pass meets a target first."""
-    places = ((number, node.inputs.index(target)) for number, node in enumerate(order) if target in node.inputs)
-    return next(places, None)
 
 
 def _kind(node: Node) -> tuple[Any, ...]:
@@ -91,20 +91,25 @@ class _Plan:
         parts, gradients = made
         seed = np.ones(1, tape.root.dtype.storage)
         self.kept.append(seed)
-        programs = self._programs(parts, gradients, seed)
+        saved = [type for node in tape.order for type in saved_types(node)]
+        programs = self._programs(parts, gradients, len(saved) if tape.seeded else seed)
         if programs is None:
             return None
-        saved = [type for node in tape.order for type in saved_types(node)]
         block = np.zeros(k.PLAN_WORDS, np.uint64)
         block[k.P_PROGRAMS] = self._list([len(parts), *programs])
-        block[k.P_TARGETS] = len(tape.targets)
         block[k.P_ROOT] = self._list(self._array_words([tape.root.type]))
-        block[k.P_NODES], block[k.P_LEAVES], block[k.P_SAVED] = len(tape.order), len(gradients), len(saved)
+        arrays = len(saved) + tape.seeded
+        block[k.P_NODES], block[k.P_LEAVES], block[k.P_SAVED] = len(tape.order), len(tape.leaves), arrays
+        block[k.P_MADE], block[k.P_SEEDED] = len(gradients), tape.seeded
+        block[k.P_TARGET_COUNT] = k.EVERY_LEAF % 2**64 if tape.targets is None else len(tape.targets)
+        wanted = tape.wanted()
+        places = [word for value in tape.targets or () for word in (tape.leaves[value], wanted.index(value))]
+        block[k.P_TARGETS] = self._list(places)
         block[k.P_STEPS] = self._list([word for node in tape.order for word in self._step(tape, node)])
         new = [w for c in gradients for w in result_words(c.type, c.type.dtype.storage, self.kept)]
         block[k.P_RESULT_LIST] = self._list(new)
         for place, size in (
-            (k.P_NODE_ROOM, len(tape.order)), (k.P_LEAF_ROOM, len(gradients)), (k.P_ARRAY_ROOM, len(saved)),
+            (k.P_NODE_ROOM, len(tape.order)), (k.P_LEAF_ROOM, len(tape.leaves)), (k.P_ARRAY_ROOM, arrays),
             (k.P_RESULT_ROOM, len(gradients)),
         ):  # fmt: skip
             block[place] = self._list([0] * size)
@@ -123,8 +128,11 @@ class _Plan:
 
             self.references.append(ref(entry.custom, close))
 
-    def _programs(self, parts: list[Part], gradients: list[Cotangent], seed: np.ndarray) -> list[int] | None:
-        """The words of the programs; None for one that cannot be called natively."""
+    def _programs(self, parts: list[Part], gradients: list[Cotangent], seed: np.ndarray | int) -> list[int] | None:
+        """The words of the programs; None for one that cannot be called natively.
+
+        The seed is an array, or stands among the saved ones.
+        """
         numbers = {cotangent: number for number, cotangent in enumerate(gradients)}
         between = {c: array_for(c.type) for part in parts for c in part.results if c not in numbers}
         self.kept.append(between)
@@ -143,10 +151,14 @@ class _Plan:
             for place, item in enumerate((*part.inputs, *part.results), 3):
                 if isinstance(item, int):
                     fills += [place, k.A_SAVED, item]
+                elif item.part is None and isinstance(seed, int):
+                    fills += [place, k.A_SAVED, seed]
                 elif item in numbers:
                     fills += [place, k.A_GRADIENT, numbers[item]]
                 else:
-                    table[place] = address(between[item] if item.part is not None else seed)
+                    held = seed if item.part is None else between[item]
+                    assert isinstance(held, np.ndarray)
+                    table[place] = address(held)
             words += [address(own), address(table), self._list([len(fills) // k.FILL_WORDS, *fills])]
             self.kept += [signature, own, table]
         return words
@@ -155,7 +167,7 @@ class _Plan:
         entry = record_of(node)
         operands: list[int] = []
         for index, value in enumerate(node.inputs):
-            if index not in entry.reached or not tape.goes_on(value):
+            if index not in entry.reached:
                 operands += [k.NOT_REACHED, 0, 0]
             elif value.node is None:
                 operands += [k.TO_LEAF, tape.leaves[value], 0]
@@ -164,7 +176,8 @@ class _Plan:
         types = saved_types(node)
         return [
             id(entry.pullback), len(node.outputs), len(node.inputs), self._list(operands), len(types),
-            self._list(self._array_words(types)), int(bool(types) or saves_number(node)), id(entry.custom),
+            self._list(self._array_words(types)), int(node in tape.useful and (bool(types) or saves_number(node))),
+            id(entry.custom),
         ]  # fmt: skip
 
     def _array_words(self, types: list[TensorType]) -> list[int]:

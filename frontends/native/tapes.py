@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from adjit.autograd.engine import nodes_leading_to
 from adjit.autograd.record import Record, Watch
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph, Node, Value
@@ -79,23 +80,26 @@ class Part:
 
 
 class Tape:
-    """The recorded nodes of a pass that began at `root`, and went to all leaves or to those in `targets`."""
+    """The recorded nodes of a pass that began at `root`, with a cotangent of 1 or, `seeded`, with a given one.
 
-    def __init__(self, order: list[Node], root: Value, targets: Sequence[Value] = ()) -> None:
+    Its gradients are those of all leaves, or of the targets, which are leaves.
+    """
+
+    def __init__(
+        self, order: list[Node], root: Value, targets: Sequence[Value] | None = None, *, seeded: bool = False
+    ) -> None:
         self.root = root
         self.order = order
-        self.numbers = {node: number for number, node in enumerate(order)}
         self.targets = targets
-        self.leaves: dict[Value, int] = {value: number for number, value in enumerate(targets)}
-        for node in order if not targets else ():
+        self.seeded = seeded
+        self.useful = set(order) if targets is None else nodes_leading_to([root], set(targets))
+        self.numbers = {node: number for number, node in enumerate(order)}
+        self.leaves: dict[Value, int] = {}
+        for node in order:
             for index in record_of(node).reached:
                 value = node.inputs[index]
                 if value.node is None:
                     self.leaves.setdefault(value, len(self.leaves))
-
-    def goes_on(self, value: Value) -> bool:
-        """Whether the pass has use for the cotangent of a node's operand."""
-        return value in self.leaves if value.node is None else value.node in self.numbers
 
     def is_plain(self) -> bool:
         """Whether every node can be run unseen, in floats that the native entry makes results of."""
@@ -106,14 +110,17 @@ class Tape:
             if entry.custom is not None and executable_of(entry) is None:
                 return False
             for index in entry.reached:
-                if not self.targets and not self.goes_on(node.inputs[index]):
+                producer = node.inputs[index].node
+                if producer is not None and producer not in self.numbers:
                     return False
         values = [value for node in self.order for value in (*node.inputs, *node.outputs)]
         if any(value.dtype in UNSERVED for value in values) or not self.leaves:
             return False
-        if len(self.leaves) < len(self.targets) or any(value.node is not None for value in self.targets):
-            return False
         return all(isinstance(value.attached, Watch) for value in self.leaves)
+
+    def wanted(self) -> list[Value]:
+        """The leaves whose gradients are wanted, each once."""
+        return list(self.leaves if self.targets is None else dict.fromkeys(self.targets))
 
     def parts(self) -> tuple[list[Part], list[Cotangent]] | None:
         """The programs in order, and the leaves' gradients; None where a cotangent is missing."""
@@ -138,13 +145,11 @@ class Tape:
                 found = part.results = [Cotangent(node.inputs[index].type, part) for index in entry.reached]
             for index, cotangent in zip(entry.reached, found, strict=True):
                 value = node.inputs[index]
-                if not self.goes_on(value):
-                    continue
                 present = cotangents.get(value)
                 cotangents[value] = cotangent if present is None else _sum(present, cotangent, parts)
         if set(cotangents) != set(self.leaves):
             return None
-        gradients = [cotangents[value] for value in self.leaves]
+        gradients = [cotangents[value] for value in self.wanted()]
         for cotangent in gradients:
             cotangent.leave()
         return parts, gradients
@@ -162,6 +167,18 @@ def _sum(present: Cotangent, cotangent: Cotangent, parts: list[Part]) -> Cotange
     part = _part_for(None, parts)
     operands = [part.take(item, item.type) for item in (present, cotangent)]
     return part.emitted(Builder(part.graph).emit(add, operands, {}).outputs)[0]
+
+
+def whole_tape(root: Value) -> list[Node]:
+    """All recorded nodes behind a value, the last recorded first."""
+    found: set[Node] = set()
+    waiting = [root.node]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in found and isinstance(node.attached, Record):
+            found.add(node)
+            waiting += [node.inputs[index].node for index in node.attached.reached]
+    return sorted(found, key=lambda node: -record_of(node).sequence)
 
 
 def record_of(node: Node) -> Record:
