@@ -278,19 +278,19 @@ class _Plan:
                 group.members.append(node)
                 self.group_of[node] = place
 
-    def _tile(
-        self, node: Node, readers: dict[Value, int]
-    ) -> tuple[set[Node], dict[Value, Reach], int | None]:
-        """What a sum over tiles of rows computes and reads row by row, and the group by rows that it joins, or None."""
+    def _tile(self, node: Node, readers: dict[Value, int]) -> tuple[set[Node], dict[Value, Reach], int | None]:
+        """What a sum over tiles computes and reads, row by row or of a vector, and the group that it joins, or None."""
         tile = tile_of(node)
         if tile is None:
             return set(), {}, None
-        nodes, reads = {node, *(value.node for value in node.inputs if value.node)}, {tile.term: Reach(True, (0, 1))}
+        nodes, reads = {node, *tile.views}, {tile.term: Reach(True, tuple(range(tile.term.type.ndim)))}
         if not self._is_read(tile.term):
             assert tile.term.node is not None
             inner, reads = reads_of(tile.term.node, self._is_read)
             nodes |= inner
         place = self._join(node, nodes, reads, readers, tile)
+        if place is None and tile.is_flat:
+            place = self._open(node, tile.term.dims)
         if place is not None:
             self.groups[place].tiles[node] = tile.rows
         return nodes, reads, place
@@ -318,7 +318,7 @@ class _Plan:
         """The group that `node` can join, or None; with `tile` it is a sum over tiles of the group's rows."""
         if node.op.name in SPECIAL or node in self.contractions:
             return None
-        self._unite(node, nodes, reads)
+        self._unite((tile.term if tile and tile.is_flat else node.output).dims, nodes, reads)
         made = [(self.group_of[v.node], v) for v in reads if v.node is not None]
         latest = max((place for place, _ in made), default=-1)
         candidates = [latest, *sorted({self._place(readers[v]) for v in reads if v in readers}, reverse=True)]
@@ -341,12 +341,12 @@ class _Plan:
             place = self.moved[place]
         return place
 
-    def _unite(self, node: Node, nodes: set[Node], reads: dict[Value, Reach]) -> None:
-        """Make one group of those whose results `node` reads at its own index, where nothing stands between them."""
+    def _unite(self, dims: tuple[Size, ...], nodes: set[Node], reads: dict[Value, Reach]) -> None:
+        """Make one group of those that `nodes` read at their own index `dims`, where nothing stands between them."""
         made = {self.group_of[value.node] for value, reach in reads.items() if value.node is not None and reach.same}
         *earlier, latest = sorted(made) or (0,)
         into = self.groups[latest] if self.groups else None
-        if not earlier or into is None or into.rows or into.dims is None or into.dims != node.output.dims:
+        if not earlier or into is None or into.rows or into.dims is None or into.dims != dims:
             return
         if into.product and not _is_pointwise(nodes):
             return
@@ -390,9 +390,10 @@ class _Plan:
             return 0, "its tiles do not fit those of other sums"
         if group.product and (tile or not reaches or not _is_pointwise(nodes)):
             return 0, "a product's kernel only does arithmetic on its sums"
-        if group.rows == 0 and not tile and group.dims == dims and all(reach.same for reach in reaches):
+        plain = group.rows == 0 and (not tile or tile.is_flat)
+        if plain and group.dims == dims and all(reach.same for reach in reaches):
             return 0, None
-        if group.product:
+        if group.product or (tile and tile.is_flat) or (group.tiles and not group.rows):
             return 0, "the shapes differ" if group.dims != dims else "elements at other indices are needed"
         lead = min((reach.lead for reach in reaches), default=1 if tile else 0)
         rows = group.rows

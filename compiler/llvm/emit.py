@@ -23,6 +23,7 @@ from adjit.compiler.llvm.emit_columns import emit_nest
 from adjit.compiler.llvm.emit_contract import emit_contract, has_square
 from adjit.compiler.llvm.emit_loops import emit_const, emit_scalar
 from adjit.compiler.llvm.emit_matrices import emit_matrices
+from adjit.compiler.llvm.emit_partial import blocks_of, has_partials
 from adjit.compiler.llvm.emit_random import emit_random_word
 from adjit.compiler.llvm.emit_reduce import emit_reduce
 from adjit.compiler.llvm.emit_sort import emit_sort_rows, scratch_bytes
@@ -31,11 +32,13 @@ from adjit.compiler.llvm.emit_straight import emit_straight, is_straight
 from adjit.compiler.llvm.text import Function, Module
 from adjit.compiler.loops.affine import Bounds
 from adjit.compiler.loops.ir import (
+    BLOCK,
     BLOCKS,
     CONTRACT,
     FOR,
     LOAD,
     MATRICES,
+    PARTIAL,
     POSITION,
     REDUCE,
     SORT_ROWS,
@@ -227,7 +230,7 @@ def _inside(node: Node) -> Iterator[Node]:
 
 def written_buffers(node: Node) -> tuple[Value, ...]:
     """The buffers that a statement writes itself."""
-    if node.op in (STORE, UPDATE, CONTRACT):
+    if node.op in (STORE, UPDATE, PARTIAL, CONTRACT):
         return node.inputs[:1]
     if node.op is MATRICES:
         return node.inputs[len(node.inputs) - int(node.attributes["results"]) :]  # type: ignore[arg-type]
@@ -289,7 +292,7 @@ def _emit_part(
     for node in nodes[:-1]:
         w.emit_node(node)
     if alone and last.op is FOR and last.attributes["parallel"]:
-        extent, *rest = extents_of(last)
+        extent, *rest = (blocks_of(last), BLOCK) if has_partials(last) else extents_of(last)
         part = Part(name, extent, product(rest) * _work(last.regions[0]))
         emit_nest(w, last, None if part.is_whole(program.tasks) else ("%begin", "%end"))
     else:

@@ -23,6 +23,7 @@ from adjit.compiler.llvm.emit_choice import (
 from adjit.compiler.llvm.emit_index import greatest, least, uniform
 from adjit.compiler.llvm.emit_loops import Body, emit_for, neutral, scalar_loop, vector_loop
 from adjit.compiler.llvm.emit_pairs import emit_rows
+from adjit.compiler.llvm.emit_partial import emit_partials, has_partials
 from adjit.compiler.llvm.emit_prefetch import columns_ahead
 from adjit.compiler.llvm.emit_reduce import fused_product, run_length
 from adjit.compiler.llvm.emit_running import emit_running, running
@@ -104,6 +105,9 @@ def emit_nest(w: Writer, node: Node, span: tuple[str, str] | None = None) -> Non
     (region,) = node.regions
     if w.lanes > 1 or not variables_of(node):
         emit_for(w, node, span)
+        return
+    if has_partials(node):
+        emit_partials(w, node, span)
         return
     choice = choose(node, w.dependence, w.native_lanes(loop_dtype(region)))
     if not node.attributes["sequential"] and goes_by_rows(node, choice, w.dependence):

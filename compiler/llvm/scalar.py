@@ -12,7 +12,6 @@ from adjit.compiler.llvm.scalar_extreme import extreme
 from adjit.compiler.llvm.scalar_integer import divide, power, shift
 from adjit.compiler.llvm.text import Function, LLType
 from adjit.compiler.llvm.vecmath import MATH
-from adjit.compiler.llvm.vecmath_approximate import APPROXIMATE
 from adjit.compiler.llvm.vecmath_lanes import Lanes
 from adjit.ir.errors import CompileError
 from adjit.ir.graph import Node
@@ -78,9 +77,16 @@ def _float(function: Function, op: str, ty: LLType, operands: Sequence[str]) -> 
     if op in ("maximum", "minimum"):
         return extreme(function, op, ty, *operands)
     if op in MATH:
-        forms = APPROXIMATE if function.module.approximate and ty.dtype is F32 else MATH
-        return forms.get(op, MATH[op])(function, ty, *operands)
+        return _math(function, op, ty)(function, ty, *operands)
     raise CompileError(f"{op} has no meaning on {ty.dtype}")
+
+
+def _math(function: Function, op: str, ty: LLType) -> Callable[..., str]:
+    if function.module.approximate and ty.dtype is F32:
+        from adjit.compiler.llvm.vecmath_approximate import APPROXIMATE
+
+        return APPROXIMATE.get(op, MATH[op])
+    return MATH[op]
 
 
 def _bool(function: Function, op: str, ty: LLType, operands: Sequence[str]) -> str:

@@ -27,6 +27,8 @@ Meanings:
 - `scratch`: memory for some elements, of each thread its own, which begins with anything; `shared` if it passes them
   from one statement of a `blocks` to others.
 - `update`: read-modify-write: element (kind)= scalar, kind in set, add, mul, max, min; further operands as in `load`.
+- `partial`: in a `for` of one variable, the sum of the scalar over each BLOCK of its values, in the order `lanes`,
+  becomes the buffer's element with the block's number.
 - `index`: the integer `value` of an index expression.
 - `inside`: true where every `[expression, extent]` of `of` has 0 <= expression < extent.
 - `position`: the integer operand as an i64 in [0, extent): outside it the fault INDEX is raised and 0 is the result;
@@ -52,6 +54,7 @@ Exact forms: operands; attributes; regions; results.
     load        buffer, *positions, [mask]; at, masked: bool; ; dtype[]
     store       buffer, scalar, *positions, [mask]; at, masked: bool; ;
     update      buffer, scalar, *positions, [mask]; at, masked: bool, kind: str; ;
+    partial     buffer, scalar; ; ;
     index       *positions; value: Size, dtype; ; dtype[]
     inside      *positions; of: tuple of (Size, Size); ; bool[]
     position    integer scalar, [mask]; extent: Size, masked: bool, certain: bool; ; i64[]
@@ -147,6 +150,7 @@ SCRATCH = _loop_op("scratch", "Memory for a few elements.")
 LOAD = _loop_op("load", "Element of a buffer.")
 STORE = _loop_op("store", "Write an element of a buffer.")
 UPDATE = _loop_op("update", "Read-modify-write an element of a buffer.")
+PARTIAL = _loop_op("partial", "Sum of each block of a loop.")
 INDEX = _loop_op("index", "Integer value of an index expression.")
 INSIDE = _loop_op("inside", "Whether index expressions are in bounds.")
 POSITION = _loop_op("position", "Checked dynamic index.")

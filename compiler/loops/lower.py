@@ -7,12 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from adjit.compiler.loops.affine import Bounds
 from adjit.compiler.loops.blocks import lower_blocks
 from adjit.compiler.loops.contract import behind_layout, few_axis, lower_contraction, lower_interleave, packed_dot
-from adjit.compiler.loops.ir import FUSE, INDEX, INSIDE, KERNEL, LOAD, SCRATCH, STORE
+from adjit.compiler.loops.ir import FUSE, INDEX, INSIDE, KERNEL, LOAD, PARTIAL, SCRATCH, STORE
 from adjit.compiler.loops.place import PlacingBuilder
 from adjit.compiler.loops.rows import Places, lower_rows, make_scratch, share_buffers
 from adjit.compiler.loops.scalars import KernelScalars
 from adjit.compiler.loops.special import SPECIAL, is_thin, lower_sort, lower_thin
 from adjit.compiler.loops.tiles import tile_totals
+from adjit.compiler.tile_sums import tile_of
 from adjit.ir.analysis import size_names_used
 from adjit.ir.graph import Graph, Guard, Node, Region, Value
 from adjit.ir.journal import note
@@ -111,7 +112,7 @@ def lower_group(
             shared |= make_scratch(scalars, rows, places.scratch)
             lower_rows(scalars, rows, plain, shared, tile_totals(scalars, sums, results))
         else:
-            _lower_body(scalars, group, results)
+            _lower_body(scalars, group, results, sums)
     _drop_unused(body)
     return [outer for outer, _ in kept], kernel
 
@@ -133,7 +134,9 @@ def _buffer(value: Value) -> Value:
     return Value(value.type, f"{value.name}_out" if value.name else None)
 
 
-def _lower_body(scalars: KernelScalars, group: Region, results: Mapping[Value, Value]) -> None:
+def _lower_body(
+    scalars: KernelScalars, group: Region, results: Mapping[Value, Value], sums: Collection[Value]
+) -> None:
     first = group.outputs[0]
     if first.node is not None and first.node.op.name in SPECIAL:
         node = first.node
@@ -153,7 +156,8 @@ def _lower_body(scalars: KernelScalars, group: Region, results: Mapping[Value, V
     if (dot := packed_dot(group)) is not None:
         lower_contraction(scalars, group, dot, results)
         return
-    _lower_maps(scalars, group, results)
+    tiles = {value: tile_of(value.node) for value in sums if value.node is not None}
+    _lower_maps(scalars, group, results, {value: tile.term for value, tile in tiles.items() if tile})
 
 
 def _behind_shapes(value: Value) -> Node | None:
@@ -164,32 +168,46 @@ def _behind_shapes(value: Value) -> Node | None:
     return node
 
 
-def _lower_maps(scalars: KernelScalars, group: Region, results: Mapping[Value, Value]) -> None:
-    """A loop nest for each shape among the outputs, which stores all outputs of that shape."""
+def _lower_maps(
+    scalars: KernelScalars, group: Region, results: Mapping[Value, Value], terms: Mapping[Value, Value]
+) -> None:
+    """A loop nest for each shape among the outputs, which stores all outputs of that shape.
+
+    Those that are sums over blocks of a vector of `terms` are found by the loop over its elements.
+    """
     nests: dict[tuple[Size, ...], list[tuple[Value, Value]]] = {}
     for value, buffer in results.items():
-        nests.setdefault(value.dims, []).append((value, buffer))
+        nests.setdefault(terms.get(value, value).dims, []).append((value, buffer))
     for dims, stored in nests.items():
         few = _few_axis(group, dims)
         if few is not None:
             with scalars.loop(dims[1 - few : 2 - few]) as (other,):
                 for own in range(dims[few]):  # type: ignore[arg-type]
-                    _store_all(scalars, stored, (own, other) if few == 0 else (other, own))
+                    _store_all(scalars, stored, terms, (own, other) if few == 0 else (other, own))
         else:
             split = _split(group, dims)
             with scalars.loop(dims[:split]) as outer, scalars.loop(dims[split:]) as inner:
-                _store_all(scalars, stored, (*outer, *inner))
+                _store_all(scalars, stored, terms, (*outer, *inner))
         # What a later nest needs of these it reads back.
         for value, buffer in stored:
             scalars.buffers[value] = buffer
 
 
-def _store_all(scalars: KernelScalars, stored: Sequence[tuple[Value, Value]], index: tuple[Size, ...]) -> None:
-    """Store the elements at `index` of values of one shape, each in its buffer."""
+def _store_all(
+    scalars: KernelScalars,
+    stored: Sequence[tuple[Value, Value]],
+    terms: Mapping[Value, Value],
+    index: tuple[Size, ...],
+) -> None:
+    """Store the elements at `index` of values of one shape, each in its buffer; of sums over blocks add their terms."""
     for value, buffer in stored:
         location = scalars.builder.location if value.node is None else value.node.location
         with scalars.builder.at(location):
-            scalars.write(STORE, buffer, index, scalars.element(value, index))
+            element = scalars.element(terms.get(value, value), index)
+            if value in terms:
+                scalars.builder.perform(Node(PARTIAL, (buffer, element.value), {}, (), location))
+            else:
+                scalars.write(STORE, buffer, index, element)
 
 
 def _few_axis(group: Region, dims: tuple[Size, ...]) -> int | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from adjit.compiler.loops.ir import BLOCK, PARTIAL
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.ops.reduction import sort
 from adjit.ir.primitive import primitive_named
@@ -76,6 +77,7 @@ class _Kernel:
     def __init__(self, env: Env, names: dict[str, int]) -> None:
         self.env = env
         self.names = names
+        self.terms: dict[Node, list[Any]] = {}  # of sums of blocks
 
     def statements(self, region: Region) -> list[Any]:
         for node in region.nodes:
@@ -99,6 +101,16 @@ class _Kernel:
         assert node.attributes["var"], "a loop without variables"
         for _ in self._domain(node, backwards=node.attributes["parallel"]):
             self.statements(node.regions[0])
+        for inner in node.regions[0].nodes:
+            if inner.op is PARTIAL:
+                terms = self.terms.pop(inner, [])[:: -1 if node.attributes["parallel"] else 1]
+                for block, start in enumerate(range(0, len(terms), BLOCK)):
+                    self.env[inner.inputs[0]][block] = fold(
+                        "sum", "lanes", inner.inputs[1].dtype, terms[start : start + BLOCK]
+                    )
+
+    def _partial(self, node: Node) -> None:
+        self.terms.setdefault(node, []).append(self.env[node.inputs[1]])
 
     def _blocks(self, node: Node) -> None:
         # One after another, as `independent` permits no more than to begin elsewhere.
