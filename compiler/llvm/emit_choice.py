@@ -32,6 +32,8 @@ _REPEATED = 1.5
 WIDEST_STRIDE = 4
 # What a term of the order `lanes` costs more where the partial results are vectors in memory.
 _PARTIAL = 2.0
+# What terms of sums side by side cost more than estimated, as each lane reads lines of its own.
+_LINES_OF_LANES = 1.2
 # The fold of a vector's lanes into one result.
 _FOLD = 8.0
 # A reduction of at most this many terms is written out, term by term.
@@ -169,7 +171,7 @@ def choose(node: Node, dependence: Dependence, native: int) -> Choice:
             terms_time = partial + sum(time_along(r.regions[0], name, extent, lanes, dependence) for r in reduces)
     if best.variable is not None and reduces and not fixed:
         own = sum(time_of_reduce(inner, dependence, native) + _fold_time(inner) for inner in reduces)
-        if own < terms_time:  # what stands around terms is done once for many
+        if own < _LINES_OF_LANES * terms_time:  # what stands around terms is done once for many
             return Choice(None, reason="its reductions are cut instead")
     return best
 

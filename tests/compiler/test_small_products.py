@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adjit.compiler.pipeline import compile_graph
+from adjit.compiler.build import llvm_text
+from adjit.compiler.pipeline import compile_graph, lowered
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph
 from adjit.ir.ops.arrays import permute
@@ -44,3 +45,8 @@ def test_products_in_place(shape: tuple[int, int, int, int], dtype: DType, turne
             found = [program.run(copies)[0] for program in programs]
         np.testing.assert_array_equal(*found)
         np.testing.assert_allclose(found[0], exact, rtol=0, atol=shape[2] * np.finfo(dtype.storage).eps * 16)
+
+
+def test_sums_along_what_is_contiguous_are_not_gathered() -> None:
+    graph = product(F32, 100, 16, 16, 1, turned=False)
+    assert "masked.gather" not in llvm_text(lowered(graph), strict=False)
