@@ -80,6 +80,46 @@ def _jax_clusters(x: Any, centres: Any) -> Any:
     return jnp.zeros_like(centres).at[nearest].add(x) / jnp.maximum(counts, 1)[:, None]
 
 
+# -- rolled and padded planes, small matrices --------------------------------------------------------------------------
+def _reaction(roll: Any, u: Any, v: Any) -> Any:
+    """A step of Gray-Scott's two substances on a torus, their sum."""
+
+    def spread(a: Any) -> Any:
+        return roll(a, 1, 0) + roll(a, -1, 0) + roll(a, 1, 1) + roll(a, -1, 1) - 4 * a
+
+    made = u * v * v
+    return (u + 0.16 * spread(u) - made + 0.035 * (1 - u)) + (v + 0.08 * spread(v) + made - 0.095 * v)
+
+
+def _mirrored(x: Any) -> Any:
+    import jax.numpy as jnp
+
+    return jnp.pad(x, ((0, 0), (0, 0), (2, 2), (2, 2)), mode="reflect") ** 2
+
+
+def _process(t: Any, x: Any, y: Any) -> Any:
+    """Minus the logarithm of a Gaussian process's likelihood at points x with values y."""
+    covariance = t.exp(-0.5 * ((x[:, None] - x[None]) ** 2).sum(-1)) + 0.1 * t.eye(x.shape[0])
+    factor = t.linalg.cholesky(covariance)
+    rest = t.linalg.solve_triangular(factor, y[:, None], upper=False)
+    return 0.5 * (rest * rest).sum() + t.log(t.diagonal(factor)).sum()
+
+
+def _jax_process(x: Any, y: Any) -> Any:
+    import jax
+    import jax.numpy as jnp
+
+    covariance = jnp.exp(-0.5 * ((x[:, None] - x[None]) ** 2).sum(-1)) + 0.1 * jnp.eye(x.shape[0])
+    factor = jnp.linalg.cholesky(covariance)
+    rest = jax.scipy.linalg.solve_triangular(factor, y[:, None], lower=True)
+    return 0.5 * (rest * rest).sum() + jnp.log(jnp.diagonal(factor)).sum()
+
+
+def _regular(random: np.random.Generator) -> Operands:
+    """A matrix far from singular."""
+    return ((random.standard_normal((64, 64)) / 8 + 2 * np.eye(64)).astype("float32"),)
+
+
 def _jax(name: str, *options: Any) -> Any:
     def call(*operands: Any) -> Any:
         import jax.numpy as jnp
@@ -87,6 +127,16 @@ def _jax(name: str, *options: Any) -> Any:
         return getattr(jnp, name)(*operands, *options)
 
     return call
+
+
+def _jax_roll(*operands: Any) -> Any:
+    return _jax("roll")(*operands)
+
+
+def _jax_linear(name: str, a: Any) -> Any:
+    import jax.numpy as jnp
+
+    return getattr(jnp.linalg, name)(a)
 
 
 def _jax_neighbours(x: Any, source: Any, target: Any) -> Any:
@@ -138,4 +188,14 @@ WIDE: tuple[Workload, ...] = (
              _jax_clusters),
     Workload("cross", "100000 vectors", _bound(3_600_000), _normal((100_000, 3), (100_000, 3)),
              lambda t, x, y: t.cross(x, y, dim=-1), (), _jax("cross"), np.cross),
+    Workload("reaction", "256x256, by roll", None, _normal((256, 256), (256, 256)),
+             lambda t, u, v: _reaction(t.roll, u, v), (), lambda u, v: _reaction(_jax_roll, u, v),
+             lambda u, v: _reaction(np.roll, u, v)),
+    Workload(
+        "mirrored_vg", "4x8x128x128, 2 around", None, _normal((4, 8, 128, 128)),
+        lambda t, x: t.nn.functional.pad(x, (2, 2, 2, 2), mode="reflect") ** 2, (0,), _mirrored,
+    ),
+    Workload("inverse_64", "64x64", None, _regular, lambda t, a: t.linalg.inv(a), (),
+             lambda a: _jax_linear("inv", a), np.linalg.inv),
+    Workload("process_vg", "Gaussian process, 50 points", None, _normal((50, 2), (50,)), _process, (0,), _jax_process),
 )  # fmt: skip
