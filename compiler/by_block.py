@@ -23,7 +23,7 @@ from adjit.ir.shape import Size
 # widest vectors, which do not wait for each other.
 _BLOCK = {"while": 256, "scan": 1024}
 # Blocks, and turns, from which on it pays to cut arrays into blocks and to put them together again.
-_FEWEST, _FEWEST_TURNS = 4, 8
+_FEWEST, _FEWEST_TURNS = 4, 16
 # Ops in a turn: of longer ones a block's state leaves the registers, and memory waits for arithmetic anyway.
 _LARGEST = 200
 
