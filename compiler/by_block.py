@@ -87,13 +87,16 @@ def _blocked(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Seque
         mask = _mask(node)
         if mask is None:
             return None
-    fixed = [value for value, old in zip(operands, node.inputs, strict=True) if not cut.is_whole(old)]
-    whole = [cut.rows(builder.expr(v)).value for v, old in zip(operands, node.inputs, strict=True) if cut.is_whole(old)]
+    # Stacks are given to each block whole, also those that have as many rows as an array has elements.
+    end = len(node.inputs) if node.op.name == "while" else _first_stack(node)
+    is_cut = [place < end and cut.is_whole(value) for place, value in enumerate(node.inputs)]
+    fixed = [value for value, own in zip(operands, is_cut, strict=True) if not own]
+    whole = [cut.rows(builder.expr(value)).value for value, own in zip(operands, is_cut, strict=True) if own]
     body = Region()
     inner = Builder(body, builder.location)
     scalars, slices = [inner.input(v.type) for v in fixed], [inner.input(v.type.with_dims((cut.block,))) for v in whole]
     rest = iter(scalars), iter(slices)
-    given = [next(rest[cut.is_whole(old)]) for old in node.inputs]
+    given = [next(rest[own]) for own in is_cut]
     body.outputs = tuple(_inner_loop(inner, node, given, cut, mask))
     attributes: dict[str, Attribute] = {
         "invariants": len(fixed), "carries": 0, "length": cut.count, "reverse": False
@@ -152,13 +155,18 @@ def _region(region: Region, cut: _Cut, mask: Value | None = None) -> Region:
             mapping[node.output] = builder.constant(node.attributes["value"], node.output.dtype)  # type: ignore[arg-type]
             continue
         attributes = dict(node.attributes)
-        if attributes.get("shape") == cut.dims:
+        if node.op.name == "expand" and cut.is_whole(node.output):
             attributes["shape"] = (cut.block,)
         if node.op.name == "reduce_any":
             attributes["axes"] = (0,)
         mapping[node.output] = builder.emit(node.op, [mapping[v] for v in node.inputs], attributes).output
     result.outputs = tuple(mapping[value] for value in region.outputs)
     return result
+
+
+def _first_stack(node: Node) -> int:
+    """The number of a scan's operands before its stacks."""
+    return int(node.attributes["invariants"]) + int(node.attributes["carries"])  # type: ignore[arg-type]
 
 
 # -- which loops ------------------------------------------------------------------------------------------------------
@@ -170,6 +178,8 @@ def _cut(node: Node) -> _Cut | None:
         length = node.attributes["length"]
         if carries != node.attributes["carries"] or not isinstance(length, int) or length < _FEWEST_TURNS:
             return None
+        if any(value.type.size != 1 for value in node.regions[0].inputs[_first_stack(node) :]):
+            return None  # a block's rows do not stand together
         if any(inner.op.name in FUNCTIONS for inner in node.regions[0].nodes):
             return None  # threads share the elements of whole arrays, and arithmetic takes longer than memory
     state = node.inputs[first : first + carries]

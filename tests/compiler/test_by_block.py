@@ -99,7 +99,26 @@ def test_elements_that_go_on_beyond_their_own_end_are_not_cut() -> None:
 
 def test_rows_of_whole_arrays_stay_whole() -> None:
     program = lambda x, rows: adjit.scan(lambda c, r: (c * 0.5 + r, None), x, rows)[0]  # noqa: E731
-    x, rows = adjit.ones(600), adjit.ones(9, 600)
+    x, rows = adjit.ones(2000), adjit.ones(20, 2000)
     (loop,) = loops_of(program, x, rows)
-    assert loop.attributes["length"] == 9
+    assert loop.attributes["length"] == 20
     assert adjit.compile(program)(x, rows).unique().numel() == 1
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_as_many_turns_as_elements(given: bool) -> None:
+    """The stack of what each turn takes has the shape of the arrays that are cut."""
+    x = np.random.default_rng(0).standard_normal(1024)
+    rows = np.linspace(0, 1, 1024)
+
+    def program(x: Any, rows: Any) -> Any:
+        stack = rows if given else adjit.arange(1024)
+        return adjit.scan(lambda c, r: (c * 0.99 + r * 0.001, None), x, stack)[0]
+
+    (loop,) = loops_of(program, adjit.from_numpy(x), adjit.from_numpy(rows))
+    assert loop.attributes["length"] == 8
+    found = adjit.compile(program)(adjit.from_numpy(x), adjit.from_numpy(rows)).numpy()
+    expected = x.copy()
+    for r in rows if given else range(1024):
+        expected = expected * 0.99 + r * 0.001
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
