@@ -27,10 +27,26 @@ from adjit.views import view as make_view
 # -- reading --------------------------------------------------------------------------------------------------------
 def getitem(input: Tensor, index: Any) -> Tensor:
     """`input[index]`: a view for ints, slices, None and `...`; a copy where a tensor or a list takes part."""
+    if isinstance(index, Tensor):
+        chosen = _where_true(input, index)
+        if chosen is not None:
+            return chosen
     viewed, advanced = _basic(input, _items(input, index))
     if not advanced:
         return viewed
     return gathered(viewed, advanced)
+
+
+def _where_true(input: Tensor, mask: Tensor) -> Tensor | None:
+    """`input[mask]` by NumPy where nothing is recorded; None where there is more to do."""
+    array, where = input._array, mask._array
+    if array is None or where is None or STATE.tracer is not None or STATE.checks is not None:
+        return None
+    if mask._dtype is not BOOL or input._dtype not in (F32, F64, I32, I64, BOOL):
+        return None
+    if (STATE.recording and input.requires_grad) or not where.ndim or where.shape != array.shape[: where.ndim]:
+        return None
+    return Tensor._wrap(array[where], input._dtype)
 
 
 def _items(input: Tensor, index: Any) -> list[tuple[int, Any]]:
@@ -276,6 +292,10 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
             recorded = STATE.recording and value.requires_grad
             if value._array is not None and not recorded and assign(input, index, value._array):
                 return
+    elif isinstance(index, Tensor) and is_plain_number(value, input):
+        by_array = index._array is not None and index._dtype in (BOOL, I64) and index._array.ndim
+        if by_array and assign(input, index._array, value):
+            return
     viewed, advanced = _basic(input, _items(input, index))
     check_writable(viewed)
     value = _assigned(value, input)

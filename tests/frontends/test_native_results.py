@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -257,3 +258,41 @@ def test_new_tensors_have_the_default_dtype_of_the_day(count: Callable[[], int])
             torch.set_default_dtype(torch.float32)
         assert make().dtype is torch.float32
         assert make().add_(1).tolist() != make().tolist()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.bool, torch.float16])
+@pytest.mark.parametrize("shape", [(4, 5), (4,)])
+def test_masks_choose_the_same_recorded_or_not(shape: tuple[int, ...], dtype: Any) -> None:
+    x = (torch.arange(20).reshape(4, 5) - 3).to(dtype)
+    mask = torch.arange(math.prod(shape)).reshape(shape) % 3 == 0
+    found = x[mask]
+    assert found.dtype is dtype
+    rows = zip(x.reshape(mask.numel(), -1), mask.flatten(), strict=True)
+    expected = torch.stack([row for row, chosen in rows if chosen])
+    assert found.tolist() == expected.reshape(found.shape).tolist()
+    x[mask] = 1
+    assert bool((x[mask] == 1).all())
+    if dtype.is_floating_point:
+        y = x.clone().requires_grad_()
+        assert y[mask].tolist() == x[mask].tolist()
+        assert y[mask].requires_grad
+
+
+def test_assigned_positions() -> None:
+    x = torch.zeros(4, 3)
+    version = x._version
+    x[torch.tensor([0, -1, 0])] = 2.5
+    assert x._version == version + 1
+    assert x[:, 0].tolist() == [2.5, 0, 0, 2.5]
+    with pytest.raises(IndexError, match="index 4 is out of bounds for dimension 0 with size 4"):
+        x[torch.tensor([1, 4])] = 1.0
+    with pytest.raises(IndexError, match="The shape of the mask"):
+        x[torch.tensor([True, False])] = 1.0
+    assert x[1].tolist() == [0, 0, 0]
+    y = torch.zeros(3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="a leaf Variable that requires grad"):
+        y[torch.tensor([True, False, True])] = 1.0
+    z = y * 1
+    z[torch.tensor([True, False, True])] = 1.0
+    z.sum().backward()
+    assert y.grad.tolist() == [0, 1, 0]
