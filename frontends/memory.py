@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from itertools import count
 from typing import Any
 
@@ -10,6 +11,18 @@ import numpy as np
 from adjit.ir.types import DType
 
 _serial = count()
+_period = [next(_serial)]
+# The address of the number of the latest trace, which memories made by native code have.
+PERIOD = array("Q", [id(_period[0])])
+
+
+def begin_period() -> int:
+    """A number greater than that of any memory; memories made from here on have at least this one."""
+    found = next(_serial)
+    _period.append(found)
+    PERIOD[0] = id(found)
+    del _period[0]  # native code no longer looks at it
+    return found
 
 
 class Memory:

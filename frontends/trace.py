@@ -20,7 +20,7 @@ from adjit.ir.errors import ShapeError, TraceError
 from adjit.ir.graph import Attribute, Graph, Guard, Location, Node, Region, Value
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.types import F64, DType, TensorType
-from adjit.memory import Memory
+from adjit.memory import Memory, begin_period
 from adjit.state import STATE, user_location
 from adjit.symbolic_size import Respecialize, SymbolicSize, as_dim, divided, flat_sizes
 from adjit.tensor import Chain, Tensor
@@ -43,7 +43,7 @@ class Tracer:
     def __init__(self, name: str, hints: dict[str, int] | None = None, *, strict: bool = True) -> None:
         self.graph = Graph(name)
         self.strict = strict  # whether the program must have the bits of eager mode
-        self._serial = Memory(None, F64).serial  # memories made from here on were made by the traced function itself
+        self._serial = begin_period()  # memories made from here on were made by the traced function itself
         self.builder = Builder(self.graph)
         self.hints: dict[str, int] = {} if hints is None else hints
         self.sources: list[Source] = []

@@ -17,8 +17,8 @@ NONE, TRUE, FALSE, EMPTY, ZERO = 3, 4, 5, 6, 7
 TENSOR, PARAMETER, ARRAY, FLOAT, INTEGER, MEMORY, NODE, VALUE, RECORD, SAVED = 8, 9, 10, 11, 12, 13, 14, 15, 16, 17
 # Functions: Python's, and NumPy's PyArray_New.
 REFRESH_MODE, LOCATE, MARK_LEAF, NEW_ARRAY = 18, 19, 20, 21
-# Iterators that number memories and records.
-SERIALS, SEQUENCE = 22, 23
+# The address of the number that new memories have; an iterator that numbers records.
+PERIOD, SEQUENCE = 22, 23
 # Slots of a tensor.
 T_ARRAY, T_BASE, T_CHAIN, T_DTYPE, T_EPOCH, T_GRAD, T_HISTORY, T_LEAF = 24, 25, 26, 27, 28, 29, 30, 31
 T_MEMORY, T_REQUIRES, T_SEEN, T_STRIDES, T_TRACER, T_TYPE, T_VALUE = 32, 33, 34, 35, 36, 37, 38

@@ -8,7 +8,6 @@ from __future__ import annotations
 from adjit.compiler.entry.interpreter import (
     Py_DecRef,
     Py_IncRef,
-    PyIter_Next,
     PyObject_Vectorcall,
     PyType_GenericAlloc,
 )
@@ -23,10 +22,10 @@ from adjit.compiler.entry.known import (
     MEMORY,
     NEW_ARRAY,
     NONE,
+    PERIOD,
     POOLED,
     RESULT_LIST,
     RESULT_WORDS,
-    SERIALS,
     T_ARRAY,
     T_BASE,
     T_CHAIN,
@@ -104,17 +103,13 @@ def make_array(result: int) -> int:
 
 def make_memory(array: int, dtype: int) -> int:
     """The memory of a new array."""
-    serial = PyIter_Next(known(SERIALS))
-    if serial == 0:
-        return 0
     memory = PyType_GenericAlloc(known(MEMORY), 0)
     if memory == 0:
-        Py_DecRef(serial)
         return 0
     hold(memory + known(M_ARRAY), array)
     hold(memory + known(M_DTYPE), dtype)
     hold(memory + known(M_VERSION), known(ZERO))
-    set_word(memory + known(M_SERIAL), serial)
+    hold(memory + known(M_SERIAL), word(known(PERIOD)))
     return memory
 
 

@@ -12,12 +12,11 @@ from weakref import ReferenceType
 
 import numpy as np
 
-from adjit import memory as memories
 from adjit.autograd import record as records
 from adjit.autograd.engine import accumulate
 from adjit.compiler.entry import known as k
 from adjit.ir.graph import Location, Node, Value
-from adjit.memory import Memory
+from adjit.memory import PERIOD, Memory
 from adjit.nn.parameter import Parameter
 from adjit.runtime import callable, layout
 from adjit.state import MODE, STATE, user_location
@@ -88,7 +87,7 @@ class Entry:
         for number, item in (
             *_TYPES.items(), (k.NONE, None), (k.TRUE, True), (k.FALSE, False), (k.EMPTY, ()), (k.ZERO, 0),
             (k.REFRESH_MODE, _mode), (k.LOCATE, self._locate), (k.MARK_LEAF, records.mark_leaf),
-            (k.SERIALS, memories._serial), (k.SEQUENCE, records._sequence),
+            (k.SEQUENCE, records._sequence),
             (k.GRADIENT_NAME, sys.intern("gradient")), (k.WEIGHTS_NAME, sys.intern("grad_outputs")),
             (k.RETAIN_NAME, sys.intern("retain_graph")), (k.CREATE_NAME, sys.intern("create_graph")),
             (k.ALLOW_NAME, sys.intern("allow_unused")),
@@ -104,6 +103,7 @@ class Entry:
         self.known[k.ACCUMULATE] = self.keep(accumulate)
         self.known[k.IN_ORDER_COPY] = self.keep(_in_order)
         self.known[k.MODE] = MODE.buffer_info()[0]
+        self.known[k.PERIOD] = PERIOD.buffer_info()[0]
         self.known[k.LOCATIONS] = address(self.places)
         self.known[k.NEW_ARRAY] = layout.new_array_address()
         self.known[k.SET_BASE] = layout.set_base_address()

@@ -129,7 +129,7 @@ def test_native_calls_equal_python(name: str, recording: bool) -> None:
     operands = [DATA[key].clone().requires_grad_(recording) for key in names]
     with python_only():
         expected = call(*operands)
-    for _ in range(operation._LATER + 1):
+    for _ in range(operation.LATER + 1):
         call(*operands)
     with served_by(served):
         found = call(*operands)
@@ -155,7 +155,7 @@ def test_native_calls_equal_python(name: str, recording: bool) -> None:
 def test_second_derivatives(name: str) -> None:
     _, names, call = CALLS[name]
     operands = [DATA[key].clone().requires_grad_() for key in names]
-    for _ in range(operation._LATER + 1):
+    for _ in range(operation.LATER + 1):
         call(*operands)
     found = []
     for context in (python_only, None):
@@ -172,7 +172,7 @@ def test_second_derivatives(name: str) -> None:
 
 def test_overwritten_operands_are_noticed() -> None:
     x, w = DATA["x"].clone().requires_grad_(), DATA["w"].clone().requires_grad_()
-    for _ in range(operation._LATER + 1):
+    for _ in range(operation.LATER + 1):
         F.linear(x * 1.0, w)
     y = x * 1.0
     result = F.linear(y, w).sum()
@@ -183,7 +183,7 @@ def test_overwritten_operands_are_noticed() -> None:
 
 def test_faults_are_explained_by_python() -> None:
     x = DATA["x"].clone()
-    for _ in range(operation._LATER + 1):
+    for _ in range(operation.LATER + 1):
         F.cross_entropy(x, LABELS)
     for _ in range(2):
         with pytest.raises(IndexError, match="out of bounds"):
@@ -192,7 +192,7 @@ def test_faults_are_explained_by_python() -> None:
 
 def test_settings_are_followed() -> None:
     x = torch.tensor([1, 2, 3])
-    for _ in range(operation._LATER + 2):
+    for _ in range(operation.LATER + 2):
         assert (x / 2).dtype is torch.float32
         assert (x * 1.5).dtype is torch.float32
     torch.set_default_dtype(torch.float64)
@@ -205,14 +205,14 @@ def test_settings_are_followed() -> None:
 
 def test_warnings_are_given_each_time() -> None:
     x = DATA["x"]
-    for _ in range(operation._LATER + 3):
+    for _ in range(operation.LATER + 3):
         with pytest.warns(UserWarning, match="target size"):
             F.mse_loss(x, DATA["row"])
 
 
 def test_static_arguments_are_told_apart() -> None:
     x = DATA["x"]
-    for _ in range(operation._LATER + 2):
+    for _ in range(operation.LATER + 2):
         assert x.sum(0).shape == (5,)
         assert x.sum(1).shape == (6,)
         assert x.sum(1, True).shape == (6, 1)
@@ -260,7 +260,7 @@ def test_modules_use_them() -> None:
     net = torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
     x = DATA["x"]
     expected = bits(net(x))
-    for _ in range(operation._LATER + 1):
+    for _ in range(operation.LATER + 1):
         net(x)
     with served_by("nn.functional.linear"):
         assert bits(net(x)) == expected

@@ -59,7 +59,7 @@ def by_python(name: str, call: Callable[[], Any]) -> Any:
 
 
 def taught(call: Callable[[Any], Any], make: Callable[[], Any]) -> None:
-    for _ in range(operation._LATER + 1):
+    for _ in range(operation.LATER + 1):
         call(make())
 
 
@@ -150,7 +150,7 @@ def test_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="read-only"):
         frozen.add_(Y)
     integers = torch.ones(4, 6, dtype=torch.int64)
-    for _ in range(operation._LATER + 2):
+    for _ in range(operation.LATER + 2):
         with pytest.raises(RuntimeError, match="can't be cast"):
             integers.add_(Y)
         x.add_(integers)
@@ -159,7 +159,7 @@ def test_what_does_not_fit() -> None:
 
 def test_integer_faults_leave_the_target() -> None:
     x = torch.tensor([7, 8, 9])
-    for _ in range(operation._LATER + 2):
+    for _ in range(operation.LATER + 2):
         assert (x // torch.tensor([1, 2, 3])).tolist() == [7, 4, 3]
     with pytest.raises((ZeroDivisionError, RuntimeError)):
         x //= torch.tensor([1, 0, 1])
