@@ -9,6 +9,7 @@ import numpy as np
 
 from adjit import trees
 from adjit.autograd.record import hook_numbers
+from adjit.device import device
 from adjit.epoch import EPOCH
 from adjit.ir.errors import ShapeError
 from adjit.ir.frozen import frozen
@@ -67,7 +68,9 @@ class Call:
                 from adjit.creation import from_numpy
 
                 leaf = self.leaves[index] = from_numpy(leaf)
-            elif index in numbers:
+            elif isinstance(leaf, (np.floating, np.integer, np.bool_)):  # a number, as a schedule computes it
+                leaf = self.leaves[index] = leaf.item()
+            if index in numbers:
                 leaf = self.leaves[index] = _as_tensor(leaf)
             signature.append(self._signature(leaf))
         self._settle()
@@ -150,7 +153,7 @@ def _is_value(leaf: Any) -> bool:
     """Whether equality says that two static arguments are the same; others are told apart by identity."""
     if isinstance(leaf, (tuple, frozenset)):
         return all(_is_value(item) for item in leaf)
-    return leaf is None or isinstance(leaf, (bool, int, float, complex, str, bytes))
+    return leaf is None or isinstance(leaf, (bool, int, float, complex, str, bytes, range, device))
 
 
 def fits(entry: Entry, call: Call) -> bool:

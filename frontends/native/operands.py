@@ -186,7 +186,7 @@ def _gradient_operand(type: TensorType) -> Operand:
 
 def _can_be_read(value: Any, leaf: Any, is_number: bool) -> bool:
     if not isinstance(value, (Tensor, np.ndarray)):
-        return value is leaf or is_number
+        return value is leaf or (is_number and type(value) in (int, float))
     return is_readable(value) and type(value) in _plain_types()
 
 

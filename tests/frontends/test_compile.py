@@ -411,3 +411,17 @@ def test_arguments_on_one_memory_are_one_program_for_all_memories() -> None:
     expected = (captured[1:] + 1) * 3
     assert torch.allclose(compiled(captured, captured[1:]), expected)
     assert compiled.compile_count == 2
+
+
+def test_equal_devices_and_numbers_of_numpy_are_one_program() -> None:
+    @torch.compile
+    def function(x: Any, factor: Any, device: Any = None) -> Any:
+        return x.to(device) * factor if factor > 0 else x
+
+    for step in range(1, 6):
+        factor = np.float64(0.5) * step
+        found = function(torch.ones(2), factor, device=torch.device("cpu"))
+        assert found.tolist() == [0.5 * step] * 2 and found.dtype is torch.float32
+    assert function.compile_count == 2
+    indexed = torch.compile(lambda x, n: x[n])
+    assert [indexed(torch.arange(4.0), np.int64(n)).item() for n in range(4)] == [0, 1, 2, 3]
