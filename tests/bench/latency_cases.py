@@ -144,6 +144,30 @@ def _chain(count: int) -> Callable[..., Any]:
     return function
 
 
+def _turns(count: int) -> Callable[..., Any]:
+    """A recurrent network whose loop is Python's."""
+
+    def function(t: Any, x: Any, weight: Any) -> Any:
+        for _ in range(count):
+            x = t.tanh(x @ weight)
+        return x
+
+    return function
+
+
+def _jax_turns(count: int) -> Callable[..., Any]:
+    def function(x: Any, weight: Any) -> Any:
+        import jax.numpy as jnp
+
+        return _turns(count)(jnp, x, weight)
+
+    return function
+
+
+def _state(random: np.random.Generator) -> tuple[Any, ...]:
+    return tuple(0.3 * random.standard_normal(shape).astype("float32") for shape in ((8, 16), (16, 16)))
+
+
 def _jax_chain(count: int) -> Callable[..., Any]:
     def function(x: Any) -> Any:
         import jax.numpy as jnp
@@ -210,6 +234,8 @@ CASES: tuple[Case, ...] = (
          _jax_with_gradients(_block.jax, _block.operands, _block.wanted), bar=0.400, with_torch=True),
     Case("chain2000", "2000 operations, value and gradient", _with_gradients(_chain(2000), _ten, (0,)),
          _jax_with_gradients(_jax_chain(2000), _ten, (0,))),
+    Case("turns300", "a Python loop of 300 turns, value and gradients", _with_gradients(_turns(300), _state, (0, 1)),
+         _jax_with_gradients(_jax_turns(300), _state, (0, 1))),
     Case("scalars50k", "50,000 operations on scalars", _scalars(50_000)),
     Case("scalars100k", "100,000 operations on scalars", _scalars(100_000), bar=10.0),
     Case("scan10", "a loop of 10 turns", _scan(10)),
