@@ -6,9 +6,10 @@ of rows in zeros.  As they are written they cost the square of the number of row
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from functools import reduce
 
 from adjit.compiler.legalize import in_a_row
 from adjit.compiler.pullback import zeros
@@ -17,15 +18,17 @@ from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.journal import note
 from adjit.ir.ops.arrays import expand, window_of
+from adjit.ir.ops.structure import pad
 from adjit.ir.rewrite import eliminate_dead, renewed
+from adjit.ir.shape import Size
 from adjit.ir.types import TensorType
 
 # The fewest pieces that are put in a row.
 _FEWEST = 8
 
 
-def with_rows(graph: Graph) -> Graph:
-    """`graph` with concats for such sums and writes."""
+def with_rows(graph: Graph, *, strict: bool) -> Graph:
+    """`graph` with concats for such sums and writes; with `strict`, only where no sum is taken in another order."""
     uses = Counter(value for node in graph.nodes for value in node.inputs)
     uses.update(graph.outputs)
     # The sums and writes that only the next one goes on with.
@@ -37,7 +40,8 @@ def with_rows(graph: Graph) -> Graph:
         builder.location = node.location
         found = None
         if _before(node) and node.output not in inner:
-            found = (_sum if node.op.name == "add" else _writes)(builder, node, inner, new)
+            is_sum = node.op.name == "add"
+            found = _sum(builder, node, inner, new, strict) if is_sum else _writes(builder, node, inner, new)
         if found is None:
             builder.append(renewed(node, new, node.regions))
         else:
@@ -58,8 +62,12 @@ def _before(node: Node | None) -> Sequence[Value]:
     return node.inputs[2:] if written_box(node) is not None else ()
 
 
-def _sum(builder: Builder, node: Node, inner: set[Value], new: dict[Value, Value]) -> Expr | None:
-    """A sum of pieces, and at most one summand of any kind."""
+def _sum(builder: Builder, node: Node, inner: set[Value], new: dict[Value, Value], strict: bool) -> Expr | None:
+    """A sum of pieces and others as the sum of the others, then of a row for each family of pieces.
+
+    An element of it is the sum of the same numbers.  With two summands their order does not matter; with more it may
+    be another one, and `strict` forbids that.
+    """
     padded: list[Value] = []
     others: list[Value] = []
     stack = list(reversed(node.inputs))
@@ -70,31 +78,53 @@ def _sum(builder: Builder, node: Node, inner: set[Value], new: dict[Value, Value
         else:
             is_piece = padded_box(value.node) is not None and value.node.attributes["value"] == 0  # type: ignore[union-attr]
             (padded if is_piece else others).append(value)
-    if len(padded) < _FEWEST or len(others) > 1:
+    families = _families(padded) if len(padded) >= _FEWEST else []
+    if not families or 4 * len(families) > len(padded) or (strict and len(families) + len(others) > 2):
         return None
-    rows: dict[int, dict[int, Expr]] = {}
-    axis = _common_axis(padded)
-    if axis is None:
-        return None
-    for start, piece in _placed(padded, axis):
-        own, expr = rows.setdefault(piece.type.dims[axis], {}), builder.expr(new.get(piece, piece))  # type: ignore[arg-type]
-        own[start] = own[start] + expr if start in own else expr
-    # An element is the sum of at most two numbers then, in whichever order.
-    if len(rows) + len(others) > 2:
-        return None
-    found = [
-        _row(padded[0].type, axis, length, pieces, lambda type, _: zeros(builder, type))
-        for length, pieces in rows.items()
-    ]
-    if None in found:
-        return None
-    total: Expr | None = builder.expr(new.get(others[0], others[0])) if others else None
-    for row in found:
-        assert row is not None
-        total = row if total is None else total + row
-    assert total is not None
+    summands = [builder.expr(new.get(value, value)) for value in others]
+    for axis, values in families:
+        pieces: dict[int, Expr] = {}
+        for start, piece in _placed(values, axis):
+            expr = builder.expr(new.get(piece, piece))
+            pieces[start] = pieces[start] + expr if start in pieces else expr
+        first = values[0]
+        dims = _piece(first).dims
+        whole = first.type.with_dims((*dims[:axis], first.dims[axis], *dims[axis + 1 :]))
+        row = _row(whole, axis, pieces, lambda type, _: zeros(builder, type))
+        if row is None:
+            return None
+        summands.append(_padded_like(row, first, axis))
+    total = reduce(operator.add, summands)
     # A sum has no -0 where one of its summands is +0.
     return total + 0.0 if node.output.dtype.is_continuous else total
+
+
+def _families(padded: Sequence[Value]) -> list[tuple[int, list[Value]]]:
+    """Pieces of one shape that differ in their place along one axis, with that axis."""
+    shapes: dict[object, list[Value]] = {}
+    for value in padded:
+        shapes.setdefault(_piece(value).dims, []).append(value)
+    found: list[tuple[int, list[Value]]] = []
+    for alike in shapes.values():
+        starts = [box.start for value in alike if (box := padded_box(value.node)) is not None]
+        places = [len(set(column)) for column in zip(*starts, strict=True)]
+        axis = places.index(max(places))
+        rows: dict[object, list[Value]] = {}
+        for start, value in zip(starts, alike, strict=True):
+            rows.setdefault((*start[:axis], *start[axis + 1 :]), []).append(value)
+        found += [(axis, row) for row in rows.values()]
+    return found
+
+
+def _padded_like(row: Expr, piece: Value, axis: int) -> Expr:
+    """The row in zeros, where its pieces lie in the other axes."""
+    assert piece.node is not None
+    low, high = (
+        tuple(0 if place == axis else size for place, size in enumerate(piece.node.attributes[side]))  # type: ignore[arg-type]
+        for side in ("low", "high")
+    )
+    found: Expr = pad(row, low=low, high=high, interior=(0,) * row.ndim, value=0) if any((*low, *high)) else row
+    return found
 
 
 def _writes(builder: Builder, node: Node, inner: set[Value], new: dict[Value, Value]) -> Expr | None:
@@ -113,7 +143,6 @@ def _writes(builder: Builder, node: Node, inner: set[Value], new: dict[Value, Va
     pieces: dict[int, Expr] = {}
     for start, piece in _placed(written, axis):
         pieces.setdefault(start, builder.expr(new.get(piece, piece)))
-    length, *others = {piece.type.dims[axis] for piece in pieces.values()}
     base = builder.expr(new.get(value, value))
 
     def rest(type: TensorType, start: int) -> Expr:
@@ -121,7 +150,7 @@ def _writes(builder: Builder, node: Node, inner: set[Value], new: dict[Value, Va
             return expand(base, type.dims)  # type: ignore[no-any-return]
         return window_of(base, [start if place == axis else 0 for place in range(type.ndim)], type.dims)  # type: ignore[no-any-return]
 
-    return None if others or not isinstance(length, int) else _row(node.output.type, axis, length, pieces, rest)
+    return _row(node.output.type, axis, pieces, rest)
 
 
 def _common_axis(padded: Sequence[Value]) -> int | None:
@@ -147,22 +176,21 @@ def _piece(value: Value) -> Value:
 
 
 def _row(
-    type: TensorType, axis: int, length: int, pieces: dict[int, Expr], between: Callable[[TensorType, int], Expr]
+    type: TensorType, axis: int, pieces: dict[int, Expr], between: Callable[[TensorType, int], Expr]
 ) -> Expr | None:
-    """Pieces of one length by where they start as one array of `type`; None where they overlap.
+    """Pieces by where they start along the axis as one array of `type`; None where they overlap.
 
     `between` gives what lies between them, by its type and where it starts.
     """
-    whole = type.dims[axis]
-    starts = sorted(pieces)
-    if not isinstance(whole, int) or any(b - a < length for a, b in pairwise(starts)):
-        return None
     row: list[Expr] = []
-    at = 0
-    for start in (*starts, whole):
-        if start > at:
-            row.append(between(type.with_dims((*type.dims[:axis], start - at, *type.dims[axis + 1 :])), at))
-        if start < whole:
-            row.append(pieces[start])
-        at = start + length
+    at: Size = 0
+    for start, piece in (*sorted(pieces.items(), key=operator.itemgetter(0)), (type.dims[axis], None)):
+        gap = start - at
+        if not isinstance(gap, int) or gap < 0:
+            return None
+        if gap:
+            row.append(between(type.with_dims((*type.dims[:axis], gap, *type.dims[axis + 1 :])), int(at)))  # type: ignore[arg-type]
+        if piece is not None:
+            row.append(piece)
+            at = start + piece.shape[axis]
     return in_a_row(row, axis)

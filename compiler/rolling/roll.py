@@ -32,7 +32,7 @@ def roll(graph: Graph, *, strict: bool = False) -> Graph:
     """The program with loops in place of long runs of equal turns; the same graph where there are none."""
     if len(graph.nodes) < 2 * NODES:
         return graph
-    found = with_rows(graph)
+    found = with_rows(graph, strict=strict)
     for number in range(_ROUNDS):
         rolled = _rolled_once(in_turns(found))
         if rolled is None:

@@ -36,8 +36,8 @@ class Scan:
                 self.lags.setdefault(result, 1)
             elif not all(run.turns - self.lags.get(result, 0) <= turn for turn in wanted):
                 self.stacked.append(result)
-        steps = [rows.step for rows in turns.rows.values()]
-        self.reverse = bool(steps) and all(step < 0 for step in steps)
+        advances = [rows.advance for rows in turns.rows.values()]
+        self.reverse = bool(advances) and all(advance < 0 for advance in advances)
         self._last: dict[Carried, Value] = {}
         self._rows: dict[Result, Value] = {}
 
@@ -138,16 +138,15 @@ class Scan:
         if isinstance(series, Series):
             return self._numbers(builder, series)
         x, turns, rows = builder.expr(resolve(series.source)), self.turns.run.turns, series
-        least = min(rows.start, rows.start + (turns - 1) * rows.step)
-        start, size, step = [0] * x.ndim, list(x.shape), [1] * x.ndim
-        start[rows.axis] = least
-        if rows.size == 1:
-            size[rows.axis], step[rows.axis] = turns, abs(rows.step)
+        start, size, step, axis = list(rows.start), list(rows.size), list(rows.step), rows.axis
+        start[axis] = min(start[axis], start[axis] + (turns - 1) * rows.advance)
+        if rows.size[axis] == 1:
+            size[axis], step[axis] = turns, abs(rows.advance)
         else:
-            size[rows.axis] = turns * rows.size
-        split = (*x.shape[: rows.axis], turns, rows.size, *x.shape[rows.axis + 1 :])
-        stack: Expr = moved(reshape(window_of(x, start, size, step), split), rows.axis, 0)
-        return stack if (rows.step < 0) == self.reverse else _turned(stack)
+            size[axis] = turns * rows.size[axis]
+        split = (*size[:axis], turns, rows.size[axis], *size[axis + 1 :])
+        stack: Expr = moved(reshape(window_of(x, start, size, step), split), axis, 0)
+        return stack if (rows.advance < 0) == self.reverse else _turned(stack)
 
     def _numbers(self, builder: Builder, series: Series) -> Expr:
         turns = self.turns.run.turns

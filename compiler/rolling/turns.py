@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from adjit.compiler.rolling.periods import TURNS, Run
 from adjit.ir.frozen import frozen, record
 from adjit.ir.graph import Attribute, Value
 from adjit.ir.ops.arrays import Array
+from adjit.ir.shape import Size
 from adjit.ir.types import DType
 
 # How many turns back an operand may be made.
@@ -40,13 +42,14 @@ class Carried:
 
 @frozen
 class Rows:
-    """Slices of `source` along `axis`: `size` places each, from `start + turn * step` on."""
+    """Slices of `source` of one size and with the same steps, which start at `start`, in each turn `advance` later."""
 
     source: Value
+    start: tuple[int, ...]
+    size: tuple[Size, ...]
+    step: tuple[int, ...]
     axis: int
-    start: int
-    step: int
-    size: int
+    advance: int
 
 
 @frozen
@@ -160,20 +163,18 @@ def _read_slice(line: Line, turns: Turns, node: int) -> bool:
     if all(start == starts[0] for start in starts):
         return True
     source = turns.sources[int(line.first[node])]
-    size, steps = (line.nodes[node].attributes[name] for name in ("size", "step"))
+    size: Any = line.nodes[node].attributes["size"]
+    step: Any = line.nodes[node].attributes["step"]
     places = np.array(starts, object)
     moving = [axis for axis in range(places.shape[1]) if any(places[:, axis] != places[0, axis])]
-    if len(moving) != 1 or not isinstance(source, Value):
+    if len(moving) != 1 or not isinstance(source, Value) or not all(isinstance(place, int) for place in places.flat):
         return False
     (axis,) = moving
-    assert isinstance(size, tuple) and isinstance(steps, tuple)
-    along, extent = places[:, axis].tolist(), size[axis]
-    if not all(isinstance(place, int) for place in along) or steps[axis] != 1 or not isinstance(extent, int):
+    along = places[:, axis].tolist()
+    advance = along[1] - along[0]
+    if any(b - a != advance for a, b in pairwise(along)) or step[axis] != 1 or size[axis] not in (1, abs(advance)):
         return False
-    step = along[1] - along[0]
-    if any(b - a != step for a, b in pairwise(along)) or extent not in (1, abs(step)):
-        return False
-    turns.rows[node - run.start] = Rows(source, axis, along[0], step, extent)
+    turns.rows[node - run.start] = Rows(source, tuple(places[0].tolist()), size, step, axis, advance)
     return True
 
 

@@ -60,6 +60,12 @@ def power(x: Any, w: Any, s: Any) -> Any:
     return v @ w @ v + s[0, 0, 0]
 
 
+def corners(x: Any, w: Any, s: Any) -> Any:
+    for turn in range(TURNS):
+        x = torch.tanh(x + s[turn] * s[turn, 1] + s[turn, 2, 1:4].sum() * s[0, turn % 1] + s[turn, :, 1:2])
+    return x.sum()
+
+
 def blocks(x: Any, w: Any, s: Any) -> Any:
     row, total = s.reshape(-1), x[0, 0]
     for turn in range(TURNS):
@@ -105,7 +111,7 @@ def nested(x: Any, w: Any, s: Any) -> Any:
     return x.sum()
 
 
-PROGRAMS = [recurrent, backwards, gated, older, power, blocks, descent, stored, nested]
+PROGRAMS = [recurrent, backwards, gated, older, power, corners, blocks, descent, stored, nested]
 # Autograd forbids to write into what a derivative reads.
 WRITING = [written, overwritten]
 RANDOM = np.random.default_rng(0)
