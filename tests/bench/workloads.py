@@ -28,6 +28,7 @@ import numpy as np
 from tests.bench.workload_cases import WORKLOADS, Workload
 from tests.bench.workload_images import IMAGES
 from tests.bench.workload_loops import LOOPS
+from tests.bench.workload_order import ORDER
 from tests.bench.workload_products import PRODUCTS
 from tests.bench.workload_science import SCIENCE
 from tests.bench.workload_steps import STEPS
@@ -276,7 +277,7 @@ def _in_process(chosen: argparse.Namespace, threads: int) -> list[Figure]:
     found: list[Figure] = []
     if hasattr(os, "sched_setaffinity"):  # the one limit that JAX's threads know
         os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:threads]))
-    for workload in (*WORKLOADS, *STEPS, *PRODUCTS, *SCIENCE, *LOOPS, *WIDE, *IMAGES):
+    for workload in (*WORKLOADS, *STEPS, *PRODUCTS, *SCIENCE, *LOOPS, *WIDE, *ORDER, *IMAGES):
         if names and not any(name in workload.name for name in names):
             continue
         figures = list(measure(workload, peers, threads, chosen.rounds, chosen.seconds))
