@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from adjit.compiler.llvm.emit_access import combine
 from adjit.compiler.llvm.emit_loops import neutral
 from adjit.compiler.llvm.emit_state import Slot, Writer
-from adjit.compiler.llvm.gemm_tile import counted, offset
+from adjit.compiler.llvm.gemm_tile import counted, offset, splat
 from adjit.compiler.llvm.text import LLType
+from adjit.compiler.llvm.vecmath_lanes import any_lane
 from adjit.ir.frozen import frozen
-from adjit.ir.types import BOOL, DType
+from adjit.ir.types import BOOL, I32, I64, DType
 
 
 class Partials:
@@ -106,9 +109,7 @@ def pick_first(
         better = f.let(f"fcmp {'ugt' if kind == 'argmax' else 'ult'} {value.llvm} {new.value}, {old.value}")
         better = f.let(f"and {bools} {better}, {f.let(f'fcmp ord {value.llvm} {old.value}, {old.value}')}")
     else:
-        sign = "u" if value.dtype.kind in ("uint", "bool") else "s"
-        relation = f"icmp {sign}{'gt' if kind == 'argmax' else 'lt'}"
-        better = f.let(f"{relation} {value.llvm} {new.value}, {old.value}")
+        better = f.let(f"{_relation(kind, value.dtype)} {value.llvm} {new.value}, {old.value}")
     if by_index:
         sooner = f.let(f"icmp slt {index.llvm} {new.index}, {old.index}")
         equal = f.let(f"and {bools} {_equal(w, value, old.value, new.value)}, {sooner}")
@@ -135,13 +136,63 @@ def _equal(w: Writer, type: LLType, left: str, right: str) -> str:
 
 
 def fold_pairs(w: Writer, kind: str, types: tuple[LLType, LLType], pair: Pair) -> Pair:
-    """The best pair among lanes; a lane whose index is negative holds none."""
-    while types[0].lanes > 1:
-        half = types[0].lanes // 2
-        pieces = [halves(w, type, name) for type, name in zip(types, (pair.value, pair.index), strict=True)]
-        types = LLType(types[0].dtype, half), LLType(types[1].dtype, half)
-        pair = better_of(w, kind, types, Pair(pieces[0][0], pieces[1][0]), Pair(pieces[0][1], pieces[1][1]))
-    return pair
+    """The best pair among lanes, of equals that of smallest index; a lane whose index is negative holds none.
+
+    First the best value is found, then the smallest index of those that have it, or of those that are NaN.
+    """
+    f, (value, index) = w.f, types
+    if value.lanes == 1:
+        return pair
+    flags = f"<{value.lanes} x i1>"
+
+    def better(type: LLType, low: str, high: str) -> str:
+        relation = _relation(kind, type.dtype)
+        first = f.let(f"{relation} {type.llvm} {low}, {high}")
+        return f.let(f"select {LLType(BOOL, type.lanes).llvm} {first}, {type.llvm} {low}, {type.llvm} {high}")
+
+    best = splat(f, value, _folded(w, value, pair.value, better))
+    if value.dtype.is_float:
+        found = f.let(f"fcmp oeq {value.llvm} {pair.value}, {best}")
+        nans = f.let(f"fcmp uno {value.llvm} {pair.value}, {pair.value}")
+        found = f.let(f"select i1 {any_lane(f, value.lanes, nans)}, {flags} {nans}, {flags} {found}")
+    else:
+        found = f.let(f"icmp eq {value.llvm} {pair.value}, {best}")
+    # As a number without sign, -1 is the greatest.
+    none = index.constant(-1)
+    places = f.let(f"select {flags} {found}, {index.llvm} {pair.index}, {index.llvm} {none}")
+    place = _folded(w, index, places, lambda type, low, high: f.intrinsic("umin", type, low, high))
+    chosen = f.let(f"icmp eq {index.llvm} {places}, {splat(f, index, place)}")
+    bits, own = _bits(w, value, pair.value)
+    kept = f.let(f"select {flags} {chosen}, {bits.llvm} {own}, {bits.llvm} {bits.constant(0)}")
+    only = _folded(w, bits, kept, lambda type, low, high: f.let(f"or {type.llvm} {low}, {high}"))
+    if bits is not value:
+        only = f.let(f"bitcast {bits.element} {only} to {value.element}")
+    return Pair(only, place)
+
+
+def _relation(kind: str, dtype: DType) -> str:
+    """The comparison that says whether the first of two numbers is better."""
+    order = "gt" if kind == "argmax" else "lt"
+    if dtype.is_float:
+        return f"fcmp o{order}"
+    return f"icmp {'u' if dtype.kind in ('uint', 'bool') else 's'}{order}"
+
+
+def _folded(w: Writer, type: LLType, name: str, combined: Callable[[LLType, str, str], str]) -> str:
+    """The lanes of a vector folded as a balanced tree."""
+    while type.lanes > 1:
+        low, high = halves(w, type, name)
+        type = LLType(type.dtype, type.lanes // 2)
+        name = combined(type, low, high)
+    return name
+
+
+def _bits(w: Writer, type: LLType, name: str) -> tuple[LLType, str]:
+    """Floats as integers; integers as they are."""
+    if not type.dtype.is_float:
+        return type, name
+    bits = LLType(I32 if type.dtype.bits == 32 else I64, type.lanes)
+    return bits, w.f.let(f"bitcast {type.llvm} {name} to {bits.llvm}")
 
 
 def better_of(w: Writer, kind: str, types: tuple[LLType, LLType], old: Pair, new: Pair) -> Pair:
