@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from adjit.composite import composite
 from adjit.dims import numel_of, shape_of
 from adjit.dispatch import literal
 from adjit.dtypes import title_of
@@ -51,7 +52,12 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
     values = reshape(input, -1)
     if min > max:
         raise RuntimeError("torch.histc: max must be larger than min")
-    low, high = _bounds(values, None if min == max else (min, max), 1.0)
+    return _in_parts(values.detach(), *_bounds(values, None if min == max else (min, max), 1.0), bins)  # type: ignore[no-any-return]
+
+
+@composite("", "histc")
+def _in_parts(values: Tensor, low: Tensor, high: Tensor, bins: int) -> Tensor:
+    """How many values fall in each of equal parts of low..high."""
     place = cast_to(trunc(mul(div(sub(values, low), sub(high, low)), float(bins))), I64)
     place = where(emit("eq", "", values, high), bins - 1, place)
     inside = logical_and(emit("le", "", low, values), emit("le", "", values, high))
