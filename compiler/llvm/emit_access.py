@@ -29,6 +29,9 @@ from adjit.ir.shape import Dim, Size, substitute
 from adjit.ir.types import BOOL, I64, DType
 from adjit.runtime.faults import Fault
 
+# The metadata of a branch whose second way is hardly ever taken.
+_RARELY = '!779 = !{!"branch_weights", i32 1048576, i32 1}'
+
 
 def emit_scratch(w: Writer, node: Node) -> None:
     """`scratch`: room on the stack."""
@@ -144,6 +147,9 @@ def emit_position(w: Writer, node: Node) -> None:
     limit = splat(f, type, extent) if extent.startswith("%") else type.constant(int(extent))
     good = f.let(f"icmp ult {type.llvm} {name}, {limit}")  # lanes that do not exist may hold anything
     bools = LLType(BOOL, lanes)
+    if lanes == 1 and mask is None:
+        w.registers[node.output] = Register(_foretold(w, name, good), type)
+        return
     if not certain:
         bad = f.let(f"xor {bools.llvm} {good}, {bools.constant(True)}")
         if mask is not None:
@@ -151,6 +157,23 @@ def emit_position(w: Writer, node: Node) -> None:
         w.fault(int(Fault.INDEX), bad, lanes)
     value = f.let(f"select {bools.llvm} {good}, {type.llvm} {name}, {type.llvm} {type.constant(0)}")
     w.registers[node.output] = Register(value, type)
+
+
+def _foretold(w: Writer, name: str, good: str) -> str:
+    """An i64 where the i1 `good` holds, else a fault and 0.
+
+    The machine goes on as foretold, with the address at hand: what an element is added to may be that of a store before
+    it, which is waited for if its address comes late.
+    """
+    f = w.f
+    before, bad, after = f.block, f.label("bad"), f.label("good")
+    f.module.declare(_RARELY)
+    f.line(f"br i1 {good}, label %{after}, label %{bad}, !prof !779")
+    f.start(bad)
+    w.fault(int(Fault.INDEX), "true", 1)
+    f.jump(after)
+    f.start(after)
+    return f.let(f"phi i64 [ {name}, %{before} ], [ 0, %{bad} ]")
 
 
 def convert_integer(w: Writer, name: str, dtype: DType, type: LLType) -> str:
