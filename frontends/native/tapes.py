@@ -64,6 +64,14 @@ class Part:
         self.types.append(type)
         return Builder(self.graph).input(type)
 
+    def zero(self, type: TensorType) -> Cotangent:
+        """The cotangent of a result that nothing was made of."""
+        builder = Builder(self.graph)
+        value = builder.constant(0, type.dtype)
+        if type.dims:
+            value = builder.emit(primitive_named("expand"), [value], {"shape": type.dims}).outputs[0]
+        return Cotangent(type, self, value)
+
     def emitted(self, values: Sequence[Value]) -> list[Cotangent]:
         """The cotangents that operations of the part's graph made."""
         return [Cotangent(value.type, self, value) for value in values]
@@ -129,14 +137,16 @@ class Tape:
         saved = 0
         for node in self.order:
             entry = record_of(node)
+            part = _part_for(entry, parts)
             given = [cotangents.pop(node.outputs[index], None) for index in entry.seeded]
-            if None in given:
+            if None in given and part.executable is not None:
                 return None
+            given = [part.zero(node.outputs[i].type) if c is None else c
+                     for i, c in zip(entry.seeded, given, strict=True)]  # fmt: skip
             types = saved_types(node)
             operands: list[Any] = [*given, *range(saved, saved + len(types))]
             saved += len(types)
             all_types = [*(node.outputs[index].type for index in entry.seeded), *types]
-            part = _part_for(entry, parts)
             values = [part.take(item, type) for item, type in zip(operands, all_types, strict=True)]
             if entry.custom is None:
                 call = Builder(part.graph).emit(primitive_named("call"), values, {"callee": entry.pullback})

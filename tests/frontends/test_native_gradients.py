@@ -55,6 +55,9 @@ CASES: dict[str, tuple[Callable[..., Any], list[Any]]] = {
     "one leaf twice": (lambda x: (x * x * x).sum(), [(4,)]),
     "two ways": (lambda x, w: ((x @ w).tanh().sum() + (x * 2).sum()), [(3, 4), (4, 2)]),
     "views": (lambda x: (x[1:] - x[:-1]).square().sum() * x.t()[0].sum(), [(4, 2)]),
+    "one result of several": (
+        lambda x, w: (torch.nn.functional.batch_norm(x, None, None, training=True) * w).exp().sum(), [(5, 4), (4,)]
+    ),
     "composite": (lambda x, w: torch.nn.functional.cross_entropy(x @ w, torch.tensor([0, 1, 1])), [(3, 4), (4, 2)]),
 }
 
