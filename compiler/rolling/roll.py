@@ -69,9 +69,10 @@ def _loop(line: Line, run: Run, outputs: Sequence[tuple[int, int]]) -> tuple[Sca
     turns = read_turns(line, run)
     if turns is None:
         return None
-    scan = Scan(line, turns, _used(line, turns, outputs))
+    used = _used(line, turns, outputs)
+    scan = Scan(line, turns, used)
     starts = scan.starts()
-    return None if starts is None else (scan, starts)
+    return None if starts is None or scan.wastes(used) else (scan, starts)
 
 
 def _goes_through_memory(line: Line, scan: Scan) -> bool:

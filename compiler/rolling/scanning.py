@@ -16,6 +16,10 @@ from adjit.ir.types import F64, I64, TensorType
 
 Resolve = Callable[[Value], Value]
 
+# Results that fewer than one turn in so many is asked for are stacked up to so many elements.
+_RARE = 4
+_LITTLE = 1 << 16
+
 
 class Scan:
     """The loop that stands for `turns`, and where the values are that others use.
@@ -41,6 +45,12 @@ class Scan:
         self._last: dict[Carried, Value] = {}
         self._rows: dict[Result, Value] = {}
 
+    def wastes(self, used: Mapping[Result, set[int]]) -> bool:
+        """Whether much would be stacked for the sake of few turns."""
+        turns = self.turns.run.turns
+        rare = [self._type(result).size for result in self.stacked if _RARE * len(used[result]) < turns]
+        return any(not isinstance(size, int) or size * turns > _LITTLE for size in rare)
+
     def starts(self) -> dict[Carried, Value] | None:
         """The first values of the carries that turns read; None where two operands disagree."""
         run, found = self.turns.run, dict[Carried, Value]()
@@ -60,15 +70,9 @@ class Scan:
         turns, line = self.turns, self.line
         run = turns.run
         template = line.nodes[run.start : run.start + run.period]
-        fixed = dict.fromkeys(s for s in turns.sources.values() if isinstance(s, Value) and s.constant is None)
-        fixed_rows = {rows.source for rows in turns.rows.values()}
-        sliced = {line.nodes[run.start + node].inputs[0] for node in turns.rows}
-        reads = {
-            value
-            for operand, value in turns.sources.items()
-            if isinstance(value, Value) and int(line.owner[operand]) - run.start not in turns.rows
-        }
-        invariants = [value for value in fixed if value in reads or value not in fixed_rows | sliced]
+        # The sources of rows are read through their rows alone.
+        read = (s for o, s in turns.sources.items() if int(line.owner[o]) - run.start not in turns.rows)
+        invariants = list(dict.fromkeys(s for s in read if isinstance(s, Value) and s.constant is None))
         carries = [Carried(result, lag) for result, most in self.lags.items() for lag in range(1, most + 1)]
         numbers = (source for source in turns.sources.values() if isinstance(source, Series))
         series: list[Rows | Series] = list(dict.fromkeys([*turns.rows.values(), *numbers]))

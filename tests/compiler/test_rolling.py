@@ -171,6 +171,20 @@ def test_large_arrays_do_not_go_through_memory_in_every_turn(gradients: bool) ->
     assert count_ops(roll(graph))["scan"] == (0 if gradients else 2)  # over blocks, and in each over turns
 
 
+@pytest.mark.parametrize("every", [1, 20])
+def test_few_turns_of_large_results_are_not_worth_a_stack(every: int) -> None:
+    def logged(x: Any) -> Any:
+        rows = []
+        for turn in range(80):
+            x = torch.tanh(x @ x) / 2
+            if turn % every == 0:
+                rows.append(x)
+        return torch.stack(rows)
+
+    graph = simplify(legalize(torch.compile(logged).graph(torch.ones(40, 40))))
+    assert bool(count_ops(roll(graph))["scan"]) == (every == 1)
+
+
 def test_different_turns_are_no_loop() -> None:
     graph = traced(lambda x, w, s: sum((x * float(RANDOM.random())).sin().sum() for _ in range(200)), gradients=False)
     rolled = roll(graph)
