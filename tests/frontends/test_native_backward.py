@@ -5,8 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,33 +15,15 @@ import adjit as torch
 from adjit.autograd import backward as node_wise
 from adjit.autograd import engine
 from adjit.autograd.record import Record, Saved
-from adjit.compiler.entry import known
 from adjit.ir.graph import Node, Value
 from adjit.native import install
-from adjit.native.entry import native_entry
 from adjit.nn import functional as F
 from adjit.runtime import layout
 from adjit.tensor import Tensor
+from tests.frontends.natively import passes_without_python, refuse
 
 pytestmark = pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
 install.install()
-
-
-def _refuse(*_: Any, **__: Any) -> Any:
-    raise AssertionError("Python was asked")
-
-
-@contextmanager
-def without_python() -> Iterator[None]:
-    """Inside, a backward pass that no plan fits fails."""
-    entry = native_entry()
-    assert entry is not None
-    before = int(entry.known[known.B_SLOW])
-    entry.known[known.B_SLOW] = id(_refuse)
-    try:
-        yield
-    finally:
-        entry.known[known.B_SLOW] = before
 
 
 def taught(loss: Callable[[], Any], leaves: list[Any]) -> None:
@@ -91,7 +72,7 @@ def test_bits_are_those_of_node_wise(name: str) -> None:
     expected = [bits(leaf.grad) for leaf in leaves]
     for leaf_ in leaves:
         leaf_.grad = None
-    with without_python():
+    with passes_without_python():
         loss().backward()
     assert [bits(leaf.grad) for leaf in leaves] == expected
     for leaf_ in leaves:
@@ -107,7 +88,7 @@ def test_gradients_add_up() -> None:
     taught(loss, [w])
     first = None
     for count in range(1, 4):
-        with without_python():
+        with passes_without_python():
             loss().backward()
         first = w.grad if first is None else first
         assert w.grad is first  # in place
@@ -178,13 +159,13 @@ def test_anomalies_are_looked_for() -> None:
     u = (-torch.ones(4)).requires_grad_()
     loss = lambda: (u.sqrt() * 2.0).sum()  # noqa: E731
     taught(loss, [u])
-    with without_python():
+    with passes_without_python():
         loss().backward()
     with pytest.warns(UserWarning, match="Anomaly Detection"):
         mode = torch.autograd.detect_anomaly()
     with mode, pytest.warns(UserWarning), pytest.raises(RuntimeError, match="returned nan values"):
         loss().backward()
-    with without_python():
+    with passes_without_python():
         loss().backward()
 
 
@@ -257,7 +238,7 @@ def test_arguments_and_modes() -> None:
     loss().backward(inputs=[u])
     assert u.grad is not None
     u.grad = None
-    with torch.no_grad(), without_python():
+    with torch.no_grad(), passes_without_python():
         with torch.enable_grad():
             result = loss()
         result.backward()
@@ -373,7 +354,7 @@ def test_gradients_that_are_asked_for(
         torch.autograd.grad(loss(*leaves), wanted)
     kept = loss(*leaves)
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "run_pass", _refuse)
+        patch.setattr(engine, "run_pass", refuse)
         found = torch.autograd.grad(kept, wanted)
     for mine, its in zip(found, expected, strict=True):
         assert np.allclose(mine.numpy(), its.numpy(), rtol=1e-5, atol=1e-6) and not mine.requires_grad

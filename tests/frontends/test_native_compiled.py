@@ -6,8 +6,7 @@ import functools
 import gc
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +15,9 @@ import pytest
 import adjit as torch
 from adjit.compiler.entry import known
 from adjit.native import install
-from adjit.native.entry import native_entry
 from adjit.runtime import layout
 from adjit.tensor import Tensor
+from tests.frontends.natively import calls_without_python, refuse
 
 pytestmark = pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
 install.install()
@@ -29,34 +28,17 @@ def test_the_entry_is_there() -> None:
     assert install.install()
 
 
-def _refuse(*_: Any, **__: Any) -> Any:
-    raise AssertionError("Python was asked")
-
-
-@contextmanager
-def without_python() -> Iterator[None]:
-    """Inside, a call of a compiled function that is not served natively fails."""
-    entry = native_entry()
-    assert entry is not None
-    before = int(entry.known[known.C_CALL])
-    entry.known[known.C_CALL] = id(_refuse)
-    try:
-        yield
-    finally:
-        entry.known[known.C_CALL] = before
-
-
 def native(function: Callable[..., Any], *args: Any) -> Any:
     """The result of a call that is certainly served natively, after calls that taught it."""
     for _ in range(3):
         function(*args)
-    with without_python():
+    with calls_without_python():
         return function(*args)
 
 
 def by_python(function: Callable[..., Any], *args: Any) -> Any:
     """The result of a call that native code must leave to Python."""
-    with without_python(), pytest.raises(AssertionError, match="Python was asked"):
+    with calls_without_python(), pytest.raises(AssertionError, match="Python was asked"):
         function(*args)
     return function(*args)
 
@@ -89,7 +71,7 @@ def test_nested_and_named_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = function(x, scale=2.0)
     for _ in range(3):
         function(x, scale=2.0)
-    monkeypatch.setattr("adjit.jit.run_entry", _refuse)
+    monkeypatch.setattr("adjit.jit.run_entry", refuse)
     found = function(x, scale=2.0)
     assert found["sum"].tolist() == expected["sum"].tolist()
     assert found["rest"][0] == 7
@@ -204,7 +186,7 @@ def test_modules(what: str, volatile: bool, monkeypatch: pytest.MonkeyPatch) -> 
         if not volatile and what == "forward":
             pytest.skip("nothing announces it, and nothing is compared at every call")
         changes()[what](module)
-        with without_python(), pytest.raises(AssertionError):
+        with calls_without_python(), pytest.raises(AssertionError):
             function(x)
         assert np.allclose(function(x).numpy(), module(x).numpy(), atol=1e-6)
 
@@ -436,7 +418,7 @@ def test_large_results_stand_in_memory_that_is_used_again() -> None:
     x = torch.arange(1 << 18, dtype=torch.float32)
     for _ in range(3):
         rows(x)
-    with without_python():
+    with calls_without_python():
         kept = [rows(x) for _ in range(3)]
         address = rows(x)[0].data_ptr()
         assert rows(x)[0].data_ptr() == address
@@ -468,7 +450,7 @@ def test_calls_of_every_form() -> None:
     for form in forms:
         for _ in range(3):
             form()
-    with without_python():
+    with calls_without_python():
         found = [form().tolist()[0] for form in forms]
     assert found == [2, 3, 3, 2, 2, 3, 2, 2, 6, 3, 3]
     assert holder.times.__self__ is holder and Holder.__dict__["times"].__name__ == "times"

@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import adjit as torch
 from adjit.autograd import backward as by_nodes
-from adjit.compiler.entry import known
 from adjit.native import install
-from adjit.native.entry import native_entry
 from adjit.runtime import layout
+from tests.frontends.natively import passes_without_python
 
 pytestmark = pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
 install.install()
 grad = torch.autograd.grad
 OFTEN = 12
-
-
-def _refuse(*_: Any, **__: Any) -> Any:
-    raise AssertionError("Python was asked")
-
-
-@contextmanager
-def by_plan() -> Iterator[None]:
-    """Inside, a pass that no plan serves fails."""
-    entry = native_entry()
-    assert entry is not None
-    before = entry.known[[known.B_SLOW, known.G_SLOW]]
-    entry.known[[known.B_SLOW, known.G_SLOW]] = id(_refuse)
-    try:
-        yield
-    finally:
-        entry.known[[known.B_SLOW, known.G_SLOW]] = before
 
 
 def leaves(*sizes: Any) -> list[Any]:
@@ -70,7 +51,7 @@ def test_gradients_are_those_of_nodes(name: str) -> None:
     for targets, numbers in ((given, wanted), (given[-1:], wanted[-1:]), (given[::-1], wanted[::-1])):
         for _ in range(OFTEN):
             grad(make(*given), targets)
-        with by_plan():
+        with passes_without_python():
             found = grad(make(*given), targets)
             loss = [make(*given)]
             again = grad(loss, tuple(targets), None, retain_graph=False, create_graph=False, allow_unused=True)
@@ -91,12 +72,12 @@ def test_weighted_passes_are_those_of_nodes(name: str) -> None:
         make(*given).backward(first)
     for x in given:
         x.grad = None
-    with by_plan():
+    with passes_without_python():
         make(*given).backward(gradient=second)
         assert [x.grad.tolist() for x in given] == wanted[1]
     for _ in range(OFTEN):
         grad(make(*given), given, first)
-    with by_plan():
+    with passes_without_python():
         for weight, numbers in zip((first, second), wanted, strict=True):
             assert [g.tolist() for g in grad(make(*given), given, grad_outputs=[weight])] == numbers
 
@@ -107,7 +88,7 @@ def test_weights_of_all_shapes() -> None:
         weights = weights.double()
         for _ in range(OFTEN):
             grad(x * x, x, weights)
-        with by_plan():
+        with passes_without_python():
             (found,) = grad(x * x, x, weights)
         assert found.tolist() == (2 * x * weights).tolist()
     for wrong in (torch.ones(3, 1).double(), torch.ones(2, 3).double()):
@@ -132,7 +113,7 @@ def test_a_kept_graph_serves_again_and_a_freed_one_does_not() -> None:
     (x,) = leaves((3,))
     for _ in range(OFTEN):
         grad((x * x).exp().sum(), x)
-    with by_plan():
+    with passes_without_python():
         loss = (x * x).exp().sum()
         first = grad(loss, x, retain_graph=True)[0].tolist()
         assert grad(loss, x)[0].tolist() == first

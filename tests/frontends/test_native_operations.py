@@ -22,6 +22,7 @@ from adjit.native.operation import Operation
 from adjit.runtime import layout
 from adjit.state import STATE
 from adjit.tensor import Tensor
+from tests.frontends.natively import refuse
 
 pytestmark = pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
 install.install()
@@ -36,16 +37,12 @@ def operation(name: str) -> Operation:
     return install._installed[f"Tensor.{name}"]
 
 
-def _refuse(*_: Any) -> Any:
-    raise AssertionError("Python was asked")
-
-
 @contextmanager
 def without_python(name: str) -> Iterator[None]:
     """Inside, a call of the method that is not served natively fails."""
     table = operation(name).table
     before = table[: known.MISS + 1].copy()
-    table[[known.SLOW, known.MISS]] = id(_refuse)
+    table[[known.SLOW, known.MISS]] = id(refuse)
     try:
         yield
     finally:

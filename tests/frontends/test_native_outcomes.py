@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
 from typing import Any
 
@@ -11,30 +10,12 @@ import numpy as np
 import pytest
 
 import adjit as torch
-from adjit.compiler.entry import known
 from adjit.native import install
-from adjit.native.entry import native_entry
 from adjit.runtime import layout
+from tests.frontends.natively import calls_without_python
 
 pytestmark = pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
 install.install()
-
-
-def _refuse(*_: Any, **__: Any) -> Any:
-    raise AssertionError("Python was asked")
-
-
-@contextmanager
-def without_python() -> Iterator[None]:
-    """Inside, a call of a compiled function that is not served natively fails."""
-    entry = native_entry()
-    assert entry is not None
-    before = int(entry.known[known.C_CALL])
-    entry.known[known.C_CALL] = id(_refuse)
-    try:
-        yield
-    finally:
-        entry.known[known.C_CALL] = before
 
 
 def plain(item: Any) -> Any:
@@ -62,7 +43,7 @@ def law(
     for number in range(calls):
         expected = function(*its)
         if native and number >= 3:
-            with without_python():
+            with calls_without_python():
                 found = compiled(*mine)
         else:
             found = compiled(*mine)
@@ -118,7 +99,7 @@ def test_arrays_are_written() -> None:
         if number < 3:
             total = compiled(target, np.ones(3))
         else:
-            with without_python():
+            with calls_without_python():
                 total = compiled(target, np.ones(3))
         assert target.tolist() == [number + 1.0] * 3 and total == 3 * (number + 1)
 
@@ -156,7 +137,7 @@ def test_a_written_argument_beside_recorded_results() -> None:
         if number < 3:
             loss = compiled(state, x, weight)
         else:
-            with without_python():
+            with calls_without_python():
                 loss = compiled(state, x, weight)
         weight.grad = None
         state_then = state.clone()
@@ -183,7 +164,7 @@ def test_gradients_add_up(zero: str) -> None:
             if zero != "never" and number % 4 == 0:
                 net.zero_grad(set_to_none=zero == "to none")
             if compile is torch.compile and number in (3, 6, 7):
-                with without_python():
+                with calls_without_python():
                     loss = called(x)
             else:
                 loss = called(x)
@@ -239,7 +220,7 @@ def test_numbers_beside_recorded_results() -> None:
         if number < 3:
             found = compiled(x)
         else:
-            with without_python():
+            with calls_without_python():
                 found = compiled(x)
         assert found[1:] == (found[0].item(), 5.5) and type(found[1]) is float
         x.grad = None
@@ -268,7 +249,7 @@ def test_a_view_is_on_the_arguments_memory() -> None:
         if number < 3:
             row, _ = compiled(x)
         else:
-            with without_python():
+            with calls_without_python():
                 row, _ = compiled(x)
         row += 2
         assert x.tolist() == [[0.0] * 4, [2.0] * 4, [0.0] * 4] and x._version == row._version == 1
@@ -331,5 +312,5 @@ def test_many_sizes() -> None:
     for _ in range(3):
         for tensor in tensors:
             compiled(tensor)
-    with without_python():
+    with calls_without_python():
         assert [compiled(tensor).item() for tensor in tensors] == [(x * 2).sum().item() for x in tensors]

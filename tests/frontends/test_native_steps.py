@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 import adjit as torch
-from adjit.compiler.entry import known
 from adjit.jit import CompiledFunction
 from adjit.native import install
-from adjit.native.entry import native_entry
 from adjit.nn import functional as F
 from adjit.runtime import layout
+from tests.frontends.natively import calls_without_python
 
 pytestmark = pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
 install.install()
-
-
-def _refuse(*_: Any, **__: Any) -> Any:
-    raise AssertionError("Python was asked")
-
-
-@contextmanager
-def without_python() -> Iterator[None]:
-    """Inside, a call of a compiled function that is not served natively fails."""
-    entry = native_entry()
-    assert entry is not None
-    before = int(entry.known[known.C_CALL])
-    entry.known[known.C_CALL] = id(_refuse)
-    try:
-        yield
-    finally:
-        entry.known[known.C_CALL] = before
 
 
 class Task:
@@ -79,7 +60,7 @@ def test_steps_equal_those_of_python(name: str, monkeypatch: pytest.MonkeyPatch)
         if count < 6:
             losses.append(task.step(task.x, task.y))
         else:
-            with without_python():
+            with calls_without_python():
                 losses.append(task.step(task.x, task.y))
     monkeypatch.setattr(CompiledFunction, "_learn", lambda *_: None)
     expected = [other.step(other.x, other.y) for _ in range(12)]
@@ -97,13 +78,13 @@ def task() -> Task:
     made = Task(OPTIMIZERS["momentum"])
     for _ in range(5):
         made.step(made.x, made.y)
-    with without_python():
+    with calls_without_python():
         made.step(made.x, made.y)
     return made
 
 
 def by_python(task: Task, *args: Any) -> Any:
-    with without_python(), pytest.raises(AssertionError, match="Python was asked"):
+    with calls_without_python(), pytest.raises(AssertionError, match="Python was asked"):
         task.step(*args)
     return task.step(*args)
 
@@ -111,7 +92,7 @@ def by_python(task: Task, *args: Any) -> Any:
 def test_settings_are_read_each_time(task: Task) -> None:
     before = [p.detach().clone() for p in task.net.parameters()]
     task.optimizer.param_groups[0]["lr"] = 0.0
-    with without_python():
+    with calls_without_python():
         task.step(task.x, task.y)
     for p, old in zip(task.net.parameters(), before, strict=True):
         assert np.array_equal(p.detach().numpy(), old.numpy())
@@ -121,7 +102,7 @@ def test_settings_are_read_each_time(task: Task) -> None:
 
 def test_gradients_are_handed_over(task: Task) -> None:
     first = [p.grad for p in task.net.parameters()]
-    with without_python():
+    with calls_without_python():
         task.step(task.x, task.y)
     second = [p.grad for p in task.net.parameters()]
     assert all(a is not b for a, b in zip(first, second, strict=True))
@@ -167,9 +148,9 @@ def test_arguments_in_a_parameter_s_memory() -> None:
     x = torch.ones(4)
     for _ in range(4):
         compiled(x)
-    with without_python():
+    with calls_without_python():
         compiled(x)
-    with without_python(), pytest.raises(AssertionError, match="Python was asked"):
+    with calls_without_python(), pytest.raises(AssertionError, match="Python was asked"):
         compiled(w.detach().numpy())  # the same numbers, under another name
     before = w.detach().numpy().copy()
     found = compiled(torch.from_numpy(w.detach().numpy()))
@@ -203,7 +184,7 @@ def test_momentum_and_decay_may_change_at_every_step(make: Callable[[Any], Any])
         for number in range(8):
             task.optimizer.param_groups[0]["weight_decay"] = 0.01 * (number + 1)
             if task is compiled and number > 5:
-                with without_python():
+                with calls_without_python():
                     task.step(task.x, task.y)
             else:
                 task.step(task.x, task.y)
@@ -226,7 +207,7 @@ def test_evaluation_between_steps() -> None:
 
     for _ in range(4):
         both()
-    with without_python():
+    with calls_without_python():
         found = both()
     assert found.item() == pytest.approx(task.net(task.x).sum().item())
     seen = []
