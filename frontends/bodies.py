@@ -85,7 +85,7 @@ def _compiled(graph: Graph) -> Any:
     from adjit.compiler.compile import compile_graph
 
     # A program may keep the graph that it was made of, and would keep the key that it stands under.
-    copy = Graph(graph.name, graph.inputs, graph.nodes, graph.outputs, graph.guards, graph.writes)
+    copy = graph.with_parts(graph.inputs, graph.nodes, graph.outputs)
     try:
         return compile_graph(copy, strict=True)
     except CompileError:  # what the native backend cannot do stays as it is

@@ -143,7 +143,9 @@ class Outcome:
         """The plan of `result`, which a call gave, and of the changes of Python; None where only Python makes them."""
         entry = self._entry
         count = len(entry.outputs)
-        leaves = trees.flatten(result, none_is_leaf=True)[0]
+        leaves, structure = trees.flatten(result, none_is_leaf=True)
+        if structure != entry.structure:  # of results that stand in texts
+            return None
         found: list[Sequence[int]] = []
         for index, output in enumerate(entry.all_outputs()):
             part = self._part(output, leaves[index] if index < count else None)

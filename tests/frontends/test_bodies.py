@@ -91,4 +91,5 @@ def test_a_dear_pullback_is_compiled_with_the_same_bits(monkeypatch: pytest.Monk
     expected = gradient()
     monkeypatch.setattr(bodies, "_LATE", 0.0)
     assert gradient() == expected
-    assert any(body.executable is not None and body.count == 0 for body in bodies._bodies.values())
+    pullbacks = [body for graph, body in bodies._bodies.items() if "vjp" in graph.name]
+    assert any(body.executable is not None and body.count == 2 for body in pullbacks)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from adjit.ir.ops.source import random_bits
 from adjit.ir.ops.structure import same_position
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.shape import Dim, Size
@@ -59,6 +60,9 @@ class Concrete:
                 wide = {"f": np.float64, "c": np.complex128}.get(values.dtype.kind, values.dtype)
                 return getattr(np, kind)(values, dtype=wide)
         raise AssertionError(kind)
+
+    def random_word(self, seed: Any, offset: Any, position: int) -> Any:
+        return random_bits.reference(np.array([seed, offset]), shape=(position + 1,))[position]
 
     def position(self, element: Any, extent: int, *, certain: bool = False) -> int:
         assert 0 <= element < extent
