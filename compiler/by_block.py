@@ -30,8 +30,6 @@ _LARGEST = 200
 
 def by_block(graph: Graph) -> Graph:
     """The graph with such loops as scans over blocks."""
-    if not any(node.op.name in ("scan", "while") for node in graph.walk()):
-        return graph
     found = rewrite(graph, _blocked, follow_calls=False)
     return graph if found is graph else eliminate_dead(found)
 

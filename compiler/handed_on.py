@@ -35,8 +35,6 @@ class _Table:
 
 def handed_on(graph: Graph) -> Graph:
     """The graph with such carries in its scans."""
-    if not any(node.op.name == "scan" for node in graph.walk()):
-        return graph
     found = rewrite(graph, _handed_on, follow_calls=False)
     return graph if found is graph else eliminate_dead(found)
 

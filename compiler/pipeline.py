@@ -12,7 +12,7 @@ from adjit.compiler.fuse import fuse
 from adjit.compiler.legalize import legalize
 from adjit.compiler.loops.lower import lower
 from adjit.compiler.passes import passes_after
-from adjit.compiler.rolling.roll import roll
+from adjit.compiler.rolling import FEWEST
 from adjit.compiler.simplify import simplify
 from adjit.ir.graph import Graph
 from adjit.ir.logs import listening
@@ -28,7 +28,7 @@ def _stages(strict: bool) -> tuple[tuple[str, Stage], ...]:
         ("trace", lambda graph: graph),
         ("legalize", partial(legalize, strict=strict)),  # named functions, composites, halves: plain primitives
         ("simplify", partial(simplify, strict=strict)),  # common subexpressions, exact identities, constants, dead code
-        ("roll", partial(roll, strict=strict)),  # long runs of equal turns: loops; only where there are such
+        ("roll", partial(_rolled, strict=strict)),  # long runs of equal turns: loops; only where there are such
         ("fuse", fuse),  # groups that one kernel computes
         ("lower", partial(lower, strict=strict)),  # kernels: loops over buffers
     )
@@ -56,6 +56,14 @@ def stages(graph: Graph, *, strict: bool = False) -> Iterator[tuple[str, Graph]]
             _log(own.name, graph, start, count)
             yield own.name, graph
         start, count = perf_counter(), len(graph.nodes)
+
+
+def _rolled(graph: Graph, *, strict: bool) -> Graph:
+    if len(graph.nodes) < FEWEST:
+        return graph
+    from adjit.compiler.rolling.roll import roll  # which most programs are too short for
+
+    return roll(graph, strict=strict)
 
 
 def _log(name: str, graph: Graph, start: float, count: int) -> None:

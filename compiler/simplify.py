@@ -13,10 +13,7 @@ import numpy as np
 import adjit.compiler.simplify_masks
 import adjit.compiler.simplify_structure
 import adjit.compiler.simplify_written  # noqa: F401  (these enter their rules)
-from adjit.compiler.by_block import by_block
-from adjit.compiler.handed_on import handed_on
 from adjit.compiler.simplify_rules import RULES, Site
-from adjit.compiler.turns import with_plain_indices
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Attribute, Graph, Node, Region, Value
 from adjit.ir.halfs import round_bf16, widen_bf16
@@ -33,7 +30,15 @@ def simplify(graph: Graph, *, strict: bool = False) -> Graph:
     """A program with the same results and fewer ops; with `strict`, with the same bits."""
     body = _simplified(graph, strict)
     found = eliminate_dead(graph.with_parts(body.inputs, body.nodes, body.outputs))
-    return by_block(handed_on(with_plain_indices(found)))
+    return _simplified_loops(found) if any(node.op.name in ("scan", "while") for node in found.walk()) else found
+
+
+def _simplified_loops(graph: Graph) -> Graph:
+    from adjit.compiler.by_block import by_block  # what programs without loops need not load
+    from adjit.compiler.handed_on import handed_on
+    from adjit.compiler.turns import with_plain_indices
+
+    return by_block(handed_on(with_plain_indices(graph)))
 
 
 def _simplified(region: Region, strict: bool) -> Region:

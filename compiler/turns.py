@@ -24,8 +24,6 @@ _MOST = 1 << 31
 
 def with_plain_indices(graph: Graph) -> Graph:
     """The graph with such indices in its loops."""
-    if not any(node.op.name in LOOPS for node in graph.walk()):
-        return graph
     ranges = Ranges()
 
     def rule(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value] | None:

@@ -22,11 +22,9 @@ from adjit.compiler.llvm.emit_choice import HEAVY, Dependence, extents_of
 from adjit.compiler.llvm.emit_columns import emit_nest
 from adjit.compiler.llvm.emit_contract import emit_contract, has_square
 from adjit.compiler.llvm.emit_loops import emit_const, emit_scalar
-from adjit.compiler.llvm.emit_matrices import emit_matrices
 from adjit.compiler.llvm.emit_partial import blocks_of, has_partials
 from adjit.compiler.llvm.emit_random import emit_random_word
 from adjit.compiler.llvm.emit_reduce import emit_reduce
-from adjit.compiler.llvm.emit_sort import emit_sort_rows, scratch_bytes
 from adjit.compiler.llvm.emit_state import Options, Rule, Uniform, Writer, size_of
 from adjit.compiler.llvm.emit_straight import emit_straight, is_straight
 from adjit.compiler.llvm.text import Function, Module
@@ -280,11 +278,15 @@ def _emit_part(
     last = nodes[-1]
     alone = sum(node.op in STATEMENTS for node in nodes) == 1
     if alone and last.op is SORT_ROWS:
+        from adjit.compiler.llvm.emit_sort import emit_sort_rows, scratch_bytes  # few programs sort
+
         emit_sort_rows(w, last, load_entry(w.f, "ptr", "%buffers", WORKSPACE))
         w.finish()
         rows, length = size_of(last.attributes["rows"]), size_of(last.attributes["length"])
         return Part(name, rows, _SORT_WORK * length, workspace=scratch_bytes(w, last))
     if alone and last.op is MATRICES:
+        from adjit.compiler.llvm.emit_matrices import emit_matrices  # or factorize
+
         emit_matrices(w, last)
         w.finish()
         batch, rows, columns = (size_of(last.attributes[name]) for name in ("batch", "rows", "columns"))

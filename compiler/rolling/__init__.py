@@ -4,3 +4,6 @@
 first write and order it so that turns are equal, `turns` says what each operand of a turn is, `scanning` builds the
 loop, `roll` is the pass.
 """
+
+# The fewest nodes of a program that is looked through for turns.
+FEWEST = 256

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from adjit.compiler.rolling.line import Line
 from adjit.compiler.rolling.ordering import VIEWS, in_turns
-from adjit.compiler.rolling.periods import NODES, Run, runs
+from adjit.compiler.rolling.periods import Run, runs
 from adjit.compiler.rolling.pieces import with_rows
 from adjit.compiler.rolling.scanning import Scan
 from adjit.compiler.rolling.turns import Carried, Result, Turns, read_turns
@@ -30,8 +30,6 @@ _ROUNDS = 8
 
 def roll(graph: Graph, *, strict: bool = False) -> Graph:
     """The program with loops in place of long runs of equal turns; the same graph where there are none."""
-    if len(graph.nodes) < 2 * NODES:
-        return graph
     found = with_rows(graph, strict=strict)
     for number in range(_ROUNDS):
         rolled = _rolled_once(in_turns(found))
