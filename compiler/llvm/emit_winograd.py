@@ -20,8 +20,8 @@ from adjit.compiler.llvm.gemm_tile import counted, emit_tile, maximum, minimum, 
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.llvm.winograd_lines import ImageLines, Images, images_of
 from adjit.compiler.llvm.winograd_plan import WinogradPlan, plan_winograd
-from adjit.compiler.llvm.winograd_transform import emit_exchange, emit_kernels, emit_outputs
-from adjit.compiler.winograd import OUTPUTS, PRODUCTS, pays
+from adjit.compiler.llvm.winograd_transform import each_product, emit_exchange, emit_kernels, emit_outputs
+from adjit.compiler.winograd import OUTPUTS, pays
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node
 from adjit.ir.shape import Size, product, substitute
@@ -261,27 +261,25 @@ def emit_products(module: Module, plan: GemmPlan) -> str:
     )
     f = Function(module, name, parameters, attributes=ATTRIBUTES)
     tile, element = emit_tile(module, plan), vector.element
-    sizes = ("%tall", "%pitch"), ("%channels", "%stride"), ("%tall", "%stride")
-    apart = [f.let(f"mul nsw i64 {rows}, {columns}") for rows, columns in sizes]
-    with counted(f, "0", str(PRODUCTS), 1) as number:
-        matrices = [
-            offset(f, element, matrix, f.let(f"mul nsw i64 {number}, {size}"))
-            for matrix, size in zip(("%elements", "%kernel", "%products"), apart, strict=True)
-        ]
-        with counted(f, "0", "%channels", "%run") as k, counted(f, "0", "%stride", plan.nr) as column:
-            depth = minimum(f, f.let(f"sub nsw i64 %channels, {k}"), "%run")
-            again = f.let(f"icmp sgt i64 {k}, 0")
-            panel = offset(f, element, matrices[1], f.let(f"mul nsw i64 {column}, %channels"))
-            panel = offset(f, element, panel, f.let(f"mul nsw i64 {k}, {plan.nr}"))
-            left = offset(f, element, matrices[0], k)
-            to = offset(f, element, matrices[2], column)
-            with counted(f, "0", "%tiles", plan.mr) as row:
-                rows = offset(f, element, left, f.let(f"mul nsw i64 {row}, %pitch"))
-                c = offset(f, element, to, f.let(f"mul nsw i64 {row}, %stride"))
-                f.line(
-                    f"call void @{tile}(i64 {depth}, ptr {rows}, i64 %pitch, i64 1, ptr {panel}, ptr {c}, "
-                    f"i64 %stride, i64 1, i64 {plan.mr}, i64 {plan.nr}, ptr {c}, i64 %stride, i1 {again})"
-                )
+    sizes = {"%elements": ("%tall", "%pitch"), "%kernel": ("%channels", "%stride"), "%products": ("%tall", "%stride")}
+    with (
+        each_product(f, element, sizes) as matrices,
+        counted(f, "0", "%channels", "%run") as k,
+        counted(f, "0", "%stride", plan.nr) as column,
+    ):
+        depth = minimum(f, f.let(f"sub nsw i64 %channels, {k}"), "%run")
+        again = f.let(f"icmp sgt i64 {k}, 0")
+        panel = offset(f, element, matrices[1], f.let(f"mul nsw i64 {column}, %channels"))
+        panel = offset(f, element, panel, f.let(f"mul nsw i64 {k}, {plan.nr}"))
+        left = offset(f, element, matrices[0], k)
+        to = offset(f, element, matrices[2], column)
+        with counted(f, "0", "%tiles", plan.mr) as row:
+            rows = offset(f, element, left, f.let(f"mul nsw i64 {row}, %pitch"))
+            c = offset(f, element, to, f.let(f"mul nsw i64 {row}, %stride"))
+            f.line(
+                f"call void @{tile}(i64 {depth}, ptr {rows}, i64 %pitch, i64 1, ptr {panel}, ptr {c}, "
+                f"i64 %stride, i64 1, i64 {plan.mr}, i64 {plan.nr}, ptr {c}, i64 %stride, i1 {again})"
+            )
     f.line("ret void")
     f.finish()
     return name

@@ -20,8 +20,8 @@ from adjit.compiler.llvm.gemm_tile import counted, emit_tile, maximum, minimum, 
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.llvm.winograd_lines import ImageLines, Images, images_of, zeros
 from adjit.compiler.llvm.winograd_plan import PARTIAL_TILES, KernelGradientPlan, plan_kernel_gradient
-from adjit.compiler.llvm.winograd_transform import emit_cotangents, emit_exchange, emit_taps
-from adjit.compiler.winograd import OUTPUTS, PRODUCTS, pays
+from adjit.compiler.llvm.winograd_transform import each_product, emit_cotangents, emit_exchange, emit_taps
+from adjit.compiler.winograd import OUTPUTS, pays
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node
 from adjit.ir.shape import Size, product, substitute
@@ -230,23 +230,17 @@ def emit_tile_products(module: Module, plan: GemmPlan) -> str:
     )
     f = Function(module, name, parameters, attributes=ATTRIBUTES)
     tile, element = emit_tile(module, plan), vector.element
-    sizes = ("%tall", "%stride"), ("%tall", "%pitch"), ("%rows", "%pitch")
-    apart = [f.let(f"mul nsw i64 {rows}, {columns}") for rows, columns in sizes]
-    with counted(f, "0", str(PRODUCTS), 1) as number:
-        matrices = [
-            offset(f, element, matrix, f.let(f"mul nsw i64 {number}, {size}"))
-            for matrix, size in zip(("%cotangents", "%elements", "%sums"), apart, strict=True)
-        ]
-        with counted(f, "0", "%pitch", plan.nr) as column:
-            panel = offset(f, element, matrices[1], f.let(f"mul nsw i64 {column}, %tall"))
-            to = offset(f, element, matrices[2], column)
-            with counted(f, "0", "%rows", plan.mr) as row:
-                c = offset(f, element, to, f.let(f"mul nsw i64 {row}, %pitch"))
-                left = offset(f, element, matrices[0], row)
-                f.line(
-                    f"call void @{tile}(i64 %tiles, ptr {left}, i64 1, i64 %stride, ptr {panel}, ptr {c}, "
-                    f"i64 %pitch, i64 1, i64 {plan.mr}, i64 {plan.nr}, ptr {c}, i64 %pitch, i1 %again)"
-                )
+    sizes = {"%cotangents": ("%tall", "%stride"), "%elements": ("%tall", "%pitch"), "%sums": ("%rows", "%pitch")}
+    with each_product(f, element, sizes) as matrices, counted(f, "0", "%pitch", plan.nr) as column:
+        panel = offset(f, element, matrices[1], f.let(f"mul nsw i64 {column}, %tall"))
+        to = offset(f, element, matrices[2], column)
+        with counted(f, "0", "%rows", plan.mr) as row:
+            c = offset(f, element, to, f.let(f"mul nsw i64 {row}, %pitch"))
+            left = offset(f, element, matrices[0], row)
+            f.line(
+                f"call void @{tile}(i64 %tiles, ptr {left}, i64 1, i64 %stride, ptr {panel}, ptr {c}, "
+                f"i64 %pitch, i64 1, i64 {plan.mr}, i64 {plan.nr}, ptr {c}, i64 %pitch, i1 %again)"
+            )
     f.line("ret void")
     f.finish()
     return name

@@ -6,7 +6,8 @@ each other first, and outputs side by side in the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias
 
 from adjit.compiler.llvm.gemm_pack import ATTRIBUTES, emit_transpose
@@ -18,6 +19,17 @@ from adjit.ir.types import BOOL, I64
 
 # From the vectors along one axis of a tile to those along the same axis of its matrix.
 Transform: TypeAlias = "Callable[[Function, LLType, Sequence[str]], list[str]]"
+
+
+@contextmanager
+def each_product(f: Function, element: str, matrices: dict[str, tuple[str, str]]) -> Iterator[list[str]]:
+    """A loop over the 16 products; yields where their matrices begin, of arrays by name with a matrix's two extents."""
+    apart = [f.let(f"mul nsw i64 {rows}, {columns}") for rows, columns in matrices.values()]
+    with counted(f, "0", str(PRODUCTS), 1) as number:
+        yield [
+            offset(f, element, array, f.let(f"mul nsw i64 {number}, {size}"))
+            for array, size in zip(matrices, apart, strict=True)
+        ]
 
 
 def emit_exchange(module: Module, vector: LLType) -> str:
