@@ -153,11 +153,14 @@ def _region(region: Region, cut: _Cut, mask: Value | None = None) -> Region:
             mapping[node.output] = builder.constant(node.attributes["value"], node.output.dtype)  # type: ignore[arg-type]
             continue
         attributes = dict(node.attributes)
+        operands = [mapping[value] for value in node.inputs]
         if node.op.name == "expand" and cut.is_whole(node.output):
             attributes["shape"] = (cut.block,)
+            if not cut.is_whole(node.inputs[0]):
+                operands = [reshape(builder.expr(operands[0]), ()).value]
         if node.op.name == "reduce_any":
             attributes["axes"] = (0,)
-        mapping[node.output] = builder.emit(node.op, [mapping[v] for v in node.inputs], attributes).output
+        mapping[node.output] = builder.emit(node.op, operands, attributes).output
     result.outputs = tuple(mapping[value] for value in region.outputs)
     return result
 
@@ -200,7 +203,8 @@ def _is_pointwise(region: Region, cut: _Cut) -> bool:
     last = None if not region.outputs else region.outputs[0].node
     return all(
         node.op.family == "scalar"
-        or node.op.name in ("const", "expand", "reshape")
+        or node.op.name in ("const", "expand")
+        or (node.op.name == "reshape" and node.output.type.size == 1)
         or (node is last and node.op.name == "reduce_any" and not node.output.dims)
         for node in region.nodes
     )

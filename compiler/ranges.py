@@ -24,7 +24,7 @@ class Ranges:
 
     def learn(self, value: Value, found: Range | None) -> None:
         """Enter the bounds of a value, unless computing it may have wrapped around."""
-        self._known[value] = found if found is not None and _fits(value, found) else None
+        self._known[value] = found if found is not None and fits(value, found) else None
 
     def of(self, value: Value, depth: int = 0) -> Range | None:
         """The bounds of a value, or None."""
@@ -58,7 +58,8 @@ class Ranges:
         return rule(node, *ranges)
 
 
-def _fits(value: Value, found: Range) -> bool:
+def fits(value: Value, found: Range) -> bool:
+    """Whether the dtype of a value holds all numbers of a range."""
     bits, signed = value.dtype.bits, value.dtype.kind == "int"
     least, most = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
     return least <= found[0] and found[1] <= most

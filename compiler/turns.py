@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from adjit.compiler.ranges import Range, Ranges
+from adjit.compiler.ranges import Range, Ranges, fits
 from adjit.compiler.simplify_rules import number_in
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph, Node, Region, Value
-from adjit.ir.ops.arrays import cast
+from adjit.ir.ops.arrays import cast, expand
 from adjit.ir.rewrite import eliminate_dead, rewrite
 from adjit.ir.types import I32, I64
 
@@ -33,9 +33,10 @@ def with_plain_indices(graph: Graph) -> Graph:
         elif name == "where":
             known = ranges.of(node.inputs[0])
             if known in ((0, 0), (1, 1)):
-                return [operands[2 - known[0]]]
+                return [_spread(builder, operands[2 - known[0]], node)]
         elif name in ("minimum", "maximum"):
-            return _chosen(ranges, node, operands)
+            chosen = _chosen(ranges, node, operands)
+            return None if chosen is None else [_spread(builder, chosen, node)]
         elif name in ("div", "mod") and _is_narrow(ranges, node):
             narrow = [cast(x, I32) for x in builder.exprs(operands)]
             return [cast(node.op(*narrow), I64).value]
@@ -47,15 +48,21 @@ def with_plain_indices(graph: Graph) -> Graph:
     return graph if found is graph else eliminate_dead(found)
 
 
-def _chosen(ranges: Ranges, node: Node, operands: tuple[Value, ...]) -> Sequence[Value] | None:
+def _spread(builder: Builder, value: Value, node: Node) -> Value:
+    """A scalar operand in the shape of the result."""
+    dims = node.output.dims
+    return value if value.dims == dims else expand(builder.expr(value), dims).value
+
+
+def _chosen(ranges: Ranges, node: Node, operands: tuple[Value, ...]) -> Value | None:
     """The operand that an extreme of integers always is."""
     first, second = map(ranges.of, node.inputs)
     if first is None or second is None:
         return None
     low, high = (0, 1) if node.op.name == "minimum" else (1, 0)
     if first[1] <= second[0]:
-        return [operands[low]]
-    return [operands[high]] if second[1] <= first[0] else None
+        return operands[low]
+    return operands[high] if second[1] <= first[0] else None
 
 
 def _is_narrow(ranges: Ranges, node: Node) -> bool:
@@ -109,7 +116,9 @@ def _learn(ranges: Ranges, node: Node) -> None:
     for place in range(len(body.outputs)):
         start, step = ranges.of(operands[first + place]), step_of(body, first + place, place)
         limit = _limit(ranges, condition.outputs[0], condition.inputs[first + place])
-        if start is not None and limit is not None and step is not None and step > 0:
+        if start is None or limit is None or step is None or step <= 0:
+            continue
+        if fits(body.inputs[first + place], (start[0], limit + step)):  # else the counter may wrap and go on
             ranges.learn(body.inputs[first + place], (start[0], limit))
 
 

@@ -153,7 +153,7 @@ def _is_value(leaf: Any) -> bool:
     """Whether equality says that two static arguments are the same; others are told apart by identity."""
     if isinstance(leaf, (tuple, frozenset)):
         return all(_is_value(item) for item in leaf)
-    return leaf is None or isinstance(leaf, (bool, int, float, complex, str, bytes, range, device))
+    return leaf is None or isinstance(leaf, (bool, int, float, complex, str, bytes, device))
 
 
 def fits(entry: Entry, call: Call) -> bool:

@@ -46,7 +46,7 @@ def _where_true(input: Tensor, mask: Tensor) -> Tensor | None:
         return None
     if (STATE.recording and input.requires_grad) or not where.ndim or where.shape != array.shape[: where.ndim]:
         return None
-    return Tensor._wrap(array[where], input._dtype)
+    return Tensor._wrap(np.ascontiguousarray(array[where]), input._dtype)
 
 
 def _items(input: Tensor, index: Any) -> list[tuple[int, Any]]:

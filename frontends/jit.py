@@ -381,7 +381,7 @@ def compile(
     them all; a call that does not fit is an error in these names.  `memory_budget`: at most so many bytes are kept by a
     call for its backward pass, which computes the rest again.  `approximate`: float32 exp, log, tanh, pow and others,
     and what is made of them (sigmoid, gelu, softmax), may be wrong by a relative 2^-17 (pow 2^-16) and take 0.7 to 0.9
-    of the time, pow 0.3 (each bound stands in compiler/llvm/vecmath_approximate.py); arithmetic and float64 stay as they are.
+    of the time, pow 0.3 (bounds stand in compiler/llvm/vecmath_approximate.py); the rest stays as it is.
     `fullgraph`, `backend`, `mode` and `options` are accepted as PyTorch has them: there is one backend, and it always
     compiles the full graph.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from itertools import count
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,18 @@ from adjit.ir.types import DType
 
 _serial = count()
 _period = [next(_serial)]
+_BEGINNING = Lock()
 # The address of the number of the latest trace, which memories made by native code have.
 PERIOD = array("Q", [id(_period[0])])
 
 
 def begin_period() -> int:
     """A number greater than that of any memory; memories made from here on have at least this one."""
-    found = next(_serial)
-    _period.append(found)
-    PERIOD[0] = id(found)
-    del _period[0]  # native code no longer looks at it
+    with _BEGINNING:
+        found = next(_serial)
+        _period.append(found)
+        PERIOD[0] = id(found)
+        del _period[0]  # native code no longer looks at it
     return found
 
 

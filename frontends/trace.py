@@ -128,7 +128,8 @@ class Tracer:
         """The memory of a tensor; one from outside becomes an input."""
         cell = self.cells.get(tensor._memory)
         if cell is not None:
-            self.coinciding |= self.shared.keys() & {tensor._memory}
+            if tensor._memory in self.shared:
+                self.coinciding.add(tensor._memory)
             return cell
         if tensor._tracer is not None or tensor._memory.array is None:
             from adjit.dispatch import leaked

@@ -23,7 +23,7 @@ from adjit.compiler.llvm.vecmath_registers import fraction, scaled
 from adjit.compiler.llvm.vecmath_scale import scale
 from adjit.compiler.llvm.vecmath_table import pieces
 from adjit.compiler.llvm.vecmath_trigonometric import turned, with_large_lanes
-from adjit.ir.types import F32, I32
+from adjit.ir.types import F32
 
 # 2^f = 1 + f P(f) for 0 <= f < 1: relative error 2^-18.4.
 _EXP2 = (0.69304484, 0.24128021, 0.052242458, 0.013426692)
@@ -109,7 +109,7 @@ _ERF: Sequence[Sequence[float]] = (
 
 
 def _exp(x: Lanes) -> Lanes:
-    """e^x.  Relative error: 2^-17.1, for |x| < 8 2^-18."""
+    """e^x.  Relative error: 2^-17.1."""
     return _exp2(x * LOG2_E)
 
 
@@ -122,7 +122,7 @@ def _exp2(x: Lanes) -> Lanes:
     x = (x < _LEAST).choose(_LEAST, x)
     n = x.floor()
     f = x - n
-    return scale(fma(f, polynomial(f, _EXP2), 1.0), n, n.convert("fptosi", I32))
+    return scale(fma(f, polynomial(f, _EXP2), 1.0), n, nearest_multiple(n, 1.0)[1])
 
 
 def _log(x: Lanes) -> Lanes:

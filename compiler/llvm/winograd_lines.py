@@ -9,15 +9,13 @@ from adjit.compiler.llvm.emit_placed import Placed, placed
 from adjit.compiler.llvm.gemm_plan import LINE
 from adjit.compiler.llvm.gemm_tile import counted, minimum, offset, prefetch, when
 from adjit.compiler.llvm.text import Function, LLType
+from adjit.compiler.llvm.winograd_plan import LINES
 from adjit.compiler.llvm.winograd_transform import emit_elements, emit_exchange
 from adjit.compiler.loops.ir import INSIDE
 from adjit.compiler.winograd import OUTPUTS
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Region
 from adjit.ir.shape import Dim, Size
-
-# The lines that a row of tiles takes, by turns in as many places.
-LINES = 4
 
 
 @frozen
@@ -56,7 +54,7 @@ def images_of(
     for place, limit in tested:
         for side, names in enumerate((down, right)):
             shift = place - sum((Dim.named(name) for name in names), start=Dim({}))
-            if isinstance(shift, int) and isinstance(limit, int):
+            if isinstance(shift, int) and isinstance(limit, int) and sides[side] == (0, (height, width)[side]):
                 sides[side] = (-shift, min(limit, (height, width)[side] + shift))
                 break
         else:

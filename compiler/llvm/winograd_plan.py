@@ -23,6 +23,8 @@ from adjit.ir.types import F32
 if TYPE_CHECKING:
     from adjit.compiler.llvm.target import Target
 
+# The lines of an image that a row of tiles takes, by turns in as many places.
+LINES = 4
 # Tiles in a block: its matrices stay in L2, and what the kernel's matrices cost to read from there is shared by all.
 _TILES, _MANY_TILES = 56, 168
 # Transformed kernels beyond this are read from L3 for each block, so that more tiles must share them.
@@ -104,7 +106,7 @@ class WinogradPlan(_Cut):
         """
         outputs = OUTPUTS * self.width + 1
         sizes = (PRODUCTS * self.tall * self.pitch, PRODUCTS * self.tall * self.stride,
-                 4 * (self.width + 2) * self.pitch, outputs * self.stride,
+                 LINES * (self.width + 2) * self.pitch, outputs * self.stride,
                  epilogue * (self.features * OUTPUTS * self.width + self.tile.lanes))  # fmt: skip
         return [self._bytes(size) for size in sizes]
 
@@ -152,7 +154,7 @@ class KernelGradientPlan(_Cut):
     def parts(self) -> list[int]:
         """Bytes of a task's matrices of elements and of cotangents, and of its lines of both."""
         sizes = (PRODUCTS * self.tall * self.pitch, PRODUCTS * self.tall * self.stride,
-                 4 * (self.width + 2) * self.pitch, 2 * OUTPUTS * self.across * self.stride)  # fmt: skip
+                 LINES * (self.width + 2) * self.pitch, 2 * OUTPUTS * self.across * self.stride)  # fmt: skip
         return [self._bytes(size) for size in sizes]
 
     def last_parts(self) -> list[int]:

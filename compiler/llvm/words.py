@@ -27,8 +27,12 @@ from adjit.ir.errors import CompileError
 # By name: LLVM's result type, and the types of the parameters.
 External = tuple[str, tuple[str, ...]]
 KNOWN = "adjit_known"
-# Whether an object begins with a count of references that is never anything else; later objects may be immortal.
-PLAIN_COUNTS = sys.implementation.name == "cpython" and sys.version_info < (3, 12)
+# Whether an object begins with a count of references that is never anything else: later objects may be immortal, and
+# interpreters built to trace references keep more.
+PLAIN_COUNTS = (
+    sys.implementation.name == "cpython" and sys.version_info < (3, 12)
+    and not hasattr(sys, "getobjects") and not hasattr(sys, "gettotalrefcount")
+)  # fmt: skip
 # A function of at most so many lines is inlined wherever it is called.
 _INLINED = 40
 

@@ -91,7 +91,10 @@ def _runs_of(line: Line, period: int) -> list[Run]:
         made, place = line.made[first:last], line.place[first:last]
         same = made[stride:] == made[:-stride] if stride else np.ones(0, bool)
         moves = (made[stride:] - made[:-stride] == period) & (made[stride:] > CONSTANT) & (made[:-stride] > CONSTANT)
-        bad = line.owner[first : last - stride][~((same | moves) & (place[stride:] == place[: len(place) - stride]))]
+        regular = (same | moves) & (place[stride:] == place[: len(place) - stride])
+        # What is the same from one turn to the next, and moves with the turn after, ends a run.
+        regular[stride:] &= same[stride:] == same[: len(same) - stride]
+        bad = line.owner[first : last - stride][~regular]
         fits = np.ones(end - begin, bool)
         fits[bad - begin] = False
         for inner, outer in _spans(fits, period * (TURNS - 1)):

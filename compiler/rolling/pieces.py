@@ -1,7 +1,8 @@
 """Pieces that a program puts side by side, one after the other, become one concat.
 
 Such are `x[i] = v` for every i, and the gradient of an array that a loop takes one row of in each turn, which is a sum
-of rows in zeros.  As they are written they cost the square of the number of rows.
+of rows in zeros.  As they are written they cost the square of the number of rows.  Programs in which nothing is rolled
+keep them.
 """
 
 from __future__ import annotations
@@ -142,7 +143,8 @@ def _writes(builder: Builder, node: Node, inner: set[Value], new: dict[Value, Va
         return None
     pieces: dict[int, Expr] = {}
     for start, piece in _placed(written, axis):
-        pieces.setdefault(start, builder.expr(new.get(piece, piece)))
+        if pieces.setdefault(start, builder.expr(new.get(piece, piece))).shape[axis] != piece.dims[axis]:
+            return None  # one write covers a part of another
     base = builder.expr(new.get(value, value))
 
     def rest(type: TensorType, start: int) -> Expr:

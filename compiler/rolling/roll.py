@@ -56,7 +56,7 @@ def _loops(line: Line, outputs: Sequence[Value], found: Sequence[Run]) -> list[t
     for run in found:
         loop = _loop(line, run, ends)
         if loop is not None and _goes_through_memory(line, loop[0]):
-            together = -(-_LONG // run.period)
+            together = -(-_LONG // run.period)  # none where these are few: they stay kernels
             loop = _loop(line, Run(run.start, run.period * together, run.turns // together), ends)
         if loop is not None:
             loops.append(loop)

@@ -149,6 +149,39 @@ def test_compiled_loops_agree_with_eager_mode(program: Program) -> None:
     torch.testing.assert_close((value, *found), (right, *wanted))
 
 
+def changing(x: Any, w: Any, s: Any) -> Any:
+    early, late, state = torch.sin(x), torch.cos(x), x
+    for turn in range(2 * TURNS):
+        state = state * (early if turn < TURNS else late) + 0.1 * w[0]
+        state = torch.tanh(state + s[0]) if turn < TURNS else torch.tanh(state + early)
+    return state.sum()
+
+
+def following(x: Any, w: Any, s: Any) -> Any:
+    kept, state = x, x
+    for turn in range(3 * TURNS):
+        state = torch.tanh(kept * 0.9 + state + s[0])
+        kept = state if turn < TURNS else kept
+    return (state * w[0]).sum()
+
+
+def partly(x: Any, w: Any, s: Any) -> Any:
+    row, total = 0 * s.reshape(-1)[: TURNS + 1], x[0, 0]
+    row[0:2] = w[0, :2]
+    for turn in range(TURNS):
+        total = torch.sin(total) + s[turn, 0, 0] + 0.1 * total * total - 0.3 * torch.cos(total)
+        if turn != 1:
+            row[turn] = total
+    return (row * s.reshape(-1)[: TURNS + 1]).sum()
+
+
+@pytest.mark.parametrize("program", [changing, following, partly])
+def test_turns_that_change_on_the_way_are_not_one_loop(program: Program) -> None:
+    graph = traced(program, gradients=False)
+    for found, wanted in zip(run(roll(graph), *ARRAYS), run(graph, *ARRAYS), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
+
+
 def test_short_programs_stay_as_they_are() -> None:
     def short(x: Any) -> Any:
         for _ in range(20):
