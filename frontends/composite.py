@@ -188,7 +188,7 @@ def apply_callee(callee: Graph, operands: Sequence[Tensor], name: str) -> list[T
     if STATE.recording and any(needs) and any(value.dtype.is_continuous for value in callee.outputs):
         return _recorded(callee, operands, needs, name)
     return [
-        Tensor._wrap(owned(array, arrays), value.dtype, type=value.type)
+        Tensor._wrap(owned(array, arrays), value.dtype, type=None if value.type.names else value.type)
         for array, value in zip(_run(callee, arrays), callee.outputs, strict=True)
     ]
 
@@ -209,7 +209,7 @@ def _recorded(callee: Graph, operands: Sequence[Tensor], needs: tuple[bool, ...]
     found = _run(derivative.forward, arrays)
     count = len(callee.outputs)
     results = [
-        Tensor._wrap(owned(array, arrays), value.dtype, type=value.type)
+        Tensor._wrap(owned(array, arrays), value.dtype, type=None if value.type.names else value.type)
         for array, value in zip(found[:count], callee.outputs, strict=True)
     ]
     values = [mark_leaf(o) if o.requires_grad and o._leaf else value_of(o) for o in operands]

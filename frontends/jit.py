@@ -74,6 +74,7 @@ class CompiledFunction(NativeCallable):  # type: ignore[misc]
         self.nan_checks = nan_checks
         self.debug_info = debug_info
         self.approximate = approximate
+        self.shapes = shapes
         self._captured: Captured | None = None
         self._entries: dict[Any, list[Entry]] = {}
         self._count = 0
@@ -95,6 +96,22 @@ class CompiledFunction(NativeCallable):  # type: ignore[misc]
         from types import MethodType
 
         return MethodType(self, instance)
+
+    def __copy__(self) -> CompiledFunction:
+        return self._of(self.function)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CompiledFunction:
+        from copy import deepcopy
+
+        return self._of(deepcopy(self.function, memo))
+
+    def _of(self, function: Callable[..., Any]) -> CompiledFunction:
+        """Another function compiled in the same way; programs are made anew."""
+        return CompiledFunction(
+            function, strict=self.strict, dynamic=self.dynamic, threads=self.threads, capture=self.capture,
+            nan_checks=self.nan_checks, debug_info=self.debug_info, shapes=self.shapes,
+            memory_budget=self.memory_budget, approximate=self.approximate,
+        )  # fmt: skip
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if STATE.tracer is not None:

@@ -78,6 +78,8 @@ def options(arguments: int, count: int, names: int, weights_name: int, asked: in
         total = PyTuple_Size(names)
     k = 0
     while k < total:
+        if count == 1 and PyTuple_GetItem(names, k) == weights_name:
+            return 0
         if not option(PyTuple_GetItem(names, k), word(arguments + 8 * (count + k)), weights_name, asked):
             return 0
         k += 1

@@ -33,6 +33,7 @@ def clusters(w: Writer, region: Region, name: str) -> Mapping[Node, tuple[Cluste
     """The loads and stores of a loop body that belong together when `name` is cut into lanes, and their shifts."""
     alike: dict[tuple[Primitive, Value, Size, int], list[tuple[int, Node]]] = {}
     touched = Counter(w.memory_of(node.inputs[0]) for node in region.walk() if node.op in (LOAD, STORE, UPDATE))
+    stored = {w.memory_of(node.inputs[0]) for node in region.walk() if node.op in (STORE, UPDATE)}
     for node in region.nodes:
         if node.op not in (LOAD, STORE) or len(node.inputs) != 1 + (node.op is STORE):
             continue
@@ -48,7 +49,9 @@ def clusters(w: Writer, region: Region, name: str) -> Mapping[Node, tuple[Cluste
             least, nodes = group[0][0], tuple(node for _, node in group)
             shifts = [constant - least for constant, _ in group]
             whole = shifts == list(range(stride)) and touched[w.memory_of(buffer)] == stride
-            if len(set(shifts)) > 1 if op is LOAD else whole:
+            # A vector that was loaded once does not see what is stored after.
+            fixed = len(set(shifts)) > 1 and w.memory_of(buffer) not in stored
+            if fixed if op is LOAD else whole:
                 cluster = Cluster(rest + least, stride, shifts[-1], nodes, max(nodes, key=turn.__getitem__))
                 found.update((node, (cluster, shift)) for node, shift in zip(nodes, shifts, strict=True))
     return found

@@ -331,7 +331,7 @@ def _pairs_of_operand(region: Region, own: Pairs, axes: Axes) -> tuple[Node, int
     load, base, (batch, index, k) = found
     assert isinstance(base, int) and isinstance(batch, int) and isinstance(index, int) and isinstance(k, int)
     beside = k == 1 and base % 2 == index % 2 == 0
-    return (load, base, [batch, index, k]) if batch % 2 == 0 and (beside or index == 1) else None
+    return (load, base, [batch, index, k]) if batch % 2 == 0 and (beside or index == 1 != k) else None
 
 
 def _emit_pairs(

@@ -105,7 +105,9 @@ class NativeCalls:
         """Leave all calls to Python until they are learnt again."""
         assert self.table is not None
         self.table[k.BUCKETS :] = 0
-        self._retired, self._signatures = self._signatures, []  # another thread may be running one
+        # Other threads may be running some.
+        self._retired = [pair for pair in self._retired if pair[1][k.BUSY]] + self._signatures
+        self._signatures = []
 
     def _lift(self, places: Sequence[Lifted]) -> None:
         """Let the table lift these places, too; signatures of calls without them are learnt again."""
@@ -117,8 +119,9 @@ class NativeCalls:
             flat = [len(self._lifted), *(word for lifted in self._lifted for word in lifted.words)]
             self._forget()
             self._attempts.clear()
-            self._lifted_words = np.array(flat, np.uint64)
-            self.table[k.LIFTED] = address(self._lifted_words)
+            words = np.array(flat, np.uint64)
+            self.table[k.LIFTED] = address(words)
+            self._lifted_words = words  # the ones before go when nothing points at them
 
 
 def _signature(entry: Entry, call: Call, operands: Operands, result: Any) -> Signature | None:

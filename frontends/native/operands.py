@@ -34,7 +34,8 @@ class Lifted:
         """What stands there now; ABSENT where nothing does."""
         if self.place is not None:
             return self.place.read()
-        owner = arguments[self.words[1]]
+        place = self.words[1]  # of calls of another kind, perhaps, which have more arguments
+        owner = arguments[place] if place < len(arguments) else None
         return owner._grad if isinstance(owner, Tensor) else None
 
 

@@ -118,8 +118,8 @@ def reflection_pad(input: Tensor, sides: tuple[tuple[int, int], ...]) -> Tensor:
     """The input mirrored at its first and last entries."""
     for number, (low, high) in enumerate(sides):
         axis = input.ndim - 1 - number
-        before = _cut(input, axis, low, max(low, 0), -1)
-        behind = _cut(input, axis, input.shape[axis] - 2, max(high, 0), -1)
+        before = _cut(input, axis, low, low, -1) if low > 0 else input
+        behind = _cut(input, axis, input.shape[axis] - 2, high, -1) if high > 0 else input
         input = _in_row([(low, before), (1, _kept(input, axis, low, high)), (high, behind)], axis)
     return input
 
@@ -131,7 +131,7 @@ def replication_pad(input: Tensor, sides: tuple[tuple[int, int], ...]) -> Tensor
         axis = input.ndim - 1 - number
         shape = tuple(input.shape)
         before, behind = (
-            expand(_cut(input, axis, place, 1), *shape[:axis], max(count, 0), *shape[axis + 1 :])
+            expand(_cut(input, axis, place, 1), *shape[:axis], count, *shape[axis + 1 :]) if count > 0 else input
             for place, count in ((0, low), (shape[axis] - 1, high))
         )
         input = _in_row([(low, before), (1, _kept(input, axis, low, high)), (high, behind)], axis)

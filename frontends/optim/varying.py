@@ -42,7 +42,7 @@ class Varying:
         """Whether traces found several values of a setting, all of them floats."""
         seen = self._seen[id(group), name]
         seen.add(tuple(values))
-        return len(seen) > 1 and all(type(part) is float for item in seen for part in item)
+        return len(seen) > 1 and all(isinstance(part, float) for item in seen for part in item)
 
 
 class _Pair:

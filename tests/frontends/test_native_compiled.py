@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import gc
 import sys
@@ -456,3 +457,27 @@ def test_calls_of_every_form() -> None:
     assert holder.times.__self__ is holder and Holder.__dict__["times"].__name__ == "times"
     with pytest.raises(TypeError, match="missing 1 required positional argument"):
         function()
+
+
+def test_a_copy_is_a_compiled_function_of_its_own() -> None:
+    compiled = torch.compile(lambda x: x * FACTOR)
+    assert compiled(torch.ones(2)).tolist() == [2.0, 2.0]
+    for copied in (copy.copy(compiled), copy.deepcopy(compiled)):
+        assert type(copied) is type(compiled) and copied(torch.ones(2)).tolist() == [2.0, 2.0]
+
+
+def test_lists_of_gradients_may_get_shorter() -> None:
+    @torch.compile
+    def doubled(parameters: Any) -> Any:
+        return [parameter.grad * 2 for parameter in parameters]
+
+    for count in (3, 3, 3, 2, 1, 3):
+        parameters = [torch.ones(2, requires_grad=True) for _ in range(count)]
+        for parameter in parameters:
+            parameter.grad = torch.ones(2)
+        assert [found.tolist() for found in doubled(parameters)] == [[2.0, 2.0]] * count
+
+
+def test_ranges_of_equal_elements_are_told_apart() -> None:
+    compiled = torch.compile(lambda x, numbers: x * numbers.stop)
+    assert [compiled(torch.ones(1), range(0, stop, 2)).item() for stop in (3, 4, 3)] == [3.0, 4.0, 3.0]
