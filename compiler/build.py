@@ -59,7 +59,7 @@ def emit_program(
         keep_lines()
     module = Module(
         halves=target.converts_halves,
-        scales=target.scales,
+        avx512=target.has_avx512,
         approximate=lowered.approximate,
         debug=DebugInfo() if debug else None,
     )

@@ -33,7 +33,7 @@ Array: TypeAlias = NDArray[Any]
 Shapes: TypeAlias = "tuple[tuple[int, ...], ...]"
 
 _LINE = 64
-# Plans of as many different sets of shapes are kept.
+# Plans of as many different sets of shapes are kept, and so many types of arrays.
 _PLANS = 256
 
 
@@ -441,7 +441,7 @@ def _view(table: int, slot: int, type: TensorType, sizes: dict[str, int]) -> Arr
     return np.ndarray(shape, storage, _bytes_type(count * storage.itemsize).from_address(address))
 
 
-@functools.cache
+@functools.lru_cache(_PLANS)
 def _bytes_type(count: int) -> Any:
     """The type of as many bytes, which takes longer to make than to use."""
     return ctypes.c_uint8 * count

@@ -79,7 +79,10 @@ class _Control:
         return found
 
     def _types(self) -> dict[int, TensorType]:
-        """The table entries of the function's values, with the largest type that stands there."""
+        """The type as which each table entry of the function's values is seen.
+
+        Where values share an entry it is the last one's, a complex one's only where all are complex.
+        """
         found: dict[int, TensorType] = {}
         values = [*self.node.inputs, *self.node.outputs]
         for node in (self.node, *_nodes(self.node)):

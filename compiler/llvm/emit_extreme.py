@@ -60,7 +60,7 @@ class Extreme:
 def has_instruction(w: Writer, type: LLType) -> bool:
     """Whether the target takes the greater of two such vectors by VRANGE."""
     lanes = type.lanes * type.dtype.bits // _LEAST_BITS
-    return w.module.scales and type.dtype in (F32, F64) and lanes > 0
+    return w.module.avx512 and type.dtype in (F32, F64) and lanes > 0
 
 
 def greater(w: Writer, kind: str, type: LLType, left: str, right: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from adjit.compiler.llvm import sorting
-from adjit.compiler.llvm.emit_state import Slot
+from adjit.compiler.llvm.emit_state import Slot, size_of
 from adjit.compiler.llvm.gemm_tile import below, counted, masked_load, masked_store, maximum, offset, splat, when
 from adjit.compiler.llvm.quicksort import compressed, counted_lanes, sort_window
 from adjit.compiler.llvm.sort_keys import SortedRow, integers, lane_numbers
@@ -21,6 +21,7 @@ from adjit.compiler.llvm.vecmath_lanes import any_lane
 from adjit.compiler.llvm.words import translate
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node
+from adjit.ir.shape import Size
 from adjit.ir.types import I8, I16, I32, I64
 
 _INTEGERS = {8: I8, 16: I16, 32: I32, 64: I64}
@@ -30,9 +31,15 @@ _WORDS = 8
 _ROOM_FOR_LAST, _LEAST_ROOM, _WORTH = 4, 128, 16
 
 
-def words_by_vectors(node: Node) -> int:
-    """Words of scratch memory for an element: two arrays of keys or entries, and what runs of ties need."""
-    return 2 if node.attributes["results"] == "values" or node.inputs[0].type.dtype.itemsize < 8 else 6
+def words_by_vectors(node: Node) -> Size:
+    """Words of scratch memory for an element: two arrays of keys or entries, and what runs of ties need.
+
+    From 2^32 elements on an index leaves less than 32 bits of a word to the key.
+    """
+    bits = node.inputs[0].type.dtype.bits
+    if node.attributes["results"] == "values" or bits < 32:
+        return 2
+    return 6 if bits == 64 else 2 + 4 * (size_of(node.attributes["length"]) // (1 << 32))
 
 
 def emit_by_vectors(row: SortedRow, wide: bool) -> None:

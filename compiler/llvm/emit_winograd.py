@@ -49,7 +49,7 @@ class Winograd:
     down: Size
 
 
-def winograd_of(node: Node, options: Options, tasks: int = 1) -> Winograd | None:
+def winograd_of(node: Node, options: Options, tasks: int) -> Winograd | None:
     """The convolution that a `contract` of 3 x 3 taps is, if these are neighbours and the method pays; else None."""
     axes = arrange(node)
     if node.regions[0].outputs[0].type.dtype is not F32 or len(axes.m) != 1 or not axes.n:

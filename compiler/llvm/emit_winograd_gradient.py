@@ -46,7 +46,7 @@ class KernelGradient:
     row: Size
 
 
-def kernel_gradient_of(node: Node, options: Options, tasks: int = 1) -> KernelGradient | None:
+def kernel_gradient_of(node: Node, options: Options, tasks: int) -> KernelGradient | None:
     """The gradient that a `contract` with 3 x 3 last columns is, if windows are neighbours and it pays; else None."""
     axes = arrange(node)
     sizes = [size for _, size in (*axes.n[:1], *axes.m, *axes.k[-2:]) if isinstance(size, int)]

@@ -170,8 +170,8 @@ def plan_gemm(
     once = run >= _JUMP and columns < _OFTEN * nr and (m or _UNKNOWN) * run > A_BYTES
     plan = GemmPlan(
         dtype, target, lanes, mr, nr, mc, nc, DEPTH, "resident" if resident else "blocked", large and not streams,
-        streams, tasks, a_elements, nc * depth, once=once, edge=0 if placed or n is None else round_up(n % nr, lanes),
-        paired=paired, b_in_place=b_in_place,
+        streams, tasks, a_elements, nc * depth, once=once,
+        edge=0 if placed or n is None else _edge(target, n, nr, lanes), paired=paired, b_in_place=b_in_place,
     )  # fmt: skip
     if not epilogue:
         return plan
@@ -181,6 +181,12 @@ def plan_gemm(
     # Rows that begin at one place in a page would evict each other from L1.
     band = mc if resident else round_up(-(-rows // -(-rows // _BAND)), mc)
     return changed(plan, band=band, band_pitch=nc + LINE // dtype.itemsize)
+
+
+def _edge(target: Target, n: int, nr: int, lanes: int) -> int:
+    """The columns that a last panel of its own multiplies; 0 where that would be a whole one without masks."""
+    edge = round_up(n % nr, lanes)
+    return edge if edge < nr or target.has_masks else 0
 
 
 def plan_placed(dtype: DType, target: Target, m: int, n: int | None, k: int, tasks: int, *, windows: bool) -> GemmPlan:

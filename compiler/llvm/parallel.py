@@ -18,7 +18,7 @@ from adjit.ir.frozen import frozen
 LEAST_LINES, LEAST_SHARED = 800, 100
 _DEFINITION = re.compile(r"^define (?:internal )?(?P<head>[^\n]*?@(?P<name>[\w.$]+)\([^\n]*\)[^\n]*) \{$", re.MULTILINE)
 _REFERENCE = re.compile(r"@([\w.$]+)")
-_METADATA = re.compile(r"!\d+")
+_NAME = re.compile(r"@[\w.$]+|!\d+")
 
 
 @frozen
@@ -116,11 +116,16 @@ def _module(text: Text, own: Iterable[str]) -> str:
         text.bodies[name] if name in text.copied else text.bodies[name].replace("define internal ", "define ", 1)
         for name in present
     ]
-    called = {name for body in bodies for name in (*_REFERENCE.findall(body), *_METADATA.findall(body))}
-    start = []
-    for line in text.start.splitlines():
-        uses = (_METADATA if line.startswith("!") else _REFERENCE).findall(line)
-        if not called.isdisjoint(uses[:1] if line.startswith("!") else uses):
-            start.append(line)
-            called.update(uses)
-    return "\n".join([*start, *declared, "", *bodies])
+    return "\n".join([*_needed(text.start, bodies), *declared, "", *bodies])
+
+
+def _needed(start: str, bodies: Iterable[str]) -> list[str]:
+    """The lines before a module's functions that define what these name, or what such a line names in turn."""
+    lines = [(line, names) for line in start.splitlines() if (names := _NAME.findall(line))]
+    defined = {names[0]: names[1:] for _, names in lines}
+    needed: set[str] = set()
+    queue = {name for body in bodies for name in _NAME.findall(body)}
+    while queue:
+        needed |= queue
+        queue = {used for name in queue for used in defined.get(name, ())} - needed
+    return [line for line, names in lines if names[0] in needed]

@@ -13,7 +13,7 @@ from adjit.compiler.llvm.vecmath_lanes import Lanes
 def extreme(function: Function, kind: str, type: LLType, left: str, right: str) -> str:
     """`maximum` or `minimum` (`kind`) of two registers of a floating type."""
     x, y = Lanes(function, type, left), Lanes(function, type, right)
-    if not (function.module.scales and x.varies and y.varies):  # LLVM's own form is as short there
+    if not (function.module.avx512 and x.varies and y.varies):  # LLVM's own form is as short there
         return function.intrinsic(kind, type, left, right)
     minimum = kind == "minimum"
     one, other = (((p < q) if minimum else (p > q)).choose(p, q).bits() for p, q in ((x, y), (y, x)))

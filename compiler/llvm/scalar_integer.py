@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from adjit.compiler.llvm.vecmath import integer_power
 from adjit.compiler.llvm.vecmath_lanes import Lanes
 from adjit.ir.types import F32, F64
-
-# A positive literal, or one in all lanes.
-_CONSTANT = re.compile(r"(?:splat \(\w+ )?(\d+)\)?")
 
 
 def divide(op: str, a: Lanes, b: Lanes, report_zero: Callable[[Lanes], None]) -> Lanes:
@@ -37,9 +33,8 @@ def divide(op: str, a: Lanes, b: Lanes, report_zero: Callable[[Lanes], None]) ->
 
 def _power_of_two(b: Lanes) -> int | None:
     """n of a constant 2^n, by which a shift divides, rounding down; None of anything else."""
-    found = _CONSTANT.fullmatch(b.text)
-    value = int(found[1]) if found else 0
-    return value.bit_length() - 1 if value.bit_count() == 1 else None
+    powers = range(0 if b.varies else b.type.dtype.bits)
+    return next((n for n in powers if b.text == b.type.constant(1 << n)), None)
 
 
 def _truncated_quotient(a: Lanes, divisor: Lanes, varies: bool) -> Lanes:

@@ -57,8 +57,8 @@ class Target:
         return self.has_masks and "+avx512bf16" in self.features.split(",")
 
     @property
-    def scales(self) -> bool:
-        """Whether an instruction multiplies a vector by powers of two."""
+    def has_avx512(self) -> bool:
+        """Whether AVX-512's instructions scale by powers of two, permute by tables, and compress by masks."""
         return self.architecture == "x86_64" and self.vector_bytes == 64
 
     @property

@@ -92,20 +92,21 @@ SHARED = ("adjit.", "gemm.", "transpose.")
 class Module:
     """LLVM text under construction: declarations and globals (each once), then functions.
 
-    `halves` says that the target converts between f16 and f32 by an instruction, `scales` that one multiplies by powers
-    of two, `approximate` that math functions may have larger errors.  With `debug`, instructions name the user's lines.
+    `halves` says that the target converts between f16 and f32 by an instruction, `avx512` that it has those
+    of AVX-512, `approximate` that math functions may have larger errors.  With `debug`, instructions name the user's
+    lines.
     """
 
     def __init__(
         self,
         *,
         halves: bool = False,
-        scales: bool = False,
+        avx512: bool = False,
         approximate: bool = False,
         debug: DebugInfo | None = None,
     ) -> None:
         self.halves = halves
-        self.scales = scales
+        self.avx512 = avx512
         self.approximate = approximate
         self.debug = debug
         self._heads: dict[str, None] = {}

@@ -115,7 +115,7 @@ def _exp(x: Lanes) -> Lanes:
 
 def _exp2(x: Lanes) -> Lanes:
     """2^x.  Relative error: 2^-18.3."""
-    if x.function.module.scales:
+    if x.function.module.avx512:
         f = fraction(x)
         return scaled(fma(f, polynomial(f, _EXP2), 1.0), x)
     x = (x > _MOST).choose(_MOST, x)
@@ -127,7 +127,7 @@ def _exp2(x: Lanes) -> Lanes:
 
 def _log(x: Lanes) -> Lanes:
     """log x.  Relative error: 2^-17.2."""
-    if not x.function.module.scales:
+    if not x.function.module.avx512:
         return log_by_quotient(x)
     main, r = log_parts(x, LOGARITHMS[F32], math.log(2))
     return fma(r, polynomial(r, _LOG), main)
@@ -135,7 +135,7 @@ def _log(x: Lanes) -> Lanes:
 
 def _pow(x: Lanes, y: Lanes) -> Lanes:
     """x^y = 2^(y log2 x), with IEEE 754's special cases.  Relative error: 2^-16."""
-    return with_special_cases(x, y, _positive_power if x.function.module.scales else magnitude_in_double)
+    return with_special_cases(x, y, _positive_power if x.function.module.avx512 else magnitude_in_double)
 
 
 def _positive_power(base: Lanes, y: Lanes) -> Lanes:

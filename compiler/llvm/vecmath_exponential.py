@@ -78,7 +78,7 @@ def expm1(function: Function, ty: LLType, x: str) -> str:
 
 
 def _exp(x: Lanes) -> Lanes:
-    if x.function.module.scales:
+    if x.function.module.avx512:
         return _by_roots(x)
     low, high = _EXP_RANGE[x.type.dtype]
     x = (x > high).choose(high, x)
@@ -99,7 +99,7 @@ def _by_roots(x: Lanes) -> Lanes:
 
 
 def nearest_sixteenth(x: Lanes, factor: float) -> tuple[Lanes, Lanes]:
-    """(n, 2^(n - floor(n))) for n = x * factor rounded to sixteenths, if the target scales."""
+    """(n, 2^(n - floor(n))) for n = x * factor rounded to sixteenths, if the target has AVX-512."""
     shifter = x.format.shifter / len(_ROOTS)
     shifted = fma(x, factor, shifter)
     return shifted - shifter, permuted(_ROOTS, shifted.bits(), x)
@@ -115,7 +115,7 @@ def reduced(x: Lanes) -> tuple[Lanes, Lanes, Lanes]:
 
 def normal_exp(x: Lanes) -> Lanes:
     """e^x where that is a normal number, or x is NaN."""
-    if x.function.module.scales:
+    if x.function.module.avx512:
         return _by_roots(x)
     tail, _, exponent = reduced(x)
     return (tail + 1.0) * power_of_two(exponent, x.type.dtype)

@@ -82,7 +82,7 @@ def log1p(function: Function, ty: LLType, x: str) -> str:
 
 
 def _log(x: Lanes) -> Lanes:
-    if x.function.module.scales:
+    if x.function.module.avx512:
         return _by_table(x, None)
     return log_by_quotient(x)
 
@@ -130,7 +130,7 @@ def log_parts(x: Lanes, logarithms: Sequence[float], unit: float, rest: Lanes | 
 def _log1p(x: Lanes) -> Lanes:
     """log(u) + c / u for u = 1 + x rounded and c its exact error, of the sign of x."""
     u = x + 1.0
-    if x.function.module.scales:
+    if x.function.module.avx512:
         one = u - x
         return _by_table(u, (1.0 - one) + (x - (u - one))).copy_sign(x)
     error = (x > 1.0).choose(1.0 - (u - x), x - (u - 1.0))

@@ -97,7 +97,7 @@ def _integer_power(x: Lanes, y: Lanes) -> Lanes:
 
 def _exp2(x: Lanes) -> Lanes:
     dtype = x.type.dtype
-    if x.function.module.scales:
+    if x.function.module.avx512:
         n, root = nearest_sixteenth(x, 1.0)
         r = limited(x - n, 1.0)
         return scaled(fma(root, r * polynomial(r, _NEAR[dtype]), root), n)

@@ -16,7 +16,7 @@ _THREE_QUARTERS_BITS = {F32: 0x3F400000, F64: 0x3FE8000000000000}
 
 def scale(x: Lanes, n: Lanes, exponent: Lanes) -> Lanes:
     """x 2^n for x near 1 and n in exp's range; `exponent` is n as an integer."""
-    if x.function.module.scales:
+    if x.function.module.avx512:
         return scaled(x, n)
     # Two exact halves, of which the second rounds once where the result is denormal.
     half = exponent >> 1
@@ -25,7 +25,7 @@ def scale(x: Lanes, n: Lanes, exponent: Lanes) -> Lanes:
 
 def scale_normal(x: Lanes, n: Lanes, exponent: Lanes) -> Lanes:
     """x 2^n where that is a normal number, or x is NaN."""
-    if x.function.module.scales:
+    if x.function.module.avx512:
         return scaled(x, n)
     return x * power_of_two(exponent, x.type.dtype)
 
@@ -35,7 +35,7 @@ def split(x: Lanes) -> tuple[Lanes, Lanes]:
 
     So a logarithm k log 2 + log m needs no case of its own.
     """
-    if x.function.module.scales:
+    if x.function.module.avx512:
         m = mantissa(x)
         return exponent(x) - exponent(m), m
     precision = x.format.precision

@@ -40,7 +40,7 @@ def pieces(name: str, x: Lanes, step: float, columns: Sequence[Sequence[float]])
 
 def _looked_up(name: str, values: Sequence[float], index: Lanes, like: Lanes) -> Lanes:
     """values[index mod PIECES] in the type of `like`."""
-    if like.function.module.scales:
+    if like.function.module.avx512:
         return permuted(values, index, like)
     f, ty, one = like.function, like.type, LLType(like.type.dtype)
     table = f"@adjit.{name}.{one.suffix}"

@@ -163,7 +163,7 @@ def _method(contract: Node) -> str:
         from adjit.compiler.llvm.emit_winograd_gradient import kernel_gradient_of
 
         options = Options(host_target())
-        if (winograd_of if has_square(contract, "k") else kernel_gradient_of)(contract, options) is not None:
+        if (winograd_of if has_square(contract, "k") else kernel_gradient_of)(contract, options, tasks=1) is not None:
             return ", by Winograd's method in tiles of 2 x 2"
     return ""
 

@@ -148,13 +148,16 @@ def bags_of_runs(
     marks = zeros(entries + 1, dtype=input.dtype)
     marks = apply(scatter_add, (marks, (starts * 0 + 1).to(input.dtype), starts), {"axes": (0,)})
     bag = marks.cumsum(0).narrow(0, 0, entries) - 1
+    if mode != "max":
+        weighted = rows if factors is None else rows * factors.unsqueeze(-1)
+        total: Tensor = apply(scatter_add, (nothing, _counted(input, weighted, padding, 0), bag), {"axes": (0,)})
+        if mode == "sum":
+            return total
     kept = (input != padding).to(weight.dtype)
     count = apply(scatter_add, (zeros(bags, dtype=weight.dtype), kept, bag), {"axes": (0,)}).unsqueeze(1)
-    if mode == "max":
-        lowest = _counted(input, rows, padding, -math.inf)
-        greatest = apply(scatter_max, (nothing - math.inf, lowest, bag), {"axes": (0,)})
-        found: Tensor = apply(where, ((count > 0).expand(greatest.shape), greatest, 0))
-        return found
-    rows = _counted(input, rows if factors is None else rows * factors.unsqueeze(-1), padding, 0)
-    total: Tensor = apply(scatter_add, (nothing, rows, bag), {"axes": (0,)})
-    return total / count.clamp(min=1) if mode == "mean" else total
+    if mode == "mean":
+        return total / count.clamp(min=1)
+    lowest = _counted(input, rows, padding, -math.inf)
+    greatest = apply(scatter_max, (nothing - math.inf, lowest, bag), {"axes": (0,)})
+    found: Tensor = apply(where, ((count > 0).expand(greatest.shape), greatest, 0))
+    return found

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -271,8 +272,27 @@ def time_text(seconds: float) -> str:
 HEADER = "| workload | threads | adjit | peers | adjit / best peer | adjit / bound | first call |\n" + "|---" * 7 + "|"
 
 
+def peers_of(wanted: str) -> tuple[list[str], list[str]]:
+    """The peers among those wanted (with commas between) that are installed, and those that are missing."""
+    names = list(filter(None, wanted.split(",")))
+    if unknown := [name for name in names if name not in PEERS]:
+        raise SystemExit(f"no such peer: {', '.join(unknown)} (there are {', '.join(PEERS)})")
+    installed = [name for name in names if find_spec(_MODULES.get(name, name))]
+    return installed, [name for name in names if name not in installed]
+
+
+def surroundings(wanted: str) -> str:
+    """What the figures depend on beside the machine: the peers with their versions, and NumPy's BLAS."""
+    installed, missing = peers_of(wanted)
+    modules = dict.fromkeys(_MODULES.get(name, name) for name in installed)
+    found = ", ".join(f"{module} {version(module)}" for module in modules) or "none"
+    lost = f"; missing: {', '.join(missing)}" if missing else ""
+    setting = os.environ.get("OPENBLAS_CORETYPE", "unset")
+    return f"Peers: {found}{lost}. OpenBLAS core of NumPy: {openblas_core()} (OPENBLAS_CORETYPE={setting})."
+
+
 def _in_process(chosen: argparse.Namespace, threads: int) -> list[Figure]:
-    peers = [name for name in chosen.peers.split(",") if name and find_spec(_MODULES.get(name, name))]
+    peers, _ = peers_of(chosen.peers)
     names = chosen.only.split(",") if chosen.only else None
     found: list[Figure] = []
     if hasattr(os, "sched_setaffinity"):  # the one limit that JAX's threads know
@@ -304,9 +324,8 @@ def main() -> None:
         figures = _in_process(chosen, int(chosen.threads))
         chosen.json.write_text(json.dumps([asdict(figure) for figure in figures]), encoding="utf-8")
         return
-    core = openblas_core()
-    setting = os.environ.get("OPENBLAS_CORETYPE", "unset")
-    print(f"OpenBLAS core of NumPy: {core} (OPENBLAS_CORETYPE={setting})\n{HEADER}")
+    about = surroundings(chosen.peers)
+    print(f"{about}\n\n{HEADER}", flush=True)
     rows: list[Figure] = []
     for threads in chosen.threads.split(","):
         with tempfile.TemporaryDirectory() as folder:
@@ -324,7 +343,7 @@ def main() -> None:
     if chosen.markdown:
         groups = dict.fromkeys((figure.workload, figure.threads) for figure in rows)
         lines = [row([f for f in rows if (f.workload, f.threads) == group]) for group in groups]
-        chosen.markdown.write_text("\n".join([f"OpenBLAS core: {core}", "", HEADER, *lines]) + "\n", encoding="utf-8")
+        chosen.markdown.write_text("\n".join([about, "", HEADER, *lines]) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -26,9 +26,9 @@ class Kernel:
     """`emit` over every element of arrays of the storage of `takes`, `lanes` at a time; `status` gathers its faults."""
 
     def __init__(
-        self, emit: Emit, takes: Sequence[DType], gives: DType, lanes: int, *, scales: bool | None = None
+        self, emit: Emit, takes: Sequence[DType], gives: DType, lanes: int, *, avx512: bool | None = None
     ) -> None:
-        self.text = _loop(emit, takes, gives, lanes, host_target().scales if scales is None else scales)
+        self.text = _loop(emit, takes, gives, lanes, host_target().has_avx512 if avx512 is None else avx512)
         self.lanes = lanes
         self.gives = gives
         self.status = 0
@@ -62,8 +62,8 @@ def primitive_kernel(op: Primitive, takes: Sequence[DType], lanes: int, **attrib
     return Kernel(emit, takes, result.dtype, lanes)
 
 
-def _loop(emit: Emit, takes: Sequence[DType], gives: DType, lanes: int, scales: bool) -> str:
-    module = Module(scales=scales)
+def _loop(emit: Emit, takes: Sequence[DType], gives: DType, lanes: int, avx512: bool) -> str:
+    module = Module(avx512=avx512)
     parameters = [*(f"ptr %x{i}" for i in range(len(takes))), "ptr %out", "i64 %n"]
     f = Function(module, "kernel", ", ".join(parameters), "i64", linkage="")
     f.line("%status = alloca i64")

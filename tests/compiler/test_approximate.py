@@ -26,13 +26,13 @@ LEAST = float(np.finfo(np.float32).tiny)
 
 
 @functools.cache
-def kernel(name: str, lanes: int, scales: bool | None = None) -> Kernel:
+def kernel(name: str, lanes: int, avx512: bool | None = None) -> Kernel:
     return Kernel(
         lambda f, types, names, result, fault: APPROXIMATE[name](f, types[0], *names),
         (F32,) * (2 if name == "pow" else 1),
         F32,
         lanes,
-        scales=scales,
+        avx512=avx512,
     )
 
 
@@ -41,11 +41,11 @@ def exact(name: str, operands: tuple[Array, ...]) -> Array:
         return np.asarray(in_double(name)(*(x.astype(np.float64) for x in operands)), np.float64)
 
 
-@pytest.mark.parametrize("scales", [None, False])
+@pytest.mark.parametrize("avx512", [None, False])
 @pytest.mark.parametrize("name", sorted(APPROXIMATE))
-def test_relative_errors(name: str, scales: bool | None) -> None:
+def test_relative_errors(name: str, avx512: bool | None) -> None:
     operands = float32_operands(name)
-    wanted, found = exact(name, operands), kernel(name, 16, scales)(*operands).astype(np.float64)
+    wanted, found = exact(name, operands), kernel(name, 16, avx512)(*operands).astype(np.float64)
     normal = (np.abs(wanted) >= LEAST) & (np.abs(wanted) <= LARGEST * (1 - 2.0**-16))
     error = np.abs(found[normal] - wanted[normal]) / np.abs(wanted[normal])
     worst = int(np.argmax(error))
@@ -59,22 +59,22 @@ def test_relative_errors(name: str, scales: bool | None) -> None:
     assert (np.abs(rest[~small & ~np.isnan(rest)]) >= LARGEST * (1 - 2.0**-15)).all()
 
 
-@pytest.mark.parametrize("scales", [None, False])
+@pytest.mark.parametrize("avx512", [None, False])
 @pytest.mark.parametrize("name", sorted(APPROXIMATE))
-def test_special_values(name: str, scales: bool | None) -> None:
+def test_special_values(name: str, avx512: bool | None) -> None:
     points = np.array([*SPECIAL, *NEAR, *(-x for x in NEAR), 1e-45, -1e-45, LEAST, -LEAST], np.float32)
     operands = tuple(x.ravel() for x in np.meshgrid(points, points)) if name == "pow" else (points,)
     with np.errstate(over="ignore"):
         wanted = exact(name, operands).astype(np.float32)
     for lanes in (1, 16):
-        found = kernel(name, lanes, scales)(*operands)
+        found = kernel(name, lanes, avx512)(*operands)
         np.testing.assert_allclose(found, wanted, rtol=2.0 ** BOUNDS[name], atol=1e-44)
         zero = wanted == 0
         np.testing.assert_array_equal(found == 0, zero)
         np.testing.assert_array_equal(np.signbit(found[zero]), np.signbit(wanted[zero]))
         np.testing.assert_array_equal(np.isinf(found), np.isinf(wanted))
     if name in ("exp", "exp2", "cos"):
-        assert kernel(name, 16, scales)(np.zeros(1, np.float32))[0] == 1
+        assert kernel(name, 16, avx512)(np.zeros(1, np.float32))[0] == 1
 
 
 @pytest.mark.parametrize("name", sorted(APPROXIMATE))

@@ -68,6 +68,16 @@ def test_each_function_stands_in_one_module() -> None:
     assert parallel.divide(f"@state = internal global i64 0\n{text}") is None
 
 
+def test_a_module_has_what_its_functions_name_in_whatever_order_it_stands() -> None:
+    start = "!1 = !{i32 4}\n@table = internal constant ptr @other\n!0 = !{!1, !2}\n!2 = !{!0}\n!3 = !{!2}\n@other = x\n"
+    body = "define void @f() {\n  br label %1, !llvm.loop !0\n  load i8, ptr @table\n}\n"
+    divided = parallel.divide(f"{start}declare void @lost()\n{body}")
+    assert divided is not None
+    (module,) = divided.deal(["f"], 1)
+    wanted = [line for line in start.splitlines() if not line.startswith("!3")]
+    assert module.partition("\ndefine ")[0].split("\n") == [*wanted, ""]
+
+
 def test_functions_that_programs_have_in_common_are_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "LEAST_SHARED", 50)
     monkeypatch.setattr(jit, "_common", {})

@@ -22,12 +22,12 @@ from adjit.compiler.prepare import prepare
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph
 from adjit.ir.ops.reduction import sort
-from adjit.ir.shape import Dim, Size
+from adjit.ir.shape import Dim, Size, evaluate
 from adjit.ir.types import BOOL, F32, F64, I8, I16, I32, I64, U8, DType, TensorType
 from adjit.runtime.executable import Executable
 from tests.compiler.guarded import guarded
 
-LEVELS = ["host", "x86-64-v3"] if host_target().scales else ["host"]
+LEVELS = ["host", "x86-64-v3"] if host_target().has_avx512 else ["host"]
 # None is needed for rows of one vector, or of none.
 LENGTHS = (0, 1, 5, 15, 16, 63, 64, 65, 255, 257, 1000, 9000)
 
@@ -118,11 +118,19 @@ def test_eager_and_compiled_orders_agree() -> None:
             assert left.numpy().tobytes() == right.numpy().tobytes()
 
 
-@pytest.mark.skipif(not host_target().scales, reason="the machine has no AVX-512")
+@pytest.mark.skipif(not host_target().has_avx512, reason="the machine has no AVX-512")
+def test_scratch_has_room_for_ties_where_an_index_leaves_no_room_for_the_key() -> None:
+    layout = program(F32, Dim.named("n"), "values indices", descending=False).layout
+    for length, words in (((1 << 32) - 1, 2), (1 << 32, 6)):
+        scratch = evaluate(layout.arena, {"n": length}) + sum(evaluate(s, {"n": length}) for s in layout.workspaces)
+        assert 3 * length * 8 * words <= scratch < 3 * length * 8 * words + (1 << 20)
+
+
+@pytest.mark.skipif(not host_target().has_avx512, reason="the machine has no AVX-512")
 @pytest.mark.parametrize("bits", [32, 64])
 def test_quicksort_ends_whatever_the_keys_are(bits: int) -> None:
     """Few different keys, all the greatest, runs in step with the sample; pivots by sample and by range."""
-    module, dtype = Module(scales=True), I32 if bits == 32 else I64
+    module, dtype = Module(avx512=True), I32 if bits == 32 else I64
     name = sort_window(module, LLType(dtype, 512 // bits))
     text = str(module).replace(f"define internal void @{name}(", f"define void @{name}(")
     library = compile_library(text, [name])

@@ -42,14 +42,14 @@ NEAR = [0.5, 2.0, 3.0, 1.5, 1e-30, 1e30, 2.0**24 - 1, 2.0**24]
 
 
 @functools.cache
-def kernel(name: str, dtype: DType, lanes: int, scales: bool | None = None) -> Kernel:
+def kernel(name: str, dtype: DType, lanes: int, avx512: bool | None = None) -> Kernel:
     arity = 2 if name in (*BINARIES, "mod") else 1
     return Kernel(
         lambda f, types, names, result, fault: MATH[name](f, types[0], *names),
         (dtype,) * arity,
         dtype,
         lanes,
-        scales=scales,
+        avx512=avx512,
     )
 
 
@@ -105,12 +105,12 @@ def float32_operands(name: str) -> tuple[Array, ...]:
 FORMS = [(name, None) for name in FUNCTIONS] + [(name, False) for name in TABLED]
 
 
-@pytest.mark.parametrize(("name", "scales"), FORMS)
-def test_float32_is_within_its_bound(name: str, scales: bool | None) -> None:
+@pytest.mark.parametrize(("name", "avx512"), FORMS)
+def test_float32_is_within_its_bound(name: str, avx512: bool | None) -> None:
     operands = float32_operands(name)
     with np.errstate(all="ignore"):
         exact = in_double(name)(*(x.astype(np.float64) for x in operands))
-        found = kernel(name, F32, 16, scales)(*operands)
+        found = kernel(name, F32, 16, avx512)(*operands)
     assert_close(name, operands, found, errors(found, exact))
 
 
@@ -132,10 +132,10 @@ def float64_operands(name: str) -> tuple[Array, ...]:
     return base, random.uniform(-744, 709, base.size) / np.log(base)
 
 
-@pytest.mark.parametrize(("name", "scales"), FORMS)
-def test_float64_is_within_its_bound(name: str, scales: bool | None) -> None:
+@pytest.mark.parametrize(("name", "avx512"), FORMS)
+def test_float64_is_within_its_bound(name: str, avx512: bool | None) -> None:
     operands = float64_operands(name)
-    found = kernel(name, F64, 8, scales)(*operands)
+    found = kernel(name, F64, 8, avx512)(*operands)
     oracle = BINARY[name] if name in BINARIES else UNARY[name]
     layout = FORMATS[F64]
     error = np.empty(found.size)
@@ -199,7 +199,7 @@ def test_bits_are_the_same_at_every_width(name: str, dtype: DType) -> None:
     if name in SCALED + TABLED:
         results.append(kernel(name, dtype, 4 * native)(*operands))
     if name in SCALED and (name not in TABLED or dtype is F32):
-        results.append(kernel(name, dtype, 2, scales=False)(*operands))
+        results.append(kernel(name, dtype, 2, avx512=False)(*operands))
     assert any(np.isfinite(results[0]))
     for other in results[1:]:
         different = (other.view(f"u{dtype.itemsize}") != results[0].view(f"u{dtype.itemsize}")) & ~(
