@@ -16,6 +16,9 @@ workers take pieces by compare-and-swap on that word until none is left; the cal
   runs its whole range itself.
 - Whoever waits spins for 100 us, then sleeps on a futex.  The spin gives way to other threads now and then: the
   system may put a worker on the caller's own core, where a stubborn spin would hold up what it waits for.
+- Where other programs (or another library's spinning threads) take the cores, a worker may stand still in the middle
+  of a piece.  A caller that waited for others longer than its own pieces took has won nothing: it runs alone for 2 ms,
+  then tries again, and if that fails soon, for twice as long, 64 ms at most (`adjit_set_threads` ends it).
 
 The text needs nothing of Python: it is as good in an exported library as in this process.
 """
@@ -31,6 +34,9 @@ SET_THREADS = "adjit_set_threads"
 FORGET_WORKERS = "adjit_forget_workers"
 
 SPIN_NANOSECONDS = 100_000
+_LATE_NANOSECONDS = 20_000
+_ALONE_NANOSECONDS = (2_000_000, 64_000_000)
+_RECENT = 8
 _STACK_BYTES = 8 * 2**20
 _CUT_MULTIPLE = 64
 
@@ -78,6 +84,10 @@ def pool_text(architecture: str, system: str) -> str:
     for name, value in (
         ("FUTEX_CALL", _FUTEX[architecture]),
         ("SPIN_LIMIT", SPIN_NANOSECONDS),
+        ("LATE_LIMIT", _LATE_NANOSECONDS),
+        ("ALONE_LEAST", _ALONE_NANOSECONDS[0]),
+        ("ALONE_MOST", _ALONE_NANOSECONDS[1]),
+        ("RECENT", _RECENT),
         ("STACK_BYTES", _STACK_BYTES),
         ("CUT_LESS_ONE", _CUT_MULTIPLE - 1),
         ("CUT_MULTIPLE", _CUT_MULTIPLE),
@@ -116,6 +126,8 @@ _THREADED = """
 @busy = internal global i32 0, align 128     ; 1 while a job runs
 @threads = internal global i32 1, align 128  ; how many threads a job may use
 @workers = internal global i32 0, align 4    ; how many workers were started; guarded by busy
+@alone_until = internal global i64 0, align 8 ; the time from which jobs are shared again
+@alone_for = internal global i64 0, align 8  ; for how long they were not; guarded by busy
 @job = internal global { ptr, ptr, ptr, i64, i64, i64 } zeroinitializer, align 128 ; fn buffers sizes extent pieces mask
 
 declare i64 @syscall(i64, ...)
@@ -135,6 +147,7 @@ DECLARE_PAUSE
 
 define void @adjit_set_threads(i32 %count) nounwind {
   store atomic i32 %count, ptr @threads monotonic, align 4
+  store atomic i64 0, ptr @alone_until monotonic, align 8
   ret void
 }
 
@@ -153,6 +166,7 @@ define void @adjit_forget_workers() nounwind {
 
 define void @adjit_parallel_for(ptr %fn, ptr %buffers, ptr %sizes, i64 %extent, i64 %grain) nounwind {
 entry:
+  %time = alloca { i64, i64 }, align 8
   %any = icmp sgt i64 %extent, 0
   br i1 %any, label %count, label %done
 count:
@@ -172,10 +186,18 @@ cut:
 try:
   %lock = cmpxchg ptr @busy, i32 0, i32 1 acquire monotonic
   %ours = extractvalue { i32, i1 } %lock, 1
-  br i1 %ours, label %publish, label %serial
+  br i1 %ours, label %consider, label %serial
 serial:
   call void %fn(ptr %buffers, ptr %sizes, i64 0, i64 %extent)
   br label %done
+consider:
+  %begin = call i64 @now(ptr %time)
+  %until = load atomic i64, ptr @alone_until monotonic, align 8
+  %crowded = icmp slt i64 %begin, %until
+  br i1 %crowded, label %alone, label %publish
+alone:
+  store atomic i32 0, ptr @busy release, align 4
+  br label %serial
 publish:
   %parts = trunc i64 %pieces to i32
   %helpers = sub i32 %parts, 1
@@ -205,10 +227,41 @@ call:
   br label %share
 share:
   call void @take_pieces()
+  %open = load atomic i32, ptr @pending acquire, align 4
+  %finished = icmp eq i32 %open, 0
+  br i1 %finished, label %leave, label %wait
+wait:
+  %middle = call i64 @now(ptr %time)
   call void @wait_until_finished()
+  %end = call i64 @now(ptr %time)
+  %own = sub i64 %middle, %begin
+  %late = sub i64 %end, %middle
+  %allowed = add i64 %own, LATE_LIMIT
+  %unhelped = icmp sgt i64 %late, %allowed
+  br i1 %unhelped, label %withdraw, label %leave
+withdraw:
+  call void @withdraw(i64 %end)
+  br label %leave
+leave:
   store atomic i32 0, ptr @busy release, align 4
   br label %done
 done:
+  ret void
+}
+
+; Run alone for a while: twice as long as the last time if that ended a short while ago.
+define internal void @withdraw(i64 %now) nounwind noinline {
+  %until = load atomic i64, ptr @alone_until monotonic, align 8
+  %last = load i64, ptr @alone_for, align 8
+  %recent = mul i64 %last, RECENT
+  %watched = add i64 %until, %recent
+  %again = icmp slt i64 %now, %watched
+  %twice = shl i64 %last, 1
+  %longer = call i64 @llvm.umin.i64(i64 %twice, i64 ALONE_MOST)
+  %for = select i1 %again, i64 %longer, i64 ALONE_LEAST
+  %next = add i64 %now, %for
+  store i64 %for, ptr @alone_for, align 8
+  store atomic i64 %next, ptr @alone_until monotonic, align 8
   ret void
 }
 

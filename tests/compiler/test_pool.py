@@ -22,9 +22,11 @@ from adjit.runtime.threads import get_num_threads, set_num_threads
 
 # `count`: x[i] += 1 over the piece, and the piece noted in a log.  `logistic`: 40 steps of x = 3.7 x (1 - x).
 # `meet`: wait (some seconds at most) until all pieces have begun, and count the pieces that saw that.
+# `lag`: wait until both pieces have begun, then stay for 50 million steps where the caller (sizes[0]) does not run it.
 # `outer`: for each i of the piece, a parallel_for of `count` over row i.
 KERNELS = """
 declare void @adjit_parallel_for(ptr, ptr, ptr, i64, i64)
+declare i64 @pthread_self()
 
 define internal void @count(ptr %buffers, ptr %sizes, i64 %begin, i64 %end) {
 entry:
@@ -123,6 +125,38 @@ done:
   ret void
 }
 
+define internal void @lag(ptr %buffers, ptr %sizes, i64 %begin, i64 %end) {
+entry:
+  %come = load ptr, ptr %buffers
+  %caller = load i64, ptr %sizes
+  %before = atomicrmw add ptr %come, i64 1 seq_cst
+  br label %wait
+wait:
+  %tries = phi i64 [ 0, %entry ], [ %next, %wait ]
+  %here = load atomic i64, ptr %come seq_cst, align 8
+  %all = icmp sge i64 %here, 2
+  %next = add i64 %tries, 1
+  %late = icmp sge i64 %next, 3000000000
+  %stop = or i1 %all, %late
+  br i1 %stop, label %met, label %wait
+met:
+  %me = call i64 @pthread_self()
+  %same = icmp eq i64 %me, %caller
+  br i1 %same, label %done, label %stay
+stay:
+  %step = phi i64 [ 0, %met ], [ %more, %stay ]
+  %seen = load atomic i64, ptr %come seq_cst, align 8
+  %more = add i64 %step, 1
+  %over = icmp sge i64 %more, 50000000
+  br i1 %over, label %done, label %stay
+done:
+  ret void
+}
+
+define void @run_lag(ptr %buffers, ptr %sizes, i64 %extent, i64 %grain) {
+  call void @adjit_parallel_for(ptr @lag, ptr %buffers, ptr %sizes, i64 %extent, i64 %grain)
+  ret void
+}
 define void @run_meet(ptr %buffers, ptr %sizes, i64 %extent, i64 %grain) {
   call void @adjit_parallel_for(ptr @meet, ptr %buffers, ptr %sizes, i64 %extent, i64 %grain)
   ret void
@@ -176,6 +210,9 @@ class Kernels:
         self._run("run_meet", (x,), pieces, pieces, 1)
         return int(x[1])
 
+    def lag(self) -> None:
+        self._run("run_lag", (np.zeros(1, np.int64),), threading.get_ident(), 2, 1)
+
     def _run(self, name: str, arrays: tuple[npt.NDArray[np.generic], ...], size: int, extent: int, grain: int) -> None:
         buffers = (ctypes.c_void_p * 2)(*(array.ctypes.data for array in arrays))
         sizes = (ctypes.c_int64 * 1)(size)
@@ -183,7 +220,7 @@ class Kernels:
 
 
 def load_kernels(parallel_for: int) -> Kernels:
-    names = ["run_count", "run_logistic", "run_outer", "run_meet"]
+    names = ["run_count", "run_logistic", "run_outer", "run_meet", "run_lag"]
     return Kernels(jit.compile_library(KERNELS, names, imports={pool.PARALLEL_FOR: parallel_for}))
 
 
@@ -289,10 +326,25 @@ def test_callers_in_several_threads(kernels: Kernels) -> None:
 def test_pieces_run_at_the_same_time(kernels: Kernels, rest: float) -> None:
     """Each piece has a thread of its own, whether the workers spin or sleep (after `rest` seconds) when a job comes."""
     for threads in (2, 3, 4):
-        set_num_threads(threads)
         for _ in range(3):
+            set_num_threads(threads)
             assert kernels.meet(threads) == threads
             time.sleep(rest)
+
+
+def pieces_after_lag(kernels: Kernels, rest: float = 0.0) -> int:
+    """How many pieces a job is cut into that comes `rest` seconds after one whose worker was late."""
+    set_num_threads(2)
+    kernels.lag()
+    time.sleep(rest)
+    return len(kernels.count(10, 1))
+
+
+@needs_threads
+def test_caller_runs_alone_after_a_worker_held_it_up(kernels: Kernels) -> None:
+    # On a loaded machine this thread may stand still for longer than it would run alone.
+    assert any(pieces_after_lag(kernels) == 1 for _ in range(20))
+    assert pieces_after_lag(kernels, rest=0.07) == 2
 
 
 def test_many_small_jobs_in_a_row(kernels: Kernels) -> None:
