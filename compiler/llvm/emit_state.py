@@ -306,7 +306,8 @@ class Writer:
     # -- stack slots --------------------------------------------------------------------------------------------------
     def slot(self, type: LLType, count: int = 1) -> Slot:
         """Room on the stack for `count` values of `type`."""
-        return Slot(self.room(type, count, min(64, max(1, type.lanes * type.dtype.itemsize))), type)
+        size = type.lanes * type.dtype.itemsize
+        return Slot(self.room(type, count, min(64, 1 << max(0, size - 1).bit_length())), type)
 
     def room(self, type: LLType, count: int, align: int = 64) -> str:
         """The address of memory on the stack for `count` values of `type`."""

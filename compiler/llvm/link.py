@@ -1,9 +1,10 @@
-"""Relocatable objects -> code in this process, without LLVM: for ELF objects of x86-64, on Linux.
+"""Relocatable objects -> code in this process, without LLVM: for ELF objects of x86-64 and AArch64, on Linux.
 
 The objects are those that `jit` makes, position-independent and of the small code model, so few kinds of relocation
 occur.  Code and constants stand in pages that can be read and run, variables in pages after them that can be written;
 names of other libraries are reached by way of a table of addresses, and calls by jumps beside it.  What is not of this
-kind (another system, debug information, an unknown relocation) is left to LLVM's own linker.
+kind (another system, debug information, an unknown relocation) is left to LLVM's own linker.  That one may put the
+code and the constants of an object for AArch64 further apart than its instructions reach, and ends the process then.
 """
 
 from __future__ import annotations
@@ -15,29 +16,21 @@ import platform
 import struct
 import sys
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from adjit.compiler.llvm.relocations import ARCHITECTURES, ENTRY, Architecture, Unlinkable
 from adjit.ir.frozen import frozen
 
-# The ELF-64 structures and numbers are those of the System V ABI, its AMD64 supplement for the relocations.
+# The ELF-64 structures and numbers are those of the System V ABI.
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION = struct.Struct("<IIQQQQIIQQ")
 _SYMBOL = struct.Struct("<IBBHQQ")
 _RELOCATION = struct.Struct("<QQq")
-_MAGIC, _RELOCATABLE, _X86_64 = b"\x7fELF\x02\x01\x01", 1, 62
+_MAGIC, _RELOCATABLE = b"\x7fELF\x02\x01\x01", 1
 _PROGBITS, _SYMTAB, _RELA, _NOBITS = 1, 2, 4, 8
 _WRITE, _ALLOC, _TLS = 1, 2, 0x400
 _LOCAL, _UNDEFINED, _ABSOLUTE = 0, 0, 0xFFF1
-_ABS64, _PC32, _PLT32, _GOTPCREL, _GOTPCRELX, _REX_GOTPCRELX, _PC64 = 1, 2, 4, 9, 41, 42, 24
-_INDIRECT = (_PLT32, _GOTPCREL, _GOTPCRELX, _REX_GOTPCRELX)
-# jmp *[rip + 2], and two bytes to the address itself.
-_JUMP = b"\xff\x25\x02\x00\x00\x00\x90\x90"
-_ENTRY, _STUB = 8, 16
 _PAGE = mmap.PAGESIZE
-
-
-class _Unlinkable(Exception):
-    """An object has something that only LLVM's linker knows."""
 
 
 @frozen
@@ -81,7 +74,7 @@ class Memory:
         rights, kind = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         found = _process().mmap(None, size, rights, kind, -1, 0)
         if found is None or found == 2**64 - 1:
-            raise _Unlinkable("no memory")
+            raise Unlinkable("no memory")
         self.address: int = found
         self.content = memoryview((ctypes.c_ubyte * size).from_address(found)).cast("B")
         weakref.finalize(self, _process().munmap, found, size).atexit = False
@@ -94,26 +87,27 @@ def link(
 
     `imports` gives addresses to names; others are looked up in the process.
     """
-    if not sys.platform.startswith("linux") or platform.machine() != "x86_64":
+    architecture = ARCHITECTURES.get(platform.machine()) if sys.platform.startswith("linux") else None
+    if architecture is None:
         return None
     try:
-        return _link([_read(code) for code in objects], exports, imports)
-    except (_Unlinkable, struct.error, OSError, ValueError, IndexError, KeyError):
+        return _link(architecture, [_read(code, architecture.machine) for code in objects], exports, imports)
+    except (Unlinkable, struct.error, OSError, ValueError, IndexError, KeyError):
         return None
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
-def _read(code: bytes) -> _Object:
+def _read(code: bytes, here: int) -> _Object:
     magic, kind, machine, *_, table, _, _, _, _, entry, count, names = _HEADER.unpack_from(code)
-    if not magic.startswith(_MAGIC) or (kind, machine, entry) != (_RELOCATABLE, _X86_64, _SECTION.size):
-        raise _Unlinkable("no object of this machine")
+    if not magic.startswith(_MAGIC) or (kind, machine, entry) != (_RELOCATABLE, here, _SECTION.size):
+        raise Unlinkable("no object of this machine")
     sections = [_SECTION.unpack_from(code, table + place * entry) for place in range(count)]
     parts: dict[int, _Part] = {}
     symbols: list[_Symbol] = []
     for number, (name, type, flags, _, offset, size, link, _, align, _) in enumerate(sections):
         title = _text(code, sections[names][4] + name)
         if title.startswith(".debug") or flags & _TLS:
-            raise _Unlinkable(title)
+            raise Unlinkable(title)
         if flags & _ALLOC and type in (_PROGBITS, _NOBITS) and title != ".eh_frame":
             content = code[offset : offset + size] if type == _PROGBITS else None
             parts[number] = _Part(content, size, max(1, align), bool(flags & _WRITE))
@@ -131,7 +125,7 @@ def _read(code: bytes) -> _Object:
 def _symbol(code: bytes, place: int, texts: int) -> _Symbol:
     name, info, _, section, value, _ = _SYMBOL.unpack_from(code, place)
     if section >= 0xFF00 and section != _ABSOLUTE:
-        raise _Unlinkable("a symbol of no section")
+        raise Unlinkable("a symbol of no section")
     return _Symbol(_text(code, texts + name), section, value, info >> 4 == _LOCAL)
 
 
@@ -146,12 +140,12 @@ class _Layout:
     Before the pages that are written, from `table` on, there is room for as many entries as the objects may need.
     """
 
-    def __init__(self, objects: Sequence[_Object]) -> None:
+    def __init__(self, objects: Sequence[_Object], indirect: Collection[int]) -> None:
         self.offsets: dict[tuple[int, int], int] = {}
         end = self._placed(objects, 0, writable=False)
-        self.table = _aligned(end, _STUB)
-        entries = sum(kind in _INDIRECT for item in objects for _, _, kind, _, _ in item.relocations)
-        self.written = _aligned(self.table + _STUB * entries, _PAGE)
+        self.table = _aligned(end, 2 * ENTRY)
+        entries = sum(kind in indirect for item in objects for _, _, kind, _, _ in item.relocations)
+        self.written = _aligned(self.table + 2 * ENTRY * entries, _PAGE)
         self.size = _aligned(max(1, self._placed(objects, self.written, writable=True)), _PAGE)
 
     def _placed(self, objects: Sequence[_Object], end: int, *, writable: bool) -> int:
@@ -168,9 +162,9 @@ def _aligned(place: int, step: int) -> int:
 
 
 def _link(
-    objects: Sequence[_Object], exports: Iterable[str], imports: Mapping[str, int]
+    architecture: Architecture, objects: Sequence[_Object], exports: Iterable[str], imports: Mapping[str, int]
 ) -> tuple[Memory, dict[str, int]]:
-    layout = _Layout(objects)
+    layout = _Layout(objects, architecture.indirect)
     memory = Memory(layout.size)
     pages, base = memory.content, memory.address
     known = {
@@ -179,7 +173,7 @@ def _link(
         for symbol in item.symbols
         if not symbol.is_local and symbol.section in item.parts
     }
-    table = _Table(pages, base, layout.table)
+    table = _Table(pages, base, layout.table, architecture.jump)
     for number, item in enumerate(objects):
         for section, part in item.parts.items():
             if part.content is not None:
@@ -187,9 +181,13 @@ def _link(
                 pages[place : place + part.size] = part.content
         addresses = [_address_of(symbol, number, base, layout, known, imports) for symbol in item.symbols]
         for section, offset, kind, index, addend in item.relocations:
-            _relocate(table, layout.offsets[number, section] + offset, kind, addresses[index], addend)
+            if not addresses[index]:
+                raise Unlinkable("a symbol of a section that is not loaded")
+            place = layout.offsets[number, section] + offset
+            architecture.relocate(pages, place, base + place, kind, addresses[index], addend, table.entry)
+    # Where instructions have a cache of their own, the kernel clears it of pages that become executable.
     if _process().mprotect(base, layout.written, mmap.PROT_READ | mmap.PROT_EXEC):
-        raise _Unlinkable("pages that can be run are not to be had")
+        raise Unlinkable("pages that can be run are not to be had")
     return memory, {name: known[name] for name in exports}
 
 
@@ -206,45 +204,25 @@ def _address_of(
         return 0
     found = known.get(symbol.name) or imports.get(symbol.name) or _of_process(symbol.name)
     if not found:
-        raise _Unlinkable(symbol.name)
+        raise Unlinkable(symbol.name)
     return found
 
 
 class _Table:
     """Addresses that code finds beside it, each after a jump there."""
 
-    def __init__(self, pages: memoryview, base: int, offset: int) -> None:
-        self.pages, self.base = pages, base
+    def __init__(self, pages: memoryview, base: int, offset: int, jump: bytes) -> None:
+        self.pages, self.base, self.jump = pages, base, jump
         self._end = offset
         self._entries: dict[int, int] = {}
 
     def entry(self, address: int) -> int:
-        """The jump to an address; the address itself stands `_ENTRY` bytes after it."""
+        """The jump to an address; the address itself stands `ENTRY` bytes after it."""
         if address not in self._entries:
             self._entries[address] = self.base + self._end
-            self.pages[self._end : self._end + _STUB] = _JUMP + struct.pack("<Q", address)
-            self._end += _STUB
+            self.pages[self._end : self._end + 2 * ENTRY] = self.jump + struct.pack("<Q", address)
+            self._end += 2 * ENTRY
         return self._entries[address]
-
-
-def _relocate(table: _Table, place: int, kind: int, symbol: int, addend: int) -> None:
-    """Complete the word at `place` with the address of a symbol."""
-    here = table.base + place
-    if not symbol:
-        raise _Unlinkable("a symbol of a section that is not loaded")
-    if kind == _ABS64:
-        table.pages[place : place + 8] = struct.pack("<Q", (symbol + addend) % 2**64)
-        return
-    if kind == _PC64:
-        table.pages[place : place + 8] = struct.pack("<q", symbol + addend - here)
-        return
-    if kind in (_GOTPCREL, _GOTPCRELX, _REX_GOTPCRELX):
-        symbol = table.entry(symbol) + _ENTRY
-    elif kind == _PLT32 and not -(2**31) <= symbol + addend - here < 2**31:
-        symbol = table.entry(symbol)
-    elif kind not in (_PC32, _PLT32):
-        raise _Unlinkable(f"relocation {kind}")
-    table.pages[place : place + 4] = struct.pack("<i", symbol + addend - here)
 
 
 @functools.cache

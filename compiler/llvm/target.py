@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import functools
+import os
 from typing import Any
 
+from adjit.ir.errors import CompileError
 from adjit.ir.frozen import frozen
 from adjit.ir.types import DType
 
-# The vector features that the x86-64 levels imply, from the x86-64 psABI's table of micro-architecture levels.
-_AVX2 = frozenset({"avx", "avx2", "fma"})
-_AVX512 = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"})
-_IMPLIED = {"x86-64-v3": _AVX2, "x86-64-v4": _AVX2 | _AVX512}
+# The features that the x86-64 levels imply, from the x86-64 psABI's table of micro-architecture levels.
+_SSE4 = frozenset({"cx16", "popcnt", "sse3", "ssse3", "sse4.1", "sse4.2"})
+_AVX2 = _SSE4 | {"avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"}
+_VECTORS512 = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"})
+_LEVELS = {
+    "x86-64": frozenset[str](),
+    "x86-64-v2": _SSE4,
+    "x86-64-v3": _AVX2,
+    "x86-64-v4": _AVX2 | _VECTORS512 | {"avx512cd"},
+}
 _FUSED = frozenset({"aarch64", "arm64", "riscv64", "nvptx64", "amdgcn"})
 _WIDE_FILE = frozenset({"aarch64", "arm64", "riscv64"})
 
@@ -21,7 +29,8 @@ class Target:
     """A machine: LLVM's names for it, and the facts that emitters choose shapes by.
 
     `features` is LLVM's text (`+avx2,-sse4a,...`), `abi` its ABI name (RISC-V needs one), `vector_bytes` the width
-    of a vector register, `vector_registers` their number, `has_fma` whether a*b+c in one rounding is one instruction.
+    of a vector register, `vector_registers` their number, `has_fma` whether a*b+c in one rounding is one instruction,
+    `converts_halves` whether an instruction converts between f16 and f32; LLVM calls a library where none does.
     """
 
     triple: str
@@ -31,6 +40,7 @@ class Target:
     vector_bytes: int
     vector_registers: int
     has_fma: bool
+    converts_halves: bool
 
     def lanes(self, dtype: DType) -> int:
         """Elements of `dtype` in one vector register."""
@@ -40,11 +50,6 @@ class Target:
     def architecture(self) -> str:
         """The triple's first part: `x86_64`, `aarch64`, ..."""
         return self.triple.partition("-")[0]
-
-    @property
-    def converts_halves(self) -> bool:
-        """Whether an instruction converts between f16 and f32; LLVM calls a library where none does."""
-        return "+f16c" in self.features.split(",") or self.architecture == "aarch64"
 
     @property
     def has_masks(self) -> bool:
@@ -74,14 +79,14 @@ def make_target(triple: str, cpu: str = "", features: str = "", abi: str = "") -
     >>> make_target("x86_64-unknown-linux-gnu", "x86-64-v3").vector_bytes
     32
     """
-    present = set(_IMPLIED.get(cpu, ()))
+    present = set(_LEVELS.get(cpu, ()))
     for feature in features.split(","):
         if feature.startswith("+"):
             present.add(feature[1:])
         elif feature.startswith("-"):
             present.discard(feature[1:])
     architecture = triple.partition("-")[0]
-    wide = present >= _AVX512
+    wide = present >= _VECTORS512
     return Target(
         triple=triple,
         cpu=cpu,
@@ -90,16 +95,29 @@ def make_target(triple: str, cpu: str = "", features: str = "", abi: str = "") -
         vector_bytes=64 if wide else 32 if "avx2" in present else 16,
         vector_registers=32 if wide or architecture in _WIDE_FILE else 16,
         has_fma="fma" in present or architecture in _FUSED,
+        converts_halves="f16c" in present or architecture in ("aarch64", "arm64"),
     )
 
 
 @functools.cache
 def host_target() -> Target:
-    """The machine this process runs on, as LLVM detects it."""
+    """The machine this process runs on, as LLVM detects it, or the lesser one that ADJIT_CPU names.
+
+    Errors: CompileError if ADJIT_CPU names none, or one with instructions that this machine lacks.
+    """
     from adjit.compiler.llvm.host import host
 
     found = host()
-    return make_target(found.triple, found.cpu, found.features)
+    chosen = os.environ.get("ADJIT_CPU", "")
+    if not chosen:
+        return make_target(found.triple, found.cpu, found.features)
+    levels = {**(_LEVELS if found.triple.startswith("x86_64") else {}), "generic": frozenset[str]()}
+    if chosen not in levels:
+        raise CompileError(f"ADJIT_CPU must be one of {', '.join(levels)}, not {chosen!r}")
+    lacking = sorted(levels[chosen] - {name[1:] for name in found.features.split(",") if name.startswith("+")})
+    if lacking:
+        raise CompileError(f"ADJIT_CPU={chosen} asks for instructions that this machine lacks: {', '.join(lacking)}")
+    return make_target(found.triple, chosen, ",".join(f"+{name}" for name in sorted(levels[chosen])))
 
 
 def target_machine(target: Target, level: int = 2) -> Any:

@@ -12,10 +12,11 @@ import pytest
 
 from adjit.compiler.llvm import jit, objects
 from adjit.compiler.llvm.link import link
+from adjit.compiler.llvm.relocations import ARCHITECTURES, Unlinkable
 from adjit.ir.errors import CompileError
 
 pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux") or platform.machine() != "x86_64", reason="LLVM links the objects"
+    not sys.platform.startswith("linux") or platform.machine() not in ARCHITECTURES, reason="LLVM links the objects"
 )
 COUNTER = """
 @count = internal global i64 40
@@ -119,3 +120,27 @@ def test_a_warm_process_does_without_llvm(tmp_path: object) -> None:
             [sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True
         ).stdout.split()
     assert found == ["512.0", "False"]
+
+
+def aarch64(word: int, kind: int, symbol: int, here: int = 0x7000_0000_1000) -> int:
+    """An AArch64 instruction at `here` after a relocation; the table stands at 0x7000_0000_0000."""
+    pages = memoryview(bytearray(word.to_bytes(4, "little")))
+    ARCHITECTURES["aarch64"].relocate(pages, 0, here, kind, symbol, 0, lambda address: 0x7000_0000_0000)
+    return int.from_bytes(pages, "little")
+
+
+def test_relocations_of_aarch64() -> None:
+    # What GNU's assembler writes: adrp x0, . + 0x3000 and - 0x1000; add, ldrb, ldrh, ldr w, ldr x, ldr q at 0x450.
+    assert aarch64(0x90000000, 275, 0x7000_0000_4450) == 0xF0000000
+    assert aarch64(0x90000000, 275, 0x7000_0000_0FFF) == 0xF0FFFFE0
+    words = {277: 0x91000000, 278: 0x39400000, 284: 0x79400000, 285: 0xB9400000, 286: 0xF9400000, 299: 0x3DC00000}
+    found = [aarch64(word, kind, 0x7000_0000_4450) for kind, word in words.items()]
+    assert found == [0x91114000, 0x39514000, 0x7948A000, 0xB9445000, 0xF9422800, 0x3DC11400]
+    # A call 8 bytes back, and one that is too far, of which the table has a jump; the address after that jump.
+    assert aarch64(0x94000000, 283, 0x7000_0000_0FF8) == 0x97FFFFFE
+    assert aarch64(0x94000000, 283, 0x1000) == 0x97FFFC00
+    assert aarch64(0x90000000, 311, 0x1000) == 0xF0FFFFE0
+    assert aarch64(0xF9400000, 312, 0x1000) == 0xF9400400
+    for kind, symbol in ((275, 0x1000), (999, 0x7000_0000_1000)):
+        with pytest.raises(Unlinkable):
+            aarch64(0x90000000, kind, symbol)
