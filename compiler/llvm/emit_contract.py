@@ -7,6 +7,7 @@ along its own index or along k, whichever reads memory better.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Literal
 
 from adjit.compiler.cost import pairs_of
@@ -15,7 +16,7 @@ from adjit.compiler.llvm.emit_domain import Pairs, split_flat
 from adjit.compiler.llvm.emit_epilogue import emit_epilogue
 from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_pack import Layout, emit_pack_region
-from adjit.compiler.llvm.emit_placed import NO_GRID, Direct, Grid, emit_places, grid_of, placed
+from adjit.compiler.llvm.emit_placed import Direct, Placed, emit_places, grid_of, placed
 from adjit.compiler.llvm.emit_state import Options, Writer
 from adjit.compiler.llvm.emit_window import emit_pack_window, window_of
 from adjit.compiler.llvm.gemm import (
@@ -30,6 +31,7 @@ from adjit.compiler.llvm.gemm import (
     task_count,
     workspace_bytes,
 )
+from adjit.compiler.llvm.gemm_placed import NO_GRID, Grid
 from adjit.compiler.llvm.gemm_plan import GemmPlan, plan_placed, reads_in_place, round_up
 from adjit.compiler.llvm.gemm_tile import offset
 from adjit.compiler.llvm.target import Target
@@ -45,6 +47,8 @@ Attach = Callable[[Function], Writer]
 Side = Literal["a", "b"]
 # Fewer terms, for at least so many rows: packing is soon repaid, and whole tiles of sums are not.
 _FEW_TERMS, _FEW_ROWS = 64, 16
+# Windows that stand further apart become rows: more is loaded to pack them.
+_WIDEST = 4
 # The part of vectors across the features that must be filled if windows are rows.
 _FILLED = 0.75
 # The multiply-adds of vectors that an element of packed windows costs as much as.
@@ -176,25 +180,38 @@ def _in_place(axes: Axes, lanes: int) -> tuple[Axes, Direct | None]:
     m, n, k, _ = axes.extents()
     if not (isinstance(m, int) and isinstance(n, int) and isinstance(k, int)):
         return axes, None
-    if axes.n and slope_in(axes.destination, axes.n[-1][0]) != 1:
-        return _apart(axes)
-    if _strides_of_operand(axes.b, axes.n, changed(axes, batch=())) is not None:
+    apart = bool(axes.n) and slope_in(axes.destination, axes.n[-1][0]) != 1
+    if not apart and _strides_of_operand(axes.b, axes.n, changed(axes, batch=())) is not None:
         return axes, None
-    if k < _FEW_TERMS and m >= _FEW_ROWS:
+    if not apart and k < _FEW_TERMS and m >= _FEW_ROWS:
         return axes, None
-    in_rows, rows = _in_rows(axes.planes)
-    joins = windows.slope(axes.n[-1][0]) == 1 and m >= 2 * lanes and len(axes.samples) == 1
-    columns = n if rows is None else n // rows.grid.stored * round_up(rows.grid.columns, 2 * lanes)
-    if joins and (rows is None or n * (1 + _PACKING / m) < columns):
-        joined = axes.joined
-        stride = slope_in(joined.destination, joined.n[0][0])
-        left = placed(joined.a, joined.batch, joined.m, joined.k)
-        if left is not None and isinstance(stride, int):
-            return joined, Direct(left, None, Grid(0, n, n, stride))
-    if rows is not None:
+    in_rows, rows = _apart(axes) if apart else _in_rows(axes.planes)
+    joined = _joined(axes, windows) if m >= 2 * lanes else None
+    summed = 0.0 if rows is None else round_up(rows.grid.columns, 2 * lanes) / rows.grid.stored
+    if joined is not None and (rows is None or 1 + _PACKING / m < summed):
+        return joined
+    if apart or rows is not None:
         return in_rows, rows
     fills = m >= _FILLED * round_up(m, lanes)
     return (axes.exchanged, Direct(windows, None, NO_GRID)) if fills else (axes, None)
+
+
+def _joined(axes: Axes, windows: Placed) -> tuple[Axes, Direct] | None:
+    """The product with the columns of all samples together, whose windows are packed; None where that is slow."""
+    if not axes.n or not axes.samples or not 1 <= windows.slope(axes.n[-1][0]) <= _WIDEST:
+        return None
+    names = axes.n[-1][0], *(name for name, _ in axes.samples[:-3:-1])
+    slopes = [slope_in(axes.destination, name) for name in names]
+    known = [slope for slope in slopes if isinstance(slope, int)]
+    row, group = prod(extent for _, extent in axes.n if isinstance(extent, int)), axes.samples[-1][1]
+    for _ in names[1:]:
+        axes = axes.joined
+    left = placed(axes.a, axes.batch, axes.m, axes.k)
+    if left is None or len(known) != len(slopes) or not isinstance(group, int):
+        return None
+    step, *strides = known
+    groups = (group, strides[1]) if strides[1:] else ()
+    return axes, Direct(left, None, Grid(0, row, row, strides[0], step, *groups))
 
 
 def _apart(axes: Axes) -> tuple[Axes, Direct | None]:

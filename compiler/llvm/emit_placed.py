@@ -12,7 +12,7 @@ from math import prod
 from adjit.compiler.llvm.emit_domain import Pairs, split_flat, walk_rows
 from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_state import Writer
-from adjit.compiler.llvm.gemm_placed import Places
+from adjit.compiler.llvm.gemm_placed import NO_GRID, Grid, Places
 from adjit.compiler.llvm.gemm_tile import offset
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.loops.ir import LOAD, address
@@ -43,28 +43,6 @@ class Placed:
     def without(self, *kinds: Pairs) -> Size:
         """The position with the variables of these kinds at 0."""
         return substitute(self.at, {name: 0 for pairs in kinds for name, _ in pairs})
-
-
-@frozen
-class Grid:
-    """Columns of C in rows of `pitch`, the first `row` of each stored, `stride` apart in C from row to row.
-
-    Neighbours in a row stand `step` apart in C; 0 is for a step that is not known.
-    """
-
-    columns: int
-    pitch: int
-    row: int
-    stride: int
-    step: int = 1
-
-    @property
-    def stored(self) -> int:
-        """The number of columns that are stored."""
-        return self.columns if self.pitch == 0 else -(-self.columns // self.pitch) * self.row
-
-
-NO_GRID = Grid(0, 0, 0, 0, 0)
 
 
 @frozen
@@ -123,7 +101,7 @@ def emit_places(module: Module, name: str, direct: Direct, attach: Attach) -> Pl
         _emit_place(module, b_place, b, attach)
         _emit_table(module, b_steps, b, b.k, attach)
     names = f"{name}.a_place", f"{name}.a_rows", f"{name}.a_steps"
-    return Places(*names, b_place, b_steps, grid.pitch, grid.row, grid.stride, grid.step, taps)
+    return Places(*names, b_place, b_steps, grid, taps)
 
 
 def _emit_place(module: Module, name: str, operand: Placed, attach: Attach) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from adjit.compiler.llvm.gemm_loops import BESIDE, EPILOGUE, PARAMETERS, Loops, quotient_up
 from adjit.compiler.llvm.gemm_pack import LeftOperand, StridedOperand, emit_left, emit_pack_strided
 from adjit.compiler.llvm.gemm_placed import PLACED, PlacedLoops, Places, emit_copy, emit_pack_tail
-from adjit.compiler.llvm.gemm_plan import GRAIN, GemmPlan, plan_gemm, workspace_bytes
+from adjit.compiler.llvm.gemm_plan import ALL_ROWS, GRAIN, GemmPlan, plan_gemm, workspace_bytes
 from adjit.compiler.llvm.gemm_tile import emit_placed_tile, emit_tile, maximum, minimum, streaming_fence
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.ir.frozen import frozen
@@ -30,9 +30,6 @@ __all__ = [
     "task_count",
     "workspace_bytes",
 ]
-
-# A band of as many rows as there are.
-_ALL_ROWS = 1 << 40
 
 
 @frozen
@@ -121,13 +118,13 @@ def emit_gemm(
         given |= {"b": beside.pointer, "b_batch_stride": beside.batch_stride, "b_k_stride": beside.k_stride}
     if epilogue:
         given |= {
-            "epilogue": f"@{epilogue}", "fetch": f"@{epilogue}.fetch", "band": plan.band or _ALL_ROWS,
+            "epilogue": f"@{epilogue}", "fetch": f"@{epilogue}.fetch", "band": plan.band or ALL_ROWS,
             "band_pitch": plan.band_pitch, "b_bytes": plan.bytes_of(plan.b_elements),
             "tile_bytes": plan.bytes_of(plan.mr * plan.nr),
         }  # fmt: skip
     if places is not None:
         tail = emit_pack_tail(module, plan) if places.b_steps else ""
-        copy = "" if epilogue else emit_copy(module, plan, places.grid_step)
+        copy = "" if epilogue else emit_copy(module, plan, places.grid.step)
         given |= places.arguments(copy, tail, operands.n)
     arguments = ", ".join(f"{type} {given[parameter]}" for parameter, type in parameters.items())
     f.line(f"call void @{loops}(ptr %buffers, ptr %sizes, i64 %begin, i64 %end, {arguments})")

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from adjit.compiler.llvm.emit_spaced import spread_vectors
 from adjit.compiler.llvm.gemm_loops import Loops, Span
 from adjit.compiler.llvm.gemm_pack import ATTRIBUTES, emit_transpose
-from adjit.compiler.llvm.gemm_plan import LINE, GemmPlan
+from adjit.compiler.llvm.gemm_plan import ALL_ROWS, LINE, GemmPlan
 from adjit.compiler.llvm.gemm_tile import (
     below,
     counted,
@@ -34,13 +34,37 @@ from adjit.ir.frozen import frozen
 
 
 @frozen
+class Grid:
+    """Columns of C in rows of `pitch`, the first `row` of each stored, `stride` apart in C from row to row.
+
+    Neighbours in a row stand `step` apart in C; 0 is for a step that is not known.  If `group` is not 0, each group of
+    so many rows begins `group_stride` after the one before.
+    """
+
+    columns: int
+    pitch: int
+    row: int
+    stride: int
+    step: int = 1
+    group: int = 0
+    group_stride: int = 0
+
+    @property
+    def stored(self) -> int:
+        """The number of columns that are stored."""
+        return self.columns if self.pitch == 0 else -(-self.columns // self.pitch) * self.row
+
+
+NO_GRID = Grid(0, 0, 0, 0, 0)
+
+
+@frozen
 class Places:
     """The functions that tell where elements stand.
 
     `ptr @a_place(buffers, sizes, batch)` is the address of a batch's first element of A; `void @a_rows(buffers, sizes,
     first, count, table, pitch)` puts what rows first.. add to it into each `pitch`-th entry of a table, in elements,
-    `a_steps` what k adds; so for B, where `b_steps` of None says that B is packed into panels.  Columns of a row of the
-    grid stand `grid_step` apart in C, 0 if only run time tells.
+    `a_steps` what k adds; so for B, where `b_steps` of None says that B is packed into panels.
     """
 
     a_place: str
@@ -48,28 +72,26 @@ class Places:
     a_steps: str
     b_place: str | None
     b_steps: str | None
-    grid_pitch: int
-    grid_row: int
-    grid_stride: int
-    grid_step: int
+    grid: Grid
     taps: int
 
     def arguments(self, copy: str, pack_tail: str, n: str) -> dict[str, object]:
         """What `PLACED` names."""
-        row = str(self.grid_row) if self.grid_pitch else n
+        grid = self.grid
         return {
             "a_place": f"@{self.a_place}", "a_rows": f"@{self.a_rows}", "a_steps": f"@{self.a_steps}",
             "b_place": f"@{self.b_place}" if self.b_steps else "null", "b_steps": f"@{self.b_steps or self.a_steps}",
             "copy": f"@{copy}" if copy else "null", "pack_tail": f"@{pack_tail}" if self.b_steps else "null",
-            "grid_pitch": str(self.grid_pitch or n), "grid_row": row,
-            "grid_stride": str(self.grid_stride), "taps": str(self.taps),
+            "grid_pitch": str(grid.pitch or n), "grid_row": str(grid.row) if grid.pitch else n,
+            "grid_stride": str(grid.stride), "grid_group": str(grid.group or ALL_ROWS),
+            "group_stride": str(grid.group_stride), "taps": str(self.taps),
         }  # fmt: skip
 
 
 PLACED = {
     "a_place": "ptr", "a_rows": "ptr", "a_steps": "ptr", "b_place": "ptr", "b_steps": "ptr", "copy": "ptr",
-    "pack_tail": "ptr", "grid_pitch": "i64", "grid_row": "i64", "grid_stride": "i64",
-    "taps": "i64",
+    "pack_tail": "ptr", "grid_pitch": "i64", "grid_row": "i64", "grid_stride": "i64", "grid_group": "i64",
+    "group_stride": "i64", "taps": "i64",
 }  # fmt: skip
 
 
@@ -155,7 +177,8 @@ class PlacedLoops(Loops):
                     c = offset(f, self.element, span.c, f.let(f"mul nsw i64 {m0}, %c_row_stride"))
                     f.line(
                         f"call void %copy(ptr {sums}, i64 %nc, ptr {c}, i64 {rows}, i64 {n0}, i64 {columns}, "
-                        "i64 %c_row_stride, i64 %c_column_stride, i64 %grid_pitch, i64 %grid_row, i64 %grid_stride)"
+                        "i64 %c_row_stride, i64 %c_column_stride, i64 %grid_pitch, i64 %grid_row, i64 %grid_stride, "
+                        "i64 %grid_group, i64 %group_stride)"
                     )
 
     def _finish(self, function: str, span: Span, m0: str, rows: str, n0: str, columns: str) -> None:
@@ -256,7 +279,7 @@ def emit_copy(module: Module, plan: GemmPlan, step: int) -> str:
         return name
     parameters = (
         "ptr readonly %sums, i64 %pitch, ptr noalias %c, i64 %rows, i64 %first, i64 %columns, i64 %row_stride, "
-        "i64 %column_stride, i64 %grid_pitch, i64 %grid_row, i64 %grid_stride"
+        "i64 %column_stride, i64 %grid_pitch, i64 %grid_row, i64 %grid_stride, i64 %grid_group, i64 %group_stride"
     )
     f = Function(module, name, parameters, attributes=ATTRIBUTES)
     element = vector.element
@@ -265,7 +288,10 @@ def emit_copy(module: Module, plan: GemmPlan, step: int) -> str:
     with _grid_rows(f, "%first", "%columns") as (y, begin, count, at):
         source = offset(f, element, "%sums", at)
         along = f.let(f"mul nsw i64 {begin}, %column_stride")
-        target = offset(f, element, "%c", f.let(f"add nsw i64 {f.let(f'mul nsw i64 {y}, %grid_stride')}, {along}"))
+        groups, within = f.let(f"udiv i64 {y}, %grid_group"), f.let(f"urem i64 {y}, %grid_group")
+        stands = f.let(f"add nsw i64 {f.let(f'mul nsw i64 {within}, %grid_stride')}, {along}")
+        stands = f.let(f"add nsw i64 {f.let(f'mul nsw i64 {groups}, %group_stride')}, {stands}")
+        target = offset(f, element, "%c", stands)
         if kind:
             _copy_vectors(f, plan, source, target, count, step)
         else:

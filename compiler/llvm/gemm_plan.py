@@ -56,6 +56,8 @@ _ENTRY = 8
 # A task of fewer multiply-adds (some 2 microseconds) is not worth a wake-up.
 GRAIN = 1 << 18
 _UNKNOWN = 1 << 14
+# Stands for as many rows as there are.
+ALL_ROWS = 1 << 40
 # More rows than this have no registers for their addresses, where they have one stride and where they are in a table.
 _MOST_ROWS, _PLACED_ROWS = 14, 8
 _HELD_ROWS = 10
