@@ -108,16 +108,25 @@ def finished(made: Tensor, requires_grad: bool, out: Tensor | None = None) -> Te
     return made
 
 
+_SHARED_BYTES = 4096  # of literals that a trace looks up by their numbers
+
+
 # -- from data ------------------------------------------------------------------------------------------------------
 def of_array(array: np.ndarray, dtype: DType) -> Tensor:
-    """A tensor on a new array that holds `dtype`; in a trace, a constant or a copy of the captured array."""
+    """A tensor on a new array that holds `dtype`; in a trace, a constant or a copy of the captured array.
+
+    Small arrays of the same numbers are one input of the trace, so that the turns of a loop that writes them are alike.
+    """
     made = Tensor._wrap(array, dtype)
-    if STATE.tracer is None:
+    tracer = STATE.tracer
+    if tracer is None:
         return made
     if array.ndim == 0:
         number = cast_array(array, dtype, F32) if dtype is BF16 else array
         traced = literal(number.item(), dtype)
     else:
+        if array.nbytes <= _SHARED_BYTES:
+            made = tracer.literals.setdefault((dtype, array.shape, array.tobytes()), made)
         traced = apply(PRIMITIVES["reshape"], (made,), {"shape": array.shape})
     # Its numbers are known until it is written: `item()` and `bool()` need no error.
     traced.__dict__["_known"] = array

@@ -67,6 +67,7 @@ class Tracer:
         self._depends: set[Value] = set()
         self._detached: dict[Value, Value] = {}
         self._scalars: dict[tuple[int, str], Tensor] = {}
+        self.literals: dict[tuple[DType, tuple[int, ...], bytes], Tensor] = {}  # small arrays that it made of numbers
         self._views: dict[int, tuple[Tensor, int, Value]] = {}  # of captured tensors, kept alive by the entry
         self._undo: list[tuple[Tensor, bool, bool]] = []
         self.parent: Tracer | None = None
@@ -142,7 +143,7 @@ class Tracer:
             origin = self.arguments[lent[0]][1]  # one input serves both, if the captured one's gradients go there
             if len(lent) == 1 and not origin._chain and origin.requires_grad >= tensor.requires_grad:
                 return self.cells.setdefault(memory, self.cells[lent[0]._memory])
-        value = self.builder.input(TensorType(memory.dtype, memory.array.shape), _name_of(tensor))
+        value = self.builder.input(TensorType(memory.dtype, memory.array.shape), tensor.__dict__.get("_trace_name"))
         self.sources.append(Source("tensor", tensor=tensor, memory=memory))
         cell = self.cells[memory] = Cell(value, value, version=memory.version, first=memory.version)
         self._places[value] = (cell, cell.version)
@@ -484,10 +485,6 @@ class Tracer:
                 found[place] = cell.value
                 self.sources[place].writes = cell.version - cell.first
         return list(found.items())
-
-
-def _name_of(tensor: Tensor) -> str | None:
-    return tensor.__dict__.get("_trace_name")
 
 
 @contextmanager

@@ -206,6 +206,13 @@ def scalar_total(x: Any) -> Any:
     return total
 
 
+def equal_literals(x: Any) -> Any:
+    first, second = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0, 3.0])
+    first[0] = x[1]
+    second *= x
+    return torch.stack([first, second, torch.tensor([1.0, 2.0, 3.0])])
+
+
 def written_data(x: Any) -> Any:
     data = torch.tensor([1.0, 2.0, 3.0])
     data += x
@@ -248,6 +255,7 @@ def sixteen_bits(x: Any) -> Any:
     "function",
     [
         scalar_total,
+        equal_literals,
         written_data,
         written_range,
         written_identity,
@@ -277,3 +285,15 @@ def test_sizes_of_made_tensors_stay_open() -> None:
     for n in (3, 4, 5, 9):
         assert described(compiled(torch.ones(n))) == described(function(torch.ones(n)))
     assert compiled.compile_count == 2
+
+
+def test_a_literal_in_a_loop_is_one_input() -> None:
+    def function(x: Any) -> Any:
+        for _ in range(30):
+            x = x + torch.tensor([0.0, -9.8]) * 0.01 + torch.linspace(0, 1, 2)
+        return x
+
+    x = torch.ones(2)
+    compiled = torch.compile(function)
+    assert described(compiled(x)) == described(function(x))
+    assert len(compiled.graph(x).inputs) == 3
