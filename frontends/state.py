@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from array import array
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from adjit.ir.graph import UNKNOWN, Location
@@ -61,6 +62,7 @@ def is_user_frame(frame: FrameType) -> bool:
     return is_users_module(name)
 
 
+@cache
 def is_users_module(name: str) -> bool:
     """Whether a module is outside adjit, or one of the programs that come with it."""
     return (name != _HERE and not name.startswith(_HERE + ".")) or name in _USERS

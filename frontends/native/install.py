@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from types import FunctionType
 from typing import Any
 
-from adjit import autograd, surface
+from adjit import autograd, execute, surface
 from adjit.autograd import engine
 from adjit.inplace import IN_PLACE
 from adjit.native.entry import Entry, documented, native_entry
 from adjit.native.operation import LATER, MUCH_LATER, Operation
 from adjit.native.plans import Plans
+from adjit.native.pullbacks import Pullbacks
 from adjit.tensor import Tensor
 
 # Functions of their operands alone: no random numbers, no state, nothing read from data.
@@ -127,6 +128,7 @@ def install() -> bool:
     entry.serve_backward(Tensor.backward)
     _replace({id(autograd.grad): entry.serve_grad(autograd.grad)})
     engine.watch = Plans(entry).watch
+    execute.served = Pullbacks(entry).of
     return True
 
 

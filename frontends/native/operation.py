@@ -137,8 +137,9 @@ class Operation:
         seen = watch(self.function, given[:split], named, examples, in_place=self.in_place)
         if seen is None:
             return None
-        results, structure = flatten(seen.result)
-        watched = Watched(examples, seen.steps, results, structure, seen.written)
+        returned, structure = flatten(seen.result)
+        results = _new(returned, examples)
+        watched = Watched(examples, seen.steps, results, returned, structure, seen.written)
         views = [] if self.in_place or seen.written else view_blocks(watched)
         if not views and not _is_servable(watched):
             return None
@@ -185,6 +186,12 @@ class Operation:
         (step, *rest) = watched.steps
         straight = not rest and step.op.family == "scalar" and watched.results[0]._dtype.is_float
         return k.STRAIGHT if straight else k.AFTERWARDS
+
+
+def _new(returned: list[Tensor], operands: tuple[Any, ...]) -> list[Tensor]:
+    """The different tensors of a call's result without its operands, or all of it where these are all that there is."""
+    given = {*map(id, operands)}
+    return [*{id(x): x for x in returned if id(x) not in given}.values()] or returned
 
 
 def _fits_in(result: Tensor, target: Tensor) -> bool:

@@ -26,14 +26,16 @@ from adjit.views import several
 
 @record
 class Watched:
-    """A call that was watched on examples: its operands, its steps, its results and their structure.
+    """A call that was watched on examples: its operands, its steps, its new tensors, and what it returned.
 
-    `extra` are arrays that are saved, which become further results of the program.
+    `returned` are the leaves of `structure`, new tensors and operands; `extra` are arrays that are saved, which become
+    further results of the program.
     """
 
     operands: tuple[Any, ...]
     steps: list[Step]
     results: list[Tensor]
+    returned: list[Tensor]
     structure: Any
     written: Sequence[Written] = ()
     kept: list[Any] = field(default_factory=list)
@@ -45,12 +47,21 @@ class Watched:
 
     def plan(self) -> list[int] | None:
         """The plan of what the call returns; None for nodes that only Python puts together."""
-        plan = plan_of(self.structure, [(k.A_RESULT, number, 0) for number in range(len(self.results))], self.kept)
+        plan = plan_of(self.structure, [self._source(tensor) for tensor in self.returned], self.kept)
         several = self.results[0].__dict__.get("_several")
         if several is None or plan is None:
             return plan
         self.kept.append(partial(_marked, several.rpartition(" of ")[2]))
         return [k.MADE_BY, 1, id(self.kept[-1]), *plan]
+
+    def _source(self, tensor: Tensor) -> tuple[int, int, int]:
+        """Where a tensor that the call returns comes from."""
+        number = next((n for n, result in enumerate(self.results) if result is tensor), None)
+        if number is not None:
+            return k.A_RESULT, number, 0
+        position = self.position(tensor)
+        assert position is not None
+        return k.AN_OPERAND, position, 0
 
     # -- the program ------------------------------------------------------------------------------------------------
     @property

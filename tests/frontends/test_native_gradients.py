@@ -11,7 +11,7 @@ import adjit as torch
 from adjit.autograd import backward as by_nodes
 from adjit.native import install
 from adjit.runtime import layout
-from tests.frontends.natively import passes_without_python
+from tests.frontends.natively import passes_without_python, refuse
 
 pytestmark = pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
 install.install()
@@ -154,3 +154,30 @@ def test_what_plans_do_not_give_is_given_by_python() -> None:
     assert grad(outputs=(x * y).exp().sum(), inputs=x)[0].shape == (3,)
     with pytest.raises(TypeError):
         (x * y).sum().backward(grad_outputs=None)
+
+
+PENALTIES: dict[str, tuple[Callable[..., Any], list[Any]]] = {
+    "difference": (lambda x, y: ((x - y) * (x + y) * 2.0).mean(), [(4,), (4,)]),
+    "layer": (lambda x, w: torch.tanh(x @ w).square().sum(), [(3, 4), (4, 2)]),
+    "views": (lambda x: (x[1:] * x[:-1]).sum() * x.t()[0].sum(), [(4, 2)]),
+    "composite": (lambda x: torch.nn.functional.softmax(x, 1)[:, 0].log().sum(), [(3, 4)]),
+}
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_recorded_passes_run_their_pullbacks_natively(name: str, monkeypatch: Any) -> None:
+    make, sizes = PENALTIES[name]
+
+    def second() -> list[Any]:
+        """The gradients of the squares of the gradients, and the names on their tape."""
+        given = leaves(*sizes)
+        first = grad(make(*given), given, create_graph=True)
+        sum((g * g).sum() for g in first).backward()
+        return [(f.tolist(), f.grad_fn.name(), x.grad.tolist()) for f, x in zip(first, given, strict=True)]
+
+    wanted = second()
+    for _ in range(OFTEN):
+        assert second() == wanted
+    with monkeypatch.context() as patch:
+        patch.setattr("adjit.native.pullbacks.run_each_recorded", refuse)
+        assert second() == wanted
