@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from adjit.compiler.llvm.emit_choice import HEAVY, extents_of
-from adjit.compiler.loops.ir import BLOCKS, CONTRACT, FOR, INDEX, INSIDE, KERNEL, MATRICES, REDUCE, SORT_ROWS
+from adjit.compiler.loops.ir import BLOCKS, CONTRACT, FOR, INDEX, INSIDE, KERNEL, MATRICES, REDUCE, SORT_ROWS, TRANSFORM
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Location, Node, Region
 from adjit.ir.shape import Size, evaluate, product
@@ -87,6 +87,9 @@ def _repeated(region: Region, times: int, sizes: Mapping[str, int]) -> Iterator[
         elif node.op is MATRICES:
             batch, rows, columns = (_evaluated(node.attributes[n], sizes) for n in ("batch", "rows", "columns"))  # type: ignore[arg-type]
             yield node, times * batch * rows * rows * columns
+        elif node.op is TRANSFORM:
+            rows, length, beside = (_evaluated(node.attributes[n], sizes) for n in ("rows", "points", "inner"))  # type: ignore[arg-type]
+            yield node, times * rows * beside * length * max(1, length.bit_length())
         elif node.op is SORT_ROWS:
             rows, length = (_evaluated(node.attributes[name], sizes) for name in ("rows", "length"))  # type: ignore[arg-type]
             yield node, times * rows * length * max(1, length.bit_length())

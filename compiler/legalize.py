@@ -2,16 +2,18 @@
 
 Calls are inlined, complex numbers split into their parts, named scalar ops without native code expanded, half precision
 is computed in f32 and rounded once an op, a convolution becomes a contraction with windows of the image, a sort moves
-to the last axis, a boundary disappears; large matrices are factorized, and Fourier transforms made, by the host.
+to the last axis, a boundary disappears; the host factorizes large matrices, and makes Fourier transforms of lengths
+with large prime factors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from itertools import chain
 
 from adjit.compiler.convolution import convolve, fold_by_phases
+from adjit.compiler.llvm.fourier_plan import factors_of
 from adjit.compiler.loops.ir import used_values
 from adjit.compiler.loops.special import ON_MATRICES
 from adjit.compiler.split_complex import split_complex
@@ -74,7 +76,7 @@ def _legalized(
         is_native = has_kernel(node.op, [v.type for v in operands], least)
         return None if is_native else _hosted(builder, node, operands, read)
     if node.op.family == "fourier":
-        return _transformed(builder, node, operands)
+        return _transformed(builder, node, operands[0])
     is_half = any(value.dtype in HALVES for value in operands) and node.op.name not in MOVES
     known = node.op.body is None or node.op.name in NATIVE
     if not is_half and known and node.op.name not in _RULES:
@@ -135,15 +137,36 @@ def _anything(builder: Builder, type: TensorType) -> Value:
     return builder.emit(primitive_named("expand"), (builder.constant(0, type.dtype),), {"shape": type.dims}).output
 
 
-def _transformed(builder: Builder, node: Node, operands: Sequence[Value]) -> Sequence[Value]:
-    """The host's function for a Fourier transform."""
+def _transformed(builder: Builder, node: Node, operand: Value) -> Sequence[Value] | None:
+    """A Fourier transform as transforms along one axis after another.
+
+    The host makes those of which the number of points has a large prime factor, or is not known.
+    """
+    attributes, name = node.attributes, node.op.name
+    points = node.output if name == "irfft" else operand
+    axes: tuple[int, ...] = attributes["axes"] if name == "fft" else (attributes["axis"],)  # type: ignore[assignment]
+    native = {axis: isinstance(size := points.dims[axis], int) and bool(factors_of(size)) for axis in axes}
+    if len(axes) == 1 and native[axes[0]]:
+        return None
+    if not any(native.values()):
+        return [_transformed_by_host(builder, node, operand, attributes)]
+    for axis in reversed(axes):
+        own: dict[str, Attribute] = {**attributes, "axes": (axis,)}
+        if native[axis]:
+            operand = builder.emit(node.op, (operand,), own).output
+        else:
+            operand = _transformed_by_host(builder, node, operand, own)
+    return [operand]
+
+
+def _transformed_by_host(builder: Builder, node: Node, operand: Value, attributes: Mapping[str, Attribute]) -> Value:
     from adjit.runtime.fourier import host_name
 
-    inputs = list(operands)
-    if "size" in node.attributes:
-        inputs.append(builder.constant(node.attributes["size"], I64))  # type: ignore[arg-type]
-    attributes = {"function": host_name(node.op, node.attributes), "types": tuple(v.type for v in node.outputs)}
-    return builder.emit(primitive_named("host_call"), inputs, attributes).outputs  # type: ignore[arg-type]
+    inputs = [operand]
+    if "size" in attributes:
+        inputs.append(builder.constant(attributes["size"], I64))  # type: ignore[arg-type]
+    call: dict[str, Attribute] = {"function": host_name(node.op, attributes), "types": (node.output.type,)}
+    return builder.emit(primitive_named("host_call"), inputs, call).output
 
 
 # -- others ------------------------------------------------------------------------------------------------------------

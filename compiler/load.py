@@ -40,4 +40,9 @@ def load_library(
         imports[PARALLEL_FOR] = parallel_for_address()
     if layout.host_calls:
         imports[HOST] = host_call_address()
+    if layout.tables:
+        from adjit.runtime.executable import address_of
+        from adjit.runtime.fourier import table
+
+        imports.update((name, address_of(table(name))) for name in layout.tables)
     return load(code, (MAIN, *exports), imports, key)

@@ -73,6 +73,9 @@ def _open_types(
             name = Dim.named(next(names))
             for own in dims:
                 own[axis] = name
+    elif op.family == "fourier":  # transforms of a length, any number of them
+        fixed = attributes["axes"] if "axes" in attributes else (attributes["axis"],)
+        dims = [[size if axis in fixed else Dim.named(next(names)) for axis, size in enumerate(own)] for own in dims]
     elif op.name == "conv":
         dims[0][0] = Dim.named(next(names))
     return tuple(TensorType(dtype, tuple(own)) for dtype, own in zip(dtypes, dims, strict=True))

@@ -15,7 +15,7 @@ from adjit.compiler.loops.ir import AS_COMPLEX, AS_REAL
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.errors import DTypeError
 from adjit.ir.graph import UNKNOWN, Attribute, Graph, Node, Region, Value
-from adjit.ir.ops.arrays import cast, expand, permute, reshape, window_of
+from adjit.ir.ops.arrays import cast, expand, moved, permute, reshape, window_of
 from adjit.ir.ops.structure import concat
 from adjit.ir.primitive import primitive_named
 from adjit.ir.shape import product
@@ -111,10 +111,24 @@ class _Splitter:
             return self.control(node, operands)
         if not complex_values:
             return self.kept(node, [x.value for x in operands])  # type: ignore[union-attr]
+        if node.op.name in ("rfft", "irfft") and node.attributes["axis"] != node.inputs[0].type.ndim - 1:
+            return [self.along_last(node, operands[0])]
         if node.op.name in ("host_call",) or node.op.family in ("linalg", "fourier"):
             return [self.entering(v) for v in self.emitted(node, [self.leaving(x) for x in operands])]
         found = self.rule(node, operands)
         return found if isinstance(found, list) else [found]
+
+    def along_last(self, node: Node, x: Split) -> Split:
+        """The transform of real numbers, or to such, with its axis moved to the end."""
+        axis, last = node.attributes["axis"], node.inputs[0].type.ndim - 1
+        assert isinstance(axis, int)
+        x = moved(x, axis, last) if isinstance(x, Expr) else Pair(moved(x.re, axis, last), moved(x.im, axis, last))
+        attributes = {**node.attributes, "axis": last}
+        found = self.entering(self.builder.emit(node.op, (self.leaving(x),), attributes).output)
+        if isinstance(found, Expr):
+            back: Expr = moved(found, last, axis)
+            return back
+        return Pair(moved(found.re, last, axis), moved(found.im, last, axis))
 
     def kept(self, node: Node, inputs: Sequence[Value]) -> Sequence[Expr]:
         if node.op.name == "const":

@@ -16,7 +16,7 @@ from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_state import StackPlace, Writer, memory_type
 from adjit.compiler.llvm.gemm_tile import NO_UNROLL, offset
 from adjit.compiler.llvm.text import COUNTED, LOOPS, LLType, literal
-from adjit.compiler.loops.ir import AS_COMPLEX, AS_REAL, BLOCKS, CONTRACT, KERNEL, MATRICES, SORT_ROWS
+from adjit.compiler.loops.ir import AS_COMPLEX, AS_REAL, BLOCKS, CONTRACT, KERNEL, MATRICES, SORT_ROWS, TRANSFORM
 from adjit.compiler.memory import Copy, byte_count, may_fault
 from adjit.ir.graph import Node, Region
 from adjit.ir.shape import Size
@@ -34,7 +34,7 @@ _SHORT = 80
 # More steps in a row than these are a function of their own.
 _LONGEST = 20
 # Statements that have functions of their own.
-_CALLED = (BLOCKS, CONTRACT, MATRICES, SORT_ROWS)
+_CALLED = (BLOCKS, CONTRACT, MATRICES, SORT_ROWS, TRANSFORM)
 _NESTED = ("cond", "while", "scan")
 
 

@@ -41,6 +41,7 @@ from adjit.compiler.loops.ir import (
     REDUCE,
     SORT_ROWS,
     STORE,
+    TRANSFORM,
     UPDATE,
     used_values,
 )
@@ -51,7 +52,7 @@ from adjit.ir.shape import Size, product
 
 STATUS, WORKSPACE, ARENA, FIRST = 0, 1, 2, 3
 PARAMETERS = "ptr %buffers, ptr %sizes, i64 %begin, i64 %end"
-STATEMENTS = (BLOCKS, FOR, STORE, UPDATE, CONTRACT, MATRICES, SORT_ROWS)
+STATEMENTS = (BLOCKS, FOR, STORE, UPDATE, CONTRACT, MATRICES, SORT_ROWS, TRANSFORM)
 RULES: Mapping[str, Rule] = {
     "for": emit_nest, "load": emit_load, "store": emit_store, "update": emit_update, "index": emit_index,
     "inside": emit_inside, "position": emit_position, "reduce": emit_reduce, "scratch": emit_scratch,
@@ -232,7 +233,7 @@ def written_buffers(node: Node) -> tuple[Value, ...]:
         return node.inputs[:1]
     if node.op is MATRICES:
         return node.inputs[len(node.inputs) - int(node.attributes["results"]) :]  # type: ignore[arg-type]
-    return node.inputs[1:] if node.op is SORT_ROWS else ()
+    return node.inputs[1:] if node.op in (SORT_ROWS, TRANSFORM) else ()
 
 
 def open_function(
@@ -291,6 +292,14 @@ def _emit_part(
         w.finish()
         batch, rows, columns = (size_of(last.attributes[name]) for name in ("batch", "rows", "columns"))
         return Part(name, batch, _MATRIX_WORK * rows * (rows + columns))
+    if alone and last.op is TRANSFORM:
+        from adjit.compiler.llvm.emit_fourier import emit_transforms, plan_of, tasks_of  # or transform
+
+        plan = plan_of(last, w.options.target)
+        emit_transforms(w, last, plan, load_entry(w.f, "ptr", "%buffers", WORKSPACE))
+        w.finish()
+        count, work = tasks_of(last, plan)
+        return Part(name, count, work, workspace=0 if plan.on_stack else count * plan.scratch)
     for node in nodes[:-1]:
         w.emit_node(node)
     if alone and last.op is FOR and last.attributes["parallel"]:

@@ -15,6 +15,7 @@ from adjit.compiler.loops.ir import (
     SHORT,
     SORT_ROWS,
     STORE,
+    TRANSFORM,
     UPDATE,
     address,
     lanes_of,
@@ -210,7 +211,7 @@ def _direct(region: Region) -> Iterator[Node]:
 def _can_stand_in_lanes(region: Region) -> bool:
     """Whether no loop inside would rather be cut into vectors itself."""
     for node in _direct(region):
-        if node.op in (SORT_ROWS, MATRICES):
+        if node.op in (SORT_ROWS, MATRICES, TRANSFORM):
             return False
         if node.op is FOR and variables_of(node) and not node.attributes["sequential"]:
             return False

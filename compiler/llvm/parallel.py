@@ -17,6 +17,8 @@ from adjit.ir.frozen import frozen
 # Lines for which a thread of its own pays, some 30 ms of LLVM's time; lines of a function for which a module does.
 LEAST_LINES, LEAST_SHARED = 800, 100
 _DEFINITION = re.compile(r"^define (?:internal )?(?P<head>[^\n]*?@(?P<name>[\w.$]+)\([^\n]*\)[^\n]*) \{$", re.MULTILINE)
+# One that the text itself defines.
+_VARIABLE = re.compile(r"(?<!external) global ")
 _REFERENCE = re.compile(r"@([\w.$]+)")
 _NAME = re.compile(r"@[\w.$]+|!\d+")
 
@@ -77,7 +79,7 @@ def divide(text: str) -> Text | None:
         if found is None:
             return None
         heads[found["name"]], bodies[found["name"]] = found["head"], function + "\n}\n"
-    if rest.strip() or " global " in start:
+    if rest.strip() or _VARIABLE.search(start):
         return None
     copied = frozenset(name for name, head in heads.items() if " alwaysinline " in head)
     uses = {name: [used for used in _REFERENCE.findall(body) if used in bodies and used != name]

@@ -42,6 +42,7 @@ Meanings:
 - `as_real`, `as_complex`: interleaved parts as complex numbers and back: the same memory, at the level of the program.
 - `matrices`: an algorithm on each small matrix of a batch, of buffers [batch, ...]: `lu`, `cholesky`,
   `triangular_solve`, `lu_solve`, with the op's own operands and results.
+- `transform`: the Fourier transform `way` (`fft`, `rfft`, `irfft`) of [rows, points, inner] numbers along the points.
 - `sort_rows`: stable sort of each row of a [rows, length] buffer, of which the places from `first` on, `count` of them,
   go to [rows, count] buffers of values, of indices, or of both.
 
@@ -63,6 +64,7 @@ Exact forms: operands; attributes; regions; results.
     contract    [out]; batch, m, n, k: tuples of (var, extent) pairs, at; a(batch, m, k), b(batch, k, n): 1 output each,
                 [(sum): statements, no outputs];
     matrices    operands, results; algorithm: str, batch: Size, rows: Size, columns: Size, results: int, flags; ;
+    transform   source, result; way: str, inverse: bool, rows: Size, points: int, inner: Size; ;
     sort_rows   source, [values], [indices]; rows, length, first, count: Size, descending: bool, results: str; ;
 
 `var` is a tuple of `Dim.named(name)`, names unique in a kernel and no size's name; `extent` a tuple of sizes, which
@@ -158,6 +160,7 @@ RANDOM_WORD = _loop_op("random_word", "Word of a stream of random bits.")
 REDUCE = _loop_op("reduce", "Fold over a loop domain.")
 CONTRACT = _loop_op("contract", "Packed matrix contraction.")
 MATRICES = _loop_op("matrices", "An algorithm on each small matrix of a batch.")
+TRANSFORM = _loop_op("transform", "The Fourier transform of each row, or column.")
 SORT_ROWS = _loop_op("sort_rows", "Stable sort of each row.")
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from adjit.compiler.loops.contract import lower_interleave
-from adjit.compiler.loops.ir import MATRICES, SORT_ROWS, STORE, UPDATE, address
+from adjit.compiler.loops.ir import MATRICES, SORT_ROWS, STORE, TRANSFORM, UPDATE, address
 from adjit.compiler.loops.scalars import KernelScalars
 from adjit.ir.graph import Attribute, Node, Value
 from adjit.ir.index import Element
@@ -17,6 +17,8 @@ from adjit.ir.types import BOOL
 Lowering = Callable[[KernelScalars, Node, Sequence[Value]], None]
 # Algorithms on small matrices, which have kernels.
 ON_MATRICES = ("cholesky", "lu", "lu_solve", "triangular_solve")
+# Fourier transforms, those along one axis whose length has small factors.
+TRANSFORMS = ("fft", "irfft", "rfft")
 RUNNING = {"cumulate_sum": "add", "cumulate_prod": "mul", "cumulate_max": "maximum", "cumulate_min": "minimum"}
 # Arrays that a loop writes side by side without their lines in the caches being in each other's way.
 _FEW = 4
@@ -139,6 +141,19 @@ def lower_matrices(scalars: KernelScalars, node: Node, buffers: Sequence[Value])
     scalars.builder.perform(Node(MATRICES, operands, attributes, (), node.location))
 
 
+def lower_transform(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
+    """The Fourier transform along one axis, which is the last one for real numbers."""
+    (x,), (out,) = node.inputs, buffers
+    attributes = node.attributes
+    axis: int = attributes["axis"] if "axis" in attributes else attributes["axes"][0]  # type: ignore[index,assignment]
+    points = (out if node.op.name == "irfft" else x).dims[axis]
+    found: dict[str, Attribute] = {
+        "way": node.op.name, "inverse": node.op.name == "irfft" or bool(attributes.get("inverse")),
+        "rows": product(x.dims[:axis]), "points": points, "inner": product(x.dims[axis + 1 :]),
+    }  # fmt: skip
+    scalars.builder.perform(Node(TRANSFORM, (scalars.buffers[x], out), found, (), node.location))
+
+
 def lower_concat(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
     """A loop for each operand, stored at its offset; one for all where their elements stand side by side."""
     (out,) = buffers
@@ -188,6 +203,7 @@ SPECIAL: dict[str, Lowering] = {
     "interleave": lower_interleave,
     "sort": lower_sort,
     **dict.fromkeys(ON_MATRICES, lower_matrices),
+    **dict.fromkeys(TRANSFORMS, lower_transform),
     **dict.fromkeys(RUNNING, lower_running),
     "recur": lower_recurrence,
     **{f"scatter_{kind}": lower_scatter for kind in ("set", "add", "mul", "max", "min")},

@@ -17,7 +17,7 @@ from adjit.compiler.llvm.emit_choice import Dependence, choose, extents_of, loop
 from adjit.compiler.llvm.emit_contract import has_square
 from adjit.compiler.llvm.emit_state import Options
 from adjit.compiler.llvm.target import host_target
-from adjit.compiler.loops.ir import BLOCKS, CONTRACT, FOR, MATRICES, REDUCE, SORT_ROWS, STORE, UPDATE
+from adjit.compiler.loops.ir import BLOCKS, CONTRACT, FOR, MATRICES, REDUCE, SORT_ROWS, STORE, TRANSFORM, UPDATE
 from adjit.compiler.memory import byte_count
 from adjit.compiler.roofline import Peaks
 from adjit.inspection.facts import KernelFacts, ProgramFacts
@@ -150,6 +150,8 @@ def _loops(kernel: Node) -> Iterator[str]:
             yield f"product {m} by {n}, sums over {k}{_method(node)}"
         elif node.op is MATRICES:
             yield f"{node.attributes['algorithm']} of matrices"
+        elif node.op is TRANSFORM:
+            yield f"Fourier transforms of {node.attributes['points']} points"
         elif node.op is SORT_ROWS:
             yield "sort of rows"
         elif node.op in (STORE, UPDATE):

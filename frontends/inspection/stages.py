@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from adjit.compiler.llvm.emit_choice import extents_of
-from adjit.compiler.loops.ir import BLOCKS, CONTRACT, FOR, FUSE, KERNEL, MATRICES, REDUCE, SORT_ROWS, UPDATE
+from adjit.compiler.loops.ir import BLOCKS, CONTRACT, FOR, FUSE, KERNEL, MATRICES, REDUCE, SORT_ROWS, TRANSFORM, UPDATE
 from adjit.inspection.snapshots import Kernels, Snapshot, snapshots
 from adjit.ir.graph import Graph, Node, Value
 from adjit.ir.printer import format_node, value_names
@@ -193,7 +193,7 @@ def _lowered(before: Snapshot, after: Snapshot, kernels: Kernels) -> Iterator[Ch
             for inner in node.regions[0].walk()
             if inner.op in (BLOCKS, FOR, REDUCE)
         ]
-        single = (CONTRACT, MATRICES, SORT_ROWS, UPDATE)
+        single = (CONTRACT, MATRICES, SORT_ROWS, TRANSFORM, UPDATE)
         loops += [inner.op.name for inner in node.regions[0].walk() if inner.op in single]
         scalars = sum(1 for inner in node.regions[0].walk() if not inner.regions and inner.op.name != "const")
         text = f"{name}: {_head(node, new_names)}: {', '.join(loops) or 'one element'}; {scalars} statements"
