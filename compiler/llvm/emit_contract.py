@@ -32,7 +32,7 @@ from adjit.compiler.llvm.gemm import (
     workspace_bytes,
 )
 from adjit.compiler.llvm.gemm_placed import NO_GRID, Grid
-from adjit.compiler.llvm.gemm_plan import GemmPlan, plan_placed, reads_in_place, round_up
+from adjit.compiler.llvm.gemm_plan import GemmPlan, Right, plan_placed, reading_of, round_up
 from adjit.compiler.llvm.gemm_tile import offset
 from adjit.compiler.llvm.target import Target
 from adjit.compiler.llvm.text import Function, LLType, Module
@@ -121,11 +121,11 @@ def emit_contract(
     else:
         plan = plan_gemm(
             dtype, options.target, m, n, k, tasks, count, epilogue=epilogue is not None, paired=paired,
-            b_in_place=not paired and _reads_right(axes, options.target, dtype),
+            right="packed" if paired else _reading(axes, options.target, dtype),
         )  # fmt: skip
         packed = _emit_packing(module, f"{name}.pack_a", plan, "a", axes.a, axes.m, axes, attach)
     pack_b, right = "", None
-    if plan.b_in_place:
+    if plan.right != "packed":
         found = _strides_of_operand(axes.b, axes.n, axes)
         assert found is not None
         right = _array_of(found, dtype, attach)
@@ -305,15 +305,11 @@ def _emit_packing(
     return LeftOperand()
 
 
-def _reads_right(axes: Axes, target: Target, dtype: DType) -> bool:
-    """Whether B is an array of contiguous rows that is better read where it stands."""
-    m, n, k, _ = axes.extents()
-    if not (isinstance(m, int) and isinstance(n, int) and isinstance(k, int)):
-        return False
-    if not reads_in_place(dtype, target, m, n, k):
-        return False
+def _reading(axes: Axes, target: Target, dtype: DType) -> Right:
+    """How tiles read B: where it stands if it is an array of contiguous rows."""
+    m, n, k, _ = (extent if isinstance(extent, int) else None for extent in axes.extents())
     strided = _strides_of_operand(axes.b, axes.n, axes)
-    return strided is not None and strided[2][1] == 1
+    return "packed" if n is None or strided is None or strided[2][1] != 1 else reading_of(dtype, target, m, n, k)
 
 
 def _array_of(

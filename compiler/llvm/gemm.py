@@ -75,7 +75,7 @@ def emit_gemm(
 
     `left` tells where tiles find A, the function `pack_b` makes panels of B; `prologue` emits what yields the operands
     from `%buffers` and `%sizes`.  The number of tasks is `emit_task_count`'s or `task_count`'s.  With `places`, A and
-    perhaps B are read where they stand, and `left` tells nothing.  Of a plan with B in place, `right` emits it.
+    perhaps B are read where they stand, and `left` tells nothing.  Of a plan that does not pack B, `right` emits it.
 
     The function `epilogue`, `void (buffers, sizes, batch, row, column, rows, columns, sums, pitch)`, is called once for
     each block of complete sums and does with them what it likes: C is not stored then.  `sums` are rows of elements,
@@ -116,6 +116,7 @@ def emit_gemm(
     if right is not None:
         beside = right(f)
         given |= {"b": beside.pointer, "b_batch_stride": beside.batch_stride, "b_k_stride": beside.k_stride}
+        given["b_copied"] = _truth(plan.right == "copied")
     if epilogue:
         given |= {
             "epilogue": f"@{epilogue}", "fetch": f"@{epilogue}.fetch", "band": plan.band or ALL_ROWS,
@@ -144,10 +145,10 @@ def _emit_loops(module: Module, plan: GemmPlan, epilogue: bool) -> tuple[str, di
     Loops over blocks gain nothing from constants, and a function of some 150 lines takes LLVM as long as a tile.
     """
     placed = plan.order in ("windows", "placed")
-    parameters = {**PARAMETERS, **(BESIDE if plan.b_in_place else {}), **(PLACED if placed else {})}
+    parameters = {**PARAMETERS, **(BESIDE if plan.right != "packed" else {}), **(PLACED if placed else {})}
     parameters |= EPILOGUE if epilogue else {}
     blocks = f".{plan.mc}.{plan.steps}" if placed else ""
-    kind = f"{'.once' * plan.once}{'.beside' * plan.b_in_place}{'.epilogue' * epilogue}"
+    kind = f"{'.once' * plan.once}{'.beside' * (plan.right != 'packed')}{'.epilogue' * epilogue}"
     name = module.shared(f"gemm.{plan.order}.{LLType(plan.dtype).suffix}.{plan.kc}{blocks}{kind}")
     if not module.has(name):
         given = ", ".join(f"{type} %{parameter}" for parameter, type in parameters.items())

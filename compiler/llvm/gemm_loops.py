@@ -20,8 +20,8 @@ PARAMETERS = {
     "rows": "i1", "strips": "i64", "total": "i64", "tasks": "i64", "mr": "i64", "nr": "i64", "mc": "i64", "nc": "i64",
     "slot_bytes": "i64", "a_bytes": "i64", "edge": "ptr", "edge_columns": "i64",
 }  # fmt: skip
-# And with B in place.
-BESIDE = {"b": "ptr", "b_batch_stride": "i64", "b_k_stride": "i64"}
+# And with a B that is not packed before.
+BESIDE = {"b": "ptr", "b_batch_stride": "i64", "b_k_stride": "i64", "b_copied": "i1"}
 # And with an epilogue: its functions, and the sums in workspace.
 EPILOGUE = {
     "epilogue": "ptr", "fetch": "ptr", "band": "i64", "band_pitch": "i64", "b_bytes": "i64", "tile_bytes": "i64",
@@ -125,7 +125,7 @@ class Loops:
                     rows = minimum(f, f.let(f"sub nsw i64 {stop}, {m0}"), "%mc")
                     with when(f, f.let(f"xor i1 {self.in_place}, true")):
                         self._pack("a", span, m0, rows, k0, depth, self.a_panels)
-                    self._tiles(span, m0, rows, n0, columns, k0, depth, self.a_panels, begin)
+                    self._tiles(span, m0, rows, n0, columns, k0, depth, self.a_panels, begin, stop)
 
     @contextmanager
     def _bands(self, span: Span) -> Iterator[tuple[str, str]]:
@@ -152,13 +152,13 @@ class Loops:
                 depth = self._depth(k0)
                 panels = offset(f, self.element, self.a_panels, f.let(f"mul nsw i64 {padded}, {k0}"))
                 self._pack_right(span, n0, columns, k0, depth)
-                self._tiles(span, span.m0, rows, n0, columns, k0, depth, panels, span.m0)
+                self._tiles(span, span.m0, rows, n0, columns, k0, depth, panels, span.m0, span.m1)
 
     def _depth(self, k0: str) -> str:
         return minimum(self.f, self.f.let(f"sub nsw i64 %k, {k0}"), self.run)
 
     def _pack_right(self, span: Span, n0: str, columns: str, k0: str, depth: str) -> None:
-        if not self.plan.b_in_place:
+        if self.plan.right == "packed":
             self._pack("b", span, n0, columns, k0, depth, self.b_panels)
 
     def _pack(self, side: str, span: Span, start: str, count: str, k0: str, depth: str, panels: str) -> None:
@@ -168,16 +168,21 @@ class Loops:
         )
 
     def _tiles(
-        self, span: Span, m0: str, rows: str, n0: str, columns: str, k0: str, depth: str, a_panels: str, band: str
-    ) -> None:
-        """All tiles of rows of A times packed B; a panel of B stays in L1 while the rows of A pass."""
-        f = self.f
+        self, span: Span, m0: str, rows: str, n0: str, columns: str, k0: str, depth: str, a_panels: str, begin: str,
+        stop: str,
+    ) -> None:  # fmt: skip
+        """All tiles of rows of A times B; a panel of B stays in L1 while the rows of A pass.
+
+        The rows begin..stop-1 of A share the panels; the sums of a band start with row `begin`.
+        """
+        f, stands = self.f, self.plan.right != "packed"
         a, a_pitch, a_row, a_step = self._left(span, m0, rows, k0, depth, a_panels)
         again = f.let(f"icmp sgt i64 {k0}, 0")
         last = f.let(f"icmp sge i64 {f.let(f'add nsw i64 {k0}, {depth}')}, %k")
         with counted(f, "0", columns, "%nr") as j:
             column = f.let(f"add nsw i64 {n0}, {j}")
-            b = self._right(span, k0, column, j, depth)
+            panel = offset(f, self.element, self.b_panels, f.let(f"mul nsw i64 {j}, {depth}"))
+            array = self._right(span, k0, column) if stands else ""
             c_column = "" if self.epilogue else self._at(span.c, column, "%c_column_stride")
             width = minimum(f, f.let(f"sub nsw i64 {columns}, {j}"), "%nr")
             narrow = f.let(f"icmp sle i64 {width}, %edge_columns")
@@ -189,11 +194,12 @@ class Loops:
                     with when(f, self.in_place):
                         self._fetch_next(a_rows, a_row, depth, j, f.let(f"add nsw i64 {j}, {width}"), columns)
                 height = minimum(f, f.let(f"sub nsw i64 {rows}, {i}"), "%mr")
+                b, b_step, to = self._reading(array, panel, row, begin, stop) if stands else (panel, "", "")
                 operands = f"i64 {depth}, ptr {a_rows}, i64 {a_row}, i64 {a_step}, ptr {b}"
                 size = f"i64 {height}, i64 {width}"
-                end = f"i1 {again}{', i64 %b_k_stride' if self.plan.b_in_place else ''}"
+                end = f"i1 {again}{f', i64 {b_step}, ptr {to}' if stands else ''}"
                 if self.epilogue:
-                    waiting = self._at(self.band, f.let(f"sub nsw i64 {row}, {band}"), "%band_pitch")
+                    waiting = self._at(self.band, f.let(f"sub nsw i64 {row}, {begin}"), "%band_pitch")
                     before = f"ptr {offset(f, self.element, waiting, j)}, i64 %band_pitch"
                     with when(f, last):
                         block = row, column, height, width, self.sums, "%nr"
@@ -234,12 +240,23 @@ class Loops:
             f"i64 {columns}, ptr {sums}, i64 {pitch})"
         )
 
-    def _right(self, span: Span, k0: str, column: str, j: str, depth: str) -> str:
-        """B from a `column` on, the j-th of those that are packed."""
-        if not self.plan.b_in_place:
-            return offset(self.f, self.element, self.b_panels, self.f.let(f"mul nsw i64 {j}, {depth}"))
+    def _right(self, span: Span, k0: str, column: str) -> str:
+        """B where it stands, from a `column` on."""
         row = self._at(self._at("%b", span.batch, "%b_batch_stride"), k0, "%b_k_stride")
         return offset(self.f, self.element, row, column)
+
+    def _reading(self, array: str, panel: str, row: str, begin: str, stop: str) -> tuple[str, str, str]:
+        """What a tile reads of B, how far apart its rows are, and where it copies them; those from `begin` do first."""
+        f = self.f
+        opens = f.let(f"icmp eq i64 {row}, {begin}")
+        several = f.let(f"icmp slt i64 {f.let(f'add nsw i64 {begin}, %mr')}, {stop}")
+        copies = f.let(f"and i1 %b_copied, {f.let(f'and i1 {opens}, {several}')}")
+        reads = f.let(f"or i1 {opens}, {f.let('xor i1 %b_copied, true')}")
+        return (
+            f.let(f"select i1 {reads}, ptr {array}, ptr {panel}"),
+            f.let(f"select i1 {reads}, i64 %b_k_stride, i64 %nr"),
+            f.let(f"select i1 {copies}, ptr {panel}, ptr null"),
+        )
 
     def _left(self, span: Span, m0: str, rows: str, k0: str, depth: str, a_panels: str) -> tuple[str, str, str, str]:
         """A from row m0 on: its address, what a tile's first row adds to it, and strides from row to row and of k."""

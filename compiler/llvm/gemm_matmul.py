@@ -88,8 +88,11 @@ def emit_matmul(
         emit_matvec(module, name, plan, matvec, "")
         return
     left = emit_left(module, f"{name}.pack_a", plan, a)
-    emit_pack_strided(module, f"{name}.pack_b", plan, b)
-    emit_gemm(module, name, plan, left, f"{name}.pack_b", operands, epilogue, linkage="")
+    packs = plan.right == "packed"
+    pack_b = f"{name}.pack_b" if packs else ""
+    if packs:
+        emit_pack_strided(module, pack_b, plan, b)
+    emit_gemm(module, name, plan, left, pack_b, operands, epilogue, linkage="", right=None if packs else b)
     emit_task_count(module, f"{name}.tasks", plan, operands, "")
 
 

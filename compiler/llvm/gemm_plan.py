@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from adjit.compiler.llvm.target import Target
 
 Order = Literal["blocked", "resident", "windows", "placed"]
+Right = Literal["packed", "in place", "copied"]
 
 # Workspace addresses are multiples of a cache line.
 LINE = 64
@@ -61,6 +62,8 @@ ALL_ROWS = 1 << 40
 # More rows than this have no registers for their addresses, where they have one stride and where they are in a table.
 _MOST_ROWS, _PLACED_ROWS = 14, 8
 _HELD_ROWS = 10
+# Bytes of a panel of B that L1 holds beside what else is read; a wider one comes from L2, some of a cycle a vector.
+_HELD_BYTES, _FROM_L2 = 32 * 1024, 0.2
 # Cycles for each row that a tile has in a C beyond L2 whose rows are longer than _SHORT bytes: wide tiles have fewer.
 _PIECE, _SHORT = 8, 2048
 
@@ -78,8 +81,9 @@ class GemmPlan:
     caches; with `once`, rows of a large A are read but a few times, and asked for a tile ahead.  With an `epilogue`,
     sums that wait for further runs of k stand in the workspace, a band of `band` rows, `band_pitch` elements apart.
     Of the last panel of B, if it is not whole, tiles multiply the first `edge` columns alone.
-    With `b_in_place`, B has contiguous rows and is not packed.  If `paired`, an element of A and B is a pair of
-    bfloat16, beside each other in k, whose two products are added.
+    B is `packed` before tiles read it, or `right` tells that its rows are contiguous: then tiles read it `in place`, or
+    those of the first rows of A do and leave it `copied` into panels for the others.  If `paired`, an element of A and
+    B is a pair of bfloat16, beside each other in k, whose two products are added.
     """
 
     dtype: DType
@@ -103,7 +107,7 @@ class GemmPlan:
     band_pitch: int = 0
     edge: int = 0
     paired: bool = False
-    b_in_place: bool = False
+    right: Right = "packed"
 
     def __post_init__(self) -> None:
         if self.mc % self.mr or self.nc % self.nr or self.nr % self.lanes:
@@ -136,12 +140,12 @@ def workspace_bytes(plan: GemmPlan) -> int:
 def plan_gemm(
     dtype: DType, target: Target, m: int | None, n: int | None, k: int | None, tasks: int = 1, batch: int | None = 1,
     placed: bool = False, epilogue: bool = False, paired: bool = False,
-    b_in_place: bool = False,
+    right: Right = "packed",
 ) -> GemmPlan:  # fmt: skip
     """The plan for sizes m, n, k, batch, None where known only at run time, for up to `tasks` parallel tasks.
 
     With `placed`, A is read by tables.  With `epilogue`, sums stand in workspace until they are complete.
-    If `paired`, k counts pairs.  `b_in_place` is the plan's.
+    If `paired`, k counts pairs.  `right` is the plan's.
     Errors: CompileError for dtypes that have no product of their own (bool, f16, bf16: compute in f32).
     """
     if not (dtype in (F32, F64) or dtype.is_integer):
@@ -173,7 +177,7 @@ def plan_gemm(
     plan = GemmPlan(
         dtype, target, lanes, mr, nr, mc, nc, DEPTH, "resident" if resident else "blocked", large and not streams,
         streams, tasks, a_elements, nc * depth, once=once,
-        edge=0 if placed or n is None else _edge(target, n, nr, lanes), paired=paired, b_in_place=b_in_place,
+        edge=0 if placed or n is None else _edge(target, n, nr, lanes), paired=paired, right=right,
     )  # fmt: skip
     if not epilogue:
         return plan
@@ -208,16 +212,19 @@ def plan_placed(dtype: DType, target: Target, m: int, n: int | None, k: int, tas
     )  # fmt: skip
 
 
-def reads_in_place(dtype: DType, target: Target, m: int, n: int, k: int) -> bool:
-    """Whether a B of contiguous rows is better read where it stands: by few rows of A, or with all in the first cache.
+def reading_of(dtype: DType, target: Target, m: int | None, n: int, k: int | None) -> Right:
+    """How tiles had better read a B of contiguous rows.
 
-    It takes masks, since vectors of its last columns may end beyond it.
+    In place if few rows of A read it, or the first cache holds all of it; else it is copied on the way, while the
+    multiply-adds leave time for it.  Both take masks where vectors of its last columns end beyond it.
     """
     row = n * dtype.itemsize
+    if not dtype.is_float or (row % target.vector_bytes and not target.has_masks):
+        return "packed"
     readers = _FEW_READERS
-    if k * row <= B_IN_PLACE_BYTES:  # vectors astride two lines cost as much as packing, in the end
+    if k is not None and k * row <= B_IN_PLACE_BYTES:  # vectors astride two lines cost as much as packing, in the end
         readers = _READERS if row % LINE == 0 else 2 * _FEW_READERS
-    return target.has_masks and dtype.is_float and m <= readers
+    return "in place" if m is not None and m <= readers else "copied"
 
 
 def _streams(dtype: DType, target: Target, m: int | None, n: int | None, k: int | None, batch: int | None) -> bool:
@@ -245,12 +252,13 @@ def _tile(
 
     def of_tile(mr: int, vectors: int) -> float:
         # Two multiply-adds and two loads a cycle, a latency of four, 20 cycles a tile.  Addresses of rows cost, more
-        # where registers do not hold them; rows of three vectors do, as measured.
-        step = max(mr * vectors / 2, (mr + vectors) / 2, 4.0) + 0.25 + 0.03 * mr + 0.6 * (vectors == 3)
+        # where registers do not hold them.
+        step = max(mr * vectors / 2, (mr + vectors) / 2, 4.0) + 0.25 + 0.03 * mr
         if placed:  # two entries of a table, and vectors that stand astride two lines
             step = max(mr * vectors / 2, (mr + 2 * vectors + 2) / 2, 4.0) + 0.5
         else:
             step += 0.1 * max(0, mr - _HELD_ROWS)
+            step += _FROM_L2 * vectors * (depth * vectors * lanes * dtype.itemsize > _HELD_BYTES)
         return step * depth + 20 + mr * vectors + mr * piece
 
     return min(_tiles(dtype, target, _PLACED_ROWS if placed else _MOST_ROWS, -(-n // lanes)), key=time)

@@ -16,6 +16,8 @@ from adjit.ir.types import I32
 
 # Programs of products spend most of their time here, so quick code has them at their best (compiler/quick.py).
 _HOT = 'noinline nounwind "hot" "prefer-vector-width"="512"'
+# Rows of B that are asked for ahead of the one being copied: some 200 cycles, the latency of a last cache.
+_AHEAD = 16
 # A metadata number that no other emitter uses: `counted` loops end in blocks that carry it.
 NO_UNROLL = ("!770 = distinct !{!770, !771}", '!771 = !{!"llvm.loop.unroll.disable"}')
 
@@ -118,15 +120,17 @@ def emit_tile(module: Module, plan: GemmPlan, *, at_edge: bool = False) -> str:
     that exists, `at_edge` of the last panel; with `%accumulate` what stands at `%before`, C as a rule, whose columns
     stand as C's, is added to it.
     `%a_row` and `%a_step` are A's strides from row to row and along k; rows that do not exist are not read.
+    Unless the plan packs B, its rows are `%b_step` apart, and are copied to `%panel` if that is not null.
     """
+    stands = plan.right != "packed"
     parameters = (
         "i64 %depth, ptr noalias readonly %a, i64 %a_row, i64 %a_step, ptr noalias readonly %b, ptr %c, "
         "i64 %row_stride, i64 %column_stride, i64 %rows, i64 %columns, ptr %before, i64 %before_stride, i1 %accumulate"
     )
-    if plan.b_in_place:
-        parameters = f"{parameters}, i64 %b_step"
+    if stands:
+        parameters = f"{parameters}, i64 %b_step, ptr noalias %panel"
     kind = "fetching" if plan.fetches else "streaming" if plan.streams else "tile"
-    kind = f"{kind}{'.pairs' if plan.paired else ''}{'.beside' if plan.b_in_place else ''}"
+    kind = f"{kind}{'.pairs' if plan.paired else ''}{'.beside' if stands else ''}"
     pitch = plan.nr
     if at_edge:
         kind = f"{kind}.edge{pitch}"
@@ -145,7 +149,7 @@ def emit_tile(module: Module, plan: GemmPlan, *, at_edge: bool = False) -> str:
         exists = f.let(f"icmp sgt i64 %rows, {i}")
         starts.append(f.let(f"select i1 {exists}, i64 {f.let(f'mul nsw i64 %a_row, {i}')}, i64 0"))
 
-    b_step = "%b_step" if plan.b_in_place else str(pitch)
+    b_step = "%b_step" if stands else str(pitch)
 
     def at(k: str) -> tuple[str, str]:
         places = f.let(f"mul nsw i64 {k}, %a_step"), f.let(f"mul nsw i64 {k}, {b_step}")
@@ -155,8 +159,8 @@ def emit_tile(module: Module, plan: GemmPlan, *, at_edge: bool = False) -> str:
     if at_edge and plan.target.has_masks:
         firsts = range(0, plan.nr, plan.lanes)
         present = [below(f, plan.lanes, f.let(f"sub nsw i64 %columns, {first}")) for first in firsts]
-    if plan.b_in_place:
-        sums = _sum(f, plan, starts, at, plan.dtype.itemsize, present)
+    if stands:
+        sums = _sum(f, plan, starts, at, plan.dtype.itemsize, present, pitch)
     else:  # panels start at cache lines, and their rows are whole vectors
         sums = _sum(f, plan, starts, at, plan.lanes * plan.dtype.itemsize)
     full, partial, done = f.label("full"), f.label("partial"), f.label("done")
@@ -232,12 +236,12 @@ def emit_placed_tile(module: Module, plan: GemmPlan) -> str:
 
 def _sum(
     f: Function, plan: GemmPlan, starts: Sequence[str], at: Callable[[str], tuple[str, str]], align: int,
-    present: Sequence[str] = (),
+    present: Sequence[str] = (), pitch: int = 0,
 ) -> list[str]:  # fmt: skip
     """The tile's sums over k, row by row, vector by vector; zeros if depth is 0.
 
     `at` gives the addresses at a k of A, to which a row's start is added, and of B, whose vectors are aligned so;
-    `present` are masks of what exists of these.
+    `present` are masks of what exists of these.  With a `pitch`, they are copied to `%panel` if it is not null.
     """
     vector = LLType(plan.dtype, plan.lanes)
     vectors = plan.nr // plan.lanes
@@ -250,6 +254,7 @@ def _sum(
     head, latch, after = f.label("sum"), f.label("next"), f.label("summed")
     before, index = f.block, f.reserve()
     some = f.let("icmp sgt i64 %depth, 0")
+    copies = f.let("icmp ne ptr %panel, null") if pitch else ""
     f.branch(some, head, after)
     f.start(head)
     following = f.reserve()
@@ -262,6 +267,14 @@ def _sum(
         columns = [masked_load(f, vector, p, mask, zero) for p, mask in zip(places, present, strict=True)]
     else:
         columns = [f.let(f"load {vector.llvm}, ptr {place}, align {align}") for place in places]
+    if pitch:
+        with when(f, copies):
+            to = offset(f, vector.element, "%panel", f.let(f"mul nsw i64 {index}, {pitch}"))
+            further = offset(f, vector.element, b, f.let(f"mul nsw i64 %b_step, {_AHEAD}"))
+            for v, column in enumerate(columns):
+                place = offset(f, vector.element, to, v * plan.lanes)
+                f.line(f"store {vector.llvm} {column}, ptr {place}, align {plan.lanes * plan.dtype.itemsize}")
+                prefetch(f, offset(f, vector.element, further, v * plan.lanes))
     for i, start in enumerate(starts):
         place = offset(f, vector.element, a, start)
         scalar = f.let(f"load {vector.element}, ptr {place}, align {plan.dtype.itemsize}")

@@ -8,7 +8,7 @@ import itertools
 import mmap
 import platform
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -24,6 +24,7 @@ from adjit.compiler.llvm.gemm import (
 )
 from adjit.compiler.llvm.gemm_matmul import MATMUL_SIZES, emit_matmul
 from adjit.compiler.llvm.gemm_matvec import matvec_task_count
+from adjit.compiler.llvm.gemm_plan import Right, reading_of
 from adjit.compiler.llvm.target import Target, host_target, make_target
 from adjit.compiler.llvm.text import Module
 from adjit.ir.errors import CompileError
@@ -105,10 +106,15 @@ def any_size(dtype: DType, target: Target, tasks: int = 1) -> Product:
     return Product(plan_gemm(dtype, target, None, None, None, tasks), (None,) * len(MATMUL_SIZES))
 
 
-def own_size(a: Array, b: Array, c: Array, dtype: DType, tasks: int = 1) -> Product:
-    """The product compiled for these sizes and strides alone."""
-    table = size_table(a, b, c)
-    return Product(plan_gemm(dtype, host_target(), *table[:3], tasks, table[3]), tuple(table))
+def own_size(
+    a: Array, b: Array, c: Array, dtype: DType, tasks: int = 1, target: Target | None = None, right: Right | None = None
+) -> Product:
+    """The product compiled for these sizes and strides alone, which reads B as the compiler would, or as told."""
+    table, target = size_table(a, b, c), target or host_target()
+    m, n, k, batch = table[:4]
+    if right is None:
+        right = reading_of(dtype, target, m, n, k) if table[MATMUL_SIZES.index("b_column_stride")] == 1 else "packed"
+    return Product(plan_gemm(dtype, target, m, n, k, tasks, batch, right=right), tuple(table))
 
 
 def operands(
@@ -167,6 +173,22 @@ def test_product_compiled_for_its_size(dtype: DType, m: int, n: int, k: int) -> 
     for axes in (((0, 1, 2),) * 3, ((0, 2, 1),) * 3, ((1, 2, 0),) * 3):
         a, b, c = operands(dtype, 2, m, n, k, axes)
         check(a, b, own_size(a, b, c, dtype)(a, b, c))
+
+
+@pytest.mark.parametrize("target", targets())
+@pytest.mark.parametrize("dtype", (F32, F64), ids=str)
+@pytest.mark.parametrize("m,n,k", ((2, 3, 1), (15, 49, 70), (29, 100, 600), (300, 33, 513), (64, 16, 0)))
+def test_rows_of_b_are_read_where_they_stand(dtype: DType, target: Target, m: int, n: int, k: int) -> None:
+    if not target.has_masks:  # vectors may not end beyond an array
+        n = -(-n // 16) * 16
+    for at_end in (False, True):
+        a, b, c = operands(dtype, 2, m, n, k, at_end=at_end)
+        products = [own_size(a, b, c, dtype, 3, target, right) for right in get_args(Right)]
+        runs = (product(a, b, fill(c, 9), lambda tasks: list(range(tasks + 1))).copy() for product in products)
+        packed, *others = runs
+        check(a, b, packed)
+        for other in others:
+            np.testing.assert_array_equal(other, packed)
 
 
 def test_blocks_beyond_the_caches() -> None:
