@@ -132,7 +132,9 @@ class CompiledFunction(NativeCallable):  # type: ignore[misc]
                 return
             from adjit.native.compiled import NativeCalls
 
-            self._native = NativeCalls(self)
+            with self._lock:
+                if self._native is None:
+                    self._native = NativeCalls(self)
         self._native.learn(entry, call, args, kwargs, result)
 
     # -- looking in -------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from adjit.compiler.entry.known import (
     NONE,
     P_ARRAY_ROOM,
     P_BUSY,
+    P_GONE,
     P_LEAF_ROOM,
     P_LEAVES,
     P_NEXT,
@@ -110,7 +111,9 @@ def listed(value: int, place: int) -> int:
 
 def may_fit(plan: int, pullback: int, seed: int, targets: int) -> int:
     """Whether a plan is for a tape with this last pullback, and for what is asked."""
-    if word(plan + 8 * P_BUSY) or word(word(plan + 8 * P_STEPS) + 8 * B_PULLBACK) != pullback:
+    if word(plan + 8 * P_BUSY) or word(plan + 8 * P_GONE):
+        return 0
+    if word(word(plan + 8 * P_STEPS) + 8 * B_PULLBACK) != pullback:
         return 0
     return word(plan + 8 * P_TARGET_COUNT) == targets and word(plan + 8 * P_SEEDED) == (seed != 0)
 

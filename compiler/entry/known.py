@@ -70,6 +70,8 @@ WHERE_RECORDED, ALWAYS, NEVER = 0, 1, 2
 # that, and the key, the offset of the slot or the index.
 LIFTED, LIFTED_WORDS = 4, 3
 IN_DICT, IN_CELL, IN_SLOT, IN_LIST = 0, 1, 2, 3
+# The list of all that may be come upon from the table on.
+HELD = 5
 # In a slot of the leaf of this number, where that is a tensor.
 IN_LEAF = 4
 # Set in the needs of a call that records, where recording is part of the signature.
@@ -93,7 +95,8 @@ STRAIGHT, AFTERWARDS = 1, 2
 # Memories outside that the program writes, and tensors whose gradients are results: addresses of counted lists, or 0.
 WRITTEN, GRADIENTS = 22, 23
 # A written memory: the operand's number, or -1 and the object and its array; the array's bytes; how many writes that
-# is.  A gradient: the operand's number, or -1 and the tensor; the number of the result, or -1 for none.
+# is.  After all of them a counted list of where captured arrays begin and end, in which no written operand may lie.  A
+# gradient: the operand's number, or -1 and the tensor; the number of the result, or -1 for none.
 WRITTEN_WORDS, GRADIENT_WORDS, FIXED_PLACE = 5, 3, -1
 # The structure whose leaves the operands are: a count, and as many words (see trees.py); 0 for arguments as they are.
 STRUCTURE = 24
@@ -104,8 +107,10 @@ COPIES, COPY_WORDS = 25, 3
 # 0.
 VIEWS = 26
 OPERAND_LIST = 27
-# Bits of FLAGS: the GIL is released while the program runs; it needs the signature's memory; Python serves such calls.
+# Bits of FLAGS: the GIL is released while the program runs; it needs the signature's memory; Python serves such calls,
+# and looks at them anew when they came for so many times, twice as many, and so on.
 RELEASE, OWN_MEMORY, BY_PYTHON = 1, 2, 4
+AGAIN = 1024
 # The most operands of a call, and results of its program; the longest table on the
 # stack, and the most numbers.
 MOST_OPERANDS, MOST_RESULTS, SHORT_TABLE, MOST_NUMBERS = 250, 256, 100, 60
@@ -183,7 +188,9 @@ P_MADE, P_SEEDED = 14, 15
 # where the leaves accumulate.
 P_TARGET_COUNT, P_TARGETS = 16, 17
 TARGET_WORDS, EVERY_LEAF = 2, -1
-PLAN_WORDS = 18
+# Set when a function whose program the plan has is gone.
+P_GONE = 18
+PLAN_WORDS = 19
 # A program: its signature, its table with the addresses that stay, and a counted list of the others.
 PROGRAM_WORDS = 3
 # An address that differs from pass to pass: its place in the table, whether of a saved array or a gradient, its number.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from adjit.compiler.entry.known import (
     FIXED_PLACE,
+    IS_ANYTHING,
     IS_SAME,
     NONE,
     OPERAND_LIST,
@@ -59,17 +60,22 @@ def all_differ(memories: int, count: int) -> int:
     return 1
 
 
+def is_looked_at(wanted: int) -> int:
+    """Whether an operand is one that the program looks at, and not the same as an earlier one."""
+    return word(wanted) != IS_SAME and word(wanted) != IS_ANYTHING
+
+
 def stand_apart(listed: int, wanted: int, operands: int, count: int) -> int:
     """Whether no two tensors share memory but where they are to be the same, and none is in a memory that is listed.
 
-    `listed` is a hash table after its mask.
+    `listed` is a hash table after its mask.  What the program does not look at may stand anywhere.
     """
     memories = room(SET_ROOM)
     mask = word(listed)
     found = 0
     k = 0
     while k < count:
-        if word(wanted + 8 * OPERAND_WORDS * k) != IS_SAME and is_tensor(word(operands + 8 * k)):
+        if is_looked_at(wanted + 8 * OPERAND_WORDS * k) and is_tensor(word(operands + 8 * k)):
             memory = word(word(operands + 8 * k) + known(T_MEMORY))
             if word(place_in(listed + 8, mask, memory)) != 0:
                 return 0
@@ -105,23 +111,37 @@ def lies_in(array: int, nbytes: int, start: int, end: int) -> int:
     return first < end and last > start
 
 
+def captured_lie_in(spans: int, start: int, end: int) -> int:
+    """Whether any of a counted list of captured memories lies between two addresses."""
+    count = word(spans)
+    while count > 0:
+        spans += 16
+        count -= 1
+        if word(spans - 8) < end and word(spans) > start:
+            return 1
+    return 0
+
+
 def stand_clear(signature: int, operands: int, count: int) -> int:
-    """Whether what the program writes can be written where it stands, and no other operand lies in it."""
+    """Whether what the program writes can be written where it stands, and nothing else that it reads lies in it."""
     block = word(signature + 8 * WRITTEN)
     left = word(block)
     written = block + 8
+    captured = written + 8 * WRITTEN_WORDS * left
     while left > 0:
         array = written_array(written, operands)
         if half(array + FLAGS) & WRITEABLE == 0 or not in_order(array):
             return 0
         start = word(array + DATA)
         end = start + word(written + 24)
+        if word(written) != FIXED_PLACE and captured_lie_in(captured, start, end):
+            return 0
         wanted = signature + 8 * OPERAND_LIST
         k = 0
         while k < count:
             other = array_of(word(operands + 8 * k))
-            own = k == word(written) or word(wanted) == IS_SAME
-            if other != 0 and not own and lies_in(other, word(wanted + 56), start, end):
+            is_other = k != word(written) and is_looked_at(wanted)
+            if other != 0 and is_other and lies_in(other, word(wanted + 56), start, end):
                 return 0
             wanted += 8 * OPERAND_WORDS
             k += 1
@@ -157,4 +177,7 @@ def may_be_written(signature: int, operands: int, count: int, recording: int) ->
     return 1
 
 
-FUNCTIONS = (place_in, all_differ, stand_apart, written_array, lies_in, stand_clear, may_be_written)
+FUNCTIONS = (
+    place_in, all_differ, is_looked_at, stand_apart, written_array, lies_in, captured_lie_in, stand_clear,
+    may_be_written,
+)  # fmt: skip

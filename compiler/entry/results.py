@@ -15,7 +15,6 @@ from adjit.compiler.entry.interpreter import (
     PyLong_FromLongLong,
     PyObject_Vectorcall,
     PyTuple_New,
-    PyType_GenericAlloc,
     memcpy,
 )
 from adjit.compiler.entry.known import (
@@ -24,7 +23,6 @@ from adjit.compiler.entry.known import (
     A_LIST,
     A_NUMBER,
     A_RESULT,
-    A_SUBTUPLE,
     A_VIEW,
     AN_ARRAY,
     AN_OBJECT,
@@ -144,13 +142,12 @@ def built(cursor: int) -> int:
         return made_by(cursor, count)
     if kind == A_LIST:
         return built_list(cursor, count)
-    if kind == A_SUBTUPLE:
-        return built_tuple(cursor, count, PyType_GenericAlloc(next_word(cursor), count))
-    return built_tuple(cursor, count, PyTuple_New(count))
+    return built_tuple(cursor, count)
 
 
-def built_tuple(cursor: int, count: int, found: int) -> int:
-    """A new tuple, which may be 0, filled with the next objects."""
+def built_tuple(cursor: int, count: int) -> int:
+    """A new tuple of the next objects."""
+    found = PyTuple_New(count)
     if found != 0 and not all_built(cursor, count, found + ITEMS):
         Py_DecRef(found)
         return 0

@@ -19,12 +19,14 @@ from adjit.compiler.entry.interpreter import (
 )
 from adjit.compiler.entry.known import (
     AFTERWARDS,
+    AGAIN,
     ARENA,
     ARRAY,
     BUSY,
     BY_PYTHON,
     C_CALL,
     C_TABLE,
+    CALLS,
     COPIES,
     COPY_WORDS,
     FIXED_PLACE,
@@ -32,6 +34,7 @@ from adjit.compiler.entry.known import (
     GIVEN_ROOM,
     GRADIENT_WORDS,
     GRADIENTS,
+    HELD,
     INPUTS,
     IS_RECORDING,
     IS_TRACING,
@@ -152,6 +155,19 @@ def copy_before(signature: int, operands: int, arrays: int) -> int:
 
 def computed(signature: int, operands: int, arrays: int) -> int:
     """New arrays with the program's results: 1, or PLAIN where Python must compute them, or 0 for an error."""
+    if word(signature + 8 * FLAGS) & OWN_MEMORY == 0:
+        return computed_now(signature, operands, arrays)
+    # Readers of numbers, and other threads while the program runs, may come to the same signature.
+    if word(signature + 8 * BUSY):
+        return PLAIN
+    set_word(signature + 8 * BUSY, 1)
+    done = computed_now(signature, operands, arrays)
+    set_word(signature + 8 * BUSY, 0)
+    return done
+
+
+def computed_now(signature: int, operands: int, arrays: int) -> int:
+    """The same where no other call uses the signature's memory."""
     buffers = room(SHORT_TABLE)
     cells = room(MOST_NUMBERS)
     status = room(1)
@@ -159,9 +175,6 @@ def computed(signature: int, operands: int, arrays: int) -> int:
     set_word(copies, 0)
     if word(signature + 8 * LONG_TABLE) != 0:
         buffers = word(signature + 8 * LONG_TABLE)
-    own = word(signature + 8 * FLAGS) & OWN_MEMORY
-    if own and word(signature + 8 * BUSY):
-        return PLAIN
     count = word(signature + 8 * RESULTS)
     new = count
     if word(signature + 8 * COPIES) != 0:
@@ -186,10 +199,8 @@ def computed(signature: int, operands: int, arrays: int) -> int:
     set_word(buffers, status)
     set_word(buffers + 8, word(signature + 8 * WORKSPACE))
     set_word(buffers + 16, word(signature + 8 * ARENA))
-    set_word(signature + 8 * BUSY, 1)
     execute(signature, operands, buffers)
     drop(copies + 8, word(copies))
-    set_word(signature + 8 * BUSY, 0)
     if word(status) != 0:
         drop(arrays, count)
         return PLAIN
@@ -253,8 +264,6 @@ def served(table: int, operands: int, count: int, names: int, words: int) -> int
     `names` is the tuple of names that the last operands were given with, or 0; where the operands were taken from a
     structure, `words`, it is their hash.
     """
-    arrays = room(MOST_RESULTS)
-    tensors = room(MOST_RESULTS)
     if not mode_is_known():
         return 0
     if word(known(MODE) + IS_TRACING):
@@ -262,10 +271,25 @@ def served(table: int, operands: int, count: int, names: int, words: int) -> int
     needs = needed(table, operands, count, word(known(MODE) + IS_RECORDING))
     if needs < 0:
         return PLAIN
+    # Guards run Python, and so may other threads: signatures that are forgotten meanwhile live on in their list.
+    held = word(table + 8 * HELD)
+    Py_IncRef(held)
+    found = served_by_signature(table, operands, count, needs, names, words)
+    Py_DecRef(held)
+    return found
+
+
+def served_by_signature(table: int, operands: int, count: int, needs: int, names: int, words: int) -> int:
+    """The same where native code may serve the call, by the signature that takes the operands, if there is one."""
+    arrays = room(MOST_RESULTS)
+    tensors = room(MOST_RESULTS)
     signature = fitting(table, operands, count, needs, names, words)
     if signature == 0:
         return UNKNOWN
     if word(signature + 8 * FLAGS) & BY_PYTHON:
+        calls = word(signature + 8 * CALLS)
+        if calls >= AGAIN and calls & (calls - 1) == 0:
+            return UNKNOWN
         return PLAIN
     if word(signature + 8 * VIEWS) != 0:
         found = views_served(signature, operands, needs)
@@ -417,8 +441,9 @@ def adjit_vectorcall(self: int, arguments: int, count: int, names: int) -> int:
 
 
 FUNCTIONS = (
-    mode_is_known, hold_arrays, execute, copy_before, computed, written, all_written, give_gradients, served,
-    served_apart, by_python, served_function, with_self, spread, adjit_function, adjit_compiled, adjit_vectorcall,
+    mode_is_known, hold_arrays, execute, copy_before, computed, computed_now, written, all_written, give_gradients,
+    served, served_by_signature, served_apart, by_python, served_function, with_self, spread, adjit_function,
+    adjit_compiled, adjit_vectorcall,
 )  # fmt: skip
 
 

@@ -22,9 +22,9 @@ from adjit.native.entry import address, mixed, native_entry
 from adjit.native.guards import guards_of
 from adjit.native.install import install
 from adjit.native.operands import Lifted, Operands
-from adjit.native.operation import put_into
 from adjit.native.outcome import Outcome, copies_of, fresh_results, gradient_words, inputs_of, written_words
 from adjit.native.signature import Signature, work_of
+from adjit.native.table import FEW, Table
 from adjit.native.templates import Templates
 from adjit.running import CompiledPullback
 from adjit.runtime.executable import Executable
@@ -35,11 +35,8 @@ from adjit.tensor import Tensor
 if TYPE_CHECKING:
     from adjit.jit import CompiledFunction
 
-# Kinds of call of one function, and attempts to serve one of them; so many are served when they come first, later ones
-# when they come again.
-_LIMIT, _ATTEMPTS, _AT_ONCE = 1024, 4, 16
-# Bytes of memory that many signatures may hold for their programs' temporaries.
-_MOST_BYTES = 1 << 27
+# Kinds of call of one function, and attempts to serve one of them.
+_LIMIT, _ATTEMPTS = 1024, 4
 
 
 class NativeCalls:
@@ -47,43 +44,43 @@ class NativeCalls:
 
     def __init__(self, compiled: CompiledFunction) -> None:
         entry = native_entry() if install() else None
-        self.table = None if entry is None else entry.new_compiled_table()
-        self._signatures: list[tuple[Signature, np.ndarray]] = []
-        self._retired: list[tuple[Signature, np.ndarray]] = []
-        self._served: dict[int, list[np.ndarray]] = {}
-        self._attempts: dict[Any, int] = {}
+        self._signatures = None if entry is None else Table(entry.new_compiled_table(), _LIMIT)
         self._lifted: list[Lifted] = []
         self._lifted_words: np.ndarray | None = None
-        if entry is not None:
-            compiled._table = self.table
+        if entry is not None and self._signatures is not None:
+            compiled._table = self._signatures.words
             entry.serve_calls(compiled)
 
     def calls(self, entry: Entry) -> int:
-        """How many calls a program served without Python."""
-        return sum(int(words[k.CALLS]) for words in self._served.get(id(entry), ()))
+        """How many calls the signatures that are there served by a program."""
+        return 0 if self._signatures is None else self._signatures.calls(entry)
 
     def learn(self, entry: Entry, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Make a signature of calls like this one, which gave `result`, if the native entry can serve them."""
-        if self.table is None:
+        table = self._signatures
+        if table is None or not table.lock.acquire(blocking=False):
             return
+        try:
+            self._learn(table, entry, call, args, kwargs, result)
+        finally:
+            table.lock.release()
+
+    def _learn(
+        self, table: Table, entry: Entry, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+    ) -> None:
         if any(effect.owner >= 0 for effect in entry.effects):  # the arguments are no longer what they were
             return
-        key = (id(entry), call.key, call.shapes)
-        if len(self._attempts) > 4 * _LIMIT:
-            self._attempts.clear()
-        self._attempts[key] = attempts = self._attempts.get(key, 0) + 1
-        if attempts > _ATTEMPTS or (attempts == 1 and len(self._signatures) >= _AT_ONCE):
+        attempts = table.times((id(entry), call.key, call.shapes))
+        # The first few kinds are served when they come first, others when they come again.
+        if attempts > _ATTEMPTS or (attempts == 1 and len(table) >= FEW):
             return
-        held = sum(signature.nbytes for signature, _ in self._signatures)
-        if len(self._signatures) >= _LIMIT or (len(self._signatures) >= _AT_ONCE and held > _MOST_BYTES):
-            self._forget()
         if any(group.is_mixed for group in call.aliases) or not all(entry.layouts.values()):
             return
         operands = Operands(call, args, kwargs, entry)
         # Guards compare with what stands there now: that must be what the trace relied on.
         if not operands.fit or not entry.environment.holds() or not captured_are_as_traced(entry):
             return
-        self._lift(operands.lifted)
+        self._lift(table, operands.lifted)
         hashed = operands.values
         if not operands.take(self._lifted):
             return
@@ -91,36 +88,21 @@ class NativeCalls:
             signature = _recorded_signature(entry, call, operands, result)
         else:
             signature = _signature(entry, call, operands, result)
-        if signature is None:
-            return
-        signature.structure = operands.structure
-        words = signature.words()
-        if words is not None:
-            signature.kept += [entry, operands]
-            put_into(self.table, words, hashed, signature.needs, fixed=False)
-            self._signatures.append((signature, words))
-            self._served.setdefault(id(entry), []).append(words)
+        if signature is not None and table.has_room():
+            signature.structure, signature.owner = operands.structure, entry
+            signature.kept.append(operands)
+            table.put(signature, hashed, signature.needs, fixed=False)
 
-    def _forget(self) -> None:
-        """Leave all calls to Python until they are learnt again."""
-        assert self.table is not None
-        self.table[k.BUCKETS :] = 0
-        # Other threads may be running some.
-        self._retired = [pair for pair in self._retired if pair[1][k.BUSY]] + self._signatures
-        self._signatures = []
-
-    def _lift(self, places: Sequence[Lifted]) -> None:
+    def _lift(self, table: Table, places: Sequence[Lifted]) -> None:
         """Let the table lift these places, too; signatures of calls without them are learnt again."""
-        assert self.table is not None
         known = {lifted.words for lifted in self._lifted}
         fresh = [lifted for lifted in places if lifted.words not in known]
         if fresh:
             self._lifted += fresh
             flat = [len(self._lifted), *(word for lifted in self._lifted for word in lifted.words)]
-            self._forget()
-            self._attempts.clear()
+            table.forget()
             words = np.array(flat, np.uint64)
-            self.table[k.LIFTED] = address(words)
+            table.words[k.LIFTED] = address(words)
             self._lifted_words = words  # the ones before go when nothing points at them
 
 

@@ -17,7 +17,7 @@ from adjit import dtypes
 from adjit.compiler.entry import known as k
 from adjit.compiler.single import program_of
 from adjit.ir.errors import CompileError
-from adjit.native.entry import Entry, address, mixed
+from adjit.native.entry import Entry, address
 from adjit.native.program import Watched, number_array
 from adjit.native.signature import (
     RELEASED_WORK,
@@ -31,6 +31,7 @@ from adjit.native.signature import (
     work_of,
 )
 from adjit.native.structure import leaves_of, with_leaves
+from adjit.native.table import Table
 from adjit.native.view_words import view_blocks
 from adjit.native.watching import Step, Written, example, watch
 from adjit.runtime.executable import Executable
@@ -39,7 +40,7 @@ from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.trees import flatten
 
-# The most signatures of one operation; calls of further kinds stay with Python.
+# The most signatures of one operation.
 _LIMIT = 512
 # A kind of call is watched when it comes for this time; one that needs a program of its own, for this time, or for this
 # time where it draws random numbers: their programs take longest to compile.
@@ -68,22 +69,25 @@ class Operation:
         self.free = free
         self.in_place = in_place
         self.later = later
-        self._signatures: list[Any] = []
-        self._seen: dict[Any, int] = {}
+        self._left: set[Any] = set()  # kinds that Python serves until it looks at them anew
         self._miss = self.miss  # one object, which the table may point to
         self.table = entry.new_table(function, self._miss, fixed=not free)
+        self._signatures = Table(self.table, _LIMIT)
 
     def miss(self, names: tuple[str, ...] | None, *operands: Any) -> Any:
         """The result of a call that no signature fits, watched if calls of its kind came before."""
         result = self.plain(names, *operands)
         words, leaves = leaves_of(operands, names)
         key = _kind(leaves, id(names) if words is None else tuple(words), free=self.free)
-        if key is not None and len(leaves) <= k.MOST_MARKED and len(self._signatures) < _LIMIT:
-            if len(self._seen) >= 4 * _LIMIT:
-                self._seen.clear()
-            self._seen[key] = count = self._seen.get(key, 0) + 1
-            if count in (_SOON, self.later):
-                self._learn(operands, names, words, leaves, count == self.later)
+        if key is None or len(leaves) > k.MOST_MARKED:
+            return result
+        count = self._signatures.times(key)
+        compiled = count == self.later or key in self._left
+        if (compiled or count == _SOON) and self._signatures.lock.acquire(blocking=False):
+            try:
+                self._learn(key, operands, names, words, leaves, compiled)
+            finally:
+                self._signatures.lock.release()
         return result
 
     def plain(self, names: tuple[str, ...] | None, *operands: Any) -> Any:
@@ -93,16 +97,21 @@ class Operation:
 
     def _learn(
         self,
+        kind: Any,
         arguments: tuple[Any, ...],
         names: tuple[str, ...] | None,
         structure: list[int] | None,
         operands: tuple[Any, ...],
         compiled: bool,
     ) -> None:
-        """Make the signature of calls like this one, whose operands are the leaves of `arguments`.
+        """Make the signature of calls like this one of a kind, whose operands are the leaves of `arguments`.
 
         `compiled` allows it a program of its own.
         """
+        if not self._signatures.has_room():
+            return
+        if not len(self._signatures):
+            self._left.clear()
         examples = tuple(example(x) for x in operands)
         given = sum((isinstance(x, Tensor) and x.requires_grad) << i for i, x in enumerate(examples))
         needs = given if STATE.recording else 0
@@ -111,13 +120,15 @@ class Operation:
         if signature is None:
             if not compiled or not fixed or needs != given:  # to a signature, what needs no gradient is alike
                 return
+            if kind in self._left:
+                return
+            self._left.add(kind)
             signature = Signature([operand_for(x, fixed=True) for x in operands], needs, None, by_python=True)
+        else:
+            self._left.discard(kind)
         signature.structure, signature.names = structure, names if structure is None else None
         signature.kept.append(names)
-        words = signature.words()
-        if words is not None:
-            put_into(self.table, words, operands, needs, fixed=fixed)
-            self._signatures.append((signature, words))
+        self._signatures.put(signature, operands, needs, fixed=fixed)
 
     def _signature(
         self,
@@ -287,7 +298,7 @@ def _written(watched: Watched, wanted: list[Operand]) -> np.ndarray | None:
             words += [k.FIXED_PLACE, id(each.target._memory), id(array), array.nbytes, each.times]
         else:
             words += [place, 0, 0, wanted[place].nbytes, each.times]
-    return words_of(words) if watched.written else None
+    return words_of([*words, 0]) if watched.written else None
 
 
 def _guards(watched: Watched) -> np.ndarray:
@@ -327,26 +338,3 @@ def _is_generator(value: Any) -> bool:
     """Whether an operand is a source of random numbers; who has none has not loaded their module."""
     module = sys.modules.get("adjit.generator")
     return module is not None and isinstance(value, module.Generator)
-
-
-def put_into(table: np.ndarray, words: np.ndarray, operands: tuple[Any, ...], needs: int, *, fixed: bool) -> None:
-    """Put a signature where the native entry looks for calls with these operands; `fixed`: with these very numbers."""
-    place = k.BUCKETS + _bucket(operands, needs, int(words[k.NAMES]), fixed=fixed)
-    words[k.NEXT] = table[place]
-    table[place] = address(words)
-
-
-def _bucket(operands: tuple[Any, ...], needs: int, names: int, *, fixed: bool) -> int:
-    """As the native entry computes it."""
-    code = (needs + len(operands) * 64 + (names >> 4)) % 2**64
-    for x in operands:
-        array = x._array if isinstance(x, Tensor) else x
-        if isinstance(array, np.ndarray):
-            code = mixed(code, id(array.dtype) >> 4)
-            for extent in array.shape:
-                code = mixed(code, extent)
-        elif fixed and type(x) is float:
-            code = mixed(code, int(np.float64(x).view(np.uint64)))
-        elif fixed and type(x) is int:
-            code = mixed(code, x % 2**64)
-    return code % k.BUCKET_COUNT

@@ -74,7 +74,10 @@ def _reader(read: Callable[[], float], kept: list[Any]) -> tuple[int, int]:
 
 # -- what is written ---------------------------------------------------------------------------------------------------
 def written_words(entry: Entry, operands: Operands, wanted: Sequence[Operand]) -> np.ndarray | None:
-    """The memories that the program writes; None where one shares its place with another input, or cannot be told."""
+    """The memories that the program writes, and where captured arrays stand.
+
+    None where a captured one that is written shares its place with another input, or one cannot be told.
+    """
     words: list[int] = [len(entry.graph.writes)]
     spans = [_span(source.memory.array) for source in entry.sources if source.memory is not None]
     for position, _ in entry.graph.writes:
@@ -91,7 +94,7 @@ def written_words(entry: Entry, operands: Operands, wanted: Sequence[Operand]) -
         if sum(first < end and last > start for first, last in spans) != 1 or own not in spans:
             return None
         words += [k.FIXED_PLACE, id(source.memory), id(source.memory.array), source.memory.array.nbytes, source.writes]
-    return words_of(words)
+    return words_of([*words, len(spans), *(word for span in spans for word in span)])
 
 
 def copies_of(entry: Entry, operands: Operands, before: Sequence[np.ndarray]) -> list[Copy]:

@@ -124,7 +124,7 @@ class _Plan:
         if entry.custom is not None:
 
             def close(_: Any) -> None:
-                block[k.P_BUSY] = 1
+                block[k.P_GONE] = 1
 
             self.references.append(ref(entry.custom, close))
 

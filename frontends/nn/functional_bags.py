@@ -156,7 +156,8 @@ def bags_of_runs(
     kept = (input != padding).to(weight.dtype)
     count = apply(scatter_add, (zeros(bags, dtype=weight.dtype), kept, bag), {"axes": (0,)}).unsqueeze(1)
     if mode == "mean":
-        return total / count.clamp(min=1)
+        mean: Tensor = total / count.clamp(min=1)
+        return mean
     lowest = _counted(input, rows, padding, -math.inf)
     greatest = apply(scatter_max, (nothing - math.inf, lowest, bag), {"axes": (0,)})
     found: Tensor = apply(where, ((count > 0).expand(greatest.shape), greatest, 0))

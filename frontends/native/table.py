@@ -1,0 +1,106 @@
+"""The tables in which the native entry looks for the signatures of a function's calls."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from adjit.compiler.entry import known as k
+from adjit.native.entry import address, mixed
+from adjit.native.signature import Signature
+from adjit.tensor import Tensor
+
+# The most calls that must miss a full table before its signatures are weighed.
+_LONGEST = 1 << 16
+# Bytes that many signatures may hold for their programs' temporaries; so few may hold any.
+_MOST_BYTES, FEW = 1 << 27, 16
+
+
+class Table:
+    """A function's signatures, `most` at a time.
+
+    Python keeps all that the native entry may come upon in one list, which a call that is served holds: what is
+    forgotten meanwhile lives as long as the call.  Who changes the table has its `lock`.
+    """
+
+    def __init__(self, words: np.ndarray, most: int) -> None:
+        self.words = words
+        self.lock = Lock()
+        self._most = self._patience = most
+        self._missed = self._before = 0
+        self._seen: dict[Any, int] = {}
+        self._kept: list[tuple[Signature, np.ndarray]] = []
+        self.forget()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def times(self, kind: Any) -> int:
+        """How often calls of a kind came to Python, with this one."""
+        if len(self._seen) >= 4 * self._most:
+            self._seen.clear()
+        self._seen[kind] = count = self._seen.get(kind, 0) + 1
+        return count
+
+    def calls(self, owner: Any = None) -> int:
+        """How many calls the signatures, or those of an owner, served that are there."""
+        return sum(int(words[k.CALLS]) for signature, words in self._kept if owner is None or signature.owner is owner)
+
+    def has_room(self) -> bool:
+        """Whether a signature may join; where a full table serves less than misses it, it is emptied.
+
+        Each time it takes twice as many misses: signatures that come again and again must not push each other out.
+        """
+        held = sum(signature.nbytes for signature, _ in self._kept)
+        if len(self) < FEW or (len(self) < self._most and held <= _MOST_BYTES):
+            return True
+        if not self._missed:
+            self._before = self.calls()
+        self._missed += 1
+        if self._missed < self._patience:
+            return False
+        is_idle = self.calls() - self._before < self._missed
+        self._patience, self._missed = min(2 * self._patience, _LONGEST), 0
+        if is_idle:
+            self.forget()
+        return is_idle
+
+    def put(self, signature: Signature, operands: tuple[Any, ...], needs: int, *, fixed: bool) -> bool:
+        """Serve calls with operands like these, `fixed`: with these very numbers; False for what cannot be called."""
+        words = signature.words()
+        if words is None:
+            return False
+        place = k.BUCKETS + _bucket(operands, needs, int(words[k.NAMES]), fixed=fixed)
+        self._kept.append((signature, words))
+        words[k.NEXT] = self.words[place]
+        self.words[place] = address(words)
+        return True
+
+    def forget(self) -> None:
+        """Leave all calls to Python until they are learnt again."""
+        self.words[k.BUCKETS :] = 0
+        before, self._kept = self._kept, []
+        self.words[k.HELD] = id(self._kept)
+        for signature, words in before:
+            if signature.owner is not None:
+                signature.owner.calls += int(words[k.CALLS])
+        self._seen.clear()
+        self._before = self._missed = 0
+
+
+def _bucket(operands: tuple[Any, ...], needs: int, names: int, *, fixed: bool) -> int:
+    """As the native entry computes it."""
+    code = (needs + len(operands) * 64 + (names >> 4)) % 2**64
+    for x in operands:
+        array = x._array if isinstance(x, Tensor) else x
+        if isinstance(array, np.ndarray):
+            code = mixed(code, id(array.dtype) >> 4)
+            for extent in array.shape:
+                code = mixed(code, extent)
+        elif fixed and type(x) is float:
+            code = mixed(code, int(np.float64(x).view(np.uint64)))
+        elif fixed and type(x) is int:
+            code = mixed(code, x % 2**64)
+    return code % k.BUCKET_COUNT
