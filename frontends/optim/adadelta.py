@@ -7,6 +7,7 @@ from typing import Any
 from adjit.creation import zeros_like
 from adjit.optim.numbers import check_not_negative, check_rate, count_of_steps
 from adjit.optim.optimizer import Group, Optimizer, ParamsT
+from adjit.optim.varying import decayed
 from adjit.tensor import Tensor
 
 
@@ -30,13 +31,12 @@ class Adadelta(Optimizer):
         })  # fmt: skip
 
     def _update(self, group: Group) -> None:
-        lr, rho, eps = self._rate(group), self._setting(group, "rho"), self._setting(group, "eps")
-        weight_decay = self._setting(group, "weight_decay")
+        lr, rho, eps = self._rate(group), self._factor(group, "rho"), self._setting(group, "eps")
+        weight_decay = self._factor(group, "weight_decay")
         for param, gradient in self._gradients(group):
             state = self._state_of(param, _new_state)
             state["step"].add_(1)
-            if weight_decay != 0:
-                gradient = gradient + param * weight_decay
+            gradient = decayed(param, gradient, weight_decay)
             square, moved = state["square_avg"], state["acc_delta"]
             square.mul_(rho).add_(gradient * gradient * (1 - rho))
             change = (moved + eps).sqrt() / (square + eps).sqrt() * gradient

@@ -8,6 +8,7 @@ from adjit.creation import zeros
 from adjit.numeric_limits import finfo
 from adjit.optim.numbers import count_of_steps, greater, plain, refuse_complex, steps_taken
 from adjit.optim.optimizer import Group, Optimizer, ParamsT
+from adjit.optim.varying import decayed
 from adjit.tensor import Tensor
 
 
@@ -44,7 +45,7 @@ class Adafactor(Optimizer):
     def _update(self, group: Group) -> None:
         refuse_complex("Adafactor", group["params"])
         lr, decay, (least, floor) = self._rate(group), self._setting(group, "beta2_decay"), self._setting(group, "eps")
-        clip, weight_decay = self._setting(group, "d"), self._setting(group, "weight_decay")
+        clip, weight_decay = self._setting(group, "d"), self._factor(group, "weight_decay")
         for param, gradient in self._gradients(group):
             state = self._state_of(param, _new_state)
             state["step"].add_(1)
@@ -53,8 +54,7 @@ class Adafactor(Optimizer):
             limit = step**-0.5
             rate = lr.minimum(limit) if isinstance(limit, Tensor) and isinstance(lr, Tensor) else min(plain(lr), limit)
             size = greater(_number(_rms(param)), floor) * rate
-            if weight_decay != 0:
-                param.mul_(1 - lr * weight_decay)
+            gradient = decayed(param, gradient, weight_decay, lr)
             estimate = _mean_square(state, gradient, step**decay, epsilon)
             change = gradient * estimate.clamp(min=epsilon * epsilon).rsqrt()
             param.sub_(change * (size / greater(_number(_rms(change)) / clip, 1.0)))

@@ -7,6 +7,7 @@ from typing import Any
 from adjit.creation import full_like
 from adjit.optim.numbers import check_forms, check_not_negative, check_rate, count_of_steps, steps_taken
 from adjit.optim.optimizer import Group, Optimizer, ParamsT
+from adjit.optim.varying import decayed, is_zero
 from adjit.tensor import Tensor
 from adjit.trace import outside
 
@@ -38,14 +39,13 @@ class Adagrad(Optimizer):
                 self._state_of(param, lambda p, group=group: _new_state(p, group))  # type: ignore[misc]
 
     def _update(self, group: Group) -> None:
-        lr, lr_decay, eps = self._rate(group), self._setting(group, "lr_decay"), self._setting(group, "eps")
-        weight_decay = self._setting(group, "weight_decay")
+        lr, lr_decay, eps = self._rate(group), self._factor(group, "lr_decay"), self._setting(group, "eps")
+        weight_decay = self._factor(group, "weight_decay")
         for param, gradient in self._gradients(group):
             state = self._state_of(param, lambda p: _new_state(p, group))
             state["step"].add_(1)
-            if weight_decay != 0:
-                gradient = gradient + param * weight_decay
-            rate = lr if lr_decay == 0 else lr / (1 + (steps_taken(state["step"]) - 1) * lr_decay)
+            gradient = decayed(param, gradient, weight_decay)
+            rate = lr if is_zero(lr_decay) else lr / (1 + (steps_taken(state["step"]) - 1) * lr_decay)
             total = state["sum"]
             total.add_(gradient * gradient)
             param.sub_(gradient * rate / total.sqrt().add_(eps))

@@ -16,7 +16,7 @@ from adjit.optim.numbers import (
     steps_taken,
 )
 from adjit.optim.optimizer import Group, Optimizer, ParamsT
-from adjit.optim.varying import is_zero
+from adjit.optim.varying import decayed
 from adjit.tensor import Tensor
 
 
@@ -76,11 +76,7 @@ class Adam(Optimizer):
         for param, gradient in self._gradients(group):
             state = self._state_of(param, make)
             state["step"].add_(1)
-            if not is_zero(weight_decay):
-                if decoupled:
-                    param.mul_(1 - lr * weight_decay)
-                else:
-                    gradient = gradient + param * weight_decay
+            gradient = decayed(param, gradient, weight_decay, lr if decoupled else None)
             mean, square = state["exp_avg"], state["exp_avg_sq"]
             mean.lerp_(gradient, 1 - beta1)
             square.mul_(beta2).add_(gradient * (1 - beta2) * gradient)

@@ -7,6 +7,7 @@ from typing import Any
 from adjit.creation import zeros_like
 from adjit.optim.numbers import check_betas, check_not_negative, check_rate, count_of_steps, steps_taken
 from adjit.optim.optimizer import Group, Optimizer, ParamsT
+from adjit.optim.varying import decayed
 from adjit.tensor import Tensor
 
 
@@ -31,13 +32,12 @@ class Adamax(Optimizer):
         })  # fmt: skip
 
     def _update(self, group: Group) -> None:
-        lr, eps, weight_decay = self._rate(group), self._setting(group, "eps"), self._setting(group, "weight_decay")
-        beta1, beta2 = self._setting(group, "betas")
+        lr, eps, weight_decay = self._rate(group), self._setting(group, "eps"), self._factor(group, "weight_decay")
+        beta1, beta2 = self._factors(group, "betas")
         for param, gradient in self._gradients(group):
             state = self._state_of(param, _new_state)
             state["step"].add_(1)
-            if weight_decay != 0:
-                gradient = gradient + param * weight_decay
+            gradient = decayed(param, gradient, weight_decay)
             mean, greatest = state["exp_avg"], state["exp_inf"]
             mean.lerp_(gradient, 1 - beta1)
             greatest.copy_((greatest * beta2).maximum(gradient.abs() + eps))

@@ -16,6 +16,7 @@ from adjit.optim.numbers import (
     steps_taken,
 )
 from adjit.optim.optimizer import Group, Optimizer, ParamsT
+from adjit.optim.varying import decayed
 from adjit.tensor import Tensor
 
 
@@ -38,8 +39,8 @@ class ASGD(Optimizer):
         })  # fmt: skip
 
     def _update(self, group: Group) -> None:
-        lr, lambd, alpha = self._rate(group), self._setting(group, "lambd"), self._setting(group, "alpha")
-        begin, weight_decay = self._setting(group, "t0"), self._setting(group, "weight_decay")
+        lr, lambd, alpha = self._rate(group), self._factor(group, "lambd"), self._factor(group, "alpha")
+        begin, weight_decay = self._setting(group, "t0"), self._factor(group, "weight_decay")
 
         def make(param: Tensor) -> dict[str, Any]:
             return {
@@ -49,8 +50,7 @@ class ASGD(Optimizer):
         for param, gradient in self._gradients(group):
             state = self._state_of(param, make)
             state["step"].add_(1)
-            if weight_decay != 0:
-                gradient = gradient + param * weight_decay
+            gradient = decayed(param, gradient, weight_decay)
             eta, mean, share = steps_taken(state["eta"]), state["ax"], steps_taken(state["mu"])
             param.mul_(1 - lambd * eta)
             param.sub_(gradient * eta)

@@ -44,8 +44,8 @@ class Muon(Optimizer):
 
     def _update(self, group: Group) -> None:
         refuse_complex("Muon", group["params"])
-        lr, momentum = self._rate(group), self._setting(group, "momentum")
-        weight_decay, nesterov = self._setting(group, "weight_decay"), self._setting(group, "nesterov")
+        lr, momentum = self._rate(group), self._factor(group, "momentum")
+        weight_decay, nesterov = self._factor(group, "weight_decay"), self._setting(group, "nesterov")
         coefficients, steps = self._setting(group, "ns_coefficients"), self._setting(group, "ns_steps")
         eps, adjust = self._setting(group, "eps"), self._setting(group, "adjust_lr_fn")
         if steps >= 100:

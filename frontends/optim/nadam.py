@@ -7,6 +7,7 @@ from typing import Any
 from adjit.creation import zeros_like
 from adjit.optim.numbers import check_betas, check_not_negative, check_rate, count_of_steps, scalar, steps_taken
 from adjit.optim.optimizer import Group, Optimizer, ParamsT
+from adjit.optim.varying import decayed
 from adjit.tensor import Tensor
 
 
@@ -32,18 +33,14 @@ class NAdam(Optimizer):
         })  # fmt: skip
 
     def _update(self, group: Group) -> None:
-        lr, eps, weight_decay = self._rate(group), self._setting(group, "eps"), self._setting(group, "weight_decay")
-        (beta1, beta2), decay = self._setting(group, "betas"), self._setting(group, "momentum_decay")
+        lr, eps, weight_decay = self._rate(group), self._setting(group, "eps"), self._factor(group, "weight_decay")
+        (beta1, beta2), decay = self._factors(group, "betas"), self._factor(group, "momentum_decay")
         decoupled = self._setting(group, "decoupled_weight_decay")
         for param, gradient in self._gradients(group):
             state = self._state_of(param, _new_state)
             state["step"].add_(1)
             step = steps_taken(state["step"])
-            if weight_decay != 0:
-                if decoupled:
-                    param.mul_(1 - lr * weight_decay)
-                else:
-                    gradient = gradient + param * weight_decay
+            gradient = decayed(param, gradient, weight_decay, lr if decoupled else None)
             mu = beta1 * (1.0 - 0.5 * (0.96 ** (step * decay)))
             ahead = beta1 * (1.0 - 0.5 * (0.96 ** ((step + 1) * decay)))
             # The number takes the product's dtype before it is multiplied, as a Python number would.

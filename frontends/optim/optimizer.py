@@ -224,7 +224,9 @@ class Optimizer:
 
     @property
     def _varying(self) -> Varying:
-        found: Varying = vars(self).setdefault("_settings", Varying())
+        found: Varying | None = vars(self).get("_settings")
+        if found is None:
+            found = vars(self)["_settings"] = Varying()
         return found
 
     def _rate(self, group: Group, name: str = "lr") -> Any:

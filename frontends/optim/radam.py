@@ -16,6 +16,7 @@ from adjit.optim.numbers import (
     steps_taken,
 )
 from adjit.optim.optimizer import Group, Optimizer, ParamsT
+from adjit.optim.varying import decayed
 from adjit.tensor import Tensor
 
 
@@ -43,17 +44,13 @@ class RAdam(Optimizer):
         })  # fmt: skip
 
     def _update(self, group: Group) -> None:
-        lr, eps, weight_decay = self._rate(group), self._setting(group, "eps"), self._setting(group, "weight_decay")
-        (beta1, beta2), decoupled = self._setting(group, "betas"), self._setting(group, "decoupled_weight_decay")
+        lr, eps, weight_decay = self._rate(group), self._setting(group, "eps"), self._factor(group, "weight_decay")
+        (beta1, beta2), decoupled = self._factors(group, "betas"), self._setting(group, "decoupled_weight_decay")
         for param, gradient in self._gradients(group):
             state = self._state_of(param, _new_state)
             state["step"].add_(1)
             step = steps_taken(state["step"])
-            if weight_decay != 0:
-                if decoupled:
-                    param.mul_(1 - lr * weight_decay)
-                else:
-                    gradient = gradient + param * weight_decay
+            gradient = decayed(param, gradient, weight_decay, lr if decoupled else None)
             mean, square = state["exp_avg"], state["exp_avg_sq"]
             mean.lerp_(gradient, 1 - beta1)
             square.mul_(beta2).add_(gradient * (1 - beta2) * gradient)

@@ -7,7 +7,7 @@ from typing import Any
 from adjit.creation import zeros_like
 from adjit.optim.numbers import check_not_negative, check_rate, count_of_steps
 from adjit.optim.optimizer import Group, Optimizer, ParamsT
-from adjit.optim.varying import is_zero
+from adjit.optim.varying import decayed, is_zero
 from adjit.tensor import Tensor
 
 
@@ -31,7 +31,7 @@ class RMSprop(Optimizer):
         })  # fmt: skip
 
     def _update(self, group: Group) -> None:
-        lr, alpha, eps = self._rate(group), self._setting(group, "alpha"), self._setting(group, "eps")
+        lr, alpha, eps = self._rate(group), self._factor(group, "alpha"), self._setting(group, "eps")
         weight_decay, momentum = self._factor(group, "weight_decay"), self._factor(group, "momentum")
         centered = self._setting(group, "centered")
 
@@ -46,8 +46,7 @@ class RMSprop(Optimizer):
         for param, gradient in self._gradients(group):
             state = self._state_of(param, make)
             state["step"].add_(1)
-            if not is_zero(weight_decay):
-                gradient = gradient + param * weight_decay
+            gradient = decayed(param, gradient, weight_decay)
             square = state["square_avg"]
             square.mul_(alpha).add_(gradient * (1 - alpha) * gradient)
             if centered:

@@ -32,7 +32,7 @@ class Rprop(Optimizer):
         })  # fmt: skip
 
     def _update(self, group: Group) -> None:
-        shrink, grow = self._setting(group, "etas")
+        shrink, grow = self._factors(group, "etas")
         least, most = self._setting(group, "step_sizes")
 
         def make(param: Tensor) -> dict[str, Any]:

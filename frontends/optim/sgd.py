@@ -7,7 +7,7 @@ from typing import Any
 from adjit.creation import zeros_like
 from adjit.optim.numbers import check_forms, check_not_negative, check_rate
 from adjit.optim.optimizer import Group, Optimizer, ParamsT, in_parts, name_state, owner_of, whole
-from adjit.optim.varying import is_zero
+from adjit.optim.varying import decayed, is_zero
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.trace import outside
@@ -38,8 +38,7 @@ class SGD(Optimizer):
         lr, weight_decay = self._rate(group), self._factor(group, "weight_decay")
         momentum, nesterov = self._factor(group, "momentum"), self._setting(group, "nesterov")
         for param, gradient in self._gradients(group):
-            if not is_zero(weight_decay):
-                gradient = gradient + param * weight_decay
+            gradient = decayed(param, gradient, weight_decay)
             if not is_zero(momentum):
                 average = self._average(group, param, gradient, momentum)
                 gradient = gradient + average * momentum if nesterov else average
@@ -48,7 +47,7 @@ class SGD(Optimizer):
     def _average(self, group: Group, param: Tensor, gradient: Tensor, momentum: float) -> Tensor:
         """The momentum buffer after this step; at the first it is the gradient, without dampening."""
         owner = owner_of(param)
-        state, dampening = self.state[owner], self._setting(group, "dampening")
+        state, dampening = self.state[owner], self._factor(group, "dampening")
         tracer = STATE.tracer
         kept = state.get("momentum_buffer")
         if kept is None and tracer is None:
@@ -61,7 +60,7 @@ class SGD(Optimizer):
         average = in_parts(kept)
         if tracer is not None:
             name_state(param, state)
-        if dampening != 0:
+        if not is_zero(dampening):
             # Without dampening, zeros give at the first step what the gradient itself would.  With it the first step
             # is a program of its own, for as long as nothing has been written to the buffer.
             first = self._is_empty(owner, kept)

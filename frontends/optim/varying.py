@@ -57,6 +57,18 @@ class _Pair:
         return found
 
 
+def decayed(param: Tensor, gradient: Tensor, weight_decay: Any, shrinking: Any = None) -> Tensor:
+    """gradient + weight_decay*param; with `shrinking`, a rate, the gradient, and param is multiplied by
+    1 - shrinking*weight_decay."""
+    if is_zero(weight_decay):
+        return gradient
+    if shrinking is None:
+        found: Tensor = gradient + param * weight_decay
+        return found
+    param.mul_(1 - shrinking * weight_decay)
+    return gradient
+
+
 def is_zero(factor: Any) -> bool:
     """Whether a factor is 0; one that is read at every call is none."""
     return not (isinstance(factor, Tensor) and STATE.tracer is not None) and bool(factor == 0)

@@ -194,6 +194,41 @@ def test_momentum_and_decay_may_change_at_every_step(make: Callable[[Any], Any])
     assert compiled.step.compile_count == 2
 
 
+FACTORS: dict[str, dict[str, Any]] = {
+    "NAdam": {"betas": (0.8, 0.9), "momentum_decay": 0.01}, "RAdam": {"betas": (0.8, 0.9)},
+    "Adamax": {"betas": (0.8, 0.9)}, "Adagrad": {"lr_decay": 0.1}, "Adadelta": {"rho": 0.8},
+    "ASGD": {"lambd": 0.01, "alpha": 0.6}, "Rprop": {"etas": (0.4, 1.3)}, "RMSprop": {"alpha": 0.9},
+    "SGD": {"dampening": 0.1, "momentum": 0.8},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FACTORS)
+def test_factors_may_change_at_every_step(name: str) -> None:
+    factors = FACTORS[name] if name == "Rprop" else {"weight_decay": 0.01, **FACTORS[name]}
+
+    def trained(*, compiled: bool) -> tuple[Any, Any]:
+        w = torch.tensor([1.0, -2.0, 3.0], requires_grad=True)
+        optimizer = getattr(torch.optim, name)([w], lr=0.05, **factors)
+
+        def step() -> Any:
+            optimizer.zero_grad()
+            (w * w).sum().backward()
+            optimizer.step()
+
+        run = torch.compile(step) if compiled else step
+        for number in range(9):
+            more = 1 + 0.01 * number
+            for key, value in factors.items():
+                changed = tuple(part * more for part in value) if isinstance(value, tuple) else value * more
+                optimizer.param_groups[0][key] = changed
+            run()
+        return run, w.tolist()
+
+    run, found = trained(compiled=True)
+    assert found == pytest.approx(trained(compiled=False)[1], rel=1e-5)
+    assert run.compile_count <= 3
+
+
 def test_evaluation_between_steps() -> None:
     task = Task(lambda params: torch.optim.SGD(params, lr=0.1))
     task.net.append(torch.nn.Dropout(0.5))
