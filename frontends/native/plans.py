@@ -42,9 +42,12 @@ class Plans:
         where = None
         if targets is not None:  # the tape is compared as a whole: what leads to no target now might lead to one later
             order = whole_tape(root)
-            leaves = Tape(order, root).leaves
-            where = tuple(leaves.get(target) for target in targets)
-            if None in where or len(order) > _MOST_NODES or len(where) > _MOST_TARGETS:
+            if len(order) > _MOST_NODES or len(targets) > _MOST_TARGETS:
+                return
+        tape = Tape(order, root, targets, seeded=seeded)
+        if targets is not None:
+            where = tuple(tape.leaves.get(target) for target in targets)
+            if None in where:
                 return
         kinds = (part for node in order if isinstance(node.attached, Record) for part in _kind(node))
         key = (root.type, seeded, where, *kinds)
@@ -52,7 +55,7 @@ class Plans:
             self._seen.clear()
         self._seen[key] = count = self._seen.get(key, 0) + 1
         if count == _TIMES + len(order) // _NODES_PER_TIME:
-            self._add(Tape(order, root, targets, seeded=seeded))
+            self._add(tape)
 
     def _add(self, tape: Tape) -> None:
         if not tape.is_plain():

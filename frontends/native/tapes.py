@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -100,14 +101,27 @@ class Tape:
         self.order = order
         self.targets = targets
         self.seeded = seeded
-        self.useful = set(order) if targets is None else nodes_leading_to([root], set(targets))
-        self.numbers = {node: number for number, node in enumerate(order)}
-        self.leaves: dict[Value, int] = {}
-        for node in order:
+
+    @cached_property
+    def useful(self) -> set[Node]:
+        """The nodes that lead to the gradients that are wanted."""
+        return set(self.order) if self.targets is None else nodes_leading_to([self.root], set(self.targets))
+
+    @cached_property
+    def numbers(self) -> dict[Node, int]:
+        """The places of the nodes in their order."""
+        return {node: number for number, node in enumerate(self.order)}
+
+    @cached_property
+    def leaves(self) -> dict[Value, int]:
+        """The leaves in the order in which they are first reached."""
+        found: dict[Value, int] = {}
+        for node in self.order:
             for index in record_of(node).reached:
                 value = node.inputs[index]
                 if value.node is None:
-                    self.leaves.setdefault(value, len(self.leaves))
+                    found.setdefault(value, len(found))
+        return found
 
     def is_plain(self) -> bool:
         """Whether every node can be run unseen, in floats that the native entry makes results of."""
