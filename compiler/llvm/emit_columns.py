@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from adjit.compiler.llvm.emit_abreast import RowsAbreast, abreast_of
 from adjit.compiler.llvm.emit_access import combine
 from adjit.compiler.llvm.emit_choice import (
     Choice,
@@ -120,6 +121,8 @@ def emit_nest(w: Writer, node: Node, span: tuple[str, str] | None = None) -> Non
         emit_rows(w, node, span)
     elif (across := crossing(w, node, choice)) is not None:
         emit_crossing(w, node, span, across)
+    elif (span is None or len(variables_of(node)) > 2) and (beside := abreast_of(w, node, choice)) is not None:
+        emit_for(w, node, span, RowsAbreast(w, node, beside))
     else:
         emit_for(w, node, span)
 

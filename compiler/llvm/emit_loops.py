@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from adjit.compiler.llvm import scalar
 from adjit.compiler.llvm.emit_choice import (
@@ -29,18 +29,21 @@ from adjit.ir.shape import Size, product
 from adjit.ir.types import BOOL, DType
 from adjit.runtime.faults import Fault
 
+if TYPE_CHECKING:
+    from adjit.compiler.llvm.emit_abreast import RowsAbreast
+
 Body: TypeAlias = Callable[[], None]
 # A body of more operations stands once, always masked, instead of once for whole vectors and once for the rest.
 _LARGE = 150
 # Bodies of fewer operations run as several vectors abreast, so that sums in order do not wait for each other.
-_SMALL = 12
-_ABREAST = 4
+SMALL = 12
+ABREAST = 4
 # Operations of a loop over values on the stack that is written out.
 _SPELLED = 200
 
 
-def emit_for(w: Writer, node: Node, span: tuple[str, str] | None = None) -> None:
-    """A nest; `span` restricts its first variable."""
+def emit_for(w: Writer, node: Node, span: tuple[str, str] | None = None, rows: RowsAbreast | None = None) -> None:
+    """A nest; `span` restricts its first variable; `rows` of its last variable but one may run side by side."""
     (region,) = node.regions
     names, extents = variables_of(node), extents_of(node)
     for name, extent in zip(names, extents, strict=True):
@@ -49,18 +52,21 @@ def emit_for(w: Writer, node: Node, span: tuple[str, str] | None = None) -> None
     if w.lanes == 1:
         choice = choose(node, w.dependence, w.native_lanes(loop_dtype(region)))
     once = cost(region) > _LARGE
-    abreast = _ABREAST if choice.abreast and cost(region) <= _SMALL else 1
+    abreast = ABREAST if choice.abreast and cost(region) <= SMALL else 1
     spelled = is_spelled(w, node, choice.lanes)
-    early = _early(w, node)
+    early = _early(w, node, len(names) - (2 if rows else 1))
 
     def nest(depth: int) -> None:
         for first in early.get(depth, ()):
             w.emit_node(first)
         if depth == len(names):
             with w.scope(), w.without(early), clustered(w, region, choice.variable):
-                w.run(region)
+                rows.run() if rows else w.run(region)
             return
         name, extent = names[depth], extents[depth]
+        if rows and name == rows.row:
+            rows.each(lambda: nest(depth + 1))
+            return
         whole = span is None or depth > 0
         begin, end = ("0", uniform(w, extent)) if whole or span is None else span
         if name == choice.variable:
@@ -91,10 +97,10 @@ def emit_for(w: Writer, node: Node, span: tuple[str, str] | None = None) -> None
         nest(0)
 
 
-def _early(w: Writer, node: Node) -> dict[int, list[Node]]:
+def _early(w: Writer, node: Node, most: int) -> dict[int, list[Node]]:
     """What a nest computes outside its inner loops, by the number of loops around it: what depends on no inner one.
 
-    LLVM would not move a load before a loop that stores, nor code with branches.
+    `most` is the greatest such number.  LLVM would not move a load before a loop that stores, nor code with branches.
     """
     (region,) = node.regions
     names = variables_of(node)
@@ -109,7 +115,7 @@ def _early(w: Writer, node: Node) -> dict[int, list[Node]]:
         used = w.dependence.of(inner.output)
         depth = max((place + 1 for place, name in enumerate(names) if name in used), default=0)
         makers = [value.node for value in inner.inputs if value.node in inside]
-        if depth < len(names) and all(maker in depths for maker in makers):
+        if depth <= most and all(maker in depths for maker in makers):
             depths[inner] = depth
             found.setdefault(depth, []).append(inner)
     return found

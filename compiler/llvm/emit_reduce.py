@@ -29,7 +29,7 @@ from adjit.compiler.llvm.emit_first import emit_first
 from adjit.compiler.llvm.emit_fold import Partials
 from adjit.compiler.llvm.emit_index import greatest, least, uniform, vector
 from adjit.compiler.llvm.emit_loops import Body, is_spelled, neutral, scalar_loop, total_of, vector_loop
-from adjit.compiler.llvm.emit_state import Lanes, Ramp, Register, Uniform, Writer
+from adjit.compiler.llvm.emit_state import Lanes, Ramp, Register, Slot, Uniform, Writer
 from adjit.compiler.llvm.gemm_tile import below, counted
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import BLOCK, RUN
@@ -174,34 +174,39 @@ def _in_order(w: Writer, node: Node) -> None:
 
     As in a packed product, the first run is the total's first value, so that one run alone keeps a -0.
     """
-    kind, type = str(node.attributes["kind"]), LLType(node.output.type.dtype, w.lanes)
-    zero = type.constant(neutral(kind, type.dtype))
-    total, run = w.slot(type), w.slot(type)
-    fused = fused_product(w, node) if node.attributes["order"] == "products" else None
-    w.write(total, type.constant(-0.0 if kind == "sum" else 1.0))
-
-    def begin() -> None:
-        w.write(run, zero)
-
-    def body() -> None:
-        w.run(node.regions[0])
-        if fused is not None:
-            left, right = (w.spread(w.register(value)) for value in fused.inputs)
-            w.write(run, w.f.intrinsic("fma", type, left, right, w.read(run)))
-        else:
-            w.write(run, combine(w, kind, type, w.read(run), w.spread(_term(w, node))))
+    kind, terms, run = str(node.attributes["kind"]), product(extents_of(node)), in_order_slot(w, node)
+    if isinstance(terms, int) and terms <= RUN:
+        (each_written_out if is_unrolled(node) else whole_domain)(w, node, lambda: fold_term(w, node, run))
+        w.registers[node.output] = Register(w.read(run), run.type)
+        return
+    zero, total = run.type.constant(neutral(kind, run.type.dtype)), w.slot(run.type)
+    w.write(total, run.type.constant(-0.0 if kind == "sum" else 1.0))
 
     def end() -> None:
-        w.write(total, combine(w, kind, type, w.read(total), w.read(run)))
+        w.write(total, combine(w, kind, run.type, w.read(total), w.read(run)))
 
-    terms = product(extents_of(node))
-    if isinstance(terms, int) and terms <= RUN:
-        begin()
-        (each_written_out if is_unrolled(node) else whole_domain)(w, node, body)
-        end()
+    length = run_length(w, total_of(w, extents_of(node)))
+    cut_domain(w, node, length, lambda: w.write(run, zero), lambda: fold_term(w, node, run), end)
+    w.registers[node.output] = Register(w.read(total), run.type)
+
+
+def in_order_slot(w: Writer, node: Node) -> Slot:
+    """Where a run of a sum or product in order stands while its terms are taken in, one after another."""
+    type = LLType(node.output.type.dtype, w.lanes)
+    slot = w.slot(type)
+    w.write(slot, type.constant(neutral(str(node.attributes["kind"]), type.dtype)))
+    return slot
+
+
+def fold_term(w: Writer, node: Node, run: Slot) -> None:
+    """Take the term at hand into a run; a product's last step is one rounding with the addition if it may be."""
+    fused = fused_product(w, node) if node.attributes["order"] == "products" else None
+    w.run(node.regions[0])
+    if fused is not None:
+        left, right = (w.spread(w.register(value)) for value in fused.inputs)
+        w.write(run, w.f.intrinsic("fma", run.type, left, right, w.read(run)))
     else:
-        cut_domain(w, node, run_length(w, total_of(w, extents_of(node))), begin, body, end)
-    w.registers[node.output] = Register(w.read(total), type)
+        w.write(run, combine(w, str(node.attributes["kind"]), run.type, w.read(run), w.spread(_term(w, node))))
 
 
 def run_length(w: Writer, terms: str) -> str:

@@ -38,6 +38,8 @@ CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], int, int, int, int]] = 
     "a channel each": ((2, 24, 14, 14), (24, 1, 3, 3), 1, 1, 1, 24),
     "a channel each, rows of 56": ((1, 17, 56, 56), (17, 1, 7, 7), 1, 3, 1, 17),
     "a channel each, steps of 2": ((2, 20, 21, 21), (20, 1, 3, 3), 2, 1, 1, 20),
+    "a channel each, rows of 17, taps apart": ((2, 9, 13, 17), (9, 1, 5, 3), 1, 4, 2, 9),
+    "a channel each, large taps, steps of 3": ((1, 9, 41, 70), (9, 1, 11, 7), 3, 5, 1, 9),
     "points": ((3, 40, 10, 10), (24, 40, 1, 1), 1, 0, 1, 1),
 }
 
