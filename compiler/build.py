@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from adjit.compiler.llvm.binding import keep_lines
 from adjit.compiler.llvm.clock import TIMES, Clock
 from adjit.compiler.llvm.debug_info import DebugInfo
 from adjit.compiler.llvm.driver import Driver
@@ -60,6 +59,8 @@ def emit_program(
     """
     target = target or host_target()
     if debug:
+        from adjit.compiler.llvm.binding import keep_lines
+
         keep_lines()
     module = Module(
         halves=target.converts_halves,

@@ -9,13 +9,15 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import adjit.ir
 import adjit.runtime
+from adjit.compiler.llvm.ahead import load_ahead
+from adjit.compiler.llvm.host import remembered
 from adjit.compiler.llvm.objects import Library, object_key
 from adjit.compiler.llvm.target import host_target
 from adjit.compiler.load import MAIN, load_program
@@ -55,17 +57,26 @@ def compile_graph(
         if debug or asked or listening("ir") or listening("passes"):
             return _watched(graph, strict, threads, asked, debug)
         threads = get_num_threads() if threads is None else threads
+        if remembered() is None:
+            _maker()
         key = _key(graph, strict, threads)
         found = _stored(graph, key, strict, threads, quick) if key else None
         if (log := listening("cache")) is not None:
             log.debug("@%s: %s", graph.name, "from the disk cache" if found else "compiled")
         if found is None:
-            from adjit.compiler.build import build
-            from adjit.compiler.pipeline import lowered
-
+            build, lowered = _maker()
             made = partial(_store, key)
             found = build(lowered(graph, strict=strict), strict=strict, threads=threads, quick=quick, made=made)
         return found
+
+
+def _maker() -> tuple[Callable[..., Executable], Callable[..., Graph]]:
+    """`build` and `lowered`: the compiler, imported while LLVM's library is loaded."""
+    load_ahead()
+    import adjit.compiler.pipeline  # before what needs LLVM
+    from adjit.compiler.build import build
+
+    return build, adjit.compiler.pipeline.lowered
 
 
 def _watched(graph: Graph, strict: bool, threads: int | None, asked: set[str], debug: bool) -> Executable:
@@ -134,9 +145,7 @@ def _stored(graph: Graph, key: bytes, strict: bool, threads: int, quick: bool) -
     layout = Layout(**fields)
 
     def better() -> tuple[object, int]:
-        from adjit.compiler.build import build
-        from adjit.compiler.pipeline import lowered
-
+        build, lowered = _maker()
         with collector_paused():
             best = build(lowered(graph, strict=strict), strict=strict, threads=threads)
         assert isinstance(best.library, Library)

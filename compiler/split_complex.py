@@ -8,12 +8,12 @@ rules in `adjit.ir.ops.complex_parts`, products as four real products.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from adjit.compiler.loops.ir import AS_COMPLEX, AS_REAL
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.errors import DTypeError
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import UNKNOWN, Attribute, Graph, Node, Region, Value
 from adjit.ir.ops.arrays import cast, expand, moved, permute, reshape, window_of
 from adjit.ir.ops.structure import concat
@@ -22,13 +22,13 @@ from adjit.ir.shape import product
 from adjit.ir.types import BOOL, DType, TensorType
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pair:
     """A complex value as its parts; `whole` is the value whose memory holds them interleaved, where there is one."""
 
     re: Expr
     im: Expr
-    whole: Value | None = field(default=None, compare=False)
+    whole: Value | None = None
 
 
 Split: TypeAlias = "Expr | Pair"

@@ -7,7 +7,7 @@ whole of another, one does.  Every sum keeps its order (`adjit.compiler.loops.ir
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from adjit.compiler.llvm.emit_access import combine
 from adjit.compiler.llvm.emit_choice import (
@@ -29,7 +29,7 @@ from adjit.compiler.llvm.emit_state import Ramp, Register, Uniform, Variable, Wr
 from adjit.compiler.llvm.emit_stream import emit_streaming, streamed_buffers
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import FOR, LOAD, REDUCE, STORE, UPDATE, address, used_values
-from adjit.ir.frozen import frozen
+from adjit.ir.frozen import frozen, record
 from adjit.ir.graph import Node, Value
 from adjit.ir.shape import Dim, Size, product, substitute
 from adjit.ir.types import BOOL
@@ -73,7 +73,7 @@ class RowLoop:
         return {outer[0]: Uniform(group), last: Ramp("0", self.lanes)}
 
 
-@dataclass(slots=True)
+@record
 class Step:
     """Nodes that are emitted together: loops, or one node of any kind (`loops` is empty then)."""
 

@@ -6,9 +6,8 @@ import functools
 import json
 import platform
 import sys
-from importlib.machinery import PathFinder
-from pathlib import Path
 
+from adjit.compiler.llvm.ahead import libraries
 from adjit.ir.frozen import frozen
 from adjit.runtime.cache import cache_key, default_cache
 
@@ -30,18 +29,26 @@ class Host:
 @functools.cache
 def host() -> Host:
     """What LLVM says of this machine."""
-    key = _key()
-    cache = default_cache() if key else None
-    text = cache.get(key) if cache and key else None
-    if text is not None:
-        return Host(*json.loads(text))
+    found = remembered()
+    if found is not None:
+        return found
     from adjit.compiler.llvm.binding import LLVM_VERSION, LLVMLITE_VERSION, llvm
 
     features = llvm.get_host_cpu_features().flatten()
     words = [llvm.get_process_triple(), llvm.get_host_cpu_name(), features, LLVMLITE_VERSION, LLVM_VERSION]
+    key, cache = _key(), default_cache()
     if cache and key:
         cache.put(key, json.dumps(words).encode())
     return Host(*words)
+
+
+@functools.cache
+def remembered() -> Host | None:
+    """What the disk cache knows of this machine, if it does; LLVM is not needed then."""
+    key = _key()
+    cache = default_cache() if key else None
+    text = cache.get(key) if cache and key else None
+    return None if text is None else Host(*json.loads(text))
 
 
 def llvm_versions() -> tuple[str, str]:
@@ -49,22 +56,22 @@ def llvm_versions() -> tuple[str, str]:
     return host().llvmlite, host().llvm
 
 
+@functools.cache
 def _key() -> bytes | None:
     """The key of the answers: the processor, the system, and llvmlite's library by place, size and time.
 
     None where the system does not describe the processor.
     """
-    found = PathFinder.find_spec("llvmlite")
-    if not sys.platform.startswith("linux") or found is None or found.origin is None:
+    files = libraries()
+    if not sys.platform.startswith("linux") or not files:
         return None
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             lines = file.read(_DESCRIPTION).splitlines()
-        files = [item.stat() for item in sorted((Path(found.origin).parent / "binding").glob("libllvmlite*"))]
+        facts = [f"{path}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files]
     except OSError:
         return None
     # What changes from moment to moment is no part of it.
     about = [line for line in lines if not line.startswith(("cpu MHz", "bogomips", "processor", "core id", "apicid"))]
     first = about[: about.index("")] if "" in about else about
-    facts = [f"{item.st_size}:{item.st_mtime_ns}" for item in files]
-    return cache_key("host", platform.release(), platform.machine(), sys.version, found.origin, *facts, *first)
+    return cache_key("host", platform.release(), platform.machine(), sys.version, *facts, *first)

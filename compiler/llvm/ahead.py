@@ -1,0 +1,37 @@
+"""LLVM's library loaded by a thread while Python imports what the compiler is made of."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+
+def load_ahead() -> None:
+    """Begin to load LLVM's library, unless it is loaded.
+
+    It is 170 MB, and takes 7 ms.  ctypes would hold Python's lock meanwhile, in releases before 3.12; as a foreign
+    function `dlopen` does not.  llvmlite then finds the library loaded.  Where that fails, llvmlite says why.
+    """
+    if "llvmlite.binding" in sys.modules or os.name != "posix":
+        return
+    library = next(iter(libraries()), None)
+    if library is not None:
+        threading.Thread(target=_load, args=(os.fsencode(library),), name="adjit loads LLVM", daemon=True).start()
+
+
+def libraries() -> list[Path]:
+    """The files of LLVM's library in llvmlite, which is not imported; none where llvmlite is not a folder."""
+    found = PathFinder.find_spec("llvmlite")
+    if found is None or found.origin is None:
+        return []
+    return sorted((Path(found.origin).parent / "binding").glob("libllvmlite*"))
+
+
+def _load(path: bytes) -> None:
+    system = ctypes.CDLL(None)
+    system.dlopen.restype, system.dlopen.argtypes = ctypes.c_void_p, (ctypes.c_char_p, ctypes.c_int)
+    system.dlopen(path, os.RTLD_NOW | os.RTLD_LOCAL)
