@@ -7,7 +7,7 @@ from typing import Any
 
 from adjit.dims import shape_of
 from adjit.dtypes import title_of
-from adjit.elementwise import abs, add, emit, mul, operands_of, sub
+from adjit.elementwise import abs, add, emit, mul, not_a_tensor, operands_of, sub
 from adjit.ir.types import F32
 from adjit.logic import isnan, logical_and, logical_not, logical_or
 from adjit.promotion import promote
@@ -46,8 +46,15 @@ def ge(input: Any, other: Any) -> Tensor:
     return emit("le", "", b, a, kernel="ge")
 
 
+def _need_tensors(op: str, *tensors: Any) -> None:
+    for position, (name, tensor) in enumerate(zip(("input", "other"), tensors, strict=True)):
+        if not isinstance(tensor, Tensor):
+            raise not_a_tensor(op, name, position, tensor)
+
+
 def equal(input: Tensor, other: Tensor) -> bool:
     """Whether shape and all elements are the same."""
+    _need_tensors("equal", input, other)
     if tuple(shape_of(input)) != tuple(shape_of(other)):
         return False
     return bool(eq(input, other).all())
@@ -55,6 +62,7 @@ def equal(input: Tensor, other: Tensor) -> bool:
 
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
     """|input - other| <= atol + rtol * |other|, or equal."""
+    _need_tensors("isclose", input, other)
     if input._dtype is not other._dtype:
         raise RuntimeError(f"{title_of(input._dtype)} did not match {title_of(other._dtype)}")
     for name, bound in (("rtol", rtol), ("atol", atol)):
@@ -71,6 +79,7 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
 
 def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
     """Whether all elements are close."""
+    _need_tensors("allclose", input, other)
     return bool(isclose(input, other, rtol, atol, equal_nan).all())
 
 

@@ -313,6 +313,9 @@ def _number(value: Any) -> Any:
 
             return reshape(value)
         return value.item()
+    if not isinstance(value, (int, float, complex, np.generic, SymbolicSize)):
+        text = f"full(): argument 'fill_value' (position 2) must be Number, not {type(value).__name__}"
+        raise TypeError(text)
     return value.item() if isinstance(value, np.generic) else value
 
 

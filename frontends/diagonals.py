@@ -92,8 +92,8 @@ def _trace(input: Tensor) -> Tensor:
 
 def trace(input: Tensor) -> Tensor:
     """The sum of the diagonal of a matrix."""
-    if len(shape_of(input)) != 2:
-        raise RuntimeError("trace: expected a matrix")
+    if (rank := len(shape_of(input))) != 2:
+        raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {rank}")
     return _trace(summed(input, None))  # type: ignore[no-any-return]
 
 

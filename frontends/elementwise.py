@@ -32,6 +32,8 @@ def operands_of(op: str, *operands: Any) -> tuple[Any, ...]:
     found = [from_numpy(x) if isinstance(x, np.ndarray) else x for x in operands]
     found = [x.item() if isinstance(x, np.generic) else x for x in found]
     if not any(isinstance(operand, Tensor) for operand in found):
+        if found[0] is None or isinstance(found[0], (str, list, tuple, dict)):
+            raise not_a_tensor(op, "input", 0, found[0])
         found[0] = tensor(found[0])
     for position, operand in enumerate(found):
         if not isinstance(operand, (Tensor, bool, int, float, complex)):

@@ -52,7 +52,8 @@ def logical_xor(input: Tensor, other: Any) -> Tensor:
 
 def logical_not(input: Tensor) -> Tensor:
     """Not true."""
-    return emit("not", "", _truth(input))
+    (x,) = operands_of("logical_not", input)
+    return emit("not", "", _truth(x))
 
 
 def _always(input: Tensor, value: bool) -> Tensor:

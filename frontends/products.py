@@ -17,14 +17,24 @@ from adjit.ir.types import BOOL
 from adjit.promotion import broadcast_shapes, promote
 from adjit.tensor import Tensor
 
+# What PyTorch says of two dtypes, by function: their names, also as C++ has them.
+_UNLIKE = {
+    "matmul": "expected m1 and m2 to have the same dtype, but got: {2} != {3}",
+    "bmm": "expected scalar type {0} but found {1}",
+    "mv": "addmv input tensors must have the same dtype, but got {1}, {0}, and {1}",
+    "addmm": "mat1 and mat2 must have the same dtype, but got {0} and {1}",
+    "linear": "self and mat2 must have the same dtype, but got {0} and {1}",
+    "tensordot": "both inputs should have same dtype",
+}
 
-def _same_dtype(a: Tensor, b: Tensor) -> None:
+
+def _same_dtype(a: Tensor, b: Tensor, op: str = "matmul") -> None:
     if a._dtype is not b._dtype:
-        one, other = (c_name(x._dtype) for x in (a, b))
+        names = (name(x._dtype) for name in (title_of, c_name) for x in (a, b))
         raise explained(
             RuntimeError,
-            f"expected m1 and m2 to have the same dtype, but got: {one} != {other}",
-            "matmul",
+            _UNLIKE[op].format(*names),
+            op,
             {"mat1": a, "mat2": b},
             "convert one of them: " + ("{mat2}.to({mat1}.dtype)" if a._dtype.is_float else "{mat1}.float()"),
         )
@@ -83,7 +93,7 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
         raise explained(RuntimeError, "batch1 must be a 3D tensor", "bmm", {"batch1": input, "batch2": mat2})
     if len(b) != 3:
         raise explained(RuntimeError, "batch2 must be a 3D tensor", "bmm", {"batch1": input, "batch2": mat2})
-    _same_dtype(input, mat2)
+    _same_dtype(input, mat2, "bmm")
     if a[0] != b[0] or a[2] != b[1]:
         raise explained(
             RuntimeError,
@@ -100,7 +110,7 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
     a, b = shape_of(input), shape_of(vec)
     if len(a) != 2 or len(b) != 1:
         raise RuntimeError(f"vector + matrix @ vector expected, got 1, {len(a)}, {len(b)}")
-    _same_dtype(input, vec)
+    _same_dtype(input, vec, "mv")
     if a[1] != b[0]:
         raise explained(
             RuntimeError,
@@ -163,7 +173,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         return mv(input, other)
     if len(a) == 2 and len(b) == 2:
         return mm(input, other)
-    _same_dtype(input, other)
+    _same_dtype(input, other, "bmm" if max(len(a), len(b)) > 2 else "matmul")
     _check_inner(input, other)
     if len(b) <= 2:  # one matrix or vector on the right: the left one's rows in a row
         return _dot(input, other, ((len(a) - 1,), (0,)), 0, "UnsafeView")
@@ -241,7 +251,8 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: An
     if len(a) != 2 or len(b) != 2:
         which, rank = ("mat1", len(a)) if len(a) != 2 else ("mat2", len(b))
         raise RuntimeError(f"{which} must be a matrix, got {rank}-D tensor")
-    _same_dtype(mat1, mat2)
+    _same_dtype(mat1, mat2, "addmm")
+    _same_dtype(input, mat2, "linear")
     if a[1] != b[0]:
         raise _unfit(mat1, mat2, *a, *b, "addmm")
     return _addmm(_fits(input, (a[0], b[1])), mat1, mat2, beta, alpha)  # type: ignore[no-any-return]
@@ -277,14 +288,26 @@ def einsum(equation: str, *operands: Any) -> Tensor:
 
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     """Sums of products over the last `dims` axes of `a` and the first of `b`, or over listed axes."""
+    ranks = len(shape_of(a)), len(shape_of(b))
     if isinstance(dims, int):
-        rank = len(shape_of(a))
-        left, right = tuple(range(rank - dims, rank)), tuple(range(dims))
+        if dims < 0:
+            raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
+        if dims > min(ranks):
+            raise RuntimeError(f"tensordot expects dims < ndim_a or ndim_b, but got dims={dims}")
+        left, right = tuple(range(-dims, 0)), tuple(range(dims))
     else:
         left, right = tuple(dims[0]), tuple(dims[1])
-    ranks = len(shape_of(a)), len(shape_of(b))
-    pairs = tuple(d % ranks[0] for d in left), tuple(d % ranks[1] for d in right)
+    if len(left) != len(right):
+        raise RuntimeError("both dimension lists should have same length")
+    _same_dtype(a, b, "tensordot")
+    pairs = tuple(wrap_dim(d, ranks[0]) for d in left), tuple(wrap_dim(d, ranks[1]) for d in right)
     sizes = [(shape_of(a)[i], shape_of(b)[j]) for i, j in zip(*pairs, strict=True)]
+    for (m, n), i, j in zip(sizes, left, right, strict=True):
+        if m != n and 1 not in (m, n):
+            raise RuntimeError(
+                f"contracted dimensions need to match, but first has size {m} in dim {i} and second has size {n} in "
+                f"dim {j}"
+            )
     # An axis of size 1 meets one of any size: it is summed first, or its partner is.
     single = [place for place, (m, n) in enumerate(sizes) if m != n and 1 in (m, n)]
     for place in single:
@@ -387,6 +410,7 @@ def cdist(
     for tensor, name in ((x1, "X1"), (x2, "X2")):
         if not tensor._dtype.is_float:
             raise RuntimeError(f"cdist only supports floating-point dtypes, {name} got: {title_of(tensor._dtype)}")
+    _same_dtype(x1, x2, "bmm")
     a, b = shape_of(x1), shape_of(x2)
     for shape, name in ((a, "X1"), (b, "X2")):
         if len(shape) < 2:

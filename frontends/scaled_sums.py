@@ -7,7 +7,7 @@ from typing import Any
 
 from adjit.composite import composite
 from adjit.dispatch import rename
-from adjit.dtypes import title_of
+from adjit.dtypes import c_name, title_of
 from adjit.elementwise import add, div, emit, mul, operands_of, sub
 from adjit.promotion import cast_to, promote, result_dtype, single
 from adjit.tensor import Tensor
@@ -40,6 +40,11 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """input + weight * (end - input)."""
     name = "LerpBackward1" if isinstance(weight, Tensor) else "Lerp"
     operands = operands_of("lerp", input, end, weight)
+    for argument, operand in (("end", end), ("weight", weight)):
+        if isinstance(operand, Tensor) and operand._dtype is not input._dtype:
+            raise RuntimeError(
+                f"expected dtype {c_name(input._dtype)} for `{argument}` but got dtype {c_name(operand._dtype)}"
+            )
     if result_dtype(operands).is_complex:
         return rename(add(input, mul(weight, sub(end, input))), name)
     if not input._dtype.is_float:

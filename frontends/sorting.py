@@ -85,7 +85,10 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     if not input._dtype.is_integer:
         raise NotImplementedError(f"\"bincount_cpu\" not implemented for '{title_of(input._dtype)}'")
     weight = None if weights is None else _concrete(weights, "bincount()")
-    found = np.bincount(_concrete(input, "bincount()"), weight, minlength)
+    numbers = _concrete(input, "bincount()")
+    if numbers.ndim != 1 or (numbers.size and numbers.min() < 0):
+        raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
+    found = np.bincount(numbers, weight, minlength)
     if weights is None:
         return from_numpy(found.astype(np.int64))
     return from_numpy(found.astype(np.float32 if weights._dtype is F32 else np.float64))

@@ -8,7 +8,7 @@ from typing import Any
 from adjit.composite import composite
 from adjit.dispatch import apply
 from adjit.dtypes import float32, get_default_dtype, title_of
-from adjit.elementwise import abs, add, div, refuse_bool, unsupported
+from adjit.elementwise import abs, add, div, not_a_tensor, refuse_bool, unsupported
 from adjit.ir.ops import named
 from adjit.ir.ops.scalar import tanh as _tanh
 from adjit.ir.ops.structure import reshape
@@ -41,6 +41,8 @@ def _require_kernel(op: str, dtype: DType) -> None:
 
 def elementwise(op: Primitive, input: Tensor, name: str, inplace: bool = False, **attributes: Any) -> Tensor:
     """`op` of every element; `inplace` writes the result into `input`."""
+    if not isinstance(input, Tensor):
+        raise not_a_tensor(op.name, "input", 0, input)
     _require_kernel(op.name, input._dtype)
     if not inplace:
         result: Tensor = apply(op, (input,), attributes, name=name)
@@ -61,7 +63,7 @@ def _in_integers(result: Tensor, input: Tensor, inplace: bool) -> Tensor:
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(input, 0); the derivative at 0 is 0."""
-    if input._dtype is BOOL:
+    if isinstance(input, Tensor) and input._dtype is BOOL:
         raise RuntimeError("Boolean inputs not supported for relu")
     return elementwise(named.relu, input, "Relu", inplace)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from adjit.composite import composite
 from adjit.dispatch import apply
+from adjit.dtypes import c_name
 from adjit.ir.ops.scalar import where
 from adjit.ir.ops.source import iota
 from adjit.ir.types import I64
@@ -61,6 +62,12 @@ def scaled_dot_product_attention(
     Shapes: query [*, L, E], key [*, S, E], value [*, S, F], mask [*, L, S] (bool, true to attend, or floating)
     -> [*, L, F].
     """
+    if not query._dtype is key._dtype is value._dtype:
+        names = [c_name(tensor._dtype) for tensor in (query, key, value)]
+        raise RuntimeError(
+            "Expected query, key, and value to have the same dtype, but got query.dtype: {} key.dtype: {} and "
+            "value.dtype: {} instead.".format(*names)
+        )
     if is_causal and attn_mask is not None:
         raise RuntimeError("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
     if enable_gqa:

@@ -14,6 +14,7 @@ from adjit.creation import tensor
 from adjit.dims import wrap_dim
 from adjit.dtypes import title_of
 from adjit.errors import explained
+from adjit.ir.types import F32
 from adjit.nn.half_precision import in_single
 from adjit.shaping import broadcast_tensors
 from adjit.tensor import Tensor
@@ -74,6 +75,14 @@ def _check_channels(input: Tensor, **vectors: Tensor | None) -> None:
             raise RuntimeError(f"{name} should contain {channels} elements not {vector.numel()}")
 
 
+def _check_mixed(input: Tensor, *vectors: Tensor | None) -> None:
+    """Each vector has the input's dtype, or is float32 beside an input of half precision."""
+    for vector in vectors:
+        if vector is None or vector._dtype is input._dtype or (input._dtype.bits == 16 and vector._dtype is F32):
+            continue
+        raise RuntimeError("mixed dtype (CPU): all inputs must share same datatype.")
+
+
 def batch_norm(
     input: Tensor,
     running_mean: Tensor | None,
@@ -90,6 +99,7 @@ def batch_norm(
     takes the unbiased one.
     """
     _check_channels(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    _check_mixed(input, running_mean, running_var, weight, bias)
     if input.ndim < 2:
         nothing: Tensor = input.clone()  # only no elements at all pass the check
         return nothing
@@ -204,6 +214,7 @@ def layer_norm(
     _check_normalized(input, normalized_shape, weight, bias)
     if not input._dtype.is_float:
         raise NotImplementedError(f"\"LayerNormKernelImpl\" not implemented for '{title_of(input._dtype)}'")
+    _check_mixed(input, weight, bias)
     found: Tensor = layer_norm_of(input, weight, bias, len(normalized_shape), eps)
     return found
 

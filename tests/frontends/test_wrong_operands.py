@@ -1,0 +1,68 @@
+"""Operands of unlike dtypes, and what is no tensor: PyTorch's errors, to the letter."""
+
+from __future__ import annotations
+
+import pytest
+
+import adjit as torch
+
+ONES = torch.ones(2, 2)
+NAMES = {
+    "torch": torch, "F": torch.nn.functional, "f": ONES, "d": ONES.double(), "f3": ONES.expand(2, 2, 2),
+    "d3": ONES.double().expand(2, 2, 2), "a": torch.ones(2, 3), "b": torch.ones(3, 3),
+}  # fmt: skip
+ADDMM = "mat1 and mat2 must have the same dtype, but got Double and Float"
+SCALAR_TYPE = "expected scalar type Double but found Float"
+MIXED = "mixed dtype (CPU): all inputs must share same datatype."
+UNLIKE = {
+    "torch.mm(d, f)": "expected m1 and m2 to have the same dtype, but got: double != float",
+    "d[0] @ f": "expected m1 and m2 to have the same dtype, but got: double != float",
+    "torch.bmm(d3, f3)": SCALAR_TYPE,
+    "d3 @ f": SCALAR_TYPE,
+    "torch.cdist(d, f)": SCALAR_TYPE,
+    "torch.mv(d, f[0])": "addmv input tensors must have the same dtype, but got Float, Double, and Float",
+    "torch.addmm(f, d, f)": ADDMM,
+    "torch.addmm(d, f, f)": "self and mat2 must have the same dtype, but got Double and Float",
+    "F.linear(d, f, f[0])": ADDMM,
+    "torch.nn.Linear(2, 2)(d)": ADDMM,
+    "torch.tensordot(d, f, 1)": "both inputs should have same dtype",
+    "torch.lerp(d, f, 0.5)": "expected dtype double for `end` but got dtype float",
+    "F.layer_norm(d, (2,), f[0])": MIXED,
+    "F.batch_norm(d, f[0], f[0])": MIXED,
+    "F.scaled_dot_product_attention(d3, f3, f3)": (
+        "Expected query, key, and value to have the same dtype, but got query.dtype: double key.dtype: float and "
+        "value.dtype: float instead."
+    ),
+}
+UNFIT = {
+    "torch.tensordot(a, b, dims=([0], [0]))": (
+        "contracted dimensions need to match, but first has size 2 in dim 0 and second has size 3 in dim 0"
+    ),
+    "torch.tensordot(a, b, dims=([0], [0, 1]))": "both dimension lists should have same length",
+    "torch.tensordot(a, b, dims=-1)": "tensordot expects dims >= 0, but got dims=-1",
+    "torch.tensordot(a, b, dims=4)": "tensordot expects dims < ndim_a or ndim_b, but got dims=4",
+    "torch.bincount(torch.tensor([-1]))": "bincount only supports 1-d non-negative integral inputs.",
+    "torch.trace(f3)": "trace: expected a matrix, but got tensor with dim 3",
+}
+NO_TENSOR = {
+    "torch.exp('a')": "exp(): argument 'input' (position 1) must be Tensor, not str",
+    "torch.sigmoid([1.0])": "sigmoid(): argument 'input' (position 1) must be Tensor, not list",
+    "torch.logical_not('a')": "logical_not(): argument 'input' (position 1) must be Tensor, not str",
+    "F.relu(None)": "relu(): argument 'input' (position 1) must be Tensor, not NoneType",
+    "torch.allclose(f, 1.0)": "allclose(): argument 'other' (position 2) must be Tensor, not float",
+    "torch.equal(f, 1.0)": "equal(): argument 'other' (position 2) must be Tensor, not float",
+    "torch.full((2,), None)": "full(): argument 'fill_value' (position 2) must be Number, not NoneType",
+}
+
+
+@pytest.mark.parametrize("expression", [*UNLIKE, *UNFIT, *NO_TENSOR])
+def test_first_line_of_the_error(expression: str) -> None:
+    expected = {**UNLIKE, **UNFIT, **NO_TENSOR}[expression]
+    with pytest.raises(TypeError if expression in NO_TENSOR else RuntimeError) as caught:
+        eval(expression, NAMES)
+    assert str(caught.value).split("\n")[0] == expected
+
+
+def test_half_precision_takes_parameters_of_float32() -> None:
+    x = torch.ones(2, 2, dtype=torch.bfloat16)
+    assert torch.nn.functional.layer_norm(x, (2,), torch.ones(2)).dtype is torch.bfloat16
