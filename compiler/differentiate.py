@@ -17,7 +17,7 @@ from heapq import heapify, heappop, heappush
 
 from adjit.compiler.keep import keeping
 from adjit.compiler.pullback import pull_back
-from adjit.ir.analysis import bound_sizes, size_names_used, sizes_in
+from adjit.ir.analysis import VIEWS, bound_sizes, size_names_used, sizes_in
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.errors import DifferentiationError
 from adjit.ir.frozen import frozen
@@ -29,7 +29,7 @@ CHEAP = frozenset(
     ("reshape", "permute", "expand", "slice", "pad", "iota", "const", "detach", "add", "sub", "mul", "neg", "abs",
      "maximum", "minimum", "lt", "le", "eq", "and", "or", "not", "where", "cast", "relu", "square", "cube")
 )  # fmt: skip
-VIEWS = frozenset(("reshape", "permute", "expand", "slice", "detach"))
+PASSED = VIEWS | {"detach"}
 COMPACT = frozenset(("reshape", "permute", "expand", "detach", "cast"))
 
 
@@ -175,7 +175,7 @@ def _chain(value: Value, kept: set[Value], inputs: Container[Value]) -> _Chain |
     nodes: list[Node] = []
     while value not in kept and value not in inputs:
         node = value.node
-        if node is None or node.op.name not in (VIEWS if node.inputs else CHEAP):
+        if node is None or node.op.name not in (PASSED if node.inputs else CHEAP):
             return None
         nodes.append(node)
         if not node.inputs:

@@ -43,6 +43,7 @@ from adjit.compiler.loops.special import ON_MATRICES, SPECIAL, TRANSFORMS, WHOLE
 from adjit.compiler.tile_sums import Tile, tile_of, tile_sums
 from adjit.compiler.turned import turned
 from adjit.compiler.winograd import computes, is_read_in_place
+from adjit.ir.analysis import VIEWS
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Attribute, Graph, Node, Region, Value
 from adjit.ir.journal import note
@@ -71,7 +72,7 @@ DEEPEST = 24
 FEWEST_ROWS = 16
 # Families of ops that stand between kernels.
 STEPS = ("control", "memory")
-VIEWS = frozenset({"reshape", "permute", "expand", "slice", "window", "as_strided", "pad"})
+_READ = VIEWS | {"window", "as_strided", "pad"}
 
 
 def _largest(dims: tuple[Size, ...] | None) -> int:
@@ -215,7 +216,7 @@ class _Plan:
         times = sum(frame.evaluations for frame in frames) / elements
         if node.op.name == "pad" and times > MOST_PADDED and needs_padding(node, packed, self.users):
             return f"its padding would be looked at {times:.3g} times"
-        if node.op.name in VIEWS:
+        if node.op.name in _READ:
             return self._preferred_order(node, frames)
         cost = self.costs[node]
         if cost > PROLOGUE and packed:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from adjit.compiler.turns import LOOPS, offset_of, step_of
+from adjit.compiler.turns import offset_of, step_of
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.ops.arrays import reshape, window_of
-from adjit.ir.rewrite import eliminate_dead, rewrite
+from adjit.ir.rewrite import eliminate_dead, rewrite, rewrite_region
 
 # How many turns an element is carried, and how large it may be.
 _LONGEST, _LARGEST = 4, 8
@@ -35,19 +35,17 @@ class _Table:
 
 def handed_on(graph: Graph) -> Graph:
     """The graph with such carries in its scans."""
-    found = rewrite(graph, _handed_on, follow_calls=False)
+    found = rewrite(graph, _handed_on, follow_calls=False, inner_first=True)
     return graph if found is graph else eliminate_dead(found)
 
 
 def _handed_on(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value] | None:
-    if node.op.name not in LOOPS:
+    if node.op.name != "scan":
         return None
-    regions = [_inside(region) for region in node.regions]
-    tables = _tables(node, regions[0]) if node.op.name == "scan" else []
+    (body,) = node.regions
+    tables = _tables(node, body)
     if not tables:
-        same = all(new is old for new, old in zip(regions, node.regions, strict=True))
-        return None if same else builder.emit(node.op, operands, node.attributes, regions).outputs
-    (body,) = regions
+        return None
     carries = int(node.attributes["carries"])  # type: ignore[arg-type]
     end = int(node.attributes["invariants"]) + carries  # type: ignore[arg-type]
     first: list[Value] = []  # of the new carries: what they are before the first turn, in a turn, and after it
@@ -63,19 +61,11 @@ def _handed_on(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Seq
         found |= {read: recent[age - 1] for read, age in table.reads.items()}
     given = [*operands[:end], *first, *operands[end:]]
     outputs = [*body.outputs[:carries], *after, *body.outputs[carries:]]
-    turn = Graph("turn", [*body.inputs[:end], *inside, *body.inputs[end:]], body.nodes, outputs)
-    turn = rewrite(turn, lambda _, inner, __: [found[inner]] if inner in found else None, follow_calls=False)
+    turn = Region([*body.inputs[:end], *inside, *body.inputs[end:]], body.nodes, outputs)
+    turn = rewrite_region(turn, lambda _, inner, __: [found[inner]] if inner in found else None)
     attributes = {**node.attributes, "carries": carries + len(first)}
-    region = Region(turn.inputs, turn.nodes, turn.outputs)
-    results = builder.emit(node.op, given, attributes, [region]).outputs
+    results = builder.emit(node.op, given, attributes, [turn]).outputs
     return (*results[:carries], *results[carries + len(first) :])
-
-
-def _inside(region: Region) -> Region:
-    """A region whose loops hand elements on; an object of its own where anything changes."""
-    graph = Graph("turn", region.inputs, region.nodes, region.outputs)
-    found = rewrite(graph, _handed_on, follow_calls=False)
-    return region if found is graph else Region(found.inputs, found.nodes, found.outputs)
 
 
 def _element(builder: Builder, x: Value, place: int) -> Value:

@@ -9,49 +9,43 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adjit.compiler.loops.contract import is_packed
+from adjit.compiler.turns import LOOPS
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.ops.arrays import permute
-from adjit.ir.rewrite import rewrite
+from adjit.ir.rewrite import rewrite, rewrite_region
 
 # Elements of a matrix that is in the caches in every turn: of larger ones memory decides, which is read either way.
 _MOST = 1 << 16
-_LOOPS = ("scan", "while")
 
 
 def turned(graph: Graph) -> Graph:
     """The graph with such matrices transposed before its loops."""
-    if not any(node.op.name in _LOOPS for node in graph.walk()):
+    if not any(node.op.name in LOOPS for node in graph.walk()):
         return graph
-    return rewrite(graph, _turned_loop, follow_calls=False)
+    return rewrite(graph, _turned_loop, follow_calls=False, inner_first=True)
 
 
 def _turned_loop(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value] | None:
-    if node.op.name not in _LOOPS:
+    if node.op.name not in LOOPS:
         return None
-    regions = [_turned_region(region) for region in node.regions]
     count = int(node.attributes["invariants"])  # type: ignore[arg-type]
-    *others, body = regions
+    *others, body = node.regions
     fixed = {value: index for index, value in enumerate(body.inputs[:count])}
     wanted = {value: index for inner in body.nodes for value, index in fixed.items() if _side(inner, value) is not None}
     if not wanted:
-        same = all(new is old for new, old in zip(regions, node.regions, strict=True))
-        return None if same else builder.emit(node.op, operands, node.attributes, regions).outputs
+        return None
     given = [permute(builder.expr(operands[index]), (1, 0)).value for index in wanted.values()]
     inside = {value: Value(new.type) for value, new in zip(wanted, given, strict=True)}
-    body = _with_turned(body, inside)
-    for region in (*others, body):
-        own = inside.values() if region is body else [Value(value.type) for value in given]
-        region.inputs = (*region.inputs[:count], *own, *region.inputs[count:])
+    regions = [_with_more(region, count, [Value(value.type) for value in given]) for region in others]
+    regions.append(_with_turned(_with_more(body, count, [*inside.values()]), inside))
     attributes = {**node.attributes, "invariants": count + len(given)}
-    return builder.emit(node.op, (*operands[:count], *given, *operands[count:]), attributes, [*others, body]).outputs
+    return builder.emit(node.op, (*operands[:count], *given, *operands[count:]), attributes, regions).outputs
 
 
-def _turned_region(region: Region) -> Region:
-    """A region whose loops are turned; an object of its own."""
-    graph = Graph("turn", region.inputs, region.nodes, region.outputs)
-    found = rewrite(graph, _turned_loop, follow_calls=False)
-    return region if found is graph else Region(found.inputs, found.nodes, found.outputs)
+def _with_more(region: Region, place: int, inputs: list[Value]) -> Region:
+    """The region with further inputs at a place."""
+    return Region([*region.inputs[:place], *inputs, *region.inputs[place:]], region.nodes, region.outputs)
 
 
 def _side(node: Node, matrix: Value) -> int | None:
@@ -78,5 +72,4 @@ def _with_turned(body: Region, turned: dict[Value, Value]) -> Region:
                 return builder.emit(node.op, inputs, {**node.attributes, "contract": tuple(contract)}).outputs
         return None
 
-    found = rewrite(Graph("turn", body.inputs, body.nodes, body.outputs), rule, follow_calls=False)
-    return Region(found.inputs, found.nodes, found.outputs)
+    return rewrite_region(body, rule)

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from adjit.execute import run_graph
+from adjit.execute import owned, run_graph
 from adjit.ir.errors import CompileError
 from adjit.ir.graph import Graph
 
@@ -72,13 +72,6 @@ def _run(body: _Body, graph: Graph, arrays: Sequence[np.ndarray], is_due: bool) 
     except (ArithmeticError, LookupError, RuntimeError):  # a fault: node by node says it in its own words
         return run_graph(graph, arrays)
     return found
-
-
-def owned(array: np.ndarray, inputs: Sequence[np.ndarray]) -> np.ndarray:
-    """A result that shares no memory with an operand."""
-    if array.base is None and all(array is not given for given in inputs):
-        return array
-    return np.array(array, order="C")
 
 
 def _compiled(graph: Graph) -> Any:

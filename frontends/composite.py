@@ -23,7 +23,8 @@ from adjit.autograd.record import (
     save,
     value_of,
 )
-from adjit.bodies import owned, run_body
+from adjit.bodies import run_body
+from adjit.execute import owned
 from adjit.ir.graph import UNKNOWN, Graph
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import TensorType

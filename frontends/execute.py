@@ -49,14 +49,14 @@ def run_op(
 
         programs = [partial(call_host, str(attributes["function"]))]
     results = interpreter.run_node(op, arrays, result_types, attributes, programs, execute)
-    return [(_apart(result, arrays), type) for result, type in zip(results, result_types, strict=True)]
+    return [(owned(result, arrays), type) for result, type in zip(results, result_types, strict=True)]
 
 
 def _run_region(region: Region, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
     return run_graph(Graph("region", region.inputs, region.nodes, region.outputs), arrays)
 
 
-def _apart(result: np.ndarray, arrays: Sequence[np.ndarray]) -> np.ndarray:
+def owned(result: np.ndarray, arrays: Sequence[np.ndarray]) -> np.ndarray:
     """The result in memory of its own, in row-major order: references may return windows on an operand."""
     if result.flags.owndata and result.flags.c_contiguous and all(result is not array for array in arrays):
         return result

@@ -10,6 +10,9 @@ from adjit.ir.graph import Attribute, Graph, Node, Region, Value
 from adjit.ir.shape import Dim, Size, size_names, substitute
 from adjit.ir.types import TensorType
 
+# The names of operations that only say which elements of their operand stand where.
+VIEWS = frozenset({"reshape", "permute", "expand", "slice"})
+
 
 def users(region: Region) -> dict[Value, list[tuple[Node, int]]]:
     """For each value its uses `(node, operand index)`, those in nested regions included; outputs are no uses."""

@@ -154,26 +154,35 @@ def inline_calls(graph: Graph, *, keep_rules: bool = False) -> Graph:
 
 
 # -- changes ----------------------------------------------------------------------------------------------------------
-def rewrite(graph: Graph, rule: Rule, *, follow_calls: bool = True) -> Graph:
+def rewrite(graph: Graph, rule: Rule, *, follow_calls: bool = True, inner_first: bool = False) -> Graph:
     """`graph` after one pass of `rule` over its nodes, those of nested regions and of callees (if `follow_calls`).
 
     `rule(builder, node, operands)` returns None to keep `node`, or as many values as it has outputs, of the same types:
     operands, results of earlier nodes, or of nodes that it has just built.  `node` is the original one and `operands`
     are what its inputs have become.  New nodes get the location of `node`, and new values its outputs' names.  A rule
-    sees a node before the node's regions are rewritten, and does not see what it built.  The graph itself is returned
-    when the rule keeps everything.
+    sees a node before the node's regions are rewritten; with `inner_first` after, and then `node` is what it has become
+    so far.  It does not see what it built.  The graph itself is returned when the rule keeps everything.
     """
     graphs: dict[Graph, Graph] = {}
     for each in [*(callees(graph) if follow_calls else ()), graph]:
-        graphs[each] = _Rewriter(rule, graphs).graph(each)
+        graphs[each] = _Rewriter(rule, graphs, inner_first).graph(each)
     return graphs[graph]
+
+
+def rewrite_region(region: Region, rule: Rule) -> Region:
+    """The same for a region alone."""
+    rewriter = _Rewriter(rule, {})
+    found = rewriter.region(region)
+    note(rewriter.mapping)
+    return found
 
 
 class _Rewriter:
     """One pass over one graph: `mapping` says what replaced values have become; nodes not touched are shared."""
 
-    def __init__(self, rule: Rule, graphs: Mapping[Graph, Graph]) -> None:
+    def __init__(self, rule: Rule, graphs: Mapping[Graph, Graph], inner_first: bool = False) -> None:
         self.rule = rule
+        self.inner_first = inner_first
         self.graphs = {old: new for old, new in graphs.items() if old is not new}
         self.mapping: dict[Value, Value] = {}
 
@@ -193,12 +202,14 @@ class _Rewriter:
             operands = self.mapped(node.inputs)
             builder.location = node.location
             start = len(result.nodes)
-            replacement = self.rule(builder, node, operands)
+            kept = self.renewed(node) if self.inner_first else node
+            replacement = self.rule(builder, kept, operands)
             if replacement is not None:
                 self.replace(node, replacement, result.nodes[start:])
                 changed = True
                 continue
-            kept = renewed(node, self.mapping, [self.region(nested) for nested in node.regions], self.graphs)
+            if not self.inner_first:
+                kept = self.renewed(node)
             builder.append(kept)
             changed |= kept is not node
         outputs = self.mapped(region.outputs)
@@ -206,6 +217,10 @@ class _Rewriter:
             return region
         result.outputs = outputs
         return result
+
+    def renewed(self, node: Node) -> Node:
+        """A node with its regions rewritten."""
+        return renewed(node, self.mapping, [self.region(nested) for nested in node.regions], self.graphs)
 
     def mapped(self, values: Sequence[Value]) -> tuple[Value, ...]:
         mapping = self.mapping

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from adjit.ir.analysis import VIEWS
 from adjit.ir.graph import Graph, Node, Value
-
-# Ops that only say how memory is read.
-VIEWS = frozenset({"expand", "permute", "reshape", "slice"})
 
 
 def in_turns(graph: Graph) -> Graph:

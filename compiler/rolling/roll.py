@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adjit.compiler.rolling.line import Line
-from adjit.compiler.rolling.ordering import VIEWS, in_turns
+from adjit.compiler.rolling.ordering import in_turns
 from adjit.compiler.rolling.periods import Run, runs
 from adjit.compiler.rolling.pieces import with_rows
 from adjit.compiler.rolling.scanning import Scan
 from adjit.compiler.rolling.turns import Carried, Result, Turns, read_turns
 from adjit.compiler.simplify import simplify
+from adjit.ir.analysis import VIEWS
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph, Region, Value
 from adjit.ir.journal import note

@@ -15,7 +15,7 @@ from adjit.ir.primitive import primitive_named
 from adjit.ir.printer import value_names
 from adjit.ir.rewrite import eliminate_dead, inline_calls, rewrite
 from adjit.mathematics import notation
-from adjit.mathematics.indexing import VIEWS, Elements, softmax_axis
+from adjit.mathematics.indexing import SHOWN, Elements, softmax_axis
 from adjit.mathematics.notation import Piece
 
 _KEPT = ("softmax", "log_softmax")
@@ -152,11 +152,11 @@ def _named(graph: Graph) -> tuple[dict[Value, str], Elements]:
     named: dict[Value, str] = {value: value.name or "x" for value in graph.inputs}
     chosen: list[tuple[Value, str]] = []
     for node in graph.nodes:
-        if len(node.outputs) != 1 or node.op.name in VIEWS or node.op.name == "const":
+        if len(node.outputs) != 1 or node.op.name in SHOWN or node.op.name == "const":
             continue
         value = node.output
         users = [user for user in graph.nodes if value in user.inputs]
-        feeds = any(user.op.name not in _LINEAR | VIEWS or user.op.name == "dot" for user in users)
+        feeds = any(user.op.name not in _LINEAR | SHOWN or user.op.name == "dot" for user in users)
         if value.type.ndim and (feeds or uses[value] > 1) and value not in graph.outputs:
             stem = "p" if node.op.name == "call" else "z" if node.op.name in _LINEAR else "h"
             chosen.append((value, stem))

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from adjit.ir.analysis import VIEWS
 from adjit.ir.graph import Node, Value
 from adjit.mathematics import notation
 from adjit.mathematics.notation import Piece
 
 Indices = Sequence["Piece | None"]  # None on an axis of size 1
 PASSED = frozenset(("cast", "detach"))
-VIEWS = frozenset(("reshape", "permute", "expand", "slice", *PASSED))
+SHOWN = VIEWS | PASSED
 REDUCTIONS = {"reduce_sum": ("Σ", r"\sum"), "reduce_prod": ("Π", r"\prod"), "reduce_max": ("max", r"\max"),
               "reduce_min": ("min", r"\min")}  # fmt: skip
 _UNTOLD = frozenset(("callee", "dtype", "shape", "wrt", "vjp", "jvp"))  # attributes that say nothing of the numbers

@@ -291,3 +291,23 @@ def test_a_long_chain_is_rewritten() -> None:
     graph.outputs = (y.value,)
     result = eliminate_dead(rewrite(clone(graph), expand_square))
     assert count_ops(result) == {"mul": 20_000}
+
+
+@pytest.mark.parametrize("inner_first", [False, True])
+def test_a_rule_sees_regions_before_or_after_it_went_through_them(inner_first: bool) -> None:
+    graph = parse(NESTED)
+    before, seen = format_graph(graph), []
+
+    def rule(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value] | None:
+        if node.regions:
+            seen.append([inner.op.name for inner in node.regions[0].nodes])
+            return builder.emit(node.op, operands, node.attributes, node.regions).outputs if inner_first else None
+        if node.op.name != "square":
+            return None
+        return builder.emit(scalar.mul, (operands[0], operands[0])).outputs
+
+    found = rewrite(graph, rule, follow_calls=False, inner_first=inner_first)
+    verify(found)
+    assert seen == [["log", "mul" if inner_first else "square"]]
+    assert count_ops(found)["square"] == 0 and count_ops(found)["mul"] == 2
+    assert format_graph(graph) == before
