@@ -23,8 +23,8 @@ from adjit.ir.graph import Graph
 from adjit.runtime.executable import Executable, HostOperation, Layout
 from adjit.runtime.threads import get_num_threads
 
-# Tables of numbers that a program's text names.
-TABLE = re.compile(r"^@(fourier\.[\w.]+) = external global", re.MULTILINE)
+# Tables of numbers, and functions of LAPACK, that a program's text names.
+OUTSIDE = re.compile(r"^(?:@(?=fourier.*? external)|declare void @(?=lapack))([\w.]+)", re.MULTILINE)
 # Kernels are emitted as vectors, so LLVM's short pipeline gives code as good as its long ones.
 LEVEL = 1
 
@@ -124,7 +124,7 @@ def build(
         parallel=f"@{PARALLEL_FOR}(" in emitted.text,
         host_calls=tuple(HostOperation(call.function, call.operands, call.results) for call in driver.host_calls),
         checks=tuple(HostOperation(call.function, call.operands, call.results) for call in driver.host_checks),
-        tables=tuple(dict.fromkeys(TABLE.findall(emitted.text))),
+        outside=tuple(dict.fromkeys(OUTSIDE.findall(emitted.text))),
     )
     if made is not None:
         return quick_or_best(lowered, emitted.text, layout, target, level, made, quick)

@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import adjit.ir
 import adjit.runtime
 from adjit.compiler.llvm.ahead import load_ahead
@@ -117,6 +119,7 @@ def _surroundings() -> str:
     """What else decides a program's code: the files that make it, by name, size and time; the machine; LLVM."""
     folders = [str(Path(__file__).parent), *adjit.ir.__path__, *adjit.runtime.__path__]
     files = sorted(f"{path}:{size}:{time}" for folder in folders for path, size, time in _files(folder))
+    files.append(f"numpy:{np.__version__}")  # whose library programs call
     return object_key("\n".join(files), host_target(), 0, False).hex()
 
 

@@ -39,7 +39,7 @@ from adjit.compiler.fuse_cost import (
 from adjit.compiler.fuse_group import Group, Grouping, Refusal
 from adjit.compiler.loops.ir import FUSE
 from adjit.compiler.loops.rows import Reach, reads_of
-from adjit.compiler.loops.special import ON_MATRICES, SPECIAL, TRANSFORMS, WHOLE
+from adjit.compiler.loops.special import SPECIAL, WHOLE, WHOLE_READERS
 from adjit.compiler.tile_sums import Tile, tile_of, tile_sums
 from adjit.compiler.turned import turned
 from adjit.compiler.winograd import computes, is_read_in_place
@@ -183,7 +183,7 @@ class _Plan:
         if any(value in self.outputs for value in node.outputs):
             return "it is a result"
         users = [user for value in node.outputs for user in self.users.get(value, ())]
-        if any(user.op.family in STEPS or user.op.name in ("sort", *ON_MATRICES, *TRANSFORMS) for user in users):
+        if any(user.op.family in STEPS or user.op.name in WHOLE_READERS for user in users):
             return "control flow, sort and algorithms on matrices read memory"
         if is_read_in_place(node, self.users):
             return "a convolution reads it where it stands"

@@ -8,7 +8,7 @@ with large prime factors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from itertools import chain
 
@@ -16,6 +16,7 @@ from adjit.compiler.convolution import convolve, fold_by_phases
 from adjit.compiler.llvm.fourier_plan import factors_of
 from adjit.compiler.loops.ir import used_values
 from adjit.compiler.loops.special import ON_MATRICES
+from adjit.compiler.on_host import on_matrices, transformed_by_host
 from adjit.compiler.split_complex import split_complex
 from adjit.ir.analysis import callees
 from adjit.ir.builder import Builder, Expr
@@ -23,10 +24,10 @@ from adjit.ir.graph import Attribute, Graph, Node, Value
 from adjit.ir.ops.arrays import cast, moved
 from adjit.ir.ops.factorization import MANY_MATRICES
 from adjit.ir.ops.structure import concat
-from adjit.ir.primitive import Primitive, primitive_named
+from adjit.ir.primitive import Primitive
 from adjit.ir.rewrite import inline_calls, rewrite
 from adjit.ir.shape import product
-from adjit.ir.types import BF16, F16, F32, I64, DType, TensorType
+from adjit.ir.types import BF16, F16, F32, DType, TensorType
 
 HALVES = (F16, BF16)
 # Ops that only move elements do so in any dtype.
@@ -74,7 +75,7 @@ def _legalized(
 ) -> Sequence[Value] | None:
     if node.op.family == "linalg":
         is_native = has_kernel(node.op, [v.type for v in operands], least)
-        return None if is_native else _hosted(builder, node, operands, read)
+        return None if is_native else on_matrices(builder, node, operands, read)
     if node.op.family == "fourier":
         return _transformed(builder, node, operands[0])
     is_half = any(value.dtype in HALVES for value in operands) and node.op.name not in MOVES
@@ -116,27 +117,6 @@ def has_kernel(op: Primitive, types: Sequence[TensorType], least: int = 1) -> bo
     return op.name in ON_MATRICES and all(isinstance(side, int) and side <= longest for side in (rows, columns))
 
 
-def _hosted(
-    builder: Builder, node: Node, operands: Sequence[Value], read: Callable[[], frozenset[Value]]
-) -> Sequence[Value]:
-    """The host's function for an op on matrices; one for a single result where only that is read."""
-    from adjit.runtime.linear_algebra import ALONE, ALONE_SUFFIX, host_name
-
-    name, outputs = host_name(node.op, node.attributes), node.outputs
-    place = ALONE[node.op.name][0] if node.op.name in ALONE and not operands[0].dtype.is_complex else None
-    if place is None or not read().isdisjoint({*outputs} - {outputs[place]}):
-        attributes: dict[str, Attribute] = {"function": name, "types": tuple(v.type for v in outputs)}
-        return builder.emit(primitive_named("host_call"), operands, attributes).outputs
-    attributes = {"function": name + ALONE_SUFFIX, "types": (outputs[place].type,)}
-    found = builder.emit(primitive_named("host_call"), operands, attributes).output
-    return [found if v is outputs[place] else _anything(builder, v.type) for v in outputs]
-
-
-def _anything(builder: Builder, type: TensorType) -> Value:
-    """A value of a type, that nothing reads."""
-    return builder.emit(primitive_named("expand"), (builder.constant(0, type.dtype),), {"shape": type.dims}).output
-
-
 def _transformed(builder: Builder, node: Node, operand: Value) -> Sequence[Value] | None:
     """A Fourier transform as transforms along one axis after another.
 
@@ -149,24 +129,14 @@ def _transformed(builder: Builder, node: Node, operand: Value) -> Sequence[Value
     if len(axes) == 1 and native[axes[0]]:
         return None
     if not any(native.values()):
-        return [_transformed_by_host(builder, node, operand, attributes)]
+        return [transformed_by_host(builder, node, operand, attributes)]
     for axis in reversed(axes):
         own: dict[str, Attribute] = {**attributes, "axes": (axis,)}
         if native[axis]:
             operand = builder.emit(node.op, (operand,), own).output
         else:
-            operand = _transformed_by_host(builder, node, operand, own)
+            operand = transformed_by_host(builder, node, operand, own)
     return [operand]
-
-
-def _transformed_by_host(builder: Builder, node: Node, operand: Value, attributes: Mapping[str, Attribute]) -> Value:
-    from adjit.runtime.fourier import host_name
-
-    inputs = [operand]
-    if "size" in attributes:
-        inputs.append(builder.constant(attributes["size"], I64))  # type: ignore[arg-type]
-    call: dict[str, Attribute] = {"function": host_name(node.op, attributes), "types": (node.output.type,)}
-    return builder.emit(primitive_named("host_call"), inputs, call).output
 
 
 # -- others ------------------------------------------------------------------------------------------------------------

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from adjit.compiler.llvm.objects import Library, load
+from adjit.ir.errors import CompileError
 from adjit.ir.graph import Graph
-from adjit.runtime.executable import Better, Executable, Layout, host_call_address
+from adjit.runtime.executable import Better, Executable, Layout, address_of, host_call_address
 
 MAIN, HOST, PARALLEL_FOR = "adjit_main", "adjit_host_call", "adjit_parallel_for"
 
@@ -40,9 +41,17 @@ def load_library(
         imports[PARALLEL_FOR] = parallel_for_address()
     if layout.host_calls:
         imports[HOST] = host_call_address()
-    if layout.tables:
-        from adjit.runtime.executable import address_of
-        from adjit.runtime.fourier import table
-
-        imports.update((name, address_of(table(name))) for name in layout.tables)
+    imports.update((name, _address_outside(name)) for name in layout.outside)
     return load(code, (MAIN, *exports), imports, key)
+
+
+def _address_outside(name: str) -> int:
+    """The address of a table of numbers, or of a function of LAPACK."""
+    from adjit.runtime import fourier, lapack
+
+    if not name.startswith(lapack.SYMBOL):
+        return address_of(fourier.table(name))
+    found = lapack.address(name)
+    if found is None:
+        raise CompileError(f"NumPy's library has no {name}, which a program was compiled to call")
+    return found

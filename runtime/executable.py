@@ -52,7 +52,8 @@ class Layout:
 
     The first entries are the status word, the workspace and the arena; `arena` and each of `workspaces` are bytes.
     `parallel` says that the code calls the thread pool; `checks` are functions of the host that raise an error where
-    native code found one to be raised.  `tables` name arrays of numbers that the code reads (runtime/fourier.py).
+    native code found one to be raised.  `outside` names what it uses of this process: tables
+    (runtime/fourier.py) and functions (runtime/lapack.py).
     """
 
     sizes: tuple[str, ...]
@@ -64,7 +65,7 @@ class Layout:
     parallel: bool = False
     host_calls: tuple[HostOperation, ...] = ()
     checks: tuple[HostOperation, ...] = ()
-    tables: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
 
 
 @frozen

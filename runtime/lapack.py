@@ -120,3 +120,46 @@ def solve_symmetric(factors: Array, pivots: Array, b: Array, hermitian: bool) ->
     n, k, leading = (ctypes.byref(integer(size)) for size in (count, columns, max(count, 1)))
     one = ctypes.c_size_t(1)
     sytrs(b"L", n, k, _pointer(factors), leading, _pointer(exchanged), _pointer(b), leading, ctypes.byref(info), one)
+
+
+# -- for compiled programs ---------------------------------------------------------------------------------------------
+# What the names begin with by which compiled programs call functions of the library.
+SYMBOL = "lapack."
+
+
+def address(symbol: str) -> int | None:
+    """The address of what a program calls `lapack.dsyevd`, a function of 64-bit integers; None without it."""
+    found = _function(symbol.removeprefix(SYMBOL))
+    if found is None or found[1] is not ctypes.c_int64:
+        return None
+    return ctypes.cast(found[0], ctypes.c_void_p).value
+
+
+@cache
+def work_sizes(letter: str, step: str, m: int, n: int, mode: str) -> tuple[int, int]:
+    """The numbers, and integers, of memory that `step` asks for to work fastest on m x n matrices.
+
+    `mode` is its first argument, a letter, or for `orgqr` the number of columns wanted.
+    """
+    found = _function(letter + step)
+    assert found is not None
+    integer = ctypes.c_int64
+    dtype = np.dtype({code: dtype for dtype, code in _LETTERS.items()}[letter])
+    numbers, integers = np.zeros(1, dtype), np.zeros(1, np.int64)
+    rows, columns, least, query = (ctypes.byref(integer(k)) for k in (m, n, max(1, min(m, n)), -1))
+    most = ctypes.byref(integer(max(1, m)))
+    info, one, nothing, work = ctypes.byref(integer(0)), ctypes.c_size_t(1), None, _pointer(numbers)
+    match step:
+        case "syevd":
+            wanted = _pointer(integers)
+            found[0](mode.encode(), b"L", rows, nothing, most, nothing, work, query, wanted, query, info, one, one)
+        case "gesdd":
+            height = columns if mode == "A" else least
+            sides = (rows, columns, nothing, most, nothing, nothing, most, nothing, height)
+            found[0](mode.encode(), *sides, work, query, nothing, info, one)
+        case "geqrf":
+            found[0](rows, columns, nothing, most, nothing, work, query, info)
+        case "orgqr":
+            width = ctypes.byref(integer(int(mode)))
+            found[0](rows, width, ctypes.byref(integer(min(m, n))), nothing, most, nothing, work, query, info)
+    return max(1, int(numbers[0].real)), max(1, int(integers[0]))

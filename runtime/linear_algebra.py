@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from adjit.ir.errors import LinAlgError
 from adjit.ir.ops import eigen, factorization, solving
+from adjit.ir.ops.factorization import NONFINITE
 from adjit.ir.primitive import PRIMITIVES, Primitive
 from adjit.runtime import lapack
 from adjit.runtime.host import HostFunction, register_host_function
@@ -129,6 +130,7 @@ CHECKS = {
     "torch.linalg.solve_ex": _SOLVE, "linalg.cholesky": _CHOLESKY, "linalg.cholesky_ex": _CHOLESKY,
     "cholesky": _CHOLESKY, "cholesky_inverse": _INVERSION, "torch.linalg.lu_factor": _LU,
     "torch.linalg.lu_factor_ex": _LU, "torch.linalg.ldl_factor": _LDL, "torch.linalg.ldl_factor_ex": _LDL,
+    "linalg.eigh": NONFINITE, "linalg.svd": NONFINITE,
 }  # fmt: skip
 
 

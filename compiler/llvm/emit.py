@@ -45,6 +45,7 @@ from adjit.compiler.loops.ir import (
     UPDATE,
     used_values,
 )
+from adjit.compiler.loops.special import LAPACK_PREFIX
 from adjit.ir.errors import CompileError
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Location, Node, Region, Value
@@ -288,10 +289,16 @@ def _emit_part(
     if alone and last.op is MATRICES:
         from adjit.compiler.llvm.emit_matrices import emit_matrices  # or factorize
 
-        emit_matrices(w, last)
-        w.finish()
         batch, rows, columns = (size_of(last.attributes[name]) for name in ("batch", "rows", "columns"))
-        return Part(name, batch, _MATRIX_WORK * rows * (rows + columns))
+        memory: Size = 0
+        if str(last.attributes["algorithm"]).startswith(LAPACK_PREFIX):
+            from adjit.compiler.llvm.emit_lapack import emit_lapack
+
+            memory = batch * emit_lapack(w, last, load_entry(w.f, "ptr", "%buffers", WORKSPACE))
+        else:
+            emit_matrices(w, last)
+        w.finish()
+        return Part(name, batch, _MATRIX_WORK * rows * (rows + columns), workspace=memory)
     if alone and last.op is TRANSFORM:
         from adjit.compiler.llvm.emit_fourier import emit_transforms, plan_of, tasks_of  # or transform
 

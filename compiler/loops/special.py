@@ -17,8 +17,12 @@ from adjit.ir.types import BOOL
 Lowering = Callable[[KernelScalars, Node, Sequence[Value]], None]
 # Algorithms on small matrices, which have kernels.
 ON_MATRICES = ("cholesky", "lu", "lu_solve", "triangular_solve")
+# What algorithms by LAPACK's functions are called (compiler/on_host.py, llvm/emit_lapack.py).
+LAPACK_PREFIX = "lapack."
 # Fourier transforms, those along one axis whose length has small factors.
 TRANSFORMS = ("fft", "irfft", "rfft")
+# What reads matrices, or rows, where they stand in memory.
+WHOLE_READERS = frozenset(("sort", "lapack", *ON_MATRICES, *TRANSFORMS))
 RUNNING = {"cumulate_sum": "add", "cumulate_prod": "mul", "cumulate_max": "maximum", "cumulate_min": "minimum"}
 # Arrays that a loop writes side by side without their lines in the caches being in each other's way.
 _FEW = 4
@@ -141,6 +145,16 @@ def lower_matrices(scalars: KernelScalars, node: Node, buffers: Sequence[Value])
     scalars.builder.perform(Node(MATRICES, operands, attributes, (), node.location))
 
 
+def lower_lapack(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
+    """The same by LAPACK's functions."""
+    attributes = {**node.attributes, "algorithm": f"{LAPACK_PREFIX}{node.attributes['routine']}"}
+    x = node.inputs[-1]
+    *lead, rows, columns = x.dims
+    attributes |= {"batch": product(lead), "rows": rows, "columns": columns, "results": len(buffers)}
+    operands = (*(scalars.buffers[x] for x in node.inputs), *buffers)
+    scalars.builder.perform(Node(MATRICES, operands, attributes, (), node.location))
+
+
 def lower_transform(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
     """The Fourier transform along one axis, which is the last one for real numbers."""
     (x,), (out,) = node.inputs, buffers
@@ -203,6 +217,7 @@ SPECIAL: dict[str, Lowering] = {
     "interleave": lower_interleave,
     "sort": lower_sort,
     **dict.fromkeys(ON_MATRICES, lower_matrices),
+    "lapack": lower_lapack,
     **dict.fromkeys(TRANSFORMS, lower_transform),
     **dict.fromkeys(RUNNING, lower_running),
     "recur": lower_recurrence,

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from adjit.compiler.loops.ir import BLOCK, PARTIAL
+from adjit.compiler.loops.special import LAPACK_PREFIX
+from adjit.compiler.on_host import LAPACK
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.ops.reduction import sort
 from adjit.ir.primitive import primitive_named
@@ -247,11 +249,27 @@ class _Kernel:
 
     def _matrices(self, node: Node) -> None:
         count = len(node.inputs) - int(node.attributes["results"])
-        op = primitive_named(node.attributes["algorithm"])
-        flags = {name: node.attributes[name] for name in op.attributes}
-        found = op.reference(*(self.env[v] for v in node.inputs[:count]), **flags)
+        operands = [self.env[v] for v in node.inputs[:count]]
+        algorithm = str(node.attributes["algorithm"])
+        op, names = primitive_named(algorithm.removeprefix(LAPACK_PREFIX)), ()
+        if algorithm.startswith(LAPACK_PREFIX):
+            op, names = LAPACK, ("routine", "types", *op.attributes)
+        found = op.reference(*operands, **{name: node.attributes[name] for name in names or op.attributes})
         for target, result in zip(node.inputs[count:], found if isinstance(found, tuple) else (found,), strict=True):
             self.env[target][...] = result
+
+    def _transform(self, node: Node) -> None:
+        source, target = (self.env[v] for v in node.inputs)
+        rows, inner = (evaluate(node.attributes[name], self.names) for name in ("rows", "inner"))
+        points, way = node.attributes["points"], node.attributes["way"]
+        x = source.reshape(rows, -1, inner)
+        if way == "rfft":
+            found = np.fft.rfft(x, axis=1)
+        elif way == "irfft":
+            found = np.fft.irfft(x, points, axis=1, norm="forward")
+        else:
+            found = np.fft.ifft(x, axis=1, norm="forward") if node.attributes["inverse"] else np.fft.fft(x, axis=1)
+        target[...] = found.reshape(target.shape)
 
 
 def wide(dtype: Any) -> Any:

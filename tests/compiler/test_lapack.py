@@ -1,0 +1,92 @@
+"""Programs that call LAPACK themselves: the bits of the host's functions, and errors that the host words."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+import adjit as torch
+from adjit.compiler.compile import compile_graph
+from adjit.compiler.on_host import FUNCTIONS
+from adjit.ir.builder import Builder
+from adjit.ir.errors import LinAlgError
+from adjit.ir.graph import Graph
+from adjit.ir.primitive import primitive_named
+from adjit.ir.types import TensorType, dtype_of_storage
+from adjit.runtime import lapack
+from adjit.runtime.executable import Executable
+from adjit.runtime.host import call_host
+from adjit.runtime.linear_algebra import host_name
+from tests.compiler.guarded import guarded
+
+pytestmark = pytest.mark.skipif(lapack.address("dsyevd") is None, reason="NumPy's library is another one")
+SHAPES = ((1, 1), (3, 5, 5), (2, 1, 7, 7), (40, 40), (70, 70), (6, 2), (2, 3, 8), (33, 20), (20, 50))
+
+
+def program(name: str, operands: list[Any], attributes: dict[str, bool]) -> Executable:
+    graph = Graph(name)
+    builder = Builder(graph)
+    inputs = [builder.input(TensorType(dtype_of_storage(x.dtype), x.shape)) for x in operands]
+    graph.outputs = builder.emit(primitive_named(name), inputs, dict(attributes)).outputs
+    return compile_graph(graph, strict=True, threads=2)
+
+
+def operands_of(name: str, a: Any) -> list[Any]:
+    if name == "cholesky":
+        return [a @ a.swapaxes(-1, -2) + np.eye(a.shape[-1], dtype=a.dtype)]
+    if name == "triangular_solve":
+        return [a + a.shape[-1] * np.eye(a.shape[-1], dtype=a.dtype), a[..., :3] + 1]
+    if name == "lu_solve":
+        factors, _, order, _ = call_host("linalg.lu", a)
+        return [a, factors, order, a[..., :3] + 1]
+    return [a]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_results_have_the_bits_of_the_hosts(name: str) -> None:
+    op = primitive_named(name)
+    for number, shape in enumerate(SHAPES):
+        if shape[-1] != shape[-2] and name not in ("lu", "qr", "svd"):
+            continue
+        dtype = (np.float32, np.float64)[number % 2]
+        a = np.random.default_rng(number).standard_normal(shape).astype(dtype)
+        for flags in product((False, True), repeat=len(op.attributes)):
+            attributes = dict(zip(op.attributes, flags, strict=True))
+            operands = operands_of(name, a)
+            executable = program(name, operands, attributes)
+            assert not executable.layout.host_calls and executable.layout.outside
+            wanted = call_host(host_name(op, attributes), *operands)
+            with guarded([*operands, *wanted], number % 2 == 0) as held:
+                found = executable.run(held[: len(operands)], held[len(operands) :])
+                for each, one in zip(found, wanted, strict=True):
+                    np.testing.assert_array_equal(each, one)
+
+
+@pytest.mark.parametrize("name", ["eigvalsh", "svdvals", "svd"])
+def test_what_comes_to_no_end_is_an_error(name: str) -> None:
+    function = torch.compile(getattr(torch.linalg, name))
+    a = torch.eye(3).repeat(4, 1, 1) * 2
+    assert torch.is_tensor(function(a)) or function(a).S.sum() == 24
+    a[2, 1, 1] = float("nan")
+    for _ in range(2):
+        with pytest.raises(LinAlgError, match=r"^linalg\.\w+: \(Batch element 2\): The algorithm failed to converge"):
+            function(a)
+
+
+def test_a_minor_that_is_not_positive_has_its_order_told() -> None:
+    a = np.array([[[4.0, 2], [2, 5]], [[1, 2], [2, 1]], [[-1, 0], [0, 1]]])
+    factor, info = program("cholesky", [a], {"upper": False}).run([a])
+    assert info.tolist() == [0, 2, 1] and factor[0].tolist() == [[2, 0], [1, 2]] and np.isnan(factor[1:]).all()
+
+
+def test_programs_with_lapack_are_native_calls_and_differentiable() -> None:
+    @torch.compile
+    def step(a: Any) -> Any:
+        values, vectors = torch.linalg.eigh(a @ a.mT)
+        return (values.log() * vectors[0].square()).sum() + torch.linalg.svdvals(a).sum()
+
+    a = torch.randn(6, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(step, (a,))
