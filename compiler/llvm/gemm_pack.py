@@ -16,7 +16,6 @@ from adjit.compiler.llvm.gemm_tile import (
     counted,
     masked_load,
     masked_store,
-    maximum,
     minimum,
     offset,
     prefetch,
@@ -234,8 +233,6 @@ def _copy_panels(module: Module, plan: GemmPlan, width: int, unit: Unit | None) 
         if unit == "index":
             _pack_along(f, plan, width, array)
         else:
-            if unit == "k":
-                f.lines.insert(1, f"  %square = alloca [{plan.lanes**2} x {LLType(plan.dtype).llvm}], align 64")
             with counted(f, "0", "%count", width) as start:
                 panel = offset(f, LLType(plan.dtype).llvm, "%destination", f.let(f"mul nsw i64 {start}, %kc"))
                 left = minimum(f, f.let(f"sub nsw i64 %count, {start}"), width)
@@ -286,41 +283,54 @@ def _copy_row(
 
 
 def _pack_across(f: Function, plan: GemmPlan, width: int, array: _Array, panel: str, first: str, left: str) -> None:
-    """Read runs along k of `lanes` rows into a square, and write its columns.
+    """Read runs along k of `lanes` rows, exchange their squares, and write rows of the panel.
 
-    The last run along k ends at kc, overlapping the one before; a kc shorter than a run goes element by element.
+    Rows beyond the edge are the last one's again.  A kc shorter than a vector goes element by element.
     """
     vector = LLType(plan.dtype, plan.lanes)
-    align = plan.lanes * plan.dtype.itemsize
-    transpose = emit_transpose(f.module, vector)
-    single, across, done = f.label("single"), f.label("across"), f.label("done")
-    f.branch(f.let(f"icmp slt i64 %kc, {plan.lanes}"), single, across)
+    across = _emit_across(f.module, vector)
+    single, squares, done = f.label("single"), f.label("squares"), f.label("done")
+    f.branch(f.let(f"icmp slt i64 %kc, {plan.lanes}"), single, squares)
     f.start(single)
     _pack_single(f, plan, width, array, panel, first, left)
     f.jump(done)
-    f.start(across)
-    last = f.let(f"sub nsw i64 %kc, {plan.lanes}")
+    f.start(squares)
     with counted(f, "0", str(width), plan.lanes) as at:
-        columns = minimum(f, f.let(f"sub nsw i64 {width}, {at}"), plan.lanes)
-        rows = minimum(f, maximum(f, f.let(f"sub nsw i64 {left}, {at}"), 0), columns)
-        with counted(f, rows, columns, 1) as r:  # rows beyond the edge
-            place = offset(f, vector.element, "%square", f.let(f"mul nsw i64 {r}, {plan.lanes}"))
-            f.line(f"store {vector.llvm} zeroinitializer, ptr {place}, align {align}")
-        with counted(f, "0", "%kc", plan.lanes) as run:
-            k = minimum(f, run, last)
-            depth = f.let(f"add nsw i64 %k0, {k}")
-            with counted(f, "0", rows, 1) as r:
-                index = f.let(f"add nsw i64 {first}, {f.let(f'add nsw i64 {at}, {r}')}")
-                value = array.load(vector, index, depth, None, (width, array.index_stride))
-                place = offset(f, vector.element, "%square", f.let(f"mul nsw i64 {r}, {plan.lanes}"))
-                f.line(f"store {vector.llvm} {value}, ptr {place}, align {align}")
-            corner = f.let(f"add nsw i64 {f.let(f'mul nsw i64 {k}, {width}')}, {at}")
-            f.line(
-                f"call void @{transpose}(ptr %square, ptr {offset(f, vector.element, panel, corner)}, "
-                f"i64 {width}, i64 {columns})"
-            )
+        place = array.place(vector, f.let(f"add nsw i64 {first}, {at}"), "%k0")
+        last = f.let(f"sub nsw i64 {f.let(f'sub nsw i64 {left}, {at}')}, 1")
+        to = offset(f, vector.element, panel, at)
+        source = f"ptr {place}, i64 {array.index_stride}, i64 {last}"
+        f.line(f"call void @{across}({source}, i64 %kc, ptr {to}, i64 {width})")
     f.jump(done)
     f.start(done)
+
+
+def _emit_across(module: Module, vector: LLType) -> str:
+    """`void @...(array, stride, last, count, to, pitch)`: columns 0..count-1 of `lanes` rows, each to `to + k * pitch`.
+
+    Row r is the r-th of the array, `stride` apart, or the `last`-th (which may be negative) from there on.  The count
+    is at least that of the lanes.
+    """
+    name = module.shared(f"gemm.across.{vector.suffix}")
+    if module.has(name):
+        return name
+    parameters = "ptr readonly %array, i64 %stride, i64 %last, i64 %count, ptr noalias %to, i64 %pitch"
+    f = Function(module, name, parameters, attributes=ATTRIBUTES)
+    align, starts = vector.dtype.itemsize, []
+    for row in range(vector.lanes):
+        starts.append(offset(f, vector.element, "%array", f.let(f"mul nsw i64 {minimum(f, row, '%last')}, %stride")))
+    ending = f.let(f"sub nsw i64 %count, {vector.lanes}")
+    with counted(f, "0", "%count", vector.lanes) as k:
+        column = minimum(f, k, ending)
+        rows = [offset(f, vector.element, start, column) for start in starts]
+        values = [f.let(f"load {vector.llvm}, ptr {place}, align {align}") for place in rows]
+        place = offset(f, vector.element, "%to", f.let(f"mul nsw i64 {column}, %pitch"))
+        for value in transpose(f, vector, values):
+            f.line(f"store {vector.llvm} {value}, ptr {place}, align {align}")
+            place = offset(f, vector.element, place, "%pitch")
+    f.line("ret void")
+    f.finish()
+    return name
 
 
 def emit_transpose(module: Module, vector: LLType) -> str:
