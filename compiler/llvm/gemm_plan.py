@@ -62,8 +62,6 @@ ALL_ROWS = 1 << 40
 # More rows than this have no registers for their addresses, where they have one stride and where they are in a table.
 _MOST_ROWS, _PLACED_ROWS = 14, 8
 _HELD_ROWS = 10
-# Bytes of a panel of B that L1 holds beside what else is read; a wider one comes from L2, some of a cycle a vector.
-_HELD_BYTES, _FROM_L2 = 32 * 1024, 0.2
 # Cycles for each row that a tile has in a C beyond L2 whose rows are longer than _SHORT bytes: wide tiles have fewer.
 _PIECE, _SHORT = 8, 2048
 
@@ -258,7 +256,6 @@ def _tile(
             step = max(mr * vectors / 2, (mr + 2 * vectors + 2) / 2, 4.0) + 0.5
         else:
             step += 0.1 * max(0, mr - _HELD_ROWS)
-            step += _FROM_L2 * vectors * (depth * vectors * lanes * dtype.itemsize > _HELD_BYTES)
         return step * depth + 20 + mr * vectors + mr * piece
 
     return min(_tiles(dtype, target, _PLACED_ROWS if placed else _MOST_ROWS, -(-n // lanes)), key=time)
