@@ -286,7 +286,7 @@ def _emit_packing(
     if strided is not None:
         operand = _array_of(strided, plan.dtype, attach)
         if side == "a":
-            return emit_left(module, name, plan, operand)
+            return emit_left(module, name, plan, operand, axes.extents()[2])
         emit_pack_strided(module, name, plan, operand)
         return LeftOperand()
     width = plan.mr if side == "a" else plan.nr
@@ -363,7 +363,7 @@ def _emit_pairs(
         return StridedOperand(pointer, str(batch // 2), "1", str(k))
 
     if side == "a":
-        return emit_left(module, name, plan, operand)
+        return emit_left(module, name, plan, operand, axes.extents()[2])
     emit_pack_strided(module, name, plan, operand)
     return LeftOperand()
 

@@ -87,7 +87,7 @@ def emit_matmul(
     if 1 in (literals["m"], literals["n"]) and not epilogue:
         emit_matvec(module, name, plan, matvec, "")
         return
-    left = emit_left(module, f"{name}.pack_a", plan, a)
+    left = emit_left(module, f"{name}.pack_a", plan, a, literals["k"])
     packs = plan.right == "packed"
     pack_b = f"{name}.pack_b" if packs else ""
     if packs:

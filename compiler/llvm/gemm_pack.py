@@ -2,11 +2,12 @@
 
 B goes into panels of `nr` columns: element (k, j) of panel p at p*kc*nr + k*nr + j, zeros beyond the edge.  A, of which
 tiles read single elements, keeps its rows: element (i, k) at i*kc + k; or, where these are contiguous, its columns, one
-after another.  A whose rows are contiguous is read where it stands.
+after another.  A whose rows, or few columns, are contiguous is read where it stands.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -23,12 +24,18 @@ from adjit.compiler.llvm.gemm_tile import (
 )
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.ir.frozen import frozen
+from adjit.ir.shape import Size
 from adjit.ir.types import BF16, I32
 
 # Panels that are filled together; more of them would evict each other's lines from L1, a panel being 2^15 bytes long.
 _TOGETHER = 8
 # Rows of memory that are asked for ahead of the one being copied: some 200 cycles, the latency of a last cache.
 _AHEAD = 8
+
+# Columns of A that tiles read where they stand: more of them are in more pages than their addresses are kept for.
+_FEW_COLUMNS = 128
+# Sets of the first cache, and the lines of a set that A may have.
+_SETS, _WAYS = 64, 4
 
 PARAMETERS = "ptr %buffers, ptr %sizes, i64 %batch, i64 %first, i64 %count, i64 %k0, i64 %kc, ptr noalias %destination"
 ATTRIBUTES = 'noinline nounwind "prefer-vector-width"="512"'
@@ -61,17 +68,27 @@ class LeftOperand:
 
 
 def emit_left(
-    module: Module, name: str, plan: GemmPlan, array: Callable[[Function], StridedOperand]
+    module: Module, name: str, plan: GemmPlan, array: Callable[[Function], StridedOperand], k: Size | None
 ) -> LeftOperand:
-    """A that is an array of any strides: in place, or packed by `void @name(PARAMETERS)`."""
+    """A that is an array of any strides, of `k` terms: in place, or packed by `void @name(PARAMETERS)`."""
     f = Function(module, name, PARAMETERS, attributes=ATTRIBUTES)
     operand = array(f)
     if operand.k_stride == "1":
         return LeftOperand(array=array)
     by_columns = operand.index_stride == "1"
+    if by_columns and not plan.paired and _stay(plan, operand.k_stride, k):
+        return LeftOperand(array=array)
     units: tuple[Unit | None, ...] = ("index",) if by_columns else ("k", None)
     _emit_ways(f, plan, operand, {unit: _copy_runs(module, plan, unit) for unit in units})
     return LeftOperand(f"@{name}", "columns" if by_columns else "rows")
+
+
+def _stay(plan: GemmPlan, stride: str, columns: Size | None) -> bool:
+    """Whether lines of so many columns of A, so far apart, stay in the first cache while a tile's columns pass."""
+    if not (stride.isdigit() and isinstance(columns, int) and 0 < columns <= _FEW_COLUMNS):
+        return False
+    lines = (column * int(stride) * plan.dtype.itemsize // LINE for column in range(columns))
+    return max(Counter(line % _SETS for line in lines).values()) <= _WAYS
 
 
 def column_pitch(f: Function, plan: GemmPlan, count: str) -> str:
