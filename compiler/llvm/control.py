@@ -141,8 +141,7 @@ class _Control:
         assert isinstance(size, int) and isinstance(whole, int)
         count = (whole + 64) // scalar.dtype.itemsize
         pointer, bytes = self.w.room(scalar, count), count * scalar.dtype.itemsize
-        self.w.module.declare("declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
-        self.f.line(f"call void @llvm.memset.p0.i64(ptr {pointer}, i8 0, i64 {bytes}, i1 false)")
+        self.f.clear(pointer, bytes)
         return StackPlace(pointer, size, count)
 
     def leave(self) -> None:

@@ -275,11 +275,7 @@ def _load(w: Writer, pointer: str, dtype: DType, where: Place, mask: Register | 
     if isinstance(where.stride, int) and 1 < where.stride <= WIDEST_STRIDE and w.lanes >= where.stride:
         return Register(load_strided(w, pointer, type, where.base, where.stride, lanes), type)
     pointers = _pointers(w, pointer, type, where)
-    name = f"@llvm.masked.gather.{type.suffix}.v{w.lanes}p0"
-    ptrs, bools = f"<{w.lanes} x ptr>", f"<{w.lanes} x i1>"
-    w.module.declare(f"declare {type.llvm} {name}({ptrs}, i32, {bools}, {type.llvm})")
-    operands = f"{ptrs} {pointers}, i32 {scalar.dtype.itemsize}, {bools} {lanes or 'splat (i1 true)'}, {type.llvm}"
-    return Register(w.f.let(f"call {type.llvm} {name}({operands} {type.constant(0)})"), type)
+    return Register(w.f.gather(type, pointers, lanes, type.constant(0)), type)
 
 
 def _load_one(w: Writer, pointer: str, type: LLType, base: str, mask: Register | None) -> Register:
@@ -413,11 +409,10 @@ def _pointers(w: Writer, pointer: str, type: LLType, where: Place) -> str:
     base = offset(f, type.element, pointer, where.base)
     numbers = LLType(I64, w.lanes)
     if isinstance(where.stride, int):
-        steps = "<" + ", ".join(f"i64 {lane * where.stride}" for lane in range(w.lanes)) + ">"
+        steps = numbers.numbers(where.stride)
     else:
-        lanes = "<" + ", ".join(f"i64 {lane}" for lane in range(w.lanes)) + ">"
         stride = w.once(("stride", where.stride, w.lanes), lambda: splat(f, numbers, str(where.stride)))
-        steps = f.let(f"mul nsw {numbers.llvm} {stride}, {lanes}")
+        steps = f.let(f"mul nsw {numbers.llvm} {stride}, {numbers.numbers()}")
     return f.let(f"getelementptr {type.element}, ptr {base}, {numbers.llvm} {steps}")
 
 

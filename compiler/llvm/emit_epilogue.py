@@ -137,14 +137,9 @@ class _Epilogue:
         if self.moving[3] == "1" or type.lanes == 1:
             return Register(f.let(f"load {type.llvm}, ptr {place}, align {type.dtype.itemsize}"), type)
         numbers = LLType(I64, type.lanes)
-        lanes = ", ".join(f"i64 {lane}" for lane in range(type.lanes))
-        steps = f.let(f"mul nsw {numbers.llvm} {splat(f, numbers, '%pitch')}, <{lanes}>")
+        steps = f.let(f"mul nsw {numbers.llvm} {splat(f, numbers, '%pitch')}, {numbers.numbers()}")
         pointers = f.let(f"getelementptr {type.element}, ptr {place}, {numbers.llvm} {steps}")
-        name = f"@llvm.masked.gather.{type.suffix}.v{type.lanes}p0"
-        ptrs, bools = f"<{type.lanes} x ptr>", f"<{type.lanes} x i1>"
-        f.module.declare(f"declare {type.llvm} {name}({ptrs}, i32, {bools}, {type.llvm})")
-        operands = f"{ptrs} {pointers}, i32 {type.dtype.itemsize}, {bools} {w.mask}, {type.llvm} {type.constant(0)}"
-        return Register(f.let(f"call {type.llvm} {name}({operands})"), type)
+        return Register(f.gather(type, pointers, w.mask, type.constant(0)), type)
 
     # -- what it touches ----------------------------------------------------------------------------------------------
     def _is_far(self, node: Node) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from adjit.compiler.llvm.emit_choice import cost, extents_of, is_unrolled, variables_of
 from adjit.compiler.llvm.emit_domain import each_written_out, whole_domain
 from adjit.compiler.llvm.emit_fold import Pair, better_of, fold_pairs, pick_first
-from adjit.compiler.llvm.emit_index import lane_numbers, uniform
+from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_loops import neutral, vector_loop
 from adjit.compiler.llvm.emit_state import Register, Writer
 from adjit.compiler.llvm.text import LLType
@@ -123,8 +123,7 @@ class _Firsts:
         w.write(self.best, value.constant(neutral(kind, value.dtype)))
         start = index.constant(-1)
         if filled is not None:
-            numbers = lane_numbers(lanes, index.dtype.bits)
-            start = w.f.let(f"select i1 {filled}, {index.llvm} {numbers}, {index.llvm} {start}")
+            start = w.f.let(f"select i1 {filled}, {index.llvm} {index.numbers()}, {index.llvm} {start}")
         w.write(self.index, start)
 
     def pair(self) -> Pair:

@@ -189,11 +189,6 @@ def _atom_magnitude(w: Writer, atom: Atom) -> int | None:
     return None if left is None or right is None else max(left, right) + 1
 
 
-def lane_numbers(lanes: int, bits: int, scale: int = 1) -> str:
-    """The constant vector 0, scale, 2*scale, ..."""
-    return "<" + ", ".join(f"i{bits} {lane * scale}" for lane in range(lanes)) + ">"
-
-
 def vector(w: Writer, size: Size, bits: int) -> str:
     """An index expression in every lane, as a vector of i`bits`."""
     if isinstance(size, int):
@@ -234,9 +229,10 @@ def _vector_sum(w: Writer, size: Dim, bits: int) -> str:
 
 def _slope(w: Writer, coefficient: Size, bits: int) -> str:
     if isinstance(coefficient, int):
-        return lane_numbers(w.lanes, bits, coefficient)
+        return integer_type(w, bits).numbers(coefficient)
     wide = _splat_narrow(w, uniform(w, coefficient), bits)
-    return w.f.let(f"mul {integer_type(w, bits).llvm} {wide}, {lane_numbers(w.lanes, bits)}")
+    type = integer_type(w, bits)
+    return w.f.let(f"mul {type.llvm} {wide}, {type.numbers()}")
 
 
 def _splat_narrow(w: Writer, scalar: str, bits: int) -> str:
@@ -274,7 +270,7 @@ def _vector_atom(w: Writer, atom: Atom, bits: int) -> str:
     if isinstance(atom, str):
         match w.variables[atom]:
             case Ramp(base):
-                return w.f.let(f"add {type.llvm} {_splat_narrow(w, base, bits)}, {lane_numbers(w.lanes, bits)}")
+                return w.f.let(f"add {type.llvm} {_splat_narrow(w, base, bits)}, {type.numbers()}")
             case Lanes(name) if bits == 64:
                 return name
             case Lanes(name):

@@ -165,7 +165,7 @@ def _parts(
 def _mask(w: Writer, window: Window, type: LLType, begin: str | None, stop: str, number: int) -> str:
     """The lanes of the `number`-th load that hold elements begin..stop-1, and what stands between these."""
     f, step = w.f, window.step
-    numbers = LLType(I32, type.lanes)
+    integers = LLType(I32, type.lanes)
     if step != 1:
         last = f.let(f"sub nsw i64 {f.let(f'mul nsw i64 {stop}, {step}')}, {step - 1 + number * type.lanes}")
         stop = greatest(w, last, "0")
@@ -173,6 +173,6 @@ def _mask(w: Writer, window: Window, type: LLType, begin: str | None, stop: str,
     if begin is None:
         return mask
     first = f.let(f"sub nsw i64 {f.let(f'mul nsw i64 {begin}, {step}')}, {number * type.lanes}")
-    lane = "<" + ", ".join(f"i32 {lane}" for lane in range(type.lanes)) + ">"
-    after = f.let(f"icmp sge {numbers.llvm} {lane}, {splat(f, numbers, f.let(f'trunc i64 {first} to i32'))}")
+    first = splat(f, integers, f.let(f"trunc i64 {first} to i32"))
+    after = f.let(f"icmp sge {integers.llvm} {integers.numbers()}, {first}")
     return f.let(f"and <{type.lanes} x i1> {mask}, {after}")

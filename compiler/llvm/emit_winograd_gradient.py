@@ -18,7 +18,7 @@ from adjit.compiler.llvm.gemm_pack import ATTRIBUTES
 from adjit.compiler.llvm.gemm_plan import GemmPlan
 from adjit.compiler.llvm.gemm_tile import counted, emit_tile, maximum, minimum, offset, streaming_fence, when
 from adjit.compiler.llvm.text import Function, LLType, Module
-from adjit.compiler.llvm.winograd_lines import ImageLines, Images, images_of, zeros
+from adjit.compiler.llvm.winograd_lines import ImageLines, Images, images_of
 from adjit.compiler.llvm.winograd_plan import PARTIAL_TILES, KernelGradientPlan, plan_kernel_gradient
 from adjit.compiler.llvm.winograd_transform import each_product, emit_cotangents, emit_exchange, emit_taps
 from adjit.compiler.winograd import OUTPUTS, pays
@@ -130,7 +130,7 @@ class _Partials:
         self.lines.clear()
         length = OUTPUTS * plan.across * plan.stride
         if plan.width % OUTPUTS:  # tiles reach beyond the last column
-            zeros(f, self.rows, 2 * length * 4)
+            f.clear(self.rows, 2 * length * 4)
         self.length = length
         total, count = _partials(w, found)
         first, stop = (f.let(f"udiv i64 {f.let(f'mul nsw i64 {end}, {count}')}, {plan.tasks}")
@@ -142,7 +142,7 @@ class _Partials:
                           for number in (partial, following))  # fmt: skip
             sums = offset(f, self.vector.element, workspace, f.let(f"mul nsw i64 {partial}, {plan.sums}"))
             with when(f, f.let(f"icmp sge i64 {begin}, {end}")):
-                zeros(f, sums, plan.sums * 4)
+                f.clear(sums, plan.sums * 4)
             with counted(f, begin, end, plan.block) as block, w.scope():
                 last = least(w, f.let(f"add nsw i64 {block}, {plan.block}"), end)
                 with counted(f, block, last, 1) as row, w.scope():
@@ -179,7 +179,7 @@ class _Partials:
                     f"ptr {kept}, i64 {plan.stride})"
                 )
             with when(f, f.let(f"xor i1 {exists}, true")):
-                zeros(f, kept, self.length * 4)
+                f.clear(kept, self.length * 4)
         lower = offset(f, element, self.rows, self.length)
         to = offset(f, element, self.cotangents, f.let(f"mul nsw i64 {tile}, {plan.stride}"))
         f.line(

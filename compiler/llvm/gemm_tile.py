@@ -90,9 +90,9 @@ def splat(function: Function, type: LLType, scalar: str) -> str:
 
 def below(function: Function, lanes: int, count: str) -> str:
     """The mask of the lanes (two or more) whose number is below the i64 `count`, which fits an i32."""
-    limit = splat(function, LLType(I32, lanes), function.let(f"trunc i64 {count} to i32"))
-    numbers = ", ".join(f"i32 {lane}" for lane in range(lanes))
-    return function.let(f"icmp slt <{lanes} x i32> <{numbers}>, {limit}")
+    type = LLType(I32, lanes)
+    limit = splat(function, type, function.let(f"trunc i64 {count} to i32"))
+    return function.let(f"icmp slt {type.llvm} {type.numbers()}, {limit}")
 
 
 def masked_load(function: Function, type: LLType, pointer: str, mask: str, other: str) -> str:

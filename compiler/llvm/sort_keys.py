@@ -104,8 +104,8 @@ def lane_numbers(f: Function, first: str, lanes: int) -> str:
     """The words first, first + 1, ..."""
     if lanes == 1:
         return first
-    numbers = "<" + ", ".join(f"i64 {lane}" for lane in range(lanes)) + ">"
-    return f.let(f"add {integers(64, lanes)} {splat(f, LLType(I64, lanes), first)}, {numbers}")
+    type = LLType(I64, lanes)
+    return f.let(f"add {type.llvm} {splat(f, type, first)}, {type.numbers()}")
 
 
 @frozen

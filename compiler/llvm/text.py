@@ -55,6 +55,10 @@ class LLType:
         text = literal(self.dtype, value)
         return text if self.lanes == 1 else f"splat ({self.element} {text})"
 
+    def numbers(self, scale: int = 1) -> str:
+        """The literal of the lanes' numbers times `scale`: 0, scale, 2*scale, ..."""
+        return f"<{', '.join(f'{self.element} {lane * scale}' for lane in range(self.lanes))}>"
+
 
 def literal(dtype: DType, value: float | int | bool) -> str:
     """The LLVM literal of one element; floats are written as their exact bits."""
@@ -243,6 +247,19 @@ class Function:
         """Copy bytes of memory that does not overlap."""
         self.module.declare("declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)")
         self.line(f"call void @llvm.memcpy.p0.p0.i64(ptr {to}, ptr {start}, i64 {size}, i1 false)")
+
+    def clear(self, place: str, size: str | int) -> None:
+        """Set bytes of memory to zero."""
+        self.module.declare("declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
+        self.line(f"call void @llvm.memset.p0.i64(ptr {place}, i8 0, i64 {size}, i1 false)")
+
+    def gather(self, type: LLType, addresses: str, mask: str | None, other: str) -> str:
+        """The elements at addresses in the lanes of `mask` (None for all), `other` elsewhere, of two lanes or more."""
+        pointers, masks = f"<{type.lanes} x ptr>", f"<{type.lanes} x i1>"
+        name = f"@llvm.masked.gather.{type.suffix}.v{type.lanes}p0"
+        self.module.declare(f"declare {type.llvm} {name}({pointers}, i32, {masks}, {type.llvm})")
+        lanes = f"{masks} {mask or 'splat (i1 true)'}, {type.llvm} {other}"
+        return self.let(f"call {type.llvm} {name}({pointers} {addresses}, i32 {type.dtype.itemsize}, {lanes})")
 
     def finish(self) -> None:
         """Close the function and put it into its module."""

@@ -50,9 +50,5 @@ def _looked_up(name: str, values: Sequence[float], index: Lanes, like: Lanes) ->
     if ty.lanes == 1:
         address = f.let(f"getelementptr {one.llvm}, ptr {table}, {place.type.llvm} {place.text}")
         return Lanes(f, ty, f.let(f"load {ty.llvm}, ptr {address}"))
-    pointers, mask = f"<{ty.lanes} x ptr>", f"<{ty.lanes} x i1>"
     addresses = f.let(f"getelementptr {one.llvm}, ptr {table}, {place.type.llvm} {place.text}")
-    gather = f"@llvm.masked.gather.{ty.suffix}.v{ty.lanes}p0"
-    f.module.declare(f"declare {ty.llvm} {gather}({pointers}, i32, {mask}, {ty.llvm})")
-    operands = f"{pointers} {addresses}, i32 {one.dtype.itemsize}, {mask} splat (i1 true), {ty.llvm} poison"
-    return Lanes(f, ty, f.let(f"call {ty.llvm} {gather}({operands})"))
+    return Lanes(f, ty, f.gather(ty, addresses, None, "poison"))

@@ -84,7 +84,7 @@ class ImageLines:
     def clear(self) -> None:
         """Zeros in all lines, if there are columns of zeros: others are overwritten."""
         if self.images.columns < self.width:
-            zeros(self.f, self.place, LINES * self._bytes)
+            self.f.clear(self.place, LINES * self._bytes)
 
     def transform(self, image: str, line: str, number: str, to: str, panel: int, tall: int) -> None:
         """B^T d B for row `line` of the tiles of an image, the `number`-th of a block, to panels at `to`.
@@ -110,7 +110,7 @@ class ImageLines:
             if own.rows < self.height:
                 beyond = f.let(f"icmp sge i64 {y}, {self.height}")
                 with when(f, f.let(f"xor i1 {f.let(f'or i1 {exists}, {beyond}')}, true")):
-                    zeros(f, self._line(y), self._bytes)
+                    f.clear(self._line(y), self._bytes)
         lines = ", ".join(f"ptr {self._line(f.let(f'add nsw i64 {first}, {i}'))}" for i in range(LINES))
         f.line(
             f"call void @{emit_elements(f.module, self.vector)}({lines}, i64 {self.pitch}, i64 {self.width - 1}, "
@@ -134,9 +134,3 @@ class ImageLines:
         f = self.f
         at = f.let(f"and i64 {minimum(f, y, self.height - 1)}, {LINES - 1}")
         return offset(f, self.vector.element, self.place, f.let(f"mul nsw i64 {at}, {self.width * self.pitch}"))
-
-
-def zeros(f: Function, place: str, bytes: int) -> None:
-    """Zeros in memory."""
-    f.module.declare("declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
-    f.line(f"call void @llvm.memset.p0.i64(ptr {place}, i8 0, i64 {bytes}, i1 false)")

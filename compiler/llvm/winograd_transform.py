@@ -161,11 +161,7 @@ def emit_kernels(module: Module, plan: GemmPlan) -> str:
     f = Function(module, name, parameters, attributes=ATTRIBUTES)
     lanes, element = vector.lanes, vector.element
     numbers = LLType(I64, lanes)
-    steps = ", ".join(f"i64 {lane}" for lane in range(lanes))
-    steps = f.let(f"mul nsw {numbers.llvm} {splat(f, numbers, '%feature')}, <{steps}>")
-    ptrs, bools = f"<{lanes} x ptr>", f"<{lanes} x i1>"
-    gather = f"@llvm.masked.gather.{vector.suffix}.v{lanes}p0"
-    f.module.declare(f"declare {vector.llvm} {gather}({ptrs}, i32, {bools}, {vector.llvm})")
+    steps = f.let(f"mul nsw {numbers.llvm} {splat(f, numbers, '%feature')}, {numbers.numbers()}")
     with counted(f, "%begin", "%end", 1) as panel, counted(f, "0", str(plan.nr), lanes) as lane:
         feature = f.let(f"add nsw i64 {f.let(f'mul nsw i64 {panel}, {plan.nr}')}, {lane}")
         some = below(f, lanes, minimum(f, f.let(f"sub nsw i64 %features, {feature}"), lanes))
@@ -180,9 +176,7 @@ def emit_kernels(module: Module, plan: GemmPlan) -> str:
                 for right in range(3):
                     at = offset(f, element, row, f.let(f"mul nsw i64 %right, {right}"))
                     pointers = f.let(f"getelementptr {element}, ptr {at}, {numbers.llvm} {steps}")
-                    operands = f"{ptrs} {pointers}, i32 {vector.dtype.itemsize}, {bools} {some}"
-                    zero = f"{vector.llvm} {vector.constant(0)}"
-                    taps.append(f.let(f"call {vector.llvm} {gather}({operands}, {zero})"))
+                    taps.append(f.gather(vector, pointers, some, vector.constant(0)))
             down_taps = [_means(f, vector, taps[right::3]) for right in range(3)]
             place = offset(f, element, start, f.let(f"mul nsw i64 {channel}, {plan.nr}"))
             _put(f, vector, place, zip(*down_taps, strict=True), _means)
