@@ -51,7 +51,7 @@ def estimate(size: Size) -> float:
 
 def is_free(node: Node) -> bool:
     """Whether computing the op needs no more than its index."""
-    return node.op.name in ("const", "iota")
+    return node.op.name in ("const", "iota", "table")
 
 
 def is_reduction(node: Node) -> bool:

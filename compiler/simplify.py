@@ -18,6 +18,7 @@ from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Attribute, Graph, Node, Region, Value
 from adjit.ir.halfs import round_bf16, widen_bf16
 from adjit.ir.journal import note
+from adjit.ir.literals import literal_key
 from adjit.ir.primitive import Primitive
 from adjit.ir.rewrite import eliminate_dead, inline
 from adjit.ir.shape import Dim
@@ -145,8 +146,3 @@ def _key(site: Site) -> object:
     if site.op.name in COMMUTATIVE:
         inputs = tuple(sorted(inputs, key=id))
     return (site.op, inputs, tuple((name, literal_key(value)) for name, value in site.attributes.items()))
-
-
-def literal_key(attribute: Attribute) -> object:
-    """What tells attributes apart: -0.0 equals 0.0, 1 equals 1.0 and True, and nan does not equal itself."""
-    return (type(attribute), repr(attribute)) if isinstance(attribute, (int, float)) else attribute

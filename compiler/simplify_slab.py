@@ -12,24 +12,36 @@ from adjit.ir.shape import Size
 
 @frozen
 class Slab:
-    """`count` places of axis `axis` of `source`, from `start` on."""
+    """`count` places of axis `axis` of `source`, from `start` on, or back where `step` is -1."""
 
     source: Value
     axis: int
     start: Size
     count: Size
+    step: int = 1
 
-    def is_before(self, other: Slab) -> bool:
-        """Whether `other` begins where this one ends."""
-        return (self.source, self.axis, self.start + self.count) == (other.source, other.axis, other.start)
+    def joined(self, other: Slab) -> Slab | None:
+        """This slab and `other`, if that begins where this one ends, as one."""
+        if (self.source, self.axis) != (other.source, other.axis):
+            return None
+        for step in (1, -1):
+            goes_on = all(slab.step == step or slab.count == 1 for slab in (self, other))
+            if goes_on and self.start + step * self.count == other.start:
+                return Slab(self.source, self.axis, self.start, self.count + other.count, step)
+        return None
 
     def value(self, site: Site, axis: int) -> Value:
-        """The slab, with its axis in the place `axis`."""
-        dims, place = self.source.dims, self.axis
+        """The slab as a part of the result of `site`, along its axis `axis`."""
+        dims, place, wanted = self.source.dims, self.axis, site.types[0].dims
         start = tuple(self.start if number == place else 0 for number in range(len(dims)))
         size = (*dims[:place], self.count, *dims[place + 1 :])
-        found = site.make("slice", self.source, start=start, size=size, step=(1,) * len(dims))
+        step = tuple(self.step if number == place else 1 for number in range(len(dims)))
+        found = site.make("slice", self.source, start=start, size=size, step=step)
         order = [number for number in range(len(dims)) if number != place]
+        if len(dims) != len(wanted):
+            found = site.make("permute", found, perm=(place, *order))
+            found = site.make("reshape", found, shape=(self.count, *wanted[:axis], *wanted[axis + 1 :]))
+            place, order = 0, list(range(1, len(wanted)))
         return site.make("permute", found, perm=(*order[:axis], place, *order[axis:]))
 
 
@@ -50,5 +62,10 @@ def slab_of(x: Value, axis: int) -> Slab | None:
     if shaped is None:
         return Slab(source, place, start_at, size[place]) if place == axis else None  # type: ignore[arg-type]
     rest = (*source.dims[:place], *source.dims[place + 1 :])
-    is_moved = size[place] == 1 and x.dims == (*rest[:axis], 1, *rest[axis:])
-    return Slab(source, place, start_at, 1) if is_moved else None
+    own = (*x.dims[:axis], *x.dims[axis + 1 :])
+    is_moved = rest == own if len(rest) == len(own) else _without_ones(rest) == _without_ones(own)
+    return Slab(source, place, start_at, 1) if size[place] == x.dims[axis] == 1 and is_moved else None
+
+
+def _without_ones(dims: tuple[Size, ...]) -> tuple[Size, ...]:
+    return tuple(dim for dim in dims if dim != 1)

@@ -7,7 +7,6 @@ from typing import Any
 
 from adjit.compiler.simplify_rules import Site, is_number, made_by, rounding, rule, spread_scalar
 from adjit.compiler.simplify_slab import Slab, slab_of
-from adjit.ir.frozen import changed
 from adjit.ir.graph import Value
 from adjit.ir.ops.contraction import free_axes
 from adjit.ir.ops.structure import matching_groups
@@ -143,8 +142,9 @@ def concat_of_neighbours(site: Site) -> Value | None:
     joined: list[Value | Slab] = []
     for part in parts:
         slab, last = slab_of(part, axis), joined[-1] if joined else None
-        if slab is not None and isinstance(last, Slab) and last.is_before(slab):
-            joined[-1] = changed(last, count=last.count + slab.count)
+        both = last.joined(slab) if slab is not None and isinstance(last, Slab) else None
+        if both is not None:
+            joined[-1] = both
         else:
             joined.append(slab or part)
     if len(joined) >= len(site.inputs):

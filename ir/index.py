@@ -34,6 +34,9 @@ class Scalars(Protocol):
     def index(self, value: Size, dtype: DType) -> Element:
         """The integer `value` of an index expression, as a scalar of `dtype`."""
 
+    def listed(self, values: Sequence[float | int | bool], dtype: DType, position: Size) -> Element:
+        """The number at `position` of a table."""
+
     def inside(self, conditions: Sequence[tuple[Size, Size]]) -> Element:
         """The bool: every `(expression, extent)` has 0 <= expression < extent."""
 

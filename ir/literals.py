@@ -67,6 +67,13 @@ def format_attributes(attributes: dict[str, Attribute], name_of: Callable[[Graph
     return f"{{{', '.join(items)}}}"
 
 
+def literal_key(attribute: Attribute) -> object:
+    """What tells attributes apart: -0.0 equals 0.0, 1 equals 1.0 and True, and nan does not equal itself."""
+    if isinstance(attribute, tuple):
+        return repr(attribute) if attribute and isinstance(attribute[0], (float, bool)) else attribute
+    return (type(attribute), repr(attribute)) if isinstance(attribute, (int, float)) else attribute
+
+
 def literal_fault(value: object, dtype: DType) -> str | None:
     """Why `value` cannot be a constant of `dtype`, or None.
 

@@ -340,6 +340,15 @@ def _(draw: Draw) -> Iterator[Sample]:
             yield Sample(f"{shape} {axis} {dtype}", (), {"shape": shape, "axis": axis, "dtype": dtype})
 
 
+@samples_of("table")
+def _(draw: Draw) -> Iterator[Sample]:
+    for values, dtype in (
+        ((1.5, -0.0, math.nan, math.inf), F32), ((0.1,) * 3, F64), ((7, -(2**40)), I64), (tuple(range(100)), I32),
+        ((200, 3, 0), U8), ((True, False), BOOL), ((), F32),
+    ):  # fmt: skip
+        yield Sample(f"{values} {dtype}", (), {"values": values, "dtype": dtype})
+
+
 @samples_of("random_bits")
 def _(draw: Draw) -> Iterator[Sample]:
     for key in ((0, 0), (42, 7), (-1, -1), (2**62 + 5, -(2**61) - 3)):

@@ -12,6 +12,7 @@ from adjit.compiler.in_place import copied
 from adjit.compiler.llvm.emit_access import (
     emit_index,
     emit_inside,
+    emit_listed,
     emit_load,
     emit_position,
     emit_scratch,
@@ -57,7 +58,7 @@ STATEMENTS = (BLOCKS, FOR, STORE, UPDATE, CONTRACT, MATRICES, SORT_ROWS, TRANSFO
 RULES: Mapping[str, Rule] = {
     "for": emit_nest, "load": emit_load, "store": emit_store, "update": emit_update, "index": emit_index,
     "inside": emit_inside, "position": emit_position, "reduce": emit_reduce, "scratch": emit_scratch,
-    "const": emit_const, "scalar": emit_scalar, "random_word": emit_random_word,
+    "listed": emit_listed,    "const": emit_const, "scalar": emit_scalar, "random_word": emit_random_word,
 }  # fmt: skip
 # The unit of work is the time of one element of a cheap vector operation, some 1/64 ns; memory takes longer.
 _MEMORY_WORK, _HEAVY_WORK, _SORT_WORK, _MATRIX_WORK, _KERNEL_WORK = 16, 8, 1024, 512, 300

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 
 from adjit.compiler.llvm.emit_choice import WIDEST_STRIDE
 from adjit.compiler.llvm.emit_index import (
@@ -21,7 +22,7 @@ from adjit.compiler.llvm.emit_state import ZEROS, Cluster, Register, StackPlace,
 from adjit.compiler.llvm.emit_stream import stream
 from adjit.compiler.llvm.gemm_tile import masked_load, masked_store, offset, splat
 from adjit.compiler.llvm.scalar_extreme import extreme
-from adjit.compiler.llvm.text import LLType
+from adjit.compiler.llvm.text import LLType, literal
 from adjit.compiler.llvm.vecmath_lanes import any_lane
 from adjit.compiler.loops.ir import LOAD, address
 from adjit.ir.graph import Node, Value
@@ -39,6 +40,16 @@ def emit_scratch(w: Writer, node: Node) -> None:
     assert isinstance(size, int)
     type = memory_type(LLType(node.output.type.dtype))
     w.buffers[node.output] = w.room(type, size)
+
+
+def emit_listed(w: Writer, node: Node) -> None:
+    """`listed`: a constant of the module, one for all tables with these numbers."""
+    values: Sequence[float | int | bool] = node.attributes["values"]  # type: ignore[assignment]
+    type = memory_type(LLType(node.output.type.dtype))
+    numbers = ", ".join(f"{type.llvm} {literal(type.dtype, value)}" for value in values)
+    text = f"[{len(values)} x {type.llvm}] [{numbers}]"
+    name = w.buffers[node.output] = f"@adjit.listed.{sha256(text.encode()).hexdigest()[:32]}"
+    w.module.declare(f"{name} = internal constant {text}, align 64")
 
 
 def emit_load(w: Writer, node: Node) -> None:

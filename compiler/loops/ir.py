@@ -26,6 +26,7 @@ Meanings:
 - `store`: element of a buffer becomes the scalar; further operands as in `load`.
 - `scratch`: memory for some elements, of each thread its own, which begins with anything; `shared` if it passes them
   from one statement of a `blocks` to others.
+- `listed`: memory that holds these numbers and is only read.
 - `update`: read-modify-write: element (kind)= scalar, kind in set, add, mul, max, min; further operands as in `load`.
 - `partial`: in a `for` of one variable, the sum of the scalar over each BLOCK of its values, in the order `lanes`,
   becomes the buffer's element with the block's number.
@@ -52,6 +53,7 @@ Exact forms: operands; attributes; regions; results.
     for         ; var, extent, parallel: bool, sequential: bool; body, no outputs;
     blocks      ; var, extent, independent: int; body: statements, no outputs;
     scratch     ; shared: bool; ; dtype[dims]: numbers
+    listed      ; values: tuple of numbers; ; dtype[n]
     load        buffer, *positions, [mask]; at, masked: bool; ; dtype[]
     store       buffer, scalar, *positions, [mask]; at, masked: bool; ;
     update      buffer, scalar, *positions, [mask]; at, masked: bool, kind: str; ;
@@ -149,6 +151,7 @@ KERNEL = _loop_op("kernel", "A lowered group: loops over buffers.")
 FOR = _loop_op("for", "Loop nest.")
 BLOCKS = _loop_op("blocks", "Statements block by block.")
 SCRATCH = _loop_op("scratch", "Memory for a few elements.")
+LISTED = _loop_op("listed", "Numbers that are known.")
 LOAD = _loop_op("load", "Element of a buffer.")
 STORE = _loop_op("store", "Write an element of a buffer.")
 UPDATE = _loop_op("update", "Read-modify-write an element of a buffer.")

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from adjit.compiler.loops.affine import Bounds
 from adjit.compiler.loops.blocks import lower_blocks
 from adjit.compiler.loops.contract import behind_layout, few_axis, lower_contraction, lower_interleave, packed_dot
-from adjit.compiler.loops.ir import FUSE, INDEX, INSIDE, KERNEL, LOAD, PARTIAL, SCRATCH, STORE
+from adjit.compiler.loops.ir import FUSE, INDEX, INSIDE, KERNEL, LISTED, LOAD, PARTIAL, SCRATCH, STORE
 from adjit.compiler.loops.place import PlacingBuilder
 from adjit.compiler.loops.rows import Places, lower_rows, make_scratch, share_buffers
 from adjit.compiler.loops.scalars import KernelScalars
@@ -20,6 +20,8 @@ from adjit.ir.journal import note
 from adjit.ir.shape import Dim, Size
 
 _EXTREMES = {"argmax": "reduce_max", "argmin": "reduce_min"}
+# What leaves nothing behind where its result is not used.
+_EFFECTLESS = (LOAD, INSIDE, INDEX, LISTED, SCRATCH)
 
 
 def lower(graph: Graph, *, strict: bool = False) -> Graph:
@@ -238,9 +240,10 @@ def _drop_unused(body: Region) -> None:
         region = stack.pop()
         kept: list[Node] = []
         for node in reversed(region.nodes):
-            is_idle = node.outputs and not used.intersection(node.outputs)
+            is_idle = bool(node.outputs) and not used.intersection(node.outputs)
             is_lost = node.op is STORE and _is_scratch(node.inputs[0]) and node.inputs[0] not in used
-            if not is_lost and not (is_idle and (node.op in (LOAD, INSIDE, INDEX, SCRATCH) or node.op.name == "const")):
+            is_idle = is_idle and (node.op in _EFFECTLESS or node.op.name == "const")
+            if not is_lost and not is_idle:
                 kept.append(node)
         region.nodes = kept[::-1]
         stack.extend(inner for node in region.nodes for inner in node.regions)

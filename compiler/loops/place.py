@@ -9,6 +9,7 @@ from adjit.compiler.loops.affine import Bounds
 from adjit.compiler.loops.ir import INDEX
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Attribute, Location, Node, Region, Value
+from adjit.ir.literals import literal_key
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.shape import Dim, Size, size_names, substitute
 from adjit.ir.types import DType, TensorType
@@ -161,7 +162,7 @@ class PlacingBuilder(Builder):
         pinned: bool = False,
     ) -> Node:
         """The node, an equal one if there is one in reach; `depths` are scopes it needs beside those of its inputs."""
-        key = (op, tuple(inputs), tuple(_literal(a) for a in attributes.values()))
+        key = (op, tuple(inputs), tuple(literal_key(a) for a in attributes.values()))
         if not regions:
             for scope in self.scopes:
                 if found := scope.memo.get(key):
@@ -222,8 +223,3 @@ class PlacingBuilder(Builder):
 
 def _may_fault(op: Primitive, inputs: Sequence[Value]) -> bool:
     return op.name in ("div", "mod") and not inputs[0].type.dtype.is_continuous and not inputs[1].constant
-
-
-def _literal(attribute: Attribute) -> object:
-    """What tells attributes apart: -0.0 equals 0.0, 1 equals 1.0 and True, and nan does not equal itself."""
-    return (type(attribute), repr(attribute)) if isinstance(attribute, (int, float)) else attribute

@@ -9,7 +9,19 @@ from typing import Any
 from adjit.compiler.loops.affine import is_polynomial, rejoin
 from adjit.compiler.loops.collapse import collapse
 from adjit.compiler.loops.divide import divide
-from adjit.compiler.loops.ir import BLOCKS, FOR, INDEX, INSIDE, LOAD, POSITION, RANDOM_WORD, REDUCE, SHORT, address
+from adjit.compiler.loops.ir import (
+    BLOCKS,
+    FOR,
+    INDEX,
+    INSIDE,
+    LISTED,
+    LOAD,
+    POSITION,
+    RANDOM_WORD,
+    REDUCE,
+    SHORT,
+    address,
+)
 from adjit.compiler.loops.parts import Parts, parts_of
 from adjit.compiler.loops.place import PlacingBuilder
 from adjit.ir.builder import Expr
@@ -265,6 +277,12 @@ class KernelScalars:
     def index(self, value: Size, dtype: DType) -> Expr:
         """The integer `value` of an index expression, as a scalar of `dtype`."""
         return self.builder.expr(self.builder.constant(self.builder.scope.bounds.simplify(value), dtype))
+
+    def listed(self, values: Sequence[Number], dtype: DType, position: Size) -> Expr:
+        """The number at `position` of a table."""
+        types = (TensorType(dtype, (len(values),)),)
+        table = self.builder.place(LISTED, (), {"values": tuple(values)}, types)
+        return self.load(table.output, (position,))
 
     def inside(self, conditions: Sequence[tuple[Size, Size]]) -> Expr:
         """The bool: every `(expression, extent)` has 0 <= expression < extent."""

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adjit.compiler.simplify import literal_key
 from adjit.ir.graph import Graph, Node, Value
 from adjit.ir.hashing import structural_hash
+from adjit.ir.literals import literal_key
 
 Numbers = NDArray[np.int64]
 

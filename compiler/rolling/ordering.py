@@ -1,6 +1,7 @@
 """The order in which the turns of a loop that was written out are equal.
 
-What is the same in all turns stands in the first one, a row that two turns read in the first of them, and a sum of
+What is the same in all turns stands in the first one, each operand that is a view has the view to itself, so that it
+does not matter whether two of them are one by chance, as the rows i and j of an array are where i = j, and a sum of
 cotangents is emitted when all of them are known, after the turns that they come from.
 """
 
@@ -10,12 +11,20 @@ from collections import Counter
 
 from adjit.ir.analysis import VIEWS
 from adjit.ir.graph import Graph, Node, Value
+from adjit.ir.journal import note
 
+# A slice of an input that so many others read, itself or views of it, belongs to no turn, if it is not one of as many.
+_MANY = 8
 
 def in_turns(graph: Graph) -> Graph:
-    """`graph` with views of inputs before all else, other views where they are used, sums where they can be taken."""
+    """`graph` with views of inputs before all else, other views at each use, sums where they can be taken."""
     uses = Counter(value for node in graph.nodes for value in node.inputs)
     uses.update(graph.outputs)
+    readers = Counter(graph.outputs)  # of each value: how many that are no views
+    for node in reversed(graph.nodes):
+        for value in node.inputs:
+            readers[value] += readers[node.output] if node.op.name in VIEWS else 1
+    alike = Counter(_kind(node) for node in graph.nodes if node.op.name == "slice")
     first: list[Node] = [node for node in graph.nodes if node.op.name == "const"]
     fixed: set[Value] = {*graph.inputs, *(node.output for node in first)}
     views: dict[Value, Node] = {}
@@ -27,7 +36,8 @@ def in_turns(graph: Graph) -> Graph:
         if node.op.name == "const":
             continue
         if node.op.name in VIEWS:
-            if node.op.name != "slice" and node.inputs[0] in fixed:
+            is_common = node.op.name != "slice" or (readers[node.output] >= _MANY > alike[_kind(node)])
+            if is_common and node.inputs[0] in fixed:
                 first.append(node)
                 fixed.add(node.output)
                 continue
@@ -44,14 +54,19 @@ def in_turns(graph: Graph) -> Graph:
             steps.append(node)
         place.update(dict.fromkeys(node.outputs, number))
     result = first
+    new: dict[Value, Value] = {}
     for number, step in enumerate(steps):
         for node in (step, *sums.get(number, ())):
-            for value in node.inputs:
-                _place_views(value, views, result)
-            result.append(node)
-    for value in graph.outputs:
-        _place_views(value, views, result)
-    return graph.with_parts(graph.inputs, result, graph.outputs)
+            operands = tuple(_viewed(value, views, new, result) for value in node.inputs)
+            result.append(node if operands == node.inputs else _copy(node, operands, new))
+    outputs = [_viewed(value, views, new, result) for value in graph.outputs]
+    note(new)
+    return graph.with_parts(graph.inputs, result, outputs)
+
+
+def _kind(node: Node) -> object:
+    """What slices of one size of one value have in common."""
+    return node.inputs[0], node.attributes["size"]
 
 
 def _step(value: Value, views: dict[Value, Node], place: dict[Value, int]) -> int:
@@ -61,10 +76,23 @@ def _step(value: Value, views: dict[Value, Node], place: dict[Value, int]) -> in
     return place.get(value, -1)
 
 
-def _place_views(value: Value, views: dict[Value, Node], result: list[Node]) -> None:
-    """Append the views that `value` is made by, once."""
+def _viewed(value: Value, views: dict[Value, Node], new: dict[Value, Value], result: list[Node]) -> Value:
+    """What has become of an operand, the views that it is made by emitted for it."""
     chain: list[Node] = []
-    while (node := views.pop(value, None)) is not None:
+    while (node := views.get(value)) is not None:
         chain.append(node)
         value = node.inputs[0]
-    result.extend(reversed(chain))
+    found = new.get(value, value)
+    for node in reversed(chain):
+        copy = _copy(node, (found,), new)
+        result.append(copy)
+        found = copy.output
+    return found
+
+
+def _copy(node: Node, operands: tuple[Value, ...], new: dict[Value, Value]) -> Node:
+    """The node on other operands."""
+    copy = Node(node.op, operands, node.attributes, [value.type for value in node.outputs], node.location, node.regions)
+    copy.attached = node.attached
+    new.update(zip(node.outputs, copy.outputs, strict=True))
+    return copy

@@ -9,9 +9,10 @@ import numpy as np
 from adjit.compiler.rolling.line import CONSTANT, Line, Numbers
 from adjit.ir.frozen import frozen
 
-# The fewest turns that are worth a loop, and the fewest nodes that they have together.
-TURNS = 16
+# The fewest turns that are worth a loop, and the fewest nodes that they have together; of fewer turns many nodes.
+TURNS = 8
 NODES = 128
+_FEW_TURNS, _MANY_NODES = 16, 512
 # Windows of labels by which turns are recognized, and how many periods are tried.
 _WINDOWS = (1, 4, 16, 64)
 _TRIED = 12
@@ -99,7 +100,7 @@ def _runs_of(line: Line, period: int) -> list[Run]:
         fits[bad - begin] = False
         for inner, outer in _spans(fits, period * (TURNS - 1)):
             run = Run(begin + inner, period, (outer - inner) // period + 1)
-            if run.turns * period >= NODES:
+            if run.turns * period >= (NODES if run.turns >= _FEW_TURNS else _MANY_NODES):
                 found.append(run)
     return found
 

@@ -9,23 +9,31 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
+from itertools import pairwise
 
 from adjit.compiler.legalize import in_a_row
 from adjit.compiler.pullback import zeros
+from adjit.compiler.rolling.places import indices
 from adjit.compiler.simplify_written import padded_box, written_box
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.journal import note
-from adjit.ir.ops.arrays import expand, window_of
+from adjit.ir.ops.arrays import expand, permute, reshape, window_of
+from adjit.ir.ops.indexing import scatter_add
 from adjit.ir.ops.structure import pad
 from adjit.ir.rewrite import eliminate_dead, renewed
 from adjit.ir.shape import Size
 from adjit.ir.types import TensorType
 
+Start = tuple[int, ...]
+Between = Callable[[TensorType, Start], Expr]
+
 # The fewest pieces that are put in a row.
 _FEWEST = 8
+# How many nodes, one before the other, tell pieces apart that are made in different parts of a turn.
+_LOOKED = 3
 
 
 def with_rows(graph: Graph, *, strict: bool) -> Graph:
@@ -83,45 +91,124 @@ def _sum(builder: Builder, node: Node, inner: set[Value], new: dict[Value, Value
     if not families or 4 * len(families) > len(padded) or (strict and len(families) + len(others) > 2):
         return None
     summands = [builder.expr(new.get(value, value)) for value in others]
-    for axis, values in families:
-        pieces: dict[int, Expr] = {}
-        for start, piece in _placed(values, axis):
-            expr = builder.expr(new.get(piece, piece))
-            pieces[start] = pieces[start] + expr if start in pieces else expr
-        first = values[0]
-        dims = _piece(first).dims
-        whole = first.type.with_dims((*dims[:axis], first.dims[axis], *dims[axis + 1 :]))
-        row = _row(whole, axis, pieces, lambda type, _: zeros(builder, type))
+    for family in families:
+        pieces = [(start, builder.expr(new.get(piece, piece))) for start, piece in _placed(family)]
+        axes = _order([start for start, _ in pieces], family[0].type.ndim)
+        extents = zip(family[0].dims, _piece(family[0]).dims, strict=True)
+        whole = family[0].type.with_dims(tuple(size if n in axes else own for n, (size, own) in enumerate(extents)))
+        row: Expr | None
+        if not axes:
+            row = reduce(operator.add, [piece for _, piece in pieces])
+        elif _are_apart([start for start, _ in pieces], pieces[0][1].shape):
+            row = _joined(whole, dict(pieces), axes, lambda type, _: zeros(builder, type))
+        else:
+            row = _added(builder, whole, pieces, axes)
         if row is None:
             return None
-        summands.append(_padded_like(row, first, axis))
+        summands.append(_padded_like(row, family[0], axes))
     total = reduce(operator.add, summands)
     # A sum has no -0 where one of its summands is +0.
     return total + 0.0 if node.output.dtype.is_continuous else total
 
 
-def _families(padded: Sequence[Value]) -> list[tuple[int, list[Value]]]:
-    """Pieces of one shape that differ in their place along one axis, with that axis."""
-    shapes: dict[object, list[Value]] = {}
+def _families(padded: Sequence[Value]) -> list[list[Value]]:
+    """Pieces of one shape, made alike."""
+    shapes: dict[object, dict[object, list[Value]]] = {}
     for value in padded:
-        shapes.setdefault(_piece(value).dims, []).append(value)
-    found: list[tuple[int, list[Value]]] = []
+        piece = _piece(value)
+        shapes.setdefault(piece.dims, {}).setdefault(_making(piece), []).append(value)
+    found: list[list[Value]] = []
     for alike in shapes.values():
-        starts = [box.start for value in alike if (box := padded_box(value.node)) is not None]
-        places = [len(set(column)) for column in zip(*starts, strict=True)]
-        axis = places.index(max(places))
-        rows: dict[object, list[Value]] = {}
-        for start, value in zip(starts, alike, strict=True):
-            rows.setdefault((*start[:axis], *start[axis + 1 :]), []).append(value)
-        found += [(axis, row) for row in rows.values()]
+        large = [family for family in alike.values() if len(family) >= _FEWEST] or [[]]
+        large[0] += [value for family in alike.values() if len(family) < _FEWEST for value in family]
+        found += large
     return found
 
 
-def _padded_like(row: Expr, piece: Value, axis: int) -> Expr:
-    """The row in zeros, where its pieces lie in the other axes."""
+def _are_apart(starts: Sequence[Start], extents: Sequence[Size]) -> bool:
+    """Whether no two pieces overlap, as told by each axis alone."""
+    columns = [sorted({*column}) for column in zip(*starts, strict=True)]
+    gaps = [two - one >= size for column, size in zip(columns, extents, strict=True) for one, two in pairwise(column)]
+    return all(gaps) and len({*starts}) == len(starts)
+
+
+def _added(builder: Builder, type: TensorType, pieces: Sequence[tuple[Start, Expr]], axes: Sequence[int]) -> Expr:
+    """Pieces that may overlap, added to zeros of `type`."""
+    moving = sorted(axes)
+    extents = tuple(int(pieces[0][1].shape[axis]) for axis in moving)  # type: ignore[arg-type]
+    starts = [tuple(start[axis] for axis in moving) for start, _ in pieces]
+    stack = in_a_row([reshape(piece, (1, *piece.shape)) for _, piece in pieces], 0)
+    rest = [axis for axis in range(type.ndim) if axis not in moving]
+    updates = permute(stack, (0, *(axis + 1 for axis in (*moving, *rest))))
+    where = indices(builder, starts, extents)
+    found: Expr = scatter_add(zeros(builder, type), updates, *where, axes=tuple(moving), certain=True)
+    return found
+
+
+def _making(value: Value) -> object:
+    """The ops that a piece is made by, which tell in which part of a turn: those of the nodes before it."""
+    names: list[object] = []
+    row = [value]
+    for _ in range(_LOOKED):
+        nodes = [value.node for value in row if value.node is not None]
+        names.append(tuple((node.op.name, node.location.line) for node in nodes))
+        row = [operand for node in nodes for operand in node.inputs]
+    return tuple(names)
+
+
+def _apart(starts: set[int], size: int) -> dict[int, int]:
+    """Of each start of an interval of `size` its class: those of one class do not overlap."""
+    ends: list[int] = []
+    found: dict[int, int] = {}
+    for start in sorted(starts):
+        number = next((number for number, end in enumerate(ends) if end <= start), len(ends))
+        ends[number : number + 1] = [start + size]
+        found[start] = number
+    return found
+
+
+def _order(starts: Sequence[Start], ndim: int) -> list[int]:
+    """The axes along which pieces differ, as they are joined: first the one that the inner loop goes along.
+
+    That is the one of many places along which alone a piece most often differs from the one before.
+    """
+    many = [len({start[axis] for start in starts}) for axis in range(ndim)]
+    alone = Counter(
+        different[0]
+        for one, two in pairwise(starts)
+        if len(different := [axis for axis in range(ndim) if one[axis] != two[axis]]) == 1
+    )
+    return sorted(
+        (axis for axis in range(ndim) if many[axis] > 1),
+        key=lambda axis: (many[axis] < _FEWEST, -alone[axis], -axis),
+    )
+
+
+def _joined(type: TensorType, pieces: Mapping[Start, Expr], axes: Sequence[int], between: Between) -> Expr | None:
+    """Pieces by where they start as one array of `type`, joined along one axis after another; None where they overlap.
+
+    In other axes than `axes` they are whole.  `between` gives what lies between them, by its type and where it starts.
+    """
+    for axis in axes:
+        rows: dict[Start, dict[int, Expr]] = {}
+        for start, piece in pieces.items():
+            rows.setdefault((*start[:axis], 0, *start[axis + 1 :]), {})[start[axis]] = piece
+        joined: dict[Start, Expr] = {}
+        for start, row in rows.items():
+            found = _row(type, axis, start, row, between)
+            if found is None:
+                return None
+            joined[start] = found
+        pieces = joined
+    (only,) = pieces.values()
+    return only
+
+
+def _padded_like(row: Expr, piece: Value, axes: Sequence[int]) -> Expr:
+    """The row in zeros, where its pieces lie in other axes than `axes`."""
     assert piece.node is not None
     low, high = (
-        tuple(0 if place == axis else size for place, size in enumerate(piece.node.attributes[side]))  # type: ignore[arg-type]
+        tuple(0 if place in axes else size for place, size in enumerate(piece.node.attributes[side]))  # type: ignore[arg-type]
         for side in ("low", "high")
     )
     found: Expr = pad(row, low=low, high=high, interior=(0,) * row.ndim, value=0) if any((*low, *high)) else row
@@ -132,44 +219,55 @@ def _writes(builder: Builder, node: Node, inner: set[Value], new: dict[Value, Va
     """Writes side by side into an array: the last one to a place counts."""
     written: list[Value] = []
     value: Value = node.output
+    rest: list[Value] = []  # what is below each write
     while (value is node.output or value in inner) and value.node is not None and written_box(value.node) is not None:
         mask, piece, before = value.node.inputs
         if padded_box(piece.node) != padded_box(mask.node):
-            return None
+            break
         written.append(piece)
+        rest.append(before)
         value = before
-    axis = _common_axis(written) if len(written) >= _FEWEST else None
-    if axis is None:
+    axes = _common_axes(written)
+    if len(axes) > 1:  # the last ones of one shape
+        alike = next((n for n, v in enumerate(written) if _piece(v).dims != _piece(written[0]).dims), len(written))
+        written = written[:alike]
+    if len(written) < _FEWEST:
         return None
-    pieces: dict[int, Expr] = {}
-    for start, piece in _placed(written, axis):
-        if pieces.setdefault(start, builder.expr(new.get(piece, piece))).shape[axis] != piece.dims[axis]:
+    pieces: dict[Start, Expr] = {}
+    for start, piece in _placed(written):
+        if pieces.setdefault(start, builder.expr(new.get(piece, piece))).shape != piece.dims:
             return None  # one write covers a part of another
-    base = builder.expr(new.get(value, value))
+    below = rest[len(written) - 1]
+    base = builder.expr(new.get(below, below))
 
-    def rest(type: TensorType, start: int) -> Expr:
+    def between(type: TensorType, start: Start) -> Expr:
         if not base.ndim:
             return expand(base, type.dims)  # type: ignore[no-any-return]
-        return window_of(base, [start if place == axis else 0 for place in range(type.ndim)], type.dims)  # type: ignore[no-any-return]
+        return window_of(base, start, type.dims)  # type: ignore[no-any-return]
 
-    return _row(node.output.type, axis, pieces, rest)
+    order = _order(list(pieces), node.output.type.ndim)
+    order += [axis for axis in axes if axis not in order]
+    return _joined(node.output.type, pieces, order, between)
 
 
-def _common_axis(padded: Sequence[Value]) -> int | None:
-    """The one axis along which pieces are padded."""
+def _common_axes(padded: Sequence[Value]) -> list[int]:
+    """The axes along which pieces are padded."""
     axes = {
         axis
         for value in padded
         for axis, (whole, own) in enumerate(zip(value.dims, _piece(value).dims, strict=True))
         if whole != own
     }
-    return min(axes) if len(axes) == 1 else None
+    return sorted(axes)
 
 
-def _placed(padded: Sequence[Value], axis: int) -> list[tuple[int, Value]]:
-    """Where along the axis each piece starts, and the piece."""
-    boxes = [padded_box(value.node) for value in padded]
-    return [(box.start[axis], _piece(value)) for box, value in zip(boxes, padded, strict=True) if box is not None]
+def _placed(padded: Sequence[Value], *, whole: bool = False) -> list[tuple[Start, Value]]:
+    """Where each piece starts, and the piece, or with `whole` the padded one."""
+    return [
+        (box.start, value if whole else _piece(value))
+        for value in padded
+        if (box := padded_box(value.node)) is not None
+    ]
 
 
 def _piece(value: Value) -> Value:
@@ -177,21 +275,21 @@ def _piece(value: Value) -> Value:
     return value.node.inputs[0]
 
 
-def _row(
-    type: TensorType, axis: int, pieces: dict[int, Expr], between: Callable[[TensorType, int], Expr]
-) -> Expr | None:
-    """Pieces by where they start along the axis as one array of `type`; None where they overlap.
+def _row(type: TensorType, axis: int, origin: Start, pieces: Mapping[int, Expr], between: Between) -> Expr | None:
+    """Pieces by where they start along the axis as one row, as long as `type`; None where they overlap.
 
-    `between` gives what lies between them, by its type and where it starts.
+    In the other axes the row starts at `origin`.
     """
     row: list[Expr] = []
     at: Size = 0
+    like = next(iter(pieces.values())).shape
     for start, piece in (*sorted(pieces.items(), key=operator.itemgetter(0)), (type.dims[axis], None)):
         gap = start - at
         if not isinstance(gap, int) or gap < 0:
             return None
         if gap:
-            row.append(between(type.with_dims((*type.dims[:axis], gap, *type.dims[axis + 1 :])), int(at)))  # type: ignore[arg-type]
+            place = (*origin[:axis], int(at), *origin[axis + 1 :])  # type: ignore[arg-type]
+            row.append(between(type.with_dims((*like[:axis], gap, *like[axis + 1 :])), place))
         if piece is not None:
             row.append(piece)
             at = start + piece.shape[axis]

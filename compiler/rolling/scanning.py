@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
+from adjit.compiler.legalize import in_a_row
 from adjit.compiler.pullback import zeros
 from adjit.compiler.rolling.line import Line
-from adjit.compiler.rolling.turns import Carried, Result, Rows, Series, Turns
+from adjit.compiler.rolling.places import indices, listed
+from adjit.compiler.rolling.turns import Carried, Picked, Pile, Result, Rows, Series, Table, Turns
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Node, Region, Value
-from adjit.ir.ops.arrays import Array, cast, moved, reshape, window_of
+from adjit.ir.ops.arrays import Array, cast, moved, permute, reshape, window_of
 from adjit.ir.ops.control import scan
+from adjit.ir.ops.indexing import gather
 from adjit.ir.ops.source import iota
 from adjit.ir.types import F64, I64, TensorType
 
+Item = TypeVar("Item")
 Resolve = Callable[[Value], Value]
+# What a loop goes through row by row.
+Stacked = Rows | Picked | Series | Table | Pile
 
 # Results that fewer than one turn in so many is asked for are stacked up to so many elements.
 _RARE = 4
@@ -40,7 +47,7 @@ class Scan:
                 self.lags.setdefault(result, 1)
             elif not all(run.turns - self.lags.get(result, 0) <= turn for turn in wanted):
                 self.stacked.append(result)
-        advances = [rows.advance for rows in turns.rows.values()]
+        advances = [rows.advance for rows in turns.rows.values() if isinstance(rows, Rows)]
         self.reverse = bool(advances) and all(advance < 0 for advance in advances)
         self._last: dict[Carried, Value] = {}
         self._rows: dict[Result, Value] = {}
@@ -74,8 +81,8 @@ class Scan:
         read = (s for o, s in turns.sources.items() if int(line.owner[o]) - run.start not in turns.rows)
         invariants = list(dict.fromkeys(s for s in read if isinstance(s, Value) and s.constant is None))
         carries = [Carried(result, lag) for result, most in self.lags.items() for lag in range(1, most + 1)]
-        numbers = (source for source in turns.sources.values() if isinstance(source, Series))
-        series: list[Rows | Series] = list(dict.fromkeys([*turns.rows.values(), *numbers]))
+        listed = (source for source in turns.sources.values() if isinstance(source, Series | Table | Pile))
+        series: list[Stacked] = list(dict.fromkeys([*turns.rows.values(), *listed]))
         builder.location = template[0].location.made("roll", f"{run.turns} turns")
         xs = [self._stack(builder, each, resolve) for each in series]
         first = [resolve(starts[c]) if c in starts else zeros(builder, self._type(c.result)).value for c in carries]
@@ -105,7 +112,7 @@ class Scan:
 
     def _body(
         self, template: Sequence[Node], invariants: Sequence[Value], carries: Sequence[Carried],
-        series: Sequence[Rows | Series], types: Sequence[TensorType],
+        series: Sequence[Stacked], types: Sequence[TensorType],
     ) -> tuple[Region, dict[object, Value]]:  # fmt: skip
         """The region of one turn, without outputs, and its values by what they stand for."""
         run, line = self.turns.run, self.line
@@ -137,11 +144,27 @@ class Scan:
             return inner.constant(source.constant, source.dtype)
         return new[source]
 
-    def _stack(self, builder: Builder, series: Rows | Series, resolve: Resolve) -> Expr:
+    def _stack(self, builder: Builder, series: Stacked, resolve: Resolve) -> Expr:
         """What all turns read of a series, along a new first axis, in the order of the loop's places."""
-        if isinstance(series, Series):
-            return self._numbers(builder, series)
-        x, turns, rows = builder.expr(resolve(series.source)), self.turns.run.turns, series
+        match series:
+            case Rows():
+                return self._rows_of(builder.expr(resolve(series.source)), series)
+            case Picked():
+                return self._picked(builder, builder.expr(resolve(series.source)), series)
+            case Pile():
+                values = builder.exprs(map(resolve, self._in_order(series.values)))
+                return in_a_row([reshape(x, (1, *x.shape)) for x in values], 0)
+            case Table():
+                return listed(builder, self._in_order(series.numbers), series.dtype)
+            case Series():
+                return self._numbers(builder, series)
+
+    def _in_order(self, items: Sequence[Item]) -> Sequence[Item]:
+        """What turns have, by the loop's places."""
+        return items[::-1] if self.reverse else items
+
+    def _rows_of(self, x: Expr, rows: Rows) -> Expr:
+        turns = self.turns.run.turns
         start, size, step, axis = list(rows.start), list(rows.size), list(rows.step), rows.axis
         start[axis] = min(start[axis], start[axis] + (turns - 1) * rows.advance)
         if rows.size[axis] == 1:
@@ -151,6 +174,21 @@ class Scan:
         split = (*size[:axis], turns, rows.size[axis], *size[axis + 1 :])
         stack: Expr = moved(reshape(window_of(x, start, size, step), split), axis, 0)
         return stack if (rows.advance < 0) == self.reverse else _turned(stack)
+
+    def _picked(self, builder: Builder, x: Expr, picked: Picked) -> Expr:
+        """The slices by a gather: out[t, i...] = x[starts[t] + i * step]."""
+        moving, size = picked.moving, picked.size
+        rest = [axis for axis in range(x.ndim) if axis not in moving]
+        start, extent = [picked.starts[0][axis] if axis in rest else 0 for axis in range(x.ndim)], list(x.shape)
+        step = [picked.step[axis] if axis in rest else 1 for axis in range(x.ndim)]
+        for axis in rest:
+            extent[axis] = size[axis]
+        starts = [tuple(start[axis] for axis in moving) for start in self._in_order(picked.starts)]
+        where = indices(builder, starts, [size[axis] for axis in moving], [picked.step[axis] for axis in moving])
+        rows = gather(window_of(x, start, extent, step), *where, axes=moving, certain=True)
+        order = [*moving, *rest]
+        found: Expr = permute(rows, (0, *(order.index(axis) + 1 for axis in range(x.ndim))))
+        return found
 
     def _numbers(self, builder: Builder, series: Series) -> Expr:
         turns = self.turns.run.turns

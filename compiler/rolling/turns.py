@@ -1,4 +1,4 @@
-"""What each operand of a turn is: the same in all turns, made in the turn or in one before, or one of a series."""
+"""What each operand of a turn is: the same in all turns, made in the turn or in one before, or one of many."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from adjit.ir.types import DType
 _OLDEST = 4
 # To how many digits a step is rounded to find the program's.
 _DIGITS = (17, 15, 12, 7)
+# Elements up to which a loop takes what lies here and there as a stack, unless that is no larger than their source.
+_LITTLE = 1 << 16
 # The greatest number of turns that is exact in f64, in which floating series are worked out.
 _EXACT = 2.0**53
 
@@ -53,6 +55,36 @@ class Rows:
 
 
 @frozen
+class Picked:
+    """Slices of `source` of one size and with the same steps, which start in each turn at one of `starts`."""
+
+    source: Value
+    starts: tuple[tuple[int, ...], ...]
+    size: tuple[int, ...]
+    step: tuple[int, ...]
+
+    @property
+    def moving(self) -> tuple[int, ...]:
+        """The axes along which the starts differ."""
+        return tuple(axis for axis, places in enumerate(zip(*self.starts, strict=True)) if len({*places}) > 1)
+
+
+@frozen
+class Pile:
+    """Values that were made before the loop, one for each turn."""
+
+    values: tuple[Value, ...]
+
+
+@frozen
+class Table:
+    """Numbers, one for each turn."""
+
+    numbers: tuple[float | int, ...]
+    dtype: DType
+
+
+@frozen
 class Series:
     """Numbers: `start + (turn + shift) * step`."""
 
@@ -68,7 +100,7 @@ class Series:
 
 
 # The source of an operand of a turn; a bare result is one of the same turn, a value one from outside.
-Source = Value | Result | Carried | Series
+Source = Value | Result | Carried | Series | Table | Pile
 
 
 @record
@@ -77,7 +109,7 @@ class Turns:
 
     run: Run
     sources: dict[int, Source]
-    rows: dict[int, Rows] = field(default_factory=dict)
+    rows: dict[int, Rows | Picked] = field(default_factory=dict)
 
 
 def read_turns(line: Line, run: Run) -> Turns | None:
@@ -141,7 +173,9 @@ def _read(line: Line, run: Run) -> Turns | int | None:
                     return 1 + (made - start) // period
                 source = line.values(start, period, 1, operand)[0]
             elif made == CONSTANT:
-                source = _series(line.values(start, period, turns, operand))
+                source = _numbers(line.values(start, period, turns, operand))
+            elif (line.column(start, period, turns, operand) < start).all():
+                source = _pile(line.values(start, period, turns, operand))
             else:
                 second = operand + int(line.first[start + period] - line.first[start])
                 result = Result((made - start) % period, int(line.place[second]))
@@ -166,25 +200,43 @@ def _read_slice(line: Line, turns: Turns, node: int) -> bool:
     size: Any = line.nodes[node].attributes["size"]
     step: Any = line.nodes[node].attributes["step"]
     places = np.array(starts, object)
-    moving = [axis for axis in range(places.shape[1]) if any(places[:, axis] != places[0, axis])]
-    if len(moving) != 1 or not isinstance(source, Value) or not all(isinstance(place, int) for place in places.flat):
+    if not isinstance(source, Value) or not all(isinstance(place, int) for place in places.flat):
         return False
-    (axis,) = moving
+    moving = [axis for axis in range(places.shape[1]) if any(places[:, axis] != places[0, axis])]
+    axis, first = moving[0], tuple(places[0].tolist())
     along = places[:, axis].tolist()
     advance = along[1] - along[0]
-    if any(b - a != advance for a, b in pairwise(along)) or step[axis] != 1 or size[axis] not in (1, abs(advance)):
+    is_even = len(moving) == 1 and all(b - a == advance for a, b in pairwise(along))
+    if is_even and step[axis] == 1 and size[axis] in (1, abs(advance)):
+        turns.rows[node - run.start] = Rows(source, first, size, step, axis, advance)
+        return True
+    total, whole = line.nodes[node].output.type.size * run.turns, source.type.size
+    if not isinstance(total, int) or (total > _LITTLE and not (isinstance(whole, int) and total <= whole)):
         return False
-    turns.rows[node - run.start] = Rows(source, tuple(places[0].tolist()), size, step, axis, advance)
+    turns.rows[node - run.start] = Picked(source, tuple(map(tuple, places.tolist())), size, step)
     return True
 
 
-def _series(values: list[Value]) -> Source | None:
-    """Constants that are equal, or go up by equal steps to the last bit."""
+def _pile(values: list[Value]) -> Pile | None:
+    """Values from before the loop, if they are small."""
+    size = values[0].type.size
+    return Pile(tuple(values)) if isinstance(size, int) and size * len(values) <= _LITTLE else None
+
+
+def _numbers(values: list[Value]) -> Source | None:
+    """Constants: one, a series, or any."""
     first, dtype = values[0], values[0].dtype
     numbers = [number for value in values if isinstance(number := value.constant, int | float)]
-    if len(numbers) == len(values) and all(repr(number) == repr(numbers[0]) for number in numbers):
+    if len(numbers) < len(values):
+        return None
+    if all(repr(number) == repr(numbers[0]) for number in numbers):
         return first
-    if not (dtype.is_integer or dtype.is_float) or len(numbers) < len(values):
+    return _series(numbers, dtype) or Table(tuple(numbers), dtype)
+
+
+def _series(numbers: list[int | float], dtype: DType) -> Series | None:
+    """Constants that go up by equal steps to the last bit."""
+    if not (dtype.is_integer or dtype.is_float):
         return None
     if dtype.is_integer:
         gap = numbers[1] - numbers[0]

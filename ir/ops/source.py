@@ -1,4 +1,4 @@
-"""Ops without tensor operands: constants, counting, and random bits."""
+"""Ops without tensor operands: constants, counting, tables of numbers, and random bits."""
 
 from __future__ import annotations
 
@@ -71,6 +71,33 @@ def _(*, shape: Shape, axis: int, dtype: DType) -> TensorType:
 @iota.indexes
 def _(k: Scalars, index: Sequence[Size], *, shape: Shape, axis: int, dtype: DType) -> Element:
     return k.index(index[axis], dtype)
+
+
+# -- table -------------------------------------------------------------------------------------------------------------
+
+
+@primitive("source")
+def table(*, values: tuple[int | float | bool, ...], dtype: DType) -> Array:
+    """out[i] = values[i].
+
+    Shapes: -> [n].
+    """
+    return np.array(values, dtype.storage)
+
+
+table.constant()
+
+
+@table.infers
+def _(*, values: tuple[int | float | bool, ...], dtype: DType) -> TensorType:
+    type = TensorType(dtype, (len(values),))
+    require_kind("table", type, "uint", "int", "float", "bool")
+    return type
+
+
+@table.indexes
+def _(k: Scalars, index: Sequence[Size], *, values: tuple[int | float | bool, ...], dtype: DType) -> Element:
+    return k.listed(values, dtype, index[0])
 
 
 # -- random bits -------------------------------------------------------------------------------------------------------

@@ -157,6 +157,9 @@ class _Kernel:
         self.env[value] = np.empty([evaluate(d, self.names) for d in value.dims], value.dtype.storage)
         self.env[value].reshape(-1).view(np.uint8)[...] = 1 if value.dtype.kind == "bool" else POISON
 
+    def _listed(self, node: Node) -> None:
+        self.env[node.output] = np.array(node.attributes["values"], node.output.dtype.storage)
+
     def _load(self, node: Node) -> None:
         place = self._place(node, node.inputs[1:])
         buffer = self.env[node.inputs[0]]

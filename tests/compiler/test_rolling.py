@@ -111,10 +111,37 @@ def nested(x: Any, w: Any, s: Any) -> Any:
     return x.sum()
 
 
-PROGRAMS = [recurrent, backwards, gated, older, power, corners, blocks, descent, stored, nested]
+def tables(x: Any, w: Any, s: Any) -> Any:
+    rates = RATES.tolist()
+    for turn, rate in enumerate(rates):
+        x = torch.where(s[turn] > rate, torch.tanh(x @ w) * rate, x + s[int(10 * rate)])
+    return x.sum()
+
+
+def overlapping(x: Any, w: Any, s: Any) -> Any:
+    row, total = s.reshape(-1), x[0, 0]
+    for turn in range(TURNS):
+        total = torch.cos(total + (row[2 * turn : 2 * turn + 5] * x[0]).sum()) + row[3 * turn + 1] * row[turn]
+    return total * w[0, 0]
+
+
+def crossing(x: Any, w: Any, s: Any) -> Any:
+    square, total = s.reshape(-1)[:100].reshape(10, 10), x[0, 0]
+    grid = torch.zeros(10, 10, dtype=x.dtype)
+    for i in range(10):
+        for j in range(10):
+            total = torch.sin(total * square[i, j] + square[j, i])
+            grid[i, j] = total
+    return (grid * w[0, 0]).sum()
+
+
+PROGRAMS = [
+    tables, overlapping, crossing, recurrent, backwards, gated, older, power, corners, blocks, descent, stored, nested
+]  # fmt: skip
 # Autograd forbids to write into what a derivative reads.
 WRITING = [written, overwritten]
 RANDOM = np.random.default_rng(0)
+RATES = RANDOM.random(TURNS)
 ARRAYS = (
     RANDOM.standard_normal((3, 5)), 0.3 * RANDOM.standard_normal((5, 5)), RANDOM.standard_normal((TURNS, 3, 5))
 )  # fmt: skip

@@ -39,6 +39,9 @@ class Concrete:
     def index(self, value: Size, dtype: DType) -> Any:
         return self.constant(value, dtype)  # type: ignore[arg-type]
 
+    def listed(self, values: Sequence[Any], dtype: DType, position: int) -> Any:
+        return self.constant(values[position], dtype)
+
     def inside(self, conditions: Sequence[tuple[int, int]]) -> bool:
         return all(0 <= expression < extent for expression, extent in conditions)
 
