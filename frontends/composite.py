@@ -11,18 +11,8 @@ from functools import lru_cache, wraps
 from inspect import signature
 from typing import Any
 
-from adjit.autograd.record import (
-    Record,
-    Recorded,
-    Saved,
-    link,
-    mark_leaf,
-    next_sequence,
-    pack,
-    result_of,
-    save,
-    value_of,
-)
+from adjit.autograd.record import link, mark_leaf, pack, save, value_of
+from adjit.autograd.tape import Recorded, Saved, result_of
 from adjit.bodies import run_body
 from adjit.execute import owned
 from adjit.ir.graph import UNKNOWN, Graph
@@ -215,10 +205,9 @@ def _recorded(callee: Graph, operands: Sequence[Tensor], needs: tuple[bool, ...]
     ]
     values = [mark_leaf(o) if o.requires_grad and o._leaf else value_of(o) for o in operands]
     types = [value.type for value in callee.outputs]
-    node = Recorded(primitive_named("call"), values, {"callee": callee}, types, user_location())
-    entry = node.attached = Record(name, next_sequence())
-    entry.leaves = tuple(o for o in operands if o.requires_grad and o._leaf)
-    entry.pullback, entry.seeded, entry.reached = derivative.backward, derivative.seeded, derivative.reached
+    node = Recorded(name, primitive_named("call"), values, {"callee": callee}, types, user_location())
+    node.leaves = tuple(o for o in operands if o.requires_grad and o._leaf)
+    node.pullback, node.seeded, node.reached = derivative.backward, derivative.seeded, derivative.reached
     link(node, results)
     place = {value: index for index, value in enumerate(callee.inputs)}
     saved: list[Saved] = []
@@ -229,8 +218,8 @@ def _recorded(callee: Graph, operands: Sequence[Tensor], needs: tuple[bool, ...]
         else:
             kept = Saved(array, value.dtype, value, False, None, 0)
             saved.append(pack(Tensor._wrap(array, value.dtype), kept) if STATE.packing else kept)
-    entry.saved = tuple(saved)
-    entry.full = tuple(
+    node.saved = tuple(saved)
+    node.full = tuple(
         Saved(tensor._array, tensor._dtype, held, need, tensor._memory, tensor._memory.version)  # type: ignore[arg-type]
         for tensor, held, need in [
             *zip(operands, values, needs, strict=True),

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from adjit.autograd.record import Record, TraceNode, record
+from adjit.autograd.record import record
+from adjit.autograd.tape import Recorded, TraceNode
 from adjit.errors import explained, line_of, place
 from adjit.execute import run_op
 from adjit.ir.builder import literal_dtype
@@ -111,7 +112,7 @@ def _number(value: int | float | complex | bool, dtype: DType) -> np.ndarray:
 def rename(tensor: Tensor, name: str) -> Tensor:
     """Give the node that computed `tensor` PyTorch's name of the operation."""
     value = tensor._value
-    if value is not None and value.node is not None and isinstance(value.node.attached, (Record, TraceNode)):
+    if value is not None and value.node is not None and isinstance(value.node.attached, (Recorded, TraceNode)):
         value.node.attached.name = name
     return tensor
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
-from adjit.autograd.record import keep_overwritten, next_sequence
+from adjit.autograd.record import keep_overwritten
+from adjit.autograd.tape import next_sequence
 from adjit.dims import shape_of
 from adjit.dispatch import apply, literal
 from adjit.dtypes import title_of

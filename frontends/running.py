@@ -9,18 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adjit import effects, trees
-from adjit.autograd.record import (
-    Record,
-    Recorded,
-    Saved,
-    close,
-    link,
-    mark_leaf,
-    next_sequence,
-    result_of,
-    save,
-    value_of,
-)
+from adjit.autograd.record import close, link, mark_leaf, save, value_of
+from adjit.autograd.tape import Recorded, Saved, result_of
 from adjit.call import Call
 from adjit.composite import derivative_of
 from adjit.dispatch import DIVISION
@@ -252,18 +242,18 @@ def _run_recorded(
         for o, v in zip(operands, entry.graph.inputs, strict=True)
     ]
     node = Recorded(
+        "Compiled",
         primitive_named("call"),
         values,
         {"callee": entry.graph},
         [tensor._tensor_type for tensor in results],
         user_location(),
     )
-    record = node.attached = Record("Compiled", next_sequence())
-    record.leaves = tuple(o for o in operands if o is not None and o.requires_grad and o._leaf)
-    record.pullback, record.seeded, record.reached = derivative.backward, derivative.seeded, derivative.reached
-    record.custom = entry.pullbacks.get(needs)
-    if record.custom is None:
-        record.custom = entry.pullbacks[needs] = CompiledPullback(compiled, entry, needs)
+    node.leaves = tuple(o for o in operands if o is not None and o.requires_grad and o._leaf)
+    node.pullback, node.seeded, node.reached = derivative.backward, derivative.seeded, derivative.reached
+    node.custom = entry.pullbacks.get(needs)
+    if node.custom is None:
+        node.custom = entry.pullbacks[needs] = CompiledPullback(compiled, entry, needs)
     link(node, results)
     place = {value: index for index, value in enumerate(entry.graph.inputs)}
     saved: list[Saved] = []
@@ -275,8 +265,8 @@ def _run_recorded(
             saved.append(Saved(kept, value.dtype, value if index is None else values[index], False, None, 0))
         else:
             saved.append(save(operand, values[index], needs[index]))
-    record.saved = tuple(saved)
-    record.full = tuple(
+    node.saved = tuple(saved)
+    node.full = tuple(
         Saved(array, dtype, held, need, None, 0)
         for array, dtype, held, need in [
             *((array, v.dtype, v, need) for array, v, need in zip(before, values, needs, strict=True)),

@@ -14,7 +14,7 @@ from weakref import ref
 
 import numpy as np
 
-from adjit.autograd.record import TraceNode, Watch
+from adjit.autograd.tape import TraceNode, Watch
 from adjit.ir.builder import Builder, literal_dtype
 from adjit.ir.errors import ShapeError, TraceError
 from adjit.ir.graph import Attribute, Graph, Guard, Location, Node, Region, Value

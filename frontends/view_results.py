@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adjit.autograd.record import TraceNode, Watch, detach
+from adjit.autograd.record import detach
+from adjit.autograd.tape import TraceNode, Watch
 from adjit.dispatch import apply
 from adjit.ir.analysis import substitute_attribute
 from adjit.ir.frozen import frozen

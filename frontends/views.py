@@ -13,6 +13,7 @@ import numpy as np
 
 from adjit.autograd.overwriting import note_write
 from adjit.autograd.record import record
+from adjit.autograd.tape import Recorded, Saved
 from adjit.errors import explained
 from adjit.ir.graph import Attribute, Value
 from adjit.ir.primitive import Primitive, primitive_named
@@ -302,12 +303,17 @@ def _adopt(target: Tensor, result: Tensor) -> None:
     target._history += 1
     if result.requires_grad:
         target._value, target._requires_grad, target._leaf = result._value, True, result._leaf
-        entry = None if result._value is None or result._value.node is None else result._value.node.attached
-        for kept in getattr(entry, "saved", ()):
-            if kept.array is result._array:  # a saved result is now in the target's memory, watched from here on
-                kept.array, kept.memory, kept.version = target._array, target._memory, target._memory.version
+        node = None if result._value is None else result._value.node
+        if isinstance(node, Recorded) and any(kept.array is result._array for kept in node.saved):
+            node.saved = tuple(_moved(kept, target) if kept.array is result._array else kept for kept in node.saved)
     else:
         target._value, target._requires_grad, target._leaf = None, False, True
+
+
+def _moved(kept: Saved, target: Tensor) -> Saved:
+    """A saved value that now stands in the target's memory, watched from here on."""
+    assert target._array is not None
+    return Saved(target._array, kept.dtype, kept.held, kept.requires_grad, target._memory, target._memory.version)
 
 
 def write_history(target: Tensor, value: Value) -> None:

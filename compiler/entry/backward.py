@@ -36,9 +36,9 @@ from adjit.compiler.entry.known import (
     IN_ORDER_COPY,
     M_VERSION,
     MOST_OPERANDS,
-    N_ATTACHED,
     N_INPUTS,
     N_OUTPUTS,
+    NODE,
     NONE,
     OPERAND_WORDS,
     P_ARRAY_ROOM,
@@ -65,19 +65,15 @@ from adjit.compiler.entry.known import (
     R_PULLBACK,
     R_SAVED,
     R_SEQUENCE,
-    RECORD,
     REFERENCE,
     RESULT_WORDS,
-    S_ARRAY,
-    S_MEMORY,
-    S_VERSION,
-    SAVED,
     STEP_WORDS,
     T_GRAD,
     TARGET_WORDS,
     TO_LEAF,
     TO_NODE,
     TRUE,
+    TUPLE,
     V_ATTACHED,
     V_INDEX,
     V_NODE,
@@ -92,7 +88,7 @@ from adjit.compiler.entry.making import drop, hold_all, make_array, make_tensor,
 from adjit.compiler.entry.objects import in_order, integer, is_shaped, is_tensor
 from adjit.compiler.entry.serve import execute
 from adjit.compiler.llvm.words import known, room, set_word, word
-from adjit.runtime.layout import CONTENT, DATA, TYPE, USED
+from adjit.runtime.layout import CONTENT, DATA, ITEMS, TYPE, USED
 
 # More than any number of a record.
 LAST = 2**62
@@ -108,8 +104,8 @@ def is_quiet(watch: int) -> int:
 
 
 def is_open(entry: int, step: int) -> int:
-    """Whether a record has the pullback of a step, which can be run unseen."""
-    if word(entry + TYPE) != known(RECORD) or word(entry + known(R_PULLBACK)) != word(step + 8 * B_PULLBACK):
+    """Whether a node has the pullback of a step, which can be run unseen."""
+    if word(entry + TYPE) != known(NODE) or word(entry + known(R_PULLBACK)) != word(step + 8 * B_PULLBACK):
         return 0
     if word(entry + known(R_FREED)) != known(FALSE) or word(entry + known(R_FAULT)) != known(NONE):
         return 0
@@ -177,21 +173,22 @@ def kept_intact(plan: int, step: int, saved: int, place: int) -> int:
     count = word(step + 8 * B_SAVED)
     wanted = word(step + 8 * B_SAVED_LIST)
     arrays = word(plan + 8 * P_ARRAY_ROOM)
-    if PyTuple_Size(saved) != count:
-        return 0
+    if count == 0:
+        return saved == known(EMPTY)
+    if PyTuple_Size(saved) != 3 * count + 1 or word(word(saved + ITEMS) + TYPE) != known(TUPLE):
+        return 0  # in a form that a hook gave it, perhaps
+    kept = saved + ITEMS + 8
     k = 0
     while k < count:
-        kept = PyTuple_GetItem(saved, k)
-        if word(kept + TYPE) != known(SAVED):  # in a form that a hook gave it
+        memory = word(kept + 8)
+        if memory != known(NONE) and integer(word(memory + known(M_VERSION))) != integer(word(kept + 16)):
             return 0
-        memory = word(kept + known(S_MEMORY))
-        if memory != known(NONE) and integer(word(memory + known(M_VERSION))) != integer(word(kept + known(S_VERSION))):
-            return 0
-        array = word(kept + known(S_ARRAY))
+        array = word(kept)
         if word(array + TYPE) != known(ARRAY) or not is_shaped(wanted, array):
             return 0
         set_word(arrays + 8 * (place + k), array)
         wanted += 8 * OPERAND_WORDS
+        kept += 24
         k += 1
     return 1
 
@@ -219,15 +216,14 @@ def follows(plan: int, root: int) -> int:
         node = word(nodes + 8 * k)
         if node == 0:
             return 0
-        entry = word(node + known(N_ATTACHED))
-        if not is_open(entry, step):
+        if not is_open(node, step):
             return 0
-        sequence = integer(word(entry + known(R_SEQUENCE)))
+        sequence = integer(word(node + known(R_SEQUENCE)))
         if sequence >= last or not is_unwatched(word(node + known(N_OUTPUTS)), word(step + 8 * B_OUTPUTS)):
             return 0
         if not wired(plan, step, word(node + known(N_INPUTS))):
             return 0
-        if not kept_intact(plan, step, word(entry + known(R_SAVED)), place):
+        if not kept_intact(plan, step, word(node + known(R_SAVED)), place):
             return 0
         last = sequence
         place += word(step + 8 * B_SAVED)
@@ -353,7 +349,7 @@ def free_tape(plan: int) -> int:
     k = 0
     while k < count:
         if word(step + 8 * B_FREED):
-            entry = word(word(nodes + 8 * k) + known(N_ATTACHED))
+            entry = word(nodes + 8 * k)
             replace(entry + known(R_FREED), known(TRUE))
             replace(entry + known(R_SAVED), known(EMPTY))
             replace(entry + known(R_FULL), known(EMPTY))

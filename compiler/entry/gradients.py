@@ -17,7 +17,7 @@ from adjit.compiler.entry.known import (
     LIST,
     MODE,
     MOST_OPERANDS,
-    N_ATTACHED,
+    NODE,
     NONE,
     P_ARRAY_ROOM,
     P_BUSY,
@@ -33,7 +33,6 @@ from adjit.compiler.entry.known import (
     P_TARGETS,
     PLANS,
     R_PULLBACK,
-    RECORD,
     RETAIN_NAME,
     T_BASE,
     T_DTYPE,
@@ -155,7 +154,7 @@ def last_node(tensor: int) -> int:
     if word(tensor + known(T_REQUIRES)) != known(TRUE) or word(tensor + known(T_LEAF)) != known(FALSE):
         return 0
     node = word(word(tensor + known(T_VALUE)) + known(V_NODE))
-    if node == known(NONE) or word(word(node + known(N_ATTACHED)) + TYPE) != known(RECORD):
+    if node == known(NONE) or word(node + TYPE) != known(NODE):
         return 0
     return node
 
@@ -172,7 +171,7 @@ def plan_for(tensor: int, weights: int, targets: int, count: int) -> int:
         seed = array_of(weights)
         if seed == 0:
             return 0
-    pullback = word(word(node + known(N_ATTACHED)) + known(R_PULLBACK))
+    pullback = word(node + known(R_PULLBACK))
     array = array_of(tensor)
     plan = known(PLANS)
     while plan != 0:

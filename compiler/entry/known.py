@@ -14,7 +14,7 @@ OWNER, IS_RECORDING, IS_TRACING = 0, 8, 16
 # Objects.
 NONE, TRUE, FALSE, EMPTY, ZERO = 3, 4, 5, 6, 7
 # Types.
-TENSOR, PARAMETER, ARRAY, FLOAT, INTEGER, MEMORY, NODE, VALUE, RECORD, SAVED = 8, 9, 10, 11, 12, 13, 14, 15, 16, 17
+TENSOR, PARAMETER, ARRAY, FLOAT, INTEGER, MEMORY, NODE, VALUE = 8, 9, 10, 11, 12, 13, 14, 15
 # Functions: Python's, and NumPy's PyArray_New.
 REFRESH_MODE, LOCATE, MARK_LEAF, NEW_ARRAY = 18, 19, 20, 21
 # The address of the number that new memories have; an iterator that numbers records.
@@ -25,11 +25,10 @@ T_MEMORY, T_REQUIRES, T_SEEN, T_STRIDES, T_TRACER, T_TYPE, T_VALUE = 32, 33, 34,
 # Slots of a memory.
 M_ARRAY, M_DTYPE, M_SERIAL, M_VERSION = 39, 40, 41, 42
 # Slots of the recorded graph.
-N_ATTACHED, N_ATTRIBUTES, N_INPUTS, N_LOCATION, N_OP, N_OUTPUTS, N_REGIONS = 43, 44, 45, 46, 47, 48, 49
+N_ATTRIBUTES, N_INPUTS, N_LOCATION, N_OP, N_OUTPUTS, N_REGIONS = 44, 45, 46, 47, 48, 49
 V_ATTACHED, V_INDEX, V_NAME, V_NODE, V_TYPE = 50, 51, 52, 53, 54
 R_CUSTOM, R_FREED, R_FULL, R_HOOKS, R_LEAVES, R_NAME, R_PULLBACK = 55, 56, 57, 58, 59, 60, 61
 R_REACHED, R_SAVED, R_SEEDED, R_SEQUENCE = 62, 63, 64, 65
-S_ARRAY, S_DTYPE, S_VALUE, S_REQUIRES, S_MEMORY, S_VERSION = 66, 67, 68, 69, 70, 71
 W_LEAF, R_FAULT = 72, 73
 # Places of code seen before: the address of a block of PLACES entries (code, offset, location).
 LOCATIONS = 74
@@ -170,12 +169,11 @@ MADE_WORDS = 2
 # the type of a value.  Of a captured tensor the gradient may be wanted.
 LINK_WORDS = 3
 OF_OPERAND, OF_NODE, A_LITERAL, A_FRESH_VALUE, CAPTURED, WANTED = 0, 1, 2, 3, 4, 5
-# A saved value: the array's source and number (or the captured tensor), the value's source and number (or the value
-# itself; of several results of the node, the number as an int object), dtype object, whether it requires grad, and the
-# function that makes a view of the array, or 0.
-SAVED_WORDS = 7
+# What a node saves: a count, the tuple that says what each value is, then for each the array's source and number (or
+# the captured tensor), the function that makes a view of the array, or 0, and the block of that view of an array in
+# order, or 0.
+SAVED_WORDS = 4
 OF_TENSOR, OF_RESULT, OF_ARRAY, OF_CAPTURED = 0, 1, 2, 3
-AN_INPUT, THE_OUTPUT, A_VALUE = 0, 1, 2
 
 # -- a plan of a backward pass --------------------------------------------------------------------------------------
 # Its programs, one after another; the nodes in the order in which they are gone back through; the gradients that come

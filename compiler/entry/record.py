@@ -15,7 +15,6 @@ from adjit.compiler.entry.interpreter import (
     PyIter_Next,
     PyLong_FromLongLong,
     PyObject_Vectorcall,
-    PyTuple_GetItem,
     PyTuple_New,
     PyTuple_SetItem,
     PyType_GenericAlloc,
@@ -23,7 +22,6 @@ from adjit.compiler.entry.interpreter import (
 )
 from adjit.compiler.entry.known import (
     A_FRESH_VALUE,
-    AN_INPUT,
     CAPTURED,
     EMPTY,
     FALSE,
@@ -47,7 +45,6 @@ from adjit.compiler.entry.known import (
     MADE_WORDS,
     MARK_LEAF,
     MOST_NODES,
-    N_ATTACHED,
     N_ATTRIBUTES,
     N_INPUTS,
     N_LOCATION,
@@ -76,15 +73,7 @@ from adjit.compiler.entry.known import (
     R_SAVED,
     R_SEEDED,
     R_SEQUENCE,
-    RECORD,
     RECORDING,
-    S_ARRAY,
-    S_DTYPE,
-    S_MEMORY,
-    S_REQUIRES,
-    S_VALUE,
-    S_VERSION,
-    SAVED,
     SAVED_WORDS,
     SEQUENCE,
     T_ARRAY,
@@ -92,7 +81,6 @@ from adjit.compiler.entry.known import (
     T_MEMORY,
     T_REQUIRES,
     T_VALUE,
-    THE_OUTPUT,
     TRUE,
     V_ATTACHED,
     W_LEAF,
@@ -100,8 +88,10 @@ from adjit.compiler.entry.known import (
     ZERO,
 )
 from adjit.compiler.entry.making import drop, hold, make_value
-from adjit.compiler.entry.objects import mixed
+from adjit.compiler.entry.objects import in_order, mixed
+from adjit.compiler.entry.views import array_view
 from adjit.compiler.llvm.words import known, room, set_word, word
+from adjit.runtime.layout import ITEMS
 
 
 def location() -> int:
@@ -222,33 +212,18 @@ def leaves(recorded: int, operands: int, needs: int) -> int:
     return found
 
 
-def viewed(function: int, array: int) -> int:
-    """A view of an array, or the array itself: a new reference."""
+def viewed(entry: int, array: int) -> int:
+    """The view of an array that is saved, or the array itself: a new reference."""
     arguments = room(2)
+    function = word(entry + 16)
     if function == 0:
         Py_IncRef(array)
         return array
+    if word(entry + 24) != 0 and in_order(array):
+        return array_view(word(entry + 24), array)
     set_word(arguments, 0)
     set_word(arguments + 8, array)
     return PyObject_Vectorcall(function, arguments + 8, 1, 0)
-
-
-def reference(node: int, number: int) -> int:
-    """What a node's own saved value holds of a result: a reference to the node, with the result's number if it has one.
-
-    A new reference, or 0 with a Python error set.
-    """
-    found = PyWeakref_NewRef(node, 0)
-    if found == 0 or number == 0:
-        return found
-    pair = PyTuple_New(2)
-    if pair == 0:
-        Py_DecRef(found)
-        return 0
-    PyTuple_SetItem(pair, 0, found)
-    Py_IncRef(number)
-    PyTuple_SetItem(pair, 1, number)
-    return pair
 
 
 def source_of(entry: int, operands: int, tensors: int) -> int:
@@ -264,11 +239,8 @@ def source_of(entry: int, operands: int, tensors: int) -> int:
     return 0
 
 
-def saved_value(entry: int, operands: int, arrays: int, tensors: int, values: int, node: int) -> int:
-    """What is kept for the backward pass, with the version of its memory."""
-    kept = PyType_GenericAlloc(known(SAVED), 0)
-    if kept == 0:
-        return 0
+def keep(entry: int, operands: int, arrays: int, tensors: int, place: int) -> int:
+    """Keep a value for the backward pass: its array, its memory and that one's version; 0 with a Python error set."""
     memory = known(NONE)
     version = known(ZERO)
     tensor = source_of(entry, operands, tensors)
@@ -278,71 +250,35 @@ def saved_value(entry: int, operands: int, arrays: int, tensors: int, values: in
         array = word(tensor + known(T_ARRAY))
         memory = word(tensor + known(T_MEMORY))
         version = word(memory + known(M_VERSION))
-    array = viewed(word(entry + 48), array)
+    array = viewed(entry, array)
     if array == 0:
-        Py_DecRef(kept)
         return 0
-    set_word(kept + known(S_ARRAY), array)
-    hold(kept + known(S_MEMORY), memory)
-    hold(kept + known(S_VERSION), version)
-    value = word(entry + 24)
-    if word(entry + 16) == THE_OUTPUT:
-        value = reference(node, value)
-        if value == 0:
-            Py_DecRef(kept)
-            return 0
-        set_word(kept + known(S_VALUE), value)
-    else:
-        if word(entry + 16) == AN_INPUT:
-            value = PyTuple_GetItem(values, value)
-        hold(kept + known(S_VALUE), value)
-    hold(kept + known(S_DTYPE), word(entry + 32))
-    hold(kept + known(S_REQUIRES), word(entry + 40))
-    return kept
+    set_word(place, array)
+    hold(place + 8, memory)
+    hold(place + 16, version)
+    return 1
 
 
-def saved_values(block: int, operands: int, arrays: int, tensors: int, values: int, node: int) -> int:
-    """The tuple of a list of saved values."""
+def kept_values(block: int, operands: int, arrays: int, tensors: int) -> int:
+    """The tuple of what a node keeps, as `adjit.autograd.tape` folds it; 0 with a Python error set."""
     count = word(block)
     if count == 0:
         Py_IncRef(known(EMPTY))
         return known(EMPTY)
-    found = PyTuple_New(count)
+    found = PyTuple_New(3 * count + 1)
     if found == 0:
         return 0
-    k = 0
-    while k < count:
-        kept = saved_value(block + 8 + 8 * SAVED_WORDS * k, operands, arrays, tensors, values, node)
-        if kept == 0:
+    hold(found + ITEMS, word(block + 8))
+    entry = block + 16
+    place = found + ITEMS + 8
+    while count > 0:
+        if not keep(entry, operands, arrays, tensors, place):
             Py_DecRef(found)
             return 0
-        PyTuple_SetItem(found, k, kept)
-        k += 1
+        entry += 8 * SAVED_WORDS
+        place += 24
+        count -= 1
     return found
-
-
-def filled_record(recorded: int, saved: int, full: int, leaf_tensors: int) -> int:
-    """Autograd's part of a node; the references to the tuples pass to it."""
-    sequence = PyIter_Next(known(SEQUENCE))
-    if sequence == 0:
-        return 0
-    entry = PyType_GenericAlloc(known(RECORD), 0)
-    if entry == 0:
-        Py_DecRef(sequence)
-        return 0
-    set_word(entry + known(R_SEQUENCE), sequence)
-    set_word(entry + known(R_SAVED), saved)
-    set_word(entry + known(R_LEAVES), leaf_tensors)
-    hold(entry + known(R_NAME), word(recorded + 8 * L_NAME))
-    hold(entry + known(R_PULLBACK), word(recorded + 8 * L_PULLBACK))
-    hold(entry + known(R_SEEDED), word(recorded + 8 * L_SEEDED))
-    hold(entry + known(R_REACHED), word(recorded + 8 * L_REACHED))
-    hold(entry + known(R_CUSTOM), word(recorded + 8 * L_CUSTOM))
-    set_word(entry + known(R_FULL), full)
-    hold(entry + known(R_FREED), known(FALSE))
-    hold(entry + known(R_HOOKS), known(NONE))
-    hold(entry + known(R_FAULT), known(NONE))
-    return entry
 
 
 def link(tensor: int, output: int) -> int:
@@ -386,22 +322,13 @@ def recorded_node(
     recorded: int, operands: int, arrays: int, tensors: int, needs: int, where: int, outputs: int
 ) -> int:
     """The only output of a new node with its record, or the node where it has several; a new reference."""
-    values = input_values(recorded, operands, needs, outputs)
-    if values == 0:
-        return 0
     node = PyType_GenericAlloc(known(NODE), 0)
     if node == 0:
-        Py_DecRef(values)
         return 0
     hold(node + known(N_LOCATION), where)
-    set_word(node + known(N_INPUTS), values)
-    hold(node + known(N_OP), word(recorded + 8 * L_OP))
-    hold(node + known(N_ATTRIBUTES), word(recorded + 8 * L_ATTRIBUTES))
-    hold(node + known(N_REGIONS), word(recorded + 8 * L_REGIONS))
-    hold(node + known(N_TYPES), word(recorded + 8 * L_TYPES))
-    results = word(recorded + 8 * L_RESULTS)
     found = 0
-    if finished(recorded, operands, arrays, tensors, needs, node):
+    if filled(recorded, operands, arrays, tensors, needs, outputs, node):
+        results = word(recorded + 8 * L_RESULTS)
         if word(results) == 1:
             found = only_output(results + 8, tensors, node)
         elif all_outputs(results, tensors, node):
@@ -464,32 +391,40 @@ def numbered_output(type: int, tensor: int, node: int, number: int) -> int:
     return found
 
 
-def finished(recorded: int, operands: int, arrays: int, tensors: int, needs: int, node: int) -> int:
-    """Give a node its record; 0 with a Python error set."""
-    values = word(node + known(N_INPUTS))
-    saved = saved_values(word(recorded + 8 * L_SAVED), operands, arrays, tensors, values, node)
-    if saved == 0:
+def put(node: int, slot: int, made: int) -> int:
+    """Let a new object, or 0 where there is none, pass to a node; whether there is one."""
+    if made == 0:
         return 0
-    full = saved_values(word(recorded + 8 * L_FULL), operands, arrays, tensors, values, node)
-    leaf_tensors = 0
-    if full != 0:
-        leaf_tensors = leaves(recorded, operands, needs)
-    entry = 0
-    if leaf_tensors != 0:
-        entry = filled_record(recorded, saved, full, leaf_tensors)
-    if entry != 0:
-        set_word(node + known(N_ATTACHED), entry)
-        return 1
-    Py_DecRef(saved)
-    if full != 0:
-        Py_DecRef(full)
-    if leaf_tensors != 0:
-        Py_DecRef(leaf_tensors)
-    return 0
+    set_word(node + slot, made)
+    return 1
+
+
+def filled(recorded: int, operands: int, arrays: int, tensors: int, needs: int, outputs: int, node: int) -> int:
+    """Fill a node's slots; 0 with a Python error set."""
+    hold(node + known(N_OP), word(recorded + 8 * L_OP))
+    hold(node + known(N_ATTRIBUTES), word(recorded + 8 * L_ATTRIBUTES))
+    hold(node + known(N_REGIONS), word(recorded + 8 * L_REGIONS))
+    hold(node + known(N_TYPES), word(recorded + 8 * L_TYPES))
+    hold(node + known(R_NAME), word(recorded + 8 * L_NAME))
+    hold(node + known(R_PULLBACK), word(recorded + 8 * L_PULLBACK))
+    hold(node + known(R_SEEDED), word(recorded + 8 * L_SEEDED))
+    hold(node + known(R_REACHED), word(recorded + 8 * L_REACHED))
+    hold(node + known(R_CUSTOM), word(recorded + 8 * L_CUSTOM))
+    hold(node + known(R_FREED), known(FALSE))
+    hold(node + known(R_HOOKS), known(NONE))
+    hold(node + known(R_FAULT), known(NONE))
+    if not put(node, known(N_INPUTS), input_values(recorded, operands, needs, outputs)):
+        return 0
+    if not put(node, known(R_SAVED), kept_values(word(recorded + 8 * L_SAVED), operands, arrays, tensors)):
+        return 0
+    if not put(node, known(R_FULL), kept_values(word(recorded + 8 * L_FULL), operands, arrays, tensors)):
+        return 0
+    if not put(node, known(R_LEAVES), leaves(recorded, operands, needs)):
+        return 0
+    return put(node, known(R_SEQUENCE), PyIter_Next(known(SEQUENCE)))
 
 
 FUNCTIONS = (
-    location, knows_leaf, value_of, input_value, input_values, leaf_at, leaves, viewed, reference, source_of,
-    saved_value, saved_values, filled_record, link, record, recorded_node, only_output, all_outputs, numbered_output,
-    finished,
+    location, knows_leaf, value_of, input_value, input_values, leaf_at, leaves, viewed, source_of, keep, kept_values,
+    link, record, recorded_node, only_output, all_outputs, numbered_output, put, filled,
 )  # fmt: skip

@@ -43,7 +43,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'adjit.autograd' has no attribute {name!r}")
 
 
-# Recorded values have a Watch on their leaf tensor and a Record on their node: see `record` and `engine`.
+# Recorded values have a Watch on their leaf tensor, and a Recorded as their node: see `tape` and `engine`.
 
 
 def _as_tuple(value: Any) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from adjit.autograd.engine import Pass
-from adjit.autograd.record import Record
+from adjit.autograd.tape import Recorded
 from adjit.execute import title
 from adjit.ir.graph import Graph, Node
 from adjit.state import STATE, is_user_frame
@@ -110,7 +110,7 @@ class WatchedPass(Pass):
             raise
 
     def _pull_back(
-        self, node: Node, entry: Record, arriving: Sequence[Tensor | None]
+        self, node: Node, entry: Recorded, arriving: Sequence[Tensor | None]
     ) -> tuple[Sequence[Tensor | None], Sequence[int]]:
         if STATE.checks is None:
             found, reached = super()._pull_back(node, entry, arriving)
@@ -129,7 +129,7 @@ class WatchedPass(Pass):
         return found, reached
 
 
-    def _compute(self, entry: Record, graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    def _compute(self, entry: Recorded, graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         results = super()._compute(entry, graph, arrays)
         if STATE.checks is not None and entry.custom is None:
             from adjit.nan_checks import check_graph
@@ -141,5 +141,5 @@ class WatchedPass(Pass):
 def name_of(node: Node) -> str:
     """PyTorch's name of a recorded node."""
     entry = node.attached
-    name = entry.name if isinstance(entry, Record) and entry.name else title(node.op.name)
+    name = entry.name if isinstance(entry, Recorded) and entry.name else title(node.op.name)
     return name if "Backward" in name or name == "CopySlices" else f"{name}Backward0"

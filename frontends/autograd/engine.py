@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from adjit.autograd.record import Record, Rule, Saved, Watch, value_of
+from adjit.autograd.record import value_of
+from adjit.autograd.tape import Recorded, Rule, Saved, Watch
 from adjit.bodies import run_pullback
 from adjit.compiler.nodewise import pullback_of
 from adjit.composite import apply_callee
@@ -67,7 +68,7 @@ class Pass:
         present = self.cotangents.get(value)
         self.cotangents[value] = cotangent if present is None else _add(present, cotangent, self.create_graph)
         node = value.node
-        if node is not None and node not in self.queued and isinstance(node.attached, Record):
+        if node is not None and node not in self.queued and isinstance(node.attached, Recorded):
             self.queued.add(node)
             heappush(self.heap, (-node.attached.sequence, id(node), node))
 
@@ -112,7 +113,7 @@ class Pass:
 
     def _step(self, node: Node) -> None:
         entry = node.attached
-        assert isinstance(entry, Record)
+        assert isinstance(entry, Recorded)
         arriving = [self._finish(value, self.cotangents.pop(value, None)) for value in node.outputs]
         if entry.freed or entry.fault is not None:
             raise freed(node) if entry.fault is None else RuntimeError(entry.fault)
@@ -129,7 +130,7 @@ class Pass:
             release(entry, node)
 
     def _pull_back(
-        self, node: Node, entry: Record, arriving: Sequence[Tensor | None]
+        self, node: Node, entry: Recorded, arriving: Sequence[Tensor | None]
     ) -> tuple[Sequence[Tensor | None], Sequence[int]]:
         if isinstance(entry.custom, Rule):
             return entry.custom.pull_back(node, arriving, self.create_graph)
@@ -139,7 +140,7 @@ class Pass:
                 "  hint: go back inside the compiled function, or leave out the hooks"
             )
         graph, saved, seeded, reached = entry.pullback, entry.saved, entry.seeded, entry.reached
-        if self.create_graph and entry.full:
+        if self.create_graph and entry.kept_full:
             graph, saved, seeded, reached = _differentiable_form(node, entry)
         assert graph is not None
         for kept in saved:
@@ -162,7 +163,7 @@ class Pass:
         ]
         return _present(entry, arriving, wrapped, reached), reached
 
-    def _compute(self, entry: Record, graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    def _compute(self, entry: Recorded, graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """The results of a node's pullback."""
         run = run_pullback if entry.custom is None else entry.custom.run
         found: Sequence[np.ndarray] = run(graph, arrays)
@@ -170,7 +171,7 @@ class Pass:
 
 
 def _present(
-    entry: Record, arriving: Sequence[Tensor | None], found: Sequence[Tensor], reached: Sequence[int]
+    entry: Recorded, arriving: Sequence[Tensor | None], found: Sequence[Tensor], reached: Sequence[int]
 ) -> Sequence[Tensor | None]:
     """The cotangents that a compiled function's operands have: none where no result that has one varies with them."""
     if entry.custom is None or all(arriving[index] is not None for index in entry.seeded):
@@ -181,7 +182,7 @@ def _present(
 
 def _run_hooks(
     node: Node,
-    entry: Record,
+    entry: Recorded,
     arriving: Sequence[Tensor | None],
     found: Sequence[Tensor | None],
     reached: Sequence[int],
@@ -204,7 +205,7 @@ def _run_hooks(
 
 
 def _differentiable_form(
-    node: Node, entry: Record
+    node: Node, entry: Recorded
 ) -> tuple[Graph, tuple[Saved, ...], tuple[int, ...], tuple[int, ...]]:
     """A composite's pullback in terms of its operands and results alone, which have histories."""
     needs = [index in entry.reached for index in range(len(node.inputs))]
@@ -228,13 +229,13 @@ def _differentiable_form(
 OVERWRITES = ("Zero", "FillBackward0", "FillBackward1", "FillBackward2")
 
 
-def release(entry: Record, node: Node) -> None:
+def release(entry: Recorded, node: Node) -> None:
     """Free what a node saved; a node that saved nothing can be passed again."""
     if isinstance(entry.custom, Rule):
         entry.custom.release()
-    elif entry.name not in OVERWRITES and (entry.saved or saves_number(node)):
+    elif entry.name not in OVERWRITES and (entry.kept or saves_number(node)):
         entry.freed = True
-        entry.saved = entry.full = ()
+        entry.kept = entry.kept_full = ()
 
 
 def saves_number(node: Node) -> bool:
@@ -248,7 +249,7 @@ def freed(node: Node) -> RuntimeError:
         return explained(
             RuntimeError,
             FREED,
-            title(node.op.name) if not isinstance(node.attached, Record) else node.attached.name,
+            title(node.op.name) if not isinstance(node.attached, Recorded) else node.attached.name,
             {},
             "loss.backward(retain_graph=True) keeps them for another pass; a state that one step hands to the next "
             "wants state.detach() between",

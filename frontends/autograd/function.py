@@ -12,8 +12,9 @@ import numpy as np
 
 from adjit.autograd.engine import FREED, check_version, revive
 from adjit.autograd.modes import no_grad
-from adjit.autograd.record import Record, Recorded, Rule, Saved, close, mark_leaf, next_sequence, save, value_of
+from adjit.autograd.record import close, mark_leaf, save, value_of
 from adjit.autograd.rules import validated
+from adjit.autograd.tape import Recorded, Rule, Saved
 from adjit.ir.graph import Node
 from adjit.ir.ops.structure import reshape
 from adjit.ir.primitive import primitive_named
@@ -202,14 +203,13 @@ def _record(cls: type[Function], ctx: FunctionCtx, args: Sequence[Any], outputs:
     results = [item for item in outputs if isinstance(item, Tensor)]
     types = tuple(tensor._tensor_type for tensor in results)
     attributes: dict[str, Any] = {"function": cls.__name__, "types": types}
-    node = Recorded(primitive_named("host_call"), values, attributes, types, user_location())
-    entry = node.attached = Record(f"{cls.__name__}Backward", next_sequence())
-    entry.leaves = tuple(t for t in tensors if t.requires_grad and t._leaf)
+    node = Recorded(f"{cls.__name__}Backward", primitive_named("host_call"), values, attributes, types, user_location())
+    node.leaves = tuple(t for t in tensors if t.requires_grad and t._leaf)
     if STATE.anomaly[0]:
         from adjit.autograd.anomaly import note_lines
 
         note_lines(node)
-    entry.custom = FunctionRule(cls, ctx, tuple(args), tuple(isinstance(item, Tensor) for item in outputs))
+    node.custom = FunctionRule(cls, ctx, tuple(args), tuple(isinstance(item, Tensor) for item in outputs))
     operands = {id(tensor): value for tensor, value in zip(tensors, values, strict=True)}
     found: list[Any] = []
     made = iter(node.outputs)

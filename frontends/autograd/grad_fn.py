@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from adjit.autograd.record import Record, TraceNode, Watch, value_of
+from adjit.autograd.record import value_of
+from adjit.autograd.tape import Recorded, TraceNode, Watch
 from adjit.execute import title
 from adjit.ir.graph import Node, Value
 from adjit.tensor import Tensor
@@ -52,7 +53,7 @@ class GradFn:
         attached = self.node.attached
         if attached is None:
             attached = self.node.attached = TraceNode("")
-        assert isinstance(attached, (Record, TraceNode))
+        assert isinstance(attached, (Recorded, TraceNode))
         if attached.hooks is None:
             attached.hooks = Hooks()
         return attached.hooks
@@ -140,7 +141,7 @@ def _function_of(value: Value) -> tuple[GradFn | None, int]:
     """The function of a value; steps that the user did not write are passed over."""
     node = value.node
     while node is not None and node.inputs:
-        if not isinstance(node.attached, (Record, TraceNode)) or node.attached.name:
+        if not isinstance(node.attached, (Recorded, TraceNode)) or node.attached.name:
             break
         value = node.inputs[0]
         node = value.node
@@ -149,7 +150,7 @@ def _function_of(value: Value) -> tuple[GradFn | None, int]:
         variable = None if leaf is None else leaf()
         return (None if variable is None or not variable.requires_grad else AccumulateGrad(variable)), 0
     record = node.attached
-    if not isinstance(record, (Record, TraceNode)):
+    if not isinstance(record, (Recorded, TraceNode)):
         return None, 0
     whole = "Backward" in record.name or record.name == "CopySlices"
     name = record.name if whole else record.name + "Backward0"

@@ -11,7 +11,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from adjit.autograd.grad_fn import AccumulateGrad, GradFn
-from adjit.autograd.record import Packed, Saved, value_of
+from adjit.autograd.record import value_of
+from adjit.autograd.tape import Packed, Saved
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.utils.hooks import Handles, RemovableHandle

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from adjit.autograd import traced
-from adjit.autograd.record import TraceNode, Watch
+from adjit.autograd.tape import TraceNode, Watch
 from adjit.compiler.differentiate import Derivative, close
 from adjit.compiler.pullback import pull_back
 from adjit.ir.graph import Value, from_outputs

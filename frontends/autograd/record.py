@@ -1,189 +1,20 @@
-"""The tape of eager mode: IR nodes, with what their pullbacks need attached.
-
-A recorded operation makes one `Node` on its operands' values.  `Node.attached` is a `Record` (name, saved values,
-pullback); `Value.attached` is a `Watch` (hooks, retained gradient, the leaf that a gradient is accumulated into).
-"""
+"""Recording: a recorded operation makes one node of the tape on its operands' values."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import count
 from typing import Any
-from weakref import ReferenceType, ref
+from weakref import ref
 
-import numpy as np
-
-from adjit.ir.graph import UNKNOWN, Attribute, Graph, Location, Node, Region, Value, from_outputs
+from adjit.autograd.tape import Recorded, Saved, TapeNode, Watch, result_of
+from adjit.ir.graph import Attribute, Graph, Location, Region, Value, from_outputs
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.types import DType, TensorType
-from adjit.memory import Memory
 from adjit.state import STATE, user_location
 from adjit.tensor import Tensor
-from adjit.utils.hooks import Hooks, RemovableHandle
-
-_sequence = count()
-
-
-def next_sequence() -> int:
-    """The next number in the order of recording."""
-    return next(_sequence)
-
+from adjit.utils.hooks import RemovableHandle
 
 _CONST = primitive_named("const")
-
-
-class Watch:
-    """What happens when a value's cotangent is complete."""
-
-    __slots__ = ("hooks", "leaf", "post_hooks", "retained")
-
-    def __init__(self) -> None:
-        self.hooks = Hooks()
-        self.post_hooks = Hooks()
-        self.retained: ReferenceType[Tensor] | None = None
-        self.leaf: ReferenceType[Tensor] | None = None
-
-
-class Recorded(Node):
-    """A node of the tape.  Its results hold it, and it only refers to them: a tape goes with its last tensor.
-
-    `results` are references to the results' values, which may be gone, or the one itself; `types` are their types.
-    """
-
-    __slots__ = ("results", "types")
-
-    def __init__(
-        self,
-        op: Primitive,
-        inputs: Sequence[Value],
-        attributes: dict[str, Attribute],
-        types: Sequence[TensorType],
-        location: Location = UNKNOWN,
-        regions: Sequence[Region] = (),
-    ) -> None:
-        self.op = op
-        self.inputs = tuple(inputs)
-        self.attributes = attributes
-        self.regions = tuple(regions)
-        self.location = location
-        self.attached = None
-        self.types = tuple(types)
-        self.results: Any = (None,) * len(types)
-
-    @property
-    def outputs(self) -> tuple[Value, ...]:  # type: ignore[override]
-        """The values of the results; one that nobody holds is made anew."""
-        references = self.results if type(self.results) is tuple else (self.results,)
-        found: list[Value | None] = [None if reference is None else reference() for reference in references]
-        made = tuple(value or Value(self.types[i], None, self, i) for i, value in enumerate(found))
-        if None in found:
-            self.results = ref(made[0]) if len(made) == 1 else tuple(map(ref, made))
-        return made
-
-
-class Saved:
-    """A forward value kept for the pullback, with the version its memory had.
-
-    `held` is the value; or, for a result of the node that saves it, a reference to the node, with the result's number
-    where the node has several.
-    """
-
-    __slots__ = ("array", "dtype", "held", "memory", "requires_grad", "version")
-
-    def __init__(
-        self, array: np.ndarray, dtype: DType, held: Any, requires_grad: bool, memory: Memory | None, version: int
-    ) -> None:
-        self.array = array
-        self.dtype = dtype
-        self.held = held
-        self.requires_grad = requires_grad
-        self.memory = memory
-        self.version = version
-
-    @property
-    def value(self) -> Value:
-        """The value in the recorded graph."""
-        if isinstance(self.held, Value):
-            return self.held
-        reference, index = self.held if type(self.held) is tuple else (self.held, 0)
-        node: Recorded = reference()
-        return node.outputs[index]
-
-
-def result_of(node: Node, index: int) -> Any:
-    """What a node's own saved values hold of its results."""
-    return ref(node) if len(node.outputs) == 1 else (ref(node), index)
-
-
-class Packed(Saved):
-    """A saved value in the form that hooks gave it, unpacked whenever it is read."""
-
-    __slots__ = ("form", "unpack")
-
-    def __init__(self, form: Any, unpack: Callable[[Any], np.ndarray], kept: Saved) -> None:
-        self.form = form
-        self.unpack = unpack
-        self.dtype, self.held, self.requires_grad = kept.dtype, kept.held, kept.requires_grad
-        self.memory, self.version = None, 0
-
-    @property
-    def array(self) -> np.ndarray:  # type: ignore[override]
-        return self.unpack(self.form)
-
-
-class Rule:
-    """A pullback in Python: what stands in `Record.custom` for a user's function."""
-
-    __slots__ = ()
-
-    def pull_back(
-        self, node: Node, arriving: Sequence[Tensor | None], create_graph: bool
-    ) -> tuple[Sequence[Tensor | None], Sequence[int]]:
-        """The cotangents of the operands that need one, and which these are."""
-        raise NotImplementedError(f"{type(self).__name__} says how cotangents pass")
-
-    def release(self) -> None:
-        """Free what was saved."""
-
-
-class Record:
-    """Autograd's part of a recorded node.
-
-    `name` is PyTorch's name of the operation without `Backward0`, or empty for a step that the user did not write (a
-    broadcast, a promotion).  `saved` is None after the graph was freed.  `full` holds operands and results of a
-    composite, which a recorded backward pass (`create_graph`) needs instead of `saved`.  `custom` runs the pullback in
-    its own way: natively for a compiled function, as a `Rule` where the user wrote it.  `hooks` see what the pullback
-    took and gave.  `fault` says why the node cannot be gone back through.
-    """
-
-    __slots__ = (
-        "custom", "fault", "freed", "full", "hooks", "leaves", "name", "pullback", "reached", "saved", "seeded",
-        "sequence",
-    )  # fmt: skip
-
-    def __init__(self, name: str, sequence: int) -> None:
-        self.name = name
-        self.sequence = sequence
-        self.pullback: Graph | None = None
-        self.saved: tuple[Saved, ...] = ()
-        self.full: tuple[Saved, ...] = ()
-        self.seeded: tuple[int, ...] = ()
-        self.reached: tuple[int, ...] = ()
-        self.leaves: tuple[Tensor, ...] = ()
-        self.freed = False
-        self.fault: str | None = None
-        self.custom: Any = None
-        self.hooks: Hooks | None = None  # made when the first one comes
-
-
-class TraceNode:
-    """Autograd's part of a node in a trace, which keeps no record: PyTorch's name of the operation, and hooks."""
-
-    __slots__ = ("hooks", "name")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.hooks = Hooks()
 
 
 # -- values of tensors ----------------------------------------------------------------------------------------------
@@ -212,9 +43,8 @@ def refresh_view(tensor: Tensor) -> None:
     value = value_of(base)
     for op, items in tensor._chain[len(base._chain) :]:
         attributes = dict(items)
-        node = Recorded(op, [value], attributes, op.infer([value.type], attributes), user_location())
-        record = node.attached = Record("AsStrided", next_sequence())
-        attach_pullback(record, node, [None], [True], [None], [])
+        node = Recorded("AsStrided", op, [value], attributes, op.infer([value.type], attributes), user_location())
+        attach_pullback(node, [None], [True], [None], [])
         value = node.output
     tensor._value = value
     tensor._leaf = False
@@ -262,7 +92,7 @@ def record(
     name: str,
     dtype: DType | None,
     regions: Sequence[Region] = (),
-) -> Node:
+) -> Recorded:
     """Link the results of an executed operation to its operands; numbers have `dtype`."""
     location = user_location()
     values: list[Value] = []
@@ -287,13 +117,12 @@ def record(
             tensors.append(None)
             needs.append(False)
             literals.append(values[-1].constant)  # type: ignore[arg-type]
-    node = Recorded(op, values, attributes, [t._tensor_type for t in results], location, regions)
-    entry = node.attached = Record(name, next_sequence())
-    entry.leaves = tuple(leaves)
+    node = Recorded(name, op, values, attributes, [t._tensor_type for t in results], location, regions)
+    node.leaves = tuple(leaves)
     if op.name == "host_call":  # in the pullback of a custom rule: its cotangents go to the rule's own operands
-        entry.fault = NO_RULE
+        node.fault = NO_RULE
     else:
-        attach_pullback(entry, node, tensors, needs, literals, results)
+        attach_pullback(node, tensors, needs, literals, results)
     link(node, results)
     return node
 
@@ -301,7 +130,7 @@ def record(
 NO_RULE = "host_call has no derivative; give it one with a custom rule"
 
 
-def link(node: Node, results: Sequence[Tensor]) -> None:
+def link(node: Recorded, results: Sequence[Tensor]) -> None:
     """Make the results the outputs of `node`."""
     if STATE.anomaly[0]:
         from adjit.autograd.anomaly import note_lines
@@ -316,21 +145,19 @@ def link(node: Node, results: Sequence[Tensor]) -> None:
 
 def close(tensor: Tensor, name: str, fault: str) -> None:
     """Give a result a function that cannot be gone back through, for the reason `fault`."""
-    node = Recorded(primitive_named("host_call"), (), {}, [tensor._tensor_type])
-    record = node.attached = Record(name, next_sequence())
-    record.fault = fault
+    node = Recorded(name, primitive_named("host_call"), (), {}, [tensor._tensor_type])
+    node.fault = fault
     link(node, [tensor])
 
 
 def literal(number: int | float | bool, dtype: DType, location: Location) -> Value:
     """A number as a value of the graph."""
     number = float(number) if dtype.is_continuous else bool(number) if dtype.kind == "bool" else int(number)
-    return Recorded(_CONST, (), {"value": number, "dtype": dtype}, [TensorType(dtype, ())], location).output
+    return TapeNode(_CONST, (), {"value": number, "dtype": dtype}, [TensorType(dtype, ())], location).output
 
 
 def attach_pullback(
-    entry: Record,
-    node: Node,
+    node: Recorded,
     tensors: Sequence[Tensor | None],
     needs: Sequence[bool],
     literals: Sequence[int | float | bool | None],
@@ -348,14 +175,14 @@ def attach_pullback(
         [v.type for v in node.outputs],
         node.regions,
     )
-    entry.pullback, entry.seeded, entry.reached = found.graph, found.seeded, found.reached
+    node.pullback, node.seeded, node.reached = found.graph, found.seeded, found.reached
     kept: list[Saved] = []
     for side, index in found.saved:
         tensor = tensors[index] if side == "in" else results[index]
         assert tensor is not None
         held = node.inputs[index] if side == "in" else result_of(node, index)
         kept.append(save(tensor, held, side == "out" or needs[index]))
-    entry.saved = tuple(kept)
+    node.saved = tuple(kept)
 
 
 def save(tensor: Tensor, held: Any, requires_grad: bool) -> Saved:
@@ -370,13 +197,18 @@ def keep_overwritten(result: Tensor, target: Tensor, start: int) -> None:
     waiting = [] if result._value is None else [result._value.node]
     while waiting:
         node = waiting.pop()
-        record = None if node is None else node.attached
-        if not isinstance(record, Record) or record.sequence <= start:
+        if not isinstance(node, Recorded) or node.sequence <= start:
             continue
-        for kept in (*record.saved, *record.full):
-            if kept.memory is target._memory:
-                kept.array, kept.memory = kept.array.copy(), None
-        waiting += [value.node for value in node.inputs]  # type: ignore[union-attr]
+        node.saved, node.full = _apart(node.saved, target), _apart(node.full, target)
+        waiting += [value.node for value in node.inputs]
+
+
+def _apart(saved: Sequence[Saved], target: Tensor) -> tuple[Saved, ...]:
+    """Saved values, copied where they stand in the memory of `target`."""
+    for kept in saved:
+        if kept.memory is target._memory:
+            kept.array, kept.memory = kept.array.copy(), None
+    return tuple(saved)
 
 
 def pack(tensor: Tensor, kept: Saved) -> Saved:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from adjit.autograd.record import TraceNode, Watch, outer_watch
+from adjit.autograd.record import outer_watch
+from adjit.autograd.tape import TraceNode, Watch
 from adjit.compiler.differentiate import Derivative, differentiate
 from adjit.compiler.keep import extended
 from adjit.compiler.nodewise import pullback_of

@@ -10,7 +10,8 @@ from weakref import WeakSet
 from adjit import trees
 from adjit.autograd import grad as gradients
 from adjit.autograd.modes import enable_grad
-from adjit.autograd.record import Watch, value_of
+from adjit.autograd.record import value_of
+from adjit.autograd.tape import Watch
 from adjit.dispatch import apply
 from adjit.errors import explained
 from adjit.func.arguments import Argnums, chosen, flatten, replaced, split_aux, title

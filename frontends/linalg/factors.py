@@ -187,10 +187,10 @@ def qr(A: Tensor, mode: str = "reduced") -> Any:
 
 def refuse(result: Tensor, fault: str) -> None:
     """Let backward through the function of `result` raise an error."""
-    from adjit.autograd.record import Record
+    from adjit.autograd.tape import Recorded
 
     node = None if result._value is None else result._value.node
-    if node is not None and isinstance(node.attached, Record):
+    if node is not None and isinstance(node.attached, Recorded):
         node.attached.fault = fault
 
 

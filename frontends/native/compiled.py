@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adjit import trees
-from adjit.autograd.record import Record
+from adjit.autograd.tape import Recorded
 from adjit.call import Call, captured_are_as_traced
 from adjit.compiler.entry import known as k
 from adjit.entry import Entry
@@ -147,7 +147,7 @@ def _recorded_signature(entry: Entry, call: Call, operands: Operands, result: An
     results = _tensors_of(entry, result)
     node = next((t._value.node for t in results.values() if t.requires_grad and t._value is not None), None)
     record = None if node is None else node.attached
-    if node is None or not isinstance(record, Record) or not isinstance(record.custom, CompiledPullback):
+    if node is None or not isinstance(record, Recorded) or not isinstance(record.custom, CompiledPullback):
         return None
     executable = entry.executables.get(record.custom.needs)
     if not isinstance(executable, Executable):

@@ -13,6 +13,7 @@ from weakref import ReferenceType
 import numpy as np
 
 from adjit.autograd import record as records
+from adjit.autograd import tape
 from adjit.autograd.engine import accumulate
 from adjit.compiler.entry import known as k
 from adjit.ir.graph import Location, Node, Value
@@ -26,6 +27,8 @@ from adjit.tensor import Tensor
 _CONVENTION = 0x0082
 # A code object's flags: it takes `*args`, `**kwargs`.
 _STARRED, _DOUBLY_STARRED = 0x04, 0x08
+# The slots of nodes that those of the tape leave empty.
+_EMPTY = {"attached", "outputs"}
 # The slots that the native entry fills; a class with others cannot be made by it.
 _SLOTS: dict[type, dict[str, int]] = {
     Tensor: {
@@ -36,28 +39,24 @@ _SLOTS: dict[type, dict[str, int]] = {
     },
     Memory: {"array": k.M_ARRAY, "dtype": k.M_DTYPE, "serial": k.M_SERIAL, "version": k.M_VERSION},
     Node: {
-        "attached": k.N_ATTACHED, "attributes": k.N_ATTRIBUTES, "inputs": k.N_INPUTS, "location": k.N_LOCATION,
-        "op": k.N_OP, "outputs": k.N_OUTPUTS, "regions": k.N_REGIONS,
+        "attributes": k.N_ATTRIBUTES, "inputs": k.N_INPUTS, "location": k.N_LOCATION, "op": k.N_OP,
+        "regions": k.N_REGIONS,
     },
-    records.Recorded: {"results": k.N_OUTPUTS, "types": k.N_TYPES},
+    tape.TapeNode: {"results": k.N_OUTPUTS, "types": k.N_TYPES},
+    tape.Recorded: {
+        "custom": k.R_CUSTOM, "fault": k.R_FAULT, "freed": k.R_FREED, "hooks": k.R_HOOKS, "kept": k.R_SAVED,
+        "kept_full": k.R_FULL, "leaves": k.R_LEAVES, "name": k.R_NAME, "pullback": k.R_PULLBACK,
+        "reached": k.R_REACHED, "seeded": k.R_SEEDED, "sequence": k.R_SEQUENCE,
+    },
     Value: {
         "attached": k.V_ATTACHED, "index": k.V_INDEX, "name": k.V_NAME, "node": k.V_NODE, "type": k.V_TYPE,
-    },
-    records.Record: {
-        "custom": k.R_CUSTOM, "fault": k.R_FAULT, "freed": k.R_FREED, "full": k.R_FULL, "hooks": k.R_HOOKS,
-        "leaves": k.R_LEAVES, "name": k.R_NAME, "pullback": k.R_PULLBACK, "reached": k.R_REACHED, "saved": k.R_SAVED,
-        "seeded": k.R_SEEDED, "sequence": k.R_SEQUENCE,
-    },
-    records.Saved: {
-        "array": k.S_ARRAY, "dtype": k.S_DTYPE, "memory": k.S_MEMORY, "requires_grad": k.S_REQUIRES,
-        "held": k.S_VALUE, "version": k.S_VERSION,
     },
 }  # fmt: skip
 _TYPES: dict[int, type] = {
     k.TENSOR: Tensor, k.PARAMETER: Parameter, k.ARRAY: np.ndarray, k.FLOAT: float, k.INTEGER: int, k.MEMORY: Memory,
-    k.NODE: records.Recorded, k.VALUE: Value, k.RECORD: records.Record, k.SAVED: records.Saved,
+    k.NODE: tape.Recorded, k.VALUE: Value,
     k.NUMPY_FLOAT: np.float64, k.TUPLE: tuple, k.LIST: list, k.DICT: dict, k.SLICE: slice, k.REFERENCE: ReferenceType,
-    k.WATCH: records.Watch,
+    k.WATCH: tape.Watch,
 }  # fmt: skip
 
 
@@ -87,7 +86,7 @@ class Entry:
         for number, item in (
             *_TYPES.items(), (k.NONE, None), (k.TRUE, True), (k.FALSE, False), (k.EMPTY, ()), (k.ZERO, 0),
             (k.REFRESH_MODE, _mode), (k.LOCATE, self._locate), (k.MARK_LEAF, records.mark_leaf),
-            (k.SEQUENCE, records._sequence),
+            (k.SEQUENCE, tape._sequence),
             (k.GRADIENT_NAME, sys.intern("gradient")), (k.WEIGHTS_NAME, sys.intern("grad_outputs")),
             (k.RETAIN_NAME, sys.intern("retain_graph")), (k.CREATE_NAME, sys.intern("create_graph")),
             (k.ALLOW_NAME, sys.intern("allow_unused")),
@@ -97,7 +96,7 @@ class Entry:
             for name, number in slots.items():
                 self.known[number] = layout.slot_offset(cls, name)
         for name, number in _WATCH.items():
-            self.known[number] = layout.slot_offset(records.Watch, name)
+            self.known[number] = layout.slot_offset(tape.Watch, name)
         self._classes = np.zeros(1 + k.MOST_CLASSES, np.uint64)
         self.known[k.CLASSES], self.known[k.DICT_NAME] = address(self._classes), self.keep(_DICT_NAME)
         self.known[k.ACCUMULATE] = self.keep(accumulate)
@@ -278,4 +277,6 @@ def native_entry() -> Entry | None:
 
 def _classes_are_known() -> bool:
     """Whether the classes have the slots that the entry fills, no less and no more."""
-    return all({*cls.__slots__} - {"__dict__", "__weakref__"} == set(slots) for cls, slots in _SLOTS.items())  # type: ignore[attr-defined]
+    special = {"__dict__", "__weakref__"}
+    return all({*cls.__slots__} - special - (_EMPTY if cls is Node else set()) == set(slots)  # type: ignore[attr-defined]
+               for cls, slots in _SLOTS.items())  # fmt: skip

@@ -12,7 +12,7 @@ from weakref import ref
 import numpy as np
 
 from adjit.autograd.engine import saves_number
-from adjit.autograd.record import Record
+from adjit.autograd.tape import Recorded
 from adjit.compiler.entry import known as k
 from adjit.ir.errors import CompileError
 from adjit.ir.graph import Node, Value
@@ -49,7 +49,7 @@ class Plans:
             where = tuple(tape.leaves.get(target) for target in targets)
             if None in where:
                 return
-        kinds = (part for node in order if isinstance(node.attached, Record) for part in _kind(node))
+        kinds = (part for node in order if isinstance(node.attached, Recorded) for part in _kind(node))
         key = (root.type, seeded, where, *kinds)
         if len(self._seen) > 1024:
             self._seen.clear()

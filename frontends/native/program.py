@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from adjit.autograd.record import Record
+from adjit.autograd.tape import Recorded
 from adjit.compiler.entry import known as k
 from adjit.composite import derivative_of
 from adjit.dispatch import _number
@@ -120,7 +120,7 @@ class Watched:
         by_value = dict(zip(derivative_of(step.attributes["callee"], needs).residuals, found, strict=True))
         return {id(item.array): by_value[item.value] for item in entry.saved if item.memory is None}
 
-    def _record(self, step: Step) -> Record | None:
+    def _record(self, step: Step) -> Recorded | None:
         node = node_of(step)
         return None if node is None else node.attached  # type: ignore[return-value]
 

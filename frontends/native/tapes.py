@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from adjit.autograd.engine import nodes_leading_to
-from adjit.autograd.record import Record, Watch
+from adjit.autograd.tape import Recorded, Watch
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph, Node, Value
 from adjit.ir.ops.scalar import add
@@ -179,7 +179,7 @@ class Tape:
         return parts, gradients
 
 
-def _part_for(entry: Record | None, parts: list[Part]) -> Part:
+def _part_for(entry: Recorded | None, parts: list[Part]) -> Part:
     """The part that a node's pullback joins: one of its own for a compiled function, else the last."""
     custom = None if entry is None else executable_of(entry)
     if custom is not None or not parts or parts[-1].executable is not None:
@@ -199,19 +199,19 @@ def whole_tape(root: Value) -> list[Node]:
     waiting = [root.node]
     while waiting:
         node = waiting.pop()
-        if node is not None and node not in found and isinstance(node.attached, Record):
+        if node is not None and node not in found and isinstance(node.attached, Recorded):
             found.add(node)
             waiting += [node.inputs[index].node for index in node.attached.reached]
     return sorted(found, key=lambda node: -record_of(node).sequence)
 
 
-def record_of(node: Node) -> Record:
+def record_of(node: Node) -> Recorded:
     """Autograd's part of a recorded node."""
-    assert isinstance(node.attached, Record)
+    assert isinstance(node.attached, Recorded)
     return node.attached
 
 
-def executable_of(entry: Record) -> Executable | None:
+def executable_of(entry: Recorded) -> Executable | None:
     """The program of a compiled function's pullback; None where only Python runs it."""
     custom = entry.custom
     if not isinstance(custom, CompiledPullback) or custom.hooked:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from adjit.autograd.record import Record, Recorded, Saved
+from adjit.autograd.tape import Recorded, Saved
 from adjit.compiler.entry import known as k
 from adjit.ir.graph import Node, Value
 from adjit.ir.types import TensorType
 from adjit.native.entry import address
+from adjit.native.view_words import array_words
 from adjit.native.watching import Step
 from adjit.tensor import Tensor
 
@@ -62,9 +63,8 @@ class Templates:
         return self._block([len(templates), *map(address, templates)])
 
     def _template(self, node: Node, outputs: dict[Value, int]) -> np.ndarray | None:
-        entry = node.attached
-        assert isinstance(entry, Record) and isinstance(node, Recorded)
-        if entry.hooks or entry.fault is not None or node.regions:
+        assert isinstance(node, Recorded)
+        if node.hooks or node.fault is not None or node.regions:
             return None
         inputs: list[int] = [len(node.inputs)]
         for value in node.inputs:
@@ -72,11 +72,11 @@ class Templates:
             if found is None:
                 return None
             inputs += found
-        lists = [self._saved(node, items) for items in (entry.saved, entry.full)]
+        lists = [self._kept_words(node.kept, node.saved), self._kept_words(node.kept_full, node.full)]
         if any(found is None for found in lists):
             return None
         words = np.zeros(k.RECORD_LIST, np.uint64)
-        parts = (node.op, node.attributes, entry.name, entry.pullback, entry.seeded, entry.reached, entry.custom)
+        parts = (node.op, node.attributes, node.name, node.pullback, node.seeded, node.reached, node.custom)
         words[: len(parts)] = [id(part) for part in parts]
         words[k.L_INPUTS] = address(self._block(inputs))
         words[k.L_SAVED], words[k.L_FULL] = (address(found) for found in lists if found is not None)
@@ -108,23 +108,17 @@ class Templates:
                 return [k.WANTED if tensor.requires_grad else k.CAPTURED, id(tensor), id(value.type)]
         return None if value.node is not None else [k.A_FRESH_VALUE, 0, id(value.type)]
 
-    def _saved(self, node: Recorded, items: Sequence[Saved]) -> np.ndarray | None:
-        words: list[int] = [len(items)]
+    def _kept_words(self, kept: tuple[Any, ...], items: Sequence[Saved]) -> np.ndarray | None:
+        """What a node saves; None where an array comes from nowhere."""
+        if not items:
+            return self._block([0])
+        words = [len(items), id(kept[0])]
+        self._kept.append(kept[0])
         for item in items:
             source = self._array_source(item)
             if source is None:
                 return None
-            if not isinstance(item.held, Value):
-                index = item.held[1] if type(item.held) is tuple else None
-                value = [k.THE_OUTPUT, 0 if index is None else id(index)]
-                self._kept.append(index)
-            elif item.held in node.inputs:
-                value = [k.AN_INPUT, node.inputs.index(item.held)]
-            else:
-                value = [k.A_VALUE, id(item.held)]
-                self._kept.append(item.held)
-            words += [*source[:2], *value, id(item.dtype), id(item.requires_grad), source[2]]
-            self._kept.append(item.dtype)
+            words += source
         return self._block(words)
 
     def _array_source(self, item: Saved) -> list[int] | None:
@@ -132,28 +126,30 @@ class Templates:
         array = item.array
         for position, x in enumerate(self.operands):
             if isinstance(x, Tensor) and x._array is array:
-                return [k.OF_TENSOR, position, 0]
+                return [k.OF_TENSOR, position, 0, 0]
         for tensor in self.captured:
             if tensor._array is array:
-                return [k.OF_CAPTURED, id(tensor), 0]
+                return [k.OF_CAPTURED, id(tensor), 0, 0]
         if self.arrays is not None:
             found = next((number for known, number in self.arrays if known is array), None)
-            return None if found is None else [k.OF_ARRAY, found, 0]
+            return None if found is None else [k.OF_ARRAY, found, 0, 0]
         for number, tensor in enumerate(self.results):
             if tensor._array is array:
-                return [k.OF_RESULT, number, 0]
+                return [k.OF_RESULT, number, 0, 0]
         for number, (known, _) in enumerate(self.extra, len(self.results)):
             if known is array:
-                return [k.OF_ARRAY, number, 0]
+                return [k.OF_ARRAY, number, 0, 0]
         seen = self._view(array)
         if seen is not None:
             position, makers = seen
-            self._kept.append(partial(_view_of, tuple(makers)))
-            return [k.OF_TENSOR, position, id(self._kept[-1])]
+            maker = partial(_view_of, tuple(makers))
+            self._kept.append(maker)
+            view = array_words(array, self.operands[position]._array, self._kept)
+            return [k.OF_TENSOR, position, id(maker), 0 if view is None else address(view)]
         if array.base is not None or len(self.extra) + len(self.results) == k.MOST_RESULTS:
             return None
         self.extra.append((array, TensorType(item.dtype, array.shape)))
-        return [k.OF_ARRAY, len(self.results) + len(self.extra) - 1, 0]
+        return [k.OF_ARRAY, len(self.results) + len(self.extra) - 1, 0, 0]
 
     def _view(self, array: np.ndarray) -> tuple[int, list[Callable[..., Any]]] | None:
         """The operand that an array is a view of, and the functions that made it so."""
@@ -179,7 +175,7 @@ def node_of(step: Step) -> Node | None:
     """The node that a step recorded."""
     values = [result._value for result in step.results if result.requires_grad]
     node = values[0].node if values and values[0] is not None else None
-    return node if node is not None and isinstance(node.attached, Record) else None
+    return node if node is not None and isinstance(node.attached, Recorded) else None
 
 
 def _view_of(makers: tuple[Callable[..., Any], ...], array: np.ndarray) -> np.ndarray:

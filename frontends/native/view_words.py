@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adjit.compiler.entry import known as k
 from adjit.native.entry import address
-from adjit.native.program import Watched
 from adjit.native.signature import UNSERVED, is_plain
 from adjit.tensor import Tensor
+
+if TYPE_CHECKING:
+    from adjit.native.program import Watched
 
 _WORDS = k.VIEW_WRITEABLE + 1
 
@@ -52,14 +54,25 @@ def view_words(result: Tensor, operand: Tensor, kept: list[Any]) -> np.ndarray |
     array, base, type, start = result._array, operand._array, result._tensor_type, len(operand._chain)
     if array is None or base is None or result._memory is not operand._memory or result._dtype in UNSERVED:
         return None
-    if result._base is None or result._chain[:start] != operand._chain or not is_plain(base):
+    if result._base is None or result._chain[:start] != operand._chain:
+        return None
+    block = array_words(array, base, kept)
+    if block is None:
+        return None
+    chain = result._chain[start:]
+    block[k.VIEW_DTYPE], block[k.VIEW_TYPE], block[k.VIEW_CHAIN] = id(result._dtype), id(type), id(chain)
+    kept += [result._dtype, type, chain]
+    return block
+
+
+def array_words(array: np.ndarray, base: np.ndarray, kept: list[Any]) -> np.ndarray | None:
+    """The block of a view of an array whose elements stand in order; None for one that does not."""
+    if not is_plain(base):
         return None
     block = np.zeros(_WORDS, np.uint64)
-    chain = result._chain[start:]
     sizes, strides = (np.array(words or (0,), np.int64) for words in (array.shape, array.strides))
     block[k.VIEW_RANK], block[k.VIEW_SIZES], block[k.VIEW_STRIDES] = array.ndim, address(sizes), address(strides)
     block[k.VIEW_OFFSET] = (address(array) - address(base)) % 2**64
-    block[k.VIEW_NUMBER], block[k.VIEW_DTYPE], block[k.VIEW_TYPE] = array.dtype.num, id(result._dtype), id(type)
-    block[k.VIEW_CHAIN], block[k.VIEW_WRITEABLE] = id(chain), array.flags.writeable
-    kept += [sizes, strides, result._dtype, type, chain, block]
+    block[k.VIEW_NUMBER], block[k.VIEW_WRITEABLE] = array.dtype.num, array.flags.writeable
+    kept += [sizes, strides, block]
     return block

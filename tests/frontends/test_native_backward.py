@@ -14,7 +14,7 @@ import pytest
 import adjit as torch
 from adjit.autograd import backward as node_wise
 from adjit.autograd import engine
-from adjit.autograd.record import Record, Saved
+from adjit.autograd.tape import Recorded
 from adjit.ir.graph import Node, Value
 from adjit.native import install
 from adjit.nn import functional as F
@@ -296,7 +296,7 @@ def test_nothing_leaks() -> None:
 
     work()
     gc.collect()
-    kinds = (Tensor, Record, Saved, Node, Value)
+    kinds = (Tensor, Recorded, Node, Value)
     constants = (None, True, False, 0, (), u, v)
     objects = sum(type(item) in kinds for item in gc.get_objects())
     before = [sys.getrefcount(item) for item in constants]

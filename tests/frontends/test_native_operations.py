@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import adjit as torch
-from adjit.autograd.record import Record, Saved
+from adjit.autograd.tape import Recorded
 from adjit.compiler.entry import known
 from adjit.ir.graph import Node, Value
 from adjit.memory import Memory
@@ -326,7 +326,7 @@ def test_nothing_leaks() -> None:
     gc.collect()
     constants = (None, True, False, 0, (), x, y, Tensor)
     before = [sys.getrefcount(item) for item in constants]
-    kinds = (Tensor, Memory, Node, Value, Record, Saved)
+    kinds = (Tensor, Memory, Node, Value, Recorded)
     objects = sum(type(item) in kinds for item in gc.get_objects())
     work(300)
     gc.collect()

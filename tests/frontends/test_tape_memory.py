@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import adjit as torch
-from adjit.autograd.record import Recorded
+from adjit.autograd.tape import Recorded
 from adjit.native import install
 
 install.install()
