@@ -26,6 +26,11 @@ _cache: dict[Any, tuple[Graph, Any]] = {}
 _LIMIT = 4096
 
 
+# What takes the place of a composite in eager mode: itself, as long as no native entry is there to serve it.
+serve: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
+made: list[Callable[..., Any]] = []
+
+
 def composite(name: str, title: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make a function over tensors a composite; `name` is PyTorch's name of the operation in `grad_fn`, `title` the
     body's name in the IR (by default the function's).
@@ -55,7 +60,9 @@ def composite(name: str, title: str | None = None) -> Callable[[Callable[..., An
             results = apply_callee(graph, tensors, name)
             return results[0] if single else tuple(results)
 
-        return wrapped
+        function.__name__ = shown
+        made.append(wrapped)
+        return wrapped if serve is None else serve(wrapped)
 
     return decorate
 

@@ -259,9 +259,6 @@ def shared_by_equals(input: Tensor, value: Tensor) -> Tensor:
     return apply(PRIMITIVES["reduce_max"], (where(hit, input, -math.inf),), {"axes": (0,)})  # type: ignore[no-any-return]
 
 
-_median_along.__wrapped__.__name__ = _median.__wrapped__.__name__ = "median"  # type: ignore[attr-defined]
-
-
 @numpy_names
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The middle value (the lower of two); along `dim`, (values, indices).  NaN if there is one."""

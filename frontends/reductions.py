@@ -132,9 +132,6 @@ def _mean(input: Tensor, dim: Any, keepdim: bool) -> Tensor:
     return div(reduced("reduce_sum", input, dim, keepdim, ""), _count(input, dim))
 
 
-_mean_all.__wrapped__.__name__ = _mean.__wrapped__.__name__ = "mean"  # type: ignore[attr-defined]
-
-
 @numpy_names
 def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The mean over axes; NaN for none."""

@@ -25,18 +25,19 @@ __all__ = ["LinAlgError", "matmul", *_HOME]
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
+    from adjit import surface
     from adjit.out import takes_out
 
     if name == "matmul":
-        from adjit.products import matmul as found
+        from adjit.products import matmul
 
-        function: Callable[..., Any] = found
+        function: Callable[..., Any] = matmul
     elif name in _HOME:
         function = getattr(import_module(f"adjit.linalg.{_HOME[name]}"), name)
     else:
         raise AttributeError(f"module 'adjit.linalg' has no attribute {name!r}")
-    wrapped = globals()[name] = takes_out(function)
-    return wrapped
+    found = globals()[name] = surface.serve(f"linalg.{name}", takes_out(function), method=False)
+    return found
 
 
 def __dir__() -> list[str]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
 
-from adjit import autograd, execute, surface
+from adjit import autograd, composite, execute, surface
 from adjit.autograd import engine
 from adjit.inplace import IN_PLACE
 from adjit.native.entry import Entry, documented, native_entry
-from adjit.native.operation import LATER, MUCH_LATER, Operation
+from adjit.native.operation import AFTER_CALLER, LATER, MUCH_LATER, Operation
 from adjit.native.plans import Plans
 from adjit.native.pullbacks import Pullbacks
 from adjit.tensor import Tensor
@@ -25,9 +25,9 @@ _OTHERS = (
     "aminmax", "angle", "any", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax",
     "argmin", "argsort", "asin", "asinh", "atan", "atan2", "atanh", "baddbmm", "bitwise_and",
     "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm",
-    "bool", "bucketize", "cdist", "ceil", "celu", "chain_matmul", "clamp", "clamp_max", "clamp_min", "clip",
-    "clone", "copysign", "corrcoef", "cos", "cosh", "cosine_similarity", "count_nonzero", "cov", "cross", "cummax",
-    "cummin", "cumprod", "cumsum", "cumulative_trapezoid", "deg2rad", "det", "diag", "diag_embed", "diagflat",
+    "bool", "bucketize", "cdist", "ceil", "celu", "chain_matmul", "clamp", "clamp_max", "clamp_min",
+    "clip", "clone", "copysign", "corrcoef", "cos", "cosh", "cosine_similarity", "count_nonzero", "cov", "cross",
+    "cummax", "cummin", "cumprod", "cumsum", "cumulative_trapezoid", "deg2rad", "det", "diag", "diag_embed", "diagflat",
     "diff", "digamma", "dist", "divide", "dot", "erf", "erfc", "erfinv", "exp", "exp2", "expm1", "fix", "flip",
     "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "frexp",
     "full_like", "gather", "gcd", "greater", "greater_equal", "half", "hardshrink", "heaviside", "hypot",
@@ -37,13 +37,13 @@ _OTHERS = (
     "logcumsumexp", "logdet", "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "logsumexp",
     "masked_fill", "matmul", "matrix_power", "max", "maximum", "mean", "median", "min", "minimum",
     "mm", "mode", "msort", "multiply", "mv", "nan_to_num", "nanmean", "nansum", "ne", "neg", "negative",
-    "nextafter", "norm", "not_equal", "outer", "pairwise_distance", "pdist", "positive", "pow", "prelu", "prod",
-    "quantile", "rad2deg", "reciprocal", "relu", "remainder", "renorm", "repeat", "repeat_interleave", "roll",
+    "nextafter", "norm", "not_equal", "ones_like", "outer", "pairwise_distance", "pdist", "positive", "pow", "prelu",
+    "prod", "quantile", "rad2deg", "reciprocal", "relu", "remainder", "renorm", "repeat", "repeat_interleave", "roll",
     "rot90", "round", "rsqrt", "rsub", "scatter", "scatter_add", "scatter_reduce", "searchsorted", "sgn", "sigmoid",
     "sign", "signbit", "sin", "sinc", "sinh", "slogdet", "softmax", "sort", "sqrt", "square", "std", "std_mean",
     "subtract", "sum", "swapdims", "take", "take_along_dim", "tan", "tanh", "tensordot", "tile", "topk", "trace",
     "trapezoid", "tril", "triu", "true_divide", "trunc", "unfold", "vander", "var",
-    "var_mean", "vdot", "where", "xlogy",
+    "var_mean", "vdot", "where", "xlogy", "zeros_like",
 )  # fmt: skip
 # Views, and what may give its operand back.
 _VIEWS = (
@@ -98,6 +98,11 @@ _OF_NN = (
     "softsign", "tanh", "tanhshrink", "threshold", "triplet_margin_loss", "unfold", "upsample",
 )  # fmt: skip
 
+_OF_LINALG = (
+    "cholesky", "cross", "det", "inv", "matrix_norm", "matrix_power", "multi_dot", "norm", "slogdet", "solve",
+    "solve_triangular", "vecdot", "vector_norm",
+)
+
 _installed: dict[str, Operation] = {}
 
 
@@ -124,6 +129,7 @@ def install() -> bool:
     serving.methods()
     serving.functions()
     surface.serve = serving.loaded
+    composite.serve = serving.composite
     _install_compiled(entry)
     entry.serve_backward(Tensor.backward)
     _replace({id(autograd.grad): entry.serve_grad(autograd.grad)})
@@ -138,6 +144,7 @@ class _Serving:
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
         self.wanted = frozenset((*_OPERATORS, *_FREE, *_OTHERS, *_VIEWS, *_IN_PLACE))
+        self.of_linalg = frozenset(f"linalg.{name}" for name in _OF_LINALG)
         self.public = frozenset((*_FREE, *_OTHERS, *_VIEWS, *_OF_NAMESPACE, *_CREATION, *_DRAWING))
 
     def methods(self) -> None:
@@ -167,22 +174,35 @@ class _Serving:
         import adjit.nn.functional as functional
 
         builtins: dict[int, Any] = {}
-        for path, namespace, names in (("", adjit, self.public), ("nn.functional.", functional, (*_OF_NN, *_DROPOUT))):
+        for path, namespace, names in (
+            ("", adjit, self.public), ("nn.functional.", functional, (*_OF_NN, *_DROPOUT)),
+            ("linalg.", sys.modules.get("adjit.linalg", functional), _OF_LINALG),
+        ):  # fmt: skip
             for name in sorted(names):
                 function = vars(namespace).get(name)
                 if isinstance(function, FunctionType) and id(function) not in builtins:
                     builtins[id(function)] = self.function(path + name, function)
+        for function in composite.made:
+            if id(function) not in builtins:
+                builtins[id(function)] = self.composite(function)
         _replace(builtins)
 
-    def function(self, path: str, function: FunctionType) -> Any:
+    def composite(self, function: Callable[..., Any]) -> Any:
+        """What serves calls of a composite."""
+        assert isinstance(function, FunctionType)
+        return self.function(f"{function.__module__}.{function.__name__}", function, AFTER_CALLER)
+
+    def function(self, path: str, function: FunctionType, later: int | None = None) -> Any:
         """What serves calls of a function."""
         name = path.rpartition(".")[2]
-        operation = _installed[path] = Operation(self.entry, function, free=name in _FREE, later=_when(name))
+        later = _when(name) if later is None else later
+        operation = _installed[path] = Operation(self.entry, function, free=name in _FREE, later=later)
         return self.entry.function(name, documented(name, function), operation.table)
 
     def loaded(self, name: str, found: Any, *, method: bool) -> Any:
         """What to put in the place of something that is loaded only now."""
-        if isinstance(found, FunctionType) and name in (self.wanted if method else self.public):
+        wanted = self.wanted if method else self.public
+        if isinstance(found, FunctionType) and (name in wanted or name in self.of_linalg):
             return self.method(name, found) if method else self.function(name, found)
         return found
 

@@ -24,6 +24,7 @@ from adjit.native.signature import (
     UNSERVED,
     Operand,
     Signature,
+    is_plain,
     is_readable,
     number_input,
     operand_for,
@@ -43,8 +44,9 @@ from adjit.trees import flatten
 # The most signatures of one operation.
 _LIMIT = 512
 # A kind of call is watched when it comes for this time; one that needs a program of its own, for this time, or for this
-# time where it draws random numbers: their programs take longest to compile.
-_SOON, LATER, MUCH_LATER = 2, 6, 100
+# time where it draws random numbers: their programs take longest to compile.  What a function calls waits until the
+# function itself may have become a program.
+_SOON, LATER, AFTER_CALLER, MUCH_LATER = 2, 6, 9, 100
 # The most elements of what is made of numbers alone.
 _MADE = 1 << 14
 
@@ -150,7 +152,7 @@ class Operation:
             return None
         returned, structure = flatten(seen.result)
         results = _new(returned, examples)
-        watched = Watched(examples, seen.steps, results, returned, structure, seen.written)
+        watched = Watched(examples, seen.steps, results, returned, structure, seen.written, seen.literals)
         views = [] if self.in_place or seen.written else view_blocks(watched)
         if not views and not _is_servable(watched):
             return None
@@ -217,11 +219,21 @@ def _is_servable(watched: Watched) -> bool:
     results = watched.results
     if not watched.steps or len({id(result._array) for result in results}) < len(results):
         return False
-    if any(r._base is not None or r._dtype in UNSERVED or watched.position(r) is not None for r in results):
+    if not all(_is_new(r, watched) for r in results) or len({id(r._memory) for r in results}) < len(results):
         return False
     # Large tensors made of nothing are made by NumPy, which knows how to leave memory untouched.
     made = sum(_array(result).size for result in results)
     return made <= _MADE or any(isinstance(x, Tensor) for x in watched.operands)
+
+
+def _is_new(result: Tensor, watched: Watched) -> bool:
+    """Whether a tensor stands in memory that the call made, in order."""
+    if result._dtype in UNSERVED or watched.position(result) is not None:
+        return False
+    if result._base is None:
+        return True
+    shared = any(isinstance(x, Tensor) and x._memory is result._memory for x in watched.operands)
+    return not shared and is_plain(_array(result))
 
 
 def _kernel(watched: Watched, *, fixed: bool) -> Made | None:
@@ -262,15 +274,19 @@ def _dtype_of(step: Step) -> Any:
 def _program(watched: Watched) -> Made | None:
     """The steps as one program, for these sizes, with the bits of one step after another."""
     from adjit.compiler.compile import compile_graph
+    from adjit.compiler.legalize import legalize
 
     graph = watched.graph()
     if graph is None or not all(map(_may_be_written, watched.written)):
         return None
     if any(value.dtype in UNSERVED for node in graph.walk() for value in (*node.inputs, *node.outputs)):
         return None
+    if any(node.op.name == "host_call" for node in legalize(graph, strict=True).walk()):
+        return None  # native code would call back into Python
     shapes = tuple(value.type.dims for value in graph.inputs)
     inputs = [(k.FROM_OPERAND, position) for position, x in enumerate(watched.operands) if isinstance(x, Tensor)]
-    inputs += [(k.FROM_ADDRESS, address(_array(key))) for key in watched.keys]
+    inputs += [(k.FROM_ADDRESS, address(_array(key))) for key in (*watched.keys, *watched.literals)]
+    watched.kept += watched.literals
     work = work_of(graph, {})
     if watched.keys and work >= RELEASED_WORK:  # another thread could draw from the generator meanwhile
         return None

@@ -38,6 +38,7 @@ class Watched:
     returned: list[Tensor]
     structure: Any
     written: Sequence[Written] = ()
+    literals: Sequence[Tensor] = ()
     kept: list[Any] = field(default_factory=list)
     extra: list[tuple[np.ndarray, TensorType]] = field(default_factory=list)
 
@@ -70,10 +71,11 @@ class Watched:
         return [each.target for each in self.written if self.position(each.target) is None]
 
     def graph(self) -> Graph | None:
-        """All steps as a graph over the tensors among the operands, then the keys; None if a value is foreign."""
+        """All steps as a graph over the tensors among the operands, the keys, the literals; None if a value is foreign.
+        """
         graph = Graph("eager")
         builder = Builder(graph)
-        tensors = [*(x for x in self.operands if isinstance(x, Tensor)), *self.keys]
+        tensors = [*(x for x in self.operands if isinstance(x, Tensor)), *self.keys, *self.literals]
         values: dict[int, Value] = {id(x): builder.input(x._tensor_type) for x in tensors}
         arrays: dict[int, Value] = {}
         for step in self.steps:

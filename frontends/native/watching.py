@@ -40,7 +40,7 @@ class Written:
 
 @frozen
 class Seen:
-    """What a call did: its steps, its result (a tensor or tuples of them), what it wrote to.
+    """What a call did: its steps, its result (a tensor or tuples of them), what it wrote to, arrays that it brought.
 
     Without steps the results are operands.  Of an operation in place, the result is what it writes to its operand.
     """
@@ -48,6 +48,7 @@ class Seen:
     steps: list[Step]
     result: Any
     written: tuple[Written, ...]
+    literals: tuple[Tensor, ...]
 
 
 class _Unwatchable(BaseException):
@@ -55,12 +56,16 @@ class _Unwatchable(BaseException):
 
 
 class _Watcher:
-    """Stands where a trace would, and lets operations run as they are, noting them."""
+    """Stands where a trace would, and lets operations run as they are, noting them.
 
-    __slots__ = ("_operands", "_shown", "steps", "written")
+    `literals` are small arrays of the function's own.
+    """
+
+    __slots__ = ("_operands", "_shown", "literals", "steps", "written")
 
     def __init__(self, operands: Sequence[Any]) -> None:
         self.steps: list[Step] = []
+        self.literals: dict[Any, Tensor] = {}
         self.written: dict[int, Written] = {}
         self._operands = {id(operand) for operand in operands}
         self._shown: set[int] = set()  # tensors of which there are views
@@ -180,7 +185,7 @@ def watch(
     steps = _leading_to([*results, *(each.value for each in written)], watcher.steps)
     if not steps and not all(any(tensor is operand for operand in operands) for tensor in results):
         return None
-    return Seen(steps, result, written)
+    return Seen(steps, result, written, tuple(watcher.literals.values()))
 
 
 def _leading_to(results: Sequence[Tensor], steps: Sequence[Step]) -> list[Step]:
@@ -195,10 +200,16 @@ def _leading_to(results: Sequence[Tensor], steps: Sequence[Step]) -> list[Step]:
 
 
 def example(operand: Any) -> Any:
-    """A leaf tensor of an operand's type, each its own; anything else as it is."""
+    """A leaf tensor of an operand's type, each its own; anything else as it is.
+
+    Square matrices are positive definite.
+    """
     if not isinstance(operand, Tensor):
         return operand
     assert operand._array is not None
-    made = Tensor._wrap(np.ones(operand._array.shape, operand._array.dtype), operand._dtype)
+    array = np.ones(operand._array.shape, operand._array.dtype)
+    if array.ndim > 1 and array.shape[-1] == array.shape[-2] and operand._dtype.is_continuous:
+        array += array.shape[-1] * np.eye(array.shape[-1], dtype=array.dtype)
+    made = Tensor._wrap(array, operand._dtype)
     made._requires_grad = operand.requires_grad
     return made
