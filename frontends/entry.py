@@ -69,6 +69,7 @@ class Entry:
     coinciding: list[int] = field(default_factory=list)  # the tensor arguments that stand in one of them
     layouts: dict[int, bool] = field(default_factory=dict)  # whether the program relies on arguments being contiguous
     turned: list[tuple[int, tuple[Step, ...]]] = field(default_factory=list)  # arguments that t_() and the like change
+    marked: list[tuple[int, bool]] = field(default_factory=list)  # arguments whose `requires_grad` the function sets
     effects: list[Effect | Refill] = field(default_factory=list)
     calls: int = 0
     memory_budget: int | None = None  # of bytes kept for a backward pass
@@ -165,6 +166,8 @@ def trace_entry(
     entry.memories |= tracer.coinciding
     entry.layouts = tracer.layouts
     entry.turned = _turned(tracer, proxies)
+    pairs = enumerate(zip(proxies, call.tensors, strict=True))
+    entry.marked = [(index, proxy._requires_grad) for index, (proxy, tensor) in pairs if _is_marked(proxy, tensor)]
     entry.epoch = EPOCH.count
     for source in tracer.sources:
         source.requires_grad = source.tensor is not None and source.tensor.requires_grad
@@ -244,6 +247,11 @@ def _outputs(tracer: Tracer, found: Sequence[Any], proxies: Sequence[Tensor], va
             outputs.append(_view(tracer, leaf, places) or _output(tracer, leaf, value, len(values)))
             values.append(value)
     return outputs
+
+
+def _is_marked(proxy: Tensor, tensor: Tensor) -> bool:
+    """Whether the function has set the `requires_grad` of an argument that is no result."""
+    return proxy._leaf and tensor._leaf and proxy._requires_grad is not tensor._requires_grad
 
 
 def _turned(tracer: Tracer, proxies: Sequence[Tensor]) -> list[tuple[int, tuple[Step, ...]]]:

@@ -119,7 +119,7 @@ class CompiledFunction(NativeCallable):  # type: ignore[misc]
         call, entry = self.served(args, kwargs)
         entry.calls += 1
         result = run_entry(self, entry, call)
-        if entry.calls > 1 and not entry.turned:
+        if entry.calls > 1 and not entry.turned and not entry.marked:
             self._learn(entry, call, args, kwargs, result)
         return result
 

@@ -59,10 +59,16 @@ def inputs_of(entry: Entry, call: Call) -> list[np.ndarray]:
 def run_entry(compiled: CompiledFunction, entry: Entry, call: Call) -> Any:
     """The result of a call by a traced program."""
     arrays = inputs_of(entry, call)
+    for index, value in entry.marked:
+        call.tensors[index]._requires_grad = value
     try:
         tensors = _tensors(compiled, entry, call, arrays)
-    except (IndexError, ZeroDivisionError) as error:
-        raise explained_fault(entry, arrays, error) from error
+    except BaseException as error:
+        for index, value in entry.marked:
+            call.tensors[index]._requires_grad = not value
+        if isinstance(error, (IndexError, ZeroDivisionError)):
+            raise explained_fault(entry, arrays, error) from error
+        raise
     _after(entry, call, tensors)
     leaf = partial(_leaf, entry, call, arrays, tensors)
     result = trees.unflatten(entry.structure, [leaf(output) for output in entry.outputs])

@@ -251,3 +251,32 @@ def test_a_detached_tensor_with_a_history_of_its_own_is_refused() -> None:
 
     with pytest.raises(RuntimeError, match="cannot take a value that requires grad"):
         torch.compile(step)(torch.tensor([1.0], requires_grad=True), torch.tensor([2.0], requires_grad=True))
+
+
+def test_an_argument_whose_requires_grad_is_set_requires_grad_after_the_call() -> None:
+    def squares(x: Any) -> Any:
+        return (x.requires_grad_() ** 2).sum()
+
+    def detached(x: Any) -> Any:
+        return x.requires_grad_(False) * 2
+
+    squares, detached = torch.compile(squares), torch.compile(detached)
+    for _ in range(4):
+        x = torch.ones(3)
+        loss = squares(x)
+        assert x.requires_grad and loss.requires_grad
+        loss.backward()
+        assert x.grad.tolist() == [2.0] * 3
+        assert not detached(x).requires_grad and not x.requires_grad
+
+
+def test_a_call_that_fails_sets_no_requires_grad() -> None:
+    def chosen(x: Any, index: Any) -> Any:
+        return x.requires_grad_()[index].sum()
+
+    compiled = torch.compile(chosen)
+    x = torch.ones(3)
+    with pytest.raises(IndexError):
+        compiled(x, torch.tensor([5]))
+    assert not x.requires_grad
+    assert compiled(x, torch.tensor([1])).item() == 1 and x.requires_grad
