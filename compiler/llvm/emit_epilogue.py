@@ -6,7 +6,8 @@ Vectors run along the columns of a block, or along its rows where these are what
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import chain
 
 from adjit.compiler.llvm.emit_choice import Dependence
 from adjit.compiler.llvm.emit_domain import Pairs, split_flat, walk_pieces, walk_rows
@@ -17,9 +18,11 @@ from adjit.compiler.llvm.gemm_pack import ATTRIBUTES
 from adjit.compiler.llvm.gemm_plan import LINE, GemmPlan
 from adjit.compiler.llvm.gemm_tile import below, counted, offset, prefetch, splat
 from adjit.compiler.llvm.text import Function, LLType, Module
+from adjit.compiler.loops.affine import collapsed
+from adjit.compiler.loops.collapse import accesses
 from adjit.compiler.loops.ir import LOAD, STORE, address
 from adjit.ir.graph import Node, Region, Value
-from adjit.ir.shape import Size, size_names
+from adjit.ir.shape import Dim, Size, size_names, substitute
 from adjit.ir.types import I64
 
 # Bytes of an array that L2 may not hold beside the product's operands.
@@ -48,11 +51,14 @@ def emit_epilogue(
     for own, suffix in ((_Epilogue.finish, ""), (_Epilogue.fetch, ".fetch")):
         f = Function(module, f"{name}{suffix}", PARAMETERS, attributes=ATTRIBUTES)
         w = attach(f)
-        for pairs in axes:
+        merged, zeros = zip(*(_merged(pairs, region) for pairs in axes[1:]), strict=True)
+        for pairs in (axes[0], *merged):
             for variable, extent in pairs:
                 w.bounds.declare(variable, extent)
-        with w.bound(split_flat(w, axes[0], "%batch")):
-            own(_Epilogue(w, plan, region, axes[1:], along_rows))
+        # Blocks begin at multiples of a vector, but where they are rows of windows.
+        regular = not along_rows and plan.order != "windows" and _has_vectors(plan, axes[2])
+        with w.bound({**split_flat(w, axes[0], "%batch"), **dict.fromkeys(chain(*zeros), Uniform("0"))}):
+            own(_Epilogue(w, plan, region, (merged[0], merged[1]), along_rows, regular))
         streams |= bool(w.streamed)
         w.finish()
     return streams
@@ -60,21 +66,19 @@ def emit_epilogue(
 
 class _Epilogue:
     def __init__(
-        self, w: Writer, plan: GemmPlan, region: Region, axes: tuple[Pairs, Pairs], along_rows: bool
+        self, w: Writer, plan: GemmPlan, region: Region, axes: tuple[Pairs, Pairs], along_rows: bool, regular: bool
     ) -> None:
         self.w, self.f, self.region = w, w.f, region
         rows, columns = (axes[0], "%row", "%rows", "%pitch"), (axes[1], "%column", "%columns", "1")
         self.moving, self.other = (rows, columns) if along_rows else (columns, rows)
         self.type = LLType(plan.dtype, w.options.lanes or plan.lanes)
-        # Blocks begin at multiples of a vector, but where they are rows of windows.
-        extent = self.moving[0][-1][1] if self.moving[0] else 1
-        regular = not along_rows and plan.order != "windows" and isinstance(extent, int)
-        self.whole = regular and extent % self.type.lanes == 0
+        self.whole = regular
 
     def finish(self) -> None:
         """For all values of the other index, the vectors of the block along the moving one."""
         w, f, lanes = self.w, self.f, self.type.lanes
-        before, inside = _split(self.region, w.dependence, {name for name, _ in self.moving[0]})
+        before, inside = _split(self.region.nodes, w.dependence, {name for name, _ in self.moving[0]})
+        fixed, before = _split(before, w.dependence, {name for name, _ in self.other[0]})
         w.streamed = {w.buffers[node.inputs[0]]: self._at_lines(node) for node in inside if self._is_streamed(node)}
 
         def row() -> None:
@@ -90,6 +94,8 @@ class _Epilogue:
                 for node in inside:
                     w.emit_node(node)
 
+        for node in fixed:
+            w.emit_node(node)
         self._walk(lanes, row, vector)
 
     def fetch(self) -> None:
@@ -162,16 +168,35 @@ class _Epilogue:
         return self.f.let(f"icmp eq i64 {self.f.let(f'and i64 {address}, {LINE - 1}')}, 0")
 
 
+def _has_vectors(plan: GemmPlan, columns: Pairs) -> bool:
+    """Whether rows of columns are whole vectors: blocks begin at multiples of one then."""
+    extent = columns[-1][1] if columns else 1
+    return isinstance(extent, int) and extent % plan.lanes == 0
+
+
+def _merged(pairs: Pairs, region: Region) -> tuple[Pairs, list[str]]:
+    """The variables, the inner of two standing for both wherever all places allow it, and those that are 0 then."""
+    used = [expression for _, expressions in accesses(region) for expression in expressions]
+    found, zeros = list(pairs), []
+    for place in range(len(pairs) - 1, 0, -1):
+        (outer, count), (inner, extent) = found[place - 1 : place + 1]
+        if collapsed(Dim.named(outer), Dim.named(inner), extent, used):
+            used = [substitute(expression, {outer: 0}) for expression in used]
+            found[place - 1 : place + 1] = [(inner, count * extent)]
+            zeros.append(outer)
+    return tuple(found), zeros
+
+
 def _place_of(access: Node) -> tuple[Value, Size]:
     """The buffer of a `load` or `store` and the flat position in it."""
     buffer = access.inputs[0]
     return buffer, address(buffer.type, access.attributes["at"])  # type: ignore[arg-type]
 
 
-def _split(region: Region, dependence: Dependence, names: set[str]) -> tuple[list[Node], list[Node]]:
+def _split(nodes: Sequence[Node], dependence: Dependence, names: set[str]) -> tuple[list[Node], list[Node]]:
     """The nodes that depend on no variable of `names`, by themselves or by the sum, and the others."""
     before = [
-        node for node in region.nodes
+        node for node in nodes
         if node.outputs and all(names.isdisjoint(dependence.of(value)) for value in node.outputs)
     ]  # fmt: skip
-    return before, [node for node in region.nodes if node not in before]
+    return before, [node for node in nodes if node not in before]

@@ -140,3 +140,34 @@ def test_convolutions_have_epilogues(
     expected = np.maximum(sums + arrays[2][:, None, None] + arrays[3], 0)
     for threads in (1, 2):
         np.testing.assert_array_equal(run(text, arrays, threads)[0], expected)
+
+
+STEP = """
+func @step(%x: f32[{n}, {c}, {h}, {h}], %g: f32[{f}, {n}, {p}, {p}], %w: f32[{f}, {c}, 3, 3], %r: f32[{r}])
+    -> (f32[{f}, {c}, 3, 3]) {{
+  %0 = window %x {{axes=[2, 3], size=[{p}, {p}], stride=[1, 1], dilation=[1, 1]}} : f32[{n}, {c}, 3, 3, {p}, {p}]
+  %1 = dot %g, %0 {{contract=[[1, 2, 3], [0, 4, 5]], batch=[[], []]}} : f32[{f}, {c}, 3, 3]
+  %2 = reshape %r {{shape=[1, {r}, 1, 1]}} : f32[1, {r}, 1, 1]
+  %3 = expand %2 {{shape=[{f}, {c}, 3, 3]}} : f32[{f}, {c}, 3, 3]
+  %4 = mul %1, %3 : f32[{f}, {c}, 3, 3]
+  %5 = sub %w, %4 : f32[{f}, {c}, 3, 3]
+  return %5
+}}
+"""
+
+
+@pytest.mark.parametrize("each", (False, True), ids=("one rate", "a rate a channel"))
+@pytest.mark.parametrize("f,n,p", ((33, 2, 4), (40, 3, 10), (17, 1, 3)))
+def test_steps_along_gradients_of_kernels(
+    f: int, n: int, p: int, each: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Channels and taps are gone through as one index where all that is touched lies so."""
+    monkeypatch.setattr(fuse, "LEAST_WINDOWED", 0)
+    text = STEP.format(f=f, n=n, c=7, h=p + 2, p=p, r=7 if each else 1)
+    graph = parse(text)
+    assert [node.op.name for node in lowered(graph, strict=True).nodes[-1].regions[0].nodes] == ["contract"]
+    arrays = [fill(guarded(tuple(value.dims), F32, at_end=True), seed) for seed, value in enumerate(graph.inputs)]  # type: ignore[arg-type]
+    (sums,) = run(text.replace("return %5", "return %1"), arrays)
+    expected = arrays[2] - sums * arrays[3][:, None, None]
+    for threads in (1, 2):
+        np.testing.assert_array_equal(run(text, arrays, threads)[0], expected)
