@@ -249,11 +249,11 @@ def _tile(
         return strips * columns, -mr * vectors
 
     def of_tile(mr: int, vectors: int) -> float:
-        # Two multiply-adds and two loads a cycle, a latency of four, 20 cycles a tile.  Addresses of rows cost, more
-        # where registers do not hold them.
-        step = max(mr * vectors / 2, (mr + vectors) / 2, 4.0) + 0.25 + 0.03 * mr
+        # Two multiply-adds and two loads a cycle, a latency of more than four, 20 cycles a tile.  Addresses of rows
+        # cost, more where registers do not hold them.
+        step = max(mr * vectors / 2, (mr + vectors) / 2, 4.5) + 0.25 + 0.03 * mr
         if placed:  # two entries of a table, and vectors that stand astride two lines
-            step = max(mr * vectors / 2, (mr + 2 * vectors + 2) / 2, 4.0) + 0.5
+            step = max(mr * vectors / 2, (mr + 2 * vectors + 2) / 2, 4.5) + 0.5
         else:
             step += 0.1 * max(0, mr - _HELD_ROWS)
         return step * depth + 20 + mr * vectors + mr * piece
