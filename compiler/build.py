@@ -64,7 +64,9 @@ def emit_program(
         keep_lines()
     module = Module(
         halves=target.converts_halves,
+        avx2=target.has_avx2,
         avx512=target.has_avx512,
+        fma=target.has_fma,
         approximate=lowered.approximate,
         debug=DebugInfo() if debug else None,
     )

@@ -11,8 +11,10 @@ from contextlib import contextmanager
 
 from adjit.compiler.llvm.gemm_plan import GemmPlan
 from adjit.compiler.llvm.text import Function, LLType, Module
+from adjit.compiler.llvm.vecmath_lanes import Lanes
+from adjit.compiler.llvm.vecmath_registers import joined, resized
 from adjit.ir.frozen import changed
-from adjit.ir.types import I32
+from adjit.ir.types import I32, I64
 
 # Programs of products spend most of their time here, so quick code has them at their best (compiler/quick.py).
 _HOT = 'noinline nounwind "hot" "prefer-vector-width"="512"'
@@ -21,6 +23,8 @@ _AHEAD = 16
 # A metadata number that no other emitter uses: `counted` loops end in blocks that carry it.
 NO_UNROLL = ("!770 = distinct !{!770, !771}", '!771 = !{!"llvm.loop.unroll.disable"}')
 
+# A register of AVX2.
+_AVX2_BYTES = 32
 # The metadata of stores past the caches, `!nontemporal !772`.
 STREAMED = "!772 = !{i32 1}"
 
@@ -97,20 +101,50 @@ def below(function: Function, lanes: int, count: str) -> str:
 
 def masked_load(function: Function, type: LLType, pointer: str, mask: str, other: str) -> str:
     """The elements at `pointer` in the lanes of `mask`, `other` elsewhere; `type` has two lanes or more."""
-    masks = f"<{type.lanes} x i1>"
-    name = f"@llvm.masked.load.{type.suffix}.p0"
-    function.module.declare(f"declare {type.llvm} {name}(ptr, i32, {masks}, {type.llvm})")
-    align = type.dtype.itemsize
-    return function.let(f"call {type.llvm} {name}(ptr {pointer}, i32 {align}, {masks} {mask}, {type.llvm} {other})")
+    found = []
+    for start, part, wanted in _parts(function, type, pointer, mask):
+        name, place = f"@llvm.masked.load.{part.suffix}.p0", _moved(function, type, pointer, start)
+        masks = f"<{part.lanes} x i1>"
+        function.module.declare(f"declare {part.llvm} {name}(ptr, i32, {masks}, {part.llvm})")
+        rest = resized(Lanes(function, type, other), start, part.lanes).text
+        operands = f"ptr {place}, i32 {type.dtype.itemsize}, {masks} {wanted}, {part.llvm} {rest}"
+        found.append(Lanes(function, part, function.let(f"call {part.llvm} {name}({operands})")))
+    return joined(found).text
 
 
 def masked_store(function: Function, type: LLType, value: str, pointer: str, mask: str) -> None:
     """Store the lanes of `mask`; `type` has two lanes or more."""
-    masks = f"<{type.lanes} x i1>"
-    name = f"@llvm.masked.store.{type.suffix}.p0"
-    function.module.declare(f"declare void {name}({type.llvm}, ptr, i32, {masks})")
-    align = type.dtype.itemsize
-    function.line(f"call void {name}({type.llvm} {value}, ptr {pointer}, i32 {align}, {masks} {mask})")
+    for start, part, wanted in _parts(function, type, pointer, mask):
+        name, place = f"@llvm.masked.store.{part.suffix}.p0", _moved(function, type, pointer, start)
+        masks = f"<{part.lanes} x i1>"
+        function.module.declare(f"declare void {name}({part.llvm}, ptr, i32, {masks})")
+        given = resized(Lanes(function, type, value), start, part.lanes).text
+        operands = f"{part.llvm} {given}, ptr {place}, i32 {type.dtype.itemsize}, {masks} {wanted}"
+        function.line(f"call void {name}({operands})")
+
+
+def _moved(function: Function, type: LLType, pointer: str, start: int) -> str:
+    return offset(function, type.element, pointer, start) if start else pointer
+
+
+def _parts(function: Function, type: LLType, pointer: str, mask: str) -> Iterator[tuple[int, LLType, str]]:
+    """What single accesses under masks read or write: where each starts, how many lanes it has, and its mask.
+
+    With AVX2 alone each is of one register, and no lane of a mask is known: where a part of a wider mask holds
+    nowhere, LLVM 22 reads all of that part, or ends the process.
+    """
+    module, size = function.module, type.dtype.itemsize
+    if module.avx512 or not module.avx2 or size < 4 or type.lanes * size <= _AVX2_BYTES:
+        yield 0, type, mask
+        return
+    word = LLType(I32 if size == 4 else I64, type.lanes)
+    zero = function.let(f"ashr i64 {function.let(f'ptrtoint ptr {pointer} to i64')}, 63")  # as addresses are positive
+    zeros = splat(function, word, zero if size > 4 else function.let(f"trunc i64 {zero} to i32"))
+    signs = function.let(f"sext <{type.lanes} x i1> {mask} to {word.llvm}")
+    unknown = Lanes(function, word, function.let(f"or {word.llvm} {signs}, {zeros}")) < 0
+    for start in range(0, type.lanes, _AVX2_BYTES // size):
+        part = LLType(type.dtype, min(_AVX2_BYTES // size, type.lanes - start))
+        yield start, part, resized(unknown, start, part.lanes).text
 
 
 def emit_tile(module: Module, plan: GemmPlan, *, at_edge: bool = False) -> str:

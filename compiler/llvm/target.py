@@ -62,6 +62,11 @@ class Target:
         return self.has_masks and "+avx512bf16" in self.features.split(",")
 
     @property
+    def has_avx2(self) -> bool:
+        """Whether there are the instructions of AVX2, those for 32 bytes."""
+        return self.architecture == "x86_64" and self.vector_bytes >= 32
+
+    @property
     def has_avx512(self) -> bool:
         """Whether AVX-512's instructions scale by powers of two, permute by tables, and compress by masks."""
         return self.architecture == "x86_64" and self.vector_bytes == 64

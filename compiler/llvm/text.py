@@ -96,21 +96,25 @@ SHARED = ("adjit.", "gemm.", "transpose.")
 class Module:
     """LLVM text under construction: declarations and globals (each once), then functions.
 
-    `halves` says that the target converts between f16 and f32 by an instruction, `avx512` that it has those
-    of AVX-512, `approximate` that math functions may have larger errors.  With `debug`, instructions name the user's
-    lines.
+    `halves` says that the target converts between f16 and f32 by an instruction, `avx2` and `avx512` that it has those
+    of AVX2 and AVX-512, `fma` that one computes a*b+c; `approximate` that math functions may have larger errors.  With
+    `debug`, instructions name the user's lines.
     """
 
     def __init__(
         self,
         *,
         halves: bool = False,
+        avx2: bool = False,
         avx512: bool = False,
+        fma: bool = True,
         approximate: bool = False,
         debug: DebugInfo | None = None,
     ) -> None:
         self.halves = halves
+        self.avx2 = avx2
         self.avx512 = avx512
+        self.fma = fma
         self.approximate = approximate
         self.debug = debug
         self._heads: dict[str, None] = {}

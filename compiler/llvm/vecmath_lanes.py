@@ -210,16 +210,49 @@ class Lanes:
 
 
 def fma(a: Lanes, b: Lanes | Number, c: Lanes | Number) -> Lanes:
-    """a * b + c, rounded once."""
-    text = a.function.intrinsic("fma", a.type, a.text, a.lift(b).text, a.lift(c).text)
-    return Lanes(a.function, a.type, text)
+    """a * b + c, rounded once.
+
+    Without an instruction for it (a library would be called for each lane) by several, whose result is another number
+    once in some 2^29 times; in f64 also where the product's error underflows.
+    """
+    operands = (a.text, a.lift(b).text, a.lift(c).text)
+    if not a.function.module.fma:
+        body = _fma_in_double if a.type.dtype is F32 else _fma_in_parts
+        return Lanes(a.function, a.type, call_shared(a.function, "fma", a.type, operands, body))
+    return Lanes(a.function, a.type, a.function.intrinsic("fma", a.type, *operands))
 
 
-def polynomial(x: Lanes, coefficients: Sequence[float]) -> Lanes:
-    """coefficients[0] + coefficients[1] x + ..., by Horner's rule in fma."""
-    total = x.constant(coefficients[-1])
+def _fma_in_double(a: Lanes, b: Lanes, c: Lanes) -> Lanes:
+    a, b, c = (x.convert("fpext", F64) for x in (a, b, c))
+    return (a * b + c).convert("fptrunc", F32)
+
+
+def _fma_in_parts(a: Lanes, b: Lanes, c: Lanes) -> Lanes:
+    product = a * b
+    total = product + c
+    of_c = total - product
+    error = (product - (total - of_c)) + (c - of_c)  # of the sum (Knuth)
+    value = total + (error + _error_of_product(a, b, product))
+    # Zeros have their sign from the sum, infinities their value.
+    return (abs(value) > 0.0).choose(value, total)
+
+
+def _error_of_product(a: Lanes, b: Lanes, product: Lanes) -> Lanes:
+    """a * b - product, from halves of 26 bits (Dekker 1971), taken from the bits, where no number is too large."""
+
+    def halves(x: Lanes) -> tuple[Lanes, Lanes]:
+        high = ((x.bits() + (1 << 26)) & -(1 << 27)).as_float(F64)
+        return high, x - high
+
+    (a, a_low), (b, b_low) = halves(a), halves(b)
+    return a_low * b_low - (((product - a * b) - a_low * b) - a * b_low)
+
+
+def polynomial(x: Lanes, coefficients: Sequence[Lanes | float]) -> Lanes:
+    """coefficients[0] + coefficients[1] x + ..., by Horner's rule in fma, where that is an instruction."""
+    total, fused = x.lift(coefficients[-1]), x.function.module.fma
     for coefficient in reversed(coefficients[:-1]):
-        total = fma(total, x, coefficient)
+        total = fma(total, x, coefficient) if fused else total * x + coefficient
     return total
 
 

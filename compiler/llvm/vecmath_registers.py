@@ -70,6 +70,20 @@ def permuted(values: Sequence[float], index: Lanes, like: Lanes) -> Lanes:
     return _on_registers(instruction, (index,), like.type, least=_WIDEST)
 
 
+def permuted_eight(values: Sequence[float], index: Lanes, like: Lanes) -> Lanes:
+    """The one of 8 float32 `values` that the low three bits of `index` count, in `like`'s type (AVX2's VPERMPS)."""
+    type = LLType(like.type.dtype, len(values))
+    name, table = "@llvm.x86.avx2.permps", _literal(type, values)
+
+    def instruction(index: Lanes) -> Lanes:
+        f = index.function
+        f.module.declare(f"declare {type.llvm} {name}({type.llvm}, {index.type.llvm})")
+        call = f"call {type.llvm} {name}({type.llvm} {table}, {index.type.llvm} {index.text})"
+        return Lanes(f, type, f.let(call))
+
+    return _on_registers(instruction, (index,), like.type, least=_WIDEST // 2, widest=_WIDEST // 2)
+
+
 def _masked(name: str, operands: Sequence[Lanes], immediate: int | None = None) -> Lanes:
     """One of the instructions that LLVM knows in their masked form only, without a mask."""
     type, f = operands[0].type, operands[0].function
@@ -87,20 +101,18 @@ def _masked(name: str, operands: Sequence[Lanes], immediate: int | None = None) 
 
 
 def _on_registers(
-    instruction: Callable[..., Lanes], operands: Sequence[Lanes], result: LLType | None = None, least: int = _LEAST
-) -> Lanes:
-    """`instruction` on vectors of `least` to 64 bytes that make up the operands."""
+    instruction: Callable[..., Lanes], operands: Sequence[Lanes], result: LLType | None = None, least: int = _LEAST,
+    widest: int = _WIDEST,
+) -> Lanes:  # fmt: skip
+    """`instruction` on vectors of `least` to `widest` bytes that make up the operands."""
     type = result or operands[0].type
-    widest, fewest = _WIDEST // type.dtype.itemsize, least // type.dtype.itemsize
-    if fewest <= type.lanes <= widest:
+    size = type.dtype.itemsize
+    width = max(least // size, min(widest // size, 1 << (type.lanes - 1).bit_length()))
+    if width == type.lanes:
         return instruction(*operands)
-    if type.lanes < fewest:
-        return _resized(instruction(*(_resized(x, 0, fewest) for x in operands)), 0, type.lanes)
-    starts = range(0, type.lanes, widest)
-    parts = [instruction(*(_resized(x, start, widest) for x in operands)) for start in starts]
-    while len(parts) > 1:
-        parts = [_joined(low, high) for low, high in zip(parts[::2], parts[1::2], strict=True)]
-    return parts[0]
+    starts = range(0, type.lanes, width)
+    found = joined([instruction(*(resized(x, start, width) for x in operands)) for start in starts])
+    return resized(found, 0, type.lanes)
 
 
 def _literal(type: LLType, values: Sequence[float]) -> str:
@@ -108,9 +120,11 @@ def _literal(type: LLType, values: Sequence[float]) -> str:
     return f"<{', '.join(f'{element.llvm} {element.constant(value)}' for value in values)}>"
 
 
-def _resized(x: Lanes, start: int, lanes: int) -> Lanes:
+def resized(x: Lanes, start: int, lanes: int) -> Lanes:
     """The lanes of x from `start` on, as many as wanted; those that x lacks hold anything."""
     f, source, type = x.function, x.type, LLType(x.type.dtype, lanes)
+    if source == type:
+        return x
     if source.lanes == 1:
         return Lanes(f, type, f.let(f"insertelement {type.llvm} poison, {source.llvm} {x.text}, i32 0"))
     if lanes == 1:
@@ -120,8 +134,19 @@ def _resized(x: Lanes, start: int, lanes: int) -> Lanes:
     return Lanes(f, type, f.let(text))
 
 
-def _joined(low: Lanes, high: Lanes) -> Lanes:
-    f, type = low.function, LLType(low.type.dtype, 2 * low.type.lanes)
+def joined(parts: Sequence[Lanes]) -> Lanes:
+    """The lanes of vectors of one type, in one vector."""
+    while len(parts) > 1:
+        rest = parts[len(parts) & -2 :]
+        parts = [*(_beside(low, high) for low, high in zip(parts[::2], parts[1::2], strict=False)), *rest]
+    return parts[0]
+
+
+def _beside(low: Lanes, high: Lanes) -> Lanes:
+    """The lanes of both in one vector; `high` has no more than `low`."""
+    f, lanes = low.function, low.type.lanes
+    type = LLType(low.type.dtype, lanes + high.type.lanes)
+    high = resized(high, 0, lanes)
     places = ", ".join(f"i32 {lane}" for lane in range(type.lanes))
-    text = f"shufflevector {low.type.llvm} {low.text}, {high.type.llvm} {high.text}, <{type.lanes} x i32> <{places}>"
+    text = f"shufflevector {low.type.llvm} {low.text}, {low.type.llvm} {high.text}, <{type.lanes} x i32> <{places}>"
     return Lanes(f, type, f.let(text))

@@ -26,9 +26,16 @@ class Kernel:
     """`emit` over every element of arrays of the storage of `takes`, `lanes` at a time; `status` gathers its faults."""
 
     def __init__(
-        self, emit: Emit, takes: Sequence[DType], gives: DType, lanes: int, *, avx512: bool | None = None
-    ) -> None:
-        self.text = _loop(emit, takes, gives, lanes, host_target().has_avx512 if avx512 is None else avx512)
+        self, emit: Emit, takes: Sequence[DType], gives: DType, lanes: int, *, avx512: bool | None = None,
+        avx2: bool | None = None, fma: bool | None = None,
+    ) -> None:  # fmt: skip
+        target = host_target()
+        module = Module(
+            avx512=target.has_avx512 if avx512 is None else avx512,
+            avx2=target.has_avx2 if avx2 is None else avx2,
+            fma=target.has_fma if fma is None else fma,
+        )
+        self.text = _loop(module, emit, takes, gives, lanes)
         self.lanes = lanes
         self.gives = gives
         self.status = 0
@@ -62,8 +69,7 @@ def primitive_kernel(op: Primitive, takes: Sequence[DType], lanes: int, **attrib
     return Kernel(emit, takes, result.dtype, lanes)
 
 
-def _loop(emit: Emit, takes: Sequence[DType], gives: DType, lanes: int, avx512: bool) -> str:
-    module = Module(avx512=avx512)
+def _loop(module: Module, emit: Emit, takes: Sequence[DType], gives: DType, lanes: int) -> str:
     parameters = [*(f"ptr %x{i}" for i in range(len(takes))), "ptr %out", "i64 %n"]
     f = Function(module, "kernel", ", ".join(parameters), "i64", linkage="")
     f.line("%status = alloca i64")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from adjit.compiler.llvm.target import host_target
 from adjit.compiler.pipeline import compile_graph, llvm_of, lowered
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Graph
@@ -91,7 +92,7 @@ def test_arrays_in_a_row_are_looked_through(kind: str, dims: tuple[int, ...], ax
     assert len(kernels) == 1
 
 
-@pytest.mark.parametrize(("extent", "loads"), [(100_000, 3), (60, 1)])
+@pytest.mark.parametrize(("extent", "loads"), [(100_000, 3), (4 * host_target().lanes(F32) - 4, 1)])
 def test_long_loops_have_an_interior(extent: int, loads: int) -> None:
     """There every load is of whole vectors; in a short loop only that of what is not shifted."""
     text = llvm_of(shifted((extent,), F32, 1, 0), threads=1)

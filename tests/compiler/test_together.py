@@ -11,6 +11,7 @@ import pytest
 import adjit as torch
 from adjit.compiler import tile_sums
 from adjit.compiler.llvm import emit_pairs, emit_together
+from adjit.compiler.llvm.target import host_target
 from adjit.compiler.pipeline import compile_graph, llvm_of
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Graph
@@ -80,7 +81,7 @@ def test_bits_are_those_of_loops_in_turn(
     assert together == alone
     if program is moments and shape[1] > 64:
         assert text.count("phi i64") < longer.count("phi i64")
-    if program is softmax and shape[1] < 20000:
+    if program is softmax and shape[1] < 20000 and host_target().has_avx512:
         assert text.count("call <") > longer.count("call <")
 
 

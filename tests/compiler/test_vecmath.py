@@ -14,7 +14,7 @@ from mpmath import mp
 
 from adjit.compiler.llvm.text import Function
 from adjit.compiler.llvm.vecmath import MATH
-from adjit.compiler.llvm.vecmath_lanes import FORMATS
+from adjit.compiler.llvm.vecmath_lanes import FORMATS, Lanes, fma
 from adjit.compiler.llvm.vecmath_reduction import TABLE_BITS, TWO_OVER_PI
 from adjit.ir.errors import CompileError
 from adjit.ir.types import BF16, F32, F64, DType
@@ -27,6 +27,8 @@ BINARIES = ("atan2", "pow")
 SCALED = ("tanh", "pow", "erf")
 # Those of which targets with a table in registers have other bits than those without.
 TABLED = ("exp", "exp2", "log", "log1p", "tanh")
+# Those whose tables stand in registers or in memory, with the same bits.
+LOOKED_UP = (("tanh", F32), ("erf", F32), ("erf", F64))
 # In units in the last place: the errors that the docstrings state, rounded up.
 BOUNDS = {
     "exp": 1.1, "exp2": 1.15, "expm1": 1.05, "tanh": 1.45, "log": 1.95, "log1p": 1.95, "sin": 0.85, "cos": 0.85,
@@ -42,7 +44,9 @@ NEAR = [0.5, 2.0, 3.0, 1.5, 1e-30, 1e30, 2.0**24 - 1, 2.0**24]
 
 
 @functools.cache
-def kernel(name: str, dtype: DType, lanes: int, avx512: bool | None = None) -> Kernel:
+def kernel(
+    name: str, dtype: DType, lanes: int, avx512: bool | None = None, avx2: bool | None = None, fma: bool | None = None
+) -> Kernel:
     arity = 2 if name in (*BINARIES, "mod") else 1
     return Kernel(
         lambda f, types, names, result, fault: MATH[name](f, types[0], *names),
@@ -50,6 +54,8 @@ def kernel(name: str, dtype: DType, lanes: int, avx512: bool | None = None) -> K
         dtype,
         lanes,
         avx512=avx512,
+        avx2=avx2,
+        fma=fma,
     )
 
 
@@ -200,12 +206,44 @@ def test_bits_are_the_same_at_every_width(name: str, dtype: DType) -> None:
         results.append(kernel(name, dtype, 4 * native)(*operands))
     if name in SCALED and (name not in TABLED or dtype is F32):
         results.append(kernel(name, dtype, 2, avx512=False)(*operands))
+    if (name, dtype) in LOOKED_UP:
+        forms = ((1, False), (2, False), (4, False), (12, False), (1, True), (4, True), (8, True), (12, True))
+        results += [kernel(name, dtype, lanes, False, avx2)(*operands) for lanes, avx2 in forms]
     assert any(np.isfinite(results[0]))
     for other in results[1:]:
         different = (other.view(f"u{dtype.itemsize}") != results[0].view(f"u{dtype.itemsize}")) & ~(
             np.isnan(other) & np.isnan(results[0])
         )
         assert not different.any()
+
+
+@pytest.mark.parametrize("dtype", [F32, F64], ids=str)
+def test_products_and_sums_without_the_instruction_are_rounded_once(dtype: DType) -> None:
+    def emit(f: Function, types: Any, names: Any, result: Any, fault: Any) -> str:
+        a, b, c = (Lanes(f, types[0], name) for name in names)
+        return fma(a, b, c).text
+
+    random, count, moderate = np.random.default_rng(6), 20000, 30 if dtype is F32 else 200
+    a, b, c = (np.ldexp(random.uniform(-1, 1, count), random.integers(-moderate, moderate, count)) for _ in range(3))
+    c[::2] = -(a * b)[::2] * (1 + np.ldexp(random.integers(-4, 5, count), -dtype.bits))[::2]
+    a[:49], b[:49] = np.repeat(SPECIAL, 7), SPECIAL * 7
+    c[:49] = np.roll(np.repeat(SPECIAL, 7), 9)
+    operands = [x.astype(dtype.storage) for x in (a, b, c)]
+    found, exact = (Kernel(emit, (dtype,) * 3, dtype, 4, fma=here)(*operands) for here in (False, None))
+    np.testing.assert_array_equal(found, exact)
+    zeros = exact == 0
+    assert zeros.any()
+    np.testing.assert_array_equal(np.signbit(found[zeros]), np.signbit(exact[zeros]))
+
+
+@pytest.mark.parametrize("dtype", [F32, F64], ids=str)
+@pytest.mark.parametrize("name", ["exp", "log", "sin", "pow", "mod"])
+def test_functions_have_the_same_bits_without_the_instruction(name: str, dtype: DType) -> None:
+    random, count = np.random.default_rng(7), 2000
+    x = np.ldexp(random.uniform(-1, 1, count), random.integers(-20, 20, count)).astype(dtype.storage)
+    operands = (x, random.permutation(x)) if name in (*BINARIES, "mod") else (x,)
+    found, exact = (kernel(name, dtype, 4, avx512=False, fma=here)(*operands) for here in (False, None))
+    np.testing.assert_array_equal(found, exact)
 
 
 def test_a_function_stands_once_in_a_module() -> None:
