@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from adjit import surface
 from adjit.composite import composite
 from adjit.dims import numel_of, shape_of, wrap_dim
 from adjit.dispatch import apply
@@ -298,5 +299,6 @@ _TRANSFORMS = (
     "fft", "fft2", "fftn", "hfft", "hfft2", "hfftn", "ifft", "ifft2", "ifftn", "ihfft", "ihfft2", "ihfftn", "irfft",
     "irfft2", "irfftn", "rfft", "rfft2", "rfftn",
 )  # fmt: skip
-globals().update({name: takes_out(globals()[name]) for name in _TRANSFORMS})
+_SERVED = {name: surface.serve(f"fft.{name}", takes_out(globals()[name]), method=False) for name in _TRANSFORMS}
+globals().update(_SERVED)
 __all__ = [*_TRANSFORMS, "fftfreq", "fftshift", "ifftshift", "rfftfreq"]

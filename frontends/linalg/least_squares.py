@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from adjit.complex_parts import conj_physical, real, squared_size
+from adjit.complex_parts import conj_physical, squared_size
 from adjit.composite import composite
 from adjit.creation import constant
 from adjit.dims import shape_of
@@ -152,7 +152,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
         rank = (s > s[..., :1] * cut).sum(-1)
         values = s if driver in ("gelsd", "gelss") else empty
         solution = matmul(pinv(matrix, rtol=cut), right)
-    residuals = real(solution).reshape(-1)[:0]
+    residuals = constant((0,), 0, A._dtype.part)
     if m > n and driver != "gelsy" and _all_of_full_rank(rank, n, driver):
         missing = matmul(matrix, solution) - right
         residuals = (squared_size(missing) if A._dtype.is_complex else missing * missing).sum(-2)

@@ -98,10 +98,19 @@ _OF_NN = (
     "softsign", "tanh", "tanhshrink", "threshold", "triplet_margin_loss", "unfold", "upsample",
 )  # fmt: skip
 
-_OF_LINALG = (
-    "cholesky", "cross", "det", "inv", "matrix_norm", "matrix_power", "multi_dot", "norm", "slogdet", "solve",
-    "solve_triangular", "vecdot", "vector_norm",
-)
+# Of modules of their own, whose functions are loaded with them or one by one.
+_OF_MODULES = {
+    "fft": (
+        "fft", "fft2", "fftn", "fftshift", "hfft", "ifft", "ifft2", "ifftn", "ifftshift", "ihfft", "irfft", "irfft2",
+        "irfftn", "rfft", "rfft2", "rfftn",
+    ),
+    "linalg": (
+        "cholesky", "cholesky_ex", "cond", "cross", "det", "eigh", "eigvalsh", "householder_product", "inv", "inv_ex",
+        "lstsq", "lu", "lu_factor", "lu_factor_ex", "lu_solve", "matrix_exp", "matrix_norm", "matrix_power",
+        "matrix_rank", "multi_dot", "norm", "pinv", "qr", "slogdet", "solve", "solve_ex", "solve_triangular", "svd",
+        "svdvals", "tensorinv", "tensorsolve", "vecdot", "vector_norm",
+    ),
+}  # fmt: skip
 
 _installed: dict[str, Operation] = {}
 
@@ -144,8 +153,8 @@ class _Serving:
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
         self.wanted = frozenset((*_OPERATORS, *_FREE, *_OTHERS, *_VIEWS, *_IN_PLACE))
-        self.of_linalg = frozenset(f"linalg.{name}" for name in _OF_LINALG)
-        self.public = frozenset((*_FREE, *_OTHERS, *_VIEWS, *_OF_NAMESPACE, *_CREATION, *_DRAWING))
+        inside = (f"{module}.{name}" for module, names in _OF_MODULES.items() for name in names)
+        self.public = frozenset((*_FREE, *_OTHERS, *_VIEWS, *_OF_NAMESPACE, *_CREATION, *_DRAWING, *inside))
 
     def methods(self) -> None:
         """Serve the methods of `Tensor` that are loaded."""
@@ -174,10 +183,10 @@ class _Serving:
         import adjit.nn.functional as functional
 
         builtins: dict[int, Any] = {}
-        for path, namespace, names in (
-            ("", adjit, self.public), ("nn.functional.", functional, (*_OF_NN, *_DROPOUT)),
-            ("linalg.", sys.modules.get("adjit.linalg", functional), _OF_LINALG),
-        ):  # fmt: skip
+        homes = [("", adjit, self.public), ("nn.functional.", functional, (*_OF_NN, *_DROPOUT))]
+        modules = ((name, sys.modules.get(f"adjit.{name}")) for name in _OF_MODULES)
+        homes += [(f"{name}.", module, _OF_MODULES[name]) for name, module in modules if module is not None]
+        for path, namespace, names in homes:
             for name in sorted(names):
                 function = vars(namespace).get(name)
                 if isinstance(function, FunctionType) and id(function) not in builtins:
@@ -201,8 +210,7 @@ class _Serving:
 
     def loaded(self, name: str, found: Any, *, method: bool) -> Any:
         """What to put in the place of something that is loaded only now."""
-        wanted = self.wanted if method else self.public
-        if isinstance(found, FunctionType) and (name in wanted or name in self.of_linalg):
+        if isinstance(found, FunctionType) and name in (self.wanted if method else self.public):
             return self.method(name, found) if method else self.function(name, found)
         return found
 

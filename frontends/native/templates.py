@@ -154,8 +154,8 @@ class Templates:
     def _view(self, array: np.ndarray) -> tuple[int, list[Callable[..., Any]]] | None:
         """The operand that an array is a view of, and the functions that made it so."""
         for step in self.steps:
-            (result, *rest) = step.results
-            if not rest and result._array is array and result._base is not None:
+            result = step.results[0] if len(step.results) == 1 else None
+            if result is not None and result._array is array and result._base is not None:
                 (source,) = step.operands
                 maker = partial(step.op.reference, **step.attributes)
                 position = next((i for i, x in enumerate(self.operands) if x is source), None)

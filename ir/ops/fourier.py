@@ -19,7 +19,7 @@ from adjit.ir.types import TensorType, complex_of
 # -- complex to complex ------------------------------------------------------------------------------------------------
 
 
-@primitive("fourier")
+@primitive("fourier", exact=False)
 def fft(x: Array, *, axes: Axes, inverse: bool) -> Array:
     """out[k...] = sum over n at `axes` of x[n...] * exp(-2*pi*i * sum of n*k/N); `inverse` takes the other sign.
 
@@ -52,7 +52,7 @@ def _(batched: Sequence[bool], x: Array, *, axes: Axes, inverse: bool) -> Array:
 # -- real to complex, and back -----------------------------------------------------------------------------------------
 
 
-@primitive("fourier")
+@primitive("fourier", exact=False)
 def rfft(x: Array, *, axis: int) -> Array:
     """out[..., k] = sum over n of x[..., n] * exp(-2*pi*i*n*k/N) for k <= N/2.
 
@@ -69,7 +69,7 @@ def _(x: TensorType, *, axis: int) -> TensorType:
     return TensorType(complex_of(x.dtype), _resized(x, axis, x.dims[axis] // 2 + 1))
 
 
-@primitive("fourier")
+@primitive("fourier", exact=False)
 def irfft(x: Array, *, axis: int, size: int) -> Array:
     """out[..., n] = sum over k of X[k] * exp(2*pi*i*n*k/N), X being x continued by X[N - k] = conj(X[k]); N is `size`.
 

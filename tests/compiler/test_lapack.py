@@ -90,3 +90,25 @@ def test_programs_with_lapack_are_native_calls_and_differentiable() -> None:
 
     a = torch.randn(6, 6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(step, (a,))
+
+
+@pytest.mark.parametrize("name", ["inv", "solve", "cholesky", "eigh", "lstsq"])
+def test_eager_calls_are_served_with_the_same_bits_and_errors(name: str) -> None:
+    from adjit.native.install import _installed, install
+
+    function = getattr(torch.linalg, name)
+    a = torch.randn(4, 4, dtype=torch.float64)
+    a = a @ a.mT + torch.eye(4, dtype=torch.float64)
+    rest = [torch.ones(4, 2, dtype=torch.float64)] if name in ("solve", "lstsq") else []
+    first = function(a, *rest)
+    if not install():
+        pytest.skip("this interpreter has no native entry")
+    for _ in range(10):
+        last = function(a, *rest)
+    assert any(word.endswith(name) for word in _installed)
+    pairs = zip(*((x if isinstance(x, tuple) else (x,)) for x in (first, last)), strict=True)
+    assert all(torch.equal(x, y) for x, y in pairs)
+    if name != "lstsq":
+        for _ in range(2):
+            with pytest.raises(LinAlgError):
+                function(a * (float("nan") if name == "eigh" else -0.0), *rest)
