@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FunctionType
 
 from adjit.compiler.entry.interpreter import EXTERNALS
 from adjit.compiler.entry.known import METHODS
@@ -28,6 +28,10 @@ _maker: threading.Thread | None = None
 
 def entry_text() -> str:
     """LLVM text of the library; it is the same in every process."""
+    return _text_of(_functions())
+
+
+def _functions() -> list[FunctionType]:
     from adjit.compiler.entry import (
         backward,
         gradients,
@@ -47,8 +51,12 @@ def entry_text() -> str:
     )
 
     first = (objects, guards, overlap, operands, trees, places, making, record, views, results, shown)
-    parts = (*first, serve, backward, gradients, numbers)
-    functions = [function for part in parts for function in part.FUNCTIONS]
+    return [function for part in (*first, serve, backward, gradients, numbers) for function in part.FUNCTIONS]
+
+
+def _text_of(functions: Sequence[FunctionType]) -> str:
+    from adjit.compiler.entry import serve
+
     text = translate(functions, EXTERNALS, _EXPORTS)
     return text + "".join(serve.method_text(number) for number in range(METHODS))
 
@@ -62,8 +70,12 @@ def is_ready() -> bool:
         if _code is None:
             from adjit.compiler.llvm.jit import compile_object
 
-            # The thread imports nothing: a fork meanwhile would leave the import's lock locked in the child.
-            make = partial(compile_object, entry_text(), level=LEVEL)
+            functions = _functions()
+
+            def make() -> bytes:
+                return compile_object(_text_of(functions), level=LEVEL)
+
+            # The thread imports nothing new: a fork meanwhile would leave the import's lock locked in the child.
             _maker = threading.Thread(target=_make_ahead, args=(make,), name="adjit native entry")
             _maker.start()
     # A thread that failed, or was left behind by a fork, has made no code: then the caller compiles, and sees why.

@@ -18,9 +18,9 @@ from adjit.compiler.entry import known as k
 from adjit.entry import Entry
 from adjit.ir.shape import evaluate
 from adjit.ir.types import U16, TensorType
-from adjit.native.entry import address, mixed, native_entry
+from adjit.native.entry import address, mixed
 from adjit.native.guards import guards_of
-from adjit.native.install import install
+from adjit.native.install import served_entry
 from adjit.native.operands import Lifted, Operands
 from adjit.native.outcome import Outcome, copies_of, fresh_results, gradient_words, inputs_of, written_words
 from adjit.native.signature import Signature, work_of
@@ -43,7 +43,7 @@ class NativeCalls:
     """The signatures of one compiled function."""
 
     def __init__(self, compiled: CompiledFunction) -> None:
-        entry = native_entry() if install() else None
+        entry = served_entry()
         self._signatures = None if entry is None else Table(entry.new_compiled_table(), _LIMIT)
         self._lifted: list[Lifted] = []
         self._lifted_words: np.ndarray | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 
 from adjit import autograd, composite, execute, surface
 from adjit.autograd import engine
+from adjit.compiler.llvm.objects import compile_lock
 from adjit.inplace import IN_PLACE
 from adjit.native.entry import Entry, documented, native_entry
 from adjit.native.operation import AFTER_CALLER, LATER, MUCH_LATER, Operation
@@ -129,22 +131,38 @@ def install() -> bool:
 
     ADJIT_NATIVE=0 in the environment keeps them in Python.
     """
-    if _installed or os.environ.get("ADJIT_NATIVE") == "0":
-        return bool(_installed)
+    with compile_lock():
+        entry = served_entry()
+        if entry is not None and not _installed:
+            serving = _Serving(entry)
+            serving.methods()
+            serving.functions()
+            surface.serve = serving.loaded
+    return bool(_installed)
+
+
+def served_entry() -> Entry | None:
+    """The native entry, which serves compiled functions and backward passes from here on; None as `install` says.
+
+    Programs that are compiled as a whole need no operations, which take 15 ms to install.
+    """
+    if os.environ.get("ADJIT_NATIVE") == "0":
+        return None
+    with compile_lock():
+        return _serving()
+
+
+@functools.cache
+def _serving() -> Entry | None:
     entry = native_entry()
     if entry is None:
-        return False
-    serving = _Serving(entry)
-    serving.methods()
-    serving.functions()
-    surface.serve = serving.loaded
-    composite.serve = serving.composite
+        return None
     _install_compiled(entry)
     entry.serve_backward(Tensor.backward)
     _replace({id(autograd.grad): entry.serve_grad(autograd.grad)})
     engine.watch = Plans(entry).watch
     execute.served = Pullbacks(entry).of
-    return True
+    return entry
 
 
 class _Serving:

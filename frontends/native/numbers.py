@@ -10,8 +10,8 @@ import numpy as np
 from adjit.compiler.entry import known as k
 from adjit.ir.shape import evaluate, product
 from adjit.ir.types import TensorType
-from adjit.native.entry import Entry, address, native_entry
-from adjit.native.install import install
+from adjit.native.entry import Entry, address
+from adjit.native.install import served_entry
 from adjit.native.signature import LINE, aligned
 from adjit.runtime.executable import Executable
 
@@ -29,7 +29,7 @@ class NumberTable:
         self.words: np.ndarray | None = None
         self._kept: list[Any] = [executable]
         call = executable.native_call(((count,),))
-        entry = native_entry() if install() else None
+        entry = served_entry()
         if call is None or entry is None:
             return
         if count > k.MOST_SCALARS or call.results[0][0][0] > k.MOST_SCALARS:

@@ -369,4 +369,5 @@ def test_an_unknown_layout_leaves_python_in_place(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(layout, "is_known", lambda: False)
     monkeypatch.setattr(install, "_installed", {})
     monkeypatch.setattr(install, "native_entry", native_entry.__wrapped__)
+    monkeypatch.setattr(install, "_serving", install._serving.__wrapped__)
     assert install.install() is False
