@@ -30,6 +30,7 @@ from adjit.compiler.llvm.emit_fold import Partials
 from adjit.compiler.llvm.emit_index import greatest, least, uniform, vector
 from adjit.compiler.llvm.emit_loops import Body, is_spelled, neutral, scalar_loop, total_of, vector_loop
 from adjit.compiler.llvm.emit_state import Lanes, Ramp, Register, Slot, Uniform, Writer
+from adjit.compiler.llvm.emit_turned import turned
 from adjit.compiler.llvm.gemm_tile import below, counted
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import BLOCK, RUN
@@ -247,12 +248,14 @@ def _unrolled(w: Writer, node: Node) -> None:
         found = zero if first == 0 else ""
         for index in terms[first::count]:
             with w.bound({name: Uniform(str(value)) for name, value in zip(names, index, strict=True)}):
+                give(index[-1])
                 w.run(node.regions[0])
                 term = w.spread(_term(w, node))
                 found = combine(w, kind, type, found, term) if found else term
         return found
 
-    w.registers[node.output] = Register(tree(0, 1), type)
+    with turned(w, node) as give:
+        w.registers[node.output] = Register(tree(0, 1), type)
 
 
 def _lanes_across(w: Writer, node: Node) -> None:

@@ -37,7 +37,7 @@ def load_repeated(
         value = splat(f, type, name)
     else:
         order = [lane // count for lane in range(type.lanes)]
-        value = _shuffle(w, narrow, name, "poison", order)
+        value = shuffle(w, narrow, name, "poison", order)
     if own is None:
         return value
     return f.let(f"select <{type.lanes} x i1> {lanes}, {type.llvm} {value}, {type.llvm} {type.constant(0)}")
@@ -48,9 +48,9 @@ def _any(w: Writer, lanes: int, groups: int, mask: str, looked: int) -> str:
     f, bools, size = w.f, LLType(BOOL, lanes), lanes // groups
     if groups == 1:
         return any_lane(f, lanes, mask)
-    total = _shuffle(w, bools, mask, "poison", [group * size for group in range(groups)])
+    total = shuffle(w, bools, mask, "poison", [group * size for group in range(groups)])
     for number in range(1, looked):
-        other = _shuffle(w, bools, mask, "poison", [group * size + number for group in range(groups)])
+        other = shuffle(w, bools, mask, "poison", [group * size + number for group in range(groups)])
         total = f.let(f"or <{groups} x i1> {total}, {other}")
     return total
 
@@ -77,10 +77,10 @@ def load_strided(
         places = [shift + lane * stride - start for lane in range(count)]
         if number:
             order = [count + places[lane] if filled <= lane < stop else lane for lane in range(count)]
-            result = _shuffle(w, type, result, vector, order)
+            result = shuffle(w, type, result, vector, order)
         else:
             order = [places[lane] if lane < stop else 0 for lane in range(count)]
-            result = _shuffle(w, type, vector, "poison", order)
+            result = shuffle(w, type, vector, "poison", order)
         filled = stop
     return result
 
@@ -95,7 +95,7 @@ def _part_of_span(
         return f.let(f"load {type.llvm}, ptr {at}, align {type.dtype.itemsize}")
     # Lane `count` of the mask and an empty one is never set.
     wanted = [e // stride if e % stride <= reach else count for e in range(start, start + count)]
-    mask = _shuffle(w, LLType(BOOL, count), lanes, "zeroinitializer", wanted)
+    mask = shuffle(w, LLType(BOOL, count), lanes, "zeroinitializer", wanted)
     return masked_load(f, type, at, mask, type.constant(0))
 
 
@@ -110,7 +110,7 @@ def store_strided(
             mask = "<" + ", ".join(f"i1 {'false' if lane is None else 'true'}" for lane in places) + ">"
         else:  # lane `count` of the mask and an empty one is never set
             wanted = [count if lane is None else lane for lane in places]
-            mask = _shuffle(w, LLType(BOOL, count), lanes, "zeroinitializer", wanted)
+            mask = shuffle(w, LLType(BOOL, count), lanes, "zeroinitializer", wanted)
         masked_store(f, type, vector, offset(f, type.element, first, number * count), mask)
 
 
@@ -126,7 +126,7 @@ def store_side_by_side(
             f.line(f"store {type.llvm} {vector}, ptr {at}, align {type.dtype.itemsize}")
         else:
             order = [element // stride for element in range(number * count, (number + 1) * count)]
-            masked_store(f, type, vector, at, _shuffle(w, LLType(BOOL, count), lanes, "poison", order))
+            masked_store(f, type, vector, at, shuffle(w, LLType(BOOL, count), lanes, "poison", order))
 
 
 def _interleaved(w: Writer, type: LLType, values: Sequence[str]) -> list[str]:
@@ -138,17 +138,17 @@ def _interleaved(w: Writer, type: LLType, values: Sequence[str]) -> list[str]:
         halves = zip(_interleaved(w, type, values[::2]), _interleaved(w, type, values[1::2]), strict=True)
         ends = (range(count // 2), range(count // 2, count))
         return [
-            _shuffle(w, type, even, odd, [place for lane in end for place in (lane, count + lane)])
+            shuffle(w, type, even, odd, [place for lane in end for place in (lane, count + lane)])
             for even, odd in halves
             for end in ends
         ]
     found = []
     for start in range(0, stride * count, count):
-        vector = _shuffle(w, type, values[0], "poison", [(start + place) // stride for place in range(count)])
+        vector = shuffle(w, type, values[0], "poison", [(start + place) // stride for place in range(count)])
         for member in range(1, stride):
             own = [(start + place) % stride == member for place in range(count)]
             order = [count + (start + place) // stride if mine else place for place, mine in enumerate(own)]
-            vector = _shuffle(w, type, vector, values[member], order)
+            vector = shuffle(w, type, vector, values[member], order)
         found.append(vector)
     return found
 
@@ -163,6 +163,7 @@ def spread_vectors(f: Function, type: LLType, value: str, stride: int) -> Iterat
         yield f.let(f"shufflevector {operands}"), places
 
 
-def _shuffle(w: Writer, type: LLType, left: str, right: str, order: Sequence[int]) -> str:
+def shuffle(w: Writer, type: LLType, left: str, right: str, order: Sequence[int]) -> str:
+    """The lanes `order` of two vectors of `type`, those of `right` numbered after `left`'s."""
     places = ", ".join(f"i32 {place}" for place in order)
     return w.f.let(f"shufflevector {type.llvm} {left}, {type.llvm} {right}, <{len(order)} x i32> <{places}>")

@@ -376,14 +376,17 @@ def emit_transpose(module: Module, vector: LLType) -> str:
 
 
 def transpose(f: Function, vector: LLType, values: list[str]) -> list[str]:
-    """The columns of the square whose rows are `values`: log2(lanes) rounds that exchange blocks off the diagonal."""
+    """The columns of the square whose rows are `values`: log2(lanes) rounds that exchange blocks off the diagonal.
+
+    Fewer rows hold squares beside each other: of each column follow those of the squares.
+    """
     lanes = vector.lanes
     block = 1
-    while block < lanes:
+    while block < len(values):
         upper = ", ".join(f"i32 {lane if not lane & block else lanes + lane - block}" for lane in range(lanes))
         lower = ", ".join(f"i32 {lane + block if not lane & block else lanes + lane}" for lane in range(lanes))
         result = list(values)
-        for i in range(lanes):
+        for i in range(len(values)):
             if not i & block:
                 pair = f"{vector.llvm} {values[i]}, {vector.llvm} {values[i + block]}"
                 result[i] = f.let(f"shufflevector {pair}, <{lanes} x i32> <{upper}>")
