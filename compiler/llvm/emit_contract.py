@@ -117,7 +117,7 @@ def emit_contract(
     if direct is not None:
         assert m is not None and k is not None
         plan = plan_placed(dtype, options.target, m, n, k, tasks, windows=direct.b is not None)
-        places = emit_places(module, name, direct, attach)
+        places = emit_places(module, name, direct, plan.mr, attach)
     else:
         plan = plan_gemm(
             dtype, options.target, m, n, k, tasks, count, epilogue=epilogue is not None, paired=paired,

@@ -87,13 +87,14 @@ def grid_of(b: Placed, slope_in_c: Callable[[str], Size]) -> Grid | None:
     return Grid(columns, pitch, extents[1], steps[0], steps[1])
 
 
-def emit_places(module: Module, name: str, direct: Direct, attach: Attach) -> Places:
-    """The functions that tell where elements of A stand, and of B where it is not packed."""
+def emit_places(module: Module, name: str, direct: Direct, rows: int, attach: Attach) -> Places:
+    """The functions that tell where elements of A stand, and of B where it is not packed; tiles have so many `rows`."""
     a, b, grid = direct.a, direct.b, direct.grid
     _emit_place(module, f"{name}.a_place", a, attach)
     _emit_table(module, f"{name}.a_rows", a, a.own, attach)
     _emit_table(module, f"{name}.a_steps", a, a.k, attach)
-    windowed = (b.k if b is not None else a.own if grid is NO_GRID else ())[1:]
+    beside = 0 if b is not None or grid is NO_GRID else _beside(a, rows)
+    windowed = (b.k if b is not None else a.own if grid is NO_GRID else a.k if beside else ())[1:]
     taps = prod(extent for _, extent in windowed if isinstance(extent, int))
     b_place = b_steps = None
     if b is not None:
@@ -101,7 +102,15 @@ def emit_places(module: Module, name: str, direct: Direct, attach: Attach) -> Pl
         _emit_place(module, b_place, b, attach)
         _emit_table(module, b_steps, b, b.k, attach)
     names = f"{name}.a_place", f"{name}.a_rows", f"{name}.a_steps"
-    return Places(*names, b_place, b_steps, grid, taps)
+    return Places(*names, b_place, b_steps, grid, taps, beside)
+
+
+def _beside(a: Placed, rows: int) -> int:
+    """The elements of some rows for one value of the outermost variable of k, if that jumps further."""
+    if not a.own or len(a.k) < 2:
+        return 0
+    row = a.slope(a.own[-1][0])
+    return rows * row if 0 < rows * row <= abs(a.slope(a.k[0][0])) else 0
 
 
 def _emit_place(module: Module, name: str, operand: Placed, attach: Attach) -> None:

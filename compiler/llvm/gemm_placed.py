@@ -64,7 +64,8 @@ class Places:
 
     `ptr @a_place(buffers, sizes, batch)` is the address of a batch's first element of A; `void @a_rows(buffers, sizes,
     first, count, table, pitch)` puts what rows first.. add to it into each `pitch`-th entry of a table, in elements,
-    `a_steps` what k adds; so for B, where `b_steps` of None says that B is packed into panels.
+    `a_steps` what k adds; so for B, where `b_steps` of None says that B is packed into panels.  Of A, `beside` elements
+    follow each other from row to row for each `taps` of k, which jumps; 0 where k does not jump.
     """
 
     a_place: str
@@ -74,6 +75,7 @@ class Places:
     b_steps: str | None
     grid: Grid
     taps: int
+    beside: int = 0
 
     def arguments(self, copy: str, pack_tail: str, n: str) -> dict[str, object]:
         """What `PLACED` names."""
@@ -85,13 +87,14 @@ class Places:
             "grid_pitch": str(grid.pitch or n), "grid_row": str(grid.row) if grid.pitch else n,
             "grid_stride": str(grid.stride), "grid_group": str(grid.group or ALL_ROWS),
             "group_stride": str(grid.group_stride), "taps": str(self.taps),
+            "beside": str(self.beside),
         }  # fmt: skip
 
 
 PLACED = {
     "a_place": "ptr", "a_rows": "ptr", "a_steps": "ptr", "b_place": "ptr", "b_steps": "ptr", "copy": "ptr",
     "pack_tail": "ptr", "grid_pitch": "i64", "grid_row": "i64", "grid_stride": "i64", "grid_group": "i64",
-    "group_stride": "i64", "taps": "i64",
+    "group_stride": "i64", "taps": "i64", "beside": "i64",
 }  # fmt: skip
 
 
@@ -148,7 +151,8 @@ class PlacedLoops(Loops):
                         at_k = k0
                     steps, panel_steps = (offset(f, "[2 x i64]", t, at_k) for t in (self.steps, self.panel_steps))
                     if not windows:
-                        self._fetch_rows(a, rows, steps, depth)
+                        with when(f, f.let("icmp eq i64 %beside, 0")):
+                            self._fetch_rows(a, rows, steps, depth)
                         self._pack("b", span, n0, columns, k0, depth, self.b_panels)
                     if self.epilogue:
                         last = f.let(f"icmp sge i64 {f.let(f'add nsw i64 {k0}, {depth}')}, %k")
@@ -166,6 +170,10 @@ class PlacedLoops(Loops):
                             table = panel_steps
                         with counted(f, "0", rows, "%mr") as i:
                             place = f.let(f"add nsw i64 {f.let(f'mul nsw i64 {i}, %nc')}, {j}")
+                            if not windows:
+                                first = f.let(f"icmp eq i64 {j}, 0")
+                                with when(f, f.let(f"and i1 {first}, {f.let('icmp sgt i64 %beside, 0')}")):
+                                    self._fetch_beside(a, f.let(f"add nsw i64 {i}, %mr"), rows, table, depth)
                             f.line(
                                 f"call void %tile(i64 {depth}, ptr {a}, ptr {panel}, "
                                 f"ptr {offset(f, 'i64', rows_table, i)}, ptr {table}, "
@@ -206,6 +214,18 @@ class PlacedLoops(Loops):
             with counted(f, "0", depth, self.line) as k:
                 step = f.let(f"load i64, ptr {offset(f, '[2 x i64]', steps, k)}, align 8")
                 prefetch(f, offset(f, self.element, place, step))
+
+    def _fetch_beside(self, a: str, i: str, rows: str, steps: str, depth: str) -> None:
+        """Ask for what the tile of rows i.. reads of A: memory does not foresee the jumps of k."""
+        f = self.f
+        with when(f, f.let(f"icmp slt i64 {i}, {rows}")):
+            row = f.let(f"load i64, ptr {offset(f, 'i64', self.rows_table, i)}, align 8")
+            place = offset(f, self.element, a, row)
+            with counted(f, f.let("sub nsw i64 %taps, 1"), depth, "%taps") as k:
+                step = f.let(f"load i64, ptr {offset(f, '[2 x i64]', steps, k)}, align 8")
+                lines = offset(f, self.element, place, step)
+                with counted(f, "0", "%beside", self.line) as line:
+                    prefetch(f, offset(f, self.element, lines, line))
 
     def _table(self, name: str, first: str, count: str, table: str, pitch: int) -> None:
         self.f.line(f"call void %{name}(ptr %buffers, ptr %sizes, i64 {first}, i64 {count}, ptr {table}, i64 {pitch})")
