@@ -69,6 +69,8 @@ class Entry:
     coinciding: list[int] = field(default_factory=list)  # the tensor arguments that stand in one of them
     layouts: dict[int, bool] = field(default_factory=dict)  # whether the program relies on arguments being contiguous
     turned: list[tuple[int, tuple[Step, ...]]] = field(default_factory=list)  # arguments that t_() and the like change
+    # Arguments (their numbers) and captured tensors that get the history of a written output.
+    histories: list[tuple[Tensor | int, int]] = field(default_factory=list)
     marked: list[tuple[int, bool]] = field(default_factory=list)  # arguments whose `requires_grad` the function sets
     effects: list[Effect | Refill] = field(default_factory=list)
     calls: int = 0
@@ -90,7 +92,8 @@ class Entry:
 
     def open_outputs(self) -> list[int]:
         """The program's outputs that autograd can go back from."""
-        return [output.index for output in self.all_outputs() if output.kind == "graph" and output.requires_grad]
+        found = [output.index for output in self.all_outputs() if output.kind == "graph" and output.requires_grad]
+        return [*found, *(output for _, output in self.histories)]
 
 
 def trace_entry(
@@ -138,6 +141,7 @@ def trace_entry(
             for position, value in tracer.written():
                 writes.append((position, len(values)))
                 values.append(value)
+            histories = _histories(tracer, proxies, writes)
     finally:
         changes.undo()
         for place, item in held:  # places of adjit's own layers are in no space
@@ -154,7 +158,7 @@ def trace_entry(
     entry = Entry(graph, tracer.sources, outputs, structure, tracer.checks, grads, environment, reason)
     entry.keep = [keep, list(tracer._views.values())]
     entry.call = call
-    entry.effects = effects
+    entry.effects, entry.histories = effects, histories
     lifted = {place.identity for place, _ in call.lifted}
     for effect in effects:
         if isinstance(effect, Effect):
@@ -247,6 +251,29 @@ def _outputs(tracer: Tracer, found: Sequence[Any], proxies: Sequence[Tensor], va
             outputs.append(_view(tracer, leaf, places) or _output(tracer, leaf, value, len(values)))
             values.append(value)
     return outputs
+
+
+def _histories(
+    tracer: Tracer, proxies: Sequence[Tensor], writes: Sequence[tuple[int, int]]
+) -> list[tuple[Tensor | int, int]]:
+    """The arguments and captured tensors that took values which require grad in place, with the written outputs."""
+    outputs = {}
+    for position, output in writes:
+        source = tracer.sources[position]
+        if source.kind == "argument":
+            outputs[id(proxies[source.index]._memory)] = output
+        elif source.memory is not None:
+            outputs[id(source.memory)] = output
+    taken: dict[Tensor, Tensor | int] = {tensor: tensor for tensor, *_ in tracer._undo if tensor._tracer is None}
+    for index, proxy in enumerate(proxies):
+        if proxy._requires_grad and not proxy._leaf:
+            taken.setdefault(proxy, index)
+    found: list[tuple[Tensor | int, int]] = []
+    for tensor, target in taken.items():
+        memory = tensor._memory
+        if id(memory) in outputs and tensor._base is None and tracer.cells[memory].history is None:
+            found.append((target, outputs[id(memory)]))
+    return found
 
 
 def _is_marked(proxy: Tensor, tensor: Tensor) -> bool:

@@ -23,6 +23,7 @@ from adjit.ir.types import TensorType
 from adjit.runtime.interpreter import bind_sizes
 from adjit.state import STATE, user_location
 from adjit.tensor import Tensor
+from adjit.views import write_history
 
 if TYPE_CHECKING:
     from adjit.compiler.differentiate import Derivative
@@ -272,19 +273,25 @@ def _run_recorded(
         else:
             saved.append(save(operand, values[index], needs[index]))
     node.saved = tuple(saved)
+    taken = {output for _, output in entry.histories}  # their arrays may be written again
     node.full = tuple(
         Saved(array, dtype, held, need, None, 0)
         for array, dtype, held, need in [
             *((array, v.dtype, v, need) for array, v, need in zip(before, values, needs, strict=True)),
-            *((array, results[i]._dtype, result_of(node, i), True) for i, array in enumerate(found[:count])),
+            *((array.copy() if i in taken else array, results[i]._dtype, result_of(node, i), True)
+              for i, array in enumerate(found[:count])),
         ]
     )
     for output in entry.all_outputs():
         if output.kind in ("graph", "number") and not output.requires_grad:
             tensor = results[output.index]
             tensor._requires_grad, tensor._value, tensor._leaf = False, None, True
+    for target, written_output in entry.histories:
+        history = results[written_output]._value
+        assert history is not None
+        write_history(call.tensors[target] if isinstance(target, int) else target, history)
     for index in (*(index for _, index in entry.graph.writes), *(index for _, index in entry.grads)):
-        if index is not None:
+        if index is not None and index not in taken:
             results[index]._requires_grad, results[index]._value, results[index]._leaf = False, None, True
     return results
 

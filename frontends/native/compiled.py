@@ -142,7 +142,7 @@ def _signature(entry: Entry, call: Call, operands: Operands, result: Any) -> Sig
 
 def _recorded_signature(entry: Entry, call: Call, operands: Operands, result: Any) -> Signature | None:
     """The signature of calls that record a node, of which `result` is one's."""
-    if entry.coinciding or entry.grads or entry.hooked is not None or not operands.all_marked:
+    if entry.coinciding or entry.grads or entry.histories or entry.hooked is not None or not operands.all_marked:
         return None
     results = _tensors_of(entry, result)
     node = next((t._value.node for t in results.values() if t.requires_grad and t._value is not None), None)

@@ -280,3 +280,24 @@ def test_a_call_that_fails_sets_no_requires_grad() -> None:
         compiled(x, torch.tensor([5]))
     assert not x.requires_grad
     assert compiled(x, torch.tensor([1])).item() == 1 and x.requires_grad
+
+
+def test_what_takes_values_that_require_grad_in_place_has_their_history_after_the_call() -> None:
+    state = torch.zeros(3)
+
+    def step(x: Any, w: Any) -> Any:
+        x.add_(w).mul_(w)
+        state.add_(w * 2)
+        return (x * 2).sum()
+
+    def gradients(step: Any) -> list[Any]:
+        nonlocal state
+        state = torch.zeros(3)
+        w, x = torch.full((3,), 2.0, requires_grad=True), torch.ones(3)
+        y = step(x, w)
+        (first,) = torch.autograd.grad(x.sum() + y + (state * w).sum(), [w], create_graph=True)
+        return [first.tolist(), torch.autograd.grad(first.sum(), [w])[0].tolist(), x._version, x.tolist()]
+
+    compiled = torch.compile(step)
+    for _ in range(4):
+        assert gradients(compiled) == gradients(step)
