@@ -6,6 +6,7 @@ lie in an operand's memory where PyTorch allows that, and is as it was when the 
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -95,7 +96,7 @@ def _given(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
         if name == "multinomial":  # refused before anything is drawn
             check_cast(name, I64, place._dtype)
         _check_overlap(name, place, operands)
-    found = function(*args, **kwargs)
+    found = _present(function)(*args, **kwargs)
     results: Sequence[Tensor] = (found,) if isinstance(found, Tensor) else found
     if len(results) != len(places):
         raise TypeError(f"{name}(): argument 'out' must hold {len(results)} tensors, not {len(places)}")
@@ -108,6 +109,12 @@ def _given(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     if isinstance(found, Tensor):
         return places[0]
     return type(found)(*places) if hasattr(found, "_fields") else tuple(places)
+
+
+def _present(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What stands for a function in its module: perhaps a native entry."""
+    found = vars(sys.modules[function.__module__]).get(function.__name__)
+    return function if found is None else found  # type: ignore[no-any-return]
 
 
 def _tensors(value: Any) -> list[Tensor]:

@@ -14,7 +14,7 @@ from adjit.autograd import engine
 from adjit.compiler.llvm.objects import compile_lock
 from adjit.inplace import IN_PLACE
 from adjit.native.entry import Entry, documented, native_entry
-from adjit.native.operation import AFTER_CALLER, LATER, MUCH_LATER, Operation
+from adjit.native.operation import AFTER_CALLER, LATER, MUCH_LATER, NEVER, Operation
 from adjit.native.plans import Plans
 from adjit.native.pullbacks import Pullbacks
 from adjit.tensor import Tensor
@@ -209,6 +209,9 @@ class _Serving:
                 function = vars(namespace).get(name)
                 if isinstance(function, FunctionType) and id(function) not in builtins:
                     builtins[id(function)] = self.function(path + name, function)
+                    within = getattr(function, "__wrapped__", None)  # as our own modules call it
+                    if isinstance(within, FunctionType) and id(within) not in builtins:
+                        builtins[id(within)] = self.function(f"{within.__module__}.{name}", within, NEVER)
         for function in composite.made:
             if id(function) not in builtins:
                 builtins[id(function)] = self.composite(function)

@@ -45,8 +45,8 @@ from adjit.trees import flatten
 _LIMIT = 512
 # A kind of call is watched when it comes for this time; one that needs a program of its own, for this time, or for this
 # time where it draws random numbers: their programs take longest to compile.  What a function calls waits until the
-# function itself may have become a program.
-_SOON, LATER, AFTER_CALLER, MUCH_LATER = 2, 6, 9, 100
+# function itself may have become a program; or there is NEVER one.
+_SOON, LATER, AFTER_CALLER, MUCH_LATER, NEVER = 2, 6, 9, 100, 0
 # The most elements of what is made of numbers alone.
 _MADE = 1 << 14
 
@@ -151,7 +151,7 @@ class Operation:
         if seen is None:
             return None
         returned, structure = flatten(seen.result)
-        results = _new(returned, examples)
+        results = _new(returned, examples, or_all=not seen.written)
         watched = Watched(examples, seen.steps, results, returned, structure, seen.written, seen.literals)
         views = [] if self.in_place or seen.written else view_blocks(watched)
         if not views and not _is_servable(watched):
@@ -201,10 +201,11 @@ class Operation:
         return k.STRAIGHT if straight else k.AFTERWARDS
 
 
-def _new(returned: list[Tensor], operands: tuple[Any, ...]) -> list[Tensor]:
-    """The different tensors of a call's result without its operands, or all of it where these are all that there is."""
+def _new(returned: list[Tensor], operands: tuple[Any, ...], *, or_all: bool) -> list[Tensor]:
+    """The different tensors of a call's result without its operands; `or_all` of it where these are all there is."""
     given = {*map(id, operands)}
-    return [*{id(x): x for x in returned if id(x) not in given}.values()] or returned
+    found = [*{id(x): x for x in returned if id(x) not in given}.values()]
+    return found if found or not or_all else returned
 
 
 def _fits_in(result: Tensor, target: Tensor) -> bool:

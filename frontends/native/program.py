@@ -49,7 +49,7 @@ class Watched:
     def plan(self) -> list[int] | None:
         """The plan of what the call returns; None for nodes that only Python puts together."""
         plan = plan_of(self.structure, [self._source(tensor) for tensor in self.returned], self.kept)
-        several = self.results[0].__dict__.get("_several")
+        several = self.results[0].__dict__.get("_several") if self.results else None
         if several is None or plan is None:
             return plan
         self.kept.append(partial(_marked, several.rpartition(" of ")[2]))

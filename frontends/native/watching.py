@@ -183,7 +183,7 @@ def watch(
             return None
         result = last.value
         results = [result]
-    elif any(id(tensor) in watcher.written for tensor in results):
+    elif any(id(tensor) in watcher.written and all(tensor is not x for x in operands) for tensor in results):
         return None
     written = tuple(watcher.written.values())
     steps = _leading_to([*results, *(each.value for each in written)], watcher.steps)
