@@ -114,7 +114,7 @@ def _given(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
 def _present(function: Callable[..., Any]) -> Callable[..., Any]:
     """What stands for a function in its module: perhaps a native entry."""
     found = vars(sys.modules[function.__module__]).get(function.__name__)
-    return function if found is None else found  # type: ignore[no-any-return]
+    return function if found is None else found
 
 
 def _tensors(value: Any) -> list[Tensor]:

@@ -27,7 +27,7 @@ DATA, NDIM, DIMENSIONS, STRIDES, DESCRIPTION, FLAGS = 16, 24, 32, 40, 56, 64
 # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED, and with NPY_ARRAY_WRITEABLE.
 IN_ORDER, WRITEABLE = 0x0101, 0x0400
 # The places of PyArray_New and PyArray_SetBaseObject in NumPy's table of C functions, fixed by its ABI.
-_NEW_ARRAY, _SET_BASE = 93, 282
+_NEW_COPY, _NEW_ARRAY, _SET_BASE = 85, 93, 282
 # PyTypeObject: the flags, and Py_TPFLAGS_TUPLE_SUBCLASS among them.
 TYPE_FLAGS, TUPLE_KIND = 168, 1 << 26
 # PyMemberDescrObject: its PyMemberDef; in that, the offset of the slot.
@@ -55,6 +55,11 @@ def c_function(name: str) -> int:
 def new_array_address() -> int:
     """The address of NumPy's `PyArray_New`."""
     return _numpy_function(_NEW_ARRAY)
+
+
+def new_copy_address() -> int:
+    """The address of NumPy's `PyArray_NewCopy`."""
+    return _numpy_function(_NEW_COPY)
 
 
 def set_base_address() -> int:

@@ -33,7 +33,6 @@ from adjit.compiler.entry.known import (
     EVERY_LEAF,
     FALSE,
     FILL_WORDS,
-    IN_ORDER_COPY,
     M_VERSION,
     MOST_OPERANDS,
     N_INPUTS,
@@ -84,7 +83,7 @@ from adjit.compiler.entry.known import (
     WATCH,
     WORKSPACE,
 )
-from adjit.compiler.entry.making import drop, hold_all, make_array, make_tensor, replace
+from adjit.compiler.entry.making import copied, drop, hold_all, make_array, make_tensor, replace
 from adjit.compiler.entry.objects import in_order, integer, is_shaped, is_tensor
 from adjit.compiler.entry.serve import execute
 from adjit.compiler.llvm.words import known, room, set_word, word
@@ -237,16 +236,13 @@ def hold_in_order(arrays: int, count: int) -> int:
 
     Another thread may free the tape while the GIL is released.
     """
-    arguments = room(2)
-    set_word(arguments, 0)
     k = 0
     while k < count:
         array = word(arrays + 8 * k)
         if in_order(array):
             Py_IncRef(array)
         else:
-            set_word(arguments + 8, array)
-            array = PyObject_Vectorcall(known(IN_ORDER_COPY), arguments + 8, 1, 0)
+            array = copied(array)
             if array == 0:
                 drop(arrays, k)
                 return 0

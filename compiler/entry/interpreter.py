@@ -9,6 +9,7 @@ EXTERNALS: dict[str, External] = {
     "PyLong_AsLongLongAndOverflow": ("i64", ("i64", "i64")),
     "PyDict_GetItemWithError": ("i64", ("i64", "i64")),
     "PyEval_GetFrame": ("i64", ()),
+    "PyFrame_GetBack": ("i64", ("i64",)),
     "PyFrame_GetCode": ("i64", ("i64",)),
     "PyFrame_GetLasti": ("i32", ("i64",)),
     "PyTuple_GetItem": ("i64", ("i64", "i64")),
@@ -54,6 +55,11 @@ def PyDict_GetItemWithError(mapping: int, key: int) -> int:
 def PyEval_GetFrame() -> int:
     """As the interpreter documents it."""
     return native_only()
+
+
+def PyFrame_GetBack(frame: int) -> int:
+    """As the interpreter documents it."""
+    return native_only(frame)
 
 
 def PyFrame_GetCode(frame: int) -> int:

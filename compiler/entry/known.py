@@ -30,14 +30,15 @@ V_ATTACHED, V_INDEX, V_NAME, V_NODE, V_TYPE = 50, 51, 52, 53, 54
 R_CUSTOM, R_FREED, R_FULL, R_HOOKS, R_LEAVES, R_NAME, R_PULLBACK = 55, 56, 57, 58, 59, 60, 61
 R_REACHED, R_SAVED, R_SEEDED, R_SEQUENCE = 62, 63, 64, 65
 W_LEAF, R_FAULT = 72, 73
-# Places of code seen before: the address of a block of PLACES entries (code, offset, location).
+# Places of code seen before: the address of a block of PLACES entries (code, offset, location); code that is not the
+# user's stands there with ANYWHERE for an offset.
 LOCATIONS = 74
-PLACES = 4096
+PLACES, ANYWHERE = 4096, -1
 # Where a compiled function keeps the array that holds its table; the Python function that serves its calls.
 C_TABLE, C_CALL = 75, 76
-# For backward: the list of plans; the functions that serve any call, that add to a gradient, and that copy an array to
-# one in order; the other slots of a watch, and its type.
-PLANS, B_SLOW, ACCUMULATE, IN_ORDER_COPY, W_HOOKS, W_POST, W_RETAINED, WATCH = 77, 78, 79, 80, 81, 82, 83, 84
+# For backward: the list of plans; the functions that serve any call, and that add to a gradient; NumPy's
+# PyArray_NewCopy; the other slots of a watch, and its type.
+PLANS, B_SLOW, ACCUMULATE, NEW_COPY, W_HOOKS, W_POST, W_RETAINED, WATCH = 77, 78, 79, 80, 81, 82, 83, 84
 # Where a symbolic function keeps the array that holds its table; the Python function that serves its calls; the type of
 # NumPy's float64 scalars.
 S_TABLE, S_CALL, NUMPY_FLOAT = 85, 86, 87
@@ -122,8 +123,9 @@ GIVEN_ROOM = MOST_OPERANDS + 2
 
 # An operand: kind, then dtype object (or bits of a number, or object), NumPy's dtype, rank, address of the sizes; what
 # `requires_grad` and `_leaf` are (0: whatever they are); the bytes of its data; what its gradient is (0: whatever);
-# whether its elements must stand in order: else they are copied where they do not.
-OPERAND_WORDS = 10
+# whether its elements must stand IN_ORDER, or the address of the strides that they must have: else they are copied
+# where they do not stand in order.
+OPERAND_WORDS, IN_ORDER = 10, 1
 # One that is the same tensor as an earlier operand has that one's number.
 IS_TENSOR, IS_ARRAY, IS_FLOAT, IS_FIXED_FLOAT, IS_INTEGER, IS_FIXED_INTEGER, IS_OBJECT, IS_SAME = 0, 1, 2, 3, 4, 5, 6, 7
 # One that the program does not look at.

@@ -21,6 +21,7 @@ from adjit.compiler.entry.known import (
     M_VERSION,
     MEMORY,
     NEW_ARRAY,
+    NEW_COPY,
     NONE,
     PERIOD,
     POOLED,
@@ -99,6 +100,11 @@ def make_array(result: int) -> int:
     if word(result + 16) == POOLED:
         return pooled(word(result + 24))
     return invoke(known(NEW_ARRAY), known(ARRAY), word(result + 16), word(result + 24), word(result + 8), 0, 0, 0, 0, 0)
+
+
+def copied(array: int) -> int:
+    """A copy of an array whose elements stand in order."""
+    return invoke(known(NEW_COPY), array, 0)
 
 
 def make_memory(array: int, dtype: int) -> int:
@@ -193,6 +199,6 @@ def make_tensors(signature: int, count: int, arrays: int, tensors: int) -> int:
 
 
 FUNCTIONS = (
-    hold, replace, drop, hold_all, pooled, make_array, make_memory, make_tensor, new_tensor, make_value, make_arrays,
-    make_tensors,
+    hold, replace, drop, hold_all, pooled, make_array, copied, make_memory, make_tensor, new_tensor, make_value,
+    make_arrays, make_tensors,
 )  # fmt: skip

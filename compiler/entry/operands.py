@@ -6,7 +6,6 @@ from adjit.compiler.entry.guards import asked, guards_hold, item_of
 from adjit.compiler.entry.interpreter import (
     Py_DecRef,
     PyErr_Clear,
-    PyObject_Vectorcall,
 )
 from adjit.compiler.entry.known import (
     ALWAYS,
@@ -23,7 +22,7 @@ from adjit.compiler.entry.known import (
     FROM_OPERAND,
     FROM_READER,
     GUARDS,
-    IN_ORDER_COPY,
+    IN_ORDER,
     IN_RECORDING,
     INPUT_LIST,
     INPUT_WORDS,
@@ -60,15 +59,17 @@ from adjit.compiler.entry.known import (
     TRUE,
     WHERE_RECORDED,
 )
+from adjit.compiler.entry.making import copied
 from adjit.compiler.entry.objects import OUTSIDE, array_of, in_order, integer, is_shaped, is_tensor, mixed
 from adjit.compiler.entry.overlap import stand_apart
-from adjit.compiler.llvm.words import double, half, known, room, set_word, single, word
+from adjit.compiler.llvm.words import double, half, known, set_word, single, word
 from adjit.runtime.layout import (
     CONTENT,
     DATA,
     DESCRIPTION,
     DIMENSIONS,
     NDIM,
+    STRIDES,
     TYPE,
 )
 
@@ -124,7 +125,23 @@ def bucket(table: int, operands: int, count: int, needs: int, names: int) -> int
 
 def takes_array(wanted: int, array: int) -> int:
     """Whether an array is as a signature wants it."""
-    return is_shaped(wanted, array) and (word(wanted + 72) == 0 or in_order(array))
+    order = word(wanted + 72)
+    if not is_shaped(wanted, array):
+        return 0
+    if order <= IN_ORDER:
+        return order == 0 or in_order(array)
+    return has_strides(array, order)
+
+
+def has_strides(array: int, wanted: int) -> int:
+    """Whether the elements of an array stand so many bytes apart along each axis."""
+    axis = half(array + NDIM)
+    strides = word(array + STRIDES)
+    while axis > 0:
+        axis -= 1
+        if word(strides + 8 * axis) != word(wanted + 8 * axis):
+            return 0
+    return 1
 
 
 def takes_leaf(wanted: int, tensor: int) -> int:
@@ -248,12 +265,9 @@ def number_at(item: int, cell: int) -> int:
 
 def ordered(array: int, copies: int) -> int:
     """An array itself, or a copy whose elements stand in order, which joins a counted list; 0 where there is none."""
-    arguments = room(2)
     if in_order(array):
         return array
-    set_word(arguments, 0)
-    set_word(arguments + 8, array)
-    copy = PyObject_Vectorcall(known(IN_ORDER_COPY), arguments + 8, 1, 0)
+    copy = copied(array)
     if copy == 0:
         PyErr_Clear()
         return 0
@@ -301,6 +315,6 @@ def place_inputs(signature: int, operands: int, buffers: int, cells: int, copies
 
 
 FUNCTIONS = (
-    needed, bucket, takes_array, takes_leaf, takes, has_structure, fits, fitting, number, read, number_at, ordered,
-    place_inputs,
+    needed, bucket, takes_array, has_strides, takes_leaf, takes, has_structure, fits, fitting, number, read, number_at,
+    ordered, place_inputs,
 )  # fmt: skip

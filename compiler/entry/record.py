@@ -10,6 +10,7 @@ from adjit.compiler.entry.interpreter import (
     Py_DecRef,
     Py_IncRef,
     PyEval_GetFrame,
+    PyFrame_GetBack,
     PyFrame_GetCode,
     PyFrame_GetLasti,
     PyIter_Next,
@@ -22,6 +23,7 @@ from adjit.compiler.entry.interpreter import (
 )
 from adjit.compiler.entry.known import (
     A_FRESH_VALUE,
+    ANYWHERE,
     CAPTURED,
     EMPTY,
     FALSE,
@@ -94,21 +96,37 @@ from adjit.compiler.llvm.words import known, room, set_word, word
 from adjit.runtime.layout import ITEMS
 
 
+def seen_at(code: int, offset: int) -> int:
+    """Where the table of places holds what was seen at an instruction of some code; 0 for nothing."""
+    place = known(LOCATIONS) + 24 * (mixed(code >> 4, offset) & (PLACES - 1))
+    if word(place) == code and word(place + 8) == offset:
+        return place
+    return 0
+
+
 def location() -> int:
     """The line of the user's program: found among those seen before, else by Python code."""
     arguments = room(2)
     frame = PyEval_GetFrame()
-    place = 0
+    found = 0
     if frame != 0:
+        Py_IncRef(frame)
+    while frame != 0:
         code = PyFrame_GetCode(frame)
         Py_DecRef(code)  # the frame holds it
-        offset = PyFrame_GetLasti(frame)
-        place = known(LOCATIONS) + 24 * (mixed(code >> 4, offset) & (PLACES - 1))
-        if word(place) == code and word(place + 8) == offset:
-            Py_IncRef(word(place + 16))
-            return word(place + 16)
-    set_word(arguments, 0)
-    return PyObject_Vectorcall(known(LOCATE), arguments + 8, 0, 0)
+        place = seen_at(code, PyFrame_GetLasti(frame))
+        before = 0
+        if place != 0:
+            found = word(place + 16)
+            Py_IncRef(found)
+        elif seen_at(code, ANYWHERE) != 0:
+            before = PyFrame_GetBack(frame)
+        Py_DecRef(frame)
+        frame = before
+    if found == 0:
+        set_word(arguments, 0)
+        found = PyObject_Vectorcall(known(LOCATE), arguments + 8, 0, 0)
+    return found
 
 
 def knows_leaf(watch: int) -> int:
@@ -425,6 +443,6 @@ def filled(recorded: int, operands: int, arrays: int, tensors: int, needs: int, 
 
 
 FUNCTIONS = (
-    location, knows_leaf, value_of, input_value, input_values, leaf_at, leaves, viewed, source_of, keep, kept_values,
-    link, record, recorded_node, only_output, all_outputs, numbered_output, put, filled,
+    seen_at, location, knows_leaf, value_of, input_value, input_values, leaf_at, leaves, viewed, source_of, keep,
+    kept_values, link, record, recorded_node, only_output, all_outputs, numbered_output, put, filled,
 )  # fmt: skip

@@ -8,7 +8,6 @@ from adjit.compiler.entry.known import (
     ITSELF,
     MOST_RESULTS,
     RECORDING,
-    T_ARRAY,
     T_REQUIRES,
     TRUE,
     VIEW_OPERAND,
@@ -16,7 +15,6 @@ from adjit.compiler.entry.known import (
     VIEWS,
 )
 from adjit.compiler.entry.making import drop
-from adjit.compiler.entry.objects import in_order
 from adjit.compiler.entry.record import record
 from adjit.compiler.entry.results import returned
 from adjit.compiler.entry.views import detached, view_of
@@ -29,8 +27,6 @@ def is_shown(view: int, operands: int, needs: int) -> int:
     rank = word(view + 8 * VIEW_RANK)
     if rank == DETACHED:
         return 1
-    if not in_order(word(tensor + known(T_ARRAY))):
-        return 0
     # Of a view that is not recorded, Python notes so.
     return needs != 0 or rank == ITSELF or word(tensor + known(T_REQUIRES)) != known(TRUE)
 

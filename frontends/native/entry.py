@@ -6,7 +6,7 @@ import ctypes
 import functools
 import sys
 from collections.abc import Callable, Iterator
-from types import FunctionType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 from weakref import ReferenceType
 
@@ -20,7 +20,7 @@ from adjit.ir.graph import Location, Node, Value
 from adjit.memory import PERIOD, Memory
 from adjit.nn.parameter import Parameter
 from adjit.runtime import callable, layout
-from adjit.state import MODE, STATE, user_location
+from adjit.state import MODE, STATE, is_user_frame, user_location
 from adjit.tensor import Tensor
 
 # METH_FASTCALL | METH_KEYWORDS
@@ -82,6 +82,7 @@ class Entry:
         self.known = np.zeros(k.KNOWN_WORDS, np.uint64)
         self.places = np.zeros(3 * k.PLACES, np.uint64)
         self._kept: list[Any] = []
+        self._codes: dict[int, CodeType] = {}
         self._methods = 0
         for number, item in (
             *_TYPES.items(), (k.NONE, None), (k.TRUE, True), (k.FALSE, False), (k.EMPTY, ()), (k.ZERO, 0),
@@ -100,11 +101,11 @@ class Entry:
         self._classes = np.zeros(1 + k.MOST_CLASSES, np.uint64)
         self.known[k.CLASSES], self.known[k.DICT_NAME] = address(self._classes), self.keep(_DICT_NAME)
         self.known[k.ACCUMULATE] = self.keep(accumulate)
-        self.known[k.IN_ORDER_COPY] = self.keep(_in_order)
         self.known[k.MODE] = MODE.buffer_info()[0]
         self.known[k.PERIOD] = PERIOD.buffer_info()[0]
         self.known[k.LOCATIONS] = address(self.places)
         self.known[k.NEW_ARRAY] = layout.new_array_address()
+        self.known[k.NEW_COPY] = layout.new_copy_address()
         self.known[k.SET_BASE] = layout.set_base_address()
         self._library = load_entry(address(self.known))
         _FOREVER.append(self)
@@ -195,21 +196,24 @@ class Entry:
         return address(words)
 
     def _locate(self) -> Location:
-        """The user's line, noted for the instruction at which the native entry was called.
+        """The user's line, noted for the instruction that it is at; and whose code stands between.
 
-        `user_location` keeps both the code and the location for ever.
+        `user_location` keeps both the user's code and the location for ever.
         """
         found = user_location()
-        frame = sys._getframe(1)
-        if frame.f_code.co_filename == found.path and frame.f_lineno == found.line:
-            code, offset = id(frame.f_code), frame.f_lasti
-            place = 3 * (mixed(code >> 4, offset) % k.PLACES)
-            self.places[place : place + 3] = code, offset, id(found)
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and not is_user_frame(frame):
+            self._note(frame.f_code, k.ANYWHERE, None)
+            frame = frame.f_back
+        if frame is not None:
+            self._note(frame.f_code, frame.f_lasti, found)
         return found
 
-
-def _in_order(array: np.ndarray) -> np.ndarray:
-    return np.array(array, order="C", copy=True)
+    def _note(self, code: CodeType, offset: int, location: Location | None) -> None:
+        place = 3 * (mixed(id(code) >> 4, offset % 2**64) % k.PLACES)
+        self.places[place : place + 3] = id(code), offset % 2**64, id(location)
+        if location is None and id(code) not in self._codes:
+            self._codes[id(code)] = code
 
 
 def documented(name: str, function: Callable[..., Any]) -> str:

@@ -47,6 +47,7 @@ _LIMIT = 512
 # time where it draws random numbers: their programs take longest to compile.  What a function calls waits until the
 # function itself may have become a program; or there is NEVER one.
 _SOON, LATER, AFTER_CALLER, MUCH_LATER, NEVER = 2, 6, 9, 100, 0
+_DETACHED = k.DETACHED % 2**64
 # The most elements of what is made of numbers alone.
 _MADE = 1 << 14
 
@@ -115,10 +116,17 @@ class Operation:
         if not len(self._signatures):
             self._left.clear()
         examples = tuple(example(x) for x in operands)
+        lying = tuple(
+            _array(x).strides if isinstance(x, Tensor) and not is_plain(_array(x)) else None for x in operands
+        )
         given = sum((isinstance(x, Tensor) and x.requires_grad) << i for i, x in enumerate(examples))
         needs = given if STATE.recording else 0
         fixed = not self.free or bool(needs)
         signature = self._signature(arguments, names, examples, needs, fixed=fixed, compiled=compiled)
+        if signature is not None and signature.views and any(lying):
+            examples = tuple(example(x, as_it_lies=True) for x in operands)
+            signature = self._signature(arguments, names, examples, needs, fixed=fixed, compiled=compiled)
+            _demand_strides(signature, lying)
         if signature is None:
             if not compiled or not fixed or needs != given:  # to a signature, what needs no gradient is alike
                 return
@@ -126,6 +134,7 @@ class Operation:
                 return
             self._left.add(kind)
             signature = Signature([operand_for(x, fixed=True) for x in operands], needs, None, by_python=True)
+            _demand_strides(signature, lying)
         else:
             self._left.discard(kind)
         signature.structure, signature.names = structure, names if structure is None else None
@@ -172,6 +181,8 @@ class Operation:
             if not fixed:
                 return None
             wanted = [operand_for(x, fixed=True) for x in examples]
+            for operand, x in zip(wanted, examples, strict=True):
+                operand.in_order = isinstance(x, Tensor) and any(block[k.VIEW_RANK] != _DETACHED for block in views)
             return Signature(wanted, needs, None, plan, recorded=recorded, views=views, kept=[watched.kept])
         try:
             made = _kernel(watched, fixed=fixed)
@@ -199,6 +210,12 @@ class Operation:
         (step, *rest) = watched.steps
         straight = not rest and step.op.family == "scalar" and watched.results[0]._dtype.is_float
         return k.STRAIGHT if straight else k.AFTERWARDS
+
+
+def _demand_strides(signature: Signature | None, lying: tuple[tuple[int, ...] | None, ...]) -> None:
+    """Let a signature take only operands that lie in memory as those that it was made from."""
+    for operand, strides in zip(() if signature is None else signature.operands, lying, strict=signature is not None):
+        operand.strides = strides
 
 
 def _new(returned: list[Tensor], operands: tuple[Any, ...], *, or_all: bool) -> list[Tensor]:
@@ -343,7 +360,8 @@ def _kind(operands: tuple[Any, ...], form: Any, *, free: bool) -> Any:
         if type(x) in (float, int):
             parts.append(type(x) if free and not recording else (type(x), x))
         elif isinstance(x, Tensor) and x._array is not None and x._dtype not in UNSERVED and is_readable(x):
-            parts.append((x._dtype, x._array.shape, x.requires_grad))
+            lying = None if is_plain(x._array) else x._array.strides
+            parts.append((x._dtype, x._array.shape, x.requires_grad, lying))
         elif x is None or x is Ellipsis or type(x) in (bool, str, dtypes.dtype) or _is_generator(x):
             parts.append((type(x), id(x)))
         else:

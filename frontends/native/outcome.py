@@ -197,7 +197,8 @@ class Outcome:
             root = self._operands.values[place]
             if not isinstance(root, Tensor):
                 return None
-            if isinstance(leaf, Tensor) and not root.requires_grad and not leaf.__dict__:
+            lies = root._array is not None and is_plain(root._array)
+            if lies and isinstance(leaf, Tensor) and not root.requires_grad and not leaf.__dict__:
                 block = view_words(leaf, root, self.kept)
                 if block is not None:
                     self._operands.in_order.add(place)

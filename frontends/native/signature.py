@@ -42,6 +42,7 @@ class Operand:
     nbytes: int = 0
     gradient: int = 0
     in_order: bool = False
+    strides: tuple[int, ...] | None = None
 
 
 def operand_for(value: Any, *, fixed: bool) -> Operand:
@@ -147,7 +148,8 @@ class Signature:
         for operand in self.operands:
             dims = self._list(operand.dims)
             tail += [operand.kind, operand.what, operand.storage, len(operand.dims), dims]
-            tail += [operand.requires_grad, operand.leaf, operand.nbytes, operand.gradient, operand.in_order]
+            order = k.IN_ORDER * operand.in_order if operand.strides is None else self._list(operand.strides)
+            tail += [operand.requires_grad, operand.leaf, operand.nbytes, operand.gradient, order]
         self.kept += [self.executable, sizes, self.operands, self.results, self.recorded, self.guards, self.apart]
         self.kept += [self.names, self.written, self.gradients, self.copies, self.views]
         return np.concatenate([head, np.array(tail, np.uint64)])

@@ -13,6 +13,7 @@ from adjit.compiler.entry import known as k
 from adjit.ir.graph import Node, Value
 from adjit.ir.types import TensorType
 from adjit.native.entry import address
+from adjit.native.signature import is_plain
 from adjit.native.view_words import array_words
 from adjit.native.watching import Step
 from adjit.tensor import Tensor
@@ -144,8 +145,9 @@ class Templates:
             position, makers = seen
             maker = partial(_view_of, tuple(makers))
             self._kept.append(maker)
-            view = array_words(array, self.operands[position]._array, self._kept)
-            return [k.OF_TENSOR, position, id(maker), 0 if view is None else address(view)]
+            base = self.operands[position]._array
+            view = address(array_words(array, base, self._kept)) if is_plain(base) else 0
+            return [k.OF_TENSOR, position, id(maker), view]
         if array.base is not None or len(self.extra) + len(self.results) == k.MOST_RESULTS:
             return None
         self.extra.append((array, TensorType(item.dtype, array.shape)))

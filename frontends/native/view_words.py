@@ -8,7 +8,7 @@ import numpy as np
 
 from adjit.compiler.entry import known as k
 from adjit.native.entry import address
-from adjit.native.signature import UNSERVED, is_plain
+from adjit.native.signature import UNSERVED
 from adjit.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _block(watched: Watched, result: Tensor) -> np.ndarray | None:
 
 
 def view_words(result: Tensor, operand: Tensor, kept: list[Any]) -> np.ndarray | None:
-    """The block of a view of an operand whose elements stand in order; None where it is none.
+    """The block of a view of an operand that stands in memory as this one does; None where it is none.
 
     What the block points to joins `kept`.
     """
@@ -57,18 +57,14 @@ def view_words(result: Tensor, operand: Tensor, kept: list[Any]) -> np.ndarray |
     if result._base is None or result._chain[:start] != operand._chain:
         return None
     block = array_words(array, base, kept)
-    if block is None:
-        return None
     chain = result._chain[start:]
     block[k.VIEW_DTYPE], block[k.VIEW_TYPE], block[k.VIEW_CHAIN] = id(result._dtype), id(type), id(chain)
     kept += [result._dtype, type, chain]
     return block
 
 
-def array_words(array: np.ndarray, base: np.ndarray, kept: list[Any]) -> np.ndarray | None:
-    """The block of a view of an array whose elements stand in order; None for one that does not."""
-    if not is_plain(base):
-        return None
+def array_words(array: np.ndarray, base: np.ndarray, kept: list[Any]) -> np.ndarray:
+    """The block of a view of an array that stands in memory as `base` does."""
     block = np.zeros(_WORDS, np.uint64)
     sizes, strides = (np.array(words or (0,), np.int64) for words in (array.shape, array.strides))
     block[k.VIEW_RANK], block[k.VIEW_SIZES], block[k.VIEW_STRIDES] = array.ndim, address(sizes), address(strides)

@@ -203,10 +203,10 @@ def _leading_to(results: Sequence[Tensor], steps: Sequence[Step]) -> list[Step]:
     return found[::-1]
 
 
-def example(operand: Any) -> Any:
+def example(operand: Any, *, as_it_lies: bool = False) -> Any:
     """A leaf tensor of an operand's type, each its own; anything else as it is.
 
-    Square matrices are positive definite.
+    Square matrices are positive definite.  `as_it_lies` gives it the operand's strides, too.
     """
     if not isinstance(operand, Tensor):
         return operand
@@ -214,6 +214,18 @@ def example(operand: Any) -> Any:
     array = np.ones(operand._array.shape, operand._array.dtype)
     if array.ndim > 1 and array.shape[-1] == array.shape[-2] and operand._dtype.is_continuous:
         array += array.shape[-1] * np.eye(array.shape[-1], dtype=array.dtype)
+    if as_it_lies:
+        array = _lying_as(array, operand._array)
     made = Tensor._wrap(array, operand._dtype)
     made._requires_grad = operand.requires_grad
+    return made
+
+
+def _lying_as(array: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The same elements, as far from each other as those of another array; some may share a place."""
+    ends = [stride * (extent - 1) for extent, stride in zip(other.shape, other.strides, strict=True)]
+    start, stop = (abs(sum(end for end in ends if (end < 0) == below)) for below in (True, False))
+    memory = np.zeros(start + stop + array.itemsize, np.uint8)
+    made = np.ndarray(other.shape, other.dtype, memory, start, other.strides)
+    made[...] = array
     return made

@@ -1,0 +1,97 @@
+"""Operands that do not stand in order are served natively: views are views, and copies are copies, as in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import adjit as torch
+from adjit.native import install
+
+pytestmark = pytest.mark.skipif(not install.install(), reason="objects of this interpreter are not known")
+OFTEN = 9
+LYING: dict[str, Callable[[Any], Any]] = {
+    "in order": lambda b: b,
+    "transposed": lambda b: b.transpose(-2, -1),
+    "without the first column": lambda b: b[..., 1:],
+    "every other row": lambda b: b[:, ::2],
+    "one column for all": lambda b: b[..., :1].expand(b.shape),
+}
+OPERATIONS: dict[str, Callable[[Any], Any]] = {
+    "transpose": lambda x: x.transpose(-2, -1),
+    "permute": lambda x: x.permute(2, 0, 1),
+    "reshape": lambda x: x.reshape(-1),
+    "flatten": lambda x: x.flatten(0, 1),
+    "contiguous": lambda x: x.contiguous(),
+    "element": lambda x: x[0],
+    "slice": lambda x: x[:, 1:],
+    "unsqueeze": lambda x: x.unsqueeze(1),
+    "chunk": lambda x: x.chunk(2, -1)[0],
+    "detach": lambda x: x.detach(),
+    "sum": lambda x: x.sum(-1),
+    "softmax": lambda x: torch.nn.functional.softmax(x, -1),
+}
+
+
+def seen(result: Any, operand: Any, base: Any) -> list[Any]:
+    """What can be told of a result: its numbers, how it lies, whose memory it shows, its gradient."""
+    shared = np.shares_memory(result.detach().numpy(), base.detach().numpy())
+    facts = [result.tolist(), result.stride(), result.storage_offset(), result._base is None, result is operand, shared,
+             type(result.grad_fn).__name__]  # fmt: skip
+    if result.requires_grad:
+        base.grad = None
+        result.sum().backward()
+        facts.append(base.grad.tolist())
+    return facts
+
+
+@pytest.mark.parametrize("recording", [False, True])
+@pytest.mark.parametrize("lying", LYING)
+def test_operations_on_operands_that_lie_so(lying: str, recording: bool) -> None:
+    base = torch.rand(2, 4, 6).requires_grad_(recording)
+    for _ in range(OFTEN):
+        for name, operation in OPERATIONS.items():
+            operand = LYING[lying](base)
+            with torch.autograd.set_detect_anomaly(True):
+                wanted = seen(operation(operand), operand, base)
+            assert seen(operation(operand), operand, base) == wanted, name
+
+
+def test_views_of_views_need_no_python(monkeypatch: Any) -> None:
+    x = torch.rand(2, 3, 4)
+
+    def turned() -> Any:
+        return x.transpose(0, 1).transpose(1, 2)[1:].unsqueeze(0)
+
+    for _ in range(OFTEN):
+        wanted = turned()
+    monkeypatch.setattr("adjit.views.view", None)
+    assert turned().tolist() == wanted.tolist()
+
+
+def test_lines_are_the_users_through_modules() -> None:
+    layer = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Tanh())
+    x = torch.rand(2, 3)
+    for _ in range(OFTEN):
+        first = layer(x)
+        second = layer(first)
+    lines = [result._value.node.location.line for result in (first, second)]
+    assert lines[1] == lines[0] + 1
+    assert first._value.node.location.path == __file__
+
+
+def test_results_go_where_they_are_wanted() -> None:
+    x, y, out = torch.rand(5), torch.rand(5), torch.zeros(6)
+    wanted = (x * y).tolist()
+    for turn in range(OFTEN):
+        place = out[1:]
+        found = torch.mul(x, y, out=place)
+        assert found is place
+        assert out.tolist() == [0.0, *wanted]
+        assert out._version == turn + 1
+    for _ in range(OFTEN):
+        torch.add(x, x, out=x)
+    assert x.tolist() == pytest.approx([512 * number / other for number, other in zip(wanted, y.tolist(), strict=True)])
