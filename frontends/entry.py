@@ -69,7 +69,7 @@ class Entry:
     coinciding: list[int] = field(default_factory=list)  # the tensor arguments that stand in one of them
     layouts: dict[int, bool] = field(default_factory=dict)  # whether the program relies on arguments being contiguous
     turned: list[tuple[int, tuple[Step, ...]]] = field(default_factory=list)  # arguments that t_() and the like change
-    # Arguments (their numbers) and captured tensors that get the history of a written output.
+    # Arguments (their numbers) and captured tensors that get the history of an output.
     histories: list[tuple[Tensor | int, int]] = field(default_factory=list)
     marked: list[tuple[int, bool]] = field(default_factory=list)  # arguments whose `requires_grad` the function sets
     effects: list[Effect | Refill] = field(default_factory=list)
@@ -141,7 +141,7 @@ def trace_entry(
             for position, value in tracer.written():
                 writes.append((position, len(values)))
                 values.append(value)
-            histories = _histories(tracer, proxies, writes)
+            histories = _histories(tracer, proxies, writes, values)
     finally:
         changes.undo()
         for place, item in held:  # places of adjit's own layers are in no space
@@ -254,9 +254,12 @@ def _outputs(tracer: Tracer, found: Sequence[Any], proxies: Sequence[Tensor], va
 
 
 def _histories(
-    tracer: Tracer, proxies: Sequence[Tensor], writes: Sequence[tuple[int, int]]
+    tracer: Tracer, proxies: Sequence[Tensor], writes: Sequence[tuple[int, int]], values: list[Value]
 ) -> list[tuple[Tensor | int, int]]:
-    """The arguments and captured tensors that took values which require grad in place, with the written outputs."""
+    """The arguments and captured tensors that took values which require grad in place, with the outputs that these are.
+
+    Where another value was written since, outside autograd, the one with the history joins `values`.
+    """
     outputs = {}
     for position, output in writes:
         source = tracer.sources[position]
@@ -271,8 +274,12 @@ def _histories(
     found: list[tuple[Tensor | int, int]] = []
     for tensor, target in taken.items():
         memory = tensor._memory
-        if id(memory) in outputs and tensor._base is None and tracer.cells[memory].history is None:
-            found.append((target, outputs[id(memory)]))
+        if id(memory) not in outputs or tensor._base is not None:
+            continue
+        history = tracer.cells[memory].history
+        found.append((target, outputs[id(memory)] if history is None else len(values)))
+        if history is not None:
+            values.append(history)
     return found
 
 

@@ -288,6 +288,8 @@ def test_what_takes_values_that_require_grad_in_place_has_their_history_after_th
     def step(x: Any, w: Any) -> Any:
         x.add_(w).mul_(w)
         state.add_(w * 2)
+        with torch.no_grad():
+            state.mul_(3)
         return (x * 2).sum()
 
     def gradients(step: Any) -> list[Any]:
@@ -296,7 +298,8 @@ def test_what_takes_values_that_require_grad_in_place_has_their_history_after_th
         w, x = torch.full((3,), 2.0, requires_grad=True), torch.ones(3)
         y = step(x, w)
         (first,) = torch.autograd.grad(x.sum() + y + (state * w).sum(), [w], create_graph=True)
-        return [first.tolist(), torch.autograd.grad(first.sum(), [w])[0].tolist(), x._version, x.tolist()]
+        (second,) = torch.autograd.grad(first.sum(), [w])
+        return [first.tolist(), second.tolist(), x._version, x.tolist(), state.tolist()]
 
     compiled = torch.compile(step)
     for _ in range(4):
