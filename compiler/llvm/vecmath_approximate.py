@@ -162,13 +162,13 @@ def _by_pieces(name: str, x: Lanes, step: float, most: float, columns: Sequence[
 
 def _sin(x: Lanes) -> Lanes:
     """sin x.  Relative error: 2^-18.7."""
-    sine = with_large_lanes(x, "sin_approximate", _reduced, partial(_sine_of_turned, turn=0))
+    sine = with_large_lanes(x, _reduced, partial(_sine_of_turned, turn=0))
     return x.equal(0.0).choose(x, sine)  # zeros keep their sign
 
 
 def _cos(x: Lanes) -> Lanes:
     """cos x.  Relative error: 2^-18.7."""
-    return with_large_lanes(x, "cos_approximate", _reduced, partial(_sine_of_turned, turn=1))
+    return with_large_lanes(x, _reduced, partial(_sine_of_turned, turn=1))
 
 
 def _reduced(x: Lanes) -> tuple[Lanes, Lanes, Lanes]:

@@ -329,8 +329,6 @@ def call_shared(
     ty: LLType,
     operands: Sequence[str],
     body: Callable[..., Lanes],
-    *,
-    inline: bool = True,
 ) -> str:
     """Call `adjit.<name>.<suffix>`, whose text `body(*operands) -> result` is emitted once per module and width.
 
@@ -339,30 +337,30 @@ def call_shared(
     """
     module, full = function.module, f"adjit.{name}.{ty.suffix}"
     names = [f"%x{i}" for i in range(len(operands))]
-    if not inline:
-        full = module.shared(full)
     if not module.has(full):
         if ty.dtype.is_float and ty.dtype not in FORMATS:
             raise CompileError(f"{name} on {ty.dtype} has to be legalised to f32 first")
-        inner = _math_function(module, full, ty, names, inline=inline)
+        inner = math_function(module, full, ty, names, inline=True)
         result = body(*(Lanes(inner, ty, n) for n in names))
         inner.line(f"ret {ty.llvm} {result.text}")
         inner.finish()
-    if inline:
-        function.inlined += module.line_count(full)
-        if function.inlined > _INLINED_LINES:
-            inlined, full = full, module.shared(f"{full}.called")
-            if not module.has(full):
-                inner = _math_function(module, full, ty, names, inline=False)
-                inner.line(f"ret {ty.llvm} {inner.let(_call(inlined, ty, names))}")
-                inner.finish()
+    function.inlined += module.line_count(full)
+    if function.inlined > _INLINED_LINES:
+        inlined, full = full, module.shared(f"{full}.called")
+        if not module.has(full):
+            inner = math_function(module, full, ty, names, inline=False)
+            inner.line(f"ret {ty.llvm} {inner.let(_call(inlined, ty, names))}")
+            inner.finish()
     return function.let(_call(full, ty, operands))
 
 
-def _math_function(module: Module, name: str, ty: LLType, names: Sequence[str], *, inline: bool) -> Function:
+def math_function(
+    module: Module, name: str, ty: LLType, names: Sequence[str], *, result: str = "", inline: bool
+) -> Function:
+    """A function of values of one type with this name, to be written; its result is of the type too, or of another."""
     copied = "alwaysinline" if inline else "noinline"
     attributes = f'{copied} nounwind willreturn memory(none) "prefer-vector-width"="512"'
-    return Function(module, name, ", ".join(f"{ty.llvm} {n}" for n in names), ty.llvm, attributes=attributes)
+    return Function(module, name, ", ".join(f"{ty.llvm} {n}" for n in names), result or ty.llvm, attributes=attributes)
 
 
 def _call(name: str, ty: LLType, operands: Sequence[str]) -> str:

@@ -7,8 +7,10 @@ whose top two bits are the quadrant.
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from adjit.compiler.llvm.text import Function, LLType
-from adjit.compiler.llvm.vecmath_lanes import FORMATS, Lanes, Table, fma, power_of_two
+from adjit.compiler.llvm.vecmath_lanes import FORMATS, Lanes, Table, fma, math_function, power_of_two
 from adjit.ir.types import F32, F64, DType
 
 # The first 1280 bits of 2/pi (computed with mpmath; a test compares them), 64 to a line but for the last.
@@ -33,8 +35,32 @@ HALF_PI: Table = {
 }
 
 
-def reduce_large(x: Lanes) -> tuple[Lanes, Lanes, Lanes]:
-    """(r, its correction, q) with x = q pi/2 + r and |r| <= pi/4, q modulo 4, for one lane with 2^17 <= |x| < inf."""
+# (r, its correction, q) with x = q pi/2 + r and |r| <= pi/4.
+Turned: TypeAlias = tuple[Lanes, Lanes, Lanes]
+
+
+def reduce_large(x: Lanes) -> Turned:
+    """(r, its correction, q), q modulo 4, for one lane with 2^17 <= |x| < inf: a call of a function that all share."""
+    function, ty = x.function, x.type
+    kinds = [ty, ty, LLType(x.format.integer)]
+    together = f"{{ {', '.join(kind.llvm for kind in kinds)} }}"
+    name = function.module.shared(f"adjit.reduce_large.{ty.suffix}")
+    if not function.module.has(name):
+        inner = math_function(function.module, name, ty, ["%x"], result=together, inline=False)
+        found = "poison"
+        for place, part in enumerate(_reduced(Lanes(inner, ty, "%x"))):
+            found = inner.let(f"insertvalue {together} {found}, {part.type.llvm} {part.text}, {place}")
+        inner.line(f"ret {together} {found}")
+        inner.finish()
+    call = function.let(f"call {together} @{name}({ty.llvm} {x.text})")
+    r, correction, q = (
+        Lanes(function, kind, function.let(f"extractvalue {together} {call}, {place}"))
+        for place, kind in enumerate(kinds)
+    )
+    return r, correction, q
+
+
+def _reduced(x: Lanes) -> Turned:
     function, dtype = x.function, x.type.dtype
     layout, width = FORMATS[dtype], _WINDOW[dtype]
     wide = f"i{width}"

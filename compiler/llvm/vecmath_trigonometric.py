@@ -21,7 +21,7 @@ from adjit.compiler.llvm.vecmath_lanes import (
     nearest_multiple,
     polynomial,
 )
-from adjit.compiler.llvm.vecmath_reduction import HALF_PI, reduce_large
+from adjit.compiler.llvm.vecmath_reduction import HALF_PI, Turned, reduce_large
 from adjit.ir.types import F32, F64, I32
 
 _INVERSE_HALF_PI = 2 / math.pi
@@ -93,63 +93,58 @@ def tan(function: Function, ty: LLType, x: str) -> str:
 
 def _sin(x: Lanes) -> Lanes:
     (tiny,) = _TINY[x.type.dtype]
-    return (abs(x) < tiny).choose(x, with_large_lanes(x, "sin", _reduce_small, partial(_sine_of_turned, turn=0)))
+    return (abs(x) < tiny).choose(x, with_large_lanes(x, _reduce_small, partial(_sine_of_turned, turn=0)))
 
 
 def _cos(x: Lanes) -> Lanes:
-    return with_large_lanes(x, "cos", _reduce_small, partial(_sine_of_turned, turn=1))
+    return with_large_lanes(x, _reduce_small, partial(_sine_of_turned, turn=1))
 
 
 def _tan(x: Lanes) -> Lanes:
     (tiny,) = _TINY[x.type.dtype]
-    return (abs(x) < tiny).choose(x, with_large_lanes(x, "tan", _reduce_small, _tangent_of_turned))
+    return (abs(x) < tiny).choose(x, with_large_lanes(x, _reduce_small, _tangent_of_turned))
 
 
 def with_large_lanes(
-    x: Lanes,
-    name: str,
-    reduce: Callable[[Lanes], tuple[Lanes, Lanes, Lanes]],
-    value: Callable[[Lanes, Lanes, Lanes], Lanes],
+    x: Lanes, reduce: Callable[[Lanes], Turned], value: Callable[[Lanes, Lanes, Lanes], Lanes]
 ) -> Lanes:
-    """`value(r, its correction, q)` of x: all lanes by the short reduction, then the large ones again by the long."""
+    """`value(r, its correction, q)` of x, reduced in all lanes by `reduce`, and in the large ones again."""
+    found = value(*_large_again(x, reduce(x)))
+    return (abs(x) < math.inf).choose(found, math.nan)
+
+
+def _large_again(x: Lanes, reduced: Turned) -> Turned:
+    """`reduced` with the large lanes of x reduced by `reduce_large`: one by one, in a loop entered if there are any."""
+    function, lanes = x.function, x.type.lanes
     (bound,) = _LARGE[x.type.dtype]
 
-    def of_large(lane: Lanes) -> Lanes:
-        return value(*reduce_large(lane))
+    def is_large(x: Lanes) -> Lanes:
+        return (abs(x) >= bound) & (abs(x) < math.inf)
 
-    def shared(lane: Lanes) -> Lanes:
-        shared_name = f"{name}_large"
-        return Lanes(
-            lane.function,
-            lane.type,
-            call_shared(lane.function, shared_name, lane.type, (lane.text,), of_large, inline=False),
-        )
+    def lane(value: Lanes, i: Lanes) -> Lanes:
+        one = LLType(value.type.dtype)
+        text = f"extractelement {value.type.llvm} {value.text}, i32 {i.text}"
+        return value if lanes == 1 else Lanes(function, one, function.let(text))
 
-    size = abs(x)
-    small = value(*reduce(x))
-    large = (size >= bound) & (size < math.inf)
-    found = large.choose(_each_lane(shared, large.any(), large.choose(x, bound)), small)
-    return (size < math.inf).choose(found, math.nan)
+    def with_lane(value: Lanes, i: Lanes, new: Lanes) -> Lanes:
+        text = f"insertelement {value.type.llvm} {value.text}, {new.type.llvm} {new.text}, i32 {i.text}"
+        return new if lanes == 1 else Lanes(function, value.type, function.let(text))
 
+    def step(i: Lanes, *parts: Lanes) -> tuple[Lanes, ...]:
+        own = lane(x, i)
+        large = is_large(own)
+        found = reduce_large(large.choose(own, bound))
+        chosen = [large.choose(new, lane(old, i)) for new, old in zip(found, parts, strict=True)]
+        return i + 1, *(with_lane(old, i, new) for old, new in zip(parts, chosen, strict=True))
 
-def _each_lane(scalar: Callable[[Lanes], Lanes], needed: str, x: Lanes) -> Lanes:
-    """scalar(x) lane by lane in a loop, entered only if the i1 `needed` is true; any value otherwise."""
-    function, lanes = x.function, x.type.lanes
-    one, counter = LLType(x.type.dtype), LLType(I32)
-    first = Lanes(function, counter, function.let(f"select i1 {needed}, i32 0, i32 {lanes}"))
-
-    def step(i: Lanes, values: Lanes) -> tuple[Lanes, Lanes]:
-        if lanes == 1:
-            return i + 1, scalar(values)
-        lane = function.let(f"extractelement {x.type.llvm} {values.text}, i32 {i.text}")
-        new = scalar(Lanes(function, one, lane))
-        inserted = f"insertelement {x.type.llvm} {values.text}, {one.llvm} {new.text}, i32 {i.text}"
-        return i + 1, Lanes(function, x.type, function.let(inserted))
-
-    return loop_while((first, x), lambda i, _: (i < lanes).text, step)[1]
+    first = function.let(f"select i1 {is_large(x).any()}, i32 0, i32 {lanes}")
+    _, r, correction, q = loop_while(
+        (Lanes(function, LLType(I32), first), *reduced), lambda i, *_: (i < lanes).text, step
+    )
+    return r, correction, q
 
 
-def _reduce_small(x: Lanes) -> tuple[Lanes, Lanes, Lanes]:
+def _reduce_small(x: Lanes) -> Turned:
     """(r, its correction, q).
 
     The first difference is short, so its fma is exact; it is a multiple of the second product's last bit, so that
