@@ -36,6 +36,7 @@ from adjit.native.table import Table
 from adjit.native.view_words import view_blocks
 from adjit.native.watching import Step, Written, example, watch
 from adjit.runtime.executable import Executable
+from adjit.runtime.host import CHECK_PREFIX
 from adjit.runtime.layout import ITEMS, word_at
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -299,7 +300,8 @@ def _program(watched: Watched) -> Made | None:
         return None
     if any(value.dtype in UNSERVED for node in graph.walk() for value in (*node.inputs, *node.outputs)):
         return None
-    if any(node.op.name == "host_call" for node in legalize(graph, strict=True).walk()):
+    calls = (node for node in legalize(graph, strict=True).walk() if node.op.name == "host_call")
+    if not all(str(call.attributes["function"]).startswith(CHECK_PREFIX) for call in calls):
         return None  # native code would call back into Python
     shapes = tuple(value.type.dims for value in graph.inputs)
     inputs = [(k.FROM_OPERAND, position) for position, x in enumerate(watched.operands) if isinstance(x, Tensor)]
