@@ -18,7 +18,7 @@ from adjit.ir.errors import LinAlgError
 from adjit.ir.ops import eigen, factorization, solving
 from adjit.ir.ops.factorization import NONFINITE
 from adjit.ir.primitive import PRIMITIVES, Primitive
-from adjit.runtime import lapack
+from adjit.runtime import lapack, single_precision
 from adjit.runtime.host import HostFunction, register_host_function
 
 Array = NDArray[Any]
@@ -80,12 +80,15 @@ def lu_solve(a: Array, factors: Array, order: Array, b: Array, *, transpose: boo
     return x
 
 
-_FASTER: dict[str, Callable[..., Any]] = {"lu": lu, "triangular_solve": triangular_solve, "lu_solve": lu_solve}
+_FASTER: dict[str, Callable[..., Any]] = {
+    "lu": lu, "triangular_solve": triangular_solve, "lu_solve": lu_solve, "eigh": single_precision.eigh,
+    "svd": single_precision.svd,
+}  # fmt: skip
 
 
 # By op: the result that has a way of its own where the others are not asked for, and that way.
 ALONE: dict[str, tuple[int, Callable[..., Array]]] = {
-    "eigh": (0, factorization.eigenvalues), "svd": (1, factorization.singular_values)
+    "eigh": (0, single_precision.eigenvalues), "svd": (1, single_precision.singular_values)
 }  # fmt: skip
 # What the name of such a way ends in.
 ALONE_SUFFIX = ".alone"

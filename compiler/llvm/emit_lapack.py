@@ -1,8 +1,8 @@
 """`matrices` by LAPACK: a program's own calls of the library that NumPy runs on, matrix after matrix.
 
 LAPACK wants matrices by columns, so they are turned on their way in and out.  It is called as NumPy calls it, in the
-same order of memory, with as much room to work in, and in double precision for single, but for LU and triangles:
-results have the bits of `adjit.runtime.linear_algebra`.
+same order of memory, with as much room to work in, for Cholesky and QR of single precision in double: results have the
+bits of `adjit.runtime.linear_algebra`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Matrices:
     def __init__(self, w: Writer, node: Node) -> None:
         self.w, self.f, self.node = w, w.f, node
         self.outside = LLType(node.inputs[0].type.dtype)  # of operands and results
-        is_double = node.attributes["routine"] not in ("lu", "lu_solve", "triangular_solve")
+        is_double = node.attributes["routine"] in ("cholesky", "qr")
         self.type = LLType(F64) if is_double else self.outside
         self.letter = "s" if self.type.dtype is F32 else "d"
         self.m, self.n = self._shape()

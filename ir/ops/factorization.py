@@ -269,7 +269,7 @@ def eigh(a: Array, *, upper: bool) -> tuple[Array, Array]:
     try:
         values, vectors = np.linalg.eigh(a, "U" if upper else "L")
     except np.linalg.LinAlgError:
-        raise LinAlgError(f"linalg.eigh: {_element(a)}{NONFINITE}") from None
+        raise no_end("linalg.eigh", a) from None
     return values.astype(a.real.dtype, copy=False), vectors.astype(a.dtype, copy=False)
 
 
@@ -278,10 +278,15 @@ def eigenvalues(a: Array, *, upper: bool) -> Array:
     try:
         found = np.linalg.eigvalsh(a, "U" if upper else "L")
     except np.linalg.LinAlgError:
-        raise LinAlgError(f"linalg.eigh: {_element(a)}{NONFINITE}") from None
+        raise no_end("linalg.eigh", a) from None
     if not np.isfinite(found).all():
         return eigh.reference(a, upper=upper)[0]
     return found.astype(np.asarray(a).real.dtype, copy=False)
+
+
+def no_end(name: str, a: Any) -> LinAlgError:
+    """The error for an algorithm that comes to no end."""
+    return LinAlgError(f"{name}: {_element(a)}{NONFINITE}")
 
 
 def _element(a: Any) -> str:
@@ -326,7 +331,7 @@ def svd(a: Array, *, full: bool) -> tuple[Array, Array, Array]:
     try:
         found = np.linalg.svd(a, full)
     except np.linalg.LinAlgError:
-        raise LinAlgError(f"linalg.svd: {_element(a)}{NONFINITE}") from None
+        raise no_end("linalg.svd", a) from None
     u, s, vh = (x.astype(dtype, copy=False) for x, dtype in zip(found, (a.dtype, a.real.dtype, a.dtype), strict=True))
     return u, s, vh
 
@@ -336,7 +341,7 @@ def singular_values(a: Array, *, full: bool) -> Array:
     try:
         found = np.linalg.svd(a, full, compute_uv=False)
     except np.linalg.LinAlgError:
-        raise LinAlgError(f"linalg.svd: {_element(a)}{NONFINITE}") from None
+        raise no_end("linalg.svd", a) from None
     if not np.isfinite(found).all():
         return svd.reference(a, full=full)[1]
     return found.astype(np.asarray(a).real.dtype, copy=False)
