@@ -104,10 +104,15 @@ def trace_entry(
     hints: dict[str, int],
     reason: str,
     strict: bool,
+    apart: set[Memory],
 ) -> Entry:
-    """Trace a function on a call's arguments, with `dims` for its tensors (open ones have the value in `hints`)."""
+    """Trace a function on a call's arguments, with `dims` for its tensors (open ones have the value in `hints`).
+
+    Tensors without gradients on the memories in `apart` are cut off from the others.
+    """
     name = getattr(function, "__name__", type(function).__name__)
     tracer = Tracer(name if name.isidentifier() else "function", hints, strict=strict)
+    tracer.captured.apart = apart
     own = [n for n, leaf in zip(argument_names(function, call), call.leaves, strict=True) if isinstance(leaf, Tensor)]
     names = [*own, *(_plain_name(str(place)) for place, _ in call.lifted)]
     tracer.spaces = list(environment.reach.spaces.values())

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 from adjit.call import Call, fits
 from adjit.capture import capturing
 from adjit.capture.prints import printing_when_run
+from adjit.captured import Entangled
 from adjit.entry import Entry, argument_names, trace_entry
 from adjit.environment import Environment
 from adjit.errors import explained
 from adjit.ir.graph import Graph
 from adjit.ir.logs import listening
 from adjit.lifting import Lifting
+from adjit.memory import Memory
 from adjit.open_sizes import Attempt, OpenSizes, tensor_names
 from adjit.retrace import reason_of
 from adjit.running import run_entry
@@ -310,9 +312,13 @@ class CompiledFunction(NativeCallable):  # type: ignore[misc]
         statics = [leaf for leaf in call.leaves if not isinstance(leaf, Tensor)]
         environment = Environment(self.function, statics, [place for place, _ in call.lifted])
         environment.name_tensors()
+        apart: set[Memory] = set()
         while True:
             try:
-                entry = self._traced(call, environment, attempt, reason)
+                entry = self._traced(call, environment, attempt, reason, apart)
+            except Entangled as found:
+                apart.add(found.memory)
+                continue
             except Respecialize as request:
                 attempt.narrow(request)
                 continue
@@ -327,9 +333,9 @@ class CompiledFunction(NativeCallable):  # type: ignore[misc]
             attempt.done()
             return entry
 
-    def _traced(self, call: Call, environment: Environment, attempt: Attempt, reason: str) -> Entry:
+    def _traced(self, call: Call, environment: Environment, attempt: Attempt, reason: str, apart: set[Memory]) -> Entry:
         tracing = partial(
-            trace_entry, self.function, call, environment, attempt.dims, attempt.hints, reason, self.strict
+            trace_entry, self.function, call, environment, attempt.dims, attempt.hints, reason, self.strict, apart
         )
         with printing_when_run():
             if not self.capture:

@@ -12,6 +12,7 @@ from adjit import effects, trees
 from adjit.autograd.record import close, link, mark_leaf, save, value_of
 from adjit.autograd.tape import Recorded, Saved, result_of
 from adjit.call import Call
+from adjit.captured import whole_of
 from adjit.composite import derivative_of
 from adjit.dispatch import DIVISION
 from adjit.entry import Entry, Output
@@ -335,5 +336,5 @@ def operands_of(entry: Entry, call: Call) -> list[Tensor | None]:
         if source.kind == "argument":
             found.append(call.tensors[source.index])
         else:
-            found.append(source.tensor if source.kind == "tensor" else None)
+            found.append(whole_of(source) if source.kind == "tensor" else None)
     return found

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from adjit.composite import composite
+from adjit.dims import shape_of
 from adjit.dispatch import rename
 from adjit.dtypes import c_name, title_of
 from adjit.elementwise import add, div, emit, mul, operands_of, sub
@@ -41,7 +42,7 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     name = "LerpBackward1" if isinstance(weight, Tensor) else "Lerp"
     operands = operands_of("lerp", input, end, weight)
     for argument, operand in (("end", end), ("weight", weight)):
-        if isinstance(operand, Tensor) and operand._dtype is not input._dtype:
+        if isinstance(operand, Tensor) and operand._dtype is not input._dtype and shape_of(operand):
             raise RuntimeError(
                 f"expected dtype {c_name(input._dtype)} for `{argument}` but got dtype {c_name(operand._dtype)}"
             )

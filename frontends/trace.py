@@ -15,6 +15,7 @@ from weakref import ref
 import numpy as np
 
 from adjit.autograd.tape import TraceNode, Watch
+from adjit.captured import Captured
 from adjit.ir.builder import Builder, literal_dtype
 from adjit.ir.errors import ShapeError, TraceError
 from adjit.ir.graph import Attribute, Graph, Guard, Location, Node, Region, Value
@@ -59,6 +60,7 @@ class Tracer:
         self.proxies: dict[Tensor, Tensor] = {}  # of arguments that the function also reaches by another way
         self.lent: dict[Memory, list[Tensor]] = {}  # arguments with an input each, by their memory
         self.shared: dict[Memory, Tensor] = {}
+        self.captured = Captured()
         self.coinciding: set[Memory] = set()  # of arguments and at the same time of captured tensors
         self.cells: dict[Memory, Cell] = {}
         self.leaves: dict[Value, Tensor] = {}
@@ -144,7 +146,7 @@ class Tracer:
             if len(lent) == 1 and not origin._chain and origin.requires_grad >= tensor.requires_grad:
                 return self.cells.setdefault(memory, self.cells[lent[0]._memory])
         value = self.builder.input(TensorType(memory.dtype, memory.array.shape), tensor.__dict__.get("_trace_name"))
-        self.sources.append(Source("tensor", tensor=tensor, memory=memory))
+        self.sources.append(self.captured.source(tensor))
         cell = self.cells[memory] = Cell(value, value, version=memory.version, first=memory.version)
         self._places[value] = (cell, cell.version)
         return cell
@@ -232,6 +234,7 @@ class Tracer:
     def operand(self, tensor: Tensor, recording: bool) -> Value:
         """The value of an operand; one that does not require grad is cut off from those that do."""
         tensor = self.proxies.get(tensor, tensor)
+        apart = tensor._tracer is None and self.captured.comes_apart(self, tensor, recording)
         if recording and tensor.requires_grad:
             self.join_history(self.cell_of(tensor))
         value = self.value_of(tensor)
@@ -243,7 +246,7 @@ class Tracer:
                 if root.attached is None:
                     root.attached = Watch()
                     root.attached.leaf = ref(leaf)
-        elif recording and value in self._depends and value.dtype.is_continuous:
+        elif apart or (recording and value in self._depends and value.dtype.is_continuous):
             cut = self._detached.get(value)
             if cut is None:
                 cut = self._detached[value] = self.builder.emit(primitive_named("detach"), [value]).output

@@ -162,7 +162,7 @@ def _recorded_signature(entry: Entry, call: Call, operands: Operands, result: An
     if inputs is None or plan is None or guards is None or written is None:
         return None
     captured = [source.tensor for source in entry.sources if source.kind == "tensor" and source.tensor is not None]
-    if any(tensor._base is not None for tensor in captured):
+    if any(tensor._base is not None or tensor._chain for tensor in captured):
         return None
     for tensor in captured:
         guards.slot(tensor, "_leaf")

@@ -1,0 +1,84 @@
+"""Captured tensors: of those that a trace finds on one piece of memory, each keeps its own part in gradients.
+
+The memory is one input of the program, whichever of its tensors were used: views, detached ones, what requires grad.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from adjit.memory import Memory
+from adjit.tensor import Tensor
+from adjit.trace_parts import Source
+
+if TYPE_CHECKING:
+    from adjit.trace import Tracer
+
+
+class Entangled(Exception):
+    """A tensor without gradients was read before one that requires grad on the same memory: it has to be cut off, so
+    the trace starts again."""
+
+    def __init__(self, memory: Memory) -> None:
+        super().__init__("tensors on one memory differ in requires_grad")
+        self.memory = memory
+
+
+class Captured:
+    """The tensors from outside that a trace has read, by their memory."""
+
+    def __init__(self) -> None:
+        self.apart: set[Memory] = set()  # of tensors without gradients that are cut off from the others
+        self._sources: dict[Memory, Source] = {}
+        self._plain: set[Memory] = set()  # of tensors without gradients that were read, and not cut off
+
+    def source(self, tensor: Tensor) -> Source:
+        """The source of an input for the memory of a tensor."""
+        memory = tensor._memory
+        found = self._sources[memory] = Source("tensor", tensor=tensor, memory=memory)
+        return found
+
+    def comes_apart(self, tracer: Tracer, tensor: Tensor, recording: bool) -> bool:
+        """Whether a tensor that is about to be read has to be cut off from gradients.  Errors: Entangled."""
+        memory = tensor._memory
+        tracer.cell_of(tensor)
+        source = self._sources.get(memory)
+        if source is None or not tensor._dtype.is_continuous:
+            return False
+        if not tensor.requires_grad:
+            if memory not in self.apart:
+                self._plain.add(memory)
+            return memory in self.apart
+        if recording:
+            if memory in self._plain:
+                raise Entangled(memory)
+            first, base = source.tensor, tensor._base
+            assert first is not None
+            if not first.requires_grad:
+                tracer.checks.append(partial(_is_on, first, memory))
+                source.tensor = tensor
+            if base is not None and base.requires_grad and not tensor._leaf:
+                tracer.operand(base, True)
+        return False
+
+
+def _is_on(tensor: Tensor, memory: Memory) -> bool:
+    return tensor._memory is memory
+
+
+def whole_of(source: Source) -> Tensor:
+    """A tensor on the whole memory of a captured one, with the history of what it holds."""
+    tensor, memory = source.tensor, source.memory
+    assert tensor is not None and memory is not None
+    if not tensor._chain:
+        return tensor
+    base = tensor._base
+    if base is not None and not base._chain and base.requires_grad >= tensor.requires_grad:
+        return base
+    whole = Tensor._wrap(memory.array, memory.dtype, memory=memory)
+    if not tensor.requires_grad:
+        return whole
+    from adjit.views import write_through
+
+    return write_through(whole, tensor._chain, tensor)  # a part that is a leaf: gradients go to it alone

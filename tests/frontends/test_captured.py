@@ -1,0 +1,107 @@
+"""Gradients of compiled functions that capture views, detached tensors and what they are views of: as in eager mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import adjit as torch
+
+Function = Callable[[Any], Any]
+_rng = np.random.default_rng(0)
+
+
+def numbers(*shape: int) -> Any:
+    return torch.from_numpy(_rng.standard_normal(shape))
+
+
+DATA = numbers(4, 4)
+WEIGHT = numbers(4, 4).requires_grad_()
+PART = numbers(8, 4)[2:6].requires_grad_()  # a leaf that is a window of its memory
+DETACHED, TRANSPOSED = WEIGHT.detach(), WEIGHT.T
+COMPUTED = WEIGHT * 2
+VIEWS = {
+    "transposed": DATA.T, "row": DATA[1], "column": DATA[:, 1], "expanded": DATA[0].expand(4, 4), "last": DATA[-1],
+    "rows": numbers(6, 4)[:4], "columns": numbers(4, 6)[:, 1:5], "number": torch.tensor(2.0).double().expand(4),
+    "permuted": numbers(4, 4, 4).permute(2, 0, 1)[0], "detached": DATA.T.detach(), "part": PART,
+    "of_a_parameter": TRANSPOSED, "of_a_result": COMPUTED.T, "row_of_a_result": COMPUTED[1],
+    "detached_parameter": WEIGHT.detach().T,
+}  # fmt: skip
+TOGETHER: dict[str, Function] = {
+    "detached_before": lambda x: (x * DETACHED).sin() + x @ WEIGHT,
+    "detached_used_before": lambda x: DETACHED.exp() * x + x @ WEIGHT,
+    "detached_after": lambda x: x @ WEIGHT + (x * DETACHED).sin(),
+    "view_before": lambda x: (x * TRANSPOSED).sin() + x @ WEIGHT,
+    "view_of_result_before": lambda x: (x * COMPUTED.T).sin() + x @ COMPUTED,
+    "only_outside": lambda x: WEIGHT * TRANSPOSED * x.detach(),
+}
+
+
+def gradients(function: Function, x: Any, total: Function) -> list[Any]:
+    leaves = x, WEIGHT, PART
+    for leaf in leaves:
+        leaf.grad = None
+    total(function(x)).backward(retain_graph=True)
+    return [None if leaf.grad is None else leaf.grad.numpy().copy() for leaf in leaves]
+
+
+def agree(function: Function) -> None:
+    x = numbers(4, 4).requires_grad_()
+    expected = gradients(function, x, torch.sum)
+    compiled = torch.compile(function)
+    for _ in range(3):
+        found = gradients(compiled, x, torch.sum)
+        assert [f is None for f in found] == [e is None for e in expected]
+        for f, e in zip(found, expected, strict=True):
+            if e is not None:
+                np.testing.assert_allclose(f, e, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_captured_view(name: str) -> None:
+    view = VIEWS[name]
+    agree(lambda x: (x * view).sin() + (x @ view) ** 2)
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_tensors_on_one_memory(name: str) -> None:
+    agree(TOGETHER[name])
+
+
+@pytest.mark.parametrize("name", ["detached_before", "detached_used_before", "view_before", "only_outside"])
+def test_whole_steps(name: str) -> None:
+    x = numbers(4, 4).requires_grad_()
+    expected = gradients(TOGETHER[name], x, torch.sum)
+
+    def step(x: Any) -> None:
+        TOGETHER[name](x).sum().backward()
+
+    x.grad = WEIGHT.grad = None
+    torch.compile(step)(x)
+    for leaf, e in zip((x, WEIGHT), expected, strict=False):
+        assert (leaf.grad is None) == (e is None)
+        if e is not None:
+            np.testing.assert_allclose(leaf.grad.numpy(), e, rtol=1e-12, atol=1e-12)
+
+
+def test_what_is_written_later_is_seen() -> None:
+    data = numbers(4, 4)
+    view = data.T
+    compiled = torch.compile(lambda x: (x * view).sin().sum())
+    for _ in range(3):
+        x = numbers(4, 4).requires_grad_()
+        compiled(x).backward()
+        np.testing.assert_allclose(x.grad.numpy(), np.cos(x.detach() * view) * view, rtol=1e-12)
+        data.mul_(1.5)
+
+
+def test_writing_between_forward_and_backward_is_an_error() -> None:
+    data = numbers(4, 4)
+    view = data.T
+    found = torch.compile(lambda x: (x * view).sin().sum())(numbers(4, 4).requires_grad_())
+    data.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        found.backward()
