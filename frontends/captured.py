@@ -30,6 +30,8 @@ class Captured:
 
     def __init__(self) -> None:
         self.apart: set[Memory] = set()  # of tensors without gradients that are cut off from the others
+        self.onward: dict[Tensor, Tensor] = {}  # gradients that go on outside, through what computed a tensor
+        self.retain_graph = False  # whether that is kept
         self._sources: dict[Memory, Source] = {}
         self._plain: set[Memory] = set()  # of tensors without gradients that were read, and not cut off
 
@@ -43,7 +45,9 @@ class Captured:
         """Whether a tensor that is about to be read has to be cut off from gradients.  Errors: Entangled."""
         memory = tensor._memory
         tracer.cell_of(tensor)
-        source = self._sources.get(memory)
+        source, base = self._sources.get(memory), tensor._base
+        if recording and tensor.requires_grad and not tensor._leaf and base is not None and base.requires_grad:
+            tracer.operand(base, True)
         if source is None or not tensor._dtype.is_continuous:
             return False
         if not tensor.requires_grad:
@@ -53,13 +57,11 @@ class Captured:
         if recording:
             if memory in self._plain:
                 raise Entangled(memory)
-            first, base = source.tensor, tensor._base
+            first = source.tensor
             assert first is not None
             if not first.requires_grad:
                 tracer.checks.append(partial(_is_on, first, memory))
                 source.tensor = tensor
-            if base is not None and base.requires_grad and not tensor._leaf:
-                tracer.operand(base, True)
         return False
 
 

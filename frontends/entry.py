@@ -59,6 +59,8 @@ class Entry:
     reason: str
     epoch: int = -1
     differentiable: bool = False
+    onward: list[tuple[Tensor | int, int]] = field(default_factory=list)  # gradients for what computed these tensors
+    retain_graph: bool = False  # whether that is kept
     takes_gradients: bool = False  # whether the function looked at gradients of its arguments
     executables: dict[Any, Any] = field(default_factory=dict)
     pullbacks: dict[tuple[bool, ...], CompiledPullback] = field(default_factory=dict)
@@ -139,7 +141,7 @@ def trace_entry(
             found, structure = trees.flatten(result, none_is_leaf=True)
             outputs = _outputs(tracer, found, proxies, values)
             effects = changes.found(lambda leaves: _outputs(tracer, leaves, proxies, values))
-            grads = _grads(tracer, proxies, values)
+            grads, onward = _grads(tracer, proxies, values), _onward(tracer, proxies, values)
             unsure = _unsure_grads(tracer, proxies, values)
             check_aliases(tracer)
             writes = []
@@ -161,6 +163,7 @@ def trace_entry(
     environment.add(effect.place for effect in effects if isinstance(effect, Effect) and effect.owner < 0)
     environment.watch(source.tensor for source in tracer.sources if source.tensor is not None)
     entry = Entry(graph, tracer.sources, outputs, structure, tracer.checks, grads, environment, reason)
+    entry.onward, entry.retain_graph = onward, tracer.captured.retain_graph
     entry.keep = [keep, list(tracer._views.values())]
     entry.call = call
     entry.effects, entry.histories = effects, histories
@@ -333,6 +336,16 @@ def _output(tracer: Tracer, tensor: Tensor, value: Value, index: int) -> Output:
         return Output("graph", index, requires_grad=True)
     function = tensor.grad_fn
     return Output("graph", index, fault=found, name="" if function is None else function.name())
+
+
+def _onward(tracer: Tracer, proxies: Sequence[Tensor], values: list[Value]) -> list[tuple[Tensor | int, int]]:
+    """The gradients that go on outside: (tensor or argument index, graph output)."""
+    places = {id(proxy): index for index, proxy in reversed(list(enumerate(proxies)))}
+    found: list[tuple[Tensor | int, int]] = []
+    for tensor, gradient in tracer.captured.onward.items():
+        found.append((places.get(id(tensor), tensor), len(values)))
+        values.append(tracer.value_of(gradient))
+    return found
 
 
 def _grads(tracer: Tracer, proxies: Sequence[Tensor], values: list[Value]) -> list[tuple[Tensor | int, int | None]]:

@@ -174,6 +174,11 @@ def _after(entry: Entry, call: Call, tensors: Sequence[Tensor]) -> None:
     for target, output in entry.grads:
         tensor = call.tensors[target] if isinstance(target, int) else target
         tensor._grad = None if output is None else tensors[output]
+    if entry.onward:
+        from adjit.autograd import backward
+
+        roots = [call.tensors[target] if isinstance(target, int) else target for target, _ in entry.onward]
+        backward(roots, [tensors[output] for _, output in entry.onward], entry.retain_graph)
 
 
 def _leaf(
@@ -291,7 +296,7 @@ def _run_recorded(
         history = results[written_output]._value
         assert history is not None
         write_history(call.tensors[target] if isinstance(target, int) else target, history)
-    for index in (*(index for _, index in entry.graph.writes), *(index for _, index in entry.grads)):
+    for index in (i for _, i in (*entry.graph.writes, *entry.grads, *entry.onward)):
         if index is not None and index not in taken:
             results[index]._requires_grad, results[index]._value, results[index]._leaf = False, None, True
     return results

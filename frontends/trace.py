@@ -240,7 +240,7 @@ class Tracer:
         value = self.value_of(tensor)
         if tensor.requires_grad:
             self._depends.add(value)
-            if tensor._leaf:
+            if tensor._leaf or (tensor._tracer is None and not tensor._chain):
                 root = self._roots.get(value, value)
                 leaf = self.leaves[root] = self.origin_of(tensor)
                 if root.attached is None:

@@ -50,6 +50,12 @@ def backward(
         if gradient is None:
             continue
         value = values[leaf]
+        if _goes_on(tracer, leaf):
+            known = tracer.captured.onward.get(leaf)
+            total = gradient if known is None else tracer.apply(primitive_named("add"), (known, gradient), {}, "Add")
+            tracer.captured.onward[leaf] = total
+            tracer.captured.retain_graph |= retain_graph
+            continue
         present = tracer.gradient_slot(leaf)
         if present is not None and not isinstance(present, Tensor):
             gradient = _sum(tracer, (present.gradient, gradient))  # zeros where there is none
@@ -65,6 +71,12 @@ def backward(
         for watch in _watches(next(level for level in levels if value in level.leaves), value):
             for hook in tuple(watch.post_hooks.values()):
                 hook(leaf)
+
+
+def _goes_on(tracer: Tracer, leaf: Tensor) -> bool:
+    """Whether a tensor was computed outside the trace, so that its gradient goes on there after the call."""
+    origin = tracer.arguments[leaf][1] if leaf in tracer.arguments else leaf
+    return tracer.parent is None and origin._tracer is None and not origin.is_leaf
 
 
 def gradients(

@@ -68,6 +68,8 @@ class NativeCalls:
     def _learn(
         self, table: Table, entry: Entry, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
     ) -> None:
+        if entry.onward:  # autograd's Python code goes on after the call
+            return
         if any(effect.owner >= 0 for effect in entry.effects):  # the arguments are no longer what they were
             return
         attempts = table.times((id(entry), call.key, call.shapes))

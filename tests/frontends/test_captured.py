@@ -105,3 +105,47 @@ def test_writing_between_forward_and_backward_is_an_error() -> None:
     data.mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         found.backward()
+
+
+@pytest.mark.parametrize("name", ["argument", "captured", "view"])
+def test_gradients_go_on_in_what_was_computed_outside(name: str) -> None:
+    encoder, head, x = torch.nn.Linear(3, 4), torch.nn.Linear(4, 2), numbers(5, 3).float()
+
+    def trained(wrap: Function) -> list[Any]:
+        encoder.zero_grad()
+        head.zero_grad()
+        code = encoder(x).tanh()
+        view = code.T
+        given = {
+            "argument": lambda code: head(code).square().sum().backward(),
+            "captured": lambda _: head(code).square().sum().backward(),
+            "view": lambda _: head(view.T).square().sum().backward(),
+        }
+        wrap(given[name])(code)
+        assert code._grad is None
+        return [parameter.grad.clone() for parameter in (*encoder.parameters(), *head.parameters())]
+
+    for found, expected in zip(trained(torch.compile), trained(lambda f: f), strict=True):
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_an_encoder_outside_a_compiled_step_trains() -> None:
+    x = torch.ones(5, 3)
+    losses = []
+    for wrap in (torch.compile, lambda f: f):
+        torch.manual_seed(0)
+        encoder, head = torch.nn.Linear(3, 4), torch.nn.Linear(4, 1)
+        optimizer = torch.optim.SGD([*encoder.parameters(), *head.parameters()], lr=0.1)
+
+        @wrap
+        def step(code: Any, head: Any = head) -> Any:
+            loss = head(code).square().mean()
+            loss.backward()
+            return loss
+
+        for _ in range(5):
+            optimizer.zero_grad()
+            loss = step(encoder(x).tanh())
+            optimizer.step()
+        losses.append(loss.item())
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
