@@ -114,6 +114,9 @@ _OF_MODULES = {
     ),
 }  # fmt: skip
 
+# The most items of a table of functions.
+_FEW = 32
+
 _installed: dict[str, Operation] = {}
 
 
@@ -227,6 +230,7 @@ class _Serving:
         name = path.rpartition(".")[2]
         later = _when(name) if later is None else later
         operation = _installed[path] = Operation(self.entry, function, free=name in _FREE, later=later)
+        self.entry.keep(operation)  # several composites may have one name
         return self.entry.function(name, documented(name, function), operation.table)
 
     def loaded(self, name: str, found: Any, *, method: bool) -> Any:
@@ -248,6 +252,8 @@ def _replace(builtins: Mapping[int, Any]) -> None:
             for name, found in list(vars(module).items()):
                 if id(found) in builtins:
                     setattr(module, name, builtins[id(found)])
+                elif type(found) is dict and len(found) <= _FEW:  # functions by name, or by kind
+                    found.update({key: builtins[id(item)] for key, item in found.items() if id(item) in builtins})
 
 
 def _install_compiled(entry: Entry) -> None:
