@@ -32,7 +32,7 @@ from adjit.compiler.llvm.gemm import (
     workspace_bytes,
 )
 from adjit.compiler.llvm.gemm_placed import NO_GRID, Grid
-from adjit.compiler.llvm.gemm_plan import GemmPlan, Right, plan_placed, reading_of, round_up
+from adjit.compiler.llvm.gemm_plan import GemmPlan, Right, halved, plan_placed, reading_of, round_up
 from adjit.compiler.llvm.gemm_tile import offset
 from adjit.compiler.llvm.target import Target
 from adjit.compiler.llvm.text import Function, LLType, Module
@@ -123,6 +123,8 @@ def emit_contract(
             dtype, options.target, m, n, k, tasks, count, epilogue=epilogue is not None, paired=paired,
             right="packed" if paired else _reading(axes, options.target, dtype),
         )  # fmt: skip
+        if not paired and _is_symmetric(axes):
+            plan = halved(plan, n)
         packed = _emit_packing(module, f"{name}.pack_a", plan, "a", axes.a, axes.m, axes, attach)
     pack_b, right = "", None
     if plan.right != "packed":
@@ -310,6 +312,16 @@ def _reading(axes: Axes, target: Target, dtype: DType) -> Right:
     m, n, k, _ = (extent if isinstance(extent, int) else None for extent in axes.extents())
     strided = _strides_of_operand(axes.b, axes.n, axes)
     return "packed" if n is None or strided is None or strided[2][1] != 1 else reading_of(dtype, target, m, n, k)
+
+
+def _is_symmetric(axes: Axes) -> bool:
+    """Whether B is A transposed, an array as it stands, and rows of C are contiguous."""
+    sides = [_strides_of_operand(region, own, axes) for region, own in ((axes.a, axes.m), (axes.b, axes.n))]
+    if sides[0] is None or sides[1] is None or _stride(axes.destination, axes.n) != 1:
+        return False
+    (left, *first), (right, *second) = sides
+    m, n, _, _ = axes.extents()
+    return left.inputs[0] is right.inputs[0] and first == second and m == n
 
 
 def _array_of(

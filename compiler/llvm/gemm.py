@@ -149,6 +149,7 @@ def _emit_loops(module: Module, plan: GemmPlan, epilogue: bool) -> tuple[str, di
     parameters |= EPILOGUE if epilogue else {}
     blocks = f".{plan.mc}.{plan.steps}" if placed else ""
     kind = f"{'.once' * plan.once}{'.beside' * (plan.right != 'packed')}{'.epilogue' * epilogue}"
+    kind += ".symmetric" * plan.symmetric
     name = module.shared(f"gemm.{plan.order}.{LLType(plan.dtype).suffix}.{plan.kc}{blocks}{kind}")
     if not module.has(name):
         given = ", ".join(f"{type} %{parameter}" for parameter, type in parameters.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from adjit.compiler.llvm.gemm_pack import column_pitch
+from adjit.compiler.llvm.gemm_pack import column_pitch, emit_across
 from adjit.compiler.llvm.gemm_plan import LINE, GemmPlan
 from adjit.compiler.llvm.gemm_tile import counted, maximum, minimum, offset, prefetch, when
 from adjit.compiler.llvm.text import Function, LLType
@@ -113,6 +113,40 @@ class Loops:
             self._resident(span)
         else:
             self._blocked(span)
+        if self.plan.symmetric:
+            self._mirror(span)
+
+    def _mirror(self, span: Span) -> None:
+        """Copy the tiles above the diagonal that were not multiplied from those rows of C that this task made.
+
+        Of the rows in a panel, what stands before the first strip that ends beyond its first row.
+        """
+        f, lanes = self.f, self.plan.lanes
+        across = emit_across(f.module, LLType(self.plan.dtype, lanes), masked=True)
+        first = f.let(f"mul nsw i64 {f.let(f'udiv i64 {span.m0}, %nr')}, %nr")
+        with counted(f, first, span.m1, "%nr") as panel:
+            count = f.let(f"mul nsw i64 {f.let(f'udiv i64 {panel}, %mr')}, %mr")
+            stop = minimum(f, f.let(f"add nsw i64 {panel}, %nr"), span.m1)
+            with counted(f, maximum(f, panel, span.m0), stop, lanes) as row:
+                rows = f.let(f"sub nsw i64 {stop}, {row}")
+                source, to = self._at(span.c, row, "%c_row_stride"), self._at(span.c, row, "%c_column_stride")
+                squares = f.let(f"icmp sge i64 {count}, {lanes}")
+                with when(f, squares):
+                    last = f.let(f"sub nsw i64 {rows}, 1")
+                    f.line(
+                        f"call void @{across}(ptr {source}, i64 %c_row_stride, i64 {last}, i64 {count}, ptr {to}, "
+                        "i64 %c_row_stride)"
+                    )
+                with when(f, f.let(f"xor i1 {squares}, true")):
+                    self._mirror_singly(source, to, minimum(f, rows, lanes), count)
+
+    def _mirror_singly(self, source: str, to: str, rows: str, count: str) -> None:
+        f = self.f
+        with counted(f, "0", rows, 1) as i, counted(f, "0", count, 1) as j:
+            place = offset(f, self.element, self._at(source, i, "%c_row_stride"), j)
+            value = f.let(f"load {self.element}, ptr {place}, align {self.plan.dtype.itemsize}")
+            place = offset(f, self.element, self._at(to, j, "%c_row_stride"), i)
+            f.line(f"store {self.element} {value}, ptr {place}, align {self.plan.dtype.itemsize}")
 
     def _blocked(self, span: Span) -> None:
         f = self.f
@@ -183,18 +217,20 @@ class Loops:
             column = f.let(f"add nsw i64 {n0}, {j}")
             panel = offset(f, self.element, self.b_panels, f.let(f"mul nsw i64 {j}, {depth}"))
             array = self._right(span, k0, column) if stands else ""
+            top = self._first_row(begin, column) if self.plan.symmetric else begin
+            start = maximum(f, f.let(f"sub nsw i64 {top}, {m0}"), 0) if self.plan.symmetric else "0"
             c_column = "" if self.epilogue else self._at(span.c, column, "%c_column_stride")
             width = minimum(f, f.let(f"sub nsw i64 {columns}, {j}"), "%nr")
             narrow = f.let(f"icmp sle i64 {width}, %edge_columns")
             tile = f.let(f"select i1 {narrow}, ptr %edge, ptr %tile")
-            with counted(f, "0", rows, "%mr") as i:
+            with counted(f, start, rows, "%mr") as i:
                 row = f.let(f"add nsw i64 {m0}, {i}")
                 a_rows = self._at(a, i, a_pitch)
                 if self.plan.once:
                     with when(f, self.in_place):
                         self._fetch_next(a_rows, a_row, depth, j, f.let(f"add nsw i64 {j}, {width}"), columns)
                 height = minimum(f, f.let(f"sub nsw i64 {rows}, {i}"), "%mr")
-                b, b_step, to = self._reading(array, panel, row, begin, stop) if stands else (panel, "", "")
+                b, b_step, to = self._reading(array, panel, row, top, stop) if stands else (panel, "", "")
                 operands = f"i64 {depth}, ptr {a_rows}, i64 {a_row}, i64 {a_step}, ptr {b}"
                 size = f"i64 {height}, i64 {width}"
                 end = f"i1 {again}{f', i64 {b_step}, ptr {to}' if stands else ''}"
@@ -244,6 +280,12 @@ class Loops:
         """B where it stands, from a `column` on."""
         row = self._at(self._at("%b", span.batch, "%b_batch_stride"), k0, "%b_k_stride")
         return offset(self.f, self.element, row, column)
+
+    def _first_row(self, begin: str, column: str) -> str:
+        """The first row of the first strip, of those from `begin` on, that ends beyond a column's row."""
+        f = self.f
+        strips = f.let(f"udiv i64 {maximum(f, f.let(f'sub nsw i64 {column}, {begin}'), 0)}, %mr")
+        return f.let(f"add nsw i64 {begin}, {f.let(f'mul nsw i64 {strips}, %mr')}")
 
     def _reading(self, array: str, panel: str, row: str, begin: str, stop: str) -> tuple[str, str, str]:
         """What a tile reads of B, how far apart its rows are, and where it copies them; those from `begin` do first."""

@@ -305,7 +305,7 @@ def _pack_across(f: Function, plan: GemmPlan, width: int, array: _Array, panel: 
     Rows beyond the edge are the last one's again.  A kc shorter than a vector goes element by element.
     """
     vector = LLType(plan.dtype, plan.lanes)
-    across = _emit_across(f.module, vector)
+    across = emit_across(f.module, vector)
     single, squares, done = f.label("single"), f.label("squares"), f.label("done")
     f.branch(f.let(f"icmp slt i64 %kc, {plan.lanes}"), single, squares)
     f.start(single)
@@ -322,28 +322,32 @@ def _pack_across(f: Function, plan: GemmPlan, width: int, array: _Array, panel: 
     f.start(done)
 
 
-def _emit_across(module: Module, vector: LLType) -> str:
+def emit_across(module: Module, vector: LLType, *, masked: bool = False) -> str:
     """`void @...(array, stride, last, count, to, pitch)`: columns 0..count-1 of `lanes` rows, each to `to + k * pitch`.
 
-    Row r is the r-th of the array, `stride` apart, or the `last`-th (which may be negative) from there on.  The count
-    is at least that of the lanes.
+    Row r is the r-th of the array, `stride` apart, or the `last`-th (which may be negative) from there on, of which
+    nothing is written if `masked`.  The count is at least that of the lanes.
     """
-    name = module.shared(f"gemm.across.{vector.suffix}")
+    name = module.shared(f"gemm.across.{vector.suffix}{'.masked' * masked}")
     if module.has(name):
         return name
-    parameters = "ptr readonly %array, i64 %stride, i64 %last, i64 %count, ptr noalias %to, i64 %pitch"
+    parameters = "ptr %array, i64 %stride, i64 %last, i64 %count, ptr %to, i64 %pitch"
     f = Function(module, name, parameters, attributes=ATTRIBUTES)
     align, starts = vector.dtype.itemsize, []
     for row in range(vector.lanes):
         starts.append(offset(f, vector.element, "%array", f.let(f"mul nsw i64 {minimum(f, row, '%last')}, %stride")))
     ending = f.let(f"sub nsw i64 %count, {vector.lanes}")
+    mask = below(f, vector.lanes, f.let("add nsw i64 %last, 1")) if masked else ""
     with counted(f, "0", "%count", vector.lanes) as k:
         column = minimum(f, k, ending)
         rows = [offset(f, vector.element, start, column) for start in starts]
         values = [f.let(f"load {vector.llvm}, ptr {place}, align {align}") for place in rows]
         place = offset(f, vector.element, "%to", f.let(f"mul nsw i64 {column}, %pitch"))
         for value in transpose(f, vector, values):
-            f.line(f"store {vector.llvm} {value}, ptr {place}, align {align}")
+            if masked:
+                masked_store(f, vector, value, place, mask)
+            else:
+                f.line(f"store {vector.llvm} {value}, ptr {place}, align {align}")
             place = offset(f, vector.element, place, "%pitch")
     f.line("ret void")
     f.finish()

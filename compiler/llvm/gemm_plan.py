@@ -54,6 +54,8 @@ _BAND = 2048
 _MOST_STEPS = 4096
 # Bytes of an entry in a table of places.
 _ENTRY = 8
+# The least product with its own transpose, in panels, of which half is copied.
+_HALVED = 2
 # A task of fewer multiply-adds (some 2 microseconds) is not worth a wake-up.
 GRAIN = 1 << 18
 _UNKNOWN = 1 << 14
@@ -81,7 +83,8 @@ class GemmPlan:
     Of the last panel of B, if it is not whole, tiles multiply the first `edge` columns alone.
     B is `packed` before tiles read it, or `right` tells that its rows are contiguous: then tiles read it `in place`, or
     those of the first rows of A do and leave it `copied` into panels for the others.  If `paired`, an element of A and
-    B is a pair of bfloat16, beside each other in k, whose two products are added.
+    B is a pair of bfloat16, beside each other in k, whose two products are added.  If `symmetric`, B is A transposed:
+    tiles above the diagonal are not multiplied but copied from below.
     """
 
     dtype: DType
@@ -106,6 +109,7 @@ class GemmPlan:
     edge: int = 0
     paired: bool = False
     right: Right = "packed"
+    symmetric: bool = False
 
     def __post_init__(self) -> None:
         if self.mc % self.mr or self.nc % self.nr or self.nr % self.lanes:
@@ -223,6 +227,13 @@ def reading_of(dtype: DType, target: Target, m: int | None, n: int, k: int | Non
     if k is not None and k * row <= B_IN_PLACE_BYTES:  # vectors astride two lines cost as much as packing, in the end
         readers = _READERS if row % LINE == 0 else 2 * _FEW_READERS
     return "in place" if m is not None and m <= readers else "copied"
+
+
+def halved(plan: GemmPlan, n: int | None) -> GemmPlan:
+    """The plan of the product of an array with its own transpose, `n` x `n`."""
+    if n is None or n < _HALVED * plan.nr or plan.epilogue or not plan.target.has_masks:
+        return plan
+    return changed(plan, symmetric=True, streams=False)
 
 
 def _streams(dtype: DType, target: Target, m: int | None, n: int | None, k: int | None, batch: int | None) -> bool:

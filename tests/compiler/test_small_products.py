@@ -50,3 +50,23 @@ def test_products_in_place(shape: tuple[int, int, int, int], dtype: DType, turne
 def test_sums_along_what_is_contiguous_are_not_gathered() -> None:
     graph = product(F32, 100, 16, 16, 1, turned=False)
     assert "masked.gather" not in llvm_text(lowered(graph), strict=False)
+
+
+@pytest.mark.parametrize("threads", (1, 3))
+@pytest.mark.parametrize("shape", ((1, 200, 530), (3, 129, 70), (1, 333, 0), (2, 257, 1030)), ids=str)
+@pytest.mark.parametrize("dtype", (F32, F64), ids=str)
+def test_a_product_with_its_own_transpose_has_the_bits_of_any_other(
+    dtype: DType, shape: tuple[int, int, int], threads: int
+) -> None:
+    batch, rows, terms = shape
+    own, other = Graph("own"), Graph("other")
+    for graph in (own, other):
+        builder = Builder(graph)
+        x = builder.expr(builder.input(TensorType(dtype, (batch, terms, rows))))
+        y = x if graph is own else builder.expr(builder.input(TensorType(dtype, (batch, terms, rows))))
+        graph.outputs = (dot(permute(x, (0, 2, 1)), y, contract=((2,), (1,)), batch=((0,), (0,))).value,)
+    array: list[Any] = [np.random.default_rng(rows).standard_normal((batch, terms, rows)).astype(dtype.storage)]
+    with guarded(array, at_end=True) as given:
+        (found,) = compile_graph(own, threads=threads).run(given)
+    (expected,) = compile_graph(other).run([*array, array[0].copy()])
+    np.testing.assert_array_equal(found, expected)
