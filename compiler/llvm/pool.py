@@ -80,8 +80,11 @@ def pool_text(architecture: str, system: str) -> str:
     if system != "linux" or architecture not in _FUTEX:
         return _SERIAL
     declare_pause, pause = _PAUSE[architecture]
-    text = _THREADED.replace("DECLARE_PAUSE", declare_pause).replace("PAUSE", pause)
+    text = _THREADED
     for name, value in (
+        ("PAUSE_OR_SLEEP", _PAUSE_OR_SLEEP),
+        ("DECLARE_PAUSE", declare_pause),
+        ("PAUSE", pause),
         ("FUTEX_CALL", _FUTEX[architecture]),
         ("SPIN_LIMIT", SPIN_NANOSECONDS),
         ("LATE_LIMIT", _LATE_NANOSECONDS),
@@ -118,6 +121,21 @@ define void @adjit_forget_workers() nounwind {
 """
 
 # Each word that several threads write has a pair of cache lines to itself (x86 fetches lines in pairs).
+# What a loop does that looked in vain: look again, after 64 times the clock, and sleep when it has spun long enough.
+_PAUSE_OR_SLEEP = """pause:
+  PAUSE
+  %turns = add i32 %turn, 1
+  %long = icmp uge i32 %turns, 64
+  br i1 %long, label %clock, label %look
+clock:
+  %yielded = call i32 @sched_yield()
+  %time_now = call i64 @now(ptr %time)
+  %first = icmp eq i64 %start, 0
+  %since = select i1 %first, i64 %time_now, i64 %start
+  %spent = sub i64 %time_now, %since
+  %enough = icmp ugt i64 %spent, SPIN_LIMIT
+  br i1 %enough, label %sleep, label %look"""
+
 _THREADED = """
 @ticket = internal global i64 0, align 128   ; generation << 32 | pieces not yet taken
 @pending = internal global i32 0, align 128  ; pieces not yet finished
@@ -330,19 +348,7 @@ look:
   %open = load atomic i32, ptr @pending acquire, align 4
   %finished = icmp eq i32 %open, 0
   br i1 %finished, label %done, label %pause
-pause:
-  PAUSE
-  %turns = add i32 %turn, 1
-  %long = icmp uge i32 %turns, 64
-  br i1 %long, label %clock, label %look
-clock:
-  %yielded = call i32 @sched_yield()
-  %time_now = call i64 @now(ptr %time)
-  %first = icmp eq i64 %start, 0
-  %since = select i1 %first, i64 %time_now, i64 %start
-  %spent = sub i64 %time_now, %since
-  %enough = icmp ugt i64 %spent, SPIN_LIMIT
-  br i1 %enough, label %sleep, label %look
+PAUSE_OR_SLEEP
 sleep:
   store atomic i32 1, ptr @waiting seq_cst, align 4
   %still = load atomic i32, ptr @pending seq_cst, align 4
@@ -373,19 +379,7 @@ look:
   %left = and i64 %seen, 4294967295
   %new = icmp ne i64 %left, 0
   br i1 %new, label %work, label %pause
-pause:
-  PAUSE
-  %turns = add i32 %turn, 1
-  %long = icmp uge i32 %turns, 64
-  br i1 %long, label %clock, label %look
-clock:
-  %yielded = call i32 @sched_yield()
-  %time_now = call i64 @now(ptr %time)
-  %first = icmp eq i64 %start, 0
-  %since = select i1 %first, i64 %time_now, i64 %start
-  %spent = sub i64 %time_now, %since
-  %enough = icmp ugt i64 %spent, SPIN_LIMIT
-  br i1 %enough, label %sleep, label %look
+PAUSE_OR_SLEEP
 sleep:
   %was = atomicrmw add ptr @sleepers, i32 1 seq_cst
   %ticket = load atomic i64, ptr @ticket seq_cst, align 8
