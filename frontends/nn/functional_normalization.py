@@ -120,11 +120,18 @@ def batch_norm(
         raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
     result, mean, variance = batch_norm_training(input, weight, bias, eps)
     if running_mean is not None and running_var is not None and count > 0:
-        with no_grad():
-            running_mean.mul_(1 - momentum).add_(mean.detach() * momentum)
-            running_var.mul_(1 - momentum).add_(variance.detach() * count / (count - 1) * momentum)
+        _follow(running_mean, running_var, mean, variance, count, momentum)
     normalised: Tensor = result
     return normalised
+
+
+def _follow(
+    running_mean: Tensor, running_var: Tensor, mean: Tensor, variance: Tensor, count: Any, momentum: float
+) -> None:
+    """Move running moments by `momentum` towards those of a batch, the variance as of a sample of `count` values."""
+    with no_grad():
+        running_mean.mul_(1 - momentum).add_(mean.detach() * momentum)
+        running_var.mul_(1 - momentum).add_(variance.detach() * count / (count - 1) * momentum)
 
 
 @composite("NativeBatchNorm")
@@ -165,9 +172,7 @@ def instance_norm(
         raise ValueError(f"Expected more than 1 spatial element when training, got input size {input.shape}")
     result, mean, variance = instance_norm_of(input, weight, bias, eps)
     if running_mean is not None and running_var is not None:
-        with no_grad():
-            running_mean.mul_(1 - momentum).add_(mean.detach() * momentum)
-            running_var.mul_(1 - momentum).add_(variance.detach() * count / (count - 1) * momentum)
+        _follow(running_mean, running_var, mean, variance, count, momentum)
     normalised: Tensor = result
     return normalised
 

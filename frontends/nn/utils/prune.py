@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from adjit.creation import ones_like
@@ -198,6 +198,15 @@ def _lowest(scores: Tensor, count: int) -> Tensor:
     return found
 
 
+def _without_lowest(default_mask: Tensor, scores: Callable[[], Tensor], amount: float) -> Tensor:
+    """The mask with zeros at the entries of the lowest scores: a number of them, or a share."""
+    count = _count(amount, default_mask.numel())
+    mask: Tensor = default_mask.clone()
+    if count:
+        mask.view(-1)[_lowest(scores(), count)] = 0
+    return mask
+
+
 class RandomUnstructured(BasePruningMethod):
     """Prunes entries at random: a number of them, or a share."""
 
@@ -207,11 +216,7 @@ class RandomUnstructured(BasePruningMethod):
 
     def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
         """The mask with zeros at random places."""
-        count = _count(self.amount, t.numel())
-        mask: Tensor = default_mask.clone()
-        if count:
-            mask.view(-1)[_lowest(-rand_like(t), count)] = 0
-        return mask
+        return _without_lowest(default_mask, lambda: -rand_like(t), self.amount)
 
 
 class L1Unstructured(BasePruningMethod):
@@ -223,11 +228,7 @@ class L1Unstructured(BasePruningMethod):
 
     def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
         """The mask with zeros at the least entries."""
-        count = _count(self.amount, t.numel())
-        mask: Tensor = default_mask.clone()
-        if count:
-            mask.view(-1)[_lowest(t.abs(), count)] = 0
-        return mask
+        return _without_lowest(default_mask, t.abs, self.amount)
 
 
 class _Structured(BasePruningMethod):
