@@ -31,9 +31,9 @@ MOST_PHASES = 8
 
 def convolve(
     x: Expr, w: Expr, stride: Sequence[int], padding: Pads, input_dilation: Sequence[int],
-    kernel_dilation: Sequence[int], groups: Size,
+    kernel_dilation: Sequence[int], groups: Size, strict: bool = False,
 ) -> Expr:  # fmt: skip
-    """`adjit.ir.ops.contraction.conv` as contractions."""
+    """`adjit.ir.ops.contraction.conv` as contractions; with `strict`, of one order for any number of samples."""
     low, high = zip(*padding, strict=True) if padding else ((), ())
     extents, taps, lows, highs = map(_numbers, (x.shape[2:], w.shape[2:], low, high))
     is_spread = any(gap != 1 for gap in input_dilation)
@@ -42,7 +42,7 @@ def convolve(
         axes = [_Axis(*each) for each in sizes]
         if is_spread and all(step == 1 for step in stride):
             return _by_phases(x, w, axes, groups)
-        if not is_spread and _goes_by_winograd(x, w, axes, stride, groups):
+        if not is_spread and _goes_by_winograd(x, w, axes, stride, groups, strict):
             return _dense(_padded(x, low, high, [0] * len(axes)), w, stride, kernel_dilation, groups)
         if not is_spread and w.shape[0] != groups and _shares_padding(axes, stride):
             return _contracted(_windows_of_shared_padding(x, axes, stride, groups), w, groups)
@@ -152,12 +152,15 @@ class _Axis:
         return found
 
 
-def _goes_by_winograd(x: Expr, w: Expr, axes: Sequence[_Axis], stride: Sequence[int], groups: Size) -> bool:
+def _goes_by_winograd(
+    x: Expr, w: Expr, axes: Sequence[_Axis], stride: Sequence[int], groups: Size, strict: bool
+) -> bool:
     """Whether Winograd's method computes it: from images without padding."""
     plain = [(axis.taps, axis.dilation, by) for axis, by in zip(axes, stride, strict=True)] == [(TAPS, 1, 1)] * 2
     if not plain or x.dtype is not F32 or groups != 1:
         return False
-    return pays("outputs", x.shape[1], w.shape[0], *(axis.out for axis in axes))
+    height, width = (axis.out for axis in axes)
+    return pays("outputs", x.shape[1], w.shape[0], height, width, None if strict else x.shape[0])
 
 
 def _shares_padding(axes: Sequence[_Axis], stride: Sequence[int]) -> bool:

@@ -43,9 +43,8 @@ LONGEST_ROW, LONGEST_COMPLEX = 1024, 32
 
 def legalize(graph: Graph, *, strict: bool = False) -> Graph:
     """The same program in ops that lowering knows; with `strict`, what eager mode leaves to the host is left there."""
-    least = MANY_MATRICES if strict else 1
     graph = split_complex(inline_calls(graph))
-    return rewrite(graph, partial(_legalized, least=least, read=cache(partial(_read_values, graph))))
+    return rewrite(graph, partial(_legalized, strict=strict, read=cache(partial(_read_values, graph))))
 
 
 def _read_values(graph: Graph) -> frozenset[Value]:
@@ -71,10 +70,10 @@ class _Expanding(Builder):
 
 
 def _legalized(
-    builder: Builder, node: Node, operands: tuple[Value, ...], least: int, read: Callable[[], frozenset[Value]]
+    builder: Builder, node: Node, operands: tuple[Value, ...], strict: bool, read: Callable[[], frozenset[Value]]
 ) -> Sequence[Value] | None:
     if node.op.family == "linalg":
-        is_native = has_kernel(node.op, [v.type for v in operands], least)
+        is_native = has_kernel(node.op, [v.type for v in operands], MANY_MATRICES if strict else 1)
         return None if is_native else on_matrices(builder, node, operands, read)
     if node.op.family == "fourier":
         return _transformed(builder, node, operands[0])
@@ -89,7 +88,7 @@ def _legalized(
     if is_half:
         inputs = tuple(cast(x, F32) if x.dtype in HALVES else x for x in inputs)
     rule = _RULES.get(node.op.name)
-    found = rule(node, *inputs) if rule else node.op(*inputs, **node.attributes)
+    found = rule(strict, node, *inputs) if rule else node.op(*inputs, **node.attributes)
     results = found if isinstance(found, tuple) else (found,)
     return [_rounded(x, value.dtype).value for x, value in zip(results, node.outputs, strict=True)]
 
@@ -140,7 +139,7 @@ def _transformed(builder: Builder, node: Node, operand: Value) -> Sequence[Value
 
 
 # -- others ------------------------------------------------------------------------------------------------------------
-def _sort(node: Node, x: Expr) -> tuple[Expr, ...]:
+def _sort(strict: bool, node: Node, x: Expr) -> tuple[Expr, ...]:
     axis: int = node.attributes["axis"]  # type: ignore[assignment]
     last = x.ndim - 1
     results = node.op(moved(x, axis, last), **{**node.attributes, "axis": last})
@@ -156,9 +155,9 @@ def in_a_row(operands: Sequence[Expr], axis: int) -> Expr:
 
 
 _RULES: dict[str, Callable[..., Expr | tuple[Expr, ...]]] = {
-    "concat": lambda node, *operands: in_a_row(operands, node.attributes["axis"]),
-    "conv": lambda node, x, w: convolve(x, w, **node.attributes),
-    "fold": lambda node, x: fold_by_phases(x, **node.attributes),
-    "detach": lambda node, x: x,
+    "concat": lambda strict, node, *operands: in_a_row(operands, node.attributes["axis"]),
+    "conv": lambda strict, node, x, w: convolve(x, w, **node.attributes, strict=strict),
+    "fold": lambda strict, node, x: fold_by_phases(x, **node.attributes),
+    "detach": lambda strict, node, x: x,
     "sort": _sort,
 }

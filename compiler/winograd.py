@@ -19,8 +19,10 @@ Kind: TypeAlias = Literal["outputs", "kernel"]
 # The side of the kernel, the outputs of a tile along an axis, and the matrices that a tile is transformed into.
 TAPS, OUTPUTS, PRODUCTS = 3, 2, 16
 # Fewer channels or features: the transforms take longer than the products; fewer tiles in a sample: that of the kernel
-# does.  The number of samples does not count, as eager mode leaves it open and strict programs have its bits.
+# does.
 _LEAST_CHANNELS, _LEAST_TILES = 16, {"outputs": 6, "kernel": 16}
+# Transforms of so many pairs of a channel and a feature leave the second cache: so many tiles must share them.
+_MANY_PAIRS, _SHARING_TILES = 1 << 14, 40
 # Channels and features go by vectors, and what exists of them must be worth the whole: the least quotient of direct
 # products and these.
 _VECTOR, _LEAST_SAVING = 16, 1.3
@@ -28,8 +30,13 @@ _VECTOR, _LEAST_SAVING = 16, 1.3
 _VIEWS = frozenset({"permute", "slice"})
 
 
-def pays(kind: Kind, channels: Size, features: Size, height: Size, width: Size) -> bool:
-    """Whether the method takes less time, as measured, for `height` x `width` outputs in float32."""
+def pays(
+    kind: Kind, channels: Size, features: Size, height: Size, width: Size, samples: Size | None = None
+) -> bool:
+    """Whether the method takes less time, as measured, for `height` x `width` outputs in float32.
+
+    The number of samples is None where it must not count: eager mode leaves it open, and strict programs have its bits.
+    """
     if os.environ.get("ADJIT_WINOGRAD", "1") == "0":
         return False
     if not (isinstance(channels, int) and isinstance(features, int) and isinstance(height, int)):
@@ -37,6 +44,8 @@ def pays(kind: Kind, channels: Size, features: Size, height: Size, width: Size) 
     if not isinstance(width, int) or min(channels, features) < _LEAST_CHANNELS:
         return False
     tiles = -(-height // OUTPUTS) * -(-width // OUTPUTS)
+    if isinstance(samples, int) and channels * features >= _MANY_PAIRS and samples * tiles < _SHARING_TILES:
+        return False
     columns = features if kind == "outputs" else channels
     direct = TAPS**2 * height * width * columns
     products = PRODUCTS * tiles * -(-columns // _VECTOR) * _VECTOR
@@ -57,8 +66,8 @@ def computes(dot: Node) -> bool:
     first, second, *sizes = window.output.dims
     features = dot.inputs[0].dims[1 - contract[0][0]]
     if sizes[2:] == [TAPS, TAPS]:
-        return pays("outputs", second, features, sizes[0], sizes[1])
-    return sizes[:2] == [TAPS, TAPS] and pays("kernel", first, features, sizes[2], sizes[3])
+        return pays("outputs", second, features, sizes[0], sizes[1], first)
+    return sizes[:2] == [TAPS, TAPS] and pays("kernel", first, features, sizes[2], sizes[3], second)
 
 
 def reads_padding(pad: Node, users: Mapping[Value, Sequence[Node]]) -> bool:

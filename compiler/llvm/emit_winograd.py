@@ -76,7 +76,7 @@ def winograd_of(node: Node, options: Options, tasks: int) -> Winograd | None:
     if images is None or step != 1 or images.operand.slope(axes.m[0][0]):
         return None
     samples = product(size for _, size in axes.batch)
-    if not pays("outputs", channels, features, size[0], size[1]):
+    if not pays("outputs", channels, features, size[0], size[1], None if options.strict else samples):
         return None
     plan = plan_winograd(options.target, channels, features, size[0], size[1], tasks)
     taps = tuple(kernel.slope(name) for name, _ in (*axes.m, *axes.k))

@@ -249,3 +249,21 @@ def check_guarded_arrays() -> None:
 def test_accesses_stay_inside_their_arrays() -> None:
     code = "from tests.compiler.test_winograd import check_guarded_arrays; check_guarded_arrays()"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("samples", "goes"), [(1, False), (3, True), (None, True)])
+def test_few_tiles_of_many_channels_are_summed_directly(samples: int | None, goes: bool) -> None:
+    """Where the number of samples is known and need not be left out of account, as it must in strict programs."""
+    graph = Graph("deep")
+    builder = Builder(graph)
+    count = Dim.named("samples") if samples is None else samples
+    x, w = (builder.expr(builder.input(TensorType(F32, dims))) for dims in ((count, 128, 7, 7), (128, 128, 3, 3)))
+    sides = {"padding": ((1, 1), (1, 1)), "input_dilation": (1, 1), "kernel_dilation": (1, 1), "groups": 1}
+    graph.outputs = (conv(x, w, stride=(1, 1), **sides).value,)
+    assert (".kernel(" in llvm_of(graph)) == goes
+    assert ".kernel(" in llvm_of(graph, strict=True)
+    random = np.random.default_rng(0)
+    given = [random.standard_normal((samples or 2, 128, 7, 7)), random.standard_normal((128, 128, 3, 3))]
+    expected = conv.reference(*given, stride=(1, 1), **sides)
+    (found,) = compile_graph(graph, threads=1).run([array.astype("float32") for array in given])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-4)
