@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from itertools import pairwise
 
-from adjit.compiler.legalize import in_a_row
 from adjit.compiler.pullback import zeros
 from adjit.compiler.rolling.places import indices
 from adjit.compiler.simplify_written import padded_box, written_box
@@ -22,7 +21,7 @@ from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.journal import note
 from adjit.ir.ops.arrays import expand, permute, reshape, window_of
 from adjit.ir.ops.indexing import scatter_add
-from adjit.ir.ops.structure import pad
+from adjit.ir.ops.structure import concat, pad
 from adjit.ir.rewrite import eliminate_dead, renewed
 from adjit.ir.shape import Size
 from adjit.ir.types import TensorType
@@ -137,7 +136,7 @@ def _added(builder: Builder, type: TensorType, pieces: Sequence[tuple[Start, Exp
     moving = sorted(axes)
     extents = tuple(int(pieces[0][1].shape[axis]) for axis in moving)  # type: ignore[arg-type]
     starts = [tuple(start[axis] for axis in moving) for start, _ in pieces]
-    stack = in_a_row([reshape(piece, (1, *piece.shape)) for _, piece in pieces], 0)
+    stack = concat(*(reshape(piece, (1, *piece.shape)) for _, piece in pieces), axis=0)
     rest = [axis for axis in range(type.ndim) if axis not in moving]
     updates = permute(stack, (0, *(axis + 1 for axis in (*moving, *rest))))
     where = indices(builder, starts, extents)
@@ -293,4 +292,5 @@ def _row(type: TensorType, axis: int, origin: Start, pieces: Mapping[int, Expr],
         if piece is not None:
             row.append(piece)
             at = start + piece.shape[axis]
-    return in_a_row(row, axis)
+    found: Expr = concat(*row, axis=axis)
+    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from adjit.compiler.legalize import WIDEST_CONCAT, in_a_row
 from adjit.compiler.rolling.line import Line
 from adjit.compiler.rolling.ordering import in_turns
 from adjit.compiler.rolling.periods import Run, runs
@@ -18,26 +19,38 @@ from adjit.compiler.rolling.turns import Carried, Result, Turns, read_turns
 from adjit.compiler.simplify import simplify
 from adjit.ir.analysis import VIEWS
 from adjit.ir.builder import Builder
-from adjit.ir.graph import Graph, Region, Value
+from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.journal import note
-from adjit.ir.rewrite import renewed
+from adjit.ir.rewrite import eliminate_dead, renewed, rewrite
 
 # Elements up to which arrays stay in the first cache from turn to turn; how many ops one kernel does on larger ones.
 _SMALL = 4096
 _LONG = 256
 # How often loops are looked for again, in what is left and in what loops have become.
-_ROUNDS = 8
+_ROUNDS = 16
 
 
 def roll(graph: Graph, *, strict: bool = False) -> Graph:
     """The program with loops in place of long runs of equal turns; the same graph where there are none."""
-    found = with_rows(graph, strict=strict)
+    found, is_simple = with_rows(graph, strict=strict), True
     for number in range(_ROUNDS):
         rolled = _rolled_once(in_turns(found))
-        if rolled is None:
-            return found if number else graph
-        found = simplify(rolled, strict=strict)
-    return found
+        if rolled is not None:
+            found, is_simple = eliminate_dead(rolled), False
+        elif not is_simple:  # what is left is short by now, and may have equal turns only then
+            found, is_simple = simplify(found, strict=strict), True
+        elif number == 0:
+            return graph
+        else:
+            break
+    return rewrite(found if is_simple else simplify(found, strict=strict), _in_a_row, follow_calls=False)
+
+
+def _in_a_row(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value] | None:
+    """A concat of more rows than a kernel takes, which would be taken for turns itself, is one of concats only here."""
+    if node.op.name != "concat" or len(operands) <= WIDEST_CONCAT:
+        return None
+    return [in_a_row(builder.exprs(operands), int(node.attributes["axis"])).value]  # type: ignore[arg-type]
 
 
 def _rolled_once(graph: Graph) -> Graph | None:
@@ -65,6 +78,8 @@ def _loops(line: Line, outputs: Sequence[Value], found: Sequence[Run]) -> list[t
 
 
 def _loop(line: Line, run: Run, outputs: Sequence[tuple[int, int]]) -> tuple[Scan, dict[Carried, Value]] | None:
+    if all(node.op.name in (*VIEWS, "concat") for node in line.nodes[run.start : run.start + run.period]):
+        return None  # nothing is computed
     turns = read_turns(line, run)
     if turns is None:
         return None

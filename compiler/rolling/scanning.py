@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from adjit.compiler.legalize import in_a_row
 from adjit.compiler.pullback import zeros
 from adjit.compiler.rolling.line import Line
 from adjit.compiler.rolling.places import indices, listed
@@ -16,6 +15,7 @@ from adjit.ir.ops.arrays import Array, cast, moved, permute, reshape, window_of
 from adjit.ir.ops.control import scan
 from adjit.ir.ops.indexing import gather
 from adjit.ir.ops.source import iota
+from adjit.ir.ops.structure import concat
 from adjit.ir.types import F64, I64, TensorType
 
 Item = TypeVar("Item")
@@ -153,7 +153,8 @@ class Scan:
                 return self._picked(builder, builder.expr(resolve(series.source)), series)
             case Pile():
                 values = builder.exprs(map(resolve, self._in_order(series.values)))
-                return in_a_row([reshape(x, (1, *x.shape)) for x in values], 0)
+                pile: Expr = concat(*(reshape(x, (1, *x.shape)) for x in values), axis=0)
+                return pile
             case Table():
                 return listed(builder, self._in_order(series.numbers), series.dtype)
             case Series():
