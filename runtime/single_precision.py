@@ -48,7 +48,7 @@ def eigh(a: Array, *, upper: bool) -> tuple[Array, Array]:
 def eigenvalues(a: Array, *, upper: bool) -> Array:
     """`ir.ops.factorization.eigenvalues`."""
     if not _serves(a):
-        return factorization.eigenvalues(a, upper=upper)
+        return factorization.eigenvalues(a, upper=upper)  # type: ignore[no-any-return]
     try:
         found: Array = _run("eigvalsh_up" if upper else "eigvalsh_lo", a, "f->f")
     except np.linalg.LinAlgError:
@@ -70,7 +70,7 @@ def svd(a: Array, *, full: bool) -> tuple[Array, Array, Array]:
 def singular_values(a: Array, *, full: bool) -> Array:
     """`ir.ops.factorization.singular_values`."""
     if not _serves(a):
-        return factorization.singular_values(a, full=full)
+        return factorization.singular_values(a, full=full)  # type: ignore[no-any-return]
     try:
         found: Array = _run("svd", a, "f->f")
     except np.linalg.LinAlgError:
