@@ -16,8 +16,8 @@ from adjit.ir.frozen import frozen
 from adjit.ir.types import DType
 from adjit.runtime.fourier import table_size
 
-# Factors that have butterflies; a larger prime factor leaves a transform to the host.
-LARGEST_FACTOR = 13
+# Factors that have butterflies, of a size that is squared; a larger prime factor leaves a transform to the host.
+LARGEST_FACTOR = 19
 # Registers that a butterfly of eight points keeps busy.
 _MANY_REGISTERS = 32
 # Bytes of memory on the stack.
