@@ -15,7 +15,7 @@ from adjit.ir.frozen import frozen
 from adjit.ir.shape import evaluate
 from adjit.ir.types import DType, TensorType
 from adjit.native.guards import place_words
-from adjit.native.signature import UNSERVED, Operand, is_readable, operand_for
+from adjit.native.signature import UNSERVED_TOGETHER, Operand, is_readable, operand_for
 from adjit.native.structure import TakenApart, is_instance, is_node
 from adjit.places import ABSENT, Place
 from adjit.runtime.layout import slot_offset
@@ -126,7 +126,7 @@ class Operands:
             array = value._array if isinstance(value, Tensor) else value
             if place not in self.numbers and (not isinstance(array, np.ndarray) or array.shape != shape):
                 return False
-        return not any(type.dtype in UNSERVED for type in self._gradient_types.values())
+        return not any(type.dtype in UNSERVED_TOGETHER for type in self._gradient_types.values())
 
     def wanted(self) -> list[Operand]:
         """What a signature wants of each."""

@@ -22,6 +22,7 @@ from adjit.native.program import Watched, number_array
 from adjit.native.signature import (
     RELEASED_WORK,
     UNSERVED,
+    UNSERVED_TOGETHER,
     Operand,
     Signature,
     is_plain,
@@ -298,7 +299,7 @@ def _program(watched: Watched) -> Made | None:
     graph = watched.graph()
     if graph is None or not all(map(_may_be_written, watched.written)):
         return None
-    if any(value.dtype in UNSERVED for node in graph.walk() for value in (*node.inputs, *node.outputs)):
+    if any(value.dtype in UNSERVED_TOGETHER for node in graph.walk() for value in (*node.inputs, *node.outputs)):
         return None
     calls = (node for node in legalize(graph, strict=True).walk() if node.op.name == "host_call")
     if not all(str(call.attributes["function"]).startswith(CHECK_PREFIX) for call in calls):

@@ -14,7 +14,7 @@ from adjit.compiler.entry import known as k
 from adjit.ir.frozen import frozen, record
 from adjit.ir.graph import Graph
 from adjit.ir.shape import evaluate
-from adjit.ir.types import BF16, F16, F32, F64, I64, U16, DType, TensorType, dtype_of_storage
+from adjit.ir.types import BF16, F16, F32, F64, I64, U16, DType, TensorType
 from adjit.native.entry import address, mixed
 from adjit.runtime.executable import Executable, NativeCall
 from adjit.runtime.results import RESULTS, is_large
@@ -24,8 +24,10 @@ from adjit.tensor import Tensor
 RELEASED_WORK = 1 << 17
 _NUMBERS = {F32: k.NUMBER_F32, F64: k.NUMBER_F64, I64: k.NUMBER_I64}
 LINE = 64
-# Halves are computed by way of float32; arrays of uint16 carry a mark that NumPy's type number does not say.
-UNSERVED = (BF16, F16, U16)
+# Arrays of uint16 carry a mark that NumPy's type number does not say.
+UNSERVED = (U16,)
+# Programs of several operations on halves round them less often than one operation after another does.
+UNSERVED_TOGETHER = (U16, BF16, F16)
 
 
 @record
@@ -213,7 +215,7 @@ def is_readable(value: Any) -> bool:
     """Whether the native entry may take an operand's data: where it stands, or a copy in order."""
     if not isinstance(value, Tensor):
         return True
-    return value._array is not None and dtype_of_storage(value._array.dtype) is value._dtype
+    return value._array is not None and value._array.dtype == value._dtype.storage
 
 
 def is_plain(array: np.ndarray) -> bool:

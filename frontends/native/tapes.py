@@ -21,7 +21,7 @@ from adjit.ir.ops.scalar import add
 from adjit.ir.primitive import primitive_named
 from adjit.ir.shape import evaluate
 from adjit.ir.types import TensorType
-from adjit.native.signature import UNSERVED
+from adjit.native.signature import UNSERVED_TOGETHER
 from adjit.running import CompiledPullback
 from adjit.runtime.executable import Executable
 from adjit.runtime.interpreter import bind_sizes
@@ -136,7 +136,7 @@ class Tape:
                 if producer is not None and producer not in self.numbers:
                     return False
         values = [value for node in self.order for value in (*node.inputs, *node.outputs)]
-        if any(value.dtype in UNSERVED for value in values) or not self.leaves:
+        if any(value.dtype in UNSERVED_TOGETHER for value in values) or not self.leaves:
             return False
         return all(isinstance(value.attached, Watch) for value in self.leaves)
 
