@@ -329,6 +329,9 @@ def cuda(input: Tensor, device: Any = None) -> Tensor:
 # -- what it says of itself -----------------------------------------------------------------------------------------
 def size(input: Tensor, dim: int | None = None) -> Any:
     """The shape, or the size of one axis."""
+    array = input._array
+    if array is not None and type(dim) is int and -array.ndim <= dim < array.ndim:
+        return array.shape[dim]
     shape = shape_of(input)
     return shape if dim is None else shape[wrap_dim(dim, len(shape))]
 
@@ -352,7 +355,8 @@ def storage_offset(input: Tensor) -> Any:
 
 def dim(input: Tensor) -> int:
     """The number of axes."""
-    return len(shape_of(input))
+    array = input._array
+    return len(shape_of(input)) if array is None else array.ndim
 
 
 def numel(input: Tensor) -> Any:

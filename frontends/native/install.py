@@ -39,7 +39,8 @@ _OTHERS = (
     "logcumsumexp", "logdet", "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "logsumexp",
     "masked_fill", "matmul", "matrix_power", "max", "maximum", "mean", "median", "min", "minimum",
     "mm", "mode", "msort", "multiply", "mv", "nan_to_num", "nanmean", "nansum", "ne", "neg", "negative",
-    "nextafter", "norm", "not_equal", "ones_like", "outer", "pairwise_distance", "pdist", "positive", "pow", "prelu",
+    "new_full", "new_ones", "new_zeros", "nextafter", "norm", "not_equal", "ones_like", "outer",
+    "pairwise_distance", "pdist", "positive", "pow", "prelu",
     "prod", "quantile", "rad2deg", "reciprocal", "relu", "remainder", "renorm", "repeat", "repeat_interleave", "roll",
     "rot90", "round", "rsqrt", "rsub", "scatter", "scatter_add", "scatter_reduce", "searchsorted", "sgn", "sigmoid",
     "sign", "signbit", "sin", "sinc", "sinh", "slogdet", "softmax", "sort", "sqrt", "square", "std", "std_mean",
@@ -49,7 +50,7 @@ _OTHERS = (
 )  # fmt: skip
 # Views, and what may give its operand back.
 _VIEWS = (
-    "adjoint", "as_strided", "atleast_1d", "atleast_2d", "bool", "broadcast_to", "byte", "char", "chunk",
+    "adjoint", "as_strided", "atleast_1d", "atleast_2d", "bfloat16", "bool", "broadcast_to", "byte", "char", "chunk",
     "contiguous", "detach", "diagonal", "double", "dsplit", "expand", "expand_as", "flatten", "float", "half",
     "hsplit", "int", "long", "moveaxis", "movedim", "narrow", "permute", "ravel", "reshape", "select", "short",
     "split", "split_with_sizes", "squeeze", "swapaxes", "swapdims", "t", "tensor_split", "to", "transpose",
