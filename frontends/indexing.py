@@ -38,14 +38,18 @@ def getitem(input: Tensor, index: Any) -> Tensor:
 
 
 def _where_true(input: Tensor, mask: Tensor) -> Tensor | None:
-    """`input[mask]` by NumPy where nothing is recorded; None where there is more to do."""
+    """`input[mask]` of common dtypes in eager mode; None where there is more to do."""
     array, where = input._array, mask._array
     if array is None or where is None or STATE.tracer is not None or STATE.checks is not None:
         return None
     if mask._dtype is not BOOL or input._dtype not in (F32, F64, I32, I64, BOOL):
         return None
-    if (STATE.recording and input.requires_grad) or not where.ndim or where.shape != array.shape[: where.ndim]:
+    if not where.ndim or where.shape != array.shape[: where.ndim]:
         return None
+    if STATE.recording and input.requires_grad:
+        axes = tuple(range(where.ndim))
+        found: Tensor = apply(gather_op, (input, *true_positions(mask)), {"axes": axes}, name="Index")
+        return found
     return Tensor._wrap(np.ascontiguousarray(array[where]), input._dtype)
 
 

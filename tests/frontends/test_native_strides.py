@@ -1,4 +1,4 @@
-"""Operands that do not stand in order are served natively: views are views, and copies are copies, as in Python."""
+"""Operands that do not stand in order, and halves, are served natively: views, copies and bits are as in Python."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OPERATIONS: dict[str, Callable[[Any], Any]] = {
 
 def seen(result: Any, operand: Any, base: Any) -> list[Any]:
     """What can be told of a result: its numbers, how it lies, whose memory it shows, its gradient."""
-    shared = np.shares_memory(result.detach().numpy(), base.detach().numpy())
+    shared = np.shares_memory(result._array, base._array)
     facts = [result.tolist(), result.stride(), result.storage_offset(), result._base is None, result is operand, shared,
              type(result.grad_fn).__name__]  # fmt: skip
     if result.requires_grad:
@@ -95,3 +95,25 @@ def test_results_go_where_they_are_wanted() -> None:
     for _ in range(OFTEN):
         torch.add(x, x, out=x)
     assert x.tolist() == pytest.approx([512 * number / other for number, other in zip(wanted, y.tolist(), strict=True)])
+
+
+HALVES: dict[str, Callable[[Any], Any]] = {
+    "product": lambda x: x @ x.T,
+    "number": lambda x: 1 - x * 0.3,
+    "exp": lambda x: x.exp(),
+    "sum": lambda x: x.sum(1),
+    "softmax": lambda x: torch.nn.functional.softmax(x, 1),
+    "float": lambda x: x.float(),
+    "transposed": lambda x: x.T,
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("recording", [False, True])
+def test_halves_have_the_bits_of_python(dtype: Any, recording: bool) -> None:
+    base = torch.rand(5, 7).to(dtype).requires_grad_(recording)
+    for _ in range(OFTEN):
+        for name, operation in HALVES.items():
+            with torch.autograd.set_detect_anomaly(True):
+                wanted = seen(operation(base), base, base)
+            assert seen(operation(base), base, base) == wanted, name
