@@ -316,12 +316,11 @@ def _reading(axes: Axes, target: Target, dtype: DType) -> Right:
 
 def _is_symmetric(axes: Axes) -> bool:
     """Whether B is A transposed, an array as it stands, and rows of C are contiguous."""
-    sides = [_strides_of_operand(region, own, axes) for region, own in ((axes.a, axes.m), (axes.b, axes.n))]
-    if sides[0] is None or sides[1] is None or _stride(axes.destination, axes.n) != 1:
+    left, right = (_strides_of_operand(*side, axes) for side in ((axes.a, axes.m), (axes.b, axes.n)))
+    if left is None or right is None or _stride(axes.destination, axes.n) != 1:
         return False
-    (left, *first), (right, *second) = sides
     m, n, _, _ = axes.extents()
-    return left.inputs[0] is right.inputs[0] and first == second and m == n
+    return left[0].inputs[0] is right[0].inputs[0] and left[1:] == right[1:] and m == n
 
 
 def _array_of(
