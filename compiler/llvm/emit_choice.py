@@ -26,8 +26,9 @@ from adjit.ir.shape import Dim, Size, product, size_names
 from adjit.ir.types import BF16, BOOL, F16, F32, F64, U8, DType
 
 # Time of a vector of accesses, in units of one plain vector access: all lanes one element, neighbours backwards; and,
-# for each lane, elements at a constant distance and elements anywhere.
+# for each lane, elements at a constant distance and elements anywhere; the former cost at least a few lanes' time.
 _SHARED, _BACKWARD, _STRIDED, _ANYWHERE = 0.3, 1.5, 0.6, 0.8
+_LEAST_STRIDED = 4.0
 # Elements each for several lanes, or every second, third or fourth element: vectors of neighbours, rearranged.
 _REPEATED = 1.5
 WIDEST_STRIDE = 4
@@ -280,7 +281,7 @@ def _access_time(node: Node, name: str, lanes: int, dependence: Dependence) -> f
             return known[coefficient]
         if 1 < coefficient <= WIDEST_STRIDE:
             return min(lanes * _STRIDED, coefficient * _REPEATED)
-    return lanes * _STRIDED
+    return max(lanes * _STRIDED, _LEAST_STRIDED)
 
 
 def column_stride(node: Node, name: str) -> Size | None:
