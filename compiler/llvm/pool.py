@@ -14,8 +14,8 @@ workers take pieces by compare-and-swap on that word until none is left; the cal
   itself.  So threads that could not be started, or that a fork took away, cost speed and nothing else.
 - One job runs at a time.  A caller that finds the pool taken (another Python thread, or a kernel inside a kernel)
   runs its whole range itself.
-- Whoever waits spins for 100 us, then sleeps on a futex.  The spin gives way to other threads now and then: the
-  system may put a worker on the caller's own core, where a stubborn spin would hold up what it waits for.
+- Whoever waits spins for 100 us, then sleeps until a word changes.  The spin gives way to other threads now and then:
+  the system may put a worker on the caller's own core, where a stubborn spin would hold up what it waits for.
 - Where other programs (or another library's spinning threads) take the cores, a worker may stand still in the middle
   of a piece.  A caller that waited for others longer than its own pieces took has won nothing: it runs alone for 2 ms,
   then tries again, and if that fails soon, for twice as long, 64 ms at most (`adjit_set_threads` ends it).
@@ -40,15 +40,18 @@ _RECENT = 8
 _STACK_BYTES = 8 * 2**20
 _CUT_MULTIPLE = 64
 
-# The number of the futex system call, and the instruction that spares the core while it spins.
-_FUTEX = {"x86_64": 202, "aarch64": 98}
+# The instruction that spares the core while it spins.
 _PAUSE = {
     "x86_64": ("declare void @llvm.x86.sse2.pause()", "call void @llvm.x86.sse2.pause()"),
     "aarch64": ("declare void @llvm.aarch64.isb(i32)", "call void @llvm.aarch64.isb(i32 15)"),
 }
+# The number of Linux's futex system call.
+_FUTEX = {"x86_64": 202, "aarch64": 98}
+# Of Linux and of macOS: CLOCK_MONOTONIC, SIG_SETMASK, PTHREAD_CREATE_DETACHED, SIGBUS.
+_NUMBERS = {"linux": (1, 2, 1, 7), "macos": (6, 3, 2, 10)}
 # What it does between waits takes some hundred instructions, however well they are chosen: LLVM needs 4 ms, not 35.
 _LEVEL = 0
-# sigset_t, pthread_attr_t and pthread_t fit these on both libcs of both architectures.
+# sigset_t, pthread_attr_t and pthread_t fit these on the libcs of both systems and architectures.
 _OPAQUE = "[16 x i64]"
 
 _library: Library | None = None
@@ -76,16 +79,23 @@ def _compiled(text: str) -> bytes:
 
 
 def pool_text(architecture: str, system: str) -> str:
-    """LLVM text of the pool; where there is no futex, of a serial one with the same symbols."""
-    if system != "linux" or architecture not in _FUTEX:
+    """LLVM text of the pool for Linux and macOS; elsewhere of a serial one with the same symbols."""
+    architecture = "aarch64" if architecture == "arm64" else architecture
+    system = "macos" if system.startswith(("darwin", "macos")) else system
+    if system not in _NUMBERS or architecture not in _PAUSE:
         return _SERIAL
     declare_pause, pause = _PAUSE[architecture]
-    text = _THREADED
+    waiting = _BY_ULOCK if system == "macos" else _BY_FUTEX.replace("FUTEX_CALL", str(_FUTEX[architecture]))
+    text = waiting + _THREADED
+    clock, set_mask, detached, bus_fault = _NUMBERS[system]
     for name, value in (
         ("PAUSE_OR_SLEEP", _PAUSE_OR_SLEEP),
         ("DECLARE_PAUSE", declare_pause),
         ("PAUSE", pause),
-        ("FUTEX_CALL", _FUTEX[architecture]),
+        ("MONOTONIC_CLOCK", clock),
+        ("SET_MASK", set_mask),
+        ("DETACHED", detached),
+        ("BUS_FAULT", bus_fault),
         ("SPIN_LIMIT", SPIN_NANOSECONDS),
         ("LATE_LIMIT", _LATE_NANOSECONDS),
         ("ALONE_LEAST", _ALONE_NANOSECONDS[0]),
@@ -120,6 +130,38 @@ define void @adjit_forget_workers() nounwind {
 }
 """
 
+# Sleep while a word has a value, and wake threads that sleep on it.
+_BY_FUTEX = """
+declare i64 @syscall(i64, ...)
+
+define internal void @sleep_while(ptr %word, i32 %value) nounwind {
+  call i64 (i64, ...) @syscall(i64 FUTEX_CALL, ptr %word, i32 128, i32 %value, ptr null)
+  ret void
+}
+
+define internal void @wake(ptr %word, i32 %count) nounwind {
+  call i64 (i64, ...) @syscall(i64 FUTEX_CALL, ptr %word, i32 129, i32 %count)
+  ret void
+}
+"""
+
+# The same by what macOS's own libraries use: UL_COMPARE_AND_WAIT 1, ULF_WAKE_ALL 0x100, ULF_NO_ERRNO 0x1000000.
+_BY_ULOCK = """
+declare i32 @__ulock_wait(i32, ptr, i64, i32)
+declare i32 @__ulock_wake(i32, ptr, i64)
+
+define internal void @sleep_while(ptr %word, i32 %value) nounwind {
+  %wide = zext i32 %value to i64
+  %woken = call i32 @__ulock_wait(i32 16777217, ptr %word, i64 %wide, i32 0)
+  ret void
+}
+
+define internal void @wake(ptr %word, i32 %count) nounwind {
+  %woken = call i32 @__ulock_wake(i32 16777473, ptr %word, i64 0)
+  ret void
+}
+"""
+
 # Each word that several threads write has a pair of cache lines to itself (x86 fetches lines in pairs).
 # What a loop does that looked in vain: look again, after 64 times the clock, and sleep when it has spun long enough.
 _PAUSE_OR_SLEEP = """pause:
@@ -148,7 +190,6 @@ _THREADED = """
 @alone_for = internal global i64 0, align 8  ; for how long they were not; guarded by busy
 @job = internal global { ptr, ptr, ptr, i64, i64, i64 } zeroinitializer, align 128 ; fn buffers sizes extent pieces mask
 
-declare i64 @syscall(i64, ...)
 declare i32 @clock_gettime(i32, ptr)
 declare i32 @sched_yield()
 declare i32 @pthread_create(ptr, ptr, ptr, ptr)
@@ -241,7 +282,7 @@ fill:
   %wake = icmp ne i32 %asleep, 0
   br i1 %wake, label %call, label %share
 call:
-  call i64 (i64, ...) @syscall(i64 FUTEX_CALL, ptr getelementptr (i8, ptr @ticket, i64 4), i32 129, i32 %helpers)
+  call void @wake(ptr getelementptr (i8, ptr @ticket, i64 4), i32 %helpers)
   br label %share
 share:
   call void @take_pieces()
@@ -316,7 +357,7 @@ tell:
   %sleeps = icmp ne i32 %caller, 0
   br i1 %sleeps, label %wake, label %look
 wake:
-  call i64 (i64, ...) @syscall(i64 FUTEX_CALL, ptr @pending, i32 129, i32 1)
+  call void @wake(ptr @pending, i32 1)
   br label %look
 done:
   ret void
@@ -355,7 +396,7 @@ sleep:
   %needed = icmp ne i32 %still, 0
   br i1 %needed, label %block, label %awake
 block:
-  call i64 (i64, ...) @syscall(i64 FUTEX_CALL, ptr @pending, i32 128, i32 %still, ptr null)
+  call void @sleep_while(ptr @pending, i32 %still)
   br label %awake
 awake:
   store atomic i32 0, ptr @waiting seq_cst, align 4
@@ -390,7 +431,7 @@ block:
   %shifted = lshr i64 %ticket, 32
   %generation = trunc i64 %shifted to i32
   %word = getelementptr i8, ptr @ticket, i64 4
-  call i64 (i64, ...) @syscall(i64 FUTEX_CALL, ptr %word, i32 128, i32 %generation, ptr null)
+  call void @sleep_while(ptr %word, i32 %generation)
   br label %awake
 awake:
   %is = atomicrmw sub ptr @sleepers, i32 1 seq_cst
@@ -399,7 +440,7 @@ awake:
 
 ; Nanoseconds of the monotonic clock.
 define internal i64 @now(ptr %time) nounwind {
-  %status = call i32 @clock_gettime(i32 1, ptr %time)
+  %status = call i32 @clock_gettime(i32 MONOTONIC_CLOCK, ptr %time)
   %seconds = load i64, ptr %time, align 8
   %field = getelementptr i8, ptr %time, i64 8
   %rest = load i64, ptr %field, align 8
@@ -409,7 +450,7 @@ define internal i64 @now(ptr %time) nounwind {
 }
 
 ; Start workers until there are `wanted`, or the system refuses.  They take no signal but those of their own faults
-; (SIGILL 4, SIGBUS 7, SIGFPE 8, SIGSEGV 11), so that handlers run on the program's own threads.
+; (SIGILL 4, SIGBUS, SIGFPE 8, SIGSEGV 11), so that handlers run on the program's own threads.
 define internal void @start_workers(i32 %wanted) nounwind noinline {
 entry:
   %signals = alloca OPAQUE, align 16
@@ -418,12 +459,12 @@ entry:
   %thread = alloca i64, align 8
   %r0 = call i32 @sigfillset(ptr %signals)
   %r1 = call i32 @sigdelset(ptr %signals, i32 4)
-  %r2 = call i32 @sigdelset(ptr %signals, i32 7)
+  %r2 = call i32 @sigdelset(ptr %signals, i32 BUS_FAULT)
   %r3 = call i32 @sigdelset(ptr %signals, i32 8)
   %r4 = call i32 @sigdelset(ptr %signals, i32 11)
-  %r5 = call i32 @pthread_sigmask(i32 2, ptr %signals, ptr %usual)
+  %r5 = call i32 @pthread_sigmask(i32 SET_MASK, ptr %signals, ptr %usual)
   %r6 = call i32 @pthread_attr_init(ptr %attributes)
-  %r7 = call i32 @pthread_attr_setdetachstate(ptr %attributes, i32 1)
+  %r7 = call i32 @pthread_attr_setdetachstate(ptr %attributes, i32 DETACHED)
   %r8 = call i32 @pthread_attr_setstacksize(ptr %attributes, i64 STACK_BYTES)
   br label %look
 look:
@@ -440,7 +481,7 @@ count:
   br label %look
 done:
   %r9 = call i32 @pthread_attr_destroy(ptr %attributes)
-  %r10 = call i32 @pthread_sigmask(i32 2, ptr %usual, ptr null)
+  %r10 = call i32 @pthread_sigmask(i32 SET_MASK, ptr %usual, ptr null)
   ret void
 }
 """

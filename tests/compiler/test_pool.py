@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pytest
 
 from adjit.compiler.llvm import jit, pool
-from adjit.compiler.llvm.target import host_target, make_target
+from adjit.compiler.llvm.target import host_target
 from adjit.runtime.threads import get_num_threads, set_num_threads
 
 # `count`: x[i] += 1 over the piece, and the piece noted in a log.  `logistic`: 40 steps of x = 3.7 x (1 - x).
@@ -464,19 +464,3 @@ def test_workers_leave_signals_to_the_program(kernels: Kernels) -> None:
     workers = [mask for mask in masks.values() if mask & interrupt]
     assert len(workers) >= 2
     assert not any(mask & fault for mask in workers)
-
-
-def test_serial_pool_has_the_same_symbols() -> None:
-    text = pool.pool_text(host_target().architecture, "plan9")
-    library = jit.compile_library(text, [pool.PARALLEL_FOR, pool.SET_THREADS, pool.FORGET_WORKERS])
-    serial = load_kernels(library.address(pool.PARALLEL_FOR))
-    for extent in (-1, 0, 1, 1000):
-        check_pieces(serial.count(extent, 1), extent, 1, 1)
-
-
-@pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
-def test_pool_compiles_for_both_architectures(architecture: str) -> None:
-    text = pool.pool_text(architecture, "linux")
-    assembly = jit.assembly(text, make_target(f"{architecture}-unknown-linux-gnu"))
-    assert {"x86_64": "pause", "aarch64": "isb"}[architecture] in assembly
-    assert {"x86_64": "$202", "aarch64": "#98"}[architecture] in assembly
