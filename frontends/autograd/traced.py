@@ -369,10 +369,11 @@ def observe(
 
 
 def _watches(tracer: Tracer, value: Value) -> list[Watch]:
-    """What watches a value: in the trace, and for a leaf from outside also what was put there before."""
+    """What watches a value: in the trace, and for a leaf from outside also what was put there before; where gradients
+    go on outside, that sees them there."""
     found = [value.attached] if isinstance(value.attached, Watch) else []
     leaf = tracer.leaves.get(value)
-    if leaf is not None:
+    if leaf is not None and not _goes_on(tracer, leaf):
         watch = outer_watch(tracer.arguments[leaf][1] if leaf in tracer.arguments else leaf)
         if watch is not None and watch not in found:
             found.insert(0, watch)

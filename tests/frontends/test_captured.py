@@ -149,3 +149,13 @@ def test_an_encoder_outside_a_compiled_step_trains() -> None:
             optimizer.step()
         losses.append(loss.item())
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("captured", [True, False])
+def test_hooks_outside_see_the_gradient_once(captured: bool) -> None:
+    weight, x = torch.ones(3, requires_grad=True), torch.ones(3)
+    computed = weight * 2
+    computed.register_hook(lambda gradient: gradient * 3)
+    computed.retain_grad()
+    torch.compile(lambda z: (x * (computed if captured else z)).sum().backward())(computed)
+    assert weight.grad.tolist() == [6.0] * 3 and computed.grad.tolist() == [3.0] * 3
