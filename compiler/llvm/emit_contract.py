@@ -47,8 +47,9 @@ Attach = Callable[[Function], Writer]
 Side = Literal["a", "b"]
 # Fewer terms, for at least so many rows: packing is soon repaid, and whole tiles of sums are not.
 _FEW_TERMS, _FEW_ROWS = 64, 16
-# Windows that stand further apart become rows: more is loaded to pack them.
-_WIDEST = 4
+# Windows that stand further apart become rows, as do those of some distance that serve few rows: more is loaded to pack
+# them.
+_WIDEST, _SERVED = 4, 64
 # The part of vectors across the features that must be filled if windows are rows.
 _FILLED = 0.75
 # The multiply-adds of vectors that an element of packed windows costs as much as.
@@ -188,7 +189,7 @@ def _in_place(axes: Axes, lanes: int) -> tuple[Axes, Direct | None]:
     if not apart and k < _FEW_TERMS and m >= _FEW_ROWS:
         return axes, None
     in_rows, rows = _apart(axes) if apart else _in_rows(axes.planes)
-    joined = _joined(axes, windows) if m >= 2 * lanes else None
+    joined = _joined(axes, windows) if m >= 2 * lanes and _pays_packing(m, n, axes, windows) else None
     summed = 0.0 if rows is None else round_up(rows.grid.columns, 2 * lanes) / rows.grid.stored
     if joined is not None and (rows is None or 1 + _PACKING / m < summed):
         return joined
@@ -196,6 +197,12 @@ def _in_place(axes: Axes, lanes: int) -> tuple[Axes, Direct | None]:
         return in_rows, rows
     fills = m >= _FILLED * round_up(m, lanes)
     return (axes.exchanged, Direct(windows, None, NO_GRID)) if fills else (axes, None)
+
+
+def _pays_packing(m: int, n: int, axes: Axes, windows: Placed) -> bool:
+    """Whether to pack n windows a sample pays: they are neighbours, serve many rows, or A would be packed in vain."""
+    step = windows.slope(axes.n[-1][0]) if axes.n else 1
+    return step == 1 or m >= n or m >= _SERVED * step
 
 
 def _joined(axes: Axes, windows: Placed) -> tuple[Axes, Direct] | None:
