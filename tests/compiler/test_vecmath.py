@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from mpmath import mp
 
+from adjit.compiler.llvm.target import host_target
 from adjit.compiler.llvm.text import Function
 from adjit.compiler.llvm.vecmath import MATH
 from adjit.compiler.llvm.vecmath_lanes import FORMATS, Lanes, fma
@@ -208,7 +209,8 @@ def test_bits_are_the_same_at_every_width(name: str, dtype: DType) -> None:
         results.append(kernel(name, dtype, 2, avx512=False)(*operands))
     if (name, dtype) in LOOKED_UP:
         forms = ((1, False), (2, False), (4, False), (12, False), (1, True), (4, True), (8, True), (12, True))
-        results += [kernel(name, dtype, lanes, False, avx2)(*operands) for lanes, avx2 in forms]
+        here = [form for form in forms if host_target().has_avx2 or not form[1]]
+        results += [kernel(name, dtype, lanes, False, avx2)(*operands) for lanes, avx2 in here]
     assert any(np.isfinite(results[0]))
     for other in results[1:]:
         different = (other.view(f"u{dtype.itemsize}") != results[0].view(f"u{dtype.itemsize}")) & ~(
