@@ -8,6 +8,9 @@ from itertools import islice, repeat
 from typing import Any
 from weakref import finalize
 
+import numpy as np
+
+from adjit.creation import from_numpy
 from adjit.random import randint
 from adjit.utils.data.collate import default_collate, default_convert
 from adjit.utils.data.dataset import IterableDataset, Subset, TensorDataset
@@ -173,4 +176,5 @@ def _take_rows(dataset: Any, numbers: Any) -> list[Any] | None:
     count = len(dataset)
     if any(not -count <= number < count for number in numbers):
         return None  # the rows, one by one, raise the error
-    return [tensor[list(numbers)] for tensor in dataset.tensors]
+    rows = from_numpy(np.fromiter(map(int, numbers), np.int64, len(numbers)))
+    return [tensor[rows] for tensor in dataset.tensors]
