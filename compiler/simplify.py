@@ -37,9 +37,10 @@ def simplify(graph: Graph, *, strict: bool = False) -> Graph:
 def _simplified_loops(graph: Graph) -> Graph:
     from adjit.compiler.by_block import by_block  # what programs without loops need not load
     from adjit.compiler.handed_on import handed_on
+    from adjit.compiler.last_carried import with_carries_last
     from adjit.compiler.turns import with_plain_indices
 
-    return by_block(handed_on(with_plain_indices(graph)))
+    return by_block(with_carries_last(handed_on(with_plain_indices(graph))))
 
 
 def _simplified(region: Region, strict: bool) -> Region:

@@ -250,6 +250,27 @@ def sum_of_the_extreme(site: Site) -> Value | None:
     return None
 
 
+@rounding("gather")
+def element_at_the_extreme(site: Site) -> Value | None:
+    """The element of x at the position of its greatest is that; which of several zeros it is may differ in sign."""
+    x, *indices = site.inputs
+    (dims,) = {index.dims for index in indices}
+    positions = [made_by(index, "reshape") for index in indices]
+    (axis,) = found if len(found := [k for k, node in enumerate(positions) if node is not None]) == 1 else (-1,)
+    if axis < 0 or site.attributes["axes"] != tuple(range(x.type.ndim)):
+        return None
+    node = positions[axis].inputs[0].node  # type: ignore[union-attr]
+    name = {"argmax": "reduce_max", "argmin": "reduce_min"}.get("" if node is None else node.op.name)
+    if name is None or node is None or node.inputs[0] is not x or node.attributes["axis"] != axis:
+        return None
+    others = [made_by(index, "iota") for k, index in enumerate(indices) if k != axis]
+    is_own = dims == (*x.dims[:axis], 1, *x.dims[axis + 1 :]) and all(
+        other is not None and other.attributes["axis"] == k
+        for other, k in zip(others, (k for k in range(x.type.ndim) if k != axis), strict=True)
+    )
+    return site.make("reshape", site.make(name, x, axes=(axis,)), shape=dims) if is_own else None
+
+
 def _kept_axis(value: Value, axis: int) -> Value | None:
     """The value that `value` repeats along `axis` alone."""
     spread = made_by(value, "expand")

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import adjit
+from adjit.compiler.legalize import legalize
+from adjit.compiler.simplify import simplify
 
 
 def rows(dtype: str, length: int, seed: int) -> np.ndarray:  # type: ignore[type-arg]
@@ -45,3 +47,38 @@ def test_pairs_have_the_same_extremes_alone_and_in_vectors(name: str, dtype: str
         assert np.signbit(one) == np.signbit(both) or np.isnan(both)
         if a == b == 0:
             assert np.signbit(both) == (np.signbit([a, b]).all() if name == "maximum" else np.signbit([a, b]).any())
+
+
+@pytest.mark.parametrize("name", ["maximum", "minimum"])
+def test_loops_take_what_the_turn_before_gives_last(name: str) -> None:
+    extreme = getattr(adjit, name)
+
+    def running(x, y):  # type: ignore[no-untyped-def]
+        def turn(carry, pair):  # type: ignore[no-untyped-def]
+            found = extreme(extreme(carry - 0.25, pair[0]), pair[1])
+            return found, found
+
+        return adjit.scan(turn, x[0], (x, y))[1]
+
+    random = np.random.default_rng(3)
+    edges = np.array([0.0, -0.0, 1.0, -1.5, np.inf, -np.inf, 3.0])
+    x, y = random.choice(edges, size=(2, 300))
+    x[280] = np.nan
+    given = adjit.from_numpy(x), adjit.from_numpy(y)
+    graph = simplify(legalize(adjit.compile(running).graph(*given)))
+    scan = next(node for node in graph.walk() if node.op.name == "scan")
+    last = scan.regions[0].outputs[0].node
+    assert last is not None and "sub" in {value.node.op.name for value in last.inputs if value.node is not None}
+    found, wanted = np.asarray(adjit.compile(running)(*given)), np.asarray(running(*given))
+    np.testing.assert_array_equal(found.view(np.int64), wanted.view(np.int64))
+
+
+def test_the_element_at_the_extreme_is_the_extreme() -> None:
+    def best(x):  # type: ignore[no-untyped-def]
+        return x.max(1).values, x.min(0, keepdim=True).values
+
+    x = adjit.from_numpy(rows("float64", 9, 2))
+    graph = simplify(legalize(adjit.compile(best).graph(x)))
+    assert not [node for node in graph.walk() if node.op.name in ("gather", "argmax", "argmin")]
+    for found, wanted in zip(adjit.compile(best)(x), best(x), strict=True):
+        np.testing.assert_array_equal(np.asarray(found), np.asarray(wanted))
