@@ -260,7 +260,7 @@ def emit_products(module: Module, plan: GemmPlan) -> str:
         "i64 %run, i64 %pitch, i64 %stride"
     )
     f = Function(module, name, parameters, attributes=ATTRIBUTES)
-    tile, element = emit_tile(module, plan), vector.element
+    tile, element = emit_tile(module, plan, packed=True), vector.element
     sizes = {"%elements": ("%tall", "%pitch"), "%kernel": ("%channels", "%stride"), "%products": ("%tall", "%stride")}
     with (
         each_product(f, element, sizes) as matrices,

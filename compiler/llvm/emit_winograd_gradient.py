@@ -230,7 +230,7 @@ def emit_tile_products(module: Module, plan: GemmPlan) -> str:
         "i64 %pitch, i1 %again"
     )
     f = Function(module, name, parameters, attributes=ATTRIBUTES)
-    tile, element = emit_tile(module, plan), vector.element
+    tile, element = emit_tile(module, plan, packed=True), vector.element
     sizes = {"%cotangents": ("%tall", "%stride"), "%elements": ("%tall", "%pitch"), "%sums": ("%rows", "%pitch")}
     with each_product(f, element, sizes) as matrices, counted(f, "0", "%pitch", plan.nr) as column:
         panel = offset(f, element, matrices[1], f.let(f"mul nsw i64 {column}, %tall"))

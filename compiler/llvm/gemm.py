@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from adjit.compiler.llvm.gemm_loops import BESIDE, EPILOGUE, PARAMETERS, Loops, quotient_up
+from adjit.compiler.llvm.gemm_loops import EPILOGUE, PARAMETERS, Loops, quotient_up
 from adjit.compiler.llvm.gemm_pack import LeftOperand, StridedOperand, emit_left, emit_pack_strided
 from adjit.compiler.llvm.gemm_placed import PLACED, PlacedLoops, Places, emit_copy, emit_pack_tail
 from adjit.compiler.llvm.gemm_plan import ALL_ROWS, GRAIN, GemmPlan, plan_gemm, workspace_bytes
@@ -113,10 +113,9 @@ def emit_gemm(
         "slot_bytes": plan.slot_bytes, "a_bytes": plan.bytes_of(plan.a_elements), "edge": edge,
         "edge_columns": plan.edge,
     }  # fmt: skip
-    if right is not None:
-        beside = right(f)
-        given |= {"b": beside.pointer, "b_batch_stride": beside.batch_stride, "b_k_stride": beside.k_stride}
-        given["b_copied"] = _truth(plan.right == "copied")
+    beside = StridedOperand("null", "0", "0", "0") if right is None else right(f)
+    given |= {"b": beside.pointer, "b_batch_stride": beside.batch_stride, "b_k_stride": beside.k_stride}
+    given["b_copied"] = _truth(plan.right == "copied")
     if epilogue:
         given |= {
             "epilogue": f"@{epilogue}", "fetch": f"@{epilogue}.fetch", "band": plan.band or ALL_ROWS,
@@ -145,10 +144,10 @@ def _emit_loops(module: Module, plan: GemmPlan, epilogue: bool) -> tuple[str, di
     Loops over blocks gain nothing from constants, and a function of some 150 lines takes LLVM as long as a tile.
     """
     placed = plan.order in ("windows", "placed")
-    parameters = {**PARAMETERS, **(BESIDE if plan.right != "packed" else {}), **(PLACED if placed else {})}
+    parameters = {**PARAMETERS, **(PLACED if placed else {})}
     parameters |= EPILOGUE if epilogue else {}
     blocks = f".{plan.mc}.{plan.steps}" if placed else ""
-    kind = f"{'.once' * plan.once}{'.beside' * (plan.right != 'packed')}{'.epilogue' * epilogue}"
+    kind = f"{'.once' * plan.once}{'.epilogue' * epilogue}"
     kind += ".symmetric" * plan.symmetric
     name = module.shared(f"gemm.{plan.order}.{LLType(plan.dtype).suffix}.{plan.kc}{blocks}{kind}")
     if not module.has(name):

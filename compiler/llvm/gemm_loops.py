@@ -18,10 +18,9 @@ PARAMETERS = {
     "pack_a": "ptr", "pack_b": "ptr", "tile": "ptr", "place": "ptr", "m": "i64", "n": "i64", "k": "i64", "c": "ptr",
     "c_batch_stride": "i64", "c_row_stride": "i64", "c_column_stride": "i64", "workspace": "ptr", "a_shared": "i1",
     "rows": "i1", "strips": "i64", "total": "i64", "tasks": "i64", "mr": "i64", "nr": "i64", "mc": "i64", "nc": "i64",
-    "slot_bytes": "i64", "a_bytes": "i64", "edge": "ptr", "edge_columns": "i64",
+    "slot_bytes": "i64", "a_bytes": "i64", "edge": "ptr", "edge_columns": "i64", "b": "ptr", "b_batch_stride": "i64",
+    "b_k_stride": "i64", "b_copied": "i1",
 }  # fmt: skip
-# And with a B that is not packed before.
-BESIDE = {"b": "ptr", "b_batch_stride": "i64", "b_k_stride": "i64", "b_copied": "i1"}
 # And with an epilogue: its functions, and the sums in workspace.
 EPILOGUE = {
     "epilogue": "ptr", "fetch": "ptr", "band": "i64", "band_pitch": "i64", "b_bytes": "i64", "tile_bytes": "i64",
@@ -192,7 +191,7 @@ class Loops:
         return minimum(self.f, self.f.let(f"sub nsw i64 %k, {k0}"), self.run)
 
     def _pack_right(self, span: Span, n0: str, columns: str, k0: str, depth: str) -> None:
-        if self.plan.right == "packed":
+        with when(self.f, self.f.let("icmp ne ptr %pack_b, null")):
             self._pack("b", span, n0, columns, k0, depth, self.b_panels)
 
     def _pack(self, side: str, span: Span, start: str, count: str, k0: str, depth: str, panels: str) -> None:
@@ -209,14 +208,14 @@ class Loops:
 
         The rows begin..stop-1 of A share the panels; the sums of a band start with row `begin`.
         """
-        f, stands = self.f, self.plan.right != "packed"
+        f = self.f
         a, a_pitch, a_row, a_step = self._left(span, m0, rows, k0, depth, a_panels)
         again = f.let(f"icmp sgt i64 {k0}, 0")
         last = f.let(f"icmp sge i64 {f.let(f'add nsw i64 {k0}, {depth}')}, %k")
         with counted(f, "0", columns, "%nr") as j:
             column = f.let(f"add nsw i64 {n0}, {j}")
             panel = offset(f, self.element, self.b_panels, f.let(f"mul nsw i64 {j}, {depth}"))
-            array = self._right(span, k0, column) if stands else ""
+            array = self._right(span, k0, column)
             top = self._first_row(begin, column) if self.plan.symmetric else begin
             start = maximum(f, f.let(f"sub nsw i64 {top}, {m0}"), 0) if self.plan.symmetric else "0"
             c_column = "" if self.epilogue else self._at(span.c, column, "%c_column_stride")
@@ -230,10 +229,10 @@ class Loops:
                     with when(f, self.in_place):
                         self._fetch_next(a_rows, a_row, depth, j, f.let(f"add nsw i64 {j}, {width}"), columns)
                 height = minimum(f, f.let(f"sub nsw i64 {rows}, {i}"), "%mr")
-                b, b_step, to = self._reading(array, panel, row, top, stop) if stands else (panel, "", "")
+                b, b_step, to = self._reading(array, panel, row, top, stop)
                 operands = f"i64 {depth}, ptr {a_rows}, i64 {a_row}, i64 {a_step}, ptr {b}"
                 size = f"i64 {height}, i64 {width}"
-                end = f"i1 {again}{f', i64 {b_step}, ptr {to}' if stands else ''}"
+                end = f"i1 {again}, i64 {b_step}, ptr {to}"
                 if self.epilogue:
                     waiting = self._at(self.band, f.let(f"sub nsw i64 {row}, {begin}"), "%band_pitch")
                     before = f"ptr {offset(f, self.element, waiting, j)}, i64 %band_pitch"
@@ -293,7 +292,8 @@ class Loops:
         opens = f.let(f"icmp eq i64 {row}, {begin}")
         several = f.let(f"icmp slt i64 {f.let(f'add nsw i64 {begin}, %mr')}, {stop}")
         copies = f.let(f"and i1 %b_copied, {f.let(f'and i1 {opens}, {several}')}")
-        reads = f.let(f"or i1 {opens}, {f.let('xor i1 %b_copied, true')}")
+        stands = f.let("icmp eq ptr %pack_b, null")
+        reads = f.let(f"select i1 %b_copied, i1 {opens}, i1 {stands}")
         return (
             f.let(f"select i1 {reads}, ptr {array}, ptr {panel}"),
             f.let(f"select i1 {reads}, i64 %b_k_stride, i64 %nr"),

@@ -147,16 +147,16 @@ def _parts(function: Function, type: LLType, pointer: str, mask: str) -> Iterato
         yield start, part, resized(unknown, start, part.lanes).text
 
 
-def emit_tile(module: Module, plan: GemmPlan, *, at_edge: bool = False) -> str:
+def emit_tile(module: Module, plan: GemmPlan, *, at_edge: bool = False, packed: bool = False) -> str:
     """`void @...(...)`: one tile of C from rows of A and a panel of B over `%depth` steps of k; its name is returned.
 
     All products of a module with tiles of one kind share the function.  `%rows` x `%columns` is the part of the tile
     that exists, `at_edge` of the last panel; with `%accumulate` what stands at `%before`, C as a rule, whose columns
     stand as C's, is added to it.
     `%a_row` and `%a_step` are A's strides from row to row and along k; rows that do not exist are not read.
-    Unless the plan packs B, its rows are `%b_step` apart, and are copied to `%panel` if that is not null.
+    Unless B is known to be `packed`, its rows are `%b_step` apart, and are copied to `%panel` if that is not null.
     """
-    stands = plan.right != "packed"
+    stands = not packed
     parameters = (
         "i64 %depth, ptr noalias readonly %a, i64 %a_row, i64 %a_step, ptr noalias readonly %b, ptr %c, "
         "i64 %row_stride, i64 %column_stride, i64 %rows, i64 %columns, ptr %before, i64 %before_stride, i1 %accumulate"
@@ -164,7 +164,7 @@ def emit_tile(module: Module, plan: GemmPlan, *, at_edge: bool = False) -> str:
     if stands:
         parameters = f"{parameters}, i64 %b_step, ptr noalias %panel"
     kind = "fetching" if plan.fetches else "streaming" if plan.streams else "tile"
-    kind = f"{kind}{'.pairs' if plan.paired else ''}{'.beside' if stands else ''}"
+    kind = f"{kind}{'.pairs' if plan.paired else ''}{'.packed' if packed else ''}"
     pitch = plan.nr
     if at_edge:
         kind = f"{kind}.edge{pitch}"
