@@ -224,7 +224,7 @@ class Tensor:
         if value is not None:
             _check_assigned_grad(self, value)
         if STATE.tracer is not None:
-            STATE.tracer.set_grad(self, value)
+            STATE.tracer.set_grad(STATE.tracer.captured.complete(STATE.tracer, self), value)
         else:
             self._grad = value
 

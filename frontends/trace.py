@@ -413,7 +413,7 @@ class Tracer:
     # -- gradients --------------------------------------------------------------------------------------------------
     def grad_of(self, tensor: Tensor) -> Tensor | None:
         """`tensor.grad` as it stands at this point of the trace.  TraceError where that is not known."""
-        found = self.gradient_slot(tensor)
+        found = self.gradient_slot(self.captured.complete(self, tensor))
         if found is None or isinstance(found, Tensor):
             return found
         found.refuse()

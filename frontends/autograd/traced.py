@@ -53,7 +53,7 @@ def backward(
         if _goes_on(tracer, leaf):
             known = tracer.captured.onward.get(leaf)
             total = gradient if known is None else tracer.apply(primitive_named("add"), (known, gradient), {}, "Add")
-            tracer.captured.onward[leaf] = total
+            tracer.captured.goes_on(tracer, leaf, total)
             tracer.captured.retain_graph |= retain_graph
             continue
         present = tracer.gradient_slot(leaf)

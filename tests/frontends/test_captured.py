@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import adjit as torch
+from adjit.ir.errors import TraceError
 
 Function = Callable[[Any], Any]
 _rng = np.random.default_rng(0)
@@ -159,3 +160,33 @@ def test_hooks_outside_see_the_gradient_once(captured: bool) -> None:
     computed.retain_grad()
     torch.compile(lambda z: (x * (computed if captured else z)).sum().backward())(computed)
     assert weight.grad.tolist() == [6.0] * 3 and computed.grad.tolist() == [3.0] * 3
+
+
+def test_an_optimizer_cannot_step_before_gradients_that_go_on_outside() -> None:
+    encoder, head, x = torch.nn.Linear(3, 4), torch.nn.Linear(4, 1), torch.ones(5, 3)
+    optimizer = torch.optim.SGD([*encoder.parameters(), *head.parameters()], lr=0.1)
+    before = [parameter.detach().clone() for parameter in (*encoder.parameters(), *head.parameters())]
+
+    def step(code: Any) -> None:
+        optimizer.zero_grad()
+        head(code).square().mean().backward()
+        optimizer.step()
+
+    with pytest.raises(TraceError, match=r"comes after the call.*\n.*hint: compute it in the compiled"):
+        torch.compile(step)(encoder(x).tanh())
+    after = [*encoder.parameters(), *head.parameters()]
+    assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
+    assert all(parameter.grad is None for parameter in after)
+
+
+def test_gradients_can_be_cleared_before_they_go_on_outside() -> None:
+    weight = torch.ones(3, requires_grad=True)
+    weight.grad = torch.ones(3)
+
+    @torch.compile
+    def step(code: Any) -> None:
+        weight.grad = None
+        code.sum().backward()
+
+    step(weight * 2)
+    assert weight.grad.tolist() == [2.0] * 3
