@@ -13,7 +13,8 @@ from adjit.compiler.loops.lower import lower
 from adjit.compiler.observe import Observer
 from adjit.compiler.origin import Origin, find
 from adjit.compiler.prepare import prepare
-from adjit.ir.graph import Graph
+from adjit.ir.errors import LinAlgError
+from adjit.ir.graph import Graph, Node
 from adjit.runtime.faults import NotFinite
 
 __all__ = ["CheckedExecutable", "Checks", "Origin"]
@@ -40,8 +41,10 @@ class CheckedExecutable:
         """The program's results.  Errors: that of `tell` where a kernel stored what the checks look for."""
         try:
             return self.native.run(inputs)
-        except NotFinite:
+        except (NotFinite, LinAlgError) as error:  # an algorithm on matrices fails where it is given NaN
             origin = find(self.observer, inputs, self.checks)
+            if isinstance(error, LinAlgError) and (origin is None or _is_on_matrices(origin.node)):
+                raise
         if origin is not None:
             raise self.tell(origin)
         # Only constants are bad, such as the infinity of a mask: the results are what the program says.
@@ -50,3 +53,8 @@ class CheckedExecutable:
             self._plain = build(lowered, strict=self.observer.strict, threads=self.observer.threads)
         found: list[NDArray[Any]] = self._plain.run(inputs)
         return found
+
+
+def _is_on_matrices(node: Node | None) -> bool:
+    """Whether a node is an algorithm on matrices, whose own error tells more than that it made a NaN."""
+    return node is not None and (node.op.family == "linalg" or node.op.name in ("lapack", "host_call"))
