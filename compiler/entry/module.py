@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -77,7 +78,8 @@ def is_ready() -> bool:
 
             # The thread imports nothing new: a fork meanwhile would leave the import's lock locked in the child.
             _maker = threading.Thread(target=_make_ahead, args=(make,), name="adjit native entry")
-            _maker.start()
+            with contextlib.suppress(RuntimeError):  # the system gives no more threads
+                _maker.start()
     # A thread that failed, or was left behind by a fork, has made no code: then the caller compiles, and sees why.
     return _code is not None or (_maker is not None and not _maker.is_alive())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -19,7 +20,9 @@ def load_ahead() -> None:
     if "llvmlite.binding" in sys.modules or os.name != "posix":
         return
     library = next(iter(libraries()), None)
-    if library is not None:
+    if library is None:
+        return
+    with contextlib.suppress(RuntimeError):  # the system, or an interpreter that ends, gives no thread
         threading.Thread(target=_load, args=(os.fsencode(library),), name="adjit loads LLVM", daemon=True).start()
 
 

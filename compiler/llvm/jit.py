@@ -170,10 +170,14 @@ def _side_by_side(jobs: Sequence[_Job], target: Target) -> list[bytes]:
     others = [threading.Thread(target=work, args=(number,)) for number in range(1, len(lists))]
     with side_by_side:
         for thread in others:
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # the system gives no more threads
+                thread.run()
         work(0)
         for thread in others:
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
     codes: list[bytes] = []
     for each in found:
         if isinstance(each, BaseException):

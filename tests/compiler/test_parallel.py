@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import threading
 from typing import Any
 
@@ -111,6 +112,17 @@ def test_what_is_kept_in_common_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("objects", [[b"one"], [b"", b"\0two", b"x" * 1000]])
 def test_objects_are_packed(objects: list[bytes]) -> None:
     assert jit.unpack(jit.pack(objects)) == objects
+
+
+def test_a_system_without_more_threads_compiles_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    expected = results()
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(jit, "get_num_threads", lambda: 3)
+    monkeypatch.delitem(sys.modules, "llvmlite.binding")  # as at the first compile of a process
+    assert results() == expected
 
 
 def test_an_error_of_any_module_is_raised() -> None:
