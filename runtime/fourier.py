@@ -6,7 +6,6 @@ Both go by names, which say everything: programs in the disk cache find them aga
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -41,14 +40,23 @@ def host_function(name: str) -> HostFunction:
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------
-@cache
+# Tables by name.  Programs hold their addresses: one that stands here is never replaced.
+_tables: dict[str, NDArray[Any]] = {}
+
+
 def table(name: str) -> NDArray[Any]:
-    """The table called `fourier.<dtype>.<part>...`, kept for as long as the process runs.
+    """The table called `fourier.<dtype>.<part>...`: always the same array, kept for as long as the process runs.
 
     Of w(n) = exp(-2*pi*i/n) the parts hold powers, real and imaginary ones apart:
     `b<r>_<groups>_<run>`: w(r*groups)^(p*j), for each j in 1..r-1 an array over p, `run` times each;
     `s<r>_<groups>_1`: the same, for each p all j after one another; `h<n>`: w(n)^k for k < n/2.
     """
+    found = _tables.get(name)
+    # Of threads that make it at once the first to come here gives it: `setdefault` is one step.
+    return _tables.setdefault(name, _made(name)) if found is None else found
+
+
+def _made(name: str) -> NDArray[Any]:
     _, dtype, *parts = name.split(".")
     found = np.zeros(sum(map(table_size, parts)), {"f32": np.float32, "f64": np.float64}[dtype])
     place = 0

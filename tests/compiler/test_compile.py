@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from adjit.compiler import pipeline
-from adjit.compiler.compile import compile_graph
+from adjit.compiler.compile import _surroundings, compile_graph
 from adjit.ir.graph import Graph
 from adjit.ir.ops.define import scalar
 from adjit.ir.parser import parse
 from adjit.ir.primitive import PRIMITIVES
+from adjit.runtime import lapack
 
 TEXT = """
 func @f(%x: f32[4, 8], %y: f32[8, 3]) -> (f32[4, 3], f32[]) {
@@ -77,3 +78,16 @@ def test_programs_with_users_ops_are_not_stored(tmp_path: Path) -> None:
         assert run(graph_of("test_only_doubled")) == first
     finally:
         del PRIMITIVES["test_only_doubled"]
+
+
+def test_programs_of_another_build_of_numpy_have_other_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def surroundings() -> str:
+        return _surroundings.__wrapped__()
+
+    first, module = surroundings(), tmp_path / "module"
+    monkeypatch.setattr(lapack, "_path", lambda: str(module))
+    without = surroundings()
+    module.write_text("one build")
+    second = surroundings()
+    module.write_text("another build")
+    assert len({first, without, second, surroundings()}) == 4

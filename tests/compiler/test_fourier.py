@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph
 from adjit.ir.ops import fourier
 from adjit.ir.types import C64, C128, F32, F64, DType, TensorType
+from adjit.runtime import fourier as tables
 from adjit.runtime.executable import Executable
 from adjit.runtime.fourier import table
 from tests.compiler.guarded import guarded
@@ -96,3 +99,17 @@ def test_tables_are_powers_of_roots_of_one_rounded_once() -> None:
     np.testing.assert_allclose(found[:12], np.repeat(np.cos(angles), 2), rtol=1e-15, atol=2e-16)
     np.testing.assert_allclose(found[60:72], np.repeat(-np.sin(3 * angles), 2), rtol=1e-15, atol=2e-16)
     np.testing.assert_allclose(found[80:92], np.cos(2 * np.pi * np.arange(12) / 24), rtol=1e-15, atol=2e-16)
+
+
+def test_threads_that_make_a_table_at_once_are_given_the_same_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, together = tables._made, Barrier(2)
+
+    def slowly(name: str) -> Any:
+        together.wait(10)  # both have found that there is none
+        return made(name)
+
+    monkeypatch.setattr(tables, "_tables", {})
+    monkeypatch.setattr(tables, "_made", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(table, ["fourier.f64.h34"] * 2)
+    assert first is second is table("fourier.f64.h34")
