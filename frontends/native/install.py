@@ -50,7 +50,7 @@ _OTHERS = (
 )  # fmt: skip
 # Views, and what may give its operand back.
 _VIEWS = (
-    "adjoint", "as_strided", "atleast_1d", "atleast_2d", "bfloat16", "bool", "broadcast_to", "byte", "char", "chunk",
+    "adjoint", "atleast_1d", "atleast_2d", "bfloat16", "bool", "broadcast_to", "byte", "char", "chunk",
     "contiguous", "detach", "diagonal", "double", "dsplit", "expand", "expand_as", "flatten", "float", "half",
     "hsplit", "int", "long", "moveaxis", "movedim", "narrow", "permute", "ravel", "reshape", "select", "short",
     "split", "split_with_sizes", "squeeze", "swapaxes", "swapdims", "t", "tensor_split", "to", "transpose",

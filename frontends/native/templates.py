@@ -146,8 +146,8 @@ class Templates:
             maker = partial(_view_of, tuple(makers))
             self._kept.append(maker)
             base = self.operands[position]._array
-            view = address(array_words(array, base, self._kept)) if is_plain(base) else 0
-            return [k.OF_TENSOR, position, id(maker), view]
+            view = array_words(array, base, self._kept) if is_plain(base) else None
+            return [k.OF_TENSOR, position, id(maker), 0 if view is None else address(view)]
         if array.base is not None or len(self.extra) + len(self.results) == k.MOST_RESULTS:
             return None
         self.extra.append((array, TensorType(item.dtype, array.shape)))

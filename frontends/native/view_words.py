@@ -57,14 +57,19 @@ def view_words(result: Tensor, operand: Tensor, kept: list[Any]) -> np.ndarray |
     if result._base is None or result._chain[:start] != operand._chain:
         return None
     block = array_words(array, base, kept)
+    if block is None:
+        return None
     chain = result._chain[start:]
     block[k.VIEW_DTYPE], block[k.VIEW_TYPE], block[k.VIEW_CHAIN] = id(result._dtype), id(type), id(chain)
     kept += [result._dtype, type, chain]
     return block
 
 
-def array_words(array: np.ndarray, base: np.ndarray, kept: list[Any]) -> np.ndarray:
-    """The block of a view of an array that stands in memory as `base` does."""
+def array_words(array: np.ndarray, base: np.ndarray, kept: list[Any]) -> np.ndarray | None:
+    """The block of a view of an array that stands in memory as `base` does; None for what reaches beyond it."""
+    (first, last), (start, stop) = _reach(array), _reach(base)
+    if first < start or last > stop:
+        return None
     block = np.zeros(_WORDS, np.uint64)
     sizes, strides = (np.array(words or (0,), np.int64) for words in (array.shape, array.strides))
     block[k.VIEW_RANK], block[k.VIEW_SIZES], block[k.VIEW_STRIDES] = array.ndim, address(sizes), address(strides)
@@ -72,3 +77,11 @@ def array_words(array: np.ndarray, base: np.ndarray, kept: list[Any]) -> np.ndar
     block[k.VIEW_NUMBER], block[k.VIEW_WRITEABLE] = array.dtype.num, array.flags.writeable
     kept += [sizes, strides, block]
     return block
+
+
+def _reach(array: np.ndarray) -> tuple[int, int]:
+    """The addresses of an array's first byte, and of the first one behind it."""
+    steps = [stride * (extent - 1) for extent, stride in zip(array.shape, array.strides, strict=True) if array.size]
+    start = address(array)
+    stop = start + sum(max(step, 0) for step in steps) + (array.itemsize if array.size else 0)
+    return start + sum(min(step, 0) for step in steps), stop

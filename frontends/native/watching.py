@@ -88,7 +88,7 @@ class _Watcher:
         STATE.tracer = None
         result: Any
         try:
-            if op.name == "call":
+            if op.name == "call" and not ({"vjp", "jvp"} & attributes.keys()):  # a composite; others record their rule
                 found = apply_callee(attributes["callee"], operands, name)
                 result = found[0] if len(found) == 1 else tuple(found)
             else:
@@ -100,8 +100,11 @@ class _Watcher:
         return result
 
     def view(self, op: Primitive, tensor: Tensor, attributes: dict[str, Any], name: str) -> Tensor:
-        """A view is an operation like others, on memory that it shares."""
-        if id(tensor) in self.written:
+        """A view is an operation like others, on memory that it shares.
+
+        What `as_strided` shows depends on where its operand lies in memory, which no kind of call tells.
+        """
+        if id(tensor) in self.written or op.name == "as_strided":
             raise _Unwatchable
         self._shown.add(id(tensor))
         STATE.tracer = None

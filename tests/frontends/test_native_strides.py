@@ -117,3 +117,31 @@ def test_halves_have_the_bits_of_python(dtype: Any, recording: bool) -> None:
             with torch.autograd.set_detect_anomaly(True):
                 wanted = seen(operation(base), base, base)
             assert seen(operation(base), base, base) == wanted, name
+
+
+STRIDED: dict[str, Callable[[], Any]] = {
+    "window elsewhere": lambda: torch.arange(32.0).reshape(4, 8)[1:, 1:5].as_strided((2, 2), (1, 1), 1),
+    "gaps": lambda: torch.arange(24.0).reshape(3, 8)[:, ::2].as_strided((2, 2), (1, 1)),
+    "offset of its own": lambda: torch.arange(12.0)[4:10].as_strided((2,), (1,), 4),
+    "function": lambda: torch.as_strided(torch.arange(12.0)[4:10], (2,), (1,), 4),
+    "diagonal of a transpose": lambda: torch.arange(12.0).reshape(4, 3).t().requires_grad_().diagonal(),
+    "diagonals of a crop": lambda: torch.arange(48.0).reshape(2, 4, 6)[:, 1:, 2:].diagonal(1, 1, 2),
+    "other diagonals": lambda: torch.diagonal(torch.arange(48.0).reshape(4, 6, 2).permute(2, 1, 0), 0, 2, 1),
+}
+
+
+@pytest.mark.parametrize("name", STRIDED)
+def test_places_in_memory_are_those_of_the_call(name: str) -> None:
+    first = STRIDED[name]()
+    wanted = first.tolist(), first.stride(), first.storage_offset()
+    for _ in range(OFTEN):
+        again = STRIDED[name]()
+        assert (again.tolist(), again.stride(), again.storage_offset()) == wanted
+
+
+def test_one_kind_at_other_offsets() -> None:
+    memory = torch.arange(32.0)
+    for _ in range(OFTEN):
+        for start in range(3):
+            assert memory[start : start + 6].as_strided((2,), (1,), 2).tolist() == [2.0, 3.0]
+            assert memory[start : start + 6].as_strided((2,), (2,)).tolist() == [start, start + 2.0]
