@@ -55,10 +55,11 @@ def emit_epilogue(
         for pairs in (axes[0], *merged):
             for variable, extent in pairs:
                 w.bounds.declare(variable, extent)
-        # Blocks begin at multiples of a vector, but where they are rows of windows.
-        regular = not along_rows and plan.order != "windows" and _has_vectors(plan, axes[2])
+        type = LLType(plan.dtype, w.options.lanes or plan.lanes)
+        # Blocks begin at multiples of a panel, but where they are rows of windows.
+        regular = not along_rows and plan.order != "windows" and _has_vectors(type.lanes, plan.nr, axes[2])
         with w.bound({**split_flat(w, axes[0], "%batch"), **dict.fromkeys(chain(*zeros), Uniform("0"))}):
-            own(_Epilogue(w, plan, region, (merged[0], merged[1]), along_rows, regular))
+            own(_Epilogue(w, type, region, (merged[0], merged[1]), along_rows, regular))
         streams |= bool(w.streamed)
         w.finish()
     return streams
@@ -66,12 +67,12 @@ def emit_epilogue(
 
 class _Epilogue:
     def __init__(
-        self, w: Writer, plan: GemmPlan, region: Region, axes: tuple[Pairs, Pairs], along_rows: bool, regular: bool
+        self, w: Writer, type: LLType, region: Region, axes: tuple[Pairs, Pairs], along_rows: bool, regular: bool
     ) -> None:
         self.w, self.f, self.region = w, w.f, region
         rows, columns = (axes[0], "%row", "%rows", "%pitch"), (axes[1], "%column", "%columns", "1")
         self.moving, self.other = (rows, columns) if along_rows else (columns, rows)
-        self.type = LLType(plan.dtype, w.options.lanes or plan.lanes)
+        self.type = type
         self.whole = regular
 
     def finish(self) -> None:
@@ -168,10 +169,10 @@ class _Epilogue:
         return self.f.let(f"icmp eq i64 {self.f.let(f'and i64 {address}, {LINE - 1}')}, 0")
 
 
-def _has_vectors(plan: GemmPlan, columns: Pairs) -> bool:
-    """Whether rows of columns are whole vectors: blocks begin at multiples of one then."""
+def _has_vectors(lanes: int, panel: int, columns: Pairs) -> bool:
+    """Whether rows of columns, and panels of them, are whole vectors: blocks begin at multiples of one then."""
     extent = columns[-1][1] if columns else 1
-    return isinstance(extent, int) and extent % plan.lanes == 0
+    return isinstance(extent, int) and extent % lanes == panel % lanes == 0
 
 
 def _merged(pairs: Pairs, region: Region) -> tuple[Pairs, list[str]]:

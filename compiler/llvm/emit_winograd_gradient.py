@@ -62,8 +62,8 @@ def kernel_gradient_of(node: Node, options: Options, tasks: int) -> KernelGradie
         return None
     samples = product(size for _, size in axes.k[:-2])
     in_rows = [slope_in(axes.destination, name) for name in (channel, u, v)] == [9, 3, 1]
-    counted = None if options.strict else samples
-    if not in_rows or not pays("kernel", channels, features, height, width, counted):
+    known = None if options.strict else samples
+    if not in_rows or not pays("kernel", channels, features, height, width, known):
         return None
     plan = plan_kernel_gradient(options.target, channels, features, height, width, samples, tasks)
     row = slope_in(axes.destination, feature)

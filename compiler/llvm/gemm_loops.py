@@ -212,6 +212,7 @@ class Loops:
         a, a_pitch, a_row, a_step = self._left(span, m0, rows, k0, depth, a_panels)
         again = f.let(f"icmp sgt i64 {k0}, 0")
         last = f.let(f"icmp sge i64 {f.let(f'add nsw i64 {k0}, {depth}')}, %k")
+        by_rows = f.let("icmp eq i64 %a_k_stride, 1") if self.plan.once else ""
         with counted(f, "0", columns, "%nr") as j:
             column = f.let(f"add nsw i64 {n0}, {j}")
             panel = offset(f, self.element, self.b_panels, f.let(f"mul nsw i64 {j}, {depth}"))
@@ -226,13 +227,14 @@ class Loops:
                 row = f.let(f"add nsw i64 {m0}, {i}")
                 a_rows = self._at(a, i, a_pitch)
                 if self.plan.once:
-                    with when(f, self.in_place):
+                    # Columns that stand in place are no rows to ask for.
+                    with when(f, f.let(f"and i1 {self.in_place}, {by_rows}")):
                         self._fetch_next(a_rows, a_row, depth, j, f.let(f"add nsw i64 {j}, {width}"), columns)
                 height = minimum(f, f.let(f"sub nsw i64 {rows}, {i}"), "%mr")
-                b, b_step, to = self._reading(array, panel, row, top, stop)
+                b, b_step, copied = self._reading(array, panel, row, top, stop)
                 operands = f"i64 {depth}, ptr {a_rows}, i64 {a_row}, i64 {a_step}, ptr {b}"
                 size = f"i64 {height}, i64 {width}"
-                end = f"i1 {again}, i64 {b_step}, ptr {to}"
+                end = f"i1 {again}, i64 {b_step}, ptr {copied}"
                 if self.epilogue:
                     waiting = self._at(self.band, f.let(f"sub nsw i64 {row}, {begin}"), "%band_pitch")
                     before = f"ptr {offset(f, self.element, waiting, j)}, i64 %band_pitch"
@@ -246,8 +248,8 @@ class Loops:
                         f.line(f"call void {tile}({operands}, {before}, i64 1, {size}, {before}, {end})")
                 else:
                     c = self._at(c_column, row, "%c_row_stride")
-                    to, before = f"ptr {c}, i64 %c_row_stride, i64 %c_column_stride", f"ptr {c}, i64 %c_row_stride"
-                    f.line(f"call void {tile}({operands}, {to}, {size}, {before}, {end})")
+                    sums, before = f"ptr {c}, i64 %c_row_stride, i64 %c_column_stride", f"ptr {c}, i64 %c_row_stride"
+                    f.line(f"call void {tile}({operands}, {sums}, {size}, {before}, {end})")
 
     def _fetch_next(self, a: str, stride: str, depth: str, begin: str, end: str, columns: str) -> None:
         """Ask for rows of A in place that follow those of a tile, by each tile beside the others for a part of them.

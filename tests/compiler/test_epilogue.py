@@ -108,6 +108,17 @@ def test_all_targets_have_epilogues(name: str, target: Target) -> None:
     np.testing.assert_allclose(found, arithmetic(wide[0] @ wide[1], wide[2])[0], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("lanes", (8, 32, 64))
+def test_vectors_of_any_width_stay_inside_the_arrays(lanes: int) -> None:
+    """Rows of 16 hold whole vectors of the product, and none of 32."""
+    text, arithmetic = CASES["bias"]
+    graph = parse(text.format(m=40, n=16, k=64))
+    arrays = [fill(guarded(tuple(value.dims), F32, at_end=True), seed) for seed, value in enumerate(graph.inputs)]  # type: ignore[arg-type]
+    (product,) = run(PRODUCT.format(m=40, n=16, k=64), arrays[:2])
+    (found,) = build(lowered(graph, strict=True), threads=1, lanes=lanes).run(arrays)
+    np.testing.assert_array_equal(found, arithmetic(product, arrays[2])[0])
+
+
 CONVOLUTION = """
 func @convolution(%x: f32[{n}, {c}, {h}, {h}], %w: f32[{f}, {c}, 3, 3], %b: f32[{f}], %y: f32[{n}, {f}, {p}, {p}])
     -> (f32[{n}, {f}, {p}, {p}]) {{
