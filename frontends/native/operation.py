@@ -27,6 +27,7 @@ from adjit.native.signature import (
     Signature,
     is_plain,
     is_readable,
+    lies_as_new,
     number_input,
     operand_for,
     words_of,
@@ -119,7 +120,7 @@ class Operation:
             self._left.clear()
         examples = tuple(example(x) for x in operands)
         lying = tuple(
-            _array(x).strides if isinstance(x, Tensor) and not is_plain(_array(x)) else None for x in operands
+            _array(x).strides if isinstance(x, Tensor) and not lies_as_new(_array(x)) else None for x in operands
         )
         given = sum((isinstance(x, Tensor) and x.requires_grad) << i for i, x in enumerate(examples))
         needs = given if STATE.recording else 0
@@ -129,6 +130,8 @@ class Operation:
             examples = tuple(example(x, as_it_lies=True) for x in operands)
             signature = self._signature(arguments, names, examples, needs, fixed=fixed, compiled=compiled)
             _demand_strides(signature, lying)
+        elif signature is not None and signature.views:  # in order is also what has other strides where the size is 1
+            _demand_strides(signature, tuple(_strides_of_one(x) for x in operands))
         if signature is None:
             if not compiled or not fixed or needs != given:  # to a signature, what needs no gradient is alike
                 return
@@ -218,6 +221,11 @@ def _demand_strides(signature: Signature | None, lying: tuple[tuple[int, ...] | 
     """Let a signature take only operands that lie in memory as those that it was made from."""
     for operand, strides in zip(() if signature is None else signature.operands, lying, strict=signature is not None):
         operand.strides = strides
+
+
+def _strides_of_one(operand: Any) -> tuple[int, ...] | None:
+    """The strides of a tensor that has an axis of size 1."""
+    return _array(operand).strides if isinstance(operand, Tensor) and 1 in _array(operand).shape else None
 
 
 def _new(returned: list[Tensor], operands: tuple[Any, ...], *, or_all: bool) -> list[Tensor]:
@@ -363,7 +371,7 @@ def _kind(operands: tuple[Any, ...], form: Any, *, free: bool) -> Any:
         if type(x) in (float, int):
             parts.append(type(x) if free and not recording else (type(x), x))
         elif isinstance(x, Tensor) and x._array is not None and x._dtype not in UNSERVED and is_readable(x):
-            lying = None if is_plain(x._array) else x._array.strides
+            lying = None if lies_as_new(x._array) else x._array.strides
             parts.append((x._dtype, x._array.shape, x.requires_grad, lying))
         elif x is None or x is Ellipsis or type(x) in (bool, str, dtypes.dtype) or _is_generator(x):
             parts.append((type(x), id(x)))

@@ -223,6 +223,18 @@ def is_plain(array: np.ndarray) -> bool:
     return bool(array.flags.c_contiguous and array.flags.aligned)
 
 
+def lies_as_new(array: np.ndarray) -> bool:
+    """Whether an array has the strides of a new one, which axes of size 1 need not have to be in order."""
+    if not is_plain(array):
+        return False
+    step = array.itemsize
+    for extent, stride in zip(reversed(array.shape), reversed(array.strides), strict=True):
+        if stride != step and array.size:
+            return False
+        step *= extent
+    return True
+
+
 def work_of(graph: Graph, sizes: dict[str, int]) -> int:
     """A measure of a program's work: elements computed, and multiplications of contractions."""
     total = 0

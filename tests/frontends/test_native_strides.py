@@ -145,3 +145,26 @@ def test_one_kind_at_other_offsets() -> None:
         for start in range(3):
             assert memory[start : start + 6].as_strided((2,), (1,), 2).tolist() == [2.0, 3.0]
             assert memory[start : start + 6].as_strided((2,), (2,)).tolist() == [start, start + 2.0]
+
+
+OF_ONE: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "row by steps": (lambda: torch.arange(2.0).reshape(1, 2)[:, ::2], lambda x: x[::2]),
+    "column turned": (lambda: torch.arange(3.0).reshape(1, 3).t(), lambda x: x.T),
+    "one of a batch": (lambda: torch.arange(48.0).reshape(4, 3, 4)[0:1, :, :], lambda x: x.transpose(1, 2)),
+    "last axis": (lambda: torch.arange(6.0).reshape(6, 1)[:, 0:1], lambda x: x[..., None]),
+}
+
+
+@pytest.mark.parametrize("name", OF_ONE)
+def test_strides_of_axes_of_one_are_kept(name: str) -> None:
+    make, operation = OF_ONE[name]
+    odd, plain = make(), torch.zeros(make().shape)
+    wanted = [(operation(x).stride(), operation(x).tolist()) for x in (odd, plain)]
+    for first in (0, 1):
+        for _ in range(OFTEN):
+            for x, expected in list(zip((odd, plain), wanted, strict=True))[first:]:
+                assert (operation(x).stride(), operation(x).tolist()) == expected
+    fresh = make().clone()[:]  # as new: what was learnt from it must not take the other
+    for _ in range(OFTEN):
+        operation(fresh)
+    assert operation(odd).stride() == wanted[0][0]
