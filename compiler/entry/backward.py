@@ -234,19 +234,19 @@ def follows(plan: int, root: int) -> int:
 def hold_in_order(arrays: int, count: int) -> int:
     """Take references to arrays, or to copies of those that are not in order; 0 with a Python error set.
 
-    Another thread may free the tape while the GIL is released.
+    Another thread may free the tape while the GIL is released, as it is while an array is copied: all are held first.
     """
+    hold_all(arrays, count)
     k = 0
     while k < count:
         array = word(arrays + 8 * k)
-        if in_order(array):
-            Py_IncRef(array)
-        else:
-            array = copied(array)
-            if array == 0:
-                drop(arrays, k)
+        if not in_order(array):
+            copy = copied(array)
+            if copy == 0:
+                drop(arrays, count)
                 return 0
-            set_word(arrays + 8 * k, array)
+            set_word(arrays + 8 * k, copy)
+            Py_DecRef(array)
         k += 1
     return 1
 
@@ -269,7 +269,7 @@ def run_program(program: int, arrays: int, made: int) -> int:
         set_word(table + 8 * word(fill), word(word(source + 8 * word(fill + 16)) + DATA))
         fill += 8 * FILL_WORDS
         count -= 1
-    execute(signature, 0, table)
+    execute(signature, table)
     return word(status) == 0
 
 

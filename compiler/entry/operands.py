@@ -277,10 +277,11 @@ def ordered(array: int, copies: int) -> int:
     return copy
 
 
-def place_inputs(signature: int, operands: int, buffers: int, cells: int, copies: int) -> int:
+def place_inputs(signature: int, operands: int, held: int, buffers: int, cells: int, copies: int) -> int:
     """Fill a program's table with the addresses of its inputs; 0 where a number does not fit.
 
-    Copies of arrays that are not in order join the counted list `copies`.
+    `held` are the arrays behind the operands, with references.  Copies of those that are not in order join the counted
+    list `copies`.
     """
     source = word(signature + 8 * INPUT_LIST)
     count = word(signature + 8 * INPUTS)
@@ -289,7 +290,7 @@ def place_inputs(signature: int, operands: int, buffers: int, cells: int, copies
         kind = word(source)
         which = word(source + 8)
         if kind == FROM_OPERAND:
-            array = ordered(array_of(word(operands + 8 * which)), copies)
+            array = ordered(word(held + 8 * which), copies)
             if array == 0:
                 return 0
             which = word(array + DATA)

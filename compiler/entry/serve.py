@@ -109,7 +109,11 @@ def mode_is_known() -> int:
 
 
 def hold_arrays(operands: int, count: int, arrays: int) -> int:
-    """Note the arrays behind the operands, with references: another thread may give a tensor other data."""
+    """Note the arrays behind the operands, with references.
+
+    Another thread may give a tensor other data wherever the GIL is released: while a program runs, an operand is
+    copied, or Python makes a result's array or reads a number.
+    """
     k = 0
     while k < count:
         array = array_of(word(operands + 8 * k))
@@ -120,24 +124,20 @@ def hold_arrays(operands: int, count: int, arrays: int) -> int:
     return 0
 
 
-def execute(signature: int, operands: int, buffers: int) -> int:
+def execute(signature: int, buffers: int) -> int:
     """Run the program; without the GIL where it takes long."""
-    held = room(MOST_OPERANDS)
     main = word(signature + 8 * MAIN)
     sizes = word(signature + 8 * SIZES)
     if word(signature + 8 * FLAGS) & RELEASE:
-        count = word(signature + 8 * OPERANDS)
-        hold_arrays(operands, count, held)
         state = PyEval_SaveThread()
         run(main, buffers, sizes)
         PyEval_RestoreThread(state)
-        drop(held, count)
     else:
         run(main, buffers, sizes)
     return 0
 
 
-def copy_before(signature: int, operands: int, arrays: int) -> int:
+def copy_before(signature: int, held: int, arrays: int) -> int:
     """Copy what the program is going to write, for the backward pass."""
     block = word(signature + 8 * COPIES)
     if block != 0:
@@ -147,7 +147,7 @@ def copy_before(signature: int, operands: int, arrays: int) -> int:
             entry = block + 8 + 8 * COPY_WORDS * k
             source = word(entry + 8)
             if word(entry) != FIXED_PLACE:
-                source = word(array_of(word(operands + 8 * word(entry))) + DATA)
+                source = word(word(held + 8 * word(entry)) + DATA)
             memcpy(word(word(arrays + 8 * k) + DATA), source, word(entry + 16))
             k += 1
     return 0
@@ -155,19 +155,22 @@ def copy_before(signature: int, operands: int, arrays: int) -> int:
 
 def computed(signature: int, operands: int, arrays: int) -> int:
     """New arrays with the program's results: 1, or PLAIN where Python must compute them, or 0 for an error."""
-    if word(signature + 8 * FLAGS) & OWN_MEMORY == 0:
-        return computed_now(signature, operands, arrays)
+    held = room(MOST_OPERANDS)
+    count = word(signature + 8 * OPERANDS)
+    own = word(signature + 8 * FLAGS) & OWN_MEMORY
     # Readers of numbers, and other threads while the program runs, may come to the same signature.
-    if word(signature + 8 * BUSY):
+    if own and word(signature + 8 * BUSY):
         return PLAIN
-    set_word(signature + 8 * BUSY, 1)
-    done = computed_now(signature, operands, arrays)
+    set_word(signature + 8 * BUSY, own)
+    hold_arrays(operands, count, held)
+    done = computed_now(signature, operands, held, arrays)
     set_word(signature + 8 * BUSY, 0)
+    drop(held, count)
     return done
 
 
-def computed_now(signature: int, operands: int, arrays: int) -> int:
-    """The same where no other call uses the signature's memory."""
+def computed_now(signature: int, operands: int, held: int, arrays: int) -> int:
+    """The same where no other call uses the signature's memory, from the operands' arrays, which are held."""
     buffers = room(SHORT_TABLE)
     cells = room(MOST_NUMBERS)
     status = room(1)
@@ -181,31 +184,31 @@ def computed_now(signature: int, operands: int, arrays: int) -> int:
         new -= word(word(signature + 8 * COPIES))
     inputs = word(signature + 8 * INPUTS)
     writes = word(signature + 8 * WRITES)
-    if not place_inputs(signature, operands, buffers + 24, cells, copies):
+    if not place_inputs(signature, operands, held, buffers + 24, cells, copies):
         drop(copies + 8, word(copies))
         return PLAIN
     if not make_arrays(signature, count, arrays):
         drop(copies + 8, word(copies))
         return 0
     place = buffers + 24 + 8 * inputs
-    copy_before(signature, operands, arrays + 8 * new)
+    copy_before(signature, held, arrays + 8 * new)
     k = 0
     while k < new:
         set_word(place + 8 * k, word(word(arrays + 8 * k) + DATA))
         k += 1
     if writes == STRAIGHT:
-        set_word(place, word(array_of(word(operands)) + DATA))
+        set_word(place, word(word(held) + DATA))
     set_word(status, 0)
     set_word(buffers, status)
     set_word(buffers + 8, word(signature + 8 * WORKSPACE))
     set_word(buffers + 16, word(signature + 8 * ARENA))
-    execute(signature, operands, buffers)
+    execute(signature, buffers)
     drop(copies + 8, word(copies))
     if word(status) != 0:
         drop(arrays, count)
         return PLAIN
     if writes == AFTERWARDS:
-        target = word(array_of(word(operands)) + DATA)
+        target = word(word(held) + DATA)
         memcpy(target, word(word(arrays) + DATA), word(signature + 8 * OPERAND_LIST + 56))
     return 1
 

@@ -6,6 +6,7 @@ import gc
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -328,6 +329,36 @@ def test_threads() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_another_thread_frees_part_of_the_tape() -> None:
+    """While a plan's pass copies one saved array without the GIL, another pass frees a node whose array comes next."""
+    small, large = leaf(300, 300, seed=1), leaf(700, 700, seed=2)
+
+    def losses() -> tuple[Any, Any]:
+        shared = (small * 2).t()
+        product = shared * shared
+        return product.sum() + (large.t() * large.t()).sum(), product.sum()
+
+    taught(lambda: losses()[0], [small, large])
+    losses()[1].backward()
+    one = small.grad.numpy()
+    for _ in range(4):
+        small.grad = None
+        pair = losses()
+        start = threading.Barrier(2)
+
+        def back(loss: Any, start: threading.Barrier = start) -> None:
+            start.wait()
+            with suppress(RuntimeError):  # the other thread came first, and what both need is freed
+                loss.backward()
+
+        threads = [threading.Thread(target=back, args=(loss,)) for loss in pair]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert any(np.array_equal(small.grad.numpy(), times * one) for times in (1, 2))
 
 
 def _eager_loss(a: Any, b: Any, c: Any) -> Any:

@@ -1,0 +1,39 @@
+"""Native calls whose operands other threads change meanwhile."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+import adjit as torch
+from adjit.native import install
+from adjit.runtime import layout
+from tests.frontends.natively import calls_without_python
+
+pytestmark = pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
+install.install()
+
+
+def test_another_thread_changes_data_while_operands_are_copied() -> None:
+    """What a call reads is held from the beginning: the GIL is released while an operand is put in order."""
+    x = torch.ones(700, 700).t()
+    function = torch.compile(lambda a: (a * 2).sum())
+    for _ in range(3):
+        function(x)
+    with calls_without_python():
+        function(x)
+    done = threading.Event()
+
+    def change() -> None:
+        while not done.is_set():
+            x.data = torch.ones(700, 700).t()
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        found = {function(x).item() for _ in range(60)}
+    finally:
+        done.set()
+        thread.join()
+    assert found == {2.0 * 700 * 700}
