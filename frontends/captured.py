@@ -8,13 +8,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from adjit.autograd.tape import Watch
 from adjit.ir.errors import TraceError
 from adjit.memory import Memory
 from adjit.tensor import Tensor
 from adjit.trace_parts import Source
 
 if TYPE_CHECKING:
+    from adjit.ir.graph import Node
     from adjit.trace import Tracer
 
 
@@ -34,6 +34,7 @@ class Captured:
         self.apart: set[Memory] = set()  # of tensors without gradients that are cut off from the others
         self.onward: dict[Tensor, Tensor] = {}  # gradients that go on outside, through what computed a tensor
         self._late: set[Tensor] = set()  # what gets its gradient then
+        self.spent: set[Node] = set()  # what computed these, freed by a pass that did not keep it
         self.retain_graph = False  # whether that is kept
         self._sources: dict[Memory, Source] = {}
         self._plain: set[Memory] = set()  # of tensors without gradients that were read, and not cut off
@@ -71,7 +72,10 @@ class Captured:
     def goes_on(self, tracer: Tracer, tensor: Tensor, gradient: Tensor) -> None:
         """Say that a gradient goes on after the call, through what computed a tensor outside the trace."""
         self.onward[tensor] = gradient
-        self._late |= _leaves_behind(tracer.arguments[tensor][1] if tensor in tracer.arguments else tensor)
+        from adjit.autograd.onward import leaves_among, values_behind
+
+        origin = tracer.arguments[tensor][1] if tensor in tracer.arguments else tensor
+        self._late |= {origin, *leaves_among(values_behind([origin]))}
 
     def complete(self, tracer: Tracer, tensor: Tensor) -> Tensor:
         """The tensor, whose gradient is to be read or replaced.  TraceError where a part of it is yet to come."""
@@ -86,23 +90,6 @@ class Captured:
                 "  hint: compute it in the compiled function, too, or step the optimizer after the call"
             )
         return tensor
-
-
-def _leaves_behind(tensor: Tensor) -> set[Tensor]:
-    """The leaves that a tensor was computed from."""
-    found, seen = set(), set()
-    values = [tensor._value]
-    while values:
-        value = values.pop()
-        if value is None or value in seen:
-            continue
-        seen.add(value)
-        leaf = value.attached.leaf if isinstance(value.attached, Watch) else None
-        if leaf is not None and (known := leaf()) is not None:
-            found.add(known)
-        if value.node is not None:
-            values += value.node.inputs
-    return found
 
 
 def _is_on(tensor: Tensor, memory: Memory) -> bool:

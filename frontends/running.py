@@ -60,6 +60,8 @@ def inputs_of(entry: Entry, call: Call) -> list[np.ndarray]:
 
 def run_entry(compiled: CompiledFunction, entry: Entry, call: Call) -> Any:
     """The result of a call by a traced program."""
+    if entry.onward:
+        _check_onward(entry, call)
     arrays = inputs_of(entry, call)
     for index, value in entry.marked:
         call.tensors[index]._requires_grad = value
@@ -179,6 +181,19 @@ def _after(entry: Entry, call: Call, tensors: Sequence[Tensor]) -> None:
 
         roots = [call.tensors[target] if isinstance(target, int) else target for target, _ in entry.onward]
         backward(roots, [tensors[output] for _, output in entry.onward], entry.retain_graph)
+
+
+def _check_onward(entry: Entry, call: Call) -> None:
+    """Raise what the pass that goes on after the call would raise, before anything is written."""
+    from adjit.autograd.onward import check_call
+
+    def tensors(targets: Sequence[tuple[Tensor | int, int]]) -> list[Tensor]:
+        return [call.tensors[target] if isinstance(target, int) else target for target, _ in targets]
+
+    sources = [entry.sources[position] for position, _ in entry.graph.writes]
+    inner = ("argument", "memory")
+    written = [call.tensors[s.index]._memory if s.kind in inner else s.memory for s in sources]
+    check_call(tensors(entry.onward), tensors(entry.histories), [memory for memory in written if memory is not None])
 
 
 def _leaf(

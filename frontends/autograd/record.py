@@ -247,6 +247,10 @@ def retain_grad(tensor: Tensor) -> None:
     """Make backward keep a non-leaf tensor's gradient."""
     if not tensor.requires_grad:
         raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+    if STATE.tracer is not None:
+        from adjit.autograd.onward import check_retained
+
+        check_retained(STATE.tracer, tensor)
     if tensor.is_leaf:
         return
     watch = watch_of(tensor, create=True)

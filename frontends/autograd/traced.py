@@ -39,8 +39,9 @@ def backward(
     inputs: Sequence[Tensor] | None,
 ) -> None:
     """Emit the backward pass, and accumulate into the leaves' gradients."""
-    chosen = None if inputs is None else set(inputs)
+    chosen = None if inputs is None else {tracer.proxies.get(leaf, leaf) for leaf in inputs}
     levels = list(_around(tracer))
+    _check_onward(tracer, levels, outputs, inputs, retain_graph, create_graph)
     values = {leaf: value for level in reversed(levels) for value, leaf in level.leaves.items()}
     leaves = [leaf for leaf in values if chosen is None or leaf in chosen]
     of_level = [{leaf: value for value, leaf in level.leaves.items()} for level in levels]
@@ -50,7 +51,7 @@ def backward(
         if gradient is None:
             continue
         value = values[leaf]
-        if _goes_on(tracer, leaf):
+        if chosen is None and _goes_on(tracer, leaf):
             known = tracer.captured.onward.get(leaf)
             total = gradient if known is None else tracer.apply(primitive_named("add"), (known, gradient), {}, "Add")
             tracer.captured.goes_on(tracer, leaf, total)
@@ -73,6 +74,33 @@ def backward(
                 hook(leaf)
 
 
+def _check_onward(
+    tracer: Tracer,
+    levels: Sequence[Tracer],
+    outputs: Sequence[Tensor],
+    targets: Sequence[Tensor] | None,
+    retain_graph: bool,
+    create_graph: bool,
+) -> None:
+    """Errors: where the pass meets what was computed outside, and would differ there from eager mode (`onward`)."""
+    from adjit.autograd import onward
+
+    level = levels[0]
+    roots = [level.operand(output, True) for output in outputs]
+    leaves = {value: onward.outside_of(levels, leaf) for around in levels for value, leaf in around.leaves.items()}
+    if not any(onward.goes_outside(leaf) for leaf in leaves.values()):
+        return
+    values = list(level.leaves)
+    found = set(roots)
+    for node, needs in _passed(from_outputs("", values, roots).nodes, roots, values):
+        found.update(value for value, need in zip(node.inputs, needs, strict=True) if need)
+    reached = [leaf for value, leaf in leaves.items() if value in found or value not in level.leaves]
+    if targets is None:
+        onward.check_roots(tracer, reached, retain_graph, create_graph)
+    else:
+        onward.check_targets(levels, reached, targets)
+
+
 def _goes_on(tracer: Tracer, leaf: Tensor) -> bool:
     """Whether a tensor was computed outside the trace, so that its gradient goes on there after the call."""
     origin = tracer.arguments[leaf][1] if leaf in tracer.arguments else leaf
@@ -89,6 +117,7 @@ def gradients(
 ) -> list[Tensor | None]:
     """The gradients of `outputs` with respect to `targets`."""
     levels = list(_around(tracer))
+    _check_onward(tracer, levels, outputs, targets, retain_graph, create_graph)
     wanted = [[level.gradient_value(t) if level.holds(t) else None for t in targets] for level in levels]
     return _gradients_outward(tracer, levels, outputs, seeds, wanted, retain_graph, create_graph)
 
