@@ -120,6 +120,9 @@ class SymbolicSize:
     def __mod__(self, other: Any) -> Any:
         return self._arithmetic(self.dim % as_dim(other)) if _is_size(other) else NotImplemented
 
+    def __rmod__(self, other: Any) -> Any:
+        return self._arithmetic(as_dim(other) % self.dim) if _is_size(other) else NotImplemented
+
     def __neg__(self) -> Any:
         return self._arithmetic(-self.dim)
 

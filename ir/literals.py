@@ -70,7 +70,7 @@ def format_attributes(attributes: dict[str, Attribute], name_of: Callable[[Graph
 def literal_key(attribute: Attribute) -> object:
     """What tells attributes apart: -0.0 equals 0.0, 1 equals 1.0 and True, and nan does not equal itself."""
     if isinstance(attribute, tuple):
-        return repr(attribute) if attribute and isinstance(attribute[0], (float, bool)) else attribute
+        return repr(attribute) if any(isinstance(each, (float, bool)) for each in attribute) else attribute
     return (type(attribute), repr(attribute)) if isinstance(attribute, (int, float)) else attribute
 
 

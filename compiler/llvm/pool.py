@@ -17,8 +17,8 @@ workers take pieces by compare-and-swap on that word until none is left; the cal
 - Whoever waits spins for 100 us, then sleeps until a word changes.  The spin gives way to other threads now and then:
   the system may put a worker on the caller's own core, where a stubborn spin would hold up what it waits for.
 - Where other programs (or another library's spinning threads) take the cores, a worker may stand still in the middle
-  of a piece.  A caller that waited for others longer than its own pieces took has won nothing: it runs alone for 2 ms,
-  then tries again, and if that fails soon, for twice as long, 64 ms at most (`adjit_set_threads` ends it).
+  of a piece.  A caller that waited for others many times as long as its own pieces took runs alone for 2 ms, then tries
+  again, and if that fails soon, for twice as long, 64 ms at most (`adjit_set_threads` ends it).
 
 The text needs nothing of Python: it is as good in an exported library as in this process.
 """
@@ -35,6 +35,8 @@ FORGET_WORKERS = "adjit_forget_workers"
 
 SPIN_NANOSECONDS = 100_000
 _LATE_NANOSECONDS = 20_000
+# How much longer than the caller's the pieces of a job may take for what is in them, by their number.
+_UNEVEN = 2
 _ALONE_NANOSECONDS = (2_000_000, 64_000_000)
 _RECENT = 8
 _STACK_BYTES = 8 * 2**20
@@ -98,6 +100,7 @@ def pool_text(architecture: str, system: str) -> str:
         ("BUS_FAULT", bus_fault),
         ("SPIN_LIMIT", SPIN_NANOSECONDS),
         ("LATE_LIMIT", _LATE_NANOSECONDS),
+        ("UNEVEN", _UNEVEN),
         ("ALONE_LEAST", _ALONE_NANOSECONDS[0]),
         ("ALONE_MOST", _ALONE_NANOSECONDS[1]),
         ("RECENT", _RECENT),
@@ -162,7 +165,6 @@ define internal void @wake(ptr %word, i32 %count) nounwind {
 }
 """
 
-# Each word that several threads write has a pair of cache lines to itself (x86 fetches lines in pairs).
 # What a loop does that looked in vain: look again, after 64 times the clock, and sleep when it has spun long enough.
 _PAUSE_OR_SLEEP = """pause:
   PAUSE
@@ -178,6 +180,7 @@ clock:
   %enough = icmp ugt i64 %spent, SPIN_LIMIT
   br i1 %enough, label %sleep, label %look"""
 
+# Each word that several threads write has a pair of cache lines to itself (x86 fetches lines in pairs).
 _THREADED = """
 @ticket = internal global i64 0, align 128   ; generation << 32 | pieces not yet taken
 @pending = internal global i32 0, align 128  ; pieces not yet finished
@@ -295,7 +298,9 @@ wait:
   %end = call i64 @now(ptr %time)
   %own = sub i64 %middle, %begin
   %late = sub i64 %end, %middle
-  %allowed = add i64 %own, LATE_LIMIT
+  %uneven = mul i64 %own, UNEVEN
+  %bearable = mul i64 %uneven, %pieces
+  %allowed = add i64 %bearable, LATE_LIMIT
   %unhelped = icmp sgt i64 %late, %allowed
   br i1 %unhelped, label %withdraw, label %leave
 withdraw:

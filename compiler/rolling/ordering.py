@@ -16,6 +16,7 @@ from adjit.ir.journal import note
 # A slice of an input that so many others read, itself or views of it, belongs to no turn, if it is not one of as many.
 _MANY = 8
 
+
 def in_turns(graph: Graph) -> Graph:
     """`graph` with views of inputs before all else, other views at each use, sums where they can be taken."""
     uses = Counter(value for node in graph.nodes for value in node.inputs)

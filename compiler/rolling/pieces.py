@@ -40,7 +40,12 @@ def with_rows(graph: Graph, *, strict: bool) -> Graph:
     uses = Counter(value for node in graph.nodes for value in node.inputs)
     uses.update(graph.outputs)
     # The sums and writes that only the next one goes on with.
-    inner = {value for node in graph.nodes for value in _before(node) if uses[value] == 1 and _before(value.node)}
+    inner = {
+        value
+        for node in graph.nodes
+        for value in _before(node)
+        if uses[value] == 1 and _before(value.node) and value.node is not None and value.node.op is node.op
+    }
     result = Region(graph.inputs)
     builder = Builder(result)
     new: dict[Value, Value] = {}
@@ -155,17 +160,6 @@ def _making(value: Value) -> object:
     return tuple(names)
 
 
-def _apart(starts: set[int], size: int) -> dict[int, int]:
-    """Of each start of an interval of `size` its class: those of one class do not overlap."""
-    ends: list[int] = []
-    found: dict[int, int] = {}
-    for start in sorted(starts):
-        number = next((number for number, end in enumerate(ends) if end <= start), len(ends))
-        ends[number : number + 1] = [start + size]
-        found[start] = number
-    return found
-
-
 def _order(starts: Sequence[Start], ndim: int) -> list[int]:
     """The axes along which pieces differ, as they are joined: first the one that the inner loop goes along.
 
@@ -260,13 +254,9 @@ def _common_axes(padded: Sequence[Value]) -> list[int]:
     return sorted(axes)
 
 
-def _placed(padded: Sequence[Value], *, whole: bool = False) -> list[tuple[Start, Value]]:
-    """Where each piece starts, and the piece, or with `whole` the padded one."""
-    return [
-        (box.start, value if whole else _piece(value))
-        for value in padded
-        if (box := padded_box(value.node)) is not None
-    ]
+def _placed(padded: Sequence[Value]) -> list[tuple[Start, Value]]:
+    """Where each piece starts, and the piece."""
+    return [(box.start, _piece(value)) for value in padded if (box := padded_box(value.node)) is not None]
 
 
 def _piece(value: Value) -> Value:

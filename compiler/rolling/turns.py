@@ -12,6 +12,7 @@ from adjit.compiler.rolling.line import CONSTANT, Line
 from adjit.compiler.rolling.periods import TURNS, Run
 from adjit.ir.frozen import frozen, record
 from adjit.ir.graph import Attribute, Value
+from adjit.ir.literals import literal_key
 from adjit.ir.ops.arrays import Array
 from adjit.ir.shape import Size
 from adjit.ir.types import DType
@@ -78,10 +79,11 @@ class Pile:
 
 @frozen
 class Table:
-    """Numbers, one for each turn."""
+    """Numbers, one for each turn; `key` tells them apart, zeros by their signs."""
 
     numbers: tuple[float | int, ...]
     dtype: DType
+    key: object
 
 
 @frozen
@@ -231,7 +233,7 @@ def _numbers(values: list[Value]) -> Source | None:
         return None
     if all(repr(number) == repr(numbers[0]) for number in numbers):
         return first
-    return _series(numbers, dtype) or Table(tuple(numbers), dtype)
+    return _series(numbers, dtype) or Table(tuple(numbers), dtype, literal_key(tuple(numbers)))
 
 
 def _series(numbers: list[int | float], dtype: DType) -> Series | None:
@@ -258,7 +260,12 @@ def _series(numbers: list[int | float], dtype: DType) -> Series | None:
             candidates.append(Series(_rounded(exact[0] - shift * near, digits), near, shift, dtype))
     storage = dtype.storage
     wanted = exact.astype(storage)
-    return next((each for each in candidates if np.array_equal(each.numbers(turns).astype(storage), wanted)), None)
+    return next((each for each in candidates if _same(each.numbers(turns).astype(storage), wanted)), None)
+
+
+def _same(found: Array, wanted: Array) -> bool:
+    """Whether numbers are the same, zeros with their signs."""
+    return np.array_equal(found, wanted) and np.array_equal(np.signbit(found), np.signbit(wanted))
 
 
 def _rounded(number: float, digits: int) -> float:

@@ -250,3 +250,22 @@ def test_different_turns_are_no_loop() -> None:
     rolled = roll(graph)
     for found, wanted in zip(run(rolled, *ARRAYS), run(graph, *ARRAYS), strict=True):
         np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("series", [True, False])
+def test_zeros_keep_their_signs_in_rolled_numbers(series: bool) -> None:
+    first = [0.5 * k if series else 0.3 * k * k - 1.7 for k in range(-20, 20)]
+    first[20] = 0.0
+    second = [*first[:20], -0.0, *first[21:]]
+
+    def program(x: Any) -> Any:
+        found, s = [], x
+        for a, b in zip(first, second, strict=True):
+            s = torch.sin(s) + 1
+            found += [1 / torch.where(s > -5, a, s), 1 / torch.where(s > -6, b, s)]
+        return torch.stack(found)
+
+    x = torch.ones(3, dtype=torch.float64)
+    compiled = torch.compile(program)
+    np.testing.assert_array_equal(compiled(x).numpy(), program(x).numpy())
+    assert "scan" in compiled.stages(x)["roll"]
