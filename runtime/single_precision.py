@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adjit.ir.ops import factorization
+from adjit.ir.ops.factorization import where_finite
 
 Array = NDArray[Any]
 
@@ -38,10 +39,8 @@ def eigh(a: Array, *, upper: bool) -> tuple[Array, Array]:
     """`ir.ops.factorization.eigh`."""
     if not _serves(a):
         return factorization.eigh.reference(a, upper=upper)  # type: ignore[no-any-return]
-    try:
-        values, vectors = _run("eigh_up" if upper else "eigh_lo", a, "f->ff")
-    except np.linalg.LinAlgError:
-        raise factorization.no_end("linalg.eigh", a) from None
+    loop = "eigh_up" if upper else "eigh_lo"
+    values, vectors = where_finite("linalg.eigh", a, lambda x: _run(loop, x, "f->ff"), upper=upper)
     return values, vectors
 
 
@@ -49,21 +48,18 @@ def eigenvalues(a: Array, *, upper: bool) -> Array:
     """`ir.ops.factorization.eigenvalues`."""
     if not _serves(a):
         return factorization.eigenvalues(a, upper=upper)  # type: ignore[no-any-return]
-    try:
-        found: Array = _run("eigvalsh_up" if upper else "eigvalsh_lo", a, "f->f")
-    except np.linalg.LinAlgError:
-        raise factorization.no_end("linalg.eigh", a) from None
-    return found if np.isfinite(found).all() else eigh(a, upper=upper)[0]
+    loop = "eigvalsh_up" if upper else "eigvalsh_lo"
+    found: Array
+    (found,) = where_finite("linalg.eigh", a, lambda x: (_run(loop, x, "f->f"),), upper=upper)
+    return found
 
 
 def svd(a: Array, *, full: bool) -> tuple[Array, Array, Array]:
     """`ir.ops.factorization.svd`."""
     if not _serves(a):
         return factorization.svd.reference(a, full=full)  # type: ignore[no-any-return]
-    try:
-        u, s, vh = _run("svd_f" if full else "svd_s", a, "f->fff")
-    except np.linalg.LinAlgError:
-        raise factorization.no_end("linalg.svd", a) from None
+    loop = "svd_f" if full else "svd_s"
+    u, s, vh = where_finite("linalg.svd", a, lambda x: _run(loop, x, "f->fff"))
     return u, s, vh
 
 
@@ -71,8 +67,6 @@ def singular_values(a: Array, *, full: bool) -> Array:
     """`ir.ops.factorization.singular_values`."""
     if not _serves(a):
         return factorization.singular_values(a, full=full)  # type: ignore[no-any-return]
-    try:
-        found: Array = _run("svd", a, "f->f")
-    except np.linalg.LinAlgError:
-        raise factorization.no_end("linalg.svd", a) from None
-    return found if np.isfinite(found).all() else svd(a, full=full)[1]
+    found: Array
+    (found,) = where_finite("linalg.svd", a, lambda x: (_run("svd", x, "f->f"),))
+    return found

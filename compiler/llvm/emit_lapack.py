@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from adjit.compiler.llvm.emit_state import Writer
-from adjit.compiler.llvm.gemm_tile import counted, offset
+from adjit.compiler.llvm.gemm_tile import counted, offset, when
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.special import LAPACK_PREFIX
 from adjit.ir.graph import Node
@@ -131,16 +131,32 @@ class _Matrices:
         found = f.let(f"select i1 {wrong}, i32 1, i32 {found}")
         f.line(f"store i32 {found}, ptr {self.buffer(len(self.node.inputs) - 1)}, align 4")
 
-    def not_finite(self, numbers: str, count: int) -> str:
-        """Whether one of the numbers is not finite, in which case x - x is not 0."""
-        f, seen = self.f, self.w.slot(LLType(U8))
+    def only_finite(self, matrix: str, m: int, n: int, upper: bool | None = None) -> tuple[str, str]:
+        """Whether a matrix by columns, or a triangle of it, has infinity or NaN, and whether NaN; then it becomes 0.
+
+        With infinity LAPACK's iterations need not come to an end.
+        """
+        f, seen, type = self.f, self.w.slot(LLType(U8)), self.type.llvm
         self.w.write(seen, "0")
-        with counted(f, "0", str(count), 1) as i:
-            x = self.load(numbers, i)
-            difference = f.let(f"fsub {self.type.llvm} {x}, {x}")
-            bad = f.let(f"fcmp une {self.type.llvm} {difference}, {self.type.constant(0.0)}")
-            self.w.write(seen, f.let(f"or i8 {self.w.read(seen)}, {f.let(f'zext i1 {bad} to i8')}"))
-        return f.let(f"icmp ne i8 {self.w.read(seen)}, 0")
+        with counted(f, "0", str(n), 1) as j:
+            first = j if upper is False else "0"
+            last = f.let(f"add nsw i64 {j}, 1") if upper else str(m)
+            with counted(f, first, last, 1) as i:
+                x = self.load(matrix, self.at(j, i, m))
+                # x - x is 0 for finite x alone.
+                bad = f.let(f"fcmp une {type} {f.let(f'fsub {type} {x}, {x}')}, {self.type.constant(0.0)}")
+                nan = f.let(f"fcmp uno {type} {x}, {x}")
+                bits = f.let(f"select i1 {nan}, i8 3, i8 {f.let(f'zext i1 {bad} to i8')}")
+                self.w.write(seen, f.let(f"or i8 {self.w.read(seen)}, {bits}"))
+        found = self.w.read(seen)
+        wrong, nan = f.let(f"icmp ne i8 {found}, 0"), f.let(f"icmp eq i8 {found}, 3")
+        self.fill(wrong, matrix, m * n, 0.0)
+        return wrong, nan
+
+    def fill(self, condition: str, numbers: str, count: int, value: float) -> None:
+        """The value for all the numbers, where the condition holds."""
+        with when(self.f, condition), counted(self.f, "0", str(count), 1) as i:
+            self.store(self.type.constant(value), numbers, i)
 
 
 def emit_lapack(w: Writer, node: Node, workspace: str) -> int:
@@ -173,18 +189,20 @@ def _eigh(c: _Matrices) -> None:
     n, matrix, values = c.n, c.room(c.n * c.n), c.room(c.n)
     wanted = len(c.node.inputs) == 4
     c.take_columns(c.buffer(0), matrix, n, n)
+    # A single number is its own eigenvalue, whatever it is.
+    wrong, nan = c.only_finite(matrix, n, n, bool(c.node.attributes["upper"])) if n > 1 else ("false", "false")
     mode = "V" if wanted else "N"
     numbers, integers = work_sizes(c.letter, "syevd", n, n, mode)
     work, places, info = c.room(numbers), c.room(integers, LLType(I64)), c.room(1, LLType(I64))
     size, first = c.number(n), c.letters(mode + ("U" if c.node.attributes["upper"] else "L"))
     ends = (work, c.number(numbers), places, c.number(integers), info)
     c.call("syevd", *first, size, matrix, size, values, *ends, letters=2)
+    c.fill(wrong, values, n, float("nan"))
     c.give_all(values, c.buffer(1), n)
     if wanted:
+        c.fill(wrong, matrix, n * n, float("nan"))
         c.give_rows(matrix, c.buffer(2), n, n)
-        c.tell(info)
-    else:
-        c.tell(info, c.not_finite(values, n))
+    c.tell(info, nan)
 
 
 def _svd(c: _Matrices) -> None:
@@ -196,19 +214,21 @@ def _svd(c: _Matrices) -> None:
     width, height = (m, n) if full else (least, least)
     matrix, values = c.room(m * n), c.room(least)
     c.take_columns(c.buffer(0), matrix, m, n)
+    wrong, nan = c.only_finite(matrix, m, n)
     u, vh = (c.room(m * width), c.room(height * n)) if wanted else (matrix, matrix)
     numbers, _ = work_sizes(c.letter, "gesdd", m, n, mode)
     work, places, info = c.room(numbers), c.room(8 * least, LLType(I64)), c.room(1, LLType(I64))
     rows, columns = c.number(m), c.number(n)
     left = (*c.letters(mode), rows, columns, matrix, rows, values, u, rows, vh, c.number(height))
     c.call("gesdd", *left, work, c.number(numbers), places, info, letters=1)
+    c.fill(wrong, values, least, float("nan"))
     c.give_all(values, c.buffer(2 if wanted else 1), least)
     if wanted:
+        c.fill(wrong, u, m * width, float("nan"))
         c.give_rows(u, c.buffer(1), m, width)
+        c.fill(wrong, vh, height * n, float("nan"))
         c.give_rows(vh, c.buffer(3), height, n)
-        c.tell(info)
-    else:
-        c.tell(info, c.not_finite(values, least))
+    c.tell(info, nan)
 
 
 def _qr(c: _Matrices) -> None:

@@ -8,8 +8,8 @@ adjoints of complex maps as they stand: a cotangent is dL/dRe + i*dL/dIm.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
@@ -262,39 +262,60 @@ def _(g: tuple[Array, Array], out: tuple[Array, Array], a: Array, *, complete: b
 def eigh(a: Array, *, upper: bool) -> tuple[Array, Array]:
     """values, vectors of Hermitian matrices: a @ vectors = vectors * values, values real and ascending.
 
-    Only one triangle of `a` is read.  Shapes: [*, n, n] -> [*, n], [*, n, n].  Errors: LinAlgError where NaN or
-    infinity keeps the algorithm from an end.
+    Only one triangle of `a` is read.  Shapes: [*, n, n] -> [*, n], [*, n, n].  Errors: LinAlgError for
+    NaN; matrices with an infinity have results of NaN.
     """
     a = np.asarray(a)
-    try:
-        values, vectors = np.linalg.eigh(a, "U" if upper else "L")
-    except np.linalg.LinAlgError:
-        raise no_end("linalg.eigh", a) from None
+    triangle: Literal["U", "L"] = "U" if upper else "L"
+    values, vectors = where_finite("linalg.eigh", a, lambda x: tuple(np.linalg.eigh(x, triangle)), upper=upper)
     return values.astype(a.real.dtype, copy=False), vectors.astype(a.dtype, copy=False)
 
 
 def eigenvalues(a: Array, *, upper: bool) -> Array:
     """The first result of `eigh` alone, for which much less is to be done; the errors are those of both."""
+    a = np.asarray(a)
+    triangle: Literal["U", "L"] = "U" if upper else "L"
+    (found,) = where_finite("linalg.eigh", a, lambda x: (np.linalg.eigvalsh(x, triangle),), upper=upper)
+    return found.astype(a.real.dtype, copy=False)
+
+
+def where_finite(
+    name: str, a: Any, algorithm: Callable[[Any], tuple[Any, ...]], *, upper: bool | None = None
+) -> tuple[Any, ...]:
+    """algorithm(a), with NaN for the matrices that have an infinity: LAPACK need not come to an end for them.
+
+    `upper` is the triangle that the algorithm for Hermitian matrices reads.  Errors: LinAlgError for NaN, and where
+    the algorithm comes to no end.
+    """
+    infinite = None
+    # A single number is its own eigenvalue, whatever it is.
+    if not np.isfinite(a).all() and (upper is None or a.shape[-1] > 1):
+        read = a if upper is None else np.triu(a) if upper else np.tril(a)
+        if np.isnan(read).any():
+            raise _no_end(name, read)
+        infinite = np.isinf(read).any((-2, -1))
+        a = np.where(infinite[..., None, None], a.dtype.type(0), a)
     try:
-        found = np.linalg.eigvalsh(a, "U" if upper else "L")
+        results = algorithm(a)
     except np.linalg.LinAlgError:
-        raise no_end("linalg.eigh", a) from None
-    if not np.isfinite(found).all():
-        return eigh.reference(a, upper=upper)[0]
-    return found.astype(np.asarray(a).real.dtype, copy=False)
+        raise _no_end(name, a) from None
+    if infinite is not None:
+        for each in results:
+            each[infinite] = np.nan
+    return results
 
 
-def no_end(name: str, a: Any) -> LinAlgError:
+def _no_end(name: str, a: Any) -> LinAlgError:
     """The error for an algorithm that comes to no end."""
     return LinAlgError(f"{name}: {_element(a)}{NONFINITE}")
 
 
 def _element(a: Any) -> str:
-    """Which element of a batch has a value that is not finite."""
+    """Which element of a batch has NaN."""
     if a.ndim == 2:
         return ""
     flat = a.reshape(-1, *a.shape[-2:])
-    number = next((index for index, matrix in enumerate(flat) if not np.isfinite(matrix).all()), 0)
+    number = next((index for index, matrix in enumerate(flat) if np.isnan(matrix).any()), 0)
     return f"(Batch element {number}): "
 
 
@@ -325,26 +346,19 @@ def svd(a: Array, *, full: bool) -> tuple[Array, Array, Array]:
     """u, s, vh with (u * s) @ vh = a: u's columns and vh's rows are orthonormal, s >= 0 descends.
 
     Shapes: [*, m, n] -> [*, m, k], [*, min(m, n)], [*, l, n] with k, l = m, n if full, else min(m, n).  Errors:
-    LinAlgError where NaN or infinity keeps the algorithm from an end.
+    LinAlgError for NaN; matrices with an infinity have results of NaN.
     """
     a = np.asarray(a)
-    try:
-        found = np.linalg.svd(a, full)
-    except np.linalg.LinAlgError:
-        raise no_end("linalg.svd", a) from None
+    found = where_finite("linalg.svd", a, lambda x: tuple(np.linalg.svd(x, full)))
     u, s, vh = (x.astype(dtype, copy=False) for x, dtype in zip(found, (a.dtype, a.real.dtype, a.dtype), strict=True))
     return u, s, vh
 
 
 def singular_values(a: Array, *, full: bool) -> Array:
     """The second result of `svd` alone, for which much less is to be done; the errors are those of all."""
-    try:
-        found = np.linalg.svd(a, full, compute_uv=False)
-    except np.linalg.LinAlgError:
-        raise no_end("linalg.svd", a) from None
-    if not np.isfinite(found).all():
-        return svd.reference(a, full=full)[1]
-    return found.astype(np.asarray(a).real.dtype, copy=False)
+    a = np.asarray(a)
+    (found,) = where_finite("linalg.svd", a, lambda x: (np.linalg.svd(x, full, compute_uv=False),))
+    return found.astype(a.real.dtype, copy=False)
 
 
 @svd.infers

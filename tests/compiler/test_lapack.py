@@ -69,11 +69,42 @@ def test_results_have_the_bits_of_the_hosts(name: str) -> None:
 def test_what_comes_to_no_end_is_an_error(name: str) -> None:
     function = torch.compile(getattr(torch.linalg, name))
     a = torch.eye(3).repeat(4, 1, 1) * 2
-    assert torch.is_tensor(function(a)) or function(a).S.sum() == 24
+    found = function(a)
+    assert (found if torch.is_tensor(found) else found.S).sum() == 24
     a[2, 1, 1] = float("nan")
     for _ in range(2):
         with pytest.raises(LinAlgError, match=r"^linalg\.\w+: \(Batch element 2\): The algorithm failed to converge"):
             function(a)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("name", ["eigh", "eigvalsh", "svd", "svdvals"])
+def test_infinity_gives_nan_and_what_overflows_infinity(name: str, dtype: Any) -> None:
+    def values(a: Any) -> Any:
+        found = getattr(torch.linalg, name)(a)
+        return found if torch.is_tensor(found) else found[1 if name == "svd" else 0]
+
+    compiled = torch.compile(values)
+    hermitian = name.startswith("eig")
+    largest = torch.full((2, 2), torch.finfo(dtype).max, dtype=dtype)
+    for function in (values, compiled):
+        assert function(largest).tolist() == ([0, float("inf")] if hermitian else [float("inf"), 0])
+    for n in (2, 3, 5, 8):
+        a = torch.eye(n, dtype=dtype).repeat(3, 1, 1)
+        a[1] += torch.rand(n, n, dtype=dtype)
+        a[1, n - 1, 0] = float("inf")
+        for function in (values, compiled):
+            found = function(a)
+            assert found[::2].eq(1).all() and found[1].isnan().all()
+        if hermitian:  # of which the other triangle is not read
+            a = a.mT.contiguous()
+            assert torch.allclose(values(a), compiled(a)) and values(a).isfinite().all()
+        a[2, n - 1, 0] = float("nan")
+        for function in (values, compiled):
+            with pytest.raises(LinAlgError, match=r"Batch element 2"):
+                function(a)
+    if hermitian:
+        assert all(function(torch.full((1, 1), float("nan"))).isnan().all() for function in (values, compiled))
 
 
 def test_a_minor_that_is_not_positive_has_its_order_told() -> None:
