@@ -58,12 +58,12 @@ class NativeCalls:
     def learn(self, entry: Entry, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Make a signature of calls like this one, which gave `result`, if the native entry can serve them."""
         table = self._signatures
-        if table is None or not table.lock.acquire(blocking=False):
+        if table is None or not (lock := table.lock).acquire(blocking=False):
             return
         try:
             self._learn(table, entry, call, args, kwargs, result)
         finally:
-            table.lock.release()
+            lock.release()
 
     def _learn(
         self, table: Table, entry: Entry, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any

@@ -89,11 +89,12 @@ class Operation:
             return result
         count = self._signatures.times(key)
         compiled = count == self.later or key in self._left
-        if (compiled or count == _SOON) and self._signatures.lock.acquire(blocking=False):
+        lock = self._signatures.lock
+        if (compiled or count == _SOON) and lock.acquire(blocking=False):
             try:
                 self._learn(key, operands, names, words, leaves, compiled)
             finally:
-                self._signatures.lock.release()
+                lock.release()
         return result
 
     def plain(self, names: tuple[str, ...] | None, *operands: Any) -> Any:

@@ -5,6 +5,7 @@ The native entry compares each tape with the plans and runs the one that it foll
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 from weakref import ref
@@ -34,6 +35,13 @@ class Plans:
         self._entry = entry
         self._seen: dict[Any, int] = {}
         self._plans: list[Any] = []
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        """Free the plans that were being gone by in threads which a forked child does not have."""
+        for _, block in self._plans:
+            block[k.P_BUSY] = 0
 
     def watch(self, order: list[Node], root: Value, targets: Sequence[Value] | None, seeded: bool) -> None:
         """Note a pass that was run node by node; its graph may have been freed."""

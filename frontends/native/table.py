@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from threading import Lock
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from adjit.tensor import Tensor
 _LONGEST = 1 << 16
 # Bytes that many signatures may hold for their programs' temporaries; so few may hold any.
 _MOST_BYTES, FEW = 1 << 27, 16
+_tables: WeakSet[Table] = WeakSet()
 
 
 class Table:
@@ -33,6 +36,7 @@ class Table:
         self._seen: dict[Any, int] = {}
         self._kept: list[tuple[Signature, np.ndarray]] = []
         self.forget()
+        _tables.add(self)
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -78,6 +82,12 @@ class Table:
         self.words[place] = address(words)
         return True
 
+    def renew(self) -> None:
+        """Free what threads held that a forked child does not have: the lock, and signatures' memory."""
+        self.lock = Lock()
+        for _, words in self._kept:
+            words[k.BUSY] = 0
+
     def forget(self) -> None:
         """Leave all calls to Python until they are learnt again."""
         self.words[k.BUCKETS :] = 0
@@ -88,6 +98,16 @@ class Table:
                 signature.owner.calls += int(words[k.CALLS])
         self._seen.clear()
         self._before = self._missed = 0
+
+
+def _renew_tables() -> None:
+    """Let a forked child learn, and call, what other threads were at."""
+    for table in _tables:
+        table.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_tables)
 
 
 def _bucket(operands: tuple[Any, ...], needs: int, names: int, *, fixed: bool) -> int:

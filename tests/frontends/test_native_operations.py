@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -353,6 +354,39 @@ def test_threads_share_the_tables() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_learns_though_a_thread_was_learning() -> None:
+    """What threads held at the fork, tables and memory of signatures, is free in the child."""
+    table = operation("tanh")._signatures
+    native("tanh", values((3, 5), torch.float32))
+    held, done = threading.Event(), threading.Event()
+
+    def learn() -> None:
+        with table.lock:
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=learn)
+    thread.start()
+    held.wait()
+    words = table._kept[-1][1]
+    words[known.BUSY] = 1
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            before = len(table)
+            native("tanh", values((7, 11), torch.float32))
+            status = int(len(table) == before or words[known.BUSY] != 0)
+        finally:
+            os._exit(status)
+    words[known.BUSY] = 0
+    done.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_the_entry_knows_every_mode() -> None:
