@@ -47,7 +47,12 @@ class KernelGradient:
 
 
 def kernel_gradient_of(node: Node, options: Options, tasks: int) -> KernelGradient | None:
-    """The gradient that a `contract` with 3 x 3 last columns is, if windows are neighbours and it pays; else None."""
+    """The gradient that a `contract` with 3 x 3 last columns is, if windows are neighbours and it pays; else None.
+
+    Strict programs have the bits of eager mode, whose gradients stand channel by channel and are summed directly.
+    """
+    if options.strict:
+        return None
     axes = arrange(node)
     sizes = [size for _, size in (*axes.n[:1], *axes.m, *axes.k[-2:]) if isinstance(size, int)]
     if node.regions[0].outputs[0].type.dtype is not F32 or len(axes.k) < 2 or axes.batch:
@@ -62,8 +67,7 @@ def kernel_gradient_of(node: Node, options: Options, tasks: int) -> KernelGradie
         return None
     samples = product(size for _, size in axes.k[:-2])
     in_rows = [slope_in(axes.destination, name) for name in (channel, u, v)] == [9, 3, 1]
-    known = None if options.strict else samples
-    if not in_rows or not pays("kernel", channels, features, height, width, known):
+    if not in_rows or not pays("kernel", channels, features, height, width, samples):
         return None
     plan = plan_kernel_gradient(options.target, channels, features, height, width, samples, tasks)
     row = slope_in(axes.destination, feature)

@@ -211,16 +211,17 @@ def test_gradients_of_kernels_have_the_same_bits_for_all(name: str) -> None:
     graph = gradient(name)
     assert "@gemm.winograd.sums" in llvm_of(graph)
     given = arrays(graph)
-    (found,) = compile_graph(graph, threads=1).run(given)
+    (found,) = compile_graph(graph, strict=False, threads=1).run(given)
     errors = np.abs(found - exact_gradient(name, given)) / exact_gradient(name, [abs(array) for array in given])
     assert errors.max() < LARGEST * 2.0**-24
     assert np.sqrt((errors**2).mean()) < TYPICAL * 2.0**-24
-    others = [compile_graph(graph, threads=3), build(lowered(graph), threads=2, level=0),
-              compile_graph(gradient(name, open=True), threads=1)]  # fmt: skip
+    others = [compile_graph(graph, strict=False, threads=3), build(lowered(graph), strict=False, threads=2, level=0),
+              compile_graph(gradient(name, open=True), strict=False, threads=1)]  # fmt: skip
     for other in others:
         np.testing.assert_array_equal(other.run(given)[0], found)
-    (step,) = compile_graph(gradient(name, epilogue=True), strict=True).run(given)
-    np.testing.assert_array_equal(step, given[1] - found * np.float32(0.25))
+    (step,) = build(lowered(gradient(name, epilogue=True), strict=True), strict=False).run(given)
+    np.testing.assert_allclose(step, given[1] - found * np.float32(0.25), rtol=1e-6, atol=1e-5)
+    assert "@gemm.winograd.sums" not in llvm_of(graph, strict=True)
 
 
 @pytest.mark.parametrize("samples", [0, 1, 5])
@@ -229,7 +230,7 @@ def test_gradients_of_kernels_for_any_number_of_samples(samples: int) -> None:
     assert "@gemm.winograd.sums" in llvm_of(graph)
     given = [array[:samples] if array.shape[0] == KERNELS["even"][0] else array for array in arrays(gradient("even"))]
     for threads in (1, 2):
-        (found,) = compile_graph(graph, threads=threads).run(given)
+        (found,) = compile_graph(graph, strict=False, threads=threads).run(given)
         np.testing.assert_allclose(found, exact_gradient("even", given), rtol=0, atol=1e-4)
 
 
@@ -243,7 +244,7 @@ def check_guarded_arrays() -> None:
     graph = gradient("odd", epilogue=True)
     for at_end in (False, True):
         with guarded(arrays(graph), at_end) as copies:
-            compile_graph(graph, threads=1).run(copies)
+            compile_graph(graph, strict=False, threads=1).run(copies)
 
 
 def test_accesses_stay_inside_their_arrays() -> None:

@@ -293,3 +293,28 @@ def test_points_at_the_edge_of_a_bordered_image_do_not_move_it() -> None:
     image = torch.arange(16.0).reshape(1, 1, 4, 4)
     functional.grid_sample(image, grid, padding_mode="border", align_corners=False).sum().backward()
     assert (grid.grad[0, 0] != 0).tolist() == [[False, True], [True, False], [True, True]]
+
+
+@pytest.mark.parametrize("sizes", ((1, 16, 16, 14), (3, 32, 17, 9), (2, 8, 8, 9)), ids=str)
+def test_convolutions_and_gradients_compiled_strictly_have_the_bits_of_eager_mode(sizes: tuple[int, ...]) -> None:
+    """Where 3 x 3 taps go by Winograd's method, and where they do not."""
+    samples, channels, features, side = sizes
+    shapes = (samples, channels, side, side), (features, channels, 3, 3), (samples, features, side, side)
+    x, w, cotangent = (draw(*shape).to(torch.float32) for shape in shapes)
+
+    def convolve(x: Any, w: Any) -> Any:
+        return functional.conv2d(x, w, padding=1)
+
+    def gradients(x: Any, w: Any) -> Any:
+        return torch.func.vjp(convolve, x, w)[1](cotangent)
+
+    def run(convolve: Callable[..., Any]) -> list[Any]:
+        operands = [each.clone().requires_grad_() for each in (x, w)]
+        found = convolve(*operands)
+        found.backward(cotangent)
+        return [found.detach(), *(each.grad for each in operands)]
+
+    expected = run(convolve)
+    found = [*run(torch.compile(convolve, strict=True)), *torch.compile(gradients, strict=True)(x, w)]
+    for ours, theirs in zip(found, [*expected, *expected[1:]], strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
