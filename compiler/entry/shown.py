@@ -22,7 +22,7 @@ from adjit.compiler.llvm.words import known, room, set_word, word
 
 
 def is_shown(view: int, operands: int, needs: int) -> int:
-    """Whether a view can be made here: of what stands in order, and with the history that was asked for."""
+    """Whether a view can be made here, with the history that was asked for."""
     tensor = word(operands + 8 * word(view + 8 * VIEW_OPERAND))
     rank = word(view + 8 * VIEW_RANK)
     if rank == DETACHED:

@@ -128,7 +128,6 @@ class WatchedPass(Pass):
                     )
         return found, reached
 
-
     def _compute(self, entry: Recorded, graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         results = super()._compute(entry, graph, arrays)
         if STATE.checks is not None and entry.custom is None:

@@ -84,13 +84,13 @@ class NativeCalls:
             return
         self._lift(table, operands.lifted)
         hashed = operands.values
-        if not operands.take(self._lifted):
+        if not operands.take(self._lifted) or not table.has_room():
             return
         if entry.differentiable and STATE.recording:
             signature = _recorded_signature(entry, call, operands, result)
         else:
             signature = _signature(entry, call, operands, result)
-        if signature is not None and table.has_room():
+        if signature is not None:
             signature.structure, signature.owner = operands.structure, entry
             signature.kept.append(operands)
             table.put(signature, hashed, signature.needs, fixed=False)

@@ -71,8 +71,7 @@ class Watched:
         return [each.target for each in self.written if self.position(each.target) is None]
 
     def graph(self) -> Graph | None:
-        """All steps as a graph over the tensors among the operands, the keys, the literals; None if a value is foreign.
-        """
+        """All steps as a graph over the operands' tensors, the keys and the literals; None if a value is foreign."""
         graph = Graph("eager")
         builder = Builder(graph)
         tensors = [*(x for x in self.operands if isinstance(x, Tensor)), *self.keys, *self.literals]
