@@ -141,6 +141,22 @@ def same_place(rooms: int, number: int, found: int) -> int:
     return word(rooms + 8 * number) == found
 
 
+def is_among(rooms: int, count: int, found: int) -> int:
+    """Whether something stands at one of the first numbered places."""
+    while count > 0:
+        count -= 1
+        if word(rooms + 8 * count) == found:
+            return 1
+    return 0
+
+
+def is_same_leaf(leaves: int, number: int, value: int) -> int:
+    """Whether a value can be the leaf of a number: none of those met before, whose gradient would come in two parts."""
+    if word(leaves + 8 * number) == 0 and is_among(leaves, number, value):
+        return 0
+    return same_place(leaves, number, value)
+
+
 def wired(plan: int, step: int, inputs: int) -> int:
     """Whether a node's operands come from where the plan says."""
     count = word(step + 8 * B_INPUTS)
@@ -160,7 +176,7 @@ def wired(plan: int, step: int, inputs: int) -> int:
         elif kind == TO_LEAF:
             if word(value + known(V_NODE)) != known(NONE) or not is_quiet(word(value + known(V_ATTACHED))):
                 return 0
-            if not same_place(word(plan + 8 * P_LEAF_ROOM), word(entry + 8), value):
+            if not is_same_leaf(word(plan + 8 * P_LEAF_ROOM), word(entry + 8), value):
                 return 0
         entry += 24
         k += 1
@@ -437,7 +453,7 @@ def gone_back(plan: int, retain: int) -> int:
 
 
 FUNCTIONS = (
-    is_quiet, is_open, nobody_watches, is_unwatched, same_place, wired, kept_intact, clear, follows, hold_in_order,
-    run_program, run_programs, run_plan, give, free_tape, deliver, gradients_of, delivered,
+    is_quiet, is_open, nobody_watches, is_unwatched, same_place, is_among, is_same_leaf, wired, kept_intact, clear,
+    follows, hold_in_order, run_program, run_programs, run_plan, give, free_tape, deliver, gradients_of, delivered,
     gone_back,
 )  # fmt: skip

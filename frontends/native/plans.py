@@ -58,7 +58,7 @@ class Plans:
             if None in where:
                 return
         kinds = (part for node in order if isinstance(node.attached, Recorded) for part in _kind(node))
-        key = (root.type, seeded, where, *kinds)
+        key = (root.type, seeded, where, len(tape.leaves), *kinds)
         if len(self._seen) > 1024:
             self._seen.clear()
         self._seen[key] = count = self._seen.get(key, 0) + 1

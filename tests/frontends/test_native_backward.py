@@ -422,3 +422,25 @@ def test_gradients_of_gradients_of_compiled_functions() -> None:
         assert np.allclose(first.detach().numpy(), (2 * x).sin().numpy(), atol=1e-6)
         assert np.allclose(second.detach().numpy(), (2 * (2 * x).cos() * v).numpy(), atol=1e-5)
         assert np.allclose(third.numpy(), (-4 * (2 * x).sin() * v).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["cat", "div"])
+def test_a_leaf_in_two_places_has_one_gradient(name: str) -> None:
+    function = {"cat": lambda x, y: torch.cat([x, y]), "div": lambda x, y: x / y}[name]
+
+    def passed(*given: Any) -> list[Any]:
+        function(given[0], given[-1]).square().sum().backward()
+        return [(x.grad.tolist(), x.grad._version) for x in given]
+
+    def leaf() -> Any:
+        return torch.tensor([1.0, 2.0], requires_grad=True)
+
+    one, two = passed(leaf()), passed(leaf(), leaf())
+    assert one[0][1] == 0
+    for _ in range(12):
+        assert passed(leaf(), leaf()) == two
+    for _ in range(12):
+        assert passed(leaf()) == one
+    with passes_without_python():
+        assert passed(leaf()) == one
+        assert passed(leaf(), leaf()) == two
