@@ -5,6 +5,7 @@ The memory is one input of the program, whichever of its tensors were used: view
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,8 @@ class Captured:
         self._late: set[Tensor] = set()  # what gets its gradient then
         self.spent: set[Node] = set()  # what computed these, freed by a pass that did not keep it
         self.retain_graph = False  # whether that is kept
+        self.read: dict[Tensor, None] = {}
+        self._owners: dict[Memory, Tensor] = {}  # what collects the gradients of a memory
         self._sources: dict[Memory, Source] = {}
         self._plain: set[Memory] = set()  # of tensors without gradients that were read, and not cut off
 
@@ -46,28 +49,53 @@ class Captured:
         return found
 
     def comes_apart(self, tracer: Tracer, tensor: Tensor, recording: bool) -> bool:
-        """Whether a tensor that is about to be read has to be cut off from gradients.  Errors: Entangled."""
+        """Whether a tensor that is about to be read has to be cut off from gradients.
+
+        Errors: Entangled; TraceError for a second tensor that requires grad on one memory by itself.
+        """
         memory = tensor._memory
         tracer.cell_of(tensor)
         source, base = self._sources.get(memory), tensor._base
         if recording and tensor.requires_grad and not tensor._leaf and base is not None and base.requires_grad:
             tracer.operand(base, True)
+        if recording and tensor.requires_grad:
+            self._settle_owner(tracer, tensor)
+        elif memory in tracer.lent and tensor._dtype.is_continuous:
+            return not tensor.requires_grad
         if source is None or not tensor._dtype.is_continuous:
             return False
         if not tensor.requires_grad:
-            if memory not in self.apart:
+            cut = memory in self.apart or (source.tensor is not None and source.tensor.requires_grad)
+            if not cut:
                 self._plain.add(memory)
-            return memory in self.apart
+            return cut
         if recording:
             if memory in self._plain:
                 raise Entangled(memory)
             first = source.tensor
             assert first is not None
             if not first.requires_grad:
-                tracer.checks.append(partial(_is_on, first, memory))
                 source.tensor = tensor
         return False
 
+    def _settle_owner(self, tracer: Tracer, tensor: Tensor) -> None:
+        """Note what collects the gradients of a tensor's memory.  TraceError where another tensor does already."""
+        memory = tensor._memory
+        lent = tracer.lent.get(memory)
+        if lent is not None and tracer.cells[memory] is tracer.cells[lent[0]._memory]:
+            self._owners[memory] = tracer.arguments[lent[0]][1]
+        if memory in tracer.shared or self._owners.setdefault(memory, owner(tensor)) is not owner(tensor):
+            raise TraceError(
+                "a compiled function uses two tensors on one memory, of which one requires grad and is no view of the "
+                "other that autograd knows\n  hint: clone() one of them, or make it from the other inside the function"
+            )
+
+    def checks(self, sources: Iterable[Source]) -> list[Callable[[], bool]]:
+        """What must hold of the tensors that were read, apart from those that are sources by themselves."""
+        known = {source.tensor for source in sources if source.kind == "tensor"}
+        return [
+            partial(_is_as, tensor, tensor._memory, tensor.requires_grad) for tensor in self.read if tensor not in known
+        ]
 
     def goes_on(self, tracer: Tracer, tensor: Tensor, gradient: Tensor) -> None:
         """Say that a gradient goes on after the call, through what computed a tensor outside the trace."""
@@ -92,8 +120,14 @@ class Captured:
         return tensor
 
 
-def _is_on(tensor: Tensor, memory: Memory) -> bool:
-    return tensor._memory is memory
+def owner(tensor: Tensor) -> Tensor:
+    """What collects the gradients of a tensor that requires grad: itself, or what it is a recorded view of."""
+    base = tensor._base
+    return tensor if tensor._leaf or base is None or not base.requires_grad else base
+
+
+def _is_as(tensor: Tensor, memory: Memory, requires_grad: bool) -> bool:
+    return tensor._memory is memory and tensor.requires_grad is requires_grad
 
 
 def whole_of(source: Source) -> Tensor:

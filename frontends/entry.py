@@ -162,7 +162,8 @@ def trace_entry(
     environment.ignore(environment.reach.grown())
     environment.add(effect.place for effect in effects if isinstance(effect, Effect) and effect.owner < 0)
     environment.watch(source.tensor for source in tracer.sources if source.tensor is not None)
-    entry = Entry(graph, tracer.sources, outputs, structure, tracer.checks, grads, environment, reason)
+    checks = [*tracer.checks, *tracer.captured.checks(tracer.sources)]
+    entry = Entry(graph, tracer.sources, outputs, structure, checks, grads, environment, reason)
     entry.onward, entry.retain_graph = onward, tracer.captured.retain_graph
     entry.keep = [keep, list(tracer._views.values())]
     entry.call = call

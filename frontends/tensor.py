@@ -189,6 +189,10 @@ class Tensor:
             )
         if value and STATE.inference:
             raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
+        if value and self._tracer is not None:
+            from adjit.trace_arguments import check_marked
+
+            check_marked(self._tracer, self)
         if type(self) is not Tensor and value is not self._requires_grad:  # compiled programs know it
             EPOCH.advance()
         self._requires_grad = value

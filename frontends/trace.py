@@ -15,7 +15,7 @@ from weakref import ref
 import numpy as np
 
 from adjit.autograd.tape import TraceNode, Watch
-from adjit.captured import Captured
+from adjit.captured import Captured, owner
 from adjit.ir.builder import Builder, literal_dtype
 from adjit.ir.errors import ShapeError, TraceError
 from adjit.ir.graph import Attribute, Graph, Guard, Location, Node, Region, Value
@@ -129,8 +129,9 @@ class Tracer:
 
     def cell_of(self, tensor: Tensor) -> Cell:
         """The memory of a tensor; one from outside becomes an input."""
-        cell = self.cells.get(tensor._memory)
-        if cell is not None:
+        if tensor._tracer is None:
+            self.captured.read[tensor] = None
+        if (cell := self.cells.get(tensor._memory)) is not None:
             if tensor._memory in self.shared:
                 self.coinciding.add(tensor._memory)
             return cell
@@ -143,7 +144,7 @@ class Tracer:
         if (lent := self.lent.get(memory)) is not None:
             self.coinciding.add(memory)
             origin = self.arguments[lent[0]][1]  # one input serves both, if the captured one's gradients go there
-            if len(lent) == 1 and not origin._chain and origin.requires_grad >= tensor.requires_grad:
+            if len(lent) == 1 and not origin._chain and (not tensor.requires_grad or owner(tensor) is origin):
                 return self.cells.setdefault(memory, self.cells[lent[0]._memory])
         value = self.builder.input(TensorType(memory.dtype, memory.array.shape), tensor.__dict__.get("_trace_name"))
         self.sources.append(self.captured.source(tensor))
@@ -162,8 +163,7 @@ class Tracer:
         known = self._views.get(id(tensor))
         if known is not None and known[1] == cell.epoch:
             return known[2]
-        value = cell.value
-        self.builder.location = user_location()
+        value, self.builder.location = cell.value, user_location()
         for op, items in tensor._chain:
             value = self.emit(op, [value], dict(items))[0]
         self._places[value] = (cell, cell.version)
@@ -240,7 +240,7 @@ class Tracer:
         value = self.value_of(tensor)
         if tensor.requires_grad:
             self._depends.add(value)
-            if tensor._leaf or (tensor._tracer is None and not tensor._chain):
+            if tensor._leaf or (tensor._tracer is None and owner(tensor) is tensor):
                 root = self._roots.get(value, value)
                 leaf = self.leaves[root] = self.origin_of(tensor)
                 if root.attached is None:

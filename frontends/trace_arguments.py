@@ -46,3 +46,12 @@ def check_aliases(tracer: Tracer) -> None:
                 "a compiled function writes to an argument that shares memory with another tensor it uses, and one of "
                 "them requires grad\n  hint: pass one of them, and make the other from it inside the function"
             )
+
+
+def check_marked(tracer: Tracer, tensor: Tensor) -> None:
+    """TraceError for an argument on the memory of another one, which is to require grad from here on."""
+    if any(root._memory is tensor._memory for root in tracer.shared.values()):
+        raise TraceError(
+            "a compiled function makes an argument require grad that shares memory with another argument\n"
+            "  hint: clone() it, or let it require grad before the call"
+        )

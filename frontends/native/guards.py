@@ -100,8 +100,9 @@ def guards_of(entry: Entry) -> Guards | None:
             assert source.tensor is not None
             found.slot(source.tensor, "_memory")
             found.slot(source.tensor._memory, "array")
-            if source.tensor._base is None:
-                found.slot(source.tensor, "_requires_grad")
+            found.slot(source.tensor, "_requires_grad")
+            if source.tensor._base is not None:  # a write to it changes what its views are
+                found.slot(source.tensor._base, "_requires_grad")
     # What a program with effects changes in Python nobody announces.
     modules = found if environment.volatile or entry.effects else rest
     if not _add_environment(found, environment, modules):

@@ -190,3 +190,84 @@ def test_gradients_can_be_cleared_before_they_go_on_outside() -> None:
 
     step(weight * 2)
     assert weight.grad.tolist() == [2.0] * 3
+
+
+def _halves() -> tuple[Any, Any]:
+    whole = numbers(4, 4)
+    return torch.nn.Parameter(whole[:2]), torch.nn.Parameter(whole[2:])
+
+
+def _twins() -> tuple[Any, Any]:
+    weight = numbers(2, 4).requires_grad_()
+    return weight, weight.detach().requires_grad_()
+
+
+def _leaf_view() -> tuple[Any, Any]:
+    weight = numbers(8).reshape(2, 4).requires_grad_()
+    return weight, weight[0]
+
+
+@pytest.mark.parametrize("make", [_halves, _twins, _leaf_view])
+def test_two_tensors_with_gradients_on_one_memory_are_refused(make: Callable[[], tuple[Any, Any]]) -> None:
+    first, second = make()
+    with pytest.raises(TraceError, match=r"two tensors on one memory(.|\n)*clone\(\)"):
+        torch.compile(lambda x: (first * second * x).sum())(torch.ones(4).double())
+    assert first.grad is None
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_view_of_a_leaf_that_is_a_view(inside: bool) -> None:
+    weight, part = _leaf_view()
+    step = torch.compile(lambda x: (part * part * x).sum().backward() if inside else (part * part * x).sum())
+    loss = step(torch.ones(4).double())
+    if not inside:
+        loss.backward()
+    assert torch.equal(weight.grad[0], 2 * weight[0]) and not weight.grad[1].any()
+
+
+def test_plain_base_after_a_view_that_is_a_leaf() -> None:
+    whole = numbers(2, 4)
+    part = whole[1].requires_grad_()
+    torch.compile(lambda x: (part * x).sum() + (whole * x).sum())(torch.ones(4).double()).backward()
+    assert part.grad.tolist() == [1.0] * 4
+
+
+def test_captured_tensors_on_the_memory_of_an_argument() -> None:
+    weight = torch.ones(3).requires_grad_()
+    plain, twin = weight.detach(), weight.detach().requires_grad_()
+    step = torch.compile(lambda a: (plain * a).sum().backward())
+    torch.compile(lambda a: (plain.sum() + a.sum()).backward())(weight)
+    assert weight.grad.tolist() == [1.0] * 3
+    step(twin)
+    assert twin.grad.tolist() == [1.0] * 3
+    weight.grad = twin.grad = None
+    torch.compile(lambda x: (x * weight * weight).sum())(twin).backward()
+    assert weight.grad.tolist() == [2.0] * 3 and twin.grad.tolist() == [1.0] * 3
+
+
+def test_argument_that_shares_memory_cannot_begin_to_require_grad() -> None:
+    whole = numbers(2, 4)
+    first, second = whole[0], whole[0]
+    with pytest.raises(TraceError, match="makes an argument require grad that shares memory"):
+        torch.compile(lambda x, z: (x.requires_grad_() * z).sum().backward())(first, second)
+    assert not first.requires_grad and first.grad is None
+
+
+@pytest.mark.parametrize("calls", [1, 3])
+def test_each_captured_tensor_is_guarded(calls: int) -> None:
+    first = torch.ones(3)
+    second = first.detach()
+    whole, scale = torch.ones(2, 3), torch.ones(3).requires_grad_()
+    row, x = whole[1], torch.ones(3)
+    both = torch.compile(lambda x: (first * x).sum() + (second * x).sum())
+    of_row = torch.compile(lambda x: (row * x).sum())
+    for _ in range(calls):
+        assert both(x).item() == 6 and not of_row(x).requires_grad
+    second.data = torch.full((3,), 9.0)
+    assert both(x).item() == 30
+    second.requires_grad_()
+    both(x).backward()
+    assert second.grad.tolist() == [1.0] * 3
+    whole.mul_(scale)
+    of_row(x).backward()
+    assert scale.grad.tolist() == [1.0] * 3
