@@ -266,6 +266,7 @@ def _cholesky(c: _Matrices) -> None:
         c.store(c.take(source, c.at(j, i, n) if upper else c.at(i, j, n)), matrix, c.at(j, i, n))
     info, size = c.room(1, LLType(I64)), c.number(n)
     c.call("potrf", *c.letters("L"), size, matrix, size, info, letters=1)
+    _tell_nan(c, matrix, info)
     failed = f.let(f"icmp ne i64 {f.let(f'load i64, ptr {info}, align 8')}, 0")
     zero, nan = c.type.constant(0.0), c.type.constant(float("nan"))
     with counted(f, "0", str(n), 1) as i, counted(f, "0", str(n), 1) as j:
@@ -274,6 +275,18 @@ def _cholesky(c: _Matrices) -> None:
         entry = f.let(f"select i1 {above}, {c.type.llvm} {zero}, {c.type.llvm} {entry}")
         c.give(f.let(f"select i1 {failed}, {c.type.llvm} {nan}, {c.type.llvm} {entry}"), factor, c.at(i, j, n))
     c.tell(info)
+
+
+def _tell_nan(c: _Matrices, matrix: str, info: str) -> None:
+    """The order of the first minor whose pivot is NaN as `info`, which LAPACK takes for a positive one."""
+    f, first = c.f, c.w.slot(LLType(I64))
+    c.w.write(first, f.let(f"load i64, ptr {info}, align 8"))
+    with counted(f, "0", str(c.n), 1) as i:
+        pivot, before = c.load(matrix, c.at(i, i, c.n)), c.w.read(first)
+        nan = f.let(f"fcmp uno {c.type.llvm} {pivot}, {pivot}")
+        here = f.let(f"and i1 {nan}, {f.let(f'icmp eq i64 {before}, 0')}")
+        c.w.write(first, f.let(f"select i1 {here}, i64 {f.let(f'add nsw i64 {i}, 1')}, i64 {before}"))
+    f.line(f"store i64 {c.w.read(first)}, ptr {info}, align 8")
 
 
 def _lu(c: _Matrices) -> None:

@@ -87,6 +87,12 @@ def cholesky(a: Array, *, upper: bool) -> tuple[Array, Array]:
         for place in np.ndindex(*info.shape):
             info[place] = _first_bad_minor(a[place])
             factor[place] = np.nan if info[place] else np.linalg.cholesky(a[place])
+    # LAPACK takes a pivot of NaN for a positive one.
+    nan = np.isnan(np.diagonal(factor, 0, -2, -1)) & (info == 0)[..., None]
+    bad = nan.any(-1)
+    if bad.any():
+        info[bad] = nan[bad].argmax(-1) + 1
+        factor[bad] = np.nan
     return factor, info
 
 

@@ -113,6 +113,23 @@ def test_a_minor_that_is_not_positive_has_its_order_told() -> None:
     assert info.tolist() == [0, 2, 1] and factor[0].tolist() == [[2, 0], [1, 2]] and np.isnan(factor[1:]).all()
 
 
+@pytest.mark.parametrize("n", [1, 3, 70, 150])
+def test_a_pivot_of_nan_has_its_order_told(n: int) -> None:
+    k = n // 2
+    for dtype in (np.float32, np.float64):
+        a = np.stack([4 * np.eye(n, dtype=dtype)] * 4)
+        a[1, k, k], a[2, n - 1, 0] = np.nan, np.nan
+        a[3, n - 1, n - 1] = -1
+        executable = program("cholesky", [a], {"upper": False})
+        assert not executable.layout.host_calls
+        for factor, info in (executable.run([a]), call_host("linalg.cholesky", a)):
+            assert info.tolist() == [0, k + 1, n, n]
+            assert np.isnan(factor[1:]).all() and np.isfinite(factor[0]).all()
+        with pytest.raises(LinAlgError, match=f"leading minor of order {k + 1} is"):
+            torch.linalg.cholesky(torch.from_numpy(a[1]))
+        assert torch.linalg.cholesky_ex(torch.from_numpy(a[1])).info == k + 1
+
+
 def test_programs_with_lapack_are_native_calls_and_differentiable() -> None:
     @torch.compile
     def step(a: Any) -> Any:
