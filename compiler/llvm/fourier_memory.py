@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from adjit.compiler.llvm.gemm_tile import below, masked_load, masked_store, offset
 from adjit.compiler.llvm.text import Function, LLType
 
-# Kinds of memory: scratch memory, arrays of complex numbers, of which the parts are `swapped` (the inverse transform is
-# the transform of swapped numbers), and real numbers: points whose imaginary parts are 0, or
-# the second parts of points.
+# Kinds of memory: scratch memory, with the parts apart; complex numbers; complex numbers whose parts are swapped (the
+# inverse transform is the transform of swapped numbers); real numbers, which are read as the first parts of points
+# whose second parts are 0, and written from the second parts, as what is swapped has its real parts there.
 SPLIT, COMPLEX, SWAPPED, REAL = "split", "complex", "swapped", "real"
 
 

@@ -16,7 +16,8 @@ from adjit.ir.frozen import frozen
 from adjit.ir.types import DType
 from adjit.runtime.fourier import table_size
 
-# Factors that have butterflies, of a size that is squared; a larger prime factor leaves a transform to the host.
+# The largest factor taken in one stage, whose code grows with its square; the host makes transforms of lengths with a
+# larger prime factor.
 LARGEST_FACTOR = 19
 # Registers that a butterfly of eight points keeps busy.
 _MANY_REGISTERS = 32
@@ -27,7 +28,9 @@ _APART = 1024
 
 
 def factors_of(n: int, most: int = 8) -> tuple[int, ...] | None:
-    """The factors of n in the order of the stages, first those of vectors' lengths; None with a large prime factor."""
+    """The factors of n in the order of the stages, first powers of 2; None for 0 and with a large prime factor."""
+    if n < 1:
+        return None
     if n == 1:
         return (1,)
     twos, odd = 0, []

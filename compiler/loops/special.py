@@ -135,22 +135,14 @@ def lower_sort(scalars: KernelScalars, node: Node, buffers: Sequence[Value | Non
 
 
 def lower_matrices(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
-    """The matrices of a batch; the sizes are those of the last operand."""
+    """The matrices of a batch, by the op's kernel or LAPACK's routine; the sizes are those of the last operand."""
+    routine = node.attributes.get("routine")
+    algorithm = node.op.name if routine is None else f"{LAPACK_PREFIX}{routine}"
     *lead, rows, columns = node.inputs[-1].dims
     attributes = {
-        **node.attributes, "algorithm": node.op.name, "batch": product(lead), "rows": rows, "columns": columns,
+        **node.attributes, "algorithm": algorithm, "batch": product(lead), "rows": rows, "columns": columns,
         "results": len(buffers),
     }  # fmt: skip
-    operands = (*(scalars.buffers[x] for x in node.inputs), *buffers)
-    scalars.builder.perform(Node(MATRICES, operands, attributes, (), node.location))
-
-
-def lower_lapack(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
-    """The same by LAPACK's functions."""
-    attributes = {**node.attributes, "algorithm": f"{LAPACK_PREFIX}{node.attributes['routine']}"}
-    x = node.inputs[-1]
-    *lead, rows, columns = x.dims
-    attributes |= {"batch": product(lead), "rows": rows, "columns": columns, "results": len(buffers)}
     operands = (*(scalars.buffers[x] for x in node.inputs), *buffers)
     scalars.builder.perform(Node(MATRICES, operands, attributes, (), node.location))
 
@@ -216,8 +208,7 @@ SPECIAL: dict[str, Lowering] = {
     "concat": lower_concat,
     "interleave": lower_interleave,
     "sort": lower_sort,
-    **dict.fromkeys(ON_MATRICES, lower_matrices),
-    "lapack": lower_lapack,
+    **dict.fromkeys((*ON_MATRICES, "lapack"), lower_matrices),
     **dict.fromkeys(TRANSFORMS, lower_transform),
     **dict.fromkeys(RUNNING, lower_running),
     "recur": lower_recurrence,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from math import prod
 from threading import Barrier
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from adjit.compiler.compile import compile_graph
+from adjit.compiler.llvm.fourier_plan import factors_of
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph
 from adjit.ir.ops import fourier
@@ -91,6 +93,13 @@ def test_large_prime_lengths_are_the_hosts() -> None:
         assert executable.layout.host_calls and bool(executable.layout.outside) == (len(axes) == 2)
         x = numbers(C64, 12, 74)
         np.testing.assert_allclose(executable.run([x])[0], np.fft.fftn(x, axes=axes), rtol=1e-4, atol=1e-4)
+
+
+def test_factors_multiply_to_the_length() -> None:
+    assert factors_of(0) is None and factors_of(23) is None
+    for n in (1, 2, 8, 16, 360, 19 * 1024):
+        found = factors_of(n)
+        assert found is not None and prod(found) == n
 
 
 def test_tables_are_powers_of_roots_of_one_rounded_once() -> None:
