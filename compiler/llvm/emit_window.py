@@ -13,6 +13,7 @@ from math import gcd
 
 from adjit.compiler.llvm.emit_domain import Pairs, split_flat, walk_rows
 from adjit.compiler.llvm.emit_index import greatest, least, uniform
+from adjit.compiler.llvm.emit_spaced import shuffle
 from adjit.compiler.llvm.emit_state import Uniform, Variable, Writer
 from adjit.compiler.llvm.gemm_pack import ATTRIBUTES, PARAMETERS
 from adjit.compiler.llvm.gemm_plan import GemmPlan
@@ -108,7 +109,7 @@ def emit_pack_window(
                     for number, mask in enumerate(masks):
                         stands = offset(f, type.element, first, number * type.lanes)
                         loaded[number] = masked_load(f, type, stands, mask, loaded[number])
-                value = _each(f, type, loaded)
+                value = _each(w, type, loaded)
                 place = offset(f, type.element, to, at)
                 if at + type.lanes <= width:
                     f.line(f"store {type.llvm} {value}, ptr {place}, align {type.dtype.itemsize}")
@@ -117,7 +118,7 @@ def emit_pack_window(
     w.finish()
 
 
-def _each(f: Function, type: LLType, loaded: Sequence[str]) -> str:
+def _each(w: Writer, type: LLType, loaded: Sequence[str]) -> str:
     """Every `len(loaded)`-th element of the vectors that follow each other."""
     step, lanes = len(loaded), type.lanes
     places = [divmod(step * lane, lanes) for lane in range(lanes)]
@@ -125,12 +126,11 @@ def _each(f: Function, type: LLType, loaded: Sequence[str]) -> str:
     for number, other in enumerate(loaded[1:], 1):
         # What is taken from the first vector is put in place with what the second gives.
         before = [step * lane if number == 1 else lane for lane in range(lanes)]
-        chosen = (
+        order = [
             before[lane] if vector < number else lanes + place if vector == number else 0
             for lane, (vector, place) in enumerate(places)
-        )
-        mask = ", ".join(f"i32 {lane}" for lane in chosen)
-        value = f.let(f"shufflevector {type.llvm} {value}, {type.llvm} {other}, <{lanes} x i32> <{mask}>")
+        ]
+        value = shuffle(w, type, value, other, order)
     return value
 
 

@@ -116,9 +116,10 @@ class Loops:
             self._mirror(span)
 
     def _mirror(self, span: Span) -> None:
-        """Copy the tiles above the diagonal that were not multiplied from those rows of C that this task made.
+        """Copy what stands above the diagonal and was not multiplied from those rows of C that this task made.
 
-        Of the rows in a panel, what stands before the first strip that ends beyond its first row.
+        That is of each row in a panel of `nr` rows from row p on: its columns 0..floor(p / mr) * mr - 1.  Spans begin
+        at multiples of `mr`.
         """
         f, lanes = self.f, self.plan.lanes
         across = emit_across(f.module, LLType(self.plan.dtype, lanes), masked=True)

@@ -65,6 +65,7 @@ def test_a_product_with_its_own_transpose_has_the_bits_of_any_other(
         x = builder.expr(builder.input(TensorType(dtype, (batch, terms, rows))))
         y = x if graph is own else builder.expr(builder.input(TensorType(dtype, (batch, terms, rows))))
         graph.outputs = (dot(permute(x, (0, 2, 1)), y, contract=((2,), (1,)), batch=((0,), (0,))).value,)
+    assert [".symmetric" in llvm_text(lowered(graph)) for graph in (own, other)] == [terms > 0, False]
     array: list[Any] = [np.random.default_rng(rows).standard_normal((batch, terms, rows)).astype(dtype.storage)]
     with guarded(array, at_end=True) as given:
         (found,) = compile_graph(own, threads=threads).run(given)
