@@ -304,15 +304,20 @@ def _program(watched: Watched) -> Made | None:
     """The steps as one program, for these sizes, with the bits of one step after another."""
     from adjit.compiler.compile import compile_graph
     from adjit.compiler.legalize import legalize
+    from adjit.runtime.linear_algebra import ALONE
 
     graph = watched.graph()
     if graph is None or not all(map(_may_be_written, watched.written)):
         return None
     if any(value.dtype in UNSERVED_TOGETHER for node in graph.walk() for value in (*node.inputs, *node.outputs)):
         return None
-    calls = (node for node in legalize(graph, strict=True).walk() if node.op.name == "host_call")
+    nodes = [*legalize(graph, strict=True).walk()]
+    calls = (node for node in nodes if node.op.name == "host_call")
     if not all(str(call.attributes["function"]).startswith(CHECK_PREFIX) for call in calls):
         return None  # native code would call back into Python
+    factorizations = (node for node in nodes if node.op.name == "lapack" and node.attributes["routine"] in ALONE)
+    if any(len(node.outputs) == 2 for node in factorizations):
+        return None  # values without vectors have other bits than those with them, which Python computes
     shapes = tuple(value.type.dims for value in graph.inputs)
     inputs = [(k.FROM_OPERAND, position) for position, x in enumerate(watched.operands) if isinstance(x, Tensor)]
     inputs += [(k.FROM_ADDRESS, address(_array(key))) for key in (*watched.keys, *watched.literals)]

@@ -19,7 +19,7 @@ from adjit.ir.graph import Graph, Value
 from adjit.ir.types import DType, TensorType
 from adjit.native.structure import plan_of
 from adjit.native.templates import Templates, node_of
-from adjit.native.watching import Step, Written
+from adjit.native.watching import Step, Written, is_composite
 from adjit.tensor import Tensor
 from adjit.views import several
 
@@ -107,7 +107,7 @@ class Watched:
                 operands.append(builder.constant(x, _number_dtype(step)))
         attributes = step.attributes
         entry = self._record(step)
-        if step.op.name == "call" and entry is not None:  # with what its backward takes
+        if entry is not None and is_composite(step.op, attributes):  # with what its backward takes
             needs = tuple(x.requires_grad for x in step.operands)
             attributes = {"callee": derivative_of(attributes["callee"], needs).forward}
         return tuple(builder.emit(step.op, operands, attributes).outputs)

@@ -52,6 +52,11 @@ class Seen:
     literals: tuple[Tensor, ...]
 
 
+def is_composite(op: Primitive, attributes: dict[str, Any]) -> bool:
+    """Whether an operation is a composite, whose derivative is its body's; other calls record a rule of their own."""
+    return op.name == "call" and not {"vjp", "jvp"} & attributes.keys()
+
+
 class _Unwatchable(BaseException):
     """The function did what only Python can."""
 
@@ -88,7 +93,7 @@ class _Watcher:
         STATE.tracer = None
         result: Any
         try:
-            if op.name == "call" and not ({"vjp", "jvp"} & attributes.keys()):  # a composite; others record their rule
+            if is_composite(op, attributes):
                 found = apply_callee(attributes["callee"], operands, name)
                 result = found[0] if len(found) == 1 else tuple(found)
             else:

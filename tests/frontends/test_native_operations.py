@@ -405,3 +405,13 @@ def test_an_unknown_layout_leaves_python_in_place(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(install, "native_entry", native_entry.__wrapped__)
     monkeypatch.setattr(install, "_serving", install._serving.__wrapped__)
     assert install.install() is False
+
+
+@pytest.mark.parametrize("name", ["cond", "eigvalsh", "svdvals"])
+def test_values_without_vectors_keep_their_bits(name: str) -> None:
+    function = getattr(torch.linalg, name)
+    torch.manual_seed(3)
+    x = torch.rand(7, 7, dtype=torch.float64)
+    first = function(x).tolist()
+    for _ in range(12):
+        assert function(x).tolist() == first
