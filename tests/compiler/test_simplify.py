@@ -99,6 +99,10 @@ FIRES: dict[str, tuple[Function, list[TensorType], dict[str, int]]] = {
                 x, 0.0,
             ), axes=(1,)),
         [TensorType(F32, (4, 5))], {"reduce_max": 1, "add": 1, "const": 1}),
+    "element at the extreme": (
+        lambda x: primitive_named("gather")(
+            x, counted(x, (x.shape[0], 1), 0), reshape(reduction.argmax(x, axis=1), (x.shape[0], 1)), axes=(0, 1)),
+        [TensorType(F32, (4, 5))], {"reduce_max": 1, "reshape": 1}),
     "what was written last": (
         lambda x, y: select((2,), (2,), (1,))(written(written(x, y, 2), y * 2.0, 4)), [LONG_ROW, PAIR], {}),
     "beside what was written": (
