@@ -265,7 +265,7 @@ class _Kernel:
         source, target = (self.env[v] for v in node.inputs)
         rows, inner = (evaluate(node.attributes[name], self.names) for name in ("rows", "inner"))
         points, way = node.attributes["points"], node.attributes["way"]
-        x = source.reshape(rows, -1, inner)
+        x = source.reshape(rows, points // 2 + 1 if way == "irfft" else points, inner)
         if way == "rfft":
             found = np.fft.rfft(x, axis=1)
         elif way == "irfft":
