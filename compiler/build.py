@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from adjit.compiler.llvm.clock import TIMES, Clock
 from adjit.compiler.llvm.debug_info import DebugInfo
 from adjit.compiler.llvm.driver import Driver
@@ -23,20 +21,22 @@ from adjit.ir.graph import Graph
 from adjit.runtime.executable import Executable, HostOperation, Layout
 from adjit.runtime.threads import get_num_threads
 
-# Tables of numbers, and functions of LAPACK, that a program's text names.
-OUTSIDE = re.compile(r"^(?:@(?=fourier.*? external)|declare void @(?=lapack))([\w.]+)", re.MULTILINE)
 # Kernels are emitted as vectors, so LLVM's short pipeline gives code as good as its long ones.
 LEVEL = 1
 
 
 @frozen
 class Emitted:
-    """LLVM text of a program, and what its caller must know to run it; with `debug`, where its lines come from."""
+    """LLVM text of a program, and what its caller must know to run it; with `debug`, where its lines come from.
+
+    `outside` are the tables of numbers and functions of LAPACK that the text names.
+    """
 
     text: str
     plan: MemoryPlan
     driver: Driver
     sizes: tuple[str, ...]
+    outside: tuple[str, ...]
     debug: DebugInfo | None = None
 
 
@@ -76,7 +76,7 @@ def emit_program(
     options = Options(target, strict, lanes)
     driver = Driver(Program(module, sizes, least_sizes(lowered.guards), options, count), plan, count, checks, clock)
     driver.emit(lowered)
-    return Emitted(str(module), plan, driver, sizes, module.debug)
+    return Emitted(str(module), plan, driver, sizes, tuple(module.outside), module.debug)
 
 
 def llvm_text(
@@ -126,7 +126,7 @@ def build(
         parallel=f"@{PARALLEL_FOR}(" in emitted.text,
         host_calls=tuple(HostOperation(call.function, call.operands, call.results) for call in driver.host_calls),
         checks=tuple(HostOperation(call.function, call.operands, call.results) for call in driver.host_checks),
-        outside=tuple(dict.fromkeys(OUTSIDE.findall(emitted.text))),
+        outside=emitted.outside,
     )
     if made is not None:
         return quick_or_best(lowered, emitted.text, layout, target, level, made, quick)

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 
 from adjit.compiler.fuse_cost import FUNCTIONS
 from adjit.ir.builder import Builder, Expr
+from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Attribute, Graph, Node, Region, Value
 from adjit.ir.ops.arrays import expand, reshape, window_of
 from adjit.ir.ops.structure import concat
 from adjit.ir.primitive import primitive_named
-from adjit.ir.rewrite import eliminate_dead, inline, rewrite
+from adjit.ir.rewrite import inline, rewrite
 from adjit.ir.shape import Size
 
 # Bytes of an array in a block.  One that ends by itself goes on as long as any of its elements does: it has four of the

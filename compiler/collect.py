@@ -23,8 +23,9 @@ from adjit.compiler.polynomial import ONE, Polynomial
 from adjit.compiler.pullback import SUM_OF_USES
 from adjit.compiler.simplify_rules import number_in
 from adjit.ir.builder import Builder
+from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.graph import Graph, Node, Value
-from adjit.ir.rewrite import eliminate_dead, inline_calls
+from adjit.ir.rewrite import inline_calls
 from adjit.ir.types import F32, F64, DType, TensorType
 
 STAGE = "collect"

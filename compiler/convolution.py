@@ -40,6 +40,8 @@ def convolve(
     if extents is not None and taps is not None and lows is not None and highs is not None:
         sizes = zip(extents, taps, lows, highs, input_dilation, kernel_dilation, strict=True)
         axes = [_Axis(*each) for each in sizes]
+        if all(axis.extent == axis.dilation == 1 for axis in axes):
+            return _of_points(x, w, axes, stride, groups)
         if is_spread and all(step == 1 for step in stride):
             return _by_phases(x, w, axes, groups)
         if not is_spread and _goes_by_winograd(x, w, axes, stride, groups, strict):
@@ -113,6 +115,29 @@ def _summed_by_columns(w: Expr, windows: Expr, rank: int) -> Expr:
     terms = terms * expand(reshape(w, (1, groups, *(1,) * rank, each, *taps)), terms.shape)
     columns = reduce_sum(terms, axes=tuple(range(2 + rank, terms.ndim - 1)))
     return reduce_sum(columns, axes=(columns.ndim - 1,))  # type: ignore[no-any-return]
+
+
+def _of_points(x: Expr, w: Expr, axes: Sequence[_Axis], stride: Sequence[int], groups: Size) -> Expr:
+    """The convolution of images of one element, which meets tap low - p*by at output p; those that meet none are 0."""
+    counts = [axis.count(by) for axis, by in zip(axes, stride, strict=True)]
+    spans = [_meeting(axis, by, count) for axis, by, count in zip(axes, stride, counts, strict=True)]
+    first = [max(0, axis.low - by * span.start) for axis, by, span in zip(axes, stride, spans, strict=True)]
+    features, each = w.shape[:2]
+    steps = (1, 1, *(-by for by in stride))
+    met = window_of(w, (0, 0, *first), (features, each, *map(len, spans)), steps)
+    points = reshape(x, (x.shape[0], groups, each))
+    met = reshape(met, (groups, features // groups, each, *map(len, spans)))
+    found = dot(points, met, contract=((2,), (2,)), batch=((1,), (0,)))
+    order = (1, 0, *range(2, found.ndim))
+    found = reshape(permute(found, order), (x.shape[0], features, *map(len, spans)))
+    after = [count - span.start - len(span) for span, count in zip(spans, counts, strict=True)]
+    return _padded(found, [span.start for span in spans], after, [0] * len(axes))
+
+
+def _meeting(axis: _Axis, stride: int, count: int) -> range:
+    """The outputs that meet a tap, of an axis of one element."""
+    start = min(count, max(0, -((axis.taps - 1 - axis.low) // stride)))
+    return range(start, max(start, min(count, axis.low // stride + 1)))
 
 
 # -- axes --------------------------------------------------------------------------------------------------------------

@@ -19,11 +19,12 @@ from adjit.compiler.keep import keeping
 from adjit.compiler.pullback import pull_back
 from adjit.ir.analysis import VIEWS, bound_sizes, size_names_used, sizes_in
 from adjit.ir.builder import Builder, Expr
+from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.errors import DifferentiationError
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Graph, Node, Value
 from adjit.ir.printer import value_names
-from adjit.ir.rewrite import eliminate_dead, inline_calls
+from adjit.ir.rewrite import inline_calls
 
 CHEAP = frozenset(
     ("reshape", "permute", "expand", "slice", "pad", "iota", "const", "detach", "add", "sub", "mul", "neg", "abs",
@@ -56,6 +57,8 @@ def differentiate(
     The given graph is not changed.  Errors: DifferentiationError where an op on the way has no derivative.
     """
     source = inline_calls(graph, keep_rules=True)
+    if any(node.regions for node in source.nodes):  # loops keep more of each turn than they compute
+        source = eliminate_dead(source)
     wrt = [i for i, v in enumerate(source.inputs) if v.dtype.is_continuous] if inputs is None else list(inputs)
     seeds = [i for i, v in enumerate(source.outputs) if v.dtype.is_continuous] if outputs is None else list(outputs)
     for index in seeds:

@@ -17,12 +17,13 @@ from adjit.compiler.forward_control import BRANCHES_AND_LOOPS, Beside, Moving
 from adjit.compiler.pullback import pull_back, seed, zeros
 from adjit.ir.analysis import varies_with
 from adjit.ir.builder import Builder, Expr
+from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.errors import DifferentiationError
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.ops.scalar import scalar_jvp
 from adjit.ir.printer import value_names
-from adjit.ir.rewrite import copied, eliminate_dead, inline, inline_calls
+from adjit.ir.rewrite import copied, inline, inline_calls
 
 Tangents = dict[Value, Expr]
 

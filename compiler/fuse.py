@@ -18,7 +18,7 @@ Costs are counted in arithmetic instructions an element, named sizes as `TYPICAL
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from adjit.compiler.fuse_again import Scores, computed_again
 from adjit.compiler.fuse_blocks import Chains
@@ -40,6 +40,7 @@ from adjit.compiler.fuse_group import Group, Grouping, Refusal
 from adjit.compiler.loops.ir import FUSE
 from adjit.compiler.loops.rows import Reach, reads_of
 from adjit.compiler.loops.special import SPECIAL, WHOLE, WHOLE_READERS
+from adjit.compiler.overwritten import early_reads, reads_first
 from adjit.compiler.tile_sums import Tile, tile_of, tile_sums
 from adjit.compiler.turned import turned
 from adjit.compiler.winograd import computes, is_read_in_place
@@ -85,13 +86,6 @@ def fuse(graph: Graph) -> Graph:
     return graph.with_parts(body.inputs, body.nodes, body.outputs)
 
 
-def refusals(graph: Region) -> Iterator[Refusal]:
-    """Why ops of a fused graph stand in different groups, regions of control flow included."""
-    for node in graph.walk():
-        if node.op is FUSE and isinstance(node.attached, Grouping):
-            yield from node.attached.refused
-
-
 def _fuse_region(region: Region) -> Region:
     plan = _planned(region)
     if plan.scores:
@@ -102,7 +96,7 @@ def _fuse_region(region: Region) -> Region:
 
 def _planned(region: Region, copies: Container[Node] = ()) -> _Plan:
     """The decisions about a region; `copies` are ops of which others compute the same earlier."""
-    plan = _Plan(Region(region.inputs, small_first(region), region.outputs))
+    plan = _Plan(Region(region.inputs, reads_first(small_first(region)), region.outputs))
     plan.decide()
     plan.group()
     plan.chain(copies)
@@ -137,6 +131,7 @@ class _Plan:
         self.outputs = set(region.outputs)
         self.ends = contraction_ends(region, self.users, self.outputs)
         self.contractions = set(self.ends.values())
+        self.early = early_reads(region)
         self.required = {node: reason for node in region.nodes if (reason := self._required(node))}
         self.costs = chain_costs(region, self.required)
         self.sources = large_sources(region, self.required)
@@ -178,6 +173,8 @@ class _Plan:
             return "a contraction is stored"
         if node in self.ends:
             return None
+        if node in self.early:
+            return "the array is overwritten"
         if tile_of(node):
             return "it is the first stage of a large sum"
         if any(value in self.outputs for value in node.outputs):

@@ -57,6 +57,8 @@ class Chains:
         self.is_read, self.outputs, self.copies = is_read, outputs, copies
         self._tried: set[Node] = set()
         self._reads: dict[Node, dict[Value, int]] = {}
+        self._dots: dict[Node, Node | None] = {}
+        self._makers: dict[Node, tuple[Node, ...]] = {}
 
     def next(self, groups: Sequence[Group]) -> Chain | None:
         """A chain that pays and that was not found before; groups may have been put together since."""
@@ -74,8 +76,18 @@ class Chains:
         """The packed product that the kernel of a group computes."""
         if group.block:
             return None
-        found = (contraction_of(member.outputs[0], self.is_read) for member in group.members if member.outputs)
-        return next((dot for dot in found if dot is not None), None)
+        return next((dot for member in group.members if (dot := self._dot(member)) is not None), None)
+
+    def _dot(self, member: Node) -> Node | None:
+        if member not in self._dots:
+            self._dots[member] = contraction_of(member.outputs[0], self.is_read) if member.outputs else None
+        return self._dots[member]
+
+    def makers(self, member: Node) -> tuple[Node, ...]:
+        """The nodes that compute what a member of a group reads."""
+        if member not in self._makers:
+            self._makers[member] = tuple([value.node for value in self.reads(member) if value.node is not None])
+        return self._makers[member]
 
     def reads(self, member: Node) -> dict[Value, int]:
         """What a member of a group reads, and with how many of its own first indices."""
@@ -169,7 +181,8 @@ class _Search:
 
     def _sources(self, place: int) -> set[int | None]:
         """The groups whose results a group reads."""
-        return {self._source(value) for member in self.groups[place].members for value in self.chains.reads(member)}
+        makers, place_of = self.chains.makers, self.place_of
+        return {place_of.get(maker) for member in self.groups[place].members for maker in makers(member)}
 
     def _join(self, place: int) -> bool:
         """Take a group, and the products that only it and later ones need, into the chain if it can be."""

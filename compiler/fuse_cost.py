@@ -62,7 +62,7 @@ def is_reduction(node: Node) -> bool:
 def is_looked_through(node: Node, users: Mapping[Value, Sequence[Node]]) -> bool:
     """Whether an op with a kernel of its own can be computed where it is used instead: few long arrays in a row.
 
-    Products and windows read it more than once.
+    Products, windows and what repeats elements read it more than once.
     """
     if node.op.name != "concat" or len(node.inputs) > MOST_IN_ROW or estimate(node.output.type.size) < LEAST_IN_ROW:
         return False
@@ -74,10 +74,10 @@ def is_looked_through(node: Node, users: Mapping[Value, Sequence[Node]]) -> bool
 
 
 def _is_reread(node: Node, users: Mapping[Value, Sequence[Node]]) -> bool:
-    """Whether products or windows are taken of the result of `node`, perhaps in another order or shape."""
+    """Whether products, windows or repetitions are taken of `node`'s result, perhaps in part or in another order."""
     return any(
-        user.op.name == "window" or user.op.family == "contraction"
-        or (user.op.name in ("reshape", "permute") and _is_reread(user, users))
+        user.op.name in ("window", "expand") or user.op.family == "contraction"
+        or (user.op.name in ("reshape", "permute", "slice") and _is_reread(user, users))
         for user in users.get(node.output, ())
     )  # fmt: skip
 

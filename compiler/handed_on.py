@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 
 from adjit.compiler.turns import offset_of, step_of
 from adjit.ir.builder import Builder, Expr
+from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.ops.arrays import reshape, window_of
-from adjit.ir.rewrite import eliminate_dead, rewrite, rewrite_region
+from adjit.ir.rewrite import rewrite, rewrite_region
 
 # How many turns an element is carried, and how large it may be.
 _LONGEST, _LARGEST = 4, 8

@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import reduce
 
-from adjit.compiler.turns import LOOPS
+from adjit.ir.analysis import LOOPS
 from adjit.ir.builder import Builder
+from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.graph import Graph, Node, Region, Value
-from adjit.ir.rewrite import eliminate_dead, renewed, rewrite
+from adjit.ir.rewrite import renewed, rewrite
 
 # What may be taken in any order.
 _ORDERLESS = frozenset({"minimum", "maximum", "and", "or"})
@@ -21,7 +22,7 @@ _ORDERLESS = frozenset({"minimum", "maximum", "and", "or"})
 
 def with_carries_last(graph: Graph) -> Graph:
     """The graph with such orders in its loops."""
-    found = rewrite(graph, _in_loop, follow_calls=False)
+    found = rewrite(graph, _in_loop, follow_calls=False, inner_first=True)
     return graph if found is graph else eliminate_dead(found)
 
 
@@ -30,16 +31,10 @@ def _in_loop(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Seque
         return None
     first = int(node.attributes["invariants"])  # type: ignore[arg-type]
     count = int(node.attributes.get("carries", len(node.outputs)))  # type: ignore[arg-type]
-    regions = [_ordered(_inside(region), first, count) for region in node.regions]
+    regions = [_ordered(region, first, count) for region in node.regions]
     if all(new is old for new, old in zip(regions, node.regions, strict=True)):
         return None
     return builder.emit(node.op, operands, node.attributes, regions).outputs
-
-
-def _inside(region: Region) -> Region:
-    graph = Graph("turn", region.inputs, region.nodes, region.outputs)
-    found = rewrite(graph, _in_loop, follow_calls=False)
-    return region if found is graph else Region(found.inputs, found.nodes, found.outputs)
 
 
 def _ordered(body: Region, first: int, count: int) -> Region:

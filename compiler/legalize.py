@@ -12,12 +12,8 @@ from collections.abc import Callable, Sequence
 from functools import cache, partial
 from itertools import chain
 
-from adjit.compiler.convolution import convolve, fold_by_phases
-from adjit.compiler.llvm.fourier_plan import factors_of
 from adjit.compiler.loops.ir import used_values
 from adjit.compiler.loops.special import ON_MATRICES
-from adjit.compiler.on_host import on_matrices, transformed_by_host
-from adjit.compiler.split_complex import split_complex
 from adjit.ir.analysis import callees
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Attribute, Graph, Node, Value
@@ -43,7 +39,12 @@ LONGEST_ROW, LONGEST_COMPLEX = 1024, 32
 
 def legalize(graph: Graph, *, strict: bool = False) -> Graph:
     """The same program in ops that lowering knows; with `strict`, what eager mode leaves to the host is left there."""
-    graph = split_complex(inline_calls(graph))
+    graph = inline_calls(graph)
+    values = (*graph.inputs, *(value for node in graph.walk() for value in node.outputs))
+    if any(value.dtype.is_complex for value in values):
+        from adjit.compiler.split_complex import split_complex  # what few programs need is imported where one does
+
+        graph = split_complex(graph)
     return rewrite(graph, partial(_legalized, strict=strict, read=cache(partial(_read_values, graph))))
 
 
@@ -73,6 +74,8 @@ def _legalized(
     builder: Builder, node: Node, operands: tuple[Value, ...], strict: bool, read: Callable[[], frozenset[Value]]
 ) -> Sequence[Value] | None:
     if node.op.family == "linalg":
+        from adjit.compiler.on_host import on_matrices
+
         is_native = has_kernel(node.op, [v.type for v in operands], MANY_MATRICES if strict else 1)
         return None if is_native else on_matrices(builder, node, operands, read)
     if node.op.family == "fourier":
@@ -121,6 +124,9 @@ def _transformed(builder: Builder, node: Node, operand: Value) -> Sequence[Value
 
     The host makes those of which the number of points has a large prime factor, or is not known.
     """
+    from adjit.compiler.llvm.fourier_plan import factors_of
+    from adjit.compiler.on_host import transformed_by_host
+
     attributes, name = node.attributes, node.op.name
     points = node.output if name == "irfft" else operand
     axes: tuple[int, ...] = attributes["axes"] if name == "fft" else (attributes["axis"],)  # type: ignore[assignment]
@@ -154,10 +160,22 @@ def in_a_row(operands: Sequence[Expr], axis: int) -> Expr:
     return concat(*operands, axis=axis)  # type: ignore[no-any-return]
 
 
+def _convolve(strict: bool, node: Node, x: Expr, w: Expr) -> Expr:
+    from adjit.compiler.convolution import convolve
+
+    return convolve(x, w, **node.attributes, strict=strict)  # type: ignore[arg-type]
+
+
+def _fold(strict: bool, node: Node, x: Expr) -> Expr:
+    from adjit.compiler.convolution import fold_by_phases
+
+    return fold_by_phases(x, **node.attributes)  # type: ignore[arg-type]
+
+
 _RULES: dict[str, Callable[..., Expr | tuple[Expr, ...]]] = {
     "concat": lambda strict, node, *operands: in_a_row(operands, node.attributes["axis"]),
-    "conv": lambda strict, node, x, w: convolve(x, w, **node.attributes, strict=strict),
-    "fold": lambda strict, node, x: fold_by_phases(x, **node.attributes),
+    "conv": _convolve,
+    "fold": _fold,
     "detach": lambda strict, node, x: x,
     "sort": _sort,
 }

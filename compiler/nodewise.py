@@ -1,7 +1,8 @@
 """The pullback of one node as a graph of its own: what eager mode runs, node by node.
 
 It is the same differentiation pass as for whole graphs, on a graph of one node, kept per signature: a training loop
-differentiates each distinct operation once.
+differentiates each distinct operation once.  Where no size stands in an operation's attributes, that is done once for
+all sizes.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from adjit.compiler.differentiate import backward_of
+from adjit.compiler.particular import particular
+from adjit.compiler.single import open_product
 from adjit.ir.builder import Builder
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Attribute, Graph, Region
 from adjit.ir.primitive import Primitive
+from adjit.ir.shape import Dim, Size
 from adjit.ir.types import TensorType
 
 # A literal operand with its Python type, since 1 == 1.0 == True; None for a tensor.
@@ -49,6 +53,47 @@ def pullback_of(
 
 @lru_cache(maxsize=4096)
 def _pullback(
+    op: Primitive,
+    types: tuple[TensorType, ...],
+    attributes: tuple[tuple[str, Any], ...],
+    literals: tuple[Literal, ...],
+    needs: tuple[bool, ...],
+    results: tuple[TensorType, ...],
+    regions: tuple[Region, ...],
+) -> NodePullback:
+    opened = None if regions else _opened(op, types, dict(attributes), literals)
+    if opened is None:
+        return _derived(op, types, attributes, literals, needs, results, regions)
+    open_types, sizes = opened
+    open_results = tuple(op.infer(open_types, dict(attributes)))
+    common = _derived(op, open_types, attributes, literals, needs, open_results, regions)
+    return NodePullback(particular(common.graph, sizes), common.saved, common.seeded, common.reached)
+
+
+def _opened(
+    op: Primitive, types: Sequence[TensorType], attributes: dict[str, Attribute], literals: Sequence[Literal]
+) -> tuple[tuple[TensorType, ...], dict[str, Size]] | None:
+    """The operands' types with names for sizes, and what these are; None where sizes may stand elsewhere, too.
+
+    The cotangents and saved values of such an operation tell all its sizes.
+    """
+    tensors = [type.dims for type, literal in zip(types, literals, strict=True) if literal is None]
+    if not tensors or any(isinstance(size, Dim) for dims in tensors for size in dims):
+        return None
+    if op.family == "scalar" and len({*tensors}) == 1:
+        names: list[Size] = [Dim.named(f"n{axis}") for axis in range(len(tensors[0]))]
+        opened = [list(names) if literal is None else [] for literal in literals]
+    elif op.name == "dot":
+        opened = open_product([list(dims) for dims in tensors], attributes)
+    else:
+        return None
+    sizes = {str(name): size for type, own in zip(types, opened, strict=True)
+             for name, size in zip(own, type.dims, strict=True)}  # fmt: skip
+    return tuple(type.with_dims(tuple(own)) for type, own in zip(types, opened, strict=True)), sizes
+
+
+@lru_cache(maxsize=4096)
+def _derived(
     op: Primitive,
     types: tuple[TensorType, ...],
     attributes: tuple[tuple[str, Any], ...],

@@ -59,7 +59,7 @@ def pull_back(
         complete.update((value, c) for value, c in zip(node.outputs, arriving, strict=True) if value in wanted)
         builder.location = node.location.derived("∂", _note(node), f"cotangents of what {node.op.name} takes")
         own = None if rule is None else rule(node, arriving, active)
-        found = _cotangents(builder, node, arriving, active, names) if own is None else own
+        found = _cotangents(builder, node, arriving, active) if own is None else own
         if observe_node is not None and node.attached is not None:
             found = observe_node(node, arriving, found)
         for value, contribution in zip(node.inputs, found, strict=True):
@@ -116,7 +116,7 @@ def _settle(
 
 
 def _cotangents(
-    builder: Builder, node: Node, arriving: Sequence[Expr | None], active: set[Value], names: Mapping[Value, str]
+    builder: Builder, node: Node, arriving: Sequence[Expr | None], active: set[Value]
 ) -> Sequence[Expr | None]:
     """One cotangent (or None) per operand of `node`."""
     op = node.op

@@ -8,6 +8,7 @@ from dataclasses import replace
 from adjit.compiler.keep import keeping
 from adjit.compiler.pullback import pull_back, zeros
 from adjit.ir.builder import Builder, Expr
+from adjit.ir.dead_code import carries_behind
 from adjit.ir.graph import Graph, Region, Value
 from adjit.ir.rewrite import inline
 
@@ -38,12 +39,24 @@ def run_again(builder: Builder, region: Region, arguments: Sequence[Value]) -> t
     return results
 
 
-def filled(builder: Builder, values: Sequence[Value], arriving: Sequence[Expr | None]) -> list[Expr | None]:
-    """The cotangents, with zeros for floating results that none reached."""
+def filled(
+    builder: Builder,
+    values: Sequence[Value],
+    arriving: Sequence[Expr | None],
+    wanted: Sequence[bool] | None = None,
+) -> list[Expr | None]:
+    """The cotangents, with zeros for wanted values (by default all floating ones) that none reached."""
+    flags = floating(values) if wanted is None else wanted
     return [
-        zeros(builder, value.type) if cotangent is None and value.dtype.is_continuous else cotangent
-        for value, cotangent in zip(values, arriving, strict=True)
+        zeros(builder, value.type) if cotangent is None and flag else cotangent
+        for value, cotangent, flag in zip(values, arriving, flags, strict=True)
     ]
+
+
+def flowing(body: Region, first: int, carries: Sequence[Value], arriving: Sequence[Expr | None]) -> list[bool]:
+    """Through which carries of a loop cotangents come: floating ones that a result with a cotangent depends on."""
+    behind = carries_behind(body, first, len(carries), [cotangent is not None for cotangent in arriving])
+    return [each and flag for each, flag in zip(behind, floating(carries), strict=True)]
 
 
 def dealt(items: Iterable[Expr], wanted: Sequence[bool]) -> list[Expr | None]:

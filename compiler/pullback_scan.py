@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from adjit.compiler.keep import from_invariants, wanted
 from adjit.compiler.later_sums import LaterSums
 from adjit.compiler.pullback import zeros
-from adjit.compiler.pullback_region import added, dealt, filled, floating, or_zeros, pull_back_region, run_again
+from adjit.compiler.pullback_region import added, dealt, filled, flowing, or_zeros, pull_back_region, run_again
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Graph, Node, Region, Value, from_outputs
@@ -32,11 +32,13 @@ def scan_cotangents(builder: Builder, node: Node, arriving: Cotangents, active: 
     first, carries = int(node.attributes["invariants"]), int(node.attributes["carries"])  # type: ignore[arg-type]
     second = first + carries
     body = node.regions[0]
-    fixed, start, slices = node.inputs[:first], node.inputs[first:second], node.inputs[second:]
-    carried = [c for c in filled(builder, node.outputs[:carries], arriving[:carries]) if c is not None]
+    fixed, slices = node.inputs[:first], node.inputs[second:]
+    moving = flowing(body, first, node.outputs[:carries], arriving)
+    carried = [c for c in filled(builder, node.outputs[:carries], arriving[:carries], moving) if c is not None]
     stepped = [c for c in arriving[carries:] if c is not None]
     summed, sliced = [v in active for v in fixed], [v in active for v in slices]
-    way = _from_kept(node, arriving, active) or _from_entries(builder, node)
+    reached = [*moving, *(c is not None for c in arriving[carries:])]
+    way = _from_kept(node, reached, active) or _from_entries(builder, node)
 
     step = Region()
     inner = Builder(step, builder.location)
@@ -45,7 +47,7 @@ def scan_cotangents(builder: Builder, node: Node, arriving: Cotangents, active: 
     rows = [inner.input(v.type.with_dims(v.type.dims[1:])) for v in way.stacked]
     of_rows = inner.exprs([inner.input(c.type.with_dims(c.shape[1:])) for c in stepped])
     cotangents = [
-        *dealt(incoming, floating(node.outputs[:carries])),
+        *dealt(incoming, moving),
         *dealt(of_rows, [c is not None for c in arriving[carries:]]),
     ]
     found = way.pull(inner, fixed_in, rows, cotangents)
@@ -57,7 +59,7 @@ def scan_cotangents(builder: Builder, node: Node, arriving: Cotangents, active: 
     totals = inner.exprs([inner.input(v.type) for v, flag in zip(fixed, at_once, strict=True) if flag])
     step.inputs = (*fixed_in, *_values([*incoming, *totals]), *stacks)
     step.outputs = (
-        *or_zeros(inner, body.inputs[first:second], found[first:second], floating(body.inputs[first:second])),
+        *or_zeros(inner, body.inputs[first:second], found[first:second], moving),
         *added(dealt(totals, at_once), found[:first]),
         *later.rows,
     )
@@ -74,7 +76,7 @@ def scan_cotangents(builder: Builder, node: Node, arriving: Cotangents, active: 
             of_fixed[index] = value
     return [
         *of_fixed,
-        *dealt(of_carries, floating(start)),
+        *dealt(of_carries, moving),
         *dealt(stacked[: len(of_slices)], sliced),
     ]
 
@@ -91,20 +93,19 @@ def _kept(node: Node) -> dict[Value, Value]:
     return results | dict(zip(body.inputs[first + carries :], node.inputs[first + carries :], strict=True))
 
 
-def _from_kept(node: Node, arriving: Cotangents, active: set[Value]) -> _Step | None:
-    """Steps pulled back from what was kept of them; None where something is missing."""
+def _from_kept(node: Node, reached: Sequence[bool], active: set[Value]) -> _Step | None:
+    """Steps pulled back from what was kept of them, by the results that cotangents reach; None where that lacks."""
     from adjit.compiler.differentiate import backward_of
 
     if node.attributes.get("checkpoint"):
         return None
-    first, carries = int(node.attributes["invariants"]), int(node.attributes["carries"])  # type: ignore[arg-type]
+    first = int(node.attributes["invariants"])  # type: ignore[arg-type]
     body = node.regions[0]
     step = Graph("step", body.inputs, body.nodes, body.outputs)
     wrt = wanted(node, [value in active for value in node.inputs])
     every = [index for index, value in enumerate(body.outputs) if value.dtype.is_continuous]
-    reached = [index for index in every if index < carries or arriving[index] is not None]
     kept, same = _kept(node), from_invariants(body, first)
-    for seeds in dict.fromkeys((tuple(reached), tuple(every))):
+    for seeds in dict.fromkeys((tuple(index for index in every if reached[index]), tuple(every))):
         backward, residuals, targets = backward_of(step, wrt, seeds)
         if all(value in kept or value in same for value in residuals):
             break

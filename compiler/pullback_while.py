@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from adjit.compiler.pullback import zeros
-from adjit.compiler.pullback_region import added, dealt, filled, floating, or_zeros, pull_back_region, run_again
+from adjit.compiler.pullback_region import added, dealt, filled, flowing, or_zeros, pull_back_region, run_again
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node, Region, Value
@@ -35,8 +35,9 @@ def while_cotangents(
     """A loop over blocks of steps, the last one first, each advanced to from the start."""
     invariants = int(node.attributes["invariants"])  # type: ignore[arg-type]
     fixed, start = node.inputs[:invariants], node.inputs[invariants:]
-    down = _Down(node, tuple(v in active for v in fixed), _cuts(start))
-    carried = [c.value for c in filled(builder, node.outputs, arriving) if c is not None]
+    moving = flowing(node.regions[1], invariants, start, arriving)
+    down = _Down(node, tuple(v in active for v in fixed), moving, _cuts(start))
+    carried = [c.value for c in filled(builder, node.outputs, arriving, moving) if c is not None]
     sums = [zeros(builder, v.type).value for v, flag in zip(fixed, down.summed, strict=True) if flag]
     count = _count(builder, node)
     levels = _levels(node, down.cuts)
@@ -58,7 +59,7 @@ def while_cotangents(
     outer = [*node.inputs, count.value]
     found = _loop(builder, outer, [*carried, *sums, blocks.value], going, step, _FEW_BLOCKS)
     results = builder.exprs(found[:-1])
-    return [*dealt(results[len(carried) :], down.summed), *dealt(results[: len(carried)], floating(start))]
+    return [*dealt(results[len(carried) :], down.summed), *dealt(results[: len(carried)], moving)]
 
 
 def _levels(node: Node, cuts: int) -> int:
@@ -77,10 +78,14 @@ def _cuts(carries: Sequence[Value]) -> int:
 
 @frozen
 class _Down:
-    """Going down a loop's steps: `summed` says of which invariants cotangents are summed."""
+    """Going down a loop's steps.
+
+    `summed` says of which invariants cotangents are summed, `moving` which carries have one.
+    """
 
     loop: Node
     summed: Sequence[bool]
+    moving: Sequence[bool]
     cuts: int
 
     def pulled(
@@ -144,11 +149,10 @@ class _Down:
         self, builder: Builder, fixed: Sequence[Value], entered: Sequence[Value], state: Sequence[Value]
     ) -> list[Value]:
         """The cotangents and sums after one step is pulled back."""
-        carries = floating(entered)
-        count = sum(carries)
+        count = sum(self.moving)
         cotangents, totals = builder.exprs(state[:count]), builder.exprs(state[count:])
-        found = pull_back_region(builder, self.loop.regions[1], [*fixed, *entered], dealt(cotangents, carries))
-        back = or_zeros(builder, entered, found[len(fixed) :], carries)
+        found = pull_back_region(builder, self.loop.regions[1], [*fixed, *entered], dealt(cotangents, self.moving))
+        back = or_zeros(builder, entered, found[len(fixed) :], self.moving)
         return [*back, *added(dealt(totals, self.summed), found[: len(fixed)])]
 
 

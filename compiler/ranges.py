@@ -53,6 +53,8 @@ class Ranges:
         ranges = [self.of(node.inputs[place], depth + 1) for place in places]
         if node.op.name == "where":
             return _chosen(*ranges)
+        if node.op.name in _LIMITS:
+            ranges = [_all(value) if known is None else known for value, known in zip(node.inputs, ranges, strict=True)]
         if None in ranges:
             return None
         return rule(node, *ranges)
@@ -60,11 +62,18 @@ class Ranges:
 
 def fits(value: Value, found: Range) -> bool:
     """Whether the dtype of a value holds all numbers of a range."""
-    bits, signed = value.dtype.bits, value.dtype.kind == "int"
-    least, most = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+    least, most = _all(value)
     return least <= found[0] and found[1] <= most
 
 
+def _all(value: Value) -> Range:
+    """The least and the greatest number of a value's dtype."""
+    bits, signed = value.dtype.bits, value.dtype.kind == "int"
+    return (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+
+
+# Ops that bound what nothing is known of.
+_LIMITS = frozenset({"minimum", "maximum"})
 # Ops whose elements are elements of their first operand.
 _FIRST = frozenset({"reshape", "expand", "permute", "slice", "gather", "window", "reduce_max", "reduce_min", "cast"})
 

@@ -15,12 +15,13 @@ import adjit.compiler.simplify_structure
 import adjit.compiler.simplify_written  # noqa: F401  (these enter their rules)
 from adjit.compiler.simplify_rules import RULES, Site
 from adjit.ir.builder import Builder, Expr
+from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.graph import Attribute, Graph, Node, Region, Value
 from adjit.ir.halfs import round_bf16, widen_bf16
 from adjit.ir.journal import note
 from adjit.ir.literals import literal_key
 from adjit.ir.primitive import Primitive
-from adjit.ir.rewrite import eliminate_dead, inline
+from adjit.ir.rewrite import inline
 from adjit.ir.shape import Dim
 from adjit.ir.types import BF16, DType, TensorType
 
@@ -31,7 +32,14 @@ def simplify(graph: Graph, *, strict: bool = False) -> Graph:
     """A program with the same results and fewer ops; with `strict`, with the same bits."""
     body = _simplified(graph, strict)
     found = eliminate_dead(graph.with_parts(body.inputs, body.nodes, body.outputs))
-    return _simplified_loops(found) if any(node.op.name in ("scan", "while") for node in found.walk()) else found
+    names = {node.op.name for node in found.walk()}
+    if not names.isdisjoint(("scan", "while")):
+        return _simplified_loops(found)
+    if names.isdisjoint(("gather", "scatter_add", "scatter_set", "scatter_max")):
+        return found
+    from adjit.compiler.turns import with_plain_indices  # what programs without computed places need not load
+
+    return with_plain_indices(found)
 
 
 def _simplified_loops(graph: Graph) -> Graph:

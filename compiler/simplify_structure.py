@@ -341,6 +341,17 @@ def reshape_of_dot(site: Site) -> Value | None:
 
 
 # -- indexing ----------------------------------------------------------------------------------------------------------
+@rule("gather", "scatter_add", "scatter_set", "scatter_max")
+def no_places(site: Site) -> Value | None:
+    """Nothing is read or written at no places, and no index is outside, even where the only one would be."""
+    count = len(site.attributes["axes"])  # type: ignore[arg-type]
+    if not any(value.type.size == 0 for value in site.inputs[-count:]):
+        return None
+    if site.op.name != "gather":
+        return site.inputs[0]
+    return site.number(False if site.types[0].dtype.kind == "bool" else 0)
+
+
 @rule("scatter_add")
 def one_update_each_row(site: Site) -> Value | None:
     """Row i of zeros gets its update at column j[i] alone: a choice by column, which other ops can be fused with."""

@@ -7,6 +7,8 @@ sizes, so an op alone and the same op inside a compiled program give the same bi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
+from math import prod
 from threading import Lock
 from typing import Any
 
@@ -18,9 +20,11 @@ from adjit.ir.graph import Graph
 from adjit.ir.halfs import storage_dtype
 from adjit.ir.primitive import Primitive
 from adjit.ir.shape import Dim, Size
-from adjit.ir.types import DType, TensorType
+from adjit.ir.types import BF16, DType, TensorType
 from adjit.runtime.executable import Executable
 
+# Matrices of so many rows and columns, in arrays of so many elements, are worth programs for their sizes.
+_SMALL, _MANY = 16, 1 << 12
 _programs: dict[Any, Executable] = {}
 _lock = Lock()
 
@@ -29,6 +33,7 @@ def run_single(op: Primitive, arrays: Sequence[NDArray[Any]], attributes: Mappin
     """The results of one op on arrays, by its native kernel."""
     if op.family == "scalar":
         return _run_scalar(op, arrays, attributes)
+    arrays, attributes = as_they_stand(op, arrays, attributes)
     dtypes = tuple(storage_dtype(array) for array in arrays)
     types = _open_types(op, arrays, dtypes, attributes)
     return _program(op, types, attributes).run(arrays)
@@ -37,11 +42,39 @@ def run_single(op: Primitive, arrays: Sequence[NDArray[Any]], attributes: Mappin
 def _run_scalar(op: Primitive, arrays: Sequence[NDArray[Any]], attributes: Mapping[str, Any]) -> list[NDArray[Any]]:
     """A scalar op sees its operands flat; only those of rank 0 stand apart."""
     shape = max((array.shape for array in arrays), key=len)
-    n = Dim.named("n")
-    types = tuple(TensorType(storage_dtype(a), () if a.ndim == 0 else (n,)) for a in arrays)
     flat = [a if a.ndim == 0 else np.ascontiguousarray(a).reshape(-1) for a in arrays]
-    results = _program(op, types, attributes).run(flat)
+    results = _program(op, _flat_types(arrays), attributes).run(flat)
     return [result.reshape(shape) for result in results]
+
+
+def as_they_stand(
+    op: Primitive, arrays: Sequence[NDArray[Any]], attributes: Mapping[str, Any]
+) -> tuple[Sequence[NDArray[Any]], Mapping[str, Any]]:
+    """The same product of arrays in order whose axes were permuted: the axes as memory has them, and attributes so."""
+    if op.name != "dot" or all(array.flags.c_contiguous for array in arrays):
+        return arrays, attributes
+    found: list[NDArray[Any]] = []
+    sides: dict[str, list[tuple[int, ...]]] = {"contract": [], "batch": []}
+    for side, array in enumerate(arrays):
+        order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+        bound = {*attributes["contract"][side], *attributes["batch"][side]}
+        free = [axis for axis in order if axis not in bound]
+        if array.flags.c_contiguous or free != sorted(free) or not array.transpose(order).flags.c_contiguous:
+            order = [*range(array.ndim)]
+        found.append(array.transpose(order))
+        for kind, axes in sides.items():
+            axes.append(tuple(order.index(axis) for axis in attributes[kind][side]))
+    return found, {**attributes, **{kind: tuple(axes) for kind, axes in sides.items()}}
+
+
+def _flat_types(arrays: Sequence[NDArray[Any]]) -> tuple[TensorType, ...]:
+    """The types in which a scalar op's kernel sees its operands."""
+    return tuple(_flat_type(storage_dtype(array), array.ndim == 0) for array in arrays)
+
+
+@cache
+def _flat_type(dtype: DType, is_number: bool) -> TensorType:
+    return TensorType(dtype, () if is_number else (Dim.named("n"),))
 
 
 def _open_types(
@@ -62,12 +95,7 @@ def _open_types(
         others = iter(rest)
         x[:] = [Dim.named(next(names)) if axis in attributes["axes"] else next(others) for axis in range(len(x))]
     elif op.name == "dot":
-        left, right = dims
-        for kind in ("batch", "contract"):
-            for i, j in zip(*attributes[kind], strict=True):
-                left[i] = right[j] = Dim.named(next(names))
-        for own in dims:
-            own[:] = [Dim.named(next(names)) if isinstance(extent, int) else extent for extent in own]
+        dims = _sizes_of_product([array.shape for array in arrays], dtypes[0], attributes)
     elif op.family == "linalg":  # matrices of a size, any number of them
         for axis in range(arrays[0].ndim - 2):
             name = Dim.named(next(names))
@@ -79,6 +107,43 @@ def _open_types(
     elif op.name == "conv":
         dims[0][0] = Dim.named(next(names))
     return tuple(TensorType(dtype, tuple(own)) for dtype, own in zip(dtypes, dims, strict=True))
+
+
+def open_product(dims: Sequence[Sequence[Size]], attributes: Mapping[str, Any]) -> list[list[Size]]:
+    """The sizes of a product's operands as names: those that must be equal have one."""
+    names = map(Dim.named, "abcdefghijklmnopqrstuvwxyz")
+    left, right = found = [list(own) for own in dims]
+    for kind in ("batch", "contract"):
+        for i, j in zip(*attributes[kind], strict=True):
+            left[i] = right[j] = next(names)
+    for own in found:
+        own[:] = [next(names) if isinstance(extent, int) else extent for extent in own]
+    return found
+
+
+def _sizes_of_product(
+    dims: Sequence[Sequence[int]], dtype: DType, attributes: Mapping[str, Any]
+) -> list[list[Size]]:
+    """The sizes of a product's operands, left open but for small ones.
+
+    Of two large matrices of bfloat16 those must be known that tell where pairs of terms lie: all but the count of rows.
+    Batches of them multiply no pairs: their sizes change from call to call, as lengths of texts do.
+    """
+    batch, contract = attributes["batch"], attributes["contract"]
+    is_large = sum(map(prod, dims)) >= _MANY
+    most = _SMALL if is_large else 1  # one row or column is not packed
+    in_pairs = is_large and dtype is BF16 and not batch[0]
+
+    def is_known(side: int, axis: int, size: int) -> bool:
+        if in_pairs:
+            return side + axis > 0 or axis in contract[side]
+        return size <= most and axis not in batch[side]
+
+    names = open_product(dims, attributes)
+    return [
+        [size if is_known(side, axis, size) else names[side][axis] for axis, size in enumerate(own)]
+        for side, own in enumerate(dims)
+    ]
 
 
 def _program(op: Primitive, types: tuple[TensorType, ...], attributes: Mapping[str, Any]) -> Executable:
@@ -104,6 +169,4 @@ def program_of(
     if op.family != "scalar":
         types = _open_types(op, arrays, tuple(storage_dtype(array) for array in arrays), attributes)
         return _program(op, types, attributes), tuple(array.shape for array in arrays)
-    n = Dim.named("n")
-    types = tuple(TensorType(storage_dtype(a), () if a.ndim == 0 else (n,)) for a in arrays)
-    return _program(op, types, attributes), tuple(() if a.ndim == 0 else (a.size,) for a in arrays)
+    return _program(op, _flat_types(arrays), attributes), tuple(() if a.ndim == 0 else (a.size,) for a in arrays)

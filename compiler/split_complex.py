@@ -17,18 +17,22 @@ from adjit.ir.frozen import frozen
 from adjit.ir.graph import UNKNOWN, Attribute, Graph, Node, Region, Value
 from adjit.ir.ops.arrays import cast, expand, moved, permute, reshape, window_of
 from adjit.ir.ops.structure import concat
-from adjit.ir.primitive import primitive_named
+from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.shape import product
 from adjit.ir.types import BOOL, DType, TensorType
 
 
 @frozen
 class Pair:
-    """A complex value as its parts; `whole` is the value whose memory holds them interleaved, where there is one."""
+    """A complex value as its parts; `whole` is the value whose memory holds them interleaved, where there is one.
+
+    `parts` are the parts interleaved, re and im along a last axis, where they are known so.
+    """
 
     re: Expr
     im: Expr
     whole: Value | None = None
+    parts: Expr | None = None
 
 
 Split: TypeAlias = "Expr | Pair"
@@ -42,9 +46,6 @@ ON_PARTS = frozenset(
 
 def split_complex(graph: Graph) -> Graph:
     """`graph` (without calls) with complex values nowhere but in inputs, results, and what the host's functions see."""
-    values = (*graph.inputs, *(value for node in graph.walk() for value in node.outputs))
-    if not any(value.dtype.is_complex for value in values):
-        return graph
     result = Graph(graph.name, graph.inputs, guards=graph.guards, writes=graph.writes, approximate=graph.approximate)
     splitter = _Splitter(result)
     first = next((node.location for node in graph.nodes if node.location.line), UNKNOWN)
@@ -74,10 +75,12 @@ class _Splitter:
         dims = parts.shape[:-1]
         start = (0,) * len(dims)
         re, im = (reshape(window_of(parts, (*start, side), (*dims, 1)), dims) for side in (0, 1))
-        return Pair(re, im, whole)
+        return Pair(re, im, whole, parts)
 
     def interleaved(self, pair: Pair) -> Expr:
         """out[..., 0] = re, out[..., 1] = im."""
+        if pair.parts is not None:
+            return pair.parts
         dims = pair.re.shape
         sides = [reshape(part, (*dims, 1)) for part in (pair.re, pair.im)]
         return concat(*sides, axis=len(dims))  # type: ignore[no-any-return]
@@ -254,6 +257,58 @@ def _product(splitter: _Splitter, node: Node, x: Pair, y: Pair) -> Pair:
     return Pair(of(x.re, y.re) - of(x.im, y.im), of(x.re, y.im) + of(x.im, y.re))
 
 
+def _dot(splitter: _Splitter, node: Node, x: Pair, y: Pair) -> Pair:
+    """A sum of products, by one real one.
+
+    The operand with fewer axes, which is the smaller one for the most part, is the one that is copied.
+    """
+    contract: Any = node.attributes["contract"]
+    batch: Any = node.attributes["batch"]
+    sides = [(operand, tuple(contract[side]), tuple(batch[side])) for side, operand in enumerate((x, y))]
+    counts = [operand.re.ndim - len(summed) - len(batches) for operand, summed, batches in sides]
+    if counts[0] >= counts[1]:
+        return _by_one_product(splitter, node.op, *sides)
+    found, batches = _by_one_product(splitter, node.op, *sides[::-1]), len(sides[0][2])
+    last = batches + counts[1]
+    order = (*range(batches), *range(last, last + counts[0]), *range(batches, last))
+    return Pair(permute(found.re, order), permute(found.im, order))
+
+
+_Side: TypeAlias = "tuple[Pair, tuple[int, ...], tuple[int, ...]]"  # an operand, its axes that are summed and batched
+
+
+def _by_one_product(splitter: _Splitter, op: Primitive, left: _Side, right: _Side) -> Pair:
+    """[re im] of the left operand by [[re im] [-im re]] of the right one is [re im] of their product.
+
+    So the left one is read, and the result written, as memory has them.
+    """
+    (x, terms, batch), (y, summed, batches) = left, right
+    free = [axis for axis in range(y.re.ndim) if axis not in (*summed, *batches)]
+    # The new axes stand beside those of their kind, so that rows and columns of y are each in one piece.
+    column = free[-1] + 1 if free else min(summed, default=y.re.ndim)
+    row = max(summed, default=-1) + 1
+    row, column = row + (column < row), column + (row <= column)
+    within = column - (row < column)
+    both = _stacked([_stacked([y.re, y.im], within), _stacked([-y.im, y.re], within)], row)
+    kept = [axis for axis in range(both.ndim) if axis not in (row, column)]
+    summed, batches = (tuple(kept[axis] for axis in axes) for axes in (summed, batches))
+    parts, last = splitter.interleaved(x), x.re.ndim - 1
+    if terms != (last,):
+        attributes = {"contract": ((*terms, last + 1), (*summed, row)), "batch": (batch, batches)}
+        return splitter.halves(op(parts, both, **attributes), None)
+    # Terms and their parts are one axis of both.
+    parts, at = reshape(parts, (*x.re.shape[:-1], 2 * x.re.shape[-1])), row - 1
+    both = reshape(both, (*both.shape[:at], 2 * both.shape[at], *both.shape[row + 1 :]))
+    batches = tuple(axis - (axis > row) for axis in batches)
+    return splitter.halves(op(parts, both, contract=(terms, (at,)), batch=(batch, batches)), None)
+
+
+def _stacked(parts: Sequence[Expr], axis: int) -> Expr:
+    """Parts beside each other along a new axis."""
+    dims = parts[0].shape
+    return concat(*(reshape(part, (*dims[:axis], 1, *dims[axis:])) for part in parts), axis=axis)  # type: ignore[no-any-return]
+
+
 def _view_as_real(splitter: _Splitter, node: Node, x: Pair) -> Expr:
     return splitter.interleaved(x)
 
@@ -318,7 +373,7 @@ _RULES: dict[str, Callable[..., Split]] = {
     "const": _const,
     "conv": _product,
     "cumulate_prod": _cumulate_prod,
-    "dot": _product,
+    "dot": _dot,
     "recur": _recur,
     "reduce_prod": _reduce_prod,
     "view_as_complex": _view_as_complex,

@@ -21,13 +21,14 @@ from adjit.compiler.pullback import zeros
 from adjit.compiler.simplify_rules import number_in
 from adjit.ir.analysis import varies_with
 from adjit.ir.builder import Builder, Expr
+from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.errors import DifferentiationError
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.ops.chain import STRUCTURAL
 from adjit.ir.primitive import primitive_named
 from adjit.ir.printer import value_names
-from adjit.ir.rewrite import copied, eliminate_dead, inline_calls
+from adjit.ir.rewrite import copied, inline_calls
 
 # Integer powers up to this one are products, which are right at 0 too.
 _PRODUCTS = 64

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adjit.compiler.loops.contract import is_packed
-from adjit.compiler.turns import LOOPS
+from adjit.ir.analysis import LOOPS
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.ops.arrays import permute

@@ -1,4 +1,4 @@
-"""Index arithmetic of loops, given what is known of the integers that count their turns.
+"""Index arithmetic, given what is known of its integers: of clamps, and of what counts the turns of loops.
 
 `x[i + 1]` is traced as a gather at `where(i + 1 < 0, i + 1 + n, i + 1)`, which is a fault outside [0, n).  Where i runs
 over `arange`, or is a carry that grows by a constant, such comparisons are decided here, and an index that cannot be
@@ -11,19 +11,20 @@ from collections.abc import Sequence
 
 from adjit.compiler.ranges import Range, Ranges, fits
 from adjit.compiler.simplify_rules import number_in
+from adjit.ir.analysis import LOOPS
 from adjit.ir.builder import Builder
+from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.ops.arrays import cast, expand
-from adjit.ir.rewrite import eliminate_dead, rewrite
+from adjit.ir.rewrite import rewrite
 from adjit.ir.types import I32, I64
 
-LOOPS = ("scan", "while")
 # Beyond the integers of 32 bits.
 _MOST = 1 << 31
 
 
 def with_plain_indices(graph: Graph) -> Graph:
-    """The graph with such indices in its loops."""
+    """The graph with such indices, in its loops and outside."""
     ranges = Ranges()
 
     def rule(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value] | None:

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from adjit.ir.builder import Builder, Expr
+from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Attribute, Graph, Node, Region, Value
 from adjit.ir.ops.arrays import expand, reshape
 from adjit.ir.primitive import primitive_named
 from adjit.ir.printer import value_names
-from adjit.ir.rewrite import eliminate_dead, inline, inline_calls
+from adjit.ir.rewrite import inline, inline_calls
 from adjit.ir.shape import Size
 from adjit.ir.types import TensorType
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from adjit.compiler.particular import common_form
 from adjit.execute import owned, run_graph
 from adjit.ir.errors import CompileError
 from adjit.ir.graph import Graph
+
+if TYPE_CHECKING:
+    from adjit.runtime.executable import Executable
 
 # A body is compiled when it comes for this time; a few runs node by node cost less than compiling it.
 _TIMES = 6
 # Or when node by node it has taken so many seconds, about what compiling it takes.
 _LATE = 0.05
 # Most pullbacks become part of a whole pass's program (native/plans.py) before they come for this time.
-_PULLBACK_TIMES = 200
+_PULLBACK_TIMES = 64
 
 
 class _Body:
@@ -38,17 +42,29 @@ _bodies: WeakKeyDictionary[Graph, _Body] = WeakKeyDictionary()
 
 def run_body(graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
     """The results of a body with the bits that node by node gives: strictly compiled, it has the same ones."""
+    common = common_form(graph)
+    if common is not None:
+        graph = common[0]
     body = _body_of(graph)
     body.count += 1
     return _run(body, graph, arrays, body.count >= _TIMES or body.seconds > _LATE)
 
 
-def run_pullback(graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-    """The same for what a node's cotangents are computed by; no result shares memory with an operand."""
+def run_pullback(graph: Graph, arrays: Sequence[np.ndarray]) -> tuple[Sequence[np.ndarray], Executable | None]:
+    """The same for what a node's cotangents are computed by, with the program that did it, if there is one.
+
+    No result shares memory with an operand.
+    """
     body = _body_of(graph)
     body.count += 1
-    found = _run(body, graph, arrays, body.count >= _PULLBACK_TIMES or body.seconds > _LATE)
-    return [owned(array, arrays) for array in found]
+    common = common_form(graph)
+    if common is None or body.executable is not None or body.count >= _PULLBACK_TIMES:
+        found = _run(body, graph, arrays, body.count >= _PULLBACK_TIMES or body.seconds > _LATE)
+        return [owned(array, arrays) for array in found], body.executable
+    shared = _body_of(common[0])  # sizes that differ from call to call share one program
+    shared.count += 1
+    found = _run(shared, common[0], arrays, shared.count >= 2 * _PULLBACK_TIMES or shared.seconds > _LATE)
+    return [owned(array, arrays) for array in found], None
 
 
 def _body_of(graph: Graph) -> _Body:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from adjit.ir.errors import ShapeError
 from adjit.ir.frozen import frozen
 from adjit.ir.shape import evaluate
 from adjit.ir.types import F64, I64
+from adjit.memory import Memory
 from adjit.places import Place
 from adjit.runtime.interpreter import bind_sizes
 from adjit.state import STATE
@@ -26,33 +27,24 @@ if TYPE_CHECKING:
 
 @frozen
 class Aliases:
-    """Tensor arguments on one piece of memory: their positions, the memory's shape, and their ways from it.
-
-    `shared` says that none of them requires grad, so that one input serves them all.
-    """
+    """Different tensor arguments on one memory: their positions, the memory's shape, and their ways from it."""
 
     members: tuple[int, ...]
     dims: tuple[int, ...]
     chains: tuple[Chain, ...]
-    same: tuple[int, ...]
-    shared: bool
-
-    @property
-    def is_mixed(self) -> bool:
-        """Whether there are different tensors among them."""
-        return len({*self.same}) > 1
 
 
 class Call:
     """The arguments of one call, split into tensors and the static rest.
 
     What stands at `lifted` places counts as arguments too, after the others: tensors, and numbers as tensors.
-    `numbers` are the positions of arguments that are numbers and whose values the program reads at each call.
+    `numbers` are the positions of arguments that are numbers and whose values the program reads at each call, `repeats`
+    those of tensors that stand among the arguments before, and where.
     """
 
     __slots__ = (
-        "aliases", "arguments", "arrays", "key", "leaves", "lifted", "numbers", "own_key", "shapes", "structure",
-        "tensors",
+        "aliases", "arguments", "arrays", "key", "leaves", "lifted", "numbers", "own_key", "repeats", "shapes",
+        "structure", "tensors",
     )  # fmt: skip
 
     def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], numbers: Collection[int] = ()) -> None:
@@ -76,7 +68,7 @@ class Call:
         self._settle()
         # A structure does not tell in which order a dict was filled, which its user may go by.
         orders = tuple(order for item in (*args, *kwargs.values()) for order in _orders(item))
-        state = (STATE.recording, self.aliases, numbers)
+        state = (STATE.recording, self.repeats, numbers)
         self.own_key: tuple[Any, ...] = (self.structure, tuple(signature), *state, orders)
         self.key = self.own_key
 
@@ -98,8 +90,12 @@ class Call:
         self.arrays = [tensor._array for tensor in self.tensors]
         self.shapes = tuple(array.shape for array in self.arrays if array is not None)
         self.aliases: tuple[Aliases, ...] = ()
+        self.repeats: tuple[tuple[int, int], ...] = ()
         if len({id(tensor._memory) for tensor in self.tensors}) < len(self.tensors):
-            self.aliases = _aliases(self.tensors)
+            first: dict[Tensor, int] = {}
+            places = [(index, first.setdefault(tensor, index)) for index, tensor in enumerate(self.tensors)]
+            self.repeats = tuple((index, before) for index, before in places if before != index)
+            self.aliases = _aliases(first)
 
     def lift(self, places: Sequence[Place]) -> Call:
         """Take what stands at these places as arguments."""
@@ -111,7 +107,7 @@ class Call:
             self.lifted.append((place, item))
             signature.append((place.identity, kind, self._signature(item)))
         self._settle()
-        self.key = (*self.own_key, self.aliases, tuple(signature))
+        self.key = (*self.own_key, self.repeats, tuple(signature))
         return self
 
 
@@ -131,22 +127,23 @@ def _as_tensor(number: Any) -> Any:
     return number
 
 
-def _aliases(tensors: Sequence[Tensor]) -> tuple[Aliases, ...]:
-    """The groups of arguments that share memory."""
-    groups: dict[int, list[int]] = {}
-    for index, tensor in enumerate(tensors):
-        groups.setdefault(id(tensor._memory), []).append(index)
+def _aliases(places: Mapping[Tensor, int]) -> tuple[Aliases, ...]:
+    """The groups of different tensors, each with its position, that share memory."""
+    groups: dict[Memory, list[Tensor]] = {}
+    for tensor in places:
+        groups.setdefault(tensor._memory, []).append(tensor)
     found = []
-    for members in groups.values():
-        if len(members) > 1:
-            group = [tensors[index] for index in members]
-            array = group[0]._memory.array
-            assert array is not None
-            first = {id(tensor): index for index, tensor in reversed(list(zip(members, group, strict=True)))}
-            same = tuple(first[id(tensor)] for tensor in group)
-            shared = not any(tensor.requires_grad for tensor in group)
-            found.append(Aliases(tuple(members), array.shape, tuple(t._chain for t in group), same, shared))
+    for memory, group in groups.items():
+        if len(group) > 1:
+            assert memory.array is not None
+            members, chains = tuple(places[tensor] for tensor in group), tuple(tensor._chain for tensor in group)
+            found.append(Aliases(members, memory.array.shape, chains))
     return tuple(found)
+
+
+def aliases_among(call: Call, relied: Collection[int]) -> tuple[Aliases, ...]:
+    """The groups of a call's arguments with one at a position in `relied`."""
+    return tuple(group for group in call.aliases if any(index in relied for index in group.members))
 
 
 def _is_value(leaf: Any) -> bool:
@@ -163,6 +160,8 @@ def fits(entry: Entry, call: Call) -> bool:
             shape = call.shapes[source.index]
             if any(isinstance(d, int) and d != extent for d, extent in zip(value.dims, shape, strict=True)):
                 return False
+    if (call.aliases or entry.aliases) and aliases_among(call, entry.changed) != entry.aliases:
+        return False
     if not captured_are_as_traced(entry):
         return False
     if entry.memories:

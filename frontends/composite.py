@@ -6,7 +6,7 @@ is recorded, in a trace one `call @name` is emitted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, wraps
 from inspect import signature
 from typing import Any
@@ -14,16 +14,26 @@ from typing import Any
 from adjit.autograd.record import link, mark_leaf, pack, save, value_of
 from adjit.autograd.tape import Recorded, Saved, result_of
 from adjit.bodies import run_body
+from adjit.compiler.particular import common_form, particular
 from adjit.execute import owned
+from adjit.ir.errors import AdjitError
+from adjit.ir.frozen import changed
 from adjit.ir.graph import UNKNOWN, Graph
 from adjit.ir.primitive import primitive_named
+from adjit.ir.shape import Dim
 from adjit.ir.types import TensorType
 from adjit.state import STATE, user_location
-from adjit.symbolic_size import as_dim
+from adjit.symbolic_size import Respecialize, as_dim
 from adjit.tensor import Tensor
 
 _cache: dict[Any, tuple[Graph, Any]] = {}
 _LIMIT = 4096
+# How often a kind of call came with other sizes: at so many there is one body for all, if its sizes may be open; the
+# names of those that it needs as numbers; and the bodies.
+_open: dict[Any, int] = {}
+_needed: dict[Any, frozenset[str]] = {}
+_bodies: dict[Any, tuple[Graph, bool] | None] = {}
+_CHANGES = 4
 
 
 # What takes the place of a composite in eager mode: itself, as long as no native entry is there to serve it.
@@ -55,7 +65,9 @@ def composite(name: str, title: str | None = None) -> Callable[[Callable[..., An
             if found is None:
                 if len(_cache) > _LIMIT:
                     _cache.clear()
-                found = _cache[key] = _trace(function, shown, list(bound.arguments), pattern, types)
+                names = list(bound.arguments)
+                found = _particular(function, shown, names, pattern, types)
+                found = _cache[key] = found or _trace(function, shown, names, pattern, types)
             graph, single = found
             results = apply_callee(graph, tensors, name)
             return results[0] if single else tuple(results)
@@ -103,10 +115,11 @@ class _Static:
 
 
 _PLACE = _Place()
+# What a body raises that needs plain numbers for its sizes, whichever they are.
+_OF_OPEN_SIZES = (AdjitError, TypeError, AttributeError, AssertionError)
 
 
 def _restore(pattern: Any, tensors: Any, tracer: Any) -> Any:
-    from adjit.ir.shape import Dim
     from adjit.symbolic_size import as_size
 
     if pattern is _PLACE:
@@ -116,12 +129,93 @@ def _restore(pattern: Any, tensors: Any, tracer: Any) -> Any:
     return as_size(pattern.value, tracer) if isinstance(pattern.value, Dim) else pattern.value
 
 
+def _particular(
+    function: Callable[..., Any],
+    title: str,
+    names: Sequence[str],
+    pattern: tuple[Any, ...],
+    types: Sequence[TensorType],
+) -> tuple[Graph, bool] | None:
+    """What `_trace` gives, made from a body that is open in its sizes; None where sizes did not change often yet.
+
+    Sizes that are equal have one name, and those that are among the static arguments none.
+    """
+    if STATE.tracer is not None or STATE.checks is not None or not all(type.is_static for type in types):
+        return None
+    sizes: dict[str, Any] = {}
+    fixed = {0, 1, *_numbers(pattern)}
+    by_size: dict[Any, Dim] = {}
+    for size in (size for type in types for size in type.dims if size not in fixed):
+        if size not in by_size:
+            by_size[size] = Dim.named(f"n{len(by_size)}")
+            sizes[f"n{len(by_size) - 1}"] = size
+    form = (function, pattern, _with_names(types, by_size))
+    if len(_open) > _LIMIT:
+        _open.clear()
+        _needed.clear()
+        _bodies.clear()
+    _open[form] = count = _open.get(form, 0) + 1
+    if count < _CHANGES:
+        return None
+    while True:
+        needed = _needed.get(form, frozenset())
+        sizes = {name: size for name, size in sizes.items() if name not in needed}
+        opened = _with_names(types, {size: name for size, name in by_size.items() if str(name) in sizes})
+        key = (function, pattern, opened, needed)
+        if not sizes:
+            return None
+        try:
+            if key not in _bodies:
+                _bodies[key] = _open_trace(function, title, names, pattern, opened, sizes)
+            body = _bodies[key]
+            return None if body is None else (particular(body[0], sizes), body[1])
+        except Respecialize as request:
+            if not request.names & sizes.keys():
+                return None
+            _needed[form] = needed | request.names
+        except (RuntimeError, ValueError, IndexError):
+            return None  # its course is another at these sizes, or they are wrong: the trace for them says how
+
+
+def _with_names(types: Sequence[TensorType], names: Mapping[Any, Dim]) -> tuple[TensorType, ...]:
+    """Types with names for some sizes."""
+    return tuple(type.with_dims(tuple(names.get(size, size) for size in type.dims)) for type in types)
+
+
+def _open_trace(
+    function: Callable[..., Any],
+    title: str,
+    names: Sequence[str],
+    pattern: tuple[Any, ...],
+    types: Sequence[TensorType],
+    sizes: dict[str, int],
+) -> tuple[Graph, bool] | None:
+    """The body for types with open sizes; None where it needs all as numbers.
+
+    Errors: Respecialize where it needs some as numbers; its own, where these sizes are wrong.
+    """
+    try:
+        return _trace(function, title, names, pattern, types, sizes)
+    except _OF_OPEN_SIZES:
+        return None
+
+
+def _numbers(pattern: Any) -> set[int]:
+    """The integers among static arguments."""
+    if isinstance(pattern, tuple):
+        return set().union(*map(_numbers, pattern))
+    value = getattr(pattern, "value", None)
+    parts = value if isinstance(value, tuple) else (value,)
+    return {part for part in parts if type(part) is int}
+
+
 def _trace(
     function: Callable[..., Any],
     title: str,
     names: Sequence[str],
     pattern: tuple[Any, ...],
     types: Sequence[TensorType],
+    hints: dict[str, int] | None = None,
 ) -> tuple[Graph, bool]:
     results: list[Any] = []
 
@@ -131,18 +225,23 @@ def _trace(
         results.append(function(**dict(zip(names, arguments, strict=True))))
         return (results[0],) if isinstance(results[0], Tensor) else tuple(results[0])
 
-    graph = trace_function(body, title, types)
+    graph = trace_function(body, title, types, hints)
     for value, tensor_name in zip(graph.inputs, _input_names(names, pattern), strict=False):
         value.name = tensor_name
     return graph, isinstance(results[0], Tensor)
 
 
-def trace_function(function: Callable[..., tuple[Tensor, ...]], title: str, types: Sequence[TensorType]) -> Graph:
-    """The graph of a pure function of tensors of these types, without locations."""
+def trace_function(
+    function: Callable[..., tuple[Tensor, ...]],
+    title: str,
+    types: Sequence[TensorType],
+    hints: dict[str, int] | None = None,
+) -> Graph:
+    """The graph of a pure function of tensors of these types, without locations; `hints` are examples of open sizes."""
     from adjit.trace import Tracer
 
     outer = STATE.tracer
-    tracer = Tracer(title, {} if outer is None else outer.hints)
+    tracer = Tracer(title, (hints or {}) if outer is None else outer.hints)
     if outer is not None:
         tracer.guards = outer.guards
     recording, STATE.recording = STATE.recording, False
@@ -154,6 +253,8 @@ def trace_function(function: Callable[..., tuple[Tensor, ...]], title: str, type
         STATE.recording = recording
     for node in tracer.graph.walk():  # the body serves many callers: each call's line stands on its `call`
         node.location = UNKNOWN
+    if hints:
+        tracer.graph.guards = tuple(tracer.guards)
     return tracer.graph
 
 
@@ -241,5 +342,32 @@ def derivative_of(callee: Graph, needs: tuple[bool, ...], outputs: tuple[int, ..
     """The derivative of a composite's body (of `outputs`) with respect to the operands that need it."""
     from adjit.compiler.differentiate import differentiate
 
+    found = _derivative_of_particular(callee, needs, outputs)
+    if found is not None:
+        return found
     wanted = [i for i, (v, need) in enumerate(zip(callee.inputs, needs, strict=True)) if need and v.dtype.is_continuous]
     return differentiate(callee, wanted, outputs)
+
+
+def _derivative_of_particular(callee: Graph, needs: tuple[bool, ...], outputs: tuple[int, ...] | None) -> Any:
+    """The derivative of a body that was made from an open one, made from that one's; None where they differ.
+
+    An open derivative may keep more, for the sizes that it tells.
+    """
+    common = common_form(callee)
+    if common is None:
+        return None
+    body, sizes = common
+    derivative = derivative_of(body, needs, outputs)
+    forward = particular(derivative.forward, sizes)
+    backward = particular(derivative.backward, sizes)
+    place = {value: index for index, value in enumerate(body.inputs)}
+    count = len(body.outputs)
+    residuals = tuple(
+        callee.inputs[place[value]] if value in place else copy
+        for value, copy in zip(derivative.residuals, forward.outputs[count:], strict=True)
+    )
+    inside = {value for node in backward.walk() for value in node.inputs} | set(backward.outputs)
+    if any(value not in inside for value in backward.inputs[len(derivative.seeded) :]):
+        return None
+    return changed(derivative, forward=forward, backward=backward, residuals=residuals)

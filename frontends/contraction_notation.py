@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 from adjit.dims import shape_of
@@ -12,15 +13,25 @@ from adjit.errors import explained
 from adjit.ir.primitive import PRIMITIVES
 from adjit.tensor import Tensor
 
+# Of more operands, not all orders are tried: there are 18 of four, 180 of five.
+_MOST_ORDERS = 5
+# Bytes of an element whose products would be rounded before they are added.
+_HALF = 2
+
 
 def contract(equation: str, tensors: Sequence[Tensor]) -> Tensor:
-    """The sum of products that `equation` says, taken pair by pair from the left."""
+    """The sum of products that `equation` says, pair by pair in the order of the least work."""
     inputs, output = _subscripts(equation.replace(" ", ""), tensors)
     terms = [_traced(tensor, letters) for tensor, letters in zip(tensors, inputs, strict=True)]
-    result, letters = terms[0]
-    for position, (tensor, own) in enumerate(terms[1:], 1):
-        needed = set(output).union(*(other for _, other in terms[position + 1 :]))
-        result, letters = _pair(result, letters, tensor, own, needed)
+    sizes: dict[str, Any] = {}
+    for tensor, own in terms:
+        sizes.update((c, size) for c, size in zip(own, shape_of(tensor), strict=True) if sizes.get(c, 1) == 1)
+    terms = [_without_spread(tensor, own, sizes) for tensor, own in terms]
+    for left, right in pairs_in_order([own for _, own in terms], output, sizes):
+        (a, own), (b, other) = terms[left], terms.pop(right)
+        needed = set(output).union(*(rest for place, (_, rest) in enumerate(terms) if place != left))
+        terms[left] = _pair(a, own, b, other, needed)
+    ((result, letters),) = terms
     extra = [letters.index(letter) for letter in letters if letter not in output]
     if extra:
         result = apply(PRIMITIVES["reduce_sum"], (result,), {"axes": tuple(extra)}, name="SumBackward1")
@@ -29,6 +40,41 @@ def contract(equation: str, tensors: Sequence[Tensor]) -> Tensor:
     if order != tuple(range(len(order))):
         result = apply(PRIMITIVES["permute"], (result,), {"perm": order}, name="Permute")
     return result
+
+
+def pairs_in_order(inputs: Sequence[str], output: str, sizes: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Which two operands, i < j, are multiplied next: the result takes the place of i, and j leaves the list.
+
+    The fewest multiply-adds of all orders; of many operands, the cheapest pair each time.  From the left where that is
+    no worse, or where a size is not known.
+    """
+    terms = [frozenset(own) for own in inputs]
+    if len(terms) < 3 or not all(isinstance(size, int) for size in sizes.values()):
+        return [(0, 1)] * (len(terms) - 1)
+
+    def after(left: int, right: int, terms: list[frozenset[str]]) -> tuple[int, list[frozenset[str]]]:
+        """The multiply-adds of a pair, and the operands after it."""
+        both = terms[left] | terms[right]
+        others = [own for place, own in enumerate(terms) if place not in (left, right)]
+        kept = both & frozenset(output).union(*others)
+        rest = [kept if place == left else own for place, own in enumerate(terms) if place != right]
+        return prod(sizes[c] for c in both), rest
+
+    def best(terms: list[frozenset[str]]) -> tuple[int, list[tuple[int, int]]]:
+        """The multiply-adds of the best order, and its pairs."""
+        if len(terms) == 1:
+            return 0, []
+        pairs = [(i, j) for i in range(len(terms)) for j in range(i + 1, len(terms))]
+        if len(terms) > _MOST_ORDERS:
+            pairs = [min(pairs, key=lambda pair: after(pair[0], pair[1], terms)[0])]
+        found = []
+        for left, right in pairs:
+            cost, rest = after(left, right, terms)
+            further, following = best(rest)
+            found.append((cost + further, [(left, right), *following]))
+        return min(found, key=lambda order: order[0])
+
+    return best(terms)[1]
 
 
 def _subscripts(equation: str, tensors: Sequence[Tensor]) -> tuple[list[str], str]:
@@ -68,9 +114,17 @@ def _check(inputs: Sequence[str], output: str, tensors: Sequence[Tensor]) -> Non
     """RuntimeError for a subscript with two sizes, or one of the output that no operand has."""
     sizes: dict[str, Any] = {}
     for position, (letters, tensor) in enumerate(zip(inputs, tensors, strict=True)):
+        own: dict[str, Any] = {}
         for letter, size in zip(letters, shape_of(tensor), strict=True):
+            if own.setdefault(letter, size) != size:
+                raise RuntimeError(
+                    f"einsum(): subscript {letter} is repeated for operand {position} but the sizes don't match, "
+                    f"{size} != {own[letter]}"
+                )
             known = sizes.setdefault(letter, size)
-            if known != size:
+            if known == 1:  # it is spread along the other
+                sizes[letter] = size
+            elif size not in (1, known):
                 raise explained(
                     RuntimeError,
                     f"einsum(): subscript {letter} has size {size} for operand {position} which does not broadcast "
@@ -107,6 +161,17 @@ def _traced(tensor: Tensor, letters: str) -> tuple[Tensor, str]:
     return tensor, letters
 
 
+def _without_spread(tensor: Tensor, letters: str, sizes: Mapping[str, Any]) -> tuple[Tensor, str]:
+    """An operand without its axes of size 1 that are spread along others' of the same subscripts."""
+    from adjit.shaping import select
+
+    for axis in reversed(range(len(letters))):
+        size = tensor.shape[axis]
+        if isinstance(size, int) and size == 1 and sizes[letters[axis]] != 1:
+            tensor, letters = select(tensor, axis, 0), letters[:axis] + letters[axis + 1 :]
+    return tensor, letters
+
+
 def _pair(a: Tensor, left: str, b: Tensor, right: str, needed: set[str]) -> tuple[Tensor, str]:
     """The product of two operands, summed over the subscripts that nothing else needs."""
     shared = [c for c in left if c in right]
@@ -125,9 +190,28 @@ def _pair(a: Tensor, left: str, b: Tensor, right: str, needed: set[str]) -> tupl
             "einsum", {"left": a, "right": b},
             hint="convert one operand, as in a.to(b.dtype)",
         )  # fmt: skip
-    result = apply(PRIMITIVES["dot"], (a, b), attributes, name="View")
+    if len(summed) == len(left) == len(right) > 1 and a._dtype.itemsize > _HALF:
+        result = _sum_of_products(a, left, b, right)
+    else:
+        result = apply(PRIMITIVES["dot"], (a, b), attributes, name="View")
     rest = [c for c in left if c not in shared] + [c for c in right if c not in shared]
     return result, "".join([*batch, *rest])
+
+
+def _sum_of_products(a: Tensor, left: str, b: Tensor, right: str) -> Tensor:
+    """The sum of a * b over all subscripts, of which both have all.
+
+    Where they stand in another order, first over all but the last one of b: memory is read as it lies.
+    """
+    if left == right:
+        product = apply(PRIMITIVES["mul"], (a, b), {}, name="Mul")
+    else:
+        rest, last = right[:-1], right[-1]
+        contract, batch = ([tuple(own.index(c) for c in kept) for own in (left, right)] for kept in (rest, last))
+        product = apply(PRIMITIVES["dot"], (a, b), {"contract": tuple(contract), "batch": tuple(batch)}, name="View")
+    axes = tuple(range(len(shape_of(product))))
+    total: Tensor = apply(PRIMITIVES["reduce_sum"], (product,), {"axes": axes}, name="View")
+    return total
 
 
 def _presummed(tensor: Tensor, own: str, other: str, needed: set[str]) -> tuple[Tensor, str]:

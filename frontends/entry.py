@@ -7,7 +7,7 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from adjit import trees
-from adjit.call import Call
+from adjit.call import Aliases, Call, aliases_among
 from adjit.capture.numbers import kind_of, number
 from adjit.effects import Changes, Effect, Refill
 from adjit.environment import Environment
@@ -69,6 +69,8 @@ class Entry:
     explanations: list[Explanation] = field(default_factory=list)
     memories: frozenset[Memory] = frozenset()  # of captured tensors
     coinciding: list[int] = field(default_factory=list)  # the tensor arguments that stand in one of them
+    changed: frozenset[int] = frozenset()  # the tensor arguments that are written, or begin to require grad
+    aliases: tuple[Aliases, ...] = ()  # what shares memory with these
     layouts: dict[int, bool] = field(default_factory=dict)  # whether the program relies on arguments being contiguous
     turned: list[tuple[int, tuple[Step, ...]]] = field(default_factory=list)  # arguments that t_() and the like change
     # Arguments (their numbers) and captured tensors that get the history of an output.
@@ -107,10 +109,12 @@ def trace_entry(
     reason: str,
     strict: bool,
     apart: set[Memory],
+    together: set[Memory],
 ) -> Entry:
     """Trace a function on a call's arguments, with `dims` for its tensors (open ones have the value in `hints`).
 
-    Tensors without gradients on the memories in `apart` are cut off from the others.
+    Tensors without gradients on the memories in `apart` are cut off from the others; those in `together` are one input
+    for all arguments on them, where other arguments have one each.
     """
     name = getattr(function, "__name__", type(function).__name__)
     tracer = Tracer(name if name.isidentifier() else "function", hints, strict=strict)
@@ -122,7 +126,7 @@ def trace_entry(
     held = [(place, place.read()) for place, _ in call.lifted]
     try:
         with tracer:
-            proxies = _proxies(tracer, call, dims, names)
+            proxies = _proxies(tracer, call, dims, names, together)
             rest = iter(proxies)
             leaves = [next(rest) if isinstance(leaf, Tensor) else leaf for leaf in call.leaves]
             for index in call.numbers:
@@ -184,6 +188,10 @@ def trace_entry(
     entry.epoch = EPOCH.count
     for source in tracer.sources:
         source.requires_grad = source.tensor is not None and source.tensor.requires_grad
+    marked = {index for index, _ in entry.marked}
+    cells = [tracer.cells[proxy._memory] for proxy in proxies]
+    entry.changed = frozenset(i for i, cell in enumerate(cells) if cell.value is not cell.original or i in marked)
+    entry.aliases = aliases_among(call, entry.changed)
     entry.takes_gradients = any(proxy in tracer.grads for proxy in proxies)
     entry.nan_checks = tracer.nan_checks
     open_outputs = entry.open_outputs()
@@ -221,15 +229,16 @@ def _plain_name(text: str) -> str:
     return "".join(c if c.isalnum() or c == "_" else "_" for c in text)
 
 
-def _proxies(tracer: Tracer, call: Call, dims: Sequence[tuple[Size, ...]], names: Sequence[str]) -> list[Tensor]:
+def _proxies(
+    tracer: Tracer, call: Call, dims: Sequence[tuple[Size, ...]], names: Sequence[str], together: set[Memory]
+) -> list[Tensor]:
     """The traced tensors that stand for a call's tensors."""
     proxies: list[Tensor] = []
-    groups = {index: (group, place) for group in call.aliases for place, index in enumerate(group.members)}
+    repeats = dict(call.repeats)
     for index, tensor in enumerate(call.tensors):
-        group, place = groups.get(index, (None, 0))
-        if group is not None and group.same[place] != index:
-            proxies.append(proxies[group.same[place]])
-        elif group is not None and group.shared and group.is_mixed:
+        if index in repeats:
+            proxies.append(proxies[repeats[index]])
+        elif tensor._memory in together:
             proxies.append(shared_argument(tracer, tensor, names[index], index))
         else:
             proxies.append(tracer.argument(TensorType(tensor._dtype, dims[index]), names[index], index, tensor))
@@ -392,18 +401,21 @@ def _unsure_grads(tracer: Tracer, proxies: Sequence[Tensor], values: list[Value]
 
 
 def _drop_unused_inputs(tracer: Tracer, graph: Graph) -> list[Any]:
-    """Remove captured inputs that nothing reads (a gradient that was only looked at)."""
-    from adjit.ir.rewrite import eliminate_dead
+    """Remove captured inputs that nothing reads (a gradient that was only looked at).
 
-    slim = eliminate_dead(graph)
-    used = {value for node in slim.nodes for value in node.inputs} | set(slim.outputs)
+    Nodes that stay are those of the trace, on which hooks are.
+    """
+    from adjit.ir.analysis import uses
+    from adjit.ir.dead_code import live_nodes
+
+    graph.nodes = live_nodes(graph)
+    used = {value for node in graph.nodes for value in uses(node)}.union(graph.outputs)
     written = {source for source, _ in graph.writes}
     mapping = [
         index
         for index, (value, source) in enumerate(zip(graph.inputs, tracer.sources, strict=True))
         if source.kind == "argument" or value in used or index in written
     ]
-    graph.nodes, graph.outputs = slim.nodes, slim.outputs
     renumbered = {old: new for new, old in enumerate(mapping)}
     graph.inputs = tuple(graph.inputs[index] for index in mapping)
     graph.writes = tuple((renumbered[source], output) for source, output in graph.writes)

@@ -103,7 +103,7 @@ def _as_item(item: Any) -> Any:
     if isinstance(item, (list, tuple, np.ndarray, range)):
         from adjit.creation import tensor
         from adjit.dtypes import public
-        from adjit.trace import outside
+        from adjit.state import outside
 
         with outside():
             if isinstance(item, (list, tuple)) and not item:
@@ -354,7 +354,7 @@ def value_like(value: Any, target: Tensor) -> Tensor:
     """The value as a tensor of the target's dtype."""
     from adjit.creation import tensor
     from adjit.dtypes import public, title_of
-    from adjit.trace import outside
+    from adjit.state import outside
 
     if isinstance(value, (bool, int, float, complex)):
         return literal(number_like(value, target), target._dtype)

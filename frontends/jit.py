@@ -31,6 +31,7 @@ from adjit.runtime.collection import collector_paused
 from adjit.state import STATE
 from adjit.symbolic_size import Respecialize
 from adjit.tensor import Tensor
+from adjit.trace_arguments import Overlapping
 
 if TYPE_CHECKING:
     from adjit.capture.source import Captured
@@ -313,11 +314,15 @@ class CompiledFunction(NativeCallable):  # type: ignore[misc]
         environment = Environment(self.function, statics, [place for place, _ in call.lifted])
         environment.name_tensors()
         apart: set[Memory] = set()
+        together: set[Memory] = set()
         while True:
             try:
-                entry = self._traced(call, environment, attempt, reason, apart)
+                entry = self._traced(call, environment, attempt, reason, apart, together)
             except Entangled as found:
                 apart.add(found.memory)
+                continue
+            except Overlapping as found:
+                together.add(found.memory)
                 continue
             except Respecialize as request:
                 attempt.narrow(request)
@@ -333,9 +338,11 @@ class CompiledFunction(NativeCallable):  # type: ignore[misc]
             attempt.done()
             return entry
 
-    def _traced(self, call: Call, environment: Environment, attempt: Attempt, reason: str, apart: set[Memory]) -> Entry:
+    def _traced(
+        self, call: Call, environment: Environment, attempt: Attempt, reason: str, *memories: set[Memory]
+    ) -> Entry:
         tracing = partial(
-            trace_entry, self.function, call, environment, attempt.dims, attempt.hints, reason, self.strict, apart
+            trace_entry, self.function, call, environment, attempt.dims, attempt.hints, reason, self.strict, *memories
         )
         with printing_when_run():
             if not self.capture:

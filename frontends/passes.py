@@ -21,9 +21,10 @@ from __future__ import annotations
 
 from adjit.compiler.passes import PLACES, Pass, register, unregister, using
 from adjit.ir.builder import Builder
+from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.graph import Graph, Node, Value
 from adjit.ir.primitive import primitive_named
-from adjit.ir.rewrite import eliminate_dead, rewrite
+from adjit.ir.rewrite import rewrite
 
 __all__ = [
     "PLACES", "Builder", "Graph", "Node", "Pass", "Value", "eliminate_dead", "primitive_named", "register", "rewrite",

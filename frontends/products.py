@@ -289,6 +289,10 @@ def einsum(equation: str, *operands: Any) -> Tensor:
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     """Sums of products over the last `dims` axes of `a` and the first of `b`, or over listed axes."""
     ranks = len(shape_of(a)), len(shape_of(b))
+    if isinstance(dims, Tensor):
+        if numel_of(shape_of(dims)) > 1 and shape_of(dims)[0] != 2:
+            raise AssertionError(f"dims tensor must have size 2 in first dimension, got {shape_of(dims)[0]}")
+        dims = dims.tolist() if numel_of(shape_of(dims)) > 1 else int(dims.item())
     if isinstance(dims, int):
         if dims < 0:
             raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
@@ -296,6 +300,9 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
             raise RuntimeError(f"tensordot expects dims < ndim_a or ndim_b, but got dims={dims}")
         left, right = tuple(range(-dims, 0)), tuple(range(dims))
     else:
+        for name, place, listed in (("dims_self", 3, dims[0]), ("dims_other", 4, dims[1])):
+            if isinstance(listed, int):
+                raise TypeError(f"tensordot(): argument '{name}' (position {place}) must be tuple of ints, not int")
         left, right = tuple(dims[0]), tuple(dims[1])
     if len(left) != len(right):
         raise RuntimeError("both dimension lists should have same length")
@@ -366,11 +373,15 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
 
 
 def chain_matmul(*matrices: Tensor) -> Tensor:
-    """The product of matrices, from the left."""
-    result = matrices[0]
-    for matrix in matrices[1:]:
-        result = mm(result, matrix)
-    return result
+    """The product of matrices, in the order of the least work."""
+    from adjit.linalg.functions import multi_dot
+
+    if not matrices:
+        raise RuntimeError("chain_matmul(): Expected one or more matrices")
+    for matrix in matrices:
+        if len(shape_of(matrix)) != 2:
+            raise RuntimeError(f"Tensor dimension is {len(shape_of(matrix))}, expected 2 instead.")
+    return multi_dot(matrices) if len(matrices) > 1 else matrices[0]
 
 
 @composite("LinalgCross")

@@ -19,6 +19,7 @@ from adjit.ir.frozen import fields_of, record
 from adjit.places import Place
 from adjit.state import is_users_module
 from adjit.tensor import Tensor
+from adjit.trees import is_module
 
 LONGEST = 1024  # longer lists and dicts are data, not settings
 # What a module's namespace holds by name: compared by identity.
@@ -30,6 +31,16 @@ _LIBRARIES = frozenset({
     "IPython", "hypothesis", "h5py", "networkx",
 })  # fmt: skip
 _HEAP_TYPE = 1 << 9
+# Methods that Python calls where no name of theirs stands; those that make an instance only where its class is named.
+_BINARY = ("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift")
+_IMPLICIT = frozenset(f"__{name}__" for name in (
+    "call", "getattr", "getattribute", "setattr", "getitem", "setitem", "delitem", "len", "iter", "next", "contains",
+    "reversed", "enter", "exit", "bool", "index", "float", "int", "neg", "pos", "abs", "invert", "lt", "le", "eq",
+    "ne", "gt", "ge", "get", "set", "delattr", "missing", "class_getitem", "str", "format", "hash", "complex", "round",
+    "trunc", "floor", "ceil", "divmod", "rdivmod", *(f"{side}{name}" for side in ("", "r", "i") for name in _BINARY),
+))  # fmt: skip
+_MAKING = ("__new__", "__init__", "__post_init__")
+_OF_FUNCTIONS = ("forward", "setup_context", "backward", "vjp", "jvp", "vmap")  # what `autograd.Function.apply` calls
 
 
 class Reach:
@@ -45,7 +56,7 @@ class Reach:
         self.cells: dict[int, str] = {}  # the names of closures' cells
         self.defaults: list[tuple[str, Any]] = []  # of functions' parameters
         self._seen: dict[int, Any] = {}
-        self._names: set[str] = set()
+        self._names: set[str] = {*_IMPLICIT}
         self._owners: list[Any] = []  # classes and modules, of which only the names in use count
         self._optimizers: list[Any] = []
         self._instances: list[tuple[dict[str, Any], type]] = []
@@ -115,7 +126,6 @@ class Reach:
 
     def _visit(self, item: Any) -> None:
         from adjit.jit import CompiledFunction
-        from adjit.nn.module import Module
 
         if id(item) in self._seen:
             return
@@ -124,7 +134,7 @@ class Reach:
             return
         if isinstance(item, CompiledFunction):
             self._pending.append(item.function)
-        elif isinstance(item, Module):
+        elif is_module(type(item)):
             self._module(item)
         elif isinstance(item, FunctionType):
             self._function(item)
@@ -135,7 +145,9 @@ class Reach:
         elif isinstance(item, (list, tuple, dict, deque, set)):
             self._container(item)
         elif isinstance(item, (type, ModuleType)):
-            if is_users_class(item) if isinstance(item, type) else _is_users(item.__name__):
+            if isinstance(item, type):
+                self._class(item)
+            elif _is_users(item.__name__):
                 self._owners.append(item)
         elif is_users_class(type(item)) or isinstance(item, SimpleNamespace) or _is_namespace(item):
             self._instance(item)
@@ -171,7 +183,18 @@ class Reach:
         self.defaults += (function.__kwdefaults__ or {}).items()
         self._pending += [*given, *(function.__kwdefaults__ or {}).values()]
 
+    def _class(self, cls: type) -> None:
+        """A class that the code names: it may be called, and its bases' methods run with it."""
+        if not is_users_class(cls):
+            return
+        self._owners.append(cls)
+        self._pending += [type(cls), *cls.__mro__[1:]]
+        names = (*_MAKING, *_OF_FUNCTIONS) if _is_function_class(cls) else _MAKING
+        self._pending += [_plain_function(vars(cls)[name]) for name in names if _is_written(cls, name)]
+        self._pending += [field.default_factory for field in vars(cls).get("__dataclass_fields__", {}).values()]
+
     def _container(self, item: Any) -> None:
+        self._owners += _users_classes(type(item))
         if len(item) >= LONGEST:
             return
         if not isinstance(item, tuple):
@@ -180,7 +203,7 @@ class Reach:
         self._pending += item.values() if isinstance(item, dict) else item
 
     def _instance(self, item: Any) -> None:
-        self._owners += [cls for cls in type(item).__mro__ if is_users_class(cls)]
+        self._owners += _users_classes(type(item))
         own = getattr(item, "__dict__", {})
         if len(own) < LONGEST:
             self.spaces.setdefault(id(own), (own, None))
@@ -216,7 +239,7 @@ class Reach:
             self.spaces.setdefault(id(own), (own, None))
             if not is_users_class(type(module)):
                 continue
-            self._owners += [cls for cls in type(module).__mro__ if is_users_class(cls)]
+            self._owners += _users_classes(type(module))
             self._names.add("forward")
             for table in ("_parameters", "_buffers", "_modules"):
                 if table in own:
@@ -228,10 +251,14 @@ class Reach:
     def _attribute(self, owner: Any, name: str) -> None:
         """A name of a class or a module that the code uses: functions are looked into, data is compared as well."""
         content = vars(owner)[name]
+        if name in _IMPLICIT and not _is_written(owner, name):
+            return
         if isinstance(content, property):
             self._pending += [part for part in (content.fget, content.fset) if part is not None]
         elif isinstance(content, (staticmethod, classmethod)):
             self._pending.append(content.__func__)
+        elif isinstance(content, functools.cached_property):
+            self._pending.append(content.func)
         elif isinstance(content, FunctionType) and isinstance(owner, type):
             self._pending.append(content)
         else:
@@ -244,6 +271,29 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 def is_users_class(cls: type) -> bool:
     """Whether a class is the user's: not built in, and from no library that is known here."""
     return bool(cls.__flags__ & _HEAP_TYPE) and (cls.__module__ == "builtins" or _is_users(cls.__module__))
+
+
+def _users_classes(cls: type) -> list[type]:
+    """A class and its bases, without those that no user wrote."""
+    return [base for base in cls.__mro__ if is_users_class(base)]
+
+
+def _is_written(owner: Any, name: str) -> bool:
+    """Whether a class has a method of this name that a user wrote, not `dataclass`."""
+    found = _plain_function(vars(owner).get(name))
+    made = "__dataclass_fields__" in vars(owner) and name != "__post_init__"
+    return isinstance(found, FunctionType) and not (made and found.__code__.co_filename == "<string>")
+
+
+def _plain_function(content: Any) -> Any:
+    """The function in a static method or a method of the class."""
+    return content.__func__ if isinstance(content, (staticmethod, classmethod)) else content
+
+
+def _is_function_class(cls: type) -> bool:
+    """Whether a class is an `autograd.Function`, which nobody has who did not load it."""
+    module = sys.modules.get("adjit.autograd.function")
+    return module is not None and issubclass(cls, module.Function)
 
 
 def _is_users(module: str | None) -> bool:

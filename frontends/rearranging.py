@@ -96,7 +96,7 @@ def _check_output_size(given: int | None, found: Any) -> None:
 def _repeat_each(input: Tensor, repeats: Tensor, axis: int, output_size: int | None) -> Tensor:
     """By a vector of counts; the size of a trace's result is that of `output_size`."""
     from adjit.selecting import index_select
-    from adjit.trace import outside
+    from adjit.state import outside
 
     if len(shape_of(repeats)) != 1:
         raise RuntimeError("repeats must be 0-dim or 1-dim tensor")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from adjit.call import aliases_among
 from adjit.ir.errors import ShapeError
 from adjit.places import Place
 from adjit.runtime.interpreter import bind_sizes
@@ -50,9 +51,11 @@ def _differences(old: Any, new: Any, names: Sequence[str], places: Sequence[Plac
     if old[2] != new[2]:
         found.append(f"recording of gradients: {_switch(old[2])} -> {_switch(new[2])}")
     if old[3] != new[3]:
-        found.append("the arguments share memory in another way")
-    if old[5:] != new[5:]:
-        known = {item[0] for part in old[5:] for item in part}
+        found.append("other arguments are one tensor")
+    if old[5] != new[5]:
+        found.append("the order of keys in a dict")
+    if old[6:] != new[6:]:
+        known = {item[0] for part in old[7:] for item in part}
         lifted = ", ".join(str(place) for place in places if place.identity not in known)
         found.append(f"{lifted or 'a changing value'}: read at each call from here on, as it changes")
     return found or ["a part of the signature that has no name"]
@@ -83,6 +86,8 @@ def misfit(entry: Entry, call: Call, names: Sequence[str]) -> str:
                     return f"size of {names[source.index]}, axis {axis}: {dim} -> {extent}"
         elif source.kind == "tensor" and source.tensor is not None and source.tensor._memory is not source.memory:
             return f"the captured tensor {value.name} stands in other memory"
+    if aliases_among(call, entry.changed) != entry.aliases:
+        return "the arguments share memory in another way"
     for index, found in entry.layouts.items():
         if is_contiguous(call.tensors[index]) != found:
             return f"{names[index]} is {'not ' if found else ''}contiguous here"

@@ -84,10 +84,14 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
 
     if not input._dtype.is_integer:
         raise NotImplementedError(f"\"bincount_cpu\" not implemented for '{title_of(input._dtype)}'")
+    if minlength < 0:
+        raise RuntimeError("minlength should be >= 0")
     weight = None if weights is None else _concrete(weights, "bincount()")
     numbers = _concrete(input, "bincount()")
     if numbers.ndim != 1 or (numbers.size and numbers.min() < 0):
         raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
+    if weight is not None and numbers.size and weight.shape != numbers.shape:
+        raise RuntimeError("weights should be 1-d and have the same length as input")
     found = np.bincount(numbers, weight, minlength)
     if weights is None:
         return from_numpy(found.astype(np.int64))

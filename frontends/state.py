@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -103,3 +105,13 @@ def location_in(code: CodeType, offset: int, number: int) -> Location:
             columns = (begin, stop)
     file = path.replace("\\", "/").rpartition("/")[2]
     return Location(file, number, path=path, expression=source, columns=columns, indent=indent)
+
+
+@contextmanager
+def outside() -> Iterator[None]:
+    """Suspend the running trace: what happens inside is ordinary eager work, whose tensors the trace then captures."""
+    tracer, STATE.tracer = STATE.tracer, None
+    try:
+        yield
+    finally:
+        STATE.tracer = tracer

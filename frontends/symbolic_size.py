@@ -7,8 +7,8 @@ from math import gcd
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adjit.capture.prints import is_users_text
-from adjit.ir.graph import Guard
-from adjit.ir.shape import Dim, Size, evaluate, size_names
+from adjit.ir.graph import Guard, Node
+from adjit.ir.shape import Dim, Size, evaluate, never_negative, size_names
 from adjit.state import user_location
 
 if TYPE_CHECKING:
@@ -49,6 +49,34 @@ def divided(sizes: Iterable[Any], operator: str, hints: Mapping[str, int]) -> Di
                 if divisor > 1 and hints[name] % divisor == 0:
                     return Divide(name, divisor)
     return None
+
+
+def unequal(attributes: Mapping[str, Any], hints: Mapping[str, int]) -> Respecialize:
+    """The request where sizes of an operation are equal in the example, but not by name."""
+    sizes = [size for content in attributes.values() for size in flat_sizes(content)]
+    return divided(sizes, "//", hints) or Respecialize(frozenset(hints))
+
+
+def guard_bounds(tracer: Tracer, node: Node) -> None:
+    """Note that the node's new sizes are not negative, and that a slice lies within its operand.
+
+    Errors: Respecialize where the example does not meet this: the trace for its sizes says what is wrong.
+    """
+    known = {size for value in node.inputs for size in value.type.dims}
+    doubtful = [size for value in node.outputs for size in value.type.dims if size not in known]
+    if node.op.name == "slice":
+        parts = zip(*(node.attributes[key] for key in ("start", "size", "step")), strict=True)
+        for extent, (start, size, step) in zip(node.inputs[0].type.dims, parts, strict=True):
+            if (start, size, step) != (0, extent, 1):
+                ends = (start, start + (size - 1) * step)
+                first, last = ends if step > 0 else ends[::-1]
+                doubtful += [first, extent - 1 - last]
+    for size in doubtful:
+        if isinstance(size, Dim) and not never_negative(size):
+            guard = Guard(size, ">=", 0)
+            if not guard.holds(tracer.hints):
+                raise Respecialize(size.names)
+            tracer.add_guard(guard)
 
 
 def as_dim(value: Any) -> Any:

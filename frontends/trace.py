@@ -7,8 +7,7 @@ inputs when they are first touched; what was written to them, and gradients give
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -23,7 +22,7 @@ from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.types import F64, DType, TensorType
 from adjit.memory import Memory, begin_period
 from adjit.state import STATE, user_location
-from adjit.symbolic_size import Respecialize, SymbolicSize, as_dim, divided, flat_sizes
+from adjit.symbolic_size import SymbolicSize, as_dim, guard_bounds, unequal
 from adjit.tensor import Chain, Tensor
 from adjit.trace_parts import Cell, Explanation, GradientType, ItemCheck, ItemReader, Source
 from adjit.view_strides import strides_of_view
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from adjit.capture.gradients import Unsure
     from adjit.effects import Changes
 
-__all__ = ["Source", "SymbolicSize", "Tracer", "as_dim", "outside"]
+__all__ = ["Source", "SymbolicSize", "Tracer", "as_dim"]
 
 
 class Tracer:
@@ -152,8 +151,15 @@ class Tracer:
         self._places[value] = (cell, cell.version)
         return cell
 
+    def inside(self, tensor: Tensor) -> Tensor:
+        """The traced tensor of an argument that the function also reaches by another way; any other tensor as it is."""
+        if tensor in self.proxies:
+            self.coinciding.add(tensor._memory)
+        return self.proxies.get(tensor, tensor)
+
     def value_of(self, tensor: Tensor) -> Value:
         """The tensor's current value."""
+        tensor = self.inside(tensor)
         cell = self.cell_of(tensor)
         if not tensor._chain:
             return cell.value
@@ -188,11 +194,11 @@ class Tracer:
         try:
             node = self.builder.emit(op, values, attributes, regions)
         except ShapeError as error:
-            if self.hints:  # sizes that are equal in the example, but not by name
-                sizes = [size for key in attributes for size in flat_sizes(attributes[key])]
-                request = divided(sizes, "//", self.hints)
-                raise request or Respecialize(frozenset(self.hints)) from error
+            if self.hints:
+                raise unequal(attributes, self.hints) from error
             raise
+        if self.hints:
+            guard_bounds(self, node)
         if any(value in self._depends for value in values):
             self._depends.update(node.outputs)
         return node.outputs
@@ -233,7 +239,7 @@ class Tracer:
 
     def operand(self, tensor: Tensor, recording: bool) -> Value:
         """The value of an operand; one that does not require grad is cut off from those that do."""
-        tensor = self.proxies.get(tensor, tensor)
+        tensor = self.inside(tensor)
         apart = tensor._tracer is None and self.captured.comes_apart(self, tensor, recording)
         if recording and tensor.requires_grad:
             self.join_history(self.cell_of(tensor))
@@ -296,6 +302,7 @@ class Tracer:
 
     def view(self, op: Primitive, tensor: Tensor, attributes: dict[str, Attribute], name: str) -> Tensor:
         """A view: a traced tensor on the same memory."""
+        tensor = self.inside(tensor)
         attributes = {key: as_dim(value) for key, value in attributes.items()}
         recording = self._is_recording(op, (tensor,))
         value = self.operand(tensor, recording)
@@ -312,6 +319,7 @@ class Tracer:
 
     def detach(self, tensor: Tensor) -> Tensor:
         """A tensor on the same memory that gradients do not pass."""
+        tensor = self.inside(tensor)
         op = primitive_named("detach")
         self.builder.location = user_location()
         (value,) = self.emit(op, [self.value_of(tensor)], {})
@@ -324,6 +332,7 @@ class Tracer:
         """Make `target` hold `result`: its memory has a new value from here on."""
         from adjit.views import write_through
 
+        target = self.inside(target)
         cell = self.cell_of(target)
         whole = result
         if target._chain:
@@ -420,7 +429,7 @@ class Tracer:
 
     def gradient_slot(self, tensor: Tensor) -> Tensor | Unsure | None:
         """What is known of `tensor.grad`."""
-        tensor = self.proxies.get(tensor, tensor)
+        tensor = self.inside(tensor)
         if tensor in self.grads:
             return self.grads[tensor]
         found: Tensor | None = None
@@ -438,7 +447,7 @@ class Tracer:
 
     def set_grad(self, tensor: Tensor, value: Tensor | Unsure | None) -> None:
         """`tensor.grad = value`."""
-        self.grads[self.proxies.get(tensor, tensor)] = value
+        self.grads[self.inside(tensor)] = value
 
     # -- what backward asks (autograd/traced.py) --------------------------------------------------------------------
     def depends(self, value: Value) -> bool:
@@ -488,13 +497,3 @@ class Tracer:
                 found[place] = cell.value
                 self.sources[place].writes = cell.version - cell.first
         return list(found.items())
-
-
-@contextmanager
-def outside() -> Iterator[None]:
-    """Suspend the running trace: what happens inside is ordinary eager work, whose tensors the trace then captures."""
-    tracer, STATE.tracer = STATE.tracer, None
-    try:
-        yield
-    finally:
-        STATE.tracer = tracer

@@ -6,6 +6,7 @@ optree takes 10 ms to import, which programs on tuples of leaves are spared (`Tu
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
@@ -131,7 +132,14 @@ def add_node(kind: type, split: Callable[[Any], Any], join: Callable[[Any, Any],
     _optree().register_pytree_node(kind, split, join, namespace=_NAMESPACE)
 
 
-# -- dataclasses ------------------------------------------------------------------------------------------------------
+# -- modules and dataclasses ------------------------------------------------------------------------------------------
+def is_module(kind: type) -> bool:
+    """Whether a class is a module's; adjit.nn, which few functions of numbers need, is not imported for the answer."""
+    found = sys.modules.get("adjit.nn.module")
+    base = getattr(found, "Module", None)
+    return base is not None and issubclass(kind, base)
+
+
 def is_dataclass_tree(item: Any) -> bool:
     """Whether something is an instance of a dataclass of the user's, and no module."""
     return hasattr(type(item), "__dataclass_fields__") and _is_tree_class(type(item))  # type: ignore[arg-type]
@@ -139,9 +147,7 @@ def is_dataclass_tree(item: Any) -> bool:
 
 @cache
 def _is_tree_class(kind: type) -> bool:
-    from adjit.nn.module import Module
-
-    return not issubclass(kind, Module) and not f"{kind.__module__}.".startswith("adjit.")
+    return not is_module(kind) and not f"{kind.__module__}.".startswith("adjit.")
 
 
 def names_of(item: Any) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Questions about graphs: who uses a value, what is live, which sizes are bound, how often an op occurs."""
+"""Questions about graphs: who uses a value, how long values live, which sizes are bound, how often an op occurs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from adjit.ir.graph import Attribute, Graph, Node, Region, Value
 from adjit.ir.shape import Dim, Size, size_names, substitute
 from adjit.ir.types import TensorType
 
+# Ops whose regions run once for each turn.
+LOOPS = ("scan", "while")
+_NUMBERS = frozenset({bool, int, float})
 # The names of operations that only say which elements of their operand stand where.
 VIEWS = frozenset({"reshape", "permute", "expand", "slice"})
 
@@ -90,17 +93,6 @@ def has_effect(node: Node) -> bool:
     return False
 
 
-def live_nodes(region: Region) -> set[Node]:
-    """The nodes of `region` itself on which its outputs or an effect depend."""
-    needed = set(region.outputs)
-    live: set[Node] = set()
-    for node in reversed(region.nodes):
-        if any(value in needed for value in node.outputs) or has_effect(node):
-            live.add(node)
-            needed.update(uses(node))
-    return live
-
-
 def last_uses(region: Region) -> list[tuple[Value, ...]]:
     """For each node of `region`, the values that nothing needs after it; the region's outputs stay."""
     seen = set(region.outputs)
@@ -113,40 +105,16 @@ def last_uses(region: Region) -> list[tuple[Value, ...]]:
     return result
 
 
-def topological_order(nodes: Iterable[Node]) -> list[Node]:
-    """The nodes with operands first, otherwise in the given order.  Errors: VerifyError for a cycle."""
-    given = list(nodes)
-    inside = set(given)
-    state: dict[Node, bool] = {}
-    order: list[Node] = []
-    for root in given:
-        stack = [root]
-        while stack:
-            node = stack[-1]
-            if state.get(node):
-                stack.pop()
-                continue
-            first = node not in state
-            state[node] = False
-            waiting = [v.node for v in uses(node) if v.node is not None and v.node in inside and not state.get(v.node)]
-            if waiting and not first:
-                raise VerifyError(f"{node.op.name} depends on its own result")
-            if waiting:
-                stack.extend(reversed(waiting))
-            else:
-                state[node] = True
-                order.append(stack.pop())
-    return order
-
-
 # -- callees ----------------------------------------------------------------------------------------------------------
-def graphs_in(values: Iterable[object]) -> Iterator[Graph]:
+def graphs_in(values: Iterable[object]) -> list[Graph]:
     """The graphs among attribute values, through nested tuples."""
+    found: list[Graph] = []
     for value in values:
         if isinstance(value, Graph):
-            yield value
-        elif isinstance(value, tuple):
-            yield from graphs_in(value)
+            found.append(value)
+        elif isinstance(value, tuple) and not _NUMBERS.issuperset(map(type, value)):
+            found += graphs_in(value)
+    return found
 
 
 def direct_callees(graph: Region) -> tuple[Graph, ...]:

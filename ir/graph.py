@@ -145,7 +145,7 @@ class Node:
         self.attributes = attributes
         self.regions = tuple(regions)
         self.location = location
-        self.outputs = tuple(Value(type, None, self, index) for index, type in enumerate(types))
+        self.outputs = tuple([Value(type, None, self, index) for index, type in enumerate(types)])
         self.attached: object = None
 
     @property
@@ -170,14 +170,10 @@ class Region:
 
     def walk(self) -> Iterator[Node]:
         """Every node, those of nested regions after their owner."""
-        stack = [iter(self.nodes)]
-        while stack:
-            node = next(stack[-1], None)
-            if node is None:
-                stack.pop()
-                continue
+        for node in self.nodes:
             yield node
-            stack.extend(iter(region.nodes) for region in reversed(node.regions))
+            for region in node.regions:
+                yield from region.walk()
 
     @property
     def size_names(self) -> frozenset[str]:

@@ -55,6 +55,11 @@ def recorded() -> Iterator[Journal]:
         _RUNNING.reset(token)
 
 
+def is_recorded() -> bool:
+    """Whether somebody asks: what costs much to tell need not be told else."""
+    return _RUNNING.get() is not None
+
+
 def note(mapping: Mapping[Value, Value]) -> None:
     """Say which values of a new graph stand for those of the old one."""
     journal = _RUNNING.get()

@@ -13,6 +13,9 @@ from adjit.ir.types import DTYPES, DType, TensorType
 # A size with one of these names could not be told from the literal or the dtype.
 RESERVED = frozenset({"true", "false", "none", "nan", "inf", "return", *DTYPES})
 
+# Of equal objects of these kinds, one is the other; a graph equals only itself.
+_DISTINCT = frozenset({int, str, Dim, DType, TensorType, Graph, type(None)})
+
 _OUTSIDE_NAMES = re.compile(r"[^\w.]")
 
 
@@ -70,7 +73,11 @@ def format_attributes(attributes: dict[str, Attribute], name_of: Callable[[Graph
 def literal_key(attribute: Attribute) -> object:
     """What tells attributes apart: -0.0 equals 0.0, 1 equals 1.0 and True, and nan does not equal itself."""
     if isinstance(attribute, tuple):
-        return repr(attribute) if any(isinstance(each, (float, bool)) for each in attribute) else attribute
+        kinds = {*map(type, attribute)}
+        if kinds <= _DISTINCT:
+            return attribute
+        nested = not kinds.isdisjoint((tuple, Graph))
+        return tuple([literal_key(each) for each in attribute]) if nested else repr(attribute)
     return (type(attribute), repr(attribute)) if isinstance(attribute, (int, float)) else attribute
 
 

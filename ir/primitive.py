@@ -20,7 +20,11 @@ from inspect import CO_VARARGS, CO_VARKEYWORDS
 from typing import Any, Protocol, TypeVar
 
 from adjit.ir.graph import Attribute
-from adjit.ir.types import DType, TensorType
+from adjit.ir.literals import literal_key
+from adjit.ir.types import TensorType
+
+# How many results of inference an op remembers: long programs repeat few.
+_MOST_INFERRED = 1 << 12
 
 Rule = TypeVar("Rule", bound=Callable[..., Any])
 
@@ -35,9 +39,9 @@ class Primitive:
     """One op: its name, family, reference meaning and facts.  See the module's text for the facts."""
 
     __slots__ = (
-        "attributes", "batch_rule", "body", "constant_result", "exact", "family", "home", "index_rule", "infer_rule",
-        "isolated", "multilinear", "name", "open_attributes", "operands", "optional", "partials_rule", "pinned",
-        "reference", "singular", "summary", "symbolic", "transpose_rule", "variadic", "vjp_rule",
+        "_inferred", "attributes", "batch_rule", "body", "constant_result", "exact", "family", "home", "index_rule",
+        "infer_rule", "isolated", "multilinear", "name", "open_attributes", "operands", "optional", "partials_rule",
+        "pinned", "reference", "singular", "summary", "symbolic", "transpose_rule", "variadic", "vjp_rule",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +64,7 @@ class Primitive:
         self.optional = frozenset(reference.__kwdefaults__ or ())  # the attributes that may be left out
         self.open_attributes = bool(code.co_flags & CO_VARKEYWORDS)  # takes attributes of any name
         self.infer_rule: Callable[..., Any] | None = None
+        self._inferred: dict[object, tuple[TensorType, ...]] = {}  # by operands' types and attributes
         self.transpose_rule: Callable[..., Any] | None = None
         self.multilinear = False
         self.vjp_rule: Callable[..., Any] | None = None
@@ -91,8 +96,21 @@ class Primitive:
     def infer(self, types: Sequence[TensorType], attributes: dict[str, Attribute]) -> tuple[TensorType, ...]:
         """The types of the results; raises ShapeError, DTypeError or DimError when the operands do not fit."""
         assert self.infer_rule is not None, f"{self.name} has no inference rule"
+        key: object = None
+        if attributes and self.family != "control" and "regions" not in attributes:
+            key = (*types, *[(name, literal_key(value)) for name, value in attributes.items()])
+            try:
+                if (known := self._inferred.get(key)) is not None:
+                    return known
+            except TypeError:  # an attribute that has no hash
+                key = None
         result = self.infer_rule(*types, **attributes)
-        return (result,) if isinstance(result, TensorType) else tuple(result)
+        found = (result,) if isinstance(result, TensorType) else tuple(result)
+        if key is not None:
+            if len(self._inferred) >= _MOST_INFERRED:
+                self._inferred.clear()
+            self._inferred[key] = found
+        return found
 
     def infers(self, rule: Rule) -> Rule:
         """Attach `rule(*types, **attributes) -> TensorType | tuple`."""
@@ -140,10 +158,6 @@ class Primitive:
         """
         self.index_rule = rule
         return rule
-
-    def is_differentiable(self, dtype: DType) -> bool:
-        """Whether a result of `dtype` can carry a cotangent."""
-        return dtype.is_continuous and not self.constant_result
 
 
 PRIMITIVES: dict[str, Primitive] = {}

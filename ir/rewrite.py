@@ -9,7 +9,6 @@ from adjit.ir.analysis import (
     callees,
     graphs_in,
     has_rule,
-    live_nodes,
     match_sizes,
     substitute_attribute,
     substitute_type,
@@ -134,6 +133,8 @@ def inline_calls(graph: Graph, *, keep_rules: bool = False) -> Graph:
 
     With `keep_rules` a call that has a derivative of its own stays; without, a `linear_solve` becomes its solution.
     """
+    if {"call", "linear_solve"}.isdisjoint(node.op.name for node in graph.walk()):
+        return graph
     flat: dict[Graph, Graph] = {}
 
     def expand(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value] | None:
@@ -246,6 +247,8 @@ def renewed(
 
     The results of a copy are entered into `mapping`.
     """
+    if not (node.regions or graphs) and mapping.keys().isdisjoint(node.inputs):
+        return node
     inputs = tuple([mapping.get(value, value) for value in node.inputs])
     attributes = node.attributes
     if graphs and any(callee in graphs for callee in graphs_in(attributes.values())):
@@ -270,27 +273,3 @@ def _with_graphs(value: Attribute, graphs: Mapping[Graph, Graph]) -> Attribute:
     if isinstance(value, tuple):
         return tuple(_with_graphs(item, graphs) for item in value)
     return value
-
-
-def eliminate_dead(graph: Graph) -> Graph:
-    """`graph` without nodes on which neither its outputs nor an effect depend, in nested regions too.
-
-    Inputs stay.  Callees are left as they are.
-    """
-    mapping: dict[Value, Value] = {}
-    body = _without_dead(graph, mapping)
-    note(mapping)
-    if body is graph:
-        return graph
-    return graph.with_parts(body.inputs, body.nodes, body.outputs)
-
-
-def _without_dead(region: Region, mapping: dict[Value, Value]) -> Region:
-    live = live_nodes(region)
-    kept: list[Node] = []
-    for node in region.nodes:
-        if node in live:
-            kept.append(renewed(node, mapping, [_without_dead(nested, mapping) for nested in node.regions]))
-    if all(new is old for new, old in zip(kept, region.nodes, strict=False)) and len(kept) == len(region.nodes):
-        return region
-    return Region(region.inputs, kept, tuple(mapping.get(value, value) for value in region.outputs))

@@ -37,9 +37,12 @@ def _term_key(term: tuple[Monomial, int]) -> tuple[int, list[str]]:
 
 
 class Dim:
-    """An integer polynomial in named sizes; operations return `int` when the result is a constant."""
+    """An integer polynomial in named sizes; operations return `int` when the result is a constant.
 
-    __slots__ = ("_hash", "_names", "_text", "terms")
+    `single` is the name that it is, or an empty text.
+    """
+
+    __slots__ = ("_hash", "_names", "_text", "single", "terms")
 
     def __init__(self, terms: Mapping[Monomial, int]) -> None:
         items = list(terms.items())
@@ -47,6 +50,8 @@ class Dim:
             items.sort(key=_term_key)
         self.terms: tuple[tuple[Monomial, int], ...] = tuple(items)
         self._hash = hash(self.terms)
+        first = self.terms[0][0] if len(self.terms) == 1 and self.terms[0][1] == 1 else ()
+        self.single: str = first[0] if len(first) == 1 and isinstance(first[0], str) else ""
         self._text: str | None = None
         self._names: frozenset[str] | None = None
 
@@ -157,6 +162,8 @@ class Dim:
 
     def substitute(self, replace: Mapping[str, Size]) -> Size:
         """The polynomial with names replaced by other sizes."""
+        if self.single:
+            return replace.get(self.single, self)
         if self.names and self.names.isdisjoint(replace):
             return self
         total: Size = 0
@@ -270,6 +277,21 @@ def evaluate(size: Size, sizes: Mapping[str, int]) -> int:
 def substitute(size: Size, replace: Mapping[str, Size]) -> Size:
     """A size with names replaced by other sizes."""
     return size.substitute(replace) if isinstance(size, Dim) else size
+
+
+def never_negative(size: Size) -> bool:
+    """Whether the signs in a size show that it is at least 0, whatever its names stand for."""
+    if isinstance(size, int):
+        return size >= 0
+    return all(
+        coefficient >= 0 and all(isinstance(atom, str) or _is_natural(atom) for atom in monomial)
+        for monomial, coefficient in size.terms
+    )
+
+
+def _is_natural(division: tuple[str, Dim, Dim]) -> bool:
+    operator, left, right = division
+    return never_negative(right) and (operator == "%" or never_negative(left))
 
 
 def size_names(size: Size) -> frozenset[str]:

@@ -105,8 +105,26 @@ def dtype_of_storage(storage: np.dtype[np.generic]) -> DType | None:
     return _BY_STORAGE.get(storage)
 
 
+# Types that were made, up to so many: a program has few, in many places.
+_TYPES: dict[tuple[type, DType, tuple[Size, ...]], TensorType] = {}
+_MOST = 1 << 14
+
+
+class _Shared(type):
+    """Gives the object of a class, dtype and dims that there is: equal types are one, compared at once."""
+
+    def __call__(cls, dtype: DType, dims: tuple[Size, ...]) -> TensorType:
+        found = _TYPES.get((cls, dtype, dims))
+        if found is None:
+            if len(_TYPES) >= _MOST:
+                _TYPES.clear()
+            own = tuple([dim if isinstance(dim, Dim) else int(dim) for dim in dims])
+            found = _TYPES[cls, dtype, own] = super().__call__(dtype, own)
+        return found
+
+
 @frozen
-class TensorType:
+class TensorType(metaclass=_Shared):
     """The type of a value: `dtype[dims]`.
 
     >>> str(TensorType(F32, (Dim.named("n"), 3)))

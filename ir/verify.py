@@ -8,7 +8,7 @@ from typing import NoReturn
 from adjit.ir.analysis import bound_sizes, callees, sizes_in
 from adjit.ir.errors import AdjitError, VerifyError
 from adjit.ir.graph import Graph, Node, Region, Value
-from adjit.ir.literals import is_size_name, literal_fault
+from adjit.ir.literals import is_size_name, literal_fault, literal_key
 from adjit.ir.primitive import PRIMITIVES, Primitive
 from adjit.ir.printer import format_node, value_names
 from adjit.ir.shape import Dim
@@ -47,6 +47,7 @@ class _Verifier:
         self.defined: set[Value] = set()
         self.regions: set[Region] = set()
         self.sizes_of: dict[TensorType, frozenset[str]] = {}
+        self.sound: set[object] = set()  # the forms of nodes that were checked
 
     def fail(self, rule: str, node: Node | None = None) -> NoReturn:
         message = f"@{self.graph.name}: {rule}"
@@ -134,6 +135,13 @@ class _Verifier:
             if value not in visible:
                 where = "is not visible in this region" if value in self.defined else "is used before it is defined"
                 self.fail(f"operand {index} {where}", node)
+        form = None if node.regions else _form(node, sizes)
+        if form is None or form not in self.sound:
+            self.form_rules(node, visible, sizes)
+            self.sound.add(form)
+
+    def form_rules(self, node: Node, visible: set[Value], sizes: frozenset[str]) -> None:
+        """Check what a node has in common with others of its form, and its regions."""
         fault = signature_fault(node.op, len(node.inputs), node.attributes)
         if fault:
             self.fail(fault, node)
@@ -182,6 +190,17 @@ class _Verifier:
             self.fail(f"the operands do not fit: {error}", node)
         if inferred != tuple(value.type for value in node.outputs):
             self.fail(f"the results are {_list(inferred)} by inference", node)
+
+
+def _form(node: Node, sizes: frozenset[str]) -> object:
+    """What nodes without regions have in common that are sound or unsound together; None where an attribute is odd."""
+    inputs, outputs = (tuple([value.type for value in values]) for values in (node.inputs, node.outputs))
+    form = (node.op, inputs, outputs, sizes, *[(name, literal_key(value)) for name, value in node.attributes.items()])
+    try:
+        hash(form)
+    except TypeError:
+        return None
+    return form
 
 
 def _variables(node: Node) -> Iterable[str]:

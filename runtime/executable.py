@@ -220,11 +220,12 @@ class Executable:
         """How to call the program on inputs of these shapes.
 
         None if it calls back into Python.  The caller sees to it that inputs which the program writes can be written,
-        and overlap no others.
+        and overlap no others.  It has memory of its own, so what `run` kept for further calls is given back.
         """
         if self.layout.host_calls:
             return None
         self.improve()
+        self._frames.clear()
         plan = self._plans.get(shapes) or self._plan(shapes)
         results = tuple(new for new in plan.results if new is not None)
         return NativeCall(self._address, self.layout.entries, plan.packed, plan.arena, plan.workspace, results)

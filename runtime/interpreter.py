@@ -54,6 +54,9 @@ def bind_sizes(graph: Graph, shapes: Sequence[Sequence[int]]) -> dict[str, int]:
 
     Errors: ShapeError where ranks or dims disagree, or a guard does not hold.
     """
+    plain = None if graph.guards else _plainly_bound(graph, shapes)
+    if plain is not None:
+        return plain
     if len(shapes) != len(graph.inputs):
         raise ShapeError(f"@{graph.name} takes {len(graph.inputs)} inputs, not {len(shapes)}")
     names = [value.name or str(index) for index, value in enumerate(graph.inputs)]
@@ -76,6 +79,22 @@ def bind_sizes(graph: Graph, shapes: Sequence[Sequence[int]]) -> dict[str, int]:
         if not guard.holds(sizes):
             values = ", ".join(f"{name} = {sizes[name]}" for name in sorted(guard.names))
             raise ShapeError(f"@{graph.name} needs {guard}, and {values}")
+    return sizes
+
+
+def _plainly_bound(graph: Graph, shapes: Sequence[Sequence[int]]) -> dict[str, int] | None:
+    """The same where all dims are numbers and single names, and agree; None otherwise."""
+    sizes: dict[str, int] = {}
+    if len(shapes) != len(graph.inputs):
+        return None
+    for value, shape in zip(graph.inputs, shapes, strict=True):
+        dims = value.type.dims
+        if len(dims) != len(shape):
+            return None
+        for dim, extent in zip(dims, shape, strict=True):
+            expected = sizes.setdefault(dim.single, extent) if isinstance(dim, Dim) and dim.single else dim
+            if expected != extent:
+                return None
     return sizes
 
 

@@ -11,6 +11,7 @@ import functools
 import sys
 import sysconfig
 import weakref
+from types import MemberDescriptorType
 
 import numpy as np
 
@@ -30,8 +31,9 @@ IN_ORDER, WRITEABLE = 0x0101, 0x0400
 _NEW_COPY, _NEW_ARRAY, _SET_BASE = 85, 93, 282
 # PyTypeObject: the flags, and Py_TPFLAGS_TUPLE_SUBCLASS among them.
 TYPE_FLAGS, TUPLE_KIND = 168, 1 << 26
-# PyMemberDescrObject: its PyMemberDef; in that, the offset of the slot.
-_MEMBER, _OFFSET = 40, 16
+# PyMemberDescrObject: its PyMemberDef; in that, the kind of the member, Py_T_OBJECT_EX for a slot, and its offset.
+_MEMBER, _KIND, _OFFSET = 40, 8, 16
+_SLOT = 16
 
 
 def word_at(address: int) -> int:
@@ -40,11 +42,28 @@ def word_at(address: int) -> int:
 
 
 def slot_offset(cls: type, name: str) -> int:
-    """Where instances of `cls` keep the slot `name`."""
-    for base in cls.__mro__:
-        if name in base.__dict__:
-            return word_at(word_at(id(base.__dict__[name]) + _MEMBER) + _OFFSET)
-    raise AttributeError(f"{cls.__name__} has no slot {name}")
+    """Where instances of `cls` keep the slot `name`.
+
+    Errors: AttributeError if an attribute of this name is something else, a property that hides a slot among them.
+    """
+    member = _member(cls, name)
+    if member == 0:
+        raise AttributeError(f"{cls.__name__} has no slot {name}")
+    return word_at(member + _OFFSET)
+
+
+def has_slot(cls: type, name: str) -> bool:
+    """Whether instances of `cls` keep the attribute `name` in a slot."""
+    return _member(cls, name) != 0
+
+
+def _member(cls: type, name: str) -> int:
+    """The address of the PyMemberDef of a slot, or 0."""
+    found = next((base.__dict__[name] for base in cls.__mro__ if name in base.__dict__), None)
+    if type(found) is not MemberDescriptorType:
+        return 0
+    member = word_at(id(found) + _MEMBER)
+    return member if ctypes.c_int.from_address(member + _KIND).value == _SLOT else 0
 
 
 def c_function(name: str) -> int:

@@ -36,7 +36,7 @@ from adjit.compiler.entry.known import (
     M_VERSION,
     MOST_OPERANDS,
     N_INPUTS,
-    N_OUTPUTS,
+    N_RESULTS,
     NODE,
     NONE,
     OPERAND_WORDS,
@@ -59,10 +59,10 @@ from adjit.compiler.entry.known import (
     R_CUSTOM,
     R_FAULT,
     R_FREED,
-    R_FULL,
     R_HOOKS,
+    R_KEPT,
+    R_KEPT_FULL,
     R_PULLBACK,
-    R_SAVED,
     R_SEQUENCE,
     REFERENCE,
     RESULT_WORDS,
@@ -234,11 +234,11 @@ def follows(plan: int, root: int) -> int:
         if not is_open(node, step):
             return 0
         sequence = integer(word(node + known(R_SEQUENCE)))
-        if sequence >= last or not is_unwatched(word(node + known(N_OUTPUTS)), word(step + 8 * B_OUTPUTS)):
+        if sequence >= last or not is_unwatched(word(node + known(N_RESULTS)), word(step + 8 * B_OUTPUTS)):
             return 0
         if not wired(plan, step, word(node + known(N_INPUTS))):
             return 0
-        if not kept_intact(plan, step, word(node + known(R_SAVED)), place):
+        if not kept_intact(plan, step, word(node + known(R_KEPT)), place):
             return 0
         last = sequence
         place += word(step + 8 * B_SAVED)
@@ -334,7 +334,10 @@ def give(value: int, tensor: int) -> int:
     """Make a tensor the gradient of a leaf, or add it to the one that is there; 0 with a Python error set."""
     arguments = room(4)
     set_word(arguments, 0)
-    leaf = PyObject_Vectorcall(word(word(value + known(V_ATTACHED)) + known(W_LEAF)), arguments + 8, 0, 0)
+    watch = word(value + known(V_ATTACHED))
+    if word(watch + TYPE) != known(WATCH) or word(watch + known(W_LEAF)) == known(NONE):
+        return 1  # another thread made it a leaf no more while the GIL was released
+    leaf = PyObject_Vectorcall(word(watch + known(W_LEAF)), arguments + 8, 0, 0)
     if leaf == 0:
         return 0
     done = 1
@@ -353,6 +356,14 @@ def give(value: int, tensor: int) -> int:
     return done
 
 
+def free_node(node: int) -> int:
+    """Free what a node saved."""
+    replace(node + known(R_FREED), known(TRUE))
+    replace(node + known(R_KEPT), known(EMPTY))
+    replace(node + known(R_KEPT_FULL), known(EMPTY))
+    return 0
+
+
 def free_tape(plan: int) -> int:
     """Free what the nodes saved."""
     nodes = word(plan + 8 * P_NODE_ROOM)
@@ -361,10 +372,7 @@ def free_tape(plan: int) -> int:
     k = 0
     while k < count:
         if word(step + 8 * B_FREED):
-            entry = word(nodes + 8 * k)
-            replace(entry + known(R_FREED), known(TRUE))
-            replace(entry + known(R_SAVED), known(EMPTY))
-            replace(entry + known(R_FULL), known(EMPTY))
+            free_node(word(nodes + 8 * k))
         step += 8 * STEP_WORDS
         k += 1
     return 0
@@ -454,6 +462,6 @@ def gone_back(plan: int, retain: int) -> int:
 
 FUNCTIONS = (
     is_quiet, is_open, nobody_watches, is_unwatched, same_place, is_among, is_same_leaf, wired, kept_intact, clear,
-    follows, hold_in_order, run_program, run_programs, run_plan, give, free_tape, deliver, gradients_of, delivered,
-    gone_back,
+    follows, hold_in_order, run_program, run_programs, run_plan, give, free_node, free_tape, deliver, gradients_of,
+    delivered, gone_back,
 )  # fmt: skip

@@ -49,6 +49,7 @@ from adjit.compiler.entry.known import (
 )
 from adjit.compiler.entry.objects import array_of, is_shaped, is_tensor
 from adjit.compiler.entry.serve import mode_is_known, spread
+from adjit.compiler.entry.walk import walked
 from adjit.compiler.llvm.words import known, room, set_word, word
 from adjit.runtime.layout import ITEMS, TYPE, USED
 
@@ -187,15 +188,25 @@ def plan_for(tensor: int, weights: int, targets: int, count: int) -> int:
 
 
 def by_plan(tensor: int, asked: int, targets: int, count: int) -> int:
-    """Go back by a plan: 1, or the targets' gradients; 0 with a Python error, -1 where Python must do it."""
+    """Go back by a plan, or node by node: 1, or the targets' gradients; 0 with an error, -1 where Python must do it."""
     if not mode_is_known():
         return 0
     if word(known(MODE) + IS_TRACING):
         return -1
     plan = plan_for(tensor, word(asked), targets, count)
-    if plan == 0:
+    if plan != 0:
+        return gone_back(plan, word(asked + 8))
+    return step_by_step(tensor, word(asked), word(asked + 8), targets, count)
+
+
+def step_by_step(tensor: int, weights: int, retain: int, targets: int, count: int) -> int:
+    """Go back node by node, as `by_plan`."""
+    node = last_node(tensor)
+    if node == 0:
         return -1
-    return gone_back(plan, word(asked + 8))
+    if weights != known(NONE) and not is_tensor(weights):
+        return -1
+    return walked(node, tensor, weights, retain, targets, count)
 
 
 def adjit_backward(self: int, arguments: int, count: int, names: int) -> int:
@@ -232,5 +243,6 @@ def adjit_grad(self: int, arguments: int, count: int, names: int) -> int:
 
 
 FUNCTIONS = (
-    option, options, listed, may_fit, is_one_leaf, reaches, last_node, plan_for, by_plan, adjit_backward, adjit_grad,
+    option, options, listed, may_fit, is_one_leaf, reaches, last_node, plan_for, by_plan, step_by_step, adjit_backward,
+    adjit_grad,
 )  # fmt: skip

@@ -6,6 +6,9 @@ from adjit.compiler.entry.interpreter import Py_DecRef, PyDict_GetItemWithError,
 from adjit.compiler.entry.known import TRUE
 from adjit.compiler.llvm.words import known, room, set_word, word
 
+# What `guards_hold` answers where it ran Python.
+ASKED = 2
+
 
 def asked(function: int) -> int:
     """What a Python function without arguments gives, a new reference; 0 where it fails."""
@@ -17,9 +20,10 @@ def asked(function: int) -> int:
     return found
 
 
-def says_true(function: int) -> int:
-    """Whether a Python function gives True."""
+def says_true(function: int, cursor: int) -> int:
+    """Whether a Python function gives True; after the cursor it is noted that one was asked."""
     found = asked(function)
+    set_word(cursor + 8, 1)
     if found == 0:
         return 0
     Py_DecRef(found)
@@ -68,7 +72,7 @@ def items_hold(cursor: int) -> int:
     count = word(place)
     place += 8
     while count > 0:
-        if item_of(word(place), word(place + 8)) != word(place + 16) and not says_true(word(place + 24)):
+        if item_of(word(place), word(place + 8)) != word(place + 16) and not says_true(word(place + 24), cursor):
             return 0
         place += 32
         count -= 1
@@ -82,7 +86,7 @@ def checks_hold(cursor: int) -> int:
     count = word(place)
     place += 8
     while count > 0:
-        if not says_true(word(place)):
+        if not says_true(word(place), cursor):
             return 0
         place += 8
         count -= 1
@@ -96,24 +100,25 @@ def all_hold(cursor: int) -> int:
 
 
 def guards_hold(guards: int) -> int:
-    """Whether what a trace relied on is as it was; the last lists are looked at where something announced a change."""
-    cursor = room(1)
+    """Whether what a trace relied on is as it was: 1, or ASKED where Python told so; the last lists are looked at
+    where something announced a change.
+    """
+    cursor = room(2)
     if guards == 0:
         return 1
     set_word(cursor, guards)
+    set_word(cursor + 8, 0)
     if not all_hold(cursor):
         return 0
     place = word(cursor)
-    if word(place) == 0:
-        return 1
-    now = word(word(place))
-    if word(place + 8) == now:
-        return 1
-    set_word(cursor, place + 16)
-    if not all_hold(cursor):
-        return 0
-    set_word(place + 8, now)
-    return 1
+    if word(place) != 0:
+        now = word(word(place))
+        if word(place + 8) != now:
+            set_word(cursor, place + 16)
+            if not all_hold(cursor):
+                return 0
+            set_word(place + 8, now)
+    return 1 + word(cursor + 8)
 
 
 FUNCTIONS = (

@@ -30,6 +30,8 @@ EXTERNALS: dict[str, External] = {
     "PyErr_Clear": ("void", ()),
     "PyMem_Malloc": ("i64", ("i64",)),
     "PyMem_Free": ("void", ("i64",)),
+    "PyMem_Realloc": ("i64", ("i64", "i64")),
+    "memset": ("i64", ("i64", "i64", "i64")),
     "PyErr_NoMemory": ("i64", ()),
     "PyFloat_FromDouble": ("i64", ("double",)),
     "PyWeakref_NewRef": ("i64", ("i64", "i64")),
@@ -160,6 +162,16 @@ def PyMem_Malloc(size: int) -> int:
 def PyMem_Free(memory: int) -> None:
     """As the interpreter documents it."""
     native_only(memory)
+
+
+def PyMem_Realloc(memory: int, size: int) -> int:
+    """As the interpreter documents it."""
+    return native_only(memory, size)
+
+
+def memset(target: int, value: int, count: int) -> int:
+    """As C documents it."""
+    return native_only(target, value, count)
 
 
 def PyErr_NoMemory() -> int:

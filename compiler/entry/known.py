@@ -12,50 +12,49 @@ from __future__ import annotations
 MODE = 0
 OWNER, IS_RECORDING, IS_TRACING = 0, 8, 16
 # Objects.
-NONE, TRUE, FALSE, EMPTY, ZERO = 3, 4, 5, 6, 7
-# Types.
-TENSOR, PARAMETER, ARRAY, FLOAT, INTEGER, MEMORY, NODE, VALUE = 8, 9, 10, 11, 12, 13, 14, 15
-# Functions: Python's, and NumPy's PyArray_New.
-REFRESH_MODE, LOCATE, MARK_LEAF, NEW_ARRAY = 18, 19, 20, 21
+NONE, TRUE, FALSE, EMPTY, ZERO = 1, 2, 3, 4, 5
+# Types; of the nodes of trees; of references to a recorded node's results.
+TENSOR, PARAMETER, ARRAY, FLOAT, INTEGER, MEMORY, NODE, VALUE, WATCH, NUMPY_FLOAT = 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+TUPLE, LIST, DICT, SLICE, REFERENCE = 16, 17, 18, 19, 20
+# Functions of Python; NumPy's PyArray_New, PyArray_NewCopy and PyArray_SetBaseObject.
+REFRESH_MODE, LOCATE, MARK_LEAF, NEW_ARRAY, NEW_COPY, SET_BASE = 21, 22, 23, 24, 25, 26
 # The address of the number that new memories have; an iterator that numbers records.
-PERIOD, SEQUENCE = 22, 23
+PERIOD, SEQUENCE = 27, 28
 # Slots of a tensor.
-T_ARRAY, T_BASE, T_CHAIN, T_DTYPE, T_EPOCH, T_GRAD, T_HISTORY, T_LEAF = 24, 25, 26, 27, 28, 29, 30, 31
-T_MEMORY, T_REQUIRES, T_SEEN, T_STRIDES, T_TRACER, T_TYPE, T_VALUE = 32, 33, 34, 35, 36, 37, 38
+T_ARRAY, T_BASE, T_CHAIN, T_DTYPE, T_EPOCH, T_GRAD, T_HISTORY, T_LEAF = 29, 30, 31, 32, 33, 34, 35, 36
+T_MEMORY, T_REQUIRES, T_SEEN, T_STRIDES, T_TRACER, T_TYPE, T_VALUE = 37, 38, 39, 40, 41, 42, 43
 # Slots of a memory.
-M_ARRAY, M_DTYPE, M_SERIAL, M_VERSION = 39, 40, 41, 42
-# Slots of the recorded graph.
-N_ATTRIBUTES, N_INPUTS, N_LOCATION, N_OP, N_OUTPUTS, N_REGIONS = 44, 45, 46, 47, 48, 49
-V_ATTACHED, V_INDEX, V_NAME, V_NODE, V_TYPE = 50, 51, 52, 53, 54
-R_CUSTOM, R_FREED, R_FULL, R_HOOKS, R_LEAVES, R_NAME, R_PULLBACK = 55, 56, 57, 58, 59, 60, 61
-R_REACHED, R_SAVED, R_SEEDED, R_SEQUENCE = 62, 63, 64, 65
-W_LEAF, R_FAULT = 72, 73
+M_ARRAY, M_DTYPE, M_SERIAL, M_VERSION = 44, 45, 46, 47
+# Slots of the recorded graph: of nodes, of values, of what autograd knows of a node, and of a watch.
+N_ATTRIBUTES, N_INPUTS, N_LOCATION, N_OP, N_REGIONS, N_RESULTS, N_TYPES = 48, 49, 50, 51, 52, 53, 54
+V_ATTACHED, V_INDEX, V_NAME, V_NODE, V_TYPE = 55, 56, 57, 58, 59
+R_CUSTOM, R_FAULT, R_FREED, R_HOOKS, R_KEPT, R_KEPT_FULL, R_LEAVES, R_NAME = 60, 61, 62, 63, 64, 65, 66, 67
+R_PULLBACK, R_REACHED, R_SEEDED, R_SEQUENCE = 68, 69, 70, 71
+W_HOOKS, W_LEAF, W_POST, W_RETAINED = 72, 73, 74, 75
 # Places of code seen before: the address of a block of PLACES entries (code, offset, location); code that is not the
 # user's stands there with ANYWHERE for an offset.
-LOCATIONS = 74
+LOCATIONS = 76
 PLACES, ANYWHERE = 4096, -1
-# Where a compiled function keeps the array that holds its table; the Python function that serves its calls.
-C_TABLE, C_CALL = 75, 76
-# For backward: the list of plans; the functions that serve any call, and that add to a gradient; NumPy's
-# PyArray_NewCopy; the other slots of a watch, and its type.
-PLANS, B_SLOW, ACCUMULATE, NEW_COPY, W_HOOKS, W_POST, W_RETAINED, WATCH = 77, 78, 79, 80, 81, 82, 83, 84
-# Where a symbolic function keeps the array that holds its table; the Python function that serves its calls; the type of
-# NumPy's float64 scalars.
-S_TABLE, S_CALL, NUMPY_FLOAT = 85, 86, 87
-# Types of the nodes of trees.
-TUPLE, LIST, DICT, SLICE = 88, 89, 90, 93
-# A recorded node's result types; the type of references to its results.
-N_TYPES, REFERENCE = 91, 92
-# NumPy's PyArray_SetBaseObject.
-SET_BASE = 94
+# Where a compiled function keeps the array that holds its table, and the Python function that serves its calls; where a
+# symbolic function does.
+C_TABLE, C_CALL, S_TABLE, S_CALL = 77, 78, 79, 80
+# For `backward` and `grad`: the list of plans; the functions that serve any call of each, and that add to a gradient.
+PLANS, B_SLOW, G_SLOW, ACCUMULATE = 81, 82, 83, 84
+# Names of arguments: of the weights of `backward` and of `grad`, of `retain_graph`, `create_graph` and `allow_unused`.
+GRADIENT_NAME, WEIGHTS_NAME, RETAIN_NAME, CREATE_NAME, ALLOW_NAME = 85, 86, 87, 88, 89
 # Classes whose instances are taken apart by their attributes: the address of a counted list; the string `__dict__`.
-CLASSES, DICT_NAME = 96, 97
+CLASSES, DICT_NAME = 90, 91
 MOST_CLASSES = 63
-# For `grad`: the function that serves any call.  Names of arguments: of the weights of `backward` and of `grad`, of
-# `retain_graph`, `create_graph` and `allow_unused`.
-G_SLOW, GRADIENT_NAME, WEIGHTS_NAME, RETAIN_NAME, CREATE_NAME, ALLOW_NAME = 95, 98, 99, 100, 101, 102
+# For tapes that are gone through node by node: the table of steps by pullback, and the list of all that it points to;
+# for each dtype whose cotangents add up, NumPy's dtype and the program of a sum, last an empty pair; how often tapes
+# came, and in the word after that whether a plan is due.
+STEPS, STEPS_HELD, SUMS, PASSES = 92, 93, 94, 95
+PASSES_WORDS, PLAN_DUE = 4096, 4096
+# The functions that run a pullback, free a node, add two arrays, make a tensor of a gradient, and give a pass its first
+# cotangent.
+PULL_BACK, RELEASE_NODE, SUM_OF, GRADIENT_OF, SEED_OF = 96, 97, 98, 99, 100
 # The tables of methods stand from here on.
-TABLES = 104
+TABLES = 101
 METHODS = 448
 KNOWN_WORDS = TABLES + METHODS
 
@@ -130,9 +129,11 @@ OPERAND_WORDS, IN_ORDER = 10, 1
 IS_TENSOR, IS_ARRAY, IS_FLOAT, IS_FIXED_FLOAT, IS_INTEGER, IS_FIXED_INTEGER, IS_OBJECT, IS_SAME = 0, 1, 2, 3, 4, 5, 6, 7
 # One that the program does not look at.
 IS_ANYTHING = 8
-# An input of the program: where it comes from, then the operand's number or an address.
+# An input of the program: where it comes from, then the operand's number or an address.  One that is read AS_IT_STANDS
+# is never copied.
 INPUT_WORDS = 2
 FROM_OPERAND, NUMBER_F32, NUMBER_F64, NUMBER_I64, FROM_ADDRESS, FROM_READER, FROM_ITEM = 0, 1, 2, 3, 4, 5, 6
+AS_IT_STANDS = 7
 # A view: the operand's number; rank (or ITSELF for the operand, DETACHED for a tensor without history), addresses of
 # the sizes and of the strides in bytes; how far from the operand's data it begins; NumPy's type number, dtype object,
 # type object; what joins the operand's chain; whether it can be written where the operand can.
@@ -163,7 +164,7 @@ STRUCTURE_ROOM, LEAVES_ROOM, PARTS_ROOM = LONGEST_STRUCTURE + 1, MOST_OPERANDS +
 # RECORDING is the address of a count and of as many nodes' templates, in order.
 MOST_NODES = 64
 L_OP, L_ATTRIBUTES, L_NAME, L_PULLBACK, L_SEEDED, L_REACHED, L_CUSTOM = 0, 1, 2, 3, 4, 5, 6
-L_INPUTS, L_SAVED, L_REGIONS, L_FULL, L_RESULTS, L_TYPES = 7, 8, 9, 10, 11, 12
+L_INPUTS, L_KEPT, L_REGIONS, L_KEPT_FULL, L_RESULTS, L_TYPES = 7, 8, 9, 10, 11, 12
 RECORD_LIST = 13
 # A result of a node: its type, and the number of the tensor that has it, or -1.
 MADE_WORDS = 2
@@ -202,6 +203,22 @@ STEP_WORDS = 8
 B_PULLBACK, B_OUTPUTS, B_INPUTS, B_INPUT_LIST, B_SAVED, B_SAVED_LIST, B_FREED, B_CUSTOM = 0, 1, 2, 3, 4, 5, 6, 7
 # An operand of a step: kind, number of the node or leaf, and which of the node's results.
 NOT_REACHED, TO_NODE, TO_LEAF = 0, 1, 2
+
+# -- a step of a pass that goes node by node --------------------------------------------------------------------------
+# The pullback; its program's signature and table; how many cotangents it takes, what they must look like, and results'
+# words of zeros for them; the same of its saved values; its results; whether a node with this pullback is freed.
+E_PULLBACK, E_SIGNATURE, E_TABLE, E_GIVEN, E_GIVEN_LIST, E_ZERO_LIST, E_SAVED, E_SAVED_LIST = 0, 1, 2, 3, 4, 5, 6, 7
+E_RESULTS, E_RESULT_LIST, E_FREED, NODE_STEP_WORDS = 8, 9, 10, 11
+# The most cotangents and saved values that a step takes, and cotangents that it gives.
+MOST_GIVEN = 60
+# A pass: lists of places, of places by the time of recording, of places in order, of saved arrays, of cotangents, of
+# the leaves that gradients are for; the table of the places' numbers, with their count; a list for the cotangents that
+# a step makes; and one of the lists that keep the steps that were run.
+G_PLACES, G_HEAP, G_ORDER, G_ARRAYS, G_COTANGENTS, G_LEAVES, G_MAP, G_MADE, G_HELD = 0, 3, 6, 9, 12, 15, 18, 21, 24
+WALK_WORDS = 27
+PLACE_WORDS = 5
+# A tape of at most so many nodes gets a plan when it came this often, and once more for every eight of its nodes.
+MOST_PLANNED, MANY_PASSES = 400, 3
 
 # -- the table of a function of numbers -----------------------------------------------------------------------------
 # How many numbers it takes; its program; the plan of its result; how often it served.

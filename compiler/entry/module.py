@@ -35,8 +35,11 @@ def entry_text() -> str:
 def _functions() -> list[FunctionType]:
     from adjit.compiler.entry import (
         backward,
+        cotangents,
+        explore,
         gradients,
         guards,
+        lists,
         making,
         numbers,
         objects,
@@ -49,10 +52,12 @@ def _functions() -> list[FunctionType]:
         shown,
         trees,
         views,
+        walk,
     )
 
     first = (objects, guards, overlap, operands, trees, places, making, record, views, results, shown)
-    return [function for part in (*first, serve, backward, gradients, numbers) for function in part.FUNCTIONS]
+    last = (serve, lists, backward, explore, cotangents, walk, gradients, numbers)
+    return [function for part in (*first, *last) for function in part.FUNCTIONS]
 
 
 def _text_of(functions: Sequence[FunctionType]) -> str:

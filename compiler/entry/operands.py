@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adjit.compiler.entry.guards import asked, guards_hold, item_of
+from adjit.compiler.entry.guards import ASKED, asked, guards_hold, item_of
 from adjit.compiler.entry.interpreter import (
     Py_DecRef,
     PyErr_Clear,
@@ -11,6 +11,7 @@ from adjit.compiler.entry.known import (
     ALWAYS,
     APART,
     ARRAY,
+    AS_IT_STANDS,
     BUCKET_COUNT,
     BUCKETS,
     BY_MODE,
@@ -188,7 +189,17 @@ def has_structure(signature: int, words: int) -> int:
 
 
 def fits(signature: int, operands: int, count: int) -> int:
-    """Whether a signature takes these operands, as many as it has."""
+    """Whether a signature takes these operands, as many as it has, and what its trace relied on is as it was."""
+    if not takes_all(signature, operands, count):
+        return 0
+    found = guards_hold(word(signature + 8 * GUARDS))
+    if found == ASKED:  # Python may have given an operand other data, in another thread, too
+        return takes_all(signature, operands, count)
+    return found
+
+
+def takes_all(signature: int, operands: int, count: int) -> int:
+    """Whether the operands are those of a signature."""
     wanted = signature + 8 * OPERAND_LIST
     k = 0
     while k < count:
@@ -200,9 +211,7 @@ def fits(signature: int, operands: int, count: int) -> int:
         wanted += 8 * OPERAND_WORDS
         k += 1
     memories = word(signature + 8 * APART)
-    if memories != 0 and not stand_apart(memories, signature + 8 * OPERAND_LIST, operands, count):
-        return 0
-    return guards_hold(word(signature + 8 * GUARDS))
+    return memories == 0 or stand_apart(memories, signature + 8 * OPERAND_LIST, operands, count)
 
 
 def fitting(table: int, operands: int, count: int, needs: int, names: int, words: int) -> int:
@@ -294,6 +303,8 @@ def place_inputs(signature: int, operands: int, held: int, buffers: int, cells: 
             if array == 0:
                 return 0
             which = word(array + DATA)
+        elif kind == AS_IT_STANDS:
+            which = word(word(held + 8 * which) + DATA)
         elif kind == FROM_READER:
             if not read(which, cells):
                 return 0
@@ -316,6 +327,6 @@ def place_inputs(signature: int, operands: int, held: int, buffers: int, cells: 
 
 
 FUNCTIONS = (
-    needed, bucket, takes_array, has_strides, takes_leaf, takes, has_structure, fits, fitting, number, read, number_at,
-    ordered, place_inputs,
+    needed, bucket, takes_array, has_strides, takes_leaf, takes, has_structure, fits, takes_all, fitting, number, read,
+    number_at, ordered, place_inputs,
 )  # fmt: skip

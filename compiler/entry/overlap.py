@@ -33,15 +33,15 @@ def place_in(table: int, mask: int, memory: int) -> int:
     return table + 8 * place
 
 
-def all_differ(memories: int, count: int) -> int:
-    """Whether the memories in a list are all different ones."""
+def all_differ(places: int, count: int) -> int:
+    """Whether the addresses in a list are all different ones."""
     table = room(SET_ROOM)
     k = 1
     if count <= FEW:
         while k < count:
             j = 0
             while j < k:
-                if word(memories + 8 * j) == word(memories + 8 * k):
+                if word(places + 8 * j) == word(places + 8 * k):
                     return 0
                 j += 1
             k += 1
@@ -52,10 +52,10 @@ def all_differ(memories: int, count: int) -> int:
         k += 1
     k = 0
     while k < count:
-        place = place_in(table, SET_ROOM - 1, word(memories + 8 * k))
-        if word(place) != 0:
+        empty = place_in(table, SET_ROOM - 1, word(places + 8 * k))
+        if word(empty) != 0:
             return 0
-        set_word(place, word(memories + 8 * k))
+        set_word(empty, word(places + 8 * k))
         k += 1
     return 1
 
@@ -66,23 +66,26 @@ def is_looked_at(wanted: int) -> int:
 
 
 def stand_apart(listed: int, wanted: int, operands: int, count: int) -> int:
-    """Whether no two tensors share memory but where they are to be the same, and none is in a memory that is listed.
+    """Whether no two operands are one tensor but where they are to be the same, and none is in a memory that is listed.
 
-    `listed` is a hash table after its mask.  What the program does not look at may stand anywhere.
+    `listed` says whether they must not share memory either, and has a hash table after its mask.  What the program does
+    not look at may stand anywhere.
     """
-    memories = room(SET_ROOM)
-    mask = word(listed)
+    places = room(SET_ROOM)
+    mask = word(listed + 8)
     found = 0
     k = 0
     while k < count:
         if is_looked_at(wanted + 8 * OPERAND_WORDS * k) and is_tensor(word(operands + 8 * k)):
             memory = word(word(operands + 8 * k) + known(T_MEMORY))
-            if word(place_in(listed + 8, mask, memory)) != 0:
+            if word(place_in(listed + 16, mask, memory)) != 0:
                 return 0
-            set_word(memories + 8 * found, memory)
+            if word(listed) == 0:
+                memory = word(operands + 8 * k)
+            set_word(places + 8 * found, memory)
             found += 1
         k += 1
-    return all_differ(memories, found)
+    return all_differ(places, found)
 
 
 def written_array(written: int, operands: int) -> int:

@@ -29,15 +29,15 @@ from adjit.compiler.entry.known import (
     FALSE,
     L_ATTRIBUTES,
     L_CUSTOM,
-    L_FULL,
     L_INPUTS,
+    L_KEPT,
+    L_KEPT_FULL,
     L_NAME,
     L_OP,
     L_PULLBACK,
     L_REACHED,
     L_REGIONS,
     L_RESULTS,
-    L_SAVED,
     L_SEEDED,
     L_TYPES,
     LINK_WORDS,
@@ -51,8 +51,8 @@ from adjit.compiler.entry.known import (
     N_INPUTS,
     N_LOCATION,
     N_OP,
-    N_OUTPUTS,
     N_REGIONS,
+    N_RESULTS,
     N_TYPES,
     NEEDS,
     NODE,
@@ -66,13 +66,13 @@ from adjit.compiler.entry.known import (
     R_CUSTOM,
     R_FAULT,
     R_FREED,
-    R_FULL,
     R_HOOKS,
+    R_KEPT,
+    R_KEPT_FULL,
     R_LEAVES,
     R_NAME,
     R_PULLBACK,
     R_REACHED,
-    R_SAVED,
     R_SEEDED,
     R_SEQUENCE,
     RECORDING,
@@ -257,8 +257,11 @@ def source_of(entry: int, operands: int, tensors: int) -> int:
     return 0
 
 
-def keep(entry: int, operands: int, arrays: int, tensors: int, place: int) -> int:
-    """Keep a value for the backward pass: its array, its memory and that one's version; 0 with a Python error set."""
+def keep(entry: int, operands: int, held: int, arrays: int, tensors: int, place: int) -> int:
+    """Keep a value for the backward pass: its array, its memory and that one's version; 0 with a Python error set.
+
+    The array of an operand is the one that the program read: the tensor may have another one since.
+    """
     memory = known(NONE)
     version = known(ZERO)
     tensor = source_of(entry, operands, tensors)
@@ -266,6 +269,8 @@ def keep(entry: int, operands: int, arrays: int, tensors: int, place: int) -> in
         array = word(arrays + 8 * word(entry + 8))
     else:
         array = word(tensor + known(T_ARRAY))
+        if word(entry) == OF_TENSOR:
+            array = word(held + 8 * word(entry + 8))
         memory = word(tensor + known(T_MEMORY))
         version = word(memory + known(M_VERSION))
     array = viewed(entry, array)
@@ -277,7 +282,7 @@ def keep(entry: int, operands: int, arrays: int, tensors: int, place: int) -> in
     return 1
 
 
-def kept_values(block: int, operands: int, arrays: int, tensors: int) -> int:
+def kept_values(block: int, operands: int, held: int, arrays: int, tensors: int) -> int:
     """The tuple of what a node keeps, as `adjit.autograd.tape` folds it; 0 with a Python error set."""
     count = word(block)
     if count == 0:
@@ -290,7 +295,7 @@ def kept_values(block: int, operands: int, arrays: int, tensors: int) -> int:
     entry = block + 16
     place = found + ITEMS + 8
     while count > 0:
-        if not keep(entry, operands, arrays, tensors, place):
+        if not keep(entry, operands, held, arrays, tensors, place):
             Py_DecRef(found)
             return 0
         entry += 8 * SAVED_WORDS
@@ -310,10 +315,11 @@ def link(tensor: int, output: int) -> int:
     return 0
 
 
-def record(signature: int, operands: int, arrays: int, tensors: int) -> int:
+def record(signature: int, operands: int, held: int, arrays: int, tensors: int) -> int:
     """Link fresh results to the operands, as `adjit.autograd.record.record` does; 0 with a Python error set.
 
-    `arrays` are those of all results of the program, `tensors` stand around the first of them.
+    `held` are the operands' arrays as the program read them, `arrays` those of all its results; `tensors` stand around
+    the first of these.
     """
     made = room(MOST_NODES)
     block = word(signature + 8 * RECORDING)
@@ -324,7 +330,7 @@ def record(signature: int, operands: int, arrays: int, tensors: int) -> int:
         return 0
     k = 0
     while k < count:
-        found = recorded_node(word(block + 8 + 8 * k), operands, arrays, tensors, needs, where, made)
+        found = recorded_node(word(block + 8 + 8 * k), operands, held, arrays, tensors, needs, where, made)
         if found == 0:
             drop(made, k)
             Py_DecRef(where)
@@ -337,7 +343,7 @@ def record(signature: int, operands: int, arrays: int, tensors: int) -> int:
 
 
 def recorded_node(
-    recorded: int, operands: int, arrays: int, tensors: int, needs: int, where: int, outputs: int
+    recorded: int, operands: int, held: int, arrays: int, tensors: int, needs: int, where: int, outputs: int
 ) -> int:
     """The only output of a new node with its record, or the node where it has several; a new reference."""
     node = PyType_GenericAlloc(known(NODE), 0)
@@ -345,7 +351,7 @@ def recorded_node(
         return 0
     hold(node + known(N_LOCATION), where)
     found = 0
-    if filled(recorded, operands, arrays, tensors, needs, outputs, node):
+    if filled(recorded, operands, held, arrays, tensors, needs, outputs, node):
         results = word(recorded + 8 * L_RESULTS)
         if word(results) == 1:
             found = only_output(results + 8, tensors, node)
@@ -365,7 +371,7 @@ def only_output(result: int, tensors: int, node: int) -> int:
     if made == 0:
         Py_DecRef(output)
         return 0
-    set_word(node + known(N_OUTPUTS), made)
+    set_word(node + known(N_RESULTS), made)
     if word(result + 8) >= 0:
         link(word(tensors + 8 * word(result + 8)), output)
     return output
@@ -377,7 +383,7 @@ def all_outputs(results: int, tensors: int, node: int) -> int:
     references = PyTuple_New(count)
     if references == 0:
         return 0
-    set_word(node + known(N_OUTPUTS), references)
+    set_word(node + known(N_RESULTS), references)
     k = 0
     while k < count:
         result = results + 8 + 8 * MADE_WORDS * k
@@ -417,8 +423,12 @@ def put(node: int, slot: int, made: int) -> int:
     return 1
 
 
-def filled(recorded: int, operands: int, arrays: int, tensors: int, needs: int, outputs: int, node: int) -> int:
+def filled(
+    recorded: int, operands: int, held: int, arrays: int, tensors: int, needs: int, outputs: int, node: int
+) -> int:
     """Fill a node's slots; 0 with a Python error set."""
+    kept = word(recorded + 8 * L_KEPT)
+    full = word(recorded + 8 * L_KEPT_FULL)
     hold(node + known(N_OP), word(recorded + 8 * L_OP))
     hold(node + known(N_ATTRIBUTES), word(recorded + 8 * L_ATTRIBUTES))
     hold(node + known(N_REGIONS), word(recorded + 8 * L_REGIONS))
@@ -433,9 +443,9 @@ def filled(recorded: int, operands: int, arrays: int, tensors: int, needs: int, 
     hold(node + known(R_FAULT), known(NONE))
     if not put(node, known(N_INPUTS), input_values(recorded, operands, needs, outputs)):
         return 0
-    if not put(node, known(R_SAVED), kept_values(word(recorded + 8 * L_SAVED), operands, arrays, tensors)):
+    if not put(node, known(R_KEPT), kept_values(kept, operands, held, arrays, tensors)):
         return 0
-    if not put(node, known(R_FULL), kept_values(word(recorded + 8 * L_FULL), operands, arrays, tensors)):
+    if not put(node, known(R_KEPT_FULL), kept_values(full, operands, held, arrays, tensors)):
         return 0
     if not put(node, known(R_LEAVES), leaves(recorded, operands, needs)):
         return 0

@@ -50,7 +50,6 @@ from adjit.compiler.entry.known import (
     MOST_RESULTS,
     NONE,
     OPERAND_LIST,
-    OPERANDS,
     OWN_MEMORY,
     OWNER,
     RECORDING,
@@ -153,24 +152,20 @@ def copy_before(signature: int, held: int, arrays: int) -> int:
     return 0
 
 
-def computed(signature: int, operands: int, arrays: int) -> int:
+def computed(signature: int, operands: int, held: int, arrays: int) -> int:
     """New arrays with the program's results: 1, or PLAIN where Python must compute them, or 0 for an error."""
-    held = room(MOST_OPERANDS)
-    count = word(signature + 8 * OPERANDS)
     own = word(signature + 8 * FLAGS) & OWN_MEMORY
     # Readers of numbers, and other threads while the program runs, may come to the same signature.
     if own and word(signature + 8 * BUSY):
         return PLAIN
     set_word(signature + 8 * BUSY, own)
-    hold_arrays(operands, count, held)
     done = computed_now(signature, operands, held, arrays)
     set_word(signature + 8 * BUSY, 0)
-    drop(held, count)
     return done
 
 
 def computed_now(signature: int, operands: int, held: int, arrays: int) -> int:
-    """The same where no other call uses the signature's memory, from the operands' arrays, which are held."""
+    """The same where no other call uses the signature's memory."""
     buffers = room(SHORT_TABLE)
     cells = room(MOST_NUMBERS)
     status = room(1)
@@ -284,8 +279,7 @@ def served(table: int, operands: int, count: int, names: int, words: int) -> int
 
 def served_by_signature(table: int, operands: int, count: int, needs: int, names: int, words: int) -> int:
     """The same where native code may serve the call, by the signature that takes the operands, if there is one."""
-    arrays = room(MOST_RESULTS)
-    tensors = room(MOST_RESULTS)
+    held = room(MOST_OPERANDS)
     signature = fitting(table, operands, count, needs, names, words)
     if signature == 0:
         return UNKNOWN
@@ -294,8 +288,18 @@ def served_by_signature(table: int, operands: int, count: int, needs: int, names
         if calls >= AGAIN and calls & (calls - 1) == 0:
             return UNKNOWN
         return PLAIN
+    hold_arrays(operands, count, held)
+    found = served_from(signature, operands, count, held, needs)
+    drop(held, count)
+    return found
+
+
+def served_from(signature: int, operands: int, count: int, held: int, needs: int) -> int:
+    """The same by a signature, from the operands' arrays, which are held."""
+    arrays = room(MOST_RESULTS)
+    tensors = room(MOST_RESULTS)
     if word(signature + 8 * VIEWS) != 0:
-        found = views_served(signature, operands, needs)
+        found = views_served(signature, operands, held, needs)
         if found == -1:
             return PLAIN
         return found
@@ -306,7 +310,7 @@ def served_by_signature(table: int, operands: int, count: int, needs: int, names
     outside = word(signature + 8 * WRITTEN)
     if outside != 0 and not stand_clear(signature, operands, count):
         return PLAIN
-    done = computed(signature, operands, arrays)
+    done = computed(signature, operands, held, arrays)
     if done != 1:
         return done
     counted = 1
@@ -325,7 +329,7 @@ def served_by_signature(table: int, operands: int, count: int, needs: int, names
     if word(signature + 8 * GRADIENTS) != 0:
         give_gradients(signature, operands, tensors)
     found = 0
-    if word(signature + 8 * RECORDING) == 0 or record(signature, operands, arrays, tensors):
+    if word(signature + 8 * RECORDING) == 0 or record(signature, operands, held, arrays, tensors):
         found = returned(signature, operands, tensors)
     drop(tensors, shown)
     drop(arrays + 8 * shown, kept)
@@ -445,8 +449,8 @@ def adjit_vectorcall(self: int, arguments: int, count: int, names: int) -> int:
 
 FUNCTIONS = (
     mode_is_known, hold_arrays, execute, copy_before, computed, computed_now, written, all_written, give_gradients,
-    served, served_by_signature, served_apart, by_python, served_function, with_self, spread, adjit_function,
-    adjit_compiled, adjit_vectorcall,
+    served, served_by_signature, served_from, served_apart, by_python, served_function, with_self, spread,
+    adjit_function, adjit_compiled, adjit_vectorcall,
 )  # fmt: skip
 
 

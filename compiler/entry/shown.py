@@ -43,7 +43,7 @@ def shown(view: int, operands: int) -> int:
     return view_of(view, tensor)
 
 
-def views_served(signature: int, operands: int, needs: int) -> int:
+def views_served(signature: int, operands: int, held: int, needs: int) -> int:
     """What a call gives that shows operands' memory, a new reference; -1 where Python must make it, 0 for an error."""
     tensors = room(MOST_RESULTS)
     views = word(signature + 8 * VIEWS)
@@ -62,7 +62,7 @@ def views_served(signature: int, operands: int, needs: int) -> int:
         set_word(tensors + 8 * k, made)
         k += 1
     found = 0
-    if word(signature + 8 * RECORDING) == 0 or record(signature, operands, tensors, tensors):
+    if word(signature + 8 * RECORDING) == 0 or record(signature, operands, held, tensors, tensors):
         found = returned(signature, operands, tensors)
     drop(tensors, count)
     return found

@@ -14,7 +14,7 @@ from adjit.compiler.llvm.emit import inline_kernel, load_entry
 from adjit.compiler.llvm.emit_choice import cost, lanes_for
 from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_state import StackPlace, Writer, memory_type
-from adjit.compiler.llvm.gemm_tile import NO_UNROLL, offset
+from adjit.compiler.llvm.sequences import NO_UNROLL, offset
 from adjit.compiler.llvm.text import COUNTED, LOOPS, LLType, literal
 from adjit.compiler.loops.ir import AS_COMPLEX, AS_REAL, BLOCKS, CONTRACT, KERNEL, MATRICES, SORT_ROWS, TRANSFORM
 from adjit.compiler.memory import Copy, byte_count, may_fault

@@ -6,12 +6,12 @@ size.  They return whether the program must stop: after a fault, before anything
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import TypeVar
 
+from adjit.compiler.llvm.alike import entries_of, forms_of, own_entries, own_table
 from adjit.compiler.llvm.clock import Clock
-from adjit.compiler.llvm.control import emit_control
 from adjit.compiler.llvm.emit import (
     ARENA,
     GRAIN,
@@ -27,7 +27,7 @@ from adjit.compiler.llvm.emit_choice import Dependence
 from adjit.compiler.llvm.emit_finite import Checks, emit_finite_check, is_checked
 from adjit.compiler.llvm.emit_index import greatest, uniform
 from adjit.compiler.llvm.emit_state import Writer
-from adjit.compiler.llvm.gemm_tile import counted, offset
+from adjit.compiler.llvm.sequences import counted, offset
 from adjit.compiler.llvm.text import LLType, literal
 from adjit.compiler.load import HOST, MAIN, PARALLEL_FOR
 from adjit.compiler.loops.ir import KERNEL
@@ -70,10 +70,14 @@ class Driver:
     host_calls: list[HostCall] = field(default_factory=list)
     host_checks: list[HostCall] = field(default_factory=list)
     _kernels: int = 0
+    _forms: Mapping[Node, str] = field(default_factory=dict)
+    _emitted: dict[str, list[Part]] = field(default_factory=dict)
     _functions: int = 0
 
     def emit(self, graph: Graph) -> None:
         """`@adjit_main` and all it calls."""
+        if self.program.module.debug is None:  # where lines are asked for, each kernel has its own
+            self._forms = forms_of(graph, self.plan.slots)
         fixed = [(item.slot, item.offset) for item in self.plan.temporaries if isinstance(item.offset, int)]
         sized = [item for item in self.plan.temporaries if not isinstance(item.offset, int)]
         steps: list[Step] = [self._place_fixed(fixed)] if fixed else []
@@ -124,12 +128,9 @@ class Driver:
 
     def node_steps(self, node: Node) -> list[Step]:
         if node.op is KERNEL:
-            values = (*node.inputs, *node.outputs)
             name = f"k{self._kernels}"
             self._kernels += 1
-            parts = emit_kernel(self.program, name, node, [self.plan.slots[value] for value in values])
-            self.workspaces |= {part.workspace for part in parts}
-            steps = [*(self._run_part(part) for part in parts), *self._check_steps(node)]
+            steps = [self._kernel(name, node), *self._check_steps(node)]
             if self.clock is not None:
                 steps = [self.clock.begin(), *steps, self.clock.end(self._kernels - 1)]
             return [_standing(node, step) for step in steps]
@@ -145,6 +146,23 @@ class Driver:
         return [_standing(node, step) for step in steps]
 
     # -- steps --------------------------------------------------------------------------------------------------------
+    def _kernel(self, name: str, node: Node) -> Step:
+        """The parts of a kernel in order; of kernels of one form, those of the first."""
+        entries, form = entries_of(node, self.plan.slots), self._forms.get(node)
+        parts = self._emitted.get(form) if form else None
+        if parts is None:
+            parts = emit_kernel(self.program, name, node, own_entries(entries) if form else entries)
+            self.workspaces |= {part.workspace for part in parts}
+            if form:
+                self._emitted[form] = parts
+
+        def step(w: Writer) -> None:
+            table = own_table(w, name, entries) if form else "%buffers"
+            for part in parts:
+                self._run_part(w, part, table)
+
+        return step
+
     def _place_fixed(self, places: Sequence[tuple[int, int]]) -> Step:
         """The addresses of temporaries at constant offsets, from a table of (slot, offset): one loop for all."""
 
@@ -176,24 +194,21 @@ class Driver:
         place = w.f.let(f"getelementptr ptr, ptr %buffers, i64 {slot}")
         w.f.line(f"store ptr {address}, ptr {place}, align 8")
 
-    def _run_part(self, part: Part) -> Step:
-        def step(w: Writer) -> None:
-            f = w.f
-            if part.tasks:
-                extent, grain = f.let(f"call i64 @{part.tasks}({_PARAMETERS})"), "1"
-            elif isinstance(part.extent, int) and isinstance(part.work, int):
-                extent, grain = str(part.extent), str(max(1, GRAIN // max(1, part.work)))
-            else:
-                extent = uniform(w, part.extent)
-                least = f.let(f"udiv i64 {GRAIN}, {greatest(w, uniform(w, part.work), '1')}")
-                grain = greatest(w, least, "1")
-            if part.is_whole(self.threads):
-                f.line(f"call void @{part.name}({_PARAMETERS}, i64 0, i64 {extent})")
-                return
-            w.module.declare(f"declare void @{PARALLEL_FOR}(ptr, ptr, ptr, i64, i64)")
-            f.line(f"call void @{PARALLEL_FOR}(ptr @{part.name}, {_PARAMETERS}, i64 {extent}, i64 {grain})")
-
-        return step
+    def _run_part(self, w: Writer, part: Part, table: str) -> None:
+        f, given = w.f, f"ptr {table}, ptr %sizes"
+        if part.tasks:
+            extent, grain = f.let(f"call i64 @{part.tasks}({given})"), "1"
+        elif isinstance(part.extent, int) and isinstance(part.work, int):
+            extent, grain = str(part.extent), str(max(1, GRAIN // max(1, part.work)))
+        else:
+            extent = uniform(w, part.extent)
+            least = f.let(f"udiv i64 {GRAIN}, {greatest(w, uniform(w, part.work), '1')}")
+            grain = greatest(w, least, "1")
+        if part.is_whole(self.threads):
+            f.line(f"call void @{part.name}({given}, i64 0, i64 {extent})")
+            return
+        w.module.declare(f"declare void @{PARALLEL_FOR}(ptr, ptr, ptr, i64, i64)")
+        f.line(f"call void @{PARALLEL_FOR}(ptr @{part.name}, {given}, i64 {extent}, i64 {grain})")
 
     def _check_steps(self, node: Node) -> list[Step]:
         """Stop with a fault where a result of a kernel, or of the host, holds what the checks look for."""
@@ -251,6 +266,8 @@ class Driver:
         """Copies of what a loop begins with, and a call of the function that is the `cond`, `while` or `scan`."""
         name = f"control{self._functions}"
         self._functions += 1
+        from adjit.compiler.llvm.control import emit_control  # which few programs need
+
         emit_control(self, node, name)
         return [*self._copy_steps(self.plan.copies.get(node, [])), _call_step(name)]
 

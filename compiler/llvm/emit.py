@@ -19,13 +19,9 @@ from adjit.compiler.llvm.emit_access import (
     emit_store,
     emit_update,
 )
-from adjit.compiler.llvm.emit_choice import HEAVY, Dependence, extents_of
-from adjit.compiler.llvm.emit_columns import emit_nest
-from adjit.compiler.llvm.emit_contract import emit_contract, has_square
+from adjit.compiler.llvm.emit_choice import HEAVY, Dependence, blocks_of, extents_of, has_partials
 from adjit.compiler.llvm.emit_loops import emit_const, emit_scalar
-from adjit.compiler.llvm.emit_partial import blocks_of, has_partials
-from adjit.compiler.llvm.emit_random import emit_random_word
-from adjit.compiler.llvm.emit_reduce import emit_reduce
+from adjit.compiler.llvm.emit_nest import emit_nest
 from adjit.compiler.llvm.emit_state import Options, Rule, Uniform, Writer, size_of
 from adjit.compiler.llvm.emit_straight import emit_straight, is_straight
 from adjit.compiler.llvm.text import Function, Module
@@ -55,10 +51,24 @@ from adjit.ir.shape import Size, product
 STATUS, WORKSPACE, ARENA, FIRST = 0, 1, 2, 3
 PARAMETERS = "ptr %buffers, ptr %sizes, i64 %begin, i64 %end"
 STATEMENTS = (BLOCKS, FOR, STORE, UPDATE, CONTRACT, MATRICES, SORT_ROWS, TRANSFORM)
+
+
+def _emit_reduce(w: Writer, node: Node) -> None:
+    from adjit.compiler.llvm.emit_reduce import emit_reduce  # which not every program needs
+
+    emit_reduce(w, node)
+
+
+def _emit_random_word(w: Writer, node: Node) -> None:
+    from adjit.compiler.llvm.emit_random import emit_random_word  # nor this
+
+    emit_random_word(w, node)
+
+
 RULES: Mapping[str, Rule] = {
     "for": emit_nest, "load": emit_load, "store": emit_store, "update": emit_update, "index": emit_index,
-    "inside": emit_inside, "position": emit_position, "reduce": emit_reduce, "scratch": emit_scratch,
-    "listed": emit_listed,    "const": emit_const, "scalar": emit_scalar, "random_word": emit_random_word,
+    "inside": emit_inside, "position": emit_position, "reduce": _emit_reduce, "scratch": emit_scratch,
+    "listed": emit_listed, "const": emit_const, "scalar": emit_scalar, "random_word": _emit_random_word,
 }  # fmt: skip
 # The unit of work is the time of one element of a cheap vector operation, some 1/64 ns; memory takes longer.
 _MEMORY_WORK, _HEAVY_WORK, _SORT_WORK, _MATRIX_WORK, _KERNEL_WORK = 16, 8, 1024, 512, 300
@@ -349,6 +359,8 @@ def _emit_straight(
 def _emit_contract(
     program: Program, name: str, node: Node, table: Mapping[Value, int], dependence: Dependence
 ) -> list[Part]:
+    from adjit.compiler.llvm.emit_contract import emit_contract, has_square
+
     if not table.keys() >= set(node.inputs):
         raise CompileError("a contraction writes a buffer that is none of its kernel's")
     buffers = used_buffers([node], table)

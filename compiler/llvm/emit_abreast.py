@@ -15,7 +15,7 @@ from adjit.compiler.llvm.emit_loops import ABREAST, SMALL, Body, scalar_loop
 from adjit.compiler.llvm.emit_reduce import fold_term, in_order_slot
 from adjit.compiler.llvm.emit_state import Register, Uniform, Variable, Writer
 from adjit.compiler.llvm.emit_twin import Twin
-from adjit.compiler.llvm.gemm_tile import counted
+from adjit.compiler.llvm.sequences import counted
 from adjit.compiler.loops.ir import LOAD, REDUCE, RUN, STORE, address
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node

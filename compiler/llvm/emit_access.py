@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 
-from adjit.compiler.llvm.emit_choice import WIDEST_STRIDE
+from adjit.compiler.llvm.emit_choice import WIDEST_STRIDE, is_regular
 from adjit.compiler.llvm.emit_index import (
     Place,
     fits,
@@ -16,12 +16,13 @@ from adjit.compiler.llvm.emit_index import (
     uniform,
     vector,
 )
+from adjit.compiler.llvm.emit_near import load_near, may_be_near
 from adjit.compiler.llvm.emit_prefetch import fetch_ahead
 from adjit.compiler.llvm.emit_spaced import load_repeated, load_strided, store_side_by_side, store_strided
 from adjit.compiler.llvm.emit_state import ZEROS, Cluster, Register, StackPlace, Writer, memory_type, size_of
 from adjit.compiler.llvm.emit_stream import stream
-from adjit.compiler.llvm.gemm_tile import masked_load, masked_store, offset, splat
 from adjit.compiler.llvm.scalar_extreme import extreme
+from adjit.compiler.llvm.sequences import masked_load, masked_store, offset, splat
 from adjit.compiler.llvm.text import LLType, literal
 from adjit.compiler.llvm.vecmath_lanes import any_lane
 from adjit.compiler.loops.ir import LOAD, address
@@ -71,7 +72,7 @@ def emit_load(w: Writer, node: Node) -> None:
         name = w.hoisted((), key, lambda: _load(w, pointer, dtype, where, None).name)
         found = Register(name, memory_type(LLType(dtype, w.lanes)))
     else:
-        found = _load(w, pointer, dtype, where, mask)
+        found = _load(w, pointer, dtype, where, mask, buffer.type.size if is_regular(node) else 0)
     w.registers[node.output] = _from_memory(w, dtype, found)
     if node in w.fetched and w.lanes > 1 and where.stride == 1 and not where.scattered:
         type = memory_type(LLType(dtype, w.lanes))
@@ -270,7 +271,10 @@ def _address(w: Writer, node: Node, buffer: Value, rest: Sequence[Value]) -> tup
         return place(w, substitute(address(buffer.type, at), renamed), repeating=node.op is LOAD), mask
 
 
-def _load(w: Writer, pointer: str, dtype: DType, where: Place, mask: Register | None) -> Register:
+def _load(
+    w: Writer, pointer: str, dtype: DType, where: Place, mask: Register | None, size: Size = 0
+) -> Register:
+    """What stands at a place; lanes that stand apart are looked for near each other in memory of `size` elements."""
     scalar = memory_type(LLType(dtype))
     if not where.scattered and where.stride == 0:
         return _load_one(w, pointer, scalar, where.base, mask)
@@ -286,6 +290,8 @@ def _load(w: Writer, pointer: str, dtype: DType, where: Place, mask: Register | 
     if isinstance(where.stride, int) and 1 < where.stride <= WIDEST_STRIDE and w.lanes >= where.stride:
         return Register(load_strided(w, pointer, type, where.base, where.stride, lanes), type)
     pointers = _pointers(w, pointer, type, where)
+    if isinstance(size, int) and may_be_near(w, type, where, size):
+        return Register(load_near(w, pointer, type, where, lanes, size, pointers), type)
     return Register(w.f.gather(type, pointers, lanes, type.constant(0)), type)
 
 
@@ -341,8 +347,7 @@ def _load_elements(w: Writer, place: StackPlace, type: LLType, base: str, stride
 
 def reverse(w: Writer, type: LLType, name: str) -> str:
     """A vector with its lanes in reversed order."""
-    order = ", ".join(f"i32 {type.lanes - 1 - lane}" for lane in range(type.lanes))
-    return w.f.let(f"shufflevector {type.llvm} {name}, {type.llvm} poison, <{type.lanes} x i32> <{order}>")
+    return w.f.shuffle(type, range(type.lanes)[::-1], name)
 
 
 def _plain_load(w: Writer, type: LLType, at: str) -> str:

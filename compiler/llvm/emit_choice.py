@@ -6,11 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from adjit.compiler.llvm.fused import fused_products
 from adjit.compiler.loops.ir import (
+    BLOCK,
     FOR,
     INDEX,
     INSIDE,
     LOAD,
     MATRICES,
+    PARTIAL,
+    POSITION,
     REDUCE,
     SHORT,
     SORT_ROWS,
@@ -31,6 +34,8 @@ _SHARED, _BACKWARD, _STRIDED, _ANYWHERE = 0.3, 1.5, 0.6, 0.8
 _LEAST_STRIDED = 4.0
 # Elements each for several lanes, or every second, third or fourth element: vectors of neighbours, rearranged.
 _REPEATED = 1.5
+# Elements that mostly stand near each other; see `emit_near`.
+_NEAR = 4.0
 WIDEST_STRIDE = 4
 # What a term of the order `lanes` costs more where the partial results are vectors in memory.
 _PARTIAL = 2.0
@@ -271,7 +276,7 @@ def _access_time(node: Node, name: str, lanes: int, dependence: Dependence) -> f
     if node.attributes["masked"]:
         positions = positions[:-1]
     if any(name in dependence.of(value) for value in positions):
-        return lanes * _ANYWHERE
+        return _NEAR if node.op is LOAD and is_regular(node) else lanes * _ANYWHERE
     coefficient: Size | None = flat.coefficient(name) if isinstance(flat, Dim) else 0
     if coefficient is None:
         return _REPEATED if node.op is LOAD and repeats(flat, name) else lanes * _ANYWHERE
@@ -282,6 +287,18 @@ def _access_time(node: Node, name: str, lanes: int, dependence: Dependence) -> f
         if 1 < coefficient <= WIDEST_STRIDE:
             return min(lanes * _STRIDED, coefficient * _REPEATED)
     return max(lanes * _STRIDED, _LEAST_STRIDED)
+
+
+def is_regular(node: Node) -> bool:
+    """Whether a load's places follow the program's own order in one axis at most, not what the user's indices say.
+
+    Those are checked; positions that the program clamps, as resampling does, are certain to be inside.
+    """
+    positions = node.inputs[1 : len(node.inputs) - bool(node.attributes["masked"])]
+    return len(positions) <= 1 and all(
+        value.node is not None and value.node.op is POSITION and bool(value.node.attributes["certain"])
+        for value in positions
+    )
 
 
 def column_stride(node: Node, name: str) -> Size | None:
@@ -333,3 +350,14 @@ HEAVY = frozenset({
 def weight(nodes: Sequence[Node]) -> int:
     """`cost` of some nodes."""
     return sum((8 if n.op.name in HEAVY else 1) + sum(cost(r) for r in n.regions) for n in nodes)
+
+
+def has_partials(node: Node) -> bool:
+    """Whether a `for` finds sums of blocks."""
+    return any(inner.op is PARTIAL for inner in node.regions[0].nodes)
+
+
+def blocks_of(node: Node) -> Size:
+    """How many blocks such a `for` goes through; these are what threads share out."""
+    (extent,) = extents_of(node)
+    return -(-extent // BLOCK)

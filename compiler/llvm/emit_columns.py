@@ -8,30 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from adjit.compiler.llvm.emit_abreast import RowsAbreast, abreast_of
 from adjit.compiler.llvm.emit_access import combine
 from adjit.compiler.llvm.emit_choice import (
     Choice,
     Dependence,
-    choose,
     column_stride,
     cost,
     extents_of,
     in_order,
-    loop_dtype,
     variables_of,
 )
 from adjit.compiler.llvm.emit_index import greatest, least, uniform
-from adjit.compiler.llvm.emit_loops import Body, emit_for, neutral, scalar_loop, vector_loop
-from adjit.compiler.llvm.emit_pairs import emit_rows
-from adjit.compiler.llvm.emit_partial import emit_partials, has_partials
+from adjit.compiler.llvm.emit_loops import Body, neutral, scalar_loop, vector_loop
 from adjit.compiler.llvm.emit_prefetch import columns_ahead
 from adjit.compiler.llvm.emit_reduce import fused_product, run_length
-from adjit.compiler.llvm.emit_running import emit_running, running
-from adjit.compiler.llvm.emit_split import emit_split, is_split
 from adjit.compiler.llvm.emit_state import Ramp, Register, Slot, Uniform, Writer
-from adjit.compiler.llvm.emit_transposed import crossing, emit_crossing
-from adjit.compiler.llvm.gemm_tile import counted, offset
+from adjit.compiler.llvm.sequences import counted, offset
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import LOAD, REDUCE
 from adjit.ir.frozen import frozen
@@ -101,33 +93,7 @@ class _Sum:
     fused: Node | None
 
 
-def emit_nest(w: Writer, node: Node, span: tuple[str, str] | None = None) -> None:
-    """A `for` in the way that suits its reductions; `span` restricts its first variable."""
-    (region,) = node.regions
-    if w.lanes > 1 or not variables_of(node):
-        emit_for(w, node, span)
-        return
-    if has_partials(node):
-        emit_partials(w, node, span)
-        return
-    choice = choose(node, w.dependence, w.native_lanes(loop_dtype(region)))
-    if not node.attributes["sequential"] and goes_by_rows(node, choice, w.dependence):
-        _each_tile(w, node, span, choice.lanes)
-    elif is_split(w, node):
-        emit_split(w, node, span)
-    elif (how := running(w, node, choice)) is not None:
-        emit_running(w, node, span, how)
-    elif choice.variable is None:
-        emit_rows(w, node, span)
-    elif (across := crossing(w, node, choice)) is not None:
-        emit_crossing(w, node, span, across)
-    elif (span is None or len(variables_of(node)) > 2) and (beside := abreast_of(w, node, choice)) is not None:
-        emit_for(w, node, span, RowsAbreast(w, node, beside))
-    else:
-        emit_for(w, node, span)
-
-
-def _each_tile(w: Writer, node: Node, span: tuple[str, str] | None, lanes: int) -> None:
+def emit_by_rows(w: Writer, node: Node, span: tuple[str, str] | None, lanes: int) -> None:
     """The columns for each value of the other variables; `span` restricts the first of all."""
     names, extents = variables_of(node), extents_of(node)
     for name, extent in zip(names, extents, strict=True):

@@ -33,7 +33,7 @@ from adjit.compiler.llvm.gemm import (
 )
 from adjit.compiler.llvm.gemm_placed import NO_GRID, Grid
 from adjit.compiler.llvm.gemm_plan import GemmPlan, Right, halved, plan_placed, reading_of, round_up
-from adjit.compiler.llvm.gemm_tile import offset
+from adjit.compiler.llvm.sequences import offset
 from adjit.compiler.llvm.target import Target
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.loops.ir import LOAD, address

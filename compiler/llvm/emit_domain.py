@@ -10,7 +10,7 @@ from adjit.compiler.llvm.emit_choice import extents_of, variables_of
 from adjit.compiler.llvm.emit_index import greatest, least, uniform
 from adjit.compiler.llvm.emit_loops import Body, is_spelled, scalar_loop, total_of
 from adjit.compiler.llvm.emit_state import Slot, Uniform, Variable, Writer
-from adjit.compiler.llvm.gemm_tile import counted
+from adjit.compiler.llvm.sequences import counted
 from adjit.compiler.llvm.text import LLType
 from adjit.ir.graph import Node
 from adjit.ir.shape import Size
@@ -50,17 +50,23 @@ def each_written_out(w: Writer, node: Node, body: Body) -> None:
     nest(0)
 
 
-def cut_domain(w: Writer, node: Node, length: str, begin: Body, body: Body, end: Body) -> None:
-    """`body` for every index, in order, with `begin` and `end` around every `length` of them; once if there is none."""
-    extents = extents_of(node)
-    pairs = tuple(zip(variables_of(node), extents, strict=True))
-    total = total_of(w, extents)
+def cut_domain(
+    w: Writer, node: Node, length: str, begin: Body, walk: Callable[[str, str], None], end: Body
+) -> None:
+    """`walk(start, stop)` for flat positions, `length` at a time, between `begin` and `end`; once if there is none."""
+    total = total_of(w, extents_of(node))
     mark = len(w.f.lines)
     with counted(w.f, "0", greatest(w, total, "1"), length) as start, w.scope(mark):
         stop = least(w, w.f.let(f"add nsw i64 {start}, {length}"), total)
         begin()
-        walk_rows(w, pairs, start, stop, lambda _: body())
+        walk(start, stop)
         end()
+
+
+def between(w: Writer, node: Node, body: Body) -> Callable[[str, str], None]:
+    """What emits `body` for the flat positions of a domain from one up to another, in order."""
+    pairs = tuple(zip(variables_of(node), extents_of(node), strict=True))
+    return lambda start, stop: walk_rows(w, pairs, start, stop, lambda _: body())
 
 
 def walk_rows(w: Writer, pairs: Pairs, start: str, stop: str, body: Callable[[str], None]) -> None:

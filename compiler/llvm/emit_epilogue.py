@@ -16,7 +16,7 @@ from adjit.compiler.llvm.emit_state import Ramp, Register, Uniform, Writer
 from adjit.compiler.llvm.emit_stream import is_streamed
 from adjit.compiler.llvm.gemm_pack import ATTRIBUTES
 from adjit.compiler.llvm.gemm_plan import LINE, GemmPlan
-from adjit.compiler.llvm.gemm_tile import below, counted, offset, prefetch, splat
+from adjit.compiler.llvm.sequences import below, counted, offset, prefetch, splat
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.loops.affine import collapsed
 from adjit.compiler.loops.collapse import accesses

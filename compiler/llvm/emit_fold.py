@@ -7,7 +7,7 @@ from collections.abc import Callable
 from adjit.compiler.llvm.emit_access import combine
 from adjit.compiler.llvm.emit_loops import neutral
 from adjit.compiler.llvm.emit_state import Slot, Writer
-from adjit.compiler.llvm.gemm_tile import counted, offset, splat
+from adjit.compiler.llvm.sequences import counted, offset, splat
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.llvm.vecmath_lanes import any_lane
 from adjit.ir.frozen import frozen
@@ -70,14 +70,7 @@ def halves(w: Writer, type: LLType, name: str) -> tuple[str, str]:
     if half == 1:
         low, high = (w.f.let(f"extractelement {type.llvm} {name}, i32 {lane}") for lane in (0, 1))
         return low, high
-    low, high = (
-        w.f.let(
-            f"shufflevector {type.llvm} {name}, {type.llvm} poison, "
-            f"<{half} x i32> <{', '.join(f'i32 {lane}' for lane in range(start, start + half))}>"
-        )
-        for start in (0, half)
-    )
-    return low, high
+    return w.f.shuffle(type, range(half), name), w.f.shuffle(type, range(half, 2 * half), name)
 
 
 @frozen
@@ -150,7 +143,7 @@ def fold_pairs(w: Writer, kind: str, types: tuple[LLType, LLType], pair: Pair) -
         first = f.let(f"{relation} {type.llvm} {low}, {high}")
         return f.let(f"select {LLType(BOOL, type.lanes).llvm} {first}, {type.llvm} {low}, {type.llvm} {high}")
 
-    best = splat(f, value, _folded(w, value, pair.value, better))
+    best = splat(f, value, folded(w, value, pair.value, better))
     if value.dtype.is_float:
         found = f.let(f"fcmp oeq {value.llvm} {pair.value}, {best}")
         nans = f.let(f"fcmp uno {value.llvm} {pair.value}, {pair.value}")
@@ -160,11 +153,11 @@ def fold_pairs(w: Writer, kind: str, types: tuple[LLType, LLType], pair: Pair) -
     # As a number without sign, -1 is the greatest.
     none = index.constant(-1)
     places = f.let(f"select {flags} {found}, {index.llvm} {pair.index}, {index.llvm} {none}")
-    place = _folded(w, index, places, lambda type, low, high: f.intrinsic("umin", type, low, high))
+    place = folded(w, index, places, lambda type, low, high: f.intrinsic("umin", type, low, high))
     chosen = f.let(f"icmp eq {index.llvm} {places}, {splat(f, index, place)}")
     bits, own = _bits(w, value, pair.value)
     kept = f.let(f"select {flags} {chosen}, {bits.llvm} {own}, {bits.llvm} {bits.constant(0)}")
-    only = _folded(w, bits, kept, lambda type, low, high: f.let(f"or {type.llvm} {low}, {high}"))
+    only = folded(w, bits, kept, lambda type, low, high: f.let(f"or {type.llvm} {low}, {high}"))
     if bits is not value:
         only = f.let(f"bitcast {bits.element} {only} to {value.element}")
     return Pair(only, place)
@@ -178,7 +171,7 @@ def _relation(kind: str, dtype: DType) -> str:
     return f"icmp {'u' if dtype.kind in ('uint', 'bool') else 's'}{order}"
 
 
-def _folded(w: Writer, type: LLType, name: str, combined: Callable[[LLType, str, str], str]) -> str:
+def folded(w: Writer, type: LLType, name: str, combined: Callable[[LLType, str, str], str]) -> str:
     """The lanes of a vector folded as a balanced tree."""
     while type.lanes > 1:
         low, high = halves(w, type, name)

@@ -11,7 +11,7 @@ from adjit.compiler.llvm.emit_state import Writer, size_of
 from adjit.compiler.llvm.fourier_memory import COMPLEX, REAL, SPLIT, SWAPPED
 from adjit.compiler.llvm.fourier_plan import TransformPlan, plan_transform, power_below
 from adjit.compiler.llvm.fourier_stages import StageKind, emit_mirror, emit_pack, emit_stage, emit_taken, emit_unpack
-from adjit.compiler.llvm.gemm_tile import counted, minimum, offset
+from adjit.compiler.llvm.sequences import counted, minimum, offset
 from adjit.compiler.llvm.target import Target
 from adjit.compiler.llvm.text import LLType
 from adjit.ir.graph import Node
@@ -54,7 +54,7 @@ def emit_transforms(w: Writer, node: Node, plan: TransformPlan, workspace: str) 
     """The transforms %begin..%end-1; `workspace` points to memory for all, if they are too large for the stack."""
     f, element = w.f, LLType(plan.dtype).llvm
     if plan.table:
-        w.module.declare(f"@{plan.table} = external global i8")
+        w.module.declare_outside(plan.table, f"@{plan.table} = external global i8")
     if plan.on_stack:
         room = w.room(LLType(U8), plan.scratch)
     else:  # the transforms of a call follow each other and share the memory of its first

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adjit.compiler.llvm.emit_choice import repeats
 from adjit.compiler.llvm.emit_state import Lanes, Ramp, Uniform, Writer
-from adjit.compiler.llvm.gemm_tile import splat
+from adjit.compiler.llvm.sequences import splat
 from adjit.compiler.llvm.text import LLType
 from adjit.ir.errors import CompileError
 from adjit.ir.frozen import frozen

@@ -13,14 +13,15 @@ from typing import TypeAlias
 from adjit.compiler.llvm.emit_choice import cost
 from adjit.compiler.llvm.emit_index import greatest, least
 from adjit.compiler.llvm.emit_state import Ramp, Writer
-from adjit.compiler.llvm.gemm_tile import counted
+from adjit.compiler.llvm.sequences import counted
 from adjit.compiler.loops.ir import INDEX, INSIDE, LOAD, STORE
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Region
 from adjit.ir.shape import Dim, Size
 
-# Code of its own is worth this many vectors, and fewer where it is short; one where all of a row is in such stretches.
-_LEAST_VECTORS, _LEAST_SHORT, _SHORT = 16, 4, 50
+# Code of its own is worth this many vectors, and fewer where it is short; one where all of a row is in such stretches,
+# or there are many rows, each of a few vectors.
+_LEAST_VECTORS, _LEAST_SHORT, _SHORT, _FEW_VECTORS = 16, 4, 50, 4
 # The most stretches, and the most operations in all of their code.
 _MOST, _LARGEST = 4, 200
 _PLAIN = frozenset({LOAD, STORE, INSIDE, INDEX})
@@ -36,8 +37,11 @@ class Stretch:
     known: Mapping[Test, bool]
 
 
-def stretches_of(region: Region, name: str, extent: Size, lanes: int) -> tuple[Stretch, ...]:
-    """The stretches of a loop's last variable, in order, that are worth code of their own; they hold whole vectors."""
+def stretches_of(region: Region, name: str, extent: Size, lanes: int, is_row: bool) -> tuple[Stretch, ...]:
+    """The stretches of a loop's last variable, in order, that are worth code of their own; they hold whole vectors.
+
+    The variable runs over a row where there are others around it.
+    """
     plain = all(node.op in _PLAIN or node.op.family in ("scalar", "source") for node in region.nodes)
     if not plain or not isinstance(extent, int):
         return ()
@@ -51,7 +55,8 @@ def stretches_of(region: Region, name: str, extent: Size, lanes: int) -> tuple[S
     places = sorted(ends) if ranges else []
     cuts = list(pairwise(places))
     whole = len(cuts) <= _MOST and extent % lanes == 0 and all(end % lanes == 0 for end in places)
-    wanted = lanes * (1 if whole else _LEAST_SHORT if cost(region) <= _SHORT else _LEAST_VECTORS)
+    few = whole or (is_row and extent <= _FEW_VECTORS * lanes)
+    wanted = lanes * (1 if few else _LEAST_SHORT if cost(region) <= _SHORT else _LEAST_VECTORS)
     inner = [(-(-start // lanes) * lanes, stop // lanes * lanes) for start, stop in cuts]
     long = [(start, stop) for start, stop in inner if stop - start >= wanted]
     most = min(_MOST, max(1, _LARGEST // cost(region)))

@@ -8,9 +8,10 @@ bits of `adjit.runtime.linear_algebra`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 from adjit.compiler.llvm.emit_state import Writer
-from adjit.compiler.llvm.gemm_tile import counted, offset, when
+from adjit.compiler.llvm.sequences import counted, offset, when
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.special import LAPACK_PREFIX
 from adjit.ir.graph import Node
@@ -52,11 +53,7 @@ class _Matrices:
     def buffer(self, operand: int) -> str:
         """The operand's, or result's, part for this matrix."""
         value = self.node.inputs[operand]
-        dims = value.type.dims[self.node.inputs[0].type.ndim - 2 :]
-        count = 1
-        for dim in dims:
-            assert isinstance(dim, int)
-            count *= dim
+        count = prod(value.type.dims[self.node.inputs[0].type.ndim - 2 :])
         place = self.f.let(f"mul nsw i64 {self.index}, {count}")
         return offset(self.f, LLType(value.type.dtype).llvm, self.w.buffers[value], place)
 
@@ -120,7 +117,7 @@ class _Matrices:
         """A function of Fortran: addresses of all arguments, then the lengths of the letters."""
         name = f"{SYMBOL}{self.letter}{step}"
         types = ", ".join(["ptr"] * len(arguments) + ["i64"] * letters)
-        self.w.module.declare(f"declare void @{name}({types})")
+        self.w.module.declare_outside(name, f"declare void @{name}({types})")
         given = ", ".join([*(f"ptr {argument}" for argument in arguments), *["i64 1"] * letters])
         self.f.line(f"call void @{name}({given})")
 
@@ -249,10 +246,7 @@ def _qr(c: _Matrices) -> None:
         zero = c.type.constant(0.0)
         c.give(f.let(f"select i1 {inside}, {c.type.llvm} {entry}, {c.type.llvm} {zero}"), r, c.at(i, j, n))
     if width > n:
-        c.w.f.module.declare("declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
-        rest = offset(f, c.type.llvm, matrix, m * n)
-        size = m * (width - n) * c.type.dtype.itemsize
-        f.line(f"call void @llvm.memset.p0.i64(ptr {rest}, i8 0, i64 {size}, i1 false)")
+        f.clear(offset(f, c.type.llvm, matrix, m * n), m * (width - n) * c.type.dtype.itemsize)
     c.call("orgqr", rows, c.number(width), c.number(least), matrix, rows, tau, work, c.number(more), info)
     c.give_rows(matrix, c.buffer(1), m, width)
 

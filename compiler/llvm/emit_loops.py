@@ -20,8 +20,7 @@ from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_interior import stretched_loop, stretches_of
 from adjit.compiler.llvm.emit_state import Ramp, Register, Uniform, Writer
 from adjit.compiler.llvm.emit_stream import emit_streaming, streamed_buffers
-from adjit.compiler.llvm.gemm_plan import round_up
-from adjit.compiler.llvm.gemm_tile import below, counted, when
+from adjit.compiler.llvm.sequences import below, counted, when
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import LOAD, REDUCE, STORE, UPDATE
 from adjit.ir.graph import Node, Value
@@ -75,7 +74,8 @@ def emit_for(w: Writer, node: Node, span: tuple[str, str] | None = None, rows: R
             def inner() -> None:
                 nest(depth + 1)
 
-            stretches = () if spelled or name != names[-1] else stretches_of(region, name, extent, choice.lanes)
+            last = name == names[-1] and not spelled
+            stretches = stretches_of(region, name, extent, choice.lanes, depth > 0) if last else ()
             if stretches:
 
                 def between(low: str, high: str) -> None:
@@ -84,7 +84,7 @@ def emit_for(w: Writer, node: Node, span: tuple[str, str] | None = None, rows: R
                 stretched_loop(w, name, (begin, end), choice.lanes, stretches, between, inner)
             elif known is not None and not spelled and choice.lanes < known < choice.lanes * abreast:
                 # All vectors of a row abreast, the last of them cut by a mask that is known.
-                masked(w, name, begin, end, round_up(known, choice.lanes), inner)
+                masked(w, name, begin, end, -(-known // choice.lanes) * choice.lanes, inner)
             else:
                 vector_loop(w, name, begin, end, choice.lanes, inner, known, abreast, once, spelled)
         else:

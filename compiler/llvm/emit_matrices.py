@@ -13,7 +13,7 @@ from typing import TypeAlias
 from adjit.compiler.llvm.emit_fold import fold_lanes
 from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_state import Slot, Writer, size_of
-from adjit.compiler.llvm.gemm_tile import below, counted, masked_load, masked_store, offset, splat, when
+from adjit.compiler.llvm.sequences import below, counted, masked_load, masked_store, offset, splat, when
 from adjit.compiler.llvm.text import LLType
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node

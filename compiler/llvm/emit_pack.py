@@ -13,10 +13,11 @@ from typing import Literal, TypeAlias
 from adjit.compiler.llvm.emit_domain import Pairs, split_flat, walk_rows
 from adjit.compiler.llvm.emit_index import greatest, least, uniform, vector
 from adjit.compiler.llvm.emit_state import Lanes, Ramp, Variable, Writer
-from adjit.compiler.llvm.gemm_pack import ATTRIBUTES, PARAMETERS, column_pitch, emit_transpose
+from adjit.compiler.llvm.gemm_pack import ATTRIBUTES, PARAMETERS, column_pitch
 from adjit.compiler.llvm.gemm_plan import GemmPlan
-from adjit.compiler.llvm.gemm_tile import below, counted, masked_store, offset
+from adjit.compiler.llvm.sequences import below, counted, masked_store, offset
 from adjit.compiler.llvm.text import Function, LLType, Module
+from adjit.compiler.llvm.transposition import emit_transpose
 from adjit.ir.graph import Region
 from adjit.ir.shape import Dim, product
 
@@ -65,7 +66,7 @@ class _Packer:
         self.w, self.f, self.width, self.region = w, w.f, width, region
         _, self.own, self.k = axes
         self.plan, dtype = plan, plan.dtype
-        self.lanes = min(w.options.lanes or plan.lanes, 1 << (width - 1).bit_length())
+        self.lanes = min(w.options.lanes or plan.lanes, plan.lanes, 1 << (width - 1).bit_length())
         self.type = LLType(dtype, self.lanes)
         self.run = LLType(dtype, plan.lanes)
 

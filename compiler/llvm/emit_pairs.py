@@ -15,7 +15,7 @@ from adjit.compiler.llvm.emit_prefetch import fetched_ahead
 from adjit.compiler.llvm.emit_state import Uniform, Writer
 from adjit.compiler.llvm.emit_together import RowLoop, Step, emit_body, emit_step, plan
 from adjit.compiler.llvm.emit_twin import Twin
-from adjit.compiler.llvm.gemm_tile import counted
+from adjit.compiler.llvm.sequences import counted
 from adjit.compiler.loops.ir import LOAD, REDUCE, SCRATCH, STORE, address
 from adjit.ir.graph import Node, Value
 from adjit.ir.shape import size_names

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from adjit.compiler.llvm.emit_choice import choose, extents_of, loop_dtype, variables_of
+from adjit.compiler.llvm.emit_choice import blocks_of, choose, extents_of, loop_dtype, variables_of
 from adjit.compiler.llvm.emit_clusters import clustered
 from adjit.compiler.llvm.emit_fold import Partials
 from adjit.compiler.llvm.emit_index import least, uniform
 from adjit.compiler.llvm.emit_loops import vector_loop
 from adjit.compiler.llvm.emit_state import Ramp, Uniform, Writer
 from adjit.compiler.llvm.emit_stream import emit_streaming, streamed_buffers
-from adjit.compiler.llvm.gemm_tile import counted, offset
+from adjit.compiler.llvm.sequences import counted, offset
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import BLOCK, PARTIAL, lanes_of
 from adjit.ir.graph import Node
-from adjit.ir.shape import Size
-
-
-def has_partials(node: Node) -> bool:
-    """Whether a `for` finds sums of blocks."""
-    return any(inner.op is PARTIAL for inner in node.regions[0].nodes)
-
-
-def blocks_of(node: Node) -> Size:
-    """How many blocks such a `for` goes through; these are what threads share out."""
-    (extent,) = extents_of(node)
-    return -(-extent // BLOCK)
 
 
 def emit_partials(w: Writer, node: Node, span: tuple[str, str] | None) -> None:

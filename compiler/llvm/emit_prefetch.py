@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from adjit.compiler.llvm.emit_choice import column_stride, cost, variables_of
 from adjit.compiler.llvm.emit_state import Writer
-from adjit.compiler.llvm.gemm_tile import offset, prefetch
+from adjit.compiler.llvm.sequences import offset, prefetch
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import FOR, LOAD, REDUCE, STORE, UPDATE
 from adjit.ir.graph import Node, Value

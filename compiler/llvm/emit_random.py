@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from adjit.compiler.llvm.emit_index import Place, place
 from adjit.compiler.llvm.emit_state import Ramp, Register, Writer, size_of
-from adjit.compiler.llvm.gemm_tile import offset, splat
+from adjit.compiler.llvm.sequences import offset, splat
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.llvm.vecmath_lanes import Lanes
 from adjit.compiler.loops.ir import INDEX
@@ -108,7 +108,7 @@ def _blocks(w: Writer, seed: str, stream: str, block: str) -> str:
     """The words of blocks from `block` on."""
     f, half, wide = w.f, LLType(I32, w.lanes), LLType(I64, w.lanes // 2)
     odd = ", ".join(f"i1 {str(lane % 2 == 1).lower()}" for lane in range(wide.lanes))
-    reverse = ", ".join(f"i32 {lane ^ (_BLOCK - 1)}" for lane in range(half.lanes))
+    reverse = [lane ^ (_BLOCK - 1) for lane in range(half.lanes)]
     numbers = f.let(f"add {wide.llvm} {splat(f, wide, block)}, {_repeated(range(wide.lanes // 2), 2)}")
     state = f.let(
         f"select <{wide.lanes} x i1> <{odd}>, {wide.llvm} {splat(f, wide, stream)}, {wide.llvm} {numbers}"
@@ -124,8 +124,7 @@ def _blocks(w: Writer, seed: str, stream: str, block: str) -> str:
             key = f.let(f"and {wide.llvm} {f.let(f'add {wide.llvm} {key}, {steps}')}, {words}")
         products = f.let(f"mul {wide.llvm} {f.let(f'and {wide.llvm} {state}, {words}')}, {factors}")
         parts = f.let(f"bitcast {wide.llvm} {products} to {half.llvm}")
-        turned = f.let(f"shufflevector {half.llvm} {parts}, {half.llvm} poison, <{half.lanes} x i32> <{reverse}>")
-        turned = f.let(f"bitcast {half.llvm} {turned} to {wide.llvm}")
+        turned = f.let(f"bitcast {half.llvm} {f.shuffle(half, reverse, parts)} to {wide.llvm}")
         others = f.let(f"xor {wide.llvm} {f.let(f'lshr {wide.llvm} {state}, splat (i64 32)')}, {key}")
         state = f.let(f"xor {wide.llvm} {turned}, {others}")
     return f.let(f"bitcast {wide.llvm} {state} to {half.llvm}")

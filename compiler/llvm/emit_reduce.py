@@ -23,7 +23,7 @@ from adjit.compiler.llvm.emit_choice import (
     time_of_reduce,
     variables_of,
 )
-from adjit.compiler.llvm.emit_domain import cut_domain, each_written_out, split_flat, whole_domain
+from adjit.compiler.llvm.emit_domain import between, cut_domain, each_written_out, split_flat, whole_domain
 from adjit.compiler.llvm.emit_extreme import Extreme, has_instruction
 from adjit.compiler.llvm.emit_first import emit_first
 from adjit.compiler.llvm.emit_fold import Partials
@@ -31,7 +31,7 @@ from adjit.compiler.llvm.emit_index import greatest, least, uniform, vector
 from adjit.compiler.llvm.emit_loops import Body, is_spelled, neutral, scalar_loop, total_of, vector_loop
 from adjit.compiler.llvm.emit_state import Lanes, Ramp, Register, Slot, Uniform, Writer
 from adjit.compiler.llvm.emit_turned import turned
-from adjit.compiler.llvm.gemm_tile import below, counted
+from adjit.compiler.llvm.sequences import below, counted
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import BLOCK, RUN
 from adjit.ir.graph import Node
@@ -124,8 +124,12 @@ class AnyFold:
 
 
 def abreast(node: Node, lanes: int) -> int:
-    """How many vectors of `lanes` a fold in any order takes at a time."""
-    return max(1, min(4, 64 // lanes)) if cost(node.regions[0]) <= _SMALL else 1
+    """How many vectors of `lanes` a fold in any order takes at a time: four of masks, which wait longest."""
+    if cost(node.regions[0]) > _SMALL:
+        return 1
+    last = extents_of(node)[-1]
+    is_long = not isinstance(last, int) or last >= 4 * lanes
+    return 4 if is_long and node.attributes["kind"] in ("any", "all") else max(1, min(4, 64 // lanes))
 
 
 def _any_along(w: Writer, node: Node, lanes: int) -> None:
@@ -176,8 +180,19 @@ def _in_order(w: Writer, node: Node) -> None:
     As in a packed product, the first run is the total's first value, so that one run alone keeps a -0.
     """
     kind, terms, run = str(node.attributes["kind"]), product(extents_of(node)), in_order_slot(w, node)
+    from adjit.compiler.llvm.emit_squares import by_squares, squares_of  # which few programs need
+
+    squares = squares_of(w, node)
+
+    def fold() -> None:
+        fold_term(w, node, run)
+
+    walk = by_squares(w, node, squares, fold) if squares else between(w, node, fold)
     if isinstance(terms, int) and terms <= RUN:
-        (each_written_out if is_unrolled(node) else whole_domain)(w, node, lambda: fold_term(w, node, run))
+        if squares:
+            walk("0", str(terms))
+        else:
+            (each_written_out if is_unrolled(node) else whole_domain)(w, node, fold)
         w.registers[node.output] = Register(w.read(run), run.type)
         return
     zero, total = run.type.constant(neutral(kind, run.type.dtype)), w.slot(run.type)
@@ -187,7 +202,7 @@ def _in_order(w: Writer, node: Node) -> None:
         w.write(total, combine(w, kind, run.type, w.read(total), w.read(run)))
 
     length = run_length(w, total_of(w, extents_of(node)))
-    cut_domain(w, node, length, lambda: w.write(run, zero), lambda: fold_term(w, node, run), end)
+    cut_domain(w, node, length, lambda: w.write(run, zero), walk, end)
     w.registers[node.output] = Register(w.read(total), run.type)
 
 
@@ -286,7 +301,7 @@ def _lanes_across(w: Writer, node: Node) -> None:
         whole_domain(w, node, body)
         end()
     else:
-        cut_domain(w, node, str(BLOCK), begin, body, end)
+        cut_domain(w, node, str(BLOCK), begin, between(w, node, body), end)
     w.registers[node.output] = Register(w.read(total), type)
 
 

@@ -13,7 +13,7 @@ from adjit.compiler.llvm.emit_index import least, uniform
 from adjit.compiler.llvm.emit_loops import scalar_loop
 from adjit.compiler.llvm.emit_state import Register, Slot, Uniform, Writer
 from adjit.compiler.llvm.emit_twin import Twin
-from adjit.compiler.llvm.gemm_tile import counted, when
+from adjit.compiler.llvm.sequences import counted, when
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import INSIDE, LOAD, STORE, address
 from adjit.ir.frozen import frozen

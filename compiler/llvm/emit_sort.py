@@ -1,6 +1,6 @@
 """`sort_rows`: a stable sort of each row by keys that are ordered as numbers without sign (`sort_keys.py`).
 
-With AVX-512 keys are sorted in vectors (`emit_sort_vectors.py`), elsewhere by digits (`emit_sort_digits.py`).
+With AVX-512 or AVX2 keys are sorted in vectors (`emit_sort_vectors.py`), elsewhere by digits (`emit_sort_digits.py`).
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_sort_digits import emit_by_digits
 from adjit.compiler.llvm.emit_sort_vectors import emit_by_vectors, words_by_vectors
 from adjit.compiler.llvm.emit_state import Writer, size_of
-from adjit.compiler.llvm.gemm_tile import counted, offset
+from adjit.compiler.llvm.sequences import counted, offset
 from adjit.compiler.llvm.sort_keys import Keys, SortedRow
+from adjit.compiler.llvm.sorting_lanes import vector_bits
 from adjit.ir.graph import Node, Value
 from adjit.ir.shape import Size
 
@@ -23,7 +24,7 @@ def scratch_bytes(w: Writer, node: Node) -> Size:
 
 def _words(w: Writer, node: Node) -> Size:
     """Words of scratch memory for an element."""
-    return words_by_vectors(node) if w.module.avx512 else 2 << is_wide(node)
+    return words_by_vectors(node) if vector_bits(w.module) else 2 << is_wide(node)
 
 
 def is_wide(node: Node) -> bool:
@@ -54,7 +55,7 @@ def emit_sort_rows(w: Writer, node: Node, scratch: str) -> None:
             for value, bits, extent in operands
         )
         row = SortedRow(w, keys, length, first, count, start, to_values, to_indices, room)
-        if w.module.avx512:
+        if vector_bits(w.module):
             emit_by_vectors(row, wide)
         else:
             emit_by_digits(row, wide)

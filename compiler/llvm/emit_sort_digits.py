@@ -1,11 +1,11 @@
-"""A row sorted by the digits of its keys (`sorting.py`), for targets without AVX-512: keys and indices, then elements
+"""A row sorted by the digits of its keys (`sorting.py`), for targets without AVX2: keys and indices, then elements
 by index.
 """
 
 from __future__ import annotations
 
 from adjit.compiler.llvm import sorting
-from adjit.compiler.llvm.gemm_tile import counted, offset
+from adjit.compiler.llvm.sequences import counted, offset
 from adjit.compiler.llvm.sort_keys import SortedRow, constant, integers, lane_numbers
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.llvm.words import translate

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 
 from adjit.compiler.llvm import sorting
 from adjit.compiler.llvm.emit_state import Slot, size_of
-from adjit.compiler.llvm.gemm_tile import below, counted, masked_load, masked_store, maximum, offset, splat, when
-from adjit.compiler.llvm.quicksort import compressed, counted_lanes, sort_window
+from adjit.compiler.llvm.quicksort import sort_window
+from adjit.compiler.llvm.sequences import below, counted, masked_load, masked_store, maximum, offset, splat, when
 from adjit.compiler.llvm.sort_keys import SortedRow, integers, lane_numbers
+from adjit.compiler.llvm.sorting_lanes import compressed, counted_lanes, vector_bits
 from adjit.compiler.llvm.sorting_network import FEW_ROWS, sorted_rows
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.llvm.vecmath_lanes import any_lane
@@ -25,10 +26,8 @@ from adjit.ir.shape import Size
 from adjit.ir.types import I8, I16, I32, I64
 
 _INTEGERS = {8: I8, 16: I16, 32: I32, 64: I64}
-_VECTOR_BITS = 512
-_WORDS = 8
 # Room for the first of an order: so many times their number and some more, where a row is longer by a factor.
-_ROOM_FOR_LAST, _LEAST_ROOM, _WORTH = 4, 128, 16
+_ROOM_FOR_LAST, _LEAST_ROOM, _WORTH = 4, 32, 8
 
 
 def words_by_vectors(node: Node) -> Size:
@@ -54,7 +53,7 @@ def emit_by_vectors(row: SortedRow, wide: bool) -> None:
 def _emit_keys(row: SortedRow) -> None:
     f, keys = row.f, row.keys
     bits = max(32, keys.bits)
-    type = LLType(_INTEGERS[bits], _VECTOR_BITS // bits)
+    type = LLType(_INTEGERS[bits], vector_bits(row.w.module) // bits)
     element = LLType(_INTEGERS[keys.bits], type.lanes)
     shared = _Flag(row)
 
@@ -138,39 +137,49 @@ def _elements(row: SortedRow) -> Iterator[tuple[str, str]]:
 # -- with indices -----------------------------------------------------------------------------------------------------
 def _emit_packed(row: SortedRow, wide: bool) -> None:
     f, w, packing = row.f, row.w, _packing(row, wide)
-    out, shared, found = offset(f, "i64", row.room, row.length), _Flag(row), w.slot(LLType(I64))
+    out, shared, lanes = offset(f, "i64", row.room, row.length), _Flag(row), packing.type.lanes
     first, last = row.first, f.let(f"add i64 {row.first}, {row.count}")
-    if wide:
-        is_cut = f.let(f"icmp ne i64 {packing.left_out}, 0")
-        first = f.let(f"select i1 {is_cut}, i64 0, i64 {first}")
-        last = f.let(f"select i1 {is_cut}, i64 {row.length}, i64 {last}")
+    count, is_open = w.slot(LLType(I64)), w.slot(LLType(I64))
+    is_cut = f.let(f"icmp ne i64 {packing.left_out}, 0") if wide else ""
 
     def entries(i: str, mask: str | None) -> str:
-        elements = _load(row, i, mask, _WORDS)
-        shared.note(elements, _WORDS)
-        return packing.entry(_widened(row, row.keys.of(elements, _WORDS), packing.type), i)
+        elements = _load(row, i, mask, lanes)
+        shared.note(elements, lanes)
+        return packing.entry(_widened(row, row.keys.of(elements, lanes), packing.type), i)
 
-    def fill(i: str, mask: str | None) -> None:
-        _store(row, row.room, i, mask, packing.type, entries(i, mask))
+    def of_all(number: str, all: str) -> str:
+        return f.let(f"select i1 {is_cut}, i64 {all}, i64 {number}") if wide else number
 
-    w.write(found, row.length)
-    if row.count == row.length:
-        _each(row, _WORDS, row.length, fill)
-    else:
-        most = f.let(f"add i64 {f.let(f'mul i64 {last}, {_ROOM_FOR_LAST}')}, {_LEAST_ROOM}")
+    w.write(is_open, "1")
+    if row.count != row.length:
+        # With an entry more it shows whether those that were left out are apart from the last one in what they have.
+        kept = f.let(f"add i64 {last}, 1") if wide else last
+        most = f.let(f"add i64 {f.let(f'mul i64 {kept}, {_ROOM_FOR_LAST}')}, {_LEAST_ROOM}")
         few = f.let(f"icmp sle i64 {f.let(f'mul i64 {most}, {_WORTH}')}, {row.length}")
         some = f.let(f"icmp sgt i64 {last}, 0")
-        is_sifted = f.let(f"and i1 {few}, {some}")
-        with when(f, is_sifted):
-            _sift(row, packing.type, entries, out, found, last, most)
-        with when(f, f.let(f"xor i1 {is_sifted}, true")):
-            _each(row, _WORDS, row.length, fill)
-    _sort(row, packing.type, out, row.room, w.read(found), first, last)
+        with when(f, f.let(f"and i1 {few}, {some}")):
+            _sift(row, packing.type, entries, out, count, kept, most)
+            _sort(row, packing.type, out, row.room, w.read(count), of_all(first, "0"), kept)
+            w.write(count, last)
+            w.write(is_open, _agree(row, out, last, packing.index_bits, is_cut) if wide else "0")
+    with when(f, f.let(f"icmp ne i64 {w.read(is_open)}, 0")):
+        _each(row, lanes, row.length, lambda i, mask: _store(row, row.room, i, mask, packing.type, entries(i, mask)))
+        _sort(row, packing.type, out, row.room, row.length, of_all(first, "0"), of_all(last, row.length))
+        w.write(count, row.length)
     if wide:
         with when(f, is_cut):
-            _sort_ties(row, out, packing.index_bits)
+            _sort_ties(row, out, w.read(count), packing.index_bits)
             w.write(shared.slot, "1")
     _take(row, out, packing, shared)
+
+
+def _agree(row: SortedRow, entries: str, last: str, index_bits: str, is_cut: str) -> str:
+    """1 if keys are cut, and the entries before and at place `last` have the same bits of them, else 0."""
+    f = row.f
+    places = (offset(f, "i64", entries, place) for place in (f.let(f"sub i64 {last}, 1"), last))
+    fronts = [f.let(f"lshr i64 {f.let(f'load i64, ptr {place}, align 8')}, {index_bits}") for place in places]
+    equal = f.let(f"icmp eq i64 {fronts[0]}, {fronts[1]}")
+    return f.let(f"zext i1 {f.let(f'and i1 {equal}, {is_cut}')} to i64")
 
 
 def _sift(
@@ -196,11 +205,11 @@ def _sift(
         entry = entries(i, mask)
         good = f.let(f"icmp ult {type.llvm} {entry}, {splat(f, type, w.read(limit))}")
         if mask is not None:
-            good = f.let(f"and <{_WORDS} x i1> {good}, {mask}")
-        with when(f, any_lane(f, _WORDS, good)):
+            good = f.let(f"and <{type.lanes} x i1> {good}, {mask}")
+        with when(f, any_lane(f, type.lanes, good)):
             count = w.read(found)
             _store(row, row.room, count, None, type, compressed(f, type, entry, good))
-            count = f.let(f"add i64 {count}, {counted_lanes(f, _WORDS, good)}")
+            count = f.let(f"add i64 {count}, {counted_lanes(f, type.lanes, good)}")
             w.write(found, count)
             with when(f, f.let(f"icmp sgt i64 {count}, {most}")):
                 _sort(row, type, out, row.room, count, "0", last)
@@ -209,7 +218,7 @@ def _sift(
                 end = offset(f, "i64", out, f.let(f"sub i64 {last}, 1"))
                 w.write(limit, f.let(f"load i64, ptr {end}, align 8"))
 
-    _each(row, _WORDS, row.length, meet)
+    _each(row, type.lanes, row.length, meet)
 
 
 @frozen
@@ -230,7 +239,7 @@ class _Packing:
         if self.left_out != "0":
             key = f.let(f"lshr {type} {key}, {self._all(self.left_out)}")
         key = f.let(f"shl {type} {key}, {self._all(self.index_bits)}")
-        return f.let(f"or {type} {key}, {lane_numbers(f, first, _WORDS)}")
+        return f.let(f"or {type} {key}, {lane_numbers(f, first, self.type.lanes)}")
 
     def key(self, entry: str) -> str:
         """The keys of entries, if no bits were left out."""
@@ -250,13 +259,18 @@ class _Packing:
 
 def _packing(row: SortedRow, wide: bool) -> _Packing:
     """The packing of a row's entries; with `wide`, key and index perhaps do not fit a word."""
-    f, type = row.f, LLType(I64, _WORDS)
+    f, type = row.f, _words(row)
     if not wide:
         return _Packing(row, type, "0", "32", "0")
     index_bits = _length_of(row, row.length)
     least, span = _range(row) if row.keys.bits == 64 else ("0", str((1 << row.keys.bits) - 1))
     both = f.let(f"add i64 {_length_of(row, span)}, {index_bits}")
     return _Packing(row, type, least, index_bits, maximum(f, f.let(f"sub i64 {both}, 64"), 0))
+
+
+def _words(row: SortedRow) -> LLType:
+    """A vector of entries."""
+    return LLType(I64, vector_bits(row.w.module) // 64)
 
 
 def _length_of(row: SortedRow, number: str) -> str:
@@ -269,20 +283,21 @@ def _length_of(row: SortedRow, number: str) -> str:
 
 def _range(row: SortedRow) -> tuple[str, str]:
     """The least key, and the greatest less the least."""
-    f, type = row.f, LLType(I64, _WORDS)
+    f, type = row.f, _words(row)
     ends = [(kind, row.w.slot(type), other) for kind, other in (("umin", -1), ("umax", 0))]
     for _, slot, other in ends:
         row.w.write(slot, type.constant(other))
 
     def meet(i: str, mask: str | None) -> None:
-        key = row.keys.of(_load(row, i, mask, _WORDS), _WORDS)
+        key = row.keys.of(_load(row, i, mask, type.lanes), type.lanes)
         for kind, slot, other in ends:
             known = key
             if mask is not None:
-                known = f.let(f"select <{_WORDS} x i1> {mask}, {type.llvm} {key}, {type.llvm} {type.constant(other)}")
+                none = type.constant(other)
+                known = f.let(f"select <{type.lanes} x i1> {mask}, {type.llvm} {key}, {type.llvm} {none}")
             row.w.write(slot, f.intrinsic(kind, type, row.w.read(slot), known))
 
-    _each(row, _WORDS, row.length, meet)
+    _each(row, type.lanes, row.length, meet)
     found = []
     for kind, slot, _ in ends:
         name = f"@llvm.vector.reduce.{kind}.{type.suffix}"
@@ -292,13 +307,13 @@ def _range(row: SortedRow) -> tuple[str, str]:
     return least, f.let(f"sub i64 {most}, {least}")
 
 
-def _sort_ties(row: SortedRow, entries: str, index_bits: str) -> None:
-    """Order the runs of entries that agree in what they have of their keys."""
+def _sort_ties(row: SortedRow, entries: str, count: str, index_bits: str) -> None:
+    """Order, of the first `count`, the runs of entries that agree in what they have of their keys."""
     f, keys, module = row.f, row.keys, row.w.module
     if not module.has("ties_sorted"):
         module.define("ties_sorted", translate(sorting.FUNCTIONS, {}, (), table=False))
     indices = f.let(f"sub i64 {f.let(f'shl i64 1, {index_bits}')}, 1")
-    with counted(f, "1", row.length, 1) as i:
+    with counted(f, "1", count, 1) as i:
         pair = []
         for place in (f.let(f"sub i64 {i}, 1"), i):
             pair.append((place, f.let(f"load i64, ptr {offset(f, 'i64', entries, place)}, align 8")))
@@ -313,7 +328,7 @@ def _sort_ties(row: SortedRow, entries: str, index_bits: str) -> None:
     room = offset(f, "i64", entries, row.length)
     buckets = row.w.room(LLType(I64), sorting.BUCKETS)
     named, kept, free, counts = (f.let(f"ptrtoint ptr {p} to i64") for p in (entries, row.room, room, buckets))
-    numbers = ", ".join(f"i64 {n}" for n in (named, kept, row.length, index_bits, free, counts))
+    numbers = ", ".join(f"i64 {n}" for n in (named, kept, count, index_bits, free, counts))
     f.let(f"call i64 @ties_sorted({numbers})")
 
 
@@ -326,12 +341,12 @@ def _take(row: SortedRow, entries: str, packing: _Packing, shared: _Flag) -> Non
         entry = _load_at(row, start, i, mask, type)
         _store(row, row.indices, i, mask, type, packing.index(entry))
         if row.values:
-            element, key = LLType(_INTEGERS[keys.bits], _WORDS), packing.key(entry)
+            element, key = type.with_dtype(_INTEGERS[keys.bits]), packing.key(entry)
             if keys.bits < 64:
                 key = f.let(f"trunc {type.llvm} {key} to {element.llvm}")
-            _store(row, row.values, i, mask, element, keys.back(key, _WORDS))
+            _store(row, row.values, i, mask, element, keys.back(key, type.lanes))
 
-    _each(row, _WORDS, row.count, store)
+    _each(row, type.lanes, row.count, store)
     if row.values and (keys.dtype.is_float or packing.left_out != "0"):
         with shared.found(), counted(f, "0", row.count, 1) as i:
             row.store_element(i, f.let(f"load i64, ptr {offset(f, 'i64', row.indices, i)}, align 8"))

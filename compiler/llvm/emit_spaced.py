@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from adjit.compiler.llvm.emit_index import Place
 from adjit.compiler.llvm.emit_state import Register, Writer
-from adjit.compiler.llvm.gemm_tile import masked_load, masked_store, offset, splat
+from adjit.compiler.llvm.sequences import masked_load, masked_store, offset, splat
 from adjit.compiler.llvm.text import Function, LLType
 from adjit.compiler.llvm.vecmath_lanes import any_lane
 from adjit.ir.types import BOOL
@@ -37,7 +37,7 @@ def load_repeated(
         value = splat(f, type, name)
     else:
         order = [lane // count for lane in range(type.lanes)]
-        value = shuffle(w, narrow, name, "poison", order)
+        value = f.shuffle(narrow, order, name)
     if own is None:
         return value
     return f.let(f"select <{type.lanes} x i1> {lanes}, {type.llvm} {value}, {type.llvm} {type.constant(0)}")
@@ -48,9 +48,9 @@ def _any(w: Writer, lanes: int, groups: int, mask: str, looked: int) -> str:
     f, bools, size = w.f, LLType(BOOL, lanes), lanes // groups
     if groups == 1:
         return any_lane(f, lanes, mask)
-    total = shuffle(w, bools, mask, "poison", [group * size for group in range(groups)])
+    total = f.shuffle(bools, [group * size for group in range(groups)], mask)
     for number in range(1, looked):
-        other = shuffle(w, bools, mask, "poison", [group * size + number for group in range(groups)])
+        other = f.shuffle(bools, [group * size + number for group in range(groups)], mask)
         total = f.let(f"or <{groups} x i1> {total}, {other}")
     return total
 
@@ -77,10 +77,10 @@ def load_strided(
         places = [shift + lane * stride - start for lane in range(count)]
         if number:
             order = [count + places[lane] if filled <= lane < stop else lane for lane in range(count)]
-            result = shuffle(w, type, result, vector, order)
+            result = w.f.shuffle(type, order, result, vector)
         else:
             order = [places[lane] if lane < stop else 0 for lane in range(count)]
-            result = shuffle(w, type, vector, "poison", order)
+            result = w.f.shuffle(type, order, vector)
         filled = stop
     return result
 
@@ -95,7 +95,7 @@ def _part_of_span(
         return f.let(f"load {type.llvm}, ptr {at}, align {type.dtype.itemsize}")
     # Lane `count` of the mask and an empty one is never set.
     wanted = [e // stride if e % stride <= reach else count for e in range(start, start + count)]
-    mask = shuffle(w, LLType(BOOL, count), lanes, "zeroinitializer", wanted)
+    mask = f.shuffle(LLType(BOOL, count), wanted, lanes, "zeroinitializer")
     return masked_load(f, type, at, mask, type.constant(0))
 
 
@@ -110,7 +110,7 @@ def store_strided(
             mask = "<" + ", ".join(f"i1 {'false' if lane is None else 'true'}" for lane in places) + ">"
         else:  # lane `count` of the mask and an empty one is never set
             wanted = [count if lane is None else lane for lane in places]
-            mask = shuffle(w, LLType(BOOL, count), lanes, "zeroinitializer", wanted)
+            mask = f.shuffle(LLType(BOOL, count), wanted, lanes, "zeroinitializer")
         masked_store(f, type, vector, offset(f, type.element, first, number * count), mask)
 
 
@@ -126,7 +126,7 @@ def store_side_by_side(
             f.line(f"store {type.llvm} {vector}, ptr {at}, align {type.dtype.itemsize}")
         else:
             order = [element // stride for element in range(number * count, (number + 1) * count)]
-            masked_store(f, type, vector, at, shuffle(w, LLType(BOOL, count), lanes, "poison", order))
+            masked_store(f, type, vector, at, f.shuffle(LLType(BOOL, count), order, lanes))
 
 
 def _interleaved(w: Writer, type: LLType, values: Sequence[str]) -> list[str]:
@@ -138,17 +138,17 @@ def _interleaved(w: Writer, type: LLType, values: Sequence[str]) -> list[str]:
         halves = zip(_interleaved(w, type, values[::2]), _interleaved(w, type, values[1::2]), strict=True)
         ends = (range(count // 2), range(count // 2, count))
         return [
-            shuffle(w, type, even, odd, [place for lane in end for place in (lane, count + lane)])
+            w.f.shuffle(type, [place for lane in end for place in (lane, count + lane)], even, odd)
             for even, odd in halves
             for end in ends
         ]
     found = []
     for start in range(0, stride * count, count):
-        vector = shuffle(w, type, values[0], "poison", [(start + place) // stride for place in range(count)])
+        vector = w.f.shuffle(type, [(start + place) // stride for place in range(count)], values[0])
         for member in range(1, stride):
             own = [(start + place) % stride == member for place in range(count)]
             order = [count + (start + place) // stride if mine else place for place, mine in enumerate(own)]
-            vector = shuffle(w, type, vector, values[member], order)
+            vector = w.f.shuffle(type, order, vector, values[member])
         found.append(vector)
     return found
 
@@ -158,12 +158,4 @@ def spread_vectors(f: Function, type: LLType, value: str, stride: int) -> Iterat
     for start in range(0, stride * type.lanes, type.lanes):
         divided = [divmod(place, stride) for place in range(start, start + type.lanes)]
         places = [None if rest else lane for lane, rest in divided]
-        order = ", ".join("i32 poison" if lane is None else f"i32 {lane}" for lane in places)
-        operands = f"{type.llvm} {value}, {type.llvm} poison, <{type.lanes} x i32> <{order}>"
-        yield f.let(f"shufflevector {operands}"), places
-
-
-def shuffle(w: Writer, type: LLType, left: str, right: str, order: Sequence[int]) -> str:
-    """The lanes `order` of two vectors of `type`, those of `right` numbered after `left`'s."""
-    places = ", ".join(f"i32 {place}" for place in order)
-    return w.f.let(f"shufflevector {type.llvm} {left}, {type.llvm} {right}, <{len(order)} x i32> <{places}>")
+        yield f.shuffle(type, places, value), places

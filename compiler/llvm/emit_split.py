@@ -23,7 +23,7 @@ from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_loops import scalar_loop, vector_loop
 from adjit.compiler.llvm.emit_pairs import row_loop
 from adjit.compiler.llvm.emit_state import Ramp, Register, Writer
-from adjit.compiler.llvm.gemm_tile import minimum, offset
+from adjit.compiler.llvm.sequences import minimum, offset
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import FOR, LOAD, POSITION, REDUCE, STORE
 from adjit.ir.graph import Node, Value

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TypeAlias
 
 from adjit.compiler.llvm.emit_choice import Dependence
-from adjit.compiler.llvm.gemm_tile import splat, streaming_fence
+from adjit.compiler.llvm.sequences import splat, streaming_fence
 from adjit.compiler.llvm.target import Target
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.llvm.vecmath_lanes import any_lane

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from adjit.compiler.llvm.emit_choice import HEAVY
 from adjit.compiler.llvm.emit_loops import fused_side, fused_sum, is_fused_product, operands_of
 from adjit.compiler.llvm.emit_state import Register, Writer
-from adjit.compiler.llvm.gemm_tile import masked_load, masked_store, offset
+from adjit.compiler.llvm.sequences import masked_load, masked_store, offset
 from adjit.compiler.llvm.text import LLType, literal
 from adjit.compiler.loops.ir import LOAD, STORE, address
 from adjit.ir.frozen import frozen
@@ -239,9 +239,7 @@ class _Packer:
             one, other = [*sources, "poison"][:2]
             numbers = [self.packed[v].lane + lanes * (self.packed[v].vector != one) for v in values]
             numbers += numbers[-1:] * (lanes - len(numbers))
-            mask = ", ".join(f"i32 {number}" for number in numbers)
-            name = f.let(f"shufflevector {type.llvm} {one}, {type.llvm} {other}, <{lanes} x i32> <{mask}>")
-            return Register(name, type)
+            return Register(f.shuffle(type, numbers, one, other), type)
         texts = ["poison" if item is None else literal(type.dtype, item) for item in literals]
         texts += texts[-1:] * (lanes - len(texts))
         name = f"<{', '.join(f'{type.element} {text}' for text in texts)}>"

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from adjit.compiler.llvm.emit_choice import Choice, column_stride, variables_of
 from adjit.compiler.llvm.emit_state import Writer
-from adjit.compiler.llvm.gemm_tile import STREAMED
+from adjit.compiler.llvm.sequences import STREAMED
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import STORE, address
 from adjit.ir.graph import Node, Value

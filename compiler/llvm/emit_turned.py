@@ -11,14 +11,13 @@ from contextlib import contextmanager
 
 from adjit.compiler.llvm.emit_choice import WIDEST_STRIDE, extents_of, variables_of
 from adjit.compiler.llvm.emit_index import uniform
-from adjit.compiler.llvm.emit_spaced import shuffle
 from adjit.compiler.llvm.emit_state import ZEROS, Lanes, Ramp, Register, Uniform, Writer
-from adjit.compiler.llvm.gemm_pack import transpose
-from adjit.compiler.llvm.gemm_tile import masked_load, offset
+from adjit.compiler.llvm.sequences import masked_load, offset
 from adjit.compiler.llvm.text import LLType
+from adjit.compiler.llvm.transposition import transpose
 from adjit.compiler.loops.ir import LOAD, address
 from adjit.ir.graph import Node
-from adjit.ir.shape import Dim
+from adjit.ir.shape import Dim, Size
 from adjit.ir.types import F32, F64, I32, I64
 
 # Elements that are exchanged as they stand in memory.
@@ -49,21 +48,29 @@ def turned(w: Writer, node: Node) -> Iterator[Callable[[int], None]]:
         yield give
 
 
-def _stride(w: Writer, node: Node, name: str, terms: int) -> int:
+def apart(w: Writer, node: Node, name: str) -> Size:
     """How far apart the lanes of a load stand if its terms, along `name`, are neighbours; 0 if rows do not pay."""
     if node.op is not LOAD or len(node.inputs) != 1 or node in w.clusters or w.buffers[node.inputs[0]] in w.stack:
         return 0
-    type, width = node.inputs[0].type, _width(terms)
-    flat = address(type, node.attributes["at"])  # type: ignore[arg-type]
-    if not isinstance(flat, Dim) or type.dtype not in _EXCHANGED or max(width, w.lanes) > w.native_lanes(type.dtype):
-        return 0
-    if width != terms and not w.options.target.has_masks:
+    flat = address(node.inputs[0].type, node.attributes["at"])  # type: ignore[arg-type]
+    if not isinstance(flat, Dim) or flat.coefficient(name) != 1:
         return 0
     moving = [key for key in flat.names if isinstance(w.variables.get(key), (Ramp, Lanes))]
-    if len(moving) != 1 or not isinstance(w.variables[moving[0]], Ramp) or flat.coefficient(name) != 1:
+    if len(moving) != 1 or not isinstance(w.variables[moving[0]], Ramp):
         return 0
     stride = flat.coefficient(moving[0])
-    return stride if isinstance(stride, int) and stride > WIDEST_STRIDE else 0
+    return 0 if stride is None or (isinstance(stride, int) and stride <= WIDEST_STRIDE) else stride
+
+
+def _stride(w: Writer, node: Node, name: str, terms: int) -> int:
+    """`apart` where all terms of a lane are read as one vector; 0 elsewhere."""
+    stride, width = apart(w, node, name), _width(terms)
+    if not stride or not isinstance(stride, int):
+        return 0
+    dtype = node.inputs[0].type.dtype
+    if dtype not in _EXCHANGED or max(width, w.lanes) > w.native_lanes(dtype):
+        return 0
+    return stride if width == terms or w.options.target.has_masks else 0
 
 
 def _width(terms: int) -> int:
@@ -93,11 +100,11 @@ def _columns(w: Writer, load: Node, name: str, terms: int, stride: int) -> list[
     if row.lanes > vector.lanes:
         parts = transpose(f, row, rows)
         starts = range(0, row.lanes, vector.lanes)
-        columns = [shuffle(w, row, x, "poison", range(at, at + vector.lanes)) for at in starts for x in parts]
+        columns = [w.f.shuffle(row, range(at, at + vector.lanes), x) for at in starts for x in parts]
         return [Register(column, vector) for column in columns[:terms]]
     width = row.lanes
     while row.lanes < vector.lanes:
         firsts = [number for number in range(len(rows)) if number // width % 2 == 0]
-        rows = [shuffle(w, row, rows[i], rows[i + width], range(2 * row.lanes)) for i in firsts]
+        rows = [w.f.shuffle(row, range(2 * row.lanes), rows[i], rows[i + width]) for i in firsts]
         row = LLType(dtype, 2 * row.lanes)
     return [Register(column, vector) for column in transpose(f, vector, rows)[:terms]]

@@ -13,11 +13,10 @@ from math import gcd
 
 from adjit.compiler.llvm.emit_domain import Pairs, split_flat, walk_rows
 from adjit.compiler.llvm.emit_index import greatest, least, uniform
-from adjit.compiler.llvm.emit_spaced import shuffle
 from adjit.compiler.llvm.emit_state import Uniform, Variable, Writer
 from adjit.compiler.llvm.gemm_pack import ATTRIBUTES, PARAMETERS
 from adjit.compiler.llvm.gemm_plan import GemmPlan
-from adjit.compiler.llvm.gemm_tile import below, counted, masked_load, masked_store, offset, prefetch, splat
+from adjit.compiler.llvm.sequences import below, counted, masked_load, masked_store, offset, prefetch, splat
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.loops.ir import LOAD, address
 from adjit.ir.frozen import frozen
@@ -94,7 +93,8 @@ def emit_pack_window(
 
     with w.scope():
         walk_rows(w, window.k, "%k0", f.let("add nsw i64 %k0, %kc"), note)
-    ahead = _AHEAD * (window.at.coefficient(window.k[0][0]) or 0) if window.k and isinstance(window.at, Dim) else 0
+    along = (window.at.coefficient(window.k[0][0]) or 0) if window.k and isinstance(window.at, Dim) else 0
+    ahead = uniform(w, _AHEAD * along)
     with w.bound(split_flat(w, window.batch, "%batch")), counted(f, "0", "%count", width) as start, w.scope():
         panel = offset(f, type.element, "%destination", f.let(f"mul nsw i64 {start}, %kc"))
         vectors = [(at, _parts(w, window, steady, type, width, start, at)) for at in range(0, width, plan.lanes)]
@@ -130,7 +130,7 @@ def _each(w: Writer, type: LLType, loaded: Sequence[str]) -> str:
             before[lane] if vector < number else lanes + place if vector == number else 0
             for lane, (vector, place) in enumerate(places)
         ]
-        value = shuffle(w, type, value, other, order)
+        value = w.f.shuffle(type, order, value, other)
     return value
 
 

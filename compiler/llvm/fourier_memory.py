@@ -7,19 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from adjit.compiler.llvm.gemm_tile import below, masked_load, masked_store, offset
+from adjit.compiler.llvm.sequences import below, masked_load, masked_store, offset
 from adjit.compiler.llvm.text import Function, LLType
 
 # Kinds of memory: scratch memory, with the parts apart; complex numbers; complex numbers whose parts are swapped (the
 # inverse transform is the transform of swapped numbers); real numbers, which are read as the first parts of points
 # whose second parts are 0, and written from the second parts, as what is swapped has its real parts there.
 SPLIT, COMPLEX, SWAPPED, REAL = "split", "complex", "swapped", "real"
-
-
-def select(f: Function, type: LLType, left: str, right: str, lanes: Sequence[int]) -> str:
-    """The lanes so numbered of two vectors in a row, as a vector."""
-    numbers = ", ".join(f"i32 {lane}" for lane in lanes)
-    return f.let(f"shufflevector {type.llvm} {left}, {type.llvm} {right}, <{len(lanes)} x i32> <{numbers}>")
 
 
 class Points:
@@ -62,7 +56,7 @@ class Points:
             else:
                 pair = f.let(f"load {self.pair.llvm}, ptr {at}, align {align}")
             first, second = (
-                select(f, self.pair, pair, "poison", range(part, 2 * type.lanes, 2)) for part in (0, 1)
+                f.shuffle(self.pair, range(part, 2 * type.lanes, 2), pair) for part in (0, 1)
             )
         return (first, second) if self.kind == COMPLEX else (second, first)
 
@@ -80,7 +74,7 @@ class Points:
                 f.line(f"store {type.llvm} {part}, ptr {each}, align {align}")
             return
         order = [lane + side * type.lanes for lane in range(type.lanes) for side in (0, 1)]
-        pair = select(f, type, first, second, order)
+        pair = f.shuffle(type, order, first, second)
         if self.mask:
             masked_store(f, self.pair, pair, at, self.mask)
         else:
@@ -113,7 +107,7 @@ def _merged(f: Function, type: LLType, first: Sequence[str], second: Sequence[st
         return [x for at in range(0, len(first), many) for x in (*first[at : at + many], *second[at : at + many])]
     order = [start + side * lanes + lane for start in range(0, lanes, run) for side in (0, 1) for lane in range(run)]
     halves = order[:lanes], order[lanes:]
-    return [select(f, type, a, b, half) for a, b in zip(first, second, strict=True) for half in halves]
+    return [f.shuffle(type, half, a, b) for a, b in zip(first, second, strict=True) for half in halves]
 
 
 def _gathered(f: Function, type: LLType, sources: Sequence[str], run: int, start: int) -> str:
@@ -130,5 +124,5 @@ def _gathered(f: Function, type: LLType, sources: Sequence[str], run: int, start
             lanes + lane if source == number else lane if number == 1 and source == 0 else place
             for place, (source, lane) in enumerate(wanted)
         ]
-        found = select(f, type, found, sources[number], own)
+        found = f.shuffle(type, own, found, sources[number])
     return found

@@ -42,7 +42,7 @@ def factors_of(n: int, most: int = 8) -> tuple[int, ...] | None:
             odd.append(factor)
     if n != 1:
         return None
-    eights = twos // 3 - (twos % 3 == 1) if most == 8 and twos > 2 else 0  # 8 * 2 is better 4 * 4
+    eights = twos // 3 - (twos % 3 == 1) if most == 8 and twos > 2 else 0  # 4 * 4, not 8 * 2
     fours, pairs = divmod(twos - 3 * eights, 2)
     return (*[8] * eights, *[4] * fours, *[2] * pairs, *odd[::-1])
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from adjit.compiler.llvm.fourier_butterfly import Arithmetic, Point, butterfly
-from adjit.compiler.llvm.fourier_memory import COMPLEX, SPLIT, SWAPPED, Points, dealt, select
-from adjit.compiler.llvm.gemm_tile import counted, maximum, minimum, offset, splat, when
+from adjit.compiler.llvm.fourier_memory import COMPLEX, SPLIT, SWAPPED, Points, dealt
+from adjit.compiler.llvm.sequences import counted, maximum, minimum, offset, splat, when
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.ir.frozen import frozen
 from adjit.ir.types import DType
@@ -171,7 +171,7 @@ def _emit_halves(module: Module, way: str, type: LLType, fused: bool) -> str:
         x, y = source.load(k), source.load(mirrored)
         if type.lanes > 1:
             order = range(type.lanes - 1, -1, -1)
-            y = select(f, type, y[0], "poison", order), select(f, type, y[1], "poison", order)
+            y = f.shuffle(type, order, y[0]), f.shuffle(type, order, y[1])
         even = on.add(x[0], y[0]), on.sub(x[1], y[1])
         odd = on.sub(x[0], y[0]), on.add(x[1], y[1])
         c, s = (

@@ -13,7 +13,8 @@ from adjit.compiler.llvm.gemm_loops import EPILOGUE, PARAMETERS, Loops, quotient
 from adjit.compiler.llvm.gemm_pack import LeftOperand, StridedOperand, emit_left, emit_pack_strided
 from adjit.compiler.llvm.gemm_placed import PLACED, PlacedLoops, Places, emit_copy, emit_pack_tail
 from adjit.compiler.llvm.gemm_plan import ALL_ROWS, GRAIN, GemmPlan, plan_gemm, workspace_bytes
-from adjit.compiler.llvm.gemm_tile import emit_placed_tile, emit_tile, maximum, minimum, streaming_fence
+from adjit.compiler.llvm.gemm_tile import emit_placed_tile, emit_tile
+from adjit.compiler.llvm.sequences import maximum, minimum, streaming_fence
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.ir.frozen import frozen
 

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 from adjit.compiler.llvm.gemm_pack import column_pitch, emit_across
 from adjit.compiler.llvm.gemm_plan import LINE, GemmPlan
-from adjit.compiler.llvm.gemm_tile import counted, maximum, minimum, offset, prefetch, when
+from adjit.compiler.llvm.sequences import counted, maximum, minimum, offset, prefetch, when
 from adjit.compiler.llvm.text import Function, LLType
 from adjit.ir.frozen import frozen
+from adjit.ir.types import F64
 
 # What the loops of any product are given: functions, sizes and places of its operands, and its plan's numbers.
 PARAMETERS = {
@@ -65,8 +66,7 @@ class Loops:
         runs = maximum(f, quotient_up(f, "%k", str(plan.kc)), 1)
         self.run = maximum(f, quotient_up(f, "%k", runs), 1)
         self.k_stop = maximum(f, "%k", 1)
-        first = f.let(f"udiv i64 {f.let('mul nsw i64 %begin, %total')}, %tasks")
-        stop = f.let(f"udiv i64 {f.let('mul nsw i64 %end, %total')}, %tasks")
+        first, stop = self._first_strip("%begin"), self._first_strip("%end")
         first_batch = f.let(f"udiv i64 {first}, %strips")
         apart = f.let("xor i1 %a_shared, true")
         self.begin()
@@ -76,6 +76,20 @@ class Loops:
             again = f.let(f"or i1 {apart}, {packed}")
             self.packs_a = f.let(f"select i1 {self.in_place}, i1 false, i1 {again}")
             self.span(self._part(batch, first, stop))
+
+    def _first_strip(self, task: str) -> str:
+        """Where a task begins in the strips of all batches, which the tasks share evenly.
+
+        If C is symmetric, strip i of a batch has about i tiles, so that an equal share ends at a root.
+        """
+        f = self.f
+        strip = f.let(f"udiv i64 {f.let(f'mul nsw i64 {task}, %total')}, %tasks")
+        if not self.plan.symmetric:
+            return strip
+        inside = f.let(f"urem i64 {strip}, %strips")
+        square = f.let(f"uitofp i64 {f.let(f'mul nsw i64 {inside}, %strips')} to double")
+        root = f.let(f"fptoui double {f.intrinsic('sqrt', LLType(F64), square)} to i64")
+        return f.let(f"add nsw i64 {f.let(f'sub nsw i64 {strip}, {inside}')}, {root}")
 
     def begin(self) -> None:
         """What a task does once, before its first batch."""

@@ -12,17 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from adjit.compiler.llvm.gemm_plan import LINE, GemmPlan
-from adjit.compiler.llvm.gemm_tile import (
-    below,
-    counted,
-    masked_load,
-    masked_store,
-    minimum,
-    offset,
-    prefetch,
-    when,
-)
+from adjit.compiler.llvm.sequences import below, counted, masked_load, masked_store, minimum, offset, prefetch, when
 from adjit.compiler.llvm.text import Function, LLType, Module
+from adjit.compiler.llvm.transposition import transpose
 from adjit.ir.frozen import frozen
 from adjit.ir.shape import Size
 from adjit.ir.types import BF16, I32
@@ -352,52 +344,6 @@ def emit_across(module: Module, vector: LLType, *, masked: bool = False) -> str:
     f.line("ret void")
     f.finish()
     return name
-
-
-def emit_transpose(module: Module, vector: LLType) -> str:
-    """`void @transpose...(square, to, stride, count)`: write `count` lanes of each column of a square in memory.
-
-    Column c goes to `to + c * stride`.  A function of its own, so that a module holds the exchange once.
-    """
-    name = module.shared(f"transpose.{vector.suffix}")
-    if module.has(name):
-        return name
-    attributes = 'noinline nounwind "prefer-vector-width"="512"'
-    f = Function(module, name, "ptr noalias %square, ptr noalias %to, i64 %stride, i64 %count", attributes=attributes)
-    align = vector.lanes * vector.dtype.itemsize
-    rows = [
-        f.let(f"load {vector.llvm}, ptr {offset(f, vector.element, '%square', r * vector.lanes)}, align {align}")
-        for r in range(vector.lanes)
-    ]
-    mask = below(f, vector.lanes, "%count")
-    place = "%to"
-    for column in transpose(f, vector, rows):
-        masked_store(f, vector, column, place, mask)
-        place = offset(f, vector.element, place, "%stride")
-    f.line("ret void")
-    f.finish()
-    return name
-
-
-def transpose(f: Function, vector: LLType, values: list[str]) -> list[str]:
-    """The columns of the square whose rows are `values`: log2(lanes) rounds that exchange blocks off the diagonal.
-
-    Fewer rows hold squares beside each other: of each column follow those of the squares.
-    """
-    lanes = vector.lanes
-    block = 1
-    while block < len(values):
-        upper = ", ".join(f"i32 {lane if not lane & block else lanes + lane - block}" for lane in range(lanes))
-        lower = ", ".join(f"i32 {lane + block if not lane & block else lanes + lane}" for lane in range(lanes))
-        result = list(values)
-        for i in range(len(values)):
-            if not i & block:
-                pair = f"{vector.llvm} {values[i]}, {vector.llvm} {values[i + block]}"
-                result[i] = f.let(f"shufflevector {pair}, <{lanes} x i32> <{upper}>")
-                result[i + block] = f.let(f"shufflevector {pair}, <{lanes} x i32> <{lower}>")
-        values = result
-        block *= 2
-    return values
 
 
 def _pack_single(f: Function, plan: GemmPlan, width: int, array: _Array, panel: str, first: str, left: str) -> None:

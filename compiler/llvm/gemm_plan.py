@@ -64,6 +64,7 @@ ALL_ROWS = 1 << 40
 # More rows than this have no registers for their addresses, where they have one stride and where they are in a table.
 _MOST_ROWS, _PLACED_ROWS = 14, 8
 _HELD_ROWS = 10
+_ELEMENTS_AHEAD = 2
 # Cycles for each row that a tile has in a C beyond L2 whose rows are longer than _SHORT bytes: wide tiles have fewer.
 _PIECE, _SHORT = 8, 2048
 
@@ -223,7 +224,7 @@ def reading_of(dtype: DType, target: Target, m: int | None, n: int, k: int | Non
     row = n * dtype.itemsize
     if not dtype.is_float or (row % target.vector_bytes and not target.has_masks):
         return "packed"
-    readers = _FEW_READERS
+    readers = min(_FEW_READERS, target.vector_registers // 2)  # with 16 registers, two tiles of four rows
     if k is not None and k * row <= B_IN_PLACE_BYTES:  # vectors astride two lines cost as much as packing, in the end
         readers = _READERS if row % LINE == 0 else 2 * _FEW_READERS
     return "in place" if m is not None and m <= readers else "copied"
@@ -231,7 +232,7 @@ def reading_of(dtype: DType, target: Target, m: int | None, n: int, k: int | Non
 
 def halved(plan: GemmPlan, n: int | None) -> GemmPlan:
     """The plan of the product of an array with its own transpose, `n` x `n`."""
-    if n is None or n < _HALVED * plan.nr or plan.epilogue or not plan.target.has_masks:
+    if n is None or n < _HALVED * plan.nr or plan.epilogue:
         return plan
     return changed(plan, symmetric=True, streams=False)
 
@@ -273,8 +274,12 @@ def _tile(
 
 
 def _tiles(dtype: DType, target: Target, most_rows: int, most_vectors: int) -> Iterator[tuple[int, int]]:
-    """The tiles whose accumulators, one row of B and one broadcast of A fit the registers."""
-    budget = target.vector_registers if dtype.is_float else 12
+    """The tiles whose accumulators, one row of B and one broadcast of A fit the registers.
+
+    Where multiply-adds take no factor from memory, LLVM holds some elements of A ahead.
+    """
+    ahead = 0 if target.architecture == "x86_64" else _ELEMENTS_AHEAD
+    budget = target.vector_registers - ahead if dtype.is_float else 12
     for vectors in range(1, max(1, min(4, most_vectors)) + 1):
         for mr in range(1, most_rows + 1):
             if mr * vectors + vectors + 1 <= budget:

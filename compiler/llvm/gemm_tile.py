@@ -7,144 +7,27 @@ size nor its place in it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 
 from adjit.compiler.llvm.gemm_plan import GemmPlan
+from adjit.compiler.llvm.sequences import (
+    NO_UNROLL,
+    STREAMED,
+    below,
+    counted,
+    masked_load,
+    masked_store,
+    offset,
+    prefetch,
+    splat,
+    when,
+)
 from adjit.compiler.llvm.text import Function, LLType, Module
-from adjit.compiler.llvm.vecmath_lanes import Lanes
-from adjit.compiler.llvm.vecmath_registers import joined, resized
 from adjit.ir.frozen import changed
-from adjit.ir.types import I32, I64
 
 # Programs of products spend most of their time here, so quick code has them at their best (compiler/quick.py).
 _HOT = 'noinline nounwind "hot" "prefer-vector-width"="512"'
 # Rows of B that are asked for ahead of the one being copied: some 200 cycles, the latency of a last cache.
 _AHEAD = 16
-# A metadata number that no other emitter uses: `counted` loops end in blocks that carry it.
-NO_UNROLL = ("!770 = distinct !{!770, !771}", '!771 = !{!"llvm.loop.unroll.disable"}')
-
-# A register of AVX2.
-_AVX2_BYTES = 32
-# The metadata of stores past the caches, `!nontemporal !772`.
-STREAMED = "!772 = !{i32 1}"
-
-
-@contextmanager
-def counted(function: Function, start: str, stop: str, step: str | int) -> Iterator[str]:
-    """A loop over `index` from start while below stop (signed); yields the index's name."""
-    head, body, latch, after = (function.label(hint) for hint in ("head", "body", "latch", "after"))
-    before, index, following = function.block, function.reserve(), function.reserve()
-    function.jump(head)
-    function.start(head)
-    function.set(index, f"phi i64 [ {start}, %{before} ], [ {following}, %{latch} ]")
-    function.branch(function.let(f"icmp slt i64 {index}, {stop}"), body, after)
-    function.start(body)
-    yield index
-    function.jump(latch)
-    function.start(latch)
-    function.set(following, f"add nsw i64 {index}, {step}")
-    # Left to itself LLVM unrolls these loops, which doubles the time to compile and gains nothing.
-    for line in NO_UNROLL:
-        function.module.declare(line)
-    function.line(f"br label %{head}, !llvm.loop !770")
-    function.start(after)
-
-
-@contextmanager
-def when(function: Function, condition: str) -> Iterator[None]:
-    """The code inside runs if the i1 `condition` holds; it may not define names used after it."""
-    then, after = function.label("then"), function.label("after")
-    function.branch(condition, then, after)
-    function.start(then)
-    yield
-    function.jump(after)
-    function.start(after)
-
-
-def offset(function: Function, element: str, pointer: str, index: str | int) -> str:
-    """The address of `pointer[index]` for elements of the LLVM type `element`."""
-    return function.let(f"getelementptr {element}, ptr {pointer}, i64 {index}")
-
-
-def prefetch(function: Function, pointer: str, *, write: bool = False) -> None:
-    """Ask for the cache line at `pointer`, which need not be memory that exists."""
-    function.module.declare("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
-    function.line(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 {int(write)}, i32 3, i32 1)")
-
-
-def minimum(function: Function, left: str | int, right: str | int) -> str:
-    """The smaller of two i64."""
-    function.module.declare("declare i64 @llvm.smin.i64(i64, i64)")
-    return function.let(f"call i64 @llvm.smin.i64(i64 {left}, i64 {right})")
-
-
-def maximum(function: Function, left: str | int, right: str | int) -> str:
-    """The larger of two i64."""
-    function.module.declare("declare i64 @llvm.smax.i64(i64, i64)")
-    return function.let(f"call i64 @llvm.smax.i64(i64 {left}, i64 {right})")
-
-
-def splat(function: Function, type: LLType, scalar: str) -> str:
-    """`scalar` in every lane of `type`."""
-    if type.lanes == 1:
-        return scalar
-    single = function.let(f"insertelement {type.llvm} poison, {type.element} {scalar}, i32 0")
-    return function.let(f"shufflevector {type.llvm} {single}, {type.llvm} poison, <{type.lanes} x i32> zeroinitializer")
-
-
-def below(function: Function, lanes: int, count: str) -> str:
-    """The mask of the lanes (two or more) whose number is below the i64 `count`, which fits an i32."""
-    type = LLType(I32, lanes)
-    limit = splat(function, type, function.let(f"trunc i64 {count} to i32"))
-    return function.let(f"icmp slt {type.llvm} {type.numbers()}, {limit}")
-
-
-def masked_load(function: Function, type: LLType, pointer: str, mask: str, other: str) -> str:
-    """The elements at `pointer` in the lanes of `mask`, `other` elsewhere; `type` has two lanes or more."""
-    found = []
-    for start, part, wanted in _parts(function, type, pointer, mask):
-        name, place = f"@llvm.masked.load.{part.suffix}.p0", _moved(function, type, pointer, start)
-        masks = f"<{part.lanes} x i1>"
-        function.module.declare(f"declare {part.llvm} {name}(ptr, i32, {masks}, {part.llvm})")
-        rest = resized(Lanes(function, type, other), start, part.lanes).text
-        operands = f"ptr {place}, i32 {type.dtype.itemsize}, {masks} {wanted}, {part.llvm} {rest}"
-        found.append(Lanes(function, part, function.let(f"call {part.llvm} {name}({operands})")))
-    return joined(found).text
-
-
-def masked_store(function: Function, type: LLType, value: str, pointer: str, mask: str) -> None:
-    """Store the lanes of `mask`; `type` has two lanes or more."""
-    for start, part, wanted in _parts(function, type, pointer, mask):
-        name, place = f"@llvm.masked.store.{part.suffix}.p0", _moved(function, type, pointer, start)
-        masks = f"<{part.lanes} x i1>"
-        function.module.declare(f"declare void {name}({part.llvm}, ptr, i32, {masks})")
-        given = resized(Lanes(function, type, value), start, part.lanes).text
-        operands = f"{part.llvm} {given}, ptr {place}, i32 {type.dtype.itemsize}, {masks} {wanted}"
-        function.line(f"call void {name}({operands})")
-
-
-def _moved(function: Function, type: LLType, pointer: str, start: int) -> str:
-    return offset(function, type.element, pointer, start) if start else pointer
-
-
-def _parts(function: Function, type: LLType, pointer: str, mask: str) -> Iterator[tuple[int, LLType, str]]:
-    """What single accesses under masks read or write: where each starts, how many lanes it has, and its mask.
-
-    With AVX2 alone each is of one register, and no lane of a mask is known: where a part of a wider mask holds
-    nowhere, LLVM 22 reads all of that part, or ends the process.
-    """
-    module, size = function.module, type.dtype.itemsize
-    if module.avx512 or not module.avx2 or size < 4 or type.lanes * size <= _AVX2_BYTES:
-        yield 0, type, mask
-        return
-    word = LLType(I32 if size == 4 else I64, type.lanes)
-    zero = function.let(f"ashr i64 {function.let(f'ptrtoint ptr {pointer} to i64')}, 63")  # as addresses are positive
-    zeros = splat(function, word, zero if size > 4 else function.let(f"trunc i64 {zero} to i32"))
-    signs = function.let(f"sext <{type.lanes} x i1> {mask} to {word.llvm}")
-    unknown = Lanes(function, word, function.let(f"or {word.llvm} {signs}, {zeros}")) < 0
-    for start in range(0, type.lanes, _AVX2_BYTES // size):
-        part = LLType(type.dtype, min(_AVX2_BYTES // size, type.lanes - start))
-        yield start, part, resized(unknown, start, part.lanes).text
 
 
 def emit_tile(module: Module, plan: GemmPlan, *, at_edge: bool = False, packed: bool = False) -> str:
@@ -230,12 +113,6 @@ def _fetch(f: Function, plan: GemmPlan) -> None:
         for v in range(0, plan.nr, plan.lanes):
             prefetch(f, offset(f, element, row, v), write=True)
         row = offset(f, element, row, "%before_stride")
-
-
-def streaming_fence(f: Function) -> None:
-    """Let other threads see what went past the caches before what is written after."""
-    f.module.declare("declare void @llvm.x86.sse.sfence()")
-    f.line("call void @llvm.x86.sse.sfence()")
 
 
 def emit_placed_tile(module: Module, plan: GemmPlan) -> str:

@@ -1,4 +1,4 @@
-"""Sorts of keys in vectors of AVX-512: quicksort, with networks for the parts that fit the registers.
+"""Sorts of keys in vectors of AVX-512 or AVX2: quicksort, with networks for the parts that fit the registers.
 
 A vector is parted by compressing the lanes below the pivot and the others.  The keys are ordered as numbers without
 sign, and equal keys cannot be told from each other, so that the order is the same however it is found.
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from adjit.compiler.llvm.gemm_tile import below, counted, masked_load, masked_store, offset, splat, when
+from adjit.compiler.llvm.sequences import below, counted, masked_load, masked_store, offset, splat, when
+from adjit.compiler.llvm.sorting_lanes import compressed, counted_lanes
 from adjit.compiler.llvm.sorting_network import MOST_ROWS, small_sort
 from adjit.compiler.llvm.text import Function, LLType, Module
 
@@ -17,7 +18,7 @@ _ATTRIBUTES = 'noinline nounwind "best" "prefer-vector-width"="512"'
 # Vectors parted at a time: what they wait for overlaps.
 _TOGETHER = 4
 # The median of so many keys is the pivot of a short part, and of a long one.
-_SAMPLE, _LONG_SAMPLE, _LONG = 32, 128, 1 << 14
+_SAMPLE, _LONG_SAMPLE, _LONG = 16, 128, 1 << 14
 
 
 def sort_window(module: Module, type: LLType) -> str:
@@ -151,21 +152,6 @@ def _places(f: Function, start: str, count: int, lanes: int) -> list[str]:
     return [start, *(f.let(f"add nuw nsw i64 {start}, {number * lanes}") for number in range(1, count))]
 
 
-def compressed(f: Function, type: LLType, row: str, mask: str) -> str:
-    """The lanes of `mask`, moved together at the front; the others are zero."""
-    flags, name = f"<{type.lanes} x i1>", f"@llvm.experimental.vector.compress.{type.suffix}"
-    f.module.declare(f"declare {type.llvm} {name}({type.llvm}, {flags}, {type.llvm})")
-    return f.let(f"call {type.llvm} {name}({type.llvm} {row}, {flags} {mask}, {type.llvm} zeroinitializer)")
-
-
-def counted_lanes(f: Function, lanes: int, mask: str) -> str:
-    """How many lanes are set, as i64."""
-    bits = f"i{lanes}"
-    f.module.declare(f"declare {bits} @llvm.ctpop.{bits}({bits})")
-    number = f.let(f"bitcast <{lanes} x i1> {mask} to {bits}")
-    return f.let(f"zext {bits} {f.let(f'call {bits} @llvm.ctpop.{bits}({bits} {number})')} to i64")
-
-
 def _sampled(module: Module, type: LLType) -> str:
     """`key @...(ptr data, i64 n)`: the median of keys at equal distances."""
     name = module.shared(f"adjit.sort.sample.{type.suffix}")
@@ -173,9 +159,10 @@ def _sampled(module: Module, type: LLType) -> str:
         return name
     key = type.element
     f = Function(module, name, "ptr %data, i64 %n", result=key, attributes=_ATTRIBUTES)
-    sample = f.let(f"alloca [{_LONG_SAMPLE} x {key}], align 64")
+    most = min(_LONG_SAMPLE, MOST_ROWS * type.lanes)
+    sample = f.let(f"alloca [{most} x {key}], align 64")
     is_long = f.let(f"icmp sgt i64 %n, {_LONG}")
-    count = f.let(f"select i1 {is_long}, i64 {_LONG_SAMPLE}, i64 {_SAMPLE}")
+    count = f.let(f"select i1 {is_long}, i64 {most}, i64 {_SAMPLE}")
     step = f.let(f"udiv i64 %n, {count}")
     with counted(f, "0", count, 1) as i:
         place = offset(f, key, "%data", f.let(f"mul nuw nsw i64 {i}, {step}"))

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from adjit.compiler.llvm.scalar_cast import cast
 from adjit.compiler.llvm.scalar_extreme import extreme
-from adjit.compiler.llvm.scalar_integer import divide, power, shift
 from adjit.compiler.llvm.text import Function, LLType
-from adjit.compiler.llvm.vecmath import MATH
+from adjit.compiler.llvm.vecmath import MATH, math_function
 from adjit.compiler.llvm.vecmath_lanes import Lanes
 from adjit.ir.errors import CompileError
 from adjit.ir.graph import Node
@@ -37,6 +35,8 @@ def emit(
     op = node.op.name
     ty = operand_types[0]
     if op == "cast":
+        from adjit.compiler.llvm.scalar_cast import cast
+
         return cast(Lanes(function, ty, operands[0]), result.dtype).text
     if op == "bitcast":
         return function.let(f"bitcast {ty.llvm} {operands[0]} to {result.llvm}")
@@ -85,8 +85,8 @@ def _math(function: Function, op: str, ty: LLType) -> Callable[..., str]:
     if function.module.approximate and ty.dtype is F32:
         from adjit.compiler.llvm.vecmath_approximate import APPROXIMATE
 
-        return APPROXIMATE.get(op, MATH[op])
-    return MATH[op]
+        return APPROXIMATE.get(op) or math_function(op)
+    return math_function(op)
 
 
 def _bool(function: Function, op: str, ty: LLType, operands: Sequence[str]) -> str:
@@ -112,10 +112,16 @@ def _integer(function: Function, op: str, ty: LLType, operands: Sequence[str], f
         case "maximum" | "minimum":
             return function.intrinsic(("s" if signed else "u") + op[:3], ty, *operands)
         case "div" | "mod":
+            from adjit.compiler.llvm.scalar_integer import divide
+
             return divide(op, values[0], values[1], lambda zero: fault(Fault.DIVISION_BY_ZERO, zero.text)).text
         case "pow":
+            from adjit.compiler.llvm.scalar_integer import power
+
             return power(*values).text
         case "shl" | "shr":
+            from adjit.compiler.llvm.scalar_integer import shift
+
             return shift(op, *values).text
     raise CompileError(f"{op} has no meaning on {ty.dtype}")
 

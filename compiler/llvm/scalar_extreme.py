@@ -15,6 +15,12 @@ def extreme(function: Function, kind: str, type: LLType, left: str, right: str) 
     x, y = Lanes(function, type, left), Lanes(function, type, right)
     if not (function.module.avx512 and x.varies and y.varies):  # LLVM's own form is as short there
         return function.intrinsic(kind, type, left, right)
+    if type.lanes == 1:  # LLVM moves one number to a general register to combine its bits, and vectors not
+        pair = LLType(type.dtype, 16 // type.dtype.itemsize)
+        first, second = (
+            function.let(f"insertelement {pair.llvm} poison, {type.llvm} {each}, i32 0") for each in (left, right)
+        )
+        return function.let(f"extractelement {pair.llvm} {extreme(function, kind, pair, first, second)}, i32 0")
     minimum = kind == "minimum"
     one, other = (((p < q) if minimum else (p > q)).choose(p, q).bits() for p, q in ((x, y), (y, x)))
     both = one | other  # the exponent of a NaN is all ones, and so it stays

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from adjit.compiler.llvm.vecmath import integer_power
 from adjit.compiler.llvm.vecmath_lanes import Lanes
+from adjit.compiler.llvm.vecmath_power import integer_power
 from adjit.ir.types import F32, F64
 
 

@@ -6,7 +6,7 @@ Zeros of both signs have one key, and so have all NaNs: elements of equal keys k
 from __future__ import annotations
 
 from adjit.compiler.llvm.emit_state import Writer
-from adjit.compiler.llvm.gemm_tile import offset, splat
+from adjit.compiler.llvm.sequences import offset, splat
 from adjit.compiler.llvm.text import Function, LLType
 from adjit.ir.frozen import frozen
 from adjit.ir.types import I64, DType

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from adjit.compiler.llvm.gemm_tile import below, counted, masked_load, masked_store, offset, when
+from adjit.compiler.llvm.sequences import below, counted, masked_load, masked_store, offset, when
+from adjit.compiler.llvm.sorting_lanes import choice, choices, compared, permutations, permuted, turned
 from adjit.compiler.llvm.text import Function, LLType, Module
 
 # Rows of the largest table, and of the largest whose merges are written out.
@@ -65,40 +66,30 @@ def _sort_rows(f: Function, type: LLType, table: Sequence[str]) -> None:
 # -- written out ------------------------------------------------------------------------------------------------------
 def sorted_rows(f: Function, type: LLType, rows: Sequence[str]) -> list[str]:
     """The keys of vectors in order, from the first lane of the first vector on; their number is a power of two."""
-    table = list(rows)
+    table = turned(f, type, rows)
     for i, j in _batcher(len(table)):
-        table[i], table[j] = _both(f, type, table[i], table[j])
+        table[i], table[j] = compared(f, type, table[i], table[j])
     width = 2
     while width <= type.lanes:
         for i, j in _mirrored(len(table)):
-            reverse = _shuffled(f, type, table[j], _reverse(type.lanes, width))
-            table[i], table[j] = _both(f, type, table[i], reverse)
+            reverse = f.shuffle(type, _reverse(type.lanes, width), table[j])
+            table[i], table[j] = compared(f, type, table[i], reverse)
         for partners, chosen in _stages(type.lanes, width):
             flags = ", ".join(f"i1 {str(flag).lower()}" for flag in chosen)
             for row, own in enumerate(table):
-                lesser, greater = _both(f, type, own, _shuffled(f, type, own, partners))
+                lesser, greater = compared(f, type, own, f.shuffle(type, partners, own))
                 both = f"{type.llvm} {lesser}, {type.llvm} {greater}"
                 table[row] = f.let(f"select <{type.lanes} x i1> <{flags}>, {both}")
         width *= 2
-    return table
-
-
-def _both(f: Function, type: LLType, left: str, right: str) -> tuple[str, str]:
-    """The lesser and the greater key in each lane."""
-    return f.intrinsic("umin", type, left, right), f.intrinsic("umax", type, left, right)
-
-
-def _shuffled(f: Function, type: LLType, row: str, lanes: Sequence[int]) -> str:
-    places = ", ".join(f"i32 {lane}" for lane in lanes)
-    return f.let(f"shufflevector {type.llvm} {row}, {type.llvm} poison, <{type.lanes} x i32> <{places}>")
+    return turned(f, type, table)
 
 
 # -- as a loop --------------------------------------------------------------------------------------------------------
 def _sorted(f: Function, type: LLType, rows: Sequence[str], table: Sequence[str]) -> list[str]:
     """`sorted_rows` of more rows, which stand in `table` meanwhile."""
-    keys = list(rows)
+    keys = turned(f, type, rows)
     for i, j in _batcher(len(keys)):
-        keys[i], keys[j] = _both(f, type, keys[i], keys[j])
+        keys[i], keys[j] = compared(f, type, keys[i], keys[j])
     _put(f, type, table, keys)
     widths = (type.lanes - 1).bit_length()
     with counted(f, "0", str(widths), 1) as level:
@@ -108,17 +99,17 @@ def _sorted(f: Function, type: LLType, rows: Sequence[str], table: Sequence[str]
         keys = _taken(f, type, table)
         reverse, _ = _stage(f, type, before)
         for i, j in _mirrored(len(keys)):
-            keys[i], keys[j] = _both(f, type, keys[i], _permuted(f, type, keys[j], reverse))
+            keys[i], keys[j] = compared(f, type, keys[i], permuted(f, type, keys[j], reverse))
         _put(f, type, table, keys)
         with counted(f, before, f.let(f"add nuw i64 {before}, {after}"), 1) as number:
             partners, chosen = _stage(f, type, number)
             keys = _taken(f, type, table)
             for row, own in enumerate(keys):
-                lesser, greater = _both(f, type, own, _permuted(f, type, own, partners))
+                lesser, greater = compared(f, type, own, permuted(f, type, own, partners))
                 both = f"{type.llvm} {lesser}, {type.llvm} {greater}"
                 keys[row] = f.let(f"select <{type.lanes} x i1> {chosen}, {both}")
             _put(f, type, table, keys)
-    return _taken(f, type, table)
+    return turned(f, type, _taken(f, type, table))
 
 
 def _put(f: Function, type: LLType, table: Sequence[str], keys: Sequence[str]) -> None:
@@ -134,22 +125,10 @@ def _stage(f: Function, type: LLType, number: str) -> tuple[str, str]:
     """Of a stage within rows: the lanes' partners, and which of them keep the lesser key."""
     lanes, widths = type.lanes, [2 << k for k in range((type.lanes - 1).bit_length())]
     stages = [stage for width in widths for stage in _stages(lanes, width)]
-    rows = (", ".join(f"{type.element} {lane}" for lane in partners) for partners, _ in stages)
-    numbers = ", ".join(f"{type.llvm} <{row}>" for row in rows)
-    bits = (sum(flag << lane for lane, flag in enumerate(chosen)) for _, chosen in stages)
-    flags = ", ".join(f"i{lanes} {number}" for number in bits)
-    partners, chosen = (f"@adjit.sort.{kind}.{type.suffix}" for kind in ("partners", "chosen"))
-    f.module.declare(f"{partners} = private constant [{len(stages)} x {type.llvm}] [{numbers}], align 64")
-    f.module.declare(f"{chosen} = private constant [{len(stages)} x i{lanes}] [{flags}], align 64")
-    row = f.let(f"load {type.llvm}, ptr {offset(f, type.llvm, partners, number)}, align 64")
-    mask = f.let(f"load i{lanes}, ptr {offset(f, f'i{lanes}', chosen, number)}, align 1")
-    return row, f.let(f"bitcast i{lanes} {mask} to <{lanes} x i1>")
-
-
-def _permuted(f: Function, type: LLType, row: str, lanes: str) -> str:
-    name = f"@llvm.x86.avx512.permvar.{'si' if type.dtype.bits == 32 else 'di'}.512"
-    f.module.declare(f"declare {type.llvm} {name}({type.llvm}, {type.llvm})")
-    return f.let(f"call {type.llvm} {name}({type.llvm} {row}, {type.llvm} {lanes})")
+    partners, moved = permutations(f, type, f"@adjit.sort.partners.{type.suffix}", [each for each, _ in stages])
+    flags = choices(f, type, f"@adjit.sort.chosen.{type.suffix}", [each for _, each in stages])
+    row = f.let(f"load {moved.llvm}, ptr {offset(f, moved.llvm, partners, number)}, align 32")
+    return row, choice(f, type, flags, number)
 
 
 # -- comparisons ------------------------------------------------------------------------------------------------------

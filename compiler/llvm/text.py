@@ -8,7 +8,7 @@ vectors of any width.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import field
 
@@ -117,12 +117,19 @@ class Module:
         self.fma = fma
         self.approximate = approximate
         self.debug = debug
+        # Names that the module takes from outside, besides functions that every program may call.
+        self.outside: dict[str, None] = {}
         self._heads: dict[str, None] = {}
         self._bodies: dict[str, str] = {}
 
     def declare(self, text: str) -> None:
         """Add a top-level line (`declare ...`, `@x = ...`, `attributes ...`) unless it stands already."""
         self._heads[text] = None
+
+    def declare_outside(self, name: str, text: str) -> None:
+        """Add the line that declares a table of numbers or a function whose address the loader gives."""
+        self.outside[name] = None
+        self.declare(text)
 
     def define(self, name: str, text: str) -> None:
         """Add the text of function `name`; the same name must have the same text."""
@@ -256,6 +263,11 @@ class Function:
         """Set bytes of memory to zero."""
         self.module.declare("declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
         self.line(f"call void @llvm.memset.p0.i64(ptr {place}, i8 0, i64 {size}, i1 false)")
+
+    def shuffle(self, type: LLType, lanes: Sequence[int | None], left: str, right: str = "poison") -> str:
+        """The lanes so numbered of two vectors of `type` in a row, as a vector; None is any lane."""
+        numbers = ", ".join(f"i32 {'poison' if lane is None else lane}" for lane in lanes)
+        return self.let(f"shufflevector {type.llvm} {left}, {type.llvm} {right}, <{len(lanes)} x i32> <{numbers}>")
 
     def gather(self, type: LLType, addresses: str, mask: str | None, other: str) -> str:
         """The elements at addresses in the lanes of `mask` (None for all), `other` elsewhere, of two lanes or more."""

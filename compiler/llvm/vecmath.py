@@ -6,41 +6,27 @@ the same at every width and in every mode.  They need a target with fused multip
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
 
-from adjit.compiler.llvm.vecmath_arctangent import acos, asin, atan, atan2
-from adjit.compiler.llvm.vecmath_erf import erf
-from adjit.compiler.llvm.vecmath_exponential import exp, expm1
-from adjit.compiler.llvm.vecmath_hyperbolic import cosh, sinh
-from adjit.compiler.llvm.vecmath_logarithm import log, log1p
-from adjit.compiler.llvm.vecmath_power import exp2, integer_power, pow
-from adjit.compiler.llvm.vecmath_remainder import remainder
-from adjit.compiler.llvm.vecmath_tanh import tanh
-from adjit.compiler.llvm.vecmath_trigonometric import cos, sin, tan
-
-__all__ = [
-    "MATH", "acos", "asin", "atan", "atan2", "cos", "cosh", "erf", "exp", "exp2", "expm1", "integer_power", "log",
-    "log1p", "pow", "remainder", "sin", "sinh", "tan", "tanh",
-]  # fmt: skip
-
-# The scalar ops that are math functions on floats.
-MATH: Mapping[str, Callable[..., str]] = {
-    "acos": acos,
-    "asin": asin,
-    "atan": atan,
-    "atan2": atan2,
-    "cos": cos,
-    "cosh": cosh,
-    "erf": erf,
-    "exp": exp,
-    "exp2": exp2,
-    "expm1": expm1,
-    "log": log,
-    "log1p": log1p,
-    "mod": remainder,
-    "pow": pow,
-    "sin": sin,
-    "sinh": sinh,
-    "tan": tan,
-    "tanh": tanh,
+# The scalar ops that are math functions on floats, by the module (`vecmath_...`) that has them.
+_MODULES = {
+    "arctangent": ("acos", "asin", "atan", "atan2"),
+    "erf": ("erf",),
+    "exponential": ("exp", "expm1"),
+    "hyperbolic": ("cosh", "sinh"),
+    "logarithm": ("log", "log1p"),
+    "power": ("exp2", "pow"),
+    "remainder": ("mod",),
+    "tanh": ("tanh",),
+    "trigonometric": ("cos", "sin", "tan"),
 }
+MATH = {name: module for module, names in _MODULES.items() for name in names}
+
+
+@cache
+def math_function(op: str) -> Callable[..., str]:
+    """What emits an op of `MATH`; its module is imported at first use, as a program needs few of them."""
+    found: Callable[..., str] = getattr(import_module(f"adjit.compiler.llvm.vecmath_{MATH[op]}"), op)
+    return found

@@ -274,17 +274,18 @@ def power_of_two(n: Lanes, dtype: DType) -> Lanes:
     return ((n + layout.bias) << layout.mantissa).as_float(dtype)
 
 
-def repair(mask: Lanes, value: Lanes, repaired: Callable[[], Lanes]) -> Lanes:
-    """`repaired()` if `mask` holds in some lane, else `value`; the block of the repair is skipped where none does."""
-    function, before = value.function, value.function.block
+def repair(mask: Lanes, values: Sequence[Lanes], repaired: Callable[[], Sequence[Lanes]]) -> list[Lanes]:
+    """`repaired()` if `mask` holds in some lane, else `values`; the block of the repair is skipped where none does."""
+    function, before = mask.function, mask.function.block
     rare, done = function.label("rare"), function.label("done")
     function.branch(mask.any(), rare, done)
     function.start(rare)
-    new = repaired()
-    incoming = f"[ {value.text}, %{before} ], [ {new.text}, %{function.block} ]"
+    news, after = repaired(), function.block
     function.jump(done)
     function.start(done)
-    return Lanes(function, value.type, function.let(f"phi {value.type.llvm} {incoming}"))
+    both = zip(values, news, strict=True)
+    pairs = [(old.type, f"[ {old.text}, %{before} ], [ {new.text}, %{after} ]") for old, new in both]
+    return [Lanes(function, ty, function.let(f"phi {ty.llvm} {incoming}")) for ty, incoming in pairs]
 
 
 def loop_while(
@@ -336,11 +337,11 @@ def call_shared(
     has taken in `_INLINED_LINES`: LLVM's time grows faster than a function's size.
     """
     module, full = function.module, f"adjit.{name}.{ty.suffix}"
-    names = [f"%x{i}" for i in range(len(operands))]
+    types, names = [ty] * len(operands), [f"%x{i}" for i in range(len(operands))]
     if not module.has(full):
         if ty.dtype.is_float and ty.dtype not in FORMATS:
             raise CompileError(f"{name} on {ty.dtype} has to be legalised to f32 first")
-        inner = math_function(module, full, ty, names, inline=True)
+        inner = math_function(module, full, types, ty.llvm, inline=True)
         result = body(*(Lanes(inner, ty, n) for n in names))
         inner.line(f"ret {ty.llvm} {result.text}")
         inner.finish()
@@ -348,19 +349,18 @@ def call_shared(
     if function.inlined > _INLINED_LINES:
         inlined, full = full, module.shared(f"{full}.called")
         if not module.has(full):
-            inner = math_function(module, full, ty, names, inline=False)
+            inner = math_function(module, full, types, ty.llvm, inline=False)
             inner.line(f"ret {ty.llvm} {inner.let(_call(inlined, ty, names))}")
             inner.finish()
     return function.let(_call(full, ty, operands))
 
 
-def math_function(
-    module: Module, name: str, ty: LLType, names: Sequence[str], *, result: str = "", inline: bool
-) -> Function:
-    """A function of values of one type with this name, to be written; its result is of the type too, or of another."""
+def math_function(module: Module, name: str, types: Sequence[LLType], result: str, *, inline: bool) -> Function:
+    """A function of `%x0`, `%x1` ... with this name, to be written."""
     copied = "alwaysinline" if inline else "noinline"
     attributes = f'{copied} nounwind willreturn memory(none) "prefer-vector-width"="512"'
-    return Function(module, name, ", ".join(f"{ty.llvm} {n}" for n in names), result or ty.llvm, attributes=attributes)
+    parameters = ", ".join(f"{ty.llvm} %x{i}" for i, ty in enumerate(types))
+    return Function(module, name, parameters, result, attributes=attributes)
 
 
 def _call(name: str, ty: LLType, operands: Sequence[str]) -> str:

@@ -126,7 +126,7 @@ def with_special_cases(x: Lanes, y: Lanes, magnitude: Callable[[Lanes, Lanes], L
     """x^y by `magnitude(|x|, y)`; whatever IEEE 754 lists as special is repaired where some lane needs it."""
     value = magnitude(abs(x), y)
     ordinary = (x > 0.0) & (x < math.inf) & (abs(y) < math.inf)
-    return repair(~ordinary, value, lambda: _special(x, y, value))
+    return repair(~ordinary, [value], lambda: [_special(x, y, value)])[0]
 
 
 def _special(x: Lanes, y: Lanes, value: Lanes) -> Lanes:

@@ -7,11 +7,22 @@ whose top two bits are the quadrant.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import TypeAlias
 
 from adjit.compiler.llvm.text import Function, LLType
-from adjit.compiler.llvm.vecmath_lanes import FORMATS, Lanes, Table, fma, math_function, power_of_two
-from adjit.ir.types import F32, F64, DType
+from adjit.compiler.llvm.vecmath_lanes import (
+    FORMATS,
+    Lanes,
+    Table,
+    fma,
+    loop_while,
+    math_function,
+    power_of_two,
+    repair,
+)
+from adjit.ir.types import F32, F64, I32, DType
 
 # The first 1280 bits of 2/pi (computed with mpmath; a test compares them), 64 to a line but for the last.
 TWO_OVER_PI = int(
@@ -35,32 +46,83 @@ HALF_PI: Table = {
 }
 
 
+# From here on too little is left of x by subtraction: the error of q times the last bit of the parts of pi/2 stays far
+# below the smallest |r| under these bounds.
+LARGE: dict[DType, float] = {F32: 2.0**17, F64: 2.0**30}
 # (r, its correction, q) with x = q pi/2 + r and |r| <= pi/4.
 Turned: TypeAlias = tuple[Lanes, Lanes, Lanes]
 
 
-def reduce_large(x: Lanes) -> Turned:
-    """(r, its correction, q), q modulo 4, for one lane with 2^17 <= |x| < inf: a call of a function that all share."""
-    function, ty = x.function, x.type
-    kinds = [ty, ty, LLType(x.format.integer)]
+def reduce_large(x: Lanes, reduced: Turned) -> Turned:
+    """`reduced` with the large lanes of x reduced here, q modulo 4 in these.
+
+    Functions that all calls share do it, lane by lane: what hardly ever runs is compiled once.
+    """
+
+    def again() -> Turned:
+        if x.type.lanes == 1:
+            return _of_number(x)
+        return _called(f"adjit.reduce_large.{x.type.suffix}", _lane_by_lane, x, *reduced)
+
+    r, correction, q = repair(_is_large(x), reduced, again)
+    return r, correction, q
+
+
+def _of_number(x: Lanes) -> Turned:
+    return _called(f"adjit.reduce_large.{x.type.suffix}", _reduced, x)
+
+
+def _is_large(x: Lanes) -> Lanes:
+    return (abs(x) >= LARGE[x.type.dtype]) & (abs(x) < math.inf)
+
+
+def _called(name: str, body: Callable[..., Turned], *operands: Lanes) -> Turned:
+    """`body(*operands)` by a function with this name."""
+    x = operands[0]
+    module, types = x.function.module, [operand.type for operand in operands]
+    kinds = [x.type, x.type, x.type.with_dtype(x.format.integer)]
     together = f"{{ {', '.join(kind.llvm for kind in kinds)} }}"
-    name = function.module.shared(f"adjit.reduce_large.{ty.suffix}")
-    if not function.module.has(name):
-        inner = math_function(function.module, name, ty, ["%x"], result=together, inline=False)
+    if not module.has(name := module.shared(name)):
+        inner = math_function(module, name, types, together, inline=False)
         found = "poison"
-        for place, part in enumerate(_reduced(Lanes(inner, ty, "%x"))):
+        for place, part in enumerate(body(*(Lanes(inner, ty, f"%x{i}") for i, ty in enumerate(types)))):
             found = inner.let(f"insertvalue {together} {found}, {part.type.llvm} {part.text}, {place}")
         inner.line(f"ret {together} {found}")
         inner.finish()
-    call = function.let(f"call {together} @{name}({ty.llvm} {x.text})")
+    passed = ", ".join(f"{operand.type.llvm} {operand.text}" for operand in operands)
+    call = x.function.let(f"call {together} @{name}({passed})")
     r, correction, q = (
-        Lanes(function, kind, function.let(f"extractvalue {together} {call}, {place}"))
+        Lanes(x.function, kind, x.function.let(f"extractvalue {together} {call}, {place}"))
         for place, kind in enumerate(kinds)
     )
     return r, correction, q
 
 
+def _lane_by_lane(x: Lanes, *reduced: Lanes) -> Turned:
+    function, lanes = x.function, x.type.lanes
+
+    def lane(value: Lanes, i: Lanes) -> Lanes:
+        text = f"extractelement {value.type.llvm} {value.text}, i32 {i.text}"
+        return Lanes(function, LLType(value.type.dtype), function.let(text))
+
+    def with_lane(value: Lanes, i: Lanes, new: Lanes) -> Lanes:
+        text = f"insertelement {value.type.llvm} {value.text}, {new.type.llvm} {new.text}, i32 {i.text}"
+        return Lanes(function, value.type, function.let(text))
+
+    def step(i: Lanes, *parts: Lanes) -> tuple[Lanes, ...]:
+        own = lane(x, i)
+        large = _is_large(own)
+        found = _of_number(large.choose(own, LARGE[x.type.dtype]))
+        chosen = [large.choose(new, lane(old, i)) for new, old in zip(found, parts, strict=True)]
+        return i + 1, *(with_lane(old, i, new) for old, new in zip(parts, chosen, strict=True))
+
+    start = Lanes(function, LLType(I32), "0")
+    _, r, correction, q = loop_while((start, *reduced), lambda i, *_: (i < lanes).text, step)
+    return r, correction, q
+
+
 def _reduced(x: Lanes) -> Turned:
+    """(r, its correction, q) of one number with LARGE <= |x| < inf."""
     function, dtype = x.function, x.type.dtype
     layout, width = FORMATS[dtype], _WINDOW[dtype]
     wide = f"i{width}"

@@ -129,9 +129,8 @@ def resized(x: Lanes, start: int, lanes: int) -> Lanes:
         return Lanes(f, type, f.let(f"insertelement {type.llvm} poison, {source.llvm} {x.text}, i32 0"))
     if lanes == 1:
         return Lanes(f, type, f.let(f"extractelement {source.llvm} {x.text}, i32 {start}"))
-    places = ", ".join(f"i32 {start + lane if start + lane < source.lanes else 'poison'}" for lane in range(lanes))
-    text = f"shufflevector {source.llvm} {x.text}, {source.llvm} poison, <{lanes} x i32> <{places}>"
-    return Lanes(f, type, f.let(text))
+    places = [lane if lane < source.lanes else None for lane in range(start, start + lanes)]
+    return Lanes(f, type, f.shuffle(source, places, x.text))
 
 
 def joined(parts: Sequence[Lanes]) -> Lanes:
@@ -147,6 +146,4 @@ def _beside(low: Lanes, high: Lanes) -> Lanes:
     f, lanes = low.function, low.type.lanes
     type = LLType(low.type.dtype, lanes + high.type.lanes)
     high = resized(high, 0, lanes)
-    places = ", ".join(f"i32 {lane}" for lane in range(type.lanes))
-    text = f"shufflevector {low.type.llvm} {low.text}, {low.type.llvm} {high.text}, <{type.lanes} x i32> <{places}>"
-    return Lanes(f, type, f.let(text))
+    return Lanes(f, type, f.shuffle(low.type, range(type.lanes), low.text, high.text))

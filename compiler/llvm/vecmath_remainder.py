@@ -8,7 +8,7 @@ from adjit.compiler.llvm.text import Function, LLType
 from adjit.compiler.llvm.vecmath_lanes import Lanes, call_shared, fma, loop_while
 
 
-def remainder(function: Function, ty: LLType, a: str, b: str) -> str:
+def mod(function: Function, ty: LLType, a: str, b: str) -> str:
     """a - b floor(a / b), of the sign of b, a zero too: fmod, plus b where the signs differ; NaN for b = 0."""
     return call_shared(function, "remainder", ty, (a, b), _remainder)
 

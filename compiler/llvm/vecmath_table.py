@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from adjit.compiler.llvm.gemm_pack import transpose
-from adjit.compiler.llvm.gemm_tile import offset
+from adjit.compiler.llvm.sequences import offset
 from adjit.compiler.llvm.text import LLType
+from adjit.compiler.llvm.transposition import transpose
 from adjit.compiler.llvm.vecmath_lanes import FORMATS, Lanes, fma, polynomial
 from adjit.compiler.llvm.vecmath_registers import joined, permuted, permuted_eight
 from adjit.ir.types import F32, I64

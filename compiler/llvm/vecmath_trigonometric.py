@@ -1,7 +1,7 @@
 """sin, cos, tan: x = q pi/2 + r with |r| <= pi/4, then polynomials in r chosen and signed by q.
 
-Up to a bound the reduction subtracts three parts of pi/2 by fma (Cody and Waite 1980); lanes beyond it are computed
-one by one, under a branch, from as many bits of 2/pi as they need (Payne and Hanek 1983).  The polynomials and the
+Up to a bound the reduction subtracts three parts of pi/2 by fma (Cody and Waite 1980); lanes beyond it are reduced
+one by one, if there are any, by as many bits of 2/pi as they need (Payne and Hanek 1983).  The polynomials and the
 stated errors are made as in `vecmath_exponential`.
 """
 
@@ -17,16 +17,13 @@ from adjit.compiler.llvm.vecmath_lanes import (
     Table,
     call_shared,
     fma,
-    loop_while,
     nearest_multiple,
     polynomial,
 )
 from adjit.compiler.llvm.vecmath_reduction import HALF_PI, Turned, reduce_large
-from adjit.ir.types import F32, F64, I32
+from adjit.ir.types import F32, F64
 
 _INVERSE_HALF_PI = 2 / math.pi
-# The error of q times the parts' last bit stays far below the smallest |r| under these bounds.
-_LARGE: Table = {F32: (2.0**17,), F64: (2.0**30,)}
 # Below this magnitude sin(x) rounds to x.
 _TINY: Table = {F32: (2.0**-13,), F64: (2.0**-27,)}
 # sin(r) = r + r^3 S(r^2): relative error 2^-28 and 2^-58.
@@ -109,39 +106,8 @@ def with_large_lanes(
     x: Lanes, reduce: Callable[[Lanes], Turned], value: Callable[[Lanes, Lanes, Lanes], Lanes]
 ) -> Lanes:
     """`value(r, its correction, q)` of x, reduced in all lanes by `reduce`, and in the large ones again."""
-    found = value(*_large_again(x, reduce(x)))
+    found = value(*reduce_large(x, reduce(x)))
     return (abs(x) < math.inf).choose(found, math.nan)
-
-
-def _large_again(x: Lanes, reduced: Turned) -> Turned:
-    """`reduced` with the large lanes of x reduced by `reduce_large`: one by one, in a loop entered if there are any."""
-    function, lanes = x.function, x.type.lanes
-    (bound,) = _LARGE[x.type.dtype]
-
-    def is_large(x: Lanes) -> Lanes:
-        return (abs(x) >= bound) & (abs(x) < math.inf)
-
-    def lane(value: Lanes, i: Lanes) -> Lanes:
-        one = LLType(value.type.dtype)
-        text = f"extractelement {value.type.llvm} {value.text}, i32 {i.text}"
-        return value if lanes == 1 else Lanes(function, one, function.let(text))
-
-    def with_lane(value: Lanes, i: Lanes, new: Lanes) -> Lanes:
-        text = f"insertelement {value.type.llvm} {value.text}, {new.type.llvm} {new.text}, i32 {i.text}"
-        return new if lanes == 1 else Lanes(function, value.type, function.let(text))
-
-    def step(i: Lanes, *parts: Lanes) -> tuple[Lanes, ...]:
-        own = lane(x, i)
-        large = is_large(own)
-        found = reduce_large(large.choose(own, bound))
-        chosen = [large.choose(new, lane(old, i)) for new, old in zip(found, parts, strict=True)]
-        return i + 1, *(with_lane(old, i, new) for old, new in zip(parts, chosen, strict=True))
-
-    first = function.let(f"select i1 {is_large(x).any()}, i32 0, i32 {lanes}")
-    _, r, correction, q = loop_while(
-        (Lanes(function, LLType(I32), first), *reduced), lambda i, *_: (i < lanes).text, step
-    )
-    return r, correction, q
 
 
 def _reduce_small(x: Lanes) -> Turned:

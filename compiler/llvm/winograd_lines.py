@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from adjit.compiler.llvm.emit_domain import Pairs
 from adjit.compiler.llvm.emit_placed import Placed, placed
 from adjit.compiler.llvm.gemm_plan import LINE
-from adjit.compiler.llvm.gemm_tile import counted, minimum, offset, prefetch, when
+from adjit.compiler.llvm.sequences import counted, minimum, offset, prefetch, when
 from adjit.compiler.llvm.text import Function, LLType
 from adjit.compiler.llvm.winograd_plan import LINES
 from adjit.compiler.llvm.winograd_transform import emit_elements, emit_exchange

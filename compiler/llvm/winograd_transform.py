@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
 
-from adjit.compiler.llvm.gemm_pack import ATTRIBUTES, emit_transpose
+from adjit.compiler.llvm.gemm_pack import ATTRIBUTES
 from adjit.compiler.llvm.gemm_plan import GemmPlan
-from adjit.compiler.llvm.gemm_tile import below, counted, masked_load, masked_store, minimum, offset, splat, when
+from adjit.compiler.llvm.sequences import below, counted, masked_load, masked_store, minimum, offset, splat, when
 from adjit.compiler.llvm.text import Function, LLType, Module
+from adjit.compiler.llvm.transposition import emit_transpose
 from adjit.compiler.winograd import PRODUCTS
 from adjit.ir.types import BOOL, I64
 

@@ -14,6 +14,7 @@ functions beside it, of C functions (`EXTERNALS`), and of the memory functions b
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import linecache
 import sys
@@ -35,6 +36,8 @@ PLAIN_COUNTS = (
 )  # fmt: skip
 # A function of at most so many lines is inlined wherever it is called.
 _INLINED = 40
+# How often a source is parsed before an error of the parser counts.
+_TRIES = 20
 
 
 def native_only(*_: int) -> NoReturn:
@@ -141,7 +144,19 @@ def _definitions(path: str) -> dict[str, ast.FunctionDef]:
     source = "".join(linecache.getlines(path))
     if not source:
         raise CompileError(f"the source of {path} is needed to compile it")
-    return {node.name: node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
+    return {node.name: node for node in _parsed(source).body if isinstance(node, ast.FunctionDef)}
+
+
+def _parsed(source: str) -> ast.Module:
+    """The syntax tree of a source.
+
+    CPython 3.11 counts the depth of trees that are being made for all threads together, and raises SystemError where
+    two were made at a time: then it is asked again.
+    """
+    for _ in range(_TRIES):
+        with contextlib.suppress(SystemError):
+            return ast.parse(source)
+    return ast.parse(source)
 
 
 @dataclass

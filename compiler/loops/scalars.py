@@ -393,6 +393,11 @@ def _is_short(node: Node) -> bool:
     return isinstance(terms, int) and isinstance(sums, int) and 1 < terms <= SHORT >= sums
 
 
+def _is_of_vectors(node: Node) -> bool:
+    """Whether a product is one of two vectors, which have one layout only."""
+    return all(value.type.ndim == 1 for value in node.inputs)
+
+
 def _order_of(node: Node, strict: bool) -> str:
     """The order of the sums in a node's index form: by lanes where the summed terms stand side by side in memory."""
     attributes: Mapping[str, Any] = node.attributes
@@ -403,7 +408,7 @@ def _order_of(node: Node, strict: bool) -> str:
             # An operand that is all summed and batched is read as the other one is.
             if not {*long} <= {*contract, *batch}:
                 beside.append(long[-1] in contract)
-        if strict or _slides(node):
+        if (strict and not _is_of_vectors(node)) or _slides(node):
             return "products"
         return "lanes" if all(beside) or _is_short(node) else "products"
     if node.op.name == "conv":

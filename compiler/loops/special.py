@@ -26,6 +26,8 @@ WHOLE_READERS = frozenset(("sort", "lapack", *ON_MATRICES, *TRANSFORMS))
 RUNNING = {"cumulate_sum": "add", "cumulate_prod": "mul", "cumulate_max": "maximum", "cumulate_min": "minimum"}
 # Arrays that a loop writes side by side without their lines in the caches being in each other's way.
 _FEW = 4
+# An operand of a concat with fewer elements in a row does not fill the lines of the caches that it is in.
+_SHORT_PART = 32
 # A padded array of so many elements for each of its operand's is thin.
 _THIN = 8
 RUNNING_TRUTH = {"cumulate_max": "or", "cumulate_min": "and"}
@@ -161,7 +163,10 @@ def lower_transform(scalars: KernelScalars, node: Node, buffers: Sequence[Value]
 
 
 def lower_concat(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
-    """A loop for each operand, stored at its offset; one for all where their elements stand side by side."""
+    """A loop for each operand, stored at its offset: in each row, or one for all rows where there are no short ones.
+
+    Operands whose elements stand side by side have one loop together.
+    """
     (out,) = buffers
     axis = node.attributes["axis"]
     assert isinstance(axis, int)
@@ -170,11 +175,21 @@ def lower_concat(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -
     for x in node.inputs:
         operands.append((x, offset))
         offset = offset + x.dims[axis]
-    for group in [operands] if _are_beside(node, axis) else [[operand] for operand in operands]:
-        with scalars.loop(group[0][0].dims) as index:
-            for x, offset in group:
-                where = (*index[:axis], offset + index[axis], *index[axis + 1 :])
-                scalars.write(STORE, out, where, scalars.element(x, index))
+    around = axis if _has_short_parts(node, axis) else 0
+    with scalars.loop(node.output.dims[:around]) as row:
+        for group in [operands] if _are_beside(node, axis) else [[operand] for operand in operands]:
+            with scalars.loop(group[0][0].dims[around:]) as rest:
+                index = (*row, *rest)
+                for x, offset in group:
+                    where = (*index[:axis], offset + index[axis], *index[axis + 1 :])
+                    scalars.write(STORE, out, where, scalars.element(x, index))
+
+
+def _has_short_parts(node: Node, axis: int) -> bool:
+    """Whether a few operands have few elements in a row, another many: one pass over the rows stores whole lines."""
+    parts = [product(x.dims[axis:]) for x in node.inputs]
+    known = [part for part in parts if isinstance(part, int)]
+    return len(known) == len(parts) <= _FEW and min(known) < _SHORT_PART <= max(known)
 
 
 def _are_beside(node: Node, axis: int) -> bool:

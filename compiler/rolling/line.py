@@ -57,7 +57,7 @@ class Line:
         stride = int(self.first[start + period] - self.first[start])
         return self.made[operand : operand + stride * (turns - 1) + 1 : stride]
 
-    def values(self, start: int, period: int, turns: int, operand: int) -> list[Value]:
+    def values(self, period: int, turns: int, operand: int) -> list[Value]:
         """The values of one operand in all turns."""
         node = int(self.owner[operand])
         slot = operand - int(self.first[node])
@@ -68,5 +68,5 @@ def _label(node: Node) -> tuple[object, ...]:
     skipped = "start" if node.op.name == "slice" else ""
     attributes: Sequence[Any] = [(n, literal_key(v)) for n, v in node.attributes.items() if n != skipped]
     regions = [structural_hash(Graph("", r.inputs, r.nodes, r.outputs)) for r in node.regions]
-    types = (tuple(value.type for value in node.inputs), tuple(value.type for value in node.outputs))
+    types = (tuple([value.type for value in node.inputs]), tuple([value.type for value in node.outputs]))
     return node.op.name, *attributes, *regions, *types

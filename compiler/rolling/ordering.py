@@ -8,6 +8,7 @@ cotangents is emitted when all of them are known, after the turns that they come
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 
 from adjit.ir.analysis import VIEWS
 from adjit.ir.graph import Graph, Node, Value
@@ -19,7 +20,7 @@ _MANY = 8
 
 def in_turns(graph: Graph) -> Graph:
     """`graph` with views of inputs before all else, other views at each use, sums where they can be taken."""
-    uses = Counter(value for node in graph.nodes for value in node.inputs)
+    uses = Counter(chain.from_iterable(node.inputs for node in graph.nodes))
     uses.update(graph.outputs)
     readers = Counter(graph.outputs)  # of each value: how many that are no views
     for node in reversed(graph.nodes):
@@ -46,7 +47,7 @@ def in_turns(graph: Graph) -> Graph:
                 views[node.output] = node
                 continue
         number = len(steps)
-        if node.op.name == "add" and all(uses[value] == 1 for value in node.inputs):
+        if node.op.name == "add" and all([uses[value] == 1 for value in node.inputs]):
             anchors = [_step(value, views, place) for value in node.inputs]
             if -1 not in anchors:
                 number = max(anchors)
@@ -55,12 +56,13 @@ def in_turns(graph: Graph) -> Graph:
             steps.append(node)
         place.update(dict.fromkeys(node.outputs, number))
     result = first
+    placed: set[Node] = set()
     new: dict[Value, Value] = {}
     for number, step in enumerate(steps):
-        for node in (step, *sums.get(number, ())):
-            operands = tuple(_viewed(value, views, new, result) for value in node.inputs)
+        for node in (step, *sums[number]) if number in sums else (step,):
+            operands = tuple([_viewed(value, views, placed, new, result) for value in node.inputs])
             result.append(node if operands == node.inputs else _copy(node, operands, new))
-    outputs = [_viewed(value, views, new, result) for value in graph.outputs]
+    outputs = [_viewed(value, views, placed, new, result) for value in graph.outputs]
     note(new)
     return graph.with_parts(graph.inputs, result, outputs)
 
@@ -77,17 +79,20 @@ def _step(value: Value, views: dict[Value, Node], place: dict[Value, int]) -> in
     return place.get(value, -1)
 
 
-def _viewed(value: Value, views: dict[Value, Node], new: dict[Value, Value], result: list[Node]) -> Value:
-    """What has become of an operand, the views that it is made by emitted for it."""
-    chain: list[Node] = []
+def _viewed(
+    value: Value, views: dict[Value, Node], placed: set[Node], new: dict[Value, Value], result: list[Node]
+) -> Value:
+    """What has become of an operand, the views that it is made by emitted for it: copies, where they are `placed`."""
+    row: list[Node] = []
     while (node := views.get(value)) is not None:
-        chain.append(node)
+        row.append(node)
         value = node.inputs[0]
     found = new.get(value, value)
-    for node in reversed(chain):
-        copy = _copy(node, (found,), new)
-        result.append(copy)
-        found = copy.output
+    for node in reversed(row):
+        each = _copy(node, (found,), new) if node in placed or node.inputs != (found,) else node
+        placed.add(each)
+        result.append(each)
+        found = each.output
     return found
 
 

@@ -17,12 +17,13 @@ from adjit.compiler.pullback import zeros
 from adjit.compiler.rolling.places import indices
 from adjit.compiler.simplify_written import padded_box, written_box
 from adjit.ir.builder import Builder, Expr
+from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.journal import note
 from adjit.ir.ops.arrays import expand, permute, reshape, window_of
 from adjit.ir.ops.indexing import scatter_add
 from adjit.ir.ops.structure import concat, pad
-from adjit.ir.rewrite import eliminate_dead, renewed
+from adjit.ir.rewrite import renewed
 from adjit.ir.shape import Size
 from adjit.ir.types import TensorType
 
@@ -105,14 +106,14 @@ def _sum(builder: Builder, node: Node, inner: set[Value], new: dict[Value, Value
             row = reduce(operator.add, [piece for _, piece in pieces])
         elif _are_apart([start for start, _ in pieces], pieces[0][1].shape):
             row = _joined(whole, dict(pieces), axes, lambda type, _: zeros(builder, type))
+            if row is not None and whole.dtype.is_continuous:
+                row = row + 0.0  # a sum has no -0 where one of its summands is +0, as all but one are
         else:
             row = _added(builder, whole, pieces, axes)
         if row is None:
             return None
         summands.append(_padded_like(row, family[0], axes))
-    total = reduce(operator.add, summands)
-    # A sum has no -0 where one of its summands is +0.
-    return total + 0.0 if node.output.dtype.is_continuous else total
+    return reduce(operator.add, summands)
 
 
 def _families(padded: Sequence[Value]) -> list[list[Value]]:
@@ -137,7 +138,7 @@ def _are_apart(starts: Sequence[Start], extents: Sequence[Size]) -> bool:
 
 
 def _added(builder: Builder, type: TensorType, pieces: Sequence[tuple[Start, Expr]], axes: Sequence[int]) -> Expr:
-    """Pieces that may overlap, added to zeros of `type`."""
+    """Pieces that may overlap, added to zeros of `type`: to -0 where all of them lie, as a sum of -0 alone is -0."""
     moving = sorted(axes)
     extents = tuple(int(pieces[0][1].shape[axis]) for axis in moving)  # type: ignore[arg-type]
     starts = [tuple(start[axis] for axis in moving) for start, _ in pieces]
@@ -145,7 +146,15 @@ def _added(builder: Builder, type: TensorType, pieces: Sequence[tuple[Start, Exp
     rest = [axis for axis in range(type.ndim) if axis not in moving]
     updates = permute(stack, (0, *(axis + 1 for axis in (*moving, *rest))))
     where = indices(builder, starts, extents)
-    found: Expr = scatter_add(zeros(builder, type), updates, *where, axes=tuple(moving), certain=True)
+    low, high = [0] * type.ndim, [0] * type.ndim
+    for axis, extent, column in zip(moving, extents, zip(*starts, strict=True), strict=True):
+        low[axis], high[axis] = max(column), int(type.dims[axis]) - (min(column) + extent)  # type: ignore[arg-type]
+    below = zeros(builder, type)
+    lengths = tuple(size - before - after for size, before, after in zip(type.dims, low, high, strict=True))
+    if type.dtype.is_continuous and all(lengths[axis] > 0 for axis in moving):  # type: ignore[operator]
+        shared = expand(builder.expr(builder.constant(-0.0, type.dtype)), lengths)
+        below = pad(shared, low=tuple(low), high=tuple(high), interior=(0,) * type.ndim, value=0)
+    found: Expr = scatter_add(below, updates, *where, axes=tuple(moving), certain=True)
     return found
 
 

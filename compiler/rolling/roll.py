@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adjit.compiler.legalize import WIDEST_CONCAT, in_a_row
+from adjit.compiler.rolling.checks import with_one_check
 from adjit.compiler.rolling.line import Line
 from adjit.compiler.rolling.ordering import in_turns
 from adjit.compiler.rolling.periods import Run, runs
@@ -19,9 +20,10 @@ from adjit.compiler.rolling.turns import Carried, Result, Turns, read_turns
 from adjit.compiler.simplify import simplify
 from adjit.ir.analysis import VIEWS
 from adjit.ir.builder import Builder
+from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.graph import Graph, Node, Region, Value
-from adjit.ir.journal import note
-from adjit.ir.rewrite import eliminate_dead, renewed, rewrite
+from adjit.ir.journal import is_recorded, note
+from adjit.ir.rewrite import renewed, rewrite
 
 # Elements up to which arrays stay in the first cache from turn to turn; how many ops one kernel does on larger ones.
 _SMALL = 4096
@@ -32,7 +34,7 @@ _ROUNDS = 16
 
 def roll(graph: Graph, *, strict: bool = False) -> Graph:
     """The program with loops in place of long runs of equal turns; the same graph where there are none."""
-    found, is_simple = with_rows(graph, strict=strict), True
+    found, is_simple = with_one_check(with_rows(graph, strict=strict)), True
     for number in range(_ROUNDS):
         rolled = _rolled_once(in_turns(found))
         if rolled is not None:
@@ -121,13 +123,15 @@ def _with_loops(graph: Graph, line: Line, loops: Sequence[tuple[Scan, dict[Carri
     result = Region(graph.inputs)
     builder = Builder(result)
     new: dict[Value, Value] = {}
-    inside: dict[Value, tuple[Scan, Result, int]] = {}
+    places: dict[Node, tuple[Scan, int]] = {}  # of nodes in loops
 
     def resolve(value: Value) -> Value:
-        if value not in inside:
+        place = None if value.node is None else places.get(value.node)
+        if place is None:
             return new.get(value, value)
-        scan, which, turn = inside[value]
-        return scan.value(builder, which, turn)
+        scan, number = place
+        turn, index = divmod(number, scan.turns.run.period)
+        return scan.value(builder, Result(index, value.index), turn)
 
     for node in graph.nodes:
         if node.op.name == "const":
@@ -141,11 +145,11 @@ def _with_loops(graph: Graph, line: Line, loops: Sequence[tuple[Scan, dict[Carri
             scan, starts = starting[index]
             run = scan.turns.run
             body = scan.emit(builder, starts, resolve)
-            for number, each in enumerate(line.nodes[run.start : run.stop]):
-                turn, place = divmod(number, run.period)
-                for value in each.outputs:
-                    inside[value] = scan, Result(place, value.index), turn
-                    new[value] = body[Result(place, value.index)]
+            inside = line.nodes[run.start : run.stop]
+            places.update((each, (scan, number)) for number, each in enumerate(inside))
+            if is_recorded():
+                for number, each in enumerate(inside):
+                    new.update((value, body[Result(number % run.period, value.index)]) for value in each.outputs)
             index = run.stop
             continue
         operands = {value: resolve(value) for value in node.inputs}

@@ -8,7 +8,7 @@ from typing import TypeVar
 from adjit.compiler.pullback import zeros
 from adjit.compiler.rolling.line import Line
 from adjit.compiler.rolling.places import indices, listed
-from adjit.compiler.rolling.turns import Carried, Picked, Pile, Result, Rows, Series, Table, Turns
+from adjit.compiler.rolling.turns import LITTLE, Carried, Picked, Pile, Result, Rows, Series, Table, Turns
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Node, Region, Value
 from adjit.ir.ops.arrays import Array, cast, moved, permute, reshape, window_of
@@ -23,9 +23,8 @@ Resolve = Callable[[Value], Value]
 # What a loop goes through row by row.
 Stacked = Rows | Picked | Series | Table | Pile
 
-# Results that fewer than one turn in so many is asked for are stacked up to so many elements.
+# Results that fewer than one turn in so many is asked for are stacked while they are little.
 _RARE = 4
-_LITTLE = 1 << 16
 
 
 class Scan:
@@ -51,19 +50,20 @@ class Scan:
         self.reverse = bool(advances) and all(advance < 0 for advance in advances)
         self._last: dict[Carried, Value] = {}
         self._rows: dict[Result, Value] = {}
+        self._taken: dict[Value, tuple[Node, Node]] = {}  # of each stack, a slice and the row that it is
 
     def wastes(self, used: Mapping[Result, set[int]]) -> bool:
         """Whether much would be stacked for the sake of few turns."""
         turns = self.turns.run.turns
         rare = [self._type(result).size for result in self.stacked if _RARE * len(used[result]) < turns]
-        return any(not isinstance(size, int) or size * turns > _LITTLE for size in rare)
+        return any(not isinstance(size, int) or size * turns > LITTLE for size in rare)
 
     def starts(self) -> dict[Carried, Value] | None:
         """The first values of the carries that turns read; None where two operands disagree."""
         run, found = self.turns.run, dict[Carried, Value]()
         for operand, source in self.turns.sources.items():
             if isinstance(source, Carried):
-                values = self.line.values(run.start, run.period, source.lag, operand)
+                values = self.line.values(run.period, source.lag, operand)
                 for turn, value in enumerate(values):
                     if found.setdefault(Carried(source.result, source.lag - turn), value) is not value:
                         return None
@@ -104,11 +104,24 @@ class Scan:
         run = self.turns.run
         if result not in self._rows:
             return self._last[Carried(result, run.turns - turn)]
-        rows = builder.expr(self._rows[result])
         place = run.turns - 1 - turn if self.reverse else turn
-        row = window_of(rows, (place, *[0] * (rows.ndim - 1)), (1, *rows.shape[1:]))
-        found: Expr = reshape(row, rows.shape[1:])
-        return found.value
+        return self._row(builder, self._rows[result], place)
+
+    def _row(self, builder: Builder, stack: Value, place: int) -> Value:
+        """stack[place]: of nodes like those of the row that was taken first, whose types are known."""
+        alike = self._taken.get(stack)
+        start = (place, *[0] * (stack.type.ndim - 1))
+        if alike is None:
+            row = window_of(builder.expr(stack), start, (1, *stack.dims[1:]))
+            found: Expr = reshape(row, stack.dims[1:])
+            assert row.value.node is not None and found.value.node is not None
+            self._taken[stack] = row.value.node, found.value.node
+            return found.value
+        value = stack
+        for node, change in zip(alike, ({"start": start}, {}), strict=True):
+            types = [each.type for each in node.outputs]
+            value = builder.emit(node.op, [value], {**node.attributes, **change}, types=types).output
+        return value
 
     def _body(
         self, template: Sequence[Node], invariants: Sequence[Value], carries: Sequence[Carried],

@@ -21,8 +21,9 @@ from adjit.ir.types import DType
 _OLDEST = 4
 # To how many digits a step is rounded to find the program's.
 _DIGITS = (17, 15, 12, 7)
-# Elements up to which a loop takes what lies here and there as a stack, unless that is no larger than their source.
-_LITTLE = 1 << 16
+# Elements up to which a loop stacks what few turns are asked for, and what it takes from here and there, unless that is
+# no larger than their source.
+LITTLE = 1 << 16
 # The greatest number of turns that is exact in f64, in which floating series are worked out.
 _EXACT = 2.0**53
 
@@ -173,11 +174,11 @@ def _read(line: Line, run: Run) -> Turns | int | None:
             if made == after and made != CONSTANT:
                 if made >= start:
                     return 1 + (made - start) // period
-                source = line.values(start, period, 1, operand)[0]
+                source = line.values(period, 1, operand)[0]
             elif made == CONSTANT:
-                source = _numbers(line.values(start, period, turns, operand))
+                source = _numbers(line.values(period, turns, operand))
             elif (line.column(start, period, turns, operand) < start).all():
-                source = _pile(line.values(start, period, turns, operand))
+                source = _pile(line.values(period, turns, operand))
             else:
                 second = operand + int(line.first[start + period] - line.first[start])
                 result = Result((made - start) % period, int(line.place[second]))
@@ -213,7 +214,7 @@ def _read_slice(line: Line, turns: Turns, node: int) -> bool:
         turns.rows[node - run.start] = Rows(source, first, size, step, axis, advance)
         return True
     total, whole = line.nodes[node].output.type.size * run.turns, source.type.size
-    if not isinstance(total, int) or (total > _LITTLE and not (isinstance(whole, int) and total <= whole)):
+    if not isinstance(total, int) or (total > LITTLE and not (isinstance(whole, int) and total <= whole)):
         return False
     turns.rows[node - run.start] = Picked(source, tuple(map(tuple, places.tolist())), size, step)
     return True
@@ -222,7 +223,7 @@ def _read_slice(line: Line, turns: Turns, node: int) -> bool:
 def _pile(values: list[Value]) -> Pile | None:
     """Values from before the loop, if they are small."""
     size = values[0].type.size
-    return Pile(tuple(values)) if isinstance(size, int) and size * len(values) <= _LITTLE else None
+    return Pile(tuple(values)) if isinstance(size, int) and size * len(values) <= LITTLE else None
 
 
 def _numbers(values: list[Value]) -> Source | None:

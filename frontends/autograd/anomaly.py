@@ -91,7 +91,7 @@ def note_lines(node: Node) -> None:
 class WatchedPass(Pass):
     """A backward pass that names the node at which it fails, or that makes a NaN."""
 
-    def _step(self, node: Node) -> None:
+    def _step(self, node: Recorded) -> None:
         try:
             super()._step(node)
         except Exception:
@@ -110,15 +110,15 @@ class WatchedPass(Pass):
             raise
 
     def _pull_back(
-        self, node: Node, entry: Recorded, arriving: Sequence[Tensor | None]
+        self, node: Recorded, arriving: Sequence[Tensor | None]
     ) -> tuple[Sequence[Tensor | None], Sequence[int]]:
         if STATE.checks is None:
-            found, reached = super()._pull_back(node, entry, arriving)
+            found, reached = super()._pull_back(node, arriving)
         else:
             from adjit.errors import standing_at
 
             with standing_at(node.location.derived("∂")):
-                found, reached = super()._pull_back(node, entry, arriving)
+                found, reached = super()._pull_back(node, arriving)
         if STATE.anomaly == (True, True):
             places = [index for index, value in enumerate(node.inputs) if value.constant is None]
             for index, gradient in zip(reached, found, strict=True):
@@ -128,9 +128,9 @@ class WatchedPass(Pass):
                     )
         return found, reached
 
-    def _compute(self, entry: Recorded, graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-        results = super()._compute(entry, graph, arrays)
-        if STATE.checks is not None and entry.custom is None:
+    def _compute(self, node: Recorded, graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        results = super()._compute(node, graph, arrays)
+        if STATE.checks is not None and node.custom is None:
             from adjit.nan_checks import check_graph
 
             check_graph(graph, arrays, results)
@@ -139,6 +139,5 @@ class WatchedPass(Pass):
 
 def name_of(node: Node) -> str:
     """PyTorch's name of a recorded node."""
-    entry = node.attached
-    name = entry.name if isinstance(entry, Recorded) and entry.name else title(node.op.name)
+    name = node.name if isinstance(node, Recorded) and node.name else title(node.op.name)
     return name if "Backward" in name or name == "CopySlices" else f"{name}Backward0"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from heapq import heappop, heappush
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,11 +16,17 @@ from adjit.compiler.nodewise import pullback_of
 from adjit.composite import apply_callee
 from adjit.errors import explained, line_of, standing_at
 from adjit.execute import run_graph_recorded, title
+from adjit.ir.builder import Builder
 from adjit.ir.graph import UNKNOWN, Graph, Location, Node, Value
+from adjit.ir.primitive import primitive_named
 from adjit.ir.shape import evaluate
+from adjit.ir.types import F32, TensorType
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.utils.hooks import Prehook
+
+if TYPE_CHECKING:
+    from adjit.runtime.executable import Executable
 
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they have already been "
@@ -32,6 +39,8 @@ FREED = (
 # Told of every pass that went node by node without a graph of its own: the nodes in order, the root, the targets if
 # there were any, and whether the cotangent of the root was given.
 watch: Callable[[list[Node], Value, Sequence[Value] | None, bool], None] | None = None
+# Told of every node that is gone through whose pullback has a program.
+learn: Callable[[Recorded, Executable], None] | None = None
 
 
 class Pass:
@@ -43,7 +52,7 @@ class Pass:
         self.targets = targets
         self.cotangents: dict[Value, Tensor] = {}
         self.results: dict[Value, Tensor] = {}
-        self.heap: list[tuple[int, int, Node]] = []
+        self.heap: list[tuple[int, int, Recorded]] = []
         self.queued: set[Node] = set()
         self.useful: set[Node] | None = None
         self.order: list[Node] = []
@@ -68,9 +77,9 @@ class Pass:
         present = self.cotangents.get(value)
         self.cotangents[value] = cotangent if present is None else _add(present, cotangent, self.create_graph)
         node = value.node
-        if node is not None and node not in self.queued and isinstance(node.attached, Recorded):
+        if isinstance(node, Recorded) and node not in self.queued:
             self.queued.add(node)
-            heappush(self.heap, (-node.attached.sequence, id(node), node))
+            heappush(self.heap, (-node.sequence, id(node), node))
 
     def run(self) -> None:
         """Process all nodes, then the leaves."""
@@ -111,37 +120,35 @@ class Pass:
             self.results[value] = cotangent
         return cotangent
 
-    def _step(self, node: Node) -> None:
-        entry = node.attached
-        assert isinstance(entry, Recorded)
+    def _step(self, node: Recorded) -> None:
         arriving = [self._finish(value, self.cotangents.pop(value, None)) for value in node.outputs]
-        if entry.freed or entry.fault is not None:
-            raise freed(node) if entry.fault is None else RuntimeError(entry.fault)
-        for hook in tuple(entry.hooks.values()) if entry.hooks else ():
+        if node.freed or node.fault is not None:
+            raise freed(node) if node.fault is None else RuntimeError(node.fault)
+        for hook in tuple(node.hooks.values()) if node.hooks else ():
             if isinstance(hook, Prehook):
                 arriving = list(hook(tuple(arriving)))
-        found, reached = self._pull_back(node, entry, arriving)
-        if entry.hooks:
-            found, reached = _run_hooks(node, entry, arriving, found, reached)
+        found, reached = self._pull_back(node, arriving)
+        if node.hooks:
+            found, reached = _run_hooks(node, arriving, found, reached)
         for index, cotangent in zip(reached, found, strict=True):
             if cotangent is not None:
                 self.add(node.inputs[index], cotangent)
         if not self.retain_graph:
-            release(entry, node)
+            release(node)
 
     def _pull_back(
-        self, node: Node, entry: Recorded, arriving: Sequence[Tensor | None]
+        self, node: Recorded, arriving: Sequence[Tensor | None]
     ) -> tuple[Sequence[Tensor | None], Sequence[int]]:
-        if isinstance(entry.custom, Rule):
-            return entry.custom.pull_back(node, arriving, self.create_graph)
-        if self.create_graph and getattr(entry.custom, "hooked", False):
+        if isinstance(node.custom, Rule):
+            return node.custom.pull_back(node, arriving, self.create_graph)
+        if self.create_graph and getattr(node.custom, "hooked", False):
             raise RuntimeError(
                 "create_graph=True cannot go through a compiled function with hooks on tensors or modules inside it\n"
                 "  hint: go back inside the compiled function, or leave out the hooks"
             )
-        graph, saved, seeded, reached = entry.pullback, entry.saved, entry.seeded, entry.reached
-        if self.create_graph and entry.kept_full:
-            graph, saved, seeded, reached = _differentiable_form(node, entry)
+        graph, saved, seeded, reached = node.pullback, node.saved, node.seeded, node.reached
+        if self.create_graph and node.kept_full:
+            graph, saved, seeded, reached = _differentiable_form(node)
         assert graph is not None
         for kept in saved:
             check_version(kept, node)
@@ -152,37 +159,41 @@ class Pass:
         if self.create_graph:
             operands = [*given, *(revive(kept) for kept in saved)]
             # A compiled function's pullback is one node again, not one for each of its operations.
-            whole = entry.custom is not None and not isinstance(entry.custom, Rule)
+            whole = node.custom is not None and not isinstance(node.custom, Rule)
             found = apply_callee(graph, operands, "Compiled") if whole else run_graph_recorded(graph, operands)
-            return _present(entry, arriving, found, reached), reached
-        arrays = self._compute(entry, graph, [*(_data(g) for g in given), *(kept.array for kept in saved)])
+            return _present(node, arriving, found, reached), reached
+        arrays = self._compute(node, graph, [*(_data(g) for g in given), *(kept.array for kept in saved)])
         # The types of a compiled function's program may have open sizes.
         wrapped = [
             Tensor._wrap(array, value.dtype, type=None if value.type.names else value.type)
             for array, value in zip(arrays, graph.outputs, strict=True)
         ]
-        return _present(entry, arriving, wrapped, reached), reached
+        return _present(node, arriving, wrapped, reached), reached
 
-    def _compute(self, entry: Recorded, graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    def _compute(self, node: Recorded, graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """The results of a node's pullback."""
-        run = run_pullback if entry.custom is None else entry.custom.run
-        found: Sequence[np.ndarray] = run(graph, arrays)
+        found: Sequence[np.ndarray]
+        if node.custom is not None:
+            found = node.custom.run(graph, arrays)
+            return found
+        found, program = run_pullback(graph, arrays)
+        if program is not None and learn is not None:
+            learn(node, program)
         return found
 
 
 def _present(
-    entry: Recorded, arriving: Sequence[Tensor | None], found: Sequence[Tensor], reached: Sequence[int]
+    node: Recorded, arriving: Sequence[Tensor | None], found: Sequence[Tensor], reached: Sequence[int]
 ) -> Sequence[Tensor | None]:
     """The cotangents that a compiled function's operands have: none where no result that has one varies with them."""
-    if entry.custom is None or all(arriving[index] is not None for index in entry.seeded):
+    if node.custom is None or all(arriving[index] is not None for index in node.seeded):
         return found
-    depends = entry.custom.depends(arriving)
+    depends = node.custom.depends(arriving)
     return [cotangent if depends[index] else None for cotangent, index in zip(found, reached, strict=True)]
 
 
 def _run_hooks(
-    node: Node,
-    entry: Recorded,
+    node: Recorded,
     arriving: Sequence[Tensor | None],
     found: Sequence[Tensor | None],
     reached: Sequence[int],
@@ -191,7 +202,7 @@ def _run_hooks(
     places = [index for index, value in enumerate(node.inputs) if value.constant is None]
     by_place = dict(zip(reached, found, strict=True))
     given: tuple[Tensor | None, ...] = tuple(by_place.get(index) for index in places)
-    for hook in tuple((entry.hooks or {}).values()):
+    for hook in tuple((node.hooks or {}).values()):
         if isinstance(hook, Prehook):
             continue
         replaced = hook(given, tuple(arriving))
@@ -204,11 +215,9 @@ def _run_hooks(
     return given, places
 
 
-def _differentiable_form(
-    node: Node, entry: Recorded
-) -> tuple[Graph, tuple[Saved, ...], tuple[int, ...], tuple[int, ...]]:
+def _differentiable_form(node: Recorded) -> tuple[Graph, tuple[Saved, ...], tuple[int, ...], tuple[int, ...]]:
     """A composite's pullback in terms of its operands and results alone, which have histories."""
-    needs = [index in entry.reached for index in range(len(node.inputs))]
+    needs = [index in node.reached for index in range(len(node.inputs))]
     literals = [None if v.constant is None else (type(v.constant), v.constant) for v in node.inputs]
     found = pullback_of(
         node.op,
@@ -219,7 +228,7 @@ def _differentiable_form(
         [v.type for v in node.outputs],
         node.regions,
     )
-    by_value = {kept.value: kept for kept in entry.full}
+    by_value = {kept.value: kept for kept in node.full}
     sides = {"in": node.inputs, "out": node.outputs}
     saved = tuple(by_value[sides[side][index]] for side, index in found.saved)
     return found.graph, saved, found.seeded, found.reached
@@ -229,13 +238,13 @@ def _differentiable_form(
 OVERWRITES = ("Zero", "FillBackward0", "FillBackward1", "FillBackward2")
 
 
-def release(entry: Recorded, node: Node) -> None:
+def release(node: Recorded) -> None:
     """Free what a node saved; a node that saved nothing can be passed again."""
-    if isinstance(entry.custom, Rule):
-        entry.custom.release()
-    elif entry.name not in OVERWRITES and (entry.kept or saves_number(node)):
-        entry.freed = True
-        entry.kept = entry.kept_full = ()
+    if isinstance(node.custom, Rule):
+        node.custom.release()
+    elif node.name not in OVERWRITES and (node.kept or saves_number(node)):
+        node.freed = True
+        node.kept = node.kept_full = ()
 
 
 def saves_number(node: Node) -> bool:
@@ -249,7 +258,7 @@ def freed(node: Node) -> RuntimeError:
         return explained(
             RuntimeError,
             FREED,
-            title(node.op.name) if not isinstance(node.attached, Recorded) else node.attached.name,
+            node.name if isinstance(node, Recorded) else title(node.op.name),
             {},
             "loss.backward(retain_graph=True) keeps them for another pass; a state that one step hands to the next "
             "wants state.detach() between",
@@ -294,7 +303,7 @@ def accumulate(leaf: Tensor, cotangent: Tensor, create_graph: bool) -> None:
     """Add to a leaf's `.grad`; in place where no graph is made of it."""
     present = leaf._grad
     if present is None:
-        leaf._grad = cotangent if create_graph else _owned(cotangent)
+        leaf._grad = cotangent if create_graph else owned_cotangent(cotangent)
     elif create_graph or present.requires_grad:
         leaf._grad = _add(present, cotangent, create_graph)
     else:
@@ -303,7 +312,7 @@ def accumulate(leaf: Tensor, cotangent: Tensor, create_graph: bool) -> None:
         present._memory.version += 1
 
 
-def _owned(cotangent: Tensor) -> Tensor:
+def owned_cotangent(cotangent: Tensor) -> Tensor:
     """A gradient that nobody else holds: copied where it is a view or shared."""
     assert cotangent._array is not None
     array = cotangent._array
@@ -314,11 +323,20 @@ def _owned(cotangent: Tensor) -> Tensor:
 
 def _add(left: Tensor, right: Tensor, create_graph: bool) -> Tensor:
     if create_graph:
-        return left + right
+        return run_graph_recorded(_addition(), (left, right))[0]
     assert left._array is not None and right._array is not None
     from adjit.execute import add_arrays
 
     return Tensor._wrap(add_arrays(left._array, right._array, left._dtype), left._dtype, type=left._tensor_type)
+
+
+@cache
+def _addition() -> Graph:
+    """left + right; when it runs, the types are those of its operands."""
+    left, right = Value(TensorType(F32, ())), Value(TensorType(F32, ()))
+    graph = Graph("addition", (left, right))
+    graph.outputs = Builder(graph).emit(primitive_named("add"), (left, right), {}).outputs
+    return graph
 
 
 def _data(tensor: Tensor) -> np.ndarray:

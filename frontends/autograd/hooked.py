@@ -9,9 +9,9 @@ from adjit.autograd import traced
 from adjit.autograd.tape import TraceNode, Watch
 from adjit.compiler.differentiate import Derivative, close
 from adjit.compiler.pullback import pull_back
+from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.graph import Value, from_outputs
 from adjit.ir.printer import value_names
-from adjit.ir.rewrite import eliminate_dead
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.trace import Tracer
@@ -28,7 +28,7 @@ class _Sweep(Tracer):
         self.forward = forward
         self.guards = forward.guards
         self.cells = forward.cells
-        self.arguments, self.proxies = forward.arguments, forward.proxies
+        self.arguments, self.proxies, self.coinciding = forward.arguments, forward.proxies, forward.coinciding
         self._depends = forward._depends
 
     def cell_of(self, tensor: Tensor) -> Cell:

@@ -39,7 +39,7 @@ def backward(
     inputs: Sequence[Tensor] | None,
 ) -> None:
     """Emit the backward pass, and accumulate into the leaves' gradients."""
-    chosen = None if inputs is None else {tracer.proxies.get(leaf, leaf) for leaf in inputs}
+    chosen = None if inputs is None else {tracer.inside(leaf) for leaf in inputs}
     levels = list(_around(tracer))
     _check_onward(tracer, levels, outputs, inputs, retain_graph, create_graph)
     values = {leaf: value for level in reversed(levels) for value, leaf in level.leaves.items()}

@@ -1,10 +1,10 @@
 """Python's own control flow on traced tensors, captured from the source.
 
-When a trace meets `if`, `while`, `and` or an f-string on a tensor whose numbers are not known, the function that holds
-the line is rewritten: each of these becomes a call that decides when it runs.  On ordinary values it does what Python
-does; on a traced tensor it emits `cond` or `while`, or text that is written when the program runs.  `rewrite` changes
-the text, `runtime` is what the changed text calls, `source` finds functions and puts the new code in their place;
-`prints` and `text` see to what is printed.
+When a trace meets `if`, `while`, `and`, `x[mask] += 1` or an f-string on a tensor whose numbers are not known, the
+function that holds the line is rewritten: each of these becomes a call that decides when it runs.  On ordinary values
+it does what Python does; on a traced tensor it emits `cond` or `while`, or text that is written when the program runs.
+`rewrite` changes the text, `runtime` is what the changed text calls, `source` finds functions and puts the new code in
+their place; `prints` and `text` see to what is printed.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from adjit import trees
@@ -21,6 +22,7 @@ from adjit.capture.values import (
     common_type,
     from_type,
     is_number,
+    known,
     refuse,
     settle,
     shown,
@@ -189,18 +191,52 @@ def for_(
     names: tuple[str, ...],
     held: Sequence[Part],
     broken: str,
+    targets: Sequence[int],
 ) -> None:
-    """`for item in items: body(item)`; `broken` names the flag of a `break`."""
+    """`for item in items: body(item)`; `broken` names the flag of a `break`, `targets` are the variables of the item.
+
+    Turns after a `break` that is not known set these variables too: they are set back at the end.
+    """
     place = names.index(broken) if broken else -1
     if isinstance(items, _Range):
         _for_range(items, body, get, put, names, held, place)
         return
+    turns: list[Sequence[Any]] = []
     for item in items:
         body(item)
         if broken:
-            left = get()[place]
-            if not is_traced(left) and left:
+            turns.append(get())
+            if not is_traced(turns[-1][place]) and turns[-1][place]:
                 return
+    if turns and is_traced(turns[-1][place]):
+        values = list(turns[-1])
+        for target in targets:
+            values[target] = _left(names[target], [(turn[place], turn[target]) for turn in turns])
+        put(values)
+
+
+def _left(name: str, turns: Sequence[tuple[Any, Any]]) -> Any:
+    """The value of the first turn with a set flag, or of the last one; Undefined where no tensor holds all of them."""
+    from adjit.elementwise import where
+
+    structure = trees.flatten(turns[0][1], none_is_leaf=True)[1]
+    flat = [trees.flatten(value, none_is_leaf=True) for _, value in turns]
+    if any(other != structure for _, other in flat):
+        return Undefined(name)
+    found: list[Any] = []
+    for leaves in zip(*(leaves for leaves, _ in flat), strict=True):
+        last = leaves[-1]
+        if any(leaf is not last for leaf in leaves):
+            type = reduce(common_type, map(known, leaves))
+            if type is None:
+                return Undefined(name)
+            last = as_type(last, type)
+            for (flag, _), leaf in reversed([*zip(turns, leaves, strict=True)][:-1]):
+                if is_traced(flag):
+                    last = where(flag, as_type(leaf, type), last)
+            last = from_type(last, type)
+        found.append(last)
+    return trees.unflatten(structure, found)
 
 
 @dataclass(frozen=True, slots=True)

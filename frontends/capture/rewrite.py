@@ -15,6 +15,12 @@ from typing import TypeVar
 from adjit.capture.syntax import assigned, ends, has, own, raises, written_through
 
 RUNTIME = "_adjit_"
+# Python's `operator` has these in place.
+_IN_PLACE = {
+    ast.Add: "iadd", ast.Sub: "isub", ast.Mult: "imul", ast.Div: "itruediv", ast.FloorDiv: "ifloordiv", ast.Mod: "imod",
+    ast.Pow: "ipow", ast.BitAnd: "iand", ast.BitOr: "ior", ast.BitXor: "ixor",
+    ast.LShift: "ilshift", ast.RShift: "irshift",
+}  # fmt: skip
 _CALLS = ("min", "max", "float", "int", "bool", "str", "repr", "format")
 
 
@@ -261,6 +267,16 @@ class _Function(ast.NodeTransformer):
         call = self.deferred("assert_", node.test, [node.test, *([] if node.msg is None else [node.msg])])
         return _at(node, ast.Expr(call))
 
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.stmt:
+        self.generic_visit(node)
+        target, name = node.target, _IN_PLACE.get(type(node.op))
+        if name is None or not isinstance(target, ast.Subscript) or isinstance(target.slice, (ast.Slice, ast.Tuple)):
+            return node
+        call = _expression(f"{RUNTIME}.augmented(None, None, {name!r}, None)")
+        assert isinstance(call, ast.Call)
+        call.args = [target.value, target.slice, call.args[2], node.value]
+        return _at(node, ast.Expr(_located(call, target)))[0]
+
     def visit_Try(self, node: ast.Try) -> ast.Try:
         self.catching += bool(node.handlers)
         node.body = self.statements(node.body)
@@ -292,7 +308,8 @@ class _Function(ast.NodeTransformer):
         taken = _at(node, ast.Assign([node.target], ast.Name(item, ast.Load())))
         names, made, state = self.parts(node, [*taken, *body])
         step, second = self.function_of(node, "body", [*taken, *self.statements(body)], names, item)
-        call = _expression(f"{RUNTIME}.for_(None, {step}, {state}, {broken!r})")
+        targets = [names.index(name) for name in assigned([node.target])] if broken else []
+        call = _expression(f"{RUNTIME}.for_(None, {step}, {state}, {broken!r}, {targets!r})")
         assert isinstance(call, ast.Call)
         rows = self.visit(node.iter)
         if isinstance(rows, ast.Call) and isinstance(rows.func, ast.Name) and rows.func.id == "range":

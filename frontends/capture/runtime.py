@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from adjit.capture.flow import choose, for_, given, if_, range_, while_
+from adjit.capture.masks import augmented
 from adjit.capture.parts import is_traced
 from adjit.capture.raising import assert_, raise_if
 from adjit.capture.text import joined, made
@@ -21,6 +22,7 @@ __all__ = [
     "Undefined",
     "and_",
     "assert_",
+    "augmented",
     "bool_",
     "choose",
     "float_",

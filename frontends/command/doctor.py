@@ -17,6 +17,7 @@ import numpy as np
 from adjit.command.failure import FAILED, OK
 from adjit.command.terminal import columns, paint
 from adjit.inspection.printing import size_text, time_text
+from adjit.ir.errors import CompileError
 
 _LIBRARIES = ("numpy", "llvmlite", "sympy", "optree", "platformdirs", "safetensors", "tqdm", "ml_dtypes")
 _VECTORS = ("sse4.2", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512bf16", "neon", "sve")
@@ -36,7 +37,9 @@ class Check:
 def doctor(*, as_json: bool) -> int:
     """Print versions, machine, checks and advice; 1 if something does not work."""
     facts = {**_versions(), **_machine(), **_settings()}
-    checks = [check() for check in (_cache, _compilation, _native_calls, _import, _blas, _threads)]
+    target = _target()
+    compiling = (_compilation, _native_calls) if target.well else ()
+    checks = [target, *(check() for check in (_cache, *compiling, _import, _blas, _threads))]
     if as_json:
         print(json.dumps({"facts": facts, "checks": [_as_dict(check) for check in checks]}, indent=1))
     else:
@@ -72,10 +75,23 @@ def _versions() -> dict[str, str]:
     return found
 
 
+def _target() -> Check:
+    """The machine that code is made for."""
+    from adjit.compiler.llvm.target import host_target
+
+    try:
+        return Check("target", True, host_target().cpu)
+    except CompileError as error:
+        return Check("target", False, str(error), "unset ADJIT_CPU")
+
+
 def _machine() -> dict[str, str]:
     from adjit.compiler.llvm.target import host_target
 
-    target = host_target()
+    try:
+        target = host_target()
+    except CompileError:
+        return {"system": f"{platform.system()} {platform.release()}", "processor": f"{os.cpu_count()} processors"}
     present = {name[1:] for name in target.features.split(",") if name.startswith("+")}
     return {
         "system": f"{platform.system()} {platform.release()}, {target.triple}",

@@ -198,11 +198,6 @@ def broadcast_all(*values: Any) -> tuple[Tensor, ...]:
     return found
 
 
-def numbers_only(*values: Any) -> bool:
-    """Whether all parameters are Python numbers, so that the batch is empty."""
-    return all(isinstance(value, (int, float)) for value in values)
-
-
 def clamped(probs: Tensor) -> Tensor:
     """Probabilities kept away from 0 and 1, where their logarithms end."""
     eps = finfo(probs.dtype).eps

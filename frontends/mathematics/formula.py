@@ -10,10 +10,11 @@ from typing import Any
 
 from adjit.compiler.differentiate import differentiate
 from adjit.ir.builder import Builder
+from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.graph import Graph, Node, Value
 from adjit.ir.primitive import primitive_named
 from adjit.ir.printer import value_names
-from adjit.ir.rewrite import eliminate_dead, inline_calls, rewrite
+from adjit.ir.rewrite import inline_calls, rewrite
 from adjit.mathematics import notation
 from adjit.mathematics.indexing import SHOWN, Elements, softmax_axis
 from adjit.mathematics.notation import Piece

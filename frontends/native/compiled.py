@@ -76,7 +76,7 @@ class NativeCalls:
         # The first few kinds are served when they come first, others when they come again.
         if attempts > _ATTEMPTS or (attempts == 1 and len(table) >= FEW):
             return
-        if any(group.is_mixed for group in call.aliases) or not all(entry.layouts.values()):
+        if entry.aliases or not all(entry.layouts.values()):
             return
         operands = Operands(call, args, kwargs, entry)
         # Guards compare with what stands there now: that must be what the trace relied on.
@@ -214,7 +214,8 @@ def _shapes(entry: Entry, call: Call) -> tuple[tuple[int, ...], ...]:
 
 
 def _apart(entry: Entry) -> np.ndarray:
-    """The memories that no operand may stand in: a hash table that is half full at most, after its mask."""
+    """Whether different operands must not share memory; then a hash table of the memories that none may stand in, half
+    full at most, after its mask."""
     mask = (1 << (2 * len(entry.memories)).bit_length()) - 1
     table = [0] * (mask + 1)
     for memory in entry.memories:
@@ -222,4 +223,4 @@ def _apart(entry: Entry) -> np.ndarray:
         while table[place]:
             place = (place + 1) & mask
         table[place] = id(memory)
-    return np.array([mask, *table], np.uint64)
+    return np.array([bool(entry.changed), mask, *table], np.uint64)

@@ -42,10 +42,10 @@ _SLOTS: dict[type, dict[str, int]] = {
         "attributes": k.N_ATTRIBUTES, "inputs": k.N_INPUTS, "location": k.N_LOCATION, "op": k.N_OP,
         "regions": k.N_REGIONS,
     },
-    tape.TapeNode: {"results": k.N_OUTPUTS, "types": k.N_TYPES},
+    tape.TapeNode: {"results": k.N_RESULTS, "types": k.N_TYPES},
     tape.Recorded: {
-        "custom": k.R_CUSTOM, "fault": k.R_FAULT, "freed": k.R_FREED, "hooks": k.R_HOOKS, "kept": k.R_SAVED,
-        "kept_full": k.R_FULL, "leaves": k.R_LEAVES, "name": k.R_NAME, "pullback": k.R_PULLBACK,
+        "custom": k.R_CUSTOM, "fault": k.R_FAULT, "freed": k.R_FREED, "hooks": k.R_HOOKS, "kept": k.R_KEPT,
+        "kept_full": k.R_KEPT_FULL, "leaves": k.R_LEAVES, "name": k.R_NAME, "pullback": k.R_PULLBACK,
         "reached": k.R_REACHED, "seeded": k.R_SEEDED, "sequence": k.R_SEQUENCE,
     },
     Value: {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from types import CellType, MemberDescriptorType
+from types import CellType
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from adjit.environment import Environment, simple_attributes
 from adjit.epoch import EPOCH
 from adjit.places import ABSENT, Place, same
 from adjit.reach import TABLES
-from adjit.runtime.layout import CONTENT, TYPE, USED, slot_offset
+from adjit.runtime.layout import CONTENT, TYPE, USED, has_slot, slot_offset
 from adjit.tensor import Tensor
 from adjit.trace_parts import GradientType, ItemCheck
 
@@ -123,7 +123,7 @@ def _add_environment(found: Guards, environment: Environment, modules: Guards) -
         elif isinstance(container, CellType) and content is not ABSENT:
             found.word(id(container) + CONTENT, container.cell_contents)
             found.kept.append(container)
-        elif _is_slot(container, place.key) and content is not ABSENT:
+        elif has_slot(type(container), place.key) and content is not ABSENT:
             found.slot(container, place.key)
         else:
             rest.append((place, content))
@@ -183,14 +183,9 @@ def place_words(place: Place) -> tuple[int, int, int] | None:
         return k.IN_CELL, id(container), 0
     if type(container) is list:
         return k.IN_LIST, id(container), key
-    if not isinstance(container, type) and _is_slot(container, key):
+    if not isinstance(container, type) and has_slot(type(container), key):
         return k.IN_SLOT, id(container), slot_offset(type(container), key)
     return None
-
-
-def _is_slot(owner: Any, name: Any) -> bool:
-    """Whether an object keeps an attribute in a slot."""
-    return any(isinstance(vars(cls).get(name), MemberDescriptorType) for cls in type(owner).__mro__)
 
 
 def _namespace(cls: type) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from adjit.native.entry import Entry, documented, native_entry
 from adjit.native.operation import AFTER_CALLER, LATER, MUCH_LATER, NEVER, Operation
 from adjit.native.plans import Plans
 from adjit.native.pullbacks import Pullbacks
+from adjit.native.steps import Steps
 from adjit.tensor import Tensor
 
 # Functions of their operands alone: no random numbers, no state, nothing read from data.
@@ -165,6 +166,7 @@ def _serving() -> Entry | None:
     entry.serve_backward(Tensor.backward)
     _replace({id(autograd.grad): entry.serve_grad(autograd.grad)})
     engine.watch = Plans(entry).watch
+    engine.learn = Steps(entry).learn
     execute.served = Pullbacks(entry).of
     return entry
 

@@ -43,8 +43,8 @@ class Operands:
     """The leaves of a call's arguments, then what stands at lifted places, as they were when the call began.
 
     `fit` says whether all can be read where they stand, `places` is the operand of each tensor of the call, `in_order`
-    are the operands that must stand in order, `lifted` the places that the call needs: what the function reads anew,
-    and gradients that it relies on.
+    are the operands that must stand in order, those of `strides` just so; `lifted` are the places that the call needs:
+    what the function reads anew, and gradients that it relies on.
     """
 
     def __init__(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], entry: Entry) -> None:
@@ -68,6 +68,7 @@ class Operands:
         self.types: list[DType | None] = [leaf._dtype if isinstance(leaf, Tensor) else None for leaf in leaves]
         words = [place_words(place) for place, _ in call.lifted]
         self.in_order = {self.places[index] for index in entry.layouts}
+        self.strides: dict[int, tuple[int, ...]] = {}
         self._own = [found for found in words if found is not None]
         self._gradients = list(self._gradient_places()) if self.fit else []
         self.fit &= len(self._own) == len(words)
@@ -131,12 +132,12 @@ class Operands:
     def wanted(self) -> list[Operand]:
         """What a signature wants of each."""
         wanted = [self._operand(number, value) for number, value in enumerate(self.values)]
-        for group in self._call.aliases:
-            first, *others = group.members
-            for index in others:
-                wanted[self.places[index]] = Operand(k.IS_SAME, self.places[first])
+        for index, first in self._call.repeats:
+            wanted[self.places[index]] = Operand(k.IS_SAME, self.places[first])
         for place in self.in_order:
             wanted[place].in_order = True
+        for place, strides in self.strides.items():
+            wanted[place].strides = strides
         return wanted
 
     def _operand(self, number: int, value: Any) -> Operand:

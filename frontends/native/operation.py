@@ -15,7 +15,7 @@ import numpy as np
 
 from adjit import dtypes
 from adjit.compiler.entry import known as k
-from adjit.compiler.single import program_of
+from adjit.compiler.single import as_they_stand, program_of
 from adjit.ir.errors import CompileError
 from adjit.native.entry import Entry, address
 from adjit.native.program import Watched, number_array
@@ -44,8 +44,8 @@ from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.trees import flatten
 
-# The most signatures of one operation.
-_LIMIT = 512
+# The most signatures of one operation; so many let a kind wait as long again until it is watched.
+_LIMIT, _MANY = 512, 128
 # A kind of call is watched when it comes for this time; one that needs a program of its own, for this time, or for this
 # time where it draws random numbers: their programs take longest to compile.  What a function calls waits until the
 # function itself may have become a program; or there is NEVER one.
@@ -88,9 +88,10 @@ class Operation:
         if key is None or len(leaves) > k.MOST_MARKED:
             return result
         count = self._signatures.times(key)
-        compiled = count == self.later or key in self._left
+        patience = 1 + len(self._signatures) // _MANY  # where shapes change from call to call, most never come again
+        compiled = count == self.later * patience or key in self._left
         lock = self._signatures.lock
-        if (compiled or count == _SOON) and lock.acquire(blocking=False):
+        if (compiled or count == _SOON * patience) and lock.acquire(blocking=False):
             try:
                 self._learn(key, operands, names, words, leaves, compiled)
             finally:
@@ -127,7 +128,7 @@ class Operation:
         needs = given if STATE.recording else 0
         fixed = not self.free or bool(needs)
         signature = self._signature(arguments, names, examples, needs, fixed=fixed, compiled=compiled)
-        if signature is not None and signature.views and any(lying):
+        if signature is not None and any(lying) and (signature.views or signature.is_product):
             examples = tuple(example(x, as_it_lies=True) for x in operands)
             signature = self._signature(arguments, names, examples, needs, fixed=fixed, compiled=compiled)
             _demand_strides(signature, lying)
@@ -201,10 +202,14 @@ class Operation:
             return None
         executable, inputs, shapes, work = made
         wanted = [operand_for(x, fixed=not loose) for x in examples]
+        is_product = len(seen.steps) == 1 and seen.steps[0].op.name == "dot"
+        for operand in wanted if is_product else ():  # others may be read as they stand, by another program
+            operand.in_order = True
         types = [*(tensor._tensor_type for tensor in results), *(type for _, type in watched.extra)]
         signature = Signature(
             wanted, needs, executable, plan, inputs, shapes, types, work, recorded, _guards(watched),
             tensors=0 if self.in_place else len(results), writes=self._writes(watched), kept=[watched.kept],
+            is_product=is_product,
         )  # fmt: skip
         signature.written = _written(watched, wanted)
         return signature
@@ -291,7 +296,11 @@ def _kernel(watched: Watched, *, fixed: bool) -> Made | None:
             source = (k.FROM_ADDRESS, address(array))
         inputs.append(source)
         arrays.append(array)
-    executable, shapes = program_of(step.op, arrays, step.attributes)
+    standing, attributes = as_they_stand(step.op, arrays, step.attributes)
+    for place, (array, stands) in enumerate(zip(arrays, standing, strict=True)):
+        if not is_plain(array) and is_plain(stands):
+            inputs[place] = k.AS_IT_STANDS, inputs[place][1]
+    executable, shapes = program_of(step.op, standing, attributes)
     work = max(array.size for array in (*arrays, *map(_array, watched.results)))
     return executable, inputs, shapes, work * (32 if step.op.name == "dot" else 1)
 

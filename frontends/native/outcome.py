@@ -197,11 +197,14 @@ class Outcome:
             root = self._operands.values[place]
             if not isinstance(root, Tensor):
                 return None
-            lies = root._array is not None and is_plain(root._array)
-            if lies and isinstance(leaf, Tensor) and not root.requires_grad and not leaf.__dict__:
+            array = root._array
+            plain = isinstance(leaf, Tensor) and not root.requires_grad and not leaf.__dict__
+            if plain and array is not None and is_plain(array):
                 block = view_words(leaf, root, self.kept)
                 if block is not None:
                     self._operands.in_order.add(place)
+                    if 1 in array.shape:  # along such an axis an array in order has any stride, and so its views
+                        self._operands.strides[place] = array.strides
                     return k.A_VIEW, place, 0, address(block)
             source = (k.AN_OPERAND, place, 0)
         return k.MADE_BY, 1, self._keep(partial(replayed, steps=output.steps, sizes=self._sizes)), *source

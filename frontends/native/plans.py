@@ -24,8 +24,8 @@ from adjit.native.tapes import Cotangent, Part, Tape, array_for, record_of, save
 
 # A tape becomes a plan when it came this often, and once more for every few of its nodes: a larger one takes longer to
 # compile.
-_TIMES, _NODES_PER_TIME = 3, 8
-_MOST_NODES, _MOST_PLANS, _MOST_TARGETS = 400, 256, 60
+_NODES_PER_TIME = 8
+_MOST_PLANS, _MOST_TARGETS = 256, 60
 
 
 class Plans:
@@ -35,6 +35,8 @@ class Plans:
         self._entry = entry
         self._seen: dict[Any, int] = {}
         self._plans: list[Any] = []
+        self._passes = np.zeros(k.PASSES_WORDS + 1, np.uint64)  # that came natively without a plan
+        entry.known[k.PASSES] = address(self._passes)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._renew)
 
@@ -45,12 +47,13 @@ class Plans:
 
     def watch(self, order: list[Node], root: Value, targets: Sequence[Value] | None, seeded: bool) -> None:
         """Note a pass that was run node by node; its graph may have been freed."""
-        if not 0 < len(order) <= _MOST_NODES or len(self._plans) >= _MOST_PLANS:
+        due, self._passes[k.PLAN_DUE] = self._passes[k.PLAN_DUE], 0
+        if not 0 < len(order) <= k.MOST_PLANNED or len(self._plans) >= _MOST_PLANS:
             return
         where = None
         if targets is not None:  # the tape is compared as a whole: what leads to no target now might lead to one later
             order = whole_tape(root)
-            if len(order) > _MOST_NODES or len(targets) > _MOST_TARGETS:
+            if len(order) > k.MOST_PLANNED or len(targets) > _MOST_TARGETS:
                 return
         tape = Tape(order, root, targets, seeded=seeded)
         if targets is not None:
@@ -62,7 +65,7 @@ class Plans:
         if len(self._seen) > 1024:
             self._seen.clear()
         self._seen[key] = count = self._seen.get(key, 0) + 1
-        if count == _TIMES + len(order) // _NODES_PER_TIME:
+        if due or count == k.MANY_PASSES + len(order) // _NODES_PER_TIME:
             self._add(tape)
 
     def _add(self, tape: Tape) -> None:

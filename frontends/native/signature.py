@@ -107,6 +107,7 @@ class Signature:
     copies: Sequence[Copy] = ()  # of what the backward pass takes as it was before the call
     views: Sequence[np.ndarray] = ()
     by_python: bool = False
+    is_product: bool = False  # of one product, which reads operands where they stand
     owner: Any = None  # whose `calls` are counted
     nbytes: int = 0  # of the memory that it holds
     kept: list[Any] = field(default_factory=list)

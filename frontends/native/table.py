@@ -32,9 +32,10 @@ class Table:
         self.words = words
         self.lock = Lock()
         self._most = self._patience = most
-        self._missed = self._before = 0
+        self._missed = 0
+        self._before: dict[int, int] = {}  # how many calls each signature had served
         self._seen: dict[Any, int] = {}
-        self._kept: list[tuple[Signature, np.ndarray]] = []
+        self._kept: list[tuple[Signature, np.ndarray, int]] = []
         self.forget()
         _tables.add(self)
 
@@ -50,26 +51,49 @@ class Table:
 
     def calls(self, owner: Any = None) -> int:
         """How many calls the signatures, or those of an owner, served that are there."""
-        return sum(int(words[k.CALLS]) for signature, words in self._kept if owner is None or signature.owner is owner)
+        own = (words for signature, words, _ in self._kept if owner is None or signature.owner is owner)
+        return sum(int(words[k.CALLS]) for words in own)
 
     def has_room(self) -> bool:
-        """Whether a signature may join; where a full table serves less than misses it, it is emptied.
+        """Whether a signature may join; in a full table that many calls missed, those make room that served none since.
 
-        Each time it takes twice as many misses: signatures that come again and again must not push each other out.
+        Where all served, twice as many must miss: signatures that come again and again do not push each other out.
         """
-        held = sum(signature.nbytes for signature, _ in self._kept)
+        held = sum(signature.nbytes for signature, *_ in self._kept)
         if len(self) < FEW or (len(self) < self._most and held <= _MOST_BYTES):
             return True
-        if not self._missed:
-            self._before = self.calls()
         self._missed += 1
         if self._missed < self._patience:
             return False
-        is_idle = self.calls() - self._before < self._missed
-        self._patience, self._missed = min(2 * self._patience, _LONGEST), 0
-        if is_idle:
-            self.forget()
-        return is_idle
+        self._missed = 0
+        made_room = self._drop_idle()
+        self._patience = self._most if made_room else min(2 * self._patience, _LONGEST)
+        return made_room
+
+    def _drop_idle(self) -> bool:
+        """Forget the signatures that served no call since this was asked last; whether there were any."""
+        calls = [int(words[k.CALLS]) for _, words, _ in self._kept]
+        kept = [item for item, now in zip(self._kept, calls, strict=True) if self._before.get(id(item[1]), 0) < now]
+        self._before = {id(words): now for (_, words, _), now in zip(self._kept, calls, strict=True)}
+        if len(kept) == len(self._kept):
+            return False
+        self._replace(kept)
+        return True
+
+    def _replace(self, kept: list[tuple[Signature, np.ndarray, int]]) -> None:
+        """Keep some signatures alone; calls of the others count as their owners'."""
+        self.words[k.BUCKETS :] = 0
+        before, self._kept = self._kept, kept
+        self.words[k.HELD] = id(self._kept)
+        for _, words, place in kept:
+            words[k.NEXT] = self.words[place]
+            self.words[place] = address(words)
+        staying = {id(words) for _, words, _ in kept}
+        for signature, words, _ in before:
+            if signature.owner is not None and id(words) not in staying:
+                signature.owner.calls += int(words[k.CALLS])
+        self._before = {number: calls for number, calls in self._before.items() if number in staying}
+        self._seen.clear()
 
     def put(self, signature: Signature, operands: tuple[Any, ...], needs: int, *, fixed: bool) -> bool:
         """Serve calls with operands like these, `fixed`: with these very numbers; False for what cannot be called."""
@@ -77,7 +101,7 @@ class Table:
         if words is None:
             return False
         place = k.BUCKETS + _bucket(operands, needs, int(words[k.NAMES]), fixed=fixed)
-        self._kept.append((signature, words))
+        self._kept.append((signature, words, place))
         words[k.NEXT] = self.words[place]
         self.words[place] = address(words)
         return True
@@ -85,19 +109,13 @@ class Table:
     def renew(self) -> None:
         """Free what threads held that a forked child does not have: the lock, and signatures' memory."""
         self.lock = Lock()
-        for _, words in self._kept:
+        for _, words, _ in self._kept:
             words[k.BUSY] = 0
 
     def forget(self) -> None:
         """Leave all calls to Python until they are learnt again."""
-        self.words[k.BUCKETS :] = 0
-        before, self._kept = self._kept, []
-        self.words[k.HELD] = id(self._kept)
-        for signature, words in before:
-            if signature.owner is not None:
-                signature.owner.calls += int(words[k.CALLS])
-        self._seen.clear()
-        self._before = self._missed = 0
+        self._replace([])
+        self._missed = 0
 
 
 def _renew_tables() -> None:

@@ -80,7 +80,7 @@ class Templates:
         parts = (node.op, node.attributes, node.name, node.pullback, node.seeded, node.reached, node.custom)
         words[: len(parts)] = [id(part) for part in parts]
         words[k.L_INPUTS] = address(self._block(inputs))
-        words[k.L_SAVED], words[k.L_FULL] = (address(found) for found in lists if found is not None)
+        words[k.L_KEPT], words[k.L_KEPT_FULL] = (address(found) for found in lists if found is not None)
         words[k.L_REGIONS], words[k.L_TYPES] = id(node.regions), id(node.types)
         words[k.L_RESULTS] = address(self._block([len(node.types), *self._results(node)]))
         self._kept += [words, *parts, node.regions, node.types]

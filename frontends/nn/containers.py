@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from adjit.epoch import EPOCH
@@ -228,37 +228,28 @@ class ModuleDict(Module):
             self[key] = module
 
 
-class _Parameters(Module):
-    """What holders of parameters share: how they are shown."""
-
-    def extra_repr(self) -> str:
-        """The type and size of each parameter."""
-        lines = []
-        for name, parameter in self._parameters.items():
-            if parameter is not None:
-                kind = "Parameter" if isinstance(parameter, Parameter) else "Tensor"
-                size = "x".join(map(str, parameter.shape))
-                lines.append(f"  ({name}): {kind} containing: [{parameter.dtype} of size {size}]")
-        return "\n".join(lines)
-
-
-class ParameterList(_Parameters):
-    """A list of parameters; tensors become parameters."""
+class ParameterList(Module):
+    """A list of parameters; tensors become parameters, and other values are kept as they are."""
 
     def __init__(self, values: Iterable[Any] | None = None) -> None:
         super().__init__()
-        for value in values or ():
-            self.append(value)
+        self._size = 0
+        self.extend(() if values is None else values)
+
+    def extra_repr(self) -> str:
+        """The type and size of each parameter, the kind of what is none."""
+        return _shown(enumerate(self), lambda held: held.dtype)
 
     def __len__(self) -> int:
-        return len(self._parameters)
+        return self._size
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._parameters.values())
+        return (getattr(self, str(index)) for index in range(self._size))
 
     def __getitem__(self, index: Any) -> Any:
-        found = list(self._parameters.values())
-        return type(self)(found[index]) if isinstance(index, slice) else found[_position(index, len(found))]
+        if isinstance(index, slice):
+            return type(self)(list(self)[index])
+        return getattr(self, str(_position(index, len(self))))
 
     def __setitem__(self, index: int, value: Any) -> None:
         setattr(self, str(_position(index, len(self))), _as_parameter(value))
@@ -268,17 +259,20 @@ class ParameterList(_Parameters):
 
     def append(self, value: Any) -> ParameterList:
         """Add a parameter at the end."""
-        self.register_parameter(str(len(self)), _as_parameter(value))
+        self._size += 1
+        self[self._size - 1] = value
         return self
 
     def extend(self, values: Iterable[Any]) -> ParameterList:
         """Add parameters at the end."""
+        if not isinstance(values, Iterable) or isinstance(values, (Tensor, str)):
+            raise TypeError(f"ParameterList.extend should be called with an iterable, but got {type(values).__name__}")
         for value in values:
             self.append(value)
         return self
 
 
-class ParameterDict(_Parameters):
+class ParameterDict(Module):
     """A dictionary of parameters; tensors become parameters, and other values are kept as they are."""
 
     def __init__(self, parameters: Any = None) -> None:
@@ -286,6 +280,10 @@ class ParameterDict(_Parameters):
         self._keys: dict[str, None] = {}
         if parameters is not None:
             self.update(parameters)
+
+    def extra_repr(self) -> str:
+        """The type and size of each parameter, the kind of what is none."""
+        return _shown(self.items(), lambda held: held.type())
 
     def _key_to_attr(self, key: str) -> str:
         if not isinstance(key, str):
@@ -301,8 +299,7 @@ class ParameterDict(_Parameters):
     def __setitem__(self, key: str, value: Any) -> None:
         name = self._key_to_attr(key)
         self._keys[key] = None
-        setattr(self, name, Parameter(value) if isinstance(value, Tensor) and not isinstance(value, Parameter) else
-                value)  # fmt: skip
+        setattr(self, name, _as_parameter(value))
 
     def __delitem__(self, key: str) -> None:
         del self._keys[key]
@@ -406,26 +403,25 @@ class ParameterDict(_Parameters):
                 )
             self[pair[0]] = pair[1]
 
-    def extra_repr(self) -> str:
-        """The type and size of each value."""
-        lines = []
-        for key, value in self.items():
-            text = f"Object of type: {type(value).__name__}"
-            if isinstance(value, Tensor):
-                kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
-                text = f"{kind} containing: [{value.type()} of size {'x'.join(map(str, value.shape))}]"
-            lines.append(f"  ({key}): {text}")
-        return "\n".join(lines)
-
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("ParameterDict should not be called.")
 
 
-def _as_parameter(value: Any) -> Parameter:
-    if isinstance(value, Tensor) and not isinstance(value, Parameter):
-        return Parameter(value)
-    assert isinstance(value, Parameter)
-    return value
+def _as_parameter(value: Any) -> Any:
+    """A tensor as a parameter, anything else as it is."""
+    return Parameter(value) if isinstance(value, Tensor) and not isinstance(value, Parameter) else value
+
+
+def _shown(entries: Iterable[tuple[Any, Any]], type_of: Callable[[Tensor], Any]) -> str:
+    """A line for each: type and size of a tensor, the kind of anything else."""
+    lines = []
+    for name, value in entries:
+        text = f"Object of type: {type(value).__name__}"
+        if isinstance(value, Tensor):
+            kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
+            text = f"{kind} containing: [{type_of(value)} of size {'x'.join(map(str, value.shape))}]"
+        lines.append(f"  ({name}): {text}")
+    return "\n".join(lines)
 
 
 class Container(Module):

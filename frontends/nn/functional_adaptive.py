@@ -8,10 +8,10 @@ from typing import Any
 
 from adjit.composite import composite
 from adjit.dispatch import apply
-from adjit.ir.ops.scalar import where
+from adjit.ir.ops.indexing import gather
 from adjit.ir.ops.source import iota
 from adjit.ir.types import I64
-from adjit.nn.functional_pooling import first_greatest
+from adjit.nn.functional_pooling import first_greatest, windows
 from adjit.tensor import Tensor
 
 
@@ -68,10 +68,21 @@ def _members(count: int, extent: int) -> Tensor:
     return found
 
 
+def _no_bins(input: Tensor, output_size: tuple[int, ...]) -> Tensor:
+    """The result without elements where an axis has no bins."""
+    rank = len(output_size)
+    nothing: Tensor = input.flatten(-rank).narrow(-1, 0, 0).reshape(*input.shape[:-rank], *output_size)
+    return nothing
+
+
 @composite("AdaptiveAvgPool2D")
 def adaptive_mean(input: Tensor, output_size: tuple[int, ...]) -> Tensor:
-    """The mean of each bin along each of the last axes."""
+    """The mean of each bin along each of the last axes, along those of one bin all at once."""
     rank = len(output_size)
+    if 0 in output_size:
+        return _no_bins(input, output_size)
+    if whole := [number - rank for number, count in enumerate(output_size) if count == 1]:
+        input = input.mean(whole, keepdim=True)
     for axis, count in zip(range(input.ndim - rank, input.ndim), output_size, strict=True):
         extent = input.shape[axis]
         if extent == count:
@@ -86,28 +97,44 @@ def adaptive_mean(input: Tensor, output_size: tuple[int, ...]) -> Tensor:
     return input
 
 
+def _greatest_of_bins(input: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The greatest element of each bin of the last axis, and its place there."""
+    extent = input.shape[-1]
+    number = apply(iota, (), {"shape": (count,), "axis": 0, "dtype": I64})
+    first = number * extent // count
+    if extent % count == 0:
+        size = (extent // count,)
+        found, inside = first_greatest(windows(input, size, size, (1,)))
+    else:
+        last = ((number + 1) * extent + count - 1) // count - 1
+        step = apply(iota, (), {"shape": (extent // count + 2,), "axis": 0, "dtype": I64})
+        # A bin that is shorter than others has its last element several times.
+        place = (first.unsqueeze(1) + step).minimum(last.unsqueeze(1))
+        cells = apply(gather, (input, place), {"axes": (input.ndim - 1,)})
+        found, inside = first_greatest(cells.movedim((0, 1), (-2, -1)))
+    return found, inside + first
+
+
 @composite("AdaptiveMaxPool2D")
 def adaptive_greatest(input: Tensor, output_size: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """The greatest element of each bin, and its place in the plane of the last axes."""
     rank = len(output_size)
-    places: Tensor | None = None
-    extents = input.shape[input.ndim - rank :]
+    if 0 in output_size:
+        empty = _no_bins(input, output_size)
+        return empty, empty.detach().long()
+    lead, extents = input.shape[: input.ndim - rank], input.shape[input.ndim - rank :]
+    found, places = input.detach(), None
     # Last axis first: of equal elements the first in row-major order is found, as one scan over the plane finds it.
     for axis, count in reversed(list(zip(range(input.ndim - rank, input.ndim), output_size, strict=True))):
-        extent = input.shape[axis]
-        rows = input.movedim(axis, -1).unsqueeze(-2)
-        cells = rows.expand(*rows.shape[:-2], count, extent)
-        inside = _members(count, extent).expand(cells.shape)
-        found, place = first_greatest(apply(where, (inside, cells, -math.inf)))
-        if places is None:
-            index = place
-        else:
+        best, place = _greatest_of_bins(found.movedim(axis, -1), count)
+        if places is not None:
             carried = places.movedim(axis, -1).gather(-1, place)
-            weight = math.prod(extents[axis - (input.ndim - rank) + 1 :])
-            index = place * weight + carried
-        input, places = found.movedim(-1, axis), index.movedim(-1, axis)
+            place = place * math.prod(extents[axis - len(lead) + 1 :]) + carried
+        found, places = best.movedim(-1, axis), place.movedim(-1, axis)
     assert places is not None
-    return input, places
+    # Taken from its place, each element passes its gradient there.
+    rows = input.reshape(*lead, math.prod(extents))
+    return rows.gather(-1, places.reshape(*lead, math.prod(output_size))).reshape(places.shape), places
 
 
 def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:

@@ -41,7 +41,7 @@ def check_reduction(reduction: str, size_average: bool | None = None, reduce: bo
 
 
 def _warn_of_sizes(input: Tensor, target: Tensor) -> None:
-    if target.shape != input.shape:
+    if target.size() != input.size():
         warnings.warn(
             f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This will "
             "likely lead to incorrect results due to broadcasting. Please ensure they have the same size.",

@@ -76,10 +76,16 @@ def _check_channels(input: Tensor, **vectors: Tensor | None) -> None:
 
 
 def _check_mixed(input: Tensor, *vectors: Tensor | None) -> None:
-    """Each vector has the input's dtype, or is float32 beside an input of half precision."""
-    for vector in vectors:
-        if vector is None or vector._dtype is input._dtype or (input._dtype.bits == 16 and vector._dtype is F32):
-            continue
+    """Each vector has the input's dtype, or all are float32 beside an input of half precision."""
+    dtypes = [vector._dtype for vector in vectors if vector is not None]
+    if not dtypes or all(dtype is input._dtype for dtype in dtypes):
+        return
+    if dtypes[0] is input._dtype:
+        other = next(dtype for dtype in dtypes if dtype is not input._dtype)
+        raise RuntimeError(f"expected scalar type {title_of(input._dtype)} but found {title_of(other)}")
+    if any(dtype is not F32 for dtype in dtypes):
+        raise RuntimeError("mixed dtype (CPU): expect parameter to have scalar type of Float")
+    if input._dtype.bits != 16:
         raise RuntimeError("mixed dtype (CPU): all inputs must share same datatype.")
 
 
@@ -99,7 +105,11 @@ def batch_norm(
     takes the unbiased one.
     """
     _check_channels(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
-    _check_mixed(input, running_mean, running_var, weight, bias)
+    running = (running_mean, running_var)
+    if training and (running_mean is None) is not (running_var is None):
+        raise ValueError("running_mean and running_var must either both be None or neither be None")
+    # With a weight, PyTorch's training looks at the bias last.
+    _check_mixed(input, weight, *((*running, bias) if training and weight is not None else (bias, *running)))
     if input.ndim < 2:
         nothing: Tensor = input.clone()  # only no elements at all pass the check
         return nothing
@@ -163,6 +173,7 @@ def instance_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """Normalise each channel of each sample."""
+    _check_mixed(input, weight, bias)
     if not use_input_stats:
         assert running_mean is not None and running_var is not None
         found: Tensor = batch_norm_evaluation(input, running_mean, running_var, weight, bias, eps)
@@ -270,6 +281,7 @@ def group_norm(
             "Expected number of channels in input to be divisible by num_groups, but got input of shape "
             f"{list(input.shape)} and num_groups={num_groups}"
         )
+    _check_mixed(input, weight, bias)
     found: Tensor = group_norm_of(input, num_groups, weight, bias, eps)
     return found
 

@@ -18,6 +18,9 @@ from adjit.nn.functional_linear import spread
 from adjit.nn.pooling_checks import check_input, check_line, check_result, check_window
 from adjit.tensor import Tensor
 
+# A window with so many times more elements than its sides together is searched along one axis after the other.
+_BY_AXES = 2
+
 
 def _extra(extent: int, size: int, step: int, side: int, gap: int) -> int:
     """What `ceil_mode` adds after the padding, so that a last, incomplete window has its full size."""
@@ -95,10 +98,13 @@ def max_pool(
 ) -> Any:
     """The greatest element of each window over the last axes, and where asked its place in the plane."""
     lowest = -math.inf if input._dtype.is_continuous else _least(input)
-    found, place = first_greatest(windows(_padded(input, padding, lowest), size, stride, dilation))
+    wide, lead = _padded(input, padding, lowest), input.ndim - len(size)
+    overlap = all(2 * step <= extent for step, extent in zip(stride, size, strict=True))
+    if not with_indices and overlap and math.prod(size) > _BY_AXES * sum(size):
+        return _greatest_by_axes(wide, size, stride, dilation)
+    found, place = first_greatest(windows(wide, size, stride, dilation))
     if not with_indices:
         return found
-    lead = input.ndim - len(size)
     flat: Any = 0
     divisor = math.prod(size)
     for number, (extent, step, (low, _), gap) in enumerate(zip(size, stride, padding, dilation, strict=True)):
@@ -107,6 +113,19 @@ def max_pool(
         origin = apply(iota, (), {"shape": place.shape, "axis": lead + number, "dtype": I64})
         flat = flat * input.shape[lead + number] + (origin * step + inside * gap - low)
     return found, flat
+
+
+def _greatest_by_axes(
+    input: Tensor, size: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> Tensor:
+    """The greatest element of each window, the last axis first: of equal ones the first in row-major order so."""
+    for number in reversed(range(len(size))):
+        attributes: dict[str, Any] = {
+            "axes": (input.ndim - len(size) + number,), "size": (size[number],), "stride": (stride[number],),
+            "dilation": (dilation[number],),
+        }  # fmt: skip
+        input = first_greatest(apply(window, (input,), attributes))[0]
+    return input
 
 
 _MAX_POOLS = {

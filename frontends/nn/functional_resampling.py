@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
+
+import numpy as np
 
 from adjit.composite import composite
 from adjit.dispatch import apply
 from adjit.dtypes import float32, float64
 from adjit.ir.ops.scalar import where
-from adjit.nn.functional_padding import counted, take
+from adjit.nn.functional_padding import counted, cut, take, with_ends
 from adjit.nn.half_precision import in_single
 from adjit.tensor import Tensor
 
@@ -21,6 +25,8 @@ _RANKS = {
 # Keys' cubic convolution: -3/4 where PyTorch interpolates, -1/2 where it also smooths.
 # Source: Keys, 1981.
 _SHARP, _SMOOTH = -0.75, -0.5
+# The most rows that are added up one by one where an image is made smaller.
+_MOST_ROWS = 10
 
 
 def interpolate(
@@ -134,25 +140,45 @@ def _step(extent: int, count: int, scale: float | None, align_corners: bool = Fa
 
 def _positions(
     input: Tensor, axis: int, count: int, scale: float | None, align_corners: bool
-) -> Tensor:
-    """Where the new entries of an axis lie in the old one."""
+) -> tuple[Tensor, Tensor]:
+    """Where the new entries of an axis lie in the old one: the old entries before them, and how far behind these."""
+    extent = input.shape[axis]
+    if not align_corners and (times := _repeats(extent, count, scale)):
+        twice = 2 * counted(count, 0) + (1 - times)
+        return twice // (2 * times), _floating(twice % (2 * times), input) / (2 * times)
     place = _floating(counted(count, 0), input)
-    step = _step(input.shape[axis], count, scale, align_corners)
-    return place * step if align_corners else (place + 0.5) * step - 0.5
+    step = _step(extent, count, scale, align_corners)
+    place = place * step if align_corners else (place + 0.5) * step - 0.5
+    first = place.floor()
+    return first.long(), place - first
 
 
 def _along(weight: Tensor, input: Tensor, axis: int) -> Tensor:
     """A vector over `axis`, ready to broadcast."""
-    found: Tensor = weight.to(input.dtype).reshape(-1, *(1,) * (input.ndim - 1 - axis))
+    found: Tensor = weight.reshape(-1, *(1,) * (input.ndim - 1 - axis))
     return found
 
 
 def _repeats(extent: int, count: int, scale: float | None) -> int:
-    """How often each entry stands where that is equally often and surely exact, by a power of two; else 0."""
+    """How often each entry stands where that is equally often, else 0."""
     if not (isinstance(extent, int) and isinstance(count, int)) or extent == 0 or count % extent:
         return 0
     times = count // extent
-    return times if times & times - 1 == 0 and times > 0 and scale in (None, times) else 0
+    return times if scale in (None, times) else 0
+
+
+def _stride(extent: int, count: int, scale: float | None) -> int:
+    """How many entries further each new position lies where that is a whole number, else 0."""
+    step = _step(extent, count, scale) if isinstance(extent, int) and isinstance(count, int) else 0.5
+    return int(step) if step == int(step) and int(step) * count <= extent else 0
+
+
+def _repeated(input: Tensor, axis: int, times: int) -> Tensor:
+    """Each entry of an axis `times` times."""
+    shape = input.shape
+    wide = input.unsqueeze(axis + 1).expand(*shape[: axis + 1], times, *shape[axis + 1 :])
+    found: Tensor = wide.reshape(*shape[:axis], shape[axis] * times, *shape[axis + 1 :])
+    return found
 
 
 def resample_nearest(
@@ -162,16 +188,44 @@ def resample_nearest(
     for number, (count, scale) in enumerate(zip(sizes, scales, strict=True)):
         axis = number + 2
         extent = input.shape[axis]
-        times = _repeats(extent, count, scale)
-        if times:
-            shape = input.shape
-            wide = input.unsqueeze(axis + 1).expand(*shape[: axis + 1], times, *shape[axis + 1 :])
-            input = wide.reshape(*shape[:axis], count, *shape[axis + 1 :])
-            continue
-        place = _floating(counted(count, 0), input)
-        index = ((place + 0.5 if exact else place) * _step(extent, count, scale)).floor().long().clamp(0, extent - 1)
-        input = take(input, axis, index)
+        step, shift = _step(extent, count, scale), 0.5 if exact else 0.0
+        if stride := _stride(extent, count, scale):
+            input = cut(input, axis, stride // 2 if exact else 0, count, stride)
+        elif (times := _repeats(extent, count, scale)) and _is_even(input, count, times, step, shift):
+            input = _repeated(input, axis, times)
+        else:
+            place = _floating(counted(count, 0), input)
+            index = ((place + shift if exact else place) * step).floor().long().clamp(0, extent - 1)
+            input = take(input, axis, index)
     return input
+
+
+def _is_even(input: Tensor, count: int, times: int, step: float, shift: float) -> bool:
+    """Whether no rounding of a position (i + shift)*step goes over a whole number."""
+    kind = np.dtype("f8" if input._dtype.name == "f64" else "f4")
+    places = np.arange(count)
+    found = np.floor((places.astype(kind) + np.asarray(shift, kind)) * np.asarray(step, kind))
+    return bool((found == places // times).all())
+
+
+def _entries(
+    input: Tensor, axis: int, first: Tensor, scale: float | None, align_corners: bool, shifts: Sequence[int]
+) -> list[Tensor]:
+    """The entries at first + shift for each of consecutive shifts; beyond the ends of the axis, those there."""
+    extent, count = input.shape[axis], first.shape[0]
+    stride, times = (0, 0) if align_corners else (_stride(extent, count, scale), _repeats(extent, count, scale))
+    if stride > 1:
+        low = (stride - 1) // 2 + shifts[0]
+        high = low + (count - 1) * stride + len(shifts) - extent
+        wide = with_ends(input, axis, max(-low, 0), max(high, 0))
+        return [cut(wide, axis, max(low, 0) + number, count, stride) for number in range(len(shifts))]
+    if times > 1:
+        # The first half of the new positions around an entry lie before it, the others at it or behind it.
+        wide = with_ends(input, axis, 1 - shifts[0], shifts[-1])
+        around = [_repeated(cut(wide, axis, start, extent), axis, times) for start in range(len(shifts) + 1)]
+        before = _along(counted(count, 0) % times < times // 2, input, axis)
+        return [_choose(before.expand(low.shape), low, high) for low, high in pairwise(around)]
+    return [take(input, axis, (first + shift).clamp(0, extent - 1)) for shift in shifts]
 
 
 @in_single
@@ -181,12 +235,10 @@ def resample_linear(
     """Linear interpolation along each axis, between the entries beside each new position."""
     for number, (count, scale) in enumerate(zip(sizes, scales, strict=True)):
         axis = number + 2
-        extent = input.shape[axis]
-        place = _positions(input, axis, count, scale, align_corners).clamp(min=0)
-        low = place.floor().long().clamp(0, extent - 1)
-        weight = _along((place - low).clamp(0, 1), input, axis)
-        high = (low + 1).clamp(max=extent - 1)
-        input = take(input, axis, low) * (1 - weight) + take(input, axis, high) * weight
+        first, offset = _positions(input, axis, count, scale, align_corners)
+        weight = _along(offset.to(input.dtype), input, axis)
+        low, high = _entries(input, axis, first, scale, align_corners, (0, 1))
+        input = low * (1 - weight) + high * weight
     return input
 
 
@@ -210,13 +262,11 @@ def resample_cubic(
     """Cubic convolution along each axis over the four entries around each new position."""
     for number, (count, scale) in enumerate(zip(sizes, scales, strict=True)):
         axis = number + 2
-        extent = input.shape[axis]
-        place = _positions(input, axis, count, scale, align_corners)
-        first = place.floor()
+        first, offset = _positions(input, axis, count, scale, align_corners)
+        entries = _entries(input, axis, first, scale, align_corners, (-1, 0, 1, 2))
         total: Any = 0
-        for shift, weight in zip((-1, 0, 1, 2), cubic_weights(place - first, _SHARP), strict=True):
-            index = (first.long() + shift).clamp(0, extent - 1)
-            total = total + take(input, axis, index) * _along(weight, input, axis)
+        for entry, weight in zip(entries, cubic_weights(offset, _SHARP), strict=True):
+            total = total + entry * _along(weight.to(input.dtype), input, axis)
         input = total
     return input
 
@@ -225,23 +275,43 @@ def resample_cubic(
 def resample_smoothed(
     input: Tensor, sizes: tuple[int, ...], scales: tuple[float | None, ...], align_corners: bool, cubic: bool
 ) -> Tensor:
-    """Each new entry a mean over the old ones, weighted by a filter as wide as the new cell."""
+    """Each new entry a mean over the old ones, weighted by a filter as wide as the new cell.
+
+    Along the last axis that is a product with a matrix of weights; along others rows are added up, those in reach.
+    """
     for number, (count, scale) in enumerate(zip(sizes, scales, strict=True)):
         axis = number + 2
-        weights = _filter(input, axis, count, _step(input.shape[axis], count, scale, align_corners), cubic)
-        input = input.movedim(axis, -1).matmul(weights.t()).movedim(-1, axis)
+        extent = input.shape[axis]
+        step = _step(extent, count, scale, align_corners)
+        reach = math.ceil(2 * _support(step, cubic)) + 1
+        if axis == input.ndim - 1 or reach > _MOST_ROWS:
+            weights = _filter(input, count, extent, step, cubic, _floating(counted(extent, 0), input))
+            input = input.movedim(axis, -1).matmul(weights.t()).movedim(-1, axis)
+            continue
+        place = ((_floating(counted(count, 0), input) + 0.5) * step - _support(step, cubic) + 0.5).trunc().clamp(min=0)
+        old = place.unsqueeze(1) + _floating(counted(reach, 0), input)
+        weights = _filter(input, count, extent, step, cubic, old)
+        first = place.long()
+        total: Any = 0
+        for row in range(reach):
+            entries = take(input, axis, (first + row).clamp(0, extent - 1))
+            total = total + entries * _along(weights.select(1, row), input, axis)
+        input = total
     return input
 
 
-def _filter(input: Tensor, axis: int, count: int, step: float, cubic: bool) -> Tensor:
-    """[new, old] weights, each row of sum 1."""
-    wide = max(step, 1.0)
-    support = (2.0 if cubic else 1.0) * wide
-    old = _floating(counted(input.shape[axis], 0), input)
+def _support(step: float, cubic: bool) -> float:
+    """How far a filter reaches on each side of its centre."""
+    return (2.0 if cubic else 1.0) * max(step, 1.0)
+
+
+def _filter(input: Tensor, count: int, extent: int, step: float, cubic: bool, old: Tensor) -> Tensor:
+    """[new, old] weights of the entries at the places `old`, each row of sum 1."""
+    support = _support(step, cubic)
     centre = ((_floating(counted(count, 0), input) + 0.5) * step).unsqueeze(1)
     first = (centre - support + 0.5).trunc().clamp(min=0)
-    last = (centre + support + 0.5).trunc().clamp(max=input.shape[axis])
-    x = ((old - centre + 0.5) / wide).abs()
+    last = (centre + support + 0.5).trunc().clamp(max=extent)
+    x = ((old - centre + 0.5) / max(step, 1.0)).abs()
     if cubic:
         near, far = cubic_weights(x, _SMOOTH)[1], cubic_weights(x - 1, _SMOOTH)[0]
         values = _choose(x < 1, near, _choose(x < 2, far, 0))

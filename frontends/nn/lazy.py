@@ -21,8 +21,8 @@ from adjit.nn.normalization import (
     InstanceNorm3d,
 )
 from adjit.nn.parameter import UninitializedBuffer, UninitializedParameter, is_lazy
+from adjit.state import outside
 from adjit.tensor import Tensor
-from adjit.trace import outside
 
 
 class LazyModuleMixin(Module):

@@ -8,8 +8,8 @@ from adjit.creation import full_like
 from adjit.optim.numbers import check_forms, check_not_negative, check_rate, count_of_steps, steps_taken
 from adjit.optim.optimizer import Group, Optimizer, ParamsT
 from adjit.optim.varying import decayed, is_zero
+from adjit.state import outside
 from adjit.tensor import Tensor
-from adjit.trace import outside
 
 
 class Adagrad(Optimizer):

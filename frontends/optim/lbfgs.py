@@ -13,9 +13,8 @@ from adjit.joining import cat
 from adjit.optim.line_search import strong_wolfe
 from adjit.optim.numbers import check_rate, plain
 from adjit.optim.optimizer import Optimizer, ParamsT, in_parts
-from adjit.state import STATE
+from adjit.state import STATE, outside
 from adjit.tensor import Tensor
-from adjit.trace import outside
 
 
 class LBFGS(Optimizer):

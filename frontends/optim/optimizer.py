@@ -25,9 +25,8 @@ from adjit.optim.stepping import (
     register_optimizer_step_pre_hook,
 )
 from adjit.optim.varying import Varying
-from adjit.state import STATE
+from adjit.state import STATE, outside
 from adjit.tensor import Tensor
-from adjit.trace import outside
 from adjit.utils.hooks import Hooks, RemovableHandle
 
 __all__ = [

@@ -8,9 +8,8 @@ from adjit.creation import zeros_like
 from adjit.optim.numbers import check_forms, check_not_negative, check_rate
 from adjit.optim.optimizer import Group, Optimizer, ParamsT, in_parts, name_state, owner_of, whole
 from adjit.optim.varying import decayed, is_zero
-from adjit.state import STATE
+from adjit.state import STATE, outside
 from adjit.tensor import Tensor
-from adjit.trace import outside
 
 
 class SGD(Optimizer):

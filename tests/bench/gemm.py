@@ -1,4 +1,4 @@
-"""GFLOP/s of emitted matrix products beside NumPy's, on one thread: `python tests/bench/gemm.py [f32|f64]`.
+"""GFLOP/s of compiled matrix products beside NumPy's, on one thread: `python tests/bench/gemm.py [f32|f64]`.
 
 NumPy is measured in subprocesses, once with the environment as it is and once without the variables that choose
 OpenBLAS's core (`OPENBLAS_CORETYPE`, `OPENBLAS_L2_SIZE`); the core that OpenBLAS reports is printed for both.
@@ -18,11 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adjit.compiler.llvm import jit
-from adjit.compiler.llvm.gemm import plan_gemm, workspace_bytes
-from adjit.compiler.llvm.gemm_matmul import emit_matmul
-from adjit.compiler.llvm.target import host_target
-from adjit.compiler.llvm.text import Module
+import adjit as torch
 from adjit.ir.types import dtype_named
 
 SECONDS = 0.15
@@ -66,29 +62,20 @@ def fastest(run: Callable[[], object]) -> float:
 
 
 def measure_own(name: str) -> list[tuple[float, float]]:
-    """Seconds to run and seconds to compile, case by case."""
+    """Seconds of a call, and of the first two together, which compile it, case by case."""
+    torch.set_num_threads(1)
     dtype = dtype_named(name)
     results = []
     for case in CASES:
         a, b = operands(case, dtype.storage)
-        batch, m, n, k, _ = case
-        c = np.full((batch, m, n), np.nan, dtype.storage)
-        strides = [stride // dtype.itemsize for array in (a, b, c) for stride in array.strides]
-        sizes = np.array([m, n, k, batch, *strides], np.int64)
-        plan = plan_gemm(dtype, host_target(), m, n, k, 1, batch)
-        workspace = np.zeros(workspace_bytes(plan), np.uint8)
-        buffers = np.array([array.ctypes.data for array in (a, b, c, workspace)], np.uint64)
+        product, given = torch.compile(lambda x, y: x @ y), [torch.from_numpy(array) for array in (a, b)]
         start = time.perf_counter()
-        module = Module()
-        emit_matmul(module, "product", plan, [int(size) for size in sizes])
-        code = jit.compile_object(str(module))
+        product(*given)
+        c = product(*given).numpy()  # the second call has the best code
         compiled = time.perf_counter() - start
-        library = jit.load(code, ["product"], {})
-        function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2)(library.address("product"))
-        buffer_address, size_address = buffers.ctypes.data, sizes.ctypes.data
-        seconds = fastest(lambda: function(buffer_address, size_address, 0, 1))  # noqa: B023
+        seconds = fastest(lambda: product(*given))  # noqa: B023
         exact = a.astype(np.float64) @ b.astype(np.float64)
-        bound = k * np.finfo(dtype.storage).eps * (abs(a).astype(np.float64) @ abs(b).astype(np.float64))
+        bound = case[3] * np.finfo(dtype.storage).eps * (abs(a).astype(np.float64) @ abs(b).astype(np.float64))
         assert (abs(c - exact) <= bound).all(), case
         results.append((seconds, compiled))
     return results

@@ -11,6 +11,7 @@ import pytest
 from adjit.compiler.differentiate import differentiate
 from adjit.compiler.pipeline import compile_graph
 from adjit.ir.builder import Expr
+from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.errors import DifferentiationError
 from adjit.ir.graph import Graph, Location, Region
 from adjit.ir.ops import reduction
@@ -247,6 +248,48 @@ def test_control_flow_equals_itself_unrolled(
         arrays = [*arrays, *seeds_for(graph, wanted, random)]
         if order < 2:
             graph, plain = with_gradient(graph), with_gradient(plain)
+
+
+@pytest.mark.parametrize(("program", "types", "given"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_what_nobody_reads_of_control_flow_is_not_computed(
+    program: Body, types: list[TensorType], given: dict[int, object]
+) -> None:
+    """Each result alone, and its gradient, equal those of the whole program, and nothing unread is left."""
+    graph = function("program", types, program)
+    arrays = operands(graph, given)
+    wanted = run(graph, *arrays)
+    random = np.random.default_rng(7)
+    for place, value in enumerate(graph.outputs):
+        alone = graph.with_parts(graph.inputs, graph.nodes, [value])
+        swept = eliminate_dead(alone)
+        verify(swept)
+        assert eliminate_dead(swept) is swept
+        assert_all_read(swept)
+        assert_equal(run(swept, *arrays), [wanted[place]])
+        if value.dtype.is_continuous:
+            seeded = [*arrays, *seeds_for(alone, [wanted[place]], random)]
+            assert_equal(run(with_gradient(swept), *seeded), run(with_gradient(unrolled(alone, *arrays)), *seeded))
+
+
+def assert_all_read(region: Region) -> None:
+    """Every node has a result that is used, every stacked result is, and every input of a loop's turn."""
+    used = {value for node in region.walk() for value in node.inputs} | set(region.outputs)
+    used.update(value for node in region.walk() for inner in node.regions for value in inner.outputs)
+    for node in region.walk():
+        assert used & set(node.outputs)
+        assert used.issuperset(node.outputs[int(node.attributes.get("carries", 0)) :]) or node.op.name != "scan"
+        for inner in node.regions[-1:] if node.op.name == "scan" else ():
+            assert used.issuperset(inner.inputs[: int(node.attributes["invariants"])])
+
+
+def test_what_a_dead_carry_reads_goes_too() -> None:
+    """A carry that only itself needs, with its operands; one that a carry which is read needs stays."""
+    graph = function("program", [PAIR, PAIR, NUMBER, rows(4, PAIR), rows(4, NUMBER)], lambda w, c, s, x, y: scan(
+        1, 3, [w, c, c, s, x, y], 4,
+        lambda w, h, k, t, x, y: (tanh(h + k), k * x, t * y * total(w), h * 2.0, exp(w)))[:1])  # fmt: skip
+    (node,) = (node for node in eliminate_dead(graph).nodes if node.op.name == "scan")
+    assert [value.type for value in node.inputs] == [PAIR, PAIR, rows(4, PAIR)]
+    assert {inner.op.name for inner in node.regions[0].nodes} == {"tanh", "add", "mul"}
 
 
 def test_a_scan_is_pulled_back_only_where_asked() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adjit.compiler.fuse import LARGEST, fuse, refusals
+from adjit.compiler.fuse import LARGEST, fuse
+from adjit.compiler.fuse_group import Grouping
 from adjit.compiler.loops.lower import lower
 from adjit.compiler.prepare import prepare
 from adjit.ir.builder import Builder
@@ -161,7 +162,8 @@ def test_no_cycle_through_another_kernel() -> None:
 
 def test_refusals_say_why() -> None:
     result = prepare(Program(lambda x, w: reduction.reduce_max(dot(x, w), axes=(1,)), (ROWS, WEIGHTS)).graph())
-    reasons = [str(refusal) for refusal in refusals(result)]
+    groupings = [node.attached for node in result.walk() if isinstance(node.attached, Grouping)]
+    reasons = [str(refusal) for grouping in groupings for refusal in grouping.refused]
     assert reasons == ["dot into reduce_max: a product's kernel only does arithmetic on its sums"]
 
 

@@ -22,14 +22,13 @@ from adjit.compiler.llvm.gemm import (
     task_count,
     workspace_bytes,
 )
-from adjit.compiler.llvm.gemm_matmul import MATMUL_SIZES, emit_matmul
-from adjit.compiler.llvm.gemm_matvec import matvec_task_count
 from adjit.compiler.llvm.gemm_plan import Right, reading_of
 from adjit.compiler.llvm.target import Target, host_target, make_target
 from adjit.compiler.llvm.text import Module
 from adjit.ir.errors import CompileError
 from adjit.ir.frozen import changed
 from adjit.ir.types import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, U8, DType
+from tests.compiler.products import MATMUL_SIZES, emit_product
 
 Array = np.ndarray[Any, Any]
 SIZES = (0, 1, 2, 3, 5, 8, 15, 16, 17, 31, 33, 64, 100, 257)
@@ -68,9 +67,8 @@ class Product:
 
     def __init__(self, plan: GemmPlan, known: tuple[int | None, ...]) -> None:
         module = Module()
-        emit_matmul(module, "product", plan, known)
+        emit_product(module, "product", plan, known)
         self.plan = plan
-        self.by_vector = 1 in known[:2]
         self.library = jit.compile_library(str(module), ("product", "product.tasks"), target=plan.target)
         tables = [ctypes.c_void_p] * 2
         self.run = ctypes.CFUNCTYPE(None, *tables, *[ctypes.c_int64] * 2)(self.library.address("product"))
@@ -83,16 +81,11 @@ class Product:
         sizes = np.array(size_table(a, b, c), np.int64)
         tables = buffers.ctypes.data, sizes.ctypes.data
         tasks = self.tasks(*tables)
-        assert tasks == self.expected_tasks(c.shape[0], c.shape[1], c.shape[2], a.shape[2])
+        assert tasks == task_count(self.plan, *c.shape, a.shape[2])
         bounds = [0, tasks] if cuts is None else cuts(tasks)
         for begin, end in reversed(list(itertools.pairwise(bounds))):
             self.run(*tables, begin, end)
         return c
-
-    def expected_tasks(self, batch: int, m: int, n: int, k: int) -> int:
-        if self.by_vector:
-            return matvec_task_count(self.plan, batch, m * n, k)
-        return task_count(self.plan, batch, m, n, k)
 
 
 def size_table(a: Array, b: Array, c: Array) -> list[int]:
@@ -239,7 +232,7 @@ def test_bits_do_not_depend_on_the_cut_into_tasks(dtype: DType, batch: int, m: i
         for product in (any_size(dtype, host_target(), tasks), own_size(a, b, c, dtype, tasks)):
             for cuts in (lambda count: list(range(count + 1)), lambda count: [0, count // 2, count]):
                 np.testing.assert_array_equal(product(a, b, fill(c, 9), cuts), once)
-            assert product.expected_tasks(batch, m, n, k) > 1
+            assert task_count(product.plan, batch, m, n, k) > 1
 
 
 def test_a_task_writes_to_its_own_slot_of_the_workspace_only() -> None:
@@ -274,8 +267,7 @@ def test_bits_of_a_row_do_not_depend_on_the_product_around_it(dtype: DType, k: i
         by_column = guarded(part_c.shape, dtype, True, (0, 2, 1))
         for out in (part_c, by_column):
             assert (product(part_a, part_b, out).view(bits) == expected).all()
-            if 1 not in out.shape[1:]:  # a size of 1 that is known beforehand is summed by emit_matvec
-                assert (own_size(part_a, part_b, out, dtype)(part_a, part_b, out).view(bits) == expected).all()
+            assert (own_size(part_a, part_b, out, dtype)(part_a, part_b, out).view(bits) == expected).all()
 
 
 def test_bits_do_not_depend_on_the_width_of_vectors() -> None:
@@ -284,44 +276,6 @@ def test_bits_do_not_depend_on_the_width_of_vectors() -> None:
     results = [run(a, b, c).copy() for run in runs]
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
-
-
-@functools.cache
-def vector_of_any_size(dtype: DType, target: Target, transposed: bool) -> Product:
-    """The matrix-vector product (row vector times matrix if transposed) that reads its sizes at run time."""
-    known: list[int | None] = [None] * len(MATMUL_SIZES)
-    known[0 if transposed else 1] = 1
-    return Product(plan_gemm(dtype, target, None, None, None, 4), tuple(known))
-
-
-@pytest.mark.parametrize("target", targets())
-@pytest.mark.parametrize("dtype", (F32, F64, I8, I32), ids=str)
-def test_matrix_vector_product_of_any_size_and_layout(dtype: DType, target: Target) -> None:
-    rows = st.sampled_from((*SIZES, 2049, 4100))
-    depth = st.sampled_from((*SIZES, 2048, 2049, 5000))
-
-    @given(st.booleans(), st.integers(0, 2), rows, depth, st.tuples(ORDERS, ORDERS, ORDERS), st.booleans())
-    def law(transposed: bool, batch: int, rows: int, k: int, axes: Any, at_end: bool) -> None:
-        if rows * k > 1_000_000:
-            k = 33
-        m, n = (1, rows) if transposed else (rows, 1)
-        a, b, c = operands(dtype, batch, m, n, k, axes, at_end)
-        product = vector_of_any_size(dtype, target, transposed)
-        once = product(a, b, c).copy()
-        check(a, b, once)
-        np.testing.assert_array_equal(product(a, b, fill(c, 8), lambda tasks: list(range(tasks + 1))), once)
-
-    law()
-
-
-@pytest.mark.parametrize("order", ((0, 1, 2), (0, 2, 1)))
-@pytest.mark.parametrize("dtype", (F32, F64), ids=str)
-def test_bits_of_a_matrix_vector_product_do_not_depend_on_other_rows(dtype: DType, order: tuple[int, ...]) -> None:
-    product = vector_of_any_size(dtype, host_target(), False)
-    a, b, c = operands(dtype, 1, 203, 1, 2300, (order, (0, 1, 2), (0, 1, 2)))
-    whole = product(a, b, c).copy()
-    for rows in (slice(0, 1), slice(3, 8), slice(101, 203)):
-        np.testing.assert_array_equal(product(a[:, rows], b, c[:, rows]), whole[:, rows])
 
 
 @pytest.mark.parametrize("dtype", (BOOL, F16, BF16), ids=str)

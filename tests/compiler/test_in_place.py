@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import adjit
 from adjit.compiler.memory import byte_count, plan_memory
 from adjit.compiler.pipeline import compile_graph, lowered
 from adjit.ir.parser import parse
@@ -24,6 +25,49 @@ func @f(%x: f64[600], %i: i64[5]) -> (f64[600]) {
       return %7
     }
   return %0
+}
+"""
+# Two elements change places: the second write takes what stood there before the first one.
+SWAP = """
+func @f(%x: f64[600], %i: i64[5], %j: i64[5]) -> (f64[600]) {
+  %0 = scan %x, %i, %j {invariants=0, carries=1, length=5, reverse=false} : f64[600]
+    region(%1: f64[600], %2: i64[], %3: i64[]) {
+      %4 = gather %1, %2 {axes=[0]}            : f64[]
+      %5 = gather %1, %3 {axes=[0]}            : f64[]
+      %6 = scatter_set %1, %5, %2 {axes=[0]}   : f64[600]
+      %7 = scatter_set %6, %4, %3 {axes=[0]}   : f64[600]
+      return %7
+    }
+  return %0
+}
+"""
+# An element is read, for others to use, after the line that adds to it.
+LATE = """
+func @f(%x: f64[600], %i: i64[5], %u: f64[5]) -> (f64[600], f64[5]) {
+  %0, %9 = scan %x, %i, %u {invariants=0, carries=1, length=5, reverse=false} : f64[600], f64[5]
+    region(%1: f64[600], %2: i64[], %3: f64[]) {
+      %4 = scatter_add %1, %3, %2 {axes=[0]}   : f64[600]
+      %5 = gather %1, %2 {axes=[0]}            : f64[]
+      %6 = mul %5, %3                          : f64[]
+      return %4, %6
+    }
+  return %0, %9
+}
+"""
+# Two tables: what is written to the second one needs an element of the first.
+TWO = """
+func @f(%x: f64[600], %y: f64[600], %i: i64[5]) -> (f64[600], f64[600]) {
+  %0, %9 = scan %x, %y, %i {invariants=0, carries=2, length=5, reverse=false} : f64[600], f64[600]
+    region(%1: f64[600], %2: f64[600], %3: i64[]) {
+      %4 = gather %1, %3 {axes=[0]}            : f64[]
+      %5 = gather %2, %3 {axes=[0]}            : f64[]
+      %6 = add %4, 1.0                         : f64[]
+      %7 = scatter_set %1, %6, %3 {axes=[0]}   : f64[600]
+      %8 = mul %5, %6                          : f64[]
+      %10 = scatter_set %2, %8, %3 {axes=[0]}  : f64[600]
+      return %7, %10
+    }
+  return %0, %9
 }
 """
 # A wave: the state before the last is overwritten by the next one, and the two change places.
@@ -110,7 +154,11 @@ func @f(%x: f64[600], %i: i64[2], %u: f64[2]) -> (f64[600], f64[]) {
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 5])
-@pytest.mark.parametrize("text", [TABLE, WAVE, NESTED, DEEP, LATER], ids=["table", "wave", "nested", "deep", "later"])
+@pytest.mark.parametrize(
+    "text",
+    [TABLE, SWAP, LATE, TWO, WAVE, NESTED, DEEP, LATER],
+    ids=["table", "swap", "late", "two", "wave", "nested", "deep", "later"],
+)
 def test_places_taken_over_change_no_result(text: str, turns: int) -> None:
     text = text.replace("TURNS", str(turns))
     graph, given = parse(text), operands_of_text(text, 6)
@@ -133,11 +181,36 @@ def test_a_chain_of_kernels_needs_one_place() -> None:
     assert plan.arena <= 2 * byte_count(graph.inputs[0].type)
 
 
-def test_carried_tables_are_updated_where_they_are() -> None:
-    graph = lowered(parse(TABLE))
+@pytest.mark.parametrize("text", [TABLE, SWAP, LATE, TWO], ids=["table", "swap", "late", "two"])
+def test_carried_tables_are_updated_where_they_are(text: str) -> None:
+    graph = lowered(parse(text))
     plan = plan_memory(graph, 3)
     (loop,) = (node for node in graph.nodes if node.op.name == "scan")
     assert not plan.copies[loop.regions[0]] and not plan.exchanges
+    tables = int(loop.attributes["carries"])  # type: ignore[call-overload]
+    assert plan.arena < (tables + 1) * byte_count(graph.inputs[0].type)  # and single elements
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_reads_and_writes_of_a_table_keep_their_order(seed: int) -> None:
+    """Turns of five reads and writes in any order, each read of the table as it stands there, used at the end."""
+    random = np.random.default_rng(seed)
+    kinds = random.choice(["read", "old", "set", "add"], 5)
+
+    def turn(table, row):  # type: ignore[no-untyped-def]
+        first, total = table, row[0] * 0.0
+        for kind, index, value in zip(kinds, row[1].unbind(), row[0].unbind(), strict=True):
+            if kind in ("read", "old"):
+                total = total + (table if kind == "read" else first)[index]
+            else:
+                table = table.index_put((index,), value + total.sum(), accumulate=kind == "add")
+        return table, (total, first[row[1][0]])
+
+    table = adjit.from_numpy(random.standard_normal(7))
+    rows = adjit.from_numpy(random.standard_normal((20, 5))), adjit.from_numpy(random.integers(0, 7, (20, 5)))
+    found, wanted = adjit.compile(lambda *given: adjit.scan(turn, *given))(table, rows), adjit.scan(turn, table, rows)
+    for left, right in zip((found[0], *found[1]), (wanted[0], *wanted[1]), strict=True):
+        np.testing.assert_allclose(np.asarray(left), np.asarray(right), rtol=1e-12, atol=1e-12)
 
 
 def test_no_turn_copies_large_carries() -> None:

@@ -83,6 +83,25 @@ def test_of_a_corner_nothing_else_is_read(lanes: int, level: str) -> None:
     np.testing.assert_array_equal(found, interpret(graph, x, y)[0])
 
 
+@pytest.mark.parametrize("level", HERE)
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_extremes_are_those_of_the_host(dtype: str, level: str) -> None:
+    """NaN wins, then +0 over -0, in rows that are long and short, and whole."""
+    graph = parse(
+        f"func @f(%x: {dtype}[9, n]) -> ({dtype}[9], {dtype}[9], {dtype}[]) where n >= 1 {{\n"
+        f"  %0 = reduce_max %x {{axes=[1]}} : {dtype}[9]\n  %1 = reduce_min %x {{axes=[1]}} : {dtype}[9]\n"
+        f"  %2 = reduce_max %x {{axes=[0, 1]}} : {dtype}[]\n  return %0, %1, %2\n}}"
+    )
+    lowered, random = lower(prepare(graph)), np.random.default_rng(4)
+    programs = [build(lowered, target=target) for target in (make_target(host_target().triple, level), host_target())]
+    for length in (1, 3, 8, 17, 100, 1027):
+        x = random.choice(np.array([-0.0, -0.0, -1.0, -3.0]), (9, length)).astype(graph.inputs[0].type.dtype.storage)
+        x[1:4, random.integers(length)] = 0.0, 2.0, np.nan
+        x[4:6] = -x[:2]
+        found, expected = (program.run([x]) for program in programs)
+        assert [each.tobytes() for each in found] == [each.tobytes() for each in expected]
+
+
 def undefined(code: str) -> Iterator[str]:
     """The functions that LLVM text declares but for LLVM's own."""
     for line in code.splitlines():

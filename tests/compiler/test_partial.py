@@ -60,9 +60,10 @@ def test_one_kernel_finds_results_and_sums() -> None:
 
 
 def test_terms_that_read_other_elements() -> None:
+    torch.manual_seed(0)
     x, places = torch.randn(2 * BLOCK + 3), torch.arange(2 * BLOCK + 2, -1, -1)
     for function in (lambda x: x.flip(0).exp().sum() + x.sum(), lambda x: (x[places] * x).sum()):
-        np.testing.assert_allclose(torch.compile(function)(x), function(x.double()), rtol=1e-5)
+        np.testing.assert_allclose(torch.compile(function)(x), function(x.double()), rtol=1e-5, atol=1e-4)
 
 
 def test_what_is_not_a_number_is_found() -> None:

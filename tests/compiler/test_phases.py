@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import adjit as torch
 from adjit.compiler.legalize import legalize
 from adjit.compiler.pipeline import compile_graph
 from adjit.ir.builder import Builder
@@ -37,6 +38,9 @@ CASES: dict[str, Case] = {
     "a volume, samples together": ((2, 9, 3, 4, 3), (33, 9, 4, 4, 4), (2, 2, 2), (2, 2), 1, 1),
     "groups": ((2, 36, 9, 9), (20, 18, 3, 3), (2, 2), (1, 2), 1, 2),
     "a group a channel": ((2, 6, 9, 19), (6, 1, 3, 3), (2, 2), (1, 2), 1, 6),
+    "images of one element": ((3, 18, 1, 1), (35, 18, 4, 4), (2, 2), (3, 3), 1, 1),
+    "one element in groups": ((2, 6, 1, 1), (4, 3, 3, 3), (1, 1), (1, 2), 1, 2),
+    "one element, few taps": ((2, 3, 1), (4, 3, 3), (1,), (4, 3), 1, 1),
     "many phases in groups": ((2, 6, 5, 5), (4, 3, 5, 5), (3, 3), (1, 2), 1, 2),
 }
 
@@ -88,3 +92,13 @@ def check_guarded_phases() -> None:
 def test_phases_stay_inside_their_arrays() -> None:
     code = "from tests.compiler.test_phases import check_guarded_phases; check_guarded_phases()"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_images_of_one_element_spread_no_nan_to_outputs_that_do_not_meet_them() -> None:
+    point = torch.tensor([[[[float("nan")]]]])
+    for padding, taps in ((1, 1), (3, 3), (5, 2)):
+        found = torch.nn.functional.conv2d(point, torch.ones(1, 1, taps, taps), padding=padding)[0, 0]
+        edge = padding - taps + 1
+        expected = np.zeros(found.shape)
+        expected[edge : found.shape[0] - edge, edge : found.shape[1] - edge] = np.nan
+        np.testing.assert_array_equal(found.numpy(), expected)

@@ -269,3 +269,21 @@ def test_zeros_keep_their_signs_in_rolled_numbers(series: bool) -> None:
     compiled = torch.compile(program)
     np.testing.assert_array_equal(compiled(x).numpy(), program(x).numpy())
     assert "scan" in compiled.stages(x)["roll"]
+
+
+@pytest.mark.parametrize(("start", "size"), [(0, 5), (1, 50), (1, 5), (5, 5)])
+def test_sums_of_pieces_keep_the_signs_of_zeros(start: int, size: int) -> None:
+    """Gradients of windows at one place, overlapping in places of all or of some, and apart."""
+
+    def program(x: Any, w: Any) -> Any:
+        total = 1 - w[0]
+        for turn in range(TURNS):
+            total = 0.9 * total + (x[3 + start * turn : 3 + start * turn + size] * (total * w[:size])).sum()
+        return total
+
+    x, w = np.ones(300), np.full(50, -0.0)
+    graph = simplify(legalize(torch.compile(torch.func.grad(program)).graph(*map(torch.from_numpy, (x, w)))))
+    rolled = roll(graph)
+    assert count_ops(rolled)["scan"] and count_ops(rolled)["pad"] < 5
+    (found,), (wanted,) = run(rolled, x, w), run(graph, x, w)
+    np.testing.assert_array_equal(np.signbit(found), np.signbit(wanted))

@@ -103,6 +103,9 @@ FIRES: dict[str, tuple[Function, list[TensorType], dict[str, int]]] = {
         lambda x: primitive_named("gather")(
             x, counted(x, (x.shape[0], 1), 0), reshape(reduction.argmax(x, axis=1), (x.shape[0], 1)), axes=(0, 1)),
         [TensorType(F32, (4, 5))], {"reduce_max": 1, "reshape": 1}),
+    "read at no places": (
+        lambda x, i: primitive_named("gather")(x, i, axes=(0,)),
+        [TensorType(F32, (0,)), TensorType(I64, (0,))], {"const": 1, "expand": 1}),
     "what was written last": (
         lambda x, y: select((2,), (2,), (1,))(written(written(x, y, 2), y * 2.0, 4)), [LONG_ROW, PAIR], {}),
     "beside what was written": (

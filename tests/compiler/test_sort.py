@@ -1,5 +1,5 @@
 """Sorts against NumPy's stable ones: rows short and long, windows of the order, every dtype, ties, zeros of both signs
-and NaN; by vectors where the machine has AVX-512, and by digits.
+and NaN; by vectors where the machine has AVX-512 or AVX2, and by digits.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from adjit.ir.types import BOOL, F32, F64, I8, I16, I32, I64, U8, DType, TensorT
 from adjit.runtime.executable import Executable
 from tests.compiler.guarded import guarded
 
-LEVELS = ["host", "x86-64-v3"] if host_target().has_avx512 else ["host"]
+BITS = 8 * host_target().vector_bytes
+LESSER = [f"x86-64-v{level}" for level, bits in ((3, 256), (2, 128)) if host_target().has_avx2 and bits <= BITS]
 # None is needed for rows of one vector, or of none.
 LENGTHS = (0, 1, 5, 15, 16, 63, 64, 65, 255, 257, 1000, 9000)
 
@@ -81,10 +82,10 @@ def test_stable_order(dtype: DType, descending: bool) -> None:
             check(run([x]), x, wanted, descending=descending)
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", ["host", *LESSER[:1]])
 @pytest.mark.parametrize("dtype", [F32, F64, I16], ids=str)
 def test_windows_of_the_order(dtype: DType, level: str) -> None:
-    for length, first, count in ((5000, 0, 7), (300, 299, 1), (2000, 1000, 2), (64, 10, 54)):
+    for length, first, count in ((5000, 0, 7), (300, 299, 1), (2000, 1000, 2), (64, 10, 54), (1000, 2, 3)):
         x = rows(dtype, length, 5)
         x[0].sort()  # what comes later is always among the first of a descending order
         for wanted in ("values indices", "indices", "values"):
@@ -100,13 +101,15 @@ def test_rows_that_fit_registers(dtype: DType) -> None:
             check(program(dtype, length, "values", descending=False).run(copies), x, "values", descending=False)
 
 
-@pytest.mark.parametrize("dtype", [F32, F64, I64], ids=str)
-def test_order_by_digits(dtype: DType) -> None:
+@pytest.mark.parametrize("level", LESSER)
+@pytest.mark.parametrize("dtype", [F32, F64, I64, U8], ids=str)
+def test_order_on_lesser_machines(dtype: DType, level: str) -> None:
     for wanted in ("values indices", "values"):
-        run = program(dtype, Dim.named("n"), wanted, LEVELS[-1], descending=True).run
-        for length in (0, 1, 63, 64, 1000, 9000):
+        run = program(dtype, Dim.named("n"), wanted, level, descending=True).run
+        for length in (0, 1, 7, 63, 64, 65, 130, 1000, 9000):
             x = rows(dtype, length, 7)
-            check(run([x]), x, wanted, descending=True)
+            with guarded([x], at_end=True) as copies:
+                check(run(copies), x, wanted, descending=True)
 
 
 def test_eager_and_compiled_orders_agree() -> None:
@@ -118,7 +121,7 @@ def test_eager_and_compiled_orders_agree() -> None:
             assert left.numpy().tobytes() == right.numpy().tobytes()
 
 
-@pytest.mark.skipif(not host_target().has_avx512, reason="the machine has no AVX-512")
+@pytest.mark.skipif(not host_target().has_avx2, reason="the machine has no AVX2")
 def test_scratch_has_room_for_ties_where_an_index_leaves_no_room_for_the_key() -> None:
     layout = program(F32, Dim.named("n"), "values indices", descending=False).layout
     for length, words in (((1 << 32) - 1, 2), (1 << 32, 6)):
@@ -126,12 +129,12 @@ def test_scratch_has_room_for_ties_where_an_index_leaves_no_room_for_the_key() -
         assert 3 * length * 8 * words <= scratch < 3 * length * 8 * words + (1 << 20)
 
 
-@pytest.mark.skipif(not host_target().has_avx512, reason="the machine has no AVX-512")
+@pytest.mark.parametrize("vector_bits", [each for each in (256, 512) if each <= BITS])
 @pytest.mark.parametrize("bits", [32, 64])
-def test_quicksort_ends_whatever_the_keys_are(bits: int) -> None:
+def test_quicksort_ends_whatever_the_keys_are(bits: int, vector_bits: int) -> None:
     """Few different keys, all the greatest, runs in step with the sample; pivots by sample and by range."""
-    module, dtype = Module(avx512=True), I32 if bits == 32 else I64
-    name = sort_window(module, LLType(dtype, 512 // bits))
+    module, dtype = Module(avx2=True, avx512=vector_bits == 512), I32 if bits == 32 else I64
+    name = sort_window(module, LLType(dtype, vector_bits // bits))
     text = str(module).replace(f"define internal void @{name}(", f"define void @{name}(")
     library = compile_library(text, [name])
     run = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 4)(library.address(name))

@@ -12,6 +12,7 @@ from adjit.compiler.legalize import legalize
 from adjit.compiler.ranges import Ranges
 from adjit.compiler.simplify import simplify
 from adjit.ir.graph import Graph, Node
+from adjit.ir.literals import literal_key
 from adjit.ir.parser import parse
 
 
@@ -46,7 +47,7 @@ def test_bounds_hold_for_what_is_computed() -> None:
     ranges = Ranges()
     found = {k: ranges.of(node.output) for k, node in enumerate(n for n in graph.nodes if n.op.name != "const")}
     assert found == {
-        0: (0, 4), 1: (-12, 0), 2: (-10, 2), 3: (0, 3), 4: (-2, 0), 5: (1, 1), 6: (0, 3), 7: None, 8: (0, 1),
+        0: (0, 4), 1: (-12, 0), 2: (-10, 2), 3: (0, 3), 4: (-2, 0), 5: (1, 1), 6: (0, 3), 7: (-(1 << 63), 4), 8: (0, 1),
         9: (-10, 2), 10: None, 11: (0, 1),
     }  # fmt: skip
 
@@ -172,3 +173,29 @@ def test_small_integers_are_divided_in_32_bits() -> None:
         adjit.compile(lambda x: adjit.fori_loop(0, 3, lambda i, x: adjit.arange(5) // (i - 1) + x, x))(
             adjit.zeros(5).long()
         )
+
+
+def test_no_places_are_inside_an_empty_table() -> None:
+    x, i = adjit.zeros(0), adjit.tensor([], dtype=adjit.int64)
+    for read in (lambda x, i: x[i.clamp(0, 0)], lambda x, i: x.index_put((adjit.zeros_like(i),), i * 1.0)):
+        assert adjit.compile(read)(x, i).shape == (0,)
+
+
+def test_host_calls_keep_their_order_beside_late_reads() -> None:
+    seen: list[str] = []
+
+    def step(p: Any, q: Any, i: Any, v: Any) -> Any:
+        written = p.index_put((i,), v)
+        a = adjit.host_call(lambda x: (seen.append("first"), x)[1], written, written)
+        b = adjit.host_call(lambda x: (seen.append("second"), x)[1], q, q)
+        return a, b, p * 2
+
+    for run in (step, adjit.compile(step)):
+        seen.clear()
+        *_, doubled = run(adjit.ones(4), adjit.ones(3), adjit.tensor([0]), adjit.tensor([-5.0]))
+        assert seen == ["first", "second"] and doubled.tolist() == [2.0] * 4
+
+
+def test_lists_of_graphs_are_told_apart() -> None:
+    first, second = Graph("f"), Graph("f")
+    assert literal_key((first, 1.0)) != literal_key((second, 1.0)) and literal_key((first,)) != literal_key((second,))

@@ -14,7 +14,7 @@ from mpmath import mp
 
 from adjit.compiler.llvm.target import host_target
 from adjit.compiler.llvm.text import Function
-from adjit.compiler.llvm.vecmath import MATH
+from adjit.compiler.llvm.vecmath import MATH, math_function
 from adjit.compiler.llvm.vecmath_lanes import FORMATS, Lanes, fma
 from adjit.compiler.llvm.vecmath_reduction import TABLE_BITS, TWO_OVER_PI
 from adjit.ir.errors import CompileError
@@ -50,7 +50,7 @@ def kernel(
 ) -> Kernel:
     arity = 2 if name in (*BINARIES, "mod") else 1
     return Kernel(
-        lambda f, types, names, result, fault: MATH[name](f, types[0], *names),
+        lambda f, types, names, result, fault: math_function(name)(f, types[0], *names),
         (dtype,) * arity,
         dtype,
         lanes,
@@ -250,7 +250,7 @@ def test_functions_have_the_same_bits_without_the_instruction(name: str, dtype: 
 
 def test_a_function_stands_once_in_a_module() -> None:
     def body(f: Function, types: Any, names: Any, result: Any, fault: Any) -> str:
-        return MATH["exp"](f, types[0], MATH["exp"](f, types[0], names[0]))
+        return math_function("exp")(f, types[0], math_function("exp")(f, types[0], names[0]))
 
     text = Kernel(body, (F32,), F32, 16).text
     assert text.count("define internal <16 x float> @adjit.exp.v16f32(") == 1

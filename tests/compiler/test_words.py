@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import ctypes
+import inspect
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adjit.compiler.entry import known as positions
+from adjit.compiler.llvm import words
 from adjit.compiler.llvm.jit import Library, compile_library
 from adjit.compiler.llvm.words import KNOWN, double, half, known, room, set_half, set_word, single, translate, word
 from adjit.ir.errors import CompileError
@@ -101,3 +106,31 @@ def test_memory_and_numbers(library: Library) -> None:
 def test_other_python_is_refused() -> None:
     with pytest.raises((CompileError, KeyError)):
         translate([refused], {}, [])
+
+
+def test_a_parser_that_another_thread_disturbed_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, parse, calls = translate([arithmetic], {}, ()), ast.parse, []
+
+    def disturbed(source: str) -> ast.Module:
+        calls.append(source)
+        if len(calls) < 3:
+            raise SystemError("AST constructor recursion depth mismatch")
+        return parse(source)
+
+    words._definitions.cache_clear()
+    monkeypatch.setattr(ast, "parse", disturbed)
+    assert translate([arithmetic], {}, ()) == expected
+    assert len(calls) == 3
+
+
+def test_the_positions_of_the_entrys_blocks_are_bound_once_each() -> None:
+    """A name bound twice would point into the wrong block wherever its first meaning was meant."""
+    bound = [
+        name.id
+        for statement in ast.parse(inspect.getsource(positions)).body
+        if isinstance(statement, ast.Assign)
+        for name in ast.walk(statement.targets[0])
+        if isinstance(name, ast.Name)
+    ]
+    assert len(bound) > 200
+    assert not [name for name, times in Counter(bound).items() if times > 1]

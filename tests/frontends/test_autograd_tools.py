@@ -343,3 +343,13 @@ def test_switching_recording() -> None:
     with torch.inference_mode():
         assert torch.is_inference_mode_enabled() and not (x * 2).requires_grad
     assert not torch.is_inference_mode_enabled()
+
+
+def test_recorded_sums_of_cotangents_are_not_what_a_user_put_on_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.tensor([2.0], requires_grad=True)
+    y = (x * x + x * 3).sum()
+    monkeypatch.setattr(torch.Tensor, "__add__", lambda left, right: pytest.fail("called"))
+    (slope,) = autograd.grad(y, x, create_graph=True)
+    assert (slope.item(), slope.grad_fn.name()) == (7, "AddBackward0")
+    (curvature,) = autograd.grad(slope, x)
+    assert curvature.item() == 2

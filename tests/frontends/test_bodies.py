@@ -10,7 +10,7 @@ from weakref import ref
 import pytest
 
 import adjit as torch
-from adjit import bodies, execute
+from adjit import bodies, composite, execute
 from adjit.nn import functional as F
 
 torch.manual_seed(3)
@@ -93,3 +93,18 @@ def test_a_dear_pullback_is_compiled_with_the_same_bits(monkeypatch: pytest.Monk
     assert gradient() == expected
     pullbacks = [body for graph, body in bodies._bodies.items() if "vjp" in graph.name]
     assert any(body.executable is not None and body.count == 2 for body in pullbacks)
+
+
+def test_a_wrong_call_does_not_end_the_open_body() -> None:
+    @composite.composite("Short")
+    def short(input: torch.Tensor) -> torch.Tensor:
+        if input.shape[0] > 50:
+            raise RuntimeError("too long")
+        return input.exp() * 2
+
+    for size in range(60, 60 + composite._CHANGES):
+        with pytest.raises(RuntimeError, match="too long"):
+            short(torch.ones(size))
+    for size in range(11, 11 + composite._CHANGES):
+        assert short(torch.zeros(size)).tolist() == [2.0] * size
+    assert [body is not None for key, body in composite._bodies.items() if key[0].__name__ == "short"] == [True]

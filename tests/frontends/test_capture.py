@@ -140,6 +140,31 @@ def broken(x):
     return x
 
 
+def broken_then_read(x):
+    for i, (a, b) in enumerate(zip(x, x * 2 + 1, strict=True)):
+        for j in range(3):
+            x = x * 0.9 + a
+            if x.sum() > i - 1:
+                break
+            j += 10
+        if b > 1.5:
+            break
+    return x * (i + 1) + j * a - b
+
+
+def masked(x):
+    y = x.clone()
+    y[y > 0] *= -2
+    y[x < 0] += x.sum()
+    z = torch.stack([y, x], 1)
+    z[x > 0.4] -= 1
+    z[:, 1][x < 0] **= 2
+    n = (x * 10).long()
+    n[n > 0] <<= 2
+    n[x < 0] >>= 1
+    return z.sum(1) + n
+
+
 def broken_while(x):
     i = 0
     while True:
@@ -358,7 +383,8 @@ def dtype_grows(x):
 
 FUNCTIONS: dict[str, F] = {f.__name__: f for f in (
     branch, no_else, ladder, early_return, return_in_one_branch, nested, numbers, ternary, conjunction, disjunction,
-    interval, loop, counting, newton, broken, broken_while, continued, otherwise, return_in_loop, return_in_while,
+    interval, loop, counting, newton, broken, broken_then_read, masked,
+    broken_while, continued, otherwise, return_in_loop, return_in_while,
     traced_range, range_with_step, range_broken, nested_loops, loop_in_branch, branch_in_loop, trees, helper,
     global_helper, extremes, temporary, default_then_set, augmented, collatz, bisection, alternating,
     fibonacci, boolean_flag, dtype_grows,
@@ -442,6 +468,8 @@ ERRORS: list[tuple[str, str]] = [
     ("if x.sum() > 0:\n        y = 'a'\n    else:\n        y = 'b'\n    return x", "y is 'a' in one branch and 'b'"),
     ("out = []\n    while x.sum() > 1:\n        out = out + [x]\n        x = x / 2\n    return x",
      "changes its structure"),
+    ("for f in (torch.sin, torch.cos):\n        x = f(x)\n        if x.sum() > 1:\n            break\n    return f(x)",
+     "cannot access local variable 'f'"),
     ("return x if x > 0 else -x", "Boolean value of Tensor with more than one value is ambiguous"),
     ("return x * x.numpy().sum()", "hint"),
 ]
@@ -454,7 +482,7 @@ def test_what_cannot_be_says_so(body: str, text: str, tmp_path: Any) -> None:
     source = f"def function(x):\n    {body}\n"
     path = str(tmp_path / "program.py")
     linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
-    names: dict[str, Any] = {"__name__": "program"}
+    names: dict[str, Any] = {"__name__": "program", "torch": torch}
     exec(compile(source, path, "exec"), names)
     with pytest.raises(RuntimeError if "local variable" not in text else UnboundLocalError) as caught:
         torch.compile(names["function"])(X)

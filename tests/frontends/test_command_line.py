@@ -14,6 +14,7 @@ import pytest
 
 import adjit as torch
 from adjit.command.parser import main
+from adjit.compiler.llvm.target import host_target
 from adjit.ir.highlight import pieces
 from adjit.sample_arguments import ArgumentError, read_argument
 
@@ -324,6 +325,15 @@ def test_doctor(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         code, out, _ = run("doctor")
     assert code == 1
     assert "FAIL disk cache" in out
+
+
+def test_doctor_tells_that_no_such_processor_is_known(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADJIT_CPU", "abacus")
+    monkeypatch.setattr("adjit.compiler.llvm.target.host_target", host_target.__wrapped__)
+    code, out, _ = run("doctor")
+    assert code == 1
+    assert "not 'abacus'" in out
+    assert "NumPy's BLAS" in out
 
 
 def test_version(run: Run) -> None:

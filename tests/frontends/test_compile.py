@@ -342,6 +342,43 @@ def test_an_argument_may_be_a_captured_tensor() -> None:
         assert compiled(argument).tolist() == expected.tolist()
 
 
+def test_windows_of_one_memory_that_are_only_read_are_one_program() -> None:
+    data = torch.arange(40.0).reshape(2, 20)
+
+    def loss(x: Any, y: Any, w: Any) -> Any:
+        return ((x * w - y) ** 2).sum()
+
+    for w in (filled(4), filled(4, requires_grad=True)):
+        compiled = torch.compile(loss)
+        for start in range(0, 15, 3):
+            x, y = data[:, start : start + 4], data[:, start + 1 : start + 5]
+            assert torch.allclose(compiled(x, y, w), loss(x, y, w))
+        assert torch.allclose(compiled(x.clone(), y.clone(), w), loss(x, y, w))
+        assert compiled.compile_count == 1
+    # What was traced with arguments apart, and writes one of them, does not serve windows.
+    compiled = torch.compile(writes_one)
+    for arrange in (ALIASES["apart"], ALIASES["two overlapping windows"], ALIASES["apart"]):
+        memories = filled(3, 3), filled(3, 3)
+        assert compiled(*arrange(memories[0])).tolist() == writes_one(*arrange(memories[1])).tolist()
+        assert memories[0].tolist() == memories[1].tolist()
+    assert compiled.compile_count == 2
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_an_argument_that_is_captured_too(requires_grad: bool) -> None:
+    captured = filled(4, requires_grad=requires_grad)
+    functions = (
+        lambda x: x * 2 + captured,
+        lambda x: x[:1] * 2 + captured[1:],
+        lambda x: x * 2 + captured.detach(),
+        lambda x, y=captured[:2]: x.sum() + y + captured[1:3],
+    )
+    for function in functions:
+        compiled = torch.compile(function)
+        for argument in (captured, filled(4, seed=1), captured, filled(4, seed=2)):
+            assert compiled(argument).tolist() == function(argument).tolist()
+
+
 def test_gradients_of_arguments_that_share_memory() -> None:
     for run in (reads, torch.compile(reads)):
         x = filled(3, 3, requires_grad=True)

@@ -120,3 +120,35 @@ def test_hooks_inside_a_function_see_gradients_from_outside() -> None:
     assert torch.allclose(*gradients)
     with pytest.raises(RuntimeError, match="create_graph=True cannot go through a compiled function with hooks"):
         torch.compile(function)(x, y).backward(create_graph=True)
+
+
+def _of_a_scan(x: Any) -> Any:
+    (a, _b), _ = torch.scan(lambda c, _: ((c[0].sin(), c[1] * 2), c[0] * 1), (x, x * 2), None, length=3)
+    return a
+
+
+def _of_a_cond(x: Any) -> Any:
+    a, _b = torch.cond(x.sum() > 0, lambda x: (x * 2, x * 3), lambda x: (x, x), (x,))
+    return a
+
+
+@pytest.mark.parametrize("hooked", ["result", "node", "later"])
+@pytest.mark.parametrize("one_used", [_of_a_scan, _of_a_cond])
+def test_hooks_stay_at_loops_and_branches_of_which_not_all_is_used(one_used: Any, hooked: str) -> None:
+    def function(x: Any) -> Any:
+        a = one_used(x)
+        if hooked == "result":
+            a.register_hook(lambda g: g * 10)
+        elif hooked == "node":
+            a.grad_fn.register_hook(lambda inputs, outputs: tuple(None if g is None else g * 10 for g in inputs))
+        y = a * a
+        if hooked == "later":
+            y.register_hook(lambda g: g.clamp(-0.1, 0.1))
+        return y
+
+    gradients = []
+    for run in (function, torch.compile(function)):
+        x = torch.ones(2, requires_grad=True)
+        run(x).sum().backward()
+        gradients.append(x.grad)
+    assert torch.allclose(*gradients)

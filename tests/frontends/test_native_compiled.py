@@ -226,7 +226,11 @@ def test_operands_that_share_memory() -> None:
     assert by_python(function, x, x).tolist() == [3.0] * 3
     assert native(function, x, x).tolist() == [3.0] * 3
     assert native(function, y * 2, y).tolist() == [5.0] * 3
-    assert by_python(function, x, x.view(3)).tolist() == [3.0] * 3
+    assert native(function, x, x.view(3)).tolist() == [3.0] * 3
+    writing = torch.compile(lambda a, b: a.add_(1) * b)
+    native(writing, x, y)
+    x = torch.ones(3)
+    assert by_python(writing, x, x.view(3)).tolist() == [4.0] * 3
     captured = torch.ones(3)
     with_captured = torch.compile(lambda a: a + captured)
     native(with_captured, x)

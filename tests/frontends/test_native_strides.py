@@ -32,6 +32,9 @@ OPERATIONS: dict[str, Callable[[Any], Any]] = {
     "chunk": lambda x: x.chunk(2, -1)[0],
     "detach": lambda x: x.detach(),
     "sum": lambda x: x.sum(-1),
+    "product": lambda x: x @ x.transpose(-2, -1),
+    "product by a vector": lambda x: x @ torch.arange(1.0, 1 + x.shape[-1]),
+    "product of planes": lambda x: x[0] @ x[1].T,
     "softmax": lambda x: torch.nn.functional.softmax(x, -1),
 }
 
@@ -155,9 +158,12 @@ OF_ONE: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
 }
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("name", OF_ONE)
-def test_strides_of_axes_of_one_are_kept(name: str) -> None:
+def test_strides_of_axes_of_one_are_kept(name: str, compiled: bool) -> None:
     make, operation = OF_ONE[name]
+    if compiled:
+        operation = torch.compile(operation)
     odd, plain = make(), torch.zeros(make().shape)
     wanted = [(operation(x).stride(), operation(x).tolist()) for x in (odd, plain)]
     for first in (0, 1):

@@ -155,3 +155,25 @@ def test_written_arguments_and_captured_arrays_may_be_windows_of_one_buffer() ->
         found = function(torch.from_numpy(buffer[start : start + 300]))
         wanted = np.arange(start, start + 300) * 2 + np.arange(300, 600)
         assert found.tolist() == wanted.tolist() == buffer[start : start + 300].tolist()
+
+
+def test_signatures_that_serve_stay_when_others_make_room() -> None:
+    """One shape comes between many that never come again."""
+    operation: Operation = install._installed["Tensor.expm1"]
+    table = operation._signatures
+    with table.lock:
+        table.forget()
+    most, patience = table._most, table._patience
+    table._most = table._patience = FEW
+    x = torch.ones(3, 1)
+    try:
+        for size in range(4, 4 + 6 * FEW):
+            for _ in range(3):
+                torch.ones(size, 2).expm1()
+            x.expm1(), x.expm1(), x.expm1()
+        kinds = {tuple(signature.operands[0].dims) for signature, *_ in table._kept}
+        assert (3, 1) in kinds
+        assert any(dims[0] > 4 + 5 * FEW for dims in kinds)
+        assert len(table) <= FEW
+    finally:
+        table._most, table._patience = most, patience

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -149,6 +150,42 @@ def test_of_equal_maxima_the_first_gets_the_gradient() -> None:
     x = torch.zeros(1, 1, 4, 4, requires_grad=True)
     functional.max_pool2d(x, 2).sum().backward()
     assert x.grad[0, 0].tolist() == [[1, 0, 1, 0], [0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("program", [lambda f: f, torch.compile], ids=["eager", "compiled"])
+def test_wide_windows_and_uneven_bins_give_the_gradient_to_the_first(program: Any) -> None:
+    x = torch.zeros(1, 1, 7, 7, requires_grad=True)
+    program(lambda x: functional.max_pool2d(x, 5, 1, 2).sum())(x).backward()
+    expected = torch.zeros(7, 7)
+    for row, column in itertools.product(range(7), repeat=2):
+        expected[max(row - 2, 0), max(column - 2, 0)] += 1
+    assert x.grad[0, 0].tolist() == expected.tolist()
+    y = torch.zeros(1, 1, 5, 7, requires_grad=True)
+    found, places = program(lambda y: functional.adaptive_max_pool2d(y, (2, 3), return_indices=True))(y)
+    found.sum().backward()
+    assert places[0, 0].tolist() == [[0, 2, 4], [14, 16, 18]]
+    assert y.grad.flatten().nonzero().flatten().tolist() == places.flatten().tolist()
+
+
+@pytest.mark.parametrize("program", [lambda f: f, torch.compile], ids=["eager", "compiled"])
+@pytest.mark.parametrize("pool", [functional.adaptive_max_pool2d, functional.adaptive_avg_pool2d])
+def test_no_bins_have_no_elements(pool: Any, program: Any) -> None:
+    x = torch.ones(1, 2, 4, 5, requires_grad=True)
+    for bins in ((0, 3), (3, 0), (0, 0), (1, 0)):
+        found = program(lambda x, bins=bins: pool(x, bins))(x)
+        assert tuple(found.shape) == (1, 2, *bins)
+        assert torch.autograd.grad(found.sum(), x)[0].abs().sum() == 0
+    assert tuple(functional.adaptive_max_pool2d(x, (0, 3), True)[1].shape) == (1, 2, 0, 3)
+
+
+def test_batch_norm_names_the_first_wrong_operand_as_pytorch_does() -> None:
+    x, one = torch.ones(4, 3, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
+    bias, mean = one.float(), one.half()
+    for training, name in ((False, "Float"), (True, "Half")):
+        with pytest.raises(RuntimeError, match=f"expected scalar type Double but found {name}"):
+            functional.batch_norm(x, mean, one, one, bias, training)
+    with pytest.raises(ValueError, match="must either both be None or neither be None"):
+        functional.batch_norm(x, None, one, training=True)
 
 
 def test_cross_entropy_is_log_of_the_share() -> None:

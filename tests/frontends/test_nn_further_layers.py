@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,3 +117,98 @@ def test_the_identity_grid_gives_the_image_back() -> None:
 def test_resampling_keeps_constants(mode: str, antialias: bool) -> None:
     found = functional.interpolate(adjit.full((1, 2, 6, 7), 3.0), (4, 9), mode=mode, antialias=antialias)
     np.testing.assert_allclose(found.numpy(), np.full((1, 2, 4, 9), 3.0), rtol=1e-6)
+
+
+def resampled(x: np.ndarray, scale: float, mode: str) -> np.ndarray:
+    """The last axis of x in `mode`, by the definition."""
+    count = int(x.shape[-1] * scale)
+    if mode == "nearest":
+        return x[..., np.floor(np.arange(count) / scale + 1e-9).astype(int)]
+    place = (np.arange(count) + 0.5) / scale - 0.5
+    first = np.floor(place + 1e-9)
+    t, a = place - first, -0.75
+    near, far = (lambda d: ((a + 2) * d - a - 3) * d * d + 1), (lambda d: ((a * d - 5 * a) * d + 8 * a) * d - 4 * a)
+    cubic = {-1: far(1 + t), 0: near(t), 1: near(1 - t), 2: far(2 - t)}
+    weights = cubic if mode == "bicubic" else {0: 1 - t, 1: t}
+    ends = x.shape[-1] - 1
+    return sum(x[..., np.clip(first + shift, 0, ends).astype(int)] * weight for shift, weight in weights.items())
+
+
+@pytest.mark.parametrize("program", [lambda f: f, adjit.compile], ids=["eager", "compiled"])
+@pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize("scale", [2, 3, 8, 0.5, 1 / 3, 0.25, 1.5])
+def test_resampling_is_the_definition_along_each_axis(scale: float, mode: str, program: Any) -> None:
+    x = np.random.default_rng(3).standard_normal((2, 1, 5, 9))
+    expected = np.swapaxes(resampled(np.swapaxes(resampled(x, scale, mode), 2, 3), scale, mode), 2, 3)
+    image = adjit.tensor(x).requires_grad_()
+    found = program(lambda x: functional.interpolate(x, scale_factor=scale, mode=mode))(image)
+    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-7, atol=1e-7)
+    # What is linear in the image gives back along its gradient as much as it gives.
+    (gradient,) = adjit.autograd.grad((found * found).sum(), image)
+    assert float((gradient * image).sum()) == pytest.approx(2 * float((found * found).sum()), rel=1e-12)
+
+
+@pytest.mark.parametrize("program", [lambda f: f, adjit.compile], ids=["eager", "compiled"])
+@pytest.mark.parametrize(("mode", "known"), [("reflect", "reflect"), ("replicate", "edge"), ("circular", "wrap")])
+@pytest.mark.parametrize("dims", [(2, 1, 7, 58), (1, 3, 20, 40), (1, 2, 5, 150)])
+def test_padding_is_numpys(dims: tuple[int, ...], mode: str, known: str, program: Any) -> None:
+    x = np.random.default_rng(5).standard_normal(dims)
+    widths = (1, 4, 3, 2)
+    image = adjit.tensor(x).requires_grad_()
+    found = program(lambda x: functional.pad(x, widths, mode=mode))(image)
+    np.testing.assert_array_equal(found.detach().numpy(), np.pad(x, ((0, 0), (0, 0), (3, 2), (1, 4)), mode=known))
+    (gradient,) = adjit.autograd.grad((found * found).sum(), image)
+    assert float((gradient * image).sum()) == pytest.approx(2 * float((found * found).sum()), rel=1e-12)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("widths", [(3, 64), (40, 1), (1, 70, 2), (31, 32, 5, 33)])
+def test_narrow_parts_stand_in_their_rows(widths: tuple[int, ...], threads: int) -> None:
+    parts = [np.random.default_rng(width).standard_normal((200, width)) for width in widths]
+    joined = adjit.compile(lambda *parts: adjit.cat(parts, 1), threads=threads)(*map(adjit.tensor, parts))
+    np.testing.assert_array_equal(joined.numpy(), np.concatenate(parts, 1))
+
+
+def _padded_rows(mode: str, extent: int, low: int, high: int) -> list[int]:
+    """The row of an axis that stands at each place behind `mode`'s padding."""
+    places = range(-low, extent + high)
+    if mode == "replicate":
+        return [min(max(place, 0), extent - 1) for place in places]
+    if mode == "reflect":
+        return [extent - 1 - abs(extent - 1 - abs(place)) for place in places]
+    first, kept = max(-low, 0), extent + min(low, 0) + min(high, 0)
+    return [(place - first) % kept + first for place in places]
+
+
+@pytest.mark.parametrize(
+    ("mode", "sides"),
+    [("replicate", (-3, 2)), ("replicate", (2, -4)), ("reflect", (-3, 1)), ("reflect", (1, -2)), ("circular", (-3, 1)),
+     ("circular", (2, -2))],
+)  # fmt: skip
+def test_negative_sides_at_changing_sizes(mode: str, sides: tuple[int, int]) -> None:
+    padded = adjit.compile(lambda x: functional.pad(x, sides, mode))
+    for extent in (9, 7, 5, 4, 6, 8):
+        x = adjit.randn(2, extent, requires_grad=True)
+        rows = _padded_rows(mode, extent, *sides)
+        found = padded(x)
+        assert found.tolist() == [[line[row] for row in rows] for line in x.tolist()]
+        found.sum().backward()
+        assert x.grad is not None
+        assert x.grad.tolist() == [[float(rows.count(place)) for place in range(extent)]] * 2
+
+
+def test_sides_that_cut_everything() -> None:
+    replicated = adjit.compile(lambda x: functional.pad(x, (-3, 1, 1, 1), "replicate"))
+    repeated = adjit.compile(lambda x: functional.pad(x, (-3, 1), "circular"))
+    for extent in (9, 7, 2, 3, 6):
+        x = adjit.randn(1, 2, extent, requires_grad=True)
+        found = replicated(x)
+        assert tuple(found.shape) == (1, 4, extent - 2)
+        found.sum().backward()
+        assert tuple(x.grad.shape) == (1, 2, extent)
+        assert tuple(repeated(x).shape) == (1, 2, extent - 2)
+    reflected = adjit.compile(lambda x: functional.pad(x, (-4, 1), "reflect"))
+    for call, extent in ((replicated, 1), (repeated, 1), (reflected, 2)):
+        with pytest.raises(RuntimeError, match=r"negative dimension -1|resulting in an empty|too small"):
+            call(adjit.ones(1, 2, extent))
+    assert functional.pad(adjit.ones(1, 3, 2), (-3, 2), "circular").tolist() == [[[0.0]] * 3]

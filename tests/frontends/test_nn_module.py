@@ -294,3 +294,14 @@ def test_dictionaries_and_lists_of_parameters() -> None:
     assert repr(parameters) == "ParameterList(  (0): Parameter containing: [torch.float32 of size 2x3])"
     named = nn.ParameterDict({"w": torch.zeros(1)})
     assert [name for name, _ in named.named_parameters()] == ["w"]
+
+
+def test_parameter_lists_keep_what_is_no_tensor() -> None:
+    held = nn.ParameterList([torch.zeros(2), 3, "a"])
+    held += [torch.ones(1)]
+    assert [type(item) for item in held] == [nn.Parameter, int, str, nn.Parameter] and held[-1] is held[3]
+    assert list(held.state_dict()) == ["0", "3"] and len(held[1:]) == 3
+    assert "  (1): Object of type: int\n" in repr(held)
+    for values, kind in ((3, "int"), ("ab", "str"), (torch.ones(2), "Tensor")):
+        with pytest.raises(TypeError, match=f"called with an iterable, but got {kind}"):
+            held.extend(values)

@@ -13,6 +13,7 @@ NAMES = {
 }  # fmt: skip
 ADDMM = "mat1 and mat2 must have the same dtype, but got Double and Float"
 SCALAR_TYPE = "expected scalar type Double but found Float"
+PARAMETER = "mixed dtype (CPU): expect parameter to have scalar type of Float"
 MIXED = "mixed dtype (CPU): all inputs must share same datatype."
 UNLIKE = {
     "torch.mm(d, f)": "expected m1 and m2 to have the same dtype, but got: double != float",
@@ -29,6 +30,10 @@ UNLIKE = {
     "torch.lerp(d, f, 0.5)": "expected dtype double for `end` but got dtype float",
     "F.layer_norm(d, (2,), f[0])": MIXED,
     "F.batch_norm(d, f[0], f[0])": MIXED,
+    "F.batch_norm(f, f[0], f[0], f[0], d[0])": "expected scalar type Float but found Double",
+    "F.layer_norm(f, (2,), d[0])": PARAMETER,
+    "F.group_norm(f, 2, None, d[0])": PARAMETER,
+    "F.instance_norm(f3, None, None, d[0])": PARAMETER,
     "F.scaled_dot_product_attention(d3, f3, f3)": (
         "Expected query, key, and value to have the same dtype, but got query.dtype: double key.dtype: float and "
         "value.dtype: float instead."
@@ -42,9 +47,14 @@ UNFIT = {
     "torch.tensordot(a, b, dims=-1)": "tensordot expects dims >= 0, but got dims=-1",
     "torch.tensordot(a, b, dims=4)": "tensordot expects dims < ndim_a or ndim_b, but got dims=4",
     "torch.bincount(torch.tensor([-1]))": "bincount only supports 1-d non-negative integral inputs.",
+    "torch.bincount(torch.tensor([1]), f[0])": "weights should be 1-d and have the same length as input",
+    "torch.bincount(torch.tensor([1]), minlength=-1)": "minlength should be >= 0",
     "torch.trace(f3)": "trace: expected a matrix, but got tensor with dim 3",
 }
 NO_TENSOR = {
+    "torch.tensordot(a, b, torch.tensor([1, 0]))": (
+        "tensordot(): argument 'dims_self' (position 3) must be tuple of ints, not int"
+    ),
     "torch.exp('a')": "exp(): argument 'input' (position 1) must be Tensor, not str",
     "torch.sigmoid([1.0])": "sigmoid(): argument 'input' (position 1) must be Tensor, not list",
     "torch.logical_not('a')": "logical_not(): argument 'input' (position 1) must be Tensor, not str",
@@ -61,6 +71,12 @@ def test_first_line_of_the_error(expression: str) -> None:
     with pytest.raises(TypeError if expression in NO_TENSOR else RuntimeError) as caught:
         eval(expression, NAMES)
     assert str(caught.value).split("\n")[0] == expected
+
+
+@pytest.mark.parametrize("dims", [1, [[1], [0]]])
+def test_axes_of_tensordot_may_stand_in_a_tensor(dims: object) -> None:
+    a, b = NAMES["a"], NAMES["b"]
+    assert torch.tensordot(a, b, torch.tensor(dims)).tolist() == (a @ b).tolist()
 
 
 def test_half_precision_takes_parameters_of_float32() -> None:

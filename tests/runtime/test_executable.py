@@ -192,3 +192,25 @@ def test_host_functions_are_called_and_may_fail_and_may_call_back() -> None:
 def test_addresses_are_those_of_the_arrays() -> None:
     for array in (values(3), values(3, 4)[1:, ::-1], np.zeros((0, 3)), np.array(2.5), values(4, 4).T):
         assert address_of(array) == array.ctypes.data
+
+
+TWICE = """
+func @twice(%x: f32[300, 400]) -> (f32[300, 300]) {
+  %0 = exp %x                                                   : f32[300, 400]
+  %1 = dot %0, %0 {contract=[[1], [1]], batch=[[], []]}         : f32[300, 300]
+  %2 = dot %1, %1 {contract=[[1], [1]], batch=[[], []]}         : f32[300, 300]
+  return %2
+}
+"""
+
+
+def test_memory_is_given_back_to_a_caller_that_has_its_own() -> None:
+    """Else a program that is called natively would hold its temporaries twice."""
+    executable = build(lower(prepare(parse(TWICE))), threads=1)
+    x = values(300, 400)
+    expected = executable.run([x])
+    assert executable.layout.arena and len(executable._frames) == 1
+    call = executable.native_call((x.shape,))
+    assert call is not None and call.arena == executable.layout.arena
+    assert not executable._frames
+    assert np.array_equal(executable.run([x])[0], expected[0])

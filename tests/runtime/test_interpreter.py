@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 import adjit.compiler.loops.ir as loops
 from adjit.ir.builder import Builder
+from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.errors import DTypeError, ShapeError, VerifyError
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.halfs import round_bf16, widen_bf16
 from adjit.ir.ops import contraction, control, indexing, named, reduction, scalar, source, structure
 from adjit.ir.parser import parse
 from adjit.ir.primitive import Primitive, primitive_named
-from adjit.ir.rewrite import clone, eliminate_dead, inline_calls, substitute_sizes
+from adjit.ir.rewrite import clone, inline_calls, substitute_sizes
 from adjit.ir.shape import Dim
 from adjit.ir.types import BF16, F16, F32, I64, TensorType
 from adjit.runtime.host import call_host, register_host_function

@@ -1,0 +1,145 @@
+"""Sums in order whose terms are neighbours in memory while their lanes stand apart, as those of a matrix by a vector.
+
+A gather would take a step for each lane and term.  Here squares of lanes and terms are read by rows, exchanged in
+registers and put on the stack by columns, each of which is then a vector of terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from adjit.compiler.llvm.emit_choice import extents_of, variables_of
+from adjit.compiler.llvm.emit_index import least, uniform
+from adjit.compiler.llvm.emit_loops import Body
+from adjit.compiler.llvm.emit_state import Register, Uniform, Writer, memory_type
+from adjit.compiler.llvm.emit_turned import apart
+from adjit.compiler.llvm.sequences import below, counted, masked_load, offset, prefetch
+from adjit.compiler.llvm.text import Function, LLType, Module
+from adjit.compiler.llvm.transposition import transpose
+from adjit.compiler.loops.ir import address
+from adjit.ir.frozen import frozen
+from adjit.ir.graph import Node
+from adjit.ir.shape import Size
+from adjit.ir.types import BF16, F16, F32, F64, I16, I32, I64
+
+# Elements that are exchanged, and the words that they are exchanged as.
+_WORDS = {F32: F32, F64: F64, I32: I32, I64: I64, F16: I16, BF16: I16}
+# Fewer gathers take no longer.
+_FEWEST_TERMS = 4
+# Squares ahead of which memory is asked for their rows: it does not foresee so many at a time.
+_AHEAD = 4
+# AVX2 has masks for words of so many bytes.
+_MASKED_BYTES = 4
+
+
+@frozen
+class Square:
+    """A load whose lanes stand `stride` apart: those of its terms at hand stand in `room`, a row for each term.
+
+    A row has `pitch` words, and a square `word.lanes` of them: lanes beyond these are in squares of their own.
+    """
+
+    load: Node
+    stride: Size
+    word: LLType
+    room: str
+    pitch: int
+
+
+def squares_of(w: Writer, node: Node) -> list[Square]:
+    """The loads of a `reduce` that are read by squares, in the lanes of the scope."""
+    names, extents = variables_of(node), extents_of(node)
+    width, target = w.native_lanes(node.output.type.dtype), w.options.target
+    if min(w.lanes, width) < 2 or len(names) != 1 or not target.has_avx2:
+        return []
+    if isinstance(extents[0], int) and extents[0] < _FEWEST_TERMS:
+        return []
+    pitch, found = max(w.lanes, width), []
+    for load in node.regions[0].nodes:
+        word = _WORDS.get(load.output.type.dtype) if load.outputs else None
+        stride = 0 if word is None else apart(w, load, names[0])
+        if stride and word is not None and (target.has_masks or word.itemsize >= _MASKED_BYTES):
+            type = LLType(word, width)
+            found.append(Square(load, stride, type, w.room(type, pitch), pitch))
+    return found
+
+
+def by_squares(w: Writer, node: Node, squares: list[Square], body: Body) -> Callable[[str, str], None]:
+    """What emits `body` for the terms of a `reduce` from one up to another, in order, with the loads of `squares`."""
+    f, (name,) = w.f, variables_of(node)
+    width, loads = squares[0].word.lanes, [square.load for square in squares]
+
+    def each(begin: str, end: str) -> None:
+        mark = len(f.lines)
+        with counted(f, begin, end, width) as first, w.scope(mark):
+            terms = least(w, f.let(f"sub nsw i64 {end}, {first}"), str(width))
+            with w.bound({name: Uniform(first)}):
+                for square in squares:
+                    _fill(w, square, terms)
+            mark = len(f.lines)
+            with (
+                counted(f, "0", terms, 1) as term,
+                w.without({0: loads}),
+                w.bound({name: Uniform(f.let(f"add nsw i64 {first}, {term}"))}, mark),
+            ):
+                for square in squares:
+                    _give(w, square, term)
+                body()
+
+    return each
+
+
+def _fill(w: Writer, square: Square, terms: str) -> None:
+    """Put the first `terms` terms of the lanes that exist into the square's rows."""
+    f, load, lanes = w.f, square.load, square.word.lanes
+    exchange = _emit_exchange(w.module, square.word)
+    flat = address(load.inputs[0].type, load.attributes["at"])  # type: ignore[arg-type]
+    start = offset(f, square.word.element, w.buffers[load.inputs[0]], uniform(w, flat))
+    stride = uniform(w, square.stride)
+    for at in range(0, w.lanes, lanes):
+        exist = str((1 << min(lanes, w.lanes - at)) - 1)
+        if w.mask is not None:
+            bits = f.let(f"bitcast <{w.lanes} x i1> {w.mask} to i{w.lanes}")
+            bits = bits if w.lanes == 64 else f.let(f"zext i{w.lanes} {bits} to i64")
+            exist = f.let(f"lshr i64 {bits}, {at}")
+        row = offset(f, square.word.element, start, f.let(f"mul nsw i64 {stride}, {at}"))
+        to = offset(f, square.word.element, square.room, at)
+        given = f"ptr {to}, i64 {square.pitch}, ptr {row}, i64 {stride}, i64 {exist}, i64 {terms}"
+        f.line(f"call void @{exchange}({given})")
+
+
+def _give(w: Writer, square: Square, term: str) -> None:
+    """Let the load have the vector of a term."""
+    row = w.f.let(f"mul nsw i64 {term}, {square.pitch}")
+    place = offset(w.f, square.word.element, square.room, row)
+    type = memory_type(LLType(square.load.output.type.dtype, w.lanes))
+    align = min(64, w.lanes * type.dtype.itemsize)
+    w.registers[square.load.output] = Register(w.f.let(f"load {type.llvm}, ptr {place}, align {align}"), type)
+
+
+def _emit_exchange(module: Module, vector: LLType) -> str:
+    """`void @transpose.squares...(to, pitch, from, stride, exist, count)`: to[c * pitch + r] = from[r * stride + c].
+
+    They are 0 where bit r of `exist` is not set and for c from `count` on, which are not read.  A function of its
+    own, so that a module holds the exchange once.
+    """
+    name = module.shared(f"transpose.squares.{vector.suffix}")
+    if module.has(name):
+        return name
+    parameters = "ptr noalias %to, i64 %pitch, ptr noalias %from, i64 %stride, i64 %exist, i64 %count"
+    f = Function(module, name, parameters, attributes='noinline nounwind "prefer-vector-width"="512"')
+    mask, place, rows = below(f, vector.lanes, "%count"), "%from", []
+    for lane in range(vector.lanes):
+        bit = f.let(f"trunc i64 {f.let(f'lshr i64 %exist, {lane}')} to i1")
+        masks = f"<{vector.lanes} x i1>"
+        own = f.let(f"select i1 {bit}, {masks} {mask}, {masks} zeroinitializer")
+        rows.append(masked_load(f, vector, place, own, vector.constant(0)))
+        prefetch(f, offset(f, vector.element, place, _AHEAD * vector.lanes))
+        place = offset(f, vector.element, place, "%stride")
+    place, align = "%to", min(64, vector.lanes * vector.dtype.itemsize)
+    for column in transpose(f, vector, rows):
+        f.line(f"store {vector.llvm} {column}, ptr {place}, align {align}")
+        place = offset(f, vector.element, place, "%pitch")
+    f.line("ret void")
+    f.finish()
+    return name
