@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any
 from weakref import ref
 
@@ -25,6 +26,7 @@ from adjit.native.tapes import Cotangent, Part, Tape, array_for, record_of, save
 # A tape becomes a plan when it came this often, and once more for every few of its nodes: a larger one takes longer to
 # compile.
 _NODES_PER_TIME = 8
+# So many plans there are at a time: a pass compares its tape with each that begins alike.
 _MOST_PLANS, _MOST_TARGETS = 256, 60
 
 
@@ -34,7 +36,8 @@ class Plans:
     def __init__(self, entry: Entry) -> None:
         self._entry = entry
         self._seen: dict[Any, int] = {}
-        self._plans: list[Any] = []
+        self._lock = Lock()
+        self._plans: list[tuple[_Plan, np.ndarray]] = []
         self._passes = np.zeros(k.PASSES_WORDS + 1, np.uint64)  # that came natively without a plan
         entry.known[k.PASSES] = address(self._passes)
         if hasattr(os, "register_at_fork"):
@@ -42,13 +45,14 @@ class Plans:
 
     def _renew(self) -> None:
         """Free the plans that were being gone by in threads which a forked child does not have."""
+        self._lock = Lock()
         for _, block in self._plans:
             block[k.P_BUSY] = 0
 
     def watch(self, order: list[Node], root: Value, targets: Sequence[Value] | None, seeded: bool) -> None:
         """Note a pass that was run node by node; its graph may have been freed."""
         due, self._passes[k.PLAN_DUE] = self._passes[k.PLAN_DUE], 0
-        if not 0 < len(order) <= k.MOST_PLANNED or len(self._plans) >= _MOST_PLANS:
+        if not 0 < len(order) <= k.MOST_PLANNED:
             return
         where = None
         if targets is not None:  # the tape is compared as a whole: what leads to no target now might lead to one later
@@ -77,9 +81,35 @@ class Plans:
         except CompileError:  # what the native backend cannot do is done node by node
             return
         if block is not None:
-            block[k.P_NEXT] = self._entry.known[k.PLANS]
-            self._entry.known[k.PLANS] = address(block)
-            self._plans.append((plan, block))
+            with self._lock:
+                forgotten = self._make_room() if len(self._plans) >= _MOST_PLANS else []
+                self._link([*self._plans, (plan, block)])
+            del forgotten
+
+    def _link(self, plans: list[tuple[_Plan, np.ndarray]]) -> None:
+        """Let the native entry know of these plans, the last one first."""
+        following = 0
+        for _, block in plans:
+            block[k.P_NEXT] = following
+            following = address(block)
+        self._entry.known[k.PLANS] = following
+        self._plans = plans
+
+    def _make_room(self) -> list[tuple[_Plan, np.ndarray]]:
+        """Forget the half of the plans that passes went by least often of late, but none that a pass is going by.
+
+        The plans of before are returned: they live until the native entry knows of no other than the ones that stay.
+        """
+        before = self._plans
+        fewest = sorted(int(block[k.P_CALLS]) for _, block in before)[len(before) // 2]
+        self._plans = []
+        for plan, block in before:
+            if block[k.P_BUSY] or (block[k.P_CALLS] > fewest and not block[k.P_GONE]):
+                self._plans.append((plan, block))
+                block[k.P_CALLS] //= 2
+        self._seen.clear()
+        self._passes[:] = 0
+        return before
 
 
 def _kind(node: Node) -> tuple[Any, ...]:

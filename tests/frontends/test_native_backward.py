@@ -17,7 +17,7 @@ from adjit.autograd import backward as node_wise
 from adjit.autograd import engine
 from adjit.autograd.tape import Recorded
 from adjit.ir.graph import Node, Value
-from adjit.native import install
+from adjit.native import install, plans
 from adjit.nn import functional as F
 from adjit.runtime import layout
 from adjit.tensor import Tensor
@@ -392,6 +392,21 @@ def test_gradients_that_are_asked_for(
     assert all(item.grad is None for item in leaves)
     with pytest.raises(RuntimeError, match="a second time"):
         torch.autograd.grad(kept, wanted)
+
+
+def test_plans_of_new_tapes_take_the_place_of_those_seldom_gone_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans, "_MOST_PLANS", 4)
+    w = leaf(3)
+    losses = [torch.compile(lambda w, by=by: (w * by).exp().sum()) for by in range(6)]  # only plans go back natively
+    for loss in losses:
+        taught(lambda loss=loss: loss(w), [w])
+        for _ in range(20):
+            losses[0](w).backward()
+    for index in (5, 0):
+        w.grad = None
+        with passes_without_python():
+            losses[index](w).backward()
+        assert np.allclose(w.grad.numpy(), index * np.exp(index * w.detach().numpy()))
 
 
 def test_gradients_that_are_asked_for_otherwise() -> None:
