@@ -22,6 +22,7 @@ from adjit.ir.primitive import Primitive
 from adjit.ir.shape import Size
 from adjit.ir.types import TensorType
 
+# Bytes of a cache line; temporaries and workspaces begin with one.
 LINE = 64
 # Carries of more bytes change places with what becomes of them, where that is cheaper than a copy.
 LARGEST_COPIED = 1024

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from adjit.compiler.differentiate import backward_of
 from adjit.compiler.particular import particular
@@ -36,6 +36,18 @@ class NodePullback:
     reached: tuple[int, ...]
 
 
+class _Call(NamedTuple):
+    """An operation at its types, and the operands whose cotangents are wanted."""
+
+    op: Primitive
+    types: tuple[TensorType, ...]
+    attributes: tuple[tuple[str, Any], ...]
+    literals: tuple[Literal, ...]
+    needs: tuple[bool, ...]
+    results: tuple[TensorType, ...]
+    regions: tuple[Region, ...]
+
+
 def pullback_of(
     op: Primitive,
     types: Sequence[TensorType],
@@ -46,37 +58,29 @@ def pullback_of(
     regions: Sequence[Region] = (),
 ) -> NodePullback:
     """The pullback of `op` at these types, for the operands that `needs` marks."""
-    return _pullback(
+    call = _Call(
         op, tuple(types), tuple(attributes.items()), tuple(literals), tuple(needs), tuple(results), tuple(regions)
     )
+    return _pullback(call)
 
 
 @lru_cache(maxsize=4096)
-def _pullback(
-    op: Primitive,
-    types: tuple[TensorType, ...],
-    attributes: tuple[tuple[str, Any], ...],
-    literals: tuple[Literal, ...],
-    needs: tuple[bool, ...],
-    results: tuple[TensorType, ...],
-    regions: tuple[Region, ...],
-) -> NodePullback:
-    opened = None if regions else _opened(op, types, dict(attributes), literals)
+def _pullback(call: _Call) -> NodePullback:
+    opened = None if call.regions else _opened(call)
     if opened is None:
-        return _derived(op, types, attributes, literals, needs, results, regions)
-    open_types, sizes = opened
-    open_results = tuple(op.infer(open_types, dict(attributes)))
-    common = _derived(op, open_types, attributes, literals, needs, open_results, regions)
+        return _derived(call)
+    types, sizes = opened
+    results = tuple(call.op.infer(types, dict(call.attributes)))
+    common = _derived(call._replace(types=types, results=results))
     return NodePullback(particular(common.graph, sizes), common.saved, common.seeded, common.reached)
 
 
-def _opened(
-    op: Primitive, types: Sequence[TensorType], attributes: dict[str, Attribute], literals: Sequence[Literal]
-) -> tuple[tuple[TensorType, ...], dict[str, Size]] | None:
+def _opened(call: _Call) -> tuple[tuple[TensorType, ...], dict[str, Size]] | None:
     """The operands' types with names for sizes, and what these are; None where sizes may stand elsewhere, too.
 
     The cotangents and saved values of such an operation tell all its sizes.
     """
+    op, types, literals = call.op, call.types, call.literals
     tensors = [type.dims for type, literal in zip(types, literals, strict=True) if literal is None]
     if not tensors or any(isinstance(size, Dim) for dims in tensors for size in dims):
         return None
@@ -84,7 +88,7 @@ def _opened(
         names: list[Size] = [Dim.named(f"n{axis}") for axis in range(len(tensors[0]))]
         opened = [list(names) if literal is None else [] for literal in literals]
     elif op.name == "dot":
-        opened = open_product([list(dims) for dims in tensors], attributes)
+        opened = open_product([list(dims) for dims in tensors], dict(call.attributes))
     else:
         return None
     sizes = {str(name): size for type, own in zip(types, opened, strict=True)
@@ -93,26 +97,18 @@ def _opened(
 
 
 @lru_cache(maxsize=4096)
-def _derived(
-    op: Primitive,
-    types: tuple[TensorType, ...],
-    attributes: tuple[tuple[str, Any], ...],
-    literals: tuple[Literal, ...],
-    needs: tuple[bool, ...],
-    results: tuple[TensorType, ...],
-    regions: tuple[Region, ...],
-) -> NodePullback:
-    graph = Graph(op.name)
+def _derived(call: _Call) -> NodePullback:
+    graph = Graph(call.op.name)
     builder = Builder(graph)
     operands = [
         builder.input(type) if literal is None else builder.constant(literal[1], type.dtype)
-        for type, literal in zip(types, literals, strict=True)
+        for type, literal in zip(call.types, call.literals, strict=True)
     ]
-    node = builder.emit(op, operands, dict(attributes), regions, results)
+    node = builder.emit(call.op, operands, dict(call.attributes), call.regions, call.results)
     graph.outputs = node.outputs
     positions = {value: index for index, value in enumerate(graph.inputs)}
-    wrt = [positions[value] for value, need in zip(operands, needs, strict=True) if need and value in positions]
-    seeded = tuple(index for index, type in enumerate(results) if type.dtype.is_continuous)
+    wrt = [positions[value] for value, need in zip(operands, call.needs, strict=True) if need and value in positions]
+    seeded = tuple(index for index, type in enumerate(call.results) if type.dtype.is_continuous)
     backward, residuals, reached = backward_of(graph, wrt, seeded)
     place = {value: ("in", index) for index, value in enumerate(operands)}
     place.update({value: ("out", index) for index, value in enumerate(node.outputs)})

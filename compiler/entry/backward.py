@@ -183,6 +183,17 @@ def wired(plan: int, step: int, inputs: int) -> int:
     return 1
 
 
+def intact(kept: int) -> int:
+    """The array of a kept value; 0 where it was overwritten, or is kept in another form."""
+    memory = word(kept + 8)
+    if memory != known(NONE) and integer(word(memory + known(M_VERSION))) != integer(word(kept + 16)):
+        return 0
+    array = word(kept)
+    if word(array + TYPE) != known(ARRAY):
+        return 0
+    return array
+
+
 def kept_intact(plan: int, step: int, saved: int, place: int) -> int:
     """Whether a node's saved values are as they were and as the plan wants them; their arrays are noted."""
     count = word(step + 8 * B_SAVED)
@@ -195,11 +206,8 @@ def kept_intact(plan: int, step: int, saved: int, place: int) -> int:
     kept = saved + ITEMS + 8
     k = 0
     while k < count:
-        memory = word(kept + 8)
-        if memory != known(NONE) and integer(word(memory + known(M_VERSION))) != integer(word(kept + 16)):
-            return 0
-        array = word(kept)
-        if word(array + TYPE) != known(ARRAY) or not is_shaped(wanted, array):
+        array = intact(kept)
+        if not is_shaped(wanted, array):
             return 0
         set_word(arrays + 8 * (place + k), array)
         wanted += 8 * OPERAND_WORDS
@@ -461,7 +469,7 @@ def gone_back(plan: int, retain: int) -> int:
 
 
 FUNCTIONS = (
-    is_quiet, is_open, nobody_watches, is_unwatched, same_place, is_among, is_same_leaf, wired, kept_intact, clear,
-    follows, hold_in_order, run_program, run_programs, run_plan, give, free_node, free_tape, deliver, gradients_of,
-    delivered, gone_back,
+    is_quiet, is_open, nobody_watches, is_unwatched, same_place, is_among, is_same_leaf, wired, intact, kept_intact,
+    clear, follows, hold_in_order, run_program, run_programs, run_plan, give, free_node, free_tape, deliver,
+    gradients_of, delivered, gone_back,
 )  # fmt: skip

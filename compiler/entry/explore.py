@@ -5,10 +5,9 @@ A tape can be gone through if nothing on it is freed, overwritten or watched.
 
 from __future__ import annotations
 
-from adjit.compiler.entry.backward import is_quiet, is_unwatched
+from adjit.compiler.entry.backward import intact, is_quiet, is_unwatched
 from adjit.compiler.entry.interpreter import Py_IncRef, PyTuple_GetItem, PyTuple_Size, memset
 from adjit.compiler.entry.known import (
-    ARRAY,
     EMPTY,
     EVERY_LEAF,
     FALSE,
@@ -19,7 +18,6 @@ from adjit.compiler.entry.known import (
     G_MAP,
     G_ORDER,
     G_PLACES,
-    M_VERSION,
     MANY_PASSES,
     MOST_PLANNED,
     N_INPUTS,
@@ -134,11 +132,8 @@ def keep_saved(walk: int, saved: int) -> int:
     kept = saved + ITEMS + 8
     k = 0
     while k < count:
-        memory = word(kept + 8)
-        if memory != known(NONE) and integer(word(memory + known(M_VERSION))) != integer(word(kept + 16)):
-            return 0
-        array = word(kept)
-        if word(array + TYPE) != known(ARRAY):
+        array = intact(kept)
+        if array == 0:
             return 0
         Py_IncRef(array)
         set_word(arrays + 8 * k, array)

@@ -26,10 +26,11 @@ from adjit.compiler.llvm.emit_domain import split_flat
 from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_loops import total_of
 from adjit.compiler.llvm.emit_state import Uniform, Writer, memory_type
-from adjit.compiler.llvm.gemm_plan import LINE, round_up
+from adjit.compiler.llvm.gemm_plan import round_up
 from adjit.compiler.llvm.sequences import counted, offset
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import SCRATCH
+from adjit.compiler.memory import LINE
 from adjit.ir.graph import Node, Region, Value
 from adjit.ir.types import I64
 

@@ -15,12 +15,13 @@ from adjit.compiler.llvm.emit_index import least, uniform
 from adjit.compiler.llvm.emit_state import Ramp, Register, Uniform, Writer
 from adjit.compiler.llvm.emit_stream import is_streamed
 from adjit.compiler.llvm.gemm_pack import ATTRIBUTES
-from adjit.compiler.llvm.gemm_plan import LINE, GemmPlan
+from adjit.compiler.llvm.gemm_plan import GemmPlan
 from adjit.compiler.llvm.sequences import below, counted, offset, prefetch, splat
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.loops.affine import collapsed
 from adjit.compiler.loops.collapse import accesses
 from adjit.compiler.loops.ir import LOAD, STORE, address
+from adjit.compiler.memory import LINE
 from adjit.ir.graph import Node, Region, Value
 from adjit.ir.shape import Dim, Size, size_names, substitute
 from adjit.ir.types import I64

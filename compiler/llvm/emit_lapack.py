@@ -14,13 +14,13 @@ from adjit.compiler.llvm.emit_state import Writer
 from adjit.compiler.llvm.sequences import counted, offset, when
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.special import LAPACK_PREFIX
+from adjit.compiler.memory import LINE
 from adjit.ir.graph import Node
 from adjit.ir.types import F32, F64, I32, I64, U8
 from adjit.runtime.lapack import SYMBOL, work_sizes
 
 # Bytes of memory on the stack.
 _MOST_ON_STACK = 1 << 15
-_LINE = 64
 
 
 class _Matrices:
@@ -47,7 +47,7 @@ class _Matrices:
     def room(self, count: int, type: LLType | None = None) -> str:
         """Scratch memory for so many numbers."""
         place = self.used
-        self.used += -(-count * (type or self.type).dtype.itemsize // _LINE) * _LINE
+        self.used += -(-count * (type or self.type).dtype.itemsize // LINE) * LINE
         return offset(self.f, "i8", self.scratch, place)
 
     def buffer(self, operand: int) -> str:
@@ -169,7 +169,7 @@ def emit_lapack(w: Writer, node: Node, workspace: str) -> int:
         one(matrices)
     if matrices.used <= _MOST_ON_STACK:
         w.f.lines.remove(place)
-        w.f.lines.insert(1, f"  {matrices.scratch} = alloca [{matrices.used or 1} x i8], align {_LINE}")
+        w.f.lines.insert(1, f"  {matrices.scratch} = alloca [{matrices.used or 1} x i8], align {LINE}")
         return 0
     # The matrices of a call follow each other and share the memory of its first.
     first = w.f.reserve()

@@ -12,9 +12,9 @@ from adjit.compiler.llvm.emit_state import Writer
 from adjit.compiler.llvm.sequences import offset, prefetch
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import FOR, LOAD, REDUCE, STORE, UPDATE
+from adjit.compiler.memory import LINE
 from adjit.ir.graph import Node, Value
 
-_LINE = 64
 # Bytes of an array that a core's own cache may hold; and of a row that it holds beside the next.
 _SMALL, _LONGEST = 1 << 20, 32 << 10
 # Bytes that are fetched ahead in a row of which a few vectors are read at a time; and in one that is too long to be
@@ -76,7 +76,7 @@ def _loops(nodes: Sequence[Node]) -> Iterator[Node]:
 
 def _is_worth_it(buffer: Value, step: int) -> bool:
     """Whether rows `step` elements apart fit the first cache, and the array does not."""
-    return 2 * _LINE <= step * buffer.type.dtype.itemsize <= _LONGEST and _is_large(buffer)
+    return 2 * LINE <= step * buffer.type.dtype.itemsize <= _LONGEST and _is_large(buffer)
 
 
 def _is_large(buffer: Value) -> bool:
@@ -87,6 +87,6 @@ def _is_large(buffer: Value) -> bool:
 
 def fetch_ahead(w: Writer, type: LLType, at: str, step: int) -> None:
     """Ask for what is `step` elements after the vector at `at`."""
-    line = min(type.lanes, _LINE // type.dtype.itemsize)
+    line = min(type.lanes, LINE // type.dtype.itemsize)
     for start in range(0, type.lanes, line):  # the line of the last element: a row may begin amid the first one
         prefetch(w.f, offset(w.f, type.element, at, step + start + line - 1))

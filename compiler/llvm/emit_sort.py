@@ -19,10 +19,10 @@ from adjit.ir.shape import Size
 def scratch_bytes(w: Writer, node: Node) -> Size:
     """The scratch memory of a `sort_rows`."""
     rows, length = size_of(node.attributes["rows"]), size_of(node.attributes["length"])
-    return rows * length * 8 * _words(w, node)
+    return rows * length * 8 * _scratch_words(w, node)
 
 
-def _words(w: Writer, node: Node) -> Size:
+def _scratch_words(w: Writer, node: Node) -> Size:
     """Words of scratch memory for an element."""
     return words_by_vectors(node) if vector_bits(w.module) else 2 << is_wide(node)
 
@@ -46,7 +46,7 @@ def emit_sort_rows(w: Writer, node: Node, scratch: str) -> None:
     keys = Keys(f, source.type.dtype, bool(node.attributes["descending"]))
     values, indices = results_of(node)
     # The rows of a call follow each other and share the memory of its first.
-    bytes = f.let(f"mul nsw i64 {length}, {uniform(w, 8 * _words(w, node))}")
+    bytes = f.let(f"mul nsw i64 {length}, {uniform(w, 8 * _scratch_words(w, node))}")
     room = offset(f, "i8", scratch, f.let(f"mul nsw i64 %begin, {bytes}"))
     with counted(f, "%begin", "%end", 1) as number, w.scope():
         operands = ((source, keys.bits, length), (values, keys.bits, count), (indices, 64, count))

@@ -259,7 +259,7 @@ class _Packing:
 
 def _packing(row: SortedRow, wide: bool) -> _Packing:
     """The packing of a row's entries; with `wide`, key and index perhaps do not fit a word."""
-    f, type = row.f, _words(row)
+    f, type = row.f, _entries(row)
     if not wide:
         return _Packing(row, type, "0", "32", "0")
     index_bits = _length_of(row, row.length)
@@ -268,7 +268,7 @@ def _packing(row: SortedRow, wide: bool) -> _Packing:
     return _Packing(row, type, least, index_bits, maximum(f, f.let(f"sub i64 {both}, 64"), 0))
 
 
-def _words(row: SortedRow) -> LLType:
+def _entries(row: SortedRow) -> LLType:
     """A vector of entries."""
     return LLType(I64, vector_bits(row.w.module) // 64)
 
@@ -283,7 +283,7 @@ def _length_of(row: SortedRow, number: str) -> str:
 
 def _range(row: SortedRow) -> tuple[str, str]:
     """The least key, and the greatest less the least."""
-    f, type = row.f, _words(row)
+    f, type = row.f, _entries(row)
     ends = [(kind, row.w.slot(type), other) for kind, other in (("umin", -1), ("umax", 0))]
     for _, slot, other in ends:
         row.w.write(slot, type.constant(other))

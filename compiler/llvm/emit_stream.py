@@ -14,12 +14,12 @@ from adjit.compiler.llvm.emit_state import Writer
 from adjit.compiler.llvm.sequences import STREAMED
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import STORE, address
+from adjit.compiler.memory import LINE
 from adjit.ir.graph import Node, Value
 from adjit.ir.shape import substitute
 
 # Arrays of fewer bytes may still be in the last cache when they are read.
 LEAST = 16 << 20
-_LINE = 64
 
 
 def streamed_buffers(w: Writer, node: Node, choice: Choice) -> list[Value]:
@@ -46,16 +46,16 @@ def _begins_at_lines(store: Node, name: str) -> bool:
         return False
     rest = substitute(flat, {name: 0})
     coefficients = [rest] if isinstance(rest, int) else [coefficient for _, coefficient in rest.terms]
-    return all(coefficient * type.dtype.itemsize % _LINE == 0 for coefficient in coefficients)
+    return all(coefficient * type.dtype.itemsize % LINE == 0 for coefficient in coefficients)
 
 
 def emit_streaming(w: Writer, buffers: Sequence[Value], begin: str, loop: Callable[[], None]) -> None:
     """The loop with stores past the caches where all buffers stand at cache lines, else as it is."""
     f = w.f
-    bits = f.let(f"and i64 {begin}, {_LINE - 1}")  # elements have a byte at least
+    bits = f.let(f"and i64 {begin}, {LINE - 1}")  # elements have a byte at least
     for buffer in buffers:
         bits = f.let(f"or i64 {bits}, {f.let(f'ptrtoint ptr {w.buffers[buffer]} to i64')}")
-    aligned = f.let(f"icmp eq i64 {f.let(f'and i64 {bits}, {_LINE - 1}')}, 0")
+    aligned = f.let(f"icmp eq i64 {f.let(f'and i64 {bits}, {LINE - 1}')}, 0")
     past, through, done = f.label("past"), f.label("through"), f.label("done")
     f.branch(aligned, past, through)
     f.start(past)
@@ -83,7 +83,7 @@ def stream(w: Writer, type: LLType, value: str, at: str, condition: str | None) 
     """Store a vector past the caches at a multiple of its size; a `condition` (i1) tells whether it stands at one."""
     f = w.f
     w.module.declare(STREAMED)
-    align = min(_LINE, type.lanes * type.dtype.itemsize)
+    align = min(LINE, type.lanes * type.dtype.itemsize)
     past = f"store {type.llvm} {value}, ptr {at}, align {align}, !nontemporal !772"
     if condition is None:
         f.line(past)

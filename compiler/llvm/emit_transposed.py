@@ -19,6 +19,7 @@ from adjit.compiler.llvm.sequences import below, counted, masked_load, minimum, 
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.llvm.transposition import emit_transpose
 from adjit.compiler.loops.ir import LOAD, STORE, address
+from adjit.compiler.memory import LINE
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node
 from adjit.ir.shape import Size
@@ -30,7 +31,6 @@ _EXCHANGED = (F32, F64, I32, I64)
 _LEAST = 1 << 10
 # Bytes of a row in a block of squares: cache lines that follow each other, in few pages; vectors fetched ahead in it.
 _BLOCK, _AHEAD = 1024, 2
-_LINE = 64
 
 
 @frozen
@@ -69,7 +69,7 @@ def crossing(w: Writer, node: Node, choice: Choice) -> Crossing | None:
         sides = extents[name], extents[writing]
         large = all(_is_large(load.inputs[0].type.size, _LEAST) for load in loads)
         if large and all(_is_large(side, lanes) for side in sides):
-            line = max(lanes, _LINE // loads[0].output.type.dtype.itemsize)
+            line = max(lanes, LINE // loads[0].output.type.dtype.itemsize)
             return Crossing(name, writing, lanes, line if _is_large(extents[writing], line) else lanes, tuple(loads))
     return None
 

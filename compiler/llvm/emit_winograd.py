@@ -15,13 +15,14 @@ from adjit.compiler.llvm.emit_index import least, uniform
 from adjit.compiler.llvm.emit_placed import Placed, placed
 from adjit.compiler.llvm.emit_state import Options, Writer
 from adjit.compiler.llvm.gemm_pack import ATTRIBUTES
-from adjit.compiler.llvm.gemm_plan import LINE, GemmPlan
+from adjit.compiler.llvm.gemm_plan import GemmPlan
 from adjit.compiler.llvm.gemm_tile import emit_tile
 from adjit.compiler.llvm.sequences import counted, maximum, minimum, offset, streaming_fence
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.llvm.winograd_lines import ImageLines, Images, images_of
 from adjit.compiler.llvm.winograd_plan import WinogradPlan, plan_winograd
 from adjit.compiler.llvm.winograd_transform import each_product, emit_exchange, emit_kernels, emit_outputs
+from adjit.compiler.memory import LINE
 from adjit.compiler.winograd import OUTPUTS, pays
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node

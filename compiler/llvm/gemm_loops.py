@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from adjit.compiler.llvm.gemm_pack import column_pitch, emit_across
-from adjit.compiler.llvm.gemm_plan import LINE, GemmPlan
+from adjit.compiler.llvm.gemm_plan import GemmPlan
 from adjit.compiler.llvm.sequences import counted, maximum, minimum, offset, prefetch, when
 from adjit.compiler.llvm.text import Function, LLType
+from adjit.compiler.memory import LINE
 from adjit.ir.frozen import frozen
 from adjit.ir.types import F64
 

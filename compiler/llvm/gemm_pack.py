@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from adjit.compiler.llvm.gemm_plan import LINE, GemmPlan
+from adjit.compiler.llvm.gemm_plan import GemmPlan
 from adjit.compiler.llvm.sequences import below, counted, masked_load, masked_store, minimum, offset, prefetch, when
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.llvm.transposition import transpose
+from adjit.compiler.memory import LINE
 from adjit.ir.frozen import frozen
 from adjit.ir.shape import Size
 from adjit.ir.types import BF16, I32

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from adjit.compiler.llvm.emit_spaced import spread_vectors
 from adjit.compiler.llvm.gemm_loops import Loops, Span
 from adjit.compiler.llvm.gemm_pack import ATTRIBUTES
-from adjit.compiler.llvm.gemm_plan import ALL_ROWS, LINE, GemmPlan
+from adjit.compiler.llvm.gemm_plan import ALL_ROWS, GemmPlan
 from adjit.compiler.llvm.sequences import (
     below,
     counted,
@@ -31,6 +31,7 @@ from adjit.compiler.llvm.sequences import (
 )
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.llvm.transposition import emit_transpose
+from adjit.compiler.memory import LINE
 from adjit.ir.frozen import frozen
 
 

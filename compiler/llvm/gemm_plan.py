@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
+from adjit.compiler.memory import LINE
 from adjit.ir.errors import CompileError
 from adjit.ir.frozen import changed, frozen
 from adjit.ir.types import F32, F64, DType
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 Order = Literal["blocked", "resident", "windows", "placed"]
 Right = Literal["packed", "in place", "copied"]
 
-# Workspace addresses are multiples of a cache line.
-LINE = 64
 # The longest run of k that is summed in registers.  It decides the bits of a sum, so it is one number for every shape
 # and every target.  L1 does not hold a panel of B so long, but each step needs a few lines of it only, which L2 gives
 # in time; what a tile costs beside its steps is paid half as often as at 256 (2048^3: 6 % less time).

@@ -6,10 +6,7 @@ sign, and equal keys cannot be told from each other, so that the order is the sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from adjit.compiler.llvm.sequences import below, counted, masked_load, masked_store, offset, splat, when
+from adjit.compiler.llvm.sequences import below, counted, masked_load, masked_store, offset, splat, unless, when
 from adjit.compiler.llvm.sorting_lanes import compressed, counted_lanes
 from adjit.compiler.llvm.sorting_network import MOST_ROWS, small_sort
 from adjit.compiler.llvm.text import Function, LLType, Module
@@ -44,7 +41,7 @@ def sort_window(module: Module, type: LLType) -> str:
     f.set(data, f"phi ptr [ %data, %entry ], [ %out, %{again} ]")
     f.set(depth, f"phi i64 [ %depth, %entry ], [ {left}, %{again} ]")
     wanted = f.let(f"and i1 {f.let('icmp sgt i64 %last, 0')}, {f.let(f'icmp slt i64 %first, {n}')}")
-    with _unless(f, wanted):
+    with unless(f, wanted):
         f.line("ret void")
     with when(f, f.let(f"icmp sle i64 {n}, {MOST_ROWS * type.lanes}")):
         f.line(f"call void @{small}(ptr {data}, ptr %out, i64 {n})")
@@ -88,16 +85,6 @@ def _sort_greater(f: Function, name: str, type: LLType, n: str, count: str, dept
     places = (f.let(f"sub i64 {place}, {count}") for place in (n, "%first", "%last"))
     numbers = ", ".join(f"i64 {number}" for number in (*places, depth))
     f.line(f"call void @{name}(ptr %other, ptr {offset(f, type.element, '%out', count)}, ptr %other, {numbers})")
-
-
-@contextmanager
-def _unless(f: Function, condition: str) -> Iterator[None]:
-    """The code inside, which leaves the function, runs if the i1 `condition` does not hold."""
-    then, after = f.label("then"), f.label("after")
-    f.branch(condition, after, then)
-    f.start(then)
-    yield
-    f.start(after)
 
 
 def _part(module: Module, type: LLType) -> str:

@@ -51,6 +51,16 @@ def when(function: Function, condition: str) -> Iterator[None]:
     function.start(after)
 
 
+@contextmanager
+def unless(function: Function, condition: str) -> Iterator[None]:
+    """The code inside, which leaves the function, runs if the i1 `condition` does not hold."""
+    otherwise, after = function.label("otherwise"), function.label("after")
+    function.branch(condition, after, otherwise)
+    function.start(otherwise)
+    yield
+    function.start(after)
+
+
 def offset(function: Function, element: str, pointer: str, index: str | int) -> str:
     """The address of `pointer[index]` for elements of the LLVM type `element`."""
     return function.let(f"getelementptr {element}, ptr {pointer}, i64 {index}")
@@ -64,14 +74,18 @@ def prefetch(function: Function, pointer: str, *, write: bool = False) -> None:
 
 def minimum(function: Function, left: str | int, right: str | int) -> str:
     """The smaller of two i64."""
-    function.module.declare("declare i64 @llvm.smin.i64(i64, i64)")
-    return function.let(f"call i64 @llvm.smin.i64(i64 {left}, i64 {right})")
+    return _of_two(function, "@llvm.smin.i64", left, right)
 
 
 def maximum(function: Function, left: str | int, right: str | int) -> str:
     """The larger of two i64."""
-    function.module.declare("declare i64 @llvm.smax.i64(i64, i64)")
-    return function.let(f"call i64 @llvm.smax.i64(i64 {left}, i64 {right})")
+    return _of_two(function, "@llvm.smax.i64", left, right)
+
+
+def _of_two(function: Function, name: str, left: str | int, right: str | int) -> str:
+    """What a function of LLVM's gives for two i64."""
+    function.module.declare(f"declare i64 {name}(i64, i64)")
+    return function.let(f"call i64 {name}(i64 {left}, i64 {right})")
 
 
 def splat(function: Function, type: LLType, scalar: str) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from adjit.compiler.llvm.emit_domain import Pairs
 from adjit.compiler.llvm.emit_placed import Placed, placed
-from adjit.compiler.llvm.gemm_plan import LINE
 from adjit.compiler.llvm.sequences import counted, minimum, offset, prefetch, when
 from adjit.compiler.llvm.text import Function, LLType
 from adjit.compiler.llvm.winograd_plan import LINES
 from adjit.compiler.llvm.winograd_transform import emit_elements, emit_exchange
 from adjit.compiler.loops.ir import INSIDE
+from adjit.compiler.memory import LINE
 from adjit.compiler.winograd import OUTPUTS
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Region

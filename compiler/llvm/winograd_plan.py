@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adjit.compiler.llvm.gemm_plan import DEPTH, LINE, GemmPlan, plan_gemm, round_up
+from adjit.compiler.llvm.gemm_plan import DEPTH, GemmPlan, plan_gemm, round_up
+from adjit.compiler.memory import LINE
 from adjit.compiler.winograd import OUTPUTS, PRODUCTS
 from adjit.ir.frozen import changed, frozen
 from adjit.ir.shape import Size
