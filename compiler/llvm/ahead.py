@@ -15,9 +15,9 @@ def load_ahead() -> None:
     """Begin to load LLVM's library, unless it is loaded.
 
     It is 170 MB, and takes 7 ms.  ctypes would hold Python's lock meanwhile, in releases before 3.12; as a foreign
-    function `dlopen` does not.  llvmlite then finds the library loaded.  Where that fails, llvmlite says why.
+    function `dlopen` does not.  `binding` then finds the library loaded.  Where that fails, `binding` says why.
     """
-    if "llvmlite.binding" in sys.modules or os.name != "posix":
+    if "adjit.compiler.llvm.binding" in sys.modules or os.name != "posix":
         return
     library = next(iter(libraries()), None)
     if library is None:

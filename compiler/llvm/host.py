@@ -1,4 +1,4 @@
-"""What LLVM says of this machine, and its versions, remembered in the disk cache: llvmlite takes 30 ms to import."""
+"""What LLVM says of this machine, and its versions, remembered in the disk cache, which spares loading LLVM."""
 
 from __future__ import annotations
 
@@ -32,10 +32,9 @@ def host() -> Host:
     found = remembered()
     if found is not None:
         return found
-    from adjit.compiler.llvm.binding import LLVM_VERSION, LLVMLITE_VERSION, llvm
+    from adjit.compiler.llvm.binding import LLVM_VERSION, LLVMLITE_VERSION, process_triple, processor
 
-    features = llvm.get_host_cpu_features().flatten()
-    words = [llvm.get_process_triple(), llvm.get_host_cpu_name(), features, LLVMLITE_VERSION, LLVM_VERSION]
+    words = [process_triple(), *processor(), LLVMLITE_VERSION, LLVM_VERSION]
     key, cache = _key(), default_cache()
     if cache and key:
         cache.put(key, json.dumps(words).encode())

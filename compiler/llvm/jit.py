@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
-from adjit.compiler.llvm.binding import llvm, side_by_side, unlocked
+from adjit.compiler.llvm.binding import Linked, Machine, Module, has_address, in_use
 from adjit.compiler.llvm.objects import Library, cached_object, load, object_key, pack, unpack
 from adjit.compiler.llvm.parallel import LEAST_SHARED, Text, divide
-from adjit.compiler.llvm.target import Target, host_target, target_machine
+from adjit.compiler.llvm.target import Target, host_target
 from adjit.compiler.llvm.text import LOOPS
 from adjit.ir.errors import CompileError
 from adjit.ir.frozen import frozen
@@ -22,10 +20,10 @@ from adjit.runtime.threads import get_num_threads
 
 # Level 1: what makes stack slots registers and tidies up.  Kernels are emitted as vectors with invariants outside
 # loops, so the rest of LLVM's pipeline takes several times longer and finds next to nothing.
-_SHORT = ("always_inliner", "sroa", "instruction_combine", "simplify_cfg")
-_LEAST = ("always_inliner", "sroa")
+_SHORT = ("AlwaysInliner", "SROA", "InstCombine", "SimplifyCFG")
+_LEAST = ("AlwaysInliner", "SROA")
 # For control flow: loops are turned round, and the turns of short ones written out several at a time.
-_TURNS = (*_SHORT, "loop_rotate", "loop_unroll", "instruction_combine", "simplify_cfg")
+_TURNS = (*_SHORT, "LoopRotate", "LoopUnroll", "InstCombine", "SimplifyCFG")
 
 # Objects of functions that programs have in common, by their keys; at most so many, some 10 KB each.
 _common: dict[bytes, bytes] = {}
@@ -89,9 +87,8 @@ def compile_object(text: str, target: Target | None = None, level: int = 2, *, v
     emitted as vectors, so they are off.
     Errors: CompileError naming the line that LLVM refuses.
     """
-    with _optimised(text, target or host_target(), level, vectorize) as (module, machine):
-        code: bytes = machine.emit_object(module)
-        return code
+    with in_use, _optimised(text, target or host_target(), level, vectorize) as (module, machine):
+        return machine.emit(module)
 
 
 def compile_objects(text: str, target: Target | None = None, level: int = 2, *, vectorize: bool = False) -> bytes:
@@ -168,7 +165,7 @@ def _side_by_side(jobs: Sequence[_Job], target: Target) -> list[bytes]:
             found[number] = error
 
     others = [threading.Thread(target=work, args=(number,)) for number in range(1, len(lists))]
-    with side_by_side:
+    with in_use:
         for thread in others:
             try:
                 thread.start()
@@ -193,31 +190,19 @@ def _side_by_side(jobs: Sequence[_Job], target: Target) -> list[bytes]:
 
 
 def _object_of_job(job: _Job, target: Target) -> bytes:
-    with _optimised(job.text, target, job.level, vectorize=False, alone=False) as (module, machine):
-        return _emitted(module, machine)
-
-
-def _emitted(module: Any, machine: Any) -> bytes:
-    """`machine.emit_object`, beside other threads that do the same."""
-    with llvm.ffi.OutputString() as said:
-        memory = unlocked("LLVMPY_TargetMachineEmitToMemory")(machine, module, 1, said)
-        if not memory:
-            raise CompileError(f"LLVM cannot emit an object: {said}")
-    try:
-        return ctypes.string_at(llvm.ffi.lib.LLVMPY_GetBufferStart(memory), llvm.ffi.lib.LLVMPY_GetBufferSize(memory))
-    finally:
-        llvm.ffi.lib.LLVMPY_DisposeMemoryBuffer(memory)
+    with _optimised(job.text, target, job.level, vectorize=False) as (module, machine):
+        return machine.emit(module)
 
 
 def assembly(text: str, target: Target | None = None, level: int = 2, *, vectorize: bool = False) -> str:
     """The assembly that `text` compiles to."""
-    with _optimised(text, target or host_target(), level, vectorize) as (module, machine):
-        return str(machine.emit_assembly(module))
+    with in_use, _optimised(text, target or host_target(), level, vectorize) as (module, machine):
+        return machine.emit(module, as_text=True).decode(errors="replace")
 
 
 def optimized(text: str, target: Target | None = None, level: int = 2, *, vectorize: bool = False) -> str:
     """`text` after LLVM's passes."""
-    with _optimised(text, target or host_target(), level, vectorize) as (module, _):
+    with in_use, _optimised(text, target or host_target(), level, vectorize) as (module, _):
         return str(module)
 
 
@@ -227,97 +212,60 @@ def load_by_llvm(code: bytes, exports: Sequence[str], imports: Mapping[str, int]
     One engine per library: a shared one keeps some memory of every library it ever held.
     Errors: CompileError if the object cannot be read, or a name has no address.
     """
-    builder = llvm.JITLibraryBuilder().add_current_process()
-    for each in unpack(code):
-        builder.add_object_img(each)
-    for name, address in imports.items():
-        builder.import_symbol(name, address)
-    for name in exports:
-        builder.export_symbol(name)
-    engine = llvm.create_lljit_compiler(_engine_machine(), suppress_errors=True)
-    try:
-        tracker = builder.link(engine, "library")
-    except RuntimeError as error:
-        raise CompileError(f"compiled code cannot be linked: {error}") from error
-    return Library((tracker, engine), {name: tracker[name] for name in exports}, key)
+    with in_use:
+        try:
+            linked = Linked(_engine_machine(), unpack(code), imports, exports)
+        except RuntimeError as error:
+            raise CompileError(f"compiled code cannot be linked: {error}") from error
+    return Library(linked, linked.addresses, key)
 
 
 @functools.cache
-def _engine_machine() -> Any:
+def _engine_machine() -> Machine:
     """The machine that engines copy their settings from; without one, each engine detects the host anew."""
     return target_machine(host_target())
+
+
+def target_machine(target: Target, level: int = 2) -> Machine:
+    """A new machine for `target`."""
+    return Machine(target.triple, target.cpu, target.features, target.abi, level)
 
 
 def _without_address(text: str, imports: Mapping[str, int]) -> list[str]:
     """Functions that `text` declares, and that neither `imports` nor the process has."""
     declared = re.findall(r"^declare\b[^@\n]*@([\w.$]+)\(", text, re.MULTILINE)
     unknown = [name for name in declared if not name.startswith("llvm.") and name not in imports]
-    return [name for name in unknown if llvm.address_of_symbol(name) is None]
+    return [name for name in unknown if not has_address(name)]
 
 
 @contextlib.contextmanager
-def _optimised(
-    text: str, target: Target, level: int, vectorize: bool, *, alone: bool = True
-) -> Iterator[tuple[Any, Any]]:
-    """The module of `text` after LLVM's passes, and the machine to emit it with.
-
-    `alone` says that no other thread works with LLVM meanwhile but one that waits for llvmlite's lock.
-    """
+def _optimised(text: str, target: Target, level: int, vectorize: bool) -> Iterator[tuple[Module, Machine]]:
+    """The module of `text` after LLVM's passes, and the machine to emit it with."""
     machine = target_machine(target, level)
-    # A context of its own frees all that parsing made; the global one would keep it.
-    context = llvm.create_context()
     try:
-        module = _parse(text, context)
+        module = _parse(text)
         try:
-            module.triple = target.triple
-            module.data_layout = str(machine.target_data)
+            module.aim(machine)
             _verify(module, text)
-            passes = _LEAST if level == 0 else _TURNS if LOOPS in text else _SHORT
-            _run_passes(module, machine, level, vectorize, alone, passes)
+            few = _LEAST if level == 0 else _TURNS if LOOPS in text else _SHORT
+            module.run(machine, level, few if level < 2 else (), vectorize=vectorize)
             yield module, machine
         finally:
             module.close()
     finally:
-        context.close()
         machine.close()
 
 
-def _run_passes(module: Any, machine: Any, level: int, vectorize: bool, alone: bool, few: Sequence[str]) -> None:
-    """Run the passes of `level` over `module`, once: LLVM's default pipeline, or the `few` below level 2.
-
-    Builder and manager serve one run: a second run of the same manager aborts the process (LLVM issue 58939).
-    """
-    options = llvm.create_pipeline_tuning_options(speed_level=level)
-    options.loop_vectorization = vectorize
-    options.slp_vectorization = vectorize
-    builder = llvm.create_pass_builder(machine, options)
-    if level < 2:
-        passes = llvm.create_new_module_pass_manager()
-        for name in few:
-            getattr(passes, f"add_{name}_pass")()
-    else:
-        passes = builder.getModulePassManager()
-    if alone:
-        passes.run(module, builder)
-    else:
-        unlocked("LLVMPY_RunNewModulePassManager")(passes, module, builder)
-    # llvmlite 0.50 never frees a ModulePassManager: ObjectRef's empty _dispose hides the real one.
-    llvm.NewPassManager._dispose(passes)
-    passes.detach()
-    builder.close()
-    options.close()
-
-
-def _parse(text: str, context: Any) -> Any:
+def _parse(text: str) -> Module:
     if "\0" in text:
         raise CompileError("LLVM text has a NUL character")
     try:
-        return llvm.parse_assembly(text, context=context)
+        return Module(text)
     except RuntimeError as error:
         raise CompileError(_parse_message(text, str(error))) from error
 
 
-def _verify(module: Any, text: str) -> None:
+def _verify(module: Module, text: str) -> None:
     try:
         module.verify()
     except RuntimeError as error:

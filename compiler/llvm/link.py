@@ -101,7 +101,7 @@ def _read(code: bytes, here: int) -> _Object:
     magic, kind, machine, *_, table, _, _, _, _, entry, count, names = _HEADER.unpack_from(code)
     if not magic.startswith(_MAGIC) or (kind, machine, entry) != (_RELOCATABLE, here, _SECTION.size):
         raise Unlinkable("no object of this machine")
-    sections = [_SECTION.unpack_from(code, table + place * entry) for place in range(count)]
+    sections = _sections(code, table, count)
     parts: dict[int, _Part] = {}
     symbols: list[_Symbol] = []
     for number, (name, type, flags, _, offset, size, link, _, align, _) in enumerate(sections):
@@ -120,6 +120,20 @@ def _read(code: bytes, here: int) -> _Object:
                 where, info, addend = _RELOCATION.unpack_from(code, place)
                 relocations.append((target, where, info & 0xFFFFFFFF, info >> 32, addend))
     return _Object(parts, symbols, relocations)
+
+
+def section(code: bytes, name: str) -> bytes:
+    """The bytes of an object's section of this name.  Errors: KeyError where there is none."""
+    *_, table, _, _, _, _, _, count, names = _HEADER.unpack_from(code)
+    sections = _sections(code, table, count)
+    for title, _, _, _, offset, size, *_ in sections:
+        if _text(code, sections[names][4] + title) == name:
+            return code[offset : offset + size]
+    raise KeyError(name)
+
+
+def _sections(code: bytes, table: int, count: int) -> list[tuple[int, ...]]:
+    return [_SECTION.unpack_from(code, table + place * _SECTION.size) for place in range(count)]
 
 
 def _symbol(code: bytes, place: int, texts: int) -> _Symbol:

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from adjit.compiler.llvm import jit
-from adjit.compiler.llvm.binding import llvm
+from adjit.compiler.llvm.binding import is_elf, read_assembly
+from adjit.compiler.llvm.link import section
 from adjit.compiler.llvm.target import host_target
 
 _FILE = re.compile(r'\.file\s+(\d+)\s+"((?:[^"\\]|\\.)*)"(?:\s+"((?:[^"\\]|\\.)*)")?')
@@ -91,7 +92,7 @@ def _with_sections(assembly: Sequence[str]) -> Iterator[tuple[str, bool]]:
 
 def _addresses(assembly: Sequence[str]) -> Sequence[int]:
     """The address of each instruction, counted from the first; empty where objects are not in ELF."""
-    if llvm.get_object_format(host_target().triple) != "ELF":
+    if not is_elf(host_target().triple):
         return ()
     marked: list[str] = []
     count = 0
@@ -106,12 +107,9 @@ def _addresses(assembly: Sequence[str]) -> Sequence[int]:
         marked.append(line)
     marked.append(f'.section {_PLACES},"",@progbits')
     marked += [f".long .Ladjit{index} - .Ladjit0" for index in range(count)]
-    llvm.initialize_native_asmparser()
+    read_assembly()
     code = jit.compile_object("\n".join(f'module asm "{_escaped(line)}"' for line in marked), None, 0)
-    for section in llvm.ObjectFileRef.from_data(code).sections():
-        if section.name() == _PLACES.encode():
-            return struct.unpack(f"<{count}I", section.data())
-    return ()
+    return struct.unpack(f"<{count}I", section(code, _PLACES))
 
 
 def _escaped(line: str) -> str:

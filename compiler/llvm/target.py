@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import Any
 
 from adjit.ir.errors import CompileError
 from adjit.ir.frozen import frozen
@@ -123,16 +122,3 @@ def host_target() -> Target:
     if lacking:
         raise CompileError(f"ADJIT_CPU={chosen} asks for instructions that this machine lacks: {', '.join(lacking)}")
     return make_target(found.triple, chosen, ",".join(f"+{name}" for name in sorted(levels[chosen])))
-
-
-def target_machine(target: Target, level: int = 2) -> Any:
-    """A new llvmlite target machine for `target`: position-independent, small code model.
-
-    The small model makes calls direct (`call symbol`); llvmlite's own default for JIT code is the large one, where
-    each call goes through a register.
-    """
-    from adjit.compiler.llvm.binding import find_target
-
-    return find_target(target.triple).create_target_machine(
-        cpu=target.cpu, features=target.features, opt=level, reloc="pic", codemodel="default", abiname=target.abi
-    )

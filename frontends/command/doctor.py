@@ -62,7 +62,7 @@ def _as_dict(check: Check) -> dict[str, object]:
 
 def _versions() -> dict[str, str]:
     import adjit
-    from adjit.compiler.llvm.binding import llvm
+    from adjit.compiler.llvm.binding import LLVM_VERSION
 
     found = {"adjit": f"{adjit.__version__} in {Path(adjit.__file__).parent}"}
     found["python"] = f"{platform.python_version()} {platform.python_implementation()} at {sys.executable}"
@@ -71,7 +71,7 @@ def _versions() -> dict[str, str]:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    found["llvm"] = ".".join(map(str, llvm.llvm_version_info))
+    found["llvm"] = LLVM_VERSION
     return found
 
 

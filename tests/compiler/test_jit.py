@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from adjit.compiler.llvm import jit
-from adjit.compiler.llvm.target import Target, host_target, make_target, target_machine
+from adjit.compiler.llvm import binding, jit
+from adjit.compiler.llvm.target import Target, host_target, make_target
 from adjit.ir.errors import CompileError
 from adjit.ir.types import BOOL, F32, F64
 
@@ -332,7 +332,7 @@ def test_vector_facts(triple: str, cpu: str, features: str, facts: tuple[int, in
 
 def test_host_target_is_one_object_that_llvm_accepts() -> None:
     assert host_target() is host_target()
-    assert target_machine(host_target()).triple == host_target().triple
+    assert jit.target_machine(host_target()).data_layout.startswith("e-")
     assert host_target().vector_bytes in (16, 32, 64)
 
 
@@ -350,3 +350,31 @@ def test_describing_a_target_does_not_load_llvm() -> None:
         "sys.exit('llvmlite' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_another_release_of_llvmlite_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binding, "LLVMLITE_VERSION", "0.51.0")
+    binding._library.cache_clear()
+    try:
+        with pytest.raises(CompileError, match=r"0\.50\.\* of llvmlite, and finds 0\.51\.0"):
+            binding._library()
+    finally:
+        monkeypatch.undo()
+        assert binding._library()
+
+
+def test_a_package_that_is_no_folder_tells_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = binding._library()._name
+    monkeypatch.setattr(binding, "libraries", list)
+    binding._library.cache_clear()
+    assert os.path.samefile(binding._library()._name, found)
+
+
+def test_every_function_of_the_library_is_there() -> None:
+    for name in binding._FUNCTIONS:
+        assert binding._function(name).restype is binding._FUNCTIONS[name][0]
+
+
+def test_a_triple_without_back_end() -> None:
+    with pytest.raises(CompileError, match="no back end for 'z80x-none-none'"):
+        jit.compile_object(constant(1), make_target("z80x-none-none"))

@@ -121,7 +121,7 @@ def test_a_system_without_more_threads_compiles_in_one(monkeypatch: pytest.Monke
     expected = results()
     monkeypatch.setattr(threading.Thread, "start", refuse)
     monkeypatch.setattr(jit, "get_num_threads", lambda: 3)
-    monkeypatch.delitem(sys.modules, "llvmlite.binding")  # as at the first compile of a process
+    monkeypatch.delitem(sys.modules, "adjit.compiler.llvm.binding")  # as at the first compile of a process
     assert results() == expected
 
 
