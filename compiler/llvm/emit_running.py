@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from adjit.compiler.llvm.emit_choice import Choice, column_stride, cost, extents_of, variables_of
 from adjit.compiler.llvm.emit_index import least, uniform
 from adjit.compiler.llvm.emit_loops import scalar_loop
+from adjit.compiler.llvm.emit_scan import emit_scan, scan_of
 from adjit.compiler.llvm.emit_state import Register, Slot, Uniform, Writer
 from adjit.compiler.llvm.emit_twin import Twin
 from adjit.compiler.llvm.sequences import counted, when
@@ -85,13 +86,16 @@ def emit_running(w: Writer, node: Node, span: tuple[str, str] | None, how: _Runn
     for name, extent in zip(names, extents, strict=True):
         w.bounds.declare(name, extent)
     length = uniform(w, extents[-1])
+    scan = scan_of(w, node, how.carried, how.conditions)
     many = (len(names) > 2 or node.attributes["parallel"]) and _can_stand_side_by_side(w, region, how)
 
     def nest(depth: int) -> None:
         begin, end = span if span is not None and depth == 0 else ("0", uniform(w, extents[depth]))
-        if depth + 1 == len(names):
+        if depth + 1 == len(names) and scan is not None:
+            emit_scan(w, node, begin, end, scan)
+        elif depth + 1 == len(names):
             _along(w, names[-1], begin, end, [(region.nodes, how)])
-        elif depth + 2 == len(names) and many:
+        elif depth + 2 == len(names) and many and scan is None:
             _rows(w, node, begin, end, how)
         else:
             scalar_loop(w, names[depth], begin, end, lambda: nest(depth + 1))
