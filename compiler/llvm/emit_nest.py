@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from adjit.compiler.llvm.emit_choice import Choice, choose, has_partials, loop_dtype, variables_of
+from adjit.compiler.llvm.emit_looked_up import emit_looked_up, looks_up
 from adjit.compiler.llvm.emit_loops import emit_for
 from adjit.compiler.llvm.emit_state import Writer
 from adjit.compiler.llvm.emit_transposed import crossing, emit_crossing
@@ -25,7 +26,9 @@ def emit_nest(w: Writer, node: Node, span: tuple[str, str] | None = None) -> Non
     reduces = any(inner.op is REDUCE for inner in region.nodes)
     if (reduces or node.attributes["sequential"] or choice.variable is None) and _folded(w, node, choice, span):
         return
-    if (across := crossing(w, node, choice)) is not None:
+    if not reduces and looks_up(node, choice, w.dependence):
+        emit_looked_up(w, node, span)
+    elif (across := crossing(w, node, choice)) is not None:
         emit_crossing(w, node, span, across)
     elif not (reduces and (span is None or len(variables_of(node)) > 2) and _abreast(w, node, choice, span)):
         emit_for(w, node, span)
