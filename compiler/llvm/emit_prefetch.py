@@ -20,6 +20,9 @@ _SMALL, _LONGEST = 1 << 20, 32 << 10
 # Bytes that are fetched ahead in a row of which a few vectors are read at a time; and in one that is too long to be
 # fetched as a whole.
 _AHEAD, _FAR = 512, 8 << 10
+# What the only pass over a row may cost: memory is busy all the time, and what is fetched ahead only stands in its way
+# (4096 x 4096 times a vector: 14 % less time without).  A mere sum gains by it.
+_CHEAP = 8
 
 
 def fetched_ahead(node: Node, passes: Sequence[Sequence[Node]]) -> dict[Node, int]:
@@ -33,6 +36,9 @@ def fetched_ahead(node: Node, passes: Sequence[Sequence[Node]]) -> dict[Node, in
         return {}
     written = {inner.inputs[0] for inner in node.regions[0].walk() if inner.op in (STORE, UPDATE)}
     found: dict[Value, dict[int, tuple[Node, int]]] = {}
+    loops = [loop for nodes in passes for loop in _loops(nodes)]
+    if len(loops) == 1 and 1 < cost(loops[0].regions[0]) <= _CHEAP:
+        return {}
     costs = [sum(cost(loop.regions[0]) for loop in _loops(nodes)) for nodes in passes]
     for number, nodes in enumerate(passes):
         for loop in _loops(nodes):
