@@ -16,6 +16,7 @@ from adjit import trees
 from adjit.capture.parts import Part, Seen, Shared, Values, described, is_traced, probed
 from adjit.capture.truth import and_, not_
 from adjit.capture.values import (
+    Carried,
     Known,
     Undefined,
     as_type,
@@ -81,7 +82,7 @@ def _chosen(
     """
     from adjit.control import cond
 
-    probes = [probed(lambda part=part: shared.look(part)) for part in (then, other)]  # type: ignore[misc]
+    probes = [probed(lambda part=part: shared.look(part)) for part in (then, other)]
     labels = [*names, *shared.names]
     untouched = [described(value) for value in shared.before()]
     for probe in probes:  # the first may have been looked at before all places were known
@@ -292,26 +293,26 @@ def _loop(test: Part, body: Part, get: Get, put: Put, names: tuple[str, ...], sh
     from adjit.control import while_loop
 
     count = len(names)
-    start = list(get())
 
-    def step() -> list[Any]:
-        body()
-        return list(get())
-
-    probed(lambda: shared.look(step))
-    put(start)
-    names = (*names, *shared.names)
-    start += shared.before()
-
-    def after(values: Sequence[Any]) -> list[Any]:
+    def step(values: Sequence[Any]) -> Values:
         def run() -> list[Any]:
             put(values[:count])
             shared.put(values[count:])
-            return step()
+            body()
+            return list(get())
 
-        return shared.run(run)
+        return run
 
-    carried = settle(names, start, after, probed)
+    def seen(carried: Carried) -> list[Seen]:
+        # On tensors of its own: what the first turn puts where it stood already is another in the next one.
+        start = carried.start()
+        types, flags = [leaf._tensor_type for leaf in start], [leaf.requires_grad for leaf in start]
+        found = probed(lambda *leaves: shared.look(step(carried.values(leaves))), types, flags)
+        carried.extend(shared.names[len(carried.names) - count :], shared.before()[len(carried.names) - count :])
+        return found
+
+    start = get()
+    carried = settle(names, start, seen)
     initial = carried.start()
 
     def condition(*leaves: Tensor) -> Any:
@@ -325,7 +326,7 @@ def _loop(test: Part, body: Part, get: Get, put: Put, names: tuple[str, ...], sh
         return shared.run(run)[0]
 
     def next_leaves(*leaves: Tensor) -> tuple[Tensor, ...]:
-        return tuple(carried.leaves(after(carried.values(leaves))))
+        return tuple(carried.leaves(shared.run(step(carried.values(leaves)))))
 
     found = carried.values(while_loop(condition, next_leaves, tuple(initial)), final=True)
     put(found[:count])

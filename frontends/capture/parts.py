@@ -11,6 +11,7 @@ from adjit.capture.gradients import GradPlace
 from adjit.capture.values import Undefined, known, refuse
 from adjit.effects import Changes
 from adjit.inner_trace import InnerTracer, trace_inner
+from adjit.ir.types import TensorType
 from adjit.places import Place
 from adjit.reach import spaces_of
 from adjit.state import STATE
@@ -119,13 +120,15 @@ def described(value: Any) -> Seen:
     return Seen([known(x) for x in leaves], structure)
 
 
-def probed(part: Values) -> list[Seen]:
-    """What a part's values are, found by tracing it for nothing."""
+def probed(
+    part: Callable[..., list[Any]], types: Sequence[TensorType] = (), flags: Sequence[bool] = ()
+) -> list[Seen]:
+    """What a part's values are, found by tracing it for nothing, on tensors of these types."""
     seen: list[Seen] = []
 
-    def run() -> tuple[()]:
-        seen.extend(described(value) for value in part())
+    def run(*tensors: Tensor) -> tuple[()]:
+        seen.extend(described(value) for value in part(*tensors))
         return ()
 
-    trace_inner("probe", run, [])
+    trace_inner("probe", run, types, flags)
     return seen

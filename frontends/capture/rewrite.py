@@ -301,12 +301,14 @@ class _Function(ast.NodeTransformer):
     def visit_For(self, node: ast.For) -> list[ast.stmt]:
         body, broken = self.with_flags(node)
         start: list[ast.stmt] = []
+        target = node.target
         if broken:
             start = _at(node, _statement(f"{broken} = False"))
-            body = _at(node, ast.If(_expression(f"not {broken}"), body, []))
+            target, written = self.without_places(target)
+            body = _at(node, ast.If(_expression(f"not {broken}"), [*_at(node, *written), *body], []))
         item = self.fresh("item")
-        taken = _at(node, ast.Assign([node.target], ast.Name(item, ast.Load())))
-        names, made, state = self.parts(node, [*taken, *body])
+        names, made, state = self.parts(node, [node.target, *body])
+        taken = _at(node, ast.Assign([target], ast.Name(item, ast.Load())))
         step, second = self.function_of(node, "body", [*taken, *self.statements(body)], names, item)
         targets = [names.index(name) for name in assigned([node.target])] if broken else []
         call = _expression(f"{RUNTIME}.for_(None, {step}, {state}, {broken!r}, {targets!r})")
@@ -316,6 +318,26 @@ class _Function(ast.NodeTransformer):
             rows.func = _expression(f"{RUNTIME}.range_")
         call.args[0] = rows
         return [*start, *made, second, *_at(node.iter, ast.Expr(call)), *self.otherwise(node, broken)]
+
+    def without_places(self, target: ast.expr) -> tuple[ast.expr, list[ast.stmt]]:
+        """A target with own names for attributes and items, and for what stands to their right, and what sets these.
+
+        Turns after a `break` write to no place: only the assignments stand where these turns do nothing.
+        """
+        written: list[ast.stmt] = []
+
+        def plain(part: ast.expr) -> ast.expr:
+            if isinstance(part, (ast.Tuple, ast.List)):
+                return ast.copy_location(ast.Tuple([plain(each) for each in part.elts], ast.Store()), part)
+            if isinstance(part, ast.Starred):
+                return ast.copy_location(ast.Starred(plain(part.value), ast.Store()), part)
+            if isinstance(part, ast.Name) and not written:
+                return part
+            name = self.fresh("target")
+            written.append(ast.Assign([part], ast.Name(name, ast.Load())))
+            return ast.copy_location(ast.Name(name, ast.Store()), part)
+
+        return plain(target), written
 
     def otherwise(self, node: ast.For | ast.While, broken: str) -> list[ast.stmt]:
         """What stands in a loop's `else`."""

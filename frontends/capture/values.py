@@ -109,12 +109,23 @@ def from_type(tensor: Tensor, type: Known) -> Tensor:
 class Carried:
     """The variables of a loop: leaves with a type are carried in it, the others stay as they are."""
 
-    names: Sequence[str]
+    names: list[str]
     initial: list[Any]
     structures: list[Any]
     types: list[list[Known | None]]
     fixed: list[list[Any]]
     temporary: list[bool]  # has no value before the loop, and a new one in each step
+
+    def extend(self, names: Sequence[str], initial: Sequence[Any]) -> None:
+        """Add variables with what they are before the loop: those that are tensors are carried."""
+        for name, value in zip(names, initial, strict=True):
+            leaves, structure = trees.flatten(value, none_is_leaf=True)
+            self.names.append(name)
+            self.initial.append(value)
+            self.structures.append(structure)
+            self.types.append([wanted_type(known(leaf)) if isinstance(leaf, Tensor) else None for leaf in leaves])
+            self.fixed.append(leaves)
+            self.temporary.append(False)
 
     def start(self) -> list[Tensor]:
         """The carried leaves before the first step."""
@@ -150,26 +161,20 @@ class Carried:
         return found
 
 
-def settle(
-    names: Sequence[str],
-    start: Sequence[Any],
-    after: Callable[[Sequence[Any]], list[Any]],
-    probe: Callable[[Callable[[], list[Any]]], list[Any]],
-) -> Carried:
+def settle(names: Sequence[str], start: Sequence[Any], seen: Callable[[Carried], Sequence[Any]]) -> Carried:
     """Find the types that every step keeps, by tracing a step until they no longer change.
 
-    Tensors are carried; a number is where a step changes it.
+    Tensors are carried; a number is where a step changes it.  `seen` describes what a step makes of what is carried,
+    and adds the variables that it has found.
     Errors: TraceError for a variable that changes its structure or shape, or what kind of thing it is.
     """
-    flat = [trees.flatten(value, none_is_leaf=True) for value in start]
-    leaves = [own for own, _ in flat]
-    types = [[wanted_type(known(leaf)) if isinstance(leaf, Tensor) else None for leaf in own] for own in leaves]
-    structures = [structure for _, structure in flat]
-    carried = Carried(names, list(start), structures, types, leaves, [False] * len(names))
-    for _ in range(6):
-        seen = probe(lambda: after(carried.values(carried.start())))
-        widened = [_widened(carried, place, found) for place, found in enumerate(seen)]
-        if not any(widened):
+    carried = Carried([], [], [], [], [], [])
+    carried.extend(names, start)
+    for _ in range(8):
+        count = len(carried.names)
+        found = seen(carried)
+        widened = [_widened(carried, place, each) for place, each in enumerate(found)]
+        if not any(widened) and len(carried.names) == count:
             return carried
     refuse("a loop on a traced tensor has a variable that changes its type at every step", "")
 
