@@ -1,4 +1,5 @@
-"""Rows two at a time: while the sum of one row is folded to a number, which takes long, there is work on the other.
+"""Rows two at a time: while the sum of one row is folded to a number, which takes long, there is work on the other; and
+what both rows read, as the vector that a matrix is multiplied by, is loaded once.
 
 The loop over rows is written for rows i and i + 1 side by side: each loop over the columns of one runs together with
 that of the other.  Where the number of rows is odd, the last row is computed twice.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from adjit.compiler.llvm.emit_choice import HEAVY, cost, extents_of, variables_of
+from adjit.compiler.llvm.emit_choice import HEAVY, column_stride, cost, extents_of, variables_of
 from adjit.compiler.llvm.emit_index import least, uniform
 from adjit.compiler.llvm.emit_loops import scalar_loop
 from adjit.compiler.llvm.emit_prefetch import fetched_ahead
@@ -24,8 +25,9 @@ from adjit.ir.shape import size_names
 _ROOM, _MOST = 40 << 10, 100
 # Sums that are under way together, each in four registers, so that those of two rows still have some.
 _MOST_SUMS = 3
-# Bytes of a row above which folding a sum is little beside adding it up, where nothing dearer is done.
-_SHORT = 2 << 10
+# Bytes of a row above which folding a sum is little beside adding it up, where nothing dearer is done and no operand is
+# read for both rows at once; and bytes that are fetched ahead.
+_SHORT, _AHEAD = 2 << 10, 1 << 10
 # What may stand between loads and stores, beside scalar ops.
 _BETWEEN = ("const", "index", "random_word", "reduce", "for")
 # Of a row's value: its place among the registers.
@@ -71,7 +73,9 @@ def row_loop(
     twin = Twin(w, name, f"{name}'", nodes, private)
     w.bounds.declare(twin.name, extents_of(node)[-1])
     for load, distance in fetched_ahead(node, [step.nodes for step in steps]).items():
-        w.fetched = {**w.fetched, load: 2 * distance, twin.nodes[load]: 2 * distance}
+        # Rows that are long come one after the other by themselves, and the first cache does not hold the next two.
+        ahead = min(2 * distance, _AHEAD // load.inputs[0].type.dtype.itemsize)
+        w.fetched = {**w.fetched, load: ahead, twin.nodes[load]: ahead}
     f = w.f
     last = f.let(f"sub nsw i64 {end}, 1")
     mark = len(f.lines)
@@ -95,7 +99,8 @@ def _goes_in_pairs(w: Writer, node: Node, steps: Sequence[Step], private: set[Va
     rows: dict[Value, int] = {}
     written: set[object] = set()
     read: set[object] = set()
-    folds = dear = False
+    folds = dear = shared = False
+    name = variables_of(node)[-1]
     for step in steps:
         for inner in step.nodes:
             if inner.regions and not step.loops:
@@ -108,12 +113,14 @@ def _goes_in_pairs(w: Writer, node: Node, steps: Sequence[Step], private: set[Va
                         return False
                     continue
                 buffer = access.inputs[0]
+                shared |= bool(step.loops) and access.op is LOAD and column_stride(access, name) == 0
                 (read if access.op is LOAD else written).add(w.memory_of(buffer))
                 extent = step.loops[0].extent if step.loops else 1
                 if not isinstance(extent, int):
                     return False
                 rows[buffer] = extent * buffer.type.dtype.itemsize
-    if not folds or 2 * sum(rows.values()) > _ROOM or not (dear or max(rows.values()) <= _SHORT):
+    short = 2 * sum(rows.values()) <= _ROOM and (dear or max(rows.values()) <= _SHORT)
+    if not folds or not (short or (shared and not dear and sum(bool(step.loops) for step in steps) == 1)):
         return False
     return read & written <= private
 

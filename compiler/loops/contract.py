@@ -27,8 +27,8 @@ PieceOf: TypeAlias = "Callable[[int, int, Size], Piece]"
 SMALL = 4096
 # The same for each of many matrices (10 x 10 x 10): more are better packed, for attention's blocks above all.
 SMALL_EACH = 1000
-# Sums that are under way together for one row of an operand that is read once; how many rows, and terms, repay it; and
-# the most elements of the other operand, which all rows read.
+# Sums that are under way together for one row of an operand that is read once; how many terms repay it, and how many
+# rows where sums go in order; and the most elements of the other operand, which all rows read.
 _FEW_SUMS, _MANY, _MOST_SHARED = 4, 64, 24 << 10
 # The same for many rows or columns, if the other operand has so few elements (4 x 4).
 _FEW = 16
@@ -47,6 +47,18 @@ def behind_layout(value: Value) -> Node | None:
 def packed_dot(group: Region) -> Node | None:
     """The `dot` that the kernel of a group computes by packed panels, if it does."""
     return next((node for node in group.nodes if node.op.name == "dot" and is_packed(node)), None)
+
+
+def ordered_dot(group: Region) -> Node | None:
+    """The product of few rows that packed panels compute where its sums go in order: vectors then go across the sums.
+
+    The kernel of the group stores nothing but the product and what is made of each of its elements.
+    """
+    dots = [node for node in group.nodes if node.op.family == "contraction"]
+    if len(dots) != 1 or few_axis(dots[0]) is None or max(dots[0].output.dims) >= _MANY:
+        return None
+    plain = all(node.op.family in ("scalar", "structure", "source") for node in group.nodes if node is not dots[0])
+    return dots[0] if plain and all(value.dims == dots[0].output.dims for value in group.outputs) else None
 
 
 def contraction_chain(
@@ -98,7 +110,7 @@ def few_axis(dot: Node) -> int | None:
         return None
     sums, rows = sorted((left, right))
     fits = 2 <= sums <= _FEW_SUMS and sums * terms <= _MOST_SHARED
-    return int(left > right) if fits and min(rows, terms) >= _MANY else None
+    return int(left > right) if fits and rows > 1 and terms >= _MANY else None
 
 
 class Axes:

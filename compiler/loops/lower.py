@@ -6,7 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 
 from adjit.compiler.loops.affine import Bounds
 from adjit.compiler.loops.blocks import lower_blocks
-from adjit.compiler.loops.contract import behind_layout, few_axis, lower_contraction, lower_interleave, packed_dot
+from adjit.compiler.loops.contract import (
+    behind_layout,
+    few_axis,
+    lower_contraction,
+    lower_interleave,
+    ordered_dot,
+    packed_dot,
+)
 from adjit.compiler.loops.ir import FUSE, INDEX, INSIDE, KERNEL, LISTED, LOAD, PARTIAL, SCRATCH, STORE
 from adjit.compiler.loops.place import PlacingBuilder
 from adjit.compiler.loops.rows import Places, lower_rows, make_scratch, share_buffers
@@ -155,7 +162,7 @@ def _lower_body(
     if len(results) == 1 and (pad := _behind_shapes(first)) is not None and is_thin(pad):
         lower_thin(scalars, pad, results[first])
         return
-    if (dot := packed_dot(group)) is not None:
+    if (dot := packed_dot(group) or (ordered_dot(group) if scalars.strict else None)) is not None:
         lower_contraction(scalars, group, dot, results)
         return
     tiles = {value: tile_of(value.node) for value in sums if value.node is not None}

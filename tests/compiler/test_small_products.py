@@ -11,7 +11,7 @@ from adjit.compiler.build import llvm_text
 from adjit.compiler.pipeline import compile_graph, lowered
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph
-from adjit.ir.ops.arrays import permute
+from adjit.ir.ops.arrays import expand, permute
 from adjit.ir.ops.contraction import dot
 from adjit.ir.types import F32, F64, DType, TensorType
 from tests.compiler.guarded import guarded
@@ -71,3 +71,37 @@ def test_a_product_with_its_own_transpose_has_the_bits_of_any_other(
         (found,) = compile_graph(own, threads=threads).run(given)
     (expected,) = compile_graph(other).run([*array, array[0].copy()])
     np.testing.assert_array_equal(found, expected)
+
+
+def linear(dtype: DType, m: int, k: int, n: int) -> Graph:
+    """x w^T + b, both operands contiguous along the summed axis."""
+    graph = Graph("linear")
+    builder = Builder(graph)
+    x, w, b = (builder.expr(builder.input(TensorType(dtype, dims))) for dims in ((m, k), (n, k), (1, n)))
+    graph.outputs = ((dot(x, w, contract=((1,), (1,)), batch=((), ())) + expand(b, (m, n))).value,)
+    return graph
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("dtype", [F32, F64], ids=str)
+@pytest.mark.parametrize("shape", [(2, 4100, 3), (5, 4096, 4), (4, 65, 17), (63, 200, 4), (3, 1030, 1), (129, 4097, 1)])
+def test_few_sums_of_long_rows(shape: tuple[int, int, int], dtype: DType, strict: bool) -> None:
+    """In bounds, one result for any number of threads, and NaN and infinities where they belong."""
+    m, k, n = shape
+    random = np.random.default_rng(k)
+    x, w, b = (random.standard_normal(dims).astype(dtype.storage) for dims in ((m, k), (n, k), (1, n)))
+    programs = [compile_graph(linear(dtype, *shape), strict=strict, threads=threads) for threads in (1, 3)]
+    for special in (0.0, np.nan, np.inf):
+        x[1, k // 2] = special
+        exact = x.astype(np.float64) @ w.T.astype(np.float64) + b
+        for at_end in (False, True):
+            with guarded([x, w, b], at_end) as copies:
+                found = [program.run(copies)[0] for program in programs]
+            np.testing.assert_array_equal(*found)
+            np.testing.assert_allclose(found[0], exact, rtol=0, atol=8 * k * np.finfo(dtype.storage).eps)
+
+
+def test_few_sums_of_few_rows_go_along_the_rows() -> None:
+    """Of a product of this form, panels would be packed for three multiply-adds an element."""
+    assert "pack" not in llvm_text(lowered(linear(F32, 5, 4096, 3)), strict=False)
+    assert "pack" in llvm_text(lowered(linear(F32, 5, 4096, 3), strict=True), strict=True)  # whose order is told
