@@ -12,7 +12,7 @@ from adjit.compiler.llvm.jit import object_of
 from adjit.compiler.llvm.objects import Library
 from adjit.compiler.llvm.target import Target, host_target
 from adjit.compiler.llvm.text import Module
-from adjit.compiler.load import PARALLEL_FOR, load_program
+from adjit.compiler.load import load_program
 from adjit.compiler.loops.lower import least_sizes
 from adjit.compiler.memory import MemoryPlan, plan_memory
 from adjit.compiler.quick import Made, quick_or_best
@@ -32,12 +32,17 @@ class Emitted:
     `outside` are the tables of numbers and functions of LAPACK that the text names.
     """
 
-    text: str
+    module: Module
     plan: MemoryPlan
     driver: Driver
     sizes: tuple[str, ...]
     outside: tuple[str, ...]
     debug: DebugInfo | None = None
+
+    @property
+    def text(self) -> str:
+        """The text for the best code."""
+        return str(self.module)
 
 
 def emit_program(
@@ -76,7 +81,7 @@ def emit_program(
     options = Options(target, strict, lanes)
     driver = Driver(Program(module, sizes, least_sizes(lowered.guards), options, count), plan, count, checks, clock)
     driver.emit(lowered)
-    return Emitted(str(module), plan, driver, sizes, tuple(module.outside), module.debug)
+    return Emitted(module, plan, driver, sizes, tuple(module.outside), module.debug)
 
 
 def llvm_text(
@@ -123,13 +128,13 @@ def build(
         results=plan.results,
         arena=plan.arena,
         workspaces=tuple(driver.workspaces - {0}),
-        parallel=f"@{PARALLEL_FOR}(" in emitted.text,
+        parallel=driver.parallel,
         host_calls=tuple(HostOperation(call.function, call.operands, call.results) for call in driver.host_calls),
         checks=tuple(HostOperation(call.function, call.operands, call.results) for call in driver.host_checks),
         outside=emitted.outside,
     )
     if made is not None:
-        return quick_or_best(lowered, emitted.text, layout, target, level, made, quick)
+        return quick_or_best(lowered, emitted.module, layout, target, level, made, quick)
     key, code = object_of(emitted.text, target, level)
     if clock is None:
         return load_program(lowered, code, key, layout)

@@ -58,8 +58,11 @@ class HostCall:
 
 @record
 class Driver:
-    """Emission of a program; afterwards `workspaces` are the needs of its kernels, `host_calls` its calls in order, and
-    `host_checks` those that are called only for the error that they raise."""
+    """Emission of a program.
+
+    Afterwards `workspaces` are the needs of its kernels, `host_calls` its calls in order, `host_checks` those that are
+    called only for the error that they raise, and `parallel` says whether it shares work among threads.
+    """
 
     program: Program
     plan: MemoryPlan
@@ -69,6 +72,7 @@ class Driver:
     workspaces: set[Size] = field(default_factory=set)
     host_calls: list[HostCall] = field(default_factory=list)
     host_checks: list[HostCall] = field(default_factory=list)
+    parallel: bool = False
     _kernels: int = 0
     _forms: Mapping[Node, str] = field(default_factory=dict)
     _emitted: dict[str, list[Part]] = field(default_factory=dict)
@@ -207,6 +211,7 @@ class Driver:
         if part.is_whole(self.threads):
             f.line(f"call void @{part.name}({given}, i64 0, i64 {extent})")
             return
+        self.parallel = True
         w.module.declare(f"declare void @{PARALLEL_FOR}(ptr, ptr, ptr, i64, i64)")
         f.line(f"call void @{PARALLEL_FOR}(ptr @{part.name}, {given}, i64 {extent}, i64 {grain})")
 

@@ -322,10 +322,34 @@ def emit_across(module: Module, vector: LLType, *, masked: bool = False) -> str:
     nothing is written if `masked`.  The count is at least that of the lanes.
     """
     name = module.shared(f"gemm.across.{vector.suffix}{'.masked' * masked}")
-    if module.has(name):
-        return name
-    parameters = "ptr %array, i64 %stride, i64 %last, i64 %count, ptr %to, i64 %pitch"
-    f = Function(module, name, parameters, attributes=ATTRIBUTES)
+    if not module.has(name):
+
+        def emit(quick: bool) -> None:
+            parameters = "ptr %array, i64 %stride, i64 %last, i64 %count, ptr %to, i64 %pitch"
+            f = Function(module, name, parameters, attributes=ATTRIBUTES)
+            (_copy_across if quick else _turn_across)(f, vector, masked)
+            f.line("ret void")
+            f.finish()
+
+        module.put_off(name, emit)
+    return name
+
+
+def _copy_across(f: Function, vector: LLType, masked: bool) -> None:
+    """Columns copied element by element: where rows are vectors, LLVM takes long for squares of them."""
+    scalar = LLType(vector.dtype)
+    rows = minimum(f, f.let("add nsw i64 %last, 1"), vector.lanes) if masked else str(vector.lanes)
+    with counted(f, "0", rows, 1) as row:
+        start = offset(f, scalar.llvm, "%array", f.let(f"mul nsw i64 {minimum(f, row, '%last')}, %stride"))
+        to = offset(f, scalar.llvm, "%to", row)
+        with counted(f, "0", "%count", 1) as k:
+            value = f.let(f"load {scalar.llvm}, ptr {offset(f, scalar.llvm, start, k)}, align {scalar.dtype.itemsize}")
+            place = offset(f, scalar.llvm, to, f.let(f"mul nsw i64 {k}, %pitch"))
+            f.line(f"store {scalar.llvm} {value}, ptr {place}, align {scalar.dtype.itemsize}")
+
+
+def _turn_across(f: Function, vector: LLType, masked: bool) -> None:
+    """Columns of squares that are transposed in registers; a last one stands over those before it."""
     align, starts = vector.dtype.itemsize, []
     for row in range(vector.lanes):
         starts.append(offset(f, vector.element, "%array", f.let(f"mul nsw i64 {minimum(f, row, '%last')}, %stride")))
@@ -342,9 +366,6 @@ def emit_across(module: Module, vector: LLType, *, masked: bool = False) -> str:
             else:
                 f.line(f"store {vector.llvm} {value}, ptr {place}, align {align}")
             place = offset(f, vector.element, place, "%pitch")
-    f.line("ret void")
-    f.finish()
-    return name
 
 
 def _pack_single(f: Function, plan: GemmPlan, width: int, array: _Array, panel: str, first: str, left: str) -> None:

@@ -16,6 +16,7 @@ from adjit.compiler.llvm.sequences import (
     counted,
     masked_load,
     masked_store,
+    minimum,
     offset,
     prefetch,
     splat,
@@ -26,6 +27,14 @@ from adjit.ir.frozen import changed
 
 # Programs of products spend most of their time here, so quick code has them at their best (compiler/quick.py).
 _HOT = 'noinline nounwind "hot" "prefer-vector-width"="512"'
+_BEST, _QUICK = _HOT.replace("hot", "best"), _HOT.replace('"hot" ', "")
+# The rows of the blocks of quick code: as many as multiply-adds wait for one another.
+_BLOCK_ROWS = 4
+_TO = (
+    "ptr %c, i64 %row_stride, i64 %column_stride, i64 %rows, i64 %columns, ptr %before, i64 %before_stride, "
+    "i1 %accumulate"
+)
+_PARAMETERS = f"i64 %depth, ptr noalias readonly %a, i64 %a_row, i64 %a_step, ptr noalias readonly %b, {_TO}"
 # Rows of B that are asked for ahead of the one being copied: some 200 cycles, the latency of a last cache.
 _AHEAD = 16
 
@@ -39,13 +48,6 @@ def emit_tile(module: Module, plan: GemmPlan, *, at_edge: bool = False, packed: 
     `%a_row` and `%a_step` are A's strides from row to row and along k; rows that do not exist are not read.
     Unless B is known to be `packed`, its rows are `%b_step` apart, and are copied to `%panel` if that is not null.
     """
-    stands = not packed
-    parameters = (
-        "i64 %depth, ptr noalias readonly %a, i64 %a_row, i64 %a_step, ptr noalias readonly %b, ptr %c, "
-        "i64 %row_stride, i64 %column_stride, i64 %rows, i64 %columns, ptr %before, i64 %before_stride, i1 %accumulate"
-    )
-    if stands:
-        parameters = f"{parameters}, i64 %b_step, ptr noalias %panel"
     kind = "fetching" if plan.fetches else "streaming" if plan.streams else "tile"
     kind = f"{kind}{'.pairs' if plan.paired else ''}{'.packed' if packed else ''}"
     pitch = plan.nr
@@ -53,31 +55,39 @@ def emit_tile(module: Module, plan: GemmPlan, *, at_edge: bool = False, packed: 
         kind = f"{kind}.edge{pitch}"
         plan = changed(plan, nr=plan.edge, nc=plan.edge)
     name = module.shared(f"gemm.{kind}.{plan.mr}x{plan.nr}.{LLType(plan.dtype, plan.lanes).suffix}")
-    if module.has(name):
-        return name
+    if not module.has(name):
+        module.put_off(name, lambda quick: _emit_tile(module, name, plan, pitch, at_edge, packed, quick))
+    return name
+
+
+def _emit_tile(
+    module: Module, name: str, plan: GemmPlan, pitch: int, at_edge: bool, packed: bool, quick: bool
+) -> None:
     # Inlining would let the driver's values compete for the registers that hold the accumulators.
-    f = Function(module, name, parameters, attributes=_HOT)
-    element = LLType(plan.dtype).llvm
+    parameters = _PARAMETERS if packed else f"{_PARAMETERS}, i64 %b_step, ptr noalias %panel"
+    f = Function(module, name, parameters, attributes=_QUICK if quick else _HOT)
+    if quick:
+        _by_blocks(f, plan, pitch, packed)
+    else:
+        _at_once(f, plan, pitch, at_edge, packed)
+    f.line("ret void")
+    f.finish()
+
+
+def _at_once(f: Function, plan: GemmPlan, pitch: int, at_edge: bool, packed: bool) -> None:
+    """The tile with all its sums in registers."""
+    element, stands = LLType(plan.dtype).llvm, not packed
     tile = f.let(f"alloca [{plan.mr * plan.nr} x {element}], align 64")
     if plan.fetches:
         _fetch(f, plan)
-    starts = ["0"]  # where the rows begin; those beyond the edge at the first, and what they give is not stored
-    for i in range(1, plan.mr):
-        exists = f.let(f"icmp sgt i64 %rows, {i}")
-        starts.append(f.let(f"select i1 {exists}, i64 {f.let(f'mul nsw i64 %a_row, {i}')}, i64 0"))
-
-    b_step = "%b_step" if stands else str(pitch)
-
-    def at(k: str) -> tuple[str, str]:
-        places = f.let(f"mul nsw i64 {k}, %a_step"), f.let(f"mul nsw i64 {k}, {b_step}")
-        return offset(f, element, "%a", places[0]), offset(f, element, "%b", places[1])
-
+    starts = _row_starts(f, plan)
+    at = _strided(f, plan, "%b_step" if stands else str(pitch))
     present: list[str] = []
     if at_edge and plan.target.has_masks:
         firsts = range(0, plan.nr, plan.lanes)
         present = [below(f, plan.lanes, f.let(f"sub nsw i64 %columns, {first}")) for first in firsts]
     if stands:
-        sums = _sum(f, plan, starts, at, plan.dtype.itemsize, present, pitch)
+        sums = _sum(f, plan, starts, at, plan.dtype.itemsize, present, str(pitch))
     else:  # panels start at cache lines, and their rows are whole vectors
         sums = _sum(f, plan, starts, at, plan.lanes * plan.dtype.itemsize)
     full, partial, done = f.label("full"), f.label("partial"), f.label("done")
@@ -94,16 +104,101 @@ def emit_tile(module: Module, plan: GemmPlan, *, at_edge: bool = False, packed: 
     _store_whole(f, plan, sums, present)
     f.jump(done)
     f.start(partial)
-    vector = LLType(plan.dtype, plan.lanes)
-    align = plan.lanes * plan.dtype.itemsize
-    for index, value in enumerate(sums):
-        f.line(f"store {vector.llvm} {value}, ptr {offset(f, element, tile, index * plan.lanes)}, align {align}")
+    _put_aside(f, plan, sums, tile)
     _store_part(f, plan, tile)
     f.jump(done)
     f.start(done)
+
+
+def _by_blocks(f: Function, plan: GemmPlan, pitch: int, packed: bool) -> None:
+    """The tile by blocks of few sums, for quick code: LLVM compiles two small functions for tiles of all sizes."""
+    module, lanes, element = f.module, plan.lanes, LLType(plan.dtype).llvm
+    small = changed(plan, mr=_BLOCK_ROWS, nr=lanes, mc=_BLOCK_ROWS, nc=lanes)
+    block, store = _emit_block(module, small), _emit_store(module, small)
+    b_step, panel = (str(pitch), "null") if packed else ("%b_step", "%panel")
+    tile = f.let(f"alloca [{small.mr * small.nr} x {element}], align 64")
+    copies = f.let(f"icmp ne ptr {panel}, null")
+
+    def at(pointer: str, index: str, stride: str) -> str:
+        return offset(f, element, pointer, f.let(f"mul nsw i64 {index}, {stride}"))
+
+    with counted(f, "0", "%columns", lanes) as j:
+        columns = minimum(f, f.let(f"sub nsw i64 %columns, {j}"), lanes)
+        b, c, before = at("%b", j, "1"), at("%c", j, "%column_stride"), at("%before", j, "1")
+        copied = f.let(f"select i1 {copies}, ptr {at(panel, j, '1')}, ptr null")
+        with counted(f, "0", "%rows", _BLOCK_ROWS) as i:
+            size = f"i64 {minimum(f, f.let(f'sub nsw i64 %rows, {i}'), _BLOCK_ROWS)}, i64 {columns}"
+            first = f.let(f"select i1 {f.let(f'icmp eq i64 {i}, 0')}, ptr {copied}, ptr null")
+            f.line(
+                f"call void @{block}(i64 %depth, ptr {at('%a', i, '%a_row')}, i64 %a_row, i64 %a_step, ptr {b}, "
+                f"i64 {b_step}, ptr {first}, i64 {pitch}, {size}, ptr {tile})"
+            )
+            f.line(
+                f"call void @{store}(ptr {tile}, ptr {at(c, i, '%row_stride')}, i64 %row_stride, i64 %column_stride, "
+                f"{size}, ptr {at(before, i, '%before_stride')}, i64 %before_stride, i1 %accumulate)"
+            )
+
+
+def _emit_block(module: Module, plan: GemmPlan) -> str:
+    """`void @...(...)`: the sums of a tile of one vector's columns, of which `%columns` exist, put into `%tile`.
+
+    Panels that it copies B to are `%pitch` wide.
+    """
+    vector = LLType(plan.dtype, plan.lanes)
+    name = module.shared(f"gemm.block{'.pairs' * plan.paired}.{vector.suffix}")
+    if module.has(name):
+        return name
+    parameters = (
+        "i64 %depth, ptr noalias readonly %a, i64 %a_row, i64 %a_step, ptr noalias readonly %b, i64 %b_step, "
+        "ptr noalias %panel, i64 %pitch, i64 %rows, i64 %columns, ptr noalias %tile"
+    )
+    f = Function(module, name, parameters, attributes=_BEST)
+    present = [below(f, plan.lanes, "%columns")]
+    at = _strided(f, plan, "%b_step")
+    _put_aside(f, plan, _sum(f, plan, _row_starts(f, plan), at, plan.dtype.itemsize, present, "%pitch"), "%tile")
     f.line("ret void")
     f.finish()
     return name
+
+
+def _emit_store(module: Module, plan: GemmPlan) -> str:
+    """`void @...(...)`: `_store_part` of a block."""
+    name = module.shared(f"gemm.block.store.{LLType(plan.dtype, plan.lanes).suffix}")
+    if not module.has(name):
+        f = Function(module, name, f"ptr noalias readonly %tile, {_TO}", attributes=_QUICK)
+        _store_part(f, plan, "%tile")
+        f.line("ret void")
+        f.finish()
+    return name
+
+
+def _row_starts(f: Function, plan: GemmPlan) -> list[str]:
+    """Where the rows begin; those beyond the edge at the first, and what they give is not stored."""
+    starts = ["0"]
+    for i in range(1, plan.mr):
+        exists = f.let(f"icmp sgt i64 %rows, {i}")
+        starts.append(f.let(f"select i1 {exists}, i64 {f.let(f'mul nsw i64 %a_row, {i}')}, i64 0"))
+    return starts
+
+
+def _strided(f: Function, plan: GemmPlan, b_step: str) -> Callable[[str], tuple[str, str]]:
+    """What gives the addresses of A and B at a k, rows of B being `b_step` apart."""
+    element = LLType(plan.dtype).llvm
+
+    def at(k: str) -> tuple[str, str]:
+        places = f.let(f"mul nsw i64 {k}, %a_step"), f.let(f"mul nsw i64 {k}, {b_step}")
+        return offset(f, element, "%a", places[0]), offset(f, element, "%b", places[1])
+
+    return at
+
+
+def _put_aside(f: Function, plan: GemmPlan, sums: Sequence[str], tile: str) -> None:
+    """Store the sums to a tile in memory."""
+    vector = LLType(plan.dtype, plan.lanes)
+    align = plan.lanes * plan.dtype.itemsize
+    for index, value in enumerate(sums):
+        place = offset(f, vector.element, tile, index * plan.lanes)
+        f.line(f"store {vector.llvm} {value}, ptr {place}, align {align}")
 
 
 def _fetch(f: Function, plan: GemmPlan) -> None:
@@ -122,13 +217,19 @@ def emit_placed_tile(module: Module, plan: GemmPlan) -> str:
     """
     vector = LLType(plan.dtype, plan.lanes)
     name = module.shared(f"gemm.placed.{plan.mr}x{plan.nr}.{vector.suffix}")
-    if module.has(name):
-        return name
+    if not module.has(name):
+        module.put_off(name, lambda quick: _emit_placed(module, name, plan, quick))
+    return name
+
+
+def _emit_placed(module: Module, name: str, plan: GemmPlan, quick: bool) -> None:
+    """The tile at once; in quick code vector by vector of its columns."""
+    vector = LLType(plan.dtype, plan.lanes)
     parameters = (
         "i64 %depth, ptr readonly %a, ptr readonly %b, ptr readonly %rows, ptr readonly %steps, ptr noalias %sums, "
         "i64 %pitch, i1 %accumulate"
     )
-    f = Function(module, name, parameters, attributes=_HOT)
+    f = Function(module, name, parameters, attributes=_BEST if quick else _HOT)
 
     def entry(table: str, index: str | int) -> str:
         return f.let(f"load i64, ptr {offset(f, 'i64', table, index)}, align 8")
@@ -138,16 +239,26 @@ def emit_placed_tile(module: Module, plan: GemmPlan) -> str:
         return offset(f, vector.element, "%a", entry(pair, 0)), offset(f, vector.element, "%b", entry(pair, 1))
 
     starts = [entry("%rows", i) for i in range(plan.mr)]
-    found = _sum(f, plan, starts, at, plan.dtype.itemsize)
-    _store_rows(f, plan, found, ("%sums", "%pitch"), ("%sums", "%pitch"))
+    if quick:
+        with counted(f, "0", str(plan.nr), plan.lanes) as j:
+            part, sums = changed(plan, nr=plan.lanes, nc=plan.lanes), offset(f, vector.element, "%sums", j)
+
+            def beside(k: str) -> tuple[str, str]:
+                a, b = at(k)
+                return a, offset(f, vector.element, b, j)
+
+            found = _sum(f, part, starts, beside, plan.dtype.itemsize)
+            _store_rows(f, part, found, (sums, "%pitch"), (sums, "%pitch"))
+    else:
+        found = _sum(f, plan, starts, at, plan.dtype.itemsize)
+        _store_rows(f, plan, found, ("%sums", "%pitch"), ("%sums", "%pitch"))
     f.line("ret void")
     f.finish()
-    return name
 
 
 def _sum(
     f: Function, plan: GemmPlan, starts: Sequence[str], at: Callable[[str], tuple[str, str]], align: int,
-    present: Sequence[str] = (), pitch: int = 0,
+    present: Sequence[str] = (), pitch: str = "",
 ) -> list[str]:  # fmt: skip
     """The tile's sums over k, row by row, vector by vector; zeros if depth is 0.
 

@@ -8,7 +8,7 @@ vectors of any width.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import field
 
@@ -121,6 +121,7 @@ class Module:
         self.outside: dict[str, None] = {}
         self._heads: dict[str, None] = {}
         self._bodies: dict[str, str] = {}
+        self._waiting: dict[str, Callable[[bool], None]] = {}
 
     def declare(self, text: str) -> None:
         """Add a top-level line (`declare ...`, `@x = ...`, `attributes ...`) unless it stands already."""
@@ -136,8 +137,23 @@ class Module:
         if self._bodies.setdefault(name, text) != text:
             raise ValueError(f"function {name} is defined twice with different bodies")
 
+    def put_off(self, name: str, emit: Callable[[bool], None]) -> None:
+        """Let function `name` be defined by `emit` when the text is asked for, and told whether it is for quick code.
+
+        With `debug` it is defined where it is used first, as the best code has it.
+        """
+        if self.debug is not None:
+            emit(False)
+        else:
+            self._waiting[name] = emit
+
+    @property
+    def waiting(self) -> int:
+        """How many functions are put off."""
+        return len(self._waiting)
+
     def has(self, name: str) -> bool:
-        return name in self._bodies
+        return name in self._bodies or name in self._waiting
 
     @contextmanager
     def at(self, location: Location, owner: str) -> Iterator[None]:
@@ -165,9 +181,18 @@ class Module:
         """How many lines function `name` has."""
         return self._bodies[name].count("\n")
 
-    def __str__(self) -> str:
+    def text(self, *, quick: bool = False) -> str:
+        """The module's text, for quick code or the best."""
+        heads, bodies = self._heads.copy(), self._bodies.copy()
+        for emit in self._waiting.values():
+            emit(quick)
         ends = [] if self.debug is None else [str(self.debug)]
-        return "\n".join([*self._heads, "", *self._bodies.values(), *ends])
+        text = "\n".join([*self._heads, "", *self._bodies.values(), *ends])
+        self._heads, self._bodies = heads, bodies
+        return text
+
+    def __str__(self) -> str:
+        return self.text()
 
 
 @record

@@ -12,7 +12,9 @@ import pytest
 
 import adjit as torch
 from adjit.compiler import quick
+from adjit.compiler.build import emit_program
 from adjit.compiler.compile import compile_graph
+from adjit.compiler.pipeline import lowered
 from adjit.ir.graph import Graph
 from adjit.ir.parser import parse
 from adjit.runtime.executable import Executable
@@ -92,6 +94,65 @@ def test_the_bits_do_not_change(
     assert bits(program) == first
     assert not program.is_quick
     assert bits(program) == first
+
+
+SIZES = [(1, 1, 1), (5, 7, 3), (13, 70, 600), (37, 50, 1100), (70, 130, 40), (3, 16, 0), (0, 4, 5), (64, 10, 700)]
+
+
+def product(m: int, n: int, k: int, dtype: str, *, left: bool, right: bool) -> Graph:
+    """A product whose operands are stored transposed where `left` and `right` say so."""
+    x, y = (k, m) if left else (m, k), (n, k) if right else (k, n)
+    types = [f"{dtype}[{a}, {b}]" for a, b in (x, y, (m, n))]
+    contract = f"{{contract=[[{int(not left)}], [{int(right)}]], batch=[[], []]}}"
+    lines = f"  %0 = dot %x, %y {contract} : {types[2]}\n  %1 = mul %0, %0 : {types[2]}\n"
+    return parse(f"func @f(%x: {types[0]}, %y: {types[1]}) -> ({types[2]}) {{\n{lines}  return %1\n}}\n")
+
+
+@pytest.mark.parametrize(("left", "right"), [(False, False), (True, False), (False, True)])
+@pytest.mark.parametrize("dtype", ["f32", "f64", "i32"])
+@pytest.mark.parametrize("size", SIZES)
+def test_products_have_the_bits_of_the_best_code(
+    size: tuple[int, int, int], dtype: str, left: bool, right: bool
+) -> None:
+    program = compile_graph(product(*size, dtype, left=left, right=right), threads=1)
+    arrays = operands(program.graph)
+    if dtype != "i32":
+        for array in arrays:
+            array.reshape(-1)[3::101] = [np.inf, -0.0, np.nan][array.ndim % 3]
+    assert program.is_quick
+    first = program.run(arrays)[0].tobytes()
+    assert program.run(arrays)[0].tobytes() == first
+    assert not program.is_quick
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(2, 3, 9, 11), (1, 16, 20, 20), (3, 1, 28, 28)])
+def test_convolutions_and_pairs_have_the_bits_of_the_best_code(shape: tuple[int, ...], dtype: Any) -> None:
+    torch.manual_seed(0)
+    x, w, y = (torch.randn(*dims).to(dtype) for dims in (shape, (13, shape[1], 3, 5), (shape[3], 70)))
+
+    def both(x: Any, w: Any, y: Any) -> Any:
+        return torch.nn.functional.conv2d(x, w, padding=1), x @ y
+
+    program = compile_graph(torch.compile(both).graph(x, w, y), threads=1)
+    given = [value.view(torch.int16) if dtype is torch.bfloat16 else value for value in (x, w, y)]
+    arrays = [
+        value.numpy().view(own.type.dtype.storage) for value, own in zip(given, program.graph.inputs, strict=True)
+    ]
+    assert program.is_quick
+    first = [found.tobytes() for found in program.run(arrays)]
+    assert [found.tobytes() for found in program.run(arrays)] == first
+    assert not program.is_quick
+
+
+def test_small_functions_stand_for_large_ones_in_quick_code() -> None:
+    module = emit_program(lowered(product(64, 512, 784, "f32", left=False, right=True)), strict=False, threads=1).module
+    quick_text, best = module.text(quick=True), module.text()
+    assert module.waiting >= 2
+    assert quick_text.count("\n") < best.count("\n")
+    assert "@gemm.block." in quick_text
+    assert "@gemm.block." not in best
+    assert (module.text(quick=True), str(module)) == (quick_text, best)
 
 
 def test_whoever_calls_it_himself_gets_the_best_code() -> None:
