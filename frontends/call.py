@@ -75,7 +75,7 @@ class Call:
     def _signature(self, leaf: Any) -> Any:
         """What of a leaf tells programs apart; a tensor joins the tensors."""
         if not isinstance(leaf, Tensor):
-            return type(leaf), leaf if _is_value(leaf) else id(leaf)
+            return type(leaf), _told_apart(leaf) if _is_value(leaf) else id(leaf)
         if leaf._array is None:
             from adjit.dispatch import leaked
 
@@ -153,6 +153,15 @@ def _is_value(leaf: Any) -> bool:
     return leaf is None or isinstance(leaf, (bool, int, float, complex, str, bytes, device))
 
 
+def _told_apart(leaf: Any) -> Any:
+    """What is equal for static arguments that are the same value: zeros have signs, and `1 == 1.0 == True` in sets."""
+    if isinstance(leaf, complex) or (isinstance(leaf, float) and (leaf == 0 or leaf != leaf)):
+        return repr(leaf)
+    if isinstance(leaf, (tuple, frozenset)):
+        return type(leaf)((type(item), _told_apart(item)) for item in leaf)
+    return leaf
+
+
 def fits(entry: Entry, call: Call) -> bool:
     """Whether a traced program serves a call: sizes, guards, captured state."""
     for value, source in zip(entry.graph.inputs, entry.sources, strict=True):
@@ -177,7 +186,7 @@ def fits(entry: Entry, call: Call) -> bool:
             return False
     if not all(check() for check in entry.checks):
         return False
-    if entry.epoch != EPOCH.count or entry.environment.volatile:
+    if entry.epoch != EPOCH.count or entry.environment.is_compared:
         if not entry.environment.holds():
             return False
         entry.epoch = EPOCH.count
@@ -185,10 +194,14 @@ def fits(entry: Entry, call: Call) -> bool:
 
 
 def captured_are_as_traced(entry: Entry) -> bool:
-    """Whether captured tensors are on the memories, and require grad, as when the program was traced."""
+    """Whether captured tensors show the memories, and require grad, as when the program was traced."""
     return all(
         source.tensor is None
-        or (source.tensor._memory is source.memory and source.tensor.requires_grad is source.requires_grad)
+        or (
+            source.tensor._memory is source.memory
+            and source.tensor.requires_grad is source.requires_grad
+            and source.tensor._chain == source.chain
+        )
         for source in entry.sources
         if source.kind == "tensor"
     )

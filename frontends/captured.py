@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from adjit.ir.errors import TraceError
 from adjit.memory import Memory
-from adjit.tensor import Tensor
+from adjit.tensor import Chain, Tensor
 from adjit.trace_parts import Source
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class Captured:
         self.spent: set[Node] = set()  # what computed these, freed by a pass that did not keep it
         self.retain_graph = False  # whether that is kept
         self.read: dict[Tensor, None] = {}
+        self.arrays: list[np.ndarray] = []  # that captured tensors were made on
         self._owners: dict[Memory, Tensor] = {}  # what collects the gradients of a memory
         self._sources: dict[Memory, Source] = {}
         self._plain: set[Memory] = set()  # of tensors without gradients that were read, and not cut off
@@ -94,7 +97,9 @@ class Captured:
         """What must hold of the tensors that were read, apart from those that are sources by themselves."""
         known = {source.tensor for source in sources if source.kind == "tensor"}
         return [
-            partial(_is_as, tensor, tensor._memory, tensor.requires_grad) for tensor in self.read if tensor not in known
+            partial(_is_as, tensor, tensor._memory, tensor.requires_grad, tensor._chain)
+            for tensor in self.read
+            if tensor not in known
         ]
 
     def goes_on(self, tracer: Tracer, tensor: Tensor, gradient: Tensor) -> None:
@@ -126,8 +131,15 @@ def owner(tensor: Tensor) -> Tensor:
     return tensor if tensor._leaf or base is None or not base.requires_grad else base
 
 
-def _is_as(tensor: Tensor, memory: Memory, requires_grad: bool) -> bool:
-    return tensor._memory is memory and tensor.requires_grad is requires_grad
+def _is_as(tensor: Tensor, memory: Memory, requires_grad: bool, chain: Chain) -> bool:
+    return tensor._memory is memory and tensor.requires_grad is requires_grad and tensor._chain == chain
+
+
+def note_array(tracer: Tracer, array: np.ndarray) -> None:
+    """Say that the traced function makes a tensor on the memory of an array, which a program reads at every call."""
+    while tracer.parent is not None:
+        tracer = tracer.parent
+    tracer.captured.arrays.append(array)
 
 
 def whole_of(source: Source) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from adjit.captured import note_array
 from adjit.dims import shape_of
 from adjit.dispatch import apply, literal
 from adjit.dtypes import default_complex, default_float, dtype_argument
@@ -218,6 +219,8 @@ def from_numpy(ndarray: np.ndarray) -> Tensor:
         raise TypeError(f"expected np.ndarray (got {_full_name(ndarray)})")
     dtype = dtype_of_array(ndarray)
     check_strides(ndarray)
+    if STATE.tracer is not None:
+        note_array(STATE.tracer, ndarray)
     # A view of its own: an in-place change of the tensor's shape must not reach the array.
     return Tensor._wrap(ndarray.view(dtype.storage), dtype)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from adjit.epoch import EPOCH
 from adjit.ir import types
 from adjit.ir.types import DType, dtype_of_storage
 
@@ -132,6 +133,7 @@ def set_default_dtype(d: dtype) -> None:
     if not isinstance(d, dtype) or not d.is_floating_point:
         raise TypeError(f"only floating-point types are supported as the default type, got {d}")
     _DEFAULT[0] = d.ir
+    EPOCH.advance()
 
 
 def default_float() -> DType:

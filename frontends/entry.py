@@ -163,9 +163,9 @@ def trace_entry(
     graph.writes = tuple(writes)
     graph.guards = tuple(tracer.guards)
     keep = _drop_unused_inputs(tracer, graph)
-    environment.ignore(environment.reach.grown())
+    environment.ignore([*environment.reach.grown(), *tracer.captured.arrays])
     environment.add(effect.place for effect in effects if isinstance(effect, Effect) and effect.owner < 0)
-    environment.watch(source.tensor for source in tracer.sources if source.tensor is not None)
+    environment.watch(tracer.captured.read)
     checks = [*tracer.checks, *tracer.captured.checks(tracer.sources)]
     entry = Entry(graph, tracer.sources, outputs, structure, checks, grads, environment, reason)
     entry.onward, entry.retain_graph = onward, tracer.captured.retain_graph
@@ -187,7 +187,8 @@ def trace_entry(
     entry.marked = [(index, proxy._requires_grad) for index, (proxy, tensor) in pairs if _is_marked(proxy, tensor)]
     entry.epoch = EPOCH.count
     for source in tracer.sources:
-        source.requires_grad = source.tensor is not None and source.tensor.requires_grad
+        if source.tensor is not None:
+            source.requires_grad, source.chain = source.tensor.requires_grad, source.tensor._chain
     marked = {index for index, _ in entry.marked}
     cells = [tracer.cells[proxy._memory] for proxy in proxies]
     entry.changed = frozenset(i for i, cell in enumerate(cells) if cell.value is not cell.original or i in marked)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from adjit.autograd.record import hook_numbers
+from adjit.definitions import ClassState, FunctionState, ObjectState
+from adjit.dtypes import default_float
 from adjit.places import ABSENT, SIMPLE, Place, same
-from adjit.reach import TABLES, Reach
+from adjit.reach import MAKING, OF_FUNCTIONS, TABLES, Reach
+from adjit.settings import switches
 from adjit.tensor import Tensor
 
 
@@ -23,13 +27,26 @@ class Environment:
         self._lifted = {place.identity for place in lifted}
         self.places = [(p, p.read()) for key, p in self.reach.places.items() if key not in self._lifted]
         self._containers = [(item, self._parts(item)) for item in self.reach.containers]
+        self._arrays = [(item, bytes(item)) for item in self.reach.arrays]
         self._states = [(module, self._state(module)) for module in self.reach.modules]
+        counted = {*self.reach.places, *self._lifted}
+        names = self.reach.names
+        of_classes = {*names, *MAKING, *OF_FUNCTIONS}
+        self.functions = [FunctionState(function) for function in self.reach.functions]
+        self.classes = [ClassState(cls, of_classes, counted) for cls in self.reach.classes]
+        self.objects = [ObjectState(item, names) for item in self.reach.objects]
+        self._settings = settings()
         self._hooked: list[tuple[Tensor, tuple[int, ...]]] = []
 
     @property
     def volatile(self) -> bool:
-        """Whether there is anything to compare at every call."""
+        """Whether names, lists or dicts are compared at every call."""
         return bool(self.places or self._containers)
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether there is anything to compare at every call."""
+        return bool(self.volatile or self._arrays or self.functions or self.classes or self.objects)
 
     @property
     def containers(self) -> list[Any]:
@@ -56,9 +73,19 @@ class Environment:
         self.places += [(place, place.read()) for place in places if place.identity not in known]
 
     def ignore(self, items: Iterable[Any]) -> None:
-        """Leave lists out of the comparison, which the function only appends to."""
+        """Leave lists out of the comparison, which the function only appends to, and arrays that are read when run."""
         left_out = {id(item) for item in items}
+        self._arrays = [pair for pair in self._arrays if id(pair[0]) not in left_out]
         self._containers = [pair for pair in self._containers if id(pair[0]) not in left_out]
+
+    @property
+    def arrays(self) -> list[Any]:
+        """The arrays of numbers that were read, which are no tensors."""
+        return [item for item, _ in self._arrays]
+
+    def arrays_hold(self) -> bool:
+        """Whether arrays of numbers hold what they held."""
+        return all(bytes(item) == before for item, before in self._arrays)
 
     def containers_hold(self) -> bool:
         """Whether the lists and dicts that were read hold what they held."""
@@ -78,8 +105,16 @@ class Environment:
             now = self._parts(container)
             if not _holds_still(now, parts):
                 return f"what a {type(container).__name__} holds: {_shown(parts)} -> {_shown(now)}"
+        if not self.arrays_hold():
+            return "the numbers in an array"
+        definitions: list[FunctionState | ClassState | ObjectState] = [*self.functions, *self.classes, *self.objects]
+        for known in definitions:
+            if not known.holds():
+                return known.difference()
         if not self.hooks_hold():
             return "the hooks on a captured tensor"
+        if settings() != self._settings:
+            return "the default dtype, a switch or the hooks of all modules"
         for module, state in self._states:
             after = self._state(module)
             if after != state:
@@ -121,14 +156,17 @@ class Environment:
         """Whether what stands in a container under a key counts as an argument."""
         return (id(container), key) in self._lifted
 
-    @property
-    def watches_hooks(self) -> bool:
-        """Whether there are captured tensors on whose gradients hooks may be."""
-        return bool(self._hooked)
+    def lifts_any(self, container: Any) -> bool:
+        """Whether anything in a container counts as an argument."""
+        return any(own == id(container) for own, _ in self._lifted)
 
     def hooks_hold(self) -> bool:
         """Whether the hooks on the gradients of captured tensors are what they were."""
         return all(hook_numbers(tensor) == before for tensor, before in self._hooked)
+
+    def announced_hold(self) -> bool:
+        """Whether what announces each change is as it was: hooks on tensors, and what counts everywhere."""
+        return self.hooks_hold() and settings() == self._settings
 
     def _parts(self, container: Any) -> tuple[Any, ...]:
         """What a list or dict holds, keys first; ABSENT for what counts as an argument."""
@@ -142,6 +180,13 @@ class Environment:
 
     def _state(self, module: Any) -> _ModuleState:
         return _ModuleState(module, self._lifted)
+
+
+def settings() -> tuple[Any, ...]:
+    """What code anywhere may go by: the default dtype, switches, hooks of all modules."""
+    hooks = sys.modules.get("adjit.nn.global_hooks")  # nobody has them who did not load it
+    numbers = () if hooks is None else tuple(tuple(table) for table in hooks.OF_CALLS)
+    return default_float(), numbers, switches()
 
 
 def _holds_still(found: tuple[Any, ...], parts: tuple[Any, ...]) -> bool:
@@ -172,7 +217,7 @@ class _ModuleState:
         self.buffers = [(name, item) for name, item in buffers.items() if (id(buffers), name) not in lifted]
         self.held = [list(own.get(key, {}).items()) for key in TABLES if key != "_buffers"]
         self.flags = [p.requires_grad for p in own.get("_parameters", {}).values() if p is not None]
-        self.forward, self.name = type(module).forward, type(module).__name__
+        self.forward, self.name = own.get("forward", type(module).forward), type(module).__name__
 
     def __eq__(self, other: object) -> bool:
         assert isinstance(other, _ModuleState)

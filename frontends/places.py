@@ -83,4 +83,6 @@ def same(found: Any, before: Any) -> bool:
         return False
     if isinstance(before, tuple):
         return len(found) == len(before) and all(map(same, found, before))
+    if found == 0 and isinstance(before, (float, complex)):  # the signs of zeros differ
+        return repr(found) == repr(before)
     return bool(found == before)

@@ -6,16 +6,30 @@ that a program depends on, or say themselves what they read.
 
 from __future__ import annotations
 
-import dis
 import functools
+import gc
+import os
 import sys
-from collections import deque
+from array import array
+from collections import ChainMap, UserDict, UserList, defaultdict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import field
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+    SimpleNamespace,
+)
 from typing import Any
+from weakref import ref
 
-from adjit.ir.frozen import fields_of, record
+import numpy as np
+
+from adjit.autograd.record import outer_watch
+from adjit.code_names import names_in
+from adjit.definitions import namespaces_of
 from adjit.places import Place
 from adjit.state import is_users_module
 from adjit.tensor import Tensor
@@ -39,8 +53,8 @@ _IMPLICIT = frozenset(f"__{name}__" for name in (
     "ne", "gt", "ge", "get", "set", "delattr", "missing", "class_getitem", "str", "format", "hash", "complex", "round",
     "trunc", "floor", "ceil", "divmod", "rdivmod", *(f"{side}{name}" for side in ("", "r", "i") for name in _BINARY),
 ))  # fmt: skip
-_MAKING = ("__new__", "__init__", "__post_init__")
-_OF_FUNCTIONS = ("forward", "setup_context", "backward", "vjp", "jvp", "vmap")  # what `autograd.Function.apply` calls
+MAKING = ("__new__", "__init__", "__post_init__")
+OF_FUNCTIONS = ("forward", "setup_context", "backward", "vjp", "jvp", "vmap")  # what `autograd.Function.apply` calls
 
 
 class Reach:
@@ -50,6 +64,9 @@ class Reach:
         self.places: dict[tuple[int, Any], Place] = {}
         self.containers: list[Any] = []  # lists, dicts, deques and sets
         self.modules: list[Any] = []
+        self.arrays: list[Any] = []  # short ones of numbers, NumPy's and Python's
+        self.functions: list[FunctionType] = []
+        self.objects: list[Any] = []  # of the user's classes
         self.roots: list[Any] = []  # modules that were not found through another one
         self.spaces: dict[int, tuple[Any, set[str] | None]] = {}  # what may be written: all of it, or these names
         self.codes: list[CodeType] = []
@@ -60,6 +77,8 @@ class Reach:
         self._owners: list[Any] = []  # classes and modules, of which only the names in use count
         self._optimizers: list[Any] = []
         self._instances: list[tuple[dict[str, Any], type]] = []
+        self._watched: list[Tensor] = []
+        self._keywords: set[int] = set()  # the dicts whose keys are names of parameters
         self._taken: set[tuple[int, str]] = set()
         self._pending: list[Any] = [function, *arguments]
         self._walk()
@@ -71,7 +90,7 @@ class Reach:
             found = [
                 (owner, name)
                 for owner in self._owners
-                for name in self._names & vars(owner).keys()
+                for name in self._used_in(owner)
                 if (id(owner), name) not in self._taken
             ]
             if not found and "param_groups" in self._names:  # else nobody changes what an optimizer reads itself
@@ -81,10 +100,30 @@ class Reach:
                         self._container(group)
             if not found and not self._pending:
                 self._note_shadows()
+                for tensor in self._watched:
+                    for place in namespaces_of(tensor, self._names):
+                        self.places.setdefault(place.identity, place)
                 return
             for owner, name in found:
                 self._taken.add((id(owner), name))
                 self._attribute(owner, name)
+
+    def _used_in(self, owner: Any) -> Iterable[str]:
+        """The names of a class or a module that the code may use."""
+        names = set(vars(owner))
+        if "*" in self._names and isinstance(owner, type):
+            return [name for name in names if not name.startswith("__") or name in self._names]
+        return self._names & names
+
+    @property
+    def names(self) -> set[str]:
+        """The names of attributes that the code uses; "*" among them where it computes names."""
+        return self._names
+
+    @property
+    def classes(self) -> list[type]:
+        """The user's classes."""
+        return list(dict.fromkeys(owner for owner in self._owners if isinstance(owner, type)))
 
     def _note_shadows(self) -> None:
         """The names of data in classes that instances do not hold themselves, but may hold one day."""
@@ -119,7 +158,7 @@ class Reach:
         for item in self.containers:
             if isinstance(item, dict):
                 for key, content in item.items():
-                    note(key if id(item) in dicts else None, content)
+                    note(key if id(item) in dicts or id(item) in self._keywords else None, content)
             else:
                 others.update(map(id, item))
         return [item for own, item in lists.items() if own not in others]
@@ -130,9 +169,13 @@ class Reach:
         if id(item) in self._seen:
             return
         self._seen[id(item)] = item
-        if isinstance(item, (Tensor, *_PLAIN)):
+        if isinstance(item, Tensor):
+            self._tensor(item)
+        elif isinstance(item, _PLAIN):
+            if is_users_class(type(item)):
+                self._instance(item)
             return
-        if isinstance(item, CompiledFunction):
+        elif isinstance(item, CompiledFunction):
             self._pending.append(item.function)
         elif is_module(type(item)):
             self._module(item)
@@ -140,8 +183,12 @@ class Reach:
             self._function(item)
         elif isinstance(item, MethodType):
             self._pending += [item.__self__, item.__func__]
+        elif isinstance(item, (np.ndarray, bytearray, array)):
+            if len(bytes(item)) < LONGEST:
+                self.arrays.append(item)
         elif isinstance(item, functools.partial):
-            self._pending += [item.func, *item.args, *item.keywords.values()]
+            self._pending += [item.func, *item.args]
+            self._container(item.keywords)
         elif isinstance(item, (list, tuple, dict, deque, set)):
             self._container(item)
         elif isinstance(item, (type, ModuleType)):
@@ -151,10 +198,30 @@ class Reach:
                 self._owners.append(item)
         elif is_users_class(type(item)) or isinstance(item, SimpleNamespace) or _is_namespace(item):
             self._instance(item)
+        elif isinstance(item, (ref, MappingProxyType, _functools_wrapper, UserDict, UserList, ChainMap)):
+            self._wrapped(item)
         elif hasattr(item, "param_groups"):
             self._optimizers.append(item)
         elif hasattr(item, "last_epoch"):
             self._schedule(item)
+
+    def _tensor(self, tensor: Tensor) -> None:
+        """A tensor: hooks on its gradient, and attributes that its user gave it."""
+        self._watched.append(tensor)
+        watch = outer_watch(tensor)
+        if watch is not None:
+            self._pending += [*watch.hooks.values(), *watch.post_hooks.values()]
+
+    def _wrapped(self, item: Any) -> None:
+        """What stands behind an object of Python's own library."""
+        if isinstance(item, ref):
+            self._pending.append(item())
+        elif isinstance(item, MappingProxyType):
+            self._pending += [part for part in gc.get_referents(item) if isinstance(part, dict)]
+        elif isinstance(item, _functools_wrapper):
+            self._pending.append(item.__wrapped__)
+        else:
+            self._pending.append(item.maps if isinstance(item, ChainMap) else item.data)
 
     def _note(self, place: Place) -> None:
         content = place.read()
@@ -163,14 +230,20 @@ class Reach:
         self._pending.append(content)
 
     def _function(self, function: FunctionType) -> None:
+        self._pending += [vars(function)[name] for name in ("__wrapped__", "registry") if name in vars(function)]
         if not _is_users(function.__module__):
             return
         found = names_in(function.__code__)
         self.codes.append(function.__code__)
+        self.functions.append(function)
+        self._owners.append(function)
+        self._pending += [module for name in found.imports if (module := _imported(name, function)) is not None]
         self._names |= found.attributes
         space = self.spaces.setdefault(id(function.__globals__), (function.__globals__, set()))[1]
         assert space is not None
         space |= found.globals
+        if {"environ", "getenv"} & (found.attributes | found.globals):
+            self._container(os.environ._data)  # type: ignore[attr-defined]
         for name in found.globals & function.__globals__.keys():
             self._note(Place(function.__globals__, name))
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -181,7 +254,10 @@ class Reach:
         count = function.__code__.co_argcount
         self.defaults += zip(function.__code__.co_varnames[count - len(given) : count], given, strict=True)
         self.defaults += (function.__kwdefaults__ or {}).items()
-        self._pending += [*given, *(function.__kwdefaults__ or {}).values()]
+        self._pending += given
+        if function.__kwdefaults__:
+            self._keywords.add(id(function.__kwdefaults__))
+            self._container(function.__kwdefaults__)
 
     def _class(self, cls: type) -> None:
         """A class that the code names: it may be called, and its bases' methods run with it."""
@@ -189,12 +265,15 @@ class Reach:
             return
         self._owners.append(cls)
         self._pending += [type(cls), *cls.__mro__[1:]]
-        names = (*_MAKING, *_OF_FUNCTIONS) if _is_function_class(cls) else _MAKING
+        names = (*MAKING, *OF_FUNCTIONS) if _is_function_class(cls) else MAKING
         self._pending += [_plain_function(vars(cls)[name]) for name in names if _is_written(cls, name)]
         self._pending += [field.default_factory for field in vars(cls).get("__dataclass_fields__", {}).values()]
 
     def _container(self, item: Any) -> None:
-        self._owners += _users_classes(type(item))
+        if is_users_class(type(item)):
+            self._instance(item)
+        if isinstance(item, defaultdict):
+            self._pending.append(item.default_factory)
         if len(item) >= LONGEST:
             return
         if not isinstance(item, tuple):
@@ -204,6 +283,7 @@ class Reach:
 
     def _instance(self, item: Any) -> None:
         self._owners += _users_classes(type(item))
+        self.objects.append(item)
         own = getattr(item, "__dict__", {})
         if len(own) < LONGEST:
             self.spaces.setdefault(id(own), (own, None))
@@ -234,6 +314,7 @@ class Reach:
             own = module.__dict__
             for table in HOOKS:
                 self._pending += own.get(table, {}).values()
+            self._pending += own.get("_parameters", {}).values()
             if "forward" in own:
                 self._pending.append(own["forward"])
             self.spaces.setdefault(id(own), (own, None))
@@ -259,12 +340,16 @@ class Reach:
             self._pending.append(content.__func__)
         elif isinstance(content, functools.cached_property):
             self._pending.append(content.func)
+        elif isinstance(content, functools.partialmethod):
+            self._pending += [content.func, *content.args]
+            self._container(content.keywords)
         elif isinstance(content, FunctionType) and isinstance(owner, type):
             self._pending.append(content)
         else:
             self._note(Place(owner if isinstance(owner, type) else vars(owner), name))
 
 
+_functools_wrapper = type(functools.cache(lambda: None))
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
@@ -303,70 +388,16 @@ def _is_users(module: str | None) -> bool:
     return root == "__main__" or not (root in _LIBRARIES or root in sys.stdlib_module_names)
 
 
-@record
-class Names:
-    """The names in a function's code and in that of those defined inside it.
-
-    `grown` are names and keys whose list is appended to, `used` those that are used otherwise; `keyed` are names of
-    what is looked up in by a constant string, `whole` those of what is used otherwise.
-    """
-
-    globals: set[str] = field(default_factory=set)
-    attributes: set[str] = field(default_factory=set)
-    grown: set[str] = field(default_factory=set)
-    used: set[str] = field(default_factory=set)
-    keyed: set[str] = field(default_factory=set)
-    whole: set[str] = field(default_factory=set)
-
-
-@functools.lru_cache(maxsize=4096)
-def names_in(code: CodeType) -> Names:
-    """The names in a function's code."""
-    found = Names()
-    instructions = list(dis.get_instructions(code))
-    for place, this in enumerate(instructions):
-        kind, _, what = this.opname.partition("_")
-        if kind not in ("LOAD", "STORE", "DELETE"):
-            continue
-        after = instructions[place + 1 : place + 3]
-        names = this.argval if isinstance(this.argval, tuple) else (this.argval,)
-        if what.startswith(("GLOBAL", "NAME")):
-            found.globals.update(names)
-        elif what.startswith(("ATTR", "METHOD", "SUPER")):
-            found.attributes.update(names)
-        if what == "CONST":
-            if isinstance(this.argval, str) and _is_lookup(after):
-                (found.grown if _is_append(after[1:]) else found.used).add(this.argval)
-            continue
-        plain = kind == "LOAD" and len(names) == 1
-        (found.grown if plain and _is_append(after) else found.used).update(names)
-        (found.keyed if plain and _is_key(after) else found.whole).update(names)
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            inner = names_in(constant)
-            for name, more in fields_of(inner).items():
-                getattr(found, name).update(more)
-    return found
+def _imported(name: str, function: FunctionType) -> ModuleType | None:
+    """A module that a function imports by this name, if it is loaded."""
+    package = function.__globals__.get("__package__") or ""
+    return sys.modules.get(f"{package}.{name}") or sys.modules.get(name)
 
 
 def _is_namespace(item: Any) -> bool:
     """Whether something is argparse's, which nobody has who did not import it."""
     argparse = sys.modules.get("argparse")
     return argparse is not None and isinstance(item, argparse.Namespace)
-
-
-def _is_append(after: list[dis.Instruction]) -> bool:
-    return bool(after) and after[0].opname in ("LOAD_METHOD", "LOAD_ATTR") and after[0].argval in ("append", "extend")
-
-
-def _is_key(after: list[dis.Instruction]) -> bool:
-    return bool(after) and after[0].opname == "LOAD_CONST" and isinstance(after[0].argval, str)
-
-
-def _is_lookup(after: list[dis.Instruction]) -> bool:
-    """Whether what was loaded is the key of a lookup or of an assignment."""
-    names = ("BINARY_SUBSCR", "STORE_SUBSCR", "DELETE_SUBSCR", "COPY")
-    return bool(after) and (after[0].opname in names or (after[0].opname == "BINARY_OP" and after[0].argrepr == "[]"))
 
 
 def _slots(cls: type) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from adjit.epoch import EPOCH
 from adjit.runtime.threads import get_num_threads, set_num_threads
 
 
@@ -20,9 +21,15 @@ class _Switches:
     warn_always = False
 
 
+def switches() -> tuple[bool, bool, str, bool]:
+    """What scripts may ask for again."""
+    return _Switches.deterministic, _Switches.warn_only, _Switches.precision, _Switches.warn_always
+
+
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
     """Ask for deterministic functions, which all of adjit's are."""
     _Switches.deterministic, _Switches.warn_only = bool(mode), bool(warn_only)
+    EPOCH.advance()
 
 
 def are_deterministic_algorithms_enabled() -> bool:
@@ -56,6 +63,7 @@ def set_float32_matmul_precision(precision: str) -> None:
     if precision not in ("highest", "high", "medium"):
         raise RuntimeError(f"set_float32_matmul_precision: '{precision}' is not 'highest', 'high' or 'medium'")
     _Switches.precision = precision
+    EPOCH.advance()
 
 
 def get_float32_matmul_precision() -> str:
@@ -83,6 +91,7 @@ def set_flush_denormal(mode: bool) -> bool:
 def set_warn_always(b: bool) -> None:
     """Accept whether warnings are repeated; Python's filters say it here."""
     _Switches.warn_always = bool(b)
+    EPOCH.advance()
 
 
 def is_warn_always_enabled() -> bool:

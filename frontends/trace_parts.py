@@ -10,14 +10,15 @@ from adjit.ir.frozen import frozen, record
 from adjit.ir.graph import UNKNOWN, Location, Value
 from adjit.ir.types import TensorType
 from adjit.memory import Memory
-from adjit.tensor import Tensor
+from adjit.tensor import Chain, Tensor
 
 
 @record
 class Source:
     """Where an input's array comes from at a call: `kind` is argument, memory (of one), tensor, grad or scalar.
 
-    `writes` counts how often a call writes to it; `requires_grad` is what the trace left a captured tensor as.
+    `writes` counts how often a call writes to it; `requires_grad` and `chain` are what the trace left a captured
+    tensor as.
     """
 
     kind: str
@@ -27,6 +28,7 @@ class Source:
     read: Callable[[], float] | None = None
     writes: int = 0
     requires_grad: bool = False
+    chain: Chain = ()
 
 
 @frozen

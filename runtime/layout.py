@@ -31,6 +31,10 @@ IN_ORDER, WRITEABLE = 0x0101, 0x0400
 _NEW_COPY, _NEW_ARRAY, _SET_BASE = 85, 93, 282
 # PyTypeObject: the flags, and Py_TPFLAGS_TUPLE_SUBCLASS among them.
 TYPE_FLAGS, TUPLE_KIND = 168, 1 << 26
+# The number of a class's attributes as they are: 0, or one that no other state of a class has.
+TYPE_VERSION = 384
+# Py_TPFLAGS_MANAGED_DICT: a word that stands before the object holds the address of its namespace.
+_MANAGED, _MANAGED_NAMESPACE = 1 << 4, -24
 # PyMemberDescrObject: its PyMemberDef; in that, the kind of the member, Py_T_OBJECT_EX for a slot, and its offset.
 _MEMBER, _KIND, _OFFSET = 40, 8, 16
 _SLOT = 16
@@ -64,6 +68,62 @@ def _member(cls: type, name: str) -> int:
         return 0
     member = word_at(id(found) + _MEMBER)
     return member if ctypes.c_int.from_address(member + _KIND).value == _SLOT else 0
+
+
+def class_version(cls: type) -> int:
+    """A number that differs after every change of a class or of its bases; 0 where there is none."""
+    if not _versions_are_known():
+        return 0
+    hasattr(cls, "_")  # a lookup gives it a number
+    return ctypes.c_uint32.from_address(id(cls) + TYPE_VERSION).value
+
+
+@functools.cache
+def _versions_are_known() -> bool:
+    """Whether classes have numbers where they are looked for."""
+    if not is_known():
+        return False
+
+    class Base:
+        pass
+
+    class Heir(Base):
+        pass
+
+    seen = []
+    for count in range(3):
+        if count:
+            Base.first = count  # type: ignore[attr-defined]
+        at_once = word_at(id(Heir) + TYPE_VERSION)
+        hasattr(Heir, "_")
+        seen += [at_once, word_at(id(Heir) + TYPE_VERSION)]
+    hasattr(Heir, "_")
+    after = word_at(id(Heir) + TYPE_VERSION)
+    numbers = seen[1::2]
+    fits = all(0 < number < 2**32 for number in numbers) and len(set(numbers)) == len(numbers)
+    return fits and after == numbers[-1] and not set(seen[2::2]) & set(numbers)
+
+
+def namespace_place(item: object) -> int:
+    """The address of the word with the address of an object's `__dict__`; 0 if there is none."""
+    cls = type(item)
+    offset = cls.__dictoffset__
+    if offset <= 0:
+        offset = _MANAGED_NAMESPACE if word_at(id(cls) + TYPE_FLAGS) & _MANAGED else 0
+    place = id(item) + offset
+    return place if offset and word_at(place) == id(item.__dict__) else 0
+
+
+@functools.cache
+def function_offsets() -> tuple[int, ...]:
+    """Where functions keep their code, their defaults, and those of parameters by name; empty if not known."""
+
+    def sample(first: int = 1, *, second: int = 2) -> int:
+        return first + second
+
+    parts = (sample.__code__, sample.__defaults__, sample.__kwdefaults__)
+    words = [word_at(id(sample) + WORD * place) for place in range(type(sample).__basicsize__ // WORD)]
+    return tuple(WORD * words.index(id(part)) for part in parts) if all(id(part) in words for part in parts) else ()
 
 
 def c_function(name: str) -> int:

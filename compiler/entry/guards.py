@@ -1,10 +1,17 @@
-"""Word functions that compare what a trace relied on: words, names, items, what functions say."""
+"""Word functions that compare what a trace relied on: words, names, items, dicts, what functions say."""
 
 from __future__ import annotations
 
-from adjit.compiler.entry.interpreter import Py_DecRef, PyDict_GetItemWithError, PyErr_Clear, PyObject_Vectorcall
+from adjit.compiler.entry.interpreter import (
+    Py_DecRef,
+    PyDict_GetItemWithError,
+    PyDict_Next,
+    PyErr_Clear,
+    PyObject_Vectorcall,
+)
 from adjit.compiler.entry.known import TRUE
 from adjit.compiler.llvm.words import known, room, set_word, word
+from adjit.runtime.layout import USED
 
 # What `guards_hold` answers where it ran Python.
 ASKED = 2
@@ -80,6 +87,41 @@ def items_hold(cursor: int) -> int:
     return 1
 
 
+def dict_holds(place: int) -> int:
+    """Whether a dict has these keys in this order, and these objects under them; a 0 stands for any object."""
+    mapping = word(place)
+    count = word(place + 8)
+    if word(mapping + USED) != count:
+        return 0
+    position = room(1)
+    key = room(1)
+    item = room(1)
+    set_word(position, 0)
+    place += 16
+    while count > 0:
+        if not PyDict_Next(mapping, position, key, item) or word(key) != word(place):
+            return 0
+        if word(place + 8) != 0 and word(item) != word(place + 8):
+            return 0
+        place += 16
+        count -= 1
+    return 1
+
+
+def dicts_hold(cursor: int) -> int:
+    """Whether the dicts of a counted list hold what they held, each in its order."""
+    place = word(cursor)
+    count = word(place)
+    place += 8
+    while count > 0:
+        if not dict_holds(place):
+            return 0
+        place += 16 + 16 * word(place + 8)
+        count -= 1
+    set_word(cursor, place)
+    return 1
+
+
 def checks_hold(cursor: int) -> int:
     """Whether the functions of a counted list say True."""
     place = word(cursor)
@@ -95,8 +137,10 @@ def checks_hold(cursor: int) -> int:
 
 
 def all_hold(cursor: int) -> int:
-    """Whether all that stands in four lists holds; the cursor is then behind them."""
-    return words_stand(cursor) and names_hold(cursor) and items_hold(cursor) and checks_hold(cursor)
+    """Whether all that stands in five lists holds; the cursor is then behind them."""
+    if not (words_stand(cursor) and names_hold(cursor) and items_hold(cursor)):
+        return 0
+    return dicts_hold(cursor) and checks_hold(cursor)
 
 
 def guards_hold(guards: int) -> int:
@@ -122,5 +166,6 @@ def guards_hold(guards: int) -> int:
 
 
 FUNCTIONS = (
-    asked, says_true, item_of, words_stand, names_hold, items_hold, checks_hold, all_hold, guards_hold,
+    asked, says_true, item_of, words_stand, names_hold, items_hold, dict_holds, dicts_hold, checks_hold, all_hold,
+    guards_hold,
 )  # fmt: skip

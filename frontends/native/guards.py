@@ -10,12 +10,22 @@ from typing import Any
 import numpy as np
 
 from adjit.compiler.entry import known as k
+from adjit.definitions import ClassState, FunctionState, ObjectState
 from adjit.entry import Entry
 from adjit.environment import Environment, simple_attributes
 from adjit.epoch import EPOCH
 from adjit.places import ABSENT, Place, same
 from adjit.reach import TABLES
-from adjit.runtime.layout import CONTENT, TYPE, USED, has_slot, slot_offset
+from adjit.runtime.layout import (
+    CONTENT,
+    TYPE,
+    TYPE_VERSION,
+    USED,
+    function_offsets,
+    has_slot,
+    namespace_place,
+    slot_offset,
+)
 from adjit.tensor import Tensor
 from adjit.trace_parts import GradientType, ItemCheck
 
@@ -25,7 +35,7 @@ _MOST = 100_000
 
 class Guards:
     """Guards under construction: words at addresses, names in namespaces, items of which a function is asked where they
-    are other objects, functions that must say True.
+    are other objects, dicts as they stand, functions that must say True.
 
     `rest` are compared only where something announced a change since.
     """
@@ -34,13 +44,15 @@ class Guards:
         self.words: list[int] = []
         self.names: list[int] = []
         self.items: list[int] = []
+        self.dicts: list[int] = []
+        self.dict_count = 0
         self.checks: list[Any] = []
         self.kept: list[Any] = []
         self.rest: Guards | None = None
 
-    def word(self, address: int, item: Any) -> None:
-        """The word at an address is the object `item`'s identity."""
-        self.words += [address, id(item)]
+    def word(self, address: int, item: Any, *, null: bool = False) -> None:
+        """The word at an address is the object `item`'s identity, or 0 for None if `null`."""
+        self.words += [address, 0 if null and item is None else id(item)]
         self.kept.append(item)
 
     def slot(self, owner: Any, name: str) -> None:
@@ -59,6 +71,15 @@ class Guards:
         self.words += [id(namespace) + USED, len(namespace)]
         self.kept.append(namespace)
 
+    def whole(self, mapping: dict[Any, Any], lifted: Callable[[Any, Any], bool]) -> None:
+        """A dict holds what it holds now, in its order; under keys that are lifted anything."""
+        self.dicts += [id(mapping), len(mapping)]
+        for key, item in mapping.items():
+            self.dicts += [id(key), 0 if lifted(mapping, key) else id(item)]
+            self.kept += [key, item]
+        self.dict_count += 1
+        self.kept.append(mapping)
+
     def check(self, check: Callable[[], bool]) -> None:
         """A function says True; of one that compares an item of a dict, only where that is another object."""
         self.kept.append(check)
@@ -68,8 +89,9 @@ class Guards:
             self.checks.append(check)
 
     def _lists(self) -> list[int]:
-        lists = ((self.words, 2), (self.names, 3), (self.items, 4), ([*map(id, self.checks)], 1))
-        return [word for words, width in lists for word in (len(words) // width, *words)]
+        lists = ((self.words, 2), (self.names, 3), (self.items, 4))
+        found = [word for words, width in lists for word in (len(words) // width, *words)]
+        return [*found, self.dict_count, *self.dicts, len(self.checks), *map(id, self.checks)]
 
     def block(self) -> np.ndarray:
         """The block that the native entry reads, and writes in the place of the change that it knows."""
@@ -92,13 +114,13 @@ def guards_of(entry: Entry) -> Guards | None:
             found.check(check)
     environment = entry.environment
     rest = found.rest = Guards()
-    if environment.watches_hooks:
-        rest.check(environment.hooks_hold)
-        rest.kept.append(environment)
+    rest.check(environment.announced_hold)
+    rest.kept.append(environment)
     for source in entry.sources:
         if source.kind == "tensor":
             assert source.tensor is not None
             found.slot(source.tensor, "_memory")
+            found.slot(source.tensor, "_chain")
             found.slot(source.tensor._memory, "array")
             found.slot(source.tensor, "_requires_grad")
             if source.tensor._base is not None:  # a write to it changes what its views are
@@ -129,19 +151,51 @@ def _add_environment(found: Guards, environment: Environment, modules: Guards) -
             rest.append((place, content))
     if rest:
         found.check(lambda: all(same(place.read(), content) for place, content in rest))
+    _add_definitions(found, environment)
+    if environment.arrays:
+        found.check(environment.arrays_hold)
+        found.kept.append(environment)
     others = False
     for item in environment.containers:
-        if type(item) is dict and all(type(key) is str for key in item):
-            found.count(item)
-            for key in item:
-                if not environment.lifts(item, key):
-                    found.name(item, key)
+        if type(item) is dict:
+            found.whole(item, environment.lifts)
         else:
             others = True
     if others:
         found.check(environment.containers_hold)
         found.kept.append(environment)
     return all(_add_module(modules, module, environment) for module in environment.modules)
+
+
+def _add_definitions(found: Guards, environment: Environment) -> None:
+    """Add functions, classes and objects: words where they say it all, else a question."""
+    offsets = function_offsets()
+    asked: list[FunctionState | ClassState | ObjectState] = []
+    for function in environment.functions:
+        if offsets:
+            for offset, part in zip(offsets, function.parts, strict=True):
+                found.word(id(function.function) + offset, part, null=True)
+            found.kept.append(function)
+        else:
+            asked.append(function)
+    for known in environment.classes:
+        if known.is_settled and not environment.lifts_any(known.cls):
+            found.words += [id(known.cls) + TYPE_VERSION, known.version]
+            found.kept.append(known)
+        else:
+            asked.append(known)
+    for state in environment.objects:
+        place = 0 if state.own is None else namespace_place(state.item)
+        if state.own is not None and (place == 0 or not state.is_settled):
+            asked.append(state)
+            continue
+        found.word(id(state.item) + TYPE, state.cls)
+        found.kept.append(state)
+        if state.own is not None:
+            found.word(place, state.own)
+            found.count(state.own)
+    if asked:
+        found.check(lambda: all(known.holds() for known in asked))
 
 
 def _add_module(found: Guards, module: Any, environment: Environment) -> bool:
@@ -162,10 +216,7 @@ def _add_module(found: Guards, module: Any, environment: Environment) -> bool:
             continue
         if not isinstance(content, dict):
             return False
-        found.count(content)
-        for name in content:
-            if not environment.lifts(content, name):
-                found.name(content, name)
+        found.whole(content, environment.lifts)
     for parameter in own.get("_parameters", {}).values():
         if isinstance(parameter, Tensor):
             if parameter._base is not None:

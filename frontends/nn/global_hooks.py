@@ -8,6 +8,7 @@ from typing import Any
 from adjit.utils.hooks import Hooks, RemovableHandle
 
 FORWARD_PRE, FORWARD, BACKWARD_PRE, BACKWARD, LEGACY_BACKWARD = Hooks(), Hooks(), Hooks(), Hooks(), Hooks()
+OF_CALLS = (FORWARD_PRE, FORWARD, BACKWARD_PRE, BACKWARD, LEGACY_BACKWARD)
 PARAMETER_REGISTRATION, BUFFER_REGISTRATION, MODULE_REGISTRATION = Hooks(), Hooks(), Hooks()
 
 
