@@ -40,10 +40,10 @@ def apply(
     """
     attributes = {} if attributes is None else dict(attributes)
     tracer = STATE.tracer
+    if _before_native and (tracer is None or tracer.by_steps):
+        _approach_native()
     if tracer is not None:
         return tracer.apply(op, operands, attributes, name, regions)
-    if _before_native:
-        _approach_native()
     dtype = None
     if not all(isinstance(operand, Tensor) for operand in operands):
         dtype = literal_dtype(op, [o._dtype if isinstance(o, Tensor) else None for o in operands])

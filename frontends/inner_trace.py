@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
 
 from adjit import trees
 from adjit.ir.errors import TraceError
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 _interned: OrderedDict[str, Graph] = OrderedDict()
 _LIMIT = 512
+_alike: WeakKeyDictionary[Graph, ref[Graph]] = WeakKeyDictionary()  # the graph that stands for each
+_derived: WeakKeyDictionary[Graph, dict[Any, Any]] = WeakKeyDictionary()
+_DERIVED = 64  # programs made of one traced graph
 
 
 class InnerTracer(Tracer):
@@ -116,6 +120,9 @@ class InnerTracer(Tracer):
             return super().dynamic_scalar(holder, key)
         return self.parent.dynamic_scalar(holder, key)
 
+    def on_fault(self, tensors: Sequence[Tensor], explain: Callable[..., Exception | None]) -> None:
+        """Faults of transformed graphs are not explained."""
+
     def origin_of(self, tensor: Tensor) -> Tensor:
         pair = self._outer.get(tensor._memory)
         return tensor if pair is None else pair[0] if self.parent is None else self.parent.origin_of(pair[0])
@@ -186,11 +193,27 @@ class Traced:
     structure: Any = field(repr=False)
     recorded: list[Tensor]  # of those written, the ones that gradients go through
     flags: list[bool]  # whether the results require grad
+    derived: dict[Any, Any] = field(default_factory=dict, repr=False)  # programs made of the graph
 
     @property
     def count(self) -> int:
         """How many tensors the function returns."""
         return sum(leaf is None for leaf in self.leaves)
+
+    def again(self, captured: list[Tensor], leaves: list[Any]) -> Traced:
+        """The same of a function that took the same course, and wrote to nothing."""
+        return Traced(
+            self.graph, self.arguments, captured, [], leaves, self.structure, [], self.flags, self.derived
+        )
+
+    def made(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What `make` derives from the graph, once for each `key`."""
+        found = self.derived.get(key)
+        if found is None:
+            if len(self.derived) >= _DERIVED:
+                self.derived.clear()
+            found = self.derived[key] = make()
+        return found
 
     def restore(self, tensors: Sequence[Any]) -> Any:
         """The function's result with `tensors` in their places."""
@@ -221,15 +244,20 @@ def trace_inner(
             if flag:
                 tracer.open_argument(tensor)
         leaves, structure = trees.flatten(function(*inputs), none_is_leaf=True)
-        outputs = [tracer.value_of(leaf) for leaf in leaves if isinstance(leaf, Tensor)]
-        written = tracer.writes()
-        outputs += [tracer.value_of(own) for _, own in written]
-        if tracer.changed_grads():
-            raise TraceError(
-                "backward() or zero_grad() changes the .grad of a tensor inside a function that is transformed\n"
-                "  hint: torch.autograd.grad gives gradients as values; backward() may stand in an `if` or a loop of a "
-                "compiled function"
-            )
+        return finished(tracer, leaves, structure, types)
+
+
+def finished(tracer: InnerTracer, leaves: Sequence[Any], structure: Any, types: Sequence[TensorType]) -> Traced:
+    """What a trace left whose function returned these leaves."""
+    outputs = [tracer.value_of(leaf) for leaf in leaves if isinstance(leaf, Tensor)]
+    written = tracer.writes()
+    outputs += [tracer.value_of(own) for _, own in written]
+    if tracer.changed_grads():
+        raise TraceError(
+            "backward() or zero_grad() changes the .grad of a tensor inside a function that is transformed\n"
+            "  hint: torch.autograd.grad gives gradients as values; backward() may stand in an `if` or a loop of a "
+            "compiled function"
+        )
     graph = tracer.graph
     graph.outputs = tuple(tracer.import_foreign(outputs))
     arguments = set(graph.inputs[: len(types)])
@@ -242,8 +270,32 @@ def trace_inner(
     return Traced(graph, len(types), tracer.closure, targets, marks, structure, recorded, flags)
 
 
+def shared(traced: Traced) -> Traced:
+    """The same with the programs that were derived from graphs of its structure; a compiled function's are its own."""
+    if STATE.tracer is not None and not STATE.tracer.by_steps:
+        return traced
+    return replace(traced, derived=_derived.setdefault(interned(traced.graph), traced.derived))
+
+
+def step(function: Callable[..., Any], *operands: Any) -> Any:
+    """`function` of the operands, as one step of the running trace: it does nothing but what its result tells."""
+    tracer: Any = STATE.tracer
+    if tracer is not None and tracer.by_steps:
+        return tracer.call(function, None, operands)
+    return function(*operands)
+
+
 def interned(graph: Graph) -> Graph:
     """One graph for all of its structure, so that what is derived from it is found again."""
+    reference = _alike.get(graph)
+    found = None if reference is None else reference()
+    if found is None:
+        found = _first_of(graph)
+        _alike[graph] = ref(found)
+    return found
+
+
+def _first_of(graph: Graph) -> Graph:
     key = structural_hash(graph)
     found = _interned.get(key)
     if found is None:

@@ -39,6 +39,7 @@ class Tracer:
     """One running trace."""
 
     bridged = False  # whether gradients go on in the trace around it
+    by_steps = False  # whether it takes note of what is called, not only of what that emits
 
     def __init__(self, name: str, hints: dict[str, int] | None = None, *, strict: bool = True) -> None:
         self.graph = Graph(name)

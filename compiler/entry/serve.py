@@ -87,6 +87,8 @@ from adjit.runtime.layout import DATA, TYPE
 COUNT = 2**63 - 1
 # What `served` answers where Python must serve the call: no signature fits, or none may be asked.
 UNKNOWN, PLAIN = -1, -2
+# The bit of the mode that says that a trace takes note of calls.
+BY_STEPS = 2
 
 
 def mode_is_known() -> int:
@@ -259,12 +261,15 @@ def give_gradients(signature: int, operands: int, tensors: int) -> int:
 def served(table: int, operands: int, count: int, names: int, words: int) -> int:
     """The result of a call, a new reference; UNKNOWN or PLAIN where Python must serve it; 0 for an error.
 
+    UNKNOWN stands also for a call that a trace takes note of.
     `names` is the tuple of names that the last operands were given with, or 0; where the operands were taken from a
     structure, `words`, it is their hash.
     """
     if not mode_is_known():
         return 0
     if word(known(MODE) + IS_TRACING):
+        if word(known(MODE) + IS_TRACING) & BY_STEPS:
+            return UNKNOWN
         return PLAIN
     needs = needed(table, operands, count, word(known(MODE) + IS_RECORDING))
     if needs < 0:

@@ -8,8 +8,9 @@ from typing import Any
 
 from adjit import trees
 from adjit.errors import explained
+from adjit.following import identity_of, trace_followed
 from adjit.func.arguments import shown, title
-from adjit.inner_trace import Other, Traced, call_inner, trace_inner, write_back
+from adjit.inner_trace import Other, Traced, call_inner, write_back
 from adjit.tensor import Tensor
 
 
@@ -146,7 +147,7 @@ def _mapped(
         without_batch(tensor._tensor_type) if flag else tensor._tensor_type
         for tensor, flag in zip(operands, flags, strict=True)
     ]
-    traced = trace_inner(title(func), one, types)
+    traced = trace_followed(title(func), identity_of(func), one, types)
     captured, flags = list(traced.captured), [*flags, *(False for _ in traced.captured)]
     if any(_is_key(target) for target in traced.written):
         if randomness == "error":
@@ -159,7 +160,8 @@ def _mapped(
                 if _is_key(tensor):
                     captured[place] = _keys(tensor, size)
                     flags[traced.arguments + place] = True
-    found = vectorize(traced.graph, flags, as_dim(size))
+    extent, marks = as_dim(size), tuple(flags)
+    found = traced.made(("vectorize", marks, extent), lambda: vectorize(traced.graph, marks, extent))
     results = call_inner(found.graph, [*operands, *captured], f"Vmap{title(func).capitalize()}")
     _write_back(traced, results[traced.count :], found.batched[traced.count :])
     return _placed(func, traced, results[: traced.count], found.batched[: traced.count], size, out_dims)

@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any
 
 from adjit import trees
+from adjit.following import runs
 from adjit.func.arguments import Argnums, chosen, replaced, split_aux, title
 from adjit.func.reverse import jacrev, traced_function, unit_rows, vjp
 from adjit.inner_trace import Traced, call_inner, is_differentiated, write_back
@@ -119,8 +120,11 @@ class _Push:
         self.floating = [place for place, leaf in enumerate(leaves) if leaf._dtype.is_continuous]
         free = STATE.tracer is not None and not STATE.tracer.strict
         source = _collected(self.traced.graph, self.floating, True) if free else self.traced.graph
-        self.pushed = forward_mode(source, self.floating)
-        if free:
+        if not free:
+            key = ("forward_mode", *self.floating)
+            self.pushed = self.traced.made(key, lambda: forward_mode(source, self.floating))
+        else:
+            self.pushed = forward_mode(source, self.floating)
             graph = _collected(self.pushed.graph, self.floating, is_differentiated(self.operands))
             self.pushed = changed(self.pushed, graph=graph)
 
@@ -177,6 +181,7 @@ def jacfwd(
         leaves, structure = trees.flatten(chosen(args, argnums))
         require_real("jacfwd", "inputs", leaves)
 
+        @runs(func)
         def of_leaves(*tensors: Tensor) -> Any:
             return func(*replaced(args, argnums, trees.unflatten(structure, tensors)), **kwargs)
 
@@ -184,6 +189,7 @@ def jacfwd(
         aux: Any = None
         for place, leaf in enumerate(leaves):
 
+            @runs(func)
             def push(row: Tensor, place: int = place) -> Any:
                 moving = tuple(row if i == place else zeros_like(x) for i, x in enumerate(leaves))
                 return jvp(of_leaves, tuple(leaves), moving, has_aux=has_aux)[1:]

@@ -14,8 +14,9 @@ from adjit.autograd.record import value_of
 from adjit.autograd.tape import Watch
 from adjit.dispatch import apply
 from adjit.errors import explained
+from adjit.following import identity_of, runs, trace_followed
 from adjit.func.arguments import Argnums, chosen, flatten, replaced, split_aux, title
-from adjit.inner_trace import Traced, call_inner, trace_inner
+from adjit.inner_trace import Traced, call_inner, step
 from adjit.ir.analysis import varies_with
 from adjit.ir.errors import TraceError
 from adjit.ir.graph import Value
@@ -52,21 +53,25 @@ def grad_and_value(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         leaves, structure = trees.flatten(chosen(args, argnums))
         with enable_grad():
-            inner = [_alias(leaf, "grad") for leaf in leaves]
+            inner = [step(_alias, leaf, "grad") for leaf in leaves]
             given = replaced(args, argnums, trees.unflatten(structure, inner))
             output, aux = split_aux(func(*given, **kwargs), has_aux, "grad_and_value(f)(*args)")
             _require_scalar(output)
-            keep = _is_tracked(leaves) or _other_leaves([output], inner)
-            found = gradients(output, inner, create_graph=keep, allow_unused=True) if output.requires_grad else None
-        _ended.update(map(value_of, inner))
-        if found is None:
-            found = (None,) * len(inner)
-        filled = [_zeros(leaf) if g is None else g for g, leaf in zip(found, leaves, strict=True)]
+            keep, filled = step(_differentiated, output, inner, leaves)
         result = trees.unflatten(structure, filled)
         output, aux = (output, aux) if keep else _released((output, aux), inner)
         return result, (output, aux) if has_aux else output
 
     return wrapped
+
+
+def _differentiated(output: Tensor, inner: Sequence[Tensor], leaves: Sequence[Tensor]) -> tuple[bool, list[Tensor]]:
+    """Whether the derivative goes on around the transformation, and the gradients of its variables."""
+    keep = _ends(leaves, [output], inner)
+    found: Sequence[Tensor | None] = (None,) * len(inner)
+    if output.requires_grad:
+        found = gradients(output, inner, create_graph=keep, allow_unused=True)
+    return keep, [_zeros(leaf) if g is None else g for g, leaf in zip(found, leaves, strict=True)]
 
 
 def value_and_grad(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
@@ -107,12 +112,11 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
     leaves, structure = trees.flatten(primals)
     level = STATE.tracer
     with enable_grad():
-        inner = [_alias(leaf, "vjp") for leaf in leaves]
+        inner = [step(_alias, leaf, "vjp") for leaf in leaves]
         result = func(*trees.unflatten(structure, inner))
         output, aux = split_aux(result, has_aux, "vjp(f, *primals)")
         outputs, shape = flatten(output, "vjp(f, *primals): Expected output of f")
-        keep = _is_tracked(leaves) or _other_leaves(outputs, inner)
-    _ended.update(map(value_of, inner))
+        keep = step(_ends, leaves, outputs, inner)
     later: list[Callable[[Sequence[Tensor]], list[Tensor | None]]] = []
 
     def pullback(*cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None) -> Any:
@@ -124,7 +128,8 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
                 f"function. cotangents: {arrived}, primal output: {shape}"
             )
         if STATE.tracer is level:
-            found = _pulled(outputs, inner, seeds, retain_graph, keep if create_graph is None else create_graph)
+            create = keep if create_graph is None else create_graph
+            found = step(_pulled, outputs, inner, seeds, retain_graph, create)
         else:
             if not later:
                 later.append(_transposed(func, leaves, structure, has_aux, level))
@@ -159,7 +164,10 @@ def _transposed(
     inside, STATE.tracer = STATE.tracer, level
     try:
         traced, operands = traced_function(func, leaves, structure, has_aux)
-        derivative = differentiate(traced.graph, range(len(leaves)), _floating(traced))
+        wanted, outputs = range(len(leaves)), _floating(traced)
+        derivative = traced.made(
+            ("differentiate", len(leaves), tuple(outputs)), lambda: differentiate(traced.graph, wanted, outputs)
+        )
         count = len(traced.graph.outputs)
         residuals = call_inner(derivative.forward, operands, title(func).capitalize())[count:]
     finally:
@@ -181,8 +189,11 @@ def traced_function(
 
     With `has_aux` the leaves of aux are kept as outputs after those of the output.
     """
-    traced = trace_inner(
-        title(func), lambda *tensors: func(*trees.unflatten(structure, tensors)), [x._tensor_type for x in leaves]
+    traced = trace_followed(
+        title(func),
+        identity_of(func),
+        lambda *tensors: func(*trees.unflatten(structure, tensors)),
+        [x._tensor_type for x in leaves],
     )
     return traced, [*leaves, *traced.captured]
 
@@ -224,6 +235,7 @@ def jacrev(
         leaves, structure = trees.flatten(picked)
         require_real("jacrev", "inputs", leaves)
 
+        @runs(func)
         def of_leaves(*tensors: Tensor) -> Any:
             return func(*replaced(args, argnums, trees.unflatten(structure, tensors)), **kwargs)
 
@@ -234,6 +246,7 @@ def jacrev(
         rows = []
         for place, each in enumerate(outputs):
 
+            @runs(func)
             def pull(row: Tensor, place: int = place) -> Any:
                 seeds = [row if i == place else _zeros(x) for i, x in enumerate(outputs)]
                 return pullback(trees.unflatten(shape, seeds))
@@ -295,6 +308,13 @@ def _alias(tensor: Any, api: str) -> Tensor:
     same = apply(primitive_named("reshape"), (tensor,), {"shape": tuple(tensor.shape)})
     assert isinstance(same, Tensor)
     return same.requires_grad_()
+
+
+def _ends(leaves: Sequence[Tensor], outputs: Sequence[Any], inner: Sequence[Tensor]) -> bool:
+    """Whether a transformation's outputs keep their history, now that it ends."""
+    keep = _is_tracked(leaves) or _other_leaves(outputs, inner)
+    _ended.update(map(value_of, inner))
+    return keep
 
 
 def _is_tracked(tensors: Sequence[Tensor]) -> bool:

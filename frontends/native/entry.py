@@ -266,9 +266,11 @@ def mixed(code: int, part: int) -> int:
 
 
 def _mode() -> int:
-    """The running thread's mode: bit 0 for recording; bit 1 where only Python knows what to do with a call."""
-    special = STATE.tracer is not None or STATE.anomaly[0] or bool(STATE.packing) or STATE.checks is not None
-    return STATE.recording + 2 * special
+    """The running thread's mode: bit 0 for recording; bit 1 where only Python knows what to do with a call; bit 2 where
+    the running trace takes note of it."""
+    tracer = STATE.tracer
+    special = tracer is not None or STATE.anomaly[0] or bool(STATE.packing) or STATE.checks is not None
+    return STATE.recording + 2 * special + 4 * (tracer is not None and tracer.by_steps)
 
 
 @functools.cache

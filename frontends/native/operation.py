@@ -81,7 +81,10 @@ class Operation:
         self._signatures = Table(self.table, _LIMIT)
 
     def miss(self, names: tuple[str, ...] | None, *operands: Any) -> Any:
-        """The result of a call that no signature fits, watched if calls of its kind came before."""
+        """The result of a call that no signature fits, watched if calls of its kind came before; a trace notes it."""
+        tracer: Any = STATE.tracer
+        if tracer is not None and tracer.by_steps:
+            return tracer.call(self.function, names, operands)
         result = self.plain(names, *operands)
         words, leaves = leaves_of(operands, names)
         key = _kind(leaves, id(names) if words is None else tuple(words), free=self.free)

@@ -68,6 +68,7 @@ class _Watcher:
     """
 
     __slots__ = ("_operands", "_shown", "literals", "steps", "written")
+    by_steps = False
 
     def __init__(self, operands: Sequence[Any]) -> None:
         self.steps: list[Step] = []
