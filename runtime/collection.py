@@ -6,6 +6,12 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+# Of the objects that the first pauses of a process make, so many count as old from the start: most are the compiler,
+# just imported, which stays.  To walk over them takes a tenth of a first call.  What is garbage among them waits until
+# the collector looks at all that there is.
+_MOST = 60_000
+_left = _MOST
+
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
@@ -19,4 +25,17 @@ def collector_paused() -> Iterator[None]:
         yield
     finally:
         if was_enabled:
+            _count_as_old()
             gc.enable()
+
+
+def _count_as_old() -> None:
+    """Make the new objects old ones, without a look at them, while few were made so."""
+    global _left
+    new = gc.get_count()[0]
+    if new <= _left and not gc.get_freeze_count():  # what a user froze stays so
+        _left -= new
+        gc.freeze()
+        gc.unfreeze()
+    else:
+        _left = 0
