@@ -32,6 +32,8 @@ from adjit.ir.types import BF16, BOOL, F16, F32, F64, U8, DType
 # for each lane, elements at a constant distance and elements anywhere; the former cost at least a few lanes' time.
 _SHARED, _BACKWARD, _STRIDED, _ANYWHERE = 0.3, 1.5, 0.6, 0.8
 _LEAST_STRIDED = 4.0
+# Elements so many bytes apart share sets of the first cache: beside places found at run time they push each other out.
+_SETS = 2048
 # Elements each for several lanes, or every second, third or fourth element: vectors of neighbours, rearranged.
 _REPEATED = 1.5
 # Elements that mostly stand near each other; see `emit_near`.
@@ -286,6 +288,8 @@ def _access_time(node: Node, name: str, lanes: int, dependence: Dependence) -> f
             return known[coefficient]
         if 1 < coefficient <= WIDEST_STRIDE:
             return min(lanes * _STRIDED, coefficient * _REPEATED)
+    if positions and isinstance(coefficient, int) and coefficient * node.inputs[0].type.dtype.itemsize % _SETS == 0:
+        return lanes * _ANYWHERE * (2 if node.op is LOAD else 1)
     return max(lanes * _STRIDED, _LEAST_STRIDED)
 
 

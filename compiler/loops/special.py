@@ -79,6 +79,8 @@ def lower_recurrence(scalars: KernelScalars, node: Node, buffers: Sequence[Value
 def lower_scatter(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) -> None:
     """A copy of x, then the updates in their order; the innermost loop is over axes that are not indexed, and last ones
     of the indices along which a place is its own index.
+
+    Where elements that follow each other in x are found by indices, axes that are not indexed are the outermost loop.
     """
     x, updates, *indices = node.inputs
     (out,) = buffers
@@ -90,12 +92,8 @@ def lower_scatter(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) 
     count = indices[0].type.ndim
     kind = node.op.name.removeprefix("scatter_")
     own = _identities(x, updates, indices, axes)  # type: ignore[arg-type]
-    split = count - len(own)
-    with (
-        scalars.loop(updates.dims[:split], parallel=False, sequential=True) as outer,
-        scalars.loop(updates.dims[split:]) as inner,
-    ):
-        whole = (*outer, *inner)
+
+    def update(whole: tuple[Size, ...]) -> None:
         at = {
             axis: whole[own[axis]]  # type: ignore[index]
             if axis in own
@@ -105,6 +103,21 @@ def lower_scatter(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) 
         others = iter(whole[count:])
         where = tuple(at[axis] if axis in at else next(others) for axis in range(x.type.ndim))
         scalars.write(UPDATE, out, where, scalars.element(updates, whole), kind=kind)
+
+    last = x.type.ndim - 1
+    if updates.type.ndim > count and last in axes and last not in own:
+        with (
+            scalars.loop(updates.dims[count:]) as rest,
+            scalars.loop(updates.dims[:count], parallel=False, sequential=True) as first,
+        ):
+            update((*first, *rest))
+        return
+    split = count - len(own)
+    with (
+        scalars.loop(updates.dims[:split], parallel=False, sequential=True) as outer,
+        scalars.loop(updates.dims[split:]) as inner,
+    ):
+        update((*outer, *inner))
 
 
 def _identities(x: Value, updates: Value, indices: Sequence[Value], axes: Sequence[int]) -> dict[int, int]:

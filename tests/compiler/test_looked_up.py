@@ -1,4 +1,4 @@
-"""Loops that look elements up one by one find what the indices say, in every number and dtype, and check each index."""
+"""Elements at indices, looked up one by one or updated, in every number and dtype; each index is checked."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from adjit.compiler.llvm.target import host_target
 from adjit.compiler.pipeline import compile_graph, llvm_of
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph
-from adjit.ir.ops.indexing import gather
+from adjit.ir.ops.indexing import gather, scatter_add, scatter_max, scatter_min, scatter_mul, scatter_set
 from adjit.ir.shape import Dim, Size
 from adjit.ir.types import BOOL, F16, F32, F64, I32, I64, DType, TensorType
 from tests.compiler.guarded import guarded
 
 ROWS, COLUMNS = 6, 37
+SCATTERS = {"set": scatter_set, "add": scatter_add, "mul": scatter_mul, "max": scatter_max, "min": scatter_min}
+FOLDS = {"set": lambda x, y: y, "add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
 
 
 def program(dtype: DType, count: Size, kind: DType = I64) -> Graph:
@@ -65,3 +67,36 @@ def test_many_elements_are_the_same_for_any_number_of_threads() -> None:
             adjit.from_numpy(x), adjit.from_numpy(index)
         )
         np.testing.assert_array_equal(found.numpy(), np.take_along_axis(x, index, 1))
+
+
+@pytest.mark.parametrize("kind", ["set", "add", "mul", "max", "min"])
+@pytest.mark.parametrize("shape", [(5, 37), (1, 9), (3, 4, 33), (0, 7)], ids=str)
+@pytest.mark.parametrize("dtype", [F32, F64, I64], ids=str)
+def test_updates_of_columns_keep_their_order(kind: str, shape: tuple[int, ...], dtype: DType) -> None:
+    """Rows stand outermost; in each the updates of an element come one after another."""
+    count, columns = 70, shape[-1]
+    random = np.random.default_rng(columns)
+    x, updates = (random.standard_normal(dims) * 9 for dims in (shape, (count, *shape[:-1])))
+    x, updates = x.astype(dtype.storage), updates.astype(dtype.storage)
+    index = random.integers(0, columns, count)
+    graph = Graph("updates")
+    builder = Builder(graph)
+    types = TensorType(dtype, shape), TensorType(dtype, updates.shape), TensorType(I64, (count,))
+    operands = [builder.expr(builder.input(type)) for type in types]
+    graph.outputs = (SCATTERS[kind](*operands, axes=(len(shape) - 1,)).value,)
+    wanted = x.copy()
+    for place, update in zip(index, updates, strict=True):
+        wanted[..., place] = FOLDS[kind](wanted[..., place], update)
+    for threads in (1, 3):
+        with guarded([x, updates, index], at_end=threads == 1) as given:
+            (found,) = compile_graph(graph, threads=threads).run(given)
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_gathers_beside_channels_a_page_apart_go_along_what_is_contiguous() -> None:
+    """Channels that far apart would have one set of the first cache for all lanes."""
+    if not host_target().has_avx2:
+        return
+    image, grid = adjit.zeros(2, 16, 32, 32), adjit.zeros(2, 32, 32, 2)
+    sampled = adjit.compile(lambda x, g: adjit.nn.functional.grid_sample(x, g, align_corners=False), threads=1)
+    assert "masked.scatter" not in sampled.llvm(image, grid)
