@@ -16,6 +16,8 @@ workers take pieces by compare-and-swap on that word until none is left; the cal
   runs its whole range itself.
 - Whoever waits spins for 100 us, then sleeps until a word changes.  The spin gives way to other threads now and then:
   the system may put a worker on the caller's own core, where a stubborn spin would hold up what it waits for.
+- On Linux a caller wakes a few workers on other cores than its own: left to itself the system may keep both on one,
+  with another idle, for 5 ms and more.
 - Where other programs (or another library's spinning threads) take the cores, a worker may stand still in the middle
   of a piece.  A caller that waited for others many times as long as its own pieces took runs alone for 2 ms, then tries
   again, and if that fails soon, for twice as long, 64 ms at most (`adjit_set_threads` ends it).
@@ -26,6 +28,7 @@ The text needs nothing of Python: it is as good in an exported library as in thi
 from __future__ import annotations
 
 from adjit.compiler.llvm.objects import Library, cached_object, compile_lock, load, object_key
+from adjit.compiler.llvm.pool_waiting import waiting_text
 from adjit.compiler.llvm.target import host_target
 from adjit.compiler.load import PARALLEL_FOR
 from adjit.runtime import threads
@@ -47,8 +50,6 @@ _PAUSE = {
     "x86_64": ("declare void @llvm.x86.sse2.pause()", "call void @llvm.x86.sse2.pause()"),
     "aarch64": ("declare void @llvm.aarch64.isb(i32)", "call void @llvm.aarch64.isb(i32 15)"),
 }
-# The number of Linux's futex system call.
-_FUTEX = {"x86_64": 202, "aarch64": 98}
 # Of Linux and of macOS: CLOCK_MONOTONIC, SIG_SETMASK, PTHREAD_CREATE_DETACHED, SIGBUS.
 _NUMBERS = {"linux": (1, 2, 1, 7), "macos": (6, 3, 2, 10)}
 # What it does between waits takes some hundred instructions, however well they are chosen: LLVM needs 4 ms, not 35.
@@ -87,8 +88,7 @@ def pool_text(architecture: str, system: str) -> str:
     if system not in _NUMBERS or architecture not in _PAUSE:
         return _SERIAL
     declare_pause, pause = _PAUSE[architecture]
-    waiting = _BY_ULOCK if system == "macos" else _BY_FUTEX.replace("FUTEX_CALL", str(_FUTEX[architecture]))
-    text = waiting + _THREADED
+    text = waiting_text(system, architecture) + _THREADED
     clock, set_mask, detached, bus_fault = _NUMBERS[system]
     for name, value in (
         ("PAUSE_OR_SLEEP", _PAUSE_OR_SLEEP),
@@ -129,38 +129,6 @@ define void @adjit_set_threads(i32 %threads) nounwind {
 }
 
 define void @adjit_forget_workers() nounwind {
-  ret void
-}
-"""
-
-# Sleep while a word has a value, and wake threads that sleep on it.
-_BY_FUTEX = """
-declare i64 @syscall(i64, ...)
-
-define internal void @sleep_while(ptr %word, i32 %value) nounwind {
-  call i64 (i64, ...) @syscall(i64 FUTEX_CALL, ptr %word, i32 128, i32 %value, ptr null)
-  ret void
-}
-
-define internal void @wake(ptr %word, i32 %count) nounwind {
-  call i64 (i64, ...) @syscall(i64 FUTEX_CALL, ptr %word, i32 129, i32 %count)
-  ret void
-}
-"""
-
-# The same by what macOS's own libraries use: UL_COMPARE_AND_WAIT 1, ULF_WAKE_ALL 0x100, ULF_NO_ERRNO 0x1000000.
-_BY_ULOCK = """
-declare i32 @__ulock_wait(i32, ptr, i64, i32)
-declare i32 @__ulock_wake(i32, ptr, i64)
-
-define internal void @sleep_while(ptr %word, i32 %value) nounwind {
-  %wide = zext i32 %value to i64
-  %woken = call i32 @__ulock_wait(i32 16777217, ptr %word, i64 %wide, i32 0)
-  ret void
-}
-
-define internal void @wake(ptr %word, i32 %count) nounwind {
-  %woken = call i32 @__ulock_wake(i32 16777473, ptr %word, i64 0)
   ret void
 }
 """
@@ -222,6 +190,7 @@ define void @adjit_forget_workers() nounwind {
   store atomic i32 0, ptr @sleepers monotonic, align 4
   store atomic i32 0, ptr @waiting monotonic, align 4
   store i32 0, ptr @workers, align 4
+  call void @forget_numbers()
   store atomic i32 0, ptr @busy seq_cst, align 4
   ret void
 }
@@ -285,7 +254,8 @@ fill:
   %wake = icmp ne i32 %asleep, 0
   br i1 %wake, label %call, label %share
 call:
-  call void @wake(ptr getelementptr (i8, ptr @ticket, i64 4), i32 %helpers)
+  %ready = load i32, ptr @workers, align 4
+  call void @wake_workers(ptr getelementptr (i8, ptr @ticket, i64 4), i32 %helpers, i32 %ready)
   br label %share
 share:
   call void @take_pieces()
@@ -411,9 +381,11 @@ done:
 }
 
 ; A worker thread: take pieces, spin for the next job, sleep when it does not come.
-define internal ptr @worker(ptr %unused) nounwind {
+define internal ptr @worker(ptr %which) nounwind {
 entry:
   %time = alloca { i64, i64 }, align 8
+  %index = ptrtoint ptr %which to i64
+  call void @note_worker(i64 %index)
   br label %work
 work:
   call void @take_pieces()
@@ -477,7 +449,9 @@ look:
   %few = icmp ult i32 %have, %wanted
   br i1 %few, label %start, label %done
 start:
-  %refused = call i32 @pthread_create(ptr %thread, ptr %attributes, ptr @worker, ptr null)
+  %index = zext i32 %have to i64
+  %which = inttoptr i64 %index to ptr
+  %refused = call i32 @pthread_create(ptr %thread, ptr %attributes, ptr @worker, ptr %which)
   %good = icmp eq i32 %refused, 0
   br i1 %good, label %count, label %done
 count:

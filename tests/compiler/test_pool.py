@@ -23,11 +23,13 @@ from adjit.runtime.threads import get_num_threads, set_num_threads
 # `count`: x[i] += 1 over the piece, and the piece noted in a log.  `logistic`: 40 steps of x = 3.7 x (1 - x).
 # `meet`: wait (some seconds at most) until all pieces have begun, and count the pieces that saw that.
 # `lag`: wait until both pieces have begun, then stay for 50 million steps where the caller (sizes[0]) does not run it.
+# `sit`: note the core of each piece, then wait until all have begun.
 # `outer`: for each i of the piece, a parallel_for of `count` over row i.
-NAMES = ("count", "logistic", "outer", "meet", "lag")
+NAMES = ("count", "logistic", "outer", "meet", "lag", "sit")
 KERNELS = """
 declare void @adjit_parallel_for(ptr, ptr, ptr, i64, i64)
 declare i64 @pthread_self()
+declare i32 @sched_getcpu()
 
 define internal void @count(ptr %buffers, ptr %sizes, i64 %begin, i64 %end) {
 entry:
@@ -131,6 +133,18 @@ define internal void @meet(ptr %buffers, ptr %sizes, i64 %begin, i64 %end) {
   ret void
 }
 
+define internal void @sit(ptr %buffers, ptr %sizes, i64 %begin, i64 %end) {
+  %come = load ptr, ptr %buffers
+  %wanted = load i64, ptr %sizes
+  %core = call i32 @sched_getcpu()
+  %wide = zext i32 %core to i64
+  %place = add i64 %begin, 1
+  %at = getelementptr i64, ptr %come, i64 %place
+  store i64 %wide, ptr %at
+  %all = call i1 @wait_for(ptr %come, i64 %wanted)
+  ret void
+}
+
 define internal void @lag(ptr %buffers, ptr %sizes, i64 %begin, i64 %end) {
 entry:
   %come = load ptr, ptr %buffers
@@ -193,6 +207,12 @@ class Kernels:
         self._run("run_meet", (x,), pieces, pieces, 1)
         return int(x[1])
 
+    def sit(self) -> tuple[int, int]:
+        """The cores of two pieces."""
+        x = np.zeros(3, np.int64)
+        self._run("run_sit", (x,), 2, 2, 1)
+        return int(x[1]), int(x[2])
+
     def lag(self) -> None:
         self._run("run_lag", (np.zeros(1, np.int64),), threading.get_ident(), 2, 1)
 
@@ -204,7 +224,10 @@ class Kernels:
 
 def load_kernels(parallel_for: int) -> Kernels:
     names = [f"run_{name}" for name in NAMES]
-    return Kernels(jit.compile_library(KERNELS, names, imports={pool.PARALLEL_FOR: parallel_for}))
+    text = KERNELS
+    if not THREADED:  # macOS has no such function
+        text = text.replace("declare i32 @sched_getcpu()", "define internal i32 @sched_getcpu() { ret i32 0 }")
+    return Kernels(jit.compile_library(text, names, imports={pool.PARALLEL_FOR: parallel_for}))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -313,6 +336,32 @@ def test_pieces_run_at_the_same_time(kernels: Kernels, rest: float) -> None:
             set_num_threads(threads)
             assert kernels.meet(threads) == threads
             time.sleep(rest)
+
+
+@needs_threads
+def test_woken_workers_sit_on_other_cores_and_may_run_on_all(kernels: Kernels) -> None:
+    set_num_threads(2)
+    kernels.meet(2)
+    before = {task: os.sched_getaffinity(int(task)) for task in os.listdir("/proc/self/task")}
+    apart = 0
+    for _ in range(20):
+        time.sleep(0.003)  # longer than threads spin
+        first, second = kernels.sit()
+        apart += first != second
+    assert {task: os.sched_getaffinity(int(task)) for task in before} == before
+    assert apart >= 10 or len(os.sched_getaffinity(0)) == 1
+
+
+@needs_threads
+def test_one_core_is_enough(kernels: Kernels) -> None:
+    def use() -> None:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        set_num_threads(3)
+        for _ in range(3):
+            assert len(kernels.count(1000, 1)) == 3
+            time.sleep(0.003)
+
+    assert in_child(use) == 0
 
 
 def pieces_after_lag(kernels: Kernels, rest: float = 0.0) -> int:

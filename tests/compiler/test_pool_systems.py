@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from adjit.compiler.llvm import jit, pool
+from adjit.compiler.llvm import jit, pool, pool_waiting
 from adjit.compiler.llvm.target import host_target, make_target
 from tests.compiler.test_pool import check_pieces, load_kernels, needs_threads
 
@@ -41,7 +41,7 @@ def test_pool_compiles_for_macos(architecture: str) -> None:
 @needs_threads
 def test_the_pool_of_macos_waits_and_wakes() -> None:
     """Its text with macOS's two functions made of a futex; its clock and signal numbers mean nothing here."""
-    number = pool._FUTEX[host_target().architecture]
+    number, *_ = pool_waiting.CALLS[host_target().architecture]
     ulock = f"""
 declare i64 @syscall(i64, ...)
 define i32 @__ulock_wait(i32 %kind, ptr %word, i64 %value, i32 %time) {{
