@@ -55,7 +55,9 @@ def ordered_dot(group: Region) -> Node | None:
     The kernel of the group stores nothing but the product and what is made of each of its elements.
     """
     dots = [node for node in group.nodes if node.op.family == "contraction"]
-    if len(dots) != 1 or few_axis(dots[0]) is None or max(dots[0].output.dims) >= _MANY:
+    if len(dots) != 1 or few_axis(dots[0]) is None:
+        return None
+    if any(not isinstance(size, int) or size >= _MANY for size in dots[0].output.dims):
         return None
     plain = all(node.op.family in ("scalar", "structure", "source") for node in group.nodes if node is not dots[0])
     return dots[0] if plain and all(value.dims == dots[0].output.dims for value in group.outputs) else None
