@@ -2,23 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from adjit.compiler.loops.ir import AS_COMPLEX, AS_REAL, FOR, KERNEL, LOAD, STORE, UPDATE, address
 from adjit.ir.graph import Node, Region, Value
 from adjit.ir.types import TensorType
 
+CONTROL = ("cond", "while", "scan")
+# Gives what `dying_operands` finds for a region.
+Dying = Callable[[Region], Mapping[Node, Sequence[Value]]]
+
 
 def dying_operands(region: Region) -> dict[Node, list[Value]]:
-    """By kernel of a region: the operands that it is the last to read, and that no view shares memory with."""
+    """By kernel, loop and branch of a region: what it reads last, and no view shares memory with."""
     viewed = {v for node in region.nodes if node.op in (AS_REAL, AS_COMPLEX) for v in (*node.inputs, *node.outputs)}
     last = {value: node for node in region.nodes for value in node.inputs}
     kept = {*viewed, *region.outputs}
     found: dict[Node, list[Value]] = {}
     for value, node in last.items():
-        if node.op is KERNEL and value not in kept:
+        if (node.op is KERNEL or node.op.name in CONTROL) and value not in kept:
             found.setdefault(node, []).append(value)
     return found
+
+
+def taken_over(node: Node, result: Value, dying: Dying) -> Value | None:
+    """The operand of a loop or branch in whose memory it may compute a result if nothing reads the operand later."""
+    if node.op.name == "cond":
+        places = [_origin(region, result.index, dying) for region in node.regions]
+        if places[0] is None or places[0] != places[1]:
+            return None
+        found = node.inputs[1 + places[0]]
+    elif result.index < int(node.attributes.get("carries", len(node.outputs))):  # type: ignore[arg-type]
+        found = node.inputs[int(node.attributes["invariants"]) + result.index]  # type: ignore[arg-type]
+    else:
+        return None
+    return found if node.inputs.count(found) == 1 else None
+
+
+def stays(node: Node, operand: Value, result: Value, dying: Dying) -> bool:
+    """Whether a node that is the last to read `operand` may compute `result` in its memory, a loop in every turn."""
+    if node.op is KERNEL:
+        return may_replace(node, operand, result)
+    if node.op.name not in CONTROL or taken_over(node, result, dying) is not operand:
+        return False
+    return node.op.name == "cond" or _origin(node.regions[-1], result.index, dying) == node.inputs.index(operand)
+
+
+def _origin(region: Region, output: int, dying: Dying) -> int | None:
+    """The number of the input in whose memory a region's output may be computed, step by step, or None."""
+    value: Value | None = region.outputs[output]
+    last = dying(region)
+    while value is not None and value.node is not None and region.outputs.count(value) <= 1:
+        operands = (v for v in last.get(value.node, ()) if v.type == value.type)
+        value = next((v for v in operands if stays(value.node, v, value, dying)), None)
+    return region.inputs.index(value) if value in region.inputs else None
 
 
 def may_replace(kernel: Node, operand: Value, result: Value) -> bool:

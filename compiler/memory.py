@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import field
 
-from adjit.compiler.in_place import dying_operands, may_replace, same_element
+from adjit.compiler.in_place import CONTROL, dying_operands, may_replace, same_element, stays, taken_over
 from adjit.compiler.loops.ir import AS_COMPLEX, AS_REAL, KERNEL, POSITION
 from adjit.ir.frozen import frozen, record
 from adjit.ir.graph import Graph, Node, Region, Value
@@ -103,6 +103,7 @@ class _Planner:
         self.pointed: set[int] = set()
         self.slices: dict[Value, int] = {}
         self.exchanges: dict[Region, list[tuple[int, int]]] = {}
+        self.dying: dict[Region, dict[Node, list[Value]]] = {}
         self.place = {node: number for number, node in enumerate(graph.nodes)}
         faults = (number for node, number in self.place.items() if may_stop or may_fault(node))
         self.last_fault = max(faults, default=-1)
@@ -124,6 +125,8 @@ class _Planner:
             if own or (index in targets and self._is_direct(value, inputs.index(slot), taken)):
                 self.slots[value] = slot
                 taken.add(value)
+                if own:
+                    self._begin_in_place(value)
             results.append(slot)
         self.outside = {*inputs, *results}
         self._region(graph)
@@ -170,17 +173,19 @@ class _Planner:
     # -- regions ------------------------------------------------------------------------------------------------------
     def _region(self, region: Region, carried: Sequence[Value] = ()) -> None:
         """Entries and lifetimes of the values in a region, which may overwrite the inputs `carried`."""
-        dying = dying_operands(region)
+        dying = self._dying(region)
         for node in region.nodes:
             self.step += 1
             if node.op in (AS_REAL, AS_COMPLEX):
                 self._alias(node.outputs, node.inputs)
-            elif node.regions and node.op is not KERNEL:
-                self._control(node)
             else:
-                self._replace(node, [v for v in dying.get(node, ()) if v.node is not None or v in carried])
-                for value in node.outputs:
-                    self._begin(value)
+                free = [v for v in dying.get(node, ()) if v.node is not None or v in carried]
+                if node.op.name in CONTROL:
+                    self._control(node, free)
+                else:
+                    self._replace(node, free)
+                    for value in node.outputs:
+                        self._begin(value)
             for value in node.inputs:
                 self._end(value)
             for value in node.outputs:
@@ -191,6 +196,8 @@ class _Planner:
 
     def _replace(self, kernel: Node, dying: list[Value]) -> None:
         """Let results of a kernel take the places of operands that die there."""
+        taken = {self.slots[result] for result in kernel.outputs if result in self.slots}
+        dying = [v for v in dying if self.slots[v] not in taken]
         for result in kernel.outputs:
             if result not in self.slots:
                 operand = next((v for v in dying if may_replace(kernel, v, result)), None)
@@ -206,23 +213,53 @@ class _Planner:
     def _end(self, value: Value) -> None:
         self.ends[self.slots[value]] = self.step
 
-    def _control(self, node: Node) -> None:
+    def _take_over(self, node: Node, free: list[Value]) -> set[Value]:
+        """Let loops carry, and branches change, operands among `free` in their places; those with which they do."""
+        found = set()
+        for result in sorted(node.outputs, key=lambda result: result not in self.slots):
+            operand = taken_over(node, result, self._dying)
+            if operand in free and self.slots.get(result, self.slots[operand]) == self.slots[operand]:
+                self.slots[result] = self.slots[operand]
+                found.add(operand)
+            free = [v for v in free if self.slots[v] != self.slots.get(result)]
+        return found
+
+    def _begin_in_place(self, result: Value) -> None:
+        """Let what a loop or branch begins with be computed where its result is wanted, if it stays there."""
+        while result.node is not None and result.node.op.name in CONTROL:
+            node = result.node
+            operand = taken_over(node, result, self._dying)
+            if operand is None or operand.node is None or operand in self.slots:
+                return
+            if operand not in self._dying(self.graph).get(node, ()) or not stays(node, operand, result, self._dying):
+                return
+            self.slots[operand] = self.slots[result]
+            result = operand
+
+    def _dying(self, region: Region) -> dict[Node, list[Value]]:
+        """What `dying_operands` finds, once."""
+        if region not in self.dying:
+            self.dying[region] = dying_operands(region)
+        return self.dying[region]
+
+    def _control(self, node: Node, free: list[Value]) -> None:
         """What a control node computes has its memory from the node's beginning on."""
+        taken = self._take_over(node, free)
         for value in node.outputs:
             self._begin(value)
         match node.op.name:
             case "cond":
-                self._cond(node)
+                self._cond(node, taken)
             case "while":
                 self._while(node)
             case "scan":
                 self._scan(node)
 
-    def _cond(self, node: Node) -> None:
+    def _cond(self, node: Node, taken: set[Value]) -> None:
         for region in node.regions:
             self._alias(region.inputs, node.inputs[1:])
             self._direct(region, region.outputs, node.outputs)
-            self._region(region)
+            self._region(region, [v for v, x in zip(region.inputs, node.inputs[1:], strict=True) if x in taken])
             self._carry(region, region.outputs, node.outputs)
 
     def _while(self, node: Node) -> None:
@@ -274,12 +311,12 @@ class _Planner:
         self, body: Region, entries: Sequence[Value], values: Sequence[Value], results: Sequence[Value]
     ) -> None:
         """Give a loop's large results entries that may change their addresses, where carries are computed anew."""
-        dying = dying_operands(body)
+        dying = self._dying(body)
         for entry, value, result in zip(entries, values, results, strict=True):
             if value is entry or not _is_large(value.type) or self.slots.get(result) not in self.outside:
                 continue
             node = value.node
-            if node is not None and entry in dying.get(node, ()) and may_replace(node, entry, value):
+            if node is not None and entry in dying.get(node, ()) and stays(node, entry, value, self._dying):
                 continue
             self.slots[result] = self._entry()
             self._begin(result)

@@ -233,7 +233,8 @@ class _Control:
         found = {}
         for slot in dict.fromkeys(self.plan.slots[value] for value in node.outputs[:count]):
             size = byte_count(self.types[slot])
-            if slot in self.addresses and slot not in self.shared and isinstance(size, int) and size <= _LARGEST:
+            has_room = slot not in self.stack and slot not in self.shared
+            if slot in self.addresses and has_room and isinstance(size, int) and size <= _LARGEST:
                 found[slot] = self._room(self.types[slot])
                 self._move(self.addresses[slot], found[slot].pointer, self.types[slot])
         self.stack |= found

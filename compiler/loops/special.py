@@ -92,12 +92,13 @@ def lower_scatter(scalars: KernelScalars, node: Node, buffers: Sequence[Value]) 
     count = indices[0].type.ndim
     kind = node.op.name.removeprefix("scatter_")
     own = _identities(x, updates, indices, axes)  # type: ignore[arg-type]
+    certain = bool(node.attributes.get("certain"))
 
     def update(whole: tuple[Size, ...]) -> None:
         at = {
             axis: whole[own[axis]]  # type: ignore[index]
             if axis in own
-            else scalars.position(scalars.element(place, whole[:count]), x.dims[axis])  # type: ignore[index]
+            else scalars.position(scalars.element(place, whole[:count]), x.dims[axis], certain=certain)  # type: ignore[index]
             for axis, place in zip(axes, indices, strict=True)
         }
         others = iter(whole[count:])
