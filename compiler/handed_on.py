@@ -1,7 +1,8 @@
 """Elements that a turn of a loop writes and one of the next reads are handed on in carries, so in registers.
 
 In `x[i] = f(x[i - 1], x[i - 2])` each turn waits for memory to give back what the last one stored.  With the elements
-before x[i] as carries of their own, memory is only written.
+before x[i] as carries of their own, memory is only written.  Tables of several axes are handed on along the axis of
+which the index counts, where the others stay: x[i, j - 1] for x[i, j] in a loop over j.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from adjit.ir.builder import Builder, Expr
 from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Graph, Node, Region, Value
-from adjit.ir.ops.arrays import reshape, window_of
+from adjit.ir.ops.indexing import gather
 from adjit.ir.rewrite import rewrite, rewrite_region
+from adjit.ir.types import I64
 
 # How many turns an element is carried, and how large it may be.
 _LONGEST, _LARGEST = 4, 8
@@ -24,12 +26,15 @@ _LONGEST, _LARGEST = 4, 8
 class _Table:
     """A carry of which each turn writes one element: its number, the value written, and the reads of others.
 
-    `start` is the index that the first turn writes, `step` its advance; `reads` gives ages, in turns, of what is read.
+    `reads` gives ages, in turns, of what is read; `axes` are those that are indexed, `places` the index that the first
+    turn writes along each, of which only the one `counted` changes, by `step` a turn.
     """
 
     carry: int
     written: Value
-    start: int
+    axes: tuple[int, ...]
+    places: Sequence[_Index]
+    counted: int
     step: int
     reads: Mapping[Node, int]
 
@@ -53,10 +58,11 @@ def _handed_on(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Seq
     inside: list[Value] = []
     after: list[Value] = []
     found: dict[Node, Value] = {}
+    outside = dict(zip(body.inputs, operands, strict=False))
     for table in tables:
         recent = [Value(table.written.type) for _ in range(max(table.reads.values()))]
         x = operands[int(node.attributes["invariants"]) + table.carry]  # type: ignore[arg-type]
-        first += [_element(builder, x, table.start - table.step * age) for age in range(1, len(recent) + 1)]
+        first += [_element(builder, x, table, outside, age) for age in range(1, len(recent) + 1)]
         inside += recent
         after += [table.written, *recent[:-1]]
         found |= {read: recent[age - 1] for read, age in table.reads.items()}
@@ -69,12 +75,15 @@ def _handed_on(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Seq
     return (*results[:carries], *results[carries + len(first) :])
 
 
-def _element(builder: Builder, x: Value, place: int) -> Value:
-    """x[place]."""
-    dims = x.type.dims
-    row = reshape(window_of(builder.expr(x), (place, *(0 for _ in dims[1:])), (1, *dims[1:])), dims[1:])
-    assert isinstance(row, Expr)
-    return row.value
+def _element(builder: Builder, x: Value, table: _Table, outside: Mapping[Value, Value], age: int) -> Value:
+    """What the table holds, before the first turn, `age` turns before the place that this turn writes."""
+    places = [*table.places]
+    places[table.counted] = _Index(None, 1, places[table.counted].number - table.step * age)
+    indices = [place.outside(builder, outside) for place in places]
+    # As an index of a turn that comes, or between two of these, it is inside.
+    found = gather(builder.expr(x), *indices, axes=table.axes, certain=True)
+    assert isinstance(found, Expr)
+    return found.value
 
 
 # -- what is handed on ------------------------------------------------------------------------------------------------
@@ -86,7 +95,7 @@ def _tables(node: Node, body: Region) -> list[_Table]:
     counters = _counters(node, body, first, carries, length)
     if not counters:
         return []
-    found = (_table(body, place, body.inputs[first + place], counters) for place in range(carries))
+    found = (_table(body, place, body.inputs[first + place], counters, first) for place in range(carries))
     return [table for table in found if table is not None]
 
 
@@ -117,27 +126,71 @@ def _first_count(stack: Value) -> int | None:
     return total if counts and stack.dtype.kind == "int" else None
 
 
-def _table(body: Region, carry: int, x: Value, counters: Mapping[Value, tuple[int, int]]) -> _Table | None:
+@frozen
+class _Index:
+    """number + sign * base; a number alone has no base."""
+
+    base: Value | None
+    sign: int
+    number: int
+
+    @staticmethod
+    def of(value: Value) -> _Index:
+        base, number = offset_of(value)
+        if isinstance(base.constant, int):
+            return _Index(None, 1, base.constant + number)
+        if base.node is not None and base.node.op.name == "sub" and isinstance(base.node.inputs[0].constant, int):
+            inner, less = offset_of(base.node.inputs[1])
+            return _Index(inner, -1, base.node.inputs[0].constant + number - less)
+        return _Index(base, 1, number)
+
+    def outside(self, builder: Builder, given: Mapping[Value, Value]) -> Expr:
+        """The index where the inputs of a body are the operands of its loop."""
+        if self.base is None:
+            return builder.expr(builder.constant(self.number, I64))
+        base = builder.expr(given[self.base])
+        if self.sign < 0:
+            return self.number - base
+        return base + self.number if self.number else base
+
+
+def _table(
+    body: Region, carry: int, x: Value, counters: Mapping[Value, tuple[int, int]], first: int
+) -> _Table | None:
     """The table that a carry is, if each turn writes its next element and reads some of the last ones."""
     write = body.outputs[carry].node
     if write is None or write.op.name != "scatter_set" or write.inputs[0] is not x or not _is_plain(write):
         return None
-    base, offset = offset_of(write.inputs[2])
     size = write.inputs[1].type.size
-    if base not in counters or not isinstance(size, int) or size > _LARGEST:
+    places = [*map(_Index.of, write.inputs[2:])]
+    counted = [number for number, place in enumerate(places) if place.base in counters]
+    stay = all(place.base is None or place.base in (*counters, *body.inputs[:first]) for place in places)
+    if len(counted) != 1 or not stay or not isinstance(size, int) or size > _LARGEST:
         return None
-    start, step = counters[base]
+    (number,) = counted
+    own = places[number]
+    start, step = counters[own.base]  # type: ignore[index]
+    start, step = own.number + own.sign * start, own.sign * step
     reads = {}
     for node in body.nodes:
-        if node.op.name == "gather" and node.inputs[0] is x and _is_plain(node):
-            other, place = offset_of(node.inputs[1])
-            age, rest = divmod(offset - place, step)
-            if other is base and rest == 0 and 1 <= age <= _LONGEST:
-                reads[node] = age
-    return _Table(carry, write.inputs[1], start + offset, step, reads) if reads else None
+        if node.op.name != "gather" or node.inputs[0] is not x or not _is_plain(node):
+            continue
+        found = [*map(_Index.of, node.inputs[1:])]
+        alike = all(a == b for n, (a, b) in enumerate(zip(found, places, strict=False)) if n != number)
+        if _axes(node) != _axes(write) or not alike:
+            continue
+        age, rest = divmod(own.number - found[number].number, step)
+        if (found[number].base, found[number].sign) == (own.base, own.sign) and rest == 0 and 1 <= age <= _LONGEST:
+            reads[node] = age
+    places[number] = _Index(None, 1, start)
+    return _Table(carry, write.inputs[1], _axes(write), places, number, step, reads) if reads else None
+
+
+def _axes(node: Node) -> tuple[int, ...]:
+    axes: Sequence[int] = node.attributes["axes"]  # type: ignore[assignment]
+    return tuple(axes)
 
 
 def _is_plain(node: Node) -> bool:
-    """Whether a gather or scatter is at one index along the first axis, which is inside."""
-    axes = node.attributes["axes"]
-    return bool(node.attributes.get("certain")) and axes in ((0,), [0]) and not node.inputs[-1].dims
+    """Whether a gather or scatter is at one place, which is inside."""
+    return bool(node.attributes.get("certain")) and not node.inputs[-1].dims

@@ -144,7 +144,8 @@ def _basic(input: Tensor, items: Sequence[tuple[int, Any]]) -> tuple[Tensor, lis
     advanced: list[tuple[int, Tensor]] = []
     axis = 0
     name = "Alias"
-    for place, item in items:
+    at_one_place = STATE.tracer is not None and _is_one_place([item for _, item in items])
+    for number, item in items:
         if item is None:
             kept.append(1)
             name = "Unsqueeze"
@@ -175,11 +176,16 @@ def _basic(input: Tensor, items: Sequence[tuple[int, Any]]) -> tuple[Tensor, lis
         else:
             extent = shape[axis]
             if not -extent <= item < extent:
-                first = f"index {item} is out of bounds for dimension {place} with size {extent}"
+                first = f"index {item} is out of bounds for dimension {number} with size {extent}"
                 hint = f"indices of this axis go from {-extent} to {extent - 1}, -1 being the last"
                 raise explained(IndexError, first, hint=hint if extent else "the axis is empty")
-            cuts[axis] = (item + extent if item < 0 else item, 1, 1)
-            name = "Select"
+            place = item + extent if item < 0 else item
+            if at_one_place and isinstance(place, int):
+                advanced.append((len(kept), literal(place, I64)))
+                kept.append(extent)
+            else:
+                cuts[axis] = (place, 1, 1)
+                name = "Select"
             axis += 1
     for at, item in advanced:
         if is_mask(item):
@@ -188,6 +194,16 @@ def _basic(input: Tensor, items: Sequence[tuple[int, Any]]) -> tuple[Tensor, lis
     if tuple(kept) != tuple(shape_of(result)) or (result is input and not advanced):
         result = make_view(reshape_op, result, {"shape": tuple(kept)}, name)
     return result, advanced
+
+
+def _is_one_place(items: Sequence[Any]) -> bool:
+    """Whether tensors take part, and each is one number: ints are indices like them then, and a write writes no more.
+
+    As views, ints would be cut out and put back whole.
+    """
+    tensors = [item for item in items if isinstance(item, Tensor)]
+    alike = all(not is_mask(item) and not shape_of(item) for item in tensors)
+    return bool(tensors) and alike and not any(item is None or isinstance(item, bool) for item in items)
 
 
 def slice_bounds(item: slice, extent: Any) -> tuple[Any, Any, int]:
