@@ -28,7 +28,7 @@ def dying_operands(region: Region) -> dict[Node, list[Value]]:
 def taken_over(node: Node, result: Value, dying: Dying) -> Value | None:
     """The operand of a loop or branch in whose memory it may compute a result if nothing reads the operand later."""
     if node.op.name == "cond":
-        places = [_origin(region, result.index, dying) for region in node.regions]
+        places = [origin(region, result.index, dying) for region in node.regions]
         if places[0] is None or places[0] != places[1]:
             return None
         found = node.inputs[1 + places[0]]
@@ -45,10 +45,10 @@ def stays(node: Node, operand: Value, result: Value, dying: Dying) -> bool:
         return may_replace(node, operand, result)
     if node.op.name not in CONTROL or taken_over(node, result, dying) is not operand:
         return False
-    return node.op.name == "cond" or _origin(node.regions[-1], result.index, dying) == node.inputs.index(operand)
+    return node.op.name == "cond" or origin(node.regions[-1], result.index, dying) == node.inputs.index(operand)
 
 
-def _origin(region: Region, output: int, dying: Dying) -> int | None:
+def origin(region: Region, output: int, dying: Dying) -> int | None:
     """The number of the input in whose memory a region's output may be computed, step by step, or None."""
     value: Value | None = region.outputs[output]
     last = dying(region)

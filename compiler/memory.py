@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import field
 
-from adjit.compiler.in_place import CONTROL, dying_operands, may_replace, same_element, stays, taken_over
+from adjit.compiler.in_place import CONTROL, dying_operands, may_replace, origin, same_element, stays, taken_over
 from adjit.compiler.loops.ir import AS_COMPLEX, AS_REAL, KERNEL, POSITION
 from adjit.ir.frozen import frozen, record
 from adjit.ir.graph import Graph, Node, Region, Value
@@ -311,12 +311,11 @@ class _Planner:
         self, body: Region, entries: Sequence[Value], values: Sequence[Value], results: Sequence[Value]
     ) -> None:
         """Give a loop's large results entries that may change their addresses, where carries are computed anew."""
-        dying = self._dying(body)
-        for entry, value, result in zip(entries, values, results, strict=True):
+        for output, (entry, value, result) in enumerate(zip(entries, values, results, strict=True)):
             if value is entry or not _is_large(value.type) or self.slots.get(result) not in self.outside:
                 continue
-            node = value.node
-            if node is not None and entry in dying.get(node, ()) and stays(node, entry, value, self._dying):
+            place = origin(body, output, self._dying)
+            if place is not None and body.inputs[place] is entry:
                 continue
             self.slots[result] = self._entry()
             self._begin(result)

@@ -54,7 +54,7 @@ class Ranges:
         if node.op.name == "where":
             return _chosen(*ranges)
         if node.op.name in _LIMITS:
-            ranges = [_all(value) if known is None else known for value, known in zip(node.inputs, ranges, strict=True)]
+            ranges = [known or all_of(value) for value, known in zip(node.inputs, ranges, strict=True)]
         if None in ranges:
             return None
         return rule(node, *ranges)
@@ -62,18 +62,18 @@ class Ranges:
 
 def fits(value: Value, found: Range) -> bool:
     """Whether the dtype of a value holds all numbers of a range."""
-    least, most = _all(value)
+    least, most = all_of(value)
     return least <= found[0] and found[1] <= most
 
 
-def _all(value: Value) -> Range:
+def all_of(value: Value) -> Range:
     """The least and the greatest number of a value's dtype."""
     bits, signed = value.dtype.bits, value.dtype.kind == "int"
     return (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
 
 
 # Ops that bound what nothing is known of.
-_LIMITS = frozenset({"minimum", "maximum"})
+_LIMITS = frozenset({"minimum", "maximum", "mod"})
 # Ops whose elements are elements of their first operand.
 _FIRST = frozenset({"reshape", "expand", "permute", "slice", "gather", "window", "reduce_max", "reduce_min", "cast"})
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from adjit.compiler.ranges import Range, Ranges, fits
+from adjit.compiler.ranges import Range, Ranges, all_of, fits
 from adjit.compiler.simplify_rules import number_in
 from adjit.ir.analysis import LOOPS
 from adjit.ir.builder import Builder
@@ -114,13 +114,23 @@ def _learn(ranges: Ranges, node: Node) -> None:
                 ranges.learn(body.inputs[first + place], (start[0] + min(way, 0), start[1] + max(way, 0)))
         return
     condition = node.regions[0]
-    for place in range(len(body.outputs)):
-        start, step = ranges.of(operands[first + place]), step_of(body, first + place, place)
-        limit = _limit(ranges, condition.outputs[0], condition.inputs[first + place])
-        if start is None or limit is None or step is None or step <= 0:
+    for place, result in enumerate(node.outputs):
+        counter = condition.inputs[first + place]
+        if counter.dtype.kind != "int" or counter.dims:
             continue
-        if fits(body.inputs[first + place], (start[0], limit + step)):  # else the counter may wrap and go on
-            ranges.learn(body.inputs[first + place], (start[0], limit))
+        # What the condition says holds in every turn; where the counter only grows, or falls, so does what it began at.
+        within = _limits(ranges, condition.outputs[0], counter)
+        start, step = ranges.of(operands[first + place]), step_of(body, first + place, place)
+        if start is not None and step is not None and fits(counter, (within[0] + step, within[1] + step)):
+            inside = (max(within[0], start[0]), within[1]) if step >= 0 else (within[0], min(within[1], start[1]))
+            ends = inside[0] + step, inside[1] + step
+            whole = min(start[0], ends[0]), max(start[1], ends[1])
+            for value in (counter, result):
+                ranges.learn(value, whole)
+        else:
+            inside = within
+        if inside != all_of(counter) and inside[0] <= inside[1]:
+            ranges.learn(body.inputs[first + place], inside)
 
 
 def step_of(body: Region, place: int, output: int) -> int | None:
@@ -144,15 +154,18 @@ def offset_of(value: Value) -> tuple[Value, int]:
     return value, total
 
 
-def _limit(ranges: Ranges, condition: Value, counter: Value) -> int | None:
-    """The greatest value of `counter` for which the condition can hold, if it says one."""
-    node = condition.node
+def _limits(ranges: Ranges, condition: Value, counter: Value) -> Range:
+    """Between which numbers `counter` is where the condition holds."""
+    node, whole = condition.node, all_of(counter)
     if node is None:
-        return None
-    if node.op.name == "and":
-        found = [limit for operand in node.inputs if (limit := _limit(ranges, operand, counter)) is not None]
-        return min(found, default=None)
-    if node.op.name not in ("lt", "le") or node.inputs[0] is not counter:
-        return None
-    most: Range | None = ranges.of(node.inputs[1])
-    return None if most is None else most[1] - (node.op.name == "lt")
+        return whole
+    if node.op.name == "and" and not condition.dims:
+        both = [_limits(ranges, operand, counter) for operand in node.inputs]
+        return max(low for low, _ in both), min(high for _, high in both)
+    if node.op.name not in ("lt", "le") or counter not in node.inputs:
+        return whole
+    less, more = (ranges.of(operand) or all_of(operand) for operand in node.inputs)
+    off = node.op.name == "lt"
+    if node.inputs[0] is counter:
+        return whole[0], min(whole[1], more[1] - off)
+    return (max(whole[0], less[0] + off), whole[1]) if node.inputs[1] is counter else whole

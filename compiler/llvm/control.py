@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # Larger values stand in the program's memory.
 _LARGEST = 1024
+# Elements of a row that a turn of a scan reads at its beginning.
+_LARGEST_ROW = 8
 # Operations in a kernel that stands in the function, and in all of them: LLVM's time is quadratic in a function's size.
 _LARGEST_KERNEL, _LARGEST_FUNCTION = 400, 2000
 # Lines of a turn, of which several are written out.
@@ -237,8 +239,7 @@ class _Control:
             if slot in self.addresses and has_room and isinstance(size, int) and size <= _LARGEST:
                 found[slot] = self._room(self.types[slot])
                 self._move(self.addresses[slot], found[slot].pointer, self.types[slot])
-        self.stack |= found
-        self.w.stack = {place.pointer: place for place in self.stack.values()}
+        self._put_on_stack(found)
         yield
         for slot, place in found.items():
             del self.stack[slot]
@@ -325,19 +326,33 @@ class _Control:
 
     @contextmanager
     def _at_rows(self, node: Node, at: str) -> Iterator[None]:
-        """Code in which the slices of a scan stand for the rows `at` of its stacks."""
+        """Code in which the slices of a scan stand for the rows `at` of its stacks.
+
+        Short ones that are only read are read once: LLVM cannot know that what a turn writes is elsewhere.
+        """
         (body,), (second, carries) = node.regions, _parts(node)
-        rows = zip(body.inputs[second:], node.inputs[second:], strict=True)
+        rows = list(zip(body.inputs[second:], node.inputs[second:], strict=True))
         pairs = [(self.plan.slots[value], stack, value.type) for value, stack in rows]
         results = zip(body.outputs[carries:], node.outputs[carries:], strict=True)
         pairs += [(self.plan.slices[stack], stack, value.type) for value, stack in results]
+        read = {self.plan.slots[value] for value, _ in rows}
+        taken = {}
         for slot, stack, type in pairs:
             self.addresses[slot] = self._row(self._place(self.plan.slots[stack]), type, at)
             if slot in self.shared:
                 self.driver.point(self.w, slot, self.addresses[slot])
+            elif slot in read and isinstance(type.size, int) and 0 < type.size <= _LARGEST_ROW:
+                taken[slot] = self._room(type)
+                self._move(self.addresses[slot], taken[slot].pointer, type)
+        self._put_on_stack(taken)
         yield
         for slot, _, _ in pairs:
             self.addresses.pop(slot, None)
+            self.stack.pop(slot, None)
+
+    def _put_on_stack(self, places: dict[int, StackPlace]) -> None:
+        self.stack |= places
+        self.w.stack = {place.pointer: place for place in self.stack.values()}
 
     def _row(self, stack: str, type: TensorType, at: str) -> str:
         size = uniform(self.w, type.size * type.dtype.itemsize)

@@ -148,6 +148,65 @@ def test_an_index_that_may_be_outside_is_checked(end: int) -> None:
     assert before.tolist() == [9.0, *range(8)]
 
 
+def insertion_sort(x: Any, count: Any) -> Any:
+    x = x.clone()
+    for i in range(1, count):
+        v, j = x[i].clone(), i - 1
+        while j >= 0 and x[j] > v:
+            x[j + 1] = x[j]
+            j -= 1
+        x[j + 1] = v
+    return x
+
+
+def test_a_counter_that_falls_is_not_below_what_the_condition_says() -> None:
+    x = adjit.tensor(np.random.default_rng(1).standard_normal(9))
+    found = adjit.compile(insertion_sort)(x, adjit.tensor(9))
+    assert adjit.equal(found, x.sort().values)
+    graph = simplified(insertion_sort, x, adjit.tensor(9))
+    # Only the place that the condition itself reads may be -1.
+    assert len(nodes_of(graph, "where")) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "limit", "step"), [(3, 0, -1), (0, 3, 2), (-4, 3, 1), (5, 0, 1), (2, -3, -1), (7, 7, 3)]
+)
+def test_a_counter_after_its_loop_is_where_it_left_the_condition(first: int, limit: int, step: int) -> None:
+    def program(x: Any, i: Any) -> Any:
+        i = i % 1 + first  # known, and no number
+        while i < limit if step > 0 else i > limit:
+            x[i] += 1.0
+            i = i + step
+        x[i] *= 10.0
+        return x, i
+
+    x = adjit.arange(1.0, 9.0)
+    found = adjit.compile(lambda x, i: program(x.clone(), i))(x, adjit.tensor(0))
+    expected = program(x.clone(), adjit.tensor(0))
+    assert adjit.equal(found[0], expected[0]) and int(found[1]) == int(expected[1])
+
+
+def test_a_counter_that_wraps_has_no_bounds() -> None:
+    def program(x: Any, i: Any) -> Any:
+        turns = 0
+        while i > -(2**31) + 1 and turns < 5:
+            x = x + x[(i < 0).long()]
+            i = i - (2**30)
+            turns += 1
+        return x, i
+
+    given = adjit.tensor([1.0, 2.0]), adjit.tensor(5, dtype=adjit.int32)
+    found, expected = adjit.compile(program)(*given), program(*given)
+    assert adjit.equal(found[0], expected[0]) and adjit.equal(found[1], expected[1])
+
+
+def test_remainders_by_a_number_are_bounded_whatever_is_divided() -> None:
+    x, i = adjit.arange(5.0), adjit.tensor(-7)
+    graph = simplified(lambda x, i: x[i % 5], x, i)
+    assert not nodes_of(graph, "where") and nodes_of(graph, "gather")[0].attributes["certain"]
+    assert float(adjit.compile(lambda x, i: x[i % 5])(x, i)) == float(x[3])
+
+
 def test_small_integers_are_divided_in_32_bits() -> None:
     def program(least: Any) -> Any:
         numbers = adjit.arange(40) - 20
