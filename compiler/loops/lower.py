@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TypeAlias
 
 from adjit.compiler.loops.affine import Bounds
+from adjit.compiler.loops.again import Known
 from adjit.compiler.loops.blocks import lower_blocks
 from adjit.compiler.loops.contract import (
     behind_layout,
@@ -26,6 +28,8 @@ from adjit.ir.graph import Graph, Guard, Node, Region, Value
 from adjit.ir.journal import note
 from adjit.ir.shape import Dim, Size
 
+# The kernel of a group on operands, of whose results some are used; and those that the kernel's stand for.
+LowerGroup: TypeAlias = "Callable[[Node, Sequence[Value], Collection[Value]], tuple[list[Value], Node]]"
 _EXTREMES = {"argmax": "reduce_max", "argmin": "reduce_min"}
 # What leaves nothing behind where its result is not used.
 _EFFECTLESS = (LOAD, INSIDE, INDEX, LISTED, SCRATCH)
@@ -39,7 +43,12 @@ def lower(graph: Graph, *, strict: bool = False) -> Graph:
     """
     least = least_sizes(graph.guards)
     taken = size_names_used(graph)
-    nodes, outputs = _lower_nodes(graph, least, taken, strict)
+
+    def group(node: Node, inputs: Sequence[Value], used: Collection[Value]) -> tuple[list[Value], Node]:
+        return known.lowered(node, used, inputs, lambda: lower_group(node, inputs, used, least, taken, strict))
+
+    known = Known(graph)
+    nodes, outputs = _lower_nodes(graph, group)
     return graph.with_parts(graph.inputs, nodes, outputs)
 
 
@@ -54,20 +63,18 @@ def least_sizes(guards: Sequence[Guard]) -> dict[str, int]:
     return least
 
 
-def _lower_nodes(
-    region: Region, least: dict[str, int], taken: frozenset[str], strict: bool
-) -> tuple[list[Node], list[Value]]:
+def _lower_nodes(region: Region, lower_fused: LowerGroup) -> tuple[list[Node], list[Value]]:
     new: dict[Value, Value] = {}
     nodes: list[Node] = []
     used = {*region.outputs, *(value for node in region.nodes for value in node.inputs)}
     for node in region.nodes:
         inputs = [new.get(value, value) for value in node.inputs]
         if node.op is FUSE:
-            kept, kernel = lower_group(node, inputs, used, least, taken, strict)
+            kept, kernel = lower_fused(node, inputs, used)
         else:
             kept, regions = list(node.outputs), []
             for inner in node.regions:
-                inner_nodes, inner_outputs = _lower_nodes(inner, least, taken, strict)
+                inner_nodes, inner_outputs = _lower_nodes(inner, lower_fused)
                 regions.append(Region(inner.inputs, inner_nodes, inner_outputs))
             types = [value.type for value in node.outputs]
             kernel = Node(node.op, inputs, node.attributes, types, node.location, regions)
