@@ -9,6 +9,7 @@ import numpy as np
 
 from adjit import trees
 from adjit.autograd.record import hook_numbers
+from adjit.captured import shared_gradient
 from adjit.device import device
 from adjit.epoch import EPOCH
 from adjit.ir.errors import ShapeError
@@ -177,6 +178,10 @@ def fits(entry: Entry, call: Call) -> bool:
         memories = entry.memories
         if [i for i, tensor in enumerate(call.tensors) if tensor._memory in memories] != entry.coinciding:
             return False
+    if entry.graph.writes and shared_gradient(entry.sources, call.tensors, entry.memories) is not None:
+        return False
+    if any((call.tensors[t] if isinstance(t, int) else t)._grad is not gradient for t, gradient in entry.fixed):
+        return False
     if any(is_contiguous(call.tensors[index]) != found for index, found in entry.layouts.items()):
         return False
     if entry.graph.size_names:

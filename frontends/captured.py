@@ -5,7 +5,7 @@ The memory is one input of the program, whichever of its tensors were used: view
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,11 +30,22 @@ class Entangled(Exception):
         self.memory = memory
 
 
+class Joined(Exception):
+    """A gradient was traced as if it had memory of its own, which other tensors of the program show as well, and
+    something is written: the trace starts again, with the gradient as the very tensor that it is."""
+
+    def __init__(self, memory: Memory) -> None:
+        super().__init__("a gradient shares memory with another tensor")
+        self.memory = memory
+
+
 class Captured:
     """The tensors from outside that a trace has read, by their memory."""
 
     def __init__(self) -> None:
         self.apart: set[Memory] = set()  # of tensors without gradients that are cut off from the others
+        self.joined: set[Memory] = set()  # of gradients that are captured as the tensors that they are
+        self.fixed: dict[Tensor, Tensor] = {}  # these gradients, by whose they are (arguments: the traced tensors)
         self.onward: dict[Tensor, Tensor] = {}  # gradients that go on outside, through what computed a tensor
         self._late: set[Tensor] = set()  # what gets its gradient then
         self.spent: set[Node] = set()  # what computed these, freed by a pass that did not keep it
@@ -44,6 +55,13 @@ class Captured:
         self._owners: dict[Memory, Tensor] = {}  # what collects the gradients of a memory
         self._sources: dict[Memory, Source] = {}
         self._plain: set[Memory] = set()  # of tensors without gradients that were read, and not cut off
+
+    def fixed_gradient(self, tracer: Tracer, tensor: Tensor, present: Tensor | None) -> Tensor | None:
+        """The gradient of a tensor, where it is captured as the tensor that it is."""
+        if present is None or present._memory not in self.joined:
+            return None
+        self.fixed[tensor] = present
+        return tracer.inside(present)
 
     def source(self, tensor: Tensor) -> Source:
         """The source of an input for the memory of a tensor."""
@@ -133,6 +151,29 @@ def owner(tensor: Tensor) -> Tensor:
 
 def _is_as(tensor: Tensor, memory: Memory, requires_grad: bool, chain: Chain) -> bool:
     return tensor._memory is memory and tensor.requires_grad is requires_grad and tensor._chain == chain
+
+
+def gradient_of(source: Source, tensors: Sequence[Tensor]) -> Tensor:
+    """The gradient that an input takes, given a call's tensors."""
+    found = (tensors[source.index] if source.tensor is None else source.tensor)._grad
+    assert found is not None
+    return found
+
+
+def shared_gradient(
+    sources: Iterable[Source], tensors: Sequence[Tensor], memories: Collection[Memory] = ()
+) -> Memory | None:
+    """The memory of a gradient among the sources that one of a call's tensors, another gradient, or what is captured
+    (on `memories`) shows as well; None if there is none."""
+    gradients = [gradient_of(source, tensors)._memory for source in sources if source.kind == "grad"]
+    if not gradients:
+        return None
+    seen = {*memories, *(tensor._memory for tensor in tensors)}
+    for memory in gradients:
+        if memory in seen:
+            return memory
+        seen.add(memory)
+    return None
 
 
 def note_array(tracer: Tracer, array: np.ndarray) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from adjit import trees
 from adjit.call import Aliases, Call, aliases_among
 from adjit.capture.numbers import kind_of, number
+from adjit.captured import Joined, shared_gradient
 from adjit.effects import Changes, Effect, Refill
 from adjit.environment import Environment
 from adjit.epoch import EPOCH
@@ -60,6 +61,7 @@ class Entry:
     epoch: int = -1
     differentiable: bool = False
     onward: list[tuple[Tensor | int, int]] = field(default_factory=list)  # gradients for what computed these tensors
+    fixed: list[tuple[Tensor | int, Tensor]] = field(default_factory=list)  # gradients that must be these very tensors
     retain_graph: bool = False  # whether that is kept
     takes_gradients: bool = False  # whether the function looked at gradients of its arguments
     executables: dict[Any, Any] = field(default_factory=dict)
@@ -110,15 +112,16 @@ def trace_entry(
     strict: bool,
     apart: set[Memory],
     together: set[Memory],
+    joined: set[Memory],
 ) -> Entry:
     """Trace a function on a call's arguments, with `dims` for its tensors (open ones have the value in `hints`).
 
     Tensors without gradients on the memories in `apart` are cut off from the others; those in `together` are one input
-    for all arguments on them, where other arguments have one each.
+    for all arguments on them, where other arguments have one each; gradients in `joined` are the tensors that they are.
     """
     name = getattr(function, "__name__", type(function).__name__)
     tracer = Tracer(name if name.isidentifier() else "function", hints, strict=strict)
-    tracer.captured.apart = apart
+    tracer.captured.apart, tracer.captured.joined = apart, joined
     own = [n for n, leaf in zip(argument_names(function, call), call.leaves, strict=True) if isinstance(leaf, Tensor)]
     names = [*own, *(_plain_name(str(place)) for place, _ in call.lifted)]
     tracer.spaces = list(environment.reach.spaces.values())
@@ -148,6 +151,7 @@ def trace_entry(
             grads, onward = _grads(tracer, proxies, values), _onward(tracer, proxies, values)
             unsure = _unsure_grads(tracer, proxies, values)
             check_aliases(tracer)
+            _check_gradients(tracer, call)
             writes = []
             for position, value in tracer.written():
                 writes.append((position, len(values)))
@@ -168,6 +172,8 @@ def trace_entry(
     environment.watch(tracer.captured.read)
     checks = [*tracer.checks, *tracer.captured.checks(tracer.sources)]
     entry = Entry(graph, tracer.sources, outputs, structure, checks, grads, environment, reason)
+    places = tracer.arguments
+    entry.fixed = [(places[t][0] if t in places else t, gradient) for t, gradient in tracer.captured.fixed.items()]
     entry.onward, entry.retain_graph = onward, tracer.captured.retain_graph
     entry.keep = [keep, list(tracer._views.values())]
     entry.call = call
@@ -300,6 +306,15 @@ def _histories(
         if history is not None:
             values.append(history)
     return found
+
+
+def _check_gradients(tracer: Tracer, call: Call) -> None:
+    """Joined where a gradient shares memory with another tensor of a program that writes."""
+    if tracer.written():
+        memories = {source.memory for source in tracer.sources if source.kind == "tensor" and source.memory is not None}
+        memory = shared_gradient(tracer.sources, call.tensors, memories)
+        if memory is not None:
+            raise Joined(memory)
 
 
 def _is_marked(proxy: Tensor, tensor: Tensor) -> bool:

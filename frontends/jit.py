@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from adjit.call import Call, fits
 from adjit.capture import capturing
 from adjit.capture.prints import printing_when_run
-from adjit.captured import Entangled
+from adjit.captured import Entangled, Joined
 from adjit.entry import Entry, argument_names, trace_entry
 from adjit.environment import Environment
 from adjit.errors import explained
@@ -122,7 +122,7 @@ class CompiledFunction(NativeCallable):  # type: ignore[misc]
         call, entry = self.served(args, kwargs)
         entry.calls += 1
         result = run_entry(self, entry, call)
-        if entry.calls > 1 and not entry.turned and not entry.marked:
+        if entry.calls > 1 and not (entry.turned or entry.marked or entry.fixed):
             self._learn(entry, call, args, kwargs, result)
         return result
 
@@ -315,14 +315,18 @@ class CompiledFunction(NativeCallable):  # type: ignore[misc]
         environment.name_tensors()
         apart: set[Memory] = set()
         together: set[Memory] = set()
+        joined: set[Memory] = set()
         while True:
             try:
-                entry = self._traced(call, environment, attempt, reason, apart, together)
+                entry = self._traced(call, environment, attempt, reason, apart, together, joined)
             except Entangled as found:
                 apart.add(found.memory)
                 continue
             except Overlapping as found:
                 together.add(found.memory)
+                continue
+            except Joined as found:
+                joined.add(found.memory)
                 continue
             except Respecialize as request:
                 attempt.narrow(request)

@@ -433,10 +433,10 @@ class Tracer:
         tensor = self.inside(tensor)
         if tensor in self.grads:
             return self.grads[tensor]
-        found: Tensor | None = None
         place = self.arguments.get(tensor)
         present = tensor._grad if place is None else place[1]._grad
-        if present is not None:
+        found = self.captured.fixed_gradient(self, tensor, present)
+        if present is not None and found is None:
             name = tensor.__dict__.get("_trace_name")
             value = self.builder.input(present._tensor_type, None if name is None else f"{name}_grad")
             self.sources.append(Source("grad", tensor=tensor) if place is None else Source("grad", place[0]))

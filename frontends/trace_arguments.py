@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from adjit.ir.errors import TraceError
+from adjit.ir.shape import Size
 from adjit.ir.types import TensorType
 from adjit.memory import Memory
 from adjit.tensor import Tensor
 from adjit.trace_parts import Source
-from adjit.views import strides
+from adjit.view_strides import offset_of_chain
+from adjit.views import Window, is_contiguous, strides
 
 if TYPE_CHECKING:
     from adjit.trace import Tracer
@@ -53,7 +55,8 @@ def check_aliases(tracer: Tracer) -> None:
         cells = [tracer.cells[tensor._memory] for tensor in tensors]
         cells += [] if captured is None or captured in cells else [captured]
         if len(cells) > 1 and any(cell.value is not cell.original for cell in cells):
-            if _are_plain(tracer, tensors):
+            others = [tensor for tensor in tracer.captured.read if tensor._memory is origin]
+            if _are_plain(tracer, tensors) and not any(tensor.requires_grad for tensor in others):
                 raise Overlapping(origin)
             raise TraceError(
                 "a compiled function writes to an argument that shares memory with another tensor it uses, and one of "
@@ -61,10 +64,32 @@ def check_aliases(tracer: Tracer) -> None:
             )
 
 
+def overlap_in_part(tracer: Tracer, target: Tensor, operand: Tensor) -> bool:
+    """Whether two tensors of a trace without gaps show some of the same memory, but not the same elements."""
+    target, operand = tracer.inside(target), tracer.inside(operand)
+    cell = tracer.cells.get(target._memory)
+    if cell is None or target is operand or tracer.cells.get(operand._memory) is not cell:
+        return False
+    lent = [tensor for tensor in tracer.arguments if tracer.cells.get(tensor._memory) is cell and not tensor._chain]
+    if not all(is_contiguous(tensor) for tensor in lent):
+        return False
+    one, other = (_window(cell.value.dims, tensor) for tensor in (target, operand))
+    return one is not None and other is not None and one.meets_in_part(other)
+
+
+def _window(dims: tuple[Size, ...], tensor: Tensor) -> Window | None:
+    """What a tensor shows of memory of `dims`; None where sizes are open."""
+    start, steps, shape = offset_of_chain(dims, tensor._dtype, tensor._chain), strides(tensor), tensor._tensor_type.dims
+    if not all(isinstance(size, int) for size in (start, *steps, *shape)):
+        return None
+    return Window(start, shape, steps)  # type: ignore[arg-type]
+
+
 def check_marked(tracer: Tracer, tensor: Tensor) -> None:
     """TraceError for an argument on the memory of another one, which is to require grad from here on."""
     origin = tracer.arguments[tensor][1] if tensor in tracer.arguments else tensor
-    if origin._memory in tracer.shared or _are_plain(tracer, tracer.lent.get(origin._memory, ())):
+    lent = tracer.lent.get(origin._memory, ())
+    if origin._memory in tracer.shared or (len(lent) > 1 and _are_plain(tracer, lent)):
         raise TraceError(
             "a compiled function makes an argument require grad that shares memory with another argument\n"
             "  hint: clone() it, or let it require grad before the call"
@@ -72,5 +97,5 @@ def check_marked(tracer: Tracer, tensor: Tensor) -> None:
 
 
 def _are_plain(tracer: Tracer, tensors: Sequence[Tensor]) -> bool:
-    """Whether several arguments share a memory, and none of them requires grad."""
-    return len(tensors) > 1 and not any(tracer.arguments[tensor][1].requires_grad for tensor in tensors)
+    """Whether none of these arguments requires grad."""
+    return not any(tracer.arguments[tensor][1].requires_grad for tensor in tensors)

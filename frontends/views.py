@@ -7,6 +7,7 @@ the memory's current value, and a write goes back through the chain's inverse.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from adjit.autograd.overwriting import note_write
 from adjit.autograd.record import record
 from adjit.autograd.tape import Recorded, Saved
 from adjit.errors import explained
+from adjit.ir.frozen import frozen
 from adjit.ir.graph import Attribute, Value
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.shape import Size, strides_of
@@ -151,7 +153,7 @@ def check_writable(tensor: Tensor) -> None:
         return
     if tensor._leaf and "_unrecorded" in tensor.__dict__:
         raise RuntimeError(_NO_GRAD_VIEW)
-    if tensor.requires_grad and tensor._leaf:
+    if tensor.requires_grad and _stands_for_leaf(tensor):
         raise explained(
             RuntimeError,
             "a leaf Variable that requires grad is being used in an in-place operation.",
@@ -163,9 +165,17 @@ def check_writable(tensor: Tensor) -> None:
         return
     if not tensor.requires_grad and tensor._dtype.is_continuous and tensor._tracer is None:
         raise RuntimeError(_NO_GRAD_VIEW)
-    if base._leaf:
+    if _stands_for_leaf(base):
         raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
     check_one_view(tensor)
+
+
+def _stands_for_leaf(tensor: Tensor) -> bool:
+    """Whether a tensor is a leaf; an argument of a traced function is what the caller's tensor is."""
+    if not tensor._leaf or tensor._tracer is None:
+        return tensor._leaf
+    place = tensor._tracer.arguments.get(tensor)
+    return place is None or place[1].is_leaf
 
 
 def check_one_view(tensor: Tensor) -> None:
@@ -200,12 +210,20 @@ def check_partial_overlap(target: Tensor, operand: Any) -> None:
 
     As in PyTorch, tensors with gaps are let through: what is read is read before anything is written.
     """
-    if not isinstance(operand, Tensor) or operand is target or operand._memory is not target._memory:
+    if not isinstance(operand, Tensor) or operand is target:
+        return
+    if STATE.tracer is not None and (target._tracer is not None or operand._tracer is not None):
+        from adjit.trace_arguments import overlap_in_part
+
+        if overlap_in_part(STATE.tracer, target, operand):
+            raise RuntimeError(SHARED)
+    if operand._memory is not target._memory:
         return
     a, b = target._array, operand._array
     if a is None or b is None or same_place(a, b):
         return
-    if _is_dense(a) and _is_dense(b) and np.may_share_memory(a, b):
+    dense = all(_fills(x.shape, x.strides, x.itemsize) for x in (a, b))
+    if dense and np.may_share_memory(a, b):
         raise RuntimeError(SHARED)
 
 
@@ -215,15 +233,30 @@ def same_place(a: np.ndarray, b: np.ndarray) -> bool:
     return start and a.shape == b.shape and a.strides == b.strides
 
 
-def _is_dense(array: np.ndarray) -> bool:
-    """Whether an array's elements fill a piece of memory, each place once, in whatever order."""
-    expected = array.itemsize
-    for step, extent in sorted(zip(array.strides, array.shape, strict=True)):
+def _fills(dims: Sequence[int], steps: Sequence[int], size: int) -> bool:
+    """Whether elements of a size at these steps fill a piece of memory, each place once, in whatever order."""
+    expected = size
+    for step, extent in sorted(zip(steps, dims, strict=True)):
         if extent > 1:
             if step != expected:
                 return False
             expected *= extent
-    return array.size > 0
+    return 0 not in dims
+
+
+@frozen
+class Window:
+    """What a tensor shows of its memory, in elements."""
+
+    start: int
+    dims: tuple[int, ...]
+    steps: tuple[int, ...]
+
+    def meets_in_part(self, other: Window) -> bool:
+        """Whether two tensors without gaps have some elements in common, and are not the same."""
+        if self == other or not all(_fills(window.dims, window.steps, 1) for window in (self, other)):
+            return False
+        return self.start < other.start + prod(other.dims) and other.start < self.start + prod(self.dims)
 
 
 def write(target: Tensor, result: Tensor) -> Tensor:

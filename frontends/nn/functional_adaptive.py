@@ -9,6 +9,7 @@ from typing import Any
 from adjit.composite import composite
 from adjit.dispatch import apply
 from adjit.ir.ops.indexing import gather
+from adjit.ir.ops.scalar import where
 from adjit.ir.ops.source import iota
 from adjit.ir.types import I64
 from adjit.nn.functional_pooling import first_greatest, windows
@@ -59,15 +60,6 @@ def _adaptive_sizes(name: str, input: Tensor, output_size: Any, rank: int) -> tu
     return sizes
 
 
-def _members(count: int, extent: int) -> Tensor:
-    """bool[count, extent]: whether j is in bin i, floor(i*extent/count) <= j < ceil((i+1)*extent/count)."""
-    shape = (count, extent)
-    row = apply(iota, (), {"shape": shape, "axis": 0, "dtype": I64})
-    column = apply(iota, (), {"shape": shape, "axis": 1, "dtype": I64})
-    found: Tensor = (column >= row * extent // count) & (column < ((row + 1) * extent + count - 1) // count)
-    return found
-
-
 def _no_bins(input: Tensor, output_size: tuple[int, ...]) -> Tensor:
     """The result without elements where an axis has no bins."""
     rank = len(output_size)
@@ -91,22 +83,40 @@ def adaptive_mean(input: Tensor, output_size: tuple[int, ...]) -> Tensor:
             shape = (*input.shape[:axis], count, extent // count, *input.shape[axis + 1 :])
             input = input.reshape(shape).mean(axis + 1)
         else:
-            weights = _members(count, extent).to(input.dtype)
-            weights = weights / weights.sum(1, keepdim=True)
-            input = input.movedim(axis, -1).matmul(weights.t()).movedim(-1, axis)
+            input = _mean_of_bins(input, axis, count)
     return input
+
+
+def _mean_of_bins(input: Tensor, axis: int, count: int) -> Tensor:
+    """The mean of each bin of an axis, which need not be equally long."""
+    extent = input.shape[axis]
+    first, last = _ends(count, extent)
+    longest = max(-(-(i + 1) * extent // count) - i * extent // count for i in range(count))
+    step = apply(iota, (), {"shape": (longest,), "axis": 0, "dtype": I64})
+    place = first.unsqueeze(1) + step
+    inside = place <= last.unsqueeze(1)
+    cells = apply(gather, (input, place.minimum(last.unsqueeze(1))), {"axes": (axis,)})
+    trail = (1,) * (input.ndim - 1)
+    beside = inside.reshape(count, longest, *trail).expand(cells.shape)
+    total = apply(where, (beside, cells, 0)).sum(1) / (last - first + 1).to(input.dtype).reshape(count, *trail)
+    found: Tensor = total.movedim(0, axis)
+    return found
+
+
+def _ends(count: int, extent: int) -> tuple[Tensor, Tensor]:
+    """The first and the last member of bin i: floor(i*extent/count), and ceil((i+1)*extent/count) - 1."""
+    number = apply(iota, (), {"shape": (count,), "axis": 0, "dtype": I64})
+    return number * extent // count, ((number + 1) * extent + count - 1) // count - 1
 
 
 def _greatest_of_bins(input: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The greatest element of each bin of the last axis, and its place there."""
     extent = input.shape[-1]
-    number = apply(iota, (), {"shape": (count,), "axis": 0, "dtype": I64})
-    first = number * extent // count
+    first, last = _ends(count, extent)
     if extent % count == 0:
         size = (extent // count,)
         found, inside = first_greatest(windows(input, size, size, (1,)))
     else:
-        last = ((number + 1) * extent + count - 1) // count - 1
         step = apply(iota, (), {"shape": (extent // count + 2,), "axis": 0, "dtype": I64})
         # A bin that is shorter than others has its last element several times.
         place = (first.unsqueeze(1) + step).minimum(last.unsqueeze(1))

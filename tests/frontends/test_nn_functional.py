@@ -355,3 +355,16 @@ def test_convolutions_and_gradients_compiled_strictly_have_the_bits_of_eager_mod
     found = [*run(torch.compile(convolve, strict=True)), *torch.compile(gradients, strict=True)(x, w)]
     for ours, theirs in zip(found, [*expected, *expected[1:]], strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("extent", "count"), [(7, 3), (5, 7), (9, 1), (3, 2), (10, 4), (8, 4), (1, 3)])
+def test_means_of_bins_meet_their_own_members_alone(extent: int, count: int, special: float) -> None:
+    for place in range(extent):
+        x = np.arange(1.0, extent + 1)
+        x[place] = special
+        bins = [x[i * extent // count : -(-(i + 1) * extent // count)] for i in range(count)]
+        found = torch.nn.functional.adaptive_avg_pool1d(torch.tensor(x)[None], count)
+        np.testing.assert_allclose(found.numpy()[0], [part.mean() for part in bins], rtol=1e-12)
+        grid = torch.nn.functional.adaptive_avg_pool2d(torch.tensor(x)[None, None].expand(1, 2, extent), (2, count))
+        np.testing.assert_allclose(grid.numpy()[0, 1], [part.mean() for part in bins], rtol=1e-12)
