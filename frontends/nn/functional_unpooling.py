@@ -30,9 +30,12 @@ def _unpooled(input: Tensor, indices: Tensor, sizes: tuple[int, ...]) -> Tensor:
     flat = zeros(rows, volume, dtype=input.dtype)
     place = indices.reshape(rows, count)
     given = input.reshape(rows, count)
-    found = apply(scatter_set, (flat, given.detach(), row, place), {"axes": (0, 1)})
-    # Of elements for the same place one is seen, but as in PyTorch each takes the gradient that arrives there.
-    summed: Tensor = apply(scatter_add, (flat, given, row, place), {"axes": (0, 1)})
+    # Of elements for the same place one is seen, but as in PyTorch each takes the gradient that arrives there; those
+    # that are infinite cannot be added and taken away again.
+    finite = given.isfinite()
+    seen, added = apply(where, (finite, given.detach(), given)), apply(where, (finite, given, 0))
+    found = apply(scatter_set, (flat, seen, row, place), {"axes": (0, 1)})
+    summed: Tensor = apply(scatter_add, (flat, added, row, place), {"axes": (0, 1)})
     result: Tensor = (found + (summed - summed.detach())).reshape(*lead, *sizes)
     return result
 

@@ -368,3 +368,16 @@ def test_means_of_bins_meet_their_own_members_alone(extent: int, count: int, spe
         np.testing.assert_allclose(found.numpy()[0], [part.mean() for part in bins], rtol=1e-12)
         grid = torch.nn.functional.adaptive_avg_pool2d(torch.tensor(x)[None, None].expand(1, 2, extent), (2, count))
         np.testing.assert_allclose(grid.numpy()[0, 1], [part.mean() for part in bins], rtol=1e-12)
+
+
+def test_infinite_elements_are_put_back_where_they_were() -> None:
+    x = torch.tensor([[[1.0, np.inf, 3.0, -np.inf, 5.0, np.nan]]], requires_grad=True)
+    places = torch.tensor([[[0, 3, 5, 6, 9, 11]]])
+    found = torch.nn.functional.max_unpool1d(x, places, 2)
+    wanted = np.zeros(12)
+    wanted[[0, 3, 5, 6, 9, 11]] = [1, np.inf, 3, -np.inf, 5, np.nan]
+    np.testing.assert_array_equal(found.detach().numpy()[0, 0], wanted)
+    (gradient,) = torch.autograd.grad((found * torch.arange(12.0)).nan_to_num(0, 0, 0).sum(), x)
+    assert gradient[0, 0, [0, 2, 4]].tolist() == [0.0, 5.0, 9.0]
+    (gradient,) = torch.autograd.grad(torch.nn.functional.max_unpool1d(x, places, 2), x, torch.arange(12.0)[None, None])
+    assert gradient[0, 0].tolist() == [0.0, 3.0, 5.0, 6.0, 9.0, 11.0]
