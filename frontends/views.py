@@ -153,7 +153,10 @@ def check_writable(tensor: Tensor) -> None:
         return
     if tensor._leaf and "_unrecorded" in tensor.__dict__:
         raise RuntimeError(_NO_GRAD_VIEW)
-    if tensor.requires_grad and _stands_for_leaf(tensor):
+    if tensor.requires_grad and tensor._leaf:
+        origin = _origin_of(tensor)
+        if origin is not None and origin.requires_grad and not origin.is_leaf:  # what the caller computed
+            return check_writable(origin)
         raise explained(
             RuntimeError,
             "a leaf Variable that requires grad is being used in an in-place operation.",
@@ -165,17 +168,18 @@ def check_writable(tensor: Tensor) -> None:
         return
     if not tensor.requires_grad and tensor._dtype.is_continuous and tensor._tracer is None:
         raise RuntimeError(_NO_GRAD_VIEW)
-    if _stands_for_leaf(base):
+    origin = _origin_of(base)
+    if base._leaf and origin is not None and origin.requires_grad and not origin.is_leaf:
+        return check_writable(origin)
+    if base._leaf:
         raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
     check_one_view(tensor)
 
 
-def _stands_for_leaf(tensor: Tensor) -> bool:
-    """Whether a tensor is a leaf; an argument of a traced function is what the caller's tensor is."""
-    if not tensor._leaf or tensor._tracer is None:
-        return tensor._leaf
-    place = tensor._tracer.arguments.get(tensor)
-    return place is None or place[1].is_leaf
+def _origin_of(tensor: Tensor) -> Tensor | None:
+    """The caller's tensor that an argument of a traced function stands for."""
+    place = None if tensor._tracer is None else tensor._tracer.arguments.get(tensor)
+    return None if place is None else place[1]
 
 
 def check_one_view(tensor: Tensor) -> None:

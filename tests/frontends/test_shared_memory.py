@@ -62,6 +62,8 @@ PROGRAMS: dict[str, tuple[str, str, str]] = {
                               "def f(h): h.mul_(3); return h.sum()", "h"),
     "a leaf": (OUTSIDE, "def f(x): x.mul_(3); return x.sum()", "x"),
     "a view of a leaf": (OUTSIDE, "def f(x): x[0].mul_(3); return x.sum()", "x"),
+    "an argument that is a view of a leaf": (OUTSIDE, "def f(x): x.mul_(3); return x.sum()", "x[1:]"),
+    "a view of one": (OUTSIDE, "def f(x): x[:1].mul_(3); return x.sum()", "x[1:]"),
     "a captured result": (OUTSIDE, "def f(y): h.mul_(y); return h.sum()", "torch.ones(4) * 3"),
 }  # fmt: skip
 
