@@ -338,6 +338,8 @@ def _inlined(tracer: Tracer, graph: Graph, operands: Sequence[Tensor], name: str
 
 def write_back(targets: Sequence[Tensor], values: Sequence[Tensor]) -> None:
     """Make the writes that a traced function made to outer tensors."""
+    if not targets:
+        return
     from adjit.autograd.modes import no_grad
     from adjit.views import write
 

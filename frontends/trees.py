@@ -121,7 +121,9 @@ def mapped(function: Callable[[Any], Any], tree: Any, *, none_is_leaf: bool = Fa
 
 def spread(prefix: Any, tree: Any, *, none_is_leaf: bool = False) -> list[Any]:
     """For each leaf of `tree` the leaf of `prefix` above it.  ValueError where `prefix` is no prefix of the tree."""
-    flatten(tree)  # makes nodes of dataclasses
+    found, structure = flatten(tree, none_is_leaf=none_is_leaf)  # makes nodes of dataclasses
+    if isinstance(structure, Tuples) and (prefix is None or type(prefix) is int):
+        return [prefix] * len(found)
     leaves: list[Any] = _optree().broadcast_prefix(prefix, tree, none_is_leaf=none_is_leaf, namespace=_NAMESPACE)
     return leaves
 

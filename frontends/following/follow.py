@@ -29,7 +29,7 @@ from adjit.following.write import Writer, written_down
 from adjit.inner_trace import Other, Traced
 from adjit.ir.primitive import Primitive
 from adjit.ir.types import DType, TensorType
-from adjit.memory import begin_period
+from adjit.memory import Memory, begin_period
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
@@ -72,13 +72,13 @@ class Follower:
         """The result of a step."""
         if goes_by_parts(function, operands):
             return called(function, names, operands)
-        log = self.log
-        if self.at < len(log.steps) and self._is_next(log.steps[self.at], function, names, operands):
-            return self._taken(log.steps[self.at])
+        steps, at = self.log.steps, self.at
+        if at < len(steps) and self._is_next(steps[at], function, names, operands):
+            return self._taken(steps[at])
         for other in self._alike():
-            if self.at < len(other.steps) and self._is_next(other.steps[self.at], function, names, operands):
+            if at < len(other.steps) and self._is_next(other.steps[at], function, names, operands):
                 self.log = other
-                return self._taken(other.steps[self.at])
+                return self._taken(other.steps[at])
         self.turn_aside()
         return self.call(function, names, operands) if self.by_steps else called(function, names, operands)
 
@@ -111,7 +111,9 @@ class Follower:
                 same = [mark is None for mark in marks] == [mark is None for mark in log.traced.leaves]
                 if same and all(map(self._is, log.ends, tensors)):
                     self.logs.found(log)
-                    return log.traced.again([self.given[number] for number in log.captured], marks)
+                    captured = [self.given[number] for number in log.captured]
+                    self.given, self.literals = [], {}  # they point to this object, and may hold much
+                    return log.traced.again(captured, marks)
             self._forget(start)
         self.turn_aside()
         return None
@@ -128,9 +130,8 @@ class Follower:
             return False
         if step.recording is not STATE.recording or step.dtype is not dtypes._DEFAULT[0]:
             return False
-        given = self.given
-        start = len(given)
-        for wanted, operand in zip(step.operands, operands, strict=True):
+        given, start = self.given, len(self.given)
+        for wanted, operand in zip(step.operands, operands):  # noqa: B905 - of one length
             if type(wanted) is Given and wanted.outside is None:
                 if operand is given[wanted.number] and operand._requires_grad is wanted.requires_grad:
                     continue
@@ -167,20 +168,26 @@ class Follower:
 
     def _taken(self, step: Step) -> Any:
         self.at += 1
+        given = self.given
         for made in step.made:
-            self.given.append(self._tensor(made))
-        return self.given[-1] if step.form is None else rebuilt(step.form, self.given)
+            given.append(self._tensor(made))
+        return given[-1] if step.form is None else rebuilt(step.form, given)
 
     def _tensor(self, made: Made) -> Tensor:
-        given = self.given
-        memory = None if made.memory is None else given[made.memory]._memory
-        tensor = Tensor._wrap(None, made.type.dtype, memory=memory, type=made.type)
+        type = made.type
+        number = made.memory
+        tensor: Tensor = object.__new__(Tensor)  # `_wrap` takes a call more
+        tensor._array = tensor._base = tensor._grad = None
+        tensor._seen = tensor._history = tensor._epoch = 0
         tensor._tracer = self  # type: ignore[assignment]
+        tensor._type, tensor._dtype, tensor._strides = type, type.dtype, made.strides
         tensor._value, tensor._requires_grad, tensor._leaf = made.value, made.requires_grad, made.leaf
-        tensor._strides = made.strides
-        if memory is not None:
-            tensor._chain = made.chain
-            tensor._base = None if made.base is None else given[made.base]
+        tensor._chain = made.chain
+        if number is None:
+            tensor._memory = Memory(None, type.dtype)
+        else:
+            tensor._memory = self.given[number]._memory
+            tensor._base = None if made.base is None else self.given[made.base]
         if made.known is not None:
             tensor.__dict__[KNOWN] = made.known
         return tensor

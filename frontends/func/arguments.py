@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from adjit import trees
@@ -75,5 +75,9 @@ def shown(function: Callable[..., Any]) -> str:
 
 def title(function: Callable[..., Any]) -> str:
     """A function's name, fit to be a graph's."""
-    name = getattr(function, "__name__", type(function).__name__)
+    return _fit(getattr(function, "__name__", type(function).__name__))
+
+
+@lru_cache(maxsize=1024)
+def _fit(name: str) -> str:
     return "".join(c if c.isalnum() or c == "_" else "_" for c in name).strip("_") or "f"

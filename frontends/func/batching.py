@@ -213,7 +213,7 @@ def _placed(
             f"`outputs`. out_dims has structure {trees.structure_of(out_dims, none_is_leaf=True)} but outputs has "
             f"structure {traced.structure}."
         ) from None
-    given = iter(zip(results, batched, strict=True))
+    given = zip(results, batched, strict=True)
     leaves = []
     for mark, axis in zip(traced.leaves, wanted, strict=True):
         if isinstance(mark, Other):

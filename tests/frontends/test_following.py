@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
+from weakref import ref
 
 import pytest
 
@@ -367,6 +369,22 @@ def test_random_functions_that_change_their_minds(seed: int) -> None:
                 assert torch.allclose(found, wanted, equal_nan=True), plan
         place = chance.randrange(6)
         plan[place] = drawn(place + 2)
+
+
+def test_captured_tensors_are_freed_after_the_call() -> None:
+    def held(weight: torch.Tensor) -> Any:
+        func.vmap(lambda x: torch.sin(x) * weight + torch.tensor([1.0, 2.0, 3.0]))(X)
+        return ref(weight)
+
+    for _ in range(3):
+        held(torch.ones(3))
+    gc.collect()
+    gc.disable()
+    try:
+        found = held(torch.ones(3))
+        assert found() is None
+    finally:
+        gc.enable()
 
 
 def test_ordinary_traces_write_nothing_down() -> None:
