@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from adjit.compiler.particular import common_form
+from adjit.compiler.particular import common_form, with_carriers
 from adjit.execute import owned, run_graph
 from adjit.ir.errors import CompileError
 from adjit.ir.graph import Graph
@@ -21,8 +22,14 @@ if TYPE_CHECKING:
 _TIMES = 6
 # Or when node by node it has taken so many seconds, about what compiling it takes.
 _LATE = 0.05
+# A pullback that is open in its sizes is compiled when it comes for this time: it serves many.
+_OPEN_TIMES = 3
 # Most pullbacks become part of a whole pass's program (native/plans.py) before they come for this time.
 _PULLBACK_TIMES = 64
+
+
+# What stands for an input that only tells a size.
+_NOTHING = np.zeros(1, np.bool_)
 
 
 class _Body:
@@ -65,6 +72,22 @@ def run_pullback(graph: Graph, arrays: Sequence[np.ndarray]) -> tuple[Sequence[n
     shared.count += 1
     found = _run(shared, common[0], arrays, shared.count >= 2 * _PULLBACK_TIMES or shared.seconds > _LATE)
     return [owned(array, arrays) for array in found], None
+
+
+def run_open_pullback(
+    graph: Graph, closed: Callable[[], Graph], sizes: dict[str, int], arrays: Sequence[np.ndarray]
+) -> tuple[Sequence[np.ndarray], Executable | None]:
+    """The same for a pullback that is open in sizes, which are told; `closed` gives the graph for these."""
+    body = _body_of(graph)
+    body.count += 1
+    if body.count >= _OPEN_TIMES and not body.is_tried:
+        body.is_tried = True
+        body.executable = _compiled(with_carriers(graph)[0])
+    if body.executable is not None:
+        carriers = [_NOTHING] * (len(body.executable.graph.inputs) - len(arrays))
+        with contextlib.suppress(ArithmeticError, LookupError, RuntimeError):  # node by node says a fault in its words
+            return body.executable.run([*arrays, *carriers], sizes=sizes), body.executable
+    return [owned(array, arrays) for array in run_graph(closed(), arrays)], None
 
 
 def _body_of(graph: Graph) -> _Body:

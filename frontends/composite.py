@@ -14,7 +14,7 @@ from typing import Any
 from adjit.autograd.record import link, mark_leaf, pack, save, value_of
 from adjit.autograd.tape import Recorded, Saved, result_of
 from adjit.bodies import run_body
-from adjit.compiler.particular import common_form, particular
+from adjit.compiler.particular import common_form, has_sizes_told, particular, without_carriers
 from adjit.execute import owned
 from adjit.ir.errors import AdjitError
 from adjit.ir.frozen import changed
@@ -358,7 +358,7 @@ def _derivative_of_particular(callee: Graph, needs: tuple[bool, ...], outputs: t
     if common is None:
         return None
     body, sizes = common
-    derivative = derivative_of(body, needs, outputs)
+    derivative = (bare_derivative if has_sizes_told(callee) else derivative_of)(body, needs, outputs)
     forward = particular(derivative.forward, sizes)
     backward = particular(derivative.backward, sizes)
     place = {value: index for index, value in enumerate(body.inputs)}
@@ -371,3 +371,16 @@ def _derivative_of_particular(callee: Graph, needs: tuple[bool, ...], outputs: t
     if any(value not in inside for value in backward.inputs[len(derivative.seeded) :]):
         return None
     return changed(derivative, forward=forward, backward=backward, residuals=residuals)
+
+
+@lru_cache(maxsize=1024)
+def bare_derivative(callee: Graph, needs: tuple[bool, ...], outputs: tuple[int, ...] | None = None) -> Any:
+    """The derivative of an open body for who tells its sizes otherwise: no value is kept for them alone."""
+    found = derivative_of(callee, needs, outputs)
+    backward, kept = without_carriers(found.backward, len(found.seeded))
+    count = len(callee.outputs)
+    forward = found.forward
+    residuals = tuple(found.residuals[number] for number in kept)
+    ends = (*forward.outputs[:count], *(forward.outputs[count + number] for number in kept))
+    forward = forward.with_parts(forward.inputs, forward.nodes, ends)
+    return changed(found, forward=forward, backward=backward, residuals=residuals)

@@ -177,10 +177,15 @@ class Executable:
     def __repr__(self) -> str:
         return f"<Executable @{self.graph.name}>"
 
-    def run(self, inputs: Sequence[Array], outputs: Sequence[Array | None] | None = None) -> list[Array]:
+    def run(
+        self,
+        inputs: Sequence[Array],
+        outputs: Sequence[Array | None] | None = None,
+        sizes: dict[str, int] | None = None,
+    ) -> list[Array]:
         """The program's results; a result that the program writes to an input is that input's array.
 
-        `outputs` may give arrays to put results into.
+        `outputs` may give arrays to put results into; `sizes` are those of a program whose inputs do not tell all.
         Errors: DTypeError, ShapeError for arrays that do not fit; ValueError for a written input that is read-only or
         overlaps another written one; what the program's faults say (see runtime/faults.py): inputs are unchanged then.
         """
@@ -199,7 +204,7 @@ class Executable:
             operands.append(array)
             shapes.append(array.shape)
         key = tuple(shapes)
-        plan = self._plans.get(key) or self._plan(key)
+        plan = (self._plans.get(key) or self._plan(key)) if sizes is None else self._planned(sizes)
         addresses = [address_of(array) for array in operands]
         if outputs is None and not self._written:
             results = [RESULTS.array(*new) for new in plan.results if new is not None]
@@ -224,9 +229,15 @@ class Executable:
         """
         if self.layout.host_calls:
             return None
+        return self._native(self._plans.get(shapes) or self._plan(shapes))
+
+    def call_for(self, sizes: dict[str, int]) -> NativeCall | None:
+        """The same for these sizes."""
+        return None if self.layout.host_calls else self._native(self._planned(sizes))
+
+    def _native(self, plan: _Plan) -> NativeCall:
         self.improve()
         self._frames.clear()
-        plan = self._plans.get(shapes) or self._plan(shapes)
         results = tuple(new for new in plan.results if new is not None)
         return NativeCall(self._address, self.layout.entries, plan.packed, plan.arena, plan.workspace, results)
 
@@ -275,7 +286,13 @@ class Executable:
     # -- arguments ----------------------------------------------------------------------------------------------------
     def _plan(self, shapes: Shapes) -> _Plan:
         """A new plan for these shapes."""
-        sizes = bind_sizes(self.graph, shapes)
+        if len(self._plans) >= _PLANS:
+            self._plans.clear()
+        plan = self._plans[shapes] = self._planned(bind_sizes(self.graph, shapes))
+        return plan
+
+    def _planned(self, sizes: dict[str, int]) -> _Plan:
+        """A plan for these sizes."""
         layout = self.layout
         results = tuple(
             None
@@ -286,10 +303,7 @@ class Executable:
         packed = struct.pack(f"={len(layout.sizes)}q", *(sizes[name] for name in layout.sizes))
         arena = evaluate(layout.arena, sizes)
         workspace = max((evaluate(size, sizes) for size in layout.workspaces), default=0)
-        if len(self._plans) >= _PLANS:
-            self._plans.clear()
-        plan = self._plans[shapes] = _Plan(sizes, packed, results, arena, workspace)
-        return plan
+        return _Plan(sizes, packed, results, arena, workspace)
 
     def _wrong_dtype(self, number: int, array: Array) -> DTypeError:
         value = self.graph.inputs[number]

@@ -37,6 +37,7 @@ from adjit.compiler.entry.known import (
     R_PULLBACK,
     R_REACHED,
     R_SEQUENCE,
+    R_SIZES,
     T_BASE,
     T_VALUE,
     TUPLE,
@@ -193,7 +194,10 @@ def is_due(walk: int, weights: int, targets: int) -> int:
     code = count * 4 + (weights != known(NONE)) * 2 + (targets != EVERY_LEAF)
     k = 0
     while k < count:
-        code = mixed(code, word(word(place_of(walk, word(order + 8 * k))) + known(R_PULLBACK)) >> 4)
+        node = word(place_of(walk, word(order + 8 * k)))
+        if word(node + known(R_SIZES)) != known(NONE):  # others of its sizes may never come
+            return 0
+        code = mixed(code, word(node + known(R_PULLBACK)) >> 4)
         k += 1
     place = known(PASSES) + 8 * (code & (PASSES_WORDS - 1))
     set_word(place, word(place) + 1)

@@ -53,8 +53,10 @@ PASSES_WORDS, PLAN_DUE = 4096, 4096
 # The functions that run a pullback, free a node, add two arrays, make a tensor of a gradient, and give a pass its first
 # cotangent.
 PULL_BACK, RELEASE_NODE, SUM_OF, GRADIENT_OF, SEED_OF = 96, 97, 98, 99, 100
+# The slot of a recorded node with the sizes that its open form was recorded for.
+R_SIZES = 101
 # The tables of methods stand from here on.
-TABLES = 101
+TABLES = 102
 METHODS = 448
 KNOWN_WORDS = TABLES + METHODS
 
@@ -73,6 +75,8 @@ IN_DICT, IN_CELL, IN_SLOT, IN_LIST = 0, 1, 2, 3
 HELD = 5
 # In a slot of the leaf of this number, where that is a tensor.
 IN_LEAF = 4
+# The first of the signatures that are open in their sizes.
+OPEN_SIGNATURES = 6
 # Set in the needs of a call that records, where recording is part of the signature.
 IN_RECORDING = 1 << 62
 BUCKETS, BUCKET_COUNT = 8, 256
@@ -105,7 +109,9 @@ COPIES, COPY_WORDS = 25, 3
 # What the results are where they are views, or the operand itself, and no program runs: a counted list of addresses, or
 # 0.
 VIEWS = 26
-OPERAND_LIST = 27
+# What makes the signature one for the sizes of a call, or 0.
+OPENING = 27
+OPERAND_LIST = 28
 # Bits of FLAGS: the GIL is released while the program runs; it needs the signature's memory; Python serves such calls,
 # and looks at them anew when they came for so many times, twice as many, and so on.
 RELEASE, OWN_MEMORY, BY_PYTHON = 1, 2, 4
@@ -164,8 +170,8 @@ STRUCTURE_ROOM, LEAVES_ROOM, PARTS_ROOM = LONGEST_STRUCTURE + 1, MOST_OPERANDS +
 # RECORDING is the address of a count and of as many nodes' templates, in order.
 MOST_NODES = 64
 L_OP, L_ATTRIBUTES, L_NAME, L_PULLBACK, L_SEEDED, L_REACHED, L_CUSTOM = 0, 1, 2, 3, 4, 5, 6
-L_INPUTS, L_KEPT, L_REGIONS, L_KEPT_FULL, L_RESULTS, L_TYPES = 7, 8, 9, 10, 11, 12
-RECORD_LIST = 13
+L_INPUTS, L_KEPT, L_REGIONS, L_KEPT_FULL, L_RESULTS, L_TYPES, L_SIZES = 7, 8, 9, 10, 11, 12, 13
+RECORD_LIST = 14
 # A result of a node: its type, and the number of the tensor that has it, or -1.
 MADE_WORDS = 2
 # An input of a node: what it is; the number of the operand or the node, or a captured tensor; the value of a literal or
@@ -206,9 +212,10 @@ NOT_REACHED, TO_NODE, TO_LEAF = 0, 1, 2
 
 # -- a step of a pass that goes node by node --------------------------------------------------------------------------
 # The pullback; its program's signature and table; how many cotangents it takes, what they must look like, and results'
-# words of zeros for them; the same of its saved values; its results; whether a node with this pullback is freed.
+# words of zeros for them; the same of its saved values; its results; whether a node with this pullback is freed; what
+# makes the step one for the sizes of a node, or 0.
 E_PULLBACK, E_SIGNATURE, E_TABLE, E_GIVEN, E_GIVEN_LIST, E_ZERO_LIST, E_SAVED, E_SAVED_LIST = 0, 1, 2, 3, 4, 5, 6, 7
-E_RESULTS, E_RESULT_LIST, E_FREED, NODE_STEP_WORDS = 8, 9, 10, 11
+E_RESULTS, E_RESULT_LIST, E_FREED, E_OPENING, E_TOLD, NODE_STEP_WORDS = 8, 9, 10, 11, 12, 13
 # The most cotangents and saved values that a step takes, and cotangents that it gives.
 MOST_GIVEN = 60
 # A pass: lists of places, of places by the time of recording, of places in order, of saved arrays, of cotangents, of
@@ -219,6 +226,27 @@ WALK_WORDS = 27
 PLACE_WORDS = 5
 # A tape of at most so many nodes gets a plan when it came this often, and once more for every eight of its nodes.
 MOST_PLANNED, MANY_PASSES = 400, 3
+
+# -- an opening: what makes the words of a signature, or of a step, those for the sizes of a call ----------------------
+# Whether a call is at it; how many sizes it is open in; where their numbers stand, with what is computed from them; the
+# instructions that compute it; conditions; the words that are numbers; the function that makes objects for the sizes,
+# the tuple that it gave, in a list, and the words that are objects.
+O_BUSY, O_SYMBOLS, O_VALUES, O_PROGRAM, O_CONDITIONS, O_WORDS, O_MAKER, O_MADE, O_PLACES = 0, 1, 2, 3, 4, 5, 6, 7, 8
+# Of the memory of a program the numbers, which are workspace and arena, how much there is, and the function that makes
+# more; the number of the program's work, what may be RELEASED, and the flags of the signature.
+O_WORKSPACE, O_ARENA, O_WORKSPACE_ROOM, O_ARENA_ROOM, O_GROW, O_WORK, O_FLAGS = 9, 10, 11, 12, 13, 14, 15
+# For each operand the sizes that it binds, or 0; a table of how often sizes came.
+O_PATTERNS, O_COMMON = 16, 17
+OPENING_WORDS = 18
+# An instruction: the sum of so many terms, each a factor and so many numbers; the quotient, or rest, of two numbers.
+A_SUM, A_QUOTIENT, A_REST = 0, 1, 2
+# A condition: what the number is.
+NOT_NEGATIVE, NOT_ZERO, A_ZERO, POSITIVE = 0, 1, 2, 3
+# The most sizes that are open, and room for them as arguments.
+MOST_SIZES, SIZES_ROOM = 24, 25
+# A pair of sizes' hash and count each.  Sizes that come so often more than the others of their place are left to
+# Python, which makes a signature of their own; beyond LAST_COMMON it had its time.
+COMMON_PLACES, FIRST_COMMON, LAST_COMMON = 16, 8, 44
 
 # -- the table of a function of numbers -----------------------------------------------------------------------------
 # How many numbers it takes; its program; the plan of its result; how often it served.

@@ -43,6 +43,7 @@ def _functions() -> list[FunctionType]:
         making,
         numbers,
         objects,
+        opening,
         operands,
         overlap,
         places,
@@ -55,7 +56,7 @@ def _functions() -> list[FunctionType]:
         walk,
     )
 
-    first = (objects, guards, overlap, operands, trees, places, making, record, views, results, shown)
+    first = (objects, guards, overlap, operands, opening, trees, places, making, record, views, results, shown)
     last = (serve, lists, backward, explore, cotangents, walk, gradients, numbers)
     return [function for part in (*first, *last) for function in part.FUNCTIONS]
 

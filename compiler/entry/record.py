@@ -39,6 +39,7 @@ from adjit.compiler.entry.known import (
     L_REGIONS,
     L_RESULTS,
     L_SEEDED,
+    L_SIZES,
     L_TYPES,
     LINK_WORDS,
     LOCATE,
@@ -75,6 +76,7 @@ from adjit.compiler.entry.known import (
     R_REACHED,
     R_SEEDED,
     R_SEQUENCE,
+    R_SIZES,
     RECORDING,
     SAVED_WORDS,
     SEQUENCE,
@@ -438,6 +440,7 @@ def filled(
     hold(node + known(R_SEEDED), word(recorded + 8 * L_SEEDED))
     hold(node + known(R_REACHED), word(recorded + 8 * L_REACHED))
     hold(node + known(R_CUSTOM), word(recorded + 8 * L_CUSTOM))
+    hold(node + known(R_SIZES), word(recorded + 8 * L_SIZES))
     hold(node + known(R_FREED), known(FALSE))
     hold(node + known(R_HOOKS), known(NONE))
     hold(node + known(R_FAULT), known(NONE))

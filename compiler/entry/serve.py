@@ -49,6 +49,8 @@ from adjit.compiler.entry.known import (
     MOST_OPERANDS,
     MOST_RESULTS,
     NONE,
+    O_BUSY,
+    OPENING,
     OPERAND_LIST,
     OWN_MEMORY,
     OWNER,
@@ -73,6 +75,7 @@ from adjit.compiler.entry.known import (
 )
 from adjit.compiler.entry.making import drop, hold_all, make_arrays, make_tensors, replace
 from adjit.compiler.entry.objects import array_of, integer, is_tensor
+from adjit.compiler.entry.opening import opened
 from adjit.compiler.entry.operands import fitting, needed, place_inputs
 from adjit.compiler.entry.overlap import may_be_written, stand_clear
 from adjit.compiler.entry.places import lifted
@@ -287,7 +290,7 @@ def served_by_signature(table: int, operands: int, count: int, needs: int, names
     held = room(MOST_OPERANDS)
     signature = fitting(table, operands, count, needs, names, words)
     if signature == 0:
-        return UNKNOWN
+        return served_by_open(table, operands, count, needs, names, words)
     if word(signature + 8 * FLAGS) & BY_PYTHON:
         calls = word(signature + 8 * CALLS)
         if calls >= AGAIN and calls & (calls - 1) == 0:
@@ -296,6 +299,20 @@ def served_by_signature(table: int, operands: int, count: int, needs: int, names
     hold_arrays(operands, count, held)
     found = served_from(signature, operands, count, held, needs)
     drop(held, count)
+    return found
+
+
+def served_by_open(table: int, operands: int, count: int, needs: int, names: int, words: int) -> int:
+    """The same by a signature that is open in its sizes."""
+    held = room(MOST_OPERANDS)
+    signature = opened(table, operands, count, needs, names, words)
+    if signature == 0:
+        return UNKNOWN
+    set_word(signature + 8 * CALLS, word(signature + 8 * CALLS) + 1)
+    hold_arrays(operands, count, held)
+    found = served_from(signature, operands, count, held, needs)
+    drop(held, count)
+    set_word(word(signature + 8 * OPENING) + 8 * O_BUSY, 0)
     return found
 
 
@@ -454,8 +471,8 @@ def adjit_vectorcall(self: int, arguments: int, count: int, names: int) -> int:
 
 FUNCTIONS = (
     mode_is_known, hold_arrays, execute, copy_before, computed, computed_now, written, all_written, give_gradients,
-    served, served_by_signature, served_from, served_apart, by_python, served_function, with_self, spread,
-    adjit_function, adjit_compiled, adjit_vectorcall,
+    served, served_by_signature, served_by_open, served_from, served_apart, by_python, served_function, with_self,
+    spread, adjit_function, adjit_compiled, adjit_vectorcall,
 )  # fmt: skip
 
 

@@ -35,6 +35,7 @@ from adjit.compiler.entry.known import (
     E_FREED,
     E_GIVEN,
     E_GIVEN_LIST,
+    E_OPENING,
     E_PULLBACK,
     E_RESULT_LIST,
     E_RESULTS,
@@ -42,6 +43,7 @@ from adjit.compiler.entry.known import (
     E_SAVED_LIST,
     E_SIGNATURE,
     E_TABLE,
+    E_TOLD,
     E_ZERO_LIST,
     EVERY_LEAF,
     G_ARRAYS,
@@ -56,11 +58,14 @@ from adjit.compiler.entry.known import (
     GRADIENT_OF,
     N_INPUTS,
     NONE,
+    O_SYMBOLS,
+    O_VALUES,
     OPERAND_WORDS,
     PULL_BACK,
     R_PULLBACK,
     R_REACHED,
     R_SEEDED,
+    R_SIZES,
     RELEASE_NODE,
     RESULT_WORDS,
     SEED_OF,
@@ -74,6 +79,7 @@ from adjit.compiler.entry.known import (
 from adjit.compiler.entry.lists import appended, more
 from adjit.compiler.entry.making import drop, make_array, make_tensor
 from adjit.compiler.entry.objects import integer, is_shaped, mixed
+from adjit.compiler.entry.opening import set_for
 from adjit.compiler.entry.operands import ordered
 from adjit.compiler.entry.serve import execute
 from adjit.compiler.llvm.words import known, room, set_word, word
@@ -144,7 +150,7 @@ def run_step(step: int, made: int) -> int:
     status = room(1)
     count = word(step + 8 * E_RESULTS)
     result = word(step + 8 * E_RESULT_LIST)
-    place = table + 24 + 8 * (word(step + 8 * E_GIVEN) + word(step + 8 * E_SAVED))
+    place = table + 24 + 8 * (word(step + 8 * E_GIVEN) + word(step + 8 * E_SAVED) + word(step + 8 * E_TOLD))
     k = 0
     while k < count:
         array = make_array(result)
@@ -178,6 +184,20 @@ def hold_steps(walk: int) -> int:
     return 1
 
 
+def set_for_node(step: int, node: int) -> int:
+    """Make a step that is open in sizes one for those of a node; 0 where it is none for them."""
+    opening = word(step + 8 * E_OPENING)
+    if opening == 0:
+        return 1
+    sizes = word(node + known(R_SIZES))
+    values = word(opening + 8 * O_VALUES)
+    k = word(opening + 8 * O_SYMBOLS)
+    while k > 0:
+        k -= 1
+        set_word(values + 8 * k, integer(PyTuple_GetItem(sizes, k)))
+    return set_for(opening, word(step + 8 * E_SIGNATURE))
+
+
 def stepped(walk: int, place: int, step: int, made: int) -> int:
     """The cotangents that a node sends back, by its step, as `run_step`."""
     copies = room(128)
@@ -188,7 +208,9 @@ def stepped(walk: int, place: int, step: int, made: int) -> int:
     if word(signature + 8 * BUSY):  # another thread is at it
         return -1
     set_word(signature + 8 * BUSY, 1)
-    done = place_given(walk, place, step, copies)
+    done = -1
+    if set_for_node(step, word(place)):
+        done = place_given(walk, place, step, copies)
     if done == 1 and not place_saved(walk, place, step, copies):
         done = -1
     if done == 1:
@@ -426,6 +448,6 @@ def walked(node: int, tensor: int, weights: int, retain: int, targets: int, coun
 
 
 FUNCTIONS = (
-    step_of, place_given, place_saved, run_step, hold_steps, stepped, by_interpreter, send, release_node, gone_through,
-    let_go, went_back, seed_root, gradient_of, give_leaves, give_targets, leave, ready, walked,
+    step_of, place_given, place_saved, run_step, hold_steps, set_for_node, stepped, by_interpreter, send, release_node,
+    gone_through, let_go, went_back, seed_root, gradient_of, give_leaves, give_targets, leave, ready, walked,
 )  # fmt: skip

@@ -7,7 +7,8 @@ It is written as ordinary Python functions of integers, so that it can be read a
         return value == known(NONE)
 
 Every value is a signed 64-bit word, an address too.  Statements: assignment, `if`, `while`, `return`, a call.
-Expressions: integers, names, `+ - * & | ^ << >>` (`>>` shifts in zeros), comparisons, `and or not`, calls of
+Expressions: integers, names, `+ - * & | ^ << >>` (`>>` shifts in zeros), `// %` of natural numbers,
+comparisons, `and or not`, calls of
 functions beside it, of C functions (`EXTERNALS`), and of the memory functions below.
 """
 
@@ -112,7 +113,7 @@ def double(value: int) -> int:
 
 _BINARY = {
     ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.BitAnd: "and", ast.BitOr: "or", ast.BitXor: "xor",
-    ast.LShift: "shl", ast.RShift: "lshr",
+    ast.LShift: "shl", ast.RShift: "lshr", ast.FloorDiv: "udiv", ast.Mod: "urem",
 }  # fmt: skip
 _COMPARED = {ast.Eq: "eq", ast.NotEq: "ne", ast.Lt: "slt", ast.LtE: "sle", ast.Gt: "sgt", ast.GtE: "sge"}
 _STORES = {"set_word": "i64", "set_half": "i32", "set_byte": "i8"}

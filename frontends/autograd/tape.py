@@ -85,6 +85,37 @@ class Packed(Saved):
         return self.unpack(self.form)
 
 
+class Open:
+    """What nodes that native code recorded hold in common, open in sizes: attributes of an operation, or a pullback.
+
+    `sizes` are the names of the numbers in a node's `sizes`; `make` makes what it is for these.
+    """
+
+    __slots__ = ("_made", "content", "make", "names")
+
+    def __init__(self, content: Any, names: Sequence[str], make: Callable[[Any, dict[str, int]], Any]) -> None:
+        self.content = content
+        self.names = tuple(names)
+        self.make = make
+        self._made: dict[tuple[int, ...], Any] = {}
+
+    def particular(self, node: TapeNode) -> Any:
+        """What this is for a node's sizes."""
+        sizes = getattr(node, "sizes", None)
+        assert sizes is not None
+        found = self._made.get(sizes)
+        if found is None:
+            if len(self._made) >= _MOST_MADE:
+                self._made.clear()
+            found = self._made[sizes] = self.make(self.content, dict(zip(self.names, sizes, strict=True)))
+        return found
+
+
+_attributes: Any = vars(Node)["attributes"].__get__
+_set_attributes: Any = vars(Node)["attributes"].__set__
+_MOST_MADE = 256
+
+
 class TapeNode(Node):
     """A node whose results hold it, and which only refers to them: a tape goes with its last tensor.
 
@@ -116,6 +147,17 @@ class TapeNode(Node):
         return None
 
     @property
+    def attributes(self) -> dict[str, Attribute]:
+        """The attributes of the operation, for the node's sizes."""
+        found: Any = _attributes(self)
+        own: dict[str, Attribute] = found.particular(self) if isinstance(found, Open) else found
+        return own
+
+    @attributes.setter
+    def attributes(self, attributes: dict[str, Attribute]) -> None:
+        _set_attributes(self, attributes)
+
+    @property
     def outputs(self) -> tuple[Value, ...]:  # type: ignore[override]
         """The values of the results; one that nobody holds is made anew."""
         references = self.results if type(self.results) is tuple else (self.results,)
@@ -133,13 +175,14 @@ class Recorded(TapeNode):
     broadcast, a promotion).  `saved` is what the pullback takes, nothing after the graph was `freed`.  `full` holds
     operands and results of a composite, which a recorded backward pass (`create_graph`) needs instead of `saved`; both
     stand folded in `kept` and `kept_full`.  `custom` runs the pullback in its own way: natively for a compiled
-    function, as a `Rule` where the user wrote it.  `hooks` see what the pullback took and gave.  `fault` says why the
+    function, as a `Rule` where the user wrote it.  `sizes` are those of a node whose attributes and pullback native
+    code shares with others.  `hooks` see what the pullback took and gave.  `fault` says why the
     node cannot be gone back through.
     """
 
     __slots__ = (
-        "custom", "fault", "freed", "hooks", "kept", "kept_full", "leaves", "name", "pullback", "reached", "seeded",
-        "sequence",
+        "_pullback", "custom", "fault", "freed", "hooks", "kept", "kept_full", "leaves", "name", "reached", "seeded",
+        "sequence", "sizes",
     )  # fmt: skip
 
     def __init__(
@@ -155,7 +198,8 @@ class Recorded(TapeNode):
         super().__init__(op, inputs, attributes, types, location, regions)
         self.name = name
         self.sequence = next_sequence()
-        self.pullback: Graph | None = None
+        self.pullback = None
+        self.sizes: tuple[int, ...] | None = None
         self.kept: tuple[Any, ...] = ()
         self.kept_full: tuple[Any, ...] = ()
         self.seeded: tuple[int, ...] = ()
@@ -165,6 +209,22 @@ class Recorded(TapeNode):
         self.fault: str | None = None
         self.custom: Any = None
         self.hooks: Hooks | None = None  # made when the first one comes
+
+    @property
+    def pullback(self) -> Graph | None:
+        """The program of the cotangents."""
+        found = self._pullback
+        own: Graph | None = found.particular(self) if isinstance(found, Open) else found
+        return own
+
+    @pullback.setter
+    def pullback(self, pullback: Graph | None) -> None:
+        self._pullback: Graph | Open | None = pullback
+
+    @property
+    def open_pullback(self) -> Open | None:
+        """The program for all sizes, of which `pullback` is one."""
+        return self._pullback if isinstance(self._pullback, Open) else None
 
     @property
     def attached(self) -> Recorded:  # type: ignore[override]

@@ -45,8 +45,8 @@ _SLOTS: dict[type, dict[str, int]] = {
     tape.TapeNode: {"results": k.N_RESULTS, "types": k.N_TYPES},
     tape.Recorded: {
         "custom": k.R_CUSTOM, "fault": k.R_FAULT, "freed": k.R_FREED, "hooks": k.R_HOOKS, "kept": k.R_KEPT,
-        "kept_full": k.R_KEPT_FULL, "leaves": k.R_LEAVES, "name": k.R_NAME, "pullback": k.R_PULLBACK,
-        "reached": k.R_REACHED, "seeded": k.R_SEEDED, "sequence": k.R_SEQUENCE,
+        "kept_full": k.R_KEPT_FULL, "leaves": k.R_LEAVES, "name": k.R_NAME, "_pullback": k.R_PULLBACK,
+        "reached": k.R_REACHED, "seeded": k.R_SEEDED, "sequence": k.R_SEQUENCE, "sizes": k.R_SIZES,
     },
     Value: {
         "attached": k.V_ATTACHED, "index": k.V_INDEX, "name": k.V_NAME, "node": k.V_NODE, "type": k.V_TYPE,

@@ -8,7 +8,8 @@ same kind need no Python.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from adjit import dtypes
 from adjit.compiler.entry import known as k
 from adjit.compiler.single import as_they_stand, program_of
 from adjit.ir.errors import CompileError
+from adjit.ir.graph import Graph
+from adjit.ir.shape import evaluate
+from adjit.native.any_size import History, is_size
 from adjit.native.entry import Entry, address
 from adjit.native.program import Watched, number_array
 from adjit.native.signature import (
@@ -76,6 +80,7 @@ class Operation:
         self.in_place = in_place
         self.later = later
         self._left: set[Any] = set()  # kinds that Python serves until it looks at them anew
+        self._history = History(free=free)
         self._miss = self.miss  # one object, which the table may point to
         self.table = entry.new_table(function, self._miss, fixed=not free)
         self._signatures = Table(self.table, _LIMIT)
@@ -90,6 +95,8 @@ class Operation:
         key = _kind(leaves, id(names) if words is None else tuple(words), free=self.free)
         if key is None or len(leaves) > k.MOST_MARKED:
             return result
+        if not self.in_place and self.later != NEVER:
+            self._open(operands, names, words, leaves)
         count = self._signatures.times(key)
         patience = 1 + len(self._signatures) // _MANY  # where shapes change from call to call, most never come again
         compiled = count == self.later * patience or key in self._left
@@ -100,6 +107,40 @@ class Operation:
             finally:
                 lock.release()
         return result
+
+    def _open(
+        self,
+        arguments: tuple[Any, ...],
+        names: tuple[str, ...] | None,
+        structure: list[int] | None,
+        operands: tuple[Any, ...],
+    ) -> None:
+        """Make a signature for all sizes, where those of calls like this one changed often enough."""
+        needs = sum((isinstance(x, Tensor) and x.requires_grad) << i for i, x in enumerate(operands))
+        needs *= STATE.recording
+        fixed = not self.free or bool(needs)
+        form = id(names) if structure is None else tuple(structure)
+        sizes = self._history.note(_form(operands, form, free=self.free, fixed=fixed), operands)
+        if sizes is None or not self._signatures.lock.acquire(blocking=False):
+            return
+        try:
+            if self._signatures.has_room():
+                from adjit.native.open_signature import open_signature
+
+                signature = open_signature(
+                    partial(self._called, arguments, names), operands, sizes, needs, fixed=fixed
+                )
+                if signature is not None:
+                    signature.structure, signature.names = structure, names if structure is None else None
+                    signature.kept.append(names)
+                    self._signatures.put(signature, operands, needs, fixed=fixed)
+        finally:
+            self._signatures.lock.release()
+
+    def _called(self, arguments: tuple[Any, ...], names: tuple[str, ...] | None, leaves: Sequence[Any]) -> Any:
+        """The Python function's result for other leaves in the places of the arguments' own."""
+        rest = iter(leaves)
+        return self.plain(names, *[with_leaves(argument, rest) for argument in arguments])
 
     def plain(self, names: tuple[str, ...] | None, *operands: Any) -> Any:
         """The Python function's result; the last operands were given by name."""
@@ -170,10 +211,10 @@ class Operation:
         if seen is None:
             return None
         returned, structure = flatten(seen.result)
-        results = _new(returned, examples, or_all=not seen.written)
+        results = new_tensors(returned, examples, or_all=not seen.written)
         watched = Watched(examples, seen.steps, results, returned, structure, seen.written, seen.literals)
         views = [] if self.in_place or seen.written else view_blocks(watched)
-        if not views and not _is_servable(watched):
+        if not views and not is_servable(watched):
             return None
         recorded = None
         if self.in_place and not _fits_in(results[0], examples[0]):
@@ -195,7 +236,7 @@ class Operation:
                 operand.in_order = isinstance(x, Tensor) and any(block[k.VIEW_RANK] != _DETACHED for block in views)
             return Signature(wanted, needs, None, plan, recorded=recorded, views=views, kept=[watched.kept])
         try:
-            made = _kernel(watched, fixed=fixed)
+            made = kernel_of(watched, fixed=fixed)
             loose = made is not None and not fixed  # a kernel takes any number
             if made is None and compiled:
                 made = _program(watched)
@@ -210,7 +251,7 @@ class Operation:
             operand.in_order = True
         types = [*(tensor._tensor_type for tensor in results), *(type for _, type in watched.extra)]
         signature = Signature(
-            wanted, needs, executable, plan, inputs, shapes, types, work, recorded, _guards(watched),
+            wanted, needs, executable, plan, inputs, shapes, types, work, recorded, call_guards(watched),
             tensors=0 if self.in_place else len(results), writes=self._writes(watched), kept=[watched.kept],
             is_product=is_product,
         )  # fmt: skip
@@ -237,7 +278,7 @@ def _strides_of_one(operand: Any) -> tuple[int, ...] | None:
     return _array(operand).strides if isinstance(operand, Tensor) and 1 in _array(operand).shape else None
 
 
-def _new(returned: list[Tensor], operands: tuple[Any, ...], *, or_all: bool) -> list[Tensor]:
+def new_tensors(returned: list[Tensor], operands: tuple[Any, ...], *, or_all: bool) -> list[Tensor]:
     """The different tensors of a call's result without its operands; `or_all` of it where these are all there is."""
     given = {*map(id, operands)}
     found = [*{id(x): x for x in returned if id(x) not in given}.values()]
@@ -251,7 +292,7 @@ def _fits_in(result: Tensor, target: Tensor) -> bool:
 Made = tuple[Executable, list[tuple[int, int]], tuple[tuple[int, ...], ...], int]
 
 
-def _is_servable(watched: Watched) -> bool:
+def is_servable(watched: Watched) -> bool:
     """Whether the native entry can make the call's results: new tensors, each another one."""
     results = watched.results
     if not watched.steps or len({id(result._array) for result in results}) < len(results):
@@ -273,7 +314,7 @@ def _is_new(result: Tensor, watched: Watched) -> bool:
     return not shared and is_plain(_array(result))
 
 
-def _kernel(watched: Watched, *, fixed: bool) -> Made | None:
+def kernel_of(watched: Watched, *, fixed: bool) -> Made | None:
     """The kernel of the only step, which serves all sizes and numbers; None for more steps, or a composite."""
     (step, *rest) = watched.steps
     if rest or step.op.name == "call" or watched.written or watched.extra:
@@ -314,12 +355,17 @@ def _dtype_of(step: Step) -> Any:
 
 def _program(watched: Watched) -> Made | None:
     """The steps as one program, for these sizes, with the bits of one step after another."""
+    graph = watched.graph()
+    return None if graph is None else program_of_steps(watched, graph)
+
+
+def program_of_steps(watched: Watched, graph: Graph) -> Made | None:
+    """The steps as one program, which is this graph."""
     from adjit.compiler.compile import compile_graph
     from adjit.compiler.legalize import legalize
     from adjit.runtime.linear_algebra import ALONE
 
-    graph = watched.graph()
-    if graph is None or not all(map(_may_be_written, watched.written)):
+    if not all(map(_may_be_written, watched.written)):
         return None
     if any(value.dtype in UNSERVED_TOGETHER for node in graph.walk() for value in (*node.inputs, *node.outputs)):
         return None
@@ -334,7 +380,7 @@ def _program(watched: Watched) -> Made | None:
     inputs = [(k.FROM_OPERAND, position) for position, x in enumerate(watched.operands) if isinstance(x, Tensor)]
     inputs += [(k.FROM_ADDRESS, address(_array(key))) for key in (*watched.keys, *watched.literals)]
     watched.kept += watched.literals
-    work = work_of(graph, {})
+    work = 0 if watched.any_size is not None else work_of(graph, {})
     if watched.keys and work >= RELEASED_WORK:  # another thread could draw from the generator meanwhile
         return None
     return compile_graph(graph, strict=True, quick=False), inputs, shapes, work  # type: ignore[return-value]
@@ -360,11 +406,11 @@ def _written(watched: Watched, wanted: list[Operand]) -> np.ndarray | None:
             watched.kept += [each.target, array]
             words += [k.FIXED_PLACE, id(each.target._memory), id(array), array.nbytes, each.times]
         else:
-            words += [place, 0, 0, wanted[place].nbytes, each.times]
+            words += [place, 0, 0, evaluate(wanted[place].nbytes, {}), each.times]
     return words_of([*words, 0]) if watched.written else None
 
 
-def _guards(watched: Watched) -> np.ndarray:
+def call_guards(watched: Watched) -> np.ndarray:
     """The dtype of new tensors is as it was; where numbers are drawn, no other thread draws now."""
     from adjit.native.guards import Guards
 
@@ -395,6 +441,20 @@ def _kind(operands: tuple[Any, ...], form: Any, *, free: bool) -> Any:
             parts.append((type(x), id(x)))
         else:
             return None
+    return tuple(parts)
+
+
+def _form(operands: tuple[Any, ...], form: Any, *, free: bool, fixed: bool) -> Any:
+    """What operands have in common with those of calls of the same kind but for their sizes."""
+    parts: list[Any] = [STATE.recording, form, dtypes.default_float()]
+    for x in operands:
+        if isinstance(x, Tensor):
+            assert x._array is not None
+            parts.append((x._dtype, x._array.ndim, x.requires_grad))
+        elif type(x) in (int, float) and (free or not is_size(x)):
+            parts.append((type(x), x) if fixed else type(x))
+        else:
+            parts.append(int if type(x) is int else (type(x), id(x)))
     return tuple(parts)
 
 

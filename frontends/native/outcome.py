@@ -15,6 +15,7 @@ from adjit.compiler.entry import known as k
 from adjit.effects import Effect, Refill
 from adjit.entry import Entry, Output
 from adjit.ir.graph import Graph
+from adjit.ir.shape import evaluate
 from adjit.ir.types import BOOL, F32, F64, I64, DType
 from adjit.native.entry import address
 from adjit.native.operands import Operands
@@ -86,7 +87,7 @@ def written_words(entry: Entry, operands: Operands, wanted: Sequence[Operand]) -
         if place is not None:
             if wanted[place].kind not in (k.IS_TENSOR, k.IS_ARRAY):
                 return None
-            words += [place, 0, 0, wanted[place].nbytes, source.writes]
+            words += [place, 0, 0, evaluate(wanted[place].nbytes, {}), source.writes]
             continue
         if source.kind != "tensor" or source.memory is None or source.memory.array is None:
             return None

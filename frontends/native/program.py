@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import field
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from adjit.autograd.tape import Recorded
 from adjit.compiler.entry import known as k
-from adjit.composite import derivative_of
+from adjit.composite import bare_derivative, derivative_of
 from adjit.dispatch import _number
 from adjit.ir.builder import Builder, literal_dtype
 from adjit.ir.frozen import record
 from adjit.ir.graph import Graph, Value
 from adjit.ir.types import DType, TensorType
+from adjit.native.any_size import AnySize
 from adjit.native.structure import plan_of
 from adjit.native.templates import Templates, node_of
 from adjit.native.watching import Step, Written, is_composite
@@ -29,7 +31,7 @@ class Watched:
     """A call that was watched on examples: its operands, its steps, its new tensors, and what it returned.
 
     `returned` are the leaves of `structure`, new tensors and operands; `extra` are arrays that are saved, which become
-    further results of the program.
+    further results of the program.  `any_size` is the same call with open sizes.
     """
 
     operands: tuple[Any, ...]
@@ -39,6 +41,7 @@ class Watched:
     structure: Any
     written: Sequence[Written] = ()
     literals: Sequence[Tensor] = ()
+    any_size: AnySize | None = None
     kept: list[Any] = field(default_factory=list)
     extra: list[tuple[np.ndarray, TensorType]] = field(default_factory=list)
 
@@ -75,7 +78,8 @@ class Watched:
         graph = Graph("eager")
         builder = Builder(graph)
         tensors = [*(x for x in self.operands if isinstance(x, Tensor)), *self.keys, *self.literals]
-        values: dict[int, Value] = {id(x): builder.input(x._tensor_type) for x in tensors}
+        type_of = attrgetter("_tensor_type") if self.any_size is None else self.any_size.type_of
+        values: dict[int, Value] = {id(x): builder.input(type_of(x)) for x in tensors}
         arrays: dict[int, Value] = {}
         for step in self.steps:
             found = self._emit(builder, step, values)
@@ -105,11 +109,12 @@ class Watched:
                 operands.append(values[id(x)])
             else:
                 operands.append(builder.constant(x, _number_dtype(step)))
-        attributes = step.attributes
+        attributes = step.attributes if self.any_size is None else self.any_size.attributes_of(step)
         entry = self._record(step)
         if entry is not None and is_composite(step.op, attributes):  # with what its backward takes
             needs = tuple(x.requires_grad for x in step.operands)
-            attributes = {"callee": derivative_of(attributes["callee"], needs).forward}
+            derivative = derivative_of if self.any_size is None else bare_derivative
+            attributes = {"callee": derivative(attributes["callee"], needs).forward}
         return tuple(builder.emit(step.op, operands, attributes).outputs)
 
     def _residuals(self, step: Step, found: Sequence[Value]) -> dict[int, Value]:
@@ -133,7 +138,7 @@ class Watched:
         targets = {id(each.target._array) for each in self.written}
         if any(id(kept.array) in targets for node in nodes for kept in (*node.attached.saved, *node.attached.full)):  # type: ignore[attr-defined]
             return None  # overwritten after it was saved
-        templates = Templates(self.operands, self.results, self.steps)
+        templates = Templates(self.operands, self.results, self.steps, any_size=self.any_size)
         found = templates.block(nodes)
         self.extra, self.kept = templates.extra, [*self.kept, templates]
         return found

@@ -13,9 +13,10 @@ import numpy as np
 from adjit.compiler.entry import known as k
 from adjit.ir.frozen import frozen, record
 from adjit.ir.graph import Graph
-from adjit.ir.shape import evaluate
+from adjit.ir.shape import Size, evaluate
 from adjit.ir.types import BF16, F16, F32, F64, I64, U16, DType, TensorType
 from adjit.native.entry import address, mixed
+from adjit.native.opening import Opening
 from adjit.runtime.executable import Executable, NativeCall
 from adjit.runtime.results import RESULTS, is_large
 from adjit.tensor import Tensor
@@ -35,13 +36,13 @@ class Operand:
     """What a signature wants at one place of a call: its words are those that the native entry compares."""
 
     kind: int
-    what: int = 0
+    what: Size = 0
     storage: int = 0
-    dims: tuple[int, ...] = ()
+    dims: tuple[Size, ...] = ()
     kept: Any = None
     requires_grad: int = 0
     leaf: int = 0
-    nbytes: int = 0
+    nbytes: Size = 0
     gradient: int = 0
     in_order: bool = False
     strides: tuple[int, ...] | None = None
@@ -110,18 +111,19 @@ class Signature:
     is_product: bool = False  # of one product, which reads operands where they stand
     owner: Any = None  # whose `calls` are counted
     nbytes: int = 0  # of the memory that it holds
+    opening: Opening | None = None  # of one for all sizes
     kept: list[Any] = field(default_factory=list)
 
     def words(self) -> np.ndarray | None:
         """The block; None for a program that cannot be called so."""
-        call = _NO_CALL if self.executable is None else self.executable.native_call(self.shapes)
+        call = self._call()
         if call is None:
             return None
         self.nbytes = call.arena + call.workspace
         long = call.entries > k.SHORT_TABLE
-        own = bool(call.arena or call.workspace or long)
+        own = self.opening is None and bool(call.arena or call.workspace or long)
         arena, workspace = (self._aligned(size) for size in (call.arena, call.workspace))
-        sizes = np.frombuffer(call.sizes + bytes(8), np.uint64)
+        sizes = np.array(np.frombuffer(call.sizes + bytes(8), np.uint64))
         head = np.zeros(k.OPERAND_LIST, np.uint64)
         head[k.OPERANDS], head[k.NEEDS] = len(self.operands), self.needs
         head[k.MAIN], head[k.SIZES] = call.main, address(sizes)
@@ -130,8 +132,8 @@ class Signature:
         head[k.LONG_TABLE] = self._list([0] * call.entries) if long else 0
         head[k.INPUTS], head[k.INPUT_LIST] = len(self.inputs), self._list(w for pair in self.inputs for w in pair)
         new = 0 if self.writes == k.STRAIGHT else len(self.results)
-        made = [*call.results, *((copy.shape, copy.storage) for copy in self.copies)]
-        head[k.RESULTS], head[k.RESULT_LIST] = new, self._list(self._result_words(made))
+        storages = [*(storage for _, storage in call.results), *(copy.storage for copy in self.copies)]
+        head[k.RESULTS], head[k.RESULT_LIST] = new, self._list(self._result_words(storages))
         spans = [word for copy in self.copies for word in (copy.operand, copy.address, copy.nbytes)]
         head[k.VIEWS] = self._list([len(self.views), *map(address, self.views)]) if self.views else 0
         head[k.COPIES] = self._list([len(self.copies), *spans]) if self.copies else 0
@@ -147,7 +149,7 @@ class Signature:
             head[k.NAMES] = mixed_words(self.structure)
             head[k.STRUCTURE] = self._list([len(self.structure), *self.structure])
         head[k.TENSORS] = len(self.results) if self.tensors is None else self.tensors
-        tail: list[int] = []
+        tail: list[Any] = []
         for operand in self.operands:
             dims = self._list(operand.dims)
             tail += [operand.kind, operand.what, operand.storage, len(operand.dims), dims]
@@ -155,9 +157,22 @@ class Signature:
             tail += [operand.requires_grad, operand.leaf, operand.nbytes, operand.gradient, order]
         self.kept += [self.executable, sizes, self.operands, self.results, self.recorded, self.guards, self.apart]
         self.kept += [self.names, self.written, self.gradients, self.copies, self.views]
-        return np.concatenate([head, np.array(tail, np.uint64)])
+        if self.opening is None:
+            return np.concatenate([head, np.array(tail, np.uint64)])
+        words = self.opening.block([*head.tolist(), *tail])
+        words[k.OPENING] = address(self.opening.finish(words, sizes, call))
+        return words
+
+    def _call(self) -> NativeCall | None:
+        if self.executable is None:
+            return _NO_CALL
+        if self.opening is None:
+            return self.executable.native_call(self.shapes)
+        return self.executable.call_for(self.opening.program_sizes())
 
     def _list(self, words: Any) -> int:
+        if self.opening is not None:
+            return address(self.opening.block([*words] or [0]))
         block = np.array([int(w) % 2**64 for w in words] or [0], np.uint64)
         self.kept.append(block)
         return address(block)
@@ -167,10 +182,13 @@ class Signature:
         self.kept.append(memory)
         return aligned(memory)
 
-    def _result_words(self, made: Sequence[tuple[tuple[int, ...], np.dtype[Any]]]) -> list[int]:
-        words: list[int] = []
-        for type, (_, storage) in zip(self.results, made, strict=True):
-            words += result_words(type, storage, self.kept)  # an operation's kernel sees its result flat
+    def _result_words(self, storages: Sequence[np.dtype[Any]]) -> list[Any]:
+        words: list[Any] = []
+        for type, storage in zip(self.results, storages, strict=True):
+            if self.opening is not None:
+                words += self.opening.result_words(type, storage)
+            else:
+                words += result_words(type, storage, self.kept)  # an operation's kernel sees its result flat
         return words
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from adjit.autograd.engine import OVERWRITES, freed, owned_cotangent, release, saves_number
-from adjit.autograd.tape import Recorded
-from adjit.bodies import run_pullback
+from adjit.autograd.tape import Open, Recorded
+from adjit.bodies import run_open_pullback, run_pullback
 from adjit.compiler.entry import known as k
 from adjit.compiler.single import program_of
 from adjit.execute import add_arrays
@@ -25,6 +25,7 @@ from adjit.ir.ops.scalar import add
 from adjit.ir.shape import evaluate
 from adjit.ir.types import F32, F64, DType, TensorType
 from adjit.native.entry import Entry, address, mixed
+from adjit.native.opening import Opening, sum_of_sizes
 from adjit.native.signature import UNSERVED, Signature, result_words, words_of, work_of
 from adjit.runtime.executable import Executable
 from adjit.tensor import Tensor
@@ -41,7 +42,7 @@ class Steps:
     def __init__(self, entry: Entry) -> None:
         self._entry = entry
         self._lock = Lock()
-        self._tried: set[Graph] = set()
+        self._tried: set[Graph | Open] = set()
         self._steps: list[np.ndarray] = []
         self._kept: list[Any] = []
         self._nbytes = 0
@@ -73,7 +74,7 @@ class Steps:
 
     def learn(self, node: Recorded, executable: Executable) -> None:
         """Make a step of a node's pullback, which has become a program."""
-        graph = node.pullback
+        graph = node.open_pullback or node.pullback
         if graph is None or graph in self._tried or not self._lock.acquire(blocking=False):
             return
         try:
@@ -81,7 +82,7 @@ class Steps:
         finally:
             self._lock.release()
 
-    def _learn(self, node: Recorded, graph: Graph, executable: Executable) -> None:
+    def _learn(self, node: Recorded, graph: Graph | Open, executable: Executable) -> None:
         if len(self._tried) >= _MOST:
             self._forget()
         self._tried.add(graph)
@@ -107,7 +108,22 @@ class Steps:
         assert node.pullback is not None
         pairs = zip(node.seeded, given, strict=True)
         seeds = [_zeros(node, index) if array is None else array for index, array in pairs]
-        found, program = run_pullback(node.pullback, [*seeds, *(kept.array for kept in node.saved)])
+        arrays = [*seeds, *(kept.array for kept in node.saved)]
+        common = node.open_pullback
+        if common is not None:
+            return self._pull_back_open(node, common, arrays)
+        found, program = run_pullback(node.pullback, arrays)
+        if program is not None:
+            self.learn(node, program)
+        return tuple(found)
+
+    def _pull_back_open(
+        self, node: Recorded, common: Open, arrays: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, ...]:
+        """The same for a node whose pullback is open in its sizes."""
+        assert node.sizes is not None
+        sizes = dict(zip(common.names, node.sizes, strict=True))
+        found, program = run_open_pullback(common.content, lambda: common.particular(node), sizes, arrays)
         if program is not None:
             self.learn(node, program)
         return tuple(found)
@@ -174,12 +190,15 @@ def _seed_of(tensor: Tensor, weights: Tensor | None) -> np.ndarray | None:
     return np.ones(given.shape, given.dtype) if weights is None else given
 
 
-def _is_plain(node: Recorded, graph: Graph, executable: Executable) -> bool:
-    """Whether all that goes in and out has closed types, in floats that the native entry adds up."""
+def _is_plain(node: Recorded, pullback: Graph | Open, executable: Executable) -> bool:
+    """Whether all that goes in and out has sizes that are told, in floats that the native entry adds up."""
+    graph: Graph = pullback.content if isinstance(pullback, Open) else pullback
     given = graph.inputs[: len(node.seeded)]
     if node.custom is not None or max(len(graph.inputs), len(graph.outputs)) > k.MOST_GIVEN:
         return False
-    if any(value.type.names for value in (*graph.inputs, *graph.outputs)) or executable.graph.writes:
+    if graph is pullback and any(value.type.names for value in (*graph.inputs, *graph.outputs)):
+        return False
+    if executable.graph.writes:
         return False
     return all(value.dtype in _SUMMED for value in (*given, *graph.outputs)) and all(
         value.dtype not in UNSERVED for value in graph.inputs
@@ -196,41 +215,63 @@ class _Step:
         self.kept = kept
 
     @classmethod
-    def of(cls, node: Recorded, graph: Graph, executable: Executable) -> _Step | None:
+    def of(cls, node: Recorded, pullback: Graph | Open, executable: Executable) -> _Step | None:
         """The step of a node's pullback; None for a program that cannot be called natively."""
-        kept: list[Any] = [graph, executable]
+        opening = None
+        if isinstance(pullback, Open):
+            assert node.sizes is not None
+            opening = Opening(dict(zip(pullback.names, node.sizes, strict=True)))
+            opening.executable = executable
+        graph: Graph = pullback.content if isinstance(pullback, Open) else pullback
+        kept: list[Any] = [pullback, executable, opening]
         types = [value.type for value in graph.inputs]
         results = [value.type for value in graph.outputs]
-        shapes = tuple(tuple(evaluate(dim, {}) for dim in type.dims) for type in types)
-        native = executable.native_call(shapes)
-        if native is None or len(native.results) != len(results):
-            return None
-        signature = Signature([], 0, executable, [], [], shapes, results, work_of(graph, {}))
+        count = len(node.seeded)
+        words = np.zeros(k.NODE_STEP_WORDS, np.uint64)
+        lists = [_array_words(part, kept, opening) for part in (types[:count], types[count:])]
+        lists += [_new_words(part, kept, opening) for part in (types[:count], results)]
+        shapes = () if opening else tuple(tuple(evaluate(dim, {}) for dim in type.dims) for type in types)
+        work = work_of(graph, {}) if opening is None else 0
+        if opening is not None:
+            opening.work = sum_of_sizes(graph)
+        signature = Signature([], 0, executable, [], [], shapes, results, work, opening=opening)
         own = signature.words()
         if own is None:
             return None
-        count = len(node.seeded)
-        words = np.zeros(k.NODE_STEP_WORDS, np.uint64)
-        table = np.zeros(native.entries, np.uint64)
-        made = [w for type in results for w in result_words(type, type.dtype.storage, kept)]
-        zeros = [w for type in types[:count] for w in result_words(type, type.dtype.storage, kept)]
-        lists = [words_of(_array_words(part, kept)) for part in (types[:count], types[count:])]
-        lists += [words_of(zeros or [0]), words_of(made or [0])]
-        words[k.E_PULLBACK], words[k.E_SIGNATURE], words[k.E_TABLE] = id(graph), address(own), address(table)
+        entries = executable.layout.entries
+        table = np.zeros(entries, np.uint64)
+        told = len(executable.graph.inputs) - len(types)
+        table[3 + len(types) : 3 + len(types) + told] = address(table)  # nothing reads what only tells sizes
+        words[k.E_PULLBACK], words[k.E_SIGNATURE], words[k.E_TABLE] = id(pullback), address(own), address(table)
         words[k.E_GIVEN], words[k.E_SAVED], words[k.E_RESULTS] = count, len(types) - count, len(results)
         for place, block in zip((k.E_GIVEN_LIST, k.E_SAVED_LIST, k.E_ZERO_LIST, k.E_RESULT_LIST), lists, strict=True):
             words[place] = address(block)
         words[k.E_FREED] = len(types) > count or saves_number(node)
+        words[k.E_TOLD], words[k.E_OPENING] = told, 0 if opening is None else address(opening.words)
         return cls(words, own, signature.nbytes, [*kept, signature, table, lists])
 
 
-def _array_words(types: list[TensorType], kept: list[Any]) -> list[int]:
+def _array_words(types: Sequence[TensorType], kept: list[Any], opening: Opening | None) -> np.ndarray:
     """What arrays of these types look like, as operands of a signature do."""
-    words: list[int] = []
+    words: list[Any] = []
     for type in types:
-        dims = np.array(type.dims or (0,), np.int64)
-        kept += [dims, type]
+        kept.append(type)
         storage = type.dtype.storage
-        nbytes = evaluate(type.size, {}) * storage.itemsize
-        words += [k.IS_ARRAY, 0, id(storage), len(type.dims), address(dims), 0, 0, nbytes, 0, 0]
-    return words or [0]
+        if opening is None:
+            dims = np.array(type.dims or (0,), np.int64)
+            kept.append(dims)
+            where = address(dims)
+        else:
+            where = opening.sizes(type.dims)
+        nbytes = type.size * storage.itemsize
+        words += [k.IS_ARRAY, 0, id(storage), len(type.dims), where, 0, 0, nbytes, 0, 0]
+    return words_of(words or [0]) if opening is None else opening.block(words or [0])
+
+
+def _new_words(types: Sequence[TensorType], kept: list[Any], opening: Opening | None) -> np.ndarray:
+    """What new arrays of these types are made from."""
+    words: list[Any] = []
+    for type in types:
+        storage = type.dtype.storage
+        words += result_words(type, storage, kept) if opening is None else opening.result_words(type, storage)
+    return words_of(words or [0]) if opening is None else opening.block(words or [0])

@@ -82,7 +82,7 @@ class Table:
 
     def _replace(self, kept: list[tuple[Signature, np.ndarray, int]]) -> None:
         """Keep some signatures alone; calls of the others count as their owners'."""
-        self.words[k.BUCKETS :] = 0
+        self.words[k.BUCKETS :] = self.words[k.OPEN_SIGNATURES] = 0
         before, self._kept = self._kept, kept
         self.words[k.HELD] = id(self._kept)
         for _, words, place in kept:
@@ -100,7 +100,9 @@ class Table:
         words = signature.words()
         if words is None:
             return False
-        place = k.BUCKETS + _bucket(operands, needs, int(words[k.NAMES]), fixed=fixed)
+        place = k.OPEN_SIGNATURES
+        if signature.opening is None:
+            place = k.BUCKETS + _bucket(operands, needs, int(words[k.NAMES]), fixed=fixed)
         self._kept.append((signature, words, place))
         words[k.NEXT] = self.words[place]
         self.words[place] = address(words)
@@ -109,8 +111,10 @@ class Table:
     def renew(self) -> None:
         """Free what threads held that a forked child does not have: the lock, and signatures' memory."""
         self.lock = Lock()
-        for _, words, _ in self._kept:
+        for signature, words, _ in self._kept:
             words[k.BUSY] = 0
+            if signature.opening is not None:
+                signature.opening.words[k.O_BUSY] = 0
 
     def forget(self) -> None:
         """Leave all calls to Python until they are learnt again."""

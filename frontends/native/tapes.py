@@ -127,7 +127,7 @@ class Tape:
         """Whether every node can be run unseen, in floats that the native entry makes results of."""
         for node in self.order:
             entry = record_of(node)
-            if entry.pullback is None or entry.hooks or entry.fault is not None:
+            if entry.sizes is not None or entry.pullback is None or entry.hooks or entry.fault is not None:
                 return False
             if entry.custom is not None and executable_of(entry) is None:
                 return False

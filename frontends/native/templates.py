@@ -12,6 +12,7 @@ from adjit.autograd.tape import Recorded, Saved
 from adjit.compiler.entry import known as k
 from adjit.ir.graph import Node, Value
 from adjit.ir.types import TensorType
+from adjit.native.any_size import AnySize
 from adjit.native.entry import address
 from adjit.native.signature import is_plain
 from adjit.native.view_words import array_words
@@ -24,7 +25,8 @@ class Templates:
 
     `operands` are the call's, `results` the tensors that it makes, `captured` others that its nodes may take.  `arrays`
     are arrays of the program's, with their numbers.  One that is none of these becomes a result of the program, after
-    `results`: then it joins `extra`; where `steps` made it as a view of an operand, the template makes it so too.
+    `results`: then it joins `extra`; where `steps` made it as a view of an operand, the template makes it so too.  With
+    `any_size` the templates are for all sizes.
     """
 
     def __init__(
@@ -35,12 +37,14 @@ class Templates:
         *,
         captured: Sequence[Tensor] = (),
         arrays: Sequence[tuple[np.ndarray, int]] | None = None,
+        any_size: AnySize | None = None,
     ) -> None:
         self.operands = operands
         self.results = results
         self.steps = steps
         self.captured = captured
         self.arrays = arrays
+        self.any_size = any_size
         self.extra: list[tuple[np.ndarray, TensorType]] = []
         self._kept: list[Any] = []
 
@@ -61,13 +65,15 @@ class Templates:
         # What was looked at may hold data; the words only point to what was kept.
         self.operands = self.results = self.steps = self.captured = ()
         self.arrays = None
-        return self._block([len(templates), *map(address, templates)])
+        found = self._block([len(templates), *map(address, templates)])
+        self.any_size = None
+        return found
 
     def _template(self, node: Node, outputs: dict[Value, int]) -> np.ndarray | None:
         assert isinstance(node, Recorded)
         if node.hooks or node.fault is not None or node.regions:
             return None
-        inputs: list[int] = [len(node.inputs)]
+        inputs: list[Any] = [len(node.inputs)]
         for value in node.inputs:
             found = self._input(value, outputs)
             if found is None:
@@ -76,25 +82,48 @@ class Templates:
         lists = [self._kept_words(node.kept, node.saved), self._kept_words(node.kept_full, node.full)]
         if any(found is None for found in lists):
             return None
-        words = np.zeros(k.RECORD_LIST, np.uint64)
-        parts = (node.op, node.attributes, node.name, node.pullback, node.seeded, node.reached, node.custom)
+        shared = self._shared(node)
+        if shared is None:
+            return None
+        attributes, pullback, types, sizes = shared
+        words: list[Any] = [0] * k.RECORD_LIST
+        parts = (node.op, attributes, node.name, pullback, node.seeded, node.reached, node.custom)
         words[: len(parts)] = [id(part) for part in parts]
         words[k.L_INPUTS] = address(self._block(inputs))
         words[k.L_KEPT], words[k.L_KEPT_FULL] = (address(found) for found in lists if found is not None)
-        words[k.L_REGIONS], words[k.L_TYPES] = id(node.regions), id(node.types)
-        words[k.L_RESULTS] = address(self._block([len(node.types), *self._results(node)]))
-        self._kept += [words, *parts, node.regions, node.types]
-        return words
+        words[k.L_REGIONS], words[k.L_TYPES], words[k.L_SIZES] = id(node.regions), self._types(types), sizes
+        words[k.L_RESULTS] = address(self._block([len(node.types), *self._results(node, types)]))
+        self._kept += [*parts, node.regions, types]
+        return self._block(words)
 
-    def _results(self, node: Recorded) -> list[int]:
+    def _shared(self, node: Recorded) -> tuple[Any, Any, tuple[TensorType, ...], Any] | None:
+        """The attributes, pullback and types of nodes like this one, and the word of their sizes; None where these
+        depend on sizes in other ways."""
+        if self.any_size is None:
+            return node.attributes, node.pullback, node.types, id(None)
+        step = next(step for step in self.steps if node_of(step) is node)
+        pullback = self.any_size.shared_pullback(node, step)
+        types = tuple(map(self.any_size.type_of, step.results))
+        sizes = self.any_size.opening.all_sizes
+        return None if pullback is None else (self.any_size.shared_attributes(step), pullback, types, sizes)
+
+    def _type(self, type: TensorType) -> Any:
+        """The word of a type."""
+        return id(type) if self.any_size is None else self.any_size.opening.type(type)
+
+    def _types(self, types: tuple[TensorType, ...]) -> Any:
+        """The word of a tuple of types."""
+        return id(types) if self.any_size is None else self.any_size.opening.content(types)
+
+    def _results(self, node: Recorded, types: Sequence[TensorType]) -> list[Any]:
         """For each result of a node its type, and which of the call's tensors has it."""
-        words: list[int] = []
-        for index, type in enumerate(node.types):
+        words: list[Any] = []
+        for index, type in enumerate(types):
             has = (t._value is not None and t._value.node is node and t._value.index == index for t in self.results)
-            words += [id(type), next((number for number, found in enumerate(has) if found), -1)]
+            words += [self._type(type), next((number for number, found in enumerate(has) if found), -1)]
         return words
 
-    def _input(self, value: Value, outputs: dict[Value, int]) -> list[int] | None:
+    def _input(self, value: Value, outputs: dict[Value, int]) -> list[Any] | None:
         self._kept.append(value.type)
         if value.constant is not None:
             self._kept.append(value)
@@ -103,11 +132,17 @@ class Templates:
             return [k.OF_NODE, outputs[value], 0]
         for position, x in enumerate(self.operands):
             if isinstance(x, Tensor) and x._value is value:
-                return [k.OF_OPERAND, position, id(value.type)]
+                type = value.type if self.any_size is None else self.any_size.type_of(x)
+                return [k.OF_OPERAND, position, self._type(type)]
         for tensor in self.captured:
             if tensor._value is value:
                 return [k.WANTED if tensor.requires_grad else k.CAPTURED, id(tensor), id(value.type)]
-        return None if value.node is not None else [k.A_FRESH_VALUE, 0, id(value.type)]
+        if value.node is not None:
+            return None
+        if self.any_size is None:
+            return [k.A_FRESH_VALUE, 0, id(value.type)]
+        made = next((x for step in self.steps for x in step.results if x._value is value), None)
+        return None if made is None else [k.A_FRESH_VALUE, 0, self._type(self.any_size.type_of(made))]
 
     def _kept_words(self, kept: tuple[Any, ...], items: Sequence[Saved]) -> np.ndarray | None:
         """What a node saves; None where an array comes from nowhere."""
@@ -143,6 +178,8 @@ class Templates:
         seen = self._view(array)
         if seen is not None:
             position, makers = seen
+            if self.any_size is not None:
+                return self._open_view(array, position)
             maker = partial(_view_of, tuple(makers))
             self._kept.append(maker)
             base = self.operands[position]._array
@@ -167,7 +204,21 @@ class Templates:
                 return None if before is None else (before[0], [*before[1], maker])
         return None
 
-    def _block(self, words: Sequence[int]) -> np.ndarray:
+    def _open_view(self, array: np.ndarray, position: int) -> list[Any]:
+        """The source of an array that is a view of an operand, for all sizes."""
+        assert self.any_size is not None
+        opening = self.any_size.opening
+        tensor = next(x for step in self.steps for x in step.results if x._array is array)
+        functions = [(op.reference, dict(items)) for op, items in self.any_size.traced(tensor)._chain]
+        words: list[Any] = [0] * (k.VIEW_WRITEABLE + 1)
+        words[k.VIEW_RANK], words[k.VIEW_NUMBER], words[k.VIEW_WRITEABLE] = array.ndim, array.dtype.num, True
+        found = self.any_size.places_of(tensor, self.operands[position])
+        words[k.VIEW_SIZES], words[k.VIEW_STRIDES], words[k.VIEW_OFFSET] = found
+        return [k.OF_TENSOR, position, opening.calls(_view_of, functions), address(opening.block(words))]
+
+    def _block(self, words: Sequence[Any]) -> np.ndarray:
+        if self.any_size is not None:
+            return self.any_size.opening.block(words)
         block = np.array([word % 2**64 for word in words], np.uint64)
         self._kept.append(block)
         return block

@@ -16,7 +16,7 @@ from adjit.ir.types import DType
 from adjit.runtime.host import CHECK_PREFIX
 from adjit.state import STATE
 from adjit.tensor import Tensor
-from adjit.trees import flatten
+from adjit.trees import flatten, unflatten
 from adjit.views import view
 
 
@@ -201,6 +201,46 @@ def watch(
     return Seen(steps, result, written, tuple(watcher.literals.values()))
 
 
+def replayed(
+    calls: Sequence[tuple[str, Primitive, Sequence[Any], dict[str, Any], str, Sequence[Tensor]]],
+    known: dict[int, Any],
+    operands: Sequence[Any],
+    result: Any,
+) -> tuple[Seen, list[tuple[int, Step]]] | None:
+    """What a traced call does, done on operands: with the number of the call that each step was.
+
+    A call is what it is to a watcher, and the traced tensors that it made; `known` is what these are, by identity.
+    None if a call fails.
+    """
+    watcher = _Watcher(operands)
+    steps: list[tuple[int, Step]] = []
+    STATE.tracer = watcher  # type: ignore[assignment]
+    try:
+        for place, (kind, op, given, attributes, name, made) in enumerate(calls):
+            given = [known[id(x)] if isinstance(x, Tensor) else x for x in given]
+            match kind:
+                case "apply":
+                    found = watcher.apply(op, given, attributes, name)
+                case "view":
+                    found = watcher.view(op, given[0], attributes, name)
+                case "detach":
+                    found = watcher.detach(given[0])
+                case _:
+                    found = watcher.constant(*given)
+            results = found if isinstance(found, tuple) else (found,)
+            known.update((id(tensor), own) for tensor, own in zip(made, results, strict=True))
+            steps.append((place, watcher.steps[-1]))
+    except (_Unwatchable, Exception):
+        return None
+    finally:
+        STATE.tracer = None
+    leaves, structure = flatten(result)
+    if not leaves or not all(isinstance(tensor, Tensor) and id(tensor) in known for tensor in leaves):
+        return None
+    found = [known[id(tensor)] for tensor in leaves]
+    return Seen(_leading_to(found, watcher.steps), unflatten(structure, found), (), ()), steps
+
+
 def _leading_to(results: Sequence[Tensor], steps: Sequence[Step]) -> list[Step]:
     """The steps that the results depend on, and the host's checks; others only looked at something."""
     needed = {*map(id, results)}
@@ -212,15 +252,15 @@ def _leading_to(results: Sequence[Tensor], steps: Sequence[Step]) -> list[Step]:
     return found[::-1]
 
 
-def example(operand: Any, *, as_it_lies: bool = False) -> Any:
+def example(operand: Any, *, as_it_lies: bool = False, shape: tuple[int, ...] | None = None) -> Any:
     """A leaf tensor of an operand's type, each its own; anything else as it is.
 
-    Square matrices are positive definite.  `as_it_lies` gives it the operand's strides, too.
+    Square matrices are positive definite.  `as_it_lies` gives it the operand's strides, too; `shape` is another one.
     """
     if not isinstance(operand, Tensor):
         return operand
     assert operand._array is not None
-    array = np.ones(operand._array.shape, operand._array.dtype)
+    array = np.ones(operand._array.shape if shape is None else shape, operand._array.dtype)
     if array.ndim > 1 and array.shape[-1] == array.shape[-2] and operand._dtype.is_continuous:
         array += array.shape[-1] * np.eye(array.shape[-1], dtype=array.dtype)
     if as_it_lies:
