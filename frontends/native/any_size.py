@@ -13,7 +13,7 @@ from adjit.autograd.tape import Open, Recorded
 from adjit.compiler.nodewise import pullback_of
 from adjit.compiler.particular import common_form, particular, with_sizes_told, without_carriers
 from adjit.ir.errors import AdjitError
-from adjit.ir.graph import Graph
+from adjit.ir.graph import Graph, Node
 from adjit.ir.primitive import PRIMITIVES, Primitive
 from adjit.ir.rewrite import clone
 from adjit.ir.shape import Dim, Size, evaluate, map_sizes
@@ -129,6 +129,8 @@ class _Recorder(Tracer):
             raise NotImplementedError("operations with regions")
         result = super().apply(op, operands, attributes, name)
         results = result if isinstance(result, tuple) else (result,)
+        if not all(map(_is_open_alike, self.graph.nodes[-1:])):
+            raise NotImplementedError("programs that are worth knowing their sizes")
         self.applied.append(("apply", op, tuple(operands), _as_dims(attributes), name, results))
         return result
 
@@ -156,6 +158,17 @@ class _Recorder(Tracer):
         """What only fixed sizes have."""
         raise NotImplementedError("writes")
 
+
+
+def _is_open_alike(node: Node) -> bool:
+    """Whether a program for all sizes is as good as one for some: of convolutions only the count of images is open."""
+    bodies = [value for value in node.attributes.values() if isinstance(value, Graph)]
+    if not all(_is_open_alike(inner) for body in bodies for inner in body.nodes):
+        return False
+    if node.op.name != "conv":
+        return True
+    images, *others = (value.dims for value in node.inputs)
+    return not has_names((images[1:], *others))
 
 
 def _as_dims(attributes: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from adjit.trees import flatten
 if TYPE_CHECKING:
     from adjit.runtime.executable import Executable
 
+# The most elements of an example.
+_MOST_ELEMENTS = 1 << 20
 # Sizes of examples, which are unlike those that functions mention.
 _EXAMPLES = (37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109, 113, 127, 131, 137, 139, 149)
 
@@ -42,6 +45,8 @@ def open_signature(
     `call` does what one does with leaves in their places; numbers are `fixed` to be these.
     """
     for hints in _hints(operands, sizes):
+        if sum(prod(evaluate(size, hints) for size in own or ()) for own in sizes) > _MOST_ELEMENTS:
+            continue
         examples = [_example(x, own, hints) for x, own in zip(operands, sizes, strict=True)]
         found = at_any_size(call, examples, sizes, hints)
         if found is not None:

@@ -50,6 +50,13 @@ def sums(a: int, b: int) -> int:
     return total
 
 
+def division(a: int, b: int) -> int:
+    """Quotients and rests of natural numbers."""
+    left = a & 1023
+    right = (b & 7) + 1
+    return left // right * 2048 + left % right
+
+
 def memory(a: int, b: int) -> int:
     """The stack, and the known table."""
     place = room(3)
@@ -66,12 +73,12 @@ def numbers(a: int, b: int) -> int:
 
 def refused(a: int, b: int) -> int:
     """What words have no meaning for."""
-    return a // b
+    return a**b
 
 
 @pytest.fixture(scope="module")
 def library() -> Library:
-    functions = (arithmetic, choice, sums, memory, numbers)
+    functions = (arithmetic, choice, division, sums, memory, numbers)
     table = (ctypes.c_uint64 * 2)(7, 11)
     text = translate(functions, {}, [function.__name__ for function in functions])
     loaded = compile_library(text, [f.__name__ for f in functions], imports={KNOWN: ctypes.addressof(table)})
@@ -90,7 +97,7 @@ def native(library: Library, function: Callable[[int, int], int]) -> Callable[[i
 
 @settings(max_examples=60, deadline=None)
 @given(a=st.one_of(st.integers(-9, 9), WORDS), b=st.one_of(st.integers(-9, 9), WORDS))
-@pytest.mark.parametrize("function", [arithmetic, choice, sums])
+@pytest.mark.parametrize("function", [arithmetic, choice, division, sums])
 def test_native_code_computes_what_python_does(
     library: Library, function: Callable[[int, int], int], a: int, b: int
 ) -> None:

@@ -311,3 +311,21 @@ def test_sizes_that_come_again_and_again_get_a_signature_of_their_own() -> None:
     for _ in range(60):
         floats(64, E).log1p()
     assert any(signature.operands[0].dims == (64, E) for signature, *_ in operation._signatures._kept)
+
+
+def test_convolutions_are_open_in_the_count_of_images_alone() -> None:
+    weight = floats(3, 2, 3, 3)
+
+    def is_open() -> bool:
+        operations = [install._installed["nn.functional.conv2d"]]
+        return any(signature.opening is not None for each in operations for signature, *_ in each._signatures._kept)
+
+    with torch.no_grad():
+        for n in range(2, 20):
+            F.conv2d(floats(2, 2, n + 3, n + 2), weight)
+        assert not is_open()
+        for n in range(2, 20):
+            found = F.conv2d(floats(n, 2, 6, 5), weight)
+            with by_python():
+                assert found.numpy().tobytes() == F.conv2d(floats(n, 2, 6, 5), weight).numpy().tobytes()
+        assert is_open()
