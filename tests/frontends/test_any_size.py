@@ -67,6 +67,7 @@ PROGRAMS: dict[str, tuple[Any, Any]] = {
     "layer norm": (lambda n: (floats(n, E),), lambda x: F.layer_norm(x, (E,), BIAS, BIAS)),
     "linear": (lambda n: (floats(n, E),), lambda x: F.linear(x, WEIGHT, BIAS)),
     "matmul": (lambda n: (floats(n, E), floats(E, n, seed=1)), lambda x, y: x @ y),
+    "few rows": (lambda n: (floats(3, E), floats(E, n, seed=1)), lambda x, y: x @ y),
     "products with transposes": (lambda n: (floats(n, E), floats(n, E, seed=1)), lambda x, y: x @ y.t()),
     "bmm": (lambda n: (floats(2, n, 3), floats(2, 3, n)), lambda x, y: torch.bmm(x, y)),
     "cat": (lambda n: (floats(n, E), floats(n + 2, E)), lambda x, y: torch.cat([x, y])),
