@@ -317,6 +317,22 @@ def call_inner(graph: Graph, operands: Sequence[Tensor], name: str) -> list[Tens
     return apply_callee(interned(graph), operands, name)
 
 
+def cut_off(traced: Traced, arguments: Sequence[Tensor]) -> list[Tensor]:
+    """The operands of a traced function, detached where no gradient of a result reaches them, as it may detach them."""
+    operands = [*arguments, *traced.captured]
+    if not STATE.recording or not any(operand.requires_grad for operand in operands):
+        return operands
+    from adjit.compiler.pullback import values_behind
+
+    quiet = not any(traced.flags) and not any(argument.requires_grad for argument in arguments)
+    graph = traced.graph
+    behind = () if quiet else traced.made("behind", lambda: values_behind(graph.nodes, graph.outputs))
+    return [
+        operand.detach() if operand.requires_grad and value not in behind else operand
+        for operand, value in zip(operands, traced.graph.inputs, strict=True)
+    ]
+
+
 def is_differentiated(operands: Sequence[Tensor]) -> bool:
     """Whether what is computed from `operands` in this trace may be transformed again, and freely reassociated."""
     tracer = STATE.tracer

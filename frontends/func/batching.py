@@ -10,7 +10,7 @@ from adjit import trees
 from adjit.errors import explained
 from adjit.following import identity_of, trace_followed
 from adjit.func.arguments import shown, title
-from adjit.inner_trace import Other, Traced, call_inner, write_back
+from adjit.inner_trace import Other, Traced, call_inner, cut_off, write_back
 from adjit.tensor import Tensor
 
 
@@ -148,7 +148,8 @@ def _mapped(
         for tensor, flag in zip(operands, flags, strict=True)
     ]
     traced = trace_followed(title(func), identity_of(func), one, types)
-    captured, flags = list(traced.captured), [*flags, *(False for _ in traced.captured)]
+    operands = cut_off(traced, operands)
+    captured, flags = operands[len(places) :], [*flags, *(False for _ in traced.captured)]
     if any(_is_key(target) for target in traced.written):
         if randomness == "error":
             raise RuntimeError(
@@ -162,7 +163,7 @@ def _mapped(
                     flags[traced.arguments + place] = True
     extent, marks = as_dim(size), tuple(flags)
     found = traced.made(("vectorize", marks, extent), lambda: vectorize(traced.graph, marks, extent))
-    results = call_inner(found.graph, [*operands, *captured], f"Vmap{title(func).capitalize()}")
+    results = call_inner(found.graph, [*operands[: len(places)], *captured], f"Vmap{title(func).capitalize()}")
     _write_back(traced, results[traced.count :], found.batched[traced.count :])
     return _placed(func, traced, results[: traced.count], found.batched[: traced.count], size, out_dims)
 

@@ -16,7 +16,7 @@ from adjit.dispatch import apply
 from adjit.errors import explained
 from adjit.following import identity_of, runs, trace_followed
 from adjit.func.arguments import Argnums, chosen, flatten, replaced, split_aux, title
-from adjit.inner_trace import Traced, call_inner, step
+from adjit.inner_trace import Traced, call_inner, cut_off, step
 from adjit.ir.analysis import varies_with
 from adjit.ir.errors import TraceError
 from adjit.ir.graph import Value
@@ -117,6 +117,7 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
         output, aux = split_aux(result, has_aux, "vjp(f, *primals)")
         outputs, shape = flatten(output, "vjp(f, *primals): Expected output of f")
         keep = step(_ends, leaves, outputs, inner)
+    wanted = [index for index, tensor in enumerate(outputs) if tensor.requires_grad]
     later: list[Callable[[Sequence[Tensor]], list[Tensor | None]]] = []
 
     def pullback(*cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None) -> Any:
@@ -132,7 +133,7 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
             found = step(_pulled, outputs, inner, seeds, retain_graph, create)
         else:
             if not later:
-                later.append(_transposed(func, leaves, structure, has_aux, level))
+                later.append(_transposed(func, leaves, structure, wanted, level))
             found = later[0](seeds)
         filled = [_zeros(leaf) if g is None else g for g, leaf in zip(found, leaves, strict=True)]
         return trees.unflatten(structure, filled)
@@ -156,17 +157,18 @@ def _pulled(
 
 
 def _transposed(
-    func: Callable[..., Any], leaves: Sequence[Tensor], structure: Any, has_aux: bool, level: Any
+    func: Callable[..., Any], leaves: Sequence[Tensor], structure: Any, wanted: Sequence[int], level: Any
 ) -> Callable[[Sequence[Tensor]], list[Tensor | None]]:
-    """The pullback as a program on values computed outside: for use in a trace that began after the forward pass."""
+    """The pullback of the results in `wanted` as a program on values computed outside: for use in a trace that began
+    after the forward pass."""
     from adjit.compiler.differentiate import differentiate
 
     inside, STATE.tracer = STATE.tracer, level
     try:
-        traced, operands = traced_function(func, leaves, structure, has_aux)
-        wanted, outputs = range(len(leaves)), _floating(traced)
+        traced, operands = traced_function(func, leaves, structure)
+        floating = tuple(i for i in wanted if traced.graph.outputs[i].dtype.is_continuous)
         derivative = traced.made(
-            ("differentiate", len(leaves), tuple(outputs)), lambda: differentiate(traced.graph, wanted, outputs)
+            ("differentiate", len(leaves), floating), lambda: differentiate(traced.graph, range(len(leaves)), floating)
         )
         count = len(traced.graph.outputs)
         residuals = call_inner(derivative.forward, operands, title(func).capitalize())[count:]
@@ -183,11 +185,11 @@ def _transposed(
 
 
 def traced_function(
-    func: Callable[..., Any], leaves: Sequence[Tensor], structure: Any, has_aux: bool = False
+    func: Callable[..., Any], leaves: Sequence[Tensor], structure: Any
 ) -> tuple[Traced, list[Tensor]]:
     """`func` as a graph of the tensors of its arguments and of what it closes over, with these operands.
 
-    With `has_aux` the leaves of aux are kept as outputs after those of the output.
+    The leaves of an aux are kept as outputs after those of the output.
     """
     traced = trace_followed(
         title(func),
@@ -195,11 +197,7 @@ def traced_function(
         lambda *tensors: func(*trees.unflatten(structure, tensors)),
         [x._tensor_type for x in leaves],
     )
-    return traced, [*leaves, *traced.captured]
-
-
-def _floating(traced: Traced) -> list[int]:
-    return [i for i, v in enumerate(traced.graph.outputs[: traced.count]) if v.dtype.is_continuous]
+    return traced, cut_off(traced, leaves)
 
 
 def require_real(name: str, what: str, leaves: Sequence[Any]) -> None:

@@ -290,3 +290,43 @@ def test_forward_mode_through_a_course_that_depends_on_numbers() -> None:
         found, expected = transformed(by_course), transformed(plain)
         torch.testing.assert_close(found, expected)
         assert not any(leaf.requires_grad for leaf in (found if isinstance(found, tuple) else (found,)))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_captured_tensor_that_the_function_detaches_leaves_no_history(compiled: bool) -> None:
+    scale, p = torch.tensor([2.0, 3.0, 4.0], requires_grad=True), torch.ones(3)
+
+    def f(p: torch.Tensor) -> torch.Tensor:
+        return scale.detach() * p**2
+
+    def quietly(p: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            factor = scale * 1
+        return factor * p**2
+
+    for each in (f, quietly):
+        for transformed in (
+            func.jacrev(each),
+            func.jacfwd(each),
+            func.hessian(lambda p: each(p).sum()),
+            func.vmap(each),
+            lambda p: func.vmap(func.grad(lambda p: each(p).sum()))(torch.stack((p, p))),
+            lambda p: func.jvp(each, (p,), (p,))[1],
+        ):
+            found = (torch.compile(transformed) if compiled else transformed)(p)
+            assert not found.requires_grad, transformed
+    func.jacrev(lambda p: scale * p**2)(p).sum().backward()
+    torch.testing.assert_close(scale.grad, 2 * p)
+
+
+def test_results_that_a_function_does_not_record_have_no_rows() -> None:
+    scale, x = torch.tensor([2.0, 3.0], requires_grad=True), torch.tensor([1.0, 2.0])
+
+    def never(x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return scale * x
+
+    assert func.jacrev(never)(x).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    assert not func.vmap(never)(x.expand(2, 2)).requires_grad
+    jacobian, aux = func.jacrev(lambda x: (x * x, x * 3), has_aux=True)(x)
+    assert (jacobian.tolist(), aux.tolist()) == ([[2.0, 0.0], [0.0, 4.0]], [3.0, 6.0])
