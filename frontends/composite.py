@@ -311,12 +311,8 @@ def _recorded(callee: Graph, operands: Sequence[Tensor], needs: tuple[bool, ...]
         Tensor._wrap(owned(array, arrays), value.dtype, type=None if value.type.names else value.type)
         for array, value in zip(found[:count], callee.outputs, strict=True)
     ]
-    values = [mark_leaf(o) if o.requires_grad and o._leaf else value_of(o) for o in operands]
-    types = [value.type for value in callee.outputs]
-    node = Recorded(name, primitive_named("call"), values, {"callee": callee}, types, user_location())
-    node.leaves = tuple(o for o in operands if o.requires_grad and o._leaf)
-    node.pullback, node.seeded, node.reached = derivative.backward, derivative.seeded, derivative.reached
-    link(node, results)
+    node = _linked(callee, operands, derivative, results, name)
+    values = node.inputs
     place = {value: index for index, value in enumerate(callee.inputs)}
     saved: list[Saved] = []
     for value, array in zip(derivative.residuals, found[count:], strict=True):
@@ -335,6 +331,29 @@ def _recorded(callee: Graph, operands: Sequence[Tensor], needs: tuple[bool, ...]
         ]
     )
     return results
+
+
+def _linked(
+    callee: Graph, operands: Sequence[Tensor], derivative: Any, results: Sequence[Tensor], name: str
+) -> Recorded:
+    """The node of a body's results on the tape, which saves nothing yet."""
+    values = [mark_leaf(o) if o.requires_grad and o._leaf else value_of(o) for o in operands]
+    types = [value.type for value in callee.outputs]
+    node = Recorded(name, primitive_named("call"), values, {"callee": callee}, types, user_location())
+    node.leaves = tuple(o for o in operands if o.requires_grad and o._leaf)
+    node.pullback, node.seeded, node.reached = derivative.backward, derivative.seeded, derivative.reached
+    link(node, results)
+    return node
+
+
+def give_history(callee: Graph, operands: Sequence[Tensor], result: Tensor, name: str) -> bool:
+    """Record that `result`, which holds what the body gives already, comes from `operands`; whether that was possible:
+    the cotangents must be all that its backward graph takes."""
+    derivative = derivative_of(callee, tuple(operand.requires_grad for operand in operands))
+    if derivative.residuals:
+        return False
+    _linked(callee, operands, derivative, [result], name)
+    return True
 
 
 @lru_cache(maxsize=4096)

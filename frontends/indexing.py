@@ -20,7 +20,7 @@ from adjit.shaping import expand, part, permute, reshape
 from adjit.state import STATE
 from adjit.symbolic_size import SymbolicSize
 from adjit.tensor import Tensor
-from adjit.views import assign, check_writable, write
+from adjit.views import assign, check_writable, may_replace_part, write, write_part
 from adjit.views import view as make_view
 
 
@@ -312,6 +312,8 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
             recorded = STATE.recording and value.requires_grad
             if value._array is not None and not recorded and assign(input, index, value._array):
                 return
+        if _assign_recorded(input, index, value):
+            return
     elif isinstance(index, Tensor) and is_plain_number(value, input):
         by_array = index._array is not None and index._dtype in (BOOL, I64) and index._array.ndim
         if by_array and assign(input, index._array, value):
@@ -329,6 +331,23 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     updates = placed_updates(viewed, axes, common, value)
     op = primitive_named("scatter_set")
     write(viewed, apply(op, (viewed, updates, *tensors), {"axes": tuple(axes)}, name="IndexPut"))
+
+
+def _assign_recorded(input: Tensor, index: Any, value: Any) -> bool:
+    """`input[index] = value` in eager mode as one node of the tape; whether it was done."""
+    if STATE.tracer is not None or not STATE.recording or not may_replace_part(input):
+        return False
+    if isinstance(value, Tensor):
+        if value._dtype is not input._dtype or not (value.requires_grad or input.requires_grad):
+            return False
+    elif not (is_plain_number(value, input) and input.requires_grad):
+        return False
+    STATE.recording = False
+    try:
+        viewed = _basic(input, _items(input, index))[0]
+    finally:
+        STATE.recording = True
+    return write_part(viewed, _trimmed(_assigned(value, input), shape_of(viewed)))
 
 
 def _is_basic(index: Any) -> bool:

@@ -105,6 +105,8 @@ def _plain(data: Any) -> tuple[Any, DType]:
         return data, BOOL
     if isinstance(data, float):
         return data, default_float()
+    if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):
+        return _plain(list(data))
     if hasattr(data, "__index__"):
         return data.__index__(), I64
     if isinstance(data, complex):

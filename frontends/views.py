@@ -7,6 +7,7 @@ the memory's current value, and a write goes back through the chain's inverse.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -17,12 +18,12 @@ from adjit.autograd.record import record
 from adjit.autograd.tape import Recorded, Saved
 from adjit.errors import explained
 from adjit.ir.frozen import frozen
-from adjit.ir.graph import Attribute, Value
+from adjit.ir.graph import Attribute, Graph, Value
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.shape import Size, strides_of
-from adjit.ir.types import BOOL, I64
+from adjit.ir.types import BOOL, I64, TensorType
 from adjit.state import STATE
-from adjit.tensor import Tensor
+from adjit.tensor import Chain, Tensor
 
 
 def view(op: Primitive, tensor: Tensor, attributes: Mapping[str, Attribute], name: str) -> Tensor:
@@ -182,6 +183,14 @@ def _origin_of(tensor: Tensor) -> Tensor | None:
     return None if place is None else place[1]
 
 
+def may_replace_part(tensor: Tensor) -> bool:
+    """Whether a part of an eager tensor may be overwritten without a look at how its views were made."""
+    base = tensor if tensor._base is None else tensor._base
+    if tensor._array is None or (base.requires_grad and (base._leaf or not tensor.requires_grad)):
+        return False
+    return not any(mark in tensor.__dict__ for mark in ("_unrecorded", "_made_in", "_several"))
+
+
 def check_one_view(tensor: Tensor) -> None:
     """RuntimeError for one of several views that a function made together, or one that a user's function made."""
     maker = tensor.__dict__.get("_made_in")
@@ -286,10 +295,7 @@ def write(target: Tensor, result: Tensor) -> Tensor:
         _count_write(target)
         _adopt(target, result)
         return target
-    from adjit.dispatch import rename
-
-    # The base's new value is what it was with the view's part replaced: the chain's inverse, recorded.
-    whole = rename(write_through(base, target._chain[len(base._chain) :], result), "CopySlices")
+    whole = _replaced(base, target, result)
     np.copyto(place, result._array)
     _count_write(target)
     _adopt(base, whole)
@@ -361,9 +367,60 @@ def write_history(target: Tensor, value: Value) -> None:
     if base is None:
         _adopt(target, new)
         return
+    _adopt(base, _replaced(base, target, new))
+
+
+def write_part(target: Tensor, value: Tensor) -> bool:
+    """Overwrite a view that was made without recording by `value`, spread over it, as one node of the tape; whether
+    that was possible.
+
+    Its base is written in the same way as by `write`, after the same checks.
+    """
+    base, array = target._base, value._array
+    if base is None or array is None or target._tensor_type.size == base._tensor_type.size:
+        return False  # nothing is left of a base that is overwritten whole, yet it has a gradient
+    extents, own = target._tensor_type.dims, value._tensor_type.dims
+    if len(own) > len(extents) or any(a not in (1, b) for a, b in zip(reversed(own), reversed(extents), strict=False)):
+        return False
+    check_overlap(target)
+    check_partial_overlap(target, value)
+    whole = _replaced(base, target, value)
+    np.copyto(_writable(target), array)
+    _count_write(target)
+    _adopt(base, whole)
+    return True
+
+
+def _replaced(base: Tensor, target: Tensor, new: Tensor) -> Tensor:
+    """A tensor with the history that `base` has after its view `target` was overwritten by `new`, spread over it.
+
+    Its numbers are those of the memory, before or after the write: nothing is computed.
+    """
+    from adjit.composite import give_history
+
+    assert base._array is not None
+    whole = Tensor._wrap(base._array, base._dtype, memory=base._memory, type=base._tensor_type)
+    chain, dims = target._chain[len(base._chain) :], target._tensor_type.dims
+    if give_history(_overwriting(base._tensor_type, new._tensor_type, chain, dims), (base, new), whole, "CopySlices"):
+        return whole
     from adjit.dispatch import rename
 
-    _adopt(base, rename(write_through(base, target._chain[len(base._chain) :], new), "CopySlices"))
+    return rename(_overwritten(base, new, chain, dims), "CopySlices")
+
+
+@lru_cache(maxsize=4096)
+def _overwriting(base: TensorType, new: TensorType, chain: Chain, dims: tuple[Size, ...]) -> Graph:
+    """What `_overwritten` does, as a graph."""
+    from adjit.composite import trace_function
+
+    return trace_function(lambda base, new: (_overwritten(base, new, chain, dims),), "copy_slices", [base, new])
+
+
+def _overwritten(base: Tensor, new: Tensor, chain: Chain, dims: tuple[Size, ...]) -> Tensor:
+    """The base's new value is what it was with the view's part replaced: the chain's inverse."""
+    from adjit.shaping import expand
+
+    return write_through(base, chain, new if new._tensor_type.dims == dims else expand(new, *dims))
 
 
 def write_through(root: Tensor, chain: Sequence[Any], new: Tensor) -> Tensor:

@@ -165,3 +165,23 @@ def test_the_best_loss_is_kept_in_a_global_and_in_a_variable_around() -> None:
         compiled(torch.tensor([value]))
         seen.append((BEST, counts))
     assert seen == [(3.0, 1), (1.0, 1), (1.0, 2), (0.5, 2)]
+
+
+def test_a_discriminator_with_spectral_norm_is_trained_from_the_first_call_on() -> None:
+    def weights(compiled: bool) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.utils.spectral_norm(nn.Linear(3, 4)), nn.Tanh(), nn.Linear(4, 1))
+        optimizer = torch.optim.Adam(net.parameters(), lr=0.1)
+
+        def step(x: torch.Tensor) -> None:
+            net.zero_grad()
+            net(x).mean().backward()
+            optimizer.step()
+
+        run = torch.compile(step) if compiled else step
+        for index in range(3):
+            run(torch.full((2, 3), float(index)))
+        return list(net.parameters())
+
+    for one, other in zip(weights(False), weights(True), strict=True):
+        torch.testing.assert_close(one, other)

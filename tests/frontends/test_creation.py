@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import UserList, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,9 @@ VALUES: list[tuple[Callable[[], Any], str, Any]] = [
     (lambda: torch.tensor([]), "float32", []),
     (lambda: torch.tensor([[], []]), "float32", [[], []]),
     (lambda: torch.tensor(range(3)), "int64", [0, 1, 2]),
+    (lambda: torch.tensor(deque([1.0, 2.0])), "float32", [1.0, 2.0]),
+    (lambda: torch.tensor([deque([1, 2]), UserList([3, 4])]), "int64", [[1, 2], [3, 4]]),
+    (lambda: torch.tensor(bytearray(b"ab")), "int64", [97, 98]),
     (lambda: torch.tensor(((1, 2), [3, 4])), "int64", [[1, 2], [3, 4]]),
     (lambda: torch.tensor([1.9, -2.9], dtype=torch.int32), "int32", [1, -2]),
     (lambda: torch.tensor([-1], dtype=torch.uint8), "uint8", [255]),

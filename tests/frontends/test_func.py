@@ -304,17 +304,17 @@ def test_a_captured_tensor_that_the_function_detaches_leaves_no_history(compiled
             factor = scale * 1
         return factor * p**2
 
-    for each in (f, quietly):
-        for transformed in (
-            func.jacrev(each),
-            func.jacfwd(each),
-            func.hessian(lambda p: each(p).sum()),
-            func.vmap(each),
-            lambda p: func.vmap(func.grad(lambda p: each(p).sum()))(torch.stack((p, p))),
-            lambda p: func.jvp(each, (p,), (p,))[1],
-        ):
-            found = (torch.compile(transformed) if compiled else transformed)(p)
-            assert not found.requires_grad, transformed
+    def transformations(f: Any) -> list[Any]:
+        def total(p: torch.Tensor) -> torch.Tensor:
+            return f(p).sum()
+
+        batched = func.vmap(func.grad(total))
+        pushed = [lambda p: func.jvp(f, (p,), (p,))[1], lambda p: batched(torch.stack((p, p)))]
+        return [func.jacrev(f), func.jacfwd(f), func.hessian(total), func.vmap(f), *pushed]
+
+    for transformed in (*transformations(f), *transformations(quietly)):
+        found = (torch.compile(transformed) if compiled else transformed)(p)
+        assert not found.requires_grad, transformed
     func.jacrev(lambda p: scale * p**2)(p).sum().backward()
     torch.testing.assert_close(scale.grad, 2 * p)
 

@@ -75,6 +75,92 @@ def test_gradient_counts_what_was_read(name: str) -> None:
     np.testing.assert_array_equal(x.grad.numpy(), expected)
 
 
+def is_basic(form: Any) -> bool:
+    items = form if isinstance(form, tuple) else (form,)
+    return not any(isinstance(item, (list, bool, np.ndarray)) for item in items)
+
+
+BASIC = [name for name, form in FORMS.items() if is_basic(form)]
+
+
+@pytest.mark.parametrize("spread", ["whole", "first", "one", "leading"])
+@pytest.mark.parametrize("name", BASIC)
+def test_gradients_go_into_what_is_put_in_a_place(name: str, spread: str) -> None:
+    """The place is a view of a plain tensor or of one with a history; the base's numbers are read elsewhere, too."""
+    shape = np.zeros(SHAPE)[FORMS[name]].shape
+    own = {"whole": shape, "first": (1, *shape[1:]), "one": (), "leading": (1, 1, *shape)}[spread]
+    weights = torch.tensor(values())
+    for has_history in (False, True):
+        x = torch.tensor(values(), requires_grad=True)
+        new = torch.full(own if shape else (), 3.0, dtype=torch.float64, requires_grad=True)
+        y = x * x if has_history else x.detach().clone()
+        y[ours(FORMS[name])] = new * new
+        part = np.asarray(weights.numpy()[FORMS[name]])
+        assert bool((y[ours(FORMS[name])] == 9).all())
+        found = torch.autograd.grad((y * weights).sum(), (x, new) if has_history else (new,), create_graph=True)
+        added = tuple(i for i, extent in enumerate(new.shape) if extent == 1)
+        if spread == "one" or not shape:
+            expected = np.asarray(part.sum())
+        elif spread == "leading":
+            expected = part[None, None]
+        else:
+            expected = part.sum(0, keepdims=True) if 0 in added else part
+        torch.testing.assert_close(found[-1], torch.tensor(6.0 * expected.reshape(tuple(new.shape))))
+        (again,) = torch.autograd.grad(found[-1].sum(), new)
+        torch.testing.assert_close(again, torch.tensor(2.0 * expected.reshape(tuple(new.shape))))
+        if has_history:
+            kept = 2 * values() * values()
+            kept[FORMS[name]] = 0
+            torch.testing.assert_close(found[0], torch.tensor(kept))
+
+
+def test_parts_written_in_a_loop_have_the_gradients_of_the_same_stacked() -> None:
+    w = torch.tensor([[0.5, -0.2], [0.1, 0.3]], requires_grad=True)
+
+    def written() -> torch.Tensor:
+        out, h = torch.zeros(6, 2, 1), torch.ones(2, 1)
+        pairs = out.view(3, 2, 2, 1)
+        for t in range(3):
+            h = torch.tanh(w @ h)
+            pairs[t, 0] = h
+            pairs[t, 1, 1:] = h[:1]
+            out[2 * t][0] = h[1]
+        return out
+
+    def stacked() -> torch.Tensor:
+        rows, h = [], torch.ones(2, 1)
+        for _ in range(3):
+            h = torch.tanh(w @ h)
+            rows += [torch.stack([h[1], h[1]]), torch.stack([torch.zeros(1), h[0]])]
+        return torch.stack(rows)
+
+    weights = torch.arange(12.0).reshape(6, 2, 1)
+    (found,), (expected,) = (torch.autograd.grad((f() * weights).sum(), w) for f in (written, stacked))
+    torch.testing.assert_close(written(), stacked())
+    torch.testing.assert_close(found, expected)
+
+
+def test_parts_that_may_not_be_written_are_refused_as_by_any_write() -> None:
+    leaf = torch.ones(3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="a view of a leaf Variable that requires grad"):
+        leaf[0] = leaf[1]
+    y = leaf * 1
+    with pytest.raises(RuntimeError, match="more than one element"):
+        y[:1].expand(3)[:2] = y[1]
+    with pytest.raises(RuntimeError, match="some elements of the input tensor"):
+        y[:2] = y[1:]
+    with pytest.raises(RuntimeError, match=r"must match the size of tensor b|expanded size"):
+        y[:2] = torch.stack([leaf[0]] * 3)
+    y[0] = y[1] * 2
+    y.sum().backward()
+    assert leaf.grad.tolist() == [0.0, 3.0, 1.0]
+    y = leaf * 1
+    z = y * y
+    y[0] = leaf[2]
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        z.sum().backward()
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_gradient_of_what_was_overwritten_is_zero(name: str) -> None:
     x = torch.tensor(values(), requires_grad=True)

@@ -60,7 +60,7 @@ class SpectralNorm:
             )
         delattr(module, name)
         module.register_parameter(f"{name}_orig", weight)
-        setattr(module, name, weight.data)
+        setattr(module, name, weight.detach().clone())  # not on the parameter's memory, which optimizers write to
         with no_grad():
             for part, extent in zip(("u", "v"), as_matrix(weight, dim).shape, strict=True):
                 start = weight.new_empty(extent).normal_(0, 1)
