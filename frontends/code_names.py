@@ -15,7 +15,7 @@ class Names:
     """The names in a function's code and in that of those defined inside it.
 
     `grown` are names and keys whose list is appended to, `used` those that are used otherwise; `keyed` are names of
-    what is looked up in by a constant string, `whole` those of what is used otherwise.
+    what is looked up in by a constant string, `whole` those of what is used otherwise; `texts` are all strings.
     """
 
     globals: set[str] = field(default_factory=set)
@@ -25,6 +25,7 @@ class Names:
     imports: set[str] = field(default_factory=set)
     keyed: set[str] = field(default_factory=set)
     whole: set[str] = field(default_factory=set)
+    texts: set[str] = field(default_factory=set)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -53,6 +54,9 @@ def names_in(code: CodeType) -> Names:
         (found.keyed if plain and _is_key(after) else found.whole).update(names)
     _add_computed(found, code)
     for constant in code.co_consts:
+        if isinstance(constant, (str, tuple, frozenset)):
+            texts = (constant,) if isinstance(constant, str) else constant
+            found.texts.update(text for text in texts if isinstance(text, str))
         if isinstance(constant, CodeType):
             inner = names_in(constant)
             for name, more in fields_of(inner).items():

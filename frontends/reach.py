@@ -53,6 +53,11 @@ _IMPLICIT = frozenset(f"__{name}__" for name in (
     "ne", "gt", "ge", "get", "set", "delattr", "missing", "class_getitem", "str", "format", "hash", "complex", "round",
     "trunc", "floor", "ceil", "divmod", "rdivmod", *(f"{side}{name}" for side in ("", "r", "i") for name in _BINARY),
 ))  # fmt: skip
+# What reads attributes that the code does not name: with one of these, all of them count.
+_WHOLESALE = frozenset({
+    "getattr", "vars", "dir", "eval", "exec", "locals", "__dict__", "attrgetter", "methodcaller", "getmembers",
+    "asdict", "astuple", "dumps", "pformat", "*",
+})  # fmt: skip
 MAKING = ("__new__", "__init__", "__post_init__")
 OF_FUNCTIONS = ("forward", "setup_context", "backward", "vjp", "jvp", "vmap")  # what `autograd.Function.apply` calls
 
@@ -80,6 +85,8 @@ class Reach:
         self._watched: list[Tensor] = []
         self._keywords: set[int] = set()  # the dicts whose keys are names of parameters
         self._taken: set[tuple[int, str]] = set()
+        self._records: list[tuple[dict[str, Any], str]] = []  # attributes that hold lists, which nobody named so far
+        self._texts: set[str] = set()  # strings that the code has, which may name attributes
         self._pending: list[Any] = [function, *arguments]
         self._walk()
 
@@ -98,6 +105,7 @@ class Reach:
                 for optimizer in found_groups:
                     for group in optimizer.param_groups:
                         self._container(group)
+            self._note_records()
             if not found and not self._pending:
                 self._note_shadows()
                 for tensor in self._watched:
@@ -124,6 +132,17 @@ class Reach:
     def classes(self) -> list[type]:
         """The user's classes."""
         return list(dict.fromkeys(owner for owner in self._owners if isinstance(owner, type)))
+
+    def _note_records(self) -> None:
+        """The lists in attributes that the code names: others are records, which the program does not depend on."""
+        known = self._names | self._texts
+        everything = not _WHOLESALE.isdisjoint(known)
+        records, self._records = self._records, []
+        for own, name in records:
+            if everything or name in known:
+                self._note(Place(own, name))
+            else:
+                self._records.append((own, name))
 
     def _note_shadows(self) -> None:
         """The names of data in classes that instances do not hold themselves, but may hold one day."""
@@ -239,6 +258,7 @@ class Reach:
         self._owners.append(function)
         self._pending += [module for name in found.imports if (module := _imported(name, function)) is not None]
         self._names |= found.attributes
+        self._texts |= found.texts | (found.globals & _WHOLESALE)
         space = self.spaces.setdefault(id(function.__globals__), (function.__globals__, set()))[1]
         assert space is not None
         space |= found.globals
@@ -288,8 +308,8 @@ class Reach:
         if len(own) < LONGEST:
             self.spaces.setdefault(id(own), (own, None))
             self._instances.append((own, type(item)))
-            for name in own:
-                self._note(Place(own, name))
+            for name, content in own.items():
+                self._attribute_of(own, name, content)
         for cls in type(item).__mro__:
             for name in _slots(cls):
                 self._note(Place(item, name))
@@ -327,7 +347,14 @@ class Reach:
                     self.spaces.setdefault(id(own[table]), (own[table], None))
             for name, content in own.items():
                 if name not in _module_names() and not isinstance(content, (Tensor, *_PLAIN)):
-                    self._note(Place(own, name))
+                    self._attribute_of(own, name, content)
+
+    def _attribute_of(self, own: dict[str, Any], name: str, content: Any) -> None:
+        """An attribute of an object: at once, or, if it is a list, where the code names it."""
+        if isinstance(content, (list, deque)):
+            self._records.append((own, name))
+        else:
+            self._note(Place(own, name))
 
     def _attribute(self, owner: Any, name: str) -> None:
         """A name of a class or a module that the code uses: functions are looked into, data is compared as well."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
+import operator
 import types
 from typing import Any
 
 import pytest
 
 import adjit as torch
+from adjit import nn
 from adjit.environment import Environment
 
 
@@ -175,3 +178,67 @@ def test_data_of_a_base(monkeypatch: pytest.MonkeyPatch) -> None:
     for weight in (3.0, 4.0, 3.0):
         monkeypatch.setattr(Base, "weight", weight)
         assert compiled(x).tolist() == [weight] * 2
+
+
+class Recording:
+    """A policy that keeps what happened: its `forward` does not read that."""
+
+    def __init__(self) -> None:
+        self.rewards: list[float] = []
+        self.past: collections.deque[float] = collections.deque(maxlen=4)
+        self.scales = [2.0]
+        self.act = torch.compile(self._act)
+
+    def _act(self, x: Any) -> Any:
+        return x * self.scales[0]
+
+
+class RecordingNet(nn.Module):
+    def __init__(self, read: Any) -> None:
+        super().__init__()
+        self.rewards: list[float] = []
+        self.read = read
+
+    def forward(self, x: Any) -> Any:
+        return x + self.read(self)
+
+
+def test_lists_that_no_code_names_are_no_condition_of_a_program() -> None:
+    agent, x = Recording(), torch.ones(2)
+    for turn in range(3):
+        assert agent.act(x).tolist() == [2.0, 2.0]
+        agent.rewards.append(1.0)
+        agent.past.append(float(turn))
+    assert "1 program in the cache" in str(agent.act.explain(x))
+    agent.scales[0] = 3.0
+    assert agent.act(x).tolist() == [3.0, 3.0]
+    agent.scales = [4.0]
+    assert agent.act(x).tolist() == [4.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda net: len(net.rewards),
+        lambda net: len(getattr(net, "rew" + "ards")),
+        lambda net: len(operator.attrgetter("rewards")(net)),
+        lambda net: len(vars(net)["rewards"]),
+        lambda net: len(net.__dict__["rewards"]),
+        lambda net: _matched(net),
+    ],
+)
+def test_lists_that_code_reads_in_whatever_way_are_compared(read: Any) -> None:
+    net = RecordingNet(read)
+    run = torch.compile(net)
+    for turn in range(3):
+        assert run(torch.zeros(1)).item() == turn
+        net.rewards.append(1.0)
+
+
+def _matched(net: Any) -> int:
+    match net:
+        case RecordingNet(rewards=[]):
+            return 0
+        case RecordingNet(rewards=found):
+            return len(found)
+    return -1
