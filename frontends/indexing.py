@@ -20,7 +20,7 @@ from adjit.shaping import expand, part, permute, reshape
 from adjit.state import STATE
 from adjit.symbolic_size import SymbolicSize
 from adjit.tensor import Tensor
-from adjit.views import assign, check_writable, may_replace_part, write, write_part
+from adjit.views import assign, check_writable, write, write_part
 from adjit.views import view as make_view
 
 
@@ -335,7 +335,7 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
 
 def _assign_recorded(input: Tensor, index: Any, value: Any) -> bool:
     """`input[index] = value` in eager mode as one node of the tape; whether it was done."""
-    if STATE.tracer is not None or not STATE.recording or not may_replace_part(input):
+    if STATE.tracer is not None or not STATE.recording or not _may_replace_part(input):
         return False
     if isinstance(value, Tensor):
         if value._dtype is not input._dtype or not (value.requires_grad or input.requires_grad):
@@ -348,6 +348,14 @@ def _assign_recorded(input: Tensor, index: Any, value: Any) -> bool:
     finally:
         STATE.recording = True
     return write_part(viewed, _trimmed(_assigned(value, input), shape_of(viewed)))
+
+
+def _may_replace_part(tensor: Tensor) -> bool:
+    """Whether a part of an eager tensor may be overwritten without a look at how its views were made."""
+    base = tensor if tensor._base is None else tensor._base
+    if tensor._array is None or (base.requires_grad and (base._leaf or not tensor.requires_grad)):
+        return False
+    return not any(mark in tensor.__dict__ for mark in ("_unrecorded", "_made_in", "_several"))
 
 
 def _is_basic(index: Any) -> bool:

@@ -183,14 +183,6 @@ def _origin_of(tensor: Tensor) -> Tensor | None:
     return None if place is None else place[1]
 
 
-def may_replace_part(tensor: Tensor) -> bool:
-    """Whether a part of an eager tensor may be overwritten without a look at how its views were made."""
-    base = tensor if tensor._base is None else tensor._base
-    if tensor._array is None or (base.requires_grad and (base._leaf or not tensor.requires_grad)):
-        return False
-    return not any(mark in tensor.__dict__ for mark in ("_unrecorded", "_made_in", "_several"))
-
-
 def check_one_view(tensor: Tensor) -> None:
     """RuntimeError for one of several views that a function made together, or one that a user's function made."""
     maker = tensor.__dict__.get("_made_in")
@@ -371,11 +363,7 @@ def write_history(target: Tensor, value: Value) -> None:
 
 
 def write_part(target: Tensor, value: Tensor) -> bool:
-    """Overwrite a view that was made without recording by `value`, spread over it, as one node of the tape; whether
-    that was possible.
-
-    Its base is written in the same way as by `write`, after the same checks.
-    """
+    """Overwrite a view that was made unrecorded by `value`, spread over it, as one node; whether that was possible."""
     base, array = target._base, value._array
     if base is None or array is None or target._tensor_type.size == base._tensor_type.size:
         return False  # nothing is left of a base that is overwritten whole, yet it has a gradient
