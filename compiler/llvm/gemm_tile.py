@@ -124,7 +124,7 @@ def _by_blocks(f: Function, plan: GemmPlan, pitch: int, packed: bool) -> None:
 
     with counted(f, "0", "%columns", lanes) as j:
         columns = minimum(f, f.let(f"sub nsw i64 %columns, {j}"), lanes)
-        b, c, before = at("%b", j, "1"), at("%c", j, "%column_stride"), at("%before", j, "1")
+        b, c, before = at("%b", j, "1"), at("%c", j, "%column_stride"), at("%before", j, "%column_stride")
         copied = f.let(f"select i1 {copies}, ptr {at(panel, j, '1')}, ptr null")
         with counted(f, "0", "%rows", _BLOCK_ROWS) as i:
             size = f"i64 {minimum(f, f.let(f'sub nsw i64 %rows, {i}'), _BLOCK_ROWS)}, i64 {columns}"

@@ -125,6 +125,27 @@ def test_products_have_the_bits_of_the_best_code(
     assert not program.is_quick
 
 
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("depth", [40, 700, 2200])
+def test_products_whose_columns_stand_apart_have_the_bits_of_the_best_code(dtype: str, depth: int) -> None:
+    """The sums of a run of k are added to those before it, which stand as the columns of the result do."""
+    x, y, whole, turned = "2, 3, 37", "2, 3, 50", "2, 3, 37, 50", "2, 37, 50, 3"
+    program = compile_graph(
+        parse(
+            f"func @f(%x: {dtype}[{x}, {depth}], %y: {dtype}[{y}, {depth}]) -> ({dtype}[{turned}]) {{\n"
+            f"  %0 = dot %x, %y {{contract=[[3], [3]], batch=[[0, 1], [0, 1]]}} : {dtype}[{whole}]\n"
+            f"  %1 = permute %0 {{perm=[0, 2, 3, 1]}} : {dtype}[{turned}]\n  return %1\n}}\n"
+        ),
+        threads=1,
+    )
+    arrays = operands(program.graph)
+    assert program.is_quick
+    first = program.run(arrays)[0]
+    np.testing.assert_allclose(first, np.einsum("bhmk,bhnk->bmnh", *arrays), rtol=1e-3, atol=1e-2)
+    assert program.run(arrays)[0].tobytes() == first.tobytes()
+    assert not program.is_quick
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(2, 3, 9, 11), (1, 16, 20, 20), (3, 1, 28, 28)])
 def test_convolutions_and_pairs_have_the_bits_of_the_best_code(shape: tuple[int, ...], dtype: Any) -> None:
