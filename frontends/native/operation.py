@@ -37,6 +37,7 @@ from adjit.native.signature import (
     words_of,
     work_of,
 )
+from adjit.native.standing import as_operands_stand, orders_of
 from adjit.native.structure import leaves_of, with_leaves
 from adjit.native.table import Table
 from adjit.native.view_words import view_blocks
@@ -246,7 +247,7 @@ class Operation:
             return None
         executable, inputs, shapes, work = made
         wanted = [operand_for(x, fixed=not loose) for x in examples]
-        is_product = len(seen.steps) == 1 and seen.steps[0].op.name == "dot"
+        is_product = (len(seen.steps) == 1 and seen.steps[0].op.name == "dot") or bool(watched.orders)
         for operand in wanted if is_product else ():  # others may be read as they stand, by another program
             operand.in_order = True
         types = [*(tensor._tensor_type for tensor in results), *(type for _, type in watched.extra)]
@@ -376,8 +377,15 @@ def program_of_steps(watched: Watched, graph: Graph) -> Made | None:
     factorizations = (node for node in nodes if node.op.name == "lapack" and node.attributes["routine"] in ALONE)
     if any(len(node.outputs) == 2 for node in factorizations):
         return None  # values without vectors have other bits than those with them, which Python computes
-    shapes = tuple(value.type.dims for value in graph.inputs)
     inputs = [(k.FROM_OPERAND, position) for position, x in enumerate(watched.operands) if isinstance(x, Tensor)]
+    if watched.any_size is None and not graph.writes:
+        watched.orders = orders_of(graph, [_array(x) for x in watched.operands if isinstance(x, Tensor)])
+        if any(watched.orders):
+            graph = as_operands_stand(graph, watched.orders)
+        for place, order in enumerate(watched.orders):
+            if order:
+                inputs[place] = k.AS_IT_STANDS, inputs[place][1]
+    shapes = tuple(value.type.dims for value in graph.inputs)
     inputs += [(k.FROM_ADDRESS, address(_array(key))) for key in (*watched.keys, *watched.literals)]
     watched.kept += watched.literals
     work = 0 if watched.any_size is not None else work_of(graph, {})

@@ -31,7 +31,8 @@ class Watched:
     """A call that was watched on examples: its operands, its steps, its new tensors, and what it returned.
 
     `returned` are the leaves of `structure`, new tensors and operands; `extra` are arrays that are saved, which become
-    further results of the program.  `any_size` is the same call with open sizes.
+    further results of the program.  `any_size` is the same call with open sizes; `orders` are those of the operands'
+    axes in memory, where the program reads some as they stand.
     """
 
     operands: tuple[Any, ...]
@@ -42,6 +43,7 @@ class Watched:
     written: Sequence[Written] = ()
     literals: Sequence[Tensor] = ()
     any_size: AnySize | None = None
+    orders: Sequence[tuple[int, ...] | None] = ()
     kept: list[Any] = field(default_factory=list)
     extra: list[tuple[np.ndarray, TensorType]] = field(default_factory=list)
 

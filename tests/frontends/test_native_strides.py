@@ -10,6 +10,7 @@ import pytest
 
 import adjit as torch
 from adjit.native import install
+from adjit.native.standing import as_operands_stand, orders_of
 
 pytestmark = pytest.mark.skipif(not install.install(), reason="objects of this interpreter are not known")
 OFTEN = 9
@@ -36,6 +37,9 @@ OPERATIONS: dict[str, Callable[[Any], Any]] = {
     "product by a vector": lambda x: x @ torch.arange(1.0, 1 + x.shape[-1]),
     "product of planes": lambda x: x[0] @ x[1].T,
     "softmax": lambda x: torch.nn.functional.softmax(x, -1),
+    "sum and product": lambda x: torch.addmm(torch.ones(x.shape[1]), x[0], x[1].T),
+    "sum and products of a batch": lambda x: torch.baddbmm(torch.ones(1), x, x.transpose(-2, -1), alpha=0.5),
+    "linear": lambda x: torch.nn.functional.linear(x[1].T, x[0].T, torch.ones(x.shape[2])),
 }
 
 
@@ -174,3 +178,14 @@ def test_strides_of_axes_of_one_are_kept(name: str, compiled: bool) -> None:
     for _ in range(OFTEN):
         operation(fresh)
     assert operation(odd).stride() == wanted[0][0]
+
+
+def test_what_only_products_read_is_read_as_it_stands() -> None:
+    graph = torch.compile(lambda b, x, w: torch.addmm(b, x, w) + x.sum()).graph(
+        torch.ones(5), torch.ones(3, 4), torch.ones(4, 5)
+    )
+    bias, turned, weight = np.ones(5), np.ones((4, 3)).T, np.ones((5, 4)).T
+    assert orders_of(graph, [bias, turned, weight]) == [None, None, (1, 0)]
+    assert orders_of(graph, [bias, turned, weight[:, ::2]]) == [None, None, None]
+    standing = as_operands_stand(graph, [None, None, (1, 0)])
+    assert [value.type.dims for value in standing.inputs] == [(5,), (3, 4), (5, 4)]
