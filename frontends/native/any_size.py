@@ -6,6 +6,7 @@ it records can be looked at.  The words of the signature are those of the exampl
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -317,7 +318,7 @@ def at_any_size(
 ) -> AnySize | None:
     """A call with open sizes, and on examples for `hints`; `call` does it with leaves in their places.
 
-    None where its course depends on sizes, or it does more than apply operations.
+    None where its course depends on sizes, or it does more than apply operations, such as to warn.
     """
     tracer = _Recorder(hints)
     inputs: dict[int, Any] = {}
@@ -332,11 +333,13 @@ def at_any_size(
                     inputs[id(leaves[-1])] = x
                 elif own is not None and isinstance(own[0], Dim):
                     leaves[-1] = SymbolicSize(own[0], tracer)
-            result = call(leaves)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                result = call(leaves)
         if len(tracer.sources) != len(inputs):
             return None
         found = AnySize(tracer, inputs, result, examples)
     except (Respecialize, NotImplementedError, AdjitError, ArithmeticError, LookupError, RuntimeError, ValueError,
-            TypeError, AttributeError, AssertionError):  # fmt: skip
+            TypeError, AttributeError, AssertionError, Warning):  # fmt: skip
         return None  # the call itself says what is wrong
     return None if found.seen is None else found

@@ -260,6 +260,14 @@ def test_numbers_beside_tensors_of_any_size() -> None:
             x + floats(n + 1, E)
 
 
+def test_calls_that_warn_do_so_for_each_of_their_sizes() -> None:
+    for n in lengths(30, 13):
+        with pytest.warns(UserWarning, match="different to the input size") as caught:
+            F.mse_loss(floats(n, E), floats(n, 1))
+        (warning,) = caught
+        assert f"([{n}, 1])" in str(warning.message)
+
+
 def test_threads_share_signatures_of_any_size() -> None:
     def program(x: Any) -> Any:
         return ((x.tanh() @ x.t()).softmax(-1) * 2).sum()
