@@ -50,12 +50,22 @@ def stays(node: Node, operand: Value, result: Value, dying: Dying) -> bool:
 
 def origin(region: Region, output: int, dying: Dying) -> int | None:
     """The number of the input in whose memory a region's output may be computed, step by step, or None."""
-    value: Value | None = region.outputs[output]
+    first = steps_in_place(region, output, dying)[-1]
+    return region.inputs.index(first) if first in region.inputs else None
+
+
+def steps_in_place(region: Region, output: int, dying: Dying) -> list[Value]:
+    """A region's output, what it may be computed in the memory of, what that may be, and so on."""
+    steps = [region.outputs[output]]
     last = dying(region)
-    while value is not None and value.node is not None and region.outputs.count(value) <= 1:
-        operands = (v for v in last.get(value.node, ()) if v.type == value.type)
-        value = next((v for v in operands if stays(value.node, v, value, dying)), None)
-    return region.inputs.index(value) if value in region.inputs else None
+    while steps[-1].node is not None and region.outputs.count(steps[-1]) <= 1:
+        value, node = steps[-1], steps[-1].node
+        operands = (v for v in last.get(node, ()) if v.type == value.type)
+        found = next((v for v in operands if stays(node, v, value, dying)), None)
+        if found is None:
+            break
+        steps.append(found)
+    return steps
 
 
 def may_replace(kernel: Node, operand: Value, result: Value) -> bool:

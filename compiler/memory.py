@@ -11,10 +11,19 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 
-from adjit.compiler.in_place import CONTROL, dying_operands, may_replace, origin, same_element, stays, taken_over
+from adjit.compiler.in_place import (
+    CONTROL,
+    dying_operands,
+    may_replace,
+    origin,
+    same_element,
+    stays,
+    steps_in_place,
+    taken_over,
+)
 from adjit.compiler.loops.ir import AS_COMPLEX, AS_REAL, KERNEL, POSITION
 from adjit.ir.frozen import frozen, record
 from adjit.ir.graph import Graph, Node, Region, Value
@@ -213,14 +222,14 @@ class _Planner:
     def _end(self, value: Value) -> None:
         self.ends[self.slots[value]] = self.step
 
-    def _take_over(self, node: Node, free: list[Value]) -> set[Value]:
-        """Let loops carry, and branches change, operands among `free` in their places; those with which they do."""
-        found = set()
+    def _take_over(self, node: Node, free: list[Value]) -> dict[Value, Value]:
+        """Let loops carry, and branches change, operands among `free` in their places; to those, the results there."""
+        found = {}
         for result in sorted(node.outputs, key=lambda result: result not in self.slots):
             operand = taken_over(node, result, self._dying)
             if operand in free and self.slots.get(result, self.slots[operand]) == self.slots[operand]:
                 self.slots[result] = self.slots[operand]
-                found.add(operand)
+                found[operand] = result
             free = [v for v in free if self.slots[v] != self.slots.get(result)]
         return found
 
@@ -255,10 +264,13 @@ class _Planner:
             case "scan":
                 self._scan(node)
 
-    def _cond(self, node: Node, taken: set[Value]) -> None:
+    def _cond(self, node: Node, taken: Mapping[Value, Value]) -> None:
         for region in node.regions:
             self._alias(region.inputs, node.inputs[1:])
             self._direct(region, region.outputs, node.outputs)
+            for result in taken.values():  # what else the branch computes must not stand where its result will
+                steps = steps_in_place(region, result.index, self._dying)
+                self.slots.update(dict.fromkeys(steps, self.slots[result]))
             self._region(region, [v for v, x in zip(region.inputs, node.inputs[1:], strict=True) if x in taken])
             self._carry(region, region.outputs, node.outputs)
 

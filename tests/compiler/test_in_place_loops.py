@@ -105,8 +105,21 @@ def stencil_in_loop(x: Any, places: Any) -> Any:
     return torch.fori_loop(0, 5, turn, x.clone())
 
 
+def two_at_once(x: Any, places: Any) -> Any:
+    """Branches of which the first kernel computes something that is read later beside the table."""
+    y, weights = x[0] * 2, x.sin()
+
+    def of(read: Any, table: Any) -> Any:
+        table = table * (weights @ (weights @ table))
+        return table, weights @ read + (weights @ table) * read
+
+    table, other = of(y.exp(), y.cos()) if x[0, 0] > 0 else of(y.tanh(), y.cos())
+    return weights @ table + other
+
+
 PROGRAMS = {f.__name__: f for f in (
     rows_of_cells, branch, both_branches, exchanged, kept, whole_in_branch, while_in_branch, stencil_in_loop,
+    two_at_once,
 )}  # fmt: skip
 
 
