@@ -25,6 +25,8 @@ LLVMLITE_VERSION: str = llvmlite.__version__
 _RELEASES = "0.50."
 # Held where LLVM works; by one thread for all where several work, each on a module and a machine of its own.
 in_use = threading.RLock()
+# Trackers and engines of linked objects that are still to be freed.
+_unused: list[tuple[int, int]] = []
 
 
 class _Element(ctypes.Structure):
@@ -266,6 +268,7 @@ class Linked:
     def __init__(
         self, machine: Machine, objects: Sequence[bytes], imports: Mapping[str, int], exports: Sequence[str]
     ) -> None:
+        _free_unused()
         engine, said = _told("CreateLLJITCompiler", machine.address, True, False)
         if not engine:
             raise RuntimeError(said)
@@ -284,8 +287,23 @@ class Linked:
 
 
 def _unload(tracker: int, engine: int) -> None:
-    _told("LLJIT_Dylib_Tracker_Dispose", tracker)
-    _call("LLJITDispose", engine)
+    _unused.append((tracker, engine))
+    _free_unused()
+
+
+def _free_unused() -> None:
+    """Free objects that are no longer used; if another thread holds `in_use`, they wait for the next to be linked.
+
+    The lock is for forks, as a child would inherit LLVM half changed.  That thread may itself wait until this one ends.
+    """
+    if in_use.acquire(blocking=False):
+        try:
+            while _unused:
+                tracker, engine = _unused.pop()
+                _told("LLJIT_Dylib_Tracker_Dispose", tracker)
+                _call("LLJITDispose", engine)
+        finally:
+            in_use.release()
 
 
 def _keep_lock_over_fork() -> None:

@@ -13,6 +13,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -292,6 +293,40 @@ def test_fork_while_another_thread_compiles(monkeypatch: pytest.MonkeyPatch) -> 
         stop.set()
         thread.join()
     assert ends == [0] * 20
+
+
+def test_linked_objects_are_freed_where_no_other_thread_works_with_llvm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fork waits for the lock; to wait for it here might be for ever."""
+    code, original, freed = jit.compile_object(SQUARES), binding._call, []
+
+    def call_and_note(name: str, *given: Any) -> Any:
+        if name == "LLJITDispose":
+            freed.append(binding.in_use._is_owned())
+        return original(name, *given)
+
+    monkeypatch.setattr(binding, "_call", call_and_note)
+    library: Any = jit.load_by_llvm(code, ["squares"], {}, b"")
+    held, stop = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with binding.in_use:
+            held.set()
+            stop.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    del library
+    gc.collect()
+    assert freed == []
+    stop.set()
+    thread.join()
+    library = jit.load_by_llvm(code, ["squares"], {}, b"")
+    check_squares(library)
+    assert freed == [True]
+    del library
+    gc.collect()
+    assert freed == [True, True]
 
 
 @pytest.mark.parametrize(
