@@ -200,11 +200,9 @@ class Traced:
         """How many tensors the function returns."""
         return sum(leaf is None for leaf in self.leaves)
 
-    def again(self, captured: list[Tensor], leaves: list[Any]) -> Traced:
+    def again(self, captured: list[Tensor], leaves: list[Any], structure: Any) -> Traced:
         """The same of a function that took the same course, and wrote to nothing."""
-        return Traced(
-            self.graph, self.arguments, captured, [], leaves, self.structure, [], self.flags, self.derived
-        )
+        return Traced(self.graph, self.arguments, captured, [], leaves, structure, [], self.flags, self.derived)
 
     def made(self, key: Any, make: Callable[[], Any]) -> Any:
         """What `make` derives from the graph, once for each `key`."""
@@ -326,10 +324,15 @@ def cut_off(traced: Traced, arguments: Sequence[Tensor]) -> list[Tensor]:
 
     quiet = not any(traced.flags) and not any(argument.requires_grad for argument in arguments)
     graph = traced.graph
-    behind = () if quiet else traced.made("behind", lambda: values_behind(graph.nodes, graph.outputs))
+
+    def reached() -> list[bool]:  # by places, as graphs of one structure share it
+        behind = values_behind(graph.nodes, graph.outputs)
+        return [value in behind for value in graph.inputs]
+
+    kept = [False] * len(operands) if quiet else traced.made("reached", reached)
     return [
-        operand.detach() if operand.requires_grad and value not in behind else operand
-        for operand, value in zip(operands, traced.graph.inputs, strict=True)
+        operand.detach() if operand.requires_grad and not keep else operand
+        for operand, keep in zip(operands, kept, strict=True)
     ]
 
 

@@ -62,7 +62,7 @@ def trace_followed(name: str, key: Any, function: Callable[..., Any], types: Seq
     captured = [tracer.numbers.get(id(tensor)) for tensor in traced.captured]
     if None not in captured and not traced.written and tracer.steps is not None:
         marks = [None if leaf is None else _OTHER for leaf in traced.leaves]
-        logs.add(Log(tracer.steps, ends, structure, traced.again([], marks), captured))
+        logs.add(Log(tracer.steps, ends, structure, traced.again([], marks, structure), captured))
     return traced
 
 

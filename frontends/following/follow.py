@@ -113,7 +113,7 @@ class Follower:
                     self.logs.found(log)
                     captured = [self.given[number] for number in log.captured]
                     self.given, self.literals = [], {}  # they point to this object, and may hold much
-                    return log.traced.again(captured, marks)
+                    return log.traced.again(captured, marks, structure)
             self._forget(start)
         self.turn_aside()
         return None

@@ -330,6 +330,23 @@ def test_threads_follow_the_same_logs() -> None:
     assert found == [expected] * 80
 
 
+def test_gradients_of_captured_tensors_where_no_log_serves() -> None:
+    weight = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    for turn in range(24):
+        factor = 1 + turn % 7
+        weight.grad = None
+        func.vmap(lambda x: (x * weight * factor).sum())(X).sum().backward()  # noqa: B023
+        assert weight.grad is not None
+        same(weight.grad, (X * factor).sum(0))
+
+
+def test_keys_of_results_are_those_of_the_call() -> None:
+    keys: list[Any] = []
+    mapped = func.vmap(lambda x: {key: x * 2 for key in keys})
+    for keys in ([1], [True], [1.0], [1]):
+        assert [*map(repr, mapped(X))] == [*map(repr, keys)]
+
+
 def test_functions_that_never_do_the_same_are_traced_as_ever(traces: list[str]) -> None:
     for turn in range(40):
         same(func.vmap(lambda x: x * turn)(X), X * turn)  # noqa: B023
