@@ -178,8 +178,6 @@ def fits(entry: Entry, call: Call) -> bool:
         memories = entry.memories
         if [i for i, tensor in enumerate(call.tensors) if tensor._memory in memories] != entry.coinciding:
             return False
-    if entry.graph.writes and shared_gradient(entry.sources, call.tensors, entry.memories) is not None:
-        return False
     if any((call.tensors[t] if isinstance(t, int) else t)._grad is not gradient for t, gradient in entry.fixed):
         return False
     if any(is_contiguous(call.tensors[index]) != found for index, found in entry.layouts.items()):
@@ -190,6 +188,8 @@ def fits(entry: Entry, call: Call) -> bool:
         except ShapeError:
             return False
     if not all(check() for check in entry.checks):
+        return False
+    if entry.graph.writes and shared_gradient(entry.sources, call.tensors, entry.memories) is not None:
         return False
     if entry.epoch != EPOCH.count or entry.environment.is_compared:
         if not entry.environment.holds():

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from adjit.autograd.record import hook_numbers
 from adjit.definitions import ClassState, FunctionState, ObjectState
 from adjit.dtypes import default_float
@@ -27,7 +29,7 @@ class Environment:
         self._lifted = {place.identity for place in lifted}
         self.places = [(p, p.read()) for key, p in self.reach.places.items() if key not in self._lifted]
         self._containers = [(item, self._parts(item)) for item in self.reach.containers]
-        self._arrays = [(item, bytes(item)) for item in self.reach.arrays]
+        self._arrays = [(item, _numbers(item)) for item in self.reach.arrays]
         self._states = [(module, self._state(module)) for module in self.reach.modules]
         counted = {*self.reach.places, *self._lifted}
         names = self.reach.names
@@ -85,7 +87,7 @@ class Environment:
 
     def arrays_hold(self) -> bool:
         """Whether arrays of numbers hold what they held."""
-        return all(bytes(item) == before for item, before in self._arrays)
+        return all(_numbers(item) == before for item, before in self._arrays)
 
     def containers_hold(self) -> bool:
         """Whether the lists and dicts that were read hold what they held."""
@@ -187,6 +189,13 @@ def settings() -> tuple[Any, ...]:
     hooks = sys.modules.get("adjit.nn.global_hooks")  # nobody has them who did not load it
     numbers = () if hooks is None else tuple(tuple(table) for table in hooks.OF_CALLS)
     return default_float(), numbers, switches()
+
+
+def _numbers(array: Any) -> tuple[Any, ...]:
+    """What an array of numbers holds, and as what."""
+    if isinstance(array, np.ndarray):  # `bytes` of one without axes is that many zeros
+        return array.shape, array.dtype, array.tobytes()
+    return (bytes(array),)
 
 
 def _holds_still(found: tuple[Any, ...], parts: tuple[Any, ...]) -> bool:

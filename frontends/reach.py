@@ -13,6 +13,7 @@ import sys
 from array import array
 from collections import ChainMap, UserDict, UserList, defaultdict, deque
 from collections.abc import Callable, Iterable
+from operator import attrgetter, methodcaller
 from types import (
     BuiltinFunctionType,
     CodeType,
@@ -85,7 +86,7 @@ class Reach:
         self._watched: list[Tensor] = []
         self._keywords: set[int] = set()  # the dicts whose keys are names of parameters
         self._taken: set[tuple[int, str]] = set()
-        self._records: list[tuple[dict[str, Any], str]] = []  # attributes that hold lists, which nobody named so far
+        self._records: list[tuple[dict[str, Any], str]] = []  # that hold lists or dicts, which nobody named so far
         self._texts: set[str] = set()  # strings that the code has, which may name attributes
         self._pending: list[Any] = [function, *arguments]
         self._walk()
@@ -134,7 +135,7 @@ class Reach:
         return list(dict.fromkeys(owner for owner in self._owners if isinstance(owner, type)))
 
     def _note_records(self) -> None:
-        """The lists in attributes that the code names: others are records, which the program does not depend on."""
+        """The lists and dicts in attributes that the code names: on others, which are records, no program depends."""
         known = self._names | self._texts
         everything = not _WHOLESALE.isdisjoint(known)
         records, self._records = self._records, []
@@ -145,11 +146,16 @@ class Reach:
                 self._records.append((own, name))
 
     def _note_shadows(self) -> None:
-        """The names of data in classes that instances do not hold themselves, but may hold one day."""
+        """The names of data in classes that instances do not hold themselves, but may hold one day.
+
+        Methods are among them only where a list or dict that is not compared may go: else the count tells.
+        """
+        loose = {id(own) for own, _ in self._records}
         for own, cls in self._instances:
+            left_out = (property,) if id(own) in loose else (FunctionType, property, staticmethod, classmethod)
             for base in filter(is_users_class, cls.__mro__):
                 for name in self._names & vars(base).keys() - own.keys():
-                    if not isinstance(vars(base)[name], (FunctionType, property, staticmethod, classmethod)):
+                    if not isinstance(vars(base)[name], left_out):
                         place = Place(own, name)
                         self.places.setdefault(place.identity, place)
 
@@ -203,8 +209,10 @@ class Reach:
         elif isinstance(item, MethodType):
             self._pending += [item.__self__, item.__func__]
         elif isinstance(item, (np.ndarray, bytearray, array)):
-            if len(bytes(item)) < LONGEST:
+            if (item.nbytes if isinstance(item, np.ndarray) else memoryview(item).nbytes) < LONGEST:
                 self.arrays.append(item)
+        elif isinstance(item, (attrgetter, methodcaller)) or _reads_all(item):
+            self._texts.add("*")
         elif isinstance(item, functools.partial):
             self._pending += [item.func, *item.args]
             self._container(item.keywords)
@@ -309,7 +317,7 @@ class Reach:
             self.spaces.setdefault(id(own), (own, None))
             self._instances.append((own, type(item)))
             for name, content in own.items():
-                self._attribute_of(own, name, content)
+                self._attribute_of(own, name, content, type(item))
         for cls in type(item).__mro__:
             for name in _slots(cls):
                 self._note(Place(item, name))
@@ -341,17 +349,19 @@ class Reach:
             if not is_users_class(type(module)):
                 continue
             self._owners += _users_classes(type(module))
+            self.objects.append(module)
+            self._instances.append((own, type(module)))
             self._names.add("forward")
             for table in ("_parameters", "_buffers", "_modules"):
                 if table in own:
                     self.spaces.setdefault(id(own[table]), (own[table], None))
             for name, content in own.items():
                 if name not in _module_names() and not isinstance(content, (Tensor, *_PLAIN)):
-                    self._attribute_of(own, name, content)
+                    self._attribute_of(own, name, content, type(module))
 
-    def _attribute_of(self, own: dict[str, Any], name: str, content: Any) -> None:
-        """An attribute of an object: at once, or, if it is a list, where the code names it."""
-        if isinstance(content, (list, deque)):
+    def _attribute_of(self, own: dict[str, Any], name: str, content: Any, cls: type) -> None:
+        """An attribute of an object: at once, or, if it is a list or a dict, where the code names it."""
+        if isinstance(content, (list, deque, dict)) and _is_read_by_name(cls):
             self._records.append((own, name))
         else:
             self._note(Place(own, name))
@@ -383,6 +393,18 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 def is_users_class(cls: type) -> bool:
     """Whether a class is the user's: not built in, and from no library that is known here."""
     return bool(cls.__flags__ & _HEAP_TYPE) and (cls.__module__ == "builtins" or _is_users(cls.__module__))
+
+
+def _is_read_by_name(cls: type) -> bool:
+    """Whether nothing reads attributes of a class's objects but the user's code, where their names stand."""
+    known = {*sys.modules["adjit.nn.module"].Module.__mro__} if is_module(cls) else {object}
+    others = [base for base in cls.__mro__ if base not in known]
+    return not any("__dataclass_fields__" in vars(base) or not is_users_class(base) for base in others)
+
+
+def _reads_all(item: Any) -> bool:
+    """Whether something is a function of Python's that looks attributes up, under whatever name."""
+    return isinstance(item, BuiltinFunctionType) and item.__name__ in _WHOLESALE
 
 
 def _users_classes(cls: type) -> list[type]:

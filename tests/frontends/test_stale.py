@@ -27,6 +27,7 @@ STEP = "p = nn.Parameter(torch.ones(3))\no = torch.optim.SGD([p], lr=0.1)\ndef f
 FUNCTION = "class S(torch.autograd.Function):\n    @staticmethod\n    def forward(ctx, x): return x * 2\n" \
     "    @staticmethod\n    def backward(ctx, g): return g * 2\n" \
     "def f(x): return torch.autograd.grad(S.apply(y := x.detach().requires_grad_()).sum(), y)[0]"
+LISTS = "class A: pass\na = A()\na.k = [2.0]\n"
 CASES: dict[str, tuple[str, str, str]] = {
     # Functions
     "a global function": (INNER, "g(x)", "g = h"),
@@ -116,6 +117,15 @@ CASES: dict[str, tuple[str, str, str]] = {
     "a deque": ("d = collections.deque([2.0])", "x * d[0]", "d[0] = 3.0"),
     "a chain of maps": ("d = collections.ChainMap({}, {'k': 2.0})", "x * d['k']", "d['k'] = 3.0"),
     "a user's dict": ("d = collections.UserDict(k=2.0)", "x * d['k']", "d['k'] = 3.0"),
+    "a user's own list": ("class L(collections.UserList): pass\nd = L([2.0])", "x * d[0]", "d[0] = 3.0"),
+    "a user's own chain": ("class C(collections.ChainMap): pass\nd = C({}, {'k': 2.0})", "x * d['k']",
+                           "d.maps[0]['k'] = 3.0"),
+    "a list by another name": (LISTS + "g = getattr\nd = ['k']", "x * g(a, d[0])[0]", "a.k[0] = 3.0"),
+    "a list by a getter": (LISTS + "g = operator.attrgetter('k')", "x * g(a)[0]", "a.k[0] = 3.0"),
+    "a list by a partial": (LISTS + "g = functools.partial(getattr, a, 'k')", "x * g()[0]", "a.k[0] = 3.0"),
+    "lists that dataclasses compare": (
+        "@dataclasses.dataclass\nclass A: k: list\na, b = A([2.0]), A([2.0])", "x * (2.0 if a == b else 3.0)",
+        "a.k[0] = 3.0"),
     "a read-only dict": ("d = {'k': 2.0}\nr = types.MappingProxyType(d)", "x * r['k']", "d['k'] = 3.0"),
     "a reference": (NUMBERS + "\nr = weakref.ref(a)", "x * r().k", "a.k = 3.0"),
     "an attribute of a list": ("class L(list): pass\nd = L()\nd.k = 2.0", "x * d.k", "d.k = 3.0"),
@@ -124,6 +134,9 @@ CASES: dict[str, tuple[str, str, str]] = {
     "a number of an array": ("d = np.array([2.0])", "x * float(d[0])", "d[0] = 3.0"),
     "an array made a tensor": ("d = np.array([2.0, 2.0, 2.0])", "x * torch.tensor(d)", "d[0] = 3.0"),
     "an array as a tensor": ("d = np.array([2.0, 2.0, 2.0])", "x * torch.from_numpy(d)", "d[0] = 3.0"),
+    "the shape of an array": ("d = np.array([1.0, 2.0, 3.0])", "x * torch.tensor(d)", "d.shape = (3, 1)"),
+    "the dtype of an array": ("d = np.array([1, 2, 3])", "x.double() * torch.tensor(d)", "d.dtype = np.float64"),
+    "an array without axes": ("d = np.array(-2)", "x * int(d)", "d[...] = 10**12"),
     "bytes": ("d = bytearray(b'\\2')", "x * d[0]", "d[0] = 3"),
     "the sign of a zero": ("d = [0.0]", "torch.copysign(x, torch.tensor(d[0]))", "d[0] = -0.0"),
     "the type of a number": ("d = [1]", "x * (2.0 if d[0] is True else 3.0)", "d[0] = True"),
@@ -136,6 +149,11 @@ CASES: dict[str, tuple[str, str, str]] = {
     "requires_grad": ("t = torch.ones(3)", "x * (3.0 if (x * t).requires_grad else 2.0)", "t.requires_grad_()"),
     # Modules and training
     "a method of a module": (MODULE, "m(x)", "M.g = lambda self, x: x * 3"),
+    "a method of one module": (MODULE, "m(x)", "m.g = lambda x: x * 3"),
+    "a method instead of a list": (METHODS + "\na.log = []", "a.m(x)", "del a.log\na.m = lambda x: x * 3"),
+    "a module's method instead of a list": (MODULE + "\nm.log = []", "m(x)", "del m.log\nm.g = lambda x: x * 3"),
+    "the class of a module that inherits forward": (
+        MODULE + "\nclass N(M):\n    def g(self, x): return x * 3", "m(x)", "m.__class__ = N"),
     "forward": (MODULE, "m(x)", "M.forward = lambda self, x: x * 3"),
     "forward of one module": (MODULE, "m(x)", "m.forward = lambda x: x * 3"),
     "forward of a layer": ("m = nn.ReLU()", "m(x)", "m.forward = lambda x: x * 3"),
@@ -176,7 +194,7 @@ CASES: dict[str, tuple[str, str, str]] = {
                  "torch.use_deterministic_algorithms(True)"),
     "grad mode": ("", "x * (3.0 if torch.is_grad_enabled() else 2.0)", "torch.set_grad_enabled(False)"),
 }  # fmt: skip
-PRELUDE = "import collections, dataclasses, enum, functools, os, types, weakref\n" \
+PRELUDE = "import collections, dataclasses, enum, functools, operator, os, types, weakref\n" \
     "import numpy as np\nfrom adjit import nn"
 
 
@@ -233,6 +251,18 @@ def test_a_class_that_changes_in_what_does_not_count_keeps_its_program() -> None
     assert compiled.compile_count == 1
     space["B"].m = lambda self, x: x * 3
     assert compiled(torch.ones(2)).tolist() == [3.0, 3.0]
+
+
+@pytest.mark.parametrize("base", ["object", "nn.Module"])
+def test_records_that_the_code_does_not_name_keep_the_program(base: str) -> None:
+    space: dict[str, Any] = {"__name__": "mine", "nn": torch.nn}
+    exec(f"class A({base}):\n    def forward(self, x): return x * 2\na = A()\na.seen, a.log = [], {{}}", space)
+    compiled = torch.compile(eval("lambda x: a.forward(x)", space))
+    for count in range(5):
+        space["a"].seen.append(count)
+        space["a"].log[f"loss{count}"] = count
+        assert compiled(torch.ones(2)).tolist() == [2.0, 2.0]
+    assert compiled.compile_count == 1
 
 
 @pytest.mark.parametrize(("first", "second"), [
