@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
 from adjit.ir.errors import TraceError
+from adjit.ir.frozen import frozen
 from adjit.ir.shape import Size
 from adjit.ir.types import TensorType
 from adjit.memory import Memory
 from adjit.tensor import Tensor
 from adjit.trace_parts import Source
 from adjit.view_strides import offset_of_chain
-from adjit.views import Window, is_contiguous, strides
+from adjit.views import fills, is_contiguous, moves, strides
 
 if TYPE_CHECKING:
     from adjit.trace import Tracer
@@ -62,6 +64,23 @@ def check_aliases(tracer: Tracer) -> None:
                 "a compiled function writes to an argument that shares memory with another tensor it uses, and one of "
                 "them requires grad\n  hint: pass one of them, and make the other from it inside the function"
             )
+
+
+@frozen
+class Window:
+    """What a tensor shows of its memory, in elements."""
+
+    start: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def meets_in_part(self, other: Window) -> bool:
+        """Whether two tensors without gaps have some elements in common, and are not the same."""
+        if self.start == other.start and self.shape == other.shape and moves(self) == moves(other):
+            return False
+        if not all(fills(window.shape, window.strides, 1) for window in (self, other)):
+            return False
+        return self.start < other.start + prod(other.shape) and other.start < self.start + prod(self.shape)
 
 
 def overlap_in_part(tracer: Tracer, target: Tensor, operand: Tensor) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from adjit.autograd.overwriting import note_write
 from adjit.autograd.record import record
 from adjit.autograd.tape import Recorded, Saved
 from adjit.errors import explained
-from adjit.ir.frozen import frozen
 from adjit.ir.graph import Attribute, Graph, Value
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.shape import Size, strides_of
@@ -227,7 +225,7 @@ def check_partial_overlap(target: Tensor, operand: Any) -> None:
     a, b = target._array, operand._array
     if a is None or b is None or same_place(a, b):
         return
-    dense = all(_fills(x.shape, x.strides, x.itemsize) for x in (a, b))
+    dense = all(fills(x.shape, x.strides, x.itemsize) for x in (a, b))
     if dense and np.may_share_memory(a, b):
         raise RuntimeError(SHARED)
 
@@ -235,10 +233,15 @@ def check_partial_overlap(target: Tensor, operand: Any) -> None:
 def same_place(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two arrays show the same elements of the same memory in the same order."""
     start = a.__array_interface__["data"][0] == b.__array_interface__["data"][0]
-    return start and a.shape == b.shape and a.strides == b.strides
+    return start and a.shape == b.shape and moves(a) == moves(b)
 
 
-def _fills(dims: Sequence[int], steps: Sequence[int], size: int) -> bool:
+def moves(shown: Any) -> list[int]:
+    """The steps of the axes that have a second element, to which they lead."""
+    return [step for step, extent in zip(shown.strides, shown.shape, strict=True) if extent > 1]
+
+
+def fills(dims: Sequence[int], steps: Sequence[int], size: int) -> bool:
     """Whether elements of a size at these steps fill a piece of memory, each place once, in whatever order."""
     expected = size
     for step, extent in sorted(zip(steps, dims, strict=True)):
@@ -247,21 +250,6 @@ def _fills(dims: Sequence[int], steps: Sequence[int], size: int) -> bool:
                 return False
             expected *= extent
     return 0 not in dims
-
-
-@frozen
-class Window:
-    """What a tensor shows of its memory, in elements."""
-
-    start: int
-    dims: tuple[int, ...]
-    steps: tuple[int, ...]
-
-    def meets_in_part(self, other: Window) -> bool:
-        """Whether two tensors without gaps have some elements in common, and are not the same."""
-        if self == other or not all(_fills(window.dims, window.steps, 1) for window in (self, other)):
-            return False
-        return self.start < other.start + prod(other.dims) and other.start < self.start + prod(self.dims)
 
 
 def write(target: Tensor, result: Tensor) -> Tensor:

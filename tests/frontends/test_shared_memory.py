@@ -114,3 +114,22 @@ def test_memory_that_a_gradient_takes_later() -> None:
     assert compiled(x, x.grad).tolist() == ((before + 2 * x) * 2).tolist()
     assert compiled(x, x.grad[:2]).tolist() == ((before + 4 * x) * 2)[:2].tolist()
     assert compiled(x, g).tolist() == [2.0] * 4
+
+
+@pytest.mark.parametrize("shape", [(1,), (1, 4), (5, 1)])
+@pytest.mark.parametrize("index", [slice(None), slice(None, None, 2), 0, slice(-1, None)])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_steps_of_axes_of_one_element_tell_no_places_apart(
+    shape: tuple[int, ...], index: int | slice, compiled: bool
+) -> None:
+    def step(x: torch.Tensor) -> torch.Tensor:
+        y = x * 2.0
+        y[index] += 1.0
+        y.t()[index] += 1.0
+        return y
+
+    expected = np.full(shape, 2.0)
+    expected[index] += 1.0
+    expected.T[index] += 1.0
+    found = (torch.compile(step) if compiled else step)(torch.ones(shape))
+    assert found.tolist() == expected.tolist()
