@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,6 +20,7 @@ from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.views import is_contiguous as lies_in_order
 from adjit.views import strides
+from adjit.warning import warn
 
 
 def concrete(input: Tensor, what: str) -> np.ndarray:
@@ -293,7 +293,7 @@ def _cast(input: Tensor, target: DType) -> Tensor:
     from adjit.dispatch import rename
 
     if input._dtype.is_complex and not target.is_complex and target is not BOOL:
-        warnings.warn("Casting complex values to real discards the imaginary part", UserWarning, stacklevel=3)
+        warn("Casting complex values to real discards the imaginary part", UserWarning, stacklevel=3)
     return input if input._dtype is target else rename(cast_to(input, target), "ToCopy")
 
 

@@ -6,7 +6,6 @@ program may write it, and finds it as it was made at every call.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,6 +24,7 @@ from adjit.python_data import array_of, check_strides, dtype_of_array, number_of
 from adjit.state import STATE
 from adjit.symbolic_size import SymbolicSize, as_dim
 from adjit.tensor import Tensor
+from adjit.warning import warn
 
 _COPY_CONSTRUCT = (
     "To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
@@ -152,7 +152,7 @@ def tensor(
     if isinstance(data, Tensor):
         from adjit.shaping import clone
 
-        warnings.warn(_COPY_CONSTRUCT, UserWarning, stacklevel=2)
+        warn(_COPY_CONSTRUCT, UserWarning, stacklevel=2)
         return finished(clone(cast_to(data.detach(), target or data._dtype)), requires_grad)
     return finished(of_array(*array_of(data, target)), requires_grad)
 

@@ -123,6 +123,9 @@ class InnerTracer(Tracer):
     def on_fault(self, tensors: Sequence[Tensor], explain: Callable[..., Exception | None]) -> None:
         """Faults of transformed graphs are not explained."""
 
+    def warned(self) -> None:
+        """Note that the function warns, which its graph does not: nothing."""
+
     def origin_of(self, tensor: Tensor) -> Tensor:
         pair = self._outer.get(tensor._memory)
         return tensor if pair is None else pair[0] if self.parent is None else self.parent.origin_of(pair[0])

@@ -7,7 +7,6 @@ lie in an operand's memory where PyTorch allows that, and is as it was when the 
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
@@ -19,6 +18,7 @@ from adjit.ir.types import I64, DType
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.views import SHARED, check_overlap, check_partial_overlap
+from adjit.warning import warn
 
 # PyTorch's functions with `out`, but for those that make tensors (they take it themselves).
 _LISTED = """
@@ -176,7 +176,7 @@ def store_in(place: Tensor, result: Tensor) -> Tensor:
     own, shape = tuple(shape_of(place)), tuple(shape_of(result))
     if own != shape:
         if numel_of(own) != 0:
-            warnings.warn(
+            warn(
                 f"An output with one or more elements was resized since it had shape {list(own)}, which does not match "
                 f"the required output shape {list(shape)}. This behavior is deprecated, and in a future PyTorch "
                 "release outputs will not be resized unless they have zero elements. You can explicitly reuse an out "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +18,7 @@ from adjit.python_data import stored
 from adjit.state import STATE
 from adjit.symbolic_size import SymbolicSize
 from adjit.tensor import Tensor
+from adjit.warning import warn
 
 
 def arange(
@@ -62,7 +62,7 @@ def range(
 
     Errors: RuntimeError for a step of 0, or one that leads away from `end`.
     """
-    warnings.warn(
+    warn(
         "torch.range is deprecated and will be removed in a future release because its behavior is inconsistent with "
         "Python's range builtin. Instead, use torch.arange, which produces values in [start, end).",
         UserWarning,
@@ -243,7 +243,7 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     from adjit.shaping import expand, reshape, transpose
 
     if indexing is None:
-        warnings.warn(
+        warn(
             "torch.meshgrid: in an upcoming release, it will be required to pass the indexing argument.",
             UserWarning,
             stacklevel=2,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from builtins import all as all_of
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +18,7 @@ from adjit.ir.types import BOOL, I64, U8
 from adjit.logic import isfinite, isnan, logical_not
 from adjit.promotion import cast_to, single
 from adjit.tensor import Tensor
+from adjit.warning import warn
 
 
 def reduced(op: str, input: Tensor, dim: Any, keepdim: bool, name: str) -> Tensor:
@@ -214,7 +214,7 @@ def _moment(function: Callable[..., Any], input: Tensor, args: tuple[Any, ...], 
         title = name if name.endswith("mean") else "std and var"
         raise RuntimeError(f"{title} only support floating point and complex dtypes")
     if _count(input, dim) <= correction:
-        warnings.warn(
+        warn(
             f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor "
             "(input numel divided by output numel).",
             UserWarning,

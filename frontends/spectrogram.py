@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from adjit.elementwise import cos, mul, sqrt, where
 from adjit.ir.primitive import primitive_named
 from adjit.ranges import arange
 from adjit.tensor import Tensor
+from adjit.warning import warn
 
 _NEEDS_CHOICE = (
     "stft requires the return_complex parameter be given for real inputs, and will further require that "
@@ -124,7 +124,7 @@ def istft(
         raise RuntimeError("window overlap add min: 1")
     found = added[:, start : min(end, total)] / envelope
     if end > total:
-        warnings.warn(
+        warn(
             "The length of signal is shorter than the length parameter. Result is being padded with zeros in the tail. "
             "Please check your center and hop_length settings.",
             UserWarning,

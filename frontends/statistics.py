@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +23,7 @@ from adjit.scaled_sums import lerp
 from adjit.selecting import iota_like, taken
 from adjit.shaping import expand, movedim, narrow, reshape, unsqueeze
 from adjit.tensor import Tensor
+from adjit.warning import warn
 
 mode_result = named_result("mode", "values", "indices")
 nanmedian_result = named_result("nanmedian", "values", "indices")
@@ -219,7 +219,7 @@ def cov(
         centred = sub(rows, centre)
         other = mul(centred, weights)
     if lacking:
-        warnings.warn("cov(): degrees of freedom is <= 0", UserWarning, stacklevel=2)
+        warn("cov(): degrees of freedom is <= 0", UserWarning, stacklevel=2)
     return squeeze(div(matmul(centred, t(other).conj()), norm))
 
 

@@ -101,6 +101,9 @@ class Follower:
     def on_fault(self, tensors: Sequence[Tensor], explain: Callable[..., Exception | None]) -> None:
         """As a tracer's: nothing."""
 
+    def warned(self) -> None:
+        """As a tracer's: the function warns at every call."""
+
     def arrived(self, leaves: Sequence[Any], structure: Any) -> Traced | None:
         """What was traced, if the function ended as it did in a log; None with all steps made if it did not."""
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]

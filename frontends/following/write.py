@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -82,17 +81,14 @@ class Writer(InnerTracer):
                 go_by_parts(function, operands)
             return called(function, names, operands)
         fresh = {id(tensor) for tensor in self.given[count:]}
-        with self.within_step(), warnings.catch_warnings(record=True) as warned:
-            warnings.simplefilter("always")
+        with self.within_step():
             found = called(function, names, operands)
         fields = self.__dict__
         captured = fields["closure"][closed:]
-        if warned or fields["steps"] is None or not all(id(tensor) in fresh for tensor in captured):
-            if fields["steps"] is not None and not warned:
+        if fields["steps"] is None or not all(id(tensor) in fresh for tensor in captured):
+            if fields["steps"] is not None:
                 go_by_parts(function, operands)
             give_up(self)
-            for each in warned:
-                warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
             return found
         try:
             self._note_results(step, found)
@@ -218,11 +214,12 @@ _FREE = {
     "__class__", "__dict__", "by_steps", "strict", "numbers_are_known", "hints", "guards", "checks", "parent", "call",
     "apply", "view", "detach", "constant", "within_step", "steps", "given", "numbers", "memories", "note", "concluded",
     "literals", "on_fault", "_pattern", "_outside", "_number", "_note_results", "_made", "logs",
+    "warned",
 }  # fmt: skip
 # What must not be asked of it in a step.
 _REFUSED = {
     "write", "known_array", "set_data", "dynamic_scalar", "guard_value", "grad_of", "gradient_slot", "set_grad",
-    "stand_for", "take_grads", "changes",
+    "stand_for", "take_grads", "changes", "warned",
 }  # fmt: skip
 
 

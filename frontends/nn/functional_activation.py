@@ -295,9 +295,9 @@ def implicit_dim(name: str, input: Tensor, dim: int | None) -> int:
     """`dim`, or with a warning the one that old programs expect."""
     if dim is not None:
         return dim
-    import warnings
+    from adjit.warning import warn
 
-    warnings.warn(
+    warn(
         f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an argument.",
         UserWarning,
         stacklevel=3,

@@ -5,7 +5,6 @@ Source: Jaderberg, Simonyan, Zisserman and Kavukcuoglu, 2015.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
@@ -21,12 +20,13 @@ from adjit.joining import stack
 from adjit.nn.functional_resampling import cubic_weights
 from adjit.ranges import linspace
 from adjit.tensor import Tensor
+from adjit.warning import warn
 
 _CUBIC = -0.75  # as bicubic interpolation has it
 
 
 def _warn_of_corners() -> None:
-    warnings.warn(
+    warn(
         "Default grid_sample and affine_grid behavior has changed to align_corners=False since 1.3.0. Please specify "
         "align_corners=True if the old behavior is desired. See the documentation of grid_sample for details.",
         stacklevel=3,

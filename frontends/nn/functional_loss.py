@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 from adjit.composite import composite
@@ -17,6 +16,7 @@ from adjit.ir.ops.scalar import where
 from adjit.promotion import cast_to, result_dtype
 from adjit.state import numbers_are_known
 from adjit.tensor import Tensor
+from adjit.warning import warn
 
 
 def reduce(losses: Tensor, reduction: str) -> Tensor:
@@ -30,7 +30,7 @@ def check_reduction(reduction: str, size_average: bool | None = None, reduce: bo
     if size_average is not None or reduce is not None:
         average, reducing = size_average is not False, reduce is not False
         reduction = "mean" if average and reducing else "sum" if reducing else "none"
-        warnings.warn(
+        warn(
             f"size_average and reduce args will be deprecated, please use reduction='{reduction}' instead.",
             UserWarning,
             stacklevel=3,
@@ -42,7 +42,7 @@ def check_reduction(reduction: str, size_average: bool | None = None, reduce: bo
 
 def _warn_of_sizes(input: Tensor, target: Tensor) -> None:
     if target.size() != input.size():
-        warnings.warn(
+        warn(
             f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This will "
             "likely lead to incorrect results due to broadcasting. Please ensure they have the same size.",
             UserWarning,
@@ -278,7 +278,7 @@ def kl_div(
     if reduction != "batchmean":
         reduction = check_reduction(reduction, size_average, reduce)
     if reduction == "mean":
-        warnings.warn(
+        warn(
             "reduction: 'mean' divides the total loss by both the batch size and the support size.'batchmean' divides "
             "only by the batch size, and aligns with the KL div math definition.'mean' will be changed to behave the "
             "same as 'batchmean' in the next major release.",

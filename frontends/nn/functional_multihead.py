@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 from adjit.creation import zeros, zeros_like
@@ -13,6 +12,7 @@ from adjit.nn.functional_linear import linear
 from adjit.nn.functional_padding import pad
 from adjit.nn.functional_selection import dropout
 from adjit.tensor import Tensor
+from adjit.warning import warn
 
 
 def _demand(condition: Any, message: str) -> None:
@@ -62,7 +62,7 @@ def canonical_mask(mask: Tensor | None, name: str, other: Tensor | None, other_n
     floating = mask._dtype.is_float
     _demand(floating or mask._dtype.name == "bool", f"only bool and floating types of {name} are supported")
     if other is not None and other._dtype is not mask._dtype:
-        warnings.warn(
+        warn(
             f"Support for mismatched {name} and {other_name} is deprecated. Use same type for both instead.",
             stacklevel=3,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -17,6 +16,7 @@ from adjit.ir.ops.scalar import where
 from adjit.nn.functional_padding import counted, cut, take, with_ends
 from adjit.nn.half_precision import in_single
 from adjit.tensor import Tensor
+from adjit.warning import warn
 
 # The axes that a mode takes; 0 for any number from one to three.
 _RANKS = {
@@ -343,7 +343,7 @@ _SMOOTHED: dict[str, Resample] = {
 
 
 def _deprecated(name: str) -> None:
-    warnings.warn(
+    warn(
         f"`nn.functional.{name}` is deprecated. Use `nn.functional.interpolate` instead.", stacklevel=3
     )
 

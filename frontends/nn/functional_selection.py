@@ -140,10 +140,10 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
 def _drop_channels(
     name: str, ranks: tuple[int, ...], unbatched: int, input: Tensor, p: float, training: bool, inplace: bool
 ) -> Tensor:
-    import warnings
+    from adjit.warning import warn
 
     if input.ndim not in ranks:
-        warnings.warn(
+        warn(
             f"{name}: Received a {input.ndim}-D input to {name}, which is deprecated and will result in an error in a "
             "future release.",
             UserWarning,

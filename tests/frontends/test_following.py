@@ -298,6 +298,19 @@ def test_warnings_come_at_every_call() -> None:
         assert [each.category for each in found] == [UserWarning]
 
 
+def test_warnings_name_the_users_line_and_leave_those_of_others_alone() -> None:
+    def warned(x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.softmax(torch.sin(x))
+
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("default")
+        for turn in range(3):
+            func.vmap(warned)(X)
+            func.vmap(lambda x: x * turn)(X)  # noqa: B023
+            warnings.warn("own", stacklevel=1)
+    assert [(each.category, each.filename) for each in found] == [(UserWarning, __file__)] * 2
+
+
 def test_modules_with_other_parameters() -> None:
     nets = [nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)) for _ in range(2)]
 
