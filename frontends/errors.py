@@ -93,10 +93,39 @@ def misplaced(function: Callable[..., Any], args: tuple[Any, ...]) -> TypeError 
 
     for number, (parameter, value) in enumerate(zip(signature(function).parameters.values(), args, strict=False), 1):
         if parameter.annotation == "Tensor" and not isinstance(value, Tensor):
-            name, found = function.__name__, type(value).__name__
-            first = f"{name}(): argument '{parameter.name}' (position {number}) must be Tensor, not {found}"
+            name = function.__name__
+            first = f"{_SAID.get(name, name)}(): argument '{parameter.name}' (position {number}) must be Tensor, not "
             hint = "make it a tensor: torch.stack of tensors, torch.tensor of numbers"
-            return explained(TypeError, first, name, {}, hint)
+            if name == "embedding" and parameter.name == "input":  # PyTorch's own takes them the other way round
+                first = first.replace("'input' (position 1)", "'indices' (position 2)")
+            if name.startswith("conv"):
+                got = ", ".join(map(_type_name, args))
+                first = f"{name}() received an invalid combination of arguments - got ({got}), but expected one of:"
+                return explained(TypeError, first, name, {}, f"{parameter.name} is no tensor: {hint}")
+            return explained(TypeError, first + _type_name(value), name, {}, hint)
+    return None
+
+
+# Functions that PyTorch's errors call otherwise.
+_SAID = {"cross_entropy": "cross_entropy_loss", "nll_loss": "nll_loss_nd"}
+
+
+def _type_name(value: Any) -> str:
+    """What Python calls the type of a value, with the package of one of NumPy's."""
+    kind = type(value)
+    return f"numpy.{kind.__name__}" if kind.__module__ == "numpy" else kind.__name__
+
+
+def misplaced_in(error: AttributeError, functions: Mapping[str, Any]) -> TypeError | None:
+    """The error for an argument that is no tensor, if one of these functions met it as a missing attribute."""
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        function = functions.get(code.co_name)
+        if function is not None and getattr(function, "__code__", None) is code:
+            given = code.co_varnames[: code.co_argcount]
+            return misplaced(function, tuple(trace.tb_frame.f_locals.get(name) for name in given))
+        trace = trace.tb_next
     return None
 
 

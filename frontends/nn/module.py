@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from adjit.autograd.modes import no_grad
 from adjit.epoch import EPOCH
-from adjit.errors import explained, tell
+from adjit.errors import explained, misplaced_in, tell
 from adjit.nn import global_hooks as shared
 from adjit.nn.conversion import Conversion
 from adjit.nn.hooks import BackwardHooks, attach_legacy
@@ -77,6 +77,14 @@ class Module(StateDict, Conversion, Tree):
                     or shared.BACKWARD_PRE or shared.LEGACY_BACKWARD):  # fmt: skip
                 return self.forward(*args, **kwargs)
             return self._call_with_hooks(args, kwargs)
+        except AttributeError as error:
+            from adjit.nn import functional
+
+            wrong = misplaced_in(error, vars(functional))
+            if wrong is None:
+                tell(error, self.forward)
+                raise
+            raise wrong from None
         except Exception as error:
             tell(error, self.forward)
             raise

@@ -58,6 +58,20 @@ NO_TENSOR = {
     "torch.exp('a')": "exp(): argument 'input' (position 1) must be Tensor, not str",
     "torch.sigmoid([1.0])": "sigmoid(): argument 'input' (position 1) must be Tensor, not list",
     "torch.logical_not('a')": "logical_not(): argument 'input' (position 1) must be Tensor, not str",
+    "torch.nn.Linear(2, 2)(None)": "linear(): argument 'input' (position 1) must be Tensor, not NoneType",
+    "torch.nn.Sequential(torch.nn.Linear(2, 2))([[1.0]])": (
+        "linear(): argument 'input' (position 1) must be Tensor, not list"
+    ),
+    "torch.nn.Linear(2, 2)(f.numpy())": "linear(): argument 'input' (position 1) must be Tensor, not numpy.ndarray",
+    "torch.nn.LayerNorm(2)(None)": "layer_norm(): argument 'input' (position 1) must be Tensor, not NoneType",
+    "torch.nn.Embedding(2, 2)(None)": "embedding(): argument 'indices' (position 2) must be Tensor, not NoneType",
+    "torch.nn.CrossEntropyLoss()(None, torch.tensor([1]))": (
+        "cross_entropy_loss(): argument 'input' (position 1) must be Tensor, not NoneType"
+    ),
+    "torch.nn.Conv2d(1, 1, 1)(None)": (
+        "conv2d() received an invalid combination of arguments - got (NoneType, Parameter, Parameter, tuple, tuple, "
+        "tuple, int), but expected one of:"
+    ),
     "F.relu(None)": "relu(): argument 'input' (position 1) must be Tensor, not NoneType",
     "torch.allclose(f, 1.0)": "allclose(): argument 'other' (position 2) must be Tensor, not float",
     "torch.equal(f, 1.0)": "equal(): argument 'other' (position 2) must be Tensor, not float",
