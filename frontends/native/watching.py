@@ -238,6 +238,8 @@ def replayed(
     if not leaves or not all(isinstance(tensor, Tensor) and id(tensor) in known for tensor in leaves):
         return None
     found = [known[id(tensor)] for tensor in leaves]
+    if any(own.requires_grad != tensor.requires_grad for own, tensor in zip(found, leaves, strict=True)):
+        return None  # the function itself said so
     return Seen(_leading_to(found, watcher.steps), unflatten(structure, found), (), ()), steps
 
 

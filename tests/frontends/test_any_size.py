@@ -268,6 +268,14 @@ def test_calls_that_warn_do_so_for_each_of_their_sizes() -> None:
         assert f"([{n}, 1])" in str(warning.message)
 
 
+def test_new_tensors_of_any_size_require_gradients_where_they_shall() -> None:
+    for n in lengths(30, 14):
+        assert torch.ones(n, 3, requires_grad=True).requires_grad
+        assert not torch.ones(n, 3, requires_grad=False).requires_grad
+        assert torch.arange(float(n), requires_grad=True).requires_grad
+        assert torch.full((n,), 2.0, requires_grad=True).requires_grad
+
+
 def test_threads_share_signatures_of_any_size() -> None:
     def program(x: Any) -> Any:
         return ((x.tanh() @ x.t()).softmax(-1) * 2).sum()
