@@ -116,6 +116,7 @@ class Follower:
                     self.logs.found(log)
                     captured = [self.given[number] for number in log.captured]
                     self.given, self.literals = [], {}  # they point to this object, and may hold much
+                    self.at, self.types = 0, ()  # whoever kept a tensor of this trace finds an empty one
                     return log.traced.again(captured, marks, structure)
             self._forget(start)
         self.turn_aside()

@@ -81,8 +81,12 @@ class Writer(InnerTracer):
                 go_by_parts(function, operands)
             return called(function, names, operands)
         fresh = {id(tensor) for tensor in self.given[count:]}
-        with self.within_step():
-            found = called(function, names, operands)
+        try:
+            with self.within_step():
+                found = called(function, names, operands)
+        except BaseException:  # of what failed nothing may be counted, and what it emitted is no step
+            give_up(self)
+            raise
         fields = self.__dict__
         captured = fields["closure"][closed:]
         if fields["steps"] is None or not all(id(tensor) in fresh for tensor in captured):

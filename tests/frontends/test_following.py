@@ -269,6 +269,31 @@ def test_errors_that_the_function_catches() -> None:
         assert torch.allclose(mapped(X), X.sum(1) * (3 if fails else 1) - 1)
 
 
+@pytest.mark.parametrize("operation", [torch.add, torch.matmul, torch.atan2])
+def test_operands_of_what_failed_are_none_of_a_trace(operation: F) -> None:
+    wrong, left, right = torch.ones(4), torch.tensor([1.0, 2.0, 3.0]), torch.tensor([4.0, 5.0, 6.0])
+    fails = True
+
+    def careful(x: torch.Tensor) -> torch.Tensor:
+        y = x * left
+        if fails:
+            with pytest.raises(RuntimeError):
+                operation(x, wrong)
+        return y * right + left * x
+
+    mapped = func.vmap(careful)
+    for fails in (True, False, False, True, False):  # noqa: B007
+        same(mapped(X), X * left * right + left * X)
+
+
+def test_tensors_kept_from_a_trace_may_be_asked_what_they_are() -> None:
+    kept: list[torch.Tensor] = []
+    mapped = func.vmap(lambda x: (kept.append(x * 2), x * 3)[1])
+    for _ in range(3):
+        mapped(X)
+    assert all(tensor.requires_grad_().requires_grad for tensor in kept)
+
+
 def test_an_error_of_the_function_leaves_no_trace() -> None:
     fails = True
 
