@@ -40,7 +40,7 @@ FREED = (
 # there were any, and whether the cotangent of the root was given.
 watch: Callable[[list[Node], Value, Sequence[Value] | None, bool], None] | None = None
 # Told of every node that is gone through whose pullback has a program.
-learn: Callable[[Recorded, Executable], None] | None = None
+learn: Callable[[Recorded, Graph, Executable], None] | None = None
 
 
 class Pass:
@@ -178,7 +178,7 @@ class Pass:
             return found
         found, program = run_pullback(graph, arrays)
         if program is not None and learn is not None:
-            learn(node, program)
+            learn(node, graph, program)
         return found
 
 

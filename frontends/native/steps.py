@@ -72,10 +72,14 @@ class Steps:
         self._entry.known[k.STEPS_HELD] = id(self._kept)
         del before
 
-    def learn(self, node: Recorded, executable: Executable) -> None:
-        """Make a step of a node's pullback, which has become a program."""
-        graph = node.open_pullback or node.pullback
-        if graph is None or graph in self._tried or not self._lock.acquire(blocking=False):
+    def learn(self, node: Recorded, graph: Graph | Open, executable: Executable) -> None:
+        """Make a step of a node's pullback, which has become a program.
+
+        The program for the sizes of one node is none for a pullback that is open in them.
+        """
+        if isinstance(graph, Graph) and node.open_pullback is not None:
+            return
+        if graph in self._tried or not self._lock.acquire(blocking=False):
             return
         try:
             self._learn(node, graph, executable)
@@ -114,7 +118,7 @@ class Steps:
             return self._pull_back_open(node, common, arrays)
         found, program = run_pullback(node.pullback, arrays)
         if program is not None:
-            self.learn(node, program)
+            self.learn(node, node.pullback, program)
         return tuple(found)
 
     def _pull_back_open(
@@ -125,7 +129,7 @@ class Steps:
         sizes = dict(zip(common.names, node.sizes, strict=True))
         found, program = run_open_pullback(common.content, lambda: common.particular(node), sizes, arrays)
         if program is not None:
-            self.learn(node, program)
+            self.learn(node, common, program)
         return tuple(found)
 
     def _sum_of(self, present: np.ndarray, array: np.ndarray) -> np.ndarray:

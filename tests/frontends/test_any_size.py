@@ -13,6 +13,7 @@ import pytest
 
 import adjit as torch
 from adjit import bodies
+from adjit.autograd import backward as node_wise
 from adjit.autograd.graph import saved_tensors_hooks
 from adjit.compiler.entry import known as k
 from adjit.native import install
@@ -346,3 +347,19 @@ def test_convolutions_are_open_in_the_count_of_images_alone() -> None:
             with by_python():
                 assert found.numpy().tobytes() == F.conv2d(floats(n, 2, 6, 5), weight).numpy().tobytes()
         assert is_open()
+
+
+def test_programs_for_the_sizes_of_one_node_are_no_steps_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Python goes back through a tape that is open in sizes, it may compile a pullback for those at hand."""
+    monkeypatch.setattr(bodies, "_PULLBACK_TIMES", 1)
+    for n in (*range(2, 12), 40, 3, 25, 13):
+        x = floats(n, E).requires_grad_()
+        loss = ((x.erfinv() * 0 + x.cosh() * BIAS).tan() * 0.5 + x @ WEIGHT).sum()
+        if n < 12:
+            node_wise(loss)
+            continue
+        loss.backward()
+        found, x.grad = x.grad, None
+        with by_python():
+            node_wise(((x.erfinv() * 0 + x.cosh() * BIAS).tan() * 0.5 + x @ WEIGHT).sum())
+        assert found.numpy().tobytes() == x.grad.numpy().tobytes()

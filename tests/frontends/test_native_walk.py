@@ -223,6 +223,7 @@ def test_steps_that_are_forgotten_live_until_the_passes_end_that_ran_them(
     monkeypatch.setattr(native_steps, "_MOST", most)
     monkeypatch.setattr(native_steps, "_MOST_BYTES", most_bytes)
     monkeypatch.setattr(bodies, "_PULLBACK_TIMES", 2)
+    steps()._forget()  # those that other tests left
     for rows in range(1, 9):
         x, w = leaf(rows, 3, seed=rows), leaf(3, 4, seed=1)
         for _ in range(3):
