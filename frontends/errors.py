@@ -17,7 +17,7 @@ from adjit.ir.errors import ShapeError
 from adjit.state import is_user_frame, location_in, user_location
 
 if TYPE_CHECKING:
-    from types import FrameType
+    from types import CodeType, FrameType
 
     from adjit.ir.graph import Location
     from adjit.tensor import Tensor
@@ -116,13 +116,16 @@ def _type_name(value: Any) -> str:
     return f"numpy.{kind.__name__}" if kind.__module__ == "numpy" else kind.__name__
 
 
-def misplaced_in(error: AttributeError, functions: Mapping[str, Any]) -> TypeError | None:
-    """The error for an argument that is no tensor, if one of these functions met it as a missing attribute."""
+def misplaced_in(error: AttributeError, function_of: Callable[[CodeType], Any]) -> TypeError | None:
+    """The error for an argument that is no tensor, if a function met it as a missing attribute.
+
+    `function_of` gives the functions that are meant, by their code, and None for others.
+    """
     trace = error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
-        function = functions.get(code.co_name)
-        if function is not None and getattr(function, "__code__", None) is code:
+        function = function_of(code)
+        if function is not None:
             given = code.co_varnames[: code.co_argcount]
             return misplaced(function, tuple(trace.tb_frame.f_locals.get(name) for name in given))
         trace = trace.tb_next

@@ -6,7 +6,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Mapping
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
 from adjit import autograd, composite, execute, surface
@@ -144,6 +144,12 @@ def install() -> bool:
             serving.functions()
             surface.serve = serving.loaded
     return bool(_installed)
+
+
+def function_with(code: CodeType) -> FunctionType | None:
+    """The Python function with this code that an operation serves, none of them a method; or None."""
+    served = (operation.function for path, operation in _installed.items() if not path.startswith("Tensor."))
+    return next((function for function in served if getattr(function, "__code__", None) is code), None)  # type: ignore[return-value]
 
 
 def served_entry() -> Entry | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from types import CodeType
 from typing import Any, TypeVar
 
 from adjit.autograd.modes import no_grad
@@ -78,9 +79,7 @@ class Module(StateDict, Conversion, Tree):
                 return self.forward(*args, **kwargs)
             return self._call_with_hooks(args, kwargs)
         except AttributeError as error:
-            from adjit.nn import functional
-
-            wrong = misplaced_in(error, vars(functional))
+            wrong = misplaced_in(error, _function_of)
             if wrong is None:
                 tell(error, self.forward)
                 raise
@@ -413,3 +412,12 @@ def _before(
     if not isinstance(result, tuple) or len(result) != 2:
         raise RuntimeError(f"forward pre-hook must return None or a tuple of (new_args, new_kwargs), but got {result}.")
     return result
+
+
+def _function_of(code: CodeType) -> Any:
+    """The function of `nn.functional` with this code, or None."""
+    from adjit.native.install import function_with
+    from adjit.nn import functional
+
+    found = vars(functional).get(code.co_name)
+    return found if getattr(found, "__code__", None) is code else function_with(code)

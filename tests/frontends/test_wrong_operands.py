@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import adjit as torch
+from adjit.native import install
 
 ONES = torch.ones(2, 2)
 NAMES = {
@@ -96,3 +97,11 @@ def test_axes_of_tensordot_may_stand_in_a_tensor(dims: object) -> None:
 def test_half_precision_takes_parameters_of_float32() -> None:
     x = torch.ones(2, 2, dtype=torch.bfloat16)
     assert torch.nn.functional.layer_norm(x, (2,), torch.ones(2)).dtype is torch.bfloat16
+
+
+def test_modules_tell_what_is_no_tensor_however_their_functions_are_served() -> None:
+    install.install()
+    for _ in range(9):
+        torch.nn.Linear(2, 2)(ONES)
+    with pytest.raises(TypeError, match=r"^linear\(\): argument 'input' \(position 1\) must be Tensor, not NoneType"):
+        torch.nn.Linear(2, 2)(None)
