@@ -16,7 +16,7 @@ from tests.frontends.natively import passes_without_python, refuse
 pytestmark = pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
 install.install()
 grad = torch.autograd.grad
-OFTEN = 12
+OFTEN = 40
 
 
 def leaves(*sizes: Any) -> list[Any]:
