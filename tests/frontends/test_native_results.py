@@ -243,7 +243,7 @@ def test_batch_norm_moves_its_averages_natively(soon: None, count: Callable[[str
 def test_new_tensors_have_the_default_dtype_of_the_day(count: Callable[[], int]) -> None:
     makers = [lambda: torch.zeros(3), lambda: torch.full((2,), 1.5), lambda: torch.eye(2)]
     for make in makers:
-        for _ in range(8):
+        for _ in range(60):  # whatever sizes were made before
             make()
         before = count()
         found = make()
