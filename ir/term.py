@@ -37,8 +37,9 @@ class _Recorder:
 class Term:
     """A number, a symbol, or an op applied to terms; arithmetic on it makes terms."""
 
-    __slots__ = ()
+    __slots__ = ("_hash",)
     emitter: ClassVar[_Recorder] = _Recorder()
+    _hash: int  # of an `Apply` that was asked for it
 
     def __add__(self, other: object) -> Term:
         return make("add", (self, lift(other)))
@@ -120,6 +121,14 @@ class Apply(Term):
     operands: tuple[Term, ...]
     attributes: tuple[tuple[str, Term], ...] = ()
 
+    def __hash__(self) -> int:
+        """Kept, since that of the operands is a part of it: what a term shares would be hashed over and over."""
+        try:
+            return self._hash
+        except AttributeError:
+            object.__setattr__(self, "_hash", hash((self.name, self.operands, self.attributes)))
+            return self._hash
+
 
 def is_number(value: object) -> TypeGuard[Literal]:
     """Whether a value is a Python number.  NumPy's float64 is a subclass of float, but has a dtype: it is an array."""
@@ -193,13 +202,20 @@ def functions_in(term: Term) -> set[str]:
 
 def substitute(term: Term, replace: Mapping[str, Term]) -> Term:
     """The term with symbols replaced, folded again."""
-    match term:
-        case Symbol(name):
-            return replace.get(name, term)
-        case Apply(name, operands, attributes):
-            changed = [substitute(operand, replace) for operand in operands]
-            return make(name, changed, tuple((key, substitute(value, replace)) for key, value in attributes))
-    return term
+    known: dict[Term, Term] = {}
+
+    def changed(part: Term) -> Term:
+        match part:
+            case Symbol(name):
+                return replace.get(name, part)
+            case Apply(name, operands, attributes):
+                if part not in known:
+                    others = tuple((key, changed(value)) for key, value in attributes)
+                    known[part] = make(name, [changed(operand) for operand in operands], others)
+                return known[part]
+        return part
+
+    return changed(term)
 
 
 class Evaluation:
