@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from adjit.compiler.llvm.clock import TIMES, Clock
-from adjit.compiler.llvm.debug_info import DebugInfo
+from typing import TYPE_CHECKING
+
 from adjit.compiler.llvm.driver import Driver
 from adjit.compiler.llvm.emit import FIRST, Program
-from adjit.compiler.llvm.emit_finite import Checks
 from adjit.compiler.llvm.emit_state import Options
 from adjit.compiler.llvm.jit import object_of
 from adjit.compiler.llvm.objects import Library
@@ -20,6 +19,11 @@ from adjit.ir.frozen import frozen
 from adjit.ir.graph import Graph
 from adjit.runtime.executable import Executable, HostOperation, Layout
 from adjit.runtime.threads import get_num_threads
+
+if TYPE_CHECKING:
+    from adjit.compiler.llvm.clock import Clock
+    from adjit.compiler.llvm.debug_info import DebugInfo
+    from adjit.compiler.llvm.emit_finite import Checks
 
 # Kernels are emitted as vectors, so LLVM's short pipeline gives code as good as its long ones.
 LEVEL = 1
@@ -63,17 +67,20 @@ def emit_program(
     user's line; with `clock`, the program takes the time of each kernel.
     """
     target = target or host_target()
+    lines: DebugInfo | None = None
     if debug:
         from adjit.compiler.llvm.binding import keep_lines
+        from adjit.compiler.llvm.debug_info import DebugInfo
 
         keep_lines()
+        lines = DebugInfo()
     module = Module(
         halves=target.converts_halves,
         avx2=target.has_avx2,
         avx512=target.has_avx512,
         fma=target.has_fma,
         approximate=lowered.approximate,
-        debug=DebugInfo() if debug else None,
+        debug=lines,
     )
     plan = plan_memory(lowered, FIRST, may_stop=checks is not None)
     sizes = tuple(sorted(lowered.size_names))
@@ -138,6 +145,8 @@ def build(
     key, code = object_of(emitted.text, target, level)
     if clock is None:
         return load_program(lowered, code, key, layout)
+    from adjit.compiler.llvm.clock import TIMES
+
     executable = load_program(lowered, code, key, layout, (TIMES,), clock.imports)
     assert isinstance(executable.library, Library)
     clock.attach(executable.library)

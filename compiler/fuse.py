@@ -20,8 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 
-from adjit.compiler.fuse_again import Scores, computed_again
-from adjit.compiler.fuse_blocks import Chains
 from adjit.compiler.fuse_cost import (
     Frame,
     chain_costs,
@@ -36,7 +34,7 @@ from adjit.compiler.fuse_cost import (
     operand_frames,
     small_first,
 )
-from adjit.compiler.fuse_group import Group, Grouping, Refusal
+from adjit.compiler.fuse_group import Group, Grouping, Refusal, Scores
 from adjit.compiler.loops.ir import FUSE
 from adjit.compiler.loops.rows import Reach, reads_of
 from adjit.compiler.loops.special import SPECIAL, WHOLE, WHOLE_READERS
@@ -89,6 +87,8 @@ def fuse(graph: Graph) -> Graph:
 def _fuse_region(region: Region) -> Region:
     plan = _planned(region)
     if plan.scores:
+        from adjit.compiler.fuse_again import computed_again
+
         again = _planned(*computed_again(plan.region, plan.scores))
         plan = plan if again.scores or again.chained <= plan.chained else again
     return plan.build()
@@ -407,6 +407,10 @@ class _Plan:
 
     def chain(self, copies: Container[Node]) -> None:
         """Make one group of those that a kernel computes by blocks; what needs its results comes after it."""
+        if not any(node.op.name == "dot" and node.attributes["batch"][0] for node in self.ends):  # type: ignore[index]
+            return  # chains begin with products of several samples
+        from adjit.compiler.fuse_blocks import Chains
+
         chains = Chains(self._is_read, self.outputs, copies)
         while (found := chains.next(self.groups)) is not None:
             *others, last = found.groups

@@ -5,20 +5,11 @@ Memory for them would grow with the square of the length; the product that they 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
-from adjit.ir.frozen import frozen
+from adjit.compiler.fuse_group import Scores
 from adjit.ir.graph import Node, Region, Value
 from adjit.ir.journal import note
-
-
-@frozen
-class Scores:
-    """What a chain, of the nodes `inside`, stores of the size of its first product `dot` for others alone."""
-
-    dot: Node
-    values: Collection[Value]
-    inside: Collection[Node]
 
 
 def computed_again(region: Region, chains: Sequence[Scores]) -> tuple[Region, set[Node]]:

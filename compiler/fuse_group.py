@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from adjit.ir.frozen import frozen
-from adjit.ir.graph import Node
+from adjit.ir.graph import Node, Value
 from adjit.ir.shape import Size
 
 
@@ -45,3 +45,12 @@ class Group:
         self.nodes: set[Node] = set()
         self.refused: list[Refusal] = []
         self.sources: dict[int, bool] = {}  # the groups whose results it reads; whether at its own index only
+
+
+@frozen
+class Scores:
+    """What a chain, of the nodes `inside`, stores of the size of its first product `dot` for others alone."""
+
+    dot: Node
+    values: Collection[Value]
+    inside: Collection[Node]

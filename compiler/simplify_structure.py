@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from adjit.compiler.simplify_rules import Site, is_number, made_by, rounding, rule, spread_scalar
-from adjit.compiler.simplify_slab import Slab, slab_of
 from adjit.ir.graph import Value
 from adjit.ir.ops.contraction import free_axes
 from adjit.ir.ops.structure import matching_groups
@@ -134,6 +133,8 @@ def slice_twice(site: Site) -> Value | None:
 @rule("concat")
 def concat_of_neighbours(site: Site) -> Value | None:
     """Neighbouring slices of one array are one slice of it, and a concat of concats is one."""
+    from adjit.compiler.simplify_slab import Slab, slab_of
+
     axis: int = site.attributes["axis"]  # type: ignore[assignment]
     parts: list[Value] = []
     for x in site.inputs:

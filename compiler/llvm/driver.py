@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from adjit.compiler.llvm.alike import entries_of, forms_of, own_entries, own_table
-from adjit.compiler.llvm.clock import Clock
 from adjit.compiler.llvm.emit import (
     ARENA,
     GRAIN,
@@ -24,7 +23,6 @@ from adjit.compiler.llvm.emit import (
     work_of,
 )
 from adjit.compiler.llvm.emit_choice import Dependence
-from adjit.compiler.llvm.emit_finite import Checks, emit_finite_check, is_checked
 from adjit.compiler.llvm.emit_index import greatest, uniform
 from adjit.compiler.llvm.emit_state import Writer
 from adjit.compiler.llvm.sequences import counted, offset
@@ -39,6 +37,10 @@ from adjit.ir.shape import Size
 from adjit.ir.types import BOOL, I32, TensorType
 from adjit.runtime.faults import FIRST_CHECK, Fault
 from adjit.runtime.host import CHECK_PREFIX
+
+if TYPE_CHECKING:
+    from adjit.compiler.llvm.clock import Clock
+    from adjit.compiler.llvm.emit_finite import Checks
 
 # Steps in one function of the driver.
 CHUNK = 200
@@ -220,9 +222,13 @@ class Driver:
         checks = self.checks
         if checks is None or not checks.concern(node):
             return []
+        from adjit.compiler.llvm.emit_finite import is_checked
+
         return [self._check_step(value, checks.inf) for value in node.outputs if is_checked(value.dtype)]
 
     def _check_step(self, value: Value, inf: bool) -> Step:
+        from adjit.compiler.llvm.emit_finite import emit_finite_check
+
         def step(w: Writer) -> None:
             f = w.f
             check = emit_finite_check(w.module, value.dtype, inf=inf)

@@ -23,7 +23,6 @@ from adjit.compiler.llvm.emit_choice import HEAVY, Dependence, blocks_of, extent
 from adjit.compiler.llvm.emit_loops import emit_const, emit_scalar
 from adjit.compiler.llvm.emit_nest import emit_nest
 from adjit.compiler.llvm.emit_state import Options, Rule, Uniform, Writer, size_of
-from adjit.compiler.llvm.emit_straight import emit_straight, is_straight
 from adjit.compiler.llvm.text import Function, Module
 from adjit.compiler.loops.affine import Bounds
 from adjit.compiler.loops.ir import (
@@ -117,7 +116,7 @@ def emit_kernel(program: Program, name: str, kernel: Node, slots: Sequence[int])
     (region,) = kernel.regions
     table = dict(zip(region.inputs, slots, strict=True))
     dependence = Dependence(region)
-    if is_straight(region, table):
+    if _is_straight(region, table):
         with program.module.at(kernel.location, name):
             return [_emit_straight(program, name, region, table, dependence)]
     return emit_parts(program, name, region, table, dependence, kernel.location)
@@ -158,7 +157,7 @@ def inline_kernel(
     (region,) = kernel.regions
     table = dict(zip(region.inputs, slots, strict=True))
     dependence = Dependence(region)
-    straight = is_straight(region, table)
+    straight = _is_straight(region, table)
     for nodes in [region.nodes] if straight else split(region, table):
         entries = used_buffers(nodes, table)
         buffers = {value: places[slot] for value, slot in entries.items()}
@@ -168,6 +167,8 @@ def inline_kernel(
         w.stack = outer.stack
         _note_buffers(w, nodes)
         if straight:
+            from adjit.compiler.llvm.emit_straight import emit_straight
+
             emit_straight(w, region, table)
         else:
             for node in nodes:
@@ -346,9 +347,19 @@ def _work_of(node: Node) -> Size:
     return _HEAVY_WORK if node.op.name in HEAVY else 1
 
 
+def _is_straight(region: Region, table: Mapping[Value, int]) -> bool:
+    if any(node.regions for node in region.nodes):  # the loops that most kernels have
+        return False
+    from adjit.compiler.llvm.emit_straight import is_straight
+
+    return is_straight(region, table)
+
+
 def _emit_straight(
     program: Program, name: str, region: Region, table: Mapping[Value, int], dependence: Dependence
 ) -> Part:
+    from adjit.compiler.llvm.emit_straight import emit_straight
+
     w = open_function(program, name, PARAMETERS, used_buffers(region.nodes, table), dependence)
     _note_buffers(w, region.nodes)
     emit_straight(w, region, table)

@@ -16,9 +16,6 @@ from adjit.compiler.llvm.emit_index import (
     uniform,
     vector,
 )
-from adjit.compiler.llvm.emit_near import load_near, may_be_near
-from adjit.compiler.llvm.emit_prefetch import fetch_ahead
-from adjit.compiler.llvm.emit_spaced import load_repeated, load_strided, store_side_by_side, store_strided
 from adjit.compiler.llvm.emit_state import ZEROS, Cluster, Register, StackPlace, Writer, memory_type, size_of
 from adjit.compiler.llvm.emit_stream import stream
 from adjit.compiler.llvm.scalar_extreme import extreme
@@ -76,6 +73,8 @@ def emit_load(w: Writer, node: Node) -> None:
     w.registers[node.output] = _from_memory(w, dtype, found)
     if node in w.fetched and w.lanes > 1 and where.stride == 1 and not where.scattered:
         type = memory_type(LLType(dtype, w.lanes))
+        from adjit.compiler.llvm.emit_prefetch import fetch_ahead
+
         fetch_ahead(w, type, offset(w.f, type.element, pointer, where.base), w.fetched[node])
 
 
@@ -99,6 +98,8 @@ def emit_store(w: Writer, node: Node) -> None:
 
 def _load_among(w: Writer, node: Node, cluster: Cluster, shift: int) -> Register:
     """A load that shares vectors with others, and means what stands `shift` after the first one's elements."""
+    from adjit.compiler.llvm.emit_spaced import load_strided
+
     (buffer,) = node.inputs
     type = memory_type(LLType(buffer.type.dtype, w.lanes))
     base = uniform(w, cluster.first)
@@ -108,6 +109,8 @@ def _load_among(w: Writer, node: Node, cluster: Cluster, shift: int) -> Register
 
 def _store_together(w: Writer, buffer: Value, cluster: Cluster) -> None:
     """What all stores of a cluster say, as whole vectors."""
+    from adjit.compiler.llvm.emit_spaced import store_side_by_side
+
     registers = [_to_memory(w, w.register(node.inputs[1])) for node in cluster.nodes]
     type = memory_type(LLType(buffer.type.dtype, w.lanes))
     values = [w.spread(register) for register in registers]
@@ -284,11 +287,17 @@ def _load(
     if on_stack and isinstance(where.stride, int) and not where.scattered and where.repeat == 1 and where.stride != 1:
         return Register(_load_elements(w, w.stack[pointer], type, where.base, where.stride), type)
     if where.repeat > 1:
+        from adjit.compiler.llvm.emit_spaced import load_repeated
+
         return Register(load_repeated(w, pointer, type, where, mask, lanes), type)
     if where.stride in (1, -1):
         return Register(_load_row(w, pointer, type, where, mask, lanes), type)
     if isinstance(where.stride, int) and 1 < where.stride <= WIDEST_STRIDE and w.lanes >= where.stride:
+        from adjit.compiler.llvm.emit_spaced import load_strided
+
         return Register(load_strided(w, pointer, type, where.base, where.stride, lanes), type)
+    from adjit.compiler.llvm.emit_near import load_near, may_be_near
+
     pointers = _pointers(w, pointer, type, where)
     if isinstance(size, int) and may_be_near(w, type, where, size):
         return Register(load_near(w, pointer, type, where, lanes, size, pointers), type)
@@ -379,6 +388,8 @@ def _store(w: Writer, pointer: str, register: Register, where: Place, mask: Regi
             masked_store(f, type, value, at, lanes)
         return
     if isinstance(where.stride, int) and 1 < where.stride <= WIDEST_STRIDE and w.lanes >= where.stride:
+        from adjit.compiler.llvm.emit_spaced import store_strided
+
         store_strided(w, pointer, type, value, where.base, where.stride, lanes)
         return
     pointers = _pointers(w, pointer, type, where)

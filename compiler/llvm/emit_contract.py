@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from adjit.compiler.cost import pairs_of
 from adjit.compiler.llvm.emit_choice import Dependence, lanes_for, time_along
 from adjit.compiler.llvm.emit_domain import Pairs, split_flat
 from adjit.compiler.llvm.emit_epilogue import emit_epilogue
 from adjit.compiler.llvm.emit_index import uniform
-from adjit.compiler.llvm.emit_pack import Layout, emit_pack_region
 from adjit.compiler.llvm.emit_placed import Direct, Placed, emit_places, grid_of, placed
 from adjit.compiler.llvm.emit_state import Options, Writer
-from adjit.compiler.llvm.emit_window import emit_pack_window, window_of
 from adjit.compiler.llvm.gemm import (
     GemmOperands,
     LeftOperand,
@@ -31,7 +29,7 @@ from adjit.compiler.llvm.gemm import (
     task_count,
     workspace_bytes,
 )
-from adjit.compiler.llvm.gemm_placed import NO_GRID, Grid
+from adjit.compiler.llvm.gemm_grid import NO_GRID, Grid
 from adjit.compiler.llvm.gemm_plan import GemmPlan, Right, halved, plan_placed, reading_of, round_up
 from adjit.compiler.llvm.sequences import offset
 from adjit.compiler.llvm.target import Target
@@ -42,6 +40,9 @@ from adjit.ir.frozen import changed, frozen
 from adjit.ir.graph import Node, Region, Value
 from adjit.ir.shape import Dim, Size, product, substitute
 from adjit.ir.types import BF16, DType
+
+if TYPE_CHECKING:
+    from adjit.compiler.llvm.emit_pack import Layout
 
 Attach = Callable[[Function], Writer]
 Side = Literal["a", "b"]
@@ -298,6 +299,9 @@ def _emit_packing(
             return emit_left(module, name, plan, operand, axes.extents()[2])
         emit_pack_strided(module, name, plan, operand)
         return LeftOperand()
+    from adjit.compiler.llvm.emit_pack import emit_pack_region
+    from adjit.compiler.llvm.emit_window import emit_pack_window, window_of
+
     width = plan.mr if side == "a" else plan.nr
     window = window_of(region, (axes.batch, own, axes.k), plan, width)
     if window is not None:

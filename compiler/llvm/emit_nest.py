@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from adjit.compiler.llvm.emit_choice import Choice, choose, has_partials, loop_dtype, variables_of
-from adjit.compiler.llvm.emit_looked_up import emit_looked_up, looks_up
+from adjit.compiler.llvm.emit_choice import (
+    Choice,
+    choose,
+    column_stride,
+    has_partials,
+    is_regular,
+    loop_dtype,
+    variables_of,
+)
 from adjit.compiler.llvm.emit_loops import emit_for
 from adjit.compiler.llvm.emit_state import Writer
-from adjit.compiler.llvm.emit_transposed import crossing, emit_crossing
-from adjit.compiler.loops.ir import REDUCE
+from adjit.compiler.loops.ir import LOAD, REDUCE
 from adjit.ir.graph import Node
 
 
@@ -26,11 +32,9 @@ def emit_nest(w: Writer, node: Node, span: tuple[str, str] | None = None) -> Non
     reduces = any(inner.op is REDUCE for inner in region.nodes)
     if (reduces or node.attributes["sequential"] or choice.variable is None) and _folded(w, node, choice, span):
         return
-    if not reduces and looks_up(node, choice, w.dependence):
-        emit_looked_up(w, node, span)
-    elif (across := crossing(w, node, choice)) is not None:
-        emit_crossing(w, node, span, across)
-    elif not (reduces and (span is None or len(variables_of(node)) > 2) and _abreast(w, node, choice, span)):
+    if (not reduces and _looked_up(w, node, choice, span)) or _crossed(w, node, choice, span):
+        return
+    if not (reduces and (span is None or len(variables_of(node)) > 2) and _abreast(w, node, choice, span)):
         emit_for(w, node, span)
 
 
@@ -52,6 +56,32 @@ def _folded(w: Writer, node: Node, choice: Choice, span: tuple[str, str] | None)
     else:
         return False
     return True
+
+
+def _looked_up(w: Writer, node: Node, choice: Choice, span: tuple[str, str] | None) -> bool:
+    """Emit a `for` that does little but look elements up at positions; whether it does."""
+    if all(inner.op is not LOAD or is_regular(inner) for inner in node.regions[0].nodes):
+        return False
+    from adjit.compiler.llvm.emit_looked_up import emit_looked_up, looks_up
+
+    found = looks_up(node, choice, w.dependence)
+    if found:
+        emit_looked_up(w, node, span)
+    return found
+
+
+def _crossed(w: Writer, node: Node, choice: Choice, span: tuple[str, str] | None) -> bool:
+    """Emit a `for` that reads across the direction in which it writes; whether it does."""
+    along = choice.variable
+    loads = [inner for inner in node.regions[0].nodes if inner.op is LOAD]
+    if along is None or all(column_stride(load, along) in (0, 1) for load in loads):
+        return False
+    from adjit.compiler.llvm.emit_transposed import crossing, emit_crossing
+
+    across = crossing(w, node, choice)
+    if across is not None:
+        emit_crossing(w, node, span, across)
+    return across is not None
 
 
 def _abreast(w: Writer, node: Node, choice: Choice, span: tuple[str, str] | None) -> bool:

@@ -12,7 +12,7 @@ from math import prod
 from adjit.compiler.llvm.emit_domain import Pairs, split_flat, walk_rows
 from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_state import Writer
-from adjit.compiler.llvm.gemm_placed import NO_GRID, Grid, Places
+from adjit.compiler.llvm.gemm_grid import NO_GRID, Grid, Places
 from adjit.compiler.llvm.sequences import offset
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.loops.ir import LOAD, address

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from adjit.compiler.llvm.emit_access import combine
 from adjit.compiler.llvm.emit_choice import (
@@ -24,13 +25,10 @@ from adjit.compiler.llvm.emit_choice import (
     variables_of,
 )
 from adjit.compiler.llvm.emit_domain import between, cut_domain, each_written_out, split_flat, whole_domain
-from adjit.compiler.llvm.emit_extreme import Extreme, has_instruction
-from adjit.compiler.llvm.emit_first import emit_first
 from adjit.compiler.llvm.emit_fold import Partials
 from adjit.compiler.llvm.emit_index import greatest, least, uniform, vector
 from adjit.compiler.llvm.emit_loops import Body, is_spelled, neutral, scalar_loop, total_of, vector_loop
 from adjit.compiler.llvm.emit_state import Lanes, Ramp, Register, Slot, Uniform, Writer
-from adjit.compiler.llvm.emit_turned import turned
 from adjit.compiler.llvm.sequences import below, counted
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import BLOCK, RUN
@@ -38,6 +36,9 @@ from adjit.ir.graph import Node
 from adjit.ir.primitive import primitive_named
 from adjit.ir.shape import Dim, Size, product
 from adjit.ir.types import I64
+
+if TYPE_CHECKING:
+    from adjit.compiler.llvm.emit_extreme import Extreme
 
 # Bodies of fewer operations take all partial sums of the order `lanes` as one wide vector.
 _SMALL = 12
@@ -50,6 +51,8 @@ def emit_reduce(w: Writer, node: Node) -> None:
     kind = str(node.attributes["kind"])
     own = 1 if w.lanes > 1 else own_lanes(w, node)
     if kind in ("argmax", "argmin"):
+        from adjit.compiler.llvm.emit_first import emit_first
+
         emit_first(w, node, own)
     elif in_lanes(node) and w.lanes > 1 and is_written_out(node):
         _unrolled(w, node)
@@ -164,8 +167,11 @@ def _any_along(w: Writer, node: Node, lanes: int) -> None:
 
 def _partials(w: Writer, kind: str, type: LLType) -> Extreme | Partials:
     """What gathers the terms of a reduction in any order, lane by lane."""
-    if kind in ("max", "min") and has_instruction(w, type):
-        return Extreme(w, kind, type)
+    if kind in ("max", "min"):
+        from adjit.compiler.llvm.emit_extreme import Extreme, has_instruction
+
+        if has_instruction(w, type):
+            return Extreme(w, kind, type)
     return Partials(w, kind, type, 1, type.lanes)
 
 
@@ -250,6 +256,8 @@ def _unrolled(w: Writer, node: Node) -> None:
     The tree is written depth first, so that few of its values are in registers at a time.  Partial results start from 0
     so that no sum is -0; it suffices that one does.
     """
+    from adjit.compiler.llvm.emit_turned import turned
+
     kind, type = str(node.attributes["kind"]), LLType(node.output.type.dtype, w.lanes)
     zero, count, names = type.constant(neutral(kind, type.dtype)), partials(node), variables_of(node)
     extents: list[int] = [extent for extent in extents_of(node) if isinstance(extent, int)]

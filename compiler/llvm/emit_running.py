@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from adjit.compiler.llvm.emit_choice import Choice, column_stride, cost, extents_of, variables_of
 from adjit.compiler.llvm.emit_index import least, uniform
 from adjit.compiler.llvm.emit_loops import scalar_loop
-from adjit.compiler.llvm.emit_scan import emit_scan, scan_of
 from adjit.compiler.llvm.emit_state import Register, Slot, Uniform, Writer
 from adjit.compiler.llvm.emit_twin import Twin
 from adjit.compiler.llvm.sequences import counted, when
@@ -82,6 +81,8 @@ def _says_later(inside: Node, name: str, extent: Size) -> bool:
 
 def emit_running(w: Writer, node: Node, span: tuple[str, str] | None, how: _Running) -> None:
     """The `for`; `span` restricts its first variable."""
+    from adjit.compiler.llvm.emit_scan import emit_scan, scan_of
+
     (region,), names, extents = node.regions, variables_of(node), extents_of(node)
     for name, extent in zip(names, extents, strict=True):
         w.bounds.declare(name, extent)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from adjit.compiler.llvm.gemm_grid import PLACED, Places
 from adjit.compiler.llvm.gemm_loops import EPILOGUE, PARAMETERS, Loops, quotient_up
 from adjit.compiler.llvm.gemm_pack import LeftOperand, StridedOperand, emit_left, emit_pack_strided
-from adjit.compiler.llvm.gemm_placed import PLACED, PlacedLoops, Places, emit_copy, emit_pack_tail
 from adjit.compiler.llvm.gemm_plan import ALL_ROWS, GRAIN, GemmPlan, plan_gemm, workspace_bytes
 from adjit.compiler.llvm.gemm_tile import emit_placed_tile, emit_tile
 from adjit.compiler.llvm.sequences import maximum, minimum, streaming_fence
@@ -124,6 +124,8 @@ def emit_gemm(
             "tile_bytes": plan.bytes_of(plan.mr * plan.nr),
         }  # fmt: skip
     if places is not None:
+        from adjit.compiler.llvm.gemm_placed import emit_copy, emit_pack_tail
+
         tail = emit_pack_tail(module, plan) if places.b_steps else ""
         copy = "" if epilogue else emit_copy(module, plan, places.grid.step)
         given |= places.arguments(copy, tail, operands.n)
@@ -154,10 +156,18 @@ def _emit_loops(module: Module, plan: GemmPlan, epilogue: bool) -> tuple[str, di
     if not module.has(name):
         given = ", ".join(f"{type} %{parameter}" for parameter, type in parameters.items())
         f = Function(module, name, f"ptr %buffers, ptr %sizes, i64 %begin, i64 %end, {given}")
-        (PlacedLoops if placed else Loops)(f, plan, epilogue).emit()
+        _loops_of(f, plan, epilogue, placed).emit()
         f.line("ret void")
         f.finish()
     return name, parameters
+
+
+def _loops_of(f: Function, plan: GemmPlan, epilogue: bool, placed: bool) -> Loops:
+    if not placed:
+        return Loops(f, plan, epilogue)
+    from adjit.compiler.llvm.gemm_placed import PlacedLoops
+
+    return PlacedLoops(f, plan, epilogue)
 
 
 def emit_task_count(module: Module, name: str, plan: GemmPlan, prologue: Prologue, linkage: str = "internal") -> None:

@@ -11,11 +11,14 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import field
+from typing import TYPE_CHECKING
 
-from adjit.compiler.llvm.debug_info import DebugInfo
 from adjit.ir.frozen import frozen, record
 from adjit.ir.graph import Location
 from adjit.ir.types import DType
+
+if TYPE_CHECKING:
+    from adjit.compiler.llvm.debug_info import DebugInfo
 
 # Half precision is held as its bits: only casts look at what they mean (scalar_cast.py).
 _SCALAR = {"bool": "i1", "f16": "i16", "bf16": "i16", "f32": "float", "f64": "double"}

@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adjit.compiler.llvm.text import Function, LLType
-from adjit.compiler.llvm.vecmath_exponential import normal_exp
 from adjit.compiler.llvm.vecmath_lanes import Lanes, call_shared, fma, polynomial
-from adjit.compiler.llvm.vecmath_table import piecewise
 from adjit.ir.types import F32
 
 _STEP = 19 / 32
@@ -91,10 +89,14 @@ def _tanh(x: Lanes) -> Lanes:
 
 
 def _by_table(size: Lanes) -> Lanes:
+    from adjit.compiler.llvm.vecmath_table import piecewise
+
     return (size > _MOST).choose(1.0, piecewise("tanh", size, _STEP, _PIECES))
 
 
 def _by_exp(size: Lanes) -> Lanes:
+    from adjit.compiler.llvm.vecmath_exponential import normal_exp
+
     square = size * size
     small = fma(size * square, polynomial(square, _NEAR), size)
     bounded = (size > _FAR).choose(_FAR, size)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from adjit.compiler.loops.affine import Bounds
 from adjit.compiler.loops.again import Known
-from adjit.compiler.loops.blocks import lower_blocks
 from adjit.compiler.loops.contract import (
     behind_layout,
     few_axis,
@@ -21,12 +20,14 @@ from adjit.compiler.loops.place import PlacingBuilder
 from adjit.compiler.loops.rows import Places, lower_rows, make_scratch, share_buffers
 from adjit.compiler.loops.scalars import KernelScalars
 from adjit.compiler.loops.special import SPECIAL, is_thin, lower_sort, lower_thin
-from adjit.compiler.loops.tiles import tile_totals
 from adjit.compiler.tile_sums import tile_of
 from adjit.ir.analysis import size_names_used
 from adjit.ir.graph import Graph, Guard, Node, Region, Value
 from adjit.ir.journal import note
 from adjit.ir.shape import Dim, Size
+
+if TYPE_CHECKING:
+    from adjit.compiler.loops.tiles import TileTotal
 
 # The kernel of a group on operands, of whose results some are used; and those that the kernel's stand for.
 LowerGroup: TypeAlias = "Callable[[Node, Sequence[Value], Collection[Value]], tuple[list[Value], Node]]"
@@ -123,14 +124,26 @@ def lower_group(
     scalars.positions = _positions(group)
     with scalars.builder.at(node.location):
         if isinstance(block, int):
+            from adjit.compiler.loops.blocks import lower_blocks
+
             lower_blocks(scalars, node, results)
         elif isinstance(rows, int):
             shared |= make_scratch(scalars, rows, places.scratch)
-            lower_rows(scalars, rows, plain, shared, tile_totals(scalars, sums, results))
+            lower_rows(scalars, rows, plain, shared, _tile_totals(scalars, sums, results))
         else:
             _lower_body(scalars, group, results, sums)
     _drop_unused(body)
     return [outer for outer, _ in kept], kernel
+
+
+def _tile_totals(
+    scalars: KernelScalars, sums: Mapping[Value, int], results: Mapping[Value, Value]
+) -> Sequence[TileTotal]:
+    if not sums:
+        return ()
+    from adjit.compiler.loops.tiles import tile_totals
+
+    return tile_totals(scalars, sums, results)
 
 
 def _positions(group: Region) -> dict[Value, Value]:

@@ -8,15 +8,17 @@ or in that of a result that is stored later.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adjit.compiler.loops.ir import SCRATCH, STORE
 from adjit.compiler.loops.scalars import KernelScalars
-from adjit.compiler.loops.tiles import TileTotal
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node, Value
 from adjit.ir.ops.contraction import free_axes
 from adjit.ir.shape import Size, product
+
+if TYPE_CHECKING:
+    from adjit.compiler.loops.tiles import TileTotal
 
 # Bytes of one row of a value, and of all such rows of a kernel, that scratch memory holds in the first cache.
 _ROW, _ROWS = 16 << 10, 32 << 10

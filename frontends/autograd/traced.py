@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING
 
 from adjit.autograd.record import outer_watch
 from adjit.autograd.tape import TraceNode, Watch
-from adjit.compiler.differentiate import Derivative, differentiate
-from adjit.compiler.keep import extended
-from adjit.compiler.nodewise import pullback_of
 from adjit.compiler.pullback import active_values, pull_back
 from adjit.ir.analysis import has_rule
 from adjit.ir.builder import Expr
@@ -27,6 +24,7 @@ from adjit.tensor import Tensor
 from adjit.utils.hooks import Prehook
 
 if TYPE_CHECKING:
+    from adjit.compiler.differentiate import Derivative
     from adjit.trace import Tracer
 
 
@@ -291,6 +289,8 @@ def _keep_steps(tracer: Tracer, nodes: Sequence[Node], wanted: Sequence[Value]) 
     for node in scans:
         if not any(value in active for value in node.outputs):
             continue
+        from adjit.compiler.keep import extended  # where a loop is gone back through
+
         region = extended(node, [value in active for value in node.inputs])
         more = region.outputs[len(node.outputs) :]
         node.regions = (region,)
@@ -300,6 +300,8 @@ def _keep_steps(tracer: Tracer, nodes: Sequence[Node], wanted: Sequence[Value]) 
 
 @lru_cache(maxsize=1024)
 def _derivative(callee: Graph, wrt: tuple[int, ...], seeded: tuple[int, ...]) -> Derivative:
+    from adjit.compiler.differentiate import differentiate
+
     return differentiate(callee, wrt, seeded)
 
 
@@ -354,6 +356,8 @@ def _saved_by(node: Node, needs: tuple[bool, ...]) -> list[Value]:
 
         place = dict(zip((*callee.inputs, *callee.outputs), (*node.inputs, *node.outputs), strict=True))
         return [place.get(value, value) for value in derivative_of(callee, needs).residuals]
+    from adjit.compiler.nodewise import pullback_of
+
     found = pullback_of(
         node.op,
         [value.type for value in node.inputs],
