@@ -38,7 +38,7 @@ def trace_followed(name: str, key: Any, function: Callable[..., Any], types: Seq
     logs = _logs_of((key, *types))
     if logs is None:
         return shared(trace_inner(name, function, types))
-    tracer: Any = Follower(name, logs, types) if logs.kept else written_down(object.__new__(_Plain), name, logs)
+    tracer: Any = Follower(name, logs, types) if logs.kept else written_down(object.__new__(InnerTracer), name, logs)
     with tracer:
         if type(tracer) is Follower:
             inputs = list(tracer.given)
@@ -55,19 +55,18 @@ def trace_followed(name: str, key: Any, function: Callable[..., Any], types: Seq
         if ends is None:
             give_up(tracer)
             logs.failed()
-            return shared(finished(tracer, leaves, structure, types))
-        with tracer.within_step():
-            traced = shared(finished(tracer, leaves, structure, types))
-        tracer.__class__ = InnerTracer
-    captured = [tracer.numbers.get(id(tensor)) for tensor in traced.captured]
-    if None not in captured and not traced.written and tracer.steps is not None:
-        marks = [None if leaf is None else _OTHER for leaf in traced.leaves]
-        logs.add(Log(tracer.steps, ends, structure, traced.again([], marks, structure), captured))
+            traced = finished(tracer, leaves, structure, types)
+        else:
+            with tracer.within_step():
+                traced = finished(tracer, leaves, structure, types)
+            tracer.__class__ = InnerTracer
+    traced = shared(traced)
+    if ends is not None and tracer.steps is not None and not traced.written:
+        captured = [tracer.numbers.get(id(tensor)) for tensor in traced.captured]
+        if None not in captured:
+            marks = [None if leaf is None else _OTHER for leaf in traced.leaves]
+            logs.add(Log(tracer.steps, ends, structure, traced.again([], marks, structure), captured))
     return traced
-
-
-class _Plain:
-    """What becomes a trace."""
 
 
 def _logs_of(key: Any) -> Logs | None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from adjit import dtypes
-from adjit.following import steps
 from adjit.following.log import (
     KNOWN,
     SIGNED,
@@ -25,19 +24,19 @@ from adjit.following.log import (
     rebuilt,
     tensors_of,
 )
+from adjit.following.steps import BySteps
 from adjit.following.write import Writer, written_down
 from adjit.inner_trace import Other, Traced
-from adjit.ir.primitive import Primitive
-from adjit.ir.types import DType, TensorType
+from adjit.ir.types import TensorType
 from adjit.memory import Memory, begin_period
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
 
-class Follower:
+class Follower(BySteps):
     """A trace as long as it follows a log; then it becomes a `Writer`, which is a trace as any other."""
 
-    by_steps, strict, numbers_are_known = True, True, False
+    strict, numbers_are_known = True, False
 
     def __init__(self, name: str, logs: Logs, types: Sequence[TensorType]) -> None:
         self.name, self.logs, self.types = name, logs, types
@@ -68,7 +67,7 @@ class Follower:
         self.turn_aside()
         return getattr(self, name)
 
-    def call(self, function: Callable[..., Any], names: Any, operands: Sequence[Any]) -> Any:
+    def call(self, function: Callable[..., Any], names: tuple[str, ...] | None, operands: Sequence[Any]) -> Any:
         """The result of a step."""
         if goes_by_parts(function, operands):
             return called(function, names, operands)
@@ -81,22 +80,6 @@ class Follower:
                 return self._taken(other.steps[at])
         self.turn_aside()
         return self.call(function, names, operands) if self.by_steps else called(function, names, operands)
-
-    def apply(self, op: Primitive, operands: Any, attributes: dict[str, Any], name: str, regions: Any = ()) -> Any:
-        """As a tracer's, like the following."""
-        return self.call(steps.apply, None, (op, tuple(operands), tuple(attributes.items()), name, tuple(regions)))
-
-    def view(self, op: Primitive, tensor: Tensor, attributes: dict[str, Any], name: str) -> Tensor:
-        found: Tensor = self.call(steps.view, None, (op, tensor, tuple(attributes.items()), name))
-        return found
-
-    def detach(self, tensor: Tensor) -> Tensor:
-        found: Tensor = self.call(steps.detach, None, (tensor,))
-        return found
-
-    def constant(self, value: Any, dtype: DType) -> Tensor:
-        found: Tensor = self.call(steps.constant, None, (value, dtype))
-        return found
 
     def on_fault(self, tensors: Sequence[Tensor], explain: Callable[..., Exception | None]) -> None:
         """As a tracer's: nothing."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from adjit.ir.primitive import Primitive
@@ -32,3 +34,29 @@ def constant(value: Any, dtype: DType) -> Tensor:
     """A number as a tensor."""
     assert STATE.tracer is not None
     return STATE.tracer.constant(value, dtype)
+
+
+class BySteps:
+    """What a tracer is asked for, each as one step: `call` emits it, or looks it up."""
+
+    by_steps = True
+
+    @abstractmethod
+    def call(self, function: Callable[..., Any], names: tuple[str, ...] | None, operands: Sequence[Any]) -> Any:
+        """The result of a step, whose last operands have names."""
+
+    def apply(self, op: Primitive, operands: Any, attributes: dict[str, Any], name: str, regions: Any = ()) -> Any:
+        """As a tracer's, like the following."""
+        return self.call(apply, None, (op, tuple(operands), tuple(attributes.items()), name, tuple(regions)))
+
+    def view(self, op: Primitive, tensor: Tensor, attributes: dict[str, Any], name: str) -> Tensor:
+        found: Tensor = self.call(view, None, (op, tensor, tuple(attributes.items()), name))
+        return found
+
+    def detach(self, tensor: Tensor) -> Tensor:
+        found: Tensor = self.call(detach, None, (tensor,))
+        return found
+
+    def constant(self, value: Any, dtype: DType) -> Tensor:
+        found: Tensor = self.call(constant, None, (value, dtype))
+        return found

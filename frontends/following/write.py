@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from adjit.following import steps
 from adjit.following.log import (
     KNOWN,
     LEAST,
@@ -27,20 +26,18 @@ from adjit.following.log import (
     outside_of,
     tensors_of,
 )
+from adjit.following.steps import BySteps
 from adjit.inner_trace import InnerTracer
 from adjit.ir.frozen import changed
 from adjit.ir.graph import Graph
-from adjit.ir.primitive import Primitive
-from adjit.ir.types import DType
 from adjit.memory import Memory
 from adjit.state import MODE, STATE
 from adjit.tensor import Tensor
 
 
-class Writer(InnerTracer):
+class Writer(BySteps, InnerTracer):
     """A trace that writes down its steps.  Whatever else the function does with it makes it an ordinary trace."""
 
-    by_steps = True
     logs: Logs
     steps: list[Step] | None  # None where they cannot be followed
     given: list[Tensor]  # the tensors that they dealt with
@@ -63,7 +60,7 @@ class Writer(InnerTracer):
             self.memories.setdefault(tensor._memory, number)
         self.__dict__["extent"] = extent_of(self)
 
-    def call(self, function: Callable[..., Any], names: Any, operands: Sequence[Any]) -> Any:
+    def call(self, function: Callable[..., Any], names: tuple[str, ...] | None, operands: Sequence[Any]) -> Any:
         """The result of a step, which is written down."""
         if goes_by_parts(function, operands):
             return called(function, names, operands)
@@ -102,22 +99,6 @@ class Writer(InnerTracer):
             return found
         fields["steps"].append(step)
         fields["extent"] = extent_of(self)
-        return found
-
-    def apply(self, op: Primitive, operands: Any, attributes: Any, name: str, regions: Any = ()) -> Any:
-        """As a tracer's, like the following."""
-        return self.call(steps.apply, None, (op, tuple(operands), tuple(attributes.items()), name, tuple(regions)))
-
-    def view(self, op: Primitive, tensor: Tensor, attributes: Any, name: str) -> Tensor:
-        found: Tensor = self.call(steps.view, None, (op, tensor, tuple(attributes.items()), name))
-        return found
-
-    def detach(self, tensor: Tensor) -> Tensor:
-        found: Tensor = self.call(steps.detach, None, (tensor,))
-        return found
-
-    def constant(self, value: Any, dtype: DType) -> Tensor:
-        found: Tensor = self.call(steps.constant, None, (value, dtype))
         return found
 
     @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import random
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +13,9 @@ import pytest
 
 import adjit as torch
 from adjit import following, func, nn
+from adjit.compiler import vectorize as vectorizing
 from adjit.inner_trace import InnerTracer, trace_inner
+from tests.threads import in_threads
 
 F = Callable[..., Any]
 X = torch.tensor([[0.3, 0.5, -1.2], [2.0, -0.7, 0.1]])
@@ -351,21 +352,20 @@ def test_modules_with_other_parameters() -> None:
             assert torch.allclose(gradient, torch.stack(rows), atol=1e-6)
 
 
+def test_traces_of_one_structure_share_what_is_derived_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    before = vectorizing.vectorize
+    monkeypatch.setattr(vectorizing, "vectorize", lambda *given: (made.append(given), before(*given))[1])
+    functions = [lambda x: (x * 3.25).exp() + 0.625, lambda y: (y * 3.25).exp() + 0.625]
+    results = [func.vmap(each)(X).tolist() for each in functions]
+    assert results[0] == results[1]
+    assert len(made) <= 1  # an earlier test may have had this structure
+
+
 def test_threads_follow_the_same_logs() -> None:
     mapped = func.vmap(func.grad(lambda x: curve(x).sum()))
     expected = mapped(X).tolist()
-    found: list[Any] = []
-
-    def work() -> None:
-        for _ in range(20):
-            found.append(mapped(X).tolist())
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [expected] * 80
+    assert in_threads(lambda _: [mapped(X).tolist() for _ in range(20)]) == [[expected] * 20] * 4
 
 
 def test_gradients_of_captured_tensors_where_no_log_serves() -> None:

@@ -1,0 +1,47 @@
+"""Threads of tests: several that do the same at once, and one that works on meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+def in_threads(work: Callable[[int], Any], count: int = 4) -> list[Any]:
+    """What `work` gives for 0 to `count` - 1, each in a thread of its own.  Errors: the first of theirs."""
+    found: dict[int, Any] = {}
+    failures: list[BaseException] = []
+
+    def run(number: int) -> None:
+        try:
+            found[number] = work(number)
+        except BaseException as failure:
+            failures.append(failure)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for failure in failures:
+        raise failure
+    return [found[number] for number in range(count)]
+
+
+@contextmanager
+def meanwhile(work: Callable[[], Any], pause: float = 0.0) -> Iterator[None]:
+    """Inside, another thread works, again and again, with a pause of so many seconds before each time."""
+    stop = threading.Event()
+
+    def repeat() -> None:
+        while not stop.wait(pause):
+            work()
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
