@@ -88,11 +88,6 @@ class ResultPool:
         with self._lock:
             self._blocks = [entry for entry in self._blocks if sys.getrefcount(entry.memory) > 2]
 
-    @property
-    def bytes_held(self) -> int:
-        """The bytes of all blocks, free or not."""
-        return sum(entry.memory.nbytes for entry in self._blocks)
-
 
 def _default_limit() -> int:
     """A sixteenth of the machine's memory, at most 1 GiB."""

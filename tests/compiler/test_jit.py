@@ -21,6 +21,7 @@ from adjit.compiler.llvm import binding, jit
 from adjit.compiler.llvm.target import Target, host_target, make_target
 from adjit.ir.errors import CompileError
 from adjit.ir.types import BOOL, F32, F64
+from tests.threads import in_threads, meanwhile
 
 SQUARES = """
 define void @squares(ptr %x, i64 %n) {
@@ -246,19 +247,13 @@ def test_no_page_is_writable_and_executable() -> None:
 
 
 def test_threads_compile_a_text_once(compiles: list[str]) -> None:
-    answers: list[int] = []
     ask = threading.Barrier(6)
 
-    def work(number: int) -> None:
+    def answer(number: int) -> int:
         ask.wait()
-        answers.append(call(jit.compile_library(constant(number), ["f"])))
+        return call(jit.compile_library(constant(number % 2), ["f"]))
 
-    crew = [threading.Thread(target=work, args=(i % 2,)) for i in range(6)]
-    for thread in crew:
-        thread.start()
-    for thread in crew:
-        thread.join()
-    assert sorted(answers) == [0, 0, 0, 1, 1, 1]
+    assert in_threads(answer, 6) == [0, 1] * 3
     assert sorted(compiles) == [constant(0), constant(1)]
 
 
@@ -279,19 +274,8 @@ def in_child(action: Callable[[], object]) -> int:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_fork_while_another_thread_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADJIT_CACHE", "0")
-    stop = threading.Event()
-
-    def compile_until_told() -> None:
-        while not stop.is_set():
-            jit.compile_library(SQUARES, ["squares"])
-
-    thread = threading.Thread(target=compile_until_told)
-    thread.start()
-    try:
+    with meanwhile(lambda: jit.compile_library(SQUARES, ["squares"])):
         ends = [in_child(lambda: check_squares(jit.compile_library(SQUARES, ["squares"]))) for _ in range(20)]
-    finally:
-        stop.set()
-        thread.join()
     assert ends == [0] * 20
 
 

@@ -16,6 +16,7 @@ from adjit.compiler.llvm import jit, parallel
 from adjit.compiler.pipeline import llvm_of
 from adjit.ir.errors import CompileError
 from adjit.ir.parser import parse
+from tests.threads import meanwhile
 
 TEXT = """
 func @f(%x: f32[64, 96], %y: f32[96, 80], %z: f32[64, 80]) -> (f32[64, 80], f32[80], f32[64, 96]) {
@@ -138,21 +139,12 @@ def test_an_error_of_any_module_is_raised() -> None:
 def test_a_child_forked_meanwhile_can_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jit, "get_num_threads", lambda: 2)
     text = llvm_of(parse(TEXT), threads=2)
-    stop = threading.Event()
-
-    def compile_until_told() -> None:
-        while not stop.wait(0.01):  # a fork waits for this thread's locks
-            jit.compile_objects(text, level=1)
-
-    thread = threading.Thread(target=compile_until_told)
-    thread.start()
     ends = []
-    for _ in range(2):
-        child = os.fork()
-        if child == 0:
-            jit.compile_objects(text, level=1)
-            os._exit(0)
-        ends.append(os.waitpid(child, 0)[1])
-    stop.set()
-    thread.join()
+    with meanwhile(lambda: jit.compile_objects(text, level=1), pause=0.01):  # a fork waits for this thread's locks
+        for _ in range(2):
+            child = os.fork()
+            if child == 0:
+                jit.compile_objects(text, level=1)
+                os._exit(0)
+            ends.append(os.waitpid(child, 0)[1])
     assert ends == [0] * 2

@@ -19,6 +19,7 @@ import pytest
 from adjit.compiler.llvm import jit, pool
 from adjit.compiler.llvm.target import host_target
 from adjit.runtime.threads import get_num_threads, set_num_threads
+from tests.threads import meanwhile
 
 # `count`: x[i] += 1 over the piece, and the piece noted in a log.  `logistic`: 40 steps of x = 3.7 x (1 - x).
 # `meet`: wait (some seconds at most) until all pieces have begun, and count the pieces that saw that.
@@ -429,20 +430,9 @@ def test_child_after_fork_has_workers_of_its_own(kernels: Kernels) -> None:
 @needs_threads
 def test_fork_while_another_thread_computes(kernels: Kernels) -> None:
     set_num_threads(3)
-    stop = threading.Event()
-
-    def compute_until_told() -> None:
-        x = np.full(100_000, 0.3)
-        while not stop.is_set():
-            kernels.logistic(x, 1)
-
-    thread = threading.Thread(target=compute_until_told)
-    thread.start()
-    try:
+    x = np.full(100_000, 0.3)
+    with meanwhile(lambda: kernels.logistic(x, 1)):
         ends = [in_child(lambda: kernels.count(1000, 1)) for _ in range(20)]
-    finally:
-        stop.set()
-        thread.join()
     assert ends == [0] * 20
 
 

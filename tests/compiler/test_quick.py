@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from adjit.compiler.pipeline import lowered
 from adjit.ir.graph import Graph
 from adjit.ir.parser import parse
 from adjit.runtime.executable import Executable
+from tests.threads import in_threads
 
 PROGRAMS = {
     "products": """
@@ -222,13 +222,8 @@ def test_code_that_could_not_be_made_is_made_at_the_next_call(monkeypatch: pytes
 def test_threads_make_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
     program, made, original = compile_graph(graph()), [], quick.object_of
     monkeypatch.setattr(quick, "object_of", lambda *given: (made.append(1), original(*given))[1])
-    first, found = bits(program), []
-    threads = [threading.Thread(target=lambda: found.append(bits(program))) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [first] * 4
+    first = bits(program)
+    assert in_threads(lambda _: bits(program)) == [first] * 4
     assert len(made) == 1
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from adjit.native import install
 from adjit.native.entry import native_entry
 from adjit.nn import functional as F
 from tests.frontends.natively import passes_without_python, refuse
+from tests.threads import in_threads
 
 E = 6
 
@@ -290,19 +290,13 @@ def test_threads_share_signatures_of_any_size() -> None:
         gradient(n)
     with by_python():
         wanted = {n: gradient(n) for n in range(30, 60)}
-    wrong: list[int] = []
 
-    def work(seed: int) -> None:
+    def wrong(seed: int) -> list[int]:
         order = [*wanted]
         random.Random(seed).shuffle(order)
-        wrong.extend(n for n in order * 3 if gradient(n) != wanted[n])
+        return [n for n in order * 3 if gradient(n) != wanted[n]]
 
-    threads = [Thread(target=work, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    assert in_threads(wrong) == [[]] * 4
 
 
 def test_new_sizes_compile_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

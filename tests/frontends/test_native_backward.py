@@ -22,6 +22,7 @@ from adjit.nn import functional as F
 from adjit.runtime import layout
 from adjit.tensor import Tensor
 from tests.frontends.natively import passes_without_python, refuse
+from tests.threads import in_threads
 
 pytestmark = pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
 install.install()
@@ -313,22 +314,16 @@ def test_threads() -> None:
     taught(lambda: ((shared * factor).tanh() * factor).sum(), [shared])
     node_wise(((shared * factor).tanh() * factor).sum())
     expected = bits(shared.grad)
-    wrong: list[int] = []
 
-    def work() -> None:
-        own = shared.detach().clone().requires_grad_()
+    def gradients(_: int) -> set[Any]:
+        own, found = shared.detach().clone().requires_grad_(), set()
         for _ in range(200):
             own.grad = None
             ((own * factor).tanh() * factor).sum().backward()
-            if bits(own.grad) != expected:
-                wrong.append(1)
+            found.add(bits(own.grad))
+        return found
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    assert in_threads(gradients) == [{expected}] * 4
 
 
 def test_another_thread_frees_part_of_the_tape() -> None:
@@ -348,16 +343,12 @@ def test_another_thread_frees_part_of_the_tape() -> None:
         pair = losses()
         start = threading.Barrier(2)
 
-        def back(loss: Any, start: threading.Barrier = start) -> None:
+        def back(number: int, pair: tuple[Any, Any] = pair, start: threading.Barrier = start) -> None:
             start.wait()
             with suppress(RuntimeError):  # the other thread came first, and what both need is freed
-                loss.backward()
+                pair[number].backward()
 
-        threads = [threading.Thread(target=back, args=(loss,)) for loss in pair]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(back, 2)
         assert any(np.array_equal(small.grad.numpy(), times * one) for times in (1, 2))
 
 

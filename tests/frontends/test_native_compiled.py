@@ -6,7 +6,6 @@ import copy
 import functools
 import gc
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from adjit.native import install
 from adjit.runtime import layout
 from adjit.tensor import Tensor
 from tests.frontends.natively import calls_without_python, refuse
+from tests.threads import in_threads
 
 pytestmark = pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
 install.install()
@@ -383,19 +383,8 @@ def test_threads() -> None:
     function = torch.compile(lambda a, b: (a @ b).tanh() + a.sum(0))
     a, b = torch.rand(200, 200), torch.rand(200, 200)
     expected = native(function, a, b).numpy()
-    wrong: list[int] = []
-
-    def work() -> None:
-        for _ in range(50):
-            if not np.array_equal(function(a, b).numpy(), expected):
-                wrong.append(1)
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    found = in_threads(lambda _: [function(a, b).numpy() for _ in range(50)])
+    assert all(np.array_equal(own, expected) for results in found for own in results)
 
 
 @pytest.mark.parametrize("count", [17, known.MOST_OPERANDS])

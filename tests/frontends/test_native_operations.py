@@ -24,6 +24,7 @@ from adjit.runtime import layout
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from tests.frontends.natively import refuse
+from tests.threads import in_threads
 
 pytestmark = pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
 install.install()
@@ -340,20 +341,13 @@ def test_threads_share_the_tables() -> None:
     x = torch.rand(300, 300)
     expected = operation("__mul__").function(x, x)
     native("__mul__", x, x)
-    wrong: list[int] = []
 
-    def work() -> None:
-        for _ in range(100):
-            if not np.array_equal((x * x).numpy(), expected.numpy()):
-                wrong.append(1)
-            (x @ x).sum()
+    def works() -> bool:
+        right = np.array_equal((x * x).numpy(), expected.numpy())
+        (x @ x).sum()
+        return right
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    assert in_threads(lambda _: all(works() for _ in range(100))) == [True] * 4
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from adjit.environment import Environment
 from adjit.native import install
 from adjit.runtime import layout
 from tests.frontends.natively import calls_without_python
+from tests.threads import meanwhile
 
 pytestmark = pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
 install.install()
@@ -25,19 +25,12 @@ def test_another_thread_changes_data_while_operands_are_copied() -> None:
         function(x)
     with calls_without_python():
         function(x)
-    done = threading.Event()
 
     def change() -> None:
-        while not done.is_set():
-            x.data = torch.ones(700, 700).t()
+        x.data = torch.ones(700, 700).t()
 
-    thread = threading.Thread(target=change)
-    thread.start()
-    try:
+    with meanwhile(change):
         found = {function(x).item() for _ in range(60)}
-    finally:
-        done.set()
-        thread.join()
     assert found == {2.0 * 700 * 700}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import pytest
 import adjit as torch
 from adjit.runtime import layout
 from tests.frontends.test_native_compiled import by_python, native
+from tests.threads import in_threads
 
 pytestmark = pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
 
@@ -93,15 +93,8 @@ def test_gradients_of_programs_with_open_sizes_have_their_own() -> None:
 def test_threads_call_one_function() -> None:
     function = torch.compile(lambda d, k: [d["a"] + k])
     tensors = {"a": torch.zeros(3)}
-    wrong: list[float] = []
 
-    def work(first: int) -> None:
-        for k in range(first, first + 200):
-            wrong.extend(value - k for value in function(tensors, float(k))[0].tolist() if value != k)
+    def found(thread: int) -> list[list[float]]:
+        return [function(tensors, float(1000 * thread + k))[0].tolist() for k in range(200)]
 
-    threads = [threading.Thread(target=work, args=(1000 * n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    assert in_threads(found) == [[[1000.0 * thread + k] * 3 for k in range(200)] for thread in range(4)]

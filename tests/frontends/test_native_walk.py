@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import random
-import threading
 import weakref
 from typing import Any
 
@@ -21,6 +20,7 @@ from adjit.native import steps as native_steps
 from adjit.native.steps import Steps
 from adjit.runtime import layout
 from tests.frontends.natively import passes_without_python
+from tests.threads import in_threads
 
 pytestmark = pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
 install.install()
@@ -184,29 +184,18 @@ def test_a_walked_tape_leaves_nothing_behind() -> None:
 def test_threads_walk_tapes_of_their_own() -> None:
     """Rows of 400 elements: their products are so long that others run meanwhile."""
     shared = leaf(400, 400, seed=1)
-    expected: list[bytes] = []
-    faults: list[BaseException] = []
 
-    def work(number: int) -> None:
-        try:
-            x = leaf(400, 400, seed=2)
-            for _ in range(3):
-                x.grad = None
-                h = x
-                for _ in range(6):
-                    h = torch.tanh(h @ shared.detach()) + x
-                h.sum().backward()
-            expected.append(x.grad.numpy().tobytes())
-        except BaseException as fault:
-            faults.append(fault)
+    def gradient(_: int) -> bytes:
+        x = leaf(400, 400, seed=2)
+        for _ in range(3):
+            x.grad = None
+            h = x
+            for _ in range(6):
+                h = torch.tanh(h @ shared.detach()) + x
+            h.sum().backward()
+        return bytes(x.grad.numpy().tobytes())
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not faults
-    assert len(set(expected)) == 1
+    assert len({*in_threads(gradient, 3)}) == 1
 
 
 def steps() -> Steps:
