@@ -19,7 +19,6 @@ from adjit.compiler.entry.interpreter import (
 from adjit.compiler.entry.known import (
     A_GRADIENT,
     ACCUMULATE,
-    ARENA,
     ARRAY,
     B_CUSTOM,
     B_FREED,
@@ -81,9 +80,8 @@ from adjit.compiler.entry.known import (
     W_POST,
     W_RETAINED,
     WATCH,
-    WORKSPACE,
 )
-from adjit.compiler.entry.making import copied, drop, hold_all, make_array, make_tensor, replace
+from adjit.compiler.entry.making import copied, drop, hold_all, make_arrays, make_tensor, replace
 from adjit.compiler.entry.objects import in_order, integer, is_shaped, is_tensor
 from adjit.compiler.entry.serve import execute
 from adjit.compiler.llvm.words import known, room, set_word, word
@@ -277,15 +275,9 @@ def hold_in_order(arrays: int, count: int) -> int:
 
 def run_program(program: int, arrays: int, made: int) -> int:
     """Run one program of a plan on saved arrays and new gradients; 0 where it met a fault."""
-    signature = word(program)
     table = word(program + 8)
     fill = word(program + 16) + 8
     count = word(fill - 8)
-    status = room(1)
-    set_word(status, 0)
-    set_word(table, status)
-    set_word(table + 8, word(signature + 8 * WORKSPACE))
-    set_word(table + 16, word(signature + 8 * ARENA))
     while count > 0:
         source = arrays
         if word(fill + 8) == A_GRADIENT:
@@ -293,8 +285,7 @@ def run_program(program: int, arrays: int, made: int) -> int:
         set_word(table + 8 * word(fill), word(word(source + 8 * word(fill + 16)) + DATA))
         fill += 8 * FILL_WORDS
         count -= 1
-    execute(signature, table)
-    return word(status) == 0
+    return execute(word(program), table)
 
 
 def run_programs(plan: int) -> int:
@@ -319,17 +310,9 @@ def run_plan(plan: int) -> int:
     count = word(plan + 8 * P_MADE)
     if not hold_in_order(arrays, saved):
         return 0
-    result = word(plan + 8 * P_RESULT_LIST)
-    k = 0
-    while k < count:
-        array = make_array(result)
-        if array == 0:
-            drop(made, k)
-            drop(arrays, saved)
-            return 0
-        set_word(made + 8 * k, array)
-        result += 8 * RESULT_WORDS
-        k += 1
+    if not make_arrays(word(plan + 8 * P_RESULT_LIST), count, made):
+        drop(arrays, saved)
+        return 0
     done = run_programs(plan)
     drop(arrays, saved)
     if not done:

@@ -167,9 +167,8 @@ def make_value(type: int, node: int, index: int) -> int:
     return value
 
 
-def make_arrays(signature: int, count: int, arrays: int) -> int:
-    """New arrays for all results; 0 when memory ran out."""
-    result = word(signature + 8 * RESULT_LIST)
+def make_arrays(result: int, count: int, arrays: int) -> int:
+    """New arrays for results, whose words stand one after another; 0 when memory ran out."""
     k = 0
     while k < count:
         array = make_array(result)

@@ -47,13 +47,16 @@ def in_order(array: int) -> int:
     return half(array + FLAGS) & IN_ORDER == IN_ORDER
 
 
+def is_ranked(wanted: int, array: int) -> int:
+    """Whether there is an array, and it has the dtype and rank that a signature wants."""
+    return array != 0 and word(array + DESCRIPTION) == word(wanted + 16) and half(array + NDIM) == word(wanted + 24)
+
+
 def is_shaped(wanted: int, array: int) -> int:
-    """Whether an array has the dtype and sizes that a signature wants."""
-    if array == 0 or word(array + DESCRIPTION) != word(wanted + 16):
+    """Whether there is an array, and it has the dtype and sizes that a signature wants."""
+    if not is_ranked(wanted, array):
         return 0
-    rank = half(array + NDIM)
-    if rank != word(wanted + 24):
-        return 0
+    rank = word(wanted + 24)
     dims = word(array + DIMENSIONS)
     sizes = word(wanted + 32)
     axis = 0
@@ -64,4 +67,4 @@ def is_shaped(wanted: int, array: int) -> int:
     return 1
 
 
-FUNCTIONS = (is_tensor, array_of, integer, mixed, in_order, is_shaped)
+FUNCTIONS = (is_tensor, array_of, integer, mixed, in_order, is_ranked, is_shaped)

@@ -11,7 +11,6 @@ from adjit.compiler.entry.interpreter import (
     PyErr_Clear,
     PyLong_FromLongLong,
     PyObject_Vectorcall,
-    PyTuple_GetItem,
 )
 from adjit.compiler.entry.known import (
     A_QUOTIENT,
@@ -25,8 +24,6 @@ from adjit.compiler.entry.known import (
     IS_ARRAY,
     IS_TENSOR,
     LAST_COMMON,
-    NAMES,
-    NEEDS,
     NEXT,
     NOT_NEGATIVE,
     NOT_ZERO,
@@ -52,16 +49,15 @@ from adjit.compiler.entry.known import (
     OPENING,
     OPERAND_LIST,
     OPERAND_WORDS,
-    OPERANDS,
     RELEASE,
     SIZES_ROOM,
     T_DTYPE,
 )
 from adjit.compiler.entry.making import drop
-from adjit.compiler.entry.objects import array_of, integer, is_tensor, mixed
-from adjit.compiler.entry.operands import fits, has_structure, takes
-from adjit.compiler.llvm.words import half, known, room, set_word, word
-from adjit.runtime.layout import DESCRIPTION, DIMENSIONS, NDIM, TYPE
+from adjit.compiler.entry.objects import array_of, integer, is_ranked, is_tensor, mixed
+from adjit.compiler.entry.operands import fits, is_for_kind, takes
+from adjit.compiler.llvm.words import known, room, set_word, word
+from adjit.runtime.layout import DIMENSIONS, ITEMS, TYPE
 
 # The work from which a program runs without the GIL (see native/signature.py).
 RELEASED_WORK = 1 << 17
@@ -132,12 +128,10 @@ def conditions_hold(opening: int) -> int:
     return 1
 
 
-def numbers_placed(opening: int) -> int:
-    """Write the numbers where they belong."""
-    values = word(opening + 8 * O_VALUES)
-    place = word(opening + 8 * O_WORDS)
-    count = word(place)
-    place += 8
+def put_in_place(list: int, values: int) -> int:
+    """Write values where they belong: a counted list has, for each, the address and the value's number."""
+    count = word(list)
+    place = list + 8
     while count > 0:
         set_word(word(place), word(values + 8 * word(place + 8)))
         place += 16
@@ -177,13 +171,7 @@ def objects_placed(opening: int) -> int:
     before = word(cell)
     set_word(cell, made)
     Py_DecRef(before)
-    place = word(opening + 8 * O_PLACES)
-    count = word(place)
-    place += 8
-    while count > 0:
-        set_word(word(place), PyTuple_GetItem(made, word(place + 8)))
-        place += 16
-        count -= 1
+    put_in_place(word(opening + 8 * O_PLACES), made + ITEMS)
     return 1
 
 
@@ -206,7 +194,7 @@ def set_for(opening: int, signature: int) -> int:
     """Make a signature's words those for the sizes that stand among the values; 0 where it is none for them."""
     if not computed_values(opening) or not conditions_hold(opening):
         return 0
-    numbers_placed(opening)
+    put_in_place(word(opening + 8 * O_WORDS), word(opening + 8 * O_VALUES))
     flags = word(opening + 8 * O_FLAGS)
     if word(word(opening + 8 * O_VALUES) + 8 * word(opening + 8 * O_WORK)) >= RELEASED_WORK:
         flags = flags | RELEASE
@@ -228,11 +216,9 @@ def is_bound(values: int, wanted: int, extent: int) -> int:
 
 def binds_array(wanted: int, array: int, sizes: int, values: int) -> int:
     """Whether an array has the dtype and rank that a signature wants, and sizes that are numbers or open."""
-    if array == 0 or word(array + DESCRIPTION) != word(wanted + 16):
+    if not is_ranked(wanted, array):
         return 0
-    rank = half(array + NDIM)
-    if rank != word(wanted + 24):
-        return 0
+    rank = word(wanted + 24)
     dims = word(array + DIMENSIONS)
     while rank > 0:
         rank -= 1
@@ -300,8 +286,7 @@ def opened(table: int, operands: int, count: int, needs: int, names: int, words:
     signature = word(table + 8 * OPEN_SIGNATURES)
     while signature != 0:
         opening = word(signature + 8 * OPENING)
-        counted = word(signature + 8 * OPERANDS) == count and word(signature + 8 * NEEDS) == needs
-        alike = counted and word(signature + 8 * NAMES) == names and has_structure(signature, words)
+        alike = is_for_kind(signature, count, needs, names, words)
         if alike and word(opening + 8 * O_BUSY) == 0:
             set_word(opening + 8 * O_BUSY, 1)
             found = binds_all(signature, opening, operands, count)
@@ -316,6 +301,6 @@ def opened(table: int, operands: int, count: int, needs: int, names: int, words:
 
 
 FUNCTIONS = (
-    summed, computed_values, conditions_hold, numbers_placed, asked_for, objects_placed, has_memory, set_for, is_bound,
+    summed, computed_values, conditions_hold, put_in_place, asked_for, objects_placed, has_memory, set_for, is_bound,
     binds_array, binds, binds_all, is_common, opened,
 )  # fmt: skip

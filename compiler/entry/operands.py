@@ -188,6 +188,12 @@ def has_structure(signature: int, words: int) -> int:
     return 1
 
 
+def is_for_kind(signature: int, count: int, needs: int, names: int, words: int) -> int:
+    """Whether a signature is one for calls with so many operands, names and words, of which these are needed."""
+    counted = word(signature + 8 * OPERANDS) == count and word(signature + 8 * NEEDS) == needs
+    return counted and word(signature + 8 * NAMES) == names and has_structure(signature, words)
+
+
 def fits(signature: int, operands: int, count: int) -> int:
     """Whether a signature takes these operands, as many as it has, and what its trace relied on is as it was."""
     if not takes_all(signature, operands, count):
@@ -221,9 +227,7 @@ def fitting(table: int, operands: int, count: int, needs: int, names: int, words
         hashed -= word(word(table + 8 * LIFTED))
     signature = word(bucket(table, operands, hashed, needs, names))
     while signature != 0:
-        counted = word(signature + 8 * OPERANDS) == count and word(signature + 8 * NEEDS) == needs
-        alike = counted and word(signature + 8 * NAMES) == names and has_structure(signature, words)
-        if alike and fits(signature, operands, count):
+        if is_for_kind(signature, count, needs, names, words) and fits(signature, operands, count):
             set_word(signature + 8 * CALLS, word(signature + 8 * CALLS) + 1)
             return signature
         signature = word(signature + 8 * NEXT)
@@ -327,6 +331,6 @@ def place_inputs(signature: int, operands: int, held: int, buffers: int, cells: 
 
 
 FUNCTIONS = (
-    needed, bucket, takes_array, has_strides, takes_leaf, takes, has_structure, fits, takes_all, fitting, number, read,
-    number_at, ordered, place_inputs,
+    needed, bucket, takes_array, has_strides, takes_leaf, takes, has_structure, is_for_kind, fits, takes_all, fitting,
+    number, read, number_at, ordered, place_inputs,
 )  # fmt: skip

@@ -57,6 +57,7 @@ from adjit.compiler.entry.known import (
     RECORDING,
     REFRESH_MODE,
     RELEASE,
+    RESULT_LIST,
     RESULTS,
     SHORT_TABLE,
     SIZES,
@@ -128,17 +129,34 @@ def hold_arrays(operands: int, count: int, arrays: int) -> int:
     return 0
 
 
+def place_data(place: int, arrays: int, count: int) -> int:
+    """Put the addresses of arrays' elements into a program's table."""
+    k = 0
+    while k < count:
+        set_word(place + 8 * k, word(word(arrays + 8 * k) + DATA))
+        k += 1
+    return 0
+
+
 def execute(signature: int, buffers: int) -> int:
-    """Run the program; without the GIL where it takes long."""
+    """Run the program on a table, which has all but its first three words; without the GIL where it takes long.
+
+    0 where it met a fault.
+    """
+    status = room(1)
     main = word(signature + 8 * MAIN)
     sizes = word(signature + 8 * SIZES)
+    set_word(status, 0)
+    set_word(buffers, status)
+    set_word(buffers + 8, word(signature + 8 * WORKSPACE))
+    set_word(buffers + 16, word(signature + 8 * ARENA))
     if word(signature + 8 * FLAGS) & RELEASE:
         state = PyEval_SaveThread()
         run(main, buffers, sizes)
         PyEval_RestoreThread(state)
     else:
         run(main, buffers, sizes)
-    return 0
+    return word(status) == 0
 
 
 def copy_before(signature: int, held: int, arrays: int) -> int:
@@ -173,7 +191,6 @@ def computed_now(signature: int, operands: int, held: int, arrays: int) -> int:
     """The same where no other call uses the signature's memory."""
     buffers = room(SHORT_TABLE)
     cells = room(MOST_NUMBERS)
-    status = room(1)
     copies = room(LEAVES_ROOM)
     set_word(copies, 0)
     if word(signature + 8 * LONG_TABLE) != 0:
@@ -187,24 +204,17 @@ def computed_now(signature: int, operands: int, held: int, arrays: int) -> int:
     if not place_inputs(signature, operands, held, buffers + 24, cells, copies):
         drop(copies + 8, word(copies))
         return PLAIN
-    if not make_arrays(signature, count, arrays):
+    if not make_arrays(word(signature + 8 * RESULT_LIST), count, arrays):
         drop(copies + 8, word(copies))
         return 0
     place = buffers + 24 + 8 * inputs
     copy_before(signature, held, arrays + 8 * new)
-    k = 0
-    while k < new:
-        set_word(place + 8 * k, word(word(arrays + 8 * k) + DATA))
-        k += 1
+    place_data(place, arrays, new)
     if writes == STRAIGHT:
         set_word(place, word(word(held) + DATA))
-    set_word(status, 0)
-    set_word(buffers, status)
-    set_word(buffers + 8, word(signature + 8 * WORKSPACE))
-    set_word(buffers + 16, word(signature + 8 * ARENA))
-    execute(signature, buffers)
+    done = execute(signature, buffers)
     drop(copies + 8, word(copies))
-    if word(status) != 0:
+    if not done:
         drop(arrays, count)
         return PLAIN
     if writes == AFTERWARDS:
@@ -470,9 +480,9 @@ def adjit_vectorcall(self: int, arguments: int, count: int, names: int) -> int:
 
 
 FUNCTIONS = (
-    mode_is_known, hold_arrays, execute, copy_before, computed, computed_now, written, all_written, give_gradients,
-    served, served_by_signature, served_by_open, served_from, served_apart, by_python, served_function, with_self,
-    spread, adjit_function, adjit_compiled, adjit_vectorcall,
+    mode_is_known, hold_arrays, place_data, execute, copy_before, computed, computed_now, written, all_written,
+    give_gradients, served, served_by_signature, served_by_open, served_from, served_apart, by_python, served_function,
+    with_self, spread, adjit_function, adjit_compiled, adjit_vectorcall,
 )  # fmt: skip
 
 

@@ -30,7 +30,6 @@ from adjit.compiler.entry.interpreter import (
     memset,
 )
 from adjit.compiler.entry.known import (
-    ARENA,
     BUSY,
     E_FREED,
     E_GIVEN,
@@ -74,14 +73,13 @@ from adjit.compiler.entry.known import (
     T_VALUE,
     V_INDEX,
     WALK_WORDS,
-    WORKSPACE,
 )
 from adjit.compiler.entry.lists import appended, more
-from adjit.compiler.entry.making import drop, make_array, make_tensor
+from adjit.compiler.entry.making import drop, make_arrays, make_tensor
 from adjit.compiler.entry.objects import integer, is_shaped, mixed
 from adjit.compiler.entry.opening import set_for
 from adjit.compiler.entry.operands import ordered
-from adjit.compiler.entry.serve import execute
+from adjit.compiler.entry.serve import execute, place_data
 from adjit.compiler.llvm.words import known, room, set_word, word
 from adjit.runtime.layout import DATA
 
@@ -145,28 +143,13 @@ def place_saved(walk: int, place: int, step: int, copies: int) -> int:
 
 def run_step(step: int, made: int) -> int:
     """Run a step's program for new arrays: 1; 0 with a Python error, -1 for a fault, which Python says in its words."""
-    signature = word(step + 8 * E_SIGNATURE)
     table = word(step + 8 * E_TABLE)
-    status = room(1)
     count = word(step + 8 * E_RESULTS)
-    result = word(step + 8 * E_RESULT_LIST)
     place = table + 24 + 8 * (word(step + 8 * E_GIVEN) + word(step + 8 * E_SAVED) + word(step + 8 * E_TOLD))
-    k = 0
-    while k < count:
-        array = make_array(result)
-        if array == 0:
-            drop(made, k)
-            return 0
-        set_word(made + 8 * k, array)
-        set_word(place + 8 * k, word(array + DATA))
-        result += 8 * RESULT_WORDS
-        k += 1
-    set_word(status, 0)
-    set_word(table, status)
-    set_word(table + 8, word(signature + 8 * WORKSPACE))
-    set_word(table + 16, word(signature + 8 * ARENA))
-    execute(signature, table)
-    if word(status) != 0:
+    if not make_arrays(word(step + 8 * E_RESULT_LIST), count, made):
+        return 0
+    place_data(place, made, count)
+    if not execute(word(step + 8 * E_SIGNATURE), table):
         drop(made, count)
         return -1
     return 1

@@ -7,9 +7,8 @@ It is written as ordinary Python functions of integers, so that it can be read a
         return value == known(NONE)
 
 Every value is a signed 64-bit word, an address too.  Statements: assignment, `if`, `while`, `return`, a call.
-Expressions: integers, names, `+ - * & | ^ << >>` (`>>` shifts in zeros), `// %` of natural numbers,
-comparisons, `and or not`, calls of
-functions beside it, of C functions (`EXTERNALS`), and of the memory functions below.
+Expressions: integers, names, `+ - * & | ^ << >>` (`>>` shifts in zeros), `// %` of natural numbers, comparisons,
+`and or not`, calls of functions beside it, of C functions (`EXTERNALS`), and of the memory functions below.
 """
 
 from __future__ import annotations
