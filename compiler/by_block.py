@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adjit.compiler.fuse_cost import FUNCTIONS
+from adjit.ir.analysis import LOOPS, carries_of, invariants_of
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.frozen import frozen
@@ -76,7 +77,7 @@ class _Mask:
 
 
 def _blocked(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value] | None:
-    if node.op.name not in ("scan", "while"):
+    if node.op.name not in LOOPS:
         return None
     cut = _cut(node)
     if cut is None or not all(_is_pointwise(region, cut) for region in node.regions):
@@ -117,7 +118,7 @@ def _inner_loop(builder: Builder, node: Node, given: Sequence[Value], cut: _Cut,
     if mask is None:
         regions = [_region(region, cut) for region in node.regions]
         return builder.emit(node.op, given, node.attributes, regions).outputs
-    first = int(node.attributes["invariants"])  # type: ignore[arg-type]
+    first = invariants_of(node)
     condition, body = node.regions
     asked = _region(Region(condition.inputs, condition.nodes, (mask.twin,)), cut)
     (start,) = inline(builder, asked, given)
@@ -168,13 +169,13 @@ def _region(region: Region, cut: _Cut, mask: Value | None = None) -> Region:
 
 def _first_stack(node: Node) -> int:
     """The number of a scan's operands before its stacks."""
-    return int(node.attributes["invariants"]) + int(node.attributes["carries"])  # type: ignore[arg-type]
+    return invariants_of(node) + carries_of(node)
 
 
 # -- which loops ------------------------------------------------------------------------------------------------------
 def _cut(node: Node) -> _Cut | None:
     """How the arrays that a loop carries are cut, if they have one shape, and all others are scalars."""
-    first = int(node.attributes["invariants"])  # type: ignore[arg-type]
+    first = invariants_of(node)
     carries = len(node.regions[-1].outputs)
     if node.op.name == "scan":
         length = node.attributes["length"]
@@ -220,7 +221,7 @@ def _ends_with(condition: Region) -> Value | None:
 def _mask(node: Node) -> _Mask | None:
     """What says which elements go on, if all carries of the others stay."""
     condition, body = node.regions
-    first = int(node.attributes["invariants"])  # type: ignore[arg-type]
+    first = invariants_of(node)
     choices: dict[tuple[Value, bool], None] = {}
     for value, carry in zip(body.outputs, body.inputs[first:], strict=True):
         choice = value.node

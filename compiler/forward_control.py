@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from adjit.compiler.pullback import active_values, zeros
+from adjit.ir.analysis import carries_of, invariants_of
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Node, Region, Value
 from adjit.ir.primitive import primitive_named
@@ -45,7 +46,7 @@ def _scan(
     push: Push, builder: Builder, node: Node, operands: Sequence[Value], moving: Sequence[Moving | None]
 ) -> Beside:
     width = _width(moving)
-    first, carries = int(node.attributes["invariants"]), int(node.attributes["carries"])  # type: ignore[arg-type]
+    first, carries = invariants_of(node), carries_of(node)
     second = first + carries
     body = node.regions[0]
     flags = _settled(body, [each is not None for each in moving], first, carries)
@@ -79,7 +80,7 @@ def _while(
     push: Push, builder: Builder, node: Node, operands: Sequence[Value], moving: Sequence[Moving | None]
 ) -> Beside:
     width = _width(moving)
-    first = int(node.attributes["invariants"])  # type: ignore[arg-type]
+    first = invariants_of(node)
     condition, body = node.regions
     carries = len(body.outputs)
     flags = _settled(body, [each is not None for each in moving], first, carries)

@@ -15,7 +15,7 @@ from typing import Any
 
 from adjit.compiler.forward_control import BRANCHES_AND_LOOPS, Beside, Moving
 from adjit.compiler.pullback import pull_back, seed, zeros
-from adjit.ir.analysis import varies_with
+from adjit.ir.analysis import invariants_of, varies_with
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.errors import DifferentiationError
@@ -209,7 +209,7 @@ def _linear_solve(
     builder: Builder, node: Node, operands: Sequence[Value], tangents: Sequence[Expr | None]
 ) -> tuple[Sequence[Value], Sequence[Expr | None]]:
     """With A x = b: A dx = db - dA x."""
-    invariants = int(node.attributes["invariants"])  # type: ignore[arg-type]
+    invariants = invariants_of(node)
     outputs = builder.emit(node.op, operands, node.attributes, [copied(region) for region in node.regions]).outputs
     given = {place: t for place, t in enumerate(tangents[:invariants]) if t is not None}
     pushed = _push_region(builder, node.regions[0], [*operands[:invariants], *outputs], given, {}).tangents

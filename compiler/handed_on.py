@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from adjit.compiler.turns import offset_of, step_of
+from adjit.ir.analysis import carries_of, invariants_of
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.frozen import frozen
@@ -52,8 +53,8 @@ def _handed_on(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Seq
     tables = _tables(node, body)
     if not tables:
         return None
-    carries = int(node.attributes["carries"])  # type: ignore[arg-type]
-    end = int(node.attributes["invariants"]) + carries  # type: ignore[arg-type]
+    fixed, carries = invariants_of(node), carries_of(node)
+    end = fixed + carries
     first: list[Value] = []  # of the new carries: what they are before the first turn, in a turn, and after it
     inside: list[Value] = []
     after: list[Value] = []
@@ -61,7 +62,7 @@ def _handed_on(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Seq
     outside = dict(zip(body.inputs, operands, strict=False))
     for table in tables:
         recent = [Value(table.written.type) for _ in range(max(table.reads.values()))]
-        x = operands[int(node.attributes["invariants"]) + table.carry]  # type: ignore[arg-type]
+        x = operands[fixed + table.carry]
         first += [_element(builder, x, table, outside, age) for age in range(1, len(recent) + 1)]
         inside += recent
         after += [table.written, *recent[:-1]]
@@ -91,7 +92,7 @@ def _tables(node: Node, body: Region) -> list[_Table]:
     length = node.attributes["length"]
     if not isinstance(length, int) or length < 1:
         return []
-    first, carries = int(node.attributes["invariants"]), int(node.attributes["carries"])  # type: ignore[arg-type]
+    first, carries = invariants_of(node), carries_of(node)
     counters = _counters(node, body, first, carries, length)
     if not counters:
         return []

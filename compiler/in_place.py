@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from adjit.compiler.loops.ir import AS_COMPLEX, AS_REAL, FOR, KERNEL, LOAD, STORE, UPDATE, address
+from adjit.ir.analysis import CONTROL, carries_of, invariants_of
 from adjit.ir.graph import Node, Region, Value
 from adjit.ir.types import TensorType
 
-CONTROL = ("cond", "while", "scan")
 # Gives what `dying_operands` finds for a region.
 Dying = Callable[[Region], Mapping[Node, Sequence[Value]]]
 
@@ -32,8 +32,8 @@ def taken_over(node: Node, result: Value, dying: Dying) -> Value | None:
         if places[0] is None or places[0] != places[1]:
             return None
         found = node.inputs[1 + places[0]]
-    elif result.index < int(node.attributes.get("carries", len(node.outputs))):  # type: ignore[arg-type]
-        found = node.inputs[int(node.attributes["invariants"]) + result.index]  # type: ignore[arg-type]
+    elif result.index < carries_of(node):
+        found = node.inputs[invariants_of(node) + result.index]
     else:
         return None
     return found if node.inputs.count(found) == 1 else None

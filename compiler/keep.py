@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adjit.compiler.pullback import active_values
+from adjit.ir.analysis import carries_of, invariants_of
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.rewrite import rewrite
@@ -33,7 +34,7 @@ def extended(node: Node, active: Sequence[bool]) -> Region:
     from adjit.compiler.differentiate import backward_of
 
     body = node.regions[0]
-    first, carries = int(node.attributes["invariants"]), int(node.attributes["carries"])  # type: ignore[arg-type]
+    first, carries = invariants_of(node), carries_of(node)
     entries = body.inputs[first : first + carries]
     if node.attributes.get("checkpoint"):
         missing = [value for value in entries if value not in body.outputs[carries:]]
@@ -58,7 +59,7 @@ def from_invariants(body: Region, first: int) -> set[Value]:
 
 def wanted(node: Node, active: Sequence[bool]) -> list[int]:
     """The inputs of a scan's body that its pullback gives cotangents of: the carries, and what varies of the others."""
-    first, carries = int(node.attributes["invariants"]), int(node.attributes["carries"])  # type: ignore[arg-type]
+    first, carries = invariants_of(node), carries_of(node)
     return [
         index
         for index, value in enumerate(node.regions[0].inputs)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import reduce
 
-from adjit.ir.analysis import LOOPS
+from adjit.ir.analysis import LOOPS, carries_of, invariants_of
 from adjit.ir.builder import Builder
 from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.graph import Graph, Node, Region, Value
@@ -29,8 +29,7 @@ def with_carries_last(graph: Graph) -> Graph:
 def _in_loop(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value] | None:
     if node.op.name not in LOOPS:
         return None
-    first = int(node.attributes["invariants"])  # type: ignore[arg-type]
-    count = int(node.attributes.get("carries", len(node.outputs)))  # type: ignore[arg-type]
+    first, count = invariants_of(node), carries_of(node)
     regions = [_ordered(region, first, count) for region in node.regions]
     if all(new is old for new, old in zip(regions, node.regions, strict=True)):
         return None

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 
 from adjit.compiler.in_place import (
-    CONTROL,
     dying_operands,
     may_replace,
     origin,
@@ -25,6 +24,7 @@ from adjit.compiler.in_place import (
     taken_over,
 )
 from adjit.compiler.loops.ir import AS_COMPLEX, AS_REAL, KERNEL, POSITION
+from adjit.ir.analysis import CONTROL, carries_of, invariants_of
 from adjit.ir.frozen import frozen, record
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.primitive import Primitive
@@ -275,7 +275,7 @@ class _Planner:
             self._carry(region, region.outputs, node.outputs)
 
     def _while(self, node: Node) -> None:
-        invariants = int(node.attributes["invariants"])  # type: ignore[arg-type]
+        invariants = invariants_of(node)
         condition, body = node.regions
         self._rehouse(body, body.inputs[invariants:], body.outputs, node.outputs)
         self._carry(node, node.inputs[invariants:], node.outputs)
@@ -285,7 +285,7 @@ class _Planner:
         self._move(body, self._exchange(body, body.outputs, node.outputs))
 
     def _scan(self, node: Node) -> None:
-        invariants, carries = (int(node.attributes[name]) for name in ("invariants", "carries"))  # type: ignore[arg-type]
+        invariants, carries = invariants_of(node), carries_of(node)
         (body,) = node.regions
         results = node.outputs[:carries]
         self._rehouse(body, body.inputs[invariants : invariants + carries], body.outputs[:carries], results)

@@ -12,6 +12,7 @@ from adjit.compiler.pullback import pull_back, seed
 from adjit.compiler.pullback_region import dealt, filled, floating, or_zeros, pull_back_region
 from adjit.compiler.pullback_scan import scan_cotangents
 from adjit.compiler.pullback_while import while_cotangents
+from adjit.ir.analysis import invariants_of
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.errors import DifferentiationError
 from adjit.ir.graph import Graph, Node, Region, Value
@@ -89,7 +90,7 @@ def _linear_solve(
     builder: Builder, node: Node, arriving: Sequence[Expr | None], active: set[Value]
 ) -> list[Expr | None]:
     """With A x = b: the cotangent of b solves A^T y = g, and that of what A is made of is -(d(A x))^T y."""
-    invariants = int(node.attributes["invariants"])  # type: ignore[arg-type]
+    invariants = invariants_of(node)
     product, solution, transposed = node.regions
     fixed = node.inputs[:invariants]
     given = [c.value for c in filled(builder, node.outputs, arriving) if c is not None]

@@ -8,6 +8,7 @@ from adjit.compiler.keep import from_invariants, wanted
 from adjit.compiler.later_sums import LaterSums
 from adjit.compiler.pullback import zeros
 from adjit.compiler.pullback_region import added, dealt, filled, flowing, or_zeros, pull_back_region, run_again
+from adjit.ir.analysis import carries_of, invariants_of
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Graph, Node, Region, Value, from_outputs
@@ -29,7 +30,7 @@ class _Step:
 def scan_cotangents(builder: Builder, node: Node, arriving: Cotangents, active: set[Value]) -> list[Expr | None]:
     """Each step is pulled back, last first.  What is carried: the carries' cotangents, and sums of those of the
     invariants.  A step reads what the forward scan kept of it; where that is not enough, it is run again."""
-    first, carries = int(node.attributes["invariants"]), int(node.attributes["carries"])  # type: ignore[arg-type]
+    first, carries = invariants_of(node), carries_of(node)
     second = first + carries
     body = node.regions[0]
     fixed, slices = node.inputs[:first], node.inputs[second:]
@@ -87,7 +88,7 @@ def _values(items: Sequence[Expr]) -> list[Value]:
 
 def _kept(node: Node) -> dict[Value, Value]:
     """The values of the body that are stacked, or sliced, with the stacks."""
-    first, carries = int(node.attributes["invariants"]), int(node.attributes["carries"])  # type: ignore[arg-type]
+    first, carries = invariants_of(node), carries_of(node)
     body = node.regions[0]
     results = dict(zip(body.outputs[carries:], node.outputs[carries:], strict=True))
     return results | dict(zip(body.inputs[first + carries :], node.inputs[first + carries :], strict=True))
@@ -99,7 +100,7 @@ def _from_kept(node: Node, reached: Sequence[bool], active: set[Value]) -> _Step
 
     if node.attributes.get("checkpoint"):
         return None
-    first = int(node.attributes["invariants"])  # type: ignore[arg-type]
+    first = invariants_of(node)
     body = node.regions[0]
     step = Graph("step", body.inputs, body.nodes, body.outputs)
     wrt = wanted(node, [value in active for value in node.inputs])
@@ -128,7 +129,7 @@ def _from_kept(node: Node, reached: Sequence[bool], active: set[Value]) -> _Step
 
 def _from_entries(builder: Builder, node: Node) -> _Step:
     """Steps run again from the carries on entry of each."""
-    first, carries = int(node.attributes["invariants"]), int(node.attributes["carries"])  # type: ignore[arg-type]
+    first, carries = invariants_of(node), carries_of(node)
     body = node.regions[0]
     kept = _kept(node)
     entries = body.inputs[first : first + carries]
@@ -142,7 +143,7 @@ def _from_entries(builder: Builder, node: Node) -> _Step:
 
 def _entries(builder: Builder, node: Node) -> Sequence[Value]:
     """The carries on entry of each step of a scan, stacked by a second scan."""
-    first, carries = int(node.attributes["invariants"]), int(node.attributes["carries"])  # type: ignore[arg-type]
+    first, carries = invariants_of(node), carries_of(node)
     region = Region()
     inner = Builder(region, builder.location)
     arguments = [inner.input(v.type, v.name) for v in node.regions[0].inputs]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from adjit.compiler.pullback import zeros
 from adjit.compiler.pullback_region import added, dealt, filled, flowing, or_zeros, pull_back_region, run_again
+from adjit.ir.analysis import invariants_of
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node, Region, Value
@@ -33,7 +34,7 @@ def while_cotangents(
     builder: Builder, node: Node, arriving: Sequence[Expr | None], active: set[Value]
 ) -> list[Expr | None]:
     """A loop over blocks of steps, the last one first, each advanced to from the start."""
-    invariants = int(node.attributes["invariants"])  # type: ignore[arg-type]
+    invariants = invariants_of(node)
     fixed, start = node.inputs[:invariants], node.inputs[invariants:]
     moving = flowing(node.regions[1], invariants, start, arriving)
     down = _Down(node, tuple(v in active for v in fixed), moving, _cuts(start))
@@ -210,7 +211,7 @@ def _either(builder: Builder, flag: Value, operands: Sequence[Value], then: Part
 
 def _count(builder: Builder, node: Node) -> Expr:
     """The number of steps that the loop makes."""
-    invariants = int(node.attributes["invariants"])  # type: ignore[arg-type]
+    invariants = invariants_of(node)
     condition, body = node.regions
 
     def going(inner: Builder, seen: Sequence[Value]) -> list[Value]:

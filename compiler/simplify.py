@@ -14,6 +14,7 @@ import adjit.compiler.simplify_masks
 import adjit.compiler.simplify_structure
 import adjit.compiler.simplify_written  # noqa: F401  (these enter their rules)
 from adjit.compiler.simplify_rules import RULES, Site
+from adjit.ir.analysis import LOOPS
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.graph import Attribute, Graph, Node, Region, Value
@@ -33,7 +34,7 @@ def simplify(graph: Graph, *, strict: bool = False) -> Graph:
     body = _simplified(graph, strict)
     found = eliminate_dead(graph.with_parts(body.inputs, body.nodes, body.outputs))
     names = {node.op.name for node in found.walk()}
-    if not names.isdisjoint(("scan", "while")):
+    if not names.isdisjoint(LOOPS):
         return _simplified_loops(found)
     if names.isdisjoint(("gather", "scatter_add", "scatter_set", "scatter_max")):
         return found

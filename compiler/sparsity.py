@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adjit.compiler.pattern import Pattern
-from adjit.ir.analysis import has_rule
+from adjit.ir.analysis import carries_of, has_rule, invariants_of
 from adjit.ir.errors import ShapeError
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Graph, Node, Region, Value
@@ -373,7 +373,7 @@ def _cond(pushing: _Pushing, node: Node, operands: Sequence[Pattern | None]) -> 
 
 def _while(pushing: _Pushing, node: Node, operands: Sequence[Pattern | None]) -> Found:
     """The carries after any number of steps: rounds until nothing is added."""
-    first = int(node.attributes["invariants"])  # type: ignore[arg-type]
+    first = invariants_of(node)
     flags = [pattern is not None for pattern in operands[:first]] + [v.dtype.is_continuous for v in node.outputs]
     local = pushing.local(node.regions[1], flags, node.inputs[:first])
     carried = [
@@ -394,7 +394,7 @@ def _while(pushing: _Pushing, node: Node, operands: Sequence[Pattern | None]) ->
 
 def _scan(pushing: _Pushing, node: Node, operands: Sequence[Pattern | None]) -> Found:
     """One step after the other; all at once where nothing is carried."""
-    first, carries, length = (int(node.attributes[name]) for name in ("invariants", "carries", "length"))  # type: ignore[arg-type]
+    first, carries, length = invariants_of(node), carries_of(node), int(node.attributes["length"])  # type: ignore[arg-type]
     body = node.regions[0]
     second = first + carries
     flags = [

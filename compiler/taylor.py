@@ -19,7 +19,7 @@ from adjit.compiler.forward_control import BRANCHES_AND_LOOPS, Beside, Moving
 from adjit.compiler.forward_mode import tangents_of
 from adjit.compiler.pullback import zeros
 from adjit.compiler.simplify_rules import number_in
-from adjit.ir.analysis import varies_with
+from adjit.ir.analysis import invariants_of, varies_with
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.errors import DifferentiationError
@@ -217,7 +217,7 @@ class _Taylor:
 
     def _solved(self, node: Node, operands: list[Series]) -> list[Series]:
         """With A x = b: A x[k] = b[k] - (coefficient k of A x, with 0 for x[k])."""
-        invariants = int(node.attributes["invariants"])  # type: ignore[arg-type]
+        invariants = invariants_of(node)
         fixed, vectors = operands[:invariants], operands[invariants:]
         inputs = [x[0].value for x in fixed]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adjit.compiler.loops.contract import is_packed
-from adjit.ir.analysis import LOOPS
+from adjit.ir.analysis import LOOPS, invariants_of
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.ops.arrays import permute
@@ -29,7 +29,7 @@ def turned(graph: Graph) -> Graph:
 def _turned_loop(builder: Builder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value] | None:
     if node.op.name not in LOOPS:
         return None
-    count = int(node.attributes["invariants"])  # type: ignore[arg-type]
+    count = invariants_of(node)
     *others, body = node.regions
     fixed = {value: index for index, value in enumerate(body.inputs[:count])}
     wanted = {value: index for inner in body.nodes for value, index in fixed.items() if _side(inner, value) is not None}

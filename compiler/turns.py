@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from adjit.compiler.ranges import Range, Ranges, all_of, fits
 from adjit.compiler.simplify_rules import number_in
-from adjit.ir.analysis import LOOPS
+from adjit.ir.analysis import LOOPS, carries_of, invariants_of
 from adjit.ir.builder import Builder
 from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.graph import Graph, Node, Region, Value
@@ -97,13 +97,13 @@ def _learn(ranges: Ranges, node: Node) -> None:
         return
     if name not in LOOPS:
         return
-    first = int(node.attributes["invariants"])  # type: ignore[arg-type]
+    first = invariants_of(node)
     for region in node.regions:
         for value, given in zip(region.inputs[:first], operands, strict=False):
             ranges.learn(value, ranges.of(given))
     body = node.regions[-1]
     if name == "scan":
-        carries = int(node.attributes["carries"])  # type: ignore[arg-type]
+        carries = carries_of(node)
         length = node.attributes["length"]
         for value, given in zip(body.inputs[first + carries :], operands[first + carries :], strict=True):
             ranges.learn(value, ranges.of(given))

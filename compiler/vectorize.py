@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from adjit.ir.analysis import LOOPS, carries_of, invariants_of
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.dead_code import eliminate_dead
 from adjit.ir.frozen import frozen
@@ -224,7 +225,7 @@ class _Batch:
             flags = grown
 
     def _scan(self, node: Node, values: Sequence[Value], flags: Sequence[bool]) -> list[Marked]:
-        first, carries = int(node.attributes["invariants"]), int(node.attributes["carries"])  # type: ignore[arg-type]
+        first, carries = invariants_of(node), carries_of(node)
         body = node.regions[0]
         settled = self._settled(body, flags, first, carries)
         second = first + carries
@@ -245,7 +246,7 @@ class _Batch:
 
     def _while(self, node: Node, values: Sequence[Value], flags: Sequence[bool]) -> list[Marked]:
         """A loop as long as any example goes on; those that have ended keep their carries."""
-        first = int(node.attributes["invariants"])  # type: ignore[arg-type]
+        first = invariants_of(node)
         condition, body = node.regions
         carries = len(body.outputs)
         settled = self._settled(body, flags, first, carries)
@@ -276,7 +277,7 @@ class _Batch:
 
     def _linear_solve(self, node: Node, values: Sequence[Value], flags: Sequence[bool]) -> list[Marked]:
         """A system for each example, solved together."""
-        first = int(node.attributes["invariants"])  # type: ignore[arg-type]
+        first = invariants_of(node)
         operands = [*values[:first], *map(self.filled, values[first:], flags[first:])]
         wanted = [True for _ in node.outputs]
         regions = [self.body(region, [*flags[:first], *wanted], wanted) for region in node.regions]
@@ -310,7 +311,7 @@ class _Batch:
 
 
 def _loops(region: Region) -> bool:
-    return any(node.op.name in ("scan", "while", "linear_solve", "call") for node in region.walk())
+    return any(node.op.name in (*LOOPS, "linear_solve", "call") for node in region.walk())
 
 
 def _total(builder: Builder, value: Value) -> Value:

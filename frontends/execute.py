@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adjit.ir.analysis import LOOPS
 from adjit.ir.builder import literal_dtype
 from adjit.ir.graph import Attribute, Graph, Region
 from adjit.ir.halfs import storage_dtype
@@ -150,7 +151,7 @@ def _looping_program(graph: Graph) -> Executable | None:
     elif state is None:
         if len(_looping) >= _KEPT:
             _looping.clear()
-        _looping[graph] = int(any(node.op.name in ("scan", "while") for node in graph.walk()))
+        _looping[graph] = int(any(node.op.name in LOOPS for node in graph.walk()))
     return state
 
 

@@ -12,6 +12,8 @@ from adjit.ir.types import TensorType
 
 # Ops whose regions run once for each turn.
 LOOPS = ("scan", "while")
+# Ops of which numbers say which regions run, and how often.
+CONTROL = ("cond", *LOOPS)
 _NUMBERS = frozenset({bool, int, float})
 # The names of operations that only say which elements of their operand stand where.
 VIEWS = frozenset({"reshape", "permute", "expand", "slice"})
@@ -73,6 +75,16 @@ def varies_with(node: Node) -> tuple[Value, ...]:
     if node.op.constant_result:
         return ()
     return tuple(node.inputs[index] for index in node.attributes["wrt"]) if has_rule(node) else node.inputs  # type: ignore[index, union-attr]
+
+
+def invariants_of(node: Node) -> int:
+    """How many operands of a loop are the same in all its turns: the first ones."""
+    return int(node.attributes["invariants"])  # type: ignore[arg-type]
+
+
+def carries_of(node: Node) -> int:
+    """How many operands after these a loop hands from turn to turn: one for each result of a `while`."""
+    return int(node.attributes.get("carries", len(node.outputs)))  # type: ignore[arg-type]
 
 
 # -- liveness ---------------------------------------------------------------------------------------------------------

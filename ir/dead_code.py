@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from adjit.ir.analysis import has_effect, uses
+from adjit.ir.analysis import CONTROL, carries_of, has_effect, invariants_of, uses
 from adjit.ir.graph import Attribute, Graph, Node, Region, Value
 from adjit.ir.journal import note
 from adjit.ir.rewrite import renewed
 
 Item = TypeVar("Item")
 # Control flow whose results need not all be computed.
-_SEPARABLE = frozenset({"cond", "scan", "while"})
 
 
 def eliminate_dead(graph: Graph) -> Graph:
@@ -56,7 +55,7 @@ class _Sweep:
         for node in reversed(region.nodes):
             if needed.isdisjoint(node.outputs) and not has_effect(node):
                 continue
-            if node.op.name in _SEPARABLE and not has_effect(node):
+            if node.op.name in CONTROL and not has_effect(node):
                 live[node] = self.taken(node, needed)
                 needed.update(_chosen(node.inputs, live[node]))
             else:
@@ -78,8 +77,7 @@ class _Sweep:
         if taken and node.op.name == "cond":
             offered = taken[1:]
         elif taken:
-            first = int(attributes["invariants"])  # type: ignore[arg-type]
-            count = int(attributes.get("carries", len(node.outputs)))  # type: ignore[arg-type]
+            first, count = invariants_of(node), carries_of(node)
             stays[:count] = taken[first : first + count]
             attributes = _counted(attributes, sum(taken[:first]), sum(stays[:count]))
         if not taken or (all(stays) and all(taken)):
@@ -110,16 +108,14 @@ class _Sweep:
         *others, body = [self.inputs_of(region) for region in node.regions]
         if node.op.name == "cond":
             return [1 | (then | other) << 1 for then, other in zip(others[0], body, strict=True)]
-        first = int(node.attributes["invariants"])  # type: ignore[arg-type]
-        count = int(node.attributes.get("carries", len(node.outputs)))  # type: ignore[arg-type]
         always = _union(mask for masks in others for mask in masks)
-        return _over_turns([mask | always for mask in body], first, count)
+        return _over_turns([mask | always for mask in body], invariants_of(node), carries_of(node))
 
     def inputs_of(self, region: Region) -> list[int]:
         """For each output of a region, the inputs that it depends on."""
         masks = {value: 1 << place for place, value in enumerate(region.inputs)}
         for node in region.nodes:
-            if node.op.name in _SEPARABLE and not has_effect(node):
+            if node.op.name in CONTROL and not has_effect(node):
                 given = [masks.get(value, 0) for value in node.inputs]
                 found = [_union(_members(given, mask)) for mask in self.operands_of(node)]
             else:

@@ -18,6 +18,7 @@ from adjit.compiler.llvm.sequences import NO_UNROLL, offset
 from adjit.compiler.llvm.text import COUNTED, LOOPS, LLType, literal
 from adjit.compiler.loops.ir import AS_COMPLEX, AS_REAL, BLOCKS, CONTRACT, KERNEL, MATRICES, SORT_ROWS, TRANSFORM
 from adjit.compiler.memory import Copy, byte_count, may_fault
+from adjit.ir.analysis import CONTROL, carries_of, invariants_of
 from adjit.ir.graph import Node, Region
 from adjit.ir.shape import Size
 from adjit.ir.types import I64, TensorType
@@ -37,7 +38,6 @@ _SHORT = 80
 _LONGEST = 20
 # Statements that have functions of their own.
 _CALLED = (BLOCKS, CONTRACT, MATRICES, SORT_ROWS, TRANSFORM)
-_NESTED = ("cond", "while", "scan")
 
 
 def emit_control(driver: Driver, node: Node, name: str) -> None:
@@ -103,7 +103,7 @@ class _Control:
         """The entries that steps of the driver read: operands of called code, and those that change places."""
         found = {s for region in _regions(self.node) for pair in self.plan.exchanges.get(region, ()) for s in pair}
         for node in _nodes(self.node):
-            emitted = node.op.name in (*_NESTED, "const", "as_real", "as_complex") or node in self.inlined
+            emitted = node.op.name in (*CONTROL, "const", "as_real", "as_complex") or node in self.inlined
             if not emitted:
                 found |= {self.plan.slots[value] for value in (*node.inputs, *node.outputs)}
         return found
@@ -135,7 +135,7 @@ class _Control:
 
     def _emitted(self) -> list[Node]:
         """The nodes whose code stands in the function."""
-        return [self.node, *(n for n in _nodes(self.node) if n in self.inlined or n.op.name in _NESTED)]
+        return [self.node, *(n for n in _nodes(self.node) if n in self.inlined or n.op.name in CONTROL)]
 
     def _room(self, type: TensorType) -> StackPlace:
         """Zeros on the stack, with room for a vector that begins at the last element."""
@@ -192,7 +192,7 @@ class _Control:
     def _run(self, region: Region) -> None:
         """The nodes of a region, and the copies and exchanges at its end."""
         for node in region.nodes:
-            if node.op.name in _NESTED or node in self.inlined:
+            if node.op.name in CONTROL or node in self.inlined:
                 self._flush()
                 self.run_node(node)
             elif node.op.name == "const":
@@ -230,8 +230,7 @@ class _Control:
     @contextmanager
     def _carries_on_stack(self, node: Node) -> Iterator[None]:
         """Small carries of an inner loop that stand in rows of the outer one are on the stack while it runs."""
-        carries = {"while": len(node.outputs), "scan": _parts(node)[1] if node.op.name == "scan" else 0}
-        count = 0 if node is self.node else carries.get(node.op.name, 0)
+        count = 0 if node is self.node or node.op.name == "cond" else carries_of(node)
         found = {}
         for slot in dict.fromkeys(self.plan.slots[value] for value in node.outputs[:count]):
             size = byte_count(self.types[slot])
@@ -269,7 +268,7 @@ class _Control:
         """Whether a fault in a region does not end this function by itself, as in kernels that stand here and loops."""
         return any(
             any(map(self._calls_what_may_fault, node.regions)) if node.op.name == "cond"
-            else node.op.name not in _NESTED and node not in self.inlined and may_fault(node)
+            else node.op.name not in CONTROL and node not in self.inlined and may_fault(node)
             for node in region.nodes
         )  # fmt: skip
 
@@ -361,8 +360,8 @@ class _Control:
 
 def _parts(node: Node) -> tuple[int, int]:
     """Of a scan: the number of its operands before the stacks, and of its carries."""
-    carries = int(node.attributes["carries"])  # type: ignore[arg-type]
-    return int(node.attributes["invariants"]) + carries, carries  # type: ignore[arg-type]
+    carries = carries_of(node)
+    return invariants_of(node) + carries, carries
 
 
 def _regions(node: Node) -> Iterator[Region]:
@@ -370,7 +369,7 @@ def _regions(node: Node) -> Iterator[Region]:
     for region in node.regions:
         yield region
         for inner in region.nodes:
-            if inner.op.name in _NESTED:
+            if inner.op.name in CONTROL:
                 yield from _regions(inner)
 
 
