@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from adjit.epoch import EPOCH
 from adjit.ir.errors import ShapeError
 from adjit.ir.frozen import frozen
 from adjit.ir.shape import evaluate
-from adjit.ir.types import F64, I64
+from adjit.ir.types import F64, I64, DType, TensorType
 from adjit.memory import Memory
 from adjit.places import Place
 from adjit.runtime.interpreter import bind_sizes
@@ -33,6 +33,33 @@ class Aliases:
     members: tuple[int, ...]
     dims: tuple[int, ...]
     chains: tuple[Chain, ...]
+
+
+class Facts(NamedTuple):
+    """What of a tensor argument tells programs apart."""
+
+    dtype: DType
+    rank: int
+    requires_grad: bool
+    is_leaf: bool
+    gradient: TensorType | None
+    hooks: tuple[int, ...]
+
+
+class Key(NamedTuple):
+    """What of a call tells programs apart.
+
+    `arguments` are the `Facts` of tensors, and the types and values, or identities, of all others.
+    """
+
+    structure: Any
+    arguments: tuple[Any, ...]
+    recording: bool
+    repeats: tuple[tuple[int, int], ...]
+    numbers: Collection[int]
+    orders: tuple[Any, ...]  # a structure does not tell in which order a dict was filled, which its user may go by
+    lifted: tuple[Any, ...] | None = None  # the place, the type, and what `arguments` say, of each
+    lifted_repeats: tuple[tuple[int, int], ...] = ()
 
 
 class Call:
@@ -67,10 +94,8 @@ class Call:
                 leaf = self.leaves[index] = _as_tensor(leaf)
             signature.append(self._signature(leaf))
         self._settle()
-        # A structure does not tell in which order a dict was filled, which its user may go by.
         orders = tuple(order for item in (*args, *kwargs.values()) for order in _orders(item))
-        state = (STATE.recording, self.repeats, numbers)
-        self.own_key: tuple[Any, ...] = (self.structure, tuple(signature), *state, orders)
+        self.own_key = Key(self.structure, tuple(signature), STATE.recording, self.repeats, numbers, orders)
         self.key = self.own_key
 
     def _signature(self, leaf: Any) -> Any:
@@ -85,7 +110,7 @@ class Call:
         grad = None if leaf._grad is None else leaf._grad._tensor_type
         requires_grad = leaf.requires_grad
         hooks = hook_numbers(leaf) if requires_grad else ()
-        return leaf._dtype, leaf._array.ndim, requires_grad, leaf._leaf, grad, hooks
+        return Facts(leaf._dtype, leaf._array.ndim, requires_grad, leaf._leaf, grad, hooks)
 
     def _settle(self) -> None:
         self.arrays = [tensor._array for tensor in self.tensors]
@@ -108,7 +133,7 @@ class Call:
             self.lifted.append((place, item))
             signature.append((place.identity, kind, self._signature(item)))
         self._settle()
-        self.key = (*self.own_key, self.repeats, tuple(signature))
+        self.key = self.own_key._replace(lifted=tuple(signature), lifted_repeats=self.repeats)
         return self
 
 

@@ -32,7 +32,7 @@ _LIMIT = 4096
 # names of those that it needs as numbers; and the bodies.
 _open: dict[Any, int] = {}
 _needed: dict[Any, frozenset[str]] = {}
-_bodies: dict[Any, tuple[Graph, bool] | None] = {}
+_open_bodies: dict[Any, tuple[Graph, bool] | None] = {}
 _CHANGES = 4
 
 
@@ -153,7 +153,7 @@ def _particular(
     if len(_open) > _LIMIT:
         _open.clear()
         _needed.clear()
-        _bodies.clear()
+        _open_bodies.clear()
     _open[form] = count = _open.get(form, 0) + 1
     if count < _CHANGES:
         return None
@@ -165,9 +165,9 @@ def _particular(
         if not sizes:
             return None
         try:
-            if key not in _bodies:
-                _bodies[key] = _open_trace(function, title, names, pattern, opened, sizes)
-            body = _bodies[key]
+            if key not in _open_bodies:
+                _open_bodies[key] = _open_trace(function, title, names, pattern, opened, sizes)
+            body = _open_bodies[key]
             return None if body is None else (particular(body[0], sizes), body[1])
         except Respecialize as request:
             if not request.names & sizes.keys():

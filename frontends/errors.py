@@ -94,20 +94,20 @@ def misplaced(function: Callable[..., Any], args: tuple[Any, ...]) -> TypeError 
     for number, (parameter, value) in enumerate(zip(signature(function).parameters.values(), args, strict=False), 1):
         if parameter.annotation == "Tensor" and not isinstance(value, Tensor):
             name = function.__name__
-            first = f"{_SAID.get(name, name)}(): argument '{parameter.name}' (position {number}) must be Tensor, not "
             hint = "make it a tensor: torch.stack of tensors, torch.tensor of numbers"
-            if name == "embedding" and parameter.name == "input":  # PyTorch's own takes them the other way round
-                first = first.replace("'input' (position 1)", "'indices' (position 2)")
-            if name.startswith("conv"):
+            if name.startswith("conv"):  # one of PyTorch's functions with several signatures
                 got = ", ".join(map(_type_name, args))
                 first = f"{name}() received an invalid combination of arguments - got ({got}), but expected one of:"
                 return explained(TypeError, first, name, {}, f"{parameter.name} is no tensor: {hint}")
+            said, position = _SAID_ARGUMENTS.get((name, parameter.name), (parameter.name, number))
+            first = f"{_SAID.get(name, name)}(): argument '{said}' (position {position}) must be Tensor, not "
             return explained(TypeError, first + _type_name(value), name, {}, hint)
     return None
 
 
-# Functions that PyTorch's errors call otherwise.
+# Functions that PyTorch's errors call otherwise, and arguments, with their positions.
 _SAID = {"cross_entropy": "cross_entropy_loss", "nll_loss": "nll_loss_nd"}
+_SAID_ARGUMENTS = {("embedding", "input"): ("indices", 2)}
 
 
 def _type_name(value: Any) -> str:

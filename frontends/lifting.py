@@ -118,7 +118,7 @@ class Lifting:
 def _kinds(call: Call) -> Any:
     """What does not change where only a number's value does."""
     numbers = set(call.numbers)
-    own = call.own_key[1]
+    own = call.own_key.arguments
     kinds = (
         _kind_of(call.leaves[i]) if i in numbers else item[0] if isinstance(item[0], type) else item
         for i, item in enumerate(own)

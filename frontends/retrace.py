@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adjit.call import aliases_among
+from adjit.call import Facts, aliases_among
 from adjit.ir.errors import ShapeError
 from adjit.places import Place
 from adjit.runtime.interpreter import bind_sizes
@@ -13,10 +13,10 @@ from adjit.tensor import Tensor
 from adjit.views import is_contiguous
 
 if TYPE_CHECKING:
-    from adjit.call import Call
+    from adjit.call import Call, Key
     from adjit.entry import Entry
 
-# What a tensor argument's part of a signature says, in order (see call.py).
+# What the fields of `Facts` are called.
 _FACTS = ("dtype", "rank", "requires_grad", "being a leaf", "type of .grad", "hooks")
 
 
@@ -32,30 +32,29 @@ def reason_of(call: Call, names: Sequence[str], entries: Mapping[Any, Sequence[E
     return min((_differences(key, call.key, names, [place for place, _ in call.lifted]) for key in entries), key=len)[0]
 
 
-def _differences(old: Any, new: Any, names: Sequence[str], places: Sequence[Place]) -> list[str]:
+def _differences(old: Key, new: Key, names: Sequence[str], places: Sequence[Place]) -> list[str]:
     """How two signatures differ."""
-    if old[0] != new[0]:
-        return [f"the arguments are {_nesting(new[0])}, not {_nesting(old[0])}"] * len(names or ("",))
+    if old.structure != new.structure:
+        return [f"the arguments are {_nesting(new.structure)}, not {_nesting(old.structure)}"] * len(names or ("",))
     found = []
-    for name, before, after in zip(names, old[1], new[1], strict=True):
-        if len(before) != len(after) and before[0] in (int, float):
-            found.append(f"{name} is read at each call from here on: it had another value")
-        elif len(before) != len(after):
-            found.append(f"{name} is a tensor in one call and not in the other")
-        elif len(before) == 2:
-            if before != after:
-                found.append(f"{name}: {_shown(before)} -> {_shown(after)}")
-        else:
+    for name, before, after in zip(names, old.arguments, new.arguments, strict=True):
+        if isinstance(before, Facts) and isinstance(after, Facts):
             facts = zip(_FACTS, before, after, strict=True)
             found += [f"{fact} of {name}: {a} -> {b}" for fact, a, b in facts if a != b]
-    if old[2] != new[2]:
-        found.append(f"recording of gradients: {_switch(old[2])} -> {_switch(new[2])}")
-    if old[3] != new[3]:
+        elif isinstance(after, Facts) and before[0] in (int, float):
+            found.append(f"{name} is read at each call from here on: it had another value")
+        elif isinstance(before, Facts) or isinstance(after, Facts):
+            found.append(f"{name} is a tensor in one call and not in the other")
+        elif before != after:
+            found.append(f"{name}: {_shown(before)} -> {_shown(after)}")
+    if old.recording != new.recording:
+        found.append(f"recording of gradients: {_switch(old.recording)} -> {_switch(new.recording)}")
+    if old.repeats != new.repeats:
         found.append("other arguments are one tensor")
-    if old[5] != new[5]:
+    if old.orders != new.orders:
         found.append("the order of keys in a dict")
-    if old[6:] != new[6:]:
-        known = {item[0] for part in old[7:] for item in part}
+    if (old.lifted, old.lifted_repeats) != (new.lifted, new.lifted_repeats):
+        known = {item[0] for item in old.lifted or ()}
         lifted = ", ".join(str(place) for place in places if place.identity not in known)
         found.append(f"{lifted or 'a changing value'}: read at each call from here on, as it changes")
     return found or ["a part of the signature that has no name"]

@@ -58,8 +58,7 @@ class Operands:
         if not self.fit:
             return
         leaves = [call.leaves[leaf] for leaf in apart.order]
-        # Of tensors dtype, rank, requires_grad, being a leaf, the gradient's type, hooks (see call.py).
-        self._facts = [call.own_key[1][leaf] for leaf in apart.order]
+        self._facts = [call.own_key.arguments[leaf] for leaf in apart.order]
         self.numbers = {place for place, leaf in enumerate(apart.order) if leaf in call.numbers}
         pairs = enumerate(zip(self.values, leaves, strict=True))
         self.fit = all(_can_be_read(value, leaf, place in self.numbers) for place, (value, leaf) in pairs)
@@ -87,8 +86,8 @@ class Operands:
         if self._entry.takes_gradients:
             offset = slot_offset(Tensor, "_grad")
             for index, number in enumerate(self.places):
-                if self._facts[number][4] is not None:
-                    yield index, self._facts[number][4], Lifted((k.IN_LEAF, number, offset))
+                if self._facts[number].gradient is not None:
+                    yield index, self._facts[number].gradient, Lifted((k.IN_LEAF, number, offset))
 
     def take(self, places: Sequence[Lifted]) -> bool:
         """Let what stands at a table's places follow the arguments; False where it cannot be read."""
@@ -102,7 +101,8 @@ class Operands:
         self.values += tuple(found)
         self.types += [None] * len(found)
         self._facts += [()] * len(found)
-        for words, (_, item), (*_, facts) in zip(self._own, self._call.lifted, self._call.key[-1], strict=False):
+        known = self._call.key.lifted or ()
+        for words, (_, item), (_, _, facts) in zip(self._own, self._call.lifted, known, strict=False):
             number = numbered[words]
             if type(self.values[number]) in (int, float):
                 self.numbers.add(number)
@@ -147,9 +147,9 @@ class Operands:
             return _gradient_operand(self._gradient_types[number])
         operand = operand_for(value, fixed=number not in self.numbers)
         if isinstance(value, Tensor):
-            _, _, requires_grad, leaf, gradient, _ = self._facts[number]
-            operand.requires_grad, operand.leaf = id(bool(requires_grad)), id(bool(leaf))
-            operand.gradient = id(None) * (self._entry.takes_gradients and gradient is None)
+            facts = self._facts[number]
+            operand.requires_grad, operand.leaf = id(bool(facts.requires_grad)), id(bool(facts.is_leaf))
+            operand.gradient = id(None) * (self._entry.takes_gradients and facts.gradient is None)
         return operand
 
     def needs(self) -> int:
@@ -165,7 +165,7 @@ class Operands:
         value = self.values[number]
         if not isinstance(value, Tensor):
             return False
-        return bool(self._facts[number][2]) if self._facts[number] else value.requires_grad
+        return bool(self._facts[number].requires_grad) if self._facts[number] else value.requires_grad
 
     def number_of(self, source: Source) -> int | None:
         """The operand that a program's input is; None for a captured tensor, and for a scalar."""
