@@ -201,8 +201,10 @@ def _seconds(run: Run, least: float) -> float:
     return (time.perf_counter() - start) / count
 
 
-def measure(workload: Workload, peers: list[str], threads: int, rounds: int, least: float) -> Iterator[Figure]:
-    """The figures of all contenders for one workload."""
+def measure(
+    workload: Workload, peers: list[str], threads: int, rounds: int, least: float, rest: float = 0.0
+) -> Iterator[Figure]:
+    """The figures of all contenders for one workload, each measured `rest` seconds after the one before."""
     operands = workload.operands(np.random.default_rng(0))
     wanted = exact(workload, operands)
     runs: dict[str, Run] = {}
@@ -226,6 +228,7 @@ def measure(workload: Workload, peers: list[str], threads: int, rounds: int, lea
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
+            time.sleep(rest)
             times[name].append(_seconds(run, least))
     ours = times.get("adjit")
     for name, taken in times.items():
@@ -300,7 +303,7 @@ def _in_process(chosen: argparse.Namespace, threads: int) -> list[Figure]:
     for workload in (*WORKLOADS, *STEPS, *PRODUCTS, *SCIENCE, *LOOPS, *WIDE, *ORDER, *IMAGES):
         if names and not any(name in workload.name for name in names):
             continue
-        figures = list(measure(workload, peers, threads, chosen.rounds, chosen.seconds))
+        figures = list(measure(workload, peers, threads, chosen.rounds, chosen.seconds, chosen.rest))
         if figures:
             print(row(figures), flush=True)
         found += figures
@@ -315,6 +318,7 @@ def main() -> None:
     parser.add_argument("--peers", default="torch,jax,numpy,numba", help=f"among {', '.join(PEERS)}")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.02, help="the least time of one measurement")
+    parser.add_argument("--rest", type=float, default=0.0, help="seconds between contenders: threads spin till then")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--default-allocator", action="store_true", help="let malloc give pages back to the system")
@@ -333,7 +337,7 @@ def main() -> None:
             limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
             command = [sys.executable, "-m", "tests.bench.workloads", "--child", "--threads", threads, "--json",
                        str(place), "--only", chosen.only, "--peers", chosen.peers, "--rounds", str(chosen.rounds),
-                       "--seconds", str(chosen.seconds)]  # fmt: skip
+                       "--seconds", str(chosen.seconds), "--rest", str(chosen.rest)]  # fmt: skip
             if not chosen.default_allocator:
                 limits |= _KEEPING
             subprocess.run(command, check=True, env={**os.environ, **limits})
