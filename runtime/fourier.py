@@ -49,7 +49,9 @@ def table(name: str) -> NDArray[Any]:
 
     Of w(n) = exp(-2*pi*i/n) the parts hold powers, real and imaginary ones apart:
     `b<r>_<groups>_<run>`: w(r*groups)^(p*j), for each j in 1..r-1 an array over p, `run` times each;
-    `s<r>_<groups>_1`: the same, for each p all j after one another; `h<n>`: w(n)^k for k < n/2.
+    `s<r>_<groups>_1`: the same, for each p all j after one another; `h<n>`: w(n)^k for k < n/2;
+    `l<r>_<groups>_<row>`: for each k in 1..(r-1)/2 the cosines of all j < row, then the sines of the inverse, and where
+    groups > 1 for each p the real parts of `b`'s numbers for all j in 0..r-1, then the imaginary ones.
     """
     found = _tables.get(name)
     # Of threads that make it at once the first to come here gives it: `setdefault` is one step.
@@ -73,7 +75,10 @@ def table_size(part: str) -> int:
         count = int(part[1:])
     else:
         radix, groups, run = map(int, part[1:].split("_"))
-        count = 2 * (radix - 1) * groups * run
+        if part[0] == "l":
+            count = 2 * (radix // 2) * run + (2 * radix * groups if groups > 1 else 0)
+        else:
+            count = 2 * (radix - 1) * groups * run
     return -(-count // _UNIT) * _UNIT
 
 
@@ -84,6 +89,12 @@ def _numbers(part: str) -> Iterator[NDArray[Any]]:
         return
     radix, groups, run = map(int, part[1:].split("_"))
     p, j = np.arange(groups), np.arange(1, radix)
+    if part[0] == "l":
+        cosines, sines = _powers(radix, np.arange(1, radix // 2 + 1)[:, None] * np.arange(run))
+        yield from (cosines, -sines)
+        if groups > 1:
+            yield np.stack(_powers(radix * groups, p[:, None] * np.arange(radix)), 1)
+        return
     if part[0] == "s":
         yield np.stack(_powers(radix * groups, p[:, None] * j), -1)
         return

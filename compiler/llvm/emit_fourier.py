@@ -96,6 +96,7 @@ class _Transforms:
             form = StageKind(
                 plan.dtype, stage.lanes, stage.radix, stage.run if stage.in_block else 0, is_last,
                 SPLIT if number else kind, into if is_last else SPLIT, plan.columns > 1, self.fused,
+                stage.by_results,
             )  # fmt: skip
             name = emit_stage(self.w.module, form)
             self.call(name, source, end, stage.table, stage.run, stage.groups, *sizes)

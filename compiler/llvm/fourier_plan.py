@@ -16,9 +16,12 @@ from adjit.ir.frozen import frozen
 from adjit.ir.types import DType
 from adjit.runtime.fourier import table_size
 
-# The largest factor taken in one stage, whose code grows with its square; the host makes transforms of lengths with a
-# larger prime factor.
+# The largest factor whose terms are all written out in its stage, whose code grows with its square; larger ones have
+# loops, whose time grows with their square, and the host makes transforms of lengths with a still larger prime factor.
 LARGEST_FACTOR = 19
+LARGEST_PRIME = 251
+# Vectors of results of a stage with loops that are summed together: what they have in common is read once.
+ABREAST = 2
 # Registers that a butterfly of eight points keeps busy.
 _MANY_REGISTERS = 32
 # Bytes of memory on the stack.
@@ -28,28 +31,30 @@ _APART = 1024
 
 
 def factors_of(n: int, most: int = 8) -> tuple[int, ...] | None:
-    """The factors of n in the order of the stages, first powers of 2; None for 0 and with a large prime factor."""
+    """The factors of n in the order of the stages, large primes and powers of 2 first; None for 0 and beyond those."""
     if n < 1:
         return None
     if n == 1:
         return (1,)
-    twos, odd = 0, []
+    odd: list[int] = []
+    large: list[int] = []
+    twos = 0
     while n % 2 == 0:
         n, twos = n // 2, twos + 1
-    for factor in range(3, LARGEST_FACTOR + 1, 2):
+    for factor in range(3, LARGEST_PRIME + 1, 2):
         while n % factor == 0:
             n //= factor
-            odd.append(factor)
+            (odd if factor <= LARGEST_FACTOR else large).append(factor)
     if n != 1:
         return None
     eights = twos // 3 - (twos % 3 == 1) if most == 8 and twos > 2 else 0  # 4 * 4, not 8 * 2
     fours, pairs = divmod(twos - 3 * eights, 2)
-    return (*[8] * eights, *[4] * fours, *[2] * pairs, *odd[::-1])
+    return (*large[::-1], *[8] * eights, *[4] * fours, *[2] * pairs, *odd[::-1])
 
 
 @frozen
 class Stage:
-    """One factor: `lanes` of its vectors; `in_block`, if they go along p and q together.
+    """One factor: `lanes` of its vectors; `in_block`, if they go along p and q together; `by_results`, if along j.
 
     The factors it turns its results by begin at element `table` of the table; the last stage turns nothing.
     """
@@ -60,6 +65,10 @@ class Stage:
     lanes: int
     in_block: bool
     table: int
+
+    @property
+    def by_results(self) -> bool:
+        return self.radix > LARGEST_FACTOR and self.run == 1
 
 
 @frozen
@@ -93,6 +102,11 @@ def power_below(count: int, most: int) -> int:
     return 1 << min(count, most).bit_length() - 1
 
 
+def row_of_prime(radix: int, lanes: int) -> int:
+    """Elements of a row of the table of a stage with loops: what results 0 to radix/2 + 1 are multiplied by, padded."""
+    return -(-(radix // 2 + 2) // (ABREAST * lanes)) * ABREAST * lanes
+
+
 def plan_transform(
     dtype: DType, points: int, lanes: int, registers: int, *, columns: int = 1, packed: bool = False
 ) -> TransformPlan:
@@ -103,12 +117,17 @@ def plan_transform(
     for place, radix in enumerate(found):
         groups = points // (prod(found[:place]) * radix)
         is_last = groups == 1
-        own = power_below(run * groups, lanes)
-        in_block = run < own and run & (run - 1) == 0 and not is_last
-        if not in_block:  # the last stage writes the results, and nothing behind them
+        own, looped = power_below(run * groups, lanes), radix > LARGEST_FACTOR
+        in_block = run < own and run & (run - 1) == 0 and not is_last and not looped
+        if looped:
+            own = lanes
+        elif not in_block:  # the last stage writes the results, and nothing behind them
             own = power_below(run, lanes) if is_last else min(lanes, 1 << (run - 1).bit_length())
         stages.append(Stage(radix, run, groups, own, in_block, size))
-        if not is_last:
+        if looped:
+            names.append(f"l{radix}_{groups}_{row_of_prime(radix, lanes)}")
+            size += table_size(names[-1])
+        elif not is_last:
             names.append(f"{'b' if in_block else 's'}{radix}_{groups}_{run if in_block else 1}")
             size += table_size(names[-1])
         run *= radix

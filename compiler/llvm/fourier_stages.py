@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 from adjit.compiler.llvm.fourier_butterfly import Arithmetic, Point, butterfly
 from adjit.compiler.llvm.fourier_memory import COMPLEX, SPLIT, SWAPPED, Points, dealt
+from adjit.compiler.llvm.fourier_plan import LARGEST_FACTOR
+from adjit.compiler.llvm.fourier_prime import emit_prime_stage
 from adjit.compiler.llvm.sequences import counted, maximum, minimum, offset, splat, when
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.ir.frozen import frozen
@@ -24,7 +26,8 @@ _PARAMETERS = "ptr %a, ptr %b, ptr %c, ptr %d, ptr %table, i64 %run, i64 %groups
 class StageKind:
     """What a stage's function is made by.
 
-    `block` is the run of vectors along p and q together, else 0; the last stage turns nothing.  Memory of `source` and
+    `block` is the run of vectors along p and q together, else 0; `by_results`, if they go along the results of one
+    transform (`fourier_prime`); the last stage turns nothing.  Memory of `source` and
     `target` is of the kinds of `fourier_memory`; that of `rows` has lines, of which columns are transformed.
     """
 
@@ -37,10 +40,11 @@ class StageKind:
     target: str = SPLIT
     rows: bool = False
     fused: bool = True
+    by_results: bool = False
 
     @property
     def name(self) -> str:
-        order = f"block{self.block}" if self.block else "runs"
+        order = f"block{self.block}" if self.block else "results" if self.by_results else "runs"
         words = (order, "last" * self.last, self.source, self.target, "rows" * self.rows, "fma" * self.fused)
         return ".".join(("adjit.fourier", f"{self.radix}", LLType(self.dtype, self.lanes).suffix, *filter(None, words)))
 
@@ -52,13 +56,16 @@ def emit_stage(module: Module, kind: StageKind) -> str:
         return name
     f = Function(module, name, _PARAMETERS, attributes=_ATTRIBUTES)
     type = LLType(kind.dtype, kind.lanes)
+    by_one = LLType(kind.dtype) if kind.by_results else type
     on = Arithmetic(f, type, kind.fused)
     ends = []
-    for side, pointers in ((kind.source, ("%a", "%b")), (kind.target, ("%c", "%d"))):
+    for side, pointers, own in ((kind.source, ("%a", "%b"), by_one), (kind.target, ("%c", "%d"), type)):
         in_rows = kind.rows and side != SPLIT
-        ends.append(Points(f, type, side, pointers, *(("%count", "%pitch") if in_rows else ())))
+        ends.append(Points(f, own, side, pointers, *(("%count", "%pitch") if in_rows else ())))
     source, target = ends
-    if kind.block:
+    if kind.radix > LARGEST_FACTOR:
+        emit_prime_stage(f, on, kind.radix, kind.last, source, target, by_results=kind.by_results)
+    elif kind.block:
         _by_blocks(on, kind, source, target)
     else:
         _by_runs(on, kind, source, target)
