@@ -19,9 +19,9 @@ from adjit.ir.primitive import PRIMITIVES, Primitive
 from adjit.ir.rewrite import clone
 from adjit.ir.shape import Dim, Size, evaluate, map_sizes
 from adjit.ir.types import TensorType
-from adjit.native.entry import address
 from adjit.native.opening import Opening, has_names
 from adjit.native.watching import Seen, Step, is_composite, replayed
+from adjit.native.words import address
 from adjit.symbolic_size import Respecialize, SymbolicSize, as_dim
 from adjit.tensor import Tensor
 from adjit.trace import Tracer

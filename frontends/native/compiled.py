@@ -18,7 +18,6 @@ from adjit.compiler.entry import known as k
 from adjit.entry import Entry
 from adjit.ir.shape import evaluate
 from adjit.ir.types import U16, TensorType
-from adjit.native.entry import address, mixed
 from adjit.native.guards import guards_of
 from adjit.native.install import served_entry
 from adjit.native.operands import Lifted, Operands
@@ -26,6 +25,7 @@ from adjit.native.outcome import Outcome, copies_of, fresh_results, gradient_wor
 from adjit.native.signature import Signature, work_of
 from adjit.native.table import FEW, Table
 from adjit.native.templates import Templates
+from adjit.native.words import address, mixed
 from adjit.running import CompiledPullback
 from adjit.runtime.executable import Executable
 from adjit.runtime.interpreter import bind_sizes

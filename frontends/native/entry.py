@@ -18,6 +18,7 @@ from adjit.autograd.engine import accumulate
 from adjit.compiler.entry import known as k
 from adjit.ir.graph import Location, Node, Value
 from adjit.memory import PERIOD, Memory
+from adjit.native.words import address, mixed
 from adjit.nn.parameter import Parameter
 from adjit.runtime import callable, layout
 from adjit.state import MODE, STATE, is_user_frame, user_location
@@ -58,11 +59,6 @@ _TYPES: dict[int, type] = {
     k.NUMPY_FLOAT: np.float64, k.TUPLE: tuple, k.LIST: list, k.DICT: dict, k.SLICE: slice, k.REFERENCE: ReferenceType,
     k.WATCH: tape.Watch,
 }  # fmt: skip
-
-
-def address(words: np.ndarray) -> int:
-    """Where a block of words stands."""
-    return int(words.__array_interface__["data"][0])
 
 
 # Builtin functions and methods point into their entry for as long as the process lives.
@@ -257,12 +253,6 @@ def _new_method() -> Any:
     make = ctypes.pythonapi.PyDescr_NewMethod
     make.restype, make.argtypes = ctypes.py_object, [ctypes.py_object, ctypes.c_void_p]
     return make
-
-
-def mixed(code: int, part: int) -> int:
-    """As the native entry mixes hashes."""
-    code = (code ^ part) * k.MIX % 2**64
-    return code ^ (code >> 29)
 
 
 def _mode() -> int:

@@ -10,9 +10,9 @@ import numpy as np
 from adjit.compiler.entry import known as k
 from adjit.ir.shape import evaluate, product
 from adjit.ir.types import TensorType
-from adjit.native.entry import Entry, address
+from adjit.native.entry import Entry
 from adjit.native.install import served_entry
-from adjit.native.signature import LINE, aligned
+from adjit.native.words import LINE, address, aligned
 from adjit.runtime.executable import Executable
 
 # What a call returns: None for a float, the type of an array, or a tuple or list of such.

@@ -17,6 +17,7 @@ from adjit.ir.frozen import frozen
 from adjit.ir.graph import Graph, Guard
 from adjit.ir.shape import Atom, Dim, Size, evaluate, product, substitute
 from adjit.ir.types import TensorType
+from adjit.native.words import LINE, address, aligned, words_of
 from adjit.runtime.results import LEAST
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 # What makes an object of the open sizes.
 Recipe: TypeAlias = "Callable[[tuple[int, ...]], Any]"
-_LINE = 64
 # Objects for so many sizes are kept.
 _MOST = 512
 
@@ -59,8 +59,8 @@ class Opening:
     # -- words --------------------------------------------------------------------------------------------------------
     def block(self, words: Sequence[Any]) -> np.ndarray:
         """A block of words; those that depend on sizes have the numbers of the example, objects none."""
-        block = np.array([self._first(word) % 2**64 for word in words], np.uint64)
-        start = _address(block)
+        block = words_of([self._first(word) for word in words])
+        start = address(block)
         for place, word in enumerate(words):
             if isinstance(word, Dim):
                 self._numbers += [start + 8 * place, self.value(word)]
@@ -76,7 +76,7 @@ class Opening:
 
     def sizes(self, dims: Sequence[Size]) -> int:
         """The address of a list of sizes."""
-        return _address(self.block([*dims] or [0]))
+        return address(self.block([*dims] or [0]))
 
     def result_words(self, type: TensorType, storage: np.dtype[Any], kind: Any = None) -> list[Any]:
         """What a new array for a result is made from; `kind` is the word of its type, without which it has none yet.
@@ -198,7 +198,7 @@ class Opening:
 
     def binding(self, patterns: Sequence[Sequence[Size] | None]) -> None:
         """Say for each operand which sizes it binds."""
-        places = [0 if own is None else _address(self.block([*map(self._wanted, own)] or [0])) for own in patterns]
+        places = [0 if own is None else address(self.block([*map(self._wanted, own)] or [0])) for own in patterns]
         self._set(k.O_PATTERNS, places)
 
     def _wanted(self, size: Size) -> int:
@@ -211,7 +211,7 @@ class Opening:
         if self.executable is not None:
             layout = self.executable.layout
             for place, name in enumerate(layout.sizes):
-                self._numbers += [_address(sizes) + 8 * place, self.value(self.program[name])]
+                self._numbers += [address(sizes) + 8 * place, self.value(self.program[name])]
             arena = substitute(layout.arena, self.program)
             for one in layout.workspaces:  # the greatest is no more than all
                 workspace = workspace + substitute(one, self.program)
@@ -230,7 +230,7 @@ class Opening:
         if self._objects:
             holder = np.array([None], object)
             self.kept.append(holder)
-            self.words[k.O_MAKER], self.words[k.O_MADE] = self._keep(self._maker()), _address(holder)
+            self.words[k.O_MAKER], self.words[k.O_MADE] = self._keep(self._maker()), address(holder)
         return self.words
 
     def _grow(self, signature: np.ndarray) -> Callable[[int, int], None]:
@@ -243,24 +243,20 @@ class Opening:
                 (k.WORKSPACE, k.O_WORKSPACE_ROOM, workspace), (k.ARENA, k.O_ARENA_ROOM, arena),
             ):  # fmt: skip
                 if size > int(words[room]):
-                    memory[place] = np.empty(size + size // 2 + _LINE, np.uint8)
-                    signature[place] = -(-_address(memory[place]) // _LINE) * _LINE
+                    memory[place] = np.empty(size + size // 2 + LINE, np.uint8)
+                    signature[place] = aligned(memory[place])
                     words[room] = size + size // 2
 
         return grow
 
     def _set(self, number: int, words: Sequence[int]) -> None:
-        block = np.array([word % 2**64 for word in words], np.uint64)
+        block = words_of(words)
         self.kept.append(block)
-        self.words[number] = _address(block)
+        self.words[number] = address(block)
 
     def _keep(self, item: Any) -> int:
         self.kept.append(item)
         return id(item)
-
-
-def _address(words: np.ndarray) -> int:
-    return int(words.__array_interface__["data"][0])
 
 
 def has_names(value: Any) -> bool:
@@ -268,8 +264,6 @@ def has_names(value: Any) -> bool:
     if isinstance(value, (tuple, list)):
         return any(map(has_names, value))
     return isinstance(value, Dim) or (isinstance(value, TensorType) and not value.is_static)
-
-
 
 
 def sum_of_sizes(graph: Graph) -> Size:

@@ -21,7 +21,7 @@ from adjit.ir.errors import CompileError
 from adjit.ir.graph import Graph
 from adjit.ir.shape import evaluate
 from adjit.native.any_size import History, is_size
-from adjit.native.entry import Entry, address
+from adjit.native.entry import Entry
 from adjit.native.program import Watched, number_array
 from adjit.native.signature import (
     RELEASED_WORK,
@@ -34,7 +34,6 @@ from adjit.native.signature import (
     lies_as_new,
     number_input,
     operand_for,
-    words_of,
     work_of,
 )
 from adjit.native.standing import as_operands_stand, orders_of
@@ -42,6 +41,7 @@ from adjit.native.structure import leaves_of, with_leaves
 from adjit.native.table import Table
 from adjit.native.view_words import view_blocks
 from adjit.native.watching import Step, Written, example, watch
+from adjit.native.words import address, words_of
 from adjit.runtime.executable import Executable
 from adjit.runtime.host import CHECK_PREFIX
 from adjit.runtime.layout import ITEMS, word_at

@@ -17,11 +17,11 @@ from adjit.entry import Entry, Output
 from adjit.ir.graph import Graph
 from adjit.ir.shape import evaluate
 from adjit.ir.types import BOOL, F32, F64, I64, DType
-from adjit.native.entry import address
 from adjit.native.operands import Operands
-from adjit.native.signature import Copy, Operand, is_plain, number_input, words_of
+from adjit.native.signature import Copy, Operand, is_plain, number_input
 from adjit.native.structure import plan_of
 from adjit.native.view_words import view_words
+from adjit.native.words import address, words_of
 from adjit.runtime.layout import DATA, word_at
 from adjit.tensor import Tensor
 from adjit.trace_parts import ItemReader

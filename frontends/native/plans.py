@@ -19,9 +19,10 @@ from adjit.compiler.entry import known as k
 from adjit.ir.errors import CompileError
 from adjit.ir.graph import Node, Value
 from adjit.ir.types import TensorType
-from adjit.native.entry import Entry, address
+from adjit.native.entry import Entry
 from adjit.native.signature import Signature, result_words, work_of
 from adjit.native.tapes import Cotangent, Part, Tape, array_for, record_of, saved_types, whole_tape
+from adjit.native.words import address
 
 # A tape becomes a plan when it came this often, and once more for every few of its nodes: a larger one takes longer to
 # compile.

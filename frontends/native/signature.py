@@ -15,8 +15,8 @@ from adjit.ir.frozen import frozen, record
 from adjit.ir.graph import Graph
 from adjit.ir.shape import Size, evaluate
 from adjit.ir.types import BF16, F16, F32, F64, I64, U16, DType, TensorType
-from adjit.native.entry import address, mixed
 from adjit.native.opening import Opening
+from adjit.native.words import LINE, address, aligned, mixed_words, words_of
 from adjit.runtime.executable import Executable, NativeCall
 from adjit.runtime.results import RESULTS, is_large
 from adjit.tensor import Tensor
@@ -24,7 +24,6 @@ from adjit.tensor import Tensor
 # Work (elements, multiplications) from which a program runs without the GIL: some 20 microseconds.
 RELEASED_WORK = 1 << 17
 _NUMBERS = {F32: k.NUMBER_F32, F64: k.NUMBER_F64, I64: k.NUMBER_I64}
-LINE = 64
 # Arrays of uint16 carry a mark that NumPy's type number does not say.
 UNSERVED = (U16,)
 # Programs of several operations on halves round them less often than one operation after another does.
@@ -173,7 +172,7 @@ class Signature:
     def _list(self, words: Any) -> int:
         if self.opening is not None:
             return address(self.opening.block([*words] or [0]))
-        block = np.array([int(w) % 2**64 for w in words] or [0], np.uint64)
+        block = words_of([int(w) for w in words] or [0])
         self.kept.append(block)
         return address(block)
 
@@ -204,24 +203,6 @@ def result_words(type: TensorType, storage: np.dtype[Any], kept: list[Any]) -> l
         words = [id(type.dtype), storage.num, len(shape), address(made), id(type)]
     kept += [type, made]
     return words
-
-
-def words_of(words: Sequence[int]) -> np.ndarray:
-    """A block of words, negative ones in two's complement."""
-    return np.array([word % 2**64 for word in words], np.uint64)
-
-
-def mixed_words(words: Sequence[int]) -> int:
-    """As the native entry mixes the words of a structure."""
-    code = 1
-    for item in reversed(words):
-        code = mixed(code, item)
-    return code
-
-
-def aligned(memory: np.ndarray) -> int:
-    """The first address in a block of bytes at which a cache line begins."""
-    return -(-address(memory) // LINE) * LINE
 
 
 def number_input(dtype: DType, position: int) -> tuple[int, int] | None:

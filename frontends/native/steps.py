@@ -24,9 +24,10 @@ from adjit.ir.halfs import storage_dtype
 from adjit.ir.ops.scalar import add
 from adjit.ir.shape import evaluate
 from adjit.ir.types import F32, F64, DType, TensorType
-from adjit.native.entry import Entry, address, mixed
+from adjit.native.entry import Entry
 from adjit.native.opening import Opening, sum_of_sizes
-from adjit.native.signature import UNSERVED, Signature, result_words, words_of, work_of
+from adjit.native.signature import UNSERVED, Signature, result_words, work_of
+from adjit.native.words import address, mixed, words_of
 from adjit.runtime.executable import Executable
 from adjit.tensor import Tensor
 

@@ -10,8 +10,8 @@ from weakref import WeakSet
 import numpy as np
 
 from adjit.compiler.entry import known as k
-from adjit.native.entry import address, mixed
 from adjit.native.signature import Signature
+from adjit.native.words import address, mixed
 from adjit.tensor import Tensor
 
 # The most calls that must miss a full table before its signatures are weighed.

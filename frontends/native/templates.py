@@ -13,10 +13,10 @@ from adjit.compiler.entry import known as k
 from adjit.ir.graph import Node, Value
 from adjit.ir.types import TensorType
 from adjit.native.any_size import AnySize
-from adjit.native.entry import address
 from adjit.native.signature import is_plain
 from adjit.native.view_words import array_words
 from adjit.native.watching import Step
+from adjit.native.words import address, words_of
 from adjit.tensor import Tensor
 
 
@@ -219,7 +219,7 @@ class Templates:
     def _block(self, words: Sequence[Any]) -> np.ndarray:
         if self.any_size is not None:
             return self.any_size.opening.block(words)
-        block = np.array([word % 2**64 for word in words], np.uint64)
+        block = words_of(words)
         self._kept.append(block)
         return block
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adjit.compiler.entry import known as k
-from adjit.native.entry import address
 from adjit.native.signature import UNSERVED
+from adjit.native.words import address
 from adjit.tensor import Tensor
 
 if TYPE_CHECKING:
