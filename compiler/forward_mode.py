@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from adjit.compiler.forward_control import BRANCHES_AND_LOOPS, Beside, Moving
-from adjit.compiler.pullback import pull_back, seed, zeros
+from adjit.compiler.pullback import pull_back, pull_back_since, seed, zeros
 from adjit.ir.analysis import invariants_of, varies_with
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.dead_code import eliminate_dead
@@ -197,10 +197,8 @@ def _transposed(builder: Builder, node: Node, tangents: Sequence[Expr | None]) -
     back = pull_back(builder, [node], marks, builder.exprs(seeds), list(moving), {})
     pairs = [(c.value, t) for c, t in zip(back, moving.values(), strict=True) if c is not None]
     # A check of what arrives has nothing to say of zeros.
-    builder.region.nodes[start:] = nodes = [node for node in builder.region.nodes[start:] if node.outputs]
-    location = builder.location
-    found = pull_back(builder, nodes, [v for v, _ in pairs], [t for _, t in pairs], seeds, {})
-    builder.location = location
+    builder.region.nodes[start:] = [node for node in builder.region.nodes[start:] if node.outputs]
+    found = pull_back_since(builder, start, [v for v, _ in pairs], [t for _, t in pairs], seeds)
     of_value = dict(zip(marks, found, strict=True))
     return [of_value.get(value) for value in node.outputs]
 

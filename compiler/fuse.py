@@ -359,12 +359,8 @@ class _Plan:
             between = self.groups[place + 1 : latest]
             if not into.sources.get(place, True) or any(place in other.sources for other in between):
                 continue
-            for inner in group.nodes & into.nodes:
-                self.kernels[inner] -= 1
-            into.members = sorted([*group.members, *into.members], key=self.order.__getitem__)
-            into.nodes |= group.nodes
+            self._merge(group, into)
             into.product |= group.product
-            into.refused += group.refused
             self.group_of.update(dict.fromkeys(group.members, latest))
             self.moved[place] = latest
             for other in self.groups[latest:]:
@@ -374,6 +370,14 @@ class _Plan:
             for source, same in group.sources.items():
                 into.sources[source] = same and into.sources.get(source, True)
             group.members, group.nodes, group.dims, group.sources = [], set(), None, {}
+
+    def _merge(self, group: Group, into: Group) -> None:
+        """Let what a group computes be computed by another one."""
+        for inner in group.nodes & into.nodes:
+            self.kernels[inner] -= 1
+        into.members = sorted([*group.members, *into.members], key=self.order.__getitem__)
+        into.nodes |= group.nodes
+        into.refused += group.refused
 
     def _fits(
         self, group: Group, node: Node, nodes: set[Node], reaches: Sequence[Reach], tile: Tile | None
@@ -415,11 +419,7 @@ class _Plan:
         while (found := chains.next(self.groups)) is not None:
             *others, last = found.groups
             for other in others:
-                for inner in other.nodes & last.nodes:
-                    self.kernels[inner] -= 1
-                last.members = sorted([*other.members, *last.members], key=self.order.__getitem__)
-                last.nodes |= other.nodes
-                last.refused += other.refused
+                self._merge(other, last)
             last.rows, last.block, last.diagonal = found.rows, found.block, found.diagonal
             self.chained += sum(member in self.contractions for member in last.members)
             if found.scores:

@@ -71,6 +71,25 @@ def pull_back(
     return [complete[value] for value in inputs]
 
 
+def pull_back_since(
+    builder: Builder,
+    start: int,
+    outputs: Sequence[Value],
+    cotangents: Sequence[Expr | None],
+    inputs: Sequence[Value],
+) -> list[Expr | None]:
+    """The same through the builder's nodes from number `start` on; None stands for a cotangent of 0.
+
+    What is emitted afterwards has the location of before.
+    """
+    given = [(value, c) for value, c in zip(outputs, cotangents, strict=True) if c is not None]
+    location = builder.location
+    nodes = builder.region.nodes[start:]
+    found = pull_back(builder, nodes, [value for value, _ in given], [c for _, c in given], inputs, {})
+    builder.location = location
+    return found
+
+
 def active_values(nodes: Sequence[Node], inputs: Sequence[Value]) -> set[Value]:
     """The floating values that vary with `inputs`."""
     active = {value for value in inputs if value.dtype.is_continuous}

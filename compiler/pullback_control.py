@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from adjit.compiler.pullback import pull_back, seed
+from adjit.compiler.pullback import pull_back_since, seed
 from adjit.compiler.pullback_region import dealt, filled, floating, or_zeros, pull_back_region
 from adjit.compiler.pullback_scan import scan_cotangents
 from adjit.compiler.pullback_while import while_cotangents
@@ -59,12 +59,7 @@ def _transposed(builder: Builder, node: Node, rule: Graph, arriving: Sequence[Ex
     start = len(builder.region.nodes)
     results = inline(builder, rule, [*seeds, *node.inputs, *node.outputs])
     incoming = [c for c, flag in zip(arriving, floating(node.outputs), strict=True) if flag]
-    pairs = [(value, c) for value, c in zip(results, incoming, strict=True) if c is not None]
-    nodes = builder.region.nodes[start:]
-    location = builder.location
-    found = pull_back(builder, nodes, [v for v, _ in pairs], [c for _, c in pairs], seeds, {})
-    builder.location = location
-    return found
+    return pull_back_since(builder, start, results, incoming, seeds)
 
 
 def _cond(builder: Builder, node: Node, arriving: Sequence[Expr | None], active: set[Value]) -> list[Expr | None]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from adjit.compiler.keep import keeping
-from adjit.compiler.pullback import pull_back, zeros
+from adjit.compiler.pullback import pull_back_since, zeros
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.dead_code import carries_behind
 from adjit.ir.graph import Graph, Region, Value
@@ -20,12 +20,7 @@ def pull_back_region(
     start = len(builder.region.nodes)
     region = keeping(Graph("region", region.inputs, region.nodes, region.outputs), region.inputs)
     results = run_again(builder, region, arguments)
-    nodes = builder.region.nodes[start:]
-    given = [(value, c) for value, c in zip(results, cotangents, strict=True) if c is not None]
-    location = builder.location
-    found = pull_back(builder, nodes, [v for v, _ in given], [c for _, c in given], arguments, {})
-    builder.location = location
-    return found
+    return pull_back_since(builder, start, results, cotangents, arguments)
 
 
 def run_again(builder: Builder, region: Region, arguments: Sequence[Value]) -> tuple[Value, ...]:

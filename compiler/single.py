@@ -1,7 +1,7 @@
 """Kernels of single ops, for eager mode: one compiled program per op and dtype, open in its sizes.
 
 They come from the same pipeline as whole programs, strictly compiled.  Sums keep their order whatever is known of the
-sizes, so an op alone and the same op inside a compiled program give the same bits.
+sizes, so an op alone and the same op inside a strictly compiled program give the same bits.
 """
 
 from __future__ import annotations

@@ -199,7 +199,6 @@ class Reach:
         elif isinstance(item, _PLAIN):
             if is_users_class(type(item)):
                 self._instance(item)
-            return
         elif isinstance(item, CompiledFunction):
             self._pending.append(item.function)
         elif is_module(type(item)):

@@ -93,9 +93,14 @@ def same_batch(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 def identity(like: Tensor, count: Any, lead: Sequence[Any] = ()) -> Tensor:
     """Unit matrices of the dtype of `like`."""
+    return ones_on_diagonal(like, (*lead, count, count))
+
+
+def ones_on_diagonal(like: Tensor, shape: Sequence[Any]) -> Tensor:
+    """Matrices of this shape and the dtype of `like` with 1 on the main diagonal, 0 elsewhere."""
     from adjit.promotion import cast_to
 
-    shape = (*lead, count, count)
+    shape = tuple(shape)
     row, column = (
         apply(PRIMITIVES["iota"], (), {"shape": shape, "axis": len(shape) - axis, "dtype": I64}) for axis in (2, 1)
     )

@@ -13,6 +13,7 @@ from adjit.ir.types import I32, I64, complex_of
 from adjit.linalg.checks import (
     led,
     mH,
+    ones_on_diagonal,
     require_continuous,
     require_kernel,
     require_matrices,
@@ -129,17 +130,8 @@ def triangles(factors: Tensor) -> tuple[Tensor, Tensor]:
     count = m if m == n else min(m, n)
     square = factors if m == n else factors[..., :count]
     lower = tril(square, -1)
-    lower = lower + _unit_of(lower)
+    lower = lower + ones_on_diagonal(lower, shape_of(lower))
     return lower, triu(factors if m == n else factors[..., :count, :])
-
-
-def _unit_of(a: Tensor) -> Tensor:
-    """1 on the main diagonal, 0 elsewhere, in the shape of `a`."""
-    shape = tuple(shape_of(a))
-    row, column = (
-        apply(PRIMITIVES["iota"], (), {"shape": shape, "axis": len(shape) - axis, "dtype": I64}) for axis in (2, 1)
-    )
-    return cast_to(apply(PRIMITIVES["eq"], (row, column)), a._dtype)
 
 
 def order_of(pivots: Tensor, rows: Any) -> Tensor:
