@@ -1,7 +1,9 @@
-"""Threads of tests: several that do the same at once, and one that works on meanwhile."""
+"""What tests do in other threads, several at once or one meanwhile, and in forked children."""
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,3 +47,18 @@ def meanwhile(work: Callable[[], Any], pause: float = 0.0) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+
+
+def in_child(action: Callable[[], object]) -> int:
+    """The exit status of a forked child that does something; it is ended after 20 seconds."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest-timeout has a handler here
+            signal.alarm(20)
+            action()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

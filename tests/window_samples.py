@@ -15,6 +15,16 @@ WINDOWS: tuple[tuple[tuple[int, ...], ...], ...] = (  # shape, axes, size, strid
 )  # fmt: skip
 
 
+def conv_attributes(
+    stride: int, padding: tuple[int, int], input_dilation: int, kernel_dilation: int, groups: int
+) -> dict[str, Any]:
+    """The attributes of a convolution over one axis."""
+    return {
+        "stride": (stride,), "padding": (padding,), "input_dilation": (input_dilation,),
+        "kernel_dilation": (kernel_dilation,), "groups": groups,
+    }  # fmt: skip
+
+
 @samples_of("window")
 def _(draw: Draw) -> Iterator[Sample]:
     for shape, axes, size, stride, dilation in WINDOWS:
@@ -78,7 +88,7 @@ def _(draw: Draw) -> Iterator[Sample]:
         }  # fmt: skip
         name = f"{x} {w} {' '.join(map(str, attributes.values()))}"
         yield Sample(name, (draw.array(x), draw.array(w)), attributes)
-    plain = {"stride": (1,), "padding": ((1, 0),), "input_dilation": (1,), "kernel_dilation": (1,), "groups": 1}
+    plain = conv_attributes(1, (1, 0), 1, 1, 1)
     for dtype in (*NUMBERS, C128):
         yield Sample(f"{dtype}", (draw.array((1, 2, 4), dtype), draw.array((2, 2, 2), dtype)), plain)
 

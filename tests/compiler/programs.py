@@ -36,6 +36,15 @@ def operands_of_text(text: str, below: int) -> list[np.ndarray]:
     return found
 
 
+def graph_of(function: Function, types: Sequence[TensorType], guards: Sequence[Guard] = ()) -> Graph:
+    """A function over expressions as a graph of operands x0, x1, ... of these types."""
+    graph = Graph("program", guards=guards)
+    builder = Builder(graph)
+    results = function(*[builder.expr(builder.input(type, f"x{i}")) for i, type in enumerate(types)])
+    graph.outputs = tuple(x.value for x in (results if isinstance(results, tuple) else (results,)))
+    return graph
+
+
 @dataclass(frozen=True)
 class Program:
     """A function over expressions and its operand types; integers are drawn below `integers`."""
@@ -49,13 +58,8 @@ class Program:
         """The program, in named sizes or with these numbers for them."""
         names = sorted(frozenset().union(*(type.names for type in self.types)))
         guards = [Guard(Dim.named(name), ">=", self.least) for name in names if self.least and sizes is None]
-        graph = Graph("program", guards=guards)
-        builder = Builder(graph)
         types = [type.with_dims(shape_of(type, sizes)) if sizes else type for type in self.types]
-        operands = [builder.expr(builder.input(type, f"x{i}")) for i, type in enumerate(types)]
-        results = self.function(*operands)
-        graph.outputs = tuple(x.value for x in (results if isinstance(results, tuple) else (results,)))
-        return graph
+        return graph_of(self.function, types, guards)
 
     def arrays(self, sizes: dict[str, int], seed: int = 0) -> list[Any]:
         """Operands."""

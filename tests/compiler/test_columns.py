@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adjit.compiler.loops.ir import RUN
 from adjit.compiler.pipeline import compile_graph, llvm_of
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph
@@ -19,6 +18,7 @@ from adjit.ir.ops.reduction import reduce_max, reduce_min, reduce_prod, reduce_s
 from adjit.ir.shape import Dim, Size
 from adjit.ir.types import F32, F64, I32, DType, TensorType
 from tests.compiler.guarded import guarded
+from tests.compiler.sums import in_order
 
 SHAPES = [(32, 256), (33, 257), (255, 300), (257, 1024), (700, 1025), (1000, 5000), (8, 300), (40, 7)]
 
@@ -40,24 +40,11 @@ def arrays(rows: int, columns: int, dtype: DType) -> list[Any]:
     return [generator.standard_normal(s).astype(dtype.storage) for s in ((rows, columns), (rows, columns), (columns,))]
 
 
-def in_runs(terms: Any) -> Any:
-    """The sum over axis 0 in the order `sequential`."""
-    count = max(1, -(-len(terms) // RUN))
-    length = max(1, -(-len(terms) // count))
-    total = None
-    for begin in range(0, len(terms), length):
-        run = np.zeros(terms.shape[1:], terms.dtype)
-        for row in terms[begin : begin + length]:
-            run = run + row
-        total = run if total is None else total + run
-    return np.zeros(terms.shape[1:], terms.dtype) if total is None else total
-
-
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", [F32, F64], ids=str)
 def test_sums_over_rows_have_the_order_that_is_written(shape: tuple[int, int], dtype: DType) -> None:
     x, y, scale = arrays(*shape, dtype)
-    expected = in_runs(x) * 2 + scale, in_runs(x * y - scale)
+    expected = in_order(x) * 2 + scale, in_order(x * y - scale)
     for sizes in (shape, (Dim.named("n"), Dim.named("m"))):
         graph = program(*sizes, dtype)
         for threads in (1, 2, 3):

@@ -31,6 +31,7 @@ from adjit.runtime.interpreter import run as interpret
 from tests.compiler.guarded import guarded
 from tests.compiler.programs import PROGRAMS
 from tests.compiler.random_graphs import random_arrays, random_graph
+from tests.compiler.sums import in_order
 from tests.samples import Sample, samples
 from tests.special import SPECIAL
 
@@ -166,20 +167,6 @@ def in_lanes(terms: Array, dtype: DType) -> Array:
             parts = parts[: len(parts) // 2] + parts[len(parts) // 2 :]
         total = total + parts[0]
     return np.asarray(total)
-
-
-def in_order(terms: Array) -> Array:
-    """The order `sequential`, written out: along axis 0."""
-    runs = max(1, -(-len(terms) // RUN))
-    length = max(1, -(-len(terms) // runs))
-    total: Array | None = None
-    for start in range(0, max(1, len(terms)), length):
-        run = np.zeros(terms.shape[1:], terms.dtype)
-        for term in terms[start : start + length]:
-            run = run + term
-        total = run if total is None else total + run
-    assert total is not None
-    return total
 
 
 @pytest.mark.parametrize("dtype", [F32, F64])

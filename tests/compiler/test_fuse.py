@@ -20,7 +20,7 @@ from adjit.ir.shape import Dim
 from adjit.ir.types import F32, TensorType
 from adjit.ir.verify import verify
 from tests.compiler.loop_interpreter import run
-from tests.compiler.programs import PROGRAMS, Program, f32, scalar
+from tests.compiler.programs import PROGRAMS, Program, f32, graph_of, scalar
 from tests.compiler.random_graphs import random_graph
 
 N = Dim.named("n")
@@ -29,11 +29,7 @@ Function = Callable[..., Any]
 
 def groups(function: Function, *types: TensorType) -> list[list[str]]:
     """The names of the ops in each group."""
-    graph = Graph("program")
-    builder = Builder(graph)
-    results = function(*[builder.expr(builder.input(type, f"x{i}")) for i, type in enumerate(types)])
-    graph.outputs = tuple(x.value for x in (results if isinstance(results, tuple) else (results,)))
-    result = fuse(graph)
+    result = fuse(graph_of(function, types))
     verify(result)
     return [ops(node) for node in result.nodes]
 

@@ -6,12 +6,11 @@ import ctypes
 import gc
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from adjit.compiler.llvm import binding, jit
 from adjit.compiler.llvm.target import Target, host_target, make_target
 from adjit.ir.errors import CompileError
 from adjit.ir.types import BOOL, F32, F64
-from tests.threads import in_threads, meanwhile
+from tests.threads import in_child, in_threads, meanwhile
 
 SQUARES = """
 define void @squares(ptr %x, i64 %n) {
@@ -255,20 +254,6 @@ def test_threads_compile_a_text_once(compiles: list[str]) -> None:
 
     assert in_threads(answer, 6) == [0, 1] * 3
     assert sorted(compiles) == [constant(0), constant(1)]
-
-
-def in_child(action: Callable[[], object]) -> int:
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest-timeout has a handler here
-            signal.alarm(20)
-            action()
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ import pytest
 from adjit.compiler.llvm import jit, pool
 from adjit.compiler.llvm.target import host_target
 from adjit.runtime.threads import get_num_threads, set_num_threads
-from tests.threads import meanwhile
+from tests.threads import in_child, meanwhile
 
 # `count`: x[i] += 1 over the piece, and the piece noted in a log.  `logistic`: 40 steps of x = 3.7 x (1 - x).
 # `meet`: wait (some seconds at most) until all pieces have begun, and count the pieces that saw that.
@@ -392,20 +392,6 @@ def test_many_small_jobs_in_a_row(kernels: Kernels) -> None:
         if turn % 1000 == 0:
             assert (x == turn).all()
             time.sleep(0.002)  # long enough for every worker to fall asleep
-
-
-def in_child(action: Callable[[], object]) -> int:
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest-timeout has a handler here
-            signal.alarm(20)
-            action()
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def native_threads() -> int:

@@ -13,15 +13,13 @@ from adjit.compiler.legalize import legalize
 from adjit.compiler.simplify import simplify
 from adjit.compiler.simplify_rules import RULES
 from adjit.ir.analysis import count_ops
-from adjit.ir.builder import Builder
-from adjit.ir.graph import Graph
 from adjit.ir.ops import contraction, reduction, structure, windows
 from adjit.ir.ops.arrays import cast, counted, equal, expand, full, permute, reshape, where
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import BOOL, F16, F32, F64, I32, I64, TensorType
 from adjit.ir.verify import verify
 from adjit.runtime.interpreter import run
-from tests.compiler.programs import PROGRAMS, _region, scalar
+from tests.compiler.programs import PROGRAMS, _region, graph_of, scalar
 from tests.compiler.random_graphs import random_arrays, random_graph
 
 Function = Callable[..., Any]
@@ -32,14 +30,6 @@ ROW, SQUARE = TensorType(F32, (4,)), TensorType(F32, (2, 3))
 LONG, FLAG = TensorType(I64, (13,)), TensorType(BOOL, (13,))
 CUBE = TensorType(F32, (2, 3, 4))
 LONG_ROW, PAIR = TensorType(F32, (8,)), TensorType(F32, (2,))
-
-
-def graph_of(function: Function, types: list[TensorType]) -> Graph:
-    graph = Graph("program")
-    builder = Builder(graph)
-    results = function(*[builder.expr(builder.input(type, f"x{i}")) for i, type in enumerate(types)])
-    graph.outputs = tuple(x.value for x in (results if isinstance(results, tuple) else (results,)))
-    return graph
 
 
 def operands(types: list[TensorType]) -> list[Any]:

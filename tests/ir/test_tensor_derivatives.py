@@ -18,6 +18,7 @@ from adjit.runtime.interpreter import run
 from tests.ir.laws import TENSOR_OPS, assert_same, both_ways, compute, cotangent_rule, emitted, listed, named
 from tests.samples import samples
 from tests.sampling import Array, Sample
+from tests.window_samples import conv_attributes
 
 # The phases of eigenvectors are arbitrary, so differences of them say nothing: see tests/frontends/test_complex.py.
 DIFFERENTIABLE = [
@@ -166,15 +167,6 @@ def test_ties_nans_and_zeros(name: str, g: Any, operands: Any, attributes: dict[
 N, M = Dim.named("n"), Dim.named("m")
 
 
-def conv(
-    stride: int, padding: tuple[int, int], input_dilation: int, kernel_dilation: int, groups: int
-) -> dict[str, Any]:
-    return {
-        "stride": (stride,), "padding": (padding,), "input_dilation": (input_dilation,),
-        "kernel_dilation": (kernel_dilation,), "groups": groups,
-    }  # fmt: skip
-
-
 SYMBOLIC: list[tuple[str, list[tuple[Size, ...]], dict[str, Any]]] = [
     ("reshape", [(N, 2, M)], {"shape": (2 * N, M)}),
     ("reshape", [(6 * N,)], {"shape": (N, 3, 2)}),
@@ -187,13 +179,13 @@ SYMBOLIC: list[tuple[str, list[tuple[Size, ...]], dict[str, Any]]] = [
     ("window", [(N, M)], {"axes": (1,), "size": (2,), "stride": (2,), "dilation": (1,)}),
     ("dot", [(N, M), (M, 3)], {"contract": ((1,), (0,)), "batch": ((), ())}),
     ("dot", [(N, 2, M), (M, N, 3)], {"contract": ((2,), (0,)), "batch": ((0,), (1,))}),
-    ("conv", [(N, 2, M), (3, 2, 3)], conv(1, (1, 1), 1, 1, 1)),
-    ("conv", [(N, 2, M), (3, 2, 3)], conv(2, (1, 1), 1, 1, 1)),
-    ("conv", [(N, 2, M), (3, 2, 1)], conv(2, (0, 0), 1, 1, 1)),
-    ("conv", [(N, 2, M), (3, 2, 2)], conv(3, (0, 3), 1, 2, 1)),
-    ("conv", [(N, 2, 2 * M), (4, 1, 3)], conv(2, (1, 1), 1, 1, 2)),
-    ("conv", [(N, 2, M), (3, 2, 3)], conv(2, (4, 2), 2, 1, 1)),
-    ("conv", [(N, 2, M), (4, 1, 3)], conv(1, (1, 1), 2, 1, 2)),
+    ("conv", [(N, 2, M), (3, 2, 3)], conv_attributes(1, (1, 1), 1, 1, 1)),
+    ("conv", [(N, 2, M), (3, 2, 3)], conv_attributes(2, (1, 1), 1, 1, 1)),
+    ("conv", [(N, 2, M), (3, 2, 1)], conv_attributes(2, (0, 0), 1, 1, 1)),
+    ("conv", [(N, 2, M), (3, 2, 2)], conv_attributes(3, (0, 3), 1, 2, 1)),
+    ("conv", [(N, 2, 2 * M), (4, 1, 3)], conv_attributes(2, (1, 1), 1, 1, 2)),
+    ("conv", [(N, 2, M), (3, 2, 3)], conv_attributes(2, (4, 2), 2, 1, 1)),
+    ("conv", [(N, 2, M), (4, 1, 3)], conv_attributes(1, (1, 1), 2, 1, 2)),
     ("reduce_sum", [(N, M)], {"axes": (0,)}),
     ("reduce_prod", [(N, M, 2)], {"axes": (0, 2)}),
     ("reduce_max", [(N, M)], {"axes": (1,)}),

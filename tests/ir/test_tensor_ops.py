@@ -20,6 +20,7 @@ from adjit.runtime.interpreter import run
 from tests.ir.laws import OPS, TENSOR_OPS, assert_same, both_ways, compute, graph_of, named
 from tests.samples import samples
 from tests.sampling import SAMPLES, Array, Sample
+from tests.window_samples import conv_attributes
 
 
 # -- the registry ------------------------------------------------------------------------------------------------------
@@ -242,15 +243,6 @@ def test_the_batch_rule_is_a_loop_over_slices(op: Primitive) -> None:
 N, M = Dim.named("n"), Dim.named("m")
 
 
-def conv(
-    stride: int, padding: tuple[int, int], input_dilation: int, kernel_dilation: int, groups: int
-) -> dict[str, Any]:
-    return {
-        "stride": (stride,), "padding": (padding,), "input_dilation": (input_dilation,),
-        "kernel_dilation": (kernel_dilation,), "groups": groups,
-    }  # fmt: skip
-
-
 def t(*dims: Size, dtype: str = "f32") -> TensorType:
     return TensorType(dtype_named(dtype), dims)
 
@@ -288,10 +280,11 @@ def t(*dims: Size, dtype: str = "f32") -> TensorType:
          "dot: an operand is bool[2]; it takes uint, int, float, complex"),
         ("dot", [t(2), t(2)], {"contract": ((1,), (0,)), "batch": ((), ())}, DimError,
          "dot: axis 1 is outside an operand of 1 axes"),
-        ("conv", [t(1, 2, 5), t(3, 3, 2)], conv(1, (0, 0), 1, 1, 1), ShapeError,
+        ("conv", [t(1, 2, 5), t(3, 3, 2)], conv_attributes(1, (0, 0), 1, 1, 1), ShapeError,
          "conv: channels of f32[1, 2, 5] and of f32[3, 3, 2] in 1 groups: 2 and 3 differ"),
-        ("conv", [t(1, 2, 5), t(3, 1, 2)], conv(1, (0, 0), 1, 1, 2), ShapeError, "conv: 3 output channels in 2 groups"),
-        ("conv", [t(1, 2, 3), t(3, 2, 3)], conv(1, (0, 0), 1, 2, 1), ShapeError,
+        ("conv", [t(1, 2, 5), t(3, 1, 2)], conv_attributes(1, (0, 0), 1, 1, 2), ShapeError,
+         "conv: 3 output channels in 2 groups"),
+        ("conv", [t(1, 2, 3), t(3, 2, 3)], conv_attributes(1, (0, 0), 1, 2, 1), ShapeError,
          "conv: a window over 5 elements does not fit the extent 3"),
         ("reduce_sum", [t(2)], {"axes": (1,)}, DimError, "reduce_sum: axis 1 is outside an operand of 1 axes"),
         ("reduce_sum", [t(2, dtype="bool")], {"axes": (0,)}, DTypeError,
