@@ -22,8 +22,8 @@ Values = Callable[[], list[Any]]
 
 
 def is_traced(value: Any) -> bool:
-    """Whether a value is a tensor without numbers."""
-    return isinstance(value, Tensor) and value._array is None and STATE.tracer is not None
+    """Whether a value is a tensor whose numbers are those of the call: it is computed, or comes from outside."""
+    return isinstance(value, Tensor) and STATE.tracer is not None and not STATE.tracer.knows(value)
 
 
 class Shared:

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, TypeGuard
 
 from adjit import autograd, composite, execute, surface
 from adjit.autograd import engine
@@ -190,7 +190,7 @@ class _Serving:
         """Serve the methods of `Tensor` that are loaded."""
         for name in (*_OPERATORS, *_FREE, *_OTHERS, *_VIEWS, *_IN_PLACE):
             function = vars(Tensor).get(name)
-            if isinstance(function, FunctionType):
+            if _is_ours(function):
                 setattr(Tensor, name, self.method(name, function))
         for name in _PROPERTIES:
             found = vars(Tensor).get(name)
@@ -219,7 +219,7 @@ class _Serving:
         for path, namespace, names in homes:
             for name in sorted(names):
                 function = vars(namespace).get(name)
-                if isinstance(function, FunctionType) and id(function) not in builtins:
+                if _is_ours(function) and id(function) not in builtins:
                     builtins[id(function)] = self.function(path + name, function)
                     within = getattr(function, "__wrapped__", None)  # as our own modules call it
                     if isinstance(within, FunctionType) and id(within) not in builtins:
@@ -247,6 +247,11 @@ class _Serving:
         if isinstance(found, FunctionType) and name in (self.wanted if method else self.public):
             return self.method(name, found) if method else self.function(name, found)
         return found
+
+
+def _is_ours(found: object) -> TypeGuard[FunctionType]:
+    """Whether a name means this package's function, and not what a user put in its place, which may do anything."""
+    return isinstance(found, FunctionType) and str(found.__globals__.get("__name__")).split(".")[0] == "adjit"
 
 
 def _when(name: str) -> int:

@@ -92,6 +92,7 @@ def test_collation_goes_through_structures() -> None:
     assert batch["c"] == ["x", "x"] and list(batch["d"].shape) == [2, 2]
     with pytest.raises(RuntimeError, match="each element in list of batch should be of equal size"):
         default_collate([[1], [1, 2]])
+    assert default_collate([("a", 1), ("b", 2)])[0] == ("a", "b")  # strings stay as they come
     with pytest.raises(TypeError, match="default_collate: batch must contain tensors, numpy arrays, numbers"):
         default_collate([object()])
 

@@ -42,3 +42,24 @@ def test_calls_go_on_while_the_entry_is_compiled() -> None:
     command = [sys.executable, "-c", PROGRAM]
     found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert found.returncode == 0, found.stderr
+
+
+PATCHED = """
+import adjit as torch
+from adjit.native import install
+
+calls = []
+plain = torch.Tensor.exp
+torch.relu = lambda x: calls.append("relu") or x.clamp(min=0.0)
+torch.Tensor.exp = lambda self: calls.append("exp") or plain(self)
+install.install()
+x = torch.tensor([-1.0, 2.0])
+for _ in range(60):
+    assert torch.relu(x).tolist() == [0.0, 2.0] and x.exp().shape == (2,)
+assert len(calls) == 120, len(calls)
+"""
+
+
+def test_what_a_user_put_in_a_functions_place_stays_python() -> None:
+    found = subprocess.run([sys.executable, "-c", PATCHED], capture_output=True, text=True, timeout=60)
+    assert found.returncode == 0, found.stderr

@@ -35,7 +35,7 @@ def default_collate(batch: Sequence[Any]) -> Any:
     if isinstance(first, int):
         return tensor(batch)
     if isinstance(first, (str, bytes)):
-        return list(batch)
+        return batch
     if isinstance(first, Mapping):
         columns = {key: default_collate([item[key] for item in batch]) for key in first}
         return columns if type(first) is dict else type(first)(columns)  # type: ignore[call-arg]
