@@ -13,6 +13,7 @@ from typing import Any
 from adjit.ir import ops as _ops  # noqa: F401 - fills the registry of primitives
 
 from adjit.tensor import Tensor  # isort: skip
+from adjit import compiler as _compiler
 from adjit import inplace as _inplace
 from adjit import methods as _methods
 from adjit import out as _out
@@ -129,8 +130,8 @@ e, inf, nan, newaxis, pi = math.e, math.inf, math.nan, None, math.pi
 
 # What a script may never touch is imported at first use.
 _LAZY_MODULES = (
-    "amp", "array_api", "cuda", "data", "demo", "distributions", "fft", "func", "implicit", "linalg", "masked", "nn",
-    "optim", "passes", "signal", "special", "symbolic", "testing", "utils", "version",
+    "amp", "array_api", "cuda", "data", "demo", "distributed", "distributions", "fft", "func", "implicit", "jit",
+    "linalg", "masked", "nn", "optim", "passes", "signal", "special", "symbolic", "testing", "utils", "version",
 )  # fmt: skip
 _LAZY = {"Program": "program", "check_nan": "nan_checks", "debug": "debugger", "compile": "jit",
          "load_program": "program", "parse": "program", "example_inputs": "sample_arguments", "autocast": "amp",
@@ -153,6 +154,17 @@ def __getattr__(name: str) -> Any:
         found = globals()[name] = getattr(Tensor, name)
         return found
     raise AttributeError(f"module 'adjit' has no attribute {name!r}")
+
+
+def _of_compiler(name: str) -> Any:
+    """What `adjit.compiler` has beside the package: PyTorch's `torch.compiler`."""
+    controls = import_module("adjit.compiling")
+    if name in controls.__all__:
+        return getattr(controls, name)
+    raise AttributeError(f"module 'adjit.compiler' has no attribute {name!r}")
+
+
+setattr(_compiler, "__getattr__", _of_compiler)  # noqa: B010 - a module's hook
 
 
 def __dir__() -> list[str]:

@@ -425,7 +425,7 @@ def compile(
         options = {"dynamic": dynamic, "disable": disable, "strict": strict, "threads": threads, "capture": capture}
         return partial(compile, **options, check_nan=check_nan, debug_info=debug_info, shapes=shapes,
                        memory_budget=memory_budget, approximate=approximate)  # fmt: skip
-    if disable:
+    if disable or getattr(model, "__dict__", {}).get("_compile_disabled", False):
         return model
     _require_compilable(model)
     if strict and approximate:
@@ -439,3 +439,12 @@ def compile(
         model, strict=strict, dynamic=dynamic, threads=threads, capture=capture, nan_checks=checks,
         debug_info=debug_info, shapes=shapes, memory_budget=memory_budget, approximate=approximate,
     )  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """PyTorch's `torch.jit`, which has the name of this module."""
+    from adjit import torchscript
+
+    if name in torchscript.__all__:
+        return getattr(torchscript, name)
+    raise AttributeError(f"module 'adjit.jit' has no attribute {name!r}")

@@ -23,6 +23,7 @@ MODULES = (
     "resizing", "storage", "control", "scattering", "searching", "memory_layout",
     "complex_parts", "elements", "scaled_sums", "factorizations", "assembling", "custom_rules", "foreign",
     "sparse_derivatives", "spectrogram", "kernel_functions", "removed_functions", "extreme_eigenvalues",
+    "assertions", "fake_quantization", "foreach",
 )  # fmt: skip
 TABLE = Path(__file__).with_name("surface.txt")
 

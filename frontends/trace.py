@@ -414,15 +414,11 @@ class Tracer:
         return cell is not None and cell.epoch == 0
 
     def known_array(self, tensor: Tensor, what: str) -> np.ndarray:
-        """The numbers of a tensor, if they are the same in every call."""
-        if not self.knows(tensor):
+        """The numbers of a tensor from outside, if they are sure to stay: it was not written since its creation."""
+        cell = self.cells.get(tensor._memory)
+        if cell is not None or tensor._memory.serial < self._serial or tensor._array is None:
             raise self.concrete_needed(tensor, what)
-        assert tensor._array is not None
         return tensor._array
-
-    def knows(self, tensor: Tensor) -> bool:
-        """Whether a tensor has the same numbers in every call: made here of known ones, and not written to."""
-        return tensor._array is not None and tensor._memory.serial >= self._serial and tensor._memory not in self.cells
 
     # -- gradients --------------------------------------------------------------------------------------------------
     def grad_of(self, tensor: Tensor) -> Tensor | None:

@@ -23,7 +23,11 @@ Values = Callable[[], list[Any]]
 
 def is_traced(value: Any) -> bool:
     """Whether a value is a tensor whose numbers are those of the call: it is computed, or comes from outside."""
-    return isinstance(value, Tensor) and STATE.tracer is not None and not STATE.tracer.knows(value)
+    tracer = STATE.tracer
+    if tracer is None or not isinstance(value, Tensor):
+        return False
+    memory = value._memory
+    return value._array is None or memory.serial < tracer._serial or memory in tracer.cells
 
 
 class Shared:

@@ -145,6 +145,10 @@ def callable_state(function: Any) -> dict[str, Any] | None:
     return None if isinstance(function, FunctionType) else dict(function.__dict__)
 
 
+class _LRScheduler(LRScheduler):
+    """`LRScheduler` by its earlier name."""
+
+
 class LambdaLR(LRScheduler):
     """initial rate * lr_lambda(epoch), with one function for all groups or one for each."""
 

@@ -5,23 +5,35 @@ from __future__ import annotations
 from typing import Any
 
 from adjit.nn.modules import (
+    activation,
     batchnorm,
     container,
     conv,
+    distance,
+    dropout,
+    flatten,
+    fold,
     instancenorm,
     lazy,
     linear,
     loss,
     module,
+    normalization,
+    padding,
+    pixelshuffle,
+    pooling,
     rnn,
+    sparse,
     transformer,
+    upsampling,
     utils,
 )
 from adjit.nn.modules.module import Module
 
 __all__ = [
-    "Module", "batchnorm", "container", "conv", "instancenorm", "lazy", "linear", "loss", "module", "rnn",
-    "transformer", "utils",
+    "Module", "activation", "batchnorm", "container", "conv", "distance", "dropout", "flatten", "fold",
+    "instancenorm", "lazy", "linear", "loss", "module", "normalization", "padding", "pixelshuffle", "pooling",
+    "rnn", "sparse", "transformer", "upsampling", "utils",
 ]  # fmt: skip
 
 

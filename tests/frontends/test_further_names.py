@@ -1,0 +1,171 @@
+"""Names that PyTorch programs ask for beside tensors and layers: `torch.compiler`, `torch.jit`, `_foreach_*`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+import adjit as torch
+from adjit import nn
+
+F = nn.functional
+
+
+def test_the_compiler_is_asked_and_told() -> None:
+    from adjit.compiler import disable
+
+    def which(x: Any) -> Any:
+        return x * 2 if torch.compiler.is_compiling() else x * 3
+
+    x = torch.ones(2)
+    assert which(x).tolist() == [3.0, 3.0] and torch.compile(which)(x).tolist() == [2.0, 2.0]
+    mapped = torch.compile(torch.vmap(which))
+    assert mapped(x).tolist() == [2.0, 2.0] and torch.vmap(which)(x).tolist() == [3.0, 3.0]
+
+    @torch.compiler.disable(recursive=False)
+    def plain(x: Any) -> Any:
+        return which(x)
+
+    assert torch.compile(plain) is plain
+    assert torch.compile(disable(nn.Linear(2, 2))).__class__ is nn.Linear
+    assert torch.compile(lambda x: plain(x) + 1)(x).tolist() == [3.0, 3.0]  # part of the whole program
+    torch.compiler.reset()
+    with pytest.raises(AttributeError, match=r"module 'adjit.compiler' has no attribute 'nothing'"):
+        _ = torch.compiler.nothing
+
+
+def test_torchscript_stays_python() -> None:
+    @torch.jit.script
+    def gelu(x: torch.Tensor) -> torch.Tensor:
+        return x * 0.5 * (1.0 + torch.erf(x / 1.41421))
+
+    @torch.jit.ignore(drop=True)
+    def ignored() -> int:
+        return 1
+
+    net = nn.Linear(2, 2)
+    x = torch.ones(3, 2)
+    assert torch.jit.trace(net, x) is net and torch.jit.script(net) is net
+    assert torch.equal(torch.compile(gelu)(x), gelu(x)) or torch.allclose(torch.compile(gelu)(x), gelu(x))
+    assert ignored() == 1 and not torch.jit.is_scripting() and torch.jit.annotate(list[int], [1]) == [1]
+    assert torch.jit.isinstance([1], list[int]) and not isinstance(net, torch.jit.ScriptModule)
+
+
+def test_lists_of_tensors() -> None:
+    tensors = [torch.tensor([1.0, -2.0]), torch.tensor([[3.0]])]
+    others = [torch.tensor([2.0, 2.0]), torch.tensor([[4.0]])]
+    assert [t.tolist() for t in torch._foreach_add(tensors, others, alpha=2)] == [[5.0, 2.0], [[11.0]]]
+    assert [t.tolist() for t in torch._foreach_mul(tensors, [2, 3])] == [[2.0, -4.0], [[9.0]]]
+    assert [t.item() for t in torch._foreach_norm([torch.tensor([3.0, 4.0])])] == [5.0]
+    assert [t.tolist() for t in torch._foreach_maximum(tensors, 0.5)] == [[1.0, 0.5], [[3.0]]]
+    assert [t.tolist() for t in torch._foreach_addcmul(tensors, others, others, 0.5)] == [[3.0, 0.0], [[11.0]]]
+    assert torch._foreach_lerp_(tensors, others, 0.5) is tensors and tensors[0].tolist() == [1.5, 0.0]
+    torch._foreach_copy_(tensors, others)
+    torch._foreach_zero_(others)
+    assert tensors[0].tolist() == [2.0, 2.0] and others[1].item() == 0.0
+    with pytest.raises(RuntimeError, match="Tensor lists must have the same number of tensors, got 2 and 1"):
+        torch._foreach_add(tensors, tensors[:1])
+    with pytest.raises(RuntimeError, match="Tensor list must have same number of elements as scalar list"):
+        torch._foreach_add(tensors, [1])
+
+    @torch.compile
+    def average(means: list[Any], values: list[Any]) -> None:
+        torch._foreach_mul_(means, 0.5)
+        torch._foreach_add_(means, values, alpha=0.5)
+
+    average(tensors, others)
+    assert tensors[0].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_fake_quantization(compiled: bool) -> None:
+    """The figures are PyTorch's."""
+    nan, inf = float("nan"), float("inf")
+    x = torch.tensor([nan, inf, 1e30, -0.25, 0.15, 0.05], requires_grad=True)
+
+    def quantized(x: torch.Tensor) -> torch.Tensor:
+        return torch.fake_quantize_per_tensor_affine(x, 0.1, 0, -8, 7)
+
+    found = (torch.compile(quantized) if compiled else quantized)(x)
+    assert torch.allclose(found, torch.tensor([-0.8, 0.7, 0.7, -0.2, 0.2, 0.0]))
+    found.sum().backward()
+    assert x.grad is not None and x.grad.tolist() == [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+    shifted = torch.fake_quantize_per_tensor_affine(x, torch.tensor(0.1), torch.tensor(2), 0, 15)
+    assert torch.allclose(shifted, torch.tensor([-0.2, 1.3, 1.3, -0.2, 0.2, 0.0]))
+    rows = torch.tensor([[0.26, 5.0], [0.26, 5.0]], dtype=torch.float64)
+    zeros = torch.zeros(2, dtype=torch.int32)
+    each = torch.fake_quantize_per_channel_affine(rows, torch.tensor([0.1, 0.2]), zeros, 0, -8, 7)
+    assert each.dtype is torch.float64
+    assert torch.allclose(each, torch.tensor([[0.3, 0.7], [0.2, 1.4]], dtype=torch.float64))
+    for given, text in (((0.1, 20, -8, 7), "`zero_point` must be between"), ((0.1, 0, 8, 7), "less than or equal")):
+        with pytest.raises(RuntimeError, match=text):
+            torch.fake_quantize_per_tensor_affine(rows, *given)
+    with pytest.raises(RuntimeError, match="Zero-point must be Int32, Float or Half, found Long"):
+        torch.fake_quantize_per_channel_affine(rows, torch.ones(2), zeros.long(), 0, -8, 7)
+
+
+def test_trees() -> None:
+    from adjit.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_map_only, tree_unflatten
+
+    tree = {"a": [1, (2, None)], "b": torch.ones(1)}
+    leaves, structure = tree_flatten(tree)
+    assert len(leaves) == 4 and tree_unflatten(leaves, structure)["a"] == [1, (2, None)]
+    assert tree_map(lambda x, y: (x, y), [1, 2], [3, 4]) == [(1, 3), (2, 4)]
+    assert tree_leaves(tree_map_only(int, lambda x: x * 10, [1, "x", (2,)])) == [10, "x", 20]
+    with pytest.raises(ValueError, match="Node structure mismatch"):
+        tree_map(lambda x, y: x, [1], [1, 2])
+
+
+def test_conditions() -> None:
+    torch._check(True)
+    torch._assert(torch.tensor(True), "fine")
+    with pytest.raises(RuntimeError, match="a message"):
+        torch._check(False, lambda: "a message")
+    with pytest.raises(AssertionError, match="a message"):
+        torch._assert(torch.tensor(False), "a message")
+    with torch.inference_mode():
+        assert torch.is_inference(torch.ones(1)) == torch.ones(1).is_inference()
+
+
+ADDRESSES = (
+    "nn.modules.activation:MultiheadAttention", "nn.modules.normalization:LayerNorm", "nn.modules.pooling:MaxPool2d",
+    "nn.modules.sparse:Embedding", "nn.modules.dropout:Dropout", "nn.modules.flatten:Flatten",
+    "nn.modules.padding:ZeroPad2d", "nn.modules.upsampling:Upsample", "nn.modules.distance:CosineSimilarity",
+    "nn.modules.fold:Unfold", "nn.modules.pixelshuffle:PixelShuffle", "nn.common_types:_size_2_t",
+    "utils.data.dataloader:default_collate", "optim.lr_scheduler:_LRScheduler", "nn.attention:SDPBackend",
+    "distributed:is_available", "jit:ScriptModule", "compiler:is_compiling",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_second_addresses(address: str) -> None:
+    module, _, name = address.partition(":")
+    found = getattr(import_module(f"adjit.{module}"), name)
+    assert not hasattr(nn, name) or found is getattr(nn, name)
+
+
+def test_a_scheduler_by_the_base_s_earlier_name() -> None:
+    from adjit.optim.lr_scheduler import LRScheduler, _LRScheduler
+
+    class Warm(_LRScheduler):
+        def get_lr(self) -> list[float]:
+            return [base * min(1.0, (self.last_epoch + 1) / 4) for base in self.base_lrs]
+
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.4)
+    schedule = Warm(optimizer)
+    optimizer.step()
+    schedule.step()
+    assert isinstance(schedule, LRScheduler) and optimizer.param_groups[0]["lr"] == pytest.approx(0.2)
+
+
+def test_the_kernel_of_attention_is_chosen() -> None:
+    from adjit.nn.attention import SDPBackend, sdpa_kernel
+
+    q = torch.ones(1, 2, 3)
+    with sdpa_kernel([SDPBackend.MATH, SDPBackend.FLASH_ATTENTION]):
+        assert F.scaled_dot_product_attention(q, q, q).shape == (1, 2, 3)
+    with pytest.raises(AssertionError, match="Backend must be an instance of SDPBackend"), sdpa_kernel("math"):  # type: ignore[arg-type]
+        pass
+    assert not torch.distributed.is_available() and not torch.distributed.is_initialized()
