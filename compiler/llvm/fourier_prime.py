@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adjit.compiler.llvm.fourier_butterfly import Arithmetic, Point
-from adjit.compiler.llvm.fourier_memory import Points
+from adjit.compiler.llvm.fourier_memory import REAL, Points
 from adjit.compiler.llvm.fourier_plan import ABREAST, row_of_prime
 from adjit.compiler.llvm.sequences import counted, maximum, minimum, offset, splat
 from adjit.compiler.llvm.text import Function, LLType
@@ -24,6 +24,7 @@ class PrimeStage:
         self.radix, self.half, self.last = radix, radix // 2, last
         self.row = row_of_prime(radix, on.type.lanes)
         self.source, self.target = source, target
+        self.parts = 1 if source.kind == REAL else 2  # of points that are not 0
 
     # -- memory -------------------------------------------------------------------------------------------------------
     def _room(self, type: LLType, count: int) -> str:
@@ -55,8 +56,8 @@ class PrimeStage:
             step = self._times(stride, k)
             near, far = self.source.load(self._add(first, step)), self.source.load(f.let(f"sub i64 {last}, {step}"))
             s, d = on.sum(near, far), on.less(near, far)
-            start = self._times(self._add(k, -1), 4 * type.lanes)
-            for number, value in enumerate((*s, *d)):
+            start = self._times(self._add(k, -1), 2 * self.parts * type.lanes)
+            for number, value in enumerate((*s[: self.parts], *d[: self.parts])):
                 self._store(type, value, sums, self._add(start, number * type.lanes))
             for part in (0, 1) if total else ():
                 at = part * type.lanes
@@ -64,22 +65,22 @@ class PrimeStage:
         return x
 
     def _set(self, places: Sequence[str], x: Point) -> None:
-        """Each result's four accumulators, even and odd parts, as they are before the first k."""
-        zero = self.type.constant(0.0)
+        """Each result's accumulators, even and odd parts, as they are before the first k."""
         for room in places:
-            for number, value in enumerate((*x, zero, zero)):
+            for number, value in enumerate((*x[: self.parts], *[self.type.constant(0.0)] * self.parts)):
                 self._store(self.type, value, room, number * self.type.lanes)
 
     def _accumulate(self, room: str, terms: Sequence[str], cosine: str, sine: str) -> None:
         for number, term in enumerate(terms):
             at = number * self.type.lanes
             before = self._load(self.type, room, at)
-            self._store(self.type, self.on.product(term, cosine if number < 2 else sine, before), room, at)
+            self._store(self.type, self.on.product(term, cosine if number < self.parts else sine, before), room, at)
 
     def _results(self, room: str) -> tuple[Point, Point]:
         """y[j] and y[r - j]."""
-        even_re, even_im, odd_re, odd_im = (self._load(self.type, room, n * self.type.lanes) for n in range(4))
-        return self.on.apart((even_re, even_im), (odd_re, odd_im))
+        found = [self._load(self.type, room, n * self.type.lanes) for n in range(2 * self.parts)]
+        even, odd = ((*found[n : n + self.parts], self.type.constant(0.0))[:2] for n in (0, self.parts))
+        return self.on.apart((even[0], even[1]), (odd[0], odd[1]))
 
     @property
     def _sines(self) -> int:
@@ -101,9 +102,10 @@ class PrimeStage:
             with counted(f, "0", str(self.row), pad) as j:
                 self._set(rooms, first)
                 with counted(f, "0", str(self.half), 1) as k:
-                    four = self._times(k, 4)
+                    begin = self._times(k, 2 * self.parts)
                     terms = [
-                        splat(f, type, self._load(scalars.type, sums, self._add(four, number))) for number in range(4)
+                        splat(f, type, self._load(scalars.type, sums, self._add(begin, number)))
+                        for number in range(2 * self.parts)
                     ]
                     start = self._add(self._times(k, self.row), j)
                     for number, room in enumerate(rooms):
@@ -145,8 +147,10 @@ class PrimeStage:
                 with counted(f, "1", str(self.half + 1), ABREAST) as j:
                     self._set(rooms, x)
                     with counted(f, "0", str(self.half), 1) as k:
-                        start = self._times(k, 4 * type.lanes)
-                        terms = [self._load(type, sums, self._add(start, n * type.lanes)) for n in range(4)]
+                        start = self._times(k, 2 * self.parts * type.lanes)
+                        terms = [
+                            self._load(type, sums, self._add(start, n * type.lanes)) for n in range(2 * self.parts)
+                        ]
                         at = self._add(self._times(k, self.row), j)
                         for number, room in enumerate(rooms):
                             places = (self._add(at, number), self._add(at, number + self._sines))

@@ -98,6 +98,29 @@ def _jax_softmax(x: Any) -> Any:
     return jax.nn.softmax(x, axis=1)
 
 
+# -- spectra, powers, distances ---------------------------------------------------------------------------------------
+def _spectrum(t: Any, x: Any) -> Any:
+    return t.fft.rfft(x).abs() ** 2
+
+
+def _jax_spectrum(x: Any) -> Any:
+    import jax.numpy as jnp
+
+    return jnp.abs(jnp.fft.rfft(x)) ** 2
+
+
+def _powers(dtype: str) -> Any:
+    return lambda random: tuple(random.uniform(0.1, 3, 100_000).astype(dtype) for _ in range(2))
+
+
+def _distances(x: Any, y: Any) -> Any:
+    return ((x[:, None] - y) ** 2).sum(-1) ** 0.5
+
+
+def _warped(t: Any, x: Any, grid: Any) -> Any:
+    return t.nn.functional.grid_sample(x, t.tanh(grid), align_corners=False)
+
+
 _CONV = 2 * 2 * 16 * 32 * 28 * 28 * 32 * 9
 _BLOCK = _normal((16, 32, 28, 28), (32, 32, 3, 3), (32, 32, 3, 3), scale=0.1)
 _BODIES = _normal((1024, 3))
@@ -137,4 +160,17 @@ SCIENCE: tuple[Workload, ...] = (
         "softmax_f64", "2048x1024", _bound(2 * 2048 * 1024 * 8), _normal((2048, 1024), dtype="float64"),
         lambda t, x: t.softmax(x, dim=1), (), _jax_softmax,
     ),
+    Workload(
+        "spectrum_365", "of 200 years of days", None, _normal((200, 365)), _spectrum, (), _jax_spectrum,
+        lambda x: np.abs(np.fft.rfft(x)) ** 2,
+    ),
+    Workload("powers", "x**y, 1e5", None, _powers("float32"), lambda t, x, y: x**y, (), lambda x, y: x**y, np.power),
+    Workload(
+        "powers_f64", "x**y, 1e5", None, _powers("float64"), lambda t, x, y: x**y, (), lambda x, y: x**y, np.power
+    ),
+    Workload(
+        "distances_vg", "of 300 and 400 points of 64 numbers", None, _normal((300, 64), (400, 64)),
+        lambda t, x, y: t.cdist(x, y), (0, 1), _distances,
+    ),
+    Workload("warped_vg", "4x16x32x32 at a grid", None, _normal((4, 16, 32, 32), (4, 32, 32, 2)), _warped, (0, 1)),
 )  # fmt: skip
