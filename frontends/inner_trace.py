@@ -47,8 +47,11 @@ class InnerTracer(Tracer):
         self._outer: dict[Memory, tuple[Tensor, Tensor]] = {}  # outer tensors and theirs here, by memory
         self._written: dict[int, tuple[Tensor, Tensor]] = {}
         self._recorded: set[int] = set()  # the outer tensors of which a write was recorded
+        self.unmapped: list[tuple[str, list[Value]]] = []  # functions that `vmap` cannot map, and their operands
         self._open: list[Value] = []  # arguments that have a history which is not at hand
         self.bridged = outer is not None
+        self.within_rule: bool = getattr(outer, "within_rule", False)  # whether it traces a part of a user's rule
+        self.keeps_rules = 0 if outer is None else outer.keeps_rules
 
     def local(self, operand: Any) -> Any:
         """A tensor of this trace for one from outside."""
@@ -64,11 +67,17 @@ class InnerTracer(Tracer):
             self._outer[found._memory] = (operand, found)
         return found
 
-    def open_argument(self, tensor: Tensor) -> None:
-        """Say of an argument that it comes from something that requires grad."""
-        assert tensor._value is not None
-        tensor._requires_grad, tensor._leaf = True, False
-        self._open.append(tensor._value)
+    def arguments_of(self, types: Sequence[TensorType], flags: Sequence[bool], is_region: bool) -> list[Tensor]:
+        """The arguments; those with a flag come from something that requires grad, of which a region of another trace
+        has no history."""
+        found = [self.argument(type, f"a{index}", index) for index, type in enumerate(types)]
+        for tensor, flag in zip(found, flags, strict=False):
+            if flag:
+                assert tensor._value is not None
+                tensor._requires_grad, tensor._leaf = True, False
+                if is_region:
+                    self._open.append(tensor._value)
+        return found
 
     def stand_for(self, tensors: dict[int, Tensor]) -> None:
         """Use tensors of this trace for outer ones, which are given by their identities."""
@@ -196,6 +205,8 @@ class Traced:
     structure: Any = field(repr=False)
     recorded: list[Tensor]  # of those written, the ones that gradients go through
     flags: list[bool]  # whether the results require grad
+    # Functions that `vmap` cannot map, and which arguments reach them.
+    unmapped: list[tuple[str, list[bool]]] = field(default_factory=list)
     derived: dict[Any, Any] = field(default_factory=dict, repr=False)  # programs made of the graph
 
     @property
@@ -205,7 +216,7 @@ class Traced:
 
     def again(self, captured: list[Tensor], leaves: list[Any], structure: Any) -> Traced:
         """The same of a function that took the same course, and wrote to nothing."""
-        return Traced(self.graph, self.arguments, captured, [], leaves, structure, [], self.flags, self.derived)
+        return replace(self, captured=captured, written=[], leaves=leaves, structure=structure, recorded=[])
 
     def made(self, key: Any, make: Callable[[], Any]) -> Any:
         """What `make` derives from the graph, once for each `key`."""
@@ -231,19 +242,23 @@ class Other:
 
 
 def trace_inner(
-    name: str, function: Callable[..., Any], types: Sequence[TensorType], flags: Sequence[bool] = ()
+    name: str,
+    function: Callable[..., Any],
+    types: Sequence[TensorType],
+    flags: Sequence[bool] = (),
+    *,
+    is_region: bool = True,
+    keeps_rules: int = 0,
 ) -> Traced:
     """Trace `function` on tensors of these types, in the middle of whatever is going on; `flags` says which of them
-    require grad, in a region of the trace around.
+    require grad, `is_region` whether it is a part of the trace around, `keeps_rules` is the trace's.
 
     Errors: TraceError where it changes the `.grad` of a tensor, which is no result of it.
     """
     tracer = InnerTracer(name)
+    tracer.keeps_rules = max(tracer.keeps_rules, keeps_rules)
     with tracer:
-        inputs = [tracer.argument(type, f"a{index}", index) for index, type in enumerate(types)]
-        for tensor, flag in zip(inputs, flags, strict=False):
-            if flag:
-                tracer.open_argument(tensor)
+        inputs = tracer.arguments_of(types, flags, is_region)
         leaves, structure = trees.flatten(function(*inputs), none_is_leaf=True)
         return finished(tracer, leaves, structure, types)
 
@@ -268,7 +283,20 @@ def finished(tracer: InnerTracer, leaves: Sequence[Any], structure: Any, types: 
     targets = [target for target, _ in written]
     recorded = [target for target in targets if tracer.is_recorded(target)]
     flags = [leaf.requires_grad for leaf in leaves if isinstance(leaf, Tensor)]
-    return Traced(graph, len(types), tracer.closure, targets, marks, structure, recorded, flags)
+    reached = [
+        (name, [value in behind for value in graph.inputs[: len(types)]])
+        for name, values in tracer.unmapped
+        for behind in [_behind(graph, values)]
+    ]
+    return Traced(graph, len(types), tracer.closure, targets, marks, structure, recorded, flags, reached)
+
+
+def _behind(graph: Graph, values: Sequence[Value]) -> set[Value]:
+    found = set(values)
+    for node in reversed(graph.nodes):
+        if any(value in found for value in node.outputs):
+            found.update(node.inputs)
+    return found
 
 
 def shared(traced: Traced) -> Traced:
@@ -318,14 +346,15 @@ def call_inner(graph: Graph, operands: Sequence[Tensor], name: str) -> list[Tens
     return apply_callee(interned(graph), operands, name)
 
 
-def cut_off(traced: Traced, arguments: Sequence[Tensor]) -> list[Tensor]:
-    """The operands of a traced function, detached where no gradient of a result reaches them, as it may detach them."""
+def cut_off(traced: Traced, arguments: Sequence[Tensor], flagged: bool = False) -> list[Tensor]:
+    """The operands of a traced function, detached where no gradient of a result reaches them, as it may detach them;
+    `flagged` says that the trace knew which of the arguments require grad."""
     operands = [*arguments, *traced.captured]
     if not STATE.recording or not any(operand.requires_grad for operand in operands):
         return operands
     from adjit.compiler.pullback import values_behind
 
-    quiet = not any(traced.flags) and not any(argument.requires_grad for argument in arguments)
+    quiet = not any(traced.flags) and (flagged or not any(argument.requires_grad for argument in arguments))
     graph = traced.graph
 
     def reached() -> list[bool]:  # by places, as graphs of one structure share it

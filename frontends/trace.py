@@ -40,6 +40,7 @@ class Tracer:
 
     bridged = False  # whether gradients go on in the trace around it
     by_steps = False  # whether it takes note of what is called, not only of what that emits
+    keeps_rules = 0  # up to which order functions keep derivatives of their own where nothing requires grad
 
     def __init__(self, name: str, hints: dict[str, int] | None = None, *, strict: bool = True) -> None:
         self.graph = Graph(name)
@@ -131,16 +132,15 @@ class Tracer:
         """The memory of a tensor; one from outside becomes an input."""
         if tensor._tracer is None:
             self.captured.read[tensor] = None
-        if (cell := self.cells.get(tensor._memory)) is not None:
-            if tensor._memory in self.shared:
-                self.coinciding.add(tensor._memory)
+        memory = tensor._memory
+        if (cell := self.cells.get(memory)) is not None:
+            if memory in self.shared:
+                self.coinciding.add(memory)
             return cell
-        if tensor._tracer is not None or tensor._memory.array is None:
+        if tensor._tracer is not None or memory.array is None:
             from adjit.dispatch import leaked
 
             raise leaked(tensor)
-        memory = tensor._memory
-        assert memory.array is not None
         if (lent := self.lent.get(memory)) is not None:
             self.coinciding.add(memory)
             origin = self.arguments[lent[0]][1]  # one input serves both, if the captured one's gradients go there

@@ -45,6 +45,7 @@ class FunctionCtx:
 
     def __init__(self) -> None:
         self._chosen: tuple[Tensor | None, ...] = ()
+        self._chosen_forward: tuple[Tensor | None, ...] = ()
         self._saved: tuple[Any, ...] | None = None
         self._dirty: tuple[Tensor, ...] = ()
         self._fixed: tuple[Tensor, ...] = ()
@@ -60,7 +61,14 @@ class FunctionCtx:
                 )
         self._chosen = tensors
 
-    save_for_forward = save_for_backward
+    def save_for_forward(self, *tensors: Tensor | None) -> None:
+        """Keep tensors for `jvp`, which finds them in `saved_tensors`."""
+        if not all(tensor is None or isinstance(tensor, Tensor) for tensor in tensors):
+            raise AssertionError(
+                "save_for_forward expects all arguments to be tensors; you should save non-tensors as attributes on "
+                "ctx."
+            )
+        self._chosen_forward = tensors
 
     @property
     def saved_tensors(self) -> tuple[Tensor | None, ...]:
@@ -163,6 +171,11 @@ class Function(FunctionCtx):
         ctx = type(f"{cls.__name__}Backward", (FunctionCtx,), {})()
         ctx.needs_input_grad = tuple(isinstance(arg, Tensor) and arg.requires_grad for arg in args)
         recording = STATE.recording and any(ctx.needs_input_grad)
+        kept = not recording and STATE.tracer is not None and STATE.tracer.keeps_rules > 0 and _has_rule(cls)
+        if STATE.tracer is not None and separate and not cls.generate_vmap_rule and cls.vmap is Function.vmap:
+            from adjit.autograd.function_traced import note_unmapped
+
+            note_unmapped(STATE.tracer, cls.__name__, args)
         with no_grad():
             if separate:
                 output = cls.forward(*args)
@@ -175,17 +188,21 @@ class Function(FunctionCtx):
                 "Some elements marked as dirty during the forward method were not returned as output. The inputs that "
                 "are modified inplace must all be outputs of the Function."
             )
-        if not recording or not any(isinstance(item, Tensor) for item in outputs):
+        if not (recording or kept) or not any(isinstance(item, Tensor) for item in outputs):
             return output
-        if any(tensor.requires_grad and tensor.is_leaf for tensor in ctx._dirty):
+        if recording and any(tensor.requires_grad and tensor.is_leaf for tensor in ctx._dirty):
             raise RuntimeError("a leaf Variable that requires grad has been used in an in-place operation.")
         if STATE.tracer is not None:
             from adjit.autograd.function_traced import record_traced
 
-            outputs = record_traced(STATE.tracer, cls, ctx, args, outputs)
+            outputs = record_traced(STATE.tracer, cls, ctx, args, outputs, recording)
         else:
             outputs = _record(cls, ctx, args, outputs)
         return outputs if isinstance(output, tuple) else outputs[0]
+
+
+def _has_rule(cls: type[Function]) -> bool:
+    return backward_of(cls) is not Function.backward or cls.jvp is not Function.jvp
 
 
 def backward_of(cls: type[Function]) -> Callable[..., Any]:

@@ -2,47 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adjit.autograd.function import Function, FunctionCtx, backward_of
-from adjit.autograd.rules import validated
+from adjit.autograd.rules import validated, validated_tangents
 from adjit.inner_trace import InnerTracer
 from adjit.ir.errors import TraceError
 from adjit.ir.graph import Graph, Value
 from adjit.ir.primitive import primitive_named
+from adjit.ir.types import TensorType
 from adjit.state import STATE, user_location
 from adjit.tensor import Tensor
 
 if TYPE_CHECKING:
     from adjit.trace import Tracer
 
+# Functions that a backward applies keep their own derivatives up to this order.
+_FURTHER_ORDERS = 2
+
 
 def record_traced(
-    tracer: Tracer, cls: type[Function], ctx: FunctionCtx, args: Sequence[Any], outputs: Sequence[Any]
+    tracer: Tracer,
+    cls: type[Function],
+    ctx: FunctionCtx,
+    args: Sequence[Any],
+    outputs: Sequence[Any],
+    recording: bool,
 ) -> tuple[Any, ...]:
-    """The results with the user's gradients: `call {vjp=...}` on the arguments, the results and what backward reads."""
+    """The results with the user's derivative: a `call` with rules, of the arguments, the results and what rules read.
+
+    Without `recording` nothing requires grad, but the trace may be differentiated as a whole.
+    """
     tensors = [arg for arg in args if isinstance(arg, Tensor)]
     open_results = [
         item
         for item in outputs
         if isinstance(item, Tensor) and item._dtype.is_continuous and not any(item is fixed for fixed in ctx._fixed)
     ]
-    operands = [tracer.operand(tensor, True) for tensor in tensors]
+    if not recording:
+        ctx.needs_input_grad = tuple(isinstance(arg, Tensor) and arg._dtype.is_continuous for arg in args)
+        if not open_results or not any(ctx.needs_input_grad):
+            return tuple(outputs)
+    operands = [tracer.operand(tensor, recording) for tensor in tensors]
     for tensor in ctx._dirty:  # its value before it was written is what the gradient goes to
         operands = [tracer.gradient_value(t) if t is tensor else o for t, o in zip(tensors, operands, strict=True)]
     results = [tracer.value_of(tensor) for tensor in open_results]
-    rule = _BackwardTrace(tracer, cls, ctx, args, outputs, open_results, operands, results)
-    graph, wrt, captured = rule.run()
-    inputs = [*operands, *results, *captured]
-    if not wrt:  # the user's backward gives nothing back
+    call = _Call(tracer, cls, ctx, args, outputs, open_results, operands, results, recording)
+    inputs, rules = _rules(call)
+    if rules is None:
+        return tuple(outputs)
+    if not rules["wrt"]:  # the user's backward gives nothing back
         made = tuple(tracer.emit(primitive_named("detach"), [value], {})[0] for value in results)
     else:
         places = [Value(value.type) for value in inputs]
         shown = places[len(operands) : len(operands) + len(results)]
         callee = Graph(cls.__name__, places, (), shown)
         tracer.builder.location = user_location()
-        made = tracer.emit(primitive_named("call"), inputs, {"callee": callee, "vjp": graph, "wrt": tuple(wrt)})
+        made = tracer.emit(primitive_named("call"), inputs, {"callee": callee, **rules})
     found = []
     new = {id(tensor): value for tensor, value in zip(open_results, made, strict=True)}
     for item in outputs:
@@ -50,91 +68,202 @@ def record_traced(
         if value is None:
             found.append(item)
             continue
-        tracer.note_values([value])
-        result = tracer.wrap(value, requires_grad=True, name=f"{cls.__name__}Backward")
+        if recording:
+            tracer.note_values([value])
+        result = tracer.wrap(value, requires_grad=recording, name=f"{cls.__name__}Backward")
         found.append(tracer.write(item, result) if any(item is tensor for tensor in ctx._dirty) else result)
     return tuple(found)
 
 
-class _BackwardTrace:
-    """One trace of a user's backward, with its own inputs for what it is given and what it reads."""
+def note_unmapped(tracer: Tracer, name: str, args: Sequence[Any]) -> None:
+    """Note that a function is applied which has no way to be mapped."""
+    noted = getattr(tracer, "unmapped", None)
+    if noted is not None:
+        noted.append((name, [tracer.value_of(arg) for arg in args if isinstance(arg, Tensor)]))
 
-    def __init__(
-        self,
-        tracer: Tracer,
-        cls: type[Function],
-        ctx: FunctionCtx,
-        args: Sequence[Any],
-        outputs: Sequence[Any],
-        open_results: Sequence[Tensor],
-        operands: Sequence[Value],
-        results: Sequence[Value],
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One application of a function in a trace: `operands` are the values of the arguments that are tensors, `results`
+    those of the `open_results`, which have gradients."""
+
+    tracer: Tracer
+    cls: type[Function]
+    ctx: FunctionCtx
+    args: Sequence[Any]
+    outputs: Sequence[Any]
+    open_results: Sequence[Tensor]
+    operands: Sequence[Value]
+    results: Sequence[Value]
+    recording: bool
+
+    @property
+    def types(self) -> list[TensorType | None]:
+        """The types of the arguments that are tensors, None for others."""
+        return [arg._tensor_type if isinstance(arg, Tensor) else None for arg in self.args]
+
+    @property
+    def needed(self) -> list[int]:
+        """The operands that need a gradient."""
+        needs = [need for need, type in zip(self.ctx.needs_input_grad, self.types, strict=True) if type is not None]
+        return [index for index, need in enumerate(needs) if need]
+
+
+def _rules(call: _Call) -> tuple[list[Value], dict[str, Any] | None]:
+    """The operands of the call and the attributes with its rules; None where there is none."""
+    has_jvp = call.cls.jvp is not Function.jvp and call.tracer.keeps_rules > 0
+    if has_jvp and backward_of(call.cls) is Function.backward:
+        backward, wrt = None, call.needed
+    else:
+        backward = _BackwardTrace(call)
+        try:
+            wrt = backward.run(whole=has_jvp)
+        except TraceError:
+            if call.recording or not getattr(call.tracer, "within_rule", False):
+                raise
+            return [], None  # a backward applies this function: that it can be applied is all that is asked
+    forward = _ForwardTrace(call) if has_jvp else None
+    if forward is not None:
+        forward.run(wrt)
+    call.ctx._chosen = call.ctx._chosen_forward = ()
+    traces = [("vjp", backward), ("jvp", forward)]
+    extras = [trace.extra for _, trace in traces if trace is not None]
+    rules: dict[str, Any] = {"wrt": tuple(wrt)}
+    inputs = [*call.operands, *call.results]
+    for name, trace in traces:
+        if trace is not None:
+            rules[name] = trace.finished(extras)
+            inputs += [call.tracer.operand(tensor, call.recording) for tensor in trace.inner.closure]
+    return inputs, rules
+
+
+class _RuleTrace:
+    """One trace of a user's rule, with its own inputs for what it is given and what it reads."""
+
+    def __init__(self, call: _Call, name: str) -> None:
+        self.call = call
+        self.inner = InnerTracer(f"{call.cls.__name__}.{name}")
+        outer = call.tracer.keeps_rules
+        self.inner.keeps_rules = max(outer - 1, 0) if outer else _FURTHER_ORDERS
+        self.inner.within_rule = True
+        self.heads: list[list[Value]] = []  # what is given, the arguments, the results
+
+    @property
+    def extra(self) -> tuple[Value, ...]:
+        """The inputs that stand for other tensors that the rule reads."""
+        return tuple(self.inner.graph.inputs[sum(map(len, self.heads)) :])
+
+    def trace(
+        self, given: Sequence[Value], chosen: Sequence[Tensor | None], rule: Callable[[list[Tensor]], Sequence[Tensor]]
     ) -> None:
-        self.outer = tracer
-        self.cls = cls
-        self.ctx = ctx
-        self.args = args
-        self.outputs = outputs
-        self.open_results = open_results
-        self.operands = operands
-        self.results = results
-        self.inner = InnerTracer(f"{cls.__name__}.vjp")
-
-    def run(self) -> tuple[Graph, list[int], list[Value]]:
-        """The graph of the backward, the operands that it gives gradients to, and what else it reads."""
-        inner = self.inner
+        """Trace `rule` on tensors like `given`, with the `chosen` tensors as the saved ones."""
+        inner, call = self.inner, self.call
         recording, STATE.recording = STATE.recording, False
         try:
             with inner:
-                cotangents = [inner.argument(v.type, f"g{i}", i) for i, v in enumerate(self.results)]
-                mine = [inner.argument(value.type, f"x{i}", i) for i, value in enumerate(self.operands)]
-                shown = [inner.argument(value.type, f"y{i}", i) for i, value in enumerate(self.results)]
-                heads = [inner.value_of(tensor) for tensor in (*cotangents, *mine, *shown)]
-                self._save(mine, shown)
-                returned = backward_of(self.cls)(self.ctx, *self._gradients(cotangents))
-                types = [arg._tensor_type if isinstance(arg, Tensor) else None for arg in self.args]
-                found = validated(self.cls.__name__, returned, types)
-                given = [g for g, type in zip(found, types, strict=True) if type is not None]
-                needs = [n for n, type in zip(self.ctx.needs_input_grad, types, strict=True) if type is not None]
-                wrt = [i for i, (g, need) in enumerate(zip(given, needs, strict=True)) if need and g is not None]
-                values = [inner.value_of(g) for i, g in enumerate(given) if i in wrt and g is not None]
+                inputs = [
+                    [inner.argument(value.type, f"{name}{i}", i) for i, value in enumerate(values)]
+                    for name, values in (("g", given), ("x", call.operands), ("y", call.results))
+                ]
+                self.heads = [[inner.value_of(tensor) for tensor in part] for part in inputs]
+                self._save(inputs[1], inputs[2], chosen)
+                found = [inner.value_of(tensor) for tensor in rule(inputs[0])]
         finally:
             STATE.recording = recording
         if inner.writes():
             raise TraceError(
-                f"the backward of {self.cls.__name__} writes to a tensor that it did not make\n"
+                f"the backward of {call.cls.__name__} writes to a tensor that it did not make\n"
                 "  hint: clone() the tensor before the in-place operation"
             )
-        graph = inner.graph
-        extra = graph.inputs[len(heads) :]
-        first, last = heads[: -len(shown)], heads[-len(shown) :]
-        unread = [Value(value.type) for value in self.results]  # the forward's results stand among the operands too
-        graph.inputs = (*first, *unread, *extra, *last)
-        graph.outputs = tuple(values)
-        return graph, wrt, [self.outer.operand(tensor, True) for tensor in inner.closure]
+        inner.graph.outputs = tuple(found)
+
+    def finished(self, extras: Sequence[Sequence[Value]]) -> Graph:
+        """The graph of the rule; `extras` are what this one and those beside it read."""
+        given, mine, shown = self.heads
+        own = self.extra
+        unread = [Value(value.type) for value in self.call.results]  # they stand among the operands, too
+        read = [value if values == own else Value(value.type) for values in extras for value in values]
+        graph = self.inner.graph
+        graph.inputs = (*given, *mine, *unread, *read, *shown)
+        return graph
+
+    def _save(self, mine: Sequence[Tensor], shown: Sequence[Tensor], chosen: Sequence[Tensor | None]) -> None:
+        """Let the context hand out this trace's own tensors for arguments, results and what else was saved."""
+        call, inner = self.call, self.inner
+        stand_ins = {id(tensor): proxy for tensor, proxy in zip(call.open_results, shown, strict=True)}
+        tensors = [arg for arg in call.args if isinstance(arg, Tensor)]
+        for tensor, proxy in zip(tensors, mine, strict=True):
+            if not any(tensor is dirty for dirty in call.ctx._dirty):
+                stand_ins[id(tensor)] = proxy
+        inner.stand_for(stand_ins)
+        call.ctx._finish([(None if t is None else inner.local(t), None) for t in chosen])
+
+
+class _BackwardTrace(_RuleTrace):
+    """The trace of a backward."""
+
+    def __init__(self, call: _Call) -> None:
+        super().__init__(call, "vjp")
+
+    def run(self, whole: bool) -> list[int]:
+        """The operands that it gives gradients to: all that need one, with zeros where it has none, if `whole`."""
+        call = self.call
+        wrt: list[int] = []
+
+        def rule(cotangents: list[Tensor]) -> list[Tensor]:
+            types = call.types
+            returned = backward_of(call.cls)(call.ctx, *self._gradients(cotangents))
+            found = validated(call.cls.__name__, returned, types)
+            given = [g for g, type in zip(found, types, strict=True) if type is not None]
+            wrt.extend(index for index in call.needed if whole or given[index] is not None)
+            return [_zeros(call.operands[index].type) if (g := given[index]) is None else g for index in wrt]
+
+        self.trace(call.results, call.ctx._chosen, rule)
+        return wrt
 
     def _gradients(self, cotangents: Sequence[Tensor]) -> list[Tensor | None]:
         """What the user's backward is given: one for each result."""
-        by_result = {id(t): c for t, c in zip(self.open_results, cotangents, strict=True)}
+        by_result = {id(t): c for t, c in zip(self.call.open_results, cotangents, strict=True)}
         given: list[Tensor | None] = []
-        for item in self.outputs:
+        for item in self.call.outputs:
             gradient = by_result.get(id(item))
-            if gradient is None and isinstance(item, Tensor) and self.ctx._materialize:
-                from adjit.creation import zeros
-
-                gradient = zeros(item._tensor_type.dims, dtype=item._dtype)
+            if gradient is None and isinstance(item, Tensor) and self.call.ctx._materialize:
+                gradient = _zeros(item._tensor_type)
             given.append(gradient)
         return given
 
-    def _save(self, mine: Sequence[Tensor], shown: Sequence[Tensor]) -> None:
-        """Let the context hand out this trace's own tensors for arguments, results and what else was saved."""
-        stand_ins = {id(tensor): proxy for tensor, proxy in zip(self.open_results, shown, strict=True)}
-        tensors = [arg for arg in self.args if isinstance(arg, Tensor)]
-        for tensor, proxy in zip(tensors, mine, strict=True):
-            if not any(tensor is dirty for dirty in self.ctx._dirty):
-                stand_ins[id(tensor)] = proxy
-        inner = self.inner
-        inner.stand_for(stand_ins)
-        saved = [None if t is None else inner.local(t) for t in self.ctx._chosen]
-        self.ctx._finish([(tensor, None) for tensor in saved])
-        self.ctx._chosen = ()
+
+class _ForwardTrace(_RuleTrace):
+    """The trace of a jvp."""
+
+    def __init__(self, call: _Call) -> None:
+        super().__init__(call, "jvp")
+
+    def run(self, wrt: Sequence[int]) -> None:
+        """Trace it on the tangents of the operands in `wrt`."""
+        call, ctx = self.call, self.call.ctx
+
+        def rule(tangents: list[Tensor]) -> list[Tensor]:
+            of_operand = dict(zip(wrt, tangents, strict=True))
+            given: list[Tensor | None] = []
+            place = 0
+            for type in call.types:
+                tangent = None if type is None else of_operand.get(place)
+                place += type is not None
+                if tangent is None and type is not None and type.dtype.is_continuous and ctx._materialize:
+                    tangent = _zeros(type)
+                given.append(tangent)
+            shapes = [item._tensor_type if isinstance(item, Tensor) else None for item in call.outputs]
+            found = validated_tangents(call.cls.__name__, call.cls.jvp(ctx, *given), shapes)
+            pairs = zip(call.outputs, found, strict=True)
+            mine = [t for item, t in pairs if any(item is each for each in call.open_results)]
+            return [_zeros(v.type) if t is None else t for t, v in zip(mine, call.results, strict=True)]
+
+        self.trace([call.operands[index] for index in wrt], ctx._chosen_forward, rule)
+
+
+def _zeros(type: TensorType) -> Tensor:
+    from adjit.creation import zeros
+
+    found: Tensor = zeros(type.dims, dtype=type.dtype)
+    return found

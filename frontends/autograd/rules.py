@@ -59,3 +59,31 @@ def _fitted(name: str, gradient: Tensor, type: TensorType, index: int) -> Tensor
     if gradient._dtype is not type.dtype:
         gradient = gradient.to(type.dtype)
     return gradient
+
+
+def validated_tangents(name: str, returned: Any, results: Sequence[TensorType | None]) -> list[Tensor | None]:
+    """One tangent, or None, for each result (None in `results` stands for what is no tensor).
+
+    Errors: RuntimeError for a wrong number of tangents, for what is no tensor, and for shapes of other results.
+    """
+    given = list(returned) if isinstance(returned, tuple) else [returned]
+    if len(given) != len(results):
+        raise RuntimeError(
+            "Function's jvp returned an invalid number of forward gradients (expected "
+            f"{len(results)} but got {len(given)})"
+        )
+    found: list[Tensor | None] = []
+    for place, (tangent, type) in enumerate(zip(given, results, strict=True)):
+        if tangent is not None and not isinstance(tangent, Tensor):
+            raise RuntimeError(f"expected Variable or None (got {_name_of(tangent)}) for grad output {place}.")
+        if tangent is None or type is None or not type.dtype.is_continuous:
+            found.append(None)
+            continue
+        if tangent._tensor_type.dims != type.dims:
+            raise RuntimeError(
+                "Trying to set a forward gradient that has a different size than that of the original Tensor, this is "
+                f"not supported. Tensor is of size {list(type.dims)} while the given forward gradient is of size "
+                f"{list(tangent._tensor_type.dims)}."
+            )
+        found.append(tangent.to(type.dtype))
+    return found

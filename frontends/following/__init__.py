@@ -32,19 +32,29 @@ _lock = Lock()
 _OTHER = Other(None)
 
 
-def trace_followed(name: str, key: Any, function: Callable[..., Any], types: Sequence[TensorType]) -> Traced:
+def trace_followed(
+    name: str,
+    key: Any,
+    function: Callable[..., Any],
+    types: Sequence[TensorType],
+    flags: Sequence[bool],
+    keeps_rules: int = 0,
+) -> Traced:
     """As `trace_inner`: the trace of `function`, which `key` tells from others; where an earlier one took the same
     course, what it left."""
-    logs = _logs_of((key, *types))
+    logs = _logs_of((key, *types, *flags, keeps_rules))
     if logs is None:
-        return shared(trace_inner(name, function, types))
-    tracer: Any = Follower(name, logs, types) if logs.kept else written_down(object.__new__(InnerTracer), name, logs)
+        return shared(trace_inner(name, function, types, flags, is_region=False, keeps_rules=keeps_rules))
+    if logs.kept:
+        tracer: Any = Follower(name, logs, types, flags, keeps_rules)
+    else:
+        tracer = written_down(object.__new__(InnerTracer), name, logs, keeps_rules)
     with tracer:
         if type(tracer) is Follower:
             inputs = list(tracer.given)
         else:
             with tracer.within_step():
-                inputs = [tracer.argument(type, f"a{index}", index) for index, type in enumerate(types)]
+                inputs = tracer.arguments_of(types, flags, False)
             tracer.note([], list(inputs))
         leaves, structure = trees.flatten(function(*inputs), none_is_leaf=True)
         if type(tracer) is Follower:

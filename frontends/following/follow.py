@@ -38,8 +38,13 @@ class Follower(BySteps):
 
     strict, numbers_are_known = True, False
 
-    def __init__(self, name: str, logs: Logs, types: Sequence[TensorType]) -> None:
-        self.name, self.logs, self.types = name, logs, types
+    def __init__(
+        self, name: str, logs: Logs, types: Sequence[TensorType], flags: Sequence[bool], keeps_rules: int
+    ) -> None:
+        self.name, self.logs, self.types, self.flags = name, logs, types, flags
+        outer = STATE.tracer
+        self.keeps_rules = max(keeps_rules, 0 if outer is None else outer.keeps_rules)
+        self.within_rule: bool = getattr(outer, "within_rule", False)
         self.log = logs.kept[0]
         self.at = 0
         self.began = begin_period()
@@ -50,7 +55,9 @@ class Follower(BySteps):
         self.parent: Any = None
         self.foreign: set[int] = set()  # the tensors from outside, by their identities
         self.given: list[Tensor] = []
-        self.given += [self._tensor(Made(type, None)) for type in types]
+        self.given += [
+            self._tensor(Made(type, None, flag, not flag)) for type, flag in zip(types, flags, strict=True)
+        ]
 
     def __enter__(self) -> Follower:
         self.parent = STATE.tracer
@@ -188,24 +195,24 @@ class Follower(BySteps):
         STATE.tracer = self.parent
         try:
             self.__dict__.clear()
-            writer = written_down(self, fields["name"], fields["logs"])
+            writer = written_down(self, fields["name"], fields["logs"], fields["keeps_rules"])
             writer.__dict__.update(parent=fields["parent"], literals=fields["literals"], _serial=fields["began"])
             STATE.tracer = writer
             with writer.within_step():
-                _make_again(writer, steps, given, fields["types"])
+                _make_again(writer, steps, given, writer.arguments_of(fields["types"], fields["flags"], False))
         finally:
             STATE.tracer = around
         writer.note(steps, given)
         return writer
 
 
-def _make_again(writer: Writer, steps: Sequence[Step], given: list[Tensor], types: Sequence[TensorType]) -> None:
-    """Emit steps into a trace; the tensors that stood for their results become the results."""
+def _make_again(writer: Writer, steps: Sequence[Step], given: list[Tensor], arguments: Sequence[Tensor]) -> None:
+    """Emit steps into a trace; the tensors that stood for its arguments and their results become these."""
     flags = [(tensor, tensor._requires_grad) for tensor in given if tensor._tracer is writer]
     before = STATE.recording, dtypes._DEFAULT[0]
-    for index, type in enumerate(types):
-        _become(given[index], writer.argument(type, f"a{index}", index))
-    count = len(types)
+    for index, argument in enumerate(arguments):
+        _become(given[index], argument)
+    count = len(arguments)
     try:
         for step in steps:
             count += sum(each.outside is not None for each in all_given(step.operands))

@@ -199,7 +199,7 @@ _FREE = {
     "__class__", "__dict__", "by_steps", "strict", "numbers_are_known", "hints", "guards", "checks", "parent", "call",
     "apply", "view", "detach", "constant", "within_step", "steps", "given", "numbers", "memories", "note", "concluded",
     "literals", "on_fault", "_pattern", "_outside", "_number", "_note_results", "_made", "logs",
-    "warned",
+    "warned", "keeps_rules", "within_rule",
 }  # fmt: skip
 # What must not be asked of it in a step.
 _REFUSED = {
@@ -233,10 +233,11 @@ def extent_of(tracer: Any) -> tuple[int, ...]:
     return (len(graph.nodes), len(graph.inputs), *sizes)
 
 
-def written_down(tracer: Any, name: str, logs: Logs) -> Writer:
+def written_down(tracer: Any, name: str, logs: Logs, keeps_rules: int) -> Writer:
     """Make an object a trace that writes down its steps."""
     tracer.__class__ = InnerTracer
     tracer.__init__(name)
+    tracer.keeps_rules = max(tracer.keeps_rules, keeps_rules)
     tracer.__dict__.update(logs=logs, steps=[], given=[], numbers={}, memories={})
     tracer.__class__ = Writer
     writer: Writer = tracer

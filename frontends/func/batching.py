@@ -147,8 +147,16 @@ def _mapped(
         without_batch(tensor._tensor_type) if flag else tensor._tensor_type
         for tensor, flag in zip(operands, flags, strict=True)
     ]
-    traced = trace_followed(title(func), identity_of(func), one, types)
-    operands = cut_off(traced, operands)
+    needs = [tensor.requires_grad for tensor in operands]
+    traced = trace_followed(title(func), identity_of(func), one, types, needs)
+    for name, reached in traced.unmapped:
+        if any(flag and reach for flag, reach in zip(flags, reached, strict=True)):
+            raise RuntimeError(
+                f"You tried to vmap over {name}, but it does not have vmap support. Please override and implement the "
+                "vmap staticmethod or set generate_vmap_rule=True. For more details, please see "
+                "https://pytorch.org/docs/main/notes/extending.func.html"
+            )
+    operands = cut_off(traced, operands, flagged=True)
     captured, flags = operands[len(places) :], [*flags, *(False for _ in traced.captured)]
     if any(_is_key(target) for target in traced.written):
         if randomness == "error":
@@ -165,7 +173,11 @@ def _mapped(
     found = traced.made(("vectorize", marks, extent), lambda: vectorize(traced.graph, marks, extent))
     results = call_inner(found.graph, [*operands[: len(places)], *captured], f"Vmap{title(func).capitalize()}")
     _write_back(traced, results[traced.count :], found.batched[traced.count :])
-    return _placed(func, traced, results[: traced.count], found.batched[: traced.count], size, out_dims)
+    given = [
+        tensor.detach() if tensor.requires_grad and not flag else tensor
+        for tensor, flag in zip(results, traced.flags, strict=False)
+    ]
+    return _placed(func, traced, given, found.batched[: traced.count], size, out_dims)
 
 
 def _is_key(tensor: Tensor) -> bool:

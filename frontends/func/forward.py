@@ -9,7 +9,7 @@ from typing import Any
 from adjit import trees
 from adjit.following import runs
 from adjit.func.arguments import Argnums, chosen, replaced, split_aux, title
-from adjit.func.reverse import jacrev, traced_function, unit_rows, vjp
+from adjit.func.reverse import ORDERS_KEPT, jacrev, traced_function, unit_rows, vjp
 from adjit.inner_trace import Traced, call_inner, is_differentiated, write_back
 from adjit.ir.errors import TraceError
 from adjit.ir.frozen import changed
@@ -116,7 +116,8 @@ class _Push:
 
         self.name = title(func).capitalize()
         self.traced: Traced
-        self.traced, self.operands = traced_function(func, leaves, structure)
+        flags = [False] * len(leaves)  # tangents pass what is computed under `no_grad`
+        self.traced, self.operands = traced_function(func, leaves, structure, flags, ORDERS_KEPT)
         self.floating = [place for place, leaf in enumerate(leaves) if leaf._dtype.is_continuous]
         free = STATE.tracer is not None and not STATE.tracer.strict
         source = _collected(self.traced.graph, self.floating, True) if free else self.traced.graph

@@ -165,7 +165,8 @@ def _transposed(
 
     inside, STATE.tracer = STATE.tracer, level
     try:
-        traced, operands = traced_function(func, leaves, structure)
+        with enable_grad():
+            traced, operands = traced_function(func, leaves, structure, [x._dtype.is_continuous for x in leaves])
         floating = tuple(i for i in wanted if traced.graph.outputs[i].dtype.is_continuous)
         derivative = traced.made(
             ("differentiate", len(leaves), floating), lambda: differentiate(traced.graph, range(len(leaves)), floating)
@@ -184,18 +185,25 @@ def _transposed(
     return pull
 
 
+# The orders up to which a user's function keeps its own derivative in forward mode.
+ORDERS_KEPT = 3
+
+
 def traced_function(
-    func: Callable[..., Any], leaves: Sequence[Tensor], structure: Any
+    func: Callable[..., Any], leaves: Sequence[Tensor], structure: Any, flags: Sequence[bool], keeps_rules: int = 0
 ) -> tuple[Traced, list[Tensor]]:
     """`func` as a graph of the tensors of its arguments and of what it closes over, with these operands.
 
-    The leaves of an aux are kept as outputs after those of the output.
+    The leaves of an aux are kept as outputs after those of the output.  `flags` says which arguments the function is to
+    see as tensors that require grad, `keeps_rules` is the trace's.
     """
     traced = trace_followed(
         title(func),
         identity_of(func),
         lambda *tensors: func(*trees.unflatten(structure, tensors)),
         [x._tensor_type for x in leaves],
+        flags,
+        keeps_rules,
     )
     return traced, cut_off(traced, leaves)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from adjit import trees
 from adjit.func.arguments import title
-from adjit.func.reverse import traced_function
+from adjit.func.reverse import ORDERS_KEPT, traced_function
 from adjit.inner_trace import call_inner, write_back
 from adjit.tensor import Tensor
 
@@ -33,7 +33,7 @@ def jet(
 
     leaves, structure, terms = _checked(primals, series)
     order = len(terms)
-    traced, operands = traced_function(func, leaves, structure)
+    traced, operands = traced_function(func, leaves, structure, [False] * len(leaves), ORDERS_KEPT)
     floating = [place for place, leaf in enumerate(leaves) if leaf._dtype.is_continuous]
     expansion = expand_in_series(traced.graph, floating, order)
     curves = [terms[power][place].to(leaves[place].dtype) for place in floating for power in range(order)]
