@@ -62,8 +62,9 @@ def pull_back(
         found = _cotangents(builder, node, arriving, active) if own is None else own
         if observe_node is not None and node.attached is not None:
             found = observe_node(node, arriving, found)
+        varying = {*varies_with(node)} & active
         for value, contribution in zip(node.inputs, found, strict=True):
-            if contribution is not None and value in active:
+            if contribution is not None and value in varying:
                 pending.setdefault(value, []).append(contribution)
     for value in inputs:
         if value not in complete:

@@ -187,8 +187,6 @@ class Tensor:
                 {"self": self},
                 "convert it first: {self}.float().requires_grad_()",
             )
-        if value and STATE.inference:
-            raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
         if value and self._tracer is not None:
             from adjit.trace_arguments import check_marked
 

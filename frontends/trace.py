@@ -13,7 +13,8 @@ from weakref import ref
 
 import numpy as np
 
-from adjit.autograd.tape import TraceNode, Watch
+from adjit.autograd.modes import no_grad
+from adjit.autograd.tape import TraceNode, Watch, move_retained
 from adjit.captured import Captured, owner
 from adjit.ir.builder import Builder, literal_dtype
 from adjit.ir.errors import ShapeError, TraceError
@@ -352,6 +353,7 @@ class Tracer:
             )
         if adopted:
             cell.history = None
+            move_retained(cell.value, value)
         elif cell.history is None and (cell.original is not None or cell.value in self._depends):
             cell.history = cell.value
         cell.value = value
@@ -373,11 +375,8 @@ class Tracer:
         """`tensor.data = value`: the memory takes the value, outside autograd."""
         if tensor._tensor_type != value._tensor_type:
             raise TraceError("in a trace, `.data` can only be set to a tensor of the same shape and dtype")
-        before, STATE.recording = STATE.recording, False
-        try:
+        with no_grad():
             self.write(tensor, self.apply(primitive_named("detach"), (value,), {}, ""))
-        finally:
-            STATE.recording = before
 
     # -- values from outside ----------------------------------------------------------------------------------------
     def dynamic_scalar(self, holder: Any, key: str) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 
 from adjit.autograd.overwriting import note_write
 from adjit.autograd.record import record
-from adjit.autograd.tape import Recorded, Saved
+from adjit.autograd.tape import Recorded, Saved, move_retained
 from adjit.errors import explained
 from adjit.ir.graph import Attribute, Graph, Value
 from adjit.ir.primitive import Primitive, primitive_named
@@ -325,6 +325,7 @@ def _adopt(target: Tensor, result: Tensor) -> None:
     """Give `target` the history of `result`; views of it derive theirs again when asked."""
     target._history += 1
     if result.requires_grad:
+        move_retained(target._value, result._value)
         target._value, target._requires_grad, target._leaf = result._value, True, result._leaf
         node = None if result._value is None else result._value.node
         if isinstance(node, Recorded) and any(kept.array is result._array for kept in node.saved):

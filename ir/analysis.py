@@ -74,6 +74,8 @@ def varies_with(node: Node) -> tuple[Value, ...]:
     """The operands with which the results of `node` vary, as its derivative has it."""
     if node.op.constant_result:
         return ()
+    if node.op.name == "while":
+        return _of_steps(node)
     return tuple(node.inputs[index] for index in node.attributes["wrt"]) if has_rule(node) else node.inputs  # type: ignore[index, union-attr]
 
 
@@ -85,6 +87,16 @@ def invariants_of(node: Node) -> int:
 def carries_of(node: Node) -> int:
     """How many operands after these a loop hands from turn to turn: one for each result of a `while`."""
     return int(node.attributes.get("carries", len(node.outputs)))  # type: ignore[arg-type]
+
+
+def _of_steps(loop: Node) -> tuple[Value, ...]:
+    """The operands of a `while` that its steps vary with: not those that only its condition looks at."""
+    body = loop.regions[1]
+    found = {*body.outputs, *body.inputs[invariants_of(loop) :]}
+    for node in reversed(body.nodes):
+        if any(value in found for value in node.outputs):
+            found.update(varies_with(node))
+    return tuple(value for value, inner in zip(loop.inputs, body.inputs, strict=True) if inner in found)
 
 
 # -- liveness ---------------------------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ class Pass:
                     cotangent = replaced
             tensor = None if watch.retained is None else watch.retained()
             if tensor is not None:
-                tensor._grad = cotangent if self.targets is None or tensor._grad is None else tensor._grad
+                tensor._grad = cotangent if tensor._grad is None else _add(tensor._grad, cotangent, self.create_graph)
             leaf = None if watch.leaf is None else watch.leaf()
             if leaf is not None and value.node is None and self.targets is None:
                 accumulate(leaf, cotangent, self.create_graph)

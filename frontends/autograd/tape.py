@@ -40,6 +40,16 @@ class Watch:
         self.leaf: ReferenceType[Tensor] | None = None
 
 
+def move_retained(before: Value | None, after: Value | None) -> None:
+    """A tensor takes another value in place: if its gradient is kept, that is the gradient of the new one."""
+    watch = None if before is None else before.attached
+    if isinstance(watch, Watch) and watch.retained is not None and after is not None:
+        if after.attached is None:
+            after.attached = Watch()
+        assert isinstance(after.attached, Watch)
+        after.attached.retained, watch.retained = watch.retained, None
+
+
 class Saved:
     """A forward value kept for the pullback, with the version its memory had.
 

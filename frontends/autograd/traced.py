@@ -397,7 +397,9 @@ def observe(
                 gradient = replaced
         kept = None if watch.retained is None else watch.retained()
         if kept is not None:
-            tracer.set_grad(kept, gradient)
+            present = tracer.gradient_slot(kept)
+            total = (present, gradient) if isinstance(present, Tensor) else None
+            tracer.set_grad(kept, gradient if total is None else tracer.apply(primitive_named("add"), total, {}, "Add"))
     return tracer.builder.expr(tracer.value_of(gradient))
 
 

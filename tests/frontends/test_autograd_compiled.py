@@ -304,3 +304,31 @@ def test_what_takes_values_that_require_grad_in_place_has_their_history_after_th
     compiled = torch.compile(step)
     for _ in range(4):
         assert gradients(compiled) == gradients(step)
+
+
+def only_a_condition(x: Any, y: Any) -> Any:
+    total = x.sum() * 0
+    while total < y.sum():
+        total = total + x.sum()
+    return total
+
+
+def a_condition_and_a_step(x: Any, y: Any) -> Any:
+    total = x.sum() * 0
+    while total < y.sum():
+        total = total + (x * y).sum()
+    return total
+
+
+def a_condition_inside(x: Any, y: Any) -> Any:
+    total = x.sum()
+    while total < 50:
+        total = total + torch.where(y > total, x, 2 * x).sum()
+    return total
+
+
+@pytest.mark.parametrize("program", [only_a_condition, a_condition_and_a_step, a_condition_inside])
+def test_what_only_conditions_of_loops_look_at_has_no_gradient(program: Program) -> None:
+    expected = outcome(program, [1.0, 2.0], [3.0, 1.0])
+    assert (expected[-1] is None) is (program is not a_condition_and_a_step)
+    assert outcome(torch.compile(program, strict=True), [1.0, 2.0], [3.0, 1.0]) == expected

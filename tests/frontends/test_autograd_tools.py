@@ -343,6 +343,10 @@ def test_switching_recording() -> None:
     with torch.inference_mode():
         assert torch.is_inference_mode_enabled() and not (x * 2).requires_grad
     assert not torch.is_inference_mode_enabled()
+    with torch.inference_mode():
+        layer = torch.nn.Linear(2, 1)
+        assert torch.ones(2).requires_grad_().requires_grad
+    assert layer(torch.ones(1, 2)).requires_grad
 
 
 def test_recorded_sums_of_cotangents_are_not_what_a_user_put_on_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
