@@ -16,7 +16,7 @@ from adjit.autograd.tape import Recorded, Saved, result_of
 from adjit.bodies import run_body
 from adjit.compiler.particular import common_form, has_sizes_told, particular, without_carriers
 from adjit.execute import owned
-from adjit.ir.errors import AdjitError
+from adjit.ir.errors import AdjitError, asks_memory
 from adjit.ir.frozen import changed
 from adjit.ir.graph import UNKNOWN, Graph
 from adjit.ir.primitive import primitive_named
@@ -292,6 +292,7 @@ def apply_callee(callee: Graph, operands: Sequence[Tensor], name: str) -> list[T
     ]
 
 
+@asks_memory
 def _run(callee: Graph, arrays: Sequence[Any]) -> Sequence[Any]:
     found = run_body(callee, arrays)
     if STATE.checks is not None:

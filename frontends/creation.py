@@ -16,6 +16,7 @@ from adjit.dims import shape_of
 from adjit.dispatch import apply, literal
 from adjit.dtypes import default_complex, default_float, dtype_argument
 from adjit.errors import explained
+from adjit.ir.errors import OutOfMemoryError
 from adjit.ir.halfs import cast_array
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BF16, BOOL, F32, I64, DType
@@ -261,6 +262,8 @@ def _filled_array(size: tuple[int, ...], held: np.ndarray) -> np.ndarray:
         return np.full(size, held)
     except ValueError:
         raise _too_large(size) from None
+    except MemoryError as error:
+        raise OutOfMemoryError.of(error) from None
 
 
 def _zeros(size: tuple[int, ...], storage: np.dtype[Any]) -> np.ndarray:
@@ -269,6 +272,8 @@ def _zeros(size: tuple[int, ...], storage: np.dtype[Any]) -> np.ndarray:
         return np.zeros(size, storage)
     except ValueError:
         raise _too_large(size) from None
+    except MemoryError as error:
+        raise OutOfMemoryError.of(error) from None
 
 
 def _too_large(size: tuple[int, ...]) -> RuntimeError:
@@ -412,7 +417,7 @@ def eye(
             raise RuntimeError(f"{name} must be greater or equal to 0, got {extent}")
     target = dtype_argument(dtype, "eye") or default_float()
     if STATE.tracer is None:
-        held = np.zeros((n, m), target.storage)
+        held = _zeros((n, m), target.storage)
         if held.size:
             np.fill_diagonal(held, number_of(1, target))
         return finished(Tensor._wrap(held, target), requires_grad, out)

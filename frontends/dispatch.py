@@ -12,7 +12,7 @@ from adjit.autograd.tape import Recorded, TraceNode
 from adjit.errors import explained, line_of, place
 from adjit.execute import run_op
 from adjit.ir.builder import literal_dtype
-from adjit.ir.errors import IntegerDivisionError, NumbersNeeded, TraceError
+from adjit.ir.errors import IntegerDivisionError, NumbersNeeded, OutOfMemoryError, TraceError
 from adjit.ir.graph import UNKNOWN, Attribute, Region
 from adjit.ir.halfs import round_bf16
 from adjit.ir.primitive import Primitive
@@ -65,6 +65,8 @@ def apply(
         results = run_op(op, arrays, types, attributes, regions)
     except ZeroDivisionError:
         raise explained(IntegerDivisionError, "ZeroDivisionError", op.name, hint=DIVISION) from None
+    except MemoryError as error:
+        raise OutOfMemoryError.of(error) from None
     if STATE.checks is not None:
         from adjit.nan_checks import check_operation
 

@@ -11,6 +11,7 @@ from collections import Counter
 
 import numpy as np
 
+from adjit.ir.errors import asks_memory
 from adjit.ir.primitive import PRIMITIVES
 
 # Microseconds, as measured: what a draw costs the reference, and what compiling a kernel costs once.
@@ -19,6 +20,7 @@ _SHORTEST = 256
 _spent: Counter[int] = Counter()  # by length of kernel: microseconds that the reference took
 
 
+@asks_memory
 def random_words(key: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The words of `random_bits(key, shape=shape)`."""
     op = PRIMITIVES["random_bits"]

@@ -12,6 +12,7 @@ from adjit.creation import check_device, finished, of_array
 from adjit.dims import numel_of, shape_of
 from adjit.dispatch import apply
 from adjit.dtypes import default_complex, default_float, dtype_argument, public, require_order
+from adjit.ir.errors import asks_memory
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL, C128, F64, I64, DType
 from adjit.python_data import stored
@@ -99,6 +100,7 @@ def _check_direction(start: Any, end: Any, step: Any) -> None:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
 
 
+@asks_memory
 def _spaced(start: Any, end: Any, step: Any, target: DType) -> tuple[np.ndarray, DType]:
     require_order(target, "arange_cpu")
     _check_direction(start, end, step)
@@ -213,6 +215,7 @@ def _rounded(value: float, target: DType) -> float:
     return float(stored(stored(np.asarray(value), F64, target), target, F64))
 
 
+@asks_memory
 def _points(start: float, end: float, steps: Any, target: DType) -> np.ndarray:
     """The points in float64: counted from `start` in the first half, from `end` in the second, so both are exact.
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from adjit.dims import numel_of, shape_of, sizes_argument
+from adjit.ir.errors import asks_memory
 from adjit.ir.ops.strided import as_strided as as_strided_op
 from adjit.ir.shape import strides_of
 from adjit.ir.types import TensorType
@@ -51,6 +52,7 @@ def _resized_in_trace(input: Tensor, shape: tuple[Any, ...]) -> Tensor:
     )
 
 
+@asks_memory
 def _stand_on(
     input: Tensor, memory: Memory, shape: tuple[int, ...], steps: tuple[int, ...], offset: int, grow: bool = False
 ) -> None:

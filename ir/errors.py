@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from math import prod
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 class AdjitError(Exception):
     """Root of adjit's own errors."""
@@ -51,6 +59,34 @@ class NonFiniteError(AdjitError, RuntimeError, FloatingPointError):
 
 class IntegerDivisionError(AdjitError, ZeroDivisionError, RuntimeError):
     """An integer was divided by 0."""
+
+
+class OutOfMemoryError(AdjitError, RuntimeError, MemoryError):
+    """There is no memory for the numbers of a tensor."""
+
+    @classmethod
+    def of(cls, error: MemoryError) -> OutOfMemoryError:
+        """NumPy's error in PyTorch's words."""
+        if isinstance(error, cls) or len(error.args) != 2:
+            return cls(*error.args)
+        shape, dtype = error.args
+        return cls(
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
+            f"allocate {prod(shape) * dtype.itemsize} bytes. Error code 12 (Cannot allocate memory)"
+        )
+
+
+def asks_memory(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function that makes arrays say that there is no memory as PyTorch does."""
+
+    @wraps(function)
+    def asking(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except MemoryError as error:
+            raise OutOfMemoryError.of(error) from None
+
+    return asking
 
 
 class LinAlgError(AdjitError, RuntimeError):

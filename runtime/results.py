@@ -16,6 +16,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from adjit.ir.errors import asks_memory
+
 Array: TypeAlias = NDArray[Any]
 
 # Smaller arrays come from the C library's heap, which keeps its pages.
@@ -30,6 +32,11 @@ _LINE = 64
 def is_large(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
     """Whether an array stands in a block."""
     return prod(shape) * dtype.itemsize >= LEAST
+
+
+@asks_memory
+def _apart(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    return np.empty(shape, dtype)
 
 
 class _Block:
@@ -54,12 +61,15 @@ class ResultPool:
     def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """An array of any content."""
         count = prod(shape) * dtype.itemsize
-        if count < LEAST or count > self.limit:
+        if count < LEAST:
             return np.empty(shape, dtype)
+        if count > self.limit:
+            return _apart(shape, dtype)
         with self._lock:
             block, start = self._take(count)
         return np.ndarray(shape, dtype, block, start)
 
+    @asks_memory
     def _take(self, count: int) -> tuple[NDArray[np.uint8], int]:
         """The memory and start of a block for `count` bytes, the smallest free one that is not too large."""
         self._requests += 1

@@ -19,8 +19,9 @@ from adjit.state import STATE
 from adjit.tensor import Tensor
 
 __all__ = [
-    "backward", "enable_grad", "grad", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "no_grad",
-    "set_grad_enabled",
+    "Function", "Variable", "backward", "detect_anomaly", "enable_grad", "grad", "grad_mode", "gradcheck",
+    "gradgradcheck", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "set_detect_anomaly",
+    "set_grad_enabled", "variable",
 ]  # fmt: skip
 
 # What few programs use is imported at first use.
@@ -29,14 +30,15 @@ _LAZY = {
     "gradcheck": "gradient_check", "gradgradcheck": "gradient_check", "GradcheckError": "gradient_check",
     "Variable": "variable",
 }  # fmt: skip
-_LAZY_MODULES = ("anomaly", "forward_ad", "function", "functional", "graph", "variable")
+_LAZY_MODULES = {name: name for name in ("anomaly", "forward_ad", "function", "functional", "graph", "variable")}
+_LAZY_MODULES |= {"anomaly_mode": "anomaly", "grad_mode": "modes"}  # PyTorch's names
 
 
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     if name in _LAZY_MODULES:
-        return import_module(f"adjit.autograd.{name}")
+        return import_module(f"adjit.autograd.{_LAZY_MODULES[name]}")
     if name in _LAZY:
         found = globals()[name] = getattr(import_module(f"adjit.autograd.{_LAZY[name]}"), name)
         return found

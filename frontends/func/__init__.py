@@ -10,8 +10,8 @@ from adjit.func.forward import hessian, hvp, jacfwd, jvp, linearize
 from adjit.func.reverse import grad, grad_and_value, jacrev, value_and_grad, vjp
 
 __all__ = [
-    "grad", "grad_and_value", "hessian", "hvp", "jacfwd", "jacrev", "jet", "jvp", "linearize",
-    "stack_module_state", "value_and_grad", "vjp", "vmap",
+    "functional_call", "grad", "grad_and_value", "hessian", "hvp", "jacfwd", "jacrev", "jet", "jvp", "linearize",
+    "replace_all_batch_norm_modules_", "stack_module_state", "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip
 
 
@@ -40,6 +40,15 @@ def stack_module_state(models: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return stacked([dict(m.named_parameters()) for m in models], True), stacked(
         [dict(m.named_buffers()) for m in models], False
     )
+
+
+def replace_all_batch_norm_modules_(root: Any) -> Any:
+    """`root`, a module, whose batch norms keep no running statistics from here on, which `vmap` could not write."""
+    for module in root.modules():
+        if getattr(module, "track_running_stats", False) and hasattr(module, "num_batches_tracked"):
+            module.running_mean = module.running_var = module.num_batches_tracked = None
+            module.track_running_stats = False
+    return root
 
 
 def __getattr__(name: str) -> Any:

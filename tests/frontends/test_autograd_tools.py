@@ -357,3 +357,16 @@ def test_recorded_sums_of_cotangents_are_not_what_a_user_put_on_tensors(monkeypa
     assert (slope.item(), slope.grad_fn.name()) == (7, "AddBackward0")
     (curvature,) = autograd.grad(slope, x)
     assert curvature.item() == 2
+
+
+def test_star_imports_give_what_pytorch_gives() -> None:
+    names: dict[str, Any] = {}
+    exec("from adjit.autograd import *\nfrom adjit.func import *", names)
+    assert names["Function"] is torch.autograd.Function and names["gradcheck"] is torch.autograd.gradcheck
+    assert names["grad_mode"].no_grad is torch.no_grad and names["functional_call"] is torch.func.functional_call
+    assert torch.autograd.anomaly_mode.detect_anomaly is torch.autograd.detect_anomaly
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+    assert names["replace_all_batch_norm_modules_"](model) is model and model[1].running_mean is None
+    state = dict(model.named_parameters())
+    rows = torch.vmap(lambda x: torch.func.functional_call(model, state, (x,)))(torch.randn(5, 4, 2))
+    assert rows.shape == (5, 4, 3)
