@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import lru_cache, wraps
 from inspect import signature
 from typing import Any
 
@@ -164,8 +164,8 @@ class Function(FunctionCtx):
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """Run `forward`, and record that `backward` gives its gradients."""
         separate = cls.setup_context is not Function.setup_context
-        if kwargs:
-            bound = signature(cls.forward).bind(*(() if separate else (None,)), *args, **kwargs)
+        if kwargs or separate:  # a forward without a context has its defaults among the inputs
+            bound = _signature(cls.forward).bind(*(() if separate else (None,)), *args, **kwargs)
             bound.apply_defaults()
             args = bound.args if separate else bound.args[1:]
         ctx = type(f"{cls.__name__}Backward", (FunctionCtx,), {})()
@@ -199,6 +199,9 @@ class Function(FunctionCtx):
         else:
             outputs = _record(cls, ctx, args, outputs)
         return outputs if isinstance(output, tuple) else outputs[0]
+
+
+_signature = lru_cache(maxsize=256)(signature)
 
 
 def _has_rule(cls: type[Function]) -> bool:

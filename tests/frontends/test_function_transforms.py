@@ -90,17 +90,17 @@ class Cosine(Function):
 
 
 class Mixed(Function):
-    """x * y * k with other factors in its derivative, a flag, and a result without gradient."""
+    """x * y * k with other factors in its derivative and a default for k, a flag, and a result without gradient."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Any, k: float, y: Any) -> Any:
+    def forward(x: Any, y: Any, k: float = 2.0) -> Any:
         return x * y * k, x > y, torch.floor(x * 3), x + y
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        x, ctx.k, y = inputs
+        x, y, ctx.k = inputs
         ctx.save_for_backward(x, y, output[0])
         ctx.save_for_forward(x, y)
         ctx.mark_non_differentiable(output[1], output[2])
@@ -108,10 +108,10 @@ class Mixed(Function):
     @staticmethod
     def backward(ctx: Any, product: Any, flag: Any, floor: Any, total: Any) -> Any:
         x, y, out = ctx.saved_tensors
-        return product * y * ctx.k * 2 + total, None, product * x * ctx.k * 5 + total * 7 + 0 * out
+        return product * y * ctx.k * 2 + total, product * x * ctx.k * 5 + total * 7 + 0 * out, None
 
     @staticmethod
-    def jvp(ctx: Any, x_t: Any, k_t: Any, y_t: Any) -> Any:
+    def jvp(ctx: Any, x_t: Any, y_t: Any, k_t: Any) -> Any:
         assert k_t is None
         x, y = ctx.saved_tensors
         return x_t * y * ctx.k * 2 + y_t * x * ctx.k * 5, None, None, x_t + 7 * y_t
@@ -204,7 +204,7 @@ def test_derivatives_of_higher_order_take_the_rules_of_the_functions_in_a_backwa
 
 
 def mixed(x: Any, y: Any) -> Any:
-    product, flag, floor, total = Mixed.apply(x, 2.0, y)
+    product, flag, floor, total = Mixed.apply(x, y)
     return product * floor + total * flag
 
 
