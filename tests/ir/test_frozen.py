@@ -112,3 +112,38 @@ def test_changed_is_a_copy_with_other_fields() -> None:
     assert (changed(Point(1, 2), y=3), fields_of(Point(1, 2))) == (Point(1, 3), {"x": 1, "y": 2})
     with pytest.raises(TypeError, match="unexpected keyword argument 'z'"):
         changed(Point(1, 2), z=3)
+
+
+@frozen
+class Wide:
+    a: int
+    b: int
+    c: int
+    d: int
+    e: int
+    f: int = 6
+
+
+@frozen
+class Listed:
+    seen: list[int] = field(default_factory=list)
+    last: Any = None
+
+
+@pytest.mark.parametrize("kind", [Point, Wide, Model])
+def test_fields_are_given_by_place_or_by_name(kind: Any) -> None:
+    names = list(kind.__match_args__)
+    for known in range(len(names) + 1):
+        given, named = range(known), {name: number for number, name in enumerate(names) if number >= known}
+        assert [getattr(kind(*given, **named), name) for name in names] == list(range(len(names)))
+    for named in ({"unknown": 1}, {names[0]: 1}):
+        with pytest.raises(TypeError, match="__init__"):
+            kind(*range(len(names)), **named)
+    with pytest.raises(TypeError, match=f"__init__.*'{names[0]}'"):
+        kind(**{name: 1 for name in names[1:]})
+
+
+def test_a_default_factory_is_asked_for_each_value() -> None:
+    one, other = Listed(), Listed(last=2)
+    one.seen.append(1)
+    assert (one.seen, other.seen, other.last, Listed([3], 4)) == ([1], [], 2, Listed(seen=[3], last=4))
