@@ -30,10 +30,10 @@ from adjit.ir.frozen import fields_of
 from adjit.ir.graph import Graph
 from adjit.ir.hashing import structural_hash
 from adjit.ir.logs import listening
-from adjit.runtime import lapack
 from adjit.runtime.cache import cache_key, default_cache
 from adjit.runtime.collection import collector_paused
 from adjit.runtime.executable import Executable, Layout
+from adjit.runtime.host_library import identity
 from adjit.runtime.threads import get_num_threads
 
 # Modules that say what ops mean; those of users' ops are not among the files that a key tells of.
@@ -120,7 +120,7 @@ def _surroundings() -> str:
     """What else decides a program's code: the files that make it, by name, size and time; the machine; LLVM."""
     folders = [str(Path(__file__).parent), *adjit.ir.__path__, *adjit.runtime.__path__]
     files = sorted(f"{path}:{size}:{time}" for folder in folders for path, size, time in _files(folder))
-    files.append(f"numpy:{np.__version__}:{lapack.identity()}")  # whose library programs call
+    files.append(f"numpy:{np.__version__}:{identity()}")  # whose library programs call
     return object_key("\n".join(files), host_target(), 0, False).hex()
 
 

@@ -13,7 +13,6 @@ inputs, saved for another reason, or views of such.  And where a value only repe
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
-from heapq import heapify, heappop, heappush
 
 from adjit.compiler.keep import keeping
 from adjit.compiler.pullback import pull_back
@@ -136,10 +135,10 @@ def _choose_saved(graph: Graph, mentioned: list[Value]) -> tuple[list[Value], li
     kept = set(mentioned)
     recomputed: set[Node] = set()
     # Last ones first: what a value is recomputed from stands before it.
-    waiting = [-position[value.node] for value in mentioned if value.node is not None and value not in inputs]
-    heapify(waiting)
-    while waiting:
-        node = graph.nodes[-heappop(waiting)]
+    waiting = {value.node for value in mentioned if value.node is not None and value not in inputs}
+    for node in reversed(graph.nodes):
+        if node not in waiting:
+            continue
         values = [value for value in node.outputs if value in kept]
         if not values or node.op.name not in CHEAP:
             continue
@@ -150,7 +149,7 @@ def _choose_saved(graph: Graph, mentioned: list[Value]) -> tuple[list[Value], li
             recomputed.update(n for chain in found for n in chain.nodes)
         elif _compacts(node) and (source := node.inputs[0]).node is not None:
             kept.add(source)
-            heappush(waiting, -position[source.node])
+            waiting.add(source.node)
         else:
             continue
         kept.difference_update(values)

@@ -36,8 +36,8 @@ from adjit.compiler.fuse_cost import (
 )
 from adjit.compiler.fuse_group import Group, Grouping, Refusal, Scores
 from adjit.compiler.loops.ir import FUSE
+from adjit.compiler.loops.kinds import SPECIAL, WHOLE, WHOLE_READERS
 from adjit.compiler.loops.rows import Reach, reads_of
-from adjit.compiler.loops.special import SPECIAL, WHOLE, WHOLE_READERS
 from adjit.compiler.overwritten import early_reads, reads_first
 from adjit.compiler.tile_sums import Tile, tile_of, tile_sums
 from adjit.compiler.turned import turned

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 
-from adjit.compiler.loops.contract import contraction_chain, is_packed
-from adjit.compiler.loops.special import SPECIAL
+from adjit.compiler.loops.kinds import SPECIAL
+from adjit.compiler.loops.packed import contraction_chain, is_packed
 from adjit.compiler.winograd import reads_padding
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node, Region, Value

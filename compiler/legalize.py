@@ -13,7 +13,7 @@ from functools import cache, partial
 from itertools import chain
 
 from adjit.compiler.loops.ir import used_values
-from adjit.compiler.loops.special import ON_MATRICES
+from adjit.compiler.loops.kinds import ON_MATRICES
 from adjit.ir.analysis import callees
 from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Attribute, Graph, Node, Value

@@ -187,7 +187,7 @@ def _note(node: Node) -> str:
     """What the reader of a backward line wants to know: the derivative's formula, for a scalar function."""
     if node.op.family != "scalar" or node.op.name in ("add", "sub", "mul", "div", "neg", "where", "cast", "safe_mul"):
         return ""
-    from adjit.ir.derive import partial_text
+    from adjit.ir.partials import partial_text
 
     texts = [partial_text(node.op, index) for index in range(len(node.inputs))]
     return "; ".join(f"{node.op.name}' = {text}" for text in texts if text)

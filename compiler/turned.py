@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from adjit.compiler.loops.contract import is_packed
+from adjit.compiler.loops.packed import is_packed
 from adjit.ir.analysis import LOOPS, invariants_of
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph, Node, Region, Value

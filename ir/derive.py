@@ -20,17 +20,14 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from adjit.ir.errors import DifferentiationError
 from adjit.ir.ops.chain import STRUCTURAL
+from adjit.ir.partials import PLACE
 from adjit.ir.primitive import LATE, PRIMITIVES, USERS, Primitive, primitive_named
 from adjit.ir.term import Apply, Number, Symbol, Term, make, parse_term, record
 
-TABLE = "partials.txt"
-# `importlib.resources` would take longer to import than all of a warm first call may.
-_PLACE = Path(__file__).parent / "ops" / TABLE
 HEADING = (
     "# Partial derivatives of the scalar ops: op, operand, and the derivative over the operands and `out`.\n"
     "# Written by `python -m adjit.ir.derive --update`.  A `!` says that the form stands beside the op's definition.\n"
@@ -38,23 +35,6 @@ HEADING = (
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------
-@cache
-def table() -> Mapping[tuple[str, str], str]:
-    """The printed partials, by op and operand."""
-    return read_table(_PLACE.read_text(encoding="utf-8"))
-
-
-def read_table(text: str) -> dict[tuple[str, str], str]:
-    """The formulas in the text of a table, by op and operand."""
-    found = {}
-    for line in text.splitlines():
-        if line and not line.startswith("#"):
-            key, formula = line.split(":", 1)
-            op, operand = key.split()
-            found[op, operand] = formula.removeprefix("!").strip()
-    return found
-
-
 def write_table() -> str:
     """The text of the table, derived afresh."""
     rows = []
@@ -71,32 +51,6 @@ def differentiable() -> list[Primitive]:
         import_module(module)
     named = [op for name, op in sorted(PRIMITIVES.items()) if op.family == "scalar" and name not in USERS]
     return [op for op in named if not op.constant_result and op.name not in STRUCTURAL]
-
-
-@cache
-def partial_terms(op: Primitive) -> tuple[Term, ...]:
-    """d out/d operand, for each operand, over the names of the operands and attributes and `out`."""
-    known = table()
-    if all((op.name, operand) in known for operand in op.operands):
-        return tuple(parse_term(known[op.name, operand]) for operand in op.operands)
-    return derived_terms(op)
-
-
-@cache
-def complex_partials(op: Primitive) -> tuple[Term, ...]:
-    """The partials of an op on complex numbers: those on real ones, but where these compare sizes."""
-    from adjit.ir.ops.complex_parts import PARTIALS
-
-    texts = PARTIALS.get(op.name)
-    return partial_terms(op) if texts is None else tuple(map(parse_term, texts))
-
-
-def partial_text(op: Primitive, operand: int) -> str:
-    """The partial with respect to one operand as a formula, such as `out*(1 - out)`; empty where it is 0."""
-    if op.constant_result or op.name in STRUCTURAL:
-        return ""
-    term = partial_terms(op)[operand]
-    return "" if term == Number(0) else str(term)
 
 
 @cache
@@ -331,9 +285,9 @@ def main(arguments: Sequence[str]) -> int:
 
     text = write_table()
     if "--update" in arguments:
-        _PLACE.write_text(text, encoding="utf-8")
+        PLACE.write_text(text, encoding="utf-8")
         return 0
-    same = _PLACE.read_text(encoding="utf-8") == text
+    same = PLACE.read_text(encoding="utf-8") == text
     print("the table is what is derived" if same else "the table differs from what is derived: see --update")
     return 0 if same else 1
 

@@ -47,7 +47,7 @@ def derivative(op: Primitive) -> str:
     if op.vjp_rule is not None:
         return "by a written rule"
     if op.partials_rule is not None:
-        from adjit.ir.derive import partial_text
+        from adjit.ir.partials import partial_text
 
         partials = [f"`{partial_text(op, index) or '0'}` in {name}" for index, name in enumerate(op.operands)]
         return ", ".join(partials)

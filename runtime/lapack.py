@@ -7,7 +7,6 @@ through it under the names that NumPy's builds give them; a NumPy built otherwis
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -15,35 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adjit.runtime.host_library import path
+
 Array = NDArray[Any]
 # How a build decorates a name, and the integers that its functions take.
 SPELLINGS = (("scipy_{}_64_", ctypes.c_int64), ("{}_64_", ctypes.c_int64), ("{}64_", ctypes.c_int64))
 _LETTERS = {np.dtype(name): letter for name, letter in zip(("f4", "f8", "c8", "c16"), "sdcz", strict=True)}
 
 
-def _path() -> str:
-    """The file of NumPy's compiled module for linear algebra; empty for a NumPy without one."""
-    try:
-        from numpy.linalg import _umath_linalg
-
-        return str(_umath_linalg.__file__)
-    except (ImportError, AttributeError):
-        return ""
-
-
-def identity() -> str:
-    """What tells one build of NumPy from another of the same version: the module's path, size and time."""
-    try:
-        facts = os.stat(_path())
-    except OSError:
-        return ""
-    return f"{_path()}:{facts.st_size}:{facts.st_mtime_ns}"
-
-
 @cache
 def _library() -> ctypes.CDLL | None:
     try:
-        return ctypes.CDLL(_path()) if _path() else None  # a look-up goes through what it is linked with
+        return ctypes.CDLL(path()) if path() else None  # a look-up goes through what it is linked with
     except OSError:
         return None
 

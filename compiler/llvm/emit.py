@@ -41,7 +41,7 @@ from adjit.compiler.loops.ir import (
     UPDATE,
     used_values,
 )
-from adjit.compiler.loops.special import LAPACK_PREFIX
+from adjit.compiler.loops.kinds import LAPACK_PREFIX
 from adjit.ir.errors import CompileError
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Location, Node, Region, Value

@@ -13,7 +13,7 @@ from math import prod
 from adjit.compiler.llvm.emit_state import Writer
 from adjit.compiler.llvm.sequences import counted, offset, when
 from adjit.compiler.llvm.text import LLType
-from adjit.compiler.loops.special import LAPACK_PREFIX
+from adjit.compiler.loops.kinds import LAPACK_PREFIX
 from adjit.compiler.memory import LINE
 from adjit.ir.graph import Node
 from adjit.ir.types import F32, F64, I32, I64, U8

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
-from adjit.compiler.loops.contract import Piece, PieceOf, is_packed, lower_piece
+from adjit.compiler.loops.contract import Piece, PieceOf, lower_piece
 from adjit.compiler.loops.ir import REDUCE, SCRATCH, STORE
+from adjit.compiler.loops.packed import is_packed
 from adjit.compiler.loops.rows import Block, lower_rows, make_scratch, reads_of, share_buffers
 from adjit.compiler.loops.scalars import KernelScalars
 from adjit.ir.builder import Expr

@@ -7,19 +7,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from adjit.compiler.loops.affine import Bounds
 from adjit.compiler.loops.again import Known
-from adjit.compiler.loops.contract import (
-    behind_layout,
-    few_axis,
-    lower_contraction,
-    lower_interleave,
-    ordered_dot,
-    packed_dot,
-)
 from adjit.compiler.loops.ir import FUSE, INDEX, INSIDE, KERNEL, LISTED, LOAD, PARTIAL, SCRATCH, STORE
+from adjit.compiler.loops.kinds import SPECIAL, is_thin
+from adjit.compiler.loops.packed import behind_layout, few_axis, ordered_dot, packed_dot
 from adjit.compiler.loops.place import PlacingBuilder
 from adjit.compiler.loops.rows import Places, lower_rows, make_scratch, share_buffers
 from adjit.compiler.loops.scalars import KernelScalars
-from adjit.compiler.loops.special import SPECIAL, is_thin, lower_sort, lower_thin
 from adjit.compiler.tile_sums import tile_of
 from adjit.ir.analysis import size_names_used
 from adjit.ir.graph import Graph, Guard, Node, Region, Value
@@ -168,21 +161,29 @@ def _lower_body(
 ) -> None:
     first = group.outputs[0]
     if first.node is not None and first.node.op.name in SPECIAL:
+        from adjit.compiler.loops.special import LOWERINGS, lower_sort
+
         node = first.node
         with scalars.builder.at(node.location):
             if node.op.name == "sort":
                 lower_sort(scalars, node, [results.get(value) for value in node.outputs])
             else:
-                SPECIAL[node.op.name](scalars, node, [results[value] for value in node.outputs])
+                LOWERINGS[node.op.name](scalars, node, [results[value] for value in node.outputs])
         return
     last = behind_layout(first)
     if last is not None and last.op.name == "interleave":
+        from adjit.compiler.loops.contract import lower_interleave
+
         lower_interleave(scalars, last, [results[first]])
         return
     if len(results) == 1 and (pad := _behind_shapes(first)) is not None and is_thin(pad):
+        from adjit.compiler.loops.special import lower_thin
+
         lower_thin(scalars, pad, results[first])
         return
     if (dot := packed_dot(group) or (ordered_dot(group) if scalars.strict else None)) is not None:
+        from adjit.compiler.loops.contract import lower_contraction
+
         lower_contraction(scalars, group, dot, results)
         return
     tiles = {value: tile_of(value.node) for value in sums if value.node is not None}

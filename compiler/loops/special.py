@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from adjit.compiler.loops.contract import lower_interleave
 from adjit.compiler.loops.ir import MATRICES, SORT_ROWS, STORE, TRANSFORM, UPDATE, address
+from adjit.compiler.loops.kinds import LAPACK_PREFIX, ON_MATRICES, RUNNING, SCATTERS, SPECIAL, TRANSFORMS
 from adjit.compiler.loops.scalars import KernelScalars
 from adjit.ir.graph import Attribute, Node, Value
 from adjit.ir.index import Element
@@ -15,21 +16,10 @@ from adjit.ir.shape import Size, product
 from adjit.ir.types import BOOL
 
 Lowering = Callable[[KernelScalars, Node, Sequence[Value]], None]
-# Algorithms on small matrices, which have kernels.
-ON_MATRICES = ("cholesky", "lu", "lu_solve", "triangular_solve")
-# What algorithms by LAPACK's functions are called (compiler/on_host.py, llvm/emit_lapack.py).
-LAPACK_PREFIX = "lapack."
-# Fourier transforms, those along one axis whose length has small factors.
-TRANSFORMS = ("fft", "irfft", "rfft")
-# What reads matrices, or rows, where they stand in memory.
-WHOLE_READERS = frozenset(("sort", "lapack", *ON_MATRICES, *TRANSFORMS))
-RUNNING = {"cumulate_sum": "add", "cumulate_prod": "mul", "cumulate_max": "maximum", "cumulate_min": "minimum"}
 # Arrays that a loop writes side by side without their lines in the caches being in each other's way.
 _FEW = 4
 # An operand of a concat with fewer elements in a row does not fill the lines of the caches that it is in.
 _SHORT_PART = 32
-# A padded array of so many elements for each of its operand's is thin.
-_THIN = 8
 RUNNING_TRUTH = {"cumulate_max": "or", "cumulate_min": "and"}
 
 
@@ -212,13 +202,6 @@ def _are_beside(node: Node, axis: int) -> bool:
     return alike and (len(node.inputs) <= _FEW or all(dim == 1 for dim in node.output.dims[axis + 1 :]))
 
 
-def is_thin(node: Node) -> bool:
-    """Whether a `pad` puts elements far apart, as on a diagonal: most of its result is the value between them."""
-    gaps: tuple[int, ...] = node.attributes.get("interior", ())  # type: ignore[assignment]
-    size, whole = node.inputs[0].type.size if gaps else 0, node.outputs[0].type.size
-    return any(gaps) and isinstance(size, int) and isinstance(whole, int) and _THIN * size <= whole
-
-
 def lower_thin(scalars: KernelScalars, node: Node, out: Value) -> None:
     """The value everywhere, then the elements of a `pad`, whose result `out` holds in this or another shape."""
     (x,) = node.inputs
@@ -233,7 +216,7 @@ def lower_thin(scalars: KernelScalars, node: Node, out: Value) -> None:
         scalars.write(STORE, out, (at,), scalars.element(x, index))
 
 
-SPECIAL: dict[str, Lowering] = {
+LOWERINGS: dict[str, Lowering] = {
     "concat": lower_concat,
     "interleave": lower_interleave,
     "sort": lower_sort,
@@ -241,7 +224,6 @@ SPECIAL: dict[str, Lowering] = {
     **dict.fromkeys(TRANSFORMS, lower_transform),
     **dict.fromkeys(RUNNING, lower_running),
     "recur": lower_recurrence,
-    **{f"scatter_{kind}": lower_scatter for kind in ("set", "add", "mul", "max", "min")},
+    **dict.fromkeys(SCATTERS, lower_scatter),
 }
-# Ops whose results are stored whether they are used or not.
-WHOLE = SPECIAL.keys() - {"sort"}
+assert LOWERINGS.keys() == SPECIAL

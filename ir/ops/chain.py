@@ -23,7 +23,7 @@ _POLYNOMIAL = ("add", "sub", "mul", "neg")
 
 def _partials(op: Primitive, of_complex: bool = False) -> Sequence[Term]:
     """The op's partial derivatives; the table is not read before a gradient is asked for."""
-    from adjit.ir.derive import complex_partials, partial_terms
+    from adjit.ir.partials import complex_partials, partial_terms
 
     return complex_partials(op) if of_complex else partial_terms(op)
 

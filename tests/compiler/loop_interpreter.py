@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from adjit.compiler.loops.ir import BLOCK, PARTIAL
-from adjit.compiler.loops.special import LAPACK_PREFIX
+from adjit.compiler.loops.kinds import LAPACK_PREFIX
 from adjit.compiler.on_host import LAPACK
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.ops.reduction import sort

@@ -12,7 +12,7 @@ import pytest
 import adjit
 from adjit.compiler import fuse_blocks
 from adjit.compiler.fuse_diagonal import Beyond
-from adjit.compiler.loops import contract
+from adjit.compiler.loops import packed
 from adjit.compiler.pipeline import compile_graph, lowered
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph
@@ -29,7 +29,7 @@ Attention = Callable[..., Any]
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Products of any size go by blocks, of few rows each."""
-    monkeypatch.setattr(contract, "SMALL_EACH", 1)
+    monkeypatch.setattr(packed, "SMALL_EACH", 1)
     monkeypatch.setattr(fuse_blocks, "LEAST", 1)
     monkeypatch.setattr(fuse_blocks, "MOST_BLOCK", 8)
     monkeypatch.setattr(fuse_blocks, "FEWEST", 4)

@@ -15,7 +15,7 @@ from adjit.ir.graph import Graph
 from adjit.ir.ops.define import scalar
 from adjit.ir.parser import parse
 from adjit.ir.primitive import PRIMITIVES
-from adjit.runtime import lapack
+from adjit.runtime import host_library
 
 TEXT = """
 func @f(%x: f32[4, 8], %y: f32[8, 3]) -> (f32[4, 3], f32[]) {
@@ -85,7 +85,7 @@ def test_programs_of_another_build_of_numpy_have_other_keys(tmp_path: Path, monk
         return _surroundings.__wrapped__()
 
     first, module = surroundings(), tmp_path / "module"
-    monkeypatch.setattr(lapack, "_path", lambda: str(module))
+    monkeypatch.setattr(host_library, "path", lambda: str(module))
     without = surroundings()
     module.write_text("one build")
     second = surroundings()

@@ -8,7 +8,7 @@ import pytest
 
 import adjit as torch
 from adjit.compiler.compile import compile_graph
-from adjit.compiler.loops.special import ON_MATRICES
+from adjit.compiler.loops.kinds import ON_MATRICES
 from adjit.compiler.pipeline import llvm_of
 from adjit.ir.builder import Builder
 from adjit.ir.errors import LinAlgError

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adjit.ir import derive
-from adjit.ir.derive import differentiable, partial_terms
+from adjit.ir import partials
+from adjit.ir.derive import differentiable
 from adjit.ir.ops.chain import STRUCTURAL, scalar_jvp, scalar_vjp
 from adjit.ir.ops.complex_parts import takes_complex
+from adjit.ir.partials import partial_terms
 from adjit.ir.primitive import PRIMITIVES, Primitive, primitive_named
 from adjit.ir.term import Apply, Number, Term, evaluate, parse_term
 from tests.ir.certifier import certify, failures
@@ -81,7 +82,7 @@ def variants(term: Term, condition: bool = False) -> Iterator[Term]:
 @contextmanager
 def planted(name: str, operand: str, term: Term) -> Iterator[None]:
     """A table of partials with another formula in one place."""
-    op, original = primitive_named(name), derive.partial_terms
+    op, original = primitive_named(name), partials.partial_terms
     place = op.operands.index(operand)
 
     def changed(asked: Primitive) -> tuple[Term, ...]:
@@ -89,7 +90,7 @@ def planted(name: str, operand: str, term: Term) -> Iterator[None]:
         return (*terms[:place], term, *terms[place + 1 :]) if asked is op else terms
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(derive, "partial_terms", changed)
+        patch.setattr(partials, "partial_terms", changed)
         yield
 
 

@@ -22,14 +22,12 @@ from adjit.ir.derive import (
     derived_terms,
     differentiable,
     meaning,
-    partial_terms,
-    partial_text,
     sympy_partial,
-    table,
     write_table,
 )  # fmt: skip
 from adjit.ir.ops.chain import partial_factors, scalar_vjp
 from adjit.ir.ops.named import scalar
+from adjit.ir.partials import partial_terms, partial_text, table
 from adjit.ir.primitive import PRIMITIVES, Primitive, primitive_named
 from adjit.ir.term import Apply, Number, Symbol, Term, evaluate, parse_term, subterms
 from tests.ir.oracles import ATTRIBUTES, ORACLES, slope
@@ -50,7 +48,7 @@ def named(name: str, *values: Any) -> dict[str, Any]:
 # -- the table ---------------------------------------------------------------------------------------------------------
 def test_the_table_is_what_is_derived() -> None:
     """After a wanted change: python -m adjit.ir.derive --update, and read the difference."""
-    from adjit.ir.derive import read_table
+    from adjit.ir.partials import read_table
 
     fresh = read_table(write_table())
     known = {row: formula for row, formula in table().items()}

@@ -10,8 +10,8 @@ import pytest
 from mpmath import mp
 
 from adjit.compiler.single import run_single
-from adjit.ir.derive import partial_terms
 from adjit.ir.ops.chain import partial_factors
+from adjit.ir.partials import partial_terms
 from adjit.ir.primitive import Primitive, primitive_named
 from tests.ir.test_partials import blows_up
 from tests.special import CASES, SPECIAL
