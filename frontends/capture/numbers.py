@@ -100,7 +100,7 @@ def _operator(name: str, result: str) -> Callable[[Any, Any], Any]:
         if result == "float":
             kind = NumberKind(float)
         found = plain(as_plain(self, kind.dtype), as_plain(other, kind.dtype))
-        return found if result == "bool" else number(found)
+        return number(found)
 
     return operate
 

@@ -38,8 +38,15 @@ def or_(*parts: Part) -> Any:
 
 
 def not_(value: Any) -> Any:
-    """`not value`."""
-    return truth_of(value).logical_not() if is_traced(value) else not value
+    """`not value`: of a number that is not known yet another one."""
+    if not is_traced(value):
+        return not value
+    found = truth_of(value).logical_not()
+    if type(value) is Tensor:
+        return found
+    from adjit.capture.numbers import Number, number
+
+    return number(found) if isinstance(value, Number) else found
 
 
 def truth_of(value: Any) -> Any:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 import adjit as torch
 from adjit import nn
 
@@ -51,3 +55,22 @@ def test_conditions_on_captured_tensors_are_those_of_the_call() -> None:
     count.fill_(1)
     close(chosen(X), -X)
     assert chosen.compile_count == 1
+
+
+def test_comparisons_of_numbers_are_bools(capfd: pytest.CaptureFixture[str]) -> None:
+    def told(x: torch.Tensor) -> Any:
+        total = x.sum().item()
+        large = total > 3
+        print(large, not large, f"{large}")
+        y = x * 2 if large and total < 100 else x
+        return y, large, not large, (x > 0) & large, large + 1, (total > 1) == (total > 2)
+
+    compiled = torch.compile(told)
+    for x in (torch.ones(4), -torch.ones(4)):
+        wanted, found = told(x), compiled(x)
+        assert torch.equal(found[0], wanted[0]) and torch.equal(found[3], wanted[3])
+        for left, right in zip(found, wanted, strict=True):
+            assert type(left) is type(right)
+            assert isinstance(left, torch.Tensor) or left == right
+        lines = capfd.readouterr().out.splitlines()
+        assert lines[0] == lines[1] == f"{wanted[1]} {wanted[2]} {wanted[1]}"
