@@ -133,10 +133,9 @@ _SEVERAL = (
     "out-of-place one."
 )
 _IN_FUNCTION = (
-    " is a view and is being modified inplace. This view was created inside a custom Function (or because an input was "
-    "returned as-is) and the autograd logic to handle view+inplace would override the custom backward associated with "
-    "the custom Function, leading to incorrect gradients. This behavior is forbidden. You can fix this by cloning the "
-    "output of the custom Function."
+    " This view was created inside a custom Function (or because an input was returned as-is) and the autograd logic "
+    "to handle view+inplace would override the custom backward associated with the custom Function, leading to "
+    "incorrect gradients. This behavior is forbidden. You can fix this by cloning the output of the custom Function."
 )
 _LATE = "A view was created in no_grad mode and is being modified inplace with grad mode enabled"
 _NO_GRAD_VIEW = (
@@ -185,11 +184,20 @@ def check_one_view(tensor: Tensor) -> None:
     """RuntimeError for one of several views that a function made together, or one that a user's function made."""
     maker = tensor.__dict__.get("_made_in")
     if maker is not None:
-        raise RuntimeError(maker + _IN_FUNCTION)
+        raise RuntimeError(f"{maker} is a view and is being modified inplace.{_IN_FUNCTION}")
     made = tensor.__dict__.get("_several")
     if made is not None:
         recorded = tensor._base is not None and tensor._base.requires_grad
         raise RuntimeError((made + " is a view and is being modified inplace" if recorded else _LATE) + _SEVERAL)
+
+
+def check_fresh(tensor: Tensor) -> None:
+    """RuntimeError for a view of a user's function whose base took another value: its history would be the base's."""
+    maker = tensor.__dict__.get("_made_in")
+    if maker is not None:
+        raise RuntimeError(
+            f"{maker} is a view and its base or another view of its base has been modified inplace.{_IN_FUNCTION}"
+        )
 
 
 def check_overlap(tensor: Tensor) -> None:

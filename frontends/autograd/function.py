@@ -20,7 +20,7 @@ from adjit.ir.ops.structure import reshape
 from adjit.ir.primitive import primitive_named
 from adjit.state import STATE, user_location
 from adjit.tensor import Tensor
-from adjit.views import view, write_history
+from adjit.views import check_writable, view, write_history
 
 __all__ = ["Function", "FunctionCtx", "once_differentiable"]
 
@@ -35,6 +35,14 @@ _BOTH = (
 _LEGACY = (
     "Legacy autograd function with non-static forward method is deprecated. Please use new-style autograd function "
     "with static forward method. (Example: https://pytorch.org/docs/stable/autograd.html#torch.autograd.Function)"
+)
+
+_DIRTY_VIEW = (
+    "If your Function modifies inplace an input that is a view of another Tensor, your Function cannot return more "
+    "than one Tensor. This is not supported by the current autograd engine. You should either make sure the input is "
+    "not a view (using .clone() for example) or make your Function only return one Tensor (potentially splitting it "
+    "into two Functions: one doing the inplace that returns a single Tensor and a second one that does the other "
+    "operations). You can ask on the forum https://discuss.pytorch.org/ if you need help to do this change."
 )
 
 
@@ -192,6 +200,8 @@ class Function(FunctionCtx):
             return output
         if recording and any(tensor.requires_grad and tensor.is_leaf for tensor in ctx._dirty):
             raise RuntimeError("a leaf Variable that requires grad has been used in an in-place operation.")
+        if recording and any(tensor._base is not None for tensor in ctx._dirty):
+            _check_dirty_views(ctx._dirty, outputs)
         if STATE.tracer is not None:
             from adjit.autograd.function_traced import record_traced
 
@@ -202,6 +212,15 @@ class Function(FunctionCtx):
 
 
 _signature = lru_cache(maxsize=256)(signature)
+
+
+def _check_dirty_views(dirty: Sequence[Tensor], outputs: Sequence[Any]) -> None:
+    """RuntimeError where PyTorch forbids that `forward` writes to a view."""
+    views = [tensor for tensor in dirty if tensor._base is not None]
+    if sum(isinstance(item, Tensor) for item in outputs) > 1 and any(tensor.requires_grad for tensor in views):
+        raise RuntimeError(_DIRTY_VIEW)
+    for tensor in views:
+        check_writable(tensor)
 
 
 def _has_rule(cls: type[Function]) -> bool:

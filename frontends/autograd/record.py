@@ -40,6 +40,10 @@ def refresh_view(tensor: Tensor) -> None:
     tensor._requires_grad = base.requires_grad and tensor._dtype.is_continuous
     if not tensor._requires_grad:
         return
+    if "_made_in" in tensor.__dict__:
+        from adjit.views import check_fresh
+
+        check_fresh(tensor)
     value = value_of(base)
     for op, items in tensor._chain[len(base._chain) :]:
         attributes = dict(items)

@@ -8,10 +8,14 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
+from adjit.autograd.engine import check_version
 from adjit.autograd.graph import saved_tensors_hooks
 from adjit.autograd.modes import enable_grad
+from adjit.autograd.record import value_of
+from adjit.autograd.tape import Saved, TapeNode
 from adjit.generator import fork_rng, get_rng_state, set_rng_state
-from adjit.state import STATE
+from adjit.ir.primitive import primitive_named
+from adjit.state import STATE, user_location
 from adjit.tensor import Tensor
 
 __all__ = ["CheckpointError", "checkpoint", "checkpoint_sequential", "noop_context_fn"]
@@ -45,8 +49,10 @@ class _Place:
 class _Run:
     """One checkpointed call: the places of what it would have kept, and how to fill them."""
 
-    def __init__(self, again: Callable[[], Any], context: Any, state: Tensor | None) -> None:
+    def __init__(self, again: Callable[[], Any], inputs: Sequence[Any], context: Any, state: Tensor | None) -> None:
         self.again = again
+        self.inputs = [_watched(tensor) for tensor in inputs if isinstance(tensor, Tensor)]
+        self.node = TapeNode(primitive_named("call"), (), {}, (), user_location())  # stands for the call in messages
         self.context = context
         self.state = state
         self.places: list[_Place] = []
@@ -66,6 +72,8 @@ class _Run:
         return found
 
     def _fill(self) -> None:
+        for kept in self.inputs:
+            check_version(kept, self.node)
         made: list[Tensor] = []
 
         def take(tensor: Tensor) -> Tensor:
@@ -85,6 +93,13 @@ class _Run:
             )
         for place, tensor in zip(self.places, made, strict=True):
             place.value = tensor
+
+
+def _watched(tensor: Tensor) -> Saved:
+    """An input with the version that its memory has."""
+    assert tensor._array is not None
+    memory = tensor._memory
+    return Saved(tensor._array, tensor._dtype, value_of(tensor), tensor.requires_grad, memory, memory.version)
 
 
 def checkpoint(
@@ -108,7 +123,7 @@ def checkpoint(
     first, second = context_fn()
     inputs = tuple(arg.detach().requires_grad_(arg.requires_grad) if isinstance(arg, Tensor) else arg for arg in args)
     state = get_rng_state() if preserve_rng_state else None
-    run = _Run(lambda: function(*inputs, **kwargs), second, state)
+    run = _Run(lambda: function(*inputs, **kwargs), args, second, state)
     with first, saved_tensors_hooks(run.leave, run.fetch):
         return function(*args, **kwargs)
 

@@ -378,3 +378,41 @@ def test_a_function_and_its_context_are_collected() -> None:
     del out
     gc.collect()
     assert context() is None
+
+
+class Scaled(Function):
+    """Doubles its first argument in place, and gives the second one back doubled."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Any, b: Any) -> Any:
+        a.mul_(2)
+        ctx.mark_dirty(a)
+        return a, b * 2
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return grads
+
+
+def test_views_that_a_forward_writes_to() -> None:
+    x = torch.tensor(LEAF, requires_grad=True)
+    with pytest.raises(RuntimeError, match="a view of a leaf Variable that requires grad is being used in an in-place"):
+        Doubled.apply(x[:])
+    with pytest.raises(RuntimeError, match="your Function cannot return more than one Tensor"):
+        Scaled.apply((x * 1)[:1], x)
+    base = x * 1
+    Doubled.apply(base[:1])
+    base.sum().backward()
+    assert x.grad.tolist() == [3.0, 1.0]
+
+
+def test_a_view_that_a_function_made_is_stale_once_its_base_took_another_value() -> None:
+    x = torch.tensor(LEAF, requires_grad=True)
+    base = x * 1
+    seen = Reversed.apply(base)
+    with torch.no_grad():
+        base.mul_(2)
+    assert (seen * 2).tolist() == [4.0, 8.0]
+    base.mul_(2)
+    with pytest.raises(RuntimeError, match="Output 0 of Reversed is a view and its base or another view of its"):
+        _ = seen * 2

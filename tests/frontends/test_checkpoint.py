@@ -157,3 +157,14 @@ def test_scans(checkpointed: Any, reverse: bool) -> None:
 def test_what_scans_keep() -> None:
     # The cheap arguments of sin and cos are computed again from the entries; sqrt keeps those of 10 blocks.
     assert kept_bytes("sqrt") == 10 * 3 * 8 < kept_bytes(True) == 100 * 3 * 8 <= kept_bytes(False)
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_an_argument_that_was_overwritten_since_is_an_error(use_reentrant: bool) -> None:
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    scale = torch.tensor([3.0, 4.0])
+    out = checkpoint(lambda a, b: (a * b).sin().sum(), x, scale, use_reentrant=use_reentrant)
+    scale.add_(1)
+    with pytest.raises(RuntimeError, match=r"modified by an inplace operation: .* is at version 1; expected version 0"):
+        out.backward()
+    assert x.grad is None
