@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from adjit.compiler.llvm.emit_choice import HEAVY, column_stride, cost, extents_of, variables_of
 from adjit.compiler.llvm.emit_index import least, uniform
 from adjit.compiler.llvm.emit_loops import scalar_loop
-from adjit.compiler.llvm.emit_prefetch import fetched_ahead
+from adjit.compiler.llvm.emit_prefetch import fetched_ahead, sent_by_row
 from adjit.compiler.llvm.emit_state import Uniform, Writer
 from adjit.compiler.llvm.emit_together import RowLoop, Step, emit_body, emit_step, plan
 from adjit.compiler.llvm.emit_twin import Twin
@@ -120,7 +120,10 @@ def _goes_in_pairs(w: Writer, node: Node, steps: Sequence[Step], private: set[Va
                     return False
                 rows[buffer] = extent * buffer.type.dtype.itemsize
     short = 2 * sum(rows.values()) <= _ROOM and (dear or max(rows.values()) <= _SHORT)
-    if not folds or not (short or (shared and not dear and sum(bool(step.loops) for step in steps) == 1)):
+    lone = shared and not dear and sum(bool(step.loops) for step in steps) == 1 and not any(
+        sent_by_row(buffer, size // buffer.type.dtype.itemsize) for buffer, size in rows.items()
+    )
+    if not folds or not (short or lone):
         return False
     return read & written <= private
 

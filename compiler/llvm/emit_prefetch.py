@@ -15,13 +15,13 @@ from adjit.compiler.loops.ir import FOR, LOAD, REDUCE, STORE, UPDATE
 from adjit.compiler.memory import LINE
 from adjit.ir.graph import Node, Value
 
-# Bytes of an array that a core's own cache may hold; and of a row that it holds beside the next.
-_SMALL, _LONGEST = 1 << 20, 32 << 10
+# Bytes of an array that a core's own cache may hold; of one that no cache holds; and of a row beside the next.
+_SMALL, _HUGE, _LONGEST = 1 << 20, 16 << 20, 32 << 10
 # Bytes that are fetched ahead in a row of which a few vectors are read at a time; and in one that is too long to be
 # fetched as a whole.
 _AHEAD, _FAR = 512, 8 << 10
-# What the only pass over a row may cost: memory is busy all the time, and what is fetched ahead only stands in its way
-# (4096 x 4096 times a vector: 14 % less time without).  A mere sum gains by it.
+# What the only pass over a row may cost: memory is busy all the time, and what is fetched ahead only stands in its way.
+# A mere sum gains by it, and so does another one of short rows of a single array that no cache holds.
 _CHEAP = 8
 
 
@@ -37,7 +37,7 @@ def fetched_ahead(node: Node, passes: Sequence[Sequence[Node]]) -> dict[Node, in
     written = {inner.inputs[0] for inner in node.regions[0].walk() if inner.op in (STORE, UPDATE)}
     found: dict[Value, dict[int, tuple[Node, int]]] = {}
     loops = [loop for nodes in passes for loop in _loops(nodes)]
-    if len(loops) == 1 and 1 < cost(loops[0].regions[0]) <= _CHEAP:
+    if len(loops) == 1 and 1 < cost(loops[0].regions[0]) <= _CHEAP and len(_sent(loops[0], names[-1])) != 1:
         return {}
     costs = [sum(cost(loop.regions[0]) for loop in _loops(nodes)) for nodes in passes]
     for number, nodes in enumerate(passes):
@@ -78,6 +78,22 @@ def _loops(nodes: Sequence[Node]) -> Iterator[Node]:
         for inner in (node, *(deeper for region in node.regions for deeper in region.walk())):
             if inner.op in (FOR, REDUCE) and variables_of(inner):
                 yield inner
+
+
+def _sent(loop: Node, row: str) -> set[Value]:
+    """Arrays whose rows memory sends to a loop, one for each value of `row`."""
+    found = set()
+    for load in loop.regions[0].nodes:
+        step = column_stride(load, row) if load.op is LOAD else 0
+        if isinstance(step, int) and step > 0 and sent_by_row(load.inputs[0], step):
+            found.add(load.inputs[0])
+    return found
+
+
+def sent_by_row(buffer: Value, step: int) -> bool:
+    """Whether no cache holds an array, whose rows of `step` elements memory sends sooner one by one than by pairs."""
+    size, width = buffer.type.size, buffer.type.dtype.itemsize
+    return isinstance(size, int) and size * width >= _HUGE and step * width <= _FAR
 
 
 def _is_worth_it(buffer: Value, step: int) -> bool:
