@@ -64,7 +64,8 @@ def in_place(function: Callable[..., Tensor], name: str) -> Callable[..., Tensor
         operands = (input, *args, *kwargs.values())
         if not (STATE.recording and any(isinstance(x, Tensor) and x.requires_grad for x in operands)):
             return store(input, function(input, *args, **kwargs), name)
-        if STATE.tracer is not None:  # a value of its own, which the write does not count as overwritten
+        if STATE.tracer is not None and not getattr(STATE.tracer, "is_eager", False):
+            # A value of its own, which the write does not count as overwritten.
             source = apply(reshape_op, (input,), {"shape": input._tensor_type.dims})
             return store(input, function(source, *args, **kwargs), name)
         start = next_sequence()

@@ -25,8 +25,8 @@ CONTENT = USED = 16
 ITEMS = 24
 # PyArrayObject_fields: data, int nd, dimensions, strides, base, descr, int flags.
 DATA, NDIM, DIMENSIONS, STRIDES, DESCRIPTION, FLAGS = 16, 24, 32, 40, 56, 64
-# NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED, and with NPY_ARRAY_WRITEABLE.
-IN_ORDER, WRITEABLE = 0x0101, 0x0400
+# NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED, NPY_ARRAY_ALIGNED, NPY_ARRAY_WRITEABLE.
+IN_ORDER, ALIGNED, WRITEABLE = 0x0101, 0x0100, 0x0400
 # The places of PyArray_New and PyArray_SetBaseObject in NumPy's table of C functions, fixed by its ABI.
 _NEW_COPY, _NEW_ARRAY, _SET_BASE = 85, 93, 282
 # PyTypeObject: the flags, and Py_TPFLAGS_TUPLE_SUBCLASS among them.

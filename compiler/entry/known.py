@@ -55,8 +55,11 @@ PASSES_WORDS, PLAN_DUE = 4096, 4096
 PULL_BACK, RELEASE_NODE, SUM_OF, GRADIENT_OF, SEED_OF = 96, 97, 98, 99, 100
 # The slot of a recorded node with the sizes that its open form was recorded for.
 R_SIZES = 101
+# For assignments to parts: the function that serves any; NumPy's dtypes that are served; Ellipsis; the most axes.
+A_SET_SLOW, P_F32, P_F64, P_I64, ELLIPSIS = 102, 103, 104, 105, 106
+MOST_AXES = 32
 # The tables of methods stand from here on.
-TABLES = 102
+TABLES = 107
 METHODS = 448
 KNOWN_WORDS = TABLES + METHODS
 

@@ -18,7 +18,8 @@ from adjit.runtime.layout import c_function
 
 FUNCTION, COMPILED, NUMBERS = "adjit_function", "adjit_compiled", "adjit_numbers"
 BACKWARD, GRAD, VECTORCALL = "adjit_backward", "adjit_grad", "adjit_vectorcall"
-_EXPORTS = (FUNCTION, COMPILED, VECTORCALL, BACKWARD, GRAD, NUMBERS)
+SET_ITEM = "adjit_setitem"
+_EXPORTS = (FUNCTION, COMPILED, VECTORCALL, BACKWARD, GRAD, NUMBERS, SET_ITEM)
 # What calls of small functions cost is saved by inlining them, which the short pipeline does too: its code is within a
 # tenth of the long one's, for a third of the time.
 LEVEL = 1
@@ -46,6 +47,7 @@ def _functions() -> list[FunctionType]:
         opening,
         operands,
         overlap,
+        parts,
         places,
         record,
         results,
@@ -57,7 +59,7 @@ def _functions() -> list[FunctionType]:
     )
 
     first = (objects, guards, overlap, operands, opening, trees, places, making, record, views, results, shown)
-    last = (serve, lists, backward, explore, cotangents, walk, gradients, numbers)
+    last = (serve, parts, lists, backward, explore, cotangents, walk, gradients, numbers)
     return [function for part in (*first, *last) for function in part.FUNCTIONS]
 
 

@@ -9,11 +9,15 @@ from adjit.compiler.entry.known import (
     NONE,
     OPERAND_LIST,
     OPERAND_WORDS,
+    RECORDING,
     SET_ROOM,
     T_BASE,
+    T_LEAF,
     T_MEMORY,
     T_REQUIRES,
+    T_VALUE,
     TRUE,
+    V_ATTACHED,
     WRITTEN,
     WRITTEN_WORDS,
 )
@@ -153,6 +157,19 @@ def stand_clear(signature: int, operands: int, count: int) -> int:
     return 1
 
 
+def may_be_rewritten(target: int) -> int:
+    """Whether an overwritten tensor takes the history of its new value: no leaf that requires grad, and no view.
+
+    What is attached to its value may have to move to the new one.
+    """
+    value = word(target + known(T_VALUE))
+    if value != known(NONE) and word(value + known(V_ATTACHED)) != known(NONE):
+        return 0
+    if word(target + known(T_REQUIRES)) == known(TRUE) and word(target + known(T_LEAF)) == known(TRUE):
+        return 0
+    return word(target + known(T_BASE)) == known(NONE)
+
+
 def may_be_written(signature: int, operands: int, count: int, recording: int) -> int:
     """Whether the first operand can be overwritten unseen, and no other one lies across its memory."""
     target = word(operands)
@@ -163,6 +180,9 @@ def may_be_written(signature: int, operands: int, count: int, recording: int) ->
     base = word(target + known(T_BASE))
     if recording and base != known(NONE) and word(base + known(T_REQUIRES)) == known(TRUE):
         return 0
+    recorded = word(signature + 8 * RECORDING) != 0
+    if recorded and not may_be_rewritten(target):
+        return 0
     start = word(array + DATA)
     end = start + word(wanted + 56)
     k = 1
@@ -170,6 +190,8 @@ def may_be_written(signature: int, operands: int, count: int, recording: int) ->
         wanted += 8 * OPERAND_WORDS
         other = array_of(word(operands + 8 * k))
         if other != 0 and not in_order(other):
+            return 0
+        if recorded and other != 0 and word(word(operands + 8 * k) + known(T_MEMORY)) == word(target + known(T_MEMORY)):
             return 0
         if other != 0:
             first = word(other + DATA)
@@ -182,5 +204,5 @@ def may_be_written(signature: int, operands: int, count: int, recording: int) ->
 
 FUNCTIONS = (
     place_in, all_differ, is_looked_at, stand_apart, written_array, lies_in, captured_lie_in, stand_clear,
-    may_be_written,
+    may_be_rewritten, may_be_written,
 )  # fmt: skip

@@ -81,6 +81,7 @@ from adjit.compiler.entry.known import (
     SAVED_WORDS,
     SEQUENCE,
     T_ARRAY,
+    T_HISTORY,
     T_LEAF,
     T_MEMORY,
     T_REQUIRES,
@@ -89,10 +90,11 @@ from adjit.compiler.entry.known import (
     V_ATTACHED,
     W_LEAF,
     WANTED,
+    WRITES,
     ZERO,
 )
 from adjit.compiler.entry.making import drop, hold, make_value
-from adjit.compiler.entry.objects import in_order, mixed
+from adjit.compiler.entry.objects import in_order, integer, mixed
 from adjit.compiler.entry.views import array_view
 from adjit.compiler.llvm.words import known, room, set_word, word
 from adjit.runtime.layout import ITEMS
@@ -344,6 +346,23 @@ def record(signature: int, operands: int, held: int, arrays: int, tensors: int) 
     return 1
 
 
+def recorded(signature: int, operands: int, held: int, arrays: int, tensors: int) -> int:
+    """Record a call; one that overwrote its first operand gave that one another history; 0 with a Python error set."""
+    if word(signature + 8 * WRITES) == 0:
+        return record(signature, operands, held, arrays, tensors)
+    target = word(operands)
+    set_word(tensors, target)
+    if not record(signature, operands, held, arrays, tensors):
+        return 0
+    before = word(target + known(T_HISTORY))
+    after = PyLong_FromLongLong(integer(before) + 1)
+    if after == 0:
+        return 0
+    set_word(target + known(T_HISTORY), after)
+    Py_DecRef(before)
+    return 1
+
+
 def recorded_node(
     recorded: int, operands: int, held: int, arrays: int, tensors: int, needs: int, where: int, outputs: int
 ) -> int:
@@ -457,5 +476,5 @@ def filled(
 
 FUNCTIONS = (
     seen_at, location, knows_leaf, value_of, input_value, input_values, leaf_at, leaves, viewed, source_of, keep,
-    kept_values, link, record, recorded_node, only_output, all_outputs, numbered_output, put, filled,
+    kept_values, link, record, recorded, recorded_node, only_output, all_outputs, numbered_output, put, filled,
 )  # fmt: skip

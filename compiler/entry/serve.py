@@ -80,7 +80,7 @@ from adjit.compiler.entry.opening import opened
 from adjit.compiler.entry.operands import fitting, needed, place_inputs
 from adjit.compiler.entry.overlap import may_be_written, stand_clear
 from adjit.compiler.entry.places import lifted
-from adjit.compiler.entry.record import record
+from adjit.compiler.entry.record import recorded
 from adjit.compiler.entry.results import returned
 from adjit.compiler.entry.shown import views_served
 from adjit.compiler.entry.trees import any_nodes, arguments_taken_apart, mixed_words
@@ -361,7 +361,7 @@ def served_from(signature: int, operands: int, count: int, held: int, needs: int
     if word(signature + 8 * GRADIENTS) != 0:
         give_gradients(signature, operands, tensors)
     found = 0
-    if word(signature + 8 * RECORDING) == 0 or record(signature, operands, held, arrays, tensors):
+    if word(signature + 8 * RECORDING) == 0 or recorded(signature, operands, held, arrays, tensors):
         found = returned(signature, operands, tensors)
     drop(tensors, shown)
     drop(arrays + 8 * shown, kept)

@@ -211,7 +211,11 @@ def _apart(saved: Sequence[Saved], target: Tensor) -> tuple[Saved, ...]:
     """Saved values, copied where they stand in the memory of `target`."""
     for kept in saved:
         if kept.memory is target._memory:
-            kept.array, kept.memory = kept.array.copy(), None
+            copy = kept.array.copy()
+            watcher: Any = STATE.tracer
+            if watcher is not None:
+                watcher.copied(kept.array, copy)
+            kept.array, kept.memory = copy, None
     return tuple(saved)
 
 

@@ -147,6 +147,17 @@ class Entry:
         definition = self._definition("grad", documented("grad", grad), self._library.address("adjit_grad"))
         return _new_function()(definition, None, None)
 
+    def serve_assignment(self, assign: Callable[..., Any]) -> None:
+        """Let `Tensor.__setitem__` write to plain parts of tensors natively; `assign` serves the others."""
+        self.known[k.A_SET_SLOW] = self.keep(assign)
+        for number, dtype in ((k.P_F32, np.float32), (k.P_F64, np.float64), (k.P_I64, np.int64)):
+            self.known[number] = self.keep(np.dtype(dtype))
+        self.known[k.ELLIPSIS] = id(...)
+        text = documented("__setitem__", assign)
+        Tensor.__setitem__ = _new_method()(  # type: ignore[method-assign]
+            Tensor, self._definition("__setitem__", text, self._library.address("adjit_setitem"))
+        )
+
     def serve_compiled(self, cls: type, slot: str, call: Callable[..., Any]) -> None:
         """Serve calls of compiled functions natively, by the table in a slot of theirs; `call` serves the others."""
         self.known[k.C_TABLE], self.known[k.C_CALL] = layout.slot_offset(cls, slot), self.keep(call)

@@ -188,6 +188,7 @@ class _Serving:
 
     def methods(self) -> None:
         """Serve the methods of `Tensor` that are loaded."""
+        self.entry.serve_assignment(Tensor.__setitem__)
         for name in (*_OPERATORS, *_FREE, *_OTHERS, *_VIEWS, *_IN_PLACE):
             function = vars(Tensor).get(name)
             if _is_ours(function):

@@ -90,7 +90,7 @@ def _signature(
     returned, structure = flatten(seen.result)
     operands = tuple(examples)
     results = new_tensors(returned, operands, or_all=True)
-    watched = Watched(operands, seen.steps, results, returned, structure, (), seen.literals, found)
+    watched = Watched(operands, seen.steps, results, returned, structure, (), seen.literals, any_size=found)
     for guard in found.tracer.guards:
         opening.guard(guard)
     views = view_blocks(watched)

@@ -40,7 +40,7 @@ from adjit.native.standing import as_operands_stand, orders_of
 from adjit.native.structure import leaves_of, with_leaves
 from adjit.native.table import Table
 from adjit.native.view_words import view_blocks
-from adjit.native.watching import Step, Written, example, watch
+from adjit.native.watching import Seen, Step, Written, example, watch
 from adjit.native.words import address, words_of
 from adjit.runtime.executable import Executable
 from adjit.runtime.host import CHECK_PREFIX
@@ -80,6 +80,7 @@ class Operation:
         self.free = free
         self.in_place = in_place
         self.later = later
+        self._may_overwrite = in_place or "inplace" in getattr(getattr(function, "__code__", None), "co_varnames", ())
         self._left: set[Any] = set()  # kinds that Python serves until it looks at them anew
         self._history = History(free=free)
         self._miss = self.miss  # one object, which the table may point to
@@ -91,9 +92,13 @@ class Operation:
         tracer: Any = STATE.tracer
         if tracer is not None and tracer.by_steps:
             return tracer.call(self.function, names, operands)
-        result = self.plain(names, *operands)
         words, leaves = leaves_of(operands, names)
-        key = _kind(leaves, id(names) if words is None else tuple(words), free=self.free)
+        form = id(names) if words is None else tuple(words)
+        key = _kind(leaves, form, free=self.free) if self._may_overwrite else None  # as it is before the call
+        asks = self._may_overwrite and bool(leaves) and isinstance(leaves[0], Tensor) and leaves[0].requires_grad
+        result = self.plain(names, *operands)
+        if not self._may_overwrite:
+            key = _kind(leaves, form, free=self.free)
         if key is None or len(leaves) > k.MOST_MARKED:
             return result
         if not self.in_place and self.later != NEVER:
@@ -104,7 +109,7 @@ class Operation:
         lock = self._signatures.lock
         if (compiled or count == _SOON * patience) and lock.acquire(blocking=False):
             try:
-                self._learn(key, operands, names, words, leaves, compiled)
+                self._learn(key, operands, names, words, leaves, compiled, asks)
             finally:
                 lock.release()
         return result
@@ -156,16 +161,17 @@ class Operation:
         structure: list[int] | None,
         operands: tuple[Any, ...],
         compiled: bool,
+        asks: bool,
     ) -> None:
         """Make the signature of calls like this one of a kind, whose operands are the leaves of `arguments`.
 
-        `compiled` allows it a program of its own.
+        `compiled` allows it a program of its own; `asks` says whether what the call may have overwritten required grad.
         """
         if not self._signatures.has_room():
             return
         if not len(self._signatures):
             self._left.clear()
-        examples = tuple(example(x) for x in operands)
+        examples = self._examples(operands, asks)
         lying = tuple(
             _array(x).strides if isinstance(x, Tensor) and not lies_as_new(_array(x)) else None for x in operands
         )
@@ -174,7 +180,7 @@ class Operation:
         fixed = not self.free or bool(needs)
         signature = self._signature(arguments, names, examples, needs, fixed=fixed, compiled=compiled)
         if signature is not None and any(lying) and (signature.views or signature.is_product):
-            examples = tuple(example(x, as_it_lies=True) for x in operands)
+            examples = self._examples(operands, asks, as_it_lies=True)
             signature = self._signature(arguments, names, examples, needs, fixed=fixed, compiled=compiled)
             _demand_strides(signature, lying)
         elif signature is not None and signature.views:  # in order is also what has other strides where the size is 1
@@ -192,6 +198,13 @@ class Operation:
         signature.structure, signature.names = structure, names if structure is None else None
         signature.kept.append(names)
         self._signatures.put(signature, operands, needs, fixed=fixed)
+
+    def _examples(self, operands: tuple[Any, ...], asks: bool, *, as_it_lies: bool = False) -> tuple[Any, ...]:
+        """Tensors like the operands; one that may be overwritten is no leaf where it requires grad."""
+        examples = tuple(example(x, as_it_lies=as_it_lies) for x in operands)
+        if self._may_overwrite and operands and isinstance(operands[0], Tensor):
+            examples[0]._requires_grad, examples[0]._leaf = asks, not asks
+        return examples
 
     def _signature(
         self,
@@ -211,22 +224,25 @@ class Operation:
         seen = watch(self.function, given[:split], named, examples, in_place=self.in_place)
         if seen is None:
             return None
+        in_place = self.in_place
+        if not in_place and overwrites_first(seen, examples):
+            in_place, seen = True, Seen(seen.steps, seen.written[0].value, (), seen.literals, seen.copies)
         returned, structure = flatten(seen.result)
         results = new_tensors(returned, examples, or_all=not seen.written)
-        watched = Watched(examples, seen.steps, results, returned, structure, seen.written, seen.literals)
-        views = [] if self.in_place or seen.written else view_blocks(watched)
+        watched = Watched(examples, seen.steps, results, returned, structure, seen.written, seen.literals, seen.copies)
+        views = [] if in_place or seen.written else view_blocks(watched)
         if not views and not is_servable(watched):
             return None
         recorded = None
-        if self.in_place and not _fits_in(results[0], examples[0]):
+        if in_place and not _fits_in(results[0], examples[0]):
             return None
-        if self.in_place and needs:
-            return None  # the target's history changes, and that of its views
+        if in_place and needs and not results[0].requires_grad:
+            return None  # the target's history ends
         if any(tensor.requires_grad for tensor in results) and seen.steps:
             recorded = watched.recorded()
             if recorded is None:
                 return None
-        plan = [k.AN_OPERAND, 0, 0] if self.in_place else watched.plan()
+        plan = [k.AN_OPERAND, 0, 0] if in_place else watched.plan()
         if plan is None:
             return None
         if views:
@@ -253,19 +269,26 @@ class Operation:
         types = [*(tensor._tensor_type for tensor in results), *(type for _, type in watched.extra)]
         signature = Signature(
             wanted, needs, executable, plan, inputs, shapes, types, work, recorded, call_guards(watched),
-            tensors=0 if self.in_place else len(results), writes=self._writes(watched), kept=[watched.kept],
+            tensors=0 if in_place else len(results), writes=_writes(watched) if in_place else 0, kept=[watched.kept],
             is_product=is_product,
         )  # fmt: skip
         signature.written = _written(watched, wanted)
         return signature
 
-    def _writes(self, watched: Watched) -> int:
-        """How the result comes into the first operand: straight from a kernel that goes element by element."""
-        if not self.in_place:
-            return 0
-        (step, *rest) = watched.steps
-        straight = not rest and step.op.family == "scalar" and watched.results[0]._dtype.is_float
-        return k.STRAIGHT if straight else k.AFTERWARDS
+
+def overwrites_first(seen: Seen, operands: tuple[Any, ...]) -> bool:
+    """Whether all that a call does is to overwrite its first operand, once, which it returns."""
+    if len(seen.written) != 1 or not operands or seen.result is not operands[0]:
+        return False
+    (written,) = seen.written
+    return written.target is operands[0] and written.times == 1
+
+
+def _writes(watched: Watched) -> int:
+    """How the result comes into the first operand: straight from a kernel that goes element by element."""
+    (step, *rest) = watched.steps
+    straight = not rest and step.op.family == "scalar" and watched.results[0]._dtype.is_float and not watched.extra
+    return k.STRAIGHT if straight else k.AFTERWARDS
 
 
 def _demand_strides(signature: Signature | None, lying: tuple[tuple[int, ...] | None, ...]) -> None:

@@ -31,8 +31,8 @@ class Watched:
     """A call that was watched on examples: its operands, its steps, its new tensors, and what it returned.
 
     `returned` are the leaves of `structure`, new tensors and operands; `extra` are arrays that are saved, which become
-    further results of the program.  `any_size` is the same call with open sizes; `orders` are those of the operands'
-    axes in memory, where the program reads some as they stand.
+    further results of the program, as are `copies` of what is overwritten.  `any_size` is the same call with open
+    sizes; `orders` are those of the operands' axes in memory, where the program reads some as they stand.
     """
 
     operands: tuple[Any, ...]
@@ -42,6 +42,7 @@ class Watched:
     structure: Any
     written: Sequence[Written] = ()
     literals: Sequence[Tensor] = ()
+    copies: Sequence[tuple[np.ndarray, np.ndarray]] = ()
     any_size: AnySize | None = None
     orders: Sequence[tuple[int, ...] | None] = ()
     kept: list[Any] = field(default_factory=list)
@@ -90,6 +91,7 @@ class Watched:
             for tensor, value in zip(step.results, found, strict=False):
                 values[id(tensor)] = arrays[id(tensor._array)] = value
             arrays.update(self._residuals(step, found[len(step.results) :]))
+        arrays |= {id(copy): values[id(x)] for array, copy in self.copies for x in tensors if x._array is array}
         wanted = [*(tensor._array for tensor in self.results), *(array for array, _ in self.extra)]
         outputs = [arrays.get(id(array)) for array in wanted]
         places = {id(tensor): place for place, tensor in enumerate(tensors)}

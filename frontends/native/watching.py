@@ -43,6 +43,8 @@ class Written:
 class Seen:
     """What a call did: its steps, its result (a tensor or tuples of them), what it wrote to, arrays that it brought.
 
+    `copies` are arrays that are overwritten, each with the copy that backward takes.
+
     Without steps the results are operands.  Of an operation in place, the result is what it writes to its operand.
     """
 
@@ -50,6 +52,7 @@ class Seen:
     result: Any
     written: tuple[Written, ...]
     literals: tuple[Tensor, ...]
+    copies: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
 
 
 def is_composite(op: Primitive, attributes: dict[str, Any]) -> bool:
@@ -64,16 +67,17 @@ class _Unwatchable(BaseException):
 class _Watcher:
     """Stands where a trace would, and lets operations run as they are, noting them.
 
-    `literals` are small arrays of the function's own.
+    `literals` are small arrays of the function's own, `copies` of what is overwritten.
     """
 
-    __slots__ = ("_operands", "_shown", "literals", "steps", "written")
-    by_steps = False
+    __slots__ = ("_operands", "_shown", "copies", "literals", "steps", "written")
+    by_steps, is_eager = False, True
 
     def __init__(self, operands: Sequence[Any]) -> None:
         self.steps: list[Step] = []
         self.literals: dict[Any, Tensor] = {}
         self.written: dict[int, Written] = {}
+        self.copies: list[tuple[np.ndarray, np.ndarray]] = []
         self._operands = {id(operand) for operand in operands}
         self._shown: set[int] = set()  # tensors of which there are views
 
@@ -130,6 +134,10 @@ class _Watcher:
         before = self.written.get(id(target))
         self.written[id(target)] = Written(target, result, 1 if before is None else before.times + 1)
         return target
+
+    def copied(self, array: np.ndarray, copy: np.ndarray) -> None:
+        """Backward takes a copy of what is overwritten."""
+        self.copies.append((array, copy))
 
     def detach(self, tensor: Tensor) -> Tensor:
         """A tensor on the same memory, without history."""
@@ -198,7 +206,7 @@ def watch(
     steps = _leading_to([*results, *(each.value for each in written)], watcher.steps)
     if not steps and not all(any(tensor is operand for operand in operands) for tensor in results):
         return None
-    return Seen(steps, result, written, tuple(watcher.literals.values()))
+    return Seen(steps, result, written, tuple(watcher.literals.values()), tuple(watcher.copies))
 
 
 def replayed(

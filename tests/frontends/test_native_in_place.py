@@ -191,3 +191,95 @@ def test_optimizers(name: str) -> None:
         return found
 
     assert train(12) == train(24)[:12]
+
+
+# Of z = W * 2 and W, while both require grad.
+RECORDED: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
+    "a number": ("Tensor.add_", lambda z, w: z.add_(1.5)),
+    "a tensor": ("Tensor.__iadd__", lambda z, w: z.__iadd__(w)),
+    "what is overwritten is kept": ("Tensor.mul_", lambda z, w: z.mul_(w)),
+    "another shape": ("Tensor.mul_", lambda z, w: z.mul_(w[0])),
+    "the result is kept": ("Tensor.exp_", lambda z, w: z.exp_()),
+    "the input is kept": ("Tensor.clamp_", lambda z, w: z.clamp_(-0.5, 0.5)),
+    "masked": ("Tensor.masked_fill_", lambda z, w: z.masked_fill_(Y > 0, 0.0)),
+    "copied": ("Tensor.copy_", lambda z, w: z.copy_(w)),
+    "by a function": ("nn.functional.relu", lambda z, w: torch.nn.functional.relu(z, inplace=True)),
+    "with a number": ("nn.functional.leaky_relu", lambda z, w: torch.nn.functional.leaky_relu(z, 0.1, inplace=True)),
+}
+
+
+@pytest.mark.parametrize("name", sorted(RECORDED))
+def test_recorded_writes(name: str) -> None:
+    served, call = RECORDED[name]
+    w = Z.clone().sub_(1.0).requires_grad_()
+    w.data[0, :3] = torch.tensor([float("nan"), float("inf"), -0.0])
+
+    def once(run: Callable[[Callable[[], Any]], Any]) -> tuple[Any, ...]:
+        z = w * 2
+        shown = z[1:3]
+        before = z._version
+        found = run(lambda: call(z, w))
+        assert found is z
+        assert not z.is_leaf
+        (gradient,) = torch.autograd.grad((found * Y).sum() + shown.sum(), w)
+        numbers = [x.detach().numpy().tobytes() for x in (z, shown, gradient)]
+        return numbers, z._version - before, z.grad_fn.name(), shown.grad_fn.name()
+
+    expected = once(lambda run: run())
+    for _ in range(12 * operation.LATER):
+        found = once(lambda run: run())
+    assert found == expected
+    assert once(lambda run: natively(served, run)) == expected
+
+
+def test_recorded_writes_to_what_required_no_grad() -> None:
+    w = torch.ones(6, requires_grad=True)
+    for _ in range(12 * operation.LATER):
+        torch.zeros(6).add_(w)
+    total = torch.zeros(6)
+    shown = total[:2]
+    natively("Tensor.add_", lambda: total.add_(w))
+    assert not total.is_leaf
+    assert shown.requires_grad
+    total.sum().backward()
+    assert w.grad.tolist() == [1.0] * 6
+
+
+def test_recorded_writes_that_python_decides() -> None:
+    w = torch.rand(6).requires_grad_()
+    for _ in range(12 * operation.LATER):
+        (w * 2).mul_(w * 3)
+        (w * 2).add_(1.0)
+    target, factor = w * 2, w * 3
+    natively("Tensor.mul_", lambda: target.mul_(factor))
+    whole = w * 2
+    by_python("Tensor.add_", lambda: whole[2:4].add_(1.0))
+    assert whole.grad_fn.name() == "CopySlices"
+    with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
+        w.add_(1.0)
+    z = w * 2
+    z.mul_(z)  # keeps what it overwrites
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        z.sum().backward()
+    z = w * 2
+    kept = z.exp()
+    natively("Tensor.add_", lambda: kept.add_(1.0))  # the derivative of exp is its result
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        kept.sum().backward()
+
+
+def test_hooks_stay_with_the_value_before_a_write() -> None:
+    w = torch.ones(4, requires_grad=True)
+    seen: list[list[float]] = []
+    for _ in range(12 * operation.LATER):
+        seen.clear()
+        z = w * 2
+        z.register_hook(lambda g: seen.append(g.tolist()))
+        z.mul_(3.0)
+        z.sum().backward()
+        assert seen == [[3.0] * 4]
+        z = w * 2
+        z.retain_grad()
+        z.mul_(3.0)
+        z.sum().backward()
+        assert z.grad.tolist() == [1.0] * 4  # of the value after the write

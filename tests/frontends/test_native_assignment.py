@@ -1,0 +1,165 @@
+"""Assignments to parts of tensors served natively: the same numbers, versions and errors, the rest untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+import adjit as torch
+from adjit.compiler.entry import known
+from adjit.native import install
+from adjit.native.entry import native_entry
+from adjit.runtime import layout
+
+pytestmark = pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
+install.install()
+ALL = slice(None)
+INDICES: list[Any] = [
+    2, -1, ALL, ..., None, slice(1, 3), slice(-2, None), slice(None, None, 2), slice(None, 100), (1, 2), (ALL, -1),
+    (..., 0), (slice(1, 4, 2), slice(None, None, 3)), (None, 2), (0, ..., None), (ALL, ALL, 1), (1, 2, 3),
+    (ALL, None, 0),
+]  # fmt: skip
+
+
+def _refuse(*_: Any, **__: Any) -> Any:
+    raise AssertionError("Python was asked")
+
+
+def natively(call: Callable[[], Any]) -> Any:
+    """A call that fails unless assignments are served natively."""
+    entry = native_entry()
+    assert entry is not None
+    before = entry.known[known.A_SET_SLOW]
+    entry.known[known.A_SET_SLOW] = id(_refuse)
+    try:
+        return call()
+    finally:
+        entry.known[known.A_SET_SLOW] = before
+
+
+def by_python(call: Callable[[], Any]) -> None:
+    """A call that native code must leave to Python, and that Python serves."""
+    with pytest.raises(AssertionError, match="Python was asked"):
+        natively(call)
+    call()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_parts_and_values(dtype: str) -> None:
+    random = np.random.default_rng(3)
+    given = (random.standard_normal((5, 4, 6)) * 50).astype(dtype)
+    numbers: list[Any] = [3, -(2**40)] if dtype == "int64" else [0.5, -0.0, 7, float("nan"), float("-inf")]
+    for index, kind in product(INDICES, ("number", "whole", "row", "one", "turned", "gaps")):
+        expected = np.zeros((7, 5, 4, 6), dtype)
+        expected[1:6] = given
+        tensor = torch.from_numpy(expected.copy())
+        target = tensor[1]
+        part = expected[1][index]
+        values = {
+            "number": numbers[len(str(index)) % len(numbers)],
+            "whole": np.asarray(random.standard_normal(part.shape), dtype),
+            "row": np.asarray(random.standard_normal(part.shape[-1:]), dtype),
+            "one": random.standard_normal((1,) * (part.ndim + 1)).astype(dtype),
+            "turned": np.asarray(random.standard_normal(part.shape[::-1]), dtype).T,
+            "gaps": random.standard_normal((*part.shape, 2)).astype(dtype)[..., 0],
+        }
+        value = values[kind]
+        expected[1][index] = value.reshape(()) if kind == "one" else value
+        wanted = value if kind == "number" else torch.from_numpy(value)
+        version = tensor._version
+        natively(lambda t=target, i=index, v=wanted: t.__setitem__(i, v))
+        assert tensor.numpy().tobytes() == expected.tobytes(), (index, kind)
+        assert tensor._version == target._version == version + 1
+
+
+def test_long_rows() -> None:
+    for size in (1, 2, 63, 64, 65, 1000, 4097):
+        x, y = torch.zeros(3, size), torch.rand(3, size)
+        natively(lambda x=x: x.__setitem__(1, 2.5))
+        assert x.sum().item() == 2.5 * size
+        natively(lambda x=x, y=y: x.__setitem__(ALL, y))
+        assert x.tolist() == y.tolist()
+        natively(lambda x=x: x.__setitem__((ALL, slice(None, None, 2)), -1.0))
+        assert x[:, ::2].eq(-1).all()
+        assert x[:, 1::2].tolist() == y[:, 1::2].tolist()
+
+
+def test_a_part_of_itself() -> None:
+    x = torch.arange(8.0)
+    natively(lambda: x.__setitem__(slice(2, 5), x[2:5]))
+    assert x._version == 1
+    x[2:5] += 1
+    assert x.tolist() == [0, 1, 3, 4, 5, 5, 6, 7]
+    natively(lambda: x.__setitem__(slice(0, 3), x[5:8]))
+    assert x.tolist() == [5, 6, 7, 4, 5, 5, 6, 7]
+    before = x.tolist()
+    with pytest.raises(RuntimeError, match="single memory location"):
+        x[1:4] = x[:3]
+    assert x.tolist() == before
+    array = np.arange(8, dtype=np.float32)
+    one, other = torch.from_numpy(array), torch.from_numpy(array)  # two memories, the same place
+    by_python(lambda: one.__setitem__(slice(1, 8), other[:7]))
+    assert one.tolist() == [0, 0, 1, 2, 3, 4, 5, 6]
+
+
+def test_what_python_decides() -> None:
+    x = torch.zeros(3, 4)
+    for index, value in ((5, 1.0), (slice(None, None, -1), 1.0), ((0, 0, 0), 1.0), (0, torch.zeros(3)), (0, None)):
+        with pytest.raises((IndexError, ValueError, RuntimeError, TypeError)):
+            x[index] = value
+    assert x._version == 0
+    assert x.eq(0).all()
+    by_python(lambda: x.__setitem__(slice(3, 9), 1.0))
+    by_python(lambda: x.__setitem__(slice(10**30, None), 1.0))
+    assert x.eq(0).all()
+    by_python(lambda: x.__setitem__(True, 1.0))
+    by_python(lambda: x.__setitem__([0, 2], 1.0))
+    by_python(lambda: x.__setitem__(0, torch.ones(4, dtype=torch.float64)))
+    by_python(lambda: x.__setitem__(0, np.float32(2)))
+    by_python(lambda: x.t().__setitem__(0, 2.0))
+    by_python(lambda: torch.zeros(3, dtype=torch.int64).__setitem__(0, 2.0))
+    with pytest.raises(RuntimeError, match="more than one element"):
+        torch.ones(1).expand(4)[1:] = 2.0
+    frozen = torch.zeros(4)
+    frozen._array.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        frozen[0] = 1.0
+
+
+def test_what_autograd_sees() -> None:
+    w = torch.ones(4, requires_grad=True)
+    with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
+        w[0] = 2.0
+    with torch.no_grad():
+        natively(lambda: w.__setitem__(0, 2.0))
+        natively(lambda: torch.zeros(4).__setitem__(slice(1, 3), w[:2]))
+    assert w.tolist() == [2.0, 1.0, 1.0, 1.0]
+    total = torch.zeros(4)
+    shown = total[:2]
+    total[1] = w[0]
+    assert total.requires_grad
+    shown[0] = 5.0  # the base has a history since
+    assert total.grad_fn.name() == "CopySlices"
+    (gradient,) = torch.autograd.grad(total.sum(), w)
+    assert gradient.tolist() == [1.0, 0.0, 0.0, 0.0]
+    saved = torch.ones(4)
+    result = (w * saved).sum()
+    natively(lambda: saved.__setitem__(0, 3.0))
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        result.backward()
+
+
+def test_traces_see_assignments() -> None:
+    def step(x: Any) -> Any:
+        x[1:3] = 4.0
+        return x * 2
+
+    x = torch.zeros(4)
+    natively(lambda: x.__setitem__(0, 1.0))
+    assert torch.compile(step)(x).tolist() == [2.0, 8.0, 8.0, 0.0]
+    assert x.tolist() == [1.0, 4.0, 4.0, 0.0]
+    assert torch.vmap(lambda row: step(row.clone()))(torch.zeros(2, 4)).tolist() == [[0.0, 8.0, 8.0, 0.0]] * 2
