@@ -20,6 +20,7 @@ from adjit.ir.builder import Builder
 from adjit.ir.graph import Region, Value
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import BOOL, I64, TensorType
+from adjit.one_memory import wholes
 from adjit.regions import Outside, carried_flags, region_of, without_history
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -47,7 +48,7 @@ def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], o
     if STATE.tracer is None:
         return (true_fn if bool(pred) else false_fn)(*operands)
     leaves, structure = _as_tensors(operands)
-    branches = [_traced(function, leaves, structure) for function in (true_fn, false_fn)]
+    branches = _traced((true_fn, false_fn), leaves, structure)
     _require_alike(*branches)
     outside = Outside.of(branches)
     given = [*leaves, *outside.captured]
@@ -73,12 +74,11 @@ def while_loop(cond_fn: Callable[..., Any], body_fn: Callable[..., Any], carried
             carried = _tuple(body_fn(*carried))
         return carried
     leaves, structure = _as_tensors(carried)
-    test = _traced(cond_fn, leaves, structure)
+    test, step = _traced((cond_fn, lambda *values: _tuple(body_fn(*values))), leaves, structure)
     if test.count != 1 or len(test.leaves) != 1 or test.graph.outputs[0].type.size != 1:
         raise RuntimeError("while_loop: cond_fn must return one truth value")
     if test.written:
         raise RuntimeError("while_loop: cond_fn must not write to tensors")
-    step = _traced(lambda *values: _tuple(body_fn(*values)), leaves, structure)
     _require_carried("while_loop", "body_fn", leaves, step.graph.outputs[: step.count])
     outside = Outside.of([test, step])
     state = [*outside.written, *leaves]
@@ -273,12 +273,23 @@ def _no_steps(f: Callable[[Any, Any], Any], carry: Any, rows: Sequence[Tensor], 
 
 
 # -- tracing ----------------------------------------------------------------------------------------------------------
-def _traced(function: Callable[..., Any], leaves: Sequence[Tensor], structure: Any) -> Traced:
-    def one(*values: Tensor) -> Any:
+def _traced(functions: Sequence[Callable[..., Any]], leaves: Sequence[Tensor], structure: Any) -> list[Traced]:
+    """The graphs of the functions of one op; memory that one of them writes is one operand for all of them."""
+
+    def one(function: Callable[..., Any], *values: Tensor) -> Any:
         return trees.mapped(_number, function(*trees.unflatten(structure, values)))
 
     flags = [STATE.recording and x.requires_grad for x in leaves]
-    return trace_inner("branch", one, [x._tensor_type for x in leaves], flags)
+    types = [x._tensor_type for x in leaves]
+    known: dict[int, Tensor] = {}
+    while True:
+        found = [trace_inner("branch", partial(one, function), types, flags, together=known) for function in functions]
+        more = wholes(
+            [x for traced in found for x in traced.captured], [x for traced in found for x in traced.written]
+        )
+        if more.keys() <= known.keys():
+            return found
+        known.update(more)
 
 
 def _applied(

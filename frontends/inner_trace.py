@@ -7,8 +7,9 @@ trace that is going on around this one; a write to one is kept, and made when th
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
@@ -20,6 +21,7 @@ from adjit.ir.primitive import Primitive
 from adjit.ir.rewrite import inline
 from adjit.ir.types import TensorType
 from adjit.memory import Memory
+from adjit.one_memory import place_of, wholes
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.trace import Tracer
@@ -37,13 +39,17 @@ _DERIVED = 64  # programs made of one traced graph
 class InnerTracer(Tracer):
     """A trace whose outside may itself be a trace."""
 
-    def __init__(self, name: str) -> None:
+    _wholes: Mapping[int, Tensor] = MappingProxyType({})  # one that is written down from notes has none
+
+    def __init__(self, name: str, wholes: Mapping[int, Tensor] | None = None) -> None:
         outer = STATE.tracer
         super().__init__(name, {} if outer is None else outer.hints, strict=outer is None or outer.strict)
         if outer is not None:
             self.guards, self.checks = outer.guards, outer.checks
         self.closure: list[Tensor] = []
         self._locals: dict[int, Tensor] = {}
+        self._wholes = wholes or {}  # what stands for memories that are seen through several tensors (one_memory.py)
+        self._shown: list[Tensor] = []  # the outer tensors that are views of these here
         self._outer: dict[Memory, tuple[Tensor, Tensor]] = {}  # outer tensors and theirs here, by memory
         self._written: dict[int, tuple[Tensor, Tensor]] = {}
         self._recorded: set[int] = set()  # the outer tensors of which a write was recorded
@@ -58,6 +64,8 @@ class InnerTracer(Tracer):
         if not isinstance(operand, Tensor) or operand._memory in self.cells:
             return operand
         found = self._locals.get(id(operand))
+        if found is None and self._wholes:
+            found = self._part(operand)
         if found is None:
             value = self.builder.input(operand._tensor_type, operand.__dict__.get("_trace_name"))
             self.closure.append(operand)
@@ -78,6 +86,28 @@ class InnerTracer(Tracer):
                 if is_region:
                     self._open.append(tensor._value)
         return found
+
+    def _part(self, operand: Tensor) -> Tensor | None:
+        """A view of the memory that an outer tensor shows, where that memory is the operand."""
+        place, standing = place_of(self.parent, operand)
+        whole = self._wholes.get(id(place))
+        if whole is None or whole is operand:
+            return None
+        root = self.local(whole)
+        value = self.cells[root._memory].value
+        for op, items in standing._chain:
+            value = self.emit(op, [value], dict(items))[0]
+        found = self.tensor_in(value, root._memory, standing._chain)
+        if operand._base is not None:
+            found._base, found._seen = root, root._history
+        found._strides, found._requires_grad, found._leaf = operand._strides, operand.requires_grad, operand._leaf
+        self._shown.append(operand)
+        self._locals[id(operand)] = found
+        return found
+
+    def stands_for(self, tensor: Tensor) -> Tensor:
+        """The tensor of this trace for one from outside that it met; any other tensor as it is."""
+        return self._locals.get(id(tensor), tensor)
 
     def stand_for(self, tensors: dict[int, Tensor]) -> None:
         """Use tensors of this trace for outer ones, which are given by their identities."""
@@ -249,14 +279,32 @@ def trace_inner(
     *,
     is_region: bool = True,
     keeps_rules: int = 0,
+    together: Mapping[int, Tensor] | None = None,
 ) -> Traced:
     """Trace `function` on tensors of these types, in the middle of whatever is going on; `flags` says which of them
-    require grad, `is_region` whether it is a part of the trace around, `keeps_rules` is the trace's.
+    require grad, `is_region` whether it is a part of the trace around, `keeps_rules` is the trace's, `together` says
+    which memories are operands as a whole.
 
     Errors: TraceError where it changes the `.grad` of a tensor, which is no result of it.
     """
-    tracer = InnerTracer(name)
-    tracer.keeps_rules = max(tracer.keeps_rules, keeps_rules)
+    known = dict(together or {})
+    while True:
+        tracer = InnerTracer(name, known)
+        tracer.keeps_rules = max(tracer.keeps_rules, keeps_rules)
+        traced = _traced_once(tracer, function, types, flags, is_region)
+        found = wholes(traced.captured, traced.written)
+        if found.keys() <= known.keys():
+            return traced
+        known = {**found, **known}  # a write to one outer tensor is seen through another: once more, as one memory
+
+
+def _traced_once(
+    tracer: InnerTracer,
+    function: Callable[..., Any],
+    types: Sequence[TensorType],
+    flags: Sequence[bool],
+    is_region: bool,
+) -> Traced:
     with tracer:
         inputs = tracer.arguments_of(types, flags, is_region)
         leaves, structure = trees.flatten(function(*inputs), none_is_leaf=True)

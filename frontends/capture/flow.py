@@ -150,7 +150,12 @@ def _planned(name: str, then: Seen, other: Seen) -> _Plan:
             "give it the same tuples, lists and dicts in both",
         )
     types: list[Known | None] = []
-    for left, right in zip(then.leaves, other.leaves, strict=True):
+    fixed = list(then.leaves)
+    for place, (left, right) in enumerate(zip(then.leaves, other.leaves, strict=True)):
+        if isinstance(then.objects[place], Tensor) and then.objects[place] is other.objects[place]:
+            fixed[place] = then.objects[place]  # whatever was written to it, it is the same tensor
+            types.append(None)
+            continue
         if not any(isinstance(leaf, Known) for leaf in (left, right)):
             if left is right or (type(left) is type(right) and left == right):
                 types.append(None)
@@ -168,7 +173,7 @@ def _planned(name: str, then: Seen, other: Seen) -> _Plan:
                 "give it the same shape in both",
             )
         types.append(found)
-    return _Plan(types, then.leaves, then.structure)
+    return _Plan(types, fixed, then.structure)
 
 
 # -- loops ------------------------------------------------------------------------------------------------------------
@@ -307,7 +312,16 @@ def _loop(test: Part, body: Part, get: Get, put: Put, names: tuple[str, ...], sh
         # On tensors of its own: what the first turn puts where it stood already is another in the next one.
         start = carried.start()
         types, flags = [leaf._tensor_type for leaf in start], [leaf.requires_grad for leaf in start]
-        found = probed(lambda *leaves: shared.look(step(carried.values(leaves))), types, flags)
+        given: list[list[Any]] = []
+
+        def turn(*leaves: Tensor) -> list[Any]:
+            values = carried.values(leaves)
+            given[:] = [trees.flatten(value, none_is_leaf=True)[0] for value in values]
+            return shared.look(step(values))
+
+        found = probed(turn, types, flags)
+        for value, before in zip(found, given, strict=False):
+            value.stays = [after is leaf for after, leaf in zip(value.objects, before, strict=False)]
         carried.extend(shared.names[len(carried.names) - count :], shared.before()[len(carried.names) - count :])
         return found
 

@@ -112,16 +112,18 @@ def _root_spaces() -> Sequence[Any]:
 
 @dataclass(slots=True)
 class Seen:
-    """A value at the end of a traced part: its leaves, tensors by their types, and its structure."""
+    """A value at the end of a traced part: its leaves, tensors by their types, its structure, its leaves themselves."""
 
     leaves: list[Any]
     structure: Any
+    objects: list[Any]
+    stays: Sequence[bool] = ()  # which leaves are the objects that a loop's step was given
 
 
 def described(value: Any) -> Seen:
     """A value as it is seen at the end of a part."""
     leaves, structure = trees.flatten(value, none_is_leaf=True)
-    return Seen([known(x) for x in leaves], structure)
+    return Seen([known(x) for x in leaves], structure, leaves)
 
 
 def probed(
@@ -131,7 +133,7 @@ def probed(
     seen: list[Seen] = []
 
     def run(*tensors: Tensor) -> tuple[()]:
-        seen.extend(described(value) for value in part(*tensors))
+        seen[:] = [described(value) for value in part(*tensors)]  # it may be traced more than once
         return ()
 
     trace_inner("probe", run, types, flags)

@@ -164,19 +164,30 @@ class Carried:
 def settle(names: Sequence[str], start: Sequence[Any], seen: Callable[[Carried], Sequence[Any]]) -> Carried:
     """Find the types that every step keeps, by tracing a step until they no longer change.
 
-    Tensors are carried; a number is where a step changes it.  `seen` describes what a step makes of what is carried,
+    Tensors are carried where a step puts others in their places, and not where it only writes to them; a number is
+    where a step changes it.  `seen` describes what a step makes of what is carried,
     and adds the variables that it has found.
     Errors: TraceError for a variable that changes its structure or shape, or what kind of thing it is.
     """
     carried = Carried([], [], [], [], [], [])
     carried.extend(names, start)
-    for _ in range(8):
+    for _ in range(12):
         count = len(carried.names)
         found = seen(carried)
         widened = [_widened(carried, place, each) for place, each in enumerate(found)]
-        if not any(widened) and len(carried.names) == count:
+        if not any(widened) and len(carried.names) == count and not _released(carried, found):
             return carried
     refuse("a loop on a traced tensor has a variable that changes its type at every step", "")
+
+
+def _released(carried: Carried, found: Sequence[Any]) -> bool:
+    """Carry no tensor that a step leaves in its place; whether there was one."""
+    changed = False
+    for types, fixed, seen in zip(carried.types, carried.fixed, found, strict=True):
+        for index, stays in enumerate(seen.stays):
+            if stays and types[index] is not None and isinstance(fixed[index], Tensor):
+                types[index], changed = None, True
+    return changed
 
 
 def _widened(carried: Carried, place: int, found: Any) -> bool:
@@ -194,8 +205,8 @@ def _widened(carried: Carried, place: int, found: Any) -> bool:
     changed = False
     for index, leaf in enumerate(found.leaves):
         was, before = carried.types[place][index], carried.fixed[place][index]
-        same = leaf is before or (type(leaf) is type(before) and leaf == before)
-        if was is None and same and not isinstance(leaf, (TensorType, NumberKind)):
+        same = found.objects[index] is before or (type(leaf) is type(before) and leaf == before)
+        if was is None and same:
             continue
         start = before if was is None else was
         wider = common_type(start, leaf)
