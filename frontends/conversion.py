@@ -73,11 +73,13 @@ def item(input: Tensor) -> Any:
             f"a Tensor with {count} elements cannot be converted to Scalar",
             hint="{input}.tolist() gives all elements; {input}.sum().item() or {input}[0].item() one number",
         )
-    from adjit.capture.numbers import number_of
+    from adjit.capture.numbers import asks_identity, number_of
 
     try:
         array = _numbers(input, "item()")
     except NumbersNeeded:
+        if input._dtype is BOOL and asks_identity():
+            raise  # `case True` and `is True` are not asked of a number before their function is rewritten
         return number_of(input)
     return array.reshape(())[()].item()
 

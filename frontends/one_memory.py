@@ -53,4 +53,3 @@ def _whole(place: Place, tensors: list[Tensor]) -> Tensor:
     if tracer is not None and isinstance(place, Cell):
         return tracer.tensor_in(place.value, memory, ())
     return Tensor._wrap(memory.array, memory.dtype, memory=memory)
-

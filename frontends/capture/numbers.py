@@ -6,7 +6,12 @@ tensor it is as weak as a Python number.
 
 from __future__ import annotations
 
+import dis
+import sys
 from collections.abc import Callable
+from functools import lru_cache
+from itertools import pairwise
+from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
@@ -16,6 +21,7 @@ from adjit.ir.frozen import frozen
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import BOOL, F64, I64, DType, TensorType
 from adjit.promotion import result_dtype
+from adjit.state import is_user_frame
 from adjit.tensor import Tensor
 
 _KINDS = (bool, int, float)
@@ -75,6 +81,20 @@ def number_of(tensor: Tensor) -> Number:
     found = apply(primitive_named("cast"), (tensor.detach().reshape(()),), {"dtype": dtype})
     assert isinstance(found, Tensor)
     return number(found)
+
+
+def asks_identity() -> bool:
+    """Whether the user's code that is running compares something with True or False itself."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not is_user_frame(frame):
+        frame = frame.f_back
+    return frame is not None and _asks_identity(frame.f_code)
+
+
+@lru_cache(maxsize=1024)
+def _asks_identity(code: CodeType) -> bool:
+    pairs = pairwise(dis.get_instructions(code))
+    return any(isinstance(left.argval, bool) and right.opname == "IS_OP" for left, right in pairs)
 
 
 def as_plain(value: Any, dtype: DType) -> Tensor:

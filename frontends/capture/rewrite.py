@@ -10,8 +10,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import TypeVar
 
+from adjit.capture.blocks import Leave, left_by_flags
+from adjit.capture.making import at, located, made_expression, made_statement
+from adjit.capture.matching import without_matches
 from adjit.capture.syntax import assigned, ends, has, own, raises, written_through
 
 RUNTIME = "_adjit_"
@@ -21,7 +23,9 @@ _IN_PLACE = {
     ast.Pow: "ipow", ast.BitAnd: "iand", ast.BitOr: "ior", ast.BitXor: "ixor",
     ast.LShift: "ilshift", ast.RShift: "irshift",
 }  # fmt: skip
-_CALLS = ("min", "max", "float", "int", "bool", "str", "repr", "format")
+# And these for comparisons.
+_COMPARISONS = {ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge", ast.Eq: "eq", ast.NotEq: "ne"}
+_CALLS = ("any", "all", "min", "max", "float", "int", "bool", "str", "repr", "format")
 
 
 class NotCapturable(Exception):
@@ -39,46 +43,8 @@ def rewritten(function: ast.FunctionDef) -> ast.FunctionDef:
     result = deepcopy(function)
     result.decorator_list = []
     _Function(result).rewrite()
-    result.body.insert(0, _statement(f"import adjit.capture.runtime as {RUNTIME}"))
+    result.body.insert(0, made_statement(f"import adjit.capture.runtime as {RUNTIME}"))
     return ast.fix_missing_locations(result)
-
-
-# -- making -----------------------------------------------------------------------------------------------------------
-def _statement(text: str) -> ast.stmt:
-    return _placeless(ast.parse(text).body[0])
-
-
-def _expression(text: str) -> ast.expr:
-    return _placeless(ast.parse(text, mode="eval").body)
-
-
-_Tree = TypeVar("_Tree", bound=ast.AST)
-
-
-def _placeless(tree: _Tree) -> _Tree:
-    """The tree without the places in the text that it was parsed from: it gets those of what it stands for."""
-    for part in ast.walk(tree):
-        for name in ("lineno", "col_offset", "end_lineno", "end_col_offset"):
-            if hasattr(part, name):
-                delattr(part, name)
-    return tree
-
-
-def _at(node: ast.AST, *made: ast.stmt) -> list[ast.stmt]:
-    """The statements, said to stand where `node` does."""
-    for statement in made:
-        for part in ast.walk(statement):
-            if not hasattr(part, "lineno") and isinstance(part, (ast.stmt, ast.expr, ast.arg, ast.alias)):
-                ast.copy_location(part, node)
-    return list(made)
-
-
-def _located(call: ast.Call, node: ast.expr) -> ast.Call:
-    """The call, said to stand where `node` does."""
-    for part in ast.walk(call):
-        if isinstance(part, ast.expr) and not hasattr(part, "lineno"):
-            ast.copy_location(part, node)
-    return ast.copy_location(call, node)
 
 
 class _Function(ast.NodeTransformer):
@@ -99,9 +65,12 @@ class _Function(ast.NodeTransformer):
 
     def rewrite(self) -> None:
         """Rewrite the body in place."""
-        body = self.statements(self.returns_last(self.function.body))
+        body = left_by_flags(without_matches(self.function.body, self.fresh), self.fresh)
+        body = self.statements(self.returns_last(body))
         start = [
-            _statement(f"{name} = {RUNTIME}.Undefined({name!r})") for name in self.state if name not in self.parameters
+            made_statement(f"{name} = {RUNTIME}.Undefined({name!r})")
+            for name in self.state
+            if name not in self.parameters
         ]
         keep = 1 if ast.get_docstring(self.function) is not None else 0
         self.function.body = body[:keep] + start + body[keep:]
@@ -122,9 +91,9 @@ class _Function(ast.NodeTransformer):
                 for branch in (statement.body, statement.orelse):
                     whole = self.returns_last([*branch, *deepcopy(rest)] if not ends(branch) else branch)
                     if not ends(whole):
-                        whole += _at(statement, ast.Return(ast.Constant(None)))
+                        whole += at(statement, ast.Return(ast.Constant(None)))
                     branches.append(whole)
-                result += _at(statement, ast.If(statement.test, *branches))
+                result += at(statement, ast.If(statement.test, *branches))
                 return result
             if isinstance(statement, (ast.For, ast.While)) and has(statement.body, (ast.Return,)):
                 return result + self.returns_last([*self.out_of_loop(statement), *rest])
@@ -135,37 +104,18 @@ class _Function(ast.NodeTransformer):
         """A loop whose `return` is a flag and a `break`, and an `if` after it."""
         flag, value = self.fresh("returned"), self.fresh("value")
 
-        class Leave(ast.NodeTransformer):
-            def visit_Return(self, node: ast.Return) -> list[ast.stmt]:
-                kept = ast.Assign([ast.Name(value, ast.Store())], node.value or ast.Constant(None))
-                return _at(node, _statement(f"{flag} = True"), kept, ast.Break())
-
-            def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
-                return node
-
-            def visit_Lambda(self, node: ast.Lambda) -> ast.Lambda:
-                return node
-
-            def visit_For(self, node: ast.For) -> list[ast.stmt]:
-                self.generic_visit(node)
-                return [node, *_at(node, ast.If(ast.Name(flag, ast.Load()), [ast.Break()], []))]
-
-            def visit_While(self, node: ast.While) -> list[ast.stmt]:
-                self.generic_visit(node)
-                return [node, *_at(node, ast.If(ast.Name(flag, ast.Load()), [ast.Break()], []))]
-
-        leave = Leave()
+        leave = Leave(flag, value)
         changed: list[ast.stmt] = []
         for statement in loop.body:
-            found = leave.visit(statement) if has([statement], (ast.Return,)) else statement
+            found = leave.visit(statement)
             changed += found if isinstance(found, list) else [found]
         loop.body = changed
         after = ast.If(ast.Name(flag, ast.Load()), [ast.Return(ast.Name(value, ast.Load()))], [])
-        return [*_at(loop, _statement(f"{flag} = False")), loop, *_at(loop, after)]
+        return [*at(loop, made_statement(f"{flag} = False")), loop, *at(loop, after)]
 
     # -- breaks -------------------------------------------------------------------------------------------------------
-    def with_flags(self, loop: ast.For | ast.While) -> tuple[list[ast.stmt], str]:
-        """A loop's body without `break` and `continue`, and the name of the flag that says it was left."""
+    def with_flags(self, loop: ast.For | ast.While) -> tuple[list[ast.stmt], list[ast.stmt], str]:
+        """What stands before a loop, its body without `break` and `continue`, and the name of the flag of a `break`."""
         broken, skipped = self.fresh("broken"), self.fresh("skipped")
 
         def guarded(body: Sequence[ast.stmt]) -> list[ast.stmt]:
@@ -173,29 +123,43 @@ class _Function(ast.NodeTransformer):
             for place, statement in enumerate(body):
                 if isinstance(statement, (ast.Break, ast.Continue)):
                     flag = broken if isinstance(statement, ast.Break) else skipped
-                    return result + _at(statement, _statement(f"{flag} = True"))
+                    return result + at(statement, made_statement(f"{flag} = True"))
                 if not has([statement], (ast.Break, ast.Continue), loops=False):
                     result.append(statement)
                     continue
                 if isinstance(statement, (ast.With, ast.Try)):
-                    raise NotCapturable("break or continue stands inside with or try")
-                if isinstance(statement, ast.If):
+                    result.append(guarded_blocks(statement))
+                elif isinstance(statement, ast.If):
                     branches = guarded(statement.body), guarded(statement.orelse)
-                    result += _at(statement, ast.If(statement.test, *branches))
+                    result += at(statement, ast.If(statement.test, *branches))
                 else:
                     result.append(statement)
                 rest = guarded(body[place + 1 :])
                 if rest:
-                    result += _at(statement, ast.If(_expression(f"not ({' or '.join(flags)})"), rest, []))
+                    result += at(statement, ast.If(none_set(), rest, []))
                 return result
             return result
+
+        def guarded_blocks(block: ast.With | ast.Try) -> ast.stmt:
+            block.body = guarded(block.body)
+            if isinstance(block, ast.Try):
+                for handler in block.handlers:
+                    handler.body = guarded(handler.body)
+                if block.orelse:
+                    block.orelse = at(block, ast.If(none_set(), guarded(block.orelse), []))
+                block.finalbody = guarded(block.finalbody)
+            return block
+
+        def none_set() -> ast.expr:
+            return made_expression(f"not ({' or '.join(flags)})")
 
         leaves, skips = (has(loop.body, (kind,), loops=False) for kind in (ast.Break, ast.Continue))
         flags = [flag for flag, used in ((broken, leaves), (skipped, skips)) if used]
         if not flags:
-            return list(loop.body), ""
-        start = _at(loop, _statement(f"{skipped} = False")) if skips else []
-        return [*start, *guarded(loop.body)], broken if leaves else ""
+            return [], list(loop.body), ""
+        before = at(loop, *(made_statement(f"{flag} = False") for flag in flags))  # they belong to the code around it
+        start = at(loop, made_statement(f"{skipped} = False")) if skips else []
+        return before, [*start, *guarded(loop.body)], broken if leaves else ""
 
     # -- statements ---------------------------------------------------------------------------------------------------
     def statements(self, body: Sequence[ast.stmt]) -> list[ast.stmt]:
@@ -212,11 +176,11 @@ class _Function(ast.NodeTransformer):
         self.state.update(dict.fromkeys(name for name in names if name not in self.foreign))
         get, put = self.fresh("get"), self.fresh("put")
         listed = "".join(f"{name}, " for name in names)
-        made = [_statement(f"def {get}():\n    return ({listed})")]
+        made = [made_statement(f"def {get}():\n    return ({listed})")]
         lines = [*self.shared(names), f"{listed}= _values" if names else "pass"]
-        made.append(_statement(f"def {put}(_values):\n    " + "\n    ".join(lines)))
+        made.append(made_statement(f"def {put}(_values):\n    " + "\n    ".join(lines)))
         held = "".join(f"lambda: {owner}, " for owner in written_through(body))
-        return names, _at(node, *made), f"{get}, {put}, {tuple(names)!r}, ({held})"
+        return names, at(node, *made), f"{get}, {put}, {tuple(names)!r}, ({held})"
 
     def shared(self, names: Sequence[str]) -> list[str]:
         """The declarations by which a nested function assigns variables of this one."""
@@ -229,10 +193,10 @@ class _Function(ast.NodeTransformer):
     ) -> tuple[str, ast.stmt]:
         """A nested function for statements that assign `names` of the function around."""
         name = self.fresh(stem)
-        made = _statement(f"def {name}({argument}): pass")
+        made = made_statement(f"def {name}({argument}): pass")
         assert isinstance(made, ast.FunctionDef)
-        made.body = [*map(_statement, self.shared(names)), *body] or [ast.Pass()]
-        return name, _at(node, made)[0]
+        made.body = [*map(made_statement, self.shared(names)), *body] or [ast.Pass()]
+        return name, at(node, made)[0]
 
     def visit_If(self, node: ast.If) -> list[ast.stmt]:
         if raises(node.body):
@@ -244,11 +208,11 @@ class _Function(ast.NodeTransformer):
         names, made, state = self.parts(node, [*node.body, *node.orelse])
         then, first = self.function_of(node, "then", self.statements(node.body), names)
         other, second = self.function_of(node, "else", self.statements(node.orelse) or [ast.Pass()], names)
-        call = _expression(f"{RUNTIME}.if_(None, {then}, {other}, {state}, {returns})")
+        call = made_expression(f"{RUNTIME}.if_(None, {then}, {other}, {state}, {returns})")
         assert isinstance(call, ast.Call)
         call.args[0] = test
         final: ast.stmt = ast.Return(call) if returns else ast.Expr(call)
-        return [*made, first, second, *_at(node.test, final)]  # a call of several lines would stand at the last one
+        return [*made, first, second, *at(node.test, final)]  # a call of several lines would stand at the last one
 
     def raising(
         self, node: ast.If, body: Sequence[ast.stmt], rest: Sequence[ast.stmt], *, negated: bool
@@ -257,25 +221,25 @@ class _Function(ast.NodeTransformer):
         names, made, _ = self.parts(node, body)
         then, first = self.function_of(node, "raise", self.statements(body), names)
         get, put = (statement.name for statement in made if isinstance(statement, ast.FunctionDef))
-        call = _expression(f"{RUNTIME}.raise_if(None, {then}, {get}, {put}, {negated}, {bool(self.catching)})")
+        call = made_expression(f"{RUNTIME}.raise_if(None, {then}, {get}, {put}, {negated}, {bool(self.catching)})")
         assert isinstance(call, ast.Call)
         call.args[0] = self.visit(node.test)
-        return [*made, first, *_at(node.test, ast.Expr(call)), *self.statements(rest)]
+        return [*made, first, *at(node.test, ast.Expr(call)), *self.statements(rest)]
 
     def visit_Assert(self, node: ast.Assert) -> list[ast.stmt]:
         self.generic_visit(node)
         call = self.deferred("assert_", node.test, [node.test, *([] if node.msg is None else [node.msg])])
-        return _at(node, ast.Expr(call))
+        return at(node, ast.Expr(call))
 
     def visit_AugAssign(self, node: ast.AugAssign) -> ast.stmt:
         self.generic_visit(node)
         target, name = node.target, _IN_PLACE.get(type(node.op))
         if name is None or not isinstance(target, ast.Subscript) or isinstance(target.slice, (ast.Slice, ast.Tuple)):
             return node
-        call = _expression(f"{RUNTIME}.augmented(None, None, {name!r}, None)")
+        call = made_expression(f"{RUNTIME}.augmented(None, None, {name!r}, None)")
         assert isinstance(call, ast.Call)
         call.args = [target.value, target.slice, call.args[2], node.value]
-        return _at(node, ast.Expr(_located(call, target)))[0]
+        return at(node, ast.Expr(located(call, target)))[0]
 
     def visit_Try(self, node: ast.Try) -> ast.Try:
         self.catching += bool(node.handlers)
@@ -286,38 +250,39 @@ class _Function(ast.NodeTransformer):
         return node
 
     def visit_While(self, node: ast.While) -> list[ast.stmt]:
-        body, broken = self.with_flags(node)
+        if has([node.test], (ast.NamedExpr,)):  # what it binds is wanted after the loop, too
+            if node.orelse:
+                raise NotCapturable("the condition of a while loop with an else binds a name")
+            leave = ast.If(ast.UnaryOp(ast.Not(), node.test), [ast.Break()], [])
+            node = ast.copy_location(ast.While(ast.Constant(True), [*at(node.test, leave), *node.body], []), node)
+        start, body, broken = self.with_flags(node)
         test = node.test
-        start: list[ast.stmt] = []
         if broken:
-            start = _at(node, _statement(f"{broken} = False"))
-            test = ast.BoolOp(ast.And(), [_expression(f"not {broken}"), test])
+            test = ast.BoolOp(ast.And(), [made_expression(f"not {broken}"), test])
         names, made, state = self.parts(node, [*body, ast.Expr(test)])
-        question, first = self.function_of(node, "test", _at(node, ast.Return(self.visit(test))), names)
+        question, first = self.function_of(node, "test", at(node, ast.Return(self.visit(test))), names)
         step, second = self.function_of(node, "body", self.statements(body), names)
-        call = _statement(f"{RUNTIME}.while_({question}, {step}, {state})")
-        return [*start, *made, first, second, *_at(node.test, call), *self.otherwise(node, broken)]
+        call = made_statement(f"{RUNTIME}.while_({question}, {step}, {state})")
+        return [*start, *made, first, second, *at(node.test, call), *self.otherwise(node, broken)]
 
     def visit_For(self, node: ast.For) -> list[ast.stmt]:
-        body, broken = self.with_flags(node)
-        start: list[ast.stmt] = []
+        start, body, broken = self.with_flags(node)
         target = node.target
         if broken:
-            start = _at(node, _statement(f"{broken} = False"))
             target, written = self.without_places(target)
-            body = _at(node, ast.If(_expression(f"not {broken}"), [*_at(node, *written), *body], []))
+            body = at(node, ast.If(made_expression(f"not {broken}"), [*at(node, *written), *body], []))
         item = self.fresh("item")
         names, made, state = self.parts(node, [node.target, *body])
-        taken = _at(node, ast.Assign([target], ast.Name(item, ast.Load())))
+        taken = at(node, ast.Assign([target], ast.Name(item, ast.Load())))
         step, second = self.function_of(node, "body", [*taken, *self.statements(body)], names, item)
         targets = [names.index(name) for name in assigned([node.target])] if broken else []
-        call = _expression(f"{RUNTIME}.for_(None, {step}, {state}, {broken!r}, {targets!r})")
+        call = made_expression(f"{RUNTIME}.for_(None, {step}, {state}, {broken!r}, {targets!r})")
         assert isinstance(call, ast.Call)
         rows = self.visit(node.iter)
         if isinstance(rows, ast.Call) and isinstance(rows.func, ast.Name) and rows.func.id == "range":
-            rows.func = _expression(f"{RUNTIME}.range_")
+            rows.func = made_expression(f"{RUNTIME}.range_")
         call.args[0] = rows
-        return [*start, *made, second, *_at(node.iter, ast.Expr(call)), *self.otherwise(node, broken)]
+        return [*start, *made, second, *at(node.iter, ast.Expr(call)), *self.otherwise(node, broken)]
 
     def without_places(self, target: ast.expr) -> tuple[ast.expr, list[ast.stmt]]:
         """A target with own names for attributes and items, and for what stands to their right, and what sets these.
@@ -345,7 +310,7 @@ class _Function(ast.NodeTransformer):
             return []
         if not broken:
             return self.statements(node.orelse)
-        return self.statements(_at(node, ast.If(_expression(f"not {broken}"), node.orelse, [])))
+        return self.statements(at(node, ast.If(made_expression(f"not {broken}"), node.orelse, [])))
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
         if not any(isinstance(inner, (ast.Yield, ast.YieldFrom, ast.Await)) for inner in own(node.body)):
@@ -354,10 +319,18 @@ class _Function(ast.NodeTransformer):
 
     def visit_Return(self, node: ast.Return) -> ast.Return:
         self.generic_visit(node)
-        if isinstance(node.value, ast.Name):
-            call = _expression(f"{RUNTIME}.given({node.value.id})")
-            node.value = ast.copy_location(call, node.value)
+        for part in ast.walk(node):
+            if isinstance(part, (ast.Tuple, ast.List)):
+                part.elts = [self.given(value) for value in part.elts]
+        node.value = None if node.value is None else self.given(node.value)
         return node
+
+    @staticmethod
+    def given(value: ast.expr) -> ast.expr:
+        """The expression, where it is a name one that raises if the variable has no value."""
+        if not isinstance(value, ast.Name) or not isinstance(value.ctx, ast.Load):
+            return value
+        return ast.copy_location(made_expression(f"{RUNTIME}.given({value.id})"), value)
 
     # -- expressions --------------------------------------------------------------------------------------------------
     def visit_Lambda(self, node: ast.Lambda) -> ast.Lambda:
@@ -389,30 +362,39 @@ class _Function(ast.NodeTransformer):
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
         self.generic_visit(node)
-        if len(node.ops) < 2 or any(isinstance(op, (ast.In, ast.NotIn)) for op in node.ops):
+        if len(node.ops) == 1 and isinstance(node.ops[0], (ast.In, ast.NotIn)):
+            call = made_expression(f"{RUNTIME}.in_(None, None)")
+            assert isinstance(call, ast.Call)
+            call.args = [node.left, *node.comparators]
+            found: ast.expr = located(call, node)
+            if isinstance(node.ops[0], ast.NotIn):
+                found = located(ast.Call(made_expression(f"{RUNTIME}.not_"), [found], []), node)
+            return found
+        match node:
+            case ast.Compare(ops=[ast.Is() | ast.IsNot() as op], comparators=[ast.Constant(value=bool() as value)]):
+                found = located(ast.Call(made_expression(f"{RUNTIME}.is_"), [node.left, ast.Constant(value)], []), node)
+                if isinstance(op, ast.IsNot):
+                    found = located(ast.Call(made_expression(f"{RUNTIME}.not_"), [found], []), node)
+                return found
+        names = [_COMPARISONS.get(type(op)) for op in node.ops]
+        if len(names) < 2 or None in names or has([node], (ast.NamedExpr,)):
             return node
-        sides = [node.left, *node.comparators]
-        pairs: list[ast.expr] = [
-            ast.copy_location(ast.Compare(left, [op], [right]), node)
-            for left, op, right in zip(sides, node.ops, sides[1:], strict=False)
-        ]
-        # The middle operands are written twice, so only plain ones may be.
-        if not all(isinstance(side, (ast.Name, ast.Constant, ast.Attribute)) for side in sides[1:-1]):
-            return node
-        return self.deferred("and_", node, pairs)
+        call = self.deferred("compared", node, [node.left, *node.comparators])
+        call.args.insert(0, ast.copy_location(made_expression(repr(tuple(names))), node))
+        return located(call, node)
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         self.generic_visit(node)
         if isinstance(node.func, ast.Name) and node.func.id in _CALLS and node.func.id not in self.parameters:
-            node.func = ast.copy_location(_expression(f"{RUNTIME}.{node.func.id}_"), node.func)
+            node.func = ast.copy_location(made_expression(f"{RUNTIME}.{node.func.id}_"), node.func)
         elif self.is_math(node):
             assert isinstance(node.func, ast.Attribute)
             name = ast.copy_location(ast.Constant(node.func.attr), node.func)
-            function = ast.copy_location(_expression(f"{RUNTIME}.math_"), node.func)
+            function = ast.copy_location(made_expression(f"{RUNTIME}.math_"), node.func)
             return ast.copy_location(ast.Call(function, [name, *node.args], []), node)
         match node.func:
             case ast.Attribute(value=ast.Constant(value=str()) as text, attr="format"):
-                node.func = ast.copy_location(_expression(f"{RUNTIME}.template"), node.func)
+                node.func = ast.copy_location(made_expression(f"{RUNTIME}.template"), node.func)
                 node.args.insert(0, text)
         return node
 
@@ -424,13 +406,13 @@ class _Function(ast.NodeTransformer):
                 value, conversion = self.visit(part.value), "" if part.conversion < 0 else chr(part.conversion)
                 spec = spec if part.format_spec is None else self.visit(part.format_spec)
             parts.append(ast.Tuple([value, ast.Constant(conversion), spec], ast.Load()))
-        return _located(ast.Call(_expression(f"{RUNTIME}.joined"), parts, []), node)
+        return located(ast.Call(made_expression(f"{RUNTIME}.joined"), parts, []), node)
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         self.generic_visit(node)
         match node:
             case ast.BinOp(left=ast.Constant(value=str()), op=ast.Mod()):
-                return _located(ast.Call(_expression(f"{RUNTIME}.percent"), [node.left, node.right], []), node)
+                return located(ast.Call(made_expression(f"{RUNTIME}.percent"), [node.left, node.right], []), node)
         return node
 
     def is_math(self, node: ast.Call) -> bool:
@@ -444,4 +426,4 @@ class _Function(ast.NodeTransformer):
         """A call of the runtime with each value as a function of no arguments."""
         nothing = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
         parts: list[ast.expr] = [ast.Lambda(nothing, value) for value in values]
-        return _located(ast.Call(_expression(f"{RUNTIME}.{name}"), parts, []), node)
+        return located(ast.Call(made_expression(f"{RUNTIME}.{name}"), parts, []), node)

@@ -6,31 +6,40 @@ On ordinary values each does what Python does; on a traced tensor it emits ops.
 from __future__ import annotations
 
 import builtins
+import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from adjit.capture.flow import choose, for_, given, if_, range_, while_
 from adjit.capture.masks import augmented
+from adjit.capture.numbers import Number
 from adjit.capture.parts import is_traced
 from adjit.capture.raising import assert_, raise_if
 from adjit.capture.text import joined, made
 from adjit.capture.truth import and_, not_, or_, truth_of
 from adjit.capture.values import Undefined, as_type, common_type, from_type, known, refuse, shown
+from adjit.ir.types import BOOL
 from adjit.tensor import Tensor
 
 __all__ = [
     "Undefined",
+    "all_",
     "and_",
+    "any_",
     "assert_",
     "augmented",
     "bool_",
     "choose",
+    "compared",
     "float_",
     "for_",
     "format_",
     "given",
     "if_",
+    "in_",
     "int_",
+    "is_",
     "joined",
     "math_",
     "max_",
@@ -45,6 +54,56 @@ __all__ = [
     "template",
     "while_",
 ]
+
+
+def any_(items: Any) -> Any:
+    """Python's `any`."""
+    return _joined(or_, builtins.any, items)
+
+
+def all_(items: Any) -> Any:
+    """Python's `all`."""
+    return _joined(and_, builtins.all, items)
+
+
+def _joined(join: Callable[..., Any], plain: Callable[..., bool], items: Any) -> Any:
+    """`any` or `all`: where truth values are not known, all of the items are looked at."""
+    if isinstance(items, Tensor):
+        return plain(items)
+    values = iter(items)
+    found: list[Any] = []
+    for value in values:
+        found.append(value)
+        if not is_traced(value) and bool(value) is (join is or_):
+            break  # it decides
+    if not builtins.any(map(is_traced, found)):
+        return plain(found)
+    return bool_(join(*(partial(lambda value: value, value) for value in found)))
+
+
+def compared(names: tuple[str, ...], *sides: Callable[[], Any]) -> Any:
+    """`a < b < c`, where each side is computed once, and only if those before it compare."""
+    values = [sides[0]()]
+
+    def pair(name: str, side: Callable[[], Any]) -> Any:
+        values.append(side())
+        return getattr(operator, name)(*values[-2:])
+
+    return and_(*(partial(pair, name, side) for name, side in zip(names, sides[1:], strict=True)))
+
+
+def in_(item: Any, items: Any) -> Any:
+    """`item in items`."""
+    if not isinstance(items, (tuple, list, set, frozenset)) or not builtins.any(map(is_traced, (item, *items))):
+        return item in items
+    return any_([each is item or each == item for each in items])
+
+
+def is_(value: Any, constant: bool | None) -> Any:
+    """Whether a `case` of True, False or None matches."""
+    if is_traced(value) and isinstance(value, Number) and value._dtype is BOOL and constant is not None:
+        return truth_of(value) if constant else not_(value)
+    return value is constant
 
 
 def min_(*arguments: Any, **options: Any) -> Any:

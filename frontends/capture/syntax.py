@@ -25,8 +25,8 @@ def assigned(body: Sequence[ast.AST]) -> list[str]:
     for node in own(body):
         if isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Store, ast.Del)):
             names[node.id] = None
-        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            names[node.name] = None
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.MatchAs, ast.MatchStar, ast.ExceptHandler)):
+            names.update({} if node.name is None else {node.name: None})
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             names.update(dict.fromkeys((alias.asname or alias.name).split(".")[0] for alias in node.names))
     for node in own(body):
