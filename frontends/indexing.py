@@ -305,18 +305,14 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     from adjit.inplace import copy_
 
     if _is_basic(index):
-        if is_plain_number(value, input):
-            if assign(input, index, value):
-                return
-        elif isinstance(value, Tensor) and value._dtype is input._dtype and value._memory is not input._memory:
-            recorded = STATE.recording and value.requires_grad
-            if value._array is not None and not recorded and assign(input, index, value._array):
-                return
+        new = _plain_value(value, input)
+        if new is not None and assign(input, index, new):
+            return
         if _assign_recorded(input, index, value):
             return
-    elif isinstance(index, Tensor) and is_plain_number(value, input):
-        by_array = index._array is not None and index._dtype in (BOOL, I64) and index._array.ndim
-        if by_array and assign(input, index._array, value):
+    else:
+        places, new = _places(index, input), _plain_value(value, input)
+        if places is not None and new is not None and assign(input, places, new):
             return
     viewed, advanced = _basic(input, _items(input, index))
     check_writable(viewed)
@@ -331,6 +327,32 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     updates = placed_updates(viewed, axes, common, value)
     op = primitive_named("scatter_set")
     write(viewed, apply(op, (viewed, updates, *tensors), {"axes": tuple(axes)}, name="IndexPut"))
+
+
+def _places(index: Any, target: Tensor) -> Any:
+    """An index of tensors, and slices that go upwards, as NumPy takes it; None for another."""
+    several = type(index) is tuple
+    found: list[Any] = []
+    for item in index if several else (index,):
+        if isinstance(item, Tensor):
+            array = item._array
+            if array is None or item._dtype not in (BOOL, I64) or not array.ndim or item._memory is target._memory:
+                return None
+            found.append(array)
+        elif type(item) is slice and _is_basic(item):
+            found.append(item)
+        else:
+            return None
+    return tuple(found) if several else found[0]
+
+
+def _plain_value(value: Any, target: Tensor) -> Any:
+    """A number, or the array of a tensor, that can be written to a tensor as it is; None for another."""
+    if is_plain_number(value, target):
+        return value
+    if not isinstance(value, Tensor) or value._dtype is not target._dtype or value._memory is target._memory:
+        return None
+    return None if STATE.recording and value.requires_grad else value._array
 
 
 def _assign_recorded(input: Tensor, index: Any, value: Any) -> bool:

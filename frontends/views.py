@@ -308,7 +308,7 @@ def assign(target: Tensor, index: Any, value: float | np.ndarray) -> bool:
         return False
     try:
         array[index] = value
-    except (IndexError, ValueError):  # the general way says what is wrong
+    except (IndexError, TypeError, ValueError):  # the general way says what is wrong
         return False
     _count_write(target)
     return True

@@ -312,3 +312,57 @@ def test_errors_of_indices(shape: tuple[int, ...], index: Any, text: str) -> Non
     with pytest.raises(IndexError) as error:
         torch.zeros(shape)[index]
     assert str(error.value).startswith(text)
+
+
+_AT: dict[str, tuple[tuple[int, ...], Any, tuple[int, ...]]] = {
+    "rows": ((5, 4), np.array([3, 0, -1]), (3, 4)),
+    "rows, one value": ((5, 4), np.array([[3, 0], [1, -5]]), (1, 1, 4)),
+    "pairs": ((5, 4), (np.array([0, 1, 2]), np.array([3, -1, 0])), (3,)),
+    "behind a slice": ((5, 4), (slice(None), np.array([3, 1])), (5, 2)),
+    "around a slice": ((5, 4, 3), (np.array([4, 1]), slice(1, 3), np.array([2, 0])), (2, 2)),
+    "a mask": ((5,), np.array([True, False, True, True, False]), (3,)),
+    "a mask, leading ones": ((5,), np.array([True, False, True, True, False]), (1, 3)),
+    "a mask of rows": ((3, 4), np.array([True, False, True]), (4,)),
+    "an empty mask": ((3,), np.array([False, False, False]), (0,)),
+    "no places": ((3,), np.zeros(0, np.int64), (0,)),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex64", "bool", "float16"])
+@pytest.mark.parametrize("name", sorted(_AT))
+def test_assignments_at_places(name: str, dtype: str) -> None:
+    shape, index, size = _AT[name]
+    expected = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    x = torch.from_numpy(expected.copy())
+    value = np.asarray(np.random.default_rng(1).standard_normal(size) * 9).astype(dtype)
+    expected[index] = value.reshape(-1) if name == "a mask, leading ones" else value
+    given = (
+        tuple(torch.from_numpy(i) if isinstance(i, np.ndarray) else i for i in index)
+        if isinstance(index, tuple) else torch.from_numpy(index)
+    )  # fmt: skip
+    x[given] = torch.from_numpy(value)
+    assert x.numpy().tobytes() == expected.tobytes()
+    assert x._version == 1
+
+
+def test_assignments_at_places_that_fail_change_nothing() -> None:
+    x = torch.zeros(4, 3)
+    for index, value in (
+        (torch.tensor([0, 4]), torch.ones(2, 3)), (torch.tensor([0, -5]), 1.0),
+        (torch.tensor([0, 1]), torch.ones(3, 3)),
+        (torch.tensor([True, False, True]), 1.0), (torch.tensor([True, False, True, False]), torch.ones(3, 3)),
+    ):  # fmt: skip
+        with pytest.raises((IndexError, RuntimeError)):
+            x[index] = value
+    assert x.eq(0).all()
+    w = torch.ones(2, 3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
+        w[torch.tensor([0])] = 1.0
+    x[torch.tensor([1, 2])] = w
+    assert torch.autograd.grad(x.sum(), w)[0].eq(1).all()
+
+
+def test_one_number_of_a_complex_tensor_takes_a_tensor_of_one() -> None:
+    x = torch.zeros(3, dtype=torch.complex64)
+    x[1] = torch.tensor([2 + 1j])
+    assert x.tolist() == [0j, 2 + 1j, 0j]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable
+from typing import Any
 
 from adjit.autograd.modes import no_grad
 from adjit.creation import tensor
-from adjit.joining import stack
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
@@ -25,10 +25,16 @@ def get_total_norm(
 ) -> Tensor:  # fmt: skip
     """The norm of all elements of the tensors together."""
     listed = [tensors] if isinstance(tensors, Tensor) else list(tensors)
-    norm_type = float(norm_type)
+    return _total_norm(listed, float(norm_type), error_if_nonfinite)
+
+
+def _total_norm(listed: list[Tensor], norm_type: float, error_if_nonfinite: bool) -> Tensor:
+    import adjit  # whose functions are served natively
+
     if not listed:
         found: Tensor = tensor(0.0)
         return found
+    stack: Any = adjit.stack
     norms = stack([item.norm(norm_type) for item in listed])
     total: Tensor = norms.max() if norm_type == math.inf else norms.norm(norm_type)
     if error_if_nonfinite and STATE.tracer is None and not math.isfinite(float(total)):
@@ -45,9 +51,13 @@ def clip_grads_with_norm_(
     parameters: Tensor | Iterable[Tensor], max_norm: float, total_norm: Tensor, foreach: bool | None = None
 ) -> None:
     """Scale all gradients, in place, by max_norm/total_norm where that is below 1."""
+    _scale(_gradients(parameters), max_norm, total_norm)
+
+
+def _scale(gradients: list[Tensor], max_norm: float, total_norm: Tensor) -> None:
     # The same product in every case, so that nothing depends on the norm's value.
     factor = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
-    for gradient in _gradients(parameters):
+    for gradient in gradients:
         gradient.mul_(factor.to(gradient.dtype))
 
 
@@ -57,9 +67,9 @@ def clip_grad_norm_(
     foreach: bool | None = None,
 ) -> Tensor:  # fmt: skip
     """Scale all gradients, in place, so that their norm together is at most `max_norm`; the norm before."""
-    listed = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    total: Tensor = get_total_norm(_gradients(listed), norm_type, error_if_nonfinite)
-    clip_grads_with_norm_(listed, max_norm, total)
+    gradients = _gradients(parameters)
+    total = _total_norm(gradients, float(norm_type), error_if_nonfinite)
+    _scale(gradients, max_norm, total)
     return total
 
 
