@@ -37,9 +37,9 @@ def traces(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     made: list[str] = []
     before = InnerTracer.__init__
 
-    def note(self: Any, name: str) -> None:
+    def note(self: Any, name: str, *wholes: Any) -> None:
         made.append(name)
-        before(self, name)
+        before(self, name, *wholes)
 
     monkeypatch.setattr(InnerTracer, "__init__", note)
     yield made
