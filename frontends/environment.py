@@ -6,9 +6,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from adjit.autograd.record import hook_numbers
+from adjit.contents import Contents
 from adjit.definitions import ClassState, FunctionState, ObjectState
 from adjit.dtypes import default_float
 from adjit.places import ABSENT, SIMPLE, Place, same
@@ -29,7 +28,7 @@ class Environment:
         self._lifted = {place.identity for place in lifted}
         self.places = [(p, p.read()) for key, p in self.reach.places.items() if key not in self._lifted]
         self._containers = [(item, self._parts(item)) for item in self.reach.containers]
-        self._arrays = [(item, _numbers(item)) for item in self.reach.arrays]
+        self._arrays = [(item, Contents(item)) for item in self.reach.arrays]
         self._states = [(module, self._state(module)) for module in self.reach.modules]
         counted = {*self.reach.places, *self._lifted}
         names = self.reach.names
@@ -82,12 +81,12 @@ class Environment:
 
     @property
     def arrays(self) -> list[Any]:
-        """The arrays of numbers that were read, which are no tensors."""
+        """The arrays of numbers that were read, which are no tensors, and lists and dicts of many plain values."""
         return [item for item, _ in self._arrays]
 
     def arrays_hold(self) -> bool:
-        """Whether arrays of numbers hold what they held."""
-        return all(_numbers(item) == before for item, before in self._arrays)
+        """Whether arrays, and lists and dicts of many plain values, hold what they held."""
+        return all(contents.holds() for _, contents in self._arrays)
 
     def containers_hold(self) -> bool:
         """Whether the lists and dicts that were read hold what they held."""
@@ -108,7 +107,7 @@ class Environment:
             if not _holds_still(now, parts):
                 return f"what a {type(container).__name__} holds: {_shown(parts)} -> {_shown(now)}"
         if not self.arrays_hold():
-            return "the numbers in an array"
+            return "the numbers in an array or a long list"
         definitions: list[FunctionState | ClassState | ObjectState] = [*self.functions, *self.classes, *self.objects]
         for known in definitions:
             if not known.holds():
@@ -189,13 +188,6 @@ def settings() -> tuple[Any, ...]:
     hooks = sys.modules.get("adjit.nn.global_hooks")  # nobody has them who did not load it
     numbers = () if hooks is None else tuple(tuple(table) for table in hooks.OF_CALLS)
     return default_float(), numbers, switches()
-
-
-def _numbers(array: Any) -> tuple[Any, ...]:
-    """What an array of numbers holds, and as what."""
-    if isinstance(array, np.ndarray):  # `bytes` of one without axes is that many zeros
-        return array.shape, array.dtype, array.tobytes()
-    return (bytes(array),)
 
 
 def _holds_still(found: tuple[Any, ...], parts: tuple[Any, ...]) -> bool:

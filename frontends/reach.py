@@ -30,13 +30,14 @@ import numpy as np
 
 from adjit.autograd.record import outer_watch
 from adjit.code_names import names_in
+from adjit.contents import is_compared
 from adjit.definitions import namespaces_of
 from adjit.places import Place
 from adjit.state import is_users_module
 from adjit.tensor import Tensor
 from adjit.trees import is_module
 
-LONGEST = 1024  # longer lists and dicts are data, not settings
+LONGEST = 1024  # longer lists and dicts are data, not settings: only plain values in them count
 # What a module's namespace holds by name: compared by identity.
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 TABLES = ("_parameters", "_buffers", "_modules", *HOOKS)
@@ -208,7 +209,7 @@ class Reach:
         elif isinstance(item, MethodType):
             self._pending += [item.__self__, item.__func__]
         elif isinstance(item, (np.ndarray, bytearray, array)):
-            if (item.nbytes if isinstance(item, np.ndarray) else memoryview(item).nbytes) < LONGEST:
+            if is_compared(item):
                 self.arrays.append(item)
         elif isinstance(item, (attrgetter, methodcaller)) or _reads_all(item):
             self._texts.add("*")
@@ -302,6 +303,8 @@ class Reach:
         if isinstance(item, defaultdict):
             self._pending.append(item.default_factory)
         if len(item) >= LONGEST:
+            if isinstance(item, (list, dict, deque)) and is_compared(item):
+                self.arrays.append(item)
             return
         if not isinstance(item, tuple):
             self.containers.append(item)
