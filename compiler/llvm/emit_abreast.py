@@ -58,7 +58,8 @@ def abreast_of(w: Writer, node: Node, choice: Choice) -> Abreast | None:
     rows = min(range(2, most + 1), key=lambda rows: (-(-known[0] // rows) * rows, -rows))
     for place, (name, taps) in enumerate(zip(variables_of(inner), known[2:], strict=True)):
         for step, gap in _shifts(inner, names[-2], name):
-            if step <= gap * (taps - 1) and rows * taps <= _WRITTEN:
+            # What a row reads at turn t, the one `gap` rows on reads at turn t - step: along channels none does.
+            if gap < rows and step < taps and rows * taps <= _WRITTEN:
                 return Abreast(inner, rows, place, step, gap)
     return None
 

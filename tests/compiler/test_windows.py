@@ -41,6 +41,8 @@ CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], int, int, int, int]] = 
     "a channel each, rows of 17, taps apart": ((2, 9, 13, 17), (9, 1, 5, 3), 1, 4, 2, 9),
     "a channel each, large taps, steps of 3": ((1, 9, 41, 70), (9, 1, 11, 7), 3, 5, 1, 9),
     "points": ((3, 40, 10, 10), (24, 40, 1, 1), 1, 0, 1, 1),
+    "one feature": ((3, 8, 9, 9), (1, 8, 2, 2), 1, 0, 1, 1),
+    "one feature, steps of 2": ((3, 8, 16, 16), (1, 8, 2, 2), 2, 0, 1, 1),
 }
 
 
@@ -161,6 +163,12 @@ def check_guarded_windows() -> None:
         for at_end in (False, True):
             with guarded(arrays(graph, F32), at_end) as copies:
                 executable.run(copies)
+
+
+@pytest.mark.parametrize("name", ["one feature", "one feature, steps of 2"])
+def test_channels_are_not_written_out(name: str) -> None:
+    """Rows side by side share what windows have in common, and no two windows have another channel's rows."""
+    assert llvm_of(program(name, F32)).count("\n") < 1500
 
 
 def test_windows_stay_inside_their_arrays() -> None:

@@ -107,4 +107,4 @@ def test_a_wrong_call_does_not_end_the_open_body() -> None:
             short(torch.ones(size))
     for size in range(11, 11 + composite._CHANGES):
         assert short(torch.zeros(size)).tolist() == [2.0] * size
-    assert [body is not None for key, body in composite._bodies.items() if key[0].__name__ == "short"] == [True]
+    assert [body is not None for key, body in composite._open_bodies.items() if key[0].__name__ == "short"] == [True]

@@ -48,7 +48,7 @@ def test_a_shape_has_the_same_bits_before_and_after_others_came(name: str) -> No
     for shape in shapes:
         composite._cache.clear()
         composite._open.clear()
-        composite._bodies.clear()
+        composite._open_bodies.clear()
         first[shape] = gradients(PROGRAMS[name], shape, sum(shape))
     for _ in range(3):
         for shape in shapes:
@@ -88,14 +88,14 @@ def test_second_derivatives_of_changing_shapes() -> None:
 def test_a_recurrent_layer_has_one_body_for_texts_of_all_lengths() -> None:
     layer = torch.nn.LSTM(3, 5)
     composite._open.clear()
-    composite._bodies.clear()
+    composite._open_bodies.clear()
     for length in range(20, 32):
         x = torch.randn(length, 2, 3)
         whole, _ = layer(x)
         first, state = layer(x[:11])
         last, _ = layer(x[11:], state)
         assert torch.allclose(whole, torch.cat([first, last]), atol=1e-6)
-    assert any(body is not None and "scan" in str(body[0]) for body in composite._bodies.values())
+    assert any(body is not None and "scan" in str(body[0]) for body in composite._open_bodies.values())
 
 
 def test_a_body_whose_course_depends_on_sizes_is_traced_for_each() -> None:
