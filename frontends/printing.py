@@ -170,8 +170,11 @@ def format_tensor(tensor: Tensor) -> str:
     natural = (default_float(), default_complex(), I64, BOOL) if array.size else (default_float(),)
     if tensor._dtype not in natural:
         suffixes.append(f"dtype={public(tensor._dtype)!r}")
-    function = tensor.grad_fn
-    name = tensor.__dict__.get("_grad_fn_name") if function is None else function.name()
+    try:
+        function = tensor.grad_fn
+        name = tensor.__dict__.get("_grad_fn_name") if function is None else function.name()
+    except RuntimeError:  # a view of a user's function whose base was written in place
+        name = "Invalid"
     if name is not None:
         suffixes.append(f"grad_fn=<{name}>")
     elif tensor.requires_grad:

@@ -278,7 +278,7 @@ def _triangle(numpy_function: Callable[..., Any], name: str, doc: str) -> Callab
         for label, extent in (("row", row), ("col", col)):
             if extent < 0:
                 raise RuntimeError(f"{label} must be non-negative, got{extent}")
-        found = np.stack(numpy_function(row, offset, col))
+        found = np.stack(asks_memory(numpy_function)(row, offset, col))
         target = dtype_argument(dtype, name) or I64
         return of_array(stored(found.astype(np.int64), I64, target), target)
 

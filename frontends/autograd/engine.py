@@ -14,6 +14,7 @@ from adjit.autograd.tape import Recorded, Rule, Saved, Watch
 from adjit.bodies import run_pullback
 from adjit.compiler.nodewise import pullback_of
 from adjit.composite import apply_callee
+from adjit.dtypes import title_of
 from adjit.errors import explained, line_of, standing_at
 from adjit.execute import run_graph_recorded, title
 from adjit.ir.builder import Builder
@@ -282,11 +283,10 @@ def check_version(kept: Saved, node: Node) -> None:
 def modified(value: Value, producer: str, version: int, expected: int, node: Node, by: Location | None) -> str:
     """The text of the error for a saved value that was overwritten at the line `by`; `producer` names its function."""
     made = f", which is output {value.index} of {producer.removesuffix('Backward0')}," if producer else ""
-    kind = {"f32": "FloatTensor", "f64": "DoubleTensor", "f16": "HalfTensor", "bf16": "BFloat16Tensor"}
-    name = kind.get(value.dtype.name, value.dtype.long_name.capitalize() + "Tensor")
     first = (
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
-        f"[torch.{name} {list(value.dims)}]{made} is at version {version}; expected version {expected} instead. Hint: "
+        f"[torch.{title_of(value.dtype)}Tensor {list(value.dims)}]{made} is at version {version}; expected version "
+        f"{expected} instead. Hint: "
         "enable anomaly detection to find the operation that failed to compute its gradient, with "
         "torch.autograd.set_detect_anomaly(True, check_nan=False)."
     )

@@ -184,6 +184,9 @@ class Function(FunctionCtx):
             from adjit.autograd.function_traced import note_unmapped
 
             note_unmapped(STATE.tracer, cls.__name__, args)
+        before = None  # without a history: what the arguments are before `forward` writes to them
+        if kept and STATE.tracer is not None:
+            before = {id(arg): STATE.tracer.value_of(arg) for arg in args if isinstance(arg, Tensor)}
         with no_grad():
             if separate:
                 output = cls.forward(*args)
@@ -205,7 +208,7 @@ class Function(FunctionCtx):
         if STATE.tracer is not None:
             from adjit.autograd.function_traced import record_traced
 
-            outputs = record_traced(STATE.tracer, cls, ctx, args, outputs, recording)
+            outputs = record_traced(STATE.tracer, cls, ctx, args, outputs, before)
         else:
             outputs = _record(cls, ctx, args, outputs)
         return outputs if isinstance(output, tuple) else outputs[0]
@@ -345,6 +348,7 @@ def once_differentiable(fn: Callable[..., Any]) -> Callable[..., Any]:
         closed = tuple(_closed(x) if isinstance(x, Tensor) else x for x in results)
         return closed[0] if single else closed
 
+    wrapper.__dict__["is_once"] = True
     return wrapper
 
 

@@ -29,12 +29,14 @@ def record_traced(
     ctx: FunctionCtx,
     args: Sequence[Any],
     outputs: Sequence[Any],
-    recording: bool,
+    before: dict[int, Value] | None,
 ) -> tuple[Any, ...]:
     """The results with the user's derivative: a `call` with rules, of the arguments, the results and what rules read.
 
-    Without `recording` nothing requires grad, but the trace may be differentiated as a whole.
+    Where nothing requires grad, but the trace may be differentiated as a whole, `before` has the values of the
+    arguments from before the forward, by their identities.
     """
+    recording = before is None
     tensors = [arg for arg in args if isinstance(arg, Tensor)]
     open_results = [
         item
@@ -43,11 +45,13 @@ def record_traced(
     ]
     if not recording:
         ctx.needs_input_grad = tuple(isinstance(arg, Tensor) and arg._dtype.is_continuous for arg in args)
+        outputs = [_without_tangent(tracer, item, ctx) for item in outputs]
         if not open_results or not any(ctx.needs_input_grad):
             return tuple(outputs)
     operands = [tracer.operand(tensor, recording) for tensor in tensors]
     for tensor in ctx._dirty:  # its value before it was written is what the gradient goes to
-        operands = [tracer.gradient_value(t) if t is tensor else o for t, o in zip(tensors, operands, strict=True)]
+        first = tracer.gradient_value(tensor) if before is None else before[id(tensor)]
+        operands = [first if t is tensor else o for t, o in zip(tensors, operands, strict=True)]
     results = [tracer.value_of(tensor) for tensor in open_results]
     call = _Call(tracer, cls, ctx, args, outputs, open_results, operands, results, recording)
     inputs, rules = _rules(call)
@@ -73,6 +77,14 @@ def record_traced(
         result = tracer.wrap(value, requires_grad=recording, name=f"{cls.__name__}Backward")
         found.append(tracer.write(item, result) if any(item is tensor for tensor in ctx._dirty) else result)
     return tuple(found)
+
+
+def _without_tangent(tracer: Tracer, item: Any, ctx: FunctionCtx) -> Any:
+    """The result, cut off from the arguments if it was marked as not differentiable."""
+    fixed = isinstance(item, Tensor) and any(item is tensor for tensor in ctx._fixed)
+    if not fixed or not item._dtype.is_continuous:
+        return item
+    return tracer.wrap(tracer.emit(primitive_named("detach"), [tracer.value_of(item)], {})[0])
 
 
 def note_unmapped(tracer: Tracer, name: str, args: Sequence[Any]) -> None:
@@ -140,6 +152,8 @@ def _rules(call: _Call) -> tuple[list[Value], dict[str, Any] | None]:
 class _RuleTrace:
     """One trace of a user's rule, with its own inputs for what it is given and what it reads."""
 
+    is_once = False  # whether the derivative of the rule stops at the tensors that were saved
+
     def __init__(self, call: _Call, name: str) -> None:
         self.call = call
         self.inner = InnerTracer(f"{call.cls.__name__}.{name}")
@@ -196,7 +210,10 @@ class _RuleTrace:
             if not any(tensor is dirty for dirty in call.ctx._dirty):
                 stand_ins[id(tensor)] = proxy
         inner.stand_for(stand_ins)
-        call.ctx._finish([(None if t is None else inner.local(t), None) for t in chosen])
+        saved = [None if t is None else inner.local(t) for t in chosen]
+        if self.is_once:
+            saved = [None if tensor is None else tensor.detach() for tensor in saved]
+        call.ctx._finish([(tensor, None) for tensor in saved])
 
 
 class _BackwardTrace(_RuleTrace):
@@ -204,6 +221,7 @@ class _BackwardTrace(_RuleTrace):
 
     def __init__(self, call: _Call) -> None:
         super().__init__(call, "vjp")
+        self.is_once = "is_once" in getattr(backward_of(call.cls), "__dict__", {})
 
     def run(self, whole: bool) -> list[int]:
         """The operands that it gives gradients to: all that need one, with zeros where it has none, if `whole`."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import ref
 
-from adjit.autograd.tape import Recorded, Saved, TapeNode, Watch, result_of
+from adjit.autograd.tape import Recorded, Saved, TapeNode, Watch, move_retained, result_of
 from adjit.ir.graph import Attribute, Graph, Location, Region, Value, from_outputs
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.types import DType, TensorType
@@ -36,20 +36,22 @@ def refresh_view(tensor: Tensor) -> None:
         return
     base = tensor._base
     assert base is not None
-    tensor._seen = base._history
-    tensor._requires_grad = base.requires_grad and tensor._dtype.is_continuous
-    if not tensor._requires_grad:
-        return
-    if "_made_in" in tensor.__dict__:
+    follows = base.requires_grad and tensor._dtype.is_continuous
+    if follows and "_made_in" in tensor.__dict__:
         from adjit.views import check_fresh
 
         check_fresh(tensor)
+    tensor._seen = base._history
+    tensor._requires_grad = follows
+    if not follows:
+        return
     value = value_of(base)
     for op, items in tensor._chain[len(base._chain) :]:
         attributes = dict(items)
         node = Recorded("AsStrided", op, [value], attributes, op.infer([value.type], attributes), user_location())
         attach_pullback(node, [None], [True], [None], [])
         value = node.output
+    move_retained(tensor._value, value)
     tensor._value = value
     tensor._leaf = False
 

@@ -283,3 +283,89 @@ def test_only_tensors_are_saved_for_tangents() -> None:
     cls = type("Saves", (RoundedApart,), {"setup_context": staticmethod(lambda ctx, i, o: ctx.save_for_forward(3))})
     with pytest.raises(AssertionError, match="save_for_forward expects all arguments to be tensors"):
         cls.apply(X)
+
+
+class Doubled(Function):
+    """Twice the argument, written over it, with a derivative of 6 in forward mode and 9 in reverse."""
+
+    @staticmethod
+    def forward(x: Any) -> Any:
+        return x.mul_(2)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.mark_dirty(inputs[0])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Any) -> Any:
+        return grad * 9
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Any) -> Any:
+        return tangent.mul_(6)
+
+
+class Sides(Function):
+    """Twice the argument, and three times it without a derivative."""
+
+    @staticmethod
+    def forward(x: Any) -> Any:
+        return x * 2, x * 3
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.mark_non_differentiable(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Any, _: Any) -> Any:
+        return grad * 4
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Any) -> Any:
+        return tangent * 11, None
+
+
+class Reversed(Sides):
+    """The same without a rule for forward mode."""
+
+    jvp = Function.jvp
+
+
+@MODES
+def test_tangents_pass_what_forward_wrote_over_by_its_rule_alone(mode: Callable[..., Any]) -> None:
+    def f(x: Any) -> Any:
+        copy = x * 1
+        return Doubled.apply(copy) * copy * x
+
+    def of_part(x: Any) -> Any:
+        copy = x * 1
+        Doubled.apply(copy[:1])
+        return copy
+
+    value, tangent = mode(lambda x: func.jvp(f, (x,), (torch.ones(2),)))(X)
+    assert value.tolist() == [4 * 1.25**3, 4 * 2.75**3]
+    assert tangent.tolist() == [28 * 1.25**2, 28 * 2.75**2]  # 2 * 6 * 2 + 4 of x**2
+    assert mode(lambda x: func.jacfwd(of_part)(x))(X).tolist() == diagonal([6.0, 1.0])
+
+
+@MODES
+def test_results_that_are_not_differentiable_have_no_tangents(mode: Callable[..., Any]) -> None:
+    for cls, slope in ((Sides, 11), (Reversed, 4)):
+        def f(x: Any, cls: Any = cls) -> Any:
+            y, z = cls.apply(x)
+            return y * z
+
+        assert mode(lambda x, f=f: func.jacfwd(f)(x))(X).tolist() == diagonal([3 * slope * 1.25, 3 * slope * 2.75])
+        assert not mode(lambda x, cls=cls: func.jacfwd(lambda z: cls.apply(z)[1])(x))(X).any()
+
+
+@MODES
+def test_rules_that_are_differentiable_once_have_no_second_derivative(mode: Callable[..., Any]) -> None:
+    rule = staticmethod(torch.autograd.function.once_differentiable(lambda ctx, g: g * 2 * ctx.saved_tensors[0]))
+    cls = type("Once", (RoundedApart,), {"backward": rule})
+
+    def first(x: Any) -> Any:
+        return func.grad(lambda z: cls.apply(z).sum())(x)
+
+    assert mode(first)(X).tolist() == [2.5, 5.5]
+    assert mode(lambda x: func.grad(lambda z: first(z).sum())(x))(X).tolist() == [0.0, 0.0]

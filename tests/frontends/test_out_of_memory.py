@@ -23,6 +23,7 @@ MAKERS: dict[str, tuple[Callable[[], Any], int | None]] = {
     "product": (lambda: torch.ones(10**7, 1) @ FEW.expand(1, 10**9), 4 * 10**16),
     "resize_": (lambda: torch.ones(1).resize_(MANY), 4 * MANY),
     "compiled": (lambda: torch.compile(lambda x: x.expand(MANY) + 1)(FEW), 4 * MANY),
+    "tril_indices": (lambda: torch.tril_indices(10**8, 10**8), None),
     "linspace": (lambda: torch.linspace(0, 1, MANY), None),
     "rand": (lambda: torch.rand(MANY), None),
     "randn": (lambda: torch.randn(MANY), None),

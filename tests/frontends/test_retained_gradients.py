@@ -59,3 +59,13 @@ def test_the_gradient_is_that_of_the_value_a_tensor_took_in_place(mode: Callable
     for _ in range(rounds):
         gradient, kept = stepped(torch.tensor([1.0, 2.0], requires_grad=True))
         assert gradient.tolist() == [12.0, 24.0] and kept
+
+
+def test_a_view_keeps_its_gradient_when_its_base_takes_another_value() -> None:
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    base = x * 2
+    part = base[:1]
+    part.retain_grad()
+    base.mul_(3)
+    (part * part).sum().backward()
+    assert (part.grad.tolist(), x.grad.tolist()) == ([12.0], [72.0, 0.0])
