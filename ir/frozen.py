@@ -127,47 +127,47 @@ def _init_0() -> Callable[..., None]:
     return __init__
 
 
-def _init_1(p: _Put) -> Callable[..., None]:
+def _init_1(put_a: _Put) -> Callable[..., None]:
     def __init__(self: Any, a: Any) -> None:
-        p(self, a)
+        put_a(self, a)
 
     return __init__
 
 
-def _init_2(p: _Put, q: _Put) -> Callable[..., None]:
+def _init_2(put_a: _Put, put_b: _Put) -> Callable[..., None]:
     def __init__(self: Any, a: Any, b: Any) -> None:
-        p(self, a)
-        q(self, b)
+        put_a(self, a)
+        put_b(self, b)
 
     return __init__
 
 
-def _init_3(p: _Put, q: _Put, r: _Put) -> Callable[..., None]:
+def _init_3(put_a: _Put, put_b: _Put, put_c: _Put) -> Callable[..., None]:
     def __init__(self: Any, a: Any, b: Any, c: Any) -> None:
-        p(self, a)
-        q(self, b)
-        r(self, c)
+        put_a(self, a)
+        put_b(self, b)
+        put_c(self, c)
 
     return __init__
 
 
-def _init_4(p: _Put, q: _Put, r: _Put, s: _Put) -> Callable[..., None]:
+def _init_4(put_a: _Put, put_b: _Put, put_c: _Put, put_d: _Put) -> Callable[..., None]:
     def __init__(self: Any, a: Any, b: Any, c: Any, d: Any) -> None:
-        p(self, a)
-        q(self, b)
-        r(self, c)
-        s(self, d)
+        put_a(self, a)
+        put_b(self, b)
+        put_c(self, c)
+        put_d(self, d)
 
     return __init__
 
 
-def _init_5(p: _Put, q: _Put, r: _Put, s: _Put, t: _Put) -> Callable[..., None]:
+def _init_5(put_a: _Put, put_b: _Put, put_c: _Put, put_d: _Put, put_e: _Put) -> Callable[..., None]:
     def __init__(self: Any, a: Any, b: Any, c: Any, d: Any, e: Any) -> None:
-        p(self, a)
-        q(self, b)
-        r(self, c)
-        s(self, d)
-        t(self, e)
+        put_a(self, a)
+        put_b(self, b)
+        put_c(self, c)
+        put_d(self, d)
+        put_e(self, e)
 
     return __init__
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -147,3 +148,25 @@ def test_a_default_factory_is_asked_for_each_value() -> None:
     one, other = Listed(), Listed(last=2)
     one.seen.append(1)
     assert (one.seen, other.seen, other.last, Listed([3], 4)) == ([1], [], 2, Listed(seen=[3], last=4))
+
+
+@frozen
+class Quotient:
+    """Its fields are letters that any function may use for itself."""
+
+    p: int
+    q: int
+    r: int = 3
+
+
+def test_a_debugger_that_reads_the_arguments_does_not_change_them() -> None:
+    def trace(frame: Any, *_: Any) -> Any:
+        return trace if dict(frame.f_locals) else None
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        made = Quotient(1, q=2)
+    finally:
+        sys.settrace(before)
+    assert (made.p, made.q, made.r) == (1, 2, 3)
