@@ -101,9 +101,15 @@ class Term:
 
 @frozen
 class Number(Term):
-    """A literal."""
+    """A literal; 0.0 and -0.0 are two, since terms that differ in them have other values."""
 
     value: Literal
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Number) and self.value == other.value and _is_minus(self) == _is_minus(other)
+
+    def __hash__(self) -> int:
+        return hash(self.value)
 
 
 @frozen
@@ -128,6 +134,11 @@ class Apply(Term):
         except AttributeError:
             object.__setattr__(self, "_hash", hash((self.name, self.operands, self.attributes)))
             return self._hash
+
+
+def _is_minus(number: Number) -> bool:
+    """Whether it is -0.0."""
+    return number.value == 0 and math.copysign(1.0, number.value) < 0.0
 
 
 def is_number(value: object) -> TypeGuard[Literal]:
@@ -280,7 +291,7 @@ def _text(term: Term) -> tuple[str, int]:
         case Number(bool() as value):
             return str(value), _ATOM
         case Number(value):
-            whole = math.isfinite(value) and value == int(value) and abs(value) < 1e16
+            whole = math.isfinite(value) and value == int(value) and abs(value) < 1e16 and not _is_minus(term)
             text = str(int(value)) if whole else repr(value)
             return text, _UNARY if text.startswith("-") else _ATOM
         case Symbol(name):

@@ -29,7 +29,7 @@ from adjit.ir.ops.chain import partial_factors, scalar_vjp
 from adjit.ir.ops.named import scalar
 from adjit.ir.partials import partial_terms, partial_text, table
 from adjit.ir.primitive import PRIMITIVES, Primitive, primitive_named
-from adjit.ir.term import Apply, Number, Symbol, Term, evaluate, parse_term, subterms
+from adjit.ir.term import Apply, Number, Symbol, Term, evaluate, parse_term, substitute, subterms
 from tests.ir.oracles import ATTRIBUTES, ORACLES, slope
 from tests.special import SPECIAL
 
@@ -71,6 +71,14 @@ def test_formulas_are_read_back_as_they_are_written(op: Primitive) -> None:
 def test_nothing_but_formulas_is_read(text: str) -> None:
     with pytest.raises(ValueError, match="formula"):
         parse_term(text)
+
+
+def test_zeros_of_both_signs_are_two_literals() -> None:
+    x = Symbol("x")
+    term = parse_term("where(x < 0, x*0.0, x*(-0.0))")
+    assert parse_term(str(term)) == term and Number(0.0) != Number(-0.0) and Number(0) == Number(0.0)
+    found = evaluate(substitute(term, {"x": x * x * x}), {"x": np.array([-1.0, 2.0])})
+    assert np.signbit(found).tolist() == [True, True]
 
 
 def test_texts_of_partials() -> None:
