@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from functools import lru_cache, wraps
-from inspect import signature
+from functools import wraps
+from inspect import CO_VARARGS, CO_VARKEYWORDS, Signature, signature
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -44,6 +45,10 @@ _DIRTY_VIEW = (
     "into two Functions: one doing the inplace that returns a single Tensor and a second one that does the other "
     "operations). You can ask on the forum https://discuss.pytorch.org/ if you need help to do this change."
 )
+
+
+_SIGNATURES: WeakKeyDictionary[Callable[..., Any], Signature] = WeakKeyDictionary()  # of the forwards of functions
+_VARIADIC = CO_VARARGS | CO_VARKEYWORDS
 
 
 class FunctionCtx:
@@ -172,7 +177,7 @@ class Function(FunctionCtx):
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """Run `forward`, and record that `backward` gives its gradients."""
         separate = cls.setup_context is not Function.setup_context
-        if kwargs or separate:  # a forward without a context has its defaults among the inputs
+        if kwargs or (separate and not _takes_exactly(cls.forward, len(args))):  # its defaults are among the inputs
             bound = _signature(cls.forward).bind(*(() if separate else (None,)), *args, **kwargs)
             bound.apply_defaults()
             args = bound.args if separate else bound.args[1:]
@@ -214,7 +219,16 @@ class Function(FunctionCtx):
         return outputs if isinstance(output, tuple) else outputs[0]
 
 
-_signature = lru_cache(maxsize=256)(signature)
+def _takes_exactly(forward: Callable[..., Any], count: int) -> bool:
+    code = getattr(forward, "__code__", None)
+    return code is not None and code.co_argcount == count and not (code.co_kwonlyargcount or code.co_flags & _VARIADIC)
+
+
+def _signature(forward: Callable[..., Any]) -> Signature:
+    found = _SIGNATURES.get(forward)
+    if found is None:
+        found = _SIGNATURES[forward] = signature(forward)
+    return found
 
 
 def _check_dirty_views(dirty: Sequence[Tensor], outputs: Sequence[Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -369,3 +371,26 @@ def test_rules_that_are_differentiable_once_have_no_second_derivative(mode: Call
 
     assert mode(first)(X).tolist() == [2.5, 5.5]
     assert mode(lambda x: func.grad(lambda z: first(z).sum())(x))(X).tolist() == [0.0, 0.0]
+
+
+def test_functions_go_with_the_scope_that_made_them() -> None:
+    def made() -> Any:
+        held = torch.ones(2)
+
+        class Local(RoundedApart):
+            @staticmethod
+            def forward(x: Any, scale: Any = 2.0) -> Any:
+                return x * scale * held
+
+            @staticmethod
+            def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+                ctx.scale = inputs[1]
+
+        assert [Local.apply(X).tolist(), Local.apply(X, 3.0).tolist()] == [[2.5, 5.5], [3.75, 8.25]]
+        with pytest.raises(TypeError, match="missing a required argument: 'x'"):
+            Local.apply()
+        return weakref.ref(held)
+
+    reference = made()
+    gc.collect()
+    assert reference() is None
