@@ -195,6 +195,6 @@ def whole_of(source: Source) -> Tensor:
     whole = Tensor._wrap(memory.array, memory.dtype, memory=memory)
     if not tensor.requires_grad:
         return whole
-    from adjit.views import write_through
+    from adjit.writing_through import write_through
 
     return write_through(whole, tensor._chain, tensor)  # a part that is a leaf: gradients go to it alone

@@ -332,7 +332,7 @@ class Tracer:
 
     def write(self, target: Tensor, result: Tensor) -> Tensor:
         """Make `target` hold `result`: its memory has a new value from here on."""
-        from adjit.views import write_through
+        from adjit.writing_through import write_through
 
         target = self.inside(target)
         cell = self.cell_of(target)

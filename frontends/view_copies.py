@@ -28,7 +28,8 @@ from adjit.shaping import (
 )
 from adjit.strided_views import as_strided, offset_of, unfold, whole_memory
 from adjit.tensor import Tensor
-from adjit.views import is_contiguous, write_through
+from adjit.views import is_contiguous
+from adjit.writing_through import write_through
 
 
 def alias(input: Tensor) -> Tensor:

@@ -48,10 +48,15 @@ def elementwise(op: Primitive, input: Tensor, name: str, inplace: bool = False, 
         result: Tensor = apply(op, (input,), attributes, name=name)
         return result
     check_writable(input)
-    source = input
-    if STATE.recording and input.requires_grad:  # the derivative may need what is overwritten
-        source = apply(reshape, (input,), {"shape": input._tensor_type.dims})
-    return write(input, apply(op, (source,), attributes, name=name))
+    return write(input, apply(op, (_before(input),), attributes, name=name))
+
+
+def _before(input: Tensor) -> Tensor:
+    """What is to be overwritten, as a value of its own where the derivative may need it."""
+    if not (STATE.recording and input.requires_grad):
+        return input
+    kept: Tensor = apply(reshape, (input,), {"shape": input._tensor_type.dims})
+    return kept
 
 
 def _in_integers(result: Tensor, input: Tensor, inplace: bool) -> Tensor:
@@ -270,11 +275,11 @@ def rrelu(
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
     slope = rand(input.shape, dtype=input.dtype) * (upper - lower) + lower
+    if inplace:
+        check_writable(input)
+        return write(input, random_relu(_before(input), slope))
     result: Tensor = random_relu(input, slope)
-    if not inplace:
-        return result
-    check_writable(input)
-    return write(input, result)
+    return result
 
 
 @composite("RreluWithNoise")

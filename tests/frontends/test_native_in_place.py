@@ -283,3 +283,15 @@ def test_hooks_stay_with_the_value_before_a_write() -> None:
         z.mul_(3.0)
         z.sum().backward()
         assert z.grad.tolist() == [1.0] * 4  # of the value after the write
+
+
+def test_slopes_that_are_drawn_reach_what_they_overwrite() -> None:
+    for _ in range(50):
+        x = torch.randn(20, requires_grad=True)
+        before = x * 2
+        twice = before.detach().clone()
+        assert torch.nn.functional.rrelu(before, training=True, inplace=True) is before
+        (gradient,) = torch.autograd.grad(before.sum(), x)
+        slopes = before.detach() / twice
+        assert before._version == 1 and ((slopes == 1) == (twice > 0)).all()
+        assert np.allclose(gradient.numpy(), 2 * slopes.numpy())

@@ -271,3 +271,29 @@ def test_gradients_reach_a_parameter_through_strided_views_in_a_compiled_step() 
     expected, x.grad = x.grad.tolist(), None
     torch.compile(step)()
     assert x.grad.tolist() == expected
+
+
+PARTS: list[Callable[[Any], Any]] = [
+    lambda y: y.expand(2, 3)[0],
+    lambda y: y.expand(2, 3)[1, 1:],
+    lambda y: y.unfold(0, 2, 1)[0],
+    lambda y: y.expand(2, 3).t()[:, 0].view(3, 1),
+]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("part", PARTS)
+def test_writes_to_parts_of_views_that_show_elements_several_times(part: Callable[[Any], Any], compiled: bool) -> None:
+    def scaled(x: torch.Tensor) -> torch.Tensor:
+        y = x * 1
+        part(y).mul_(10.0)
+        return y
+
+    whole = np.arange(1.0, 4.0)
+    factors = np.ones(3)
+    factors[part(torch.arange(3)).flatten().numpy()] = 10
+    x = torch.tensor(whole, requires_grad=True)
+    y = (torch.compile(scaled) if compiled else scaled)(x)
+    assert y.tolist() == (factors * whole).tolist()
+    y.sum().backward()
+    assert x.grad.tolist() == factors.tolist()
