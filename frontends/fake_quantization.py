@@ -15,7 +15,8 @@ __all__ = ["fake_quantize_per_channel_affine", "fake_quantize_per_tensor_affine"
 class _FakeQuantize(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, zero: Tensor, low: int, high: int) -> Tensor:
-        level = (x.float() / scale + zero).round()
+        scaled, whole = x.float() * scale.reciprocal(), not zero.is_floating_point()
+        level = scaled.round() + zero if whole else (scaled + zero).round()
         ctx.save_for_backward((level >= low) & (level <= high))
         found: Tensor = ((level.nan_to_num(float(low)).clamp(low, high) - zero) * scale).to(x.dtype)
         return found
@@ -29,7 +30,7 @@ class _FakeQuantize(Function):
 def fake_quantize_per_tensor_affine(
     input: Tensor, scale: float | Tensor, zero_point: int | Tensor, quant_min: int, quant_max: int
 ) -> Tensor:
-    """(clamp(round(input/scale + zero_point), quant_min, quant_max) - zero_point)*scale; its derivative is 1 inside.
+    """(clamp(round(input/scale) + zero_point, quant_min, quant_max) - zero_point)*scale; its derivative is 1 inside.
 
     Errors: RuntimeError where quant_min > quant_max, or the zero point is not between them.
     """
@@ -37,8 +38,8 @@ def fake_quantize_per_tensor_affine(
     if not isinstance(zero_point, Tensor) and not quant_min <= zero_point <= quant_max:
         raise RuntimeError("`zero_point` must be between `quant_min` and `quant_max`.")
     factor, zero = (
-        value.detach().float().reshape(()) if isinstance(value, Tensor) else full((), float(value), dtype=F32)
-        for value in (scale, zero_point)
+        value.detach().to(dtype).reshape(()) if isinstance(value, Tensor) else full((), value, dtype=dtype)
+        for value, dtype in ((scale, F32), (zero_point, I32))
     )
     found: Tensor = _FakeQuantize.apply(input, factor, zero, quant_min, quant_max)
     return found
@@ -49,6 +50,8 @@ def fake_quantize_per_channel_affine(
 ) -> Tensor:
     """`fake_quantize_per_tensor_affine` with a scale and a zero point for each place of an axis.
 
+    Zero points of a floating dtype are added before rounding.
+
     Shapes: scale and zero_point [input.size(axis)].
     """
     if zero_point._dtype not in (I32, F32, F16):
@@ -58,12 +61,14 @@ def fake_quantize_per_channel_affine(
         raise RuntimeError("scale should be a 1-D tensor" if scale.ndim != 1 else "zero point should be a 1-D tensor")
     if scale.shape != zero_point.shape:
         raise RuntimeError("scale and zero-point need to have the same dimensions")
-    if scale.shape[0] != input.shape[axis]:
+    if scale.shape[0] != input.size(axis):
         raise RuntimeError("dimensions of scale and zero-point are not consistent with input tensor")
     _check_range(quant_min, quant_max)
+    if axis < 0:
+        raise RuntimeError("`axis` must be between 0 and number of dimensions of input")
     shape = [1] * input.ndim
     shape[axis] = -1
-    factor, zero = (value.detach().float().reshape(shape) for value in (scale, zero_point))
+    factor, zero = scale.detach().float().reshape(shape), zero_point.detach().reshape(shape)
     found: Tensor = _FakeQuantize.apply(input, factor, zero, quant_min, quant_max)
     return found
 

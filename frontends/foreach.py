@@ -21,12 +21,18 @@ _NUMBERS_TOO = {"maximum": "clamp_min", "minimum": "clamp_max"}  # as these oper
 def _rows(lists: Sequence[Any]) -> list[list[Any]]:
     """The operands of each tensor: one of every list, and the others as they are."""
     count = len(lists[0])
+    _require_tensors(lists[0])
     for given in lists[1:]:
         if isinstance(given, (list, tuple)) and len(given) != count:
             if given and not isinstance(given[0], Tensor):
                 raise RuntimeError("Tensor list must have same number of elements as scalar list.")
             raise RuntimeError(f"Tensor lists must have the same number of tensors, got {count} and {len(given)}")
     return [[given[i] if isinstance(given, (list, tuple)) else given for given in lists] for i in range(count)]
+
+
+def _require_tensors(tensors: Sequence[Tensor]) -> None:
+    if not tensors:
+        raise RuntimeError("Tensor list must have at least one tensor.")
 
 
 def _apply(name: str, operands: list[Any], options: dict[str, Any]) -> Tensor:
@@ -63,6 +69,7 @@ def _foreach_norm(self: Sequence[Tensor], ord: Any = 2, dtype: Any = None) -> tu
     """The vector norm of each tensor of the list."""
     from adjit.linalg import vector_norm
 
+    _require_tensors(self)
     return tuple(vector_norm(tensor, ord, dtype=dtype) for tensor in self)
 
 

@@ -89,11 +89,23 @@ def annotate(the_type: Any, the_value: Any) -> Any:
 
 
 def isinstance(obj: Any, target_type: Any) -> bool:
-    """Python's `isinstance`, which takes no parameters of types: of `List[int]` it asks for a list."""
+    """Python's `isinstance`, which also looks at what lists, tuples and dicts hold, and at `Optional` and `Union`."""
     import builtins
-    from typing import get_origin
+    from types import UnionType
+    from typing import Union, get_args, get_origin
 
-    return builtins.isinstance(obj, get_origin(target_type) or target_type)
+    origin, parts = get_origin(target_type), get_args(target_type)
+    if builtins.isinstance(target_type, tuple) or origin in (Union, UnionType):
+        return any(isinstance(obj, each) for each in parts or target_type)
+    if target_type is None or not builtins.isinstance(obj, origin or target_type):
+        return obj is None and target_type is None
+    if origin is list:
+        return all(isinstance(each, parts[0]) for each in obj)
+    if origin is dict:
+        return all(isinstance(key, parts[0]) and isinstance(value, parts[1]) for key, value in obj.items())
+    if origin is tuple and Ellipsis not in parts:
+        return len(obj) == len(parts) and all(map(isinstance, obj, parts))
+    return True
 
 
 def is_scripting() -> bool:

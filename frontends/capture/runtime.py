@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import builtins
 import operator
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Set
 from functools import partial
 from typing import Any
 
@@ -94,7 +95,7 @@ def compared(names: tuple[str, ...], *sides: Callable[[], Any]) -> Any:
 
 def in_(item: Any, items: Any) -> Any:
     """`item in items`."""
-    if not isinstance(items, (tuple, list, set, frozenset)) or not builtins.any(map(is_traced, (item, *items))):
+    if not isinstance(items, (tuple, list, Set, deque, dict)) or not builtins.any(map(is_traced, (item, *items))):
         return item in items
     return any_([each is item or each == item for each in items])
 

@@ -10,12 +10,12 @@ from adjit.tensor import Tensor
 
 
 def and_(*parts: Part) -> Any:
-    """`a and b and ...`: on traced tensors the logical product of truth values."""
+    """`a and b and ...`: on traced tensors the logical product of truth values, of numbers one of them."""
     result: Any = True
     for place, part in enumerate(parts):
         value = part()
         if is_traced(result) or (is_traced(value) and place < len(parts) - 1) or (place and is_traced(value)):
-            result = truth_of(value) if result is True else truth_of(result) & truth_of(value)
+            result = _joined(result, value, place, is_and=True)
             continue
         result = value
         if not is_traced(value) and not value:
@@ -24,17 +24,36 @@ def and_(*parts: Part) -> Any:
 
 
 def or_(*parts: Part) -> Any:
-    """`a or b or ...`: on traced tensors the logical sum of truth values."""
+    """`a or b or ...`: on traced tensors the logical sum of truth values, of numbers one of them."""
     result: Any = False
     for place, part in enumerate(parts):
         value = part()
         if is_traced(result) or (is_traced(value) and place < len(parts) - 1) or (place and is_traced(value)):
-            result = truth_of(value) if result is False else truth_of(result) | truth_of(value)
+            result = _joined(result, value, place, is_and=False)
             continue
         result = value
         if not is_traced(value) and value:
             return value
     return result
+
+
+def _joined(result: Any, value: Any, place: int, *, is_and: bool) -> Any:
+    """What `and` or `or` gives for what it gave so far and the operand at a place."""
+    plain = type(value) is Tensor or type(result) is Tensor
+    if not plain:
+        from adjit.capture.numbers import as_plain, kind_of, number
+
+        kinds = kind_of(result), kind_of(value)
+        if place == 0:
+            return value if kinds[1] is not None else truth_of(value)
+        if kinds[0] is not None and kinds[1] is not None:
+            kind = kinds[0].joined(kinds[1])
+            left, right = as_plain(result, kind.dtype), as_plain(value, kind.dtype)
+            first, last = (right, left) if is_and else (left, right)
+            return number(first.where(truth_of(result), last))
+    if place == 0:
+        return truth_of(value)
+    return truth_of(result) & truth_of(value) if is_and else truth_of(result) | truth_of(value)
 
 
 def not_(value: Any) -> Any:

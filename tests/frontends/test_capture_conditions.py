@@ -74,3 +74,26 @@ def test_comparisons_of_numbers_are_bools(capfd: pytest.CaptureFixture[str]) -> 
             assert isinstance(left, torch.Tensor) or left == right
         lines = capfd.readouterr().out.splitlines()
         assert lines[0] == lines[1] == f"{wanted[1]} {wanted[2]} {wanted[1]}"
+
+
+def test_and_and_or_of_numbers_give_one_of_them() -> None:
+    def function(x: torch.Tensor) -> tuple[Any, ...]:
+        number = x.sum().item()
+        return number == 3 or 5, number == 3 and 7, 0 < number < 4, number and 2.5, x + (number > 3 or 10)
+
+    compiled = torch.compile(function)
+    for value in (3.0, 0.0, 4.0):
+        found, expected = compiled(torch.tensor([value])), function(torch.tensor([value]))
+        assert found == expected
+        assert not any(isinstance(each, torch.Tensor) for each in found[:-1])
+
+
+def test_numbers_are_looked_for_among_keys() -> None:
+    table = {1: 2.0, 2: 3.0}
+
+    @torch.compile
+    def function(x: torch.Tensor) -> Any:
+        number = int(x[0].item())
+        return x * 2 if number in table else x * 3 if number in {5: 0}.keys() else x  # noqa: SIM118
+
+    assert [function(torch.tensor([float(value)])).item() for value in (1, 2, 3, 5)] == [2.0, 4.0, 3.0, 15.0]

@@ -106,6 +106,35 @@ def test_fake_quantization(compiled: bool) -> None:
         torch.fake_quantize_per_channel_affine(rows, torch.ones(2), zeros.long(), 0, -8, 7)
 
 
+def test_fake_quantization_adds_whole_zero_points_after_rounding() -> None:
+    """The figures are PyTorch's."""
+    x = torch.tensor([0.05, 0.15, 0.25, -0.05])
+    found = torch.fake_quantize_per_tensor_affine(x, 0.1, 3, -8, 7)
+    assert torch.allclose(found, torch.tensor([0.0, 0.2, 0.2, 0.0]))
+    scales, zeros = torch.tensor([0.1]), torch.tensor([3], dtype=torch.int32)
+    assert torch.equal(torch.fake_quantize_per_channel_affine(x[None], scales, zeros, 0, -8, 7)[0], found)
+    floats = torch.fake_quantize_per_channel_affine(x[None], scales, zeros.float(), 0, -8, 7)[0]
+    assert torch.allclose(floats, torch.tensor([0.1, 0.1, 0.3, -0.1]))
+    with pytest.raises(RuntimeError, match="`axis` must be between 0"):
+        torch.fake_quantize_per_channel_affine(x[None], torch.ones(4), torch.zeros(4), -1, -8, 7)
+    with pytest.raises(IndexError, match="Dimension out of range"):
+        torch.fake_quantize_per_channel_affine(x[None], scales, zeros, 2, -8, 7)
+
+
+def test_lists_of_no_tensors_are_refused() -> None:
+    for call in (torch._foreach_sqrt, torch._foreach_norm, torch._foreach_zero_):
+        with pytest.raises(RuntimeError, match="Tensor list must have at least one tensor"):
+            call([])
+
+
+def test_types_with_parameters_are_asked_for() -> None:
+    asked = torch.jit.isinstance
+    assert asked(None, int | None) and asked(3, int | None) and not asked("a", int | None)
+    assert asked([1], list[int]) and not asked(["a"], list[int]) and asked([], list[int])
+    assert asked({1: "a"}, dict[int, str]) and not asked({1: 2}, dict[int, str])
+    assert asked((1, "a"), tuple[int, str]) and not asked((1,), tuple[int, str]) and asked(3, (int, float))
+
+
 def test_trees() -> None:
     from adjit.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_map_only, tree_unflatten
 
