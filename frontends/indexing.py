@@ -352,7 +352,9 @@ def _plain_value(value: Any, target: Tensor) -> Any:
         return value
     if not isinstance(value, Tensor) or value._dtype is not target._dtype or value._memory is target._memory:
         return None
-    return None if STATE.recording and value.requires_grad else value._array
+    array = None if STATE.recording and value.requires_grad else value._array
+    # NumPy takes no array with axes for one number, or warns.
+    return array.reshape(()) if array is not None and array.size == 1 else array
 
 
 def _assign_recorded(input: Tensor, index: Any, value: Any) -> bool:
