@@ -103,7 +103,7 @@ def test_several_results_are_those_of_python(name: str, grad: bool, count: Calla
     first = function(x)
     expected = described(first)
     slope = gradient(x, first) if grad else None
-    for _ in range(8):
+    for _ in range(50):
         function(x)
     before = count()
     found = function(x)
@@ -166,7 +166,7 @@ def test_numbers_are_checked_as_often_as_a_call_comes(call: Any, good: Any, bad:
 def test_in_place_forms(name: str, count: Callable[[], int]) -> None:
     arguments = (1,) if name == "cumsum_" else ()
     expected = getattr(operand(False).double(), name)(*arguments)
-    for _ in range(8):
+    for _ in range(50):
         getattr(operand(False).double(), name)(*arguments)
     x = operand(False).double()
     version, before = x._version, count()
