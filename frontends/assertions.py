@@ -46,4 +46,5 @@ _check_index = _asks(IndexError, "_check_index")
 _check_value = _asks(ValueError, "_check_value")
 _check_type = _asks(TypeError, "_check_type")
 _check_not_implemented = _asks(NotImplementedError, "_check_not_implemented")
+
 METHODS: dict[str, Any] = {}

@@ -76,4 +76,6 @@ def fake_quantize_per_channel_affine(
 def _check_range(low: int, high: int) -> None:
     if low > high:
         raise RuntimeError("`quant_min` should be less than or equal to `quant_max`.")
+
+
 METHODS: dict[str, Any] = {}

@@ -103,12 +103,7 @@ class Pass:
             return None
         watch = value.attached
         if isinstance(watch, Watch):
-            for hook in tuple(watch.hooks.values()):
-                replaced = hook(cotangent)
-                if replaced is not None:
-                    if not isinstance(replaced, Tensor):
-                        raise RuntimeError(f"hook returned a {type(replaced).__name__}; expected Tensor or None")
-                    cotangent = replaced
+            cotangent = watch.hooked(cotangent)
             tensor = None if watch.retained is None else watch.retained()
             if tensor is not None:
                 tensor._grad = cotangent if tensor._grad is None else _add(tensor._grad, cotangent, self.create_graph)

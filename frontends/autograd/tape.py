@@ -39,6 +39,16 @@ class Watch:
         self.retained: ReferenceType[Tensor] | None = None
         self.leaf: ReferenceType[Tensor] | None = None
 
+    def hooked(self, cotangent: Tensor) -> Tensor:
+        """What the hooks, one after the other, make of the complete cotangent."""
+        for hook in tuple(self.hooks.values()):
+            replaced = hook(cotangent)
+            if replaced is not None:
+                if not isinstance(replaced, Tensor):
+                    raise RuntimeError(f"hook returned a {type(replaced).__name__}; expected Tensor or None")
+                cotangent = replaced
+        return cotangent
+
 
 def move_retained(before: Value | None, after: Value | None) -> None:
     """A tensor takes another value in place: if its gradient is kept, that is the gradient of the new one."""

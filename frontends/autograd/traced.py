@@ -389,12 +389,7 @@ def observe(
         return cotangent
     gradient = _gradient(tracer, cotangent.value, create_graph)
     for watch in watches:
-        for hook in tuple(watch.hooks.values()):
-            replaced = hook(gradient)
-            if replaced is not None:
-                if not isinstance(replaced, Tensor):
-                    raise RuntimeError(f"hook returned a {type(replaced).__name__}; expected Tensor or None")
-                gradient = replaced
+        gradient = watch.hooked(gradient)
         kept = None if watch.retained is None else watch.retained()
         if kept is not None:
             present = tracer.gradient_slot(kept)

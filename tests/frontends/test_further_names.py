@@ -162,7 +162,9 @@ ADDRESSES = (
     "nn.modules.activation:MultiheadAttention", "nn.modules.normalization:LayerNorm", "nn.modules.pooling:MaxPool2d",
     "nn.modules.sparse:Embedding", "nn.modules.dropout:Dropout", "nn.modules.flatten:Flatten",
     "nn.modules.padding:ZeroPad2d", "nn.modules.upsampling:Upsample", "nn.modules.distance:CosineSimilarity",
-    "nn.modules.fold:Unfold", "nn.modules.pixelshuffle:PixelShuffle", "nn.common_types:_size_2_t",
+    "nn.modules.conv:_ConvNd", "nn.modules.conv:LazyConv2d", "nn.modules.loss:HingeEmbeddingLoss",
+    "nn.modules.rnn:LSTMCell", "nn.modules.adaptive:AdaptiveLogSoftmaxWithLoss", "nn.modules.fold:Unfold",
+    "nn.modules.pixelshuffle:PixelShuffle", "nn.common_types:_size_2_t",
     "utils.data.dataloader:default_collate", "optim.lr_scheduler:_LRScheduler", "nn.attention:SDPBackend",
     "distributed:is_available", "jit:ScriptModule", "compiler:is_compiling",
 )  # fmt: skip

@@ -8,33 +8,18 @@ import signal
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from adjit.runtime.cache import DiskCache, cache_key, default_cache
+from tests.threads import in_child
 
 KEY = cache_key("key")
 pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="forks, modes and owners"),
     pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning"),
 ]
-
-
-def in_child(action: Callable[[], None]) -> int:
-    """The exit status of a forked child that runs `action`: 0 if it returned."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest-timeout has a handler here
-            signal.alarm(20)
-            action()
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def entries(cache: DiskCache) -> list[Path]:
