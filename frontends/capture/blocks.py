@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from adjit.capture.making import at, made_expression, made_statement
+from adjit.capture.making import at, changed, made_expression, made_statement
 from adjit.capture.syntax import SCOPES, ends, has
 
 
@@ -15,12 +15,7 @@ def left_by_flags(body: Sequence[ast.stmt], fresh: Callable[[str], str]) -> list
 
     Such a block is a loop of one turn, which `break` leaves where `return` stood.
     """
-    changer = _Blocks(fresh)
-    result: list[ast.stmt] = []
-    for each in body:
-        found = changer.visit(each)
-        result += found if isinstance(found, list) else [found]
-    return result
+    return changed(_Blocks(fresh), body)
 
 
 class _Blocks(ast.NodeTransformer):
@@ -73,13 +68,9 @@ class _Blocks(ast.NodeTransformer):
         """The statements of a block, where they return as a loop of one turn that `break` leaves."""
         if not has(body, (ast.Return,)):
             return body
-        leave = Leave(returned, value)
-        changed: list[ast.stmt] = []
-        for each in body:
-            found = leave.visit(each)
-            changed += found if isinstance(found, list) else [found]
+        left = changed(Leave(returned, value), body)
         turn = ast.Name(self.fresh("turn"), ast.Store())
-        return at(node, ast.For(turn, made_expression("(0,)"), changed, []))
+        return at(node, ast.For(turn, made_expression("(0,)"), left, []))
 
     def returning(self, node: ast.stmt, returned: str, value: str, whole: bool) -> list[ast.stmt]:
         """The block between its flag and the `return`, which always comes where the block `whole` returns."""

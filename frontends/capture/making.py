@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from typing import TypeVar
 
 
@@ -35,6 +36,15 @@ def at(node: ast.AST, *made: ast.stmt) -> list[ast.stmt]:
             if not hasattr(part, "lineno") and isinstance(part, (ast.stmt, ast.expr, ast.arg, ast.alias)):
                 ast.copy_location(part, node)
     return list(made)
+
+
+def changed(changer: ast.NodeTransformer, body: Iterable[ast.stmt]) -> list[ast.stmt]:
+    """The statements as a transformer leaves them, which makes several of some."""
+    result: list[ast.stmt] = []
+    for statement in body:
+        found = changer.visit(statement)
+        result += found if isinstance(found, list) else [found]
+    return result
 
 
 def located(call: ast.Call, node: ast.expr) -> ast.Call:

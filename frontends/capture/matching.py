@@ -6,18 +6,13 @@ import ast
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from adjit.capture.making import at, made_expression
+from adjit.capture.making import at, changed, made_expression
 from adjit.capture.syntax import SCOPES
 
 
 def without_matches(body: Sequence[ast.stmt], fresh: Callable[[str], str]) -> list[ast.stmt]:
     """The statements with every `match` on constants and plain names as a chain of `if`; others stay as they are."""
-    changer = _Matches(fresh)
-    result: list[ast.stmt] = []
-    for statement in body:
-        found = changer.visit(statement)
-        result += found if isinstance(found, list) else [found]
-    return result
+    return changed(_Matches(fresh), body)
 
 
 class _Matches(ast.NodeTransformer):

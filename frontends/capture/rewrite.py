@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 
 from adjit.capture.blocks import Leave, left_by_flags
-from adjit.capture.making import at, located, made_expression, made_statement
+from adjit.capture.making import at, changed, located, made_expression, made_statement
 from adjit.capture.matching import without_matches
 from adjit.capture.syntax import assigned, ends, has, own, raises, written_through
 
@@ -103,13 +103,7 @@ class _Function(ast.NodeTransformer):
     def out_of_loop(self, loop: ast.For | ast.While) -> list[ast.stmt]:
         """A loop whose `return` is a flag and a `break`, and an `if` after it."""
         flag, value = self.fresh("returned"), self.fresh("value")
-
-        leave = Leave(flag, value)
-        changed: list[ast.stmt] = []
-        for statement in loop.body:
-            found = leave.visit(statement)
-            changed += found if isinstance(found, list) else [found]
-        loop.body = changed
+        loop.body = changed(Leave(flag, value), loop.body)
         after = ast.If(ast.Name(flag, ast.Load()), [ast.Return(ast.Name(value, ast.Load()))], [])
         return [*at(loop, made_statement(f"{flag} = False")), loop, *at(loop, after)]
 
@@ -164,11 +158,7 @@ class _Function(ast.NodeTransformer):
     # -- statements ---------------------------------------------------------------------------------------------------
     def statements(self, body: Sequence[ast.stmt]) -> list[ast.stmt]:
         """Each statement rewritten."""
-        result: list[ast.stmt] = []
-        for statement in body:
-            found = self.visit(statement)
-            result += found if isinstance(found, list) else [found]
-        return result
+        return changed(self, body)
 
     def parts(self, node: ast.stmt, body: Sequence[ast.AST]) -> tuple[list[str], list[ast.stmt], str]:
         """The state of a part of the program, the functions that read and set it, and their names as arguments."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from adjit.capture.parts import Part, is_traced
@@ -11,29 +12,25 @@ from adjit.tensor import Tensor
 
 def and_(*parts: Part) -> Any:
     """`a and b and ...`: on traced tensors the logical product of truth values, of numbers one of them."""
-    result: Any = True
-    for place, part in enumerate(parts):
-        value = part()
-        if is_traced(result) or (is_traced(value) and place < len(parts) - 1) or (place and is_traced(value)):
-            result = _joined(result, value, place, is_and=True)
-            continue
-        result = value
-        if not is_traced(value) and not value:
-            return value
-    return result
+    return _logical(parts, is_and=True)
 
 
 def or_(*parts: Part) -> Any:
     """`a or b or ...`: on traced tensors the logical sum of truth values, of numbers one of them."""
-    result: Any = False
+    return _logical(parts, is_and=False)
+
+
+def _logical(parts: Sequence[Part], *, is_and: bool) -> Any:
+    """The operands one after the other, until one that is known decides."""
+    result: Any = is_and
     for place, part in enumerate(parts):
         value = part()
-        if is_traced(result) or (is_traced(value) and place < len(parts) - 1) or (place and is_traced(value)):
-            result = _joined(result, value, place, is_and=False)
-            continue
-        result = value
-        if not is_traced(value) and value:
+        if is_traced(result) or is_traced(value):
+            result = _joined(result, value, place, is_and=is_and)
+        elif bool(value) is not is_and:
             return value
+        else:
+            result = value
     return result
 
 
