@@ -235,28 +235,16 @@ def spread_over(part: int, array: int, source: int) -> int:
     return 1
 
 
-def least(part: int) -> int:
-    """The lowest address of an element of a part."""
-    low = word(part + P_START)
+def edge(part: int, sign: int) -> int:
+    """The highest address of an element of a part; with a `sign` of -1 the lowest one."""
+    address = word(part + P_START)
     axis = word(part + P_RANK)
     while axis > 0:
         axis -= 1
         reach = (word(part + P_SIZES + 8 * axis) - 1) * word(part + P_STRIDES + 8 * axis)
-        if reach < 0:
-            low += reach
-    return low
-
-
-def greatest(part: int) -> int:
-    """The highest address of an element of a part."""
-    high = word(part + P_START)
-    axis = word(part + P_RANK)
-    while axis > 0:
-        axis -= 1
-        reach = (word(part + P_SIZES + 8 * axis) - 1) * word(part + P_STRIDES + 8 * axis)
-        if reach > 0:
-            high += reach
-    return high
+        if reach * sign > 0:
+            address += reach
+    return address
 
 
 def is_same_place(part: int, source: int) -> int:
@@ -393,7 +381,7 @@ def one_tensor(part: int, source: int, target: int, value: int, recording: int) 
 
 def put_apart(part: int, source: int, size: int) -> int:
     """Copy the elements of `source` to a part that shares none of them, or all; 0 where it shares some."""
-    apart = greatest(part) + size <= least(source) or greatest(source) + size <= least(part)
+    apart = edge(part, 1) + size <= edge(source, -1) or edge(source, 1) + size <= edge(part, -1)
     if not apart:
         return is_same_place(part, source)
     put_all(part, source, size)
@@ -451,7 +439,7 @@ def adjit_setitem(self: int, arguments: int, count: int, names: int) -> int:
 
 
 FUNCTIONS = (
-    element_bytes, has_no_history, add_axis, axes_of, clipped, cut, selected, found, elements, spread_over, least,
-    greatest, is_same_place, put_row, filled_row, advance, put_all, one_number, one_tensor, put_apart, assigned,
+    element_bytes, has_no_history, add_axis, axes_of, clipped, cut, selected, found, elements, spread_over, edge,
+    is_same_place, put_row, filled_row, advance, put_all, one_number, one_tensor, put_apart, assigned,
     adjit_setitem,
 )  # fmt: skip
