@@ -1,4 +1,4 @@
-"""`x[...]` in NumPy's forms: views for ints and slices, gathers for tensors and masks; and assignment."""
+"""`x[...]` in NumPy's forms: views for ints and slices, gathers for tensors and masks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from adjit.dims import numel_of, shape_of
+from adjit.dims import shape_of
 from adjit.dispatch import apply, literal, rename
 from adjit.errors import explained
 from adjit.ir.ops.indexing import gather as gather_op
@@ -20,8 +20,10 @@ from adjit.shaping import expand, part, permute, reshape
 from adjit.state import STATE
 from adjit.symbolic_size import SymbolicSize
 from adjit.tensor import Tensor
-from adjit.views import assign, check_writable, write, write_part
 from adjit.views import view as make_view
+
+# Dtypes whose arrays are what NumPy takes them for.
+COMMON = (F32, F64, I32, I64, BOOL)
 
 
 # -- reading --------------------------------------------------------------------------------------------------------
@@ -31,7 +33,11 @@ def getitem(input: Tensor, index: Any) -> Tensor:
         chosen = _where_true(input, index)
         if chosen is not None:
             return chosen
-    viewed, advanced = _basic(input, _items(input, index))
+    elif STATE.tracer is None and input._array is not None:
+        found = with_tensors(index)
+        if found is not None:
+            return input[found]  # perhaps natively
+    viewed, advanced = basic(input, items_of(input, index))
     if not advanced:
         return viewed
     return gathered(viewed, advanced)
@@ -42,18 +48,32 @@ def _where_true(input: Tensor, mask: Tensor) -> Tensor | None:
     array, where = input._array, mask._array
     if array is None or where is None or STATE.tracer is not None or STATE.checks is not None:
         return None
-    if mask._dtype is not BOOL or input._dtype not in (F32, F64, I32, I64, BOOL):
+    if mask._dtype is not BOOL or input._dtype not in COMMON:
         return None
     if not where.ndim or where.shape != array.shape[: where.ndim]:
         return None
     if STATE.recording and input.requires_grad:
-        axes = tuple(range(where.ndim))
-        found: Tensor = apply(gather_op, (input, *true_positions(mask)), {"axes": axes}, name="Index")
-        return found
+        return input[true_positions(mask)]  # perhaps natively
     return Tensor._wrap(np.ascontiguousarray(array[where]), input._dtype)
 
 
-def _items(input: Tensor, index: Any) -> list[tuple[int, Any]]:
+def with_tensors(index: Any) -> Any:
+    """An index with tensors for the lists of numbers and the arrays in it; None where there are none."""
+    if type(index) is not tuple:
+        return _as_item(index) if _is_list_of_numbers(index) else None
+    if not any(map(_is_list_of_numbers, index)):
+        return None
+    return tuple(_as_item(item) if _is_list_of_numbers(item) else item for item in index)
+
+
+def _is_list_of_numbers(item: Any) -> bool:
+    """Whether an index item is an array, or a list of numbers."""
+    if type(item) is np.ndarray:
+        return item.ndim > 0
+    return type(item) is list and all(type(number) in (int, bool) for number in item)
+
+
+def items_of(input: Tensor, index: Any) -> list[tuple[int, Any]]:
     """The index without Ellipsis, one item for each axis (a mask counts for its rank), with its place in the tuple."""
     several = isinstance(index, tuple) or _is_tuple_in_brackets(index)
     items = [_as_item(item) for item in (index if several else [index])]
@@ -136,7 +156,7 @@ def _axes_of(item: Any) -> int:
     return len(shape_of(item)) if is_mask(item) else 1
 
 
-def _basic(input: Tensor, items: Sequence[tuple[int, Any]]) -> tuple[Tensor, list[tuple[int, Tensor]]]:
+def basic(input: Tensor, items: Sequence[tuple[int, Any]]) -> tuple[Tensor, list[tuple[int, Tensor]]]:
     """The view that the basic items make, and the tensor items with their axes in it."""
     shape = tuple(shape_of(input))
     cuts: dict[int, tuple[Any, Any, int]] = {}
@@ -238,7 +258,7 @@ def _check_mask(mask: Tensor, shape: Sequence[Any], axis: int) -> None:
             )
 
 
-def _positions(advanced: Sequence[tuple[int, Tensor]]) -> list[tuple[int, Tensor]]:
+def positions_of(advanced: Sequence[tuple[int, Tensor]]) -> list[tuple[int, Tensor]]:
     """Integer index tensors, a mask becoming one for each of its axes."""
     found: list[tuple[int, Tensor]] = []
     for axis, item in advanced:
@@ -254,7 +274,7 @@ def true_positions(mask: Tensor) -> tuple[Tensor, ...]:
     from adjit.conversion import concrete
     from adjit.creation import from_numpy
 
-    array = concrete(mask if mask._dtype is BOOL else mask != 0, "nonzero() (a mask as index)")
+    array = concrete(mask if mask._dtype in COMMON else mask != 0, "nonzero() (a mask as index)")
     if array.ndim == 0:
         return ()
     return tuple(from_numpy(np.ascontiguousarray(column)) for column in np.nonzero(array))
@@ -264,7 +284,7 @@ def prepared(input: Tensor, advanced: Sequence[tuple[int, Tensor]]) -> tuple[lis
     """Axes, index tensors (counted from 0, of one shape) and that shape."""
     from adjit.promotion import broadcast_shapes
 
-    found = _positions(advanced)
+    found = positions_of(advanced)
     try:
         common = tuple(broadcast_shapes(*(shape_of(item) for _, item in found)))
     except RuntimeError:
@@ -299,112 +319,12 @@ def _order(own: int, rest: int, place: int) -> tuple[int, ...]:
     return (*before, *range(own), *range(own + place, own + rest))
 
 
-# -- writing --------------------------------------------------------------------------------------------------------
-def setitem(input: Tensor, index: Any, value: Any) -> None:
-    """`input[index] = value`."""
-    from adjit.inplace import copy_
-
-    if _is_basic(index):
-        new = _plain_value(value, input)
-        if new is not None and assign(input, index, new):
-            return
-        if _assign_recorded(input, index, value):
-            return
-    else:
-        places, new = _places(index, input), _plain_value(value, input)
-        if places is not None and new is not None and assign(input, places, new):
-            return
-    viewed, advanced = _basic(input, _items(input, index))
-    check_writable(viewed)
-    value = _assigned(value, input)
-    if not advanced:
-        copy_(viewed, expand(_trimmed(value, shape_of(viewed)), *shape_of(viewed)))
-        return
-    if len(advanced) == 1 and is_mask(advanced[0][1]) and numel_of(shape_of(value)) == 1:
-        _fill_mask(viewed, *advanced[0], value)
-        return
-    axes, tensors, common = prepared(viewed, advanced)
-    updates = placed_updates(viewed, axes, common, value)
-    op = primitive_named("scatter_set")
-    write(viewed, apply(op, (viewed, updates, *tensors), {"axes": tuple(axes)}, name="IndexPut"))
-
-
-def _places(index: Any, target: Tensor) -> Any:
-    """An index of tensors, and slices that go upwards, as NumPy takes it; None for another."""
-    several = type(index) is tuple
-    found: list[Any] = []
-    for item in index if several else (index,):
-        if isinstance(item, Tensor):
-            array = item._array
-            if array is None or item._dtype not in (BOOL, I64) or not array.ndim or item._memory is target._memory:
-                return None
-            found.append(array)
-        elif type(item) is slice and _is_basic(item):
-            found.append(item)
-        else:
-            return None
-    return tuple(found) if several else found[0]
-
-
-def _plain_value(value: Any, target: Tensor) -> Any:
-    """A number, or the array of a tensor, that can be written to a tensor as it is; None for another."""
-    if is_plain_number(value, target):
-        return value
-    if not isinstance(value, Tensor) or value._dtype is not target._dtype or value._memory is target._memory:
-        return None
-    array = None if STATE.recording and value.requires_grad else value._array
-    # NumPy takes no array with axes for one number, or warns.
-    return array.reshape(()) if array is not None and array.size == 1 else array
-
-
-def _assign_recorded(input: Tensor, index: Any, value: Any) -> bool:
-    """`input[index] = value` in eager mode as one node of the tape; whether it was done."""
-    if STATE.tracer is not None or not STATE.recording or not _may_replace_part(input):
-        return False
-    if isinstance(value, Tensor):
-        if value._dtype is not input._dtype or not (value.requires_grad or input.requires_grad):
-            return False
-    elif not (is_plain_number(value, input) and input.requires_grad):
-        return False
-    STATE.recording = False
-    try:
-        viewed = _basic(input, _items(input, index))[0]
-    finally:
-        STATE.recording = True
-    return write_part(viewed, _trimmed(_assigned(value, input), shape_of(viewed)))
-
-
-def _may_replace_part(tensor: Tensor) -> bool:
-    """Whether a part of an eager tensor may be overwritten without a look at how its views were made."""
-    base = tensor if tensor._base is None else tensor._base
-    if tensor._array is None or (base.requires_grad and (base._leaf or not tensor.requires_grad)):
-        return False
-    return not any(mark in tensor.__dict__ for mark in ("_unrecorded", "_made_in", "_several"))
-
-
-def _is_basic(index: Any) -> bool:
-    """Whether an index is made of ints, slices that go upwards, None and `...`."""
-    for item in index if type(index) is tuple else (index,):
-        if type(item) is slice:
-            if item.step is not None and not (type(item.step) is int and item.step > 0):
-                return False
-        elif type(item) is not int and item is not None and item is not Ellipsis:
-            return False
-    return True
-
-
+# -- values for places ------------------------------------------------------------------------------------------------
 def is_plain_number(value: Any, target: Tensor) -> bool:
     """Whether a number becomes one of the target's dtype without a question: far from the ends of its range."""
     if target._dtype in (F32, F64):
         return type(value) in (float, int) and -1e38 < value < 1e38
     return target._dtype in (I32, I64) and type(value) is int and -(2**31) <= value < 2**31
-
-
-def _assigned(value: Any, target: Tensor) -> Tensor:
-    """The value as a tensor of the target's dtype; floats that it cannot hold are infinities here."""
-    if target._dtype.is_float and isinstance(value, (bool, int, float)):
-        return literal(float(value), target._dtype)
-    return value_like(value, target)
 
 
 def placed_updates(input: Tensor, axes: Sequence[int], common: tuple[Any, ...], value: Tensor) -> Tensor:
@@ -448,7 +368,7 @@ def number_like(value: Any, like: Tensor) -> Any:
     return float(value) if dtype.is_continuous else bool(value) if dtype is BOOL else int(value)
 
 
-def _trimmed(value: Tensor, shape: Sequence[Any]) -> Tensor:
+def trimmed(value: Tensor, shape: Sequence[Any]) -> Tensor:
     """The value without leading axes of size 1 that the place does not have."""
     own = tuple(shape_of(value))
     while len(own) > len(shape) and own[0] == 1:
@@ -458,7 +378,7 @@ def _trimmed(value: Tensor, shape: Sequence[Any]) -> Tensor:
 
 def fitted(value: Tensor, shape: Sequence[Any]) -> Tensor:
     """The value, trimmed.  RuntimeError where it does not expand to the place."""
-    value = _trimmed(value, shape)
+    value = trimmed(value, shape)
     own = tuple(shape_of(value))
     if len(own) > len(shape) or any(a != 1 and a != b for a, b in zip(reversed(own), reversed(shape), strict=False)):
         raise RuntimeError(
@@ -468,19 +388,4 @@ def fitted(value: Tensor, shape: Sequence[Any]) -> Tensor:
     return value
 
 
-def _fill_mask(target: Tensor, axis: int, mask: Tensor, value: Tensor) -> None:
-    """Put one value wherever the mask is true."""
-    from adjit.selecting import masked_fill
-
-    trailing = len(shape_of(target)) - axis - len(shape_of(mask))
-    mask = mask if mask._dtype is BOOL else mask != 0
-    wide = reshape(mask, *shape_of(mask), *(1,) * trailing)
-    write(target, rename(masked_fill(target, wide, reshape(value, ())), "IndexPut"))
-
-
-def delitem(input: Tensor, index: Any) -> None:
-    """TypeError: a tensor's elements stay."""
-    raise TypeError("Tensor does not support deleting items")
-
-
-METHODS: dict[str, Callable[..., Any]] = {"__delitem__": delitem, "__getitem__": getitem, "__setitem__": setitem}
+METHODS: dict[str, Callable[..., Any]] = {"__getitem__": getitem}

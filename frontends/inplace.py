@@ -21,6 +21,7 @@ from adjit.promotion import broadcast_shapes, category_of
 from adjit.selecting import masked_fill
 from adjit.shaping import expand
 from adjit.state import STATE
+from adjit.surface import native_methods
 from adjit.tensor import Tensor
 from adjit.views import assign, check_partial_overlap, check_writable, write
 
@@ -62,14 +63,15 @@ def in_place(function: Callable[..., Tensor], name: str) -> Callable[..., Tensor
         for operand in args:
             check_partial_overlap(input, operand)
         operands = (input, *args, *kwargs.values())
+        new_value = function if STATE.tracer is not None else native_methods.get(function, function)
         if not (STATE.recording and any(isinstance(x, Tensor) and x.requires_grad for x in operands)):
-            return store(input, function(input, *args, **kwargs), name)
+            return store(input, new_value(input, *args, **kwargs), name)
         if STATE.tracer is not None and not getattr(STATE.tracer, "is_eager", False):
             # A value of its own, which the write does not count as overwritten.
             source = apply(reshape_op, (input,), {"shape": input._tensor_type.dims})
             return store(input, function(source, *args, **kwargs), name)
         start = next_sequence()
-        result = function(input, *args, **kwargs)
+        result = new_value(input, *args, **kwargs)
         # What it keeps of another operand in that memory is lost to the write, and backward says so.
         if not any(isinstance(x, Tensor) and x._memory is input._memory for x in operands[1:]):
             keep_overwritten(result, input, start)

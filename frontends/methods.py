@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from adjit import (
+    assignment,
     comparison,
     conversion,
     creation,
@@ -26,7 +27,7 @@ from adjit.tensor import Tensor
 # Loaded with the package; adjit.surface has those that wait for their first use.
 MODULES = (
     promotion, device, conversion, creation, elementwise, logic, comparison, reductions, shaping, diagonals, indexing,
-    selecting, inplace,
+    assignment, selecting, inplace,
 )  # fmt: skip
 
 _OPERATORS = {

@@ -16,6 +16,7 @@ from adjit.dtypes import c_name, title_of
 from adjit.errors import misplaced, tell
 from adjit.ir.types import I64, DType
 from adjit.state import STATE
+from adjit.surface import native_methods
 from adjit.tensor import Tensor
 from adjit.views import SHARED, check_overlap, check_partial_overlap
 from adjit.warning import warn
@@ -96,7 +97,7 @@ def _given(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
         if name == "multinomial":  # refused before anything is drawn
             check_cast(name, I64, place._dtype)
         _check_overlap(name, place, operands)
-    found = _present(function)(*args, **kwargs)
+    found = _present(function, args)(*args, **kwargs)
     results: Sequence[Tensor] = (found,) if isinstance(found, Tensor) else found
     if len(results) != len(places):
         raise TypeError(f"{name}(): argument 'out' must hold {len(results)} tensors, not {len(places)}")
@@ -111,8 +112,10 @@ def _given(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     return type(found)(*places) if hasattr(found, "_fields") else tuple(places)
 
 
-def _present(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What stands for a function in its module: perhaps a native entry."""
+def _present(function: Callable[..., Any], args: tuple[Any, ...]) -> Callable[..., Any]:
+    """What stands for a function on `Tensor` or in its module: perhaps a native entry."""
+    if args and isinstance(args[0], Tensor) and function in native_methods:
+        return native_methods[function]
     found = vars(sys.modules[function.__module__]).get(function.__name__)
     return function if found is None else found
 
@@ -185,4 +188,5 @@ def store_in(place: Tensor, result: Tensor) -> Tensor:
                 stacklevel=4,
             )
         resize_(place, shape)
-    return copy_(place, result)
+    copy = copy_ if STATE.tracer is not None else native_methods.get(copy_, copy_)
+    return copy(place, result)

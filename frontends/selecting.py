@@ -46,7 +46,10 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
         return columns if shape_of(input) else true_positions(reshape(input, 1))
     if not shape_of(input):
         return from_numpy(np.zeros((int(input != 0), 0), np.int64))
-    return from_numpy(np.stack([column.numpy() for column in columns], 1))
+    rows = np.empty((numel_of(shape_of(columns[0])), len(columns)), np.int64)
+    for axis, column in enumerate(columns):
+        rows[:, axis] = column._array
+    return from_numpy(rows)
 
 
 def argwhere(input: Tensor) -> Tensor:
@@ -239,6 +242,8 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where the mask is true, in a vector."""
     if mask._dtype is not BOOL:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
+    if shape_of(mask) == shape_of(input) != ():
+        return rename(getitem(input, mask), "MaskedSelect")
     shape = broadcast_shapes(shape_of(mask), shape_of(input)) or (1,)
     return rename(getitem(expand(input, *shape), expand(mask, *shape)), "MaskedSelect")
 

@@ -50,6 +50,10 @@ def serve(name: str, found: Any, *, method: bool) -> Any:
     return found
 
 
+# The native entries of methods, by the functions that they serve.
+native_methods: dict[Callable[..., Any], Callable[..., Any]] = {}
+
+
 class Deferred:
     """A method or property of `Tensor` whose module is loaded when it is first asked for."""
 

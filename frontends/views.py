@@ -377,6 +377,12 @@ def write_part(target: Tensor, value: Tensor) -> bool:
     return True
 
 
+def keep_part(target: Tensor) -> None:
+    """Overwrite a view by itself, which counts as a write and changes nothing."""
+    check_overlap(target)
+    _count_write(target)
+
+
 def _replaced(base: Tensor, target: Tensor, new: Tensor) -> Tensor:
     """A tensor with the history that `base` has after its view `target` was overwritten by `new`, spread over it.
 

@@ -206,6 +206,7 @@ class _Serving:
         if descriptor is None:
             return function
         _installed[f"Tensor.{name}"] = operation
+        surface.native_methods[function] = descriptor
         return descriptor
 
     def functions(self) -> None:
