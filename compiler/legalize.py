@@ -32,9 +32,10 @@ MOVES = frozenset({"where", "cast", "bitcast", "scatter_set", "gather", "detach"
 NATIVE = frozenset({"acos", "asin", "atan", "cosh", "exp2", "sinh", "tan"})
 # A kernel has a loop for each operand of a concat.
 WIDEST_CONCAT = 32
-# Bytes of the longest rows, and the longest rows of complex numbers, of matrices that have kernels: for larger ones
-# LAPACK's blocks are worth the call of the host.
+# Bytes of the longest rows, for some algorithms more, and the longest rows of complex numbers, of matrices that have
+# kernels: for larger ones LAPACK's blocks are worth the call of the host.
 LONGEST_ROW, LONGEST_COMPLEX = 1024, 32
+_LONGEST_OF = {"cholesky": 4096, "triangular_solve": 2048}
 
 
 def legalize(graph: Graph, *, strict: bool = False) -> Graph:
@@ -115,7 +116,7 @@ def has_kernel(op: Primitive, types: Sequence[TensorType], least: int = 1) -> bo
     if least > 1 and not (isinstance(count, int) and count >= least):
         return False
     dtype = types[0].dtype
-    longest = LONGEST_COMPLEX if dtype.is_complex else LONGEST_ROW // dtype.itemsize
+    longest = LONGEST_COMPLEX if dtype.is_complex else _LONGEST_OF.get(op.name, LONGEST_ROW) // dtype.itemsize
     return op.name in ON_MATRICES and all(isinstance(side, int) and side <= longest for side in (rows, columns))
 
 

@@ -95,6 +95,20 @@ def test_rows_of_vectors_solve_systems(rows: int, columns: int, dtype: Any) -> N
     assert not left.triu(1).abs().any() and not right.tril(-1).abs().any()
 
 
+@pytest.mark.parametrize("count", [1, 15, 16, 23, 24, 255, 256, 257])
+def test_triangles_of_each_number_of_rows(count: int) -> None:
+    """Rows are changed eight at a time, with few registers four: a whole number of these, and some left."""
+    a = torch.randn(count, count, dtype=torch.float64) / count**0.5 + 2 * torch.eye(count, dtype=torch.float64)
+    square = a @ a.mT + torch.eye(count, dtype=torch.float64)
+    factor = torch.compile(torch.linalg.cholesky)(square)
+    assert torch.allclose(factor @ factor.mT, square, rtol=1e-11, atol=1e-11)
+    for columns in (2, 5, 40):
+        b = torch.randn(count, columns, dtype=torch.float64)
+        for upper, triangle in ((True, a.triu()), (False, a.tril())):
+            x = torch.compile(lambda a, b, upper=upper: torch.linalg.solve_triangular(a, b, upper=upper))(a, b)
+            assert torch.allclose(triangle @ x, b, rtol=1e-11, atol=1e-11)
+
+
 @pytest.mark.parametrize("values", [torch.linalg.eigvalsh, torch.linalg.svdvals], ids=["eigh", "svd"])
 def test_values_without_vectors_have_a_way_of_their_own(values: Any) -> None:
     """The host is asked for the values alone, unless gradients want vectors too; what is not finite raises the same."""
