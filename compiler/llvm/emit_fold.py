@@ -150,13 +150,18 @@ def fold_pairs(w: Writer, kind: str, types: tuple[LLType, LLType], pair: Pair) -
         found = f.let(f"select i1 {any_lane(f, value.lanes, nans)}, {flags} {nans}, {flags} {found}")
     else:
         found = f.let(f"icmp eq {value.llvm} {pair.value}, {best}")
-    # As a number without sign, -1 is the greatest.
     none = index.constant(-1)
     places = f.let(f"select {flags} {found}, {index.llvm} {pair.index}, {index.llvm} {none}")
-    place = folded(w, index, places, lambda type, low, high: f.intrinsic("umin", type, low, high))
-    chosen = f.let(f"icmp eq {index.llvm} {places}, {splat(f, index, place)}")
+    return lowest(w, types, Pair(pair.value, places))
+
+
+def lowest(w: Writer, types: tuple[LLType, LLType], pair: Pair) -> Pair:
+    """Of lanes the one whose index is smallest as a number without sign, of which -1 is the greatest."""
+    f, (value, index) = w.f, types
+    place = folded(w, index, pair.index, lambda type, low, high: f.intrinsic("umin", type, low, high))
+    chosen = f.let(f"icmp eq {index.llvm} {pair.index}, {splat(f, index, place)}")
     bits, own = _bits(w, value, pair.value)
-    kept = f.let(f"select {flags} {chosen}, {bits.llvm} {own}, {bits.llvm} {bits.constant(0)}")
+    kept = f.let(f"select <{value.lanes} x i1> {chosen}, {bits.llvm} {own}, {bits.llvm} {bits.constant(0)}")
     only = folded(w, bits, kept, lambda type, low, high: f.let(f"or {type.llvm} {low}, {high}"))
     if bits is not value:
         only = f.let(f"bitcast {bits.element} {only} to {value.element}")

@@ -82,3 +82,21 @@ def test_the_element_at_the_extreme_is_the_extreme() -> None:
     assert not [node for node in graph.walk() if node.op.name in ("gather", "argmax", "argmin")]
     for found, wanted in zip(adjit.compile(best)(x), best(x), strict=True):
         np.testing.assert_array_equal(np.asarray(found), np.asarray(wanted))
+
+
+@pytest.mark.parametrize("name", ["max", "min"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("length", [512, 513, 700, 1027])
+def test_long_rows_find_the_first_of_equals_and_the_first_nan(name: str, dtype: str, length: int) -> None:
+    """The greatest of a row is found block by block; its place, and the sign of a zero there, in one of them."""
+    found = adjit.compile(lambda x: (getattr(x, "arg" + name)(1), *getattr(x, name)(1)))
+    for seed in range(4):
+        x = rows(dtype, length, seed)
+        for row, place in enumerate((0, 255, 256, 300, length - 1)):
+            x[row, place:] = np.nan if seed == 3 else x[row, place]
+        x[5], x[6, :] = -np.inf if name == "max" else np.inf, np.random.default_rng(5).permutation(length)
+        alone, values, places = (np.asarray(each) for each in found(adjit.from_numpy(x)))
+        wanted = getattr(np, "arg" + name)(x, 1)
+        np.testing.assert_array_equal(alone, wanted)
+        np.testing.assert_array_equal(places, wanted)
+        np.testing.assert_array_equal(values.view(np.uint8), x[np.arange(7), wanted].view(np.uint8))
