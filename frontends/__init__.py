@@ -130,11 +130,13 @@ e, inf, nan, newaxis, pi = math.e, math.inf, math.nan, None, math.pi
 
 # What a script may never touch is imported at first use.
 _LAZY_MODULES = (
-    "amp", "array_api", "cuda", "data", "demo", "distributed", "distributions", "fft", "func", "implicit", "jit",
-    "linalg", "masked", "nn", "optim", "passes", "signal", "special", "symbolic", "testing", "utils", "version",
+    "_C", "amp", "array_api", "cuda", "data", "demo", "distributed", "distributions", "fft", "func", "implicit", "jit",
+    "linalg", "masked", "nn", "optim", "overrides", "passes", "signal", "special", "symbolic", "testing",
+    "utils", "version",
 )  # fmt: skip
 _LAZY = {"Program": "program", "check_nan": "nan_checks", "debug": "debugger", "compile": "jit",
          "load_program": "program", "parse": "program", "example_inputs": "sample_arguments", "autocast": "amp",
+         "DisableTorchFunction": "overrides", "DisableTorchFunctionSubclass": "overrides",
          "load": "saving", "save": "saving", "vmap": "func", "fixed_point": "implicit", "root": "implicit",
          "formula": "mathematics", "from_sympy": "symbolic", "lambdify": "symbolic",
          "to_sympy": "symbolic"}  # fmt: skip
@@ -148,7 +150,7 @@ def __getattr__(name: str) -> Any:
         return found
     if name in _DEFERRED:
         public = _out.public(name, getattr(_surface.load(_DEFERRED[name]), name))
-        found = globals()[name] = _surface.serve(name, public, method=False)
+        found = globals()[name] = _surface.placed(name, public, method=False)
         return found
     if name in _IN_PLACE:
         found = globals()[name] = getattr(Tensor, name)

@@ -299,6 +299,6 @@ _TRANSFORMS = (
     "fft", "fft2", "fftn", "hfft", "hfft2", "hfftn", "ifft", "ifft2", "ifftn", "ihfft", "ihfft2", "ihfftn", "irfft",
     "irfft2", "irfftn", "rfft", "rfft2", "rfftn",
 )  # fmt: skip
-_SERVED = {name: surface.serve(f"fft.{name}", takes_out(globals()[name]), method=False) for name in _TRANSFORMS}
+_SERVED = {name: surface.placed(f"fft.{name}", takes_out(globals()[name]), method=False) for name in _TRANSFORMS}
 globals().update(_SERVED)
 __all__ = [*_TRANSFORMS, "fftfreq", "fftshift", "ifftshift", "rfftfreq"]

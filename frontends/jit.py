@@ -12,6 +12,7 @@ from functools import partial, update_wrapper
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
+from adjit import surface
 from adjit.call import Call, fits
 from adjit.capture import capturing
 from adjit.capture.prints import printing_when_run
@@ -86,6 +87,7 @@ class CompiledFunction(NativeCallable):  # type: ignore[misc]
         self._lifting = Lifting()
         self._lock = RLock()
         self._native: Any = None
+        self.of_instances: CompiledFunction | None = None  # the one that takes tensors of users' classes
         update_wrapper(self, function, updated=())
 
     def __getattr__(self, name: str) -> Any:
@@ -119,6 +121,11 @@ class CompiledFunction(NativeCallable):  # type: ignore[misc]
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if STATE.tracer is not None:
             return self.function(*args, **kwargs)
+        if surface.override is not surface.keep:
+            from adjit import instances
+
+            if instances.found_in((args, kwargs)):
+                return instances.call(self, args, kwargs)
         call, entry = self.served(args, kwargs)
         entry.calls += 1
         result = run_entry(self, entry, call)

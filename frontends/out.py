@@ -70,16 +70,35 @@ def takes_out(function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(*args: Any, out: Any = None, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs) if out is None else _given(function, args, kwargs, out)
-        except AttributeError:
-            error = misplaced(function, args)
-            if error is None:
-                raise
-            raise error from None
         except Exception as error:
-            tell(error, function)
-            raise
+            taking = None if out is not None else _taking_over(wrapped, args, kwargs)
+            if taking is None:
+                _explain(error, function, args)
+                raise
+        return taking(*args, **kwargs)
 
     return wrapped
+
+
+def _taking_over(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What takes a failed call over, where an argument that is no tensor has a `__torch_function__` met just here."""
+    for value in (*args, *kwargs.values()):
+        first = value[0] if isinstance(value, (tuple, list)) and value else value
+        if not isinstance(first, Tensor) and hasattr(type(first), "__torch_function__"):
+            from adjit.overrides import first_met
+
+            return first_met(function, args, kwargs)
+    return None
+
+
+def _explain(error: Exception, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    """Say more in the error of a function, which is raised anew where an argument is no tensor."""
+    if isinstance(error, AttributeError):
+        better = misplaced(function, args)
+        if better is not None:
+            raise better from None
+    else:
+        tell(error, function)
 
 
 def _given(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:

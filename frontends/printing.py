@@ -14,7 +14,7 @@ from adjit.dims import shape_of
 from adjit.dtypes import default_complex, default_float, public
 from adjit.ir.frozen import record
 from adjit.ir.types import BF16, BOOL, I64
-from adjit.tensor import Tensor
+from adjit.tensor import Tensor, disabled_torch_function
 
 
 @record
@@ -153,18 +153,25 @@ def printed_elements(tensor: Tensor) -> tuple[np.ndarray, _Formatter | _ComplexF
     return array, _ComplexFormatter(shown) if tensor._dtype.is_complex else _Formatter(shown)
 
 
+def _is_plain(kind: type[Tensor]) -> bool:
+    """Whether tensors of a class are called tensors: parameters are, and users' classes are not."""
+    own: Any = kind.__torch_function__
+    return kind is Tensor or own is disabled_torch_function
+
+
 def format_tensor(tensor: Tensor) -> str:
     """`tensor([[1.0000, 2.5000]], requires_grad=True)`."""
     if tensor._array is None:
         return f"<traced {tensor._tensor_type}>"
     array, formatter = printed_elements(tensor)
     suffixes: list[str] = []
+    prefix = "tensor(" if _is_plain(type(tensor)) else f"{type(tensor).__name__}("
     if array.size == 0:
         body = "[]"
         if array.ndim != 1:
             suffixes.append(f"size={tuple(array.shape)}")
     else:
-        body = _lines(array, len("tensor("), array.size > _options.threshold, formatter)
+        body = _lines(array, len(prefix), array.size > _options.threshold, formatter)
         if _options.edgeitems == 0:
             suffixes.append(f"size={tuple(array.shape)}")
     natural = (default_float(), default_complex(), I64, BOOL) if array.size else (default_float(),)
@@ -179,17 +186,18 @@ def format_tensor(tensor: Tensor) -> str:
         suffixes.append(f"grad_fn=<{name}>")
     elif tensor.requires_grad:
         suffixes.append("requires_grad=True")
-    return _with_suffixes("tensor(" + body, suffixes)
+    return _with_suffixes(prefix, body, suffixes)
 
 
-def _with_suffixes(text: str, suffixes: list[str]) -> str:
+def _with_suffixes(prefix: str, body: str, suffixes: list[str]) -> str:
     """The suffixes on the last line where they fit, else on lines of their own."""
+    text = prefix + body
     width = len(text) - text.rfind("\n") + 1  # two more than stand there, as PyTorch counts
     parts = [text]
     for suffix in suffixes:
         if width + len(suffix) + 2 > _options.linewidth:
-            parts.append(",\n" + " " * len("tensor(") + suffix)
-            width = len("tensor(") + len(suffix)
+            parts.append(",\n" + " " * len(prefix) + suffix)
+            width = len(prefix) + len(suffix)
         else:
             parts.append(", " + suffix)
             width += len(suffix) + 2

@@ -54,6 +54,19 @@ def serve(name: str, found: Any, *, method: bool) -> Any:
 native_methods: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
+def keep(name: str, found: Any, *, method: bool) -> Any:
+    """What stands over a function that was loaded: nothing, as long as no class or mode takes functions over."""
+    return found
+
+
+override = keep
+
+
+def placed(name: str, found: Any, *, method: bool) -> Any:
+    """What users get of a function that was loaded."""
+    return override(name, serve(name, found, method=method), method=method)
+
+
 class Deferred:
     """A method or property of `Tensor` whose module is loaded when it is first asked for."""
 
@@ -92,5 +105,5 @@ def load(name: str) -> Any:
     found = {**in_place_forms(module.METHODS), **module.METHODS, **getattr(module, "PROPERTIES", {})}
     for attribute, value in found.items():
         if isinstance(Tensor.__dict__.get(attribute), Deferred):
-            setattr(Tensor, attribute, serve(attribute, value, method=True))
+            setattr(Tensor, attribute, placed(attribute, value, method=True))
     return module

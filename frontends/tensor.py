@@ -56,11 +56,45 @@ class Tensor:
     _array: np.ndarray | None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Tensor:
-        if cls is Tensor:
-            from adjit.creation import legacy_tensor
+        from adjit.creation import legacy_tensor
 
-            return legacy_tensor(*args, **kwargs)
-        return object.__new__(cls)
+        made = legacy_tensor(*args, **kwargs)
+        return made if cls is Tensor else made.as_subclass(cls)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__module__.partition(".")[0] != "adjit":
+            from adjit.overrides import adopt
+
+            adopt(cls)
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        """func(*args, **kwargs), with tensors of the subclass as results; subclasses may override it."""
+        from adjit.overrides import default
+
+        return default(cls, func, types, args, kwargs)
+
+    def as_subclass(self, cls: type[Tensor]) -> Any:
+        """A view of the tensor as an instance of a subclass, with the same history."""
+        if not (isinstance(cls, type) and issubclass(cls, Tensor)):
+            raise TypeError(f"cls must be a type (got {type(cls).__name__})")
+        from adjit.dispatch import rename
+        from adjit.shaping import view_as
+
+        view = rename(view_as(self, self), "Alias")
+        view.__class__ = cls
+        return view
+
+    @staticmethod
+    def _make_subclass(cls: type[Tensor], data: Tensor, require_grad: bool = False) -> Any:
+        """An instance of a subclass on the memory of `data`, without history."""
+        made = data.detach()
+        made.requires_grad = require_grad
+        made.__class__ = cls
+        return made
 
     @staticmethod
     def _wrap(
@@ -311,6 +345,13 @@ class Tensor:
         from adjit.autograd.record import recorded_graph
 
         return recorded_graph(self)
+
+
+def disabled_torch_function(
+    cls: Any, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+) -> Any:
+    """The `__torch_function__` of classes that are never asked: results are plain tensors."""
+    return func(*args, **(kwargs or {}))
 
 
 def _check_assigned_grad(tensor: Tensor, value: Tensor) -> None:

@@ -36,7 +36,7 @@ def __getattr__(name: str) -> Any:
         function = getattr(import_module(f"adjit.linalg.{_HOME[name]}"), name)
     else:
         raise AttributeError(f"module 'adjit.linalg' has no attribute {name!r}")
-    found = globals()[name] = surface.serve(f"linalg.{name}", takes_out(function), method=False)
+    found = globals()[name] = surface.placed(f"linalg.{name}", takes_out(function), method=False)
     return found
 
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from adjit.creation import empty
 from adjit.dtypes import public as dtype_object
-from adjit.tensor import Tensor
+from adjit.tensor import Tensor, disabled_torch_function
 
 
 def _share(cls: type[Tensor], data: Tensor) -> Tensor:
@@ -21,6 +21,8 @@ class Parameter(Tensor):
 
     Errors: RuntimeError for integer data with `requires_grad=True`.
     """
+
+    __torch_function__ = disabled_torch_function
 
     def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> Parameter:
         if data is None:
@@ -53,6 +55,7 @@ class Buffer(Tensor):
     """A tensor that a module registers as its buffer when it is assigned; a non-persistent one stays out of
     `state_dict`."""
 
+    __torch_function__ = disabled_torch_function
     persistent: bool
 
     def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Buffer:
@@ -132,6 +135,7 @@ class UninitializedParameter(UninitializedTensorMixin, Parameter):
 class UninitializedBuffer(UninitializedTensorMixin, Tensor):
     """A buffer whose shape is not known yet."""
 
+    __torch_function__ = disabled_torch_function
     cls_to_become = Tensor
     persistent: bool
 
