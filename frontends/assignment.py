@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from adjit.computed_views import are_places, is_at
 from adjit.dims import numel_of, shape_of
 from adjit.dispatch import literal, rename
-from adjit.indexing import basic, is_mask, is_plain_number, items_of, positions_of, trimmed, value_like, with_tensors
+from adjit.indexing import is_mask, is_plain_number, positions_of, trimmed, value_like, viewed_at, with_tensors
 from adjit.ir.types import BOOL, I64
 from adjit.shaping import expand, reshape
 from adjit.state import STATE
@@ -32,8 +33,10 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
         places, new = _places(index, input), _plain_value(value, input)
         if places is not None and new is not None and assign(input, places, new):
             return
-    viewed, advanced = basic(input, items_of(input, index))
+    viewed, advanced = viewed_at(input, index)
     check_writable(viewed)
+    if are_places(advanced) and is_at(value, viewed, advanced):
+        return
     number, value = value, _assigned(value, input)
     if not advanced:
         copy_(viewed, expand(trimmed(value, shape_of(viewed)), *shape_of(viewed)))
@@ -91,7 +94,7 @@ def _assign_recorded(input: Tensor, index: Any, value: Any) -> bool:
         return False
     STATE.recording = False
     try:
-        viewed = basic(input, items_of(input, index))[0]
+        viewed = viewed_at(input, index)[0]
     finally:
         STATE.recording = True
     if isinstance(value, Tensor) and _is_part_itself(value, viewed):  # as after `x[1:] += 1`

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from adjit.computed_views import are_places, is_place, shown_at
 from adjit.dims import shape_of
 from adjit.dispatch import apply, literal, rename
 from adjit.errors import explained
@@ -29,7 +30,7 @@ COMMON = (F32, F64, I32, I64, BOOL)
 # -- reading --------------------------------------------------------------------------------------------------------
 def getitem(input: Tensor, index: Any) -> Tensor:
     """`input[index]`: a view for ints, slices, None and `...`; a copy where a tensor or a list takes part."""
-    if isinstance(index, Tensor):
+    if isinstance(index, Tensor) and not is_place(index):
         chosen = _where_true(input, index)
         if chosen is not None:
             return chosen
@@ -37,10 +38,10 @@ def getitem(input: Tensor, index: Any) -> Tensor:
         found = with_tensors(index)
         if found is not None:
             return input[found]  # perhaps natively
-    viewed, advanced = basic(input, items_of(input, index))
+    viewed, advanced = viewed_at(input, index)
     if not advanced:
         return viewed
-    return gathered(viewed, advanced)
+    return shown_at(viewed, advanced) if are_places(advanced) else gathered(viewed, advanced)
 
 
 def _where_true(input: Tensor, mask: Tensor) -> Tensor | None:
@@ -58,22 +59,25 @@ def _where_true(input: Tensor, mask: Tensor) -> Tensor | None:
 
 
 def with_tensors(index: Any) -> Any:
-    """An index with tensors for the lists of numbers and the arrays in it; None where there are none."""
+    """An index with tensors for the lists of numbers and the arrays in it, and ints for tensors of one integer; None
+    where there are none."""
     if type(index) is not tuple:
-        return _as_item(index) if _is_list_of_numbers(index) else None
-    if not any(map(_is_list_of_numbers, index)):
+        return _as_item(index) if _is_given_otherwise(index) else None
+    if not any(map(_is_given_otherwise, index)):
         return None
-    return tuple(_as_item(item) if _is_list_of_numbers(item) else item for item in index)
+    return tuple(_as_item(item) if _is_given_otherwise(item) else item for item in index)
 
 
-def _is_list_of_numbers(item: Any) -> bool:
-    """Whether an index item is an array, or a list of numbers."""
+def _is_given_otherwise(item: Any) -> bool:
+    """Whether an index item is an array, a list of numbers, or a tensor of one integer."""
     if type(item) is np.ndarray:
         return item.ndim > 0
+    if isinstance(item, Tensor):
+        return is_place(item)
     return type(item) is list and all(type(number) in (int, bool) for number in item)
 
 
-def items_of(input: Tensor, index: Any) -> list[tuple[int, Any]]:
+def _items_of(input: Tensor, index: Any) -> list[tuple[int, Any]]:
     """The index without Ellipsis, one item for each axis (a mask counts for its rank), with its place in the tuple."""
     several = isinstance(index, tuple) or _is_tuple_in_brackets(index)
     items = [_as_item(item) for item in (index if several else [index])]
@@ -116,6 +120,8 @@ def _is_tuple_in_brackets(index: Any) -> bool:
 def _as_item(item: Any) -> Any:
     if is_mask(item) and not shape_of(item):
         return bool(item)
+    if STATE.tracer is None and is_place(item):
+        return int(item)
     if item is None or item is Ellipsis or isinstance(item, (slice, SymbolicSize, Tensor)):
         return item
     if isinstance(item, (bool, np.bool_)):
@@ -156,7 +162,21 @@ def _axes_of(item: Any) -> int:
     return len(shape_of(item)) if is_mask(item) else 1
 
 
-def basic(input: Tensor, items: Sequence[tuple[int, Any]]) -> tuple[Tensor, list[tuple[int, Tensor]]]:
+def viewed_at(input: Tensor, index: Any) -> tuple[Tensor, list[tuple[int, Tensor]]]:
+    """The view that an index makes as far as it makes one, and the tensors that are left of it, with their axes in it.
+
+    Places that a trace computes are taken first where other tensors take part too.
+    """
+    items = _items_of(input, index)
+    at = [number for number, (_, item) in enumerate(items) if STATE.tracer is not None and is_place(item)]
+    if not at or _is_one_place([item for _, item in items]):
+        return _basic(input, items)
+    axes = [sum(_axes_of(item) for _, item in items[:number]) for number in at]
+    found = shown_at(input, [(axis, items[number][1]) for axis, number in zip(axes, at, strict=True)])
+    return _basic(found, [item for number, item in enumerate(items) if number not in at])
+
+
+def _basic(input: Tensor, items: Sequence[tuple[int, Any]]) -> tuple[Tensor, list[tuple[int, Tensor]]]:
     """The view that the basic items make, and the tensor items with their axes in it."""
     shape = tuple(shape_of(input))
     cuts: dict[int, tuple[Any, Any, int]] = {}

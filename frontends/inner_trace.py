@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
 from adjit import trees
+from adjit.computed_views import along
 from adjit.ir.errors import TraceError
 from adjit.ir.graph import Attribute, Graph, Region, Value
 from adjit.ir.hashing import structural_hash
@@ -94,9 +95,7 @@ class InnerTracer(Tracer):
         if whole is None or whole is operand:
             return None
         root = self.local(whole)
-        value = self.cells[root._memory].value
-        for op, items in standing._chain:
-            value = self.emit(op, [value], dict(items))[0]
+        value = along(self, self.cells[root._memory].value, standing._chain)
         found = self.tensor_in(value, root._memory, standing._chain)
         if operand._base is not None:
             found._base, found._seen = root, root._history

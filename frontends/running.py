@@ -204,7 +204,8 @@ def _leaf(
         case "graph":
             tensor = tensors[output.index]
             if output.fault is not None:
-                close(tensor, output.name, output.fault)
+                needed = [o for o in operands_of(entry, call) if o is not None and o.requires_grad]
+                close(tensor, output.name, output.fault, [_history_of(o) for o in needed])
             return tensor
         case "number":
             return tensors[output.index].item()
@@ -216,6 +217,11 @@ def _leaf(
             root = call.tensors[output.index] if output.tensor is None else output.tensor
             return _replayed(entry, arrays, root, output.steps)
     return output.value
+
+
+def _history_of(operand: Tensor) -> Value:
+    """The value through which gradients go to an operand."""
+    return mark_leaf(operand) if operand.requires_grad and operand._leaf else value_of(operand)
 
 
 def _replayed(entry: Entry, arrays: Sequence[np.ndarray], tensor: Tensor, steps: Sequence[Step]) -> Tensor:
@@ -265,10 +271,8 @@ def _run_recorded(
     found = executable.run(arrays)
     count = len(entry.graph.outputs)
     results = [Tensor._wrap(a, v.dtype) for a, v in zip(found[:count], entry.graph.outputs, strict=True)]
-    values = [
-        Value(v.type) if o is None else mark_leaf(o) if o.requires_grad and o._leaf else value_of(o)
-        for o, v in zip(operands, entry.graph.inputs, strict=True)
-    ]
+    given = zip(operands, entry.graph.inputs, strict=True)
+    values = [Value(v.type) if o is None else _history_of(o) for o, v in given]
     node = Recorded(
         "Compiled",
         primitive_named("call"),

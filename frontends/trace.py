@@ -16,6 +16,7 @@ import numpy as np
 from adjit.autograd.modes import no_grad
 from adjit.autograd.tape import TraceNode, Watch, move_retained
 from adjit.captured import Captured, owner
+from adjit.computed_views import PLACES, along, step_of
 from adjit.ir.builder import Builder, literal_dtype
 from adjit.ir.errors import ShapeError, TraceError
 from adjit.ir.graph import Attribute, Graph, Guard, Location, Node, Region, Value
@@ -171,9 +172,7 @@ class Tracer:
         known = self._views.get(id(tensor))
         if known is not None and known[1] == cell.epoch:
             return known[2]
-        value, self.builder.location = cell.value, user_location()
-        for op, items in tensor._chain:
-            value = self.emit(op, [value], dict(items))[0]
+        value = along(self, cell.value, tensor._chain)
         self._places[value] = (cell, cell.version)
         if tensor._tracer is self:
             tensor._value, tensor._epoch = value, cell.epoch
@@ -303,14 +302,16 @@ class Tracer:
                     node.attached = TraceNode(name)
 
     def view(self, op: Primitive, tensor: Tensor, attributes: dict[str, Attribute], name: str) -> Tensor:
-        """A view: a traced tensor on the same memory."""
+        """A view: a traced tensor on the same memory; one at computed places has them among its attributes."""
         tensor = self.inside(tensor)
+        attributes, given = step_of(tuple(attributes.items()))
         attributes = {key: as_dim(value) for key, value in attributes.items()}
         recording = self._is_recording(op, (tensor,))
-        value = self.operand(tensor, recording)
+        value, places = self.operand(tensor, recording), tuple(self.operand(place, False) for place in given)
         self.builder.location = user_location()
-        (result_value,) = self.emit(op, [value], attributes)
-        result = self.tensor_in(result_value, tensor._memory, (*tensor._chain, (op, tuple(attributes.items()))))
+        (result_value,) = self.emit(op, [value, *places], attributes)
+        step: Any = (op, (*attributes.items(), *([(PLACES, places)] if places else [])))
+        result = self.tensor_in(result_value, tensor._memory, (*tensor._chain, step))
         result._base = tensor if tensor._base is None else tensor._base
         result._seen = result._base._history
         result._strides = strides_of_view(op, value.dims, strides(tensor), attributes, result_value.dims)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
+from adjit.computed_views import along, is_computed
 from adjit.ir.errors import TraceError
 from adjit.ir.frozen import frozen
 from adjit.ir.shape import Size
@@ -39,9 +40,7 @@ def shared_argument(tracer: Tracer, origin: Tensor, name: str, index: int) -> Te
         value = tracer.builder.input(TensorType(origin._memory.dtype, array.shape), name)
         root = tracer.shared[origin._memory] = tracer.wrap(value, origin=True)
         tracer.cells[origin._memory] = tracer.cells[root._memory]
-    value = tracer.value_of(root)
-    for op, items in origin._chain:
-        value = tracer.emit(op, [value], dict(items))[0]
+    value = along(tracer, tracer.value_of(root), origin._chain)
     tensor = tracer.tensor_in(value, root._memory, origin._chain)
     if origin._chain:
         tensor._base, tensor._seen, tensor._strides = root, root._history, strides(origin)
@@ -97,7 +96,9 @@ def overlap_in_part(tracer: Tracer, target: Tensor, operand: Tensor) -> bool:
 
 
 def _window(dims: tuple[Size, ...], tensor: Tensor) -> Window | None:
-    """What a tensor shows of memory of `dims`; None where sizes are open."""
+    """What a tensor shows of memory of `dims`; None where sizes are open, or where it lies is computed."""
+    if is_computed(tensor._chain):
+        return None
     start, steps, shape = offset_of_chain(dims, tensor._dtype, tensor._chain), strides(tensor), tensor._tensor_type.dims
     if not all(isinstance(size, int) for size in (start, *steps, *shape)):
         return None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from adjit.autograd.record import detach
 from adjit.autograd.tape import TraceNode, Watch
+from adjit.computed_views import is_computed
 from adjit.dispatch import apply
 from adjit.ir.analysis import substitute_attribute
 from adjit.ir.frozen import frozen
@@ -80,6 +81,8 @@ def steps_from_outside(tracer: Tracer, leaf: Tensor) -> tuple[Tensor, tuple[Step
         if not chain or tensor._chain != chain or _is_watched(tensor):
             return None
         op, items = chain[-1]
+        if is_computed(chain[-1:]):
+            return None
         maker = None if tensor._value is None or tensor._value.node is None else tensor._value.node.attached
         name = maker.name if isinstance(maker, TraceNode) else name  # several views may be named anew, together
         marks = {key: tensor.__dict__[key] for key in _MARKS if key in tensor.__dict__}

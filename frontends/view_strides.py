@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from adjit.ir.errors import TraceError
 from adjit.ir.primitive import Primitive
 from adjit.ir.shape import Size, strides_of
 from adjit.ir.types import DType, TensorType
@@ -22,6 +23,8 @@ def strides_of_view(
         case "expand":
             lead = len(dims) - len(old)
             return (0,) * lead + tuple(0 if a != b else s for a, b, s in zip(old, dims[lead:], steps, strict=True))
+        case "gather":  # one place of each of some axes
+            return tuple(step for axis, step in enumerate(steps) if axis not in attributes["axes"])
         case "slice":
             return tuple(s * k for s, k in zip(steps, attributes["step"], strict=True))
         case "window":
@@ -57,6 +60,11 @@ def offset_of_chain(dims: tuple[Size, ...], dtype: DType, chain: Chain) -> Size:
                 offset = offset + start * step
         elif op.name == "as_strided":
             offset = offset + attributes["offset"]
+        elif op.name == "gather":
+            raise TraceError(
+                "where a view at a place that is computed lies in its memory is not known in a trace\n"
+                "  hint: clone() it first"
+            )
         elif op.name in ("imag", "real", "view_as_real"):
             offset = 2 * offset + (op.name == "imag")
         elif op.name == "view_as_complex":

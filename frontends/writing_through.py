@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from adjit.computed_views import applied, overwritten
 from adjit.ir.graph import Attribute
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.shape import Size
@@ -12,7 +13,7 @@ from adjit.ir.types import BOOL, I64
 from adjit.tensor import Tensor
 
 # What shows each element once at most, and is undone as such; and what shows other numbers than those in the memory.
-_UNDONE = {"reshape", "permute", "detach", "slice"}
+_UNDONE = {"reshape", "permute", "detach", "slice", "gather"}
 _OF_OTHERS = {"bitcast", "real", "imag", "view_as_real", "view_as_complex"}
 
 
@@ -20,7 +21,7 @@ def write_through(root: Tensor, chain: Sequence[Any], new: Tensor) -> Tensor:
     """`root` with the part that `chain` shows replaced by `new`, as recorded or traced operations."""
     stages = [root]
     for op, items in chain[:-1]:
-        stages.append(_applied(op, (stages[-1],), dict(items)))
+        stages.append(applied(op, stages[-1], items))
     start, stop = _by_places(chain)
     for (op, items), outer in zip(reversed(chain[stop:]), reversed(stages[stop:]), strict=True):
         new = _invert(op, dict(items), outer, new)
@@ -56,6 +57,8 @@ def _invert(op: Primitive, attributes: dict[str, Any], outer: Tensor, new: Tenso
             return _applied(op, (new,), {"dtype": outer._dtype})
         case "slice":
             return _overwrite_slice(outer, new, **attributes)
+        case "gather":
+            return overwritten(outer, new, **attributes)
         case "real":
             return _applied(primitive_named("complex"), (new, _applied(primitive_named("imag"), (outer,), {})), {})
         case "imag":
@@ -74,7 +77,7 @@ def _overwrite_places(chain: Sequence[Any], outer: Tensor, new: Tensor) -> Tenso
     reshape, scatter = primitive_named("reshape"), primitive_named("scatter_set")
     places = _applied(reshape, (_counted(total),), {"shape": dims})
     for op, items in chain:
-        places = places if op.name == "detach" else _applied(op, (places,), dict(items))
+        places = places if op.name == "detach" else applied(op, places, items)
     flat = _applied(reshape, (outer,), {"shape": (total,)})
     parts = [_applied(reshape, (part,), {"shape": (count,)}) for part in (new, places)]
     return _applied(reshape, (_applied(scatter, (flat, *parts), {"axes": (0,)}),), {"shape": dims})

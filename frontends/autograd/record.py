@@ -149,9 +149,9 @@ def link(node: Recorded, results: Sequence[Tensor]) -> None:
             tensor._leaf = False
 
 
-def close(tensor: Tensor, name: str, fault: str) -> None:
-    """Give a result a function that cannot be gone back through, for the reason `fault`."""
-    node = Recorded(name, primitive_named("host_call"), (), {}, [tensor._tensor_type])
+def close(tensor: Tensor, name: str, fault: str, behind: Sequence[Value] = ()) -> None:
+    """Give a result a function that cannot be gone back through to what is behind it, for the reason `fault`."""
+    node = Recorded(name, primitive_named("host_call"), behind, {}, [tensor._tensor_type])
     node.fault = fault
     link(node, [tensor])
 

@@ -13,7 +13,7 @@ from adjit.compiler.pullback import active_values, pull_back
 from adjit.ir.analysis import has_rule
 from adjit.ir.builder import Expr
 from adjit.ir.errors import TraceError
-from adjit.ir.graph import Graph, Node, Value, from_outputs
+from adjit.ir.graph import Graph, Node, Region, Value, from_outputs
 from adjit.ir.primitive import primitive_named
 from adjit.ir.printer import value_names
 from adjit.ir.rewrite import inline
@@ -356,6 +356,8 @@ def _saved_by(node: Node, needs: tuple[bool, ...]) -> list[Value]:
 
         place = dict(zip((*callee.inputs, *callee.outputs), (*node.inputs, *node.outputs), strict=True))
         return [place.get(value, value) for value in derivative_of(callee, needs).residuals]
+    if node.regions:
+        return [value for region in node.regions for value in _saved_inside(node, region)]
     from adjit.compiler.nodewise import pullback_of
 
     found = pullback_of(
@@ -368,6 +370,15 @@ def _saved_by(node: Node, needs: tuple[bool, ...]) -> list[Value]:
         node.regions,
     )
     return [(node.inputs if side == "in" else node.outputs)[index] for side, index in found.saved]
+
+
+def _saved_inside(node: Node, region: Region) -> Iterator[Value]:
+    """The operands and results of a branch or a loop that eager mode keeps for what its region computes of them."""
+    given, made = node.inputs[-len(region.inputs) :] if region.inputs else (), node.outputs
+    outside = dict([*zip(region.inputs, given, strict=True), *zip(region.outputs, made, strict=False)])
+    wanted = [value for value in region.inputs if value.dtype.is_continuous]
+    for inner, needs in _passed(region.nodes, region.outputs, wanted):
+        yield from (outside[value] for value in _saved_by(inner, needs) if value in outside)
 
 
 def _function_of(value: Value) -> str:

@@ -1,0 +1,166 @@
+"""`y[i]` with an index that is known only when the program runs is a view, as it is in PyTorch with a number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import adjit as torch
+
+Function = Callable[..., Any]
+
+
+def written_row(y, n):
+    for i in range(int(n)):
+        k = y[i]
+        k += 1
+    return y * 2
+
+
+def base_written_later(y, n):
+    total = torch.zeros(4)
+    for i in range(int(n)):
+        k = y[i]
+        y += 1
+        total = total + k
+    return total
+
+
+def exchanged_by_views(y, n):
+    for i in range(int(n) - 1):
+        a = y[i]
+        y[i] = y[i + 1]
+        y[i + 1] = a
+    return y * 2
+
+
+def parts_of_parts(y, n):
+    for i in range(int(n)):
+        y[i] += 1
+        y[i, 0] *= 2
+        y[i][1] -= 5
+        y[:, 1][i] = 3.0
+    return y * 2
+
+
+def views_of_views(y, n):
+    for i in range(int(n)):
+        k = y.t()[:, i]
+        for j in range(int(n)):
+            k[j] += i * j
+        k[1:3].mul_(1.5)
+    return y + 0
+
+
+def read_beside_tensors(y, n):
+    i = n - 1
+    return y[i, :, None] + y[i][torch.tensor([0, 1, 2, 1])]
+
+
+def in_a_branch(y, n):
+    for i in range(int(n)):
+        if y[i].sum() > 20:
+            y[i].neg_()
+    return y + 0
+
+
+def the_index_changes(y, n):
+    i = n - 1
+    k = y[i]
+    i -= 1
+    k += 1
+    return k * 1, y * i
+
+
+# What PyTorch 2.13 gives for y = arange(12.).reshape(3, 4) and n = 3.
+EXPECTED: dict[Function, list[Any]] = {
+    written_row: [[2, 4, 6, 8], [10, 12, 14, 16], [18, 20, 22, 24]],
+    base_written_later: [18, 21, 24, 27],
+    exchanged_by_views: [[8, 10, 12, 14], [16, 18, 20, 22], [16, 18, 20, 22]],
+    parts_of_parts: [[4, 6, 6, 8], [20, 6, 14, 16], [36, 6, 22, 24]],
+    views_of_views: [[0, 1.5, 3, 3], [4, 9, 12, 7], [8, 16.5, 21, 11]],
+    read_beside_tensors: [[16, 17, 18, 17], [17, 18, 19, 18], [18, 19, 20, 19], [19, 20, 21, 20]],
+    in_a_branch: [[0, 1, 2, 3], [-4, -5, -6, -7], [-8, -9, -10, -11]],
+    the_index_changes: [[9, 10, 11, 12], [[0, 1, 2, 3], [4, 5, 6, 7], [9, 10, 11, 12]]],
+}
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("function", EXPECTED, ids=lambda function: function.__name__)
+def test_views_at_computed_places(function: Function, compiled: bool) -> None:
+    y = torch.arange(12.0).reshape(3, 4)
+    found = (torch.compile(function) if compiled else function)(y, torch.tensor(3))
+    values = [x.tolist() for x in found] if isinstance(found, tuple) else found.tolist()
+    assert values == EXPECTED[function]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_gradients_of_what_views_at_computed_places_wrote(compiled: bool) -> None:
+    def f(x, n):
+        y = x * 1
+        for i in range(int(n)):
+            k = y[i]
+            k *= i + 2
+            y[2] += k
+        return (y * y).sum()
+
+    x = torch.arange(6.0).reshape(3, 2).requires_grad_()
+    (torch.compile(f) if compiled else f)(x, torch.tensor(2)).backward()
+    assert x.grad.tolist() == [[40.0, 72.0], [96.0, 150.0], [20.0, 32.0]]
+
+
+def test_a_tensor_of_one_integer_is_a_view_in_eager_mode() -> None:
+    x = torch.zeros(3, 4)
+    row = x[torch.tensor(1)]
+    row += 1
+    assert x.sum() == 4
+    assert row._base is x
+    assert torch.zeros(3, 4, 5)[torch.tensor(0), :, torch.tensor([1, 2])].shape == (4, 2)
+
+
+def test_a_computed_place_beside_tensors_is_taken_first() -> None:
+    x, i = torch.zeros(3, 4, 5), torch.tensor(1)
+    assert torch.compile(lambda x, i: x[i, :, torch.tensor([1, 2])])(x, i).shape == (4, 2)
+
+    def write(x, i):
+        x[i, :, torch.tensor([1, 2])] = torch.ones(4, 2)
+        return x
+
+    assert torch.compile(write)(x, i).sum() == 8
+
+
+def test_computed_places_outside_are_errors() -> None:
+    compiled = torch.compile(lambda y, i: y[i] * 2)
+    assert compiled(torch.arange(3.0), torch.tensor(-1)) == 4
+    with pytest.raises(IndexError, match="index 3 is out of bounds for dimension 0 with size 3"):
+        compiled(torch.arange(3.0), torch.tensor(3))
+
+
+def test_gradients_through_a_loop_that_reads_what_is_overwritten_after_it() -> None:
+    def f(x, n):
+        y = x * 1
+        s = y.sum()
+        for _ in range(int(n)):
+            s = s + torch.tanh(y).sum()
+        y.mul_(2)
+        return s
+
+    x = torch.tensor([0.0, 0.5], requires_grad=True)
+    (grad,) = torch.autograd.grad(torch.compile(f)(x, torch.tensor(2)), x)
+    np.testing.assert_allclose(grad.numpy(), [3.0, 2.5728954], rtol=1e-6)  # PyTorch's
+
+
+def test_a_gradient_that_an_overwritten_value_stands_against_is_not_none() -> None:
+    def f(x):
+        y = x * 1
+        s = torch.exp(y)
+        t = (s * s).sum()
+        s.mul_(2)
+        return t
+
+    x = torch.tensor([0.0, 0.5], requires_grad=True)
+    with pytest.raises(RuntimeError, match="has been modified by an inplace operation"):
+        torch.autograd.grad(torch.compile(f)(x), x, allow_unused=True)
