@@ -23,7 +23,7 @@ from adjit.shaping import expand
 from adjit.state import STATE
 from adjit.surface import native_methods
 from adjit.tensor import Tensor
-from adjit.views import assign, check_partial_overlap, check_writable, write
+from adjit.views import assign, check_partial_overlap, check_writable, place_of, write
 
 
 def store(target: Tensor, result: Tensor, op: str) -> Tensor:
@@ -151,6 +151,11 @@ def fill_diagonal_(input: Tensor, fill_value: Any, wrap: bool = False) -> Tensor
         raise RuntimeError(
             "dimensions must larger than 1" if few else "all dimensions of input must be of equal length"
         )
+    if is_plain_number(fill_value, input) and place_of(input) is not None:
+        rows, columns = shape
+        end = None if wrap or rows <= columns else columns * columns
+        if assign(input.view(-1), slice(None, end, columns + 1), fill_value):
+            return input
     row, column = iota_like(input, 0), iota_like(input, 1)
     if wrap:
         row = apply(primitive_named("mod"), (row, shape[1] + 1))

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from adjit import surface
 from adjit.composite import composite
 from adjit.creation import check_device, check_tensor, checked_sizes, finished, given_sizes
 from adjit.dims import numel_of, shape_of
@@ -363,6 +364,12 @@ def multinomial(
     if shape[-1] > 1 << 24:
         raise RuntimeError("number of categories cannot exceed 2^24")
     _check_distribution(input, replacement and num_samples > 1)
+    return draws(input, num_samples, replacement, generator)
+
+
+def draws(input: Tensor, num_samples: int, replacement: bool, generator: Generator | None) -> Tensor:
+    """What `multinomial` gives for rows that are distributions."""
+    ndim, shape = input._tensor_type.ndim, tuple(shape_of(input))
     wide = cast_to(input.detach(), F64)
     if not replacement:
         u = uniform(shape, F64, generator)
@@ -403,6 +410,8 @@ def _check_distribution(input: Tensor, in_order: bool) -> None:
         raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
 
 
+# What remains of functions that look at numbers first: perhaps native entries.
+globals().update({name: surface.serve(f"random.{name}", globals()[name], method=False) for name in ("draws", "trials")})
 METHODS: dict[str, Callable[..., Any]] = {"bernoulli": bernoulli, "multinomial": multinomial}
 __all__ = [
     "Generator", "bernoulli", "default_generator", "fork_rng", "get_rng_state", "initial_seed", "manual_seed",

@@ -14,7 +14,8 @@ from adjit.dispatch import apply
 from adjit.dtypes import default_complex, default_float, dtype_argument, public, require_order
 from adjit.ir.errors import asks_memory
 from adjit.ir.primitive import PRIMITIVES
-from adjit.ir.types import BOOL, C128, F64, I64, DType
+from adjit.ir.types import BOOL, C128, F32, F64, I64, DType
+from adjit.promotion import cast_to
 from adjit.python_data import stored
 from adjit.state import STATE
 from adjit.symbolic_size import SymbolicSize
@@ -52,6 +53,10 @@ def arange(
     if STATE.tracer is not None and not any(isinstance(x, float) for x in parts):
         return finished(_counted(parts[0], parts[1], parts[2], target), requires_grad, out)
     first, last, by = map(_plain, parts)
+    if target in (F32, F64) and _is_watched():
+        _check_direction(first, last, by)
+        points = _line(math.ceil((last - first) / by), first, by)
+        return finished(cast_to(points, target), requires_grad, out)
     return finished(of_array(*_spaced(first, last, by, target)), requires_grad, out)
 
 
@@ -98,6 +103,17 @@ def _check_direction(start: Any, end: Any, step: Any) -> None:
         raise RuntimeError(f"unsupported range: {start:g} -> {end:g}")
     if (start > end) if step > 0 else (start < end):
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+
+
+def _is_watched() -> bool:
+    """Whether the native entry looks at what is done, so as to do it itself."""
+    return STATE.tracer is not None and getattr(STATE.tracer, "is_eager", False)
+
+
+def _line(count: int, start: float, step: float) -> Tensor:
+    """start + step * i for i below `count`, in float64."""
+    place = apply(PRIMITIVES["iota"], (), {"shape": (count,), "axis": 0, "dtype": F64})
+    return apply(PRIMITIVES["add"], (apply(PRIMITIVES["mul"], (place, step)), start))  # type: ignore[no-any-return]
 
 
 @asks_memory
@@ -149,6 +165,8 @@ def linspace(
     if target.is_complex:
         return finished(_complex_points(start, end, steps, target), requires_grad, out)
     first, last = _ends("linspace", start, end, target)
+    if target in (F32, F64) and _is_watched() and type(steps) is int and steps > 1:
+        return finished(cast_to(_both_ways(first, last, steps, target), target), requires_grad, out)
     return finished(of_array(stored(_points(first, last, steps, target), F64, target), target), requires_grad, out)
 
 
@@ -228,14 +246,26 @@ def _points(start: float, end: float, steps: Any, target: DType) -> np.ndarray:
         raise RuntimeError("number of steps must be non-negative")
     if steps < 2:
         return np.full(steps, start)
-    distance = end - start
-    if target.is_float:
-        distance = _rounded(distance, target)
-    step = distance / (steps - 1)
-    if target.is_float:
-        step = _rounded(step, target)
+    step = _step(start, end, steps, target)
     place = np.arange(steps, dtype=np.float64)
     return np.asarray(np.where(place < steps // 2, start + step * place, end - step * (steps - 1 - place)))
+
+
+def _step(start: float, end: float, steps: int, target: DType) -> float:
+    """The distance of two points, rounded to the target."""
+    if not target.is_float:
+        return (end - start) / (steps - 1)
+    return _rounded(_rounded(end - start, target) / (steps - 1), target)
+
+
+def _both_ways(start: float, end: float, steps: int, target: DType) -> Tensor:
+    """`_points` as a program."""
+    step = _step(start, end, steps, target)
+    place = apply(PRIMITIVES["iota"], (), {"shape": (steps,), "axis": 0, "dtype": F64})
+    back = apply(PRIMITIVES["mul"], (apply(PRIMITIVES["sub"], (steps - 1, place)), step))
+    is_first = apply(PRIMITIVES["lt"], (place, steps // 2))
+    points = _line(steps, start, step), apply(PRIMITIVES["sub"], (end, back))
+    return apply(PRIMITIVES["where"], (is_first, *points))  # type: ignore[no-any-return]
 
 
 def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:

@@ -225,10 +225,7 @@ def unique(
 
 def _unique_elements(input: Tensor, array: np.ndarray, return_inverse: bool, return_counts: bool) -> Any:
     """The distinct elements: those that begin a run of the order."""
-    from adjit.shaping import reshape
-
-    attributes = {"axis": 0, "descending": False}
-    ordered, order = (part._array for part in apply(PRIMITIVES["sort"], (reshape(input.detach(), -1),), attributes))
+    ordered, order = (part._array for part in input.detach().reshape(-1).sort())
     starts = _starts(ordered)
     places = np.flatnonzero(starts)
     inverse = np.empty(array.shape if return_inverse else 0, np.int64)

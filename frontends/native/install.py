@@ -31,16 +31,18 @@ _OTHERS = (
     "bool", "bucketize", "cdist", "ceil", "celu", "chain_matmul", "clamp", "clamp_max", "clamp_min",
     "clip", "clone", "copysign", "corrcoef", "cos", "cosh", "cosine_similarity", "count_nonzero", "cov", "cross",
     "cummax", "cummin", "cumprod", "cumsum", "cumulative_trapezoid", "deg2rad", "det", "diag", "diag_embed", "diagflat",
-    "diff", "digamma", "dist", "divide", "dot", "erf", "erfc", "erfinv", "exp", "exp2", "expm1", "fix", "flip",
-    "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "frexp",
-    "full_like", "gather", "gcd", "greater", "greater_equal", "half", "hardshrink", "heaviside", "hypot",
+    "diff", "digamma", "dist", "divide", "dot", "empty_like", "erf", "erfc", "erfinv",
+    "exp", "exp2", "expm1", "fix", "flip", "fliplr",
+    "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "frexp",
+    "full_like", "gather", "gcd", "greater", "greater_equal", "half", "hardshrink", "heaviside", "histc", "histogram",
+    "hypot",
     "i0", "index_add", "index_copy", "index_fill", "index_put", "index_select", "inner", "inverse", "isclose",
     "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "isreal", "kron", "kthvalue", "lcm", "ldexp",
     "lerp", "less", "less_equal", "lgamma", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp",
     "logcumsumexp", "logdet", "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "logsumexp",
     "masked_fill", "matmul", "matrix_power", "max", "maximum", "mean", "median", "min", "minimum",
     "mm", "mode", "msort", "multiply", "mv", "nan_to_num", "nanmean", "nansum", "ne", "neg", "negative",
-    "new_full", "new_ones", "new_zeros", "nextafter", "norm", "not_equal", "ones_like", "outer",
+    "new_empty", "new_full", "new_ones", "new_zeros", "nextafter", "norm", "not_equal", "ones_like", "outer",
     "pairwise_distance", "pdist", "positive", "pow", "prelu",
     "prod", "quantile", "rad2deg", "reciprocal", "relu", "remainder", "renorm", "repeat", "repeat_interleave", "roll",
     "rot90", "round", "rsqrt", "rsub", "scatter", "scatter_add", "scatter_reduce", "searchsorted", "sgn", "sigmoid",
@@ -66,11 +68,15 @@ _OF_NAMESPACE = (
     "einsum", "hstack", "lerp", "meshgrid", "row_stack", "stack", "vstack",
 )  # fmt: skip
 # Of no tensors, and with random numbers: the generator's key is read and written.
-_CREATION = ("arange", "eye", "full", "linspace", "logspace", "ones", "zeros", "tril_indices", "triu_indices")
+_CREATION = (
+    "arange", "empty", "eye", "full", "linspace", "logspace", "ones", "zeros", "tril_indices", "triu_indices",
+)  # fmt: skip
 _DRAWING = ("normal", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm")
 _DRAWING_IN_PLACE = (
     "bernoulli_", "cauchy_", "exponential_", "geometric_", "log_normal_", "normal_", "random_", "uniform_",
 )  # fmt: skip
+# What remains of functions that look at numbers before they draw.
+_DRAWING_PARTS = ("draws", "trials")
 _DROPOUT = ("dropout", "dropout1d", "dropout2d", "dropout3d")
 _OPERATORS = (
     "__add__", "__sub__", "__mul__", "__truediv__", "__radd__", "__rsub__", "__rmul__", "__lt__", "__le__", "__gt__",
@@ -104,6 +110,7 @@ _OF_NN = (
 
 # Of modules of their own, whose functions are loaded with them or one by one.
 _OF_MODULES = {
+    "random": _DRAWING_PARTS,
     "fft": (
         "fft", "fft2", "fftn", "fftshift", "hfft", "ifft", "ifft2", "ifftn", "ifftshift", "ihfft", "irfft", "irfft2",
         "irfftn", "rfft", "rfft2", "rfftn",
@@ -258,7 +265,7 @@ def _is_ours(found: object) -> TypeGuard[FunctionType]:
 
 def _when(name: str) -> int:
     """For which call of a kind a function gets a program."""
-    return MUCH_LATER if name in (*_DRAWING, *_DRAWING_IN_PLACE, *_DROPOUT) else LATER
+    return MUCH_LATER if name in (*_DRAWING, *_DRAWING_IN_PLACE, *_DRAWING_PARTS, *_DROPOUT) else LATER
 
 
 def _replace(builtins: Mapping[int, Any]) -> None:

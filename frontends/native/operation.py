@@ -22,7 +22,7 @@ from adjit.ir.graph import Graph
 from adjit.ir.shape import evaluate
 from adjit.native.any_size import History, is_size
 from adjit.native.entry import Entry
-from adjit.native.program import Watched, number_array
+from adjit.native.program import Watched, how_written, number_array
 from adjit.native.signature import (
     RELEASED_WORK,
     UNSERVED,
@@ -57,7 +57,7 @@ _LIMIT, _MANY = 512, 128
 _SOON, LATER, AFTER_CALLER, MUCH_LATER, NEVER = 2, 6, 9, 100, 0
 _DETACHED = k.DETACHED % 2**64
 # The most elements of what is made of numbers alone.
-_MADE = 1 << 14
+_MADE = 1 << 17
 
 
 class Operation:
@@ -269,8 +269,8 @@ class Operation:
         types = [*(tensor._tensor_type for tensor in results), *(type for _, type in watched.extra)]
         signature = Signature(
             wanted, needs, executable, plan, inputs, shapes, types, work, recorded, call_guards(watched),
-            tensors=0 if in_place else len(results), writes=_writes(watched) if in_place else 0, kept=[watched.kept],
-            is_product=is_product,
+            tensors=0 if in_place else len(results), writes=how_written(watched) if in_place else 0,
+            kept=[watched.kept], is_product=is_product,
         )  # fmt: skip
         signature.written = _written(watched, wanted)
         return signature
@@ -282,13 +282,6 @@ def overwrites_first(seen: Seen, operands: tuple[Any, ...]) -> bool:
         return False
     (written,) = seen.written
     return written.target is operands[0] and written.times == 1
-
-
-def _writes(watched: Watched) -> int:
-    """How the result comes into the first operand: straight from a kernel that goes element by element."""
-    (step, *rest) = watched.steps
-    straight = not rest and step.op.family == "scalar" and watched.results[0]._dtype.is_float and not watched.extra
-    return k.STRAIGHT if straight else k.AFTERWARDS
 
 
 def _demand_strides(signature: Signature | None, lying: tuple[tuple[int, ...] | None, ...]) -> None:

@@ -162,3 +162,18 @@ def _number_dtype(step: Step) -> DType:
     found = literal_dtype(step.op, [x._dtype if isinstance(x, Tensor) else None for x in step.operands])
     assert found is not None
     return found
+
+
+# What gives each element from one at the same place, or from an operand of another size, and cannot fail.
+_COPYING = frozenset(("const", "expand", "reshape", "cast"))
+
+
+def how_written(watched: Watched) -> int:
+    """How the result comes into the first operand: straight from a kernel that goes element by element.
+
+    No other operand lies across that one's memory; one that is the same memory is read where it is written.
+    """
+    (step, *rest) = watched.steps
+    straight = not rest and step.op.family == "scalar" and watched.results[0]._dtype.is_float
+    straight = (straight or all(step.op.name in _COPYING for step in watched.steps)) and not watched.extra
+    return k.STRAIGHT if straight else k.AFTERWARDS
