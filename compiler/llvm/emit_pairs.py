@@ -1,8 +1,8 @@
 """Rows two at a time: while the sum of one row is folded to a number, which takes long, there is work on the other; and
-what both rows read, as the vector that a matrix is multiplied by, is loaded once.
+what all rows read, as the vector that a matrix is multiplied by, is loaded once, and for that up to four go together.
 
-The loop over rows is written for rows i and i + 1 side by side: each loop over the columns of one runs together with
-that of the other.  Where the number of rows is odd, the last row is computed twice.
+The loop over rows is written for rows i, i + 1, ... side by side: each loop over the columns of one runs together with
+those of the others.  Where the number of rows is no multiple of theirs, the last row is computed more than once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from adjit.compiler.llvm.emit_choice import HEAVY, column_stride, cost, extents_of, variables_of
 from adjit.compiler.llvm.emit_index import least, uniform
 from adjit.compiler.llvm.emit_loops import scalar_loop
-from adjit.compiler.llvm.emit_prefetch import fetched_ahead, sent_by_row
+from adjit.compiler.llvm.emit_prefetch import fetched_ahead, is_in_memory
 from adjit.compiler.llvm.emit_state import Uniform, Writer
 from adjit.compiler.llvm.emit_together import RowLoop, Step, emit_body, emit_step, plan
 from adjit.compiler.llvm.emit_twin import Twin
@@ -28,6 +28,9 @@ _MOST_SUMS = 3
 # Bytes of a row above which folding a sum is little beside adding it up, where nothing dearer is done and no operand is
 # read for both rows at once; and bytes that are fetched ahead.
 _SHORT, _AHEAD = 2 << 10, 1 << 10
+# Rows that share an operand; and bytes of such a row, in memory, that do not drive the operand out of the first cache:
+# memory sends them sooner one by one.
+_SHARING, _ALONE = 4, 8 << 10
 # What may stand between loads and stores, beside scalar ops.
 _BETWEEN = ("const", "index", "random_word", "reduce", "for")
 # Of a row's value: its place among the registers.
@@ -60,7 +63,8 @@ def row_loop(
     name = variables_of(node)[-1]
     steps = plan(w, nodes)
     private = _private_scratch(nodes, name)
-    if not _goes_in_pairs(w, node, steps, private):
+    count = _rows_abreast(w, node, steps, private)
+    if count == 1:
 
         def one() -> None:
             row = w.variables[name]
@@ -70,32 +74,38 @@ def row_loop(
 
         scalar_loop(w, name, begin, end, one)
         return
-    twin = Twin(w, name, f"{name}'", nodes, private)
-    w.bounds.declare(twin.name, extents_of(node)[-1])
+    twins = [Twin(w, name, name + "'" * number, nodes, private) for number in range(1, count)]
+    for twin in twins:
+        w.bounds.declare(twin.name, extents_of(node)[-1])
     for load, distance in fetched_ahead(node, [step.nodes for step in steps]).items():
-        # Rows that are long come one after the other by themselves, and the first cache does not hold the next two.
-        ahead = min(2 * distance, _AHEAD // load.inputs[0].type.dtype.itemsize)
-        w.fetched = {**w.fetched, load: ahead, twin.nodes[load]: ahead}
+        # Rows that are long come one after the other by themselves, and the first cache does not hold the next ones.
+        ahead = min(count * distance, _AHEAD // load.inputs[0].type.dtype.itemsize)
+        w.fetched = {**w.fetched, **dict.fromkeys([load, *(twin.nodes[load] for twin in twins)], ahead)}
     f = w.f
     last = f.let(f"sub nsw i64 {end}, 1")
     mark = len(f.lines)
-    with counted(f, begin, end, 2) as row:
-        second = least(w, f.let(f"add nsw i64 {row}, 1"), last)
-        with w.bound({name: Uniform(row), twin.name: Uniform(second)}, mark):
+    with counted(f, begin, end, count) as row:
+        others = [least(w, f.let(f"add nsw i64 {row}, {number}"), last) for number in range(1, count)]
+        places = {twin.name: Uniform(other) for twin, other in zip(twins, others, strict=True)}
+        with w.bound({name: Uniform(row), **places}, mark):
             for step in steps:
-                emit_step(w, _beside(step, twin))
+                emit_step(w, _beside(step, twins))
             after(row, lambda value: value)
-            after(second, lambda value: twin.values.get(value, value))
+            for twin, other in zip(twins, others, strict=True):
+                after(other, lambda value, twin=twin: twin.values.get(value, value))  # type: ignore[misc]
 
 
-def _goes_in_pairs(w: Writer, node: Node, steps: Sequence[Step], private: set[Value]) -> bool:
-    """Whether rows are independent of each other, but for `private` memory, short, and have sums to be folded."""
+def _rows_abreast(w: Writer, node: Node, steps: Sequence[Step], private: set[Value]) -> int:
+    """How many rows go together: those are independent of each other, but for `private` memory, and have sums.
+
+    They are short, or read an operand together.
+    """
     if w.lanes > 1 or node.attributes["sequential"] or not any(step.loops for step in steps):
-        return False
+        return 1
     if sum(cost(inner.regions[0]) for step in steps for inner in step.nodes if inner.regions) > _MOST:
-        return False
+        return 1
     if any(sum(loop.node.op is REDUCE for loop in step.loops) > _MOST_SUMS for step in steps):
-        return False
+        return 1
     rows: dict[Value, int] = {}
     written: set[object] = set()
     read: set[object] = set()
@@ -104,28 +114,37 @@ def _goes_in_pairs(w: Writer, node: Node, steps: Sequence[Step], private: set[Va
     for step in steps:
         for inner in step.nodes:
             if inner.regions and not step.loops:
-                return False
+                return 1
             folds |= inner.op is REDUCE
             dear |= any(deeper.op.name in HEAVY for region in inner.regions for deeper in region.nodes)
             for access in (inner, *(deeper for region in inner.regions for deeper in region.nodes)):
                 if access.op not in (LOAD, STORE):
                     if access.op.family != "scalar" and access.op.name not in _BETWEEN:
-                        return False
+                        return 1
                     continue
                 buffer = access.inputs[0]
                 shared |= bool(step.loops) and access.op is LOAD and column_stride(access, name) == 0
                 (read if access.op is LOAD else written).add(w.memory_of(buffer))
                 extent = step.loops[0].extent if step.loops else 1
                 if not isinstance(extent, int):
-                    return False
+                    return 1
                 rows[buffer] = extent * buffer.type.dtype.itemsize
     short = 2 * sum(rows.values()) <= _ROOM and (dear or max(rows.values()) <= _SHORT)
-    lone = shared and not dear and sum(bool(step.loops) for step in steps) == 1 and not any(
-        sent_by_row(buffer, size // buffer.type.dtype.itemsize) for buffer, size in rows.items()
-    )
-    if not folds or not (short or lone):
-        return False
-    return read & written <= private
+    if not folds or not read & written <= private:
+        return 1
+    if short:
+        return 2
+    once = sum(bool(step.loops) for step in steps) == 1
+    alone = any(is_in_memory(buffer) and size <= _ALONE for buffer, size in rows.items())
+    return _sharing(w, node, steps) if shared and not dear and once and not alone else 1
+
+
+def _sharing(w: Writer, node: Node, steps: Sequence[Step]) -> int:
+    """How many rows that share an operand go together: their sums take half of the registers."""
+    sums = [loop for step in steps for loop in step.loops if loop.node.op is REDUCE]
+    size = sum(loop.lanes * loop.node.output.type.dtype.itemsize for loop in sums)
+    registers = w.options.target.vector_registers * w.options.target.vector_bytes
+    return max(1, min(_SHARING, registers // 2 // size))
 
 
 def _private_scratch(nodes: Sequence[Node], name: str) -> set[Value]:
@@ -140,7 +159,8 @@ def _private_scratch(nodes: Sequence[Node], name: str) -> set[Value]:
     return {buffer for buffer, is_private in found.items() if is_private}
 
 
-def _beside(step: Step, twin: Twin) -> Step:
+def _beside(step: Step, twins: Sequence[Twin]) -> Step:
     """A step's nodes and their copies."""
-    loops = [RowLoop(twin.nodes[loop.node], loop.extent, loop.lanes, loop.exact) for loop in step.loops]
-    return Step([*step.nodes, *(twin.nodes[node] for node in step.nodes)], [*step.loops, *loops])
+    loops = [RowLoop(twin.nodes[loop.node], loop.extent, loop.lanes, loop.exact)
+             for twin in twins for loop in step.loops]  # fmt: skip
+    return Step([*step.nodes, *(twin.nodes[node] for twin in twins for node in step.nodes)], [*step.loops, *loops])

@@ -66,10 +66,10 @@ def offset(function: Function, element: str, pointer: str, index: str | int) -> 
     return function.let(f"getelementptr {element}, ptr {pointer}, i64 {index}")
 
 
-def prefetch(function: Function, pointer: str, *, write: bool = False) -> None:
-    """Ask for the cache line at `pointer`, which need not be memory that exists."""
+def prefetch(function: Function, pointer: str, *, write: bool = False, cache: int = 1) -> None:
+    """Ask for the line at `pointer`, which need not be memory that exists, to come to the first or second cache."""
     function.module.declare("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
-    function.line(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 {int(write)}, i32 3, i32 1)")
+    function.line(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 {int(write)}, i32 {4 - cache}, i32 1)")
 
 
 def minimum(function: Function, left: str | int, right: str | int) -> str:

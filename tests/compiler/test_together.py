@@ -118,13 +118,14 @@ def test_rows_of_one_term_or_none(terms: int, columns: int) -> None:
     torch.testing.assert_close(torch.compile(torch.matmul)(x, y), torch.full((2, 5, columns), float(terms)))
 
 
-def test_a_matrix_in_memory_and_one_in_a_cache_have_the_same_bits() -> None:
-    """Rows go one by one where no cache holds the matrix, else two at a time; the last one of memory is its end."""
+@pytest.mark.parametrize(("rows", "columns"), [(2501, 1999), (331, 13001)])
+def test_a_matrix_in_memory_and_one_in_a_cache_have_the_same_bits(rows: int, columns: int) -> None:
+    """Short rows go one by one where no cache holds the matrix, else some together, of which the last is its end."""
     torch.manual_seed(0)
-    x, v = torch.randn(2501, 1999), torch.randn(1999)
+    x, v = torch.randn(rows, columns), torch.randn(columns)
     product = torch.compile(lambda x, v: x @ v)
     found = product(x, v)
     torch.testing.assert_close(found, (x.double() @ v.double()).float(), rtol=1e-4, atol=1e-3)
-    for start in (0, 1250, 2500 - 99):
-        part = torch.compile(lambda x, v: x @ v)(x[start : start + 100].clone(), v)
-        assert torch.equal(part, found[start : start + 100])
+    for start, count in ((0, 100), (rows // 2, 7), (rows - 99, 99), (rows - 1, 1)):
+        part = torch.compile(lambda x, v: x @ v)(x[start : start + count].clone(), v)
+        assert torch.equal(part, found[start : start + count])
