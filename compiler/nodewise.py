@@ -2,7 +2,7 @@
 
 It is the same differentiation pass as for whole graphs, on a graph of one node, kept per signature: a training loop
 differentiates each distinct operation once.  Where no size stands in an operation's attributes, that is done once for
-all sizes.
+all sizes; and where the number beside a tensor is another one time and again, once for all numbers.
 """
 
 from __future__ import annotations
@@ -17,18 +17,25 @@ from adjit.compiler.single import open_product
 from adjit.ir.builder import Builder
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Attribute, Graph, Region
-from adjit.ir.primitive import Primitive
+from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.shape import Dim, Size
 from adjit.ir.types import TensorType
 
-# A literal operand with its Python type, since 1 == 1.0 == True; None for a tensor.
-Literal: TypeAlias = "tuple[type, int | float | bool] | None"
+# A literal operand with what tells it from its equals, since 1 == 1.0 == True and 0.0 == -0.0; or any number; None for
+# a tensor.
+Literal: TypeAlias = "tuple[type, int | float | bool, str] | str | None"
+ANY_NUMBER = "any number"
+# Operations whose pullbacks for any number have the bits of those for one; so many numbers have pullbacks of their own.
+_FOR_ANY = ("add", "clamp", "clamp_max", "clamp_min", "div", "lerp", "maximum", "minimum", "mul", "sub", "where")
+_FEW = 8
+_numbers: dict[Any, set[Literal]] = {}
 
 
 @frozen
 class NodePullback:
     """`graph` takes the cotangents of the results in `seeded`, then the saved values; it returns the cotangents of the
-    operands in `reached`.  `saved` says what each saved value is: ("in", operand) or ("out", result)."""
+    operands in `reached`.  `saved` says what each saved value is: ("in", operand) or ("out", result); an operand may be
+    a number."""
 
     graph: Graph
     saved: tuple[tuple[str, int], ...]
@@ -62,6 +69,24 @@ def pullback_of(
         op, tuple(types), tuple(attributes.items()), tuple(literals), tuple(needs), tuple(results), tuple(regions)
     )
     return _pullback(call)
+
+
+def literal_of(number: int | float | bool | None) -> Literal:
+    """What tells the literal that a number is; None for None, where a tensor is."""
+    return None if number is None else (type(number), number, "" if number else repr(number))
+
+
+def with_any_number(
+    op: Primitive, types: Sequence[TensorType], literals: Sequence[Literal]
+) -> Sequence[Literal]:
+    """The literals of a recorded operation: ANY_NUMBER each, where it came with many others before."""
+    if op.name not in _FOR_ANY or not any(literals):
+        return literals
+    kind = op.name, *((t.dtype, len(t.dims), x is None) for t, x in zip(types, literals, strict=True))
+    seen = _numbers.setdefault(kind, set())
+    if len(seen) < _FEW:
+        seen.update(filter(None, literals))
+    return literals if len(seen) < _FEW else [None if x is None else ANY_NUMBER for x in literals]
 
 
 @lru_cache(maxsize=4096)
@@ -101,7 +126,7 @@ def _derived(call: _Call) -> NodePullback:
     graph = Graph(call.op.name)
     builder = Builder(graph)
     operands = [
-        builder.input(type) if literal is None else builder.constant(literal[1], type.dtype)
+        builder.constant(literal[1], type.dtype) if isinstance(literal, tuple) else builder.input(type)
         for type, literal in zip(call.types, call.literals, strict=True)
     ]
     node = builder.emit(call.op, operands, dict(call.attributes), call.regions, call.results)
@@ -110,6 +135,11 @@ def _derived(call: _Call) -> NodePullback:
     wrt = [positions[value] for value, need in zip(operands, call.needs, strict=True) if need and value in positions]
     seeded = tuple(index for index, type in enumerate(call.results) if type.dtype.is_continuous)
     backward, residuals, reached = backward_of(graph, wrt, seeded)
+    numbers = {operand for operand, literal in zip(operands, call.literals, strict=True) if literal == ANY_NUMBER}
+    taken = {own for own, value in zip(backward.inputs[len(seeded) :], residuals, strict=True) if value in numbers}
+    for each in backward.nodes:
+        if each.op.name == "safe_div" and each.inputs[1] in taken:
+            each.op = primitive_named("div")  # as it is by a literal
     place = {value: ("in", index) for index, value in enumerate(operands)}
     place.update({value: ("out", index) for index, value in enumerate(node.outputs)})
     back = {positions[value]: index for index, value in enumerate(operands) if value in positions}

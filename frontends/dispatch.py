@@ -10,13 +10,12 @@ import numpy as np
 from adjit.autograd.record import record
 from adjit.autograd.tape import Recorded, TraceNode
 from adjit.errors import explained, line_of, place
-from adjit.execute import run_op
+from adjit.execute import number_array, run_op
 from adjit.ir.builder import literal_dtype
 from adjit.ir.errors import IntegerDivisionError, NumbersNeeded, OutOfMemoryError, TraceError
 from adjit.ir.graph import UNKNOWN, Attribute, Region
-from adjit.ir.halfs import round_bf16
 from adjit.ir.primitive import Primitive
-from adjit.ir.types import BF16, DType, TensorType
+from adjit.ir.types import DType, TensorType
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
@@ -59,7 +58,7 @@ def apply(
             recording = recording or operand.requires_grad
         else:
             assert dtype is not None
-            arrays.append(_number(operand, dtype))
+            arrays.append(number_array(operand, dtype))
             types.append(TensorType(dtype, ()))
     try:
         results = run_op(op, arrays, types, attributes, regions)
@@ -94,21 +93,7 @@ def literal(value: int | float | complex | bool, dtype: DType) -> Tensor:
     """A 0-d tensor holding a number: a constant of the program in a trace, not an input."""
     if STATE.tracer is not None:
         return STATE.tracer.constant(value, dtype)
-    return Tensor._wrap(_number(value, dtype), dtype)
-
-
-def _number(value: int | float | complex | bool, dtype: DType) -> np.ndarray:
-    """A number as an array of rank 0; integers are taken modulo the dtype's range."""
-    if dtype is BF16:
-        return round_bf16(np.asarray(value, np.float32))
-    try:
-        return np.asarray(value, dtype.storage)
-    except OverflowError:
-        if not -(1 << 63) <= value < 1 << 64:  # type: ignore[operator]
-            negative = value < 0  # type: ignore[operator]
-            text = "can't convert negative int to unsigned" if negative else "int too big to convert"
-            raise OverflowError(text) from None
-        return np.asarray(dtype.wrapped(int(value)), dtype.storage)  # type: ignore[arg-type]
+    return Tensor._wrap(number_array(value, dtype), dtype)
 
 
 def rename(tensor: Tensor, name: str) -> Tensor:

@@ -16,7 +16,7 @@ import numpy as np
 from adjit.ir.analysis import LOOPS
 from adjit.ir.builder import literal_dtype
 from adjit.ir.graph import Attribute, Graph, Region
-from adjit.ir.halfs import storage_dtype
+from adjit.ir.halfs import round_bf16, storage_dtype
 from adjit.ir.primitive import Primitive
 from adjit.ir.types import BF16, F16, DType, TensorType
 from adjit.runtime import interpreter
@@ -199,3 +199,18 @@ def add_arrays(left: np.ndarray, right: np.ndarray, dtype: DType) -> np.ndarray:
 
         return interpreter.run_node(add, (left, right), (TensorType(dtype, left.shape),), {})[0]
     return np.asarray(np.add(left, right))
+
+
+def number_array(value: int | float | complex | bool, dtype: DType) -> np.ndarray:
+    """A number as an array of rank 0; integers are taken modulo the dtype's range."""
+    if dtype is BF16:
+        return round_bf16(np.asarray(value, np.float32))
+    try:
+        with np.errstate(over="ignore"):
+            return np.asarray(value, dtype.storage)
+    except OverflowError:
+        if not -(1 << 63) <= value < 1 << 64:  # type: ignore[operator]
+            negative = value < 0  # type: ignore[operator]
+            text = "can't convert negative int to unsigned" if negative else "int too big to convert"
+            raise OverflowError(text) from None
+        return np.asarray(dtype.wrapped(int(value)), dtype.storage)  # type: ignore[arg-type]

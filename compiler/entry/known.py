@@ -177,15 +177,16 @@ L_INPUTS, L_KEPT, L_REGIONS, L_KEPT_FULL, L_RESULTS, L_TYPES, L_SIZES = 7, 8, 9,
 RECORD_LIST = 14
 # A result of a node: its type, and the number of the tensor that has it, or -1.
 MADE_WORDS = 2
-# An input of a node: what it is; the number of the operand or the node, or a captured tensor; the value of a literal or
-# the type of a value.  Of a captured tensor the gradient may be wanted.
+# An input of a node: what it is; the number of the operand or the node, or a captured tensor; the value of a literal,
+# the function that makes that of an operand which is a number, or the type of a value.  Of a captured tensor the
+# gradient may be wanted.
 LINK_WORDS = 3
-OF_OPERAND, OF_NODE, A_LITERAL, A_FRESH_VALUE, CAPTURED, WANTED = 0, 1, 2, 3, 4, 5
+OF_OPERAND, OF_NODE, A_LITERAL, A_FRESH_VALUE, OF_LITERAL, CAPTURED, WANTED = 0, 1, 2, 3, 4, 5, 6
 # What a node saves: a count, the tuple that says what each value is, then for each the array's source and number (or
-# the captured tensor), the function that makes a view of the array, or 0, and the block of that view of an array in
-# order, or 0.
+# the captured tensor, or the array itself), the function that makes a view of the array or an array of the number, or
+# 0, and the block of that view of an array in order, or 0.
 SAVED_WORDS = 4
-OF_TENSOR, OF_RESULT, OF_ARRAY, OF_CAPTURED = 0, 1, 2, 3
+OF_TENSOR, OF_RESULT, OF_ARRAY, OF_CAPTURED, OF_NUMBER, OF_CONSTANT = 0, 1, 2, 3, 4, 5
 
 # -- a plan of a backward pass --------------------------------------------------------------------------------------
 # Its programs, one after another; the nodes in the order in which they are gone back through; the gradients that come

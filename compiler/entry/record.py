@@ -59,7 +59,10 @@ from adjit.compiler.entry.known import (
     NODE,
     NONE,
     OF_CAPTURED,
+    OF_CONSTANT,
+    OF_LITERAL,
     OF_NODE,
+    OF_NUMBER,
     OF_OPERAND,
     OF_RESULT,
     OF_TENSOR,
@@ -159,8 +162,9 @@ def value_of(tensor: int, type: int, wanted: int) -> int:
     return value
 
 
-def input_value(entry: int, operands: int, needs: int, outputs: int) -> int:
+def input_value(entry: int, operands: int, needs: int, outputs: int, where: int) -> int:
     """One input of a node: a new reference."""
+    arguments = room(3)
     kind = word(entry)
     which = word(entry + 8)
     if kind >= CAPTURED:
@@ -169,6 +173,11 @@ def input_value(entry: int, operands: int, needs: int, outputs: int) -> int:
         return value_of(word(operands + 8 * which), word(entry + 16), (needs >> which) & 1)
     if kind == A_FRESH_VALUE:
         return make_value(word(entry + 16), known(NONE), known(ZERO))
+    if kind == OF_LITERAL:
+        set_word(arguments, 0)
+        set_word(arguments + 8, word(operands + 8 * which))
+        set_word(arguments + 16, where)
+        return PyObject_Vectorcall(word(entry + 16), arguments + 8, 2, 0)
     value = word(entry + 16)
     if kind == OF_NODE:
         value = word(outputs + 8 * which)
@@ -176,8 +185,8 @@ def input_value(entry: int, operands: int, needs: int, outputs: int) -> int:
     return value
 
 
-def input_values(recorded: int, operands: int, needs: int, outputs: int) -> int:
-    """The tuple of a node's inputs: values of operands and of earlier nodes, and literals."""
+def input_values(recorded: int, operands: int, needs: int, outputs: int, where: int) -> int:
+    """The tuple of a node's inputs: values of operands and of earlier nodes, and literals, which stand at a line."""
     block = word(recorded + 8 * L_INPUTS)
     count = word(block)
     values = PyTuple_New(count)
@@ -185,7 +194,7 @@ def input_values(recorded: int, operands: int, needs: int, outputs: int) -> int:
         return 0
     k = 0
     while k < count:
-        value = input_value(block + 8 + 8 * LINK_WORDS * k, operands, needs, outputs)
+        value = input_value(block + 8 + 8 * LINK_WORDS * k, operands, needs, outputs, where)
         if value == 0:
             Py_DecRef(values)
             return 0
@@ -235,7 +244,7 @@ def leaves(recorded: int, operands: int, needs: int) -> int:
 
 
 def viewed(entry: int, array: int) -> int:
-    """The view of an array that is saved, or the array itself: a new reference."""
+    """The view of an array that is saved, or the array itself, or that of a number: a new reference."""
     arguments = room(2)
     function = word(entry + 16)
     if function == 0:
@@ -261,6 +270,16 @@ def source_of(entry: int, operands: int, tensors: int) -> int:
     return 0
 
 
+def kept_array(entry: int, operands: int, arrays: int) -> int:
+    """The array that is kept and no tensor's, or the number that it is made of."""
+    source = word(entry)
+    if source == OF_CONSTANT:
+        return word(entry + 8)
+    if source == OF_NUMBER:
+        return word(operands + 8 * word(entry + 8))
+    return word(arrays + 8 * word(entry + 8))
+
+
 def keep(entry: int, operands: int, held: int, arrays: int, tensors: int, place: int) -> int:
     """Keep a value for the backward pass: its array, its memory and that one's version; 0 with a Python error set.
 
@@ -270,7 +289,7 @@ def keep(entry: int, operands: int, held: int, arrays: int, tensors: int, place:
     version = known(ZERO)
     tensor = source_of(entry, operands, tensors)
     if tensor == 0:
-        array = word(arrays + 8 * word(entry + 8))
+        array = kept_array(entry, operands, arrays)
     else:
         array = word(tensor + known(T_ARRAY))
         if word(entry) == OF_TENSOR:
@@ -463,7 +482,8 @@ def filled(
     hold(node + known(R_FREED), known(FALSE))
     hold(node + known(R_HOOKS), known(NONE))
     hold(node + known(R_FAULT), known(NONE))
-    if not put(node, known(N_INPUTS), input_values(recorded, operands, needs, outputs)):
+    where = word(node + known(N_LOCATION))
+    if not put(node, known(N_INPUTS), input_values(recorded, operands, needs, outputs, where)):
         return 0
     if not put(node, known(R_KEPT), kept_values(kept, operands, held, arrays, tensors)):
         return 0
@@ -475,6 +495,6 @@ def filled(
 
 
 FUNCTIONS = (
-    seen_at, location, knows_leaf, value_of, input_value, input_values, leaf_at, leaves, viewed, source_of, keep,
-    kept_values, link, record, recorded, recorded_node, only_output, all_outputs, numbered_output, put, filled,
+    seen_at, location, knows_leaf, value_of, input_value, input_values, leaf_at, leaves, viewed, source_of, kept_array,
+    keep, kept_values, link, record, recorded, recorded_node, only_output, all_outputs, numbered_output, put, filled,
 )  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 from adjit.autograd.record import value_of
 from adjit.autograd.tape import Recorded, Rule, Saved, Watch
 from adjit.bodies import run_pullback
-from adjit.compiler.nodewise import pullback_of
+from adjit.compiler.nodewise import literal_of, pullback_of
 from adjit.composite import apply_callee
 from adjit.dtypes import title_of
 from adjit.errors import explained, line_of, standing_at
@@ -214,12 +214,11 @@ def _run_hooks(
 def _differentiable_form(node: Recorded) -> tuple[Graph, tuple[Saved, ...], tuple[int, ...], tuple[int, ...]]:
     """A composite's pullback in terms of its operands and results alone, which have histories."""
     needs = [index in node.reached for index in range(len(node.inputs))]
-    literals = [None if v.constant is None else (type(v.constant), v.constant) for v in node.inputs]
     found = pullback_of(
         node.op,
         [v.type for v in node.inputs],
         node.attributes,
-        literals,  # type: ignore[arg-type]
+        [literal_of(v.constant) for v in node.inputs],  # type: ignore[arg-type]
         needs,
         [v.type for v in node.outputs],
         node.regions,

@@ -7,6 +7,7 @@ from typing import Any
 from weakref import ref
 
 from adjit.autograd.tape import Recorded, Saved, TapeNode, Watch, move_retained, result_of
+from adjit.execute import number_array
 from adjit.ir.graph import Attribute, Graph, Location, Region, Value, from_outputs
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.types import DType, TensorType
@@ -170,13 +171,15 @@ def attach_pullback(
     results: Sequence[Tensor],
 ) -> None:
     """Find the node's pullback and keep the values that it takes."""
-    from adjit.compiler.nodewise import pullback_of  # the compiler is not needed to import adjit
+    # The compiler is not needed to import adjit.
+    from adjit.compiler.nodewise import literal_of, pullback_of, with_any_number
 
+    types = [v.type for v in node.inputs]
     found = pullback_of(
         node.op,
-        [v.type for v in node.inputs],
+        types,
         node.attributes,
-        [None if x is None else (type(x), x) for x in literals],
+        with_any_number(node.op, types, [*map(literal_of, literals)]),
         needs,
         [v.type for v in node.outputs],
         node.regions,
@@ -185,8 +188,12 @@ def attach_pullback(
     kept: list[Saved] = []
     for side, index in found.saved:
         tensor = tensors[index] if side == "in" else results[index]
-        assert tensor is not None
         held = node.inputs[index] if side == "in" else result_of(node, index)
+        if tensor is None:
+            number = literals[index]
+            assert number is not None
+            kept.append(Saved(number_array(number, held.dtype), held.dtype, held, False, None, 0))
+            continue
         kept.append(save(tensor, held, side == "out" or needs[index]))
     node.saved = tuple(kept)
 

@@ -358,13 +358,13 @@ def _saved_by(node: Node, needs: tuple[bool, ...]) -> list[Value]:
         return [place.get(value, value) for value in derivative_of(callee, needs).residuals]
     if node.regions:
         return [value for region in node.regions for value in _saved_inside(node, region)]
-    from adjit.compiler.nodewise import pullback_of
+    from adjit.compiler.nodewise import literal_of, pullback_of
 
     found = pullback_of(
         node.op,
         [value.type for value in node.inputs],
         node.attributes,
-        [None if v.constant is None else (type(v.constant), v.constant) for v in node.inputs],  # type: ignore[misc]
+        [literal_of(v.constant) for v in node.inputs],  # type: ignore[arg-type]
         needs,
         [value.type for value in node.outputs],
         node.regions,

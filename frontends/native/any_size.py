@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from adjit.autograd.tape import Open, Recorded
-from adjit.compiler.nodewise import pullback_of
+from adjit.compiler.nodewise import literal_of, pullback_of, with_any_number
 from adjit.compiler.particular import common_form, particular, with_sizes_told, without_carriers
 from adjit.ir.errors import AdjitError
 from adjit.ir.graph import Graph, Node
@@ -275,13 +275,10 @@ class AnySize:
     def _bare_pullback(self, node: Recorded, step: Step) -> Graph | None:
         operands = zip(step.operands, node.inputs, strict=True)
         types = [self.type_of(x) if isinstance(x, Tensor) else value.type for x, value in operands]
-        literals = [
-            None if isinstance(x, Tensor) else (type(value.constant), value.constant)
-            for x, value in zip(step.operands, node.inputs, strict=True)
-        ]
+        literals = with_any_number(step.op, types, [literal_of(value.constant) for value in node.inputs])  # type: ignore[arg-type]
         needs = [isinstance(x, Tensor) and x.requires_grad for x in step.operands]
         results = [self.type_of(x) for x in step.results]
-        found = pullback_of(step.op, types, self.attributes_of(step), literals, needs, results)  # type: ignore[arg-type]
+        found = pullback_of(step.op, types, self.attributes_of(step), literals, needs, results)
         graph, kept = without_carriers(found.graph, len(found.seeded))
         if (found.seeded, found.reached) != (node.seeded, node.reached):
             return None

@@ -22,34 +22,37 @@ from adjit.tensor import Tensor
 
 # Functions of their operands alone: no random numbers, no state, nothing read from data.
 # Numbers beside a tensor are only ever operands of the one primitive.
-_FREE = ("add", "sub", "mul", "div", "lt", "le", "gt", "ge", "eq")
+_FREE = (
+    "add", "clamp", "clamp_max", "clamp_min", "clip", "div", "divide", "eq", "ge", "gt", "le", "lerp", "lt",
+    "masked_fill", "mul", "multiply", "rsub", "sub", "subtract", "true_divide", "where",
+)  # fmt: skip
 _OTHERS = (
     "abs", "absolute", "acos", "acosh", "addcdiv", "addcmul", "addmm", "addmv", "addr", "all", "amax", "amin",
     "aminmax", "angle", "any", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax",
     "argmin", "argsort", "asin", "asinh", "atan", "atan2", "atanh", "baddbmm", "bitwise_and",
     "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm",
-    "bool", "bucketize", "cdist", "ceil", "celu", "chain_matmul", "clamp", "clamp_max", "clamp_min",
-    "clip", "clone", "copysign", "corrcoef", "cos", "cosh", "cosine_similarity", "count_nonzero", "cov", "cross",
+    "bool", "bucketize", "cdist", "ceil", "celu", "chain_matmul",
+    "clone", "copysign", "corrcoef", "cos", "cosh", "cosine_similarity", "count_nonzero", "cov", "cross",
     "cummax", "cummin", "cumprod", "cumsum", "cumulative_trapezoid", "deg2rad", "det", "diag", "diag_embed", "diagflat",
-    "diff", "digamma", "dist", "divide", "dot", "empty_like", "erf", "erfc", "erfinv",
+    "diff", "digamma", "dist", "dot", "empty_like", "erf", "erfc", "erfinv",
     "exp", "exp2", "expm1", "fix", "flip", "fliplr",
     "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "frexp",
     "full_like", "gather", "gcd", "greater", "greater_equal", "half", "hardshrink", "heaviside", "histc", "histogram",
     "hypot",
     "i0", "index_add", "index_copy", "index_fill", "index_put", "index_select", "inner", "inverse", "isclose",
     "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "isreal", "kron", "kthvalue", "lcm", "ldexp",
-    "lerp", "less", "less_equal", "lgamma", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp",
+    "less", "less_equal", "lgamma", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp",
     "logcumsumexp", "logdet", "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "logsumexp",
-    "masked_fill", "matmul", "matrix_power", "max", "maximum", "mean", "median", "min", "minimum",
-    "mm", "mode", "msort", "multiply", "mv", "nan_to_num", "nanmean", "nansum", "ne", "neg", "negative",
+    "matmul", "matrix_power", "max", "maximum", "mean", "median", "min", "minimum",
+    "mm", "mode", "msort", "mv", "nan_to_num", "nanmean", "nansum", "ne", "neg", "negative",
     "new_empty", "new_full", "new_ones", "new_zeros", "nextafter", "norm", "not_equal", "ones_like", "outer",
     "pairwise_distance", "pdist", "positive", "pow", "prelu",
     "prod", "quantile", "rad2deg", "reciprocal", "relu", "remainder", "renorm", "repeat", "repeat_interleave", "roll",
-    "rot90", "round", "rsqrt", "rsub", "scatter", "scatter_add", "scatter_reduce", "searchsorted", "sgn", "sigmoid",
+    "rot90", "round", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "searchsorted", "sgn", "sigmoid",
     "sign", "signbit", "sin", "sinc", "sinh", "slogdet", "softmax", "sort", "sqrt", "square", "std", "std_mean",
-    "subtract", "sum", "swapdims", "take", "take_along_dim", "tan", "tanh", "tensordot", "tile", "topk", "trace",
-    "trapezoid", "tril", "triu", "true_divide", "trunc", "unfold", "vander", "var",
-    "var_mean", "vdot", "where", "xlogy", "zeros_like",
+    "sum", "swapdims", "take", "take_along_dim", "tan", "tanh", "tensordot", "tile", "topk", "trace",
+    "trapezoid", "tril", "triu", "trunc", "unfold", "vander", "var",
+    "var_mean", "vdot", "xlogy", "zeros_like",
 )  # fmt: skip
 # Views, and what may give its operand back.
 _VIEWS = (
@@ -92,7 +95,10 @@ _IN_PLACE = (
     *(f"{name}_" for name in IN_PLACE), *_DRAWING_IN_PLACE, "copy_", "fill_", "masked_fill_", "zero_",
     "__iadd__", "__isub__", "__imul__", "__itruediv__",
 )  # fmt: skip
-_FREE_IN_PLACE = ("add_", "sub_", "mul_", "div_", "__iadd__", "__isub__", "__imul__", "__itruediv__")
+_FREE_IN_PLACE = (
+    "add_", "sub_", "mul_", "div_", "__iadd__", "__isub__", "__imul__", "__itruediv__", "clamp_", "clamp_max_",
+    "clamp_min_", "clip_", "lerp_", "masked_fill_",
+)  # fmt: skip
 _OF_NN = (
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
     "batch_norm", "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu", "channel_shuffle",

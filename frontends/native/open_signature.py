@@ -98,7 +98,7 @@ def _signature(
         return None
     recorded = None
     if any(tensor.requires_grad for tensor in results) and seen.steps:
-        recorded = watched.recorded()
+        recorded = watched.recorded(any_number=not fixed)
         if recorded is None:
             return None
     plan = watched.plan()

@@ -7,7 +7,6 @@ same kind need no Python.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -20,9 +19,10 @@ from adjit.compiler.single import as_they_stand, program_of
 from adjit.ir.errors import CompileError
 from adjit.ir.graph import Graph
 from adjit.ir.shape import evaluate
-from adjit.native.any_size import History, is_size
+from adjit.native.any_size import History
 from adjit.native.entry import Entry
-from adjit.native.program import Watched, how_written, number_array
+from adjit.native.kinds import form_of, kind_of, takes_any_number
+from adjit.native.program import Watched, how_written, number_dtype, number_operand
 from adjit.native.signature import (
     RELEASED_WORK,
     UNSERVED,
@@ -30,7 +30,6 @@ from adjit.native.signature import (
     Operand,
     Signature,
     is_plain,
-    is_readable,
     lies_as_new,
     number_input,
     operand_for,
@@ -40,7 +39,7 @@ from adjit.native.standing import as_operands_stand, orders_of
 from adjit.native.structure import leaves_of, with_leaves
 from adjit.native.table import Table
 from adjit.native.view_words import view_blocks
-from adjit.native.watching import Seen, Step, Written, example, watch
+from adjit.native.watching import Seen, Written, example, watch
 from adjit.native.words import address, words_of
 from adjit.runtime.executable import Executable
 from adjit.runtime.host import CHECK_PREFIX
@@ -82,6 +81,7 @@ class Operation:
         self.later = later
         self._may_overwrite = in_place or "inplace" in getattr(getattr(function, "__code__", None), "co_varnames", ())
         self._left: set[Any] = set()  # kinds that Python serves until it looks at them anew
+        self._converted: set[type] = set()  # types of numbers that the function makes others of
         self._history = History(free=free)
         self._miss = self.miss  # one object, which the table may point to
         self.table = entry.new_table(function, self._miss, fixed=not free)
@@ -94,22 +94,24 @@ class Operation:
             return tracer.call(self.function, names, operands)
         words, leaves = leaves_of(operands, names)
         form = id(names) if words is None else tuple(words)
-        key = _kind(leaves, form, free=self.free) if self._may_overwrite else None  # as it is before the call
+        before = [kind_of(leaves, form, fixed=fixed) for fixed in (False, True)] if self._may_overwrite else None
         asks = self._may_overwrite and bool(leaves) and isinstance(leaves[0], Tensor) and leaves[0].requires_grad
+        recording = STATE.recording and any(isinstance(x, Tensor) and x.requires_grad for x in leaves)
         result = self.plain(names, *operands)
-        if not self._may_overwrite:
-            key = _kind(leaves, form, free=self.free)
+        fixed = not self.free or any(type(x) in self._converted for x in leaves)
+        fixed |= recording and not takes_any_number(result)
+        key = before[fixed] if before is not None else kind_of(leaves, form, fixed=fixed)
         if key is None or len(leaves) > k.MOST_MARKED:
             return result
         if not self.in_place and self.later != NEVER:
-            self._open(operands, names, words, leaves)
+            self._open(operands, names, words, leaves, fixed=fixed)
         count = self._signatures.times(key)
         patience = 1 + len(self._signatures) // _MANY  # where shapes change from call to call, most never come again
         compiled = count == self.later * patience or key in self._left
         lock = self._signatures.lock
         if (compiled or count == _SOON * patience) and lock.acquire(blocking=False):
             try:
-                self._learn(key, operands, names, words, leaves, compiled, asks)
+                self._learn(key, operands, names, words, leaves, compiled, asks, fixed=fixed)
             finally:
                 lock.release()
         return result
@@ -120,13 +122,14 @@ class Operation:
         names: tuple[str, ...] | None,
         structure: list[int] | None,
         operands: tuple[Any, ...],
+        *,
+        fixed: bool,
     ) -> None:
         """Make a signature for all sizes, where those of calls like this one changed often enough."""
         needs = sum((isinstance(x, Tensor) and x.requires_grad) << i for i, x in enumerate(operands))
         needs *= STATE.recording
-        fixed = not self.free or bool(needs)
         form = id(names) if structure is None else tuple(structure)
-        sizes = self._history.note(_form(operands, form, free=self.free, fixed=fixed), operands)
+        sizes = self._history.note(form_of(operands, form, free=self.free, fixed=fixed), operands)
         if sizes is None or not self._signatures.lock.acquire(blocking=False):
             return
         try:
@@ -162,10 +165,13 @@ class Operation:
         operands: tuple[Any, ...],
         compiled: bool,
         asks: bool,
+        *,
+        fixed: bool,
     ) -> None:
         """Make the signature of calls like this one of a kind, whose operands are the leaves of `arguments`.
 
-        `compiled` allows it a program of its own; `asks` says whether what the call may have overwritten required grad.
+        `compiled` allows it a program of its own; `asks` says whether what the call may have overwritten required grad;
+        numbers are `fixed` to be these.
         """
         if not self._signatures.has_room():
             return
@@ -177,7 +183,8 @@ class Operation:
         )
         given = sum((isinstance(x, Tensor) and x.requires_grad) << i for i, x in enumerate(examples))
         needs = given if STATE.recording else 0
-        fixed = not self.free or bool(needs)
+        if needs and not fixed:
+            self._signatures.take_any_number()
         signature = self._signature(arguments, names, examples, needs, fixed=fixed, compiled=compiled)
         if signature is not None and any(lying) and (signature.views or signature.is_product):
             examples = self._examples(operands, asks, as_it_lies=True)
@@ -230,6 +237,9 @@ class Operation:
         returned, structure = flatten(seen.result)
         results = new_tensors(returned, examples, or_all=not seen.written)
         watched = Watched(examples, seen.steps, results, returned, structure, seen.written, seen.literals, seen.copies)
+        if not fixed and (converted := watched.converted()):
+            self._converted |= converted
+            return None
         views = [] if in_place or seen.written else view_blocks(watched)
         if not views and not is_servable(watched):
             return None
@@ -239,7 +249,7 @@ class Operation:
         if in_place and needs and not results[0].requires_grad:
             return None  # the target's history ends
         if any(tensor.requires_grad for tensor in results) and seen.steps:
-            recorded = watched.recorded()
+            recorded = watched.recorded(any_number=not fixed)
             if recorded is None:
                 return None
         plan = [k.AN_OPERAND, 0, 0] if in_place else watched.plan()
@@ -348,8 +358,8 @@ def kernel_of(watched: Watched, *, fixed: bool) -> Made | None:
             inputs.append((k.FROM_OPERAND, position))
             arrays.append(x._array)
             continue
-        array = number_array(step, x)
-        source = None if position is None or fixed else number_input(_dtype_of(step), position)
+        array = number_operand(step, x)
+        source = None if position is None or fixed else number_input(number_dtype(step), position)
         if source is None:
             if not fixed and position is not None:
                 return None
@@ -364,10 +374,6 @@ def kernel_of(watched: Watched, *, fixed: bool) -> Made | None:
     executable, shapes = program_of(step.op, standing, attributes)
     work = max(array.size for array in (*arrays, *map(_array, watched.results)))
     return executable, inputs, shapes, work * (32 if step.op.name == "dot" else 1)
-
-
-def _dtype_of(step: Step) -> Any:
-    return next(x._dtype for x in step.operands if isinstance(x, Tensor))
 
 
 def _program(watched: Watched) -> Made | None:
@@ -446,43 +452,3 @@ def call_guards(watched: Watched) -> np.ndarray:
         guards.words += [DRAWING.held.buffer_info()[0], 0]
     watched.kept.append(guards.kept)
     return guards.block()
-
-
-def _kind(operands: tuple[Any, ...], form: Any, *, free: bool) -> Any:
-    """What operands have in common with those of calls of the same kind; None where the native entry takes none.
-
-    `form` tells their names, or the structure that they are the leaves of.
-    """
-    recording = STATE.recording and any(isinstance(x, Tensor) and x.requires_grad for x in operands)
-    parts: list[Any] = [STATE.recording, form, dtypes.default_float()]
-    for x in operands:
-        if type(x) in (float, int):
-            parts.append(type(x) if free and not recording else (type(x), x))
-        elif isinstance(x, Tensor) and x._array is not None and x._dtype not in UNSERVED and is_readable(x):
-            lying = None if lies_as_new(x._array) else x._array.strides
-            parts.append((x._dtype, x._array.shape, x.requires_grad, lying))
-        elif x is None or x is Ellipsis or type(x) in (bool, str, dtypes.dtype) or _is_generator(x):
-            parts.append((type(x), id(x)))
-        else:
-            return None
-    return tuple(parts)
-
-
-def _form(operands: tuple[Any, ...], form: Any, *, free: bool, fixed: bool) -> Any:
-    """What operands have in common with those of calls of the same kind but for their sizes."""
-    parts: list[Any] = [STATE.recording, form, dtypes.default_float()]
-    for x in operands:
-        if isinstance(x, Tensor):
-            assert x._array is not None
-            parts.append((x._dtype, x._array.ndim, x.requires_grad))
-        elif type(x) in (int, float) and (free or not is_size(x)):
-            parts.append((type(x), x) if fixed else type(x))
-        else:
-            parts.append(int if type(x) is int else (type(x), id(x)))
-    return tuple(parts)
-
-
-def _is_generator(value: Any) -> bool:
-    """Whether an operand is a source of random numbers; who has none has not loaded their module."""
-    module = sys.modules.get("adjit.generator")
-    return module is not None and isinstance(value, module.Generator)

@@ -13,7 +13,7 @@ import numpy as np
 from adjit.autograd.tape import Recorded
 from adjit.compiler.entry import known as k
 from adjit.composite import bare_derivative, derivative_of
-from adjit.dispatch import _number
+from adjit.execute import number_array
 from adjit.ir.builder import Builder, literal_dtype
 from adjit.ir.frozen import record
 from adjit.ir.graph import Graph, Value
@@ -51,6 +51,11 @@ class Watched:
     def position(self, value: Any) -> int | None:
         """Which operand of the call an object is."""
         return next((i for i, x in enumerate(self.operands) if x is value), None)
+
+    def converted(self) -> set[type]:
+        """The types of numbers among the operands that no step takes as they are."""
+        taken = {id(x) for step in self.steps for x in step.operands}
+        return {type(x) for x in self.operands if type(x) in (int, float) and id(x) not in taken}
 
     def plan(self) -> list[int] | None:
         """The plan of what the call returns; None for nodes that only Python puts together."""
@@ -112,7 +117,7 @@ class Watched:
                     return None
                 operands.append(values[id(x)])
             else:
-                operands.append(builder.constant(x, _number_dtype(step)))
+                operands.append(builder.constant(x, number_dtype(step)))
         attributes = step.attributes if self.any_size is None else self.any_size.attributes_of(step)
         entry = self._record(step)
         if entry is not None and is_composite(step.op, attributes):  # with what its backward takes
@@ -134,15 +139,16 @@ class Watched:
         node = node_of(step)
         return None if node is None else node.attached  # type: ignore[return-value]
 
-    def recorded(self) -> np.ndarray | None:
-        """The templates of the nodes that were recorded; None where they are not of the native entry's kind."""
+    def recorded(self, *, any_number: bool = False) -> np.ndarray | None:
+        """The templates of the nodes that were recorded, also for any number among the operands; None where they are
+        not of the native entry's kind."""
         nodes = [node for node in map(node_of, self.steps) if node is not None]
         if any(node.attached.custom is not None for node in nodes):  # type: ignore[attr-defined]
             return None
         targets = {id(each.target._array) for each in self.written}
         if any(id(kept.array) in targets for node in nodes for kept in (*node.attached.saved, *node.attached.full)):  # type: ignore[attr-defined]
             return None  # overwritten after it was saved
-        templates = Templates(self.operands, self.results, self.steps, any_size=self.any_size)
+        templates = Templates(self.operands, self.results, self.steps, any_size=self.any_size, any_number=any_number)
         found = templates.block(nodes)
         self.extra, self.kept = templates.extra, [*self.kept, templates]
         return found
@@ -153,12 +159,13 @@ def _marked(name: str, pieces: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return several(pieces, name)
 
 
-def number_array(step: Step, x: Any) -> np.ndarray:
+def number_operand(step: Step, x: Any) -> np.ndarray:
     """A number among a step's operands as the kernel takes it."""
-    return _number(x, _number_dtype(step))
+    return number_array(x, number_dtype(step))
 
 
-def _number_dtype(step: Step) -> DType:
+def number_dtype(step: Step) -> DType:
+    """The dtype that numbers among a step's operands take."""
     found = literal_dtype(step.op, [x._dtype if isinstance(x, Tensor) else None for x in step.operands])
     assert found is not None
     return found

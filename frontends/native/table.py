@@ -102,6 +102,7 @@ class Table:
             return False
         place = k.OPEN_SIGNATURES
         if signature.opening is None:
+            fixed = fixed and self.words[k.FIXED] != k.NEVER
             place = k.BUCKETS + _bucket(operands, needs, int(words[k.NAMES]), fixed=fixed)
         self._kept.append((signature, words, place))
         words[k.NEXT] = self.words[place]
@@ -115,6 +116,12 @@ class Table:
             words[k.BUSY] = 0
             if signature.opening is not None:
                 signature.opening.words[k.O_BUSY] = 0
+
+    def take_any_number(self) -> None:
+        """From here on numbers tell no calls apart, whatever is recorded."""
+        if self.words[k.FIXED] != k.NEVER:
+            self.forget()
+            self.words[k.FIXED] = k.NEVER
 
     def forget(self) -> None:
         """Leave all calls to Python until they are learnt again."""

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from adjit.autograd.record import literal
 from adjit.autograd.tape import Recorded, Saved
 from adjit.compiler.entry import known as k
-from adjit.ir.graph import Node, Value
-from adjit.ir.types import TensorType
+from adjit.execute import number_array
+from adjit.ir.graph import Location, Node, Value
+from adjit.ir.types import DType, TensorType
 from adjit.native.any_size import AnySize
 from adjit.native.signature import is_plain
 from adjit.native.view_words import array_words
@@ -26,7 +28,7 @@ class Templates:
     `operands` are the call's, `results` the tensors that it makes, `captured` others that its nodes may take.  `arrays`
     are arrays of the program's, with their numbers.  One that is none of these becomes a result of the program, after
     `results`: then it joins `extra`; where `steps` made it as a view of an operand, the template makes it so too.  With
-    `any_size` the templates are for all sizes.
+    `any_size` the templates are for all sizes, with `any_number` for all numbers among the operands.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Templates:
         captured: Sequence[Tensor] = (),
         arrays: Sequence[tuple[np.ndarray, int]] | None = None,
         any_size: AnySize | None = None,
+        any_number: bool = False,
     ) -> None:
         self.operands = operands
         self.results = results
@@ -45,6 +48,7 @@ class Templates:
         self.captured = captured
         self.arrays = arrays
         self.any_size = any_size
+        self.any_number = any_number
         self.extra: list[tuple[np.ndarray, TensorType]] = []
         self._kept: list[Any] = []
 
@@ -75,11 +79,11 @@ class Templates:
             return None
         inputs: list[Any] = [len(node.inputs)]
         for value in node.inputs:
-            found = self._input(value, outputs)
+            found = self._input(node, value, outputs)
             if found is None:
                 return None
             inputs += found
-        lists = [self._kept_words(node.kept, node.saved), self._kept_words(node.kept_full, node.full)]
+        lists = [self._kept_words(node, *kept) for kept in ((node.kept, node.saved), (node.kept_full, node.full))]
         if any(found is None for found in lists):
             return None
         shared = self._shared(node)
@@ -123,11 +127,13 @@ class Templates:
             words += [self._type(type), next((number for number, found in enumerate(has) if found), -1)]
         return words
 
-    def _input(self, value: Value, outputs: dict[Value, int]) -> list[Any] | None:
+    def _input(self, node: Recorded, value: Value, outputs: dict[Value, int]) -> list[Any] | None:
         self._kept.append(value.type)
         if value.constant is not None:
-            self._kept.append(value)
-            return [k.A_LITERAL, 0, id(value)]
+            number = self._number(node, value)
+            self._kept.append(value if number is None else partial(_literal, value.dtype))
+            kind = k.A_LITERAL if number is None else k.OF_LITERAL
+            return [kind, number or 0, id(self._kept[-1])]
         if value in outputs:
             return [k.OF_NODE, outputs[value], 0]
         for position, x in enumerate(self.operands):
@@ -144,18 +150,35 @@ class Templates:
         made = next((x for step in self.steps for x in step.results if x._value is value), None)
         return None if made is None else [k.A_FRESH_VALUE, 0, self._type(self.any_size.type_of(made))]
 
-    def _kept_words(self, kept: tuple[Any, ...], items: Sequence[Saved]) -> np.ndarray | None:
+    def _number(self, node: Recorded, value: Value) -> int | None:
+        """Which operand of the call a literal is, where that may be any number."""
+        step = next((step for step in self.steps if node_of(step) is node), None)
+        if not self.any_number or step is None:
+            return None
+        operand = step.operands[next(index for index, own in enumerate(node.inputs) if own is value)]
+        return next((position for position, x in enumerate(self.operands) if x is operand), None)
+
+    def _kept_words(
+        self, node: Recorded, kept: tuple[Any, ...], items: Sequence[Saved]
+    ) -> np.ndarray | None:
         """What a node saves; None where an array comes from nowhere."""
         if not items:
             return self._block([0])
         words = [len(items), id(kept[0])]
         self._kept.append(kept[0])
         for item in items:
-            source = self._array_source(item)
+            is_number = item.memory is None and isinstance(item.held, Value) and item.held.constant is not None
+            source = self._number_source(node, item) if is_number else self._array_source(item)
             if source is None:
                 return None
             words += source
         return self._block(words)
+
+    def _number_source(self, node: Recorded, item: Saved) -> list[int]:
+        number = self._number(node, item.value)
+        self._kept.append(item.array if number is None else partial(number_array, dtype=item.dtype))
+        made = id(self._kept[-1])
+        return [k.OF_CONSTANT, made, 0, 0] if number is None else [k.OF_NUMBER, number, made, 0]
 
     def _array_source(self, item: Saved) -> list[int] | None:
         """Where the array of a saved value comes from."""
@@ -229,6 +252,11 @@ def node_of(step: Step) -> Node | None:
     values = [result._value for result in step.results if result.requires_grad]
     node = values[0].node if values and values[0] is not None else None
     return node if node is not None and isinstance(node.attached, Recorded) else None
+
+
+def _literal(dtype: DType, number: float, location: Location) -> Value:
+    """The value of a number that stands at a line."""
+    return literal(number, dtype, location)
 
 
 def _view_of(makers: tuple[Callable[..., Any], ...], array: np.ndarray) -> np.ndarray:
