@@ -21,13 +21,13 @@ from adjit.native.steps import Steps
 from adjit.tensor import Tensor
 
 # Functions of their operands alone: no random numbers, no state, nothing read from data.
-# Numbers beside a tensor are only ever operands of the one primitive.
+# Numbers beside a tensor are only ever operands of primitives, at most passed over where they change nothing.
 _FREE = (
-    "add", "clamp", "clamp_max", "clamp_min", "clip", "div", "divide", "eq", "ge", "gt", "le", "lerp", "lt",
-    "masked_fill", "mul", "multiply", "rsub", "sub", "subtract", "true_divide", "where",
+    "add", "addcdiv", "addcmul", "clamp", "clamp_max", "clamp_min", "clip", "div", "divide", "eq", "ge", "gt", "le",
+    "lerp", "lt", "masked_fill", "mul", "multiply", "rsub", "sub", "subtract", "true_divide", "where",
 )  # fmt: skip
 _OTHERS = (
-    "abs", "absolute", "acos", "acosh", "addcdiv", "addcmul", "addmm", "addmv", "addr", "all", "amax", "amin",
+    "abs", "absolute", "acos", "acosh", "addmm", "addmv", "addr", "all", "amax", "amin",
     "aminmax", "angle", "any", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax",
     "argmin", "argsort", "asin", "asinh", "atan", "atan2", "atanh", "baddbmm", "bitwise_and",
     "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm",
@@ -88,7 +88,7 @@ _OPERATORS = (
 )  # fmt: skip
 _FREE_OPERATORS = (
     "__add__", "__sub__", "__mul__", "__truediv__", "__radd__", "__rsub__", "__rmul__", "__lt__", "__le__", "__gt__",
-    "__ge__", "__eq__", "__ne__",
+    "__ge__", "__eq__", "__ne__", "__rtruediv__",
 )  # fmt: skip
 # In place: the functional form, written to the first operand.
 _IN_PLACE = (
@@ -96,8 +96,8 @@ _IN_PLACE = (
     "__iadd__", "__isub__", "__imul__", "__itruediv__",
 )  # fmt: skip
 _FREE_IN_PLACE = (
-    "add_", "sub_", "mul_", "div_", "__iadd__", "__isub__", "__imul__", "__itruediv__", "clamp_", "clamp_max_",
-    "clamp_min_", "clip_", "lerp_", "masked_fill_",
+    "add_", "sub_", "mul_", "div_", "__iadd__", "__isub__", "__imul__", "__itruediv__", "addcdiv_",
+    "addcmul_", "clamp_", "clamp_max_", "clamp_min_", "clip_", "lerp_", "masked_fill_",
 )  # fmt: skip
 _OF_NN = (
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool1d", "avg_pool2d", "avg_pool3d",

@@ -90,7 +90,9 @@ def _signature(
     returned, structure = flatten(seen.result)
     operands = tuple(examples)
     results = new_tensors(returned, operands, or_all=True)
-    watched = Watched(operands, seen.steps, results, returned, structure, (), seen.literals, any_size=found)
+    watched = Watched(
+        operands, seen.steps, results, returned, structure, (), seen.literals, any_size=found, any_number=not fixed
+    )
     for guard in found.tracer.guards:
         opening.guard(guard)
     views = view_blocks(watched)
@@ -98,7 +100,7 @@ def _signature(
         return None
     recorded = None
     if any(tensor.requires_grad for tensor in results) and seen.steps:
-        recorded = watched.recorded(any_number=not fixed)
+        recorded = watched.recorded()
         if recorded is None:
             return None
     plan = watched.plan()

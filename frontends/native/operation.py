@@ -54,6 +54,7 @@ _LIMIT, _MANY = 512, 128
 # time where it draws random numbers: their programs take longest to compile.  What a function calls waits until the
 # function itself may have become a program; or there is NEVER one.
 _SOON, LATER, AFTER_CALLER, MUCH_LATER, NEVER = 2, 6, 9, 100, 0
+_UNLIKELY = 0.7390851332151607
 _DETACHED = k.DETACHED % 2**64
 # The most elements of what is made of numbers alone.
 _MADE = 1 << 17
@@ -81,7 +82,7 @@ class Operation:
         self.later = later
         self._may_overwrite = in_place or "inplace" in getattr(getattr(function, "__code__", None), "co_varnames", ())
         self._left: set[Any] = set()  # kinds that Python serves until it looks at them anew
-        self._converted: set[type] = set()  # types of numbers that the function makes others of
+        self._converted: set[tuple[Any, type]] = set()  # forms of calls, and types of numbers that become others there
         self._history = History(free=free)
         self._miss = self.miss  # one object, which the table may point to
         self.table = entry.new_table(function, self._miss, fixed=not free)
@@ -98,7 +99,7 @@ class Operation:
         asks = self._may_overwrite and bool(leaves) and isinstance(leaves[0], Tensor) and leaves[0].requires_grad
         recording = STATE.recording and any(isinstance(x, Tensor) and x.requires_grad for x in leaves)
         result = self.plain(names, *operands)
-        fixed = not self.free or any(type(x) in self._converted for x in leaves)
+        fixed = not self.free or any((form, type(x)) in self._converted for x in leaves)
         fixed |= recording and not takes_any_number(result)
         key = before[fixed] if before is not None else kind_of(leaves, form, fixed=fixed)
         if key is None or len(leaves) > k.MOST_MARKED:
@@ -177,7 +178,8 @@ class Operation:
             return
         if not len(self._signatures):
             self._left.clear()
-        examples = self._examples(operands, asks)
+        examples = self._examples(operands, asks, fixed=fixed)
+        form = id(names) if structure is None else tuple(structure)
         lying = tuple(
             _array(x).strides if isinstance(x, Tensor) and not lies_as_new(_array(x)) else None for x in operands
         )
@@ -185,10 +187,10 @@ class Operation:
         needs = given if STATE.recording else 0
         if needs and not fixed:
             self._signatures.take_any_number()
-        signature = self._signature(arguments, names, examples, needs, fixed=fixed, compiled=compiled)
+        signature = self._signature(arguments, names, form, examples, needs, fixed=fixed, compiled=compiled)
         if signature is not None and any(lying) and (signature.views or signature.is_product):
-            examples = self._examples(operands, asks, as_it_lies=True)
-            signature = self._signature(arguments, names, examples, needs, fixed=fixed, compiled=compiled)
+            examples = self._examples(operands, asks, fixed=fixed, as_it_lies=True)
+            signature = self._signature(arguments, names, form, examples, needs, fixed=fixed, compiled=compiled)
             _demand_strides(signature, lying)
         elif signature is not None and signature.views:  # in order is also what has other strides where the size is 1
             _demand_strides(signature, tuple(_strides_of_one(x) for x in operands))
@@ -206,9 +208,17 @@ class Operation:
         signature.kept.append(names)
         self._signatures.put(signature, operands, needs, fixed=fixed)
 
-    def _examples(self, operands: tuple[Any, ...], asks: bool, *, as_it_lies: bool = False) -> tuple[Any, ...]:
-        """Tensors like the operands; one that may be overwritten is no leaf where it requires grad."""
-        examples = tuple(example(x, as_it_lies=as_it_lies) for x in operands)
+    def _examples(
+        self, operands: tuple[Any, ...], asks: bool, *, fixed: bool, as_it_lies: bool = False
+    ) -> tuple[Any, ...]:
+        """Tensors like the operands; one that may be overwritten is no leaf where it requires grad.
+
+        Floats that are not `fixed` are unlike those that functions look for.
+        """
+        examples: tuple[Any, ...] = tuple(
+            _UNLIKELY + 0.01 * place if type(x) is float and not fixed else example(x, as_it_lies=as_it_lies)
+            for place, x in enumerate(operands)
+        )
         if self._may_overwrite and operands and isinstance(operands[0], Tensor):
             examples[0]._requires_grad, examples[0]._leaf = asks, not asks
         return examples
@@ -217,6 +227,7 @@ class Operation:
         self,
         arguments: tuple[Any, ...],
         names: tuple[str, ...] | None,
+        form: Any,
         examples: tuple[Any, ...],
         needs: int,
         *,
@@ -236,9 +247,12 @@ class Operation:
             in_place, seen = True, Seen(seen.steps, seen.written[0].value, (), seen.literals, seen.copies)
         returned, structure = flatten(seen.result)
         results = new_tensors(returned, examples, or_all=not seen.written)
-        watched = Watched(examples, seen.steps, results, returned, structure, seen.written, seen.literals, seen.copies)
+        watched = Watched(
+            examples, seen.steps, results, returned, structure, seen.written, seen.literals, seen.copies,
+            any_number=not fixed,
+        )  # fmt: skip
         if not fixed and (converted := watched.converted()):
-            self._converted |= converted
+            self._converted |= {(form, kind) for kind in converted}
             return None
         views = [] if in_place or seen.written else view_blocks(watched)
         if not views and not is_servable(watched):
@@ -249,7 +263,7 @@ class Operation:
         if in_place and needs and not results[0].requires_grad:
             return None  # the target's history ends
         if any(tensor.requires_grad for tensor in results) and seen.steps:
-            recorded = watched.recorded(any_number=not fixed)
+            recorded = watched.recorded()
             if recorded is None:
                 return None
         plan = [k.AN_OPERAND, 0, 0] if in_place else watched.plan()
@@ -264,7 +278,6 @@ class Operation:
             return Signature(wanted, needs, None, plan, recorded=recorded, views=views, kept=[watched.kept])
         try:
             made = kernel_of(watched, fixed=fixed)
-            loose = made is not None and not fixed  # a kernel takes any number
             if made is None and compiled:
                 made = _program(watched)
         except CompileError:
@@ -272,7 +285,7 @@ class Operation:
         if made is None:
             return None
         executable, inputs, shapes, work = made
-        wanted = [operand_for(x, fixed=not loose) for x in examples]
+        wanted = [operand_for(x, fixed=fixed) for x in examples]
         is_product = (len(seen.steps) == 1 and seen.steps[0].op.name == "dot") or bool(watched.orders)
         for operand in wanted if is_product else ():  # others may be read as they stand, by another program
             operand.in_order = True
@@ -408,7 +421,11 @@ def program_of_steps(watched: Watched, graph: Graph) -> Made | None:
             if order:
                 inputs[place] = k.AS_IT_STANDS, inputs[place][1]
     shapes = tuple(value.type.dims for value in graph.inputs)
+    numbers = [number_input(dtype, position) for position, dtype in watched.numbers]
+    if None in numbers:
+        return None
     inputs += [(k.FROM_ADDRESS, address(_array(key))) for key in (*watched.keys, *watched.literals)]
+    inputs += [number for number in numbers if number is not None]
     watched.kept += watched.literals
     work = 0 if watched.any_size is not None else work_of(graph, {})
     if watched.keys and work >= RELEASED_WORK:  # another thread could draw from the generator meanwhile

@@ -32,7 +32,8 @@ class Watched:
 
     `returned` are the leaves of `structure`, new tensors and operands; `extra` are arrays that are saved, which become
     further results of the program, as are `copies` of what is overwritten.  `any_size` is the same call with open
-    sizes; `orders` are those of the operands' axes in memory, where the program reads some as they stand.
+    sizes; `orders` are those of the operands' axes in memory, where the program reads some as they stand.  With
+    `any_number` the floats among the operands are operands of the program, too: `numbers`, each with its dtype.
     """
 
     operands: tuple[Any, ...]
@@ -44,6 +45,8 @@ class Watched:
     literals: Sequence[Tensor] = ()
     copies: Sequence[tuple[np.ndarray, np.ndarray]] = ()
     any_size: AnySize | None = None
+    any_number: bool = False
+    numbers: dict[tuple[int, DType], Value] = field(default_factory=dict)
     orders: Sequence[tuple[int, ...] | None] = ()
     kept: list[Any] = field(default_factory=list)
     extra: list[tuple[np.ndarray, TensorType]] = field(default_factory=list)
@@ -53,9 +56,14 @@ class Watched:
         return next((i for i, x in enumerate(self.operands) if x is value), None)
 
     def converted(self) -> set[type]:
-        """The types of numbers among the operands that no step takes as they are."""
-        taken = {id(x) for step in self.steps for x in step.operands}
-        return {type(x) for x in self.operands if type(x) in (int, float) and id(x) not in taken}
+        """The types of numbers among the operands that no step takes as they are.
+
+        An integer may be another that happens to be equal, where there are steps besides the one that it is for.
+        """
+        taken = {id(x) for step in self.steps for x in (*step.operands, step.attributes.get("value"))}
+        kinds = {type(x) for x in self.operands if type(x) is float and id(x) not in taken}
+        whole = any(type(x) is int and (len(self.steps) > 1 or id(x) not in taken) for x in self.operands)
+        return kinds | ({int} if whole else set())
 
     def plan(self) -> list[int] | None:
         """The plan of what the call returns; None for nodes that only Python puts together."""
@@ -109,7 +117,7 @@ class Watched:
 
     def _emit(self, builder: Builder, step: Step, values: dict[int, Value]) -> tuple[Value, ...] | None:
         if step.op.name == "const":
-            return (builder.constant(step.attributes["value"], step.attributes["dtype"]),)
+            return (self._constant(builder, step.attributes["value"], step.attributes["dtype"]),)
         operands: list[Value] = []
         for x in step.operands:
             if isinstance(x, Tensor):
@@ -117,7 +125,7 @@ class Watched:
                     return None
                 operands.append(values[id(x)])
             else:
-                operands.append(builder.constant(x, number_dtype(step)))
+                operands.append(self._constant(builder, x, number_dtype(step)))
         attributes = step.attributes if self.any_size is None else self.any_size.attributes_of(step)
         entry = self._record(step)
         if entry is not None and is_composite(step.op, attributes):  # with what its backward takes
@@ -125,6 +133,15 @@ class Watched:
             derivative = derivative_of if self.any_size is None else bare_derivative
             attributes = {"callee": derivative(attributes["callee"], needs).forward}
         return tuple(builder.emit(step.op, operands, attributes).outputs)
+
+    def _constant(self, builder: Builder, number: Any, dtype: DType) -> Value:
+        """A number: a constant, or an input where it is an operand of the call."""
+        position = self.position(number) if self.any_number and type(number) is float else None
+        if position is None:
+            return builder.constant(number, dtype)
+        if (position, dtype) not in self.numbers:
+            self.numbers[position, dtype] = builder.input(TensorType(dtype, ()))
+        return self.numbers[position, dtype]
 
     def _residuals(self, step: Step, found: Sequence[Value]) -> dict[int, Value]:
         """The results of a composite that only its backward pass takes, by the array that is saved."""
@@ -139,16 +156,16 @@ class Watched:
         node = node_of(step)
         return None if node is None else node.attached  # type: ignore[return-value]
 
-    def recorded(self, *, any_number: bool = False) -> np.ndarray | None:
-        """The templates of the nodes that were recorded, also for any number among the operands; None where they are
-        not of the native entry's kind."""
+    def recorded(self) -> np.ndarray | None:
+        """The templates of the nodes that were recorded; None where they are not of the native entry's kind."""
         nodes = [node for node in map(node_of, self.steps) if node is not None]
         if any(node.attached.custom is not None for node in nodes):  # type: ignore[attr-defined]
             return None
         targets = {id(each.target._array) for each in self.written}
         if any(id(kept.array) in targets for node in nodes for kept in (*node.attached.saved, *node.attached.full)):  # type: ignore[attr-defined]
             return None  # overwritten after it was saved
-        templates = Templates(self.operands, self.results, self.steps, any_size=self.any_size, any_number=any_number)
+        open_in = {"any_size": self.any_size, "any_number": self.any_number}
+        templates = Templates(self.operands, self.results, self.steps, **open_in)  # type: ignore[arg-type]
         found = templates.block(nodes)
         self.extra, self.kept = templates.extra, [*self.kept, templates]
         return found

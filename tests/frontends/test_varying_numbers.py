@@ -18,7 +18,8 @@ from adjit.ir.primitive import primitive_named
 from adjit.ir.types import BOOL, F32, F64, TensorType
 from adjit.native import install
 from adjit.runtime import layout
-from tests.frontends.test_native_operations import without_python
+from adjit.tensor import Tensor
+from tests.frontends.test_native_operations import operation, without_python
 
 install.install()
 native = pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
@@ -121,6 +122,48 @@ def test_recorded_operations_take_any_number_natively(case: str, kind: Any) -> N
         wanted.square().sum().backward()
         assert result.tolist() == wanted.tolist()
         assert x.grad.tolist() == y.grad.tolist()
+
+
+UNRECORDED: dict[str, tuple[str, Callable[[Any, Any, Any, float], Any]]] = {
+    "weighted sum": ("add", lambda f, x, y, n: f(x, y, alpha=n)),
+    "weighted difference": ("sub", lambda f, x, y, n: f(x, y, alpha=n)),
+    "weighted sum in place": ("add_", lambda f, x, y, n: f(x.clone(), y, alpha=n)),
+    "weighted product in place": ("addcmul_", lambda f, x, y, n: f(x.clone(), x, y, value=n)),
+    "weighted quotient": ("addcdiv", lambda f, x, y, n: f(x, x, y, value=n)),
+    "quotient of a number": ("__rtruediv__", lambda f, x, y, n: f(y, n)),
+}
+
+
+@native
+@pytest.mark.parametrize("first", [1.0, 0.0, 0.3, math.nan])
+@pytest.mark.parametrize("case", UNRECORDED)
+def test_weights_are_operands(case: str, first: float) -> None:
+    name, function = UNRECORDED[case]
+    x, y = torch.linspace(-2, 2, 5), torch.linspace(1, 3, 5)
+    for n in range(60):
+        function(getattr(Tensor, name), x, y, first if n < 30 else n * 0.21)
+    for number in (1.0, 0.5, -0.0, 2.25, math.inf, first):
+        with without_python(name):
+            found = function(getattr(Tensor, name), x, y, number)
+        np.testing.assert_array_equal(found.numpy(), function(operation(name).function, x, y, number).numpy())
+
+
+def test_recorded_weights() -> None:
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    for n in range(60):
+        x.grad = None
+        y = torch.add(x * 2, x, alpha=n + 0.5).addcmul(x, x, value=n * 0.5)
+        y.sum().backward()
+        assert x.grad.tolist() == [2 + n + 0.5 + n, 2 + n + 0.5 + 2 * n]
+
+
+def test_whole_weights_and_wrong_ones() -> None:
+    x, whole = torch.ones(3), torch.ones(3, dtype=torch.int64)
+    for n in range(60):
+        assert x.add(x, alpha=n % 5).tolist() == [1.0 + n % 5] * 3
+        assert whole.add(whole, alpha=n).tolist() == [1 + n] * 3
+        with pytest.raises(RuntimeError, match="alpha must not be a floating point number"):
+            whole.add(whole, alpha=0.5)
 
 
 @native
