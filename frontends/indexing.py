@@ -55,7 +55,16 @@ def _where_true(input: Tensor, mask: Tensor) -> Tensor | None:
         return None
     if STATE.recording and input.requires_grad:
         return input[true_positions(mask)]  # perhaps natively
-    return Tensor._wrap(np.ascontiguousarray(array[where]), input._dtype)
+    return Tensor._wrap(_compressed(array, where), input._dtype)
+
+
+def _compressed(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """`array[mask]` in row-major order."""
+    if mask.ndim == 1:
+        return array.compress(mask, 0)
+    if mask.ndim == array.ndim:
+        return array.reshape(-1).compress(mask.reshape(-1))
+    return np.ascontiguousarray(array[mask])
 
 
 def with_tensors(index: Any) -> Any:

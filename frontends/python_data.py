@@ -11,7 +11,7 @@ import numpy as np
 from adjit.dtypes import default_complex, default_float
 from adjit.errors import explained
 from adjit.ir.halfs import cast_array, marked
-from adjit.ir.types import BF16, BOOL, C128, F64, I64, U64, DType, dtype_of_storage
+from adjit.ir.types import BF16, BOOL, C128, F32, F64, I64, U64, DType, dtype_of_storage
 from adjit.promotion import promote_types_ir
 from adjit.tensor import Tensor
 
@@ -38,7 +38,7 @@ def dtype_of_array(array: np.ndarray) -> DType:
 
 def check_strides(array: np.ndarray) -> None:
     """ValueError for an array that runs backwards."""
-    if any(stride < 0 for stride in array.strides):
+    if array.ndim and min(array.strides) < 0:
         raise ValueError(
             "At least one stride in the given numpy array is negative, and tensors with negative strides are not "
             "currently supported. (You can probably work around this by making a copy of your array  with array.copy()."
@@ -122,6 +122,8 @@ def _plain(data: Any) -> tuple[Any, DType]:
 
 def _converted(data: Any, target: DType) -> np.ndarray:
     """Plain nested numbers in the storage of `target`."""
+    if type(data) is float and target is F32 and (data == 0 or 1e-30 < abs(data) < 1e38):
+        return np.array(data, np.float32)  # nothing is lost of which NumPy would warn
     try:
         array = np.array(data)
     except ValueError:
@@ -147,7 +149,7 @@ def _converted(data: Any, target: DType) -> np.ndarray:
         if target.is_integer:
             raise ValueError("Overflow when unpacking long long")
         return stored(array.astype(np.float64), F64, target)
-    if target.is_integer:
+    if target.is_integer and target is not I64:
         _check_range(array, target)
     return stored(array, I64, target)
 

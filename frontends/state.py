@@ -52,6 +52,9 @@ _BETWEEN = ("copy", "contextlib", "functools", "runpy")  # the standard library,
 _USERS = (f"{_HERE}.demo", f"{_HERE}.example")  # programs that come with it
 # By the identity of a code object and the place in it; the code object is kept, so that no other takes its identity.
 _LOCATIONS: dict[tuple[int, int], tuple[CodeType, Location]] = {}
+# Code objects that are not the user's, by identity, kept likewise; no more than so many.
+_OWN: dict[int, CodeType] = {}
+_MOST_OWN = 1 << 14
 
 
 def is_user_frame(frame: FrameType) -> bool:
@@ -73,7 +76,13 @@ def is_users_module(name: str) -> bool:
 def user_location() -> Location:
     """The line of the innermost caller outside adjit, and the place in it."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and not is_user_frame(frame):
+    while frame is not None:
+        code = frame.f_code
+        if id(code) not in _OWN:
+            if is_user_frame(frame):
+                break
+            if len(_OWN) < _MOST_OWN:
+                _OWN[id(code)] = code
         frame = frame.f_back
     if frame is None:
         return UNKNOWN

@@ -206,3 +206,28 @@ def test_out_that_is_an_operand() -> None:
         assert torch.cumsum(x, 0, out=z).tolist() == [0, 1, 3]
     with pytest.raises(RuntimeError, match="don't support automatic differentiation"):
         torch.cumsum(x.clone().requires_grad_(), 0, out=z)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+def test_masks_of_turned_and_cut_tensors(size: int) -> None:
+    array = np.random.default_rng(size).standard_normal((size, 4)).astype(np.float32)
+    ways: list[Callable[[Any], Any]] = [
+        lambda x: x, lambda x: x.T, lambda x: x[::2], lambda x: x[:, 1:3], lambda x: x[:, 0],
+    ]  # fmt: skip
+    for shown in ways:
+        wanted = array.copy()
+        x = torch.from_numpy(wanted.copy())
+        given = shown(wanted)
+        view = torch.from_numpy(shown(x.numpy()))  # NumPy's view of the same memory
+        mask = given > 0.3
+        assert view[torch.from_numpy(np.ascontiguousarray(mask))].tolist() == given[mask].tolist()
+        assert view[torch.from_numpy(mask)].is_contiguous()
+        view[torch.from_numpy(mask)] = -7.0
+        given[mask] = -7
+        assert x.tolist() == wanted.tolist()
+        view[torch.from_numpy(~mask)] = torch.tensor(float("nan"))
+        given[~mask] = np.nan
+        assert x.numpy().tobytes() == wanted.tobytes()
+    whole = torch.zeros(3, dtype=torch.int64)
+    whole[torch.tensor([True, False, True])] = 2**31 - 1
+    assert whole.tolist() == [2**31 - 1, 0, 2**31 - 1]

@@ -146,3 +146,20 @@ def test_drawn(name: str) -> None:
             faulty[3] = wrong
             with pytest.raises(RuntimeError, match=r"Expected p_in|probability tensor|invalid multinomial"):
                 DRAWING[name](faulty)
+
+
+def test_numbers_become_tensors() -> None:
+    """Those that the default dtype holds in part are rounded as ever, without a warning of NumPy."""
+    for number in (0.0, -0.0, 0.1, 1e-40, 1e-46, 3.5e38, -1e300, float("inf"), float("nan"), 16777217.0):
+        wanted = np.array(number, np.float64)
+        with np.errstate(all="ignore"):
+            wanted = wanted.astype(np.float32)
+        with np.errstate(all="raise"):
+            assert torch.tensor(number).numpy().tobytes() == wanted.tobytes()
+            assert torch.tensor([number]).numpy().tobytes() == wanted.tobytes()
+    assert torch.tensor([2**62, -1]).tolist() == [2**62, -1]
+    with pytest.raises(ValueError, match="Overflow"):
+        torch.tensor([2**63])
+    with pytest.raises(ValueError, match="negative"):
+        torch.from_numpy(np.arange(3)[::-1])
+    assert torch.from_numpy(np.array(3)).item() == 3
