@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -119,19 +119,24 @@ def _key(graph: Graph, strict: bool, threads: int) -> bytes | None:
 def _surroundings() -> str:
     """What else decides a program's code: the files that make it, by name, size and time; the machine; LLVM."""
     folders = [str(Path(__file__).parent), *adjit.ir.__path__, *adjit.runtime.__path__]
-    files = sorted(f"{path}:{size}:{time}" for folder in folders for path, size, time in _files(folder))
+    files = sorted(fact for folder in folders for fact in _files(folder))
     files.append(f"numpy:{np.__version__}:{identity()}")  # whose library programs call
     return object_key("\n".join(files), host_target(), 0, False).hex()
 
 
-def _files(folder: str) -> Iterator[tuple[str, int, int]]:
-    with os.scandir(folder) as found:
-        for item in found:
-            if item.name.endswith(".py"):
-                facts = item.stat()
-                yield item.path, facts.st_size, facts.st_mtime_ns
-            elif item.is_dir():
-                yield from _files(item.path)
+def _files(folder: str) -> list[str]:
+    """Name, size and time of the Python files in a folder and below: some 300, so each step counts."""
+    found, folders = [], [folder]
+    for each in folders:
+        with os.scandir(each) as items:
+            for item in items:
+                name = item.name
+                if name.endswith(".py"):
+                    facts = item.stat()
+                    found.append(f"{item.path}:{facts.st_size}:{facts.st_mtime_ns}")
+                elif name != "__pycache__" and item.is_dir():
+                    folders.append(item.path)
+    return found
 
 
 def _stored(graph: Graph, key: bytes, strict: bool, threads: int, quick: bool) -> Executable | None:

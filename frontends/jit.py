@@ -450,6 +450,8 @@ def compile(
 
 def __getattr__(name: str) -> Any:
     """PyTorch's `torch.jit`, which has the name of this module."""
+    if name.startswith("__"):  # Python asks for `__path__` at each import of a name from here
+        raise AttributeError(f"module 'adjit.jit' has no attribute {name!r}")
     from adjit import torchscript
 
     if name in torchscript.__all__:

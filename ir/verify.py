@@ -10,7 +10,6 @@ from adjit.ir.errors import AdjitError, VerifyError
 from adjit.ir.graph import Graph, Node, Region, Value
 from adjit.ir.literals import is_size_name, literal_fault, literal_key
 from adjit.ir.primitive import PRIMITIVES, Primitive
-from adjit.ir.printer import format_node, value_names
 from adjit.ir.shape import Dim
 from adjit.ir.types import DType, TensorType
 
@@ -53,6 +52,8 @@ class _Verifier:
         message = f"@{self.graph.name}: {rule}"
         if node is not None:
             try:
+                from adjit.ir.printer import format_node, value_names
+
                 line = format_node(node, value_names(self.graph))
             except TypeError:  # an attribute that has no text
                 line = repr(node)

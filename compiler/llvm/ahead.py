@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import sys
 import threading
@@ -26,6 +27,7 @@ def load_ahead() -> None:
         threading.Thread(target=_load, args=(os.fsencode(library),), name="adjit loads LLVM", daemon=True).start()
 
 
+@functools.cache
 def libraries() -> list[Path]:
     """The files of LLVM's library in llvmlite, which is not imported; none where llvmlite is not a folder."""
     found = PathFinder.find_spec("llvmlite")

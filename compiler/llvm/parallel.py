@@ -16,10 +16,6 @@ from adjit.ir.frozen import frozen
 
 # Lines for which a thread of its own pays, some 30 ms of LLVM's time; lines of a function for which a module does.
 LEAST_LINES, LEAST_SHARED = 800, 100
-_DEFINITION = re.compile(r"^define (?:internal )?(?P<head>[^\n]*?@(?P<name>[\w.$]+)\([^\n]*\)[^\n]*) \{$", re.MULTILINE)
-# One that the text itself defines.
-_VARIABLE = re.compile(r"(?<!external) global ")
-_REFERENCE = re.compile(r"@([\w.$]+)")
 _NAME = re.compile(r"@[\w.$]+|!\d+")
 
 
@@ -75,14 +71,16 @@ def divide(text: str) -> Text | None:
     start, bodies, heads = text[:first], {}, {}
     *functions, rest = text[first:].split("\n}\n")
     for function in functions:
-        found = _DEFINITION.search(function)
-        if found is None:
+        head = next((line for line in function.split("\n") if line.startswith("define ") and line.endswith(" {")), "")
+        if "@" not in head:
             return None
-        heads[found["name"]], bodies[found["name"]] = found["head"], function + "\n}\n"
-    if rest.strip() or _VARIABLE.search(start):
+        head = head[len("define ") : -len(" {")].removeprefix("internal ")
+        name = head.partition("@")[2].partition("(")[0]
+        heads[name], bodies[name] = head, function + "\n}\n"
+    if rest.strip() or start.count(" global ") > start.count(" external global "):  # one that the text itself defines
         return None
     copied = frozenset(name for name, head in heads.items() if " alwaysinline " in head)
-    uses = {name: [used for used in _REFERENCE.findall(body) if used in bodies and used != name]
+    uses = {name: [used for found in _NAME.findall(body) if (used := found[1:]) in bodies and used != name]
             for name, body in bodies.items()}  # fmt: skip
     return Text(start, heads, bodies, copied, uses)
 

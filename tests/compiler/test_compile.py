@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from adjit.compiler import pipeline
-from adjit.compiler.compile import _surroundings, compile_graph
+from adjit.compiler.compile import _files, _surroundings, compile_graph
 from adjit.ir.graph import Graph
 from adjit.ir.ops.define import scalar
 from adjit.ir.parser import parse
@@ -91,3 +91,15 @@ def test_programs_of_another_build_of_numpy_have_other_keys(tmp_path: Path, monk
     second = surroundings()
     module.write_text("another build")
     assert len({first, without, second, surroundings()}) == 4
+
+
+def test_files_in_folders_are_part_of_a_key(tmp_path: Path) -> None:
+    (tmp_path / "inner" / "deep").mkdir(parents=True)
+    (tmp_path / "__pycache__").mkdir()
+    paths = [tmp_path / "a.py", tmp_path / "inner" / "b.py", tmp_path / "inner" / "deep" / "c.py"]
+    for path in (*paths, tmp_path / "notes.txt", tmp_path / "__pycache__" / "d.py"):
+        path.write_text("pass\n")
+    before = _files(str(tmp_path))
+    assert sorted(fact.partition(":")[0] for fact in before) == [str(path) for path in paths]
+    paths[-1].write_text("return\n")
+    assert set(before) - set(_files(str(tmp_path))) == {fact for fact in before if "c.py" in fact}

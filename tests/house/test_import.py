@@ -50,6 +50,12 @@ def test_heavy_libraries_wait_for_first_use(loaded: dict[str, str | None], name:
     assert [module for module in loaded if module.split(".")[0] == name] == []
 
 
+def test_a_compiled_function_does_not_load_torchs_scripts() -> None:
+    """PyTorch's `torch.jit` has the name of a module of ours, of which Python asks more than its names."""
+    program = "import sys; from adjit.jit import compile; sys.exit('adjit.torchscript' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
 def test_the_projects_files_are_loaded_as_adjit(loaded: dict[str, str | None]) -> None:
     folders = tuple(str(ROOT / floor) + os.sep for floor in FLOORS)
     ours = [name for name, file in loaded.items() if file is not None and file.startswith(folders)]
