@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 # the collector looks at all that there is.
 _MOST = 60_000
 _left = _MOST
+_own = threading.local()
 
 
 @contextmanager
@@ -19,6 +21,9 @@ def collector_paused() -> Iterator[None]:
 
     Tracing and compiling make many objects that all stay; the collector takes a fifth of their time.
     """
+    if getattr(_own, "never", False):
+        yield
+        return
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -27,6 +32,11 @@ def collector_paused() -> Iterator[None]:
         if was_enabled:
             _count_as_old()
             gc.enable()
+
+
+def never_pause() -> None:
+    """Make no pauses in this thread: the collector is that of all threads, and another one goes on with its work."""
+    _own.never = True
 
 
 def _count_as_old() -> None:

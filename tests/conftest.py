@@ -12,6 +12,9 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import settings
 
+# Tests that count what runs natively want plans at once; tests/compiler/test_later.py has those that do not.
+os.environ.setdefault("ADJIT_BACKGROUND", "0")
+
 Golden = Callable[[str, str], None]
 ROOT = Path(__file__).resolve().parent.parent
 

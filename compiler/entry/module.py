@@ -111,7 +111,7 @@ def _make() -> bytes:
 
 
 def _make_ahead(make: Callable[[], bytes]) -> None:
-    """Compile outside the compile lock, so that the programs of other threads need not wait their turn."""
+    """Compile outside the compile lock, under which others ask whether the code is there."""
     global _code
     code = make()
     cache = default_cache()

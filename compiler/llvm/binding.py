@@ -1,4 +1,4 @@
-"""LLVM by the functions of llvmlite's library: started for the host, its versions, and a lock that is safe to fork.
+"""LLVM by the functions of llvmlite's library: started for the host, and its versions.
 
 The one module that reaches for llvmlite.  Of it, the library is used and not the classes around it: with what these
 import they cost a first call more than LLVM does for a small program, and they let in one thread at a time.
@@ -6,10 +6,10 @@ import they cost a first call more than LLVM does for a small program, and they 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
-import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from ctypes import POINTER, byref, c_bool, c_char_p, c_int, c_size_t, c_uint8, c_uint64, c_void_p, string_at
@@ -18,13 +18,12 @@ from typing import Any
 import llvmlite
 
 from adjit.compiler.llvm.ahead import libraries
+from adjit.compiler.llvm.users import in_use
 from adjit.ir.errors import CompileError
 
 LLVMLITE_VERSION: str = llvmlite.__version__
 # The releases whose library has the functions below, with these parameters.
 _RELEASES = "0.50."
-# Held where LLVM works; by one thread for all where several work, each on a module and a machine of its own.
-in_use = threading.RLock()
 # Trackers and engines of linked objects that are still to be freed.
 _unused: list[tuple[int, int]] = []
 
@@ -292,31 +291,21 @@ def _unload(tracker: int, engine: int) -> None:
 
 
 def _free_unused() -> None:
-    """Free objects that are no longer used; if another thread holds `in_use`, they wait for the next to be linked.
+    """Free objects that are no longer used; if a thread forks, they wait for the next to be linked.
 
-    The lock is for forks, as a child would inherit LLVM half changed.  That thread may itself wait until this one ends.
+    That thread may itself wait until this one ends.
     """
-    if in_use.acquire(blocking=False):
+    if in_use.enter(wait=False):
         try:
-            while _unused:
-                tracker, engine = _unused.pop()
-                _told("LLJIT_Dylib_Tracker_Dispose", tracker)
-                _call("LLJITDispose", engine)
+            with contextlib.suppress(IndexError):  # another thread may take the last one
+                while _unused:
+                    tracker, engine = _unused.pop()
+                    _told("LLJIT_Dylib_Tracker_Dispose", tracker)
+                    _call("LLJITDispose", engine)
         finally:
-            in_use.release()
-
-
-def _keep_lock_over_fork() -> None:
-    """Hold the lock while the process forks.
-
-    A child forked while another thread held it would inherit it locked by a thread that the child does not have, and
-    LLVM's own state half changed: its first compile would hang.
-    """
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=in_use.acquire, after_in_parent=in_use.release, after_in_child=in_use.release)
+            in_use.leave()
 
 
 _call("InitializeNativeTarget")
 _call("InitializeNativeAsmPrinter")
 LLVM_VERSION = _version()
-_keep_lock_over_fork()

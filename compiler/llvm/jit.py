@@ -8,11 +8,12 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from adjit.compiler.llvm.binding import Linked, Machine, Module, has_address, in_use
+from adjit.compiler.llvm.binding import Linked, Machine, Module, has_address
 from adjit.compiler.llvm.objects import Library, cached_object, load, object_key, pack, unpack
 from adjit.compiler.llvm.parallel import LEAST_SHARED, Text, divide
 from adjit.compiler.llvm.target import Target, host_target
 from adjit.compiler.llvm.text import LOOPS
+from adjit.compiler.llvm.users import in_use
 from adjit.ir.errors import CompileError
 from adjit.ir.frozen import frozen
 from adjit.runtime.cache import default_cache

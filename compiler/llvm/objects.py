@@ -6,6 +6,7 @@ import os
 import struct
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from weakref import WeakValueDictionary
 
 from adjit.compiler.llvm.host import llvm_versions
 from adjit.compiler.llvm.link import link
@@ -19,24 +20,31 @@ PIPELINE_VERSION = 5
 _MAGIC = b"adjitset"
 _COUNT = struct.Struct("<Q")
 
-# Held while a library is looked up and compiled, so that threads asking for the same text compile it once.  LLVM's
-# own lock makes compiles serial anyway.
+# Held while what a process has one of is made: the pool, the native entry.
 _compiling = threading.RLock()
+# Held while an object is looked up and compiled, by its key, so that threads asking for the same one compile it once.
+_locks: WeakValueDictionary[bytes, threading.RLock] = WeakValueDictionary()
+_guard = threading.Lock()
 
 
 def compile_lock() -> threading.RLock:
-    """The lock under which this process compiles, one text at a time."""
+    """The lock under which this process makes what it has one of."""
     return _compiling
 
 
-def _renew_lock() -> None:
-    """Give a forked child a lock of its own: the thread that held the old one is not in the child."""
-    global _compiling
-    _compiling = threading.RLock()
+def _lock_of(key: bytes) -> threading.RLock:
+    with _guard:
+        return _locks.setdefault(key, threading.RLock())
+
+
+def _renew_locks() -> None:
+    """Give a forked child locks of its own: the threads that held the old ones are not in the child."""
+    global _compiling, _guard, _locks
+    _compiling, _guard, _locks = threading.RLock(), threading.Lock(), WeakValueDictionary()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 class Library:
@@ -80,7 +88,7 @@ def unpack(code: bytes) -> list[bytes]:
 
 def cached_object(key: bytes, make: Callable[[], bytes]) -> bytes:
     """The object under `key` in the disk cache, where it is put once made."""
-    with compile_lock():
+    with _lock_of(key):
         cache = default_cache()
         code = cache.get(key) if cache else None
         if code is None:

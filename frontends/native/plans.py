@@ -1,12 +1,14 @@
 """Plans of backward passes: a pass that came back several times becomes programs, most often one.
 
-The native entry compares each tape with the plans and runs the one that it follows.
+The native entry compares each tape with the plans and runs the one that it follows.  They are compiled beside the
+program (`compile_later`), whose passes go node by node until then: the bits are the same.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from threading import Lock
 from typing import Any
 from weakref import ref
@@ -16,6 +18,7 @@ import numpy as np
 from adjit.autograd.engine import saves_number
 from adjit.autograd.tape import Recorded
 from adjit.compiler.entry import known as k
+from adjit.compiler.later import compile_later
 from adjit.ir.errors import CompileError
 from adjit.ir.graph import Node, Value
 from adjit.ir.types import TensorType
@@ -45,8 +48,12 @@ class Plans:
             os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
-        """Free the plans that were being gone by in threads which a forked child does not have."""
+        """Free the plans that were being gone by in threads which a forked child does not have, and forget the counts.
+
+        A plan that such a thread was to make is due once more.
+        """
         self._lock = Lock()
+        self._forget_counts()
         for _, block in self._plans:
             block[k.P_BUSY] = 0
 
@@ -70,12 +77,10 @@ class Plans:
         if len(self._seen) > 1024:
             self._seen.clear()
         self._seen[key] = count = self._seen.get(key, 0) + 1
-        if due or count == k.MANY_PASSES + len(order) // _NODES_PER_TIME:
-            self._add(tape)
+        if (due or count == k.MANY_PASSES + len(order) // _NODES_PER_TIME) and tape.is_plain():
+            compile_later(partial(self._add, tape))
 
     def _add(self, tape: Tape) -> None:
-        if not tape.is_plain():
-            return
         plan = _Plan()
         try:
             block = plan.block(tape)
@@ -108,9 +113,12 @@ class Plans:
             if block[k.P_BUSY] or (block[k.P_CALLS] > fewest and not block[k.P_GONE]):
                 self._plans.append((plan, block))
                 block[k.P_CALLS] //= 2
+        self._forget_counts()
+        return before
+
+    def _forget_counts(self) -> None:
         self._seen.clear()
         self._passes[:] = 0
-        return before
 
 
 def _kind(node: Node) -> tuple[Any, ...]:

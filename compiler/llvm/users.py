@@ -1,0 +1,71 @@
+"""LLVM's users: any number of threads at once, each on modules and machines of its own, but none while one forks.
+
+A child forked meanwhile would inherit LLVM's state, and Python's locks, half changed by a thread that it does not have.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+
+class Users:
+    """Entered by threads, as often as they like; forks wait until all have left, and who comes then waits for them."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside = 0
+        self._is_closed = False
+        self._own = threading.local()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(before=self._close, after_in_parent=self._open, after_in_child=self._renew)
+
+    def __enter__(self) -> None:
+        self.enter(wait=True)
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    @property
+    def depth(self) -> int:
+        """How often this thread has entered and not left."""
+        return int(getattr(self._own, "depth", 0))
+
+    def enter(self, *, wait: bool) -> bool:
+        """Enter; False, without `wait`, where one would have to wait for a fork."""
+        if not self.depth:
+            with self._changed:
+                if self._is_closed and not wait:
+                    return False
+                self._changed.wait_for(lambda: not self._is_closed)
+                self._inside += 1
+        self._own.depth = self.depth + 1
+        return True
+
+    def leave(self) -> None:
+        """Leave once."""
+        self._own.depth -= 1
+        if not self.depth:
+            with self._changed:
+                self._inside -= 1
+                self._changed.notify_all()
+
+    def _close(self) -> None:
+        own = int(self.depth > 0)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_closed)
+            self._is_closed = True
+            self._changed.wait_for(lambda: self._inside == own)
+
+    def _open(self) -> None:
+        with self._changed:
+            self._is_closed = False
+            self._changed.notify_all()
+
+    def _renew(self) -> None:
+        self._changed = threading.Condition()
+        self._inside = int(self.depth > 0)
+        self._is_closed = False
+
+
+in_use = Users()

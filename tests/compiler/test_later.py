@@ -1,0 +1,140 @@
+"""What is compiled beside the program: one thing at a time, safe to fork and at the interpreter's end."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from adjit.compiler import passes
+from adjit.compiler.later import compile_later, settle
+from adjit.runtime.collection import collector_paused
+from tests.threads import in_child
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+@pytest.fixture(autouse=True)
+def in_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADJIT_BACKGROUND", "1")
+
+
+def test_the_caller_goes_on_and_one_works_at_a_time() -> None:
+    go, order = threading.Event(), []
+
+    def first() -> None:
+        assert go.wait(20)
+        order.append("first begins")
+        time.sleep(0.01)
+        order.append("first ends")
+
+    compile_later(first)
+    compile_later(lambda: order.append("second"))
+    assert not order
+    go.set()
+    settle()
+    assert order == ["first begins", "first ends", "second"]
+
+
+def test_at_once_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    def note() -> None:
+        threads.append(threading.current_thread())
+
+    monkeypatch.setenv("ADJIT_BACKGROUND", "0")
+    compile_later(note)
+    monkeypatch.setenv("ADJIT_BACKGROUND", "1")
+    monkeypatch.setattr(passes, "_registered", {"mine": None})
+    compile_later(note)
+    assert threads == [threading.main_thread()] * 2
+
+
+def test_at_once_where_there_is_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    done = []
+    compile_later(lambda: done.append(1))
+    assert done == [1]
+
+
+def test_the_collector_goes_on_meanwhile() -> None:
+    paused = []
+
+    def work() -> None:
+        with collector_paused():
+            paused.append(not gc.isenabled())
+
+    compile_later(work)
+    settle()
+    work()
+    assert paused == [False, True]
+    assert gc.isenabled()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_fails_does_not_stand_in_the_way_of_the_next() -> None:
+    done = []
+    compile_later(lambda: [].pop())
+    compile_later(lambda: done.append(1))
+    settle()
+    assert done == [1]
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_fork_waits_and_the_child_compiles_later_too() -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        time.sleep(0.05)
+        ended.set()
+
+    def child() -> None:
+        done = []
+        compile_later(lambda: done.append(ended.is_set()))
+        settle()
+        assert done == [True]
+
+    compile_later(work)
+    assert begun.wait(20)
+    assert in_child(child) == 0
+    assert ended.is_set()
+    settle()
+
+
+PROGRAM = """
+import sys
+import adjit as torch
+x = torch.ones(5).requires_grad_()
+w = torch.full((5, 5), 0.1).requires_grad_()
+def loss():
+    y = x
+    for _ in range(3):
+        y = ((y @ w).tanh() * y).exp()
+    return y.sum()
+found = set()
+for turn in range(int(sys.argv[1])):
+    x.grad = w.grad = None
+    loss().backward()
+    found.add(x.grad.numpy().tobytes() + w.grad.numpy().tobytes())
+assert len(found) == 1
+"""
+
+
+@pytest.mark.parametrize("turns", [4, 5, 40])
+def test_a_program_may_end_while_a_plan_is_compiled(turns: int) -> None:
+    environment = {**os.environ, "ADJIT_CACHE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(turns)], env=environment, check=False, capture_output=True, text=True,
+        timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
