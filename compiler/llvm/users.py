@@ -14,7 +14,7 @@ class Users:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._inside = 0
+        self._inside: set[int] = set()  # threads: one that an interrupt kept from leaving does not stop its own forks
         self._is_closed = False
         self._own = threading.local()
         if hasattr(os, "register_at_fork"):
@@ -38,7 +38,7 @@ class Users:
                 if self._is_closed and not wait:
                     return False
                 self._changed.wait_for(lambda: not self._is_closed)
-                self._inside += 1
+                self._inside.add(threading.get_ident())
         self._own.depth = self.depth + 1
         return True
 
@@ -47,15 +47,15 @@ class Users:
         self._own.depth -= 1
         if not self.depth:
             with self._changed:
-                self._inside -= 1
+                self._inside.discard(threading.get_ident())
                 self._changed.notify_all()
 
     def _close(self) -> None:
-        own = int(self.depth > 0)
+        own = {threading.get_ident()}
         with self._changed:
             self._changed.wait_for(lambda: not self._is_closed)
             self._is_closed = True
-            self._changed.wait_for(lambda: self._inside == own)
+            self._changed.wait_for(lambda: self._inside <= own)
 
     def _open(self) -> None:
         with self._changed:
@@ -64,7 +64,7 @@ class Users:
 
     def _renew(self) -> None:
         self._changed = threading.Condition()
-        self._inside = int(self.depth > 0)
+        self._inside &= {threading.get_ident()}
         self._is_closed = False
 
 

@@ -21,7 +21,7 @@ def test_threads_are_inside_together_and_enter_again() -> None:
             return users.depth
 
     assert in_threads(work) == [2] * 4
-    assert (users.depth, users._inside) == (0, 0)
+    assert (users.depth, users._inside) == (0, set())
 
 
 def test_what_is_closed_is_entered_when_it_is_opened() -> None:
@@ -63,7 +63,7 @@ def test_closing_waits_for_others_and_not_for_oneself() -> None:
     with users:
         users._close()
         users._open()
-    assert users._inside == 0
+    assert not users._inside
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

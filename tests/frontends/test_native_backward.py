@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -17,14 +16,13 @@ import adjit as torch
 from adjit.autograd import backward as node_wise
 from adjit.autograd import engine
 from adjit.autograd.tape import Recorded
-from adjit.compiler.later import settle
 from adjit.ir.graph import Node, Value
 from adjit.native import install, plans
 from adjit.nn import functional as F
 from adjit.runtime import layout
 from adjit.tensor import Tensor
 from tests.frontends.natively import passes_without_python, refuse
-from tests.threads import in_child, in_threads
+from tests.threads import in_threads
 
 pytestmark = pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
 install.install()
@@ -452,77 +450,3 @@ def test_a_leaf_in_two_places_has_one_gradient(name: str) -> None:
     with passes_without_python():
         assert passed(leaf()) == one
         assert passed(leaf(), leaf()) == two
-
-
-# -- plans that are compiled beside the program ------------------------------------------------------------------------
-@pytest.fixture
-def in_background(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Plans made beside the program; gives a lock that, held, keeps them from being done."""
-    held, original = threading.Lock(), plans.Plans._add
-
-    def add(own: Any, tape: Any) -> None:
-        with held:
-            original(own, tape)
-
-    monkeypatch.setenv("ADJIT_BACKGROUND", "1")
-    monkeypatch.setattr(plans.Plans, "_add", add)
-    yield held
-    settle()
-
-
-def other_loss(width: int) -> tuple[Callable[[], Any], list[Any]]:
-    """A loss whose tape no other test has, on leaves of its own."""
-    u, v = leaf(width), leaf(width, seed=1)
-    return lambda: ((u * v).asinh().cos() * u / (v * v + 2)).atan().sum(), [u, v]
-
-
-def test_passes_before_and_after_a_plan_is_there_have_the_same_bits(in_background: Any) -> None:
-    loss, leaves = other_loss(11)
-    found = set()
-
-    def step() -> None:
-        for own in leaves:
-            own.grad = None
-        loss().backward()
-        found.add(b"".join(bits(own.grad) for own in leaves))
-
-    with in_background:
-        for _ in range(40):
-            step()
-    settle()
-    for _ in range(10):
-        step()
-    with passes_without_python():
-        step()
-    assert len(found) == 1
-
-
-def test_threads_go_back_while_plans_are_made(in_background: Any) -> None:
-    def train(number: int) -> set[bytes]:
-        loss, leaves = other_loss(12 + number)
-        found = set()
-        for _ in range(60):
-            for own in leaves:
-                own.grad = None
-            loss().backward()
-            found.add(b"".join(bits(own.grad) for own in leaves))
-        return found
-
-    assert [len(found) for found in in_threads(train)] == [1] * 4
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_child_forked_while_a_plan_is_made_goes_back(in_background: Any) -> None:
-    loss, leaves = other_loss(17)
-    taught(loss, leaves)
-    loss().backward()
-    expected = [bits(own.grad) for own in leaves]
-
-    def child() -> None:
-        taught(loss, leaves)
-        settle()
-        loss().backward()
-        assert [bits(own.grad) for own in leaves] == expected
-
-    assert in_child(child) == 0
