@@ -68,7 +68,12 @@ def is_computed(chain: Chain) -> bool:
 
 def is_at(value: Any, viewed: Tensor, at: Sequence[tuple[int, Tensor]]) -> bool:
     """Whether a tensor is the very view of another at these places: `y[i] += 1` ends in a write of `y[i]` to itself."""
-    if not isinstance(value, Tensor) or value._memory is not viewed._memory or not is_computed(value._chain[-1:]):
+    from adjit.one_memory import place_of
+
+    if not isinstance(value, Tensor) or not is_computed(value._chain[-1:]):
+        return False
+    viewed = place_of(STATE.tracer, viewed)[1]
+    if value._memory is not viewed._memory:
         return False
     attributes, places = step_of(value._chain[-1][1])
     if value._chain[:-1] != viewed._chain or attributes["axes"] != tuple(axis for axis, _ in at):

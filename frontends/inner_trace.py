@@ -105,8 +105,12 @@ class InnerTracer(Tracer):
         return found
 
     def stands_for(self, tensor: Tensor) -> Tensor:
-        """The tensor of this trace for one from outside that it met; any other tensor as it is."""
-        return self._locals.get(id(tensor), tensor)
+        """The tensor of this trace for one from outside that it met, or that shows a memory which is an operand as a
+        whole; any other tensor as it is."""
+        found = self._locals.get(id(tensor))
+        if found is None and self._wholes and tensor._memory not in self.cells:
+            found = self.local(tensor) if id(place_of(self.parent, tensor)[0]) in self._wholes else None
+        return tensor if found is None else found
 
     def stand_for(self, tensors: dict[int, Tensor]) -> None:
         """Use tensors of this trace for outer ones, which are given by their identities."""

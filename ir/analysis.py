@@ -106,7 +106,7 @@ def has_effect(node: Node) -> bool:
     seen: set[Graph] = set()
     while stack:
         inner, outside = stack.pop()
-        if inner.op.name == "host_call" or (outside and not inner.outputs):
+        if inner.op.name == "host_call" or (outside and not inner.outputs and inner.op.name not in CONTROL):
             return True
         for region in inner.regions:
             stack.extend((n, outside and not inner.op.isolated) for n in region.nodes)

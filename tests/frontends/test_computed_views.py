@@ -164,3 +164,30 @@ def test_a_gradient_that_an_overwritten_value_stands_against_is_not_none() -> No
     x = torch.tensor([0.0, 0.5], requires_grad=True)
     with pytest.raises(RuntimeError, match="has been modified by an inplace operation"):
         torch.autograd.grad(torch.compile(f)(x), x, allow_unused=True)
+
+
+def test_a_view_from_before_two_loops_sees_what_both_write() -> None:
+    def f(y, n):
+        s, k = y.sum() * 0, y[0]
+        for _ in range(int(n)):
+            y.mul_(0.5)
+            for j in range(int(n)):
+                y[j] += 1
+                s = s + k.sum()
+            k += 1
+        return s
+
+    y, n = torch.arange(8.0).reshape(4, 2), torch.tensor(2)
+    assert f(y.clone(), n) == torch.compile(f)(y.clone(), n) == 13.5000  # PyTorch's
+
+
+def test_a_branch_of_a_loop_that_leaves_nothing() -> None:
+    def f(y, n):
+        s, t = y.sum(), y * 2
+        for _ in range(int(n)):
+            s = s + y.sum()
+            if t.sum() > 0:
+                k = y * 1  # noqa: F841 - nothing reads it
+        return s
+
+    assert torch.compile(f)(torch.ones(3, 2), torch.tensor(2)) == 18
