@@ -58,11 +58,12 @@ def erfc(x: Any) -> Any:
     return choose(abs_(x) < 0.5, 1 - erf(x), choose(x < 0, 2 - tail, tail))
 
 
-def _quantile(w: Any) -> Any:
-    """erfinv(x)/x as a function of w = -log(1 - x*x)."""
+def _quantile(w: Any, last: bool) -> Any:
+    """erfinv(x)/x as a function of w = -log(1 - x*x); without `last` of w to 81, beyond what x in float64 gives."""
     root = sqrt(w)
-    far = choose(root < 9, polynomial((root - 6.5) / 2.5, tables.QUANTILE_FAR),
-                 polynomial((root - 18.25) / 9.25, tables.QUANTILE_LAST))  # fmt: skip
+    far = polynomial((root - 6.5) / 2.5, tables.QUANTILE_FAR)
+    if last:
+        far = choose(root < 9, far, polynomial((root - 18.25) / 9.25, tables.QUANTILE_LAST))
     middle = choose(root < 4, polynomial(root - 3, tables.QUANTILE_MIDDLE), far)
     return choose(w < 5, polynomial(w / 2.5 - 1, tables.QUANTILE_NEAR), middle)
 
@@ -72,7 +73,7 @@ def erfinv(x: Any) -> Any:
     """The y with erf(y) = x; NaN outside -1..1.  Error: 6 ULP."""
     size = abs_(x)
     w = -choose(size < 0.5, log1p(-x * x), log((1 - size) * (1 + size)))
-    return choose(eq(size, 1), x * math.inf, x * _quantile(w))
+    return choose(eq(size, 1), x * math.inf, x * _quantile(w, last=False))
 
 
 @scalar(x=f"{1 / math.sqrt(2 * math.pi)!r}*gaussian({_SQRT_HALF!r}*x)")
@@ -92,7 +93,7 @@ def ndtri(x: Any) -> Any:
     centre = x - 0.5
     below = minimum(x, 1 - x)
     w = -choose(abs_(centre) < 0.25, log1p(-4 * centre * centre), log(4 * below * (1 - below)))
-    inside = math.sqrt(2) * 2 * centre * _quantile(w)
+    inside = math.sqrt(2) * 2 * centre * _quantile(w, last=True)
     return choose(eq(x, 0), -math.inf, choose(eq(x, 1), math.inf, inside))
 
 
