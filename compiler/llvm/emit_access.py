@@ -75,7 +75,7 @@ def emit_load(w: Writer, node: Node) -> None:
         type = memory_type(LLType(dtype, w.lanes))
         from adjit.compiler.llvm.emit_prefetch import fetch_ahead
 
-        fetch_ahead(w, type, offset(w.f, type.element, pointer, where.base), w.fetched[node])
+        fetch_ahead(w, buffer, type, offset(w.f, type.element, pointer, where.base), w.fetched[node])
 
 
 def _is_column(w: Writer, pointer: str, where: Place) -> bool:

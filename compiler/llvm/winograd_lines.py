@@ -123,7 +123,7 @@ class ImageLines:
         with counted(f, "0", str(self.channels), 1) as channel:
             place = offset(f, self.vector.element, row, f.let(f"mul nsw i64 {channel}, {own.plane}"))
             with counted(f, "0", str(own.columns), LINE // self.vector.dtype.itemsize) as column:
-                prefetch(f, offset(f, self.vector.element, place, column))
+                prefetch(f, offset(f, self.vector.element, place, column), cache=2)
 
     @property
     def _bytes(self) -> int:
