@@ -464,9 +464,11 @@ def _bytes_type(count: int) -> Any:
     return ctypes.c_uint8 * count
 
 
-_trampoline = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_size_t, ctypes.c_size_t)(_answer)
+@functools.cache
+def _trampoline() -> Any:
+    return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_size_t, ctypes.c_size_t)(_answer)
 
 
 def host_call_address() -> int:
     """The address of `i64 adjit_host_call(i64 number, ptr buffers, ptr sizes)`."""
-    return ctypes.cast(_trampoline, ctypes.c_void_p).value or 0
+    return ctypes.cast(_trampoline(), ctypes.c_void_p).value or 0

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import mmap
+import os
 import platform
 import struct
 import sys
@@ -30,7 +30,9 @@ _MAGIC, _RELOCATABLE = b"\x7fELF\x02\x01\x01", 1
 _PROGBITS, _SYMTAB, _RELA, _NOBITS = 1, 2, 4, 8
 _WRITE, _ALLOC, _TLS = 1, 2, 0x400
 _LOCAL, _UNDEFINED, _ABSOLUTE = 0, 0, 0xFFF1
-_PAGE = mmap.PAGESIZE
+# Linux's numbers for the rights and kinds of pages, the same on both architectures (asm-generic/mman-common.h).
+_READ, _MODIFY, _RUN = 1, 2, 4
+_PRIVATE, _ANONYMOUS = 0x02, 0x20
 
 
 @frozen
@@ -71,8 +73,7 @@ class Memory:
     __slots__ = ("__weakref__", "address", "content")
 
     def __init__(self, size: int) -> None:
-        rights, kind = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        found = _process().mmap(None, size, rights, kind, -1, 0)
+        found = _process().mmap(None, size, _READ | _MODIFY, _PRIVATE | _ANONYMOUS, -1, 0)
         if found is None or found == 2**64 - 1:
             raise Unlinkable("no memory")
         self.address: int = found
@@ -156,11 +157,12 @@ class _Layout:
 
     def __init__(self, objects: Sequence[_Object], indirect: Collection[int]) -> None:
         self.offsets: dict[tuple[int, int], int] = {}
+        page = os.sysconf("SC_PAGESIZE")
         end = self._placed(objects, 0, writable=False)
         self.table = _aligned(end, 2 * ENTRY)
         entries = sum(kind in indirect for item in objects for _, _, kind, _, _ in item.relocations)
-        self.written = _aligned(self.table + 2 * ENTRY * entries, _PAGE)
-        self.size = _aligned(max(1, self._placed(objects, self.written, writable=True)), _PAGE)
+        self.written = _aligned(self.table + 2 * ENTRY * entries, page)
+        self.size = _aligned(max(1, self._placed(objects, self.written, writable=True)), page)
 
     def _placed(self, objects: Sequence[_Object], end: int, *, writable: bool) -> int:
         for number, item in enumerate(objects):
@@ -200,7 +202,7 @@ def _link(
             place = layout.offsets[number, section] + offset
             architecture.relocate(pages, place, base + place, kind, addresses[index], addend, table.entry)
     # Where instructions have a cache of their own, the kernel clears it of pages that become executable.
-    if _process().mprotect(base, layout.written, mmap.PROT_READ | mmap.PROT_EXEC):
+    if _process().mprotect(base, layout.written, _READ | _RUN):
         raise Unlinkable("pages that can be run are not to be had")
     return memory, {name: known[name] for name in exports}
 
