@@ -42,6 +42,7 @@ class Plans:
         self._seen: dict[Any, int] = {}
         self._lock = Lock()
         self._plans: list[tuple[_Plan, np.ndarray]] = []
+        self._leaving: list[tuple[_Plan, np.ndarray]] = []
         self._passes = np.zeros(k.PASSES_WORDS + 1, np.uint64)  # that came natively without a plan
         entry.known[k.PASSES] = address(self._passes)
         if hasattr(os, "register_at_fork"):
@@ -88,9 +89,10 @@ class Plans:
             return
         if block is not None:
             with self._lock:
-                forgotten = self._make_room() if len(self._plans) >= _MOST_PLANS else []
+                before = self._make_room() if len(self._plans) >= _MOST_PLANS else []
                 self._link([*self._plans, (plan, block)])
-            del forgotten
+                # Passes that began to go by one of them while room was made.
+                self._leaving = [each for each in (*self._leaving, *before) if each[1][k.P_BUSY]]
 
     def _link(self, plans: list[tuple[_Plan, np.ndarray]]) -> None:
         """Let the native entry know of these plans, the last one first."""

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 import adjit as torch
+from adjit.autograd import engine
+from adjit.compiler.entry import known
 from adjit.compiler.later import settle
 from adjit.native import install, plans
 from adjit.runtime import layout
@@ -102,3 +104,33 @@ def test_a_child_forked_while_a_plan_is_made_goes_back(in_background: Any) -> No
         assert last_of(1) == expected
 
     assert in_child(child) == 0
+
+
+def test_a_plan_that_a_pass_begins_to_go_by_while_room_is_made_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADJIT_BACKGROUND", "0")
+    watch: Any = engine.watch
+    mine, original = watch.__self__, plans.Plans._make_room
+    chosen: list[Any] = []
+
+    def make_room(own: Any) -> Any:
+        before = original(own)
+        chosen.append(next(each for each in before if all(each is not kept for kept in own._plans)))
+        chosen[0][1][known.P_BUSY] = 1
+        return before
+
+    def teach(width: int) -> None:
+        loss, leaves = new_loss(width)
+        for _ in range(40):
+            for own in leaves:
+                own.grad = None
+            loss().backward()
+
+    teach(18)
+    with monkeypatch.context() as patch:
+        patch.setattr(plans, "_MOST_PLANS", len(mine._plans))
+        patch.setattr(plans.Plans, "_make_room", make_room)
+        teach(19)
+    assert any(each is chosen[0] for each in mine._leaving)
+    chosen[0][1][known.P_BUSY] = 0
+    teach(20)
+    assert not mine._leaving
