@@ -24,17 +24,17 @@ _CURRENT_ROUNDING = 4
 class Extreme:
     """The greatest (`max`) or least (`min`) of the numbers in the lanes of vectors of `type`, and whether all are.
 
-    It has the verbs of `Partials`.
+    It has the verbs of `Partials`.  Without `zeros`, one of several zeros may be either.
     """
 
-    def __init__(self, w: Writer, kind: str, type: LLType) -> None:
+    def __init__(self, w: Writer, kind: str, type: LLType, *, zeros: bool = True) -> None:
         self.w, self.kind, self.type = w, kind, type
         self.greatest = w.slot(type)
         register = _MOST_BITS if w.module.avx512 else _MOST_BITS // 2
         self.flags = LLType(BOOL, max(type.lanes // 2, min(type.lanes, register // type.dtype.bits)))
         self.nans = w.slot(self.flags)
         self.bits = LLType(FORMATS[type.dtype].integer, type.lanes)
-        self.signs = None if w.module.avx512 else w.slot(self.bits)
+        self.signs = w.slot(self.bits) if zeros and not w.module.avx512 else None
         self.both = "and" if kind == "max" else "or"  # the greatest is -0 if all have a sign, the least if one has
 
     def clear(self) -> None:

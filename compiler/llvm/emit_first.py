@@ -134,7 +134,7 @@ def _by_blocks(w: Writer, node: Node, lanes: int) -> None:
     best, block = w.slot(value), w.slot(LLType(I64))
     w.write(best, value.constant(neutral(kind, value.dtype)))
     w.write(block, "0")
-    greatest = Extreme(w, kind.removeprefix("arg"), wide)
+    greatest = Extreme(w, kind.removeprefix("arg"), wide, zeros=False)
 
     def term() -> str:
         w.run(node.regions[0])
