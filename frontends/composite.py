@@ -60,13 +60,14 @@ def composite(name: str, title: str | None = None) -> Callable[[Callable[..., An
             tensors: list[Tensor] = []
             pattern = tuple(_flatten(value, tensors) for value in bound.arguments.values())
             types = tuple(tensor._tensor_type for tensor in tensors)
-            key = (function, pattern, types, _hint_key(types))
+            recorded = STATE.recording and any(tensor.requires_grad for tensor in tensors)
+            key = (function, pattern, types, _hint_key(types), recorded)
             found = _cache.get(key)
             if found is None:
                 if len(_cache) > _LIMIT:
                     _cache.clear()
                 names = list(bound.arguments)
-                found = _particular(function, shown, names, pattern, types)
+                found = _particular(function, shown, names, pattern, types, recorded=recorded)
                 found = _cache[key] = found or _trace(function, shown, names, pattern, types)
             graph, single = found
             results = apply_callee(graph, tensors, name)
@@ -135,10 +136,13 @@ def _particular(
     names: Sequence[str],
     pattern: tuple[Any, ...],
     types: Sequence[TensorType],
+    *,
+    recorded: bool,
 ) -> tuple[Graph, bool] | None:
     """What `_trace` gives, made from a body that is open in its sizes; None where sizes did not change often yet.
 
-    Sizes that are equal have one name, and those that are among the static arguments none.
+    Sizes that are equal have one name, and those that are among the static arguments none.  What is only run, not
+    `recorded`, and takes any sizes, stays open.
     """
     if STATE.tracer is not None or STATE.checks is not None or not all(type.is_static for type in types):
         return None
@@ -168,7 +172,9 @@ def _particular(
             if key not in _open_bodies:
                 _open_bodies[key] = _open_trace(function, title, names, pattern, opened, sizes)
             body = _open_bodies[key]
-            return None if body is None else (particular(body[0], sizes), body[1])
+            if body is None or (not recorded and not all(guard.holds(sizes) for guard in body[0].guards)):
+                return None
+            return (particular(body[0], sizes) if recorded else body[0]), body[1]
         except Respecialize as request:
             if not request.names & sizes.keys():
                 return None

@@ -357,3 +357,26 @@ def test_programs_for_the_sizes_of_one_node_are_no_steps_for_others(monkeypatch:
         with by_python():
             node_wise(((x.erfinv() * 0 + x.cosh() * BIAS).tan() * 0.5 + x @ WEIGHT).sum())
         assert found.numpy().tobytes() == x.grad.numpy().tobytes()
+
+
+def test_composites_that_are_only_run_share_a_body_and_recorded_ones_have_derivatives() -> None:
+    from adjit.composite import _cache, composite
+
+    @composite("")
+    def wave(x: Any, y: Any, count: int) -> Any:
+        return (x * count).sin() + y.sum(0)
+
+    whole = torch.linspace(-2, 2, 60).reshape(20, 3)
+    graphs = set()
+    for size in (*range(1, 20), *range(19, 0, -1)):
+        x = whole[:size].clone()
+        found = wave(x, x, 2)
+        assert torch.allclose(found, (x * 2).sin() + x.sum(0))
+        x.requires_grad_()
+        wave(x, x, 2).sum().backward()
+        assert torch.allclose(x.grad, 2 * (x * 2).cos().detach() + size)
+    graphs = {id(graph) for (function, *_, recorded), (graph, _) in _cache.items()
+              if function.__name__ == "wave" and not recorded}  # fmt: skip
+    assert len(graphs) < 10
+    with pytest.raises(RuntimeError, match="must match the size"):
+        wave(torch.ones(4, 3), torch.ones(4, 2), 2)

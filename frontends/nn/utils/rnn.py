@@ -242,8 +242,7 @@ def pad_sequence(
     sequences: Any, batch_first: bool = False, padding_value: float = 0.0, padding_side: str = "right"
 ) -> Tensor:
     """Sequences [T_n, *] as one tensor [T, N, *] ([N, T, *] if `batch_first`), T the greatest length."""
-    from adjit.joining import stack
-    from adjit.nn.functional_padding import pad
+    from adjit.joining import cat, stack
 
     if not isinstance(sequences, Iterable):
         raise RuntimeError(
@@ -258,8 +257,8 @@ def pad_sequence(
     rows = []
     for item in listed:
         missing = longest - item.shape[0]
-        sides = (missing, 0) if padding_side == "left" else (0, missing)
-        rows.append(item if missing == 0 else pad(item, (0, 0) * (item.ndim - 1) + sides, value=padding_value))
+        filler = item.new_full((missing, *item.shape[1:]), padding_value)  # lengths that change are natively joined
+        rows.append(item if missing == 0 else cat([filler, item] if padding_side == "left" else [item, filler]))
     return stack(rows, 0 if batch_first else 1)
 
 
