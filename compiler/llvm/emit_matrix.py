@@ -149,6 +149,7 @@ def times(w: Writer, a: str, b: str) -> str:
 
 
 def plus(w: Writer, a: str, number: int) -> str:
+    """An index and a number more."""
     return w.f.let(f"add nsw i64 {a}, {number}")
 
 
