@@ -284,6 +284,14 @@ def activate() -> None:
         _wrap_all()
 
 
+def deactivate() -> None:
+    """Ask no class any more, until the next one is met."""
+    global _lasting
+    _lasting = False
+    if not _RUNNING.modes:
+        _unwrap_all()
+
+
 def _module(name: str) -> Any:
     from importlib import import_module
 

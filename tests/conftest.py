@@ -55,6 +55,15 @@ def no_network() -> Iterator[type[NetworkUse]]:
         yield NetworkUse
 
 
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_taken_over() -> Iterator[None]:
+    """After a file with classes of tensors, functions of the others go without their wrappers again."""
+    yield
+    overrides = sys.modules.get("adjit.overrides")
+    if overrides is not None:
+        overrides.deactivate()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_copy_of_each_module() -> Iterator[None]:
     """After the last test no file of the four packages has been loaded under a name outside `adjit`."""
