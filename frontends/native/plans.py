@@ -18,7 +18,6 @@ import numpy as np
 from adjit.autograd.engine import saves_number
 from adjit.autograd.tape import Recorded
 from adjit.compiler.entry import known as k
-from adjit.compiler.later import compile_later
 from adjit.ir.errors import CompileError
 from adjit.ir.graph import Node, Value
 from adjit.ir.types import TensorType
@@ -79,6 +78,8 @@ class Plans:
             self._seen.clear()
         self._seen[key] = count = self._seen.get(key, 0) + 1
         if (due or count == k.MANY_PASSES + len(order) // _NODES_PER_TIME) and tape.is_plain():
+            from adjit.compiler.later import compile_later
+
             compile_later(partial(self._add, tape))
 
     def _add(self, tape: Tape) -> None:
