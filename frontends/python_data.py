@@ -249,6 +249,13 @@ def check_numbers(dtype: DType, *operands: Any) -> None:
             number_of(operand, dtype)
 
 
+def held_or_infinite(number: Any, dtype: DType) -> Any:
+    """A number, infinite where a dtype of floats would have to hold one beyond its range."""
+    if not isinstance(number, (int, float)) or not abs(number) > float(np.finfo(np.float32).max) or dtype.bits > 32:
+        return number
+    return np.inf if number > 0 else -np.inf
+
+
 def _is_finite(array: np.ndarray, dtype: DType) -> bool:
     return bool(np.isfinite(cast_array(array, dtype, F64) if dtype is BF16 else array).all())
 
