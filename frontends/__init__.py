@@ -131,11 +131,12 @@ e, inf, nan, newaxis, pi = math.e, math.inf, math.nan, None, math.pi
 # What a script may never touch is imported at first use.
 _LAZY_MODULES = (
     "_C", "amp", "array_api", "cuda", "data", "demo", "distributed", "distributions", "fft", "func", "implicit", "jit",
-    "linalg", "masked", "nn", "optim", "overrides", "passes", "signal", "special", "symbolic", "testing",
-    "utils", "version",
+    "library", "linalg", "masked", "nn", "ops", "optim", "overrides", "passes", "profiler", "signal",
+    "special", "symbolic", "testing", "utils", "version",
 )  # fmt: skip
 _LAZY = {"Program": "program", "check_nan": "nan_checks", "debug": "debugger", "compile": "jit",
          "load_program": "program", "parse": "program", "example_inputs": "sample_arguments", "autocast": "amp",
+         "GradScaler": "amp",
          "DisableTorchFunction": "overrides", "DisableTorchFunctionSubclass": "overrides",
          "load": "saving", "save": "saving", "vmap": "func", "fixed_point": "implicit", "root": "implicit",
          "formula": "mathematics", "from_sympy": "symbolic", "lambdify": "symbolic",

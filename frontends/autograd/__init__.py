@@ -30,7 +30,9 @@ _LAZY = {
     "gradcheck": "gradient_check", "gradgradcheck": "gradient_check", "GradcheckError": "gradient_check",
     "Variable": "variable",
 }  # fmt: skip
-_LAZY_MODULES = {name: name for name in ("anomaly", "forward_ad", "function", "functional", "graph", "variable")}
+_LAZY_MODULES = {
+    name: name for name in ("anomaly", "forward_ad", "function", "functional", "graph", "profiler", "variable")
+}
 _LAZY_MODULES |= {"anomaly_mode": "anomaly", "grad_mode": "modes"}  # PyTorch's names
 
 

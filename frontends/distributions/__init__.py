@@ -4,7 +4,7 @@ Values, densities and divergences equal PyTorch's.  Random values come from adji
 values in eager and compiled code.
 """
 
-from adjit.distributions import constraints, transforms
+from adjit.distributions import constraints, pytorch_modules, transforms
 from adjit.distributions.categorical import (
     Categorical,
     Multinomial,
@@ -47,3 +47,4 @@ __all__ = [
     "Wishart", "biject_to", "constraints", "kl_divergence", "register_kl", "transform_to", "transforms",
     *transforms.__all__,
 ]  # fmt: skip
+globals().update(pytorch_modules.make(__name__, globals()))

@@ -10,8 +10,8 @@ from adjit.func.forward import hessian, hvp, jacfwd, jvp, linearize
 from adjit.func.reverse import grad, grad_and_value, jacrev, value_and_grad, vjp
 
 __all__ = [
-    "functional_call", "grad", "grad_and_value", "hessian", "hvp", "jacfwd", "jacrev", "jet", "jvp", "linearize",
-    "replace_all_batch_norm_modules_", "stack_module_state", "value_and_grad", "vjp", "vmap",
+    "functional_call", "functionalize", "grad", "grad_and_value", "hessian", "hvp", "jacfwd", "jacrev", "jet", "jvp",
+    "linearize", "replace_all_batch_norm_modules_", "stack_module_state", "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip
 
 
@@ -40,6 +40,16 @@ def stack_module_state(models: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return stacked([dict(m.named_parameters()) for m in models], True), stacked(
         [dict(m.named_buffers()) for m in models], False
     )
+
+
+def functionalize(func: Any, *, remove: str = "mutations") -> Any:
+    """The function itself: every traced program is functional, its writes in place are results of it."""
+    if remove not in ("mutations", "mutations_and_views"):
+        raise RuntimeError(
+            f"functionalize(f, remove='mutations'): received invalid argument for remove={remove}. Valid options are:\n"
+            "     remove='mutations' and remove='mutations_and_views'"
+        )
+    return func
 
 
 def replace_all_batch_norm_modules_(root: Any) -> Any:

@@ -198,6 +198,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "modules":
-        return import_module("adjit.nn.modules")
+    if name in ("attention", "modules"):
+        return import_module(f"adjit.nn.{name}")
     raise AttributeError(f"module 'adjit.nn' has no attribute {name!r}")

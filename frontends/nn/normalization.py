@@ -44,6 +44,10 @@ class _Norm(Module):
                 self.register_buffer(name, None)
         self.reset_parameters()
 
+    def _younger(self, local_metadata: dict[str, Any]) -> tuple[str, ...]:
+        version = local_metadata.get("version")
+        return ("num_batches_tracked",) if version is None or version < 2 else ()
+
     def reset_running_stats(self) -> None:
         """Set the running moments to 0 and 1."""
         if self.track_running_stats:

@@ -29,6 +29,8 @@ class Parameter(Tensor):
             data = empty(0)
         if not isinstance(data, Tensor):
             raise TypeError(f"Parameter data must be a Tensor, not {type(data).__name__}")
+        if requires_grad and not data._dtype.is_continuous:
+            raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
         made = _share(cls, data)
         assert isinstance(made, Parameter)
         made.requires_grad = requires_grad

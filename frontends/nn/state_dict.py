@@ -187,7 +187,8 @@ class StateDict:
         for name, tensor in list(self._saved_tensors()):
             key = prefix + name
             if key not in state_dict:
-                missing_keys.append(key)
+                if name not in self._younger(local_metadata):
+                    missing_keys.append(key)
                 continue
             problem = _problem(key, tensor, state_dict[key])
             if problem is not None:
@@ -206,6 +207,10 @@ class StateDict:
                 inside = own[0] in self._modules if len(own) > 1 else own[0] in known
                 if not inside and not (key == extra and self._has_extra_state()):
                     unexpected_keys.append(key)
+
+    def _younger(self, local_metadata: dict[str, Any]) -> tuple[str, ...]:
+        """Names that a state of this version does not have, and that keep their values without being missed."""
+        return ()
 
     def _take(self, name: str, tensor: Tensor, given: Tensor, assign: bool) -> None:
         if is_lazy(given):

@@ -1,11 +1,11 @@
-"""Helpers around tensors and training: data loading, hook handles, checkpoints of activations, DLPack, trees."""
+"""Helpers around tensors and training: data, hook handles, checkpoints of activations, DLPack, trees, timers."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import Any
 
-__all__ = ["_pytree", "checkpoint", "data", "dlpack", "hooks"]
+__all__ = ["_pytree", "benchmark", "checkpoint", "data", "dlpack", "hooks"]
 
 
 def __getattr__(name: str) -> Any:

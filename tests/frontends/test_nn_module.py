@@ -305,3 +305,21 @@ def test_parameter_lists_keep_what_is_no_tensor() -> None:
     for values, kind in ((3, "int"), ("ab", "str"), (torch.ones(2), "Tensor")):
         with pytest.raises(TypeError, match=f"called with an iterable, but got {kind}"):
             held.extend(values)
+
+
+def test_states_without_a_version_need_no_count_of_batches() -> None:
+    norm = nn.BatchNorm1d(2)
+    state = {name: torch.ones(2) for name in ("weight", "bias", "running_mean", "running_var")}
+    assert str(norm.load_state_dict(state)) == "<All keys matched successfully>"
+    assert norm.num_batches_tracked is not None
+    assert norm.num_batches_tracked.item() == 0
+    saved = norm.state_dict()  # which says its version
+    del saved["num_batches_tracked"]
+    with pytest.raises(RuntimeError, match="num_batches_tracked"):
+        norm.load_state_dict(saved)
+
+
+def test_parameters_of_integers_have_pytorchs_words() -> None:
+    with pytest.raises(RuntimeError, match=r"Only Tensors of floating point and complex dtype can require gradients"):
+        nn.Parameter(torch.tensor([1]))
+    assert nn.Parameter(torch.tensor([1]), requires_grad=False).tolist() == [1]
