@@ -136,7 +136,9 @@ _LAZY_MODULES = (
 )  # fmt: skip
 _LAZY = {"Program": "program", "check_nan": "nan_checks", "debug": "debugger", "compile": "jit",
          "load_program": "program", "parse": "program", "example_inputs": "sample_arguments", "autocast": "amp",
-         "GradScaler": "amp",
+         "GradScaler": "amp", "clear_autocast_cache": "amp", "get_autocast_cpu_dtype": "amp",
+         "get_autocast_dtype": "amp", "is_autocast_cpu_enabled": "amp", "is_autocast_enabled": "amp",
+         "set_autocast_dtype": "amp",
          "DisableTorchFunction": "overrides", "DisableTorchFunctionSubclass": "overrides",
          "load": "saving", "save": "saving", "vmap": "func", "fixed_point": "implicit", "root": "implicit",
          "formula": "mathematics", "from_sympy": "symbolic", "lambdify": "symbolic",

@@ -1,7 +1,7 @@
-"""`adjit.amp`: the loops that scripts write for mixed precision, computed in the tensors' own dtypes.
+"""`adjit.amp`: mixed precision, as scripts write it.
 
-`autocast` never changes a dtype: for a CUDA device, of which there is none, it is disabled as in PyTorch; for the CPU
-it says so.  `GradScaler` scales as PyTorch's does where it is enabled for the CPU, and is disabled for CUDA.
+`autocast("cpu")` computes products in bfloat16 or float16; for a CUDA device, of which there is none, it is disabled as
+in PyTorch.  `GradScaler` scales as PyTorch's does where it is enabled for the CPU, and is disabled for CUDA.
 """
 
 from __future__ import annotations
@@ -13,31 +13,57 @@ from typing import Any
 
 from adjit.autograd.modes import no_grad
 from adjit.device import device as _device
+from adjit.dtypes import bfloat16, float16, public, to_ir
+from adjit.epoch import EPOCH
+from adjit.ir.types import BF16, F16, DType
+from adjit.state import STATE
 from adjit.tensor import Tensor
 
-__all__ = ["GradScaler", "autocast", "custom_bwd", "custom_fwd", "is_autocast_available"]
+__all__ = [
+    "GradScaler", "autocast", "clear_autocast_cache", "custom_bwd", "custom_fwd", "get_autocast_cpu_dtype",
+    "get_autocast_dtype", "is_autocast_available", "is_autocast_cpu_enabled", "is_autocast_enabled",
+    "set_autocast_dtype",
+]  # fmt: skip
 
 _NO_CUDA = "CUDA is not available or torch_xla is imported. Disabling autocast."
-_NO_AUTOCAST = "adjit computes in the tensors' own dtypes: autocast on the CPU is disabled. Convert the model instead."
+_NO_DTYPE = (
+    "In CPU autocast, but the target dtype is not supported. Disabling autocast.\n"
+    "CPU Autocast only supports dtype of torch.bfloat16, torch.float16 currently."
+)
 
 
 class autocast:
-    """A context, also a decorator, in which PyTorch would choose lower precision; here dtypes stay as they are."""
+    """A context, also a decorator, in which products and convolutions take their operands in lower precision.
+
+    >>> import adjit as torch
+    >>> with torch.autocast("cpu", dtype=torch.bfloat16):
+    ...     y = torch.ones(2, 2) @ torch.ones(2, 2)
+    >>> y.dtype
+    torch.bfloat16
+    """
 
     def __init__(
         self, device_type: str = "cuda", dtype: Any = None, enabled: bool = True, cache_enabled: bool | None = None
     ) -> None:
         self.device = _device(device_type).type
-        self.fast_dtype = dtype
-        if enabled:
-            warnings.warn(_NO_CUDA if self.device == "cuda" else _NO_AUTOCAST, UserWarning, stacklevel=2)
-        self._enabled = False
+        self.fast_dtype = get_autocast_dtype(self.device) if dtype is None else dtype
+        if enabled and self.device == "cuda":
+            warnings.warn(_NO_CUDA, UserWarning, stacklevel=2)
+            enabled = False
+        elif enabled and to_ir(self.fast_dtype) not in (BF16, F16):
+            warnings.warn(_NO_DTYPE, UserWarning, stacklevel=2)
+            enabled = False
+        self._enabled = enabled
+        self._before: list[Any] = []
 
     def __enter__(self) -> autocast:
+        self._before.append(STATE.autocast)
+        if self.device == "cpu":
+            _switch(to_ir(self.fast_dtype) if self._enabled else None)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        return
+        _switch(self._before.pop())
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
@@ -48,9 +74,57 @@ class autocast:
         return called
 
 
+def _switch(dtype: DType | None) -> None:
+    """Compute products in a dtype from here on, or in that of their operands."""
+    if STATE.autocast is dtype:
+        return
+    if dtype is not None:
+        from adjit.autocasting import place
+
+        place()
+    STATE.autocast = dtype
+    EPOCH.advance()
+
+
+class _Chosen:
+    cpu: Any = bfloat16
+
+
 def is_autocast_available(device_type: str) -> bool:
-    """False: dtypes stay as they are."""
-    return False
+    """Whether there is autocast for a device: for the CPU."""
+    return _device(device_type).type == "cpu"
+
+
+def is_autocast_enabled(device_type: str = "cuda") -> bool:
+    """Whether autocast is on for a device."""
+    return _device(device_type).type == "cpu" and STATE.autocast is not None
+
+
+def is_autocast_cpu_enabled() -> bool:
+    """Whether autocast is on for the CPU."""
+    return STATE.autocast is not None
+
+
+def get_autocast_dtype(device_type: str) -> Any:
+    """The dtype that autocast takes on a device where none is given."""
+    if _device(device_type).type == "cpu":
+        return _Chosen.cpu if STATE.autocast is None else public(STATE.autocast)
+    return float16
+
+
+def set_autocast_dtype(device_type: str, dtype: Any) -> None:
+    """Choose the dtype that autocast takes on the CPU where none is given."""
+    if _device(device_type).type == "cpu":
+        _Chosen.cpu = dtype
+
+
+def get_autocast_cpu_dtype() -> Any:
+    """`get_autocast_dtype("cpu")`."""
+    return get_autocast_dtype("cpu")
+
+
+def clear_autocast_cache() -> None:
+    """Nothing: casts are not kept."""
 
 
 def custom_fwd(fwd: Any = None, *, device_type: str, cast_inputs: Any = None) -> Any:

@@ -13,6 +13,7 @@ from adjit.dtypes import default_float
 from adjit.places import ABSENT, SIMPLE, Place, same
 from adjit.reach import MAKING, OF_FUNCTIONS, TABLES, Reach
 from adjit.settings import switches
+from adjit.state import STATE
 from adjit.tensor import Tensor
 
 
@@ -184,10 +185,10 @@ class Environment:
 
 
 def settings() -> tuple[Any, ...]:
-    """What code anywhere may go by: the default dtype, switches, hooks of all modules."""
+    """What code anywhere may go by: the default dtype, switches, autocast, hooks of all modules."""
     hooks = sys.modules.get("adjit.nn.global_hooks")  # nobody has them who did not load it
     numbers = () if hooks is None else tuple(tuple(table) for table in hooks.OF_CALLS)
-    return default_float(), numbers, switches()
+    return default_float(), numbers, switches(), STATE.autocast
 
 
 def _holds_still(found: tuple[Any, ...], parts: tuple[Any, ...]) -> bool:

@@ -33,6 +33,7 @@ class _State(threading.local):
         self.packing: tuple[Any, ...] = ()  # the hooks on what is saved for backward, innermost last
         self.hooks_disabled: str | None = None
         self.sweep: Any = None  # the running backward pass
+        self.autocast: Any = None  # the dtype in which products are computed (autocasting.py)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)

@@ -1,0 +1,98 @@
+"""Which functions compute in lower precision within `adjit.autocast("cpu")`, as PyTorch chooses on the CPU.
+
+Products and convolutions take their operands in the lower precision, losses and decompositions in float32; all others
+take them as they come.  The functions get their wrappers when the first such context is entered, and keep them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from importlib import import_module
+from typing import Any
+
+from adjit.ir.types import BF16, F16, F32, DType
+from adjit.state import STATE
+from adjit.tensor import Tensor
+
+_PRODUCTS = (
+    "addbmm", "addmm", "baddbmm", "bmm", "chain_matmul", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
+    "conv_transpose2d", "conv_transpose3d", "einsum", "inner", "matmul", "mm",
+)  # fmt: skip
+_CONVOLUTIONS = tuple(name for name in _PRODUCTS if name.startswith("conv"))
+# In the lower precision, by the module whose names they are.
+_LOWER = {
+    "": _PRODUCTS,
+    "nn.functional": ("linear", "multi_head_attention_forward", "scaled_dot_product_attention", *_CONVOLUTIONS),
+    "nn.recurrent": ("sequence",),
+    "nn.recurrent_cells": ("cell",),
+    "linalg": ("matmul", "multi_dot"),
+}
+_SINGLE = {
+    "": ("cdist", "nanquantile", "prod", "quantile", "stft", "trace"),
+    "nn.functional": (
+        "avg_pool3d", "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss",
+        "cross_entropy", "ctc_loss", "grid_sample", "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss",
+        "margin_ranking_loss", "mse_loss", "multi_margin_loss", "multilabel_margin_loss", "nll_loss",
+        "poisson_nll_loss", "smooth_l1_loss", "soft_margin_loss", "triplet_margin_loss",
+    ),
+    "linalg": ("cholesky", "det", "eigh", "eigvalsh", "inv", "lstsq", "pinv", "qr", "slogdet", "solve", "svd",
+               "svdvals"),
+    "fft": ("fft", "fft2", "fftn", "ifft", "ifft2", "ifftn", "irfft", "rfft", "rfft2"),
+}  # fmt: skip
+_METHODS_LOWER = ("__matmul__", "__rmatmul__", "addbmm", "addmm", "baddbmm", "bmm", "inner", "matmul", "mm")
+_METHODS_SINGLE = ("nanquantile", "prod", "quantile", "stft", "trace")
+
+_placed = False
+
+
+def place() -> None:
+    """Give the functions their wrappers, once."""
+    global _placed
+    if _placed:
+        return
+    _placed = True
+    from adjit.native.install import install
+
+    install()  # first: native entries would take the wrappers for functions that never change
+    for chosen, lower in ((_LOWER, True), (_SINGLE, False)):
+        for path, names in chosen.items():
+            module = import_module(f"adjit.{path}" if path else "adjit")
+            for name in names:
+                setattr(module, name, _casting(getattr(module, name), lower))
+    for names, lower in ((_METHODS_LOWER, True), (_METHODS_SINGLE, False)):
+        for name in names:
+            setattr(Tensor, name, _casting(getattr(Tensor, name), lower))
+
+
+def _casting(function: Callable[..., Any], lower: bool) -> Callable[..., Any]:
+    """The function, whose operands are cast within `autocast`."""
+
+    @wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        target = STATE.autocast
+        if target is None:
+            return function(*args, **kwargs)
+        STATE.autocast = None  # what it calls computes as it is told
+        try:
+            dtype = target if lower else F32
+            return function(*_cast(args, dtype), **{name: _cast(value, dtype) for name, value in kwargs.items()})
+        finally:
+            STATE.autocast = target
+
+    return wrapper
+
+
+def _cast(value: Any, dtype: DType) -> Any:
+    """Tensors of single and half precision in the wanted one; all else as it is."""
+    if isinstance(value, Tensor):
+        return value.to(_public(dtype)) if value._dtype in (F32, BF16, F16) and value._dtype is not dtype else value
+    if type(value) in (list, tuple):
+        return type(value)(_cast(item, dtype) for item in value)
+    return value
+
+
+def _public(dtype: DType) -> Any:
+    from adjit.dtypes import public
+
+    return public(dtype)

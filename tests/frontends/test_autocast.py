@@ -1,0 +1,135 @@
+"""`torch.autocast("cpu")`: which functions compute in lower precision, in eager and compiled programs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import adjit as torch
+from adjit import autocasting
+from adjit.nn import functional as F
+from adjit.tensor import Tensor
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _functions_as_before() -> Iterator[None]:
+    """Functions without wrappers again after these tests, which others count on."""
+    from importlib import import_module
+
+    from adjit.native.install import install
+
+    install()
+    places: list[tuple[Any, str, Any]] = []
+    for path, names in [*autocasting._LOWER.items(), *autocasting._SINGLE.items()]:
+        module = import_module(f"adjit.{path}" if path else "adjit")
+        places += [(module, name, getattr(module, name)) for name in names]
+    methods = (*autocasting._METHODS_LOWER, *autocasting._METHODS_SINGLE)
+    places += [(Tensor, name, getattr(Tensor, name)) for name in methods]
+    yield
+    for owner, name, found in places:
+        setattr(owner, name, found)
+    autocasting._placed = False
+
+
+LOWER = {
+    "linear": lambda x: F.linear(x, x), "matmul": lambda x: x @ x, "mm": lambda x: torch.mm(x, x),
+    "einsum": lambda x: torch.einsum("ij,jk->ik", x, x), "conv1d": lambda x: F.conv1d(x[None], x[:, :, None]),
+    "sdpa": lambda x: F.scaled_dot_product_attention(x[None], x[None], x[None]),
+    "method": lambda x: x.matmul(x), "LSTM": lambda x: torch.nn.LSTM(4, 4)(x.float())[0],
+    "attention": lambda x: torch.nn.MultiheadAttention(4, 2)(x.float(), x.float(), x.float())[0],
+}  # fmt: skip
+SINGLE = {
+    "mse_loss": lambda x: F.mse_loss(x, x), "prod": lambda x: x.prod(), "svdvals": lambda x: torch.linalg.svdvals(x),
+    "cross_entropy": lambda x: F.cross_entropy(x, torch.zeros(4, dtype=torch.int64)),
+    "quantile": lambda x: torch.quantile(x, 0.5), "cdist": lambda x: torch.cdist(x, x),
+}  # fmt: skip
+KEPT = {"add": lambda x: x + 1, "softmax": lambda x: x.softmax(-1), "sum": lambda x: x.sum(), "gelu": F.gelu}
+
+
+@pytest.mark.parametrize("name", [*LOWER, *SINGLE, *KEPT])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dtypes_are_pytorchs(name: str, dtype: Any) -> None:
+    x = torch.rand(4, 4).to(dtype)
+    function = {**LOWER, **SINGLE, **KEPT}[name]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = function(x).dtype
+    wanted = torch.bfloat16 if name in LOWER else torch.float32 if name in SINGLE else dtype
+    assert found is wanted
+
+
+def test_float64_and_integers_stay() -> None:
+    x = torch.eye(2, dtype=torch.float64)
+    with torch.autocast("cpu"):
+        assert (x @ x).dtype is torch.float64
+        assert torch.eye(2, dtype=torch.int64).prod().dtype is torch.int64
+
+
+def test_contexts_nest_and_end() -> None:
+    m, x = torch.nn.Linear(2, 2), torch.ones(1, 2)
+    assert not torch.is_autocast_enabled("cpu")
+    with torch.autocast("cpu", dtype=torch.float16):
+        assert torch.is_autocast_enabled("cpu")
+        assert torch.get_autocast_dtype("cpu") is torch.float16
+        with torch.autocast("cpu", enabled=False):
+            assert m(x).dtype is torch.float32
+        assert m(x).dtype is torch.float16
+    assert m(x).dtype is torch.float32
+    assert torch.get_autocast_dtype("cpu") is torch.bfloat16
+    with pytest.raises(ZeroDivisionError), torch.autocast("cpu"):
+        _ = 1 // 0
+    assert m(x).dtype is torch.float32
+
+    @torch.autocast("cpu")
+    def decorated() -> Any:
+        return m(x)
+
+    assert decorated().dtype is torch.bfloat16
+    with pytest.warns(UserWarning, match="In CPU autocast, but the target dtype is not supported"):
+        torch.autocast("cpu", dtype=torch.float64)
+
+
+def test_gradients_have_the_parameters_dtype() -> None:
+    m, x = torch.nn.Linear(3, 2), torch.rand(4, 3)
+    with torch.autocast("cpu"):
+        loss = F.mse_loss(m(x), torch.zeros(4, 2))
+    assert loss.dtype is torch.float32
+    loss.backward()
+    assert m.weight.grad is not None
+    assert m.weight.grad.dtype is torch.float32
+    found = m.weight.grad.clone()
+    m.zero_grad()
+    F.mse_loss(m(x), torch.zeros(4, 2)).backward()
+    assert torch.allclose(found, m.weight.grad, rtol=0.05, atol=0.01)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_compiled_functions_know_whether_it_is_on(inside: bool) -> None:
+    m, x = torch.nn.Linear(3, 2), torch.rand(4, 3)
+    plain = torch.compile(m)
+
+    def within(x: Any) -> Any:
+        with torch.autocast("cpu"):
+            return m(x)
+
+    cast = torch.compile(within)
+    for _ in range(40):
+        assert plain(x).dtype is torch.float32
+        if inside:
+            assert cast(x).dtype is torch.bfloat16
+        else:
+            with torch.autocast("cpu"):
+                assert plain(x).dtype is torch.bfloat16
+    with torch.autocast("cpu"):
+        eager = m(x)
+    found = cast(x)
+    assert torch.allclose(found.float(), eager.float(), atol=0.02)
+
+
+def test_import_is_not_dearer() -> None:
+    code = "import sys, adjit; print('adjit.autocasting' in sys.modules, 'adjit.amp' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
