@@ -300,13 +300,17 @@ def positions_of(advanced: Sequence[tuple[int, Tensor]]) -> list[tuple[int, Tens
 
 def true_positions(mask: Tensor) -> tuple[Tensor, ...]:
     """For each axis, the positions of the elements that are not zero."""
-    from adjit.conversion import concrete
     from adjit.creation import from_numpy
 
+    return tuple(from_numpy(np.ascontiguousarray(column)) for column in true_columns(mask))
+
+
+def true_columns(mask: Tensor) -> tuple[np.ndarray, ...]:
+    """`true_positions` as arrays."""
+    from adjit.conversion import concrete
+
     array = concrete(mask if mask._dtype in COMMON else mask != 0, "nonzero() (a mask as index)")
-    if array.ndim == 0:
-        return ()
-    return tuple(from_numpy(np.ascontiguousarray(column)) for column in np.nonzero(array))
+    return np.nonzero(array) if array.ndim else ()
 
 
 def prepared(input: Tensor, advanced: Sequence[tuple[int, Tensor]]) -> tuple[list[int], list[Tensor], tuple[Any, ...]]:

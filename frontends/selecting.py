@@ -12,7 +12,7 @@ from adjit.dims import numel_of, numpy_names, shape_of, wrap_dim
 from adjit.dispatch import apply, literal, rename
 from adjit.dtypes import c_name, title_of
 from adjit.errors import explained
-from adjit.indexing import getitem, number_like, true_positions, value_like
+from adjit.indexing import getitem, number_like, true_columns, true_positions, value_like
 from adjit.ir.ops.indexing import gather as gather_op
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import BOOL, I64
@@ -41,14 +41,14 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """The indices of elements that are not zero: rows of a matrix, or one vector for each axis."""
     from adjit.creation import from_numpy
 
-    columns = true_positions(input)
     if as_tuple:
-        return columns if shape_of(input) else true_positions(reshape(input, 1))
-    if not shape_of(input):
+        return true_positions(input if shape_of(input) else reshape(input, 1))
+    columns = true_columns(input)
+    if not columns:
         return from_numpy(np.zeros((int(input != 0), 0), np.int64))
-    rows = np.empty((numel_of(shape_of(columns[0])), len(columns)), np.int64)
+    rows = np.empty((columns[0].size, len(columns)), np.int64)
     for axis, column in enumerate(columns):
-        rows[:, axis] = column._array
+        rows[:, axis] = column
     return from_numpy(rows)
 
 
