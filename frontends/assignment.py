@@ -92,26 +92,31 @@ def _assign_recorded(input: Tensor, index: Any, value: Any) -> bool:
             return False
     elif not (is_plain_number(value, input) and input.requires_grad):
         return False
+    if isinstance(value, Tensor) and _is_part_itself(value, input, index):  # as after `x[1:] += 1`
+        keep_part(value)
+        return True
     STATE.recording = False
     try:
         viewed = viewed_at(input, index)[0]
     finally:
         STATE.recording = True
-    if isinstance(value, Tensor) and _is_part_itself(value, viewed):  # as after `x[1:] += 1`
-        keep_part(viewed)
-        return True
     return write_part(viewed, trimmed(value_like(value, input), shape_of(viewed)))
 
 
-def _is_part_itself(value: Tensor, part: Tensor) -> bool:
-    """Whether a value is the part of a tensor that it is written to, with the history of that tensor."""
-    base = part._base
+def _is_part_itself(value: Tensor, input: Tensor, index: Any) -> bool:
+    """Whether a value is `input[index]`, with the history of what this is a part of."""
+    base = input if input._base is None else input._base
     if value._base is None or value._base is not base or _is_marked(value):
         return False
     if value._seen == base._history and value._requires_grad is not base._requires_grad:
         return False
-    assert value._array is not None and part._array is not None
-    return same_place(value._array, part._array)
+    assert value._array is not None and input._array is not None
+    items = index if type(index) is tuple else (index,)
+    try:
+        part = input._array[items if Ellipsis in items else (*items, ...)]
+    except IndexError:
+        return False
+    return same_place(value._array, part)
 
 
 def _is_marked(tensor: Tensor) -> bool:

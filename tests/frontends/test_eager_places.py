@@ -231,3 +231,19 @@ def test_masks_of_turned_and_cut_tensors(size: int) -> None:
     whole = torch.zeros(3, dtype=torch.int64)
     whole[torch.tensor([True, False, True])] = 2**31 - 1
     assert whole.tolist() == [2**31 - 1, 0, 2**31 - 1]
+
+
+def test_one_element_written_to_itself() -> None:
+    x = torch.arange(12.0).reshape(3, 4).requires_grad_()
+    y = x * 2
+    for index in (1, (2, 3), (..., -1), (0, None), slice(0, 2)):
+        version, before = y._version, y.tolist()
+        y[index] = y[index]
+        assert y._version == version + 1 and y.tolist() == before
+        y[index] += 1
+    other = (x * 3)[1:]
+    y[1:] = other  # the same place of another memory
+    with pytest.raises(IndexError, match="out of bounds"):
+        y[5] = y[2]
+    y.sum().backward()
+    assert x.grad.tolist() == [[2.0] * 4, [3.0] * 4, [3.0] * 4]
