@@ -104,7 +104,8 @@ class Operation:
         key = before[fixed] if before is not None else kind_of(leaves, form, fixed=fixed)
         if key is None or len(leaves) > k.MOST_MARKED:
             return result
-        if not self.in_place and self.later != NEVER:
+        large = _made_large(result, leaves)
+        if not self.in_place and self.later != NEVER and not large:
             self._open(operands, names, words, leaves, fixed=fixed)
         count = self._signatures.times(key)
         patience = 1 + len(self._signatures) // _MANY  # where shapes change from call to call, most never come again
@@ -112,7 +113,7 @@ class Operation:
         lock = self._signatures.lock
         if (compiled or count == _SOON * patience) and lock.acquire(blocking=False):
             try:
-                self._learn(key, operands, names, words, leaves, compiled, asks, fixed=fixed)
+                self._learn(key, operands, names, words, leaves, compiled, asks, fixed=fixed, large=large)
             finally:
                 lock.release()
         return result
@@ -168,11 +169,12 @@ class Operation:
         asks: bool,
         *,
         fixed: bool,
+        large: bool,
     ) -> None:
         """Make the signature of calls like this one of a kind, whose operands are the leaves of `arguments`.
 
         `compiled` allows it a program of its own; `asks` says whether what the call may have overwritten required grad;
-        numbers are `fixed` to be these.
+        numbers are `fixed` to be these; what makes a `large` tensor is left to Python, unwatched.
         """
         if not self._signatures.has_room():
             return
@@ -187,7 +189,9 @@ class Operation:
         needs = given if STATE.recording else 0
         if needs and not fixed:
             self._signatures.take_any_number()
-        signature = self._signature(arguments, names, form, examples, needs, fixed=fixed, compiled=compiled)
+        signature = None
+        if not large:
+            signature = self._signature(arguments, names, form, examples, needs, fixed=fixed, compiled=compiled)
         if signature is not None and any(lying) and (signature.views or signature.is_product):
             examples = self._examples(operands, asks, fixed=fixed, as_it_lies=True)
             signature = self._signature(arguments, names, form, examples, needs, fixed=fixed, compiled=compiled)
@@ -337,11 +341,14 @@ def is_servable(watched: Watched) -> bool:
     results = watched.results
     if not watched.steps or len({id(result._array) for result in results}) < len(results):
         return False
-    if not all(_is_new(r, watched) for r in results) or len({id(r._memory) for r in results}) < len(results):
+    return all(_is_new(r, watched) for r in results) and len({id(r._memory) for r in results}) == len(results)
+
+
+def _made_large(result: Any, operands: Sequence[Any]) -> bool:
+    """Whether a call makes a large tensor of numbers alone: NumPy does, which knows how to leave memory untouched."""
+    if not isinstance(result, Tensor) or any(isinstance(x, Tensor) for x in operands):
         return False
-    # Large tensors made of nothing are made by NumPy, which knows how to leave memory untouched.
-    made = sum(_array(result).size for result in results)
-    return made <= _MADE or any(isinstance(x, Tensor) for x in watched.operands)
+    return result._array is not None and result._array.size > _MADE
 
 
 def _is_new(result: Tensor, watched: Watched) -> bool:

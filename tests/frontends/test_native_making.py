@@ -163,3 +163,13 @@ def test_numbers_become_tensors() -> None:
     with pytest.raises(ValueError, match="negative"):
         torch.from_numpy(np.arange(3)[::-1])
     assert torch.from_numpy(np.array(3)).item() == 3
+
+
+def test_large_memory_stays_untouched() -> None:
+    """What the system gives zeroed is not written, however often it was asked for."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for make in (torch.zeros, torch.empty):
+        for _ in range(12):
+            assert make(400_000_000).shape == (400_000_000,)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # of 1,600,000 KB
