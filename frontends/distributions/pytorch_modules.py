@@ -28,10 +28,11 @@ _MODULES = {
 
 def make(package: str, classes: Mapping[str, Any]) -> dict[str, ModuleType]:
     """The modules, known to `import` from here on."""
+    contents = {name: {member: classes[member] for member in members.split()} for name, members in _MODULES.items()}
+    contents["utils"] = {name: getattr(building, name) for name in building.__all__}
     found = {}
-    for name, members in _MODULES.items():
+    for name, members in contents.items():
         module = found[name] = ModuleType(f"{package}.{name}")
-        module.__dict__.update({member: classes[member] for member in members.split()}, __all__=members.split())
+        module.__dict__.update(members, __all__=list(members))
         sys.modules[module.__name__] = module
-    found["utils"] = sys.modules[f"{package}.utils"] = building
     return found
