@@ -73,7 +73,10 @@ def takes_out(function: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:
             taking = None if out is not None else _taking_over(wrapped, args, kwargs)
             if taking is None:
-                _explain(error, function, args)
+                better = misplaced(function, args) if isinstance(error, AttributeError) else None
+                if better is not None:
+                    raise better from None
+                tell(error, function)  # from here: it looks at the frames
                 raise
         return taking(*args, **kwargs)
 
@@ -89,16 +92,6 @@ def _taking_over(function: Callable[..., Any], args: tuple[Any, ...], kwargs: di
 
             return first_met(function, args, kwargs)
     return None
-
-
-def _explain(error: Exception, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    """Say more in the error of a function, which is raised anew where an argument is no tensor."""
-    if isinstance(error, AttributeError):
-        better = misplaced(function, args)
-        if better is not None:
-            raise better from None
-    else:
-        tell(error, function)
 
 
 def _given(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
