@@ -282,6 +282,9 @@ class Operation:
             return Signature(wanted, needs, None, plan, recorded=recorded, views=views, kept=[watched.kept])
         try:
             made = kernel_of(watched, fixed=fixed)
+            if made is None and not fixed and any(type(x) is int for x in examples):
+                self._converted.add((form, int))  # programs have integers as constants
+                return None
             if made is None and compiled:
                 made = _program(watched)
         except CompileError:

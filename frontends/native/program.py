@@ -117,6 +117,8 @@ class Watched:
 
     def _emit(self, builder: Builder, step: Step, values: dict[int, Value]) -> tuple[Value, ...] | None:
         if step.op.name == "const":
+            if isinstance(step.attributes["value"], complex):
+                return None
             return (self._constant(builder, step.attributes["value"], step.attributes["dtype"]),)
         operands: list[Value] = []
         for x in step.operands:

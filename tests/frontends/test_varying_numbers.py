@@ -148,6 +148,19 @@ def test_weights_are_operands(case: str, first: float) -> None:
         np.testing.assert_array_equal(found.numpy(), function(operation(name).function, x, y, number).numpy())
 
 
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.uint8, torch.float16, torch.bfloat16, torch.float32])
+def test_whole_numbers_beside_every_dtype(dtype: Any) -> None:
+    x = torch.tensor([0, 3, 5]).to(dtype)
+    for n in (*range(7), *[2] * 20, *range(7)):
+        assert (x == n).tolist() == [n == 0, n == 3, n == 5]
+        assert (x + n).tolist() == [n, 3 + n, 5 + n]
+        assert torch.where(x > n, x, n).tolist() == [max(0, n), max(3, n), max(5, n)]
+        assert x.clamp(min=n).tolist() == [max(0, n), max(3, n), max(5, n)]
+    for number in [0.5] * 20 + [1.5, 2.5]:
+        assert (x > number).tolist() == [False, True, True]
+        assert (x * number).tolist() == [0.0, 3 * number, 5 * number]
+
+
 def test_recorded_weights() -> None:
     x = torch.tensor([1.0, 2.0], requires_grad=True)
     for n in range(60):
