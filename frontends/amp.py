@@ -14,9 +14,8 @@ from typing import Any
 from adjit.autograd.modes import no_grad
 from adjit.device import device as _device
 from adjit.dtypes import bfloat16, float16, public, to_ir
-from adjit.epoch import EPOCH
 from adjit.ir.types import BF16, F16, DType
-from adjit.state import STATE
+from adjit.state import STATE, epoch_here
 from adjit.tensor import Tensor
 
 __all__ = [
@@ -83,7 +82,7 @@ def _switch(dtype: DType | None) -> None:
 
         place()
     STATE.autocast = dtype
-    EPOCH.advance()
+    epoch_here()
 
 
 class _Chosen:

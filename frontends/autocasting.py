@@ -17,7 +17,7 @@ from adjit.tensor import Tensor
 
 _PRODUCTS = (
     "addbmm", "addmm", "baddbmm", "bmm", "chain_matmul", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
-    "conv_transpose2d", "conv_transpose3d", "einsum", "inner", "matmul", "mm",
+    "conv_transpose2d", "conv_transpose3d", "einsum", "inner", "matmul", "mm", "tensordot",
 )  # fmt: skip
 _CONVOLUTIONS = tuple(name for name in _PRODUCTS if name.startswith("conv"))
 # In the lower precision, by the module whose names they are.
@@ -26,22 +26,22 @@ _LOWER = {
     "nn.functional": ("linear", "multi_head_attention_forward", "scaled_dot_product_attention", *_CONVOLUTIONS),
     "nn.recurrent": ("sequence",),
     "nn.recurrent_cells": ("cell",),
-    "linalg": ("matmul", "multi_dot"),
+    "linalg": ("matmul", "multi_dot", "vecdot"),
 }
 _SINGLE = {
-    "": ("cdist", "nanquantile", "prod", "quantile", "stft", "trace"),
+    "": ("cdist", "cholesky", "inverse", "nanquantile", "pinverse", "prod", "quantile", "stft", "svd", "trace"),
     "nn.functional": (
         "avg_pool3d", "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss",
         "cross_entropy", "ctc_loss", "grid_sample", "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss",
         "margin_ranking_loss", "mse_loss", "multi_margin_loss", "multilabel_margin_loss", "nll_loss",
         "poisson_nll_loss", "smooth_l1_loss", "soft_margin_loss", "triplet_margin_loss",
     ),
-    "linalg": ("cholesky", "det", "eigh", "eigvalsh", "inv", "lstsq", "pinv", "qr", "slogdet", "solve", "svd",
-               "svdvals"),
+    "linalg": ("cholesky", "det", "eigh", "eigvalsh", "inv", "lstsq", "matrix_rank", "pinv", "qr", "slogdet",
+               "solve", "svd", "svdvals"),
     "fft": ("fft", "fft2", "fftn", "ifft", "ifft2", "ifftn", "irfft", "rfft", "rfft2"),
 }  # fmt: skip
 _METHODS_LOWER = ("__matmul__", "__rmatmul__", "addbmm", "addmm", "baddbmm", "bmm", "inner", "matmul", "mm")
-_METHODS_SINGLE = ("nanquantile", "prod", "quantile", "stft", "trace")
+_METHODS_SINGLE = ("cholesky", "inverse", "nanquantile", "pinverse", "prod", "quantile", "stft", "svd", "trace")
 
 _placed = False
 
@@ -71,7 +71,7 @@ def _casting(function: Callable[..., Any], lower: bool) -> Callable[..., Any]:
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         target = STATE.autocast
-        if target is None:
+        if target is None or kwargs.get("out") is not None:  # what is given decides the dtype
             return function(*args, **kwargs)
         STATE.autocast = None  # what it calls computes as it is told
         try:

@@ -11,7 +11,6 @@ from adjit import trees
 from adjit.autograd.record import hook_numbers
 from adjit.captured import shared_gradient
 from adjit.device import device
-from adjit.epoch import EPOCH
 from adjit.ir.errors import ShapeError
 from adjit.ir.frozen import frozen
 from adjit.ir.shape import evaluate
@@ -19,7 +18,7 @@ from adjit.ir.types import F64, I64, DType, TensorType
 from adjit.memory import Memory
 from adjit.places import Place
 from adjit.runtime.interpreter import bind_sizes
-from adjit.state import STATE
+from adjit.state import STATE, epoch_here
 from adjit.tensor import Chain, Tensor
 from adjit.views import is_contiguous
 
@@ -216,10 +215,11 @@ def fits(entry: Entry, call: Call) -> bool:
         return False
     if entry.graph.writes and shared_gradient(entry.sources, call.tensors, entry.memories) is not None:
         return False
-    if entry.epoch != EPOCH.count or entry.environment.is_compared:
+    now = epoch_here()
+    if entry.epoch != now or entry.environment.is_compared:
         if not entry.environment.holds():
             return False
-        entry.epoch = EPOCH.count
+        entry.epoch = now
     return True
 
 

@@ -12,13 +12,13 @@ from adjit.capture.numbers import kind_of, number
 from adjit.captured import Joined, shared_gradient
 from adjit.effects import Changes, Effect, Refill
 from adjit.environment import Environment
-from adjit.epoch import EPOCH
 from adjit.errors import tell
 from adjit.ir.frozen import record
 from adjit.ir.graph import Graph, Value, from_outputs
 from adjit.ir.shape import Size
 from adjit.ir.types import TensorType
 from adjit.memory import Memory
+from adjit.state import epoch_here
 from adjit.tensor import Tensor
 from adjit.trace import Tracer
 from adjit.trace_arguments import check_aliases, shared_argument
@@ -191,7 +191,7 @@ def trace_entry(
     entry.turned = _turned(tracer, proxies)
     pairs = enumerate(zip(proxies, call.tensors, strict=True))
     entry.marked = [(index, proxy._requires_grad) for index, (proxy, tensor) in pairs if _is_marked(proxy, tensor)]
-    entry.epoch = EPOCH.count
+    entry.epoch = epoch_here()
     for source in tracer.sources:
         if source.tensor is not None:
             source.requires_grad, source.chain = source.tensor.requires_grad, source.tensor._chain

@@ -13,7 +13,7 @@ from adjit.dtypes import default_float
 from adjit.places import ABSENT, SIMPLE, Place, same
 from adjit.reach import MAKING, OF_FUNCTIONS, TABLES, Reach
 from adjit.settings import switches
-from adjit.state import STATE
+from adjit.state import STATE, epoch_here
 from adjit.tensor import Tensor
 
 
@@ -186,6 +186,7 @@ class Environment:
 
 def settings() -> tuple[Any, ...]:
     """What code anywhere may go by: the default dtype, switches, autocast, hooks of all modules."""
+    epoch_here()
     hooks = sys.modules.get("adjit.nn.global_hooks")  # nobody has them who did not load it
     numbers = () if hooks is None else tuple(tuple(table) for table in hooks.OF_CALLS)
     return default_float(), numbers, switches(), STATE.autocast

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from adjit.epoch import EPOCH
 from adjit.ir.graph import UNKNOWN, Location
 
 if TYPE_CHECKING:
@@ -41,6 +42,21 @@ class _State(threading.local):
 
 
 STATE = _State()
+# The autocast that programs were last compared under, in whichever thread.
+_COMPARED_UNDER: list[Any] = [None]
+
+
+def epoch_here() -> int:
+    """How many changes there were, as far as the running thread sees them: that it has another autocast than the thread
+    that compared last is one, for all threads share what is known of programs.
+    """
+    autocast = STATE.autocast
+    while True:
+        now = EPOCH.count
+        if _COMPARED_UNDER[0] is autocast:
+            return now
+        _COMPARED_UNDER[0] = autocast  # first: a thread that comes between sees another one than its own
+        EPOCH.advance()
 
 
 def numbers_are_known() -> bool:

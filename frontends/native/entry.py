@@ -21,7 +21,7 @@ from adjit.memory import PERIOD, Memory
 from adjit.native.words import address, mixed
 from adjit.nn.parameter import Parameter
 from adjit.runtime import callable, layout
-from adjit.state import MODE, STATE, is_user_frame, user_location
+from adjit.state import MODE, STATE, epoch_here, is_user_frame, user_location
 from adjit.tensor import Tensor
 
 # METH_FASTCALL | METH_KEYWORDS
@@ -271,7 +271,9 @@ def _mode() -> int:
     the running trace takes note of it."""
     tracer = STATE.tracer
     special = tracer is not None or STATE.anomaly[0] or bool(STATE.packing) or STATE.checks is not None
-    return STATE.recording + 2 * special + 4 * (tracer is not None and tracer.by_steps)
+    mode = STATE.recording + 2 * special + 4 * (tracer is not None and tracer.by_steps)
+    epoch_here()  # last: until the entry compares, no other thread comes between
+    return mode
 
 
 @functools.cache

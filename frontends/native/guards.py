@@ -49,6 +49,7 @@ class Guards:
         self.checks: list[Any] = []
         self.kept: list[Any] = []
         self.rest: Guards | None = None
+        self.epoch = 0  # the count of changes when they were last compared
 
     def word(self, address: int, item: Any, *, null: bool = False) -> None:
         """The word at an address is the object `item`'s identity, or 0 for None if `null`."""
@@ -99,7 +100,7 @@ class Guards:
         if self.rest is None:
             return np.array([*words, 0], np.uint64)
         self.kept.append(self.rest)
-        return np.array([*words, EPOCH.cell.buffer_info()[0], EPOCH.count, *self.rest._lists()], np.uint64)
+        return np.array([*words, EPOCH.cell.buffer_info()[0], self.epoch, *self.rest._lists()], np.uint64)
 
 
 def guards_of(entry: Entry) -> Guards | None:
@@ -113,7 +114,8 @@ def guards_of(entry: Entry) -> Guards | None:
         else:
             found.check(check)
     environment = entry.environment
-    rest = found.rest = Guards()
+    rest, found.epoch = Guards(), entry.epoch
+    found.rest = rest
     rest.check(environment.announced_hold)
     rest.kept.append(environment)
     for source in entry.sources:

@@ -55,6 +55,7 @@ class _Run:
         self.node = TapeNode(primitive_named("call"), (), {}, (), user_location())  # stands for the call in messages
         self.context = context
         self.state = state
+        self.autocast = STATE.autocast
         self.places: list[_Place] = []
 
     def leave(self, tensor: Tensor) -> _Place:
@@ -65,7 +66,11 @@ class _Run:
     def fetch(self, place: _Place) -> Tensor:
         """The tensor for a place; the first one asked for makes all of them."""
         if place.value is None:
-            self._fill()
+            before, STATE.autocast = STATE.autocast, self.autocast
+            try:
+                self._fill()
+            finally:
+                STATE.autocast = before
         found = place.value
         if found is None:
             raise CheckpointError("torch.utils.checkpoint: a tensor that forward saved was not saved when it ran again")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,12 +40,14 @@ LOWER = {
     "linear": lambda x: F.linear(x, x), "matmul": lambda x: x @ x, "mm": lambda x: torch.mm(x, x),
     "einsum": lambda x: torch.einsum("ij,jk->ik", x, x), "conv1d": lambda x: F.conv1d(x[None], x[:, :, None]),
     "sdpa": lambda x: F.scaled_dot_product_attention(x[None], x[None], x[None]),
+    "tensordot": lambda x: torch.tensordot(x, x, 1), "vecdot": lambda x: torch.linalg.vecdot(x, x),
     "method": lambda x: x.matmul(x), "LSTM": lambda x: torch.nn.LSTM(4, 4)(x.float())[0],
     "attention": lambda x: torch.nn.MultiheadAttention(4, 2)(x.float(), x.float(), x.float())[0],
 }  # fmt: skip
 SINGLE = {
     "mse_loss": lambda x: F.mse_loss(x, x), "prod": lambda x: x.prod(), "svdvals": lambda x: torch.linalg.svdvals(x),
     "cross_entropy": lambda x: F.cross_entropy(x, torch.zeros(4, dtype=torch.int64)),
+    "inverse": lambda x: x.add(torch.eye(4)).to(x.dtype).inverse(),
     "quantile": lambda x: torch.quantile(x, 0.5), "cdist": lambda x: torch.cdist(x, x),
 }  # fmt: skip
 KEPT = {"add": lambda x: x + 1, "softmax": lambda x: x.softmax(-1), "sum": lambda x: x.sum(), "gelu": F.gelu}
@@ -127,6 +130,50 @@ def test_compiled_functions_know_whether_it_is_on(inside: bool) -> None:
         eager = m(x)
     found = cast(x)
     assert torch.allclose(found.float(), eager.float(), atol=0.02)
+
+
+def test_threads_have_their_own() -> None:
+    x = torch.rand(4, 4)
+    product = torch.compile(lambda a: a @ a)
+    for _ in range(40):
+        product(x)
+    turn, found = threading.Barrier(2), dict[Any, set[Any]]()
+
+    def run(dtype: Any) -> None:
+        with torch.autocast("cpu", dtype, enabled=dtype is not torch.float32):
+            for round in range(60):
+                for who in (torch.bfloat16, torch.float16, torch.float32):
+                    turn.wait()
+                    if who is dtype or round % 2:
+                        found.setdefault(dtype, set()).add(product(x).dtype)
+
+    for pair in ((torch.float32, torch.bfloat16), (torch.float16, torch.bfloat16)):
+        threads = [threading.Thread(target=run, args=(dtype,)) for dtype in pair]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert found == {dtype: {dtype} for dtype in (torch.float32, torch.bfloat16, torch.float16)}
+
+
+def test_what_is_checkpointed_runs_again_as_it_ran() -> None:
+    m, x = torch.nn.Linear(3, 3), torch.rand(2, 3)
+    grads = []
+    for again in (False, True):
+        m.zero_grad()
+        with torch.autocast("cpu"):
+            y = torch.utils.checkpoint.checkpoint(m, x, use_reentrant=False) if again else m(x)
+        y.float().sum().backward()
+        assert m.weight.grad is not None
+        grads.append(m.weight.grad.clone())
+    assert torch.equal(*grads)
+
+
+def test_a_given_result_is_written() -> None:
+    x, out = torch.rand(3, 3), torch.zeros(3, 3)
+    with torch.autocast("cpu"):
+        assert torch.mm(x, x, out=out) is out
+    assert torch.equal(out, x @ x)
 
 
 def test_import_is_not_dearer() -> None:
