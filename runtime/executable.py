@@ -464,11 +464,13 @@ def _bytes_type(count: int) -> Any:
     return ctypes.c_uint8 * count
 
 
-@functools.cache
-def _trampoline() -> Any:
-    return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_size_t, ctypes.c_size_t)(_answer)
+_trampolines: dict[str, Any] = {}
 
 
 def host_call_address() -> int:
     """The address of `i64 adjit_host_call(i64 number, ptr buffers, ptr sizes)`."""
-    return ctypes.cast(_trampoline(), ctypes.c_void_p).value or 0
+    if not _trampolines:
+        made = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_size_t, ctypes.c_size_t)(_answer)
+        # Of two threads' the first one stays for good: programs hold its address.
+        _trampolines.setdefault("adjit_host_call", made)
+    return ctypes.cast(_trampolines["adjit_host_call"], ctypes.c_void_p).value or 0

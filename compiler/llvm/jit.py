@@ -137,18 +137,19 @@ class _Job:
 
 def _known_object(key: bytes) -> bytes | None:
     """The object of a module that programs have in common, if this process or the disk cache has it."""
-    if key not in _common:
+    code = _common.get(key)
+    if code is None:
         cache = default_cache()
         code = cache.get(key) if cache else None
-        if code is None:
-            return None
-        _keep_object(key, code)
-    return _common[key]
+        if code is not None:
+            _keep_object(key, code)
+    return code
 
 
 def _keep_object(key: bytes, code: bytes) -> None:
-    while len(_common) >= _MOST_COMMON:
-        _common.pop(next(iter(_common)), None)
+    if len(_common) >= _MOST_COMMON:
+        for each in list(_common)[: len(_common) - _MOST_COMMON + 1]:  # other threads take some out, too
+            _common.pop(each, None)
     _common[key] = code
 
 

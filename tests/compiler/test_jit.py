@@ -374,3 +374,23 @@ def test_every_function_of_the_library_is_there() -> None:
 def test_a_triple_without_back_end() -> None:
     with pytest.raises(CompileError, match="no back end for 'z80x-none-none'"):
         jit.compile_object(constant(1), make_target("z80x-none-none"))
+
+
+def test_a_common_object_that_another_thread_throws_out_at_once_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    keep = jit._keep_object
+
+    def thrown_out(key: bytes, code: bytes) -> None:
+        keep(key, code)
+        jit._common.clear()
+
+    monkeypatch.setattr(jit, "_common", {})
+    monkeypatch.setattr(jit, "_keep_object", thrown_out)
+    monkeypatch.setattr(jit, "default_cache", lambda: {b"key": b"code"})
+    assert jit._known_object(b"key") == b"code"
+
+
+def test_the_oldest_common_objects_are_thrown_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit, "_common", {bytes([number]): b"" for number in range(5)})
+    monkeypatch.setattr(jit, "_MOST_COMMON", 3)
+    jit._keep_object(b"new", b"code")
+    assert list(jit._common) == [b"\3", b"\4", b"new"]

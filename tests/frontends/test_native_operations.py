@@ -386,7 +386,7 @@ def test_a_forked_child_learns_though_a_thread_was_learning() -> None:
 def test_the_entry_knows_every_mode() -> None:
     """Whoever adds a mode says in `adjit.native.entry._mode` whether native calls must leave it to Python."""
     assert set(vars(STATE)) == {
-        "recording", "inference", "tracer", "anomaly", "checks", "packing", "hooks_disabled", "sweep",
+        "recording", "inference", "tracer", "anomaly", "checks", "packing", "hooks_disabled", "sweep", "autocast",
     }  # fmt: skip
 
 

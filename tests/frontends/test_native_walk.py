@@ -231,13 +231,18 @@ def test_steps_that_are_forgotten_live_until_the_passes_end_that_ran_them(
 
 
 def meddled(monkeypatch: pytest.MonkeyPatch, meddle: Any) -> None:
-    """Let something happen whenever a pullback is run by Python."""
+    """Let something happen whenever a pullback is run, which Python does each time: no step is known or learnt."""
 
-    def run(graph: Any, arrays: Any) -> Any:
-        meddle()
-        return bodies.run_pullback(graph, arrays)
+    def meddling(original: Any) -> Any:
+        def run(*operands: Any) -> Any:
+            meddle()
+            return original(*operands)[0], None
 
-    monkeypatch.setattr(native_steps, "run_pullback", run)
+        return run
+
+    steps()._forget()
+    for name in ("run_pullback", "run_open_pullback"):
+        monkeypatch.setattr(native_steps, name, meddling(getattr(bodies, name)))
 
 
 @pytest.mark.parametrize(("kind", "size"), [(KeyboardInterrupt, 15), (TimeoutError, 16), (ZeroDivisionError, 17)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,9 +16,11 @@ from adjit.compiler.memory import plan_memory
 from adjit.compiler.prepare import prepare
 from adjit.ir.errors import DTypeError, ShapeError
 from adjit.ir.parser import parse
+from adjit.runtime import executable as executables
 from adjit.runtime.executable import Executable, address_of
 from adjit.runtime.host import register_host_function
 from adjit.runtime.interpreter import run as interpret
+from tests.threads import in_threads
 
 Array = np.ndarray[Any, Any]
 ADD = "func @add(%x: f32[n, m], %y: f32[n, m]) -> (f32[n, m]) {\n %0 = add %x, %y : f32[n, m]\n return %0\n}"
@@ -214,3 +218,17 @@ def test_memory_is_given_back_to_a_caller_that_has_its_own() -> None:
     assert call is not None and call.arena == executable.layout.arena
     assert not executable._frames
     assert np.array_equal(executable.run([x])[0], expected[0])
+
+
+def test_threads_that_first_call_the_host_at_the_same_time_have_one_way_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second one would be freed while programs hold its address."""
+    both, original = threading.Barrier(2), ctypes.CFUNCTYPE
+
+    def make(*types: Any) -> Any:
+        both.wait(20)
+        return original(*types)
+
+    monkeypatch.setattr(executables, "_trampolines", {})
+    monkeypatch.setattr(ctypes, "CFUNCTYPE", make)
+    first, second = in_threads(lambda _: executables.host_call_address(), 2)
+    assert first == second
