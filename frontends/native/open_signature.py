@@ -18,7 +18,7 @@ from adjit.native.operation import call_guards, is_servable, kernel_of, new_tens
 from adjit.native.program import Watched
 from adjit.native.signature import Operand, Signature, operand_for
 from adjit.native.view_words import view_blocks
-from adjit.native.watching import example
+from adjit.native.watching import example, unlikely
 from adjit.native.words import address
 from adjit.tensor import Tensor
 from adjit.trees import flatten
@@ -47,7 +47,10 @@ def open_signature(
     for hints in _hints(operands, sizes):
         if sum(prod(evaluate(size, hints) for size in own or ()) for own in sizes) > _MOST_ELEMENTS:
             continue
-        examples = [_example(x, own, hints) for x, own in zip(operands, sizes, strict=True)]
+        examples = [
+            unlikely(x, place, fixed=fixed) if type(x) is float else _example(x, own, hints)
+            for place, (x, own) in enumerate(zip(operands, sizes, strict=True))
+        ]
         found = at_any_size(call, examples, sizes, hints)
         if found is not None:
             try:
@@ -93,6 +96,8 @@ def _signature(
     watched = Watched(
         operands, seen.steps, results, returned, structure, (), seen.literals, any_size=found, any_number=not fixed
     )
+    if not fixed and watched.converted():
+        return None
     for guard in found.tracer.guards:
         opening.guard(guard)
     views = view_blocks(watched)

@@ -39,7 +39,7 @@ from adjit.native.standing import as_operands_stand, orders_of
 from adjit.native.structure import leaves_of, with_leaves
 from adjit.native.table import Table
 from adjit.native.view_words import view_blocks
-from adjit.native.watching import Seen, Written, example, watch
+from adjit.native.watching import Seen, Written, example, unlikely, watch
 from adjit.native.words import address, words_of
 from adjit.runtime.executable import Executable
 from adjit.runtime.host import CHECK_PREFIX
@@ -54,7 +54,6 @@ _LIMIT, _MANY = 512, 128
 # time where it draws random numbers: their programs take longest to compile.  What a function calls waits until the
 # function itself may have become a program; or there is NEVER one.
 _SOON, LATER, AFTER_CALLER, MUCH_LATER, NEVER = 2, 6, 9, 100, 0
-_UNLIKELY = 0.7390851332151607
 _DETACHED = k.DETACHED % 2**64
 # The most elements of what is made of numbers alone.
 _MADE = 1 << 17
@@ -138,9 +137,10 @@ class Operation:
             if self._signatures.has_room():
                 from adjit.native.open_signature import open_signature
 
-                signature = open_signature(
-                    partial(self._called, arguments, names), operands, sizes, needs, fixed=fixed
-                )
+                called = partial(self._called, arguments, names)
+                signature = open_signature(called, operands, sizes, needs, fixed=fixed)
+                if signature is None and not fixed and any(type(x) in (int, float) for x in operands):
+                    signature = open_signature(called, operands, sizes, needs, fixed=True)
                 if signature is not None:
                     signature.structure, signature.names = structure, names if structure is None else None
                     signature.kept.append(names)
@@ -215,12 +215,9 @@ class Operation:
     def _examples(
         self, operands: tuple[Any, ...], asks: bool, *, fixed: bool, as_it_lies: bool = False
     ) -> tuple[Any, ...]:
-        """Tensors like the operands; one that may be overwritten is no leaf where it requires grad.
-
-        Floats that are not `fixed` are unlike those that functions look for.
-        """
+        """Tensors like the operands; one that may be overwritten is no leaf where it requires grad."""
         examples: tuple[Any, ...] = tuple(
-            _UNLIKELY + 0.01 * place if type(x) is float and not fixed else example(x, as_it_lies=as_it_lies)
+            unlikely(x, place, fixed=fixed) if type(x) is float else example(x, as_it_lies=as_it_lies)
             for place, x in enumerate(operands)
         )
         if self._may_overwrite and operands and isinstance(operands[0], Tensor):

@@ -58,11 +58,13 @@ class Watched:
     def converted(self) -> set[type]:
         """The types of numbers among the operands that no step takes as they are.
 
-        An integer may be another that happens to be equal, where there are steps besides the one that it is for.
+        An integer may be another that happens to be equal, where there are steps besides the one that it is for, or
+        another of the operands.
         """
         taken = {id(x) for step in self.steps for x in (*step.operands, step.attributes.get("value"))}
         kinds = {type(x) for x in self.operands if type(x) is float and id(x) not in taken}
-        whole = any(type(x) is int and (len(self.steps) > 1 or id(x) not in taken) for x in self.operands)
+        integers = [id(x) for x in self.operands if type(x) is int]
+        whole = len({*integers}) < len(integers) or any(len(self.steps) > 1 or x not in taken for x in integers)
         return kinds | ({int} if whole else set())
 
     def plan(self) -> list[int] | None:

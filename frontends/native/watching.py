@@ -280,6 +280,11 @@ def example(operand: Any, *, as_it_lies: bool = False, shape: tuple[int, ...] | 
     return made
 
 
+def unlikely(number: float, place: int, *, fixed: bool) -> float:
+    """A number's example: another object at each place, and unlike those that functions look for, unless `fixed`."""
+    return number if fixed else 0.7390851332151607 + 0.01 * place
+
+
 def _lying_as(array: np.ndarray, other: np.ndarray) -> np.ndarray:
     """The same elements, as far from each other as those of another array; some may share a place."""
     ends = [stride * (extent - 1) for extent, stride in zip(other.shape, other.strides, strict=True)]

@@ -219,3 +219,35 @@ def test_numbers_too_large_for_the_dtype_and_changing_sizes() -> None:
         y = x * (1e300 if n % 5 == 4 else n + 0.5)
         y.sum().backward()
         assert x.grad.tolist() == [[math.inf if n % 5 == 4 else n + 0.5] * 2] * (n % 13 + 1)
+
+
+@pytest.mark.parametrize("first", [1.0, 1, 0.5])
+def test_weights_of_tensors_whose_sizes_change_are_not_the_first_ones(first: float) -> None:
+    for n in range(60):
+        x = torch.ones(n % 23 + 2)
+        x.add(x, alpha=first)
+        x.sub(x, alpha=first)
+    for n in range(40, 50):
+        x = torch.ones(n)
+        assert x.add(x, alpha=n).tolist() == [1.0 + n] * n
+        assert x.add(x, alpha=n * 0.5).tolist() == [1.0 + n * 0.5] * n
+        assert x.sub(x, alpha=n * 0.5).tolist() == [1.0 - n * 0.5] * n
+        assert x.add(x, alpha=1.0).tolist() == [2.0] * n
+
+
+@native
+def test_a_weight_that_stays_is_native_whatever_the_sizes() -> None:
+    for n in range(60):
+        torch.ones(n % 23 + 2).add(torch.ones(n % 23 + 2), alpha=1.0)
+    x = torch.ones(77)
+    with without_python("add"):
+        assert x.add(x, alpha=1.0).tolist() == [2.0] * 77
+
+
+def test_equal_whole_numbers_may_be_different_ones_later() -> None:
+    x = torch.ones(3)
+    for _ in range(60):
+        x.add(1, alpha=1), x.clamp(1, 1), x.clone().clamp_(1, 1)
+    assert x.add(1, alpha=3).tolist() == [4.0] * 3
+    assert x.add(2, alpha=2).tolist() == [5.0] * 3
+    assert (x * 3).clamp(1, 5).tolist() == (x * 3).clamp_(1, 5).tolist() == [3.0] * 3
