@@ -101,18 +101,19 @@ class _Place:
 
 
 class _Static:
-    """A static argument; equal only to one of the same type (1, 1.0 and True are different programs)."""
+    """A static argument; equal only to one of the same type (1, 1.0 and True are different programs), and sign."""
 
-    __slots__ = ("value",)
+    __slots__ = ("_told", "value")
 
     def __init__(self, value: Any) -> None:
         self.value = value
+        self._told = value.hex() if type(value) is float else value  # 0.0 == -0.0, and NaN is not itself
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Static) and type(other.value) is type(self.value) and other.value == self.value
+        return isinstance(other, _Static) and type(other.value) is type(self.value) and other._told == self._told
 
     def __hash__(self) -> int:
-        return hash((type(self.value), self.value))
+        return hash((type(self.value), self._told))
 
 
 _PLACE = _Place()

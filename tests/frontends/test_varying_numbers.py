@@ -251,3 +251,12 @@ def test_equal_whole_numbers_may_be_different_ones_later() -> None:
     assert x.add(1, alpha=3).tolist() == [4.0] * 3
     assert x.add(2, alpha=2).tolist() == [5.0] * 3
     assert (x * 3).clamp(1, 5).tolist() == (x * 3).clamp_(1, 5).tolist() == [3.0] * 3
+
+
+def test_zeros_of_both_signs_and_nan_are_different_weights_of_composites() -> None:
+    x, y = torch.tensor([-0.0, 0.0], requires_grad=True), torch.tensor([-1.0, 2.0])
+    for value, sign in ((0.0, 1.0), (-0.0, -1.0), (math.nan, 0.0), (0.0, 1.0), (-0.0, -1.0)):
+        row = torch.nn.functional.pad(x, (1, 0), value=value)
+        assert math.isnan(row[0].item()) if sign == 0 else math.copysign(1, row[0].item()) == sign
+        first = torch.addcmul(x, y.abs(), y.abs(), value=value)[0].item()
+        assert math.isnan(first) if sign == 0 else math.copysign(1, first) == sign
