@@ -33,13 +33,16 @@ class Users:
 
     def enter(self, *, wait: bool) -> bool:
         """Enter; False, without `wait`, where one would have to wait for a fork."""
-        if not self.depth:
-            with self._changed:
-                if self._is_closed and not wait:
-                    return False
-                self._changed.wait_for(lambda: not self._is_closed)
-                self._inside.add(threading.get_ident())
-        self._own.depth = self.depth + 1
+        if self.depth:
+            self._own.depth += 1
+            return True
+        own = threading.get_ident()
+        with self._changed:
+            if self._is_closed and not wait:
+                return False
+            self._changed.wait_for(lambda: not self._is_closed)
+            self._own.depth = 1  # first: a finalizer that enters and leaves meanwhile does not take the thread out
+            self._inside.add(own)
         return True
 
     def leave(self) -> None:

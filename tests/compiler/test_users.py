@@ -101,3 +101,21 @@ def test_a_program_does_not_wait_for_another_one(monkeypatch: pytest.MonkeyPatch
     finally:
         go.set()
         thread.join()
+
+
+def test_a_finalizer_that_enters_and_leaves_while_its_thread_enters_does_not_take_it_out() -> None:
+    users = Users()
+
+    class Inside(set[int]):
+        def add(self, thread: int) -> None:
+            is_new = thread not in self
+            super().add(thread)
+            if is_new:  # the collector may free something here
+                users.enter(wait=False)
+                users.leave()
+
+    users._inside = Inside()
+    with users:
+        assert users._inside == {threading.get_ident()}
+        assert users.depth == 1
+    assert users._inside == set()
