@@ -7,9 +7,10 @@ from typing import Any
 
 from adjit.computed_views import are_places, is_at
 from adjit.dims import numel_of, shape_of
-from adjit.dispatch import rename
+from adjit.dispatch import literal, rename
 from adjit.indexing import is_mask, is_plain_number, positions_of, trimmed, value_like, viewed_at, with_tensors
 from adjit.ir.types import BOOL, I64
+from adjit.python_data import held_or_infinite
 from adjit.shaping import expand, reshape
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -37,7 +38,7 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     check_writable(viewed)
     if are_places(advanced) and is_at(value, viewed, advanced):
         return
-    number, value = value, value_like(value, input)
+    number, value = value, _assigned(value, input)
     if not advanced:
         copy_(viewed, expand(trimmed(value, shape_of(viewed)), *shape_of(viewed)))
         return
@@ -100,7 +101,7 @@ def _assign_recorded(input: Tensor, index: Any, value: Any) -> bool:
         viewed = viewed_at(input, index)[0]
     finally:
         STATE.recording = True
-    return write_part(viewed, trimmed(value_like(value, input), shape_of(viewed)))
+    return write_part(viewed, trimmed(_assigned(value, input), shape_of(viewed)))
 
 
 def _is_part_itself(value: Tensor, input: Tensor, index: Any) -> bool:
@@ -141,6 +142,13 @@ def _is_basic(index: Any) -> bool:
         elif type(item) is not int and item is not None and item is not Ellipsis:
             return False
     return True
+
+
+def _assigned(value: Any, target: Tensor) -> Tensor:
+    """The value as a tensor of the target's dtype; half precision takes numbers beyond its range as infinities."""
+    if target._dtype.is_float and target._dtype.bits < 32 and isinstance(value, (bool, int, float)):
+        return literal(held_or_infinite(float(value), target._dtype), target._dtype)
+    return value_like(value, target)
 
 
 def _fill_mask(target: Tensor, axis: int, mask: Tensor, value: Any) -> None:

@@ -12,7 +12,7 @@ from adjit.dispatch import apply, literal, rename
 from adjit.dtypes import default_float, public, require_order, title_of
 from adjit.ir.errors import DTypeError
 from adjit.ir.primitive import PRIMITIVES
-from adjit.ir.types import BOOL, C128, F64, I64, DType
+from adjit.ir.types import BOOL, C128, F32, F64, I64, DType
 from adjit.promotion import broadcast_shapes, cast_to, promote, result_dtype, spread
 from adjit.python_data import check_numbers, held_or_infinite
 from adjit.state import STATE
@@ -298,7 +298,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
         return emit("pow", "PowBackward1" if isinstance(base, Tensor) else "PowBackward2", base, number, target=target)
     if isinstance(number, int) and not target.is_continuous and number < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
-    number = held_or_infinite(number, target) if target.is_float else number
+    number = held_or_infinite(number, target) if target is F32 else number
     check_numbers(target, number)
     # The powers that have a plainer form are computed by it.
     plain = {2: "square", 3: "cube", 0.5: "sqrt", -1: "reciprocal", -0.5: "rsqrt"}.get(number)
@@ -448,6 +448,8 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
         )
     operands = operands_of("where", input, other)
     target = result_dtype(operands)
+    if target.is_float and target.bits < 32:
+        operands = tuple(held_or_infinite(operand, target) for operand in operands)
     check_numbers(target, *operands)
     a, b = promote(*operands, target=target, op="where")
     shape = broadcast_shapes(shape_of(condition), *(shape_of(x) for x in (a, b) if isinstance(x, Tensor)))

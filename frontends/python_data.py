@@ -251,9 +251,11 @@ def check_numbers(dtype: DType, *operands: Any) -> None:
 
 def held_or_infinite(number: Any, dtype: DType) -> Any:
     """A number, infinite where a dtype of floats would have to hold one beyond its range."""
-    if not isinstance(number, (int, float)) or not abs(number) > float(np.finfo(np.float32).max) or dtype.bits > 32:
+    if not isinstance(number, (int, float)) or dtype.bits > 32 or not np.isfinite(float(number)):
         return number
-    return np.inf if number > 0 else -np.inf
+    with np.errstate(all="ignore"):
+        held = _is_finite(stored(np.asarray(float(number)), F64, dtype), dtype)
+    return number if held else np.inf if number > 0 else -np.inf
 
 
 def _is_finite(array: np.ndarray, dtype: DType) -> bool:
