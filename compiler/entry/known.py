@@ -63,6 +63,9 @@ TABLES = 107
 METHODS = 448
 KNOWN_WORDS = TABLES + METHODS
 
+# What a call is answered with where Python must serve it: no signature fits, or none may be asked.
+UNKNOWN, PLAIN = -1, -2
+
 # -- a function's table ---------------------------------------------------------------------------------------------
 # The Python function that serves any call, and the one that is asked where no signature fits.
 SLOW, MISS = 0, 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 from adjit.compiler.entry.interpreter import (
     Py_DecRef,
     Py_IncRef,
+    PyErr_Clear,
     PyObject_Vectorcall,
     PyType_GenericAlloc,
 )
@@ -24,6 +25,7 @@ from adjit.compiler.entry.known import (
     NEW_COPY,
     NONE,
     PERIOD,
+    PLAIN,
     POOLED,
     RESULT_LIST,
     RESULT_WORDS,
@@ -181,6 +183,15 @@ def make_arrays(result: int, count: int, arrays: int) -> int:
     return 1
 
 
+def unmade(result: int) -> int:
+    """What follows where arrays for results could not be made: the Python path says what is wrong with their sizes, or
+    that there is no memory; 0 where Python made them, whose error is set."""
+    if word(result + 16) == POOLED:
+        return 0
+    PyErr_Clear()
+    return PLAIN
+
+
 def make_tensors(signature: int, count: int, arrays: int, tensors: int) -> int:
     """Tensors around the arrays, whose references pass to them; 0 when memory ran out."""
     result = word(signature + 8 * RESULT_LIST)
@@ -199,5 +210,5 @@ def make_tensors(signature: int, count: int, arrays: int, tensors: int) -> int:
 
 FUNCTIONS = (
     hold, replace, drop, hold_all, pooled, make_array, copied, make_memory, make_tensor, new_tensor, make_value,
-    make_arrays, make_tensors,
+    make_arrays, unmade, make_tensors,
 )  # fmt: skip

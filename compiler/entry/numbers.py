@@ -11,6 +11,7 @@ from adjit.compiler.entry.known import (
     MOST_SCALARS,
     NUMBER_F64,
     NUMPY_FLOAT,
+    PLAIN,
     S_CALL,
     S_TABLE,
     U_ARENA,
@@ -23,7 +24,7 @@ from adjit.compiler.entry.known import (
 )
 from adjit.compiler.entry.operands import number
 from adjit.compiler.entry.results import built
-from adjit.compiler.entry.serve import PLAIN, mode_is_known, spread
+from adjit.compiler.entry.serve import mode_is_known, spread
 from adjit.compiler.llvm.words import known, room, run, set_word, word
 from adjit.runtime.layout import CONTENT, DATA, TYPE
 

@@ -54,6 +54,7 @@ from adjit.compiler.entry.known import (
     OPERAND_LIST,
     OWN_MEMORY,
     OWNER,
+    PLAIN,
     RECORDING,
     REFRESH_MODE,
     RELEASE,
@@ -68,13 +69,14 @@ from adjit.compiler.entry.known import (
     T_MEMORY,
     TABLES,
     TENSORS,
+    UNKNOWN,
     VIEWS,
     WORKSPACE,
     WRITES,
     WRITTEN,
     WRITTEN_WORDS,
 )
-from adjit.compiler.entry.making import drop, hold_all, make_arrays, make_tensors, replace
+from adjit.compiler.entry.making import drop, hold_all, make_arrays, make_tensors, replace, unmade
 from adjit.compiler.entry.objects import array_of, integer, is_tensor
 from adjit.compiler.entry.opening import opened
 from adjit.compiler.entry.operands import fitting, needed, place_inputs
@@ -89,8 +91,6 @@ from adjit.runtime.layout import DATA, TYPE
 
 # The bits of a count of arguments, beside the one that says that a word before them may be overwritten.
 COUNT = 2**63 - 1
-# What `served` answers where Python must serve the call: no signature fits, or none may be asked.
-UNKNOWN, PLAIN = -1, -2
 # The bit of the mode that says that a trace takes note of calls.
 BY_STEPS = 2
 
@@ -206,7 +206,7 @@ def computed_now(signature: int, operands: int, held: int, arrays: int) -> int:
         return PLAIN
     if not make_arrays(word(signature + 8 * RESULT_LIST), count, arrays):
         drop(copies + 8, word(copies))
-        return 0
+        return unmade(word(signature + 8 * RESULT_LIST))
     place = buffers + 24 + 8 * inputs
     copy_before(signature, held, arrays + 8 * new)
     place_data(place, arrays, new)

@@ -81,7 +81,7 @@ class Operation:
         self.later = later
         self._may_overwrite = in_place or "inplace" in getattr(getattr(function, "__code__", None), "co_varnames", ())
         self._left: set[Any] = set()  # kinds that Python serves until it looks at them anew
-        self._converted: set[tuple[Any, type]] = set()  # forms of calls, and types of numbers that become others there
+        self._converted: set[tuple[Any, type]] = set()  # kinds of calls, and types of numbers that become others there
         self._history = History(free=free)
         self._miss = self.miss  # one object, which the table may point to
         self.table = entry.new_table(function, self._miss, fixed=not free)
@@ -98,7 +98,8 @@ class Operation:
         asks = self._may_overwrite and bool(leaves) and isinstance(leaves[0], Tensor) and leaves[0].requires_grad
         recording = STATE.recording and any(isinstance(x, Tensor) and x.requires_grad for x in leaves)
         result = self.plain(names, *operands)
-        fixed = not self.free or any((form, type(x)) in self._converted for x in leaves)
+        kinds = _kinds(form, leaves)
+        fixed = not self.free or any((kinds, type(x)) in self._converted for x in leaves)
         fixed |= recording and not takes_any_number(result)
         key = before[fixed] if before is not None else kind_of(leaves, form, fixed=fixed)
         if key is None or len(leaves) > k.MOST_MARKED:
@@ -253,7 +254,7 @@ class Operation:
             any_number=not fixed,
         )  # fmt: skip
         if not fixed and (converted := watched.converted()):
-            self._converted |= {(form, kind) for kind in converted}
+            self._converted |= {(_kinds(form, examples), kind) for kind in converted}
             return None
         views = [] if in_place or seen.written else view_blocks(watched)
         if not views and not is_servable(watched):
@@ -280,7 +281,7 @@ class Operation:
         try:
             made = kernel_of(watched, fixed=fixed)
             if made is None and not fixed and any(type(x) is int for x in examples):
-                self._converted.add((form, int))  # programs have integers as constants
+                self._converted.add((_kinds(form, examples), int))  # programs have integers as constants
                 return None
             if made is None and compiled:
                 made = _program(watched)
@@ -301,6 +302,11 @@ class Operation:
         )  # fmt: skip
         signature.written = _written(watched, wanted)
         return signature
+
+
+def _kinds(form: Any, leaves: Sequence[Any]) -> Any:
+    """What decides, beside its values, what a call does with its numbers: its form, and the kinds of its leaves."""
+    return form, tuple(x._dtype if isinstance(x, Tensor) else type(x) for x in leaves)
 
 
 def overwrites_first(seen: Seen, operands: tuple[Any, ...]) -> bool:

@@ -173,3 +173,12 @@ def test_large_memory_stays_untouched() -> None:
         for _ in range(12):
             assert make(400_000_000).shape == (400_000_000,)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # of 1,600,000 KB
+
+
+def test_sizes_that_no_memory_holds_are_errors_of_the_function() -> None:
+    for n in range(1, 60):
+        assert torch.zeros(n, 8).shape == (n, 8)
+    for size in (2**62, 2**58):
+        with pytest.raises(RuntimeError, match=r"Storage size calculation overflowed|allocate memory"):
+            torch.zeros(size, 8)
+    assert torch.zeros(3, 8).shape == (3, 8)

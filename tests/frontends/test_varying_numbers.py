@@ -151,7 +151,9 @@ def test_weights_are_operands(case: str, first: float) -> None:
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.uint8, torch.float16, torch.bfloat16, torch.float32])
 def test_whole_numbers_beside_every_dtype(dtype: Any) -> None:
     x = torch.tensor([0, 3, 5]).to(dtype)
+    y = torch.ones(3, requires_grad=True)
     for n in (*range(7), *[2] * 20, *range(7)):
+        assert (y * n).tolist() == [n] * 3
         assert (x == n).tolist() == [n == 0, n == 3, n == 5]
         assert (x + n).tolist() == [n, 3 + n, 5 + n]
         assert torch.where(x > n, x, n).tolist() == [max(0, n), max(3, n), max(5, n)]
