@@ -201,11 +201,17 @@ def add_arrays(left: np.ndarray, right: np.ndarray, dtype: DType) -> np.ndarray:
     return np.asarray(np.add(left, right))
 
 
+# The greatest float16: no dtype of floats takes less for infinite.
+_HALF_REACHES = 65504.0
+
+
 def number_array(value: int | float | complex | bool, dtype: DType) -> np.ndarray:
     """A number as an array of rank 0; integers are taken modulo the dtype's range."""
     if dtype is BF16:
         return round_bf16(np.asarray(value, np.float32))
     try:
+        if type(value) is not float or abs(value) <= _HALF_REACHES:
+            return np.asarray(value, dtype.storage)
         with np.errstate(over="ignore"):
             return np.asarray(value, dtype.storage)
     except OverflowError:

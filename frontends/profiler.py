@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +20,7 @@ from typing import Any
 from adjit.overrides import TorchFunctionMode
 from adjit.profiler_table import Average, Event, EventList
 from adjit.tensor import Tensor
+from adjit.warning import warn
 
 __all__ = [
     "Average", "Event", "EventList", "ProfilerAction", "ProfilerActivity", "profile", "record_function", "schedule",
@@ -139,7 +141,8 @@ def _always(step: int) -> ProfilerAction:
 class profile:
     """Measures what runs between `start` and `stop`, or inside the context.
 
-    With a `schedule`, `step()` goes to the next step, and `on_trace_ready(self)` is called after each cycle.
+    With a `schedule`, `step()` goes to the next step, and `on_trace_ready(self)` is called after each cycle.  Time is
+    all that is measured: who asks for memory, stacks or operations is warned that there are none.
     """
 
     def __init__(
@@ -159,6 +162,9 @@ class profile:
         use_cuda: bool | None = None,
         custom_trace_id_callback: Any = None,
     ) -> None:
+        asked = {"profile_memory": profile_memory, "with_stack": with_stack, "with_flops": with_flops}
+        for name in (name for name, wanted in asked.items() if wanted):
+            warn(f"profile({name}=True): time is all that is measured", stacklevel=2)
         self.activities = supported_activities() if activities is None else set(activities)
         self.schedule = schedule or _always
         self.on_trace_ready = on_trace_ready
@@ -260,7 +266,7 @@ def tensorboard_trace_handler(
 
     def write(owner: profile) -> None:
         os.makedirs(dir_name, exist_ok=True)
-        name = worker_name or f"{os.uname().nodename}_{os.getpid()}"
+        name = worker_name or f"{platform.node()}_{os.getpid()}"
         owner.export_chrome_trace(os.path.join(dir_name, f"{name}.{time.time_ns()}.pt.trace.json"))
 
     return write

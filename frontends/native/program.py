@@ -168,8 +168,9 @@ class Watched:
         targets = {id(each.target._array) for each in self.written}
         if any(id(kept.array) in targets for node in nodes for kept in (*node.attached.saved, *node.attached.full)):  # type: ignore[attr-defined]
             return None  # overwritten after it was saved
-        open_in = {"any_size": self.any_size, "any_number": self.any_number}
-        templates = Templates(self.operands, self.results, self.steps, **open_in)  # type: ignore[arg-type]
+        templates = Templates(
+            self.operands, self.results, self.steps, any_size=self.any_size, any_number=self.any_number
+        )
         found = templates.block(nodes)
         self.extra, self.kept = templates.extra, [*self.kept, templates]
         return found

@@ -215,14 +215,7 @@ class Timer:
         self, callback: Callable[[int, float], Any] | None = None, min_run_time: float = 0.2
     ) -> Measurement:
         """Times of blocks of runs, until they have taken `min_run_time` seconds."""
-        times: list[float] = []
-        with _threads(self._task.num_threads):
-            number = self._block(min_run_time)
-            while sum(times) < min_run_time:
-                times.append(self._run(number))
-                if callback is not None:
-                    callback(number, times[-1])
-        return Measurement(number, times, self._task)
+        return self._measured(min_run_time, min_run_time, lambda found: False, callback)
 
     def adaptive_autorange(
         self,
@@ -233,18 +226,28 @@ class Timer:
         callback: Callable[[int, float], Any] | None = None,
     ) -> Measurement:
         """Times of blocks of runs, until they differ by less than `threshold` or have taken `max_run_time` seconds."""
-        times: list[float] = []
+
+        def agree(found: Measurement) -> bool:
+            enough = len(found.raw_times) > 3 and sum(found.raw_times) >= min_run_time
+            return enough and found.meets_confidence(threshold)
+
+        return self._measured(min_run_time, max_run_time, agree, callback)
+
+    def _measured(
+        self,
+        min_run_time: float,
+        max_run_time: float,
+        is_done: Callable[[Measurement], bool],
+        callback: Callable[[int, float], Any] | None,
+    ) -> Measurement:
+        """Times of blocks of runs, until they are enough or have taken `max_run_time` seconds."""
         with _threads(self._task.num_threads):
-            number = self._block(min_run_time)
-            while sum(times) < max_run_time:
-                times.append(self._run(number))
+            found = Measurement(self._block(min_run_time), [], self._task)
+            while sum(found.raw_times) < max_run_time and not is_done(found):
+                found.raw_times.append(self._run(found.number_per_run))
                 if callback is not None:
-                    callback(number, times[-1])
-                if len(times) > 3 and sum(times) >= min_run_time:
-                    found = Measurement(number, times, self._task)
-                    if found.meets_confidence(threshold):
-                        break
-        return Measurement(number, times, self._task)
+                    callback(found.number_per_run, found.raw_times[-1])
+        return found
 
 
 class _threads:

@@ -117,3 +117,8 @@ def test_comparisons_are_tables() -> None:
     merged = Measurement.merge([measured(1, "add", 1e-6), measured(1, "add", 3e-6)])
     assert len(merged) == 1
     assert merged[0].mean == pytest.approx(2e-6)
+
+
+def test_what_is_not_measured_is_said() -> None:
+    with pytest.warns(UserWarning, match=r"profile\(with_flops=True\): time is all that is measured"):
+        profile(with_flops=True)
