@@ -205,6 +205,8 @@ def measure(
     workload: Workload, peers: list[str], threads: int, rounds: int, least: float, rest: float = 0.0
 ) -> Iterator[Figure]:
     """The figures of all contenders for one workload, each measured `rest` seconds after the one before."""
+    from adjit.compiler.later import settle
+
     operands = workload.operands(np.random.default_rng(0))
     wanted = exact(workload, operands)
     runs: dict[str, Run] = {}
@@ -223,8 +225,10 @@ def measure(
             continue
         runs[name] = run
     for run in runs.values():
-        for _ in range(3):
+        for _ in range(5):
             run()
+        settle()  # plans of backward passes are compiled beside the program
+        run()
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
