@@ -15,6 +15,7 @@ from tests.house.project import FLOORS, ROOT, imports, label, settings, sources,
 # The files that may import a library, for libraries that are large or that change from release to release.
 ROOMS = {
     "llvmlite": ("compiler/llvm/*.py",),
+    "setuptools": ("frontends/bytecode.py",),
     "sympy": ("ir/derive.py", "frontends/symbolic*.py", "frontends/symbolic/*.py"),
 }
 # Their import costs more than adjit's own, so a program that does not need them must not wait for them.
@@ -38,6 +39,7 @@ def complaints(where: str, program: ast.Module) -> list[str]:
     assert isinstance(project, dict)
     required = requirement_names(project["dependencies"])
     optional = {name for extra in project["optional-dependencies"].values() for name in requirement_names(extra)}
+    building = requirement_names(settings()["build-system"]["requires"])
     found = []
     for item in imports(program):
         top = item.name.split(".")[0]
@@ -46,7 +48,7 @@ def complaints(where: str, program: ast.Module) -> list[str]:
                 found.append(f"line {item.line}: imports upward: {item.name}")
         elif top in FLOORS or (ROOT / top).is_dir():
             found.append(f"line {item.line}: not the installed name: {item.name}")
-        elif top not in sys.stdlib_module_names | required | optional:
+        elif top not in sys.stdlib_module_names | required | optional | building:
             found.append(f"line {item.line}: not a dependency in pyproject.toml: {item.name}")
         elif top in optional - required and not item.lazy:
             found.append(f"line {item.line}: an optional dependency, so import it inside a function: {item.name}")
