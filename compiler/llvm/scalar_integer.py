@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from adjit.compiler.llvm.vecmath_lanes import Lanes
 from adjit.compiler.llvm.vecmath_power import integer_power
-from adjit.ir.types import F32, F64
+from adjit.ir.types import BOOL, F32, F64, DType
 
 
 def divide(op: str, a: Lanes, b: Lanes, report_zero: Callable[[Lanes], None]) -> Lanes:
@@ -17,18 +17,14 @@ def divide(op: str, a: Lanes, b: Lanes, report_zero: Callable[[Lanes], None]) ->
     zero = b.equal(0)
     report_zero(zero)
     if a.type.dtype.kind == "uint":
-        divisor = zero.choose(1, b)
-        quotient = _truncated_quotient(a, divisor, b.varies)
-        return zero.choose(0, quotient if op == "div" else a - quotient * divisor)
-    # The least integer over -1 is itself, as over 1; the machine would trap.
-    overflow = b.equal(-1) & a.equal(-(1 << (a.type.dtype.bits - 1)))
-    divisor = (zero | overflow).choose(1, b)
-    quotient = _truncated_quotient(a, divisor, b.varies)
-    rest = a - quotient * divisor
-    below = ((rest ^ divisor) < 0) & ~rest.equal(0)
-    if op == "div":
-        return zero.choose(0, below.choose(quotient - 1, quotient))
-    return zero.choose(0, below.choose(rest + divisor, rest))
+        quotient, rest = _divided(a, zero.choose(1, b), b.varies)
+        return zero.choose(0, quotient if op == "div" else rest)
+    # The least integer over -1 is itself; the machine would trap.  To ask for -1 alone keeps the divisor one number.
+    minus = b.equal(-1)
+    quotient, rest = _divided(a, (zero | minus).choose(1, b), b.varies)
+    if op == "mod":
+        return zero.choose(0, rest)
+    return zero.choose(0, minus.choose(0 - quotient, quotient))
 
 
 def _power_of_two(b: Lanes) -> int | None:
@@ -37,20 +33,67 @@ def _power_of_two(b: Lanes) -> int | None:
     return next((n for n in powers if b.text == b.type.constant(1 << n)), None)
 
 
-def _truncated_quotient(a: Lanes, divisor: Lanes, varies: bool) -> Lanes:
-    """a / divisor rounded to 0, for a divisor that neither is 0 nor overflows.
+def _divided(a: Lanes, divisor: Lanes, varies: bool) -> tuple[Lanes, Lanes]:
+    """a / divisor rounded down, and what is left, for a divisor that is neither 0 nor -1.
 
-    No machine divides vectors of integers.  Of at most 32 bits they are exact in a float that also has room for the
-    quotient's distance to the next integer, at least 1/divisor, so its rounded quotient has the same integer part.
-    A constant divisor LLVM replaces by a multiplication.
+    No machine divides vectors of integers.  Up to 32 bits a constant divisor LLVM replaces by a multiplication; others
+    are inverted as floats, once in a loop that has only one of them.
     """
     ty = a.type
     letter = "s" if ty.dtype.kind == "int" else "u"
+    if ty.lanes > 1 and ty.dtype.bits == 64 and a.function.module.avx512:
+        return _divided_long(a, divisor, letter)
     if ty.lanes == 1 or ty.dtype.bits > 32 or not varies:
-        return Lanes(a.function, ty, a.function.let(f"{letter}div {ty.llvm} {a.text}, {divisor.text}"))
-    wide = F32 if ty.dtype.bits <= 16 else F64
-    quotient = a.convert(f"{letter}itofp", wide) / divisor.convert(f"{letter}itofp", wide)
-    return quotient.convert(f"fpto{letter}i", ty.dtype)
+        quotient = Lanes(a.function, ty, a.function.let(f"{letter}div {ty.llvm} {a.text}, {divisor.text}"))
+    else:
+        wide = F32 if ty.dtype.bits <= 16 else F64
+        inverse = _inverse(divisor, letter, wide, _ABOVE[wide])
+        quotient = (a.convert(f"{letter}itofp", wide) * inverse).convert(f"fpto{letter}i", ty.dtype)
+    rest = a - quotient * divisor
+    if letter == "u":
+        return quotient, rest
+    below = ((rest ^ divisor) < 0) & ~rest.equal(0)
+    return below.choose(quotient - 1, quotient), below.choose(rest + divisor, rest)
+
+
+# An inverse that is so much larger than 1/d, more than is lost by rounding, gives whole quotients at least their value.
+# Others, of n < 2^16 in F32 and of n < 2^32 in F64, are at least 1/d below the next integer, and rise by less.
+_ABOVE = {F32: 1 + 2.0**-21, F64: 1 + 2.0**-50}
+# As much smaller, it gives no quotient more than its value.
+_BELOW = 1 - 2.0**-50
+# More than is lost of a quotient below 2^15.
+_LESS = 2.0**-34
+
+
+def _inverse(divisor: Lanes, letter: str, wide: DType, scale: float) -> Lanes:
+    return 1.0 / divisor.convert(f"{letter}itofp", wide) * scale
+
+
+def _divided_long(a: Lanes, divisor: Lanes, letter: str) -> tuple[Lanes, Lanes]:
+    """`_divided` of 64 bits.
+
+    A first quotient in double precision is too small by less than 2^15: what is left has the sign of `a`, and no more
+    bits.  Its own quotient, less than is lost by rounding, is that or 1 too low when it is rounded down; what is then
+    left is less than twice the divisor, so that its magnitude fits the bits unsigned.
+    """
+    inverse = _inverse(divisor, letter, F64, _BELOW)
+
+    def quotient_of(x: Lanes, less: float) -> Lanes:
+        found = x.convert(f"{letter}itofp", F64) * inverse
+        return (((found - less).floor()) if less else found).convert(f"fpto{letter}i", a.type.dtype)
+
+    first = quotient_of(a, 0.0)
+    rest = a - first * divisor
+    second = quotient_of(rest, 0.0 if letter == "u" else _LESS)
+    quotient, rest = first + second, rest - second * divisor
+    magnitude, size = rest, divisor
+    if letter == "s":
+        sign = divisor >> 63
+        magnitude, size = (rest ^ sign) - sign, (divisor ^ sign) - sign
+    over = Lanes(a.function, a.type.with_dtype(BOOL), a.function.let(
+        f"icmp uge {a.type.llvm} {magnitude.text}, {size.text}"
+    ))  # fmt: skip
+    return over.choose(quotient + 1, quotient), over.choose(rest - divisor, rest)
 
 
 def power(x: Lanes, y: Lanes) -> Lanes:

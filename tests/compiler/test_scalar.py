@@ -159,9 +159,10 @@ def test_a_divisor_of_zero_is_reported(name: str, dtype: DType) -> None:
 
 
 @pytest.mark.parametrize("divisor", [1, -1, 2, 7, -100, 127])
-def test_constant_divisors(divisor: int) -> None:
-    """A literal takes the path that LLVM turns into a multiplication."""
-    operand = np.arange(-128, 128).astype(np.int8)
+@pytest.mark.parametrize("dtype", [I8, I64], ids=str)
+def test_constant_divisors(dtype: DType, divisor: int) -> None:
+    """A literal takes the path that LLVM turns into a multiplication, or long ones that of all divisors."""
+    operand = np.arange(-128, 128).astype(np.int8) if dtype is I8 else _near_multiples(dtype, divisor)
     for op, reference in (("div", np.floor_divide), ("mod", np.mod)):
         kernel = Kernel(
             lambda f, types, names, result, fault, op=op: (
@@ -172,13 +173,42 @@ def test_constant_divisors(divisor: int) -> None:
                     lambda zero: fault(Fault.DIVISION_BY_ZERO, zero.text),
                 ).text
             ),
-            (I8,),
-            I8,
+            (dtype,),
+            dtype,
             16,
         )
         with np.errstate(over="ignore"):
-            np.testing.assert_array_equal(kernel(operand), reference(operand, np.int8(divisor)))
+            expected = reference(operand, np.array(divisor, dtype.storage))
+        np.testing.assert_array_equal(kernel(operand), expected)
         assert kernel.status == Fault.OK
+
+
+def _near_multiples(dtype: DType, divisor: int) -> Array:
+    """Numbers at, just below and just above multiples of a divisor, the largest among them."""
+    limits = np.iinfo(dtype.storage)
+    most = int(limits.max) // abs(divisor)
+    times = {0, 1, 2, 3, most, most // 2, most // 3, *(1 << n for n in range(most.bit_length()))}
+    signs = (1, -1) if limits.min else (1,)
+    found = {sign * abs(divisor) * n + by for n in times for sign in signs for by in (-1, 0, 1)}
+    found |= {int(limits.min), int(limits.max)}
+    return np.array(sorted(x for x in found if limits.min <= x <= limits.max), dtype.storage)
+
+
+@pytest.mark.parametrize("dtype", INTEGERS, ids=str)
+def test_quotients_near_integers(dtype: DType) -> None:
+    """Vectors are divided as floats, whose quotients must not be rounded to the next integer."""
+    limits, random = np.iinfo(dtype.storage), np.random.default_rng(1)
+    divisors = [3, 7, 100, int(limits.max), int(limits.max) - 1, int(limits.max) // 2 + 1, int(limits.max) // 3]
+    divisors += [int(n) for n in random.integers(2, limits.max, 12, dtype=dtype.storage)]
+    divisors += [1 << n for n in range(1, dtype.bits - 1, 5)]
+    if limits.min:
+        divisors += [-n for n in divisors] + [int(limits.min), int(limits.min) + 1, -1]
+    pairs = [(x, by) for by in divisors for x in _near_multiples(dtype, by)]
+    x, by = (np.array(column, dtype.storage) for column in zip(*pairs, strict=True))
+    for name, reference in (("div", np.floor_divide), ("mod", np.mod)):
+        kernel = primitive_kernel(primitive_named(name), (dtype, dtype), 16)
+        with np.errstate(over="ignore"):
+            np.testing.assert_array_equal(kernel(x, by), reference(x, by))
 
 
 @pytest.mark.parametrize("dtype", [F16, BF16], ids=str)
