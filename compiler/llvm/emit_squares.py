@@ -17,6 +17,7 @@ from adjit.compiler.llvm.sequences import below, counted, masked_load, offset, p
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.llvm.transposition import transpose
 from adjit.compiler.loops.ir import address
+from adjit.compiler.memory import LINE
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node
 from adjit.ir.shape import Size
@@ -70,10 +71,12 @@ def by_squares(w: Writer, node: Node, squares: list[Square], body: Body) -> Call
     width, loads = squares[0].word.lanes, [square.load for square in squares]
 
     def each(begin: str, end: str) -> None:
-        mark = len(f.lines)
-        with counted(f, begin, end, width) as first, w.scope(mark):
-            terms = least(w, f.let(f"sub nsw i64 {end}, {first}"), str(width))
+        mark, step = len(f.lines), f.reserve()
+        with counted(f, begin, end, step) as first, w.scope(mark):
+            rest = least(w, f.let(f"sub nsw i64 {end}, {first}"), str(width))
             with w.bound({name: Uniform(first)}):
+                terms = _up_to_line(w, squares[0], rest)
+                f.set(step, f"add nsw i64 {terms}, 0")
                 for square in squares:
                     _fill(w, square, terms)
             mark = len(f.lines)
@@ -89,12 +92,35 @@ def by_squares(w: Writer, node: Node, squares: list[Square], body: Body) -> Call
     return each
 
 
+def _start(w: Writer, square: Square) -> str:
+    """Where the first lane's term at hand stands."""
+    load = square.load
+    flat = address(load.inputs[0].type, load.attributes["at"])  # type: ignore[arg-type]
+    return offset(w.f, square.word.element, w.buffers[load.inputs[0]], uniform(w, flat))
+
+
+def _up_to_line(w: Writer, square: Square, rest: str) -> str:
+    """How many terms to read: up to a square's width of the `rest`, and not beyond a cache line that rows have alike.
+
+    Rows that begin at one place in a line are often a power of two apart: the next square finds the other part of
+    their lines no more, which evict each other from the cache.
+    """
+    f, width, bytes = w.f, square.word.lanes, square.word.dtype.itemsize
+    if isinstance(square.stride, int) and square.stride * bytes % LINE:
+        return rest
+    place = f.let(f"ptrtoint ptr {_start(w, square)} to i64")
+    beyond = f.let(f"and i64 {f.let(f'lshr i64 {place}, {bytes.bit_length() - 1}')}, {width - 1}")
+    if not isinstance(square.stride, int):
+        apart = f.let(f"and i64 {uniform(w, square.stride)}, {LINE // bytes - 1}")
+        beyond = f.let(f"select i1 {f.let(f'icmp eq i64 {apart}, 0')}, i64 {beyond}, i64 0")
+    return least(w, rest, f.let(f"sub nsw i64 {width}, {beyond}"))
+
+
 def _fill(w: Writer, square: Square, terms: str) -> None:
     """Put the first `terms` terms of the lanes that exist into the square's rows."""
-    f, load, lanes = w.f, square.load, square.word.lanes
+    f, lanes = w.f, square.word.lanes
     exchange = _emit_exchange(w.module, square.word)
-    flat = address(load.inputs[0].type, load.attributes["at"])  # type: ignore[arg-type]
-    start = offset(f, square.word.element, w.buffers[load.inputs[0]], uniform(w, flat))
+    start = _start(w, square)
     stride = uniform(w, square.stride)
     for at in range(0, w.lanes, lanes):
         exist = str((1 << min(lanes, w.lanes - at)) - 1)
@@ -128,14 +154,7 @@ def _emit_exchange(module: Module, vector: LLType) -> str:
         return name
     parameters = "ptr noalias %to, i64 %pitch, ptr noalias %from, i64 %stride, i64 %exist, i64 %count"
     f = Function(module, name, parameters, attributes='noinline nounwind "prefer-vector-width"="512"')
-    mask, place, rows = below(f, vector.lanes, "%count"), "%from", []
-    for lane in range(vector.lanes):
-        bit = f.let(f"trunc i64 {f.let(f'lshr i64 %exist, {lane}')} to i1")
-        masks = f"<{vector.lanes} x i1>"
-        own = f.let(f"select i1 {bit}, {masks} {mask}, {masks} zeroinitializer")
-        rows.append(masked_load(f, vector, place, own, vector.constant(0)))
-        prefetch(f, offset(f, vector.element, place, _AHEAD * vector.lanes))
-        place = offset(f, vector.element, place, "%stride")
+    rows = _rows(f, vector)
     place, align = "%to", min(64, vector.lanes * vector.dtype.itemsize)
     for column in transpose(f, vector, rows):
         f.line(f"store {vector.llvm} {column}, ptr {place}, align {align}")
@@ -143,3 +162,31 @@ def _emit_exchange(module: Module, vector: LLType) -> str:
     f.line("ret void")
     f.finish()
     return name
+
+
+def _rows(f: Function, vector: LLType) -> list[str]:
+    """The rows of a square: of whole ones without masks, which cost more than the exchange."""
+    lanes = vector.lanes
+    part, whole, join = f.label("part"), f.label("whole"), f.label("join")
+    all_exist = f.let(f"icmp eq i64 %exist, {(1 << lanes) - 1}")
+    all_count = f.let(f"icmp sge i64 %count, {lanes}")
+    f.branch(f.let(f"and i1 {all_exist}, {all_count}"), whole, part)
+    f.start(part)
+    mask = below(f, lanes, "%count")
+    masked, place = [], "%from"
+    for lane in range(lanes):
+        bit = f.let(f"trunc i64 {f.let(f'lshr i64 %exist, {lane}')} to i1")
+        own = f.let(f"select i1 {bit}, <{lanes} x i1> {mask}, <{lanes} x i1> zeroinitializer")
+        masked.append(masked_load(f, vector, place, own, vector.constant(0)))
+        place = offset(f, vector.element, place, "%stride")
+    f.jump(join)
+    f.start(whole)
+    plain, place = [], "%from"
+    for _ in range(lanes):
+        plain.append(f.let(f"load {vector.llvm}, ptr {place}, align {vector.dtype.itemsize}"))
+        prefetch(f, offset(f, vector.element, place, _AHEAD * lanes), cache=2)
+        place = offset(f, vector.element, place, "%stride")
+    f.jump(join)
+    f.start(join)
+    pairs = zip(plain, masked, strict=True)
+    return [f.let(f"phi {vector.llvm} [ {a}, %{whole} ], [ {b}, %{part} ]") for a, b in pairs]

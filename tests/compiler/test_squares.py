@@ -63,6 +63,18 @@ def test_nothing_beyond_the_rows_is_read(dtype: DType, shape: tuple[int, int]) -
         assert "masked.gather" not in llvm_of(graph, strict=True)
 
 
+@pytest.mark.parametrize("dtype", [F32, F64], ids=str)
+def test_rows_may_begin_anywhere_in_a_cache_line(dtype: DType) -> None:
+    """Squares end at lines that rows have alike, so that the first one is short."""
+    for rows, terms in ((40, 64), (65, 1024), (3, 16)):
+        v, memory = drawn(dtype, terms), np.zeros(rows * terms + 16, dtype.storage)
+        wanted = single(drawn(dtype, rows, terms), v, ((1,), (0,)))
+        for begin in (0, 1, 5, 15):
+            x = memory[begin : begin + rows * terms].reshape(rows, terms)
+            x[...] = drawn(dtype, rows, terms)
+            np.testing.assert_array_equal(single(x, v, ((1,), (0,))), wanted)
+
+
 @pytest.mark.parametrize("length", (0, 1, 15, 1000, 5000))
 def test_a_product_of_two_vectors_is_the_same_wherever_it_stands(length: int) -> None:
     x, y = drawn(F32, length), drawn(F32, length + 1)[1:]
