@@ -14,7 +14,7 @@ from adjit.python_data import held_or_infinite
 from adjit.shaping import expand, reshape
 from adjit.state import STATE
 from adjit.tensor import Tensor
-from adjit.views import assign, check_writable, keep_part, same_place, write, write_part
+from adjit.views import assign, check_writable, keep_part, maker_of, same_place, write, write_part
 
 
 def setitem(input: Tensor, index: Any, value: Any) -> None:
@@ -122,7 +122,7 @@ def _is_part_itself(value: Tensor, input: Tensor, index: Any) -> bool:
 
 def _is_marked(tensor: Tensor) -> bool:
     """Whether it matters how a view was made: unrecorded, by a user's function, or together with others."""
-    return any(mark in tensor.__dict__ for mark in ("_unrecorded", "_made_in", "_several"))
+    return maker_of(tensor) is not None or any(mark in tensor.__dict__ for mark in ("_unrecorded", "_several"))
 
 
 def _may_replace_part(tensor: Tensor) -> bool:

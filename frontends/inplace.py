@@ -71,9 +71,14 @@ def in_place(function: Callable[..., Tensor], name: str) -> Callable[..., Tensor
             source = apply(reshape_op, (input,), {"shape": input._tensor_type.dims})
             return store(input, function(source, *args, **kwargs), name)
         start = next_sequence()
-        result = new_value(input, *args, **kwargs)
         # What it keeps of another operand in that memory is lost to the write, and backward says so.
-        if not any(isinstance(x, Tensor) and x._memory is input._memory for x in operands[1:]):
+        alone = not any(isinstance(x, Tensor) and x._memory is input._memory for x in operands[1:])
+        STATE.overwritten = input._memory if alone and STATE.packing else None
+        try:
+            result = new_value(input, *args, **kwargs)
+        finally:
+            STATE.overwritten = None
+        if alone:
             keep_overwritten(result, input, start)
         return store(input, result, name)
 

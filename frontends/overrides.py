@@ -55,6 +55,8 @@ _BINARY = frozenset((
     *(f"__{kind}{name}__" for kind in ("", "r", "i") for name in _ARITHMETIC),
     "__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__",
 ))  # fmt: skip
+# Properties that are functions of the tensor.
+_PROPERTIES = frozenset(("H", "T", "imag", "mH", "mT", "real"))
 # Methods that work on the tensor as it is.
 _KEPT = frozenset(("as_subclass",))
 
@@ -256,9 +258,15 @@ class TorchFunctionMode:
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        _RUNNING.modes.pop()
+        innermost = max(place for place, mode in enumerate(_RUNNING.modes) if mode is self)
+        del _RUNNING.modes[innermost]
         if not _RUNNING.modes and not _lasting:
             _unwrap_all()
+
+    @property
+    def is_entered(self) -> bool:
+        """Whether the running thread is inside."""
+        return any(mode is self for mode in _RUNNING.modes)
 
     @classmethod
     def push(cls, *args: Any, **kwargs: Any) -> TorchFunctionMode:
@@ -314,6 +322,8 @@ def _wrap_all() -> None:
     for name, found in list(vars(Tensor).items()):
         if _is_method(name, found):
             _put(Tensor, name, found, _overridable(found, Tensor, name))
+        elif name in _PROPERTIES and isinstance(found, property) and found.fget is not None:
+            _put(Tensor, name, found, property(_overridable(found.fget, Tensor, name)))
     surface.override = _late
 
 
@@ -369,6 +379,8 @@ def _overridable(function: Callable[..., Any], owner: Any, name: str) -> Callabl
         if not relevant and not running.modes:
             return function(*args, **kwargs)
         public = getattr(owner, called)
+        if isinstance(public, property):
+            public = public.__get__
         result = _asked(public, relevant, args, kwargs)
         if result is NotImplemented and not operator:
             raise _refused(public, relevant, compound=owner.__name__ == "adjit.nn.functional")

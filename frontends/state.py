@@ -31,7 +31,9 @@ class _State(threading.local):
         self.tracer: Tracer | None = None
         self.anomaly = (False, True)  # whether anomalies are looked for, nan among them
         self.checks: Any = None  # what `check_nan` looks for (nan_checks.py)
+        self.duals: Any = None  # to be called where recording ends while tensors may be dual (autograd/forward_ad.py)
         self.packing: tuple[Any, ...] = ()  # the hooks on what is saved for backward, innermost last
+        self.overwritten: Any = None  # the memory of which those hooks get a copy, as it is about to be written
         self.hooks_disabled: str | None = None
         self.sweep: Any = None  # the running backward pass
         self.autocast: Any = None  # the dtype in which products are computed (autocasting.py)

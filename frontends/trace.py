@@ -28,7 +28,7 @@ from adjit.symbolic_size import SymbolicSize, as_dim, guard_bounds, unequal
 from adjit.tensor import Chain, Tensor
 from adjit.trace_parts import Cell, Explanation, GradientType, ItemCheck, ItemReader, Source
 from adjit.view_strides import strides_of_view
-from adjit.views import strides
+from adjit.views import check_fresh, strides
 
 if TYPE_CHECKING:
     from adjit.capture.gradients import Unsure
@@ -184,8 +184,8 @@ class Tracer:
         """Bring a view's flags up to date with its base."""
         base = tensor._base
         assert base is not None
-        tensor._seen = base._history
-        tensor._requires_grad = base.requires_grad
+        check_fresh(tensor)
+        tensor._seen, tensor._requires_grad = base._history, base.requires_grad
         tensor._leaf = tensor._leaf and not tensor._requires_grad
 
     def emit(

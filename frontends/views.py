@@ -14,7 +14,7 @@ import numpy as np
 
 from adjit.autograd.overwriting import note_write
 from adjit.autograd.record import record
-from adjit.autograd.tape import Recorded, Saved, move_retained
+from adjit.autograd.tape import Packed, Recorded, Saved, move_retained
 from adjit.errors import explained
 from adjit.ir.graph import Attribute, Graph, Value
 from adjit.ir.primitive import Primitive
@@ -181,9 +181,32 @@ def _origin_of(tensor: Tensor) -> Tensor | None:
     return None if place is None else place[1]
 
 
+class UsersStep(tuple[Any, ...]):
+    """The last step of a view that a user's function made: all that is viewed through it may not be written."""
+
+    __slots__ = ()
+
+
+def mark_users(tensor: Tensor, maker: str) -> None:
+    """Note that a view is the result `maker` of a user's function."""
+    tensor.__dict__["_made_in"] = maker
+    if tensor._chain:
+        tensor._chain = (*tensor._chain[:-1], UsersStep(tensor._chain[-1]))
+
+
+def maker_of(tensor: Tensor) -> str | None:
+    """The result of a user's function that a view is, or the view of one."""
+    found: str | None = tensor.__dict__.get("_made_in")
+    if found is None and any(type(step) is UsersStep for step in tensor._chain):
+        node = None if tensor._value is None else tensor._value.node
+        name = str(getattr(node.attached if tensor._tracer is not None and node is not None else node, "name", ""))
+        found = f"Output 0 of {name.partition('Backward')[0]}"
+    return found
+
+
 def check_one_view(tensor: Tensor) -> None:
     """RuntimeError for one of several views that a function made together, or one that a user's function made."""
-    maker = tensor.__dict__.get("_made_in")
+    maker = maker_of(tensor)
     if maker is not None:
         raise RuntimeError(f"{maker} is a view and is being modified inplace.{_IN_FUNCTION}")
     made = tensor.__dict__.get("_several")
@@ -194,7 +217,7 @@ def check_one_view(tensor: Tensor) -> None:
 
 def check_fresh(tensor: Tensor) -> None:
     """RuntimeError for a view of a user's function whose base took another value: its history would be the base's."""
-    maker = tensor.__dict__.get("_made_in")
+    maker = maker_of(tensor) if tensor._base is None or tensor._base.requires_grad else None
     if maker is not None:
         raise RuntimeError(
             f"{maker} is a view and its base or another view of its base has been modified inplace.{_IN_FUNCTION}"
@@ -345,10 +368,15 @@ def _adopt(target: Tensor, result: Tensor) -> None:
         move_retained(target._value, result._value)
         target._value, target._requires_grad, target._leaf = result._value, True, result._leaf
         node = None if result._value is None else result._value.node
-        if isinstance(node, Recorded) and any(kept.array is result._array for kept in node.saved):
-            node.saved = tuple(_moved(kept, target) if kept.array is result._array else kept for kept in node.saved)
+        if isinstance(node, Recorded) and any(_is_of(kept, result) for kept in node.saved):
+            node.saved = tuple(_moved(kept, target) if _is_of(kept, result) else kept for kept in node.saved)
     else:
         target._value, target._requires_grad, target._leaf = None, False, True
+
+
+def _is_of(kept: Saved, result: Tensor) -> bool:
+    """Whether what is kept is the memory of `result`; what hooks packed is not looked at."""
+    return not isinstance(kept, Packed) and kept.array is result._array
 
 
 def _moved(kept: Saved, target: Tensor) -> Saved:

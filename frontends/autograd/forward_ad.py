@@ -2,20 +2,23 @@
 
 A level has one number s, which is 0; a dual tensor is primal + s * tangent.  The tangent of a result y is dy/ds, found
 on the recorded graph by two pullbacks: that of v -> (dy/ds)^T v, which is linear in v, along 1.  So what is recorded is
-what is differentiated: operations under `no_grad` have no tangent, and a result that has one requires grad.  `func.jvp`
-emits a tangent program instead, without a graph.
+what is differentiated, and a result that has a tangent requires grad.  Under `no_grad`, operations on dual tensors are
+recorded with all else that requires grad cut off.  `func.jvp` emits a tangent program instead, without a graph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from adjit import trees
 from adjit.autograd.function import Function
 from adjit.autograd.modes import enable_grad
 from adjit.creation import zeros, zeros_like
 from adjit.ir.frozen import frozen
+from adjit.overrides import TorchFunctionMode
+from adjit.state import STATE
 from adjit.tensor import Tensor
 
 __all__ = ["UnpackedDualTensor", "dual_level", "enter_dual_level", "exit_dual_level", "make_dual", "unpack_dual"]
@@ -43,12 +46,86 @@ class _Dual(Function):
         return gradient, None, along.real if along.is_complex() else along
 
 
+class _UnderNoGrad(TorchFunctionMode):
+    """What records operations on dual tensors under `no_grad`: their operands depend on the level's number alone.
+
+    Writes to tensors that require grad without being dual are left to `no_grad`: they get no tangent.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if STATE.recording or STATE.inference or STATE.tracer is not None or func in _LEFT:
+            return func(*args, **kwargs)
+        leaves, structure = trees.flatten((tuple(args), kwargs), none_is_leaf=True)
+        moving = [_is_dual(leaf) for leaf in leaves]
+        if not any(moving) or (_writes(func) and args[0].requires_grad and not _is_dual(args[0])):
+            return func(*args, **kwargs)
+        given = [_alone(leaf, dual) for leaf, dual in zip(leaves, moving, strict=True)]
+        args, kwargs = trees.unflatten(structure, given)
+        with enable_grad():
+            result = func(*args, **kwargs)
+        for leaf in (*trees.leaves_of(result), *given):
+            if isinstance(leaf, Tensor) and leaf.requires_grad:
+                leaf.__dict__[_MARK] = leaf._value
+        return result
+
+
+# Where a tensor has the value that was found to depend on the level's number alone.
+_MARK = "_moves_with_level_alone"
+_LEFT = frozenset((Tensor.detach, Tensor.requires_grad_))
+
+
+def _writes(func: Callable[..., Any]) -> bool:
+    """Whether a function writes to its first argument."""
+    name = func.__name__
+    return name == "__setitem__" or name.endswith("_") != name.startswith("__") or name.startswith("__i")
+
+
+def _is_dual(leaf: Any) -> bool:
+    """Whether an operand has a tangent."""
+    if not isinstance(leaf, Tensor) or not leaf.requires_grad:
+        return False
+    return _is_alone(leaf) or unpack_dual(leaf).tangent is not None
+
+
+def _is_alone(leaf: Tensor) -> bool:
+    return leaf.__dict__.get(_MARK, leaf) is leaf._value
+
+
+def _alone(leaf: Any, dual: bool) -> Any:
+    """An operand without what it depends on beside the level's number."""
+    if not isinstance(leaf, Tensor) or not leaf.requires_grad or (dual and _is_alone(leaf)):
+        return leaf
+    if not dual:
+        return leaf.detach()
+    primal, tangent = unpack_dual(leaf)
+    if not primal.requires_grad:
+        leaf.__dict__[_MARK] = leaf._value
+        return leaf
+    assert tangent is not None
+    with enable_grad():
+        return _Dual.apply(primal.detach(), tangent.detach(), _open[0].s)
+
+
 @frozen
 class _Level:
-    """A level's number s, and the tensors that were made dual in it."""
+    """A level's number s, the tensors that were made dual in it, and what keeps their tangents under `no_grad`."""
 
     s: Tensor
     duals: dict[int, Tensor]
+    mode: _UnderNoGrad
+
+    def keep_tangents(self) -> None:
+        """Keep them from here on; said where `no_grad` begins, for functions are slower then."""
+        if not self.mode.is_entered:
+            self.mode.__enter__()
+
+    def close(self) -> None:
+        """Keep none any more."""
+        if self.mode.is_entered:
+            self.mode.__exit__()
 
 
 _open: list[_Level] = []
@@ -58,7 +135,11 @@ def enter_dual_level() -> int:
     """Open the level, in which tensors may be dual.  Errors: RuntimeError if it is open."""
     if _open:
         raise RuntimeError("Nested forward mode AD is not supported at the moment")
-    _open.append(_Level(zeros((), requires_grad=True), {}))
+    opened = _Level(zeros((), requires_grad=True), {}, _UnderNoGrad())
+    _open.append(opened)
+    STATE.duals = opened.keep_tangents
+    if not STATE.recording:
+        opened.keep_tangents()
     return 0
 
 
@@ -70,7 +151,8 @@ def exit_dual_level(*, level: int | None = None) -> None:
         raise RuntimeError(
             "Trying to exit a forward AD level that was not the last one that was created. This is not supported."
         )
-    _open.clear()
+    _open.pop().close()
+    STATE.duals = None
 
 
 @contextmanager

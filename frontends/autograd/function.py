@@ -21,7 +21,7 @@ from adjit.ir.ops.structure import reshape
 from adjit.ir.primitive import primitive_named
 from adjit.state import STATE, user_location
 from adjit.tensor import Tensor
-from adjit.views import check_writable, view, write_history
+from adjit.views import check_writable, mark_users, view, write_history
 
 __all__ = ["Function", "FunctionCtx", "once_differentiable"]
 
@@ -287,7 +287,7 @@ def _record(cls: type[Function], ctx: FunctionCtx, args: Sequence[Any], outputs:
             else:
                 item._value, item._requires_grad, item._leaf = value, True, False
                 if item._base is not None:
-                    item.__dict__["_made_in"] = f"Output {value.index} of {cls.__name__}"
+                    mark_users(item, f"Output {value.index} of {cls.__name__}")
         found.append(item)
     saved: list[tuple[Any, Node | None]] = []
     for tensor in ctx._chosen:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adjit.autograd.function import Function, FunctionCtx, backward_of
+from adjit.autograd.modes import no_grad
 from adjit.autograd.rules import validated, validated_tangents
 from adjit.inner_trace import InnerTracer
 from adjit.ir.errors import TraceError
@@ -15,6 +16,7 @@ from adjit.ir.primitive import primitive_named
 from adjit.ir.types import TensorType
 from adjit.state import STATE, user_location
 from adjit.tensor import Tensor
+from adjit.views import mark_users, view
 
 if TYPE_CHECKING:
     from adjit.trace import Tracer
@@ -74,9 +76,25 @@ def record_traced(
             continue
         if recording:
             tracer.note_values([value])
+        dirty = any(item is tensor for tensor in ctx._dirty)
+        if recording and not dirty and any(item._memory is tensor._memory for tensor in tensors):
+            place = next(place for place, other in enumerate(outputs) if other is item)
+            found.append(_as_view(tracer, item, value, f"{cls.__name__}Backward", f"Output {place} of {cls.__name__}"))
+            continue
         result = tracer.wrap(value, requires_grad=recording, name=f"{cls.__name__}Backward")
-        found.append(tracer.write(item, result) if any(item is tensor for tensor in ctx._dirty) else result)
+        found.append(tracer.write(item, result) if dirty else result)
     return tuple(found)
+
+
+def _as_view(tracer: Tracer, item: Tensor, value: Value, name: str, maker: str) -> Tensor:
+    """A result on the memory of an argument, with the user's derivative: writes to it are refused while recording."""
+    with no_grad():
+        shown = view(primitive_named("reshape"), item, {"shape": item._tensor_type.dims}, "")
+    result = tracer.tensor_in(value, shown._memory, shown._chain)
+    result._base, result._seen, result._strides = shown._base, shown._seen, shown._strides
+    tracer._mark((result,), name)
+    mark_users(result, maker)
+    return result
 
 
 def _without_tangent(tracer: Tracer, item: Any, ctx: FunctionCtx) -> Any:

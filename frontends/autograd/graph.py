@@ -95,7 +95,10 @@ def packed(tensor: Tensor, kept: Saved) -> Saved:
     version = tensor._memory.version
     recording, STATE.recording = STATE.recording, False
     try:
-        shown = Tensor._wrap(tensor._array, tensor._dtype, memory=tensor._memory, type=tensor._tensor_type)
+        if tensor._memory is STATE.overwritten and tensor._array is not None:
+            shown = Tensor._wrap(tensor._array.copy(), tensor._dtype, type=tensor._tensor_type)
+        else:
+            shown = Tensor._wrap(tensor._array, tensor._dtype, memory=tensor._memory, type=tensor._tensor_type)
         form = pack(shown)
     finally:
         STATE.packing, STATE.recording = hooks, recording

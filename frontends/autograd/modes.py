@@ -88,6 +88,8 @@ class no_grad(_Mode):
 
     def _enter(self) -> None:
         STATE.recording = False
+        if STATE.duals is not None:
+            STATE.duals()
 
 
 class enable_grad(no_grad):
@@ -108,13 +110,15 @@ class set_grad_enabled(_Mode):
         super().__init__()
         self.mode = bool(mode)
         self._before.append((STATE.recording, STATE.inference))
-        STATE.recording = self.mode
+        self._enter()
 
     def __enter__(self) -> None:
         return  # it is in force since it was made
 
     def _enter(self) -> None:
         STATE.recording = self.mode
+        if STATE.duals is not None:
+            STATE.duals()
 
     def clone(self) -> _Mode:
         return type(self)(self.mode)

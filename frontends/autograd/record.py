@@ -38,7 +38,7 @@ def refresh_view(tensor: Tensor) -> None:
     base = tensor._base
     assert base is not None
     follows = base.requires_grad and tensor._dtype.is_continuous
-    if follows and "_made_in" in tensor.__dict__:
+    if follows:
         from adjit.views import check_fresh
 
         check_fresh(tensor)

@@ -52,12 +52,13 @@ def grad_and_value(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool
     @wraps(func)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         leaves, structure = trees.flatten(chosen(args, argnums))
+        recording = STATE.recording
         with enable_grad():
             inner = [step(_alias, leaf, "grad") for leaf in leaves]
             given = replaced(args, argnums, trees.unflatten(structure, inner))
             output, aux = split_aux(func(*given, **kwargs), has_aux, "grad_and_value(f)(*args)")
             _require_scalar(output)
-            keep, filled = step(_differentiated, output, inner, leaves)
+            keep, filled = step(_differentiated, output, inner, leaves, recording)
         result = trees.unflatten(structure, filled)
         output, aux = (output, aux) if keep else _released((output, aux), inner)
         return result, (output, aux) if has_aux else output
@@ -65,9 +66,12 @@ def grad_and_value(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool
     return wrapped
 
 
-def _differentiated(output: Tensor, inner: Sequence[Tensor], leaves: Sequence[Tensor]) -> tuple[bool, list[Tensor]]:
-    """Whether the derivative goes on around the transformation, and the gradients of its variables."""
-    keep = _ends(leaves, [output], inner)
+def _differentiated(
+    output: Tensor, inner: Sequence[Tensor], leaves: Sequence[Tensor], recording: bool
+) -> tuple[bool, list[Tensor]]:
+    """Whether the derivative goes on around the transformation, where gradients are recorded, and those of its
+    variables."""
+    keep = _ends(leaves, [output], inner) and recording
     found: Sequence[Tensor | None] = (None,) * len(inner)
     if output.requires_grad:
         found = gradients(output, inner, create_graph=keep, allow_unused=True)
@@ -110,13 +114,13 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
     if not primals:
         raise RuntimeError("vjp(f, *primals): Expected at least one primal")
     leaves, structure = trees.flatten(primals)
-    level = STATE.tracer
+    level, recording = STATE.tracer, STATE.recording
     with enable_grad():
         inner = [step(_alias, leaf, "vjp") for leaf in leaves]
         result = func(*trees.unflatten(structure, inner))
         output, aux = split_aux(result, has_aux, "vjp(f, *primals)")
         outputs, shape = flatten(output, "vjp(f, *primals): Expected output of f")
-        keep = step(_ends, leaves, outputs, inner)
+        keep = step(_ends, leaves, outputs, inner) and recording
     wanted = [index for index, tensor in enumerate(outputs) if tensor.requires_grad]
     later: list[Callable[[Sequence[Tensor]], list[Tensor | None]]] = []
 

@@ -418,3 +418,74 @@ def test_a_view_that_a_function_made_is_stale_once_its_base_took_another_value()
         with pytest.raises(RuntimeError, match="Output 0 of Reversed is a view and its base or another view of its"):
             _ = seen * 2
     assert repr(seen) == "tensor([4., 8.], grad_fn=<Invalid>)"
+
+
+class ShownTenfold(torch.autograd.Function):
+    """A view of all but the first element, whose gradient is ten times as large."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return x[1:]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Any) -> Any:
+        return torch.cat([torch.zeros(1), gradient * 10])
+
+
+def scaled_part(y: Any) -> Any:
+    ShownTenfold.apply(y)[:1].mul_(2)
+    return y
+
+
+def assigned_part(y: Any) -> Any:
+    ShownTenfold.apply(y)[:2][0] = 3.0
+    return y
+
+
+def scaled_base(y: Any) -> Any:
+    shown = ShownTenfold.apply(y).view(-1)
+    y.mul_(2)
+    return shown
+
+
+def scaled_result(y: Any) -> Any:
+    ShownTenfold.apply(y).mul_(2)
+    return y
+
+
+def scaled_detached(y: Any) -> Any:
+    ShownTenfold.apply(y).detach().mul_(2)
+    return y
+
+
+def returned(y: Any) -> Any:
+    return ShownTenfold.apply(y)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("write", [scaled_part, assigned_part, scaled_base, scaled_result])
+def test_writes_through_views_of_a_function_are_refused(write: Any, compiled: bool) -> None:
+    def run(x: Any) -> Any:
+        return write(x * 1).sum()
+
+    x = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    with pytest.raises(RuntimeError, match="This view was created inside a custom Function"):
+        (torch.compile(run) if compiled else run)(x).backward()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_views_of_a_function_stand_on_their_base(compiled: bool) -> None:
+    for function, value, gradient in (
+        (scaled_detached, [1.0, 4.0, 6.0], [1.0, 1.0, 1.0]),
+        (returned, [2.0, 3.0], [0.0, 10.0, 10.0]),
+    ):
+        x = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+
+        def run(x: Any, function: Any = function) -> Any:
+            return function(x * 1)
+
+        found = (torch.compile(run) if compiled else run)(x)
+        found.sum().backward()
+        assert found.tolist() == value
+        assert x.grad is not None
+        assert x.grad.tolist() == gradient

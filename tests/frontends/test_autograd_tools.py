@@ -370,3 +370,22 @@ def test_star_imports_give_what_pytorch_gives() -> None:
     state = dict(model.named_parameters())
     rows = torch.vmap(lambda x: torch.func.functional_call(model, state, (x,)))(torch.randn(5, 4, 2))
     assert rows.shape == (5, 4, 3)
+
+
+def test_hooks_get_what_is_overwritten_as_it_was_and_unpack_nothing_before_the_backward_pass() -> None:
+    x = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    unpacked: list[int] = []
+
+    def unpack(tensor: Any) -> Any:
+        unpacked.append(1)
+        return tensor
+
+    with graph.saved_tensors_hooks(lambda tensor: tensor, unpack):
+        y = x * 2
+        y.mul_(x)
+        y.sin_()
+    assert not unpacked
+    y.sum().backward()
+    assert unpacked
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, (2 * x**2).cos().detach() * 4 * x.detach())

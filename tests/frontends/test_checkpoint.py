@@ -168,3 +168,26 @@ def test_an_argument_that_was_overwritten_since_is_an_error(use_reentrant: bool)
     with pytest.raises(RuntimeError, match=r"modified by an inplace operation: .* is at version 1; expected version 0"):
         out.backward()
     assert x.grad is None
+
+
+def product_in_place(x: Any) -> Any:
+    y = x * 2
+    y.mul_(x)
+    return y.sin()
+
+
+def activation_in_place(x: Any) -> Any:
+    return torch.relu_(x * 1).sin() * x
+
+
+@pytest.mark.parametrize("block", [product_in_place, activation_in_place])
+def test_blocks_that_write_in_place(block: Any) -> None:
+    x = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    (wanted,) = torch.autograd.grad(block(x).sum(), x)
+
+    def run(given: Any) -> Any:
+        return checkpoint(block, given, use_reentrant=False).sum()
+
+    for function in (run, torch.compile(run)):
+        (found,) = torch.autograd.grad(function(x), x)
+        torch.testing.assert_close(found, wanted)

@@ -93,3 +93,53 @@ def test_errors_without_a_level() -> None:
         forward_ad.make_dual(torch.ones(2), torch.ones(2))
     with pytest.raises(RuntimeError, match="Dual level must be a positive number"):
         forward_ad.exit_dual_level()
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "constant"])
+def test_tangents_pass_no_grad(name: str) -> None:
+    primal, tangent = primal_and_tangent()
+    _, along = torch.func.jvp(FUNCTIONS[name], (primal,), (tangent,))
+    with torch.no_grad(), forward_ad.dual_level():
+        found = forward_ad.unpack_dual(FUNCTIONS[name](forward_ad.make_dual(primal, tangent)))
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(primal, tangent)
+        with torch.no_grad():
+            inside = FUNCTIONS[name](dual)
+        within = forward_ad.unpack_dual(inside).tangent
+    assert found.tangent is not None
+    assert within is not None
+    torch.testing.assert_close(found.tangent, along)
+    torch.testing.assert_close(within, along)
+
+
+def test_tangents_of_a_module_under_no_grad() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1)).double()
+    primal, tangent = primal_and_tangent()
+    _, along = torch.func.jvp(model, (primal,), (tangent,))
+    with torch.no_grad(), forward_ad.dual_level():
+        found = forward_ad.unpack_dual(model(forward_ad.make_dual(primal, tangent)))
+    assert found.tangent is not None
+    torch.testing.assert_close(found.tangent, along)
+    assert not found.primal.requires_grad
+
+
+def test_gradients_do_not_pass_no_grad_with_the_tangents(level: None) -> None:
+    primal, tangent = primal_and_tangent()
+    weight = torch.full((2,), 3.0, dtype=torch.float64, requires_grad=True)
+    dual = forward_ad.make_dual(primal, tangent)
+    with torch.no_grad():
+        scaled = dual * weight
+        weight.grad = None
+    found = forward_ad.unpack_dual(scaled * weight)
+    assert found.tangent is not None
+    torch.testing.assert_close(found.tangent.detach(), tangent * 9)
+    (of_weight,) = torch.autograd.grad(found.tangent.sum(), weight)
+    torch.testing.assert_close(of_weight, (tangent * 3).sum(0))
+
+
+def test_inference_mode_ends_tangents(level: None) -> None:
+    primal, tangent = primal_and_tangent()
+    dual = forward_ad.make_dual(primal, tangent)
+    with torch.inference_mode():
+        doubled = dual * 2
+    assert forward_ad.unpack_dual(doubled).tangent is None

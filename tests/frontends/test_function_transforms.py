@@ -394,3 +394,32 @@ def test_functions_go_with_the_scope_that_made_them() -> None:
     reference = made()
     gc.collect()
     assert reference() is None
+
+
+def test_gradients_within_no_grad_are_constants_of_what_is_around() -> None:
+    x = torch.tensor([1.0, 2.0, 3.0])
+    weight = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    with torch.no_grad():
+        gradient = torch.func.grad(lambda v: (v * v * weight).sum())(x)
+        output, pullback = torch.func.vjp(lambda v: v * v * weight, x)
+        (pulled,) = pullback(torch.ones(3))
+    for found in (gradient, output, pulled):
+        assert not found.requires_grad
+
+    def outer(v: Any) -> Any:
+        with torch.no_grad():
+            inner = torch.func.grad(lambda y: (y * y * v).sum())(v)
+        return (v * inner).sum()
+
+    for function in (outer, torch.compile(outer)):
+        assert torch.func.grad(function)(x).tolist() == [2.0, 8.0, 18.0]
+
+
+def test_tangents_pass_gradients_within_no_grad() -> None:
+    x = torch.tensor([1.0, 2.0])
+
+    def inner(v: Any) -> Any:
+        with torch.no_grad():
+            return torch.func.grad(lambda y: (y**3).sum())(v)
+
+    assert torch.func.jvp(inner, (x,), (torch.ones(2),))[1].tolist() == [6.0, 12.0]
