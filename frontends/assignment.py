@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
+
+import numpy as np
 
 from adjit.computed_views import are_places, is_at
 from adjit.dims import numel_of, shape_of
 from adjit.dispatch import literal, rename
 from adjit.indexing import is_mask, is_plain_number, positions_of, trimmed, value_like, viewed_at, with_tensors
-from adjit.ir.types import BOOL, I64
+from adjit.ir.types import BOOL, I64, DType, TensorType
 from adjit.python_data import held_or_infinite
 from adjit.shaping import expand, reshape
 from adjit.state import STATE
-from adjit.tensor import Tensor
-from adjit.views import assign, check_writable, keep_part, maker_of, same_place, write, write_part
+from adjit.tensor import Chain, Tensor
+from adjit.views import as_view, assign, check_writable, keep_part, maker_of, same_place, write, write_part
 
 
 def setitem(input: Tensor, index: Any, value: Any) -> None:
@@ -96,12 +99,36 @@ def _assign_recorded(input: Tensor, index: Any, value: Any) -> bool:
     if isinstance(value, Tensor) and _is_part_itself(value, input, index):  # as after `x[1:] += 1`
         keep_part(value)
         return True
+    viewed = _part_at(input, index)
+    number = value if isinstance(value, Tensor) else None
+    if number is None:  # a plain one, which the dtype holds
+        return write_part(viewed, literal((float if input._dtype.is_float else int)(value), input._dtype))
+    return write_part(viewed, trimmed(number, shape_of(viewed)))
+
+
+def _part_at(input: Tensor, index: Any) -> Tensor:
+    """The unrecorded view of an eager tensor at ints, slices, None and `...`."""
+    items = index if type(index) is tuple else (index,)
+    key = tuple((item.start, item.stop, item.step) if type(item) is slice else item for item in items)
+    bounds = (bound for item in key if type(item) is tuple for bound in item)
+    if all(bound is None or type(bound) is int for bound in bounds):
+        assert input._array is not None
+        chain, type_of_part = _chain_at(input._dtype, input._array.shape, key)
+        array = input._array[items if Ellipsis in items else (*items, ...)]
+        return as_view(input, array, chain, type_of_part)
     STATE.recording = False
     try:
-        viewed = viewed_at(input, index)[0]
+        return viewed_at(input, index)[0]
     finally:
         STATE.recording = True
-    return write_part(viewed, trimmed(_assigned(value, input), shape_of(viewed)))
+
+
+@lru_cache(maxsize=4096)
+def _chain_at(dtype: DType, shape: tuple[int, ...], key: tuple[Any, ...]) -> tuple[Chain, TensorType]:
+    """How the part of a tensor at an index comes from it, and the part's type; slices are tuples in the key."""
+    like = Tensor._wrap(np.broadcast_to(np.zeros((), dtype.storage), shape), dtype)
+    found = viewed_at(like, tuple(slice(*item) if isinstance(item, tuple) else item for item in key))[0]
+    return found._chain, found._tensor_type
 
 
 def _is_part_itself(value: Tensor, input: Tensor, index: Any) -> bool:

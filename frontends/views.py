@@ -36,17 +36,23 @@ def view(op: Primitive, tensor: Tensor, attributes: Mapping[str, Attribute], nam
         raise leaked(tensor)
     type = op.infer([tensor._tensor_type], attributes)[0]
     array = op.reference(tensor._array, **attributes)
-    result = Tensor._wrap(array, type.dtype, memory=tensor._memory, type=type)
+    result = as_view(tensor, array, ((op, tuple(attributes.items())),), type)
     requires_grad = tensor.requires_grad
-    result._base = tensor if tensor._base is None else tensor._base
-    result._chain = (*tensor._chain, (op, tuple(attributes.items())))
-    result._seen = result._base._history
     if requires_grad and STATE.recording:
         record(op, (tensor,), attributes, (result,), name, None)
     elif requires_grad and type.dtype.is_continuous:
         # As PyTorch has it: a leaf, through which no gradient reaches the base.
         result._requires_grad = True
         result.__dict__["_unrecorded"] = True
+    return result
+
+
+def as_view(tensor: Tensor, array: np.ndarray, chain: Chain, type: TensorType) -> Tensor:
+    """A tensor on an array that shows the memory of an eager tensor as a chain of ops does; its history is not told."""
+    result = Tensor._wrap(array, type.dtype, memory=tensor._memory, type=type)
+    result._base = tensor if tensor._base is None else tensor._base
+    result._chain = (*tensor._chain, *chain)
+    result._seen = result._base._history
     return result
 
 
@@ -226,6 +232,8 @@ def check_fresh(tensor: Tensor) -> None:
 
 def check_overlap(tensor: Tensor) -> None:
     """RuntimeError for a tensor some of whose elements share memory (an expanded one)."""
+    if tensor._array is not None and 0 not in tensor._array.strides:
+        return
     dims = tensor._tensor_type.dims
     if any(step == 0 and extent != 1 for step, extent in zip(strides(tensor), dims, strict=True)) and 0 not in dims:
         raise RuntimeError(
@@ -402,7 +410,8 @@ def write_part(target: Tensor, value: Tensor) -> bool:
     if base is None or array is None or target._tensor_type.size == base._tensor_type.size:
         return False  # nothing is left of a base that is overwritten whole, yet it has a gradient
     extents, own = target._tensor_type.dims, value._tensor_type.dims
-    if len(own) > len(extents) or any(a not in (1, b) for a, b in zip(reversed(own), reversed(extents), strict=False)):
+    pairs = zip(reversed(own), reversed(extents), strict=False)
+    if own not in ((), extents) and (len(own) > len(extents) or any(a not in (1, b) for a, b in pairs)):
         return False
     check_overlap(target)
     check_partial_overlap(target, value)

@@ -163,3 +163,45 @@ def test_traces_see_assignments() -> None:
     assert torch.compile(step)(x).tolist() == [2.0, 8.0, 8.0, 0.0]
     assert x.tolist() == [1.0, 4.0, 4.0, 0.0]
     assert torch.vmap(lambda row: step(row.clone()))(torch.zeros(2, 4)).tolist() == [[0.0, 8.0, 8.0, 0.0]] * 2
+
+
+RECORDED_PARTS: list[Any] = [
+    0, -1, slice(1, 3), slice(None), slice(3, 1), slice(None, None, 2), slice(-2, None), (1, 2), (..., 1), (None, 1),
+    (slice(1, 3), slice(0, 2)), (slice(None), None, -1), (..., slice(1, None, 2)), (slice(7, 9), 0), (),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("index", RECORDED_PARTS, ids=str)
+@pytest.mark.parametrize("turned", [False, True])
+def test_recorded_parts_of_tensors_of_one_type(index: Any, turned: bool) -> None:
+    """How a part comes from its base is found once for each type; what it shows is each tensor's own."""
+    for begin in (0.0, 100.0, 200.0):
+        leaf = (begin + torch.arange(20.0).reshape(4, 5)).requires_grad_()
+        copy, expected = leaf.clone(), leaf.detach().numpy().copy()
+        shown, wanted = (copy.T, expected.T) if turned else (copy, expected)
+        values = torch.full(wanted[index].shape[-1:], begin + 1.0, requires_grad=True)
+        shown[index] = 0.5
+        shown[index] = values * 2
+        wanted[index] = 2 * (begin + 1)
+        np.testing.assert_array_equal(copy.detach().numpy(), expected)
+        got = torch.autograd.grad((copy * copy).sum(), (leaf, values))
+        untouched = np.ones((5, 4) if turned else (4, 5), np.float32)
+        untouched[index] = 0
+        np.testing.assert_array_equal(got[0].numpy(), 2 * expected * (untouched.T if turned else untouched))
+        of_each = 8 * (begin + 1) * (1 - untouched)[index]
+        np.testing.assert_array_equal(got[1].numpy(), of_each.sum(tuple(range(of_each.ndim - 1))))
+
+
+def test_recorded_parts_at_bounds_that_change() -> None:
+    leaf, end = torch.zeros(5, requires_grad=True), torch.tensor(1)
+    copy = leaf.clone()
+    for _ in range(4):
+        copy[:end] = 1.0
+        copy[np.int64(4) :] = 2.0
+        end += 1
+    assert copy.tolist() == [1.0, 1.0, 1.0, 1.0, 2.0]
+    for _ in range(2):
+        with pytest.raises(IndexError, match="index 5 is out of bounds for dimension 0 with size 5"):
+            copy[5] = 1.0
+        with pytest.raises(IndexError, match="too many indices"):
+            copy[0, 1] = 1.0
