@@ -29,7 +29,7 @@ _PULLBACK_TIMES = 64
 
 
 # What stands for an input that only tells a size.
-_NOTHING = np.zeros(1, np.bool_)
+SIZE_ONLY = np.zeros(1, np.bool_)
 
 
 class _Body:
@@ -84,7 +84,7 @@ def run_open_pullback(
         body.is_tried = True
         body.executable = _compiled(with_carriers(graph)[0])
     if body.executable is not None:
-        carriers = [_NOTHING] * (len(body.executable.graph.inputs) - len(arrays))
+        carriers = [SIZE_ONLY] * (len(body.executable.graph.inputs) - len(arrays))
         with contextlib.suppress(ArithmeticError, LookupError, RuntimeError):  # node by node says a fault in its words
             return body.executable.run([*arrays, *carriers], sizes=sizes), body.executable
     return [owned(array, arrays) for array in run_graph(closed(), arrays)], None

@@ -39,8 +39,8 @@ def apply(
     """
     attributes = {} if attributes is None else dict(attributes)
     tracer = STATE.tracer
-    if _before_native and (tracer is None or tracer.by_steps):
-        _approach_native()
+    if tracer is None or tracer.by_steps:
+        approach_native()
     if tracer is not None:
         return tracer.apply(op, operands, attributes, name, regions)
     dtype = None
@@ -76,9 +76,11 @@ def apply(
     return tensors[0] if len(tensors) == 1 else tuple(tensors)
 
 
-def _approach_native() -> None:
+def approach_native() -> None:
     """Count an operation that ran; after enough of them, load the native entry when it is there."""
     global _before_native
+    if not _before_native:
+        return
     _before_native -= 1
     if not _before_native:
         from adjit.native.install import install, is_settled

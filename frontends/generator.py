@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import RLock
 from typing import Any
@@ -18,8 +18,8 @@ import numpy as np
 from adjit.dims import numel_of
 from adjit.dispatch import apply
 from adjit.ir.primitive import PRIMITIVES
-from adjit.ir.types import I32, I64
-from adjit.random_words import random_words
+from adjit.ir.types import I64, DType
+from adjit.random_words import drawn
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.views import write
@@ -104,20 +104,34 @@ class Generator:
         made._set(self._numbers())
         return made
 
-    def words(self, shape: tuple[Any, ...]) -> Tensor:
-        """Random int32 words; the offset moves on."""
+    def drawn(
+        self,
+        function: Callable[..., Tensor],
+        draws: int,
+        dtype: DType,
+        shape: tuple[Any, ...],
+        numbers: Sequence[float] = (),
+    ) -> Tensor:
+        """What `function` makes of so many draws of int32 words of `shape`, and of numbers; the offset moves on."""
         used = (numel_of(shape) + 3) // 4
-        with DRAWING:
-            if STATE.tracer is not None:
-                found = apply(PRIMITIVES["random_bits"], (self._key,), {"shape": shape})
-                write(self._key, _advanced(self._key, used))
-            else:
-                assert self._key._array is not None
-                found = Tensor._wrap(random_words(self._key._array, shape), I32)
-                self._key._array[1] += used
-                self._key._memory.version += 1
-        assert isinstance(found, Tensor)
-        return found
+        recording, STATE.recording = STATE.recording, False
+        try:
+            with DRAWING:
+                if STATE.tracer is not None:
+                    words = []
+                    for _ in range(draws):
+                        words.append(apply(PRIMITIVES["random_bits"], (self._key,), {"shape": shape}))
+                        write(self._key, _advanced(self._key, used))
+                    return function(*words, *numbers)
+                key = self._key._array
+                assert key is not None
+                keys = [key + np.array((0, place * used)) for place in range(draws)]
+                found = drawn(function, dtype, keys, shape, numbers)
+                key[1] += draws * used
+                self._key._memory.version += draws
+                return found
+        finally:
+            STATE.recording = recording
 
     def _numbers(self) -> np.ndarray:
         """The key's numbers.  TraceError in a trace, where they are unknown."""

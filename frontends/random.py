@@ -30,7 +30,7 @@ from adjit.ir.primitive import PRIMITIVES, primitive_named
 from adjit.ir.types import BF16, BOOL, F16, F32, F64, I64, DType
 from adjit.promotion import broadcast_shapes, cast_to, spread
 from adjit.python_data import number_of
-from adjit.state import STATE, numbers_are_known
+from adjit.state import numbers_are_known
 from adjit.tensor import Tensor
 
 
@@ -64,21 +64,42 @@ def _gauss(first: Tensor, second: Tensor) -> Tensor:
     return _op("mul", radius, _op("cos", _op("mul", second, 2 * math.pi)))  # type: ignore[no-any-return]
 
 
-def uniform(shape: tuple[Any, ...], dtype: DType, generator: Generator | None) -> Tensor:
-    """Uniform numbers in [0, 1); of complex ones both parts."""
+def scaled(drawn: Tensor, *numbers: Any) -> Tensor:
+    """drawn * scale + shift for these two numbers; as drawn for none."""
+    if not numbers:
+        return drawn
+    scale, shift = numbers
+    return _op("add", _op("mul", drawn, scale), shift)  # type: ignore[no-any-return]
+
+
+def _uniform_single(word: Tensor, *numbers: Any) -> Tensor:
+    return scaled(_unit(word), *numbers)
+
+
+def _uniform_double(high: Tensor, low: Tensor, *numbers: Any) -> Tensor:
+    return scaled(_unit_double(high, low), *numbers)
+
+
+def _gauss_single(first: Tensor, second: Tensor, *numbers: Any) -> Tensor:
+    return scaled(_gauss(_unit(first), _unit(second)), *numbers)
+
+
+def _gauss_double(high: Tensor, low: Tensor, second_high: Tensor, second_low: Tensor, *numbers: Any) -> Tensor:
+    return scaled(_gauss(_unit_double(high, low), _unit_double(second_high, second_low)), *numbers)
+
+
+def uniform(shape: tuple[Any, ...], dtype: DType, generator: Generator | None, *numbers: float) -> Tensor:
+    """Uniform numbers in [0, 1), times the first of two numbers, plus the second; of complex ones both parts."""
     if dtype.is_complex:
-        return _of_parts(uniform((*shape, 2), dtype.part, generator))
+        return scaled(_of_parts(uniform((*shape, 2), dtype.part, generator)), *numbers)
     source = generator_or_default(generator, "rand")
     if not dtype.is_float:
         raise NotImplementedError(f"\"check_uniform_bounds\" not implemented for '{title_of(dtype)}'")
-    recording, STATE.recording = STATE.recording, False
-    try:
-        if dtype is F64:
-            return _unit_double(source.words(shape), source.words(shape))  # type: ignore[no-any-return]
-        found = _unit(source.words(shape))
-        return found if dtype is F32 else _below_one(found, dtype)
-    finally:
-        STATE.recording = recording
+    if dtype is F64:
+        return source.drawn(_uniform_double, 2, F64, shape, numbers)
+    if dtype is F32:
+        return source.drawn(_uniform_single, 1, F32, shape, numbers)
+    return scaled(_below_one(source.drawn(_uniform_single, 1, F32, shape), dtype), *numbers)
 
 
 def _of_parts(pairs: Tensor) -> Tensor:
@@ -92,14 +113,41 @@ def _below_one(found: Tensor, dtype: DType) -> Tensor:
     return cast_to(_op("mul", _op("floor", _op("mul", found, scale)), 1 / scale), dtype)
 
 
-def gaussian(shape: tuple[Any, ...], dtype: DType, generator: Generator | None) -> Tensor:
-    """Standard normal numbers; of complex ones |x|**2 has the mean 1."""
+def gaussian(shape: tuple[Any, ...], dtype: DType, generator: Generator | None, *numbers: float) -> Tensor:
+    """Standard normal numbers, times the first of two numbers, plus the second; of complex ones |x|**2 has mean 1."""
     if dtype.is_complex:
-        return _of_parts(_op("mul", gaussian((*shape, 2), dtype.part, generator), math.sqrt(0.5)))
+        parts = _of_parts(_op("mul", gaussian((*shape, 2), dtype.part, generator), math.sqrt(0.5)))
+        return scaled(parts, *numbers)
     if not dtype.is_float:
         raise NotImplementedError(f"\"normal_kernel_cpu\" not implemented for '{title_of(dtype)}'")
-    wide = F64 if dtype is F64 else F32
-    return cast_to(_gauss(uniform(shape, wide, generator), uniform(shape, wide, generator)), dtype)
+    source = generator_or_default(generator, "rand")
+    if dtype is F64:
+        return source.drawn(_gauss_double, 4, F64, shape, numbers)
+    if dtype is F32:
+        return source.drawn(_gauss_single, 2, F32, shape, numbers)
+    return scaled(cast_to(source.drawn(_gauss_single, 2, F32, shape), dtype), *numbers)
+
+
+def _below(word: Tensor, span: Any, *low: Any) -> Tensor:
+    """A word's share of a span of up to 2^31, plus a number."""
+    share = _op("mul", _op("add", _op("cast", word, dtype=I64), 1 << 31), span)
+    return _above(_op("div", share, 1 << 32), *low)
+
+
+def _below_many(first: Tensor, second: Tensor, span: Any, *low: Any) -> Tensor:
+    """63 bits modulo a longer span, plus a number."""
+    return _above(_op("mod", _bits(first, second), span), *low)
+
+
+def _bits(first: Tensor, second: Tensor, *low: Any) -> Tensor:
+    """63 bits, plus a number."""
+    lower = _op("and", _op("cast", second, dtype=I64), 0x7FFFFFFF)
+    upper = _op("mul", _op("cast", first, dtype=I64), 1 << 31)
+    return _above(_op("and", _op("xor", upper, lower), (1 << 63) - 1), *low)
+
+
+def _above(drawn: Tensor, *low: Any) -> Tensor:
+    return _op("add", drawn, low[0]) if low else drawn
 
 
 def integers(low: Any, high: Any, shape: tuple[Any, ...], dtype: DType, generator: Generator | None) -> Tensor:
@@ -114,19 +162,15 @@ def integers(low: Any, high: Any, shape: tuple[Any, ...], dtype: DType, generato
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
     _check_bounds(low, high, dtype)
     source = generator_or_default(generator, "randint")
-    recording, STATE.recording = STATE.recording, False
-    try:
-        span = high - low
-        word = _op("cast", source.words(shape), dtype=I64)
-        if span <= 1 << 31:
-            drawn = _op("div", _op("mul", _op("add", word, 1 << 31), span), 1 << 32)
-        else:
-            second = _op("and", _op("cast", source.words(shape), dtype=I64), 0x7FFFFFFF)
-            positive = _op("and", _op("xor", _op("mul", word, 1 << 31), second), (1 << 63) - 1)
-            drawn = positive if isinstance(span, int) and span >= 1 << 63 else _op("mod", positive, span)
-    finally:
-        STATE.recording = recording
-    return cast_to(drawn if isinstance(low, int) and low == 0 else _op("add", drawn, low), dtype)
+    span = high - low
+    above = () if isinstance(low, int) and low == 0 else (low,)
+    if span <= 1 << 31:
+        found = source.drawn(_below, 1, I64, shape, (span, *above))
+    elif isinstance(span, int) and span >= 1 << 63:
+        found = source.drawn(_bits, 2, I64, shape, above)
+    else:
+        found = source.drawn(_below_many, 2, I64, shape, (span, *above))
+    return cast_to(found, dtype)
 
 
 def _check_bounds(low: Any, high: Any, dtype: DType) -> None:
@@ -296,6 +340,8 @@ def normal(
     check_std(std)
     shape = broadcast_shapes(*(shape_of(x) for x in tensors)) if tensors else checked_sizes((size,), "normal")
     target = dtype_argument(dtype, "normal") or (tensors[0]._dtype if tensors else default_float())
+    if not tensors:
+        return finished(gaussian(tuple(shape), target, generator, std, mean), requires_grad, out)
     drawn = gaussian(tuple(shape), target, generator)
     parts = [spread(cast_to(x.detach(), target), shape) if isinstance(x, Tensor) else x for x in (mean, std)]
     return finished(_op("add", _op("mul", drawn, parts[1]), parts[0]), requires_grad, out)

@@ -13,17 +13,13 @@ from adjit.generator import Generator
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BF16, BOOL, F16, F32, F64, DType
 from adjit.promotion import cast_to
-from adjit.random import check_std, gaussian, integers, trials, uniform
+from adjit.random import check_std, gaussian, integers, scaled, trials, uniform
 from adjit.tensor import Tensor
 from adjit.views import check_writable, write
 
 
 def _op(name: str, *operands: Any) -> Any:
     return apply(PRIMITIVES[name], operands)
-
-
-def _scaled(drawn: Tensor, scale: float, shift: float) -> Tensor:
-    return _op("add", _op("mul", drawn, scale), shift)  # type: ignore[no-any-return]
 
 
 def uniform_(input: Tensor, *args: float, generator: Generator | None = None, **bounds: float) -> Tensor:
@@ -33,14 +29,14 @@ def uniform_(input: Tensor, *args: float, generator: Generator | None = None, **
     if not low <= high:
         raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={high:g}")
     check_writable(input)
-    return write(input, _scaled(uniform(tuple(shape_of(input)), input._dtype, generator), high - low, low))
+    return write(input, uniform(tuple(shape_of(input)), input._dtype, generator, high - low, low))
 
 
 def normal_(input: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with mean + std * N(0, 1)."""
     check_std(std)
     check_writable(input)
-    return write(input, _scaled(gaussian(tuple(shape_of(input)), input._dtype, generator), std, mean))
+    return write(input, gaussian(tuple(shape_of(input)), input._dtype, generator, std, mean))
 
 
 def bernoulli_(input: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
@@ -105,7 +101,7 @@ def cauchy_(input: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator
     check_writable(input)
     u = uniform(tuple(shape_of(input)), input._dtype, generator)
     angle = _op("mul", _op("sub", u, 0.5), math.pi)
-    return write(input, _scaled(_op("div", _op("sin", angle), _op("cos", angle)), sigma, median))
+    return write(input, scaled(_op("div", _op("sin", angle), _op("cos", angle)), sigma, median))
 
 
 def log_normal_(input: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None) -> Tensor:
@@ -113,7 +109,7 @@ def log_normal_(input: Tensor, mean: float = 1.0, std: float = 2.0, *, generator
     if not std > 0:
         raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std:g}")
     check_writable(input)
-    return write(input, _op("exp", _scaled(gaussian(tuple(shape_of(input)), input._dtype, generator), std, mean)))
+    return write(input, _op("exp", gaussian(tuple(shape_of(input)), input._dtype, generator, std, mean)))
 
 
 METHODS: dict[str, Callable[..., Any]] = {

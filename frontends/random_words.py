@@ -1,38 +1,78 @@
-"""Random words for eager mode: by the reference at first, by native code where many are drawn.
+"""Random numbers for eager mode: operation by operation at first, by native programs once many were drawn.
 
-A kernel of `random_bits` has a fixed length.  The words of a shorter draw are the first of a longer one, so one kernel
-for each power of two, of the short ones for each power of four, serves all lengths, and the bits do not depend on which
-way was taken.
+A program draws any number of them.  The bits do not depend on which way was taken.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adjit.bodies import SIZE_ONLY
+from adjit.dims import numel_of
+from adjit.dispatch import apply, approach_native, literal
 from adjit.ir.errors import asks_memory
 from adjit.ir.primitive import PRIMITIVES
+from adjit.ir.shape import Dim
+from adjit.ir.types import BOOL, I32, I64, DType, TensorType
+from adjit.tensor import Tensor
 
-# Microseconds, as measured: what a draw costs the reference, and what compiling a kernel costs once.
-_DRAW, _WORD, _COMPILE = 90.0, 0.022, 40_000.0
-_SHORTEST, _LONG = 256, 14  # the second as a power of two
-_spent: Counter[int] = Counter()  # by length of kernel: microseconds that the reference took
+if TYPE_CHECKING:
+    from adjit.runtime.executable import Executable
+
+# Seconds that a function's draws take operation by operation until its program is made, about what making it takes.
+_LATE = 0.02
+_spent: Counter[Any] = Counter()
+_programs: dict[Any, Executable] = {}
 
 
 @asks_memory
-def random_words(key: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The words of `random_bits(key, shape=shape)`."""
-    op = PRIMITIVES["random_bits"]
-    count = math.prod(shape)
-    bits = max(count - 1, _SHORTEST - 1).bit_length()
-    length = 1 << (bits + bits % 2 if bits < _LONG else bits)
-    if _spent[length] < _COMPILE:
-        _spent[length] += int(_DRAW + _WORD * count)
-        found: np.ndarray = op.reference(key, shape=shape)
-        return found
-    from adjit.compiler.single import run_single
+def drawn(
+    function: Callable[..., Tensor],
+    dtype: DType,
+    keys: Sequence[np.ndarray],
+    shape: tuple[int, ...],
+    numbers: Sequence[float] = (),
+) -> Tensor:
+    """`function(*words, *numbers)` of `dtype`, which goes element by element; `random_bits` makes words of each key."""
+    known = function, len(keys), dtype, len(numbers)
+    program = _programs.get(known)
+    if program is None:
+        if _spent[known] < _LATE:
+            return _by_operations(known, keys, shape, numbers)
+        program = _programs[known] = _program(*known)
+    approach_native()
+    count = numel_of(shape)
+    told = [literal(number, dtype)._array for number in numbers]
+    (found,) = program.run([*keys, *told, SIZE_ONLY], sizes={"n": count})  # type: ignore[list-item]
+    return Tensor._wrap(found.reshape(shape), dtype)
 
-    (words,) = run_single(op, [key], {"shape": (length,)})
-    return words[:count].reshape(shape)
+
+def _by_operations(
+    known: Any, keys: Sequence[np.ndarray], shape: tuple[int, ...], numbers: Sequence[float]
+) -> Tensor:
+    start = perf_counter()
+    words = [Tensor._wrap(PRIMITIVES["random_bits"].reference(key, shape=shape), I32) for key in keys]
+    found: Tensor = known[0](*words, *numbers)
+    _spent[known] += perf_counter() - start  # type: ignore[assignment]
+    return found
+
+
+def _program(function: Callable[..., Tensor], draws: int, dtype: DType, numbers: int) -> Executable:
+    """What draws n numbers, whatever n."""
+    from adjit.compiler.compile import compile_graph
+    from adjit.composite import trace_function
+
+    def body(*given: Tensor) -> tuple[Tensor]:
+        shape = given[-1].shape
+        words = [apply(PRIMITIVES["random_bits"], (key,), {"shape": shape}) for key in given[:draws]]
+        told = [apply(PRIMITIVES["expand"], (number,), {"shape": shape}) for number in given[draws:-1]]
+        return (function(*words, *told),)
+
+    types = [TensorType(I64, (2,))] * draws + [TensorType(dtype, ())] * numbers
+    graph = trace_function(body, "draw", [*types, TensorType(BOOL, (Dim.named("n"),))], {"n": 37})
+    return compile_graph(graph, strict=True, quick=False)

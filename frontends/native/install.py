@@ -75,6 +75,7 @@ _DRAWING_IN_PLACE = (
 )  # fmt: skip
 # What remains of functions that look at numbers before they draw.
 _DRAWING_PARTS = ("draws", "trials")
+_DRAWS = frozenset((*_DRAWING, *_DRAWING_IN_PLACE, *_DRAWING_PARTS))
 _DROPOUT = ("dropout", "dropout1d", "dropout2d", "dropout3d")
 _OPERATORS = (
     "__add__", "__sub__", "__mul__", "__truediv__", "__radd__", "__rsub__", "__rmul__", "__lt__", "__le__", "__gt__",
@@ -209,7 +210,9 @@ class _Serving:
     def method(self, name: str, function: FunctionType) -> Any:
         """What serves calls of a method."""
         free = name in _FREE or name in _FREE_OPERATORS or name in _FREE_IN_PLACE
-        operation = Operation(self.entry, function, free=free, in_place=name in _IN_PLACE, later=_when(name))
+        operation = Operation(
+            self.entry, function, free=free, in_place=name in _IN_PLACE, later=_when(name), draws=name in _DRAWS
+        )
         descriptor = self.entry.method(Tensor, name, documented(name, function), operation.table)
         if descriptor is None:
             return function
@@ -248,7 +251,8 @@ class _Serving:
         """What serves calls of a function."""
         name = path.rpartition(".")[2]
         later = _when(name) if later is None else later
-        operation = _installed[path] = Operation(self.entry, function, free=name in _FREE, later=later)
+        operation = Operation(self.entry, function, free=name in _FREE, later=later, draws=name in _DRAWS)
+        _installed[path] = operation
         self.entry.keep(operation)  # several composites may have one name
         return self.entry.function(name, documented(name, function), operation.table)
 
@@ -266,7 +270,7 @@ def _is_ours(found: object) -> TypeGuard[FunctionType]:
 
 def _when(name: str) -> int:
     """For which call of a kind a function gets a program."""
-    return MUCH_LATER if name in (*_DRAWING, *_DRAWING_IN_PLACE, *_DRAWING_PARTS, *_DROPOUT) else LATER
+    return MUCH_LATER if name in _DRAWS or name in _DROPOUT else LATER
 
 
 def _replace(builtins: Mapping[int, Any]) -> None:

@@ -63,7 +63,8 @@ class Operation:
     """One function over tensors with its signatures.
 
     `free` says that a number among the operands is only ever an operand of the primitive, whatever its value;
-    `in_place` that the first operand is overwritten and returned; `later` when a program is compiled.
+    `in_place` that the first operand is overwritten and returned; `later` when a program is compiled, and `draws` that
+    nothing else serves it.
     """
 
     def __init__(
@@ -74,11 +75,13 @@ class Operation:
         free: bool = False,
         in_place: bool = False,
         later: int = LATER,
+        draws: bool = False,
     ) -> None:
         self.function = function
         self.free = free
         self.in_place = in_place
         self.later = later
+        self._soon = NEVER if draws else _SOON
         self._may_overwrite = in_place or "inplace" in getattr(getattr(function, "__code__", None), "co_varnames", ())
         self._left: set[Any] = set()  # kinds that Python serves until it looks at them anew
         self._converted: set[tuple[Any, type]] = set()  # kinds of calls, and types of numbers that become others there
@@ -111,7 +114,7 @@ class Operation:
         patience = 1 + len(self._signatures) // _MANY  # where shapes change from call to call, most never come again
         compiled = count == self.later * patience or key in self._left
         lock = self._signatures.lock
-        if (compiled or count == _SOON * patience) and lock.acquire(blocking=False):
+        if (compiled or count == self._soon * patience) and lock.acquire(blocking=False):
             try:
                 self._learn(key, operands, names, words, leaves, compiled, asks, fixed=fixed, large=large)
             finally:

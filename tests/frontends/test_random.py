@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -74,15 +75,30 @@ def test_seeding_inside_a_compiled_function() -> None:
     assert torch.rand(2).tolist() == expected[1]
 
 
-@pytest.mark.parametrize("shape", [(0,), (3,), (255,), (257,), (3, 100), ()])
-def test_native_words_are_the_reference_s(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    key = np.array([-3, 5], np.int64)
-    monkeypatch.setattr(random_words, "_COMPILE", float("inf"))
-    expected = random_words.random_words(key, shape)
-    monkeypatch.setattr(random_words, "_COMPILE", 0.0)
-    found = random_words.random_words(key, shape)
-    assert found.shape == expected.shape == shape
-    assert found.tolist() == expected.tolist()
+def drawings(shape: tuple[int, ...]) -> list[bytes]:
+    """What each way of drawing gives after one seed, and the state that it leaves."""
+    torch.manual_seed(3)
+    found = []
+    for dtype in (torch.float32, torch.float64, torch.float16):
+        new = torch.empty(shape, dtype=dtype)
+        found += [draw(shape, dtype=dtype) for draw in (torch.rand, torch.randn, partial(torch.normal, 0.5, 2))]
+        found += [new.clone().uniform_(-3, 2.5), new.clone().normal_(1.5, 0.1), new.clone().exponential_(0.3)]
+        found += [new.clone().log_normal_(0.1, 0.2), new.clone().bernoulli_(0.3), new.clone().random_()]
+    for low, high in ((0, 5), (-7, 9), (-7, 2**40), (0, 2**40), (0, 2**63 - 1), (-(2**63), 2**63 - 1)):
+        found.append(torch.randint(low, high, shape))
+    found += [torch.randint(3, 9, shape, dtype=torch.int8), torch.randn(shape, dtype=torch.complex64)]
+    return [tensor.numpy().tobytes() for tensor in (*found, torch.randperm(11), torch.get_rng_state())]
+
+
+@pytest.mark.parametrize("shape", [(0,), (1,), (3,), (255,), (257,), (3, 100), (), (70_000,)])
+def test_programs_draw_what_operations_draw(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random_words, "_programs", {})
+    monkeypatch.setattr(random_words, "_LATE", float("inf"))
+    expected = drawings(shape)
+    assert not random_words._programs
+    monkeypatch.setattr(random_words, "_LATE", -1.0)
+    assert drawings(shape) == expected
+    assert random_words._programs
 
 
 # -- state ----------------------------------------------------------------------------------------------------------
