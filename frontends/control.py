@@ -20,7 +20,7 @@ from adjit.ir.builder import Builder
 from adjit.ir.graph import Region, Value
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import BOOL, I64, TensorType
-from adjit.one_memory import wholes
+from adjit.one_memory import tied_among, wholes
 from adjit.regions import Outside, carried_flags, region_of, without_history
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -282,14 +282,19 @@ def _traced(functions: Sequence[Callable[..., Any]], leaves: Sequence[Tensor], s
     flags = [STATE.recording and x.requires_grad for x in leaves]
     types = [x._tensor_type for x in leaves]
     known: dict[int, Tensor] = {}
+    taken: list[Tensor] = []
     while True:
-        found = [trace_inner("branch", partial(one, function), types, flags, together=known) for function in functions]
-        more = wholes(
-            [x for traced in found for x in traced.captured], [x for traced in found for x in traced.written]
-        )
-        if more.keys() <= known.keys():
+        found = [
+            trace_inner("branch", partial(one, function), types, flags, together=known, taken=taken)
+            for function in functions
+        ]
+        written = [x for traced in found for x in traced.written]
+        more = wholes([x for traced in found for x in traced.captured], written)
+        linked = tied_among(written)
+        if more.keys() <= known.keys() and len(linked) <= len(taken):
             return found
         known.update(more)
+        taken = linked
 
 
 def _applied(

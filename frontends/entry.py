@@ -17,6 +17,7 @@ from adjit.ir.frozen import record
 from adjit.ir.graph import Graph, Value, from_outputs
 from adjit.ir.shape import Size
 from adjit.ir.types import TensorType
+from adjit.links import agree_outside
 from adjit.memory import Memory
 from adjit.state import epoch_here
 from adjit.tensor import Tensor
@@ -146,6 +147,7 @@ def trace_entry(
                 raise
             values: list[Value] = []
             found, structure = trees.flatten(result, none_is_leaf=True)
+            agree_outside(tracer, [memory for memory, cell in tracer.cells.items() if cell.original is not None])
             outputs = _outputs(tracer, found, proxies, values)
             effects = changes.found(lambda leaves: _outputs(tracer, leaves, proxies, values))
             grads, onward = _grads(tracer, proxies, values), _onward(tracer, proxies, values)

@@ -21,6 +21,7 @@ from adjit.ir.hashing import structural_hash
 from adjit.ir.primitive import Primitive
 from adjit.ir.rewrite import inline
 from adjit.ir.types import TensorType
+from adjit.links import Meetings, agree_outside
 from adjit.memory import Memory
 from adjit.one_memory import place_of, wholes
 from adjit.state import STATE
@@ -59,6 +60,7 @@ class InnerTracer(Tracer):
         self.bridged = outer is not None
         self.within_rule: bool = getattr(outer, "within_rule", False)  # whether it traces a part of a user's rule
         self.keeps_rules = 0 if outer is None else outer.keeps_rules
+        self.meetings = Meetings()
 
     def local(self, operand: Any) -> Any:
         """A tensor of this trace for one from outside."""
@@ -74,6 +76,8 @@ class InnerTracer(Tracer):
             found._strides = operand._strides
             found._requires_grad, found._leaf = operand.requires_grad, operand._leaf
             self._outer[found._memory] = (operand, found)
+            if self.parent is not None:
+                self.meetings.take(self, place_of(self.parent, operand)[0], operand)
         return found
 
     def arguments_of(self, types: Sequence[TensorType], flags: Sequence[bool], is_region: bool) -> list[Tensor]:
@@ -102,6 +106,8 @@ class InnerTracer(Tracer):
         found._strides, found._requires_grad, found._leaf = operand._strides, operand.requires_grad, operand._leaf
         self._shown.append(operand)
         self._locals[id(operand)] = found
+        if self.parent is not None:
+            self.meetings.take(self, place, operand)
         return found
 
     def stands_for(self, tensor: Tensor) -> Tensor:
@@ -151,6 +157,15 @@ class InnerTracer(Tracer):
     def writes(self) -> list[tuple[Tensor, Tensor]]:
         """The outer tensors that were written, each with the tensor of this trace that holds what it becomes."""
         return list(self._written.values())
+
+    def taken(self) -> list[Memory]:
+        """The memories from outside, as they are here."""
+        return list(self._outer)
+
+    def outer_of(self, memory: Memory) -> Tensor | None:
+        """The outer tensor that all of a memory stands for."""
+        pair = self._outer.get(memory)
+        return None if pair is None else pair[0]
 
     def is_recorded(self, target: Tensor) -> bool:
         """Whether a write to an outer tensor was one that gradients go through."""
@@ -283,10 +298,11 @@ def trace_inner(
     is_region: bool = True,
     keeps_rules: int = 0,
     together: Mapping[int, Tensor] | None = None,
+    taken: Sequence[Tensor] = (),
 ) -> Traced:
     """Trace `function` on tensors of these types, in the middle of whatever is going on; `flags` says which of them
     require grad, `is_region` whether it is a part of the trace around, `keeps_rules` is the trace's, `together` says
-    which memories are operands as a whole.
+    which memories are operands as a whole, `taken` are tensors that it takes in any case.
 
     Errors: TraceError where it changes the `.grad` of a tensor, which is no result of it.
     """
@@ -294,7 +310,7 @@ def trace_inner(
     while True:
         tracer = InnerTracer(name, known)
         tracer.keeps_rules = max(tracer.keeps_rules, keeps_rules)
-        traced = _traced_once(tracer, function, types, flags, is_region)
+        traced = _traced_once(tracer, function, types, flags, is_region, taken)
         found = wholes(traced.captured, traced.written)
         if found.keys() <= known.keys():
             return traced
@@ -307,15 +323,19 @@ def _traced_once(
     types: Sequence[TensorType],
     flags: Sequence[bool],
     is_region: bool,
+    taken: Sequence[Tensor],
 ) -> Traced:
     with tracer:
         inputs = tracer.arguments_of(types, flags, is_region)
+        for tensor in taken:
+            tracer.local(tensor)
         leaves, structure = trees.flatten(function(*inputs), none_is_leaf=True)
         return finished(tracer, leaves, structure, types)
 
 
 def finished(tracer: InnerTracer, leaves: Sequence[Any], structure: Any, types: Sequence[TensorType]) -> Traced:
     """What a trace left whose function returned these leaves."""
+    agree_outside(tracer, tracer.taken())
     outputs = [tracer.value_of(leaf) for leaf in leaves if isinstance(leaf, Tensor)]
     written = tracer.writes()
     outputs += [tracer.value_of(own) for _, own in written]

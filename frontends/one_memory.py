@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from adjit.links import linked_with
 from adjit.memory import Memory
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -53,3 +54,15 @@ def _whole(place: Place, tensors: list[Tensor]) -> Tensor:
     if tracer is not None and isinstance(place, Cell):
         return tracer.tensor_in(place.value, memory, ())
     return Tensor._wrap(memory.array, memory.dtype, memory=memory)
+
+
+def tied_among(written: Iterable[Tensor]) -> list[Tensor]:
+    """Those of the tensors that may be one memory (links.py): all functions of a region must take them, to leave them
+    alike."""
+    places = {id(place_of(STATE.tracer, tensor)[0]): tensor for tensor in written}
+    found: dict[int, Tensor] = {}
+    for key, tensor in places.items():
+        tied = linked_with(place_of(STATE.tracer, tensor)[0]).keys() - {key}
+        if not tied.isdisjoint(places):
+            found[key] = tensor
+    return list(found.values())

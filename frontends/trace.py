@@ -22,6 +22,7 @@ from adjit.ir.errors import ShapeError, TraceError
 from adjit.ir.graph import Attribute, Graph, Guard, Location, Node, Region, Value
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.types import F64, DType, TensorType
+from adjit.links import Writes, agree, wrote
 from adjit.memory import Memory, begin_period
 from adjit.state import STATE, user_location
 from adjit.symbolic_size import SymbolicSize, as_dim, guard_bounds, unequal
@@ -66,6 +67,7 @@ class Tracer:
         self.captured = Captured()
         self.coinciding: set[Memory] = set()  # of arguments and at the same time of captured tensors
         self.cells: dict[Memory, Cell] = {}
+        self.linked = Writes()
         self.leaves: dict[Value, Tensor] = {}
         self._roots: dict[Value, Value] = {}
         self._places: dict[Value, tuple[Cell, int]] = {}  # the memory that held a value, and its version then
@@ -138,6 +140,8 @@ class Tracer:
         if (cell := self.cells.get(memory)) is not None:
             if memory in self.shared:
                 self.coinciding.add(memory)
+            if cell.links:
+                agree(self, cell)
             return cell
         if tensor._tracer is not None or memory.array is None:
             from adjit.dispatch import leaked
@@ -370,6 +374,8 @@ class Tracer:
             if base._tracer is None:
                 self._undo.append((base, base._requires_grad, base._leaf))
             base._requires_grad, base._leaf = True, False
+        if cell.links:
+            wrote(self, cell, adopted)
         return target
 
     def set_data(self, tensor: Tensor, value: Tensor) -> None:
@@ -410,8 +416,7 @@ class Tracer:
 
     def is_unwritten(self, tensor: Tensor) -> bool:
         """Whether a tensor that this trace made still holds what it was made with."""
-        cell = self.cells.get(tensor._memory)
-        return cell is not None and cell.epoch == 0
+        return tensor._memory in self.cells and self.cells[tensor._memory].epoch == 0
 
     def known_array(self, tensor: Tensor, what: str) -> np.ndarray:
         """The numbers of a tensor from outside, if they are sure to stay: it was not written since its creation."""
@@ -477,15 +482,10 @@ class Tracer:
         place = self._places.get(value)
         return place is not None and place[0].version != place[1]
 
-    def versions_of(self, value: Value) -> tuple[int, int]:
-        """The version that a value's memory has, and the one it had."""
+    def write_over(self, value: Value) -> tuple[int, int, Location]:
+        """The version that a value's memory has, the one it had, and the line of the first write over it."""
         cell, version = self._places[value]
-        return cell.version, version
-
-    def line_of_write(self, value: Value) -> Location:
-        """The line of the first write over a value."""
-        cell, version = self._places[value]
-        return cell.lines[version - cell.version]
+        return cell.version, version, cell.lines[version - cell.version]
 
     # -- the end ----------------------------------------------------------------------------------------------------
     def written(self) -> list[tuple[int, Value]]:

@@ -81,7 +81,7 @@ class Cell:
     """The current symbolic value of one piece of memory; `epoch` counts the values, `version` the writes.
 
     After a write outside autograd, `history` is the value through which gradients still go.  `lines` are those of the
-    writes.
+    writes.  `links` tie it to memory that it may be (links.py), with which it `agreed` after so many writes.
     """
 
     value: Value
@@ -91,3 +91,5 @@ class Cell:
     first: int = 0
     history: Value | None = None
     lines: list[Location] = field(default_factory=list)
+    links: tuple[Any, ...] = ()
+    agreed: int = -1

@@ -324,8 +324,8 @@ def fault(tracer: Tracer, nodes: Sequence[Node], roots: Sequence[Value], wanted:
             return FREED
         for value in saved if written else ():
             if tracer.is_overwritten(value):
-                made, expected = tracer.versions_of(value)
-                return modified(value, _function_of(value), made, expected, node, tracer.line_of_write(value))
+                made, expected, line = tracer.write_over(value)
+                return modified(value, _function_of(value), made, expected, node, line)
     return None
 
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 import builtins
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
+from itertools import chain
 from typing import Any
 
 from adjit import trees
+from adjit.capture.aliases import Exports, Origin, exports_of, is_written, taken_here
+from adjit.capture.loop_names import LoopNames
 from adjit.capture.parts import Part, Seen, Shared, Values, described, is_traced, probed
 from adjit.capture.truth import and_, not_
 from adjit.capture.values import (
@@ -29,6 +32,9 @@ from adjit.capture.values import (
     shown,
     wanted_type,
 )
+from adjit.dispatch import literal
+from adjit.ir.types import I64
+from adjit.links import Make
 from adjit.places import ABSENT
 from adjit.tensor import Tensor
 
@@ -89,19 +95,26 @@ def _chosen(
         probe += untouched[len(probe) - len(names) :]
     plans = [_planned(label, *pair) for label, pair in zip(labels, zip(*probes, strict=True), strict=True)]
 
-    def tensors(part: Values) -> Callable[[], list[Tensor]]:
+    def tensors(part: Values, branch: int) -> Callable[[], list[Tensor]]:
         def run() -> list[Tensor]:
             found: list[Tensor] = []
             for plan, value in zip(plans, shared.run(part), strict=True):
-                found += plan.tensors(value)
+                found += plan.tensors(value, branch)
             return found
 
         return run
 
-    results = iter(cond(test, tensors(then), tensors(other), ()))
-    found = [plan.value(results) for plan in plans]
+    results = iter(cond(test, tensors(then, 0), tensors(other, 1), ()))
+    flags = partial(_truth, test, True), partial(_truth, test, False)
+    found = [plan.value(results, flags) for plan in plans]
     shared.put(found[len(names) :])
     return found[: len(names)]
+
+
+def _truth(test: Tensor, wanted: bool) -> Tensor:
+    """Whether a branch ran."""
+    flag: Tensor = test.detach().reshape(()).bool()
+    return flag if wanted else flag.logical_not()
 
 
 @dataclass(slots=True)
@@ -111,23 +124,29 @@ class _Plan:
     types: list[Known | None]
     fixed: list[Any]
     structure: Any
+    exports: Sequence[Exports | None] = ()
 
-    def tensors(self, value: Any) -> list[Tensor]:
-        """The value's leaves that are tensors, in their types."""
+    def tensors(self, value: Any, branch: int) -> list[Tensor]:
+        """The value's leaves that are tensors, in their types, and what a branch tells of them."""
         if not any(self.types):  # whatever one branch alone makes of it
             return []
         if isinstance(value, Undefined):
             leaves: list[Any] = [value] * len(self.types)
         else:
             leaves, _ = trees.flatten(value, none_is_leaf=True)
-        return [as_type(leaf, type) for leaf, type in zip(leaves, self.types, strict=True) if type is not None]
+        found = [as_type(leaf, type) for leaf, type in zip(leaves, self.types, strict=True) if type is not None]
+        told = (exports.tensors(branch, leaf) for exports, leaf in zip(self.exports, leaves, strict=False) if exports)
+        return [*found, *chain.from_iterable(told)]
 
-    def value(self, results: Iterator[Tensor]) -> Any:
-        """The value, given the tensors."""
+    def value(self, results: Iterator[Tensor], flags: Sequence[Make]) -> Any:
+        """The value, given the tensors; `flags` say which branch ran."""
         leaves = [
             fixed if type is None else from_type(next(results), type)
             for type, fixed in zip(self.types, self.fixed, strict=True)
         ]
+        for exports, leaf in zip(self.exports, leaves, strict=False):
+            if exports is not None:
+                exports.tie(leaf, results, flags)
         return trees.unflatten(self.structure, leaves)
 
 
@@ -173,7 +192,9 @@ def _planned(name: str, then: Seen, other: Seen) -> _Plan:
                 "give it the same shape in both",
             )
         types.append(found)
-    return _Plan(types, fixed, then.structure)
+    pairs = zip(types, then.leaves, other.leaves, then.origins, other.origins, strict=False)
+    exports = [exports_of(name, type, (left, right), (a, b)) for type, left, right, a, b in pairs]
+    return _Plan(types, fixed, then.structure, exports)
 
 
 # -- loops ------------------------------------------------------------------------------------------------------------
@@ -308,6 +329,9 @@ def _loop(test: Part, body: Part, get: Get, put: Put, names: tuple[str, ...], sh
 
         return run
 
+    written: list[bool] = []  # which of the carried tensors a turn writes to
+    taken: set[int] = set()
+
     def seen(carried: Carried) -> list[Seen]:
         # On tensors of its own: what the first turn puts where it stood already is another in the next one.
         start = carried.start()
@@ -317,20 +341,28 @@ def _loop(test: Part, body: Part, get: Get, put: Put, names: tuple[str, ...], sh
         def turn(*leaves: Tensor) -> list[Any]:
             values = carried.values(leaves)
             given[:] = [trees.flatten(value, none_is_leaf=True)[0] for value in values]
-            return shared.look(step(values))
+            found = shared.look(step(values))
+            written[:] = map(is_written, leaves)
+            taken.update(taken_here())
+            return found
 
         found = probed(turn, types, flags)
         for value, before in zip(found, given, strict=False):
             value.stays = [after is leaf for after, leaf in zip(value.objects, before, strict=False)]
+        ends[:] = carried.ends(found)
         carried.extend(shared.names[len(carried.names) - count :], shared.before()[len(carried.names) - count :])
         return found
 
     start = get()
+    ends: list[tuple[str, Any, Sequence[Origin]]] = []
     carried = settle(names, start, seen)
     initial = carried.start()
+    own = LoopNames([name for name, *_ in ends], initial, [end[1:] for end in ends], written, taken)
+    counted = [literal(0, I64)] if own.counts else []
 
     def condition(*leaves: Tensor) -> Any:
         values = carried.values(leaves)
+        own.watch(leaves, later=True)
 
         def run() -> list[Any]:
             put(values[:count])
@@ -340,9 +372,13 @@ def _loop(test: Part, body: Part, get: Get, put: Put, names: tuple[str, ...], sh
         return shared.run(run)[0]
 
     def next_leaves(*leaves: Tensor) -> tuple[Tensor, ...]:
-        return tuple(carried.leaves(shared.run(step(carried.values(leaves)))))
+        values = carried.values(leaves)
+        own.watch(leaves)
+        return (*carried.leaves(shared.run(step(values))), *(turns + 1 for turns in leaves[len(initial) :]))
 
-    found = carried.values(while_loop(condition, next_leaves, tuple(initial)), final=True)
+    results = while_loop(condition, next_leaves, (*initial, *counted))
+    found = carried.values(results, final=True)
+    own.finish(results)
     put(found[:count])
     shared.put(found[count:])
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adjit import trees
+from adjit.capture.aliases import Origin, origins
 from adjit.capture.gradients import GradPlace
 from adjit.capture.values import Undefined, known, refuse
 from adjit.effects import Changes
@@ -118,6 +119,7 @@ class Seen:
     structure: Any
     objects: list[Any]
     stays: Sequence[bool] = ()  # which leaves are the objects that a loop's step was given
+    origins: Sequence[Sequence[Origin]] = ()  # what each leaf may be another name of
 
 
 def described(value: Any) -> Seen:
@@ -134,6 +136,9 @@ def probed(
 
     def run(*tensors: Tensor) -> tuple[()]:
         seen[:] = [described(value) for value in part(*tensors)]  # it may be traced more than once
+        arguments = {tensor._memory: index for index, tensor in enumerate(tensors)}
+        for each in seen:
+            each.origins = [origins(leaf, arguments) for leaf in each.objects]
         return ()
 
     trace_inner("probe", run, types, flags)

@@ -160,6 +160,15 @@ class Carried:
             found.append(trees.unflatten(structure, own))
         return found
 
+    def ends(self, found: Sequence[Any]) -> list[tuple[str, Any, Any]]:
+        """Of each carried leaf its variable's name, what a step left, and what that may be."""
+        return [
+            (name, leaf, origins)
+            for name, types, temporary, each in zip(self.names, self.types, self.temporary, found, strict=False)
+            for type, leaf, origins in zip(types, each.objects, each.origins, strict=False)
+            if type is not None and not temporary
+        ]
+
 
 def settle(names: Sequence[str], start: Sequence[Any], seen: Callable[[Carried], Sequence[Any]]) -> Carried:
     """Find the types that every step keeps, by tracing a step until they no longer change.
