@@ -30,6 +30,10 @@ _TURNS = (*_SHORT, "LoopRotate", "LoopUnroll", "InstCombine", "SimplifyCFG")
 _common: dict[bytes, bytes] = {}
 _MOST_COMMON = 500
 
+# Machines for the host by their level, as many as there were threads that compiled at once: LLVM takes a millisecond to
+# make one, and to derive from its features what the processor can do.
+_spare: dict[tuple[Target, int], list[Machine]] = {}
+
 
 def compile_library(
     text: str,
@@ -243,8 +247,7 @@ def _without_address(text: str, imports: Mapping[str, int]) -> list[str]:
 @contextlib.contextmanager
 def _optimised(text: str, target: Target, level: int, vectorize: bool) -> Iterator[tuple[Module, Machine]]:
     """The module of `text` after LLVM's passes, and the machine to emit it with."""
-    machine = target_machine(target, level)
-    try:
+    with _machine_for(target, level) as machine:
         module = _parse(text)
         try:
             module.aim(machine)
@@ -254,8 +257,25 @@ def _optimised(text: str, target: Target, level: int, vectorize: bool) -> Iterat
             yield module, machine
         finally:
             module.close()
+
+
+@contextlib.contextmanager
+def _machine_for(target: Target, level: int) -> Iterator[Machine]:
+    """A machine that no other thread uses; the host's are kept for the next module, unless this one failed."""
+    spare = _spare.setdefault((target, level), []) if target is host_target() else []
+    try:  # another thread may take the last one between a look and a pop
+        machine = spare.pop()
+    except IndexError:
+        machine = target_machine(target, level)
+    fine = False
+    try:
+        yield machine
+        fine = target is host_target()
     finally:
-        machine.close()
+        if fine:
+            spare.append(machine)
+        else:
+            machine.close()
 
 
 def _parse(text: str) -> Module:

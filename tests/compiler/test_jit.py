@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -254,6 +255,28 @@ def test_threads_compile_a_text_once(compiles: list[str]) -> None:
 
     assert in_threads(answer, 6) == [0, 1] * 3
     assert sorted(compiles) == [constant(0), constant(1)]
+
+
+def test_a_machine_serves_module_after_module_in_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, original = [], jit.target_machine
+
+    def counted(target: Target, level: int = 2) -> binding.Machine:
+        made.append((target, level))
+        return original(target, level)
+
+    monkeypatch.setattr(jit, "_spare", {})
+    monkeypatch.setattr(jit, "target_machine", counted)
+    first = jit.compile_object(SQUARES, level=1)
+    for text in (constant(1), "no text of LLVM's", SQUARES):
+        with contextlib.suppress(CompileError):
+            jit.compile_object(text, level=1)
+    assert made == [(host_target(), 1)] * 2  # the machine of a module that failed is not used again
+    assert jit.compile_object(SQUARES, level=1) == first
+    assert in_threads(lambda _: jit.compile_object(SQUARES, level=1), 6) == [first] * 6
+    assert len(made) <= 7
+    other = make_target(host_target().triple, "generic")
+    assert jit.compile_object(constant(2), other, 1) == jit.compile_object(constant(2), other, 1)
+    assert list(jit._spare) == [(host_target(), 1)]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
