@@ -38,7 +38,7 @@ def compile_later(work: Callable[[], None]) -> None:
 def settle() -> None:
     """Wait until nothing is compiled beside the program."""
     for thread in threading.enumerate():
-        if thread.name == "adjit compiles later" and thread is not threading.current_thread():
+        if thread.name.startswith("adjit compiles") and thread is not threading.current_thread():
             thread.join()
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from adjit.compiler.llvm.objects import Library, load
 from adjit.ir.errors import CompileError
 from adjit.ir.graph import Graph
-from adjit.runtime.executable import Better, Executable, Layout, address_of, host_call_address
+from adjit.runtime.executable import Executable, Layout, address_of, host_call_address
+
+if TYPE_CHECKING:
+    from adjit.runtime.improving import Better
 
 MAIN, HOST, PARALLEL_FOR = "adjit_main", "adjit_host_call", "adjit_parallel_for"
 
@@ -24,10 +28,16 @@ def load_program(
     """The executable of `graph` whose object is `code`, which stands under `key` in the disk cache.
 
     Its library exports `exports` too; `addresses` are those of further names that the code uses.  Quick code has
-    `better` code (see `Executable`).
+    `better` code (see `Executable`), which is made beside the program.
     """
     library = load_library(code, key, layout, exports, addresses)
-    return Executable(graph, library, library.address(MAIN), layout, better)
+    return Executable(graph, library, library.address(MAIN), layout, better, _beside)
+
+
+def _beside(work: Callable[[], None]) -> None:
+    from adjit.compiler.later import compile_later  # which few programs need
+
+    compile_later(work)
 
 
 def load_library(

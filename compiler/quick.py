@@ -1,9 +1,10 @@
-"""Quick code for a program's first call, the best from its second on: LLVM's cost is paid where it buys speed.
+"""Quick code for a program's first calls, the best later on: LLVM's cost is paid where it buys speed.
 
 LLVM spends most of its time on selecting and scheduling instructions and on registers.  Without these it makes code in
 a fifth of the time, two to four times slower.  The inner loops of products are those of small tiles, of which one well
 made function serves all: half as fast as the best, and LLVM has a tenth of the lines.  The bits of results are the
-same.  A program that is called once never pays for the rest; the second call does, and waits.
+same.  A program that is called once never pays for the rest; the second call begins to make the best code, and calls go
+on with the quick one until it is there.
 """
 
 from __future__ import annotations

@@ -83,9 +83,11 @@ def approach_native() -> None:
         return
     _before_native -= 1
     if not _before_native:
-        from adjit.native.install import install, is_settled
+        from adjit.native.near import is_at_hand
 
-        if is_settled():
+        if is_at_hand():
+            from adjit.native.install import install
+
             install()
         else:
             _before_native = 20

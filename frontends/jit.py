@@ -136,9 +136,9 @@ class CompiledFunction(NativeCallable):  # type: ignore[misc]
     def _learn(self, entry: Entry, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Let native code serve the next call of this kind."""
         if self._native is None:
-            from adjit.native.install import is_settled
+            from adjit.native.near import is_at_hand
 
-            if not is_settled():
+            if not is_at_hand():
                 return
             from adjit.native.compiled import NativeCalls
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 import struct
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +27,9 @@ from adjit.runtime.faults import FIRST_CHECK, Fault, raise_fault
 from adjit.runtime.host import call_host
 from adjit.runtime.interpreter import bind_sizes
 from adjit.runtime.results import RESULTS
+
+if TYPE_CHECKING:
+    from adjit.runtime.improving import Better, Improvement, Later
 
 Array: TypeAlias = NDArray[Any]
 Shapes: TypeAlias = "tuple[tuple[int, ...], ...]"
@@ -122,27 +124,14 @@ class NativeCall:
     results: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
 
 
-# Makes better code for the same layout: what keeps it loaded, and the address of its main function.
-Better: TypeAlias = "Callable[[], tuple[object, int]]"
 _NATIVE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
-# Held while better code is made, so that threads that call a program a second time make it once.
-_improving = threading.RLock()
-
-
-def _renew_lock() -> None:
-    """Give a forked child a lock of its own: the thread that held the old one is not in the child."""
-    global _improving
-    _improving = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class Executable:
     """A compiled program.  `library` is whatever keeps its code loaded; `entry` the address of its main function.
 
-    Code that was made quickly has `better`, which the second call makes and all calls from then on run.
+    Code that was made quickly has `better`, which the second call begins to make, by way of `later` (None: at once).
+    Calls run the quick code until it is there.
     """
 
     __slots__ = (
@@ -151,14 +140,20 @@ class Executable:
     )  # fmt: skip
 
     def __init__(
-        self, graph: Graph, library: object, entry: int, layout: Layout, better: Better | None = None
+        self,
+        graph: Graph,
+        library: object,
+        entry: int,
+        layout: Layout,
+        better: Better | None = None,
+        later: Later | None = None,
     ) -> None:
         self.graph = graph
         self.library = library
         self.layout = layout
         self._address = entry
         self._entry = _NATIVE(entry)
-        self._better = better
+        self._better = None if better is None else _improvement(better, later)
         self._called = False
         self._quick: object = None
         self._readers = tuple(value.type.dtype.storage for value in graph.inputs)
@@ -243,24 +238,28 @@ class Executable:
 
     @property
     def is_quick(self) -> bool:
-        """Whether the code was made quickly, and better code is made at the second call."""
+        """Whether the code was made quickly, and there is no better code yet, which the second call begins to make."""
         return self._better is not None
+
+    @property
+    def is_improving(self) -> bool:
+        """Whether better code is being made beside the program."""
+        return (better := self._better) is not None and better.is_begun
 
     def improve(self) -> None:
         """Make the better code now, if there is any to be made."""
-        if self._better is None:
-            return
-        with _improving:
-            if self._better is not None:
-                library, entry = self._better()
-                self._quick = self.library  # another thread may be running it
-                self.library, self._address, self._entry = library, entry, _NATIVE(entry)
-                self._better = None
+        if (better := self._better) is not None:
+            better.finish(self._take)
+
+    def _take(self, library: object, entry: int) -> None:
+        self._quick = self.library  # another thread may be running it
+        self.library, self._address, self._entry = library, entry, _NATIVE(entry)
+        self._better = None
 
     def _call(self, plan: _Plan, addresses: Sequence[int]) -> None:
-        if self._better is not None:
+        if (better := self._better) is not None:
             if self._called:
-                self.improve()
+                better.begin(self._take)
             self._called = True
         try:  # another thread may take the last one between a look and a pop
             frame = self._frames.pop()
@@ -379,6 +378,12 @@ class Executable:
             stack.pop()
         if call.error is not None:
             raise call.error
+
+
+def _improvement(better: Better, later: Later | None) -> Improvement:
+    from adjit.runtime.improving import Improvement  # which programs from the disk cache do not need
+
+    return Improvement(better, later)
 
 
 def _delivered(results: Sequence[Array], outputs: Sequence[Array | None]) -> list[Array]:

@@ -85,7 +85,7 @@ def is_ready() -> bool:
                 return compile_object(_text_of(functions), level=LEVEL)
 
             # The thread imports nothing new: a fork meanwhile would leave the import's lock locked in the child.
-            _maker = threading.Thread(target=_make_ahead, args=(make,), name="adjit native entry")
+            _maker = threading.Thread(target=_make_ahead, args=(make,), name="adjit compiles its entry")
             with contextlib.suppress(RuntimeError):  # the system gives no more threads
                 _maker.start()
     # A thread that failed, or was left behind by a fork, has made no code: then the caller compiles, and sees why.

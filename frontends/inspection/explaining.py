@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import linecache
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ from adjit.inspection.programs import Program
 from adjit.inspection.saved import saved_facts
 from adjit.ir.graph import Graph, Location
 from adjit.running import derivative_at, explained_fault, inputs_of
+from adjit.runtime.executable import Executable
 from adjit.runtime.interpreter import bind_sizes
 from adjit.runtime.threads import get_num_threads
 
@@ -36,9 +37,19 @@ def entries_of(compiled: CompiledFunction) -> tuple[EntryFacts, ...]:
             entry.reason,
             compiled._calls(entry),
             entry.graph.approximate,
+            tuple(_quick_code(entry)),
         )
         for entry in found
     )
+
+
+def _quick_code(entry: Entry) -> Iterator[str]:
+    """What is said of the programs of an entry that have no better code than that for their first call."""
+    for key, found in list(entry.executables.items()):
+        if isinstance(found, Executable) and found.is_quick:
+            name = "backward" if isinstance(key, tuple) and key[0] == "backward" else "forward"
+            said = "the best is being made" if found.is_improving else "the second call begins to make the best"
+            yield f"{name}; {said}"
 
 
 def explain(compiled: CompiledFunction, entry: Entry, call: Call) -> Explanation:

@@ -11,7 +11,9 @@ from adjit.compiler.roofline import Peaks
 class EntryFacts:
     """One traced program in the cache: its inputs, the conditions under which it serves, why it was made.
 
-    `approximate`: it was compiled so, its math functions in float32 may have larger errors.
+    `approximate`: it was compiled so, its math functions in float32 may have larger errors.  `quick`: which of its
+    programs (forward, backward) run code that was made quickly, as there is no better one yet, and what is done about
+    it.
     """
 
     name: str
@@ -20,6 +22,7 @@ class EntryFacts:
     reason: str
     calls: int
     approximate: bool = False
+    quick: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ def explanation_lines(found: Explanation) -> Iterator[str]:
             yield f"    where {', '.join(entry.guards)}"
         if entry.approximate:
             yield "    approximate: math functions in float32 may be wrong by a relative 2^-17 (pow 2^-16)"
+        for quick in entry.quick:
+            yield f"    quick code: {quick}"
     if found.peaks is not None:
         peaks = found.peaks
         yield (

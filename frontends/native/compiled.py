@@ -16,6 +16,7 @@ from adjit.autograd.tape import Recorded
 from adjit.call import Call, captured_are_as_traced
 from adjit.compiler.entry import known as k
 from adjit.entry import Entry
+from adjit.ir.graph import Node
 from adjit.ir.shape import evaluate
 from adjit.ir.types import U16, TensorType
 from adjit.native.guards import guards_of
@@ -24,6 +25,7 @@ from adjit.native.operands import Lifted, Operands
 from adjit.native.outcome import Outcome, copies_of, fresh_results, gradient_words, inputs_of, written_words
 from adjit.native.signature import Signature, work_of
 from adjit.native.table import FEW, Table
+from adjit.native.tapes import record_of
 from adjit.native.templates import Templates
 from adjit.native.words import address, mixed
 from adjit.running import CompiledPullback
@@ -72,6 +74,8 @@ class NativeCalls:
             return
         if any(effect.owner >= 0 for effect in entry.effects):  # the arguments are no longer what they were
             return
+        if _is_quick(entry, result):
+            return
         attempts = table.times((id(entry), call.key, call.shapes))
         # The first few kinds are served when they come first, others when they come again.
         if attempts > _ATTEMPTS or (attempts == 1 and len(table) >= FEW):
@@ -86,7 +90,7 @@ class NativeCalls:
         hashed = operands.values
         if not operands.take(self._lifted) or not table.has_room():
             return
-        if entry.differentiable and STATE.recording:
+        if _is_recorded(entry):
             signature = _recorded_signature(entry, call, operands, result)
         else:
             signature = _signature(entry, call, operands, result)
@@ -108,10 +112,39 @@ class NativeCalls:
             self._lifted_words = words  # the ones before go when nothing points at them
 
 
+def _is_recorded(entry: Entry) -> bool:
+    return entry.differentiable and STATE.recording
+
+
+def _is_quick(entry: Entry, result: Any) -> bool:
+    """Whether the program that gave `result` runs quick code still, whose address native calls are not to keep."""
+    if not any(isinstance(each, Executable) and each.is_quick for each in entry.executables.values()):
+        return False
+    found = _program_of(entry, _node_of(_tensors_of(entry, result)) if _is_recorded(entry) else None)
+    return found is not None and found.is_quick
+
+
+def _node_of(results: dict[int, Tensor]) -> Node | None:
+    """The node that a call recorded, of which `results` are those that are tensors."""
+    node = next((t._value.node for t in results.values() if t.requires_grad and t._value is not None), None)
+    record = None if node is None else node.attached
+    return node if isinstance(record, Recorded) and isinstance(record.custom, CompiledPullback) else None
+
+
+def _program_of(entry: Entry, node: Node | None) -> Executable | None:
+    """The program that served a call which recorded `node`, or nothing."""
+    if node is None:
+        found = entry.executables.get("forward")
+        found = getattr(found, "native", found)  # a checked program: Python serves the call that it refuses
+    else:
+        custom = record_of(node).custom
+        found = entry.executables.get(custom.needs) if isinstance(custom, CompiledPullback) else None
+    return found if isinstance(found, Executable) else None
+
+
 def _signature(entry: Entry, call: Call, operands: Operands, result: Any) -> Signature | None:
-    executable = entry.executables.get("forward")
-    executable = getattr(executable, "native", executable)  # a checked program: Python serves the call that it refuses
-    if not isinstance(executable, Executable) or entry.coinciding:
+    executable = _program_of(entry, None)
+    if executable is None or entry.coinciding:
         return None
     shapes = _shapes(entry, call)
     sizes = bind_sizes(entry.graph, shapes)
@@ -147,13 +180,11 @@ def _recorded_signature(entry: Entry, call: Call, operands: Operands, result: An
     if entry.coinciding or entry.grads or entry.histories or entry.hooked is not None or not operands.all_marked:
         return None
     results = _tensors_of(entry, result)
-    node = next((t._value.node for t in results.values() if t.requires_grad and t._value is not None), None)
-    record = None if node is None else node.attached
-    if node is None or not isinstance(record, Recorded) or not isinstance(record.custom, CompiledPullback):
+    node = _node_of(results)
+    executable = None if node is None else _program_of(entry, node)
+    if node is None or executable is None:
         return None
-    executable = entry.executables.get(record.custom.needs)
-    if not isinstance(executable, Executable):
-        return None
+    record = record_of(node)
     shapes = _shapes(entry, call)
     sizes = bind_sizes(entry.graph, shapes)
     values, shown = fresh_results(executable.graph), fresh_results(entry.graph)

@@ -152,9 +152,9 @@ class _Numbers:
         return self._outputs.spread(found._array[::-1].tolist())
 
     def _settle(self) -> None:
-        from adjit.native.install import is_settled
+        from adjit.native.near import is_at_hand
 
-        if is_settled():
+        if is_at_hand():
             from adjit.native.numbers import NumberTable
 
             executable = self._compiled.executable(np.empty(self.count))

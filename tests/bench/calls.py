@@ -20,6 +20,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from tests.bench.warm import warm_up
+
 Case = tuple[str, Callable[[Any], Callable[[], object]]]
 SIZES = (10, 1000)
 OPS: dict[str, Callable[[Any, Any], Any]] = {
@@ -237,12 +239,8 @@ def measure(call: Callable[[], object], seconds: float) -> float:
 
 
 def compare(name: str, contenders: list[Callable[[], float]], rounds: int) -> Figure:
-    """Medians over interleaved rounds, after one that is not counted, with all compiled that it asked for."""
-    from adjit.compiler.later import settle
-
-    for contender in contenders:
-        contender()
-    settle()
+    """Medians over interleaved rounds, after some that are not counted, with all compiled that they asked for."""
+    warm_up(*contenders, times=1)
     times = [[contender() for contender in contenders] for _ in range(rounds)]
     ours = statistics.median(row[0] for row in times)
     if len(contenders) == 1:

@@ -1,10 +1,10 @@
 """What comes before steady speed, beside the peers: `python -m tests.bench.latency [--only TEXT] [--rounds N]`.
 
 The first call of programs (tests/bench/latency_cases.py), each in a process of its own after its imports, with an empty
-disk cache and with a warm one; the second call, which makes the best code; the import; the installed size; the greatest
-memory of a process of training steps.  In each round every contender runs once, in turn; a figure is the least over the
-rounds, since other work on the machine only ever adds.  Python keeps bytecode in a folder of the run's own, as an
-installed package has it.
+disk cache and with a warm one; the second call, and the time from its start until the best code is there, which it
+begins to make beside the program; the import; the installed size; the greatest memory of a process of training steps.
+In each round every contender runs once, in turn; a figure is the least over the rounds, since other work on the machine
+only ever adds.  Python keeps bytecode in a folder of the run's own, as an installed package has it.
 
 `--counted` counts the lines of LLVM text of each case instead, which no load of the machine changes; they decide what
 LLVM's part of a first call takes, and depend on the processor's vectors alone (tests/bench/counts.json: AVX-512).
@@ -49,7 +49,7 @@ class Figure:
 
 # -- in a process of its own ------------------------------------------------------------------------------------------
 def child(name: str, contender: str) -> None:
-    """Print the seconds of the first call and of the second, and the greatest memory, as JSON.
+    """Print the seconds of the first call, of the second, and until the best code is there, and the greatest memory.
 
     What the first call imports is in its time, so nothing of the compiler is imported before, unless lines are counted.
     """
@@ -69,10 +69,16 @@ def child(name: str, contender: str) -> None:
     first = time.perf_counter()
     call()
     second = time.perf_counter()
+    if contender == "adjit":
+        from adjit.compiler.later import settle
+
+        settle()
+    best = time.perf_counter()
     for _ in range(_STEPS):
         call()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"first": first - start, "second": second - first, "memory": memory, "lines": sum(lines)}))
+    times = {"first": first - start, "second": second - first, "best": best - first}
+    print(json.dumps({**times, "memory": memory, "lines": sum(lines)}))
 
 
 def _count_lines() -> list[int]:
@@ -105,13 +111,14 @@ def first_calls(only: str, rounds: int, scratch: Path) -> Iterator[Figure]:
     for case in CASES:
         if only not in case.name:
             continue
-        cold, second, warm, memory = [], [], [], []
+        cold, second, best, warm, memory = [], [], [], [], []
         jax, torch = [], []
         for turn in range(rounds):
             own = {**kept, "ADJIT_CACHE_DIR": str(scratch / f"{case.name}{turn}")}
             found = _spawn(case, "adjit", own)
             cold.append(found["first"])
             second.append(found["second"])
+            best.append(found["best"])
             memory.append(found["memory"])
             warm.append(_spawn(case, "adjit", own)["first"])
             if case.make_jax is not None and find_spec("jax"):
@@ -120,6 +127,7 @@ def first_calls(only: str, rounds: int, scratch: Path) -> Iterator[Figure]:
                 torch.append(_spawn(case, "torch", kept)["memory"])
         yield Figure(case.name, "adjit, cold", min(cold), bar=case.bar)
         yield Figure(case.name, "adjit, cold, second call", min(second))
+        yield Figure(case.name, "adjit, cold, second call to best code", min(best))
         yield Figure(case.name, "adjit, warm cache", min(warm), bar=case.warm_bar)
         if jax:
             yield Figure(case.name, "jax", min(jax))

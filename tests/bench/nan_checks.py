@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.bench.warm import warm_up
 from tests.bench.workload_cases import WORKLOADS
 from tests.bench.workloads import adjit_run
 
@@ -44,9 +45,7 @@ def main() -> None:
             continue
         operands = workload.operands(np.random.default_rng(0))
         runs = [adjit_run(workload, operands, chosen.threads, check_nan=kind) for kind in (False, True, "inf")]
-        for run in runs:
-            for _ in range(3):
-                run()
+        warm_up(*runs)
         rounds = [[seconds(run, chosen.seconds) for run in runs] for _ in range(chosen.rounds)]
         off, nan, inf = (statistics.median(times) for times in zip(*rounds, strict=True))
         times = f"{off * 1e6:8.1f}us {nan * 1e6:8.1f}us {nan / off:6.2f} {inf * 1e6:8.1f}us {inf / off:6.2f}"

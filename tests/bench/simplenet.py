@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 import adjit
-from adjit.compiler.later import settle
 from adjit.data import digits
 from adjit.demo import Trainer
+from tests.bench.warm import warm_up
 
 
 def adjit_step(mode: str, batch: int, threads: int) -> Callable[[], float]:
@@ -83,9 +83,7 @@ def main() -> None:
     worst = max(abs(a - b) for losses in warm.values() for a, b in zip(losses, warm["torch eager"], strict=True))
     if worst > 1e-4:
         raise SystemExit(f"losses differ by {worst}: no times")
-    settle()  # plans of backward passes are compiled beside the first steps
-    for step in contenders.values():
-        step()
+    warm_up(*contenders.values())
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(chosen.rounds):
         for name, step in contenders.items():

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.bench.warm import warm_up
 from tests.bench.workload_cases import WORKLOADS, Workload
 from tests.bench.workload_images import IMAGES
 from tests.bench.workload_loops import LOOPS
@@ -205,8 +206,6 @@ def measure(
     workload: Workload, peers: list[str], threads: int, rounds: int, least: float, rest: float = 0.0
 ) -> Iterator[Figure]:
     """The figures of all contenders for one workload, each measured `rest` seconds after the one before."""
-    from adjit.compiler.later import settle
-
     operands = workload.operands(np.random.default_rng(0))
     wanted = exact(workload, operands)
     runs: dict[str, Run] = {}
@@ -224,11 +223,7 @@ def measure(
             print(f"{workload.name}: {name} is wrong by {errors[name]:.1e}: no time", file=sys.stderr)
             continue
         runs[name] = run
-    for run in runs.values():
-        for _ in range(5):
-            run()
-        settle()  # plans of backward passes are compiled beside the program
-        run()
+    warm_up(*runs.values())
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
