@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from adjit.computed_slices import is_computed_slice, with_slices
 from adjit.computed_views import are_places, is_place, shown_at
 from adjit.dims import shape_of
 from adjit.dispatch import apply, literal, rename
@@ -177,12 +178,19 @@ def viewed_at(input: Tensor, index: Any) -> tuple[Tensor, list[tuple[int, Tensor
     Places that a trace computes are taken first where other tensors take part too.
     """
     items = _items_of(input, index)
+    if STATE.tracer is not None and any(is_computed_slice(item) for _, item in items):
+        input, items = with_slices(input, items, [_axes_before(items, number) for number in range(len(items))])
     at = [number for number, (_, item) in enumerate(items) if STATE.tracer is not None and is_place(item)]
     if not at or _is_one_place([item for _, item in items]):
         return _basic(input, items)
-    axes = [sum(_axes_of(item) for _, item in items[:number]) for number in at]
+    axes = [_axes_before(items, number) for number in at]
     found = shown_at(input, [(axis, items[number][1]) for axis, number in zip(axes, at, strict=True)])
     return _basic(found, [item for number, item in enumerate(items) if number not in at])
+
+
+def _axes_before(items: Sequence[tuple[int, Any]], number: int) -> int:
+    """At which axis the item of a number stands."""
+    return sum(_axes_of(item) for _, item in items[:number])
 
 
 def _basic(input: Tensor, items: Sequence[tuple[int, Any]]) -> tuple[Tensor, list[tuple[int, Tensor]]]:

@@ -23,8 +23,9 @@ def strides_of_view(
         case "expand":
             lead = len(dims) - len(old)
             return (0,) * lead + tuple(0 if a != b else s for a, b, s in zip(old, dims[lead:], steps, strict=True))
-        case "gather":  # one place of each of some axes
-            return tuple(step for axis, step in enumerate(steps) if axis not in attributes["axes"])
+        case "gather":  # one place of each of some axes, or places one after another of one axis
+            rest = tuple(step for axis, step in enumerate(steps) if axis not in attributes["axes"])
+            return (*(steps[attributes["axes"][0]] for _ in range(len(dims) - len(rest))), *rest)
         case "slice":
             return tuple(s * k for s, k in zip(steps, attributes["step"], strict=True))
         case "window":

@@ -191,3 +191,50 @@ def test_a_branch_of_a_loop_that_leaves_nothing() -> None:
         return s
 
     assert torch.compile(f)(torch.ones(3, 2), torch.tensor(2)) == 18
+
+
+def slices_in_turns(y, n):
+    for i in range(int(n)):
+        y[0, i : i + 2] += 1
+        k = y[:, i + 1 : i - 1 + 2]
+        k *= 2
+    return y + 0
+
+
+def slice_with_steps(y, n):
+    k = y[n - 2 : n, n - 3 : n + 1 : 2]
+    y += 1
+    k[1] = 7
+    return y + 0, k * 1
+
+
+@pytest.mark.parametrize("function", [slices_in_turns, slice_with_steps])
+def test_slices_with_a_computed_start_are_views(function: Function) -> None:
+    plain, given = (torch.arange(12.0).reshape(3, 4) for _ in range(2))
+    wanted, found = function(plain, 3), torch.compile(function)(given, torch.tensor(3))
+    pairs = zip(wanted, found, strict=True) if isinstance(wanted, tuple) else [(wanted, found)]
+    assert all(one.tolist() == other.tolist() for one, other in pairs)
+    assert given.tolist() == plain.tolist()
+
+
+def test_gradients_of_slices_with_a_computed_start() -> None:
+    def f(x, n):
+        y = x * 1
+        for i in range(int(n)):
+            y[i : i + 2] *= x[i + 1]
+        return (y * y).sum()
+
+    x, z = (torch.tensor([1.0, 2.0, -1.0, 0.5], requires_grad=True) for _ in range(2))
+    torch.compile(f)(x, torch.tensor(3)).backward()
+    f(z, 3).backward()
+    np.testing.assert_allclose(x.grad.numpy(), z.grad.numpy(), rtol=1e-5)
+
+
+def test_slices_that_a_program_cannot_hold_are_errors() -> None:
+    compiled = torch.compile(lambda y, i: y[i : i + 2] * 2)
+    assert compiled(torch.arange(3.0), torch.tensor(1)).tolist() == [2, 4]
+    for start, reached in ((2, 3), (-1, -1)):
+        with pytest.raises(IndexError, match=f"a slice with a computed start reaches index {reached}"):
+            compiled(torch.arange(3.0), torch.tensor(start))
+    with pytest.raises(TypeError, match="the size of a slice is not known"):
+        torch.compile(lambda y, i: y[:i])(torch.arange(3.0), torch.tensor(1))

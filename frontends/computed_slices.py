@@ -1,0 +1,89 @@
+"""Slices whose start a trace computes: `y[i:i + 3]` with an `i` that is known only when the program runs.
+
+The size must be known: start and stop differ by a number.  The slice is a view at the places that it reaches, which
+must lie within the axis: where Python cuts a slice off at the end, its size is not known, and the program raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from adjit.computed_views import PLACES, is_place
+from adjit.dims import shape_of
+from adjit.errors import explained
+from adjit.ir.graph import Value
+from adjit.ir.ops.indexing import gather as gather_op
+from adjit.ir.ops.structure import permute as permute_op
+from adjit.positions import positions
+from adjit.state import STATE
+from adjit.tensor import Tensor
+
+_HINT = "a slice y[i:i + 3] with a computed i has a known size where both ends are computed from i by adding numbers"
+
+
+def is_computed_slice(item: Any) -> bool:
+    """Whether an end of a slice is a traced integer."""
+    return isinstance(item, slice) and (is_place(item.start) or is_place(item.stop))
+
+
+def with_slices(input: Tensor, items: Sequence[tuple[int, Any]], axes: Sequence[int]) -> tuple[Tensor, list[Any]]:
+    """The view of a traced tensor at its computed slices, `axes` being those of the items, and the other items."""
+    rest: list[Any] = []
+    for (number, item), axis in zip(items, axes, strict=True):
+        if is_computed_slice(item):
+            input, item = _cut(input, axis, item), slice(None, None, item.step)
+        rest.append((number, item))
+    return input, rest
+
+
+def _cut(input: Tensor, axis: int, item: slice) -> Tensor:
+    """The view at all places from the first to the last of one slice; its axis is brought back to where it was."""
+    from adjit.ranges import arange
+
+    step = 1 if item.step is None else item.step.__index__()
+    size = _size(item.start, item.stop)
+    if size is None or step <= 0:
+        raise explained(TypeError, "the size of a slice is not known while the function is compiled", hint=_HINT)
+    places = item.start + arange((size - 1) // step * step + 1 if size > 0 else 0)
+    at = positions(places, input, axis, _outside)
+    tracer = STATE.tracer
+    assert tracer is not None
+    found = tracer.view(gather_op, input, {"axes": (axis,), PLACES: (at,)}, "Slice")  # type: ignore[dict-item]
+    if not axis:
+        return found
+    order = (*range(1, axis + 1), 0, *range(axis + 1, len(shape_of(found))))
+    return tracer.view(permute_op, found, {"perm": order}, "Slice")
+
+
+def _outside(index: int, axis: int, extent: int) -> Exception:
+    first = f"a slice with a computed start reaches index {index} of dimension {axis} with size {extent}"
+    return explained(IndexError, first, hint="it must lie within the dimension: its size is fixed in the program")
+
+
+def _size(start: Any, stop: Any) -> int | None:
+    """How far two traced integers lie apart; None where that is not known."""
+    if not (is_place(start) and is_place(stop)):
+        return None
+    assert STATE.tracer is not None
+    (one, low), (other, high) = (_root(STATE.tracer.value_of(end)) for end in (start, stop))
+    return high - low if one is other else None
+
+
+def _root(value: Value) -> tuple[Value, int]:
+    """What a value is made of by adding a number, and that number."""
+    total = 0
+    while (node := value.node) is not None:
+        if node.op.name == "cast" and node.inputs[0].dtype.is_integer:
+            value = node.inputs[0]
+            continue
+        if node.op.name not in ("add", "sub"):
+            break
+        left, right = node.inputs
+        if isinstance(right.constant, int):
+            value, total = left, total + right.constant * (1 if node.op.name == "add" else -1)
+        elif isinstance(left.constant, int) and node.op.name == "add":
+            value, total = right, total + left.constant
+        else:
+            break
+    return value, total
