@@ -31,7 +31,10 @@ COMMON = (F32, F64, I32, I64, BOOL)
 # -- reading --------------------------------------------------------------------------------------------------------
 def getitem(input: Tensor, index: Any) -> Tensor:
     """`input[index]`: a view for ints, slices, None and `...`; a copy where a tensor or a list takes part."""
-    if isinstance(index, Tensor) and not is_place(index):
+    if isinstance(index, Tensor) and is_place(index):
+        if STATE.tracer is None and index._array is not None and input._array is not None:
+            return input[int(index._array)]  # perhaps natively
+    elif isinstance(index, Tensor):
         chosen = _where_true(input, index)
         if chosen is not None:
             return chosen

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
+import numpy as np
+
 from adjit.autograd.record import keep_overwritten
 from adjit.autograd.tape import next_sequence
 from adjit.dims import shape_of
@@ -18,12 +20,12 @@ from adjit.ir.ops.structure import reshape as reshape_op
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import BOOL
 from adjit.promotion import broadcast_shapes, category_of
-from adjit.selecting import masked_fill
+from adjit.selecting import masked_fill, masked_scatter, placeable
 from adjit.shaping import expand
 from adjit.state import STATE
 from adjit.surface import native_methods
 from adjit.tensor import Tensor
-from adjit.views import assign, check_partial_overlap, check_writable, place_of, write
+from adjit.views import assign, change, check_partial_overlap, check_writable, write
 
 
 def store(target: Tensor, result: Tensor, op: str) -> Tensor:
@@ -156,10 +158,10 @@ def fill_diagonal_(input: Tensor, fill_value: Any, wrap: bool = False) -> Tensor
         raise RuntimeError(
             "dimensions must larger than 1" if few else "all dimensions of input must be of equal length"
         )
-    if is_plain_number(fill_value, input) and place_of(input) is not None:
+    if is_plain_number(fill_value, input):
         rows, columns = shape
         end = None if wrap or rows <= columns else columns * columns
-        if assign(input.view(-1), slice(None, end, columns + 1), fill_value):
+        if change(input, lambda array: array.reshape(-1).__setitem__(slice(None, end, columns + 1), fill_value)):
             return input
     row, column = iota_like(input, 0), iota_like(input, 1)
     if wrap:
@@ -213,6 +215,15 @@ def become(input: Tensor, view: Tensor) -> Tensor:
 
 
 masked_fill_ = in_place(masked_fill, "masked_fill_")
+_masked_scatter_ = in_place(masked_scatter, "masked_scatter_")
+
+
+def masked_scatter_(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    """In-place form of `masked_scatter`."""
+    found = placeable(input, mask, source)
+    if found is None or input._memory in (mask._memory, source._memory):
+        return _masked_scatter_(input, mask, source)
+    return input if change(input, lambda array: np.place(array, *found)) else _masked_scatter_(input, mask, source)
 
 # Functions with an in-place form of the same name and an underscore.
 IN_PLACE = (
@@ -225,7 +236,7 @@ IN_PLACE = (
     "gt", "heaviside", "hypot", "i0", "igamma", "igammac", "index_add", "index_copy", "index_fill", "index_put",
     "index_reduce", "lcm", "ldexp", "le", "lerp", "less", "less_equal", "lgamma", "log", "log10", "log1p", "log2",
     "logical_and",
-    "logical_not", "logical_or", "logical_xor", "logit", "lt", "masked_scatter", "mul", "multiply", "mvlgamma",
+    "logical_not", "logical_or", "logical_xor", "logit", "lt", "mul", "multiply", "mvlgamma",
     "nan_to_num", "ne", "neg", "negative", "nextafter", "not_equal", "polygamma", "pow", "put", "rad2deg", "reciprocal",
     "relu", "remainder", "round", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "sgn", "sigmoid", "sign",
     "sin", "sinc", "sinh", "sqrt", "square", "sub", "subtract", "tan", "tanh", "tril", "triu", "true_divide",
@@ -246,6 +257,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "fill_": fill_,
     "fill_diagonal_": fill_diagonal_,
     "masked_fill_": masked_fill_,
+    "masked_scatter_": masked_scatter_,
     "squeeze_": squeeze_,
     "swapaxes_": swapaxes_,
     "swapdims_": swapdims_,

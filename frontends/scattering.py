@@ -11,6 +11,7 @@ from adjit.dispatch import apply, literal
 from adjit.dtypes import public, title_of
 from adjit.errors import explained
 from adjit.indexing import is_mask, placed_updates, prepared, value_like
+from adjit.ir.ops.structure import reshape as reshape_op
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import BOOL, I64, DType
 from adjit.positions import (
@@ -380,10 +381,11 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
         )
     if total == 0 and count != 0:
         raise IndexError("put_(): Tried to put elements into an empty tensor")
-    flat = reshape(input, -1)
+    # No view of what the form in place overwrites.
+    flat = input if len(shape_of(input)) == 1 else apply(reshape_op, (input,), {"shape": (total,)})
     at = positions(reshape(index, -1), flat, 0, flat_error, negative=True)
     found = put_at(flat, reshape(source, -1), (at,), (0,), "add" if accumulate else "set", "Put")
-    return reshape(found, shape_of(input))
+    return found if flat is input else reshape(found, shape_of(input))
 
 
 _FUNCTIONS: tuple[Callable[..., Any], ...] = (

@@ -27,7 +27,7 @@ from adjit.positions import (
 from adjit.promotion import broadcast_shapes, spread
 from adjit.python_data import number_of
 from adjit.shaping import expand, part, reshape
-from adjit.state import numbers_are_known
+from adjit.state import STATE, numbers_are_known
 from adjit.tensor import Tensor
 
 
@@ -293,8 +293,28 @@ def _masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     return where(mask, reshape(taken(reshape(source, -1), 0, places), *shape_of(mask)), input)  # type: ignore[no-any-return]
 
 
+def placeable(input: Tensor, mask: Any, source: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """A mask of all elements and enough elements for it, as NumPy takes them in eager mode; None where there is more
+    to do."""
+    if STATE.tracer is not None or STATE.checks is not None or input._array is None or not isinstance(mask, Tensor):
+        return None
+    if mask._dtype is not BOOL or not isinstance(source, Tensor) or source._dtype is not input._dtype:
+        return None
+    where, values = mask._array, source._array
+    if where is None or values is None or where.shape != input._array.shape or not where.ndim or not values.size:
+        return None
+    if STATE.recording and (input.requires_grad or source.requires_grad):
+        return None
+    return (where, values) if values.size >= where.size or np.count_nonzero(where) <= values.size else None
+
+
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """A copy of `input` with the first elements of `source`, in order, where the mask is true."""
+    found = placeable(input, mask, source)
+    if found is not None:
+        array = np.array(input._array, order="C")
+        np.place(array, *found)
+        return Tensor._wrap(array, input._dtype)
     if mask._dtype is not BOOL:
         raise RuntimeError(
             f"masked_scatter_ only supports boolean masks, but got mask with dtype {c_name(mask._dtype)}"

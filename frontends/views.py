@@ -6,7 +6,7 @@ the memory's current value, and a write goes back through the chain's inverse.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -335,14 +335,23 @@ def place_of(target: Tensor) -> np.ndarray | None:
 
 def assign(target: Tensor, index: Any, value: float | np.ndarray) -> bool:
     """`target[index] = value` by NumPy, where `place_of` gives a place; whether it was done."""
-    array = place_of(target)
-    if array is None:
-        return False
-    try:
+
+    def put(array: np.ndarray) -> None:
         if _is_mask_of(array, index) and np.ndim(value) == 0:
             np.putmask(array, index, value)  # in half the time
         else:
             array[index] = value
+
+    return change(target, put)
+
+
+def change(target: Tensor, by: Callable[[np.ndarray], None]) -> bool:
+    """Let NumPy overwrite a tensor's array, where `place_of` gives one; whether it was done."""
+    array = place_of(target)
+    if array is None:
+        return False
+    try:
+        by(array)
     except (IndexError, TypeError, ValueError):  # the general way says what is wrong
         return False
     _count_write(target)

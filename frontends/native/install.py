@@ -42,12 +42,12 @@ _OTHERS = (
     "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "logsumexp", "matmul", "matrix_power", "max",
     "maximum", "mean", "median", "min", "minimum", "mm", "mode", "msort", "mv", "nan_to_num", "nanmean", "nansum", "ne",
     "neg", "negative", "new_empty", "new_full", "new_ones", "new_zeros", "nextafter", "norm", "not_equal", "ones_like",
-    "outer", "pairwise_distance", "pdist", "positive", "pow", "prelu", "prod", "quantile", "rad2deg", "reciprocal",
-    "relu", "remainder", "renorm", "repeat", "repeat_interleave", "roll", "rot90", "round", "rsqrt", "scatter",
-    "scatter_add", "scatter_reduce", "searchsorted", "sgn", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh",
-    "slogdet", "softmax", "sort", "sqrt", "square", "std", "std_mean", "sum", "swapdims", "take", "take_along_dim",
-    "tan", "tanh", "tensordot", "tile", "topk", "trace", "trapezoid", "tril", "triu", "trunc", "unfold", "vander",
-    "var", "var_mean", "vdot", "xlogy", "zeros_like",
+    "outer", "pairwise_distance", "pdist", "positive", "pow", "prelu", "prod", "put", "quantile", "rad2deg",
+    "reciprocal", "relu", "remainder", "renorm", "repeat", "repeat_interleave", "roll", "rot90", "round", "rsqrt",
+    "scatter", "scatter_add", "scatter_reduce", "searchsorted", "sgn", "sigmoid", "sign", "signbit", "sin", "sinc",
+    "sinh", "slogdet", "softmax", "sort", "sqrt", "square", "std", "std_mean", "sum", "swapdims", "take",
+    "take_along_dim", "tan", "tanh", "tensordot", "tile", "topk", "trace", "trapezoid", "tril", "triu", "trunc",
+    "unfold", "vander", "var", "var_mean", "vdot", "xlogy", "zeros_like",
 )  # fmt: skip
 # Views, and what may give its operand back.
 _VIEWS = (

@@ -279,3 +279,60 @@ def test_compiled_scatters_combine_rows_or_elements(dim: int, reduce: str) -> No
     full[-1, -1, -1] = shape[dim]
     with pytest.raises((IndexError, RuntimeError)):
         scattered(x, full, updates)
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("shape", [(6,), (3, 4), (2, 1, 3)], ids=str)
+def test_elements_put_and_scattered_in_place(shape: tuple[int, ...], recorded: bool) -> None:
+    """As NumPy's `put` and `place`, again and again: Python's and native calls, of tensors in order and turned."""
+    random = np.random.default_rng(len(shape))
+    size = int(np.prod(shape))
+    for number in range(45):
+        start = random.standard_normal(shape).astype(np.float32)
+        index, new = random.integers(-size, size, 5), random.standard_normal(size + 2).astype(np.float32)
+        mask = random.random(shape) > (0.2, 0.5, 2.0)[number % 3]
+        leaf = torch.tensor(start, requires_grad=recorded)
+        source = torch.tensor(new, requires_grad=recorded)
+        x, turned = leaf.clone(), leaf.transpose(0, -1).clone().transpose(0, -1)
+        index, last = np.unique(index % size, return_index=True)[0], number % 2 == 0
+        given = torch.tensor(index - size if last else index)
+        expected, unput = start.copy(), np.ones(size, np.float32)
+        expected.put(index, new[: len(index)])
+        unput[index] = 0
+        for each in (x, turned):
+            assert each.put_(given, source[: len(index)]) is each
+            np.testing.assert_array_equal(each.detach().numpy(), expected)
+            added = each.put(torch.cat([given, given]), torch.ones(2 * len(index)), accumulate=True) - each
+            np.testing.assert_allclose(added.detach().numpy(), 2 * (1 - unput).reshape(shape), atol=1e-6)
+            assert each.masked_scatter_(torch.tensor(mask), source) is each
+        np.place(expected, mask, new)
+        for each in (x, turned):
+            np.testing.assert_array_equal(each.detach().numpy(), expected)
+        if recorded:
+            (gradient,) = torch.autograd.grad(x.sum(), leaf)
+            np.testing.assert_array_equal(gradient.numpy(), unput.reshape(shape) * ~mask)
+
+
+def test_masked_scatter_in_place_takes_what_the_function_takes() -> None:
+    x, mask = torch.zeros(4), torch.tensor([True, False, True, True])
+    for _ in range(10):
+        with pytest.raises(RuntimeError, match="Number of elements of source < number of ones in mask"):
+            x.masked_scatter_(mask, torch.ones(2))
+        with pytest.raises(RuntimeError, match="only supports boolean masks"):
+            x.masked_scatter_(mask.long(), torch.ones(4))
+        with pytest.raises(RuntimeError, match="expected self and source to have same dtypes"):
+            x.masked_scatter_(mask, torch.ones(4).double())
+        with pytest.raises(IndexError, match="out of range"):
+            x.put_(torch.tensor([4]), torch.ones(1))
+    assert x.tolist() == [0.0] * 4 and x._version == 0
+    assert x.masked_scatter_(mask, torch.arange(1.0, 4.0))._version == 1
+    assert x.masked_scatter_(mask, x).tolist() == [1.0, 0.0, 0.0, 2.0]
+    wide = torch.zeros(2, 3).masked_scatter_(torch.tensor([True, False, True]), torch.arange(1.0, 5.0))
+    assert wide.tolist() == [[1.0, 0.0, 2.0], [3.0, 0.0, 4.0]]
+    flags = torch.tensor([True, False, True])
+    assert flags.masked_scatter_(flags, torch.tensor([False, True])).tolist() == [False, False, True]
+    leaf = torch.zeros(3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
+        leaf.masked_scatter_(flags, torch.ones(3))
+    assert torch.zeros(0).masked_scatter_(torch.zeros(0) > 0, torch.ones(2)).tolist() == []
+    assert torch.tensor(1.0).masked_scatter_(torch.tensor(True), torch.tensor(5.0)).item() == 5.0

@@ -145,7 +145,7 @@ def test_strides(make: Callable[[], Any], strides: tuple[int, ...], contiguous: 
 
 
 NOT_OPERAND = {"addmm_", "addmv_", "addr_", "addbmm_", "baddbmm_", "index_add_", "index_copy_", "index_fill_",
-               "index_put_", "scatter_", "scatter_add_", "scatter_reduce_", "masked_scatter_", "addcmul_", "addcdiv_",
+               "index_put_", "scatter_", "scatter_add_", "scatter_reduce_", "addcmul_", "addcdiv_",
                "lerp_", "put_", "index_reduce_", "mvlgamma_", "polygamma_",
                "tril_", "triu_", "cumsum_", "cumprod_", "clamp_", "clip_", "clamp_min_",
                "clamp_max_"}  # fmt: skip
