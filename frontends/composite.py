@@ -6,25 +6,28 @@ is recorded, in a trace one `call @name` is emitted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, wraps
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import wraps
 from inspect import signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from adjit.autograd.record import link, mark_leaf, pack, save, value_of
+from adjit.autograd.record import keep, link, literal, mark_leaf, pack, save, value_of
 from adjit.autograd.tape import Recorded, Saved, result_of
 from adjit.bodies import run_body
-from adjit.compiler.particular import common_form, has_sizes_told, particular, without_carriers
-from adjit.execute import owned
+from adjit.body_derivative import derivative_of
+from adjit.compiler.particular import particular
+from adjit.execute import number_array, owned
 from adjit.ir.errors import AdjitError, asks_memory
-from adjit.ir.frozen import changed
 from adjit.ir.graph import UNKNOWN, Graph
 from adjit.ir.primitive import primitive_named
 from adjit.ir.shape import Dim
-from adjit.ir.types import TensorType
-from adjit.state import STATE, user_location
+from adjit.ir.types import F32, F64, TensorType
+from adjit.state import STATE, is_traced, user_location
 from adjit.symbolic_size import Respecialize, as_dim
 from adjit.tensor import Tensor
+
+if TYPE_CHECKING:
+    from adjit.told_numbers import Asked
 
 _cache: dict[Any, tuple[Graph, Any]] = {}
 _LIMIT = 4096
@@ -34,6 +37,12 @@ _open: dict[Any, int] = {}
 _needed: dict[Any, frozenset[str]] = {}
 _open_bodies: dict[Any, tuple[Graph, bool] | None] = {}
 _CHANGES = 4
+# The numbers that calls of each kind came with: from so many on, they are operands of a body that serves all for which
+# what it asked of them has the same answers.  There are so many such bodies of a kind; None for one that must know its
+# numbers.
+_told: dict[Any, set[Any]] = {}
+_for_any: dict[Any, list[tuple[list[Asked], tuple[Graph, bool]]] | None] = {}
+_FEW, _MOST_BODIES = 3, 8
 
 
 # What takes the place of a composite in eager mode: itself, as long as no native entry is there to serve it.
@@ -62,7 +71,12 @@ def composite(name: str, title: str | None = None) -> Callable[[Callable[..., An
             types = tuple(tensor._tensor_type for tensor in tensors)
             recorded = STATE.recording and any(tensor.requires_grad for tensor in tensors)
             key = (function, pattern, types, _hint_key(types), recorded)
-            found = _cache.get(key)
+            is_heard = any(_is_open(value) and type(value) is not float for value in bound.arguments.values())
+            found = None if is_heard else _cache.get(key)
+            operands: list[Any] = tensors
+            if found is None:
+                given = _with_numbers(function, shown, bound.arguments, types, recorded=recorded)
+                found, operands = (None, tensors) if given is None else given
             if found is None:
                 if len(_cache) > _LIMIT:
                     _cache.clear()
@@ -70,7 +84,7 @@ def composite(name: str, title: str | None = None) -> Callable[[Callable[..., An
                 found = _particular(function, shown, names, pattern, types, recorded=recorded)
                 found = _cache[key] = found or _trace(function, shown, names, pattern, types)
             graph, single = found
-            results = apply_callee(graph, tensors, name)
+            results = apply_callee(graph, operands, name)
             return results[0] if single else tuple(results)
 
         function.__name__ = shown
@@ -86,7 +100,7 @@ def _hint_key(types: Sequence[TensorType]) -> Any:
     return None if tracer is None or all(type.is_static for type in types) else id(tracer)
 
 
-def _flatten(value: Any, tensors: list[Tensor]) -> Any:
+def _flatten(value: Any, tensors: list[Any]) -> Any:
     """The static pattern of an argument; its tensors are appended to `tensors`."""
     if isinstance(value, Tensor):
         tensors.append(value)
@@ -116,19 +130,95 @@ class _Static:
         return hash((type(self.value), self._told))
 
 
-_PLACE = _Place()
+_PLACE, _NUMBER = _Place(), _Place()
 # What a body raises that needs plain numbers for its sizes, whichever they are.
 _OF_OPEN_SIZES = (AdjitError, TypeError, AttributeError, AssertionError)
+# And one that must know its numbers, or finds them wrong.
+_OF_CONSTANTS = (*_OF_OPEN_SIZES, RuntimeError, ValueError)
 
 
 def _restore(pattern: Any, tensors: Any, tracer: Any) -> Any:
     from adjit.symbolic_size import as_size
 
-    if pattern is _PLACE:
+    if pattern is _PLACE or pattern is _NUMBER:
         return next(tensors)
     if isinstance(pattern, tuple):
         return tuple(_restore(item, tensors, tracer) for item in pattern)
     return as_size(pattern.value, tracer) if isinstance(pattern.value, Dim) else pattern.value
+
+
+def _with_numbers(
+    function: Callable[..., Any],
+    title: str,
+    arguments: Mapping[str, Any],
+    types: Sequence[TensorType],
+    *,
+    recorded: bool,
+) -> tuple[tuple[Graph, bool], list[Any]] | None:
+    """The body for any floats among the arguments, and its operands, these among them; None where there are none, they
+    did not change often yet, or the body is another one for each."""
+    numbers = [value for value in arguments.values() if _is_open(value)]
+    plain = [number for number in numbers if type(number) is float]
+    if not numbers or not all(t.is_static and (t.dtype in (F32, F64) or not t.dtype.is_continuous) for t in types):
+        return None
+    if plain and is_traced():
+        return None
+    operands: list[Any] = []
+    pattern = tuple(_open_number(value, operands) for value in arguments.values())
+    form = (function, pattern)
+    if len(_told) > _LIMIT:
+        _told.clear()
+        _for_any.clear()
+    if len(plain) == len(numbers):
+        seen = _told.setdefault(form, set())
+        if len(seen) < _FEW:
+            seen.add(tuple(number.hex() for number in plain))
+        if len(seen) < _FEW:
+            return None
+    found = _body_for(function, title, (list(arguments), pattern), operands, numbers, recorded=recorded)
+    return None if found is None else (found, operands)
+
+
+def _body_for(
+    function: Callable[..., Any],
+    title: str,
+    form: tuple[list[str], tuple[Any, ...]],
+    operands: Sequence[Any],
+    numbers: Sequence[Any],
+    *,
+    recorded: bool,
+) -> tuple[Graph, bool] | None:
+    """The body for operands with such numbers among them; None for one that needs these as constants."""
+    from adjit.told_numbers import hold
+
+    types = [TensorType(F64, ()) if isinstance(x, float) else x._tensor_type for x in operands]
+    key = (function, form[1], *types, recorded)
+    bodies = _for_any.setdefault(key, [])
+    if bodies is None:
+        return None
+    found = next((body for asked, body in bodies if hold(asked, numbers)), None)
+    if found is None and len(bodies) < _MOST_BODIES:
+        asked: list[Asked] = []
+        try:
+            found = _trace(function, title, *form, types, numbers=(numbers, asked, recorded))
+        except _OF_CONSTANTS:
+            _for_any[key] = None
+            return None
+        bodies.append((asked, found))
+    return found
+
+
+def _is_open(value: Any) -> bool:
+    """Whether an argument may be a number that differs from call to call."""
+    return isinstance(value, float) or (isinstance(value, Tensor) and value._answers)
+
+
+def _open_number(value: Any, operands: list[Any]) -> Any:
+    """The pattern of an argument that is an operand where it is such a number."""
+    if not _is_open(value):
+        return _flatten(value, operands)
+    operands.append(value)
+    return _NUMBER
 
 
 def _particular(
@@ -223,11 +313,13 @@ def _trace(
     pattern: tuple[Any, ...],
     types: Sequence[TensorType],
     hints: dict[str, int] | None = None,
+    numbers: tuple[Sequence[Any], list[Asked], bool] | None = None,
 ) -> tuple[Graph, bool]:
+    """The body of a call; what it asks of its `numbers` is noted beside them."""
     results: list[Any] = []
 
     def body(*tensors: Tensor) -> tuple[Tensor, ...]:
-        given = iter(tensors)
+        given = iter(tensors if numbers is None else _as_told(tensors, pattern, *numbers))
         arguments = [_restore(item, given, STATE.tracer) for item in pattern]
         results.append(function(**dict(zip(names, arguments, strict=True))))
         return (results[0],) if isinstance(results[0], Tensor) else tuple(results[0])
@@ -236,6 +328,32 @@ def _trace(
     for value, tensor_name in zip(graph.inputs, _input_names(names, pattern), strict=False):
         value.name = tensor_name
     return graph, isinstance(results[0], Tensor)
+
+
+def _as_told(
+    tensors: Sequence[Tensor],
+    pattern: tuple[Any, ...],
+    numbers: Sequence[Any],
+    asked: list[Asked],
+    recorded: bool,
+) -> Sequence[Tensor]:
+    """The operands of a body, its numbers as such."""
+    from adjit.told_numbers import told
+
+    given, rest = iter(tensors), iter(enumerate(numbers))
+    return [
+        told(next(given), *next(rest), asked, recorded=recorded) if part is _NUMBER else next(given)
+        for item in pattern for part in _parts(item) if part is _PLACE or part is _NUMBER
+    ]  # fmt: skip
+
+
+def _parts(pattern: Any) -> Iterator[Any]:
+    """The leaves of a pattern."""
+    if isinstance(pattern, tuple):
+        for item in pattern:
+            yield from _parts(item)
+    else:
+        yield pattern
 
 
 def trace_function(
@@ -247,17 +365,19 @@ def trace_function(
     """The graph of a pure function of tensors of these types, without locations; `hints` are examples of open sizes."""
     from adjit.trace import Tracer
 
-    outer = STATE.tracer
+    around = STATE.tracer
+    outer = around if is_traced() else None
     tracer = Tracer(title, (hints or {}) if outer is None else outer.hints)
     if outer is not None:
         tracer.guards = outer.guards
     recording, STATE.recording = STATE.recording, False
+    STATE.tracer = outer  # what is only watched is no trace around this one
     try:
         with tracer:
             inputs = [tracer.argument(type, f"a{index}", index) for index, type in enumerate(types)]
             tracer.graph.outputs = tuple(tracer.value_of(tensor) for tensor in function(*inputs))
     finally:
-        STATE.recording = recording
+        STATE.recording, STATE.tracer = recording, around
     for node in tracer.graph.walk():  # the body serves many callers: each call's line stands on its `call`
         node.location = UNKNOWN
     if hints:
@@ -268,7 +388,7 @@ def trace_function(
 def _input_names(names: Sequence[str], pattern: tuple[Any, ...]) -> list[str]:
     found: list[str] = []
     for name, item in zip(names, pattern, strict=True):
-        if item is _PLACE:
+        if item is _PLACE or item is _NUMBER:
             found.append(name)
         elif isinstance(item, tuple):
             found.extend(f"{name}{index}" for index, part in enumerate(item) if part is _PLACE)
@@ -276,27 +396,31 @@ def _input_names(names: Sequence[str], pattern: tuple[Any, ...]) -> list[str]:
 
 
 # -- applying -------------------------------------------------------------------------------------------------------
-def apply_callee(callee: Graph, operands: Sequence[Tensor], name: str) -> list[Tensor]:
-    """Apply a traced body as one `call` node."""
+def apply_callee(callee: Graph, operands: Sequence[Any], name: str) -> list[Tensor]:
+    """Apply a traced body as one `call` node; floats may be among its operands."""
     call = primitive_named("call")
     tracer = STATE.tracer
     if tracer is not None:
         found = tracer.apply(call, operands, {"callee": callee}, name)
         return [found] if isinstance(found, Tensor) else list(found)
-    needs = tuple(operand.requires_grad for operand in operands)
-    arrays = []
-    for operand in operands:
-        if operand._array is None:
-            from adjit.dispatch import leaked
-
-            raise leaked(operand)
-        arrays.append(operand._array)
+    needs = tuple(not isinstance(operand, float) and operand.requires_grad for operand in operands)
+    arrays = [*map(_array_of, operands)]
     if STATE.recording and any(needs) and any(value.dtype.is_continuous for value in callee.outputs):
-        return _recorded(callee, operands, needs, name)
+        return _recorded(callee, operands, arrays, needs, name)
     return [
         Tensor._wrap(owned(array, arrays), value.dtype, type=None if value.type.names else value.type)
         for array, value in zip(_run(callee, arrays), callee.outputs, strict=True)
     ]
+
+
+def _array_of(operand: Any) -> Any:
+    if isinstance(operand, float):
+        return number_array(operand, F64)
+    if operand._array is None:
+        from adjit.dispatch import leaked
+
+        raise leaked(operand)
+    return operand._array
 
 
 @asks_memory
@@ -309,10 +433,11 @@ def _run(callee: Graph, arrays: Sequence[Any]) -> Sequence[Any]:
     return found
 
 
-def _recorded(callee: Graph, operands: Sequence[Tensor], needs: tuple[bool, ...], name: str) -> list[Tensor]:
+def _recorded(
+    callee: Graph, operands: Sequence[Any], arrays: Sequence[Any], needs: tuple[bool, ...], name: str
+) -> list[Tensor]:
     """Run the body together with what its backward graph takes, and record one node."""
     derivative = derivative_of(callee, needs)
-    arrays: list[Any] = [operand._array for operand in operands]
     found = _run(derivative.forward, arrays)
     count = len(callee.outputs)
     results = [
@@ -321,34 +446,40 @@ def _recorded(callee: Graph, operands: Sequence[Tensor], needs: tuple[bool, ...]
     ]
     node = _linked(callee, operands, derivative, results, name)
     values = node.inputs
+    node.full = (
+        *(
+            Saved(array, F64, held, False, None, 0) if isinstance(operand, float) else keep(operand, held, need)
+            for operand, array, held, need in zip(operands, arrays, values, needs, strict=True)
+        ),
+        *(keep(result, result_of(node, index), True) for index, result in enumerate(results)),
+    )
     place = {value: index for index, value in enumerate(callee.inputs)}
     saved: list[Saved] = []
     for value, array in zip(derivative.residuals, found[count:], strict=True):
         if value in place:
             index = place[value]
-            saved.append(save(operands[index], values[index], needs[index]))
+            is_number = isinstance(operands[index], float)
+            saved.append(node.full[index] if is_number else save(operands[index], values[index], needs[index]))
         else:
             kept = Saved(array, value.dtype, value, False, None, 0)
             saved.append(pack(Tensor._wrap(array, value.dtype), kept) if STATE.packing else kept)
     node.saved = tuple(saved)
-    node.full = tuple(
-        Saved(tensor._array, tensor._dtype, held, need, tensor._memory, tensor._memory.version)  # type: ignore[arg-type]
-        for tensor, held, need in [
-            *zip(operands, values, needs, strict=True),
-            *((result, result_of(node, index), True) for index, result in enumerate(results)),
-        ]
-    )
     return results
 
 
 def _linked(
-    callee: Graph, operands: Sequence[Tensor], derivative: Any, results: Sequence[Tensor], name: str
+    callee: Graph, operands: Sequence[Any], derivative: Any, results: Sequence[Tensor], name: str
 ) -> Recorded:
     """The node of a body's results on the tape, which saves nothing yet."""
-    values = [mark_leaf(o) if o.requires_grad and o._leaf else value_of(o) for o in operands]
+    location = user_location()
+    values = [
+        literal(o, F64, location) if isinstance(o, float) else
+        mark_leaf(o) if o.requires_grad and o._leaf else value_of(o)
+        for o in operands
+    ]  # fmt: skip
     types = [value.type for value in callee.outputs]
-    node = Recorded(name, primitive_named("call"), values, {"callee": callee}, types, user_location())
-    node.leaves = tuple(o for o in operands if o.requires_grad and o._leaf)
+    node = Recorded(name, primitive_named("call"), values, {"callee": callee}, types, location)
+    node.leaves = tuple(o for o in operands if isinstance(o, Tensor) and o.requires_grad and o._leaf)
     node.pullback, node.seeded, node.reached = derivative.backward, derivative.seeded, derivative.reached
     link(node, results)
     return node
@@ -362,52 +493,3 @@ def give_history(callee: Graph, operands: Sequence[Tensor], result: Tensor, name
         return False
     _linked(callee, operands, derivative, [result], name)
     return True
-
-
-@lru_cache(maxsize=4096)
-def derivative_of(callee: Graph, needs: tuple[bool, ...], outputs: tuple[int, ...] | None = None) -> Any:
-    """The derivative of a composite's body (of `outputs`) with respect to the operands that need it."""
-    from adjit.compiler.differentiate import differentiate
-
-    found = _derivative_of_particular(callee, needs, outputs)
-    if found is not None:
-        return found
-    wanted = [i for i, (v, need) in enumerate(zip(callee.inputs, needs, strict=True)) if need and v.dtype.is_continuous]
-    return differentiate(callee, wanted, outputs)
-
-
-def _derivative_of_particular(callee: Graph, needs: tuple[bool, ...], outputs: tuple[int, ...] | None) -> Any:
-    """The derivative of a body that was made from an open one, made from that one's; None where they differ.
-
-    An open derivative may keep more, for the sizes that it tells.
-    """
-    common = common_form(callee)
-    if common is None:
-        return None
-    body, sizes = common
-    derivative = (bare_derivative if has_sizes_told(callee) else derivative_of)(body, needs, outputs)
-    forward = particular(derivative.forward, sizes)
-    backward = particular(derivative.backward, sizes)
-    place = {value: index for index, value in enumerate(body.inputs)}
-    count = len(body.outputs)
-    residuals = tuple(
-        callee.inputs[place[value]] if value in place else copy
-        for value, copy in zip(derivative.residuals, forward.outputs[count:], strict=True)
-    )
-    inside = {value for node in backward.walk() for value in node.inputs} | set(backward.outputs)
-    if any(value not in inside for value in backward.inputs[len(derivative.seeded) :]):
-        return None
-    return changed(derivative, forward=forward, backward=backward, residuals=residuals)
-
-
-@lru_cache(maxsize=1024)
-def bare_derivative(callee: Graph, needs: tuple[bool, ...], outputs: tuple[int, ...] | None = None) -> Any:
-    """The derivative of an open body for who tells its sizes otherwise: no value is kept for them alone."""
-    found = derivative_of(callee, needs, outputs)
-    backward, kept = without_carriers(found.backward, len(found.seeded))
-    count = len(callee.outputs)
-    forward = found.forward
-    residuals = tuple(found.residuals[number] for number in kept)
-    ends = (*forward.outputs[:count], *(forward.outputs[count + number] for number in kept))
-    forward = forward.with_parts(forward.inputs, forward.nodes, ends)
-    return changed(found, forward=forward, backward=backward, residuals=residuals)

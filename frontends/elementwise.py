@@ -10,6 +10,7 @@ from adjit.composite import composite
 from adjit.dims import shape_of
 from adjit.dispatch import apply, literal, rename
 from adjit.dtypes import default_float, public, require_order, title_of
+from adjit.heard_numbers import is_one
 from adjit.ir.errors import DTypeError
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL, C128, F32, F64, I64, DType
@@ -174,7 +175,7 @@ def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
 
 def _scaled(operands: tuple[Any, ...], alpha: Any) -> Any:
     """alpha times the second operand."""
-    if not isinstance(alpha, Tensor) and bool(alpha == 1):
+    if is_one(alpha):
         return operands[1]
     if isinstance(alpha, complex) and not result_dtype(operands).is_complex:
         raise RuntimeError("For non-complex input tensors, argument alpha must not be a complex number.")
@@ -290,22 +291,28 @@ def abs(input: Tensor) -> Tensor:
     return modulus(input)  # type: ignore[no-any-return]
 
 
+# The powers that have a plainer form, which computes them.
+_PLAIN_POWERS = {2: "square", 3: "cube", 0.5: "sqrt", -1: "reciprocal", -0.5: "rsqrt"}
+
+
 def pow(input: Any, exponent: Any) -> Tensor:
     """input ** exponent."""
     base, number = operands_of("pow", input, exponent)
     target = result_dtype((base, number))
-    if isinstance(number, Tensor):
+    if isinstance(number, Tensor) and not number._answers:
         return emit("pow", "PowBackward1" if isinstance(base, Tensor) else "PowBackward2", base, number, target=target)
     if isinstance(number, int) and not target.is_continuous and number < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
     number = held_or_infinite(number, target) if target is F32 else number
     check_numbers(target, number)
-    # The powers that have a plainer form are computed by it.
-    plain = {2: "square", 3: "cube", 0.5: "sqrt", -1: "reciprocal", -0.5: "rsqrt"}.get(number)
-    if plain is not None and (number in (2, 3) or target.is_continuous):
+    plain = next((name for power, name in _PLAIN_POWERS.items() if number == power), None)
+    if plain is not None and (plain in ("square", "cube") or target.is_continuous):
         return emit(plain, "Pow", base, target=target, kernel="pow")
+    if isinstance(number, Tensor):
+        number.check_power(target)
     result = emit("pow", "Pow", base, number, target=target)
-    if number == 0 and STATE.recording and base.requires_grad:  # a constant, recorded with its gradient of 0
+    # A constant, recorded with its gradient of 0.
+    if not isinstance(number, Tensor) and number == 0 and STATE.recording and base.requires_grad:
         return apply(PRIMITIVES["where"], (literal(False, BOOL), cast_to(base, target), result), name="Pow")  # type: ignore[no-any-return]
     return result
 

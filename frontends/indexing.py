@@ -12,6 +12,7 @@ from adjit.computed_views import are_places, is_place, shown_at
 from adjit.dims import shape_of
 from adjit.dispatch import apply, literal, rename
 from adjit.errors import explained
+from adjit.heard_numbers import as_float
 from adjit.ir.ops.indexing import gather as gather_op
 from adjit.ir.ops.structure import permute as permute_op
 from adjit.ir.ops.structure import reshape as reshape_op
@@ -409,7 +410,7 @@ def number_like(value: Any, like: Tensor) -> Any:
     number_of(value, dtype)
     if isinstance(value, complex) and dtype is not BOOL:
         return value if dtype.is_complex else number_like(value.real, like)
-    return float(value) if dtype.is_continuous else bool(value) if dtype is BOOL else int(value)
+    return as_float(value) if dtype.is_continuous else bool(value) if dtype is BOOL else int(value)
 
 
 def trimmed(value: Tensor, shape: Sequence[Any]) -> Tensor:

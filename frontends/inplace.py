@@ -22,7 +22,7 @@ from adjit.ir.types import BOOL
 from adjit.promotion import broadcast_shapes, category_of
 from adjit.selecting import masked_fill, masked_scatter, placeable
 from adjit.shaping import expand
-from adjit.state import STATE
+from adjit.state import STATE, is_traced
 from adjit.surface import native_methods
 from adjit.tensor import Tensor
 from adjit.views import assign, change, check_partial_overlap, check_writable, write
@@ -68,7 +68,7 @@ def in_place(function: Callable[..., Tensor], name: str) -> Callable[..., Tensor
         new_value = function if STATE.tracer is not None else native_methods.get(function, function)
         if not (STATE.recording and any(isinstance(x, Tensor) and x.requires_grad for x in operands)):
             return store(input, new_value(input, *args, **kwargs), name)
-        if STATE.tracer is not None and not getattr(STATE.tracer, "is_eager", False):
+        if is_traced():
             # A value of its own, which the write does not count as overwritten.
             source = apply(reshape_op, (input,), {"shape": input._tensor_type.dims})
             return store(input, function(source, *args, **kwargs), name)

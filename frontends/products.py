@@ -11,6 +11,7 @@ from adjit.dispatch import apply, rename
 from adjit.dtypes import c_name, title_of
 from adjit.elementwise import add, mul, sub
 from adjit.errors import explained
+from adjit.heard_numbers import is_one
 from adjit.ir.errors import DTypeError
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL
@@ -231,10 +232,10 @@ def _scaled_sum(input: Tensor, product: Tensor, beta: Any, alpha: Any) -> Tensor
     if not product._dtype.is_continuous:
         kind = bool if product._dtype is BOOL else int
         beta, alpha = kind(beta), kind(alpha)
-    product = product if alpha == 1 else mul(product, alpha)
+    product = product if is_one(alpha) else mul(product, alpha)
     if beta == 0:
         return product
-    return add(input if beta == 1 else mul(input, beta), product)
+    return add(input if is_one(beta) else mul(input, beta), product)
 
 
 def _fits(input: Tensor, shape: tuple[Any, ...]) -> Tensor:

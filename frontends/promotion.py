@@ -60,6 +60,8 @@ def category_of(dtype: DType) -> int:
 
 
 def _number_dtype(value: Any) -> DType:
+    if isinstance(value, Tensor):  # a number that is not known yet
+        return default_float() if value._dtype.is_float else value._dtype
     if isinstance(value, complex):
         return default_complex()
     return BOOL if isinstance(value, bool) else default_float() if isinstance(value, float) else I64
@@ -69,7 +71,7 @@ def result_dtype(operands: Sequence[Any]) -> DType:
     """The dtype of an operation on tensors and numbers: 0-d tensors and numbers are weaker in their category."""
     best: list[DType | None] = [None, None, None]
     for operand in operands:
-        if isinstance(operand, Tensor):
+        if isinstance(operand, Tensor) and not operand._is_number:
             level, dtype = (0 if shape_of(operand) else 1), operand._dtype
         else:
             level, dtype = 2, _number_dtype(operand)

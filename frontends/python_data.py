@@ -10,6 +10,7 @@ import numpy as np
 
 from adjit.dtypes import default_complex, default_float
 from adjit.errors import explained
+from adjit.execute import number_array
 from adjit.ir.halfs import cast_array, marked
 from adjit.ir.types import BF16, BOOL, C128, F32, F64, I64, U64, DType, dtype_of_storage
 from adjit.promotion import promote_types_ir
@@ -214,6 +215,8 @@ _NUMBER_KINDS = {np.dtype(np.bool_): BOOL, np.dtype(np.int64): I64, np.dtype(np.
 
 def number_of(value: int | float | complex | bool, dtype: DType) -> np.ndarray:
     """A number as a 0-d array.  RuntimeError where `dtype` cannot hold it."""
+    if isinstance(value, float) and _is_plainly_held(value, dtype):
+        return number_array(value, dtype)
     if isinstance(value, complex):
         if dtype.is_complex:
             return stored(np.asarray(value), C128, dtype)
@@ -247,11 +250,25 @@ def check_numbers(dtype: DType, *operands: Any) -> None:
     for operand in operands:
         if isinstance(operand, (int, float)):
             number_of(operand, dtype)
+        elif isinstance(operand, Tensor) and operand._answers and not -3e38 <= operand <= 3e38:
+            raise TypeError("a number that may be beyond the range of its dtype is a constant")
+
+
+def _is_plainly_held(number: float, dtype: DType) -> bool:
+    """Whether a float is well within the range of a dtype of floats; others may be, too.
+
+    That is no question to a number that is watched: the native entry leaves those beyond float32 to Python.
+    """
+    return dtype is F64 or (dtype is F32 and -3e38 <= float.__float__(number) <= 3e38)
 
 
 def held_or_infinite(number: Any, dtype: DType) -> Any:
     """A number, infinite where a dtype of floats would have to hold one beyond its range."""
-    if not isinstance(number, (int, float)) or dtype.bits > 32 or not np.isfinite(float(number)):
+    if not isinstance(number, (int, float)) or dtype.bits > 32:
+        return number
+    if isinstance(number, float) and _is_plainly_held(number, dtype):
+        return number
+    if not np.isfinite(float(number)):
         return number
     with np.errstate(all="ignore"):
         held = _is_finite(stored(np.asarray(float(number)), F64, dtype), dtype)

@@ -17,7 +17,7 @@ from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL, C128, F32, F64, I64, DType
 from adjit.promotion import cast_to
 from adjit.python_data import stored
-from adjit.state import STATE
+from adjit.state import STATE, is_traced
 from adjit.symbolic_size import SymbolicSize
 from adjit.tensor import Tensor
 from adjit.warning import warn
@@ -107,7 +107,7 @@ def _check_direction(start: Any, end: Any, step: Any) -> None:
 
 def _is_watched() -> bool:
     """Whether the native entry looks at what is done, so as to do it itself."""
-    return STATE.tracer is not None and getattr(STATE.tracer, "is_eager", False)
+    return STATE.tracer is not None and not is_traced()
 
 
 def _line(count: int, start: float, step: float) -> Tensor:

@@ -13,6 +13,7 @@ from adjit.dtypes import default_float, title_of, to_ir
 from adjit.elementwise import abs as absolute
 from adjit.elementwise import add, div, emit, exp, log, mul, nan_to_num, pow, sub, where
 from adjit.errors import explained
+from adjit.heard_numbers import as_float
 from adjit.ir.primitive import PRIMITIVES, primitive_named
 from adjit.ir.types import BOOL, I64, U8
 from adjit.logic import isfinite, isnan, logical_not
@@ -313,7 +314,7 @@ def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, 
         from adjit.linalg import matrix_norm
 
         return matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim)  # type: ignore[no-any-return]
-    return _norm(input, 2.0 if p in ("fro", None) else float(p), static(dim), keepdim)  # type: ignore[no-any-return]
+    return _norm(input, 2.0 if p in ("fro", None) else as_float(p), static(dim), keepdim)  # type: ignore[no-any-return]
 
 
 @composite("Logsumexp")

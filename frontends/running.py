@@ -11,9 +11,9 @@ import numpy as np
 from adjit import effects, trees
 from adjit.autograd.record import close, link, mark_leaf, save, value_of
 from adjit.autograd.tape import Recorded, Saved, result_of
+from adjit.body_derivative import derivative_of
 from adjit.call import Call
 from adjit.captured import whole_of
-from adjit.composite import derivative_of
 from adjit.dispatch import DIVISION
 from adjit.entry import Entry, Output
 from adjit.errors import explained, standing_at

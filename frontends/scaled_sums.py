@@ -2,59 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from adjit.composite import composite
 from adjit.dims import shape_of
-from adjit.dispatch import literal, rename
+from adjit.dispatch import rename
 from adjit.dtypes import c_name, title_of
 from adjit.elementwise import add, div, emit, mul, operands_of, sub
-from adjit.ir.types import F32, F64
+from adjit.heard_numbers import is_one
 from adjit.promotion import cast_to, promote, result_dtype, single
-from adjit.state import STATE
 from adjit.tensor import Tensor
 
 
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 * tensor2."""
     operands = promote(input, tensor1, tensor2, op="addcmul")
-    return _addcmul(*operands, _factor(value, operands))  # type: ignore[no-any-return]
+    return _addcmul(*operands, value)  # type: ignore[no-any-return]
 
 
 @composite("Addcmul")
 def _addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, value: Any) -> Tensor:
     start, first, second = single(input, tensor1, tensor2)
     product = mul(first, second)
-    return cast_to(add(start, product if _is_one(value) else mul(product, value)), input._dtype)
+    return cast_to(add(start, product if is_one(value) else mul(product, value)), input._dtype)
 
 
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 / tensor2."""
     operands = promote(input, tensor1, tensor2, op="addcdiv")
-    return _addcdiv(*operands, _factor(value, operands))  # type: ignore[no-any-return]
-
-
-def _is_one(value: Any) -> bool:
-    return not isinstance(value, Tensor) and bool(value == 1)
-
-
-def _factor(value: Any, operands: Sequence[Any]) -> Any:
-    """The factor of a sum that is not recorded as a tensor: it may be another one at the next call."""
-    tracer, dtype = STATE.tracer, operands[0]._dtype
-    if type(value) is not float or dtype not in (F32, F64):
-        return value
-    if (tracer is not None and not getattr(tracer, "is_eager", False)) or (
-        STATE.recording and any(operand.requires_grad for operand in operands)
-    ):
-        return value
-    return literal(value, dtype)
+    return _addcdiv(*operands, value)  # type: ignore[no-any-return]
 
 
 @composite("Addcdiv")
 def _addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, value: Any) -> Tensor:
     start, above, below = single(input, tensor1, tensor2)
-    return cast_to(add(start, div(above if _is_one(value) else mul(above, value), below)), input._dtype)
+    return cast_to(add(start, div(above if is_one(value) else mul(above, value), below)), input._dtype)
 
 
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:

@@ -66,6 +66,13 @@ def numbers_are_known() -> bool:
     tracer = STATE.tracer
     return tracer is None or bool(getattr(tracer, "numbers_are_known", False))
 
+
+def is_traced() -> bool:
+    """Whether what is done becomes part of a program, and is not only watched."""
+    tracer = STATE.tracer
+    return tracer is not None and not getattr(tracer, "is_eager", False)
+
+
 _HERE = __name__.rpartition(".")[0]  # the package whose frames are not the user's
 _BETWEEN = ("copy", "contextlib", "functools", "runpy")  # the standard library, when it calls back
 _USERS = (f"{_HERE}.demo", f"{_HERE}.example")  # programs that come with it

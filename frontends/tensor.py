@@ -54,6 +54,9 @@ class Tensor:
     __array_priority__ = 1000
 
     _array: np.ndarray | None
+    # Whether it is a Python number that a trace does not know (capture/numbers.py), and whether comparisons of it with
+    # constants are answered all the same (told_numbers.py).
+    _is_number = _answers = False
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Tensor:
         from adjit.creation import legacy_tensor

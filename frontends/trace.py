@@ -219,6 +219,9 @@ class Tracer:
     ) -> Any:
         """Emit an operation; its results are traced tensors."""
         attributes = {key: as_dim(value) for key, value in attributes.items()}
+        for key, value in attributes.items():
+            if isinstance(value, Tensor):
+                raise self.numbers_needed(value, f"the {key} of {op.name}")
         dtype = literal_dtype(op, [o._dtype if isinstance(o, Tensor) else None for o in operands])
         recording = self._is_recording(op, operands)
         values: list[Value] = []

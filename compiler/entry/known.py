@@ -139,8 +139,8 @@ GIVEN_ROOM = MOST_OPERANDS + 2
 OPERAND_WORDS, IN_ORDER = 10, 1
 # One that is the same tensor as an earlier operand has that one's number.
 IS_TENSOR, IS_ARRAY, IS_FLOAT, IS_FIXED_FLOAT, IS_INTEGER, IS_FIXED_INTEGER, IS_OBJECT, IS_SAME = 0, 1, 2, 3, 4, 5, 6, 7
-# One that the program does not look at.
-IS_ANYTHING = 8
+# One that the program does not look at; and a float between two, which stand as integers of the same order.
+IS_ANYTHING, IS_FLOAT_WITHIN = 8, 9
 # An input of the program: where it comes from, then the operand's number or an address.  One that is read AS_IT_STANDS
 # is never copied.
 INPUT_WORDS = 2

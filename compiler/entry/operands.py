@@ -34,6 +34,7 @@ from adjit.compiler.entry.known import (
     IS_FIXED_FLOAT,
     IS_FIXED_INTEGER,
     IS_FLOAT,
+    IS_FLOAT_WITHIN,
     IS_INTEGER,
     IS_OBJECT,
     IS_SAME,
@@ -152,6 +153,14 @@ def takes_leaf(wanted: int, tensor: int) -> int:
     return word(wanted + 64) == 0 or word(tensor + known(T_GRAD)) == word(wanted + 64)
 
 
+def lies_within(wanted: int, bits: int) -> int:
+    """Whether a float lies between the two that a signature wants, zeros of both signs apart; no NaN does."""
+    order = bits
+    if bits < 0:
+        order = -1 - (bits & MAGNITUDE)
+    return word(wanted + 8) <= order and order <= word(wanted + 16)
+
+
 def takes(wanted: int, value: int) -> int:
     """Whether an operand is what a signature wants."""
     kind = word(wanted)
@@ -166,6 +175,8 @@ def takes(wanted: int, value: int) -> int:
         return type == known(ARRAY) and takes_array(wanted, value)
     if kind == IS_FLOAT:
         return type == known(FLOAT)
+    if kind == IS_FLOAT_WITHIN:
+        return type == known(FLOAT) and lies_within(wanted, word(value + CONTENT))
     if kind == IS_FIXED_FLOAT:
         return type == known(FLOAT) and word(value + CONTENT) == word(wanted + 8)
     if kind == IS_INTEGER:
@@ -331,6 +342,6 @@ def place_inputs(signature: int, operands: int, held: int, buffers: int, cells: 
 
 
 FUNCTIONS = (
-    needed, bucket, takes_array, has_strides, takes_leaf, takes, has_structure, is_for_kind, fits, takes_all, fitting,
-    number, read, number_at, ordered, place_inputs,
+    needed, bucket, takes_array, has_strides, takes_leaf, lies_within, takes, has_structure, is_for_kind, fits,
+    takes_all, fitting, number, read, number_at, ordered, place_inputs,
 )  # fmt: skip

@@ -159,7 +159,10 @@ def close(tensor: Tensor, name: str, fault: str, behind: Sequence[Value] = ()) -
 
 def literal(number: int | float | bool, dtype: DType, location: Location) -> Value:
     """A number as a value of the graph."""
-    number = float(number) if dtype.is_continuous else bool(number) if dtype.kind == "bool" else int(number)
+    if dtype.is_continuous:  # what watches a number does not count this as reading it
+        number = float.__float__(number) if isinstance(number, float) else float(number)
+    else:
+        number = bool(number) if dtype.kind == "bool" else int(number)
     return TapeNode(_CONST, (), {"value": number, "dtype": dtype}, [TensorType(dtype, ())], location).output
 
 
@@ -199,10 +202,15 @@ def attach_pullback(
 
 
 def save(tensor: Tensor, held: Any, requires_grad: bool) -> Saved:
-    """Keep a tensor's data for the backward pass; `held` as `Saved` has it."""
-    assert tensor._array is not None
-    kept = Saved(tensor._array, tensor._dtype, held, requires_grad, tensor._memory, tensor._memory.version)
+    """Keep a tensor's data for the backward pass, as the hooks on saved tensors have it; `held` as `Saved` has it."""
+    kept = keep(tensor, held, requires_grad)
     return pack(tensor, kept) if STATE.packing else kept
+
+
+def keep(tensor: Tensor, held: Any, requires_grad: bool) -> Saved:
+    """The same as it is."""
+    assert tensor._array is not None
+    return Saved(tensor._array, tensor._dtype, held, requires_grad, tensor._memory, tensor._memory.version)
 
 
 def keep_overwritten(result: Tensor, target: Tensor, start: int) -> None:

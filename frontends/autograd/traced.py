@@ -352,7 +352,7 @@ def _saved_by(node: Node, needs: tuple[bool, ...]) -> list[Value]:
         sides = [*node.inputs, *node.outputs]
         return [value for value, inner in zip(sides, rule.inputs[-len(sides) :], strict=True) if inner in used]
     if isinstance(callee, Graph):
-        from adjit.composite import derivative_of
+        from adjit.body_derivative import derivative_of
 
         place = dict(zip((*callee.inputs, *callee.outputs), (*node.inputs, *node.outputs), strict=True))
         return [place.get(value, value) for value in derivative_of(callee, needs).residuals]

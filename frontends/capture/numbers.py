@@ -60,6 +60,7 @@ class Number(Tensor):
     """A number that is not known yet."""
 
     __slots__ = ()
+    _is_number = True
 
     def plain(self, dtype: DType) -> Tensor:
         """The number as an ordinary tensor."""
@@ -104,9 +105,13 @@ def as_plain(value: Any, dtype: DType) -> Tensor:
     return literal(float(value) if dtype.is_continuous else value, dtype)
 
 
+_REFLECTED = [f"__r{name}__" for name in ("add", "sub", "mul", "floordiv", "mod", "pow", "truediv")]
+
+
 def _operator(name: str, result: str) -> Callable[[Any, Any], Any]:
     """Python's operator; `result` is "same", "float" for a quotient, or "bool" for a comparison."""
     plain: Callable[[Any, Any], Any] = getattr(Tensor, name)
+    swapped = getattr(Tensor, f"__{name[3:]}") if name in _REFLECTED else None
 
     def operate(self: Number, other: Any) -> Any:
         own, its = kind_of(self), kind_of(other)
@@ -114,8 +119,8 @@ def _operator(name: str, result: str) -> Callable[[Any, Any], Any]:
         if its is None:
             if not isinstance(other, Tensor):
                 return NotImplemented
-            weak = own.python(1)
-            return plain(self.plain(result_dtype((other, weak))), other)
+            found = self.plain(result_dtype((other, self)))
+            return plain(found, other) if swapped is None else swapped(other, found)  # x / n is no product with 1 / n
         kind = own.joined(its).joined(NumberKind(int if result != "bool" else bool))
         if result == "float":
             kind = NumberKind(float)

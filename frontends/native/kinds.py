@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from typing import Any
 
 from adjit import dtypes
 from adjit.autograd.tape import Recorded
+from adjit.heard_numbers import Heard
+from adjit.ir.graph import Node
 from adjit.native.any_size import is_size
 from adjit.native.signature import UNSERVED, is_readable, lies_as_new
+from adjit.native.templates import node_of
+from adjit.native.watching import Step
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
@@ -18,23 +23,33 @@ def takes_any_number(result: Any) -> bool:
     if isinstance(result, Tensor) and not result.requires_grad:
         return True
     node = result._value.node if isinstance(result, Tensor) and result._value is not None else None
-    if node is None or not isinstance(node.attached, Recorded):
-        return False
+    return node is not None and isinstance(node.attached, Recorded) and _is_of_any_number(node)
+
+
+def records_any_number(step: Step) -> bool:
+    """The same for a step of a call, whose numbers may be none of the call's."""
+    node = node_of(step)
+    return node is None or not any(isinstance(x, Heard) for x in step.operands) or _is_of_any_number(node)
+
+
+def _is_of_any_number(node: Node) -> bool:
+    if node.op.name == "call":
+        return True
     from adjit.compiler.nodewise import ANY_NUMBER, literal_of, with_any_number
 
     literals = [literal_of(value.constant) for value in node.inputs]  # type: ignore[arg-type]
     return ANY_NUMBER in with_any_number(node.op, [value.type for value in node.inputs], literals)
 
 
-def kind_of(operands: tuple[Any, ...], form: Any, *, fixed: bool) -> Any:
+def kind_of(operands: tuple[Any, ...], form: Any, *, fixed: Collection[type]) -> Any:
     """What operands have in common with those of calls of the same kind; None where the native entry takes none.
 
-    `form` tells their names, or the structure that they are the leaves of; numbers are `fixed` to be these.
+    `form` tells their names, or the structure that they are the leaves of; numbers of the types in `fixed` are these.
     """
     parts: list[Any] = [STATE.recording, form, dtypes.default_float()]
     for x in operands:
         if type(x) in (float, int):
-            parts.append((type(x), x) if fixed else type(x))
+            parts.append((type(x), x) if type(x) in fixed else type(x))
         elif isinstance(x, Tensor) and x._array is not None and x._dtype not in UNSERVED and is_readable(x):
             lying = None if lies_as_new(x._array) else x._array.strides
             parts.append((x._dtype, x._array.shape, x.requires_grad, lying))

@@ -48,7 +48,7 @@ def open_signature(
         if sum(prod(evaluate(size, hints) for size in own or ()) for own in sizes) > _MOST_ELEMENTS:
             continue
         examples = [
-            unlikely(x, place, fixed=fixed) if type(x) is float else _example(x, own, hints)
+            unlikely(x, place, free=True) if type(x) is float and not fixed else _example(x, own, hints)
             for place, (x, own) in enumerate(zip(operands, sizes, strict=True))
         ]
         found = at_any_size(call, examples, sizes, hints)
@@ -94,7 +94,7 @@ def _signature(
     operands = tuple(examples)
     results = new_tensors(returned, operands, or_all=True)
     watched = Watched(
-        operands, seen.steps, results, returned, structure, (), seen.literals, any_size=found, any_number=not fixed
+        operands, seen.steps, results, returned, structure, (), seen.literals, any_size=found, any_whole=not fixed
     )
     if not fixed and watched.converted():
         return None
@@ -155,7 +155,7 @@ def _program(
     """The program for all sizes, its inputs, and the types of its results."""
     opening = found.opening
     (step, *rest) = watched.steps
-    made = kernel_of(watched, fixed=fixed) if not rest and step.op.family == "scalar" else None
+    made = kernel_of(watched, fixed=(float, int) if fixed else ()) if not rest and step.op.family == "scalar" else None
     if made is not None:
         dims = max((found.type_of(x).dims for x in step.operands if isinstance(x, Tensor)), key=len)
         executable, inputs, _, _ = made

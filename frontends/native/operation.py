@@ -7,7 +7,7 @@ same kind need no Python.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,12 +16,13 @@ import numpy as np
 from adjit import dtypes
 from adjit.compiler.entry import known as k
 from adjit.compiler.single import as_they_stand, program_of
+from adjit.heard_numbers import Heard
 from adjit.ir.errors import CompileError
 from adjit.ir.graph import Graph
 from adjit.ir.shape import evaluate
 from adjit.native.any_size import History
 from adjit.native.entry import Entry
-from adjit.native.kinds import form_of, kind_of, takes_any_number
+from adjit.native.kinds import form_of, kind_of, records_any_number, takes_any_number
 from adjit.native.program import Watched, how_written, number_dtype, number_operand
 from adjit.native.signature import (
     RELEASED_WORK,
@@ -39,7 +40,7 @@ from adjit.native.standing import as_operands_stand, orders_of
 from adjit.native.structure import leaves_of, with_leaves
 from adjit.native.table import Table
 from adjit.native.view_words import view_blocks
-from adjit.native.watching import Seen, Written, example, unlikely, watch
+from adjit.native.watching import Seen, Written, does_the_same, example, unlikely, watch
 from adjit.native.words import address, words_of
 from adjit.runtime.executable import Executable
 from adjit.runtime.host import CHECK_PREFIX
@@ -57,6 +58,11 @@ _SOON, LATER, AFTER_CALLER, MUCH_LATER, NEVER = 2, 6, 9, 100, 0
 _DETACHED = k.DETACHED % 2**64
 # The most elements of what is made of numbers alone.
 _MADE = 1 << 17
+# Numbers of these types are part of a kind of call.  So many different ones let floats be operands of its program.
+_ALL: tuple[type, ...] = (float, int)
+_WHOLE: tuple[type, ...] = (int,)
+_NONE: tuple[type, ...] = ()
+_VARYING = 3
 
 
 class Operation:
@@ -85,6 +91,7 @@ class Operation:
         self._may_overwrite = in_place or "inplace" in getattr(getattr(function, "__code__", None), "co_varnames", ())
         self._left: set[Any] = set()  # kinds that Python serves until it looks at them anew
         self._converted: set[tuple[Any, type]] = set()  # kinds of calls, and types of numbers that become others there
+        self._floats: dict[Any, set[Any]] = {}  # the numbers of kinds of calls, as long as these are few
         self._history = History(free=free)
         self._miss = self.miss  # one object, which the table may point to
         self.table = entry.new_table(function, self._miss, fixed=not free)
@@ -97,19 +104,22 @@ class Operation:
             return tracer.call(self.function, names, operands)
         words, leaves = leaves_of(operands, names)
         form = id(names) if words is None else tuple(words)
-        before = [kind_of(leaves, form, fixed=fixed) for fixed in (False, True)] if self._may_overwrite else None
+        kinds = _kinds(form, leaves)
+        before = None
+        if self._may_overwrite:
+            before = {each: kind_of(leaves, form, fixed=each) for each in (_NONE, _WHOLE, _ALL)}
         asks = self._may_overwrite and bool(leaves) and isinstance(leaves[0], Tensor) and leaves[0].requires_grad
         recording = STATE.recording and any(isinstance(x, Tensor) and x.requires_grad for x in leaves)
         result = self.plain(names, *operands)
-        kinds = _kinds(form, leaves)
-        fixed = not self.free or any((kinds, type(x)) in self._converted for x in leaves)
-        fixed |= recording and not takes_any_number(result)
+        fixed = self._fixed(kinds, leaves)
+        if fixed is _NONE and recording and not takes_any_number(result):
+            fixed = _ALL
         key = before[fixed] if before is not None else kind_of(leaves, form, fixed=fixed)
         if key is None or len(leaves) > k.MOST_MARKED:
             return result
         large = _made_large(result, leaves)
         if not self.in_place and self.later != NEVER and not large:
-            self._open(operands, names, words, leaves, fixed=fixed)
+            self._open(operands, names, words, leaves, fixed=fixed is not _NONE)
         count = self._signatures.times(key)
         patience = 1 + len(self._signatures) // _MANY  # where shapes change from call to call, most never come again
         compiled = count == self.later * patience or key in self._left
@@ -120,6 +130,21 @@ class Operation:
             finally:
                 lock.release()
         return result
+
+    def _fixed(self, kinds: Any, leaves: Sequence[Any]) -> tuple[type, ...]:
+        """The types of numbers that must be those of a call, for another call to be of its kind."""
+        converted = {type(x) for x in leaves if (kinds, type(x)) in self._converted}
+        if self.free:
+            return _ALL if converted else _NONE
+        floats = tuple(x.hex() for x in leaves if type(x) is float)
+        if not floats or converted:
+            return _ALL
+        if len(self._floats) >= 4 * _LIMIT:
+            self._floats.clear()
+        seen = self._floats.setdefault(kinds, set())
+        if len(seen) < _VARYING:
+            seen.add(floats)
+        return _ALL if len(seen) < _VARYING else _WHOLE
 
     def _open(
         self,
@@ -172,13 +197,13 @@ class Operation:
         compiled: bool,
         asks: bool,
         *,
-        fixed: bool,
+        fixed: tuple[type, ...],
         large: bool,
     ) -> None:
         """Make the signature of calls like this one of a kind, whose operands are the leaves of `arguments`.
 
         `compiled` allows it a program of its own; `asks` says whether what the call may have overwritten required grad;
-        numbers are `fixed` to be these; what makes a `large` tensor is left to Python, unwatched.
+        numbers of the types in `fixed` are these; what makes a `large` tensor is left to Python, unwatched.
         """
         if not self._signatures.has_room():
             return
@@ -191,7 +216,7 @@ class Operation:
         )
         given = sum((isinstance(x, Tensor) and x.requires_grad) << i for i, x in enumerate(examples))
         needs = given if STATE.recording else 0
-        if needs and not fixed:
+        if needs and fixed is _NONE:
             self._signatures.take_any_number()
         signature = None
         if not large:
@@ -203,7 +228,7 @@ class Operation:
         elif signature is not None and signature.views:  # in order is also what has other strides where the size is 1
             _demand_strides(signature, tuple(_strides_of_one(x) for x in operands))
         if signature is None:
-            if not compiled or not fixed or needs != given:  # to a signature, what needs no gradient is alike
+            if not compiled or fixed is not _ALL or needs != given:  # to a signature, what needs no gradient is alike
                 return
             if kind in self._left:
                 return
@@ -214,16 +239,19 @@ class Operation:
             self._left.discard(kind)
         signature.structure, signature.names = structure, names if structure is None else None
         signature.kept.append(names)
-        self._signatures.put(signature, operands, needs, fixed=fixed)
+        if fixed is _WHOLE:
+            self._signatures.take_any_number()
+        self._signatures.put(signature, operands, needs, fixed=fixed is not _NONE)
 
     def _examples(
-        self, operands: tuple[Any, ...], asks: bool, *, fixed: bool, as_it_lies: bool = False
+        self, operands: tuple[Any, ...], asks: bool, *, fixed: tuple[type, ...], as_it_lies: bool = False
     ) -> tuple[Any, ...]:
         """Tensors like the operands; one that may be overwritten is no leaf where it requires grad."""
         examples: tuple[Any, ...] = tuple(
-            unlikely(x, place, fixed=fixed) if type(x) is float else example(x, as_it_lies=as_it_lies)
+            unlikely(x, place, free=self.free) if type(x) is float and float not in fixed else
+            example(x, as_it_lies=as_it_lies)
             for place, x in enumerate(operands)
-        )
+        )  # fmt: skip
         if self._may_overwrite and operands and isinstance(operands[0], Tensor):
             examples[0]._requires_grad, examples[0]._leaf = asks, not asks
         return examples
@@ -236,15 +264,11 @@ class Operation:
         examples: tuple[Any, ...],
         needs: int,
         *,
-        fixed: bool,
+        fixed: tuple[type, ...],
         compiled: bool,
     ) -> Signature | None:
         """The signature of calls like this one, with these leaves as examples; None where Python serves them."""
-        rest = iter(examples)
-        given = [with_leaves(argument, rest) for argument in arguments]
-        split = len(given) - (0 if names is None else len(names))
-        named = dict(zip(names or (), given[split:], strict=True))
-        seen = watch(self.function, given[:split], named, examples, in_place=self.in_place)
+        seen = self._watched(arguments, names, examples)
         if seen is None:
             return None
         in_place = self.in_place
@@ -254,11 +278,16 @@ class Operation:
         results = new_tensors(returned, examples, or_all=not seen.written)
         watched = Watched(
             examples, seen.steps, results, returned, structure, seen.written, seen.literals, seen.copies,
-            any_number=not fixed,
+            any_whole=fixed is _NONE,
         )  # fmt: skip
-        if not fixed and (converted := watched.converted()):
+        converted = watched.converted()
+        if not converted and fixed is _WHOLE and not self._holds_for_others(seen, arguments, names, examples):
+            converted = {float}
+        if converted:
             self._converted |= {(_kinds(form, examples), kind) for kind in converted}
             return None
+        if fixed is _WHOLE and not all(map(records_any_number, seen.steps)):
+            return None  # not yet
         views = [] if in_place or seen.written else view_blocks(watched)
         if not views and not is_servable(watched):
             return None
@@ -275,7 +304,7 @@ class Operation:
         if plan is None:
             return None
         if views:
-            if not fixed:
+            if fixed is not _ALL:
                 return None
             wanted = [operand_for(x, fixed=True) for x in examples]
             for operand, x in zip(wanted, examples, strict=True):
@@ -283,7 +312,7 @@ class Operation:
             return Signature(wanted, needs, None, plan, recorded=recorded, views=views, kept=[watched.kept])
         try:
             made = kernel_of(watched, fixed=fixed)
-            if made is None and not fixed and any(type(x) is int for x in examples):
+            if made is None and fixed is _NONE and any(type(x) is int for x in examples):
                 self._converted.add((_kinds(form, examples), int))  # programs have integers as constants
                 return None
             if made is None and compiled:
@@ -293,7 +322,7 @@ class Operation:
         if made is None:
             return None
         executable, inputs, shapes, work = made
-        wanted = [operand_for(x, fixed=fixed) for x in examples]
+        wanted = [operand_for(x, fixed=type(x) in fixed) for x in examples]
         is_product = (len(seen.steps) == 1 and seen.steps[0].op.name == "dot") or bool(watched.orders)
         for operand in wanted if is_product else ():  # others may be read as they stand, by another program
             operand.in_order = True
@@ -306,10 +335,35 @@ class Operation:
         signature.written = _written(watched, wanted)
         return signature
 
+    def _watched(self, arguments: tuple[Any, ...], names: tuple[str, ...] | None, leaves: Sequence[Any]) -> Seen | None:
+        """What the Python function does with other leaves in the places of the arguments' own."""
+        rest = iter(leaves)
+        given = [with_leaves(argument, rest) for argument in arguments]
+        split = len(given) - (0 if names is None else len(names))
+        named = dict(zip(names or (), given[split:], strict=True))
+        return watch(self.function, given[:split], named, leaves, in_place=self.in_place)
+
+    def _holds_for_others(
+        self, seen: Seen, arguments: tuple[Any, ...], names: tuple[str, ...] | None, examples: tuple[Any, ...]
+    ) -> bool:
+        """Whether a call does the same with other numbers, also where it asked for these in ways that are not heard."""
+        others: list[Any] = []
+        for x in examples:
+            number = x.another() if isinstance(x, Heard) else 0.0
+            if number is None:
+                return False
+            others.append(Heard(number) if isinstance(x, Heard) else example(x))
+            if isinstance(x, Tensor):
+                others[-1]._requires_grad, others[-1]._leaf = x._requires_grad, x._leaf
+        again = self._watched(arguments, names, others)
+        return again is not None and does_the_same(seen, examples, again, others)
+
 
 def _kinds(form: Any, leaves: Sequence[Any]) -> Any:
     """What decides, beside its values, what a call does with its numbers: its form, and the kinds of its leaves."""
-    return form, tuple(x._dtype if isinstance(x, Tensor) else type(x) for x in leaves)
+    return form, tuple(
+        x._dtype if isinstance(x, Tensor) else float if isinstance(x, float) else type(x) for x in leaves
+    )
 
 
 def overwrites_first(seen: Seen, operands: tuple[Any, ...]) -> bool:
@@ -370,7 +424,7 @@ def _is_new(result: Tensor, watched: Watched) -> bool:
     return not shared and is_plain(_array(result))
 
 
-def kernel_of(watched: Watched, *, fixed: bool) -> Made | None:
+def kernel_of(watched: Watched, *, fixed: Collection[type]) -> Made | None:
     """The kernel of the only step, which serves all sizes and numbers; None for more steps, or a composite."""
     (step, *rest) = watched.steps
     if rest or step.op.name == "call" or watched.written or watched.extra:
@@ -388,9 +442,9 @@ def kernel_of(watched: Watched, *, fixed: bool) -> Made | None:
             arrays.append(x._array)
             continue
         array = number_operand(step, x)
-        source = None if position is None or fixed else number_input(number_dtype(step), position)
+        source = None if position is None or type(x) in fixed else number_input(number_dtype(step), position)
         if source is None:
-            if not fixed and position is not None:
+            if type(x) not in fixed and position is not None:
                 return None
             watched.kept.append(array)
             source = (k.FROM_ADDRESS, address(array))

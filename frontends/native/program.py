@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from adjit.autograd.tape import Recorded
+from adjit.body_derivative import bare_derivative, derivative_of
 from adjit.compiler.entry import known as k
-from adjit.composite import bare_derivative, derivative_of
 from adjit.execute import number_array
+from adjit.heard_numbers import Heard
 from adjit.ir.builder import Builder, literal_dtype
 from adjit.ir.frozen import record
 from adjit.ir.graph import Graph, Value
-from adjit.ir.types import DType, TensorType
+from adjit.ir.types import F64, DType, TensorType
 from adjit.native.any_size import AnySize
 from adjit.native.structure import plan_of
 from adjit.native.templates import Templates, node_of
@@ -32,8 +33,9 @@ class Watched:
 
     `returned` are the leaves of `structure`, new tensors and operands; `extra` are arrays that are saved, which become
     further results of the program, as are `copies` of what is overwritten.  `any_size` is the same call with open
-    sizes; `orders` are those of the operands' axes in memory, where the program reads some as they stand.  With
-    `any_number` the floats among the operands are operands of the program, too: `numbers`, each with its dtype.
+    sizes; `orders` are those of the operands' axes in memory, where the program reads some as they stand.  Floats
+    among the operands that are heard are operands of the program, too: `numbers`, each with its dtype; with `any_whole`
+    integers are those of kernels.
     """
 
     operands: tuple[Any, ...]
@@ -45,7 +47,7 @@ class Watched:
     literals: Sequence[Tensor] = ()
     copies: Sequence[tuple[np.ndarray, np.ndarray]] = ()
     any_size: AnySize | None = None
-    any_number: bool = False
+    any_whole: bool = False
     numbers: dict[tuple[int, DType], Value] = field(default_factory=dict)
     orders: Sequence[tuple[int, ...] | None] = ()
     kept: list[Any] = field(default_factory=list)
@@ -56,13 +58,16 @@ class Watched:
         return next((i for i, x in enumerate(self.operands) if x is value), None)
 
     def converted(self) -> set[type]:
-        """The types of numbers among the operands that no step takes as they are.
+        """The types of numbers among the operands that are not these alone, and that the call reads or passes over.
 
         An integer may be another that happens to be equal, where there are steps besides the one that it is for, or
         another of the operands.
         """
         taken = {id(x) for step in self.steps for x in (*step.operands, step.attributes.get("value"))}
-        kinds = {type(x) for x in self.operands if type(x) is float and id(x) not in taken}
+        heard = [x for x in self.operands if isinstance(x, Heard)]
+        kinds: set[type] = {float} if any(x.is_read or id(x) not in taken for x in heard) else set()
+        if not self.any_whole:
+            return kinds
         integers = [id(x) for x in self.operands if type(x) is int]
         whole = len({*integers}) < len(integers) or any(len(self.steps) > 1 or x not in taken for x in integers)
         return kinds | ({int} if whole else set())
@@ -133,14 +138,14 @@ class Watched:
         attributes = step.attributes if self.any_size is None else self.any_size.attributes_of(step)
         entry = self._record(step)
         if entry is not None and is_composite(step.op, attributes):  # with what its backward takes
-            needs = tuple(x.requires_grad for x in step.operands)
+            needs = tuple(isinstance(x, Tensor) and x.requires_grad for x in step.operands)
             derivative = derivative_of if self.any_size is None else bare_derivative
             attributes = {"callee": derivative(attributes["callee"], needs).forward}
         return tuple(builder.emit(step.op, operands, attributes).outputs)
 
     def _constant(self, builder: Builder, number: Any, dtype: DType) -> Value:
         """A number: a constant, or an input where it is an operand of the call."""
-        position = self.position(number) if self.any_number and type(number) is float else None
+        position = self.position(number) if isinstance(number, Heard) else None
         if position is None:
             return builder.constant(number, dtype)
         if (position, dtype) not in self.numbers:
@@ -152,9 +157,10 @@ class Watched:
         entry = self._record(step)
         if entry is None or not found:
             return {}
-        needs = tuple(x.requires_grad for x in step.operands)
+        needs = tuple(isinstance(x, Tensor) and x.requires_grad for x in step.operands)
         by_value = dict(zip(derivative_of(step.attributes["callee"], needs).residuals, found, strict=True))
-        return {id(item.array): by_value[item.value] for item in entry.saved if item.memory is None}
+        kept = (item for item in entry.saved if item.memory is None and item.value in by_value)
+        return {id(item.array): by_value[item.value] for item in kept}
 
     def _record(self, step: Step) -> Recorded | None:
         node = node_of(step)
@@ -169,7 +175,7 @@ class Watched:
         if any(id(kept.array) in targets for node in nodes for kept in (*node.attached.saved, *node.attached.full)):  # type: ignore[attr-defined]
             return None  # overwritten after it was saved
         templates = Templates(
-            self.operands, self.results, self.steps, any_size=self.any_size, any_number=self.any_number
+            self.operands, self.results, self.steps, any_size=self.any_size, any_whole=self.any_whole
         )
         found = templates.block(nodes)
         self.extra, self.kept = templates.extra, [*self.kept, templates]
@@ -187,7 +193,9 @@ def number_operand(step: Step, x: Any) -> np.ndarray:
 
 
 def number_dtype(step: Step) -> DType:
-    """The dtype that numbers among a step's operands take."""
+    """The dtype that numbers among a step's operands take; those of composites are float64."""
+    if step.op.name == "call":
+        return F64
     found = literal_dtype(step.op, [x._dtype if isinstance(x, Tensor) else None for x in step.operands])
     assert found is not None
     return found

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from adjit.compiler.entry import known as k
+from adjit.heard_numbers import Heard
 from adjit.ir.frozen import frozen, record
 from adjit.ir.graph import Graph
 from adjit.ir.shape import Size, evaluate
@@ -56,12 +57,20 @@ def operand_for(value: Any, *, fixed: bool) -> Operand:
         return Operand(k.IS_TENSOR, id(value._dtype), id(array.dtype), array.shape, kept, nbytes=array.nbytes)
     if isinstance(value, np.ndarray):
         return Operand(k.IS_ARRAY, 0, id(value.dtype), value.shape, value.dtype, nbytes=value.nbytes)
-    if type(value) is float:
+    if isinstance(value, Heard) and value.is_bounded and not fixed:
+        return Operand(k.IS_FLOAT_WITHIN, _order(value.low), _order(value.high))
+    if isinstance(value, float):
         bits = int(np.float64(value).view(np.uint64))
         return Operand(k.IS_FIXED_FLOAT, bits) if fixed else Operand(k.IS_FLOAT)
     if type(value) is int and -(2**62) < value < 2**62:
         return Operand(k.IS_FIXED_INTEGER, value % 2**64) if fixed else Operand(k.IS_INTEGER)
     return Operand(k.IS_OBJECT, id(value), kept=value)
+
+
+def _order(bound: float) -> int:
+    """The word of a float as the native entry compares them."""
+    bits = int(np.float64(bound).view(np.int64))
+    return (bits if bits >= 0 else bits ^ (2**63 - 1)) % 2**64
 
 
 @frozen

@@ -12,6 +12,7 @@ from adjit.autograd.record import literal
 from adjit.autograd.tape import Recorded, Saved
 from adjit.compiler.entry import known as k
 from adjit.execute import number_array
+from adjit.heard_numbers import Heard
 from adjit.ir.graph import Location, Node, Value
 from adjit.ir.types import DType, TensorType
 from adjit.native.any_size import AnySize
@@ -28,7 +29,8 @@ class Templates:
     `operands` are the call's, `results` the tensors that it makes, `captured` others that its nodes may take.  `arrays`
     are arrays of the program's, with their numbers.  One that is none of these becomes a result of the program, after
     `results`: then it joins `extra`; where `steps` made it as a view of an operand, the template makes it so too.  With
-    `any_size` the templates are for all sizes, with `any_number` for all numbers among the operands.
+    `any_size` the templates are for all sizes; they are for any float among the operands that is heard, and with
+    `any_whole` for any integer.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class Templates:
         captured: Sequence[Tensor] = (),
         arrays: Sequence[tuple[np.ndarray, int]] | None = None,
         any_size: AnySize | None = None,
-        any_number: bool = False,
+        any_whole: bool = False,
     ) -> None:
         self.operands = operands
         self.results = results
@@ -48,7 +50,7 @@ class Templates:
         self.captured = captured
         self.arrays = arrays
         self.any_size = any_size
-        self.any_number = any_number
+        self.any_whole = any_whole
         self.extra: list[tuple[np.ndarray, TensorType]] = []
         self._kept: list[Any] = []
 
@@ -153,9 +155,11 @@ class Templates:
     def _number(self, node: Recorded, value: Value) -> int | None:
         """Which operand of the call a literal is, where that may be any number."""
         step = next((step for step in self.steps if node_of(step) is node), None)
-        if not self.any_number or step is None:
+        if step is None:
             return None
         operand = step.operands[next(index for index, own in enumerate(node.inputs) if own is value)]
+        if not isinstance(operand, Heard) and not self.any_whole:
+            return None
         return next((position for position, x in enumerate(self.operands) if x is operand), None)
 
     def _kept_words(

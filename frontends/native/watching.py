@@ -10,6 +10,7 @@ import numpy as np
 
 from adjit import dispatch
 from adjit.composite import apply_callee
+from adjit.heard_numbers import Heard
 from adjit.ir.frozen import frozen
 from adjit.ir.primitive import PRIMITIVES, Primitive
 from adjit.ir.types import DType
@@ -280,9 +281,34 @@ def example(operand: Any, *, as_it_lies: bool = False, shape: tuple[int, ...] | 
     return made
 
 
-def unlikely(number: float, place: int, *, fixed: bool) -> float:
-    """A number's example: another object at each place, and unlike those that functions look for, unless `fixed`."""
-    return number if fixed else 0.7390851332151607 + 0.01 * place
+def unlikely(number: float, place: int, *, free: bool) -> Heard:
+    """A number's example: another object at each place; unlike those that functions look for, where it is `free`."""
+    return Heard(0.7390851332151607 + 0.01 * place if free else number)
+
+
+def does_the_same(seen: Seen, operands: Sequence[Any], again: Seen, others: Sequence[Any]) -> bool:
+    """Whether a call did with other operands what it did with these."""
+    same = {id(x): id(other) for x, other in zip(operands, others, strict=True)}
+    if len(seen.steps) != len(again.steps) or seen.literals or again.literals:
+        return False
+    for step, other in zip(seen.steps, again.steps, strict=True):
+        if step.op is not other.op or len(step.operands) != len(other.operands):
+            return False
+        same |= {id(x): id(y) for x, y in zip(step.results, other.results, strict=True)}
+        pairs = [*zip(step.operands, other.operands, strict=True)]
+        if step.attributes.keys() != other.attributes.keys():
+            return False
+        pairs += [(value, other.attributes[key]) for key, value in step.attributes.items()]
+        if not all(same.get(id(x)) == id(y) or _are_equal(x, y) for x, y in pairs):
+            return False
+    return True
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    """Whether constants of two calls are equal, to the sign of a zero."""
+    if isinstance(one, (Tensor, Heard)) or isinstance(other, (Tensor, Heard)):
+        return False
+    return one is other or (type(one) is type(other) and one == other and repr(one) == repr(other))
 
 
 def _lying_as(array: np.ndarray, other: np.ndarray) -> np.ndarray:

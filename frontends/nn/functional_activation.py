@@ -9,6 +9,7 @@ from adjit.composite import composite
 from adjit.dispatch import apply
 from adjit.dtypes import float32, get_default_dtype, title_of
 from adjit.elementwise import abs, add, div, not_a_tensor, refuse_bool, unsupported
+from adjit.heard_numbers import as_float
 from adjit.ir.ops import named
 from adjit.ir.ops.scalar import tanh as _tanh
 from adjit.ir.ops.structure import reshape
@@ -90,7 +91,7 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
         raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
     if not input._dtype.is_float:
         return _in_integers(input.clamp(int(min_val), int(max_val)), input, inplace)
-    return elementwise(named.hardtanh, input, "Hardtanh", inplace, low=float(min_val), high=float(max_val))
+    return elementwise(named.hardtanh, input, "Hardtanh", inplace, low=as_float(min_val), high=as_float(max_val))
 
 
 def sigmoid(input: Tensor) -> Tensor:
@@ -125,7 +126,7 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """input above 0, alpha*(exp(input) - 1) below."""
-    return elementwise(named.elu, input, "Elu", inplace, alpha=float(alpha))
+    return elementwise(named.elu, input, "Elu", inplace, alpha=as_float(alpha))
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -135,12 +136,12 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """input above 0, alpha*(exp(input/alpha) - 1) below."""
-    return elementwise(named.celu, input, "Celu", inplace, alpha=float(alpha))
+    return elementwise(named.celu, input, "Celu", inplace, alpha=as_float(alpha))
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """input above 0, negative_slope*input below."""
-    return elementwise(named.leaky_relu, input, "LeakyRelu", inplace, slope=float(negative_slope))
+    return elementwise(named.leaky_relu, input, "LeakyRelu", inplace, slope=as_float(negative_slope))
 
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
@@ -148,7 +149,7 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
     if not input._dtype.is_float:
         check_numbers(input._dtype, threshold, value)
         return _in_integers(_where(input > threshold, input, int(value)), input, inplace)
-    return elementwise(named.threshold, input, "Threshold", inplace, bound=float(threshold), value=float(value))
+    return elementwise(named.threshold, input, "Threshold", inplace, bound=as_float(threshold), value=as_float(value))
 
 
 def logsigmoid(input: Tensor) -> Tensor:
@@ -185,12 +186,12 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
         raise RuntimeError(
             f"lambda must be in range [0, {most:g}] for input dtype {name}, but found {lambd:g}"
         )
-    return elementwise(named.softshrink, input, "Softshrink", bound=float(lambd))
+    return elementwise(named.softshrink, input, "Softshrink", bound=as_float(lambd))
 
 
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """input where |input| > `lambd`, else 0."""
-    return elementwise(named.hardshrink, input, "Hardshrink", bound=float(lambd))
+    return elementwise(named.hardshrink, input, "Hardshrink", bound=as_float(lambd))
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
@@ -203,7 +204,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta*input))/beta; input itself where beta*input > threshold."""
     _require_kernel("softplus", input._dtype)
-    found: Tensor = scaled_softplus(input, float(beta), float(threshold))
+    found: Tensor = scaled_softplus(input, as_float(beta), as_float(threshold))
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from adjit.composite import composite
 from adjit.dispatch import apply
 from adjit.dtypes import c_name
+from adjit.heard_numbers import as_float
 from adjit.ir.ops.scalar import where
 from adjit.ir.ops.source import iota
 from adjit.ir.types import I64
@@ -73,7 +74,7 @@ def scaled_dot_product_attention(
     if enable_gqa:
         repeats = query.shape[-3] // key.shape[-3]
         key, value = key.repeat_interleave(repeats, -3), value.repeat_interleave(repeats, -3)
-    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else float(scale)
+    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else as_float(scale)
     if dropout_p > 0.0:
         weights = attention_weights(query, key, attn_mask, is_causal, factor)
         return dropout(weights, dropout_p).matmul(value)

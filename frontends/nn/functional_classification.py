@@ -9,6 +9,7 @@ from adjit.composite import composite
 from adjit.dispatch import apply
 from adjit.dtypes import title_of
 from adjit.errors import explained
+from adjit.heard_numbers import as_float
 from adjit.ir.errors import DimError
 from adjit.ir.ops.indexing import gather
 from adjit.ir.ops.scalar import where
@@ -194,14 +195,15 @@ def cross_entropy(
     if target._dtype.is_float and tuple(target.shape) == tuple(input.shape):
         if ignore_index >= 0:
             raise RuntimeError("ignore_index is not supported for floating point target")
-        found: Tensor = soft_cross_entropy(logs, target, weight, float(label_smoothing), reduction)
+        found: Tensor = soft_cross_entropy(logs, target, weight, as_float(label_smoothing), reduction)
         return found
     if label_smoothing == 0:
         return nll_loss(logs, target, weight, None, ignore_index, None, reduction)
     _check_classes(input, target, weight)
     _explain_faults(input, target, ignore_index)
     try:
-        smoothed: Tensor = smoothed_cross_entropy(logs, target, weight, ignore_index, float(label_smoothing), reduction)
+        smoothing = as_float(label_smoothing)
+        smoothed: Tensor = smoothed_cross_entropy(logs, target, weight, ignore_index, smoothing, reduction)
     except DimError as error:
         raise _out_of_bounds(input, target, ignore_index) or error from error
     return smoothed

@@ -11,6 +11,7 @@ from adjit.dispatch import apply
 from adjit.dtypes import require_order
 from adjit.elementwise import unsupported
 from adjit.errors import explained
+from adjit.heard_numbers import as_float
 from adjit.ir.ops import named
 from adjit.ir.ops.scalar import where
 from adjit.promotion import cast_to, result_dtype
@@ -122,7 +123,7 @@ def smooth_l1_loss(
         raise unsupported("smooth_l1", input._dtype)
     if beta == 0:
         return l1_loss(input, target, reduction=reduction)
-    found: Tensor = smooth_error(input, target, float(beta), reduction)
+    found: Tensor = smooth_error(input, target, as_float(beta), reduction)
     return found
 
 
@@ -145,11 +146,11 @@ def huber_loss(
     if not input._dtype.is_float:
         raise unsupported("huber", input._dtype)
     if weight is None:
-        found: Tensor = huber_error(input, target, float(delta), reduction)
+        found: Tensor = huber_error(input, target, as_float(delta), reduction)
         return found
     if weight.shape != input.shape:
         raise ValueError("Weights and input must have the same size.")
-    losses: Tensor = huber_error(input, target, float(delta), "none") * weight
+    losses: Tensor = huber_error(input, target, as_float(delta), "none") * weight
     return _reduced(losses, reduction)
 
 

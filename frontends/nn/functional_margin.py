@@ -8,6 +8,7 @@ from typing import Any
 from adjit.composite import composite
 from adjit.dispatch import apply
 from adjit.dtypes import title_of
+from adjit.heard_numbers import as_float
 from adjit.ir.errors import DimError
 from adjit.ir.ops import named
 from adjit.ir.ops.indexing import gather
@@ -72,7 +73,7 @@ def multi_margin_loss(
         raise RuntimeError(f"expected scalar type Long but found {title_of(target._dtype)}")
     if input.ndim == 0:
         input = input.reshape(1)
-    found: Tensor = class_margins(input, target, p, float(margin), weight, reduction)
+    found: Tensor = class_margins(input, target, p, as_float(margin), weight, reduction)
     return found
 
 
@@ -109,7 +110,7 @@ def hinge_embedding_loss(
 ) -> Tensor:  # fmt: skip
     """input where target is 1, max(0, margin - input) where it is -1."""
     reduction = check_reduction(reduction, size_average, reduce)
-    found: Tensor = hinges(input, target, float(margin), reduction)
+    found: Tensor = hinges(input, target, as_float(margin), reduction)
     return found
 
 
@@ -130,7 +131,7 @@ def margin_ranking_loss(
             "margin_ranking_loss : All input tensors should have same dimension but got sizes: "
             f"input1: {input1.shape}, input2: {input2.shape}, target: {target.shape} "
         )
-    found: Tensor = ranking(input1, input2, target, float(margin), reduction)
+    found: Tensor = ranking(input1, input2, target, as_float(margin), reduction)
     return found
 
 

@@ -14,6 +14,7 @@ from adjit.creation import tensor
 from adjit.dims import wrap_dim
 from adjit.dtypes import title_of
 from adjit.errors import explained
+from adjit.heard_numbers import as_float
 from adjit.ir.types import F32
 from adjit.nn.half_precision import in_single
 from adjit.shaping import broadcast_tensors
@@ -316,7 +317,7 @@ def unit_vectors(input: Tensor, p: float, dim: Any, eps: float) -> Tensor:
 
 def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
     """input/max(p-norm along `dim`, eps)."""
-    found: Tensor = unit_vectors(input, float(p), dim, eps)
+    found: Tensor = unit_vectors(input, as_float(p), dim, eps)
     return found if out is None else out.copy_(found)
 
 
@@ -332,7 +333,7 @@ def cosine_of(x1: Tensor, x2: Tensor, dim: int, eps: float) -> Tensor:
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """The cosine of the angle between x1 and x2 along `dim`."""
     x1, x2 = broadcast_tensors(x1, x2)
-    found: Tensor = cosine_of(x1, x2, wrap_dim(dim, x1.ndim), float(eps))
+    found: Tensor = cosine_of(x1, x2, wrap_dim(dim, x1.ndim), as_float(eps))
     return found
 
 
@@ -345,7 +346,7 @@ def distance_of(x1: Tensor, x2: Tensor, p: float, eps: float, keepdim: bool) -> 
 
 def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
     """The p-norm of x1 - x2 + eps along the last axis."""
-    found: Tensor = distance_of(x1, x2, float(p), eps, keepdim)
+    found: Tensor = distance_of(x1, x2, as_float(p), eps, keepdim)
     return found
 
 
@@ -362,7 +363,7 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
         raise RuntimeError("pdist only supports non-negative p values")
     rows = input.shape[0]
     pairs = tensor(np.stack(np.triu_indices(int(rows), 1)))
-    found: Tensor = pair_distances(input, pairs[0], pairs[1], float(p))
+    found: Tensor = pair_distances(input, pairs[0], pairs[1], as_float(p))
     return found
 
 

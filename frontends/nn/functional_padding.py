@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from adjit.composite import composite
+from adjit.creation import ones_like
 from adjit.dispatch import apply
+from adjit.elementwise import where
 from adjit.errors import explained
 from adjit.ir.ops.indexing import gather
 from adjit.ir.ops.source import iota
@@ -98,7 +100,7 @@ def _check_ends(input: Tensor, sides: Sequence[tuple[int, int]], mode: str) -> N
 
 
 @composite("ConstantPadNd")
-def constant_pad(input: Tensor, sides: tuple[tuple[int, int], ...], value: float) -> Tensor:
+def constant_pad(input: Tensor, sides: tuple[tuple[int, int], ...], value: Any) -> Tensor:
     """`value` around the last axes; negative sides cut."""
     low, high = [0] * input.ndim, [0] * input.ndim
     for number, (before, after) in enumerate(sides):
@@ -107,10 +109,13 @@ def constant_pad(input: Tensor, sides: tuple[tuple[int, int], ...], value: float
         if cut != (0, 0):
             input = input.narrow(axis, cut[0], input.shape[axis] - cut[0] - cut[1])
         low[axis], high[axis] = max(before, 0), max(after, 0)
-    attributes: dict[str, Any] = {
-        "low": tuple(low), "high": tuple(high), "interior": (0,) * input.ndim, "value": value
-    }  # fmt: skip
-    found: Tensor = apply(pad_op, (input,), attributes)
+    attributes: dict[str, Any] = {"low": tuple(low), "high": tuple(high), "interior": (0,) * input.ndim}
+    found: Tensor = apply(pad_op, (input,), {**attributes, "value": 0 if isinstance(value, Tensor) else value})
+    if isinstance(value, Tensor):  # a number that is another one at every call
+        if not input._dtype.is_float:
+            raise TypeError("integers are padded with a constant")
+        inside = apply(pad_op, (ones_like(input, dtype=bool),), {**attributes, "value": False})
+        found = where(inside, found, value)
     return found
 
 

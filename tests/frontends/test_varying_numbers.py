@@ -10,15 +10,19 @@ import numpy as np
 import pytest
 
 import adjit as torch
+from adjit import composite
 from adjit.autograd.tape import Recorded
 from adjit.bodies import run_pullback
+from adjit.compiler.entry import known
 from adjit.compiler.nodewise import ANY_NUMBER, literal_of, pullback_of, with_any_number
 from adjit.execute import run_op
+from adjit.heard_numbers import Heard
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import BOOL, F32, F64, TensorType
 from adjit.native import install
 from adjit.runtime import layout
 from adjit.tensor import Tensor
+from tests.frontends.natively import refuse
 from tests.frontends.test_native_operations import operation, without_python
 
 install.install()
@@ -262,3 +266,140 @@ def test_zeros_of_both_signs_and_nan_are_different_weights_of_composites() -> No
         assert math.isnan(row[0].item()) if sign == 0 else math.copysign(1, row[0].item()) == sign
         first = torch.addcmul(x, y.abs(), y.abs(), value=value)[0].item()
         assert math.isnan(first) if sign == 0 else math.copysign(1, first) == sign
+
+
+# -- numbers that functions look at, and those of composites ---------------------------------------------------------
+F = torch.nn.functional
+LOOKED_AT: dict[str, tuple[str, Callable[[Any, Any, float], Any], float]] = {
+    "layer_norm": ("nn.functional.layer_norm", lambda x, y, n: F.layer_norm(x, (3,), eps=n), 1e-5),
+    "rms_norm": ("nn.functional.rms_norm", lambda x, y, n: F.rms_norm(x, (3,), None, n), 1e-5),
+    "huber": ("nn.functional.huber_loss", lambda x, y, n: F.huber_loss(x, y, delta=n), 0.5),
+    "smooth_l1": ("nn.functional.smooth_l1_loss", lambda x, y, n: F.smooth_l1_loss(x, y, beta=n), 0.5),
+    "softplus": ("nn.functional.softplus", lambda x, y, n: F.softplus(x, n), 0.5),
+    "cosine": ("nn.functional.cosine_similarity", lambda x, y, n: F.cosine_similarity(x, y, 1, n), 1e-8),
+    "normalize": ("nn.functional.normalize", lambda x, y, n: F.normalize(x, 2.0, 1, n), 1e-12),
+    "smoothing": ("nn.functional.cross_entropy",
+                  lambda x, y, n: F.cross_entropy(x, (y > 0).long().argmax(1), label_smoothing=n), 0.01),
+    "addmm": ("addmm", lambda x, y, n: torch.addmm(x, x[:, :2], y, beta=n, alpha=2 * n), 0.3),
+    "addcmul": ("addcmul", lambda x, y, n: torch.addcmul(x, y, y, value=n), 0.3),
+    "logit": ("logit", lambda x, y, n: torch.logit(x.sigmoid(), n), 1e-4),
+}  # fmt: skip
+
+
+def results(function: Callable[..., Any], number: float, dtype: Any, *, recorded: bool) -> list[np.ndarray]:
+    """What a function gives, and the gradient; with a second one where it is `recorded`."""
+    x = torch.linspace(-2, 2, 6, dtype=dtype).reshape(2, 3).requires_grad_(recorded)
+    y = torch.linspace(2, -1, 6, dtype=dtype).reshape(2, 3)
+    result = function(x, y, number)
+    if not recorded:
+        return [result.numpy()]
+    (once,) = torch.autograd.grad(result.square().sum(), x, create_graph=True)
+    if once.requires_grad:
+        once.square().sum().backward()
+    return [result.detach().numpy(), once.detach().numpy(), *([] if x.grad is None else [x.grad.numpy()])]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("case", LOOKED_AT)
+def test_composites_for_any_number_have_the_bits_of_those_for_one(
+    case: str, recorded: bool, dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, function, first = LOOKED_AT[case]
+    numbers = [first * (1 + 0.37 * n) for n in range(12)]
+    found = [results(function, number, dtype, recorded=recorded) for number in numbers]
+    monkeypatch.setattr(composite, "_FEW", 10**9)
+    monkeypatch.setattr(composite, "_told", {})
+    for number, own in zip(numbers, found, strict=True):
+        wanted = results(function, number, dtype, recorded=recorded)
+        assert [array.tobytes() for array in own] == [array.tobytes() for array in wanted]
+
+
+@native
+@pytest.mark.parametrize("case", LOOKED_AT)
+def test_functions_that_look_at_their_numbers_are_native(case: str) -> None:
+    name, function, first = LOOKED_AT[case]
+    x, y = torch.linspace(-2, 2, 6).reshape(2, 3), torch.linspace(2, -1, 6).reshape(2, 3)
+    if case == "addmm":
+        y = y[:, :2].contiguous().T.contiguous().reshape(2, 2).repeat(1, 2)[:, :3].contiguous()
+    for n in range(60):
+        function(x, y, first * (1 + 0.01 * n))
+    table = install._installed[name].table
+    before = table[: known.MISS + 1].copy()
+    for n in range(60, 70):
+        table[[known.SLOW, known.MISS]] = id(refuse)
+        try:
+            function(x, y, first * (1 + 0.01 * n))
+        finally:
+            table[: known.MISS + 1] = before
+
+
+def test_bodies_are_few_and_branches_are_followed() -> None:
+    x = torch.linspace(-2, 2, 6, dtype=torch.float64)
+    size = len(composite._cache)
+    for n in range(60):
+        p = (2.0, 1.0, 0.0, math.inf, -math.inf, 1.5 + n / 8, -0.5 - n / 8)[n % 7]
+        found, array = x.norm(p).item(), np.abs(x.numpy())
+        wanted = float((array != 0).sum()) if p == 0 else np.linalg.norm(array, p)
+        assert found == pytest.approx(wanted, rel=1e-14)
+    assert len(composite._cache) - size <= composite._FEW + 2
+    for _ in range(3):
+        assert x.norm(2.0).item() == pytest.approx(np.linalg.norm(x.numpy()), rel=1e-15)
+
+
+def test_bad_numbers_are_errors_after_good_ones() -> None:
+    x, y = torch.ones(2, 3), torch.zeros(2, 3)
+    for n in range(60):
+        F.huber_loss(x, y, delta=0.5 + n), F.hardtanh(x, -1.0 - n, 1.0 + n), F.softshrink(x, 0.5 + n)
+        F.batch_norm(x, None, None, training=True, eps=1e-5 * (n + 1)), F.dropout(x, n / 100)
+        if n % 20 == 19:
+            with pytest.raises(RuntimeError, match="non-positive values for delta"):
+                F.huber_loss(x, y, delta=-0.5)
+            with pytest.raises(RuntimeError, match="non-positive values for delta"):
+                F.huber_loss(x, y, delta=-0.0)
+            with pytest.raises(ValueError, match="cannot be greater"):
+                F.hardtanh(x, 2.0 + n, 1.0)
+            with pytest.raises(RuntimeError, match="must be in range"):
+                F.softshrink(x, -0.5 - n)
+            with pytest.raises(ValueError, match="must be positive"):
+                F.batch_norm(x, None, None, training=True, eps=-1e-5)
+            with pytest.raises(ValueError, match="between 0 and 1"):
+                F.dropout(x, 1.5 + n)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64])
+def test_special_numbers_of_composites(dtype: Any) -> None:
+    x = torch.arange(6).reshape(2, 3).to(dtype)
+    for n in range(20):
+        torch.addcmul(x, x, x, value=n if dtype is torch.int64 else n * 0.37)
+    for number in (0.0, -0.0, math.inf, math.nan, 1e-300, 0.1):
+        value = 3 if dtype is torch.int64 else number
+        found = torch.addcmul(x, x, x, value=value)
+        assert found.dtype is dtype
+        wanted = {"3": x + 3 * x * x}.get(str(value), x.double() + x.double() * x.double() * value).to(dtype)
+        tolerance = 2e-2 if dtype.itemsize < 4 else 1e-6
+        np.testing.assert_allclose(found.double().numpy(), wanted.double().numpy(), rtol=tolerance)
+
+
+def test_compiled_functions_divide_by_numbers_that_change() -> None:
+    @torch.compile
+    def quotient(x: Any, n: float) -> Any:
+        return x / n
+
+    x = torch.linspace(1, 2, 100)
+    for n in range(1, 9):
+        assert quotient(x, n * 0.7).numpy().tobytes() == (x.numpy() / np.float32(n * 0.7)).tobytes()
+
+
+def test_heard_numbers_know_for_which_others_a_call_is_the_same() -> None:
+    number = Heard(0.5)
+    assert number > 0 and number != 2 and not number >= 1 and bool(number)
+    assert (number.low, number.high, number.is_read) == (math.nextafter(0, 1), math.nextafter(1, 0), False)
+    other = number.another()
+    assert other is not None and number.low <= other <= number.high and other != 0.5
+    exact = Heard(1.0)
+    assert exact == 1 and (exact.low, exact.high, exact.another()) == (1, 1, 1)
+    for read in (lambda x: x + 1, lambda x: 1 - x, float, int, str, hash, round, lambda x: x < Heard(3.0), abs):
+        told = Heard(0.5)
+        read(told)
+        assert told.is_read

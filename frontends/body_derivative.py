@@ -1,0 +1,59 @@
+"""Derivatives of the bodies of composites, made once for all sizes where that is possible."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from adjit.compiler.particular import common_form, has_sizes_told, particular, without_carriers
+from adjit.ir.frozen import changed
+from adjit.ir.graph import Graph
+
+
+@lru_cache(maxsize=4096)
+def derivative_of(callee: Graph, needs: tuple[bool, ...], outputs: tuple[int, ...] | None = None) -> Any:
+    """The derivative of a composite's body (of `outputs`) with respect to the operands that need it."""
+    from adjit.compiler.differentiate import differentiate
+
+    found = _derivative_of_particular(callee, needs, outputs)
+    if found is not None:
+        return found
+    wanted = [i for i, (v, need) in enumerate(zip(callee.inputs, needs, strict=True)) if need and v.dtype.is_continuous]
+    return differentiate(callee, wanted, outputs)
+
+
+def _derivative_of_particular(callee: Graph, needs: tuple[bool, ...], outputs: tuple[int, ...] | None) -> Any:
+    """The derivative of a body that was made from an open one, made from that one's; None where they differ.
+
+    An open derivative may keep more, for the sizes that it tells.
+    """
+    common = common_form(callee)
+    if common is None:
+        return None
+    body, sizes = common
+    derivative = (bare_derivative if has_sizes_told(callee) else derivative_of)(body, needs, outputs)
+    forward = particular(derivative.forward, sizes)
+    backward = particular(derivative.backward, sizes)
+    place = {value: index for index, value in enumerate(body.inputs)}
+    count = len(body.outputs)
+    residuals = tuple(
+        callee.inputs[place[value]] if value in place else copy
+        for value, copy in zip(derivative.residuals, forward.outputs[count:], strict=True)
+    )
+    inside = {value for node in backward.walk() for value in node.inputs} | set(backward.outputs)
+    if any(value not in inside for value in backward.inputs[len(derivative.seeded) :]):
+        return None
+    return changed(derivative, forward=forward, backward=backward, residuals=residuals)
+
+
+@lru_cache(maxsize=1024)
+def bare_derivative(callee: Graph, needs: tuple[bool, ...], outputs: tuple[int, ...] | None = None) -> Any:
+    """The derivative of an open body for who tells its sizes otherwise: no value is kept for them alone."""
+    found = derivative_of(callee, needs, outputs)
+    backward, kept = without_carriers(found.backward, len(found.seeded))
+    count = len(callee.outputs)
+    forward = found.forward
+    residuals = tuple(found.residuals[number] for number in kept)
+    ends = (*forward.outputs[:count], *(forward.outputs[count + number] for number in kept))
+    forward = forward.with_parts(forward.inputs, forward.nodes, ends)
+    return changed(found, forward=forward, backward=backward, residuals=residuals)
