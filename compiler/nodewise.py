@@ -7,7 +7,7 @@ all sizes; and where the number beside a tensor is another one time and again, o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
@@ -16,7 +16,7 @@ from adjit.compiler.particular import particular
 from adjit.compiler.single import open_product
 from adjit.ir.builder import Builder
 from adjit.ir.frozen import frozen
-from adjit.ir.graph import Attribute, Graph, Region
+from adjit.ir.graph import Attribute, Graph, Region, Value
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.shape import Dim, Size
 from adjit.ir.types import TensorType
@@ -137,12 +137,21 @@ def _derived(call: _Call) -> NodePullback:
     backward, residuals, reached = backward_of(graph, wrt, seeded)
     numbers = {operand for operand, literal in zip(operands, call.literals, strict=True) if literal == ANY_NUMBER}
     taken = {own for own, value in zip(backward.inputs[len(seeded) :], residuals, strict=True) if value in numbers}
-    for each in backward.nodes:
-        if each.op.name == "safe_div" and each.inputs[1] in taken:
-            each.op = primitive_named("div")  # as it is by a literal
+    divide_plainly(backward, taken)
     place = {value: ("in", index) for index, value in enumerate(operands)}
     place.update({value: ("out", index) for index, value in enumerate(node.outputs)})
     back = {positions[value]: index for index, value in enumerate(operands) if value in positions}
     return NodePullback(
         backward, tuple(place[value] for value in residuals), seeded, tuple(back[index] for index in reached)
     )
+
+
+def divide_plainly(backward: Graph, numbers: Collection[Value]) -> None:
+    """Let quotients by numbers that differ from call to call, and by what is made of these alone, be those by literals,
+    which no zero protects."""
+    known = {*numbers}
+    for node in backward.nodes:
+        if node.op.name == "safe_div" and node.inputs[1] in known:
+            node.op = primitive_named("div")
+        if node.inputs and not node.regions and known.issuperset(node.inputs):
+            known.update(node.outputs)

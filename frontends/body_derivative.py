@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from adjit.compiler.particular import common_form, has_sizes_told, particular, without_carriers
 from adjit.ir.frozen import changed
 from adjit.ir.graph import Graph
+
+# Which inputs of a body are numbers that differ from call to call.
+_numbers: WeakKeyDictionary[Graph, tuple[int, ...]] = WeakKeyDictionary()
+
+
+def with_numbers(callee: Graph, places: tuple[int, ...]) -> None:
+    """Say which inputs of a body are numbers; no derivative is taken with respect to them."""
+    _numbers[callee] = places
 
 
 @lru_cache(maxsize=4096)
@@ -19,7 +28,17 @@ def derivative_of(callee: Graph, needs: tuple[bool, ...], outputs: tuple[int, ..
     if found is not None:
         return found
     wanted = [i for i, (v, need) in enumerate(zip(callee.inputs, needs, strict=True)) if need and v.dtype.is_continuous]
-    return differentiate(callee, wanted, outputs)
+    derivative = differentiate(callee, wanted, outputs)
+    numbers = {callee.inputs[place] for place in _numbers.get(callee, ())}
+    if numbers:
+        from adjit.compiler.nodewise import divide_plainly
+
+        for node in callee.nodes:
+            if node.inputs and not node.regions and numbers.issuperset(node.inputs):
+                numbers.update(node.outputs)
+        taken = zip(derivative.backward.inputs[len(derivative.seeded) :], derivative.residuals, strict=True)
+        divide_plainly(derivative.backward, [own for own, value in taken if value in numbers])
+    return derivative
 
 
 def _derivative_of_particular(callee: Graph, needs: tuple[bool, ...], outputs: tuple[int, ...] | None) -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from adjit.autograd.record import keep, link, literal, mark_leaf, pack, save, value_of
 from adjit.autograd.tape import Recorded, Saved, result_of
 from adjit.bodies import run_body
-from adjit.body_derivative import derivative_of
+from adjit.body_derivative import derivative_of, with_numbers
 from adjit.compiler.particular import particular
 from adjit.execute import number_array, owned
 from adjit.ir.errors import AdjitError, asks_memory
@@ -204,6 +204,7 @@ def _body_for(
         except _OF_CONSTANTS:
             _for_any[key] = None
             return None
+        with_numbers(found[0], tuple(place for place, operand in enumerate(operands) if _is_open(operand)))
         bodies.append((asked, found))
     return found
 

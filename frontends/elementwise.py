@@ -10,11 +10,10 @@ from adjit.composite import composite
 from adjit.dims import shape_of
 from adjit.dispatch import apply, literal, rename
 from adjit.dtypes import default_float, public, require_order, title_of
-from adjit.heard_numbers import is_one
 from adjit.ir.errors import DTypeError
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL, C128, F32, F64, I64, DType
-from adjit.promotion import broadcast_shapes, cast_to, promote, result_dtype, spread
+from adjit.promotion import broadcast_shapes, cast_to, is_one, promote, result_dtype, spread
 from adjit.python_data import check_numbers, held_or_infinite
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -101,10 +100,9 @@ def binary(
     tensors: bool = False,
     numbered: tuple[str, str, str] = ("", "", ""),
 ) -> Callable[..., Tensor]:
-    """A function of two operands.
+    """A function of two operands; `tensors` refuses a number as the second.
 
-    `tensors` refuses a number as the second; `numbered` is what PyTorch adds to the name for two tensors, a number on
-    the right, and a number on the left.
+    `numbered` is what PyTorch adds to the name for two tensors, a number on the right, and a number on the left.
     """
     title = kernel or op
 
@@ -291,10 +289,6 @@ def abs(input: Tensor) -> Tensor:
     return modulus(input)  # type: ignore[no-any-return]
 
 
-# The powers that have a plainer form, which computes them.
-_PLAIN_POWERS = {2: "square", 3: "cube", 0.5: "sqrt", -1: "reciprocal", -0.5: "rsqrt"}
-
-
 def pow(input: Any, exponent: Any) -> Tensor:
     """input ** exponent."""
     base, number = operands_of("pow", input, exponent)
@@ -305,14 +299,13 @@ def pow(input: Any, exponent: Any) -> Tensor:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
     number = held_or_infinite(number, target) if target is F32 else number
     check_numbers(target, number)
-    plain = next((name for power, name in _PLAIN_POWERS.items() if number == power), None)
+    powers = {2: "square", 3: "cube", 0.5: "sqrt", -1: "reciprocal", -0.5: "rsqrt"}  # which have a plainer form
+    plain = next((name for power, name in powers.items() if number == power), None)
     if plain is not None and (plain in ("square", "cube") or target.is_continuous):
         return emit(plain, "Pow", base, target=target, kernel="pow")
-    if isinstance(number, Tensor):
-        number.check_power(target)
+    number = number.as_power(target) if isinstance(number, Tensor) else number
     result = emit("pow", "Pow", base, number, target=target)
-    # A constant, recorded with its gradient of 0.
-    if not isinstance(number, Tensor) and number == 0 and STATE.recording and base.requires_grad:
+    if STATE.recording and number == 0 and base.requires_grad:  # a constant, recorded with its gradient of 0
         return apply(PRIMITIVES["where"], (literal(False, BOOL), cast_to(base, target), result), name="Pow")  # type: ignore[no-any-return]
     return result
 

@@ -14,14 +14,6 @@ def as_float(number: Any) -> Any:
     return number * 1.0 if getattr(number, "_is_number", False) else float(number)
 
 
-def is_one(factor: Any) -> bool:
-    """Whether a factor can be left out.
-
-    One that may be another at the next call is not asked: a product with 1 is as good.
-    """
-    return not (isinstance(factor, Heard) or hasattr(factor, "_answers")) and bool(factor == 1)
-
-
 class Heard(float):
     """A float that notes what it is compared with: it could be any from `low` to `high`, unless it `is_read`.
 
@@ -40,8 +32,7 @@ class Heard(float):
         return self.low != -math.inf or self.high != math.inf
 
     def another(self) -> float | None:
-        """Another number for which the call would do the same, itself where that is the only one; None where there is none
-        to be found."""
+        """Another number for which the call would do the same; itself where it is the only one, None for none found."""
         value = float.__float__(self)
         if self.low == self.high:
             return value

@@ -11,11 +11,10 @@ from adjit.dispatch import apply, rename
 from adjit.dtypes import c_name, title_of
 from adjit.elementwise import add, mul, sub
 from adjit.errors import explained
-from adjit.heard_numbers import is_one
 from adjit.ir.errors import DTypeError
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL
-from adjit.promotion import broadcast_shapes, promote
+from adjit.promotion import broadcast_shapes, is_one, promote
 from adjit.tensor import Tensor
 
 # What PyTorch says of two dtypes, by function: their names, also as C++ has them.

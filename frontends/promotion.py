@@ -9,6 +9,7 @@ from adjit.dims import shape_of
 from adjit.dispatch import apply, literal
 from adjit.dtypes import default_complex, default_float, dtype, public, title_of
 from adjit.errors import explained
+from adjit.heard_numbers import Heard
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import (
     BF16,
@@ -84,6 +85,14 @@ def result_dtype(operands: Sequence[Any]) -> DType:
             found = complex_of(found) if candidate.is_complex and found is not None and found.is_float else candidate
     assert found is not None
     return found
+
+
+def is_one(factor: Any) -> bool:
+    """Whether a factor can be left out.
+
+    One that may be another at the next call is not asked: a product with 1 is as good.
+    """
+    return not isinstance(factor, (Heard, Tensor)) and bool(factor == 1)
 
 
 def cast_to(tensor: Tensor, dtype: DType) -> Tensor:

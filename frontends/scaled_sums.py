@@ -10,8 +10,7 @@ from adjit.dims import shape_of
 from adjit.dispatch import rename
 from adjit.dtypes import c_name, title_of
 from adjit.elementwise import add, div, emit, mul, operands_of, sub
-from adjit.heard_numbers import is_one
-from adjit.promotion import cast_to, promote, result_dtype, single
+from adjit.promotion import cast_to, is_one, promote, result_dtype, single
 from adjit.tensor import Tensor
 
 

@@ -41,11 +41,12 @@ class Told(Number):
     def __bool__(self) -> bool:
         return self._compared(operator.ne, 0)
 
-    def check_power(self, dtype: DType) -> None:
-        """NumbersNeeded for an exponent whose derivative takes it less 1 before it is rounded to the dtype."""
+    def as_power(self, dtype: DType) -> Told:
+        """An exponent.  NumbersNeeded for one whose derivative takes it less 1 before it is rounded to the dtype."""
         *_, recorded = self.__dict__["_told"]
         if recorded and dtype is not F64:
             raise numbers_needed(self, "the derivative of a power")
+        return self
 
 
 def _comparison(name: str) -> Callable[[Any, Any], Any]:

@@ -334,6 +334,21 @@ def test_functions_that_look_at_their_numbers_are_native(case: str) -> None:
             table[: known.MISS + 1] = before
 
 
+@pytest.mark.parametrize("number", [-1.6260163501335045, 1e-300, 0.0])
+def test_derivatives_of_quotients_are_those_by_constants(number: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    for case in ("softplus", "smooth_l1"):
+        _, function, first = LOOKED_AT[case]
+        for n in range(12):
+            results(function, first + n, torch.float32, recorded=True)
+        found = results(function, number, torch.float32, recorded=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(composite, "_FEW", 10**9)
+            patch.setattr(composite, "_told", {})
+            wanted = results(function, number, torch.float32, recorded=True)
+        np.testing.assert_array_equal(found[1], wanted[1])
+        np.testing.assert_array_equal(np.signbit(found[1]), np.signbit(wanted[1]))
+
+
 def test_bodies_are_few_and_branches_are_followed() -> None:
     x = torch.linspace(-2, 2, 6, dtype=torch.float64)
     size = len(composite._cache)
