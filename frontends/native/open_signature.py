@@ -13,8 +13,9 @@ from adjit.compiler.particular import with_carriers
 from adjit.ir.errors import AdjitError
 from adjit.ir.shape import Dim, Size, evaluate, product
 from adjit.native.any_size import AnySize, at_any_size
+from adjit.native.kernels import kernel_of, program_of_steps
 from adjit.native.opening import sum_of_sizes
-from adjit.native.operation import call_guards, is_servable, kernel_of, new_tensors, program_of_steps
+from adjit.native.operation import call_guards, is_servable, new_tensors
 from adjit.native.program import Watched
 from adjit.native.signature import Operand, Signature, operand_for
 from adjit.native.view_words import view_blocks

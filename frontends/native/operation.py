@@ -7,7 +7,7 @@ same kind need no Python.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,35 +15,27 @@ import numpy as np
 
 from adjit import dtypes
 from adjit.compiler.entry import known as k
-from adjit.compiler.single import as_they_stand, program_of
 from adjit.heard_numbers import Heard
 from adjit.ir.errors import CompileError
-from adjit.ir.graph import Graph
 from adjit.ir.shape import evaluate
 from adjit.native.any_size import History
 from adjit.native.entry import Entry
+from adjit.native.kernels import array_of, fits_in, kernel_of, program
 from adjit.native.kinds import form_of, kind_of, records_any_number, takes_any_number
-from adjit.native.program import Watched, how_written, number_dtype, number_operand
+from adjit.native.program import Watched, how_written
 from adjit.native.signature import (
-    RELEASED_WORK,
     UNSERVED,
-    UNSERVED_TOGETHER,
     Operand,
     Signature,
     is_plain,
     lies_as_new,
-    number_input,
     operand_for,
-    work_of,
 )
-from adjit.native.standing import as_operands_stand, orders_of
 from adjit.native.structure import leaves_of, with_leaves
 from adjit.native.table import Table
 from adjit.native.view_words import view_blocks
-from adjit.native.watching import Seen, Written, does_the_same, example, unlikely, watch
-from adjit.native.words import address, words_of
-from adjit.runtime.executable import Executable
-from adjit.runtime.host import CHECK_PREFIX
+from adjit.native.watching import Seen, does_the_same, example, unlikely, watch
+from adjit.native.words import words_of
 from adjit.runtime.layout import ITEMS, word_at
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -212,7 +204,7 @@ class Operation:
         examples = self._examples(operands, asks, fixed=fixed)
         form = id(names) if structure is None else tuple(structure)
         lying = tuple(
-            _array(x).strides if isinstance(x, Tensor) and not lies_as_new(_array(x)) else None for x in operands
+            array_of(x).strides if isinstance(x, Tensor) and not lies_as_new(array_of(x)) else None for x in operands
         )
         given = sum((isinstance(x, Tensor) and x.requires_grad) << i for i, x in enumerate(examples))
         needs = given if STATE.recording else 0
@@ -292,7 +284,7 @@ class Operation:
         if not views and not is_servable(watched):
             return None
         recorded = None
-        if in_place and not _fits_in(results[0], examples[0]):
+        if in_place and not fits_in(results[0], examples[0]):
             return None
         if in_place and needs and not results[0].requires_grad:
             return None  # the target's history ends
@@ -316,7 +308,7 @@ class Operation:
                 self._converted.add((_kinds(form, examples), int))  # programs have integers as constants
                 return None
             if made is None and compiled:
-                made = _program(watched)
+                made = program(watched)
         except CompileError:
             return None
         if made is None:
@@ -382,7 +374,7 @@ def _demand_strides(signature: Signature | None, lying: tuple[tuple[int, ...] | 
 
 def _strides_of_one(operand: Any) -> tuple[int, ...] | None:
     """The strides of a tensor that has an axis of size 1."""
-    return _array(operand).strides if isinstance(operand, Tensor) and 1 in _array(operand).shape else None
+    return array_of(operand).strides if isinstance(operand, Tensor) and 1 in array_of(operand).shape else None
 
 
 def new_tensors(returned: list[Tensor], operands: tuple[Any, ...], *, or_all: bool) -> list[Tensor]:
@@ -390,13 +382,6 @@ def new_tensors(returned: list[Tensor], operands: tuple[Any, ...], *, or_all: bo
     given = {*map(id, operands)}
     found = [*{id(x): x for x in returned if id(x) not in given}.values()]
     return found if found or not or_all else returned
-
-
-def _fits_in(result: Tensor, target: Tensor) -> bool:
-    return result._tensor_type == target._tensor_type
-
-
-Made = tuple[Executable, list[tuple[int, int]], tuple[tuple[int, ...], ...], int]
 
 
 def is_servable(watched: Watched) -> bool:
@@ -421,104 +406,14 @@ def _is_new(result: Tensor, watched: Watched) -> bool:
     if result._base is None:
         return True
     shared = any(isinstance(x, Tensor) and x._memory is result._memory for x in watched.operands)
-    return not shared and is_plain(_array(result))
-
-
-def kernel_of(watched: Watched, *, fixed: Collection[type]) -> Made | None:
-    """The kernel of the only step, which serves all sizes and numbers; None for more steps, or a composite."""
-    (step, *rest) = watched.steps
-    if rest or step.op.name == "call" or watched.written or watched.extra:
-        return None
-    if [*map(id, step.results)] != [*map(id, watched.results)]:
-        return None
-    inputs: list[tuple[int, int]] = []
-    arrays: list[np.ndarray] = []
-    for x in step.operands:
-        position = watched.position(x)
-        if isinstance(x, Tensor):
-            if position is None or x._array is None:
-                return None
-            inputs.append((k.FROM_OPERAND, position))
-            arrays.append(x._array)
-            continue
-        array = number_operand(step, x)
-        source = None if position is None or type(x) in fixed else number_input(number_dtype(step), position)
-        if source is None:
-            if type(x) not in fixed and position is not None:
-                return None
-            watched.kept.append(array)
-            source = (k.FROM_ADDRESS, address(array))
-        inputs.append(source)
-        arrays.append(array)
-    standing, attributes = as_they_stand(step.op, arrays, step.attributes)
-    for place, (array, stands) in enumerate(zip(arrays, standing, strict=True)):
-        if not is_plain(array) and is_plain(stands):
-            inputs[place] = k.AS_IT_STANDS, inputs[place][1]
-    executable, shapes = program_of(step.op, standing, attributes)
-    work = max(array.size for array in (*arrays, *map(_array, watched.results)))
-    return executable, inputs, shapes, work * (32 if step.op.name == "dot" else 1)
-
-
-def _program(watched: Watched) -> Made | None:
-    """The steps as one program, for these sizes, with the bits of one step after another."""
-    graph = watched.graph()
-    return None if graph is None else program_of_steps(watched, graph)
-
-
-def program_of_steps(watched: Watched, graph: Graph) -> Made | None:
-    """The steps as one program, which is this graph."""
-    from adjit.compiler.compile import compile_graph
-    from adjit.compiler.legalize import legalize
-    from adjit.runtime.linear_algebra import ALONE
-
-    if not all(map(_may_be_written, watched.written)):
-        return None
-    if any(value.dtype in UNSERVED_TOGETHER for node in graph.walk() for value in (*node.inputs, *node.outputs)):
-        return None
-    nodes = [*legalize(graph, strict=True).walk()]
-    calls = (node for node in nodes if node.op.name == "host_call")
-    if not all(str(call.attributes["function"]).startswith(CHECK_PREFIX) for call in calls):
-        return None  # native code would call back into Python
-    factorizations = (node for node in nodes if node.op.name == "lapack" and node.attributes["routine"] in ALONE)
-    if any(len(node.outputs) == 2 for node in factorizations):
-        return None  # values without vectors have other bits than those with them, which Python computes
-    inputs = [(k.FROM_OPERAND, position) for position, x in enumerate(watched.operands) if isinstance(x, Tensor)]
-    if watched.any_size is None and not graph.writes:
-        watched.orders = orders_of(graph, [_array(x) for x in watched.operands if isinstance(x, Tensor)])
-        if any(watched.orders):
-            graph = as_operands_stand(graph, watched.orders)
-        for place, order in enumerate(watched.orders):
-            if order:
-                inputs[place] = k.AS_IT_STANDS, inputs[place][1]
-    shapes = tuple(value.type.dims for value in graph.inputs)
-    numbers = [number_input(dtype, position) for position, dtype in watched.numbers]
-    if None in numbers:
-        return None
-    inputs += [(k.FROM_ADDRESS, address(_array(key))) for key in (*watched.keys, *watched.literals)]
-    inputs += [number for number in numbers if number is not None]
-    watched.kept += watched.literals
-    work = 0 if watched.any_size is not None else work_of(graph, {})
-    if watched.keys and work >= RELEASED_WORK:  # another thread could draw from the generator meanwhile
-        return None
-    return compile_graph(graph, strict=True, quick=False), inputs, shapes, work  # type: ignore[return-value]
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    assert tensor._array is not None
-    return tensor._array
-
-
-def _may_be_written(each: Written) -> bool:
-    """Whether the native entry may overwrite a tensor: unrecorded, by what has its type."""
-    recorded = STATE.recording and (each.target.requires_grad or each.value.requires_grad)
-    return not recorded and _fits_in(each.value, each.target)
+    return not shared and is_plain(array_of(result))
 
 
 def _written(watched: Watched, wanted: list[Operand]) -> np.ndarray | None:
     """What is written beside the result, as words."""
     words = [len(watched.written)]
     for each in watched.written:
-        place, array = watched.position(each.target), _array(each.target)
+        place, array = watched.position(each.target), array_of(each.target)
         if place is None:
             watched.kept += [each.target, array]
             words += [k.FIXED_PLACE, id(each.target._memory), id(array), array.nbytes, each.times]
