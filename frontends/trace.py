@@ -27,7 +27,7 @@ from adjit.memory import Memory, begin_period
 from adjit.state import STATE, user_location
 from adjit.symbolic_size import SymbolicSize, as_dim, guard_bounds, unequal
 from adjit.tensor import Chain, Tensor
-from adjit.trace_parts import Cell, Explanation, GradientType, ItemCheck, ItemReader, Source
+from adjit.trace_parts import Cell, Explanation, GradientType, ItemCheck, ItemReader, Source, static_attributes
 from adjit.view_strides import strides_of_view
 from adjit.views import check_fresh, strides
 
@@ -218,10 +218,7 @@ class Tracer:
         regions: Sequence[Region] = (),
     ) -> Any:
         """Emit an operation; its results are traced tensors."""
-        attributes = {key: as_dim(value) for key, value in attributes.items()}
-        for key, value in attributes.items():
-            if isinstance(value, Tensor):
-                raise self.numbers_needed(value, f"the {key} of {op.name}")
+        attributes = static_attributes(op, attributes)
         dtype = literal_dtype(op, [o._dtype if isinstance(o, Tensor) else None for o in operands])
         recording = self._is_recording(op, operands)
         values: list[Value] = []

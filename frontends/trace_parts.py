@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Any
 
 from adjit.ir.frozen import frozen, record
-from adjit.ir.graph import UNKNOWN, Location, Value
+from adjit.ir.graph import UNKNOWN, Attribute, Location, Value
+from adjit.ir.primitive import Primitive
 from adjit.ir.types import TensorType
 from adjit.memory import Memory
+from adjit.symbolic_size import as_dim
 from adjit.tensor import Chain, Tensor
 
 
@@ -93,3 +95,13 @@ class Cell:
     lines: list[Location] = field(default_factory=list)
     links: tuple[Any, ...] = ()
     agreed: int = -1
+
+
+def static_attributes(op: Primitive, attributes: Mapping[str, Attribute]) -> dict[str, Attribute]:
+    """The attributes of an operation as the IR has them.  NumbersNeeded for a number that is not known yet."""
+    for key, value in attributes.items():
+        if isinstance(value, Tensor):
+            from adjit.dispatch import numbers_needed
+
+            raise numbers_needed(value, f"the {key} of {op.name}")
+    return {key: as_dim(value) for key, value in attributes.items()}
