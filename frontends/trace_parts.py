@@ -97,7 +97,7 @@ class Cell:
     agreed: int = -1
 
 
-def static_attributes(op: Primitive, attributes: Mapping[str, Attribute]) -> dict[str, Attribute]:
+def static_attributes(op: Primitive, attributes: Mapping[str, Any]) -> dict[str, Attribute]:
     """The attributes of an operation as the IR has them.  NumbersNeeded for a number that is not known yet."""
     for key, value in attributes.items():
         if isinstance(value, Tensor):

@@ -418,3 +418,12 @@ def test_heard_numbers_know_for_which_others_a_call_is_the_same() -> None:
         told = Heard(0.5)
         read(told)
         assert told.is_read
+
+
+def test_compiled_functions_take_numbers_that_change_as_attributes() -> None:
+    @torch.compile
+    def padded(x: Any, n: float) -> Any:
+        return F.pad(x, (1, 1), value=n)
+
+    for n in range(8):
+        assert padded(torch.ones(2), n * 0.5).tolist() == [n * 0.5, 1.0, 1.0, n * 0.5]
