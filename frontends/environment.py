@@ -188,7 +188,8 @@ def settings() -> tuple[Any, ...]:
     """What code anywhere may go by: the default dtype, switches, autocast, hooks of all modules."""
     epoch_here()
     hooks = sys.modules.get("adjit.nn.global_hooks")  # nobody has them who did not load it
-    numbers = () if hooks is None else tuple(tuple(table) for table in hooks.OF_CALLS)
+    tables = () if hooks is None else tuple(tuple(table) for table in hooks.OF_CALLS)
+    numbers = tables if any(tables) else ()  # to load it changes nothing
     return default_float(), numbers, switches(), STATE.autocast
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
@@ -114,6 +115,17 @@ def test_a_training_step_is_one_program_with_written_state() -> None:
     assert compiled.weight.grad.detach().numpy().tobytes() == eager.weight.grad.detach().numpy().tobytes()
     assert compiled.weight.is_leaf and compiled.weight.grad_fn is None
     assert step.compile_count == 1
+
+
+def test_to_load_the_hooks_of_all_modules_makes_no_program_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    import adjit.nn.global_hooks
+
+    double, x = torch.compile(lambda x: x * 2), torch.ones(3)
+    with monkeypatch.context() as before:
+        before.setitem(sys.modules, adjit.nn.global_hooks.__name__, None)  # type: ignore[arg-type]
+        double(x)
+    double(x)
+    assert double.compile_count == 1
 
 
 def test_a_hundred_batch_sizes_take_two_programs() -> None:
