@@ -2,8 +2,8 @@
 
 Calls are inlined, complex numbers split into their parts, named scalar ops without native code expanded, half precision
 is computed in f32 and rounded once an op, a convolution becomes a contraction with windows of the image, a sort moves
-to the last axis, a boundary disappears; the host factorizes large matrices, and makes Fourier transforms of lengths
-with large prime factors.
+to the last axis, a boundary disappears; Fourier transforms of lengths with large prime factors become convolutions, or
+where they are long are the host's, which factorizes large matrices, too.
 """
 
 from __future__ import annotations
@@ -43,8 +43,13 @@ def legalize(graph: Graph, *, strict: bool = False) -> Graph:
     graph = inline_calls(graph)
     values = (*graph.inputs, *(value for node in graph.walk() for value in node.outputs))
     if any(value.dtype.is_complex for value in values):
-        from adjit.compiler.split_complex import split_complex  # what few programs need is imported where one does
+        # What few programs need is imported where one does.
+        from adjit.compiler.split_complex import split_complex
 
+        if any(node.op.family == "fourier" for node in graph.walk()):
+            from adjit.compiler.chirp import with_chirps
+
+            graph = with_chirps(graph)
         graph = split_complex(graph)
     return rewrite(graph, partial(_legalized, strict=strict, read=cache(partial(_read_values, graph))))
 

@@ -85,25 +85,25 @@ def table_size(part: str) -> int:
 def _numbers(part: str) -> Iterator[NDArray[Any]]:
     if part[0] == "h":
         n = int(part[1:])
-        yield from _powers(n, np.arange(n // 2))
+        yield from powers(n, np.arange(n // 2))
         return
     radix, groups, run = map(int, part[1:].split("_"))
     p, j = np.arange(groups), np.arange(1, radix)
     if part[0] == "l":
-        cosines, sines = _powers(radix, np.arange(1, radix // 2 + 1)[:, None] * np.arange(run))
+        cosines, sines = powers(radix, np.arange(1, radix // 2 + 1)[:, None] * np.arange(run))
         yield from (cosines, -sines)
         if groups > 1:
-            yield np.stack(_powers(radix * groups, p[:, None] * np.arange(radix)), 1)
+            yield np.stack(powers(radix * groups, p[:, None] * np.arange(radix)), 1)
         return
     if part[0] == "s":
-        yield np.stack(_powers(radix * groups, p[:, None] * j), -1)
+        yield np.stack(powers(radix * groups, p[:, None] * j), -1)
         return
     for each in j:
-        for numbers in _powers(radix * groups, p * each):
+        for numbers in powers(radix * groups, p * each):
             yield np.repeat(numbers, run)
 
 
-def _powers(n: int, exponents: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+def powers(n: int, exponents: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
     """The real and imaginary parts of exp(-2*pi*i*k/n), of angles within an eighth of a circle, in long double."""
     k = exponents % n
     quarter = (8 * k + n) // (2 * n)  # the nearest quarter of the circle

@@ -22,8 +22,9 @@ from adjit.runtime.fourier import table
 from tests.compiler.guarded import guarded
 
 # Powers of two, lengths with odd factors only, with both, with one stage, with runs shorter than vectors; with large
-# prime factors, one of them or two, first and last ones.
-LENGTHS = (1, 2, 6, 8, 13, 15, 34, 16, 40, 63, 64, 128, 175, 1000, 1024, 23, 31, 97, 232, 251, 365, 1073, 4232)
+# prime factors, one of them or two, first and last ones; with larger ones, which make convolutions where short.
+LENGTHS = (1, 2, 6, 8, 13, 15, 34, 16, 40, 63, 64, 128, 175, 1000, 1024, 23, 31, 232, 1073, 4232, 2231, 2510,
+           43, 97, 251, 257, 365, 509, 2042, 2039)  # fmt: skip
 
 
 def program(op: Any, dtype: DType, shape: tuple[int, ...], **attributes: Any) -> Executable:
@@ -66,7 +67,8 @@ def test_transforms_are_numpys(n: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", [(8, 3), (2, 14, 16), (2, 13, 39), (5, 1), (23, 3), (2, 74, 17), (23 * 29, 2)], ids=str
+    "shape", [(8, 3), (2, 14, 16), (2, 13, 39), (5, 1), (23, 3), (2, 74, 17), (23 * 29, 2), (2, 47, 3), (263, 43)],
+    ids=str,
 )
 def test_columns_are_transformed_by_vectors(shape: tuple[int, ...]) -> None:
     axis = len(shape) - 2
@@ -90,12 +92,22 @@ def test_long_transforms_use_memory_beside_the_stack(n: int) -> None:
     check(program(fourier.rfft, F64, x.shape, axis=1), real, np.fft.rfft(real))
 
 
-def test_large_prime_lengths_are_the_hosts() -> None:
+def test_long_large_prime_lengths_are_the_hosts() -> None:
     for axes in ((1,), (0, 1)):
-        executable = program(fourier.fft, C64, (12, 514), axes=axes, inverse=False)
+        executable = program(fourier.fft, C64, (12, 2 * 1031), axes=axes, inverse=False)
         assert executable.layout.host_calls and bool(executable.layout.outside) == (len(axes) == 2)
-        x = numbers(C64, 12, 514)
+        x = numbers(C64, 12, 2 * 1031)
         np.testing.assert_allclose(executable.run([x])[0], np.fft.fftn(x, axes=axes), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_convolutions_keep_to_their_rows(number: float) -> None:
+    """What is not finite reaches all of its own row, and no other."""
+    x = numbers(C64, 3, 509)
+    x[1, 7] = number
+    found = program(fourier.fft, C64, x.shape, axes=(1,), inverse=False).run([x])[0]
+    assert not np.isfinite(found[1]).any()
+    np.testing.assert_allclose(found[::2], np.fft.fft(x[::2]), rtol=1e-4, atol=1e-3)
 
 
 def test_factors_multiply_to_the_length() -> None:
