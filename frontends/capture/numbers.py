@@ -21,7 +21,7 @@ from adjit.ir.frozen import frozen
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import BOOL, F64, I64, DType, TensorType
 from adjit.promotion import result_dtype
-from adjit.state import is_user_frame
+from adjit.state import STATE, is_user_frame
 from adjit.tensor import Tensor
 
 _KINDS = (bool, int, float)
@@ -173,3 +173,31 @@ def _rounded(self: Number, digits: int | None = None) -> Number:
 
 
 setattr(Number, "__round__", _rounded)  # noqa: B010
+
+
+def whole(value: Tensor) -> Number:
+    """The int that Python makes of a number that is not known yet, of 64 bits; a fraction is cut off.
+
+    Errors: ValueError for NaN, OverflowError for infinities and what 64 bits do not hold, when the program runs.
+    """
+    cast = apply(primitive_named("cast"), (value,), {"dtype": I64})
+    if value._dtype.is_continuous:
+        held = apply(primitive_named("lt"), (apply(primitive_named("abs"), (value,)), 2.0**63))
+        one = apply(primitive_named("where"), (held, literal(1, I64), literal(0, I64)))
+        if STATE.tracer is not None:
+            STATE.tracer.on_fault((value,), _no_int)
+        cast = apply(primitive_named("div"), (cast, one))  # a fault where there is no such int
+    assert isinstance(cast, Tensor)
+    return number(cast)
+
+
+def _no_int(value: np.ndarray) -> Exception | None:
+    """Python's error for a float that is no int of 64 bits."""
+    given = value.item()
+    try:
+        return None if abs(int(given)) < 2**63 else OverflowError("int too big to convert")
+    except (ValueError, OverflowError) as error:
+        return error
+
+
+setattr(Number, "__trunc__", whole)  # noqa: B010

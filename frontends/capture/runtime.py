@@ -152,7 +152,7 @@ def bool_(*arguments: Any) -> Any:
 def _converted(kind: type, arguments: tuple[Any, ...]) -> Any:
     if len(arguments) != 1 or not is_traced(arguments[0]):
         return kind(*arguments)
-    from adjit.capture.numbers import NumberKind, number, number_of
+    from adjit.capture.numbers import NumberKind, number, number_of, whole
     from adjit.dispatch import apply
     from adjit.ir.primitive import primitive_named
 
@@ -162,6 +162,8 @@ def _converted(kind: type, arguments: tuple[Any, ...]) -> Any:
     found = number_of(value)
     if kind is bool:
         return number(truth_of(found))
+    if kind is int:
+        return whole(found)
     cast = apply(primitive_named("cast"), (found,), {"dtype": NumberKind(kind).dtype})
     assert isinstance(cast, Tensor)
     return number(cast)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -62,3 +63,43 @@ def test_powers_beyond_the_range(compiled: bool) -> None:
     high, low = (torch.compile(f) if compiled else f)(x)
     assert high.tolist() == [0.0, 1.0, INF, INF, 0.0]
     assert low.tolist() == [INF, 1.0, 0.0, 0.0, INF]
+
+
+def whole_sum(x: Any) -> Any:
+    return x + int(x.sum())
+
+
+def whole_item(x: Any) -> Any:
+    return int(x.sum().item())
+
+
+def floor_of_item(x: Any) -> Any:
+    return math.floor(x.sum().item())
+
+
+def truncated_item(x: Any) -> Any:
+    return math.trunc(x.sum().item())
+
+
+def whole_number_of_turns(x: Any) -> Any:
+    total = x * 0
+    for _ in range(int(x.sum())):
+        total = total + x
+    return total
+
+
+@pytest.mark.parametrize("function", [whole_sum, whole_item, floor_of_item, truncated_item, whole_number_of_turns])
+def test_ints_of_traced_numbers_raise_where_python_has_none(function: Any) -> None:
+    compiled = torch.compile(function)
+    for given in (2.5, -2.5, 0.0, float("nan"), float("inf"), float("-inf"), 3.0):
+        x = torch.tensor([given])
+        try:
+            wanted = function(x)
+        except (ValueError, OverflowError) as error:
+            with pytest.raises(type(error), match=str(error)):
+                compiled(x)
+        else:
+            assert compiled(x) == wanted
+    if function is not whole_number_of_turns:
+        with pytest.raises(OverflowError, match="int too big to convert"):
+            compiled(torch.tensor([1e30]))
