@@ -294,7 +294,10 @@ def pow(input: Any, exponent: Any) -> Tensor:
     base, number = operands_of("pow", input, exponent)
     target = result_dtype((base, number))
     if isinstance(number, Tensor) and not number._answers:
-        return emit("pow", "PowBackward1" if isinstance(base, Tensor) else "PowBackward2", base, number, target=target)
+        result = emit("pow", f"PowBackward{2 - isinstance(base, Tensor)}", base, number, target=target)
+        if STATE.recording and number.requires_grad and (not isinstance(base, Tensor) or base._answers) and base == 1:
+            return _varying(result, number, "PowBackward2")
+        return result
     if isinstance(number, int) and not target.is_continuous and number < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
     number = held_or_infinite(number, target) if target is F32 else number
@@ -305,9 +308,12 @@ def pow(input: Any, exponent: Any) -> Tensor:
         return emit(plain, "Pow", base, target=target, kernel="pow")
     number = number.as_power(target) if isinstance(number, Tensor) else number
     result = emit("pow", "Pow", base, number, target=target)
-    if STATE.recording and number == 0 and base.requires_grad:  # a constant, recorded with its gradient of 0
-        return apply(PRIMITIVES["where"], (literal(False, BOOL), cast_to(base, target), result), name="Pow")  # type: ignore[no-any-return]
-    return result
+    return _varying(result, base, "Pow") if STATE.recording and number == 0 and base.requires_grad else result
+
+
+def _varying(result: Tensor, input: Tensor, name: str) -> Tensor:
+    """A power that is the same for all of `input`: a constant, recorded with its gradient of 0."""
+    return apply(PRIMITIVES["where"], (literal(False, BOOL), cast_to(input, result._dtype), result), name=name)  # type: ignore[no-any-return]
 
 
 def float_power(input: Any, exponent: Any) -> Tensor:

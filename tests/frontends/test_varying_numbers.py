@@ -427,3 +427,17 @@ def test_compiled_functions_take_numbers_that_change_as_attributes() -> None:
 
     for n in range(8):
         assert padded(torch.ones(2), n * 0.5).tolist() == [n * 0.5, 1.0, 1.0, n * 0.5]
+
+
+@pytest.mark.parametrize("bases", [[1.0] * 30 + [2.0, 3.0] * 15, [2] * 20 + [1] * 20, [3.0] * 20 + [1.0, 0.0] * 10])
+def test_powers_of_one_have_gradients_of_zero(bases: list[float]) -> None:
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    for base in bases:
+        y = base**x
+        assert y.grad_fn is not None
+        assert y.grad_fn.name() == "PowBackward2"
+        (found,) = torch.autograd.grad(y.sum(), x)
+        wanted = [base**v * math.log(base) if base else 0.0 for v in (1.0, 2.0)]
+        assert torch.allclose(found, torch.tensor(wanted))
+    (found,) = torch.autograd.grad(torch.compile(lambda x: 1**x)(x).sum(), x)
+    assert found.tolist() == [0.0, 0.0]
