@@ -7,7 +7,8 @@ from typing import Any
 
 from adjit.dims import shape_of
 from adjit.dtypes import title_of
-from adjit.elementwise import abs, add, emit, mul, not_a_tensor, operands_of, sub
+from adjit.elementwise import abs, add, emit, mul, operands_of, sub
+from adjit.errors import not_a_tensor
 from adjit.ir.types import F32
 from adjit.logic import isnan, logical_and, logical_not, logical_or
 from adjit.promotion import promote

@@ -10,6 +10,7 @@ from adjit.composite import composite
 from adjit.dims import shape_of
 from adjit.dispatch import apply, literal, rename
 from adjit.dtypes import default_float, public, require_order, title_of
+from adjit.errors import not_a_tensor
 from adjit.ir.errors import DTypeError
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL, C128, F32, F64, I64, DType
@@ -24,7 +25,7 @@ _ON_BOOL = {"add": "or", "mul": "and", "maximum": "or", "minimum": "and", "heavi
 
 
 def operands_of(op: str, *operands: Any) -> tuple[Any, ...]:
-    """The operands, NumPy arrays and numbers beside no tensor made tensors."""
+    """The operands, NumPy arrays made tensors, and so are numbers beside no tensor; alone only NumPy's are."""
     import numpy as np
 
     from adjit.creation import from_numpy, tensor
@@ -32,24 +33,17 @@ def operands_of(op: str, *operands: Any) -> tuple[Any, ...]:
     found = [from_numpy(x) if isinstance(x, np.ndarray) else x for x in operands]
     found = [x.item() if isinstance(x, np.generic) else x for x in found]
     if not any(isinstance(operand, Tensor) for operand in found):
-        if found[0] is None or isinstance(found[0], (str, list, tuple, dict)):
-            raise not_a_tensor(op, "input", 0, found[0])
+        alone = len(found) == 1 and found[0] is operands[0]
+        if alone or found[0] is None or isinstance(found[0], (str, list, tuple, dict)):
+            raise not_a_tensor(op, "input", 0, operands[0])
         found[0] = tensor(found[0])
     for position, operand in enumerate(found):
-        if not isinstance(operand, (Tensor, bool, int, float, complex)):
-            if hasattr(operand, "dim") and hasattr(operand, "hint"):  # an open size
-                continue
+        known = isinstance(operand, (Tensor, bool, int, float, complex))
+        if not known and not (hasattr(operand, "dim") and hasattr(operand, "hint")):  # which open sizes have
             if not hasattr(operand, "__index__"):
                 raise not_a_tensor(op, "other" if position else "input", position, operand)
             found[position] = operand.__index__()
     return tuple(found)
-
-
-def not_a_tensor(op: str, argument: str, position: int, value: Any) -> TypeError:
-    """The error for an argument that must be a tensor."""
-    return TypeError(
-        f"{op}(): argument '{argument}' (position {position + 1}) must be Tensor, not {type(value).__name__}"
-    )
 
 
 def emit(

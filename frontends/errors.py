@@ -87,6 +87,13 @@ def _call_of(function: Callable[..., Any]) -> str:
 _TOLD = (RuntimeError, IndexError, ValueError, TypeError, NotImplementedError, AssertionError, ShapeError)
 
 
+def not_a_tensor(op: str, argument: str, position: int, value: Any) -> TypeError:
+    """The error for an argument that must be a tensor."""
+    return TypeError(
+        f"{op}(): argument '{argument}' (position {position + 1}) must be Tensor, not {type(value).__name__}"
+    )
+
+
 def misplaced(function: Callable[..., Any], args: tuple[Any, ...]) -> TypeError | None:
     """The error for an argument that is no tensor where one is wanted."""
     from adjit.tensor import Tensor
@@ -100,7 +107,8 @@ def misplaced(function: Callable[..., Any], args: tuple[Any, ...]) -> TypeError 
                 first = f"{name}() received an invalid combination of arguments - got ({got}), but expected one of:"
                 return explained(TypeError, first, name, {}, f"{parameter.name} is no tensor: {hint}")
             said, position = _SAID_ARGUMENTS.get((name, parameter.name), (parameter.name, number))
-            first = f"{_SAID.get(name, name)}(): argument '{said}' (position {position}) must be Tensor, not "
+            said_of = f"linalg_{name}" if ".linalg" in function.__module__ else _SAID.get(name, name)
+            first = f"{said_of}(): argument '{said}' (position {position}) must be Tensor, not "
             return explained(TypeError, first + _type_name(value), name, {}, hint)
     return None
 

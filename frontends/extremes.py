@@ -10,7 +10,8 @@ from adjit.composite import composite
 from adjit.dims import numel_of, numpy_names, shape_of, wrap_dim
 from adjit.dispatch import apply
 from adjit.dtypes import require_order, title_of
-from adjit.elementwise import emit, maximum, minimum, not_a_tensor, where
+from adjit.elementwise import emit, maximum, minimum, where
+from adjit.errors import not_a_tensor
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL
 from adjit.promotion import promote

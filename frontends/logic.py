@@ -7,6 +7,7 @@ from typing import Any
 
 from adjit.dtypes import require_order
 from adjit.elementwise import emit, named, operands_of
+from adjit.errors import not_a_tensor
 from adjit.ir.types import BOOL
 from adjit.promotion import cast_to
 from adjit.tensor import Tensor
@@ -31,29 +32,33 @@ def bitwise_not(input: Tensor) -> Tensor:
     return emit("not", "", input, kernel="bitwise_not")
 
 
-def _truth(value: Any) -> Any:
-    return cast_to(value, BOOL) if isinstance(value, Tensor) else bool(value)
+def _truth(name: str, value: Any, position: int = 0) -> Any:
+    if isinstance(value, Tensor):
+        return cast_to(value, BOOL)
+    if type(value) is not bool:
+        raise not_a_tensor(name, "other" if position else "input", position, value)
+    return value
 
 
 def logical_and(input: Tensor, other: Any) -> Tensor:
     """Both true."""
-    return emit("and", "", _truth(input), _truth(other), kernel="logical_and")
+    return emit("and", "", _truth("logical_and", input), _truth("logical_and", other, 1), kernel="logical_and")
 
 
 def logical_or(input: Tensor, other: Any) -> Tensor:
     """One true."""
-    return emit("or", "", _truth(input), _truth(other), kernel="logical_or")
+    return emit("or", "", _truth("logical_or", input), _truth("logical_or", other, 1), kernel="logical_or")
 
 
 def logical_xor(input: Tensor, other: Any) -> Tensor:
     """One true, not both."""
-    return emit("xor", "", _truth(input), _truth(other), kernel="logical_xor")
+    return emit("xor", "", _truth("logical_xor", input), _truth("logical_xor", other, 1), kernel="logical_xor")
 
 
 def logical_not(input: Tensor) -> Tensor:
     """Not true."""
     (x,) = operands_of("logical_not", input)
-    return emit("not", "", _truth(x))
+    return emit("not", "", _truth("logical_not", x))
 
 
 def _always(input: Tensor, value: bool) -> Tensor:

@@ -104,10 +104,11 @@ def _check_boundaries(boundaries: Tensor, input: Any) -> None:
 
 
 def _found(edges: Tensor, input: Any, right: bool, out_int32: bool) -> Tensor:
+    from adjit.creation import as_tensor
     from adjit.elementwise import operands_of
     from adjit.promotion import cast_to, promote_dtypes
 
-    (values,) = operands_of("searchsorted", input)
+    (values,) = operands_of("searchsorted", input if isinstance(input, Tensor) else as_tensor(input))
     edges, values = (part.detach() for part in promote_dtypes([edges, values]))
     return cast_to(_searched(edges, values, right), I32 if out_int32 else I64)
 

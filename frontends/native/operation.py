@@ -15,6 +15,7 @@ import numpy as np
 
 from adjit import dtypes
 from adjit.compiler.entry import known as k
+from adjit.errors import misplaced
 from adjit.heard_numbers import Heard
 from adjit.ir.errors import CompileError
 from adjit.ir.shape import evaluate
@@ -177,7 +178,13 @@ class Operation:
     def plain(self, names: tuple[str, ...] | None, *operands: Any) -> Any:
         """The Python function's result; the last operands were given by name."""
         split = len(operands) - (0 if names is None else len(names))
-        return self.function(*operands[:split], **dict(zip(names or (), operands[split:], strict=True)))
+        try:
+            return self.function(*operands[:split], **dict(zip(names or (), operands[split:], strict=True)))
+        except AttributeError:
+            better = misplaced(self.function, operands[:split])
+            if better is None:
+                raise
+            raise better from None
 
     def _learn(
         self,

@@ -8,7 +8,8 @@ from typing import Any
 from adjit.composite import composite
 from adjit.dispatch import apply
 from adjit.dtypes import float32, get_default_dtype, title_of
-from adjit.elementwise import abs, add, div, not_a_tensor, refuse_bool, unsupported
+from adjit.elementwise import abs, add, div, refuse_bool, unsupported
+from adjit.errors import not_a_tensor
 from adjit.heard_numbers import as_float
 from adjit.ir.ops import named
 from adjit.ir.ops.scalar import tanh as _tanh

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 import adjit as torch
@@ -57,6 +59,10 @@ NO_TENSOR = {
         "tensordot(): argument 'dims_self' (position 3) must be tuple of ints, not int"
     ),
     "torch.exp('a')": "exp(): argument 'input' (position 1) must be Tensor, not str",
+    "torch.sigmoid(3)": "sigmoid(): argument 'input' (position 1) must be Tensor, not int",
+    "torch.sqrt(2.0)": "sqrt(): argument 'input' (position 1) must be Tensor, not float",
+    "torch.logical_and(f, None)": "logical_and(): argument 'other' (position 2) must be Tensor, not NoneType",
+    "torch.logical_or('a', f)": "logical_or(): argument 'input' (position 1) must be Tensor, not str",
     "torch.sigmoid([1.0])": "sigmoid(): argument 'input' (position 1) must be Tensor, not list",
     "torch.logical_not('a')": "logical_not(): argument 'input' (position 1) must be Tensor, not str",
     "torch.nn.Linear(2, 2)(None)": "linear(): argument 'input' (position 1) must be Tensor, not NoneType",
@@ -97,6 +103,22 @@ def test_axes_of_tensordot_may_stand_in_a_tensor(dims: object) -> None:
 def test_half_precision_takes_parameters_of_float32() -> None:
     x = torch.ones(2, 2, dtype=torch.bfloat16)
     assert torch.nn.functional.layer_norm(x, (2,), torch.ones(2)).dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("expression", "named"),
+    [
+        ("torch.clone(3)", "clone(): argument 'input' (position 1)"),
+        ("torch.transpose(3, 0, 1)", "transpose(): argument 'input' (position 1)"),
+        ("torch.linalg.inv(3)", "linalg_inv(): argument 'A' (position 1)"),
+        ("F.dropout(3, 0.5)", "dropout(): argument 'input' (position 1)"),
+        ("torch.gather(f, 0, 3)", "gather(): argument 'index' (position 3)"),
+    ],
+)
+def test_served_functions_tell_what_is_no_tensor(expression: str, named: str) -> None:
+    install.install()
+    with pytest.raises(TypeError, match=rf"^{re.escape(named)} must be Tensor, not int"):
+        eval(expression, NAMES)
 
 
 def test_modules_tell_what_is_no_tensor_however_their_functions_are_served() -> None:
