@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
+from adjit import trees
 from adjit.autograd.modes import no_grad
 from adjit.device import device as _device
 from adjit.dtypes import bfloat16, float16, public, to_ir
-from adjit.ir.types import BF16, F16, DType
+from adjit.ir.types import BF16, F16, F64, DType
 from adjit.state import STATE, epoch_here
 from adjit.tensor import Tensor
 
@@ -126,14 +127,53 @@ def clear_autocast_cache() -> None:
     """Nothing: casts are not kept."""
 
 
+def _device_type(device_type: Any) -> str:
+    if not isinstance(device_type, str):
+        raise ValueError(f"Expected `device_type` of type `str`, got: `{type(device_type)}`")
+    return device_type
+
+
 def custom_fwd(fwd: Any = None, *, device_type: str, cast_inputs: Any = None) -> Any:
-    """The forward of an `autograd.Function`, as it is."""
-    return fwd if fwd is not None else lambda function: function
+    """The forward of an `autograd.Function`, whose backward is to compute as it does.
+
+    With `cast_inputs`, where autocast is on, it computes without, on floating point tensors of that dtype.
+    """
+    _device_type(device_type)
+    if fwd is None:
+        return partial(custom_fwd, device_type=device_type, cast_inputs=cast_inputs)
+
+    @wraps(fwd)
+    def forward(ctx: Any, *args: Any, **kwargs: Any) -> Any:
+        ctx._autocast_dtype = get_autocast_dtype(device_type)
+        enabled = is_autocast_enabled(device_type)
+        ctx._fwd_used_autocast = enabled and cast_inputs is None
+        if not enabled or cast_inputs is None:
+            return fwd(ctx, *args, **kwargs)
+        with autocast(device_type, enabled=False):
+            args, kwargs = trees.mapped(lambda leaf: _cast(leaf, cast_inputs), (args, kwargs), none_is_leaf=True)
+            return fwd(ctx, *args, **kwargs)
+
+    return forward
+
+
+def _cast(leaf: Any, dtype: Any) -> Any:
+    """A floating point tensor in another dtype, but float64 as it is; all else as it is."""
+    casts = isinstance(leaf, Tensor) and leaf._dtype.is_float and leaf._dtype is not F64
+    return leaf.to(dtype) if casts else leaf
 
 
 def custom_bwd(bwd: Any = None, *, device_type: str) -> Any:
-    """The backward of an `autograd.Function`, as it is."""
-    return bwd if bwd is not None else lambda function: function
+    """The backward of an `autograd.Function`, which computes under the autocast of its `custom_fwd`."""
+    _device_type(device_type)
+    if bwd is None:
+        return partial(custom_bwd, device_type=device_type)
+
+    @wraps(bwd)
+    def backward(ctx: Any, *args: Any, **kwargs: Any) -> Any:
+        with autocast(device_type, enabled=ctx._fwd_used_autocast, dtype=ctx._autocast_dtype):
+            return bwd(ctx, *args, **kwargs)
+
+    return backward
 
 
 class GradScaler:

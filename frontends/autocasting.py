@@ -17,13 +17,15 @@ from adjit.tensor import Tensor
 
 _PRODUCTS = (
     "addbmm", "addmm", "baddbmm", "bmm", "chain_matmul", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
-    "conv_transpose2d", "conv_transpose3d", "einsum", "inner", "matmul", "mm", "tensordot",
+    "conv_transpose2d", "conv_transpose3d", "einsum", "inner", "matmul", "mm", "prelu", "tensordot",
 )  # fmt: skip
 _CONVOLUTIONS = tuple(name for name in _PRODUCTS if name.startswith("conv"))
 # In the lower precision, by the module whose names they are.
 _LOWER = {
     "": _PRODUCTS,
-    "nn.functional": ("linear", "multi_head_attention_forward", "scaled_dot_product_attention", *_CONVOLUTIONS),
+    "nn.functional": (
+        "linear", "multi_head_attention_forward", "prelu", "scaled_dot_product_attention", *_CONVOLUTIONS,
+    ),
     "nn.recurrent": ("sequence",),
     "nn.recurrent_cells": ("cell",),
     "linalg": ("matmul", "multi_dot", "vecdot"),
@@ -40,7 +42,9 @@ _SINGLE = {
                "solve", "svd", "svdvals"),
     "fft": ("fft", "fft2", "fftn", "ifft", "ifft2", "ifftn", "irfft", "rfft", "rfft2"),
 }  # fmt: skip
-_METHODS_LOWER = ("__matmul__", "__rmatmul__", "addbmm", "addmm", "baddbmm", "bmm", "inner", "matmul", "mm")
+# Their last products are in the lower precision, what comes before is not: by the module that defines them.
+_INSIDE = {"cov": "statistics", "corrcoef": "statistics", "matrix_power": "linalg.functions"}
+_METHODS_LOWER = ("__matmul__", "__rmatmul__", "addbmm", "addmm", "baddbmm", "bmm", "inner", "matmul", "mm", "prelu")
 _METHODS_SINGLE = ("cholesky", "inverse", "nanquantile", "pinverse", "prod", "quantile", "stft", "svd", "trace")
 
 _placed = False
@@ -63,6 +67,27 @@ def place() -> None:
     for names, lower in ((_METHODS_LOWER, True), (_METHODS_SINGLE, False)):
         for name in names:
             setattr(Tensor, name, _casting(getattr(Tensor, name), lower))
+    for name, home in _INSIDE.items():
+        own = getattr(import_module(f"adjit.{home}"), name)
+        for owner in (import_module("adjit"), import_module("adjit.linalg"), Tensor):
+            if hasattr(owner, name):
+                setattr(owner, name, _aware(getattr(owner, name), own))
+
+
+def _aware(function: Callable[..., Any], own: Callable[..., Any]) -> Callable[..., Any]:
+    """The function; within `autocast` what it is in Python, which casts by `lowered`."""
+
+    @wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return (function if STATE.autocast is None or kwargs.get("out") is not None else own)(*args, **kwargs)
+
+    return wrapper
+
+
+def lowered(*operands: Tensor) -> tuple[Tensor, ...]:
+    """The operands of a product within another function, cast within `autocast`."""
+    target = STATE.autocast
+    return operands if target is None else _cast(operands, target)
 
 
 def _casting(function: Callable[..., Any], lower: bool) -> Callable[..., Any]:

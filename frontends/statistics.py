@@ -177,6 +177,7 @@ def cov(
     input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None
 ) -> Tensor:
     """The covariances of the rows of a matrix, whose columns are observations."""
+    from adjit.autocasting import lowered
     from adjit.creation import scalar_tensor
     from adjit.products import matmul
     from adjit.shaping import squeeze, t
@@ -220,6 +221,7 @@ def cov(
         other = mul(centred, weights)
     if lacking:
         warn("cov(): degrees of freedom is <= 0", UserWarning, stacklevel=2)
+    centred, other = lowered(centred, other)
     return squeeze(div(matmul(centred, t(other).conj()), norm))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from adjit import dtypes
+from adjit.autocasting import lowered
 from adjit.creation import ones_like, zeros_like
 from adjit.dims import shape_of, wrap_dim
 from adjit.dispatch import apply, rename
@@ -39,6 +40,8 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
         return where(zeros_like(A, dtype=dtypes.bool_), A, identity(A, shape[-1], shape[:-2]))  # type: ignore[no-any-return]
     if n < 0:
         A, n = inv(A), -n
+    if n > 1:
+        (A,) = lowered(A)
     result, square = None, A
     while n:
         if n & 1:

@@ -7,6 +7,7 @@ same kind need no Python.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -38,7 +39,7 @@ from adjit.native.view_words import view_blocks
 from adjit.native.watching import Seen, does_the_same, example, unlikely, watch
 from adjit.native.words import words_of
 from adjit.runtime.layout import ITEMS, word_at
-from adjit.state import STATE
+from adjit.state import STATE, is_user_frame
 from adjit.tensor import Tensor
 from adjit.trees import flatten
 
@@ -181,7 +182,8 @@ class Operation:
         try:
             return self.function(*operands[:split], **dict(zip(names or (), operands[split:], strict=True)))
         except AttributeError:
-            better = misplaced(self.function, operands[:split])
+            caller = sys._getframe(2)  # others of ours say it in the words of what the user called
+            better = misplaced(self.function, operands[:split]) if is_user_frame(caller) else None
             if better is None:
                 raise
             raise better from None

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -30,6 +30,9 @@ def _functions_as_before() -> Iterator[None]:
         places += [(module, name, getattr(module, name)) for name in names]
     methods = (*autocasting._METHODS_LOWER, *autocasting._METHODS_SINGLE)
     places += [(Tensor, name, getattr(Tensor, name)) for name in methods]
+    owners = (torch, torch.linalg, Tensor)
+    places += [(owner, name, getattr(owner, name)) for name in autocasting._INSIDE for owner in owners
+               if hasattr(owner, name)]  # fmt: skip
     yield
     for owner, name, found in places:
         setattr(owner, name, found)
@@ -180,3 +183,73 @@ def test_import_is_not_dearer() -> None:
     code = "import sys, adjit; print('adjit.autocasting' in sys.modules, 'adjit.amp' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.cov(x), lambda x: torch.corrcoef(x), lambda x: x.cov(), lambda x: torch.matrix_power(x, 3),
+        lambda x: torch.linalg.matrix_power(x, 2), lambda x: torch.nn.functional.prelu(x, torch.tensor([0.1])),
+    ],
+)  # fmt: skip
+def test_products_within_other_functions(function: Any) -> None:
+    x = torch.eye(3) * 2 + 1
+    wide = function(x)
+    for run in (function, torch.compile(function)):
+        for _ in range(12):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                found = run(x)
+            assert found.dtype is torch.bfloat16
+            assert torch.allclose(found.float(), wide, rtol=0.02)
+            assert run(x).dtype is torch.float32
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.matrix_power(x, 1).dtype is torch.float32
+
+
+class Product(torch.autograd.Function):
+    """A product that notes whether its backward runs under autocast."""
+
+    seen: ClassVar[list[bool]] = []
+
+    @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu")
+    def forward(ctx: Any, a: Any, b: Any) -> Any:
+        ctx.save_for_backward(a, b)
+        return a @ b
+
+    @staticmethod
+    @torch.amp.custom_bwd(device_type="cpu")
+    def backward(ctx: Any, gradient: Any) -> Any:
+        a, b = ctx.saved_tensors
+        Product.seen.append(torch.is_autocast_enabled("cpu"))
+        return gradient @ b.t(), a.t() @ gradient
+
+
+class WideProduct(Product):
+    @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
+    def forward(ctx: Any, a: Any, b: Any) -> Any:
+        ctx.save_for_backward(a, b)
+        return a @ b
+
+
+@pytest.mark.parametrize(("function", "inside"), [(Product, True), (WideProduct, False)])
+def test_functions_go_back_under_the_autocast_of_their_forward(function: Any, inside: bool) -> None:
+    a, b = torch.ones(2, 3, requires_grad=True), torch.ones(3, 3, requires_grad=True)
+    Product.seen.clear()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = function.apply(a.bfloat16(), b)
+    assert y.dtype is (torch.bfloat16 if inside else torch.float32)
+    y.sum().backward()
+    plain = function.apply(a, b)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        plain.sum().backward()
+    assert Product.seen == [inside, False]
+    assert a.grad is not None
+    assert a.grad.tolist() == [[6.0] * 3] * 2
+
+
+def test_devices_of_custom_rules_are_names() -> None:
+    for make in (torch.amp.custom_fwd, torch.amp.custom_bwd):
+        with pytest.raises(ValueError, match="Expected `device_type` of type `str`, got: `<class 'int'>`"):
+            make(lambda ctx: None, device_type=3)
