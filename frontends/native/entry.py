@@ -268,7 +268,8 @@ def _new_method() -> Any:
 
 def _mode() -> int:
     """The running thread's mode: bit 0 for recording; bit 1 where only Python knows what to do with a call; bit 2 where
-    the running trace takes note of it.  Autocast is none: the functions that it changes have wrappers of their own."""
+    the running trace takes note of it.  Autocast is none: the functions that it changes have wrappers of their own, and
+    so have all while tensors may be dual.  What is overwritten matters to the hooks that `packing` stands for."""
     tracer = STATE.tracer
     special = tracer is not None or STATE.anomaly[0] or bool(STATE.packing) or STATE.checks is not None
     mode = STATE.recording + 2 * special + 4 * (tracer is not None and tracer.by_steps)
