@@ -131,14 +131,15 @@ e, inf, nan, newaxis, pi = math.e, math.inf, math.nan, None, math.pi
 # What a script may never touch is imported at first use.
 _LAZY_MODULES = (
     "_C", "amp", "array_api", "cuda", "data", "demo", "distributed", "distributions", "fft", "func", "implicit", "jit",
-    "library", "linalg", "masked", "nn", "ops", "optim", "overrides", "passes", "profiler", "signal",
-    "special", "symbolic", "testing", "utils", "version",
+    "library", "linalg", "masked", "nn", "ops", "optim", "overrides", "passes", "profiler",
+    "return_types", "signal", "special", "symbolic", "testing", "types", "utils", "version",
 )  # fmt: skip
 _LAZY = {"Program": "program", "check_nan": "nan_checks", "debug": "debugger", "compile": "jit",
          "load_program": "program", "parse": "program", "example_inputs": "sample_arguments", "autocast": "amp",
          "GradScaler": "amp", "clear_autocast_cache": "amp", "get_autocast_cpu_dtype": "amp",
          "get_autocast_dtype": "amp", "is_autocast_cpu_enabled": "amp", "is_autocast_enabled": "amp",
          "set_autocast_dtype": "amp",
+         "is_anomaly_check_nan_enabled": "autograd.anomaly", "is_anomaly_enabled": "autograd.anomaly",
          "DisableTorchFunction": "overrides", "DisableTorchFunctionSubclass": "overrides",
          "load": "saving", "save": "saving", "vmap": "func", "fixed_point": "implicit", "root": "implicit",
          "formula": "mathematics", "from_sympy": "symbolic", "lambdify": "symbolic",

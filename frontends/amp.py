@@ -16,6 +16,7 @@ from adjit.autograd.modes import no_grad
 from adjit.device import device as _device
 from adjit.dtypes import bfloat16, float16, public, to_ir
 from adjit.ir.types import BF16, F16, F64, DType
+from adjit.module_names import modules_of
 from adjit.state import STATE, epoch_here
 from adjit.tensor import Tensor
 
@@ -308,3 +309,11 @@ class GradScaler:
         self._backoff_factor = state_dict["backoff_factor"]
         self._growth_interval = state_dict["growth_interval"]
         self._growth_tracker = state_dict["_growth_tracker"]
+
+
+_GIVEN: dict[str, dict[str, Any]] = {
+    "autocast_mode": {"autocast": autocast, "custom_bwd": custom_bwd, "custom_fwd": custom_fwd,
+                      "is_autocast_available": is_autocast_available},
+    "grad_scaler": {"GradScaler": GradScaler},
+}  # fmt: skip
+autocast_mode, grad_scaler = modules_of(__name__, _GIVEN).values()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
 from adjit.tensor import Tensor
 
 __all__ = [
-    "Constraint", "boolean", "corr_cholesky", "dependent", "dependent_property", "greater_than", "greater_than_eq",
-    "half_open_interval", "independent", "integer_interval", "interval", "is_dependent", "less_than",
-    "lower_cholesky", "lower_triangular", "multinomial", "nonnegative", "nonnegative_integer", "one_hot", "positive",
-    "positive_definite", "positive_integer", "positive_semidefinite", "real", "real_vector", "simplex", "square",
-    "symmetric", "unit_interval",
+    "Constraint", "boolean", "cat", "corr_cholesky", "dependent", "dependent_property", "greater_than",
+    "greater_than_eq", "half_open_interval", "independent", "integer_interval", "interval", "is_dependent",
+    "less_than", "lower_cholesky", "lower_triangular", "multinomial", "nonnegative", "nonnegative_integer",
+    "one_hot", "positive", "positive_definite", "positive_integer", "positive_semidefinite", "real", "real_vector",
+    "simplex", "square", "stack", "symmetric", "unit_interval",
 ]  # fmt: skip
 
 
@@ -236,6 +236,51 @@ class _IndependentConstraint(Constraint):
         return f"IndependentConstraint({self.base_constraint!r}, {self.reinterpreted_batch_ndims})"
 
 
+class _Parts(Constraint):
+    """What sets of tensors share whose parts lie in a set each."""
+
+    def __init__(self, cseq: Sequence[Constraint], dim: int = 0) -> None:
+        assert all(isinstance(each, Constraint) for each in cseq)
+        self.cseq = list(cseq)
+        self.dim = dim
+        self.is_discrete = any(each.is_discrete for each in self.cseq)
+        self.event_dim = max(each.event_dim for each in self.cseq)
+
+
+class _Cat(_Parts):
+    """Slices along an axis, of these lengths (1 each), in a set each."""
+
+    def __init__(self, cseq: Sequence[Constraint], dim: int = 0, lengths: Sequence[int] | None = None) -> None:
+        super().__init__(cseq, dim)
+        self.lengths = [1] * len(self.cseq) if lengths is None else list(lengths)
+        assert len(self.lengths) == len(self.cseq)
+
+    def check(self, value: Tensor) -> Tensor:
+        assert -value.dim() <= self.dim < value.dim()
+        parts = value.split([*self.lengths, value.shape[self.dim] - sum(self.lengths)], self.dim)
+        held = [each.check(part) for each, part in zip(self.cseq, parts, strict=False)]
+        found: Tensor = _joining().cat(held, self.dim)
+        return found
+
+
+class _Stack(_Parts):
+    """Entries along an axis in a set each."""
+
+    def __init__(self, cseq: Sequence[Constraint], dim: int = 0) -> None:
+        super().__init__(cseq, dim)
+        self.event_dim += self.dim + self.event_dim < 0
+
+    def check(self, value: Tensor) -> Tensor:
+        assert -value.dim() <= self.dim < value.dim()
+        parts = [value.select(self.dim, place) for place in range(value.shape[self.dim])]
+        found: Tensor = _joining().stack([c.check(part) for c, part in zip(self.cseq, parts, strict=True)], self.dim)
+        return found
+
+
+def _joining() -> Any:
+    return import_module("adjit.joining")
+
+
 def _linalg() -> Any:
     return import_module("adjit.linalg")
 
@@ -244,6 +289,7 @@ dependent = _Dependent()
 boolean = _Boolean()
 real = _Real()
 independent = _IndependentConstraint
+cat, stack = _Cat, _Stack
 real_vector = independent(real, 1)
 greater_than, greater_than_eq, less_than = _GreaterThan, _GreaterThanEq, _LessThan
 interval, half_open_interval = _Interval, _HalfOpenInterval

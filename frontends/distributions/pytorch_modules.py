@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 from adjit.distributions import building
+from adjit.module_names import modules_of
 
 # Those of ours that have PyTorch's names are there already.
 _MODULES = {
@@ -30,9 +30,4 @@ def make(package: str, classes: Mapping[str, Any]) -> dict[str, ModuleType]:
     """The modules, known to `import` from here on."""
     contents = {name: {member: classes[member] for member in members.split()} for name, members in _MODULES.items()}
     contents["utils"] = {name: getattr(building, name) for name in building.__all__}
-    found = {}
-    for name, members in contents.items():
-        module = found[name] = ModuleType(f"{package}.{name}")
-        module.__dict__.update(members, __all__=list(members))
-        sys.modules[module.__name__] = module
-    return found
+    return modules_of(package, contents)

@@ -120,3 +120,30 @@ def test_matrix_distributions_by_simpler_ones() -> None:
     roots = adjit.stack([r * 0 + 1, r * 0, r, rest], -1).unflatten(-1, (2, 2))
     density = D.LKJCholesky(2, adjit.tensor(2.5).double()).log_prob(roots).exp()
     assert density.mean().item() * 2 == pytest.approx(1, rel=1e-4)
+
+
+@pytest.mark.parametrize("dim", [0, 1, -1])
+@pytest.mark.parametrize("name", ["CatTransform", "StackTransform"])
+def test_transforms_of_parts(name: str, dim: int) -> None:
+    transforms = adjit.distributions.transforms
+    parts = [transforms.ExpTransform(), transforms.AffineTransform(1.0, 2.0)]
+    both = getattr(transforms, name)(parts, dim)
+    x = adjit.tensor([[0.1, -0.2], [0.3, 0.4]])
+    pieces = [piece.squeeze(dim) for piece in x.split(1, dim)]
+    y = both(x)
+    adjit.testing.assert_close(y, adjit.stack([part(piece) for part, piece in zip(parts, pieces, strict=True)], dim))
+    adjit.testing.assert_close(both.inv(y), x)
+    slopes = [part.log_abs_det_jacobian(piece, part(piece)) for part, piece in zip(parts, pieces, strict=True)]
+    adjit.testing.assert_close(both.log_abs_det_jacobian(x, y), adjit.stack(slopes, dim))
+    assert both.bijective
+    assert both.domain.check(x).all()
+    assert both.codomain.check(y).all()
+    assert not both.codomain.check(-y).all()
+
+
+def test_slices_of_other_lengths_have_transforms_each() -> None:
+    transforms = adjit.distributions.transforms
+    both = transforms.CatTransform([transforms.SoftmaxTransform(), transforms.ExpTransform()], 0, [2, 1])
+    x = adjit.tensor([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]])
+    adjit.testing.assert_close(both(x), adjit.cat([x[:2].softmax(-1), x[2:].exp()]))
+    assert (both.event_dim, both.length) == (1, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from importlib import import_module
 from typing import Any
 
@@ -200,3 +201,71 @@ def test_the_kernel_of_attention_is_chosen() -> None:
     with pytest.raises(AssertionError, match="Backend must be an instance of SDPBackend"), sdpa_kernel("math"):  # type: ignore[arg-type]
         pass
     assert not torch.distributed.is_available() and not torch.distributed.is_initialized()
+
+
+def test_ways_to_the_leaves_of_a_tree() -> None:
+    from adjit.utils import _pytree as pytree
+
+    pair = namedtuple("pair", "u v")
+    tree = {"a": [1, (2, 3)], "b": pair(None, [4])}
+    ways = [(pytree.keystr(way), leaf) for way, leaf in pytree.tree_leaves_with_path(tree)]
+    assert ways == [("['a'][0]", 1), ("['a'][1][0]", 2), ("['a'][1][1]", 3), ("['b'].u", None), ("['b'].v[0]", 4)]
+    assert [pytree.key_get(tree, way) for way, _ in pytree.tree_leaves_with_path(tree)] == [1, 2, 3, None, 4]
+    named = pytree.tree_map_with_path(lambda way, one, other: f"{pytree.keystr(way)} {one} {other}", [1, 2], [3, 4])
+    assert named == ["[0] 1 3", "[1] 2 4"]
+    assert pytree.tree_all_only(int, lambda leaf: leaf > 0, tree)
+    assert not pytree.tree_any_only(int, lambda leaf: leaf > 4, tree)
+    assert list(pytree.tree_iter(tree)) == [1, 2, 3, None, 4]
+    assert pytree.tree_unflatten([1, 2], pytree.tree_structure([0, 0])) == [1, 2]
+
+
+def test_classes_of_results_are_named_by_their_functions() -> None:
+    x = torch.eye(2)
+    results = {
+        "max": torch.max(x, 0), "sort": torch.sort(x), "mode": torch.mode(x), "frexp": torch.frexp(x),
+        "linalg_qr": torch.linalg.qr(x), "linalg_slogdet": torch.linalg.slogdet(x),
+        "histogram": torch.histogram(x, 2),
+    }  # fmt: skip
+    for name, result in results.items():
+        assert type(result) is getattr(torch.return_types, name)
+    names = dir(torch.return_types)
+    assert [getattr(torch.return_types, name).__name__ for name in names] == names
+    with pytest.raises(AttributeError, match="no attribute 'sum'"):
+        _ = torch.return_types.sum
+
+
+def test_modules_by_the_names_that_programs_import() -> None:
+    from adjit.amp.autocast_mode import autocast
+    from adjit.amp.grad_scaler import GradScaler
+    from adjit.types import Device, FileLike, Number, _size
+
+    assert autocast is torch.autocast
+    assert GradScaler is torch.amp.GradScaler
+    assert isinstance(3, Number)
+    assert Device
+    assert FileLike
+    assert _size
+    assert not torch.is_anomaly_enabled()
+    with torch.autograd.set_detect_anomaly(True, check_nan=False):
+        assert torch.is_anomaly_enabled()
+        assert not torch.is_anomaly_check_nan_enabled()
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_gradients_of_convolutions_by_name(rank: int) -> None:
+    from adjit.nn import grad
+
+    torch.manual_seed(0)
+    x = torch.randn(2, 4, *(5, 4, 6)[:rank], requires_grad=True)
+    weight = torch.randn(6, 2, *(2, 3, 2)[:rank], requires_grad=True)
+    options = {"stride": 2, "padding": 1, "groups": 2}
+    y = getattr(torch.nn.functional, f"conv{rank}d")(x, weight, **options)
+    cotangent = torch.randn_like(y)
+    of_input, of_weight = torch.autograd.grad(y, [x, weight], cotangent, create_graph=True)
+    found = getattr(grad, f"conv{rank}d_input")(x.shape, weight, cotangent, **options)
+    torch.testing.assert_close(found, of_input)
+    (further,) = torch.autograd.grad(found.square().sum(), weight)
+    torch.testing.assert_close(further, torch.autograd.grad(of_input.square().sum(), weight)[0])
+    found = getattr(grad, f"conv{rank}d_weight")(x.detach(), weight.shape, cotangent, **options)
+    torch.testing.assert_close(found, of_weight)
+    assert not found.requires_grad
