@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ import numpy as np
 from adjit.composite import composite
 from adjit.dims import numpy_names, shape_of, wrap_dim
 from adjit.dispatch import apply
-from adjit.dtypes import require_order, title_of
+from adjit.dtypes import public, require_order, title_of
 from adjit.errors import explained
 from adjit.ir.primitive import PRIMITIVES
-from adjit.ir.types import BOOL, F32, I64
+from adjit.ir.types import BOOL, F32, F64, I64
+from adjit.promotion import cast_to
 from adjit.results import named_result
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -79,13 +81,18 @@ def _concrete(input: Tensor, what: str) -> np.ndarray:
 
 
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
-    """How often each small integer occurs."""
+    """How often each small integer occurs.
+
+    A trace, which has no numbers, takes `minlength` for the size of the result, and its program refuses greater ones.
+    """
     from adjit.creation import from_numpy
 
     if not input._dtype.is_integer:
         raise NotImplementedError(f"\"bincount_cpu\" not implemented for '{title_of(input._dtype)}'")
     if minlength < 0:
         raise RuntimeError("minlength should be >= 0")
+    if input._array is None and minlength and len(shape_of(input)) == 1:
+        return _traced_counts(input, weights, minlength)
     weight = None if weights is None else _concrete(weights, "bincount()")
     numbers = _concrete(input, "bincount()")
     if numbers.ndim != 1 or (numbers.size and numbers.min() < 0):
@@ -96,6 +103,30 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     if weights is None:
         return from_numpy(found.astype(np.int64))
     return from_numpy(found.astype(np.float32 if weights._dtype is F32 else np.float64))
+
+
+def _traced_counts(input: Tensor, weights: Tensor | None, size: int) -> Tensor:
+    from adjit.creation import ones, zeros
+    from adjit.scattering import scatter_add
+
+    if weights is not None and shape_of(weights) != shape_of(input):
+        raise RuntimeError("weights should be 1-d and have the same length as input")
+    kind = I64 if weights is None else F32 if weights._dtype is F32 else F64
+    given = ones(shape_of(input), dtype=public(I64)) if weights is None else cast_to(weights.detach(), kind)
+    assert STATE.tracer is not None
+    STATE.tracer.on_fault((input,), partial(_outside, size=size))
+    return scatter_add(zeros(size, dtype=public(kind)), 0, cast_to(input, I64), given)
+
+
+def _outside(numbers: np.ndarray, size: int) -> Exception | None:
+    """The error for numbers that a trace has no place for."""
+    if numbers.size and int(numbers.min()) < 0:
+        return RuntimeError("bincount only supports 1-d non-negative integral inputs.")
+    most = int(numbers.max()) if numbers.size else 0
+    return None if most < size else explained(
+        RuntimeError, f"bincount: a compiled function counts minlength={size} numbers, but {most} is among them",
+        hint="pass a minlength above the greatest number",
+    )  # fmt: skip
 
 
 _PUBLIC = ("argsort", "bincount", "msort", "sort", "topk")

@@ -29,10 +29,10 @@ class _Parts(Transform):
         return all(each.bijective for each in self.transforms)
 
     def _pieces(self, x: Tensor) -> list[Tensor]:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} says what its parts are")
 
     def _joined(self, parts: list[Tensor]) -> Tensor:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} says how its parts are joined")
 
     def _checked(self, x: Tensor, size: int) -> Tensor:
         assert -x.dim() <= self.dim < x.dim()

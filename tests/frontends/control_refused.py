@@ -114,7 +114,7 @@ def sorted_(x):
 
 
 def bincount(x):
-    return torch.bincount(x.abs().long(), minlength=8) * 1.0
+    return torch.bincount(x.abs().long()) * 1.0
 
 
 def list_append(x):

@@ -152,3 +152,25 @@ def test_constants_and_functions_in_place() -> None:
     assert torch.zero_(x) is x
     assert torch.exp_(x).tolist() == [1.0, 1.0]
     assert "relu_" in dir(torch)
+
+
+def test_compiled_functions_count_up_to_minlength() -> None:
+    numbers = torch.tensor([0, 1, 1, 3])
+    weights = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    for function, operands in (
+        (lambda x: torch.bincount(x, minlength=6), (numbers,)),
+        (lambda x: x.int().bincount(minlength=4) * 2, (numbers,)),
+        (lambda x, w: torch.bincount(x, w, minlength=6), (numbers, weights)),
+        (lambda x, w: torch.bincount(x, w, minlength=6), (numbers, weights.long())),
+        (lambda x: torch.bincount(x, minlength=3), (numbers[:0],)),
+    ):
+        found, wanted = torch.compile(function)(*operands), function(*operands)
+        assert found.dtype is wanted.dtype
+        assert torch.equal(found, wanted)
+    rows = torch.stack([numbers, numbers.flip(0) * 0 + 2])
+    mapped = torch.vmap(lambda x: torch.bincount(x, minlength=4))(rows)
+    assert mapped.tolist() == [[1, 2, 0, 1], [0, 0, 4, 0]]
+    with pytest.raises(RuntimeError, match="bincount: a compiled function counts minlength=2 numbers, but 3 is among"):
+        torch.compile(lambda x: torch.bincount(x, minlength=2))(numbers)
+    with pytest.raises(RuntimeError, match="bincount only supports 1-d non-negative integral inputs"):
+        torch.compile(lambda x: torch.bincount(x - 1, minlength=5))(numbers)
