@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from adjit.attribute_numbers import apply_with_numbers
 from adjit.composite import composite
 from adjit.dims import shape_of
 from adjit.dispatch import apply, literal, rename
@@ -476,9 +477,8 @@ def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neg
     limits = finfo(public(input._dtype))
     high = limits.max if posinf is None else posinf
     low = limits.min if neginf is None else neginf
-    result = apply(PRIMITIVES["nan_to_num"], (input,), {"nan": nan, "posinf": high, "neginf": low}, name="NanToNum")
-    assert isinstance(result, Tensor)
-    return result
+    attributes = {"nan": nan, "posinf": high, "neginf": low}
+    return apply_with_numbers(PRIMITIVES["nan_to_num"], input, attributes, "NanToNum")
 
 
 _PUBLIC = (

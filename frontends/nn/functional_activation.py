@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from adjit.attribute_numbers import apply_with_numbers
 from adjit.composite import composite
 from adjit.dispatch import apply
 from adjit.dtypes import float32, get_default_dtype, title_of
@@ -47,10 +48,9 @@ def elementwise(op: Primitive, input: Tensor, name: str, inplace: bool = False, 
         raise not_a_tensor(op.name, "input", 0, input)
     _require_kernel(op.name, input._dtype)
     if not inplace:
-        result: Tensor = apply(op, (input,), attributes, name=name)
-        return result
+        return apply_with_numbers(op, input, attributes, name)
     check_writable(input)
-    return write(input, apply(op, (_before(input),), attributes, name=name))
+    return write(input, apply_with_numbers(op, _before(input), attributes, name))
 
 
 def _before(input: Tensor) -> Tensor:

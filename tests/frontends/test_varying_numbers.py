@@ -15,6 +15,7 @@ from adjit.autograd.tape import Recorded
 from adjit.bodies import run_pullback
 from adjit.compiler.entry import known
 from adjit.compiler.nodewise import ANY_NUMBER, literal_of, pullback_of, with_any_number
+from adjit.dispatch import apply
 from adjit.execute import run_op
 from adjit.heard_numbers import Heard
 from adjit.ir.primitive import primitive_named
@@ -347,6 +348,43 @@ def test_derivatives_of_quotients_are_those_by_constants(number: float, monkeypa
             wanted = results(function, number, torch.float32, recorded=True)
         np.testing.assert_array_equal(found[1], wanted[1])
         np.testing.assert_array_equal(np.signbit(found[1]), np.signbit(wanted[1]))
+
+
+ATTRIBUTES: dict[str, Callable[[Any, float], Any]] = {
+    "elu": lambda x, n: F.elu(x, n),
+    "celu": lambda x, n: F.celu(x, n),
+    "leaky_relu": lambda x, n: F.leaky_relu(x, n),
+    "threshold": lambda x, n: F.threshold(x, n, 2 * n),
+    "softshrink": lambda x, n: F.softshrink(x, n),
+    "hardshrink": lambda x, n: F.hardshrink(x, n),
+    "nan_to_num": lambda x, n: torch.nan_to_num(x, n, 2 * n, -n),
+}
+
+
+@native
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_attributes_of_scalar_operations_are_operands_with_the_same_bits(name: str, dtype: Any) -> None:
+    x = torch.tensor([-3.0, -0.5, -0.0, 0.0, 0.3, 2.0, math.inf, -math.inf, math.nan, 1e-40], dtype=dtype)
+    for n in range(60):
+        ATTRIBUTES[name](x, 0.3 + n * 0.0371)
+    path = name if name == "nan_to_num" else f"nn.functional.{name}"
+    table = install._installed[path].table
+    before = table[: known.MISS + 1].copy()
+    for number in (0.1, 1 / 3, 1.7, 2.0, 1e-30, 1e10):
+        if dtype is not torch.bfloat16:
+            table[[known.SLOW, known.MISS]] = id(refuse)
+        try:
+            found = ATTRIBUTES[name](x, number)
+        finally:
+            table[: known.MISS + 1] = before
+        op = primitive_named(name)
+        values = (number, 2 * number, -number) if name == "nan_to_num" else (number, 2 * number)
+        wanted = apply(op, (x,), dict(zip(op.attributes, values, strict=False)))
+        np.testing.assert_array_equal(found.double().numpy(), wanted.double().numpy())
+        known_signs = ~np.isnan(wanted.double().numpy())
+        signs = [np.signbit(t.double().numpy())[known_signs] for t in (found, wanted)]
+        np.testing.assert_array_equal(*signs)
 
 
 def test_bodies_are_few_and_branches_are_followed() -> None:
