@@ -285,3 +285,46 @@ def test_threads_train_while_their_programs_become_better(monkeypatch: pytest.Mo
     settle()
     monkeypatch.setenv("ADJIT_BACKGROUND", "0")
     assert set(found) == {train(0)}
+
+
+NEAR = """
+import os, sys
+import adjit as torch
+from adjit.compiler.later import settle
+from adjit.native import near
+works = []
+if sys.argv[1] == "fork":  # a thread that was started and has not got anywhere yet is not in the child
+    from adjit.compiler import later
+    original, later.compile_later = later.compile_later, works.append
+step = torch.compile(lambda x: x * 2 + 1)
+x = torch.ones(3)
+assert [step(x).tolist() for _ in range(3)] == [[3, 3, 3]] * 3
+assert "adjit.native.install" not in sys.modules or not works
+if works:
+    later.compile_later = original
+    assert not near.is_at_hand()
+    child = os.fork()
+    if child:
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+near.is_at_hand()
+settle()
+near.is_at_hand()
+settle()
+assert near.is_at_hand()
+assert "adjit.native.compiled" in sys.modules
+for _ in range(3):
+    step(x)
+assert step._native is not None
+assert step(x).tolist() == [3, 3, 3]
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
+@pytest.mark.parametrize("way", ["plain", pytest.param("fork", marks=needs_fork)])
+def test_the_native_entry_is_imported_beside_the_program(way: str) -> None:
+    environment = {**os.environ, "ADJIT_BACKGROUND": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", NEAR, way], env=environment, check=False, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
