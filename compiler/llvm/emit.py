@@ -162,7 +162,7 @@ def inline_kernel(
         entries = used_buffers(nodes, table)
         buffers = {value: places[slot] for value, slot in entries.items()}
         w = Writer(outer.f, program.options, RULES, buffers, Bounds(program.least), dependence)
-        w.entries = entries
+        w.entries, w.stops = entries, True
         w.variables.update(outer.variables)
         w.stack = outer.stack
         _note_buffers(w, nodes)

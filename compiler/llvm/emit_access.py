@@ -175,7 +175,7 @@ def emit_position(w: Writer, node: Node) -> None:
 
 
 def _foretold(w: Writer, name: str, good: str) -> str:
-    """An i64 where the i1 `good` holds, else a fault and 0.
+    """An i64 where the i1 `good` holds, else a fault: the function ends where it may, or 0 stands for it.
 
     The machine goes on as foretold, with the address at hand: what an element is added to may be that of a store before
     it, which is waited for if its address comes late.
@@ -185,6 +185,10 @@ def _foretold(w: Writer, name: str, good: str) -> str:
     f.module.declare(_RARELY)
     f.line(f"br i1 {good}, label %{after}, label %{bad}, !prof !779")
     f.start(bad)
+    if w.may_stop:  # what comes after knows that the index is good
+        w.stop(int(Fault.INDEX))
+        f.start(after)
+        return name
     w.fault(int(Fault.INDEX), "true", 1)
     f.jump(after)
     f.start(after)

@@ -161,6 +161,7 @@ class Writer:
         self._every = self._frames = [Frame({})]
         self._depths: dict[str, int] = {}  # of variables: the frame that binds them
         self._faults: Slot | None = None
+        self.stops = False  # whether the function returns that the program must stop
         self._positions: dict[Value, str] = {}
 
     @property
@@ -345,13 +346,26 @@ class Writer:
         bad, done = f.label("fault"), f.label("done")
         f.branch(f.let(f"icmp ne i64 {flags}, 0"), bad, done)
         f.start(bad)
-        status = f.let("load ptr, ptr %buffers, align 8")
-        f.line(f"atomicrmw or ptr {status}, i64 {flags} monotonic, align 8")
+        self._tell(flags)
         if stop:
             f.line("ret i1 true")
         else:
             f.jump(done)
         f.start(done)
+
+    def _tell(self, flags: str) -> None:
+        status = self.f.let("load ptr, ptr %buffers, align 8")
+        self.f.line(f"atomicrmw or ptr {status}, i64 {flags} monotonic, align 8")
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether a fault may end the function at once: it says so to its caller, and no loop waits for its end."""
+        return self.stops and len(self._frames) == 1
+
+    def stop(self, code: int) -> None:
+        """Leave the function with fault `code`."""
+        self._tell(str(code) if self._faults is None else self.f.let(f"or i64 {self.read(self._faults)}, {code}"))
+        self.f.line("ret i1 true")
 
     def finish(self) -> None:
         """Tell the faults, and return."""

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from tests.bench.warm import warm_up
+from tests.bench.workload_captured import CAPTURED
 from tests.bench.workload_cases import WORKLOADS, Workload
 from tests.bench.workload_images import IMAGES
 from tests.bench.workload_loops import LOOPS
@@ -299,7 +300,7 @@ def _in_process(chosen: argparse.Namespace, threads: int) -> list[Figure]:
     found: list[Figure] = []
     if hasattr(os, "sched_setaffinity"):  # the one limit that JAX's threads know
         os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:threads]))
-    for workload in (*WORKLOADS, *STEPS, *PRODUCTS, *SCIENCE, *LOOPS, *WIDE, *ORDER, *IMAGES):
+    for workload in (*WORKLOADS, *STEPS, *PRODUCTS, *SCIENCE, *LOOPS, *CAPTURED, *WIDE, *ORDER, *IMAGES):
         if names and not any(name in workload.name for name in names):
             continue
         figures = list(measure(workload, peers, threads, chosen.rounds, chosen.seconds, chosen.rest))

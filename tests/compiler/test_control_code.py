@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+import adjit
 from adjit.compiler.build import LEVEL
 from adjit.compiler.llvm import jit
 from adjit.compiler.pipeline import compile_graph, llvm_of
@@ -107,3 +110,46 @@ def test_turns_over_small_values_touch_no_memory() -> None:
     turn = [line for line in lines if " phi " in line]
     assert any("double" in line for line in turn) and any("<4 x float>" in line for line in turn)
     assert not any("alloca" in line for line in lines)
+
+
+def _reads(x: Any, n: Any) -> Any:
+    total = x[0] * 0
+    for i in range(n):
+        total = total + x[i]
+    return total
+
+
+def _writes(x: Any, n: Any) -> Any:
+    for i in range(n):
+        x[i] = x[i] * 2
+    return x
+
+
+def _writes_to_the_second_axis(x: Any, n: Any) -> Any:
+    y = x.reshape(2, 2) * 1
+    for i in range(2):
+        for j in range(n):
+            if y[i, 0] > -1:
+                y[i, j] = y[i, j - 1] + 1
+    return y
+
+
+@pytest.mark.parametrize("function", [_reads, _writes, _writes_to_the_second_axis])
+def test_a_fault_ends_a_loop_at_once(function: Any) -> None:
+    compiled = adjit.compile(function)
+    x = adjit.arange(4.0)
+    wanted = function(x.clone(), 2)
+    assert adjit.equal(compiled(x.clone(), adjit.tensor(2)), wanted)
+    for count in (5, 9, 10**12):
+        given = x.clone()
+        with pytest.raises(IndexError, match="index"):
+            compiled(given, adjit.tensor(count))
+        assert adjit.equal(given, x)
+    assert adjit.equal(compiled(x.clone(), adjit.tensor(2)), wanted)
+
+
+def test_a_checked_index_is_known_to_be_good_from_there_on() -> None:
+    llvm = adjit.compile(_writes).llvm(adjit.arange(4.0), adjit.tensor(2))
+    body = llvm[llvm.index("define internal i1 @control") :]
+    assert "icmp ult" in body
+    assert not [line for line in body.splitlines() if "phi i64" in line and "[ 0, %bad" in line]
