@@ -35,6 +35,7 @@ from tests.bench.workload_order import ORDER
 from tests.bench.workload_products import PRODUCTS
 from tests.bench.workload_science import SCIENCE
 from tests.bench.workload_steps import STEPS
+from tests.bench.workload_transforms import TRANSFORMS
 from tests.bench.workload_wide import WIDE
 
 PEERS = ("torch", "inductor", "jax", "numpy", "numba")
@@ -300,7 +301,7 @@ def _in_process(chosen: argparse.Namespace, threads: int) -> list[Figure]:
     found: list[Figure] = []
     if hasattr(os, "sched_setaffinity"):  # the one limit that JAX's threads know
         os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:threads]))
-    for workload in (*WORKLOADS, *STEPS, *PRODUCTS, *SCIENCE, *LOOPS, *CAPTURED, *WIDE, *ORDER, *IMAGES):
+    for workload in (*WORKLOADS, *STEPS, *PRODUCTS, *SCIENCE, *LOOPS, *CAPTURED, *TRANSFORMS, *WIDE, *ORDER, *IMAGES):
         if names and not any(name in workload.name for name in names):
             continue
         figures = list(measure(workload, peers, threads, chosen.rounds, chosen.seconds, chosen.rest))
