@@ -60,7 +60,7 @@ def grad_and_value(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool
             _require_scalar(output)
             keep, filled = step(_differentiated, output, inner, leaves, recording)
         result = trees.unflatten(structure, filled)
-        output, aux = (output, aux) if keep else _released((output, aux), inner)
+        output, aux = (output, aux) if keep else _released((output, aux), inner, recording)
         return result, (output, aux) if has_aux else output
 
     return wrapped
@@ -142,7 +142,7 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
         filled = [_zeros(leaf) if g is None else g for g, leaf in zip(found, leaves, strict=True)]
         return trees.unflatten(structure, filled)
 
-    output, aux = (output, aux) if keep else _released((output, aux), inner)
+    output, aux = (output, aux) if keep else _released((output, aux), inner, recording)
     return (output, pullback, aux) if has_aux else (output, pullback)
 
 
@@ -332,7 +332,7 @@ def _is_tracked(tensors: Sequence[Tensor]) -> bool:
 
 
 def _other_leaves(outputs: Sequence[Any], inner: Sequence[Tensor]) -> bool:
-    """Whether an output comes from a leaf that requires grad beside the transformation's own variables."""
+    """Whether an output comes from what requires grad beside the transformation's own variables."""
     own = {value_of(tensor) for tensor in inner}
     tracer = STATE.tracer
     known: set[Value] = set() if tracer is None else set(tracer.leaves)
@@ -344,7 +344,8 @@ def _other_leaves(outputs: Sequence[Any], inner: Sequence[Tensor]) -> bool:
             continue
         watch = value.attached
         is_leaf = value in known or (value.node is None and isinstance(watch, Watch) and watch.leaf is not None)
-        if is_leaf and value not in _ended:
+        stands = tracer is not None and value.node is None and tracer.depends(value)  # for what is around the trace
+        if (is_leaf or stands) and value not in _ended:
             return True
         for operand in () if value.node is None else varies_with(value.node):
             if operand not in seen:
@@ -353,9 +354,26 @@ def _other_leaves(outputs: Sequence[Any], inner: Sequence[Tensor]) -> bool:
     return False
 
 
-def _released(tree: Any, inner: Sequence[Tensor]) -> Any:
-    """The tensors of a tree without the history of a transformation that has ended."""
-    return trees.mapped(lambda x: x.detach() if isinstance(x, Tensor) else x, tree, none_is_leaf=True)
+def _released(tree: Any, inner: Sequence[Tensor], recording: bool) -> Any:
+    """The tensors of a tree without the history of a transformation that has ended, and with any other history where
+    gradients are recorded around it."""
+
+    def free(tensor: Any) -> Any:
+        return step(_free, tensor, inner, recording) if isinstance(tensor, Tensor) else tensor
+
+    return trees.mapped(free, tree, none_is_leaf=True)
+
+
+def _free(tensor: Tensor, inner: Sequence[Tensor], recording: bool) -> Tensor:
+    if not tensor.requires_grad or (recording and _other_leaves([tensor], inner)):
+        return tensor
+    tracer = STATE.tracer
+    if tracer is None or tensor._tracer is not tracer:
+        return tensor.detach()
+    # Without an operation, which would keep the tangents of transformations around this one.
+    found = tracer.tensor_in(tracer.value_of(tensor), tensor._memory, tensor._chain)
+    found._strides, found._base, found._seen = tensor._strides, tensor._base, tensor._seen
+    return found
 
 
 def _zeros(tensor: Tensor) -> Tensor:

@@ -227,3 +227,72 @@ def test_randomness_of_vmap(compiled: bool) -> None:
     assert torch.equal(different, drawn("different"))
     with pytest.raises(RuntimeError, match="randomness error mode"):
         drawn("error")
+
+
+def shared(p: Any, x: Any) -> Any:
+    return torch.sin(p * x).sum()
+
+
+SHARING: dict[str, Callable[..., Any]] = {
+    "grad": lambda p, xs: torch.vmap(func.grad(shared, argnums=1), (None, 0))(p, xs),
+    "closure": lambda p, xs: torch.vmap(lambda x: func.grad(lambda y: shared(p, y))(x))(xs),
+    "grad and value": lambda p, xs: torch.vmap(func.grad_and_value(shared, argnums=1), (None, 0))(p, xs)[1],
+    "hessian": lambda p, xs: torch.vmap(func.hessian(shared, argnums=1), (None, 0))(p, xs),
+    "vjp": lambda p, xs: torch.vmap(lambda x: func.vjp(lambda y: shared(p, y), x)[1](torch.tensor(2.0))[0])(xs),
+    "two": lambda p, xs: torch.vmap(
+        lambda x: func.grad(lambda y: func.grad(shared, argnums=1)(p, y).sum())(x)
+    )(xs),
+}
+
+
+@pytest.mark.parametrize("name", SHARING)
+def test_gradients_for_examples_keep_those_of_what_the_examples_share(name: str) -> None:
+    function = SHARING[name]
+    p, xs = torch.tensor([1.0, 2.0]), torch.arange(6.0).reshape(3, 2) / 4
+    one_by_one = {
+        "grad": lambda p, x: p * torch.cos(p * x),
+        "closure": lambda p, x: p * torch.cos(p * x),
+        "grad and value": lambda p, x: torch.sin(p * x).sum(),
+        "hessian": lambda p, x: torch.diag(-p * p * torch.sin(p * x)),
+        "vjp": lambda p, x: 2 * p * torch.cos(p * x),
+        "two": lambda p, x: -p * p * torch.sin(p * x),
+    }[name]
+    q = p.clone().requires_grad_()
+    expected = torch.stack([one_by_one(q, x) for x in xs])
+    weights = torch.arange(expected.numel(), dtype=torch.float32).reshape(expected.shape)
+    (wanted,) = torch.autograd.grad((expected * weights).sum(), q)
+
+    def loss(p: Any) -> Any:
+        return (function(p, xs) * weights).sum()
+
+    found = [func.grad(loss)(p), torch.compile(func.grad(loss))(p)]
+    for root in (q, (2 * q) / 2):  # a leaf, and what has a history
+        found.append(torch.autograd.grad(loss(root), q)[0])
+    found.append(torch.autograd.grad(torch.compile(loss)(q), q)[0])
+    for gradient in found:
+        assert torch.allclose(gradient, wanted, rtol=1e-5, atol=1e-6)
+    tangent = func.jvp(loss, (p,), (torch.tensor([1.0, -1.0]),))[1]
+    assert torch.allclose(tangent, wanted[0] - wanted[1], rtol=1e-5, atol=1e-5)
+
+
+def test_values_beside_gradients_have_tangents() -> None:
+    x = torch.tensor([0.5, -0.3])
+
+    def value(v: Any) -> Any:
+        return func.grad_and_value(lambda y: (y**3).sum())(v)[1]
+
+    def aside(v: Any) -> Any:
+        return func.grad(lambda y: ((y**3).sum(), (y * v).sum()), has_aux=True)(v)[1]
+
+    for function, slopes in ((value, 3 * x * x), (aside, 2 * x)):
+        for each in (function, torch.compile(function)):
+            assert torch.allclose(func.jvp(each, (x,), (torch.ones(2),))[1], slopes.sum())
+            assert torch.allclose(func.jacfwd(each)(x), slopes)
+            assert torch.allclose(func.grad(each)(x), slopes)
+
+
+def test_what_is_returned_beside_a_gradient_keeps_other_histories() -> None:
+    weight, x = torch.tensor([1.0, 2.0], requires_grad=True), torch.tensor([0.5, 0.25])
+    _, (scaled, doubled) = func.grad(lambda y: ((y**3).sum(), (weight * y, y * 2)), has_aux=True)(x)
+    assert scaled.requires_grad and not doubled.requires_grad
+    assert torch.autograd.grad(scaled.sum(), weight)[0].tolist() == x.tolist()
