@@ -68,7 +68,8 @@ _FUNCTIONS: Mapping[str, tuple[Any, ...]] = {
     "buildPerModuleDefaultPipeline": (c_void_p, c_void_p, c_int),
     "RunNewModulePassManager": (None, c_void_p, c_void_p, c_void_p),
     **{f"module_Add{name}Pass": (None, c_void_p)
-       for name in ("AlwaysInliner", "SROA", "InstCombine", "SimplifyCFG", "LoopRotate", "LoopUnroll")},
+       for name in ("AlwaysInliner", "SROA", "InstCombine", "JumpThreading", "SimplifyCFG", "LoopRotate",
+                    "LoopUnroll")},
     "CreateLLJITCompiler": (c_void_p, c_void_p, c_bool, c_bool, _TEXT), "LLJITDispose": (None, c_void_p),
     "LLJIT_Link": (c_void_p, c_void_p, c_char_p, POINTER(_Element), c_size_t, POINTER(_Symbol), c_size_t,
                    POINTER(_Symbol), c_size_t, _TEXT),

@@ -23,8 +23,11 @@ from adjit.runtime.threads import get_num_threads
 # loops, so the rest of LLVM's pipeline takes several times longer and finds next to nothing.
 _SHORT = ("AlwaysInliner", "SROA", "InstCombine", "SimplifyCFG")
 _LEAST = ("AlwaysInliner", "SROA")
-# For control flow: loops are turned round, and the turns of short ones written out several at a time.
-_TURNS = (*_SHORT, "LoopRotate", "LoopUnroll", "InstCombine", "SimplifyCFG")
+# For control flow: what follows a branch alone goes on in it, before choices become selects; loops are turned round,
+# and the turns of short ones written out several at a time.
+_TURNS = (
+    *_SHORT[:-1], "JumpThreading", _SHORT[-1], "LoopRotate", "LoopUnroll", "InstCombine", "SimplifyCFG"
+)  # fmt: skip
 
 # Objects of functions that programs have in common, by their keys; at most so many, some 10 KB each.
 _common: dict[bytes, bytes] = {}
