@@ -24,8 +24,9 @@ from adjit.tensor import Tensor
 if TYPE_CHECKING:
     from adjit.runtime.executable import Executable
 
-# Seconds that a function's draws take operation by operation until its program is made, about what making it takes.
-_LATE = 0.02
+# Seconds that a function's draws take operation by operation until its program is made: about what making it takes,
+# with loading the compiler for it.
+_LATE = 0.1
 _spent: Counter[Any] = Counter()
 _programs: dict[Any, Executable] = {}
 
