@@ -14,7 +14,7 @@ from adjit.compiler.llvm.target import Target
 from adjit.runtime.cache import cache_key, default_cache
 
 # Raised when the same text would be compiled otherwise than before: it is part of every cache key.
-PIPELINE_VERSION = 5
+PIPELINE_VERSION = 6
 
 # Before several objects in one run of bytes: their count, and each with its length.
 _MAGIC = b"adjitset"
