@@ -12,6 +12,7 @@ from typing import Any
 from adjit.computed_views import PLACES, is_place
 from adjit.dims import shape_of
 from adjit.errors import explained
+from adjit.ir.errors import NumbersNeeded
 from adjit.ir.graph import Value
 from adjit.ir.ops.indexing import gather as gather_op
 from adjit.ir.ops.structure import permute as permute_op
@@ -19,12 +20,22 @@ from adjit.positions import positions
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
-_HINT = "a slice y[i:i + 3] with a computed i has a known size where both ends are computed from i by adding numbers"
+_HINT = "pass sizes and counts as Python's int; y[i:i + 3] with a computed i has a known size, 3"
 
 
 def is_computed_slice(item: Any) -> bool:
     """Whether an end of a slice is a traced integer."""
     return isinstance(item, slice) and (is_place(item.start) or is_place(item.stop))
+
+
+def slice_step(item: slice) -> int:
+    """The step of a slice, which must be positive."""
+    step: int = 1 if item.step is None else item.step.__index__()
+    if step == 0:
+        raise ValueError("slice step cannot be zero")
+    if step < 0:
+        raise explained(ValueError, "step must be greater than zero", hint="torch.flip(x, dims=(0,)) reverses an axis")
+    return step
 
 
 def with_slices(input: Tensor, items: Sequence[tuple[int, Any]], axes: Sequence[int]) -> tuple[Tensor, list[Any]]:
@@ -41,10 +52,10 @@ def _cut(input: Tensor, axis: int, item: slice) -> Tensor:
     """The view at all places from the first to the last of one slice; its axis is brought back to where it was."""
     from adjit.ranges import arange
 
-    step = 1 if item.step is None else item.step.__index__()
+    step = slice_step(item)
     size = _size(item.start, item.stop)
-    if size is None or step <= 0:
-        raise explained(TypeError, "the size of a slice is not known while the function is compiled", hint=_HINT)
+    if size is None or size < 0:  # y[i:i - 1] is empty, but all except the last where i is 0
+        raise explained(NumbersNeeded, "the size of a slice is not known while the function is compiled", hint=_HINT)
     places = item.start + arange((size - 1) // step * step + 1 if size > 0 else 0)
     at = positions(places, input, axis, _outside)
     tracer = STATE.tracer

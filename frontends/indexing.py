@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from adjit.computed_slices import is_computed_slice, with_slices
+from adjit.computed_slices import is_computed_slice, slice_step, with_slices
 from adjit.computed_views import are_places, is_place, shown_at
 from adjit.dims import shape_of
 from adjit.dispatch import apply, literal, rename
@@ -269,11 +269,7 @@ def _is_one_place(items: Sequence[Any]) -> bool:
 
 def slice_bounds(item: slice, extent: Any) -> tuple[Any, Any, int]:
     """(start, size, step) of a slice over an axis; the step must be positive."""
-    step = 1 if item.step is None else item.step.__index__()
-    if step == 0:
-        raise ValueError("slice step cannot be zero")
-    if step < 0:
-        raise explained(ValueError, "step must be greater than zero", hint="torch.flip(x, dims=(0,)) reverses an axis")
+    step = slice_step(item)
     start = _clipped(0 if item.start is None else item.start, extent)
     stop = extent if item.stop is None else _clipped(item.stop, extent)
     length = stop - start

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import adjit as torch
+from adjit.ir.errors import TraceError
 
 Function = Callable[..., Any]
 
@@ -236,5 +237,8 @@ def test_slices_that_a_program_cannot_hold_are_errors() -> None:
     for start, reached in ((2, 3), (-1, -1)):
         with pytest.raises(IndexError, match=f"a slice with a computed start reaches index {reached}"):
             compiled(torch.arange(3.0), torch.tensor(start))
-    with pytest.raises(TypeError, match="the size of a slice is not known"):
-        torch.compile(lambda y, i: y[:i])(torch.arange(3.0), torch.tensor(1))
+    for function in (lambda y, i: y[:i], lambda y, i: y[i:], lambda y, i: y[i : i - 1]):
+        with pytest.raises(TraceError, match="the size of a slice is not known"):
+            torch.compile(function)(torch.arange(3.0), torch.tensor(0))
+    with pytest.raises(ValueError, match="step must be greater than zero"):
+        torch.compile(lambda y, i: y[i : i + 2 : -1])(torch.arange(3.0), torch.tensor(0))
