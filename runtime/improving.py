@@ -65,7 +65,11 @@ class Improvement:
             self.finish(take)
             return
         self._making = os.getpid()
-        self._later(partial(self._finish_beside, WeakMethod(take)))
+        try:
+            self._later(partial(self._finish_beside, WeakMethod(take)))
+        except BaseException:  # an interrupt: the next call begins again
+            self._making = 0
+            raise
         self._raise_failure()  # it may have been made at once
 
     def _finish_beside(self, take: WeakMethod[Take]) -> None:

@@ -24,9 +24,12 @@ def is_at_hand() -> bool:
 
 
 def _load() -> None:
-    global _is_loaded
-    import adjit.native.compiled  # noqa: F401 - what the next call of a compiled function would import
-    from adjit.native.install import is_settled
+    global _loading, _is_loaded
+    try:
+        import adjit.native.compiled  # noqa: F401 - what the next call of a compiled function would import
+        from adjit.native.install import is_settled
 
-    is_settled()
-    _is_loaded = True
+        is_settled()
+        _is_loaded = True
+    finally:  # what an error or an interrupt ended begins again
+        _loading = 0

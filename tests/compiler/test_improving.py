@@ -16,7 +16,7 @@ import adjit as torch
 from adjit.compiler import quick
 from adjit.compiler.compile import compile_graph
 from adjit.compiler.later import settle
-from adjit.native import install
+from adjit.native import install, near
 from adjit.runtime import improving, layout
 from tests.compiler.test_quick import PROGRAMS, bits, graph, operands, settings
 from tests.frontends.natively import calls_without_python
@@ -328,3 +328,33 @@ def test_the_native_entry_is_imported_beside_the_program(way: str) -> None:
         [sys.executable, "-c", NEAR, way], env=environment, check=False, capture_output=True, text=True, timeout=120
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_interrupt_while_the_thread_starts_leaves_it_to_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(thread: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("ADJIT_BACKGROUND", "1")
+    program = compile_graph(graph())
+    first = bits(program)
+    with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
+        interrupted.setattr(threading.Thread, "start", interrupt)
+        bits(program)
+    assert not program.is_improving
+    assert bits(program) == first
+    settle()
+    assert not program.is_quick
+
+
+def test_an_import_that_an_interrupt_ended_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("ADJIT_BACKGROUND", "0")
+    monkeypatch.setattr(near, "_is_loaded", False)
+    monkeypatch.setattr(near, "_loading", 0)
+    with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
+        interrupted.setattr(install, "is_settled", interrupt)
+        near.is_at_hand()
+    near.is_at_hand()
+    assert near._is_loaded

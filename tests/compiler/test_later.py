@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -86,6 +87,54 @@ def test_what_fails_does_not_stand_in_the_way_of_the_next() -> None:
     compile_later(lambda: done.append(1))
     settle()
     assert done == [1]
+
+
+def test_one_thread_does_all_that_waits() -> None:
+    go, done = threading.Event(), []
+    compile_later(lambda: done.append(go.wait(20)))
+    before = threading.active_count()
+    for number in range(60):
+        compile_later(partial(done.append, number))
+    assert threading.active_count() == before
+    go.set()
+    settle()
+    assert done == [True, *range(60)]
+
+
+def test_what_an_interrupt_kept_from_starting_is_started_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(thread: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    done: list[int] = []
+    with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
+        interrupted.setattr(threading.Thread, "start", interrupt)
+        compile_later(partial(done.append, 1))
+    compile_later(partial(done.append, 2))
+    settle()
+    assert done == [1, 2]
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_fork_does_not_wait_for_what_has_not_begun() -> None:
+    begun, go, done = threading.Event(), threading.Event(), []
+
+    def work() -> None:
+        begun.set()
+        time.sleep(0.3)
+
+    def child() -> None:
+        compile_later(partial(done.append, "child"))
+        settle()
+        assert done == ["child"]
+
+    compile_later(work)
+    compile_later(lambda: done.append(go.wait(20)))
+    assert begun.wait(20)
+    assert in_child(child) == 0
+    go.set()
+    settle()
+    assert done == [True]
 
 
 @needs_fork
