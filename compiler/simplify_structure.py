@@ -309,6 +309,29 @@ def dot_of_permuted(site: Site) -> Value | None:
     return site.make("dot", *inputs, contract=tuple(pairs[0]), batch=tuple(pairs[1]))
 
 
+@rounding("dot")
+def dot_of_single_products(site: Site) -> Value | None:
+    """A dot that sums nothing is a product of spread operands, which joins what stands around it.
+
+    A sum that begins at 0 has no -0.0.
+    """
+    contract: Any = site.attributes["contract"]
+    batch: Any = site.attributes["batch"]
+    dims, dtype = site.types[0].dims, site.types[0].dtype
+    if dtype.is_complex or any(site.inputs[0].dims[axis] != 1 for axis in contract[0]):
+        return None
+    count, spread = len(batch[0]), []
+    place = count
+    for side, value in enumerate(site.inputs):
+        free = free_axes(value.type.ndim, contract[side], batch[side])
+        turned = site.make("permute", value, perm=(*batch[side], *free, *contract[side]))
+        kept = range(place, place + len(free))
+        shape = tuple(dim if axis < count or axis in kept else 1 for axis, dim in enumerate(dims))
+        spread.append(site.make("expand", site.make("reshape", turned, shape=shape), shape=dims))
+        place += len(free)
+    return site.make("mul", *spread)
+
+
 @rule("reshape")
 def reshape_of_dot(site: Site) -> Value | None:
     """A reshape that only splits axes of a dot is the dot of operands with split axes: views, where it is a copy."""

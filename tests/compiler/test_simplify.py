@@ -256,6 +256,37 @@ def test_identities_fire_and_change_no_bit(name: str) -> None:
         np.testing.assert_array_equal(np.signbit(ours) & (ours == 0), np.signbit(theirs) & (theirs == 0))
 
 
+SINGLE: dict[str, tuple[Function, list[TensorType], dict[str, int]]] = {
+    "nothing": (
+        lambda x, y: contraction.dot(x, y, contract=((), ()), batch=((0,), (0,))), [SQUARE, TensorType(F32, (2, 4))],
+        {"reshape": 2, "expand": 2, "mul": 1}),
+    "one product": (
+        lambda x, y: contraction.dot(x, y, contract=((0,), (1,)), batch=((), ())),
+        [TensorType(F32, (1, 13)), TensorType(F32, (13, 1))], {"reshape": 2, "expand": 2, "mul": 1}),
+    "batches that stand last": (
+        lambda x, y: contraction.dot(x, y, contract=((), ()), batch=((1,), (0,))), [SQUARE, TensorType(F32, (3, 4))],
+        {"permute": 1, "reshape": 2, "expand": 2, "mul": 1}),
+    "integers": (
+        lambda x, y: contraction.dot(x, y, contract=((), ()), batch=((), ())), [LONG, LONG],
+        {"reshape": 1, "expand": 2, "mul": 1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_dots_that_sum_nothing_become_products(name: str) -> None:
+    """Only the sign of a zero may be another: a sum begins at 0."""
+    function, types, left = SINGLE[name]
+    graph = graph_of(function, types)
+    result = simplify(graph)
+    verify(result)
+    assert count_ops(result) == Counter(left), str(result)
+    assert count_ops(simplify(graph, strict=True)) == Counter({"dot": 1})
+    arrays = operands(types)
+    for ours, theirs in zip(run(result, *arrays), run(graph, *arrays), strict=True):
+        assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize("exponent", POWERS)
 def test_powers_become_products(exponent: float) -> None:
     """Special values come out as they would, the others within 1.5 units in the last place."""
@@ -287,7 +318,7 @@ def test_every_rule_fires_somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     fired = set()
     for op, listed in RULES.items():
         monkeypatch.setitem(RULES, op, [_watched(rule, fired) for rule in listed])
-    for function, types, _ in FIRES.values():
+    for function, types, _ in (*FIRES.values(), *SINGLE.values()):
         simplify(graph_of(function, types))
     for exponent in POWERS:
         simplify(graph_of(lambda x, exponent=exponent: x**exponent, [X]))
