@@ -261,7 +261,7 @@ def _filled_array(size: tuple[int, ...], held: np.ndarray) -> np.ndarray:
     try:
         return np.full(size, held)
     except ValueError:
-        raise _too_large(size) from None
+        raise too_large(size) from None
     except MemoryError as error:
         raise OutOfMemoryError.of(error) from None
 
@@ -271,12 +271,13 @@ def _zeros(size: tuple[int, ...], storage: np.dtype[Any]) -> np.ndarray:
     try:
         return np.zeros(size, storage)
     except ValueError:
-        raise _too_large(size) from None
+        raise too_large(size) from None
     except MemoryError as error:
         raise OutOfMemoryError.of(error) from None
 
 
-def _too_large(size: tuple[int, ...]) -> RuntimeError:
+def too_large(size: tuple[int, ...]) -> RuntimeError:
+    """The error for sizes of which no memory can be."""
     return RuntimeError(f"Storage size calculation overflowed with sizes={list(size)}")
 
 

@@ -29,7 +29,8 @@ bitwise_right_shift = _bitwise("shr", "bitwise_right_shift", "Bits moved down, t
 
 def bitwise_not(input: Tensor) -> Tensor:
     """Bits turned over."""
-    return emit("not", "", input, kernel="bitwise_not")
+    (x,) = operands_of("bitwise_not", input)
+    return emit("not", "", x, kernel="bitwise_not")
 
 
 def _truth(name: str, value: Any, position: int = 0) -> Any:

@@ -65,10 +65,10 @@ def _gauss(first: Tensor, second: Tensor) -> Tensor:
 
 
 def scaled(drawn: Tensor, *numbers: Any) -> Tensor:
-    """drawn * scale + shift for these two numbers; as drawn for none."""
+    """drawn * scale + shift for these two numbers, or tensors of one; as drawn for none."""
     if not numbers:
         return drawn
-    scale, shift = numbers
+    scale, shift = (cast_to(x.detach(), drawn._dtype) if isinstance(x, Tensor) else x for x in numbers)
     return _op("add", _op("mul", drawn, scale), shift)  # type: ignore[no-any-return]
 
 

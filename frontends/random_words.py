@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adjit.bodies import SIZE_ONLY
+from adjit.creation import too_large
 from adjit.dims import numel_of
 from adjit.dispatch import apply, approach_native, literal
 from adjit.ir.errors import asks_memory
@@ -40,6 +41,9 @@ def drawn(
     numbers: Sequence[float] = (),
 ) -> Tensor:
     """`function(*words, *numbers)` of `dtype`, which goes element by element; `random_bits` makes words of each key."""
+    count = numel_of(shape)
+    if count * dtype.storage.itemsize >= 1 << 63:
+        raise too_large(shape)
     known = function, len(keys), dtype, len(numbers)
     program = _programs.get(known)
     if program is None:
@@ -47,7 +51,6 @@ def drawn(
             return _by_operations(known, keys, shape, numbers)
         program = _programs[known] = _program(*known)
     approach_native()
-    count = numel_of(shape)
     told = [literal(number, dtype)._array for number in numbers]
     (found,) = program.run([*keys, *told, SIZE_ONLY], sizes={"n": count})  # type: ignore[list-item]
     return Tensor._wrap(found.reshape(shape), dtype)

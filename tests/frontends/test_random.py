@@ -220,3 +220,29 @@ def test_random_numbers_carry_no_gradient_and_leaves_are_guarded() -> None:
     assert torch.rand(2, requires_grad=True).is_leaf
     with pytest.raises(RuntimeError, match="a leaf Variable that requires grad"):
         p.uniform_()
+
+
+@pytest.mark.parametrize("late", [float("inf"), -1.0])
+def test_tensors_of_one_number_are_bounds_whatever_their_dtype(late: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random_words, "_LATE", late)
+    low, wide = torch.tensor(-2.0), torch.tensor(3.0, dtype=torch.float64)
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        for fill in ("uniform_", "normal_", "cauchy_"):
+            found = []
+            for bounds in ((low, wide), (-2.0, 3.0)):
+                torch.manual_seed(3)
+                found.append(getattr(torch.empty(7, dtype=dtype), fill)(*bounds).tolist())
+            assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("late", [float("inf"), -1.0])
+def test_sizes_of_which_no_memory_can_be_are_refused_and_draw_nothing(
+    late: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(random_words, "_LATE", late)
+    before = torch.get_rng_state().tolist()
+    for size in ((2**61,), (2**40, 2**40)):
+        for draw in (torch.rand, torch.randn):
+            with pytest.raises(RuntimeError, match="Storage size calculation overflowed with sizes="):
+                draw(*size)
+    assert torch.get_rng_state().tolist() == before

@@ -60,6 +60,7 @@ NO_TENSOR = {
     ),
     "torch.exp('a')": "exp(): argument 'input' (position 1) must be Tensor, not str",
     "torch.sigmoid(3)": "sigmoid(): argument 'input' (position 1) must be Tensor, not int",
+    "torch.bitwise_not(3)": "bitwise_not(): argument 'input' (position 1) must be Tensor, not int",
     "torch.sqrt(2.0)": "sqrt(): argument 'input' (position 1) must be Tensor, not float",
     "torch.logical_and(f, None)": "logical_and(): argument 'other' (position 2) must be Tensor, not NoneType",
     "torch.logical_or('a', f)": "logical_or(): argument 'input' (position 1) must be Tensor, not str",
