@@ -249,9 +249,9 @@ def fmod(input: Any, other: Any) -> Tensor:
     operands = operands_of("fmod", input, other)
     if not result_dtype(operands).is_integer:
         return _fmod(*operands)
-    a, b = operands
-    rest = emit("mod", "", abs(a), abs(b) if isinstance(b, Tensor) else max(b, -b))
-    return where(emit("lt", "", a, 0), emit("neg", "", rest), rest)  # type: ignore[no-any-return]
+    rest, (a, b) = emit("mod", "", *operands), operands  # of the sign of b; the least integer has no magnitude
+    opposite = where(emit("lt", "", a, 0), emit("gt", "", rest, 0), emit("lt", "", rest, 0))
+    return where(opposite, emit("sub", "", rest, b), rest)  # type: ignore[no-any-return]
 
 
 def neg(input: Tensor) -> Tensor:

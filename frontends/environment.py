@@ -187,8 +187,8 @@ class Environment:
 def settings() -> tuple[Any, ...]:
     """What code anywhere may go by: the default dtype, switches, autocast, hooks of all modules."""
     epoch_here()
-    hooks = sys.modules.get("adjit.nn.global_hooks")  # nobody has them who did not load it
-    tables = () if hooks is None else tuple(tuple(table) for table in hooks.OF_CALLS)
+    hooks = sys.modules.get("adjit.nn.global_hooks")  # nobody has them who did not load it; a thread may be at it
+    tables = tuple(tuple(table) for table in getattr(hooks, "OF_CALLS", ()))
     numbers = tables if any(tables) else ()  # to load it changes nothing
     return default_float(), numbers, switches(), STATE.autocast
 

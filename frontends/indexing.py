@@ -279,6 +279,8 @@ def slice_bounds(item: slice, extent: Any) -> tuple[Any, Any, int]:
 
 def _clipped(position: Any, extent: Any) -> Any:
     if not isinstance(position, SymbolicSize):
+        if not hasattr(position, "__index__"):
+            raise TypeError("slice indices must be integers or None or have an __index__ method")
         position = position.__index__()
     if position < 0:
         position = position + extent

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import reduce, wraps
+from operator import and_
 from typing import Any
 
 import numpy as np
@@ -148,26 +149,26 @@ def _replace(input: Tensor, new: Tensor, name: str) -> Tensor:
 
 
 def fill_diagonal_(input: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
-    """Set the main diagonal of a matrix to a value."""
+    """Set the main diagonal of a matrix, or of more axes of one length, to a value."""
     from adjit.selecting import iota_like
 
     check_writable(input)
     shape = tuple(shape_of(input))
-    if len(shape) != 2:
-        few = len(shape) < 2
-        raise RuntimeError(
-            "dimensions must larger than 1" if few else "all dimensions of input must be of equal length"
-        )
+    if len(shape) < 2:
+        raise RuntimeError("dimensions must larger than 1")
+    if len(shape) > 2 and any(extent != shape[0] for extent in shape):
+        raise RuntimeError("all dimensions of input must be of equal length")
     if is_plain_number(fill_value, input):
-        rows, columns = shape
+        rows, columns = shape[:2]
         end = None if wrap or rows <= columns else columns * columns
-        if change(input, lambda array: array.reshape(-1).__setitem__(slice(None, end, columns + 1), fill_value)):
+        step = sum(columns**axis for axis in range(len(shape)))
+        if change(input, lambda array: array.reshape(-1).__setitem__(slice(None, end, step), fill_value)):
             return input
-    row, column = iota_like(input, 0), iota_like(input, 1)
-    if wrap:
+    row = iota_like(input, 0)
+    if wrap and len(shape) == 2:
         row = apply(primitive_named("mod"), (row, shape[1] + 1))
-    hit = apply(primitive_named("eq"), (row, column))
-    return write(input, masked_fill(input, hit, fill_value))
+    hits = (apply(primitive_named("eq"), (row, iota_like(input, axis))) for axis in range(1, len(shape)))
+    return write(input, masked_fill(input, reduce(and_, hits), fill_value))
 
 
 def transpose_(input: Tensor, dim0: int, dim1: int) -> Tensor:

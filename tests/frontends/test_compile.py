@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from queue import SimpleQueue
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,12 @@ def test_to_load_the_hooks_of_all_modules_makes_no_program_anew(monkeypatch: pyt
         double(x)
     double(x)
     assert double.compile_count == 1
+
+
+def test_a_thread_may_be_loading_the_hooks_of_all_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    double, x = torch.compile(lambda x: x * 2), torch.ones(3)
+    monkeypatch.setitem(sys.modules, "adjit.nn.global_hooks", ModuleType("adjit.nn.global_hooks"))
+    assert double(x).tolist() == [2.0] * 3
 
 
 def test_a_hundred_batch_sizes_take_two_programs() -> None:

@@ -336,3 +336,18 @@ def test_masked_scatter_in_place_takes_what_the_function_takes() -> None:
         leaf.masked_scatter_(flags, torch.ones(3))
     assert torch.zeros(0).masked_scatter_(torch.zeros(0) > 0, torch.ones(2)).tolist() == []
     assert torch.tensor(1.0).masked_scatter_(torch.tensor(True), torch.tensor(5.0)).item() == 5.0
+
+
+@pytest.mark.parametrize("value", [7.0, torch.tensor(7.0)], ids=str)
+def test_diagonals_of_more_axes_are_filled(value: Any) -> None:
+    for size in (0, 1, 3):
+        for wrap in (False, True):
+            turned = torch.zeros(size, size, size).transpose(0, 1)
+            for x in (torch.zeros(size, size, size), turned, torch.zeros(size, size, size, requires_grad=True) * 1):
+                wanted = np.zeros((size, size, size), np.float32)
+                wanted[(np.arange(size),) * 3] = 7
+                np.testing.assert_array_equal(x.fill_diagonal_(value, wrap).detach().numpy(), wanted)
+    with pytest.raises(RuntimeError, match="all dimensions of input must be of equal length"):
+        torch.zeros(2, 2, 3).fill_diagonal_(value)
+    with pytest.raises(RuntimeError, match="dimensions must larger than 1"):
+        torch.zeros(2).fill_diagonal_(value)

@@ -336,3 +336,18 @@ def test_halves_are_rounded_once(dtype: Any) -> None:
     assert torch.equal(torch.addcmul(a, b, c, value=3), torch.addcmul(*wide, value=3).to(dtype))
     assert torch.equal(torch.addcdiv(a, b, c, value=3), torch.addcdiv(*wide, value=3).to(dtype))
     assert torch.norm(a * 10, 6).item() == torch.norm((a * 10).float(), 6).to(dtype).item() != float("inf")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64", "uint8"])
+def test_fmod_of_the_least_integers(dtype: str) -> None:
+    limits = np.iinfo(dtype)
+    ends = [x for x in (limits.min, limits.min + 1, -40, -3, -1, 0, 1, 3, 40, limits.max) if limits.min <= x]
+    pairs = [(x, y) for x in ends for y in ends if y]
+    x, y = (np.array(column, dtype) for column in zip(*pairs, strict=True))
+    wanted = [abs(a) % abs(b) * (-1 if a < 0 else 1) for a, b in pairs]
+    for function in (torch.fmod, torch.compile(lambda a, b: torch.fmod(a, b))):
+        assert function(torch.tensor(x), torch.tensor(y)).tolist() == wanted
+    for number in (-3, 3, limits.max):
+        if number >= limits.min:
+            found = torch.fmod(torch.tensor(x), int(number)).tolist()
+            assert found == [abs(int(a)) % abs(int(number)) * (-1 if a < 0 else 1) for a in x]

@@ -265,6 +265,7 @@ ERRORS: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (lambda x: x.__setitem__(0, None), TypeError, "can't assign a NoneType to a torch.DoubleTensor"),
     (lambda x: x.__delitem__(0), TypeError, "Tensor does not support deleting items"),
     (lambda x: x[::-1], ValueError, "step must be greater than zero"),
+    (lambda x: x[1.0:3], TypeError, "slice indices must be integers or None or have an __index__ method"),
     (lambda x: x[::0], ValueError, "slice step cannot be zero"),
     (lambda x: x.sum()[0], IndexError,
      "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim "
