@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph
 from adjit.ir.halfs import storage_dtype
+from adjit.ir.literals import literal_key
 from adjit.ir.primitive import Primitive
 from adjit.ir.shape import Dim, Size
 from adjit.ir.types import BF16, DType, TensorType
@@ -147,7 +148,7 @@ def _sizes_of_product(
 
 
 def _program(op: Primitive, types: tuple[TensorType, ...], attributes: Mapping[str, Any]) -> Executable:
-    key = (op, types, tuple(attributes.items()))
+    key = (op, types, tuple([(name, literal_key(value)) for name, value in attributes.items()]))
     found = _programs.get(key)
     if found is None:
         with _lock:

@@ -17,6 +17,7 @@ from adjit.bodies import run_body
 from adjit.body_derivative import derivative_of, with_numbers
 from adjit.compiler.particular import particular
 from adjit.execute import number_array, owned
+from adjit.heard_numbers import is_heard
 from adjit.ir.errors import AdjitError, asks_memory
 from adjit.ir.graph import UNKNOWN, Graph
 from adjit.ir.primitive import primitive_named
@@ -71,8 +72,7 @@ def composite(name: str, title: str | None = None) -> Callable[[Callable[..., An
             types = tuple(tensor._tensor_type for tensor in tensors)
             recorded = STATE.recording and any(tensor.requires_grad for tensor in tensors)
             key = (function, pattern, types, _hint_key(types), recorded)
-            is_heard = any(_is_open(value) and type(value) is not float for value in bound.arguments.values())
-            found = None if is_heard else _cache.get(key)
+            found = None if any(map(is_heard, bound.arguments.values())) else _cache.get(key)
             operands: list[Any] = tensors
             if found is None:
                 given = _with_numbers(function, shown, bound.arguments, types, recorded=recorded)
@@ -121,7 +121,8 @@ class _Static:
 
     def __init__(self, value: Any) -> None:
         self.value = value
-        self._told = value.hex() if type(value) is float else value  # 0.0 == -0.0, and NaN is not itself
+        # 0.0 == -0.0, and NaN is not itself
+        self._told = value.hex() if isinstance(value, float) and not is_heard(value) else value
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Static) and type(other.value) is type(self.value) and other._told == self._told
@@ -158,7 +159,7 @@ def _with_numbers(
     """The body for any floats among the arguments, and its operands, these among them; None where there are none, they
     did not change often yet, or the body is another one for each."""
     numbers = [value for value in arguments.values() if _is_open(value)]
-    plain = [number for number in numbers if type(number) is float]
+    plain = [number for number in numbers if not is_heard(number)]
     if not numbers or not all(t.is_static and (t.dtype in (F32, F64) or not t.dtype.is_continuous) for t in types):
         return None
     if plain and is_traced():
@@ -166,7 +167,7 @@ def _with_numbers(
     operands: list[Any] = []
     pattern = tuple(_open_number(value, operands) for value in arguments.values())
     form = (function, pattern)
-    if len(_told) > _LIMIT:
+    if len(_told) > _LIMIT or len(_for_any) > _LIMIT:
         _told.clear()
         _for_any.clear()
     if len(plain) == len(numbers):

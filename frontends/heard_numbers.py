@@ -8,10 +8,15 @@ from typing import Any
 
 
 def as_float(number: Any) -> Any:
-    """A number as a float: itself where it is one, also one that a trace does not know."""
-    if isinstance(number, float) or getattr(number, "_answers", False):
+    """A number as a float: itself where it is one that is watched or that a trace does not know; NumPy's are others."""
+    if type(number) is float or is_heard(number):
         return number
     return number * 1.0 if getattr(number, "_is_number", False) else float(number)
+
+
+def is_heard(number: Any) -> bool:
+    """Whether it is a number that notes what is asked of it."""
+    return isinstance(number, Heard) or getattr(number, "_answers", False)
 
 
 class Heard(float):

@@ -134,6 +134,8 @@ class _Chain:
         return self._times(g, term, self.singular and not (self.folded and _is_polynomial(term)))
 
     def _times(self, g: Any, term: Term, safe: bool) -> Any:
+        if g is None:  # a factor before was 0
+            return None
         match term:
             case Number(0):
                 return None
@@ -144,7 +146,8 @@ class _Chain:
             case Number(value):
                 return primitive_named("mul")(g, value)
             case Apply("neg", (inner,)):
-                return primitive_named("neg")(self._times(g, inner, safe))
+                product = self._times(g, inner, safe)
+                return None if product is None else primitive_named("neg")(product)
             case Apply("where", (condition, then, other)) if _is_choice(term):
                 branches = [self._times(g, branch, safe) for branch in (then, other)]
                 filled = [0 if branch is None else branch for branch in branches]
