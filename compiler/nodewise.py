@@ -18,6 +18,7 @@ from adjit.ir.builder import Builder
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Attribute, Graph, Region, Value
 from adjit.ir.primitive import Primitive, primitive_named
+from adjit.ir.rewrite import inline
 from adjit.ir.shape import Dim, Size
 from adjit.ir.types import TensorType
 
@@ -28,6 +29,9 @@ ANY_NUMBER = "any number"
 # Operations whose pullbacks for any number have the bits of those for one; so many numbers have pullbacks of their own.
 _FOR_ANY = ("add", "clamp", "clamp_max", "clamp_min", "div", "lerp", "maximum", "minimum", "mul", "sub", "where")
 _FEW = 8
+# Operations whose results PyTorch does not save, which a program may overwrite therefore before backward: these are
+# computed again.
+_NOT_SAVED = frozenset(("div", "erfinv", "fmod", "mod", "silu", "sinc"))
 _numbers: dict[Any, set[Literal]] = {}
 
 
@@ -135,6 +139,8 @@ def _derived(call: _Call) -> NodePullback:
     wrt = [positions[value] for value, need in zip(operands, call.needs, strict=True) if need and value in positions]
     seeded = tuple(index for index, type in enumerate(call.results) if type.dtype.is_continuous)
     backward, residuals, reached = backward_of(graph, wrt, seeded)
+    if call.op.name in _NOT_SAVED and node.outputs[0] in residuals:
+        backward, residuals = _with_result_again(call, operands, node.outputs[0], backward, residuals)
     numbers = {operand for operand, literal in zip(operands, call.literals, strict=True) if literal == ANY_NUMBER}
     taken = {own for own, value in zip(backward.inputs[len(seeded) :], residuals, strict=True) if value in numbers}
     divide_plainly(backward, taken)
@@ -144,6 +150,25 @@ def _derived(call: _Call) -> NodePullback:
     return NodePullback(
         backward, tuple(place[value] for value in residuals), seeded, tuple(back[index] for index in reached)
     )
+
+
+def _with_result_again(
+    call: _Call, operands: Sequence[Value], result: Value, backward: Graph, residuals: Sequence[Value]
+) -> tuple[Graph, tuple[Value, ...]]:
+    """A pullback that computes an operation's result anew from its operands, and what it takes instead."""
+    given = dict.fromkeys((*residuals, *operands))
+    taken = tuple(value for value in given if value.node is None and value is not result)
+    graph = Graph(backward.name)
+    builder = Builder(graph)
+    seeds = [builder.input(value.type) for value in backward.inputs[: len(backward.inputs) - len(residuals)]]
+    own = {value: builder.input(value.type) for value in taken}
+    for operand, literal in zip(operands, call.literals, strict=True):
+        if isinstance(literal, tuple):
+            own[operand] = builder.constant(literal[1], operand.dtype)
+    again = builder.emit(call.op, [own[value] for value in operands], dict(call.attributes), (), call.results)
+    own[result] = again.outputs[0]
+    graph.outputs = inline(builder, backward, [*seeds, *(own[value] for value in residuals)])
+    return graph, taken
 
 
 def divide_plainly(backward: Graph, numbers: Collection[Value]) -> None:

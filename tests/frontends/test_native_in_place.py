@@ -295,3 +295,31 @@ def test_slopes_that_are_drawn_reach_what_they_overwrite() -> None:
         slopes = before.detach() / twice
         assert before._version == 1 and ((slopes == 1) == (twice > 0)).all()
         assert np.allclose(gradient.numpy(), 2 * slopes.numpy())
+
+
+OVERWRITABLE: dict[str, Callable[..., Any]] = {
+    "div": lambda x, w: x / w,
+    "div of a number": lambda x, w: 3.0 / w,
+    "div by one number": lambda x, w: x / w[0],
+    "fmod": torch.fmod,
+    "remainder": torch.remainder,
+    "silu": lambda x, w: torch.nn.functional.silu(x),
+    "sinc": lambda x, w: torch.sinc(x),
+    "erfinv": lambda x, w: torch.erfinv(x / 4),
+}
+
+
+@pytest.mark.parametrize("name", OVERWRITABLE)
+def test_results_that_pytorch_does_not_save_may_be_overwritten(name: str) -> None:
+    function = OVERWRITABLE[name]
+    x = torch.tensor([1.0, -2.0, 0.25], dtype=torch.float64, requires_grad=True)
+    w = torch.tensor([0.75, 1.5, -2.0], dtype=torch.float64, requires_grad=True)
+    for _ in range(40):  # first as Python does it, then natively
+        expected = torch.autograd.grad((function(x, w) + 1).square().sum(), (x, w), allow_unused=True)
+        changed = function(x, w)
+        changed.add_(1)
+        found = torch.autograd.grad(changed.square().sum(), (x, w), allow_unused=True)
+        for ours, theirs in zip(found, expected, strict=True):
+            assert (ours is None) == (theirs is None)
+            assert ours is None or ours.tolist() == theirs.tolist()
+    assert torch.autograd.gradgradcheck(lambda *given: function(*given).square().add_(1), (x, w))
