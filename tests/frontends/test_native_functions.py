@@ -129,7 +129,7 @@ def test_native_calls_equal_python(name: str, recording: bool) -> None:
     operands = [DATA[key].clone().requires_grad_(recording) for key in names]
     with python_only():
         expected = call(*operands)
-    for _ in range(operation.LATER + 1):
+    for _ in range(60):  # so often that what came before does not matter
         call(*operands)
     with served_by(served):
         found = call(*operands)
