@@ -106,7 +106,7 @@ class Operation:
         recording = STATE.recording and any(isinstance(x, Tensor) and x.requires_grad for x in leaves)
         result = self.plain(names, *operands)
         fixed = self._fixed(kinds, leaves)
-        if fixed is _NONE and recording and not takes_any_number(result):
+        if fixed is not _ALL and recording and not takes_any_number(result):
             fixed = _ALL
         key = before[fixed] if before is not None else kind_of(leaves, form, fixed=fixed)
         if key is None or len(leaves) > k.MOST_MARKED:
@@ -288,7 +288,8 @@ class Operation:
             self._converted |= {(_kinds(form, examples), kind) for kind in converted}
             return None
         if fixed is _WHOLE and not all(map(records_any_number, seen.steps)):
-            return None  # not yet
+            self._converted.add((_kinds(form, examples), float))  # a step's pullback is for one number
+            return None
         views = [] if in_place or seen.written else view_blocks(watched)
         if not views and not is_servable(watched):
             return None

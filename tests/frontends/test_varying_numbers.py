@@ -479,3 +479,19 @@ def test_powers_of_one_have_gradients_of_zero(bases: list[float]) -> None:
         assert torch.allclose(found, torch.tensor(wanted))
     (found,) = torch.autograd.grad(torch.compile(lambda x: 1**x)(x).sum(), x)
     assert found.tolist() == [0.0, 0.0]
+
+
+@native
+@pytest.mark.parametrize("name", ["__pow__", "__mod__", "fmod"])
+def test_pullbacks_for_one_number_are_native_after_others(name: str) -> None:
+    x = (torch.rand(7, 3, dtype=torch.float64) + 0.5).requires_grad_()
+    call = getattr(Tensor, name)
+    for number in (0.3, 1.3, 2.3, 3.3, 4.3):
+        for _ in range(3):
+            call(x, number)
+    for _ in range(60):
+        call(x, 1.7)
+    with without_python(name):
+        found = getattr(Tensor, name)(x, 1.7)
+    expected = call(x, torch.full((7, 3), 1.7, dtype=torch.float64))
+    assert found.requires_grad and torch.allclose(found, expected, rtol=1e-12)
