@@ -39,7 +39,7 @@ def apply(
     """
     attributes = {} if attributes is None else dict(attributes)
     tracer = STATE.tracer
-    if tracer is None or tracer.by_steps:
+    if _before_native and (tracer is None or tracer.by_steps):
         approach_native()
     if tracer is not None:
         return tracer.apply(op, operands, attributes, name, regions)
