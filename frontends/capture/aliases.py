@@ -109,7 +109,7 @@ def _linked(tracer: InnerTracer, leaf: Tensor, arguments: Mapping[Memory, int]) 
     """What a leaf may be by way of the links of its memory."""
     found: list[Origin] = []
     for link in tracer.cells[leaf._memory].links:
-        if link.copy._memory is not leaf._memory :
+        if link.copy._memory is not leaf._memory:
             continue
         for origin in origins(link.source(), arguments):
             flags = [flag for flag in (link.flag and link.flag(), origin.flag) if flag is not None]
