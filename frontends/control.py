@@ -55,7 +55,21 @@ def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], o
     regions = [region_of(branch, given, range(len(leaves)), outside) for branch in branches]
     found = _applied("cond", [pred.reshape(()).bool(), *given], {}, regions, outside)
     without_history(found[: branches[0].count], [any(pair) for pair in zip(*(x.flags for x in branches), strict=True)])
-    return outside.finish(branches[0], found)
+    result = outside.finish(branches[0], found)
+    for target in outside.written:
+        _count_writes(pred, target, [branch.times_written(target) - 1 for branch in branches])  # one was counted
+    return result
+
+
+def _count_writes(pred: Tensor, target: Tensor, more: Sequence[int]) -> None:
+    """Say how much more often than was counted each branch writes to a tensor."""
+    from adjit.elementwise import where
+    from adjit.links import here
+
+    if any(more) and STATE.tracer is not None:
+        then, other = (_number(number) for number in more)
+        cell = STATE.tracer.cell_of(here(STATE.tracer, target))
+        cell.add_writes(where(pred.detach().reshape(()).bool(), then, other))
 
 
 def while_loop(cond_fn: Callable[..., Any], body_fn: Callable[..., Any], carried_inputs: Any) -> Any:

@@ -23,7 +23,7 @@ from adjit.state import epoch_here
 from adjit.tensor import Tensor
 from adjit.trace import Tracer
 from adjit.trace_arguments import check_aliases, shared_argument
-from adjit.trace_parts import Explanation, Source
+from adjit.trace_parts import Explanation, Source, more_writes
 
 if TYPE_CHECKING:
     from adjit.compiler.differentiate import Derivative
@@ -35,7 +35,11 @@ if TYPE_CHECKING:
 class Output:
     """One leaf of the result: `kind` is graph (a computed tensor), number (one as a Python number), argument or tensor
     (one that was given or captured), view (of one of these, by `steps`), or static (a Python value).  `fault` is set
-    where autograd could not go back from the tensor, and says why; then `name` is that of its `grad_fn`."""
+    where autograd could not go back from the tensor, and says why; then `name` is that of its `grad_fn`.
+
+    `places` are the program's outputs that say where the steps lead.  `choices` are what a computed tensor is instead,
+    each where the program's output beside it is true.
+    """
 
     kind: str
     index: int = -1
@@ -45,6 +49,8 @@ class Output:
     fault: str | None = None
     name: str = ""
     steps: tuple[Step, ...] = ()
+    places: tuple[int, ...] = ()
+    choices: tuple[tuple[int, Output], ...] = ()
 
 
 @record
@@ -158,6 +164,9 @@ def trace_entry(
             for position, value in tracer.written():
                 writes.append((position, len(values)))
                 values.append(value)
+            for source, more in more_writes(tracer.cells.values(), tracer.sources, tracer.graph.inputs):
+                source.more_writes = len(values)
+                values.append(tracer.value_of(more))
             histories = _histories(tracer, proxies, writes, values)
     finally:
         changes.undo()
@@ -275,8 +284,11 @@ def _outputs(tracer: Tracer, found: Sequence[Any], proxies: Sequence[Tensor], va
             outputs.append(Output("tensor", tensor=leaf))
         else:
             value = tracer.operand(leaf, leaf.requires_grad)
-            outputs.append(_view(tracer, leaf, places) or _output(tracer, leaf, value, len(values)))
+            shown = _view(tracer, leaf, places, values)
+            outputs.append(_output(tracer, leaf, value, len(values)) if shown is None else shown)
             values.append(value)
+            if shown is None:
+                outputs[-1].choices = _choices(tracer, leaf, places, values)
     return outputs
 
 
@@ -336,20 +348,46 @@ def _turned(tracer: Tracer, proxies: Sequence[Tensor]) -> list[tuple[int, tuple[
     return list(found.values())
 
 
-def _view(tracer: Tracer, leaf: Tensor, places: dict[int, int]) -> Output | None:
+def _view(tracer: Tracer, leaf: Tensor, places: dict[int, int], values: list[Value]) -> Output | None:
     """A result on the memory of an argument or a captured tensor, whose numbers the graph has for those who read it."""
     if "_made_by" not in leaf.__dict__:
         return None
     from adjit.view_results import steps_from_outside
 
     found = steps_from_outside(tracer, leaf)
-    if found is None:
-        return None
-    root, steps = found
+    return None if found is None else _shown(tracer, *found, places, values)
+
+
+def _shown(
+    tracer: Tracer, root: Tensor, steps: tuple[Step, ...], places: dict[int, int], values: list[Value]
+) -> Output | None:
+    """What some steps show of an argument or a captured tensor; None where it is neither."""
     root = tracer.proxies.get(root, root)
-    if id(root) in places:
-        return Output("view", places[id(root)], steps=steps)
-    return None if root._tracer is tracer else Output("view", tensor=root, steps=steps)
+    index = places.get(id(root), -1)
+    if index < 0 and root._tracer is tracer:
+        return None
+    at = [place for step in steps for place in step.places]
+    outputs = tuple(range(len(values), len(values) + len(at)))
+    values += at
+    tensor = root if index < 0 else None
+    if steps:
+        return Output("view", index, tensor, steps=steps, places=outputs)
+    return Output("tensor", tensor=tensor) if index < 0 else Output("argument", index)
+
+
+def _choices(
+    tracer: Tracer, leaf: Tensor, places: dict[int, int], values: list[Value]
+) -> tuple[tuple[int, Output], ...]:
+    """What a computed result is instead, where the program's outputs say so."""
+    from adjit.view_results import choices
+
+    found: list[tuple[int, Output]] = []
+    for flag, root, steps in choices(tracer, leaf):
+        shown = _shown(tracer, root, steps, places, values)
+        if shown is not None:
+            found.append((len(values), shown))
+            values.append(tracer.value_of(flag))
+    return tuple(found)
 
 
 def _output(tracer: Tracer, tensor: Tensor, value: Value, index: int) -> Output:

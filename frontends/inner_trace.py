@@ -256,6 +256,7 @@ class Traced:
     # Functions that `vmap` cannot map, and which arguments reach them.
     unmapped: list[tuple[str, list[bool]]] = field(default_factory=list)
     derived: dict[Any, Any] = field(default_factory=dict, repr=False)  # programs made of the graph
+    times: list[int] = field(default_factory=list)  # how often those written are written
 
     @property
     def count(self) -> int:
@@ -264,7 +265,11 @@ class Traced:
 
     def again(self, captured: list[Tensor], leaves: list[Any], structure: Any) -> Traced:
         """The same of a function that took the same course, and wrote to nothing."""
-        return replace(self, captured=captured, written=[], leaves=leaves, structure=structure, recorded=[])
+        return replace(self, captured=captured, written=[], leaves=leaves, structure=structure, recorded=[], times=[])
+
+    def times_written(self, tensor: Tensor) -> int:
+        """How often the function writes to a tensor, as far as its text tells."""
+        return next((n for target, n in zip(self.written, self.times, strict=True) if target is tensor), 0)
 
     def made(self, key: Any, make: Callable[[], Any]) -> Any:
         """What `make` derives from the graph, once for each `key`."""
@@ -359,7 +364,8 @@ def finished(tracer: InnerTracer, leaves: Sequence[Any], structure: Any, types: 
         for name, values in tracer.unmapped
         for behind in [_behind(graph, values)]
     ]
-    return Traced(graph, len(types), tracer.closure, targets, marks, structure, recorded, flags, reached)
+    times = [tracer.cell_of(own).version for _, own in written]
+    return Traced(graph, len(types), tracer.closure, targets, marks, structure, recorded, flags, reached, times=times)
 
 
 def _behind(graph: Graph, values: Sequence[Value]) -> set[Value]:

@@ -30,15 +30,23 @@ Make = Callable[[], Tensor]
 class Link:
     """`copy` holds apart what `source` shows wherever `flag` is true; without a flag the program cannot tell.
 
-    `versions` are those of their memories when both were the same last.
+    It shows what `chain` makes of the second of the `tensors`.  `versions` are those of their memories when both were
+    the same last.
     """
 
-    __slots__ = ("cells", "flag", "location", "name", "source", "tensors", "versions")
+    __slots__ = ("cells", "chain", "flag", "location", "name", "source", "tensors", "versions")
 
     def __init__(
-        self, cells: tuple[Cell, Cell], tensors: tuple[Tensor, Tensor], source: Make, flag: Make | None, name: str
+        self,
+        cells: tuple[Cell, Cell],
+        tensors: tuple[Tensor, Tensor],
+        chain: Chain,
+        source: Make,
+        flag: Make | None,
+        name: str,
     ) -> None:
-        self.cells, self.tensors, self.source, self.flag, self.name = cells, tensors, source, flag, name
+        self.cells, self.tensors, self.chain, self.source = cells, tensors, chain, source
+        self.flag, self.name = flag, name
         self.versions = [cell.version for cell in cells]
         self.location = user_location()
         for cell in cells:
@@ -76,7 +84,9 @@ class Link:
         if self.cells[1] is cell:
             target, given = given, target
         with set_grad_enabled(self.other(cell).history is None):
-            tracer.write(target, _where(self.flag(), given, target))
+            flag = self.flag()
+            tracer.write(target, _where(flag, given, target))
+            cell.add_writes(flag.long() - 1)
 
 
 def refuse(name: str, location: Location) -> NoReturn:
@@ -188,7 +198,7 @@ def tie(tracer: Tracer, copy: Tensor, source: Tensor, chain: Chain, flag: Make |
     cells = tracer.cell_of(copy), tracer.cell_of(source)
     if cells[0] is cells[1]:
         return None
-    return Link(cells, (copy, source), partial(_shown, tracer, source, chain), flag, name)
+    return Link(cells, (copy, source), chain, partial(_shown, tracer, source, chain), flag, name)
 
 
 def here(tracer: Tracer, tensor: Tensor) -> Tensor:

@@ -165,14 +165,15 @@ def _after(entry: Entry, call: Call, tensors: Sequence[Tensor]) -> None:
     """Count the writes, hand over the gradients."""
     for position, _ in entry.graph.writes:
         source = entry.sources[position]
+        writes = source.writes + (0 if source.more_writes < 0 else tensors[source.more_writes].item())
         if source.kind in ("argument", "memory"):
-            call.tensors[source.index]._memory.version += source.writes
+            call.tensors[source.index]._memory.version += writes
         elif source.memory is not None:
-            source.memory.version += source.writes
+            source.memory.version += writes
         elif source.kind == "grad":
             tensor = call.tensors[source.index] if source.tensor is None else source.tensor
             assert tensor._grad is not None
-            tensor._grad._memory.version += source.writes
+            tensor._grad._memory.version += writes
     for target, output in entry.grads:
         tensor = call.tensors[target] if isinstance(target, int) else target
         tensor._grad = None if output is None else tensors[output]
@@ -200,6 +201,9 @@ def _leaf(
     entry: Entry, call: Call, arrays: Sequence[np.ndarray], tensors: Sequence[Tensor], output: Output
 ) -> Any:
     """A leaf of the result of a call, which ran on these arrays and gave these tensors."""
+    for flag, choice in output.choices:
+        if tensors[flag]._array:
+            return _leaf(entry, call, arrays, tensors, choice)
     match output.kind:
         case "graph":
             tensor = tensors[output.index]
@@ -215,7 +219,7 @@ def _leaf(
             return output.tensor
         case "view":
             root = call.tensors[output.index] if output.tensor is None else output.tensor
-            return _replayed(entry, arrays, root, output.steps)
+            return _replayed(entry, arrays, root, output.steps, [tensors[index] for index in output.places])
     return output.value
 
 
@@ -224,10 +228,13 @@ def _history_of(operand: Tensor) -> Value:
     return mark_leaf(operand) if operand.requires_grad and operand._leaf else value_of(operand)
 
 
-def _replayed(entry: Entry, arrays: Sequence[np.ndarray], tensor: Tensor, steps: Sequence[Step]) -> Tensor:
+def _replayed(
+    entry: Entry, arrays: Sequence[np.ndarray], tensor: Tensor, steps: Sequence[Step], places: Sequence[Tensor] = ()
+) -> Tensor:
     from adjit.view_results import replayed
 
-    return replayed(tensor, steps, bind_sizes(entry.graph, [array.shape for array in arrays]))
+    sizes = bind_sizes(entry.graph, [array.shape for array in arrays])
+    return replayed(tensor, *places, steps=steps, sizes=sizes)
 
 
 def derivative_in(entry: Entry, needs: tuple[bool, ...]) -> Derivative:

@@ -387,12 +387,16 @@ def part(input: Tensor, cuts: dict[int, tuple[Any, Any, int]], name: str) -> Ten
     return make_view(_slice, input, attributes, name)
 
 
-def select(input: Tensor, dim: int, index: int) -> Tensor:
+def select(input: Tensor, dim: int, index: Any) -> Tensor:
     """One entry of an axis, which is dropped, as a view."""
     shape = tuple(shape_of(input))
     if not shape:
         raise IndexError("select() cannot be applied to a 0-dim tensor.")
     axis = wrap_dim(dim, len(shape))
+    if isinstance(index, Tensor) and index._tracer is not None:
+        from adjit.computed_views import shown_at
+
+        return shown_at(input, [(axis, index)])
     if not -shape[axis] <= index < shape[axis]:
         raise IndexError(f"select(): index {index} out of range for tensor of size {list(shape)} at dimension {axis}")
     start = index + shape[axis] if index < 0 else index

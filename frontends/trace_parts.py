@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
@@ -19,8 +19,8 @@ from adjit.tensor import Chain, Tensor
 class Source:
     """Where an input's array comes from at a call: `kind` is argument, memory (of one), tensor, grad or scalar.
 
-    `writes` counts how often a call writes to it; `requires_grad` and `chain` are what the trace left a captured
-    tensor as.
+    `writes` counts how often a call writes to it, and to that is added what the output `more_writes` of the program
+    holds; `requires_grad` and `chain` are what the trace left a captured tensor as.
     """
 
     kind: str
@@ -29,6 +29,7 @@ class Source:
     memory: Memory | None = None
     read: Callable[[], float] | None = None
     writes: int = 0
+    more_writes: int = -1
     requires_grad: bool = False
     chain: Chain = ()
 
@@ -83,7 +84,8 @@ class Cell:
     """The current symbolic value of one piece of memory; `epoch` counts the values, `version` the writes.
 
     After a write outside autograd, `history` is the value through which gradients still go.  `lines` are those of the
-    writes.  `links` tie it to memory that it may be (links.py), with which it `agreed` after so many writes.
+    writes; `more_writes` is computed where a branch decides how many there are.  `links` tie it to memory that it may
+    be (links.py), with which it `agreed` after so many writes.
     """
 
     value: Value
@@ -92,9 +94,23 @@ class Cell:
     version: int = 0
     first: int = 0
     history: Value | None = None
+    more_writes: Tensor | None = None
     lines: list[Location] = field(default_factory=list)
     links: tuple[Any, ...] = ()
     agreed: int = -1
+
+    def add_writes(self, more: Tensor) -> None:
+        """Add a computed number, which may be negative, to the count of writes."""
+        self.more_writes = more if self.more_writes is None else self.more_writes + more
+
+
+def more_writes(
+    cells: Iterable[Cell], sources: Sequence[Source], inputs: Sequence[Value]
+) -> list[tuple[Source, Tensor]]:
+    """The inputs of which the program computes how often they are written, with what is added to the count."""
+    counts = {cell.original: cell.more_writes for cell in cells if cell.original is not None}
+    pairs = zip(sources, map(counts.get, inputs), strict=True)
+    return [(source, more) for source, more in pairs if more is not None]
 
 
 def static_attributes(op: Primitive, attributes: Mapping[str, Any]) -> dict[str, Attribute]:

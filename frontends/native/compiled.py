@@ -180,6 +180,8 @@ def _recorded_signature(entry: Entry, call: Call, operands: Operands, result: An
     if entry.coinciding or entry.grads or entry.histories or entry.hooked is not None or not operands.all_marked:
         return None
     results = _tensors_of(entry, result)
+    if any(output.choices and output.requires_grad and output.index not in results for output in entry.all_outputs()):
+        return None  # this call did not return what the program computed
     node = _node_of(results)
     executable = None if node is None else _program_of(entry, node)
     if node is None or executable is None:
@@ -233,7 +235,17 @@ def _tensors_of(entry: Entry, result: Any) -> dict[int, Tensor]:
     """The tensors among a call's results that the program computed, by the number of its output."""
     leaves = trees.flatten(result, none_is_leaf=True)[0]
     pairs = zip(entry.outputs, leaves, strict=True)
-    return {output.index: leaf for output, leaf in pairs if output.kind == "graph" and isinstance(leaf, Tensor)}
+    found = {output.index: leaf for output, leaf in pairs if output.kind == "graph" and isinstance(leaf, Tensor)}
+    chosen = {output.index for output in entry.outputs if output.choices}
+    return {index: leaf for index, leaf in found.items() if index not in chosen or _is_made(entry, leaf)}
+
+
+def _is_made(entry: Entry, tensor: Tensor) -> bool:
+    """Whether a recorded result is one that the program computed, not another tensor that it is instead."""
+    node = None if tensor._value is None else tensor._value.node
+    record = None if node is None else node.attached
+    custom = record.custom if isinstance(record, Recorded) else None
+    return isinstance(custom, CompiledPullback) and custom.entry is entry and not tensor._chain
 
 
 def _shapes(entry: Entry, call: Call) -> tuple[tuple[int, ...], ...]:

@@ -14,6 +14,7 @@ from adjit.autograd.record import close
 from adjit.compiler.entry import known as k
 from adjit.effects import Effect, Refill
 from adjit.entry import Entry, Output
+from adjit.ir.frozen import changed
 from adjit.ir.graph import Graph
 from adjit.ir.shape import evaluate
 from adjit.ir.types import BOOL, F32, F64, I64, DType
@@ -157,6 +158,7 @@ class Outcome:
                 return None
             found.append(part)
         plan = plan_of(entry.structure, found[:count], self.kept)
+        plan = None if plan is None else self._counting(plan)
         if plan is None or not entry.effects:
             return plan
         if len(found) - count >= k.MOST_PARTS:
@@ -166,6 +168,8 @@ class Outcome:
 
     def _part(self, output: Output, leaf: Any) -> Sequence[int] | None:
         """The plan of one leaf; None where only Python has it."""
+        if output.choices:
+            return self._chosen(output)
         fresh, operands = self._fresh.get(output.index), self._operands
         match output.kind:
             case "graph" if fresh is not None:
@@ -188,8 +192,11 @@ class Outcome:
                 return self._view(output, leaf)
         return None
 
-    def _view(self, output: Output, leaf: Any) -> Sequence[int] | None:
-        """The plan of a view: of an argument without history its place and strides, of others the steps to it."""
+    def _view(self, output: Output, leaf: Any, flag: Sequence[int] | None = ()) -> Sequence[int] | None:
+        """The plan of a view: of an argument without history its place and strides, of others the steps to it.
+
+        `flag` is the plan of what says whether it is wanted, if it is not always.
+        """
         if output.tensor is not None:
             self.kept.append(output.tensor)
             source = (k.AN_OBJECT, id(output.tensor), 0)
@@ -199,7 +206,7 @@ class Outcome:
             if not isinstance(root, Tensor):
                 return None
             array = root._array
-            plain = isinstance(leaf, Tensor) and not root.requires_grad and not leaf.__dict__
+            plain = isinstance(leaf, Tensor) and not root.requires_grad and not leaf.__dict__ and not output.places
             if plain and array is not None and is_plain(array):
                 block = view_words(leaf, root, self.kept)
                 if block is not None:
@@ -208,11 +215,61 @@ class Outcome:
                         self._operands.strides[place] = array.strides
                     return k.A_VIEW, place, 0, address(block)
             source = (k.AN_OPERAND, place, 0)
-        return k.MADE_BY, 1, self._keep(partial(replayed, steps=output.steps, sizes=self._sizes)), *source
+        places = [self._fresh.get(place, -1) for place in output.places]
+        if -1 in places or len(places) + 2 > k.MOST_PARTS or flag is None:
+            return None
+        make = self._keep(partial(_shown_if if flag else replayed, steps=output.steps, sizes=self._sizes))
+        rest = [word for number in places for word in (k.A_RESULT, number, 0)]
+        return [k.MADE_BY, 1 + len(places) + bool(flag), make, *flag, *source, *rest]
+
+    def _chosen(self, output: Output) -> Sequence[int] | None:
+        """The plan of a computed tensor that may be another one instead: all are made, and the flags choose."""
+        parts = [self._part(changed(output, choices=()), None)]
+        for flag, choice in output.choices:
+            told = self._part(Output("graph", flag), None)
+            parts += [told, self._view(choice, None, told) if choice.kind == "view" else self._part(choice, None)]
+        if None in parts or len(parts) > k.MOST_PARTS:
+            return None
+        return [k.MADE_BY, len(parts), self._keep(_first_so), *(word for part in parts if part for word in part)]
+
+    def _counting(self, plan: list[int]) -> list[int] | None:
+        """The plan of a result, after which the writes that the program counts are added."""
+        parts: list[int] = []
+        written = [source for source in self._entry.sources if source.more_writes >= 0]
+        for source in written:
+            place = self._operands.number_of(source)
+            if place is None and source.tensor is None:
+                return None
+            parts += (k.AN_OBJECT, id(source.tensor), 0) if place is None else (k.AN_OPERAND, place, 0)
+            parts += k.A_RESULT, self._fresh[source.more_writes], 0
+        if not written:
+            return plan
+        length = 1 + 2 * len(written)
+        return None if length > k.MOST_PARTS else [k.MADE_BY, length, self._keep(_count_more), *plan, *parts]
 
     def _keep(self, item: Any) -> int:
         self.kept.append(item)
         return id(item)
+
+
+def _shown_if(flag: Tensor, *given: Tensor, **options: Any) -> Tensor | None:
+    """The view that steps make where it is wanted."""
+    return replayed(*given, **options) if flag._array else None
+
+
+def _first_so(result: Any, *choices: Any) -> Any:
+    """The first of the choices whose flag, which stands before it, is true; the result where none is."""
+    for flag, choice in zip(choices[::2], choices[1::2], strict=True):
+        if flag._array:
+            return choice
+    return result
+
+
+def _count_more(result: Any, *pairs: Any) -> Any:
+    """The result of a call, after what the program counted was added to the versions of what it wrote."""
+    for target, more in zip(pairs[::2], pairs[1::2], strict=True):
+        target._memory.version += int(more._array)
+    return result
 
 
 def _finish(changes: Sequence[Effect | Refill], result: Any, *parts: Any) -> Any:
