@@ -151,7 +151,7 @@ def _emit_loops(module: Module, plan: GemmPlan, epilogue: bool) -> tuple[str, di
     parameters |= EPILOGUE if epilogue else {}
     blocks = f".{plan.mc}.{plan.steps}" if placed else ""
     kind = f"{'.once' * plan.once}{'.epilogue' * epilogue}"
-    kind += ".symmetric" * plan.symmetric
+    kind += ".symmetric" * plan.symmetric + ".wide" * plan.wide
     name = module.shared(f"gemm.{plan.order}.{LLType(plan.dtype).suffix}.{plan.kc}{blocks}{kind}")
     if not module.has(name):
         given = ", ".join(f"{type} %{parameter}" for parameter, type in parameters.items())

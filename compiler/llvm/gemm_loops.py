@@ -305,7 +305,10 @@ class Loops:
         return f.let(f"add nsw i64 {begin}, {f.let(f'mul nsw i64 {strips}, %mr')}")
 
     def _reading(self, array: str, panel: str, row: str, begin: str, stop: str) -> tuple[str, str, str]:
-        """What a tile reads of B, how far apart its rows are, and where it copies them; those from `begin` do first."""
+        """What a tile reads of B, how far apart its rows are, and where it copies them; those from `begin` do first.
+
+        A wide tile has its sums there.
+        """
         f = self.f
         opens = f.let(f"icmp eq i64 {row}, {begin}")
         several = f.let(f"icmp slt i64 {f.let(f'add nsw i64 {begin}, %mr')}, {stop}")
@@ -315,7 +318,7 @@ class Loops:
         return (
             f.let(f"select i1 {reads}, ptr {array}, ptr {panel}"),
             f.let(f"select i1 {reads}, i64 %b_k_stride, i64 %nr"),
-            f.let(f"select i1 {copies}, ptr {panel}, ptr null"),
+            self.b_panels if self.plan.wide else f.let(f"select i1 {copies}, ptr {panel}, ptr null"),
         )
 
     def _left(self, span: Span, m0: str, rows: str, k0: str, depth: str, a_panels: str) -> tuple[str, str, str, str]:

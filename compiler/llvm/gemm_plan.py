@@ -39,6 +39,9 @@ _OFTEN = 4
 _JUMP = 4 * LINE
 # A B that rows of A find in L1 as it stands, and how many may; and how many read a larger B so.
 B_IN_PLACE_BYTES, _READERS, _FEW_READERS = 16 * 1024, 128, 12
+# A B of so many bytes is not in L2, and so few rows of A read it as memory sends it, with sums in L1, if its rows are
+# not narrower.
+_WIDE_BYTES, _WIDE_ROWS, _WIDE_SUMS, _NARROWEST = 3 << 20, 16, 32 * 1024, 256
 # A larger C is not in L2: its tiles are fetched while their sums are under way.
 C_BYTES = 512 * 1024
 # A larger C that is written once goes past the caches: to fetch its lines first would take longer than the sums.
@@ -83,8 +86,9 @@ class GemmPlan:
     Of the last panel of B, if it is not whole, tiles multiply the first `edge` columns alone.
     B is `packed` before tiles read it, or `right` tells that its rows are contiguous: then tiles read it `in place`, or
     those of the first rows of A do and leave it `copied` into panels for the others.  If `paired`, an element of A and
-    B is a pair of bfloat16, beside each other in k, whose two products are added.  If `symmetric`, B is A transposed:
-    tiles above the diagonal are not multiplied but copied from below.
+    B is a pair of bfloat16, beside each other in k, whose two products are added.  A `wide` tile has all rows of A, and
+    its sums in memory: see `gemm_wide`.  If `symmetric`, B is A transposed: tiles above the
+    diagonal are not multiplied but copied from below.
     """
 
     dtype: DType
@@ -110,6 +114,7 @@ class GemmPlan:
     paired: bool = False
     right: Right = "packed"
     symmetric: bool = False
+    wide: bool = False
 
     def __post_init__(self) -> None:
         if self.mc % self.mr or self.nc % self.nr or self.nr % self.lanes:
@@ -124,6 +129,11 @@ class GemmPlan:
     def bytes_of(self, elements: int) -> int:
         """The workspace of so many elements, a multiple of a cache line."""
         return round_up(elements * self.dtype.itemsize, LINE)
+
+    @property
+    def sums_pitch(self) -> int:
+        """How far rows of sums in memory are apart: those that begin at one place in a page would evict each other."""
+        return self.nr + LINE // self.dtype.itemsize
 
     @property
     def table_bytes(self) -> int:
@@ -181,6 +191,9 @@ def plan_gemm(
         streams, tasks, a_elements, nc * depth, once=once,
         edge=0 if placed or n is None else _edge(target, n, nr, lanes), paired=paired, right=right,
     )  # fmt: skip
+    if right == "in place" and m is not None and n is not None and _passes_once(dtype, target, m, n, k):
+        plan = _wide(plan, m, n)
+        nc = plan.nc
     if not epilogue:
         return plan
     plan = changed(plan, epilogue=True)
@@ -189,6 +202,25 @@ def plan_gemm(
     # Rows that begin at one place in a page would evict each other from L1.
     band = mc if resident else round_up(-(-rows // -(-rows // _BAND)), mc)
     return changed(plan, band=band, band_pitch=nc + LINE // dtype.itemsize)
+
+
+def _passes_once(dtype: DType, target: Target, m: int | None, n: int, k: int | None) -> bool:
+    """Whether few rows of A read a B of long rows that is not in the second cache."""
+    if m is None or m > min(_WIDE_ROWS, target.vector_registers // 2) or n < _NARROWEST:
+        return False
+    return k is None or k * n * dtype.itemsize >= _WIDE_BYTES
+
+
+def _wide(plan: GemmPlan, m: int, n: int) -> GemmPlan:
+    """The plan with wide tiles: all rows, and as many columns as there are if the first cache holds their sums.
+
+    Each task has a panel at least, if these are not too narrow.
+    """
+    most = round_down(_WIDE_SUMS // (m * plan.dtype.itemsize), plan.lanes)
+    panels = max(-(-n // most), min(plan.tasks, -(-n // _NARROWEST)))
+    nr = round_up(-(-n // panels), plan.lanes)
+    plan = changed(plan, wide=True, mr=m, mc=m, nr=nr, nc=nr, edge=0, fetches=False, streams=False)
+    return changed(plan, b_elements=m * plan.sums_pitch)
 
 
 def _edge(target: Target, n: int, nr: int, lanes: int) -> int:
@@ -223,6 +255,8 @@ def reading_of(dtype: DType, target: Target, m: int | None, n: int, k: int | Non
     row = n * dtype.itemsize
     if not dtype.is_float or (row % target.vector_bytes and not target.has_masks):
         return "packed"
+    if _passes_once(dtype, target, m, n, k):
+        return "in place"
     readers = min(_FEW_READERS, target.vector_registers // 2)  # with 16 registers, two tiles of four rows
     if k is not None and k * row <= B_IN_PLACE_BYTES:  # vectors astride two lines cost as much as packing, in the end
         readers = _READERS if row % LINE == 0 else 2 * _FEW_READERS

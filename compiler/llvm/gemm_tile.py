@@ -48,7 +48,7 @@ def emit_tile(module: Module, plan: GemmPlan, *, at_edge: bool = False, packed: 
     `%a_row` and `%a_step` are A's strides from row to row and along k; rows that do not exist are not read.
     Unless B is known to be `packed`, its rows are `%b_step` apart, and are copied to `%panel` if that is not null.
     """
-    kind = "fetching" if plan.fetches else "streaming" if plan.streams else "tile"
+    kind = "wide" if plan.wide else "fetching" if plan.fetches else "streaming" if plan.streams else "tile"
     kind = f"{kind}{'.pairs' if plan.paired else ''}{'.packed' if packed else ''}"
     pitch = plan.nr
     if at_edge:
@@ -68,6 +68,10 @@ def _emit_tile(
     f = Function(module, name, parameters, attributes=_QUICK if quick else _HOT)
     if quick:
         _by_blocks(f, plan, pitch, packed)
+    elif plan.wide:
+        from adjit.compiler.llvm.gemm_wide import emit_wide
+
+        emit_wide(f, plan)
     else:
         _at_once(f, plan, pitch, at_edge, packed)
     f.line("ret void")
@@ -80,8 +84,8 @@ def _at_once(f: Function, plan: GemmPlan, pitch: int, at_edge: bool, packed: boo
     tile = f.let(f"alloca [{plan.mr * plan.nr} x {element}], align 64")
     if plan.fetches:
         _fetch(f, plan)
-    starts = _row_starts(f, plan)
-    at = _strided(f, plan, "%b_step" if stands else str(pitch))
+    starts = row_starts(f, plan)
+    at = strided(f, plan, "%b_step" if stands else str(pitch))
     present: list[str] = []
     if at_edge and plan.target.has_masks:
         firsts = range(0, plan.nr, plan.lanes)
@@ -105,7 +109,7 @@ def _at_once(f: Function, plan: GemmPlan, pitch: int, at_edge: bool, packed: boo
     f.jump(done)
     f.start(partial)
     _put_aside(f, plan, sums, tile)
-    _store_part(f, plan, tile)
+    store_part(f, plan, tile)
     f.jump(done)
     f.start(done)
 
@@ -115,7 +119,7 @@ def _by_blocks(f: Function, plan: GemmPlan, pitch: int, packed: bool) -> None:
     module, lanes, element = f.module, plan.lanes, LLType(plan.dtype).llvm
     small = changed(plan, mr=_BLOCK_ROWS, nr=lanes, mc=_BLOCK_ROWS, nc=lanes)
     block, store = _emit_block(module, small), _emit_store(module, small)
-    b_step, panel = (str(pitch), "null") if packed else ("%b_step", "%panel")
+    b_step, panel = str(pitch) if packed else "%b_step", "null" if packed or plan.wide else "%panel"
     tile = f.let(f"alloca [{small.mr * small.nr} x {element}], align 64")
     copies = f.let(f"icmp ne ptr {panel}, null")
 
@@ -154,25 +158,25 @@ def _emit_block(module: Module, plan: GemmPlan) -> str:
     )
     f = Function(module, name, parameters, attributes=_BEST)
     present = [below(f, plan.lanes, "%columns")]
-    at = _strided(f, plan, "%b_step")
-    _put_aside(f, plan, _sum(f, plan, _row_starts(f, plan), at, plan.dtype.itemsize, present, "%pitch"), "%tile")
+    at = strided(f, plan, "%b_step")
+    _put_aside(f, plan, _sum(f, plan, row_starts(f, plan), at, plan.dtype.itemsize, present, "%pitch"), "%tile")
     f.line("ret void")
     f.finish()
     return name
 
 
 def _emit_store(module: Module, plan: GemmPlan) -> str:
-    """`void @...(...)`: `_store_part` of a block."""
+    """`void @...(...)`: `store_part` of a block."""
     name = module.shared(f"gemm.block.store.{LLType(plan.dtype, plan.lanes).suffix}")
     if not module.has(name):
         f = Function(module, name, f"ptr noalias readonly %tile, {_TO}", attributes=_QUICK)
-        _store_part(f, plan, "%tile")
+        store_part(f, plan, "%tile")
         f.line("ret void")
         f.finish()
     return name
 
 
-def _row_starts(f: Function, plan: GemmPlan) -> list[str]:
+def row_starts(f: Function, plan: GemmPlan) -> list[str]:
     """Where the rows begin; those beyond the edge at the first, and what they give is not stored."""
     starts = ["0"]
     for i in range(1, plan.mr):
@@ -181,7 +185,7 @@ def _row_starts(f: Function, plan: GemmPlan) -> list[str]:
     return starts
 
 
-def _strided(f: Function, plan: GemmPlan, b_step: str) -> Callable[[str], tuple[str, str]]:
+def strided(f: Function, plan: GemmPlan, b_step: str) -> Callable[[str], tuple[str, str]]:
     """What gives the addresses of A and B at a k, rows of B being `b_step` apart."""
     element = LLType(plan.dtype).llvm
 
@@ -409,8 +413,11 @@ def _current(f: Function, vector: LLType, place: str, mask: str) -> str:
     return masked_load(f, vector, place, mask, vector.constant(-0.0))
 
 
-def _store_part(f: Function, plan: GemmPlan, tile: str) -> None:
-    """Put `%rows` x `%columns` of the tile in memory into C, by masked vectors or, for other strides, one by one."""
+def store_part(f: Function, plan: GemmPlan, tile: str, pitch: int = 0) -> None:
+    """Put `%rows` x `%columns` of the tile in memory into C, by masked vectors or, for other strides, one by one.
+
+    Its rows are a `pitch` apart, `plan.nr` unless told.
+    """
     element = LLType(plan.dtype).llvm
     unit, strided, stored = f.label("unit"), f.label("strided"), f.label("stored")
     f.branch(f.let("icmp eq i64 %column_stride, 1"), unit, strided)
@@ -419,7 +426,7 @@ def _store_part(f: Function, plan: GemmPlan, tile: str) -> None:
         with counted(f, "0", "%rows", 1) as i:
             source, place, before = (
                 offset(f, element, pointer, f.let(f"mul nsw i64 {i}, {stride}"))
-                for pointer, stride in ((tile, plan.nr), ("%c", "%row_stride"), ("%before", "%before_stride"))
+                for pointer, stride in ((tile, pitch or plan.nr), ("%c", "%row_stride"), ("%before", "%before_stride"))
             )
             with counted(f, "0", "%columns", step) as j:
                 store(f, plan, source, place, before, j)

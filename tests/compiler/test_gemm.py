@@ -184,6 +184,25 @@ def test_rows_of_b_are_read_where_they_stand(dtype: DType, target: Target, m: in
             np.testing.assert_array_equal(other, packed)
 
 
+@pytest.mark.parametrize("target", targets())
+@pytest.mark.parametrize("dtype", (F32, F64), ids=str)
+@pytest.mark.parametrize("m,n,k", ((2, 810, 1030), (5, 1403, 600), (8, 272, 3100), (3, 6100, 130), (14, 803, 1001)))
+def test_few_rows_take_a_large_b_as_memory_sends_it(dtype: DType, target: Target, m: int, n: int, k: int) -> None:
+    """Sums in memory have the bits of those in registers, whatever the strides of A and C and the tasks."""
+    if not target.has_masks:  # vectors may not end beyond an array
+        n = -(-n // 16) * 16
+    m = min(m, target.vector_registers // 2)
+    for last, order in ((True, (0, 1, 2)), (False, (0, 2, 1))):
+        a, b, c = operands(dtype, 2, m, n, k, (order, (0, 1, 2), order), at_end=last)
+        wanted = own_size(a, b, c, dtype, 1, target, "packed")(a, b, c).copy()
+        check(a, b, wanted)
+        for tasks in (1, 3):
+            product = own_size(a, b, c, dtype, tasks, target, "in place")
+            assert product.plan.wide
+            for cuts in (lambda count: list(range(count + 1)), lambda count: [0, count]):
+                np.testing.assert_array_equal(product(a, b, fill(c, 9), cuts), wanted)
+
+
 def test_blocks_beyond_the_caches() -> None:
     a, b, c = operands(F32, 1, 600, 1100, 600)
     product = any_size(F32, host_target())

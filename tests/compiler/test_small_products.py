@@ -13,6 +13,7 @@ from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph
 from adjit.ir.ops.arrays import expand, permute
 from adjit.ir.ops.contraction import dot
+from adjit.ir.ops.named import relu
 from adjit.ir.types import F32, F64, DType, TensorType
 from tests.compiler.guarded import guarded
 
@@ -80,6 +81,26 @@ def linear(dtype: DType, m: int, k: int, n: int) -> Graph:
     x, w, b = (builder.expr(builder.input(TensorType(dtype, dims))) for dims in ((m, k), (n, k), (1, n)))
     graph.outputs = ((dot(x, w, contract=((1,), (1,)), batch=((), ())) + expand(b, (m, n))).value,)
     return graph
+
+
+@pytest.mark.parametrize("dtype", [F32, F64], ids=str)
+@pytest.mark.parametrize("shape", [(3, 3030, 333), (8, 1513, 700), (2, 170, 5000)], ids=str)
+def test_what_follows_a_product_of_few_rows_by_a_large_matrix(shape: tuple[int, int, int], dtype: DType) -> None:
+    """The sums that stand in the first cache are taken up there, those of several runs too."""
+    m, k, n = shape
+    graph = Graph("layer")
+    builder = Builder(graph)
+    x, w, b = (builder.expr(builder.input(TensorType(dtype, dims))) for dims in ((m, k), (k, n), (1, n)))
+    graph.outputs = (relu(dot(x, w, contract=((1,), (0,)), batch=((), ())) + expand(b, (m, n))).value,)
+    assert ".wide" in llvm_text(lowered(graph), strict=False)
+    arrays: list[Any] = [np.random.default_rng(k).standard_normal(x.dims).astype(dtype.storage) for x in graph.inputs]
+    left, right, bias = (x.astype(np.float64) for x in arrays)
+    programs = [compile_graph(graph, threads=threads) for threads in (1, 3)]
+    with guarded(arrays, True) as copies:
+        found = [program.run(copies)[0] for program in programs]
+    np.testing.assert_array_equal(*found)
+    exact = np.maximum(left @ right + bias, 0)
+    np.testing.assert_allclose(found[0], exact, rtol=0, atol=k * np.finfo(dtype.storage).eps * 16)
 
 
 @pytest.mark.parametrize("strict", [False, True])
