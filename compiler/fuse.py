@@ -33,6 +33,7 @@ from adjit.compiler.fuse_cost import (
     needs_padding,
     operand_frames,
     small_first,
+    stands_apart,
 )
 from adjit.compiler.fuse_group import Group, Grouping, Refusal, Scores
 from adjit.compiler.loops.ir import FUSE
@@ -214,7 +215,7 @@ class _Plan:
         if node.op.name == "pad" and times > MOST_PADDED and needs_padding(node, packed, self.users):
             return f"its padding would be looked at {times:.3g} times"
         if node.op.name in _READ:
-            return self._preferred_order(node, frames)
+            return self._preferred_order(node, frames, times)
         cost = self.costs[node]
         if cost > PROLOGUE and packed:
             return "it is too dear to compute while packing"
@@ -227,13 +228,15 @@ class _Plan:
             return f"it would be computed {times:.3g} times"
         return None
 
-    def _preferred_order(self, node: Node, frames: Sequence[Frame]) -> str | None:
-        """Why arithmetic that is better stored is stored in the order of the permute `node`, or None.
+    def _preferred_order(self, node: Node, frames: Sequence[Frame], times: float) -> str | None:
+        """Why what is better stored is stored in the order of the permute `node`, or None.
 
         Nothing else reads it, and rows of the last axis stay whole: sums and products then read memory as it lies.
         """
         perm: Sequence[int] = node.attributes.get("perm", ())  # type: ignore[assignment]
         source = node.inputs[0].node
+        if stands_apart(node, times, self.users):
+            return f"its elements would be read {times:.3g} times, far apart"
         if not perm or perm[-1] != len(perm) - 1 or source is None or source in self.required:
             return None
         if source.op.family != "scalar" or self.users[source.output] != [node]:

@@ -22,6 +22,8 @@ COSTS = {**dict.fromkeys(FUNCTIONS, 20.0), "div": 4.0, "sqrt": 4.0, "mod": 6.0, 
 # Bytes of an array that memory holds, not a cache; sources of a value beyond which their number does not matter.
 LARGE = 8 << 20
 MANY = 4
+# Reads of an element of a permuted array from which on a copy in that order is repaid.
+REREAD = 8
 # Elements that share an operand's element from which on that is found but once.
 SHARED = 8
 # A concat of at most so many arrays, of at least so many elements together, may be looked through; so long is a row at
@@ -93,6 +95,29 @@ def has_windows(node: Node, users: Mapping[Value, Sequence[Node]]) -> bool:
         if user.op.name == "window" or (user.op.name == "reshape" and has_windows(user, users)):
             return True
     return False
+
+
+def stands_apart(node: Node, times: float, users: Mapping[Value, Sequence[Node]]) -> bool:
+    """Whether `node` moves another axis to the end, and windows are multiplied with its elements so many times."""
+    perm: Sequence[int] = node.attributes.get("perm", ())  # type: ignore[assignment]
+    return bool(perm) and perm[-1] != len(perm) - 1 and times >= REREAD and _meets_windows(node, users)
+
+
+def _meets_windows(node: Node, users: Mapping[Value, Sequence[Node]]) -> bool:
+    """Whether the result of `node`, perhaps spread and in another shape, is multiplied with windows term by term."""
+    for user in users.get(node.output, ()):
+        if user.op.name in ("reshape", "expand") and _meets_windows(user, users):
+            return True
+        if user.op.name == "mul" and any(_is_window(value) for value in user.inputs):
+            return True
+    return False
+
+
+def _is_window(value: Value) -> bool:
+    """Whether a value is windows, perhaps in another order."""
+    while value.node is not None and value.node.op.name in ("reshape", "permute"):
+        value = value.node.inputs[0]
+    return value.node is not None and value.node.op.name == "window"
 
 
 def chain_costs(region: Region, stored: Container[Node]) -> dict[Node, float]:

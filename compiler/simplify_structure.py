@@ -168,15 +168,27 @@ def pad_twice(site: Site) -> Value | None:
 
 @rule("pad")
 def pad_of_permuted(site: Site) -> Value | None:
-    """A permuted array with a border is the permuted array with it, so that an image and its transpose share one."""
+    """A permuted array with a border is the permuted array with it, so that an image and its transpose share one.
+
+    Where the last axis has a border, and the last one in memory has none, it becomes that: windows lie along it.
+    """
     node = made_by(site.inputs[0], "permute")
     if node is None:
         return None
     perm: tuple[int, ...] = node.attributes["perm"]  # type: ignore[assignment]
     a: Mapping[str, Any] = site.attributes
-    place = [perm.index(axis) for axis in range(len(perm))]
+    axes = range(len(perm))
+    bordered = [axis for axis in axes if any(a[name][axis] != 0 for name in ("low", "high", "interior"))]
+    order = tuple(axes)
+    if axes[-1] in bordered and perm.index(axes[-1]) not in bordered:
+        order = (*sorted(perm[axis] for axis in axes if axis not in bordered), *(perm[axis] for axis in bordered))
+    if order == perm:
+        return None
+    place = [perm.index(axis) for axis in order]
     sides = {name: tuple(a[name][at] for at in place) for name in ("low", "high", "interior")}
-    return site.make("permute", site.make("pad", node.inputs[0], **sides, value=a["value"]), perm=perm)
+    source = node.inputs[0] if order == tuple(axes) else site.make("permute", node.inputs[0], perm=order)
+    wide = site.make("pad", source, **sides, value=a["value"])
+    return site.make("permute", wide, perm=tuple(order.index(axis) for axis in perm))
 
 
 @rule("reduce_sum", "reduce_prod", "reduce_max", "reduce_min", "reduce_any", "reduce_all")

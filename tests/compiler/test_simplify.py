@@ -62,6 +62,10 @@ def bordered(x: Any, sizes: tuple[int, ...]) -> Any:
     return structure.pad(x, low=sizes, high=(1, 0, 3) if sizes[0] == 0 else (0, 3, 1), interior=(0,) * 3, value=0)
 
 
+def framed(x: Any, sizes: tuple[int, ...]) -> Any:
+    return structure.pad(x, low=sizes, high=sizes, interior=(0,) * 3, value=0)
+
+
 def written(x: Any, y: Any, start: int) -> Any:
     """`x` with the pair `y` at the places `start` and `start + 1`, as an assignment is traced."""
     low, high = (start,), (6 - start,)
@@ -172,6 +176,10 @@ FIRES: dict[str, tuple[Function, list[TensorType], dict[str, int]]] = {
     "pad of permuted": (
         lambda x: bordered(permute(x, (2, 0, 1)), (0, 1, 2)) + permute(bordered(x, (1, 2, 0)), (2, 0, 1)), [CUBE],
         {"pad": 1, "permute": 1, "add": 1}),
+    "pad of permuted to the last": (
+        lambda x: framed(permute(x, (2, 0, 1)), (0, 1, 1))
+        + permute(framed(permute(x, (0, 2, 1)), (1, 0, 1)), (1, 0, 2)),
+        [CUBE], {"pad": 1, "permute": 1, "add": 1}),
     "concat of one": (lambda x: structure.concat(x, axis=0), [ROW], {}),
     "window over no axis": (lambda x: windows.window(x, axes=(), size=(), stride=(), dilation=()), [ROW], {}),
     "sum over no axis": (lambda x: reduction.reduce_sum(x, axes=()), [ROW], {"add": 1, "const": 1}),

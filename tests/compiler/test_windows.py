@@ -11,8 +11,10 @@ import pytest
 
 from adjit.compiler.loops.ir import RUN
 from adjit.compiler.pipeline import compile_graph, llvm_of
+from adjit.compiler.prepare import prepare
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph
+from adjit.ir.ops.arrays import permute
 from adjit.ir.ops.contraction import conv
 from adjit.ir.shape import Dim
 from adjit.ir.types import F32, F64, DType, TensorType
@@ -102,6 +104,29 @@ def test_sums_over_windows_have_the_order_that_is_written(name: str) -> None:
     np.testing.assert_array_equal(found, expected)
     for threads in (2, 3):
         np.testing.assert_array_equal(compile_graph(graph, threads=threads).run([x, w])[0], found)
+
+
+def turned(order: tuple[int, ...] | None) -> Graph:
+    """A convolution by a long kernel with a channel each; its kernel is an array in another order."""
+    graph = Graph("convolution")
+    builder = Builder(graph)
+    x = builder.expr(builder.input(TensorType(F32, (1, 18, 15, 19)), "x"))
+    shape = (9, 2, 10, 13)
+    own = shape if order is None else tuple(shape[order.index(axis)] for axis in range(4))
+    w = builder.expr(builder.input(TensorType(F32, own), "w"))
+    taken = w if order is None else permute(w, order)
+    pair = {"stride": (1, 1), "padding": ((1, 1),) * 2, "input_dilation": (1, 1), "kernel_dilation": (1, 1)}
+    graph.outputs = (conv(x, taken, **pair, groups=9).value,)
+    return graph
+
+
+def test_long_kernels_in_another_order_are_stored_in_that_of_their_windows() -> None:
+    order = (3, 0, 1, 2)
+    kernels = [[node.op.name for node in fused.regions[0].nodes] for fused in prepare(turned(order)).nodes]
+    assert ["permute"] in kernels
+    x, w = arrays(turned(None), F32)
+    (found,) = compile_graph(turned(order), threads=1).run([x, np.ascontiguousarray(w.transpose(1, 2, 3, 0))])
+    np.testing.assert_array_equal(found, compile_graph(turned(None), threads=1).run([x, w])[0])
 
 
 @pytest.mark.parametrize("samples", [1, 3])
