@@ -23,9 +23,8 @@ from adjit.ir.ops.structure import concat
 from adjit.ir.primitive import Primitive
 from adjit.ir.rewrite import inline_calls, rewrite
 from adjit.ir.shape import product
-from adjit.ir.types import BF16, F16, F32, DType, TensorType
+from adjit.ir.types import F32, HALVES, DType, TensorType
 
-HALVES = (F16, BF16)
 # Ops that only move elements do so in any dtype.
 MOVES = frozenset({"where", "cast", "bitcast", "scatter_set", "gather", "detach"})
 # Named scalar ops that have native code of their own.

@@ -27,8 +27,13 @@ from adjit.ir.types import TensorType
 Literal: TypeAlias = "tuple[type, int | float | bool, str] | str | None"
 ANY_NUMBER = "any number"
 # Operations whose pullbacks for any number have the bits of those for one; so many numbers have pullbacks of their own.
-_FOR_ANY = ("add", "clamp", "clamp_max", "clamp_min", "div", "lerp", "maximum", "minimum", "mul", "sub", "where")
+_FOR_ANY = (
+    "add", "celu", "clamp", "clamp_max", "clamp_min", "div", "elu", "fmod", "hardshrink", "hardtanh", "leaky_relu",
+    "lerp", "maximum", "minimum", "mod", "mul", "nan_to_num", "softshrink", "sub", "threshold", "where", "xlogy",
+)  # fmt: skip
 _FEW = 8
+# What Python makes of numbers, and a program of those that it does not know.
+_ARITHMETIC = frozenset(("add", "cast", "div", "mul", "neg", "sub"))
 # Operations whose results PyTorch does not save, which a program may overwrite therefore before backward: these are
 # computed again.
 _NOT_SAVED = frozenset(("div", "erfinv", "fmod", "mod", "silu", "sinc"))
@@ -143,7 +148,7 @@ def _derived(call: _Call) -> NodePullback:
         backward, residuals = _with_result_again(call, operands, node.outputs[0], backward, residuals)
     numbers = {operand for operand, literal in zip(operands, call.literals, strict=True) if literal == ANY_NUMBER}
     taken = {own for own, value in zip(backward.inputs[len(seeded) :], residuals, strict=True) if value in numbers}
-    divide_plainly(backward, taken)
+    multiply_plainly(backward, taken)
     place = {value: ("in", index) for index, value in enumerate(operands)}
     place.update({value: ("out", index) for index, value in enumerate(node.outputs)})
     back = {positions[value]: index for index, value in enumerate(operands) if value in positions}
@@ -171,12 +176,12 @@ def _with_result_again(
     return graph, taken
 
 
-def divide_plainly(backward: Graph, numbers: Collection[Value]) -> None:
-    """Let quotients by numbers that differ from call to call, and by what is made of these alone, be those by literals,
-    which no zero protects."""
+def multiply_plainly(backward: Graph, numbers: Collection[Value]) -> None:
+    """Let products and quotients by numbers that differ from call to call, and by what is made of these alone, be those
+    by literals, which no zero protects."""
     known = {*numbers}
     for node in backward.nodes:
-        if node.op.name == "safe_div" and node.inputs[1] in known:
-            node.op = primitive_named("div")
-        if node.inputs and not node.regions and known.issuperset(node.inputs):
+        if node.op.name in ("safe_div", "safe_mul") and node.inputs[1] in known:
+            node.op = primitive_named(node.op.name.removeprefix("safe_"))
+        if node.op.name in _ARITHMETIC and known.issuperset(node.inputs):
             known.update(node.outputs)

@@ -31,13 +31,13 @@ def derivative_of(callee: Graph, needs: tuple[bool, ...], outputs: tuple[int, ..
     derivative = differentiate(callee, wanted, outputs)
     numbers = {callee.inputs[place] for place in _numbers.get(callee, ())}
     if numbers:
-        from adjit.compiler.nodewise import divide_plainly
+        from adjit.compiler.nodewise import multiply_plainly
 
         for node in callee.nodes:
             if node.inputs and not node.regions and numbers.issuperset(node.inputs):
                 numbers.update(node.outputs)
         taken = zip(derivative.backward.inputs[len(derivative.seeded) :], derivative.residuals, strict=True)
-        divide_plainly(derivative.backward, [own for own, value in taken if value in numbers])
+        multiply_plainly(derivative.backward, [own for own, value in taken if value in numbers])
     return derivative
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from adjit.attribute_numbers import apply_with_numbers
 from adjit.composite import composite
 from adjit.dims import shape_of
 from adjit.dispatch import apply, literal, rename
@@ -477,8 +476,8 @@ def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neg
     limits = finfo(public(input._dtype))
     high = limits.max if posinf is None else posinf
     low = limits.min if neginf is None else neginf
-    attributes = {"nan": nan, "posinf": high, "neginf": low}
-    return apply_with_numbers(PRIMITIVES["nan_to_num"], input, attributes, "NanToNum")
+    numbers = (held_or_infinite(number, input._dtype) for number in (nan, high, low))
+    return emit("nan_to_num", "NanToNum", input, *numbers)
 
 
 _PUBLIC = (

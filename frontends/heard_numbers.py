@@ -81,13 +81,27 @@ def _comparison(name: str) -> Callable[[Any, Any], Any]:
             return outcome
         if (type(other) in (int, float, bool) and abs(other) <= 2**53) or type(other) is float:
             self._note(name, float(other), outcome)
-        else:
+        elif not isinstance(other, Heard):
             self.is_read = True
-            if isinstance(other, Heard):
-                other.is_read = True
+        elif not _note_order(name, self, other, outcome):
+            self.is_read = other.is_read = True
         return outcome
 
     return compare
+
+
+def _note_order(relation: str, one: Heard, other: Heard, outcome: bool) -> bool:
+    """Note which of two numbers is the greater one as on which side of the middle each is; whether there is one."""
+    low, high = sorted((float.__float__(one), float.__float__(other)))
+    middle = low + (high - low) / 2
+    if relation not in _TURNED or not low < middle < high:
+        return False
+    one._note(relation, middle, outcome)
+    other._note(_TURNED[relation], middle, outcome)
+    return True
+
+
+_TURNED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
 
 
 def _reading(name: str) -> Callable[..., Any]:

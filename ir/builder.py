@@ -9,7 +9,7 @@ from adjit.ir.errors import DTypeError
 from adjit.ir.graph import UNKNOWN, Attribute, Location, Node, Region, Value
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.shape import Dim, Size
-from adjit.ir.types import DType, TensorType
+from adjit.ir.types import F32, HALVES, DType, TensorType
 
 Scalar: TypeAlias = "int | float | bool | Dim"
 Operand: TypeAlias = "Expr | int | float | bool | Dim"
@@ -205,7 +205,8 @@ def _constant_key(value: Scalar, dtype: DType) -> tuple[object, ...]:
 def literal_dtype(op: Primitive, dtypes: Sequence[DType | None]) -> DType | None:
     """The dtype that a literal operand of `op` has when nothing else is said: that of the first other operand.
 
-    The condition of `where` does not count.
+    The condition of `where` does not count.  Beside 16 bits, PyTorch computes with some numbers in 32.
     """
     considered = dtypes[1:] if op.name == "where" else dtypes
-    return next((dtype for dtype in considered if dtype is not None), None)
+    found = next((dtype for dtype in considered if dtype is not None), None)
+    return F32 if op.wide_numbers and found is not None and found in HALVES else found

@@ -42,6 +42,7 @@ class Primitive:
         "_inferred", "attributes", "batch_rule", "body", "constant_result", "exact", "family", "home", "index_rule",
         "infer_rule", "isolated", "multilinear", "name", "open_attributes", "operands", "optional", "partials_rule",
         "pinned", "reference", "singular", "summary", "symbolic", "transpose_rule", "variadic", "vjp_rule",
+        "wide_numbers",
     )  # fmt: skip
 
     def __init__(
@@ -73,12 +74,13 @@ class Primitive:
         self.batch_rule: Callable[..., Any] | None = None
         self.index_rule: Callable[..., Any] | None = None
         # Scalar ops only: the named op's definition over other scalar ops, on anything those accept; the primitive's
-        # meaning as `symbolic(sympy, *symbols)`; partial derivatives stated beside the op, as texts by operand; and
-        # whether a partial can be infinite or NaN at finite operands.
+        # meaning as `symbolic(sympy, *symbols)`; partial derivatives stated beside the op, as texts by operand;
+        # whether a partial can be infinite or NaN at finite operands; and whether numbers beside 16 bits have 32.
         self.body: Callable[..., Any] | None = None
         self.symbolic: Callable[..., Any] | None = None
         self.pinned: dict[str, str] = {}
         self.singular = False
+        self.wide_numbers = False
 
     def __repr__(self) -> str:
         return f"<Primitive {self.name}>"

@@ -85,17 +85,7 @@ def samples_of(*names: str) -> Callable[[Generator], Generator]:
 
 
 # -- scalar ------------------------------------------------------------------------------------------------------------
-SCALAR_ATTRIBUTES = {
-    "nan_to_num": {"nan": 0.5, "posinf": 9.0, "neginf": -9.0},
-    "hardtanh": {"low": -0.5, "high": 0.75},
-    "elu": {"alpha": 0.7},
-    "celu": {"alpha": 0.7},
-    "leaky_relu": {"slope": 0.1},
-    "threshold": {"bound": 0.3, "value": -2.0},
-    "softshrink": {"bound": 0.5},
-    "hardshrink": {"bound": 0.5},
-    "polygamma": {"n": 2},
-}
+SCALAR_ATTRIBUTES = {"polygamma": {"n": 2}}
 CASTS = (
     (F32, F64), (F64, F32), (F32, I32), (I64, F32), (BOOL, F32), (I32, BOOL), (I64, U8), (U8, I8), (F32, BF16),
     (F32, C64), (C64, F32), (C64, C128), (C128, F64), (I64, C128), (C64, BOOL),

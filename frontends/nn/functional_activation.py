@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from adjit.attribute_numbers import apply_with_numbers
 from adjit.composite import composite
 from adjit.dispatch import apply
 from adjit.dtypes import float32, get_default_dtype, title_of
 from adjit.elementwise import abs, add, div, refuse_bool, unsupported
 from adjit.errors import not_a_tensor
 from adjit.heard_numbers import as_float
+from adjit.ir.builder import literal_dtype
 from adjit.ir.ops import named
 from adjit.ir.ops.scalar import tanh as _tanh
 from adjit.ir.ops.structure import reshape
 from adjit.ir.primitive import Primitive
 from adjit.ir.types import BOOL, DType
+from adjit.promotion import cast_to
 from adjit.python_data import check_numbers
 from adjit.random import rand
 from adjit.state import STATE
@@ -42,15 +43,20 @@ def _require_kernel(op: str, dtype: DType) -> None:
         raise NotImplementedError(f"\"{_KERNELS[op]}\" not implemented for '{title_of(dtype)}'")
 
 
-def elementwise(op: Primitive, input: Tensor, name: str, inplace: bool = False, **attributes: Any) -> Tensor:
-    """`op` of every element; `inplace` writes the result into `input`."""
+def elementwise(op: Primitive, input: Tensor, name: str, inplace: bool = False, *numbers: Any) -> Tensor:
+    """`op` of every element and numbers; `inplace` writes the result into `input`."""
     if not isinstance(input, Tensor):
         raise not_a_tensor(op.name, "input", 0, input)
     _require_kernel(op.name, input._dtype)
-    if not inplace:
-        return apply_with_numbers(op, input, attributes, name)
-    check_writable(input)
-    return write(input, apply_with_numbers(op, _before(input), attributes, name))
+    if inplace:
+        check_writable(input)
+    if numbers:
+        dtype = literal_dtype(op, [input._dtype])
+        assert dtype is not None
+        check_numbers(dtype, *numbers)
+        numbers = tuple(cast_to(x, dtype) if isinstance(x, Tensor) else x for x in numbers)
+    result: Tensor = apply(op, (_before(input) if inplace else input, *numbers), name=name)
+    return write(input, result) if inplace else result
 
 
 def _before(input: Tensor) -> Tensor:
@@ -92,7 +98,7 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
         raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
     if not input._dtype.is_float:
         return _in_integers(input.clamp(int(min_val), int(max_val)), input, inplace)
-    return elementwise(named.hardtanh, input, "Hardtanh", inplace, low=as_float(min_val), high=as_float(max_val))
+    return elementwise(named.hardtanh, input, "Hardtanh", inplace, as_float(min_val), as_float(max_val))
 
 
 def sigmoid(input: Tensor) -> Tensor:
@@ -127,7 +133,7 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """input above 0, alpha*(exp(input) - 1) below."""
-    return elementwise(named.elu, input, "Elu", inplace, alpha=as_float(alpha))
+    return elementwise(named.elu, input, "Elu", inplace, as_float(alpha))
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -137,12 +143,12 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """input above 0, alpha*(exp(input/alpha) - 1) below."""
-    return elementwise(named.celu, input, "Celu", inplace, alpha=as_float(alpha))
+    return elementwise(named.celu, input, "Celu", inplace, as_float(alpha))
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """input above 0, negative_slope*input below."""
-    return elementwise(named.leaky_relu, input, "LeakyRelu", inplace, slope=as_float(negative_slope))
+    return elementwise(named.leaky_relu, input, "LeakyRelu", inplace, as_float(negative_slope))
 
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
@@ -150,7 +156,7 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
     if not input._dtype.is_float:
         check_numbers(input._dtype, threshold, value)
         return _in_integers(_where(input > threshold, input, int(value)), input, inplace)
-    return elementwise(named.threshold, input, "Threshold", inplace, bound=as_float(threshold), value=as_float(value))
+    return elementwise(named.threshold, input, "Threshold", inplace, as_float(threshold), as_float(value))
 
 
 def logsigmoid(input: Tensor) -> Tensor:
@@ -187,12 +193,12 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
         raise RuntimeError(
             f"lambda must be in range [0, {most:g}] for input dtype {name}, but found {lambd:g}"
         )
-    return elementwise(named.softshrink, input, "Softshrink", bound=as_float(lambd))
+    return elementwise(named.softshrink, input, "Softshrink", False, as_float(lambd))
 
 
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """input where |input| > `lambd`, else 0."""
-    return elementwise(named.hardshrink, input, "Hardshrink", bound=as_float(lambd))
+    return elementwise(named.hardshrink, input, "Hardshrink", False, as_float(lambd))
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:

@@ -157,7 +157,8 @@ class _Chain:
                 return self._times(self._times(g, a, safe), b, safe)
             case Apply("div", (numerator, denominator)):
                 return self._times(self._quotient(g, denominator, safe), numerator, safe)
-        return primitive_named("safe_mul" if safe else "mul")(g, self.evaluation(term))
+        value = self.evaluation(term)
+        return primitive_named("safe_mul" if safe and not is_literal(value) else "mul")(g, value)
 
     def _quotient(self, g: Any, denominator: Term, safe: bool) -> Any:
         key = (id(g), denominator)

@@ -21,7 +21,7 @@ from adjit.ir.ops.chain import partial_factors
 from adjit.ir.primitive import Primitive, primitive_named, register
 from adjit.ir.shape import Size
 from adjit.ir.term import Term, evaluate, functions_in, record
-from adjit.ir.types import BF16, BOOL, C64, C128, TensorType
+from adjit.ir.types import BF16, BOOL, C64, C128, F32, HALVES, TensorType
 
 KINDS = {
     "any": ("bool", "uint", "int", "float"),
@@ -47,6 +47,7 @@ def define_scalar(
     singular: bool = False,
     symbolic: Callable[..., Any] | None = None,
     pinned: dict[str, str] | None = None,
+    wide_numbers: bool = False,
 ) -> Primitive:
     """Register an elementwise op on operands of one dtype, of a kind in KINDS, with its rules.
 
@@ -60,6 +61,7 @@ def define_scalar(
     op.batch_rule = partial(_batch, op)
     op.index_rule = partial(_element, op)
     op.singular = singular
+    op.wide_numbers = wide_numbers
     op.symbolic = symbolic
     op.pinned = pinned or {}
     if constant or gives_bool or takes in ("integer", "logical"):
@@ -125,11 +127,12 @@ def _infer(op: Primitive, takes: str, gives_bool: bool, *types: TensorType, **at
     if len(types) != len(op.operands) or set(attributes) != set(op.attributes):
         wanted = ", ".join((*op.operands, *(f"{name}=" for name in op.attributes)))
         raise TypeError(f"{op.name} takes ({wanted}), and got {len(types)} operands and {sorted(attributes)}")
-    dtype = types[0].dtype
+    # Numbers beside halves may be float32, in which they are computed.
+    dtype = next((type.dtype for type in types if type.dtype in HALVES), types[0].dtype)
     if dtype.kind not in KINDS[takes] and not (dtype.is_complex and takes_complex(op)):
         raise DTypeError(f"{op.name}: an operand is {types[0]}; it takes {', '.join(KINDS[takes])}")
-    for type in types[1:]:
-        if type.dtype is not dtype:
+    for type in types:
+        if type.dtype is not dtype and not (dtype in HALVES and type.dtype is F32 and not type.dims):
             raise DTypeError(f"{op.name}: operands of {dtype} and {type.dtype}; they must have one dtype")
     return TensorType(BOOL if gives_bool else dtype, common_dims(op.name, types))
 
@@ -165,7 +168,13 @@ def scalar(body: Callable[..., Any], /) -> Primitive: ...
 
 @overload
 def scalar(
-    *, name: str | None = None, takes: str = "float", constant: bool = False, singular: bool = False, **pinned: str
+    *,
+    name: str | None = None,
+    takes: str = "float",
+    constant: bool = False,
+    singular: bool = False,
+    wide_numbers: bool = False,
+    **pinned: str,
 ) -> Callable[[Callable[..., Any]], Primitive]: ...
 
 
@@ -177,20 +186,31 @@ def scalar(
     takes: str = "float",
     constant: bool = False,
     singular: bool = False,
+    wide_numbers: bool = False,
     **pinned: str,
 ) -> Primitive | Callable[[Callable[..., Any]], Primitive]:
     """Define a scalar op by its body; the derivative is found from it.
 
     `takes` is one of KINDS.  `constant` says that the derivative is 0 wherever there is one,
-    `singular` that a partial, or a branch of one, can be infinite or NaN at finite operands.  A further keyword states
-    the partial with respect to the operand of that name: at kinks, and where the derived form would lose digits.
+    `singular` that a partial, or a branch of one, can be infinite or NaN at finite operands, `wide_numbers` that
+    literals beside float16 and bfloat16 are float32.  A further keyword states the partial with respect to the operand
+    of that name: at kinks, and where the derived form would lose digits.
     """
-    define = partial(_named, name=name, takes=takes, constant=constant, singular=singular, pinned=pinned)
+    define = partial(
+        _named, name=name, takes=takes, constant=constant, singular=singular, wide_numbers=wide_numbers, pinned=pinned
+    )
     return define if body is None else define(body)
 
 
 def _named(
-    body: Callable[..., Any], *, name: str | None, takes: str, constant: bool, singular: bool, pinned: dict[str, str]
+    body: Callable[..., Any],
+    *,
+    name: str | None,
+    takes: str,
+    constant: bool,
+    singular: bool,
+    wide_numbers: bool,
+    pinned: dict[str, str],
 ) -> Primitive:
     code = body.__code__
     operands = code.co_varnames[: code.co_argcount]
@@ -209,4 +229,5 @@ def _named(
         exact=all(primitive_named(used).exact for used in functions_in(term)),
         singular=singular,
         pinned=pinned,
+        wide_numbers=wide_numbers,
     )

@@ -142,7 +142,7 @@ def clamp_max(x: Any, high: Any) -> Any:
 
 
 @scalar
-def nan_to_num(x: Any, *, nan: Any, posinf: Any, neginf: Any) -> Any:
+def nan_to_num(x: Any, nan: Any, posinf: Any, neginf: Any) -> Any:
     """x with NaN and the infinities replaced by numbers."""
     return where(isnan(x), nan, where(eq(x, math.inf), posinf, where(eq(x, -math.inf), neginf, x)))
 
@@ -381,7 +381,7 @@ def relu(x: Any) -> Any:
 
 
 @scalar
-def hardtanh(x: Any, *, low: Any, high: Any) -> Any:
+def hardtanh(x: Any, low: Any, high: Any) -> Any:
     """min(max(x, low), high); flat at the bounds."""
     return where(x <= low, low, where(high <= x, high, x))
 
@@ -389,19 +389,19 @@ def hardtanh(x: Any, *, low: Any, high: Any) -> Any:
 @scalar
 def relu6(x: Any) -> Any:
     """min(max(x, 0), 6); flat at the bounds."""
-    return hardtanh(x, low=0, high=6)
+    return hardtanh(x, 0, 6)
 
 
 @scalar
 def hardsigmoid(x: Any) -> Any:
     """relu6(x + 3)/6."""
-    return hardtanh(x + 3, low=0, high=6) / 6
+    return hardtanh(x + 3, 0, 6) / 6
 
 
 @scalar(x="where(x <= -3, 0, where(3 <= x, 1, x/3 + 0.5))")
 def hardswish(x: Any) -> Any:
     """x*hardsigmoid(x)."""
-    return x * hardtanh(x + 3, low=0, high=6) / 6
+    return x * hardtanh(x + 3, 0, 6) / 6
 
 
 @scalar(x=f"0.5*(1 + erf({math.sqrt(0.5)!r}*x)) + {1 / math.sqrt(2 * math.pi)!r}*x*exp(-0.5*x**2)")
@@ -427,14 +427,14 @@ def gelu_tanh(x: Any) -> Any:
     return x * sigmoid(_GELU_SLOPE * (x + 0.044715 * x**3))
 
 
-@scalar(singular=True)
-def elu(x: Any, *, alpha: Any) -> Any:
+@scalar(singular=True, wide_numbers=True)
+def elu(x: Any, alpha: Any) -> Any:
     """x above 0, alpha*(exp(x) - 1) below."""
     return where(x > 0, x, alpha * expm1(x))
 
 
-@scalar(singular=True)
-def celu(x: Any, *, alpha: Any) -> Any:
+@scalar(singular=True, wide_numbers=True)
+def celu(x: Any, alpha: Any) -> Any:
     """x above 0, alpha*(exp(x/alpha) - 1) below."""
     return where(x > 0, x, alpha * expm1(x / alpha))
 
@@ -450,14 +450,14 @@ def selu(x: Any) -> Any:
     return where(x > 0, _SELU_SCALE * x, _SELU_SCALE * _SELU_ALPHA * expm1(x))
 
 
-@scalar
-def leaky_relu(x: Any, *, slope: Any) -> Any:
+@scalar(wide_numbers=True)
+def leaky_relu(x: Any, slope: Any) -> Any:
     """x above 0, slope*x below."""
     return where(x > 0, x, slope * x)
 
 
-@scalar
-def threshold(x: Any, *, bound: Any, value: Any) -> Any:
+@scalar(wide_numbers=True)
+def threshold(x: Any, bound: Any, value: Any) -> Any:
     """x above `bound`, `value` at and below it."""
     return where(x <= bound, value, x)
 
@@ -468,14 +468,14 @@ def softsign(x: Any) -> Any:
     return x / (1 + abs_(x))
 
 
-@scalar
-def softshrink(x: Any, *, bound: Any) -> Any:
+@scalar(wide_numbers=True)
+def softshrink(x: Any, bound: Any) -> Any:
     """x less `bound` in size; 0 up to that size."""
     return where(abs_(x) <= bound, 0, where(x < 0, x + bound, x - bound))
 
 
 @scalar
-def hardshrink(x: Any, *, bound: Any) -> Any:
+def hardshrink(x: Any, bound: Any) -> Any:
     """x where |x| is above `bound`, else 0."""
     return where(abs_(x) <= bound, 0, x)
 

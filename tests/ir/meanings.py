@@ -40,12 +40,7 @@ _HALF, _THIRD = Rational(1, 2), Rational(1, 3)
 _SELU = (Float("1.0507009873554804934193349852946", 30), Float("1.6732632423543772848170429916717", 30))
 
 # The attributes at which ops that have some are certified.
-ATTRIBUTES: dict[str, dict[str, Any]] = {
-    "celu": {"alpha": 2.0}, "elu": {"alpha": 0.75}, "hardshrink": {"bound": 0.5},
-    "hardtanh": {"low": -1.0, "high": 2.0}, "leaky_relu": {"slope": 0.125},
-    "nan_to_num": {"nan": 1.0, "posinf": 2.0, "neginf": 3.0}, "polygamma": {"n": 2}, "softshrink": {"bound": 0.5},
-    "threshold": {"bound": 0.25, "value": -2.0},
-}  # fmt: skip
+ATTRIBUTES: dict[str, dict[str, Any]] = {"polygamma": {"n": 2}}
 
 MEANINGS: dict[str, Meaning] = {
     # arithmetic
@@ -102,7 +97,7 @@ MEANINGS: dict[str, Meaning] = {
     "bessel_y1": lambda x: sp.bessely(1, x), "spherical_bessel_j0": lambda x: sp.sin(x) / x, "airy_ai": sp.airyai,
 }  # fmt: skip
 
-_POSITIVE, _UNIT, _WAVES = (0.1, 6.0), (-0.95, 0.95), (-20.0, 20.0)
+_POSITIVE, _UNIT, _WAVES, _WIDE = (0.1, 6.0), (-0.95, 0.95), (-20.0, 20.0), (-4.0, 4.0)
 # Where each operand is drawn; (-4, 4) where nothing is said.
 DOMAINS: dict[str, tuple[tuple[float, float], ...]] = {
     "pow": (_POSITIVE, (-4.0, 4.0)), "sqrt": (_POSITIVE,), "magnitude": (_POSITIVE,), "rsqrt": (_POSITIVE,),
@@ -115,15 +110,17 @@ DOMAINS: dict[str, tuple[tuple[float, float], ...]] = {
     "log_rest": ((-0.9, 3.0),), "k0": (_POSITIVE,), "k1": (_POSITIVE,), "k0e": (_POSITIVE,), "k1e": (_POSITIVE,),
     "bessel_j0": (_WAVES,), "bessel_j1": (_WAVES,), "spherical_bessel_j0": (_WAVES,), "bessel_y0": ((0.1, 20.0),),
     "bessel_y1": ((0.1, 20.0),), "relu6": ((-4.0, 8.0),), "hardswish": ((-5.0, 5.0),),
-    "hardsigmoid": ((-5.0, 5.0),), "clamp": ((-4.0, 4.0), (-3.0, 0.0), (0.5, 3.0)), "sigmoid": ((-8.0, 8.0),),
+    "hardsigmoid": ((-5.0, 5.0),), "clamp": (_WIDE, (-3.0, 0.0), (0.5, 3.0)),
+    "hardtanh": (_WIDE, (-3.0, 0.0), (0.5, 3.0)), "celu": (_WIDE, (0.5, 2.0)), "softshrink": (_WIDE, (0.1, 3.0)),
+    "hardshrink": (_WIDE, (0.1, 3.0)), "sigmoid": ((-8.0, 8.0),),
 }  # fmt: skip
 
 # Where branches of an op meet: points are drawn close to them on both sides.
 KINKS: dict[str, tuple[float, ...]] = {
-    "abs": (0,), "relu": (0,), "relu6": (0, 6), "hardtanh": (-1, 2), "hardsigmoid": (-3, 3), "hardswish": (-3, 3),
-    "elu": (0,), "celu": (0,), "selu": (0,), "leaky_relu": (0,), "threshold": (0.25,), "softsign": (0,),
-    "softshrink": (-0.5, 0.5), "hardshrink": (-0.5, 0.5), "copysign": (0,), "frac": (-1, 0, 1), "i0e": (0,),
-    "i1e": (0,), "sinc": (-0.3183098861837907, 0, 0.3183098861837907), "spherical_bessel_j0": (-0.5, 0, 0.5),
+    "abs": (0,), "relu": (0,), "relu6": (0, 6), "hardsigmoid": (-3, 3), "hardswish": (-3, 3),
+    "elu": (0,), "celu": (0,), "selu": (0,), "leaky_relu": (0,), "softsign": (0,), "copysign": (0,),
+    "frac": (-1, 0, 1), "i0e": (0,), "i1e": (0,), "sinc": (-0.3183098861837907, 0, 0.3183098861837907),
+    "spherical_bessel_j0": (-0.5, 0, 0.5),
 }  # fmt: skip
 
 # Operands without a derivative, here and in PyTorch, and why.

@@ -93,28 +93,6 @@ UNARY: dict[str, Callable[..., Any]] = {
     "tanhshrink": lambda x: x - mp.tanh(x),
 }
 
-# With attributes, at the values that PyTorch has as defaults or close to them.
-ATTRIBUTES: dict[str, dict[str, float]] = {
-    "hardtanh": {"low": -1.0, "high": 2.0},
-    "elu": {"alpha": 0.75},
-    "celu": {"alpha": 2.0},
-    "leaky_relu": {"slope": 0.125},
-    "threshold": {"bound": 0.25, "value": -2.0},
-    "softshrink": {"bound": 0.5},
-    "hardshrink": {"bound": 0.5},
-    "nan_to_num": {"nan": 1.0, "posinf": 2.0, "neginf": 3.0},
-}
-UNARY |= {
-    "hardtanh": lambda x: _clip(x, -1, 2),
-    "elu": lambda x: x if x > 0 else mp.expm1(x) * 3 / 4,
-    "celu": lambda x: x if x > 0 else 2 * mp.expm1(x / 2),
-    "leaky_relu": lambda x: x if x > 0 else x / 8,
-    "threshold": lambda x: x if x > mp.mpf("0.25") else mp.mpf(-2),
-    "softshrink": lambda x: x - _clip(x, -mp.mpf("0.5"), mp.mpf("0.5")),
-    "hardshrink": lambda x: x if abs(x) > mp.mpf("0.5") else mp.mpf(0),
-    "nan_to_num": lambda x: x,
-}
-
 BINARY: dict[str, Callable[..., Any]] = {
     "add": lambda x, y: x + y,
     "sub": lambda x, y: x - y,
@@ -137,11 +115,25 @@ BINARY: dict[str, Callable[..., Any]] = {
     "logaddexp": lambda x, y: mp.log(mp.exp(x) + mp.exp(y)),
     "heaviside": lambda x, y: y if x == 0 else mp.mpf(x > 0),
 }
+# Activations at the numbers that PyTorch has as defaults, or any others.
+BINARY |= {
+    "elu": lambda x, alpha: x if x > 0 else alpha * mp.expm1(x),
+    "celu": lambda x, alpha: x if x > 0 else alpha * mp.expm1(x / alpha),
+    "leaky_relu": lambda x, slope: x if x > 0 else slope * x,
+    # Bounds of 0 meet: what lies between them has the derivative of what is within bounds.
+    "softshrink": lambda x, bound: (
+        mp.nan if x == bound == 0 else 0 * x if abs(x) <= bound else x + bound if x < 0 else x - bound
+    ),
+    "hardshrink": lambda x, bound: mp.nan if x == bound == 0 else x if abs(x) > bound else 0 * x,
+}
 TERNARY: dict[str, Callable[..., Any]] = {
+    "hardtanh": lambda x, low, high: low if x <= low else min(x, high),
+    "threshold": lambda x, bound, value: x if x > bound else value,
     "clamp": _clip,
     "lerp": lambda a, b, w: a + w * (b - a),
 }
-ORACLES = {name: real(function) for name, function in {**UNARY, **BINARY, **TERNARY}.items()}
+OTHERS: dict[str, Callable[..., Any]] = {"nan_to_num": lambda x, nan, posinf, neginf: x}
+ORACLES = {name: real(function) for name, function in {**UNARY, **BINARY, **TERNARY, **OTHERS}.items()}
 
 
 def slope(name: str, index: int, point: tuple[float, ...], order: int = 1) -> Any:

@@ -96,7 +96,7 @@ def planted(name: str, operand: str, term: Term) -> Iterator[None]:
 
 # Changes after which a formula says the same: at the bound both branches agree, or nothing is near it.
 SAME = {
-    "celu": "1 and exp(0)", "copysign": "1/y is never 0",
+    "celu": "1 and exp(0)", "elu": "0 and expm1(0)", "leaky_relu": "0 and x", "copysign": "1/y is never 0",
     "spherical_bessel_j0": "both branches hold at 0.5, and the last terms of the series are below the tolerance",
     "i1": "what 0 is replaced by is not used", "i1e": "as i1", "sinc": "as spherical_bessel_j0",
 }  # fmt: skip
