@@ -37,6 +37,8 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
         places, new = _places(index, input), _plain_value(value, input)
         if places is not None and new is not None and assign(input, places, new):
             return
+    if STATE.tracer is not None and _fill_part(input, index, value):
+        return
     viewed, advanced = viewed_at(input, index)
     check_writable(viewed)
     if are_places(advanced) and is_at(value, viewed, advanced):
@@ -176,6 +178,22 @@ def _assigned(value: Any, target: Tensor) -> Tensor:
     if target._dtype.is_float and target._dtype.bits < 32 and isinstance(value, (bool, int, float)):
         return literal(held_or_infinite(float(value), target._dtype), target._dtype)
     return value_like(value, target)
+
+
+def _fill_part(input: Tensor, index: Any, value: Any) -> bool:
+    """Put one number wherever computed slices of a traced tensor reach; whether it was done."""
+    if isinstance(value, Tensor) and numel_of(shape_of(value)) != 1:
+        return False
+    from adjit.computed_slices import chosen_part
+    from adjit.elementwise import where
+
+    found = chosen_part(input, index)
+    if found is None:
+        return False
+    viewed, mask = found
+    check_writable(viewed)
+    write(viewed, rename(where(mask, reshape(_assigned(value, input), ()), viewed), "CopySlices"))
+    return True
 
 
 def _fill_mask(target: Tensor, axis: int, mask: Tensor, value: Any) -> None:

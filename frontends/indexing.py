@@ -91,7 +91,7 @@ def _is_given_otherwise(item: Any) -> bool:
     return type(item) is list and all(type(number) in (int, bool) for number in item)
 
 
-def _items_of(input: Tensor, index: Any) -> list[tuple[int, Any]]:
+def items_of(input: Tensor, index: Any) -> list[tuple[int, Any]]:
     """The index without Ellipsis, one item for each axis (a mask counts for its rank), with its place in the tuple."""
     several = isinstance(index, tuple) or _is_tuple_in_brackets(index)
     items = [_as_item(item) for item in (index if several else [index])]
@@ -181,7 +181,7 @@ def viewed_at(input: Tensor, index: Any) -> tuple[Tensor, list[tuple[int, Tensor
 
     Places that a trace computes are taken first where other tensors take part too.
     """
-    items = _items_of(input, index)
+    items = items_of(input, index)
     if STATE.tracer is not None and any(is_computed_slice(item) for _, item in items):
         input, items = with_slices(input, items, [_axes_before(items, number) for number in range(len(items))])
     at = [number for number, (_, item) in enumerate(items) if STATE.tracer is not None and is_place(item)]

@@ -182,8 +182,16 @@ def check_writable(tensor: Tensor) -> None:
 
 
 def _origin_of(tensor: Tensor) -> Tensor | None:
-    """The caller's tensor that an argument of a traced function stands for."""
-    place = None if tensor._tracer is None else tensor._tracer.arguments.get(tensor)
+    """The caller's tensor that an argument of a traced function stands for, also in parts of that function."""
+    tracer = tensor._tracer
+    if tracer is None:
+        return None
+    from adjit.inner_trace import InnerTracer
+
+    place = tracer.arguments.get(tensor)
+    if place is None and isinstance(tracer, InnerTracer):
+        outer = tracer.outer_of(tensor._memory)
+        return None if outer is None or outer is tensor else _origin_of(outer)
     return None if place is None else place[1]
 
 

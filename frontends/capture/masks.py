@@ -1,4 +1,7 @@
-"""`owner[mask] op= value` with a mask whose numbers are not known: what is computed of all elements is kept in it."""
+"""`owner[mask] op= value` with a mask whose numbers are not known: what is computed of all elements is kept in it.
+
+So it is for slices with computed ends, of which a program knows where they reach, but perhaps not the size.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,32 @@ from typing import Any
 
 from adjit.capture.parts import is_traced
 from adjit.ir.types import BOOL
+from adjit.state import STATE
 from adjit.tensor import Tensor
 
 
 def augmented(owner: Any, key: Any, name: str, value: Any) -> None:
     """`owner[key] op= value`, where `name` is that of the operator in place in Python's `operator`."""
     function = getattr(operator, name)
-    if isinstance(owner, Tensor) and _is_unknown_mask(owner, key) and _is_one_number(value):
-        from adjit.elementwise import where
+    from adjit.elementwise import where
 
+    if isinstance(owner, Tensor) and _is_unknown_mask(owner, key) and _is_one_number(value):
         mask = key.reshape(*key.shape, *(1,) * (owner.ndim - key.ndim))
         owner.copy_(where(mask, function(owner.clone(), value), owner))
+    elif isinstance(owner, Tensor) and _is_one_number(value) and (found := _part_of(owner, key)) is not None:
+        part, mask = found
+        part.copy_(where(mask, function(part.clone(), value), part))
     else:
         owner[key] = function(owner[key], value)
+
+
+def _part_of(owner: Tensor, key: Any) -> tuple[Tensor, Tensor] | None:
+    """A view that has all that computed slices reach, and where in it."""
+    from adjit.computed_slices import chosen_part
+
+    if STATE.tracer is None or not any(isinstance(item, slice) for item in (key if type(key) is tuple else (key,))):
+        return None
+    return chosen_part(owner, key)
 
 
 def _is_unknown_mask(owner: Tensor, key: Any) -> bool:

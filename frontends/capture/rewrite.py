@@ -224,11 +224,11 @@ class _Function(ast.NodeTransformer):
     def visit_AugAssign(self, node: ast.AugAssign) -> ast.stmt:
         self.generic_visit(node)
         target, name = node.target, _IN_PLACE.get(type(node.op))
-        if name is None or not isinstance(target, ast.Subscript) or isinstance(target.slice, (ast.Slice, ast.Tuple)):
+        if name is None or not isinstance(target, ast.Subscript):
             return node
         call = made_expression(f"{RUNTIME}.augmented(None, None, {name!r}, None)")
         assert isinstance(call, ast.Call)
-        call.args = [target.value, target.slice, call.args[2], node.value]
+        call.args = [target.value, _index_expression(target.slice), call.args[2], node.value]
         return at(node, ast.Expr(located(call, target)))[0]
 
     def visit_Try(self, node: ast.Try) -> ast.Try:
@@ -417,3 +417,15 @@ class _Function(ast.NodeTransformer):
         nothing = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
         parts: list[ast.expr] = [ast.Lambda(nothing, value) for value in values]
         return located(ast.Call(made_expression(f"{RUNTIME}.{name}"), parts, []), node)
+
+
+def _index_expression(index: ast.expr) -> ast.expr:
+    """What stands in an index's brackets, as an expression that may stand anywhere."""
+    if isinstance(index, ast.Tuple):
+        return ast.copy_location(ast.Tuple([_index_expression(item) for item in index.elts], ast.Load()), index)
+    if not isinstance(index, ast.Slice):
+        return index
+    call = made_expression(f"{RUNTIME}.slice_()")
+    assert isinstance(call, ast.Call)
+    call.args = [ast.Constant(None) if end is None else end for end in (index.lower, index.upper, index.step)]
+    return located(call, index)

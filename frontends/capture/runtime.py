@@ -51,6 +51,7 @@ __all__ = [
     "raise_if",
     "range_",
     "repr_",
+    "slice_",
     "str_",
     "template",
     "while_",
@@ -131,6 +132,11 @@ def _extreme(plain: Callable[..., Any], name: str, arguments: tuple[Any, ...], o
         found = getattr(elementwise, name)(as_type(result, type), as_type(value, type))
         result = from_type(found, type)
     return result
+
+
+def slice_(*ends: Any) -> slice:
+    """What `start:stop:step` in an index's brackets is."""
+    return slice(*ends)
 
 
 # -- numbers ----------------------------------------------------------------------------------------------------------

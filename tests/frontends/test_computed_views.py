@@ -242,3 +242,67 @@ def test_slices_that_a_program_cannot_hold_are_errors() -> None:
             torch.compile(function)(torch.arange(3.0), torch.tensor(0))
     with pytest.raises(ValueError, match="step must be greater than zero"):
         torch.compile(lambda y, i: y[i : i + 2 : -1])(torch.arange(3.0), torch.tensor(0))
+
+
+def filled(x, i, j):
+    x[i:j] = 0.0
+    return x * 1
+
+
+def filled_pair(x, i, j):
+    x[i : i + 2] = 5.0
+    return x * 1
+
+
+def filled_from_itself(x, i, j):
+    x[:, i:j] = x[0, 0]
+    return x * 1
+
+
+def filled_to_the_end(x, i, j):
+    x[i:, 1] = 7
+    x[2, None, :j] = -1
+    return x * 1
+
+
+def filled_at_a_place(x, i, j):
+    x[j % 3, i:] = 9
+    x[i - 1 : j - 1, i:j] = 3
+    return x * 1
+
+
+def added(x, i, j):
+    x[i:j] += 1
+    x[..., i:j] /= 2
+    return x * 1
+
+
+def every_second(x, i, j):
+    x[i:j:2] -= 2
+    return x * 1
+
+
+def windows(x, i, j):
+    for k in range(j):
+        x[k - 1 : k + 2] += k
+        x[k : k + 3, :k] *= 2
+    return x * 1
+
+
+CLIPPED = [
+    filled, filled_pair, filled_from_itself, filled_to_the_end, filled_at_a_place, added, every_second, windows
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("function", CLIPPED)
+def test_numbers_are_written_where_pythons_slices_reach(function):
+    compiled = torch.compile(function)
+    for i in (-4, -2, 0, 1, 3):
+        for j in (-5, -1, 0, 2, 3, 4):
+            x = (torch.arange(12.0).reshape(3, 4) + 1).requires_grad_()
+            y = x.detach().clone().requires_grad_()
+            found, expected = compiled(x * 1, torch.tensor(i), torch.tensor(j)), function(y * 1, i, j)
+            assert found.tolist() == expected.tolist()
+            (found * found).sum().backward()
+            (expected * expected).sum().backward()
+            assert x.grad.tolist() == y.grad.tolist()
