@@ -11,6 +11,7 @@ from adjit.compiler.llvm.emit_choice import (
     choose,
     cost,
     extents_of,
+    in_order,
     is_written_out,
     loop_dtype,
     variables_of,
@@ -23,7 +24,7 @@ from adjit.compiler.llvm.emit_stream import emit_streaming, streamed_buffers
 from adjit.compiler.llvm.sequences import below, counted, when
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import LOAD, REDUCE, STORE, UPDATE
-from adjit.ir.graph import Node, Value
+from adjit.ir.graph import Node, Region, Value
 from adjit.ir.shape import Size, product
 from adjit.ir.types import BOOL, DType
 from adjit.runtime.faults import Fault
@@ -51,7 +52,7 @@ def emit_for(w: Writer, node: Node, span: tuple[str, str] | None = None, rows: R
     if w.lanes == 1:
         choice = choose(node, w.dependence, w.native_lanes(loop_dtype(region)))
     once = cost(region) > _LARGE
-    abreast = ABREAST if choice.abreast and cost(region) <= SMALL else 1
+    abreast = ABREAST if choice.abreast and cost(region) <= SMALL and not _by_squares(region, choice) else 1
     spelled = is_spelled(w, node, choice.lanes)
     early = _early(w, node, len(names) - (2 if rows else 1))
 
@@ -95,6 +96,15 @@ def emit_for(w: Writer, node: Node, span: tuple[str, str] | None = None, rows: R
         emit_streaming(w, streamed, span[0] if span and len(names) == 1 else "0", lambda: nest(0))
     else:
         nest(0)
+
+
+def _by_squares(region: Region, choice: Choice) -> bool:
+    """Whether sums read whole squares of neighbouring terms, whose columns fill the registers."""
+    if choice.variable is None or not any(node.op is REDUCE and in_order(node) for node in region.nodes):
+        return False
+    from adjit.compiler.llvm.emit_squares import has_square
+
+    return has_square(region, choice.variable)
 
 
 def _early(w: Writer, node: Node, most: int) -> dict[int, list[Node]]:

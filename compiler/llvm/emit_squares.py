@@ -1,14 +1,15 @@
 """Sums in order whose terms are neighbours in memory while their lanes stand apart, as those of a matrix by a vector.
 
-A gather would take a step for each lane and term.  Here squares of lanes and terms are read by rows, exchanged in
-registers and put on the stack by columns, each of which is then a vector of terms.
+A gather would take a step for each lane and term.  Here squares of lanes and terms are read by rows and exchanged in
+registers, where each column is a vector of terms.  A whole square's columns are used there; those of others, and of
+squares beside each other, stand on the stack.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from adjit.compiler.llvm.emit_choice import extents_of, variables_of
+from adjit.compiler.llvm.emit_choice import WIDEST_STRIDE, column_stride, cost, extents_of, in_order, variables_of
 from adjit.compiler.llvm.emit_index import least, uniform
 from adjit.compiler.llvm.emit_loops import Body
 from adjit.compiler.llvm.emit_state import Register, Uniform, Writer, memory_type
@@ -16,10 +17,10 @@ from adjit.compiler.llvm.emit_turned import apart
 from adjit.compiler.llvm.sequences import below, counted, masked_load, offset, prefetch
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.llvm.transposition import transpose
-from adjit.compiler.loops.ir import address
+from adjit.compiler.loops.ir import LOAD, REDUCE, address
 from adjit.compiler.memory import LINE
 from adjit.ir.frozen import frozen
-from adjit.ir.graph import Node
+from adjit.ir.graph import Node, Region
 from adjit.ir.shape import Size
 from adjit.ir.types import BF16, F16, F32, F64, I16, I32, I64
 
@@ -29,6 +30,8 @@ _WORDS = {F32: F32, F64: F64, I32: I32, I64: I64, F16: I16, BF16: I16}
 _FEWEST_TERMS = 4
 # Squares ahead of which memory is asked for their rows: it does not foresee so many at a time.
 _AHEAD = 4
+# Operations of a body that stands once for each term of a whole square, and terms of a sum that has such squares.
+_SMALL, _FEWEST_WHOLE = 6, 16
 # AVX2 has masks for words of so many bytes.
 _MASKED_BYTES = 4
 
@@ -45,6 +48,25 @@ class Square:
     word: LLType
     room: str
     pitch: int
+
+
+def has_square(region: Region, variable: str) -> bool:
+    """Whether a sum in the body of a `for` would be read by whole squares where vectors go along `variable`."""
+    for node in region.nodes:
+        if node.op is not REDUCE or not in_order(node) or len(variables_of(node)) != 1:
+            continue
+        (name,), (extent,), inside = variables_of(node), extents_of(node), node.regions[0]
+        if cost(inside) <= _SMALL and not (isinstance(extent, int) and extent < _FEWEST_WHOLE):
+            return sum(_is_apart(load, name, variable) for load in inside.nodes) == 1
+    return False
+
+
+def _is_apart(load: Node, term: str, lane: str) -> bool:
+    """Whether terms of a load are neighbours and its lanes are not."""
+    if load.op is not LOAD or len(load.inputs) > 1 or column_stride(load, term) != 1:
+        return False
+    stride = column_stride(load, lane)
+    return stride is not None and not (isinstance(stride, int) and stride <= WIDEST_STRIDE)
 
 
 def squares_of(w: Writer, node: Node) -> list[Square]:
@@ -69,6 +91,30 @@ def by_squares(w: Writer, node: Node, squares: list[Square], body: Body) -> Call
     """What emits `body` for the terms of a `reduce` from one up to another, in order, with the loads of `squares`."""
     f, (name,) = w.f, variables_of(node)
     width, loads = squares[0].word.lanes, [square.load for square in squares]
+    direct = _is_direct(w, node, squares)
+
+    def on_stack(first: str, terms: str) -> None:
+        with w.bound({name: Uniform(first)}):
+            for square in squares:
+                _fill(w, square, terms)
+        mark = len(f.lines)
+        with (
+            counted(f, "0", terms, 1) as term,
+            w.without({0: loads}),
+            w.bound({name: Uniform(f.let(f"add nsw i64 {first}, {term}"))}, mark),
+        ):
+            for square in squares:
+                _give(w, square, term)
+            body()
+
+    def in_registers(first: str) -> None:
+        (square,) = squares
+        with w.bound({name: Uniform(first)}):
+            rows = _whole_rows(f, square.word, _start(w, square), uniform(w, square.stride))
+        for term, column in enumerate(transpose(f, square.word, rows)):
+            with w.without({0: loads}), w.bound({name: Uniform(f.let(f"add nsw i64 {first}, {term}"))}):
+                w.registers[square.load.output] = Register(column, square.word)
+                body()
 
     def each(begin: str, end: str) -> None:
         mark, step = len(f.lines), f.reserve()
@@ -76,20 +122,30 @@ def by_squares(w: Writer, node: Node, squares: list[Square], body: Body) -> Call
             rest = least(w, f.let(f"sub nsw i64 {end}, {first}"), str(width))
             with w.bound({name: Uniform(first)}):
                 terms = _up_to_line(w, squares[0], rest)
-                f.set(step, f"add nsw i64 {terms}, 0")
-                for square in squares:
-                    _fill(w, square, terms)
-            mark = len(f.lines)
-            with (
-                counted(f, "0", terms, 1) as term,
-                w.without({0: loads}),
-                w.bound({name: Uniform(f.let(f"add nsw i64 {first}, {term}"))}, mark),
-            ):
-                for square in squares:
-                    _give(w, square, term)
-                body()
+            f.set(step, f"add nsw i64 {terms}, 0")
+            if not direct:
+                on_stack(first, terms)
+                return
+            whole, part, done = f.label("whole"), f.label("part"), f.label("done")
+            f.branch(f.let(f"icmp eq i64 {terms}, {width}"), whole, part)
+            f.start(whole)
+            with w.scope():
+                in_registers(first)
+            f.jump(done)
+            f.start(part)
+            with w.scope():
+                on_stack(first, terms)
+            f.jump(done)
+            f.start(done)
 
     return each
+
+
+def _is_direct(w: Writer, node: Node, squares: list[Square]) -> bool:
+    """Whether the columns of whole squares stay in registers: those of one, in all lanes of the scope."""
+    (first, *others), small = squares, cost(node.regions[0]) <= _SMALL
+    is_word = first.load.output.type.dtype is first.word.dtype
+    return small and is_word and not others and w.mask is None and w.lanes == first.word.lanes
 
 
 def _start(w: Writer, square: Square) -> str:
@@ -181,12 +237,18 @@ def _rows(f: Function, vector: LLType) -> list[str]:
         place = offset(f, vector.element, place, "%stride")
     f.jump(join)
     f.start(whole)
-    plain, place = [], "%from"
-    for _ in range(lanes):
-        plain.append(f.let(f"load {vector.llvm}, ptr {place}, align {vector.dtype.itemsize}"))
-        prefetch(f, offset(f, vector.element, place, _AHEAD * lanes), cache=2)
-        place = offset(f, vector.element, place, "%stride")
+    plain = _whole_rows(f, vector, "%from", "%stride")
     f.jump(join)
     f.start(join)
     pairs = zip(plain, masked, strict=True)
     return [f.let(f"phi {vector.llvm} [ {a}, %{whole} ], [ {b}, %{part} ]") for a, b in pairs]
+
+
+def _whole_rows(f: Function, vector: LLType, place: str, stride: str) -> list[str]:
+    """The rows of a whole square; those further on are asked for."""
+    rows = []
+    for _ in range(vector.lanes):
+        rows.append(f.let(f"load {vector.llvm}, ptr {place}, align {vector.dtype.itemsize}"))
+        prefetch(f, offset(f, vector.element, place, _AHEAD * vector.lanes), cache=2)
+        place = offset(f, vector.element, place, stride)
+    return rows
