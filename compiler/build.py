@@ -134,7 +134,7 @@ def build(
         inputs=plan.inputs,
         results=plan.results,
         arena=plan.arena,
-        workspaces=tuple(driver.workspaces - {0}),
+        workspaces=tuple(sorted(driver.workspaces - {0}, key=str)),
         parallel=driver.parallel,
         host_calls=tuple(HostOperation(call.function, call.operands, call.results) for call in driver.host_calls),
         checks=tuple(HostOperation(call.function, call.operands, call.results) for call in driver.host_checks),

@@ -30,6 +30,7 @@ from adjit.ir.frozen import fields_of
 from adjit.ir.graph import Graph
 from adjit.ir.hashing import structural_hash
 from adjit.ir.logs import listening
+from adjit.ir.shape import plain_size, size_of_plain
 from adjit.runtime.cache import cache_key, default_cache
 from adjit.runtime.collection import collector_paused
 from adjit.runtime.executable import Executable, Layout
@@ -150,8 +151,9 @@ def _stored(graph: Graph, key: bytes, strict: bool, threads: int, quick: bool) -
     code = cache.get(own) if quick or not is_quick else None
     if code is None:
         return None
+    arena, workspaces = size_of_plain(facts.pop("arena")), tuple(map(size_of_plain, facts.pop("workspaces")))
     fields: dict[str, Any] = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in facts.items()}
-    layout = Layout(**fields)
+    layout = Layout(**fields, arena=arena, workspaces=workspaces)
 
     def better() -> tuple[object, int]:
         build, lowered = _maker()
@@ -167,9 +169,9 @@ def _stored(graph: Graph, key: bytes, strict: bool, threads: int, quick: bool) -
 
 
 def _store(key: bytes | None, layout: Layout, own: bytes, quick: bool) -> None:
-    """Remember a program by its object's key, if its needs of memory are numbers, and it knows no host functions."""
+    """Remember a program by its object's key, if it knows no host functions."""
     cache = default_cache()
-    numbers = (layout.arena, *layout.workspaces)
-    alone = not (layout.host_calls or layout.checks)
-    if key and cache and alone and all(isinstance(number, int) for number in numbers):
-        cache.put(key, json.dumps({**fields_of(layout), "object": own.hex(), "quick": quick}).encode())
+    if key and cache and not (layout.host_calls or layout.checks):
+        needs = {"arena": plain_size(layout.arena), "workspaces": list(map(plain_size, layout.workspaces))}
+        facts = fields_of(layout) | needs | {"object": own.hex(), "quick": quick}
+        cache.put(key, json.dumps(facts).encode())

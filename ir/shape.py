@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import reduce as fold
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 # An atom is a size's name, or a floor division or remainder of two sizes that has no polynomial form.
 Atom: TypeAlias = "str | tuple[str, Dim, Dim]"
@@ -322,6 +322,35 @@ def strides_of(dims: tuple[Size, ...]) -> tuple[Size, ...]:
         strides.append(step)
         step = step * dim
     return tuple(reversed(strides))
+
+
+def plain_size(size: Size) -> Any:
+    """A size as what JSON can hold, which `size_of_plain` reads: a number, or terms of a factor and its atoms.
+
+    >>> plain_size(2 * Dim.named("n") + 1)
+    [[2, 'n'], [1]]
+    """
+    if isinstance(size, int):
+        return size
+    return [[factor, *map(_plain_atom, monomial)] for monomial, factor in size.terms]
+
+
+def _plain_atom(atom: Atom) -> Any:
+    return atom if isinstance(atom, str) else [atom[0], plain_size(atom[1]), plain_size(atom[2])]
+
+
+def size_of_plain(plain: Any) -> Size:
+    """The size that `plain_size` wrote."""
+    if isinstance(plain, int):
+        return plain
+    return Dim({tuple(map(_atom_of_plain, atoms)): factor for factor, *atoms in plain})
+
+
+def _atom_of_plain(plain: Any) -> Atom:
+    if isinstance(plain, str):
+        return plain
+    operator, left, right = plain
+    return operator, _lift(size_of_plain(left)), _lift(size_of_plain(right))
 
 
 def map_sizes(value: object, change: Callable[[Size], Size]) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,6 +16,7 @@ from adjit.ir.graph import Graph
 from adjit.ir.ops.define import scalar
 from adjit.ir.parser import parse
 from adjit.ir.primitive import PRIMITIVES
+from adjit.ir.shape import Dim, plain_size, size_names, size_of_plain
 from adjit.runtime import host_library
 
 TEXT = """
@@ -56,6 +58,31 @@ def test_a_stored_program_needs_no_passes_and_gives_the_same_bits(monkeypatch: p
     for graph, options in ((graph_of("sin"), {}), (graph_of(), {"strict": True}), (graph_of(), {"threads": 7})):
         with pytest.raises(AssertionError, match="passes"):
             run(graph, **options)
+
+
+def test_a_program_whose_memory_depends_on_sizes_is_stored_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    conv = "{stride=[1, 1], padding=[[2, 3], [2, 3]], input_dilation=[2, 2], kernel_dilation=[1, 1], groups=1}"
+    text = f"""
+    func @conv(%x: f32[n, 3, 10, 12], %w: f32[2, 3, 3, 3]) -> (f32[n, 2, 22, 26]) {{
+      %0 = conv %x, %w {conv} : f32[n, 2, 22, 26]
+      return %0
+    }}
+    """
+    random = np.random.default_rng(0)
+    operands = [random.standard_normal(shape).astype("float32") for shape in ((6, 3, 10, 12), (2, 3, 3, 3))]
+    made = compile_graph(parse(text), strict=True)
+    wanted = made.run(operands)[0]
+    assert any(map(size_names, (made.layout.arena, *made.layout.workspaces)))
+    monkeypatch.setattr(pipeline, "lowered", no_passes)
+    stored = compile_graph(parse(text), strict=True)
+    assert stored.layout == made.layout
+    assert stored.run(operands)[0].tobytes() == wanted.tobytes()
+
+
+def test_sizes_are_what_they_were_after_json() -> None:
+    n, m = Dim.named("n"), Dim.named("m")
+    for size in (0, -7, n, 3 * n * n - 2 * m + 1, (n + 3) // 2, (n * m) % (m + 1) * n, -((n // m + 5) // 4) * 64):
+        assert size_of_plain(json.loads(json.dumps(plain_size(size)))) == size
 
 
 def test_a_program_is_compiled_again_when_its_object_is_gone(tmp_path: Path) -> None:
