@@ -24,14 +24,22 @@ from adjit.compiler.llvm.emit_choice import (
     time_of_reduce,
     variables_of,
 )
-from adjit.compiler.llvm.emit_domain import between, cut_domain, each_written_out, split_flat, whole_domain
+from adjit.compiler.llvm.emit_domain import (
+    Pairs,
+    between,
+    cut_domain,
+    each_written_out,
+    split_flat,
+    walk_pieces,
+    whole_domain,
+)
 from adjit.compiler.llvm.emit_fold import Partials
 from adjit.compiler.llvm.emit_index import greatest, least, uniform, vector
 from adjit.compiler.llvm.emit_loops import Body, is_spelled, neutral, scalar_loop, total_of, vector_loop
 from adjit.compiler.llvm.emit_state import Lanes, Ramp, Register, Slot, Uniform, Writer
 from adjit.compiler.llvm.sequences import below, counted
 from adjit.compiler.llvm.text import LLType
-from adjit.compiler.loops.ir import BLOCK, RUN
+from adjit.compiler.loops.ir import BLOCK, LOAD, RUN
 from adjit.ir.graph import Node
 from adjit.ir.primitive import primitive_named
 from adjit.ir.shape import Dim, Size, product
@@ -42,6 +50,8 @@ if TYPE_CHECKING:
 
 # Bodies of fewer operations take all partial sums of the order `lanes` as one wide vector.
 _SMALL = 12
+# Instructions for a piece of a row in a vector beside its terms, and for a lane of a load whose lanes stand anywhere.
+_PIECE, _GATHERED = 10, 5
 
 
 def emit_reduce(w: Writer, node: Node) -> None:
@@ -394,37 +404,65 @@ def _flat_vectors(
 ) -> None:
     """The terms begin..end-1 of a domain of several variables, `lanes` at a time.
 
-    A vector within one row of the last variable is read as such; one that straddles rows has indices lane by lane.
+    A vector within one row of the last variable is read as such.  One that straddles rows is read piece by piece, each
+    in the lanes that it fills: partial results take 0, or 1, from the others, which changes none.  Rows so short that
+    the pieces are too many are read with indices lane by lane.
     """
     f = w.f
-    *outer, last = zip(variables_of(node), extents_of(node), strict=True)
-    name, extent = last
+    pairs = tuple(zip(variables_of(node), extents_of(node), strict=True))
+    *outer, (name, extent) = pairs
     length = greatest(w, uniform(w, extent), "1")
+    never = isinstance(extent, int) and extent < lanes
+    read = _by_piece if _pays_pieces(w, node, lanes) else _lane_by_lane
     with counted(f, begin, end, lanes) as start, w.scope():
-        row, column = f.let(f"udiv i64 {start}, {length}"), f.let(f"urem i64 {start}, {length}")
         stop = f.let(f"add nsw i64 {start}, {lanes}")
-        in_row = f.let(f"icmp sle i64 {f.let(f'add nsw i64 {column}, {lanes}')}, {length}")
-        fast = f.let(f"and i1 {in_row}, {f.let(f'icmp sle i64 {stop}, {end}')}")
         one, other, done = f.label("row"), f.label("straddle"), f.label("done")
-        never = isinstance(extent, int) and extent < lanes
-        f.branch("false" if never else fast, one, other)
-        f.start(one)
         if not never:
+            row, column = f.let(f"udiv i64 {start}, {length}"), f.let(f"urem i64 {start}, {length}")
+            in_row = f.let(f"icmp sle i64 {f.let(f'add nsw i64 {column}, {lanes}')}, {length}")
+            f.branch(f.let(f"and i1 {in_row}, {f.let(f'icmp sle i64 {stop}, {end}')}"), one, other)
+            f.start(one)
             with w.bound({**split_flat(w, outer, row), name: Ramp(column)}), w.vector(lanes, None):
                 add(start)
-        f.jump(done)
-        f.start(other)
-        flat = Dim.named("@flat")
-        w.bounds.declare("@flat", product(extents_of(node)))
-        mask = below(f, lanes, least(w, f.let(f"sub nsw i64 {end}, {start}"), str(lanes)))
-        with w.vector(lanes, mask), w.bound({"@flat": Ramp(start)}):
-            places: dict[str, Lanes] = {}
-            step = product([extent])
-            places[name] = Lanes(vector(w, flat % extent, 64))
-            for key, size in reversed(outer):
-                places[key] = Lanes(vector(w, (flat // step) % size, 64))
-                step = step * size
-            with w.bound(places):
-                add(start)
-        f.jump(done)
-        f.start(done)
+            f.jump(done)
+            f.start(other)
+        read(w, pairs, start, least(w, stop, end), lanes, add)
+        if not never:
+            f.jump(done)
+            f.start(done)
+
+
+def _pays_pieces(w: Writer, node: Node, lanes: int) -> bool:
+    """Whether to compute the terms of each piece of a vector in its lanes takes less time than to gather them all."""
+    extent, region = extents_of(node)[-1], node.regions[0]
+    if not isinstance(extent, int):
+        return True
+    work = cost(region) * max(1, lanes // w.native_lanes(loop_dtype(region)))
+    loads = sum(inner.op is LOAD for inner in region.walk())
+    return (lanes // max(1, extent) + 1) * (work + _PIECE) <= work + _GATHERED * lanes * loads
+
+
+def _by_piece(w: Writer, pairs: Pairs, start: str, stop: str, lanes: int, add: Callable[[str], None]) -> None:
+    """The terms start..stop-1, at most `lanes` of them, as pieces of rows."""
+    f = w.f
+    with walk_pieces(w, pairs, start, stop) as (shift, first, last):
+        base = f.let(f"sub nsw i64 {start}, {shift}")
+        before, until = (below(f, lanes, f.let(f"sub nsw i64 {column}, {base}")) for column in (first, last))
+        mask = f.let(f"xor <{lanes} x i1> {before}, {until}")
+        with w.vector(lanes, mask), w.bound({pairs[-1][0]: Ramp(base)}):
+            add(start)
+
+
+def _lane_by_lane(w: Writer, pairs: Pairs, start: str, stop: str, lanes: int, add: Callable[[str], None]) -> None:
+    """The terms start..stop-1, at most `lanes` of them, each lane with variables of its own."""
+    flat = Dim.named("@flat")
+    w.bounds.declare("@flat", product(extent for _, extent in pairs))
+    mask = below(w.f, lanes, w.f.let(f"sub nsw i64 {stop}, {start}"))
+    with w.vector(lanes, mask), w.bound({"@flat": Ramp(start)}):
+        places: dict[str, Lanes] = {}
+        step: Size = 1
+        for name, size in reversed(pairs):
+            places[name] = Lanes(vector(w, (flat // step) % size, 64))
+            step = step * size
+        with w.bound(places):
+            add(start)

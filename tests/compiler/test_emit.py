@@ -184,17 +184,44 @@ def test_sums_have_the_order_that_is_written(shape: tuple[int, int], dtype: DTyp
     np.testing.assert_array_equal(rows, np.array([in_lanes(row, dtype) for row in x]))
 
 
-@pytest.mark.parametrize("shape", [(3, 7, 50), (2, 3, BLOCK // 2 + 5), (9, 4, 3), (70, 2, 64), (3, 2, 784)])
-@pytest.mark.parametrize("known", [False, True])
-def test_sums_over_outer_and_inner_axes_have_the_order_that_is_written(shape: tuple[int, ...], known: bool) -> None:
-    x = np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
+# Rows of the last axis as long as a vector, shorter and longer ones, some of which meet three vectors.
+ROWS_OF_SUMS = [
+    (3, 7, 50), (2, 3, BLOCK // 2 + 5), (9, 4, 3), (70, 2, 64), (3, 2, 784), (40, 3, 49), (5, 2, 65), (33, 2, 22),
+    (2, 2, 63), (6, 1, 129), (1, 2, 7), (0, 2, 7), (17, 2, 5),
+]  # fmt: skip
+
+
+def summed(shape: tuple[int, ...], known: bool, dtype: DType, term: str = "mul %x, 1.0") -> Graph:
+    """The sums of an array over its first and last axis, of `term` computed from each element."""
     a, c, b = shape if known else "acb"
-    graph = program(
-        f"%x: f32[{a}, {c}, {b}]) -> (f32[{c}])", f" %0 = reduce_sum %x {{axes=[0, 2]}} : f32[{c}]\n return %0"
-    )
-    (found,) = compiled(graph).run([x])
-    expected = [in_lanes(np.ascontiguousarray(x[:, i]).reshape(-1), F32) for i in range(shape[1])]
-    np.testing.assert_array_equal(found, np.array(expected))
+    body = f" %0 = {term} : {dtype}[{a}, {c}, {b}]\n %1 = reduce_sum %0 {{axes=[0, 2]}} : {dtype}[{c}]\n return %1"
+    return program(f"%x: {dtype}[{a}, {c}, {b}]) -> ({dtype}[{c}])", body)
+
+
+@pytest.mark.parametrize("shape", ROWS_OF_SUMS)
+@pytest.mark.parametrize("dtype", [F32, F64])
+@pytest.mark.parametrize("known", [False, True])
+def test_sums_over_outer_and_inner_axes_have_the_order_that_is_written(
+    shape: tuple[int, ...], known: bool, dtype: DType
+) -> None:
+    x = np.random.default_rng(1).standard_normal(shape).astype(dtype.storage)
+    x.reshape(-1)[3:4] = -0.0
+    (found,) = compiled(summed(shape, known, dtype)).run([x])
+    expected = [in_lanes(np.ascontiguousarray(x[:, i]).reshape(-1), dtype) for i in range(shape[1])]
+    np.testing.assert_array_equal(found, np.array(expected, dtype.storage))
+    x[:, 0, :1], x[-1:, -1, -1] = np.inf, np.nan
+    (found,) = compiled(summed(shape, known, dtype)).run([x])
+    wanted = [np.inf, *[0.0] * (shape[1] - 2), np.nan][-shape[1] :] if shape[0] else [0.0] * shape[1]
+    np.testing.assert_array_equal(found[[0, -1]], [wanted[0], wanted[-1]])
+
+
+@pytest.mark.parametrize("term", ["exp %x", "neg %x"])
+def test_terms_of_rows_that_meet_several_vectors_are_each_taken_once(term: str) -> None:
+    for shape in ROWS_OF_SUMS:
+        x = -np.zeros(shape, np.float32)
+        (found,) = compiled(summed(shape, True, F32, term)).run([x])
+        np.testing.assert_array_equal(found, float(term.startswith("exp")) * shape[0] * shape[2])
+        assert not np.signbit(found).any()
 
 
 def test_packed_and_plain_products_have_the_same_bits() -> None:
@@ -258,6 +285,16 @@ def check_guarded_programs() -> None:
                         np.testing.assert_array_equal(ours, theirs)
 
 
+def check_guarded_sums() -> None:
+    """Sum rows that meet several vectors beside untouchable pages."""
+    for shape in ROWS_OF_SUMS:
+        for executable in (compiled(summed(shape, known, F32)) for known in (False, True)):
+            x = np.ones(shape, np.float32)
+            for at_end in (True, False):
+                with guarded([x], at_end) as inputs:
+                    np.testing.assert_array_equal(executable.run(inputs)[0], shape[0] * shape[2])
+
+
 def check_guard_itself() -> None:
     """Read one element too far."""
     import ctypes
@@ -266,7 +303,10 @@ def check_guard_itself() -> None:
         ctypes.c_double.from_address(array.ctypes.data + array.nbytes).value  # noqa: B018
 
 
-@pytest.mark.parametrize(("check", "survives"), [("check_guarded_programs", True), ("check_guard_itself", False)])
+CHECKS = [("check_guarded_programs", True), ("check_guarded_sums", True), ("check_guard_itself", False)]
+
+
+@pytest.mark.parametrize(("check", "survives"), CHECKS)
 def test_programs_stay_inside_their_arrays(check: str, survives: bool) -> None:
     code = f"from tests.compiler.test_emit import {check}; {check}()"
     root = Path(__file__).parents[2]
