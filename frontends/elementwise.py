@@ -25,7 +25,7 @@ _ON_BOOL = {"add": "or", "mul": "and", "maximum": "or", "minimum": "and", "heavi
 
 
 def operands_of(op: str, *operands: Any) -> tuple[Any, ...]:
-    """The operands, NumPy arrays made tensors, and so are numbers beside no tensor; alone only NumPy's are."""
+    """The operands, NumPy arrays made tensors, and so are numbers beside no tensor, if there are several."""
     import numpy as np
 
     from adjit.creation import from_numpy, tensor
@@ -33,8 +33,7 @@ def operands_of(op: str, *operands: Any) -> tuple[Any, ...]:
     found = [from_numpy(x) if isinstance(x, np.ndarray) else x for x in operands]
     found = [x.item() if isinstance(x, np.generic) else x for x in found]
     if not any(isinstance(operand, Tensor) for operand in found):
-        alone = len(found) == 1 and found[0] is operands[0]
-        if alone or found[0] is None or isinstance(found[0], (str, list, tuple, dict)):
+        if len(found) == 1 or found[0] is None or isinstance(found[0], (str, list, tuple, dict)):
             raise not_a_tensor(op, "input", 0, operands[0])
         found[0] = tensor(found[0])
     for position, operand in enumerate(found):
@@ -410,6 +409,8 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """input, but at least min and at most max; the derivative is 1 at both bounds."""
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    if not isinstance(input, Tensor):
+        raise not_a_tensor("clamp", "input", 0, input)
     name = "Clamp" if isinstance(min, Tensor) or isinstance(max, Tensor) else "ClampBackward1"
     target = result_dtype([x for x in (input, min, max) if x is not None])
     if target is BOOL:

@@ -90,7 +90,7 @@ _TOLD = (RuntimeError, IndexError, ValueError, TypeError, NotImplementedError, A
 def not_a_tensor(op: str, argument: str, position: int, value: Any) -> TypeError:
     """The error for an argument that must be a tensor."""
     return TypeError(
-        f"{op}(): argument '{argument}' (position {position + 1}) must be Tensor, not {type(value).__name__}"
+        f"{op}(): argument '{argument}' (position {position + 1}) must be Tensor, not {_type_name(value)}"
     )
 
 

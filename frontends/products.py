@@ -15,6 +15,7 @@ from adjit.ir.errors import DTypeError
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL
 from adjit.promotion import broadcast_shapes, is_one, promote
+from adjit.python_data import check_wide_numbers
 from adjit.tensor import Tensor
 
 # What PyTorch says of two dtypes, by function: their names, also as C++ has them.
@@ -255,6 +256,7 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: An
     _same_dtype(input, mat2, "linear")
     if a[1] != b[0]:
         raise _unfit(mat1, mat2, *a, *b, "addmm")
+    check_wide_numbers(input._dtype, beta, alpha)
     return _addmm(_fits(input, (a[0], b[1])), mat1, mat2, beta, alpha)  # type: ignore[no-any-return]
 
 
@@ -265,6 +267,7 @@ def _addmv(input: Tensor, mat: Tensor, vec: Tensor, beta: Any, alpha: Any) -> Te
 
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * mat @ vec."""
+    check_wide_numbers(input._dtype, beta, alpha)
     return _addmv(input, mat, vec, beta, alpha)  # type: ignore[no-any-return]
 
 
@@ -275,6 +278,7 @@ def _baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, beta: Any, alpha: An
 
 def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * batch1 @ batch2, pair by pair."""
+    check_wide_numbers(input._dtype, beta, alpha)
     return _baddbmm(input, batch1, batch2, beta, alpha)  # type: ignore[no-any-return]
 
 
@@ -332,6 +336,7 @@ def _addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, beta: Any, alpha: Any
 
 def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * the sum of batch1 @ batch2 over pairs."""
+    check_wide_numbers(input._dtype, beta, alpha)
     return _addbmm(input, batch1, batch2, beta, alpha)  # type: ignore[no-any-return]
 
 
@@ -342,6 +347,7 @@ def _addr(input: Tensor, vec1: Tensor, vec2: Tensor, beta: Any, alpha: Any) -> T
 
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * outer(vec1, vec2)."""
+    check_wide_numbers(input._dtype, beta, alpha)
     return _addr(input, vec1, vec2, beta, alpha)  # type: ignore[no-any-return]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from adjit.dtypes import default_complex, default_float
 from adjit.errors import explained
 from adjit.execute import number_array
+from adjit.heard_numbers import is_heard
 from adjit.ir.halfs import cast_array, marked
 from adjit.ir.types import BF16, BOOL, C128, F32, F64, I64, U64, DType, dtype_of_storage
 from adjit.promotion import promote_types_ir
@@ -252,6 +253,15 @@ def check_numbers(dtype: DType, *operands: Any) -> None:
             number_of(operand, dtype)
         elif isinstance(operand, Tensor) and operand._answers and not -3e38 <= operand <= 3e38:
             raise TypeError("a number that may be beyond the range of its dtype is a constant")
+
+
+def check_wide_numbers(dtype: DType, *operands: Any) -> None:
+    """The same for composites of floats: beside 16 bits, PyTorch computes with numbers of 32.
+
+    Numbers that are watched are asked, since their programs take them as float64.
+    """
+    if dtype.is_float and dtype is not F64:
+        check_numbers(F32, *(each for each in operands if not is_heard(each) or not -3e38 <= each <= 3e38))
 
 
 def _is_plainly_held(number: float, dtype: DType) -> bool:

@@ -11,12 +11,14 @@ from adjit.dispatch import rename
 from adjit.dtypes import c_name, title_of
 from adjit.elementwise import add, div, emit, mul, operands_of, sub
 from adjit.promotion import cast_to, is_one, promote, result_dtype, single
+from adjit.python_data import check_wide_numbers
 from adjit.tensor import Tensor
 
 
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 * tensor2."""
     operands = promote(input, tensor1, tensor2, op="addcmul")
+    check_wide_numbers(operands[0]._dtype, value)
     return _addcmul(*operands, value)  # type: ignore[no-any-return]
 
 
@@ -30,6 +32,7 @@ def _addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, value: Any) -> Ten
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 / tensor2."""
     operands = promote(input, tensor1, tensor2, op="addcdiv")
+    check_wide_numbers(operands[0]._dtype, value)
     return _addcdiv(*operands, value)  # type: ignore[no-any-return]
 
 
@@ -53,6 +56,7 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     if not input._dtype.is_float:
         kernel = f"lerp_kernel_{'tensor' if isinstance(weight, Tensor) else 'scalar'}"
         raise NotImplementedError(f"\"{kernel}\" not implemented for '{title_of(input._dtype)}'")
+    check_wide_numbers(input._dtype, weight)
     return emit("lerp", name, *operands)
 
 

@@ -18,7 +18,7 @@ from adjit.ir.ops.structure import reshape
 from adjit.ir.primitive import Primitive
 from adjit.ir.types import BOOL, DType
 from adjit.promotion import cast_to
-from adjit.python_data import check_numbers
+from adjit.python_data import check_numbers, check_wide_numbers
 from adjit.random import rand
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -156,6 +156,7 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
     if not input._dtype.is_float:
         check_numbers(input._dtype, threshold, value)
         return _in_integers(_where(input > threshold, input, int(value)), input, inplace)
+    check_numbers(input._dtype, value)
     return elementwise(named.threshold, input, "Threshold", inplace, as_float(threshold), as_float(value))
 
 
@@ -186,10 +187,10 @@ def tanhshrink(input: Tensor) -> Tensor:
 
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """input less `lambd` in size; 0 up to that size."""
-    if lambd < 0:
-        greatest = {"f16": 65504.0, "f32": 3.4028234663852886e38, "f64": 1.7976931348623157e308}
+    greatest = {"f16": 65504.0, "f32": 3.4028234663852886e38, "f64": 1.7976931348623157e308}
+    most = greatest.get(input._dtype.name, 3.3895313892515355e38)
+    if not 0 <= lambd <= most:
         name = {"f16": "Half", "bf16": "BFloat16", "f64": "Double"}.get(input._dtype.name, "Float")
-        most = greatest.get(input._dtype.name, 3.3895313892515355e38)
         raise RuntimeError(
             f"lambda must be in range [0, {most:g}] for input dtype {name}, but found {lambd:g}"
         )
@@ -211,6 +212,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta*input))/beta; input itself where beta*input > threshold."""
     _require_kernel("softplus", input._dtype)
+    check_wide_numbers(input._dtype, beta, threshold)
     found: Tensor = scaled_softplus(input, as_float(beta), as_float(threshold))
     return found
 

@@ -117,7 +117,7 @@ def smooth_l1_loss(
     """Quadratic where |input - target| < beta, linear beyond, of slope 1."""
     reduction = check_reduction(reduction, size_average, reduce)
     _warn_of_sizes(input, target)
-    if beta < 0:
+    if not beta >= 0:  # nor is NaN
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
     if not input._dtype.is_float:
         raise unsupported("smooth_l1", input._dtype)
@@ -141,7 +141,7 @@ def huber_loss(
     """Quadratic where |input - target| <= delta, linear beyond, of slope delta."""
     check_reduction(reduction)
     _warn_of_sizes(input, target)
-    if delta <= 0:
+    if not delta > 0:  # nor is NaN
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     if not input._dtype.is_float:
         raise unsupported("huber", input._dtype)

@@ -119,9 +119,14 @@ def masked(input: Tensor, mask: Tensor, factor: float) -> Tensor:
     return found
 
 
+def _check_probability(p: float) -> None:
+    if not 0.0 <= p <= 1.0:
+        error = RuntimeError if p != p else ValueError  # as PyTorch has it
+        raise error(f"dropout probability has to be between 0 and 1, but got {p}")
+
+
 def _drop(input: Tensor, p: float, training: bool, inplace: bool, shape: Sequence[int]) -> Tensor:
-    if p < 0.0 or p > 1.0:
-        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    _check_probability(p)
     if not training or p == 0:
         return input
     # With p = 1 nothing is kept, and the factor of what is kept has no value.
@@ -175,8 +180,7 @@ _SATURATION = -1.7580993408473766
 
 def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
     """Dropped elements take selu's saturation; then mean and variance are restored."""
-    if p < 0.0 or p > 1.0:
-        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    _check_probability(p)
     if not training or p == 0:
         return input
     return _saturate(input, p, inplace, input.shape)
@@ -194,8 +198,7 @@ def _saturate(input: Tensor, p: float, inplace: bool, shape: Sequence[int]) -> T
 
 def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
     """`alpha_dropout` of whole channels (axis 1)."""
-    if p < 0.0 or p > 1.0:
-        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    _check_probability(p)
     if not training or p == 0:
         return input
     if input.ndim < 2:

@@ -173,7 +173,7 @@ def floor_div(x: Any, y: Any) -> Any:
     return floor(where(eq(y, 0), x / y, where(eq(whole, 0), x / y * 0, nearest)))
 
 
-@scalar(start="1 - weight", end="weight", weight="end - start")
+@scalar(wide_numbers=True, start="1 - weight", end="weight", weight="end - start")
 def lerp(start: Any, end: Any, weight: Any) -> Any:
     """start + weight*(end - start), exact at weight 0 and 1."""
     return where(weight < 0.5, start + weight * (end - start), end - (end - start) * (1 - weight))

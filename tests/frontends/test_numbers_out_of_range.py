@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 
 import adjit as torch
@@ -103,3 +104,73 @@ def test_ints_of_traced_numbers_raise_where_python_has_none(function: Any) -> No
     if function is not whole_number_of_turns:
         with pytest.raises(OverflowError, match="int too big to convert"):
             compiled(torch.tensor([1e30]))
+
+
+F = torch.nn.functional
+# Numbers that PyTorch converts to float32 before it computes with them, also beside float16 and bfloat16.
+CONVERTED: dict[str, Callable[[Any, float], Any]] = {
+    "elu": lambda x, n: F.elu(x, n), "celu": lambda x, n: F.celu(x, n), "leaky_relu": lambda x, n: F.leaky_relu(x, n),
+    "threshold": lambda x, n: F.threshold(x, n, 0.0), "softplus": lambda x, n: F.softplus(x, n),
+    "softplus threshold": lambda x, n: F.softplus(x, 1.0, n), "addcmul": lambda x, n: torch.addcmul(x, x, x, value=n),
+    "addcdiv": lambda x, n: torch.addcdiv(x, x, x + 1, value=n), "lerp": lambda x, n: torch.lerp(x, x + 1, n),
+    "addmm beta": lambda x, n: torch.addmm(x, x, x, beta=n), "addmm alpha": lambda x, n: torch.addmm(x, x, x, alpha=n),
+    "addmv": lambda x, n: torch.addmv(x[0], x, x[0], beta=n), "addr": lambda x, n: torch.addr(x, x[0], x[0], alpha=n),
+    "baddbmm": lambda x, n: torch.baddbmm(x[None], x[None], x[None], alpha=n),
+    "addbmm": lambda x, n: torch.addbmm(x, x[None], x[None], alpha=n),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("case", CONVERTED)
+def test_numbers_beside_tensors_that_no_float_holds(case: str, compiled: bool) -> None:
+    def run(x: Any, n: float) -> Any:
+        return (torch.compile(lambda x: CONVERTED[case](x, n)) if compiled else partial(CONVERTED[case], n=n))(x)
+
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        for number in (1e300, 3.5e38, -1e39):
+            with pytest.raises(RuntimeError, match="value cannot be converted to type float without overflow"):
+                run(torch.ones(2, 2, dtype=dtype), number)
+        for number in (INF, math.nan, 2.0):
+            assert run(torch.ones(2, 2, dtype=dtype), number).dtype is dtype
+    assert run(torch.ones(2, 2, dtype=torch.float64), 1e300).dtype is torch.float64
+
+
+def test_a_range_is_asked_for_also_after_other_numbers() -> None:
+    x = torch.ones(2, 2)
+    for case, function in CONVERTED.items():
+        for n in range(60):
+            function(x, 0.5 + n / 64)
+        with pytest.raises(RuntimeError, match="value cannot be converted to type float without overflow"):
+            function(x, 1e300)
+        is_asked = case in ("elu", "celu", "leaky_relu", "threshold", "softplus threshold")
+        assert function(x, math.nan).isnan().all() != is_asked
+
+
+def test_nan_passes_no_check() -> None:
+    x = torch.ones(2, 3, 4)
+    for _ in range(12):
+        with pytest.raises(RuntimeError, match="huber_loss does not support non-positive values for delta"):
+            F.huber_loss(x, x, delta=math.nan)
+        with pytest.raises(RuntimeError, match="smooth_l1_loss does not support negative values for beta"):
+            F.smooth_l1_loss(x, x, beta=math.nan)
+        for drop in (F.dropout, F.dropout1d, F.alpha_dropout, F.feature_alpha_dropout):
+            for training in (False, True):
+                with pytest.raises(RuntimeError, match="dropout probability has to be between 0 and 1, but got nan"):
+                    drop(x, math.nan, training)
+        for bound in (math.nan, INF, 1e39, -0.5):
+            with pytest.raises(RuntimeError, match=r"lambda must be in range \[0, 3.40282e\+38\] for input dtype"):
+                F.softshrink(x, bound)
+        for _ in range(6):
+            F.huber_loss(x, x, delta=0.5), F.smooth_l1_loss(x, x, beta=0.5), F.dropout(x, 0.5), F.softshrink(x, 0.5)
+
+
+@pytest.mark.parametrize("number", [np.float64(2), np.float32(2), np.int64(2), np.bool_(True)])
+def test_numbers_of_numpy_are_no_tensors(number: Any) -> None:
+    for name in ("sigmoid", "tanh", "exp", "abs", "sin", "neg", "square", "logical_not", "relu"):
+        message = rf"{name}\(\): argument 'input' \(position 1\) must be Tensor, not numpy.{type(number).__name__}"
+        with pytest.raises(TypeError, match=message):
+            getattr(torch, name)(number)
+    for bad in (number, 2.0):
+        with pytest.raises(TypeError, match=r"clamp\(\): argument 'input'"):
+            torch.clamp(bad, 0, 1)
+    assert torch.add(number, number).item() == number + number
