@@ -1,7 +1,8 @@
 """Rows two at a time: while the sum of one row is folded to a number, which takes long, there is work on the other; and
 what all rows read, as the vector that a matrix is multiplied by, is loaded once, and for that up to four go together.
 
-The loop over rows is written for rows i, i + 1, ... side by side: each loop over the columns of one runs together with
+The loop over rows is written for rows i, i + 1, ... side by side, or for rows i, i + n, ... of an array in memory: each
+then goes on where the one before it ended, as memory foresees.  Each loop over the columns of one runs together with
 those of the others.  Where the number of rows is no multiple of theirs, the last row is computed more than once.
 """
 
@@ -28,9 +29,9 @@ _MOST_SUMS = 3
 # Bytes of a row above which folding a sum is little beside adding it up, where nothing dearer is done and no operand is
 # read for both rows at once; and bytes that are fetched ahead.
 _SHORT, _AHEAD = 2 << 10, 1 << 10
-# Rows that share an operand; and bytes of such a row, in memory, that do not drive the operand out of the first cache:
-# memory sends them sooner one by one.
-_SHARING, _ALONE = 4, 8 << 10
+# Rows that share an operand; and bytes of rows that go together far from each other, where only sums come of them and
+# where rows are stored as well.
+_SHARING, _READ, _STORED = 4, 1 << 10, 4 << 10
 # What may stand between loads and stores, beside scalar ops.
 _BETWEEN = ("const", "index", "random_word", "reduce", "for")
 # Of a row's value: its place among the registers.
@@ -54,23 +55,25 @@ def emit_rows(w: Writer, node: Node, span: tuple[str, str] | None) -> None:
 
 
 def row_loop(
-    w: Writer, node: Node, nodes: Sequence[Node], begin: str, end: str, after: After = lambda row, of: None
+    w: Writer, node: Node, nodes: Sequence[Node], begin: str, end: str, after: After | None = None
 ) -> None:
     """`nodes` of the body of a `for` for the values begin..end-1 of its last variable.
 
-    After a row, `after(row, of)` is called; `of(value)` is what stands for `value` in that row's code.
+    With `after`, those are few, and after each `after(row, of)` is called; `of(value)` is what stands for `value` in
+    that row's code.
     """
     name = variables_of(node)[-1]
     steps = plan(w, nodes)
     private = _private_scratch(nodes, name)
-    count = _rows_abreast(w, node, steps, private)
+    count, far = _rows_abreast(w, node, steps, private)
     if count == 1:
 
         def one() -> None:
             row = w.variables[name]
             assert isinstance(row, Uniform)
             emit_body(w, node, nodes)
-            after(row.name, lambda value: value)
+            if after is not None:
+                after(row.name, lambda value: value)
 
         scalar_loop(w, name, begin, end, one)
         return
@@ -83,60 +86,70 @@ def row_loop(
         w.fetched = {**w.fetched, **dict.fromkeys([load, *(twin.nodes[load] for twin in twins)], ahead)}
     f = w.f
     last = f.let(f"sub nsw i64 {end}, 1")
+    gap = _part(w, begin, last, count) if far and after is None else ""
+    stop = f.let(f"add nsw i64 {begin}, {gap}") if gap else end
     mark = len(f.lines)
-    with counted(f, begin, end, count) as row:
-        others = [least(w, f.let(f"add nsw i64 {row}, {number}"), last) for number in range(1, count)]
+    with counted(f, begin, stop, 1 if gap else count) as row:
+        beyond = (f.let(f"mul nsw i64 {gap}, {number}") if gap else str(number) for number in range(1, count))
+        others = [least(w, f.let(f"add nsw i64 {row}, {distance}"), last) for distance in beyond]
         places = {twin.name: Uniform(other) for twin, other in zip(twins, others, strict=True)}
         with w.bound({name: Uniform(row), **places}, mark):
             for step in steps:
                 emit_step(w, _beside(step, twins))
-            after(row, lambda value: value)
-            for twin, other in zip(twins, others, strict=True):
-                after(other, lambda value, twin=twin: twin.values.get(value, value))  # type: ignore[misc]
+            for place, values in ((row, {}), *zip(others, (twin.values for twin in twins), strict=True)):
+                if after is not None:
+                    after(place, lambda value, values=values: values.get(value, value))  # type: ignore[misc]
 
 
-def _rows_abreast(w: Writer, node: Node, steps: Sequence[Step], private: set[Value]) -> int:
-    """How many rows go together: those are independent of each other, but for `private` memory, and have sums.
+def _part(w: Writer, begin: str, last: str, count: int) -> str:
+    """How many rows each of `count` parts of the rows begin..last has, the last of them perhaps fewer."""
+    rounded = w.f.let(f"add nsw i64 {w.f.let(f'sub nsw i64 {last}, {begin}')}, {count}")
+    return w.f.let(f"udiv i64 {rounded}, {count}")
 
-    They are short, or read an operand together.
+
+def _rows_abreast(w: Writer, node: Node, steps: Sequence[Step], private: set[Value]) -> tuple[int, bool]:
+    """How many rows go together, and whether far apart.
+
+    They are independent of each other, but for `private` memory, have sums, and are short or read an operand together.
     """
     if w.lanes > 1 or node.attributes["sequential"] or not any(step.loops for step in steps):
-        return 1
+        return 1, False
     if sum(cost(inner.regions[0]) for step in steps for inner in step.nodes if inner.regions) > _MOST:
-        return 1
+        return 1, False
     if any(sum(loop.node.op is REDUCE for loop in step.loops) > _MOST_SUMS for step in steps):
-        return 1
+        return 1, False
     rows: dict[Value, int] = {}
     written: set[object] = set()
     read: set[object] = set()
-    folds = dear = shared = False
+    folds = dear = shared = stored = False
     name = variables_of(node)[-1]
     for step in steps:
         for inner in step.nodes:
             if inner.regions and not step.loops:
-                return 1
+                return 1, False
             folds |= inner.op is REDUCE
             dear |= any(deeper.op.name in HEAVY for region in inner.regions for deeper in region.nodes)
             for access in (inner, *(deeper for region in inner.regions for deeper in region.nodes)):
                 if access.op not in (LOAD, STORE):
                     if access.op.family != "scalar" and access.op.name not in _BETWEEN:
-                        return 1
+                        return 1, False
                     continue
                 buffer = access.inputs[0]
                 shared |= bool(step.loops) and access.op is LOAD and column_stride(access, name) == 0
+                stored |= bool(step.loops) and access.op is STORE
                 (read if access.op is LOAD else written).add(w.memory_of(buffer))
                 extent = step.loops[0].extent if step.loops else 1
                 if not isinstance(extent, int):
-                    return 1
+                    return 1, False
                 rows[buffer] = extent * buffer.type.dtype.itemsize
     short = 2 * sum(rows.values()) <= _ROOM and (dear or max(rows.values()) <= _SHORT)
     if not folds or not read & written <= private:
-        return 1
+        return 1, False
+    far = any(is_in_memory(buffer) and size >= (_STORED if stored else _READ) for buffer, size in rows.items())
     if short:
-        return 2
+        return 2, far
     once = sum(bool(step.loops) for step in steps) == 1
-    alone = any(is_in_memory(buffer) and size <= _ALONE for buffer, size in rows.items())
-    return _sharing(w, node, steps) if shared and not dear and once and not alone else 1
+    return (_sharing(w, node, steps) if shared and not dear and once else 1), far
 
 
 def _sharing(w: Writer, node: Node, steps: Sequence[Step]) -> int:

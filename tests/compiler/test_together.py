@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -118,14 +119,18 @@ def test_rows_of_one_term_or_none(terms: int, columns: int) -> None:
     torch.testing.assert_close(torch.compile(torch.matmul)(x, y), torch.full((2, 5, columns), float(terms)))
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(2501, 1999), (331, 13001)])
-def test_a_matrix_in_memory_and_one_in_a_cache_have_the_same_bits(rows: int, columns: int) -> None:
-    """Short rows go one by one where no cache holds the matrix, else some together, of which the last is its end."""
+@pytest.mark.parametrize(
+    "function", [operator.matmul, lambda x, v: (x - v).logsumexp(1), lambda x, v: (x - v).softmax(1)]
+)
+@pytest.mark.parametrize(("rows", "columns"), [(2501, 1999), (331, 13001), (16411, 257)])
+def test_rows_of_a_matrix_in_memory_and_of_one_in_a_cache_have_the_same_bits(
+    rows: int, columns: int, function: Callable[..., torch.Tensor]
+) -> None:
+    """Those of a matrix in memory go together far apart, and the last of them more than once."""
     torch.manual_seed(0)
     x, v = torch.randn(rows, columns), torch.randn(columns)
-    product = torch.compile(lambda x, v: x @ v)
-    found = product(x, v)
-    torch.testing.assert_close(found, (x.double() @ v.double()).float(), rtol=1e-4, atol=1e-3)
+    found = torch.compile(function)(x, v)
+    torch.testing.assert_close(found, function(x.double(), v.double()).float(), rtol=1e-4, atol=1e-3)
     for start, count in ((0, 100), (rows // 2, 7), (rows - 99, 99), (rows - 1, 1)):
-        part = torch.compile(lambda x, v: x @ v)(x[start : start + count].clone(), v)
+        part = torch.compile(lambda x, v: function(x, v))(x[start : start + count].clone(), v)
         assert torch.equal(part, found[start : start + count])
