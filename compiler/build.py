@@ -116,12 +116,14 @@ def build(
     debug: bool = False,
     clock: Clock | None = None,
     quick: bool = False,
+    patient: bool = False,
     made: Made | None = None,
 ) -> Executable:
     """The executable of a lowered graph.  With `strict`, no multiplication is fused with an addition after it.
 
     A `clock` is attached to the code, and reads its times.  With `quick`, the first call runs code that LLVM makes
-    quickly, where that pays (compiler/quick.py).  `made` is told of each code that there is.
+    quickly, where that pays (compiler/quick.py), and if it is `patient` many calls do.  `made` is told of each code
+    that there is.
     Errors: CompileError for what the native backend cannot compile.
     """
     emitted = emit_program(
@@ -141,7 +143,7 @@ def build(
         outside=emitted.outside,
     )
     if made is not None:
-        return quick_or_best(lowered, emitted.module, layout, target, level, made, quick)
+        return quick_or_best(lowered, emitted.module, layout, target, level, made, quick, patient)
     key, code = object_of(emitted.text, target, level)
     if clock is None:
         return load_program(lowered, code, key, layout)

@@ -35,6 +35,7 @@ from adjit.runtime.cache import cache_key, default_cache
 from adjit.runtime.collection import collector_paused
 from adjit.runtime.executable import Executable, Layout
 from adjit.runtime.host_library import identity
+from adjit.runtime.making import clock_stopped
 from adjit.runtime.threads import get_num_threads
 
 # Modules that say what ops mean; those of users' ops are not among the files that a key tells of.
@@ -45,7 +46,13 @@ _SETTINGS = ("ADJIT_DEBUG_INFO", "ADJIT_PERF", "ADJIT_DUMP_DIR")
 
 
 def compile_graph(
-    graph: Graph, *, strict: bool = False, threads: int | None = None, debug: bool = False, quick: bool = True
+    graph: Graph,
+    *,
+    strict: bool = False,
+    threads: int | None = None,
+    debug: bool = False,
+    quick: bool = True,
+    patient: bool = False,
 ) -> Executable:
     """The executable of a graph.
 
@@ -54,23 +61,26 @@ def compile_graph(
     With `debug`, or ADJIT_DEBUG_INFO=1, debuggers see the user's lines in the code; with ADJIT_PERF=1 perf does.
     ADJIT_DUMP_DIR names a folder that gets every stage.  The first call of a large program runs quickly made code
     (compiler/quick.py); ADJIT_QUICK=0, or `quick=False` for a caller who knows better, makes the best code before it.
+    A `patient` caller has many programs of which each may be called a few times only: it runs quick code until the best
+    would have paid.
     """
     quick = quick and os.environ.get("ADJIT_QUICK", "1") != "0"
     asked = {name for name in _SETTINGS if os.environ.get(name, "0") != "0"}
-    with collector_paused():
+    with collector_paused(), clock_stopped():
         if debug or asked or listening("ir") or listening("passes"):
             return _watched(graph, strict, threads, asked, debug)
         threads = get_num_threads() if threads is None else threads
         if remembered() is None:
             _maker()
         key = _key(graph, strict, threads)
-        found = _stored(graph, key, strict, threads, quick) if key else None
+        found = _stored(graph, key, strict, threads, quick, patient) if key else None
         if (log := listening("cache")) is not None:
             log.debug("@%s: %s", graph.name, "from the disk cache" if found else "compiled")
         if found is None:
             build, lowered = _maker()
             made = partial(_store, key)
-            found = build(lowered(graph, strict=strict), strict=strict, threads=threads, quick=quick, made=made)
+            last = lowered(graph, strict=strict)
+            found = build(last, strict=strict, threads=threads, quick=quick, patient=patient, made=made)
         return found
 
 
@@ -140,15 +150,17 @@ def _files(folder: str) -> list[str]:
     return found
 
 
-def _stored(graph: Graph, key: bytes, strict: bool, threads: int, quick: bool) -> Executable | None:
+def _stored(
+    graph: Graph, key: bytes, strict: bool, threads: int, quick: bool, patient: bool
+) -> Executable | None:
     """The program under `key`, loaded; its quick code only if that is asked for."""
     cache = default_cache()
     text = cache.get(key) if cache else None
     if cache is None or text is None:
         return None
     facts = json.loads(text)
-    own, is_quick = bytes.fromhex(facts.pop("object")), facts.pop("quick")
-    code = cache.get(own) if quick or not is_quick else None
+    own, after = bytes.fromhex(facts.pop("object")), facts.pop("after")
+    code = cache.get(own) if quick or not after else None
     if code is None:
         return None
     arena, workspaces = size_of_plain(facts.pop("arena")), tuple(map(size_of_plain, facts.pop("workspaces")))
@@ -162,16 +174,19 @@ def _stored(graph: Graph, key: bytes, strict: bool, threads: int, quick: bool) -
         assert isinstance(best.library, Library)
         if best.layout != layout:  # callers keep memory of this layout
             raise CompileError(f"@{graph.name}: the program in the disk cache is another one; remove it there")
-        _store(key, best.layout, best.library.key, quick=False)
+        _store(key, best.layout, best.library.key, after=0)
         return best.library, best.library.address(MAIN)
 
-    return load_program(graph, code, own, layout, better=better if is_quick else None)
+    return load_program(graph, code, own, layout, better=better if after else None, after=after if patient else 1)
 
 
-def _store(key: bytes | None, layout: Layout, own: bytes, quick: bool) -> None:
-    """Remember a program by its object's key, if it knows no host functions."""
+def _store(key: bytes | None, layout: Layout, own: bytes, after: int) -> None:
+    """Remember a program by its object's key, if it knows no host functions.
+
+    Of quick code, `after` is how many calls lose what the best takes to make.
+    """
     cache = default_cache()
     if key and cache and not (layout.host_calls or layout.checks):
         needs = {"arena": plain_size(layout.arena), "workspaces": list(map(plain_size, layout.workspaces))}
-        facts = fields_of(layout) | needs | {"object": own.hex(), "quick": quick}
+        facts = fields_of(layout) | needs | {"object": own.hex(), "after": after}
         cache.put(key, json.dumps(facts).encode())

@@ -3,6 +3,8 @@
 A thread does one thing after the other and ends by itself, and Python's end waits for what it does: LLVM must not run
 while the process is taken apart.  A fork waits for that, too: a child would inherit locks, such as those of imports,
 held by a thread that it does not have.  What has not begun is forgotten in the child.
+
+Some work waits until it pays.  A second thread asks now and then whether it does; Python's end does not wait for that.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from time import process_time, sleep
 
 from adjit.compiler.llvm.users import Users
 from adjit.compiler.passes import any_registered
@@ -24,27 +27,43 @@ _workers = Users()
 _changing = threading.RLock()
 _waiting: deque[Callable[[], None]] = deque()
 _worker: threading.Thread | None = None
+# What waits until it pays, each after what tells whether it does; and the thread that asks.
+_patient: list[tuple[Callable[[], bool], Callable[[], None]]] = []
+_asker: threading.Thread | None = None
+# Seconds between its questions; and of the processor's time, after which the process has run so long that all pays.
+_PAUSE, _LONG = 0.1, 10.0
 
 
 def _renew() -> None:
-    """Begin with nothing in a forked child, which has not the thread: who wants what waited there asks once more."""
-    global _changing, _worker
-    _changing, _worker = threading.RLock(), None
+    """Begin with nothing in a forked child, which has no such threads: who wants what waited there asks once more."""
+    global _asker, _changing, _worker
+    _changing, _asker, _worker = threading.RLock(), None, None
     _waiting.clear()
+    _patient.clear()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew)
 
 
-def compile_later(work: Callable[[], None]) -> None:
-    """Do `work` in a thread, one after the other, or at once with ADJIT_BACKGROUND=0.
-
-    It is done at once, too, where users' passes would run in a thread that their authors know nothing of, and where
-    the system has no thread to give.
+def works_beside() -> bool:
+    """Whether work is done beside the program: not with ADJIT_BACKGROUND=0, and not where users' passes would run in a
+    thread that their authors know nothing of.
     """
-    if os.environ.get("ADJIT_BACKGROUND", "1") == "0" or any_registered():
+    return os.environ.get("ADJIT_BACKGROUND", "1") != "0" and not any_registered()
+
+
+def compile_later(work: Callable[[], None], pays: Callable[[], bool] | None = None) -> None:
+    """Do `work` in a thread, one after the other; at once where nothing is done beside the program, or the system has
+    no thread to give.
+
+    With `pays` it waits until that is true, or the process has run for long.
+    """
+    if not works_beside():
         work()
+        return
+    if pays is not None:
+        _wait_until(pays, work)
         return
     with _changing:
         _waiting.append(work)
@@ -67,8 +86,44 @@ def _is_started() -> bool:
     return _worker is not None
 
 
+def _wait_until(pays: Callable[[], bool], work: Callable[[], None]) -> None:
+    """Let work wait; without a thread to ask for it, until `settle`."""
+    global _asker
+    with _changing:
+        _patient.append((pays, work))
+        if _asker is None:
+            _asker = threading.Thread(target=_ask, name="adjit asks what pays", daemon=True)
+            try:
+                _asker.start()
+            except RuntimeError:
+                _asker = None
+
+
+def _ask() -> None:
+    """Have done what pays; the thread ends when nothing waits."""
+    global _asker
+    never_pause()
+    while threading.main_thread().is_alive():
+        sleep(_PAUSE)
+        is_long = process_time() >= _LONG
+        with _changing:
+            waiting, _patient[:] = [*_patient], []
+            due = [each for each in waiting if is_long or each[0]()]
+            _patient.extend(each for each in waiting if each not in due)
+            if not _patient:
+                _asker = None
+        for _, work in due:
+            compile_later(work)
+        if _asker is not threading.current_thread():
+            return
+
+
 def settle() -> None:
-    """Wait until nothing is compiled beside the program."""
+    """Wait until nothing is compiled beside the program, and nothing waits until it pays."""
+    with _changing:
+        waiting, _patient[:] = [*_patient], []
+    for _, work in waiting:
+        compile_later(work)
     for thread in threading.enumerate():
         if thread.name.startswith("adjit compiles") and thread is not threading.current_thread():
             thread.join()

@@ -24,20 +24,21 @@ def load_program(
     exports: tuple[str, ...] = (),
     addresses: Mapping[str, int] | None = None,
     better: Better | None = None,
+    after: int = 1,
 ) -> Executable:
     """The executable of `graph` whose object is `code`, which stands under `key` in the disk cache.
 
     Its library exports `exports` too; `addresses` are those of further names that the code uses.  Quick code has
-    `better` code (see `Executable`), which is made beside the program.
+    `better` code (see `Executable`), which is made beside the program `after` so many calls.
     """
     library = load_library(code, key, layout, exports, addresses)
-    return Executable(graph, library, library.address(MAIN), layout, better, _beside)
+    return Executable(graph, library, library.address(MAIN), layout, better, _beside, after)
 
 
-def _beside(work: Callable[[], None]) -> None:
+def _beside(work: Callable[[], None], pays: Callable[[], bool] | None) -> None:
     from adjit.compiler.later import compile_later  # which few programs need
 
-    compile_later(work)
+    compile_later(work, pays)
 
 
 def load_library(

@@ -159,7 +159,7 @@ def _program(op: Primitive, types: tuple[TensorType, ...], attributes: Mapping[s
                 graph = Graph(op.name)
                 builder = Builder(graph)
                 graph.outputs = builder.emit(op, [builder.input(t) for t in types], dict(attributes)).outputs
-                found = _programs[key] = compile_graph(graph, strict=True)
+                found = _programs[key] = compile_graph(graph, strict=True, patient=True)
     return found
 
 

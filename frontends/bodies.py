@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -14,12 +13,15 @@ from adjit.compiler.particular import common_form, with_carriers
 from adjit.execute import owned, run_graph
 from adjit.ir.errors import CompileError
 from adjit.ir.graph import Graph
+from adjit.runtime.making import seconds_running
+from adjit.state import STATE
 
 if TYPE_CHECKING:
     from adjit.runtime.executable import Executable
 
-# A body is compiled when it comes for this time; a few runs node by node cost less than compiling it.
-_TIMES = 6
+# A body is compiled when it comes for this time; some runs node by node cost less than compiling it.  Most become part
+# of a native call's program (native/operation.py) before.
+_TIMES = 24
 # Or when node by node it has taken so many seconds, about what compiling it takes.
 _LATE = 0.05
 # A pullback that is open in its sizes is compiled when it comes for this time: it serves many.
@@ -53,6 +55,8 @@ def run_body(graph: Graph, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]
     if common is not None:
         graph = common[0]
     body = _body_of(graph)
+    if STATE.watching:  # what this call is part of may become a program
+        return run_graph(graph, arrays) if body.executable is None else _run(body, graph, arrays, is_due=False)
     body.count += 1
     return _run(body, graph, arrays, body.count >= _TIMES or body.seconds > _LATE)
 
@@ -102,9 +106,9 @@ def _run(body: _Body, graph: Graph, arrays: Sequence[np.ndarray], is_due: bool) 
         body.is_tried = True
         body.executable = _compiled(graph)
     if body.executable is None:
-        start = perf_counter()
+        start = seconds_running()
         found: Sequence[np.ndarray] = run_graph(graph, arrays)
-        body.seconds += perf_counter() - start
+        body.seconds += seconds_running() - start
         return found
     try:
         found = body.executable.run(arrays)
@@ -119,6 +123,6 @@ def _compiled(graph: Graph) -> Any:
     # A program may keep the graph that it was made of, and would keep the key that it stands under.
     copy = graph.with_parts(graph.inputs, graph.nodes, graph.outputs)
     try:
-        return compile_graph(copy, strict=True)
+        return compile_graph(copy, strict=True, patient=True)
     except CompileError:  # what the native backend cannot do stays as it is
         return None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from adjit.ir.errors import asks_memory
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.shape import Dim
 from adjit.ir.types import BOOL, I32, I64, DType, TensorType
+from adjit.runtime.making import seconds_running
 from adjit.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -59,10 +59,10 @@ def drawn(
 def _by_operations(
     known: Any, keys: Sequence[np.ndarray], shape: tuple[int, ...], numbers: Sequence[float]
 ) -> Tensor:
-    start = perf_counter()
+    start = seconds_running()
     words = [Tensor._wrap(PRIMITIVES["random_bits"].reference(key, shape=shape), I32) for key in keys]
     found: Tensor = known[0](*words, *numbers)
-    _spent[known] += perf_counter() - start  # type: ignore[assignment]
+    _spent[known] += seconds_running() - start  # type: ignore[assignment]
     return found
 
 

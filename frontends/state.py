@@ -37,6 +37,8 @@ class _State(threading.local):
         self.hooks_disabled: str | None = None
         self.sweep: Any = None  # the running backward pass
         self.autocast: Any = None  # the dtype in which products are computed (autocasting.py)
+        self.within = False  # whether Python serves an operation, of which this one is a part (native/operation.py)
+        self.watching = False  # whether a call is made again on examples, to see what it does (native/watching.py)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)

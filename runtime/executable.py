@@ -130,13 +130,13 @@ _NATIVE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 class Executable:
     """A compiled program.  `library` is whatever keeps its code loaded; `entry` the address of its main function.
 
-    Code that was made quickly has `better`, which the second call begins to make, by way of `later` (None: at once).
-    Calls run the quick code until it is there.
+    Code that was made quickly has `better`, which the call that comes `after` so many begins to make, by way of `later`
+    (None: at once).  Calls run the quick code until it is there.
     """
 
     __slots__ = (
-        "__weakref__", "_address", "_better", "_called", "_entry", "_frames", "_fresh", "_plans", "_quick", "_readers",
-        "_store", "_written", "graph", "layout", "library",
+        "__weakref__", "_address", "_better", "_entry", "_frames", "_fresh", "_plans", "_quick", "_readers", "_store",
+        "_written", "graph", "layout", "library",
     )  # fmt: skip
 
     def __init__(
@@ -147,14 +147,14 @@ class Executable:
         layout: Layout,
         better: Better | None = None,
         later: Later | None = None,
+        after: int = 1,
     ) -> None:
         self.graph = graph
         self.library = library
         self.layout = layout
         self._address = entry
         self._entry = _NATIVE(entry)
-        self._better = None if better is None else _improvement(better, later)
-        self._called = False
+        self._better = None if better is None else _improvement(better, later, after)
         self._quick: object = None
         self._readers = tuple(value.type.dtype.storage for value in graph.inputs)
         targets = {output: source for source, output in graph.writes}
@@ -220,7 +220,8 @@ class Executable:
         """How to call the program on inputs of these shapes.
 
         None if it calls back into Python.  The caller sees to it that inputs which the program writes can be written,
-        and overlap no others.  It has memory of its own, so what `run` kept for further calls is given back.
+        and overlap no others.  It has memory of its own, so what `run` kept for further calls is given back.  The
+        address is that of the best code, unless that is made only after many calls: see `keep_address`.
         """
         if self.layout.host_calls:
             return None
@@ -230,8 +231,20 @@ class Executable:
         """The same for these sizes."""
         return None if self.layout.host_calls else self._native(self._planned(sizes))
 
+    def keep_address(self, words: Array, place: int, calls: int) -> None:
+        """Keep the main function's address in a word, that of better code once there is some; another word counts the
+        calls that go there.
+        """
+        if (better := self._better) is not None:
+            better.keep_address(words, place, calls)
+        while words[place] != self._address:  # which another thread may change
+            words[place] = self._address
+        if better is not None:
+            better.begin_once_it_pays(self._take)
+
     def _native(self, plan: _Plan) -> NativeCall:
-        self.improve()
+        if (better := self._better) is not None and not better.is_patient:
+            self.improve()
         self._frames.clear()
         results = tuple(new for new in plan.results if new is not None)
         return NativeCall(self._address, self.layout.entries, plan.packed, plan.arena, plan.workspace, results)
@@ -254,13 +267,13 @@ class Executable:
     def _take(self, library: object, entry: int) -> None:
         self._quick = self.library  # another thread may be running it
         self.library, self._address, self._entry = library, entry, _NATIVE(entry)
-        self._better = None
+        better, self._better = self._better, None
+        if better is not None:
+            better.hand_over(entry)
 
     def _call(self, plan: _Plan, addresses: Sequence[int]) -> None:
         if (better := self._better) is not None:
-            if self._called:
-                better.begin(self._take)
-            self._called = True
+            better.note_call(self._take)
         try:  # another thread may take the last one between a look and a pop
             frame = self._frames.pop()
         except IndexError:
@@ -380,10 +393,10 @@ class Executable:
             raise call.error
 
 
-def _improvement(better: Better, later: Later | None) -> Improvement:
+def _improvement(better: Better, later: Later | None, after: int) -> Improvement:
     from adjit.runtime.improving import Improvement  # which programs from the disk cache do not need
 
-    return Improvement(better, later)
+    return Improvement(better, later, after)
 
 
 def _delivered(results: Sequence[Array], outputs: Sequence[Array | None]) -> list[Array]:

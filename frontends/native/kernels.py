@@ -66,6 +66,7 @@ def program(watched: Watched) -> Made | None:
 def program_of_steps(watched: Watched, graph: Graph) -> Made | None:
     """The steps as one program, which is this graph."""
     from adjit.compiler.compile import compile_graph
+    from adjit.compiler.later import works_beside
     from adjit.compiler.legalize import legalize
     from adjit.runtime.linear_algebra import ALONE
 
@@ -98,7 +99,8 @@ def program_of_steps(watched: Watched, graph: Graph) -> Made | None:
     work = 0 if watched.any_size is not None else work_of(graph, {})
     if watched.keys and work >= RELEASED_WORK:  # another thread could draw from the generator meanwhile
         return None
-    return compile_graph(graph, strict=True, quick=False), inputs, shapes, work  # type: ignore[return-value]
+    found = compile_graph(graph, strict=True, quick=works_beside(), patient=True)
+    return found, inputs, shapes, work  # type: ignore[return-value]
 
 
 def array_of(tensor: Tensor) -> np.ndarray:

@@ -46,8 +46,8 @@ from adjit.trees import flatten
 # The most signatures of one operation; so many let a kind wait as long again until it is watched.
 _LIMIT, _MANY = 512, 128
 # A kind of call is watched when it comes for this time; one that needs a program of its own, for this time, or for this
-# time where it draws random numbers: their programs take longest to compile.  What a function calls waits until the
-# function itself may have become a program; or there is NEVER one.
+# time where it draws random numbers: their programs take longest to compile.  What another one calls waits until that
+# may have become a program; or there is NEVER one.
 _SOON, LATER, AFTER_CALLER, MUCH_LATER, NEVER = 2, 6, 9, 100, 0
 _DETACHED = k.DETACHED % 2**64
 # The most elements of what is made of numbers alone.
@@ -96,6 +96,8 @@ class Operation:
         tracer: Any = STATE.tracer
         if tracer is not None and tracer.by_steps:
             return tracer.call(self.function, names, operands)
+        if STATE.watching:  # it is no call of its own
+            return self.plain(names, *operands)
         words, leaves = leaves_of(operands, names)
         form = id(names) if words is None else tuple(words)
         kinds = _kinds(form, leaves)
@@ -104,7 +106,11 @@ class Operation:
             before = {each: kind_of(leaves, form, fixed=each) for each in (_NONE, _WHOLE, _ALL)}
         asks = self._may_overwrite and bool(leaves) and isinstance(leaves[0], Tensor) and leaves[0].requires_grad
         recording = STATE.recording and any(isinstance(x, Tensor) and x.requires_grad for x in leaves)
-        result = self.plain(names, *operands)
+        within, STATE.within = STATE.within, True
+        try:
+            result = self.plain(names, *operands)
+        finally:
+            STATE.within = within
         fixed = self._fixed(kinds, leaves)
         if fixed is not _ALL and recording and not takes_any_number(result):
             fixed = _ALL
@@ -116,7 +122,8 @@ class Operation:
             self._open(operands, names, words, leaves, fixed=fixed is not _NONE)
         count = self._signatures.times(key)
         patience = 1 + len(self._signatures) // _MANY  # where shapes change from call to call, most never come again
-        compiled = count == self.later * patience or key in self._left
+        times = {patience * max(self.later, AFTER_CALLER), 0 if within else patience * self.later}
+        compiled = (self.later != NEVER and count in times) or key in self._left
         lock = self._signatures.lock
         if (compiled or count == self._soon * patience) and lock.acquire(blocking=False):
             try:

@@ -166,9 +166,12 @@ class Signature:
         self.kept += [self.executable, sizes, self.operands, self.results, self.recorded, self.guards, self.apart]
         self.kept += [self.names, self.written, self.gradients, self.copies, self.views]
         if self.opening is None:
-            return np.concatenate([head, np.array(tail, np.uint64)])
-        words = self.opening.block([*head.tolist(), *tail])
-        words[k.OPENING] = address(self.opening.finish(words, sizes, call))
+            words = np.concatenate([head, np.array(tail, np.uint64)])
+        else:
+            words = self.opening.block([*head.tolist(), *tail])
+            words[k.OPENING] = address(self.opening.finish(words, sizes, call))
+        if self.executable is not None:
+            self.executable.keep_address(words, k.MAIN, k.CALLS)
         return words
 
     def _call(self) -> NativeCall | None:

@@ -139,6 +139,7 @@ class Steps:
         if dtype in _SUMMED and dtype not in self._sums:
             example = np.zeros(1, dtype.storage)
             self._sums[dtype] = program_of(add, [example, example], {})[0]
+            self._sums[dtype].improve()  # whose address is kept
             self._serve_sums()
         return add_arrays(present, array, dtype)
 

@@ -183,7 +183,7 @@ def watch(
     None if the call fails, warns, or does more than apply operations.
     """
     watcher = _Watcher(operands)
-    STATE.tracer = watcher  # type: ignore[assignment]
+    STATE.tracer, STATE.watching = watcher, True  # type: ignore[assignment]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -191,7 +191,7 @@ def watch(
     except (_Unwatchable, Exception):  # the call itself says what is wrong
         return None
     finally:
-        STATE.tracer = None
+        STATE.tracer, STATE.watching = None, False
     results, _ = flatten(result)
     if not results or not all(isinstance(tensor, Tensor) for tensor in results):
         return None
@@ -223,7 +223,7 @@ def replayed(
     """
     watcher = _Watcher(operands)
     steps: list[tuple[int, Step]] = []
-    STATE.tracer = watcher  # type: ignore[assignment]
+    STATE.tracer, STATE.watching = watcher, True  # type: ignore[assignment]
     try:
         for place, (kind, op, given, attributes, name, made) in enumerate(calls):
             given = [known[id(x)] if isinstance(x, Tensor) else x for x in given]
@@ -242,7 +242,7 @@ def replayed(
     except (_Unwatchable, Exception):
         return None
     finally:
-        STATE.tracer = None
+        STATE.tracer, STATE.watching = None, False
     leaves, structure = flatten(result)
     if not leaves or not all(isinstance(tensor, Tensor) and id(tensor) in known for tensor in leaves):
         return None

@@ -8,14 +8,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from time import sleep
 from typing import Any
 
+import numpy as np
 import pytest
 
 import adjit as torch
-from adjit.compiler import quick
+from adjit.compiler import later, quick
 from adjit.compiler.compile import compile_graph
 from adjit.compiler.later import settle
+from adjit.ir.parser import parse
 from adjit.native import install, near
 from adjit.runtime import improving, layout
 from tests.compiler.test_quick import PROGRAMS, bits, graph, operands, settings
@@ -164,7 +167,7 @@ def test_a_child_begins_itself_what_its_parent_has_just_begun(monkeypatch: pytes
     """A thread that was started and has not got anywhere yet is not waited for."""
     monkeypatch.setenv("ADJIT_BACKGROUND", "1")
     works: list[Any] = []
-    monkeypatch.setattr("adjit.compiler.later.compile_later", works.append)
+    monkeypatch.setattr("adjit.compiler.later.compile_later", lambda work, pays: works.append(work))
     program = compile_graph(graph())
     first = bits(program)
     bits(program)
@@ -183,6 +186,98 @@ def test_a_child_begins_itself_what_its_parent_has_just_begun(monkeypatch: pytes
     works[0]()
     assert not program.is_quick
     assert bits(program) == first
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A program whose best code waits for five calls."""
+    monkeypatch.setenv("ADJIT_BACKGROUND", "1")
+    monkeypatch.setattr(later, "_LONG", float("inf"))
+    monkeypatch.setattr(quick, "_MADE_BY_LINE", 0.0)
+    program = compile_graph(graph(), patient=True)
+    assert program._better._after == 2
+    program._better._after = 5
+    return program
+
+
+def test_a_patient_program_runs_quick_code_until_the_best_would_have_paid(patient: Any, held: Held) -> None:
+    first = [bits(patient) for _ in range(5)]
+    assert (patient.is_quick, patient.is_improving) == (True, False)
+    assert bits(patient) == first[0]
+    assert patient.is_improving
+    held.let_go()
+    settle()
+    assert not patient.is_quick
+    assert [*first, bits(patient)] == [first[0]] * 6
+
+
+def test_the_best_code_pays_later_the_less_a_call_does() -> None:
+    text = """
+func @f(%x: f32[N, N]) -> (f32[N, N]) {
+  %0 = dot %x, %x {contract=[[1], [0]], batch=[[], []]} : f32[N, N]
+  return %0
+}
+"""
+    small, large = (compile_graph(parse(text.replace("N", size)), patient=True)._better for size in ("40", "400"))
+    assert 2 <= large._after < small._after
+
+
+def test_a_kept_address_becomes_that_of_the_best_code(patient: Any) -> None:
+    words, gone = np.zeros(3, np.uint64), np.zeros(3, np.uint64)
+    first = bits(patient)
+    shapes = tuple(array.shape for array in operands(patient.graph))
+    address = patient.native_call(shapes).main
+    for kept in (words, gone):
+        patient.keep_address(kept, 1, 2)
+        assert kept[1] == address and patient.is_quick and patient.is_improving
+    del kept, gone
+    words[2] = 3
+    sleep(3 * later._PAUSE)
+    assert patient.is_quick  # four calls
+    words[2] = 4
+    for _ in range(600):
+        if not patient.is_quick:
+            break
+        sleep(0.1)
+    assert not patient.is_quick and words[1] == patient.native_call(shapes).main != address
+    assert bits(patient) == first
+    patient.keep_address(words, 0, 2)
+    assert words[0] == words[1]
+
+
+def test_who_settles_waits_for_what_does_not_pay_yet(patient: Any) -> None:
+    words = np.zeros(3, np.uint64)
+    patient.keep_address(words, 0, 1)
+    assert patient.is_quick
+    settle()
+    assert not patient.is_quick and not later._patient
+
+
+def test_a_process_that_has_run_for_long_waits_no_more(patient: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(later, "_LONG", 0.0)
+    words = np.zeros(3, np.uint64)
+    patient.keep_address(words, 0, 1)
+    for _ in range(600):
+        if not patient.is_quick:
+            break
+        sleep(0.1)
+    assert not patient.is_quick and not later._patient
+
+
+@needs_fork
+def test_a_child_does_not_wait_for_what_its_parent_has_waiting(patient: Any) -> None:
+    words = np.zeros(3, np.uint64)
+    patient.keep_address(words, 0, 1)
+
+    def child() -> None:
+        assert not later._patient and not patient.is_improving
+        first = [bits(patient) for _ in range(6)]
+        settle()
+        assert not patient.is_quick and first == [bits(patient)] * 6
+
+    assert in_child(child) == 0
+    settle()
+    assert not patient.is_quick
 
 
 def test_a_forked_child_has_a_lock_of_its_own() -> None:
@@ -291,6 +386,7 @@ NEAR = """
 import os, sys
 import adjit as torch
 from adjit.compiler.later import settle
+from adjit.ir.parser import parse
 from adjit.native import near
 works = []
 if sys.argv[1] == "fork":  # a thread that was started and has not got anywhere yet is not in the child

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from time import thread_time
 from typing import Any
 from weakref import ref
 
@@ -11,7 +12,10 @@ import pytest
 
 import adjit as torch
 from adjit import bodies, composite, execute
+from adjit.compiler import compile as compile_module
+from adjit.compiler import single
 from adjit.nn import functional as F
+from adjit.state import STATE
 
 torch.manual_seed(3)
 X = torch.randn(5, 7)
@@ -93,6 +97,36 @@ def test_a_dear_pullback_is_compiled_with_the_same_bits(monkeypatch: pytest.Monk
     assert gradient() == expected
     pullbacks = [body for graph, body in bodies._bodies.items() if "vjp" in graph.name]
     assert any(body.executable is not None and body.count == 2 for body in pullbacks)
+
+
+def _work(seconds: float) -> None:
+    start = thread_time()
+    while thread_time() < start + seconds:
+        pass
+
+
+def test_what_kernels_take_to_make_is_no_part_of_what_a_body_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "func @once(%x: f32[3]) -> (f32[3]) {\n  %0 = erf %x : f32[3]\n  %1 = mul %0, 2.0 : f32[3]\n  return %1\n}"
+    graph, original = torch.parse(text).graph, compile_module._key
+    monkeypatch.setattr(single, "_programs", {})
+    monkeypatch.setattr(compile_module, "_key", lambda *given, **named: (_work(0.2), original(*given, **named))[1])
+    bodies.run_body(graph, [torch.ones(3).numpy()])
+    assert bodies._bodies[graph].seconds < 0.1
+
+
+def test_a_call_that_is_only_watched_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = torch.parse("func @watched(%x: f32[3]) -> (f32[3]) {\n  %0 = exp %x : f32[3]\n  return %0\n}").graph
+    x = torch.zeros(3).numpy()
+    monkeypatch.setattr(bodies, "_LATE", float("inf"))
+    monkeypatch.setattr(STATE, "watching", True)
+    for _ in range(bodies._TIMES + 1):
+        assert bodies.run_body(graph, [x])[0].tolist() == [1.0] * 3
+    assert graph not in bodies._bodies or bodies._bodies[graph].count == 0
+    monkeypatch.setattr(STATE, "watching", False)
+    for _ in range(bodies._TIMES):
+        assert bodies.run_body(graph, [x])[0].tolist() == [1.0] * 3
+    monkeypatch.setattr(STATE, "watching", True)
+    assert bodies._bodies[graph].executable is not None and bodies.run_body(graph, [x])[0].tolist() == [1.0] * 3
 
 
 def test_a_wrong_call_does_not_end_the_open_body() -> None:
