@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,10 +22,12 @@ BACKWARD, GRAD, VECTORCALL = "adjit_backward", "adjit_grad", "adjit_vectorcall"
 SET_ITEM = "adjit_setitem"
 _EXPORTS = (FUNCTION, COMPILED, VECTORCALL, BACKWARD, GRAD, NUMBERS, SET_ITEM)
 # What calls of small functions cost is saved by inlining them, which the short pipeline does too: its code is within a
-# tenth of the long one's, for a third of the time.
-LEVEL = 1
+# tenth of the long one's, for a third of the time.  LLVM makes quick code in a sixth of that, by which calls of small
+# operations take 1.4 times as long: a process runs it that finds no other in the disk cache, until it has run for long.
+LEVEL, _QUICK = 1, 0
 
 _code: bytes | None = None
+_level = LEVEL  # of that code
 _maker: threading.Thread | None = None
 
 
@@ -72,31 +75,60 @@ def _text_of(functions: Sequence[FunctionType]) -> str:
 
 def is_ready() -> bool:
     """Whether `load_entry` would not keep its caller waiting for LLVM; if it would, a thread begins to compile."""
-    global _code, _maker
+    global _maker
     if _code is None and _maker is None:
-        cache = default_cache()
-        _code = cache.get(_key()) if cache else None
+        _look_up()
         if _code is None:
             from adjit.compiler.llvm.jit import compile_object
 
-            functions = _functions()
+            functions, level = _functions(), _first_level()
 
             def make() -> bytes:
-                return compile_object(_text_of(functions), level=LEVEL)
+                return compile_object(_text_of(functions), level=level)
 
             # The thread imports nothing new: a fork meanwhile would leave the import's lock locked in the child.
-            _maker = threading.Thread(target=_make_ahead, args=(make,), name="adjit compiles its entry")
+            _maker = threading.Thread(target=_make_ahead, args=(make, level), name="adjit compiles its entry")
             with contextlib.suppress(RuntimeError):  # the system gives no more threads
                 _maker.start()
     # A thread that failed, or was left behind by a fork, has made no code: then the caller compiles, and sees why.
     return _code is not None or (_maker is not None and not _maker.is_alive())
 
 
-def load_entry(known: int) -> Library:
-    """The library, bound to the known table at an address."""
+def _first_level() -> int:
+    """The level at which code is made that a process waits for."""
+    from adjit.compiler.later import works_beside
+
+    return _QUICK if works_beside() and os.environ.get("ADJIT_QUICK", "1") != "0" else LEVEL
+
+
+def _look_up() -> None:
+    """Take the best code that the disk cache has, if any."""
+    global _code, _level
+    cache = default_cache()
+    for level in range(LEVEL, _first_level() - 1, -1):
+        if _code is None and cache:
+            _code, _level = cache.get(_key(level)), level
+
+
+def load_entry(known: int) -> tuple[Library, bool]:
+    """The library, bound to the known table at an address; and whether there is better code to be made."""
+    global _level
+    if _code is None:
+        _look_up()
+    if _code is not None:
+        return _loaded(_code, known), _level < LEVEL
+    _level = _first_level()
+    return _loaded(_made(_level), known), _level < LEVEL
+
+
+def load_best_entry(known: int) -> Library:
+    """The library of the best code, which is made unless the disk cache has it."""
+    return _loaded(_made(LEVEL), known)
+
+
+def _loaded(code: bytes, known: int) -> Library:
     imports = {KNOWN: known, **{name: c_function(name) for name in EXTERNALS}}
-    exports = (*_EXPORTS, *map(method_name, range(METHODS)))
-    return load(_code or cached_object(_key(), _make), exports, imports)
+    return load(code, (*_EXPORTS, *map(method_name, range(METHODS))), imports)
 
 
 def method_name(number: int) -> str:
@@ -104,25 +136,25 @@ def method_name(number: int) -> str:
     return f"adjit_method{number}"
 
 
-def _make() -> bytes:
+def _made(level: int) -> bytes:
     from adjit.compiler.llvm.jit import compile_object
 
-    return compile_object(entry_text(), level=LEVEL)
+    return cached_object(_key(level), lambda: compile_object(entry_text(), level=level))
 
 
-def _make_ahead(make: Callable[[], bytes]) -> None:
+def _make_ahead(make: Callable[[], bytes], level: int) -> None:
     """Compile outside the compile lock, under which others ask whether the code is there."""
-    global _code
+    global _code, _level
     code = make()
     cache = default_cache()
     if cache:
-        cache.put(_key(), code)
-    _code = code
+        cache.put(_key(level), code)
+    _code, _level = code, level
 
 
-def _key() -> bytes:
+def _key(level: int) -> bytes:
     """The cache key: the sources from which the text is made, which take a hundredth of the text's time to read."""
     here = Path(__file__).parent
     sources = [*sorted(here.glob("*.py")), here.parent / "llvm" / "words.py"]
     text = "".join(path.read_text("utf-8") for path in sources)
-    return object_key(f"{text}{PLAIN_COUNTS}", host_target(), LEVEL, False)
+    return object_key(f"{text}{PLAIN_COUNTS}", host_target(), level, False)

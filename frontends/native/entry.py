@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from types import CodeType, FrameType, FunctionType
 from typing import Any
-from weakref import ReferenceType
+from weakref import ReferenceType, ref
 
 import numpy as np
 
@@ -103,8 +103,27 @@ class Entry:
         self.known[k.NEW_ARRAY] = layout.new_array_address()
         self.known[k.NEW_COPY] = layout.new_copy_address()
         self.known[k.SET_BASE] = layout.set_base_address()
-        self._library = load_entry(address(self.known))
+        self._definitions: list[tuple[np.ndarray, str]] = []
+        self._served: list[ReferenceType[Any]] = []  # whose pointers are to be changed
+        self._library, self._is_quick = load_entry(address(self.known))
         _FOREVER.append(self)
+        if self._is_quick:
+            from adjit.compiler.later import compile_later
+
+            compile_later(self._improve, bool)  # once the process has run for long
+
+    def _improve(self) -> None:
+        """Let the best code serve all that quick code does."""
+        from adjit.compiler.entry.module import load_best_entry
+
+        self._quick = self._library  # other threads may be running it
+        self._library, self._is_quick = load_best_entry(address(self.known)), False
+        for words, symbol in self._definitions:
+            words[1] = self._library.address(symbol)
+        for each in self._served:
+            if (function := each()) is not None:
+                callable.serve(function, self._library.address("adjit_vectorcall"))
+        self._served.clear()
 
     def keep(self, item: Any) -> int:
         """Keep an object alive, and its address."""
@@ -138,13 +157,13 @@ class Entry:
         self.known[k.B_SLOW] = self.keep(backward)
         text = documented("backward", backward)
         Tensor.backward = _new_method()(  # type: ignore[method-assign]
-            Tensor, self._definition("backward", text, self._library.address("adjit_backward"))
+            Tensor, self._definition("backward", text, "adjit_backward")
         )
 
     def serve_grad(self, grad: Callable[..., Any]) -> Any:
         """A builtin function that goes by plans; `grad` serves where there is none."""
         self.known[k.G_SLOW] = self.keep(grad)
-        definition = self._definition("grad", documented("grad", grad), self._library.address("adjit_grad"))
+        definition = self._definition("grad", documented("grad", grad), "adjit_grad")
         return _new_function()(definition, None, None)
 
     def serve_assignment(self, assign: Callable[..., Any]) -> None:
@@ -155,7 +174,7 @@ class Entry:
         self.known[k.ELLIPSIS] = id(...)
         text = documented("__setitem__", assign)
         Tensor.__setitem__ = _new_method()(  # type: ignore[method-assign]
-            Tensor, self._definition("__setitem__", text, self._library.address("adjit_setitem"))
+            Tensor, self._definition("__setitem__", text, "adjit_setitem")
         )
 
     def serve_compiled(self, cls: type, slot: str, call: Callable[..., Any]) -> None:
@@ -168,6 +187,8 @@ class Entry:
     def serve_calls(self, function: Any) -> None:
         """Let a compiled function be called without looking for `__call__`."""
         if callable.is_served():
+            if self._is_quick:
+                self._served.append(ref(function))
             callable.serve(function, self._library.address("adjit_vectorcall"))
 
     def serve_numbers(self, cls: type, slot: str, call: Callable[..., Any]) -> None:
@@ -176,12 +197,12 @@ class Entry:
         self._serve_class(cls, call, "adjit_numbers")
 
     def _serve_class(self, cls: type, call: Callable[..., Any], symbol: str) -> None:
-        definition = self._definition("__call__", call.__doc__ or "", self._library.address(symbol))
+        definition = self._definition("__call__", call.__doc__ or "", symbol)
         type.__setattr__(cls, "__call__", _new_method()(cls, definition))
 
     def function(self, name: str, doc: str, table: np.ndarray) -> Any:
         """A builtin function served by a table."""
-        return _new_function()(self._definition(name, doc, self._library.address("adjit_function")), table, None)
+        return _new_function()(self._definition(name, doc, "adjit_function"), table, None)
 
     def method(self, cls: type, name: str, doc: str, table: np.ndarray) -> Any:
         """A method descriptor of `cls` served by a table; None when all entries are taken."""
@@ -193,13 +214,15 @@ class Entry:
         self._methods += 1
         self.known[k.TABLES + number] = address(table)
         self.keep(table)
-        return _new_method()(cls, self._definition(name, doc, self._library.address(method_name(number))))
+        return _new_method()(cls, self._definition(name, doc, method_name(number)))
 
-    def _definition(self, name: str, doc: str, function: int) -> int:
-        """A PyMethodDef."""
+    def _definition(self, name: str, doc: str, symbol: str) -> int:
+        """A PyMethodDef; CPython looks into it at each call."""
         texts = [ctypes.create_string_buffer(text.encode()) for text in (name, doc)]
-        words = np.array([ctypes.addressof(texts[0]), function, _CONVENTION, ctypes.addressof(texts[1])], np.uint64)
-        self._kept += [texts, words]
+        words = np.array([ctypes.addressof(texts[0]), 0, _CONVENTION, ctypes.addressof(texts[1])], np.uint64)
+        self._kept.append(texts)
+        self._definitions.append((words, symbol))
+        words[1] = self._library.address(symbol)
         return address(words)
 
     def _locate(self) -> Location:

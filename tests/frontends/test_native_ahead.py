@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +43,52 @@ def test_calls_go_on_while_the_entry_is_compiled() -> None:
     command = [sys.executable, "-c", PROGRAM]
     found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert found.returncode == 0, found.stderr
+
+
+QUICK = """
+import sys
+import adjit as torch
+from adjit.compiler.later import settle
+from adjit.native import install
+
+assert install.install()
+entry = install.served_entry()
+assert entry._is_quick == (sys.argv[1] == "quick"), entry._is_quick
+x, w = torch.arange(4.0), torch.ones(4, requires_grad=True)
+function = torch.compile(lambda x: x * x + 1)
+
+
+def run():
+    w.grad = None
+    (x * w).sum().backward()
+    (gradient,) = torch.autograd.grad((w * w).sum(), w)
+    y = x + 1
+    y[1:3] = 0.5
+    return [y.tolist(), torch.sin(x).tolist(), w.grad.tolist(), gradient.tolist(), function(x).tolist()]
+
+
+wanted = run()
+for _ in range(60):
+    assert run() == wanted
+before = entry._library
+settle()
+assert not entry._is_quick and (entry._library is before) == (sys.argv[1] != "quick")
+symbols = {symbol for _, symbol in entry._definitions}
+assert all(words[1] == entry._library.address(symbol) for words, symbol in entry._definitions)
+assert {"adjit_function", "adjit_backward", "adjit_grad", "adjit_setitem", "adjit_method0"} <= symbols
+for _ in range(60):
+    assert run() == wanted
+"""
+
+
+def test_quick_code_serves_until_there_is_the_best(tmp_path: Path) -> None:
+    environment = {**os.environ, "ADJIT_CACHE_DIR": str(tmp_path), "ADJIT_BACKGROUND": "1"}
+    for name in ("ADJIT_NATIVE", "ADJIT_CACHE", "ADJIT_QUICK"):
+        environment.pop(name, None)
+    for kind in ("quick", "best"):  # which the disk cache has then
+        command = [sys.executable, "-c", QUICK, kind]
+        found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        assert found.returncode == 0, found.stderr
 
 
 PATCHED = """
