@@ -62,6 +62,7 @@ class Generator:
         self.device = as_device(device)
         self.device.require()
         self._key = Tensor._wrap(np.array([_FIRST_SEED, 0], np.int64), I64)
+        self._key._memory.version = 0  # it is written in and out of inference mode
         self._key.__dict__["_is_key"] = True
 
     def manual_seed(self, seed: int) -> Generator:

@@ -20,6 +20,7 @@ from adjit.ir.errors import TraceError
 from adjit.ir.ops.structure import reshape as reshape_op
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import BOOL
+from adjit.memory import ask_write
 from adjit.promotion import broadcast_shapes, category_of
 from adjit.selecting import masked_fill, masked_scatter, placeable
 from adjit.shaping import expand
@@ -205,6 +206,8 @@ def squeeze_(input: Tensor, dim: Any = None) -> Tensor:
 def become(input: Tensor, view: Tensor) -> Tensor:
     """Make a tensor what a view of it is."""
     check_writable(input)
+    if input._memory.is_inference:
+        ask_write()
     if view._tracer is not None and input._tracer is None:
         raise TraceError(
             "in a trace, a captured tensor cannot be given another shape in place\n"

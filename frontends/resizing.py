@@ -12,7 +12,7 @@ from adjit.ir.errors import asks_memory
 from adjit.ir.ops.strided import as_strided as as_strided_op
 from adjit.ir.shape import strides_of
 from adjit.ir.types import TensorType
-from adjit.memory import Memory
+from adjit.memory import Memory, ask_write
 from adjit.state import STATE
 from adjit.strided_views import memory_flat, offset_of
 from adjit.tensor import Tensor
@@ -32,6 +32,8 @@ def resize_(input: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
     if tuple(shape_of(input)) == shape:
         return input
+    if input._memory.is_inference:
+        ask_write()
     if STATE.tracer is not None:
         return _resized_in_trace(input, shape)
     steps: Any = strides_of(shape)

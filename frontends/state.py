@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 MODE = array("q", (0, 0, 0))
 
 
+INFERENCE, ASKED = 1, 2
+
+
 class _State(threading.local):
     def __init__(self) -> None:
         self.recording = True
-        self.inference = False
+        self.inference = 0  # INFERENCE in inference mode, ASKED where recording was asked for in it, without effect
         self.tracer: Tracer | None = None
         self.anomaly = (False, True)  # whether anomalies are looked for, nan among them
         self.checks: Any = None  # what `check_nan` looks for (nan_checks.py)

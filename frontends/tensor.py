@@ -224,6 +224,8 @@ class Tensor:
                 {"self": self},
                 "convert it first: {self}.float().requires_grad_()",
             )
+        if value and self._memory.is_inference and not STATE.inference:
+            raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
         if value and self._tracer is not None:
             from adjit.trace_arguments import check_marked
 
@@ -339,7 +341,9 @@ class Tensor:
 
     @property
     def _version(self) -> int:
-        """How many times the memory was written in place."""
+        """How many times the memory was written in place.  RuntimeError for memory made in inference mode."""
+        if self._memory.is_inference:
+            raise RuntimeError("Inference tensors do not track version counter.")
         return self._memory.version
 
     @property

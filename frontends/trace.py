@@ -154,7 +154,7 @@ class Tracer:
                 return self.cells.setdefault(memory, self.cells[lent[0]._memory])
         value = self.builder.input(TensorType(memory.dtype, memory.array.shape), tensor.__dict__.get("_trace_name"))
         self.sources.append(self.captured.source(tensor))
-        cell = self.cells[memory] = Cell(value, value, version=memory.version, first=memory.version)
+        cell = self.cells[memory] = Cell(value, value, version=int(memory.version), first=int(memory.version))
         self._places[value] = (cell, cell.version)
         return cell
 

@@ -43,7 +43,7 @@ def view(op: Primitive, tensor: Tensor, attributes: Mapping[str, Attribute], nam
     elif requires_grad and type.dtype.is_continuous:
         # As PyTorch has it: a leaf, through which no gradient reaches the base.
         result._requires_grad = True
-        result.__dict__["_unrecorded"] = True
+        result.__dict__["_unrecorded"] = _INFERENCE_VIEW if STATE.inference else _NO_GRAD_VIEW
     return result
 
 
@@ -145,10 +145,15 @@ _IN_FUNCTION = (
     "incorrect gradients. This behavior is forbidden. You can fix this by cloning the output of the custom Function."
 )
 _LATE = "A view was created in no_grad mode and is being modified inplace with grad mode enabled"
-_NO_GRAD_VIEW = (
-    f"{_LATE}. Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by "
-    "moving both the view and the inplace either both inside the no_grad block (if you don't want the inplace to be "
+_AMBIGUOUS = (
+    ". Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by "
+    "moving both the view and the inplace either both inside the {} block (if you don't want the inplace to be "
     "tracked) or both outside (if you want the inplace to be tracked)."
+)
+_NO_GRAD_VIEW = _LATE + _AMBIGUOUS.format("no_grad")
+_INFERENCE_VIEW = (
+    "A view was created in inference mode and is being modified inplace in normal mode"
+    + _AMBIGUOUS.format("inference_mode")
 )
 
 
@@ -157,7 +162,7 @@ def check_writable(tensor: Tensor) -> None:
     if not STATE.recording:
         return
     if tensor._leaf and "_unrecorded" in tensor.__dict__:
-        raise RuntimeError(_NO_GRAD_VIEW)
+        raise RuntimeError(tensor.__dict__["_unrecorded"])
     if tensor.requires_grad and tensor._leaf:
         origin = _origin_of(tensor)
         if origin is not None and origin.requires_grad and not origin.is_leaf:  # what the caller computed

@@ -58,8 +58,11 @@ R_SIZES = 101
 # For assignments to parts: the function that serves any; NumPy's dtypes that are served; Ellipsis; the most axes.
 A_SET_SLOW, P_F32, P_F64, P_I64, ELLIPSIS = 102, 103, 104, 105, 106
 MOST_AXES = 32
+# The address of the version that new memories have; the version of memories made in inference mode, and the functions
+# that are asked before such a memory is written, or kept for a backward pass: they may raise.
+FIRST_VERSION, UNTRACKED, ASK_WRITE, ASK_KEEP = 107, 108, 109, 110
 # The tables of methods stand from here on.
-TABLES = 107
+TABLES = 111
 METHODS = 448
 KNOWN_WORDS = TABLES + METHODS
 

@@ -9,13 +9,17 @@ from adjit.compiler.entry.interpreter import (
     Py_DecRef,
     Py_IncRef,
     PyErr_Clear,
+    PyLong_FromLongLong,
     PyObject_Vectorcall,
     PyType_GenericAlloc,
 )
 from adjit.compiler.entry.known import (
     ARRAY,
+    ASK_KEEP,
+    ASK_WRITE,
     EMPTY,
     FALSE,
+    FIRST_VERSION,
     M_ARRAY,
     M_DTYPE,
     M_SERIAL,
@@ -46,6 +50,7 @@ from adjit.compiler.entry.known import (
     T_VALUE,
     TENSOR,
     TRUE,
+    UNTRACKED,
     V_ATTACHED,
     V_INDEX,
     V_NAME,
@@ -54,6 +59,7 @@ from adjit.compiler.entry.known import (
     VALUE,
     ZERO,
 )
+from adjit.compiler.entry.objects import integer
 from adjit.compiler.llvm.words import invoke, known, room, set_word, word
 
 
@@ -97,6 +103,38 @@ def pooled(function: int) -> int:
     return PyObject_Vectorcall(function, arguments + 8, 0, 0)
 
 
+def is_allowed(function: int) -> int:
+    """Whether a Python function that takes nothing raised nothing."""
+    arguments = room(1)
+    set_word(arguments, 0)
+    done = PyObject_Vectorcall(function, arguments + 8, 0, 0)
+    if done == 0:
+        return 0
+    Py_DecRef(done)
+    return 1
+
+
+def may_be_kept(tensor: int) -> int:
+    """Whether a backward pass may keep a tensor made in inference mode: a leaf that requires grad; 0 with a Python
+    error set."""
+    if word(tensor + known(T_LEAF)) == known(TRUE) and word(tensor + known(T_REQUIRES)) == known(TRUE):
+        return 1
+    return is_allowed(known(ASK_KEEP))
+
+
+def written(memory: int, times: int) -> int:
+    """Count writes to a memory; 0 with a Python error set."""
+    before = word(memory + known(M_VERSION))
+    if before == known(UNTRACKED):
+        return is_allowed(known(ASK_WRITE))
+    after = PyLong_FromLongLong(integer(before) + times)
+    if after == 0:
+        return 0
+    set_word(memory + known(M_VERSION), after)
+    Py_DecRef(before)
+    return 1
+
+
 def make_array(result: int) -> int:
     """A new array for a result."""
     if word(result + 16) == POOLED:
@@ -116,7 +154,7 @@ def make_memory(array: int, dtype: int) -> int:
         return 0
     hold(memory + known(M_ARRAY), array)
     hold(memory + known(M_DTYPE), dtype)
-    hold(memory + known(M_VERSION), known(ZERO))
+    hold(memory + known(M_VERSION), word(known(FIRST_VERSION)))
     hold(memory + known(M_SERIAL), word(known(PERIOD)))
     return memory
 
@@ -209,6 +247,6 @@ def make_tensors(signature: int, count: int, arrays: int, tensors: int) -> int:
 
 
 FUNCTIONS = (
-    hold, replace, drop, hold_all, pooled, make_array, copied, make_memory, make_tensor, new_tensor, make_value,
-    make_arrays, unmade, make_tensors,
+    hold, replace, drop, hold_all, pooled, is_allowed, may_be_kept, written, make_array, copied, make_memory,
+    make_tensor, new_tensor, make_value, make_arrays, unmade, make_tensors,
 )  # fmt: skip

@@ -33,9 +33,10 @@ from adjit.compiler.entry.known import (
     TRUE,
     TUPLE,
 )
+from adjit.compiler.entry.making import written
 from adjit.compiler.entry.objects import OUTSIDE, array_of, in_order, integer, is_tensor
 from adjit.compiler.entry.operands import number
-from adjit.compiler.entry.serve import mode_is_known, spread, written
+from adjit.compiler.entry.serve import mode_is_known, spread
 from adjit.compiler.llvm.words import half, known, room, set_half, set_word, word
 from adjit.runtime.layout import (
     ALIGNED,

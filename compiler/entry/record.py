@@ -1,7 +1,6 @@
 """Word functions that record a call: the node, its record and its saved values, as autograd's Python code makes them.
 
-The parts that do not change from call to call are taken from a signature's template, which Python filled by looking at
-a node that it had recorded itself.
+The parts that stay from call to call are those of a signature's template, which Python filled from a node of its own.
 """
 
 from __future__ import annotations
@@ -90,13 +89,14 @@ from adjit.compiler.entry.known import (
     T_REQUIRES,
     T_VALUE,
     TRUE,
+    UNTRACKED,
     V_ATTACHED,
     W_LEAF,
     WANTED,
     WRITES,
     ZERO,
 )
-from adjit.compiler.entry.making import drop, hold, make_value
+from adjit.compiler.entry.making import drop, hold, make_value, may_be_kept
 from adjit.compiler.entry.objects import in_order, integer, mixed
 from adjit.compiler.entry.views import array_view
 from adjit.compiler.llvm.words import known, room, set_word, word
@@ -280,11 +280,9 @@ def kept_array(entry: int, operands: int, arrays: int) -> int:
     return word(arrays + 8 * word(entry + 8))
 
 
-def keep(entry: int, operands: int, held: int, arrays: int, tensors: int, place: int) -> int:
-    """Keep a value for the backward pass: its array, its memory and that one's version; 0 with a Python error set.
-
-    The array of an operand is the one that the program read: the tensor may have another one since.
-    """
+def keep(entry: int, operands: int, held: int, arrays: int, tensors: int, place: int, unkept: int) -> int:
+    """Keep a value for the backward pass: its array (of an operand the one that the program read: the tensor may have
+    another one since), its memory and that one's version, which may not be `unkept`; 0 with a Python error set."""
     memory = known(NONE)
     version = known(ZERO)
     tensor = source_of(entry, operands, tensors)
@@ -296,6 +294,8 @@ def keep(entry: int, operands: int, held: int, arrays: int, tensors: int, place:
             array = word(held + 8 * word(entry + 8))
         memory = word(tensor + known(T_MEMORY))
         version = word(memory + known(M_VERSION))
+        if version == unkept and not may_be_kept(tensor):
+            return 0
     array = viewed(entry, array)
     if array == 0:
         return 0
@@ -305,7 +305,7 @@ def keep(entry: int, operands: int, held: int, arrays: int, tensors: int, place:
     return 1
 
 
-def kept_values(block: int, operands: int, held: int, arrays: int, tensors: int) -> int:
+def kept_values(block: int, operands: int, held: int, arrays: int, tensors: int, unkept: int) -> int:
     """The tuple of what a node keeps, as `adjit.autograd.tape` folds it; 0 with a Python error set."""
     count = word(block)
     if count == 0:
@@ -318,7 +318,7 @@ def kept_values(block: int, operands: int, held: int, arrays: int, tensors: int)
     entry = block + 16
     place = found + ITEMS + 8
     while count > 0:
-        if not keep(entry, operands, held, arrays, tensors, place):
+        if not keep(entry, operands, held, arrays, tensors, place, unkept):
             Py_DecRef(found)
             return 0
         entry += 8 * SAVED_WORDS
@@ -485,9 +485,9 @@ def filled(
     where = word(node + known(N_LOCATION))
     if not put(node, known(N_INPUTS), input_values(recorded, operands, needs, outputs, where)):
         return 0
-    if not put(node, known(R_KEPT), kept_values(kept, operands, held, arrays, tensors)):
+    if not put(node, known(R_KEPT), kept_values(kept, operands, held, arrays, tensors, known(UNTRACKED))):
         return 0
-    if not put(node, known(R_KEPT_FULL), kept_values(full, operands, held, arrays, tensors)):
+    if not put(node, known(R_KEPT_FULL), kept_values(full, operands, held, arrays, tensors, 0)):
         return 0
     if not put(node, known(R_LEAVES), leaves(recorded, operands, needs)):
         return 0

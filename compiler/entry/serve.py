@@ -5,10 +5,10 @@ from __future__ import annotations
 from adjit.compiler.entry.interpreter import (
     Py_DecRef,
     Py_IncRef,
+    PyErr_Clear,
     PyErr_NoMemory,
     PyEval_RestoreThread,
     PyEval_SaveThread,
-    PyLong_FromLongLong,
     PyMem_Free,
     PyMem_Malloc,
     PyObject_Vectorcall,
@@ -41,7 +41,6 @@ from adjit.compiler.entry.known import (
     LEAVES_ROOM,
     LIFTED,
     LONG_TABLE,
-    M_VERSION,
     MAIN,
     MISS,
     MODE,
@@ -76,7 +75,7 @@ from adjit.compiler.entry.known import (
     WRITTEN,
     WRITTEN_WORDS,
 )
-from adjit.compiler.entry.making import drop, hold_all, make_arrays, make_tensors, replace, unmade
+from adjit.compiler.entry.making import drop, hold_all, make_arrays, make_tensors, replace, unmade, written
 from adjit.compiler.entry.objects import array_of, integer, is_tensor
 from adjit.compiler.entry.opening import opened
 from adjit.compiler.entry.operands import fitting, needed, place_inputs
@@ -154,6 +153,8 @@ def execute(signature: int, buffers: int) -> int:
         state = PyEval_SaveThread()
         run(main, buffers, sizes)
         PyEval_RestoreThread(state)
+        if not mode_is_known():  # another thread may have had its own
+            PyErr_Clear()
     else:
         run(main, buffers, sizes)
     return word(status) == 0
@@ -220,17 +221,6 @@ def computed_now(signature: int, operands: int, held: int, arrays: int) -> int:
     if writes == AFTERWARDS:
         target = word(word(held) + DATA)
         memcpy(target, word(word(arrays) + DATA), word(signature + 8 * OPERAND_LIST + 56))
-    return 1
-
-
-def written(memory: int, times: int) -> int:
-    """Count writes to a memory; 0 with a Python error set."""
-    before = word(memory + known(M_VERSION))
-    after = PyLong_FromLongLong(integer(before) + times)
-    if after == 0:
-        return 0
-    set_word(memory + known(M_VERSION), after)
-    Py_DecRef(before)
     return 1
 
 
@@ -480,7 +470,7 @@ def adjit_vectorcall(self: int, arguments: int, count: int, names: int) -> int:
 
 
 FUNCTIONS = (
-    mode_is_known, hold_arrays, place_data, execute, copy_before, computed, computed_now, written, all_written,
+    mode_is_known, hold_arrays, place_data, execute, copy_before, computed, computed_now, all_written,
     give_gradients, served, served_by_signature, served_by_open, served_from, served_apart, by_python, served_function,
     with_self, spread, adjit_function, adjit_compiled, adjit_vectorcall,
 )  # fmt: skip

@@ -7,7 +7,7 @@ from functools import wraps
 from inspect import isgeneratorfunction
 from typing import Any
 
-from adjit.state import STATE
+from adjit.state import ASKED, INFERENCE, STATE
 
 
 class _Mode:
@@ -16,7 +16,7 @@ class _Mode:
     __slots__ = ("_before",)
 
     def __init__(self) -> None:
-        self._before: list[tuple[bool, bool]] = []
+        self._before: list[tuple[bool, int]] = []
 
     def _enter(self) -> None:
         raise TypeError("a mode says what it switches")
@@ -87,7 +87,7 @@ class no_grad(_Mode):
         super().__init__()
 
     def _enter(self) -> None:
-        STATE.recording = False
+        _record(False)
         if STATE.duals is not None:
             STATE.duals()
 
@@ -98,7 +98,7 @@ class enable_grad(no_grad):
     __slots__ = ()
 
     def _enter(self) -> None:
-        STATE.recording = True
+        _record(True)
 
 
 class set_grad_enabled(_Mode):
@@ -116,7 +116,7 @@ class set_grad_enabled(_Mode):
         return  # it is in force since it was made
 
     def _enter(self) -> None:
-        STATE.recording = self.mode
+        _record(self.mode)
         if STATE.duals is not None:
             STATE.duals()
 
@@ -146,20 +146,27 @@ class inference_mode(_Mode):
 
     def _enter(self) -> None:
         if self.mode:
-            STATE.recording, STATE.inference = False, True
+            STATE.recording, STATE.inference = False, INFERENCE
         else:
-            STATE.recording, STATE.inference = True, False
+            STATE.recording, STATE.inference = True, 0
 
     def clone(self) -> _Mode:
         made: _Mode = type(self)(self.mode)
         return made
 
 
+def _record(wanted: bool) -> None:
+    """Switch recording on or off; in inference mode nothing is recorded, whatever is wanted."""
+    STATE.recording = wanted and not STATE.inference
+    if STATE.inference:
+        STATE.inference = ASKED if wanted else INFERENCE
+
+
 def is_grad_enabled() -> bool:
-    """Whether operations are being recorded."""
-    return STATE.recording
+    """Whether operations are being recorded, or would be but for inference mode."""
+    return STATE.recording or STATE.inference == ASKED
 
 
 def is_inference_mode_enabled() -> bool:
     """Whether inference mode is on."""
-    return STATE.inference
+    return STATE.inference > 0

@@ -11,6 +11,7 @@ from adjit.execute import number_array
 from adjit.ir.graph import Attribute, Graph, Location, Region, Value, from_outputs
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.types import DType, TensorType
+from adjit.memory import ask_keep
 from adjit.state import STATE, user_location
 from adjit.tensor import Tensor
 from adjit.utils.hooks import RemovableHandle
@@ -203,6 +204,8 @@ def attach_pullback(
 
 def save(tensor: Tensor, held: Any, requires_grad: bool) -> Saved:
     """Keep a tensor's data for the backward pass, as the hooks on saved tensors have it; `held` as `Saved` has it."""
+    if tensor._memory.is_inference and not (tensor._requires_grad and tensor._leaf):
+        ask_keep()
     kept = keep(tensor, held, requires_grad)
     return pack(tensor, kept) if STATE.packing else kept
 

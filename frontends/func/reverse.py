@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import wraps
 from typing import Any
 from weakref import WeakSet
 
 from adjit import trees
 from adjit.autograd import grad as gradients
-from adjit.autograd.modes import enable_grad
+from adjit.autograd.modes import inference_mode
 from adjit.autograd.record import value_of
 from adjit.autograd.tape import Watch
 from adjit.dispatch import apply
@@ -53,7 +54,7 @@ def grad_and_value(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         leaves, structure = trees.flatten(chosen(args, argnums))
         recording = STATE.recording
-        with enable_grad():
+        with inference_mode(False):
             inner = [step(_alias, leaf, "grad") for leaf in leaves]
             given = replaced(args, argnums, trees.unflatten(structure, inner))
             output, aux = split_aux(func(*given, **kwargs), has_aux, "grad_and_value(f)(*args)")
@@ -115,7 +116,7 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
         raise RuntimeError("vjp(f, *primals): Expected at least one primal")
     leaves, structure = trees.flatten(primals)
     level, recording = STATE.tracer, STATE.recording
-    with enable_grad():
+    with inference_mode(False):
         inner = [step(_alias, leaf, "vjp") for leaf in leaves]
         result = func(*trees.unflatten(structure, inner))
         output, aux = split_aux(result, has_aux, "vjp(f, *primals)")
@@ -169,7 +170,7 @@ def _transposed(
 
     inside, STATE.tracer = STATE.tracer, level
     try:
-        with enable_grad():
+        with inference_mode(False):
             traced, operands = traced_function(func, leaves, structure, [x._dtype.is_continuous for x in leaves])
         floating = tuple(i for i in wanted if traced.graph.outputs[i].dtype.is_continuous)
         derivative = traced.made(
@@ -313,7 +314,8 @@ def _alias(tensor: Any, api: str) -> Tensor:
         seen: Tensor = tensor.view_as(tensor)
         return seen
     if STATE.tracer is None:
-        return tensor.detach().requires_grad_()
+        with inference_mode(False) if tensor._memory.is_inference else nullcontext():
+            return (tensor.clone() if tensor._memory.is_inference else tensor.detach()).requires_grad_()
     # A value of its own, through which transformations of this program still see `tensor`.
     same = apply(primitive_named("reshape"), (tensor,), {"shape": tuple(tensor.shape)})
     assert isinstance(same, Tensor)

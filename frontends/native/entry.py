@@ -17,7 +17,7 @@ from adjit.autograd import tape
 from adjit.autograd.engine import accumulate
 from adjit.compiler.entry import known as k
 from adjit.ir.graph import Location, Node, Value
-from adjit.memory import PERIOD, Memory
+from adjit.memory import FIRST_VERSION, PERIOD, UNTRACKED, Memory, ask_keep, ask_write, know_inference
 from adjit.native.words import address, mixed
 from adjit.nn.parameter import Parameter
 from adjit.runtime import callable, layout
@@ -82,6 +82,7 @@ class Entry:
         self._methods = 0
         for number, item in (
             *_TYPES.items(), (k.NONE, None), (k.TRUE, True), (k.FALSE, False), (k.EMPTY, ()), (k.ZERO, 0),
+            (k.UNTRACKED, UNTRACKED), (k.ASK_WRITE, ask_write), (k.ASK_KEEP, ask_keep),
             (k.REFRESH_MODE, _mode), (k.LOCATE, self._locate), (k.MARK_LEAF, records.mark_leaf),
             (k.SEQUENCE, tape._sequence),
             (k.GRADIENT_NAME, sys.intern("gradient")), (k.WEIGHTS_NAME, sys.intern("grad_outputs")),
@@ -99,6 +100,7 @@ class Entry:
         self.known[k.ACCUMULATE] = self.keep(accumulate)
         self.known[k.MODE] = MODE.buffer_info()[0]
         self.known[k.PERIOD] = PERIOD.buffer_info()[0]
+        self.known[k.FIRST_VERSION] = FIRST_VERSION.buffer_info()[0]
         self.known[k.LOCATIONS] = address(self.places)
         self.known[k.NEW_ARRAY] = layout.new_array_address()
         self.known[k.NEW_COPY] = layout.new_copy_address()
@@ -296,6 +298,7 @@ def _mode() -> int:
     tracer = STATE.tracer
     special = tracer is not None or STATE.anomaly[0] or bool(STATE.packing) or STATE.checks is not None
     mode = STATE.recording + 2 * special + 4 * (tracer is not None and tracer.by_steps)
+    know_inference()
     epoch_here()  # last: until the entry compares, no other thread comes between
     return mode
 
