@@ -23,6 +23,7 @@ from adjit.compiler.llvm.emit_choice import HEAVY, Dependence, blocks_of, extent
 from adjit.compiler.llvm.emit_loops import emit_const, emit_scalar
 from adjit.compiler.llvm.emit_nest import emit_nest
 from adjit.compiler.llvm.emit_state import Options, Rule, Uniform, Writer, size_of
+from adjit.compiler.llvm.sequences import PARAMETERS
 from adjit.compiler.llvm.text import Function, Module
 from adjit.compiler.loops.affine import Bounds
 from adjit.compiler.loops.ir import (
@@ -48,7 +49,6 @@ from adjit.ir.graph import Location, Node, Region, Value
 from adjit.ir.shape import Size, product
 
 STATUS, WORKSPACE, ARENA, FIRST = 0, 1, 2, 3
-PARAMETERS = "ptr %buffers, ptr %sizes, i64 %begin, i64 %end"
 STATEMENTS = (BLOCKS, FOR, STORE, UPDATE, CONTRACT, MATRICES, SORT_ROWS, TRANSFORM)
 
 
@@ -370,7 +370,7 @@ def _emit_straight(
 def _emit_contract(
     program: Program, name: str, node: Node, table: Mapping[Value, int], dependence: Dependence
 ) -> list[Part]:
-    from adjit.compiler.llvm.emit_contract import emit_contract, has_square
+    from adjit.compiler.llvm.emit_contract import emit_contract, has_square, is_narrow
 
     if not table.keys() >= set(node.inputs):
         raise CompileError("a contraction writes a buffer that is none of its kernel's")
@@ -395,6 +395,13 @@ def _emit_contract(
             emit_kernel_gradient(program.module, name, node, gradient, WORKSPACE, writer)
             tasks, workspace = gradient.plan.tasks, gradient.plan.workspace_bytes
             return [_counted_part(part, tasks, workspace) for part in (name, f"{name}.last")]
+    if is_narrow(node):
+        from adjit.compiler.llvm.emit_row_products import emit_row_product, row_product_of
+
+        if (rows := row_product_of(node, program.options, program.tasks)) is not None:
+            emit_row_product(program.module, name, node, rows, WORKSPACE, writer)
+            workspace = rows.workspace_bytes
+            return [_counted_part(name, rows.tasks, workspace), _counted_part(f"{name}.last", 1, workspace)]
     workspace, tasks = emit_contract(program.module, name, node, program.options, program.tasks, WORKSPACE, writer)
     return [_counted_part(name, tasks, workspace)]
 

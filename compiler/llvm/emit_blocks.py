@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 
 from adjit.compiler.llvm.emit import (
     FIRST,
-    PARAMETERS,
     TASK_WORK,
     WORKSPACE,
     Part,
@@ -27,7 +26,7 @@ from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_loops import total_of
 from adjit.compiler.llvm.emit_state import Uniform, Writer, memory_type
 from adjit.compiler.llvm.gemm_plan import round_up
-from adjit.compiler.llvm.sequences import counted, offset
+from adjit.compiler.llvm.sequences import PARAMETERS, counted, offset
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import SCRATCH
 from adjit.compiler.memory import LINE

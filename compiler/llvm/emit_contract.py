@@ -51,6 +51,8 @@ _FEW_TERMS, _FEW_ROWS = 64, 16
 # Windows that stand further apart become rows, as do those of some distance that serve few rows: more is loaded to pack
 # them.
 _WIDEST, _SERVED = 4, 64
+# The most elements of a product whose partial sums may stand in the second cache.
+MOST_NARROW = 2048
 # The part of vectors across the features that must be filled if windows are rows.
 _FILLED = 0.75
 # The multiply-adds of vectors that an element of packed windows costs as much as.
@@ -94,6 +96,13 @@ class Axes:
 def has_square(node: Node, kind: str) -> bool:
     """Whether the last axes of a kind of a `contract` are 3 x 3: taps of a convolution that has a quicker method."""
     return [extent for _, extent in pairs_of(node, kind)[1:]] == [3, 3]
+
+
+def is_narrow(node: Node) -> bool:
+    """Whether a `contract` has few rows and columns, and terms of several axes: perhaps it had better not be packed."""
+    m, n, k, batch = (pairs_of(node, kind) for kind in ("m", "n", "k", "batch"))
+    size = product(extent for _, extent in (*m, *n))
+    return not batch and min(len(k), len(n)) > 1 and isinstance(size, int) and size <= MOST_NARROW
 
 
 def emit_contract(

@@ -17,12 +17,19 @@ from adjit.compiler.llvm.emit_state import Options, Writer
 from adjit.compiler.llvm.gemm_pack import ATTRIBUTES
 from adjit.compiler.llvm.gemm_plan import GemmPlan
 from adjit.compiler.llvm.gemm_tile import emit_tile
-from adjit.compiler.llvm.sequences import counted, maximum, minimum, offset, streaming_fence
+from adjit.compiler.llvm.sequences import (
+    PARAMETERS,
+    counted,
+    maximum,
+    minimum,
+    offset,
+    streaming_fence,
+    workspace_of,
+)
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.llvm.winograd_lines import ImageLines, Images, images_of
 from adjit.compiler.llvm.winograd_plan import WinogradPlan, plan_winograd
 from adjit.compiler.llvm.winograd_transform import each_product, emit_exchange, emit_kernels, emit_outputs
-from adjit.compiler.memory import LINE
 from adjit.compiler.winograd import OUTPUTS, pays
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node
@@ -30,7 +37,6 @@ from adjit.ir.shape import Size, product, substitute
 from adjit.ir.types import F32
 
 Attach = Callable[[Function], Writer]
-PARAMETERS = "ptr %buffers, ptr %sizes, i64 %begin, i64 %end"
 
 
 @frozen
@@ -118,14 +124,6 @@ def _task_count(w: Writer, found: Winograd) -> str:
     """min(plan.tasks, rows of tiles of all samples), at least 1."""
     lines = w.f.let(f"mul nsw i64 {uniform(w, found.samples)}, {found.plan.lines}")
     return maximum(w.f, minimum(w.f, found.plan.tasks, lines), 1)
-
-
-def workspace_of(f: Function, slot: int) -> str:
-    """The first cache line of the workspace."""
-    workspace = f.let(f"load ptr, ptr {f.let(f'getelementptr ptr, ptr %buffers, i64 {slot}')}, align 8")
-    address = f.let(f"ptrtoint ptr {workspace} to i64")
-    aligned = f.let(f"and i64 {f.let(f'add i64 {address}, {LINE - 1}')}, {-LINE}")
-    return offset(f, "i8", workspace, f.let(f"sub i64 {aligned}, {address}"))
 
 
 def _emit_kernel(module: Module, name: str, found: Winograd, workspace_slot: int, attach: Attach) -> None:

@@ -13,11 +13,19 @@ from adjit.compiler.llvm.emit_epilogue import emit_epilogue
 from adjit.compiler.llvm.emit_index import least, uniform
 from adjit.compiler.llvm.emit_placed import Placed, placed
 from adjit.compiler.llvm.emit_state import Options, Writer
-from adjit.compiler.llvm.emit_winograd import PARAMETERS, workspace_of
 from adjit.compiler.llvm.gemm_pack import ATTRIBUTES
 from adjit.compiler.llvm.gemm_plan import GemmPlan
 from adjit.compiler.llvm.gemm_tile import emit_tile
-from adjit.compiler.llvm.sequences import counted, maximum, minimum, offset, streaming_fence, when
+from adjit.compiler.llvm.sequences import (
+    PARAMETERS,
+    counted,
+    maximum,
+    minimum,
+    offset,
+    streaming_fence,
+    when,
+    workspace_of,
+)
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.llvm.winograd_lines import ImageLines, Images, images_of
 from adjit.compiler.llvm.winograd_plan import PARTIAL_TILES, KernelGradientPlan, plan_kernel_gradient

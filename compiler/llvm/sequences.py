@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from adjit.compiler.llvm.text import Function, LLType
 from adjit.compiler.llvm.vecmath_lanes import Lanes
 from adjit.compiler.llvm.vecmath_registers import joined, resized
+from adjit.compiler.memory import LINE
 from adjit.ir.types import I32, I64
 
 # A metadata number that no other emitter uses: `counted` loops end in blocks that carry it.
@@ -15,6 +16,8 @@ NO_UNROLL = ("!770 = distinct !{!770, !771}", '!771 = !{!"llvm.loop.unroll.disab
 # The metadata of stores past the caches, `!nontemporal !772`.
 STREAMED = "!772 = !{i32 1}"
 
+# Of the functions of kernels: their tasks begin..end-1.
+PARAMETERS = "ptr %buffers, ptr %sizes, i64 %begin, i64 %end"
 # A register of AVX2.
 _AVX2_BYTES = 32
 
@@ -149,6 +152,14 @@ def _parts(function: Function, type: LLType, pointer: str, mask: str) -> Iterato
     for start in range(0, type.lanes, _AVX2_BYTES // size):
         part = LLType(type.dtype, min(_AVX2_BYTES // size, type.lanes - start))
         yield start, part, resized(unknown, start, part.lanes).text
+
+
+def workspace_of(f: Function, slot: int) -> str:
+    """The first cache line of the workspace."""
+    workspace = f.let(f"load ptr, ptr {f.let(f'getelementptr ptr, ptr %buffers, i64 {slot}')}, align 8")
+    address = f.let(f"ptrtoint ptr {workspace} to i64")
+    aligned = f.let(f"and i64 {f.let(f'add i64 {address}, {LINE - 1}')}, {-LINE}")
+    return offset(f, "i8", workspace, f.let(f"sub i64 {aligned}, {address}"))
 
 
 def streaming_fence(f: Function) -> None:
