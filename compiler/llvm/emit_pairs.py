@@ -1,9 +1,10 @@
 """Rows two at a time: while the sum of one row is folded to a number, which takes long, there is work on the other; and
 what all rows read, as the vector that a matrix is multiplied by, is loaded once, and for that up to four go together.
 
-The loop over rows is written for rows i, i + 1, ... side by side, or for rows i, i + n, ... of an array in memory: each
-then goes on where the one before it ended, as memory foresees.  Each loop over the columns of one runs together with
-those of the others.  Where the number of rows is no multiple of theirs, the last row is computed more than once.
+The loop over rows is written for rows i, i + 1, ... side by side, or for rows i, i + n, ... of an array that the second
+cache does not hold: each then goes on where the one before it ended, as memory foresees.  Each loop over the columns of
+one runs together with those of the others.  Where the number of rows is no multiple of theirs, the last row is computed
+more than once.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Sequence
 from adjit.compiler.llvm.emit_choice import HEAVY, column_stride, cost, extents_of, variables_of
 from adjit.compiler.llvm.emit_index import least, uniform
 from adjit.compiler.llvm.emit_loops import scalar_loop
-from adjit.compiler.llvm.emit_prefetch import fetched_ahead, is_in_memory
+from adjit.compiler.llvm.emit_prefetch import fetched_ahead, is_large
 from adjit.compiler.llvm.emit_state import Uniform, Writer
 from adjit.compiler.llvm.emit_together import RowLoop, Step, emit_body, emit_step, plan
 from adjit.compiler.llvm.emit_twin import Twin
@@ -145,7 +146,7 @@ def _rows_abreast(w: Writer, node: Node, steps: Sequence[Step], private: set[Val
     short = 2 * sum(rows.values()) <= _ROOM and (dear or max(rows.values()) <= _SHORT)
     if not folds or not read & written <= private:
         return 1, False
-    far = any(is_in_memory(buffer) and size >= (_STORED if stored else _READ) for buffer, size in rows.items())
+    far = any(is_large(buffer) and size >= (_STORED if stored else _READ) for buffer, size in rows.items())
     if short:
         return 2, far
     once = sum(bool(step.loops) for step in steps) == 1

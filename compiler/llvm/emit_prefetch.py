@@ -75,7 +75,7 @@ def columns_ahead(sum: Node, column: str) -> Iterator[tuple[Node, int]]:
     Several rows pass side by side, each too short a while for the processor to see where it goes.
     """
     for load in sum.regions[0].nodes:
-        plain = load.op is LOAD and len(load.inputs) == 1 and _is_large(load.inputs[0])
+        plain = load.op is LOAD and len(load.inputs) == 1 and is_large(load.inputs[0])
         if plain and column_stride(load, column) == 1 and column_stride(load, variables_of(sum)[0]) != 0:
             yield load, _AHEAD // load.inputs[0].type.dtype.itemsize
 
@@ -95,10 +95,10 @@ def is_in_memory(buffer: Value, least: int = _HUGE) -> bool:
 
 def _is_worth_it(buffer: Value, step: int) -> bool:
     """Whether rows `step` elements apart fit the first cache, and the array does not."""
-    return 2 * LINE <= step * buffer.type.dtype.itemsize <= _LONGEST and _is_large(buffer)
+    return 2 * LINE <= step * buffer.type.dtype.itemsize <= _LONGEST and is_large(buffer)
 
 
-def _is_large(buffer: Value) -> bool:
+def is_large(buffer: Value) -> bool:
     """Whether an array may lie in memory: where its size is open, it may."""
     size = buffer.type.size
     return not isinstance(size, int) or size * buffer.type.dtype.itemsize >= _SMALL
