@@ -459,11 +459,12 @@ def _unsure_grads(tracer: Tracer, proxies: Sequence[Tensor], values: list[Value]
 def _drop_unused_inputs(tracer: Tracer, graph: Graph) -> list[Any]:
     """Remove captured inputs that nothing reads (a gradient that was only looked at).
 
-    Nodes that stay are those of the trace, on which hooks are.
+    Nodes that stay are those of the trace, on which hooks are.  What nothing reads and may fail is an output, too.
     """
     from adjit.ir.analysis import uses
-    from adjit.ir.dead_code import live_nodes
+    from adjit.ir.dead_code import dead_checks, live_nodes
 
+    graph.outputs = (*graph.outputs, *dead_checks(graph))
     graph.nodes = live_nodes(graph)
     used = {value for node in graph.nodes for value in uses(node)}.union(graph.outputs)
     written = {source for source, _ in graph.writes}

@@ -6,10 +6,10 @@ that only these need.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import TypeVar
 
-from adjit.ir.analysis import CONTROL, carries_of, has_effect, invariants_of, uses
+from adjit.ir.analysis import CONTROL, carries_of, graphs_in, has_effect, invariants_of, uses
 from adjit.ir.graph import Attribute, Graph, Node, Region, Value
 from adjit.ir.journal import note
 from adjit.ir.rewrite import renewed
@@ -39,6 +39,54 @@ def live_nodes(region: Region) -> list[Node]:
             needed.update(uses(node))
             found.append(node)
     return found[::-1]
+
+
+def dead_checks(region: Region) -> list[Value]:
+    """Results of dead nodes that may fail where no live node does: an index outside its axis, a division by 0.
+
+    Loops and branches are not looked into.
+    """
+    live = set(live_nodes(region))
+    known = {fact for node in live for fact in _relied_on(node)}
+    found: list[Value] = []
+    for node in region.nodes:
+        if node not in live and (_calls_what_may_fail(node) or not known.issuperset(_relied_on(node))):
+            known.update(_relied_on(node))
+            found.append(node.outputs[0])
+    return found
+
+
+def _calls_what_may_fail(node: Node) -> bool:
+    inside = (inner for graph in graphs_in(node.attributes.values()) for inner in graph.nodes)
+    return node.op.name == "call" and any(_relied_on(inner) or _calls_what_may_fail(inner) for inner in inside)
+
+
+def _relied_on(node: Node) -> tuple[Hashable, ...]:
+    """What must be true for a node not to fail: that a value lies within an extent, or is not 0."""
+    name = node.op.name
+    if name == "gather" or name.startswith("scatter_"):
+        axes = node.attributes["axes"]
+        assert isinstance(axes, tuple)
+        if node.attributes.get("certain"):
+            return ()
+        indices = node.inputs[-len(axes) :]
+        extents = (node.inputs[0].dims[axis] for axis in axes)  # type: ignore[index]
+        return tuple(zip(map(_counted_from_end, indices), extents, strict=True))
+    if name in ("div", "mod") and node.inputs[0].dtype.is_integer:
+        return () if node.inputs[1].constant else ((node.inputs[1], "not 0"),)
+    return ()
+
+
+def _counted_from_end(index: Value) -> Value:
+    """The index that `where(i < 0, i + n, i)` is the normal form of, whatever its dtype was."""
+    while (node := index.node) is not None:
+        if node.op.name == "where" and node.inputs[0].node is not None and node.inputs[0].node.op.name == "lt":
+            index = node.inputs[2]
+        elif node.op.name == "cast" and node.inputs[0].dtype.is_integer:
+            index = node.inputs[0]
+        else:
+            break
+    return index
 
 
 class _Sweep:
