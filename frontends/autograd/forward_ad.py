@@ -13,13 +13,16 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from adjit import trees
-from adjit.autograd.function import Function
+from adjit.autograd.function import Function, FunctionRule
 from adjit.autograd.modes import enable_grad
+from adjit.autograd.record import value_of
+from adjit.autograd.rules import validated_tangents, zeros_of
 from adjit.creation import zeros, zeros_like
 from adjit.ir.frozen import frozen
 from adjit.overrides import TorchFunctionMode
 from adjit.state import STATE
 from adjit.tensor import Tensor
+from adjit.views import write_history
 
 __all__ = ["UnpackedDualTensor", "dual_level", "enter_dual_level", "exit_dual_level", "make_dual", "unpack_dual"]
 
@@ -226,6 +229,43 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
     if _reaches_others(tensor, s):
         return UnpackedDualTensor(tensor, tangent)
     return UnpackedDualTensor(tensor.detach(), tangent.detach())
+
+
+def tangents_of(args: Sequence[Any]) -> list[Tensor | None]:
+    """The tangent of each argument of a user's function; None for those that have none."""
+    return [unpack_dual(arg).tangent if isinstance(arg, Tensor) else None for arg in args]
+
+
+def with_tangents(
+    outputs: tuple[Any, ...], rule: FunctionRule, tangents: Sequence[Tensor | None]
+) -> tuple[Any, ...]:
+    """The results of a user's function with the tangents that its `jvp` makes of those of its arguments."""
+    ctx = rule.ctx
+    if ctx._materialize:
+        types = [None if type is None or not type.dtype.is_continuous else type for type in rule.arguments]
+        tangents = [zeros_of(type) if t is None and type else t for t, type in zip(tangents, types, strict=True)]
+    kept, ctx._saved = ctx._saved, tuple((tensor, None) for tensor in ctx._chosen_forward)
+    try:
+        returned = rule.cls.jvp(ctx, *tangents)
+    finally:
+        ctx._saved = kept
+    results = [item._tensor_type if isinstance(item, Tensor) else None for item in outputs]
+    found = validated_tangents(rule.cls.__name__, returned, results)
+    rule.along = value_of(_open[0].s)
+    return tuple(
+        item if t is None or not item.requires_grad else _moved(item, t, any(item is each for each in ctx._dirty))
+        for item, t in zip(outputs, found, strict=True)
+    )
+
+
+def _moved(result: Tensor, tangent: Tensor, written: bool) -> Tensor:
+    """A function's result with a tangent of its own: the same tensor if the function has written to it."""
+    with enable_grad():
+        dual: Tensor = _Dual.apply(result, tangent, _open[0].s)
+    if not written:
+        return dual
+    write_history(result, value_of(dual))
+    return result
 
 
 def _reaches_others(tensor: Tensor, s: Tensor) -> bool:

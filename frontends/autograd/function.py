@@ -16,7 +16,7 @@ from adjit.autograd.modes import no_grad
 from adjit.autograd.record import close, mark_leaf, save, value_of
 from adjit.autograd.rules import validated
 from adjit.autograd.tape import Recorded, Rule, Saved
-from adjit.ir.graph import Node
+from adjit.ir.graph import Node, Value
 from adjit.ir.ops.structure import reshape
 from adjit.ir.primitive import primitive_named
 from adjit.state import STATE, user_location
@@ -192,6 +192,11 @@ class Function(FunctionCtx):
         before = None  # without a history: what the arguments are before `forward` writes to them
         if kept and STATE.tracer is not None:
             before = {id(arg): STATE.tracer.value_of(arg) for arg in args if isinstance(arg, Tensor)}
+        tangents: list[Tensor | None] = []  # of dual arguments, before `forward` writes to them
+        if recording and STATE.duals is not None and STATE.tracer is None and cls.jvp is not Function.jvp:
+            from adjit.autograd.forward_ad import tangents_of, with_tangents
+
+            tangents = tangents_of(args)
         with no_grad():
             if separate:
                 output = cls.forward(*args)
@@ -215,7 +220,9 @@ class Function(FunctionCtx):
 
             outputs = record_traced(STATE.tracer, cls, ctx, args, outputs, before)
         else:
-            outputs = _record(cls, ctx, args, outputs)
+            outputs, rule = _record(cls, ctx, args, outputs)
+            if any(tangent is not None for tangent in tangents):
+                outputs = with_tangents(outputs, rule, tangents)
         return outputs if isinstance(output, tuple) else outputs[0]
 
 
@@ -252,8 +259,10 @@ def backward_of(cls: type[Function]) -> Callable[..., Any]:
     return given[0] if given else Function.backward
 
 
-def _record(cls: type[Function], ctx: FunctionCtx, args: Sequence[Any], outputs: Sequence[Any]) -> tuple[Any, ...]:
-    """One node for the whole function; its results."""
+def _record(
+    cls: type[Function], ctx: FunctionCtx, args: Sequence[Any], outputs: Sequence[Any]
+) -> tuple[tuple[Any, ...], FunctionRule]:
+    """One node for the whole function: its results, and how the engine goes back through it."""
     tensors = [arg for arg in args if isinstance(arg, Tensor)]
     values = [mark_leaf(t) if t.requires_grad and t._leaf else value_of(t) for t in tensors]
     results = [item for item in outputs if isinstance(item, Tensor)]
@@ -265,7 +274,7 @@ def _record(cls: type[Function], ctx: FunctionCtx, args: Sequence[Any], outputs:
         from adjit.autograd.anomaly import note_lines
 
         note_lines(node)
-    node.custom = FunctionRule(cls, ctx, tuple(args), tuple(isinstance(item, Tensor) for item in outputs))
+    node.custom = rule = FunctionRule(cls, ctx, tuple(args), tuple(isinstance(item, Tensor) for item in outputs))
     operands = {id(tensor): value for tensor, value in zip(tensors, values, strict=True)}
     found: list[Any] = []
     made = iter(node.outputs)
@@ -299,17 +308,18 @@ def _record(cls: type[Function], ctx: FunctionCtx, args: Sequence[Any], outputs:
             saved.append((kept, node))
     ctx._chosen = ()
     ctx._finish(saved)
-    return tuple(found)
+    return tuple(found), rule
 
 
 class FunctionRule(Rule):
     """How the engine goes back through a recorded function."""
 
-    __slots__ = ("arguments", "cls", "ctx", "tensors")
+    __slots__ = ("along", "arguments", "cls", "ctx", "tensors")
 
     def __init__(self, cls: type[Function], ctx: FunctionCtx, args: tuple[Any, ...], tensors: tuple[bool, ...]) -> None:
         self.cls = cls
         self.ctx = ctx
+        self.along: Value | None = None  # a level of dual tensors for which the results got their tangents from `jvp`
         self.tensors = tensors  # which of the results are tensors
         self.arguments = [arg._tensor_type if isinstance(arg, Tensor) else None for arg in args]
 
@@ -317,6 +327,8 @@ class FunctionRule(Rule):
         self, node: Node, arriving: Sequence[Tensor | None], create_graph: bool
     ) -> tuple[list[Tensor | None], list[int]]:
         """The cotangents of the node's operands that need one, and which they are."""
+        if self.along is not None and STATE.sweep.targets == {self.along}:
+            return [], []
         given: list[Tensor | None] = []
         incoming = iter(zip(arriving, node.outputs, strict=True))
         for is_tensor in self.tensors:

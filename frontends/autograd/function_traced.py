@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from adjit.autograd.function import Function, FunctionCtx, backward_of
 from adjit.autograd.modes import no_grad
-from adjit.autograd.rules import validated, validated_tangents
+from adjit.autograd.rules import validated, validated_tangents, zeros_of
 from adjit.inner_trace import InnerTracer
 from adjit.ir.errors import TraceError
 from adjit.ir.graph import Graph, Value
@@ -252,7 +252,7 @@ class _BackwardTrace(_RuleTrace):
             found = validated(call.cls.__name__, returned, types)
             given = [g for g, type in zip(found, types, strict=True) if type is not None]
             wrt.extend(index for index in call.needed if whole or given[index] is not None)
-            return [_zeros(call.operands[index].type) if (g := given[index]) is None else g for index in wrt]
+            return [zeros_of(call.operands[index].type) if (g := given[index]) is None else g for index in wrt]
 
         self.trace(call.results, call.ctx._chosen, rule)
         return wrt
@@ -264,7 +264,7 @@ class _BackwardTrace(_RuleTrace):
         for item in self.call.outputs:
             gradient = by_result.get(id(item))
             if gradient is None and isinstance(item, Tensor) and self.call.ctx._materialize:
-                gradient = _zeros(item._tensor_type)
+                gradient = zeros_of(item._tensor_type)
             given.append(gradient)
         return given
 
@@ -287,19 +287,12 @@ class _ForwardTrace(_RuleTrace):
                 tangent = None if type is None else of_operand.get(place)
                 place += type is not None
                 if tangent is None and type is not None and type.dtype.is_continuous and ctx._materialize:
-                    tangent = _zeros(type)
+                    tangent = zeros_of(type)
                 given.append(tangent)
             shapes = [item._tensor_type if isinstance(item, Tensor) else None for item in call.outputs]
             found = validated_tangents(call.cls.__name__, call.cls.jvp(ctx, *given), shapes)
             pairs = zip(call.outputs, found, strict=True)
             mine = [t for item, t in pairs if any(item is each for each in call.open_results)]
-            return [_zeros(v.type) if t is None else t for t, v in zip(mine, call.results, strict=True)]
+            return [zeros_of(v.type) if t is None else t for t, v in zip(mine, call.results, strict=True)]
 
         self.trace([call.operands[index] for index in wrt], ctx._chosen_forward, rule)
-
-
-def _zeros(type: TensorType) -> Tensor:
-    from adjit.creation import zeros
-
-    found: Tensor = zeros(type.dims, dtype=type.dtype)
-    return found

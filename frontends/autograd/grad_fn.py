@@ -6,12 +6,16 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from adjit.autograd.engine import check_version, freed, revive
 from adjit.autograd.record import value_of
 from adjit.autograd.tape import Recorded, TraceNode, Watch
 from adjit.execute import title
 from adjit.ir.graph import Node, Value
 from adjit.tensor import Tensor
 from adjit.utils.hooks import Handles, Hooks, Prehook, RemovableHandle
+
+# What PyTorch calls a function's second operand, where it is not `_saved_other`.
+_SECOND = {"PowBackward0": "_saved_exponent", "PowBackward1": "_saved_exponent", "MmBackward0": "_saved_mat2"}
 
 
 class GradFn:
@@ -59,7 +63,15 @@ class GradFn:
         return attached.hooks
 
     def __getattr__(self, name: str) -> Any:
-        """What `forward` left on the context of a user's function."""
+        """What `forward` left on the context of a user's function; `_saved_self` and its like of other functions.
+
+        Those are the operands and results that the function has saved for its pullback.  Errors: RuntimeError where
+        they were freed or overwritten, AttributeError where it saved no such one.
+        """
+        if name.startswith("_saved_") and isinstance(self.node, Recorded) and self.node.custom is None:
+            found = _saved_of(self.node, name, _SECOND.get(self.name(), "_saved_other"))
+            if found is not None:
+                return found
         rule = None if name.startswith("__") else getattr(self.node.attached, "custom", None)
         if rule is not None and hasattr(rule, "ctx"):
             return getattr(rule.ctx, name)
@@ -119,6 +131,25 @@ class AccumulateGrad(GradFn):
 
     def __repr__(self) -> str:
         return f"<AccumulateGrad object at {id(self.variable):#x}>"
+
+
+def _saved_of(node: Recorded, name: str, second: str) -> Any:
+    """A value that a node saved, or a number among its operands; None where it saved no such one."""
+    values = node.outputs if name == "_saved_result" else node.inputs
+    index = {"_saved_self": 0, second: 1, "_saved_result": 0}.get(name, len(values))
+    if index >= len(values):
+        return None
+    if values[index].constant is not None:
+        return values[index].constant
+    if node.freed:
+        raise freed(node)
+    kept = next((each for each in (*node.saved, *node.full) if each.value is values[index]), None)
+    if kept is None:
+        return None
+    check_version(kept, node)
+    watch = kept.value.attached
+    leaf = watch.leaf() if isinstance(watch, Watch) and watch.leaf is not None else None
+    return revive(kept) if leaf is None else leaf
 
 
 @cache

@@ -87,3 +87,11 @@ def validated_tangents(name: str, returned: Any, results: Sequence[TensorType | 
             )
         found.append(tangent.to(type.dtype))
     return found
+
+
+def zeros_of(type: TensorType) -> Tensor:
+    """A tensor of zeros."""
+    from adjit.creation import zeros
+
+    found: Tensor = zeros(type.dims, dtype=type.dtype)
+    return found

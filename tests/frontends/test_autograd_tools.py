@@ -389,3 +389,37 @@ def test_hooks_get_what_is_overwritten_as_it_was_and_unpack_nothing_before_the_b
     assert unpacked
     assert x.grad is not None
     torch.testing.assert_close(x.grad, (2 * x**2).cos().detach() * 4 * x.detach())
+
+
+def test_functions_show_what_they_saved() -> None:
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    w = torch.tensor([3.0, 4.0], requires_grad=True)
+    assert x.pow(2).grad_fn._saved_self is x
+    product, power = (x * w).grad_fn, (x**w).grad_fn
+    assert product._saved_self is x
+    assert product._saved_other is w
+    assert power._saved_exponent is w
+    y = x.exp()
+    assert y.grad_fn._saved_result is not y
+    assert y.grad_fn._saved_result.equal(y)
+    matrix = torch.ones(2, 2, requires_grad=True)
+    assert (matrix @ matrix).grad_fn._saved_mat2 is matrix
+    for function, missing in ((y.grad_fn, "self"), (product, "exponent"), ((x + w).grad_fn, "self")):
+        with pytest.raises(AttributeError, match=f"_saved_{missing}"):
+            getattr(function, f"_saved_{missing}")
+
+
+def test_what_a_function_saved_is_not_shown_once_it_is_freed_or_overwritten() -> None:
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    y = x.exp()
+    function = y.grad_fn
+    y.sum().backward(retain_graph=True)
+    assert function._saved_result.equal(y)
+    y.sum().backward()
+    with pytest.raises(RuntimeError, match="Saved intermediate values of the graph are freed"):
+        function._saved_result  # noqa: B018
+    y = x.exp()
+    function = y.grad_fn
+    y.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        function._saved_result  # noqa: B018

@@ -143,3 +143,73 @@ def test_inference_mode_ends_tangents(level: None) -> None:
     with torch.inference_mode():
         doubled = dual * 2
     assert forward_ad.unpack_dual(doubled).tangent is None
+
+
+class Product(torch.autograd.Function):
+    """a * b and a + 1, with tangents ten times too large and gradients that are right."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Any, times: int, b: Any) -> Any:
+        ctx.save_for_backward(a, b)
+        ctx.save_for_forward(a, b)
+        return a * b * times, a + 1
+
+    @staticmethod
+    def backward(ctx: Any, product: Any, after: Any) -> Any:
+        a, b = ctx.saved_tensors
+        return product * b * 3 + after, None, product * a * 3
+
+    @staticmethod
+    def jvp(ctx: Any, of_a: Any, of_times: Any, of_b: Any) -> Any:
+        assert of_times is None
+        a, b = ctx.saved_tensors
+        return (of_a * b + a * of_b) * 30, None
+
+
+class Doubled(torch.autograd.Function):
+    """Twice a tensor, in place, without a backward."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Any) -> Any:
+        ctx.mark_dirty(a)
+        return a.mul_(2)
+
+    @staticmethod
+    def jvp(ctx: Any, of_a: Any) -> Any:
+        return of_a.mul_(20)
+
+
+def test_tangents_of_users_functions_are_those_of_their_jvp(level: None) -> None:
+    primal, tangent = primal_and_tangent()
+    weight = torch.full_like(primal, 4.0).requires_grad_()
+    product, after = Product.apply(forward_ad.make_dual(primal, tangent), 3, weight)
+    found = forward_ad.unpack_dual(product.sin())
+    assert found.tangent is not None
+    torch.testing.assert_close(found.tangent.detach(), (primal * 12).cos() * tangent * 120)
+    assert forward_ad.unpack_dual(after).tangent is None
+    (of_weight,) = torch.autograd.grad(product.sum(), weight, retain_graph=True)
+    torch.testing.assert_close(of_weight, primal * 3)
+    moved = forward_ad.unpack_dual(product).tangent
+    assert moved is not None
+    (of_weight,) = torch.autograd.grad(moved.sum(), weight)
+    torch.testing.assert_close(of_weight, tangent * 30)
+
+
+def test_a_function_with_a_jvp_alone_may_write_to_a_part(level: None) -> None:
+    primal, tangent = primal_and_tangent()
+    whole = forward_ad.make_dual(primal, tangent) * 1
+    part = whole[1:]
+    assert Doubled.apply(part) is part
+    found = forward_ad.unpack_dual(whole)
+    assert found.tangent is not None
+    torch.testing.assert_close(found.primal, torch.cat([primal[:1], primal[1:] * 2]))
+    torch.testing.assert_close(found.tangent, torch.cat([tangent[:1], tangent[1:] * 20]))
+
+
+def test_a_jvp_that_returns_too_many_tangents_is_refused(level: None) -> None:
+    class Pair(torch.autograd.Function):
+        forward = staticmethod(lambda ctx, a: a * 2)
+        jvp = staticmethod(lambda ctx, of_a: (of_a, of_a))
+
+    with pytest.raises(RuntimeError, match=r"invalid number of forward gradients \(expected 1 but got 2\)"):
+        Pair.apply(forward_ad.make_dual(*primal_and_tangent()))
