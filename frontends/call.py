@@ -213,6 +213,11 @@ def fits(entry: Entry, call: Call) -> bool:
             return False
     if not all(check() for check in entry.checks):
         return False
+    if entry.asked:
+        from adjit.told_numbers import hold
+
+        if not hold(entry.asked, [array if array is None or array.ndim else array.item() for array in call.arrays]):
+            return False
     if entry.graph.writes and shared_gradient(entry.sources, call.tensors, entry.memories) is not None:
         return False
     now = epoch_here()

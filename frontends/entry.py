@@ -16,7 +16,7 @@ from adjit.errors import tell
 from adjit.ir.frozen import record
 from adjit.ir.graph import Graph, Value, from_outputs
 from adjit.ir.shape import Size
-from adjit.ir.types import TensorType
+from adjit.ir.types import F64, TensorType
 from adjit.links import agree_outside
 from adjit.memory import Memory
 from adjit.state import epoch_here
@@ -28,6 +28,7 @@ from adjit.trace_parts import Explanation, Source, more_writes
 if TYPE_CHECKING:
     from adjit.compiler.differentiate import Derivative
     from adjit.running import CompiledPullback
+    from adjit.told_numbers import Asked
     from adjit.view_results import Step
 
 
@@ -91,6 +92,7 @@ class Entry:
     nan_checks: Any = None  # what the function itself asked to be looked for: NaN
     number: int = 0  # in the order in which programs were made
     call: Call | None = None  # the one that it was traced for
+    asked: Sequence[Asked] = ()  # of floats among the call's tensors
     profile: dict[str, list[float]] | None = None  # measured seconds of the kernels of its programs
 
     def all_outputs(self) -> list[Output]:
@@ -134,16 +136,18 @@ def trace_entry(
     tracer.spaces = list(environment.reach.spaces.values())
     changes = tracer.changes = Changes(tracer.spaces)
     held = [(place, place.read()) for place, _ in call.lifted]
+    asked: list[Asked] = []
     try:
         with tracer:
             proxies = _proxies(tracer, call, dims, names, together)
             rest = iter(proxies)
             leaves = [next(rest) if isinstance(leaf, Tensor) else leaf for leaf in call.leaves]
             for index in call.numbers:
-                leaves[index] = number(leaves[index])
+                leaves[index] = _as_number(leaves[index], call, call.leaves[index], asked)
             for place, item in call.lifted:
                 if isinstance(item, Tensor):
-                    place.write(_as_found(next(rest), place.read()))
+                    proxy, found = next(rest), place.read()
+                    place.write(proxy if isinstance(found, Tensor) else _as_number(proxy, call, item, asked))
             args, kwargs = trees.unflatten(call.structure, leaves)
             changes.begin((args, kwargs))
             try:
@@ -187,7 +191,7 @@ def trace_entry(
     entry.fixed = [(places[t][0] if t in places else t, gradient) for t, gradient in tracer.captured.fixed.items()]
     entry.onward, entry.retain_graph = onward, tracer.captured.retain_graph
     entry.keep = [keep, list(tracer._views.values())]
-    entry.call = call
+    entry.call, entry.asked = call, asked
     entry.effects, entry.histories = effects, histories
     lifted = {place.identity for place, _ in call.lifted}
     for effect in effects:
@@ -263,9 +267,15 @@ def _proxies(
     return proxies
 
 
-def _as_found(proxy: Tensor, content: Any) -> Tensor:
-    """What a traced function finds at a lifted place: a traced tensor, as a number where a number stood."""
-    return proxy if isinstance(content, Tensor) else number(proxy)
+def _as_number(proxy: Tensor, call: Call, tensor: Tensor, asked: list[Asked]) -> Tensor:
+    """What a traced function finds where a number stood that counts as a tensor of the call."""
+    if tensor._dtype is not F64:
+        return number(proxy)
+    from adjit.told_numbers import told
+
+    assert tensor._array is not None
+    place = next(place for place, own in enumerate(call.tensors) if own is tensor)
+    return told(proxy, place, tensor._array.item(), asked, recorded=False)
 
 
 def _outputs(tracer: Tracer, found: Sequence[Any], proxies: Sequence[Tensor], values: list[Value]) -> list[Output]:

@@ -1,14 +1,20 @@
-"""Numbers that differ from call to call: what is asked of one holds for the calls that a program for it serves."""
+"""Numbers that differ from call to call: what is asked of one holds for the calls that a program for it serves.
+
+In a compiled function these are the questions of adjit's own functions; the program asks what the user's code asks.
+"""
 
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from adjit.capture.numbers import Number
 from adjit.dispatch import numbers_needed
+from adjit.heard_numbers import Heard
 from adjit.ir.types import F64, DType
+from adjit.state import is_user_frame
 from adjit.tensor import Tensor
 
 
@@ -26,6 +32,15 @@ def hold(asked: Sequence[Asked], numbers: Sequence[Any]) -> bool:
     return all(each.relation(numbers[each.place], each.bound) == each.outcome for each in asked)
 
 
+def heard(value: float, place: int, asked: Sequence[Asked]) -> Heard:
+    """The number at a place of a call as one that knows for which others the answers are the same."""
+    found = Heard(value)
+    for each in asked:
+        if each.place == place:
+            each.relation(found, each.bound)
+    return found
+
+
 class Told(Number):
     """A number of a call in the trace of a body that serves others: comparisons with constants are noted."""
 
@@ -39,7 +54,7 @@ class Told(Number):
         return outcome
 
     def __bool__(self) -> bool:
-        return self._compared(operator.ne, 0)
+        return super().__bool__() if is_user_frame(sys._getframe(1)) else self._compared(operator.ne, 0)
 
     def as_power(self, dtype: DType) -> Told:
         """An exponent.  NumbersNeeded for one whose derivative takes it less 1 before it is rounded to the dtype."""
@@ -53,7 +68,9 @@ def _comparison(name: str) -> Callable[[Any, Any], Any]:
     relation, unknown = getattr(operator, name), getattr(Number, f"__{name}__")
 
     def compare(self: Told, other: Any) -> Any:
-        return self._compared(relation, other) if type(other) in (int, float) else unknown(self, other)
+        if type(other) not in (int, float) or is_user_frame(sys._getframe(1)):
+            return unknown(self, other)
+        return self._compared(relation, other)
 
     return compare
 

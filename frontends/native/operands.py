@@ -20,6 +20,7 @@ from adjit.native.structure import TakenApart, is_instance, is_node
 from adjit.places import ABSENT, Place
 from adjit.runtime.layout import slot_offset
 from adjit.tensor import Tensor
+from adjit.told_numbers import heard
 from adjit.trace_parts import GradientType, Source
 
 
@@ -145,6 +146,8 @@ class Operands:
             return Operand(k.IS_ANYTHING)
         if number in self._gradient_types:
             return _gradient_operand(self._gradient_types[number])
+        if type(value) is float and self._entry.asked and number in self.numbers:
+            value = heard(value, self.places.index(number), self._entry.asked)
         operand = operand_for(value, fixed=number not in self.numbers)
         if isinstance(value, Tensor):
             facts = self._facts[number]
