@@ -23,6 +23,7 @@ def adjit_step(mode: str, batch: int, threads: int) -> Callable[[], float]:
     """A step of adjit on a fixed batch: mode is eager or compiled."""
     images, labels = (adjit.from_numpy(array[:batch]) for array in digits(train=True))
     trainer = Trainer(0)
+    adjit.set_num_threads(threads)
     step = trainer.step if mode == "eager" else adjit.compile(trainer.step, threads=threads)
     return lambda: float(step(images, labels).item())
 
