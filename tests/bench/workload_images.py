@@ -44,6 +44,41 @@ def _normed(t: Any, x: Any, w: Any, scale: Any, shift: Any) -> Any:
     return t.relu(normed + x)
 
 
+def _first_layer(t: Any, x: Any, w: Any, b: Any) -> Any:
+    f = t.nn.functional
+    return f.max_pool2d(t.relu(f.conv2d(x, w, b)), 2)
+
+
+def _mixed(t: Any, x: Any, w: Any, scale: Any, shift: Any, up: Any, down: Any) -> Any:
+    """A block of ConvNeXt: a channel each, normalization and two layers with the channels last, and the input."""
+    f = t.nn.functional
+    y = f.conv2d(x, w, padding=3, groups=x.shape[1]).permute(0, 2, 3, 1)
+    y = f.gelu(f.layer_norm(y, (x.shape[1],), scale, shift) @ up) @ down
+    return x + y.permute(0, 3, 1, 2)
+
+
+def _jax_mixed(x: Any, w: Any, scale: Any, shift: Any, up: Any, down: Any) -> Any:
+    import jax
+
+    y = _jax_conv(x, w, 1, 3, x.shape[1]).transpose(0, 2, 3, 1)
+    centred = y - y.mean(-1, keepdims=True)
+    y = centred / jax.numpy.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * scale + shift
+    return x + (jax.nn.gelu(y @ up, approximate=False) @ down).transpose(0, 3, 1, 2)
+
+
+def _small_maps(t: Any, x: Any, scale: Any, shift: Any) -> Any:
+    return t.relu(t.nn.functional.batch_norm(x, None, None, scale, shift, training=True)) ** 2
+
+
+def _jax_small_maps(x: Any, scale: Any, shift: Any) -> Any:
+    import jax
+
+    axes = (0, 2, 3)
+    centred = x - x.mean(axes, keepdims=True)
+    normed = centred / jax.numpy.sqrt((centred**2).mean(axes, keepdims=True) + 1e-5)
+    return jax.nn.relu(normed * scale[:, None, None] + shift[:, None, None]) ** 2
+
+
 IMAGES = [
     Workload("strided_vg", "8x64x56x56, 128 features of 3x3, every second place, both gradients", 9.8e-3,
              _arrays((8, 64, 56, 56), (128, 64, 3, 3)), _strided, (0, 1), lambda x, w: _jax_conv(x, w, 2, 1)),
@@ -60,4 +95,13 @@ IMAGES = [
              _arrays((8, 64, 28, 28), (64, 64, 3, 3), (64,)), _pooled, (0, 1, 2)),
     Workload("normed_vg", "8x64x28x28, 3x3, batch norm, sum with the input, relu, all gradients", 5.2e-3,
              _arrays((8, 64, 28, 28), (64, 64, 3, 3), (64,), (64,)), _normed, (0, 1, 2, 3)),
+    Workload("first_layer_vg", "64x1x28x28, 10 features of 5x5, relu, 2x2 maximum, gradients of the layer", None,
+             _arrays((64, 1, 28, 28), (10, 1, 5, 5), (10,)), _first_layer, (1, 2)),
+    Workload("channels_last_vg", "8x32x12x12, 7x7 a channel each, layer norm, two layers, all gradients", None,
+             _arrays((8, 32, 12, 12), (32, 1, 7, 7), (32,), (32,), (32, 128), (128, 32)), _mixed,
+             (0, 1, 2, 3, 4, 5), _jax_mixed),
+    Workload("small_maps_vg", "64x32x7x7, batch norm, relu, square, all gradients", None,
+             _arrays((64, 32, 7, 7), (32,), (32,)), _small_maps, (0, 1, 2), _jax_small_maps),
+    Workload("sum_13", "16x18x20x22, sums over axes 1 and 3", None, _arrays((16, 18, 20, 22)),
+             lambda t, x: x.sum((1, 3)), (), lambda x: x.sum((1, 3)), lambda x: x.sum((1, 3))),
 ]  # fmt: skip
