@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from math import prod
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -240,7 +241,7 @@ class Executable:
         while words[place] != self._address:  # which another thread may change
             words[place] = self._address
         if better is not None:
-            better.begin_once_it_pays(self._take)
+            better.begin_once_it_pays(self._take, is_open=bool(self.layout.sizes))
 
     def _native(self, plan: _Plan) -> NativeCall:
         if (better := self._better) is not None and not better.is_patient:
@@ -274,6 +275,7 @@ class Executable:
     def _call(self, plan: _Plan, addresses: Sequence[int]) -> None:
         if (better := self._better) is not None:
             better.note_call(self._take)
+            start = perf_counter()
         try:  # another thread may take the last one between a look and a pop
             frame = self._frames.pop()
         except IndexError:
@@ -292,6 +294,8 @@ class Executable:
                 self._raise_check(frame, plan, flags >> FIRST_CHECK)
         finally:
             self._frames.append(frame)
+            if better is not None:
+                better.note_seconds(perf_counter() - start)
         if flags:
             raise_fault(flags)
 

@@ -32,19 +32,24 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
 
+# Seconds in quick code that lose about what the best takes to make, whatever its calls were estimated to take: those of
+# programs with open sizes are not known.
+_ENOUGH = 0.05
+
+
 class Improvement:
     """Code by `better` that is still to be made, by way of `later` (None: at once) or by who waits for it.
 
     It pays after so many calls; natively made ones are counted in words of those who keep the program's address.
     """
 
-    __slots__ = ("_after", "_better", "_calls", "_failed", "_keepers", "_later", "_making")
+    __slots__ = ("_after", "_better", "_calls", "_failed", "_keepers", "_later", "_making", "_seconds")
 
     def __init__(self, better: Better, later: Later | None, after: int) -> None:
         self._better: Better | None = better
         self._later = later
         self._after = after
-        self._calls = 0  # that Python made
+        self._calls, self._seconds = 0, 0.0  # that Python made
         self._keepers: list[tuple[ref[NDArray[Any]], int, int]] = []
         self._making = 0  # the process that makes it beside the program: a forked child has not its thread
         self._failed: Exception | None = None
@@ -67,9 +72,13 @@ class Improvement:
 
     def note_call(self, take: Take) -> None:
         """Count a call, and have better code made for one that comes after enough of them."""
-        if self._calls >= self._after:
+        if self._calls >= self._after or self._seconds >= _ENOUGH:
             self.begin(take)
         self._calls += 1
+
+    def note_seconds(self, seconds: float) -> None:
+        """Count what a call took."""
+        self._seconds += seconds
 
     def keep_address(self, words: NDArray[Any], place: int, calls: int) -> None:
         """Note that a word keeps the program's address, and that another one counts the calls that go there."""
@@ -81,8 +90,11 @@ class Improvement:
             if (words := array()) is not None:
                 words[place] = entry
 
-    def begin_once_it_pays(self, take: Take) -> None:
-        """`begin`, which waits until enough calls were made."""
+    def begin_once_it_pays(self, take: Take, *, is_open: bool) -> None:
+        """`begin`, which waits until enough calls were made, unless nobody knows what calls of an open program do."""
+        if is_open:
+            self.begin(take)
+            return
         own = WeakMethod(take)
         self.begin(take, lambda: own() is None or self.has_paid)
 

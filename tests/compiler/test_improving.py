@@ -222,6 +222,27 @@ func @f(%x: f32[N, N]) -> (f32[N, N]) {
     assert 2 <= large._after < small._after
 
 
+def test_a_patient_program_whose_calls_take_long_waits_no_more(
+    patient: Any, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(improving, "_ENOUGH", 1e-9)
+    first = bits(patient)
+    assert not patient.is_improving
+    assert bits(patient) == first and patient.is_improving
+
+
+def test_what_calls_of_an_open_program_do_is_not_known(held: Held) -> None:
+    text = "func @f(%x: f32[n, 8]) -> (f32[n]) {\n  %0 = reduce_sum %x {axes=[1]} : f32[n]\n  return %0\n}"
+    program, words = compile_graph(parse(text), patient=True), np.zeros(3, np.uint64)
+    first = [found.tobytes() for found in program.run([np.ones((5, 8), np.float32)])]
+    program.keep_address(words, 0, 1)
+    assert program.is_improving and not later._patient
+    held.let_go()
+    settle()
+    assert not program.is_quick and words[0] == program.native_call(((5, 8),)).main
+    assert [found.tobytes() for found in program.run([np.ones((5, 8), np.float32)])] == first
+
+
 def test_a_kept_address_becomes_that_of_the_best_code(patient: Any) -> None:
     words, gone = np.zeros(3, np.uint64), np.zeros(3, np.uint64)
     first = bits(patient)
