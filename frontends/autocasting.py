@@ -6,7 +6,8 @@ take them as they come.  The functions get their wrappers when the first such co
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from importlib import import_module
 from typing import Any
@@ -26,8 +27,6 @@ _LOWER = {
     "nn.functional": (
         "linear", "multi_head_attention_forward", "prelu", "scaled_dot_product_attention", *_CONVOLUTIONS,
     ),
-    "nn.recurrent": ("sequence",),
-    "nn.recurrent_cells": ("cell",),
     "linalg": ("matmul", "multi_dot", "vecdot"),
 }
 _SINGLE = {
@@ -90,6 +89,16 @@ def lowered(*operands: Tensor) -> tuple[Tensor, ...]:
     return operands if target is None else _cast(operands, target)
 
 
+@contextmanager
+def precision(dtype: DType | None) -> Iterator[None]:
+    """Compute products in a dtype, or in that of their operands."""
+    before, STATE.autocast = STATE.autocast, dtype
+    try:
+        yield
+    finally:
+        STATE.autocast = before
+
+
 def _casting(function: Callable[..., Any], lower: bool) -> Callable[..., Any]:
     """The function, whose operands are cast within `autocast`."""
 
@@ -98,12 +107,9 @@ def _casting(function: Callable[..., Any], lower: bool) -> Callable[..., Any]:
         target = STATE.autocast
         if target is None or kwargs.get("out") is not None:  # what is given decides the dtype
             return function(*args, **kwargs)
-        STATE.autocast = None  # what it calls computes as it is told
-        try:
+        with precision(None):  # what it calls computes as it is told
             dtype = target if lower else F32
             return function(*_cast(args, dtype), **{name: _cast(value, dtype) for name, value in kwargs.items()})
-        finally:
-            STATE.autocast = target
 
     return wrapper
 

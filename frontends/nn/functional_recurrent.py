@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from adjit.autocasting import lowered, precision
 from adjit.composite import composite
 from adjit.dispatch import apply
 from adjit.ir.ops import named
@@ -12,6 +13,7 @@ from adjit.ir.ops.scalar import tanh, where
 from adjit.loops import scan
 from adjit.nn.functional_activation import elementwise, sigmoid
 from adjit.nn.functional_linear import linear
+from adjit.state import STATE
 from adjit.tensor import Tensor
 
 State: TypeAlias = "tuple[Tensor, ...]"
@@ -76,8 +78,14 @@ def cell(
 
     Shapes: input [N, inputs], states [N, hidden], weights [gates*hidden, inputs] and [gates*hidden, hidden].
     """
-    found: State = tuple(_STEPS[mode](mode, input, tuple(state), tuple(weights), tuple(biases)))
-    return found
+    if STATE.autocast is None:
+        found: State = tuple(_STEPS[mode](mode, input, tuple(state), tuple(weights), tuple(biases)))
+        return found
+    # The products are in the lower precision, the rest in that of the states, as in PyTorch.
+    entry, hidden, *own = lowered(input, state[0], *weights, *biases)
+    with precision(None):
+        bias_ih, bias_hh = own[2:] or (None, None)
+        return CELLS[mode](linear(entry, own[0], bias_ih), linear(hidden, own[1], bias_hh), tuple(state))
 
 
 def _sequence(
@@ -97,7 +105,8 @@ def _sequence(
     fixed = [*weights[1:], *([] if bias_hh is None else [bias_hh])]
 
     def step(own: Sequence[Tensor], state: Sequence[Tensor], rows: Sequence[Tensor]) -> tuple[list[Tensor], State]:
-        recurrent = state[0].matmul(own[0].t())
+        hidden = state[0] if state[0]._dtype is own[0]._dtype else state[0].to(own[0].dtype)
+        recurrent = hidden.matmul(own[0].t())
         if bias_hh is not None:
             recurrent = recurrent + own[-1]
         found = list(CELLS[mode](rows[0], recurrent, tuple(state)))
@@ -131,6 +140,12 @@ def sequence(
 
     Shapes: input [T, N, inputs], states [N, hidden] -> [T, N, hidden], and states as given.
     """
+    if STATE.autocast is not None:
+        (input, *own), count = lowered(input, *weights, *biases), len(weights)
+        weights, biases = own[:count], own[count:]
+        state = state if mode == "GRU" else lowered(*state)
+        with precision(None):
+            return sequence(mode, input, state, weights, biases, present, reverse)
     found: tuple[Tensor, ...] = tuple(
         _SEQUENCES[mode](mode, input, tuple(state), tuple(weights), tuple(biases), present, reverse)
     )

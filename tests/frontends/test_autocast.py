@@ -253,3 +253,28 @@ def test_devices_of_custom_rules_are_names() -> None:
     for make in (torch.amp.custom_fwd, torch.amp.custom_bwd):
         with pytest.raises(ValueError, match="Expected `device_type` of type `str`, got: `<class 'int'>`"):
             make(lambda ctx: None, device_type=3)
+
+
+@pytest.mark.parametrize("name", ["GRU", "LSTM", "RNN"])
+def test_recurrent_cells_keep_the_precision_of_their_states(name: str) -> None:
+    torch.manual_seed(0)
+    cell, layer = getattr(torch.nn, f"{name}Cell")(3, 4), getattr(torch.nn, name)(3, 4)
+    x = torch.rand(5, 2, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, layered = cell(x[0]), layer(x)[0]
+        from_half = cell(x[0].bfloat16())
+    found, from_half = (each[0] if name == "LSTM" else each for each in (found, from_half))
+    assert found.dtype is (torch.bfloat16 if name == "RNN" else torch.float32)
+    assert from_half.dtype is torch.bfloat16
+    assert layered.dtype is (torch.float32 if name == "GRU" else torch.bfloat16)  # as in PyTorch
+    (found.float().sum() + layered.float().sum()).backward()
+    lowered = [parameter.grad.clone() for module in (cell, layer) for parameter in module.parameters()]
+    cell.zero_grad()
+    layer.zero_grad()
+    expected, layered_expected = cell(x[0]), layer(x)[0]
+    expected = expected[0] if name == "LSTM" else expected
+    (expected.sum() + layered_expected.sum()).backward()
+    assert torch.allclose(found.float(), expected, atol=0.02)
+    assert torch.allclose(layered.float(), layered_expected, atol=0.02)
+    for gradient, parameter in zip(lowered, [*cell.parameters(), *layer.parameters()], strict=True):
+        assert torch.allclose(gradient, parameter.grad, atol=0.1, rtol=0.05)
