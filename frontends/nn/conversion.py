@@ -70,12 +70,13 @@ class Conversion:
             )
         rest = [arg for arg in args if not isinstance(arg, (dtype_class, Tensor))]
         named = {key: value for key, value in kwargs.items() if key != "dtype"}
+        flat = {key: value for key, value in named.items() if key != "memory_format"}
 
         def convert(tensor: Tensor) -> Tensor:
-            moved: Tensor = tensor.to(*rest, **named) if rest or named else tensor
-            if target is not None and (moved.is_floating_point() or moved.is_complex()):
-                moved = moved.to(target)
-            return moved
+            if target is not None and (tensor.is_floating_point() or tensor.is_complex()):
+                tensor = tensor.to(target)
+            keywords = named if tensor.dim() in (4, 5) else flat  # formats are for images and volumes
+            return tensor.to(*rest, **keywords) if rest or keywords else tensor
 
         return self._apply(convert)
 

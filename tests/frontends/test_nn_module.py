@@ -323,3 +323,14 @@ def test_parameters_of_integers_have_pytorchs_words() -> None:
     with pytest.raises(RuntimeError, match=r"Only Tensors of floating point and complex dtype can require gradients"):
         nn.Parameter(torch.tensor([1]))
     assert nn.Parameter(torch.tensor([1]), requires_grad=False).tolist() == [1]
+
+
+def test_memory_formats_are_for_parameters_with_as_many_axes() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 2), nn.BatchNorm2d(4), nn.Linear(2, 2))
+    x = torch.ones(1, 3, 3, 3, dtype=torch.float64)
+    wanted = net.double()(x)
+    assert net.float().to(torch.float64, memory_format=torch.channels_last) is net
+    assert [parameter.stride() for parameter in net.parameters()] == [(12, 1, 6, 3), (1,), (1,), (1,), (2, 1), (1,)]
+    torch.testing.assert_close(net(x.to(memory_format=torch.channels_last)), wanted, rtol=1e-6, atol=1e-6)
+    with pytest.raises(RuntimeError, match="required rank 5 tensor to use channels_last_3d format"):
+        net.to(memory_format=torch.channels_last_3d)
