@@ -39,9 +39,10 @@ _OFTEN = 4
 _JUMP = 4 * LINE
 # A B that rows of A find in L1 as it stands, and how many may; and how many read a larger B so.
 B_IN_PLACE_BYTES, _READERS, _FEW_READERS = 16 * 1024, 128, 12
-# A B of so many bytes is not in L2, and so few rows of A read it as memory sends it, with sums in L1, if its rows are
-# not narrower.
-_WIDE_BYTES, _WIDE_ROWS, _WIDE_SUMS, _NARROWEST = 3 << 20, 16, 32 * 1024, 256
+# A B of so many bytes, and with rows not narrower, is read by so few rows of A as memory sends it, with sums in L1: if
+# it is not in L2, and by more rows, whose sums take longer there, if no cache holds it.
+_WIDE_BYTES, _WIDE_ROWS, _MEMORY_BYTES, _MEMORY_ROWS = 3 << 20, 4, 10 << 20, 16
+_WIDE_SUMS, _NARROWEST = 32 * 1024, 256
 # A larger C is not in L2: its tiles are fetched while their sums are under way.
 C_BYTES = 512 * 1024
 # A larger C that is written once goes past the caches: to fetch its lines first would take longer than the sums.
@@ -205,10 +206,11 @@ def plan_gemm(
 
 
 def _passes_once(dtype: DType, target: Target, m: int | None, n: int, k: int | None) -> bool:
-    """Whether few rows of A read a B of long rows that is not in the second cache."""
-    if m is None or m > min(_WIDE_ROWS, target.vector_registers // 2) or n < _NARROWEST:
+    """Whether few rows of A read a large B of long rows; one of open length counts as one in the last cache."""
+    if m is None or m > min(_MEMORY_ROWS, target.vector_registers // 2) or n < _NARROWEST:
         return False
-    return k is None or k * n * dtype.itemsize >= _WIDE_BYTES
+    size = _WIDE_BYTES if k is None else k * n * dtype.itemsize
+    return size >= (_WIDE_BYTES if m <= _WIDE_ROWS else _MEMORY_BYTES)
 
 
 def _wide(plan: GemmPlan, m: int, n: int) -> GemmPlan:

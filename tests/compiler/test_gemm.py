@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adjit.compiler.llvm import jit
+from adjit.compiler.llvm import gemm_plan, jit
 from adjit.compiler.llvm.gemm import (
     GemmPlan,
     plan_gemm,
@@ -187,8 +187,11 @@ def test_rows_of_b_are_read_where_they_stand(dtype: DType, target: Target, m: in
 @pytest.mark.parametrize("target", targets())
 @pytest.mark.parametrize("dtype", (F32, F64), ids=str)
 @pytest.mark.parametrize("m,n,k", ((2, 810, 1030), (5, 1403, 600), (8, 272, 3100), (3, 6100, 130), (14, 803, 1001)))
-def test_few_rows_take_a_large_b_as_memory_sends_it(dtype: DType, target: Target, m: int, n: int, k: int) -> None:
+def test_few_rows_take_a_large_b_as_memory_sends_it(
+    dtype: DType, target: Target, m: int, n: int, k: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Sums in memory have the bits of those in registers, whatever the strides of A and C and the tasks."""
+    monkeypatch.setattr(gemm_plan, "_MEMORY_BYTES", 3 << 20)
     if not target.has_masks:  # vectors may not end beyond an array
         n = -(-n // 16) * 16
     m = min(m, target.vector_registers // 2)
