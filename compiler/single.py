@@ -26,6 +26,8 @@ from adjit.runtime.executable import Executable
 
 # Matrices of so many rows and columns, in arrays of so many elements, are worth programs for their sizes.
 _SMALL, _MANY = 16, 1 << 12
+# Attributes may be others at every call, as sizes are: of so many programs, those in use are kept by who uses them.
+_MOST_PROGRAMS = 1 << 12
 _programs: dict[Any, Executable] = {}
 _lock = Lock()
 
@@ -156,6 +158,8 @@ def _program(op: Primitive, types: tuple[TensorType, ...], attributes: Mapping[s
             if found is None:
                 from adjit.compiler.compile import compile_graph
 
+                if len(_programs) >= _MOST_PROGRAMS:
+                    _programs.clear()
                 graph = Graph(op.name)
                 builder = Builder(graph)
                 graph.outputs = builder.emit(op, [builder.input(t) for t in types], dict(attributes)).outputs

@@ -81,3 +81,14 @@ def test_programs_of_numbers_do_not_pile_up() -> None:
     counts = len(single._programs), _derived.cache_info().currsize
     run(1.5 + n / 64 for n in range(20))
     assert (len(single._programs), _derived.cache_info().currsize) == counts
+
+
+def test_programs_of_single_operations_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(single, "_programs", {})
+    monkeypatch.setattr(single, "_MOST_PROGRAMS", 5)
+    x = torch.arange(24.0)
+    for rows in range(1, 25):
+        shown = torch.nn.functional.pad(x, (rows, rows), value=rows * 0.5)
+        assert shown[[0, rows, -1]].tolist() == [rows * 0.5, 0.0, rows * 0.5]
+        assert torch.special.polygamma(rows % 7, x + 1).isfinite().all()
+        assert len(single._programs) <= 5
