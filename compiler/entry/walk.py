@@ -31,6 +31,7 @@ from adjit.compiler.entry.interpreter import (
 )
 from adjit.compiler.entry.known import (
     BUSY,
+    CALLS,
     E_FREED,
     E_GIVEN,
     E_GIVEN_LIST,
@@ -191,6 +192,7 @@ def stepped(walk: int, place: int, step: int, made: int) -> int:
     if word(signature + 8 * BUSY):  # another thread is at it
         return -1
     set_word(signature + 8 * BUSY, 1)
+    set_word(signature + 8 * CALLS, word(signature + 8 * CALLS) + 1)
     done = -1
     if set_for_node(step, word(place)):
         done = place_given(walk, place, step, copies)

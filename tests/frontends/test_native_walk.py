@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import random
 import weakref
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -228,6 +229,19 @@ def test_steps_that_are_forgotten_live_until_the_passes_end_that_ran_them(
         y = x @ w
         node_wise((torch.tanh(y) * 2.0 + torch.softmax(y, 1).exp()).sum() + (w * w).sum())
         assert bits([x.grad, w.grad]) == found
+
+
+def test_steps_count_their_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By which the best code of their programs is made once it pays."""
+    monkeypatch.setattr(bodies, "_PULLBACK_TIMES", 2)
+    monkeypatch.setattr(engine, "watch", None)  # which would make a plan of the tape
+    steps()._forget()
+    w, counts = leaf(5, 7, seed=1), []
+    for _ in range(12):
+        torch.softmax(w, 1).exp().sum().backward()
+        made = [step for step in steps()._kept if isinstance(step, native_steps._Step)]
+        counts.append([int(step.own[known.CALLS]) for step in made])
+    assert any(before and after == [count + 1 for count in before] for before, after in pairwise(counts))
 
 
 def meddled(monkeypatch: pytest.MonkeyPatch, meddle: Any) -> None:
