@@ -101,14 +101,14 @@ def _assign_recorded(input: Tensor, index: Any, value: Any) -> bool:
     if isinstance(value, Tensor) and _is_part_itself(value, input, index):  # as after `x[1:] += 1`
         keep_part(value)
         return True
-    viewed = _part_at(input, index)
+    viewed = part_at(input, index)
     number = value if isinstance(value, Tensor) else None
     if number is None:  # a plain one, which the dtype holds
         return write_part(viewed, literal((float if input._dtype.is_float else int)(value), input._dtype))
     return write_part(viewed, trimmed(number, shape_of(viewed)))
 
 
-def _part_at(input: Tensor, index: Any) -> Tensor:
+def part_at(input: Tensor, index: Any) -> Tensor:
     """The unrecorded view of an eager tensor at ints, slices, None and `...`."""
     items = index if type(index) is tuple else (index,)
     key = tuple((item.start, item.stop, item.step) if type(item) is slice else item for item in items)

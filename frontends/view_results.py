@@ -54,15 +54,18 @@ def replayed(
     before, rest = STATE.recording, iter(places)
     try:
         for step in steps:
-            STATE.recording = step.recording
+            if STATE.recording is not step.recording:  # a change makes native calls ask for the mode
+                STATE.recording = step.recording
             tensor = _taken(step, tensor, rest) if step.places else _applied(step, tensor, sizes)
     finally:
-        STATE.recording = before
+        if STATE.recording is not before:
+            STATE.recording = before
     return tensor
 
 
 def _taken(step: Step, tensor: Tensor, places: Iterator[Tensor]) -> Tensor:
     """The view at computed places: one of each of some axes, or all from the first to the last of one."""
+    from adjit.assignment import part_at
     from adjit.shaping import permute
 
     axes, numbers = step.attributes["axes"], [next(places)._array for _ in step.places]
@@ -71,7 +74,7 @@ def _taken(step: Step, tensor: Tensor, places: Iterator[Tensor]) -> Tensor:
     for axis, number in zip(axes, numbers, strict=True):
         assert number is not None
         index[axis] = _span(number) if number.ndim else int(number)  # type: ignore[index]
-    found: Tensor = tensor[tuple(index)]
+    found: Tensor = tensor[tuple(index)] if tensor.requires_grad else part_at(tensor, tuple(index))
     if numbers[0].ndim and axes[0]:  # type: ignore[union-attr]
         rest = [axis for axis in range(len(index)) if axis != axes[0]]
         found = permute(found, (axes[0], *rest))
