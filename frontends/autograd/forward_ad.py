@@ -63,7 +63,7 @@ class _UnderNoGrad(TorchFunctionMode):
             return func(*args, **kwargs)
         leaves, structure = trees.flatten((tuple(args), kwargs), none_is_leaf=True)
         moving = [_is_dual(leaf) for leaf in leaves]
-        if not any(moving) or (_writes(func) and args[0].requires_grad and not _is_dual(args[0])):
+        if not any(moving) or (writes(func) and args[0].requires_grad and not _is_dual(args[0])):
             return func(*args, **kwargs)
         given = [_alone(leaf, dual) for leaf, dual in zip(leaves, moving, strict=True)]
         args, kwargs = trees.unflatten(structure, given)
@@ -80,7 +80,7 @@ _MARK = "_moves_with_level_alone"
 _LEFT = frozenset((Tensor.detach, Tensor.requires_grad_))
 
 
-def _writes(func: Callable[..., Any]) -> bool:
+def writes(func: Callable[..., Any]) -> bool:
     """Whether a function writes to its first argument."""
     name = func.__name__
     return name == "__setitem__" or name.endswith("_") != name.startswith("__") or name.startswith("__i")

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from adjit.autograd.grad_fn import AccumulateGrad, GradFn
+from adjit.autograd.mutation import allow_mutation_on_saved_tensors
 from adjit.autograd.record import value_of
 from adjit.autograd.tape import Packed, Saved
 from adjit.state import STATE
@@ -18,8 +19,8 @@ from adjit.tensor import Tensor
 from adjit.utils.hooks import Handles, RemovableHandle
 
 __all__ = [
-    "GradientEdge", "Node", "disable_saved_tensors_hooks", "get_gradient_edge", "increment_version",
-    "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks",
+    "GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks", "get_gradient_edge",
+    "increment_version", "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks",
 ]  # fmt: skip
 
 Node = GradFn

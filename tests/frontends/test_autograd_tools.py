@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -423,3 +424,42 @@ def test_what_a_function_saved_is_not_shown_once_it_is_freed_or_overwritten() ->
     y.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         function._saved_result  # noqa: B018
+
+
+def test_saved_tensors_may_be_written_where_that_is_allowed() -> None:
+    with graph.allow_mutation_on_saved_tensors():
+        x = torch.ones(2, 3, requires_grad=True)
+        y = x * 2
+        part = y[0]
+        total = (y * y).sum() + part.exp().sum()
+        part.zero_()
+        y.add_(1)
+        y[1] = 5.0
+        torch.add(y.detach(), 1, out=y.detach())
+        total.backward()
+        of_rows = torch.tensor([[8 + 2 * math.exp(2)], [8.0]])
+        torch.testing.assert_close(x.grad, of_rows.expand(2, 3))
+        z = torch.ones(3, requires_grad=True)
+        y = z.clone()
+        (first,) = torch.autograd.grad(y.sin().sum(), z, create_graph=True)
+        y.mul_(7)
+        (second,) = torch.autograd.grad(first.sum(), z)
+        torch.testing.assert_close(second, -torch.sin(torch.ones(3)))
+
+
+def test_writes_that_are_not_seen_and_passes_outside_are_refused() -> None:
+    x = torch.ones(3, requires_grad=True)
+    with graph.allow_mutation_on_saved_tensors():
+        y = x.clone()
+        total = y.exp().sin().sum()
+        graph.increment_version(y)
+        total.backward(retain_graph=True)  # exp keeps its result
+        other = y.sin().sum()
+        graph.increment_version(y)
+        with pytest.raises(RuntimeError, match="does not see"):
+            other.backward()
+        with pytest.raises(RuntimeError, match="cannot be nested"), graph.allow_mutation_on_saved_tensors():
+            pass
+    with pytest.raises(AssertionError, match="outside of the 'allow_mutation_on_saved_tensors' context"):
+        total.backward()
+    (x * 2).sum().backward()
