@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from adjit.autograd.engine import Pass
-from adjit.autograd.tape import Recorded
+from adjit.autograd.tape import Recorded, edges_of
 from adjit.execute import title
 from adjit.ir.graph import Graph, Node
 from adjit.state import STATE, is_user_frame
@@ -120,7 +120,7 @@ class WatchedPass(Pass):
             with standing_at(node.location.derived("∂")):
                 found, reached = super()._pull_back(node, arriving)
         if STATE.anomaly == (True, True):
-            places = [index for index, value in enumerate(node.inputs) if value.constant is None]
+            places = edges_of(node)
             for index, gradient in zip(reached, found, strict=True):
                 if gradient is not None and gradient._array is not None and np.isnan(gradient._array).any():
                     raise RuntimeError(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adjit.autograd.record import value_of
-from adjit.autograd.tape import Recorded, Rule, Saved, Watch
+from adjit.autograd.tape import Recorded, Rule, Saved, Watch, edges_of
 from adjit.bodies import run_pullback
 from adjit.compiler.nodewise import literal_of, pullback_of
 from adjit.composite import apply_callee
@@ -195,9 +195,9 @@ def _run_hooks(
     reached: Sequence[int],
 ) -> tuple[Sequence[Tensor | None], Sequence[int]]:
     """Show a node's hooks the cotangents of its operands and results; a returned tuple replaces the operands'."""
-    places = [index for index, value in enumerate(node.inputs) if value.constant is None]
-    by_place = dict(zip(reached, found, strict=True))
-    given: tuple[Tensor | None, ...] = tuple(by_place.get(index) for index in places)
+    places = edges_of(node)
+    by_place: dict[int | None, Tensor | None] = dict(zip(reached, found, strict=True))
+    given: tuple[Tensor | None, ...] = tuple(map(by_place.get, places))
     for hook in tuple((node.hooks or {}).values()):
         if isinstance(hook, Prehook):
             continue
@@ -208,7 +208,8 @@ def _run_hooks(
                 raise RuntimeError(
                     f"hook has returned an incorrect number of values (got {len(given)}, but expected {len(places)})"
                 )
-    return given, places
+    kept = [(gradient, place) for gradient, place in zip(given, places, strict=True) if place is not None]
+    return [gradient for gradient, _ in kept], [place for _, place in kept]
 
 
 def _differentiable_form(node: Recorded) -> tuple[Graph, tuple[Saved, ...], tuple[int, ...], tuple[int, ...]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from adjit.autograd.engine import check_version, freed, revive
 from adjit.autograd.record import value_of
-from adjit.autograd.tape import Recorded, TraceNode, Watch
+from adjit.autograd.tape import Recorded, TraceNode, Watch, edges_of
 from adjit.execute import title
 from adjit.ir.graph import Node, Value
 from adjit.tensor import Tensor
@@ -32,8 +32,12 @@ class GradFn:
 
     @property
     def next_functions(self) -> tuple[tuple[GradFn | None, int], ...]:
-        """For each operand: the function its gradient goes to, and which of that function's results it is."""
-        return tuple(_function_of(value) for value in self.node.inputs if value.constant is None)
+        """For each operand: the function its gradient goes to, and which of that function's results it is.
+
+        An operand that has no gradient, as a number, has (None, 0).
+        """
+        inputs = self.node.inputs
+        return tuple((None, 0) if place is None else _function_of(inputs[place]) for place in edges_of(self.node))
 
     @property
     def metadata(self) -> dict[str, Any]:

@@ -334,3 +334,28 @@ class TraceNode:
     def __init__(self, name: str) -> None:
         self.name = name
         self.hooks = Hooks()
+
+
+# Of a sum and its like, PyTorch takes a number beside a tensor as an operand; of these layers, all that may be given.
+_TAKING_NUMBERS = ("Add", "Sub", "Mul", "Div")
+_OPERANDS = {"Convolution": 3, "NativeBatchNorm": 3, "NativeLayerNorm": 3, "NativeGroupNorm": 3}
+
+
+def edges_of(node: Node) -> list[int | None]:
+    """The operands to which a function of the backward graph has edges, as PyTorch has them, by their places.
+
+    None is an edge that leads nowhere: for a number, or for an operand that was left out.
+    """
+    record = node.attached
+    name = record.name.removesuffix("Backward0") if isinstance(record, (Recorded, TraceNode)) else ""
+    if isinstance(record, Recorded) and isinstance(record.custom, Rule):
+        return [place for place, value in enumerate(node.inputs) if value.constant is None]
+    found: list[int | None] = []
+    for place, value in enumerate(node.inputs):
+        if value.constant is not None:
+            found += [None] * (name == "Where")  # which has either number in its place
+        elif value.dtype.is_continuous:
+            found.append(place)
+    if name in _TAKING_NUMBERS:
+        found += [None] * (len(node.inputs) - len(found))
+    return found + [None] * (_OPERANDS.get(name, 0) - len(found))

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from adjit.autograd.record import outer_watch
-from adjit.autograd.tape import TraceNode, Watch
+from adjit.autograd.tape import TraceNode, Watch, edges_of
 from adjit.compiler.pullback import active_values, pull_back
 from adjit.ir.analysis import has_rule
 from adjit.ir.builder import Expr
@@ -440,12 +440,13 @@ def observe_node(
     if not isinstance(node.attached, TraceNode) or not node.attached.hooks:
         return found
     result = [None if c is None else _gradient(tracer, c.value, create_graph) for c in arriving]
-    places = [index for index, value in enumerate(node.inputs) if value.constant is None]
-    given = tuple(
-        None if c is None or not tracer.depends(node.inputs[i]) else _gradient(tracer, c.value, create_graph)
-        for i, c in enumerate(found)
-        if i in places
-    )
+    places = edges_of(node)
+
+    def gradient_of(place: int | None) -> Tensor | None:
+        cotangent = None if place is None or not tracer.depends(node.inputs[place]) else found[place]
+        return None if cotangent is None else _gradient(tracer, cotangent.value, create_graph)
+
+    given = tuple(map(gradient_of, places))
     for hook in tuple(node.attached.hooks.values()):
         if isinstance(hook, Prehook):
             continue
@@ -454,6 +455,6 @@ def observe_node(
             given = (replaced,) if isinstance(replaced, Tensor) else tuple(replaced)
     changed = list(found)
     for place, gradient in zip(places, given, strict=True):
-        if found[place] is not None and gradient is not None:
+        if place is not None and found[place] is not None and gradient is not None:
             changed[place] = tracer.builder.expr(tracer.value_of(gradient))
     return changed

@@ -141,7 +141,7 @@ def test_the_two_kinds_of_backward_hooks_do_not_mix() -> None:
 def test_hooks_of_functions() -> None:
     x = torch.tensor(2.0, requires_grad=True)
     y = x * 3
-    handle = y.grad_fn.register_hook(lambda grad_inputs, grad_outputs: (grad_inputs[0] * 10,))
+    handle = y.grad_fn.register_hook(lambda grad_inputs, grad_outputs: (grad_inputs[0] * 10, None))
     y.backward()
     assert float(x.grad) == 30.0
     handle.remove()
