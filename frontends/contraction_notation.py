@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
+from string import ascii_letters, ascii_lowercase, ascii_uppercase
 from typing import Any
 
 from adjit.dims import shape_of
@@ -17,6 +18,29 @@ from adjit.tensor import Tensor
 _MOST_ORDERS = 5
 # Bytes of an element whose products would be rounded before they are added.
 _HALF = 2
+
+
+def equation_of_lists(args: Sequence[Any]) -> tuple[str, tuple[Any, ...]]:
+    """The equation that operands, each with its list of axes after it, and the result's list say; and the operands.
+
+    Errors: ValueError for an operand without a list and for axes that are not in [0, 52).
+    """
+    if len(args) < 2:
+        raise ValueError(
+            "einsum(): must specify the equation string and at least one operand, or at least one operand and its "
+            "subscripts list"
+        )
+    lists = ["".join(map(_letter, own)) for own in (*args[1::2], *([args[-1]] if len(args) % 2 else []))]
+    count = len(args) // 2
+    return "->".join([",".join(lists[:count]), *lists[count:]]), tuple(args[: 2 * count : 2])
+
+
+def _letter(axis: Any) -> str:
+    if axis is Ellipsis:
+        return "..."
+    if not 0 <= axis < len(ascii_letters):
+        raise ValueError("einsum(): subscript in subscript list is not within the valid range [0, 52)")
+    return (ascii_uppercase + ascii_lowercase)[axis]
 
 
 def contract(equation: str, tensors: Sequence[Tensor]) -> Tensor:

@@ -201,9 +201,12 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 
 
 def asarray(
-    obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
+    obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool | None = None
 ) -> Tensor:
-    """`obj` as a tensor, shared or copied as `copy` says.  ValueError where it cannot be shared and must be."""
+    """`obj` as a tensor, shared or copied as `copy` says; without its history if `requires_grad` is False.
+
+    Errors: ValueError where it cannot be shared and must be.
+    """
     shareable = isinstance(obj, (Tensor, np.ndarray))
     found = as_tensor(obj, dtype, device)
     shared = found is obj or (isinstance(obj, np.ndarray) and found._array is not None and found._array.base is obj)
@@ -211,7 +214,9 @@ def asarray(
         raise ValueError("can't alias arbitrary sequence into a tensor.")
     if copy and shared:
         found = found.clone()
-    return finished(found.detach() if found is not obj else found, True) if requires_grad else found
+    if requires_grad:
+        return finished(found.detach() if found is not obj else found, True)
+    return found.detach() if requires_grad is False and found.requires_grad else found
 
 
 def from_numpy(ndarray: np.ndarray) -> Tensor:

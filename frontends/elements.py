@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from adjit.conversion import concrete
+from adjit.device import memory_format
 from adjit.dims import shape_of
+from adjit.memory_layout import lies_in
 from adjit.tensor import Tensor
 from adjit.views import check_overlap, strides
 
@@ -38,10 +40,25 @@ def map_(input: Tensor, tensor: Tensor, callable: Callable[[Any, Any], Any]) -> 
     return input
 
 
-def dim_order(input: Tensor) -> tuple[int, ...]:
-    """The axes from the one with the greatest stride to the one with the least."""
+def dim_order(input: Tensor, *, ambiguity_check: Any = False) -> tuple[int, ...]:
+    """The axes from the one with the greatest stride to the one with the least.
+
+    With `ambiguity_check`, that must be the only order that the strides allow: no axis of one element, no two strides
+    alike; or, of the memory formats that it lists, the tensor must have just one.  Errors: RuntimeError, or TypeError
+    for a check that is neither.
+    """
+    is_list = isinstance(ambiguity_check, list) and all(isinstance(each, memory_format) for each in ambiguity_check)
+    if not (is_list or isinstance(ambiguity_check, bool)):
+        raise TypeError("The ambiguity_check argument must be a bool or a list of memory formats.")
     steps: Any = strides(input)
-    return tuple(sorted(range(len(shape_of(input))), key=lambda axis: (-steps[axis], axis)))
+    sizes: Any = shape_of(input)
+    formats = ambiguity_check if is_list else []
+    is_open = 1 in sizes or len(set(steps)) < len(steps)
+    if ambiguity_check is not False and is_open and sum(lies_in(input, each) for each in formats) != 1:
+        raise RuntimeError(
+            "The tensor does not have unique dim order, or cannot map to exact one of the given memory formats."
+        )
+    return tuple(sorted(range(len(sizes)), key=lambda axis: (-steps[axis], axis)))
 
 
 METHODS: dict[str, Callable[..., Any]] = {

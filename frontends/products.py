@@ -282,10 +282,15 @@ def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alp
     return _baddbmm(input, batch1, batch2, beta, alpha)  # type: ignore[no-any-return]
 
 
-def einsum(equation: str, *operands: Any) -> Tensor:
-    """Sums of products in Einstein's notation, as in einsum("bij,bjk->bik", a, b)."""
-    from adjit.contraction_notation import contract
+def einsum(equation: Any, *operands: Any) -> Tensor:
+    """Sums of products in Einstein's notation, as in einsum("bij,bjk->bik", a, b).
 
+    Or by numbers from 0 to 51 for the axes, as in einsum(a, [0, 1, 2], b, [0, 2, 3], [0, 1, 3]).
+    """
+    from adjit.contraction_notation import contract, equation_of_lists
+
+    if not isinstance(equation, str):
+        equation, operands = equation_of_lists((equation, *operands))
     tensors = operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
     return contract(equation, list(tensors))
 

@@ -143,9 +143,9 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
         solution = _full_rank(matrix, right)
     elif m == 0 or n == 0:
         solution = right.new_zeros((*lead, n, shape_of(right)[-1]))
-        rank = constant(lead, 0, I64)
+        rank = constant(a[:-2], 0, I64)
     else:
-        s = svd(matrix.detach(), False)[1]
+        s = svd(A.detach(), False)[1]
         from adjit.numeric_limits import finfo
 
         cut = finfo(A.dtype).eps * max(m, n) if rcond is None else rcond

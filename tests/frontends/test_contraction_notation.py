@@ -91,3 +91,15 @@ def test_permuted_operands_with_several_summed_axes(width: int) -> None:
     found = torch.einsum("abcd,abce->de", torch.tensor(left).permute(0, 2, 1, 3), torch.tensor(right))
     expected = np.einsum("abcd,abce->de", left.transpose(0, 2, 1, 3).astype(np.float64), right)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_axes_may_be_numbers() -> None:
+    a, b = torch.arange(6.0).view(2, 3), torch.arange(24.0).view(2, 3, 4)
+    assert torch.equal(torch.einsum(a, [0, 1], b, [0, 1, 2], [2, 0]), torch.einsum("ij,ijk->ki", a, b))
+    assert torch.equal(torch.einsum(a, [30, 2]), a.t())
+    assert torch.equal(torch.einsum(b, [..., 51], [51, ...]), b.permute(2, 0, 1))
+    for wrong in ((a, [0, 52]), (a, [0, -1])):
+        with pytest.raises(ValueError, match=r"subscript in subscript list is not within the valid range \[0, 52\)"):
+            torch.einsum(*wrong)
+    with pytest.raises(ValueError, match="at least one operand and its subscripts list"):
+        torch.einsum(a)

@@ -301,3 +301,13 @@ def test_a_literal_in_a_loop_is_one_input() -> None:
     compiled = torch.compile(function)
     assert described(compiled(x)) == described(function(x))
     assert len(compiled.graph(x).inputs) == 3
+
+
+def test_asarray_keeps_or_leaves_a_history() -> None:
+    x = torch.ones(2, requires_grad=True) + 1
+    assert torch.asarray(x) is x
+    assert torch.asarray(x, dtype=torch.float64).requires_grad
+    apart = torch.asarray(x, requires_grad=False)
+    assert not apart.requires_grad
+    assert apart.data_ptr() == x.data_ptr()
+    assert torch.asarray(x, requires_grad=True) is x

@@ -129,3 +129,11 @@ def test_lobpcg_finds_extreme_values_with_gradients(largest: bool) -> None:
         torch.lobpcg(a, k=5)
     with pytest.raises(RuntimeError, match=r"^This function was deprecated since version 1\.9"):
         torch.symeig(a)
+
+
+def test_ranks_of_least_squares_are_those_of_the_matrices_given() -> None:
+    matrices, right = torch.arange(9.0).reshape(1, 3, 3), torch.ones(2, 3, 3)
+    found = torch.linalg.lstsq(matrices, right, driver="gelsd")
+    assert found.solution.shape == (2, 3, 3)
+    assert found.rank.tolist() == [2]
+    assert found.singular_values.shape == (1, 3)

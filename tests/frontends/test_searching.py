@@ -174,3 +174,16 @@ def test_compiled_functions_count_up_to_minlength() -> None:
         torch.compile(lambda x: torch.bincount(x, minlength=2))(numbers)
     with pytest.raises(RuntimeError, match="bincount only supports 1-d non-negative integral inputs"):
         torch.compile(lambda x: torch.bincount(x - 1, minlength=5))(numbers)
+
+
+def test_orders_of_axes_may_have_to_be_the_only_ones() -> None:
+    formats = [torch.contiguous_format, torch.channels_last]
+    plain, one = torch.zeros(2, 3, 4, 5), torch.zeros(1, 2, 3, 4)
+    assert plain.dim_order(ambiguity_check=True) == (0, 1, 2, 3)
+    assert plain.to(memory_format=torch.channels_last).dim_order(ambiguity_check=formats) == (0, 2, 3, 1)
+    assert one.dim_order(ambiguity_check=formats) == (0, 1, 2, 3)
+    for tensor, check in ((one, True), (torch.zeros(1, 1, 1, 1), formats)):
+        with pytest.raises(RuntimeError, match="does not have unique dim order"):
+            tensor.dim_order(ambiguity_check=check)
+    with pytest.raises(TypeError, match="must be a bool or a list of memory formats"):
+        plain.dim_order(ambiguity_check="no")
