@@ -5,6 +5,7 @@ while the process is taken apart.  A fork waits for that, too: a child would inh
 held by a thread that it does not have.  What has not begun is forgotten in the child.
 
 Some work waits until it pays.  A second thread asks now and then whether it does; Python's end does not wait for that.
+In a forked child it waits on, and is asked about again with the next that does.
 """
 
 from __future__ import annotations
@@ -35,11 +36,13 @@ _PAUSE, _LONG = 0.1, 10.0
 
 
 def _renew() -> None:
-    """Begin with nothing in a forked child, which has no such threads: who wants what waited there asks once more."""
+    """Begin anew in a forked child, which has no such threads: who wants what was to be done there asks once more.
+
+    What waits until it pays goes on to: nobody may come for it again whose calls are made natively.
+    """
     global _asker, _changing, _worker
     _changing, _asker, _worker = threading.RLock(), None, None
     _waiting.clear()
-    _patient.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -65,12 +68,18 @@ def compile_later(work: Callable[[], None], pays: Callable[[], bool] | None = No
     if pays is not None:
         _wait_until(pays, work)
         return
+    if not _is_taken(work):
+        work()
+
+
+def _is_taken(work: Callable[[], None]) -> bool:
+    """Whether the thread does `work`; not where the system has none to give."""
     with _changing:
         _waiting.append(work)
         if _worker is not None or _is_started():
-            return
+            return True
         _waiting.pop()
-    work()
+        return False
 
 
 def _is_started() -> bool:
@@ -95,27 +104,36 @@ def _wait_until(pays: Callable[[], bool], work: Callable[[], None]) -> None:
             _asker = threading.Thread(target=_ask, name="adjit asks what pays", daemon=True)
             try:
                 _asker.start()
-            except RuntimeError:
+            except BaseException as error:
                 _asker = None
+                if not isinstance(error, RuntimeError):  # an interrupt
+                    raise
 
 
 def _ask() -> None:
-    """Have done what pays; the thread ends when nothing waits."""
+    """Have done what pays; the thread ends when nothing waits.
+
+    It does nothing itself, as Python's end does not wait for it.
+    """
     global _asker
     never_pause()
-    while threading.main_thread().is_alive():
+    while True:
         sleep(_PAUSE)
-        is_long = process_time() >= _LONG
+        if not threading.main_thread().is_alive():
+            return
         with _changing:
-            waiting, _patient[:] = [*_patient], []
-            due = [each for each in waiting if is_long or each[0]()]
-            _patient.extend(each for each in waiting if each not in due)
+            if works_beside():
+                _begin_what_pays()
             if not _patient:
                 _asker = None
-        for _, work in due:
-            compile_later(work)
-        if _asker is not threading.current_thread():
-            return
+            if _asker is not threading.current_thread():
+                return
+
+
+def _begin_what_pays() -> None:
+    """Have it done, and let the rest wait; what no thread takes, too, and all in a child that is forked meanwhile."""
+    is_long = process_time() >= _LONG
+    _patient[:] = [(pays, work) for pays, work in _patient if not ((is_long or pays()) and _is_taken(work))]
 
 
 def settle() -> None:

@@ -252,7 +252,7 @@ class Executable:
 
     @property
     def is_quick(self) -> bool:
-        """Whether the code was made quickly, and there is no better code yet, which the second call begins to make."""
+        """Whether the code was made quickly, and there is no better code yet."""
         return self._better is not None
 
     @property

@@ -66,7 +66,9 @@ class Improvement:
 
     @property
     def has_paid(self) -> bool:
-        """Whether so many calls were made that better code would have paid."""
+        """Whether so many calls were made, or took so long, that better code would have paid."""
+        if self._seconds >= _ENOUGH:
+            return True
         kept = [(array(), calls) for array, _, calls in self._keepers]
         return self._calls + sum(int(words[calls]) for words, calls in kept if words is not None) >= self._after
 

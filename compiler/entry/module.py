@@ -149,7 +149,8 @@ def _make_ahead(make: Callable[[], bytes], level: int) -> None:
     cache = default_cache()
     if cache:
         cache.put(_key(level), code)
-    _code, _level = code, level
+    _level = level  # first: others look whether the code is there
+    _code = code
 
 
 def _key(level: int) -> bytes:

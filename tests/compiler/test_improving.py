@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import sleep
 from typing import Any
 
@@ -43,6 +43,15 @@ class Held:
 
     def let_go(self) -> None:
         self._go.set()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait until that is so."""
+    for _ in range(600):
+        if holds():
+            return
+        sleep(0.1)
+    raise AssertionError("it never is")
 
 
 @pytest.fixture
@@ -256,11 +265,8 @@ def test_a_kept_address_becomes_that_of_the_best_code(patient: Any) -> None:
     sleep(3 * later._PAUSE)
     assert patient.is_quick  # four calls
     words[2] = 4
-    for _ in range(600):
-        if not patient.is_quick:
-            break
-        sleep(0.1)
-    assert not patient.is_quick and words[1] == patient.native_call(shapes).main != address
+    until(lambda: not patient.is_quick)
+    assert words[1] == patient.native_call(shapes).main != address
     assert bits(patient) == first
     patient.keep_address(words, 0, 2)
     assert words[0] == words[1]
@@ -278,27 +284,40 @@ def test_a_process_that_has_run_for_long_waits_no_more(patient: Any, monkeypatch
     monkeypatch.setattr(later, "_LONG", 0.0)
     words = np.zeros(3, np.uint64)
     patient.keep_address(words, 0, 1)
-    for _ in range(600):
-        if not patient.is_quick:
-            break
-        sleep(0.1)
-    assert not patient.is_quick and not later._patient
+    until(lambda: not patient.is_quick)
+    assert not later._patient
+
+
+def test_a_patient_program_whose_calls_take_long_waits_no_more_where_its_address_is_kept(
+    patient: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = np.zeros(3, np.uint64)
+    patient.keep_address(words, 0, 1)
+    monkeypatch.setattr(improving, "_ENOUGH", 1e-9)
+    first = bits(patient)
+    until(lambda: not patient.is_quick)
+    assert bits(patient) == first
 
 
 @needs_fork
-def test_a_child_does_not_wait_for_what_its_parent_has_waiting(patient: Any) -> None:
-    words = np.zeros(3, np.uint64)
+def test_a_child_has_waiting_what_its_parent_has(patient: Any) -> None:
+    """It asks itself for what it calls; what is called natively is asked about with the next that waits."""
+    natively, words = compile_graph(graph("rows"), patient=True), np.zeros(6, np.uint64)
     patient.keep_address(words, 0, 1)
+    natively.keep_address(words, 2, 3)
 
     def child() -> None:
-        assert not later._patient and not patient.is_improving
+        assert not patient.is_improving
         first = [bits(patient) for _ in range(6)]
+        words[3] = 1 << 40
+        later.compile_later(int, bool)
+        until(lambda: not natively.is_quick)
         settle()
         assert not patient.is_quick and first == [bits(patient)] * 6
 
     assert in_child(child) == 0
     settle()
-    assert not patient.is_quick
+    assert not patient.is_quick and not natively.is_quick
 
 
 def test_a_forked_child_has_a_lock_of_its_own() -> None:

@@ -9,10 +9,11 @@ import sys
 import threading
 import time
 from functools import partial
+from typing import Any
 
 import pytest
 
-from adjit.compiler import passes
+from adjit.compiler import later, passes
 from adjit.compiler.later import compile_later, settle
 from adjit.runtime.collection import collector_paused
 from tests.threads import in_child
@@ -112,6 +113,42 @@ def test_what_an_interrupt_kept_from_starting_is_started_by_the_next(monkeypatch
     compile_later(partial(done.append, 2))
     settle()
     assert done == [1, 2]
+
+
+HINDRANCES = [(passes, "_registered", {"mine": None}), (later, "_is_started", bool)]
+
+
+@pytest.mark.parametrize("part, name, hindrance", HINDRANCES, ids=["passes", "no thread"])
+def test_who_asks_what_pays_does_nothing_itself(
+    part: Any, name: str, hindrance: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where users' passes came meanwhile, or there is no thread for the work, what pays waits on."""
+    threads: list[str] = []
+    pays = threading.Event()
+    monkeypatch.setattr(later, "_LONG", float("inf"))
+    compile_later(lambda: threads.append(threading.current_thread().name), pays.is_set)
+    with monkeypatch.context() as changed:
+        changed.setattr(part, name, hindrance)
+        pays.set()
+        time.sleep(4 * later._PAUSE)
+        assert not threads
+    settle()
+    assert threads == ["adjit compiles later"]
+
+
+def test_what_an_interrupt_kept_from_asking_is_asked_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(thread: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    settle()
+    while later._asker is not None:
+        time.sleep(later._PAUSE)
+    done = threading.Semaphore(0)
+    with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
+        interrupted.setattr(threading.Thread, "start", interrupt)
+        compile_later(done.release, lambda: True)
+    compile_later(done.release, lambda: True)
+    assert done.acquire(timeout=60) and done.acquire(timeout=60)
 
 
 @needs_fork
