@@ -27,8 +27,9 @@ class GradFn:
         self.node = node
 
     def name(self) -> str:
-        """The class's name."""
-        return type(self).__name__
+        """The class's name; in PyTorch's namespaces for what the engine itself has made."""
+        name = type(self).__name__
+        return f"torch::autograd::{name}" if name == "CopySlices" else name
 
     @property
     def next_functions(self) -> tuple[tuple[GradFn | None, int], ...]:
@@ -88,7 +89,7 @@ class GradFn:
         return hash(self.node)
 
     def __repr__(self) -> str:
-        return f"<{self.name()} object at {id(self.node):#x}>"
+        return f"<{type(self).__name__} object at {id(self.node):#x}>"
 
 
 class AccumulateGrad(GradFn):

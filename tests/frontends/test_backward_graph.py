@@ -130,3 +130,14 @@ def test_edges_are_those_of_pytorch(function: Any, following: list[str | None], 
         assert names == following
     (torch.compile(watched) if compile else watched)(x, w).backward()
     assert found == [[name is not None for name in following]]
+
+
+def test_the_function_of_a_written_part_has_pytorch_s_name() -> None:
+    y = torch.ones(3, requires_grad=True) * 2
+    y[0] = 5.0
+    assert y.grad_fn.name() == "torch::autograd::CopySlices"
+    assert repr(y.grad_fn).startswith("<CopySlices object at 0x")
+    total = y.sin().sum()
+    y[1] = 2.0
+    with pytest.raises(RuntimeError, match="which is output 0 of torch::autograd::CopySlices, is at version 2"):
+        total.backward()
