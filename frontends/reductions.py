@@ -125,12 +125,18 @@ def _need_float(input: Tensor, op: str, dtype: Any) -> None:
 
 @composite("MeanBackward0", "mean")
 def _mean_all(input: Tensor) -> Tensor:
-    return div(reduced("reduce_sum", input, None, False, ""), _count(input, None))
+    return _mean_of(input, None, False)
 
 
 @composite("MeanBackward1", "mean")
 def _mean(input: Tensor, dim: Any, keepdim: bool) -> Tensor:
-    return div(reduced("reduce_sum", input, dim, keepdim, ""), _count(input, dim))
+    return _mean_of(input, dim, keepdim)
+
+
+def _mean_of(input: Tensor, dim: Any, keepdim: bool) -> Tensor:
+    """The sum over the count; of halves in float32, as the sum may be beyond them."""
+    (wide,) = single(input)
+    return cast_to(div(reduced("reduce_sum", wide, dim, keepdim, ""), _count(input, dim)), input._dtype)
 
 
 @numpy_names

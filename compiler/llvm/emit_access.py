@@ -18,10 +18,11 @@ from adjit.compiler.llvm.emit_index import (
 )
 from adjit.compiler.llvm.emit_state import ZEROS, Cluster, Register, StackPlace, Writer, memory_type, size_of
 from adjit.compiler.llvm.emit_stream import stream
+from adjit.compiler.llvm.scalar_cast import cast
 from adjit.compiler.llvm.scalar_extreme import extreme
 from adjit.compiler.llvm.sequences import masked_load, masked_store, offset, splat
 from adjit.compiler.llvm.text import LLType, literal
-from adjit.compiler.llvm.vecmath_lanes import any_lane
+from adjit.compiler.llvm.vecmath_lanes import Lanes, any_lane
 from adjit.compiler.loops.ir import LOAD, address
 from adjit.ir.graph import Node, Value
 from adjit.ir.shape import Dim, Size, substitute
@@ -217,7 +218,7 @@ def emit_index(w: Writer, node: Node) -> None:
             source, name = LLType(I64), uniform(w, value)
     type = LLType(dtype, source.lanes)
     if dtype.is_float:
-        name = w.f.let(f"sitofp {source.llvm} {name} to {type.llvm}")
+        name = cast(Lanes(w.f, source, name), dtype).text
     else:
         name = convert_integer(w, name, source.dtype, type)
     w.registers[node.output] = Register(name, type)

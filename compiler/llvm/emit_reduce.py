@@ -422,7 +422,7 @@ def _flat_vectors(
             in_row = f.let(f"icmp sle i64 {f.let(f'add nsw i64 {column}, {lanes}')}, {length}")
             f.branch(f.let(f"and i1 {in_row}, {f.let(f'icmp sle i64 {stop}, {end}')}"), one, other)
             f.start(one)
-            with w.bound({**split_flat(w, outer, row), name: Ramp(column)}), w.vector(lanes, None):
+            with w.scope(), w.bound({**split_flat(w, outer, row), name: Ramp(column)}), w.vector(lanes, None):
                 add(start)
             f.jump(done)
             f.start(other)

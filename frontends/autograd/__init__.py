@@ -14,6 +14,7 @@ from adjit.autograd.modes import (
     no_grad,
     set_grad_enabled,
 )
+from adjit.dims import shape_of
 from adjit.errors import explained
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -85,7 +86,7 @@ def _seeds(outputs: Sequence[Tensor], gradients: Sequence[Tensor | None], record
             gradient = ones_like(output.detach())
         elif not isinstance(gradient, Tensor):
             raise TypeError(f"gradients can be either Tensors or None, but got {type(gradient).__name__}")
-        elif gradient._tensor_type.dims != dims:
+        elif gradient._tensor_type.dims != dims and shape_of(gradient) != shape_of(output):
             raise explained(
                 RuntimeError,
                 f"Mismatch in shape: grad_output[{index}] has a shape of torch.Size({list(gradient._tensor_type.dims)})"

@@ -215,6 +215,23 @@ def test_sums_over_outer_and_inner_axes_have_the_order_that_is_written(
     np.testing.assert_array_equal(found[[0, -1]], [wanted[0], wanted[-1]])
 
 
+def test_sums_over_axes_of_open_sizes_compute_sizes_in_each_way_through_a_row() -> None:
+    """A product of two extents is an operand of both ways, and of indices beside them."""
+    for shape in ((4, 2, 3, 65), (3, 1, 5, 7), (2, 3, 2, 130)):
+        x = np.random.default_rng(2).standard_normal(shape, dtype=np.float32)
+        body = """
+ %0 = slice %x {start=[0, 0, 0, 0], size=[1, b, c, d], step=[1, 1, 1, 1]} : f32[1, b, c, d]
+ %1 = expand %0 {shape=[a, b, c, d]} : f32[a, b, c, d]
+ %2 = slice %x {start=[0, 0, 0, 0], size=[a, b, c, 1], step=[1, 1, 1, 1]} : f32[a, b, c, 1]
+ %3 = expand %2 {shape=[a, b, c, d]} : f32[a, b, c, d]
+ %4 = mul %x, %3 : f32[a, b, c, d]
+ %5 = add %4, %1 : f32[a, b, c, d]
+ %6 = reduce_sum %5 {axes=[0, 1, 2, 3]} : f32[]
+ return %6"""
+        (found,) = compiled(program("%x: f32[a, b, c, d]) -> (f32[])", body)).run([x])
+        np.testing.assert_allclose(found, (x * x[..., :1] + x[:1]).sum(dtype=np.float64), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("term", ["exp %x", "neg %x"])
 def test_terms_of_rows_that_meet_several_vectors_are_each_taken_once(term: str) -> None:
     for shape in ROWS_OF_SUMS:

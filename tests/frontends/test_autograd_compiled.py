@@ -332,3 +332,19 @@ def test_what_only_conditions_of_loops_look_at_has_no_gradient(program: Program)
     expected = outcome(program, [1.0, 2.0], [3.0, 1.0])
     assert (expected[-1] is None) is (program is not a_condition_and_a_step)
     assert outcome(torch.compile(program, strict=True), [1.0, 2.0], [3.0, 1.0]) == expected
+
+
+def test_weights_of_gradients_may_have_open_sizes() -> None:
+    """Those of the weights are other symbols than the output's, whose values agree or not."""
+
+    def step(x: torch.Tensor, w: torch.Tensor, given: torch.Tensor) -> Any:
+        return torch.autograd.grad((x[1:] @ w).relu(), (x, w), given)
+
+    compiled = torch.compile(step, dynamic=True)
+    for rows, inner in ((2, 5), (4, 3), (7, 6)):
+        x, w = torch.randn(rows + 1, inner, requires_grad=True), torch.randn(inner, 3, requires_grad=True)
+        given = torch.randn(rows, 3)
+        for found, wanted in zip(compiled(x, w, given), step(x, w, given), strict=True):
+            torch.testing.assert_close(found, wanted)
+        with pytest.raises(RuntimeError, match="Mismatch in shape: grad_output"):
+            compiled(x, w, torch.randn(rows + 1, 3))

@@ -183,3 +183,25 @@ def test_errors_of_quantile() -> None:
         torch.quantile(torch.ones(2, dtype=torch.int64), 0.5)
     with pytest.raises(RuntimeError, match=r"quantile\(\) q tensor must be same dtype as the input tensor"):
         torch.quantile(torch.ones(2), f64([0.5]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("shape", [(3, 70001), (4, 2049), (2, 7, 129)], ids=str)
+def test_means_of_halves_are_rounded_once(shape: tuple[int, ...], dtype: Any) -> None:
+    """Sums and counts beyond them are in float32, for compiled functions of any sizes too."""
+    x = torch.tensor(np.random.default_rng(3).uniform(0.5, 1.5, shape)).to(dtype)
+    axes = tuple(range(1, len(shape)))
+    exact = x.double().mean(axes).to(dtype)
+    for function in (torch.mean, torch.compile(torch.mean), torch.compile(torch.mean, dynamic=True)):
+        leaf = x.clone().requires_grad_()
+        found = function(leaf, axes)
+        found.sum().backward()
+        assert found.dtype is leaf.grad.dtype is dtype
+        assert (found - exact).abs().max() <= torch.finfo(dtype).eps / 2
+        assert bool((leaf.grad == torch.tensor(1 / math.prod(shape[1:]), dtype=dtype)).all())
+
+
+def test_open_sizes_are_halves_where_they_meet_halves() -> None:
+    for dtype in (torch.float16, torch.bfloat16):
+        x = torch.arange(5).to(dtype)
+        assert torch.compile(lambda x: x * x.shape[0], dynamic=True)(x).tolist() == [0, 5, 10, 15, 20]
