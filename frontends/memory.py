@@ -62,8 +62,9 @@ def ask_write() -> None:
 
 
 def ask_keep() -> None:
-    """RuntimeError: memory made in inference mode is not kept for a backward pass."""
-    raise RuntimeError(_SAVED)
+    """RuntimeError: memory made in inference mode is kept for no backward pass but those of torch.func."""
+    if not STATE.keeps_any:
+        raise RuntimeError(_SAVED)
 
 
 def know_inference() -> None:

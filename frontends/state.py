@@ -31,6 +31,7 @@ class _State(threading.local):
     def __init__(self) -> None:
         self.recording = True
         self.inference = 0  # INFERENCE in inference mode, ASKED where recording was asked for in it, without effect
+        self.keeps_any = False  # whether backward passes may keep inference tensors, as those of torch.func do
         self.tracer: Tracer | None = None
         self.anomaly = (False, True)  # whether anomalies are looked for, nan among them
         self.checks: Any = None  # what `check_nan` looks for (nan_checks.py)

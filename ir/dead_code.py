@@ -56,6 +56,12 @@ def dead_checks(region: Region) -> list[Value]:
     return found
 
 
+def may_fail(node: Node) -> bool:
+    """Whether a node, or one that it calls, fails for some numbers."""
+    inside = (inner for graph in graphs_in(node.attributes.values()) for inner in graph.walk())
+    return bool(_relied_on(node)) or any(map(may_fail, inside))
+
+
 def _calls_what_may_fail(node: Node) -> bool:
     inside = (inner for graph in graphs_in(node.attributes.values()) for inner in graph.nodes)
     return node.op.name == "call" and any(_relied_on(inner) or _calls_what_may_fail(inner) for inner in inside)

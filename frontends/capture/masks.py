@@ -9,6 +9,7 @@ import operator
 from typing import Any
 
 from adjit.capture.parts import is_traced
+from adjit.dispatch import literal
 from adjit.ir.types import BOOL
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -21,12 +22,21 @@ def augmented(owner: Any, key: Any, name: str, value: Any) -> None:
 
     if isinstance(owner, Tensor) and _is_unknown_mask(owner, key) and _is_one_number(value):
         mask = key.reshape(*key.shape, *(1,) * (owner.ndim - key.ndim))
-        owner.copy_(where(mask, function(owner.clone(), value), owner))
+        owner.copy_(where(mask, function(_elsewhere_one(owner, mask), value), owner))
     elif isinstance(owner, Tensor) and _is_one_number(value) and (found := _part_of(owner, key)) is not None:
         part, mask = found
-        part.copy_(where(mask, function(part.clone(), value), part))
+        part.copy_(where(mask, function(_elsewhere_one(part, mask), value), part))
     else:
         owner[key] = function(owner[key], value)
+
+
+def _elsewhere_one(tensor: Tensor, mask: Tensor) -> Tensor:
+    """A copy with ones where the mask is false: what is computed there and left has a derivative."""
+    from adjit.elementwise import where
+
+    one = literal(tensor._dtype is BOOL or 1, tensor._dtype)
+    found: Tensor = where(mask, tensor, one)
+    return found
 
 
 def _part_of(owner: Tensor, key: Any) -> tuple[Tensor, Tensor] | None:

@@ -128,6 +128,17 @@ def described(value: Any) -> Seen:
     return Seen([known(x) for x in leaves], structure, leaves)
 
 
+def may_fail(part: Part) -> bool:
+    """Whether what a part computes fails for some numbers: it reads at a computed place, or divides integers."""
+    from adjit.ir.dead_code import may_fail as node_may_fail
+
+    def run() -> tuple[()]:
+        Shared(()).run(lambda: [part()])  # what it changes is taken back
+        return ()
+
+    return any(map(node_may_fail, trace_inner("probe", run, ()).graph.walk()))
+
+
 def probed(
     part: Callable[..., list[Any]], types: Sequence[TensorType] = (), flags: Sequence[bool] = ()
 ) -> list[Seen]:

@@ -80,7 +80,7 @@ def _joined(join: Callable[..., Any], plain: Callable[..., bool], items: Any) ->
             break  # it decides
     if not builtins.any(map(is_traced, found)):
         return plain(found)
-    return bool_(join(*(partial(lambda value: value, value) for value in found)))
+    return bool_(join(*(partial(lambda value: value, value) for value in found), all_run=True))
 
 
 def compared(names: tuple[str, ...], *sides: Callable[[], Any]) -> Any:
@@ -91,7 +91,7 @@ def compared(names: tuple[str, ...], *sides: Callable[[], Any]) -> Any:
         values.append(side())
         return getattr(operator, name)(*values[-2:])
 
-    return and_(*(partial(pair, name, side) for name, side in zip(names, sides[1:], strict=True)))
+    return and_(*(partial(pair, name, side) for name, side in zip(names, sides[1:], strict=True)), all_run=True)
 
 
 def in_(item: Any, items: Any) -> Any:

@@ -5,26 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from adjit.capture.parts import Part, is_traced
+from adjit.capture.parts import Part, is_traced, may_fail
 from adjit.capture.values import refuse
 from adjit.tensor import Tensor
 
 
-def and_(*parts: Part) -> Any:
-    """`a and b and ...`: on traced tensors the logical product of truth values, of numbers one of them."""
-    return _logical(parts, is_and=True)
+def and_(*parts: Part, all_run: bool = False) -> Any:
+    """`a and b and ...`: on traced tensors the logical product of truth values, of numbers one of them.
+
+    With `all_run` operands whose place is not known to be reached are computed, also those that may fail.
+    """
+    return _logical(parts, is_and=True, all_run=all_run)
 
 
-def or_(*parts: Part) -> Any:
+def or_(*parts: Part, all_run: bool = False) -> Any:
     """`a or b or ...`: on traced tensors the logical sum of truth values, of numbers one of them."""
-    return _logical(parts, is_and=False)
+    return _logical(parts, is_and=False, all_run=all_run)
 
 
-def _logical(parts: Sequence[Part], *, is_and: bool) -> Any:
+def _logical(parts: Sequence[Part], *, is_and: bool, all_run: bool) -> Any:
     """The operands one after the other, until one that is known decides."""
     result: Any = is_and
     for place, part in enumerate(parts):
-        value = part()
+        value = _after(result, part, is_and=is_and) if not all_run and is_traced(result) else part()
         if is_traced(result) or is_traced(value):
             result = _joined(result, value, place, is_and=is_and)
         elif bool(value) is not is_and:
@@ -32,6 +35,20 @@ def _logical(parts: Sequence[Part], *, is_and: bool) -> Any:
         else:
             result = value
     return result
+
+
+def _after(result: Any, part: Part, *, is_and: bool) -> Any:
+    """An operand that is looked at only where those before it do not decide: one that may fail runs only there."""
+    if not may_fail(part):
+        return part()
+    from adjit.capture.flow import choose
+
+    def operand() -> Any:
+        value = part()
+        return truth_of(value) if type(value) is Tensor else value
+
+    test = truth_of(result)
+    return choose(test if is_and else test.logical_not(), operand, lambda: not is_and)
 
 
 def _joined(result: Any, value: Any, place: int, *, is_and: bool) -> Any:

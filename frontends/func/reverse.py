@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 from typing import Any
 from weakref import WeakSet
@@ -54,7 +54,7 @@ def grad_and_value(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         leaves, structure = trees.flatten(chosen(args, argnums))
         recording = STATE.recording
-        with inference_mode(False):
+        with _recording():
             inner = [step(_alias, leaf, "grad") for leaf in leaves]
             given = replaced(args, argnums, trees.unflatten(structure, inner))
             output, aux = split_aux(func(*given, **kwargs), has_aux, "grad_and_value(f)(*args)")
@@ -116,7 +116,7 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
         raise RuntimeError("vjp(f, *primals): Expected at least one primal")
     leaves, structure = trees.flatten(primals)
     level, recording = STATE.tracer, STATE.recording
-    with inference_mode(False):
+    with _recording():
         inner = [step(_alias, leaf, "vjp") for leaf in leaves]
         result = func(*trees.unflatten(structure, inner))
         output, aux = split_aux(result, has_aux, "vjp(f, *primals)")
@@ -170,7 +170,7 @@ def _transposed(
 
     inside, STATE.tracer = STATE.tracer, level
     try:
-        with inference_mode(False):
+        with _recording():
             traced, operands = traced_function(func, leaves, structure, [x._dtype.is_continuous for x in leaves])
         floating = tuple(i for i in wanted if traced.graph.outputs[i].dtype.is_continuous)
         derivative = traced.made(
@@ -306,6 +306,17 @@ _ended: WeakSet[Value] = WeakSet()
 
 
 # -- levels -----------------------------------------------------------------------------------------------------------
+@contextmanager
+def _recording() -> Iterator[None]:
+    """Record a function that is differentiated, which may use what was made in inference mode, as in PyTorch."""
+    before, STATE.keeps_any = STATE.keeps_any, True
+    try:
+        with inference_mode(False):
+            yield
+    finally:
+        STATE.keeps_any = before
+
+
 def _alias(tensor: Any, api: str) -> Tensor:
     """The tensor as a variable of this transformation: what is differentiated elsewhere stays attached to it."""
     if not isinstance(tensor, Tensor):

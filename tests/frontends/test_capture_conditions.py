@@ -97,3 +97,64 @@ def test_numbers_are_looked_for_among_keys() -> None:
         return x * 2 if number in table else x * 3 if number in {5: 0}.keys() else x  # noqa: SIM118
 
     assert [function(torch.tensor([float(value)])).item() for value in (1, 2, 3, 5)] == [2.0, 4.0, 3.0, 15.0]
+
+
+def guarded_read(x: Any, i: Any) -> Any:
+    if i < 3 and x[i] > 0:
+        x = x * 3
+    return x * 2
+
+
+def read_otherwise(x: Any, i: Any) -> Any:
+    return x * 3 if i >= 3 or x[i] > 0 else x * 2
+
+
+def guarded_turns(x: Any, i: Any) -> Any:
+    while i < x.shape[0] and x[i] != 0:
+        i = i + 1
+    return i * 1
+
+
+def guarded_quotient(x: Any, i: Any) -> Any:
+    if i != 0 and 6 // i > 1 and x[i % 3] > 0:
+        x = x * 3
+    return x
+
+
+def guarded_for_nothing(x: Any, i: Any) -> Any:
+    _ = i < 3 and x[i] > 0
+    return x * 2
+
+
+def guarded_choice(x: Any, i: Any) -> Any:
+    if i < 3 and (x[i] if x.sum() > 0 else x[0]) > 0 and x[i - 1] > 0:
+        x = x * 3
+    return x
+
+
+def guarded_numbers(x: Any, i: Any) -> Any:
+    i = int(i)
+    return (i < 3 and x[i].item()) or (i + 5)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        guarded_read, read_otherwise, guarded_turns, guarded_quotient, guarded_for_nothing, guarded_choice,
+        guarded_numbers,
+    ],
+)  # fmt: skip
+def test_operands_that_may_fail_run_only_where_those_before_them_let_them(function: Any) -> None:
+    compiled = torch.compile(function)
+    for i in (0, 9, 1, 3, 2):
+        x = torch.tensor([1.0, 2.0, 0.0], requires_grad=True)
+        y = x.detach().clone().requires_grad_()
+        found, expected = compiled(x, torch.tensor(i)), function(y, torch.tensor(i))
+        if not isinstance(expected, torch.Tensor):
+            assert found == expected
+            continue
+        assert found.tolist() == expected.tolist()
+        if expected.requires_grad:
+            found.sum().backward()
+            expected.sum().backward()
+            assert x.grad.tolist() == y.grad.tolist()

@@ -306,3 +306,40 @@ def test_numbers_are_written_where_pythons_slices_reach(function):
             (found * found).sum().backward()
             (expected * expected).sum().backward()
             assert x.grad.tolist() == y.grad.tolist()
+
+
+def divided(x, i, j):
+    y = x * 1
+    y[i:j] /= 0
+    return y[0] + y[3]
+
+
+def divided_by_mask(x, i, j):
+    y = x * 1
+    y[torch.arange(4) % 3 > 0] /= 0
+    return y[0] + y[3]
+
+
+@pytest.mark.parametrize("function", [divided, divided_by_mask])
+def test_what_is_not_reached_has_its_own_gradient(function):
+    x, y = (torch.tensor([0.0, 1.0, 4.0, 9.0], requires_grad=True) for _ in range(2))
+    torch.compile(function)(x, torch.tensor(1), torch.tensor(3)).backward()
+    function(y, 1, 3).backward()
+    assert x.grad[0] == y.grad[0] == 1 and x.grad[3] == y.grad[3] == 1
+
+
+def test_flags_keep_their_dtype_where_slices_reach():
+    def counted(flags, i, j):
+        flags[i:j] += 1
+        return flags
+
+    def turned(flags, i, j):
+        flags[i:j] ^= True
+        return flags
+
+    def given():
+        return torch.tensor([True, False, True]), torch.tensor(1), torch.tensor(3)
+
+    assert torch.compile(turned)(*given()).tolist() == [True, True, False]
+    with pytest.raises(RuntimeError, match="can't be cast to the desired output type Bool"):
+        torch.compile(counted)(*given())

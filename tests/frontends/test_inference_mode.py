@@ -178,3 +178,20 @@ def test_random_numbers_and_other_threads_are_not_touched():
     for thread in threads:
         thread.join()
     assert all(inside is found for inside, found in kept) and len(kept) == 8000
+
+
+def test_transforms_may_keep_what_they_close_over():
+    with torch.inference_mode():
+        c = torch.arange(3.0) + 1
+
+    def function(a):
+        return (a * c).sum()
+
+    for f in (function, torch.compile(function)):
+        for _ in range(10):
+            assert torch.func.grad(f)(torch.ones(3)).tolist() == [1, 2, 3]
+            assert torch.func.jacrev(f)(torch.ones(3)).tolist() == [1, 2, 3]
+            assert torch.vmap(torch.func.grad(f))(torch.ones(2, 3)).tolist() == [[1, 2, 3]] * 2
+            assert torch.func.vjp(f, torch.ones(3))[1](torch.tensor(2.0))[0].tolist() == [2, 4, 6]
+    with pytest.raises(RuntimeError, match=SAVED):
+        function(torch.ones(3, requires_grad=True))
