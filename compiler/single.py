@@ -6,6 +6,7 @@ sizes, so an op alone and the same op inside a strictly compiled program give th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from math import prod
@@ -30,6 +31,16 @@ _SMALL, _MANY = 16, 1 << 12
 _MOST_PROGRAMS = 1 << 12
 _programs: dict[Any, Executable] = {}
 _lock = Lock()
+
+
+def _renew_lock() -> None:
+    """Give a forked child a lock of its own: the thread that held the old one is not in the child."""
+    global _lock
+    _lock = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def run_single(op: Primitive, arrays: Sequence[NDArray[Any]], attributes: Mapping[str, Any]) -> list[NDArray[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from adjit.ir.primitive import primitive_named
 from adjit.native import install
 from adjit.runtime import layout
 from tests.frontends.natively import refuse
+from tests.threads import in_child
 
 install.install()
 native = pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
@@ -92,3 +94,11 @@ def test_programs_of_single_operations_are_bounded(monkeypatch: pytest.MonkeyPat
         assert shown[[0, rows, -1]].tolist() == [rows * 0.5, 0.0, rows * 0.5]
         assert torch.special.polygamma(rows % 7, x + 1).isfinite().all()
         assert len(single._programs) <= 5
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_forked_while_a_program_is_made_makes_its_own() -> None:
+    image, window = np.ones((1, 1, 7, 9)), np.ones((1, 1, 2, 3))
+    with single._lock:  # a thread that is not in the child has it
+        assert in_child(lambda: F.conv2d(torch.tensor(image), torch.tensor(window), stride=(3, 4))) == 0
