@@ -100,8 +100,14 @@ def splat(function: Function, type: LLType, scalar: str) -> str:
 
 
 def below(function: Function, lanes: int, count: str) -> str:
-    """The mask of the lanes (two or more) whose number is below the i64 `count`, which fits an i32."""
+    """The mask of the lanes (two or more) whose number is below the i64 `count`, which fits an i32.
+
+    LLVM 22 may not know that it is one lane: with AVX-512 it would store the whole of an integer that is cut to fewer
+    bytes there, beyond the lane.
+    """
     type = LLType(I32, lanes)
+    if count == "1" and function.module.avx512:
+        count = function.let('call i64 asm "", "=r,0"(i64 1)')
     limit = splat(function, type, function.let(f"trunc i64 {count} to i32"))
     return function.let(f"icmp slt {type.llvm} {type.numbers()}, {limit}")
 

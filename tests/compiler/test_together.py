@@ -134,3 +134,12 @@ def test_rows_of_a_large_matrix_and_of_a_part_have_the_same_bits(
     for start, count in ((0, 100), (rows // 2, 7), (rows - 99, 99), (rows - 1, 1)):
         part = torch.compile(lambda x, v: function(x, v))(x[start : start + count].clone(), v)
         assert torch.equal(part, found[start : start + count])
+
+
+@pytest.mark.parametrize("columns", [17, 33, 513, 1025])
+def test_rows_of_halves_that_end_in_a_vector_of_one_element_keep_to_themselves(columns: int) -> None:
+    """LLVM would store four bytes for the last element, over the first of the next row, which is computed beside it."""
+    for dtype in (torch.bfloat16, torch.float16):
+        x = torch.linspace(-3, 3, 41 * columns).reshape(41, columns).to(dtype)
+        found = torch.compile(lambda x: x.softmax(1), dynamic=False)(x)
+        torch.testing.assert_close(found, x.double().softmax(1).to(dtype))
