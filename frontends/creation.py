@@ -20,8 +20,8 @@ from adjit.ir.errors import OutOfMemoryError
 from adjit.ir.halfs import cast_array
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BF16, BOOL, F32, I64, DType
-from adjit.promotion import cast_to
-from adjit.python_data import array_of, check_strides, dtype_of_array, number_of
+from adjit.promotion import cast_to, result_dtype
+from adjit.python_data import array_of, check_numbers, check_strides, dtype_of_array, number_of
 from adjit.state import STATE
 from adjit.symbolic_size import SymbolicSize, as_dim
 from adjit.tensor import Tensor
@@ -167,16 +167,16 @@ def _has_traced(data: Any) -> bool:
 def _traced(data: Any, target: DType | None) -> Tensor:
     """Data with traced tensors and open sizes in it, as a computed tensor."""
     from adjit.joining import stack
-    from adjit.promotion import result_dtype
     from adjit.shaping import clone
 
     if isinstance(data, Tensor):
-        return clone(cast_to(data.detach(), target or data._dtype))
+        return clone(cast_to(data.detach(), target or result_dtype((data,))))
     if isinstance(data, SymbolicSize):
         return literal(as_dim(data), I64 if target is None else target)
     if isinstance(data, (list, tuple)):
-        parts = [_scalar(item) if isinstance(item, Tensor) else _traced(item, None) for item in data]
-        common = result_dtype(parts) if target is None else target
+        parts = [_scalar(item) if isinstance(item, Tensor) else _traced(item, target) for item in data]
+        kinds = [item if getattr(item, "_is_number", False) else part for item, part in zip(data, parts, strict=True)]
+        common = result_dtype(kinds) if target is None else target
         return stack([cast_to(part, common) for part in parts])
     return tensor(data, dtype=target)
 
@@ -192,7 +192,7 @@ def _scalar(input: Tensor) -> Tensor:
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """`data` as a tensor, without copying where it can be shared."""
     check_device(device)
-    if isinstance(data, Tensor):
+    if isinstance(data, Tensor) and not data._is_number:
         return data if dtype is None else data.to(dtype)
     if isinstance(data, np.ndarray):
         found = from_numpy(data)
@@ -248,6 +248,7 @@ def constant(size: Sequence[Any], value: Any, target: DType) -> Tensor:
     """`value` everywhere."""
     if isinstance(value, (Tensor, SymbolicSize)):
         number = value.detach() if isinstance(value, Tensor) else literal(as_dim(value), I64)
+        check_numbers(target, value)
         return apply(PRIMITIVES["expand"], (cast_to(number, target),), {"shape": tuple(size)})  # type: ignore[no-any-return]
     if STATE.tracer is None and type(value) is int and value in (0, 1) and target is not BF16:
         array = _zeros(tuple(size), target.storage)
@@ -307,7 +308,7 @@ def full(
 
 def _dtype_of_number(value: Any) -> DType:
     if isinstance(value, Tensor):
-        return value._dtype
+        return result_dtype((value,))
     if isinstance(value, (bool, np.bool_)):
         return BOOL
     if isinstance(value, (float, np.floating)):
@@ -319,6 +320,8 @@ def _dtype_of_number(value: Any) -> DType:
 
 def _number(value: Any) -> Any:
     """A fill value as a Python number; one that a trace computes stays a tensor."""
+    if isinstance(value, Tensor) and value._is_number:
+        return value
     if isinstance(value, Tensor):
         if value._tensor_type.size != 1:
             raise RuntimeError(f"a Tensor with {value._tensor_type.size} elements cannot be converted to Scalar")

@@ -166,12 +166,12 @@ def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
 
 def _scaled(operands: tuple[Any, ...], alpha: Any) -> Any:
     """alpha times the second operand."""
-    if is_one(alpha):
-        return operands[1]
     if isinstance(alpha, complex) and not result_dtype(operands).is_complex:
         raise RuntimeError("For non-complex input tensors, argument alpha must not be a complex number.")
-    if isinstance(alpha, float) and not result_dtype(operands).is_continuous:
+    if type(alpha) is not int and result_dtype((alpha,)).is_float and not result_dtype(operands).is_continuous:
         raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+    if is_one(alpha):
+        return operands[1]
     check_numbers(result_dtype(operands), alpha)
     return emit("mul", "", operands[1], alpha) if isinstance(operands[1], Tensor) else operands[1] * alpha
 

@@ -384,6 +384,7 @@ def value_like(value: Any, target: Tensor) -> Tensor:
     """The value as a tensor of the target's dtype."""
     from adjit.creation import tensor
     from adjit.dtypes import public, title_of
+    from adjit.python_data import check_numbers
     from adjit.state import outside
 
     if isinstance(value, (bool, int, float, complex)):
@@ -395,6 +396,7 @@ def value_like(value: Any, target: Tensor) -> Tensor:
         with outside():
             value = tensor(value, dtype=public(target._dtype))
     if value._dtype is not target._dtype:
+        check_numbers(target._dtype, value)
         value = apply(primitive_named("cast"), (value,), {"dtype": target._dtype})
     assert isinstance(value, Tensor)
     return value

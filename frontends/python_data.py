@@ -13,7 +13,7 @@ from adjit.errors import explained
 from adjit.execute import number_array
 from adjit.heard_numbers import is_heard
 from adjit.ir.halfs import cast_array, marked
-from adjit.ir.types import BF16, BOOL, C128, F32, F64, I64, U64, DType, dtype_of_storage
+from adjit.ir.types import BF16, BOOL, C128, F16, F32, F64, I64, U64, DType, dtype_of_storage
 from adjit.promotion import promote_types_ir
 from adjit.tensor import Tensor
 
@@ -211,6 +211,7 @@ _C_NAMES = {
     "i32": "int", "i64": "int64_t", "f16": "c10::Half", "bf16": "c10::BFloat16", "f32": "float", "f64": "double",
     "c64": "c10::complex<float>", "c128": "c10::complex<double>",
 }  # fmt: skip
+GREATEST = {F16: 65504.0, BF16: 3.3895313892515355e38, F32: 3.4028234663852886e38, F64: 1.7976931348623157e308}
 _NUMBER_KINDS = {np.dtype(np.bool_): BOOL, np.dtype(np.int64): I64, np.dtype(np.uint64): U64}
 
 
@@ -236,7 +237,7 @@ def number_of(value: int | float | complex | bool, dtype: DType) -> np.ndarray:
             raise _overflow(dtype) from None
     with np.errstate(all="ignore"):
         found = stored(wide, source, dtype)
-    if dtype.is_float and np.isfinite(float(value)) and not _is_finite(found, dtype):
+    if dtype.is_float and GREATEST[dtype] < abs(value) < np.inf:
         raise _overflow(dtype)
     return found
 
@@ -246,12 +247,13 @@ def check_numbers(dtype: DType, *operands: Any) -> None:
 
     Arithmetic takes numbers modulo an integer dtype's range; choices between numbers do not.
     """
-    if dtype is BOOL or dtype.bits > 32:
+    if dtype is BOOL or (dtype.bits > 32 and dtype.is_continuous):
         return
+    most = min(GREATEST.get(dtype, 3e38), 3e38)
     for operand in operands:
         if isinstance(operand, (int, float)):
             number_of(operand, dtype)
-        elif isinstance(operand, Tensor) and operand._answers and not -3e38 <= operand <= 3e38:
+        elif isinstance(operand, Tensor) and operand._answers and not -most <= operand <= most:
             raise TypeError("a number that may be beyond the range of its dtype is a constant")
 
 
@@ -278,15 +280,10 @@ def held_or_infinite(number: Any, dtype: DType) -> Any:
         return number
     if isinstance(number, float) and _is_plainly_held(number, dtype):
         return number
-    if not np.isfinite(float(number)):
+    if not GREATEST[dtype] < abs(number) < np.inf:
         return number
-    with np.errstate(all="ignore"):
-        held = _is_finite(stored(np.asarray(float(number)), F64, dtype), dtype)
-    return number if held else np.inf if number > 0 else -np.inf
-
-
-def _is_finite(array: np.ndarray, dtype: DType) -> bool:
-    return bool(np.isfinite(cast_array(array, dtype, F64) if dtype is BF16 else array).all())
+    with np.errstate(all="ignore"):  # a little beyond the greatest number, it is that one
+        return cast_array(stored(np.asarray(float(number)), F64, dtype), dtype, F64).item()
 
 
 def _overflow(dtype: DType) -> RuntimeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ from adjit.ir.ops.structure import reshape
 from adjit.ir.primitive import Primitive
 from adjit.ir.types import BOOL, DType
 from adjit.promotion import cast_to
-from adjit.python_data import check_numbers, check_wide_numbers
+from adjit.python_data import GREATEST, check_numbers, check_wide_numbers
 from adjit.random import rand
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -67,7 +68,7 @@ def _before(input: Tensor) -> Tensor:
     return kept
 
 
-def _in_integers(result: Tensor, input: Tensor, inplace: bool) -> Tensor:
+def _into(result: Tensor, input: Tensor, inplace: bool) -> Tensor:
     if not inplace:
         return result
     check_writable(input)
@@ -97,8 +98,12 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
     if input._dtype.kind == "uint" and min_val < 0:
         raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
     if not input._dtype.is_float:
-        return _in_integers(input.clamp(int(min_val), int(max_val)), input, inplace)
-    return elementwise(named.hardtanh, input, "Hardtanh", inplace, as_float(min_val), as_float(max_val))
+        check_numbers(input._dtype, min_val, max_val)
+        return _into(input.clamp(int(min_val), int(max_val)), input, inplace)
+    bounds = as_float(min_val), as_float(max_val)
+    if not all(bound <= math.inf for bound in bounds):
+        return _into(elementwise(named.hardtanh, input, "Hardtanh", False, *bounds) + math.nan, input, inplace)
+    return elementwise(named.hardtanh, input, "Hardtanh", inplace, *bounds)
 
 
 def sigmoid(input: Tensor) -> Tensor:
@@ -155,7 +160,7 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
     """input above `threshold`, `value` at and below it."""
     if not input._dtype.is_float:
         check_numbers(input._dtype, threshold, value)
-        return _in_integers(_where(input > threshold, input, int(value)), input, inplace)
+        return _into(_where(input > threshold, input, int(value)), input, inplace)
     check_numbers(input._dtype, value)
     return elementwise(named.threshold, input, "Threshold", inplace, as_float(threshold), as_float(value))
 
@@ -187,8 +192,7 @@ def tanhshrink(input: Tensor) -> Tensor:
 
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """input less `lambd` in size; 0 up to that size."""
-    greatest = {"f16": 65504.0, "f32": 3.4028234663852886e38, "f64": 1.7976931348623157e308}
-    most = greatest.get(input._dtype.name, 3.3895313892515355e38)
+    most = GREATEST.get(input._dtype, math.inf)
     if not 0 <= lambd <= most:
         name = {"f16": "Half", "bf16": "BFloat16", "f64": "Double"}.get(input._dtype.name, "Float")
         raise RuntimeError(

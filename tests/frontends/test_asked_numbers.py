@@ -131,3 +131,34 @@ def test_what_users_ask_is_part_of_the_program() -> None:
     for number in (1.0, 2.0, -3.0, 4.0, -5.0):
         compiled(x, number)
     assert compiled.compile_count == 2
+
+
+MADE: dict[str, Callable[[float], torch.Tensor]] = {
+    "full": lambda number: torch.full((2,), number),
+    "tensor": lambda number: torch.tensor(number),
+    "tensor of a list": lambda number: torch.tensor([number, 1.0]),
+    "tensor of a list with an int": lambda number: torch.tensor([number, 1]),
+    "nested": lambda number: torch.tensor([[number, 0.5], [1.0, number]]),
+    "as_tensor": lambda number: torch.as_tensor(number),
+    "doubles": lambda number: torch.tensor([[number]], dtype=torch.float64),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_tensors_of_numbers_that_change_have_the_dtype_of_floats(name: str) -> None:
+    compiled = torch.compile(MADE[name])
+    for number in (0.1, 0.2, 0.3, 0.7):
+        found, expected = compiled(number), MADE[name](number)
+        assert found.dtype is expected.dtype
+        assert found.tolist() == expected.tolist()
+
+
+def test_float_alphas_of_integers_are_refused_whichever_came_before() -> None:
+    compiled, whole = torch.compile(lambda x, number: torch.add(x, x, alpha=number)), torch.ones(3, dtype=torch.int64)
+    for alpha in (1, 2, 0.5, 0.25, 1.0, 0.75, 3):
+        if isinstance(alpha, int):
+            assert compiled(whole, alpha).tolist() == [1 + alpha] * 3
+            continue
+        for function in (compiled, lambda x, number: torch.add(x, x, alpha=number)):
+            with pytest.raises(RuntimeError, match="argument alpha must not be a floating point number"):
+                function(whole, alpha)

@@ -174,3 +174,76 @@ def test_numbers_of_numpy_are_no_tensors(number: Any) -> None:
         with pytest.raises(TypeError, match=r"clamp\(\): argument 'input'"):
             torch.clamp(bad, 0, 1)
     assert torch.add(number, number).item() == number + number
+
+
+def _error(function: Callable[..., Any], *arguments: Any) -> str:
+    with pytest.raises(RuntimeError) as error:
+        function(*arguments)
+    return str(error.value).split("\n")[0]
+
+
+def test_a_little_beyond_the_greatest_number() -> None:
+    ones, beyond = torch.ones(3), 3.4028235e38  # rounds to the greatest number of float32
+    for function in (
+        lambda: torch.full((2,), beyond), lambda: ones.masked_fill(ones > 0, beyond), lambda: ones.fill_(beyond),
+        lambda: torch.clamp(ones, beyond), lambda: torch.where(ones > 0, beyond, ones),
+        lambda: torch.nn.functional.threshold(ones, 0.0, beyond),
+    ):  # fmt: skip
+        assert _error(function) == "value cannot be converted to type float without overflow"
+    for number in (65505.0, -65519.0):
+        told = _error(lambda number=number: torch.full((2,), number, dtype=torch.float16))
+        assert told == "value cannot be converted to type c10::Half without overflow"
+    greatest = float(np.finfo(np.float32).max)
+    assert torch.full((2,), greatest).tolist() == (ones * beyond).tolist()[:2] == [greatest] * 2
+    assert torch.full((1,), -65504.0, dtype=torch.float16).item() == -65504.0
+    assert torch.tensor([beyond]).item() == greatest
+    assert (ones**beyond).tolist() == [1.0] * 3
+
+
+@pytest.mark.parametrize("function", ["clamp", "full_like", "masked_fill", "fill_", "setitem"])
+def test_numbers_of_compiled_functions_that_no_half_holds(function: str) -> None:
+    def run(x, number):
+        if function == "setitem":
+            x[0] = number
+            return x
+        if function == "masked_fill":
+            return x.masked_fill(x > 0, number)
+        return x.fill_(number) if function == "fill_" else getattr(torch, function)(x, number)
+
+    compiled = torch.compile(run)
+    for number in (0.25, 0.5, 0.75, 1.25):
+        compiled(torch.ones(3, dtype=torch.float16), number)
+    if function == "setitem":  # PyTorch takes an infinity here
+        assert compiled(torch.ones(3, dtype=torch.float16), 70000.0)[0].item() == INF
+    else:
+        told = _error(compiled, torch.ones(3, dtype=torch.float16), 70000.0)
+        assert told == "value cannot be converted to type c10::Half without overflow"
+    assert compiled(torch.ones(3, dtype=torch.float16), 1.5)[0].item() == 1.5
+
+
+def test_integers_are_given_no_infinite_bounds() -> None:
+    functional, whole = torch.nn.functional, torch.ones(3, dtype=torch.int64)
+    for number in (math.nan, INF, -INF, -1e300):
+        for arguments in ((whole, number, 1.0), (whole, 1, number)):
+            told = _error(functional.threshold, *arguments)
+            assert told == "value cannot be converted to type int64_t without overflow"
+    for low, high in ((math.nan, 1.0), (-1.0, math.nan), (-INF, 1.0), (0.0, 1e300)):
+        assert _error(functional.hardtanh, whole, low, high) == (
+            "value cannot be converted to type int64_t without overflow"
+        )
+
+
+@pytest.mark.parametrize(("low", "high"), [(math.nan, 1.0), (-1.0, math.nan), (math.nan, math.nan)])
+def test_bounds_of_hardtanh_that_are_nan(low: float, high: float) -> None:
+    hardtanh = torch.nn.functional.hardtanh
+    for number in (0.5, 0.75, 0.25) * 20:
+        hardtanh(torch.ones(3), -number, number)
+    x = torch.tensor([-3.0, 0.3, 2.0], requires_grad=True)
+    result = hardtanh(x, low, high)
+    result.sum().backward()
+    assert all(map(math.isnan, result.tolist()))
+    assert x.grad is not None
+    assert x.grad.tolist() == [0.0 if low >= -3.0 else 1.0, 1.0, 0.0 if high <= 2.0 else 1.0]
+    y = torch.tensor([-3.0, 0.3, 2.0])
+    assert hardtanh(y, low, high, inplace=True) is y
+    assert all(map(math.isnan, y.tolist()))
