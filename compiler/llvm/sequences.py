@@ -20,6 +20,8 @@ STREAMED = "!772 = !{i32 1}"
 PARAMETERS = "ptr %buffers, ptr %sizes, i64 %begin, i64 %end"
 # A register of AVX2.
 _AVX2_BYTES = 32
+# Integers of so many bytes may be cut from wider ones.
+_CUT_BYTES = 4
 
 
 @contextmanager
@@ -100,14 +102,8 @@ def splat(function: Function, type: LLType, scalar: str) -> str:
 
 
 def below(function: Function, lanes: int, count: str) -> str:
-    """The mask of the lanes (two or more) whose number is below the i64 `count`, which fits an i32.
-
-    LLVM 22 may not know that it is one lane: with AVX-512 it would store the whole of an integer that is cut to fewer
-    bytes there, beyond the lane.
-    """
+    """The mask of the lanes (two or more) whose number is below the i64 `count`, which fits an i32."""
     type = LLType(I32, lanes)
-    if count == "1" and function.module.avx512:
-        count = function.let('call i64 asm "", "=r,0"(i64 1)')
     limit = splat(function, type, function.let(f"trunc i64 {count} to i32"))
     return function.let(f"icmp slt {type.llvm} {type.numbers()}, {limit}")
 
@@ -126,7 +122,20 @@ def masked_load(function: Function, type: LLType, pointer: str, mask: str, other
 
 
 def masked_store(function: Function, type: LLType, value: str, pointer: str, mask: str) -> None:
-    """Store the lanes of `mask`; `type` has two lanes or more."""
+    """Store the lanes of `mask`; `type` has two lanes or more.
+
+    Of small integers LLVM 22 may not know that the mask is one lane: with AVX-512 it would store the whole of a wider
+    integer that was cut to them, beyond the lane.
+    """
+    if function.module.avx512 and type.dtype.itemsize <= _CUT_BYTES and type.element.startswith("i"):
+        if mask.count("true") == 1:
+            lane = mask[: mask.index("true")].count("i1") - 1
+            single = function.let(f"extractelement {type.llvm} {value}, i32 {lane}")
+            at = offset(function, type.element, pointer, lane)
+            function.line(f"store {type.element} {single}, ptr {at}, align {type.dtype.itemsize}")
+            return
+        if not mask.startswith("<"):
+            mask = _unknown(function, type.lanes, mask)
     for start, part, wanted in _parts(function, type, pointer, mask):
         name, place = f"@llvm.masked.store.{part.suffix}.p0", _moved(function, type, pointer, start)
         masks = f"<{part.lanes} x i1>"
@@ -134,6 +143,15 @@ def masked_store(function: Function, type: LLType, value: str, pointer: str, mas
         given = resized(Lanes(function, type, value), start, part.lanes).text
         operands = f"{part.llvm} {given}, ptr {place}, i32 {type.dtype.itemsize}, {masks} {wanted}"
         function.line(f"call void {name}({operands})")
+
+
+def _unknown(function: Function, lanes: int, mask: str) -> str:
+    """A mask of which LLVM knows nothing."""
+    bits = function.let(f"bitcast <{lanes} x i1> {mask} to i{lanes}")
+    wide = bits if lanes == 64 else function.let(f"zext i{lanes} {bits} to i64")
+    hidden = function.let(f'call i64 asm "", "=r,0"(i64 {wide})')
+    narrow = hidden if lanes == 64 else function.let(f"trunc i64 {hidden} to i{lanes}")
+    return function.let(f"bitcast i{lanes} {narrow} to <{lanes} x i1>")
 
 
 def _moved(function: Function, type: LLType, pointer: str, start: int) -> str:
