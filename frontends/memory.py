@@ -51,7 +51,7 @@ class _Untracked(int):
 
 
 UNTRACKED = _Untracked(0)
-# The address of the version that memories made by native code have.
+# The address of the version that memories made by native code have, which it sets to that of the running thread's mode.
 FIRST_VERSION = array("Q", [id(0)])
 
 
@@ -65,11 +65,6 @@ def ask_keep() -> None:
     """RuntimeError: memory made in inference mode is kept for no backward pass but those of torch.func."""
     if not STATE.keeps_any:
         raise RuntimeError(_SAVED)
-
-
-def know_inference() -> None:
-    """Let native code make memory as the running thread does."""
-    FIRST_VERSION[0] = id(UNTRACKED if STATE.inference else 0)
 
 
 class Memory:

@@ -29,6 +29,7 @@ from adjit.compiler.entry.known import (
     CALLS,
     COPIES,
     COPY_WORDS,
+    FIRST_VERSION,
     FIXED_PLACE,
     FLAGS,
     GIVEN_ROOM,
@@ -69,11 +70,13 @@ from adjit.compiler.entry.known import (
     TABLES,
     TENSORS,
     UNKNOWN,
+    UNTRACKED,
     VIEWS,
     WORKSPACE,
     WRITES,
     WRITTEN,
     WRITTEN_WORDS,
+    ZERO,
 )
 from adjit.compiler.entry.making import drop, hold_all, make_arrays, make_tensors, replace, unmade, written
 from adjit.compiler.entry.objects import array_of, integer, is_tensor
@@ -107,7 +110,11 @@ def mode_is_known() -> int:
     bits = integer(found)
     Py_DecRef(found)
     set_word(known(MODE) + IS_RECORDING, bits & 1)
-    set_word(known(MODE) + IS_TRACING, bits >> 1)
+    set_word(known(MODE) + IS_TRACING, (bits >> 1) & 3)
+    version = known(ZERO)
+    if bits & 8:
+        version = known(UNTRACKED)
+    set_word(known(FIRST_VERSION), version)
     set_word(known(MODE) + OWNER, thread)
     return 1
 

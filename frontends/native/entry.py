@@ -17,7 +17,7 @@ from adjit.autograd import tape
 from adjit.autograd.engine import accumulate
 from adjit.compiler.entry import known as k
 from adjit.ir.graph import Location, Node, Value
-from adjit.memory import FIRST_VERSION, PERIOD, UNTRACKED, Memory, ask_keep, ask_write, know_inference
+from adjit.memory import FIRST_VERSION, PERIOD, UNTRACKED, Memory, ask_keep, ask_write
 from adjit.native.words import address, mixed
 from adjit.nn.parameter import Parameter
 from adjit.runtime import callable, layout
@@ -293,12 +293,12 @@ def _new_method() -> Any:
 
 def _mode() -> int:
     """The running thread's mode: bit 0 for recording; bit 1 where only Python knows what to do with a call; bit 2 where
-    the running trace takes note of it.  Autocast is none: the functions that it changes have wrappers of their own, and
-    so have all while tensors may be dual.  What is overwritten matters to the hooks that `packing` stands for."""
+    the running trace takes note of it; bit 3 in inference mode.  Autocast is none: the functions that it changes have
+    wrappers of their own, and so have all while tensors may be dual.  What is overwritten matters to the hooks that
+    `packing` stands for; `keeps_any` is asked when native code asks whether it may keep an inference tensor."""
     tracer = STATE.tracer
     special = tracer is not None or STATE.anomaly[0] or bool(STATE.packing) or STATE.checks is not None
-    mode = STATE.recording + 2 * special + 4 * (tracer is not None and tracer.by_steps)
-    know_inference()
+    mode = STATE.recording + 2 * special + 4 * (tracer is not None and tracer.by_steps) + 8 * bool(STATE.inference)
     epoch_here()  # last: until the entry compares, no other thread comes between
     return mode
 

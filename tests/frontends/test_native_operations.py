@@ -387,7 +387,7 @@ def test_the_entry_knows_every_mode() -> None:
     """Whoever adds a mode says in `adjit.native.entry._mode` whether native calls must leave it to Python."""
     assert set(vars(STATE)) == {
         "recording", "inference", "tracer", "anomaly", "checks", "packing", "hooks_disabled", "sweep", "autocast",
-        "duals", "overwritten", "watching", "within",
+        "duals", "keeps_any", "overwritten", "watching", "within",
     }  # fmt: skip
 
 
