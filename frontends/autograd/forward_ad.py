@@ -55,6 +55,9 @@ class _UnderNoGrad(TorchFunctionMode):
     Writes to tensors that require grad without being dual are left to `no_grad`: they get no tangent.
     """
 
+    def __init__(self) -> None:
+        self.is_kept = False  # in force until the level ends, also while it serves a call
+
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
@@ -122,12 +125,14 @@ class _Level:
 
     def keep_tangents(self) -> None:
         """Keep them from here on; said where `no_grad` begins, for functions are slower then."""
-        if not self.mode.is_entered:
+        if not self.mode.is_kept:
+            self.mode.is_kept = True  # first: entering, and what the mode does, may end recording themselves
             self.mode.__enter__()
 
     def close(self) -> None:
         """Keep none any more."""
-        if self.mode.is_entered:
+        if self.mode.is_kept:
+            self.mode.is_kept = False
             self.mode.__exit__()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import adjit as torch
+from adjit import overrides
 from adjit.autograd import forward_ad
 
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {
@@ -213,3 +214,23 @@ def test_a_jvp_that_returns_too_many_tangents_is_refused(level: None) -> None:
 
     with pytest.raises(RuntimeError, match=r"invalid number of forward gradients \(expected 1 but got 2\)"):
         Pair.apply(forward_ad.make_dual(*primal_and_tangent()))
+
+
+def test_what_no_grad_brings_is_entered_once_and_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load() -> None:
+        with torch.no_grad():
+            pass
+
+    before = overrides._RUNNING.modes.copy()
+    with monkeypatch.context() as patched:
+        patched.setattr(overrides, "_wrap_all", load)
+        with forward_ad.dual_level(), torch.no_grad():
+            assert len(overrides._RUNNING.modes) == len(before) + 1
+    assert overrides._RUNNING.modes == before
+    weight = torch.ones(2, requires_grad=True)
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(torch.ones(2), torch.ones(2)) * weight
+        with torch.no_grad():  # the mode itself applies a function to what depends on the weight
+            scaled = dual * weight
+        assert forward_ad.unpack_dual(scaled).tangent is not None
+    assert overrides._RUNNING.modes == before
