@@ -7,6 +7,7 @@ same kind need no Python.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -115,7 +116,7 @@ class Operation:
         if fixed is not _ALL and recording and not takes_any_number(result):
             fixed = _ALL
         key = before[fixed] if before is not None else kind_of(leaves, form, fixed=fixed)
-        if key is None or len(leaves) > k.MOST_MARKED:
+        if key is None or len(leaves) > k.MOST_MARKED or (fixed is _WHOLE and not all(map(_is_usual, leaves))):
             return result
         large = _made_large(result, leaves)
         if not self.in_place and self.later != NEVER and not large:
@@ -366,6 +367,11 @@ class Operation:
                 others[-1]._requires_grad, others[-1]._leaf = x._requires_grad, x._leaf
         again = self._watched(arguments, names, others)
         return again is not None and does_the_same(seen, examples, again, others)
+
+
+def _is_usual(operand: Any) -> bool:
+    """Whether an operand may stand for others in its place: what NaN and infinities do may be theirs only."""
+    return type(operand) is not float or math.isfinite(operand)
 
 
 def _kinds(form: Any, leaves: Sequence[Any]) -> Any:

@@ -326,18 +326,42 @@ def test_functions_that_look_at_their_numbers_are_native(case: str) -> None:
     x, y = torch.linspace(-2, 2, 6).reshape(2, 3), torch.linspace(2, -1, 6).reshape(2, 3)
     if case == "addmm":
         y = y[:, :2].contiguous().T.contiguous().reshape(2, 2).repeat(1, 2)[:, :3].contiguous()
-    is_first = len(install._installed[name]._signatures) == 0
-    for n in range(300):
+    for n in range(300):  # as many as it takes after other tests' shapes
         function(x, y, first * (1 + 0.01 * (n % 70)))
     table = install._installed[name].table
     before = table[: known.MISS + 1].copy()
     for n in range(60, 70):
-        if is_first:  # other tests' calls may have left it to Python
-            table[[known.SLOW, known.MISS]] = id(refuse)
+        table[[known.SLOW, known.MISS]] = id(refuse)
         try:
             function(x, y, first * (1 + 0.01 * n))
         finally:
             table[: known.MISS + 1] = before
+
+
+@native
+@pytest.mark.parametrize("unusual", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("case", ["softplus", "leaky_relu"])
+def test_unusual_numbers_leave_no_later_number_to_python(case: str, unusual: float) -> None:
+    functional = torch.nn.functional
+    path, function = {
+        "softplus": ("nn.functional.softplus", lambda x, n: functional.softplus(x, n)),
+        "leaky_relu": ("nn.functional.leaky_relu", lambda x, n: functional.leaky_relu(x, n)),
+    }[case]
+    operation = install._installed[path]
+    x = torch.linspace(-2, 2, 3 * (7 + [math.nan, math.inf, -math.inf].index(unusual))).reshape(3, 1, -1)
+    for n in range(12):  # at each moment when calls of the kind are watched
+        function(x, 0.25 + n / 64), function(x, unusual)
+    for n in range(60):
+        function(x, 1.25 + n / 64)
+    table = operation.table
+    before = table[: known.MISS + 1].copy()
+    for n in range(5):
+        table[[known.SLOW, known.MISS]] = id(refuse)
+        try:
+            found = function(x, 3.0 + n / 64)
+        finally:
+            table[: known.MISS + 1] = before
+        assert found.tolist() == function(x, 3.0 + n / 64).tolist()
 
 
 @pytest.mark.parametrize("number", [-1.6260163501335045, 1e-300, 0.0])
