@@ -21,6 +21,7 @@ from adjit.ir.analysis import substitute_attribute
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Attribute, Value
 from adjit.ir.primitive import Primitive
+from adjit.ir.types import I64
 from adjit.state import STATE
 from adjit.tensor import Chain, Tensor
 from adjit.views import strides, view, viewable_strides
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from adjit.trace import Tracer
 
 _MARKS = ("_several", "_made_in")  # of views that may not be written in place
+_MOST_CHAINS = 4096  # some megabytes
 
 
 @frozen
@@ -87,6 +89,58 @@ def _span(places: np.ndarray) -> slice:
         return slice(0, 0)
     first, last = int(places[0]), int(places[-1])
     return slice(first, last + 1, max(1, (last - first) // max(1, places.size - 1)))
+
+
+@frozen
+class PlacedAxis:
+    """An axis of which a call computes the place: how many there are, how far apart in bytes; of a span, which goes on
+    step by step, how far from its first place the last is."""
+
+    size: int
+    stride: int
+    reach: int
+
+
+class PlacedViews:
+    """Makes the views of a tensor at computed places, and keeps the chains of those that native code makes, too.
+
+    `lengths` are of each place nothing, or how many places stand for it; `first` is the view at the first places, None
+    where native code makes none; the chains stand by the number of the places, counted along the axes.
+    """
+
+    def __init__(
+        self, steps: Sequence[Step], sizes: Mapping[str, int], lengths: Sequence[Sequence[int]], root: Tensor
+    ) -> None:
+        self._steps, self._sizes = steps, sizes
+        self.axes: list[PlacedAxis] = []
+        self.chains: dict[int, Chain] = {}
+        self.first: Tensor | None = None
+        rest, tensor = iter(lengths), root
+        for step in steps:
+            spans = [next(rest) for _ in step.places]
+            places = [np.arange(span[0], dtype=np.int64) if span else np.zeros((), np.int64) for span in spans]
+            along: Any = step.attributes["axes"] if places else ()
+            for axis, place in zip(along, places, strict=True):
+                array = tensor._array
+                if array is None or not place.size or place.size > array.shape[axis]:
+                    return
+                self.axes.append(PlacedAxis(array.shape[axis], array.strides[axis], place.size - 1))
+            tensor = replayed(tensor, *(Tensor._wrap(place, I64) for place in places), steps=[step], sizes=sizes)
+        self.first = tensor
+
+    def __call__(self, tensor: Tensor, *places: Tensor) -> Tensor:
+        """The view at what a call computed."""
+        found = replayed(tensor, *places, steps=self._steps, sizes=self._sizes)
+        number = 0
+        for axis, place in zip(self.axes, places, strict=True):
+            first, last = (int(place._array.flat[end]) for end in (0, -1))  # type: ignore[union-attr]
+            if last - first != axis.reach:
+                return found
+            number = number * axis.size + first
+        if len(self.chains) >= _MOST_CHAINS:
+            self.chains.clear()
+        self.chains[number] = found._chain[len(tensor._chain) :]
+        return found
 
 
 def _applied(step: Step, tensor: Tensor, sizes: Mapping[str, int]) -> Tensor:

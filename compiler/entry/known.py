@@ -155,6 +155,11 @@ AS_IT_STANDS = 7
 ITSELF, DETACHED = -1, -2
 VIEW_OPERAND, VIEW_RANK, VIEW_SIZES, VIEW_STRIDES, VIEW_OFFSET = 0, 1, 2, 3, 4
 VIEW_NUMBER, VIEW_DTYPE, VIEW_TYPE, VIEW_CHAIN, VIEW_WRITEABLE = 5, 6, 7, 8, 9
+# After a view at places that the program computed stand a dict of chains by the places' number, the function that makes
+# the view where that has none, and how many places there are.  A place: the number of the result that says where, the
+# size of the axis and its stride in bytes; of one that is a span the number of its last element, and how far from the
+# first that is.
+VIEW_CHAINS, VIEW_MAKER, VIEW_PLACES, PLACED_WORDS, PLACE_AT_WORDS = 10, 11, 12, 13, 5
 # A result: dtype object, NumPy's type number, rank, address of the sizes, type object.  Of a large one the rank is
 # POOLED, and a function that gives an array from runtime/results.py stands for the sizes.
 RESULT_WORDS, POOLED = 5, 255
@@ -170,6 +175,11 @@ A_SLICE, A_SUBTUPLE, AN_INSTANCE = 9, 10, 13
 # A result as a Python number: kind, number of the result, what it is.  A view: kind, number of the operand, or -1 and
 # the tensor; the address of its block.
 A_NUMBER, A_VIEW = 11, 12
+# A view at computed places: as a view.  One of several objects: kind, count and length of all that follows, then for
+# each the number of the result that says whether it is this one, and the length of its plan; last the plan of what it
+# is otherwise.  An object before which writes are counted: kind and count, then for each the number of the result that
+# says how many there were, the number of the operand that was written, or -1 and the tensor.
+A_PLACED_VIEW, A_CHOICE, A_COUNTED = 14, 15, 16
 SINGLE, DOUBLE, WHOLE, TRUTH = 0, 1, 2, 3
 # The longest structure of arguments, in words; the most parts that a function makes something of.
 LONGEST_STRUCTURE, MOST_PARTS = 1024, 60

@@ -8,6 +8,7 @@ from __future__ import annotations
 from adjit.compiler.entry.interpreter import (
     Py_DecRef,
     Py_IncRef,
+    PyDict_GetItemWithError,
     PyDict_New,
     PyDict_SetItem,
     PyFloat_FromDouble,
@@ -18,10 +19,12 @@ from adjit.compiler.entry.interpreter import (
     memcpy,
 )
 from adjit.compiler.entry.known import (
+    A_CHOICE,
     A_DICT,
     A_FLOAT,
     A_LIST,
     A_NUMBER,
+    A_PLACED_VIEW,
     A_RESULT,
     A_VIEW,
     AN_ARRAY,
@@ -33,14 +36,22 @@ from adjit.compiler.entry.known import (
     MADE_BY,
     OUTPUTS,
     PARTS_ROOM,
+    PLACE_AT_WORDS,
+    PLACED_WORDS,
     RESULT_WORDS,
     SINGLE,
     T_ARRAY,
+    T_MEMORY,
     TRUE,
+    VIEW_CHAINS,
+    VIEW_MAKER,
+    VIEW_OFFSET,
+    VIEW_PLACES,
     WHOLE,
 )
-from adjit.compiler.entry.making import drop, make_array
-from adjit.compiler.entry.views import view_of
+from adjit.compiler.entry.making import drop, make_array, written
+from adjit.compiler.entry.objects import is_tensor
+from adjit.compiler.entry.views import view_at, view_of
 from adjit.compiler.llvm.words import byte, half, known, room, set_word, widened, word
 from adjit.runtime.layout import DATA, ITEMS
 
@@ -90,11 +101,16 @@ def next_word(cursor: int) -> int:
     return found
 
 
+def data_of(cursor: int, number: int) -> int:
+    """The address of a result's first element."""
+    tensor = word(word(cursor + 24) + 8 * number)
+    return word(word(tensor + known(T_ARRAY)) + DATA)
+
+
 def number_made(cursor: int) -> int:
     """The next result as a Python number."""
-    tensor = word(word(cursor + 24) + 8 * next_word(cursor))
+    place = data_of(cursor, next_word(cursor))
     kind = next_word(cursor)
-    place = word(word(tensor + known(T_ARRAY)) + DATA)
     if kind == DOUBLE:
         return PyFloat_FromDouble(word(place))
     if kind == SINGLE:
@@ -108,14 +124,101 @@ def number_made(cursor: int) -> int:
     return found
 
 
-def view_made(cursor: int) -> int:
-    """The next view of an operand or of a tensor that stays."""
+def tensor_named(cursor: int) -> int:
+    """The next tensor: an operand or one that stays."""
     operand = next_word(cursor)
     tensor = next_word(cursor)
-    view = next_word(cursor)
     if operand != FIXED_PLACE:
         tensor = word(word(cursor + 16) + 8 * operand)
-    return view_of(view, tensor)
+    return tensor
+
+
+def view_made(cursor: int) -> int:
+    """The next view of an operand or of a tensor that stays."""
+    tensor = tensor_named(cursor)
+    return view_of(next_word(cursor), tensor)
+
+
+def placed_view_made(cursor: int) -> int:
+    """The next view at places that the program computed."""
+    tensor = tensor_named(cursor)
+    view = next_word(cursor)
+    offset = word(view + 8 * VIEW_OFFSET)
+    place = view + 8 * PLACED_WORDS
+    count = word(view + 8 * VIEW_PLACES)
+    number = 0
+    while count > 0:
+        first = word(data_of(cursor, word(place)))
+        reach = word(data_of(cursor, word(place)) + 8 * word(place + 24)) - first
+        size = word(place + 8)
+        if first < 0 or first >= size or reach != word(place + 32) or first + reach >= size:
+            return placed_by_python(cursor, view, tensor)
+        offset += first * word(place + 16)
+        number = number * size + first
+        place += 8 * PLACE_AT_WORDS
+        count -= 1
+    key = PyLong_FromLongLong(number)
+    if key == 0:
+        return 0
+    chain = PyDict_GetItemWithError(word(view + 8 * VIEW_CHAINS), key)
+    Py_DecRef(key)
+    if chain == 0:
+        return placed_by_python(cursor, view, tensor)
+    Py_IncRef(chain)
+    found = view_at(view, tensor, chain, offset)
+    Py_DecRef(chain)
+    return found
+
+
+def placed_by_python(cursor: int, view: int, tensor: int) -> int:
+    """A view at computed places that Python makes, and keeps the chain of."""
+    parts = room(PARTS_ROOM)
+    count = word(view + 8 * VIEW_PLACES)
+    place = view + 8 * PLACED_WORDS
+    set_word(parts, 0)
+    set_word(parts + 8, tensor)
+    k = 0
+    while k < count:
+        set_word(parts + 16 + 8 * k, word(word(cursor + 24) + 8 * word(place)))
+        place += 8 * PLACE_AT_WORDS
+        k += 1
+    return PyObject_Vectorcall(word(view + 8 * VIEW_MAKER), parts + 8, count + 1, 0)
+
+
+def choice_made(cursor: int) -> int:
+    """The first of the next objects whose flag is set; the last where none is."""
+    count = next_word(cursor)
+    length = next_word(cursor)
+    end = word(cursor) + 8 * length
+    while count > 0:
+        flag = byte(data_of(cursor, next_word(cursor)))
+        length = next_word(cursor)
+        if flag:
+            count = 0
+        else:
+            set_word(cursor, word(cursor) + 8 * length)
+            count -= 1
+    found = built(cursor)
+    set_word(cursor, end)
+    return found
+
+
+def counted_made(cursor: int) -> int:
+    """The next object, and writes counted, as many as the program says."""
+    count = next_word(cursor)
+    writes = room(4)
+    memcpy(writes, cursor, 32)
+    set_word(cursor, word(cursor) + 24 * count)
+    found = built(cursor)
+    while found != 0 and count > 0:
+        times = word(data_of(writes, next_word(writes)))
+        target = tensor_named(writes)
+        # An array counts nothing.
+        if times != 0 and is_tensor(target) and not written(word(target + known(T_MEMORY)), times):
+            Py_DecRef(found)
+            found = 0
+        count -= 1
+    return found
 
 
 def built(cursor: int) -> int:
@@ -135,6 +238,8 @@ def built(cursor: int) -> int:
         return number_made(cursor)
     if kind == A_VIEW:
         return view_made(cursor)
+    if kind >= A_PLACED_VIEW:
+        return made_for_call(cursor, kind)
     count = next_word(cursor)
     if kind == A_DICT:
         return built_dict(cursor, count)
@@ -143,6 +248,15 @@ def built(cursor: int) -> int:
     if kind == A_LIST:
         return built_list(cursor, count)
     return built_tuple(cursor, count)
+
+
+def made_for_call(cursor: int, kind: int) -> int:
+    """The next object, of a kind that hangs on what the program computed."""
+    if kind == A_PLACED_VIEW:
+        return placed_view_made(cursor)
+    if kind == A_CHOICE:
+        return choice_made(cursor)
+    return counted_made(cursor)
 
 
 def built_tuple(cursor: int, count: int) -> int:
@@ -220,6 +334,7 @@ def returned(signature: int, operands: int, tensors: int) -> int:
 
 
 FUNCTIONS = (
-    told, chosen, array_of_numbers, next_word, number_made, view_made, built, built_tuple, built_list, built_dict,
-    made_by, all_built, returned,
+    told, chosen, array_of_numbers, next_word, data_of, number_made, tensor_named, view_made, placed_view_made,
+    placed_by_python, choice_made, counted_made, built, made_for_call, built_tuple, built_list, built_dict, made_by,
+    all_built, returned,
 )  # fmt: skip

@@ -37,7 +37,12 @@ INT = 0xFFFFFFFF
 
 def array_view(view: int, array: int) -> int:
     """A new array on the data of another; 0 with a Python error set."""
-    start = word(array + DATA) + word(view + 8 * VIEW_OFFSET)
+    return array_at(view, array, word(view + 8 * VIEW_OFFSET))
+
+
+def array_at(view: int, array: int, offset: int) -> int:
+    """The same that begins so many bytes from the other's data."""
+    start = word(array + DATA) + offset
     flags = 0
     if word(view + 8 * VIEW_WRITEABLE):
         flags = half(array + FLAGS) & WRITEABLE
@@ -62,21 +67,26 @@ def array_view(view: int, array: int) -> int:
     return made
 
 
-def chain_of(view: int, tensor: int) -> int:
+def chain_of(steps: int, tensor: int) -> int:
     """The way from the memory to a view of a tensor, a new reference; 0 with a Python error set."""
     own = word(tensor + known(T_CHAIN))
     if own == known(EMPTY):
-        Py_IncRef(word(view + 8 * VIEW_CHAIN))
-        return word(view + 8 * VIEW_CHAIN)
-    return PySequence_Concat(own, word(view + 8 * VIEW_CHAIN))
+        Py_IncRef(steps)
+        return steps
+    return PySequence_Concat(own, steps)
 
 
 def view_of(view: int, tensor: int) -> int:
     """A tensor that shows part of another's memory, as `adjit.views.view` makes it; 0 with a Python error set."""
-    chain = chain_of(view, tensor)
+    return view_at(view, tensor, word(view + 8 * VIEW_CHAIN), word(view + 8 * VIEW_OFFSET))
+
+
+def view_at(view: int, tensor: int, steps: int, offset: int) -> int:
+    """The same that these steps make, so many bytes from the other's data."""
+    chain = chain_of(steps, tensor)
     if chain == 0:
         return 0
-    array = array_view(view, word(tensor + known(T_ARRAY)))
+    array = array_at(view, word(tensor + known(T_ARRAY)), offset)
     if array == 0:
         Py_DecRef(chain)
         return 0
@@ -112,4 +122,4 @@ def detached(tensor: int) -> int:
     return made
 
 
-FUNCTIONS = (array_view, chain_of, view_of, detached)
+FUNCTIONS = (array_view, array_at, chain_of, view_of, view_at, detached)

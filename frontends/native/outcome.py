@@ -21,12 +21,12 @@ from adjit.ir.types import BOOL, F32, F64, I64, DType
 from adjit.native.operands import Operands
 from adjit.native.signature import Copy, Operand, is_plain, number_input
 from adjit.native.structure import plan_of
-from adjit.native.view_words import view_words
+from adjit.native.view_words import placed_view_words, view_words
 from adjit.native.words import address, words_of
 from adjit.runtime.layout import DATA, word_at
 from adjit.tensor import Tensor
 from adjit.trace_parts import ItemReader
-from adjit.view_results import replayed
+from adjit.view_results import PlacedViews, replayed
 
 _ITEM = methodcaller("item")
 _NUMBERS: dict[DType, int] = {F32: k.SINGLE, F64: k.DOUBLE, I64: k.WHOLE, BOOL: k.TRUTH}
@@ -148,12 +148,11 @@ class Outcome:
         """The plan of `result`, which a call gave, and of the changes of Python; None where only Python makes them."""
         entry = self._entry
         count = len(entry.outputs)
-        leaves, structure = trees.flatten(result, none_is_leaf=True)
-        if structure != entry.structure:  # of results that stand in texts
+        if trees.flatten(result, none_is_leaf=True)[1] != entry.structure:  # of results that stand in texts
             return None
         found: list[Sequence[int]] = []
-        for index, output in enumerate(entry.all_outputs()):
-            part = self._part(output, leaves[index] if index < count else None)
+        for output in entry.all_outputs():
+            part = self._part(output)
             if part is None:
                 return None
             found.append(part)
@@ -166,8 +165,8 @@ class Outcome:
         finish = self._keep(partial(_finish, entry.effects))
         return [k.MADE_BY, 1 + len(found) - count, finish, *plan, *(word for part in found[count:] for word in part)]
 
-    def _part(self, output: Output, leaf: Any) -> Sequence[int] | None:
-        """The plan of one leaf; None where only Python has it."""
+    def _part(self, output: Output) -> Sequence[int] | None:
+        """The plan of one leaf of the result; None where only Python has it."""
         if output.choices:
             return self._chosen(output)
         fresh, operands = self._fresh.get(output.index), self._operands
@@ -189,87 +188,81 @@ class Outcome:
             case "static":
                 return k.AN_OBJECT, id(output.value), 0
             case "view":
-                return self._view(output, leaf)
+                return self._view(output)
         return None
 
-    def _view(self, output: Output, leaf: Any, flag: Sequence[int] | None = ()) -> Sequence[int] | None:
-        """The plan of a view: of an argument without history its place and strides, of others the steps to it.
-
-        `flag` is the plan of what says whether it is wanted, if it is not always.
-        """
-        if output.tensor is not None:
-            self.kept.append(output.tensor)
-            source = (k.AN_OBJECT, id(output.tensor), 0)
-        else:
+    def _view(self, output: Output) -> Sequence[int] | None:
+        """The plan of a view: of a tensor without history its place and strides, of others the steps to it."""
+        place, root = k.FIXED_PLACE, output.tensor
+        if root is None:
             place = self._operands.places[output.index]
             root = self._operands.values[place]
-            if not isinstance(root, Tensor):
-                return None
-            array = root._array
-            plain = isinstance(leaf, Tensor) and not root.requires_grad and not leaf.__dict__ and not output.places
-            if plain and array is not None and is_plain(array):
-                block = view_words(leaf, root, self.kept)
-                if block is not None:
-                    self._operands.in_order.add(place)
-                    if 1 in array.shape:  # along such an axis an array in order has any stride, and so its views
-                        self._operands.strides[place] = array.strides
-                    return k.A_VIEW, place, 0, address(block)
-            source = (k.AN_OPERAND, place, 0)
-        places = [self._fresh.get(place, -1) for place in output.places]
-        if -1 in places or len(places) + 2 > k.MOST_PARTS or flag is None:
+        numbers = [self._fresh.get(place, -1) for place in output.places]
+        if not isinstance(root, Tensor) or -1 in numbers or len(numbers) + 1 > k.MOST_PARTS:
             return None
-        make = self._keep(partial(_shown_if if flag else replayed, steps=output.steps, sizes=self._sizes))
-        rest = [word for number in places for word in (k.A_RESULT, number, 0)]
-        return [k.MADE_BY, 1 + len(places) + bool(flag), make, *flag, *source, *rest]
+        block = self._view_block(output, root, numbers)
+        if block is not None:
+            if place != k.FIXED_PLACE:
+                self._stands_so(place, root)
+            return k.A_PLACED_VIEW if numbers else k.A_VIEW, place, self._keep(root), address(block)
+        source = (k.AN_OBJECT, self._keep(root), 0) if place == k.FIXED_PLACE else (k.AN_OPERAND, place, 0)
+        make = self._keep(partial(replayed, steps=output.steps, sizes=self._sizes))
+        rest = [word for number in numbers for word in (k.A_RESULT, number, 0)]
+        return [k.MADE_BY, 1 + len(numbers), make, *source, *rest]
+
+    def _view_block(self, output: Output, root: Tensor, numbers: Sequence[int]) -> np.ndarray | None:
+        """The block of a view of a tensor that has no history and stands in order; None where Python makes the view."""
+        array, known = root._array, (source.tensor for source in self._entry.sources)
+        stays = output.tensor is None or any(tensor is root for tensor in known)
+        if not stays or root.requires_grad or array is None or not is_plain(array):
+            return None
+        values = [self._entry.graph.outputs[place] for place in output.places]
+        if any(value.dtype is not I64 for value in values):
+            return None
+        lengths = [tuple(evaluate(dim, self._sizes) for dim in value.dims) for value in values]
+        made = PlacedViews(output.steps, self._sizes, lengths, root)
+        if made.first is None or made.first.__dict__:
+            return None
+        if numbers:
+            return placed_view_words(made, numbers, root, self.kept)
+        return view_words(made.first, root, self.kept)
+
+    def _stands_so(self, place: int, root: Tensor) -> None:
+        """An operand stands in memory as `root` does."""
+        self._operands.in_order.add(place)
+        assert root._array is not None
+        if 1 in root._array.shape:  # along such an axis an array in order has any stride, and so its views
+            self._operands.strides[place] = root._array.strides
 
     def _chosen(self, output: Output) -> Sequence[int] | None:
-        """The plan of a computed tensor that may be another one instead: all are made, and the flags choose."""
-        parts = [self._part(changed(output, choices=()), None)]
+        """The plan of a computed tensor that may be another one instead, as the flags say."""
+        words: list[int] = []
         for flag, choice in output.choices:
-            told = self._part(Output("graph", flag), None)
-            parts += [told, self._view(choice, None, told) if choice.kind == "view" else self._part(choice, None)]
-        if None in parts or len(parts) > k.MOST_PARTS:
+            number, part = self._fresh.get(flag), self._part(choice)
+            if number is None or part is None:
+                return None
+            words += [number, len(part), *part]
+        part = self._part(changed(output, choices=()))
+        if part is None:
             return None
-        return [k.MADE_BY, len(parts), self._keep(_first_so), *(word for part in parts if part for word in part)]
+        return [k.A_CHOICE, len(output.choices), len(words) + len(part), *words, *part]
 
     def _counting(self, plan: list[int]) -> list[int] | None:
         """The plan of a result, after which the writes that the program counts are added."""
-        parts: list[int] = []
+        words: list[int] = []
         written = [source for source in self._entry.sources if source.more_writes >= 0]
         for source in written:
             place = self._operands.number_of(source)
-            if place is None and source.tensor is None:
+            counted = self._entry.graph.outputs[source.more_writes]
+            if (place is None and source.tensor is None) or counted.dtype is not I64:
                 return None
-            parts += (k.AN_OBJECT, id(source.tensor), 0) if place is None else (k.AN_OPERAND, place, 0)
-            parts += k.A_RESULT, self._fresh[source.more_writes], 0
-        if not written:
-            return plan
-        length = 1 + 2 * len(written)
-        return None if length > k.MOST_PARTS else [k.MADE_BY, length, self._keep(_count_more), *plan, *parts]
+            owner = (k.FIXED_PLACE, self._keep(source.tensor)) if place is None else (place, 0)
+            words += self._fresh[source.more_writes], *owner
+        return [k.A_COUNTED, len(written), *words, *plan] if written else plan
 
     def _keep(self, item: Any) -> int:
         self.kept.append(item)
         return id(item)
-
-
-def _shown_if(flag: Tensor, *given: Tensor, **options: Any) -> Tensor | None:
-    """The view that steps make where it is wanted."""
-    return replayed(*given, **options) if flag._array else None
-
-
-def _first_so(result: Any, *choices: Any) -> Any:
-    """The first of the choices whose flag, which stands before it, is true; the result where none is."""
-    for flag, choice in zip(choices[::2], choices[1::2], strict=True):
-        if flag._array:
-            return choice
-    return result
-
-
-def _count_more(result: Any, *pairs: Any) -> Any:
-    """The result of a call, after what the program counted was added to the versions of what it wrote."""
-    for target, more in zip(pairs[::2], pairs[1::2], strict=True):
-        target._memory.version += int(more._array)
-    return result
 
 
 def _finish(changes: Sequence[Effect | Refill], result: Any, *parts: Any) -> Any:

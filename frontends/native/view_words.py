@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from adjit.tensor import Tensor
 
 if TYPE_CHECKING:
     from adjit.native.program import Watched
+    from adjit.view_results import PlacedViews
 
 _WORDS = k.VIEW_WRITEABLE + 1
 
@@ -63,6 +65,20 @@ def view_words(result: Tensor, operand: Tensor, kept: list[Any]) -> np.ndarray |
     block[k.VIEW_DTYPE], block[k.VIEW_TYPE], block[k.VIEW_CHAIN] = id(result._dtype), id(type), id(chain)
     kept += [result._dtype, type, chain]
     return block
+
+
+def placed_view_words(
+    made: PlacedViews, numbers: Sequence[int], root: Tensor, kept: list[Any]
+) -> np.ndarray | None:
+    """The block of the views at computed places of a tensor; `numbers` are those of the results that say where."""
+    block = None if made.first is None else view_words(made.first, root, kept)
+    if block is None:
+        return None
+    words = [id(made.chains), id(made), len(numbers)]
+    for number, axis in zip(numbers, made.axes, strict=True):
+        words += number, axis.size, axis.stride, axis.reach, axis.reach
+    kept += [made, found := np.concatenate([block, np.array(words, np.int64).view(np.uint64)])]
+    return found
 
 
 def array_words(array: np.ndarray, base: np.ndarray, kept: list[Any]) -> np.ndarray | None:

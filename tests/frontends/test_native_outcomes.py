@@ -314,3 +314,166 @@ def test_many_sizes() -> None:
             compiled(tensor)
     with calls_without_python():
         assert [compiled(tensor).item() for tensor in tensors] == [(x * 2).sum().item() for x in tensors]
+
+
+def _place_facts(found: Any, x: Any) -> Any:
+    return plain(found), found._base is x, found._is_view(), found.data_ptr() - x.data_ptr(), found._memory is x._memory
+
+
+@pytest.mark.parametrize("function", [
+    lambda x, i: x[i],
+    lambda x, i: x[:, i],
+    lambda x, i: x[1:, ::2].t()[i, i],
+    lambda x, i: x[i].unsqueeze(0)[:, 1:],
+    lambda x, i: x[i][i - 1],
+    lambda x, i: x[i:i + 2],
+    lambda x, i: x[:, i:i + 1],
+    lambda x, i: x[i, 1:3],
+], ids=range(8))  # fmt: skip
+def test_views_at_computed_places_need_no_python(function: Callable[..., Any]) -> None:
+    compiled, x = torch.compile(function), torch.arange(16.0).reshape(4, 4).clone()
+    places = [torch.tensor(number) for number in range(2)]
+    for _ in range(4):
+        for place in places:
+            compiled(x, place)
+    for _ in range(2):
+        for number, place in enumerate(places):
+            with calls_without_python():
+                found = compiled(x, place)
+            expected = function(x, number)
+            assert _place_facts(found, x) == _place_facts(expected, x)
+            found += 1
+            assert plain(found) == plain(expected)
+
+
+def test_places_beyond_an_axis_are_errors_after_native_calls() -> None:
+    compiled, x = torch.compile(lambda x, i: (x[i], x.sum())), torch.arange(12.0).reshape(4, 3).clone()
+    for _ in range(3):
+        for number in range(-4, 4):
+            assert compiled(x, torch.tensor(number))[0].tolist() == x[number].tolist()
+    for number in (4, -5, 2**62, -(2**63)):
+        with pytest.raises(IndexError, match="out of bounds"):
+            compiled(x, torch.tensor(number))
+    assert compiled(x, torch.tensor(-1))[0].tolist() == x[-1].tolist()
+
+
+def test_views_at_places_of_views_and_of_what_stands_otherwise() -> None:
+    """Views, tensors out of order, written bases: what stood in order at first need not in the next call."""
+    compiled, base = torch.compile(lambda x, i: x[i]), torch.arange(24.0).reshape(4, 6).clone()
+    whole = torch.arange(12.0).reshape(2, 6).clone()
+    for _ in range(4):
+        for x in (whole, base[1:3], base.t()[:2], base[::2], base[:2].t().contiguous().t()):
+            for number in range(2):
+                x = x[:, :6] if x.shape[1] == 6 else x[:, :4]
+                found = compiled(x, torch.tensor(number))
+                assert plain(found) == plain(x[number]) and found.data_ptr() == x[number].data_ptr()
+    row = compiled(whole, torch.tensor(1))
+    row.mul_(torch.ones(6, requires_grad=True))
+    assert whole.requires_grad and compiled(whole, torch.tensor(1)).requires_grad
+
+
+def test_more_places_than_chains_are_kept() -> None:
+    from adjit import view_results
+
+    compiled, x = torch.compile(lambda x, i: x[i]), torch.arange(30.0).clone()
+    before, view_results._MOST_CHAINS = view_results._MOST_CHAINS, 7
+    try:
+        for _ in range(4):
+            assert [compiled(x, torch.tensor(k)).item() for k in range(30)] == x.tolist()
+    finally:
+        view_results._MOST_CHAINS = before
+
+
+_table = torch.arange(8.0).reshape(4, 2).clone()
+
+
+def test_views_of_captured_tensors_at_computed_places() -> None:
+    global _table
+    compiled = torch.compile(lambda i: _table[i])
+    for _ in range(5):
+        compiled(torch.tensor(2))
+    with calls_without_python():
+        found = compiled(torch.tensor(2))
+    assert found._base is _table and found.tolist() == [4.0, 5.0]
+    _table.add_(1)
+    assert compiled(torch.tensor(2)).tolist() == [5.0, 6.0] and found._version == 1
+    _table.data = torch.zeros(4, 2)
+    assert compiled(torch.tensor(2)).data_ptr() == _table[2].data_ptr()
+    _table.requires_grad_()
+    assert compiled(torch.tensor(2)).requires_grad
+    _table = torch.ones(3, 2)
+    assert compiled(torch.tensor(2))._base is _table
+    with pytest.raises(IndexError, match="out of bounds"):
+        compiled(torch.tensor(3))
+
+
+def _either(x: Any, y: Any) -> Any:
+    found = x * 2
+    if x.sum() > 0:
+        found = y
+    return found, x.max()
+
+
+def _part(x: Any, y: Any) -> Any:
+    if x.sum() > 0:
+        found = y[1:3]
+    elif x.sum() < -100:
+        found = x[:2]
+    else:
+        found = y[3:5]
+    return {"found": found, "x": x}
+
+
+def _written(x: Any, y: Any) -> Any:
+    if x.sum() > 0:
+        y.add_(1)
+        y.mul_(2)
+    return x + 1
+
+
+@pytest.mark.parametrize("function", [_either, _part, _written])
+def test_what_a_branch_chose_needs_no_python(function: Callable[..., Any]) -> None:
+    compiled = torch.compile(function)
+    signs = (1.0, -1.0, -1000.0, float("nan"))
+    mine, its = (([vector() * sign for sign in signs], torch.arange(6.0).clone()) for _ in range(2))
+    for number in range(5):
+        for x, same in zip(mine[0], its[0], strict=True):
+            if number >= 3:
+                with calls_without_python():
+                    found = compiled(x, mine[1])
+            else:
+                found = compiled(x, mine[1])
+            expected = function(same, its[1])
+            assert str(plain(found)) == str(plain(expected)) and str(plain(mine)) == str(plain(its))
+            parts = found["found"] if isinstance(found, dict) else found[0]
+            others = expected["found"] if isinstance(expected, dict) else expected[0]
+            assert (parts is mine[1], parts._base is mine[1]) == (others is its[1], others._base is its[1])
+
+
+def test_writes_that_a_branch_counted_to_arrays_and_inference_tensors() -> None:
+    compiled, array = torch.compile(_written), np.arange(6.0, dtype=np.float32)
+    for number in range(5):
+        compiled(vector() * (1 - 2 * (number % 2)), array)
+    assert array.tolist() == [14.0 + 8 * n for n in range(6)]
+    with torch.inference_mode():
+        inner = torch.arange(6.0).clone()
+        for _ in range(5):
+            compiled(vector(), inner)
+    with pytest.raises(RuntimeError, match="Inplace update to inference tensor outside InferenceMode"):
+        for _ in range(5):
+            compiled(vector(), inner)
+
+
+def test_objects_of_views_and_choices_are_freed() -> None:
+    import gc
+    import sys
+
+    at, chosen = torch.compile(lambda x, i: x[i]), torch.compile(_either)
+    x, y, i = torch.ones(5, 2), torch.ones(5, 2), torch.tensor(3)
+    for _ in range(5):
+        at(x, i), chosen(x, y), chosen(-x, y)
+    gc.collect()
+    counts = [sys.getrefcount(item) for item in (x, y, i, x._memory, y._memory, x._array, y._array)]
+    for _ in range(50):
+        at(x, i), chosen(x, y), chosen(-x, y)
+    assert [sys.getrefcount(item) for item in (x, y, i, x._memory, y._memory, x._array, y._array)] == counts
