@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from itertools import product as choices
 from math import gcd, prod
 
+from adjit.compiler import by_samples
 from adjit.compiler.winograd import TAPS, pays
 from adjit.ir.builder import Expr
 from adjit.ir.frozen import frozen
@@ -44,7 +45,10 @@ def convolve(
             return _of_points(x, w, axes, stride, groups)
         if is_spread and all(step == 1 for step in stride):
             return _by_phases(x, w, axes, groups)
-        if not is_spread and _goes_by_winograd(x, w, axes, stride, groups, strict):
+        if not is_spread and (
+            _goes_by_winograd(x, w, axes, stride, groups, strict)
+            or (not strict and _goes_by_samples(x, w, axes, stride, groups))
+        ):
             return _dense(_padded(x, low, high, [0] * len(axes)), w, stride, kernel_dilation, groups)
         if not is_spread and w.shape[0] != groups and _shares_padding(axes, stride):
             return _contracted(_windows_of_shared_padding(x, axes, stride, groups), w, groups)
@@ -186,6 +190,15 @@ def _goes_by_winograd(
         return False
     height, width = (axis.out for axis in axes)
     return pays("outputs", x.shape[1], w.shape[0], height, width, None if strict else x.shape[0])
+
+
+def _goes_by_samples(x: Expr, w: Expr, axes: Sequence[_Axis], stride: Sequence[int], groups: Size) -> bool:
+    """Whether vectors run along the samples of such images."""
+    if groups != 1 or any(by != 1 for by in stride):
+        return False
+    sizes = zip(*((axis.extent, axis.taps, axis.low, axis.high, axis.dilation) for axis in axes), strict=True)
+    found = by_samples.axes_of(*sizes)
+    return found is not None and by_samples.pays(x.dtype, x.shape[0], x.shape[1], w.shape[0], found)
 
 
 def _shares_padding(axes: Sequence[_Axis], stride: Sequence[int]) -> bool:

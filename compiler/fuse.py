@@ -42,7 +42,7 @@ from adjit.compiler.loops.rows import Reach, reads_of
 from adjit.compiler.overwritten import early_reads, reads_first
 from adjit.compiler.tile_sums import Tile, tile_of, tile_sums
 from adjit.compiler.turned import turned
-from adjit.compiler.winograd import computes, is_read_in_place
+from adjit.compiler.unpadded import computes, is_read_in_place
 from adjit.ir.analysis import VIEWS
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Attribute, Graph, Node, Region, Value

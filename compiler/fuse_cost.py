@@ -6,7 +6,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 
 from adjit.compiler.loops.kinds import SPECIAL
 from adjit.compiler.loops.packed import contraction_chain, is_packed
-from adjit.compiler.winograd import reads_padding
+from adjit.compiler.unpadded import reads_padding
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node, Region, Value
 from adjit.ir.shape import Size, evaluate, product, size_names

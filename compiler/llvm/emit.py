@@ -370,7 +370,7 @@ def _emit_straight(
 def _emit_contract(
     program: Program, name: str, node: Node, table: Mapping[Value, int], dependence: Dependence
 ) -> list[Part]:
-    from adjit.compiler.llvm.emit_contract import emit_contract, has_square, is_narrow
+    from adjit.compiler.llvm.emit_contract import emit_contract, has_masked_windows, has_square, is_narrow
 
     if not table.keys() >= set(node.inputs):
         raise CompileError("a contraction writes a buffer that is none of its kernel's")
@@ -395,6 +395,12 @@ def _emit_contract(
             emit_kernel_gradient(program.module, name, node, gradient, WORKSPACE, writer)
             tasks, workspace = gradient.plan.tasks, gradient.plan.workspace_bytes
             return [_counted_part(part, tasks, workspace) for part in (name, f"{name}.last")]
+    if has_masked_windows(node):
+        from adjit.compiler.llvm.emit_samples import by_samples_of, emit_by_samples
+
+        if (turned := by_samples_of(node, program.options, program.tasks)) is not None:
+            emit_by_samples(program.module, f"{name}.samples", node, turned, WORKSPACE, writer)
+            return [_counted_part(f"{name}.samples", turned.tasks, turned.workspace_bytes)]
     if is_narrow(node):
         from adjit.compiler.llvm.emit_row_products import emit_row_product, row_product_of
 

@@ -98,6 +98,27 @@ def has_square(node: Node, kind: str) -> bool:
     return [extent for _, extent in pairs_of(node, kind)[1:]] == [3, 3]
 
 
+def has_masked_windows(node: Node) -> bool:
+    """Whether windows of images with zeros around them, which are not stored, are what a `contract` multiplies."""
+    return len(pairs_of(node, "k")) == 3 and any(map(_is_masked, node.regions[:2]))
+
+
+def _is_masked(region: Region) -> bool:
+    load = region.outputs[0].node
+    return load is not None and load.op is LOAD and bool(load.attributes["masked"])
+
+
+def arrange_windows(node: Node) -> Axes:
+    """The axes with windows, whose places are the last two variables of n, as the right operand.
+
+    They are the left one of a product that stores the channels last.
+    """
+    axes = arrange(node)
+    if len(axes.m) > 1 and len(axes.n) == 1:
+        axes = axes.exchanged
+    return axes.planes if len(axes.n) > 2 else axes
+
+
 def is_narrow(node: Node) -> bool:
     """Whether a `contract` has few rows and columns, and terms of several axes: perhaps it had better not be packed."""
     m, n, k, batch = (pairs_of(node, kind) for kind in ("m", "n", "k", "batch"))
