@@ -13,8 +13,18 @@ from adjit.dtypes import default_float, public, require_order, title_of
 from adjit.errors import not_a_tensor
 from adjit.ir.errors import DTypeError
 from adjit.ir.primitive import PRIMITIVES
-from adjit.ir.types import BOOL, C128, F32, F64, I64, DType
-from adjit.promotion import broadcast_shapes, cast_to, is_one, promote, result_dtype, spread
+from adjit.ir.types import BOOL, C128, F32, F64, HALVES, I64, DType
+from adjit.promotion import (
+    broadcast_shapes,
+    cast_to,
+    check_alpha,
+    counts_as_number,
+    is_one,
+    promote,
+    refuse_bool,
+    result_dtype,
+    spread,
+)
 from adjit.python_data import check_numbers, held_or_infinite
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -51,7 +61,7 @@ def emit(
     """A primitive on promoted operands; `name` is PyTorch's of the function, `kernel` that in its errors."""
     target = result_dtype(operands) if target is None else target
     chosen = _ON_BOOL.get(op, op) if target is BOOL else op
-    parts = promote(*operands, target=target, op=kernel or op)
+    parts = promote(*operands, target=target, op=kernel or op, primitive=PRIMITIVES[chosen])
     try:
         result = apply(PRIMITIVES[chosen], parts, attributes, name=name)
     except DTypeError:
@@ -145,15 +155,14 @@ def named(function: Callable[..., Tensor], name: str, doc: str) -> Callable[...,
 # -- arithmetic -----------------------------------------------------------------------------------------------------
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input + alpha * other."""
-    operands = operands_of("add", input, other)
-    return emit("add", "Add", operands[0], _scaled(operands, alpha))
+    return _with_scaled("add", "Add", operands_of("add", input, other), alpha)
 
 
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input - alpha * other."""
     operands = operands_of("sub", input, other)
     refuse_bool(operands)
-    return emit("sub", "Sub", operands[0], _scaled(operands, alpha))
+    return _with_scaled("sub", "Sub", operands, alpha)
 
 
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
@@ -161,34 +170,21 @@ def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     second, first = operands_of("rsub", input, other)
     refuse_bool((first, second))
     name = "Rsub" if isinstance(first, Tensor) and isinstance(second, Tensor) else "RsubBackward1"
-    return emit("sub", name, first, _scaled((first, second), alpha))
+    return _with_scaled("sub", name, (first, second), alpha)
 
 
-def _scaled(operands: tuple[Any, ...], alpha: Any) -> Any:
-    """alpha times the second operand."""
-    if isinstance(alpha, complex) and not result_dtype(operands).is_complex:
-        raise RuntimeError("For non-complex input tensors, argument alpha must not be a complex number.")
-    if type(alpha) is not int and result_dtype((alpha,)).is_float and not result_dtype(operands).is_continuous:
-        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+def _with_scaled(op: str, name: str, operands: tuple[Any, ...], alpha: Any) -> Tensor:
+    """The first operand plus or minus alpha times the second."""
+    check_alpha(operands, alpha)
     if is_one(alpha):
-        return operands[1]
-    check_numbers(result_dtype(operands), alpha)
-    return emit("mul", "", operands[1], alpha) if isinstance(operands[1], Tensor) else operands[1] * alpha
+        return emit(op, name, *operands)
+    (first, second), dtype = operands, result_dtype(operands)
+    check_numbers(dtype, alpha)
+    if dtype in HALVES:
+        from adjit.scaled_sums import sum_of_halves
 
-
-def refuse_bool(operands: tuple[Any, ...]) -> None:
-    """RuntimeError for the subtraction of truth values."""
-    count = sum(result_dtype((operand,)) is BOOL for operand in operands)
-    if count == 2:
-        raise RuntimeError(
-            "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` "
-            "operator instead."
-        )
-    if count:
-        raise RuntimeError(
-            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, "
-            "use the `~` or `logical_not()` operator instead."
-        )
+        return sum_of_halves(name, first, second, -alpha if op == "sub" else alpha)
+    return emit(op, name, first, emit("mul", "", second, alpha) if isinstance(second, Tensor) else second * alpha)
 
 
 mul = binary("mul", "Mul", "input * other.")
@@ -207,7 +203,9 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     if rounding_mode is None:
         return emit("div", "Div", *operands, target=_floating(dtype))
     if dtype.is_float:
-        return rename(trunc(emit("div", "Div", *operands)), "DivBackward2")
+        if dtype in HALVES and counts_as_number(operands, 1):  # the quotient is not rounded before it is cut off
+            operands = (cast_to(operands[0], F32), operands[1])
+        return rename(cast_to(trunc(emit("div", "Div", *operands)), dtype), "DivBackward2")
     if dtype.is_complex:
         raise unsupported("div_trunc", dtype)
     down = emit("div", "Div", *operands, kernel="div_trunc")

@@ -10,7 +10,7 @@ from adjit.dispatch import apply, literal
 from adjit.dtypes import default_complex, default_float, dtype, public, title_of
 from adjit.errors import explained
 from adjit.heard_numbers import Heard
-from adjit.ir.primitive import primitive_named
+from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.types import (
     BF16,
     BOOL,
@@ -19,6 +19,7 @@ from adjit.ir.types import (
     F16,
     F32,
     F64,
+    HALVES,
     I8,
     I16,
     I32,
@@ -104,6 +105,29 @@ def cast_to(tensor: Tensor, dtype: DType) -> Tensor:
     return result
 
 
+def check_alpha(operands: Sequence[Any], alpha: Any) -> None:
+    """RuntimeError for a factor that a sum of the operands does not take."""
+    if isinstance(alpha, complex) and not result_dtype(operands).is_complex:
+        raise RuntimeError("For non-complex input tensors, argument alpha must not be a complex number.")
+    if type(alpha) is not int and result_dtype((alpha,)).is_float and not result_dtype(operands).is_continuous:
+        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+
+
+def refuse_bool(operands: Sequence[Any]) -> None:
+    """RuntimeError for the subtraction of truth values."""
+    count = sum(result_dtype((operand,)) is BOOL for operand in operands)
+    if count == 2:
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` "
+            "operator instead."
+        )
+    if count:
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, "
+            "use the `~` or `logical_not()` operator instead."
+        )
+
+
 def broadcast_shapes(*shapes: Sequence[Any]) -> tuple[Any, ...]:
     """The common shape.  RuntimeError where sizes differ and none is 1."""
     ndim = max((len(shape) for shape in shapes), default=0)
@@ -147,8 +171,14 @@ def spread(tensor: Tensor, shape: Sequence[Any]) -> Tensor:
     return result
 
 
-def promote(*operands: Any, target: DType | None = None, op: str = "") -> list[Any]:
-    """Operands of one dtype and shape; numbers stay numbers, but complex ones become tensors."""
+def promote(
+    *operands: Any, target: DType | None = None, op: str = "", primitive: Primitive | None = None
+) -> list[Any]:
+    """Operands of one dtype and shape; numbers stay numbers, but complex ones become tensors.
+
+    Beside 16 bits, a number that is not known yet has the dtype that `primitive` takes numbers in, and so has a tensor
+    of rank 0 as the second operand.
+    """
     target = result_dtype(operands) if target is None else target
     operands = tuple(literal(operand, target) if isinstance(operand, complex) else operand for operand in operands)
     tensors = [operand for operand in operands if isinstance(operand, Tensor)]
@@ -158,7 +188,18 @@ def promote(*operands: Any, target: DType | None = None, op: str = "") -> list[A
         first, *_ = str(error).splitlines()
         names = dict(zip("abcdef", tensors, strict=False))
         raise explained(RuntimeError, first, op, names, _broadcast_hint([shape_of(t) for t in tensors])) from None
-    return [spread(cast_to(o, target), shape) if isinstance(o, Tensor) else o for o in operands]
+    wide = target in HALVES and primitive is not None and primitive.wide_numbers
+    dtypes = [F32 if wide and counts_as_number(operands, place) else target for place in range(len(operands))]
+    pairs = zip(operands, dtypes, strict=True)
+    return [spread(cast_to(o, dtype), shape) if isinstance(o, Tensor) else o for o, dtype in pairs]
+
+
+def counts_as_number(operands: Sequence[Any], place: int) -> bool:
+    """Whether an operand is a number, known or not yet, or of two the second one and of rank 0."""
+    operand = operands[place]
+    if not isinstance(operand, Tensor) or operand._is_number:
+        return True
+    return place == 1 and len(operands) == 2 and not shape_of(operand)
 
 
 def promote_types(type1: dtype, type2: dtype) -> dtype:

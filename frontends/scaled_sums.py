@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from adjit.capture.numbers import as_plain
 from adjit.composite import composite
 from adjit.dims import shape_of
 from adjit.dispatch import rename
 from adjit.dtypes import c_name, title_of
 from adjit.elementwise import add, div, emit, mul, operands_of, sub
-from adjit.promotion import cast_to, is_one, promote, result_dtype, single
+from adjit.ir.types import F64
+from adjit.promotion import broadcast_shapes, cast_to, is_one, promote, result_dtype, single
 from adjit.python_data import check_wide_numbers
+from adjit.shaping import expand
 from adjit.tensor import Tensor
 
 
@@ -40,6 +43,31 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
 def _addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, value: Any) -> Tensor:
     start, above, below = single(input, tensor1, tensor2)
     return cast_to(add(start, div(above if is_one(value) else mul(above, value), below)), input._dtype)
+
+
+def sum_of_halves(name: str, first: Any, second: Any, alpha: Any) -> Tensor:
+    """first + alpha * second of 16 bits, alpha rounded to them and the sum rounded once, as PyTorch adds them."""
+    target = result_dtype((first, second))
+    operands = promote(as_plain(first, target), as_plain(second, target), target=target)
+    shape = broadcast_shapes(*map(shape_of, operands))
+    return rename(_sum_of_halves(*(expand(x, *shape) for x in operands), alpha), name)
+
+
+@composite("Add")
+def _sum_of_halves(first: Tensor, second: Tensor, alpha: Any) -> Tensor:
+    from adjit.linalg.ruled import apply_with_rule
+
+    found: Tensor = apply_with_rule("Add", _weighted, _weighted_rule, (0, 1), first, second, as_plain(alpha, F64))
+    return found
+
+
+def _weighted(first: Tensor, second: Tensor, alpha: Tensor) -> tuple[Tensor]:
+    one, other, factor = single(first, second, cast_to(alpha, first._dtype))
+    return (cast_to(add(one, mul(other, factor)), first._dtype),)
+
+
+def _weighted_rule(g: Tensor, first: Tensor, second: Tensor, alpha: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+    return g, mul(g, alpha)  # which alpha is not rounded for
 
 
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:

@@ -20,7 +20,7 @@ from adjit.dispatch import apply, literal
 from adjit.ir.frozen import frozen
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import BOOL, F64, I64, DType, TensorType
-from adjit.promotion import result_dtype
+from adjit.promotion import cast_to
 from adjit.state import STATE, is_user_frame
 from adjit.tensor import Tensor
 
@@ -99,9 +99,9 @@ def _asks_identity(code: CodeType) -> bool:
 
 
 def as_plain(value: Any, dtype: DType) -> Tensor:
-    """A number, known or not, as an ordinary tensor."""
-    if isinstance(value, Number):
-        return value.plain(dtype)
+    """A number, known or not, as an ordinary tensor; so is a tensor, in the dtype."""
+    if isinstance(value, Tensor):
+        return value.plain(dtype) if isinstance(value, Number) else cast_to(value, dtype)
     return literal(float(value) if dtype.is_continuous else value, dtype)
 
 
@@ -112,6 +112,8 @@ def _operator(name: str, result: str) -> Callable[[Any, Any], Any]:
     """Python's operator; `result` is "same", "float" for a quotient, or "bool" for a comparison."""
     plain: Callable[[Any, Any], Any] = getattr(Tensor, name)
     swapped = getattr(Tensor, f"__{name[3:]}") if name in _REFLECTED else None
+    if name == "__truediv__":
+        swapped = Tensor.__rtruediv__  # n / x is n times the reciprocal of x
 
     def operate(self: Number, other: Any) -> Any:
         own, its = kind_of(self), kind_of(other)
@@ -119,8 +121,7 @@ def _operator(name: str, result: str) -> Callable[[Any, Any], Any]:
         if its is None:
             if not isinstance(other, Tensor):
                 return NotImplemented
-            found = self.plain(result_dtype((other, self)))
-            return plain(found, other) if swapped is None else swapped(other, found)  # x / n is no product with 1 / n
+            return plain(self, other) if swapped is None else swapped(other, self)  # x / n is no product with 1 / n
         kind = own.joined(its).joined(NumberKind(int if result != "bool" else bool))
         if result == "float":
             kind = NumberKind(float)

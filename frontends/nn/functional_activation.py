@@ -9,7 +9,7 @@ from typing import Any
 from adjit.composite import composite
 from adjit.dispatch import apply
 from adjit.dtypes import float32, get_default_dtype, title_of
-from adjit.elementwise import abs, add, div, refuse_bool, unsupported
+from adjit.elementwise import abs, add, div, unsupported
 from adjit.errors import not_a_tensor
 from adjit.heard_numbers import as_float
 from adjit.ir.builder import literal_dtype
@@ -18,7 +18,7 @@ from adjit.ir.ops.scalar import tanh as _tanh
 from adjit.ir.ops.structure import reshape
 from adjit.ir.primitive import Primitive
 from adjit.ir.types import BOOL, DType
-from adjit.promotion import cast_to
+from adjit.promotion import cast_to, refuse_bool, single
 from adjit.python_data import GREATEST, check_numbers, check_wide_numbers
 from adjit.random import rand
 from adjit.state import STATE
@@ -224,9 +224,10 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
 @composite("Softplus")
 def scaled_softplus(input: Tensor, beta: float, threshold: float) -> Tensor:
     """log(1 + exp(beta*input))/beta below the threshold."""
-    scaled = input * beta
+    (wide,) = single(input)
+    scaled = wide * beta
     curved = apply(named.softplus, (scaled,)) / beta
-    return _where(scaled > threshold, input, curved)
+    return cast_to(_where(scaled > threshold, wide, curved), input._dtype)
 
 
 def _where(condition: Tensor, one: Tensor, other: Any) -> Tensor:

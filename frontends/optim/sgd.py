@@ -40,8 +40,8 @@ class SGD(Optimizer):
             gradient = decayed(param, gradient, weight_decay)
             if not is_zero(momentum):
                 average = self._average(group, param, gradient, momentum)
-                gradient = gradient + average * momentum if nesterov else average
-            param.sub_(gradient * lr)
+                gradient = gradient.add(average, alpha=momentum) if nesterov else average
+            param.sub_(gradient, alpha=lr)
 
     def _average(self, group: Group, param: Tensor, gradient: Tensor, momentum: float) -> Tensor:
         """The momentum buffer after this step; at the first it is the gradient, without dampening."""

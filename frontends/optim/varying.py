@@ -63,7 +63,7 @@ def decayed(param: Tensor, gradient: Tensor, weight_decay: Any, shrinking: Any =
     if is_zero(weight_decay):
         return gradient
     if shrinking is None:
-        found: Tensor = gradient + param * weight_decay
+        found: Tensor = gradient.add(param, alpha=weight_decay)
         return found
     param.mul_(1 - shrinking * weight_decay)
     return gradient

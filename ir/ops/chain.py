@@ -15,6 +15,7 @@ import numpy as np
 from adjit.ir.halfs import storage_dtype
 from adjit.ir.primitive import Primitive, primitive_named
 from adjit.ir.term import Apply, Evaluation, Number, Symbol, Term, is_number, subterms
+from adjit.ir.types import F32, HALVES
 
 # Ops whose tangents come from no partials: linear ones and the product.
 STRUCTURAL = frozenset(("add", "cast", "complex", "conj", "imag", "mul", "neg", "real", "sub", "where"))
@@ -103,9 +104,13 @@ def fitted(cotangent: Any, operand: Any) -> Any:
         return None
     if callable(cotangent):
         cotangent = cotangent()
-    if cotangent is None or _ndim(operand) > 0 or _ndim(cotangent) == 0:
+    if cotangent is None or _ndim(operand) > 0:
         return cotangent
-    return primitive_named("reduce_sum")(cotangent, axes=tuple(range(_ndim(cotangent))))
+    if _ndim(cotangent) > 0:
+        cotangent = primitive_named("reduce_sum")(cotangent, axes=tuple(range(_ndim(cotangent))))
+    if _dtype(operand) is F32 and _dtype(cotangent) in HALVES:  # a number beside 16 bits
+        return primitive_named("cast")(cotangent, dtype=F32)
+    return cotangent
 
 
 def is_literal(operand: Any) -> bool:
@@ -217,5 +222,8 @@ def _ndim(x: Any) -> int:
 
 
 def _is_continuous(x: Any) -> bool:
-    dtype = x.dtype if hasattr(x, "emitter") else storage_dtype(np.asarray(x))
-    return bool(dtype.is_continuous)
+    return bool(_dtype(x).is_continuous)
+
+
+def _dtype(x: Any) -> Any:
+    return x.dtype if hasattr(x, "emitter") else storage_dtype(np.asarray(x))

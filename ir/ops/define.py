@@ -144,6 +144,8 @@ def _batch(op: Primitive, batched: Sequence[bool], *operands: Any, **attributes:
     extent = next(x.shape[0] for x, flag in zip(operands, batched, strict=True) if flag)
     fitting = []
     for x, flag, shape in zip(operands, batched, shapes, strict=True):
+        if flag and not shape and dims and x.dtype is F32 and any(each.dtype in HALVES for each in operands):
+            x = primitive_named("cast")(x, dtype=next(each.dtype for each in operands if each.dtype in HALVES))
         if flag and len(shape) < len(dims):
             x = expand(reshape(x, (extent, *(1 for _ in dims))), (extent, *dims))
         elif not flag and shape:

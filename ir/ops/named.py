@@ -161,7 +161,7 @@ def copysign(x: Any, y: Any) -> Any:
     return where((y < 0) | (1 / y < 0), -abs_(x), abs_(x))
 
 
-@scalar(constant=True)
+@scalar(constant=True, wide_numbers=True)
 def floor_div(x: Any, y: Any) -> Any:
     """The floor of the exact quotient x/y, not of the rounded one; x/y for a y of 0."""
     rest = fmod(x, y)

@@ -44,7 +44,7 @@ def _(g: Any, x: Any, y: Any) -> Any:
     return fitted(g, x), fitted(lambda: neg(g), y)
 
 
-@scalar_op("number")
+@scalar_op("number", wide_numbers=True)
 def mul(x: Any, y: Any) -> Any:
     """x*y."""
     return np.multiply(x, y)
@@ -66,7 +66,7 @@ def _(g: Any, x: Any) -> Any:
     return fitted(lambda: neg(g), x)
 
 
-@scalar_op("number", singular=True, symbolic=lambda sympy, x, y: x / y, pinned={"y": "-out/y"})
+@scalar_op("number", singular=True, symbolic=lambda sympy, x, y: x / y, pinned={"y": "-out/y"}, wide_numbers=True)
 def div(x: Any, y: Any) -> Any:
     """x/y; for integers the floor of it.
 
