@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from adjit.capture.numbers import as_plain
 from adjit.composite import composite
 from adjit.creation import full as filled
 from adjit.dispatch import apply
@@ -14,7 +15,8 @@ from adjit.errors import explained
 from adjit.heard_numbers import as_float
 from adjit.ir.ops import named
 from adjit.ir.ops.scalar import where
-from adjit.promotion import cast_to, result_dtype
+from adjit.ir.types import BF16, F16
+from adjit.promotion import cast_to, result_dtype, single
 from adjit.state import numbers_are_known
 from adjit.tensor import Tensor
 from adjit.warning import warn
@@ -104,10 +106,13 @@ _reduced = reduce
 @composite("SmoothL1Loss")
 def smooth_error(input: Tensor, target: Tensor, beta: float, reduction: str) -> Tensor:
     """0.5*d*d/beta where |d| < beta, else |d| - beta/2, with d = input - target."""
-    difference = input - target
-    size = difference.abs()
+    dtype = result_dtype((input, target))
+    one, other = single(input, target) if dtype is BF16 else (input, target)  # PyTorch rounds each step for float16
+    difference = one - other
+    size, bound = difference.abs(), as_plain(beta, difference._dtype)
     # The square is not of |d|, which has no second derivative at 0.
-    return reduce(_choose(size < beta, difference * 0.5 * difference / beta, size - 0.5 * beta), reduction)
+    losses = _choose(size < bound, difference * 0.5 * difference / bound, size - bound * 0.5)
+    return reduce(cast_to(losses, dtype), reduction)
 
 
 def smooth_l1_loss(
@@ -129,10 +134,13 @@ def smooth_l1_loss(
 
 @composite("HuberLoss")
 def huber_error(input: Tensor, target: Tensor, delta: float, reduction: str) -> Tensor:
-    """0.5*d*d where |d| <= delta, else delta*(|d| - delta/2), with d = input - target."""
-    difference = input - target
-    size = difference.abs()
-    return reduce(_choose(size <= delta, difference * 0.5 * difference, (size - 0.5 * delta) * delta), reduction)
+    """0.5*d*d where |d| <= delta, else delta*(|d| - delta/2): s*(d - s/2), s being d = input - target within delta."""
+    dtype = result_dtype((input, target))
+    one, other = single(input, target) if dtype is F16 else (input, target)  # PyTorch rounds each step for bfloat16
+    difference = one - other
+    bound = as_plain(delta, difference._dtype)
+    slope = difference.clamp(-bound, bound)
+    return reduce(cast_to(slope * (difference - slope * 0.5), dtype), reduction)
 
 
 def huber_loss(

@@ -101,7 +101,7 @@ def _integer_division(divide: Callable[..., Any], x: Any, y: Any) -> Any:
     pinned={
         "x": "where(y == 0, 0, y*x**(y - 1))",
         # 0**y is flat where y >= 0, as its limit is.
-        "y": "where((x == 0) & (0 <= y), 0, out*log(x))",
+        "y": "where((x == 0) & (0 <= y), 0, log(x)*out)",
     },
 )
 def pow_(x: Any, y: Any) -> Any:

@@ -156,3 +156,33 @@ def test_softplus_of_halves_is_rounded_once(dtype: Any, compiled: bool) -> None:
         return torch.nn.functional.softplus(torch.tensor(x), beta).numpy()  # type: ignore[no-any-return]
 
     check(either(lambda x, n: torch.nn.functional.softplus(x, n), compiled), dtype, expected)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_losses_with_a_bound_are_rounded_at_each_step_or_once(compiled: bool) -> None:
+    """As in PyTorch: huber_loss once for float16, smooth_l1_loss once for bfloat16, the others at each step."""
+    functional, target = torch.nn.functional, rounded(WEIGHTS, torch.float16)
+
+    def huber(x: Array, n: float) -> Array:
+        size, bound = np.abs(x - target), np.float32(abs(n))
+        return np.where(size < bound, size / 2 * size, bound * (size - bound / 2))
+
+    def smooth(x: Array, n: float) -> Array:
+        size, bound = np.abs(x - rounded(WEIGHTS, torch.bfloat16)), np.float32(abs(n))
+        return np.where(size < bound, size / 2 * size / bound, size - bound / 2)
+
+    def stepwise(x: Array, n: float) -> Array:
+        dtype = torch.bfloat16
+        size, bound = rounded(np.abs(x - rounded(WEIGHTS, dtype)), dtype), half(abs(n), dtype)
+        beyond = bound * rounded(size - bound / 2, dtype)
+        return np.where(size < bound, rounded(size / 2 * size, dtype), beyond)
+
+    def loss(name: str, dtype: Any) -> Any:
+        other = torch.tensor(WEIGHTS).to(dtype)
+        function = getattr(functional, name)
+        key = "delta" if name == "huber_loss" else "beta"
+        return either(lambda x, n: function(x, other, reduction="none", **{key: abs(n)}), compiled)
+
+    check(loss("huber_loss", torch.float16), torch.float16, huber)
+    check(loss("smooth_l1_loss", torch.bfloat16), torch.bfloat16, smooth)
+    check(loss("huber_loss", torch.bfloat16), torch.bfloat16, stepwise)

@@ -92,3 +92,37 @@ def test_second_derivatives_of_equal_operands(name: str) -> None:
     scale = math.log(2) if name == "logaddexp2" else 1.0
     torch.testing.assert_close(first.detach(), torch.full_like(first, 0.5))
     torch.testing.assert_close(second, T(scale / 4, 0.0, 0.0))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_exponent_of_an_infinite_or_negative_base_has_no_gradient(compiled: bool) -> None:
+    """out*log(x) as PyTorch multiplies it, 0*inf and the logarithm of a negative number included."""
+
+    def power(y: torch.Tensor) -> torch.Tensor:
+        return T(math.inf, -math.inf, -2.0, -0.5, 0.0, 0.0, math.inf, 2.0) ** y
+
+    y = T(-2.0, -1.0, -math.inf, math.inf, 2.0, -1.0, 2.0, -math.inf)
+    found = gradient(torch.compile(power) if compiled else power, y)
+    assert str(found.tolist()) == "[nan, nan, nan, nan, 0.0, -inf, inf, 0.0]"
+    masked = gradient(lambda y: torch.where(y < 0, 0.0, power(y)), y)
+    assert masked.tolist()[:3] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("delta", [math.inf, 1e30, 1.0, 0.3])
+def test_huber_loss_of_infinite_bounds_and_differences(delta: float, compiled: bool) -> None:
+    def loss(x: torch.Tensor, delta: float) -> torch.Tensor:
+        return F.huber_loss(x, torch.zeros_like(x), delta=delta, reduction="none")
+
+    function = torch.compile(loss) if compiled else loss
+    for warmed in (0.7, 0.8, 0.9, 1.1, 1.2) if compiled else ():
+        function(T(1.0, 2.0), warmed)
+    x = T(0.25, -0.5, 2.0, 0.0, -3.0)
+    plain = [d * d / 2 if abs(d) < delta else delta * (abs(d) - delta / 2) for d in x.tolist()]
+    assert function(x, delta).tolist() == plain
+    found = gradient(lambda x: function(x, delta), x)
+    assert found.tolist() == [max(-delta, min(delta, d)) for d in x.tolist()]
+    if delta < math.inf:
+        far = T(math.inf, -math.inf)
+        assert function(far, delta).tolist() == [math.inf, math.inf]
+        assert gradient(lambda x: function(x, delta), far).tolist() == [delta, -delta]
