@@ -125,15 +125,15 @@ class PlacedViews:
                 if array is None or not place.size or place.size > array.shape[axis]:
                     return
                 self.axes.append(PlacedAxis(array.shape[axis], array.strides[axis], place.size - 1))
-            tensor = replayed(tensor, *(Tensor._wrap(place, I64) for place in places), steps=[step], sizes=sizes)
+            tensor = replayed(tensor, *_wrapped(places), steps=[step], sizes=sizes)
         self.first = tensor
 
-    def __call__(self, tensor: Tensor, *places: Tensor) -> Tensor:
+    def __call__(self, tensor: Tensor, *places: np.ndarray) -> Tensor:
         """The view at what a call computed."""
-        found = replayed(tensor, *places, steps=self._steps, sizes=self._sizes)
+        found = replayed(tensor, *_wrapped(places), steps=self._steps, sizes=self._sizes)
         number = 0
         for axis, place in zip(self.axes, places, strict=True):
-            first, last = (int(place._array.flat[end]) for end in (0, -1))  # type: ignore[union-attr]
+            first, last = int(place.flat[0]), int(place.flat[-1])
             if last - first != axis.reach:
                 return found
             number = number * axis.size + first
@@ -141,6 +141,10 @@ class PlacedViews:
             self.chains.clear()
         self.chains[number] = found._chain[len(tensor._chain) :]
         return found
+
+
+def _wrapped(places: Sequence[np.ndarray]) -> list[Tensor]:
+    return [Tensor._wrap(place, I64) for place in places]
 
 
 def _applied(step: Step, tensor: Tensor, sizes: Mapping[str, int]) -> Tensor:

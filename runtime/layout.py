@@ -18,8 +18,8 @@ import numpy as np
 WORD = 8
 # PyObject: the reference count, then the type.
 TYPE = 8
-# PyFloatObject, PyCellObject, PyWeakReference, PySliceObject: what they hold comes after the head; PyDictObject: how
-# many entries it has.
+# PyFloatObject, NumPy's scalars, PyCellObject, PyWeakReference, PySliceObject: what they hold comes after the head;
+# PyDictObject: how many entries it has.
 CONTENT = USED = 16
 # PyTupleObject: the items; PyListObject: the address of the items.
 ITEMS = 24
@@ -171,6 +171,8 @@ def is_known() -> bool:
 
 def _heads_hold() -> bool:
     numbers = all(ctypes.c_double.from_address(id(x) + CONTENT).value == x for x in (1.5, -(2.0**70), np.float64(2.5)))
+    numbers &= all(ctypes.c_float.from_address(id(x) + CONTENT).value == x for x in (np.float32(1.5), np.float32(-3)))
+    numbers &= all(ctypes.c_int64.from_address(id(x) + CONTENT).value == x for x in (np.int64(7), np.int64(-(2**40))))
     content = object()
 
     def inner() -> object:

@@ -61,8 +61,10 @@ MOST_AXES = 32
 # The address of the version that new memories have; the version of memories made in inference mode, and the functions
 # that are asked before such a memory is written, or kept for a backward pass: they may raise.
 FIRST_VERSION, UNTRACKED, ASK_WRITE, ASK_KEEP = 107, 108, 109, 110
+# NumPy's scalars that count as Python's numbers among the arguments of compiled functions.
+NUMPY_SINGLE, NUMPY_INTEGER = 111, 112
 # The tables of methods stand from here on.
-TABLES = 111
+TABLES = 113
 METHODS = 448
 KNOWN_WORDS = TABLES + METHODS
 
@@ -160,7 +162,8 @@ VIEW_NUMBER, VIEW_DTYPE, VIEW_TYPE, VIEW_CHAIN, VIEW_WRITEABLE = 5, 6, 7, 8, 9
 # size of the axis and its stride in bytes; of one that is a span the number of its last element, and how far from the
 # first that is.
 VIEW_CHAINS, VIEW_MAKER, VIEW_PLACES, PLACED_WORDS, PLACE_AT_WORDS = 10, 11, 12, 13, 5
-# A result: dtype object, NumPy's type number, rank, address of the sizes, type object.  Of a large one the rank is
+# A result: dtype object, NumPy's type number, rank, address of the sizes, type object, or 0 for one that becomes no
+# tensor.  Of a large one the rank is
 # POOLED, and a function that gives an array from runtime/results.py stands for the sizes.
 RESULT_WORDS, POOLED = 5, 255
 # OUTPUTS is a result's plan.  One of an object: kind, number of a result or operand, or the object, and a function that

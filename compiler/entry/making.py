@@ -231,11 +231,16 @@ def unmade(result: int) -> int:
 
 
 def make_tensors(signature: int, count: int, arrays: int, tensors: int) -> int:
-    """Tensors around the arrays, whose references pass to them; 0 when memory ran out."""
+    """Tensors around the arrays, whose references pass to them; 0 when memory ran out.
+
+    An array of which only numbers are read stands for itself.
+    """
     result = word(signature + 8 * RESULT_LIST)
     k = 0
     while k < count:
-        tensor = make_tensor(result, word(arrays + 8 * k))
+        tensor = word(arrays + 8 * k)
+        if word(result + 32) != 0:
+            tensor = make_tensor(result, tensor)
         set_word(tensors + 8 * k, tensor)
         if tensor == 0:
             drop(tensors, k)

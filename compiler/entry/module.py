@@ -39,6 +39,7 @@ def entry_text() -> str:
 def _functions() -> list[FunctionType]:
     from adjit.compiler.entry import (
         backward,
+        compiled,
         cotangents,
         explore,
         gradients,
@@ -62,7 +63,7 @@ def _functions() -> list[FunctionType]:
     )
 
     first = (objects, guards, overlap, operands, opening, trees, places, making, record, views, results, shown)
-    last = (serve, parts, lists, backward, explore, cotangents, walk, gradients, numbers)
+    last = (serve, compiled, parts, lists, backward, explore, cotangents, walk, gradients, numbers)
     return [function for part in (*first, *last) for function in part.FUNCTIONS]
 
 

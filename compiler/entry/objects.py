@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from adjit.compiler.entry.interpreter import PyLong_AsLongLongAndOverflow
-from adjit.compiler.entry.known import ARRAY, MIX, PARAMETER, T_ARRAY, TENSOR
-from adjit.compiler.llvm.words import half, known, room, set_word, word
-from adjit.runtime.layout import DESCRIPTION, DIMENSIONS, FLAGS, IN_ORDER, NDIM, TYPE
+from adjit.compiler.entry.interpreter import (
+    Py_IncRef,
+    PyFloat_FromDouble,
+    PyLong_AsLongLongAndOverflow,
+    PyLong_FromLongLong,
+)
+from adjit.compiler.entry.known import (
+    ARRAY,
+    MIX,
+    NUMPY_FLOAT,
+    NUMPY_INTEGER,
+    NUMPY_SINGLE,
+    PARAMETER,
+    T_ARRAY,
+    TENSOR,
+)
+from adjit.compiler.llvm.words import half, known, room, set_word, widened, word
+from adjit.runtime.layout import CONTENT, DESCRIPTION, DIMENSIONS, FLAGS, IN_ORDER, NDIM, TYPE
 
 # What `integer` answers for one beyond 64 bits.
 OUTSIDE = -(2**63)
@@ -33,6 +47,19 @@ def integer(number: int) -> int:
     value = PyLong_AsLongLongAndOverflow(number, overflow)
     if half(overflow) != 0:
         return OUTSIDE
+    return value
+
+
+def plain_number(value: int) -> int:
+    """Python's number for one of NumPy's scalars, other objects as they are: a new reference; 0 with an error set."""
+    type = word(value + TYPE)
+    if type == known(NUMPY_FLOAT):
+        return PyFloat_FromDouble(word(value + CONTENT))
+    if type == known(NUMPY_SINGLE):
+        return PyFloat_FromDouble(widened(half(value + CONTENT)))
+    if type == known(NUMPY_INTEGER):
+        return PyLong_FromLongLong(word(value + CONTENT))
+    Py_IncRef(value)
     return value
 
 
@@ -67,4 +94,4 @@ def is_shaped(wanted: int, array: int) -> int:
     return 1
 
 
-FUNCTIONS = (is_tensor, array_of, integer, mixed, in_order, is_ranked, is_shaped)
+FUNCTIONS = (is_tensor, array_of, integer, plain_number, mixed, in_order, is_ranked, is_shaped)

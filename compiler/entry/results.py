@@ -40,7 +40,6 @@ from adjit.compiler.entry.known import (
     PLACED_WORDS,
     RESULT_WORDS,
     SINGLE,
-    T_ARRAY,
     T_MEMORY,
     TRUE,
     VIEW_CHAINS,
@@ -50,7 +49,7 @@ from adjit.compiler.entry.known import (
     WHOLE,
 )
 from adjit.compiler.entry.making import drop, make_array, written
-from adjit.compiler.entry.objects import is_tensor
+from adjit.compiler.entry.objects import array_of, is_tensor
 from adjit.compiler.entry.views import view_at, view_of
 from adjit.compiler.llvm.words import byte, half, known, room, set_word, widened, word
 from adjit.runtime.layout import DATA, ITEMS
@@ -103,8 +102,7 @@ def next_word(cursor: int) -> int:
 
 def data_of(cursor: int, number: int) -> int:
     """The address of a result's first element."""
-    tensor = word(word(cursor + 24) + 8 * number)
-    return word(word(tensor + known(T_ARRAY)) + DATA)
+    return word(array_of(word(word(cursor + 24) + 8 * number)) + DATA)
 
 
 def number_made(cursor: int) -> int:
@@ -179,7 +177,7 @@ def placed_by_python(cursor: int, view: int, tensor: int) -> int:
     set_word(parts + 8, tensor)
     k = 0
     while k < count:
-        set_word(parts + 16 + 8 * k, word(word(cursor + 24) + 8 * word(place)))
+        set_word(parts + 16 + 8 * k, array_of(word(word(cursor + 24) + 8 * word(place))))
         place += 8 * PLACE_AT_WORDS
         k += 1
     return PyObject_Vectorcall(word(view + 8 * VIEW_MAKER), parts + 8, count + 1, 0)

@@ -21,11 +21,8 @@ from adjit.compiler.entry.known import (
     AFTERWARDS,
     AGAIN,
     ARENA,
-    ARRAY,
     BUSY,
     BY_PYTHON,
-    C_CALL,
-    C_TABLE,
     CALLS,
     COPIES,
     COPY_WORDS,
@@ -89,10 +86,8 @@ from adjit.compiler.entry.results import returned
 from adjit.compiler.entry.shown import views_served
 from adjit.compiler.entry.trees import any_nodes, arguments_taken_apart, mixed_words
 from adjit.compiler.llvm.words import KNOWN, known, room, run, set_word, word
-from adjit.runtime.layout import DATA, TYPE
+from adjit.runtime.layout import DATA
 
-# The bits of a count of arguments, beside the one that says that a word before them may be overwritten.
-COUNT = 2**63 - 1
 # The bit of the mode that says that a trace takes note of calls.
 BY_STEPS = 2
 
@@ -455,31 +450,10 @@ def adjit_function(self: int, arguments: int, positional: int, names: int) -> in
     return served_function(table, arguments, count, positional, names)
 
 
-def adjit_compiled(self: int, arguments: int, count: int, names: int) -> int:
-    """The entry of a compiled function, which may have an array that holds its table."""
-    holder = word(self + known(C_TABLE))
-    found = PLAIN
-    if holder != 0 and word(holder + TYPE) == known(ARRAY):
-        table = word(holder + DATA)
-        flat = names == 0 and count <= MOST_OPERANDS and not any_nodes(arguments, count)
-        if flat and word(table + 8 * LIFTED) == 0:
-            found = served(table, arguments, count, 0, 0)
-        else:
-            found = served_apart(table, arguments, count, names)
-    if found < 0 and found >= PLAIN:
-        return spread(known(C_CALL), self, arguments, count, names)
-    return found
-
-
-def adjit_vectorcall(self: int, arguments: int, count: int, names: int) -> int:
-    """The same as CPython calls it through a pointer in the compiled function."""
-    return adjit_compiled(self, arguments, count & COUNT, names)
-
-
 FUNCTIONS = (
     mode_is_known, hold_arrays, place_data, execute, copy_before, computed, computed_now, all_written,
     give_gradients, served, served_by_signature, served_by_open, served_from, served_apart, by_python, served_function,
-    with_self, spread, adjit_function, adjit_compiled, adjit_vectorcall,
+    with_self, spread, adjit_function,
 )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from adjit.ir.shape import evaluate
 from adjit.ir.types import U16, TensorType
 from adjit.native.guards import guards_of
 from adjit.native.install import served_entry
-from adjit.native.operands import Lifted, Operands
+from adjit.native.operands import Lifted, Operands, plain_number
 from adjit.native.outcome import Outcome, copies_of, fresh_results, gradient_words, inputs_of, written_words
 from adjit.native.signature import Signature, work_of
 from adjit.native.table import FEW, Table
@@ -82,7 +82,8 @@ class NativeCalls:
             return
         if entry.aliases or not all(entry.layouts.values()):
             return
-        operands = Operands(call, args, kwargs, entry)
+        given = tuple(map(plain_number, args)), {name: plain_number(value) for name, value in kwargs.items()}
+        operands = Operands(call, *given, entry)
         # Guards compare with what stands there now: that must be what the trace relied on.
         if not operands.fit or not entry.environment.holds() or not captured_are_as_traced(entry):
             return
@@ -172,6 +173,8 @@ def _signature(entry: Entry, call: Call, operands: Operands, result: Any) -> Sig
     )  # fmt: skip
     signature.written = written if entry.graph.writes else None
     signature.gradients = gradients if entry.grads else None
+    given = {fresh[output] for _, output in entry.grads if output is not None}
+    signature.bare = {*range(len(results))} - outcome.tensors - given
     return signature
 
 

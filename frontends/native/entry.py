@@ -56,8 +56,8 @@ _SLOTS: dict[type, dict[str, int]] = {
 _TYPES: dict[int, type] = {
     k.TENSOR: Tensor, k.PARAMETER: Parameter, k.ARRAY: np.ndarray, k.FLOAT: float, k.INTEGER: int, k.MEMORY: Memory,
     k.NODE: tape.Recorded, k.VALUE: Value,
-    k.NUMPY_FLOAT: np.float64, k.TUPLE: tuple, k.LIST: list, k.DICT: dict, k.SLICE: slice, k.REFERENCE: ReferenceType,
-    k.WATCH: tape.Watch,
+    k.NUMPY_FLOAT: np.float64, k.NUMPY_SINGLE: np.float32, k.NUMPY_INTEGER: np.int64, k.TUPLE: tuple, k.LIST: list,
+    k.DICT: dict, k.SLICE: slice, k.REFERENCE: ReferenceType, k.WATCH: tape.Watch,
 }  # fmt: skip
 
 

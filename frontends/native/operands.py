@@ -179,6 +179,11 @@ class Operands:
         return None
 
 
+def plain_number(value: Any) -> Any:
+    """An argument as the native entry sees it: a Python number for one of NumPy's scalars."""
+    return value.item() if type(value) in (np.float32, np.float64, np.int64) else value
+
+
 def _gradient_operand(type: TensorType) -> Operand:
     """What takes a gradient of a type."""
     dims = tuple(evaluate(dim, {}) for dim in type.dims)
@@ -191,7 +196,7 @@ def _gradient_operand(type: TensorType) -> Operand:
 
 def _can_be_read(value: Any, leaf: Any, is_number: bool) -> bool:
     if not isinstance(value, (Tensor, np.ndarray)):
-        return value is leaf or (is_number and type(value) in (int, float))
+        return value is leaf or (type(value) in (int, float) and (is_number or type(leaf) is type(value)))
     return is_readable(value) and type(value) in _plain_types()
 
 

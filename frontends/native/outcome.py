@@ -135,7 +135,7 @@ def _span(array: np.ndarray | None) -> tuple[int, int]:
 # -- what is returned --------------------------------------------------------------------------------------------------
 class Outcome:
     """What a call returns: `fresh` are the program's results, `sizes` those of the call; all that is pointed to is
-    `kept`."""
+    `kept`, and `tensors` are the numbers of the results that are given as such."""
 
     def __init__(self, entry: Entry, operands: Operands, fresh: dict[int, int], sizes: dict[str, int]) -> None:
         self._entry = entry
@@ -143,6 +143,7 @@ class Outcome:
         self._fresh = fresh
         self._sizes = sizes
         self.kept: list[Any] = []
+        self.tensors: set[int] = set()
 
     def plan(self, result: Any) -> list[int] | None:
         """The plan of `result`, which a call gave, and of the changes of Python; None where only Python makes them."""
@@ -175,12 +176,12 @@ class Outcome:
                 told = 0
                 if output.fault is not None:  # the result cannot be gone back from, and says why
                     told = self._keep(partial(close, name=output.name, fault=output.fault))
-                return k.A_RESULT, fresh, told
+                return self._result(fresh, told)
             case "number" if fresh is not None:
                 kind = _NUMBERS.get(self._entry.graph.outputs[output.index].dtype)
                 if kind is not None:
                     return k.A_NUMBER, fresh, kind
-                return k.MADE_BY, 1, self._keep(_ITEM), k.A_RESULT, fresh, 0
+                return k.MADE_BY, 1, self._keep(_ITEM), *self._result(fresh)
             case "argument" if isinstance(operands.values[operands.places[output.index]], Tensor):
                 return k.AN_OPERAND, operands.places[output.index], 0
             case "tensor":
@@ -207,7 +208,7 @@ class Outcome:
             return k.A_PLACED_VIEW if numbers else k.A_VIEW, place, self._keep(root), address(block)
         source = (k.AN_OBJECT, self._keep(root), 0) if place == k.FIXED_PLACE else (k.AN_OPERAND, place, 0)
         make = self._keep(partial(replayed, steps=output.steps, sizes=self._sizes))
-        rest = [word for number in numbers for word in (k.A_RESULT, number, 0)]
+        rest = [word for number in numbers for word in self._result(number)]
         return [k.MADE_BY, 1 + len(numbers), make, *source, *rest]
 
     def _view_block(self, output: Output, root: Tensor, numbers: Sequence[int]) -> np.ndarray | None:
@@ -259,6 +260,10 @@ class Outcome:
             owner = (k.FIXED_PLACE, self._keep(source.tensor)) if place is None else (place, 0)
             words += self._fresh[source.more_writes], *owner
         return [k.A_COUNTED, len(written), *words, *plan] if written else plan
+
+    def _result(self, number: int, told: int = 0) -> tuple[int, int, int]:
+        self.tensors.add(number)
+        return k.A_RESULT, number, told
 
     def _keep(self, item: Any) -> int:
         self.kept.append(item)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import field
 from functools import partial
 from math import prod
@@ -110,6 +110,7 @@ class Signature:
     names: tuple[str, ...] | None = None
     structure: Sequence[int] | None = None
     tensors: int | None = None  # how many of the results become tensors; None for all
+    bare: Collection[int] = ()  # those of which only numbers are read
     writes: int = 0
     written: np.ndarray | None = None
     gradients: np.ndarray | None = None
@@ -195,11 +196,13 @@ class Signature:
 
     def _result_words(self, storages: Sequence[np.dtype[Any]]) -> list[Any]:
         words: list[Any] = []
-        for type, storage in zip(self.results, storages, strict=True):
+        for number, (type, storage) in enumerate(zip(self.results, storages, strict=True)):
             if self.opening is not None:
                 words += self.opening.result_words(type, storage)
             else:
                 words += result_words(type, storage, self.kept)  # an operation's kernel sees its result flat
+            if number in self.bare:
+                words[-1] = 0
         return words
 
 
