@@ -24,9 +24,9 @@ def computes(dot: Node) -> bool:
     if window.attributes["axes"] != (2, 3) or window.attributes["stride"] != (1, 1):
         return False
     contract: tuple[tuple[int, ...], ...] = dot.attributes["contract"]  # type: ignore[assignment]
-    if contract[0] not in ((0, 2, 3), (1, 2, 3)) or contract[1] != (1, 4, 5) or dot.attributes["batch"] != ((), ()):
+    if len(contract[0]) != 3 or contract[1] != (1, 4, 5) or dot.attributes["batch"] != ((), ()):
         return False
-    features = dot.inputs[0].dims[1 - contract[0][0]]
+    (features,) = (dim for axis, dim in enumerate(dot.inputs[0].dims) if axis not in contract[0])
     return _by_winograd(dot, window, features) or _by_samples(dot, window, features)
 
 

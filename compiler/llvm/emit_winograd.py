@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from adjit.compiler.llvm.emit_contract import Axes, arrange, slope_in
+from adjit.compiler.llvm.emit_contract import Axes, arrange_windows, slope_in
 from adjit.compiler.llvm.emit_domain import split_flat
 from adjit.compiler.llvm.emit_epilogue import emit_epilogue
 from adjit.compiler.llvm.emit_index import least, uniform
@@ -29,7 +29,13 @@ from adjit.compiler.llvm.sequences import (
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.llvm.winograd_lines import ImageLines, Images, images_of
 from adjit.compiler.llvm.winograd_plan import WinogradPlan, plan_winograd
-from adjit.compiler.llvm.winograd_transform import each_product, emit_exchange, emit_kernels, emit_outputs
+from adjit.compiler.llvm.winograd_transform import (
+    each_product,
+    emit_exchange,
+    emit_kernels,
+    emit_outputs,
+    emit_rows,
+)
 from adjit.compiler.winograd import OUTPUTS, pays
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node
@@ -43,8 +49,8 @@ Attach = Callable[[Function], Writer]
 class Winograd:
     """A convolution that Winograd's method computes: its axes, its plan, and where things stand in memory.
 
-    `taps` are the slopes of the kernel: along features, channels, down and right; `feature` and `down` those of the
-    outputs.
+    `taps` are the slopes of the kernel: along features, channels, down and right; `feature`, `down`, `right` those of
+    the outputs, whose features are neighbours if they come `last`.
     """
 
     axes: Axes
@@ -55,15 +61,16 @@ class Winograd:
     samples: Size
     feature: Size
     down: Size
+    right: Size
+    last: bool
 
 
 def winograd_of(node: Node, options: Options, tasks: int) -> Winograd | None:
     """The convolution that a `contract` of 3 x 3 taps is, if these are neighbours and the method pays; else None."""
-    axes = arrange(node)
+    axes = arrange_windows(node)
     if node.regions[0].outputs[0].type.dtype is not F32 or len(axes.m) != 1 or not axes.n:
         return None
-    if len(axes.n) > 2:
-        axes = axes.planes
+    last = axes.b is node.regions[0]
     known = [size for _, size in (*axes.k[:1], *axes.m, *axes.n) if isinstance(size, int)]
     kernel = placed(axes.a, axes.batch, axes.m, axes.k)
     if kernel is None or len(known) != 2 + len(axes.n) or any(kernel.slope(name) for name, _ in axes.batch):
@@ -81,14 +88,14 @@ def winograd_of(node: Node, options: Options, tasks: int) -> Winograd | None:
     else:
         places = [u, axes.n[0][0]], [v, axes.n[1][0]]
     images = images_of(axes.b, (axes.batch, axes.n, axes.k), channel, *places, size[0] + 2, size[1] + 2)
-    if images is None or step != 1 or images.operand.slope(axes.m[0][0]):
+    if images is None or images.operand.slope(axes.m[0][0]) or (feature if last else step) != 1:
         return None
     samples = product(size for _, size in axes.batch)
     if not pays("outputs", channels, features, size[0], size[1], None if options.strict else samples):
         return None
     plan = plan_winograd(options.target, channels, features, size[0], size[1], tasks)
     taps = tuple(kernel.slope(name) for name, _ in (*axes.m, *axes.k))
-    return Winograd(axes, plan, kernel, images, taps, samples, feature, down[0])
+    return Winograd(axes, plan, kernel, images, taps, samples, feature, down[0], step, last)
 
 
 def emit_winograd(
@@ -102,7 +109,7 @@ def emit_winograd(
     after, fence = "", False
     if len(node.regions) > 2:
         after = f"{name}.epilogue"
-        groups = axes.batch, axes.m, axes.n
+        groups = (axes.batch, axes.n, axes.m) if found.last else (axes.batch, axes.m, axes.n)
         fence = emit_epilogue(module, after, plan.tile, node.regions[2], groups, False, attach)
     _emit_kernel(module, f"{name}.kernel", found, workspace_slot, attach)
     f = Function(module, name, PARAMETERS)
@@ -216,6 +223,13 @@ class _Blocks:
         first = f.let(f"mul nsw i64 {line}, {OUTPUTS}")
         rows = minimum(f, f.let(f"sub nsw i64 {plan.height}, {first}"), OUTPUTS)
         outputs = f.let(f"mul nsw i64 {rows}, {plan.width}")
+        if self.epilogue and self.found.last:
+            row = f.let(f"mul nsw i64 {first}, {plan.width}")
+            sums = f"ptr {self.outputs}, i64 {plan.stride}"
+            block = f"i64 {sample}, i64 {row}, i64 0, i64 {outputs}, i64 {plan.features}, {sums}"
+            f.line(f"call void @{self.epilogue}.fetch(ptr %buffers, ptr %sizes, {block})")
+            f.line(f"call void @{self.epilogue}(ptr %buffers, ptr %sizes, {block})")
+            return
         if self.epilogue:
             pitch = OUTPUTS * plan.width
             column = f.let(f"mul nsw i64 {first}, {plan.width}")
@@ -235,13 +249,16 @@ class _Blocks:
         down = self.found.down
         c = offset(f, element, c, f.let(f"mul nsw i64 {first}, {uniform(w, down)}"))
         # Rows that follow each other in C are one.
-        whole = down == plan.width
+        whole = down == plan.width * self.found.right
+        function, stride = exchange, self.found.feature
+        if self.found.last:
+            function, stride = emit_rows(f.module, self.vector), self.found.right
         with counted(f, "0", "1" if whole else rows, 1) as i:
             source = offset(f, element, self.outputs, f.let(f"mul nsw i64 {i}, {plan.width * plan.stride}"))
             to = offset(f, element, c, f.let(f"mul nsw i64 {i}, {uniform(w, down)}"))
             f.line(
-                f"call void @{exchange}(ptr {source}, i64 {plan.stride}, i64 {outputs if whole else plan.width}, "
-                f"i64 {plan.features}, ptr {to}, i64 {uniform(w, self.found.feature)})"
+                f"call void @{function}(ptr {source}, i64 {plan.stride}, i64 {outputs if whole else plan.width}, "
+                f"i64 {plan.features}, ptr {to}, i64 {uniform(w, stride)})"
             )
 
 

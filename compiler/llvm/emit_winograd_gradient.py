@@ -29,9 +29,15 @@ from adjit.compiler.llvm.sequences import (
 from adjit.compiler.llvm.text import Function, LLType, Module
 from adjit.compiler.llvm.winograd_lines import ImageLines, Images, images_of
 from adjit.compiler.llvm.winograd_plan import PARTIAL_TILES, KernelGradientPlan, plan_kernel_gradient
-from adjit.compiler.llvm.winograd_transform import each_product, emit_cotangents, emit_exchange, emit_taps
+from adjit.compiler.llvm.winograd_transform import (
+    each_product,
+    emit_cotangents,
+    emit_exchange,
+    emit_rows,
+    emit_taps,
+)
 from adjit.compiler.winograd import OUTPUTS, pays
-from adjit.ir.frozen import frozen
+from adjit.ir.frozen import changed, frozen
 from adjit.ir.graph import Node
 from adjit.ir.shape import Size, product, substitute
 from adjit.ir.types import F32
@@ -43,7 +49,8 @@ Attach = Callable[[Function], Writer]
 class KernelGradient:
     """The gradient of a kernel that is summed so: its axes, its plan, and where things stand in memory.
 
-    `cotangent` are the slopes of cotangents along features and down, `row` is that of the gradient along features.
+    `cotangent` are the slopes of cotangents along features, down and right, `row` is that of the gradient along
+    features, whose channels are neighbours if they come `last`.
     """
 
     axes: Axes
@@ -51,8 +58,9 @@ class KernelGradient:
     cotangents: Placed
     images: Images
     samples: Size
-    cotangent: tuple[int, int]
+    cotangent: tuple[int, int, int]
     row: Size
+    last: bool
 
 
 def kernel_gradient_of(node: Node, options: Options, tasks: int) -> KernelGradient | None:
@@ -63,6 +71,8 @@ def kernel_gradient_of(node: Node, options: Options, tasks: int) -> KernelGradie
     if options.strict:
         return None
     axes = arrange(node)
+    if len(axes.samples) == 1 and axes.batch == axes.samples:  # channels that stand beside each other in the gradient
+        axes = changed(axes, batch=(), n=(*axes.samples, *axes.n), samples=())
     sizes = [size for _, size in (*axes.n[:1], *axes.m, *axes.k[-2:]) if isinstance(size, int)]
     if node.regions[0].outputs[0].type.dtype is not F32 or len(axes.k) < 2 or axes.batch:
         return None
@@ -72,17 +82,19 @@ def kernel_gradient_of(node: Node, options: Options, tasks: int) -> KernelGradie
     (feature, _), (channel, _), (u, _), (v, _), (y, _), (x, _) = (*axes.m, *axes.n, *axes.k[-2:])
     cotangents = placed(axes.a, axes.batch, axes.m, axes.k)
     images = images_of(axes.b, (axes.batch, axes.n, axes.k), channel, [u, y], [v, x], height + 2, width + 2)
-    if cotangents is None or cotangents.slope(x) != 1 or images is None or images.operand.slope(feature):
+    if cotangents is None or images is None or images.operand.slope(feature):
+        return None
+    cotangent = cotangents.slope(feature), cotangents.slope(y), cotangents.slope(x)
+    if 1 not in cotangent[::2]:
         return None
     samples = product(size for _, size in axes.k[:-2])
-    in_rows = [slope_in(axes.destination, name) for name in (channel, u, v)] == [9, 3, 1]
-    if not in_rows or not pays("kernel", channels, features, height, width, samples):
+    slopes = [slope_in(axes.destination, name) for name in (channel, u, v)]
+    last = slopes == [1, 3 * channels, channels]
+    if not (last or slopes == [9, 3, 1]) or not pays("kernel", channels, features, height, width, samples):
         return None
     plan = plan_kernel_gradient(options.target, channels, features, height, width, samples, tasks)
     row = slope_in(axes.destination, feature)
-    return KernelGradient(
-        axes, plan, cotangents, images, samples, (cotangents.slope(feature), cotangents.slope(y)), row
-    )  # fmt: skip
+    return KernelGradient(axes, plan, cotangents, images, samples, cotangent, row, last)
 
 
 def emit_kernel_gradient(
@@ -180,18 +192,17 @@ class _Partials:
         tile = f.let(f"mul nsw i64 {number}, {plan.across}")
         to = offset(f, element, self.elements, f.let(f"mul nsw i64 {tile}, {plan.tile.nr}"))
         self.lines.transform(places[0], line, number, to, plan.tile.nr, plan.tall)
-        plane, step = found.cotangent
-        exchange = emit_exchange(f.module, self.vector)
+        plane, step, beside = found.cotangent
+        function = (emit_exchange if beside == 1 else emit_rows)(f.module, self.vector)
+        sizes = (plane, plan.features, plan.width) if beside == 1 else (beside, plan.width, plan.features)
+        sizes_text = ", ".join(f"i64 {size}" for size in sizes)
         with counted(f, "0", str(OUTPUTS), 1) as i:
             y = f.let(f"add nsw i64 {f.let(f'mul nsw i64 {line}, {OUTPUTS}')}, {i}")
             source = offset(f, element, places[1], f.let(f"mul nsw i64 {y}, {step}"))
             kept = offset(f, element, self.rows, f.let(f"mul nsw i64 {i}, {self.length}"))
             exists = f.let(f"icmp slt i64 {y}, {plan.height}")
             with when(f, exists):
-                f.line(
-                    f"call void @{exchange}(ptr {source}, i64 {plane}, i64 {plan.features}, i64 {plan.width}, "
-                    f"ptr {kept}, i64 {plan.stride})"
-                )
+                f.line(f"call void @{function}(ptr {source}, {sizes_text}, ptr {kept}, i64 {plan.stride})")
             with when(f, f.let(f"xor i1 {exists}, true")):
                 f.clear(kept, self.length * 4)
         lower = offset(f, element, self.rows, self.length)
@@ -211,6 +222,7 @@ def _emit_last(w: Writer, found: KernelGradient, node: Node, epilogue: str, work
     first, stop = (f.let(f"udiv i64 {f.let(f'mul nsw i64 {end}, {plan.features}')}, {plan.tasks}")
                    for end in ("%begin", "%end"))  # fmt: skip
     transform, exchange = emit_taps(f.module, vector), emit_exchange(f.module, vector)
+    rows = emit_rows(f.module, vector)
     with counted(f, first, stop, 1) as feature, w.scope():
         source = offset(f, element, workspace, f.let(f"mul nsw i64 {feature}, {plan.pitch}"))
         f.line(
@@ -222,7 +234,10 @@ def _emit_last(w: Writer, found: KernelGradient, node: Node, epilogue: str, work
             origin = substitute(axes.destination, {name: 0 for name, _ in (*axes.m, *axes.n)})
             c = offset(f, element, w.buffers[node.inputs[0]], uniform(w, origin))
             to = offset(f, element, c, f.let(f"mul nsw i64 {feature}, {uniform(w, found.row)}"))
-        f.line(f"call void @{exchange}(ptr {taps}, i64 {plan.pitch}, i64 9, i64 {plan.channels}, ptr {to}, i64 9)")
+        function, step = (rows, plan.channels) if found.last and not epilogue else (exchange, 9)
+        f.line(
+            f"call void @{function}(ptr {taps}, i64 {plan.pitch}, i64 9, i64 {plan.channels}, ptr {to}, i64 {step})"
+        )
         if epilogue:
             block = f"i64 0, i64 {feature}, i64 0, i64 1, i64 {length}, ptr {sums}, i64 {length}"
             f.line(f"call void @{epilogue}.fetch(ptr %buffers, ptr %sizes, {block})")

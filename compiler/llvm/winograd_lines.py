@@ -9,7 +9,7 @@ from adjit.compiler.llvm.emit_placed import Placed, placed
 from adjit.compiler.llvm.sequences import counted, minimum, offset, prefetch, when
 from adjit.compiler.llvm.text import Function, LLType
 from adjit.compiler.llvm.winograd_plan import LINES
-from adjit.compiler.llvm.winograd_transform import emit_elements, emit_exchange
+from adjit.compiler.llvm.winograd_transform import emit_elements, emit_exchange, emit_rows
 from adjit.compiler.loops.ir import INSIDE
 from adjit.compiler.memory import LINE
 from adjit.compiler.winograd import OUTPUTS
@@ -20,15 +20,17 @@ from adjit.ir.shape import Dim, Size
 
 @frozen
 class Images:
-    """Windows of 3 x 3 neighbours, or of all outputs, in images [.., channels, rows, columns] with zeros around them.
+    """Windows of 3 x 3 neighbours, or of all outputs, in images with zeros around them.
 
-    `operand` tells where the element at 0 of all variables stands, `plane` and `step` how far apart channels and rows
-    are; `above` and `before` count rows and columns of zeros, after which the rows and columns in memory follow.
+    `operand` tells where the element at 0 of all variables stands, `plane`, `step` and `beside` how far apart channels,
+    rows and columns are: either columns or channels are neighbours.  `above` and `before` count rows and columns of
+    zeros, after which the rows and columns in memory follow.
     """
 
     operand: Placed
     plane: int
     step: int
+    beside: int
     above: int
     before: int
     rows: int
@@ -44,7 +46,10 @@ def images_of(
     Windows reach over `height` x `width` elements, zeros included.
     """
     operand = placed(region, *pairs, padded=True)
-    if operand is None or {operand.slope(name) for name in right} != {1} or len({*map(operand.slope, down)}) != 1:
+    if operand is None or any(len({*map(operand.slope, names)}) != 1 for names in (right, down)):
+        return None
+    beside, plane = operand.slope(right[0]), operand.slope(channel)
+    if beside < 1 or 1 not in (beside, plane):
         return None
     sides = [(0, height), (0, width)]
     mask = operand.load.inputs[1].node if operand.load.attributes["masked"] else None
@@ -62,7 +67,7 @@ def images_of(
     (above, rows), (before, columns) = sides
     if min(above, before) < 0 or min(rows, columns) < 1:
         return None
-    return Images(operand, operand.slope(channel), operand.slope(down[0]), above, before, rows, columns)
+    return Images(operand, plane, operand.slope(down[0]), beside, above, before, rows, columns)
 
 
 @frozen
@@ -95,18 +100,20 @@ class ImageLines:
         f, element, own = self.f, self.vector.element, self.images
         first = f.let(f"mul nsw i64 {line}, {OUTPUTS}")
         new = f.let(f"or i1 {f.let(f'icmp eq i64 {number}, 0')}, {f.let(f'icmp eq i64 {line}, 0')}")
-        exchange = emit_exchange(f.module, self.vector)
+        turn = own.beside == 1
+        function = emit_exchange(f.module, self.vector) if turn else emit_rows(f.module, self.vector)
         with counted(f, f.let(f"select i1 {new}, i64 0, i64 {OUTPUTS}"), str(LINES), 1) as i:
             y = f.let(f"add nsw i64 {first}, {i}")
             exists = f.let(f"icmp ult i64 {f.let(f'sub nsw i64 {y}, {own.above}')}, {own.rows}")
             with when(f, exists):
-                row = offset(f, element, offset(f, element, image, f.let(f"mul nsw i64 {y}, {own.step}")), own.before)
+                row = offset(f, element, image, f.let(f"mul nsw i64 {y}, {own.step}"))
+                row = offset(f, element, row, own.before * own.beside)
                 to_line = offset(f, element, self._line(y), own.before * self.pitch)
-                f.line(
-                    f"call void @{exchange}(ptr {row}, i64 {own.plane}, i64 {self.channels}, i64 {own.columns}, "
-                    f"ptr {to_line}, i64 {self.pitch})"
-                )
-                self._fetch(offset(f, element, row, OUTPUTS * own.step))
+                sizes = (own.plane, self.channels, own.columns) if turn else (own.beside, own.columns, self.channels)
+                sizes_text = ", ".join(f"i64 {size}" for size in sizes)
+                f.line(f"call void @{function}(ptr {row}, {sizes_text}, ptr {to_line}, i64 {self.pitch})")
+                if turn:
+                    self._fetch(offset(f, element, row, OUTPUTS * own.step))
             if own.rows < self.height:
                 beyond = f.let(f"icmp sge i64 {y}, {self.height}")
                 with when(f, f.let(f"xor i1 {f.let(f'or i1 {exists}, {beyond}')}, true")):

@@ -68,6 +68,31 @@ def emit_exchange(module: Module, vector: LLType) -> str:
     return name
 
 
+def emit_rows(module: Module, vector: LLType) -> str:
+    """`void @...(from, pitch, rows, columns, to, stride)`: to[r * stride + c] = from[r * pitch + c]."""
+    name = module.shared(f"gemm.winograd.rows.{vector.suffix}")
+    if module.has(name):
+        return name
+    parameters = "ptr noalias readonly %from, i64 %pitch, i64 %rows, i64 %columns, ptr noalias %to, i64 %stride"
+    f = Function(module, name, parameters, attributes=ATTRIBUTES)
+    lanes, element, align = vector.lanes, vector.element, vector.dtype.itemsize
+    whole = f.let(f"and i64 %columns, {-lanes}")
+    left = f.let(f"sub nsw i64 %columns, {whole}")
+    some, exist = f.let(f"icmp sgt i64 {left}, 0"), below(f, lanes, left)
+    with counted(f, "0", "%rows", 1) as row:
+        source, to = (offset(f, element, place, f.let(f"mul nsw i64 {row}, {step}"))
+                      for place, step in (("%from", "%pitch"), ("%to", "%stride")))  # fmt: skip
+        with counted(f, "0", whole, lanes) as column:
+            value = f.let(f"load {vector.llvm}, ptr {offset(f, element, source, column)}, align {align}")
+            f.line(f"store {vector.llvm} {value}, ptr {offset(f, element, to, column)}, align {align}")
+        with when(f, some):
+            value = masked_load(f, vector, offset(f, element, source, whole), exist, vector.constant(0))
+            masked_store(f, vector, value, offset(f, element, to, whole), exist)
+    f.line("ret void")
+    f.finish()
+    return name
+
+
 def emit_elements(module: Module, vector: LLType) -> str:
     """`void @...(...)`: B^T d B for `%tiles` tiles of a row, d from four lines of the image [width, pitch].
 

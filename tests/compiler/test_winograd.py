@@ -15,7 +15,7 @@ from adjit.compiler.loops.ir import KERNEL
 from adjit.compiler.pipeline import compile_graph, llvm_of, lowered
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph
-from adjit.ir.ops.arrays import window_of
+from adjit.ir.ops.arrays import permute, window_of
 from adjit.ir.ops.contraction import conv, dot
 from adjit.ir.ops.scalar import maximum
 from adjit.ir.ops.structure import pad
@@ -48,8 +48,13 @@ func @scaled(%x: f32[3, 32, 12, 12], %w: f32[64, 32, 3, 3]) -> (f32[3, 64, 12, 1
 """
 
 
-def program(name: str, epilogue: str = "none", turned: bool = False, open: bool = False) -> Graph:
-    """relu(conv(x, w) + b), or conv(x, w) + y, of a kernel that is turned about if so asked."""
+def program(
+    name: str, epilogue: str = "none", turned: bool = False, open: bool = False, last: tuple[bool, ...] = (False,) * 3
+) -> Graph:
+    """relu(conv(x, w) + b), or conv(x, w) + y, of a kernel that is turned about if so asked.
+
+    `last` are the image, the kernel and the outputs that have their channels last in memory.
+    """
     samples, channels, features, height, width, padding = CASES[name]
     graph = Graph("convolution")
     builder = Builder(graph)
@@ -58,12 +63,18 @@ def program(name: str, epilogue: str = "none", turned: bool = False, open: bool 
     def operand(*dims: Any) -> Any:
         return builder.expr(builder.input(TensorType(F32, dims)))
 
-    x, w = operand(count, channels, height, width), operand(features, channels, 3, 3)
+    def image(number: int, *dims: Any) -> Any:
+        if not last[number]:
+            return operand(*dims)
+        return permute(operand(dims[0], *dims[2:], dims[1]), (0, 3, 1, 2))
+
+    x, w = image(0, count, channels, height, width), image(1, features, channels, 3, 3)
     taps = window_of(w, (0, 0, 2, 2), (features, channels, 3, 3), (1, 1, -1, -1)) if turned else w
     found = conv(
         x, taps, stride=(1, 1), padding=((padding, padding),) * 2, input_dilation=(1, 1), kernel_dilation=(1, 1),
         groups=1,
     )  # fmt: skip
+    found = permute(found, (0, 2, 3, 1)) if last[2] else found
     if epilogue != "none":
         other = operand(*found.shape)
         found = found + other if epilogue == "residual" else maximum(found - other, 0.0)
@@ -139,6 +150,25 @@ def test_a_kernel_turned_about() -> None:
     np.testing.assert_allclose(found, exact("odd", given, turned=True), rtol=0, atol=2e-5)
 
 
+LAST = [(True, False, True), (True, True, True), (True, False, False), (False, False, True), (False, True, False)]
+
+
+@pytest.mark.parametrize("last", LAST, ids=str)
+@pytest.mark.parametrize(("name", "epilogue"), EPILOGUES.items())
+def test_channels_last(name: str, epilogue: str, last: tuple[bool, ...]) -> None:
+    """Whatever stands so in memory, the bits are those of arrays with the channels first."""
+    graph = program(name, epilogue, last=last)
+    assert "@gemm.winograd.products" in llvm_of(graph)
+    kernels = [node for node in lowered(graph).nodes if node.op is KERNEL]
+    assert len(kernels) == 1 + (name == "unpadded" and last[2])  # a single sample is reshaped, and then turned
+    given = arrays(program(name, epilogue))
+    (expected,) = compile_graph(program(name, epilogue), threads=1).run(given)
+    moved = [array.transpose(0, 2, 3, 1).copy() if so else array for array, so in zip(given, last, strict=False)]
+    for threads in (1, 3):
+        (found,) = compile_graph(graph, threads=threads).run(moved)
+        np.testing.assert_array_equal(found, expected.transpose(0, 2, 3, 1) if last[2] else expected)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_errors_are_those_that_are_stated(name: str) -> None:
     graph = program(name)
@@ -177,24 +207,31 @@ KERNELS: dict[str, tuple[int, int, int, int, int, int]] = {
 }
 
 
-def gradient(name: str, epilogue: bool = False, open: bool = False) -> Graph:
-    """The gradient of a kernel [features, channels, 3, 3], for images and cotangents; or a step along it."""
+def gradient(
+    name: str, epilogue: bool = False, open: bool = False, last: tuple[bool, ...] = (False,) * 3
+) -> Graph:
+    """The gradient of a kernel [features, channels, 3, 3], for images and cotangents; or a step along it.
+
+    `last` are the image, the kernel and the cotangents that have their channels last in memory.
+    """
     samples, channels, features, height, width, padding = KERNELS[name]
     graph = Graph("gradient")
     builder = Builder(graph)
     count = Dim.named("samples") if open else samples
     x, w, g = (
-        builder.expr(builder.input(TensorType(F32, dims)))
-        for dims in (
+        builder.expr(builder.input(TensorType(F32, (dims[0], *dims[2:], dims[1]) if so else dims)))
+        for dims, so in zip((
             (count, channels, height, width), (features, channels, 3, 3),
             (count, features, height + 2 * padding - 2, width + 2 * padding - 2),
-        )
+        ), last, strict=True)
     )  # fmt: skip
+    x, w, g = (permute(each, (0, 3, 1, 2)) if so else each for each, so in zip((x, w, g), last, strict=True))
     wide = pad(x, low=(0, 0, padding, padding), high=(0, 0, padding, padding), interior=(0,) * 4, value=0)
     windows = window(wide, axes=(2, 3), size=g.shape[2:], stride=(1, 1), dilation=(1, 1))
     # Axes of the windows: sample, channel, tap down, tap right, place down, place right.
     found = dot(g, windows, contract=((0, 2, 3), (0, 4, 5)), batch=((), ()))
-    graph.outputs = ((w - found * 0.25 if epilogue else found).value,)
+    found = w - found * 0.25 if epilogue else found
+    graph.outputs = ((permute(found, (0, 2, 3, 1)) if last[1] else found).value,)
     return graph
 
 
@@ -224,6 +261,20 @@ def test_gradients_of_kernels_have_the_same_bits_for_all(name: str) -> None:
     assert "@gemm.winograd.sums" not in llvm_of(graph, strict=True)
 
 
+@pytest.mark.parametrize("epilogue", [False, True])
+@pytest.mark.parametrize("last", [*LAST, (False, True, True), (False, False, True)], ids=str)
+@pytest.mark.parametrize("name", KERNELS)
+def test_gradients_of_kernels_with_channels_last(name: str, last: tuple[bool, ...], epilogue: bool) -> None:
+    graph = gradient(name, epilogue, last=last)
+    assert "@gemm.winograd.sums" in llvm_of(graph, strict=False)
+    given = arrays(gradient(name))
+    (expected,) = compile_graph(gradient(name, epilogue), strict=False, threads=1).run(given)
+    moved = [array.transpose(0, 2, 3, 1).copy() if so else array for array, so in zip(given, last, strict=True)]
+    for threads in (1, 3):
+        (found,) = compile_graph(graph, strict=False, threads=threads).run(moved)
+        np.testing.assert_array_equal(found, expected.transpose(0, 2, 3, 1) if last[1] else expected)
+
+
 @pytest.mark.parametrize("samples", [0, 1, 5])
 def test_gradients_of_kernels_for_any_number_of_samples(samples: int) -> None:
     graph = gradient("even", open=True)
@@ -241,10 +292,12 @@ def check_guarded_arrays() -> None:
         for at_end in (False, True):
             with guarded(arrays(graph), at_end) as copies:
                 executable.run(copies)
-    graph = gradient("odd", epilogue=True)
-    for at_end in (False, True):
-        with guarded(arrays(graph), at_end) as copies:
-            compile_graph(graph, strict=False, threads=1).run(copies)
+    for last in ((False,) * 3, (True,) * 3):
+        for graph in (gradient("odd", last=last), gradient("odd", epilogue=True, last=last), program("odd", last=last)):
+            executable = compile_graph(graph, strict=False, threads=1)
+            for at_end in (False, True):
+                with guarded(arrays(graph), at_end) as copies:
+                    executable.run(copies)
 
 
 def test_accesses_stay_inside_their_arrays() -> None:
