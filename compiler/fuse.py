@@ -34,12 +34,14 @@ from adjit.compiler.fuse_cost import (
     operand_frames,
     small_first,
     stands_apart,
+    sums_apart,
 )
 from adjit.compiler.fuse_group import Group, Grouping, Refusal, Scores
 from adjit.compiler.loops.ir import FUSE
 from adjit.compiler.loops.kinds import SPECIAL, WHOLE, WHOLE_READERS
 from adjit.compiler.loops.rows import Reach, reads_of
 from adjit.compiler.overwritten import early_reads, reads_first
+from adjit.compiler.term_order import in_term_order
 from adjit.compiler.tile_sums import Tile, tile_of, tile_sums
 from adjit.compiler.turned import turned
 from adjit.compiler.unpadded import computes, is_read_in_place
@@ -81,7 +83,7 @@ def _largest(dims: tuple[Size, ...] | None) -> int:
 
 def fuse(graph: Graph) -> Graph:
     """The graph with all ops but control flow in `fuse` nodes."""
-    body = _fuse_region(turned(tile_sums(graph)))
+    body = _fuse_region(turned(tile_sums(in_term_order(graph))))
     return graph.with_parts(body.inputs, body.nodes, body.outputs)
 
 
@@ -207,6 +209,8 @@ class _Plan:
             return f"the kernel has {LARGEST} ops"
         if is_reduction(node):
             looped = root.op.name == "interleave" or (root.op.name not in SPECIAL and root not in self.contractions)
+            if sums_apart(node, self.users):
+                return "its sums would be stored far apart"
             alone = len(frames) == 1 and frames[0].once and looped
             return None if alone else "a reduction is used more than once"
         elements = max(1.0, estimate(node.outputs[0].type.size))

@@ -98,15 +98,34 @@ def has_windows(node: Node, users: Mapping[Value, Sequence[Node]]) -> bool:
 
 
 def stands_apart(node: Node, times: float, users: Mapping[Value, Sequence[Node]]) -> bool:
-    """Whether `node` moves another axis to the end, and windows are multiplied with its elements so many times."""
+    """Whether `node` moves another axis to the end, and its elements are read so many times, each time far apart."""
+    return _moves_last(node) and times >= REREAD and _is_read_along(node, users)
+
+
+def sums_apart(node: Node, users: Mapping[Value, Sequence[Node]]) -> bool:
+    """Whether sums of many terms, which advance together along the last axis, are asked for in another order."""
+    readers, attributes = users.get(node.output, ()), node.attributes
+    if not ("axes" in attributes or "contract" in attributes) or len(readers) != 1 or not _moves_last(readers[0]):
+        return False
+    larger = max(range(len(node.inputs)), key=lambda side: node.inputs[side].type.ndim)
+    summed = attributes["axes"] if "axes" in attributes else attributes["contract"][larger]  # type: ignore[index]
+    return node.inputs[larger].type.ndim - 1 not in summed and _terms(node) >= REREAD  # type: ignore[operator]
+
+
+def _moves_last(node: Node) -> bool:
+    """Whether `node` is a permutation that moves another axis to the end."""
     perm: Sequence[int] = node.attributes.get("perm", ())  # type: ignore[assignment]
-    return bool(perm) and perm[-1] != len(perm) - 1 and times >= REREAD and _meets_windows(node, users)
+    return bool(perm) and perm[-1] != len(perm) - 1
 
 
-def _meets_windows(node: Node, users: Mapping[Value, Sequence[Node]]) -> bool:
-    """Whether the result of `node`, perhaps spread and in another shape, is multiplied with windows term by term."""
+def _is_read_along(node: Node, users: Mapping[Value, Sequence[Node]]) -> bool:
+    """Whether the result of `node`, perhaps spread and in another shape, goes along windows, larger arrays or terms."""
     for user in users.get(node.output, ()):
-        if user.op.name in ("reshape", "expand") and _meets_windows(user, users):
+        if user.op.name == "reshape" and _is_read_along(user, users):
+            return True
+        if user.op.name == "expand" and (_growth(user) >= REREAD or _is_read_along(user, users)):
+            return True
+        if user.op.name == "dot" and not is_packed(user):
             return True
         if user.op.name == "mul" and any(_is_window(value) for value in user.inputs):
             return True
