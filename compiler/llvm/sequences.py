@@ -9,7 +9,7 @@ from adjit.compiler.llvm.text import Function, LLType
 from adjit.compiler.llvm.vecmath_lanes import Lanes
 from adjit.compiler.llvm.vecmath_registers import joined, resized
 from adjit.compiler.memory import LINE
-from adjit.ir.types import I32, I64
+from adjit.ir.types import BOOL, I32, I64
 
 # A metadata number that no other emitter uses: `counted` loops end in blocks that carry it.
 NO_UNROLL = ("!770 = distinct !{!770, !771}", '!771 = !{!"llvm.loop.unroll.disable"}')
@@ -20,6 +20,8 @@ STREAMED = "!772 = !{i32 1}"
 PARAMETERS = "ptr %buffers, ptr %sizes, i64 %begin, i64 %end"
 # A register of AVX2.
 _AVX2_BYTES = 32
+# Lanes whose mask a register of numbers holds.
+_WORD = 64
 # Integers of so many bytes may be cut from wider ones.
 _CUT_BYTES = 4
 
@@ -147,10 +149,17 @@ def masked_store(function: Function, type: LLType, value: str, pointer: str, mas
 
 def _unknown(function: Function, lanes: int, mask: str) -> str:
     """A mask of which LLVM knows nothing."""
+    whole = Lanes(function, LLType(BOOL, lanes), mask)
+    words = [resized(whole, start, min(_WORD, lanes - start)) for start in range(0, lanes, _WORD)]
+    return joined([Lanes(function, word.type, _unknown_word(function, word.type.lanes, word.text)) for word in words]).text
+
+
+def _unknown_word(function: Function, lanes: int, mask: str) -> str:
+    """The same of a mask whose lanes are bits of one register."""
     bits = function.let(f"bitcast <{lanes} x i1> {mask} to i{lanes}")
-    wide = bits if lanes == 64 else function.let(f"zext i{lanes} {bits} to i64")
+    wide = bits if lanes == _WORD else function.let(f"zext i{lanes} {bits} to i64")
     hidden = function.let(f'call i64 asm "", "=r,0"(i64 {wide})')
-    narrow = hidden if lanes == 64 else function.let(f"trunc i64 {hidden} to i{lanes}")
+    narrow = hidden if lanes == _WORD else function.let(f"trunc i64 {hidden} to i{lanes}")
     return function.let(f"bitcast i{lanes} {narrow} to <{lanes} x i1>")
 
 

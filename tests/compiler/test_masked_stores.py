@@ -11,7 +11,11 @@ from adjit.compiler.llvm.jit import compile_library
 from adjit.compiler.llvm.sequences import masked_store
 from adjit.compiler.llvm.target import host_target
 from adjit.compiler.llvm.text import Function, LLType, Module
-from adjit.ir.types import BF16, F32, I8, I16, I32, I64, DType
+from adjit.compiler.pipeline import compile_graph
+from adjit.ir.builder import Builder
+from adjit.ir.graph import Graph
+from adjit.ir.ops.reduction import reduce_max
+from adjit.ir.types import BF16, BOOL, F32, I8, I16, I32, I64, U8, DType, TensorType
 from tests.compiler.guarded import guarded
 
 LANES = 8
@@ -44,3 +48,17 @@ def test_one_lane_of_cut_integers_is_stored_alone(wide: DType, narrow: DType, li
             expected = np.zeros((lane + 1) * size, np.uint8)
             expected[lane * size :] = np.frombuffer(given[lane].tobytes()[:size], np.uint8)
             assert np.array_equal(target, expected)
+
+
+@pytest.mark.parametrize("dtype", [U8, I8, BOOL], ids=str)
+@pytest.mark.parametrize("columns", [65, 101, 127, 129, 193])
+def test_masks_of_more_lanes_than_a_word_has(columns: int, dtype: DType) -> None:
+    graph = Graph("program")
+    builder = Builder(graph)
+    x = builder.expr(builder.input(TensorType(dtype, (67, columns))))
+    graph.outputs = (reduce_max(x, axes=(0,)).value,)
+    given = np.random.default_rng(columns).integers(0, 2 if dtype is BOOL else 100, (67, columns)).astype(dtype.storage)
+    for at_end in (True, False):
+        with guarded([given], at_end=at_end) as arrays:
+            (found,) = compile_graph(graph).run(arrays)
+        assert np.array_equal(found, given.max(0))
