@@ -85,6 +85,22 @@ def permute_of_merged_axes(site: Site) -> Value | None:
     return site.make("reshape", moved, shape=site.types[0].dims)
 
 
+@rule("permute")
+def permute_of_spread_factors(site: Site) -> Value | None:
+    """A product of spread operands in another order is one of their permutations: they are small, the product is not."""
+    node = made_by(site.inputs[0], "mul")
+    factors = [made_by(value, "expand") for value in (() if node is None else node.inputs)]
+    dims, perm = site.types[0].dims, site.attributes["perm"]
+    turned: list[Value] = []
+    for factor in factors:
+        if factor is None:
+            return None
+        source = factor.inputs[0]
+        whole = site.make("reshape", source, shape=(*(1,) * (len(dims) - source.type.ndim), *source.dims))
+        turned.append(site.make("expand", site.make("permute", whole, perm=perm), shape=dims))
+    return site.make("mul", *turned) if turned else None
+
+
 def _merged(inner: tuple[Size, ...], outer: tuple[Size, ...]) -> list[list[int]] | None:
     """The neighbouring axes of `inner` that each axis of `outer` is made of, if it is."""
     groups: list[list[int]] = []

@@ -160,6 +160,9 @@ FIRES: dict[str, tuple[Function, list[TensorType], dict[str, int]]] = {
     "permute of merged axes": (
         lambda x: permute(reshape(permute(x, (1, 0, 2)), (x.shape[1] * x.shape[0], x.shape[2])), (1, 0)),
         [CUBE], {"permute": 1, "reshape": 1}),
+    "permute of spread factors": (
+        lambda x, y: permute(expand(reshape(x, (2, 3, 1)), (2, 3, 8)) * expand(y, (2, 3, 8)), (2, 1, 0)),
+        [SQUARE, LONG_ROW], {"permute": 1, "reshape": 2, "expand": 2, "mul": 1}),
     "permute of ones": (lambda x: permute(reshape(x, (2, 1, 3)), (1, 0, 2)), [SQUARE], {"reshape": 1}),
     "expand to the same": (lambda x: structure.expand(x, shape=(2, 3)), [SQUARE], {}),
     "expand twice": (

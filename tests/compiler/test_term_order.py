@@ -60,3 +60,11 @@ def test_what_is_stored_for_them(form: str) -> None:
     shapes = (64, 48, 40), (40, 48) if form == "abc,cb->a" else (64,)
     program = torch.compile(lambda x, y: torch.einsum(form, x, y)).graph(*(torch.ones(shape) for shape in shapes))
     assert len([node for node in lowered(program).nodes if node.op.name == "kernel"]) == 2
+
+
+def test_a_spread_factor_is_turned_alone() -> None:
+    """The outer product in another order is that of turned operands."""
+    x, y = torch.arange(20.0).reshape(4, 5), torch.arange(70.0)
+    program = torch.compile(lambda x, y: torch.einsum("cb,a->abc", x, y))
+    np.testing.assert_array_equal(program(x, y).numpy(), np.einsum("cb,a->abc", x.numpy(), y.numpy()))
+    assert len([node for node in lowered(program.graph(x, y)).nodes if node.op.name == "kernel"]) == 2
