@@ -104,6 +104,8 @@ reduction(reduce_prod, "prod", NUMBERS)
 @reduce_prod.vjps
 def _(g: Array, out: Array, x: Array, *, axes: Axes) -> Array:
     """Each factor's partial is the product of those before it and those after it: no division, so zeros are no case."""
+    if len(axes) == 1:  # it stays where it is
+        return spread(g, x.shape, axes) * (product_of_others(x, axes[0], False) * product_of_others(x, axes[0], True))
     kept = tuple(axis for axis in range(x.ndim) if axis not in axes)
     order = (*kept, *axes)
     dims = tuple(x.shape[axis] for axis in kept)
