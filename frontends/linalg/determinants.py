@@ -133,7 +133,19 @@ def det(A: Tensor) -> Tensor:
     """
     require_square("linalg.det", A)
     require_continuous("linalg.det", A, kernel="lu_cpu")
-    return _det_by_factors(A)  # type: ignore[no-any-return]
+    return _det_of_few(A) if shape_of(A)[-1] in (2, 3) else _det_by_factors(A)  # type: ignore[no-any-return]
+
+
+@composite("LinalgDet")
+def _det_of_few(A: Tensor) -> Tensor:
+    """Two or three rows: the sum of products, whose derivatives of every order are those of a polynomial."""
+
+    def minor(i: int, j: int) -> Tensor:
+        return A[..., -2, i] * A[..., -1, j] - A[..., -2, j] * A[..., -1, i]  # type: ignore[no-any-return]
+
+    if shape_of(A)[-1] == 2:
+        return minor(0, 1)
+    return A[..., 0, 0] * minor(1, 2) - A[..., 0, 1] * minor(0, 2) + A[..., 0, 2] * minor(0, 1)  # type: ignore[no-any-return]
 
 
 @composite("LinalgDet")

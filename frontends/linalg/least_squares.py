@@ -48,9 +48,9 @@ def _pinv_rule(g: Tensor, a: Tensor, inverse: Tensor, found: Tensor) -> tuple[Te
     wide = matmul(mH(found), k)
     return (
         -mH(matmul(k, found))
-        + matmul(matmul(turned - matmul(a, k), found), mH(found))
+        + matmul(turned - matmul(a, k), matmul(found, mH(found)))
         + wide
-        - matmul(matmul(wide, found), a),
+        - matmul(wide, matmul(found, a)),
     )
 
 

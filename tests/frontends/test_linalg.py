@@ -137,3 +137,18 @@ def test_ranks_of_least_squares_are_those_of_the_matrices_given() -> None:
     assert found.solution.shape == (2, 3, 3)
     assert found.rank.tolist() == [2]
     assert found.singular_values.shape == (1, 3)
+
+
+@pytest.mark.parametrize("side", (2, 3))
+@pytest.mark.parametrize("dtype", (torch.float64, torch.complex128))
+def test_determinants_of_few_rows_are_polynomials(side: int, dtype: torch.dtype) -> None:
+    """Also where they are singular, whatever the derivative; nothing is factored."""
+    a = torch.tensor(np.random.default_rng(side).standard_normal((4, side, side)), dtype=dtype)
+    a[1] = 0
+    a[2, 1] = 2 * a[2, 0]
+    a.requires_grad_()
+    found = torch.compile(torch.linalg.det)
+    np.testing.assert_allclose(found(a).detach().numpy(), np.linalg.det(a.detach().numpy()), atol=1e-14)
+    assert "lu" not in str(found.graph(a))
+    assert torch.autograd.gradcheck(torch.linalg.det, (a,))
+    assert torch.autograd.gradgradcheck(torch.linalg.det, (a,))
