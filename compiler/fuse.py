@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 
+from adjit.compiler.column_extremes import by_rows
 from adjit.compiler.fuse_cost import (
     Frame,
     chain_costs,
@@ -83,7 +84,7 @@ def _largest(dims: tuple[Size, ...] | None) -> int:
 
 def fuse(graph: Graph) -> Graph:
     """The graph with all ops but control flow in `fuse` nodes."""
-    body = _fuse_region(turned(tile_sums(in_term_order(graph))))
+    body = _fuse_region(turned(tile_sums(by_rows(in_term_order(graph)))))
     return graph.with_parts(body.inputs, body.nodes, body.outputs)
 
 
