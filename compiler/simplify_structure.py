@@ -87,7 +87,7 @@ def permute_of_merged_axes(site: Site) -> Value | None:
 
 @rule("permute")
 def permute_of_spread_factors(site: Site) -> Value | None:
-    """A product of spread operands in another order is one of their permutations: they are small, the product is not."""
+    """A product of spread operands in another order is that of their permutations: they are small, it is not."""
     node = made_by(site.inputs[0], "mul")
     factors = [made_by(value, "expand") for value in (() if node is None else node.inputs)]
     dims, perm = site.types[0].dims, site.attributes["perm"]
