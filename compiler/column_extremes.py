@@ -1,7 +1,7 @@
 """The places of extremes along another axis than the last, as memory lies: two folds that go through whole rows.
 
-The first finds the extremes of all columns, the second the first rows that hold them.  A search column by column reads a
-vector of each row, again and again.
+The first finds the extremes of all columns, the second the first rows that hold them.  A search column by column reads
+a vector of each row, again and again.
 """
 
 from __future__ import annotations

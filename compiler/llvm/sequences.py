@@ -151,16 +151,17 @@ def _unknown(function: Function, lanes: int, mask: str) -> str:
     """A mask of which LLVM knows nothing."""
     whole = Lanes(function, LLType(BOOL, lanes), mask)
     words = [resized(whole, start, min(_WORD, lanes - start)) for start in range(0, lanes, _WORD)]
-    return joined([Lanes(function, word.type, _unknown_word(function, word.type.lanes, word.text)) for word in words]).text
+    return joined([_unknown_word(function, word) for word in words]).text
 
 
-def _unknown_word(function: Function, lanes: int, mask: str) -> str:
+def _unknown_word(function: Function, mask: Lanes) -> Lanes:
     """The same of a mask whose lanes are bits of one register."""
-    bits = function.let(f"bitcast <{lanes} x i1> {mask} to i{lanes}")
+    lanes = mask.type.lanes
+    bits = function.let(f"bitcast {mask.type.llvm} {mask.text} to i{lanes}")
     wide = bits if lanes == _WORD else function.let(f"zext i{lanes} {bits} to i64")
     hidden = function.let(f'call i64 asm "", "=r,0"(i64 {wide})')
     narrow = hidden if lanes == _WORD else function.let(f"trunc i64 {hidden} to i{lanes}")
-    return function.let(f"bitcast i{lanes} {narrow} to <{lanes} x i1>")
+    return Lanes(function, mask.type, function.let(f"bitcast i{lanes} {narrow} to {mask.type.llvm}"))
 
 
 def _moved(function: Function, type: LLType, pointer: str, start: int) -> str:
