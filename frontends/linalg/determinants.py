@@ -141,11 +141,11 @@ def _det_of_few(A: Tensor) -> Tensor:
     """Two or three rows: the sum of products, whose derivatives of every order are those of a polynomial."""
 
     def minor(i: int, j: int) -> Tensor:
-        return A[..., -2, i] * A[..., -1, j] - A[..., -2, j] * A[..., -1, i]  # type: ignore[no-any-return]
+        return A[..., -2, i] * A[..., -1, j] - A[..., -2, j] * A[..., -1, i]
 
     if shape_of(A)[-1] == 2:
         return minor(0, 1)
-    return A[..., 0, 0] * minor(1, 2) - A[..., 0, 1] * minor(0, 2) + A[..., 0, 2] * minor(0, 1)  # type: ignore[no-any-return]
+    return A[..., 0, 0] * minor(1, 2) - A[..., 0, 1] * minor(0, 2) + A[..., 0, 2] * minor(0, 1)
 
 
 @composite("LinalgDet")
