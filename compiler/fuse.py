@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 
-from adjit.compiler.column_extremes import by_rows
+from adjit.compiler.as_it_lies import as_it_lies
 from adjit.compiler.fuse_cost import (
     Frame,
     chain_costs,
@@ -35,16 +35,13 @@ from adjit.compiler.fuse_cost import (
     operand_frames,
     small_first,
     stands_apart,
-    sums_apart,
 )
 from adjit.compiler.fuse_group import Group, Grouping, Refusal, Scores
 from adjit.compiler.loops.ir import FUSE
 from adjit.compiler.loops.kinds import SPECIAL, WHOLE, WHOLE_READERS
 from adjit.compiler.loops.rows import Reach, reads_of
 from adjit.compiler.overwritten import early_reads, reads_first
-from adjit.compiler.term_order import in_term_order
 from adjit.compiler.tile_sums import Tile, tile_of, tile_sums
-from adjit.compiler.turned import turned
 from adjit.compiler.unpadded import computes, is_read_in_place
 from adjit.ir.analysis import VIEWS
 from adjit.ir.builder import Builder
@@ -84,7 +81,7 @@ def _largest(dims: tuple[Size, ...] | None) -> int:
 
 def fuse(graph: Graph) -> Graph:
     """The graph with all ops but control flow in `fuse` nodes."""
-    body = _fuse_region(turned(tile_sums(by_rows(in_term_order(graph)))))
+    body = _fuse_region(tile_sums(as_it_lies(graph)))
     return graph.with_parts(body.inputs, body.nodes, body.outputs)
 
 
@@ -210,10 +207,8 @@ class _Plan:
             return f"the kernel has {LARGEST} ops"
         if is_reduction(node):
             looped = root.op.name == "interleave" or (root.op.name not in SPECIAL and root not in self.contractions)
-            if sums_apart(node, self.users):
-                return "its sums would be stored far apart"
-            alone = len(frames) == 1 and frames[0].once and looped
-            return None if alone else "a reduction is used more than once"
+            alone = len(frames) == 1 and frames[0].once and looped and not stands_apart(node, 1, self.users)
+            return None if alone else "a reduction is used more than once, or far apart"
         elements = max(1.0, estimate(node.outputs[0].type.size))
         packed = [frame.evaluations for frame in frames if frame.root in self.contractions]
         times = sum(frame.evaluations for frame in frames) / elements

@@ -98,11 +98,16 @@ def has_windows(node: Node, users: Mapping[Value, Sequence[Node]]) -> bool:
 
 
 def stands_apart(node: Node, times: float, users: Mapping[Value, Sequence[Node]]) -> bool:
-    """Whether `node` moves another axis to the end, and its elements are read so many times, each time far apart."""
+    """Whether what reads the result of `node` so many times would find, or put, neighbours far apart each time.
+
+    It moves another axis to the end, or its sums are stored so.
+    """
+    if node.op.family in ("reduction", "contraction"):
+        return _sums_apart(node, users)
     return _moves_last(node) and times >= REREAD and _is_read_along(node, users)
 
 
-def sums_apart(node: Node, users: Mapping[Value, Sequence[Node]]) -> bool:
+def _sums_apart(node: Node, users: Mapping[Value, Sequence[Node]]) -> bool:
     """Whether sums of many terms, which advance together along the last axis, are asked for in another order."""
     readers, attributes = users.get(node.output, ()), node.attributes
     if not ("axes" in attributes or "contract" in attributes) or len(readers) != 1 or not _moves_last(readers[0]):

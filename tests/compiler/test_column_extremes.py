@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import adjit as torch
-from adjit.compiler.column_extremes import LEAST_COLUMNS, LEAST_ROWS
+from adjit.compiler.as_it_lies import LEAST_COLUMNS, LEAST_ROWS
 from adjit.compiler.pipeline import lowered
 
 SHAPES = (
