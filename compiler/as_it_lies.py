@@ -59,7 +59,7 @@ def _turned_side(node: Node) -> int | None:
 
 def _in_term_order(builder: Builder, node: Node, inputs: list[Value], side: int) -> Value:
     contract: Sequence[Sequence[int]] = node.attributes["contract"]  # type: ignore[assignment]
-    batches: list[Sequence[int]] = list(node.attributes["batch"])  # type: ignore[arg-type]
+    batches: list[tuple[int, ...]] = list(node.attributes["batch"])  # type: ignore[arg-type]
     order = sorted(range(len(contract[0])), key=contract[1 - side].__getitem__)
     pairs = [tuple(axes[number] for number in order) for axes in contract]
     perm = (*batches[side], *pairs[side])
@@ -88,4 +88,4 @@ def _by_rows(builder: Builder, node: Node, operand: Value) -> Value:
     found = spread(extremes, x.shape, (axis,))
     held = attains(x, found) if x.dtype.is_float else equal(x, found)
     row = builder.apply(PRIMITIVES["iota"], (), {"shape": x.shape, "axis": axis, "dtype": I32})
-    return cast(reduce_min(where(held, row, x.shape[axis]), axes=(axis,)), I64).value
+    return cast(reduce_min(where(held, row, x.shape[axis]), axes=(axis,)), I64).value  # type: ignore[no-any-return]
