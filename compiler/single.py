@@ -6,11 +6,9 @@ sizes, so an op alone and the same op inside a strictly compiled program give th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from math import prod
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -24,23 +22,14 @@ from adjit.ir.primitive import Primitive
 from adjit.ir.shape import Dim, Size
 from adjit.ir.types import BF16, DType, TensorType
 from adjit.runtime.executable import Executable
+from adjit.runtime.fork_locks import ForkLock
 
 # Matrices of so many rows and columns, in arrays of so many elements, are worth programs for their sizes.
 _SMALL, _MANY = 16, 1 << 12
 # Attributes may be others at every call, as sizes are: of so many programs, those in use are kept by who uses them.
 _MOST_PROGRAMS = 1 << 12
 _programs: dict[Any, Executable] = {}
-_lock = Lock()
-
-
-def _renew_lock() -> None:
-    """Give a forked child a lock of its own: the thread that held the old one is not in the child."""
-    global _lock
-    _lock = Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+_lock = ForkLock()
 
 
 def run_single(op: Primitive, arrays: Sequence[NDArray[Any]], attributes: Mapping[str, Any]) -> list[NDArray[Any]]:

@@ -10,7 +10,6 @@ import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from adjit.dispatch import apply
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import I64, DType
 from adjit.random_words import drawn
+from adjit.runtime.fork_locks import ForkLock
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.views import write
@@ -28,20 +28,26 @@ from adjit.views import write
 _FIRST_SEED = 67280421310721
 
 
-class _Drawing:
+class _Drawing(ForkLock):
     """Held while a generator draws and moves on; native code reads in `held` whether it is."""
 
+    __slots__ = ("held",)
+
     def __init__(self) -> None:
-        self._lock = RLock()
         self.held = array("q", (0,))
+        super().__init__()
 
     def __enter__(self) -> None:
-        self._lock.acquire()
-        self.held[0] += 1
+        super().__enter__()
+        self.held[0] = self.depth
 
     def __exit__(self, *_: object) -> None:
         self.held[0] -= 1
-        self._lock.release()
+        super().__exit__()
+
+    def renew(self) -> None:
+        super().renew()
+        self.held[0] = self.depth
 
 
 DRAWING = _Drawing()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, update_wrapper
-from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from adjit import surface
@@ -29,6 +28,7 @@ from adjit.retrace import reason_of
 from adjit.running import run_entry
 from adjit.runtime.callable import NativeCallable
 from adjit.runtime.collection import collector_paused
+from adjit.runtime.fork_locks import ForkLock
 from adjit.state import STATE
 from adjit.symbolic_size import Respecialize
 from adjit.tensor import Tensor
@@ -85,7 +85,7 @@ class CompiledFunction(NativeCallable):  # type: ignore[misc]
         self.memory_budget = memory_budget
         self._sizes = OpenSizes(dynamic, shapes)
         self._lifting = Lifting()
-        self._lock = RLock()
+        self._lock = ForkLock()
         self._native: Any = None
         self.of_instances: CompiledFunction | None = None  # the one that takes tensors of users' classes
         update_wrapper(self, function, updated=())

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from array import array
 from itertools import count
-from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from adjit.ir.types import DType
+from adjit.runtime.fork_locks import ForkLock
 from adjit.state import STATE
 
 _serial = count()
 _period = [next(_serial)]
-_BEGINNING = Lock()
+_BEGINNING = ForkLock()
 # The address of the number of the latest trace, which memories made by native code have.
 PERIOD = array("Q", [id(_period[0])])
 

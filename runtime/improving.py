@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 from weakref import WeakMethod, ref
 
 from numpy.typing import NDArray
+
+from adjit.runtime.fork_locks import ForkLock
 
 # Makes better code for the same layout: what keeps it loaded, and the address of its main function.
 Better: TypeAlias = "Callable[[], tuple[object, int]]"
@@ -19,19 +20,7 @@ Later: TypeAlias = "Callable[[Callable[[], None], Callable[[], bool] | None], No
 Take: TypeAlias = "Callable[[object, int], None]"
 
 # Held while better code is made, so that threads that want it make it once.
-_improving = threading.RLock()
-
-
-def _renew_lock() -> None:
-    """Give a forked child a lock of its own: the thread that held the old one is not in the child."""
-    global _improving
-    _improving = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
-
-
+_improving = ForkLock()
 # Seconds in quick code that lose about what the best takes to make, whatever its calls were estimated to take: those of
 # programs with open sizes are not known.
 _ENOUGH = 0.05

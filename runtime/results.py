@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from math import prod
 from typing import Any, TypeAlias
 
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adjit.ir.errors import asks_memory
+from adjit.runtime.fork_locks import ForkLock
 
 Array: TypeAlias = NDArray[Any]
 
@@ -56,7 +56,7 @@ class ResultPool:
         self.limit = limit
         self._blocks: list[_Block] = []
         self._requests = 0
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """An array of any content."""

@@ -6,12 +6,12 @@ import builtins
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock
 from typing import Any
 
+from adjit.runtime.fork_locks import ForkLock
 from adjit.state import STATE, is_user_frame
 
-_lock = Lock()
+_lock = ForkLock()
 _depth = 0
 _print = builtins.print
 

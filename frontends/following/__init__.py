@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
-from threading import Lock
 from types import CodeType, MethodType
 from typing import Any
 
@@ -22,12 +21,13 @@ from adjit.following.log import Log, Logs
 from adjit.following.write import Writer, give_up, written_down
 from adjit.inner_trace import InnerTracer, Other, Traced, finished, shared, trace_inner
 from adjit.ir.types import TensorType
+from adjit.runtime.fork_locks import ForkLock
 from adjit.state import STATE
 
 # The most functions of which logs are kept.
 _MOST = 256
 _logs: OrderedDict[Any, Logs] = OrderedDict()
-_lock = Lock()
+_lock = ForkLock()
 # What stands for the leaves of a result that are no tensors.
 _OTHER = Other(None)
 

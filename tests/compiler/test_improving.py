@@ -320,12 +320,6 @@ def test_a_child_has_waiting_what_its_parent_has(patient: Any) -> None:
     assert not patient.is_quick and not natively.is_quick
 
 
-def test_a_forked_child_has_a_lock_of_its_own() -> None:
-    before = improving._improving
-    improving._renew_lock()
-    assert improving._improving is not before
-
-
 PROGRAM = """
 import sys
 import adjit as torch
