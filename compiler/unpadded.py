@@ -24,10 +24,10 @@ def computes(dot: Node) -> bool:
     if window.attributes["axes"] != (2, 3) or window.attributes["stride"] != (1, 1):
         return False
     contract: tuple[tuple[int, ...], ...] = dot.attributes["contract"]  # type: ignore[assignment]
-    if len(contract[0]) != 3 or contract[1] != (1, 4, 5) or dot.attributes["batch"] != ((), ()):
+    features = [dim for axis, dim in enumerate(dot.inputs[0].dims) if axis not in contract[0]]
+    if len(features) != 1 or contract[1] != (1, 4, 5) or dot.attributes["batch"] != ((), ()):
         return False
-    (features,) = (dim for axis, dim in enumerate(dot.inputs[0].dims) if axis not in contract[0])
-    return _by_winograd(dot, window, features) or _by_samples(dot, window, features)
+    return _by_winograd(dot, window, features[0]) or _by_samples(dot, window, features[0])
 
 
 def _by_winograd(dot: Node, window: Node, features: Size) -> bool:

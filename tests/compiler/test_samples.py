@@ -17,8 +17,10 @@ from adjit.compiler.pipeline import compile_graph, llvm_of, lowered
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph
 from adjit.ir.ops.arrays import permute, window_of
-from adjit.ir.ops.contraction import conv
+from adjit.ir.ops.contraction import conv, dot
 from adjit.ir.ops.scalar import maximum
+from adjit.ir.ops.structure import pad
+from adjit.ir.ops.windows import window
 from adjit.ir.types import F32, F64, DType, TensorType
 from tests.compiler.guarded import guarded
 from tests.compiler.test_gemm import targets
@@ -161,6 +163,22 @@ def test_what_is_not_finite_reaches_the_outputs_that_meet_it() -> None:
     touched[33, :, 1:6, 2:7] = True
     assert np.isnan(found[touched]).all()
     np.testing.assert_array_equal(found[~touched], plain[~touched])
+
+
+@pytest.mark.parametrize("features", [1, 3])
+def test_kernels_of_several_axes_are_left_to_others(features: int) -> None:
+    """The product of windows with an array of two axes beside those that are summed, or of none."""
+    graph = Graph("windows")
+    builder = Builder(graph)
+    x, w = (builder.expr(builder.input(TensorType(F32, dims))) for dims in ((32, 4, 5, 5), (2, features, 4, 3, 3)))
+    wide = pad(x, low=(0, 0, 1, 1), high=(0, 0, 1, 1), interior=(0,) * 4, value=0)
+    windows = window(wide, axes=(2, 3), size=(3, 3), stride=(1, 1), dilation=(1, 1))
+    graph.outputs = (dot(w, windows, contract=((2, 3, 4), (1, 4, 5)), batch=((), ())).value,)
+    given = arrays(graph)
+    (found,) = compile_graph(graph, strict=False).run(given)
+    padded = np.pad(given[0], ((0, 0), (0, 0), (1, 1), (1, 1))).astype(np.float64)
+    views = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (2, 3))
+    np.testing.assert_allclose(found, np.einsum("pqcuv,ncyxuv->pqnyx", given[1], views), rtol=1e-5, atol=1e-4)
 
 
 def check_guarded_arrays() -> None:
