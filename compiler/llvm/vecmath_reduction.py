@@ -22,6 +22,7 @@ from adjit.compiler.llvm.vecmath_lanes import (
     power_of_two,
     repair,
 )
+from adjit.compiler.memory import LINE
 from adjit.ir.types import F32, F64, I32, DType
 
 # The first 1280 bits of 2/pi (computed with mpmath; a test compares them), 64 to a line but for the last.
@@ -99,26 +100,49 @@ def _called(name: str, body: Callable[..., Turned], *operands: Lanes) -> Turned:
 
 
 def _lane_by_lane(x: Lanes, *reduced: Lanes) -> Turned:
-    function, lanes = x.function, x.type.lanes
+    """The large lanes are reduced in memory: an index of lanes in registers takes LLVM several times longer."""
+    function = x.function
+    own, *parts = [_Stored(value) for value in (x, *reduced)]
 
-    def lane(value: Lanes, i: Lanes) -> Lanes:
-        text = f"extractelement {value.type.llvm} {value.text}, i32 {i.text}"
-        return Lanes(function, LLType(value.type.dtype), function.let(text))
+    def step(i: Lanes) -> tuple[Lanes]:
+        number = own.load(i)
 
-    def with_lane(value: Lanes, i: Lanes, new: Lanes) -> Lanes:
-        text = f"insertelement {value.type.llvm} {value.text}, {new.type.llvm} {new.text}, i32 {i.text}"
-        return Lanes(function, value.type, function.let(text))
+        def again() -> tuple[()]:
+            for part, new in zip(parts, _of_number(number), strict=True):
+                part.store(i, new)
+            return ()
 
-    def step(i: Lanes, *parts: Lanes) -> tuple[Lanes, ...]:
-        own = lane(x, i)
-        large = _is_large(own)
-        found = _of_number(large.choose(own, LARGE[x.type.dtype]))
-        chosen = [large.choose(new, lane(old, i)) for new, old in zip(found, parts, strict=True)]
-        return i + 1, *(with_lane(old, i, new) for old, new in zip(parts, chosen, strict=True))
+        repair(_is_large(number), (), again)
+        return (i + 1,)
 
-    start = Lanes(function, LLType(I32), "0")
-    _, r, correction, q = loop_while((start, *reduced), lambda i, *_: (i < lanes).text, step)
+    loop_while([Lanes(function, LLType(I32), "0")], lambda i: (i < x.type.lanes).text, step)
+    r, correction, q = (part.whole() for part in parts)
     return r, correction, q
+
+
+class _Stored:
+    """A vector in memory, where its lanes can be changed one by one."""
+
+    def __init__(self, value: Lanes) -> None:
+        self._value = value
+        self._place = value.function.let(f"alloca {value.type.llvm}, align {LINE}")
+        value.function.line(f"store {value.type.llvm} {value.text}, ptr {self._place}, align {LINE}")
+
+    def load(self, i: Lanes) -> Lanes:
+        function, ty = self._value.function, LLType(self._value.type.dtype)
+        return Lanes(function, ty, function.let(f"load {ty.llvm}, ptr {self._lane(i)}, align {ty.dtype.itemsize}"))
+
+    def store(self, i: Lanes, new: Lanes) -> None:
+        align = new.type.dtype.itemsize
+        new.function.line(f"store {new.type.llvm} {new.text}, ptr {self._lane(i)}, align {align}")
+
+    def whole(self) -> Lanes:
+        function, ty = self._value.function, self._value.type
+        return Lanes(function, ty, function.let(f"load {ty.llvm}, ptr {self._place}, align {LINE}"))
+
+    def _lane(self, i: Lanes) -> str:
+        element = LLType(self._value.type.dtype)
+        return self._value.function.let(f"getelementptr {element.llvm}, ptr {self._place}, i32 {i.text}")
 
 
 def _reduced(x: Lanes) -> Turned:

@@ -16,7 +16,7 @@ from adjit.compiler.llvm.target import host_target
 from adjit.compiler.llvm.text import Function
 from adjit.compiler.llvm.vecmath import MATH, math_function
 from adjit.compiler.llvm.vecmath_lanes import FORMATS, Lanes, fma
-from adjit.compiler.llvm.vecmath_reduction import TABLE_BITS, TWO_OVER_PI
+from adjit.compiler.llvm.vecmath_reduction import LARGE, TABLE_BITS, TWO_OVER_PI
 from adjit.ir.errors import CompileError
 from adjit.ir.types import BF16, F32, F64, DType
 from tests.compiler.elementwise import Array, Kernel
@@ -290,3 +290,18 @@ def test_the_hardest_argument() -> None:
     for lanes in (1, 8):
         assert kernel("sin", F64, lanes)(np.array([x]))[0] == pytest.approx(sine, rel=2.0**-52, abs=0)
         assert kernel("cos", F64, lanes)(np.array([x]))[0] == pytest.approx(cosine, rel=2.0**-52, abs=0)
+
+
+@pytest.mark.parametrize("dtype", [F32, F64], ids=str)
+@pytest.mark.parametrize("name", ["sin", "cos", "tan"])
+def test_each_large_lane_is_reduced_beside_any_other(name: str, dtype: DType) -> None:
+    """As a number by itself, at every place among small ones, zeros, infinities and NaN."""
+    lanes, bound = native_lanes(dtype), LARGE[dtype]
+    large = [bound, -bound * 3, float(np.finfo(dtype.storage).max)]
+    beside = [0.5, -0.0, math.inf, -math.inf, math.nan, bound * 0.999, bound * 5]
+    rows = [np.full(lanes, other, dtype.storage) for other in beside for _ in large for _ in range(lanes)]
+    for number, row in enumerate(rows):
+        row[number % lanes] = large[number // lanes % len(large)]
+    x = np.concatenate(rows)
+    found, exact = (kernel(name, dtype, each)(x).view(f"i{dtype.itemsize}") for each in (lanes, 1))
+    np.testing.assert_array_equal(found, exact)
