@@ -7,6 +7,7 @@ Column after column, a sum down a wide matrix would jump from row to row.  The o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 from adjit.compiler.llvm.emit_access import combine
 from adjit.compiler.llvm.emit_choice import (
@@ -24,7 +25,7 @@ from adjit.compiler.llvm.emit_prefetch import columns_ahead
 from adjit.compiler.llvm.emit_reduce import fused_product, run_length
 from adjit.compiler.llvm.emit_state import Ramp, Register, Slot, Uniform, Writer
 from adjit.compiler.llvm.sequences import counted, offset
-from adjit.compiler.llvm.text import LLType
+from adjit.compiler.llvm.text import Function, LLType
 from adjit.compiler.loops.ir import LOAD, REDUCE
 from adjit.ir.frozen import frozen
 from adjit.ir.graph import Node, Region
@@ -85,7 +86,10 @@ def _needed(region: Region, sums: Sequence[Node], column: str, dependence: Depen
 
 @frozen
 class _Sum:
-    """A sum: the totals and the run under way of each column of the tile, and its product if that is fused."""
+    """A sum: the totals and the run under way of each column of the tile, and its product if that is fused.
+
+    Of a single run these are the same.
+    """
 
     node: Node
     totals: Slot
@@ -113,31 +117,35 @@ def emit_columns(w: Writer, node: Node, span: tuple[str, str], lanes: int) -> No
     """The columns `span` of the `for`, a tile of them after another."""
     f, (region,), name = w.f, node.regions, variables_of(node)[-1]
     nodes = [inner for inner in region.nodes if inner.op is REDUCE]
+    begin, end = span
     tile = max(lanes, _TILE // sum(n.output.type.dtype.itemsize for n in nodes) // lanes * lanes)
+    known = int(end) if begin == "0" and end.isdigit() and int(end) <= tile else None  # columns of the only tile
+    vectors = -(-(tile if known is None else known) // lanes)
+    rows = uniform(w, extents_of(nodes[0])[0])
+    length = run_length(w, rows)
+    single = rows.isdigit() and length.isdigit() and int(rows) <= int(length)
     sums = []
     for inner in nodes:
         w.bounds.declare(variables_of(inner)[0], extents_of(inner)[0])
         type = LLType(inner.output.type.dtype, lanes)
         product = fused_product(w, inner) if inner.attributes["order"] == "products" else None
-        sums.append(_Sum(inner, w.slot(type, tile // lanes), w.slot(type, tile // lanes), product))
+        run = w.slot(type, vectors)
+        sums.append(_Sum(inner, run if single else w.slot(type, vectors), run, product))
     for inner in region.nodes:  # what all columns share
         if inner.op is not REDUCE and inner.outputs and name not in w.dependence.of(inner.output):
             w.emit_node(inner)
     w.fetched = {**w.fetched, **{load: step for inner in nodes for load, step in columns_ahead(inner, name)}}
     needed = _needed(region, nodes, name, w.dependence)
-    rows = uniform(w, extents_of(nodes[0])[0])
-    length = run_length(w, rows)
-    begin, end = span
-    with counted(f, begin, end, tile) as start, w.scope():
-        stop = least(w, f.let(f"add nsw i64 {start}, {tile}"), end)
+    with nullcontext(begin) if known is not None else counted(f, begin, end, tile) as start, w.scope():
+        stop = end if known is not None else least(w, f.let(f"add nsw i64 {start}, {tile}"), end)
 
         def columns(body: Body) -> None:
-            vector_loop(w, name, start, stop, lanes, body)
+            vector_loop(w, name, start, stop, lanes, body, known)
 
         def at(slot: Slot) -> Slot:
             ramp = w.variables[name]
             assert isinstance(ramp, Ramp)
-            place = f.let(f"sub nsw i64 {ramp.base}, {start}")
+            place = ramp.base if known is not None else f.let(f"sub nsw i64 {ramp.base}, {start}")
             return Slot(offset(f, slot.type.element, slot.pointer, place), slot.type)
 
         def clear() -> None:
@@ -145,9 +153,10 @@ def emit_columns(w: Writer, node: Node, span: tuple[str, str], lanes: int) -> No
                 kind, type = str(each.node.attributes["kind"]), each.totals.type
                 w.write(at(each.totals), type.constant(-0.0 if kind == "sum" else neutral(kind, type.dtype)))
 
-        columns(clear)
-        with counted(f, "0", greatest(w, rows, "1"), length) as first, w.scope():
-            last = least(w, f.let(f"add nsw i64 {first}, {length}"), rows)
+        if not single:
+            columns(clear)
+        with nullcontext("0") if single else counted(f, "0", greatest(w, rows, "1"), length) as first, w.scope():
+            last = rows if single else least(w, f.let(f"add nsw i64 {first}, {length}"), rows)
 
             def fresh() -> None:
                 for each in sums:
@@ -155,9 +164,7 @@ def emit_columns(w: Writer, node: Node, span: tuple[str, str], lanes: int) -> No
                     w.write(at(each.run), each.run.type.constant(zero))
 
             columns(fresh)
-            odd = f.let(f"urem i64 {f.let(f'sub nsw i64 {last}, {first}')}, {_ROWS}")
-            whole = f.let(f"sub nsw i64 {last}, {odd}")
-            for begins, ends, step in ((first, whole, _ROWS), (whole, last, 1)):
+            for begins, ends, step in _stretches(f, first, last):
                 with counted(f, begins, ends, step) as row, w.scope():
                     numbers = [row, *(f.let(f"add nsw i64 {row}, {n}") for n in range(1, step))]
                     columns(lambda numbers=numbers: _add_rows(w, sums, needed, at, numbers))  # type: ignore[misc]
@@ -168,7 +175,8 @@ def emit_columns(w: Writer, node: Node, span: tuple[str, str], lanes: int) -> No
                     total = at(each.totals)
                     w.write(total, combine(w, kind, type, w.read(total), w.read(at(each.run))))
 
-            columns(close)
+            if not single:
+                columns(close)
 
         def finish() -> None:
             for each in sums:
@@ -178,6 +186,16 @@ def emit_columns(w: Writer, node: Node, span: tuple[str, str], lanes: int) -> No
                     w.emit_node(inner)
 
         columns(finish)
+
+
+def _stretches(f: Function, first: str, last: str) -> list[tuple[str, str, int]]:
+    """Rows that are added several at a time, then those that are left; without what is known to be none."""
+    if first == "0" and last.isdigit():
+        whole = str(int(last) // _ROWS * _ROWS)
+    else:
+        odd = f.let(f"urem i64 {f.let(f'sub nsw i64 {last}, {first}')}, {_ROWS}")
+        whole = f.let(f"sub nsw i64 {last}, {odd}")
+    return [each for each in ((first, whole, _ROWS), (whole, last, 1)) if each[0] != each[1]]
 
 
 def _add_rows(

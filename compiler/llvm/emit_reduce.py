@@ -244,6 +244,9 @@ def fold_term(w: Writer, node: Node, run: Slot) -> None:
 def run_length(w: Writer, terms: str) -> str:
     """The length of the runs that `terms` are cut into: the least number of runs, of nearly equal length."""
     f = w.f
+    if terms.isdigit():
+        count = max(-(-int(terms) // RUN), 1)
+        return str(max(-(-int(terms) // count), 1))
     runs = greatest(w, f.let(f"udiv i64 {f.let(f'add nsw i64 {terms}, {RUN - 1}')}, {RUN}"), "1")
     above = f.let(f"add nsw i64 {terms}, {f.let(f'sub nsw i64 {runs}, 1')}")
     return greatest(w, f.let(f"udiv i64 {above}, {runs}"), "1")

@@ -67,6 +67,28 @@ def test_sums_and_products_of_nothing() -> None:
     np.testing.assert_array_equal(compile_graph(graph).run([given[:0]])[0], np.ones(300, np.float32))
 
 
+def test_known_sizes_leave_no_code_for_other_ones() -> None:
+    """A single tile of whole vectors, a single run of rows that are added eight at a time: nothing under masks."""
+    text = llvm_of(program(64, 512, F32), threads=1)
+    assert "masked" not in text
+    assert "urem" not in text
+    assert text.count("\n") < llvm_of(program(67, 515, F32), threads=1).count("\n")
+
+
+@pytest.mark.parametrize("shape", [(64, 512), (39, 263), (513, 4097)], ids=str)
+@pytest.mark.parametrize("reduce", [reduce_sum, reduce_prod, reduce_max, reduce_min])
+def test_known_sizes_have_the_bits_of_open_ones(reduce: Any, shape: tuple[int, int]) -> None:
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    x[:, 3], x[:, 4], x[5, 7], x[6, 8], x[7, 9] = -0.0, 0.0, np.nan, np.inf, -np.inf
+    found = []
+    for sizes in (shape, (Dim.named("n"), Dim.named("m"))):
+        graph = Graph("reduced")
+        builder = Builder(graph)
+        graph.outputs = (reduce(builder.expr(builder.input(TensorType(F32, sizes))), axes=(0,)).value,)
+        found.append(compile_graph(graph).run([x])[0].view(np.int32))
+    np.testing.assert_array_equal(*found)
+
+
 def test_rows_are_added_while_totals_are_in_registers() -> None:
     text = llvm_of(program(1000, 2000, F32), threads=1)
     assert re.search(r"alloca \[\d+ x <\d+ x float>\]", text)
