@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from enum import IntFlag
-
 from adjit.ir.errors import IntegerDivisionError
 
 
-class Fault(IntFlag):
-    """Flags of the status word; several may be set by one call."""
+class Fault:
+    """Flags of the status word; several may be set by one call.
+
+    Plain numbers: an enumeration takes as long to define as this module does to load.
+    """
 
     OK = 0
     DIVISION_BY_ZERO = 1

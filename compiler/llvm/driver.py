@@ -238,7 +238,7 @@ class Driver:
             f.branch(wrong, stop, go)
             f.start(stop)
             status = load_entry(f, "ptr", "%buffers", STATUS)
-            f.line(f"atomicrmw or ptr {status}, i64 {int(Fault.NOT_FINITE)} monotonic, align 8")
+            f.line(f"atomicrmw or ptr {status}, i64 {Fault.NOT_FINITE} monotonic, align 8")
             f.line("ret i1 true")
             f.start(go)
 
@@ -334,7 +334,7 @@ class Driver:
             f.branch(f.let(f"icmp ne i32 {w.read(seen)}, 0"), stop, go)
             f.start(stop)
             status = load_entry(f, "ptr", "%buffers", STATUS)
-            f.line(f"store i64 {int(Fault.CHECK) | number << FIRST_CHECK}, ptr {status}, align 8")
+            f.line(f"store i64 {Fault.CHECK | number << FIRST_CHECK}, ptr {status}, align 8")
             f.line("ret i1 true")
             f.start(go)
 

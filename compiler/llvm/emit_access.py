@@ -18,8 +18,6 @@ from adjit.compiler.llvm.emit_index import (
 )
 from adjit.compiler.llvm.emit_state import ZEROS, Cluster, Register, StackPlace, Writer, memory_type, size_of
 from adjit.compiler.llvm.emit_stream import stream
-from adjit.compiler.llvm.scalar_cast import cast
-from adjit.compiler.llvm.scalar_extreme import extreme
 from adjit.compiler.llvm.sequences import masked_load, masked_store, offset, splat
 from adjit.compiler.llvm.text import LLType, literal
 from adjit.compiler.llvm.vecmath_lanes import Lanes, any_lane
@@ -141,6 +139,8 @@ def combine(w: Writer, kind: str, type: LLType, left: str, right: str) -> str:
         return f.let(f"{verb} {type.llvm} {left}, {right}")
     if kind in ("max", "min"):
         if dtype.is_float:
+            from adjit.compiler.llvm.scalar_extreme import extreme
+
             return extreme(f, "maximum" if kind == "max" else "minimum", type, left, right)
         return f.intrinsic(f"{'u' if dtype.kind == 'uint' else 's'}{kind}", type, left, right)
     verb = "add" if kind in ("sum", "add") else "mul"
@@ -170,7 +170,7 @@ def emit_position(w: Writer, node: Node) -> None:
         bad = f.let(f"xor {bools.llvm} {good}, {bools.constant(True)}")
         if mask is not None:
             bad = f.let(f"and {bools.llvm} {bad}, {w.spread(mask, lanes)}")
-        w.fault(int(Fault.INDEX), bad, lanes)
+        w.fault(Fault.INDEX, bad, lanes)
     value = f.let(f"select {bools.llvm} {good}, {type.llvm} {name}, {type.llvm} {type.constant(0)}")
     w.registers[node.output] = Register(value, type)
 
@@ -187,10 +187,10 @@ def _foretold(w: Writer, name: str, good: str) -> str:
     f.line(f"br i1 {good}, label %{after}, label %{bad}, !prof !779")
     f.start(bad)
     if w.may_stop:  # what comes after knows that the index is good
-        w.stop(int(Fault.INDEX))
+        w.stop(Fault.INDEX)
         f.start(after)
         return name
-    w.fault(int(Fault.INDEX), "true", 1)
+    w.fault(Fault.INDEX, "true", 1)
     f.jump(after)
     f.start(after)
     return f.let(f"phi i64 [ {name}, %{before} ], [ 0, %{bad} ]")
@@ -218,6 +218,8 @@ def emit_index(w: Writer, node: Node) -> None:
             source, name = LLType(I64), uniform(w, value)
     type = LLType(dtype, source.lanes)
     if dtype.is_float:
+        from adjit.compiler.llvm.scalar_cast import cast
+
         name = cast(Lanes(w.f, source, name), dtype).text
     else:
         name = convert_integer(w, name, source.dtype, type)

@@ -27,7 +27,6 @@ from adjit.compiler.loops.ir import LOAD, REDUCE, STORE, UPDATE
 from adjit.ir.graph import Node, Region, Value
 from adjit.ir.shape import Size, product
 from adjit.ir.types import BOOL, DType
-from adjit.runtime.faults import Fault
 
 if TYPE_CHECKING:
     from adjit.compiler.llvm.emit_abreast import RowsAbreast
@@ -258,8 +257,8 @@ def emit_scalar(w: Writer, node: Node) -> None:
     names = [w.spread(register, lanes) for register in operands]
     result = LLType(node.output.type.dtype, lanes)
 
-    def fault(code: Fault, where: str) -> None:
-        w.fault(int(code), where, lanes)
+    def fault(code: int, where: str) -> None:
+        w.fault(code, where, lanes)
 
     w.registers[node.output] = Register(scalar.emit(w.f, node, types, names, result, fault), result)
 

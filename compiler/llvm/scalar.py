@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from adjit.compiler.llvm.scalar_extreme import extreme
 from adjit.compiler.llvm.text import Function, LLType
 from adjit.compiler.llvm.vecmath import MATH, math_function
 from adjit.compiler.llvm.vecmath_lanes import Lanes
@@ -17,7 +16,7 @@ from adjit.ir.types import BF16, BOOL, F16, F32
 from adjit.runtime.faults import Fault
 
 # Told what is wrong, and in which lanes (an i1 for each).
-Report = Callable[[Fault, str], None]
+Report = Callable[[int, str], None]
 
 
 def emit(
@@ -75,6 +74,8 @@ def _float(function: Function, op: str, ty: LLType, operands: Sequence[str]) -> 
     if op in _INTRINSIC:
         return function.intrinsic(_INTRINSIC[op], ty, *operands)
     if op in ("maximum", "minimum"):
+        from adjit.compiler.llvm.scalar_extreme import extreme
+
         return extreme(function, op, ty, *operands)
     if op in MATH:
         return _math(function, op, ty)(function, ty, *operands)

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 from adjit.compiler.llvm.sequences import offset
 from adjit.compiler.llvm.text import LLType
-from adjit.compiler.llvm.transposition import transpose
 from adjit.compiler.llvm.vecmath_lanes import FORMATS, Lanes, fma, polynomial
 from adjit.compiler.llvm.vecmath_registers import joined, permuted, permuted_eight
 from adjit.ir.types import F32, I64
@@ -55,6 +54,8 @@ def _looked_up(name: str, columns: Sequence[Sequence[float]], index: Lanes, like
 
 def _rows_turned(name: str, columns: Sequence[Sequence[float]], place: Lanes, like: Lanes) -> list[Lanes]:
     """The element `place` of each column: rows of the table, a square for so many lanes at a time, transposed."""
+    from adjit.compiler.llvm.transposition import transpose  # which AVX2 and AVX-512 do without
+
     f, lanes = like.function, like.type.lanes
     square = LLType(like.type.dtype, math.gcd(lanes, _SQUARE))
     one, width = LLType(square.dtype), -(-len(columns) // square.lanes) * square.lanes

@@ -16,7 +16,6 @@ from adjit.ir.builder import Builder, Expr
 from adjit.ir.graph import Region
 from adjit.ir.primitive import Primitive
 from adjit.ir.types import BOOL, U8, DType, TensorType
-from adjit.runtime.faults import Fault
 
 Array = np.ndarray[Any, Any]
 Emit = Callable[[Function, Sequence[LLType], Sequence[str], LLType, scalar.Report], str]
@@ -85,11 +84,11 @@ def _loop(module: Module, emit: Emit, takes: Sequence[DType], gives: DType, lane
     names = [_load(f, ty, f"%x{number}", i) for number, ty in enumerate(types)]
     result = LLType(gives, lanes)
 
-    def fault(code: Fault, where: str) -> None:
+    def fault(code: int, where: str) -> None:
         mask = f"{result.with_dtype(BOOL).llvm} {where}"
         bits = f.let(f"bitcast {mask} to i{lanes}")
         some = f.let(f"icmp ne i{lanes} {bits}, 0")
-        flags = f.let(f"select i1 {some}, i64 {int(code)}, i64 0")
+        flags = f.let(f"select i1 {some}, i64 {code}, i64 0")
         known = f.let("load i64, ptr %status")
         f.line(f"store i64 {f.let(f'or i64 {flags}, {known}')}, ptr %status")
 
