@@ -29,12 +29,14 @@ from adjit.compiler.fuse_cost import (
     is_free,
     is_large,
     is_looked_through,
+    is_pointwise,
     is_reduction,
     large_sources,
     needs_padding,
     operand_frames,
     small_first,
     stands_apart,
+    sums_alike,
 )
 from adjit.compiler.fuse_group import Group, Grouping, Refusal, Scores
 from adjit.compiler.loops.ir import FUSE
@@ -102,11 +104,6 @@ def _planned(region: Region, copies: Container[Node] = ()) -> _Plan:
     plan.group()
     plan.chain(copies)
     return plan
-
-
-def _is_pointwise(nodes: Iterable[Node]) -> bool:
-    """Whether nodes compute each element without loops: arithmetic, and views of what it reads."""
-    return not any(is_reduction(node) or node.op.name in SPECIAL for node in nodes)
 
 
 def _takes_epilogue(end: Node, nodes: Iterable[Node]) -> bool:
@@ -349,15 +346,15 @@ class _Plan:
         into = self.groups[latest] if self.groups else None
         if not earlier or into is None or into.rows or into.dims is None or into.dims != dims:
             return
-        if into.product and not _is_pointwise(nodes):
+        if into.product and not is_pointwise(nodes):
             return
         for place in reversed(earlier):
             group = self.groups[place]
             if group.rows or group.dims != into.dims or len(group.nodes | into.nodes | nodes) > _largest(group.dims):
                 continue
-            if group.product and (into.product or not _is_pointwise(into.nodes | nodes)):
+            if group.product and (into.product or not is_pointwise(into.nodes | nodes)):
                 continue
-            if into.product and not _is_pointwise(group.nodes):
+            if into.product and not is_pointwise(group.nodes):
                 continue
             between = self.groups[place + 1 : latest]
             if not into.sources.get(place, True) or any(place in other.sources for other in between):
@@ -393,9 +390,11 @@ class _Plan:
             return 0, f"the kernel would have more than {_largest(dims)} ops"
         if tile and any(tile.rows % rows and rows % tile.rows for rows in group.tiles.values()):
             return 0, "its tiles do not fit those of other sums"
-        if group.product and (tile or not reaches or not _is_pointwise(nodes)):
+        if group.product and (tile or not reaches or not is_pointwise(nodes)):
             return 0, "a product's kernel only does arithmetic on its sums"
         plain = group.rows == 0 and (not tile or tile.is_flat)
+        if group.dims == dims and not tile and not sums_alike(group.nodes | nodes):
+            return 0, "its sums go along another axis"
         if plain and group.dims == dims and all(reach.same for reach in reaches):
             return 0, None
         if group.product or (tile and tile.is_flat) or (group.tiles and not group.rows):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 from adjit.compiler.loops.kinds import SPECIAL
 from adjit.compiler.loops.packed import contraction_chain, is_packed
@@ -19,6 +19,8 @@ FUNCTIONS = frozenset({
     "tanh", "erf", "pow",
 })  # fmt: skip
 COSTS = {**dict.fromkeys(FUNCTIONS, 20.0), "div": 4.0, "sqrt": 4.0, "mod": 6.0, "gather": 4.0, "random_bits": 150.0}
+# Elements of an array from which on it matters in which order they are read.
+MANY_ELEMENTS = 4096
 # Bytes of an array that memory holds, not a cache; sources of a value beyond which their number does not matter.
 LARGE = 8 << 20
 MANY = 4
@@ -59,6 +61,11 @@ def is_free(node: Node) -> bool:
 def is_reduction(node: Node) -> bool:
     """Whether the op computes each element by a loop."""
     return node.op.name == "fold" or (node.op.family in ("reduction", "contraction") and node.op.name not in SPECIAL)
+
+
+def is_pointwise(nodes: Iterable[Node]) -> bool:
+    """Whether nodes compute each element without loops: arithmetic, and views of what it reads."""
+    return not any(is_reduction(node) or node.op.name in SPECIAL for node in nodes)
 
 
 def is_looked_through(node: Node, users: Mapping[Value, Sequence[Node]]) -> bool:
@@ -109,12 +116,27 @@ def stands_apart(node: Node, times: float, users: Mapping[Value, Sequence[Node]]
 
 def _sums_apart(node: Node, users: Mapping[Value, Sequence[Node]]) -> bool:
     """Whether sums of many terms, which advance together along the last axis, are asked for in another order."""
-    readers, attributes = users.get(node.output, ()), node.attributes
-    if not ("axes" in attributes or "contract" in attributes) or len(readers) != 1 or not _moves_last(readers[0]):
-        return False
+    readers = users.get(node.output, ())
+    return len(readers) == 1 and _moves_last(readers[0]) and sums_rows(node) is False and _terms(node) >= REREAD
+
+
+def sums_rows(node: Node) -> bool | None:
+    """Whether a sum goes along the last axis of its larger operand; None if the node is no sum of a whole axis."""
+    attributes = node.attributes
+    if not ("axes" in attributes or "contract" in attributes) or node.op.family not in ("reduction", "contraction"):
+        return None
     larger = max(range(len(node.inputs)), key=lambda side: node.inputs[side].type.ndim)
     summed = attributes["axes"] if "axes" in attributes else attributes["contract"][larger]  # type: ignore[index]
-    return node.inputs[larger].type.ndim - 1 not in summed and _terms(node) >= REREAD  # type: ignore[operator]
+    return node.inputs[larger].type.ndim - 1 in summed  # type: ignore[operator]
+
+
+def sums_alike(nodes: Iterable[Node]) -> bool:
+    """Whether the sums among nodes whose results have the same dims all go along rows of large arrays, or all across.
+
+    In one loop over the results one kind would read memory against the order in which it lies.
+    """
+    sums = (node for node in nodes if max((estimate(x.type.size) for x in node.inputs), default=0.0) >= MANY_ELEMENTS)
+    return len({sums_rows(node) for node in sums} - {None}) < 2
 
 
 def _moves_last(node: Node) -> bool:

@@ -68,3 +68,17 @@ def test_a_spread_factor_is_turned_alone() -> None:
     program = torch.compile(lambda x, y: torch.einsum("cb,a->abc", x, y))
     np.testing.assert_array_equal(program(x, y).numpy(), np.einsum("cb,a->abc", x.numpy(), y.numpy()))
     assert len([node for node in lowered(program.graph(x, y)).nodes if node.op.name == "kernel"]) == 2
+
+
+def test_sums_of_rows_and_of_columns_do_not_share_a_loop() -> None:
+    """Of square matrices both have the same dims."""
+    x = torch.tensor(np.random.default_rng(0).integers(-3, 4, (70, 70)).astype("float32"))
+    for function in (
+        lambda x: (x.sum(1), x.sum(0)),
+        lambda x: (x @ x[0], x[0] @ x),
+        lambda x: (x.sum(1), x.sum(0) + x.sum(1)),
+    ):
+        program = torch.compile(function)
+        for found, expected in zip(program(x), function(x.double()), strict=True):
+            np.testing.assert_array_equal(found.numpy(), expected.numpy())
+        assert len([node for node in lowered(program.graph(x)).nodes if node.op.name == "kernel"]) == 2
