@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from adjit.compiler.llvm.objects import Library, load
 from adjit.ir.errors import CompileError
 from adjit.ir.graph import Graph
-from adjit.runtime.executable import Executable, Layout, address_of, host_call_address
+from adjit.runtime.executable import Executable, Layout, host_call_address
+from adjit.runtime.layout import address_of
 
 if TYPE_CHECKING:
     from adjit.runtime.improving import Better

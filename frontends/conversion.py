@@ -16,6 +16,7 @@ from adjit.errors import explained
 from adjit.ir.errors import NumbersNeeded
 from adjit.ir.types import BF16, BOOL, C64, C128, F16, F32, F64, I8, I16, I32, I64, U8, DType
 from adjit.promotion import cast_to
+from adjit.runtime.layout import address_of
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.views import is_contiguous as lies_in_order
@@ -340,8 +341,10 @@ def size(input: Tensor, dim: int | None = None) -> Any:
 
 def stride(input: Tensor, dim: int | None = None) -> Any:
     """Strides in elements."""
+    found, array = strides(input), input._array
+    if array is not None and array.size:
+        return found if dim is None else found[wrap_dim(dim, len(found))]
     shape = shape_of(input)
-    found = tuple(strides(input))
     if 0 in found and any(isinstance(extent, int) and extent == 0 for extent in shape):
         # Nothing is there to step over; PyTorch counts an empty axis as one entry.
         found = tuple(numel_of([extent or 1 for extent in shape[axis + 1 :]]) for axis in range(len(shape)))
@@ -383,7 +386,7 @@ def element_size(input: Tensor) -> int:
 
 def data_ptr(input: Tensor) -> int:
     """The address of the first element."""
-    return int(concrete(input, "data_ptr()").__array_interface__["data"][0])
+    return address_of(concrete(input, "data_ptr()"))
 
 
 def is_floating_point(input: Tensor) -> bool:

@@ -12,6 +12,7 @@ from adjit.conversion import concrete
 from adjit.errors import explained
 from adjit.ir.types import dtype_named
 from adjit.memory import Memory
+from adjit.runtime.layout import address_of
 from adjit.tensor import Chain, Tensor
 
 _NOT_A_LEAF = (
@@ -70,7 +71,7 @@ def _parts(input: Tensor) -> tuple[Memory, _Place | None]:
     if not (whole.flags.c_contiguous and whole.size and part.size):
         # Memory with gaps is not kept in copies, nor is what shares it.
         return Memory(np.array(part, order="K"), input._dtype), None
-    start = part.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+    start = address_of(part) - address_of(whole)
     return input._memory, (start, part.shape, part.strides)
 
 

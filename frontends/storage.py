@@ -11,6 +11,7 @@ import numpy as np
 from adjit.device import CPU, device
 from adjit.dtypes import public
 from adjit.memory import Memory
+from adjit.runtime.layout import address_of
 from adjit.tensor import Tensor
 
 
@@ -28,7 +29,7 @@ class UntypedStorage:
 
     def data_ptr(self) -> int:
         """The address of the first byte."""
-        return int(self._flat().__array_interface__["data"][0])
+        return address_of(self._flat())
 
     def nbytes(self) -> int:
         """How many bytes there are."""

@@ -14,6 +14,7 @@ from adjit.ir.ops.strided import as_strided as as_strided_op
 from adjit.ir.ops.structure import reshape as reshape_op
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import TensorType
+from adjit.runtime.layout import address_of
 from adjit.shaping import narrow, reshape
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -71,7 +72,7 @@ def offset_of(input: Tensor) -> Any:
     whole = input._memory.array
     if whole is None or input._array.size == 0:
         return 0
-    start = input._array.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+    start = address_of(input._array) - address_of(whole)
     return int(start) // input._array.itemsize
 
 

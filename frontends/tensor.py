@@ -247,6 +247,8 @@ class Tensor:
     @property
     def grad_fn(self) -> GradFn | None:
         """The node of the graph that computed this tensor, as autograd sees it; None for a leaf."""
+        if self.is_leaf:
+            return None
         from adjit.autograd.grad_fn import grad_fn_of
 
         return grad_fn_of(self)

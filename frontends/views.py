@@ -20,6 +20,7 @@ from adjit.ir.graph import Attribute, Graph, Value
 from adjit.ir.primitive import Primitive
 from adjit.ir.shape import Size, strides_of
 from adjit.ir.types import TensorType
+from adjit.runtime.layout import address_of
 from adjit.state import STATE
 from adjit.tensor import Chain, Tensor
 from adjit.writing_through import write_through
@@ -60,7 +61,7 @@ def strides(tensor: Tensor) -> tuple[Size, ...]:
     """Strides in elements."""
     if tensor._array is not None and tensor._array.size:
         size = tensor._array.itemsize
-        return tuple(stride // size for stride in tensor._array.strides)
+        return tuple([stride // size for stride in tensor._array.strides])
     if tensor._strides is None:
         tensor._strides = strides_of(tensor._tensor_type.dims)
     return tensor._strides
@@ -285,7 +286,7 @@ def check_partial_overlap(target: Tensor, operand: Any) -> None:
 
 def same_place(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two arrays show the same elements of the same memory in the same order."""
-    start = a.__array_interface__["data"][0] == b.__array_interface__["data"][0]
+    start = address_of(a) == address_of(b)
     return start and a.shape == b.shape and moves(a) == moves(b)
 
 
@@ -387,7 +388,7 @@ def _writable(target: Tensor) -> np.ndarray:
     assert array is not None
     if array.flags.writeable or whole is None or not (whole.flags.writeable and whole.flags.c_contiguous):
         return array
-    start = array.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+    start = address_of(array) - address_of(whole)
     return np.ndarray(array.shape, array.dtype, whole.view(np.uint8) if whole.ndim else whole, start, array.strides)
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import struct
-import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -27,6 +26,7 @@ from adjit.ir.types import TensorType, dtype_of_storage
 from adjit.runtime.faults import FIRST_CHECK, Fault, raise_fault
 from adjit.runtime.host import call_host
 from adjit.runtime.interpreter import bind_sizes
+from adjit.runtime.layout import address_of
 from adjit.runtime.results import RESULTS
 
 if TYPE_CHECKING:
@@ -410,30 +410,6 @@ def _delivered(results: Sequence[Array], outputs: Sequence[Array | None]) -> lis
             given[...] = result
         final.append(result if given is None else given)
     return final
-
-
-# -- addresses --------------------------------------------------------------------------------------------------------
-# The offset of the data pointer in CPython's ndarray object: after the reference count and the type.
-_DATA = 2 * ctypes.sizeof(ctypes.c_void_p)
-
-
-def _address_by_interface(array: Array) -> int:
-    return int(array.__array_interface__["data"][0])
-
-
-def _address_by_layout(array: Array) -> int:
-    return ctypes.c_size_t.from_address(id(array) + _DATA).value
-
-
-def _layout_is_known() -> bool:
-    """Whether this interpreter's arrays are laid out as `_address_by_layout` supposes."""
-    if sys.implementation.name != "cpython":
-        return False
-    samples = (np.empty(3), np.arange(5)[2:], np.zeros((0, 4)), np.array(1.5), np.arange(6).reshape(2, 3)[::-1])
-    return all(_address_by_layout(sample) == _address_by_interface(sample) for sample in samples)
-
-
-address_of: Callable[[Array], int] = _address_by_layout if _layout_is_known() else _address_by_interface
 
 
 # -- the host's side of a call -----------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import functools
 import sys
 import sysconfig
 import weakref
+from collections.abc import Callable
 from types import MemberDescriptorType
 
 import numpy as np
@@ -43,6 +44,26 @@ _SLOT = 16
 def word_at(address: int) -> int:
     """The 64-bit word at an address."""
     return ctypes.c_uint64.from_address(address).value
+
+
+def _address_by_interface(array: np.ndarray) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def _address_by_layout(array: np.ndarray) -> int:
+    return ctypes.c_size_t.from_address(id(array) + DATA).value
+
+
+def _addresses_are_known() -> bool:
+    """Whether this interpreter's arrays are laid out as `_address_by_layout` supposes."""
+    if sys.implementation.name != "cpython" or ctypes.sizeof(ctypes.c_void_p) != WORD:
+        return False
+    samples = (np.empty(3), np.arange(5)[2:], np.zeros((0, 4)), np.array(1.5), np.arange(6).reshape(2, 3)[::-1])
+    return all(_address_by_layout(sample) == _address_by_interface(sample) for sample in samples)
+
+
+# The address of an array's first element.
+address_of: Callable[[np.ndarray], int] = _address_by_layout if _addresses_are_known() else _address_by_interface
 
 
 def slot_offset(cls: type, name: str) -> int:

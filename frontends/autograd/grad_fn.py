@@ -163,9 +163,7 @@ def _class_named(name: str) -> type[GradFn]:
 
 
 def grad_fn_of(tensor: Tensor) -> GradFn | None:
-    """The view of the node that computed `tensor`."""
-    if tensor.is_leaf:
-        return None
+    """The view of the node that computed `tensor`, which is no leaf."""
     value = value_of(tensor)
     found = _function_of(value)[0]
     if (found is None or isinstance(found, AccumulateGrad)) and value.node is not None:  # steps without a name alone

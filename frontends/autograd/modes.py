@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from functools import wraps
 from inspect import isgeneratorfunction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adjit.state import ASKED, INFERENCE, STATE
 
@@ -14,9 +14,12 @@ class _Mode:
     """A context manager that is also a decorator; it can be entered more than once."""
 
     __slots__ = ("_before",)
+    _before: list[tuple[bool, int]]
 
-    def __init__(self) -> None:
-        self._before: list[tuple[bool, int]] = []
+    def __new__(cls, *_: Any) -> Any:
+        mode = object.__new__(cls)
+        mode._before = []
+        return mode
 
     def _enter(self) -> None:
         raise TypeError("a mode says what it switches")
@@ -26,11 +29,12 @@ class _Mode:
         self._enter()
 
     def __exit__(self, *exception: object) -> None:
-        STATE.recording, STATE.inference = self._before.pop()
+        _restore(*self._before.pop())
 
     def clone(self) -> _Mode:
         """A fresh mode of the same kind."""
-        return type(self)()
+        made: _Mode = type(self)()
+        return made
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         if isgeneratorfunction(function):
@@ -78,13 +82,12 @@ class no_grad(_Mode):
 
     def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
         mode = object.__new__(cls)
-        if function is None:
-            return mode
-        _Mode.__init__(mode)
-        return mode(function)
+        mode._before = []
+        return mode if function is None else mode(function)
 
-    def __init__(self, function: Callable[..., Any] | None = None) -> None:
-        super().__init__()
+    if TYPE_CHECKING:
+
+        def __init__(self, function: Callable[..., Any] | None = None) -> None: ...
 
     def _enter(self) -> None:
         _record(False)
@@ -107,7 +110,6 @@ class set_grad_enabled(_Mode):
     __slots__ = ("mode",)
 
     def __init__(self, mode: bool) -> None:
-        super().__init__()
         self.mode = bool(mode)
         self._before.append((STATE.recording, STATE.inference))
         self._enter()
@@ -124,7 +126,7 @@ class set_grad_enabled(_Mode):
         return type(self)(self.mode)
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        STATE.recording, STATE.inference = self._before.pop()  # a decorator leaves the present mode alone
+        _restore(*self._before.pop())  # a decorator leaves the present mode alone
         return super().__call__(function)
 
 
@@ -134,14 +136,13 @@ class inference_mode(_Mode):
     __slots__ = ("mode",)
 
     def __new__(cls, mode: Any = True) -> Any:
-        made = object.__new__(cls)
+        made = super().__new__(cls)
         if isinstance(mode, bool):
             return made
-        made.__init__()  # type: ignore[misc]
+        made.__init__(True)
         return made(mode)
 
     def __init__(self, mode: Any = True) -> None:
-        super().__init__()
         self.mode = bool(mode)
 
     def _enter(self) -> None:
@@ -157,9 +158,19 @@ class inference_mode(_Mode):
 
 def _record(wanted: bool) -> None:
     """Switch recording on or off; in inference mode nothing is recorded, whatever is wanted."""
-    STATE.recording = wanted and not STATE.inference
-    if STATE.inference:
-        STATE.inference = ASKED if wanted else INFERENCE
+    inference = STATE.inference
+    if inference:
+        _restore(False, ASKED if wanted else INFERENCE)
+    elif STATE.recording is not wanted:
+        STATE.recording = wanted
+
+
+def _restore(recording: bool, inference: int) -> None:
+    """What was in force before; what is in force is not set again, for after a change native calls ask for the mode."""
+    if STATE.recording is not recording:
+        STATE.recording = recording
+    if STATE.inference != inference:
+        STATE.inference = inference
 
 
 def is_grad_enabled() -> bool:

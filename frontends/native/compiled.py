@@ -98,7 +98,7 @@ class NativeCalls:
         if signature is not None:
             signature.structure, signature.owner = operands.structure, entry
             signature.kept.append(operands)
-            table.put(signature, hashed, signature.needs, fixed=False)
+            table.put(signature, hashed, signature.needs)
 
     def _lift(self, table: Table, places: Sequence[Lifted]) -> None:
         """Let the table lift these places, too; signatures of calls without them are learnt again."""

@@ -175,7 +175,7 @@ class Operation:
                 if signature is not None:
                     signature.structure, signature.names = structure, names if structure is None else None
                     signature.kept.append(names)
-                    self._signatures.put(signature, operands, needs, fixed=fixed)
+                    self._signatures.put(signature, operands, needs)
         finally:
             self._signatures.lock.release()
 
@@ -250,7 +250,7 @@ class Operation:
         signature.kept.append(names)
         if fixed is _WHOLE:
             self._signatures.take_any_number()
-        self._signatures.put(signature, operands, needs, fixed=fixed is not _NONE)
+        self._signatures.put(signature, operands, needs)
 
     def _examples(
         self, operands: tuple[Any, ...], asks: bool, *, fixed: tuple[type, ...], as_it_lies: bool = False

@@ -95,15 +95,16 @@ class Table:
         self._before = {number: calls for number, calls in self._before.items() if number in staying}
         self._seen.clear()
 
-    def put(self, signature: Signature, operands: tuple[Any, ...], needs: int, *, fixed: bool) -> bool:
-        """Serve calls with operands like these, `fixed`: with these very numbers; False for what cannot be called."""
+    def put(self, signature: Signature, operands: tuple[Any, ...], needs: int) -> bool:
+        """Serve calls with operands like these; False for what cannot be called."""
         words = signature.words()
         if words is None:
             return False
         place = k.OPEN_SIGNATURES
         if signature.opening is None:
-            fixed = fixed and self.words[k.FIXED] != k.NEVER
-            place = k.BUCKETS + _bucket(operands, needs, int(words[k.NAMES]), fixed=fixed)
+            mode = self.words[k.FIXED]
+            fixed = mode == k.ALWAYS or (mode == k.WHERE_RECORDED and needs != 0)
+            place = k.BUCKETS + _bucket(operands, needs, int(words[k.NAMES]), fixed=bool(fixed))
         self._kept.append((signature, words, place))
         words[k.NEXT] = self.words[place]
         self.words[place] = address(words)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from adjit.compiler.entry import known as k
+from adjit.runtime.layout import address_of
 
 # The bytes of a cache line.
 LINE = 64
@@ -19,7 +20,7 @@ def words_of(words: Sequence[int]) -> np.ndarray:
 
 def address(words: np.ndarray) -> int:
     """Where a block of words stands."""
-    return int(words.__array_interface__["data"][0])
+    return address_of(words)
 
 
 def aligned(memory: np.ndarray) -> int:

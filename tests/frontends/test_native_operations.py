@@ -410,3 +410,10 @@ def test_values_without_vectors_keep_their_bits(name: str) -> None:
     first = function(x).tolist()
     for _ in range(12):
         assert function(x).tolist() == first
+
+
+@pytest.mark.parametrize("recording", [False, True])
+def test_integers_that_are_constants_of_programs_need_no_python(recording: bool) -> None:
+    x = values((7,), torch.float32, grad=recording)
+    for number in (1, 3, -2):
+        same(native("__rtruediv__", x, number), operation("__rtruediv__").function(x, number))

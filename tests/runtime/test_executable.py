@@ -17,9 +17,10 @@ from adjit.compiler.prepare import prepare
 from adjit.ir.errors import DTypeError, ShapeError
 from adjit.ir.parser import parse
 from adjit.runtime import executable as executables
-from adjit.runtime.executable import Executable, address_of
+from adjit.runtime.executable import Executable
 from adjit.runtime.host import register_host_function
 from adjit.runtime.interpreter import run as interpret
+from adjit.runtime.layout import address_of
 from tests.threads import in_threads
 
 Array = np.ndarray[Any, Any]
