@@ -13,6 +13,7 @@ from weakref import ref
 
 import numpy as np
 
+from adjit.autograd.custom import cut_off
 from adjit.autograd.modes import no_grad
 from adjit.autograd.tape import TraceNode, Watch, move_retained
 from adjit.captured import Captured, owner
@@ -258,10 +259,9 @@ class Tracer:
                     root.attached = Watch()
                     root.attached.leaf = ref(leaf)
         elif apart or (recording and value in self._depends and value.dtype.is_continuous):
-            cut = self._detached.get(value)
-            if cut is None:
-                cut = self._detached[value] = self.builder.emit(primitive_named("detach"), [value]).output
-            return cut
+            if value not in self._detached:
+                self._detached[value] = cut_off(self, value, apart)
+            return self._detached[value]
         return value
 
     def origin_of(self, tensor: Tensor) -> Tensor:

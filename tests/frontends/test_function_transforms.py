@@ -254,6 +254,32 @@ def test_what_is_computed_without_recording_has_tangents_but_no_gradient(mode: C
 
 
 @MODES
+def test_tangents_of_gradients_pass_what_is_computed_without_recording(mode: Callable[..., Any]) -> None:
+    """The gradient of c*x for a constant c = x*x is c, whose tangent is 2*x*t; a detached c has none."""
+
+    def f(x: Any) -> Any:
+        with torch.no_grad():
+            square = x * x
+        return (square * x).sum()
+
+    ones, doubled = torch.ones_like(X), [2.5, 5.5]
+    assert mode(lambda x: func.jvp(func.grad(f), (x,), (ones,))[1])(X).tolist() == doubled
+    assert mode(lambda x: func.jvp(lambda z: func.vjp(f, z)[1](torch.tensor(1.0))[0], (x,), (ones,))[1])(
+        X).tolist() == doubled
+    assert mode(lambda x: func.hessian(f)(x))(X).tolist() == diagonal(doubled)
+    assert mode(lambda x: func.jacfwd(func.jacfwd(func.grad(f)))(x))(X).tolist() == [
+        diagonal([2.0, 0.0]), diagonal([0.0, 2.0])]
+    assert mode(lambda x: torch.vmap(lambda r: func.jvp(func.grad(f), (r,), (ones,))[1])(x.expand(3, 2)))(
+        X).tolist() == [doubled] * 3
+    assert mode(lambda x: func.grad(lambda z: func.jvp(func.grad(f), (z,), (ones,))[1].sum())(x))(X).tolist() == [0, 0]
+    for g in (lambda x: (x.detach() * x * x).sum(), lambda x: ((x * x).detach() * x * x / x.detach()).sum()):
+        assert mode(lambda x, g=g: func.jvp(func.grad(g), (x,), (ones,))[1])(X).tolist() == doubled
+    outside = X.detach()
+    held = mode(lambda x: func.jvp(func.grad(lambda z: (outside * z).sum()), (x,), (ones,))[1])(X)
+    assert held.tolist() == [0, 0]
+
+
+@MODES
 def test_mapped_results_require_grad_where_they_do_for_one_example(mode: Callable[..., Any]) -> None:
     x = X.clone().requires_grad_()
     closed, open_ = mode(lambda x: torch.vmap(lambda z: (z.detach() * 2, z * 2))(x))(x)
