@@ -45,16 +45,18 @@ def convolve(
             return _of_points(x, w, axes, stride, groups)
         if is_spread and all(step == 1 for step in stride):
             return _by_phases(x, w, axes, groups)
-        if not is_spread and (
-            _goes_by_winograd(x, w, axes, stride, groups, strict)
-            or (not strict and _goes_by_samples(x, w, axes, stride, groups))
-        ):
+        winograd = not is_spread and _goes_by_winograd(x, w, axes, stride, groups, strict)
+        turned = not is_spread and _goes_by_samples(x, w, axes, stride, groups)
+        if winograd or (turned and not strict):
             return _dense(_padded(x, low, high, [0] * len(axes)), w, stride, kernel_dilation, groups)
         if not is_spread and w.shape[0] != groups and _shares_padding(axes, stride):
             return _contracted(_windows_of_shared_padding(x, axes, stride, groups), w, groups)
         if not is_spread and any(by != 1 for by in stride) and all(axis.taps == 1 for axis in axes):
             taken = _taken(_padded(x, low, high, [0] * len(axes)), axes, stride)
             return _dense(taken, w, (1,) * len(axes), kernel_dilation, groups)
+        if turned:  # strict programs store the padding
+            wide = _padded(x, low, high, [0] * len(axes))
+            return _dense(_stored(wide), w, stride, kernel_dilation, groups)
     wide = _padded(x, low, high, [gap - 1 for gap in input_dilation])
     return _dense(wide, w, stride, kernel_dilation, groups)
 
@@ -233,10 +235,13 @@ def _windows_of_shared_padding(x: Expr, axes: Sequence[_Axis], stride: Sequence[
 def _taken(x: Expr, axes: Sequence[_Axis], stride: Sequence[int]) -> Expr:
     """The elements that kernels of one tap look at, stored side by side.  Shapes: x padded -> [.., .., *places]."""
     size = [axis.count(by) for axis, by in zip(axes, stride, strict=True)]
-    part = _cut(x, [0] * len(axes), size, stride)
-    # An interleave stands in memory, also one of a single operand.
+    return _stored(_cut(x, [0] * len(axes), size, stride))
+
+
+def _stored(x: Expr) -> Expr:
+    """x in memory: an interleave stands there, also one of a single operand."""
     return interleave(  # type: ignore[no-any-return]
-        part, starts=((0,) * x.ndim,), step=(1,) * x.ndim, shape=tuple(part.shape)
+        x, starts=((0,) * x.ndim,), step=(1,) * x.ndim, shape=tuple(x.shape)
     )
 
 

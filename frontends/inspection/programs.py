@@ -14,7 +14,7 @@ from adjit.compiler.cost import cost_of, line_weights, pairs_of, runs_of
 from adjit.compiler.fuse_group import Grouping
 from adjit.compiler.llvm.clock import Clock
 from adjit.compiler.llvm.emit_choice import Dependence, choose, extents_of, loop_dtype
-from adjit.compiler.llvm.emit_contract import has_square
+from adjit.compiler.llvm.emit_contract import has_masked_windows, has_square
 from adjit.compiler.llvm.emit_state import Options
 from adjit.compiler.llvm.target import host_target
 from adjit.compiler.loops.ir import BLOCKS, CONTRACT, FOR, MATRICES, REDUCE, SORT_ROWS, STORE, TRANSFORM, UPDATE
@@ -167,6 +167,11 @@ def _method(contract: Node) -> str:
         options = Options(host_target())
         if (winograd_of if has_square(contract, "k") else kernel_gradient_of)(contract, options, tasks=1) is not None:
             return ", by Winograd's method in tiles of 2 x 2"
+    if has_masked_windows(contract):
+        from adjit.compiler.llvm.emit_samples import by_samples_of
+
+        if by_samples_of(contract, Options(host_target()), tasks=1) is not None:
+            return ", along the samples"
     return ""
 
 

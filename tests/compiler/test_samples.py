@@ -110,6 +110,12 @@ def test_sums_of_one_run_have_the_bits_of_strict_programs(name: str) -> None:
     np.testing.assert_array_equal(compile_graph(graph, strict=True).run(given)[0], found)
 
 
+def test_strict_programs_store_the_padding() -> None:
+    """They sum in the order of any number of samples, by kernels that do not test each element."""
+    for name in CASES:
+        assert "masked=true" not in str(lowered(program(name), strict=True)).split("contract")[-1]
+
+
 @pytest.mark.parametrize("target", targets()[1:])
 @pytest.mark.parametrize("name", ["odd", "deep"])
 def test_other_vectors(name: str, target: Target) -> None:
