@@ -6,10 +6,12 @@ take them as they come.  The functions get their wrappers when the first such co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from adjit.ir.types import BF16, F16, F32, DType
@@ -55,14 +57,20 @@ def place() -> None:
     if _placed:
         return
     _placed = True
-    from adjit.native.install import install
+    from adjit.native.install import function_behind, install
 
     install()  # first: native entries would take the wrappers for functions that never change
+    wrappers: dict[int, Any] = {}
     for chosen, lower in ((_LOWER, True), (_SINGLE, False)):
         for path, names in chosen.items():
             module = import_module(f"adjit.{path}" if path else "adjit")
             for name in names:
-                setattr(module, name, _casting(getattr(module, name), lower))
+                function = getattr(module, name)
+                wrapper = _casting(function, lower)
+                setattr(module, name, wrapper)
+                behind = function_behind(f"{path}.{name}" if path else name)
+                wrappers |= {id(each): wrapper for each in (function, behind) if each is not None}
+    _rename(wrappers)
     for names, lower in ((_METHODS_LOWER, True), (_METHODS_SINGLE, False)):
         for name in names:
             setattr(Tensor, name, _casting(getattr(Tensor, name), lower))
@@ -71,6 +79,15 @@ def place() -> None:
         for owner in (import_module("adjit"), import_module("adjit.linalg"), Tensor):
             if hasattr(owner, name):
                 setattr(owner, name, _aware(getattr(owner, name), own))
+
+
+def _rename(wrappers: Mapping[int, Any]) -> None:
+    """Let names that the user's modules have for a function, as from `mm = torch.mm`, mean its wrapper."""
+    for path, module in list(sys.modules.items()):
+        if isinstance(module, ModuleType) and path.partition(".")[0] != "adjit":
+            for name, found in list(vars(module).items()):
+                if id(found) in wrappers:
+                    setattr(module, name, wrappers[id(found)])
 
 
 def _aware(function: Callable[..., Any], own: Callable[..., Any]) -> Callable[..., Any]:

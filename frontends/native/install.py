@@ -161,6 +161,12 @@ def function_with(code: CodeType) -> FunctionType | None:
     return next((function for function in served if getattr(function, "__code__", None) is code), None)  # type: ignore[return-value]
 
 
+def function_behind(path: str) -> Callable[..., Any] | None:
+    """The Python function that is served natively under a name, as "linalg.svd"; None where none is."""
+    operation = _installed.get(path)
+    return None if operation is None else operation.function
+
+
 def served_entry() -> Entry | None:
     """The native entry, which serves compiled functions and backward passes from here on; None as `install` says.
 

@@ -278,3 +278,27 @@ def test_recurrent_cells_keep_the_precision_of_their_states(name: str) -> None:
     assert torch.allclose(layered.float(), layered_expected, atol=0.02)
     for gradient, parameter in zip(lowered, [*cell.parameters(), *layer.parameters()], strict=True):
         assert torch.allclose(gradient, parameter.grad, atol=0.1, rtol=0.05)
+
+
+BOUND = """
+import adjit as torch
+from adjit.nn.functional import linear, mse_loss
+from adjit.linalg import multi_dot
+mm, bmm = torch.mm, torch.bmm
+a = torch.ones(4, 4)
+for _ in range({calls}):
+    torch.mm(a, a)
+late = torch.matmul
+with torch.autocast("cpu"):
+    found = [mm(a, a), bmm(a[None], a[None]), late(a, a), linear(a, a), multi_dot([a, a])]
+    print({{each.dtype for each in found}}, mse_loss(a.bfloat16(), a).dtype)
+print(mm(a, a).dtype, mm is torch.mm)
+"""
+
+
+@pytest.mark.parametrize("calls", [0, 400])
+def test_names_that_a_module_bound_before_the_first_context(calls: int) -> None:
+    """Before native entries served the functions, and after."""
+    code = BOUND.format(calls=calls)
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "{torch.bfloat16} torch.float32\ntorch.float32 True\n"
