@@ -37,6 +37,8 @@ _ARITHMETIC = frozenset(("add", "cast", "div", "mul", "neg", "sub"))
 # Operations whose results PyTorch does not save, which a program may overwrite therefore before backward: these are
 # computed again.
 _NOT_SAVED = frozenset(("div", "erfinv", "fmod", "mod", "silu", "sinc"))
+# One whose operand PyTorch does not save: its result says as much of the derivative, where(x <= 0, 0, 1).
+_BY_RESULT = "relu"
 _numbers: dict[Any, set[Literal]] = {}
 
 
@@ -146,6 +148,8 @@ def _derived(call: _Call) -> NodePullback:
     backward, residuals, reached = backward_of(graph, wrt, seeded)
     if call.op.name in _NOT_SAVED and node.outputs[0] in residuals:
         backward, residuals = _with_result_again(call, operands, node.outputs[0], backward, residuals)
+    if call.op.name == _BY_RESULT:
+        residuals = tuple(node.outputs[0] if value is operands[0] else value for value in residuals)
     numbers = {operand for operand, literal in zip(operands, call.literals, strict=True) if literal == ANY_NUMBER}
     taken = {own for own, value in zip(backward.inputs[len(seeded) :], residuals, strict=True) if value in numbers}
     multiply_plainly(backward, taken)

@@ -24,6 +24,7 @@ from adjit.one_memory import tied_among, wholes
 from adjit.regions import Outside, carried_flags, region_of, without_history
 from adjit.state import STATE
 from adjit.tensor import Tensor
+from adjit.trace_parts import Cell
 
 METHODS: dict[str, Any] = {}
 __all__ = ["cond", "fori_loop", "map", "scan", "while_loop"]
@@ -54,22 +55,37 @@ def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], o
     given = [*leaves, *outside.captured]
     regions = [region_of(branch, given, range(len(leaves)), outside) for branch in branches]
     found = _applied("cond", [pred.reshape(()).bool(), *given], {}, regions, outside)
-    without_history(found[: branches[0].count], [any(pair) for pair in zip(*(x.flags for x in branches), strict=True)])
+    flags = [any(pair) for pair in zip(*(x.flags for x in branches), strict=True)]
+    ends = [[branch.end_of(target) for branch in branches] for target in outside.written]
+    without_history(found, [*flags, *(any(end.requires_grad for end in pair) for pair in ends)])
     result = outside.finish(branches[0], found)
-    for target in outside.written:
-        _count_writes(pred, target, [branch.times_written(target) - 1 for branch in branches])  # one was counted
+    for target, pair in zip(outside.written, ends, strict=True):
+        _count_writes(pred, target, [end.times - 1 for end in pair])  # one was counted
+        if not all(end.is_sure for end in pair):
+            _may_be_unwritten(target)
     return result
 
 
 def _count_writes(pred: Tensor, target: Tensor, more: Sequence[int]) -> None:
     """Say how much more often than was counted each branch writes to a tensor."""
     from adjit.elementwise import where
+
+    if any(more):
+        then, other = (_number(number) for number in more)
+        _cell(target).add_writes(where(pred.detach().reshape(()).bool(), then, other))
+
+
+def _may_be_unwritten(target: Tensor) -> None:
+    """Say that the last write to a tensor is not made in every call."""
+    cell = _cell(target)
+    cell.unsure.add(cell.version - 1)
+
+
+def _cell(target: Tensor) -> Cell:
     from adjit.links import here
 
-    if any(more) and STATE.tracer is not None:
-        then, other = (_number(number) for number in more)
-        cell = STATE.tracer.cell_of(here(STATE.tracer, target))
-        cell.add_writes(where(pred.detach().reshape(()).bool(), then, other))
+    assert STATE.tracer is not None
+    return STATE.tracer.cell_of(here(STATE.tracer, target))
 
 
 def while_loop(cond_fn: Callable[..., Any], body_fn: Callable[..., Any], carried_inputs: Any) -> Any:
@@ -111,8 +127,12 @@ def while_loop(cond_fn: Callable[..., Any], body_fn: Callable[..., Any], carried
     body.outputs = (*body.outputs[count:], *body.outputs[:count])
     found = _applied("while", given, {"invariants": len(outside.fixed)}, [condition, body], outside)
     written = len(outside.written)
-    without_history(found[written:], carried_flags(step, [x.requires_grad for x in leaves]))
-    return outside.finish(step, [*found[written:], *found[:written]])
+    flags, left = carried_flags(step, [x.requires_grad for x in leaves])
+    without_history(found, [*left, *flags])
+    result = outside.finish(step, [*found[written:], *found[:written]])
+    for target in outside.written:
+        _may_be_unwritten(target)
+    return result
 
 
 def scan(

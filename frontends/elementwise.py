@@ -234,8 +234,8 @@ def floor_divide(input: Any, other: Any) -> Tensor:
 
 
 remainder = binary(
-    "mod", "Remainder", "input - floor(input / other) * other: the sign is that of `other`.", kernel="remainder",
-    numbered=("Backward1", "", ""),
+    "mod", "Remainder", "input - floor(input / other) * other: of the sign of `other`, a zero of that of `input`.",
+    kernel="remainder", numbered=("Backward1", "", ""),
 )  # fmt: skip
 _fmod = binary("fmod", "Fmod", "The remainder with the sign of `input`.", numbered=("Backward1", "", ""))
 

@@ -353,7 +353,8 @@ def _turned(tracer: Tracer, proxies: Sequence[Tensor]) -> list[tuple[int, tuple[
         if proxy._chain and proxy not in found:
             from adjit.view_results import first_chain, steps_of
 
-            if steps := steps_of(proxy._chain[len(first_chain(tracer, proxy)) :]):
+            recording = proxy._requires_grad and not proxy._leaf
+            if steps := steps_of(proxy._chain[len(first_chain(tracer, proxy)) :], recording):
                 found[proxy] = index, steps
     return list(found.values())
 

@@ -241,6 +241,16 @@ class InnerTracer(Tracer):
 
 
 @dataclass(frozen=True, slots=True)
+class End:
+    """How a function leaves an outer tensor: how often it writes to it, as far as its text tells, whether it does so in
+    every call, and whether the tensor requires grad then."""
+
+    times: int
+    is_sure: bool
+    requires_grad: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Traced:
     """A function's graph for some operands: it takes `arguments`, then `captured`; it returns the leaves of its result
     that are tensors, then what the tensors in `written` become."""
@@ -256,7 +266,7 @@ class Traced:
     # Functions that `vmap` cannot map, and which arguments reach them.
     unmapped: list[tuple[str, list[bool]]] = field(default_factory=list)
     derived: dict[Any, Any] = field(default_factory=dict, repr=False)  # programs made of the graph
-    times: list[int] = field(default_factory=list)  # how often those written are written
+    ends: list[End] = field(default_factory=list)  # of those written
 
     @property
     def count(self) -> int:
@@ -265,11 +275,12 @@ class Traced:
 
     def again(self, captured: list[Tensor], leaves: list[Any], structure: Any) -> Traced:
         """The same of a function that took the same course, and wrote to nothing."""
-        return replace(self, captured=captured, written=[], leaves=leaves, structure=structure, recorded=[], times=[])
+        return replace(self, captured=captured, written=[], leaves=leaves, structure=structure, recorded=[], ends=[])
 
-    def times_written(self, tensor: Tensor) -> int:
-        """How often the function writes to a tensor, as far as its text tells."""
-        return next((n for target, n in zip(self.written, self.times, strict=True) if target is tensor), 0)
+    def end_of(self, tensor: Tensor) -> End:
+        """How the function leaves an outer tensor."""
+        pairs = zip(self.written, self.ends, strict=True)
+        return next((end for target, end in pairs if target is tensor), End(0, False, tensor.requires_grad))
 
     def made(self, key: Any, make: Callable[[], Any]) -> Any:
         """What `make` derives from the graph, once for each `key`."""
@@ -364,8 +375,12 @@ def finished(tracer: InnerTracer, leaves: Sequence[Any], structure: Any, types: 
         for name, values in tracer.unmapped
         for behind in [_behind(graph, values)]
     ]
-    times = [tracer.cell_of(own).version for _, own in written]
-    return Traced(graph, len(types), tracer.closure, targets, marks, structure, recorded, flags, reached, times=times)
+    cells = [tracer.cell_of(own) for _, own in written]
+    ends = [
+        End(cell.version, cell.is_written_since(cell.first), own.requires_grad)
+        for cell, (_, own) in zip(cells, written, strict=True)
+    ]
+    return Traced(graph, len(types), tracer.closure, targets, marks, structure, recorded, flags, reached, ends=ends)
 
 
 def _behind(graph: Graph, values: Sequence[Value]) -> set[Value]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import reduce, wraps
+from contextlib import nullcontext
+from functools import partial, reduce, wraps
 from operator import and_
 from typing import Any
 
 import numpy as np
 
+from adjit.autograd.modes import enable_grad
 from adjit.autograd.record import keep_overwritten
 from adjit.autograd.tape import next_sequence
 from adjit.dims import shape_of
@@ -176,7 +178,7 @@ def transpose_(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Exchange two axes of the tensor itself."""
     from adjit.shaping import transpose
 
-    return become(input, transpose(input, dim0, dim1))
+    return become(input, partial(transpose, input, dim0, dim1))
 
 
 swapaxes_ = swapdims_ = transpose_
@@ -186,35 +188,42 @@ def t_(input: Tensor) -> Tensor:
     """Transpose the matrix itself."""
     from adjit.shaping import t
 
-    return become(input, t(input))
+    return become(input, partial(t, input))
 
 
 def unsqueeze_(input: Tensor, dim: int) -> Tensor:
     """Give the tensor itself an axis of size 1."""
     from adjit.shaping import unsqueeze
 
-    return become(input, unsqueeze(input, dim))
+    return become(input, partial(unsqueeze, input, dim))
 
 
 def squeeze_(input: Tensor, dim: Any = None) -> Tensor:
     """Take axes of size 1 from the tensor itself."""
     from adjit.shaping import squeeze
 
-    return become(input, squeeze(input, dim))
+    return become(input, partial(squeeze, input, dim))
 
 
-def become(input: Tensor, view: Tensor) -> Tensor:
-    """Make a tensor what a view of it is."""
+def become(input: Tensor, make: Callable[[], Tensor]) -> Tensor:
+    """Make a tensor what a view of it is.  What it requires, and its history, stay also where nothing is recorded."""
     check_writable(input)
     if input._memory.is_inference:
         ask_write()
-    if view._tracer is not None and input._tracer is None:
+    is_leaf, requires_grad = input._leaf, input.requires_grad
+    with enable_grad() if requires_grad and not is_leaf else nullcontext():
+        view = make()
+    if view._tracer is not input._tracer:
         raise TraceError(
-            "in a trace, a captured tensor cannot be given another shape in place\n"
+            "in a trace, and in an `if` or loop of one, a tensor from outside cannot be given another shape in place\n"
             "  hint: pass it as an argument, or use the function that makes a view: t() for t_()"
         )
+    if requires_grad and is_leaf and STATE.tracer is not None:
+        raise TraceError("in a trace, a leaf that requires grad keeps its shape, which is that of its gradient")
     for slot in ("_array", "_chain", "_strides", "_type", "_value", "_epoch", "_requires_grad", "_leaf"):
         setattr(input, slot, getattr(view, slot))
+    if is_leaf:
+        input._requires_grad, input._leaf = requires_grad, True
     return input
 
 

@@ -87,6 +87,7 @@ class Link:
             flag = self.flag()
             tracer.write(target, _where(flag, given, target))
             cell.add_writes(flag.long() - 1)
+            cell.unsure.add(cell.version - 1)
 
 
 def refuse(name: str, location: Location) -> NoReturn:

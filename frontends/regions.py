@@ -80,20 +80,29 @@ def without_history(tensors: Sequence[Tensor], flags: Sequence[bool]) -> None:
             tensor._requires_grad, tensor._leaf = False, True
 
 
-def carried_flags(traced: Traced, initial: Sequence[bool]) -> list[bool]:
-    """Which of a step's results require grad after some steps, given which of what it carries did before the first."""
-    reach: dict[Value, int] = {value: 1 << place for place, value in enumerate(traced.graph.inputs[: len(initial)])}
+def carried_flags(traced: Traced, initial: Sequence[bool]) -> tuple[list[bool], list[bool]]:
+    """Which of a step's results, and of the tensors that it writes, require grad after some steps, given which of what
+    it carries did before the first."""
+    inputs = traced.graph.inputs
+    carried = [*inputs[: len(initial)]]
+    carried += [inputs[traced.arguments + place] for place in _places(traced.captured, traced.written)]
+    reach: dict[Value, int] = {value: 1 << place for place, value in enumerate(carried)}
     for node in traced.graph.nodes:
         mask = 0
         for value in node.inputs:
             mask |= reach.get(value, 0)
         reach.update(dict.fromkeys(node.outputs, mask))
-    masks = [reach.get(value, 0) for value in traced.graph.outputs[: traced.count]]
-    flags, carries = [*initial, *traced.flags[len(initial) :]], len(initial)
-    for _ in range(carries + 1):
-        known = sum(1 << place for place, flag in enumerate(flags[:carries]) if flag)
-        flags = [
-            before or own or bool(mask & known)
-            for before, own, mask in zip(flags, traced.flags, masks, strict=True)
-        ]
-    return flags
+    masks = [reach.get(value, 0) for value in traced.graph.outputs]
+    flags = [*initial, *traced.flags[len(initial) :], *(x.requires_grad for x in traced.written)]
+    own, count = [*traced.flags, *(end.requires_grad for end in traced.ends)], len(traced.flags)
+    for _ in range(len(carried) + 1):
+        carries = [*flags[: len(initial)], *flags[count:]]
+        known = sum(1 << place for place, flag in enumerate(carries) if flag)
+        flags = [a or b or bool(mask & known) for a, b, mask in zip(flags, own, masks, strict=True)]
+    return flags[:count], flags[count:]
+
+
+def _places(tensors: Sequence[Tensor], wanted: Sequence[Tensor]) -> list[int]:
+    """Where each of some tensors stands."""
+    places = {id(x): place for place, x in enumerate(tensors)}
+    return [places[id(x)] for x in wanted]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def _resized_in_trace(input: Tensor, shape: tuple[Any, ...]) -> Tensor:
     from adjit.shaping import view
 
     if is_contiguous(input) and numel_of(shape) == numel_of(shape_of(input)):
-        return become(input, view(input, shape))
+        return become(input, partial(view, input, shape))
     raise TraceError(
         f"resize_ from {list(shape_of(input))} to {list(shape)} changes the number of elements, which a compiled "
         "function cannot\n  hint: make a new tensor, with `new_empty` or `nn.functional.pad`"

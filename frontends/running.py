@@ -79,11 +79,11 @@ def run_entry(compiled: CompiledFunction, entry: Entry, call: Call) -> Any:
     if entry.effects:
         effects.apply(entry.effects, call.arguments, lambda found: [leaf(item) for item in found])
     for index, steps in entry.turned:
-        from adjit.autograd.modes import no_grad
+        from adjit.autograd.modes import set_grad_enabled
         from adjit.inplace import become
 
-        with no_grad():
-            become(call.tensors[index], _replayed(entry, arrays, call.tensors[index], steps))
+        with set_grad_enabled(STATE.recording and steps[0].recording):
+            become(call.tensors[index], partial(_replayed, entry, arrays, call.tensors[index], steps))
     return result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -174,7 +175,7 @@ def as_strided_(input: Tensor, size: Sequence[int], stride: Sequence[int], stora
     """Give the tensor itself other sizes and strides."""
     from adjit.inplace import become
 
-    return become(input, as_strided(input, size, stride, storage_offset))
+    return become(input, partial(as_strided, input, size, stride, storage_offset))
 
 
 # -- windows --------------------------------------------------------------------------------------------------------

@@ -478,9 +478,9 @@ class Tracer:
         return tensor
 
     def is_overwritten(self, value: Value) -> bool:
-        """Whether the memory that held this value has been written since."""
+        """Whether the memory that held this value has been written since, in every call."""
         place = self._places.get(value)
-        return place is not None and place[0].version != place[1]
+        return place is not None and place[0].is_written_since(place[1])
 
     def write_over(self, value: Value) -> tuple[int, int, Location]:
         """The version that a value's memory has, the one it had, and the line of the first write over it."""

@@ -98,6 +98,11 @@ class Cell:
     lines: list[Location] = field(default_factory=list)
     links: tuple[Any, ...] = ()
     agreed: int = -1
+    unsure: set[int] = field(default_factory=set)  # versions after which a write is not made in every call
+
+    def is_written_since(self, version: int) -> bool:
+        """Whether every call writes to the memory after it had a version."""
+        return any(number not in self.unsure for number in range(version, self.version))
 
     def add_writes(self, more: Tensor) -> None:
         """Add a computed number, which may be negative, to the count of writes."""

@@ -1,4 +1,4 @@
-"""remainder: Python's a mod b on floats, exact but for the last addition."""
+"""remainder: PyTorch's a mod b on floats, exact but for the last addition."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from adjit.compiler.llvm.vecmath_lanes import Lanes, call_shared, fma, loop_whil
 
 
 def mod(function: Function, ty: LLType, a: str, b: str) -> str:
-    """a - b floor(a / b), of the sign of b, a zero too: fmod, plus b where the signs differ; NaN for b = 0."""
+    """a - b floor(a / b), of the sign of b, but for a zero: fmod, plus b where the signs differ; NaN for b = 0."""
     return call_shared(function, "remainder", ty, (a, b), _remainder)
 
 
@@ -26,7 +26,7 @@ def _remainder(a: Lanes, b: Lanes) -> Lanes:
     (rest,) = loop_while((defined.choose(a, math.nan),), lambda x: unfinished(x).any(), step)
     zero = rest.equal(0.0)
     differ = (rest.bits() ^ b.bits()) < 0
-    return zero.choose(rest.copy_sign(b), (differ & ~zero).choose(rest + b, rest))
+    return zero.choose(rest.copy_sign(a), (differ & ~zero).choose(rest + b, rest))
 
 
 def _reduce(x: Lanes, size: Lanes) -> Lanes:

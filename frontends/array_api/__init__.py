@@ -30,7 +30,7 @@ from adjit.array_api.creation import (
     zeros_like,
 )
 from adjit.array_api.data_types import DATA_TYPES, astype, can_cast, finfo, iinfo, isdtype, result_type
-from adjit.array_api.elementwise import FUNCTIONS, clip, floor_divide, sign
+from adjit.array_api.elementwise import FUNCTIONS, clip, floor_divide, remainder, sign
 from adjit.array_api.info import __array_namespace_info__
 from adjit.array_api.linalg import matmul, matrix_transpose, tensordot, vecdot
 from adjit.array_api.manipulation import (
@@ -90,8 +90,8 @@ __all__ = [
     "cumulative_prod", "cumulative_sum", "diff", "e", "empty", "empty_like", "expand_dims", "eye", "fft", "finfo",
     "flip", "floor_divide", "from_dlpack", "full", "full_like", "iinfo", "inf", "isdtype", "linalg", "linspace",
     "matmul", "matrix_transpose", "max", "mean", "meshgrid", "min", "moveaxis", "nan", "newaxis", "nonzero", "ones",
-    "ones_like", "permute_dims", "pi", "prod", "repeat", "reshape", "result_type", "roll", "searchsorted", "sign",
-    "sort", "squeeze", "stack", "std", "sum", "take", "take_along_axis", "tensordot", "tile", "tril", "triu",
+    "ones_like", "permute_dims", "pi", "prod", "remainder", "repeat", "reshape", "result_type", "roll", "searchsorted",
+    "sign", "sort", "squeeze", "stack", "std", "sum", "take", "take_along_axis", "tensordot", "tile", "tril", "triu",
     "unique_all", "unique_counts", "unique_inverse", "unique_values", "unstack", "var", "vecdot", "where", "zeros",
     "zeros_like", *DATA_TYPES, *FUNCTIONS,
 ]  # fmt: skip

@@ -22,7 +22,7 @@ _BINARY = {
     "greater_equal": "ge", "hypot": "hypot", "less": "lt", "less_equal": "le", "logaddexp": "logaddexp",
     "logical_and": "logical_and", "logical_or": "logical_or", "logical_xor": "logical_xor", "maximum": "maximum",
     "minimum": "minimum", "multiply": "mul", "nextafter": "nextafter", "not_equal": "ne", "pow": "pow",
-    "remainder": "remainder", "subtract": "sub",
+    "subtract": "sub",
 }  # fmt: skip
 
 
@@ -60,6 +60,13 @@ def floor_divide(x1: Any, x2: Any, /) -> Tensor:
     if a._dtype.is_float:
         found = adjit.where(adjit.isinf(a) | adjit.isinf(b), adjit.div(a, b), found)
     return found
+
+
+def remainder(x1: Any, x2: Any, /) -> Tensor:
+    """x1 - floor(x1 / x2) * x2; a zero, too, has the sign of x2."""
+    a, b = promoted(x1, x2)
+    found: Tensor = adjit.remainder(a, b)
+    return adjit.where(found == 0, adjit.copysign(found, b), found) if a._dtype.is_float else found
 
 
 def sign(x: Tensor, /) -> Tensor:

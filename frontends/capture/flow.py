@@ -17,6 +17,7 @@ from adjit import trees
 from adjit.capture.aliases import Exports, Origin, exports_of, is_written, taken_here
 from adjit.capture.loop_names import LoopNames
 from adjit.capture.parts import Part, Seen, Shared, Values, described, is_traced, probed
+from adjit.capture.raising import fail_where, is_of_calls
 from adjit.capture.truth import and_, not_
 from adjit.capture.values import (
     Carried,
@@ -88,7 +89,17 @@ def _chosen(
     """
     from adjit.control import cond
 
-    probes = [probed(lambda part=part: shared.look(part)) for part in (then, other)]
+    parts = (then, other)
+    probes, errors = [], []
+    for part in parts:
+        try:
+            probes.append(probed(lambda part=part: shared.look(part)))
+        except Exception as error:
+            if not is_of_calls(error):
+                raise
+            errors.append((part, error))
+    if errors:
+        return _surviving(test, parts, errors)
     labels = [*names, *shared.names]
     untouched = [described(value) for value in shared.before()]
     for probe in probes:  # the first may have been looked at before all places were known
@@ -109,6 +120,15 @@ def _chosen(
     found = [plan.value(results, flags) for plan in plans]
     shared.put(found[len(names) :])
     return found[: len(names)]
+
+
+def _surviving(test: Tensor, parts: tuple[Values, Values], errors: Sequence[tuple[Values, Exception]]) -> list[Any]:
+    """The values of the function that does not fail; the program raises the other one's error where that is called."""
+    part, error = errors[0]
+    if len(errors) == len(parts):
+        raise error
+    fail_where(test, part is parts[0], error)
+    return parts[part is parts[0]]()
 
 
 def _truth(test: Tensor, wanted: bool) -> Tensor:

@@ -125,10 +125,21 @@ def _operator(name: str, result: str) -> Callable[[Any, Any], Any]:
         kind = own.joined(its).joined(NumberKind(int if result != "bool" else bool))
         if result == "float":
             kind = NumberKind(float)
-        found = plain(as_plain(self, kind.dtype), as_plain(other, kind.dtype))
+        pair = as_plain(self, kind.dtype), as_plain(other, kind.dtype)
+        found = plain(*pair)
+        if "mod" in name and kind.dtype.is_float:
+            found = _as_pythons_rest(found, pair[0 if swapped else 1])
         return number(found)
 
     return operate
+
+
+def _as_pythons_rest(rest: Tensor, divisor: Tensor) -> Tensor:
+    """A remainder whose zeros, too, have the sign of the divisor."""
+    from adjit.elementwise import where
+
+    found: Tensor = where(rest == 0, rest.copysign(divisor), rest)
+    return found
 
 
 for _name in ("add", "sub", "mul", "floordiv", "mod", "pow"):

@@ -10,6 +10,7 @@ from adjit.capture.parts import Part, is_traced
 from adjit.capture.text import when_run
 from adjit.capture.truth import truth_of
 from adjit.capture.values import refuse
+from adjit.ir.errors import CompileError, DifferentiationError, TraceError, VerifyError
 
 _PACKAGE = str(Path(__file__).parent.parent)
 
@@ -21,7 +22,7 @@ def assert_(test: Part, message: Part | None = None) -> None:
     value = test()
     text = () if message is None else (message,)
     if is_traced(value):
-        _fail_where(value, False, AssertionError(*(part() for part in text)))
+        fail_where(value, False, AssertionError(*(part() for part in text)))
     elif not value:
         raise AssertionError(*(part() for part in text))
 
@@ -46,7 +47,7 @@ def raise_if(
     except Exception as error:
         if _is_ours(error):
             raise
-        _fail_where(test, not negated, error)
+        fail_where(test, not negated, error)
     finally:
         put(before)
 
@@ -59,7 +60,13 @@ def _is_ours(error: Exception) -> bool:
     return trace is None or trace.tb_frame.f_code.co_filename.startswith(_PACKAGE)
 
 
-def _fail_where(test: Any, failing: bool, error: Exception) -> None:
+def is_of_calls(error: Exception) -> bool:
+    """Whether eager mode would raise the error, too: no limit of traces, and nothing that a trace tells itself."""
+    own = type(error).__module__.startswith("adjit.") and type(error).__base__ is Exception
+    return not own and not isinstance(error, (TraceError, CompileError, VerifyError, DifferentiationError))
+
+
+def fail_where(test: Any, failing: bool, error: Exception) -> None:
     """Let the program raise an error like this one where the test is `failing` in a call."""
 
     def fail(value: Any, *args: Any) -> None:

@@ -77,11 +77,14 @@ def div(x: Any, y: Any) -> Any:
 
 @scalar_op("number", singular=True, pinned={"x": "1", "y": "round((out - x)/y)"})
 def mod(x: Any, y: Any) -> Any:
-    """x - y*floor(x/y), of the sign of y; a zero takes the sign of y too.
+    """x - y*floor(x/y), of the sign of y; a zero has the sign of x.
 
     Errors: ZeroDivisionError for an integer divisor of 0.
     """
-    return _integer_division(np.mod, x, y) if _is_integer(x, y) else np.mod(x, y)
+    if _is_integer(x, y):
+        return _integer_division(np.mod, x, y)
+    rest = np.fmod(x, y)
+    return np.where((rest != 0) & (np.signbit(rest) != np.signbit(y)), rest + y, rest)
 
 
 def _is_integer(*operands: Any) -> bool:

@@ -272,7 +272,11 @@ def test_remainder_is_exact(dtype: DType) -> None:
     for a, b in itertools.permutations([bits, bits[::-1], whole], 2):
         with np.errstate(all="ignore"):
             expected = np.mod(a, b)
-        np.testing.assert_array_equal(kernel("mod", dtype, native_lanes(dtype))(a, b), expected)
+        expected[expected == 0] = np.copysign(0, a[expected == 0])
+        found = kernel("mod", dtype, native_lanes(dtype))(a, b)
+        np.testing.assert_array_equal(found, expected)
+        known = ~np.isnan(expected)
+        np.testing.assert_array_equal(np.signbit(found[known]), np.signbit(expected[known]))
 
 
 # -- reduction --------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -103,13 +102,18 @@ def test_hessians(name: str) -> None:
 def test_ten_thousand_unknowns() -> None:
     size = 10_000
     x = torch.linspace(-1, 1, size, dtype=torch.float64)
-    jacobian = torch.sparse_jacobian(tridiagonal)
+    calls = []
+
+    def counted(x: Any) -> Any:
+        calls.append(x)
+        return tridiagonal(x)
+
+    jacobian = torch.sparse_jacobian(counted)
     found = jacobian(x)
+    first = len(calls)
     for _ in range(3):
-        start = perf_counter()
         found = jacobian(x)
-        taken = perf_counter() - start
-    assert taken < 0.02
+    assert 0 < first == len(calls)  # what later calls run is compiled
     data = found.data if isinstance(found.data, np.ndarray) else found.data.numpy()
     columns = np.asarray(found.indices)
     rows = np.repeat(np.arange(size), np.diff(np.asarray(found.indptr)))
