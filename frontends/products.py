@@ -18,6 +18,8 @@ from adjit.promotion import broadcast_shapes, is_one, promote
 from adjit.python_data import check_wide_numbers
 from adjit.tensor import Tensor
 
+# Points of so many coordinates are read a coordinate of several points at a time; in rows, if they have more.
+_NARROW = 32
 # What PyTorch says of two dtypes, by function: their names, also as C++ has them.
 _UNLIKE = {
     "matmul": "expected m1 and m2 to have the same dtype, but got: {2} != {3}",
@@ -427,7 +429,7 @@ def cdist(
     Shapes: [*, m, k], [*, n, k] -> [*, m, n].
     """
     from adjit.reductions import norm
-    from adjit.shaping import unsqueeze
+    from adjit.shaping import transpose, unsqueeze
 
     for tensor, name in ((x1, "X1"), (x2, "X2")):
         if not tensor._dtype.is_float:
@@ -445,6 +447,9 @@ def cdist(
         "use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist"
     ):  # fmt: skip
         raise ValueError(f"{compute_mode} is not a valid value for compute_mode")
+    width = a[-1]
+    if isinstance(width, int) and width <= _NARROW:
+        return rename(norm(sub(unsqueeze(x1, -1), unsqueeze(transpose(x2, -2, -1), -3)), p, -2), "Cdist")
     return rename(norm(sub(unsqueeze(x1, -2), unsqueeze(x2, -3)), p, -1), "Cdist")
 
 

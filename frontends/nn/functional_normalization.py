@@ -326,7 +326,7 @@ def cosine_of(x1: Tensor, x2: Tensor, dim: int, eps: float) -> Tensor:
     """Sum of x1*x2 over the product of the norms, neither below eps."""
     first = (x1 * x1).sum(dim, keepdim=True).sqrt().clamp(min=eps)
     second = (x2 * x2).sum(dim, keepdim=True).sqrt().clamp(min=eps)
-    found: Tensor = (x1 / first * (x2 / second)).sum(dim)
+    found: Tensor = (x1 * (1 / first) * (x2 * (1 / second))).sum(dim)  # rows have many elements, norms are few
     return found
 
 

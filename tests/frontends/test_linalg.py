@@ -152,3 +152,19 @@ def test_determinants_of_few_rows_are_polynomials(side: int, dtype: torch.dtype)
     assert "lu" not in str(found.graph(a))
     assert torch.autograd.gradcheck(torch.linalg.det, (a,))
     assert torch.autograd.gradgradcheck(torch.linalg.det, (a,))
+
+
+@pytest.mark.parametrize("p", (0.0, 1.0, 2.0, 3.0, float("inf")))
+@pytest.mark.parametrize("width", (1, 3, 32, 33))
+def test_distances_of_points_with_few_and_many_coordinates(width: int, p: float) -> None:
+    random = np.random.default_rng(width)
+    x, y = random.standard_normal((2, 7, width)), random.standard_normal((2, 19, width))
+    expected = np.linalg.norm((x[:, :, None] - y[:, None]).reshape(-1, width), p, -1).reshape(2, 7, 19)
+    a, b = torch.tensor(x, requires_grad=True), torch.tensor(y, requires_grad=True)
+    compiled = torch.compile(torch.cdist)
+    for function in (torch.cdist, compiled):
+        np.testing.assert_allclose(function(a, b, p).detach().numpy(), expected, rtol=1e-13)
+    np.testing.assert_allclose(compiled(a.float(), b.float(), p).detach().numpy(), expected, rtol=2e-5)
+    if p:
+        few = [side.detach()[0, :2].requires_grad_() for side in (a, b)]
+        assert torch.autograd.gradcheck(lambda a, b: torch.cdist(a, b, p), few)
