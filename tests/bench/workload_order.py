@@ -73,6 +73,10 @@ ORDER: tuple[Workload, ...] = (
         lambda t, x: t.median(x, dim=1)[0], (), lambda x: _jax("median", x, axis=1), lambda x: np.median(x, 1),
     ),
     Workload(
+        "argmax_columns", "2000x1000 over axis 0", 8_000_000 / 40e9, _normal(2000, 1000),
+        lambda t, x: t.argmax(x, 0), (), lambda x: _jax("argmax", x, axis=0), lambda x: np.argmax(x, 0),
+    ),
+    Workload(
         "searchsorted", "1e6 among 10000", None, _edges, lambda t, edges, x: t.searchsorted(edges, x), (),
         lambda edges, x: _jax("searchsorted", edges, x), np.searchsorted,
     ),
