@@ -66,6 +66,20 @@ def _jax_mixed(x: Any, w: Any, scale: Any, shift: Any, up: Any, down: Any) -> An
     return x + (jax.nn.gelu(y @ up, approximate=False) @ down).transpose(0, 3, 1, 2)
 
 
+def _last(t: Any, x: Any, w: Any) -> Any:
+    return t.nn.functional.conv2d(x.permute(0, 3, 1, 2), w, padding=1).permute(0, 2, 3, 1)
+
+
+def _jax_last(x: Any, w: Any) -> Any:
+    import jax
+
+    return jax.lax.conv_general_dilated(x, w, (1, 1), [(1, 1)] * 2, dimension_numbers=("NHWC", "OIHW", "NHWC"))
+
+
+def _unpadded(t: Any, x: Any, w: Any) -> Any:
+    return t.nn.functional.conv2d(x, w)
+
+
 def _small_maps(t: Any, x: Any, scale: Any, shift: Any) -> Any:
     return t.relu(t.nn.functional.batch_norm(x, None, None, scale, shift, training=True)) ** 2
 
@@ -100,6 +114,10 @@ IMAGES = [
     Workload("channels_last_vg", "8x32x12x12, 7x7 a channel each, layer norm, two layers, all gradients", None,
              _arrays((8, 32, 12, 12), (32, 1, 7, 7), (32,), (32,), (32, 128), (128, 32)), _mixed,
              (0, 1, 2, 3, 4, 5), _jax_mixed),
+    Workload("conv_last_vg", "8x28x28x64, channels last, 64 features of 3x3, both gradients", None,
+             _arrays((8, 28, 28, 64), (64, 64, 3, 3)), _last, (0, 1), _jax_last),
+    Workload("unpadded_vg", "64x10x12x12, 20 features of 5x5 without padding, both gradients", None,
+             _arrays((64, 10, 12, 12), (20, 10, 5, 5)), _unpadded, (0, 1), lambda x, w: _jax_conv(x, w, 1, 0)),
     Workload("small_maps_vg", "64x32x7x7, batch norm, relu, square, all gradients", None,
              _arrays((64, 32, 7, 7), (32,), (32,)), _small_maps, (0, 1, 2), _jax_small_maps),
     Workload("sum_13", "16x18x20x22, sums over axes 1 and 3", None, _arrays((16, 18, 20, 22)),
