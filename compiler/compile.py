@@ -84,6 +84,21 @@ def compile_graph(
         return found
 
 
+def stored_executable(graph: Graph, *, strict: bool = False, quick: bool = True) -> Executable | None:
+    """The executable of a graph for a patient caller, where the disk cache has it; nothing is compiled.
+
+    None also where programs are watched, and in a process that found no cache, without looking for this one.
+    """
+    watched = any(os.environ.get(name, "0") != "0" for name in _SETTINGS) or listening("ir") or listening("passes")
+    if watched or remembered() is None:
+        return None
+    quick = quick and os.environ.get("ADJIT_QUICK", "1") != "0"
+    with collector_paused(), clock_stopped():
+        threads = get_num_threads()
+        key = _key(graph, strict, threads)
+        return _stored(graph, key, strict, threads, quick, patient=True) if key else None
+
+
 def _maker() -> tuple[Callable[..., Executable], Callable[..., Graph]]:
     """`build` and `lowered`: the compiler, imported while LLVM's library is loaded."""
     load_ahead()

@@ -19,6 +19,10 @@ from adjit.runtime.host import CHECK_PREFIX
 from adjit.state import STATE
 from adjit.tensor import Tensor
 
+# How many more programs may be looked for in vain; one that is found lets another one be missed.
+_MOST_HOPE = 8
+_hope = _MOST_HOPE
+
 Made = tuple[Executable, list[tuple[int, int]], tuple[tuple[int, ...], ...], int]
 
 
@@ -57,15 +61,18 @@ def kernel_of(watched: Watched, *, fixed: Collection[type]) -> Made | None:
     return executable, inputs, shapes, work * (32 if step.op.name == "dot" else 1)
 
 
-def program(watched: Watched) -> Made | None:
-    """The steps as one program, for these sizes, with the bits of one step after another."""
+def program(watched: Watched, *, anew: bool = True) -> Made | None:
+    """The steps as one program, for these sizes, with the bits of one step after another.
+
+    Unless it may be made `anew`, None for one that the disk cache does not have.
+    """
     graph = watched.graph()
-    return None if graph is None else program_of_steps(watched, graph)
+    return None if graph is None else program_of_steps(watched, graph, anew=anew)
 
 
-def program_of_steps(watched: Watched, graph: Graph) -> Made | None:
+def program_of_steps(watched: Watched, graph: Graph, *, anew: bool = True) -> Made | None:
     """The steps as one program, which is this graph."""
-    from adjit.compiler.compile import compile_graph
+    from adjit.compiler.compile import compile_graph, stored_executable
     from adjit.compiler.later import works_beside
     from adjit.compiler.legalize import legalize
     from adjit.runtime.linear_algebra import ALONE
@@ -99,8 +106,23 @@ def program_of_steps(watched: Watched, graph: Graph) -> Made | None:
     work = 0 if watched.any_size is not None else work_of(graph, {})
     if watched.keys and work >= RELEASED_WORK:  # another thread could draw from the generator meanwhile
         return None
-    found = compile_graph(graph, strict=True, quick=works_beside(), patient=True)
-    return found, inputs, shapes, work  # type: ignore[return-value]
+    found: Executable | None
+    if anew:
+        found = compile_graph(graph, strict=True, quick=works_beside(), patient=True)
+    else:
+        found = stored_executable(graph, strict=True, quick=works_beside())
+        _note_search(found is not None)
+    return None if found is None else (found, inputs, shapes, work)  # type: ignore[return-value]
+
+
+def _note_search(found: bool) -> None:
+    global _hope
+    _hope = min(_hope + (1 if found else -1), _MOST_HOPE)
+
+
+def hopes_for_stored() -> bool:
+    """Whether programs may be looked for in the disk cache before they would be made: so long as many were there."""
+    return _hope > 0
 
 
 def array_of(tensor: Tensor) -> np.ndarray:

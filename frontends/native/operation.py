@@ -23,7 +23,7 @@ from adjit.ir.errors import CompileError
 from adjit.ir.shape import evaluate
 from adjit.native.any_size import History
 from adjit.native.entry import Entry
-from adjit.native.kernels import array_of, fits_in, kernel_of, program
+from adjit.native.kernels import array_of, fits_in, hopes_for_stored, kernel_of, program
 from adjit.native.kinds import form_of, kind_of, records_any_number, takes_any_number
 from adjit.native.program import Watched, how_written
 from adjit.native.signature import (
@@ -48,8 +48,10 @@ from adjit.trees import flatten
 _LIMIT, _MANY = 512, 128
 # A kind of call is watched when it comes for this time; one that needs a program of its own, for this time, or for this
 # time where it draws random numbers: their programs take longest to compile.  What another one calls waits until that
-# may have become a program; or there is NEVER one.
+# may have become a program; or there is NEVER one.  A program that the disk cache has serves when a kind is watched.
 _SOON, LATER, AFTER_CALLER, MUCH_LATER, NEVER = 2, 6, 9, 100, 0
+# Whether a call may have a program of its own: none, one that the disk cache has, or one made anew.
+_NO_PROGRAM, _STORED, _ANEW = range(3)
 _DETACHED = k.DETACHED % 2**64
 # The most elements of what is made of numbers alone.
 _MADE = 1 << 17
@@ -128,7 +130,9 @@ class Operation:
         lock = self._signatures.lock
         if (compiled or count == self._soon * patience) and lock.acquire(blocking=False):
             try:
-                self._learn(key, operands, names, words, leaves, compiled, asks, fixed=fixed, large=large)
+                looks = self.later != NEVER and not within and hopes_for_stored()
+                may = _ANEW if compiled else _STORED if looks else _NO_PROGRAM
+                self._learn(key, operands, names, words, leaves, may, asks, fixed=fixed, large=large)
             finally:
                 lock.release()
         return result
@@ -203,7 +207,7 @@ class Operation:
         names: tuple[str, ...] | None,
         structure: list[int] | None,
         operands: tuple[Any, ...],
-        compiled: bool,
+        may: int,
         asks: bool,
         *,
         fixed: tuple[type, ...],
@@ -211,8 +215,8 @@ class Operation:
     ) -> None:
         """Make the signature of calls like this one of a kind, whose operands are the leaves of `arguments`.
 
-        `compiled` allows it a program of its own; `asks` says whether what the call may have overwritten required grad;
-        numbers of the types in `fixed` are these; what makes a `large` tensor is left to Python, unwatched.
+        `may` says whether it may have a program of its own; `asks`, whether what the call may have overwritten required
+        grad; numbers of the types in `fixed` are these; what makes a `large` tensor is left to Python, unwatched.
         """
         if not self._signatures.has_room():
             return
@@ -229,15 +233,15 @@ class Operation:
             self._signatures.take_any_number()
         signature = None
         if not large:
-            signature = self._signature(arguments, names, form, examples, needs, fixed=fixed, compiled=compiled)
+            signature = self._signature(arguments, names, form, examples, needs, fixed=fixed, may=may)
         if signature is not None and any(lying) and (signature.views or signature.is_product):
             examples = self._examples(operands, asks, fixed=fixed, as_it_lies=True)
-            signature = self._signature(arguments, names, form, examples, needs, fixed=fixed, compiled=compiled)
+            signature = self._signature(arguments, names, form, examples, needs, fixed=fixed, may=may)
             _demand_strides(signature, lying)
         elif signature is not None and signature.views:  # in order is also what has other strides where the size is 1
             _demand_strides(signature, tuple(_strides_of_one(x) for x in operands))
         if signature is None:
-            if not compiled or fixed is not _ALL or needs != given:  # to a signature, what needs no gradient is alike
+            if may != _ANEW or fixed is not _ALL or needs != given:  # to a signature, what needs no gradient is alike
                 return
             if kind in self._left:
                 return
@@ -274,7 +278,7 @@ class Operation:
         needs: int,
         *,
         fixed: tuple[type, ...],
-        compiled: bool,
+        may: int,
     ) -> Signature | None:
         """The signature of calls like this one, with these leaves as examples; None where Python serves them."""
         seen = self._watched(arguments, names, examples)
@@ -325,8 +329,8 @@ class Operation:
             if made is None and fixed is _NONE and any(type(x) is int for x in examples):
                 self._converted.add((_kinds(form, examples), int))  # programs have integers as constants
                 return None
-            if made is None and compiled:
-                made = program(watched)
+            if made is None and may != _NO_PROGRAM:
+                made = program(watched, anew=may == _ANEW)
         except CompileError:
             return None
         if made is None:
