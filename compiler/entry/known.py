@@ -164,8 +164,9 @@ VIEW_NUMBER, VIEW_DTYPE, VIEW_TYPE, VIEW_CHAIN, VIEW_WRITEABLE = 5, 6, 7, 8, 9
 VIEW_CHAINS, VIEW_MAKER, VIEW_PLACES, PLACED_WORDS, PLACE_AT_WORDS = 10, 11, 12, 13, 5
 # A result: dtype object, NumPy's type number, rank, address of the sizes, type object, or 0 for one that becomes no
 # tensor.  Of a large one the rank is
-# POOLED, and a function that gives an array from runtime/results.py stands for the sizes.
-RESULT_WORDS, POOLED = 5, 255
+# POOLED, and a function that gives an array from runtime/results.py stands for the sizes.  Of a number that becomes no
+# tensor it may be STANDING: an array that is used again by each call, while no other is at it, stands for the sizes.
+RESULT_WORDS, POOLED, STANDING = 5, 255, 254
 # OUTPUTS is a result's plan.  One of an object: kind, number of a result or operand, or the object, and a function that
 # is told of it, or 0.  One of a float, the next of a program's array of numbers: the kind alone; of an array of such
 # numbers: their count, and the words of a result.  One of a node: kind and length, then the plans of its parts; each

@@ -33,6 +33,7 @@ from adjit.compiler.entry.known import (
     POOLED,
     RESULT_LIST,
     RESULT_WORDS,
+    STANDING,
     T_ARRAY,
     T_BASE,
     T_CHAIN,
@@ -139,7 +140,18 @@ def make_array(result: int) -> int:
     """A new array for a result."""
     if word(result + 16) == POOLED:
         return pooled(word(result + 24))
+    if word(result + 16) == STANDING:
+        return standing(result)
     return invoke(known(NEW_ARRAY), known(ARRAY), word(result + 16), word(result + 24), word(result + 8), 0, 0, 0, 0, 0)
+
+
+def standing(result: int) -> int:
+    """The array that stands for a number, or a new one while another call, inside this one, say, is at that."""
+    array = word(result + 24)
+    if word(array) == 1:
+        Py_IncRef(array)
+        return array
+    return invoke(known(NEW_ARRAY), known(ARRAY), 0, 0, word(result + 8), 0, 0, 0, 0, 0)
 
 
 def copied(array: int) -> int:
@@ -252,6 +264,6 @@ def make_tensors(signature: int, count: int, arrays: int, tensors: int) -> int:
 
 
 FUNCTIONS = (
-    hold, replace, drop, hold_all, pooled, is_allowed, may_be_kept, written, make_array, copied, make_memory,
+    hold, replace, drop, hold_all, pooled, is_allowed, may_be_kept, written, make_array, standing, copied, make_memory,
     make_tensor, new_tensor, make_value, make_arrays, unmade, make_tensors,
 )  # fmt: skip

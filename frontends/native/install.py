@@ -55,7 +55,7 @@ _VIEWS = (
     "contiguous", "detach", "diagonal", "double", "dsplit", "expand", "expand_as", "flatten", "float", "half",
     "hsplit", "int", "long", "moveaxis", "movedim", "narrow", "permute", "ravel", "reshape", "select", "short",
     "split", "split_with_sizes", "squeeze", "swapaxes", "swapdims", "t", "tensor_split", "to", "transpose",
-    "type_as", "unbind", "unflatten", "unfold", "unsqueeze", "view", "view_as", "vsplit",
+    "type", "type_as", "unbind", "unflatten", "unfold", "unsqueeze", "view", "view_as", "vsplit",
 )  # fmt: skip
 _PROPERTIES = (
     "H", "T", "mH", "mT",

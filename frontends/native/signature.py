@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from adjit.compiler.entry import known as k
+from adjit.compiler.llvm.words import PLAIN_COUNTS
 from adjit.heard_numbers import Heard
 from adjit.ir.frozen import frozen, record
 from adjit.ir.graph import Graph
@@ -203,6 +204,9 @@ class Signature:
                 words += result_words(type, storage, self.kept)  # an operation's kernel sees its result flat
             if number in self.bare:
                 words[-1] = 0
+                if not type.dims and PLAIN_COUNTS:
+                    self.kept.append(np.zeros((), storage))
+                    words[-3:-1] = k.STANDING, id(self.kept[-1])
         return words
 
 

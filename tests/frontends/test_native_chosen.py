@@ -15,6 +15,7 @@ import adjit as torch
 from adjit.native import install
 from adjit.runtime import layout
 from tests.frontends.natively import calls_without_python
+from tests.frontends.test_native_operations import without_python
 from tests.frontends.test_native_outcomes import plain, vector
 
 pytestmark = pytest.mark.skipif(not layout.is_known(), reason="objects of this interpreter are not known")
@@ -214,3 +215,47 @@ def test_scalars_of_numpy_are_freed() -> None:
     for _ in range(50):
         compiled(x, a)
     assert (sys.getrefcount(a), sys.getrefcount(x), sys.getrefcount(np.float32)) == before
+
+
+def test_a_standing_number_is_made_anew_for_calls_inside_calls() -> None:
+    """What a call frees may call the same function again, before the numbers of the first one were read."""
+    compiled = torch.compile(lambda a, x: (a * 2.0, a * 3.0, x + 1, a * 5.0))
+    x = vector()
+    for number in (1.0, 2.0, 3.0, 4.0, 5.0):
+        compiled(number, x)
+    gc.collect()
+    inner: list[Any] = []
+
+    class Calls:
+        def __del__(self) -> None:
+            inner.append(compiled(7.0, x)[0])
+
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(1)  # a collection wherever an object is made
+    try:
+        for number in range(100):
+            calls = Calls()
+            calls.own = calls  # type: ignore[attr-defined]
+            del calls
+            first, second, _, last = compiled(float(number), x)
+            assert (first, second, last) == (2.0 * number, 3.0 * number, 5.0 * number)
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+    assert len(inner) > 50 and set(inner) == {14.0}
+    counts = sys.getrefcount(x), sys.getrefcount(x._array)
+    for number in range(100):
+        compiled(float(number), x)
+    assert (sys.getrefcount(x), sys.getrefcount(x._array)) == counts
+
+
+def test_methods_named_type_convert_natively() -> None:
+    x, xs = vector(), torch.arange(3)
+    for _ in range(60):
+        assert x.type() == "torch.FloatTensor" and x.type(torch.float32) is x
+        x.type(torch.float64), x.type("torch.DoubleTensor"), xs.type(dtype=torch.float32)
+    with without_python("type"):
+        assert plain(x.type(torch.float64)) == plain(x.to(torch.float64))
+    with pytest.raises(ValueError, match="invalid type: 'foo'"):
+        x.type("foo")
