@@ -49,8 +49,10 @@ def sum_of_halves(name: str, first: Any, second: Any, alpha: Any) -> Tensor:
     """first + alpha * second of 16 bits, alpha rounded to them and the sum rounded once, as PyTorch adds them."""
     target = result_dtype((first, second))
     operands = promote(as_plain(first, target), as_plain(second, target), target=target)
-    shape = broadcast_shapes(*map(shape_of, operands))
-    return rename(_sum_of_halves(*(expand(x, *shape) for x in operands), alpha), name)
+    if len(shape_of(operands[0])) != len(shape_of(operands[1])):  # one is of rank 0
+        shape = broadcast_shapes(*map(shape_of, operands))
+        operands = [expand(x, *shape) for x in operands]
+    return rename(_sum_of_halves(*operands, alpha), name)
 
 
 @composite("Add")
