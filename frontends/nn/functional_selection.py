@@ -11,7 +11,7 @@ from adjit.ir.errors import DimError
 from adjit.ir.ops.indexing import gather
 from adjit.ir.ops.scalar import where
 from adjit.ir.ops.source import iota
-from adjit.ir.types import I64
+from adjit.ir.types import I32, I64
 from adjit.random import rand
 from adjit.state import STATE, numbers_are_known
 from adjit.tensor import Tensor
@@ -104,10 +104,11 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
 
 @composite("OneHot")
 def indicator(tensor: Tensor, num_classes: int) -> Tensor:
-    """1 where the last index equals the class, else 0."""
-    shape = (*tensor.shape, num_classes)
-    column = apply(iota, (), {"shape": shape, "axis": tensor.ndim, "dtype": I64})
-    found: Tensor = (column == tensor.unsqueeze(-1)).to(tensor.dtype)
+    """1 where the last index equals the class, else 0; few classes are compared as numbers of 32 bits."""
+    shape, is_narrow = (*tensor.shape, num_classes), isinstance(num_classes, int) and num_classes < 1 << 31
+    column = apply(iota, (), {"shape": shape, "axis": tensor.ndim, "dtype": I32 if is_narrow else I64})
+    classes = tensor.clamp(-1, num_classes).to(column.dtype) if is_narrow else tensor
+    found: Tensor = (column == classes.unsqueeze(-1)).to(tensor.dtype)
     return found
 
 

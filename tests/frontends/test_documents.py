@@ -350,3 +350,11 @@ def test_a_hook_on_a_tensor_sees_and_changes_its_gradient(prepare: Any) -> None:
     prepare(step)(x)
     assert x.grad.tolist() == [80.0, 160.0]
     assert seen == [(2,)]
+
+
+def test_compiled_one_hot_of_classes_beyond_32_bits() -> None:
+    """Of a class outside no element is 1, also where its last 32 bits are those of a class."""
+    classes = torch.tensor([1, -1, 3, 2**32 + 1, -(2**32), 2])
+    found = torch.compile(lambda classes: F.one_hot(classes, 3))(classes)
+    assert found.dtype is torch.int64
+    assert found.tolist() == [[0, 1, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 1]]
