@@ -18,6 +18,7 @@ from adjit.body_derivative import derivative_of, with_numbers
 from adjit.compiler.particular import particular
 from adjit.execute import number_array, owned
 from adjit.heard_numbers import is_heard
+from adjit.ir.analysis import tell_their_sizes
 from adjit.ir.errors import AdjitError, asks_memory
 from adjit.ir.graph import UNKNOWN, Graph
 from adjit.ir.primitive import primitive_named
@@ -70,6 +71,8 @@ def composite(name: str, title: str | None = None) -> Callable[[Callable[..., An
             tensors: list[Tensor] = []
             pattern = tuple(_flatten(value, tensors) for value in bound.arguments.values())
             types = tuple(tensor._tensor_type for tensor in tensors)
+            if STATE.tracer is not None and not tell_their_sizes(types):  # a body would not know the k of n - k + 1
+                return function(**bound.arguments)
             recorded = STATE.recording and any(tensor.requires_grad for tensor in tensors)
             key = (function, pattern, types, _hint_key(types), recorded)
             found = None if any(map(is_heard, bound.arguments.values())) else _cache.get(key)

@@ -239,6 +239,13 @@ def bound_sizes(inputs: Sequence[Value]) -> frozenset[str]:
     return frozenset(match_sizes(shapes, shapes))
 
 
+def tell_their_sizes(types: Sequence[TensorType]) -> bool:
+    """Whether all named sizes in some types can be read off arrays of these types."""
+    names = {name for type in types for name in type.names}
+    shapes = [type.dims for type in types]
+    return not names or names <= match_sizes(shapes, shapes).keys()
+
+
 def substitute_attribute(value: Attribute, sizes: Mapping[str, Size]) -> Attribute:
     """An attribute with named sizes replaced; graphs, whose size names are their own, are left."""
     if isinstance(value, Dim):

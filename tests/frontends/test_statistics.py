@@ -205,3 +205,18 @@ def test_open_sizes_are_halves_where_they_meet_halves() -> None:
     for dtype in (torch.float16, torch.bfloat16):
         x = torch.arange(5).to(dtype)
         assert torch.compile(lambda x: x * x.shape[0], dynamic=True)(x).tolist() == [0, 5, 10, 15, 20]
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_means_over_computed_sizes(recorded: bool) -> None:
+    def centred(x: Any, w: Any) -> Any:
+        made = torch.nn.functional.conv2d(x, w, padding=1)
+        return torch.nn.functional.softmax(made - made.mean(), 1) * made.std()
+
+    compiled = torch.compile(centred, dynamic=True)
+    for count in (3, 5, 6):
+        x, w = torch.randn(count, 2, 8, 8 + count), torch.randn(4, 2, 3, 3, requires_grad=recorded)
+        torch.testing.assert_close(compiled(x, w), centred(x, w))
+        if recorded:
+            found = [torch.autograd.grad(run(x, w).square().sum(), w)[0] for run in (compiled, centred)]
+            torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
