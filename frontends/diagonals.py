@@ -25,6 +25,7 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     if (first, second) != (rank - 2, rank - 1):
         input = movedim(input, (first, second), (-2, -1))
     *lead, rows, columns = shape_of(input)
+    columns = int(columns)  # a slice has a step that is known
     start = offset if offset >= 0 else -offset * columns
     right, below = columns - max(offset, 0), rows - max(-offset, 0)
     count = max(right if right < below else below, 0)

@@ -348,14 +348,13 @@ def _saved_by(node: Node, needs: tuple[bool, ...]) -> list[Value]:
     """The values that eager mode keeps for a node's pullback."""
     callee, rule = node.attributes.get("callee"), node.attributes.get("vjp", node.attributes.get("jvp"))
     if isinstance(rule, Graph):
-        used = {value for inner in rule.nodes for value in inner.inputs} | set(rule.outputs)
-        sides = [*node.inputs, *node.outputs]
-        return [value for value, inner in zip(sides, rule.inputs[-len(sides) :], strict=True) if inner in used]
+        return _read(rule, [*node.inputs, *node.outputs])
     if isinstance(callee, Graph):
         from adjit.body_derivative import derivative_of
 
         place = dict(zip((*callee.inputs, *callee.outputs), (*node.inputs, *node.outputs), strict=True))
-        return [place.get(value, value) for value in derivative_of(callee, needs).residuals]
+        derivative = derivative_of(callee, needs)
+        return [place.get(value, value) for value in _read(derivative.backward, derivative.residuals)]
     if node.regions:
         return [value for region in node.regions for value in _saved_inside(node, region)]
     from adjit.compiler.nodewise import literal_of, pullback_of
@@ -369,7 +368,14 @@ def _saved_by(node: Node, needs: tuple[bool, ...]) -> list[Value]:
         [value.type for value in node.outputs],
         node.regions,
     )
-    return [(node.inputs if side == "in" else node.outputs)[index] for side, index in found.saved]
+    return _read(found.graph, [(node.inputs if side == "in" else node.outputs)[index] for side, index in found.saved])
+
+
+def _read(graph: Graph, values: Sequence[Value]) -> list[Value]:
+    """Those of some values, the last that a graph takes, whose numbers it reads: others only tell it open sizes."""
+    used = {value for inner in graph.nodes for value in inner.inputs} | set(graph.outputs)
+    own = graph.inputs[len(graph.inputs) - len(values) :]
+    return [value for value, inner in zip(values, own, strict=True) if inner in used]
 
 
 def _saved_inside(node: Node, region: Region) -> Iterator[Value]:

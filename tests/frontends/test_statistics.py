@@ -220,3 +220,26 @@ def test_means_over_computed_sizes(recorded: bool) -> None:
         if recorded:
             found = [torch.autograd.grad(run(x, w).square().sum(), w)[0] for run in (compiled, centred)]
             torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("offset", [0, 1, -1])
+def test_diagonals_of_open_sizes(offset: int) -> None:
+    compiled = torch.compile(lambda x: x.diagonal(offset).sum() + torch.diag(x)[0] * x.trace(), dynamic=True)
+    for rows, columns in ((3, 3), (5, 2), (4, 6), (5, 5)):
+        x = torch.randn(rows, columns, dtype=torch.float64)
+        expected = np.diagonal(x.numpy(), offset).sum() + x[0, 0].item() * np.trace(x.numpy())
+        assert compiled(x).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_means_of_open_sizes_save_no_numbers() -> None:
+    def means(x: Any) -> Any:
+        x = x * 1
+        mean = x.mean(0)
+        x[0] = 1
+        return x, mean
+
+    compiled = torch.compile(means, dynamic=True)
+    for count in (3, 4, 5):
+        x = torch.randn(count, 3, requires_grad=True)
+        gradients = [torch.autograd.grad(sum(y.sum() for y in run(x)), x)[0] for run in (means, compiled)]
+        assert gradients[0].tolist() == gradients[1].tolist()
