@@ -16,7 +16,7 @@ class _Mode:
     __slots__ = ("_before",)
     _before: list[tuple[bool, int]]
 
-    def __new__(cls, *_: Any) -> Any:
+    def __new__(cls, *_: Any, **__: Any) -> Any:
         mode = object.__new__(cls)
         mode._before = []
         return mode

@@ -340,6 +340,10 @@ def test_switching_recording() -> None:
         assert not (x * 2).requires_grad
     finally:
         torch.set_grad_enabled(True)
+    with torch.set_grad_enabled(mode=False):
+        assert not torch.is_grad_enabled()
+    with torch.inference_mode(mode=False), torch.set_grad_enabled(mode=True):
+        assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
     with torch.inference_mode():
         assert torch.is_inference_mode_enabled() and not (x * 2).requires_grad
     assert not torch.is_inference_mode_enabled()
