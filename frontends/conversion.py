@@ -79,8 +79,10 @@ def item(input: Tensor) -> Any:
     try:
         array = _numbers(input, "item()")
     except NumbersNeeded:
-        if input._dtype is BOOL and asks_identity():
-            raise  # `case True` and `is True` are not asked of a number before their function is rewritten
+        if input._dtype.is_complex or (input._dtype is BOOL and asks_identity()):
+            # No number whose value is unknown is complex; `case True` and `is True` are not asked of one before their
+            # function is rewritten.
+            raise
         return number_of(input)
     return array.reshape(())[()].item()
 

@@ -163,7 +163,7 @@ def _converted(kind: type, arguments: tuple[Any, ...]) -> Any:
     from adjit.ir.primitive import primitive_named
 
     (value,) = arguments
-    if value._tensor_type.size != 1:
+    if value._tensor_type.size != 1 or value._dtype.is_complex:
         return kind(value)  # raises what it should
     found = number_of(value)
     if kind is bool:

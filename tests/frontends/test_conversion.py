@@ -205,3 +205,33 @@ def test_numbers_of_a_traced_tensor_are_refused_by_name(read: Callable[[Any], An
     with pytest.raises(TraceError, match="needs the numbers of a traced tensor") as caught:
         torch.compile(function)(torch.ones(2))
     assert "test_conversion.py" in str(caught.value)
+
+
+@pytest.mark.parametrize("read", [
+    lambda z: z.item(),
+    lambda z: z.reshape(1).tolist(),
+    lambda z: z.item() * 2.0,
+    lambda z: abs(z.item()),
+], ids=["item", "tolist", "product", "abs"])  # fmt: skip
+def test_complex_numbers_of_a_traced_tensor_are_refused(read: Callable[[Any], Any]) -> None:
+    """A number whose value is unknown is an int or a float: the imaginary part would be lost."""
+    with pytest.raises(TraceError, match="needs the numbers of a traced tensor"):
+        torch.compile(lambda x: read((x * 1j).sum()))(X)
+
+
+def _truth(x: Any) -> Any:
+    return bool((x * 1j).sum()) if x.sum() > 0 else x
+
+
+def _whole(x: Any) -> Any:
+    return int((x * 1j).sum()) if x.sum() > 0 else x
+
+
+def _real(x: Any) -> Any:
+    return float((x * 1j).sum()) if x.sum() > 0 else x
+
+
+@pytest.mark.parametrize("function", [_truth, _whole, _real])
+def test_complex_numbers_are_not_converted_in_captured_code(function: Callable[[Any], Any]) -> None:
+    with pytest.raises(TraceError, match="needs the numbers of a traced tensor"):
+        torch.compile(function)(X)
