@@ -170,6 +170,22 @@ def test_what_is_not_finite_reaches_the_outputs_that_meet_it() -> None:
     np.testing.assert_array_equal(found[~touched], plain[~touched])
 
 
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_weights_that_are_not_finite_meet_no_zeros_around_images(value: float) -> None:
+    """Strict programs multiply the zeros; README.md tells so."""
+    graph = program("gradient")
+    x, w = arrays(graph)
+    (plain,) = compile_graph(graph, strict=False).run([x, w])
+    w[2, 5, 0, 0] = value
+    (found,) = compile_graph(graph, strict=False).run([x, w])
+    touched = np.zeros(found.shape, bool)
+    touched[:, 2, 4:, 4:] = True
+    assert not np.isfinite(found[touched]).any()
+    np.testing.assert_array_equal(found[~touched], plain[~touched])
+    (multiplied,) = compile_graph(graph, strict=True).run([x, w])
+    assert np.isnan(multiplied[:, 2, :4]).all() and np.isnan(multiplied[:, 2, :, :4]).all()
+
+
 @pytest.mark.parametrize("features", [1, 3])
 def test_kernels_of_several_axes_are_left_to_others(features: int) -> None:
     """The product of windows with an array of two axes beside those that are summed, or of none."""
