@@ -69,8 +69,21 @@ def is_of_calls(error: Exception) -> bool:
 def fail_where(test: Any, failing: bool, error: Exception) -> None:
     """Let the program raise an error like this one where the test is `failing` in a call."""
 
-    def fail(value: Any, *args: Any) -> None:
-        if bool(value) is failing:
-            raise type(error)(*args)
+    kind, base = type(error), _builtin(error)
+    # As it was, whatever its class asks for to make one; the error itself would keep the frames of the trace.
+    _, args, *state = base.__reduce__(error)
 
-    when_run("raise", fail, [truth_of(test), *error.args])
+    def fail(value: Any, args: Any, state: Any) -> None:
+        if bool(value) is failing:
+            made = base.__new__(kind, *args)
+            base.__init__(made, *args)
+            for attributes in state:
+                made.__setstate__(attributes)
+            raise made
+
+    when_run("raise", fail, [truth_of(test), args, state])
+
+
+def _builtin(error: Exception) -> Any:
+    """Python's own class that an error's class is derived from."""
+    return next(base for base in type(error).__mro__ if base.__module__ == "builtins")

@@ -87,6 +87,47 @@ def test_errors_of_a_branch_are_those_of_calls_that_run_it(function: Callable[..
         assert z._version == 0 and x._version == 0
 
 
+class Uncopied(Exception):
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__(f"between {low} and {high}")
+        self.low = low
+
+
+class Prefixed(Exception):
+    def __init__(self, text: str, *, code: int) -> None:
+        super().__init__("bad " + text)
+        self.code = code
+
+
+@pytest.mark.parametrize("make", [
+    lambda x: Uncopied(1, 2), lambda x: Prefixed("thing", code=3), lambda x: FileNotFoundError(2, "No such file", "a"),
+    lambda x: UnicodeDecodeError("utf8", b"a", 0, 1, "why"),
+    lambda x: StopIteration(4),
+])  # fmt: skip
+def test_errors_of_a_branch_are_as_they_were_made(make: Callable[[Any], Exception]) -> None:
+    def refuse(x: Any) -> Any:
+        raise make(x)
+
+    def call(x: Any) -> Any:
+        return refuse(x) if x.sum() > 0 else x * 2
+
+    def statement(x: Any) -> Any:
+        if x.sum() > 0:
+            raise make(x)
+        return x * 2
+
+    for function in (call, statement):
+        compiled = torch.compile(function)
+        for _ in range(2):
+            assert compiled(-torch.ones(2)).tolist() == [-2.0, -2.0]
+            with pytest.raises(Exception) as eager:
+                function(torch.ones(2))
+            with pytest.raises(eager.type) as found:
+                compiled(torch.ones(2))
+            assert str(found.value) == str(eager.value)
+            assert vars(found.value) == vars(eager.value)
+
+
 def test_an_error_in_both_branches_is_raised() -> None:
     @torch.compile
     def f(x: Any) -> Any:
