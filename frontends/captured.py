@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adjit.ir.errors import TraceError
+from adjit.ir.errors import NumbersNeeded, TraceError
 from adjit.memory import Memory
 from adjit.tensor import Chain, Tensor
 from adjit.trace_parts import Source
@@ -50,6 +50,7 @@ class Captured:
         self._late: set[Tensor] = set()  # what gets its gradient then
         self.spent: set[Node] = set()  # what computed these, freed by a pass that did not keep it
         self.retain_graph = False  # whether that is kept
+        self.unanswered: NumbersNeeded | None = None  # what a user's line raised that asked for a truth value
         self.read: dict[Tensor, None] = {}
         self.arrays: list[np.ndarray] = []  # that captured tensors were made on
         self._owners: dict[Memory, Tensor] = {}  # what collects the gradients of a memory

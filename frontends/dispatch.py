@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from adjit.ir.errors import IntegerDivisionError, NumbersNeeded, OutOfMemoryErro
 from adjit.ir.graph import UNKNOWN, Attribute, Region
 from adjit.ir.primitive import Primitive
 from adjit.ir.types import DType, TensorType
-from adjit.state import STATE
+from adjit.state import STATE, is_user_frame
 from adjit.tensor import Tensor
 
 # Operations after which it pays to load the native entry: a short script never does.
@@ -122,12 +123,26 @@ def leaked(tensor: Tensor) -> TraceError:
 
 def numbers_needed(tensor: Tensor, what: str) -> NumbersNeeded:
     """The error for an operation that needs a traced tensor's numbers."""
-    return explained(
+    error = explained(
         NumbersNeeded,
         f"{what} needs the numbers of a traced tensor, which has none while the function is compiled",
         operands={"tensor": tensor},
         hint=next((hint for words, hint in _INSTEAD if what.startswith(words)), _OUTSIDE),
     )
+    if what.startswith("a branch") and _is_asked_by_user():
+        tracer = STATE.tracer
+        while tracer is not None:  # the user's `except RuntimeError` may catch it
+            tracer.captured.unanswered = error
+            tracer = tracer.parent
+    return error
+
+
+def _is_asked_by_user() -> bool:
+    """Whether it was a line of the user's that asked for a truth value."""
+    frame, last = sys._getframe(2), ""
+    while frame.f_back is not None and not is_user_frame(frame):
+        frame, last = frame.f_back, frame.f_code.co_name
+    return last == "truth"
 
 
 DIVISION = "integers have no quotient by 0: torch.where(d == 0, 1, d) replaces it"

@@ -155,6 +155,8 @@ def trace_entry(
             except Exception as error:
                 tell(error)
                 raise
+            if tracer.captured.unanswered is not None:  # which the function has caught: eager mode raises no such error
+                raise tracer.captured.unanswered
             values: list[Value] = []
             found, structure = trees.flatten(result, none_is_leaf=True)
             agree_outside(tracer, [memory for memory, cell in tracer.cells.items() if cell.original is not None])

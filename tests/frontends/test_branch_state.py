@@ -310,3 +310,27 @@ def test_what_relu_was_given_may_be_written_and_what_it_gave_may_not() -> None:
     y += 1
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
+
+
+def guarded(x: Any) -> Any:
+    try:
+        if x.sum() > 0:
+            x = x * 3
+    except RuntimeError:
+        x = x + 100
+    return x
+
+
+def asked_in_a_try(x: Any) -> Any:
+    try:
+        is_positive = bool(x.sum() > 0)
+    except Exception:
+        is_positive = None
+    return x * 2 if is_positive is None else x * 3
+
+
+@pytest.mark.parametrize("function", [guarded, asked_in_a_try])
+def test_handlers_of_users_do_not_catch_what_traces_need(function: Callable[..., Any]) -> None:
+    compiled = torch.compile(function)
+    for sign in (1.0, -1.0):
+        assert compiled(sign * torch.ones(2)).tolist() == function(sign * torch.ones(2)).tolist()
