@@ -233,9 +233,9 @@ def universal(input: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: An
 
     if method != "__call__":
         return NotImplemented
-    name = {"true_divide": "div", "multiply": "mul", "subtract": "sub", "power": "pow", "negative": "neg"}.get(
-        ufunc.__name__, ufunc.__name__
-    )
+    named = {"equal": "eq", "multiply": "mul", "negative": "neg", "power": "pow", "subtract": "sub",
+             "true_divide": "div"}  # fmt: skip
+    name = named.get(ufunc.__name__, ufunc.__name__)
     import adjit
 
     own = getattr(adjit, name, None)  # a method would want a tensor first

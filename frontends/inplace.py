@@ -88,7 +88,7 @@ def in_place(function: Callable[..., Tensor], name: str) -> Callable[..., Tensor
             keep_overwritten(result, input, start)
         return store(input, result, name)
 
-    method.__name__ = method.__qualname__ = name
+    method.__module__, method.__name__, method.__qualname__ = "adjit", name, f"Tensor.{name}"
     method.__doc__ = f"In-place form of `{name.rstrip('_')}`."
     return method
 

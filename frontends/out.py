@@ -60,7 +60,13 @@ _APART = frozenset((
 
 def public(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """The function as the namespace has it: with `out=` where PyTorch's takes it."""
-    return takes_out(function) if name in NAMES else function
+    return found_at("adjit", name, takes_out(function)) if name in NAMES else function
+
+
+def found_at(home: str, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which is to be pickled by the name that a module has for it."""
+    function.__module__, function.__qualname__ = home, name
+    return function
 
 
 def takes_out(function: Callable[..., Any]) -> Callable[..., Any]:

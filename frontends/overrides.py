@@ -415,7 +415,7 @@ def first_met(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[
     if _lasting or not _relevant((*args, *kwargs.values())):
         return None
     activate()
-    home = function.__module__.partition("adjit.")[2]
+    home = getattr(function, "__wrapped__", function).__module__.partition("adjit.")[2]
     inside = next((name for name in _NAMESPACES if home == name or home.startswith(f"{name}.")), "")
     return vars(_module(inside)).get(function.__name__)
 

@@ -16,7 +16,7 @@ from adjit.elementwise import sigmoid as _sigmoid
 from adjit.elementwise import sinc as _sinc
 from adjit.elementwise import xlogy as _xlogy
 from adjit.orthogonal import POLYNOMIALS
-from adjit.out import takes_out
+from adjit.out import found_at, takes_out
 from adjit.reductions import logsumexp as _logsumexp
 from adjit.special_functions import digamma as _digamma
 from adjit.special_functions import erfc as _erfc
@@ -91,3 +91,5 @@ __all__ = [
     "scaled_modified_bessel_k1", "sinc", "softmax", "spherical_bessel_j0", "xlog1py", "xlogy", "zeta",
     *sorted(POLYNOMIALS),
 ]  # fmt: skip
+for _name in {*__all__} - {"softmax", "log_softmax"}:
+    found_at("adjit.special", _name, globals()[_name])

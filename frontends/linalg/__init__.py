@@ -26,7 +26,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     from adjit import surface
-    from adjit.out import takes_out
+    from adjit.out import found_at, takes_out
 
     if name == "matmul":
         from adjit.products import matmul
@@ -36,7 +36,8 @@ def __getattr__(name: str) -> Any:
         function = getattr(import_module(f"adjit.linalg.{_HOME[name]}"), name)
     else:
         raise AttributeError(f"module 'adjit.linalg' has no attribute {name!r}")
-    found = globals()[name] = surface.placed(f"linalg.{name}", takes_out(function), method=False)
+    public = found_at("adjit.linalg", name, takes_out(function))
+    found = globals()[name] = surface.placed(f"linalg.{name}", public, method=False)
     return found
 
 

@@ -6,6 +6,7 @@ import ctypes
 import functools
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 from weakref import ReferenceType, ref
@@ -67,6 +68,18 @@ _FOREVER: list[Entry] = []
 
 _DICT_NAME = sys.intern("__dict__")
 _WATCH = {"leaf": k.W_LEAF, "hooks": k.W_HOOKS, "post_hooks": k.W_POST, "retained": k.W_RETAINED}
+
+
+class _Served(np.ndarray):
+    """A builtin function's table, which is pickled as the module that has the function.
+
+    CPython pickles a builtin function as an attribute of what it is bound to.
+    """
+
+    home: str | None
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        return import_module, (self.home,)
 
 
 class Entry:
@@ -166,7 +179,7 @@ class Entry:
         """A builtin function that goes by plans; `grad` serves where there is none."""
         self.known[k.G_SLOW] = self.keep(grad)
         definition = self._definition("grad", documented("grad", grad), "adjit_grad")
-        return _new_function()(definition, None, None)
+        return _new_function()(definition, _at(np.empty(0, np.uint64), "adjit.autograd"), "adjit.autograd")
 
     def serve_assignment(self, assign: Callable[..., Any]) -> None:
         """Let `Tensor.__setitem__` write to plain parts of tensors natively; `assign` serves the others."""
@@ -202,9 +215,9 @@ class Entry:
         definition = self._definition("__call__", call.__doc__ or "", symbol)
         type.__setattr__(cls, "__call__", _new_method()(cls, definition))
 
-    def function(self, name: str, doc: str, table: np.ndarray) -> Any:
-        """A builtin function served by a table."""
-        return _new_function()(self._definition(name, doc, "adjit_function"), table, None)
+    def function(self, name: str, doc: str, table: np.ndarray, home: str | None = None) -> Any:
+        """A builtin function served by a table; `home` is the module that has it under its name, if one has."""
+        return _new_function()(self._definition(name, doc, "adjit_function"), _at(table, home), home)
 
     def method(self, cls: type, name: str, doc: str, table: np.ndarray) -> Any:
         """A method descriptor of `cls` served by a table; None when all entries are taken."""
@@ -279,9 +292,16 @@ def _parameters(function: Callable[..., Any]) -> Iterator[str]:
             yield "/"
 
 
+def _at(table: np.ndarray, home: str | None) -> _Served:
+    """A view of a table, pickled as a module."""
+    served = table.view(_Served)
+    served.home = home
+    return served
+
+
 def _new_function() -> Any:
     make = ctypes.pythonapi.PyCFunction_NewEx
-    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
+    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
     return make
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from types import CodeType, FunctionType
 from typing import Any, TypeGuard
 
+import adjit
 from adjit import autograd, composite, execute, surface
 from adjit.autograd import engine
 from adjit.compiler.llvm.objects import compile_lock
@@ -167,6 +168,15 @@ def function_behind(path: str) -> Callable[..., Any] | None:
     return None if operation is None else operation.function
 
 
+def __getattr__(name: str) -> Callable[..., Any]:
+    """The function of a name with `__` for each dot, as those in whose places native entries stand are pickled."""
+    path = name.replace("__", ".")
+    found = function_behind(path)
+    if found is None and (name.startswith("_") or ("__" not in name and name not in adjit.__all__)):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return functools.reduce(getattr, path.split("."), adjit) if found is None else found  # type: ignore[return-value]
+
+
 def served_entry() -> Entry | None:
     """The native entry, which serves compiled functions and backward passes from here on; None as `install` says.
 
@@ -228,7 +238,6 @@ class _Serving:
 
     def functions(self) -> None:
         """Serve the functions of the namespaces that are loaded."""
-        import adjit
         import adjit.nn.functional as functional
 
         builtins: dict[int, Any] = {}
@@ -255,12 +264,15 @@ class _Serving:
 
     def function(self, path: str, function: FunctionType, later: int | None = None) -> Any:
         """What serves calls of a function."""
-        name = path.rpartition(".")[2]
+        home, _, name = path.rpartition(".")
         later = _when(name) if later is None else later
         operation = Operation(self.entry, function, free=name in _FREE, later=later, draws=name in _DRAWS)
         _installed[path] = operation
         self.entry.keep(operation)  # several composites may have one name
-        return self.entry.function(name, documented(name, function), operation.table)
+        home = home if home.startswith("adjit") else f"adjit.{home}".rstrip(".")
+        if later != NEVER and later != AFTER_CALLER:  # users may have it, and want it pickled
+            function.__module__, function.__qualname__ = __name__, path.replace(".", "__")
+        return self.entry.function(name, documented(name, function), operation.table, home)
 
     def loaded(self, name: str, found: Any, *, method: bool) -> Any:
         """What to put in the place of something that is loaded only now."""

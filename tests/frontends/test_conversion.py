@@ -235,3 +235,10 @@ def _real(x: Any) -> Any:
 def test_complex_numbers_are_not_converted_in_captured_code(function: Callable[[Any], Any]) -> None:
     with pytest.raises(TraceError, match="needs the numbers of a traced tensor"):
         torch.compile(function)(X)
+
+
+def test_arrays_beside_tensors_are_compared_element_by_element() -> None:
+    for left in (np.array([1, 3]), np.float32(1), np.int64(1)):
+        found = left == torch.tensor([1, 2])
+        assert isinstance(found, torch.Tensor) and found.tolist() == [True, False]
+        assert (left != torch.tensor([1, 2])).tolist() == [False, True]

@@ -7,6 +7,8 @@ import io
 import math
 import pickle
 import random
+import subprocess
+import sys
 from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import Any
@@ -228,3 +230,36 @@ def test_copies_and_pickles(change: Any) -> None:
     assert all(same(a, b) for a, b in zip(change(model).parameters(), model.parameters(), strict=True))
     if generator_copy is not None:
         assert same(adjit.rand(3, generator=generator_copy), adjit.rand(3, generator=generator))
+
+
+PICKLED = [
+    "add", "absolute", "tanh", "sigmoid", "softmax", "stack", "cat", "zeros", "randn", "sum", "matmul",
+    "cholesky_solve", "linalg.inv", "linalg.norm", "fft.rfft", "special.erf", "special.psi", "special.i1e",
+    "nn.functional.gelu", "nn.functional.relu", "autograd.grad", "relu_", "Tensor.tanh", "Tensor.add_", "Tensor.sum",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_functions_are_pickled_by_the_names_that_modules_have_for_them(native: bool) -> None:
+    program = f"""if True:
+        import pickle, adjit, adjit.native.install
+        from functools import reduce
+        held = [(reduce(getattr, path.split("."), adjit), path) for path in {PICKLED[:-5]}]
+        if {native}:
+            adjit.native.install.install()
+        for function, path in held:
+            assert pickle.loads(pickle.dumps(function)) is function, path
+        for path in {PICKLED}:
+            function = reduce(getattr, path.split("."), adjit)
+            for protocol in range(2, 6):
+                assert pickle.loads(pickle.dumps(function, protocol)) is function, path
+        model = adjit.nn.TransformerEncoderLayer(4, 2)
+        model.extra = adjit.tanh
+        assert pickle.loads(pickle.dumps(model)).extra is adjit.tanh
+        print(pickle.dumps([held, model]).hex())
+    """
+    ran = subprocess.run([sys.executable, "-c", program], check=True, timeout=100, stdout=subprocess.PIPE)
+    held, model = pickle.loads(bytes.fromhex(ran.stdout.decode()))
+    assert all(callable(function) for function, _ in held)
+    assert adjit.equal(held[2][0](adjit.ones(2)), adjit.tanh(adjit.ones(2)))
+    assert model(adjit.ones(1, 2, 4)).shape == (1, 2, 4)
