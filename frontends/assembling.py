@@ -7,8 +7,9 @@ from itertools import combinations as _subsets
 from itertools import combinations_with_replacement as _multisets
 from typing import Any
 
-from adjit.creation import tensor
+from adjit.creation import constant, tensor
 from adjit.dims import shape_of, wrap_dim
+from adjit.dtypes import default_float
 from adjit.elementwise import add, div, mul, where
 from adjit.joining import cat, stack
 from adjit.promotion import promote_dtypes
@@ -20,7 +21,7 @@ from adjit.tensor import Tensor
 def block_diag(*tensors: Tensor) -> Tensor:
     """The matrix with matrices along its diagonal, 0 elsewhere; vectors are rows, numbers 1 by 1."""
     if not tensors:
-        raise RuntimeError("torch.cat(): expected a non-empty list of Tensors")
+        return constant((1, 0), 0, default_float())
     blocks = []
     for place, block in enumerate(promote_dtypes(tensors)):
         rank = len(shape_of(block))

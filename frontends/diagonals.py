@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from adjit.composite import composite
+from adjit.creation import constant
 from adjit.dims import raw, shape_of, wrap_dim
 from adjit.dispatch import apply, rename
 from adjit.ir.primitive import PRIMITIVES
@@ -44,6 +45,8 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
 def _diag_embed(input: Tensor, offset: int) -> Tensor:
     *lead, count = shape_of(input)
     size = count + abs(offset)
+    if count == 0:
+        return constant((*lead, size, size), 0, input._dtype)
     low = offset if offset >= 0 else -offset * size
     # In the flat order of the matrix the diagonal is every (size + 1)-th entry.
     high = size * size - low - ((count - 1) * (size + 1) + 1)

@@ -11,6 +11,7 @@ from adjit.conversion import concrete
 from adjit.device import memory_format
 from adjit.dims import shape_of
 from adjit.memory_layout import lies_in
+from adjit.shaping import expand
 from adjit.tensor import Tensor
 from adjit.views import check_overlap, strides
 
@@ -40,6 +41,15 @@ def map_(input: Tensor, tensor: Tensor, callable: Callable[[Any, Any], Any]) -> 
     return input
 
 
+def map2_(input: Tensor, x: Tensor, y: Tensor, callable: Callable[[Any, Any, Any], Any]) -> Tensor:
+    """Replace every element by what a Python function makes of it and the elements of two other tensors."""
+    if input.requires_grad or x.requires_grad or y.requires_grad:
+        raise RuntimeError("Can't call map2_() on Variable that requires grad. Use var.detach().map2_() instead.")
+    pairs = list(zip(*(expand(other, *shape_of(input)).reshape(-1).tolist() for other in (x, y)), strict=True))
+    turn = iter(pairs)
+    return apply_(input, lambda element: callable(element, *next(turn)))
+
+
 def dim_order(input: Tensor, *, ambiguity_check: Any = False) -> tuple[int, ...]:
     """The axes from the one with the greatest stride to the one with the least.
 
@@ -64,6 +74,7 @@ def dim_order(input: Tensor, *, ambiguity_check: Any = False) -> tuple[int, ...]
 METHODS: dict[str, Callable[..., Any]] = {
     "apply_": apply_,
     "dim_order": dim_order,
+    "map2_": map2_,
     "map_": map_,
 }
 __all__: list[str] = []

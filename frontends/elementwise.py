@@ -180,6 +180,8 @@ def _with_scaled(op: str, name: str, operands: tuple[Any, ...], alpha: Any) -> T
         return emit(op, name, *operands)
     (first, second), dtype = operands, result_dtype(operands)
     check_numbers(dtype, alpha)
+    if dtype is BOOL:
+        return emit(op, name, first, second) if alpha else emit(op, name, first, False)
     if dtype in HALVES:
         from adjit.scaled_sums import sum_of_halves
 

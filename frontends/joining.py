@@ -64,9 +64,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 @numpy_names
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors of one shape along a new axis."""
-    tensors = list(tensors)
-    if not tensors:
-        raise RuntimeError("stack expects a non-empty TensorList")
+    tensors = _some(tensors, "stack")
     first = tuple(shape_of(tensors[0]))
     for position, tensor in enumerate(tensors):
         if tuple(shape_of(tensor)) != first:
@@ -130,6 +128,8 @@ def column_stack(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _some(tensors: Sequence[Tensor], function: str) -> tuple[Tensor, ...]:
+    if isinstance(tensors, Tensor):
+        raise TypeError(f"{function}(): argument 'tensors' (position 1) must be tuple of Tensors, not Tensor")
     given = tuple(tensors)
     if not given:
         raise RuntimeError(f"{function} expects a non-empty TensorList")

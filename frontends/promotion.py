@@ -109,7 +109,10 @@ def check_alpha(operands: Sequence[Any], alpha: Any) -> None:
     """RuntimeError for a factor that a sum of the operands does not take."""
     if isinstance(alpha, complex) and not result_dtype(operands).is_complex:
         raise RuntimeError("For non-complex input tensors, argument alpha must not be a complex number.")
-    if type(alpha) is not int and result_dtype((alpha,)).is_float and not result_dtype(operands).is_continuous:
+    if alpha is True or alpha is False:
+        if result_dtype(operands) is not BOOL:
+            raise RuntimeError("Boolean alpha only supported for Boolean results.")
+    elif type(alpha) is not int and result_dtype((alpha,)).is_float and not result_dtype(operands).is_continuous:
         raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
 
 

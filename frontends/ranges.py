@@ -17,10 +17,18 @@ from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL, C128, F32, F64, I64, DType
 from adjit.promotion import cast_to
 from adjit.python_data import stored
+from adjit.shaping import reshape
 from adjit.state import STATE, is_traced
 from adjit.symbolic_size import SymbolicSize
 from adjit.tensor import Tensor
 from adjit.warning import warn
+
+
+def _finished(points: Tensor, requires_grad: bool, out: Tensor | None) -> Tensor:
+    """The points as a leaf that may require grad; or in `out`, which keeps its shape where it has as many elements."""
+    if out is not None and numel_of(shape_of(out)) == numel_of(shape_of(points)):
+        points = reshape(points, *shape_of(out))
+    return finished(points, requires_grad, out)
 
 
 def arange(
@@ -51,13 +59,13 @@ def arange(
     if target is BOOL:
         raise NotImplementedError("\"arange_cpu\" not implemented for 'Bool'")
     if STATE.tracer is not None and not any(isinstance(x, float) for x in parts):
-        return finished(_counted(parts[0], parts[1], parts[2], target), requires_grad, out)
+        return _finished(_counted(parts[0], parts[1], parts[2], target), requires_grad, out)
     first, last, by = map(_plain, parts)
     if target in (F32, F64) and _is_watched():
         _check_direction(first, last, by)
         points = _line(math.ceil((last - first) / by), first, by)
-        return finished(cast_to(points, target), requires_grad, out)
-    return finished(of_array(*_spaced(first, last, by, target)), requires_grad, out)
+        return _finished(cast_to(points, target), requires_grad, out)
+    return _finished(of_array(*_spaced(first, last, by, target)), requires_grad, out)
 
 
 def range(
@@ -79,7 +87,7 @@ def range(
     target = dtype_argument(dtype, "range") or (default_float() if out is None else out._dtype)
     _check_direction(first, last, by)
     points = first + np.arange(math.floor((last - first) / by) + 1, dtype=np.float64) * by
-    return finished(of_array(stored(points, F64, target), target), requires_grad, out)
+    return _finished(of_array(stored(points, F64, target), target), requires_grad, out)
 
 
 def _bound(value: Any, name: str) -> Any:
@@ -163,11 +171,11 @@ def linspace(
     ends_complex = _are_complex(start, end)
     target = dtype_argument(dtype, "linspace") or (default_complex() if ends_complex else default_float())
     if target.is_complex:
-        return finished(_complex_points(start, end, steps, target), requires_grad, out)
+        return _finished(_complex_points(start, end, steps, target), requires_grad, out)
     first, last = _ends("linspace", start, end, target)
     if target in (F32, F64) and _is_watched() and type(steps) is int and steps > 1:
-        return finished(cast_to(_both_ways(first, last, steps, target), target), requires_grad, out)
-    return finished(of_array(stored(_points(first, last, steps, target), F64, target), target), requires_grad, out)
+        return _finished(cast_to(_both_ways(first, last, steps, target), target), requires_grad, out)
+    return _finished(of_array(stored(_points(first, last, steps, target), F64, target), target), requires_grad, out)
 
 
 def _are_complex(start: Any, end: Any) -> bool:
@@ -203,14 +211,14 @@ def logspace(
     target = dtype_argument(dtype, "logspace") or (default_complex() if ends_complex else default_float())
     if ends_complex:
         found = complex(base) ** _complex_points(start, end, steps, C128)
-        return finished(found.to(public(target)), requires_grad, out)
+        return _finished(found.to(public(target)), requires_grad, out)
     first, last = _ends("logspace", start, end, target)
     exponents = _points(first, last, steps, target)
     if target.is_float:
         exponents = stored(stored(exponents, F64, target), target, F64)
     with np.errstate(all="ignore"):
         powers = np.power(float(base), exponents)
-    return finished(of_array(stored(powers, F64, target), target), requires_grad, out)
+    return _finished(of_array(stored(powers, F64, target), target), requires_grad, out)
 
 
 def _ends(name: str, start: Any, end: Any, target: DType) -> tuple[float, float]:

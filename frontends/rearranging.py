@@ -132,6 +132,8 @@ def _places(repeats: Tensor, total: Any) -> Tensor:
 
 def flip(input: Tensor, *axes: Any, dims: Any = None) -> Tensor:
     """A copy with axes reversed."""
+    if dims is None and not axes:
+        raise TypeError('flip() missing 1 required positional arguments: "dims"')
     shape = tuple(shape_of(input))
     chosen = sizes_argument(axes if dims is None else (dims,))
     axes = wrap_dims(chosen, len(shape))

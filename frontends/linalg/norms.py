@@ -140,7 +140,7 @@ def cond(A: Tensor, p: Any = None) -> Tensor:
 
 
 def matrix_rank(
-    A: Tensor, tol: Any = None, *, atol: Any = None, rtol: Any = None, hermitian: bool = False
+    A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
 ) -> Tensor:
     """How many singular values are greater than max(atol, rtol * the greatest)."""
     require_matrices("torch.linalg.matrix_rank", A, "input")

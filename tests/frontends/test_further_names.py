@@ -269,3 +269,54 @@ def test_gradients_of_convolutions_by_name(rank: int) -> None:
     found = getattr(grad, f"conv{rank}d_weight")(x.detach(), weight.shape, cotangent, **options)
     torch.testing.assert_close(found, of_weight)
     assert not found.requires_grad
+
+
+def test_matrices_of_no_entries_have_the_size_of_their_offset() -> None:
+    assert torch.diagflat(torch.tensor([]), offset=2).tolist() == [[0.0, 0.0]] * 2
+    assert torch.diag_embed(torch.zeros(2, 0), offset=-1).tolist() == [[[0.0]], [[0.0]]]
+    assert torch.diag(torch.zeros(0, dtype=torch.bool)).shape == (0, 0)
+    assert torch.block_diag().shape == (1, 0)
+
+
+def test_sums_of_truth_values_take_alpha_as_one() -> None:
+    yes, no = torch.tensor([True]), torch.tensor([False])
+    for alpha, found in ((0, False), (2, True), (True, True), (False, False)):
+        for other in (yes, True):
+            assert torch.equal(torch.add(no, other, alpha=alpha), torch.tensor([found]))
+    assert no.clone().add_(yes, alpha=2).tolist() == [True]
+    for function in (torch.add, torch.sub, torch.rsub):
+        with pytest.raises(RuntimeError, match=r"^Boolean alpha only supported for Boolean results"):
+            function(torch.ones(2), torch.ones(2), alpha=True)
+
+
+def test_spaced_numbers_fill_an_out_of_as_many_elements() -> None:
+    makers = (lambda out: torch.arange(4, out=out), lambda out: torch.linspace(0, 3, 4, out=out))
+    for make in makers:
+        base = torch.zeros(2, 3)
+        assert make(base[:, 1:]).shape == (2, 2)
+        assert base.tolist() == [[0.0, 0.0, 1.0], [0.0, 2.0, 3.0]]
+        assert make(torch.zeros(4)).tolist() == make(torch.zeros(0)).tolist() == [0.0, 1.0, 2.0, 3.0]
+    assert torch.logspace(0, 3, 4, 2, out=torch.zeros(2, 2).t()).tolist() == [[1.0, 2.0], [4.0, 8.0]]
+
+
+def test_joins_of_one_tensor_and_flips_of_no_axis_are_refused() -> None:
+    for name in ("stack", "hstack", "vstack", "dstack", "column_stack"):
+        with pytest.raises(TypeError, match=rf"^{name}\(\): argument 'tensors' \(position 1\) must be tuple"):
+            getattr(torch, name)(torch.ones(2, 2))
+    with pytest.raises(TypeError, match=r"^flip\(\) missing 1 required positional arguments"):
+        torch.ones(2).flip()
+    assert torch.arange(2).flip([]).tolist() == [0, 1]
+
+
+def test_elements_of_three_tensors_are_put_through_a_function() -> None:
+    x = torch.ones(2, 2)
+    assert x.map2_(torch.tensor([1.0, 2.0]), torch.tensor([[1.0], [5.0]]), lambda a, b, c: a + b * c) is x
+    assert x.tolist() == [[2.0, 3.0], [6.0, 11.0]]
+    with pytest.raises(RuntimeError, match=r"^Can't call map2_"):
+        x.map2_(x, torch.ones(2, requires_grad=True), lambda a, b, c: a)
+
+
+def test_rows_are_scaled_down_in_place() -> None:
+    x = torch.ones(2, 4)
+    assert x.renorm_(2, 0, 1.0) is x and x.tolist() == [[0.5] * 4] * 2
+    assert torch.linalg.matrix_rank(torch.ones(2, 2), 0.0, True).item() == 1
