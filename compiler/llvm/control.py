@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from adjit.compiler.llvm.emit import inline_kernel, load_entry
 from adjit.compiler.llvm.emit_choice import cost, lanes_for
+from adjit.compiler.llvm.emit_counted import emit_counted
 from adjit.compiler.llvm.emit_index import uniform
 from adjit.compiler.llvm.emit_state import StackPlace, Writer, memory_type
 from adjit.compiler.llvm.sequences import NO_UNROLL, offset
@@ -44,7 +45,7 @@ def emit_control(driver: Driver, node: Node, name: str) -> None:
     """`i1 @name(buffers, sizes)`, which runs a `cond`, `while` or `scan`, and returns whether the program must stop."""
     w = driver.open(name)
     w.f.attributes = LOOPS + w.f.attributes
-    control = _Control(driver, w, node)
+    control = Control(driver, w, node)
     control.enter()
     control.run_node(node)
     control.leave()
@@ -52,7 +53,7 @@ def emit_control(driver: Driver, node: Node, name: str) -> None:
     w.f.finish()
 
 
-class _Control:
+class Control:
     """One function under construction: where the values of its regions stand."""
 
     def __init__(self, driver: Driver, w: Writer, node: Node) -> None:
@@ -152,7 +153,7 @@ class _Control:
             if slot in self.stack:
                 self._move(self.stack[slot].pointer, load_entry(self.f, "ptr", "%buffers", slot), self.types[slot])
 
-    def _place(self, slot: int) -> str:
+    def place(self, slot: int) -> str:
         """The address of what stands in a table entry."""
         if slot in self.stack:
             return self.stack[slot].pointer
@@ -179,9 +180,9 @@ class _Control:
         source, target = self.stack.get(copy.source), self.stack.get(copy.target)
         if source is None and target is None:
             size = uniform(self.w, type.size * type.dtype.itemsize)
-            self.f.copy(self._place(copy.target), self._place(copy.source), size)
+            self.f.copy(self.place(copy.target), self.place(copy.source), size)
         elif source is None or target is None:
-            self._move(self._place(copy.source), self._place(copy.target), type)
+            self._move(self.place(copy.source), self.place(copy.target), type)
         else:  # whole vectors, as kernels write them
             dtype = memory_type(LLType(type.dtype)).dtype
             vector = LLType(dtype, lanes_for(source.size, self.w.native_lanes(dtype)))
@@ -224,8 +225,23 @@ class _Control:
             for copy in self.plan.copies.get(node, ()):
                 if node is not self.node:
                     self._copy(copy)
-            with self._carries_on_stack(node):
+            with self._carries_on_stack(node), self._fixed_places(node):
                 {"cond": self._cond, "while": self._while, "scan": self._scan}[node.op.name](node)
+
+    @contextmanager
+    def _fixed_places(self, node: Node) -> Iterator[None]:
+        """What only loops around an inner one exchange stands at one address while that runs: LLVM cannot know it."""
+        found = {}
+        if node is not self.node and node.op.name != "cond":
+            inside = {node, *_nodes(node)}
+            moved = {s for region in _regions(node) for pair in self.plan.exchanges.get(region, ()) for s in pair}
+            used = {self.plan.slots[v] for n in self._emitted() if n in inside for v in (*n.inputs, *n.outputs)}
+            known = {*self.stack, *self.addresses} | self.plan.pointed | moved
+            found = {slot: load_entry(self.f, "ptr", "%buffers", slot) for slot in sorted(used - known)}
+        self.addresses |= found
+        yield
+        for slot in found:
+            del self.addresses[slot]
 
     @contextmanager
     def _carries_on_stack(self, node: Node) -> Iterator[None]:
@@ -246,17 +262,17 @@ class _Control:
 
     def _kernel(self, node: Node) -> None:
         slots = [self.plan.slots[value] for value in (*node.inputs, *node.outputs)]
-        places = {slot: self._place(slot) for slot in slots}
+        places = {slot: self.place(slot) for slot in slots}
         inline_kernel(self.driver.program, self.w, node, slots, places)
 
     def _const(self, node: Node) -> None:
         dtype, value = node.output.type.dtype, node.attributes["value"]
         assert isinstance(value, (int, float))
         type = memory_type(LLType(dtype))
-        self.f.line(f"store {type.llvm} {literal(type.dtype, value)}, ptr {self._place(self.plan.slots[node.output])}")
+        self.f.line(f"store {type.llvm} {literal(type.dtype, value)}, ptr {self.place(self.plan.slots[node.output])}")
 
     def _predicate(self, slot: int) -> str:
-        byte = self.f.let(f"load i8, ptr {self._place(slot)}")
+        byte = self.f.let(f"load i8, ptr {self.place(slot)}")
         return self.f.let(f"icmp ne i8 {byte}, 0")
 
     def _stop_on_fault(self, *regions: Region) -> None:
@@ -286,6 +302,7 @@ class _Control:
     def _while(self, node: Node) -> None:
         f, (condition, body) = self.f, node.regions
         head, inside, after = f.label("while"), f.label("body"), f.label("after")
+        emit_counted(self, node)
         f.jump(head)
         f.start(head)
         with self.w.scope():
@@ -337,7 +354,7 @@ class _Control:
         read = {self.plan.slots[value] for value, _ in rows}
         taken = {}
         for slot, stack, type in pairs:
-            self.addresses[slot] = self._row(self._place(self.plan.slots[stack]), type, at)
+            self.addresses[slot] = self._row(self.place(self.plan.slots[stack]), type, at)
             if slot in self.shared:
                 self.driver.point(self.w, slot, self.addresses[slot])
             elif slot in read and isinstance(type.size, int) and 0 < type.size <= _LARGEST_ROW:

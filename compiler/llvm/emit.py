@@ -159,13 +159,7 @@ def inline_kernel(
     dependence = Dependence(region)
     straight = _is_straight(region, table)
     for nodes in [region.nodes] if straight else split(region, table):
-        entries = used_buffers(nodes, table)
-        buffers = {value: places[slot] for value, slot in entries.items()}
-        w = Writer(outer.f, program.options, RULES, buffers, Bounds(program.least), dependence)
-        w.entries, w.stops = entries, True
-        w.variables.update(outer.variables)
-        w.stack = outer.stack
-        _note_buffers(w, nodes)
+        w = inlined_writer(program, outer, nodes, used_buffers(nodes, table), places, dependence)
         if straight:
             from adjit.compiler.llvm.emit_straight import emit_straight
 
@@ -174,6 +168,24 @@ def inline_kernel(
             for node in nodes:
                 w.emit_node(node)
         w.flush_faults(stop=True)
+
+
+def inlined_writer(
+    program: Program,
+    outer: Writer,
+    nodes: Sequence[Node],
+    entries: dict[Value, int],
+    places: Mapping[int, str],
+    dependence: Dependence,
+) -> Writer:
+    """A writer of nodes where `outer` stands; `entries` are their buffers', and `places` these entries' addresses."""
+    buffers = {value: places[slot] for value, slot in entries.items()}
+    w = Writer(outer.f, program.options, RULES, buffers, Bounds(program.least), dependence)
+    w.entries, w.stops = entries, True
+    w.variables.update(outer.variables)
+    w.stack = outer.stack
+    _note_buffers(w, nodes)
+    return w
 
 
 def work_of(kernel: Node) -> Size:
@@ -188,7 +200,7 @@ def split(region: Region, table: Mapping[Value, int]) -> list[list[Node]]:
     moment of reading matters, all statements stay together.  Two buffers may have one entry in the table: a result that
     is computed in the place of an operand.
     """
-    statements = [node for node in region.nodes if node.op in STATEMENTS and not _is_idle(node, table)]
+    statements = [node for node in region.nodes if node.op in STATEMENTS and not is_idle(node, table)]
     if len(statements) == 1:
         return [_needed(region, statements[0])]
     written = {table.get(buffer, buffer) for node in region.walk() for buffer in written_buffers(node)}
@@ -200,7 +212,7 @@ def split(region: Region, table: Mapping[Value, int]) -> list[list[Node]]:
     return groups
 
 
-def _is_idle(node: Node, table: Mapping[Value, int]) -> bool:
+def is_idle(node: Node, table: Mapping[Value, int]) -> bool:
     """Whether a statement copies a buffer to itself: a result that stands where the operand was."""
     found = copied(node)
     return found is not None and found[0] in table and table[found[0]] == table[found[1]]
