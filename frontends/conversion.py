@@ -10,8 +10,8 @@ import numpy as np
 from adjit.device import CPU, strided
 from adjit.device import device as as_device
 from adjit.dims import numel_of, shape_of, wrap_dim
+from adjit.dtypes import default_float, public, to_ir
 from adjit.dtypes import dtype as public_dtype
-from adjit.dtypes import public, to_ir
 from adjit.errors import explained
 from adjit.ir.errors import NumbersNeeded
 from adjit.ir.types import BF16, BOOL, C64, C128, F16, F32, F64, I8, I16, I32, I64, U8, DType
@@ -316,9 +316,8 @@ def type_(input: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
 
     if dtype is None:
         return legacy_name(input._dtype)
-    if isinstance(dtype, str):
-        return _cast(input, dtype_named(dtype))
-    return _cast(input, dtype.ir if isinstance(dtype, LegacyType) else to_ir(dtype))
+    named = dtype_named(dtype) if isinstance(dtype, str) else default_float() if dtype is Tensor else None
+    return _cast(input, named or (dtype.ir if isinstance(dtype, LegacyType) else to_ir(dtype)))
 
 
 def cpu(input: Tensor, memory_format: Any = None) -> Tensor:

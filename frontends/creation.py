@@ -435,9 +435,12 @@ def eye(
 
 
 # -- legacy ---------------------------------------------------------------------------------------------------------
-def legacy_tensor(*args: Any, dtype: DType | None = None) -> Tensor:
+def legacy_tensor(*args: Any, dtype: DType | None = None, device: Any = None, size: Any = None) -> Tensor:
     """`Tensor(2, 3)`: unstated values of a shape; `Tensor([1, 2])`: data in the class's dtype."""
+    check_device(device)
     target = default_float() if dtype is None else dtype
+    if size is not None:
+        return constant(checked_sizes((size,), "new"), 0, target)
     if not args:
         return constant((0,), 0, target)
     data = args[0]
@@ -465,9 +468,9 @@ def _new(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return method
 
 
-def new(input: Tensor, *args: Any) -> Tensor:
+def new(input: Tensor, *args: Any, **keywords: Any) -> Tensor:
     """`Tensor(...)` in the tensor's own dtype."""
-    return legacy_tensor(*args, dtype=input._dtype)
+    return legacy_tensor(*args, dtype=input._dtype, **keywords)
 
 
 METHODS: dict[str, Callable[..., Any]] = {

@@ -13,7 +13,7 @@ from adjit.dtypes import default_float, public, require_order, title_of
 from adjit.errors import not_a_tensor
 from adjit.ir.errors import DTypeError
 from adjit.ir.primitive import PRIMITIVES
-from adjit.ir.types import BOOL, C128, F32, F64, HALVES, I64, DType
+from adjit.ir.types import BOOL, F32, HALVES, I64, DType
 from adjit.promotion import (
     broadcast_shapes,
     cast_to,
@@ -309,13 +309,6 @@ def _varying(result: Tensor, input: Tensor, name: str) -> Tensor:
     return apply(PRIMITIVES["where"], (literal(False, BOOL), cast_to(input, result._dtype), result), name=name)  # type: ignore[no-any-return]
 
 
-def float_power(input: Any, exponent: Any) -> Tensor:
-    """input ** exponent in float64, or complex128."""
-    given = operands_of("pow", input, exponent)
-    wide, kind = (C128, complex) if result_dtype(given).is_complex else (F64, float)
-    return pow(*(cast_to(x, wide) if isinstance(x, Tensor) else kind(x) for x in given))
-
-
 def square(input: Tensor) -> Tensor:
     """input * input."""
     return emit("square", "Pow", input, target=I64 if input._dtype is BOOL else input._dtype)
@@ -332,7 +325,6 @@ copysign = binary(
 xlogy = binary(
     "xlogy", "Xlogy", "input * log(other), 0 where input is 0.", floating=True, numbered=("", "Backward2", "Backward1")
 )
-heaviside = binary("heaviside", "Heaviside", "0 for negative, other at 0, 1 for positive.", tensors=True)
 exp = unary("exp", "Exp", "e ** input.")
 exp2 = unary("exp2", "Exp2", "2 ** input.")
 expm1 = unary("expm1", "Expm1", "e ** input - 1.")
@@ -483,8 +475,8 @@ def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neg
 
 _PUBLIC = (
     "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "clamp", "clamp_max",
-    "clamp_min", "copysign", "cos", "cosh", "div", "erf", "exp", "exp2", "expm1", "float_power", "floor",
-    "floor_divide", "fmod", "frac", "heaviside", "hypot", "log", "log10", "log1p", "log2", "maximum",
+    "clamp_min", "copysign", "cos", "cosh", "div", "erf", "exp", "exp2", "expm1", "floor",
+    "floor_divide", "fmod", "frac", "hypot", "log", "log10", "log1p", "log2", "maximum",
     "minimum", "mul", "nan_to_num", "neg", "positive", "pow", "reciprocal", "relu", "remainder",
     "round", "rsqrt", "rsub", "sgn", "sigmoid", "sign", "sin", "sinc", "sinh", "sqrt", "square", "sub",
     "tan", "tanh", "trunc", "xlogy",

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from adjit.creation import legacy_tensor
+from adjit.dtypes import set_default_dtype
 from adjit.ir.types import BF16, BOOL, C64, C128, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, DType
 from adjit.tensor import Tensor
+from adjit.warning import warn
 
 
 class LegacyType(type):
@@ -15,8 +17,8 @@ class LegacyType(type):
 
     ir: DType
 
-    def __call__(cls, *args: Any) -> Tensor:
-        return legacy_tensor(*args, dtype=cls.ir)
+    def __call__(cls, *args: Any, **keywords: Any) -> Tensor:
+        return legacy_tensor(*args, dtype=cls.ir, **keywords)
 
     def __instancecheck__(cls, instance: object) -> bool:
         return isinstance(instance, Tensor) and instance._dtype is cls.ir
@@ -61,8 +63,27 @@ def dtype_named(name: str) -> DType:
     raise ValueError(f"invalid type: '{name}'")
 
 
+def set_default_tensor_type(t: Any, /) -> None:
+    """Make the dtype of `DoubleTensor`, or of the class with that name, the default; deprecated."""
+    if isinstance(t, str):
+        if t.startswith("torch.cuda."):
+            raise TypeError(f"type {t} not available. Torch not compiled with CUDA enabled.")
+        t = _CLASSES[dtype_named(t)]
+    if not isinstance(t, LegacyType):
+        raise TypeError("invalid type object: only floating-point types are supported as the default type")
+    if not t.ir.is_float:
+        raise TypeError("only floating-point types are supported as the default type")
+    warn(
+        "torch.set_default_tensor_type() is deprecated as of PyTorch 2.1, please use torch.set_default_dtype() and "
+        "torch.set_default_device() as alternatives.",
+        UserWarning,
+        stacklevel=2,
+    )
+    set_default_dtype(t.dtype)
+
+
 METHODS: dict[str, Callable[..., Any]] = {}
 __all__ = [
     "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "DoubleTensor", "FloatTensor", "HalfTensor",
-    "IntTensor", "LongTensor", "ShortTensor",
+    "IntTensor", "LongTensor", "ShortTensor", "set_default_tensor_type",
 ]  # fmt: skip

@@ -97,7 +97,7 @@ def bind() -> None:
         setattr(Tensor, operator, _binary(methods.get(name) or _waiting(name), takes=takes))
         augmented = f"__i{operator[2:]}"
         if f"{name}_" in methods and name not in ("eq", "ne", "lt", "le", "gt", "ge"):
-            setattr(Tensor, augmented, methods[f"{name}_"])
+            setattr(Tensor, augmented, _binary(methods[f"{name}_"]))
     for operator, name in _REFLECTED.items():
         setattr(Tensor, operator, _binary(methods.get(name) or _waiting(name), reflected=True))
     for operator, function in _SWAPPED.items():

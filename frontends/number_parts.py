@@ -10,12 +10,13 @@ from adjit.composite import composite
 from adjit.control import while_loop
 from adjit.dims import shape_of
 from adjit.dispatch import apply
-from adjit.dtypes import require_order
-from adjit.elementwise import abs, add, emit, mul, pow, sub, unsupported, where
+from adjit.dtypes import require_order, title_of
+from adjit.elementwise import abs, add, binary, emit, mul, operands_of, pow, sub, unsupported, where
+from adjit.inplace import in_place
 from adjit.ir.primitive import PRIMITIVES
-from adjit.ir.types import BF16, BOOL, F16, F32, F64, I16, I32, I64, DType
+from adjit.ir.types import BF16, BOOL, C128, F16, F32, F64, I16, I32, I64, DType
 from adjit.logic import isnan
-from adjit.promotion import broadcast_shapes, cast_to, promote
+from adjit.promotion import broadcast_shapes, cast_to, promote, result_dtype
 from adjit.reductions import any as any_of
 from adjit.results import named_result
 from adjit.tensor import Tensor
@@ -47,6 +48,40 @@ def signbit(input: Tensor) -> Tensor:
     if input._dtype.is_float:
         return emit("lt", "", _bits(input), 0)
     return emit("lt", "", cast_to(input, I64) if input._dtype is BOOL else input, 0)
+
+
+# -- of fixed dtypes ---------------------------------------------------------------------------------------------------
+def float_power(input: Any, exponent: Any) -> Tensor:
+    """input ** exponent in float64, or complex128."""
+    given = operands_of("pow", input, exponent)
+    wide, kind = (C128, complex) if result_dtype(given).is_complex else (F64, float)
+    return pow(*(cast_to(x, wide) if isinstance(x, Tensor) else kind(x) for x in given))
+
+
+_float_power_ = in_place(float_power, "float_power_")
+
+
+def float_power_(input: Tensor, exponent: Any) -> Tensor:
+    """In-place form of `float_power`."""
+    wide = C128 if result_dtype((input, exponent)).is_complex else F64
+    if input._dtype is not wide:
+        raise RuntimeError(
+            f"the base given to float_power_ has dtype {title_of(input._dtype)} but the operation's result requires "
+            f"dtype {title_of(wide)}"
+        )
+    return _float_power_(input, exponent)
+
+
+def heaviside(input: Tensor, values: Tensor) -> Tensor:
+    """0 for negative, `values` at 0, 1 for positive."""
+    if any(isinstance(x, Tensor) and x._dtype.is_complex for x in (input, values)):
+        raise RuntimeError("heaviside is not yet implemented for complex tensors.")
+    if isinstance(input, Tensor) and isinstance(values, Tensor) and input._dtype is not values._dtype:
+        raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
+    return _heaviside(input, values)
+
+
+_heaviside = binary("heaviside", "Heaviside", "", tensors=True)
 
 
 # -- mantissa, exponent, neighbours -----------------------------------------------------------------------------------
@@ -164,6 +199,6 @@ def lcm(input: Tensor, other: Tensor) -> Tensor:
     return abs(mul(emit("div", "", a, where(emit("eq", "", divisor, 0), 1, divisor)), b))
 
 
-_PUBLIC = ("deg2rad", "frexp", "gcd", "lcm", "ldexp", "nextafter", "rad2deg", "signbit")
-METHODS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in _PUBLIC}
+_PUBLIC = ("deg2rad", "float_power", "frexp", "gcd", "heaviside", "lcm", "ldexp", "nextafter", "rad2deg", "signbit")
+METHODS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in (*_PUBLIC, "float_power_")}
 __all__ = list(_PUBLIC)

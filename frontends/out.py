@@ -14,7 +14,7 @@ from typing import Any
 from adjit.dims import numel_of, shape_of
 from adjit.dtypes import c_name, title_of
 from adjit.errors import misplaced, tell
-from adjit.ir.types import I64, DType
+from adjit.ir.types import BOOL, I64, U8, DType
 from adjit.state import STATE
 from adjit.surface import native_methods
 from adjit.tensor import Tensor
@@ -105,6 +105,8 @@ def _given(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     places = (out,) if isinstance(out, Tensor) else out
     if not isinstance(places, (tuple, list)) or not all(isinstance(place, Tensor) for place in places):
         raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(out).__name__}")
+    if name == "nonzero" and kwargs.get("as_tuple"):
+        raise RuntimeError("nonzero does not support the out kwarg when as_tuple is True")
     operands = _tensors((args, kwargs))
     if STATE.recording and any(tensor.requires_grad for tensor in (*operands, *places)):
         raise RuntimeError(
@@ -174,9 +176,18 @@ def check_cast(name: str, found: DType, wanted: DType) -> None:
             f"Expected the dtype for input and out to match, but got {title_of(found)} for input's dtype and "
             f"{title_of(wanted)} for out's dtype."
         )
+    if name in ("all", "any"):
+        if wanted in (BOOL, U8):
+            return
+        raise RuntimeError(f"{name} only supports bool tensor for result, got: {title_of(wanted)}")
+    if name == "float_power":
+        raise RuntimeError(
+            f"the output given to float_power has dtype {title_of(wanted)} but the operation's result requires dtype "
+            f"{title_of(found)}"
+        )
     if name == "multinomial":
         raise RuntimeError(f"multinomial expects {title_of(found)} tensor out, got: {title_of(wanted)}")
-    if name == "complex":
+    if name in ("complex", "polar"):
         raise RuntimeError(
             f"Expected object of scalar type {title_of(found)} but got scalar type {title_of(wanted)} for argument "
             "'out'"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from adjit.dims import numel_of, shape_of, sizes_argument
+from adjit.dtypes import c_name
 from adjit.ir.errors import asks_memory
 from adjit.ir.ops.strided import as_strided as as_strided_op
 from adjit.ir.shape import strides_of
@@ -95,6 +96,9 @@ def set_(
 
     if source is None:
         source = UntypedStorage(Memory(np.zeros(0, input._dtype.storage), input._dtype))
+    if isinstance(source, Tensor) and source._dtype is not input._dtype:
+        own, other = c_name(input._dtype), c_name(source._dtype)
+        raise RuntimeError(f"Could not set tensor of type {other} to a tensor of type {own}")
     if isinstance(source, Tensor) and size is None:
         input.data = source
         return input

@@ -320,3 +320,63 @@ def test_rows_are_scaled_down_in_place() -> None:
     x = torch.ones(2, 4)
     assert x.renorm_(2, 0, 1.0) is x and x.tolist() == [[0.5] * 4] * 2
     assert torch.linalg.matrix_rank(torch.ones(2, 2), 0.0, True).item() == 1
+
+
+class Reflecting:
+    """An object that takes over what stands left of it."""
+
+    def __radd__(self, other: Any) -> str:
+        return "sum"
+
+    def __rfloordiv__(self, other: Any) -> str:
+        return "quotient"
+
+
+@pytest.mark.parametrize("rounds", [1, 20])
+def test_augmented_assignments_leave_unknown_operands_to_them(rounds: int) -> None:
+    for _ in range(rounds):
+        x = y = z = torch.ones(2)
+        y += Reflecting()
+        z //= Reflecting()
+        assert (y, z) == ("sum", "quotient") and x.tolist() == [1.0, 1.0]
+        with pytest.raises(TypeError, match=r"^unsupported operand type\(s\) for -="):
+            x -= Reflecting()
+        x += x
+        assert x.tolist() == [2.0, 2.0]
+
+
+def test_outs_hold_what_functions_give() -> None:
+    x = torch.ones(2)
+    with pytest.raises(RuntimeError, match=r"^all only supports bool tensor for result, got: Float"):
+        torch.all(x, out=torch.zeros(()))
+    assert torch.any(x.byte(), out=torch.zeros((), dtype=torch.bool)).item() is True
+    with pytest.raises(RuntimeError, match=r"^the output given to float_power has dtype Float but the operation's"):
+        torch.float_power(x, 2, out=torch.zeros(2))
+    with pytest.raises(RuntimeError, match=r"^the base given to float_power_ has dtype Float but the operation's"):
+        x.float_power_(2)
+    assert (x.double() * 2).float_power_(3).tolist() == [8.0, 8.0]
+    with pytest.raises(RuntimeError, match=r"^nonzero does not support the out kwarg when as_tuple is True"):
+        torch.nonzero(x, as_tuple=True, out=torch.zeros(0, dtype=torch.int64))
+    with pytest.raises(RuntimeError, match=r"^heaviside is not yet implemented for tensors with different dtypes"):
+        torch.heaviside(x, x.double())
+    assert torch.heaviside(torch.tensor([-1.0, 0.0, 2.0]), values=torch.tensor(5.0)).tolist() == [0.0, 5.0, 1.0]
+    with pytest.raises(RuntimeError, match=r"^Could not set tensor of type double to a tensor of type float"):
+        x.set_(x.double())
+
+
+def test_old_constructors_take_a_device_and_a_size() -> None:
+    assert torch.FloatTensor(2, 3, device="cpu").shape == torch.Tensor(2, 3, device="cpu").shape == (2, 3)
+    assert torch.ones(1).new(size=(3, 4)).shape == torch.ones(1).new(3, 4, device="cpu").shape == (3, 4)
+    assert torch.ones(1).double().type(torch.Tensor).dtype is torch.float32
+
+
+def test_the_old_default_type_is_the_default_dtype() -> None:
+    with pytest.warns(UserWarning, match=r"^torch.set_default_tensor_type\(\) is deprecated"):
+        torch.set_default_tensor_type("torch.DoubleTensor")
+    try:
+        assert torch.ones(1).dtype is torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for given in (torch.IntTensor, "torch.cuda.FloatTensor", 3):
+        with pytest.raises(TypeError):
+            torch.set_default_tensor_type(given)
