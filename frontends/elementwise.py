@@ -11,6 +11,7 @@ from adjit.dims import shape_of
 from adjit.dispatch import apply, literal, rename
 from adjit.dtypes import default_float, public, require_order, title_of
 from adjit.errors import not_a_tensor
+from adjit.former import numbers_first
 from adjit.ir.errors import DTypeError
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL, F32, HALVES, I64, DType
@@ -153,11 +154,13 @@ def named(function: Callable[..., Tensor], name: str, doc: str) -> Callable[...,
 
 
 # -- arithmetic -----------------------------------------------------------------------------------------------------
+@numbers_first
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input + alpha * other."""
     return _with_scaled("add", "Add", operands_of("add", input, other), alpha)
 
 
+@numbers_first
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input - alpha * other."""
     operands = operands_of("sub", input, other)
@@ -475,11 +478,10 @@ def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neg
 
 _PUBLIC = (
     "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "clamp", "clamp_max",
-    "clamp_min", "copysign", "cos", "cosh", "div", "erf", "exp", "exp2", "expm1", "floor",
-    "floor_divide", "fmod", "frac", "hypot", "log", "log10", "log1p", "log2", "maximum",
-    "minimum", "mul", "nan_to_num", "neg", "positive", "pow", "reciprocal", "relu", "remainder",
-    "round", "rsqrt", "rsub", "sgn", "sigmoid", "sign", "sin", "sinc", "sinh", "sqrt", "square", "sub",
-    "tan", "tanh", "trunc", "xlogy",
+    "clamp_min", "copysign", "cos", "cosh", "div", "erf", "exp", "exp2", "expm1", "floor", "floor_divide", "fmod",
+    "frac", "hypot", "log", "log10", "log1p", "log2", "maximum", "minimum", "mul", "nan_to_num", "neg", "positive",
+    "pow", "reciprocal", "relu", "remainder", "round", "rsqrt", "rsub", "sgn", "sigmoid", "sign", "sin", "sinc",
+    "sinh", "sqrt", "square", "sub", "tan", "tanh", "trunc", "xlogy",
 )  # fmt: skip
 _ALIASES = {
     "absolute": abs, "arccos": acos, "arccosh": acosh, "arcsin": asin, "arcsinh": asinh, "arctan": atan,

@@ -177,6 +177,14 @@ def _cut(tensor: Tensor, axis: int, sizes: Sequence[Any], name: str) -> tuple[Te
     return tuple(found)
 
 
+def _split(self: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces of that size, the last may be smaller, or pieces of the listed sizes."""
+    return split(self, split_size, dim)
+
+
+_split.__name__ = _split.__qualname__ = "split"
+
+
 def split_with_sizes(input: Tensor, split_sizes: Sequence[Any], dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of the listed sizes, as views."""
     return several(_listed(input, split_sizes, dim), "SplitWithSizes")
@@ -310,6 +318,7 @@ _CUTTING: tuple[Callable[..., Any], ...] = (
     unsafe_split_with_sizes, vsplit,
 )  # fmt: skip
 METHODS: dict[str, Callable[..., Any]] = {function.__name__: function for function in _CUTTING}
+METHODS["split"] = _split
 __all__ = [
     "atleast_1d", "atleast_2d", "atleast_3d", "cat", "chunk", "column_stack", "concat", "concatenate", "dsplit",
     "dstack", "hsplit", "hstack", "row_stack", "split", "split_with_sizes", "stack", "tensor_split", "unbind",

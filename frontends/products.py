@@ -11,6 +11,7 @@ from adjit.dispatch import apply, rename
 from adjit.dtypes import c_name, title_of
 from adjit.elementwise import add, mul, sub
 from adjit.errors import explained
+from adjit.former import numbers_first
 from adjit.ir.errors import DTypeError
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL
@@ -248,6 +249,7 @@ def _fits(input: Tensor, shape: tuple[Any, ...]) -> Tensor:
     return input
 
 
+@numbers_first
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * mat1 @ mat2."""
     a, b = shape_of(mat1), shape_of(mat2)
@@ -267,6 +269,7 @@ def _addmv(input: Tensor, mat: Tensor, vec: Tensor, beta: Any, alpha: Any) -> Te
     return _scaled_sum(input, mv(mat, vec), beta, alpha)
 
 
+@numbers_first
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * mat @ vec."""
     check_wide_numbers(input._dtype, beta, alpha)
@@ -278,6 +281,7 @@ def _baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, beta: Any, alpha: An
     return _scaled_sum(input, bmm(batch1, batch2), beta, alpha)
 
 
+@numbers_first
 def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * batch1 @ batch2, pair by pair."""
     check_wide_numbers(input._dtype, beta, alpha)
@@ -341,6 +345,7 @@ def _addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, beta: Any, alpha: Any
     return _scaled_sum(input, _dot(batch1, batch2, ((0, 2), (0, 1)), 0, ""), beta, alpha)
 
 
+@numbers_first
 def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * the sum of batch1 @ batch2 over pairs."""
     check_wide_numbers(input._dtype, beta, alpha)
@@ -352,6 +357,7 @@ def _addr(input: Tensor, vec1: Tensor, vec2: Tensor, beta: Any, alpha: Any) -> T
     return _scaled_sum(input, outer(vec1, vec2), beta, alpha)
 
 
+@numbers_first
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * outer(vec1, vec2)."""
     check_wide_numbers(input._dtype, beta, alpha)

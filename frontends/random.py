@@ -277,7 +277,7 @@ def randint(
 
 def randint_like(
     input: Tensor,
-    low: Any,
+    low: Any = None,
     high: Any = None,
     *,
     generator: Generator | None = None,
@@ -287,10 +287,12 @@ def randint_like(
     requires_grad: bool = False,
     memory_format: Any = None,
 ) -> Tensor:
-    """Uniform integers in [low, high), or [0, low), in another tensor's shape."""
+    """Uniform integers in [low, high), or from 0 if one bound is given, in another tensor's shape."""
     check_device(device)
     check_tensor(input, "randint_like")
-    first, last = (0, low) if high is None else (low, high)
+    if low is None and high is None:
+        raise TypeError("randint_like() missing 1 required positional arguments: \"high\"")
+    first, last = (0, low if high is None else high) if low is None or high is None else (low, high)
     target = dtype_argument(dtype, "randint_like") or input._dtype
     return finished(integers(first, last, tuple(shape_of(input)), target, generator), requires_grad)
 

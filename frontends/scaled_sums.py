@@ -11,6 +11,7 @@ from adjit.dims import shape_of
 from adjit.dispatch import rename
 from adjit.dtypes import c_name, title_of
 from adjit.elementwise import add, div, emit, mul, operands_of, sub
+from adjit.former import numbers_first
 from adjit.ir.types import F64
 from adjit.promotion import broadcast_shapes, cast_to, is_one, promote, result_dtype, single
 from adjit.python_data import check_wide_numbers
@@ -18,6 +19,7 @@ from adjit.shaping import expand
 from adjit.tensor import Tensor
 
 
+@numbers_first
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 * tensor2."""
     operands = promote(input, tensor1, tensor2, op="addcmul")
@@ -32,6 +34,7 @@ def _addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, value: Any) -> Ten
     return cast_to(add(start, product if is_one(value) else mul(product, value)), input._dtype)
 
 
+@numbers_first
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 / tensor2."""
     operands = promote(input, tensor1, tensor2, op="addcdiv")

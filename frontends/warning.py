@@ -7,8 +7,8 @@ import warnings
 
 from adjit.state import STATE
 
-# What stands between a function and who calls it, where operations are served natively or traces are followed.
-_BETWEEN = ("adjit.native.", "adjit.following.")
+# What stands between a function and who calls it: native entries, followers, in-place forms, what takes `out`.
+_BETWEEN = ("adjit.native.", "adjit.following.", "adjit.inplace", "adjit.out")
 
 
 def warn(message: str, category: type[Warning] = UserWarning, stacklevel: int = 1) -> None:

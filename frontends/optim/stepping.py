@@ -30,7 +30,8 @@ def hooked(step: Callable[..., Any], *, own: bool) -> Callable[..., Any]:
 
     @wraps(step)
     def stepped(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
-        if getattr(type(self), "step", None) is not stepped:  # called by a subclass, which has the hooks
+        of_subclass = getattr(type(self), "step", None) is not stepped  # which has the hooks
+        if of_subclass or "_hooks" not in vars(self):  # or of one around another, which never called `__init__`
             return step(self, *args, **kwargs)
         given: tuple[Any, ...] = args
         for hook in (*_BEFORE.values(), *self._hooks["step_pre"].values()):
