@@ -41,6 +41,7 @@ _DERIVED = 64  # programs made of one traced graph
 class InnerTracer(Tracer):
     """A trace whose outside may itself be a trace."""
 
+    bridged = True
     _wholes: Mapping[int, Tensor] = MappingProxyType({})  # one that is written down from notes has none
 
     def __init__(self, name: str, wholes: Mapping[int, Tensor] | None = None) -> None:
@@ -57,7 +58,6 @@ class InnerTracer(Tracer):
         self._recorded: set[int] = set()  # the outer tensors of which a write was recorded
         self.unmapped: list[tuple[str, list[Value]]] = []  # functions that `vmap` cannot map, and their operands
         self._open: list[Value] = []  # arguments that have a history which is not at hand
-        self.bridged = outer is not None
         self.within_rule: bool = getattr(outer, "within_rule", False)  # whether it traces a part of a user's rule
         self.keeps_rules = 0 if outer is None else outer.keeps_rules
         self.meetings = Meetings()
@@ -137,6 +137,9 @@ class InnerTracer(Tracer):
 
     def value_of(self, tensor: Tensor) -> Any:
         return super().value_of(self.local(tensor))
+
+    def gradient_value(self, tensor: Tensor) -> Value:
+        return super().gradient_value(self.local(tensor))
 
     def view(self, op: Primitive, tensor: Tensor, attributes: dict[str, Attribute], name: str) -> Tensor:
         return super().view(op, self.local(tensor), attributes, name)
@@ -227,7 +230,7 @@ class InnerTracer(Tracer):
         found: dict[Value, Value] = {}
 
         def here(value: Value) -> Value:
-            if value in own or value.constant is not None:
+            if value in own:
                 return value
             if value not in found:
                 assert self.parent is not None

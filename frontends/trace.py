@@ -42,7 +42,7 @@ __all__ = ["Source", "SymbolicSize", "Tracer", "as_dim"]
 class Tracer:
     """One running trace."""
 
-    bridged = False  # whether gradients go on in the trace around it
+    bridged = False  # whether gradients go on in what is around it, a trace or the tape
     by_steps = False  # whether it takes note of what is called, not only of what that emits
     keeps_rules = 0  # up to which order functions keep derivatives of their own where nothing requires grad
 

@@ -345,7 +345,11 @@ def _zeros(value: Value) -> Tensor:
 
 
 def revive(kept: Saved) -> Tensor:
-    """A saved value as a tensor with its history."""
+    """A saved value as a tensor with its history; of a leaf that is still there, the leaf."""
+    watch = kept.value.attached
+    leaf = watch.leaf() if isinstance(watch, Watch) and watch.leaf is not None else None
+    if leaf is not None and leaf._memory is kept.memory and leaf._value is kept.value and leaf._array is kept.array:
+        return leaf
     tensor = Tensor._wrap(kept.array, kept.dtype, memory=kept.memory, type=kept.value.type)
     tensor._value = kept.value
     tensor._requires_grad = kept.requires_grad

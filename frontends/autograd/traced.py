@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from adjit.autograd.record import outer_watch
+from adjit.autograd.record import outer_watch, value_of
 from adjit.autograd.tape import TraceNode, Watch, edges_of
 from adjit.compiler.pullback import active_values, pull_back
 from adjit.ir.analysis import has_rule
@@ -115,9 +115,10 @@ def gradients(
 ) -> list[Tensor | None]:
     """The gradients of `outputs` with respect to `targets`."""
     levels = list(_around(tracer))
-    _check_onward(tracer, levels, outputs, targets, retain_graph, create_graph)
+    if not levels[-1].bridged:
+        _check_onward(tracer, levels, outputs, targets, retain_graph, create_graph)
     wanted = [[level.gradient_value(t) if level.holds(t) else None for t in targets] for level in levels]
-    return _gradients_outward(tracer, levels, outputs, seeds, wanted, retain_graph, create_graph)
+    return _gradients_outward(tracer, levels, outputs, seeds, wanted, retain_graph, create_graph, targets)
 
 
 def _around(tracer: Tracer) -> Iterator[Tracer]:
@@ -136,14 +137,19 @@ def _gradients_outward(
     wanted: Sequence[Sequence[Value | None]],
     retain_graph: bool,
     create_graph: bool,
+    targets: Sequence[Tensor] = (),
 ) -> list[Tensor | None]:
     """The gradients of what each level wants, together: the pass goes on in the traces around this one.
 
-    `wanted` has a value, or None, for each target at each level.
+    `wanted` has a value, or None, for each target at each level.  Where no trace is left it goes on on the tape, to
+    `targets`.
     """
     level, here = levels[0], wanted[0]
     roots = [level.operand(output, True) for output in outputs]  # which may bring in what they stand for outside
-    bridges = level.bridges() if len(levels) > 1 else []
+    on_tape = len(levels) == 1 and level.bridged
+    bridges = level.bridges() if len(levels) > 1 or on_tape else []
+    passed = {value for value, outer in bridges if outer is not None}
+    here = [None if value in passed else value for value in here]  # it is found where the bridge leads to
     values = [*(value for value in here if value is not None), *(value for value, _ in bridges)]
     cotangents = iter(gradients_of_values(tracer, roots, seeds, values, retain_graph, create_graph, level))
     found = [None if value is None else next(cotangents) for value in here]
@@ -156,8 +162,34 @@ def _gradients_outward(
     if not arrived:
         return found
     outer, further = [x for x, _ in arrived if x is not None], [c for _, c in arrived]
-    more = _gradients_outward(tracer, levels[1:], outer, further, wanted[1:], retain_graph, create_graph)
+    if on_tape:
+        if not targets:
+            raise RuntimeError(
+                "backward() called inside a functorch transform. This is not supported, please use functorch.grad or "
+                "functorch.vjp instead or call backward() outside of functorch transforms."
+            )
+        more = _gradients_on_tape(tracer, outer, further, targets, retain_graph, create_graph)
+    else:
+        more = _gradients_outward(tracer, levels[1:], outer, further, wanted[1:], retain_graph, create_graph, targets)
     return [_sum(tracer, pair) for pair in zip(found, more, strict=True)]
+
+
+def _gradients_on_tape(
+    tracer: Tracer,
+    outputs: Sequence[Tensor],
+    seeds: Sequence[Tensor],
+    targets: Sequence[Tensor],
+    retain_graph: bool,
+    create_graph: bool,
+) -> list[Tensor | None]:
+    """The gradients of what was recorded outside every trace, given traced ones: the pass is a part of the trace."""
+    from adjit.autograd.engine import run_pass
+
+    values = [value_of(target) if target._tracer is None else None for target in targets]
+    wanted = [value for value in values if value is not None]
+    found = run_pass([value_of(output) for output in outputs], seeds, retain_graph, True, wanted)
+    given = [None if value is None else found.get(value) for value in values]
+    return [None if g is None else _gradient(tracer, tracer.value_of(g), create_graph) for g in given]
 
 
 def _sum(tracer: Tracer, pair: tuple[Tensor | None, Tensor | None]) -> Tensor | None:
