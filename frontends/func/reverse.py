@@ -116,6 +116,7 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
         raise RuntimeError("vjp(f, *primals): Expected at least one primal")
     leaves, structure = trees.flatten(primals)
     level, recording = STATE.tracer, STATE.recording
+    tracked = _is_tracked(leaves)
     with _recording():
         inner = [step(_alias, leaf, "vjp") for leaf in leaves]
         result = func(*trees.unflatten(structure, inner))
@@ -134,7 +135,8 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
                 f"function. cotangents: {arrived}, primal output: {shape}"
             )
         if STATE.tracer is level:
-            create = keep if create_graph is None else create_graph
+            varies = STATE.recording and (keep or tracked or _is_tracked([x for x in seeds if isinstance(x, Tensor)]))
+            create = varies if create_graph is None else create_graph
             found = step(_pulled, outputs, inner, seeds, retain_graph, create)
         else:
             if not later:

@@ -330,3 +330,27 @@ def test_results_that_a_function_does_not_record_have_no_rows() -> None:
     assert not func.vmap(never)(x.expand(2, 2)).requires_grad
     jacobian, aux = func.jacrev(lambda x: (x * x, x * 3), has_aux=True)(x)
     assert (jacobian.tolist(), aux.tolist()) == ([[2.0, 0.0], [0.0, 4.0]], [3.0, 6.0])
+
+
+def test_pullbacks_have_derivatives_with_respect_to_cotangents() -> None:
+    _, pull = func.vjp(torch.sin, X)
+    close(func.grad(lambda v: (pull(v)[0] * v).sum())(Y), 2 * X.cos() * Y)
+    close(func.jacrev(lambda v: pull(v)[0])(Y), torch.diag(X.cos()))
+    close(func.vmap(func.grad(lambda v: func.vjp(torch.sin, X)[1](v * v)[0].sum()))(rows()), 2 * X.cos() * rows())
+    v = Y.clone().requires_grad_()
+    close(torch.autograd.grad(pull(v)[0].sum(), v)[0], X.cos())
+    with torch.no_grad():
+        assert not pull(v)[0].requires_grad
+    assert not pull(Y)[0].requires_grad
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_a_pullback_records_where_it_is_called(outside: bool) -> None:
+    x, one = torch.tensor(3.0, requires_grad=True), torch.tensor(1.0)
+    with torch.set_grad_enabled(outside):
+        output, pull = func.vjp(lambda x: x**2, x)
+    found = pull(one)[0]
+    assert (output.requires_grad, found.requires_grad) == (outside, True)
+    assert torch.autograd.grad(found, x)[0].item() == 2.0
+    with torch.no_grad():
+        assert not pull(one)[0].requires_grad
