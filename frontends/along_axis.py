@@ -95,6 +95,9 @@ def diff(
         raise RuntimeError(f"order must be non-negative but got {n}")
     if n == 0:
         return clone(input)
+    for end in (prepend, append):
+        if end is not None:
+            _check_end(input, end, axis)
     ends = [part for part in (prepend, input, append) if part is not None]
     found = cat(ends, axis) if len(ends) > 1 else input
     for _ in range(n):
@@ -104,6 +107,19 @@ def diff(
         later, earlier = narrow(found, axis, 1, extent - 1), narrow(found, axis, 0, extent - 1)
         found = logical_xor(later, earlier) if found._dtype is BOOL else sub(later, earlier)
     return found
+
+
+def _check_end(input: Tensor, end: Tensor, axis: int) -> None:
+    """RuntimeError for entries that cannot stand before or after those of an axis."""
+    own, other = tuple(shape_of(input)), tuple(shape_of(end))
+    if len(own) != len(other):
+        raise RuntimeError("diff expects prepend or append to be the same dimension as input")
+    for place, (a, b) in enumerate(zip(own, other, strict=True)):
+        if place != axis and a != b:
+            raise RuntimeError(
+                "diff expects the shape of tensor to prepend or append to match that of input except along the "
+                f"differencing dimension; input.size({place}) = {a}, but got tensor.size({place}) = {b}"
+            )
 
 
 @numpy_names

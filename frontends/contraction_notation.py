@@ -103,6 +103,11 @@ def pairs_in_order(inputs: Sequence[str], output: str, sizes: Mapping[str, Any])
 
 def _subscripts(equation: str, tensors: Sequence[Tensor]) -> tuple[list[str], str]:
     left, arrow, output = equation.partition("->")
+    if not tensors:
+        raise ValueError(
+            "einsum(): must specify the equation string and at least one operand, or at least one operand and its "
+            "subscripts list"
+        )
     inputs = left.split(",")
     if len(inputs) != len(tensors):
         raise RuntimeError(

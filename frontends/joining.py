@@ -33,7 +33,9 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
             raise TypeError(
                 f"expected Tensor as element {position} in argument 0, but got {type(tensor).__name__}"
             )
-    joined = [x for x in tensors if tuple(shape_of(x)) != (0,)] or tensors[:1]
+    joined = [x for x in tensors if tuple(shape_of(x)) != (0,)]
+    if not joined:  # vectors of nothing fit anywhere
+        joined, dim = tensors[:1], 0
     first = tuple(shape_of(joined[0]))
     for position, tensor in enumerate(joined):
         if not shape_of(tensor):

@@ -415,15 +415,17 @@ def _cross(input: Tensor, other: Tensor, dim: int) -> Tensor:
 
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """The vector product along an axis of size 3 (the first such, or `dim`)."""
+    a, b = tuple(shape_of(input)), tuple(shape_of(other))
+    if dim is None:
+        dim = next((i for i, n in enumerate(a) if n == 3), None)
+        if dim is None:
+            raise RuntimeError("no dimension of size 3 in input")
+    if len(a) != len(b):
+        raise RuntimeError("linalg.cross: inputs must have the same number of dimensions.")
+    axis = wrap_dim(dim, len(a))
+    if a[axis] != 3 or b[axis] != 3:
+        raise RuntimeError(f"linalg.cross: inputs dimension {dim} must have length 3. Got {a[axis]} and {b[axis]}")
     left, right = promote(input, other, op="cross")
-    shape = tuple(shape_of(left))
-    axis = wrap_dim(dim, len(shape)) if dim is not None else next((i for i, n in enumerate(shape) if n == 3), None)
-    if axis is None:
-        raise RuntimeError("no dimension of size 3 in input")
-    if shape[axis] != 3:
-        raise RuntimeError(
-            f"linalg.cross: inputs dimension {dim} must have length 3. Got {shape[axis]} and {shape[axis]}"
-        )
     return _cross(left, right, axis)  # type: ignore[no-any-return]
 
 

@@ -320,7 +320,12 @@ def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, 
         from adjit.linalg import matrix_norm
 
         return matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim)  # type: ignore[no-any-return]
-    return _norm(input, 2.0 if p in ("fro", None) else as_float(p), static(dim), keepdim)  # type: ignore[no-any-return]
+    order = 2.0 if p in ("fro", None) else as_float(p)
+    if order < 0 or order == float("inf"):
+        from adjit.linalg.norms import require_elements
+
+        require_elements(input, order, dim)
+    return _norm(input, order, static(dim), keepdim)  # type: ignore[no-any-return]
 
 
 @composite("Logsumexp")

@@ -254,8 +254,11 @@ def unique_consecutive(
     require_order(input._dtype, "unique")
     array = concrete(input, "unique_consecutive()")
     axis = None if dim is None else _axis(input, dim, "unique")
+    if array.size == 0 and axis is None:
+        none = np.zeros(array.shape, np.int64)
+        return _given(input, array.reshape(-1), none, none.reshape(-1), return_inverse, return_counts)
     if array.size == 0:
-        return _nothing(input, array if axis is not None else array.reshape(-1), return_inverse, return_counts)
+        return _nothing(input, array, return_inverse, return_counts)
     rows = array.reshape(-1) if axis is None else np.moveaxis(array, axis, 0)
     if rows.ndim == 1:
         starts = _starts(rows)

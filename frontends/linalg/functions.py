@@ -9,7 +9,7 @@ from typing import Any
 from adjit import dtypes
 from adjit.autocasting import lowered
 from adjit.creation import ones_like, zeros_like
-from adjit.dims import shape_of, wrap_dim
+from adjit.dims import shape_of
 from adjit.dispatch import apply, rename
 from adjit.elementwise import where
 from adjit.errors import explained
@@ -18,7 +18,7 @@ from adjit.ir.types import BF16, BOOL, F16, F32, I64
 from adjit.linalg.checks import identity, mH, require_continuous, require_square
 from adjit.linalg.systems import by_triangle, inv
 from adjit.products import matmul
-from adjit.promotion import broadcast_shapes, cast_to
+from adjit.promotion import cast_to
 from adjit.shaping import clone, expand, unsqueeze
 from adjit.tensor import Tensor
 
@@ -203,11 +203,4 @@ def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     """The vector products along an axis of size 3."""
     from adjit.products import cross as product
 
-    a, b = tuple(shape_of(input)), tuple(shape_of(other))
-    if len(a) != len(b):
-        raise RuntimeError("linalg.cross: inputs must have the same number of dimensions.")
-    axis = wrap_dim(dim, len(a))
-    if a[axis] != 3 or b[axis] != 3:
-        raise RuntimeError(f"linalg.cross: inputs dimension {dim} must have length 3. Got {a[axis]} and {b[axis]}")
-    broadcast_shapes(a, b)
     return product(input, other, dim)

@@ -24,12 +24,17 @@ def vector_norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False,
     """(sum(|x| ** ord)) ** (1 / ord) over axes, or all elements."""
     if dim is not None and not isinstance(dim, int) and len(dim) == 0:
         dim = None
-    if float(ord) < 0 or ord == float("inf"):
-        _require_elements(x, float(ord), dim)
+    if ord is None:
+        raise TypeError("linalg_vector_norm(): argument 'ord' (position 2) must be Number, not NoneType")
+    if dtype is not None and to_ir(dtype).is_complex is not x._dtype.is_complex:
+        kind = "complex" if x._dtype.is_complex else "real"
+        raise RuntimeError(
+            f"linalg.vector_norm: dtype should be {kind} for {kind} inputs, but got {title_of(to_ir(dtype))}"
+        )
     return _norm(x, float(ord), dim, keepdim, dtype)
 
 
-def _require_elements(x: Tensor, ord: float, dim: Any) -> None:
+def require_elements(x: Tensor, ord: float, dim: Any) -> None:
     """RuntimeError for an extreme of nothing."""
     shape = tuple(shape_of(x))
     listed = [] if dim is None else [dim] if isinstance(dim, int) else list(dim)

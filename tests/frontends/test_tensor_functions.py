@@ -351,3 +351,47 @@ def test_fmod_of_the_least_integers(dtype: str) -> None:
         if number >= limits.min:
             found = torch.fmod(torch.tensor(x), int(number)).tolist()
             assert found == [abs(int(a)) % abs(int(number)) * (-1 if a < 0 else 1) for a in x]
+
+
+def test_vectors_of_nothing_are_joined_along_any_axis() -> None:
+    empty = torch.tensor([])
+    assert torch.cat([empty, empty], 1).shape == (0,)
+    assert torch.cat([empty, torch.ones(2, 3)], 1).shape == torch.cat([torch.ones(2, 3), empty], -1).shape == (2, 3)
+
+
+def test_runs_of_nothing_have_places_in_the_shape_of_the_operand() -> None:
+    values, places, counts = torch.zeros(0, 3).unique_consecutive(return_inverse=True, return_counts=True)
+    assert (values.shape, places.shape, counts.shape) == ((0,), (0, 3), (0,))
+
+
+def test_ends_of_differences_have_the_shape_of_the_operand() -> None:
+    x = torch.ones(2, 3)
+    assert torch.diff(x, append=torch.zeros(2, 1)).tolist() == [[0.0, 0.0, -1.0]] * 2
+    with pytest.raises(RuntimeError, match=r"^diff expects prepend or append to be the same dimension as input"):
+        torch.diff(x, prepend=torch.tensor([]))
+    with pytest.raises(RuntimeError, match=r"input.size\(0\) = 2, but got tensor.size\(0\) = 1"):
+        torch.diff(x, prepend=torch.ones(1, 3))
+
+
+def test_extremes_of_nothing_are_no_norms() -> None:
+    for order in (float("inf"), -1):
+        with pytest.raises(RuntimeError, match=r"^linalg.vector_norm cannot compute the .* norm on an empty tensor"):
+            torch.zeros(0, 3).norm(order)
+    assert torch.zeros(0, 3).norm(float("inf"), 1).shape == (0,)
+    with pytest.raises(RuntimeError, match=r"^linalg.vector_norm: dtype should be complex for complex inputs"):
+        torch.linalg.vector_norm(torch.ones(2, dtype=torch.cfloat), dtype=torch.float32)
+    with pytest.raises(RuntimeError, match=r"^linalg.vector_norm: dtype should be real for real inputs"):
+        torch.linalg.vector_norm(torch.ones(2), dtype=torch.cfloat)
+
+
+def test_vector_products_want_operands_of_one_rank() -> None:
+    assert torch.cross(torch.ones(2, 3), torch.eye(3)[:1], dim=1).tolist() == [[0.0, 1.0, -1.0]] * 2
+    with pytest.raises(RuntimeError, match=r"^linalg.cross: inputs must have the same number of dimensions"):
+        torch.cross(torch.ones(2, 3), torch.ones(3))
+    with pytest.raises(RuntimeError, match=r"^linalg.cross: inputs dimension 0 must have length 3. Got 3 and 10"):
+        torch.cross(torch.ones(3, 10), torch.ones(10, 3))
+
+
+def test_singular_matrices_have_lu_factors() -> None:
+    factors, exchanges = torch.lu(torch.ones(3, 3))
+    assert factors.tolist() == [[1.0] * 3, [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]] and exchanges.tolist() == [1, 2, 3]
