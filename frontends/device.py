@@ -33,9 +33,9 @@ class device:
     index: int | None
     type: str
 
-    def __init__(self, type: Any = "cpu", index: int | None = None) -> None:
+    def __new__(cls, type: Any = "cpu", index: int | None = None) -> device:
         if isinstance(type, device):
-            type = str(type)  # with its index
+            return type
         if isinstance(type, int):
             raise RuntimeError(_NO_ACCELERATOR)
         if not isinstance(type, str):
@@ -43,13 +43,14 @@ class device:
                 f"device() received an invalid combination of arguments - got ({type.__class__.__name__}), but "
                 "expected one of:\n * (torch.device device)\n * (str type, int index = -1)"
             )
-        name, colon, number = type.partition(":")
-        if name not in _KNOWN:
-            raise RuntimeError(f"Expected one of {', '.join(_KNOWN)} device type at start of device string: {name}")
-        if colon and not re.fullmatch("0|[1-9][0-9]*", number):
-            raise RuntimeError(f"Invalid device string: '{type}'")
-        self.type = name
-        self.index = int(number) if colon else index
+        made = _made.get((type, index))
+        return _made.setdefault((type, index), _parsed(type, index)) if made is None else made
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"attribute {name!r} of 'torch.device' objects is not writable")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return device, (self.type, self.index)
 
     def require(self) -> None:
         """The error of a device that is not there."""
@@ -77,6 +78,23 @@ class device:
     def __repr__(self) -> str:
         index = "" if self.index is None else f", index={self.index}"
         return f"device(type='{self.type}'{index})"
+
+
+# One object for each way to write a device: native calls know it by its identity.
+_made: dict[tuple[str, int | None], device] = {}
+
+
+def _parsed(text: str, index: int | None) -> device:
+    """The device of a name, with its index in the name or beside it."""
+    name, colon, number = text.partition(":")
+    if name not in _KNOWN:
+        raise RuntimeError(f"Expected one of {', '.join(_KNOWN)} device type at start of device string: {name}")
+    if colon and not re.fullmatch("0|[1-9][0-9]*", number):
+        raise RuntimeError(f"Invalid device string: '{text}'")
+    made = object.__new__(device)
+    object.__setattr__(made, "type", name)
+    object.__setattr__(made, "index", int(number) if colon else index)
+    return made
 
 
 CPU = device("cpu")

@@ -8,6 +8,7 @@ from typing import Any
 
 from adjit import dtypes
 from adjit.autograd.tape import Recorded
+from adjit.device import device, layout, memory_format
 from adjit.heard_numbers import Heard
 from adjit.ir.graph import Node
 from adjit.native.any_size import is_size
@@ -16,6 +17,9 @@ from adjit.native.templates import node_of
 from adjit.native.watching import Step
 from adjit.state import STATE
 from adjit.tensor import Tensor
+
+# What says how a call is made, each value one object.
+_KNOWN_BY_IDENTITY = (bool, str, dtypes.dtype, device, layout, memory_format)
 
 
 def takes_any_number(result: Any) -> bool:
@@ -53,7 +57,7 @@ def kind_of(operands: tuple[Any, ...], form: Any, *, fixed: Collection[type]) ->
         elif isinstance(x, Tensor) and x._array is not None and x._dtype not in UNSERVED and is_readable(x):
             lying = None if lies_as_new(x._array) else x._array.strides
             parts.append((x._dtype, x._array.shape, x.requires_grad, lying))
-        elif x is None or x is Ellipsis or type(x) in (bool, str, dtypes.dtype) or _is_generator(x):
+        elif x is None or x is Ellipsis or type(x) in _KNOWN_BY_IDENTITY or _is_generator(x):
             parts.append((type(x), id(x)))
         else:
             return None

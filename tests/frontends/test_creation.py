@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections import UserList, deque
 from collections.abc import Callable
 from typing import Any
@@ -311,3 +313,12 @@ def test_asarray_keeps_or_leaves_a_history() -> None:
     assert not apart.requires_grad
     assert apart.data_ptr() == x.data_ptr()
     assert torch.asarray(x, requires_grad=True) is x
+
+
+@pytest.mark.parametrize("text", ["cpu", "cpu:0", "cuda:1"])
+def test_devices_are_one_object_each_that_nothing_changes(text: str) -> None:
+    made = torch.device(text)
+    assert made is torch.device(text) and made == torch.device(made)
+    assert copy.deepcopy(made) == made and pickle.loads(pickle.dumps(made)) == made and str(made) == text
+    with pytest.raises(AttributeError, match=r"^attribute 'type' of 'torch.device' objects is not writable$"):
+        made.type = "meta"

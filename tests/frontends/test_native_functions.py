@@ -267,3 +267,37 @@ def test_modules_use_them() -> None:
     net[0].weight.data.zero_()
     assert bits(net(x)) != expected
     assert isinstance(net(x), Tensor)
+
+
+DEVICE = torch.device("cpu")
+# By the operation that serves it: calls that say where and how their results lie.
+PLACED: dict[str, tuple[str, Callable[..., Any]]] = {
+    "to": ("Tensor.to", lambda x: x.to(DEVICE)),
+    "to a new device": ("Tensor.to", lambda x: x.to(torch.device("cpu"), non_blocking=True)),
+    "to by name": ("Tensor.to", lambda x: x.to(device=DEVICE, dtype=torch.float64)),
+    "zeros": ("zeros", lambda x: torch.zeros(3, 2, dtype=x.dtype, device=x.device, layout=x.layout)),
+    "zeros_like": ("zeros_like", lambda x: torch.zeros_like(x, device=x.device)),
+    "clone": ("Tensor.clone", lambda x: x.clone(memory_format=torch.preserve_format)),
+    "arange": ("arange", lambda x: torch.arange(7, device=DEVICE)),
+}
+
+
+@pytest.mark.parametrize("name", PLACED)
+def test_calls_with_devices_and_formats_are_native(name: str) -> None:
+    served, call = PLACED[name]
+    with python_only():
+        expected = call(DATA["x"])
+    for _ in range(60):
+        call(DATA["x"])
+    with served_by(served):
+        found = call(DATA["x"])
+    assert bits(found) == bits(expected)
+    assert (found is DATA["x"]) == (expected is DATA["x"])
+
+
+def test_devices_that_are_not_there_are_refused_after_native_calls() -> None:
+    for _ in range(60):
+        DATA["x"].to(DEVICE)
+    with pytest.raises(AssertionError, match="Torch not compiled with CUDA enabled"):
+        DATA["x"].to(torch.device("cuda"))
+    assert DATA["x"].to(DEVICE) is DATA["x"]
