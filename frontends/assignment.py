@@ -157,7 +157,7 @@ def _is_marked(tensor: Tensor) -> bool:
 def _may_replace_part(tensor: Tensor) -> bool:
     """Whether a part of an eager tensor may be overwritten without a look at how its views were made."""
     base = tensor if tensor._base is None else tensor._base
-    if tensor._array is None or (base.requires_grad and (base._leaf or not tensor.requires_grad)):
+    if tensor._array is None or base.requires_grad is not tensor.requires_grad or (base.requires_grad and base._leaf):
         return False
     return not _is_marked(tensor)
 

@@ -158,6 +158,9 @@ _INFERENCE_VIEW = (
 )
 
 
+_VIEW_OF_LEAF = "a view of a leaf Variable that requires grad is being used in an in-place operation."
+
+
 def check_writable(tensor: Tensor) -> None:
     """RuntimeError where PyTorch forbids an in-place operation."""
     if not STATE.recording:
@@ -170,11 +173,15 @@ def check_writable(tensor: Tensor) -> None:
             return check_writable(origin)
         raise explained(
             RuntimeError,
-            "a leaf Variable that requires grad is being used in an in-place operation.",
+            "a leaf Variable that requires grad is being used in an in-place operation."
+            if tensor._base is None
+            else _VIEW_OF_LEAF,
             "", {"input": tensor},
             hint="change parameters outside of autograd: with torch.no_grad(): ...",
         )
     base = tensor._base
+    if base is not None and tensor._tracer is None and tensor.requires_grad and not base.requires_grad:
+        raise RuntimeError(_VIEW_OF_LEAF)  # the leaf is itself a view
     if base is None or not base.requires_grad:
         return
     if not tensor.requires_grad and tensor._dtype.is_continuous and tensor._tracer is None:
@@ -183,7 +190,7 @@ def check_writable(tensor: Tensor) -> None:
     if base._leaf and origin is not None and origin.requires_grad and not origin.is_leaf:
         return check_writable(origin)
     if base._leaf:
-        raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+        raise RuntimeError(_VIEW_OF_LEAF)
     check_one_view(tensor)
 
 

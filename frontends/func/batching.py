@@ -119,6 +119,15 @@ def _refuse(call: str, axis: Any, leaf: Any) -> Any:
     )
 
 
+class _Result:
+    """A leaf of a function's result, and whether it has the batch's axis; None for what is no tensor."""
+
+    __slots__ = ("batched", "value")
+
+    def __init__(self, value: Any, batched: bool | None) -> None:
+        self.value, self.batched = value, batched
+
+
 def _mapped(
     func: Callable[..., Any],
     leaves: list[Any],
@@ -137,11 +146,17 @@ def _mapped(
     operands = [leaves[place] for place in places]
     flags = [axes[place] is not None for place in places]
 
+    def without_axis(place: int, operand: Tensor) -> Any:
+        return operand.shape if axes[place] is None else operand.shape[1:]
+
     def one(*tensors: Tensor) -> Any:
         given = list(leaves)
         for place, tensor in zip(places, tensors, strict=True):
             given[place] = tensor
-        return func(*trees.unflatten(structure, given), **kwargs)
+        result = func(*trees.unflatten(structure, given), **kwargs)
+        pairs = zip(places, tensors, operands, strict=True)
+        # What the arguments became that were written, which in eager code are the caller's tensors.
+        return result, {place: x for place, x, own in pairs if x._history and x.shape == without_axis(place, own)}
 
     types = [
         without_batch(tensor._tensor_type) if flag else tensor._tensor_type
@@ -177,7 +192,12 @@ def _mapped(
         tensor.detach() if tensor.requires_grad and not flag else tensor
         for tensor, flag in zip(results, traced.flags, strict=False)
     ]
-    return _placed(func, traced, given, found.batched[: traced.count], size, out_dims)
+    pairs = map(_Result, given, found.batched)
+    marked = [_Result(mark.value, None) if isinstance(mark, Other) else next(pairs) for mark in traced.leaves]
+    result, changed = trees.unflatten(traced.structure, marked)
+    for place, each in changed.items():
+        _write_argument(leaves[place], each.value, axes[place] is not None, each.batched)
+    return _placed(func, result, size, out_dims)
 
 
 def _is_key(tensor: Tensor) -> bool:
@@ -203,50 +223,63 @@ def _write_back(traced: Traced, values: list[Tensor], batched: tuple[bool, ...])
     kept = []
     for target, value, flag in zip(traced.written, values, batched, strict=True):
         if flag and not _is_key(target):
-            raise RuntimeError(
-                "vmap: inplace arithmetic(self, *extra_args) is not possible because there exists a Tensor `other` in "
-                "extra_args that has more elements than `self`. This happened due to `other` being vmapped over but "
-                "`self` not being vmapped over in a vmap. Please try to use out-of-place operators instead of inplace "
-                "arithmetic."
-            )
+            raise _too_many()
         kept.append(value[0] if flag else value)
     write_back(traced.written, kept)
 
 
-def _placed(
-    func: Callable[..., Any], traced: Traced, results: list[Tensor], batched: tuple[bool, ...], size: Any, out_dims: Any
-) -> Any:
-    """The function's result with the batch's axis where `out_dims` says."""
+def _write_argument(target: Tensor, value: Tensor, mapped: bool, batched: bool) -> None:
+    """Make the writes of all examples to an argument."""
+    from adjit.views import check_writable, write
+
+    if batched and not mapped:
+        raise _too_many()
+    check_writable(target)
+    write(target, value if batched is mapped else value.expand(target.shape))
+
+
+def _too_many() -> RuntimeError:
+    return RuntimeError(
+        "vmap: inplace arithmetic(self, *extra_args) is not possible because there exists a Tensor `other` in "
+        "extra_args that has more elements than `self`. This happened due to `other` being vmapped over but "
+        "`self` not being vmapped over in a vmap. Please try to use out-of-place operators instead of inplace "
+        "arithmetic."
+    )
+
+
+def _placed(func: Callable[..., Any], result: Any, size: Any, out_dims: Any) -> Any:
+    """The function's result, whose tensors say whether they have the batch's axis, with it where `out_dims` says."""
     name = shown(func)
+    found, structure = trees.flatten(result, none_is_leaf=True)
+    is_single = isinstance(result, _Result) and isinstance(out_dims, tuple) and len(out_dims) == 1
     try:
-        wanted = trees.spread(out_dims, trees.unflatten(traced.structure, [0] * len(traced.leaves)), none_is_leaf=True)
+        wanted = trees.spread(out_dims[0] if is_single else out_dims, result, none_is_leaf=True)
     except ValueError:
         raise ValueError(
             f"vmap({name}, ..., out_dims={out_dims})(<inputs>): out_dims is not compatible with the structure of "
             f"`outputs`. out_dims has structure {trees.structure_of(out_dims, none_is_leaf=True)} but outputs has "
-            f"structure {traced.structure}."
+            f"structure {structure}."
         ) from None
-    given = zip(results, batched, strict=True)
     leaves = []
-    for mark, axis in zip(traced.leaves, wanted, strict=True):
-        if isinstance(mark, Other):
+    for each, axis in zip(found, wanted, strict=True):
+        tensor = each.value
+        if each.batched is None:
             if axis is not None:
                 raise ValueError(
-                    f"vmap({name}, ...): `{name}` must only return Tensors, got type {type(mark.value)}. Did you mean "
+                    f"vmap({name}, ...): `{name}` must only return Tensors, got type {type(tensor)}. Did you mean "
                     "to set out_dims= to None for output?"
                 )
-            leaves.append(mark.value)
+            leaves.append(tensor)
             continue
-        tensor, flag = next(given)
         if axis is None:
-            if flag:
+            if each.batched:
                 raise ValueError(f"vmap({name}, ...): `{name}` can not return a BatchedTensor when out_dim is None")
             leaves.append(tensor)
             continue
-        if not flag:
+        if not each.batched:
             tensor = tensor.expand(size, *tensor.shape)
         leaves.append(tensor if axis == 0 else tensor.movedim(0, axis))
-    return trees.unflatten(traced.structure, leaves)
+    return trees.unflatten(structure, leaves)
 
 
 def _in_chunks(

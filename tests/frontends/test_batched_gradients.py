@@ -192,3 +192,67 @@ def test_a_compiled_function_maps_gradients_of_what_it_computed_once() -> None:
 
     x = leaves()[0]
     torch.testing.assert_close(torch.compile(function)(x, rows(x)), function(x, rows(x)))
+
+
+def rising(*shape: int) -> torch.Tensor:
+    return torch.arange(float(torch.Size(shape).numel())).reshape(*shape)
+
+
+WRITERS: dict[str, Callable[[torch.Tensor], Any]] = {
+    "whole": lambda x: x.add_(1),
+    "part": lambda x: (x[1:].mul_(5), x)[1].clone(),
+    "item": lambda x: (x.__setitem__(0, 7.0), x.sum())[1],
+    "parts": lambda x: (x.split(1)[0].fill_(3), x)[1].clone(),
+    "unbatched": lambda x: x.zero_(),
+}
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_mapped_function_writes_to_its_arguments(name: str, axis: int, compiled: bool) -> None:
+    mapped = func.vmap(WRITERS[name], in_dims=axis)
+    x, expected = rising(3, 3), rising(3, 3)
+    for _ in range(3):  # the second and third time by what the first left
+        found = (torch.compile(mapped) if compiled else mapped)(x)
+        loop = torch.stack([WRITERS[name](row).clone() for row in expected.unbind(axis)])
+        torch.testing.assert_close((found, x), (loop, expected))
+
+
+def test_writes_of_mapped_functions_obey_the_rules_of_writes() -> None:
+    def both(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return x.add_(y)
+
+    with pytest.raises(RuntimeError, match=r"^vmap: inplace arithmetic"):
+        func.vmap(both, in_dims=(None, 0))(rising(3), rising(2, 3))
+    shared = rising(3)
+    func.vmap(lambda x, y: (x.add_(1), y)[1], in_dims=(None, 0))(shared, rising(2, 3))
+    assert shared.tolist() == [1.0, 2.0, 3.0]
+    with pytest.raises(RuntimeError, match=r"^a view of a leaf Variable that requires grad"):
+        func.vmap(lambda x: x.add_(1))(torch.ones(2, 3, requires_grad=True))
+    with pytest.raises(RuntimeError, match="more than one element"):
+        func.vmap(lambda x: x.add_(1))(rising(1, 3).expand(2, 3))
+    x = rising(5, 2)
+    func.vmap(func.vmap(lambda x: x.add_(1)), in_dims=1, chunk_size=1)(x)
+    torch.testing.assert_close(x, rising(5, 2) + 1)
+    w = rising(2, 3).requires_grad_()
+    y = w + 0
+    func.vmap(lambda y: y.mul_(3))(y)
+    assert grad(y.sum(), w)[0].tolist() == [[3.0] * 3] * 2
+
+
+def test_out_dims_of_one_result_may_be_a_tuple_of_one() -> None:
+    assert func.vmap(lambda x: x, out_dims=(1,))(rising(2, 3)).shape == (3, 2)
+    with pytest.raises(ValueError, match="out_dims is not compatible"):
+        func.vmap(lambda x: [x], out_dims=(1,))(rising(2, 3))
+
+
+@pytest.mark.parametrize("write", [lambda x: x.add_(1), lambda x: x[0].add_(1), lambda x: x.__setitem__(0, 1.0)])
+def test_a_leaf_that_is_a_view_may_not_be_written(write: Callable[[torch.Tensor], Any]) -> None:
+    x = rising(2, 3).requires_grad_()
+    with pytest.raises(RuntimeError, match=r"^a view of a leaf Variable that requires grad"):
+        write(x)
+    assert x.is_leaf
+    with torch.no_grad():
+        write(x)
+    assert x.is_leaf and x.requires_grad
