@@ -162,6 +162,30 @@ def _jax_heat(u: Any, new: Any, n: Any) -> Any:
     return jax.lax.fori_loop(0, n, step, u)
 
 
+def _generations(a: Any, b: Any, n: Any) -> Any:
+    """Ten generations of Conway's game of life."""
+    for _ in range(10):
+        for i in range(1, n - 1):
+            for j in range(1, n - 1):
+                s = a[i - 1, j - 1] + a[i - 1, j] + a[i - 1, j + 1] + a[i, j - 1] + a[i, j + 1]
+                s = s + a[i + 1, j - 1] + a[i + 1, j] + a[i + 1, j + 1]
+                if s == 3 or (s == 2 and a[i, j] == 1):
+                    b[i, j] = 1
+                else:
+                    b[i, j] = 0
+        a, b = b, a
+    return a
+
+
+def _leaky(x: Any, y: Any, n: Any) -> Any:
+    for i in range(n):
+        if x[i] > 0:
+            y[i] = x[i]
+        else:
+            y[i] = 0.01 * x[i]
+    return y
+
+
 def _walk(noise: Any, n: Any) -> Any:
     """How far a random walk came that turns back at walls, and how often it did."""
     place, far, turns = 0.0, 0.0, 0
@@ -251,6 +275,11 @@ CAPTURED: tuple[Workload, ...] = (
     _captured("captured_lu", "48 x 48 without pivots",
               lambda random: (random.standard_normal((48, 48)) + 50 * np.eye(48), _count(48)), _lu, (0,)),
     _captured("captured_heat", "200 steps on a rod of 200", _rod, _heat, (0, 1), _jax_heat),
+    _captured("captured_life", "64 x 64 cells, 10 generations",
+              lambda random: (random.integers(0, 2, (64, 64)), np.zeros((64, 64), "int64"), _count(64)), _generations,
+              (0, 1)),
+    _captured("captured_leaky", "4,096 numbers, by a branch",
+              lambda random: (random.standard_normal(4096), np.zeros(4096), _count(4096)), _leaky, (1,)),
     _captured("captured_walk", "20,000 steps between walls",
               lambda random: (random.standard_normal(20_000), _count(20_000)), _walk, (), _jax_walk),
 )  # fmt: skip

@@ -167,6 +167,79 @@ def _agrees(program: Callable[..., Any], arrays: list[Any], dtype: str, counts: 
         np.testing.assert_array_equal(found.numpy(), wanted)
 
 
+def _leaky(x: Any, y: Any, n: Any) -> Any:
+    for i in range(n):
+        if x[i] > 0:
+            y[i] = x[i]
+        else:
+            y[i] = 0 - x[i] * 2
+    return y
+
+
+def _one_way(x: Any, y: Any, n: Any) -> Any:
+    for i in range(n):
+        if x[i] > 0:
+            pass
+        elif x[i] < -1:
+            y[i] = x[i]
+        else:
+            x[i] = y[i] + 1
+    return x * 3 + y
+
+
+def _again(x: Any, y: Any, n: Any) -> Any:
+    for i in range(n):
+        if y[i] > 0:
+            x[i] = y[i] * 2
+        if x[i] > 1:
+            y[i] = x[i] + 1
+            x[i] = y[i] - i
+    return x * 3 + y
+
+
+def _both(x: Any, y: Any, n: Any) -> Any:
+    for i in range(n):
+        z = x[i] + y[i] if (x[i] > 0 and y[i] > 0) or x[i] == -1 else y[i] * 2
+        y[i] = z
+    return y
+
+
+def _where_none_is(x: Any, y: Any, n: Any) -> Any:
+    for i in range(n):
+        if i > 60:
+            y[i] = x[i + 100]
+        else:
+            y[i] = x[i]
+    return y
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int64", "int16", "int8"])
+@pytest.mark.parametrize("program", [_leaky, _one_way, _again, _both, _where_none_is])
+def test_branches_of_turns_side_by_side(program: Callable[..., Any], dtype: str) -> None:
+    x = np.arange(40)
+    _agrees(program, [x % 5 - 2, x * 3 % 7 - 2], dtype, COUNTS)
+
+
+def _generation(a: Any, b: Any, n: Any) -> Any:
+    for _ in range(3):
+        for i in range(1, n - 1):
+            for j in range(1, n - 1):
+                s = a[i - 1, j - 1] + a[i - 1, j] + a[i - 1, j + 1] + a[i, j - 1] + a[i, j + 1]
+                s = s + a[i + 1, j - 1] + a[i + 1, j] + a[i + 1, j + 1]
+                if s == 3 or (s == 2 and a[i, j] == 1):
+                    b[i, j] = 1
+                else:
+                    b[i, j] = 0
+        a, b = b, a
+    return a
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64", "int8"])
+def test_the_game_of_life(dtype: str) -> None:
+    x = np.arange(441).reshape(21, 21)
+    _agrees(_generation, [x * x % 7 // 4, 0 * x], dtype, (3, 12, 21))
+
+
 def _mean(x: Any, y: Any, low: Any, high: Any) -> Any:
     for i in range(low, high):
         y[i] = (x[i - 1] + x[i + 1]) * 0.5
@@ -222,8 +295,9 @@ def test_products_are_added_in_one_rounding_in_all_turns_or_in_none() -> None:
         assert adjit.equal(parts[:7], whole[first : first + 7])
 
 
-@pytest.mark.parametrize("program", [_to_the_left, _scaled, _beside_one])
+@pytest.mark.parametrize("program", [_to_the_left, _scaled, _beside_one, _choosing, _leaky, _again, _both])
 def test_whole_vectors_run(program: Callable[..., Any]) -> None:
-    llvm = adjit.compile(program).llvm(adjit.arange(64.0, dtype=adjit.float64), adjit.tensor(40))
+    arrays = [adjit.arange(64.0, dtype=adjit.float64)] * (program.__code__.co_varnames.index("n"))
+    llvm = adjit.compile(program).llvm(*(x.clone() for x in arrays), adjit.tensor(40))
     control = llvm[llvm.index("define internal i1 @control") :]
     assert "store <" in control[: control.index("\n}")]
