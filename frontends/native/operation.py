@@ -241,7 +241,8 @@ class Operation:
         elif signature is not None and signature.views:  # in order is also what has other strides where the size is 1
             _demand_strides(signature, tuple(_strides_of_one(x) for x in operands))
         if signature is None:
-            if may != _ANEW or fixed is not _ALL or needs != given:  # to a signature, what needs no gradient is alike
+            varies = fixed is not _ALL and any(type(x) in _ALL for x in operands)
+            if may != _ANEW or varies or needs != given:  # to a signature, what needs no gradient is alike
                 return
             if kind in self._left:
                 return

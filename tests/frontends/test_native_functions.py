@@ -301,3 +301,28 @@ def test_devices_that_are_not_there_are_refused_after_native_calls() -> None:
     with pytest.raises(AssertionError, match="Torch not compiled with CUDA enabled"):
         DATA["x"].to(torch.device("cuda"))
     assert DATA["x"].to(DEVICE) is DATA["x"]
+
+
+def test_what_data_decides_is_left_to_python_at_once() -> None:
+    mask = torch.tensor([True, False, True])
+    for _ in range(60):
+        torch.where(mask)
+    table = install._installed["where"].table
+    miss = int(table[known.MISS])
+    table[known.MISS] = id(_refuse)  # Python's function is called without a look at the call's kind
+    try:
+        (found,) = torch.where(mask)
+    finally:
+        table[known.MISS] = miss
+    assert found.tolist() == [0, 2]
+    assert bits(torch.where(mask, 1.0, DATA["b"][:3])) == bits(torch.where(mask, torch.ones(3), DATA["b"][:3]))
+
+
+def test_parameters_become_a_vector_natively() -> None:
+    parameters = [torch.nn.Parameter(DATA["w"].clone()), torch.nn.Parameter(DATA["b"].clone())]
+    for _ in range(60):
+        torch.nn.utils.parameters_to_vector(parameters)
+    with served_by("cat"), served_by("Tensor.reshape"):
+        found = torch.nn.utils.parameters_to_vector(parameters)
+    assert found.tolist() == DATA["w"].flatten().tolist() + DATA["b"].tolist()
+    assert found.grad_fn.name() == "CatBackward0"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from adjit.joining import cat
+import adjit
 from adjit.tensor import Tensor
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     """The parameters, flattened, one after another."""
-    found: Tensor = cat([parameter.reshape(-1) for parameter in parameters])
+    found: Tensor = adjit.cat([parameter.reshape(-1) for parameter in parameters])
     return found
 
 
