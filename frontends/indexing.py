@@ -9,7 +9,7 @@ import numpy as np
 
 from adjit.computed_slices import is_computed_slice, slice_step, with_slices
 from adjit.computed_views import are_places, is_place, shown_at
-from adjit.dims import shape_of
+from adjit.dims import numel_of, shape_of
 from adjit.dispatch import apply, literal, rename
 from adjit.errors import explained
 from adjit.heard_numbers import as_float
@@ -146,9 +146,8 @@ def _as_item(item: Any) -> Any:
         from adjit.state import outside
 
         with outside():
-            if isinstance(item, (list, tuple)) and not item:
-                return tensor([], dtype=public(I64))
-            return tensor(list(item) if isinstance(item, range) else item)
+            found = tensor(list(item) if isinstance(item, range) else item)
+            return found if numel_of(shape_of(found)) else found.to(public(I64))
     if hasattr(item, "__index__"):
         return item.__index__()
     if isinstance(item, str):
@@ -250,7 +249,7 @@ def _basic(input: Tensor, items: Sequence[tuple[int, Any]]) -> tuple[Tensor, lis
             axis += 1
     for at, item in advanced:
         if is_mask(item):
-            _check_mask(item, kept, at)
+            check_mask(item, kept, at)
     result = part(input, cuts, "" if name in ("Select", "Unsqueeze") else name) if cuts else input
     if tuple(kept) != tuple(shape_of(result)) or (result is input and not advanced):
         result = make_view(reshape_op, result, {"shape": tuple(kept)}, name)
@@ -288,7 +287,8 @@ def _clipped(position: Any, extent: Any) -> Any:
     return position if position <= extent else extent
 
 
-def _check_mask(mask: Tensor, shape: Sequence[Any], axis: int) -> None:
+def check_mask(mask: Tensor, shape: Sequence[Any], axis: int) -> None:
+    """IndexError where a mask has other sizes than the axes from `axis` on."""
     for place, (a, b) in enumerate(zip(shape_of(mask), shape[axis:], strict=False)):
         if a != b:
             raise IndexError(

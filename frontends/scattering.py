@@ -10,7 +10,7 @@ from adjit.dims import numel_of, numpy_names, shape_of, wrap_dim
 from adjit.dispatch import apply, literal
 from adjit.dtypes import public, title_of
 from adjit.errors import explained
-from adjit.indexing import is_mask, placed_updates, prepared, value_like
+from adjit.indexing import check_mask, is_mask, placed_updates, prepared, value_like
 from adjit.ir.ops.structure import reshape as reshape_op
 from adjit.ir.primitive import primitive_named
 from adjit.ir.types import BOOL, I64, DType
@@ -348,20 +348,35 @@ def _put_along(
 # -- many axes ------------------------------------------------------------------------------------------------------
 def index_put(input: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False) -> Tensor:
     """A copy of `input` with `values` put (or added) at `indices`; an index of None takes a whole axis."""
+    advanced = _places_put(input, indices)
+    if numel_of(shape_of(values)) == 1 and not accumulate and len(advanced) == 1 and is_mask(advanced[0][1]):
+        values = value_like(values, input)  # a mask that is filled
     if values._dtype is not input._dtype:
         raise RuntimeError(
             "Index put requires the source and destination dtypes match, got "
             f"{title_of(input._dtype)} for the destination and {title_of(values._dtype)} for the source."
         )
-    advanced: list[tuple[int, Tensor]] = []
-    axis = 0
-    for index in indices:
-        if index is not None:
-            advanced.append((axis, index))
-        axis += len(shape_of(index)) if index is not None and is_mask(index) else 1
     axes, tensors, common = prepared(input, advanced)
     updates = placed_updates(input, axes, common, values)
     return put_at(input, updates, tensors, tuple(axes), "add" if accumulate else "set", "IndexPut")
+
+
+def _places_put(input: Tensor, indices: Sequence[Tensor | None]) -> list[tuple[int, Tensor]]:
+    """The indices that are given, with the axes where they begin.  IndexError for those that fit no axis."""
+    found: list[tuple[int, Tensor]] = []
+    axis, shape = 0, tuple(shape_of(input))
+    for index in indices:
+        if index is not None and not is_mask(index):
+            check_integers(index, "tensors used as indices must be long, int, byte or bool tensors", IndexError)
+        if index is not None:
+            found.append((axis, index))
+        axis += len(shape_of(index)) if index is not None and is_mask(index) else 1
+    if axis > len(shape):
+        raise IndexError(f"too many indices for tensor of dimension {len(shape)} (got {axis})")
+    for axis, index in found:
+        if is_mask(index):
+            check_mask(index, shape, axis)
+    return found
 
 
 def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:

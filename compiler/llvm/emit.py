@@ -198,13 +198,18 @@ def split(region: Region, table: Mapping[Value, int]) -> list[list[Node]]:
 
     Scalars that several statements need are computed again; where these read what the kernel writes, so that the
     moment of reading matters, all statements stay together.  Two buffers may have one entry in the table: a result that
-    is computed in the place of an operand.
+    is computed in the place of an operand.  Positions that no statement uses, in axes of one element, are checked with
+    the first.
     """
     statements = [node for node in region.nodes if node.op in STATEMENTS and not is_idle(node, table)]
-    if len(statements) == 1:
-        return [_needed(region, statements[0])]
-    written = {table.get(buffer, buffer) for node in region.walk() for buffer in written_buffers(node)}
     groups = [_needed(region, statement) for statement in statements]
+    needed = _all_needed(groups)
+    checks = [node for node in region.nodes if node.op is POSITION and node not in needed]
+    if checks and statements:
+        groups[0] = _needed(region, statements[0], checks)
+    if len(statements) == 1:
+        return groups
+    written = {table.get(buffer, buffer) for node in region.walk() for buffer in written_buffers(node)}
     for group in groups:
         for node in group[:-1]:
             if any(table.get(value, value) in written for value in _reads(node)):
@@ -222,9 +227,9 @@ def _all_needed(groups: Iterable[Iterable[Node]]) -> set[Node]:
     return {node for group in groups for node in group}
 
 
-def _needed(region: Region, statement: Node) -> list[Node]:
-    """The scalars outside that a statement uses, directly or not, in order, and the statement."""
-    wanted = set(used_values(statement))
+def _needed(region: Region, statement: Node, checks: Sequence[Node] = ()) -> list[Node]:
+    """The scalars outside that a statement and `checks` use, directly or not, in order, and the statement."""
+    wanted = set(used_values(statement)).union(*(node.outputs for node in checks))
     found = [statement]
     for node in reversed(region.nodes):
         if node.op not in STATEMENTS and not wanted.isdisjoint(node.outputs):

@@ -351,3 +351,17 @@ def test_diagonals_of_more_axes_are_filled(value: Any) -> None:
         torch.zeros(2, 2, 3).fill_diagonal_(value)
     with pytest.raises(RuntimeError, match="dimensions must larger than 1"):
         torch.zeros(2).fill_diagonal_(value)
+
+
+def test_index_put_checks_its_indices() -> None:
+    mask = torch.tensor([True, False, False, True])
+    with pytest.raises(IndexError, match=r"shape of the mask \[4\] at index 0 does not match .* \[2, 4\] at index 0"):
+        torch.zeros(2, 4).index_put_((torch.tensor([True, False, False, False]),), torch.tensor(2.5))
+    with pytest.raises(IndexError, match="tensors used as indices must be long"):
+        torch.zeros(4).index_put_((torch.tensor([1.0]),), torch.tensor(2.0))
+    with pytest.raises(IndexError, match=r"too many indices for tensor of dimension 1 \(got 2\)"):
+        torch.zeros(3).index_put_((torch.tensor(0), torch.tensor(0)), torch.tensor(2.0))
+    assert torch.zeros(4).index_put_((mask,), torch.tensor(2)).tolist() == [2.0, 0.0, 0.0, 2.0]
+    assert torch.zeros(4).index_put_((mask,), torch.tensor([3.0], dtype=torch.float64)).tolist() == [3.0, 0.0, 0.0, 3.0]
+    with pytest.raises(RuntimeError, match="source and destination dtypes match"):
+        torch.zeros(4).index_put_((mask,), torch.tensor(2), accumulate=True)

@@ -367,3 +367,32 @@ def test_one_number_of_a_complex_tensor_takes_a_tensor_of_one() -> None:
     x = torch.zeros(3, dtype=torch.complex64)
     x[1] = torch.tensor([2 + 1j])
     assert x.tolist() == [0j, 2 + 1j, 0j]
+
+
+def test_compiled_places_outside_axes_of_one_element_raise() -> None:
+    """The element's place does not depend on the index there; parts that are stored apart check it all the same."""
+    functions: tuple[Any, ...] = (
+        lambda x, i: x[i], lambda x, i: x.index_select(0, i), lambda x, i: x.take(i), lambda x, i: x.gather(0, i),
+    )  # fmt: skip
+    for dtype in (torch.complex64, torch.complex128, torch.float32):
+        x = torch.tensor([2.0]).to(dtype)
+        for function in functions:
+            compiled = torch.compile(function)
+            assert torch.equal(compiled(x, torch.tensor([0])), x)
+            for outside in (1, 100, -7):
+                for _ in range(3):
+                    with pytest.raises((IndexError, RuntimeError), match="out of"):
+                        compiled(x, torch.tensor([outside]))
+    pair = torch.compile(lambda x, i: torch.cat([x[:, 0][i][:, None], x[:, 1][i][:, None]], 1))
+    assert pair(torch.tensor([[1.0, 2.0]]), torch.tensor([-1])).tolist() == [[1.0, 2.0]]
+    with pytest.raises(IndexError, match="index 3 is out of bounds for dimension 0 with size 1"):
+        pair(torch.tensor([[1.0, 2.0]]), torch.tensor([3]))
+
+
+def test_lists_of_empty_lists_are_indices() -> None:
+    x = torch.arange(12.0).reshape(4, 3)
+    assert x[1, [[]]].shape == (1, 0)
+    assert x[[[], []]].shape == (0,)
+    assert x[np.array([])].shape == (0, 3)
+    with pytest.raises(IndexError, match="must be long, int, byte or bool"):
+        x[torch.tensor([])]
