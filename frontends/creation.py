@@ -102,7 +102,7 @@ def finished(made: Tensor, requires_grad: bool, out: Tensor | None = None) -> Te
     if out is not None:
         from adjit.out import store_in
 
-        return store_in(out, made)
+        return store_in(out, made, quietly=True)
     if requires_grad:
         if not made._dtype.is_continuous:
             raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")

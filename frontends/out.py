@@ -108,17 +108,15 @@ def _given(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     if name == "nonzero" and kwargs.get("as_tuple"):
         raise RuntimeError("nonzero does not support the out kwarg when as_tuple is True")
     operands = _tensors((args, kwargs))
-    if STATE.recording and any(tensor.requires_grad for tensor in (*operands, *places)):
-        raise RuntimeError(
-            f"{name}(): functions with out=... arguments don't support automatic differentiation, but one of the "
-            "arguments requires grad."
-        )
+    _refuse_recording(name, places)
     for place in places:
         if name == "multinomial":  # refused before anything is drawn
             check_cast(name, I64, place._dtype)
         _check_overlap(name, place, operands)
     found = _present(function, args)(*args, **kwargs)
     results: Sequence[Tensor] = (found,) if isinstance(found, Tensor) else found
+    if any(result._dtype.is_continuous for result in results):
+        _refuse_recording(name, operands)
     if len(results) != len(places):
         raise TypeError(f"{name}(): argument 'out' must hold {len(results)} tensors, not {len(places)}")
     for place, result in zip(places, results, strict=True):
@@ -130,6 +128,15 @@ def _given(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     if isinstance(found, Tensor):
         return places[0]
     return type(found)(*places) if hasattr(found, "_fields") else tuple(places)
+
+
+def _refuse_recording(name: str, tensors: Sequence[Tensor]) -> None:
+    """RuntimeError where a derivative would be needed."""
+    if STATE.recording and any(tensor.requires_grad for tensor in tensors):
+        raise RuntimeError(
+            f"{name}(): functions with out=... arguments don't support automatic differentiation, but one of the "
+            "arguments requires grad."
+        )
 
 
 def _present(function: Callable[..., Any], args: tuple[Any, ...]) -> Callable[..., Any]:
@@ -200,14 +207,14 @@ def check_cast(name: str, found: DType, wanted: DType) -> None:
         raise RuntimeError(f"result type {title_of(found)} can't be cast to the desired output type {title_of(wanted)}")
 
 
-def store_in(place: Tensor, result: Tensor) -> Tensor:
-    """Write a result to `place`, which takes its shape; a warning where it was not empty."""
+def store_in(place: Tensor, result: Tensor, *, quietly: bool = False) -> Tensor:
+    """Write a result to `place`, which takes its shape; a warning where it was not empty, unless `quietly`."""
     from adjit.inplace import copy_
     from adjit.resizing import resize_
 
     own, shape = tuple(shape_of(place)), tuple(shape_of(result))
     if own != shape:
-        if numel_of(own) != 0:
+        if numel_of(own) != 0 and not quietly:
             warn(
                 f"An output with one or more elements was resized since it had shape {list(own)}, which does not match "
                 f"the required output shape {list(shape)}. This behavior is deprecated, and in a future PyTorch "

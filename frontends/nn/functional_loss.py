@@ -16,7 +16,7 @@ from adjit.heard_numbers import as_float
 from adjit.ir.ops import named
 from adjit.ir.ops.scalar import where
 from adjit.ir.types import BF16, F16
-from adjit.promotion import cast_to, result_dtype, single
+from adjit.promotion import cast_to, promote_types_ir, result_dtype, single
 from adjit.state import numbers_are_known
 from adjit.tensor import Tensor
 from adjit.warning import warn
@@ -58,9 +58,16 @@ def _choose(condition: Tensor, one: Any, other: Any) -> Tensor:
     return found
 
 
+def _of_one_dtype(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in the dtype that holds both: masks are zeros and ones, and a tensor of rank 0 counts as others do."""
+    dtype = promote_types_ir(input._dtype, target._dtype)
+    return cast_to(input, dtype), cast_to(target, dtype)
+
+
 @composite("MseLoss")
 def squared_error(input: Tensor, target: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
     """(input - target)**2, reduced."""
+    input, target = _of_one_dtype(input, target)
     require_order(input._dtype, "mse_cpu")
     difference = input - target
     losses = difference * difference
@@ -106,7 +113,8 @@ _reduced = reduce
 @composite("SmoothL1Loss")
 def smooth_error(input: Tensor, target: Tensor, beta: float, reduction: str) -> Tensor:
     """0.5*d*d/beta where |d| < beta, else |d| - beta/2, with d = input - target."""
-    dtype = result_dtype((input, target))
+    input, target = _of_one_dtype(input, target)
+    dtype = input._dtype
     one, other = single(input, target) if dtype is BF16 else (input, target)  # PyTorch rounds each step for float16
     difference = one - other
     size, bound = difference.abs(), as_plain(beta, difference._dtype)
@@ -135,7 +143,8 @@ def smooth_l1_loss(
 @composite("HuberLoss")
 def huber_error(input: Tensor, target: Tensor, delta: float, reduction: str) -> Tensor:
     """0.5*d*d where |d| <= delta, else delta*(|d| - delta/2): s*(d - s/2), s being d = input - target within delta."""
-    dtype = result_dtype((input, target))
+    input, target = _of_one_dtype(input, target)
+    dtype = input._dtype
     one, other = single(input, target) if dtype is F16 else (input, target)  # PyTorch rounds each step for bfloat16
     difference = one - other
     bound = as_plain(delta, difference._dtype)

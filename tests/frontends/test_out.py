@@ -160,3 +160,26 @@ def test_other_dtypes_on_the_same_bits() -> None:
         return x + 1
 
     assert torch.compile(traced)(torch.ones(2)).tolist() == [1.0, 2.0]
+
+
+def test_out_of_functions_without_derivatives_takes_what_requires_grad() -> None:
+    x = torch.tensor([1.0, 3.0, 2.0], requires_grad=True)
+    assert torch.lt(x, 2, out=torch.zeros(3, dtype=torch.bool)).tolist() == [True, False, False]
+    assert torch.argmax(x, out=torch.tensor(0)).item() == 1
+    for name in ("exp", "floor"):
+        with pytest.raises(RuntimeError, match="don't support automatic differentiation"):
+            getattr(torch, name)(x, out=torch.zeros(3))
+    for name in ("any", "all"):
+        assert getattr(torch, name)(x, out=torch.tensor(0, dtype=torch.uint8)).item() == 1
+        with pytest.raises(RuntimeError, match=f"{name} only supports bool tensor for result, got: Long"):
+            getattr(torch, name)(x, out=torch.tensor(0))
+
+
+def test_functions_that_make_tensors_resize_out_silently() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for made in (
+            torch.zeros(2, 2, out=torch.ones(3)), torch.full((2, 2), 3.0, out=torch.ones(3)),
+            torch.linspace(0, 1, 4, out=torch.ones(3)), torch.rand(2, 2, out=torch.ones(3)),
+        ):  # fmt: skip
+            assert made.numel() == 4

@@ -201,3 +201,28 @@ def test_functions_of_floats_name_the_kernel_that_refuses_integers(function: Any
 def test_moments_of_halves_are_rounded_once() -> None:
     x = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float16)
     assert x.var().item() == float(np.float16(1 / 3)) and x.std().item() == float(np.float16(np.sqrt(1 / 3)))
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+def test_losses_take_their_target_in_full() -> None:
+    x, mask = torch.tensor([1.0, 2.0], requires_grad=True), torch.tensor([True, False])
+    for loss in (torch.nn.functional.mse_loss, torch.nn.functional.huber_loss, torch.nn.functional.smooth_l1_loss):
+        for function in (loss, torch.compile(loss)):
+            value = function(x, mask)
+            assert torch.equal(value, loss(x, mask.float()))
+            assert function(x, torch.tensor(1.0, dtype=torch.float64)).dtype is torch.float64
+        (slope,) = torch.autograd.grad(value, x)
+        assert torch.equal(slope, torch.autograd.grad(loss(x, mask.float()), x)[0])
+
+
+def test_functions_that_do_not_promote_raise() -> None:
+    ones = torch.ones(2)
+    with pytest.raises(RuntimeError, match="not yet implemented for tensors with different dtypes"):
+        torch.heaviside(ones, ones.double())
+    with pytest.raises(RuntimeError, match="Integer division with addcdiv is no longer supported"):
+        torch.addcdiv(ones, ones.long(), ones.int())
+    assert torch.addcdiv(ones, ones.long(), ones).tolist() == [2.0, 2.0]
+    for pair, text in (((torch.ones(3), ones), "must have length 3. Got 3 and 2"),
+                       ((torch.ones(2, 3), torch.ones(3)), "must have the same number of dimensions")):  # fmt: skip
+        with pytest.raises(RuntimeError, match=text):
+            torch.cross(*pair)
