@@ -12,7 +12,7 @@ from adjit.dispatch import rename
 from adjit.dtypes import c_name, title_of
 from adjit.elementwise import add, div, emit, mul, operands_of, sub
 from adjit.former import numbers_first
-from adjit.ir.types import F64
+from adjit.ir.types import F32, F64
 from adjit.promotion import broadcast_shapes, cast_to, is_one, promote, result_dtype, single
 from adjit.python_data import check_wide_numbers
 from adjit.shaping import expand
@@ -80,7 +80,7 @@ def _weighted(first: Tensor, second: Tensor, alpha: Tensor) -> tuple[Tensor]:
 
 
 def _weighted_rule(g: Tensor, first: Tensor, second: Tensor, alpha: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-    return g, mul(g, alpha)  # which alpha is not rounded for
+    return g, cast_to(mul(g, cast_to(alpha, F32)), g._dtype)  # which alpha is not rounded for
 
 
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:

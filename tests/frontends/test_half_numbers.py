@@ -186,3 +186,16 @@ def test_losses_with_a_bound_are_rounded_at_each_step_or_once(compiled: bool) ->
     check(loss("huber_loss", torch.float16), torch.float16, huber)
     check(loss("smooth_l1_loss", torch.bfloat16), torch.bfloat16, smooth)
     check(loss("huber_loss", torch.bfloat16), torch.bfloat16, stepwise)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_sums_of_rank_0_with_alpha_stay_halves(dtype: Any) -> None:
+    for number in (3, 3.5, 15):
+        x = torch.tensor(2.0, dtype=dtype, requires_grad=True)
+        for function in (torch.add, torch.compile(torch.add)):
+            result = function(x, number, alpha=2)
+            assert (result.dtype, result.shape, result.item()) == (dtype, (), 2.0 + 2 * number)
+        (slope,) = torch.autograd.grad(torch.sub(number * x, x, alpha=3), x)
+        assert (slope.dtype, slope.item()) == (dtype, number - 3)
+        y = torch.tensor(2.0, dtype=dtype)
+        assert y.sub_(number, alpha=2).item() == 2.0 - 2 * number
