@@ -249,25 +249,28 @@ hfft2, ihfft2 = _plane(hfftn, "hfft2"), _plane(ihfftn, "ihfft2")
 
 # -- frequencies ----------------------------------------------------------------------------------------------------
 def fftfreq(
-    n: int, d: float = 1.0, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False
-) -> Tensor:
+    n: int, d: float = 1.0, *, out: Tensor | None = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """The frequencies of `fft`: 0, 1, ..., (n-1)//2, -(n//2), ..., -1, each over n*d."""
     from adjit.creation import finished
     from adjit.ranges import arange
 
     places = arange(n, dtype=dtype or _float(), device=device)
     places[(n + 1) // 2 :] = arange(-(n // 2), 0, dtype=places.dtype)
-    return finished(mul(places, 1.0 / (n * d)), requires_grad)
+    return finished(mul(places, 1.0 / (n * d)), requires_grad, out)
 
 
 def rfftfreq(
-    n: int, d: float = 1.0, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False
-) -> Tensor:
+    n: int, d: float = 1.0, *, out: Tensor | None = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """The frequencies of `rfft`: 0, 1, ..., n//2, each over n*d."""
     from adjit.creation import finished
     from adjit.ranges import arange
 
-    return finished(mul(arange(n // 2 + 1, dtype=dtype or _float(), device=device), 1.0 / (n * d)), requires_grad)
+    places = arange(n // 2 + 1, dtype=dtype or _float(), device=device)
+    return finished(mul(places, 1.0 / (n * d)), requires_grad, out)
 
 
 def _float() -> Any:

@@ -37,11 +37,12 @@ _LISTED = """
     log10 log1p log2 log_softmax logaddexp logaddexp2 logcumsumexp logical_and logical_not logical_or logical_xor
     logit logsumexp lt lu_solve lu_unpack masked_fill masked_scatter masked_select matmul matrix_power max maximum
     mean median min minimum mm mode msort mul multinomial multiply mv mvlgamma nan_to_num nanmean nanmedian
-    nanquantile nansum narrow_copy ne neg negative nextafter nonzero nonzero_static norm not_equal orgqr ormqr outer
+    nanquantile nansum narrow_copy ne neg negative nextafter nonzero nonzero_static norm not_equal
+    nuclear_norm orgqr ormqr outer
     permute_copy poisson polar polygamma pow prod put qr quantile rad2deg reciprocal relu remainder renorm
     repeat_interleave roll rot90 round row_stack rsqrt rsub scatter scatter_add scatter_reduce searchsorted
     segment_reduce select_copy select_scatter sgn sigmoid sign signbit sin sinc sinh slice_copy slice_scatter
-    slogdet softmax sort split_copy split_with_sizes_copy sqrt square squeeze_copy stack std sub subtract sum t_copy
+    slogdet softmax sort split_copy split_with_sizes_copy sqrt square squeeze_copy stack std sub subtract sum svd t_copy
     take take_along_dim tan tanh tensordot threshold topk trace transpose_copy triangular_solve tril triu
     true_divide trunc unbind_copy unfold_copy unique_consecutive unsafe_split unsafe_split_with_sizes unsqueeze_copy
     var vdot view_copy vstack where xlogy

@@ -65,7 +65,10 @@ def array_of(data: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
         check_strides(array)
         target = known if dtype is None else dtype
         return stored(array, known, target), target
-    kinds = _leaf_types(data)
+    try:
+        kinds = _leaf_types(data)
+    except RecursionError:
+        raise TypeError("new(): self-referential lists are incompatible") from None
     if not kinds <= _NUMBERS:
         data, known = _plain(data)
     elif complex in kinds:
@@ -137,6 +140,10 @@ def _converted(data: Any, target: DType) -> np.ndarray:
     if array.size == 0:
         return np.zeros(array.shape, target.storage)
     if array.dtype.kind == "c":
+        if target is BOOL:
+            return np.asarray(array != 0)
+        if target.is_integer:
+            raise TypeError("'complex' object cannot be interpreted as an integer")
         if not target.is_complex:
             raise TypeError("must be real number, not complex")
         return stored(array, C128, target)

@@ -29,7 +29,7 @@ from adjit.generator import (
 from adjit.ir.primitive import PRIMITIVES, primitive_named
 from adjit.ir.types import BF16, BOOL, F16, F32, F64, I64, DType
 from adjit.promotion import broadcast_shapes, cast_to, spread
-from adjit.python_data import number_of
+from adjit.python_data import GREATEST, number_of
 from adjit.state import numbers_are_known
 from adjit.tensor import Tensor
 
@@ -174,12 +174,14 @@ def integers(low: Any, high: Any, shape: tuple[Any, ...], dtype: DType, generato
 
 
 def _check_bounds(low: Any, high: Any, dtype: DType) -> None:
-    if not isinstance(low, int) or not isinstance(high, int) or dtype.is_float:
+    if not isinstance(low, int) or not isinstance(high, int) or (dtype.is_float and dtype is not F16):
         return
     if dtype.is_complex:
         raise RuntimeError("check_random_bounds handles only integral, floating-point and boolean types")
     half = 1 << (dtype.bits - 1)
     least, most = (0, 1) if dtype is BOOL else (0, 2 * half - 1) if dtype.kind == "uint" else (-half, half - 1)
+    if dtype is F16:
+        least, most = -int(GREATEST[F16]), int(GREATEST[F16])
     name = "int64_t" if dtype is I64 else c_name(dtype)
     if not least <= low <= most:
         raise RuntimeError(f"from is out of bounds for {name}")

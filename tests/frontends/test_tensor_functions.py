@@ -395,3 +395,36 @@ def test_vector_products_want_operands_of_one_rank() -> None:
 def test_singular_matrices_have_lu_factors() -> None:
     factors, exchanges = torch.lu(torch.ones(3, 3))
     assert factors.tolist() == [[1.0] * 3, [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]] and exchanges.tolist() == [1, 2, 3]
+
+
+def test_complex_numbers_are_true_where_a_part_is_not_0() -> None:
+    given = [1e-320, 0j, 1e-320j, complex(float("nan"), 0)]
+    assert torch.tensor(given, dtype=torch.bool).tolist() == [True, False, True, True]
+    with pytest.raises(TypeError, match=r"^'complex' object cannot be interpreted as an integer"):
+        torch.tensor([1, 1j], dtype=torch.int64)
+
+
+def test_lists_that_hold_themselves_are_refused() -> None:
+    given: list[Any] = [0]
+    given.append(given)
+    with pytest.raises(TypeError, match=r"^new\(\): self-referential lists are incompatible"):
+        torch.tensor(given)
+
+
+def test_ranges_that_cannot_be_held_are_refused() -> None:
+    with pytest.raises(RuntimeError, match=r"^torch.histc: range of \[0, inf\] is not finite"):
+        torch.histc(torch.ones(2), max=float("inf"))
+    halves = torch.zeros(3, dtype=torch.float16)
+    with pytest.raises(RuntimeError, match=r"^to - 1 is out of bounds for c10::Half"):
+        halves.random_(0, 70000)
+    assert halves.random_(-65504, 65505).isfinite().all()
+
+
+def test_factors_and_frequencies_are_written_to_out() -> None:
+    places = [torch.zeros(2, 2), torch.zeros(2), torch.zeros(2, 2)]
+    found = torch.svd(torch.diag(torch.tensor([3.0, 2.0])), out=tuple(places))
+    assert found[1] is places[1] and places[1].tolist() == [3.0, 2.0]
+    assert torch.nuclear_norm(torch.eye(2), out=torch.zeros(())).item() == 2.0
+    place = torch.zeros(4)
+    assert torch.fft.fftfreq(4, out=place) is place and place.tolist() == [0.0, 0.25, -0.5, -0.25]
+    assert torch.fft.rfftfreq(4, out=torch.zeros(3)).tolist() == [0.0, 0.25, 0.5]
