@@ -130,8 +130,8 @@ e, inf, nan, newaxis, pi = math.e, math.inf, math.nan, None, math.pi
 
 # What a script may never touch is imported at first use.
 _LAZY_MODULES = (
-    "_C", "amp", "array_api", "cuda", "data", "demo", "distributed", "distributions", "fft", "func", "implicit", "jit",
-    "library", "linalg", "masked", "nn", "ops", "optim", "overrides", "passes", "profiler",
+    "_C", "_dynamo", "amp", "array_api", "backends", "cuda", "data", "demo", "distributed", "distributions", "fft",
+    "func", "implicit", "jit", "library", "linalg", "masked", "nn", "ops", "optim", "overrides", "passes", "profiler",
     "return_types", "signal", "special", "symbolic", "testing", "types", "utils", "version",
 )  # fmt: skip
 _LAZY = {"Program": "program", "check_nan": "nan_checks", "debug": "debugger", "compile": "jit",

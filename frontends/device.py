@@ -130,10 +130,6 @@ class _Accelerator:
         """False."""
         return False
 
-    def is_built(self) -> bool:
-        """False."""
-        return False
-
     def is_bf16_supported(self) -> bool:
         """False."""
         return False
@@ -187,62 +183,6 @@ _WORK = frozenset((
 cuda, mps, xpu, accelerator = (_Accelerator(name) for name in ("cuda", "mps", "xpu", "accelerator"))
 
 
-class _CuDNN:
-    """Settings of a library that is not there."""
-
-    def __init__(self) -> None:
-        self.benchmark = False
-        self.deterministic = False
-        self.enabled = True
-        self.allow_tf32 = True
-
-    def is_available(self) -> bool:
-        """False."""
-        return False
-
-    def version(self) -> None:
-        """None."""
-
-
-class _CudaSettings:
-    """Settings of products on devices that are not there."""
-
-    def __init__(self) -> None:
-        self.matmul = _Matmul()
-
-    def is_built(self) -> bool:
-        """False."""
-        return False
-
-
-class _Matmul:
-    def __init__(self) -> None:
-        self.allow_tf32 = False
-        self.allow_fp16_reduced_precision_reduction = True
-        self.allow_bf16_reduced_precision_reduction = True
-
-
-class _Library:
-    """A library that PyTorch may be built with; adjit has no use for it."""
-
-    def is_available(self) -> bool:
-        """False."""
-        return False
-
-
-class _Backends:
-    """`adjit.backends`: what scripts ask before they choose a device."""
-
-    def __init__(self) -> None:
-        self.cudnn = _CuDNN()
-        self.cuda = _CudaSettings()
-        self.mps = mps
-        self.mkl = self.mkldnn = self.openmp = _Library()
-
-
-backends = _Backends()
-
-
 # -- layouts and memory formats -------------------------------------------------------------------------------------
 class layout:
     """How a tensor lies in memory: strided."""
@@ -289,7 +229,7 @@ def get_device(input: Tensor) -> int:
 
 METHODS: dict[str, Callable[..., Any]] = {"get_device": get_device, "pin_memory": pin_memory}
 __all__ = [
-    "accelerator", "backends", "channels_last", "channels_last_3d", "contiguous_format", "device",
+    "accelerator", "channels_last", "channels_last_3d", "contiguous_format", "device",
     "get_default_device", "get_device", "layout", "legacy_contiguous_format", "memory_format", "mps", "preserve_format",
     "set_default_device", "strided", "xpu",
 ]  # fmt: skip

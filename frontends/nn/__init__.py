@@ -198,6 +198,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("attention", "grad", "modules"):
+    if name in ("attention", "grad", "modules", "parallel"):
         return import_module(f"adjit.nn.{name}")
     raise AttributeError(f"module 'adjit.nn' has no attribute {name!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -77,11 +78,32 @@ def test_numpy_functions_give_tensors_with_history() -> None:
         ("backends.mps.is_built()", False), ("backends.cuda.matmul.allow_tf32", False), ("version.cuda", None),
         ("get_num_interop_threads()", 1), ("get_float32_matmul_precision()", "highest"),
         ("are_deterministic_algorithms_enabled()", False), ("typename(adjit.ones(2))", "torch.FloatTensor"),
-        ("typename(3)", "int"), ("is_tensor(adjit.ones(1))", True),
+        ("typename(3)", "int"), ("is_tensor(adjit.ones(1))", True), ("backends.opt_einsum.is_available()", False),
+        ("backends.cpu.get_cpu_capability() in ('AVX512', 'AVX2', 'DEFAULT')", True), ("_dynamo.reset()", None),
+        ("_dynamo.config.suppress_errors", False),
     ],
 )  # fmt: skip
 def test_questions_of_scripts(question: str, answer: Any) -> None:
     assert eval(f"adjit.{question}") == answer
+
+
+def test_settings_of_absent_libraries_are_kept() -> None:
+    cudnn = import_module("adjit.backends.cudnn")
+    assert cudnn is adjit.backends.cudnn and cudnn.enabled
+    with cudnn.flags(enabled=False, deterministic=True), pytest.raises(KeyError):
+        assert cudnn.deterministic and not cudnn.enabled
+        with cudnn.flags(enabled=True):
+            assert cudnn.enabled and not cudnn.deterministic
+        raise KeyError
+    assert cudnn.enabled and not cudnn.deterministic and cudnn.benchmark_limit is None
+
+
+def test_modules_run_on_the_one_device() -> None:
+    layer, x = adjit.nn.Linear(3, 2), adjit.ones(4, 3)
+    assert adjit.nn.parallel.DataParallel is adjit.nn.DataParallel
+    assert adjit.nn.parallel.data_parallel(layer, x).equal(layer(x))
+    summed = adjit.nn.parallel.data_parallel(adjit.nn.Bilinear(3, 3, 1), (x, x), module_kwargs={})
+    assert summed.shape == (4, 1)
 
 
 def test_threads_and_determinism() -> None:

@@ -1,0 +1,12 @@
+"""`adjit.backends.opt_einsum`: a library that PyTorch may be built with; adjit has no use for it."""
+
+from __future__ import annotations
+
+
+def is_available() -> bool:
+    """False."""
+    return False
+
+
+enabled = False
+strategy: str | None = None
