@@ -95,8 +95,8 @@ class Generator:
 
         return clone(self._key)
 
-    def set_state(self, new_state: Tensor) -> None:
-        """Set the key to one that `get_state` gave.  TypeError for anything else."""
+    def set_state(self, new_state: Tensor) -> Generator:
+        """Set the key to one that `get_state` gave, and give the generator.  TypeError for anything else."""
         if not isinstance(new_state, Tensor) or new_state._tensor_type != self._key._tensor_type:
             raise TypeError("expected the state that get_state() of a Generator gave")
         if STATE.tracer is not None:
@@ -104,6 +104,7 @@ class Generator:
         else:
             assert new_state._array is not None
             self._set(new_state._array)
+        return self
 
     def clone_state(self) -> Generator:
         """A generator that goes on from the same state."""

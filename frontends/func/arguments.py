@@ -57,6 +57,18 @@ def flatten(tree: Any, what: str) -> tuple[list[Tensor], Any]:
     return leaves, structure
 
 
+def flatten_output(output: Any, api: str) -> tuple[list[Tensor], Any]:
+    """The tensors of a function's output, and its structure.  RuntimeError if there are none, or something else."""
+    leaves, structure = trees.flatten(output)
+    if not leaves:
+        shown = [None] if output is None else []
+        raise RuntimeError(f"{api}: Expected f to be a function that has non-empty output (got output = {shown})")
+    for leaf in leaves:
+        if not isinstance(leaf, Tensor):
+            raise RuntimeError(f"{api}: expected f(*primals) to return only tensors, got unsupported type {type(leaf)}")
+    return leaves, structure
+
+
 def split_aux(result: Any, has_aux: bool, api: str) -> tuple[Any, Any]:
     """(output, aux) of a function that returns both.  RuntimeError if it does not."""
     if not has_aux:

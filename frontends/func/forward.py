@@ -8,7 +8,7 @@ from typing import Any
 
 from adjit import trees
 from adjit.following import runs
-from adjit.func.arguments import Argnums, chosen, replaced, split_aux, title
+from adjit.func.arguments import Argnums, chosen, flatten_output, replaced, split_aux, title
 from adjit.func.reverse import ORDERS_KEPT, jacrev, traced_function, unit_rows, vjp
 from adjit.inner_trace import Traced, call_inner, is_differentiated, write_back
 from adjit.ir.errors import TraceError
@@ -95,6 +95,8 @@ def _pairs(api: str, primals: Any, tangents: Any) -> tuple[list[Tensor], Any, li
             f"tuple of 3 tensors, tangents also must be. Got primals with structure {structure} and tangents with "
             f"structure {arrived}"
         )
+    if not leaves:
+        raise RuntimeError(f"{api}: Expected primals to contain at least one Tensor.")
     for leaf, tangent in zip(leaves, moving, strict=True):
         if not isinstance(leaf, Tensor) or not isinstance(tangent, Tensor):
             kind = type(tangent if isinstance(leaf, Tensor) else leaf)
@@ -155,6 +157,8 @@ class _Push:
 
         filled = [zeros_like(x) if t is None else t for x, t in zip(results, tangents, strict=True)]
         output, aux = split_aux(self.traced.restore(results), has_aux, api)
+        if api:
+            flatten_output(output, api)
         tangent, _ = split_aux(self.traced.restore(filled), has_aux, api)
         return (output, tangent, aux) if has_aux else (output, tangent)
 

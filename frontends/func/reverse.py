@@ -16,7 +16,7 @@ from adjit.autograd.tape import Watch
 from adjit.dispatch import apply
 from adjit.errors import explained
 from adjit.following import identity_of, runs, trace_followed
-from adjit.func.arguments import Argnums, chosen, flatten, replaced, split_aux, title
+from adjit.func.arguments import Argnums, chosen, flatten_output, replaced, split_aux, title
 from adjit.inner_trace import Traced, call_inner, cut_off, step
 from adjit.ir.analysis import varies_with
 from adjit.ir.errors import TraceError
@@ -121,7 +121,7 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
         inner = [step(_alias, leaf, "vjp") for leaf in leaves]
         result = func(*trees.unflatten(structure, inner))
         output, aux = split_aux(result, has_aux, "vjp(f, *primals)")
-        outputs, shape = flatten(output, "vjp(f, *primals): Expected output of f")
+        outputs, shape = flatten_output(output, "vjp(f, *primals)")
         keep = step(_ends, leaves, outputs, inner) and recording
     wanted = [index for index, tensor in enumerate(outputs) if tensor.requires_grad]
     later: list[Callable[[Sequence[Tensor]], list[Tensor | None]]] = []
@@ -254,7 +254,7 @@ def jacrev(
 
         found = vjp(of_leaves, *leaves, has_aux=has_aux)
         output, pullback = found[0], found[1]
-        outputs, shape = flatten(output, "jacrev: Expected output of f")
+        outputs, shape = flatten_output(output, "jacrev")
         require_real("jacrev", "outputs", outputs)
         rows = []
         for place, each in enumerate(outputs):

@@ -354,3 +354,24 @@ def test_a_pullback_records_where_it_is_called(outside: bool) -> None:
     assert torch.autograd.grad(found, x)[0].item() == 2.0
     with torch.no_grad():
         assert not pull(one)[0].requires_grad
+
+
+@pytest.mark.parametrize("output", [None, (), [], {}, 1, "text"])
+def test_functions_without_tensors_to_differentiate_are_refused(output: Any) -> None:
+    empty = not isinstance(output, (int, str))
+    text = "function that has non-empty output" if empty else "to return only tensors, got unsupported type"
+    for transformed in (
+        lambda f: func.vjp(f, X),
+        lambda f: func.jvp(f, (X,), (X,)),
+        lambda f: func.jacrev(f)(X),
+        lambda f: func.jacfwd(f)(X),
+    ):
+        with pytest.raises(RuntimeError, match=rf"^(vjp|jvp)\(f, .*primals.*\): .*{text}"):
+            transformed(lambda _: output)
+    with pytest.raises(RuntimeError, match="to contain at least one Tensor"):
+        func.jvp(torch.sin, (), ())
+
+
+def test_set_state_gives_the_generator() -> None:
+    generator = torch.Generator()
+    assert generator.set_state(generator.get_state()) is generator
