@@ -320,7 +320,7 @@ def true_columns(mask: Tensor) -> tuple[np.ndarray, ...]:
     from adjit.conversion import concrete
 
     array = concrete(mask if mask._dtype in COMMON else mask != 0, "nonzero() (a mask as index)")
-    return np.nonzero(array) if array.ndim else ()
+    return array.nonzero() if array.ndim else ()
 
 
 def prepared(input: Tensor, advanced: Sequence[tuple[int, Tensor]]) -> tuple[list[int], list[Tensor], tuple[Any, ...]]:

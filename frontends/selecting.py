@@ -46,6 +46,8 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     columns = true_columns(input)
     if not columns:
         return from_numpy(np.zeros((int(input != 0), 0), np.int64))
+    if len(columns) == 1:
+        return from_numpy(columns[0].reshape(-1, 1))
     rows = np.empty((columns[0].size, len(columns)), np.int64)
     for axis, column in enumerate(columns):
         rows[:, axis] = column

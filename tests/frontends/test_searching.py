@@ -187,3 +187,13 @@ def test_orders_of_axes_may_have_to_be_the_only_ones() -> None:
             tensor.dim_order(ambiguity_check=check)
     with pytest.raises(TypeError, match="must be a bool or a list of memory formats"):
         plain.dim_order(ambiguity_check="no")
+
+
+@pytest.mark.parametrize("values", [[], [0.0, 1.0, 0.0, 2.0], [0.0, 0.0], [True, False, True]])
+@pytest.mark.parametrize("step", [1, 2])
+def test_nonzero_of_vectors_gives_a_column_of_its_own(values: list[float], step: int) -> None:
+    x = torch.tensor(values)[::step]
+    found = x.nonzero()
+    expected = [[place] for place, value in enumerate(values[::step]) if value]
+    assert found.tolist() == expected and found.dtype is torch.int64 and tuple(found.shape) == (len(expected), 1)
+    assert found.add_(1).is_contiguous() and x.tolist() == values[::step]
