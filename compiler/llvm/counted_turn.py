@@ -382,6 +382,8 @@ class Turn:
             if slope == 1 and isinstance(between, int):
                 if between < 0:
                     raise NotCounted
+            elif slope == 0 and store.attributes["masked"]:
+                raise NotCounted  # as in searches for shorter ways: most often it is among what is written
             else:
                 self.apart.append((load, store))
 
