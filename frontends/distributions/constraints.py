@@ -43,15 +43,14 @@ class _Dependent(Constraint):
         raise ValueError("Cannot determine validity of dependent constraint")
 
 
-class dependent_property(property):
+class dependent_property(property, _Dependent):
     """A property of a distribution that gives a constraint."""
 
     def __init__(
         self, fn: Callable[[Any], Any] | None = None, *, is_discrete: bool = False, event_dim: int = 0
     ) -> None:
-        super().__init__(fn)
-        self.is_discrete = is_discrete
-        self.event_dim = event_dim
+        property.__init__(self, fn)
+        _Dependent.__init__(self, is_discrete, event_dim)
 
     def __call__(self, fn: Callable[[Any], Any]) -> dependent_property:
         return dependent_property(fn, is_discrete=self.is_discrete, event_dim=self.event_dim)
@@ -59,7 +58,7 @@ class dependent_property(property):
 
 def is_dependent(constraint: Any) -> bool:
     """Whether a constraint can only be checked with a distribution's parameters."""
-    return isinstance(constraint, (_Dependent, dependent_property))
+    return isinstance(constraint, _Dependent)
 
 
 class _Real(Constraint):

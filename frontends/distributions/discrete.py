@@ -240,7 +240,8 @@ class Binomial(_ByProbability):
         self._validate_sample(value)
         n = self.total_count
         choose = (n + 1).lgamma() - (value + 1).lgamma() - (n - value + 1).lgamma()
-        positive = self.logits.clamp(min=0) + softplus(-self.logits.abs())
+        # Half of logits + |logits|, not a clamp, whose derivative at 0 is not 1/2.
+        positive = 0.5 * (self.logits + self.logits.abs()) + softplus(-self.logits.abs())
         return choose + value * self.logits - n * positive
 
     def entropy(self) -> Tensor:

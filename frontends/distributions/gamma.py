@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from adjit.creation import zeros
+from adjit.creation import as_tensor, zeros
 from adjit.distributions import constraints
 from adjit.distributions.distribution import Distribution, broadcast_all
 from adjit.distributions.sampling import standard_gamma
+from adjit.dtypes import float64
 from adjit.elementwise import where
 from adjit.joining import stack
 from adjit.numeric_limits import finfo
@@ -52,9 +53,10 @@ class Gamma(Distribution):
         return value
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """a*log(rate) + (a - 1)*log(x) - rate*x - lgamma(a)."""
-        self._validate_sample(value)
+        """a*log(rate) + (a - 1)*log(x) - rate*x - lgamma(a).  The value may be a number."""
         a, rate = self.concentration, self.rate
+        value = as_tensor(value, dtype=a.dtype)
+        self._validate_sample(value)
         return a.xlogy(rate) + (a - 1).xlogy(value) - rate * value - a.lgamma()
 
     def cdf(self, value: Tensor) -> Tensor:
@@ -122,9 +124,13 @@ class Dirichlet(Distribution):
         return self.concentration * (total - self.concentration) / (total**2 * (total + 1))
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Gamma values over their sum."""
-        drawn = standard_gamma(self.concentration.expand(*self._extended_shape(sample_shape)))
-        return drawn / drawn.sum(-1, True)
+        """Gamma values over their sum, in float64 (those of small concentrations end in float32); never 0 or 1."""
+        concentration = self.concentration
+        drawn = standard_gamma(concentration.to(float64).expand(*self._extended_shape(sample_shape)))
+        value = (drawn / drawn.sum(-1, True)).to(concentration.dtype)
+        limits = finfo(value.dtype)
+        value.detach().clamp_(min=limits.tiny, max=1 - limits.eps / 2)
+        return value
 
     def log_prob(self, value: Tensor) -> Tensor:
         """sum((a - 1)*log(x)) + lgamma(sum(a)) - sum(lgamma(a))."""

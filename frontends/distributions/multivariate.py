@@ -26,7 +26,7 @@ class MultivariateNormal(Distribution):
     }  # fmt: skip
     support = constraints.real_vector
     has_rsample = True
-    _tensors = ("loc", "covariance_matrix", "precision_matrix", "scale_tril", "_unbroadcasted_scale_tril")
+    _tensors = ("loc", "covariance_matrix", "precision_matrix", "scale_tril")
 
     def __init__(
         self, loc: Tensor, covariance_matrix: Tensor | None = None, precision_matrix: Tensor | None = None,
@@ -50,18 +50,21 @@ class MultivariateNormal(Distribution):
     @cached_property
     def scale_tril(self) -> Tensor:
         """L."""
-        return self._unbroadcasted_scale_tril
+        return self._expanded(self._unbroadcasted_scale_tril)
 
     @cached_property
     def covariance_matrix(self) -> Tensor:
         """L L^T."""
-        return self._unbroadcasted_scale_tril @ self._unbroadcasted_scale_tril.mT
+        return self._expanded(self._unbroadcasted_scale_tril @ self._unbroadcasted_scale_tril.mT)
 
     @cached_property
     def precision_matrix(self) -> Tensor:
         """The covariance's inverse."""
         inverse = linalg.solve_triangular(self.scale_tril, eye(self._event_shape[0], dtype=self.loc.dtype), upper=False)
         return inverse.mT @ inverse
+
+    def _expanded(self, matrix: Tensor) -> Tensor:
+        return matrix.expand(*self._batch_shape, -1, -1)
 
     @property
     def mean(self) -> Tensor:

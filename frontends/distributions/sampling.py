@@ -76,7 +76,8 @@ def gamma_slope(alpha: Tensor, value: Tensor) -> Tensor:
     weights = from_numpy(np.pi / 2 * np.cosh(nodes) * (nodes[1] - nodes[0]))
     sign = where(z > a, 1.0, -1.0).to(float64)
     width = 1 / ((z - a).abs() + where(z > a, z, a).sqrt())
-    s = (points * width).clamp(max=700.0)
+    s = points * width
+    s = where(z > a, s.clamp(max=700.0), s)  # below the mode exp(-a*s) falls slowly where a is small
     exponent = sign * a * s - z * (sign * s).expm1()
     integral = (weights * s * exponent.exp() * (z.log() + sign * s - a.digamma())).sum(-1)
     return (sign.squeeze(-1) * z.squeeze(-1) * integral).to(alpha.dtype)

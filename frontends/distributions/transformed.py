@@ -11,7 +11,6 @@ from adjit.distributions.distribution import Distribution, sum_rightmost
 from adjit.distributions.normal import Normal
 from adjit.distributions.transforms import ComposeTransform, ExpTransform, StickBreakingTransform, Transform
 from adjit.distributions.wrapped import Independent
-from adjit.size import Size
 from adjit.tensor import Tensor
 
 
@@ -50,11 +49,9 @@ class TransformedDistribution(Distribution):
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
         """The distribution with its batch expanded."""
-        new = type(self).__new__(type(self))
-        new.__dict__.update(self.__dict__)
+        new = super().expand(batch_shape)
         shape = ComposeTransform(self.transforms).inverse_shape((*batch_shape, *self._event_shape))
         new.base_dist = self.base_dist.expand(shape[: len(shape) - len(self.base_dist.event_shape)])
-        new._batch_shape = Size(batch_shape)
         return new
 
     @property

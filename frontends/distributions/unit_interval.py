@@ -36,13 +36,6 @@ class Kumaraswamy(TransformedDistribution):
         steps = [PowerTransform(b.reciprocal()), AffineTransform(1.0, -1.0), PowerTransform(a.reciprocal())]
         super().__init__(base, steps, validate_args=validate_args)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
-        """The distribution with its batch expanded."""
-        new = super().expand(batch_shape)
-        for name in self._tensors:
-            new.__dict__[name] = self.__dict__[name].expand(*batch_shape)
-        return new
-
     def _moment(self, n: int) -> Tensor:
         """The expected x**n, b*B(1 + n/a, b)."""
         first, b = 1 + n / self.concentration1, self.concentration0

@@ -34,9 +34,9 @@ class Independent(Distribution):
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
         """The distribution with its batch expanded."""
-        event = self._event_shape[: self.reinterpreted_batch_ndims]
-        base = self.base_dist.expand((*batch_shape, *event))
-        return Independent(base, self.reinterpreted_batch_ndims, validate_args=False)
+        new = super().expand(batch_shape)
+        new.base_dist = self.base_dist.expand((*batch_shape, *self._event_shape[: self.reinterpreted_batch_ndims]))
+        return new
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
@@ -128,6 +128,13 @@ class MixtureSameFamily(Distribution):
         self._num_component = count
         self._event_ndims = len(component_distribution.event_shape)
         super().__init__(batch, component_distribution.event_shape, validate_args=validate_args)
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+        """The distribution with its batch expanded."""
+        new = super().expand(batch_shape)
+        new._mixture_distribution = self._mixture_distribution.expand(batch_shape)
+        new._component_distribution = self._component_distribution.expand((*batch_shape, self._num_component))
+        return new
 
     @property
     def mixture_distribution(self) -> Categorical:

@@ -147,3 +147,69 @@ def test_slices_of_other_lengths_have_transforms_each() -> None:
     x = adjit.tensor([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]])
     adjit.testing.assert_close(both(x), adjit.cat([x[:2].softmax(-1), x[2:].exp()]))
     assert (both.event_dim, both.length) == (1, 3)
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 0.01, 0.04])
+def test_gradients_of_small_gamma_values(alpha: float) -> None:
+    """Near 0 the probability is z**alpha/gamma(alpha + 1): at equal probability z has the slope of this power."""
+    from adjit.distributions.sampling import gamma_slope
+
+    a, z = adjit.full((3,), alpha, dtype=adjit.float64), adjit.tensor([1e-200, 1e-30, 1e-12], dtype=adjit.float64)
+    adjit.testing.assert_close(gamma_slope(a, z), z * ((a + 1).digamma() - z.log()) / a, rtol=1e-4, atol=0.0)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_small_concentrations_never_give_a_corner(compiled: bool) -> None:
+    def drawn(c: adjit.Tensor) -> adjit.Tensor:
+        return D.Beta(c, c).rsample((20_000,))
+
+    c = adjit.tensor(0.01)
+    found = (adjit.compile(drawn) if compiled else drawn)(c)
+    assert found.dtype == adjit.float32
+    assert ((found > 0) & (found < 1)).all()
+    assert 0.45 < (found < 0.5).float().mean().item() < 0.55
+
+
+def _expandable() -> dict[str, Any]:
+    one = adjit.ones(3)
+    return {
+        "Pareto": D.Pareto(one, 3 * one), "Weibull": D.Weibull(one, 2 * one), "Kumaraswamy": D.Kumaraswamy(one, one),
+        "MixtureSameFamily": D.MixtureSameFamily(D.Categorical(adjit.ones(3, 2)), D.Normal(adjit.ones(3, 2), 1.0)),
+        "MultivariateNormal": D.MultivariateNormal(adjit.ones(3, 2), scale_tril=adjit.eye(2)),
+        "Independent": D.Independent(D.Normal(adjit.ones(3, 2), 1.0), 1), "LogNormal": D.LogNormal(one, one),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(_expandable()))
+def test_expanded_distributions_keep_class_and_density(name: str) -> None:
+    d = _expandable()[name]
+    d.__class__ = type("Derived", (type(d),), {})
+    for shape in ((3,), (2, 3), (2, 1, 3)):
+        e = d.expand(shape)
+        whole = (*shape, *d.event_shape)
+        value = e.sample()
+        assert (type(e), tuple(e.batch_shape), tuple(value.shape)) == (type(d), shape, whole)
+        assert tuple(e.mean.shape) == tuple(e.variance.shape) == whole
+        adjit.testing.assert_close(e.log_prob(value), d.log_prob(value))
+        adjit.testing.assert_close(e.expand((5, *shape)).mean, e.mean.expand(5, *whole))
+
+
+def test_matrices_of_a_normal_distribution_have_its_batch() -> None:
+    d = D.MultivariateNormal(adjit.ones(3, 2), precision_matrix=adjit.eye(2))
+    for name in ("scale_tril", "covariance_matrix", "precision_matrix"):
+        assert tuple(getattr(d, name).shape) == (3, 2, 2), name
+        assert tuple(getattr(d.expand((4, 3)), name).shape) == (4, 3, 2, 2), name
+
+
+def test_numbers_and_constraints_of_classes() -> None:
+    x = adjit.tensor(0.0, requires_grad=True)
+    D.Binomial(1, logits=x).log_prob(adjit.tensor(0.0)).backward()
+    assert x.grad == -0.5
+    assert D.Gamma(1, 1).log_prob(2).item() == pytest.approx(-2)
+    assert D.Chi2(2).log_prob(1).item() == pytest.approx(-0.5 - np.log(2))
+    with pytest.raises(ValueError, match="to be within the support"):
+        D.Gamma(1, 1).log_prob(-1)
+    assert isinstance(D.Binomial.support, D.constraints.Constraint)
+    assert D.constraints.is_dependent(D.Binomial.support)
+    with pytest.raises(ValueError, match="Cannot determine validity"):
+        D.Binomial.support.check(adjit.ones(1))
