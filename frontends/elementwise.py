@@ -396,6 +396,8 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """The nearest integer, halves to even; to `decimals` places."""
     if decimals == 0:
         return _round(input)
+    if not input._dtype.is_continuous:
+        raise NotImplementedError(f"\"round_cpu\" not implemented for '{title_of(input._dtype)}'")
     scale = 10.0 ** max(decimals, -decimals)
     into, back = (mul, div) if decimals > 0 else (div, mul)
     return rename(back(_round(into(input, scale)), scale), "RoundBackward1")

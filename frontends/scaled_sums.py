@@ -23,6 +23,8 @@ from adjit.tensor import Tensor
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 * tensor2."""
     operands = promote(input, tensor1, tensor2, op="addcmul")
+    if not operands[0]._dtype.is_continuous and result_dtype((value,)).is_float:
+        value = int(value)  # as PyTorch cuts it
     check_wide_numbers(operands[0]._dtype, value)
     return _addcmul(*operands, value)  # type: ignore[no-any-return]
 
@@ -38,6 +40,14 @@ def _addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, value: Any) -> Ten
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 / tensor2."""
     if not (tensor1._dtype.is_continuous or tensor2._dtype.is_continuous):
+        raise RuntimeError(
+            "Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform "
+            "a true division of tensor1 and tensor2. The historic addcdiv behavior can be implemented as (input "
+            "+ value * torch.trunc(tensor1 / tensor2)).to(input.dtype) for integer inputs and as (input + value "
+            "* tensor1 / tensor2) for float inputs. The future addcdiv behavior is just the latter "
+            "implementation: (input + value * tensor1 / tensor2), for all dtypes."
+        )
+    if not result_dtype((tensor1, tensor2)).is_continuous:
         raise RuntimeError(
             "Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a "
             "true division of tensor1 and tensor2. The historic addcdiv behavior can be implemented as (input + value "

@@ -428,3 +428,14 @@ def test_factors_and_frequencies_are_written_to_out() -> None:
     place = torch.zeros(4)
     assert torch.fft.fftfreq(4, out=place) is place and place.tolist() == [0.0, 0.25, -0.5, -0.25]
     assert torch.fft.rfftfreq(4, out=torch.zeros(3)).tolist() == [0.0, 0.25, 0.5]
+
+
+def test_scaled_sums_of_integers_have_integers_as_factors() -> None:
+    one, six = torch.tensor([1]), torch.tensor([6])
+    assert torch.addcmul(one, one, six, value=0.5).tolist() == [1]
+    assert torch.addcmul(one, one, six, value=2.5).tolist() == [13]
+    assert torch.addcmul(one, one, six * 1.0, value=0.5).tolist() == [4.0]
+    with pytest.raises(RuntimeError, match=r"^Integer division with addcdiv is no longer supported"):
+        torch.addcdiv(torch.ones(1), one, six)
+    with pytest.raises(NotImplementedError, match=r"^\"round_cpu\" not implemented for 'Long'"):
+        six.round(decimals=-1)
