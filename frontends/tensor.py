@@ -338,8 +338,10 @@ class Tensor:
         if STATE.tracer is not None:
             STATE.tracer.set_data(self, value)
             return
+        if self.is_leaf or self._tensor_type != value._tensor_type:  # what was computed keeps where it came from
+            self._value = None
         self._array, self._dtype, self._memory = value._array, value._dtype, value._memory
-        self._type, self._chain, self._value = None, value._chain, None
+        self._type, self._chain = None, value._chain
 
     @property
     def _version(self) -> int:

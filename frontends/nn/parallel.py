@@ -7,7 +7,14 @@ from typing import Any
 from adjit.nn.containers import DataParallel
 from adjit.nn.module import Module
 
-__all__ = ["DataParallel", "data_parallel"]
+__all__ = ["DataParallel", "DistributedDataParallel", "data_parallel"]
+
+
+class DistributedDataParallel(Module):
+    """A module of several processes, of which there is one: scripts ask whether theirs is such a module."""
+
+    def __init__(self, module: Module, *args: Any, **kwargs: Any) -> None:
+        raise ValueError("Default process group has not been initialized, please make sure to call init_process_group.")
 
 
 def data_parallel(

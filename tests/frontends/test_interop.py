@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from importlib import import_module
 from typing import Any
 
@@ -102,6 +103,8 @@ def test_modules_run_on_the_one_device() -> None:
     layer, x = adjit.nn.Linear(3, 2), adjit.ones(4, 3)
     assert adjit.nn.parallel.DataParallel is adjit.nn.DataParallel
     assert adjit.nn.parallel.data_parallel(layer, x).equal(layer(x))
+    with pytest.raises(ValueError, match="process group has not been initialized"):
+        adjit.nn.parallel.DistributedDataParallel(layer)
     summed = adjit.nn.parallel.data_parallel(adjit.nn.Bilinear(3, 3, 1), (x, x), module_kwargs={})
     assert summed.shape == (4, 1)
 
@@ -145,3 +148,16 @@ def test_a_scaler_skips_overflows() -> None:
     assert w.tolist() == [0.5, 0.5] and scaler.get_scale() == 4
     with pytest.raises(AssertionError, match="No inf checks"):
         scaler.update()
+
+
+def test_data_of_what_was_computed_changes_without_its_history() -> None:
+    x = adjit.tensor([1.0, 2.0], requires_grad=True)
+    z = x * 3
+    z.data = adjit.tensor([0.5, 0.25])
+    assert z.requires_grad and not z.is_leaf and type(z.grad_fn).__name__ == "MulBackward0"
+    (z * z).sum().backward()
+    assert x.grad.tolist() == [3.0, 1.5]  # 2 z * 3
+    x.grad, z = None, x * 3
+    z.data = adjit.tensor([0.5, 0.25])
+    z.mul_(2).exp().sum().backward()
+    assert x.grad.tolist() == pytest.approx([6 * math.exp(1.0), 6 * math.exp(0.5)])
