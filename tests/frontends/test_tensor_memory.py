@@ -146,7 +146,7 @@ def test_strides(make: Callable[[], Any], strides: tuple[int, ...], contiguous: 
 
 NOT_OPERAND = {"addmm_", "addmv_", "addr_", "addbmm_", "baddbmm_", "index_add_", "index_copy_", "index_fill_",
                "index_put_", "scatter_", "scatter_add_", "scatter_reduce_", "addcmul_", "addcdiv_",
-               "lerp_", "put_", "index_reduce_", "mvlgamma_", "polygamma_",
+               "lerp_", "put_", "renorm_", "index_reduce_", "mvlgamma_", "polygamma_",
                "tril_", "triu_", "cumsum_", "cumprod_", "clamp_", "clip_", "clamp_min_",
                "clamp_max_"}  # fmt: skip
 INTEGER = {f"bitwise_{name}_" for name in ("and", "or", "xor", "not", "left_shift", "right_shift")} | {
@@ -164,6 +164,7 @@ def derived() -> list[str]:
 def test_in_place_is_the_function_written(name: str) -> None:
     """x.f_(...) leaves x equal to f(x, ...) in x's dtype, in the same memory, one version on."""
     x = torch.tensor([3, 1, 2]) if name in INTEGER else torch.tensor([0.3, 0.8, 0.5])
+    x = x.double() if name == "float_power_" else x  # whose result is never narrower
     function = getattr(torch.Tensor, name.rstrip("_"))
     try:
         args: tuple[Any, ...] = ()
