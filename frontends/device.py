@@ -87,6 +87,10 @@ _made: dict[tuple[str, int | None], device] = {}
 def _parsed(text: str, index: int | None) -> device:
     """The device of a name, with its index in the name or beside it."""
     name, colon, number = text.partition(":")
+    if colon and index is not None:
+        raise RuntimeError(f"type (string) must not include an index because index was passed explicitly: {text}")
+    if index is not None and index < 0:
+        raise RuntimeError("Device index must not be negative")
     if name not in _KNOWN:
         raise RuntimeError(f"Expected one of {', '.join(_KNOWN)} device type at start of device string: {name}")
     if colon and not re.fullmatch("0|[1-9][0-9]*", number):

@@ -111,5 +111,23 @@ def new_empty_strided(
     return empty_strided(size, stride, dtype=input.dtype if dtype is None else dtype, **options)
 
 
-METHODS: dict[str, Callable[..., Any]] = {"new_empty_strided": new_empty_strided}
+# -- of strided tensors, which all are --------------------------------------------------------------------------------
+def dense_dim(input: Tensor) -> int:
+    """The number of axes."""
+    return len(shape_of(input))
+
+
+def sparse_dim(input: Tensor) -> int:
+    """0."""
+    return 0
+
+
+def to_dense(input: Tensor, dtype: Any = None, *, masked_grad: bool | None = None) -> Tensor:
+    """The tensor itself, or in another dtype."""
+    return input if dtype is None else input.to(dtype)
+
+
+METHODS: dict[str, Callable[..., Any]] = {
+    "dense_dim": dense_dim, "new_empty_strided": new_empty_strided, "sparse_dim": sparse_dim, "to_dense": to_dense,
+}  # fmt: skip
 __all__ = ["empty_permuted", "empty_strided"]

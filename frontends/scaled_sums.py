@@ -39,14 +39,6 @@ def _addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, value: Any) -> Ten
 @numbers_first
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 / tensor2."""
-    if not (tensor1._dtype.is_continuous or tensor2._dtype.is_continuous):
-        raise RuntimeError(
-            "Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform "
-            "a true division of tensor1 and tensor2. The historic addcdiv behavior can be implemented as (input "
-            "+ value * torch.trunc(tensor1 / tensor2)).to(input.dtype) for integer inputs and as (input + value "
-            "* tensor1 / tensor2) for float inputs. The future addcdiv behavior is just the latter "
-            "implementation: (input + value * tensor1 / tensor2), for all dtypes."
-        )
     if not result_dtype((tensor1, tensor2)).is_continuous:
         raise RuntimeError(
             "Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a "

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from adjit.distributions.distribution import broadcast_all, clamped
+from adjit.distributions.distribution import broadcast_all, clamped, lazy_property
 from adjit.nn.functional import softmax
 from adjit.ranges import arange, tril_indices
 from adjit.tensor import Tensor
@@ -32,21 +30,6 @@ def probs_to_logits(probs: Tensor, is_binary: bool = False) -> Tensor:
     kept = clamped(probs)
     found: Tensor = kept.log() - (-kept).log1p() if is_binary else kept.log()
     return found
-
-
-class lazy_property:
-    """An attribute that is computed when it is first asked for; a decorator."""
-
-    def __init__(self, wrapped: Any) -> None:
-        self.wrapped = wrapped
-        self.__doc__ = wrapped.__doc__
-
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        if instance is None:
-            return self
-        value = self.wrapped(instance)
-        setattr(instance, self.wrapped.__name__, value)
-        return value
 
 
 def tril_matrix_to_vec(mat: Tensor, diag: int = 0) -> Tensor:

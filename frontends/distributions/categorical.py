@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 from adjit.autograd.modes import no_grad
 from adjit.creation import eye, full_like, zeros_like
 from adjit.distributions import constraints
 from adjit.distributions.discrete import _EITHER, Binomial
-from adjit.distributions.distribution import Distribution, broadcast_all, clamped
+from adjit.distributions.distribution import Distribution, broadcast_all, clamped, lazy_property
 from adjit.elementwise import where
 from adjit.random import multinomial
 from adjit.ranges import arange
@@ -43,12 +42,12 @@ class Categorical(Distribution):
         """0 .. k - 1."""
         return constraints.integer_interval(0, self._num_events - 1)
 
-    @cached_property
+    @lazy_property
     def probs(self) -> Tensor:
         """The probabilities."""
         return self.logits.softmax(-1)
 
-    @cached_property
+    @lazy_property
     def logits(self) -> Tensor:
         """The probabilities' logarithms."""
         return clamped(self.probs).log()

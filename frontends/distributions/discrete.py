@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 from adjit.autograd.modes import no_grad
 from adjit.creation import empty
 from adjit.distributions import constraints
-from adjit.distributions.distribution import Distribution, broadcast_all, clamped
+from adjit.distributions.distribution import Distribution, broadcast_all, clamped, lazy_property
 from adjit.distributions.sampling import binomial, poisson
 from adjit.elementwise import where
 from adjit.nn.functional import binary_cross_entropy_with_logits, softplus
@@ -32,12 +31,12 @@ class _ByProbability(Distribution):
         self.__dict__["logits" if probs is None else "probs"] = given
         return given
 
-    @cached_property
+    @lazy_property
     def probs(self) -> Tensor:
         """The probability of 1."""
         return self.logits.sigmoid()
 
-    @cached_property
+    @lazy_property
     def logits(self) -> Tensor:
         """log(p/(1 - p))."""
         kept = clamped(self.probs)

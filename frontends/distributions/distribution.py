@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
-from adjit.autograd.modes import no_grad
+from adjit.autograd.modes import enable_grad, no_grad
 from adjit.creation import tensor
 from adjit.distributions import constraints
 from adjit.dtypes import get_default_dtype
@@ -15,6 +15,14 @@ from adjit.numeric_limits import finfo
 from adjit.size import Size
 from adjit.state import STATE
 from adjit.tensor import Tensor
+
+
+class lazy_property(cached_property[Any]):
+    """An attribute that is computed when it is first asked for; a decorator.  Derivatives go through it in any mode."""
+
+    def __get__(self, instance: object, owner: type[Any] | None = None) -> Any:
+        with enable_grad():
+            return super().__get__(instance, owner)
 
 
 class Distribution:
@@ -59,7 +67,7 @@ class Distribution:
                 stacklevel=3,
             )
         for name, constraint in stated.items():
-            computed = isinstance(getattr(type(self), name, None), cached_property)
+            computed = isinstance(getattr(type(self), name, None), lazy_property)
             if constraints.is_dependent(constraint) or (computed and name not in self.__dict__):
                 continue
             value = getattr(self, name)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cached_property
 
 from adjit.creation import eye, zeros
 from adjit.distributions import constraints
-from adjit.distributions.distribution import Distribution
+from adjit.distributions.distribution import Distribution, lazy_property
 from adjit.distributions.multivariate import linalg
 from adjit.shaping import broadcast_tensors
 from adjit.tensor import Tensor
@@ -62,7 +61,7 @@ class LowRankMultivariateNormal(Distribution):
         """log det(W W^T + D)/2."""
         return self._capacitance_root().diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * self.cov_diag.log().sum(-1)
 
-    @cached_property
+    @lazy_property
     def scale_tril(self) -> Tensor:
         """L = D^(1/2) cholesky(I + D^(-1/2) W W^T D^(-1/2)), where L L^T is the covariance."""
         root = self.cov_diag.sqrt().unsqueeze(-1)

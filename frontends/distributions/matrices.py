@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 from adjit.autograd.modes import no_grad
 from adjit.creation import empty, eye, tensor, zeros
 from adjit.distributions import constraints
-from adjit.distributions.distribution import Distribution, broadcast_all
+from adjit.distributions.distribution import Distribution, broadcast_all, lazy_property
 from adjit.distributions.gamma import Beta, Chi2
 from adjit.distributions.multivariate import _root, linalg
 from adjit.elementwise import where
@@ -109,17 +108,17 @@ class Wishart(Distribution):
             "scale_tril": constraints.lower_cholesky, "df": constraints.greater_than(self.event_shape[-1] - 1),
         }  # fmt: skip
 
-    @cached_property
+    @lazy_property
     def scale_tril(self) -> Tensor:
         """L, where L L^T is the covariance."""
         return self._scale_tril
 
-    @cached_property
+    @lazy_property
     def covariance_matrix(self) -> Tensor:
         """L L^T."""
         return self._scale_tril @ self._scale_tril.mT
 
-    @cached_property
+    @lazy_property
     def precision_matrix(self) -> Tensor:
         """The covariance's inverse."""
         one = eye(self._event_shape[-1], dtype=self._scale_tril.dtype).expand(*self._scale_tril.shape)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cached_property
 from importlib import import_module
 from typing import Any
 
 from adjit.creation import eye, zeros
 from adjit.distributions import constraints
-from adjit.distributions.distribution import Distribution
+from adjit.distributions.distribution import Distribution, lazy_property
 from adjit.promotion import broadcast_shapes
 from adjit.tensor import Tensor
 
@@ -47,17 +46,17 @@ class MultivariateNormal(Distribution):
         super().__init__(batch, self.loc.shape[-1:], validate_args=validate_args)
         self._unbroadcasted_scale_tril = matrix if name == "scale_tril" else _root(name, self.__dict__[name])
 
-    @cached_property
+    @lazy_property
     def scale_tril(self) -> Tensor:
         """L."""
         return self._expanded(self._unbroadcasted_scale_tril)
 
-    @cached_property
+    @lazy_property
     def covariance_matrix(self) -> Tensor:
         """L L^T."""
         return self._expanded(self._unbroadcasted_scale_tril @ self._unbroadcasted_scale_tril.mT)
 
-    @cached_property
+    @lazy_property
     def precision_matrix(self) -> Tensor:
         """The covariance's inverse."""
         inverse = linalg.solve_triangular(self.scale_tril, eye(self._event_shape[0], dtype=self.loc.dtype), upper=False)

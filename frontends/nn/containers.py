@@ -224,8 +224,21 @@ class ModuleDict(Module):
 
     def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
         """Add modules by name."""
-        for key, module in modules.items() if isinstance(modules, Mapping) else modules:
-            self[key] = module
+        if not isinstance(modules, Iterable):
+            raise TypeError(
+                "ModuleDict.update should be called with an iterable of key/value pairs, but got "
+                f"{type(modules).__name__}"
+            )
+        for place, pair in enumerate(modules.items() if isinstance(modules, (Mapping, ModuleDict)) else modules):
+            if not isinstance(pair, Iterable):
+                raise TypeError(
+                    f"ModuleDict update sequence element #{place} should be Iterable; is{type(pair).__name__}"
+                )
+            if len(pair) != 2:
+                raise ValueError(
+                    f"ModuleDict update sequence element #{place} has length {len(pair)}; 2 is required"
+                )
+            self[pair[0]] = pair[1]
 
 
 class ParameterList(Module):

@@ -141,6 +141,13 @@ def cosine_embedding_loss(
 ) -> Tensor:  # fmt: skip
     """1 - cosine where target is 1, max(0, cosine - margin) where it is -1."""
     reduction = check_reduction(reduction, size_average, reduce)
+    if target.ndim > 1:
+        raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
+    if not input1.ndim == input2.ndim == target.ndim + 1:
+        raise RuntimeError(
+            f"{target.ndim}D target tensor expects {target.ndim + 1}D input tensors, but found inputs with sizes "
+            f"{list(input1.shape)} and {list(input2.shape)}."
+        )
     cosine = cosine_similarity(input1, input2, -1, 1e-12)
     return reduced(_choose(target == 1, 1 - cosine, (cosine - margin).clamp(min=0)), reduction)
 

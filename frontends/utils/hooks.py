@@ -19,7 +19,7 @@ class RemovableHandle:
     __slots__ = ("__weakref__", "_hooks", "id")
 
     def __init__(self, hooks: MutableMapping[int, Callable[..., Any]], hook: Callable[..., Any] | None = None) -> None:
-        self.id = next(_identity)
+        self.id = next(number for number in _identity if number not in hooks)  # hooks may come from another process
         self._hooks = ref(hooks)
         if hook is not None:
             hooks[self.id] = hook
@@ -40,6 +40,13 @@ class RemovableHandle:
         memo[id(copied)] = copied  # kept alive until whoever owns the copy has it
         made._hooks = ref(copied)
         return made
+
+    def __getstate__(self) -> tuple[Any, int]:
+        return self._hooks(), self.id
+
+    def __setstate__(self, state: tuple[Any, int]) -> None:
+        hooks, self.id = state
+        self._hooks = ref(Hooks() if hooks is None else hooks)
 
     def __enter__(self) -> RemovableHandle:
         return self

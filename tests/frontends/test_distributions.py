@@ -213,3 +213,12 @@ def test_numbers_and_constraints_of_classes() -> None:
     assert D.constraints.is_dependent(D.Binomial.support)
     with pytest.raises(ValueError, match="Cannot determine validity"):
         D.Binomial.support.check(adjit.ones(1))
+
+
+def test_what_is_computed_without_recording_is_differentiated_later() -> None:
+    logits = adjit.zeros(2, requires_grad=True)
+    chosen = D.Bernoulli(logits=logits)
+    with adjit.no_grad():
+        assert chosen.probs.tolist() == [0.5, 0.5]
+    chosen.probs.sum().backward()
+    assert logits.grad is not None and logits.grad.tolist() == [0.25, 0.25]

@@ -161,3 +161,17 @@ def test_data_of_what_was_computed_changes_without_its_history() -> None:
     z.data = adjit.tensor([0.5, 0.25])
     z.mul_(2).exp().sum().backward()
     assert x.grad.tolist() == pytest.approx([6 * math.exp(1.0), 6 * math.exp(0.5)])
+
+
+def test_devices_have_one_index() -> None:
+    assert adjit.device("cpu", 1).index == 1 and adjit.device("cpu:1") == adjit.device("cpu", 1)
+    with pytest.raises(RuntimeError, match="must not include an index because index was passed explicitly: cpu:0"):
+        adjit.device("cpu:0", 1)
+    with pytest.raises(RuntimeError, match="Device index must not be negative"):
+        adjit.device("cpu", -3)
+
+
+def test_tensors_are_dense() -> None:
+    x = adjit.ones(2, 3)
+    assert (x.dense_dim(), x.sparse_dim()) == (2, 0)
+    assert x.to_dense() is x and x.to_dense(dtype=adjit.float64).dtype is adjit.float64

@@ -334,3 +334,33 @@ def test_memory_formats_are_for_parameters_with_as_many_axes() -> None:
     torch.testing.assert_close(net(x.to(memory_format=torch.channels_last)), wanted, rtol=1e-6, atol=1e-6)
     with pytest.raises(RuntimeError, match="required rank 5 tensor to use channels_last_3d format"):
         net.to(memory_format=torch.channels_last_3d)
+
+
+def test_dictionaries_of_modules_take_modules_in_every_form() -> None:
+    layers = torch.nn.ModuleDict({"a": torch.nn.Linear(1, 1)})
+    layers.update(torch.nn.ModuleDict([("b", torch.nn.Linear(1, 1))]))
+    layers.update({"c": torch.nn.Linear(1, 1)}.items())
+    assert list(layers) == ["a", "b", "c"]
+    for given, error, text in (
+        (1, TypeError, "iterable of key/value pairs, but got int"),
+        ([("a",)], ValueError, "element #0 has length 1; 2 is required"),
+        ([3], TypeError, "element #0 should be Iterable; isint"),
+    ):
+        with pytest.raises(error, match=text):
+            layers.update(given)
+
+
+def test_lazy_modules_and_handles_are_pickled() -> None:
+    made = pickle.loads(pickle.dumps(torch.nn.LazyLinear(3)))
+    assert made(torch.ones(2, 4)).shape == (2, 3) and type(made) is torch.nn.Linear
+    layer = torch.nn.Linear(1, 1)
+    handle = layer.register_forward_pre_hook(_said)
+    copy, of_copy = pickle.loads(pickle.dumps((layer, handle)))
+    with pytest.raises(KeyError, match="called"):
+        copy(torch.ones(1))
+    of_copy.remove()
+    assert copy(torch.ones(1)).shape == (1,) and len(layer._forward_pre_hooks) == 1
+
+
+def _said(module: torch.nn.Module, args: object) -> None:
+    raise KeyError("called")
