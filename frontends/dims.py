@@ -57,7 +57,7 @@ def wrap_dims(dims: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
     """The axes in `dims`, counted from 0; all for None.  RuntimeError for an axis named twice."""
     if dims is None:
         return tuple(range(ndim))
-    found = tuple(wrap_dim(dim, ndim) for dim in ((dims,) if isinstance(dims, int) else dims))
+    found = tuple(wrap_dim(dim, ndim) for dim in ((dims,) if isinstance(dims, (int, Tensor)) else dims))
     for dim in found:
         if found.count(dim) > 1:
             raise RuntimeError(f"dim {dim} appears multiple times in the list of dims")
@@ -69,6 +69,11 @@ def sizes_argument(sizes: Sequence[Any]) -> tuple[Any, ...]:
     if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
         sizes = sizes[0]
     return tuple(_integer(size) for size in sizes)
+
+
+def whole(number: Any) -> Any:
+    """A number as it is, and that of a tensor of rank 0, which stands for an int wherever one is wanted."""
+    return int(number) if isinstance(number, Tensor) else number
 
 
 def _integer(size: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from adjit.composite import composite
-from adjit.dims import numel_of, numpy_names, shape_of, wrap_dim
+from adjit.dims import numel_of, numpy_names, shape_of, whole, wrap_dim
 from adjit.dispatch import apply
 from adjit.dtypes import require_order, title_of
 from adjit.elementwise import emit, maximum, minimum, where
@@ -222,6 +222,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any
         raise IndexError(f"kthvalue(): Expected reduction dim {axis} to have non-zero size.")
     if input._dtype is BOOL:
         raise NotImplementedError("\"kthvalue_cpu\" not implemented for 'Bool'")
+    k = whole(k)
     if not 1 <= k <= extent:
         raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {axis}")
     if not shape_of(input):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from adjit.dims import numpy_names, shape_of, wrap_dim
+from adjit.dims import numpy_names, shape_of, whole, wrap_dim
 from adjit.dispatch import apply, rename
 from adjit.errors import explained
 from adjit.ir.ops.structure import concat as concat_op
@@ -151,9 +151,10 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 
 def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of a size (the last may be smaller), or of the listed sizes, as views."""
-    if not isinstance(split_size_or_sections, int):
-        return split_with_sizes(tensor, split_size_or_sections, dim)
-    return several(_pieces(tensor, split_size_or_sections, dim), "Split")
+    given = whole(split_size_or_sections)
+    if not isinstance(given, int):
+        return split_with_sizes(tensor, given, dim)
+    return several(_pieces(tensor, given, dim), "Split")
 
 
 def _pieces(tensor: Tensor, step: int, dim: int) -> tuple[Tensor, ...]:

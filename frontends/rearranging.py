@@ -10,7 +10,7 @@ import numpy as np
 from adjit.composite import composite
 from adjit.conversion import concrete
 from adjit.creation import from_numpy
-from adjit.dims import numpy_names, shape_of, sizes_argument, wrap_dim, wrap_dims
+from adjit.dims import numpy_names, shape_of, sizes_argument, whole, wrap_dim, wrap_dims
 from adjit.dispatch import apply, rename
 from adjit.dtypes import title_of
 from adjit.errors import explained
@@ -196,14 +196,14 @@ def _roll(input: Tensor, shifts: tuple[Any, ...], axes: tuple[int, ...]) -> Tens
 
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     """Entries moved along axes, those that fall off coming in at the other end; in the flat order without `dims`."""
-    moves = tuple(shifts) if isinstance(shifts, (tuple, list)) else (shifts,)
+    moves = tuple(map(whole, shifts if isinstance(shifts, (tuple, list)) else (shifts,)))
     if not moves:
         raise RuntimeError("`shifts` required")
     if dims is None or dims == ():
         if len(moves) != 1:
             raise RuntimeError(f"shifts and dimensions must align. shifts: {len(moves)}, dims:0")
         return reshape(_roll(reshape(input, -1), moves, (0,)), *shape_of(input))
-    given = (dims,) if isinstance(dims, int) else tuple(dims)
+    given = (dims,) if isinstance(dims, (int, Tensor)) else tuple(dims)
     if len(given) != len(moves):
         raise RuntimeError(f"shifts and dimensions must align. shifts: {len(moves)}, dims:{len(given)}")
     if not shape_of(input):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from adjit.dims import numel_of, raw, shape_of, sizes_argument, wrap_dim, wrap_dims
+from adjit.dims import numel_of, raw, shape_of, sizes_argument, whole, wrap_dim, wrap_dims
 from adjit.dispatch import apply
 from adjit.dtypes import title_of
 from adjit.errors import explained
@@ -229,7 +229,7 @@ def _matrix_adjoint(input: Tensor) -> Tensor:
 def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     """Axes moved to other places, the rest in order."""
     ndim = len(shape_of(input))
-    given = [(dims,) if isinstance(dims, int) else tuple(dims) for dims in (source, destination)]
+    given = [(dims,) if isinstance(dims, (int, Tensor)) else tuple(dims) for dims in (source, destination)]
     if len(given[0]) != len(given[1]):
         raise RuntimeError(
             f"movedim: Invalid source or destination dims: source ({list(given[0])} dims) should contain the same "
@@ -397,6 +397,7 @@ def select(input: Tensor, dim: int, index: Any) -> Tensor:
         from adjit.computed_views import shown_at
 
         return shown_at(input, [(axis, index)])
+    index = whole(index)
     if not -shape[axis] <= index < shape[axis]:
         raise IndexError(f"select(): index {index} out of range for tensor of size {list(shape)} at dimension {axis}")
     start = index + shape[axis] if index < 0 else index

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from adjit.composite import composite
-from adjit.dims import numpy_names, shape_of, wrap_dim
+from adjit.dims import numpy_names, shape_of, whole, wrap_dim
 from adjit.dispatch import apply
 from adjit.dtypes import public, require_order, title_of
 from adjit.errors import explained
@@ -63,6 +63,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     """The k greatest (or least) along an axis in order, with indices."""
     axis = wrap_dim(dim, len(shape_of(input)))
     extent = shape_of(input)[axis] if shape_of(input) else 1
+    k = whole(k)
     if not 0 <= k <= extent:
         raise explained(RuntimeError, "selected index k out of range", hint="k is at most the size of the axis")
     if input._dtype is BOOL:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from adjit.dims import numel_of, raw, shape_of, wrap_dim
+from adjit.dims import numel_of, raw, shape_of, whole, wrap_dim
 from adjit.dispatch import apply, leaked
 from adjit.dtypes import dtype, title_of
 from adjit.ir.ops.strided import as_strided as as_strided_op
@@ -183,6 +183,7 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """Windows of an axis, `step` apart, along a new last axis, as a view."""
     axis = wrap_dim(dimension, len(shape_of(input)))
     extent = shape_of(input)[axis] if shape_of(input) else 1
+    size, step = whole(size), whole(step)
     if size < 0:
         raise RuntimeError(f"size is {size} but must be >= 0")
     if size > extent:

@@ -7,6 +7,7 @@ from typing import Any
 
 from adjit.composite import composite
 from adjit.creation import ones_like
+from adjit.dims import whole
 from adjit.dispatch import apply
 from adjit.elementwise import where
 from adjit.errors import explained
@@ -25,6 +26,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
 
     `mode`: constant (negative numbers cut), reflect, replicate, or circular.
     """
+    pad = [whole(width) for width in pad]
     if len(pad) % 2 != 0:
         raise explained(
             RuntimeError,
