@@ -116,8 +116,6 @@ def binary(
             require_order(result_dtype(operands), text=f"{op} not implemented for complex tensors.")
         if tensors and not isinstance(operands[1], Tensor):
             raise not_a_tensor(title, "other", 1, other)
-        if op == "heaviside" and operands[0]._dtype is not operands[1]._dtype:
-            raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
         dtype = result_dtype(operands)
         which = [isinstance(operand, Tensor) for operand in operands]
         suffix = numbered[0 if all(which) else 1 if which[0] else 2]

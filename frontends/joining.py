@@ -20,7 +20,7 @@ from adjit.views import several
 @numpy_names
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors joined along an axis."""
-    from adjit.promotion import promote_dtypes
+    from adjit.promotion import cast_to, result_dtype
 
     if not isinstance(tensors, (tuple, list)):
         kind = type(tensors).__name__
@@ -58,7 +58,8 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
                     hint="all sizes but that of the axis `dim` must be equal: choose another dim, or cut or pad one "
                     "of the tensors",
                 )
-    result = apply(concat_op, promote_dtypes(joined), {"axis": along}, name="Cat")
+    target = result_dtype(tensors)  # of the empty ones, too
+    result = apply(concat_op, [cast_to(x, target) for x in joined], {"axis": along}, name="Cat")
     assert isinstance(result, Tensor)
     return result
 

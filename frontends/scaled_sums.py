@@ -12,9 +12,9 @@ from adjit.dispatch import rename
 from adjit.dtypes import c_name, title_of
 from adjit.elementwise import add, div, emit, mul, operands_of, sub
 from adjit.former import numbers_first
-from adjit.ir.types import F32, F64
+from adjit.ir.types import BOOL, F32, F64
 from adjit.promotion import broadcast_shapes, cast_to, is_one, promote, result_dtype, single
-from adjit.python_data import check_wide_numbers
+from adjit.python_data import check_numbers, check_wide_numbers
 from adjit.shaping import expand
 from adjit.tensor import Tensor
 
@@ -23,7 +23,11 @@ from adjit.tensor import Tensor
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 * tensor2."""
     operands = promote(input, tensor1, tensor2, op="addcmul")
-    if not operands[0]._dtype.is_continuous and result_dtype((value,)).is_float:
+    dtype = operands[0]._dtype
+    if dtype is BOOL:
+        raise NotImplementedError("\"addcmul_cpu_out\" not implemented for 'Bool'")
+    if dtype.is_integer:
+        check_numbers(dtype, value)
         value = int(value)  # as PyTorch cuts it
     check_wide_numbers(operands[0]._dtype, value)
     return _addcmul(*operands, value)  # type: ignore[no-any-return]

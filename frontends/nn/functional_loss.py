@@ -143,9 +143,10 @@ def smooth_l1_loss(
 @composite("HuberLoss")
 def huber_error(input: Tensor, target: Tensor, delta: float, reduction: str) -> Tensor:
     """0.5*d*d where |d| <= delta, else delta*(|d| - delta/2): s*(d - s/2), s being d = input - target within delta."""
+    dtype = input._dtype  # that of the result, whatever the target's
     input, target = _of_one_dtype(input, target)
-    dtype = input._dtype
-    one, other = single(input, target) if dtype is F16 else (input, target)  # PyTorch rounds each step for bfloat16
+    both = (input, target)
+    one, other = single(*both) if input._dtype is F16 else both  # PyTorch rounds each step for bfloat16
     difference = one - other
     bound = as_plain(delta, difference._dtype)
     slope = difference.clamp(-bound, bound)

@@ -247,3 +247,15 @@ def test_bounds_of_hardtanh_that_are_nan(low: float, high: float) -> None:
     y = torch.tensor([-3.0, 0.3, 2.0])
     assert hardtanh(y, low, high, inplace=True) is y
     assert all(map(math.isnan, y.tolist()))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "name"),
+    [(torch.int64, float("inf"), "int64_t"), (torch.int64, float("nan"), "int64_t"), (torch.int64, 1e30, "int64_t"),
+     (torch.uint8, 300, "uint8_t")],
+)  # fmt: skip
+def test_factors_of_integers_are_integers_of_their_dtype(dtype: torch.dtype, value: float, name: str) -> None:
+    x = torch.ones(3, dtype=dtype)
+    with pytest.raises(RuntimeError, match=f"value cannot be converted to type {name} without overflow"):
+        torch.addcmul(x, x, x, value=value)
+    assert torch.addcmul(x, x, x, value=2.7).tolist() == [3, 3, 3]

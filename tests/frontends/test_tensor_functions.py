@@ -439,3 +439,9 @@ def test_scaled_sums_of_integers_have_integers_as_factors() -> None:
         torch.addcdiv(torch.ones(1), one, six)
     with pytest.raises(NotImplementedError, match=r"^\"round_cpu\" not implemented for 'Long'"):
         six.round(decimals=-1)
+
+
+def test_empty_vectors_count_for_the_dtype_of_what_is_joined() -> None:
+    empty = torch.empty(0, dtype=torch.float64)
+    assert torch.cat([empty, torch.ones(2, 2)], 1).dtype is torch.float64
+    assert torch.cat([empty.long(), empty.float()]).dtype is torch.float32

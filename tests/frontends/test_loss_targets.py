@@ -1,4 +1,6 @@
-"""What cosine embedding losses take: a target for each pair of rows, or one for a pair of vectors."""
+"""What some losses take: a target for each pair of rows, or one for a pair of vectors; targets of other dtypes."""
+
+import warnings
 
 import pytest
 
@@ -25,3 +27,12 @@ def test_targets_are_for_rows_or_for_vectors() -> None:
 def test_others_are_refused(shape: tuple[int, ...], target: tuple[int, ...], text: str) -> None:
     with pytest.raises(RuntimeError, match=text):
         functional.cosine_embedding_loss(torch.ones(shape), torch.ones(shape), torch.ones(target))
+
+
+@pytest.mark.parametrize("target", [torch.float64, torch.bool, torch.int64, torch.float16])
+def test_huber_losses_have_the_dtype_of_the_input(target: torch.dtype) -> None:
+    for shape in ((3,), ()):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = functional.huber_loss(torch.zeros(3), torch.ones(shape).to(target))
+        assert found.dtype is torch.float32 and found.item() == 0.5
