@@ -43,11 +43,19 @@ class device:
                 f"device() received an invalid combination of arguments - got ({type.__class__.__name__}), but "
                 "expected one of:\n * (torch.device device)\n * (str type, int index = -1)"
             )
+        if index is not None:
+            if isinstance(index, bool) or not hasattr(index, "__index__"):
+                kind = index.__class__.__name__
+                raise TypeError(f"device(): argument 'index' (position 2) must be int, not {kind}")
+            index = index.__index__()
         made = _made.get((type, index))
         return _made.setdefault((type, index), _parsed(type, index)) if made is None else made
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"attribute {name!r} of 'torch.device' objects is not writable")
+
+    def __delattr__(self, name: str) -> None:
+        self.__setattr__(name, None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return device, (self.type, self.index)

@@ -322,3 +322,14 @@ def test_devices_are_one_object_each_that_nothing_changes(text: str) -> None:
     assert copy.deepcopy(made) == made and pickle.loads(pickle.dumps(made)) == made and str(made) == text
     with pytest.raises(AttributeError, match=r"^attribute 'type' of 'torch.device' objects is not writable$"):
         made.type = "meta"
+    with pytest.raises(AttributeError, match=r"^attribute 'type' of 'torch.device' objects is not writable$"):
+        del made.type
+    assert str(torch.device(text)) == text
+
+
+@pytest.mark.parametrize("index", [True, 1.0, "1", []])
+def test_devices_refuse_an_index_that_is_no_int(index: Any) -> None:
+    kind = type(index).__name__
+    with pytest.raises(TypeError, match=rf"^device\(\): argument 'index' \(position 2\) must be int, not {kind}$"):
+        torch.device("cpu", index)
+    assert type(torch.device("cpu", 1).index) is int
