@@ -16,7 +16,7 @@ COUNTS = (0, 1, 7, 8, 9, 20, 37)
 
 def _to_the_left(x: Any, n: Any) -> Any:
     for i in range(n):
-        x[i] = x[i + 3]
+        x[i] = x[i + 1]
     return x
 
 
@@ -240,7 +240,13 @@ def test_the_game_of_life(dtype: str) -> None:
     _agrees(_generation, [x * x % 7 // 4, 0 * x], dtype, (3, 12, 21))
 
 
-def _mean(x: Any, y: Any, low: Any, high: Any) -> Any:
+def _mean(x: Any, y: Any, n: Any) -> Any:
+    for i in range(1, n):
+        y[i] = (x[i - 1] + x[i + 1]) * 0.5
+    return y
+
+
+def _mean_between(x: Any, y: Any, low: Any, high: Any) -> Any:
     for i in range(low, high):
         y[i] = (x[i - 1] + x[i + 1]) * 0.5
     return y
@@ -248,9 +254,18 @@ def _mean(x: Any, y: Any, low: Any, high: Any) -> Any:
 
 def test_a_place_outside_is_found_after_turns_side_by_side() -> None:
     x, y = adjit.arange(50.0), adjit.zeros(50)
-    compiled = adjit.compile(lambda *given: _mean(given[0], given[1].clone(), *given[2:]))
-    whole = (adjit.tensor(1), adjit.tensor(49))
-    assert adjit.equal(compiled(x, y, *whole)[1:-1], x[1:-1])
+    compiled = adjit.compile(lambda x, y, n: _mean(x, y.clone(), n))
+    assert adjit.equal(compiled(x, y, adjit.tensor(49))[1:-1], x[1:-1])
+    for n in (50, 51, 10**12, 2**63 - 1):
+        with pytest.raises(IndexError, match="index"):
+            compiled(x, y, adjit.tensor(n))
+    for n in (1, 0, -1, -(2**63)):
+        assert adjit.equal(compiled(x, y, adjit.tensor(n)), y)
+
+
+def test_turns_may_begin_anywhere() -> None:
+    x, y = adjit.arange(50.0), adjit.zeros(50)
+    compiled = adjit.compile(lambda x, y, low, high: _mean_between(x, y.clone(), low, high))
     for low, high in ((1, 50), (1, 10**12), (50, 60), (45, 51), (-60, 9), (-(2**63), 9)):
         with pytest.raises(IndexError, match="index"):
             compiled(x, y, adjit.tensor(low), adjit.tensor(high))
@@ -261,22 +276,23 @@ def test_a_place_outside_is_found_after_turns_side_by_side() -> None:
 
 
 @pytest.mark.parametrize("at_end", [False, True])
-def test_turns_side_by_side_stay_within_their_arrays(at_end: bool) -> None:
-    x = np.arange(61.0)
-    compiled = adjit.compile(lambda *given: _mean(given[0], given[1].clone(), *given[2:]))
-    with guarded([x, np.zeros(61)], at_end) as (held, zeros):
-        for low in range(1, 20):
-            for high in (low, low + 8, 60 - low, 60):
-                found = compiled(*map(adjit.from_numpy, (held, zeros)), adjit.tensor(low), adjit.tensor(high))
-                np.testing.assert_array_equal(found.numpy(), _mean(x, np.zeros(61), low, high))
+@pytest.mark.parametrize("program", [_mean, _leaky, _again])
+def test_turns_side_by_side_stay_within_their_arrays(program: Callable[..., Any], at_end: bool) -> None:
+    x = np.arange(61.0) % 5 - 2
+    compiled = adjit.compile(program)
+    for n in range(1, 61):
+        wanted = program(x.copy(), np.zeros(61), n)
+        with guarded([x, np.zeros(61)], at_end) as held:
+            found = compiled(*map(adjit.from_numpy, held), adjit.tensor(n))
+            np.testing.assert_array_equal(found.numpy(), wanted)
 
 
 def test_numbers_that_are_none_are_where_python_puts_them() -> None:
     x = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, 1e308, 5e-324] * 5)
-    compiled = adjit.compile(lambda x, y, low, high: _mean(x, y.clone(), low, high))
-    found = compiled(adjit.tensor(x), adjit.zeros(35, dtype=adjit.float64), adjit.tensor(1), adjit.tensor(34)).numpy()
+    compiled = adjit.compile(lambda x, y, n: _mean(x, y.clone(), n))
+    found = compiled(adjit.tensor(x), adjit.zeros(35, dtype=adjit.float64), adjit.tensor(34)).numpy()
     with np.errstate(all="ignore"):
-        wanted = _mean(x, np.zeros(35), 1, 34)
+        wanted = _mean(x, np.zeros(35), 34)
     np.testing.assert_array_equal(found, wanted)
     np.testing.assert_array_equal(np.signbit(found), np.signbit(wanted))
 
@@ -295,9 +311,10 @@ def test_products_are_added_in_one_rounding_in_all_turns_or_in_none() -> None:
         assert adjit.equal(parts[:7], whole[first : first + 7])
 
 
-@pytest.mark.parametrize("program", [_to_the_left, _scaled, _beside_one, _choosing, _leaky, _again, _both])
+@pytest.mark.parametrize("program", [_to_the_left, _scaled, _beside_one, _choosing, _leaky, _again, _both, _mean])
 def test_whole_vectors_run(program: Callable[..., Any]) -> None:
     arrays = [adjit.arange(64.0, dtype=adjit.float64)] * (program.__code__.co_varnames.index("n"))
     llvm = adjit.compile(program).llvm(*(x.clone() for x in arrays), adjit.tensor(40))
     control = llvm[llvm.index("define internal i1 @control") :]
-    assert "store <" in control[: control.index("\n}")]
+    turns = control[control.index("\nbeside") : control.index("\nafter", control.index("\nbeside"))]
+    assert "store <" in turns or "masked.store" in turns
