@@ -328,6 +328,8 @@ class Turn:
             known = end.get(slot, _Counter(slot, 0))
             if not isinstance(known, _Counter) or known.slot != slot or known.shift not in (0, 1):
                 raise NotCounted
+            if known.shift == 0 and slot in self.places:  # a place that stands still is not asked before the turns
+                raise NotCounted
             self.steps[slot] = known.shift
         used = {slot for slot in self.steps if any(first_name(slot) in names for names in self._names())}
         if any(self.steps[slot] != 1 or slot not in self.places for slot in used):
