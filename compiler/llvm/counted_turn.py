@@ -326,13 +326,12 @@ class Turn:
         self.steps: dict[int, int] = {}
         for slot in {slot for slot, type in slots.items() if not type.dims} | read | self.places.keys():
             known = end.get(slot, _Counter(slot, 0))
-            if not isinstance(known, _Counter) or known.slot != slot or known.shift not in (0, 1):
-                raise NotCounted
-            if known.shift == 0 and slot in self.places:  # a place that stands still is not asked before the turns
+            shifts = (1,) if slot in self.places else (0, 1)  # a place that stands still is not asked before the turns
+            if not isinstance(known, _Counter) or known.slot != slot or known.shift not in shifts:
                 raise NotCounted
             self.steps[slot] = known.shift
         used = {slot for slot in self.steps if any(first_name(slot) in names for names in self._names())}
-        if any(self.steps[slot] != 1 or slot not in self.places for slot in used):
+        if not used <= self.places.keys():
             raise NotCounted
 
     def _names(self) -> Iterator[frozenset[str]]:
@@ -364,7 +363,7 @@ class Turn:
         counter, end = (found[value] for value in tests[0].inputs)
         if not isinstance(counter, _Counter) or isinstance(end, _Counter):
             raise NotCounted
-        if self.steps.get(counter.slot) != 1 or counter.slot not in self.places:
+        if counter.slot not in self.places:
             raise NotCounted
         return counter.slot, end
 

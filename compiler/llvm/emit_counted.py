@@ -76,7 +76,7 @@ def _places_are_good(turn: Turn, w: Writer, first: Mapping[int, str]) -> tuple[s
     """Whether there are some turns that stay within all arrays, and how many."""
     f, turns = w.f, ""
     good = [f.let(f"icmp ult i64 {w.register(place).name}, {uniform(w, extent)}") for place, extent in turn.checked]
-    for slot in (turn.counter, *(slot for slot in turn.places if slot != turn.counter and turn.steps[slot])):
+    for slot in (turn.counter, *(slot for slot in turn.places if slot != turn.counter)):
         high = w.register(turn.end).name if slot == turn.counter else ""
         for shift, extent in dict.fromkeys(turn.places[slot]):
             limit = uniform(w, extent - shift)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 def get_cpu_capability() -> str:
     """The vectors that kernels are compiled for: "AVX512", "AVX2" or "DEFAULT"."""
-    from adjit.compiler.llvm.host import host
+    from adjit.compiler.llvm.target import host_target
 
-    features = host().features.split(",")
-    return next((name.upper() for name in ("avx512f", "avx2") if f"+{name}" in features), "DEFAULT").removesuffix("F")
+    target = host_target()
+    return "AVX512" if target.has_avx512 else "AVX2" if target.has_avx2 else "DEFAULT"
