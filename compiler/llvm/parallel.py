@@ -14,8 +14,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from adjit.compiler.llvm.text import SHARED
 from adjit.ir.frozen import frozen
 
-# Lines for which a thread of its own pays, some 30 ms of LLVM's time; lines of a function for which a module does.
-LEAST_LINES, LEAST_SHARED = 800, 100
+# Lines for which a thread of its own pays: of the best code, which has inlined functions once for each module, some 30
+# ms of LLVM's time, of quick code 3; lines of a function for which a module does.
+LEAST_LINES, LEAST_QUICK, LEAST_SHARED = 800, 200, 100
 _NAME = re.compile(r"@[\w.$]+|!\d+")
 
 
@@ -60,7 +61,7 @@ class Text:
         would be copied to their calls: there is less to compile, and calls take time.
         """
         lines = sum(self.bodies[name].count("\n") for name in names)
-        parts = max(1, min(most, lines // LEAST_LINES))
+        parts = max(1, min(most, lines // (LEAST_LINES if inlined else LEAST_QUICK)))
         modules = [_module(self, own) for own in _balanced(self, names, parts) if own]
         return modules if inlined else [module.replace(") alwaysinline ", ") noinline ") for module in modules]
 

@@ -57,6 +57,17 @@ def test_results_do_not_depend_on_the_number_of_modules(count: int, monkeypatch:
     assert objects == [count]
 
 
+def test_quick_code_is_divided_from_fewer_lines_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    divided = parallel.divide(llvm_of(parse(TEXT), threads=2))
+    assert divided is not None
+    lines = sum(divided.bodies[name].count("\n") for name in divided.names)
+    monkeypatch.setattr(parallel, "LEAST_LINES", lines)
+    for least, parts in ((lines, 1), (lines // 2, 2), (lines // 3, 3)):
+        monkeypatch.setattr(parallel, "LEAST_QUICK", least)
+        assert len(divided.deal(divided.names, 3, inlined=False)) == parts
+        assert len(divided.deal(divided.names, 3)) == 1
+
+
 def test_each_function_stands_in_one_module() -> None:
     text = llvm_of(parse(TEXT), threads=2)
     divided = parallel.divide(text)
