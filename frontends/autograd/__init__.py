@@ -134,7 +134,7 @@ def backward(
         traced.backward(STATE.tracer, outputs, seeds, retain, create_graph, chosen)
         return
     from adjit.autograd.engine import accumulate, run_pass
-    from adjit.autograd.record import value_of
+    from adjit.autograd.record import run_post_hooks, value_of
 
     roots = [value_of(output) for output in outputs]
     _watch_leaves(outputs)
@@ -145,10 +145,13 @@ def backward(
     for target in targets:
         if not target.requires_grad:
             raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        if not target._leaf:
+            target.retain_grad()
     results = run_pass(roots, seeds, retain, create_graph, [value_of(target) for target in targets])
     for target in targets:
-        if value_of(target) in results:
+        if target._leaf and value_of(target) in results:
             accumulate(target, results[value_of(target)], create_graph)
+            run_post_hooks(target)
 
 
 def _check_count(outputs: Sequence[Any], gradients: Sequence[Any]) -> None:
@@ -212,7 +215,10 @@ def grad(
         results = run_pass([value_of(root) for root in roots], seeds, retain, create_graph, values, given)
         found = [results.get(value) for value in values]
     if materialize_grads:
-        return tuple(zeros_like(t.detach()) if g is None else g for t, g in zip(targets, found, strict=True))
+        return tuple(
+            zeros_like(t.detach(), requires_grad=create_graph) if g is None else g
+            for t, g in zip(targets, found, strict=True)
+        )
     if not allow_unused:
         for index, gradient in enumerate(found):
             if gradient is None:

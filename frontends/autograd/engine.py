@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adjit.autograd.record import value_of
+from adjit.autograd.record import run_post_hooks, value_of
 from adjit.autograd.tape import Recorded, Rule, Saved, Watch, edges_of
 from adjit.bodies import run_pullback
 from adjit.compiler.nodewise import literal_of, pullback_of
@@ -58,6 +58,7 @@ class Pass:
         self.useful: set[Node] | None = None
         self.order: list[Node] = []
         self.roots: tuple[Value, ...] = ()
+        self.shown = False  # whether a hook was given a cotangent, and may have kept it
         self._reached: set[Value] | None = None
 
     def reaches(self, tensor: Tensor) -> bool:
@@ -90,12 +91,18 @@ class Pass:
             node = heappop(self.heap)[2]
             if self.useful is not None and node not in self.useful:
                 for value in node.outputs:
-                    self._finish(value, self.cotangents.pop(value, None))
+                    self._finish_target(value)
                 continue
             self.order.append(node)
             self._step(node)
         for value in list(self.cotangents):
-            self._finish(value, self.cotangents.pop(value))
+            self._finish_target(value)
+
+    def _finish_target(self, value: Value) -> None:
+        """Finish a value behind which the pass does not go: without effect where it is none of the targets."""
+        cotangent = self.cotangents.pop(value, None)
+        if self.targets is None or value in self.targets:
+            self._finish(value, cotangent)
 
     def _finish(self, value: Value, cotangent: Tensor | None) -> Tensor | None:
         """A value's cotangent is complete: hooks, retained gradients, results, leaves."""
@@ -103,15 +110,16 @@ class Pass:
             return None
         watch = value.attached
         if isinstance(watch, Watch):
+            self.shown |= bool(watch.hooks)
             cotangent = watch.hooked(cotangent)
+            shown = self.shown or value in self.roots
             tensor = None if watch.retained is None else watch.retained()
             if tensor is not None:
-                tensor._grad = cotangent if tensor._grad is None else _add(tensor._grad, cotangent, self.create_graph)
+                retain(tensor, cotangent, self.create_graph)
             leaf = None if watch.leaf is None else watch.leaf()
             if leaf is not None and value.node is None and self.targets is None:
-                accumulate(leaf, cotangent, self.create_graph)
-                for hook in tuple(watch.post_hooks.values()):
-                    hook(leaf)
+                accumulate(leaf, cotangent, self.create_graph, shown)
+                run_post_hooks(leaf)
         if self.targets is not None and value in self.targets:
             self.results[value] = cotangent
         return cotangent
@@ -125,6 +133,7 @@ class Pass:
                 arriving = list(hook(tuple(arriving)))
         found, reached = self._pull_back(node, arriving)
         if node.hooks:
+            self.shown = True
             found, reached = _run_hooks(node, arriving, found, reached)
         for index, cotangent in zip(reached, found, strict=True):
             if cotangent is not None:
@@ -294,12 +303,15 @@ def modified(value: Value, producer: str, version: int, expected: int, node: Nod
     return "\n".join(lines)
 
 
-def accumulate(leaf: Tensor, cotangent: Tensor, create_graph: bool) -> None:
-    """Add to a leaf's `.grad`; in place where no graph is made of it."""
+def accumulate(leaf: Tensor, cotangent: Tensor, create_graph: bool, shown: bool = True) -> None:
+    """Add to a leaf's `.grad`; in place where no graph is made of it. A first gradient is nobody else's.
+
+    `shown` tells that the caller's code may hold the cotangent.
+    """
     present = leaf._grad
     if present is None:
-        leaf._grad = cotangent if create_graph else owned_cotangent(cotangent)
-    elif create_graph or present.requires_grad:
+        leaf._grad = cotangent.clone() if create_graph else owned_cotangent(cotangent, shown)
+    elif create_graph:
         leaf._grad = _add(present, cotangent, create_graph)
     else:
         assert present._array is not None and cotangent._array is not None
@@ -307,11 +319,19 @@ def accumulate(leaf: Tensor, cotangent: Tensor, create_graph: bool) -> None:
         present._memory.version += 1
 
 
-def owned_cotangent(cotangent: Tensor) -> Tensor:
-    """A gradient that nobody else holds: copied where it is a view or shared."""
+def retain(tensor: Tensor, cotangent: Tensor, create_graph: bool) -> None:
+    """Add to the `.grad` of a tensor that is no leaf and retains it; always a new tensor."""
+    if tensor._grad is not None:
+        tensor._grad = _add(tensor._grad, cotangent, create_graph)
+    else:
+        tensor._grad = cotangent.clone() if create_graph else owned_cotangent(cotangent, True)
+
+
+def owned_cotangent(cotangent: Tensor, shown: bool = False) -> Tensor:
+    """A gradient that nobody else holds: copied where it is a view or shared, or `shown` to the caller's code."""
     assert cotangent._array is not None
     array = cotangent._array
-    if array.base is not None or not array.flags.writeable or not array.flags.owndata:
+    if shown or array.base is not None or not array.flags.writeable or not array.flags.owndata:
         array = np.array(array, order="C")
     return Tensor._wrap(array, cotangent._dtype, type=cotangent._tensor_type)
 

@@ -309,6 +309,17 @@ def register_post_accumulate_hook(tensor: Tensor, hook: Callable[[Tensor], None]
     return RemovableHandle(watch.post_hooks, hook)
 
 
+def run_post_hooks(leaf: Tensor, watch: Watch | None = None) -> None:
+    """Call what waits for the leaf's `.grad`: the hooks of `watch`, of its own without one."""
+    if watch is None:
+        watch = watch_of(leaf)
+    if watch is None:
+        return
+    for hook in tuple(watch.post_hooks.values()):
+        if hook(leaf) is not None:
+            raise RuntimeError("Tensor post accumulate grad hooks should return None.")
+
+
 def recorded_graph(tensor: Tensor) -> Graph:
     """The program that computed `tensor`: its nodes from all values without a producer.
 

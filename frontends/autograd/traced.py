@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from adjit.autograd.record import outer_watch, value_of
+from adjit.autograd.record import outer_watch, run_post_hooks, value_of
 from adjit.autograd.tape import TraceNode, Watch, edges_of
 from adjit.compiler.pullback import active_values, pull_back
 from adjit.ir.analysis import has_rule
@@ -68,8 +68,7 @@ def backward(
             else:
                 tracer.write(present, total)
         for watch in _watches(next(level for level in levels if value in level.leaves), value):
-            for hook in tuple(watch.post_hooks.values()):
-                hook(leaf)
+            run_post_hooks(leaf, watch)
 
 
 def _check_onward(

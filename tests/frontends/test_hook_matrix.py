@@ -32,7 +32,7 @@ HOOKS: dict[str, Put] = {
     "tensor, a parameter": lambda net, x: net.first.weight.register_hook(lambda g: g * 10),
     "tensor, an argument": lambda net, x: x.register_hook(lambda g: g * 10),
     "after accumulation": lambda net, x: net.first.bias.register_post_accumulate_grad_hook(
-        lambda p: p.grad.mul_(2)),
+        lambda p: [p.grad.mul_(2)].clear()),
     "forward": lambda net, x: net.first.register_forward_hook(lambda module, args, out: out * 2),
     "forward pre": lambda net, x: net.second.register_forward_pre_hook(lambda module, args: (args[0] + 1,)),
     "full backward": lambda net, x: net.first.register_full_backward_hook(

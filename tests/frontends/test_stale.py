@@ -182,7 +182,7 @@ CASES: dict[str, tuple[str, str, str]] = {
     "no hook on a gradient": (GRADIENT + "h = m.weight.register_hook(lambda g: g * 3)", "f(x)", "h.remove()"),
     "what a hook reads": (GRADIENT + "k = [2.0]\nm.weight.register_hook(lambda g: g * k[0])", "f(x)", "k[0] = 3.0"),
     "a hook after a gradient": (GRADIENT, "f(x)",
-                                "m.weight.register_post_accumulate_grad_hook(lambda p: p.grad.mul_(3))"),
+                                "m.weight.register_post_accumulate_grad_hook(lambda p: [p.grad.mul_(3)].clear())"),
     "a frozen parameter": (GRADIENT, "torch.zeros(1) if f(x) is None else f(x)", "m.weight.requires_grad_(False)"),
     "a learning rate": (STEP, "f(x)", "o.param_groups[0]['lr'] = 0.5"),
     "an optimizer's switch": (STEP, "f(x)", "o.param_groups[0]['maximize'] = True"),
