@@ -129,8 +129,12 @@ def batch_norm(
         )
     if eps <= 0.0:
         raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
+    if count == 0:  # no moments: nothing comes out, and nothing is added to gradients
+        of_none = input.new_zeros(input.shape[1])
+        empty: Tensor = batch_norm_evaluation(input, of_none, of_none, weight, bias, eps)
+        return empty
     result, mean, variance = batch_norm_training(input, weight, bias, eps)
-    if running_mean is not None and running_var is not None and count > 0:
+    if running_mean is not None and running_var is not None:
         _follow(running_mean, running_var, mean, variance, count, momentum)
     normalised: Tensor = result
     return normalised

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -86,7 +87,7 @@ class _BatchNorm(_Norm):
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             if self.momentum is None:  # the cumulative mean
-                factor = 1.0 / self.num_batches_tracked
+                factor = 1.0 / self.num_batches_tracked.double()
         by_batch = self.training or (self.running_mean is None and self.running_var is None)
         running = not self.training or self.track_running_stats
         return functional.batch_norm(
@@ -170,9 +171,25 @@ class _InstanceNorm(_Norm):
     def _check_input_dim(self, input: Tensor) -> None:
         _require_ranks(input, self.unbatched, self.unbatched + 1)
 
+    def _check_channels(self, input: Tensor) -> None:
+        axis = input.ndim - self.unbatched
+        channels = input.shape[axis]
+        if channels == self.num_features:
+            return
+        if self.affine:
+            raise ValueError(
+                f"expected input's size at dim={axis} to match num_features ({self.num_features}), but got: {channels}."
+            )
+        warnings.warn(
+            f"input's size at dim={axis} does not match num_features. You can silence this warning by not passing in "
+            "num_features, which is not used because affine=False",
+            stacklevel=3,
+        )
+
     def forward(self, input: Tensor) -> Tensor:
         """Each channel of each sample normalised."""
         self._check_input_dim(input)
+        self._check_channels(input)
         single = input.ndim == self.unbatched
         images = input.unsqueeze(0) if single else input
         own = self.training or not self.track_running_stats

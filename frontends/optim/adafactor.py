@@ -90,7 +90,7 @@ def _number(value: Tensor) -> Any:
 
 def _new_state(param: Tensor) -> dict[str, Any]:
     if param.dim() <= 1:
-        return {"step": count_of_steps(), "variance": zeros(*param.shape, dtype=param.dtype)}
+        return {"step": count_of_steps(), "variance": zeros(param.shape, dtype=param.dtype)}
     *front, rows, columns = param.shape
     return {
         "step": count_of_steps(), "row_var": zeros(*front, rows, 1, dtype=param.dtype),

@@ -16,7 +16,7 @@ _BEFORE, _AFTER = Hooks(), Hooks()  # of all optimizers
 
 
 def register_optimizer_step_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
-    """Call `hook(optimizer, args, kwargs)` before each step of every optimizer."""
+    """Call `hook(optimizer, args, kwargs)` before each step of every optimizer, which is the first of `args`."""
     return RemovableHandle(_BEFORE, hook)
 
 
@@ -33,7 +33,7 @@ def hooked(step: Callable[..., Any], *, own: bool) -> Callable[..., Any]:
         of_subclass = getattr(type(self), "step", None) is not stepped  # which has the hooks
         if of_subclass or "_hooks" not in vars(self):  # or of one around another, which never called `__init__`
             return step(self, *args, **kwargs)
-        given: tuple[Any, ...] = args
+        given: tuple[Any, ...] = (self, *args)
         for hook in (*_BEFORE.values(), *self._hooks["step_pre"].values()):
             changed = hook(self, given, kwargs)
             if changed is not None:
@@ -44,7 +44,7 @@ def hooked(step: Callable[..., Any], *, own: bool) -> Callable[..., Any]:
                 given, kwargs = changed
         if not own and STATE.tracer is not None:
             self._check_traceable()
-        result = step(self, *given, **kwargs)
+        result = step(*given, **kwargs)
         self._stepped = True
         self._stepped_at = user_location()
         for hook in (*self._hooks["step_post"].values(), *_AFTER.values()):

@@ -144,3 +144,28 @@ def test_a_small_net_learns() -> None:
     losses = [float(step(x, y)) for _ in range(150)]
     assert losses[-1] < 0.1 < 0.5 < losses[0]
     assert float((net(x).argmax(1) == y).float().mean()) > 0.95
+
+
+def test_cumulative_moments_of_float64_are_not_rounded() -> None:
+    layer = nn.BatchNorm1d(1, momentum=None, dtype=torch.float64)
+    for mean in (0.1, 0.2, 0.6):
+        layer(torch.tensor([[mean - 1.0], [mean + 1.0]], dtype=torch.float64))
+    assert layer.running_mean.item() == pytest.approx(0.3, rel=1e-14)
+
+
+def test_empty_batches_add_nothing_to_gradients() -> None:
+    layer = nn.BatchNorm1d(2)
+    x = torch.zeros(0, 2, requires_grad=True)
+    for net in (layer, torch.compile(layer)):
+        layer.zero_grad()
+        net(x).sum().backward()
+        assert layer.weight.grad.tolist() == [0.0, 0.0] and layer.bias.grad.tolist() == [0.0, 0.0]
+        assert layer.running_var.tolist() == [1.0, 1.0]
+
+
+def test_instance_normalisation_looks_at_the_number_of_channels() -> None:
+    x = torch.randn(2, 3, 4)
+    with pytest.raises(ValueError, match=r"^expected input's size at dim=1 to match num_features \(2\), but got: 3"):
+        nn.InstanceNorm1d(2, affine=True)(x)
+    with pytest.warns(UserWarning, match="^input's size at dim=0 does not match num_features"):
+        assert nn.InstanceNorm1d(2)(x[0]).shape == (3, 4)

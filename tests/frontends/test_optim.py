@@ -382,6 +382,24 @@ def test_hooks_around_steps_and_states() -> None:
     assert seen == ["every", "pre", "post", "loaded", "pre", "post"] and optimizer.state_dict()["extra"] == 1
 
 
+def test_hooks_around_steps_take_the_optimizer_among_the_arguments() -> None:
+    p = torch.ones(2, requires_grad=True)
+    optimizer = optim.SGD([p], lr=0.5)
+    seen: list[Any] = []
+    optimizer.register_step_pre_hook(lambda opt, args, kwargs: ((*args, lambda: seen.append("closure")), kwargs))
+    optimizer.register_step_post_hook(lambda opt, args, kwargs: seen.append((args[0] is opt, len(args), kwargs)))
+    optimizer.step()
+    assert seen == ["closure", (True, 2, {})]
+
+
+def test_adafactor_takes_numbers() -> None:
+    p = torch.tensor(2.0, requires_grad=True)
+    optimizer = optim.Adafactor([p], lr=0.5)
+    p.grad = torch.tensor(3.0)
+    optimizer.step()
+    assert p.item() == pytest.approx(1.0) and optimizer.state[p]["variance"].shape == ()
+
+
 @pytest.mark.parametrize("kind", ["Adam", "AdamW"])
 def test_betas_are_of_one_kind(kind: str) -> None:
     w = torch.nn.Parameter(torch.ones(2))
