@@ -6,11 +6,12 @@ memory.  Large kernels are called as elsewhere, and what they share with others 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from adjit.compiler.llvm.emit import inline_kernel, load_entry
+from adjit.compiler.llvm.emit import inline_kernel, inline_nodes, load_entry
+from adjit.compiler.llvm.emit_certain import certain_turns
 from adjit.compiler.llvm.emit_choice import cost, lanes_for
 from adjit.compiler.llvm.emit_counted import emit_counted
 from adjit.compiler.llvm.emit_index import uniform
@@ -25,6 +26,7 @@ from adjit.ir.shape import Size
 from adjit.ir.types import I64, TensorType
 
 if TYPE_CHECKING:
+    from adjit.compiler.llvm.certain_turn import CertainKernel, CertainTurn
     from adjit.compiler.llvm.driver import Driver, Step
 
 # Larger values stand in the program's memory.
@@ -65,6 +67,7 @@ class Control:
         self.stack: dict[int, StackPlace] = {}
         self.addresses: dict[int, str] = {}
         self.pending: list[Step] = []
+        self.certain: Mapping[Node, CertainKernel] = {}  # kernels as they are where their places are certain
 
     # -- what stands where --------------------------------------------------------------------------------------------
     def _choose_kernels(self) -> set[Node]:
@@ -175,7 +178,7 @@ class Control:
         value = f.let(f"load {type.llvm}, ptr {offset(f, type.element, source, str(start))}, align {align}")
         f.line(f"store {type.llvm} {value}, ptr {offset(f, type.element, target, str(start))}, align {align}")
 
-    def _copy(self, copy: Copy) -> None:
+    def copy(self, copy: Copy) -> None:
         type = copy.type
         source, target = self.stack.get(copy.source), self.stack.get(copy.target)
         if source is None and target is None:
@@ -190,7 +193,7 @@ class Control:
                 self._move_vector(source.pointer, target.pointer, vector, start)
 
     # -- running ------------------------------------------------------------------------------------------------------
-    def _run(self, region: Region) -> None:
+    def run(self, region: Region) -> None:
         """The nodes of a region, and the copies and exchanges at its end."""
         for node in region.nodes:
             if node.op.name in CONTROL or node in self.inlined:
@@ -203,7 +206,7 @@ class Control:
                 self.pending += self.driver.node_steps(node)
         self._flush()
         for copy in self.plan.copies.get(region, ()):
-            self._copy(copy)
+            self.copy(copy)
         if region in self.plan.exchanges:
             self.driver.exchange(self.plan.exchanges[region])(self.w)
 
@@ -224,7 +227,7 @@ class Control:
                 return
             for copy in self.plan.copies.get(node, ()):
                 if node is not self.node:
-                    self._copy(copy)
+                    self.copy(copy)
             with self._carries_on_stack(node), self._fixed_places(node):
                 {"cond": self._cond, "while": self._while, "scan": self._scan}[node.op.name](node)
 
@@ -261,9 +264,24 @@ class Control:
             self._move(place.pointer, self.addresses[slot], self.types[slot])
 
     def _kernel(self, node: Node) -> None:
+        if (certain := self.certain.get(node)) is not None:
+            places = {slot: self.place(slot) for slot in certain.entries.values()}
+            inline_nodes(self.driver.program, self.w, certain.nodes, certain.entries, places, certain.dependence)
+            return
         slots = [self.plan.slots[value] for value in (*node.inputs, *node.outputs)]
         places = {slot: self.place(slot) for slot in slots}
         inline_kernel(self.driver.program, self.w, node, slots, places)
+
+    @contextmanager
+    def certain_kernels(self, turn: CertainTurn) -> Iterator[None]:
+        """Code for turns whose places are certain, with the elements that they keep on the stack."""
+        kept = {element.entry: self._room(TensorType(element.type.dtype, ())) for element in turn.elements}
+        self._put_on_stack(kept)
+        self.certain = turn.copies
+        yield
+        self.certain = {}
+        for entry in kept:
+            del self.stack[entry]
 
     def _const(self, node: Node) -> None:
         dtype, value = node.output.type.dtype, node.attributes["value"]
@@ -271,7 +289,7 @@ class Control:
         type = memory_type(LLType(dtype))
         self.f.line(f"store {type.llvm} {literal(type.dtype, value)}, ptr {self.place(self.plan.slots[node.output])}")
 
-    def _predicate(self, slot: int) -> str:
+    def predicate(self, slot: int) -> str:
         byte = self.f.let(f"load i8, ptr {self.place(slot)}")
         return self.f.let(f"icmp ne i8 {byte}, 0")
 
@@ -291,11 +309,11 @@ class Control:
     def _cond(self, node: Node) -> None:
         f = self.f
         yes, no, after = f.label("true"), f.label("false"), f.label("after")
-        f.branch(self._predicate(self.plan.slots[node.inputs[0]]), yes, no)
+        f.branch(self.predicate(self.plan.slots[node.inputs[0]]), yes, no)
         for label, region in zip((yes, no), node.regions, strict=True):
             f.start(label)
             with self.w.scope():
-                self._run(region)
+                self.run(region)
             f.jump(after)
         f.start(after)
 
@@ -303,15 +321,18 @@ class Control:
         f, (condition, body) = self.f, node.regions
         head, inside, after = f.label("while"), f.label("body"), f.label("after")
         emit_counted(self, node)
+        turns = certain_turns(self, node)
         f.jump(head)
         f.start(head)
+        if turns is not None:
+            turns.emit(head, after)
         with self.w.scope():
-            self._run(condition)
+            self.run(condition)
             self._stop_on_fault(condition, body)
-            f.branch(self._predicate(self.plan.slots[condition.outputs[0]]), inside, after)
+            f.branch(self.predicate(self.plan.slots[condition.outputs[0]]), inside, after)
         f.start(inside)
         with self.w.scope():
-            self._run(body)
+            self.run(body)
         f.jump(head)
         f.start(after)
 
@@ -328,7 +349,7 @@ class Control:
         f.branch(f.let(f"icmp slt i64 {t}, {end}"), inside, after)
         f.start(inside)
         with w.scope(), self._at_rows(node, t if not node.attributes["reverse"] else self._back_from(end, t)):
-            self._run(body)
+            self.run(body)
             self._stop_on_fault(body)
         w.write(turn, f.let(f"add nsw i64 {t}, 1"))
         short = len(f.lines) + f.inlined - before <= _SHORT

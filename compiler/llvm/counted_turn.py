@@ -33,18 +33,23 @@ BEFORE, ONCE, EACH = range(3)
 
 
 @frozen
-class _Counter:
+class Counter:
     """What a table entry held when the loop began, plus the turn's number, plus `shift`."""
 
     slot: int
     shift: int
 
     @property
+    def began(self) -> Size:
+        """What it is in the first turn."""
+        return Dim.named(first_name(self.slot)) + self.shift
+
+    @property
     def size(self) -> Size:
-        return Dim.named(first_name(self.slot)) + Dim.named(TURN) + self.shift
+        return self.began + Dim.named(TURN)
 
 
-_Known = _Counter | Value
+_Known = Counter | Value
 
 
 @frozen
@@ -83,7 +88,7 @@ class Turn:
         self.nodes: tuple[list[Node], list[Node], list[Node]] = ([], [], [])
         self.when: dict[Value, int] = {}
         self.copied: dict[Node, Node] = {}
-        self.indices: dict[_Counter, Value] = {}
+        self.indices: dict[Counter, Value] = {}
         self.alike: dict[object, Value] = {}  # values that are known before the turns, each computed once
         self.places: dict[int, list[tuple[int, Size]]] = {}  # by counter: shifts, and the extents they stay within
         self.checked: list[tuple[Value, Size]] = []
@@ -92,7 +97,8 @@ class Turn:
         self.kernels: list[Node] = []
         condition, body = node.regions
         carries = node.outputs[: carries_of(node)]
-        self.written = {self.plan.slots[value] for value in (*carries, *condition.outputs)} | set(self._written(body))
+        self.written = {self.plan.slots[value] for value in (*carries, *condition.outputs)}
+        self.written.update(written_entries(control, body))
         self._run(body)
         self._carry(node, body)
         self.counter, self.end = self._test(condition)
@@ -107,19 +113,6 @@ class Turn:
             raise NotCounted
 
     # -- what a turn does ---------------------------------------------------------------------------------------------
-    def _written(self, region: Region) -> Iterator[int]:
-        """The entries that a turn writes, if it is made of kernels in this function and branches alone."""
-        if region in self.plan.exchanges:
-            raise NotCounted
-        for node in region.nodes:
-            if node not in self.control.inlined and node.op.name not in ("cond", "const"):
-                raise NotCounted
-            yield from (self.plan.slots[value] for value in node.outputs)
-            if node.op.name == "cond":
-                for inner in node.regions:
-                    yield from self._written(inner)
-        yield from (copy.target for copy in self.plan.copies.get(region, ()))
-
     def _run(self, region: Region) -> None:
         """The nodes of a turn, one after the other."""
         for node in region.nodes:
@@ -211,7 +204,7 @@ class Turn:
     def _number(self, slot: int, type: TensorType) -> _Known:
         """What a single number is where a turn reads it."""
         if slot in self.known or slot in self.written:
-            known = self.known.get(slot, _Counter(slot, 0) if type.dtype is I64 else None)
+            known = self.known.get(slot, Counter(slot, 0) if type.dtype is I64 else None)
             if known is None:
                 raise NotCounted
             return known
@@ -231,7 +224,7 @@ class Turn:
         renamed: dict[str, Size] = {}
         for number, value in enumerate(rest):
             place = found[value]
-            if isinstance(place, _Counter):
+            if isinstance(place, Counter):
                 renamed[f"_{number}"] = place.size
             else:
                 renamed[f"_{number}"] = Dim.named(f"_{len(positions)}")
@@ -267,7 +260,7 @@ class Turn:
         operand, extent = found[node.inputs[0]], size_of(node.attributes["extent"])
         if node.attributes["masked"]:
             raise NotCounted
-        if isinstance(operand, _Counter):
+        if isinstance(operand, Counter):
             self.places.setdefault(operand.slot, []).append((operand.shift, extent))
             found[node.output] = operand
             return
@@ -280,13 +273,13 @@ class Turn:
     def _scalar(self, node: Node, found: dict[Value, _Known]) -> None:
         if node.op.name in ("div", "mod") and node.output.type.dtype.is_integer:
             raise NotCounted
-        found[node.output] = _shifted(node, found) or self._add(
+        found[node.output] = shifted(node, found) or self._add(
             node, node.op, [self._value(found[value]) for value in node.inputs], node.attributes
         )
 
     def _value(self, known: _Known) -> Value:
         """What stands for a scalar of the turn; a counter as the number that it is."""
-        if not isinstance(known, _Counter):
+        if not isinstance(known, Counter):
             return known
         if known not in self.indices:
             index = Node(INDEX, (), {"value": known.size, "dtype": I64}, [TensorType(I64, ())])
@@ -320,14 +313,14 @@ class Turn:
         for copy in self.plan.copies.get(body, ()):
             if copy.type.dims:
                 raise NotCounted
-            end[copy.target] = self.known.get(copy.source, _Counter(copy.source, 0))
+            end[copy.target] = self.known.get(copy.source, Counter(copy.source, 0))
         slots = {self.plan.slots[value]: value.type for value in node.outputs[: carries_of(node)]}
-        read = {known.slot for known in (*self.known.values(), *end.values()) if isinstance(known, _Counter)}
+        read = {known.slot for known in (*self.known.values(), *end.values()) if isinstance(known, Counter)}
         self.steps: dict[int, int] = {}
         for slot in {slot for slot, type in slots.items() if not type.dims} | read | self.places.keys():
-            known = end.get(slot, _Counter(slot, 0))
+            known = end.get(slot, Counter(slot, 0))
             shifts = (1,) if slot in self.places else (0, 1)  # a place that stands still is not asked before the turns
-            if not isinstance(known, _Counter) or known.slot != slot or known.shift not in shifts:
+            if not isinstance(known, Counter) or known.slot != slot or known.shift not in shifts:
                 raise NotCounted
             self.steps[slot] = known.shift
         used = {slot for slot in self.steps if any(first_name(slot) in names for names in self._names())}
@@ -361,7 +354,7 @@ class Turn:
                 raise NotCounted
         self.known = known
         counter, end = (found[value] for value in tests[0].inputs)
-        if not isinstance(counter, _Counter) or isinstance(end, _Counter):
+        if not isinstance(counter, Counter) or isinstance(end, Counter):
             raise NotCounted
         if counter.slot not in self.places:
             raise NotCounted
@@ -402,10 +395,27 @@ class Turn:
         return FusedProducts(side, frozenset().union(*(fused.products for fused in found)))
 
 
-def _shifted(node: Node, found: Mapping[Value, _Known]) -> _Counter | None:
+def written_entries(control: Control, region: Region) -> Iterator[int]:
+    """The entries that a turn writes.
+
+    Errors: NotCounted if it is made of other things than kernels in this function and branches.
+    """
+    if region in control.plan.exchanges:
+        raise NotCounted
+    for node in region.nodes:
+        if node not in control.inlined and node.op.name not in ("cond", "const"):
+            raise NotCounted
+        yield from (control.plan.slots[value] for value in node.outputs)
+        if node.op.name == "cond":
+            for inner in node.regions:
+                yield from written_entries(control, inner)
+    yield from (copy.target for copy in control.plan.copies.get(region, ()))
+
+
+def shifted(node: Node, found: Mapping[Value, object]) -> Counter | None:
     """A counter plus or minus a number, or as the integer that it is; None for other arithmetic."""
-    counters = [known for value in node.inputs if isinstance(known := found[value], _Counter)]
-    numbers = [_literal(value) for value in node.inputs if not isinstance(found[value], _Counter)]
+    counters = [known for value in node.inputs if isinstance(known := found[value], Counter)]
+    numbers = [number_of(value) for value in node.inputs if not isinstance(found[value], Counter)]
     if len(counters) != 1 or node.output.type.dtype is not I64:
         return None
     (counter,) = counters
@@ -414,13 +424,14 @@ def _shifted(node: Node, found: Mapping[Value, _Known]) -> _Counter | None:
     if len(numbers) != 1 or numbers[0] is None or abs(numbers[0]) > _FARTHEST:
         return None
     if node.op.name == "add":
-        return _Counter(counter.slot, counter.shift + numbers[0])
-    if node.op.name == "sub" and isinstance(found[node.inputs[0]], _Counter):
-        return _Counter(counter.slot, counter.shift - numbers[0])
+        return Counter(counter.slot, counter.shift + numbers[0])
+    if node.op.name == "sub" and isinstance(found[node.inputs[0]], Counter):
+        return Counter(counter.slot, counter.shift - numbers[0])
     return None
 
 
-def _literal(value: Value) -> int | None:
+def number_of(value: Value) -> int | None:
+    """The integer that a scalar of a kernel is known to be."""
     number = value.node.attributes["value"] if value.node is not None and value.node.op.name == "const" else None
     return number if isinstance(number, int) else None
 

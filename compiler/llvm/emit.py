@@ -158,16 +158,30 @@ def inline_kernel(
     table = dict(zip(region.inputs, slots, strict=True))
     dependence = Dependence(region)
     straight = _is_straight(region, table)
-    for nodes in [region.nodes] if straight else split(region, table):
-        w = inlined_writer(program, outer, nodes, used_buffers(nodes, table), places, dependence)
-        if straight:
-            from adjit.compiler.llvm.emit_straight import emit_straight
+    if straight:
+        from adjit.compiler.llvm.emit_straight import emit_straight
 
-            emit_straight(w, region, table)
-        else:
-            for node in nodes:
-                w.emit_node(node)
+        w = inlined_writer(program, outer, region.nodes, used_buffers(region.nodes, table), places, dependence)
+        emit_straight(w, region, table)
         w.flush_faults(stop=True)
+        return
+    for nodes in split(region, table):
+        inline_nodes(program, outer, nodes, used_buffers(nodes, table), places, dependence)
+
+
+def inline_nodes(
+    program: Program,
+    outer: Writer,
+    nodes: Sequence[Node],
+    entries: dict[Value, int],
+    places: Mapping[int, str],
+    dependence: Dependence,
+) -> None:
+    """The code of nodes where `outer` stands, as in `inlined_writer`; a fault ends the function around it."""
+    w = inlined_writer(program, outer, nodes, entries, places, dependence)
+    for node in nodes:
+        w.emit_node(node)
+    w.flush_faults(stop=True)
 
 
 def inlined_writer(

@@ -162,6 +162,33 @@ def _jax_heat(u: Any, new: Any, n: Any) -> Any:
     return jax.lax.fori_loop(0, n, step, u)
 
 
+def _row_sums(a: Any, s: Any, n: Any) -> Any:
+    for i in range(n):
+        for j in range(n):
+            s[i] += a[i, j]
+    return s
+
+
+def _relaxed(x: Any, b: Any, n: Any) -> Any:
+    """Twenty sweeps of Gauss and Seidel through the equations of a rod."""
+    for _ in range(20):
+        for i in range(1, n - 1):
+            x[i] = 0.5 * (x[i - 1] + x[i + 1] + b[i])
+    return x
+
+
+def _knapsack(values: Any, weights: Any, table: Any, room: Any, n: Any) -> Any:
+    """The most that things are worth which fit, by how many things there are to choose from, and by room."""
+    for i in range(1, n):
+        for c in range(room):
+            table[i, c] = table[i - 1, c]
+            if weights[i] <= c:
+                worth = table[i - 1, c - weights[i]] + values[i]
+                if worth > table[i, c]:
+                    table[i, c] = worth
+    return table
+
+
 def _generations(a: Any, b: Any, n: Any) -> Any:
     """Ten generations of Conway's game of life."""
     for _ in range(10):
@@ -260,6 +287,11 @@ def _texts(random: np.random.Generator) -> Operands:
     return random.integers(0, 4, 127), random.integers(0, 4, 127), table, _count(128)
 
 
+def _things(random: np.random.Generator) -> Operands:
+    values, weights = random.integers(1, 50, 40), random.integers(1, 60, 40)
+    return values, weights, np.zeros((40, 300), "int64"), _count(300), _count(40)
+
+
 CAPTURED: tuple[Workload, ...] = (
     _captured("captured_queens", "6 queens", lambda _: (np.zeros(6, "int64"), _count(6)), _queens, (0,)),
     _captured("captured_insertion", "200 numbers sorted",
@@ -275,6 +307,11 @@ CAPTURED: tuple[Workload, ...] = (
     _captured("captured_lu", "48 x 48 without pivots",
               lambda random: (random.standard_normal((48, 48)) + 50 * np.eye(48), _count(48)), _lu, (0,)),
     _captured("captured_heat", "200 steps on a rod of 200", _rod, _heat, (0, 1), _jax_heat),
+    _captured("captured_rows", "sums of the rows of 128 x 128",
+              lambda random: (random.standard_normal((128, 128)), np.zeros(128), _count(128)), _row_sums, (1,)),
+    _captured("captured_relaxed", "20 sweeps through 400 equations",
+              lambda random: (random.standard_normal(400), random.standard_normal(400), _count(400)), _relaxed, (0,)),
+    _captured("captured_knapsack", "40 things, room for 300", _things, _knapsack, (2,)),
     _captured("captured_life", "64 x 64 cells, 10 generations",
               lambda random: (random.integers(0, 2, (64, 64)), np.zeros((64, 64), "int64"), _count(64)), _generations,
               (0, 1)),
